@@ -1,0 +1,68 @@
+/**
+ * Every error that may leave the service: code → status and title. Each has a page in `docs/errors/`.
+ * Forbidden and missing share `not_found`, so that nobody learns what exists.
+ */
+export const errorCodes = {
+  invalid_request: { status: 422, title: 'The request does not fit the contract.' },
+  malformed_body: { status: 400, title: 'The body cannot be read.' },
+  invalid_token: { status: 401, title: 'The access token is missing, invalid or expired.' },
+  insufficient_user_authentication: { status: 401, title: 'A more recent sign-in is needed.' },
+  insufficient_scope: { status: 403, title: 'The access token lacks a scope.' },
+  actor_unauthorized: { status: 403, title: 'This agent may not act here.' },
+  forbidden: { status: 403, title: 'The caller may not do this.' },
+  approval_required: { status: 403, title: 'A person has to approve this first.' },
+  not_found: { status: 404, title: 'There is nothing here for this caller.' },
+  method_not_allowed: { status: 405, title: 'The method is not supported here.' },
+  conflict: { status: 409, title: 'The state of the resource does not allow this.' },
+  idempotency_mismatch: { status: 409, title: 'The idempotency key was used for another request.' },
+  payload_too_large: { status: 413, title: 'The body is too large.' },
+  uri_too_long: { status: 414, title: 'The request target is too long.' },
+  unsupported_media_type: { status: 415, title: 'The media type is not supported.' },
+  misdirected_request: { status: 421, title: 'The Host header names another server.' },
+  rate_limited: { status: 429, title: 'Too many requests.' },
+  internal_error: { status: 500, title: 'Something broke on our side.' },
+  authorization_unavailable: { status: 503, title: 'Permissions cannot be checked now.' },
+  search_unavailable: { status: 503, title: 'Search is not answering.' },
+  storage_unavailable: { status: 503, title: 'The database is not answering.' },
+  deadline_exceeded: { status: 503, title: 'The request ran out of time.' },
+  shutting_down: { status: 503, title: 'The service is shutting down.' },
+} as const
+
+export type ErrorCode = keyof typeof errorCodes
+
+export interface AppErrorOptions {
+  /** Said to the caller. Must not tell whether an object exists. */
+  readonly public?: string
+  /** Said to the operator's log only. */
+  readonly internal?: string
+  /** The member of the request that is wrong, as a dotted path: `access.viewers.0`. */
+  readonly field?: string
+  /** Response headers that belong to the error, such as Retry-After. */
+  readonly headers?: Readonly<Record<string, string>>
+  readonly cause?: unknown
+}
+
+/** An expected failure. Only its code's title and its public half leave the service. */
+export class AppError extends Error {
+  readonly code: ErrorCode
+  readonly public: string | undefined
+  readonly field: string | undefined
+  readonly headers: Readonly<Record<string, string>>
+
+  constructor(code: ErrorCode, options: AppErrorOptions = {}) {
+    super(options.internal ?? options.public ?? errorCodes[code].title, { cause: options.cause })
+    this.name = 'AppError'
+    this.code = code
+    this.public = options.public
+    this.field = options.field
+    this.headers = options.headers ?? {}
+  }
+
+  get status(): number {
+    return errorCodes[this.code].status
+  }
+}
+
+/** A 422 that names the field. */
+export const invalid = (field: string, detail: string): AppError =>
+  new AppError('invalid_request', { field, public: detail })

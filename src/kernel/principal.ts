@@ -1,0 +1,50 @@
+import type { FgaObject } from './ids.ts'
+
+/** What kind of client made the request; decides which scopes it may hold at all. */
+export type PrincipalKind = 'person' | 'agent' | 'service'
+
+export type Scope =
+  | 'docs.search'
+  | 'docs.read'
+  | 'docs.write'
+  | 'directory.write'
+  | 'approvals.request'
+  | 'vault.use'
+  | 'agents.write'
+  | 'security.read'
+  | 'security.write'
+
+/** RFC 9396 detail `document_access`, form `{collections}`: reads only what is filed there. */
+export interface CollectionNarrowing {
+  readonly type: 'document_access'
+  readonly collections: readonly string[]
+}
+
+/**
+ * Who a request is for and who makes it. Made from a verified token only, never from a body.
+ * `subject` keeps the person's own permissions; `actors` can only narrow them.
+ */
+export interface Principal {
+  readonly kind: PrincipalKind
+  /** The OpenFGA user: `user:anne`, `user:namespace/key`, or `service:NAME` for a program of its own. */
+  readonly subject: FgaObject
+  /** Agents, outermost (the one that speaks now) first: `agent:research-bot`. Empty for a person or a service. */
+  readonly actors: readonly FgaObject[]
+  /** OAuth client id. */
+  readonly client: string
+  readonly scopes: ReadonlySet<Scope>
+  readonly authorizationDetails: readonly CollectionNarrowing[]
+  /** Id of the live delegation whose row was checked against this token. Present iff there is an actor. */
+  readonly delegation?: string
+  /** Id of the grant family of the token, for revocation. */
+  readonly grantId?: string
+  /** Thread through every record of this action. */
+  readonly txn: string
+  /** Seconds since the epoch at which the person signed in, where the issuer says so. */
+  readonly authTime?: number
+  /** Seconds since the epoch at which the token ends. */
+  readonly expiresAt: number
+}
+
+/** The agent that speaks now, if any. */
+export const outermostActor = (principal: Principal): FgaObject | undefined => principal.actors[0]

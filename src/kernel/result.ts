@@ -1,0 +1,12 @@
+/** The outcome of a decision that may rightly go against the caller. Breakage throws instead. */
+export type Result<T, Reason extends string> =
+  | { readonly ok: true; readonly value: T }
+  | { readonly ok: false; readonly reason: Reason; readonly detail?: string }
+
+export const ok = <T>(value: T): { readonly ok: true; readonly value: T } => ({ ok: true, value })
+
+export const refuse = <Reason extends string>(
+  reason: Reason,
+  detail?: string,
+): { readonly ok: false; readonly reason: Reason; readonly detail?: string } =>
+  detail === undefined ? { ok: false, reason } : { ok: false, reason, detail }

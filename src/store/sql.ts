@@ -1,0 +1,21 @@
+/** A value that `pg` can send: arrays become Postgres arrays, objects JSON. */
+export type SqlValue = string | number | bigint | boolean | null | Date | Uint8Array | readonly SqlValue[] | object
+
+/** The one way to the database. Both a pool and a transaction are a `Sql`. */
+export interface Sql {
+  /** Runs one statement with `$1` parameters and returns its rows. int8 and count(*) come as number. */
+  query<Row extends object = Record<string, unknown>>(text: string, values?: readonly SqlValue[]): Promise<Row[]>
+}
+
+export interface Database extends Sql, AsyncDisposable {
+  readonly kind: 'pglite' | 'postgres'
+  /** `halfvec` on native Postgres; `vector` on PGlite, where halfvec is up to 2.8 times slower. */
+  readonly vectorType: 'vector' | 'halfvec'
+  /**
+   * Runs `work` in one transaction; its throw rolls back.
+   * Inside `work` only the given `Sql` may be used: PGlite has one session, so a second one would wait
+   * for ever. Using the database itself inside throws at once, on both kinds.
+   */
+  transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T>
+  close(): Promise<void>
+}
