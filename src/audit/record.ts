@@ -1,0 +1,56 @@
+import type { Principal } from '../kernel/principal.ts'
+import type { Sql } from '../store/sql.ts'
+
+/** What a record says beside who asked; one closed union, so that readers can rely on it. */
+export type DecisionEvent =
+  | {
+      readonly event: 'retrieved'
+      /** HMAC of the canonical query; the query's text is never kept. */
+      readonly query_hmac: string
+      readonly model_id: string
+      readonly consistency: 'fast' | 'strict'
+      readonly mode: string
+      readonly openfga_request_ids: readonly string[]
+      readonly released: readonly { readonly document_id: string; readonly chunk_ids: readonly string[] }[]
+      readonly considered: number
+      readonly denied: number
+      readonly errors: number
+      readonly complete: boolean
+    }
+  | {
+      readonly event: 'document_read'
+      readonly document_id: string
+      readonly released: boolean
+      readonly model_id: string
+      readonly openfga_request_ids: readonly string[]
+    }
+  | {
+      readonly event: 'collections_listed'
+      readonly collections: readonly string[]
+      readonly model_id: string
+      readonly considered: number
+      readonly denied: number
+    }
+  | { readonly event: 'access_changed'; readonly writes: readonly string[]; readonly deletes: readonly string[] }
+  | { readonly event: 'document_accepted' | 'document_published' | 'document_withdrawn'; readonly document_id: string; readonly revision: number }
+  | { readonly event: 'collection_saved'; readonly collection: string }
+  | { readonly event: 'fields_saved'; readonly fields: Readonly<Record<string, string>> }
+  | { readonly event: 'delegation_made' | 'delegation_revoked'; readonly delegation: string; readonly scope: readonly string[] }
+  | { readonly event: 'command'; readonly command: string; readonly arguments: Readonly<Record<string, unknown>> }
+  | { readonly event: 'drift_mended'; readonly object: string; readonly added: readonly string[]; readonly removed: readonly string[] }
+
+/** Who a record is about: a principal, or the machine's operator for commands and jobs. */
+export type Who = Pick<Principal, 'subject' | 'actors' | 'client' | 'txn'> & Partial<Pick<Principal, 'delegation'>>
+
+/** Writes one record. Give it the transaction of what it records, or the database for a row of its own. */
+export async function record(sql: Sql, who: Who, decision: DecisionEvent): Promise<void> {
+  const { event, ...detail } = decision
+  await sql.query(
+    `insert into decision_records (txn, event, subject, actors, client, delegation, detail)
+     values ($1, $2, $3, $4, $5, $6, $7)`,
+    [who.txn, event, who.subject, who.actors, who.client, who.delegation ?? null, detail],
+  )
+}
+
+/** The operator of this machine, for commands and background jobs. */
+export const operator = (txn: string): Who => ({ subject: 'service:remit', actors: [], client: 'machine', txn })

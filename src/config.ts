@@ -1,0 +1,162 @@
+import { homedir } from 'node:os'
+import { resolve } from 'node:path'
+import { z } from 'zod'
+
+const loopbackHosts = new Set(['127.0.0.1', '::1', 'localhost', '[::1]'])
+const algorithms = ['ES256', 'ES384', 'ES512', 'RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'EdDSA'] as const
+const grantableScopes = ['docs.search', 'docs.read', 'docs.write', 'directory.write', 'approvals.request', 'vault.use'] as const
+
+const httpsOrLoopback = z
+  .url()
+  .refine((value) => value.startsWith('https://') || loopbackHosts.has(new URL(value).hostname), {
+    message: 'must be https, or http on loopback',
+  })
+
+/** One trusted issuer of access tokens (design §7). */
+export const trustedIssuer = z.strictObject({
+  issuer: httpsOrLoopback,
+  audiences: z.strictObject({ api: z.string().min(1), mcp: z.string().min(1) }),
+  namespace: z.string().regex(/^[A-Za-z0-9._-]{1,40}$/, 'must be 1 to 40 of A-Z a-z 0-9 . _ - (empty is only for the built-in issuer)'),
+  jwks_uri: httpsOrLoopback.optional(),
+  preset: z.literal('generic', { message: 'is not a known preset: generic' }),
+  person_clients: z.array(z.string().min(1)).default([]),
+  service_clients: z.record(z.string().min(1), z.string().min(1)).default({}),
+  scopes_allowed: z.array(z.enum(grantableScopes)).default(['docs.search', 'docs.read']),
+  algorithms: z.array(z.enum(algorithms)).min(1).default(['ES256', 'RS256', 'PS256', 'EdDSA']),
+})
+export type TrustedIssuer = z.infer<typeof trustedIssuer>
+
+const jsonIssuers = z
+  .string()
+  .transform((text, context) => {
+    try {
+      return JSON.parse(text) as unknown
+    } catch {
+      context.addIssue({ code: 'custom', message: 'is not JSON' })
+      return z.NEVER
+    }
+  })
+  .pipe(z.array(trustedIssuer))
+
+const port = z.coerce.number().int().min(0).max(65_535)
+const flag = z.enum(['true', 'false', '1', '0']).transform((value) => value === 'true' || value === '1')
+const milliseconds = (least: number, most: number) => z.coerce.number().int().min(least).max(most)
+
+/** Every setting: name, default and what it is for. `.env.example` is generated from this. */
+export const settings = z.object({
+  HOST: z.string().min(1).default('127.0.0.1').describe('Address to listen on.'),
+  PORT: port.default(8787).describe('Port to listen on.'),
+  PUBLIC_URL: z.url().optional().describe('Address by which clients reach the service, without a trailing slash. Default http://localhost:PORT.'),
+  OPS_HOST: z.string().min(1).default('127.0.0.1').describe('Address of the operators\' listener (/metrics, /readyz with details).'),
+  OPS_PORT: port.default(8788).describe('Port of the operators\' listener.'),
+  REMIT_HOME: z.string().min(1).default('.remit').describe('Folder (0700) for the embedded database, keys and sockets.'),
+  DATABASE_URL: z.string().regex(/^postgres(ql)?:\/\//, 'must be a postgres:// URL').optional().describe('Native Postgres with pgvector >= 0.8.4. Without it PGlite runs in the process.'),
+  OPENFGA_API_URL: z.url().optional().describe('OpenFGA server >= 1.22.1. Without it the embedded engine answers.'),
+  OPENFGA_STORE_ID: z.string().min(1).optional().describe('Store to use; made and remembered at the first start when left out.'),
+  OPENFGA_API_TOKEN: z.string().min(1).optional().describe('Preshared key of the OpenFGA server. Required with OPENFGA_API_URL unless that is loopback.'),
+  TRUSTED_ISSUERS: jsonIssuers.optional().describe('JSON array of issuers whose access tokens are accepted.'),
+  EMBEDDINGS_BASE_URL: z.url().optional().describe('OpenAI-compatible endpoint for embeddings. Without it a local model is used.'),
+  EMBEDDINGS_MODEL: z.string().min(1).optional().describe('Model at that endpoint. Required with EMBEDDINGS_BASE_URL.'),
+  EMBEDDINGS_API_KEY: z.string().min(1).optional().describe('Key for that endpoint.'),
+  EMBEDDINGS_DIMENSIONS: z.coerce.number().int().min(1).max(2_000).optional().describe('Numbers in one of its vectors. Required with EMBEDDINGS_BASE_URL.'),
+  EMBEDDINGS_MODEL_PATH: z.string().min(1).optional().describe('Folder with the local model (model.onnx, tokenizer.json), where it cannot be fetched.'),
+  EMBEDDINGS_CACHE: z.string().min(1).optional().describe('Folder for fetched model weights. Default ~/.cache/remit.'),
+  REQUEST_DEADLINE_MS: milliseconds(100, 60_000).default(5_000).describe('Milliseconds that a request may take; then only what is proven is answered.'),
+  BODY_BYTES_MAX: z.coerce.number().int().min(1_024).default(20_000_000).describe('Largest document body in bytes; queries are held to 64 KiB, imports stream.'),
+  RATE_PER_MINUTE: z.coerce.number().int().min(1).default(600).describe('Requests a minute for each (subject, agent), each client and each address.'),
+  REMIT_DEMO: flag.optional().describe('Sample corpus, people and demo tokens. Default on only when everything is embedded and loopback.'),
+})
+
+export interface Config {
+  readonly host: string
+  readonly port: number
+  readonly publicUrl: string
+  readonly ops: { readonly host: string; readonly port: number }
+  readonly home: string
+  readonly databaseUrl: string | undefined
+  readonly openfga: { readonly apiUrl: string; readonly storeId: string | undefined; readonly apiToken: string | undefined } | undefined
+  readonly trustedIssuers: readonly TrustedIssuer[]
+  readonly embeddings: EmbeddingsConfig
+  readonly requestDeadlineMs: number
+  readonly bodyBytesMax: number
+  readonly ratePerMinute: number
+  readonly demo: boolean
+}
+
+export type EmbeddingsConfig =
+  | { readonly kind: 'remote'; readonly baseUrl: string; readonly model: string; readonly apiKey: string | undefined; readonly dimensions: number }
+  | { readonly kind: 'local'; readonly modelPath: string | undefined; readonly cacheDir: string }
+
+export class ConfigError extends Error {
+  readonly problems: readonly string[]
+  constructor(problems: readonly string[]) {
+    super(`The configuration cannot be used:\n${problems.map((problem) => `  ${problem}`).join('\n')}`)
+    this.name = 'ConfigError'
+    this.problems = problems
+  }
+}
+
+/** Reads the settings. Pure; reports every problem at once; a missing security setting is a problem. */
+export function loadConfig(env: Readonly<Record<string, string | undefined>>): Config {
+  const present = Object.fromEntries(Object.entries(env).filter(([name, value]) => name in settings.shape && value !== ''))
+  const parsed = settings.safeParse(present)
+  if (!parsed.success) {
+    throw new ConfigError(parsed.error.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`))
+  }
+  const value = parsed.data
+  const problems: string[] = []
+  const publicUrl = value.PUBLIC_URL ?? `http://localhost:${value.PORT}`
+  if (publicUrl.endsWith('/')) problems.push('PUBLIC_URL must not end with a slash: it is compared as an exact string')
+  const loopback = isLoopback(value.HOST) && isLoopback(new URL(publicUrl).hostname)
+  const embedded = value.DATABASE_URL === undefined && value.OPENFGA_API_URL === undefined && value.TRUSTED_ISSUERS === undefined
+  const demo = value.REMIT_DEMO ?? (embedded && loopback)
+  if (demo && !embedded) problems.push('REMIT_DEMO needs everything embedded: unset DATABASE_URL, OPENFGA_API_URL and TRUSTED_ISSUERS, or set REMIT_DEMO=false')
+  if (demo && !loopback) problems.push('REMIT_DEMO needs HOST and PUBLIC_URL on loopback: anyone who reaches it could mint tokens')
+  if (!demo && value.TRUSTED_ISSUERS === undefined) problems.push('TRUSTED_ISSUERS is required without REMIT_DEMO: nobody could get a token that is accepted')
+  if (!loopback && publicUrl.startsWith('http://')) problems.push('PUBLIC_URL must be https unless HOST and PUBLIC_URL are loopback: tokens would travel in the clear')
+  const namespaces = (value.TRUSTED_ISSUERS ?? []).map(({ namespace }) => namespace)
+  if (new Set(namespaces).size < namespaces.length) problems.push('TRUSTED_ISSUERS namespaces must be unique: two issuers would share people')
+  const issuers = (value.TRUSTED_ISSUERS ?? []).map(({ issuer }) => issuer)
+  if (new Set(issuers).size < issuers.length) problems.push('TRUSTED_ISSUERS names an issuer twice')
+  if (value.OPENFGA_API_URL !== undefined && value.OPENFGA_API_TOKEN === undefined && !isLoopback(new URL(value.OPENFGA_API_URL).hostname)) {
+    problems.push('OPENFGA_API_TOKEN is required with an OPENFGA_API_URL that is not loopback')
+  }
+  if (value.EMBEDDINGS_BASE_URL !== undefined) {
+    if (value.EMBEDDINGS_MODEL === undefined) problems.push('EMBEDDINGS_MODEL is required with EMBEDDINGS_BASE_URL')
+    if (value.EMBEDDINGS_DIMENSIONS === undefined) problems.push('EMBEDDINGS_DIMENSIONS is required with EMBEDDINGS_BASE_URL')
+  }
+  if (problems.length > 0) throw new ConfigError(problems)
+  return Object.freeze({
+    host: value.HOST,
+    port: value.PORT,
+    publicUrl,
+    ops: { host: value.OPS_HOST, port: value.OPS_PORT },
+    home: resolve(value.REMIT_HOME),
+    databaseUrl: value.DATABASE_URL,
+    openfga:
+      value.OPENFGA_API_URL === undefined
+        ? undefined
+        : { apiUrl: value.OPENFGA_API_URL, storeId: value.OPENFGA_STORE_ID, apiToken: value.OPENFGA_API_TOKEN },
+    trustedIssuers: value.TRUSTED_ISSUERS ?? [],
+    embeddings: embeddings(value),
+    requestDeadlineMs: value.REQUEST_DEADLINE_MS,
+    bodyBytesMax: value.BODY_BYTES_MAX,
+    ratePerMinute: value.RATE_PER_MINUTE,
+    demo,
+  })
+}
+
+function embeddings(value: z.infer<typeof settings>): EmbeddingsConfig {
+  if (value.EMBEDDINGS_BASE_URL === undefined) {
+    return { kind: 'local', modelPath: value.EMBEDDINGS_MODEL_PATH, cacheDir: resolve(value.EMBEDDINGS_CACHE ?? `${homedir()}/.cache/remit`) }
+  }
+  return {
+    kind: 'remote',
+    baseUrl: value.EMBEDDINGS_BASE_URL,
+    model: value.EMBEDDINGS_MODEL ?? '',
+    apiKey: value.EMBEDDINGS_API_KEY,
+    dimensions: value.EMBEDDINGS_DIMENSIONS ?? 0,
+  }
+}
+
+export const isLoopback = (host: string): boolean => loopbackHosts.has(host.toLowerCase())

@@ -1,0 +1,108 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import pg, { type ClientBase } from 'pg'
+import pgvector from 'pgvector/pg'
+import { AppError } from '../kernel/errors.ts'
+import type { Database, Sql, SqlValue } from './sql.ts'
+
+export interface PgDatabaseOptions {
+  readonly kind: Database['kind']
+  readonly pool: pg.PoolConfig
+  /** Runs after the pool has ended. */
+  readonly onClose?: () => Promise<void>
+}
+
+const int8 = 20
+
+/** Wraps a `pg` pool as a {@link Database}. pgvector's types are registered on every connection. */
+export function createPgDatabase({ kind, pool: poolConfig, onClose }: PgDatabaseOptions): Database {
+  const pool = new pg.Pool({
+    ...poolConfig,
+    onConnect: async (client: ClientBase) => {
+      client.setTypeParser(int8, Number)
+      await pgvector.registerTypes(client)
+    },
+  })
+  // An idle connection that breaks must not end the process; the next query reports it.
+  pool.on('error', () => undefined)
+  const inTransaction = new AsyncLocalStorage<true>()
+  let closing: Promise<void> | undefined
+
+  const query: Sql['query'] = async (text, values) => {
+    if (inTransaction.getStore()) {
+      throw new Error('Inside a transaction only its own Sql may be used: PGlite has one session.')
+    }
+    return run(pool, text, values)
+  }
+
+  async function transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T> {
+    if (inTransaction.getStore()) throw new Error('A transaction may not open another one.')
+    const client = await connect(pool)
+    let broken: Error | undefined
+    try {
+      await run(client, 'begin')
+      const result = await inTransaction.run(true, () =>
+        work({ query: (text, values) => run(client, text, values) }),
+      )
+      await run(client, 'commit')
+      return result
+    } catch (error) {
+      // Roll back first: a client dropped inside a transaction leaves PGlite blocked for everybody.
+      await run(client, 'rollback').catch((failure: Error) => {
+        broken = failure
+      })
+      throw error
+    } finally {
+      client.release(broken)
+    }
+  }
+
+  const close = (): Promise<void> => {
+    closing ??= (async () => {
+      await pool.end()
+      await onClose?.()
+    })()
+    return closing
+  }
+
+  return {
+    kind,
+    vectorType: kind === 'pglite' ? 'vector' : 'halfvec',
+    query,
+    transaction,
+    close,
+    [Symbol.asyncDispose]: close,
+  }
+}
+
+async function connect(pool: pg.Pool): Promise<pg.PoolClient> {
+  try {
+    return await pool.connect()
+  } catch (error) {
+    throw asUnavailable(error) ?? error
+  }
+}
+
+async function run<Row extends object>(
+  target: pg.Pool | pg.PoolClient,
+  text: string,
+  values?: readonly SqlValue[],
+): Promise<Row[]> {
+  try {
+    const result = await (values === undefined ? target.query(text) : target.query(text, [...values]))
+    return result.rows as Row[]
+  } catch (error) {
+    throw asUnavailable(error) ?? error
+  }
+}
+
+// SQLSTATE classes 08 (connection), 53 (resources), 57P (shutdown), and Node's own socket errors.
+const unavailableCodes = /^(08|53|57P|57014|25P03|25P04|ECONN|EPIPE|ENOENT|ETIMEDOUT|EHOSTUNREACH)/
+const unavailableMessages = /connection terminated|timeout exceeded when trying to connect|not queryable/i
+
+/** A database that is gone or overloaded is a 503, never a 500 and never an empty answer. */
+function asUnavailable(error: unknown): AppError | undefined {
+  if (!(error instanceof Error)) return undefined
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
+  if (!unavailableCodes.test(code) && !unavailableMessages.test(error.message)) return undefined
+  return new AppError('storage_unavailable', { internal: error.message, cause: error })
+}

@@ -1,0 +1,33 @@
+import { parentPort, workerData } from 'node:worker_threads'
+import { PGlite } from '@electric-sql/pglite'
+import { vector } from '@electric-sql/pglite-pgvector'
+import { PGLiteSocketServer } from '@electric-sql/pglite-socket'
+
+interface WorkerData {
+  readonly dataDir?: string
+  readonly socket: string
+  readonly loadDump?: Uint8Array<ArrayBuffer>
+}
+
+const { dataDir, socket, loadDump } = workerData as WorkerData
+
+const db = await PGlite.create({
+  ...(dataDir === undefined ? {} : { dataDir }),
+  ...(loadDump === undefined ? {} : { loadDataDir: new Blob([loadDump]) }),
+  extensions: { vector },
+})
+await db.exec('create extension if not exists vector')
+const server = new PGLiteSocketServer({ db, path: socket, maxConnections: 1 })
+await server.start()
+
+parentPort?.on('message', async (message: 'close' | 'dump') => {
+  if (message === 'dump') {
+    const file = await db.dumpDataDir('none')
+    parentPort?.postMessage({ kind: 'dump', value: new Uint8Array(await file.arrayBuffer()) })
+    return
+  }
+  await server.stop()
+  await db.close()
+  parentPort?.close()
+})
+parentPort?.postMessage({ kind: 'ready' })

@@ -1,0 +1,86 @@
+import { once } from 'node:events'
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import { createPgDatabase } from './pg.ts'
+import { socketPath } from './socket.ts'
+import type { Database } from './sql.ts'
+
+export interface PgliteOptions {
+  /** Folder on disk for the data; made when missing. Left out: in memory, gone at close. */
+  readonly dataDir?: string
+  /** Folder (0700) in which the Unix socket is made. */
+  readonly socketDir: string
+  /** A dump to start from, as {@link PgliteDatabase.dump} gives it. */
+  readonly loadDump?: Uint8Array
+}
+
+export interface PgliteDatabase extends Database {
+  /** The whole data directory as a tar, for tests that restore it. */
+  dump(): Promise<Uint8Array>
+}
+
+/**
+ * Opens PGlite in a worker thread of its own and reaches it by `pg` over a Unix socket.
+ * Whoever reaches the socket is superuser: the folder must be 0700. One session: a pool of one.
+ */
+export async function openPglite({ dataDir, socketDir, loadDump }: PgliteOptions): Promise<PgliteDatabase> {
+  const socket = await socketPath(socketDir, '.s.PGSQL.5432')
+  if (dataDir !== undefined) await mkdir(dataDir, { recursive: true, mode: 0o700 })
+  const worker = new Worker(new URL('./pglite-worker.ts', import.meta.url), {
+    workerData: { dataDir, socket: socket.path, loadDump },
+  })
+  const exited = once(worker, 'exit')
+  try {
+    await answer(worker, 'ready')
+  } catch (error) {
+    await worker.terminate()
+    await socket.remove()
+    throw error
+  }
+  const database = createPgDatabase({
+    kind: 'pglite',
+    pool: { host: join(socket.path, '..'), port: 5432, user: 'postgres', database: 'postgres', max: 1 },
+    onClose: async () => {
+      worker.postMessage('close')
+      await exited
+      await socket.remove()
+    },
+  })
+  return {
+    ...database,
+    async dump() {
+      const dumped = answer(worker, 'dump')
+      worker.postMessage('dump')
+      return (await dumped) as Uint8Array
+    },
+  }
+}
+
+interface Reply {
+  readonly kind: string
+  readonly value?: unknown
+}
+
+function answer(worker: Worker, kind: string): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const onMessage = (message: Reply) => {
+      if (message.kind !== kind) return
+      settle()
+      resolve(message.value)
+    }
+    const onError = (error: Error) => {
+      settle()
+      reject(error)
+    }
+    const onExit = () => onError(new Error('The embedded database stopped.'))
+    const settle = () => {
+      worker.off('message', onMessage)
+      worker.off('error', onError)
+      worker.off('exit', onExit)
+    }
+    worker.on('message', onMessage)
+    worker.on('error', onError)
+    worker.on('exit', onExit)
+  })
+}

@@ -1,0 +1,43 @@
+import pg from 'pg'
+import { createPgDatabase } from './pg.ts'
+import type { Database } from './sql.ts'
+
+export interface PostgresOptions {
+  /** `postgres://user:password@host/database`. */
+  readonly url: string
+  /** Connections. Defaults to 10. */
+  readonly poolSize?: number
+}
+
+/** Opens native Postgres. Refuses a pgvector below 0.8.4: older ones lose graph nodes at vacuum. */
+export async function openPostgres({ url, poolSize = 10 }: PostgresOptions): Promise<Database> {
+  await preparePgvector(url)
+  return createPgDatabase({
+    kind: 'postgres',
+    pool: { connectionString: url, max: poolSize, connectionTimeoutMillis: 5_000, statement_timeout: 60_000 },
+  })
+}
+
+async function preparePgvector(url: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000 })
+  await client.connect()
+  try {
+    await client.query('create extension if not exists vector')
+    const { rows } = await client.query<{ version: string }>(
+      `select extversion as version from pg_extension where extname = 'vector'`,
+    )
+    const version = rows[0]?.version ?? '0'
+    if (!atLeast(version, [0, 8, 4])) throw new Error(`pgvector ${version} is too old: 0.8.4 or newer is needed.`)
+  } finally {
+    await client.end()
+  }
+}
+
+function atLeast(version: string, floor: readonly number[]): boolean {
+  const parts = version.split('.').map(Number)
+  for (const [index, least] of floor.entries()) {
+    const part = parts[index] ?? 0
+    if (part !== least) return part > least
+  }
+  return true
+}
