@@ -1,0 +1,53 @@
+/** Turns text into vectors. One for the whole service; closing it ends its threads or connections. */
+export interface Embedder extends AsyncDisposable {
+  /** Name and size are stored with the vectors; a mismatch refuses to start. */
+  readonly model: string
+  readonly dimensions: number
+  /** Longest input in tokens that the model reads; what is longer is cut there. */
+  readonly tokensMax: number
+  /**
+   * Tokens of `text` as the model reads it, its own marks ([CLS], [SEP]) included, before any cut.
+   * Exact for the local model. For a remote one an estimate that errs on the high side for prose in
+   * any script: UTF-8 bytes / 3, since its tokenizer is not known here.
+   */
+  countTokens(text: string): number
+  /** A vector of length 1. Goes ahead of passages that wait. Rejects with the signal's reason when aborted. */
+  embedQuery(text: string, options?: EmbedOptions): Promise<Float32Array>
+  /** Vectors of length 1, in the order of `texts`. Rejects as a whole: there is no half answer. */
+  embedPassages(texts: readonly string[], options?: EmbedPassagesOptions): Promise<Float32Array[]>
+}
+
+export interface EmbedOptions {
+  readonly signal?: AbortSignal
+}
+
+export interface EmbedPassagesOptions extends EmbedOptions {
+  /** Called with the number of texts done so far. */
+  readonly onProgress?: (done: number) => void
+}
+
+/**
+ * `unavailable`: the model or its endpoint does not answer; another try may do.
+ * `wrong_answer`: it answered something that is no vector of ours (size, count, not finite); stop and look.
+ * `closed`: the embedder was closed.
+ */
+export class EmbeddingError extends Error {
+  readonly code: 'unavailable' | 'wrong_answer' | 'closed'
+
+  constructor(code: EmbeddingError['code'], message: string, cause?: unknown) {
+    super(message, { cause })
+    this.name = 'EmbeddingError'
+    this.code = code
+  }
+}
+
+/** Scales to length 1, so that the inner product is the cosine. A vector that has no direction is refused. */
+export function normalize(vector: Float32Array): Float32Array {
+  let sum = 0
+  for (const value of vector) sum += value * value
+  const length = Math.sqrt(sum)
+  if (!Number.isFinite(length) || length === 0) {
+    throw new EmbeddingError('wrong_answer', 'The model answered a vector that has no direction.')
+  }
+  return vector.map((value) => value / length)
+}

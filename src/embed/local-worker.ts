@@ -1,0 +1,96 @@
+import { join } from 'node:path'
+import { parentPort, workerData } from 'node:worker_threads'
+import { InferenceSession, Tensor } from 'onnxruntime-node'
+import { normalize } from './embedder.ts'
+import { readTokens } from './tokens.ts'
+
+/** What the main thread starts this worker with. */
+export interface WorkerStart {
+  readonly folder: string
+  readonly tokensMax: number
+}
+
+export type WorkerRequest =
+  | { readonly kind: 'embed'; readonly id: number; readonly texts: readonly string[] }
+  | { readonly kind: 'close' }
+
+export type WorkerReply =
+  | { readonly kind: 'ready'; readonly dimensions: number }
+  | { readonly kind: 'vectors'; readonly id: number; readonly vectors: readonly Float32Array[] }
+  | { readonly kind: 'failed'; readonly id: number; readonly message: string }
+
+/**
+ * Holds one session and runs one batch at a time: `session.run` blocks its thread until it is done, whatever
+ * its promise suggests, so it must never run where requests are served.
+ * One thread a session: two share a batch so badly here that two workers do nearly twice as much.
+ */
+async function serve(port: NonNullable<typeof parentPort>, start: WorkerStart): Promise<void> {
+  const tokens = readTokens(start.folder)
+  const session = await InferenceSession.create(join(start.folder, 'model.onnx'), {
+    intraOpNumThreads: 1,
+    interOpNumThreads: 1,
+    graphOptimizationLevel: 'all',
+  })
+  const embed = async (texts: readonly string[]) => run(session, texts.map((text) => tokens.encode(text, start.tokensMax)))
+
+  const [probe] = await embed([''])
+  port.postMessage({ kind: 'ready', dimensions: probe?.length ?? 0 } satisfies WorkerReply)
+  port.on('message', async (request: WorkerRequest) => {
+    if (request.kind === 'close') {
+      await session.release()
+      port.close()
+      return
+    }
+    port.postMessage(await answer(request, embed))
+  })
+}
+
+async function answer(
+  request: { readonly id: number; readonly texts: readonly string[] },
+  embed: (texts: readonly string[]) => Promise<Float32Array[]>,
+): Promise<WorkerReply> {
+  try {
+    return { kind: 'vectors', id: request.id, vectors: await embed(request.texts) }
+  } catch (error) {
+    return { kind: 'failed', id: request.id, message: error instanceof Error ? error.message : String(error) }
+  }
+}
+
+async function run(session: InferenceSession, rows: readonly (readonly number[])[]): Promise<Float32Array[]> {
+  const width = Math.max(...rows.map((row) => row.length))
+  const ids = new BigInt64Array(rows.length * width)
+  const mask = new BigInt64Array(rows.length * width)
+  for (const [index, row] of rows.entries()) {
+    for (const [at, id] of row.entries()) {
+      ids[index * width + at] = BigInt(id)
+      mask[index * width + at] = 1n
+    }
+  }
+  const shape = [rows.length, width]
+  const inputs: Record<string, Tensor> = {
+    input_ids: new Tensor('int64', ids, shape),
+    attention_mask: new Tensor('int64', mask, shape),
+    token_type_ids: new Tensor('int64', new BigInt64Array(rows.length * width), shape),
+  }
+  const feeds = Object.fromEntries(Object.entries(inputs).filter(([name]) => session.inputNames.includes(name)))
+  const { last_hidden_state: hidden } = await session.run(feeds)
+  if (hidden === undefined || !(hidden.data instanceof Float32Array)) {
+    throw new TypeError('The model has no output named last_hidden_state')
+  }
+  return meanPool(hidden.data, rows.map((row) => row.length), width)
+}
+
+/** The mean over a text's own tokens; the filling behind a shorter text must not count. */
+function meanPool(hidden: Float32Array, lengths: readonly number[], width: number): Float32Array[] {
+  const size = hidden.length / (lengths.length * width)
+  return lengths.map((length, index) => {
+    const sum = new Float32Array(size)
+    for (let at = 0; at < length; at++) {
+      const from = (index * width + at) * size
+      for (let place = 0; place < size; place++) sum[place] = (sum[place] ?? 0) + (hidden[from + place] ?? 0)
+    }
+    return normalize(sum)
+  })
+}
+
+if (parentPort) await serve(parentPort, workerData)

@@ -1,0 +1,150 @@
+import { Worker } from 'node:worker_threads'
+import { EmbeddingError } from './embedder.ts'
+import type { WorkerReply, WorkerRequest, WorkerStart } from './local-worker.ts'
+
+/** A few worker threads behind one queue with two lanes: what is urgent goes first. */
+export interface Pool {
+  /** Length of the model's vectors, as the model itself showed at start. */
+  readonly dimensions: number
+  submit(
+    texts: readonly string[],
+    options: { readonly urgent: boolean; readonly signal?: AbortSignal },
+  ): Promise<readonly Float32Array[]>
+  /** Ends the threads. What waits or runs is rejected as `closed`. */
+  close(): Promise<void>
+}
+
+interface Task {
+  readonly id: number
+  readonly texts: readonly string[]
+  readonly resolve: (vectors: readonly Float32Array[]) => void
+  readonly reject: (reason: unknown) => void
+}
+
+interface Slot {
+  worker: Worker | undefined
+  running: Task | undefined
+}
+
+const CLOSE_GRACE_MS = 2000
+
+/**
+ * Starts the workers and waits for the first. A worker that dies fails the batch it had, which its caller
+ * may try again, and a fresh one takes its place with the next batch.
+ */
+export async function createPool(deps: { readonly start: WorkerStart; readonly workers: number }): Promise<Pool> {
+  const slots: Slot[] = Array.from({ length: deps.workers }, () => ({ worker: undefined, running: undefined }))
+  const urgent: Task[] = []
+  const patient: Task[] = []
+  let closed = false
+  let counter = 0
+
+  function spawn(slot: Slot): Promise<number> {
+    const worker = new Worker(new URL('./local-worker.ts', import.meta.url), { workerData: deps.start })
+    slot.worker = worker
+    return new Promise((resolve, reject) => {
+      worker.on('message', (reply: WorkerReply) => {
+        if (reply.kind === 'ready') resolve(reply.dimensions)
+        else settle(slot, reply)
+        pump()
+        if (!slot.running) worker.unref()
+      })
+      worker.on('error', (cause) => drop(slot, worker, cause, reject))
+      worker.on('exit', () => drop(slot, worker, new Error('the thread ended'), reject))
+    })
+  }
+
+  function drop(slot: Slot, worker: Worker, cause: unknown, reject: (reason: unknown) => void): void {
+    const error = new EmbeddingError('unavailable', 'The local embedding model stopped.', cause)
+    reject(error)
+    if (slot.worker !== worker) return
+    slot.worker = undefined
+    slot.running?.reject(error)
+    slot.running = undefined
+    pump()
+  }
+
+  function pump(): void {
+    if (closed) return
+    for (const slot of slots) {
+      if (slot.running) continue
+      const task = urgent.shift() ?? patient.shift()
+      if (!task) return
+      slot.running = task
+      // The message waits in the thread's mailbox until it is ready; a start that fails rejects the task.
+      if (!slot.worker) spawn(slot).catch(task.reject)
+      send(slot, { kind: 'embed', id: task.id, texts: task.texts })
+    }
+  }
+
+  function submit(
+    texts: readonly string[],
+    options: { readonly urgent: boolean; readonly signal?: AbortSignal },
+  ): Promise<readonly Float32Array[]> {
+    const { signal } = options
+    if (closed) return Promise.reject(new EmbeddingError('closed', 'The embedder is closed.'))
+    if (signal?.aborted) return Promise.reject(signal.reason)
+    return new Promise((resolve, reject) => {
+      const lane = options.urgent ? urgent : patient
+      const abort = () => leave(lane, task, signal?.reason)
+      const forget = () => signal?.removeEventListener('abort', abort)
+      const task: Task = {
+        id: ++counter,
+        texts,
+        resolve: (vectors) => resolve((forget(), vectors)),
+        reject: (reason) => reject((forget(), reason)),
+      }
+      lane.push(task)
+      signal?.addEventListener('abort', abort)
+      pump()
+    })
+  }
+
+  async function close(): Promise<void> {
+    if (closed) return
+    closed = true
+    const error = new EmbeddingError('closed', 'The embedder is closed.')
+    for (const task of [...urgent.splice(0), ...patient.splice(0)]) task.reject(error)
+    for (const slot of slots) slot.running?.reject(error)
+    await Promise.all(slots.map((slot) => slot.worker && end(slot.worker)))
+  }
+
+  try {
+    const [dimensions] = await Promise.all(slots.map(spawn))
+    if (!dimensions) throw new EmbeddingError('wrong_answer', 'The local embedding model gives no vectors.')
+    return { dimensions, submit, close }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+/** A thread with work keeps the process alive, an idle one does not: a forgotten close must not hang a command. */
+function send(slot: Slot, request: WorkerRequest): void {
+  slot.worker?.ref()
+  slot.worker?.postMessage(request)
+}
+
+function settle(slot: Slot, reply: Exclude<WorkerReply, { kind: 'ready' }>): void {
+  const task = slot.running
+  if (task?.id !== reply.id) return
+  slot.running = undefined
+  if (reply.kind === 'vectors') task.resolve(reply.vectors)
+  else task.reject(new EmbeddingError('unavailable', `The local embedding model failed: ${reply.message}`))
+}
+
+/** A batch that already runs cannot be stopped: its caller goes on at once, its answer is thrown away. */
+function leave(lane: Task[], task: Task, reason: unknown): void {
+  const at = lane.indexOf(task)
+  if (at >= 0) lane.splice(at, 1)
+  task.reject(reason)
+}
+
+/** Asks first, so that the session frees its native memory; ends the thread by force when it does not hear. */
+async function end(worker: Worker): Promise<void> {
+  const gone = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
+  worker.postMessage({ kind: 'close' } satisfies WorkerRequest)
+  const timer = setTimeout(() => void worker.terminate(), CLOSE_GRACE_MS)
+  await gone
+  clearTimeout(timer)
+}
