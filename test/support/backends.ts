@@ -1,0 +1,30 @@
+import { describe, type TestOptions } from 'vitest'
+import { needsOpenfga, needsPostgres } from './native.ts'
+
+/** One way to run the service: which database, which authorizer. */
+export interface Backend {
+  readonly name: string
+  readonly database: 'pglite' | 'postgres'
+  readonly openfga: 'engine' | 'server'
+  /** Skips, and says what is missing, where this machine lacks one of the two. */
+  readonly options: TestOptions
+}
+
+/** All four; those that this machine lacks stay in the list, to be reported as skipped instead of missing. */
+export const backends: readonly Backend[] = [
+  { name: 'PGlite × engine', database: 'pglite', openfga: 'engine', options: {} },
+  { name: 'PGlite × OpenFGA', database: 'pglite', openfga: 'server', options: needsOpenfga },
+  { name: 'Postgres × engine', database: 'postgres', openfga: 'engine', options: needsPostgres },
+  {
+    name: 'Postgres × OpenFGA',
+    database: 'postgres',
+    openfga: 'server',
+    options: needsPostgres.skip ? needsPostgres : needsOpenfga,
+  },
+]
+
+/** The same promises on every backend: one suite each, named `title on Postgres × OpenFGA`. */
+export function describeBackends(title: string, promises: (backend: Backend) => void): void {
+  for (const backend of backends)
+    describe(`${title} on ${backend.name}`, backend.options, () => promises(backend))
+}

@@ -1,0 +1,38 @@
+import type { TestOptions } from 'vitest'
+
+/**
+ * What a bare machine lacks and `.ci/services` starts. Without them the tests that need them are skipped by name.
+ */
+export interface NativeServices {
+  /** A superuser's URL of a Postgres with pgvector in which tests may create databases. */
+  readonly databaseUrl: string | undefined
+  /** A real OpenFGA server in which tests may create stores. */
+  readonly openfga: { readonly url: string; readonly token: string } | undefined
+}
+
+export const native = readServices(process.env)
+
+/** Options of a test or suite that needs native Postgres: `describe('…', needsPostgres, () => …)`. */
+export const needsPostgres = needs(native.databaseUrl !== undefined, 'native Postgres (TEST_DATABASE_URL)')
+
+/** Options of a test or suite that needs a real OpenFGA server. */
+export const needsOpenfga = needs(native.openfga !== undefined, 'a real OpenFGA server (OPENFGA_TEST_URL)')
+
+/** Options that skip unless `present`, and tell the report what was missing. */
+export function needs(present: boolean, what: string): TestOptions {
+  return present ? {} : { skip: true, meta: { needs: what } }
+}
+
+function readServices(env: NodeJS.ProcessEnv): NativeServices {
+  const { TEST_DATABASE_URL, OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN } = env
+  // A server without its token would fail every test with 401s: half a setting is a mistake, not an absence.
+  if (Boolean(OPENFGA_TEST_URL) !== Boolean(OPENFGA_TEST_TOKEN))
+    throw new Error('OPENFGA_TEST_URL and OPENFGA_TEST_TOKEN belong together: set both or neither.')
+  return {
+    databaseUrl: TEST_DATABASE_URL || undefined,
+    openfga:
+      OPENFGA_TEST_URL && OPENFGA_TEST_TOKEN
+        ? { url: OPENFGA_TEST_URL, token: OPENFGA_TEST_TOKEN }
+        : undefined,
+  }
+}

@@ -1,0 +1,26 @@
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  test: {
+    include: ['test/**/*.test.ts', 'packages/*/test/**/*.test.ts'],
+    // Compile-time guards, such as "text cannot be read for what the gate has not cleared".
+    // Errors elsewhere are `npm run check`'s to report.
+    typecheck: {
+      enabled: true,
+      include: ['test/**/*.test-d.ts', 'packages/*/test/**/*.test-d.ts'],
+      ignoreSourceErrors: true,
+    },
+    environment: 'node',
+    // Processes, not threads: the embedding runtime is native code and PGlite runs in a worker of its own;
+    // a crash in either must fail one file, not the run.
+    pool: 'forks',
+    maxWorkers: '100%',
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+    teardownTimeout: 10_000,
+    passWithNoTests: false,
+    // A test that asserts nothing cannot fail.
+    expect: { requireAssertions: true },
+    reporters: ['default', './test/support/reporter.ts'],
+  },
+})
