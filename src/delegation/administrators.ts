@@ -1,0 +1,39 @@
+import { AppError } from '../kernel/errors.ts'
+import type { Sql } from '../store/sql.ts'
+
+export const roles = ['security.read', 'security.write', 'agents.write'] as const
+export type Role = (typeof roles)[number]
+
+export interface Administrators {
+  /** Adds roles to a subject (`user:anne`), keeping those that it has. Called by the machine's commands only. */
+  add(subject: string, added: readonly Role[]): Promise<readonly Role[]>
+  /** Asked on every request; nothing else makes an administrator. */
+  has(subject: string, role: Role): Promise<boolean>
+  rolesOf(subject: string): Promise<readonly Role[]>
+}
+
+export function createAdministrators({ sql }: { readonly sql: Sql }): Administrators {
+  const rolesOf: Administrators['rolesOf'] = async (subject) => {
+    const rows = await sql.query<{ roles: Role[] }>('select roles from administrators where subject = $1', [subject])
+    return rows[0]?.roles ?? []
+  }
+  return {
+    rolesOf,
+    async has(subject, role) {
+      return (await rolesOf(subject)).includes(role)
+    },
+    async add(subject, added) {
+      if (!subject.startsWith('user:')) {
+        throw new AppError('invalid_request', { field: 'subject', public: 'Only a user can be an administrator.' })
+      }
+      const rows = await sql.query<{ roles: Role[] }>(
+        `insert into administrators (subject, roles) values ($1, $2)
+         on conflict (subject) do update set roles =
+           array(select distinct unnest(administrators.roles || excluded.roles) order by 1)
+         returning roles`,
+        [subject, [...new Set(added)].sort()],
+      )
+      return rows[0]?.roles ?? []
+    },
+  }
+}

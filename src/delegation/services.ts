@@ -1,0 +1,67 @@
+import type { Fga, Tuple } from '../authz/fga.ts'
+import { invalid } from '../kernel/errors.ts'
+import { collectionObject, isId, type FgaObject } from '../kernel/ids.ts'
+import type { Sql } from '../store/sql.ts'
+
+/** A program of its own that writes documents. */
+export interface Service {
+  readonly name: string
+  /** Collections it may write to and tag. The tuples decide; this is what they should be. */
+  readonly collections: readonly string[]
+  /** Beginnings of the group and organization ids that it may write with `directory.write`. */
+  readonly prefixes: readonly string[]
+}
+
+export interface Services {
+  /**
+   * Registers a service with exactly these collections and prefixes. The row comes first, then the tuples;
+   * a crash between leaves rights out, never over, and running it again completes them.
+   */
+  save(service: Service): Promise<void>
+  get(name: string): Promise<Service | undefined>
+  list(): Promise<Service[]>
+}
+
+export const serviceObject = (name: string): FgaObject => `service:${name}`
+
+export function createServices({ sql, fga }: { readonly sql: Sql; readonly fga: Fga }): Services {
+  const get: Services['get'] = async (name) =>
+    (await sql.query<Service>('select name, collections, prefixes from services where name = $1', [name]))[0]
+
+  return {
+    get,
+    async list() {
+      return sql.query<Service>('select name, collections, prefixes from services order by name')
+    },
+    async save({ name, collections, prefixes }) {
+      if (!isId(name)) throw invalid('name', 'The service name is not valid.')
+      await assertCollections(sql, collections)
+      const before = (await get(name))?.collections ?? []
+      const dropped = before.filter((collection) => !collections.includes(collection))
+      // Removals first: a crash must not leave a right that the row no longer lists.
+      if (dropped.length > 0) await fga.write({ deletes: rights(name, dropped) })
+      await sql.query(
+        `insert into services (name, collections, prefixes) values ($1, $2, $3)
+         on conflict (name) do update set collections = excluded.collections, prefixes = excluded.prefixes`,
+        [name, [...collections], [...prefixes]],
+      )
+      await fga.write({ writes: rights(name, collections) })
+    },
+  }
+}
+
+async function assertCollections(sql: Sql, collections: readonly string[]): Promise<void> {
+  const rows = await sql.query<{ id: string }>('select id from collections where id = any($1)', [[...collections]])
+  const known = new Set(rows.map(({ id }) => id))
+  const missing = collections.find((collection) => !known.has(collection))
+  if (missing !== undefined) throw invalid('collections', `There is no collection ${missing}. Add it first.`)
+}
+
+const rights = (name: string, collections: readonly string[]): Tuple[] =>
+  collections.flatMap((collection) =>
+    (['writer', 'tagger'] as const).map((relation) => ({
+      user: serviceObject(name),
+      relation,
+      object: collectionObject(collection),
+    })),
+  )

@@ -1,0 +1,42 @@
+import { createHash } from 'node:crypto'
+import type { FgaObject } from '../kernel/ids.ts'
+
+const keyBytesMax = 120
+const digestForm = /^h\.[A-Za-z0-9_-]{43}$/
+const escapedKey = /^(?:[A-Za-z0-9._@+=-]|%[0-9A-F]{2})+$/
+
+/**
+ * The subject key of an external issuer's `sub`: every byte outside `[A-Za-z0-9._@+=-]` as `%XX`; over 120
+ * bytes, `h.` + base64url(sha256). A `sub` that is itself written like such a digest is digested too, so that
+ * nobody can register as somebody else's digest. Undefined for what has no faithful bytes (lone surrogates
+ * would all become one) or is empty.
+ */
+export function subjectKey(sub: string): string | undefined {
+  if (sub === '' || !sub.isWellFormed()) return undefined
+  const escaped = Array.from(Buffer.from(sub, 'utf8'), escapeByte).join('')
+  if (escaped.length <= keyBytesMax && !digestForm.test(escaped)) return escaped
+  return `h.${createHash('sha256').update(sub, 'utf8').digest('base64url')}`
+}
+
+/** `user:namespace/key`, the same person by whichever door they come. */
+export const externalUser = (namespace: string, key: string): FgaObject => `user:${namespace}/${key}`
+
+/**
+ * The user of our own issuer's `sub`, which is the subject key as it stands: `key` for local accounts,
+ * `namespace/key` for people of a trusted issuer, whose namespace must be one of `namespaces`.
+ */
+export function ownUser(sub: string, namespaces: ReadonlySet<string>): FgaObject | undefined {
+  const slash = sub.indexOf('/')
+  if (slash === -1) return isKey(sub) ? `user:${sub}` : undefined
+  const namespace = sub.slice(0, slash)
+  if (!namespaces.has(namespace) || !isKey(sub.slice(slash + 1))) return undefined
+  return `user:${sub}`
+}
+
+/** A key that stands after `user:` as it is. */
+export const isKey = (key: string): boolean => key.length <= keyBytesMax && escapedKey.test(key) && key !== '.' && key !== '..'
+
+const safeBytes = new Set(Buffer.from('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._@+=-'))
+
+const escapeByte = (byte: number): string =>
+  safeBytes.has(byte) ? String.fromCharCode(byte) : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`
