@@ -1,0 +1,208 @@
+import { globSync, readFileSync } from 'node:fs'
+import { posix } from 'node:path'
+import { describe, expect, test } from 'vitest'
+
+/**
+ * Who may import whom inside `src/`: row → columns. Arrows go down only; `main` (src/main.ts, src/cli/main.ts,
+ * src/compose.ts, src/config.ts) alone knows everybody. A folder without a row may not exist.
+ */
+const matrix: Readonly<Record<string, readonly string[]>> = {
+  // ground
+  kernel: [],
+  store: ['kernel'],
+  jobs: ['kernel', 'store'],
+  embed: ['kernel'],
+  audit: ['kernel', 'store'],
+  // features
+  authz: ['kernel', 'store', 'audit'],
+  delegation: ['kernel', 'store', 'jobs', 'audit', 'authz'],
+  // Never delegation: retrieval gets a Principal and must not be able to make one.
+  retrieval: ['kernel', 'store', 'embed', 'audit', 'authz'],
+  ingest: ['kernel', 'store', 'jobs', 'embed', 'audit', 'authz'],
+  sample: ['kernel', 'store', 'authz', 'delegation', 'ingest'],
+  // faces: never each other, never the database
+  http: ['kernel', 'audit', 'authz', 'delegation', 'retrieval', 'ingest'],
+  mcp: ['kernel', 'audit', 'authz', 'delegation', 'retrieval', 'ingest'],
+  cli: ['kernel', 'audit', 'authz', 'delegation', 'retrieval', 'ingest'],
+  main: ['*'],
+}
+
+/** Packages that have one home, so that they can be replaced, and watched, there. */
+const homes: Readonly<Record<string, RegExp>> = {
+  '@remit/engine': /^src\/authz\/embedded[^/]*\.ts$/,
+  '@openfga/sdk': /^src\/authz\//,
+  pg: /^src\/store\//,
+  '@electric-sql/pglite': /^src\/store\//,
+  '@electric-sql/pglite-socket': /^src\/store\//,
+  'pg-boss': /^src\/jobs\//,
+  openai: /^src\/embed\//,
+  'onnxruntime-node': /^src\/embed\//,
+  hono: /^src\/(http|mcp)\//,
+  commander: /^src\/cli\//,
+}
+
+/** Path from the repository's root → source text. */
+type Sources = ReadonlyMap<string, string>
+
+interface Import {
+  readonly specifier: string
+  /** `import type`: gone before anything runs. */
+  readonly typeOnly: boolean
+}
+
+const repository = readSources(['src/**/*.ts', 'packages/*/{src,test}/**/*.ts'])
+
+describe('the house', () => {
+  test('is looked at: sources and imports are found at all', () => {
+    const imports = [...repository].flatMap(([, text]) => importsOf(text))
+    expect(repository.size).toBeGreaterThan(20)
+    expect(imports.length).toBeGreaterThan(repository.size)
+  })
+
+  test('has imports that go down only, as the matrix says', () => {
+    expect(forbiddenImports(repository)).toEqual([])
+  })
+
+  test('has no import cycle', () => {
+    expect(cycles(repository)).toEqual([])
+  })
+})
+
+describe('the guard catches', () => {
+  const forbidden = (path: string, text: string) => forbiddenImports(new Map([[path, text]]))
+
+  test.each([
+    ['ground that imports a feature', 'src/store/a.ts', `import { gate } from '../authz/gate.ts'`],
+    [
+      'retrieval that imports delegation',
+      'src/retrieval/a.ts',
+      `import { v } from '../delegation/verify.ts'`,
+    ],
+    ['a type import as well', 'src/retrieval/a.ts', `import type { V } from '../delegation/verify.ts'`],
+    ['an import over several lines', 'src/kernel/a.ts', `import {\n  a,\n  b,\n} from '../store/sql.ts'`],
+    ['an import for its effect', 'src/kernel/a.ts', `import '../store/sql.ts'`],
+    ['a re-export', 'src/kernel/a.ts', `export * from '../store/sql.ts'`],
+    ['an import at run time', 'src/http/a.ts', `const m = await import('../mcp/server.ts')`],
+    ['a type named in place', 'src/http/a.ts', `let s: import('../mcp/server.ts').Server`],
+    ['a worker started by path', 'src/ingest/a.ts', `new URL('../retrieval/a-worker.ts', import.meta.url)`],
+    ['a face that imports another face', 'src/mcp/a.ts', `import { app } from '../http/app.ts'`],
+    ['a feature that imports the wiring', 'src/authz/a.ts', `import { compose } from '../compose.ts'`],
+    ['a folder without a row', 'src/utils/a.ts', `export const a = 1`],
+    ['the engine outside its one home', 'src/authz/gate.ts', `import { e } from '@remit/engine'`],
+    ['the inside of a package', 'src/authz/embedded.ts', `import { e } from '@remit/engine/src/check.ts'`],
+    [
+      'a package reached by path',
+      'src/authz/embedded.ts',
+      `import { e } from '../../packages/engine/src/a.ts'`,
+    ],
+    [
+      'a package that imports the service',
+      'packages/engine/src/a.ts',
+      `import { i } from '../../../src/kernel/ids.ts'`,
+    ],
+    ['tests inside the service', 'src/store/a.ts', `import { native } from '../../test/support/native.ts'`],
+  ])('%s', (_, path, text) => {
+    expect(forbidden(path, text)).toHaveLength(1)
+  })
+
+  test('a cycle, and names its files', () => {
+    const sources = new Map([
+      ['src/store/a.ts', `import { b } from './b.ts'`],
+      ['src/store/b.ts', `import { c } from './c.ts'`],
+      ['src/store/c.ts', `export { a } from './a.ts'`],
+    ])
+    expect(cycles(sources)).toEqual(['src/store/a.ts → src/store/b.ts → src/store/c.ts → src/store/a.ts'])
+  })
+
+  test('nothing where there is nothing', () => {
+    const text = `// import { gate } from '../authz/gate.ts'\nimport { ok } from '../kernel/result.ts'`
+    expect(forbidden('src/store/a.ts', text)).toEqual([])
+    expect(forbidden('src/authz/embedded.ts', `import { e } from '@remit/engine'`)).toEqual([])
+    expect(forbidden('packages/engine/test/a.test.ts', `import '../../../test/support/native.ts'`)).toEqual(
+      [],
+    )
+  })
+})
+
+function forbiddenImports(sources: Sources): readonly string[] {
+  return [...sources].flatMap(([path, text]) => {
+    const zone = zoneOf(path)
+    if (zone !== 'packages' && matrix[zone] === undefined)
+      return [`${path}: no row for "${zone}" in the matrix`]
+    const bad = importsOf(text).filter(({ specifier }) => !isAllowed(path, specifier))
+    return bad.map(({ specifier }) => `${path} imports ${specifier}`)
+  })
+}
+
+function isAllowed(path: string, specifier: string): boolean {
+  if (!specifier.startsWith('.')) return isAtHome(path, specifier)
+  const from = zoneOf(path)
+  const to = zoneOf(resolve(path, specifier))
+  if (from === 'packages') return isInsidePackage(path, resolve(path, specifier))
+  if (from === to) return true
+  const columns = matrix[from] ?? []
+  return to in matrix && (columns.includes(to) || columns.includes('*'))
+}
+
+/** What others run knows nothing of the service; only its tests may use the shared test support. */
+function isInsidePackage(path: string, target: string): boolean {
+  const [, name, folder] = path.split('/')
+  return target.startsWith(`packages/${name}/`) || (folder === 'test' && target.startsWith('test/support/'))
+}
+
+function isAtHome(path: string, specifier: string): boolean {
+  const segments = specifier.split('/')
+  const name = segments.slice(0, specifier.startsWith('@') ? 2 : 1).join('/')
+  if (name.startsWith('@remit/') && specifier !== name) return false
+  if (zoneOf(path) === 'packages' || zoneOf(path) === 'main') return name !== '@remit/engine'
+  return homes[name]?.test(path) ?? true
+}
+
+/** The matrix row of a file: its folder in `src/`, `main` for the wiring, `packages`, or `outside`. */
+function zoneOf(path: string): string {
+  if (/^src\/([^/]+|cli\/main)\.ts$/.test(path)) return 'main'
+  if (path.startsWith('packages/')) return 'packages'
+  return /^src\/([^/]+)\//.exec(path)?.[1] ?? 'outside'
+}
+
+const resolve = (path: string, specifier: string): string => posix.join(posix.dirname(path), specifier)
+
+/** Every way in which a module can name another one. Comments are taken out first. */
+function importsOf(text: string): readonly Import[] {
+  const code = text.replaceAll(/(^|\s)\/\*[\s\S]*?\*\//g, '$1').replaceAll(/(^|\s)\/\/.*$/gm, '$1')
+  const forms = [
+    /^\s*(?:import|export)\s+(?<type>type\s)?[^'"()=;]*?\sfrom\s*['"](?<specifier>[^'"]+)['"]/gm,
+    /^\s*import\s*['"](?<specifier>[^'"]+)['"]/gm,
+    /\bimport\(\s*['"](?<specifier>[^'"]+)['"]/g,
+    /\bnew URL\(\s*['"](?<specifier>\.[^'"]+\.ts)['"]\s*,\s*import\.meta\.url/g,
+  ]
+  return forms.flatMap((form) =>
+    [...code.matchAll(form)].flatMap(({ groups }) =>
+      groups?.specifier ? [{ specifier: groups.specifier, typeOnly: groups.type !== undefined }] : [],
+    ),
+  )
+}
+
+/** Cycles among imports that exist at run time, each as `a → b → a`, once. */
+function cycles(sources: Sources): readonly string[] {
+  const found: string[] = []
+  const done = new Set<string>()
+  const walk = (path: string, trail: readonly string[]): void => {
+    const start = trail.indexOf(path)
+    if (start >= 0) found.push([...trail.slice(start), path].join(' → '))
+    if (start >= 0 || done.has(path)) return
+    const imports = importsOf(sources.get(path) ?? '').filter(
+      (one) => !one.typeOnly && one.specifier.startsWith('.'),
+    )
+    for (const { specifier } of imports) walk(resolve(path, specifier), [...trail, path])
+    done.add(path)
+  }
+  for (const path of sources.keys()) walk(path, [])
+  return found
+}
+
+function readSources(patterns: readonly string[]): Sources {
+  const root = new URL('../', import.meta.url)
+  const paths = patterns.flatMap((pattern) => globSync(pattern, { cwd: root })).sort()
+  return new Map(paths.map((path) => [path.replaceAll('\\', '/'), readFileSync(new URL(path, root), 'utf8')]))
+}
