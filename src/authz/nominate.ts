@@ -1,0 +1,39 @@
+import type { Principal } from '../kernel/principal.ts'
+import { splitObject } from '../kernel/ids.ts'
+import type { Fga } from './fga.ts'
+import { questionFor } from './gate.ts'
+
+/** Documents worth asking the gate about. Only nominates: what is listed may still be refused. */
+export interface Nomination {
+  readonly documentIds: readonly string[]
+  /** False: the list may lack documents that this principal may read. */
+  readonly complete: boolean
+}
+
+/** The seam of the permission index. Today OpenFGA's own streamed list; it never decides. */
+export interface Nominator {
+  nominate(principal: Principal, options: { readonly signal?: AbortSignal }): Promise<Nomination>
+}
+
+export interface NominatorDeps {
+  readonly fga: Fga
+  readonly now: () => number
+  /** Milliseconds after which the server is known to cut its list short without a word (its deadline is 3 s). */
+  readonly serverDeadlineMs: number
+}
+
+export function createNominator({ fga, now, serverDeadlineMs }: NominatorDeps): Nominator {
+  return {
+    async nominate(principal, { signal }) {
+      const started = now()
+      const { user, relation, contextual } = questionFor(principal)
+      const documentIds: string[] = []
+      const listed = fga.listObjects(
+        { user, relation, type: 'document', contextual },
+        { consistency: 'fresh', now: started, ...(signal && { signal }) },
+      )
+      for await (const object of listed) documentIds.push(splitObject(object).id)
+      return { documentIds, complete: now() - started < serverDeadlineMs }
+    },
+  }
+}

@@ -1,0 +1,255 @@
+import { createRequire } from 'node:module'
+import {
+  type BatchCheckItem,
+  Configuration,
+  ConsistencyPreference,
+  CredentialsMethod,
+  FgaApiError,
+  OpenFgaApi,
+  WriteRequestDeletesOnMissing,
+  WriteRequestWritesOnDuplicate,
+} from '@openfga/sdk'
+import type { AxiosAdapter, AxiosStatic } from 'axios' with { 'resolution-mode': 'require' }
+import { AppError } from '../kernel/errors.ts'
+import type { FgaObject } from '../kernel/ids.ts'
+import type { BatchAnswer, Check, Fga, QueryOptions, Tuple, TupleKey, UntilCondition, Verdict } from './fga.ts'
+
+// The SDK is CommonJS: its axios is the CommonJS build, whose types differ from the ES module's.
+const axios = createRequire(import.meta.url)('axios') as AxiosStatic
+
+export interface OpenFgaTransport {
+  readonly apiUrl: string
+  readonly apiToken?: string
+  /** Milliseconds for one call. The SDK's own default lets a call take over 12 s with its retries. */
+  readonly timeoutMs: number
+  /** Answers in process instead of over HTTP. */
+  readonly adapter?: AxiosAdapter
+}
+
+const batchMax = 50
+const writeMax = 100
+const pageSize = 100
+
+/** The OpenFGA API by the official SDK, without its retries: the query path has its own deadline. */
+export function createFgaApi({ apiUrl, apiToken, timeoutMs, adapter }: OpenFgaTransport): OpenFgaApi {
+  const configuration = new Configuration({
+    apiUrl,
+    credentials:
+      apiToken === undefined
+        ? { method: CredentialsMethod.None }
+        : { method: CredentialsMethod.ApiToken, config: { token: apiToken } },
+    retryParams: { maxRetry: 0, minWaitInMs: 100 },
+  })
+  return new OpenFgaApi(configuration, axios.create({ timeout: timeoutMs, ...(adapter && { adapter }) }))
+}
+
+/** One store with one pinned model, on the real server or the embedded engine. */
+export function createFga(api: OpenFgaApi, storeId: string, modelId: string): Fga {
+  return {
+    storeId,
+    modelId,
+
+    async batchCheck(checks, options): Promise<BatchAnswer> {
+      const calls = await Promise.all(
+        pages(checks, batchMax).map((page) => batchOnce(api, storeId, modelId, page, options)),
+      )
+      return {
+        verdicts: calls.flatMap(({ verdicts }) => verdicts),
+        requestIds: calls.flatMap(({ requestIds }) => requestIds),
+      }
+    },
+
+    async *listObjects({ user, relation, type, contextual = [] }, options) {
+      const body = {
+        authorization_model_id: modelId,
+        user,
+        relation,
+        type,
+        context: contextOf(options),
+        contextual_tuples: { tuple_keys: [...contextual] },
+        consistency: preference(options),
+      }
+      const answer = await guarded(() => api.streamedListObjects(storeId, body, callOptions(options)))
+      yield* objectsOf(answer)
+    },
+
+    async *read({ user, relation, object }) {
+      let token = ''
+      do {
+        const { tuples, continuation_token } = await guarded(() =>
+          api.read(storeId, {
+            ...(object !== undefined && {
+              tuple_key: { object, ...(user !== undefined && { user }), ...(relation !== undefined && { relation }) },
+            }),
+            page_size: pageSize,
+            ...(token !== '' && { continuation_token: token }),
+            consistency: ConsistencyPreference.HigherConsistency,
+          }),
+        )
+        for (const { key } of tuples) yield toTuple(key)
+        token = continuation_token
+      } while (token !== '')
+    },
+
+    async write({ writes = [], deletes = [] }) {
+      const total = writes.length + deletes.length
+      if (total === 0) return
+      if (total <= writeMax) return writeOnce(api, storeId, modelId, writes, deletes)
+      // Deletes first: a crash between the parts must leave less access, never more.
+      for (const page of pages(deletes, writeMax)) await writeOnce(api, storeId, modelId, [], page)
+      for (const page of pages(writes, writeMax)) await writeOnce(api, storeId, modelId, page, [])
+    },
+
+    async isHealthy() {
+      try {
+        await api.readAuthorizationModel(storeId, modelId)
+        return true
+      } catch {
+        return false
+      }
+    },
+  }
+}
+
+async function batchOnce(
+  api: OpenFgaApi,
+  storeId: string,
+  modelId: string,
+  checks: readonly Check[],
+  options: QueryOptions,
+): Promise<BatchAnswer> {
+  const context = contextOf(options)
+  const items: BatchCheckItem[] = checks.map(({ user, relation, object, contextual = [] }, index) => ({
+    tuple_key: { user, relation, object },
+    contextual_tuples: { tuple_keys: [...contextual] },
+    context,
+    correlation_id: String(index),
+  }))
+  const answer = await guarded(() =>
+    api.batchCheck(
+      storeId,
+      { checks: items, authorization_model_id: modelId, consistency: preference(options) },
+      callOptions(options),
+    ),
+  )
+  const result: Readonly<Record<string, { allowed?: boolean; error?: object }>> = answer.result ?? {}
+  const requestId: unknown = answer.$response.headers['x-request-id']
+  return {
+    verdicts: checks.map((_, index) => verdictOf(result[String(index)])),
+    requestIds: typeof requestId === 'string' ? [requestId] : [],
+  }
+}
+
+// What is absent never decides: only `allowed: true` without an error is a yes.
+function verdictOf(item: { allowed?: boolean; error?: object } | undefined): Verdict {
+  if (item === undefined || (item.error !== undefined && item.error !== null)) return 'error'
+  return item.allowed === true ? 'allowed' : 'denied'
+}
+
+async function writeOnce(
+  api: OpenFgaApi,
+  storeId: string,
+  modelId: string,
+  writes: readonly Tuple[],
+  deletes: readonly TupleKey[],
+): Promise<void> {
+  await guarded(() =>
+    api.write(storeId, {
+      authorization_model_id: modelId,
+      ...(writes.length > 0 && {
+        writes: {
+          tuple_keys: writes.map(({ user, relation, object, condition }) => ({
+            user,
+            relation,
+            object,
+            ...(condition && { condition: { name: condition.name, context: condition.context } }),
+          })),
+          on_duplicate: WriteRequestWritesOnDuplicate.Ignore,
+        },
+      }),
+      ...(deletes.length > 0 && {
+        deletes: {
+          tuple_keys: deletes.map(({ user, relation, object }) => ({ user, relation, object })),
+          on_missing: WriteRequestDeletesOnMissing.Ignore,
+        },
+      }),
+    }),
+  )
+}
+
+/** Turns everything that keeps OpenFGA from answering into one 503; what it refuses as wrong stays an error of ours. */
+async function guarded<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call()
+  } catch (error) {
+    throw new AppError('authorization_unavailable', { internal: describe(error), cause: scrubbed(error) })
+  }
+}
+
+// The SDK's errors carry the whole request; only code and status may reach a log.
+function describe(error: unknown): string {
+  if (error instanceof FgaApiError) return `OpenFGA ${error.statusCode ?? ''} ${error.name}`
+  return error instanceof Error ? `OpenFGA: ${error.name}` : 'OpenFGA failed'
+}
+
+const scrubbed = (error: unknown): unknown => (error instanceof FgaApiError ? undefined : error)
+
+const preference = ({ consistency }: QueryOptions): ConsistencyPreference =>
+  consistency === 'fresh' ? ConsistencyPreference.HigherConsistency : ConsistencyPreference.MinimizeLatency
+
+// Rounded up to the next second: a grant that ends within this second is already over.
+const contextOf = ({ now }: QueryOptions): { current_time: string } => ({
+  current_time: new Date(Math.ceil(now / 1_000) * 1_000).toISOString(),
+})
+
+const callOptions = ({ signal }: QueryOptions): { signal?: AbortSignal } => (signal ? { signal } : {})
+
+function toTuple({
+  user,
+  relation,
+  object,
+  condition,
+}: {
+  user: string
+  relation: string
+  object: string
+  condition?: { name: string; context?: object } | null
+}): Tuple {
+  return {
+    user,
+    relation,
+    object: object as FgaObject,
+    ...(condition && { condition: condition as UntilCondition }),
+  }
+}
+
+/** Newline-delimited JSON, as the streamed answer comes from the wire. An error inside it fails the whole. */
+async function* objectsOf(answer: { $response: { data: AsyncIterable<Uint8Array | string> } }): AsyncGenerator<FgaObject> {
+  const decoder = new TextDecoder()
+  let rest = ''
+  try {
+    for await (const part of answer.$response.data) {
+      rest += typeof part === 'string' ? part : decoder.decode(part, { stream: true })
+      const lines = rest.split('\n')
+      rest = lines.pop() ?? ''
+      for (const line of lines) if (line.trim() !== '') yield objectOf(line)
+    }
+  } catch (error) {
+    if (error instanceof AppError) throw error
+    throw new AppError('authorization_unavailable', { internal: 'OpenFGA cut its list short', cause: error })
+  }
+  if (rest.trim() !== '') yield objectOf(rest)
+}
+
+function objectOf(line: string): FgaObject {
+  const message = JSON.parse(line) as { result?: { object?: string }; error?: { message?: string } }
+  const object = message.result?.object
+  if (object === undefined) throw new AppError('authorization_unavailable', { internal: 'OpenFGA failed within a list' })
+  return object as FgaObject
+}
+
+function pages<T>(items: readonly T[], size: number): T[][] {
+  const result: T[][] = []
+  for (let start = 0; start < items.length; start += size) result.push(items.slice(start, start + size))
+  return result
+}

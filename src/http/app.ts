@@ -1,0 +1,44 @@
+import type { MiddlewareHandler } from 'hono'
+import { AppError } from '../kernel/errors.ts'
+import type { Log } from '../kernel/log.ts'
+import { type App, type AppContext, type AppEnv, createRouter } from './env.ts'
+import { requireDeadline, requireFrame, requireHost } from './middleware/frame.ts'
+import { createErrorHandler } from './problem.ts'
+
+export interface AppDeps {
+  readonly publicUrl: string
+  /** `Host` values that are ours. */
+  readonly hosts: ReadonlySet<string>
+  readonly requestDeadlineMs: number
+  readonly now: () => number
+  readonly newTxn: () => string
+  readonly log: Log
+  /** Takes a token from the address's bucket; first of all work. */
+  readonly limitAddress: MiddlewareHandler<AppEnv>
+  /** Counts answers for /metrics. */
+  readonly observe: MiddlewareHandler<AppEnv>
+  /** Each face of the contract, one router a file. */
+  readonly routes: readonly App[]
+  /** Whether the service can answer: database and OpenFGA. */
+  readonly isReady: () => Promise<boolean>
+  /** JWK set of the built-in issuer. */
+  readonly jwks: () => Promise<object>
+}
+
+/** The whole HTTP face: frame → host → address limit → deadline → routes; errors become problem+json. */
+export function createApp(deps: AppDeps): App {
+  const { publicUrl, hosts, requestDeadlineMs, now, newTxn, log } = deps
+  const app = createRouter()
+  app.onError(createErrorHandler({ publicUrl, log }))
+  app.notFound((c: AppContext) => createErrorHandler({ publicUrl, log })(new AppError('not_found'), c))
+  app.use('*', requireFrame({ newTxn }), deps.observe, requireHost(hosts))
+  app.get('/healthz', (c) => c.json({ status: 'ok' }, 200))
+  app.get('/readyz', async (c) => {
+    const ready = await deps.isReady()
+    return c.json({ status: ready ? 'ok' : 'unavailable' }, ready ? 200 : 503)
+  })
+  app.use('*', deps.limitAddress, requireDeadline({ ms: requestDeadlineMs, now }))
+  app.get('/oauth/jwks', async (c) => c.json(await deps.jwks(), 200))
+  for (const routes of deps.routes) app.route('/', routes)
+  return app
+}

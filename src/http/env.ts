@@ -1,0 +1,33 @@
+import { OpenAPIHono } from '@hono/zod-openapi'
+import type { Context } from 'hono'
+import { AppError } from '../kernel/errors.ts'
+import type { Principal } from '../kernel/principal.ts'
+import type { Deadline } from '../retrieval/deadline.ts'
+
+/** What the middleware hands to the routes. */
+export interface AppEnv {
+  Variables: {
+    /** Thread of this request through errors and records; the token's own `txn` once it is verified. */
+    txn: string
+    principal: Principal
+    deadline: Deadline
+  }
+}
+
+export type App = OpenAPIHono<AppEnv>
+export type AppContext = Context<AppEnv>
+
+/** A router whose validation errors are 422s that name the first wrong field. */
+export function createRouter(): App {
+  return new OpenAPIHono<AppEnv>({
+    defaultHook: (result) => {
+      if (result.success) return
+      const [issue] = result.error.issues
+      const path = issue?.code === 'unrecognized_keys' ? [...issue.path, issue.keys[0] ?? ''] : (issue?.path ?? [])
+      throw new AppError('invalid_request', {
+        field: path.map(String).join('.') || 'body',
+        public: issue?.code === 'unrecognized_keys' ? 'This member is not known.' : (issue?.message ?? 'Wrong.'),
+      })
+    },
+  })
+}

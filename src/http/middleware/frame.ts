@@ -1,0 +1,55 @@
+import type { MiddlewareHandler } from 'hono'
+import { AppError } from '../../kernel/errors.ts'
+import type { Deadline } from '../../retrieval/deadline.ts'
+import type { AppEnv } from '../env.ts'
+
+const urlCharactersMax = 8_192
+
+/** The txn of a request, before its token may bring another, and the headers of every answer. */
+export function requireFrame({ newTxn }: { readonly newTxn: () => string }): MiddlewareHandler<AppEnv> {
+  return async function frame(c, next) {
+    c.set('txn', newTxn())
+    c.header('cache-control', 'private, no-store')
+    c.header('x-content-type-options', 'nosniff')
+    c.header('referrer-policy', 'no-referrer')
+    if (c.req.url.length > urlCharactersMax) throw new AppError('uri_too_long')
+    await next()
+  }
+}
+
+/** Refuses a Host that is not ours: a page elsewhere could reach a loopback service by DNS rebinding. */
+export function requireHost(hosts: ReadonlySet<string>): MiddlewareHandler<AppEnv> {
+  return async function host(c, next) {
+    const name = c.req.header('host') ?? new URL(c.req.url).host
+    if (!hosts.has(name.toLowerCase())) throw new AppError('misdirected_request')
+    await next()
+  }
+}
+
+/** `Host` values under which a listener is known. */
+export function hostsOf(publicUrl: string, host: string, port: number): ReadonlySet<string> {
+  const names = new Set([new URL(publicUrl).host, `${host}:${port}`])
+  if (host === '127.0.0.1' || host === '::1' || host === 'localhost') {
+    for (const loopback of ['127.0.0.1', 'localhost', '[::1]']) names.add(`${loopback}:${port}`)
+  }
+  return new Set([...names].map((name) => name.toLowerCase()))
+}
+
+/** Gives the request its deadline. The signal also fires when the client goes away. */
+export function requireDeadline({ ms, now }: { readonly ms: number; readonly now: () => number }): MiddlewareHandler<AppEnv> {
+  return async function deadline(c, next) {
+    const signal = AbortSignal.any([AbortSignal.timeout(ms), c.req.raw.signal])
+    const value: Deadline = { signal, at: now() + ms, now }
+    c.set('deadline', value)
+    await next()
+  }
+}
+
+/** A body must say that it is JSON, else 415. */
+export const requireJson: MiddlewareHandler<AppEnv> = async function json(c, next) {
+  const type = (c.req.header('content-type') ?? '').split(';')[0]?.trim().toLowerCase()
+  if (type !== 'application/json') {
+    throw new AppError('unsupported_media_type', { public: 'Send application/json.' })
+  }
+  await next()
+}

@@ -1,0 +1,60 @@
+import type { MiddlewareHandler } from 'hono'
+import { AppError } from '../../kernel/errors.ts'
+import type { Principal } from '../../kernel/principal.ts'
+import type { AppEnv } from '../env.ts'
+
+export interface LimitsOptions {
+  readonly perMinute: number
+  readonly now: () => number
+  /** Buckets kept at most; the idlest go first. Defaults to 100,000. */
+  readonly bucketsMax?: number
+}
+
+export interface Limits {
+  /** Takes one token from each of the keys' buckets; throws 429 with Retry-After when one is empty. */
+  take(keys: readonly string[]): void
+}
+
+interface Bucket {
+  tokens: number
+  at: number
+}
+
+/** Token buckets in this process. Burst = a minute's worth; refilled evenly. */
+export function createLimits({ perMinute, now, bucketsMax = 100_000 }: LimitsOptions): Limits {
+  const buckets = new Map<string, Bucket>()
+  const perMs = perMinute / 60_000
+  const take = (key: string): void => {
+    const at = now()
+    const bucket = buckets.get(key) ?? { tokens: perMinute, at }
+    bucket.tokens = Math.min(perMinute, bucket.tokens + (at - bucket.at) * perMs)
+    bucket.at = at
+    // Moved to the end: the map's order is then idlest first.
+    buckets.delete(key)
+    buckets.set(key, bucket)
+    if (bucket.tokens < 1) {
+      const seconds = Math.max(1, Math.ceil((1 - bucket.tokens) / perMs / 1_000))
+      throw new AppError('rate_limited', { headers: { 'retry-after': String(seconds) } })
+    }
+    bucket.tokens -= 1
+    if (buckets.size > bucketsMax) {
+      const [idlest] = buckets.keys()
+      if (idlest !== undefined) buckets.delete(idlest)
+    }
+  }
+  return { take: (keys) => keys.forEach(take) }
+}
+
+/** One bucket for the pair of person and agent, one for the client. */
+export const principalKeys = ({ subject, actors, client }: Principal): string[] => [
+  `subject ${subject} ${actors[0] ?? ''}`,
+  `client ${client}`,
+]
+
+/** One bucket for the network address, taken before the token is looked at. */
+export function limitAddress(limits: Limits, addressOf: (request: Request) => string): MiddlewareHandler<AppEnv> {
+  return async function address(c, next) {
+    limits.take([`address ${addressOf(c.req.raw)}`])
+    await next()
+  }
+}

@@ -1,0 +1,56 @@
+import { HTTPException } from 'hono/http-exception'
+import { AppError, type ErrorCode, errorCodes } from '../kernel/errors.ts'
+import type { Log } from '../kernel/log.ts'
+import type { AppContext } from './env.ts'
+
+/** RFC 9457, with our code, the field that is wrong and the thread of the request. */
+export interface Problem {
+  readonly type: string
+  readonly title: string
+  readonly status: number
+  readonly detail?: string
+  readonly code: ErrorCode
+  readonly field?: string
+  readonly txn: string
+}
+
+/** Turns whatever was thrown into problem+json. Only an AppError's public half leaves; the rest is a bare 500. */
+export function createErrorHandler({ publicUrl, log }: { readonly publicUrl: string; readonly log: Log }) {
+  return (thrown: unknown, c: AppContext): Response => {
+    const error = asAppError(thrown)
+    const txn = c.get('txn') ?? ''
+    if (error.status >= 500) log('request_failed', { txn, code: error.code, reason: error.message, stack: stackOf(thrown) })
+    const problem: Problem = {
+      type: `${publicUrl}/docs/errors/${error.code}`,
+      title: errorCodes[error.code].title,
+      status: error.status,
+      ...(error.public !== undefined && { detail: error.public }),
+      code: error.code,
+      ...(error.field !== undefined && { field: error.field }),
+      txn,
+    }
+    // `c.body`, so that headers set by middleware before the error are kept.
+    return c.body(JSON.stringify(problem), {
+      status: error.status as 400,
+      headers: { ...error.headers, 'content-type': 'application/problem+json' },
+    })
+  }
+}
+
+function asAppError(thrown: unknown): AppError {
+  if (thrown instanceof AppError) return thrown
+  if (thrown instanceof HTTPException) return fromHttp(thrown)
+  if (thrown instanceof Error && (thrown.name === 'AbortError' || thrown.name === 'TimeoutError')) {
+    return new AppError('deadline_exceeded', { cause: thrown })
+  }
+  return new AppError('internal_error', { internal: thrown instanceof Error ? thrown.message : 'thrown value', cause: thrown })
+}
+
+function fromHttp({ status, message }: HTTPException): AppError {
+  if (status === 413) return new AppError('payload_too_large')
+  if (status === 415) return new AppError('unsupported_media_type')
+  if (status < 500) return new AppError('malformed_body', { public: message })
+  return new AppError('internal_error', { internal: message })
+}
+
+const stackOf = (thrown: unknown): string | undefined => (thrown instanceof AppError ? undefined : thrown instanceof Error ? thrown.stack : undefined)

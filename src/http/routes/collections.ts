@@ -1,0 +1,37 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import type { CollectionLister } from '../../retrieval/collections.ts'
+import { type App, createRouter } from '../env.ts'
+import type { RequireBearer } from '../middleware/bearer.ts'
+import { bearer, problems } from '../schemas.ts'
+
+const list = z
+  .strictObject({
+    collections: z.array(z.strictObject({ id: z.string(), title: z.string() })),
+    complete: z.boolean(),
+    txn: z.string(),
+  })
+  .openapi('CollectionList')
+
+export interface CollectionRouteDeps {
+  readonly listCollections: CollectionLister
+  readonly requireBearer: RequireBearer
+}
+
+/** `GET /collections`: those in which this principal was just cleared for at least one document. */
+export function collectionRoutes({ listCollections, requireBearer }: CollectionRouteDeps): App {
+  const route = createRoute({
+    method: 'get',
+    path: '/collections',
+    summary: 'Collections with something to read for this person',
+    security: bearer,
+    middleware: [requireBearer({ kinds: ['person', 'agent'], scopes: ['docs.search'] })] as const,
+    responses: {
+      200: { description: 'The collections', content: { 'application/json': { schema: list } } },
+      ...problems(),
+    },
+  })
+  return createRouter().openapi(route, async (c) => {
+    const { collections, complete } = await listCollections(c.get('principal'), c.get('deadline'))
+    return c.json({ collections: collections.map(({ id, title }) => ({ id, title })), complete, txn: c.get('txn') }, 200)
+  })
+}

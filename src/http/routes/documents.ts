@@ -1,0 +1,51 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import type { DocumentReader } from '../../retrieval/document.ts'
+import { type App, createRouter } from '../env.ts'
+import type { RequireBearer } from '../middleware/bearer.ts'
+import { bearer, id, problems } from '../schemas.ts'
+
+const document = z
+  .strictObject({
+    id: z.string(),
+    collection: z.string(),
+    title: z.string(),
+    uri: z.string().nullable(),
+    text: z.string(),
+    metadata: z.record(z.string(), z.unknown()),
+    provenance: z.strictObject({ owner: z.string().optional(), source: z.string(), updated_at: z.string().nullable() }),
+    txn: z.string(),
+  })
+  .openapi('Document')
+
+export interface DocumentRouteDeps {
+  readonly readDocument: DocumentReader
+  readonly requireBearer: RequireBearer
+}
+
+/** `GET /documents/{id}`: the whole text if cleared, else the same 404 as for a missing one. */
+export function documentRoutes({ readDocument, requireBearer }: DocumentRouteDeps): App {
+  const route = createRoute({
+    method: 'get',
+    path: '/documents/{id}',
+    summary: 'One document, whole',
+    security: bearer,
+    middleware: [requireBearer({ kinds: ['person', 'agent'], scopes: ['docs.read'] })] as const,
+    request: { params: z.strictObject({ id }) },
+    responses: {
+      200: { description: 'The document', content: { 'application/json': { schema: document } } },
+      ...problems(404),
+    },
+  })
+  return createRouter().openapi(route, async (c) => {
+    const found = await readDocument(c.get('principal'), c.req.valid('param').id, c.get('deadline'))
+    const { owner, source, updatedAt } = found.provenance
+    return c.json(
+      {
+        ...found,
+        provenance: { ...(owner !== undefined && { owner }), source, updated_at: updatedAt },
+        txn: c.get('txn'),
+      },
+      200,
+    )
+  })
+}

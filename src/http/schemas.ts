@@ -1,0 +1,46 @@
+import { z } from '@hono/zod-openapi'
+import { errorCodes } from '../kernel/errors.ts'
+import { isId } from '../kernel/ids.ts'
+
+/** Text that Postgres can hold and UTF-8 can carry: no NUL, no lone surrogate. */
+export const text = (least: number, most: number) =>
+  z
+    .string()
+    .min(least)
+    .max(most)
+    .refine((value) => !value.includes('\0') && value.isWellFormed(), 'must not hold NUL or lone surrogates')
+
+const idPattern = '^[A-Za-z0-9._/@+=%-]{1,200}$'
+const idRule = `must match ${idPattern}, % only as %XX, no empty, "." or ".." segment`
+
+/** An id of the contract. */
+export const id = z.string().refine(isId, idRule).openapi({ pattern: idPattern, example: 'handbook/travel.md' })
+
+export const problem = z
+  .strictObject({
+    type: z.string(),
+    title: z.string(),
+    status: z.int(),
+    detail: z.string().optional(),
+    code: z.enum(Object.keys(errorCodes) as [string, ...string[]]),
+    field: z.string().optional(),
+    txn: z.string(),
+  })
+  .openapi('Problem')
+
+/** The responses that any route may give beside its own. */
+export const problems = (...statuses: readonly number[]) =>
+  Object.fromEntries(
+    [...new Set([...statuses, 400, 401, 403, 413, 415, 421, 422, 429, 500, 503])].sort().map((status) => [
+      status,
+      { description: describe(status), content: { 'application/problem+json': { schema: problem } } },
+    ]),
+  )
+
+const describe = (status: number): string =>
+  Object.entries(errorCodes)
+    .filter(([, entry]) => entry.status === status)
+    .map(([code]) => code)
+    .join(', ')
+
+export const bearer = [{ bearer: [] }]

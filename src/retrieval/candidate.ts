@@ -1,0 +1,12 @@
+import type { ChunkId } from '../kernel/ids.ts'
+
+/** What search nominates: ids, a place and a score. It has no text, no title, nothing worth leaking. */
+export interface Candidate {
+  readonly chunkId: ChunkId
+  readonly documentId: string
+  readonly ordinal: number
+  /** Comparable within one search only; never leaves the service. */
+  readonly score: number
+}
+
+export type Mode = 'hybrid' | 'vector' | 'keyword'

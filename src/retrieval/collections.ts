@@ -1,0 +1,81 @@
+import type { Gate } from '../authz/gate.ts'
+import type { Nominator } from '../authz/nominate.ts'
+import { record } from '../audit/record.ts'
+import type { Principal } from '../kernel/principal.ts'
+import type { Sql } from '../store/sql.ts'
+import type { Deadline } from './deadline.ts'
+import { narrowedCollections } from './scope.ts'
+
+export interface CollectionSummary {
+  readonly id: string
+  readonly title: string
+}
+
+export interface CollectionList {
+  readonly collections: readonly CollectionSummary[]
+  readonly complete: boolean
+}
+
+export type CollectionLister = (principal: Principal, deadline: Deadline) => Promise<CollectionList>
+
+export interface CollectionListerDeps {
+  readonly sql: Sql
+  readonly nominator: Nominator
+  readonly gate: Gate
+}
+
+interface Filed {
+  readonly documentId: string
+  readonly collection: string
+}
+
+/**
+ * Collections in which the gate has just cleared at least one document; filing alone shows nothing.
+ * Asks about one document of each, then about more of those that are not proven yet.
+ */
+export function createCollectionLister({ sql, nominator, gate }: CollectionListerDeps): CollectionLister {
+  return async (principal, { signal }) => {
+    const { documentIds, complete } = await nominator.nominate(principal, { signal })
+    const { collections: within } = narrowedCollections(principal)
+    const rows = await sql.query<{ id: string; collection: string }>(
+      `select id, collection from documents
+       where id = any($1) and live_revision is not null and ($2::text[] is null or collection = any($2))
+       order by collection, id`,
+      [documentIds, within ?? null],
+    )
+    let open = rows.map(({ id, collection }): Filed => ({ documentId: id, collection }))
+    const proven = new Set<string>()
+    let considered = 0
+    let denied = 0
+    for (let each = 1; open.length > 0; each *= 4) {
+      const wave = takeEach(open, each)
+      const clearance = await gate.clear(principal, wave, { consistency: 'fresh', signal })
+      for (const { collection } of clearance.cleared) proven.add(collection)
+      considered += clearance.counts.considered
+      denied += clearance.counts.denied + clearance.counts.errors
+      const asked = new Set(wave)
+      open = open.filter((item) => !asked.has(item) && !proven.has(item.collection))
+    }
+    const collections = await sql.query<{ id: string; title: string }>(
+      'select id, title from collections where id = any($1) order by id',
+      [[...proven]],
+    )
+    await record(sql, principal, {
+      event: 'collections_listed',
+      collections: collections.map(({ id }) => id),
+      model_id: gate.modelId,
+      considered,
+      denied,
+    })
+    return { collections, complete }
+  }
+}
+
+function takeEach(items: readonly Filed[], each: number): Filed[] {
+  const taken = new Map<string, number>()
+  return items.filter(({ collection }) => {
+    const count = (taken.get(collection) ?? 0) + 1
+    taken.set(collection, count)
+    return count <= each
+  })
+}

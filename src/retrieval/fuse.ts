@@ -1,0 +1,19 @@
+import type { Candidate } from './candidate.ts'
+
+// Cormack, Clarke, Büttcher (SIGIR 2009): k = 60 keeps the head of one list from drowning the other.
+const k = 60
+
+/**
+ * Merges ranked lists by reciprocal rank: score = Σ 1 / (60 + rank). Ties fall to the chunk id, a digest,
+ * so that the order never depends on what else is stored.
+ */
+export function fuse(lists: readonly (readonly Candidate[])[]): Candidate[] {
+  const fused = new Map<string, Candidate>()
+  for (const list of lists) {
+    for (const [index, candidate] of list.entries()) {
+      const score = (fused.get(candidate.chunkId)?.score ?? 0) + 1 / (k + index + 1)
+      fused.set(candidate.chunkId, { ...candidate, score })
+    }
+  }
+  return [...fused.values()].sort((a, b) => b.score - a.score || (a.chunkId < b.chunkId ? -1 : 1))
+}

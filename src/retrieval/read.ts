@@ -1,0 +1,137 @@
+import type { Cleared } from '../authz/gate.ts'
+import type { Sql } from '../store/sql.ts'
+import type { Candidate } from './candidate.ts'
+
+/** A passage with its citation. */
+export interface Passage {
+  readonly chunkId: string
+  readonly documentId: string
+  readonly collection: string
+  readonly title: string
+  readonly uri: string | null
+  readonly ordinal: number
+  readonly text: string
+  readonly locator: { readonly headings: readonly string[]; readonly page?: number; readonly start: number; readonly end: number }
+  readonly provenance: Provenance
+}
+
+export interface Provenance {
+  readonly owner?: string
+  readonly source: string
+  readonly updatedAt: string | null
+}
+
+export interface WholeDocument {
+  readonly id: string
+  readonly collection: string
+  readonly title: string
+  readonly uri: string | null
+  readonly text: string
+  readonly metadata: Readonly<Record<string, unknown>>
+  readonly provenance: Provenance
+}
+
+interface DocumentColumns {
+  readonly id: string
+  readonly collection: string
+  readonly title: string
+  readonly uri: string | null
+  readonly owner: string | null
+  readonly source: string
+  readonly source_updated_at: Date | null
+}
+
+interface PassageRow extends DocumentColumns {
+  readonly chunk_id: string
+  readonly ordinal: number
+  readonly text: string
+  readonly headings: readonly string[]
+  readonly page: number | null
+  readonly start_offset: number
+  readonly end_offset: number
+}
+
+const documentColumns = 'd.id, d.collection, d.title, d.uri, d.owner, d.source, d.source_updated_at'
+
+/**
+ * Loads the text of cleared candidates, in their order. The only statement that joins text to a search:
+ * uncleared candidates do not type-check here. What was withdrawn meanwhile is left out.
+ */
+export async function readPassages(sql: Sql, candidates: readonly Cleared<Candidate>[]): Promise<Passage[]> {
+  if (candidates.length === 0) return []
+  const rows = await sql.query<PassageRow>(
+    `select c.chunk_id, c.ordinal, t.text, t.headings, t.page, t.start_offset, t.end_offset, ${documentColumns}
+     from chunks c join chunk_texts t using (chunk_id) join documents d using (doc_no)
+     where c.chunk_id = any($1) and d.live_revision is not null`,
+    [candidates.map(({ chunkId }) => chunkId)],
+  )
+  const byId = new Map(rows.map((row) => [row.chunk_id, row]))
+  return candidates.flatMap(({ chunkId }) => {
+    const row = byId.get(chunkId)
+    return row === undefined ? [] : [toPassage(row)]
+  })
+}
+
+/** One published state of a document. */
+export interface Revision {
+  readonly documentId: string
+  readonly revision: number
+}
+
+/** What is live now within `collections` (all, where undefined), without a word of it. */
+export async function liveRevision(
+  sql: Sql,
+  documentId: string,
+  collections: readonly string[] | undefined,
+): Promise<Revision | undefined> {
+  const [row] = await sql.query<{ live_revision: number }>(
+    `select live_revision from documents
+     where id = $1 and live_revision is not null and ($2::text[] is null or collection = any($2))`,
+    [documentId, collections ?? null],
+  )
+  return row === undefined ? undefined : { documentId, revision: row.live_revision }
+}
+
+/**
+ * Loads one cleared document whole, or undefined when it is gone. Reads the very revision that was cleared:
+ * one that was published since may be for other readers.
+ */
+export async function readDocument(
+  sql: Sql,
+  { documentId, revision }: Cleared<Revision>,
+): Promise<WholeDocument | undefined> {
+  const [row] = await sql.query<DocumentColumns & { text: string; metadata: Record<string, unknown> }>(
+    `select ${documentColumns}, d.metadata, t.text
+     from documents d join document_texts t using (doc_no)
+     where d.id = $1 and d.live_revision = $2`,
+    [documentId, revision],
+  )
+  if (row === undefined) return undefined
+  const { id, collection, title, uri, text, metadata } = row
+  return { id, collection, title, uri, text, metadata, provenance: provenanceOf(row) }
+}
+
+function toPassage(row: PassageRow): Passage {
+  return {
+    chunkId: row.chunk_id,
+    documentId: row.id,
+    collection: row.collection,
+    title: row.title,
+    uri: row.uri,
+    ordinal: row.ordinal,
+    text: row.text,
+    locator: {
+      headings: row.headings,
+      ...(row.page !== null && { page: row.page }),
+      start: row.start_offset,
+      end: row.end_offset,
+    },
+    provenance: provenanceOf(row),
+  }
+}
+
+const provenanceOf = ({ owner, source, source_updated_at }: DocumentColumns): Provenance => ({
+  ...(owner !== null && { owner }),
+  source,
+  updatedAt: source_updated_at?.toISOString() ?? null,
+})

@@ -1,0 +1,226 @@
+import type { Clearance, Cleared, Gate } from '../authz/gate.ts'
+import type { Nominator } from '../authz/nominate.ts'
+import { record } from '../audit/record.ts'
+import type { Embedder } from '../embed/embedder.ts'
+import { AppError, invalid } from '../kernel/errors.ts'
+import type { Principal } from '../kernel/principal.ts'
+import type { Sql } from '../store/sql.ts'
+import type { Candidate, Mode } from './candidate.ts'
+import { type Deadline, isOver } from './deadline.ts'
+import type { Filter } from './filter.ts'
+import { fuse } from './fuse.ts'
+import { type Passage, readPassages } from './read.ts'
+import type { Search, Visible } from './search.ts'
+import { narrowedCollections, type Keyed } from './scope.ts'
+
+/** What is asked: words, or a vector of the caller's own. */
+export interface Question {
+  readonly query?: string
+  readonly embedding?: Float32Array
+  readonly topK: number
+  readonly mode: Mode
+  readonly collections?: readonly string[]
+  readonly filter?: Filter
+  readonly consistency: 'fast' | 'strict'
+}
+
+export interface Answer {
+  readonly passages: readonly Passage[]
+  /** False iff the deadline, a budget or an unready index stopped the search. */
+  readonly complete: boolean
+  /** What was searched by in the end: `keyword` where no vectors can be had. */
+  readonly modeUsed: Mode
+  readonly modelId: string
+  readonly scopeKey: string
+}
+
+export interface RetrieverDeps {
+  readonly sql: Sql
+  readonly search: Search
+  readonly nominator: Nominator
+  readonly gate: Gate
+  /** Undefined: no model could be had, and every question is answered by words. */
+  readonly embedder: Embedder | undefined
+  readonly keyed: Keyed
+}
+
+export type Retriever = (principal: Principal, question: Question, deadline: Deadline) => Promise<Answer>
+
+interface Branches {
+  readonly modeUsed: Mode
+  run(visible: Visible, depth: number): Promise<Candidate[][]>
+}
+
+interface Found {
+  readonly cleared: readonly Cleared<Candidate>[]
+  readonly complete: boolean
+  readonly considered: number
+  readonly denied: number
+  readonly errors: number
+  readonly requestIds: readonly string[]
+}
+
+/**
+ * Answers a question with passages that the principal may read: nominate → search → gate → read → record.
+ * Every candidate is cleared before any text is loaded, and the record is committed before the answer leaves.
+ * Does NOT check token scopes: the face does.
+ */
+export function createRetriever({ sql, search, nominator, gate, embedder, keyed }: RetrieverDeps): Retriever {
+  return async (principal, question, deadline) => {
+    const branches = await prepare(question, embedder, search, deadline)
+    const nomination = await nominator.nominate(principal, { signal: deadline.signal })
+    const visible = await search.visible(nomination.documentIds, {
+      ...narrowedCollections(principal, question.collections),
+      ...(question.filter && { filter: question.filter }),
+    })
+    const found = await clearBest({ principal, question, visible, branches, gate, deadline })
+    const passages = await readPassages(sql, found.cleared)
+    const complete = found.complete && nomination.complete
+    // Before anything is returned: an answer that nobody can account for is not given.
+    await record(sql, principal, {
+      event: 'retrieved',
+      query_hmac: keyed.query(question),
+      model_id: gate.modelId,
+      consistency: question.consistency,
+      mode: branches.modeUsed,
+      openfga_request_ids: found.requestIds,
+      released: released(passages),
+      considered: found.considered,
+      denied: found.denied,
+      errors: found.errors,
+      complete,
+    })
+    return {
+      passages,
+      complete,
+      modeUsed: branches.modeUsed,
+      modelId: gate.modelId,
+      scopeKey: keyed.scope(principal, gate.modelId),
+    }
+  }
+}
+
+/** Chooses what to search by. A model that does not answer leaves the words; a vector search has nothing else. */
+async function prepare(
+  question: Question,
+  embedder: Embedder | undefined,
+  search: Search,
+  { signal }: Deadline,
+): Promise<Branches> {
+  const { query, mode } = question
+  const byWords = (visible: Visible, depth: number) => search.keyword(visible, query ?? '', depth)
+  const words: Branches = {
+    modeUsed: 'keyword',
+    run: async (visible, depth) => [await byWords(visible, depth)],
+  }
+  if (mode === 'keyword') return words
+  const embedding = await embed(question, embedder, signal)
+  if (embedding === undefined) {
+    if (query === undefined) throw new AppError('search_unavailable', { public: 'There are no vectors to search by.' })
+    return words
+  }
+  if (mode === 'vector' || query === undefined) {
+    return { modeUsed: 'vector', run: async (visible, depth) => [await search.vector(visible, embedding, depth)] }
+  }
+  return {
+    modeUsed: 'hybrid',
+    run: (visible, depth) => Promise.all([search.vector(visible, embedding, depth), byWords(visible, depth)]),
+  }
+}
+
+async function embed(
+  { query, embedding }: Question,
+  embedder: Embedder | undefined,
+  signal: AbortSignal,
+): Promise<Float32Array | undefined> {
+  if (embedder === undefined) return undefined
+  if (embedding !== undefined) {
+    if (embedding.length !== embedder.dimensions) {
+      throw invalid('embedding', `Vectors here have ${embedder.dimensions} numbers.`)
+    }
+    return embedding
+  }
+  if (query === undefined) return undefined
+  try {
+    return await embedder.embedQuery(query, { signal })
+  } catch {
+    // Words still answer, and `mode_used` says so.
+    return undefined
+  }
+}
+
+interface ClearBestOptions {
+  readonly principal: Principal
+  readonly question: Question
+  readonly visible: Visible
+  readonly branches: Branches
+  readonly gate: Gate
+  readonly deadline: Deadline
+}
+
+const firstDepth = 50
+const deeper = 4
+
+/**
+ * Takes the best candidates through the gate in ranked waves until `topK` are cleared. Where refusals leave
+ * too few, it searches deeper, until that or exhaustion or the deadline.
+ */
+async function clearBest(options: ClearBestOptions): Promise<Found> {
+  const { question, visible, branches, deadline } = options
+  const tally = newTally()
+  let depth = Math.max(firstDepth, question.topK * deeper)
+  for (;;) {
+    const lists = await branches.run(visible, depth)
+    const ranked = fuse(lists)
+    const cleared: Cleared<Candidate>[] = []
+    const stopped = await clearWaves(options, ranked, cleared, tally)
+    const exhausted = lists.every((list) => list.length < depth)
+    const enough = cleared.length >= question.topK
+    if (enough || exhausted || stopped || isOver(deadline)) {
+      return { ...tally, cleared: cleared.slice(0, question.topK), complete: enough || (exhausted && !stopped) }
+    }
+    depth *= deeper
+  }
+}
+
+type Tally = { -readonly [Key in 'considered' | 'denied' | 'errors']: number } & { requestIds: string[] }
+const newTally = (): Tally => ({ considered: 0, denied: 0, errors: 0, requestIds: [] })
+
+/** True when the deadline stopped it: then only what is proven so far counts. */
+async function clearWaves(
+  { principal, question, gate, deadline }: ClearBestOptions,
+  ranked: readonly Candidate[],
+  cleared: Cleared<Candidate>[],
+  tally: Tally,
+): Promise<boolean> {
+  let start = 0
+  let size = question.topK
+  while (start < ranked.length && cleared.length < question.topK) {
+    if (isOver(deadline)) return true
+    const wave = ranked.slice(start, start + size)
+    let clearance: Clearance<Candidate>
+    try {
+      clearance = await gate.clear(principal, wave, { consistency: 'fresh', signal: deadline.signal })
+    } catch (error) {
+      // Nothing proven yet: say that permissions cannot be checked. Something proven: only that is released.
+      if (cleared.length === 0 && !isOver(deadline)) throw error
+      return true
+    }
+    cleared.push(...clearance.cleared)
+    tally.considered += clearance.counts.considered
+    tally.denied += clearance.counts.denied
+    tally.errors += clearance.counts.errors
+    tally.requestIds.push(...clearance.requestIds)
+    start += size
+    size *= 2
+  }
+  return false
+}
+
+function released(passages: readonly Passage[]): { document_id: string; chunk_ids: string[] }[] {
+  const byDocument = new Map<string, string[]>()
+  for (const { documentId, chunkId } of passages) {
+    byDocument.set(documentId, [...(byDocument.get(documentId) ?? []), chunkId])
+  }
+  return [...byDocument].map(([document_id, chunk_ids]) => ({ document_id, chunk_ids }))
+}

@@ -1,0 +1,60 @@
+import { createHmac } from 'node:crypto'
+import type { Principal } from '../kernel/principal.ts'
+import type { Question } from './retrieve.ts'
+
+/** Digests under the server's key: equal inputs are recognised, none can be guessed from outside. */
+export interface Keyed {
+  /** Of the canonical query; the record keeps this instead of the words. */
+  query(question: Question): string
+  /** Lets a cache below the service keep scopes apart. Holds no tuple state: it does not tell of revocations. */
+  scope(principal: Principal, modelId: string): string
+}
+
+export function createKeyed(key: Uint8Array): Keyed {
+  const digest = (purpose: string, value: unknown): string =>
+    createHmac('sha256', key).update(`${purpose}\n${JSON.stringify(value)}`).digest('base64url')
+  return {
+    query: ({ query, embedding, topK, mode, collections, filter }) =>
+      digest('query', [
+        query ?? null,
+        embedding === undefined ? null : [...embedding],
+        topK,
+        mode,
+        collections === undefined ? null : [...collections].sort(),
+        filter === undefined ? null : canonical(filter),
+      ]),
+    scope: ({ subject, actors, delegation, scopes, authorizationDetails }, modelId) =>
+      digest('scope', [
+        subject,
+        actors,
+        delegation ?? null,
+        [],
+        [...scopes].sort(),
+        authorizationDetails.map(({ type, collections }) => [type, [...collections].sort()]),
+        modelId,
+      ]),
+  }
+}
+
+/**
+ * The collections that a request may touch: those it asks for, within every narrowing of its token.
+ * Absent on both sides = no narrowing; an unknown collection simply matches nothing.
+ */
+export function narrowedCollections(
+  { authorizationDetails }: Principal,
+  asked?: readonly string[],
+): { readonly collections?: readonly string[] } {
+  const sets = authorizationDetails.map(({ collections }) => collections)
+  if (asked !== undefined) sets.push(asked)
+  const [first, ...others] = sets
+  if (first === undefined) return {}
+  return { collections: first.filter((id) => others.every((set) => set.includes(id))) }
+}
+
+function canonical(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(canonical)
+  if (typeof value !== 'object' || value === null) return value
+  return Object.entries(value)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, member]) => [name, canonical(member)])
+}
