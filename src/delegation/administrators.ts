@@ -14,7 +14,9 @@ export interface Administrators {
 
 export function createAdministrators({ sql }: { readonly sql: Sql }): Administrators {
   const rolesOf: Administrators['rolesOf'] = async (subject) => {
-    const rows = await sql.query<{ roles: Role[] }>('select roles from administrators where subject = $1', [subject])
+    const rows = await sql.query<{ roles: Role[] }>('select roles from administrators where subject = $1', [
+      subject,
+    ])
     return rows[0]?.roles ?? []
   }
   return {
@@ -24,7 +26,10 @@ export function createAdministrators({ sql }: { readonly sql: Sql }): Administra
     },
     async add(subject, added) {
       if (!subject.startsWith('user:')) {
-        throw new AppError('invalid_request', { field: 'subject', public: 'Only a user can be an administrator.' })
+        throw new AppError('invalid_request', {
+          field: 'subject',
+          public: 'Only a user can be an administrator.',
+        })
       }
       const rows = await sql.query<{ roles: Role[] }>(
         `insert into administrators (subject, roles) values ($1, $2)

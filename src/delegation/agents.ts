@@ -1,6 +1,6 @@
-import { AppError } from '../kernel/errors.ts'
 import type { Clock } from '../kernel/clock.ts'
-import { isId, type FgaObject } from '../kernel/ids.ts'
+import { AppError } from '../kernel/errors.ts'
+import { type FgaObject, isId } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
 
 /** One registered agent. `issuer` and `sub` are what a token's `act` claim says of it. */
@@ -28,9 +28,15 @@ export const agentObject = (id: string): FgaObject => `agent:${id}`
 export function createAgents({ sql, clock }: { readonly sql: Sql; readonly clock: Clock }): Agents {
   return {
     async save({ id, owner, purpose, issuer, sub }) {
-      if (!isId(id)) throw new AppError('invalid_request', { field: 'id', public: 'The agent id is not valid.' })
-      const clashing = await sql.query('select 1 from agents where issuer = $1 and sub = $2 and id <> $3', [issuer, sub, id])
-      if (clashing.length > 0) throw new AppError('conflict', { public: 'Another agent has this issuer and sub.' })
+      if (!isId(id))
+        throw new AppError('invalid_request', { field: 'id', public: 'The agent id is not valid.' })
+      const clashing = await sql.query('select 1 from agents where issuer = $1 and sub = $2 and id <> $3', [
+        issuer,
+        sub,
+        id,
+      ])
+      if (clashing.length > 0)
+        throw new AppError('conflict', { public: 'Another agent has this issuer and sub.' })
       await sql.query(
         `insert into agents (id, owner, purpose, issuer, sub) values ($1, $2, $3, $4, $5)
          on conflict (id) do update set owner = excluded.owner, purpose = excluded.purpose,
@@ -66,4 +72,7 @@ interface AgentRow {
 
 const select = 'select id, owner, purpose, issuer, sub, disabled_at from agents'
 
-const fromRow = ({ disabled_at, ...row }: AgentRow): Agent => ({ ...row, disabledAt: disabled_at ?? undefined })
+const fromRow = ({ disabled_at, ...row }: AgentRow): Agent => ({
+  ...row,
+  disabledAt: disabled_at ?? undefined,
+})

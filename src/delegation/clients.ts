@@ -14,7 +14,10 @@ export interface Clients {
 
 export function createClients({ sql }: { readonly sql: Sql }): Clients {
   const get: Clients['get'] = async (clientId) => {
-    const rows = await sql.query<ClientRow>('select client_id, kind, agent, service from clients where client_id = $1', [clientId])
+    const rows = await sql.query<ClientRow>(
+      'select client_id, kind, agent, service from clients where client_id = $1',
+      [clientId],
+    )
     return rows.map(fromRow)[0]
   }
   return {
@@ -28,7 +31,10 @@ export function createClients({ sql }: { readonly sql: Sql }): Clients {
         [client.clientId, client.kind, agent, service],
       )
       const known = await get(client.clientId)
-      if (JSON.stringify(known) !== JSON.stringify(fromRow({ client_id: client.clientId, kind: client.kind, agent, service }))) {
+      if (
+        JSON.stringify(known) !==
+        JSON.stringify(fromRow({ client_id: client.clientId, kind: client.kind, agent, service }))
+      ) {
         throw new Error(`The client ${client.clientId} is registered as something else.`)
       }
     },

@@ -1,7 +1,7 @@
 import type { Fga } from '../authz/fga.ts'
 import type { Clock } from '../kernel/clock.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
-import { isId, splitObject, type FgaObject } from '../kernel/ids.ts'
+import { type FgaObject, isId, splitObject } from '../kernel/ids.ts'
 import type { Database, Sql } from '../store/sql.ts'
 import { delegationTuples } from './delegation-tuples.ts'
 
@@ -79,7 +79,12 @@ export function createDelegations({ database, fga, clock, randomBytes }: Delegat
   return {
     get,
     async lend(lending) {
-      const wanted = await checked(database, lending, now(), lending.id ?? `d_${randomBytes(16).toString('base64url')}`)
+      const wanted = await checked(
+        database,
+        lending,
+        now(),
+        lending.id ?? `d_${randomBytes(16).toString('base64url')}`,
+      )
       const row = await begin(database, wanted, now())
       if (row.state === 'live') return row
       await fga.write({ writes: delegationTuples(row) })
@@ -107,7 +112,11 @@ export function createDelegations({ database, fga, clock, randomBytes }: Delegat
       return true
     },
     async listOf(subject) {
-      return (await database.query<DelegationRow>(`${select} where subject = $1 order by created_at desc, id`, [subject])).map(fromRow)
+      return (
+        await database.query<DelegationRow>(`${select} where subject = $1 order by created_at desc, id`, [
+          subject,
+        ])
+      ).map(fromRow)
     },
     async current(subject, agent) {
       const rows = await database.query<DelegationRow>(
@@ -140,13 +149,25 @@ export function createDelegations({ database, fga, clock, randomBytes }: Delegat
 /** Writes the row, or finds the one of an earlier try. */
 async function begin(database: Database, wanted: Delegation, now: Date): Promise<Delegation> {
   return database.transaction(async (sql) => {
-    const known = (await sql.query<DelegationRow>(`${select} where id = $1 for update`, [wanted.id])).map(fromRow)[0]
+    const known = (await sql.query<DelegationRow>(`${select} where id = $1 for update`, [wanted.id])).map(
+      fromRow,
+    )[0]
     if (known !== undefined) return resumed(known, wanted, now)
     if (wanted.standing) await makeRoom(sql, wanted, now)
     await sql.query(
       `insert into delegations (id, subject, agent, sub_agents, scope, purpose, standing, expires_at, state, created_at)
        values ($1, $2, $3, $4, $5, $6, $7, $8, 'lending', $9)`,
-      [wanted.id, wanted.subject, wanted.agent, wanted.subAgents, wanted.scope, wanted.purpose, wanted.standing, wanted.expiresAt, now],
+      [
+        wanted.id,
+        wanted.subject,
+        wanted.agent,
+        wanted.subAgents,
+        wanted.scope,
+        wanted.purpose,
+        wanted.standing,
+        wanted.expiresAt,
+        now,
+      ],
     )
     return wanted
   })
@@ -178,7 +199,8 @@ async function makeRoom(sql: Sql, { subject, agent }: Delegation, now: Date): Pr
     `select 1 from delegations where subject = $1 and agent = $2 and standing and state <> 'revoked'`,
     [subject, agent],
   )
-  if (standing.length > 0) throw new AppError('conflict', { public: 'A standing delegation to this agent is live already.' })
+  if (standing.length > 0)
+    throw new AppError('conflict', { public: 'A standing delegation to this agent is live already.' })
 }
 
 const scopeTypes = new Set(['organization', 'collection', 'folder', 'document'])
@@ -188,21 +210,30 @@ const subAgentsMax = 10
 async function checked(sql: Sql, lending: Lending, now: Date, id: string): Promise<Delegation> {
   const { subject, agent, scope, subAgents = [], purpose, expiresAt, standing = false } = lending
   if (!isId(id) || id.includes('/')) throw invalid('id', 'The delegation id is not valid.')
-  if (!subject.startsWith('user:') || !isId(splitObject(subject).id)) throw invalid('subject', 'Only a person can lend.')
+  if (!subject.startsWith('user:') || !isId(splitObject(subject).id))
+    throw invalid('subject', 'Only a person can lend.')
   if (scope.length < 1 || scope.length > scopeMax) throw invalid('scope', `Name 1 to ${scopeMax} objects.`)
   for (const [index, object] of scope.entries()) {
     const { type, id: objectId } = splitObject(object)
     if (!scopeTypes.has(type) || !isId(objectId)) {
-      throw invalid(`scope.${index}`, 'An organization, collection, folder or document is needed, as type:id.')
+      throw invalid(
+        `scope.${index}`,
+        'An organization, collection, folder or document is needed, as type:id.',
+      )
     }
   }
   if (subAgents.length > subAgentsMax) throw invalid('sub_agents', `At most ${subAgentsMax} agents.`)
   if (subAgents.includes(agent)) throw invalid('sub_agents', 'The agent is not its own sub-agent.')
   if (!(expiresAt > now)) throw invalid('expires_at', 'The end has to be in the future.')
-  if (purpose.length < 1 || purpose.length > 500) throw invalid('purpose', 'A purpose of 1 to 500 characters is needed.')
+  if (purpose.length < 1 || purpose.length > 500)
+    throw invalid('purpose', 'A purpose of 1 to 500 characters is needed.')
   await assertAgents(sql, [agent, ...subAgents])
   return {
-    id, subject, agent, purpose, standing,
+    id,
+    subject,
+    agent,
+    purpose,
+    standing,
     subAgents: [...new Set(subAgents)],
     scope: [...new Set(scope)],
     expiresAt,
@@ -211,10 +242,14 @@ async function checked(sql: Sql, lending: Lending, now: Date, id: string): Promi
 }
 
 async function assertAgents(sql: Sql, ids: readonly string[]): Promise<void> {
-  const rows = await sql.query<{ id: string }>('select id from agents where id = any($1) and disabled_at is null', [[...ids]])
+  const rows = await sql.query<{ id: string }>(
+    'select id from agents where id = any($1) and disabled_at is null',
+    [[...ids]],
+  )
   const usable = new Set(rows.map(({ id }) => id))
   const missing = ids.find((id) => !usable.has(id))
-  if (missing !== undefined) throw invalid(missing === ids[0] ? 'agent' : 'sub_agents', 'The agent is not registered, or is disabled.')
+  if (missing !== undefined)
+    throw invalid(missing === ids[0] ? 'agent' : 'sub_agents', 'The agent is not registered, or is disabled.')
 }
 
 export interface DelegationRow {

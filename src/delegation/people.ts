@@ -18,8 +18,12 @@ export interface People {
 export function createPeople({ sql }: { readonly sql: Sql }): People {
   return {
     async save({ key, name }) {
-      if (!isKey(key)) throw new AppError('invalid_request', { field: 'key', public: 'The account key is not valid.' })
-      await sql.query('insert into people (key, name) values ($1, $2) on conflict (key) do update set name = excluded.name', [key, name])
+      if (!isKey(key))
+        throw new AppError('invalid_request', { field: 'key', public: 'The account key is not valid.' })
+      await sql.query(
+        'insert into people (key, name) values ($1, $2) on conflict (key) do update set name = excluded.name',
+        [key, name],
+      )
     },
     async has(key) {
       return (await sql.query('select 1 from people where key = $1', [key])).length > 0

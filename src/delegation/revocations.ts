@@ -28,7 +28,9 @@ export function createRevocations({ sql, clock }: { readonly sql: Sql; readonly 
       )
     },
     async sweep() {
-      const rows = await sql.query('delete from revocations where until < $1 returning key', [new Date(clock.now())])
+      const rows = await sql.query('delete from revocations where until < $1 returning key', [
+        new Date(clock.now()),
+      ])
       return rows.length
     },
   }

@@ -1,6 +1,6 @@
 import type { Fga, Tuple } from '../authz/fga.ts'
 import { invalid } from '../kernel/errors.ts'
-import { collectionObject, isId, type FgaObject } from '../kernel/ids.ts'
+import { collectionObject, type FgaObject, isId } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
 
 /** A program of its own that writes documents. */
@@ -51,7 +51,9 @@ export function createServices({ sql, fga }: { readonly sql: Sql; readonly fga: 
 }
 
 async function assertCollections(sql: Sql, collections: readonly string[]): Promise<void> {
-  const rows = await sql.query<{ id: string }>('select id from collections where id = any($1)', [[...collections]])
+  const rows = await sql.query<{ id: string }>('select id from collections where id = any($1)', [
+    [...collections],
+  ])
   const known = new Set(rows.map(({ id }) => id))
   const missing = collections.find((collection) => !known.has(collection))
   if (missing !== undefined) throw invalid('collections', `There is no collection ${missing}. Add it first.`)

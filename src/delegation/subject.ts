@@ -34,7 +34,8 @@ export function ownUser(sub: string, namespaces: ReadonlySet<string>): FgaObject
 }
 
 /** A key that stands after `user:` as it is. */
-export const isKey = (key: string): boolean => key.length <= keyBytesMax && escapedKey.test(key) && key !== '.' && key !== '..'
+export const isKey = (key: string): boolean =>
+  key.length <= keyBytesMax && escapedKey.test(key) && key !== '.' && key !== '..'
 
 const safeBytes = new Set(Buffer.from('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._@+=-'))
 

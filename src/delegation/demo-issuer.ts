@@ -1,0 +1,146 @@
+import { SignJWT } from 'jose'
+import type { Clock } from '../kernel/clock.ts'
+import { invalid } from '../kernel/errors.ts'
+import type { Scope } from '../kernel/principal.ts'
+import type { Administrators } from './administrators.ts'
+import type { Agents } from './agents.ts'
+import { scopesOfKind } from './claims.ts'
+import type { Clients } from './clients.ts'
+import type { Delegations } from './delegations.ts'
+import { ownIssuerName, type Resource } from './issuers.ts'
+import type { People } from './people.ts'
+import type { Services } from './services.ts'
+import type { SigningKey } from './signing-key.ts'
+
+export type MintRequest = MintForPerson | MintForService
+
+export interface MintForPerson {
+  /** `anne`: a local account. */
+  readonly user: string
+  /** `research-bot`: the token is the agent's, for the person, under what the person has lent it. */
+  readonly agent?: string
+  /** Narrows. Left out: all that this kind of client may hold. */
+  readonly scopes?: readonly string[]
+  readonly resource?: Resource
+}
+
+export interface MintForService {
+  readonly service: string
+  readonly scopes?: readonly string[]
+  readonly resource?: Resource
+}
+
+export interface DemoIssuer {
+  /** A signed access token of at most 300 s. 422 names what is unknown: user, agent, service, scope, delegation. */
+  mint(request: MintRequest): Promise<string>
+}
+
+export interface DemoIssuerDeps {
+  readonly publicUrl: string
+  readonly key: SigningKey
+  readonly people: People
+  readonly agents: Agents
+  readonly services: Services
+  readonly clients: Clients
+  readonly administrators: Administrators
+  readonly delegations: Delegations
+  readonly clock: Clock
+  readonly randomBytes: (size: number) => Buffer
+}
+
+const ttlSeconds = 300
+
+/**
+ * Mints tokens for the sample's people without any sign-in. Whoever can call it can be anybody: it is made in
+ * the demo only, is reached over the machine's own socket only, and marks its tokens `demo: true`, which every
+ * other mode refuses.
+ */
+export function createDemoIssuer(deps: DemoIssuerDeps): DemoIssuer {
+  const { publicUrl, key, clock } = deps
+  const id = (prefix: string) => `${prefix}_${deps.randomBytes(16).toString('base64url')}`
+
+  return {
+    async mint(request) {
+      const bearer = await bearerOf(request, deps)
+      const iat = Math.floor(clock.now() / 1_000)
+      return new SignJWT({
+        ...bearer.claims,
+        client_id: bearer.client,
+        scope: narrowed(bearer.scopes, request.scopes).join(' '),
+        grant_id: id('gf'),
+        txn: id('t'),
+        demo: true,
+      })
+        .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid: key.kid })
+        .setIssuer(ownIssuerName(publicUrl))
+        .setAudience(request.resource === 'mcp' ? `${publicUrl}/mcp` : publicUrl)
+        .setIssuedAt(iat)
+        .setExpirationTime(iat + ttlSeconds)
+        .setJti(id('j'))
+        .sign(key.privateKey)
+    },
+  }
+}
+
+interface Bearer {
+  readonly client: string
+  readonly claims: Readonly<Record<string, unknown>>
+  readonly scopes: readonly Scope[]
+}
+
+async function bearerOf(request: MintRequest, deps: DemoIssuerDeps): Promise<Bearer> {
+  if ('service' in request) return serviceBearer(request.service, deps)
+  if (!(await deps.people.has(request.user))) {
+    const known = (await deps.people.list()).map(({ key }) => key).join(', ')
+    throw invalid('user', `There is no account ${request.user}. Known: ${known || 'none'}.`)
+  }
+  const claims = { sub: request.user, auth_time: Math.floor(deps.clock.now() / 1_000) }
+  if (request.agent !== undefined) return agentBearer(request.user, request.agent, claims, deps)
+  const client = 'demo-person'
+  await deps.clients.register({ clientId: client, kind: 'person' })
+  const held = await deps.administrators.rolesOf(`user:${request.user}`)
+  return {
+    client,
+    claims,
+    scopes: scopesOfKind.person.filter((scope) => scope.startsWith('docs.') || isIn(held, scope)),
+  }
+}
+
+async function agentBearer(
+  user: string,
+  agentId: string,
+  claims: Bearer['claims'],
+  deps: DemoIssuerDeps,
+): Promise<Bearer> {
+  const agent = await deps.agents.get(agentId)
+  if (agent === undefined) throw invalid('agent', `There is no agent ${agentId}.`)
+  if (agent.disabledAt !== undefined) throw invalid('agent', `The agent ${agentId} is disabled.`)
+  const delegation = await deps.delegations.current(`user:${user}`, agentId)
+  if (delegation === undefined) throw invalid('agent', `${user} has lent nothing to ${agentId} that is live.`)
+  const client = `demo-agent-${agentId}`
+  await deps.clients.register({ clientId: client, kind: 'agent', agent: agentId })
+  return {
+    client,
+    claims: {
+      ...claims,
+      act: { iss: agent.issuer, sub: agent.sub, sub_profile: 'ai_agent' },
+      delegation: delegation.id,
+    },
+    scopes: scopesOfKind.agent,
+  }
+}
+
+async function serviceBearer(name: string, deps: DemoIssuerDeps): Promise<Bearer> {
+  if ((await deps.services.get(name)) === undefined) throw invalid('service', `There is no service ${name}.`)
+  const client = `demo-service-${name}`
+  await deps.clients.register({ clientId: client, kind: 'service', service: name })
+  return { client, claims: { sub: client }, scopes: scopesOfKind.service }
+}
+
+function narrowed(held: readonly Scope[], wanted: readonly string[] | undefined): readonly string[] {
+  const foreign = wanted?.find((scope) => !isIn(held, scope))
+  if (foreign !== undefined) throw invalid('scope', `The scope ${foreign} is not among ${held.join(' ')}.`)
+  return wanted ?? held
+}
+
+const isIn = (list: readonly string[], item: string): boolean => list.includes(item)

@@ -1,0 +1,33 @@
+export type Fetch = (url: string, init: RequestInit) => Promise<Response>
+
+const bytesMax = 256 * 1024
+
+/**
+ * A small JSON document from an issuer, or undefined for whatever goes wrong: no answer in time, any status but
+ * 200 (redirects are not followed: keys come from where the settings say), more than 256 KiB, not JSON.
+ */
+export async function fetchJson(url: string, fetch: Fetch, timeoutMs: number): Promise<unknown> {
+  const signal = AbortSignal.timeout(timeoutMs)
+  try {
+    const response = await fetch(url, { redirect: 'manual', signal, headers: { accept: 'application/json' } })
+    if (response.status !== 200) {
+      await response.body?.cancel()
+      return undefined
+    }
+    return JSON.parse(await limitedText(response))
+  } catch {
+    // Every cause is the same to the caller, who refuses: the keys could not be had.
+    return undefined
+  }
+}
+
+async function limitedText(response: Response): Promise<string> {
+  const parts: Uint8Array[] = []
+  let size = 0
+  for await (const part of response.body ?? []) {
+    size += part.byteLength
+    if (size > bytesMax) throw new Error('The document is too large.')
+    parts.push(part)
+  }
+  return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(parts))
+}

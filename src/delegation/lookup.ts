@@ -1,0 +1,121 @@
+import type { Sql } from '../store/sql.ts'
+import type { ActorClaim } from './claims.ts'
+import { type Client, type ClientRow, fromRow } from './clients.ts'
+import { type Revoked, revocationKey } from './revocations.ts'
+
+/** What the registries say about one token, read at one moment. */
+export interface Registered {
+  readonly client: Client | undefined
+  /** One for each link of the chain, in its order; undefined where it is not registered. */
+  readonly agents: readonly (RegisteredAgent | undefined)[]
+  /** The service that the client is, where it is registered. */
+  readonly service: string | undefined
+  readonly delegation: RegisteredDelegation | undefined
+  /** The token, its grant, its subject or an agent of its chain is on the list. */
+  readonly revoked: boolean
+}
+
+export interface RegisteredAgent {
+  readonly id: string
+  readonly disabled: boolean
+}
+
+export interface RegisteredDelegation {
+  readonly id: string
+  readonly subject: string
+  readonly agent: string
+  readonly subAgents: readonly string[]
+  /** Not revoked, not ended, and the agent that it was lent to is not disabled. */
+  readonly isLive: boolean
+}
+
+export interface Question {
+  /** Client of the built-in issuer; undefined for other issuers' tokens. */
+  readonly ownClient: string | undefined
+  /** Service that the settings name for another issuer's client. */
+  readonly service: string | undefined
+  readonly chain: readonly ActorClaim[]
+  readonly delegation: string | undefined
+  readonly revocable: readonly Revoked[]
+  /** Milliseconds since the epoch. */
+  readonly now: number
+}
+
+/**
+ * Reads everything about a token in one statement: one round trip a request, and one moment, so that no
+ * registry can change between two looks.
+ */
+export async function lookUp(sql: Sql, question: Question): Promise<Registered> {
+  const { ownClient, service, chain, delegation, revocable, now } = question
+  const [row] = await sql.query<LookupRow>(statement, [
+    ownClient ?? null,
+    service ?? null,
+    chain.map(({ iss }) => iss),
+    chain.map(({ sub }) => sub),
+    delegation ?? null,
+    new Date(now),
+    revocable.map(({ kind }) => kind),
+    revocable.map(revocationKey),
+  ])
+  if (row === undefined) throw new Error('The registries gave no answer.')
+  return {
+    client: row.client === null ? undefined : fromRow(row.client),
+    service: row.service ?? undefined,
+    agents: chain.map((_, index) => row.agents.find(({ link }) => link === index + 1)),
+    delegation: row.delegation === null ? undefined : asDelegation(row.delegation),
+    revoked: row.revoked,
+  }
+}
+
+interface LookupRow {
+  readonly client: ClientRow | null
+  readonly service: string | null
+  readonly agents: readonly (RegisteredAgent & { readonly link: number })[]
+  readonly delegation: {
+    readonly id: string
+    readonly subject: string
+    readonly agent: string
+    readonly sub_agents: string[]
+    readonly is_live: boolean
+  } | null
+  readonly revoked: boolean
+}
+
+const asDelegation = ({
+  sub_agents,
+  is_live,
+  ...row
+}: NonNullable<LookupRow['delegation']>): RegisteredDelegation => ({
+  ...row,
+  subAgents: sub_agents,
+  isLive: is_live,
+})
+
+const statement = `
+with service as (
+  select name from services
+  where name = coalesce((select service from clients where client_id = $1), $2)
+), chain as (
+  select agents.id, agents.disabled_at is not null as disabled, links.link
+  from unnest($3::text[], $4::text[]) with ordinality as links (issuer, sub, link)
+  join agents using (issuer, sub)
+), revocable as (
+  select kind, key from unnest($7::text[], $8::text[]) as token (kind, key)
+  union all
+  select 'agent', id from chain
+  union all
+  select 'subject', 'service:' || name from service
+)
+select
+  (select to_json(c) from (select client_id, kind, agent, service from clients where client_id = $1) as c) as client,
+  (select name from service) as service,
+  (select coalesce(json_agg(chain order by link), '[]') from chain) as agents,
+  (select to_json(d) from (
+    select delegations.id, subject, agent, sub_agents,
+      state = 'live' and expires_at > $6 and agents.disabled_at is null as is_live
+    from delegations join agents on agents.id = agent
+    where delegations.id = $5
+  ) as d) as delegation,
+  exists (
+    select from revocations join revocable using (kind, key) where until is null or until > $6
+  ) as revoked`

@@ -1,0 +1,204 @@
+import type { Clock } from '../kernel/clock.ts'
+import type { FgaObject } from '../kernel/ids.ts'
+import type { CollectionNarrowing, Principal, Scope } from '../kernel/principal.ts'
+import { ok, type Result, refuse } from '../kernel/result.ts'
+import type { Sql } from '../store/sql.ts'
+import { agentObject } from './agents.ts'
+import {
+  type ActorClaim,
+  actorChain,
+  type Claims,
+  narrowing,
+  neverForActors,
+  scopesOf,
+  scopesOfKind,
+} from './claims.ts'
+import type { IssuerSource } from './issuers.ts'
+import { lookUp, type Registered } from './lookup.ts'
+import type { VerifyReason } from './reasons.ts'
+import type { Revoked } from './revocations.ts'
+import { serviceObject } from './services.ts'
+import { externalUser, ownUser, subjectKey } from './subject.ts'
+
+export interface ToPrincipalDeps {
+  readonly sql: Sql
+  readonly clock: Clock
+  /** Namespaces of the trusted issuers. */
+  readonly namespaces: ReadonlySet<string>
+  readonly newTxn: () => string
+}
+
+/**
+ * Says who a sound token stands for. What is absent never decides: a token without an actor is a person's own
+ * only where the client is registered as a person's and no claim says otherwise; with an actor it is an agent's
+ * whatever the client is, and then it needs a live delegation of this person to this agent.
+ */
+export async function toPrincipal(
+  claims: Claims,
+  issuer: IssuerSource,
+  deps: ToPrincipalDeps,
+): Promise<Result<Principal, VerifyReason>> {
+  const token = readToken(claims, issuer, deps.namespaces)
+  if (!token.ok) return token
+  const { client, chain, user, details } = token.value
+  const registered = await lookUp(deps.sql, {
+    ownClient: issuer.kind === 'own' ? client : undefined,
+    service: issuer.kind === 'external' ? issuer.serviceClients.get(client) : undefined,
+    chain,
+    delegation: claims.delegation,
+    revocable: revocable(claims, user),
+    now: deps.clock.now(),
+  })
+  if (registered.revoked) return refuse('revoked')
+  const party = partyOf(token.value, registered)
+  if (!party.ok) return party
+  return ok({
+    ...party.value,
+    client,
+    scopes: scopesFor(party.value.kind, claims, issuer),
+    authorizationDetails: details,
+    ...(issuer.kind === 'own' && claims.grant_id !== undefined ? { grantId: claims.grant_id } : {}),
+    txn: isTxn(claims.txn) ? claims.txn : deps.newTxn(),
+    ...(claims.auth_time === undefined ? {} : { authTime: claims.auth_time }),
+    expiresAt: claims.exp,
+  })
+}
+
+/** What the token alone says. */
+interface Token {
+  readonly claims: Claims
+  readonly issuer: IssuerSource
+  readonly client: string
+  readonly chain: readonly ActorClaim[]
+  readonly details: readonly CollectionNarrowing[]
+  /** Undefined where `sub` is no person's key. */
+  readonly user: FgaObject | undefined
+}
+
+function readToken(
+  claims: Claims,
+  issuer: IssuerSource,
+  namespaces: ReadonlySet<string>,
+): Result<Token, VerifyReason> {
+  const client = claims.client_id ?? (issuer.kind === 'external' ? claims.azp : undefined)
+  if (client === undefined) return refuse('missing_claim', 'client_id')
+  if (claims.azp !== undefined && claims.azp !== client) return refuse('bad_claim', 'azp')
+  const chain = actorChain(claims)
+  if (!chain.ok) return chain
+  const details = narrowing(claims)
+  if (!details.ok) return details
+  const user = userOf(claims.sub, issuer, namespaces)
+  return ok({ claims, issuer, client, chain: chain.value, details: details.value, user })
+}
+
+function userOf(sub: string, issuer: IssuerSource, namespaces: ReadonlySet<string>): FgaObject | undefined {
+  if (issuer.kind === 'own') return ownUser(sub, namespaces)
+  const key = subjectKey(sub)
+  return key === undefined ? undefined : externalUser(issuer.namespace, key)
+}
+
+function revocable({ iss: issuer, jti, grant_id }: Claims, user: FgaObject | undefined): Revoked[] {
+  return [
+    { kind: 'jti', issuer, id: jti },
+    ...(grant_id === undefined ? [] : [{ kind: 'grant', issuer, id: grant_id } as const]),
+    ...(user === undefined ? [] : [{ kind: 'subject', id: user } as const]),
+  ]
+}
+
+type Party = Pick<Principal, 'kind' | 'subject' | 'actors' | 'delegation'>
+
+function partyOf(token: Token, registered: Registered): Result<Party, VerifyReason> {
+  switch (clientKind(token, registered)) {
+    case 'service':
+      return serviceParty(token, registered)
+    case 'person':
+      // A person client's token that carries `act` is an agent's.
+      return token.chain.length === 0 ? personParty(token) : agentParty(token, registered)
+    case 'agent':
+      return agentParty(token, registered)
+  }
+}
+
+/** The registry's word about the client; one that it does not know is an agent's. */
+function clientKind({ issuer, client }: Token, registered: Registered): Principal['kind'] {
+  if (issuer.kind === 'own') return registered.client?.kind ?? 'agent'
+  if (issuer.serviceClients.has(client)) return 'service'
+  return issuer.personClients.has(client) ? 'person' : 'agent'
+}
+
+function serviceParty({ chain, details }: Token, registered: Registered): Result<Party, VerifyReason> {
+  if (chain.length > 0) return refuse('actor_on_service')
+  if (details.length > 0) return refuse('bad_details')
+  if (registered.service === undefined) return refuse('unknown_service')
+  return ok({ kind: 'service', subject: serviceObject(registered.service), actors: [] })
+}
+
+function personParty(token: Token): Result<Party, VerifyReason> {
+  const subject = personOf(token)
+  return subject.ok ? ok({ kind: 'person', subject: subject.value, actors: [] }) : subject
+}
+
+function personOf({ claims, client, user }: Token): Result<FgaObject, VerifyReason> {
+  // RFC 9068 §2.2: where no person took part, `sub` is the client. Okta and the actor profile say it outright.
+  if (claims.sub === client || (claims.sub_profile ?? 'user') !== 'user') return refuse('not_a_person')
+  return user === undefined ? refuse('bad_subject') : ok(user)
+}
+
+function agentParty(token: Token, registered: Registered): Result<Party, VerifyReason> {
+  const agents = agentsOf(token, registered)
+  if (!agents.ok) return agents
+  const subject = personOf(token)
+  if (!subject.ok) return subject
+  if (scopesOf(token.claims).some((scope) => neverForActors.has(scope))) return refuse('scope_for_actor')
+  const delegation = delegationOf(token, registered, { subject: subject.value, agent: agents.value[0] })
+  if (!delegation.ok) return delegation
+  return ok({
+    kind: 'agent',
+    subject: subject.value,
+    actors: agents.value.map(agentObject),
+    delegation: delegation.value,
+  })
+}
+
+function agentsOf(
+  { chain }: Token,
+  { agents, client }: Registered,
+): Result<readonly [string, ...string[]], VerifyReason> {
+  if (chain.length === 0) return refuse('actor_missing')
+  const ids: string[] = []
+  for (const agent of agents) {
+    if (agent === undefined) return refuse('unknown_actor')
+    if (agent.disabled) return refuse('agent_disabled')
+    ids.push(agent.id)
+  }
+  const [outermost, ...inner] = ids
+  if (outermost === undefined) return refuse('actor_missing')
+  if (client?.kind === 'agent' && client.agent !== outermost) return refuse('actor_mismatch')
+  return ok([outermost, ...inner])
+}
+
+function delegationOf(
+  { claims }: Token,
+  { delegation }: Registered,
+  { subject, agent }: { readonly subject: FgaObject; readonly agent: string },
+): Result<string, VerifyReason> {
+  if (claims.delegation === undefined) return refuse('delegation_missing')
+  if (delegation === undefined) return refuse('delegation_unknown')
+  const fits =
+    delegation.subject === subject && (delegation.agent === agent || delegation.subAgents.includes(agent))
+  if (!fits) return refuse('delegation_mismatch')
+  return delegation.isLive ? ok(delegation.id) : refuse('delegation_not_live')
+}
+
+/** Claimed, and within what the kind may hold, and within what the issuer may hand out. */
+function scopesFor(kind: Principal['kind'], claims: Claims, issuer: IssuerSource): ReadonlySet<Scope> {
+  const claimed = new Set(scopesOf(claims))
+  return new Set(
+    scopesOfKind[kind].filter(
+      (scope) => claimed.has(scope) && (issuer.kind === 'own' || issuer.scopesAllowed.has(scope)),
+    ),
+  )
+}
+
+const isTxn = (txn: string | undefined): txn is string =>
+  txn !== undefined && /^[A-Za-z0-9._~-]{1,64}$/.test(txn)
