@@ -40,7 +40,9 @@ export async function createPool(deps: { readonly start: WorkerStart; readonly w
   let counter = 0
 
   function spawn(slot: Slot): Promise<number> {
-    const worker = new Worker(new URL('./local-worker.ts', import.meta.url), { workerData: deps.start })
+    // No flags of ours reach the thread: `node -e` would hand it one that it refuses to start with.
+    const options = { workerData: deps.start, execArgv: [] }
+    const worker = new Worker(new URL('./local-worker.ts', import.meta.url), options)
     slot.worker = worker
     return new Promise((resolve, reject) => {
       worker.on('message', (reply: WorkerReply) => {
