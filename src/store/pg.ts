@@ -89,7 +89,9 @@ async function run<Row extends object>(
 ): Promise<Row[]> {
   try {
     const result = await (values === undefined ? target.query(text) : target.query(text, [...values]))
-    return result.rows as Row[]
+    // Several statements in one text answer with an array of results: the queue relies on all their rows.
+    const results = Array.isArray(result) ? (result as pg.QueryResult[]) : [result]
+    return results.flatMap(({ rows }) => (rows ?? []) as Row[])
   } catch (error) {
     throw asUnavailable(error) ?? error
   }

@@ -1,0 +1,98 @@
+import { z } from 'zod'
+import { isId } from '../kernel/ids.ts'
+
+/** Most subjects in one list of a document's access. */
+const subjectsMax = 1_000
+
+const text = (least: number, most: number) =>
+  z
+    .string()
+    .min(least)
+    .max(most)
+    .refine((value) => !value.includes('\0') && value.isWellFormed(), 'must not hold NUL or lone surrogates')
+
+const id = z.string().refine(isId, 'must be an id of the contract')
+
+/** `type:id`, or `type:id#relation` where `relation` is given. */
+const subject = (types: Readonly<Record<string, string | undefined>>, message: string) =>
+  z.string().refine((value) => {
+    const colon = value.indexOf(':')
+    const type = value.slice(0, colon)
+    if (colon < 1 || !Object.hasOwn(types, type)) return false
+    const relation = types[type]
+    const [name = '', suffix, ...rest] = value.slice(colon + 1).split('#')
+    return isId(name) && suffix === relation && rest.length === 0
+  }, message)
+
+const viewer = z.union([
+  z.literal('user:*'),
+  subject(
+    { user: undefined, group: 'member', organization: 'member' },
+    'must be user:ID, user:*, group:ID#member or organization:ID#member',
+  ),
+])
+const expiring = subject({ user: undefined, group: 'member' }, 'must be user:ID or group:ID#member')
+const instant = z.iso.datetime({ offset: true })
+
+/** Who may read a document, and what narrows that. Left out: nobody. */
+export const accessSchema = z.strictObject({
+  owner: subject({ user: undefined }, 'must be user:ID').optional(),
+  viewers: z
+    .array(z.union([viewer, z.strictObject({ user: expiring, expires_at: instant })]))
+    .max(subjectsMax)
+    .optional(),
+  parents: z
+    .array(subject({ folder: undefined, collection: undefined }, 'must be folder:ID or collection:ID'))
+    .max(subjectsMax)
+    .optional(),
+  blocked: z.array(expiring).max(subjectsMax).optional(),
+  sensitive: z.boolean().optional(),
+})
+export type Access = z.infer<typeof accessSchema>
+
+const scalar = z.union([text(0, 2_000), z.number(), z.boolean()])
+const metadata = z
+  .record(text(1, 100), z.union([scalar, z.array(scalar).max(100)]))
+  .refine((fields) => Object.keys(fields).length <= 64, 'at most 64 fields')
+
+const base64 = z.base64()
+
+/** A document as sources send it. Exactly one of `text` and `content_base64`. */
+export const documentSchema = z
+  .strictObject({
+    id,
+    collection: id,
+    title: text(1, 1_000),
+    uri: text(1, 2_000).optional(),
+    text: text(0, 50_000_000).optional(),
+    content_base64: base64.optional(),
+    /** Needed with content_base64; text is text/markdown unless it says otherwise. */
+    mime_type: z
+      .string()
+      .regex(/^[a-z0-9.+-]{1,100}\/[a-z0-9.+-]{1,100}$/)
+      .optional(),
+    metadata: metadata.optional(),
+    updated_at: instant.optional(),
+    version: z.int().min(0).optional(),
+    access: accessSchema.default({}),
+  })
+  .refine(({ text, content_base64 }) => (text === undefined) !== (content_base64 === undefined), {
+    path: ['text'],
+    message: 'exactly one of text and content_base64 is needed',
+  })
+  .refine(({ content_base64, mime_type }) => content_base64 === undefined || mime_type !== undefined, {
+    path: ['mime_type'],
+    message: 'is needed with content_base64',
+  })
+export type DocumentInput = z.infer<typeof documentSchema>
+
+/** The bytes to parse and their type. */
+export function contentOf({ text, content_base64, mime_type }: DocumentInput): {
+  readonly mimeType: string
+  readonly bytes: Uint8Array
+} {
+  if (content_base64 !== undefined && mime_type !== undefined) {
+    return { mimeType: mime_type, bytes: Buffer.from(content_base64, 'base64') }
+  }
+  return { mimeType: mime_type ?? 'text/markdown', bytes: Buffer.from(text ?? '') }
+}

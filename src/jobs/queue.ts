@@ -1,0 +1,25 @@
+import type { Sql } from '../store/sql.ts'
+
+/** One piece of work: `key` orders it after earlier ones of the same key; `data` must be JSON. */
+export interface Task {
+  readonly key: string
+  readonly data: Readonly<Record<string, string | number>>
+}
+
+/**
+ * Runs one task. It may run again after a crash, so it must be able to run twice. A throw means "try again
+ * later"; what can never succeed returns normally and says so elsewhere. `signal` aborts at shutdown.
+ */
+export type Handler = (data: Task['data'], signal: AbortSignal) => Promise<void>
+
+/** A queue in the database: a task exists iff the transaction that sent it was committed. */
+export interface Queue extends AsyncDisposable {
+  /** Prepares the queue, takes up what a dead process left, and begins to work. */
+  start(handler: Handler): Promise<void>
+  /** Adds tasks in the caller's transaction. Call {@link wake} after it was committed. */
+  send(sql: Sql, tasks: readonly Task[]): Promise<void>
+  /** Has this process look for work now instead of at its next poll. */
+  wake(): void
+  /** Aborts what runs, waits for it, and stops. Unfinished tasks stay and run at the next start. */
+  close(): Promise<void>
+}
