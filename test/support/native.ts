@@ -8,6 +8,10 @@ export interface NativeServices {
   readonly databaseUrl: string | undefined
   /** A real OpenFGA server in which tests may create stores. */
   readonly openfga: { readonly url: string; readonly token: string } | undefined
+  /** A folder with the local embedding model. */
+  readonly modelFolder: string | undefined
+  /** The folder of the shared data sets (`data/kubernetes`, `data/cranfield`), read only. */
+  readonly shared: string | undefined
 }
 
 export const native = readServices(process.env)
@@ -18,13 +22,22 @@ export const needsPostgres = needs(native.databaseUrl !== undefined, 'native Pos
 /** Options of a test or suite that needs a real OpenFGA server. */
 export const needsOpenfga = needs(native.openfga !== undefined, 'a real OpenFGA server (OPENFGA_TEST_URL)')
 
+/** Options of a test or suite that embeds text. */
+export const needsModel = needs(
+  native.modelFolder !== undefined,
+  'the embedding model (EMBEDDINGS_MODEL_PATH)',
+)
+
+/** Options of a test or suite that reads the shared data sets. */
+export const needsShared = needs(native.shared !== undefined, 'the shared data sets (REMIT_SHARED)')
+
 /** Options that skip unless `present`, and tell the report what was missing. */
 export function needs(present: boolean, what: string): TestOptions {
   return present ? {} : { skip: true, meta: { needs: what } }
 }
 
 function readServices(env: NodeJS.ProcessEnv): NativeServices {
-  const { TEST_DATABASE_URL, OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN } = env
+  const { TEST_DATABASE_URL, OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN, EMBEDDINGS_MODEL_PATH, REMIT_SHARED } = env
   // A server without its token would fail every test with 401s: half a setting is a mistake, not an absence.
   if (Boolean(OPENFGA_TEST_URL) !== Boolean(OPENFGA_TEST_TOKEN))
     throw new Error('OPENFGA_TEST_URL and OPENFGA_TEST_TOKEN belong together: set both or neither.')
@@ -34,5 +47,7 @@ function readServices(env: NodeJS.ProcessEnv): NativeServices {
       OPENFGA_TEST_URL && OPENFGA_TEST_TOKEN
         ? { url: OPENFGA_TEST_URL, token: OPENFGA_TEST_TOKEN }
         : undefined,
+    modelFolder: EMBEDDINGS_MODEL_PATH || undefined,
+    shared: REMIT_SHARED || undefined,
   }
 }
