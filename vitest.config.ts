@@ -11,6 +11,7 @@ export default defineConfig({
       ignoreSourceErrors: true,
     },
     environment: 'node',
+    globalSetup: './test/support/global.ts',
     // Processes, not threads: the embedding runtime is native code and PGlite runs in a worker of its own;
     // a crash in either must fail one file, not the run.
     pool: 'forks',

@@ -1,0 +1,139 @@
+import { html, raw } from 'hono/html'
+
+interface Schema {
+  readonly $ref?: string
+  readonly type?: string | readonly string[]
+  readonly description?: string
+  readonly properties?: Readonly<Record<string, Schema>>
+  readonly required?: readonly string[]
+  readonly items?: Schema
+  readonly enum?: readonly unknown[]
+  readonly anyOf?: readonly Schema[]
+  readonly oneOf?: readonly Schema[]
+  readonly default?: unknown
+  readonly minimum?: number
+  readonly maximum?: number
+  readonly maxLength?: number
+  readonly pattern?: string
+}
+
+interface Content {
+  readonly content?: Readonly<Record<string, { readonly schema?: Schema }>>
+  readonly description?: string
+}
+
+interface Operation {
+  readonly summary?: string
+  readonly description?: string
+  readonly parameters?: readonly { name: string; in: string; required?: boolean; description?: string; schema?: Schema }[]
+  readonly requestBody?: Content
+  readonly responses?: Readonly<Record<string, Content>>
+}
+
+/** The part of an OpenAPI 3.1 document that the page shows. */
+export interface OpenApi {
+  readonly info: { readonly title: string; readonly version: string; readonly description?: string }
+  readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>
+  readonly components?: { readonly schemas?: Readonly<Record<string, Schema>> }
+}
+
+/** The contract as one page without any script: it can be read under the strictest content policy. */
+export function renderDocs(document: OpenApi) {
+  const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, operation]) => ({ path, method, operation })),
+  )
+  return html`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${document.info.title} API</title>
+<style>${raw(style)}</style>
+</head>
+<body>
+<header><h1>${document.info.title} API <small>${document.info.version}</small></h1>
+<p>${document.info.description ?? ''}</p>
+<p>Machine-readable: <a href="/openapi.json">openapi.json</a></p></header>
+<nav aria-label="Routes"><ul>${operations.map(
+    ({ path, method, operation }) =>
+      html`<li><a href="#${anchor(method, path)}"><b>${method.toUpperCase()}</b> ${path}</a> ${operation.summary ?? ''}</li>`,
+  )}</ul></nav>
+<main>${operations.map((entry) => renderOperation(entry, document))}</main>
+</body>
+</html>`
+}
+
+function renderOperation({ path, method, operation }: { path: string; method: string; operation: Operation }, document: OpenApi) {
+  const body = jsonSchema(operation.requestBody)
+  return html`<section id="${anchor(method, path)}">
+<h2><b>${method.toUpperCase()}</b> ${path}</h2>
+<p>${operation.summary ?? ''}</p>
+${operation.description === undefined ? '' : html`<p>${operation.description}</p>`}
+${operation.parameters === undefined ? '' : html`<h3>Parameters</h3><table>${operation.parameters.map(
+    (parameter) =>
+      html`<tr><th scope="row"><code>${parameter.name}</code></th><td>${parameter.in}${parameter.required ? ', required' : ''}</td><td>${summarize(parameter.schema ?? {}, document)}</td></tr>`,
+  )}</table>`}
+${body === undefined ? '' : html`<h3>Body</h3>${renderSchema(body, document, 0)}`}
+<h3>Answers</h3>
+<dl>${Object.entries(operation.responses ?? {}).map(([status, response]) => {
+    const schema = status.startsWith('2') ? jsonSchema(response) : undefined
+    return html`<dt><code>${status}</code> ${response.description ?? ''}</dt><dd>${schema === undefined ? '' : renderSchema(schema, document, 0)}</dd>`
+  })}</dl>
+</section>`
+}
+
+type Html = ReturnType<typeof html>
+
+const depthMax = 6
+
+function renderSchema(given: Schema, document: OpenApi, depth: number): Html | string {
+  const schema = resolve(given, document)
+  const items = schema.items === undefined ? schema : resolve(schema.items, document)
+  if (items.properties === undefined || depth > depthMax) return html`<p>${summarize(schema, document)}</p>`
+  const required = new Set(items.required ?? [])
+  return html`<table>${Object.entries(items.properties).map(([name, member]) => {
+    const whole = resolve(member, document)
+    const inner = whole.items === undefined ? whole : resolve(whole.items, document)
+    return html`<tr><th scope="row"><code>${name}</code></th><td>${required.has(name) ? 'required' : ''}</td><td>${summarize(whole, document)}${inner.properties === undefined ? '' : renderSchema(whole, document, depth + 1)}</td></tr>`
+  })}</table>`
+}
+
+function summarize(given: Schema, document: OpenApi): string {
+  const schema = resolve(given, document)
+  const choices = schema.anyOf ?? schema.oneOf
+  if (choices !== undefined) return choices.map((choice) => summarize(choice, document)).join(' | ')
+  if (schema.enum !== undefined) return schema.enum.map((value) => JSON.stringify(value)).join(' | ') + defaultOf(schema)
+  const type = schema.type === undefined ? 'any' : [schema.type].flat().join(' or ')
+  const of = schema.items === undefined ? '' : ` of ${summarize(schema.items, document)}`
+  const bounds = [
+    schema.minimum === undefined ? '' : `≥ ${schema.minimum}`,
+    schema.maximum === undefined || schema.maximum === Number.MAX_SAFE_INTEGER ? '' : `≤ ${schema.maximum}`,
+    schema.maxLength === undefined ? '' : `at most ${schema.maxLength} characters`,
+    schema.pattern === undefined ? '' : schema.pattern,
+  ].filter((bound) => bound !== '')
+  return `${type}${of}${bounds.length > 0 ? ` (${bounds.join(', ')})` : ''}${defaultOf(schema)}`
+}
+
+const defaultOf = (schema: Schema): string => (schema.default === undefined ? '' : `, default ${JSON.stringify(schema.default)}`)
+
+function resolve(schema: Schema, document: OpenApi): Schema {
+  const name = schema.$ref?.split('/').pop()
+  return name === undefined ? schema : (document.components?.schemas?.[name] ?? {})
+}
+
+function jsonSchema(content: Content | undefined): Schema | undefined {
+  const entries = Object.entries(content?.content ?? {})
+  return entries.find(([type]) => type.includes('json'))?.[1].schema
+}
+
+const anchor = (method: string, path: string): string => `${method}${path.replaceAll(/[^A-Za-z0-9]+/g, '-')}`
+
+const style = `
+:root { color-scheme: light dark; --line: color-mix(in srgb, currentColor 18%, transparent); }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+h1 small { font-weight: 400; opacity: .6; } h2 { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: 1rem; font-size: 1.2rem; }
+h2 b, nav b { display: inline-block; min-width: 4.5rem; } h3 { font-size: 1rem; margin-bottom: .3rem; }
+nav ul { list-style: none; padding: 0; } table { border-collapse: collapse; width: 100%; }
+th, td { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--line); font-size: .92rem; font-weight: 400; overflow-wrap: anywhere; }
+dd { margin: 0 0 .5rem 1.5rem; } code { font-family: ui-monospace, monospace; font-size: .92em; }
+a { color: LinkText; }`

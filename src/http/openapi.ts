@@ -1,0 +1,18 @@
+import type { App } from './env.ts'
+
+const info = {
+  title: 'Remit',
+  version: '0.1.0',
+  description:
+    'Fine-grained authorized retrieval for AI agents: an agent that asks gets passages that exactly the person it works for may read, within what that person lent it.',
+}
+
+/** The contract, generated from the schemas that validate. Committed as `docs/openapi.json` and compared. */
+export function openApiOf(app: App): object {
+  app.openAPIRegistry.registerComponent('securitySchemes', 'bearer', {
+    type: 'http',
+    scheme: 'bearer',
+    bearerFormat: 'JWT (RFC 9068, typ at+jwt)',
+  })
+  return app.getOpenAPI31Document({ openapi: '3.1.0', info })
+}

@@ -1,0 +1,65 @@
+import { Hono } from 'hono'
+import type { MiddlewareHandler } from 'hono'
+import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client'
+import type { AppEnv } from './env.ts'
+import { requireHost } from './middleware/frame.ts'
+
+/** What operators see of readiness; nothing of it is on the public listener. */
+export interface Readiness {
+  readonly ready: boolean
+  readonly details: Readonly<Record<string, unknown>>
+}
+
+export interface Metrics {
+  readonly registry: Registry
+  /** Counts every answer by route pattern, method and status. No label names a person, agent, document or query. */
+  readonly observe: MiddlewareHandler<AppEnv>
+}
+
+export function createMetrics(now: () => number): Metrics {
+  const registry = new Registry()
+  collectDefaultMetrics({ register: registry })
+  const answers = new Counter({
+    name: 'remit_http_answers_total',
+    help: 'Answers by route, method and status.',
+    labelNames: ['route', 'method', 'status'],
+    registers: [registry],
+  })
+  const seconds = new Histogram({
+    name: 'remit_http_seconds',
+    help: 'Seconds from request to answer by route.',
+    labelNames: ['route'],
+    buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+    registers: [registry],
+  })
+  return {
+    registry,
+    async observe(c, next) {
+      const started = now()
+      await next()
+      // The pattern, never the path: a path holds document ids.
+      const route = c.req.matchedRoutes.findLast(({ path }) => !path.endsWith('*'))?.path ?? 'none'
+      answers.inc({ route, method: c.req.method, status: c.res.status })
+      seconds.observe({ route }, (now() - started) / 1_000)
+    },
+  }
+}
+
+export interface OpsDeps {
+  readonly hosts: ReadonlySet<string>
+  readonly metrics: Metrics
+  readonly readiness: () => Promise<Readiness>
+}
+
+/** The operators' listener: metrics and readiness with details. Listens apart from the public one. */
+export function createOps({ hosts, metrics, readiness }: OpsDeps): Hono<AppEnv> {
+  const app = new Hono<AppEnv>()
+  app.use('*', requireHost(hosts))
+  app.onError((_, c) => c.json({ status: 'refused' }, 421))
+  app.get('/metrics', async (c) => c.body(await metrics.registry.metrics(), 200, { 'content-type': metrics.registry.contentType }))
+  app.get('/readyz', async (c) => {
+    const { ready, details } = await readiness()
+    return c.json({ status: ready ? 'ok' : 'unavailable', ...details }, ready ? 200 : 503)
+  })
+  return app
+}
