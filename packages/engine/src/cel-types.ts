@@ -1,0 +1,237 @@
+import type { ParamType } from './condition-values.ts'
+import type { Expr } from './conditions.ts'
+
+/** What is known about the type of an expression before it runs; `dyn` = unknown. */
+export type CelKind = 'dyn' | 'null' | 'bytes' | 'type' | ParamType['kind']
+
+/**
+ * Refuses what the server's type checker certainly refuses: names that are neither parameters nor loop
+ * variables, comparisons and logic over known, different types, and a result that is known not to be bool.
+ * Looser than the server: what it cannot tell it lets pass, and evaluation then errs (which denies).
+ */
+export function checkTypes(expr: Expr, params: ReadonlyMap<string, ParamType>): void {
+  const names = new Map<string, ParamType | undefined>(params)
+  const result = kindOf(expr, names)
+  if (result !== 'bool' && result !== 'dyn' && result !== 'any') {
+    throw new Error(`expected a bool condition expression output, but got '${result}'`)
+  }
+}
+
+type Names = ReadonlyMap<string, ParamType | undefined>
+
+const typeNames = new Set([
+  'bool',
+  'bytes',
+  'double',
+  'duration',
+  'dyn',
+  'int',
+  'list',
+  'map',
+  'null_type',
+  'string',
+  'timestamp',
+  'type',
+  'uint',
+])
+
+function kindOf(expr: Expr | undefined, names: Names): CelKind {
+  const kind = expr?.exprKind
+  if (kind === undefined) return 'dyn'
+  switch (kind.case) {
+    case 'constExpr':
+      return constants[kind.value.constantKind.case ?? ''] ?? 'dyn'
+    case 'identExpr':
+      return identKind(kind.value.name, names)
+    case 'selectExpr': {
+      const operand = kindOf(kind.value.operand, names)
+      if (operand !== 'dyn' && operand !== 'any' && operand !== 'map')
+        throw new Error(`type '${operand}' does not support field selection`)
+      return kind.value.testOnly ? 'bool' : (memberKind(kind.value.operand, names)?.kind ?? 'dyn')
+    }
+    case 'listExpr':
+      for (const element of kind.value.elements) kindOf(element, names)
+      return 'list'
+    case 'structExpr':
+      for (const entry of kind.value.entries) kindOf(entry.value, names)
+      return 'map'
+    case 'callExpr':
+      return callKind(kind.value, names)
+    case 'comprehensionExpr': {
+      kindOf(kind.value.iterRange, names)
+      const item = memberKind(kind.value.iterRange, names)
+      const range = kindOf(kind.value.iterRange, names)
+      const inner = new Map([
+        ...names,
+        [kind.value.iterVar, range === 'map' ? { kind: 'string' as const } : item],
+        [kind.value.accuVar, undefined],
+      ])
+      for (const part of [kind.value.accuInit, kind.value.loopCondition, kind.value.loopStep])
+        kindOf(part, inner)
+      const accumulated = kindOf(kind.value.accuInit, names)
+      const result = kindOf(kind.value.result, inner)
+      return result === 'dyn' ? accumulated : result
+    }
+    default:
+      return 'dyn'
+  }
+}
+
+const constants: Readonly<Record<string, CelKind>> = {
+  boolValue: 'bool',
+  int64Value: 'int',
+  uint64Value: 'uint',
+  doubleValue: 'double',
+  stringValue: 'string',
+  bytesValue: 'bytes',
+  nullValue: 'null',
+}
+
+function identKind(name: string, names: Names): CelKind {
+  if (names.has(name)) return names.get(name)?.kind ?? 'dyn'
+  if (typeNames.has(name)) return 'type'
+  throw new Error(`undeclared reference to '${name}' (in container '')`)
+}
+
+/** Type of the members of a named list or map parameter. */
+function memberKind(expr: Expr | undefined, names: Names): ParamType | undefined {
+  return expr?.exprKind.case === 'identExpr' ? names.get(expr.exprKind.value.name)?.of : undefined
+}
+
+type Call = Extract<NonNullable<Expr['exprKind']>, { case: 'callExpr' }>['value']
+
+const boolCalls = new Set([
+  '@in',
+  'in_cidr',
+  'contains',
+  'startsWith',
+  'endsWith',
+  'matches',
+  '@not_strictly_false',
+])
+const intCalls = new Set([
+  'size',
+  'getFullYear',
+  'getMonth',
+  'getDate',
+  'getDayOfMonth',
+  'getDayOfWeek',
+  'getDayOfYear',
+  'getHours',
+  'getMinutes',
+  'getSeconds',
+  'getMilliseconds',
+])
+const casts = new Set([
+  'bool',
+  'bytes',
+  'double',
+  'duration',
+  'dyn',
+  'int',
+  'string',
+  'timestamp',
+  'type',
+  'uint',
+  'ipaddress',
+])
+const arithmetic = new Set(['_+_', '_-_', '_*_', '_/_', '_%_', '-_', '_[_]', '!_'])
+
+function callKind(call: Call, names: Names): CelKind {
+  const target = call.target === undefined ? undefined : kindOf(call.target, names)
+  const args = call.args.map((arg) => kindOf(arg, names))
+  const [left = 'dyn', right = 'dyn'] = args
+  switch (call.function) {
+    case '_&&_':
+    case '_||_':
+    case '!_':
+      for (const arg of args) expect(call.function, arg, 'bool')
+      return 'bool'
+    case '_==_':
+    case '_!=_':
+    case '_<_':
+    case '_<=_':
+    case '_>_':
+    case '_>=_':
+      if (
+        isKnown(left) &&
+        isKnown(right) &&
+        left !== right &&
+        !(
+          call.function.length === 4 &&
+          isNumber(left) &&
+          isNumber(right) &&
+          call.function !== '_==_' &&
+          call.function !== '_!=_'
+        )
+      )
+        throw noOverload(call.function, args)
+      if (!call.function.includes('=_') && (left === 'ipaddress' || left === 'list' || left === 'map'))
+        throw noOverload(call.function, args)
+      return 'bool'
+    case '_?_:_':
+      expect(call.function, left, 'bool')
+      return isKnown(right) ? right : (args[2] ?? 'dyn')
+    case '_+_':
+    case '_-_':
+      return timeArithmetic(call.function, left, right, args)
+    case '_*_':
+    case '_/_':
+    case '_%_':
+      if (isKnown(left) && isKnown(right) && (left !== right || !isNumber(left)))
+        throw noOverload(call.function, args)
+      return isKnown(left) ? left : right
+    case '_[_]':
+      return memberKind(call.args[0], names)?.kind ?? 'dyn'
+  }
+  return namedCall(call.function, target, args)
+}
+
+function namedCall(name: string, target: CelKind | undefined, args: readonly CelKind[]): CelKind {
+  if (name === 'in_cidr' && target !== undefined) expect(name, target, 'ipaddress')
+  if (boolCalls.has(name)) return 'bool'
+  if (intCalls.has(name)) return 'int'
+  if (casts.has(name)) return name === 'dyn' ? 'dyn' : castKind(name)
+  if (arithmetic.has(name)) return args[0] ?? 'dyn'
+  throw new Error(`undeclared reference to '${name}' (in container '')`)
+}
+
+const castKind = (name: string): CelKind =>
+  (
+    [
+      'bool',
+      'double',
+      'duration',
+      'int',
+      'string',
+      'timestamp',
+      'uint',
+      'ipaddress',
+      'bytes',
+      'type',
+    ] as const
+  ).find((kind) => kind === name) ?? 'dyn'
+
+function timeArithmetic(operator: string, left: CelKind, right: CelKind, args: readonly CelKind[]): CelKind {
+  if (!isKnown(left) || !isKnown(right)) return 'dyn'
+  const times = new Set([left, right])
+  if (left === 'timestamp' && right === 'timestamp') {
+    if (operator === '_-_') return 'duration'
+    throw noOverload(operator, args)
+  }
+  if (times.has('timestamp') && times.has('duration')) return 'timestamp'
+  const joins = left === 'string' || left === 'list' || left === 'bytes'
+  if (left !== right || !(isNumber(left) || left === 'duration' || (operator === '_+_' && joins)))
+    throw noOverload(operator, args)
+  return left
+}
+
+const isKnown = (kind: CelKind): boolean => kind !== 'dyn' && kind !== 'any' && kind !== 'null'
+const isNumber = (kind: CelKind): boolean => kind === 'int' || kind === 'uint' || kind === 'double'
+
+function expect(operator: string, found: CelKind, wanted: CelKind): void {
+  if (isKnown(found) && found !== wanted) throw noOverload(operator, [found])
+}
+
+const noOverload = (operator: string, args: readonly CelKind[]): Error =>
+  new Error(`found no matching overload for '${operator}' applied to '(${args.join(', ')})'`)

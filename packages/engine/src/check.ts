@@ -1,0 +1,73 @@
+import type { JsonObject } from './condition-values.ts'
+import { invalidRequest } from './errors.ts'
+import { createEvaluator, type Outcome } from './evaluate.ts'
+import type { Model, Relation } from './model.ts'
+import { typeOf } from './names.ts'
+import { createSession, type Session } from './session.ts'
+import type { Node, TupleKey, TupleStore } from './tuples.ts'
+
+export interface CheckRequest {
+  readonly user: string
+  readonly relation: string
+  readonly object: string
+  readonly contextualTuples?: readonly TupleKey[] | undefined
+  readonly context?: JsonObject | undefined
+}
+
+/**
+ * Answers of one batch, shared between items with the same subject, contextual tuples and context. Valid only
+ * as long as neither the tuples nor the model change: make one per batch, never keep it.
+ */
+export interface Memo {
+  readonly shared: Map<string, Asker>
+}
+
+interface Asker {
+  readonly session: Session
+  readonly ask: (relation: Relation, object: Node) => Outcome
+}
+
+export const createMemo = (): Memo => ({ shared: new Map() })
+
+/**
+ * Whether the user has the relation to the object, as the server's Check decides. Throws FgaError when the
+ * request names what the model does not know or when the depth limit (25 hops unless `depthMax`) is met, and
+ * ConditionError when a condition that would decide cannot be evaluated. Neither is a no: deny, and do not
+ * remember it as a denial. Contextual tuples must have been validated (`checkTuple`); they are not here.
+ */
+export function check(
+  model: Model,
+  tuples: TupleStore,
+  request: CheckRequest,
+  memo?: Memo,
+  depthMax = 25,
+): boolean {
+  const relation = model.types.get(typeOf(request.object))?.get(request.relation)
+  if (relation === undefined)
+    throw invalidRequest(`relation '${typeOf(request.object)}#${request.relation}' not found`)
+  const asker = askerFor(model, tuples, request, memo, depthMax)
+  return settle(asker.ask(relation, asker.session.node(request.object)))
+}
+
+/** Turns an outcome into a boolean or throws its error. */
+export function settle(outcome: Outcome): boolean {
+  if (typeof outcome !== 'string') throw outcome
+  return outcome === 'yes'
+}
+
+function askerFor(
+  model: Model,
+  tuples: TupleStore,
+  request: CheckRequest,
+  memo: Memo | undefined,
+  depthMax: number,
+): Asker {
+  const key =
+    memo === undefined ? '' : JSON.stringify([request.user, request.contextualTuples, request.context])
+  const before = memo?.shared.get(key)
+  if (before !== undefined) return before
+  const session = createSession(model, tuples, request)
+  const asker = { session, ask: createEvaluator(session, { depthMax, mode: 'check' }) }
+  memo?.shared.set(key, asker)
+  return asker
+}

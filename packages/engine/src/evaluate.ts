@@ -1,0 +1,308 @@
+import { ConditionError, type FgaError, tooComplex } from './errors.ts'
+import type { Relation, Rewrite } from './model.ts'
+import type { Read, Session } from './session.ts'
+import type { Node, Tuple } from './tuples.ts'
+
+/** `cycle` is a no that came from meeting a question that is still open: it denies under `but not` too. */
+export type Outcome = 'yes' | 'no' | 'cycle' | ConditionError | FgaError
+
+export interface EvaluatorOptions {
+  /** Userset and parent hops after which a check errs (the server's resolve-node-limit). */
+  readonly depthMax: number
+  /** Relation evaluations after which a check errs, so that no graph can hold the process. */
+  readonly workMax?: number
+  /**
+   * `check`: a cycle taints (deny under `but not`) and a contextual tuple hides the stored one of the same key.
+   * `list`: least fixpoint, and either tuple may grant: the server's list calls.
+   */
+  readonly mode: 'check' | 'list'
+}
+
+interface Entry {
+  readonly outcome: Outcome
+  /** Hops below this question that were looked at. */
+  readonly height: number
+  /** Depth at which it was asked: a depth error holds for this depth and deeper. */
+  readonly depth: number
+}
+
+interface State {
+  readonly memo: Map<number, Entry>
+  readonly open: Map<number, number>
+  /** Keys whose memo entries rest on a question that is still open. */
+  readonly provisional: number[]
+  lowest: number
+  deepest: number
+  work: number
+}
+
+/**
+ * Evaluates questions of one session. All questions share their partial answers: a group or folder that many
+ * documents lead to is looked at once.
+ *
+ * An answer that met a cycle is kept only while it is safe: it rests on questions further up that count as
+ * "no" meanwhile. When such a question turns out "yes", everything that rested on it is forgotten.
+ */
+export function createEvaluator(
+  session: Session,
+  options: EvaluatorOptions,
+): (relation: Relation, object: Node) => Outcome {
+  const { model, user } = session
+  const relationCount = [...model.types.values()].reduce((sum, relations) => sum + relations.size, 0)
+  const workMax = options.workMax ?? 1_000_000
+  const override = options.mode === 'check'
+  const state: State = {
+    memo: new Map(),
+    open: new Map(),
+    provisional: [],
+    lowest: Infinity,
+    deepest: 0,
+    work: 0,
+  }
+
+  function resolve(relation: Relation, node: Node, depth: number): Outcome {
+    if (depth >= options.depthMax || ++state.work > workMax) return fail(depth)
+    const key = node.id * relationCount + relation.index
+    const open = state.open.get(key)
+    if (open !== undefined) {
+      state.lowest = Math.min(state.lowest, open)
+      return options.mode === 'check' ? 'cycle' : 'no'
+    }
+    if (user.relation === relation.name && user.node === node) return 'yes'
+    if (!relation.strategy(user.label).reachable) return 'no'
+    return recall(key, depth) ?? compute(key, relation, node, depth)
+  }
+
+  function fail(depth: number): FgaError {
+    state.deepest = Math.max(state.deepest, depth)
+    return tooComplex()
+  }
+
+  function recall(key: number, depth: number): Outcome | undefined {
+    const entry = state.memo.get(key)
+    if (entry === undefined) return undefined
+    const stands = isDepthError(entry.outcome)
+      ? depth >= entry.depth
+      : depth + entry.height < options.depthMax
+    if (!stands) return undefined
+    state.deepest = Math.max(state.deepest, depth + entry.height)
+    return entry.outcome
+  }
+
+  function compute(key: number, relation: Relation, node: Node, depth: number): Outcome {
+    const outer = { lowest: state.lowest, deepest: state.deepest }
+    const position = state.open.size
+    const mark = state.provisional.length
+    state.open.set(key, position)
+    state.lowest = Infinity
+    state.deepest = depth
+    const outcome = rewrite(relation.rewrite, relation, node, depth)
+    state.open.delete(key)
+    settle(key, outcome, depth, position, mark)
+    if (state.lowest >= position) state.lowest = Infinity
+    state.lowest = Math.min(state.lowest, outer.lowest)
+    state.deepest = Math.max(state.deepest, outer.deepest)
+    return outcome
+  }
+
+  function settle(key: number, outcome: Outcome, depth: number, position: number, mark: number): void {
+    const isDenial = outcome === 'no' || outcome === 'cycle'
+    const closed = state.lowest >= position
+    if (!isDenial) for (const rested of state.provisional.splice(mark)) state.memo.delete(rested)
+    else if (closed) state.provisional.length = mark
+    if (isDepthError(outcome) && state.work > workMax) return
+    if (!closed && !isDenial && outcome !== 'yes') return
+    state.memo.set(key, { outcome, height: state.deepest - depth, depth })
+    if (!closed) state.provisional.push(key)
+  }
+
+  function rewrite(rule: Rewrite, relation: Relation, node: Node, depth: number): Outcome {
+    switch (rule.kind) {
+      case 'this':
+        return assigned(relation, node, depth)
+      case 'computed':
+        return resolve(rule.relation, node, depth)
+      case 'ttu':
+        return parents(rule, relation, node, depth)
+      case 'union':
+        return anyOf(rule.children.length, (i) => rewrite(child(rule, i), relation, node, depth))
+      case 'intersection':
+        return allOf(rule.children.length, (i) => rewrite(child(rule, i), relation, node, depth))
+      case 'exclusion':
+        return except(
+          () => rewrite(rule.base, relation, node, depth),
+          () => rewrite(rule.subtract, relation, node, depth),
+        )
+    }
+  }
+
+  function assigned(relation: Relation, node: Node, depth: number): Outcome {
+    const direct = near(relation, node, override)
+    if (direct === 'yes') return direct
+    const strategy = relation.strategy(user.label)
+    if (strategy.recursion === 'userset')
+      return worse(
+        direct,
+        breadthFirst(relation, node, depth, (at) => session.usersets(relation, at, isUserset)),
+      )
+    const groups = strategy.reads.map((wanted) => session.usersets(relation, node, wanted))
+    return groups.reduce<Outcome>(
+      (sum, read) => (sum === 'yes' ? sum : worse(sum, dispatch(read, targetOf, depth + 1))),
+      direct,
+    )
+  }
+
+  /** The subject itself, or a wildcard of its type. */
+  function near(relation: Relation, node: Node, hides: boolean): Outcome {
+    const direct = user.node.wildcard ? 'no' : toOutcome(session.direct(relation, node, hides))
+    if (direct === 'yes' || user.relation !== '') return direct
+    const everyone = session.usersets(
+      relation,
+      node,
+      (tuple) => tuple.user.wildcard && tuple.user.type === user.node.type,
+    )
+    return worse(direct, everyone.tuples.length > 0 ? 'yes' : (everyone.error ?? 'no'))
+  }
+
+  function parents(rule: Rewrite & { kind: 'ttu' }, relation: Relation, node: Node, depth: number): Outcome {
+    const tupleset = model.types.get(node.type)?.get(rule.tupleset)
+    if (tupleset === undefined) return 'no'
+    if (relation.strategy(user.label).recursion === 'ttu' && rule.targets.get(node.type) === relation) {
+      return breadthFirst(relation, node, depth, (at) => session.concrete(tupleset, at))
+    }
+    return dispatch(session.concrete(tupleset, node), (tuple) => rule.targets.get(tuple.user.type), depth + 1)
+  }
+
+  const targetOf = (tuple: Tuple): Relation | undefined =>
+    model.types.get(tuple.user.type)?.get(tuple.userRelation)
+
+  function dispatch(read: Read, target: (tuple: Tuple) => Relation | undefined, depth: number): Outcome {
+    let sum: Outcome = read.error ?? 'no'
+    for (const tuple of read.tuples) {
+      const relation = target(tuple)
+      if (relation === undefined) continue
+      sum = worse(sum, resolve(relation, tuple.user, depth))
+      if (sum === 'yes') return sum
+    }
+    return sum
+  }
+
+  /**
+   * A relation that recurses only into itself: level by level with a set of what was seen. The start's own
+   * assignments were looked at by the caller; `memberAt` looks at the others without the recursive rule.
+   */
+  function breadthFirst(relation: Relation, start: Node, depth: number, next: (node: Node) => Read): Outcome {
+    const seen = new Set<Node>()
+    let sum: Outcome = 'no'
+    let level: readonly Node[] = [start]
+    for (let hops = depth; level.length > 0; hops++) {
+      state.deepest = Math.max(state.deepest, Math.min(hops, options.depthMax))
+      if (hops >= options.depthMax) return worse(sum, isMemberAnywhere(relation) ? tooComplex() : 'no')
+      const found = new Set<Node>()
+      for (const node of level) {
+        if (seen.has(node) && hops > depth + 1) continue
+        if (hops > depth) seen.add(node)
+        state.work++
+        const read = next(node)
+        sum = worse(sum, read.error ?? 'no')
+        for (const tuple of read.tuples) {
+          if (tuple.user.type !== relation.type || found.has(tuple.user)) continue
+          sum = worse(sum, memberAt(relation, tuple.user))
+          if (sum === 'yes') return sum
+          if (!seen.has(tuple.user)) found.add(tuple.user)
+        }
+      }
+      level = [...found]
+      if (state.work > workMax) return worse(sum, tooComplex())
+    }
+    return sum
+  }
+
+  /** The server gives up on depth only for subjects that are a member of something at all; the others get their no first. */
+  function isMemberAnywhere(relation: Relation): boolean {
+    const everyone = session.node(`${user.node.type}:*`)
+    const objects = [...user.node.in, ...everyone.in, ...session.contextual()].map((tuple) => tuple.object)
+    return objects.some((object) => object.type === relation.type && memberAt(relation, object) !== 'no')
+  }
+
+  function memberAt(relation: Relation, node: Node): Outcome {
+    return flat(relation.rewrite, relation, node)
+  }
+
+  /** Everything beside the recursion is one step from the subject, so that no hop is counted. */
+  function flat(rule: Rewrite, relation: Relation, node: Node): Outcome {
+    switch (rule.kind) {
+      case 'this':
+        return near(relation, node, false)
+      case 'computed':
+        return flat(rule.relation.rewrite, rule.relation, node)
+      case 'ttu':
+        return 'no'
+      case 'union':
+        return anyOf(rule.children.length, (i) => flat(child(rule, i), relation, node))
+      case 'intersection':
+        return allOf(rule.children.length, (i) => flat(child(rule, i), relation, node))
+      case 'exclusion':
+        return except(
+          () => flat(rule.base, relation, node),
+          () => flat(rule.subtract, relation, node),
+        )
+    }
+  }
+
+  return (relation, object) => {
+    state.work = 0
+    state.open.clear()
+    state.provisional.length = 0
+    return resolve(relation, object, 0)
+  }
+}
+
+const isUserset = (tuple: Tuple): boolean => tuple.userRelation !== ''
+
+const isDepthError = (outcome: Outcome): boolean =>
+  typeof outcome !== 'string' && !(outcome instanceof ConditionError)
+
+const toOutcome = (verdict: boolean | ConditionError): Outcome =>
+  typeof verdict === 'boolean' ? (verdict ? 'yes' : 'no') : verdict
+
+function child(rule: Rewrite & { kind: 'union' | 'intersection' }, index: number): Rewrite {
+  const found = rule.children[index]
+  if (found === undefined) throw new Error('rewrite without operand')
+  return found
+}
+
+/** Union of two answers: a yes wins, then an error, then a cycle. */
+function worse(left: Outcome, right: Outcome): Outcome {
+  if (left === 'yes' || right === 'yes') return 'yes'
+  if (typeof left !== 'string') return left
+  if (typeof right !== 'string') return right
+  return left === 'cycle' || right === 'cycle' ? 'cycle' : 'no'
+}
+
+function anyOf(count: number, ask: (index: number) => Outcome): Outcome {
+  let sum: Outcome = 'no'
+  for (let i = 0; i < count && sum !== 'yes'; i++) sum = worse(sum, ask(i))
+  return sum
+}
+
+/** A no wins over errors: asking goes on after an error. */
+function allOf(count: number, ask: (index: number) => Outcome): Outcome {
+  let error: Outcome | undefined
+  for (let i = 0; i < count; i++) {
+    const outcome = ask(i)
+    if (outcome === 'no' || outcome === 'cycle') return outcome
+    if (outcome !== 'yes') error ??= outcome
+  }
+  return error ?? 'yes'
+}
+
+/** A no of the base and a yes of the subtracted side win over errors; a cycle on either side denies. */
+function except(base: () => Outcome, subtract: () => Outcome): Outcome {
+  const kept = base()
+  if (kept === 'no' || kept === 'cycle') return kept
+  const taken = subtract()
+  if (taken === 'cycle') return 'cycle'
+  if (taken === 'yes') return 'no'
+  return kept !== 'yes' ? kept : taken === 'no' ? 'yes' : taken
+}

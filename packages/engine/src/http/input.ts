@@ -1,0 +1,130 @@
+import { isJsonObject, type Json, type JsonObject } from '../condition-values.ts'
+import { FgaError, invalidRequest } from '../errors.ts'
+import type { TupleKey } from '../tuples.ts'
+
+export const ulidPattern = /^[ABCDEFGHJKMNPQRSTVWXYZ0-9]{26}$/
+export const relationPattern = /^[^:#@\s]{1,50}$/
+export const typePattern = /^[^:#@\s]{1,254}$/
+export const objectPattern = /^[^\s]{2,256}$/
+export const checkUserPattern = /^[^\s]{2,512}$/
+const conditionPattern = /^[^\s]{2,256}$/
+const tokenPattern = /^$|^[A-Za-z0-9\-_]+={0,2}$/
+
+/** A member of a body under its snake_case or camelCase name; null counts as absent, as in protojson. */
+export function member(body: JsonObject, name: string): Json | undefined {
+  const camel = name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase())
+  return body[name] ?? body[camel] ?? undefined
+}
+
+export function textMember(body: JsonObject, name: string): string {
+  const value = member(body, name)
+  if (value === undefined) return ''
+  if (typeof value !== 'string')
+    throw invalidRequest(`invalid value for string field ${name}: ${JSON.stringify(value)}`)
+  return value
+}
+
+export function objectMember(body: JsonObject, name: string): JsonObject | undefined {
+  const value = member(body, name)
+  if (value === undefined) return undefined
+  if (!isJsonObject(value)) throw invalidRequest(`syntax error: unexpected token ${JSON.stringify(value)}`)
+  return value
+}
+
+export function listMember(body: JsonObject, name: string): readonly JsonObject[] {
+  const value = member(body, name)
+  if (value === undefined) return []
+  if (!Array.isArray(value)) throw invalidRequest(`syntax error: unexpected token ${JSON.stringify(value)}`)
+  return (value as readonly Json[]).map((item) => {
+    if (!isJsonObject(item)) throw invalidRequest(`syntax error: unexpected token ${JSON.stringify(item)}`)
+    return item
+  })
+}
+
+/** Throws what the server's request validator answers when a value does not match. */
+export function match(value: string, pattern: RegExp, field: string): string {
+  if (pattern.test(value) && value.isWellFormed()) return value
+  const code = field.endsWith('.Type') ? 'type_invalid_pattern' : 'validation_error'
+  throw new FgaError(
+    code,
+    `invalid ${field}: value does not match regex pattern "${pattern.source.replaceAll('\\', '\\\\')}"`,
+  )
+}
+
+const encoder = new TextEncoder()
+
+export const bytes = (value: string): number => encoder.encode(value).length
+
+/** `authorization_model_id` of a body: undefined stands for the latest. */
+export function modelIdOf(body: JsonObject, message: string): string | undefined {
+  const id = textMember(body, 'authorization_model_id')
+  return id === '' ? undefined : match(id, ulidPattern, `${message}.AuthorizationModelId`)
+}
+
+export function pageSizeOf(value: Json | string | null | undefined, message: string): number {
+  if (value === undefined || value === null) return 50
+  const size = typeof value === 'string' && /^-?\d+$/.test(value) ? Number(value) : value
+  if (typeof size !== 'number' || !Number.isInteger(size))
+    throw invalidRequest(`invalid value for int32 field value: ${JSON.stringify(value)}`)
+  if (size < 1 || size > 100)
+    throw new FgaError(
+      'page_size_invalid',
+      `invalid ${message}.PageSize: value must be inside range [1, 100]`,
+    )
+  return size
+}
+
+export const tokenOf = (value: string, message: string): string =>
+  match(value, tokenPattern, `${message}.ContinuationToken`)
+
+/** A tuple key with its condition, as Write and contextual tuples carry it. */
+export function tupleKeyOf(json: JsonObject): TupleKey {
+  const user = textMember(json, 'user')
+  if (bytes(user) > 512) throw invalidRequest('invalid TupleKey.User: value length must be at most 512 bytes')
+  return {
+    user,
+    relation: match(textMember(json, 'relation'), relationPattern, 'TupleKey.Relation'),
+    object: match(textMember(json, 'object'), objectPattern, 'TupleKey.Object'),
+    condition: conditionOf(objectMember(json, 'condition')),
+  }
+}
+
+function conditionOf(json: JsonObject | undefined): TupleKey['condition'] {
+  if (json === undefined) return undefined
+  const name = match(textMember(json, 'name'), conditionPattern, 'RelationshipCondition.Name')
+  return { name, context: objectMember(json, 'context') ?? {} }
+}
+
+export function deleteKeyOf(json: JsonObject): TupleKey {
+  const user = textMember(json, 'user')
+  if (bytes(user) > 512)
+    throw invalidRequest('invalid TupleKeyWithoutCondition.User: value length must be at most 512 bytes')
+  return {
+    user,
+    relation: match(textMember(json, 'relation'), relationPattern, 'TupleKeyWithoutCondition.Relation'),
+    object: match(textMember(json, 'object'), objectPattern, 'TupleKeyWithoutCondition.Object'),
+  }
+}
+
+/** `contextual_tuples: {tuple_keys}`, at most 100. */
+export function contextualOf(body: JsonObject): readonly TupleKey[] {
+  const holder = objectMember(body, 'contextual_tuples')
+  return holder === undefined ? [] : keysOf(listMember(holder, 'tuple_keys'), 'ContextualTupleKeys.TupleKeys')
+}
+
+export function keysOf(list: readonly JsonObject[], field: string): readonly TupleKey[] {
+  if (list.length > 100) throw invalidRequest(`invalid ${field}: value must contain no more than 100 item(s)`)
+  return list.map(tupleKeyOf)
+}
+
+/** The tuple key of a check. */
+export function checkKeyOf(body: JsonObject, message: string): TupleKey {
+  const json = objectMember(body, 'tuple_key')
+  if (json === undefined)
+    throw new FgaError('tuple_key_value_not_specified', `invalid ${message}.TupleKey: value is required`)
+  return {
+    user: match(textMember(json, 'user'), checkUserPattern, 'CheckRequestTupleKey.User'),
+    relation: match(textMember(json, 'relation'), relationPattern, 'CheckRequestTupleKey.Relation'),
+    object: match(textMember(json, 'object'), objectPattern, 'CheckRequestTupleKey.Object'),
+  }
+}

@@ -1,0 +1,20 @@
+export { type CheckRequest, check, createMemo, type Memo } from './check.ts'
+export type { Json, JsonObject, ParamType } from './condition-values.ts'
+export type { Condition } from './conditions.ts'
+export { createEngine, type Engine, type EngineOptions } from './engine.ts'
+export { ConditionError, FgaError } from './errors.ts'
+export type { ChangeQuery, ChangeRow, Journal, ModelRow, StoreRow, TupleRow, WriteBatch } from './journal.ts'
+export { listObjects } from './list-objects.ts'
+export { listUsers } from './list-users.ts'
+export { compileModel, type Model, type Relation, type Rewrite } from './model.ts'
+export { createSession, type Session, type SessionInput } from './session.ts'
+export {
+  createTupleStore,
+  keyOf,
+  type Node,
+  type Tuple,
+  type TupleKey,
+  type TupleStore,
+  userOf,
+} from './tuples.ts'
+export { checkKey, checkTuple, checkUser, type Misfit } from './validity.ts'

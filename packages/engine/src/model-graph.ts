@@ -1,0 +1,182 @@
+import type { Strategy } from './model.ts'
+import type { ModelAst, RestrictionAst, RewriteAst } from './model-json.ts'
+import type { Tuple } from './tuples.ts'
+
+export interface Analysis {
+  isTupleset(key: string): boolean
+  strategy(key: string, label: string): Strategy
+}
+
+interface RelationAst {
+  readonly type: string
+  readonly key: string
+  readonly rewrite: RewriteAst
+  readonly restrictions: readonly RestrictionAst[]
+}
+
+/**
+ * What can be said about a model without tuples: which relations are tuplesets, which subject types reach
+ * which relations, and which relations recurse only into themselves.
+ */
+export function analyseModel(ast: ModelAst): Analysis {
+  const relations = new Map<string, RelationAst>()
+  for (const type of ast.types) {
+    for (const [name, rewrite] of type.relations) {
+      const key = `${type.type}#${name}`
+      relations.set(key, { type: type.type, key, rewrite, restrictions: type.restrictions.get(name) ?? [] })
+    }
+  }
+  const tuplesets = new Set<string>()
+  for (const relation of relations.values()) {
+    for (const ttu of ttusOf(relation.rewrite)) tuplesets.add(`${relation.type}#${ttu.tupleset}`)
+  }
+  const strategies = new Map<string, Strategy>()
+  return {
+    isTupleset: (key) => tuplesets.has(key),
+    strategy(key, label) {
+      const at = `${key}@${label}`
+      const before = strategies.get(at)
+      if (before !== undefined) return before
+      const found = decide(relations, key, label)
+      strategies.set(at, found)
+      return found
+    },
+  }
+}
+
+function decide(relations: ReadonlyMap<string, RelationAst>, key: string, label: string): Strategy {
+  const wanted = label.includes('#') ? [label] : [label, `${label}:*`]
+  const reachable = reaches(relations, key, new Set(wanted), new Set())
+  const recursion = reachable && !label.includes('#') ? recursionOf(relations, key, label) : undefined
+  return { reachable, recursion, reads: readsOf(relations, key, label) }
+}
+
+/** Usersets one step from the subject are read apart, each kind by itself; all others in one read. */
+function readsOf(relations: ReadonlyMap<string, RelationAst>, key: string, label: string): Strategy['reads'] {
+  const usersets = (relations.get(key)?.restrictions ?? []).filter((ref) => ref.relation !== undefined)
+  const isSame = (ref: RestrictionAst) => (tuple: Tuple) =>
+    tuple.userRelation === ref.relation && tuple.user.type === ref.type
+  const recurses = (weight(relations, key, label, new Set()) ?? 0) === Number.POSITIVE_INFINITY
+  const isApart = (ref: RestrictionAst): boolean =>
+    !label.includes('#') &&
+    !recurses &&
+    weight(relations, `${ref.type}#${ref.relation}`, label, new Set()) === 1
+  const kinds = [...new Map(usersets.map((ref) => [`${ref.type}#${ref.relation}`, ref])).values()]
+  const apart = kinds.filter(isApart).map(isSame)
+  const rest = kinds.filter((ref) => !isApart(ref)).map(isSame)
+  return rest.length === 0 ? apart : [...apart, (tuple) => rest.some((same) => same(tuple))]
+}
+
+/** Any rule counts, also the subtracted side of an exclusion: this only spares work and never decides. */
+function reaches(
+  relations: ReadonlyMap<string, RelationAst>,
+  key: string,
+  wanted: ReadonlySet<string>,
+  seen: Set<string>,
+): boolean {
+  if (wanted.has(key)) return true
+  const relation = relations.get(key)
+  if (relation === undefined || seen.has(key)) return false
+  seen.add(key)
+  return leavesOf(relation, relations).some(
+    (leaf) => wanted.has(leaf.label) || reaches(relations, leaf.label, wanted, seen),
+  )
+}
+
+interface Leaf {
+  readonly label: string
+  readonly via: 'direct' | 'userset' | 'computed' | 'ttu'
+}
+
+function leavesOf(relation: RelationAst, relations: ReadonlyMap<string, RelationAst>): Leaf[] {
+  return rewriteLeaves(relation.rewrite).flatMap((leaf): Leaf[] => {
+    switch (leaf.kind) {
+      case 'this':
+        return relation.restrictions.map((ref) =>
+          ref.relation === undefined
+            ? { label: ref.wildcard === undefined ? ref.type : `${ref.type}:*`, via: 'direct' }
+            : { label: `${ref.type}#${ref.relation}`, via: 'userset' },
+        )
+      case 'computed':
+        return [{ label: `${relation.type}#${leaf.relation}`, via: 'computed' }]
+      case 'ttu': {
+        const parents = relations.get(`${relation.type}#${leaf.tupleset}`)?.restrictions ?? []
+        return parents
+          .map((ref): Leaf => ({ label: `${ref.type}#${leaf.computed}`, via: 'ttu' }))
+          .filter((found) => relations.has(found.label))
+      }
+      default:
+        return []
+    }
+  })
+}
+
+export function rewriteLeaves(rewrite: RewriteAst): RewriteAst[] {
+  switch (rewrite.kind) {
+    case 'union':
+    case 'intersection':
+      return rewrite.children.flatMap(rewriteLeaves)
+    case 'exclusion':
+      return [...rewriteLeaves(rewrite.base), ...rewriteLeaves(rewrite.subtract)]
+    default:
+      return [rewrite]
+  }
+}
+
+const ttusOf = (rewrite: RewriteAst) => rewriteLeaves(rewrite).filter((leaf) => leaf.kind === 'ttu')
+
+/**
+ * Recursion is only recognised at the top of a union (or alone): under `and` and `but not` the server's
+ * weighted graph has no such shape. Everything beside the one recursive edge must be one step away.
+ */
+function recursionOf(
+  relations: ReadonlyMap<string, RelationAst>,
+  key: string,
+  label: string,
+): 'userset' | 'ttu' | undefined {
+  const relation = relations.get(key)
+  if (relation === undefined) return undefined
+  const operands = relation.rewrite.kind === 'union' ? flatten(relation.rewrite) : [relation.rewrite]
+  const own = operands.flatMap((operand) =>
+    leavesOf({ ...relation, rewrite: operand }, relations).map((leaf) => ({
+      ...leaf,
+      plain: isLeaf(operand),
+    })),
+  )
+  const recursive = own.filter((leaf) => leaf.label === key && leaf.via !== 'computed')
+  const [only] = recursive
+  if (only === undefined || recursive.length !== 1 || !only.plain) return undefined
+  const others = own.filter((leaf) => leaf !== only)
+  const near = others.every((leaf) => {
+    const steps = weight(relations, leaf.label, label, new Set([key]))
+    return steps === undefined || steps + (leaf.via === 'userset' || leaf.via === 'ttu' ? 1 : 0) <= 1
+  })
+  return near ? (only.via === 'ttu' ? 'ttu' : 'userset') : undefined
+}
+
+const isLeaf = (rewrite: RewriteAst): boolean =>
+  rewrite.kind === 'this' || rewrite.kind === 'ttu' || rewrite.kind === 'computed'
+
+const flatten = (rewrite: RewriteAst): RewriteAst[] =>
+  rewrite.kind === 'union' ? rewrite.children.flatMap(flatten) : [rewrite]
+
+/** Longest chain from the label to a subject of this type, in tuples; undefined when there is none, Infinity when it recurses. */
+export function weight(
+  relations: ReadonlyMap<string, RelationAst>,
+  label: string,
+  subject: string,
+  path: ReadonlySet<string>,
+): number | undefined {
+  if (label === subject || label === `${subject}:*`) return 1
+  const relation = relations.get(label)
+  if (relation === undefined) return undefined
+  if (path.has(label)) return Number.POSITIVE_INFINITY
+  const deeper = new Set([...path, label])
+  let longest: number | undefined
+  for (const leaf of leavesOf(relation, relations)) {
+    const steps = weight(relations, leaf.label, subject, deeper)
+    if (steps === undefined) continue
+    longest = Math.max(longest ?? 0, steps + (leaf.via === 'userset' || leaf.via === 'ttu' ? 1 : 0))
+  }
+  return longest
+}

@@ -1,0 +1,268 @@
+import { FgaError } from './errors.ts'
+import type { ModelAst, RestrictionAst, RewriteAst, TypeAst } from './model-json.ts'
+
+/**
+ * The server's write-time rules (typesystem.NewAndValidate): schema 1.1 or 1.2, unique types, no reserved
+ * names, every name defined, tuplesets direct, assignable if and only if type restrictions are given, an
+ * entry point for every relation, no relation that is computed from itself. Throws FgaError.
+ */
+export function validateModel(ast: ModelAst): void {
+  if (ast.schemaVersion === '1.0') throw invalid('invalid schema version')
+  if (new Set(ast.types.map((type) => type.type)).size !== ast.types.length)
+    throw invalid('an authorization model cannot contain duplicate types')
+  const types = new Map(ast.types.map((type) => [type.type, type]))
+  validateNames(ast.types)
+  for (const type of [...ast.types].sort((a, b) => (a.type < b.type ? -1 : 1))) {
+    for (const [name, rewrite] of [...type.relations].sort(([a], [b]) => (a < b ? -1 : 1))) {
+      validateRewrite(rewrite, type, name, types)
+      validateRestrictions(type, name, types, ast)
+      validateEntrypoints(type, name, rewrite, types)
+    }
+  }
+  for (const [key, condition] of ast.conditions) {
+    if (key !== condition.name)
+      throw invalid(`condition key '${key}' does not match condition name '${condition.name}'`)
+  }
+}
+
+type Types = ReadonlyMap<string, TypeAst>
+
+function validateNames(types: readonly TypeAst[]): void {
+  const reserved = (name: string): boolean => name === 'self' || name === 'this'
+  for (const type of types) {
+    if (reserved(type.type))
+      throw invalid(`the definition of type '${type.type}' is invalid: self and this are reserved keywords`)
+    for (const name of type.relations.keys()) {
+      if (reserved(name)) throw invalidRelation(type.type, name, 'self and this are reserved keywords')
+    }
+  }
+}
+
+function validateRewrite(rewrite: RewriteAst, type: TypeAst, name: string, types: Types): void {
+  switch (rewrite.kind) {
+    case 'unset':
+      throw invalidRelation(type.type, name, 'invalid userset rewrite definition')
+    case 'computed':
+      if (rewrite.relation === name)
+        throw invalidRelation(type.type, name, 'invalid userset rewrite definition')
+      if (!type.relations.has(rewrite.relation)) throw undefinedRelation(type.type, rewrite.relation)
+      return
+    case 'ttu':
+      return validateTtu(rewrite, type, types)
+    case 'union':
+    case 'intersection':
+      for (const child of rewrite.children) validateRewrite(child, type, name, types)
+      return
+    case 'exclusion':
+      validateRewrite(rewrite.base, type, name, types)
+      validateRewrite(rewrite.subtract, type, name, types)
+      return
+    case 'this':
+  }
+}
+
+function validateTtu(rewrite: { tupleset: string; computed: string }, type: TypeAst, types: Types): void {
+  const tupleset = type.relations.get(rewrite.tupleset)
+  if (tupleset === undefined) throw undefinedRelation(type.type, rewrite.tupleset)
+  if (tupleset.kind !== 'this')
+    throw invalid(
+      `the '${type.type}#${rewrite.tupleset}' relation is referenced in at least one tupleset and thus must be a direct relation`,
+    )
+  const parents = type.restrictions.get(rewrite.tupleset) ?? []
+  if (!parents.some((parent) => types.get(parent.type)?.relations.has(rewrite.computed))) {
+    throw invalid(
+      `undefined relation: ${rewrite.computed} does not appear as a relation in any of the directly related user types [${parents.map(showRestriction).join(' ')}]`,
+    )
+  }
+}
+
+function validateRestrictions(type: TypeAst, name: string, types: Types, ast: ModelAst): void {
+  const restrictions = type.restrictions.get(name) ?? []
+  const assignable = containsThis(type.relations.get(name) ?? { kind: 'unset' })
+  if (assignable && restrictions.length === 0)
+    throw invalid(
+      `the assignable relation '${name}' in object type '${type.type}' must contain at least one relation type`,
+    )
+  if (!assignable && restrictions.length > 0)
+    throw invalid(
+      `the non-assignable relation '${name}' in object type '${type.type}' should not contain a relation type`,
+    )
+  const isTupleset = [...type.relations.values()].some((rewrite) => usesTupleset(rewrite, name))
+  for (const restriction of restrictions) {
+    const target = types.get(restriction.type)
+    const faceted = restriction.relation !== undefined || restriction.wildcard !== undefined
+    const dangling = restriction.relation !== undefined && !target?.relations.has(restriction.relation)
+    if (target === undefined || (faceted && isTupleset) || dangling) {
+      throw invalid(
+        `the relation type '${showRestriction(restriction)}' on '${name}' in object type '${type.type}' is not valid`,
+      )
+    }
+    if (restriction.condition !== '' && !ast.conditions.has(restriction.condition)) {
+      throw invalid(`condition ${restriction.condition} is undefined for relation ${name}`)
+    }
+  }
+}
+
+function validateEntrypoints(type: TypeAst, name: string, rewrite: RewriteAst, types: Types): void {
+  const entry = findEntry(types, type.type, name, rewrite, new Map())
+  if (!entry.found)
+    throw invalidRelation(type.type, name, entry.loop ? 'potential loop' : 'no entrypoints defined')
+  if (hasCycle(type, name, rewrite, new Set()))
+    throw invalidRelation(type.type, name, 'an authorization model cannot contain a cycle')
+}
+
+interface Entry {
+  readonly found: boolean
+  readonly loop: boolean
+}
+
+const none: Entry = { found: false, loop: false }
+const some: Entry = { found: true, loop: false }
+
+/**
+ * The server's walk, kept as it is (also that visited relations are shared between the branches of one type,
+ * since its copy is shallow): other walks accept models that the server refuses, or the reverse.
+ */
+function findEntry(
+  types: Types,
+  typeName: string,
+  name: string,
+  rewrite: RewriteAst,
+  visited: ReadonlyMap<string, Map<string, boolean>>,
+): Entry {
+  const seen = new Map(visited)
+  const mine = seen.get(typeName) ?? new Map<string, boolean>()
+  mine.set(name, false)
+  seen.set(typeName, mine)
+  const type = types.get(typeName)
+  switch (rewrite.kind) {
+    case 'this':
+      for (const ref of type?.restrictions.get(name) ?? []) {
+        if (ref.relation === undefined) {
+          mine.set(name, true)
+          return some
+        }
+        if (seen.get(ref.type)?.has(ref.relation)) continue
+        const target = types.get(ref.type)?.relations.get(ref.relation)
+        if (target === undefined) throw invalid(`undefined type definition for '${ref.type}#${ref.relation}'`)
+        if (findEntry(types, ref.type, ref.relation, target, seen).found) return some
+      }
+      return none
+    case 'computed': {
+      const before = mine.get(rewrite.relation)
+      if (before !== undefined) return { found: before, loop: true }
+      const target = type?.relations.get(rewrite.relation)
+      if (target === undefined)
+        throw invalid(`undefined type definition for '${typeName}#${rewrite.relation}'`)
+      return findEntry(types, typeName, rewrite.relation, target, seen)
+    }
+    case 'ttu':
+      for (const parent of type?.restrictions.get(rewrite.tupleset) ?? []) {
+        const target = types.get(parent.type)?.relations.get(rewrite.computed)
+        if (target === undefined) continue
+        const before = seen.get(parent.type)?.get(rewrite.computed)
+        if (before === true) return some
+        if (before === undefined && findEntry(types, parent.type, rewrite.computed, target, seen).found)
+          return some
+      }
+      return none
+    case 'union':
+      return anyEntry(types, typeName, name, rewrite.children, visited)
+    case 'intersection':
+      return everyEntry(types, typeName, name, rewrite.children, visited)
+    case 'exclusion':
+      return allEntries(types, typeName, name, [rewrite.base, rewrite.subtract], visited)
+    case 'unset':
+      throw invalidRelation(typeName, name, 'invalid userset rewrite definition')
+  }
+}
+
+type Visited = ReadonlyMap<string, Map<string, boolean>>
+
+function anyEntry(
+  types: Types,
+  typeName: string,
+  name: string,
+  children: readonly RewriteAst[],
+  visited: Visited,
+): Entry {
+  if (children.length < 2)
+    throw invalid(`invalid relation: '${typeName}#${name}' as union has less than 2 children`)
+  let loop = false
+  for (const child of children) {
+    const entry = findEntry(types, typeName, name, child, visited)
+    if (entry.found) return some
+    loop ||= entry.loop
+  }
+  return { found: false, loop }
+}
+
+function everyEntry(
+  types: Types,
+  typeName: string,
+  name: string,
+  children: readonly RewriteAst[],
+  visited: Visited,
+): Entry {
+  if (children.length < 2)
+    throw invalid(`invalid relation: '${typeName}#${name}' as intersection has less than 2 children`)
+  return allEntries(types, typeName, name, children, visited)
+}
+
+function allEntries(
+  types: Types,
+  typeName: string,
+  name: string,
+  children: readonly RewriteAst[],
+  visited: Visited,
+): Entry {
+  for (const child of children) {
+    const entry = findEntry(types, typeName, name, child, visited)
+    if (!entry.found) return entry
+  }
+  return some
+}
+
+function hasCycle(type: TypeAst, name: string, rewrite: RewriteAst, visited: ReadonlySet<string>): boolean {
+  const seen = new Set([...visited, name])
+  switch (rewrite.kind) {
+    case 'computed': {
+      if (seen.has(rewrite.relation)) return true
+      return hasCycle(type, rewrite.relation, type.relations.get(rewrite.relation) ?? { kind: 'this' }, seen)
+    }
+    case 'union':
+    case 'intersection':
+      return rewrite.children.some((child) => hasCycle(type, name, child, seen))
+    case 'exclusion':
+      return hasCycle(type, name, rewrite.base, seen) || hasCycle(type, name, rewrite.subtract, seen)
+    default:
+      return false
+  }
+}
+
+function containsThis(rewrite: RewriteAst): boolean {
+  if (rewrite.kind === 'union' || rewrite.kind === 'intersection') return rewrite.children.some(containsThis)
+  if (rewrite.kind === 'exclusion') return containsThis(rewrite.base) || containsThis(rewrite.subtract)
+  return rewrite.kind === 'this'
+}
+
+function usesTupleset(rewrite: RewriteAst, name: string): boolean {
+  if (rewrite.kind === 'union' || rewrite.kind === 'intersection')
+    return rewrite.children.some((child) => usesTupleset(child, name))
+  if (rewrite.kind === 'exclusion')
+    return usesTupleset(rewrite.base, name) || usesTupleset(rewrite.subtract, name)
+  return rewrite.kind === 'ttu' && rewrite.tupleset === name
+}
+
+const showRestriction = (ref: RestrictionAst): string =>
+  ref.wildcard !== undefined
+    ? `${ref.type}:*`
+    : ref.relation === undefined
+      ? ref.type
+      : `${ref.type}#${ref.relation}`
+
+const invalid = (message: string): FgaError => new FgaError('invalid_authorization_model', message)
+const invalidRelation = (type: string, relation: string, cause: string): FgaError =>
+  invalid(`the definition of relation '${relation}' in object type '${type}' is invalid: ${cause}`)
+const undefinedRelation = (type: string, relation: string): FgaError =>
+  invalid(`'${type}#${relation}' relation is undefined`)

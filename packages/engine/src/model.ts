@@ -1,0 +1,167 @@
+import type { JsonObject } from './condition-values.ts'
+import { type Condition, compileCondition } from './conditions.ts'
+import { FgaError } from './errors.ts'
+import { analyseModel } from './model-graph.ts'
+import {
+  type ModelAst,
+  parseModelJson,
+  type RestrictionAst,
+  type RewriteAst,
+  renderModel,
+} from './model-json.ts'
+import { validateModel } from './model-validate.ts'
+import type { Tuple } from './tuples.ts'
+
+/** A rewrite with its names resolved to the relations they mean. */
+export type Rewrite =
+  | { readonly kind: 'this' }
+  | { readonly kind: 'computed'; readonly relation: Relation }
+  | {
+      readonly kind: 'ttu'
+      readonly tupleset: string
+      readonly computed: string
+      readonly targets: ReadonlyMap<string, Relation>
+    }
+  | { readonly kind: 'union' | 'intersection'; readonly children: readonly Rewrite[] }
+  | { readonly kind: 'exclusion'; readonly base: Rewrite; readonly subtract: Rewrite }
+
+/** How one relation reaches one subject type; decided once per model (see `analyseModel`). */
+export interface Strategy {
+  /** Whether any chain of rules leads from the subject to the relation. */
+  readonly reachable: boolean
+  /**
+   * `userset` or `ttu` when the relation only recurses into itself and everything else in it is one step from
+   * the subject: the server then walks breadth first, which neither sees cycles nor counts them.
+   */
+  readonly recursion: 'userset' | 'ttu' | undefined
+  /**
+   * Which stored usersets the server reads together: within one read, a condition that cannot be evaluated is
+   * passed over when another tuple's condition holds. Empty where there is no userset to read.
+   */
+  readonly reads: readonly ((tuple: Tuple) => boolean)[]
+}
+
+export interface Relation {
+  readonly type: string
+  readonly name: string
+  /** `type#name`. */
+  readonly key: string
+  /** Counts from 0 over the whole model: half of a memo key. */
+  readonly index: number
+  readonly rewrite: Rewrite
+  /** The types that may be assigned directly; empty for a relation that only computes. */
+  readonly restrictions: readonly RestrictionAst[]
+  /** Whether some `x from y` uses this relation as its y. */
+  readonly isTupleset: boolean
+  /** By subject label: `user`, or `group#member` for a userset subject. */
+  strategy(label: string): Strategy
+}
+
+/** A validated, immutable authorization model. */
+export interface Model {
+  readonly id: string
+  readonly schemaVersion: string
+  readonly types: ReadonlyMap<string, ReadonlyMap<string, Relation>>
+  readonly conditions: ReadonlyMap<string, Condition>
+  readonly ast: ModelAst
+  /** The model as `GET /authorization-models/{id}` shows it. */
+  readonly json: JsonObject
+}
+
+/**
+ * Compiles a model in OpenFGA's JSON form and validates it as the server does at write time. Throws FgaError
+ * (`invalid_authorization_model` for what the model means, other codes for its shape).
+ * CEL is type-checked more loosely than by the server: what slips through errs when evaluated, which denies.
+ * `$expression` conditions are an experiment of the server and are refused.
+ */
+export function compileModel(json: JsonObject, id = ''): Model {
+  const ast = parseModelJson(json)
+  validateModel(ast)
+  const conditions = new Map(
+    [...ast.conditions.values()].map((condition) => [condition.name, compile(condition)]),
+  )
+  return {
+    id,
+    schemaVersion: ast.schemaVersion,
+    types: link(ast),
+    conditions,
+    ast,
+    json: renderModel(id, ast),
+  }
+}
+
+function compile(condition: { name: string; expression: string; params: Condition['params'] }): Condition {
+  try {
+    return compileCondition(condition.name, condition.expression, condition.params)
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new FgaError(
+      'invalid_authorization_model',
+      `failed to compile expression on condition '${condition.name}' - ${reason}`,
+    )
+  }
+}
+
+function link(ast: ModelAst): Map<string, Map<string, Relation>> {
+  const analysis = analyseModel(ast)
+  const types = new Map<string, Map<string, Relation>>()
+  const pending: (() => void)[] = []
+  let index = 0
+  for (const type of ast.types) {
+    const relations = new Map<string, Relation>()
+    types.set(type.type, relations)
+    for (const [name, rewrite] of type.relations) {
+      const key = `${type.type}#${name}`
+      const relation: { -readonly [K in keyof Relation]: Relation[K] } = {
+        type: type.type,
+        name,
+        key,
+        index: index++,
+        rewrite: { kind: 'this' },
+        restrictions: type.restrictions.get(name) ?? [],
+        isTupleset: analysis.isTupleset(key),
+        strategy: (label) => analysis.strategy(key, label),
+      }
+      relations.set(name, relation)
+      pending.push(() => {
+        relation.rewrite = resolve(rewrite, relation, types)
+      })
+    }
+  }
+  for (const finish of pending) finish()
+  return types
+}
+
+function resolve(
+  ast: RewriteAst,
+  owner: Relation,
+  types: ReadonlyMap<string, ReadonlyMap<string, Relation>>,
+): Rewrite {
+  const again = (child: RewriteAst): Rewrite => resolve(child, owner, types)
+  switch (ast.kind) {
+    case 'this':
+      return { kind: 'this' }
+    case 'computed':
+      return { kind: 'computed', relation: required(types.get(owner.type)?.get(ast.relation)) }
+    case 'ttu': {
+      const targets = new Map<string, Relation>()
+      for (const [type, relations] of types) {
+        const target = relations.get(ast.computed)
+        if (target !== undefined) targets.set(type, target)
+      }
+      return { kind: 'ttu', tupleset: ast.tupleset, computed: ast.computed, targets }
+    }
+    case 'union':
+    case 'intersection':
+      return { kind: ast.kind, children: ast.children.map(again) }
+    case 'exclusion':
+      return { kind: 'exclusion', base: again(ast.base), subtract: again(ast.subtract) }
+    case 'unset':
+      return required<Rewrite>(undefined)
+  }
+}
+
+function required<T>(value: T | undefined): T {
+  if (value === undefined) throw new FgaError('internal_error', 'a validated model lacks what it refers to')
+  return value
+}

@@ -1,0 +1,201 @@
+import type { JsonObject } from './condition-values.ts'
+import { ConditionError } from './errors.ts'
+import type { Model, Relation } from './model.ts'
+import { splitUser } from './names.ts'
+import {
+  type Bucket,
+  findIn,
+  keyOf,
+  makeNode,
+  type Node,
+  type Tuple,
+  type TupleKey,
+  type TupleStore,
+  userOf,
+} from './tuples.ts'
+
+/** What one subject sees: stored tuples, contextual tuples over them, and the context of conditions. */
+export interface Session {
+  readonly model: Model
+  readonly user: { readonly node: Node; readonly relation: string; readonly label: string }
+  /** The node of an object, also when no tuple names it. */
+  node(name: string): Node
+  /** Concrete users of this object and relation that fit the model; errors as in `Read`. */
+  concrete(relation: Relation, node: Node): Read
+  /** Usersets of this object and relation that fit the model and the filter. */
+  usersets(relation: Relation, node: Node, wanted: (tuple: Tuple) => boolean): Read
+  /**
+   * The tuple straight from the subject. With `override` a contextual tuple hides the stored one of the same
+   * key, as in the server's Check; without it, either may grant, as in its list calls.
+   */
+  direct(relation: Relation, node: Node, override: boolean): boolean | ConditionError
+  /** All tuples on this object and relation that fit the model, their conditions not looked at. */
+  every(relation: Relation, node: Node): Iterable<Tuple>
+  contextual(): Iterable<Tuple>
+  /** Whether the tuple fits the model; invalid ones are not seen. */
+  isValid(relation: Relation, tuple: Tuple): boolean
+  /** Whether the condition of a tuple holds. */
+  holds(tuple: Tuple): boolean | ConditionError
+}
+
+/** Tuples whose conditions hold. `error` is set only when none did and one could not be evaluated. */
+export interface Read {
+  readonly tuples: readonly Tuple[]
+  readonly error: ConditionError | undefined
+}
+
+export interface SessionInput {
+  readonly user: string
+  readonly contextualTuples?: readonly TupleKey[] | undefined
+  readonly context?: JsonObject | undefined
+}
+
+const nothing: Read = { tuples: [], error: undefined }
+const noContext: JsonObject = {}
+
+export function createSession(model: Model, tuples: TupleStore, input: SessionInput): Session {
+  const context = input.context ?? noContext
+  const overlay = createOverlay(tuples, input.contextualTuples ?? [])
+  const verdicts = new Map<Tuple, boolean | ConditionError>()
+  const parts = splitUser(input.user)
+  const label = parts.relation === '' ? parts.type : `${parts.type}#${parts.relation}`
+  const user = { node: overlay.node(parts.object), relation: parts.relation, label }
+
+  function holds(tuple: Tuple): boolean | ConditionError {
+    if (tuple.condition === undefined) return true
+    const before = verdicts.get(tuple)
+    if (before !== undefined) return before
+    const verdict = evaluate(model, tuple, context)
+    verdicts.set(tuple, verdict)
+    return verdict
+  }
+
+  function isValid(relation: Relation, tuple: Tuple): boolean {
+    if (relation.isTupleset && (tuple.userRelation !== '' || tuple.user.wildcard)) return false
+    return accepts(model, relation, tuple)
+  }
+
+  function filter(relation: Relation, stored: readonly Tuple[], extra: readonly Tuple[]): Read {
+    if (stored.length === 0 && extra.length === 0) return nothing
+    const passed: Tuple[] = []
+    let error: ConditionError | undefined
+    for (const list of [extra, stored]) {
+      for (const tuple of list) {
+        if (!isValid(relation, tuple)) continue
+        const verdict = holds(tuple)
+        if (verdict === true) passed.push(tuple)
+        else if (verdict !== false) error = verdict
+      }
+    }
+    return { tuples: passed, error: passed.length === 0 ? error : undefined }
+  }
+
+  return {
+    model,
+    user,
+    holds,
+    isValid,
+    node: overlay.node,
+    contextual: overlay.all,
+    concrete: (relation, node) =>
+      filter(
+        relation,
+        node.out.get(relation.name)?.concrete ?? [],
+        overlay.at(node, relation.name)?.concrete ?? [],
+      ),
+    usersets: (relation, node, wanted) =>
+      filter(
+        relation,
+        (node.out.get(relation.name)?.usersets ?? []).filter(wanted),
+        (overlay.at(node, relation.name)?.usersets ?? []).filter(wanted),
+      ),
+    *every(relation, node) {
+      for (const bucket of [overlay.at(node, relation.name), node.out.get(relation.name)]) {
+        for (const part of bucket === undefined ? [] : [bucket.concrete, bucket.usersets]) {
+          for (const tuple of part) if (isValid(relation, tuple)) yield tuple
+        }
+      }
+    },
+    direct(relation, node, override) {
+      const extra = findIn(overlay.at(node, relation.name), user.node, user.relation)
+      const stored =
+        extra !== undefined && override
+          ? undefined
+          : findIn(node.out.get(relation.name), user.node, user.relation)
+      if (extra === undefined && stored === undefined) return false
+      const read = filter(relation, stored === undefined ? [] : [stored], extra === undefined ? [] : [extra])
+      return read.error ?? read.tuples.length > 0
+    },
+  }
+}
+
+function evaluate(model: Model, tuple: Tuple, context: JsonObject): boolean | ConditionError {
+  const name = tuple.condition?.name ?? ''
+  const condition = model.conditions.get(name)
+  if (condition === undefined) return new ConditionError(name, 'condition was not found')
+  try {
+    return condition.evaluate(
+      context,
+      tuple.condition?.context ?? noContext,
+      () => `${tuple.object.name}#${tuple.relation}@${userOf(tuple)}`,
+    )
+  } catch (error) {
+    if (error instanceof ConditionError) return error
+    throw error
+  }
+}
+
+function accepts(model: Model, relation: Relation, tuple: Tuple): boolean {
+  const name = tuple.condition?.name ?? ''
+  const facet = relation.restrictions.some(
+    (restriction) =>
+      restriction.type === tuple.user.type &&
+      (restriction.relation ?? '') === tuple.userRelation &&
+      (restriction.wildcard === true) === tuple.user.wildcard &&
+      restriction.condition === name,
+  )
+  if (!facet || tuple.condition === undefined) return facet
+  return model.conditions.get(name)?.accepts(tuple.condition.context) ?? false
+}
+
+interface Overlay {
+  node(name: string): Node
+  at(node: Node, relation: string): Bucket | undefined
+  all(): Iterable<Tuple>
+}
+
+/** Contextual tuples kept beside the store, on the store's own nodes where these exist. */
+function createOverlay(store: TupleStore, keys: readonly TupleKey[]): Overlay {
+  const fresh = new Map<string, Node>()
+  const buckets = new Map<Node, Map<string, Bucket>>()
+  const all: Tuple[] = []
+  function node(name: string): Node {
+    const known = store.node(name) ?? fresh.get(name)
+    if (known !== undefined) return known
+    const made = makeNode(name, -1 - fresh.size)
+    fresh.set(name, made)
+    return made
+  }
+  for (const key of keys) {
+    const user = splitUser(key.user)
+    const object = node(key.object)
+    const tuple: Tuple = {
+      object,
+      relation: key.relation,
+      user: node(user.object),
+      userRelation: user.relation,
+      condition: key.condition,
+      ulid: '',
+    }
+    const relations = buckets.get(object) ?? new Map<string, Bucket>()
+    const bucket = relations.get(key.relation) ?? { concrete: [], usersets: [], index: undefined }
+    buckets.set(object, relations)
+    relations.set(key.relation, bucket)
+    const part = tuple.userRelation === '' && !tuple.user.wildcard ? bucket.concrete : bucket.usersets
+    part.push(tuple)
+    all.push(tuple)
+  }
+  return { node, at: (object, relation) => buckets.get(object)?.get(relation), all: () => all }
+}
+
+export { keyOf }

@@ -1,0 +1,216 @@
+import type { JsonObject } from './condition-values.ts'
+import { isTypedWildcard, splitUser, typeOf } from './names.ts'
+
+export interface TupleCondition {
+  readonly name: string
+  readonly context: JsonObject
+}
+
+export interface TupleKey {
+  readonly user: string
+  readonly relation: string
+  readonly object: string
+  readonly condition?: TupleCondition | undefined
+}
+
+/**
+ * One object or subject of the graph, shared by all tuples that name it, so that walking from tuple to tuple
+ * compares references and hashes no strings. `type:*` is a node too.
+ */
+export interface Node {
+  readonly name: string
+  readonly type: string
+  readonly wildcard: boolean
+  /** Counts up from 0 per store, never reused: half of a memo key. Nodes of one request only count down from -1. */
+  readonly id: number
+  /** Tuples whose object this is, by relation. */
+  readonly out: Map<string, Bucket>
+  /** Tuples whose user this is (also as the object of a userset), in no order. */
+  readonly in: Set<Tuple>
+}
+
+export interface Tuple {
+  readonly object: Node
+  readonly relation: string
+  readonly user: Node
+  /** Set for a userset: `group:eng#member`. */
+  readonly userRelation: string
+  readonly condition: TupleCondition | undefined
+  /** When and in which order it was written; empty for contextual tuples. */
+  readonly ulid: string
+}
+
+/** The tuples on one object and relation: a check needs all its usersets, but of its plain users only one. */
+export interface Bucket {
+  readonly concrete: Tuple[]
+  /** Usersets and typed wildcards. */
+  readonly usersets: Tuple[]
+  /** By user, once `concrete` is large. */
+  index: Map<Node, Tuple> | undefined
+}
+
+/** The tuples of one store, in memory, with every index that a check needs. */
+export interface TupleStore {
+  readonly size: number
+  node(name: string): Node | undefined
+  get(key: TupleKey): Tuple | undefined
+  /** Adds a tuple that is not there yet; throws if it is. ULIDs must arrive in growing order. */
+  add(key: TupleKey, ulid: string): Tuple
+  /** Removes a tuple and answers it; undefined if it was not there. */
+  remove(key: TupleKey): Tuple | undefined
+  /** All tuples after this ULID ('' = from the start) in the order they were written. */
+  after(ulid: string): Iterable<Tuple>
+}
+
+/** Buckets up to this size are searched through; larger ones get an index by user. */
+const smallBucket = 16
+
+/** The tuple from this user in a bucket, if there. */
+export function findIn(
+  bucket: Bucket | undefined,
+  user: Node | undefined,
+  userRelation: string,
+): Tuple | undefined {
+  if (bucket === undefined || user === undefined) return undefined
+  if (userRelation !== '' || user.wildcard)
+    return bucket.usersets.find((tuple) => tuple.user === user && tuple.userRelation === userRelation)
+  if (bucket.concrete.length <= smallBucket) return bucket.concrete.find((tuple) => tuple.user === user)
+  bucket.index ??= new Map(bucket.concrete.map((tuple) => [tuple.user, tuple]))
+  return bucket.index.get(user)
+}
+
+export const userOf = (tuple: Tuple): string =>
+  tuple.userRelation === '' ? tuple.user.name : `${tuple.user.name}#${tuple.userRelation}`
+
+export const keyOf = (tuple: Tuple): TupleKey => ({
+  user: userOf(tuple),
+  relation: tuple.relation,
+  object: tuple.object.name,
+  condition: tuple.condition,
+})
+
+export const makeNode = (name: string, id: number): Node => ({
+  name,
+  type: typeOf(name),
+  wildcard: isTypedWildcard(name),
+  id,
+  out: new Map(),
+  in: new Set(),
+})
+
+export function createTupleStore(): TupleStore {
+  const nodes = new Map<string, Node>()
+  const relations = new Map<string, string>()
+  let log: (Tuple | undefined)[] = []
+  const places = new Map<Tuple, number>()
+  let nextId = 0
+
+  function intern(name: string): Node {
+    const before = nodes.get(name)
+    if (before !== undefined) return before
+    const node = makeNode(name, nextId++)
+    nodes.set(name, node)
+    return node
+  }
+
+  function internRelation(name: string): string {
+    const before = relations.get(name)
+    if (before !== undefined) return before
+    relations.set(name, name)
+    return name
+  }
+
+  function find(key: TupleKey): Tuple | undefined {
+    const { object, relation } = splitUser(key.user)
+    return findIn(nodes.get(key.object)?.out.get(key.relation), nodes.get(object), relation)
+  }
+
+  function add(key: TupleKey, ulid: string): Tuple {
+    if (find(key) !== undefined) throw new Error('tuple exists')
+    const user = splitUser(key.user)
+    const tuple: Tuple = {
+      object: intern(key.object),
+      relation: internRelation(key.relation),
+      user: intern(user.object),
+      userRelation: internRelation(user.relation),
+      condition: key.condition,
+      ulid,
+    }
+    const bucket = tuple.object.out.get(tuple.relation) ?? { concrete: [], usersets: [], index: undefined }
+    tuple.object.out.set(tuple.relation, bucket)
+    partOf(bucket, tuple).push(tuple)
+    if (isConcrete(tuple)) bucket.index?.set(tuple.user, tuple)
+    tuple.user.in.add(tuple)
+    places.set(tuple, log.length)
+    log.push(tuple)
+    return tuple
+  }
+
+  function remove(key: TupleKey): Tuple | undefined {
+    const tuple = find(key)
+    const bucket = tuple?.object.out.get(key.relation)
+    if (tuple === undefined || bucket === undefined) return undefined
+    const part = partOf(bucket, tuple)
+    const last = part.pop()
+    if (last !== undefined && last !== tuple) part[part.indexOf(tuple)] = last
+    if (isConcrete(tuple)) bucket.index?.delete(tuple.user)
+    if (bucket.concrete.length === 0 && bucket.usersets.length === 0) tuple.object.out.delete(tuple.relation)
+    tuple.user.in.delete(tuple)
+    forget(tuple.object)
+    forget(tuple.user)
+    log[places.get(tuple) ?? log.length] = undefined
+    places.delete(tuple)
+    if (log.length > 1024 && log.length > places.size * 2) compact()
+    return tuple
+  }
+
+  function forget(node: Node): void {
+    if (node.out.size === 0 && node.in.size === 0) nodes.delete(node.name)
+  }
+
+  function compact(): void {
+    log = log.filter((tuple) => tuple !== undefined)
+    log.forEach((tuple, place) => {
+      if (tuple !== undefined) places.set(tuple, place)
+    })
+  }
+
+  function* after(ulid: string): Iterable<Tuple> {
+    for (let place = firstAfter(log, ulid); place < log.length; place++) {
+      const tuple = log[place]
+      if (tuple !== undefined) yield tuple
+    }
+  }
+
+  return {
+    get size() {
+      return places.size
+    },
+    node: (name) => nodes.get(name),
+    get: find,
+    add,
+    remove,
+    after,
+  }
+}
+
+const isConcrete = (tuple: Tuple): boolean => tuple.userRelation === '' && !tuple.user.wildcard
+
+const partOf = (bucket: Bucket, tuple: Tuple): Tuple[] =>
+  isConcrete(tuple) ? bucket.concrete : bucket.usersets
+
+/** Binary search in a list ordered by ULID, with holes. */
+function firstAfter(log: readonly (Tuple | undefined)[], ulid: string): number {
+  if (ulid === '') return 0
+  let low = 0
+  let high = log.length
+  while (low < high) {
+    const middle = (low + high) >> 1
+    let probe = middle
+    while (probe < high && log[probe] === undefined) probe++
+    const tuple = probe < high ? log[probe] : undefined
+    if (tuple === undefined || tuple.ulid > ulid) high = middle
+    else low = probe + 1
+  }
+  return low
+}
