@@ -1,0 +1,169 @@
+import { type DefaultTreeAdapterTypes, parse } from 'parse5'
+import { type Parsed, ParseError } from './parsed.ts'
+import { createWriter, type Writer } from './writer.ts'
+
+type Node = DefaultTreeAdapterTypes.ChildNode
+type Element = DefaultTreeAdapterTypes.Element
+
+/** Never read aloud to a person, so never given to an agent either. */
+const UNREAD = new Set(
+  'script style template noscript head iframe object embed svg math canvas audio video select option datalist'.split(' '),
+)
+const BLOCK = new Set(
+  'address article aside blockquote body center dd details dialog dir div dl dt fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 header hgroup hr html legend li main menu nav ol p pre search section summary table tbody td tfoot th thead tr ul'.split(
+    ' ',
+  ),
+)
+/** Deeper trees come from attacks, not from authors; walking them would end the stack. */
+const DEPTH_MAX = 1000
+
+/**
+ * The readable text of a page: headings, paragraphs, lists as lines with a dash, tables as rows with bars,
+ * `pre` as it stands. Scripts, styles and what the page hides by `hidden` or inline style are dropped: an
+ * instruction that a person cannot see must not reach a reader that obeys. Style sheets are NOT evaluated.
+ */
+export function parseHtml(html: string, charactersMax: number): Parsed {
+  const writer = createWriter(charactersMax)
+  walk(parse(html).childNodes, writer, 0)
+  return writer.finish()
+}
+
+/** Writes block elements as blocks and runs of inline content between them as paragraphs. */
+function walk(nodes: readonly Node[], writer: Writer, depth: number): void {
+  if (depth > DEPTH_MAX) throw new ParseError('unreadable', 'The page is nested too deeply.')
+  let inline: Node[] = []
+  const flush = () => {
+    writer.add({ kind: 'paragraph' }, inlineText(inline, depth))
+    inline = []
+  }
+  for (const node of nodes) {
+    if (!isElement(node)) {
+      inline.push(node)
+    } else if (!isUnread(node)) {
+      if (!holdsBlock(node, depth)) {
+        inline.push(node)
+        continue
+      }
+      flush()
+      writeBlock(node, writer, depth)
+    }
+  }
+  flush()
+}
+
+function writeBlock(element: Element, writer: Writer, depth: number): void {
+  const level = /^h([1-6])$/.exec(element.tagName)?.[1]
+  if (level !== undefined) {
+    const title = inlineText(element.childNodes, depth).replace(/\s+/g, ' ')
+    writer.add({ kind: 'heading', level: Number(level), title }, title)
+  } else if (element.tagName === 'pre') {
+    writer.add({ kind: 'code' }, rawText(element, depth).replace(/^\n|\s+$/g, ''))
+  } else if (element.tagName === 'table') {
+    writeTable(element, writer, depth)
+  } else if (element.tagName === 'ul' || element.tagName === 'ol' || element.tagName === 'menu') {
+    writer.add({ kind: 'list' }, listLines(element, depth, '').join('\n'))
+  } else {
+    walk(element.childNodes, writer, depth + 1)
+  }
+}
+
+function listLines(list: Element, depth: number, indent: string): string[] {
+  if (depth > DEPTH_MAX) throw new ParseError('unreadable', 'The page is nested too deeply.')
+  const lines: string[] = []
+  let number = 0
+  for (const item of list.childNodes.filter(isElement)) {
+    if (isUnread(item)) continue
+    const nested = item.tagName === 'li' ? item.childNodes.filter(isElement).filter(isList) : []
+    if (isList(item)) nested.push(item)
+    const own = item.childNodes.filter((node) => !(isElement(node) && isList(node)))
+    const mark = list.tagName === 'ol' ? `${++number}.` : '-'
+    const text = isList(item) ? '' : inlineText(own, depth + 1).replace(/\s*\n\s*/g, ' ')
+    if (text !== '') lines.push(`${indent}${mark} ${text}`)
+    for (const inner of nested) lines.push(...listLines(inner, depth + 1, `${indent}  `))
+  }
+  return lines
+}
+
+/** A table that lays out the page (with blocks such as headings in its cells) is read as a page. */
+function writeTable(table: Element, writer: Writer, depth: number): void {
+  const rows = rowsOf(table)
+  if (rows.some((row) => cellsOf(row).some((cell) => cell.childNodes.some((node) => isElement(node) && isLayout(node))))) {
+    for (const row of rows) for (const cell of cellsOf(row)) walk(cell.childNodes, writer, depth + 1)
+    return
+  }
+  const lines = rows.map((row) => {
+    const cells = cellsOf(row).map((cell) => inlineText(cell.childNodes, depth + 1).replace(/\s+/g, ' '))
+    return cells.some((cell) => cell !== '') ? cells.join(' | ') : ''
+  })
+  const [first] = rows
+  const hasHead = first !== undefined && cellsOf(first).some((cell) => cell.tagName === 'th')
+  const filled = lines.filter((line) => line !== '')
+  const text = filled.join('\n')
+  const headLength = Math.min((filled[0]?.length ?? 0) + 1, text.length)
+  writer.add({ kind: 'table' }, text, hasHead || isInHead(first) ? headLength : undefined)
+}
+
+const isInHead = (row: Element | undefined): boolean =>
+  row?.parentNode !== null && row?.parentNode !== undefined && 'tagName' in row.parentNode && row.parentNode.tagName === 'thead'
+
+function rowsOf(table: Element): Element[] {
+  const inner = table.childNodes.filter(isElement).filter((element) => !isUnread(element))
+  return inner.flatMap((element) => (element.tagName === 'tr' ? [element] : rowsIn(element)))
+}
+
+const rowsIn = (section: Element): Element[] =>
+  section.childNodes.filter(isElement).filter((element) => element.tagName === 'tr' && !isUnread(element))
+
+const cellsOf = (row: Element): Element[] =>
+  row.childNodes
+    .filter(isElement)
+    .filter((element) => (element.tagName === 'td' || element.tagName === 'th') && !isUnread(element))
+
+const isElement = (node: Node): node is Element => 'tagName' in node
+const isList = (element: Element): boolean => ['ul', 'ol', 'menu'].includes(element.tagName)
+const isLayout = (element: Element): boolean => /^(?:h[1-6]|table|pre|section|article)$/.test(element.tagName)
+
+function isUnread(element: Element): boolean {
+  if (UNREAD.has(element.tagName)) return true
+  return element.attrs.some(
+    ({ name, value }) =>
+      name === 'hidden' || (name === 'style' && /(?:display\s*:\s*none|visibility\s*:\s*hidden)/i.test(value)),
+  )
+}
+
+function holdsBlock(element: Element, depth: number): boolean {
+  if (depth > DEPTH_MAX) throw new ParseError('unreadable', 'The page is nested too deeply.')
+  if (BLOCK.has(element.tagName)) return true
+  return element.childNodes.some((node) => isElement(node) && holdsBlock(node, depth + 1))
+}
+
+/** Text as a browser shows it on one run of lines: white space collapsed, `br` a new line. */
+function inlineText(nodes: readonly Node[], depth: number): string {
+  return rawInline(nodes, depth)
+    .replace(/[ \t\n\r\f]+/g, ' ')
+    .replace(/ ?\u2028 ?/g, '\n')
+    .trim()
+}
+
+/** `br` as U+2028, LINE SEPARATOR, until white space has been collapsed. */
+function rawInline(nodes: readonly Node[], depth: number): string {
+  if (depth > DEPTH_MAX) throw new ParseError('unreadable', 'The page is nested too deeply.')
+  let text = ''
+  for (const node of nodes) {
+    if ('value' in node) text += node.value
+    else if (isElement(node) && !isUnread(node)) text += rawElement(node, depth)
+  }
+  return text
+}
+
+function rawElement(element: Element, depth: number): string {
+  if (element.tagName === 'br') return '\u2028'
+  const alt = element.tagName === 'img' ? element.attrs.find(({ name }) => name === 'alt')?.value : undefined
+  if (alt !== undefined) return alt
+  const text = rawInline(element.childNodes, depth + 1)
+  return BLOCK.has(element.tagName) ? ` ${text} ` : text
+}
+
+function rawText(element: Element, depth: number): string {
+  return rawInline(element.childNodes, depth + 1).replaceAll('\u2028', '\n')
+}

@@ -1,0 +1,53 @@
+import { fromMarkdown } from 'mdast-util-from-markdown'
+import { gfmFromMarkdown } from 'mdast-util-gfm'
+import { gfm } from 'micromark-extension-gfm'
+import type { Block, Parsed } from './parsed.ts'
+
+type Root = ReturnType<typeof fromMarkdown>
+type Node = Root['children'][number]
+
+/**
+ * Markdown with GitHub's tables, lists and strikethrough. The source itself stays the text: a passage is
+ * quoted as it was written. Only the outer blocks are told apart; a code block inside a list is list.
+ */
+export function parseMarkdown(text: string): Parsed {
+  const front = frontMatter(text)
+  // Blanked, not cut off, so that offsets hold; left in place its last lines would read as a heading.
+  const body = front === 0 ? text : text.slice(0, front).replace(/[^\n]/g, ' ') + text.slice(front)
+  const tree = fromMarkdown(body, { extensions: [gfm()], mdastExtensions: [gfmFromMarkdown()] })
+  const blocks = tree.children.map(toBlock).filter((block) => block !== undefined)
+  return { text, blocks: front === 0 ? blocks : [{ kind: 'code', start: 0, end: front }, ...blocks] }
+}
+
+/** Length of a YAML head (`---` … `---`) at the very start, or 0. */
+function frontMatter(text: string): number {
+  return /^---[ \t]*\r?\n(?:[^\n]*\n){0,200}?---[ \t]*(?=\r?\n|$)/.exec(text)?.[0].length ?? 0
+}
+
+function toBlock(node: Node): Block | undefined {
+  const start = node.position?.start.offset
+  const end = node.position?.end.offset
+  if (start === undefined || end === undefined || end <= start) return undefined
+  switch (node.type) {
+    case 'heading':
+      return { kind: 'heading', start, end, level: node.depth, title: wordsOf(node).replace(/\s+/g, ' ').trim() }
+    case 'code':
+      return { kind: 'code', start, end }
+    case 'list':
+      return { kind: 'list', start, end }
+    case 'table': {
+      // The row of dashes belongs to the head: it ends where the first row of the body starts.
+      const body = node.children[1]?.position?.start.offset
+      return { kind: 'table', start, end, headerEnd: body ?? end }
+    }
+    default:
+      return { kind: 'paragraph', start, end }
+  }
+}
+
+function wordsOf(node: object): string {
+  if ('value' in node && typeof node.value === 'string') return 'type' in node && node.type === 'html' ? '' : node.value
+  if ('alt' in node && typeof node.alt === 'string') return node.alt
+  if (!('children' in node) || !Array.isArray(node.children)) return ''
+  return node.children.map(wordsOf).join('')
+}

@@ -1,0 +1,30 @@
+import type { Block, Parsed } from './parsed.ts'
+import { ParseError } from './parsed.ts'
+
+type Mark = Omit<Block, 'start' | 'end' | 'headerEnd'>
+
+/** Builds a document's text block by block, with an empty line between two. */
+export interface Writer {
+  /** Adds a block; `headerLength` counts the characters that head a table. Empty ones are left out. */
+  add(mark: Mark, text: string, headerLength?: number): void
+  finish(): Parsed
+}
+
+/** Throws `too_large` as soon as the text is longer than `charactersMax`. */
+export function createWriter(charactersMax: number): Writer {
+  const parts: string[] = []
+  const blocks: Block[] = []
+  let length = 0
+
+  function add(mark: Mark, text: string, headerLength?: number): void {
+    if (text.trim() === '') return
+    const start = length === 0 ? 0 : length + 2
+    const end = start + text.length
+    if (end > charactersMax) throw new ParseError('too_large', `The text is longer than ${charactersMax} characters.`)
+    parts.push(text)
+    blocks.push({ ...mark, start, end, ...(headerLength !== undefined && { headerEnd: start + headerLength }) })
+    length = end
+  }
+
+  return { add, finish: () => ({ text: parts.join('\n\n'), blocks }) }
+}
