@@ -3,13 +3,14 @@
 create table engine_stores (
   id text primary key,
   name text not null,
-  created_at timestamptz not null
+  created_at text not null,
+  updated_at text not null
 );
 
 create table engine_models (
   store_id text not null references engine_stores (id) on delete cascade,
   id text not null,
-  model jsonb not null,
+  json jsonb not null,
   primary key (store_id, id)
 );
 
@@ -19,18 +20,18 @@ create table engine_tuples (
   relation text not null,
   subject text not null,
   condition jsonb,
-  written_at timestamptz not null,
+  ulid text not null,
   primary key (store_id, object, relation, subject)
 );
 
+-- `collate "C"`: ulids sort by byte, whatever the database's language.
 create table engine_changes (
   store_id text not null references engine_stores (id) on delete cascade,
-  id text not null,
-  operation text not null,
+  ulid text collate "C" not null,
+  operation text not null check (operation in ('write', 'delete')),
   object text not null,
   relation text not null,
   subject text not null,
   condition jsonb,
-  at timestamptz not null,
-  primary key (store_id, id)
+  primary key (store_id, ulid)
 );

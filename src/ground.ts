@@ -7,6 +7,7 @@ import type { Embedder } from './embed/embedder.ts'
 import { createLocalEmbedder } from './embed/local.ts'
 import { createRemoteEmbedder } from './embed/remote.ts'
 import { findWeights, type WeightsProgress } from './embed/weights.ts'
+import type { Log } from './kernel/log.ts'
 import { migrate } from './store/migrate.ts'
 import { openPglite } from './store/pglite.ts'
 import { openPostgres } from './store/postgres.ts'
@@ -26,6 +27,7 @@ export type Embeddings =
 
 export interface GroundOptions {
   readonly now: () => number
+  readonly log: Log
   readonly onProgress?: (progress: WeightsProgress) => void
 }
 
@@ -33,7 +35,7 @@ const dimensionsWithoutModel = 384
 const openfgaTimeoutMs = 4_000
 
 /** Opens what the configuration names, migrates the database and refuses vectors of another model. */
-export async function openGround(config: Config, { now, onProgress }: GroundOptions): Promise<Ground> {
+export async function openGround(config: Config, { now, log, onProgress }: GroundOptions): Promise<Ground> {
   const stack = new AsyncDisposableStack()
   try {
     const database = stack.use(await openDatabase(config))
@@ -42,7 +44,7 @@ export async function openGround(config: Config, { now, onProgress }: GroundOpti
     const dimensions = embeddings.available ? embeddings.embedder.dimensions : dimensionsWithoutModel
     await migrate(database, { dir: new URL('../migrations/', import.meta.url), dimensions })
     if (embeddings.available) await pinEmbeddings(database, embeddings.embedder)
-    const openfga = await openOpenFga(config, database, now)
+    const openfga = await openOpenFga(config, database, now, log)
     const owned = stack.move()
     return { database, openfga, embeddings, [Symbol.asyncDispose]: () => owned.disposeAsync() }
   } catch (error) {
@@ -54,7 +56,7 @@ export async function openGround(config: Config, { now, onProgress }: GroundOpti
 const openDatabase = ({ databaseUrl, home }: Config): Promise<Database> =>
   databaseUrl === undefined ? openPglite({ dataDir: join(home, 'db'), socketDir: home }) : openPostgres({ url: databaseUrl })
 
-async function openOpenFga({ openfga }: Config, database: Database, now: () => number): Promise<OpenFgaApi> {
+async function openOpenFga({ openfga }: Config, database: Database, now: () => number, log: Log): Promise<OpenFgaApi> {
   if (openfga !== undefined) {
     return createFgaApi({
       apiUrl: openfga.apiUrl,
@@ -62,7 +64,7 @@ async function openOpenFga({ openfga }: Config, database: Database, now: () => n
       ...(openfga.apiToken !== undefined && { apiToken: openfga.apiToken }),
     })
   }
-  const { adapter } = await openEmbedded(database, now)
+  const { adapter } = await openEmbedded(database, now, log)
   return createFgaApi({ apiUrl: embeddedUrl, timeoutMs: openfgaTimeoutMs, adapter })
 }
 

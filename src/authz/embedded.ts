@@ -1,7 +1,10 @@
 import { Readable } from 'node:stream'
 import { createEngine, type Engine, type Journal } from '@remit/engine'
 import type { AxiosAdapter } from 'axios' with { 'resolution-mode': 'require' }
-import type { Database, Sql } from '../store/sql.ts'
+import { AppError } from '../kernel/errors.ts'
+import type { Log } from '../kernel/log.ts'
+import type { Database } from '../store/sql.ts'
+import { createJournal } from './embedded-journal.ts'
 
 /** Base address of the engine inside the process; nothing listens there. */
 export const embeddedUrl = 'http://engine.invalid'
@@ -15,13 +18,31 @@ export interface EmbeddedEngine {
  * The embedded OpenFGA-compatible engine: in memory, written through to our database. One process only: its
  * memory would not see another's writes. No listener, hence no key to keep.
  */
-export async function openEmbedded(database: Database, now: () => number): Promise<EmbeddedEngine> {
-  const engine = createEngine({ journal: createJournal(database), now })
-  await engine.ready()
-  return { adapter: adapterFor(engine) }
+export async function openEmbedded(database: Database, now: () => number, log: Log): Promise<EmbeddedEngine> {
+  const journal = createJournal(database)
+  let engine: Engine | undefined
+  const write: Journal['write'] = async (storeId, batch) => {
+    try {
+      await journal.write(storeId, batch)
+    } catch (error) {
+      // Lost at commit: stored or not, nobody knows. The memory is made anew from what the database holds.
+      if (error instanceof AppError) engine = undefined
+      throw error
+    }
+  }
+  const current = (): Engine => {
+    engine ??= createEngine({
+      journal: { ...journal, write },
+      now,
+      onError: (error) => log('engine_failed', { reason: error instanceof Error ? error.message : 'thrown value' }),
+    })
+    return engine
+  }
+  await current().ready()
+  return { adapter: adapterFor(current) }
 }
 
-function adapterFor(engine: Engine): AxiosAdapter {
+function adapterFor(current: () => Engine): AxiosAdapter {
   return async (config) => {
     const url = new URL(config.url ?? '', embeddedUrl)
     for (const [name, value] of Object.entries((config.params ?? {}) as Record<string, string>)) {
@@ -29,10 +50,9 @@ function adapterFor(engine: Engine): AxiosAdapter {
     }
     const method = (config.method ?? 'get').toUpperCase()
     const body = typeof config.data === 'string' ? config.data : undefined
-    const answered = engine.fetch(
+    const response = await current().fetch(
       new Request(url, { method, headers: { 'content-type': 'application/json' }, ...(body !== undefined && { body }) }),
     )
-    const response = await answered
     const streams = config.responseType === 'stream'
     const data = streams
       ? Readable.from([new Uint8Array(await response.arrayBuffer())])

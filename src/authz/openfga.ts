@@ -69,8 +69,10 @@ export function createFga(api: OpenFgaApi, storeId: string, modelId: string): Fg
         contextual_tuples: { tuple_keys: [...contextual] },
         consistency: preference(options),
       }
-      const answer = await guarded(() => api.streamedListObjects(storeId, body, callOptions(options)))
-      yield* objectsOf(answer)
+      const stream = await guarded<AsyncIterable<Uint8Array | string>>(() =>
+        api.streamedListObjects(storeId, body, callOptions(options)),
+      )
+      yield* objectsOf(stream)
     },
 
     async *read({ user, relation, object }) {
@@ -224,11 +226,11 @@ function toTuple({
 }
 
 /** Newline-delimited JSON, as the streamed answer comes from the wire. An error inside it fails the whole. */
-async function* objectsOf(answer: { $response: { data: AsyncIterable<Uint8Array | string> } }): AsyncGenerator<FgaObject> {
+async function* objectsOf(stream: AsyncIterable<Uint8Array | string>): AsyncGenerator<FgaObject> {
   const decoder = new TextDecoder()
   let rest = ''
   try {
-    for await (const part of answer.$response.data) {
+    for await (const part of stream) {
       rest += typeof part === 'string' ? part : decoder.decode(part, { stream: true })
       const lines = rest.split('\n')
       rest = lines.pop() ?? ''
