@@ -1,0 +1,131 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type JWTHeaderParameters, SignJWT } from 'jose'
+import { trustedIssuer } from '../../src/config.ts'
+import { createAgents } from '../../src/delegation/agents.ts'
+import { createClients } from '../../src/delegation/clients.ts'
+import { externalIssuer, type IssuerSource, ownIssuer } from '../../src/delegation/issuers.ts'
+import { localKeys } from '../../src/delegation/remote-keys.ts'
+import { createRevocations } from '../../src/delegation/revocations.ts'
+import { loadSigningKey } from '../../src/delegation/signing-key.ts'
+import { createVerifier } from '../../src/delegation/verify.ts'
+import type { Clock } from '../../src/kernel/clock.ts'
+import { migrate } from '../../src/store/migrate.ts'
+import { openPglite } from '../../src/store/pglite.ts'
+import type { Database } from '../../src/store/sql.ts'
+import type { TestIssuer } from '../support/issuer.ts'
+
+export const publicUrl = 'http://localhost:8787'
+export const own = `${publicUrl}/oauth`
+
+/** A clock that stands still until it is moved. */
+export interface MovableClock extends Clock {
+  move(milliseconds: number): void
+}
+
+export function movableClock(): MovableClock {
+  let now = Date.now()
+  return {
+    now: () => now,
+    move(milliseconds) {
+      now += milliseconds
+    },
+  }
+}
+
+export async function openMigrated(): Promise<Database & { readonly folder: string }> {
+  const folder = await mkdtemp(join(tmpdir(), 'remit-test-'))
+  const database = await openPglite({ socketDir: folder })
+  await migrate(database, { dir: new URL('../../migrations/', import.meta.url), dimensions: 3 })
+  const close = async () => {
+    await database.close()
+    await rm(folder, { recursive: true, force: true })
+  }
+  return { ...database, folder, close, [Symbol.asyncDispose]: close }
+}
+
+export interface DelegationRowOptions {
+  readonly id: string
+  readonly subject: string
+  readonly agent: string
+  readonly subAgents?: readonly string[]
+  readonly state?: 'lending' | 'live' | 'revoked'
+  readonly expiresAt: Date
+}
+
+/** A row alone, for what is decided before OpenFGA is asked. */
+export async function putDelegation(database: Database, row: DelegationRowOptions): Promise<void> {
+  await database.query(
+    `insert into delegations (id, subject, agent, sub_agents, scope, purpose, standing, expires_at, state, created_at)
+     values ($1, $2, $3, $4, '{organization:acme}', 'tests', false, $5, $6, now())`,
+    [row.id, row.subject, row.agent, [...(row.subAgents ?? [])], row.expiresAt, row.state ?? 'live'],
+  )
+}
+
+/** Everything that verifying needs, with agents `research-bot`, `helper-bot` and `off-bot` (disabled). */
+export async function openVerifying(issuer: TestIssuer, options: { readonly demo?: boolean } = {}) {
+  const database = await openMigrated()
+  const clock = movableClock()
+  const key = await loadSigningKey(join(database.folder, 'keys'))
+  const agents = createAgents({ sql: database, clock })
+  for (const id of ['research-bot', 'helper-bot', 'off-bot']) {
+    await agents.save({ id, owner: 'user:anne', purpose: 'tests', issuer: own, sub: id })
+  }
+  await agents.disable('off-bot')
+  await database.query(`insert into services (name, collections, prefixes) values ('loader', '{}', '{}')`)
+  const clients = createClients({ sql: database })
+  await clients.register({ clientId: 'pages', kind: 'person' })
+  await clients.register({ clientId: 'bot-client', kind: 'agent', agent: 'research-bot' })
+  await clients.register({ clientId: 'loader-client', kind: 'service', service: 'loader' })
+  const issuers: IssuerSource[] = [
+    ownIssuer({ publicUrl, keys: localKeys({ keys: [...key.jwks.keys] }) }),
+    externalIssuer(trustedIssuer.parse(issuer.entry()), { fetch, clock, timeoutMs: 500 }),
+  ]
+  const verifierWith = (demo: boolean) =>
+    createVerifier({ issuers, sql: database, clock, demo, newTxn: () => crypto.randomUUID() })
+  const end = new Date(clock.now() + 86_400_000)
+  await putDelegation(database, { id: 'd_own', subject: 'user:anne', agent: 'research-bot', expiresAt: end })
+  await putDelegation(database, {
+    id: 'd_ext',
+    subject: 'user:test/anne',
+    agent: 'research-bot',
+    subAgents: ['helper-bot'],
+    expiresAt: end,
+  })
+
+  /** A token of the built-in issuer with any claims; `undefined` removes one. */
+  async function ownToken(claims: Record<string, unknown> = {}, header: Partial<JWTHeaderParameters> = {}) {
+    const iat = Math.floor(clock.now() / 1_000)
+    const all: Record<string, unknown> = {
+      iss: own,
+      sub: 'anne',
+      aud: publicUrl,
+      client_id: 'pages',
+      scope: 'docs.search docs.read',
+      iat,
+      exp: iat + 300,
+      jti: crypto.randomUUID(),
+      ...claims,
+    }
+    const present = Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined))
+    return new SignJWT(present)
+      .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid: key.kid, ...header })
+      .sign(key.privateKey)
+  }
+
+  return {
+    database,
+    clock,
+    key,
+    agents,
+    revocations: createRevocations({ sql: database, clock }),
+    verifier: verifierWith(options.demo ?? false),
+    demoVerifier: verifierWith(true),
+    ownToken,
+    [Symbol.asyncDispose]: database[Symbol.asyncDispose],
+  }
+}
+
+export const researchBot = { iss: own, sub: 'research-bot', sub_profile: 'ai_agent' }
+export const helperBot = { iss: own, sub: 'helper-bot', sub_profile: 'ai_agent' }
