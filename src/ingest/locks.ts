@@ -78,7 +78,7 @@ async function acquire(database: Database, holder: string, objects: readonly str
     if (rows.length === objects.length) return
     await database.query('delete from leases where holder = $1', [holder])
     if (performance.now() > end) throw new AppError('storage_unavailable', { internal: 'an object stayed locked' })
-    await sleep(pauseMs * (1 + Math.random()))
+    await sleep(pauseMs)
   }
 }
 

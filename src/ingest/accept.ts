@@ -1,0 +1,173 @@
+import { record } from '../audit/record.ts'
+import type { AppError } from '../kernel/errors.ts'
+import { documentObject, splitObject } from '../kernel/ids.ts'
+import type { Sql } from '../store/sql.ts'
+import type { IngestContext, Writer } from './deps.ts'
+import { readFields } from './facts.ts'
+import { fileFolders, settleFolders } from './folders.ts'
+import { insertItem, type NoteCode } from './job-store.ts'
+import { contentRefusal, type Plan, type Planned, plan } from './plan.ts'
+import { settleObject } from './settle.ts'
+import { narrow, sameTags, setTags } from './tags.ts'
+import { contentOf, type DocumentInput } from './wire.ts'
+
+/** The queue's tasks: one for each accepted revision. */
+export interface RevisionTask extends Readonly<Record<string, string | number>> {
+  readonly document: string
+  readonly revision: number
+}
+
+export interface Item {
+  /** Its line in an import, from 1. */
+  readonly line?: number
+  readonly input: DocumentInput
+}
+
+export interface Accepting {
+  readonly jobId: string
+  readonly items: readonly Item[]
+  /** What a refused item does: a single request fails as a whole, an import notes the line. */
+  readonly onRefused: 'throw' | 'note'
+  /** Runs first in the same transaction: makes the job. */
+  readonly begin?: (sql: Sql) => Promise<void>
+}
+
+/**
+ * Accepts documents for publishing: their rows, the queue's tasks and the job's items commit together, and
+ * whatever access they take away is gone from OpenFGA when this returns. Ids must be distinct.
+ * Throws the refusal with `throw`, and 503 when rights cannot be asked or removals cannot be made; a removal
+ * that was begun is then completed by the worker.
+ */
+export async function acceptDocuments(context: IngestContext, writer: Writer, accepting: Accepting): Promise<void> {
+  const { database, fga, clock, queue, step } = context
+  const { items } = accepting
+  const objects = items.map(({ input }) => documentObject(input.id)).sort()
+  await context.locks.hold(objects, async () => {
+    const fields = await readFields(database)
+    const planned = await plan({ database, fga, now: clock.now() }, writer.subject, items.map(({ input }) => input))
+    const checked = planned.map((entry, index): Planned => {
+      const input = items[index]?.input
+      if (!entry.ok || input === undefined) return entry
+      const error = contentRefusal(input, contentOf(input).mimeType, context.mimeTypes, fields)
+      return error === undefined ? entry : { ok: false, error }
+    })
+    const refused = checked.find((entry) => !entry.ok)
+    if (accepting.onRefused === 'throw' && refused?.ok === false) throw refused.error
+    const committed = await database.transaction((sql) => commit(context, sql, writer, accepting, checked))
+    for (const { input } of items) await step('accepted', input.id)
+    await settleFolders(context, committed.folders)
+    for (const id of committed.narrowed) {
+      await settleObject(database, fga, documentObject(id))
+      await step('narrowed', id)
+    }
+  })
+  queue.wake()
+}
+
+interface Committed {
+  /** Documents whose tags lost something, or gained a restriction. */
+  readonly narrowed: readonly string[]
+  readonly folders: readonly string[]
+}
+
+async function commit(
+  context: IngestContext,
+  sql: Sql,
+  writer: Writer,
+  { jobId, items, begin }: Accepting,
+  planned: readonly Planned[],
+): Promise<Committed> {
+  await begin?.(sql)
+  const tasks: RevisionTask[] = []
+  const narrowed: string[] = []
+  const folders: string[] = []
+  for (const [index, item] of items.entries()) {
+    const entry = planned[index]
+    if (entry === undefined) continue
+    if (!entry.ok) {
+      await noteRefusal(sql, jobId, item, entry.error)
+      continue
+    }
+    const { plan: accepted } = entry
+    if (isStale(item.input, accepted)) {
+      await insertItem(sql, { ...itemOf(jobId, item), state: 'done', code: 'stale_version' satisfies NoteCode })
+      continue
+    }
+    folders.push(...(await fileFolders(sql, item.input.collection, accepted.newFolders)))
+    const revision = await insertRevision(sql, writer, jobId, item, accepted)
+    tasks.push({ document: item.input.id, revision })
+    if (await narrowTags(sql, item.input.id, accepted)) narrowed.push(item.input.id)
+    await record(sql, writer, { event: 'document_accepted', document_id: item.input.id, revision })
+  }
+  await context.queue.send(sql, tasks.map((data) => ({ key: data.document, data })))
+  return { narrowed, folders }
+}
+
+const isStale = ({ version }: DocumentInput, { facts }: Plan): boolean =>
+  version !== undefined && version < (facts?.acceptedVersion ?? 0)
+
+const itemOf = (jobId: string, { line, input }: Item) => ({
+  jobId,
+  ...(line !== undefined && { line }),
+  documentId: input.id,
+})
+
+export async function noteRefusal(sql: Sql, jobId: string, item: Item, error: AppError): Promise<void> {
+  await insertItem(sql, {
+    ...itemOf(jobId, item),
+    state: 'failed',
+    code: error.code,
+    ...(error.field !== undefined && { field: error.field }),
+    detail: error.public ?? error.code,
+  })
+}
+
+async function insertRevision(sql: Sql, writer: Writer, jobId: string, item: Item, accepted: Plan): Promise<number> {
+  const { input } = item
+  const itemNo = await insertItem(sql, {
+    ...itemOf(jobId, item),
+    state: 'queued',
+    ...(accepted.sensitivityKept && { code: 'sensitivity_kept' satisfies NoteCode }),
+  })
+  const [row] = await sql.query<{ doc_no: number; accepted_revision: number }>(
+    `insert into documents (id, collection, accepted_revision, accepted_version) values ($1, $2, 1, $3)
+     on conflict (id) do update set accepted_revision = documents.accepted_revision + 1, withdrawn_at = null,
+       accepted_version = coalesce(excluded.accepted_version, documents.accepted_version)
+     returning doc_no, accepted_revision`,
+    [input.id, input.collection, input.version ?? null],
+  )
+  if (row === undefined) throw new Error('The row of a document was not written.')
+  const { mimeType, bytes } = contentOf(input)
+  const facts = accepted.facts
+  await sql.query(
+    `insert into revisions (doc_no, revision, item_no, source, title, uri, mime_type, content, metadata, owner,
+       access, source_updated_at, source_version, creates)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
+    [
+      row.doc_no,
+      row.accepted_revision,
+      itemNo,
+      splitObject(writer.subject).id,
+      input.title,
+      input.uri ?? null,
+      mimeType,
+      bytes,
+      input.metadata ?? {},
+      input.access.owner ?? null,
+      JSON.stringify(accepted.tags),
+      input.updated_at ?? null,
+      input.version ?? null,
+      // Nothing of ours is in force on it: whatever tuples are found there are a stranger's.
+      facts === undefined || (!facts.isLive && facts.tags.length === 0),
+    ],
+  )
+  return row.accepted_revision
+}
+
+async function narrowTags(sql: Sql, id: string, { facts, tags }: Plan): Promise<boolean> {
+  if (facts === undefined || (!facts.isLive && facts.tags.length === 0)) return false
+  const next = narrow(facts.tags, tags)
+  if (sameTags(facts.tags, next)) return false
+  await setTags(sql, documentObject(id), next)
+  return true
+}

@@ -1,0 +1,91 @@
+import type { Fga } from '../authz/fga.ts'
+import type { Queue } from '../jobs/queue.ts'
+import type { Clock } from '../kernel/clock.ts'
+import type { Log } from '../kernel/log.ts'
+import type { Principal } from '../kernel/principal.ts'
+import type { Database } from '../store/sql.ts'
+import type { Locks } from './locks.ts'
+
+/** One chunk that is ready to be embedded and stored. Offsets are UTF-16 units in the document's text. */
+export interface PreparedChunk {
+  readonly ordinal: number
+  readonly text: string
+  readonly headings: readonly string[]
+  readonly page?: number
+  readonly start: number
+  readonly end: number
+  /** What the model reads: the text with its place in the document. */
+  readonly embedText: string
+}
+
+export interface Prepared {
+  readonly text: string
+  readonly chunks: readonly PreparedChunk[]
+}
+
+export interface Content {
+  readonly mimeType: string
+  readonly bytes: Uint8Array
+  readonly title: string
+}
+
+/** Parses and chunks. Throws {@link UnreadableError} for what no other try can read. */
+export type Prepare = (content: Content) => Promise<Prepared>
+
+/** The content itself is at fault: its job item fails with this code, and it is not tried again. */
+export class UnreadableError extends Error {
+  readonly code: string
+
+  constructor(code: string, detail: string, cause?: unknown) {
+    super(detail, { cause })
+    this.name = 'UnreadableError'
+    this.code = code
+  }
+}
+
+/** Passages to vectors of length 1. */
+export type EmbedPassages = (texts: readonly string[], options: { readonly signal: AbortSignal }) => Promise<Float32Array[]>
+
+/** Moments of a document's way in at which a crash is tried out. */
+export type Step =
+  | 'accepted'
+  | 'narrowed'
+  | 'prepared'
+  | 'embedded'
+  | 'staged'
+  | 'hidden'
+  | 'tuples'
+  | 'published'
+  | 'withdrawn'
+
+export interface IngestLimits {
+  /** Characters of an NDJSON line in bytes. Defaults to 20 MB. */
+  readonly lineBytesMax: number
+  /** Lines of one import. Defaults to 1,000,000. */
+  readonly linesMax: number
+}
+
+/** What every part of ingestion works with. */
+export interface IngestContext {
+  readonly database: Database
+  readonly fga: Fga
+  readonly queue: Queue
+  readonly locks: Locks
+  /** Left out: keyword mode, chunks have no vectors. */
+  readonly embed: EmbedPassages | undefined
+  readonly prepare: Prepare
+  /** Types that {@link Prepare} reads. */
+  readonly mimeTypes: ReadonlySet<string>
+  readonly clock: Clock
+  /** A fresh opaque id, not guessable. */
+  readonly newId: () => string
+  readonly limits: IngestLimits
+  readonly log: Log
+  /** Called after each step; a throw there is a crash. Tests only. */
+  readonly step: (step: Step, documentId: string) => Promise<void>
+  /** Tells who waits for a job that something of it ended. */
+  readonly jobChanged: (jobId: string) => void
+}
+
+/** A service that writes: its principal, from a verified token. */
+export type Writer = Pick<Principal, 'subject' | 'actors' | 'client' | 'txn'>

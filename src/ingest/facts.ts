@@ -1,0 +1,81 @@
+import { documentObject } from '../kernel/ids.ts'
+import type { Sql } from '../store/sql.ts'
+import { readTags, type Tag } from './tags.ts'
+
+export interface DocumentFacts {
+  readonly docNo: number
+  readonly collection: string
+  readonly isLive: boolean
+  readonly acceptedRevision: number
+  readonly acceptedVersion: number | null
+  /** Withdrawn while it was sensitive: it comes back sensitive. */
+  readonly wasSensitive: boolean
+  readonly isWithdrawn: boolean
+  /** A revision was accepted and is not published yet. */
+  readonly isPending: boolean
+  readonly tags: readonly Tag[]
+}
+
+interface Row {
+  readonly id: string
+  readonly doc_no: number
+  readonly collection: string
+  readonly live_revision: number | null
+  readonly accepted_revision: number
+  readonly accepted_version: number | null
+  readonly was_sensitive: boolean
+  readonly withdrawn_at: Date | null
+  readonly pending: boolean
+}
+
+/** What is known of these documents. Stays true for as long as their locks are held. */
+export async function readDocuments(sql: Sql, ids: readonly string[]): Promise<Map<string, DocumentFacts>> {
+  const rows = await sql.query<Row>(
+    `select id, doc_no, collection, live_revision, accepted_revision, accepted_version, was_sensitive, withdrawn_at,
+       exists (select 1 from revisions r where r.doc_no = d.doc_no and r.revision = d.accepted_revision) as pending
+     from documents d where id = any($1)`,
+    [ids],
+  )
+  const tags = await readTags(sql, rows.map(({ id }) => documentObject(id)))
+  return new Map(
+    rows.map((row) => [
+      row.id,
+      {
+        docNo: row.doc_no,
+        collection: row.collection,
+        isLive: row.live_revision !== null,
+        acceptedRevision: row.accepted_revision,
+        acceptedVersion: row.accepted_version,
+        wasSensitive: row.was_sensitive,
+        isWithdrawn: row.withdrawn_at !== null,
+        isPending: row.pending,
+        tags: tags.get(documentObject(row.id)) ?? [],
+      },
+    ]),
+  )
+}
+
+/** Collection → whether it may be opened to everybody. */
+export async function readCollections(sql: Sql, ids: readonly string[]): Promise<Map<string, { readonly publicAllowed: boolean }>> {
+  const rows = await sql.query<{ id: string; public_allowed: boolean }>(
+    'select id, public_allowed from collections where id = any($1)',
+    [ids],
+  )
+  return new Map(rows.map(({ id, public_allowed }) => [id, { publicAllowed: public_allowed }]))
+}
+
+/** Folder → the collection in which it is filed. */
+export async function readFolders(sql: Sql, ids: readonly string[]): Promise<Map<string, string>> {
+  const rows = await sql.query<{ id: string; collection: string }>(
+    'select id, collection from folders where id = any($1)',
+    [ids],
+  )
+  return new Map(rows.map(({ id, collection }) => [id, collection]))
+}
+
+export type FieldType = 'string' | 'number' | 'boolean' | 'date'
+
+export async function readFields(sql: Sql): Promise<ReadonlyMap<string, FieldType>> {
+  const rows = await sql.query<{ name: string; type: FieldType }>('select name, type from fields order by name')
+  return new Map(rows.map(({ name, type }) => [name, type]))
+}

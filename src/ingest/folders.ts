@@ -1,0 +1,37 @@
+import { AppError } from '../kernel/errors.ts'
+import { collectionObject, type FgaObject } from '../kernel/ids.ts'
+import type { Sql } from '../store/sql.ts'
+import type { IngestContext } from './deps.ts'
+import { settleObject } from './settle.ts'
+import { addTags, markUnsettled } from './tags.ts'
+
+export const folderObject = (id: string): FgaObject => `folder:${id}`
+
+/**
+ * Files folders at their first mention, in the caller's transaction. Returns those that were new; each needs
+ * {@link settleFolders} afterwards. Tuples found on a new folder are removed like on a new document.
+ */
+export async function fileFolders(sql: Sql, collection: string, ids: readonly string[]): Promise<string[]> {
+  if (ids.length === 0) return []
+  const rows = await sql.query<{ id: string }>(
+    `insert into folders (id, collection) select distinct unnest($1::text[]), $2
+     on conflict (id) do nothing returning id`,
+    [ids, collection],
+  )
+  const elsewhere = await sql.query('select 1 from folders where id = any($1) and collection <> $2', [ids, collection])
+  if (elsewhere.length > 0) throw new AppError('conflict', { public: 'A folder was filed elsewhere at the same moment.' })
+  for (const { id } of rows) {
+    await addTags(sql, folderObject(id), [{ relation: 'filed_in', subject: collectionObject(collection) }])
+    await markUnsettled(sql, folderObject(id), true)
+  }
+  return rows.map(({ id }) => id)
+}
+
+/** Writes what new folders need to OpenFGA. The caller must not hold their locks. */
+export async function settleFolders({ database, fga, locks }: IngestContext, ids: readonly string[]): Promise<void> {
+  for (const object of ids.map(folderObject)) {
+    await locks.hold([object], async () => {
+      await settleObject(database, fga, object)
+    })
+  }
+}

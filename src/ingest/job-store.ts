@@ -1,0 +1,207 @@
+import { AppError } from '../kernel/errors.ts'
+import type { Sql } from '../store/sql.ts'
+
+export type JobState = 'queued' | 'running' | 'done' | 'failed'
+
+/** A job as its owner sees it. */
+export interface JobView {
+  readonly id: string
+  /** `failed`: nothing of it went in, or an import's body broke off. With some errors among successes: `done`. */
+  readonly state: JobState
+  readonly done: number
+  readonly failed: number
+  readonly total: number
+  /** The first 1,000. */
+  readonly errors: readonly JobError[]
+  /** What the owner should know of work that went well. The first 1,000. */
+  readonly notes: readonly JobNote[]
+}
+
+export interface JobError {
+  readonly line?: number
+  readonly id?: string
+  readonly code: string
+  readonly field?: string
+  readonly detail: string
+}
+
+export interface JobNote {
+  readonly line?: number
+  readonly id?: string
+  readonly code: NoteCode
+  readonly detail: string
+}
+
+export type NoteCode = 'superseded' | 'stale_version' | 'sensitivity_kept' | 'snapshot_not_applied' | 'snapshot_applied'
+
+export const noteTexts: Readonly<Record<NoteCode, string>> = {
+  superseded: 'A newer revision of this document was accepted; this one had no effect.',
+  stale_version: 'A higher version of this document was accepted before; this one had no effect.',
+  sensitivity_kept: 'The change would have ended that this is sensitive; it was marked sensitive itself.',
+  snapshot_not_applied: 'Nothing was withdrawn.',
+  snapshot_applied: 'What was no longer listed was withdrawn.',
+}
+
+/** `Idempotency-Key` and the digest of the request that it stands for. */
+export interface Idempotency {
+  readonly key: string
+  readonly digest: string
+}
+
+export interface NewJob {
+  readonly id: string
+  readonly owner: string
+  readonly kind: 'document' | 'withdrawal' | 'import'
+  readonly state?: 'open' | 'receiving'
+  readonly idempotencyKey?: string
+  /** Left out while an import's body is still coming in. */
+  readonly digest?: string
+}
+
+/** False: the owner's idempotency key was taken by another request at the same moment. */
+export async function insertJob(sql: Sql, job: NewJob): Promise<boolean> {
+  const rows = await sql.query(
+    `insert into jobs (id, owner, kind, state, idempotency_key, digest, items_before)
+     values ($1, $2, $3, $4, $5, $6, (select coalesce(max(item_no), 0) from job_items))
+     on conflict (owner, idempotency_key) do nothing returning 1`,
+    [job.id, job.owner, job.kind, job.state ?? 'open', job.idempotencyKey ?? null, job.digest ?? null],
+  )
+  return rows.length > 0
+}
+
+/**
+ * The job that an idempotency key already stands for, or undefined. Throws `idempotency_mismatch` for another
+ * request under the same key, `conflict` while the first one's body is still coming in.
+ */
+export async function findJob(sql: Sql, owner: string, { key, digest }: Idempotency): Promise<string | undefined> {
+  const [row] = await sql.query<{ id: string; digest: string | null }>(
+    'select id, digest from jobs where owner = $1 and idempotency_key = $2',
+    [owner, key],
+  )
+  if (row === undefined) return undefined
+  if (row.digest === null) throw new AppError('conflict', { public: 'The first request with this key is still coming in.' })
+  if (row.digest !== digest) throw new AppError('idempotency_mismatch')
+  return row.id
+}
+
+export interface NewItem {
+  readonly jobId: string
+  readonly line?: number
+  readonly documentId?: string
+  readonly state: 'queued' | 'done' | 'failed'
+  readonly code?: string
+  readonly field?: string
+  readonly detail?: string
+}
+
+/** Adds an item and counts it. Returns its number. */
+export async function insertItem(sql: Sql, item: NewItem): Promise<number> {
+  const [row] = await sql.query<{ item_no: number }>(
+    `insert into job_items (job_id, line, document_id, state, code, field, detail)
+     values ($1, $2, $3, $4, $5, $6, $7) returning item_no`,
+    [
+      item.jobId,
+      item.line ?? null,
+      item.documentId ?? null,
+      item.state,
+      item.code ?? null,
+      item.field ?? null,
+      item.detail ?? null,
+    ],
+  )
+  await sql.query(
+    `update jobs set total = total + 1, done = done + ($2 = 'done')::int, failed = failed + ($2 = 'failed')::int
+     where id = $1`,
+    [item.jobId, item.state],
+  )
+  return row?.item_no ?? 0
+}
+
+export interface Outcome {
+  readonly state: 'done' | 'failed'
+  readonly code?: string
+  readonly detail?: string
+}
+
+/** Ends an item once; a second call changes nothing. Returns its job, to wake who waits for it. */
+export async function finishItem(sql: Sql, itemNo: number, { state, code, detail }: Outcome): Promise<string | undefined> {
+  const [row] = await sql.query<{ job_id: string }>(
+    `update job_items set state = $2, code = coalesce($3, code), detail = coalesce($4, detail)
+     where item_no = $1 and state = 'queued' returning job_id`,
+    [itemNo, state, code ?? null, detail ?? null],
+  )
+  if (row === undefined) return undefined
+  await sql.query(
+    `update jobs set done = done + ($2 = 'done')::int, failed = failed + ($2 = 'failed')::int where id = $1`,
+    [row.job_id, state],
+  )
+  return row.job_id
+}
+
+interface JobRow {
+  readonly state: 'receiving' | 'open' | 'broken'
+  readonly total: number
+  readonly done: number
+  readonly failed: number
+  readonly notes: readonly JobNote[]
+}
+
+interface ToldRow {
+  readonly line: number | null
+  readonly document_id: string | null
+  readonly state: 'queued' | 'done' | 'failed'
+  readonly code: string
+  readonly field: string | null
+  readonly detail: string | null
+}
+
+const toldMax = 1_000
+
+/** Reads a job for its owner. Anybody else gets what a missing one gets: undefined. */
+export async function readJob(sql: Sql, id: string, owner: string): Promise<JobView | undefined> {
+  const [job] = await sql.query<JobRow>(
+    'select state, total, done, failed, notes from jobs where id = $1 and owner = $2',
+    [id, owner],
+  )
+  if (job === undefined) return undefined
+  const told = await sql.query<ToldRow>(
+    `(select line, document_id, state, code, field, detail, item_no from job_items
+      where job_id = $1 and code is not null and state = 'failed' order by item_no limit $2)
+     union all
+     (select line, document_id, state, code, field, detail, item_no from job_items
+      where job_id = $1 and code is not null and state <> 'failed' order by item_no limit $2)
+     order by item_no`,
+    [id, toldMax],
+  )
+  const { total, done, failed } = job
+  return {
+    id,
+    state: stateOf(job),
+    done,
+    failed,
+    total,
+    errors: told.filter(({ state }) => state === 'failed').map(toError),
+    notes: [...job.notes, ...told.filter(({ state }) => state !== 'failed').map(toNote)],
+  }
+}
+
+function stateOf({ state, total, done, failed }: JobRow): JobState {
+  if (state === 'broken') return 'failed'
+  if (state === 'receiving' || done + failed < total) return done + failed > 0 ? 'running' : 'queued'
+  return failed > 0 && done === 0 ? 'failed' : 'done'
+}
+
+const toError = ({ line, document_id, code, field, detail }: ToldRow): JobError => ({
+  ...(line !== null && { line }),
+  ...(document_id !== null && { id: document_id }),
+  code,
+  ...(field !== null && { field }),
+  detail: detail ?? '',
+})
+
+const toNote = ({ line, document_id, code }: ToldRow): JobNote => ({
+  ...(line !== null && { line }),
+  ...(document_id !== null && { id: document_id }),
+  code: code as NoteCode,
+  detail: noteTexts[code as NoteCode] ?? '',
+})

@@ -1,0 +1,183 @@
+import type { Fga } from '../authz/fga.ts'
+import { AppError, invalid } from '../kernel/errors.ts'
+import { collectionObject, documentObject, type FgaObject, splitObject } from '../kernel/ids.ts'
+import type { Sql } from '../store/sql.ts'
+import {
+  type DocumentFacts,
+  type FieldType,
+  readCollections,
+  readDocuments,
+  readFolders,
+} from './facts.ts'
+import { askRights, askSensitive, type Rights } from './rights.ts'
+import { hasSensitive, sensitiveTag, type Tag, tagsOf } from './tags.ts'
+import type { Access, DocumentInput } from './wire.ts'
+
+/** What a document shall be: where it is filed and who may read it. */
+export interface Placement {
+  readonly id: string
+  readonly collection: string
+  readonly access: Access
+}
+
+/** A placement that the service may make. */
+export interface Plan {
+  readonly facts: DocumentFacts | undefined
+  readonly tags: readonly Tag[]
+  /** Folders that are filed now, at their first mention. */
+  readonly newFolders: readonly string[]
+  /** The change would have ended that the document is sensitive. */
+  readonly sensitivityKept: boolean
+}
+
+export type Planned = { readonly ok: true; readonly plan: Plan } | { readonly ok: false; readonly error: AppError }
+
+export interface PlanDeps {
+  readonly database: Sql
+  readonly fga: Fga
+  readonly now: number
+}
+
+/**
+ * Decides for each placement whether `subject` may make it and what it comes to. Refusals are answers; only
+ * what keeps us from deciding throws. The caller holds the documents' locks. Ids must be distinct.
+ */
+export async function plan(deps: PlanDeps, subject: string, placements: readonly Placement[]): Promise<Planned[]> {
+  const { database, fga, now } = deps
+  const documents = await readDocuments(database, placements.map(({ id }) => id))
+  const collections = await readCollections(database, placements.map(({ collection }) => collection))
+  const folders = await readFolders(database, placements.flatMap(foldersOf))
+  const wanted = placements.flatMap((placement) => [
+    { relation: 'writer' as const, collection: placement.collection },
+    ...(foldersOf(placement).some((folder) => !folders.has(folder))
+      ? [{ relation: 'tagger' as const, collection: placement.collection }]
+      : []),
+  ])
+  const rights = await askRights(fga, subject, wanted, now)
+  // Grows with each placement: a folder is filed by the first that mentions it.
+  const filed = new Map(folders)
+  const known = { documents, collections, folders: filed, rights }
+  const errors = placements.map((placement) => {
+    const error = refusal(placement, known)
+    if (error !== undefined) return error
+    for (const folder of foldersOf(placement)) if (!filed.has(folder)) filed.set(folder, placement.collection)
+    return undefined
+  })
+  const sensitive = await sensitivity(
+    deps,
+    placements.filter((_, index) => errors[index] === undefined),
+    known,
+  )
+  return placements.map((placement, index): Planned => {
+    const error = errors[index]
+    if (error !== undefined) return { ok: false, error }
+    const tags = tagsOf(placement.collection, placement.access)
+    const kept = sensitive.has(placement.id)
+    return {
+      ok: true,
+      plan: {
+        facts: documents.get(placement.id),
+        tags: kept ? [...tags, sensitiveTag] : tags,
+        newFolders: foldersOf(placement).filter((folder) => !folders.has(folder)),
+        sensitivityKept: kept,
+      },
+    }
+  })
+}
+
+interface Known {
+  readonly documents: ReadonlyMap<string, DocumentFacts>
+  readonly collections: ReadonlyMap<string, { readonly publicAllowed: boolean }>
+  readonly folders: ReadonlyMap<string, string>
+  readonly rights: Rights
+}
+
+function refusal({ id, collection, access }: Placement, { documents, collections, folders, rights }: Known): AppError | undefined {
+  const facts = collections.get(collection)
+  // A collection that is not there is refused like one that the service may not write to.
+  if (facts === undefined || !rights.has('writer', collection)) {
+    return forbidden('collection', 'This service may not write to this collection.')
+  }
+  const document = documents.get(id)
+  if (document !== undefined && document.collection !== collection) {
+    return new AppError('conflict', { field: 'collection', public: 'A document never moves to another collection.' })
+  }
+  for (const [index, parent] of (access.parents ?? []).entries()) {
+    const error = parentRefusal(parent, collection, folders, rights, `access.parents.${index}`)
+    if (error !== undefined) return error
+  }
+  const everybody = (access.viewers ?? []).indexOf('user:*')
+  if (everybody >= 0 && !facts.publicAllowed) {
+    return forbidden(`access.viewers.${everybody}`, 'This collection may not be opened to everybody.')
+  }
+  return undefined
+}
+
+function parentRefusal(
+  parent: string,
+  collection: string,
+  folders: ReadonlyMap<string, string>,
+  rights: Rights,
+  field: string,
+): AppError | undefined {
+  const { type, id } = splitObject(parent)
+  if (type === 'collection') {
+    return id === collection ? undefined : forbidden(field, 'A parent must be filed in the same collection.')
+  }
+  const filedIn = folders.get(id)
+  if (filedIn === undefined && rights.has('tagger', collection)) return undefined
+  return filedIn === collection ? undefined : forbidden(field, 'A parent must be filed in the same collection.')
+}
+
+/** Ids of documents that are sensitive now and would not be any more. */
+async function sensitivity({ fga, now }: PlanDeps, placements: readonly Placement[], { documents }: Known): Promise<ReadonlySet<string>> {
+  const atRisk = placements.filter(({ id, access }) => documents.has(id) && access.sensitive !== true)
+  const after = (placement: Placement): FgaObject[] => [
+    collectionObject(placement.collection),
+    ...((placement.access.parents ?? []) as FgaObject[]),
+  ]
+  const sensitive = await askSensitive(
+    fga,
+    atRisk.flatMap((placement) => [documentObject(placement.id), ...after(placement)]),
+    now,
+  )
+  const ending = atRisk.filter((placement) => {
+    const facts = documents.get(placement.id)
+    const before =
+      sensitive.has(documentObject(placement.id)) ||
+      facts?.wasSensitive === true ||
+      hasSensitive(facts?.tags ?? [])
+    return before && !after(placement).some((object) => sensitive.has(object))
+  })
+  return new Set(ending.map(({ id }) => id))
+}
+
+const foldersOf = ({ access }: Placement): string[] =>
+  (access.parents ?? []).map(splitObject).flatMap(({ type, id }) => (type === 'folder' ? [id] : []))
+
+const forbidden = (field: string, detail: string): AppError => new AppError('forbidden', { field, public: detail })
+
+/** The first member of the document that its content type or a declared field does not allow. */
+export function contentRefusal(
+  input: DocumentInput,
+  mimeType: string,
+  mimeTypes: ReadonlySet<string>,
+  fields: ReadonlyMap<string, FieldType>,
+): AppError | undefined {
+  if (!mimeTypes.has(mimeType)) {
+    return new AppError('unsupported_media_type', { field: 'mime_type', public: 'This type of content is not read here.' })
+  }
+  for (const [name, value] of Object.entries(input.metadata ?? {})) {
+    const type = fields.get(name)
+    if (type !== undefined && !fits(value, type)) return invalid(`metadata.${name}`, `This field is declared as ${type}.`)
+  }
+  return undefined
+}
+
+const dateShape = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2})?)?$/
+
+function fits(value: unknown, type: FieldType): boolean {
+  if (type !== 'date') return typeof value === type
+  return typeof value === 'string' && dateShape.test(value) && !Number.isNaN(Date.parse(value))
+}
+

@@ -1,0 +1,73 @@
+import { operator, record } from '../audit/record.ts'
+import { documentObject } from '../kernel/ids.ts'
+import type { Sql } from '../store/sql.ts'
+import type { IngestContext } from './deps.ts'
+import { finishItem } from './job-store.ts'
+import { type Revision, readRevision } from './revision.ts'
+import { settleObject } from './settle.ts'
+import { readTags, setTags, widens } from './tags.ts'
+
+/**
+ * Brings a staged revision into force. Hidden first out, visible last in: where anybody gains access, the old
+ * content is gone before their tuples are written, and the new one appears after. The caller holds the
+ * document's lock. Returns the job whose item was finished; undefined when the revision was superseded meanwhile.
+ */
+export async function publish(
+  context: IngestContext,
+  task: { readonly document: string; readonly revision: number },
+): Promise<string | undefined> {
+  const { database, fga, step } = context
+  const revision = await readRevision(database, task.document, task.revision)
+  if (revision === undefined) return undefined
+  const object = documentObject(revision.id)
+  const current = (await readTags(database, [object])).get(object) ?? []
+  await database.transaction(async (sql) => {
+    if (widens(current, revision.access)) await hide(sql, revision.docNo)
+    await setTags(sql, object, revision.access, { purge: revision.creates })
+  })
+  await step('hidden', revision.id)
+  await settleObject(database, fga, object)
+  await step('tuples', revision.id)
+  const jobId = await database.transaction((sql) => show(sql, revision, context.newId()))
+  await step('published', revision.id)
+  return jobId
+}
+
+/** Takes what is live out of every search and read, in the caller's transaction. */
+export async function hide(sql: Sql, docNo: number): Promise<void> {
+  await sql.query('delete from chunks where doc_no = $1', [docNo])
+  await sql.query('delete from document_texts where doc_no = $1', [docNo])
+  await sql.query('update documents set live_revision = null, chunk_count = 0 where doc_no = $1', [docNo])
+}
+
+async function show(sql: Sql, { id, docNo, revision, itemNo }: Revision, txn: string): Promise<string | undefined> {
+  await hide(sql, docNo)
+  await sql.query(
+    `insert into chunks (chunk_id, doc_no, ordinal, embedding, tsv)
+     select chunk_id, doc_no, ordinal, embedding, tsv from staged_chunks
+     where doc_no = $1 and revision = $2 order by ordinal`,
+    [docNo, revision],
+  )
+  await sql.query(
+    `insert into chunk_texts (chunk_id, text, headings, page, start_offset, end_offset)
+     select chunk_id, text, headings, page, start_offset, end_offset from staged_chunks
+     where doc_no = $1 and revision = $2`,
+    [docNo, revision],
+  )
+  await sql.query(
+    `insert into document_texts (doc_no, text)
+     select doc_no, staged_text from revisions where doc_no = $1 and revision = $2`,
+    [docNo, revision],
+  )
+  await sql.query(
+    `update documents d set live_revision = r.revision, title = r.title, uri = r.uri, owner = r.owner,
+       source = r.source, metadata = r.metadata, source_updated_at = r.source_updated_at,
+       source_version = r.source_version, was_sensitive = false,
+       chunk_count = (select count(*) from staged_chunks s where s.doc_no = r.doc_no and s.revision = r.revision)
+     from revisions r where d.doc_no = r.doc_no and r.doc_no = $1 and r.revision = $2`,
+    [docNo, revision],
+  )
+  await sql.query('delete from revisions where doc_no = $1 and revision = $2', [docNo, revision])
+  await record(sql, operator(txn), { event: 'document_published', document_id: id, revision })
+  return finishItem(sql, itemNo, { state: 'done' })
+}

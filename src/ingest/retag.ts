@@ -1,0 +1,68 @@
+import { record } from '../audit/record.ts'
+import { tupleId } from '../authz/fga.ts'
+import { AppError } from '../kernel/errors.ts'
+import { documentObject } from '../kernel/ids.ts'
+import type { IngestContext, Writer } from './deps.ts'
+import { type DocumentFacts, readDocuments } from './facts.ts'
+import { fileFolders, settleFolders } from './folders.ts'
+import { type JobNote, noteTexts } from './job-store.ts'
+import { type Plan, plan } from './plan.ts'
+import { settleObject } from './settle.ts'
+import { narrow, setTags, tagKey, toTuple } from './tags.ts'
+import type { Access } from './wire.ts'
+
+/**
+ * Sets who may read a document anew; its content stays. Removals are in force when this returns. Additions
+ * too, unless new content waits to be published: then they come with it, so that nobody who is added sees
+ * what was there before. Throws `not_found` for what is missing or may not be written, 403 or 409 like a PUT.
+ */
+export async function retag(context: IngestContext, writer: Writer, id: string, access: Access): Promise<readonly JobNote[]> {
+  const { database, fga, clock, locks } = context
+  const object = documentObject(id)
+  return locks.hold([object], async () => {
+    const facts = (await readDocuments(database, [id])).get(id)
+    if (facts === undefined || (!facts.isLive && !facts.isPending)) throw new AppError('not_found')
+    const [planned] = await plan({ database, fga, now: clock.now() }, writer.subject, [
+      { id, collection: facts.collection, access },
+    ])
+    if (planned === undefined) throw new AppError('not_found')
+    if (!planned.ok) throw planned.error.field === 'collection' ? new AppError('not_found') : planned.error
+    const folders = await apply(context, writer, id, access, facts, planned.plan)
+    await settleFolders(context, folders)
+    await settleObject(database, fga, object)
+    return planned.plan.sensitivityKept ? [{ id, code: 'sensitivity_kept', detail: noteTexts.sensitivity_kept }] : []
+  })
+}
+
+async function apply(
+  { database }: IngestContext,
+  writer: Writer,
+  id: string,
+  access: Access,
+  facts: DocumentFacts,
+  { tags, newFolders }: Plan,
+): Promise<readonly string[]> {
+  const object = documentObject(id)
+  return database.transaction(async (sql) => {
+    const folders = await fileFolders(sql, facts.collection, newFolders)
+    if (facts.isPending) {
+      await sql.query(
+        `update revisions set access = $2, owner = $3, retagged = true
+         where doc_no = $1 and revision = (select accepted_revision from documents where doc_no = $1)`,
+        [facts.docNo, JSON.stringify(tags), access.owner ?? null],
+      )
+    } else {
+      await sql.query('update documents set owner = $2 where doc_no = $1', [facts.docNo, access.owner ?? null])
+    }
+    const next = facts.isPending ? narrow(facts.tags, tags) : tags
+    if (facts.isLive || facts.tags.length > 0) await setTags(sql, object, next)
+    const before = new Set(facts.tags.map(tagKey))
+    const after = new Set(tags.map(tagKey))
+    await record(sql, writer, {
+      event: 'access_changed',
+      writes: tags.filter((tag) => !before.has(tagKey(tag))).map((tag) => tupleId(toTuple(object, tag))),
+      deletes: facts.tags.filter((tag) => !after.has(tagKey(tag))).map((tag) => tupleId(toTuple(object, tag))),
+    })
+    return folders
+  })
+}

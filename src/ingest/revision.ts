@@ -1,0 +1,32 @@
+import type { Sql } from '../store/sql.ts'
+import type { Tag } from './tags.ts'
+
+/** What the worker needs of an accepted revision. The content's bytes are read on their own. */
+export interface Revision {
+  readonly id: string
+  readonly docNo: number
+  readonly revision: number
+  readonly itemNo: number
+  readonly title: string
+  readonly mimeType: string
+  readonly access: readonly Tag[]
+  readonly creates: boolean
+  readonly retagged: boolean
+  readonly deaths: number
+}
+
+/** The revision, if it is still the newest that was accepted. */
+export async function readRevision(
+  sql: Sql,
+  document: string,
+  revision: number,
+): Promise<Revision | undefined> {
+  const [row] = await sql.query<Revision>(
+    `select d.id, d.doc_no as "docNo", r.revision, r.item_no as "itemNo", r.title, r.mime_type as "mimeType",
+       r.access, r.creates, r.retagged, r.deaths
+     from documents d join revisions r using (doc_no)
+     where d.id = $1 and r.revision = $2 and d.accepted_revision = r.revision`,
+    [document, revision],
+  )
+  return row
+}

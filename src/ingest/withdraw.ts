@@ -1,0 +1,75 @@
+import { record } from '../audit/record.ts'
+import { AppError } from '../kernel/errors.ts'
+import { documentObject } from '../kernel/ids.ts'
+import type { Sql } from '../store/sql.ts'
+import type { IngestContext, Writer } from './deps.ts'
+import { type DocumentFacts, readDocuments } from './facts.ts'
+import { insertItem } from './job-store.ts'
+import { hide } from './publish.ts'
+import { askRights, askSensitive } from './rights.ts'
+import { settleObject } from './settle.ts'
+import { hasSensitive, setTags } from './tags.ts'
+
+export interface Withdrawing {
+  readonly jobId: string
+  readonly ids: readonly string[]
+  /** Runs first in the same transaction: makes the job. */
+  readonly begin?: (sql: Sql) => Promise<void>
+}
+
+/**
+ * Withdraws documents: hidden at once, then every tuple on them goes, whoever wrote it. The row stays and
+ * remembers that the document was sensitive. Withdrawing twice changes nothing.
+ * Throws `not_found` where one is missing or filed where the service may not write; 503 when OpenFGA does not
+ * answer: what is hidden by then stays hidden, and drift removes the tuples.
+ */
+export async function withdrawDocuments(context: IngestContext, writer: Writer, withdrawing: Withdrawing): Promise<void> {
+  const { database, fga, clock, step, jobChanged } = context
+  const { ids, jobId, begin } = withdrawing
+  const now = clock.now()
+  await context.locks.hold(ids.map(documentObject).sort(), async () => {
+    const documents = await readDocuments(database, ids)
+    const rights = await askRights(
+      fga,
+      writer.subject,
+      [...documents.values()].map(({ collection }) => ({ relation: 'writer', collection })),
+      now,
+    )
+    for (const id of ids) {
+      const facts = documents.get(id)
+      if (facts === undefined || !rights.has('writer', facts.collection)) throw new AppError('not_found')
+    }
+    const sensitive = await askSensitive(fga, ids.map(documentObject), now)
+    await database.transaction(async (sql) => {
+      await begin?.(sql)
+      for (const id of ids) {
+        const facts = documents.get(id)
+        if (facts === undefined) continue
+        await bury(sql, id, facts, sensitive.has(documentObject(id)))
+        await insertItem(sql, { jobId, documentId: id, state: 'done' })
+        if (!facts.isWithdrawn) {
+          await record(sql, writer, {
+            event: 'document_withdrawn',
+            document_id: id,
+            revision: facts.acceptedRevision + 1,
+          })
+        }
+      }
+    })
+    for (const id of ids) await step('withdrawn', id)
+    for (const id of ids) await settleObject(database, fga, documentObject(id))
+  })
+  jobChanged(jobId)
+}
+
+async function bury(sql: Sql, id: string, { docNo, tags, wasSensitive }: DocumentFacts, isSensitive: boolean): Promise<void> {
+  await hide(sql, docNo)
+  await sql.query(
+    `update documents set accepted_revision = accepted_revision + 1, accepted_version = null, source_version = null,
+       title = '', uri = null, owner = null, metadata = '{}', source_updated_at = null,
+       was_sensitive = $2, withdrawn_at = coalesce(withdrawn_at, now())
+     where doc_no = $1`,
+    [docNo, wasSensitive || isSensitive || hasSensitive(tags)],
+  )
+  await setTags(sql, documentObject(id), [], { purge: true })
+}
