@@ -98,10 +98,8 @@ function toDouble(value: Json): CelInput {
   const { digits, scale } = parseDecimal('double', value)
   const fives = 5n ** BigInt(Math.max(0, scale))
   const significand = scale > 0 ? digits / fives : digits * 10n ** BigInt(-scale)
-  const exact =
-    scale <= 0
-      ? BigInt(Number(significand)) === significand
-      : digits % fives === 0n && BigInt(Number(significand)) === significand
+  const isHeld = Number.isFinite(Number(significand)) && BigInt(Number(significand)) === significand
+  const exact = isHeld && (scale <= 0 || digits % fives === 0n)
   if (!exact) throw new ConversionError(`number cannot be represented as a float64: ${String(value)}`)
   return Number(value)
 }

@@ -11,7 +11,8 @@ const depthMax = 400
  * The objects of the relation's type to which the subject has the relation, in no order, each once.
  * Like the server's pipeline: a least fixpoint without the check's depth limit, and a condition that cannot be
  * evaluated on any tuple met on the way fails the whole call (throws ConditionError). `FgaError` on depth.
- * For userset and wildcard subjects the rules of a check apply (cycles taint), as there.
+ * For userset and wildcard subjects, and for models that the weighted graph cannot hold, the rules of a check
+ * apply (cycles taint), as there.
  */
 export function* listObjects(
   model: Model,
@@ -20,7 +21,7 @@ export function* listObjects(
   input: SessionInput,
 ): Generator<string> {
   const session = createSession(model, tuples, input)
-  const isPlain = session.user.relation === '' && !session.user.node.wildcard
+  const isPlain = model.isWeighted && session.user.relation === '' && !session.user.node.wildcard
   const ask = createEvaluator(session, { depthMax, mode: isPlain ? 'list' : 'check' })
   for (const node of candidates(session, relation)) {
     const outcome: Outcome = ask(relation, node)

@@ -1,8 +1,11 @@
 import type { Strategy } from './model.ts'
 import type { ModelAst, RestrictionAst, RewriteAst } from './model-json.ts'
 import type { Tuple } from './tuples.ts'
+import { findWeightedProblems, leaves } from './weighted.ts'
 
 export interface Analysis {
+  /** Whether the server plans by weights for this model; else it follows every rule one by one. */
+  readonly isWeighted: boolean
   isTupleset(key: string): boolean
   strategy(key: string, label: string): Strategy
 }
@@ -31,33 +34,47 @@ export function analyseModel(ast: ModelAst): Analysis {
     for (const ttu of ttusOf(relation.rewrite)) tuplesets.add(`${relation.type}#${ttu.tupleset}`)
   }
   const strategies = new Map<string, Strategy>()
+  const isWeighted = findWeightedProblems(ast).length === 0
   return {
+    isWeighted,
     isTupleset: (key) => tuplesets.has(key),
     strategy(key, label) {
       const at = `${key}@${label}`
       const before = strategies.get(at)
       if (before !== undefined) return before
-      const found = decide(relations, key, label)
+      const found = decide(relations, key, label, isWeighted)
       strategies.set(at, found)
       return found
     },
   }
 }
 
-function decide(relations: ReadonlyMap<string, RelationAst>, key: string, label: string): Strategy {
+function decide(
+  relations: ReadonlyMap<string, RelationAst>,
+  key: string,
+  label: string,
+  isWeighted: boolean,
+): Strategy {
   const wanted = label.includes('#') ? [label] : [label, `${label}:*`]
   const reachable = reaches(relations, key, new Set(wanted), new Set())
-  const recursion = reachable && !label.includes('#') ? recursionOf(relations, key, label) : undefined
-  return { reachable, recursion, reads: readsOf(relations, key, label) }
+  const recursion =
+    isWeighted && reachable && !label.includes('#') ? recursionOf(relations, key, label) : undefined
+  return { reachable, recursion, reads: readsOf(relations, key, label, isWeighted) }
 }
 
 /** Usersets one step from the subject are read apart, each kind by itself; all others in one read. */
-function readsOf(relations: ReadonlyMap<string, RelationAst>, key: string, label: string): Strategy['reads'] {
+function readsOf(
+  relations: ReadonlyMap<string, RelationAst>,
+  key: string,
+  label: string,
+  isWeighted: boolean,
+): Strategy['reads'] {
   const usersets = (relations.get(key)?.restrictions ?? []).filter((ref) => ref.relation !== undefined)
   const isSame = (ref: RestrictionAst) => (tuple: Tuple) =>
     tuple.userRelation === ref.relation && tuple.user.type === ref.type
   const recurses = (weight(relations, key, label, new Set()) ?? 0) === Number.POSITIVE_INFINITY
   const isApart = (ref: RestrictionAst): boolean =>
+    isWeighted &&
     !label.includes('#') &&
     !recurses &&
     weight(relations, `${ref.type}#${ref.relation}`, label, new Set()) === 1
@@ -89,7 +106,7 @@ interface Leaf {
 }
 
 function leavesOf(relation: RelationAst, relations: ReadonlyMap<string, RelationAst>): Leaf[] {
-  return rewriteLeaves(relation.rewrite).flatMap((leaf): Leaf[] => {
+  return leaves(relation.rewrite).flatMap((leaf): Leaf[] => {
     switch (leaf.kind) {
       case 'this':
         return relation.restrictions.map((ref) =>
@@ -111,19 +128,7 @@ function leavesOf(relation: RelationAst, relations: ReadonlyMap<string, Relation
   })
 }
 
-export function rewriteLeaves(rewrite: RewriteAst): RewriteAst[] {
-  switch (rewrite.kind) {
-    case 'union':
-    case 'intersection':
-      return rewrite.children.flatMap(rewriteLeaves)
-    case 'exclusion':
-      return [...rewriteLeaves(rewrite.base), ...rewriteLeaves(rewrite.subtract)]
-    default:
-      return [rewrite]
-  }
-}
-
-const ttusOf = (rewrite: RewriteAst) => rewriteLeaves(rewrite).filter((leaf) => leaf.kind === 'ttu')
+const ttusOf = (rewrite: RewriteAst) => leaves(rewrite).filter((leaf) => leaf.kind === 'ttu')
 
 /**
  * Recursion is only recognised at the top of a union (or alone): under `and` and `but not` the server's

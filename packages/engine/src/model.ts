@@ -1,7 +1,7 @@
 import type { JsonObject } from './condition-values.ts'
 import { type Condition, compileCondition } from './conditions.ts'
 import { FgaError } from './errors.ts'
-import { analyseModel } from './model-graph.ts'
+import { type Analysis, analyseModel } from './model-graph.ts'
 import {
   type ModelAst,
   parseModelJson,
@@ -64,6 +64,8 @@ export interface Model {
   readonly types: ReadonlyMap<string, ReadonlyMap<string, Relation>>
   readonly conditions: ReadonlyMap<string, Condition>
   readonly ast: ModelAst
+  /** Whether the server plans by weights for this model (see `findWeightedProblems`). */
+  readonly isWeighted: boolean
   /** The model as `GET /authorization-models/{id}` shows it. */
   readonly json: JsonObject
 }
@@ -80,12 +82,14 @@ export function compileModel(json: JsonObject, id = ''): Model {
   const conditions = new Map(
     [...ast.conditions.values()].map((condition) => [condition.name, compile(condition)]),
   )
+  const analysis = analyseModel(ast)
   return {
     id,
     schemaVersion: ast.schemaVersion,
-    types: link(ast),
+    types: link(ast, analysis),
     conditions,
     ast,
+    isWeighted: analysis.isWeighted,
     json: renderModel(id, ast),
   }
 }
@@ -102,8 +106,7 @@ function compile(condition: { name: string; expression: string; params: Conditio
   }
 }
 
-function link(ast: ModelAst): Map<string, Map<string, Relation>> {
-  const analysis = analyseModel(ast)
+function link(ast: ModelAst, analysis: Analysis): Map<string, Map<string, Relation>> {
   const types = new Map<string, Map<string, Relation>>()
   const pending: (() => void)[] = []
   let index = 0

@@ -1,0 +1,77 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { parse } from 'yaml'
+import type { JsonObject } from '../../src/condition-values.ts'
+import { fgaCodes } from '../../src/errors.ts'
+
+/** OpenFGA's published test files, beside the repository or where `REMIT_SHARED` says; never copied into it. */
+export const matrixFolder = join(
+  process.env['REMIT_SHARED'] ?? resolve(import.meta.dirname, '../../../../../shared'),
+  'data/openfga',
+)
+
+export const matrixFiles = ['consolidated_1_1_tests.yaml', 'abac_tests.yaml'] as const
+
+export const hasMatrices = matrixFiles.every((file) => existsSync(join(matrixFolder, file)))
+
+interface Assertion {
+  readonly expectation?: boolean | readonly string[] | null
+  readonly errorCode?: number
+  readonly context?: JsonObject
+  readonly contextualTuples?: readonly JsonObject[]
+}
+
+export interface CheckAssertion extends Assertion {
+  readonly tuple: JsonObject
+}
+
+export interface ListObjectsAssertion extends Assertion {
+  readonly request: { readonly user: string; readonly type: string; readonly relation: string }
+}
+
+export interface ListUsersAssertion extends Assertion {
+  readonly request: {
+    readonly object: string
+    readonly relation: string
+    readonly filters: readonly string[]
+  }
+}
+
+export interface Stage {
+  readonly name?: string
+  readonly model: string
+  readonly tuples?: readonly JsonObject[] | null
+  readonly checkAssertions?: readonly CheckAssertion[] | null
+  readonly listObjectsAssertions?: readonly ListObjectsAssertion[] | null
+  readonly listUsersAssertions?: readonly ListUsersAssertion[] | null
+}
+
+export interface MatrixTest {
+  readonly name: string
+  readonly stages: readonly Stage[]
+}
+
+export function readMatrix(file: string): readonly MatrixTest[] {
+  const content: { tests: readonly MatrixTest[] } = parse(readFileSync(join(matrixFolder, file), 'utf8'), {
+    uniqueKeys: false,
+  })
+  return content.tests
+}
+
+/** The string of a numeric OpenFGA error code, as the HTTP API answers it. */
+export function codeName(number: number): string {
+  const found = Object.entries(fgaCodes).find(([, value]) => value === number)
+  return found?.[0] ?? `unknown ${number}`
+}
+
+/** The expectation of an assertion in the form of a verdict. */
+export function expected(assertion: Assertion): boolean | string | readonly string[] {
+  if (assertion.errorCode !== undefined && assertion.errorCode !== 0)
+    return `code:${codeName(assertion.errorCode)}`
+  if (typeof assertion.expectation === 'boolean') return assertion.expectation
+  return [...(assertion.expectation ?? [])].sort()
+}
+
+/** Expressions inside tuples are an experiment of the server; its own DSL parser for npm cannot read them. */
+export const needsExpression = (stage: Stage): boolean =>
+  stage.model.includes('$expression') || JSON.stringify(stage.tuples ?? []).includes('$expression')
