@@ -20,10 +20,11 @@ const matrix: Readonly<Record<string, readonly string[]>> = {
   retrieval: ['kernel', 'store', 'embed', 'audit', 'authz'],
   ingest: ['kernel', 'store', 'jobs', 'embed', 'audit', 'authz'],
   sample: ['kernel', 'store', 'authz', 'delegation', 'ingest'],
-  // faces: never each other, never the database
+  // faces: never each other
   http: ['kernel', 'audit', 'authz', 'delegation', 'retrieval', 'ingest'],
   mcp: ['kernel', 'audit', 'authz', 'delegation', 'retrieval', 'ingest'],
-  cli: ['kernel', 'audit', 'authz', 'delegation', 'retrieval', 'ingest'],
+  // The command line also works beside no running service: it takes the folder's lock, or finds the service's socket.
+  cli: ['kernel', 'store', 'audit', 'authz', 'delegation', 'retrieval', 'ingest'],
   main: ['*'],
 }
 
@@ -37,7 +38,7 @@ const homes: Readonly<Record<string, RegExp>> = {
   'pg-boss': /^src\/jobs\//,
   openai: /^src\/embed\//,
   'onnxruntime-node': /^src\/embed\//,
-  hono: /^src\/(http|mcp)\//,
+  hono: /^src\/(http|mcp|cli)\//,
   commander: /^src\/cli\//,
 }
 
