@@ -143,7 +143,7 @@ export function requirementOf({ user, relation, object }: TupleKey, operation: O
   const [type = '', id = ''] = object.split(':')
   const kind = ruleOf(type, relation)?.[operation] ?? 'nobody'
   const parent = relation === 'parent' ? { parent: user } : {}
-  if (user === 'user:*' && relation === 'viewer' && operation === 'write') return { kind: 'everybody', object }
+  if (user === 'user:*' && relation === 'viewer') return { kind: 'everybody', object }
   switch (kind) {
     case 'document_writer':
       return { kind, document: id, ...parent }

@@ -34,15 +34,15 @@ export interface Accepting {
 
 /**
  * Accepts documents for publishing: their rows, the queue's tasks and the job's items commit together, and
- * whatever access they take away is gone from OpenFGA when this returns. Ids must be distinct.
+ * whatever access they take away is gone from OpenFGA when this returns. Ids must be distinct. Returns how many items were refused.
  * Throws the refusal with `throw`, and 503 when rights cannot be asked or removals cannot be made; a removal
  * that was begun is then completed by the worker.
  */
-export async function acceptDocuments(context: IngestContext, writer: Writer, accepting: Accepting): Promise<void> {
+export async function acceptDocuments(context: IngestContext, writer: Writer, accepting: Accepting): Promise<number> {
   const { database, fga, clock, queue, step } = context
   const { items } = accepting
   const objects = items.map(({ input }) => documentObject(input.id)).sort()
-  await context.locks.hold(objects, async () => {
+  const refusals = await context.locks.hold(objects, async () => {
     const fields = await readFields(database)
     const planned = await plan({ database, fga, now: clock.now() }, writer.subject, items.map(({ input }) => input))
     const checked = planned.map((entry, index): Planned => {
@@ -60,8 +60,10 @@ export async function acceptDocuments(context: IngestContext, writer: Writer, ac
       await settleObject(database, fga, documentObject(id))
       await step('narrowed', id)
     }
+    return checked.filter(({ ok }) => !ok).length
   })
   queue.wake()
+  return refusals
 }
 
 interface Committed {

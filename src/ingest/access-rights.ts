@@ -1,0 +1,138 @@
+import type { Tuple } from '../authz/fga.ts'
+import { type Operation, requirementOf } from '../authz/tuples.ts'
+import { splitObject } from '../kernel/ids.ts'
+import type { Scope } from '../kernel/principal.ts'
+import type { IngestContext, Writer } from './deps.ts'
+import { type DocumentFacts, readCollections, readDocuments, readFolders } from './facts.ts'
+import { askRights, type Holding, type Rights } from './rights.ts'
+
+/** One tuple of a change and where it stands in the request: `writes.3`. */
+export interface Entry {
+  readonly tuple: Tuple
+  readonly operation: Operation
+  readonly field: string
+}
+
+/** Who asks. An administrator's row was checked by the caller, on this request. */
+export type Caller =
+  | {
+      readonly kind: 'service'
+      readonly writer: Writer
+      readonly scopes: ReadonlySet<Scope>
+      /** Beginnings of the group and organization ids that it may write. */
+      readonly prefixes: readonly string[]
+    }
+  | { readonly kind: 'administrator'; readonly writer: Writer }
+
+/** What is known of the objects of a change, folders that it files itself included. */
+export interface ObjectFacts {
+  readonly documents: ReadonlyMap<string, DocumentFacts>
+  readonly folders: ReadonlyMap<string, string>
+  readonly collections: ReadonlyMap<string, { readonly publicAllowed: boolean }>
+  /** Folders that were filed before this change. */
+  readonly filedBefore: ReadonlyMap<string, string>
+  readonly rights: Rights
+}
+
+export async function readObjects(
+  { database, fga, clock }: IngestContext,
+  caller: Caller,
+  entries: readonly Entry[],
+): Promise<ObjectFacts> {
+  const named = entries.flatMap(({ tuple }) => [tuple.object, tuple.user]).map(splitObject)
+  const idsOf = (type: string): string[] => [...new Set(named.flatMap((object) => (object.type === type ? [object.id] : [])))]
+  const documents = await readDocuments(database, idsOf('document'))
+  const filedBefore = await readFolders(database, idsOf('folder'))
+  const folders = new Map(filedBefore)
+  for (const { tuple, operation } of entries) {
+    const { type, id } = splitObject(tuple.object)
+    if (type !== 'folder' || tuple.relation !== 'filed_in' || operation !== 'write' || folders.has(id)) continue
+    folders.set(id, splitObject(tuple.user).id)
+  }
+  const involved = [
+    ...idsOf('collection'),
+    ...folders.values(),
+    ...[...documents.values()].map(({ collection }) => collection),
+  ]
+  const collections = await readCollections(database, involved)
+  const holdings = [...collections.keys()].flatMap((collection): Holding[] => [
+    { relation: 'writer', collection },
+    { relation: 'tagger', collection },
+  ])
+  const rights =
+    caller.kind === 'service'
+      ? await askRights(fga, caller.writer.subject, holdings, clock.now())
+      : { has: () => false }
+  return { documents, folders, collections, filedBefore, rights }
+}
+
+const refused = 'This caller may not change this tuple.'
+
+/** Why the caller may not make this entry, or undefined. Says the same for what is missing and what is others'. */
+export function refusalOf(caller: Caller, { tuple, operation }: Entry, facts: ObjectFacts): string | undefined {
+  const requirement = requirementOf(tuple, operation)
+  const { rights, collections, folders } = facts
+  const isService = caller.kind === 'service'
+  const writesDocs = isService && caller.scopes.has('docs.write')
+  const may = ((): boolean => {
+    switch (requirement.kind) {
+      case 'nobody':
+        return false
+      case 'directory':
+        return (
+          isService &&
+          caller.scopes.has('directory.write') &&
+          caller.prefixes.some((prefix) => prefix !== '' && requirement.id.startsWith(prefix))
+        )
+      case 'security':
+        return caller.kind === 'administrator' && collectionOf(requirement.object, facts) !== undefined
+      case 'everybody': {
+        const collection = collectionOf(requirement.object, facts)
+        if (collection === undefined) return false
+        if (caller.kind === 'administrator') return true
+        const relation = requirement.object.startsWith('document:') ? 'writer' : 'tagger'
+        const open = operation === 'delete' || collections.get(collection)?.publicAllowed === true
+        return writesDocs && open && rights.has(relation, collection)
+      }
+      case 'document_writer': {
+        const collection = collectionOf(`document:${requirement.document}`, facts)
+        return (
+          writesDocs &&
+          collection !== undefined &&
+          rights.has('writer', collection) &&
+          (requirement.parent === undefined ||
+            operation === 'delete' ||
+            collectionOf(requirement.parent, facts) === collection)
+        )
+      }
+      case 'tagger': {
+        const collection = collectionOf(requirement.object, facts)
+        if (!writesDocs || collection === undefined || !rights.has('tagger', collection)) return false
+        if (requirement.parent === undefined || operation === 'delete') return true
+        const parents = collectionOf(requirement.parent, facts)
+        return parents !== undefined && rights.has('tagger', parents)
+      }
+      case 'filing': {
+        // Once, at its first mention; saying it again as it is changes nothing.
+        const before = facts.filedBefore.get(requirement.folder)
+        return (
+          writesDocs &&
+          collections.has(requirement.collection) &&
+          rights.has('tagger', requirement.collection) &&
+          folders.get(requirement.folder) === requirement.collection &&
+          (before === undefined || before === requirement.collection)
+        )
+      }
+    }
+  })()
+  return may ? undefined : refused
+}
+
+/** The collection in which an object is filed, if it exists. */
+function collectionOf(object: string, { documents, folders, collections }: ObjectFacts): string | undefined {
+  const { type, id } = splitObject(object)
+  if (type === 'collection') return collections.has(id) ? id : undefined
+  if (type === 'folder') return folders.get(id)
+  const facts = documents.get(id)
+  return facts !== undefined && (facts.isLive || facts.isPending) ? facts.collection : undefined
+}

@@ -1,0 +1,100 @@
+import type { FgaObject } from '../kernel/ids.ts'
+import { documentObject, splitObject } from '../kernel/ids.ts'
+import type { Sql } from '../store/sql.ts'
+import type { Entry } from './access-rights.ts'
+import { readDocuments } from './facts.ts'
+import { fileFolders } from './folders.ts'
+import { addTags, markUnsettled, removeTags, type Tag, tagKey, toTag } from './tags.ts'
+
+export interface StoredChange {
+  /** Documents whose first content is not published yet: their tuples come with it. */
+  readonly waiting: ReadonlySet<string>
+  /** Objects that are unsettled by this change alone. */
+  readonly marked: readonly string[]
+  /** Objects that have to be compared whole: new folders, and what was unsettled before. */
+  readonly fresh: readonly FgaObject[]
+}
+
+const tracked = new Set(['document', 'folder', 'collection'])
+// Kept by the registry of services, not as tags: see settle.ts.
+const untracked = new Set(['writer', 'tagger', 'organization'])
+
+/** Makes our tags say what the change wants, in the caller's transaction and before OpenFGA hears of it. */
+export async function storeChange(sql: Sql, entries: readonly Entry[]): Promise<StoredChange> {
+  const ours = entries.filter(
+    ({ tuple }) => tracked.has(splitObject(tuple.object).type) && !untracked.has(tuple.relation),
+  )
+  const objects = [...new Set(ours.map(({ tuple }) => tuple.object))]
+  const before = await sql.query<{ object: string }>('select object from unsettled where object = any($1)', [objects])
+  const waiting = await changePending(sql, ours)
+  const filed = await fileNewFolders(sql, ours)
+  const marked: string[] = []
+  const fresh = new Set<FgaObject>([...filed, ...before.map(({ object }) => object as FgaObject)])
+  for (const object of objects) {
+    if (waiting.has(object)) continue
+    const own = ours.filter(({ tuple }) => tuple.object === object)
+    await removeTags(sql, own.filter(({ operation }) => operation === 'delete').map(({ tuple }) => tuple))
+    await addTags(sql, object, own.filter(({ operation }) => operation === 'write').map(({ tuple }) => toTag(tuple)))
+    if (fresh.has(object)) continue
+    await markUnsettled(sql, object, false)
+    marked.push(object)
+  }
+  await noteDocuments(sql, ours)
+  return { waiting, marked, fresh: [...fresh] }
+}
+
+async function fileNewFolders(sql: Sql, entries: readonly Entry[]): Promise<FgaObject[]> {
+  const filed: FgaObject[] = []
+  for (const { tuple, operation } of entries) {
+    if (operation !== 'write' || tuple.relation !== 'filed_in' || !tuple.object.startsWith('folder:')) continue
+    const added = await fileFolders(sql, splitObject(tuple.user).id, [splitObject(tuple.object).id])
+    if (added.length > 0) filed.push(tuple.object)
+  }
+  return filed
+}
+
+/** Content that waits to be published gets the same change, else publishing would undo it. */
+async function changePending(sql: Sql, entries: readonly Entry[]): Promise<ReadonlySet<string>> {
+  const ids = entries.flatMap(({ tuple }) => {
+    const { type, id } = splitObject(tuple.object)
+    return type === 'document' ? [id] : []
+  })
+  const waiting = new Set<string>()
+  for (const [id, facts] of await readDocuments(sql, [...new Set(ids)])) {
+    if (!facts.isPending) continue
+    const object = documentObject(id)
+    const [row] = await sql.query<{ access: Tag[]; revision: number }>(
+      `select r.access, r.revision from revisions r join documents d using (doc_no)
+       where d.id = $1 and r.revision = d.accepted_revision`,
+      [id],
+    )
+    const access = new Map((row?.access ?? []).map((tag) => [tagKey(tag), tag]))
+    for (const { tuple, operation } of entries) {
+      if (tuple.object !== object) continue
+      const tag = toTag(tuple)
+      if (operation === 'delete') access.delete(tagKey(tag))
+      else access.set(tagKey(tag), tag)
+    }
+    await sql.query('update revisions set access = $2, retagged = true where doc_no = $1 and revision = $3', [
+      facts.docNo,
+      JSON.stringify([...access.values()]),
+      row?.revision ?? 0,
+    ])
+    if (!facts.isLive && facts.tags.length === 0) waiting.add(object)
+  }
+  return waiting
+}
+
+/** Keeps what the rows of documents say in step: the owner that is cited, and what a withdrawal would remember. */
+async function noteDocuments(sql: Sql, entries: readonly Entry[]): Promise<void> {
+  for (const { tuple, operation } of entries) {
+    const { type, id } = splitObject(tuple.object)
+    if (type !== 'document') continue
+    if (tuple.relation === 'owner') {
+      await sql.query('update documents set owner = $2 where id = $1', [id, operation === 'write' ? tuple.user : null])
+    }
+    if (tuple.relation === 'sensitive' && operation === 'delete') {
+      await sql.query('update documents set was_sensitive = false where id = $1', [id])
+    }
+  }
+}

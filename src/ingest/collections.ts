@@ -1,0 +1,93 @@
+import { record } from '../audit/record.ts'
+import type { Tuple, TupleKey } from '../authz/fga.ts'
+import { invalid } from '../kernel/errors.ts'
+import { collectionObject, type FgaObject, isId } from '../kernel/ids.ts'
+import type { IngestContext, Writer } from './deps.ts'
+import type { FieldType } from './facts.ts'
+
+export interface CollectionInput {
+  readonly id: string
+  readonly title: string
+  /** Whether documents in it may be opened to everybody (`user:*`). Defaults to false. */
+  readonly publicAllowed?: boolean
+  /** Organization id. Left out: as it is. */
+  readonly organization?: string
+  /** `service:NAME`, the whole list. Left out: as they are. */
+  readonly writers?: readonly string[]
+  readonly taggers?: readonly string[]
+}
+
+/**
+ * Makes or changes a collection: its row first, then its rights, removals before additions. A crash between
+ * leaves rights out, never over; saying it again completes it. Documents that were opened to everybody stay so
+ * when `publicAllowed` ends: take their tuples away too.
+ */
+export async function saveCollection(context: IngestContext, writer: Writer, input: CollectionInput): Promise<void> {
+  const { database, fga, locks } = context
+  assertInput(input)
+  const object = collectionObject(input.id)
+  await locks.hold([object], async () => {
+    await database.transaction(async (sql) => {
+      await sql.query(
+        `insert into collections (id, title, public_allowed) values ($1, $2, $3)
+         on conflict (id) do update set title = excluded.title, public_allowed = excluded.public_allowed`,
+        [input.id, input.title, input.publicAllowed ?? false],
+      )
+      await record(sql, writer, { event: 'collection_saved', collection: input.id })
+    })
+    const change = await rightsChange(context, object, input)
+    await fga.write({ deletes: change.deletes })
+    await fga.write({ writes: change.writes })
+  })
+}
+
+function assertInput({ id, writers = [], taggers = [], organization }: CollectionInput): void {
+  if (!isId(id)) throw invalid('id', 'This is not an id.')
+  if (organization !== undefined && !isId(organization)) throw invalid('organization', 'This is not an id.')
+  for (const [field, list] of Object.entries({ writers, taggers })) {
+    const wrong = list.findIndex((service) => !service.startsWith('service:') || !isId(service.slice('service:'.length)))
+    if (wrong >= 0) throw invalid(`${field}.${wrong}`, 'Must be service:NAME.')
+  }
+}
+
+async function rightsChange(
+  { fga }: IngestContext,
+  object: FgaObject,
+  { writers, taggers, organization }: CollectionInput,
+): Promise<{ readonly writes: readonly Tuple[]; readonly deletes: readonly TupleKey[] }> {
+  const wanted = new Map<string, readonly string[] | undefined>([
+    ['writer', writers],
+    ['tagger', taggers],
+    ['organization', organization === undefined ? undefined : [`organization:${organization}`]],
+  ])
+  const deletes: TupleKey[] = []
+  for await (const { user, relation } of fga.read({ object })) {
+    const users = wanted.get(relation)
+    if (users !== undefined && !users.includes(user)) deletes.push({ user, relation, object })
+  }
+  const writes = [...wanted].flatMap(([relation, users]) =>
+    [...new Set(users)].map((user): Tuple => ({ user, relation, object })),
+  )
+  return { writes, deletes }
+}
+
+const namePattern = /^[A-Za-z][A-Za-z0-9_.-]{0,99}$/
+
+/** Replaces the list of metadata fields that filters may use. Stored documents of another type stop matching. */
+export async function saveFields(
+  { database }: IngestContext,
+  writer: Writer,
+  fields: Readonly<Record<string, FieldType>>,
+): Promise<void> {
+  for (const name of Object.keys(fields)) {
+    if (!namePattern.test(name)) throw invalid(name, 'A field is named by letters, digits, dot, dash and underscore.')
+  }
+  await database.transaction(async (sql) => {
+    await sql.query('delete from fields')
+    await sql.query('insert into fields (name, type) select * from unnest($1::text[], $2::text[])', [
+      Object.keys(fields),
+      Object.values(fields),
+    ])
+    await record(sql, writer, { event: 'fields_saved', fields })
+  })
+}

@@ -1,0 +1,96 @@
+import { operator, record } from '../audit/record.ts'
+import { type TupleKey, tupleId } from '../authz/fga.ts'
+import { requestOnly } from '../authz/tuples.ts'
+import { type FgaObject, splitObject } from '../kernel/ids.ts'
+import type { IngestContext } from './deps.ts'
+import { settleObject } from './settle.ts'
+
+export interface DriftReport {
+  /** Objects compared. */
+  readonly compared: number
+  /** Objects that differed and agree again. */
+  readonly mended: number
+  readonly added: number
+  readonly removed: number
+  /** Stored tuples that may never be stored, deleted now. Anything but 0 is an incident. */
+  readonly requestOnly: number
+}
+
+/**
+ * Compares our tags with OpenFGA, object by object, and makes OpenFGA agree. Also looks through the whole store
+ * for tuples on objects that we know nothing of, and for request-only ones: those would let an agent pass for
+ * whoever they name, so they go first. Delegations are mended elsewhere.
+ */
+export async function drift(context: IngestContext): Promise<DriftReport> {
+  const { database } = context
+  const { found, strangers } = await scan(context)
+  const rows = await database.query<{ object: FgaObject }>(
+    'select object from tags union select object from unsettled order by 1',
+  )
+  const objects = [...new Set([...rows.map(({ object }) => object), ...strangers])]
+  const report = { compared: objects.length, mended: 0, added: 0, removed: 0, requestOnly: found }
+  for (const object of objects) {
+    const { added, removed } = await mend(context, object)
+    if (added + removed === 0) continue
+    report.mended += 1
+    report.added += added
+    report.removed += removed
+  }
+  if (report.mended > 0 || found > 0) context.log('drift_mended', { ...report })
+  return report
+}
+
+/** Completes what a crash left half done. Cheap where there is nothing: run at start and every minute. */
+export async function mendUnsettled(context: IngestContext): Promise<number> {
+  const rows = await context.database.query<{ object: FgaObject }>('select object from unsettled order by object')
+  for (const { object } of rows) await mend(context, object)
+  return rows.length
+}
+
+async function mend(context: IngestContext, object: FgaObject): Promise<{ readonly added: number; readonly removed: number }> {
+  const { database, fga, locks } = context
+  const { added, removed } = await locks.hold([object], () => settleObject(database, fga, object))
+  if (added.length + removed.length > 0) {
+    await record(database, operator(context.newId()), {
+      event: 'drift_mended',
+      object,
+      added: added.map(tupleId),
+      removed: removed.map(tupleId),
+    })
+  }
+  return { added: added.length, removed: removed.length }
+}
+
+interface Scan {
+  readonly found: number
+  /** Objects with tuples of ours' kind that have no tags: withdrawn, or never ours. */
+  readonly strangers: readonly FgaObject[]
+}
+
+async function scan(context: IngestContext): Promise<Scan> {
+  const { database, fga, log } = context
+  const forbidden: TupleKey[] = []
+  const objects = new Set<FgaObject>()
+  for await (const { user, relation, object } of fga.read({})) {
+    const { type } = splitObject(object)
+    if (requestOnly.some((rule) => rule.object === type && rule.relation === relation)) {
+      forbidden.push({ user, relation, object })
+    } else if (type === 'document' || type === 'folder') objects.add(object)
+  }
+  if (forbidden.length > 0) {
+    log('request_only_tuples_stored', { count: forbidden.length, tuples: forbidden.map(tupleId) })
+    await fga.write({ deletes: forbidden })
+    await record(database, operator(context.newId()), {
+      event: 'drift_mended',
+      object: 'store',
+      added: [],
+      removed: forbidden.map(tupleId),
+    })
+  }
+  return { found: forbidden.length, strangers: [...objects] }
+}
+
+/** Whether any request-only tuple is stored. Asserted at start, before anybody is answered. */
+export async function removeRequestOnly(context: IngestContext): Promise<number> {
+  return (await scan(context)).found
+}

@@ -1,0 +1,183 @@
+import { createHash, type Hash } from 'node:crypto'
+import { z } from 'zod'
+import { AppError } from '../kernel/errors.ts'
+import { acceptDocuments, type Item } from './accept.ts'
+import type { IngestContext, Writer } from './deps.ts'
+import { findJob, insertItem, insertJob } from './job-store.ts'
+import { readNdjson } from './ndjson.ts'
+import { askRights } from './rights.ts'
+import { applySnapshot, type Snapshot } from './snapshot.ts'
+import { documentSchema } from './wire.ts'
+
+export interface ImportRequest {
+  /** Newline-delimited JSON, read once and never held as a whole. */
+  readonly body: AsyncIterable<Uint8Array>
+  /** Withdraws what is no longer listed, under the rules of the contract. Left out: only adds and replaces. */
+  readonly snapshot?: Snapshot
+  readonly idempotencyKey?: string
+}
+
+// A batch is one round of checks and one transaction.
+const batchItemsMax = 50
+const batchBytesMax = 8_000_000
+
+const endLine = z.strictObject({ end: z.int().min(0) })
+
+/**
+ * Accepts an import line by line: a bad line is noted and the others go in. Returns the job's id once the whole
+ * body was read; by then everything that it takes away is out of force. A body that breaks off leaves a failed
+ * job whose good lines went in, and frees its idempotency key.
+ * Throws `idempotency_mismatch`, `conflict`, and 503 when rights cannot be asked.
+ */
+export async function importDocuments(context: IngestContext, writer: Writer, request: ImportRequest): Promise<string> {
+  const { database, newId } = context
+  const hash = createHash('sha256').update(`${JSON.stringify(request.snapshot ?? null)}\n`)
+  const body = hashed(request.body, hash)
+  if (request.snapshot !== undefined) await assertWriter(context, writer, request.snapshot.collection)
+  const jobId = newId()
+  const { idempotencyKey } = request
+  const isNew = await insertJob(database, {
+    id: jobId,
+    owner: writer.subject,
+    kind: 'import',
+    state: 'receiving',
+    ...(idempotencyKey !== undefined && { idempotencyKey }),
+  })
+  if (!isNew && idempotencyKey !== undefined) return repeated(context, writer, body, hash, idempotencyKey)
+  try {
+    const seen = await receive(context, writer, jobId, body, request.snapshot?.collection)
+    if (request.snapshot !== undefined) await applySnapshot(context, writer, jobId, request.snapshot, seen)
+  } catch (error) {
+    await database.query(`update jobs set state = 'broken', idempotency_key = null where id = $1`, [jobId])
+    context.jobChanged(jobId)
+    throw error
+  }
+  await database.query(`update jobs set state = 'open', digest = $2 where id = $1`, [jobId, hash.digest('hex')])
+  context.jobChanged(jobId)
+  return jobId
+}
+
+async function* hashed(body: AsyncIterable<Uint8Array>, hash: Hash): AsyncGenerator<Uint8Array> {
+  for await (const chunk of body) {
+    hash.update(chunk)
+    yield chunk
+  }
+}
+
+/** The key is known: the body is read only to see that it is the same. */
+async function repeated(
+  { database }: IngestContext,
+  writer: Writer,
+  body: AsyncIterable<Uint8Array>,
+  hash: Hash,
+  key: string,
+): Promise<string> {
+  let bytes = 0
+  for await (const chunk of body) bytes += chunk.length
+  const known = await findJob(database, writer.subject, { key, digest: hash.digest('hex') })
+  if (known === undefined) {
+    throw new AppError('conflict', { public: 'The first request with this key broke off; send it again.', internal: `${bytes} bytes` })
+  }
+  return known
+}
+
+/** What a body turned out to hold. */
+export interface Received {
+  /** Lines with a document. */
+  readonly documents: number
+  readonly refused: number
+  /** The count of the end line; undefined without one as the last line. */
+  readonly end: number | undefined
+}
+
+async function receive(
+  context: IngestContext,
+  writer: Writer,
+  jobId: string,
+  body: AsyncIterable<Uint8Array>,
+  collection: string | undefined,
+): Promise<Received> {
+  let batch: Item[] = []
+  let bytes = 0
+  let documents = 0
+  let refused = 0
+  let end: number | undefined
+  const flush = async (): Promise<void> => {
+    if (batch.length > 0) refused += await acceptDocuments(context, writer, { jobId, items: batch, onRefused: 'note' })
+    batch = []
+    bytes = 0
+  }
+  const refuse = async (line: number, error: Refusal): Promise<void> => {
+    refused += 1
+    await insertItem(context.database, { jobId, line, state: 'failed', ...error })
+  }
+  for await (const entry of readNdjson(body, context.limits)) {
+    const { line } = entry
+    if (line > context.limits.linesMax) throw new AppError('payload_too_large', { public: 'Too many lines.' })
+    if (!entry.ok) {
+      await refuse(line, { code: entry.code, detail: entry.detail })
+      continue
+    }
+    const ending = endLine.safeParse(entry.value)
+    if (end !== undefined) {
+      await refuse(line, { code: 'invalid_request', detail: 'Nothing may follow the end line.' })
+      continue
+    }
+    if (ending.success) {
+      end = ending.data.end
+      continue
+    }
+    documents += 1
+    const read = readDocumentLine(entry.value, collection)
+    if (!read.ok) {
+      await refuse(line, read.error)
+      continue
+    }
+    if (batch.some(({ input }) => input.id === read.input.id)) await flush()
+    batch.push({ line, input: read.input })
+    bytes += entry.bytes
+    if (batch.length >= batchItemsMax || bytes >= batchBytesMax) await flush()
+  }
+  await flush()
+  return { documents, refused, end }
+}
+
+interface Refusal {
+  readonly code: string
+  readonly field?: string
+  readonly detail: string
+  readonly documentId?: string
+}
+
+function readDocumentLine(
+  value: unknown,
+  collection: string | undefined,
+): { readonly ok: true; readonly input: Item['input'] } | { readonly ok: false; readonly error: Refusal } {
+  const parsed = documentSchema.safeParse(value)
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues
+    const unknown = issue?.code === 'unrecognized_keys'
+    const path = unknown ? [...issue.path, issue.keys[0] ?? ''] : (issue?.path ?? [])
+    return {
+      ok: false,
+      error: {
+        code: 'invalid_request',
+        field: path.map(String).join('.') || 'body',
+        detail: unknown ? 'This member is not known.' : (issue?.message ?? 'Wrong.'),
+      },
+    }
+  }
+  const input = parsed.data
+  if (collection !== undefined && input.collection !== collection) {
+    const detail = 'A snapshot lists documents of its own collection only.'
+    return { ok: false, error: { code: 'invalid_request', field: 'collection', detail, documentId: input.id } }
+  }
+  return { ok: true, input }
+}
+
+async function assertWriter({ fga, clock }: IngestContext, writer: Writer, collection: string): Promise<void> {
+  const rights = await askRights(fga, writer.subject, [{ relation: 'writer', collection }], clock.now())
+  if (!rights.has('writer', collection)) {
+    throw new AppError('forbidden', { field: 'collection', public: 'This service may not write to this collection.' })
+  }
+}

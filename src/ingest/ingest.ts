@@ -1,0 +1,176 @@
+import { createHash } from 'node:crypto'
+import type { FgaObject } from '../kernel/ids.ts'
+import { AppError } from '../kernel/errors.ts'
+import type { Sql } from '../store/sql.ts'
+import { acceptDocuments, type RevisionTask } from './accept.ts'
+import { type AccessChange, applyTuples, changeAccess } from './access.ts'
+import type { Caller } from './access-rights.ts'
+import { type CollectionInput, saveCollection, saveFields } from './collections.ts'
+import type { IngestContext, Step, Writer } from './deps.ts'
+import { type DriftReport, drift, mendUnsettled, removeRequestOnly } from './drift.ts'
+import type { FieldType } from './facts.ts'
+import { type ImportRequest, importDocuments } from './imports.ts'
+import { findJob, type Idempotency, insertJob, type JobNote, type JobView, readJob } from './job-store.ts'
+import { createLocks } from './locks.ts'
+import { processRevision } from './process.ts'
+import { retag } from './retag.ts'
+import { createJobWaiter } from './waiter.ts'
+import type { Access, DocumentInput } from './wire.ts'
+import { withdrawDocuments } from './withdraw.ts'
+
+/** Everything that changes the corpus and who may read it. Each call says on its function what it promises. */
+export interface Ingest extends AsyncDisposable {
+  /** Mends what a crash left, asserts that no request-only tuple is stored, and begins to work. */
+  start(): Promise<void>
+  /** Accepts one document; returns the job's id. `idempotencyKey`: the same request again gets the same job. */
+  put(writer: Writer, input: DocumentInput, idempotencyKey?: string): Promise<string>
+  /** Withdraws one document; it is hidden when this returns. Returns the job's id. */
+  withdraw(writer: Writer, id: string, idempotencyKey?: string): Promise<string>
+  importAll(writer: Writer, request: ImportRequest): Promise<string>
+  retag(writer: Writer, id: string, access: Access): Promise<readonly JobNote[]>
+  changeAccess(caller: Caller, change: AccessChange): Promise<readonly JobNote[]>
+  /** The operator's own tuples, without the allow-list: see {@link applyTuples}. */
+  applyTuples(writer: Writer, change: AccessChange): Promise<void>
+  saveCollection(writer: Writer, input: CollectionInput): Promise<void>
+  saveFields(writer: Writer, fields: Readonly<Record<string, FieldType>>): Promise<void>
+  /** The job for its owner; undefined for anybody else. */
+  job(id: string, owner: FgaObject): Promise<JobView | undefined>
+  /** Waits until the job is done or failed, or until the signal; returns how it stands then. */
+  waitForJob(id: string, owner: FgaObject, signal: AbortSignal): Promise<JobView | undefined>
+  drift(): Promise<DriftReport>
+  /** Stops taking work and waits for what runs. Unfinished work goes on at the next start. */
+  close(): Promise<void>
+}
+
+export interface IngestDeps extends Omit<IngestContext, 'locks' | 'step' | 'jobChanged'> {
+  /** Tests crash the worker here. */
+  readonly step?: (step: Step, documentId: string) => Promise<void>
+  /** Milliseconds between two comparisons with OpenFGA. Defaults to an hour. */
+  readonly driftEveryMs?: number
+}
+
+const mendEveryMs = 60_000
+const jobsKeptDays = 30
+
+/** Wires ingestion. Nothing runs before {@link Ingest.start}. */
+export function createIngest({ step = async () => undefined, driftEveryMs = 3_600_000, ...deps }: IngestDeps): Ingest {
+  const { database, queue, newId, log } = deps
+  const waiter = createJobWaiter()
+  const locks = createLocks({ database, newId })
+  const context: IngestContext = { ...deps, locks, step, jobChanged: waiter.changed }
+  const timers: NodeJS.Timeout[] = []
+  const running = new Set<Promise<unknown>>()
+  let closing: Promise<void> | undefined
+
+  function inBackground(name: string, work: () => Promise<unknown>): void {
+    const run = work().catch((error: unknown) => log('background_failed', { name, reason: describe(error) }))
+    running.add(run)
+    void run.finally(() => running.delete(run))
+  }
+
+  async function start(): Promise<void> {
+    await forgetDead(context)
+    await removeRequestOnly(context)
+    await mendUnsettled(context)
+    await queue.start((data, signal) => processRevision(context, data as RevisionTask, signal))
+    timers.push(
+      setInterval(() => inBackground('mend', () => mendUnsettled(context)), mendEveryMs).unref(),
+      setInterval(() => inBackground('drift', () => drift(context)), driftEveryMs).unref(),
+      setInterval(() => inBackground('forget_jobs', () => forgetJobs(database)), driftEveryMs).unref(),
+    )
+  }
+
+  /** Makes one job; with a known key the request is not done again. */
+  async function once(
+    writer: Writer,
+    kind: 'document' | 'withdrawal',
+    request: unknown,
+    key: string | undefined,
+    work: (jobId: string, begin: (sql: Sql) => Promise<void>) => Promise<unknown>,
+  ): Promise<string> {
+    const idempotency = key === undefined ? undefined : { key, digest: digestOf(kind, request) }
+    const known = idempotency && (await findJob(database, writer.subject, idempotency))
+    if (known !== undefined) return known
+    const jobId = newId()
+    await work(jobId, (sql) => beginJob(sql, jobId, writer, kind, idempotency))
+    return jobId
+  }
+
+  const close = (): Promise<void> => {
+    closing ??= (async () => {
+      for (const timer of timers) clearInterval(timer)
+      await queue.close()
+      await Promise.all(running)
+    })()
+    return closing
+  }
+
+  return {
+    start,
+    put: (writer, input, key) =>
+      once(writer, 'document', input, key, (jobId, begin) =>
+        acceptDocuments(context, writer, { jobId, items: [{ input }], onRefused: 'throw', begin }),
+      ),
+    withdraw: (writer, id, key) =>
+      once(writer, 'withdrawal', { id }, key, (jobId, begin) =>
+        withdrawDocuments(context, writer, { jobId, ids: [id], begin }),
+      ),
+    importAll: (writer, request) => importDocuments(context, writer, request),
+    retag: (writer, id, access) => retag(context, writer, id, access),
+    changeAccess: (caller, change) => changeAccess(context, caller, change),
+    applyTuples: (writer, change) => applyTuples(context, writer, change),
+    saveCollection: (writer, input) => saveCollection(context, writer, input),
+    saveFields: (writer, fields) => saveFields(context, writer, fields),
+    job: (id, owner) => readJob(database, id, owner),
+    waitForJob: (id, owner, signal) => waiter.wait(id, () => readJob(database, id, owner), signal),
+    drift: () => drift(context),
+    close,
+    [Symbol.asyncDispose]: close,
+  }
+}
+
+async function beginJob(
+  sql: Sql,
+  id: string,
+  writer: Writer,
+  kind: 'document' | 'withdrawal',
+  idempotency: Idempotency | undefined,
+): Promise<void> {
+  const isNew = await insertJob(sql, {
+    id,
+    owner: writer.subject,
+    kind,
+    ...(idempotency && { idempotencyKey: idempotency.key, digest: idempotency.digest }),
+  })
+  if (!isNew) throw new AppError('conflict', { public: 'The same request is being accepted right now; send it again.' })
+}
+
+/** On PGlite there was one process and it is gone: what it held or was receiving is over. */
+async function forgetDead({ database }: IngestContext): Promise<void> {
+  const age = database.kind === 'pglite' ? '0 s' : '1 day'
+  await database.query(
+    `update jobs set state = 'broken', idempotency_key = null
+     where state = 'receiving' and created_at <= now() - $1::interval`,
+    [age],
+  )
+}
+
+async function forgetJobs(sql: Sql): Promise<void> {
+  await sql.query(
+    `delete from jobs where created_at < now() - make_interval(days => $1) and state <> 'receiving'
+     and not exists (select 1 from job_items i where i.job_id = jobs.id and i.state = 'queued')`,
+    [jobsKeptDays],
+  )
+}
+
+/** Members in any order make the same digest. */
+function digestOf(kind: string, request: unknown): string {
+  const canonical = JSON.stringify(request, (_, value: unknown) =>
+    typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : value,
+  )
+  return createHash('sha256').update(`${kind}\n${canonical}`).digest('hex')
+}
+
+const describe = (error: unknown): string => (error instanceof Error ? error.message : String(error))

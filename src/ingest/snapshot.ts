@@ -1,0 +1,80 @@
+import type { Sql } from '../store/sql.ts'
+import type { IngestContext, Writer } from './deps.ts'
+import type { Received } from './imports.ts'
+import { type JobNote, noteTexts } from './job-store.ts'
+import { withdrawDocuments } from './withdraw.ts'
+
+/** An import that lists a collection whole. */
+export interface Snapshot {
+  readonly collection: string
+  /** Lets an empty list withdraw everything; the second limit holds besides. */
+  readonly allowEmpty: boolean
+  /** Lets more than half of the collection be withdrawn, up to this many documents. */
+  readonly allowWithdraw: number | undefined
+}
+
+const batchMax = 50
+
+/**
+ * Withdraws what the collection holds and the list does not. Only after a list that is beyond doubt: every line
+ * accepted, the end line last and right. Else nothing is withdrawn, and the job says why.
+ */
+export async function applySnapshot(
+  context: IngestContext,
+  writer: Writer,
+  jobId: string,
+  snapshot: Snapshot,
+  received: Received,
+): Promise<void> {
+  const { database } = context
+  const unlisted = await findUnlisted(database, jobId, snapshot.collection)
+  const doubt = doubtOf(snapshot, received, unlisted.ids.length, unlisted.total)
+  if (doubt !== undefined) {
+    await note(database, jobId, { code: 'snapshot_not_applied', detail: `${noteTexts.snapshot_not_applied} ${doubt}` })
+    return
+  }
+  for (let from = 0; from < unlisted.ids.length; from += batchMax) {
+    await withdrawDocuments(context, writer, { jobId, ids: unlisted.ids.slice(from, from + batchMax) })
+  }
+  await note(database, jobId, { code: 'snapshot_applied', detail: noteTexts.snapshot_applied })
+}
+
+function doubtOf(
+  { allowEmpty, allowWithdraw }: Snapshot,
+  { documents, refused, end }: Received,
+  withdrawals: number,
+  total: number,
+): string | undefined {
+  if (end === undefined) return 'The last line is not {"end": <count>}: the list may be cut short.'
+  if (refused > 0) return 'Some lines were refused.'
+  if (end !== documents) return `The end line counts ${end} documents, the list holds ${documents}.`
+  if (documents === 0 && !allowEmpty) return 'An empty list needs allow_empty=true.'
+  if (withdrawals * 2 > total && (allowWithdraw ?? 0) < withdrawals) {
+    return `This would withdraw ${withdrawals} of ${total} documents: it needs allow_withdraw=${withdrawals}.`
+  }
+  return undefined
+}
+
+/** Documents of the collection that were not accepted again since this import began, by it or by anyone. */
+async function findUnlisted(
+  sql: Sql,
+  jobId: string,
+  collection: string,
+): Promise<{ readonly ids: readonly string[]; readonly total: number }> {
+  const rows = await sql.query<{ id: string; listed: boolean; known: boolean }>(
+    `select d.id, (d.live_revision is not null or d.accepted_revision > 1) as known, exists (
+       select 1 from job_items i, jobs j where j.id = $1 and i.document_id = d.id and i.item_no > j.items_before
+     ) as listed
+     from documents d where d.collection = $2 and d.withdrawn_at is null order by d.id`,
+    [jobId, collection],
+  )
+  return {
+    ids: rows.flatMap(({ id, listed }) => (listed ? [] : [id])),
+    // What this import itself brought is not the collection that it would shrink.
+    total: rows.filter(({ listed, known }) => !listed || known).length,
+  }
+}
+
+async function note(sql: Sql, jobId: string, { code, detail }: JobNote): Promise<void> {
+  await sql.query(`update jobs set notes = notes || $2::jsonb where id = $1`, [jobId, JSON.stringify([{ code, detail }])])
+}
