@@ -1,0 +1,229 @@
+import { type Atom, type Cost, halves, toAtoms } from './atoms.ts'
+import type { Parsed } from './parse/parsed.ts'
+
+/** A passage: what is embedded, found, and released. */
+export interface Chunk {
+  /** Counted from 0. */
+  readonly ordinal: number
+  /** `parsed.text.slice(start, end)`, nothing added. */
+  readonly text: string
+  /** Headings that all of the passage stands under, outermost first. */
+  readonly headings: readonly string[]
+  /** PDF: the page on which it starts, counted from 1. */
+  readonly page?: number
+  /** UTF-16 offsets in the parsed text. */
+  readonly start: number
+  readonly end: number
+  /** What the model reads: title and headings, the head of a table that was split, then the text. */
+  readonly embedText: string
+}
+
+export interface ChunkOptions {
+  /** Of the embedding model, its own marks included. */
+  readonly countTokens: (text: string) => number
+  /** What the model reads at most. */
+  readonly tokensMax: number
+  /** How much of a passage of prose is repeated at the start of the next. 0 for none. */
+  readonly overlapTokens: number
+  /** Of the document; helps to embed passages that do not name what they are about. */
+  readonly title?: string
+}
+
+/** A passage is never longer than this times `tokensMax`, whatever its tokens: one word may have 50,000 letters. */
+const CHARACTERS_PER_TOKEN_MAX = 8
+/** Share of the tokens that title and headings may take, and the same again for the head of a table. */
+const CONTEXT_SHARE = 0.25
+
+/**
+ * Cuts a document into passages of the size that the model reads, along its structure: a heading starts a
+ * passage unless the one before is still small, code and tables stay whole where they fit and are split
+ * between lines where not, prose is split between sentences. Every character but white space is in at least
+ * one passage; every `embedText` has at most `tokensMax` tokens (a single character that has more is kept).
+ * Pure: the same document gives the same passages.
+ */
+export function chunk(parsed: Parsed, options: ChunkOptions): Chunk[] {
+  const marks = options.countTokens('')
+  const room = Math.max(1, options.tokensMax - marks)
+  const cost: Cost = (text) =>
+    Math.max(options.countTokens(text) - marks, Math.ceil(text.length / CHARACTERS_PER_TOKEN_MAX))
+  const atoms = toAtoms(parsed, cost, Math.max(1, Math.floor(room / 2)))
+  const task: Task = { text: parsed.text, atoms, cost, room, options, sizes: sectionSizes(atoms) }
+
+  const chunks: Chunk[] = []
+  let next: Range = { from: 0, covered: 0, to: 0 }
+  while (next.covered < task.atoms.length) {
+    const range = shrink(task, extend(task, next))
+    const made = toChunk(task, range, chunks.length)
+    if (made !== undefined) chunks.push(made)
+    next = { from: overlapFrom(task, range), covered: range.to, to: range.to }
+  }
+  return chunks
+}
+
+interface Task {
+  readonly text: string
+  /** An atom is replaced by its halves in the rare case that `shrink` finds it too large. */
+  readonly atoms: Atom[]
+  readonly cost: Cost
+  readonly room: number
+  readonly options: ChunkOptions
+  readonly sizes: Sizes
+}
+
+/** Atoms `from` up to `to`; those before `covered` are repeated from the passage before. */
+interface Range {
+  readonly from: number
+  readonly covered: number
+  readonly to: number
+}
+
+interface Sizes {
+  /** Cost of a block. */
+  readonly block: ReadonlyMap<Atom['section'], number>
+  /** Cost of a heading and all up to the next one. */
+  readonly part: ReadonlyMap<Atom['section'], number>
+}
+
+function sectionSizes(atoms: readonly Atom[]): Sizes {
+  const block = new Map<Atom['section'], number>()
+  const part = new Map<Atom['section'], number>()
+  let heading: Atom['section'] | undefined
+  for (const { section, cost } of atoms) {
+    if (section.kind === 'heading') heading = section
+    block.set(section, (block.get(section) ?? 0) + cost)
+    if (heading !== undefined) part.set(heading, (part.get(heading) ?? 0) + cost)
+  }
+  return { block, part }
+}
+
+/** Adds atoms until the passage is full or a better place for its end has come. */
+function extend(task: Task, { from, covered }: Range): Range {
+  const room = task.room - leadCost(task, from)
+  let used = 0
+  let to = from
+  for (; to < task.atoms.length; to++) {
+    const atom = task.atoms[to]
+    if (atom === undefined) break
+    if (to > covered && (used + atom.cost > room || endsBefore(task, atom, to, from, used, room))) break
+    used += atom.cost
+  }
+  return { from, covered, to: to < task.atoms.length ? withoutTrailingHeadings(task, covered, to) : to }
+}
+
+function endsBefore(task: Task, atom: Atom, at: number, from: number, used: number, room: number): boolean {
+  const { section } = atom
+  if (section === task.atoms[at - 1]?.section) return false
+  if (section.kind === 'heading') {
+    return used >= room / 2 || (used >= room / 4 && used + (task.sizes.part.get(section) ?? 0) > room)
+  }
+  if (section.page !== task.atoms[from]?.section.page && used >= room / 2) return true
+  if (section.kind !== 'code' && section.kind !== 'table') return false
+  const whole = task.sizes.block.get(section) ?? 0
+  return used >= room / 4 && used + whole > room && whole <= room
+}
+
+/** A heading at the end would stand away from what it heads. */
+function withoutTrailingHeadings(task: Task, covered: number, to: number): number {
+  let end = to
+  while (end - 1 > covered && task.atoms[end - 1]?.section.kind === 'heading') end--
+  return task.atoms[end - 1]?.section.kind === 'heading' ? to : end
+}
+
+/**
+ * Counts the passage as a whole: a tokenizer may make more of a text than of its parts. Gives up atoms from
+ * the end, then what is repeated, then half of the only one.
+ */
+function shrink(task: Task, range: Range): Range {
+  let { from, to } = range
+  for (;;) {
+    if (task.options.countTokens(embedText(task, from, to)) <= task.options.tokensMax) break
+    if (to > range.covered + 1) to--
+    else if (from < range.covered) from++
+    else {
+      const atom = task.atoms[from]
+      const parts = atom && halves(task.text, atom, task.cost)
+      if (parts === undefined) break
+      task.atoms.splice(from, 1, ...parts)
+      to = from + 1
+    }
+  }
+  return { ...range, from, to }
+}
+
+/** Where the next passage starts: within this one, as far as prose of the same part goes. */
+function overlapFrom(task: Task, { from, to }: Range): number {
+  const following = task.atoms[to]
+  let start = to
+  let used = 0
+  while (start - 1 > from) {
+    const atom = task.atoms[start - 1]
+    if (atom === undefined || following === undefined || !isSameProse(atom, following)) break
+    if (used + atom.cost > task.options.overlapTokens || used + atom.cost + following.cost > task.room / 2) break
+    used += atom.cost
+    start--
+  }
+  return start
+}
+
+const isSameProse = (one: Atom, other: Atom): boolean =>
+  one.section.kind === 'paragraph' && other.section.kind === 'paragraph' && one.section.path === other.section.path
+
+function toChunk(task: Task, { from, to }: Range, ordinal: number): Chunk | undefined {
+  const bounds = trimmed(task, from, to)
+  if (bounds.start >= bounds.end) return undefined
+  const page = task.atoms[from]?.section.page
+  return {
+    ordinal,
+    text: task.text.slice(bounds.start, bounds.end),
+    headings: commonPath(task.atoms, from, to),
+    ...(page !== undefined && { page }),
+    ...bounds,
+    embedText: embedText(task, from, to),
+  }
+}
+
+function trimmed(task: Task, from: number, to: number): { readonly start: number; readonly end: number } {
+  const start = task.atoms[from]?.start ?? 0
+  const raw = task.text.slice(start, task.atoms[to - 1]?.end ?? start)
+  return { start: start + raw.length - raw.trimStart().length, end: start + raw.trimEnd().length }
+}
+
+function embedText(task: Task, from: number, to: number): string {
+  const { start, end } = trimmed(task, from, to)
+  const body = task.text.slice(start, Math.max(start, end))
+  return [...lead(task, from, commonPath(task.atoms, from, to)), body].join('\n')
+}
+
+/** The most that stands before the text: a passage of several parts names fewer headings, never more. */
+function leadCost(task: Task, from: number): number {
+  return lead(task, from, task.atoms[from]?.section.path ?? []).reduce((sum, line) => sum + task.cost(line), 0)
+}
+
+function lead(task: Task, from: number, path: readonly string[]): string[] {
+  const first = task.atoms[from]
+  if (first === undefined) return []
+  const share = task.room * CONTEXT_SHARE
+  // A passage that begins with its heading says it already.
+  const above = first.section.kind === 'heading' ? first.section.path.slice(0, -1) : path
+  const names = above.slice(0, path.length)
+  const { title } = task.options
+  if (title !== undefined && title !== '' && title !== first.section.path[0]) names.unshift(title)
+  while (names.length > 0 && task.cost(names.join(' > ')) > share) names.shift()
+  const { section } = first
+  const header = first.start >= (section.headerEnd ?? Number.POSITIVE_INFINITY) ? headerOf(task, section) : ''
+  return [names.join(' > '), task.cost(header) > share ? '' : header].filter((line) => line !== '')
+}
+
+const headerOf = (task: Task, section: Atom['section']): string =>
+  task.text.slice(section.start, section.headerEnd).trim()
+
+function commonPath(atoms: readonly Atom[], from: number, to: number): readonly string[] {
+  let common = atoms[from]?.section.path ?? []
+  for (let at = from + 1; at < to && common.length > 0; at++) {
+    const path = atoms[at]?.section.path ?? []
+    let same = 0
+    while (same < common.length && same < path.length && common[same] === path[same]) same++
+    if (same < common.length) common = common.slice(0, same)
+  }
+  return common
+}
