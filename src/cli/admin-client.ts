@@ -1,0 +1,109 @@
+import { readFile } from 'node:fs/promises'
+import { request } from 'node:http'
+import { join } from 'node:path'
+import { AppError, type ErrorCode, errorCodes } from '../kernel/errors.ts'
+import { FolderLockedError, lockFolder } from '../store/lock.ts'
+import { pointerName, socketName } from './admin-server.ts'
+import { type AdminDeps, type CommandName, runCommand } from './commands.ts'
+
+/** Opens everything that the commands need in this process, and closes it again. */
+export type WithService = <T>(work: (deps: AdminDeps) => Promise<T>) => Promise<T>
+
+export interface AdminClient {
+  /** Runs a command; throws an AppError with what the service said. */
+  run(name: CommandName, args: object): Promise<Readonly<Record<string, unknown>>>
+}
+
+export interface AdminClientOptions {
+  /** REMIT_HOME. */
+  readonly home: string
+  /** Left out: a command needs a running service. */
+  readonly withService?: WithService
+}
+
+/** Speaks to the service that runs on REMIT_HOME; where none does, takes the folder's lock and works itself. */
+export function createAdminClient({ home, withService }: AdminClientOptions): AdminClient {
+  return {
+    async run(name, args) {
+      const answer = await post(await socketOf(home), name, args)
+      if (answer !== undefined) return answer
+      if (withService === undefined)
+        throw new Error(`No service is running with REMIT_HOME=${home}. Start it: npm start`)
+      await using _lock = await locked(home)
+      return { ...(await withService((deps) => runCommand(name, args, deps))) }
+    },
+  }
+}
+
+async function locked(home: string): Promise<AsyncDisposable> {
+  try {
+    return await lockFolder(home)
+  } catch (error) {
+    if (!(error instanceof FolderLockedError)) throw error
+    throw new Error(`The service with REMIT_HOME=${home} is starting, stopping or busy. Try again.`, {
+      cause: error,
+    })
+  }
+}
+
+async function socketOf(home: string): Promise<string> {
+  try {
+    return await readFile(join(home, pointerName), 'utf8')
+  } catch (error) {
+    if (isNobody(error)) return join(home, socketName)
+    throw error
+  }
+}
+
+/** The service's answer; undefined where nobody listens. */
+async function post(
+  path: string,
+  name: string,
+  args: object,
+): Promise<Readonly<Record<string, unknown>> | undefined> {
+  try {
+    const { status, body } = await exchange(path, `/commands/${name}`, JSON.stringify(args))
+    const answer = JSON.parse(body) as Readonly<Record<string, unknown>>
+    if (status === 200) return answer
+    throw asError(answer)
+  } catch (error) {
+    if (isNobody(error)) return undefined
+    throw error
+  }
+}
+
+interface Exchanged {
+  readonly status: number
+  readonly body: string
+}
+
+function exchange(socketPath: string, path: string, body: string): Promise<Exchanged> {
+  return new Promise((resolve, reject) => {
+    const sent = request(
+      { socketPath, path, method: 'POST', headers: { 'content-type': 'application/json', host: 'remit' } },
+      (response) => {
+        const parts: Buffer[] = []
+        response.on('data', (part: Buffer) => parts.push(part))
+        response.on('error', reject)
+        response.on('end', () =>
+          resolve({ status: response.statusCode ?? 0, body: Buffer.concat(parts).toString() }),
+        )
+      },
+    )
+    sent.on('error', reject)
+    sent.end(body)
+  })
+}
+
+function asError({ code, detail, field }: Readonly<Record<string, unknown>>): AppError {
+  const known: ErrorCode = typeof code === 'string' && isCode(code) ? code : 'internal_error'
+  return new AppError(known, {
+    public: String(detail),
+    ...(typeof field === 'string' && { field }),
+  })
+}
+
+const isCode = (code: string): code is ErrorCode => Object.hasOwn(errorCodes, code)
+
+const isNobody = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ECONNREFUSED')

@@ -1,0 +1,142 @@
+import { z } from 'zod'
+import { operator, record } from '../audit/record.ts'
+import { type Administrators, roles } from '../delegation/administrators.ts'
+import type { DemoIssuer } from '../delegation/demo-issuer.ts'
+import type { Services } from '../delegation/services.ts'
+import { AppError, invalid } from '../kernel/errors.ts'
+import { isId } from '../kernel/ids.ts'
+import type { Database } from '../store/sql.ts'
+
+/** What the commands with machine rights work on. */
+export interface AdminDeps {
+  readonly database: Database
+  readonly services: Services
+  readonly administrators: Administrators
+  /** Left out: not the demo, and no command mints. */
+  readonly demoIssuer?: DemoIssuer
+  readonly saveCollection: (collection: NewCollection) => Promise<void>
+  /** Compares tags with OpenFGA now, mends, and says what it found. */
+  readonly drift: () => Promise<object>
+  readonly newTxn: () => string
+}
+
+export interface NewCollection {
+  readonly id: string
+  readonly title: string
+  readonly organization?: string
+  readonly publicAllowed: boolean
+}
+
+/** Checks the arguments and says what would run; the arguments are what goes on record. */
+type Command = (args: unknown) => {
+  readonly checked: object
+  readonly run: (deps: AdminDeps) => Promise<object>
+}
+
+const id = z.string().refine(isId, 'is not an id')
+const optional = <T extends z.ZodType>(schema: T) => z.exactOptional(schema)
+const narrowing = { scopes: optional(z.array(z.string())), resource: optional(z.enum(['api', 'mcp'])) }
+
+/** Every command that the machine's operator has, by name. Arguments and answers are JSON. */
+const commands = {
+  token: command(
+    z.union([
+      z.strictObject({ user: z.string(), agent: optional(z.string()), ...narrowing }),
+      z.strictObject({ service: z.string(), ...narrowing }),
+    ]),
+    async (request, { demoIssuer }) => ({ token: await assertDemo(demoIssuer).mint(request) }),
+  ),
+  writer_token: command(
+    z.strictObject({ service: optional(z.string()), collection: optional(z.string()) }),
+    async (wanted, { demoIssuer, services }) => {
+      const issuer = assertDemo(demoIssuer)
+      const service = wanted.service ?? (await theWriter(services, wanted.collection))
+      return { token: await issuer.mint({ service, scopes: ['docs.write'] }), service }
+    },
+  ),
+  collection_add: command(
+    z.strictObject({
+      id,
+      title: z.string().min(1).max(1_000),
+      organization: optional(id),
+      public_allowed: z.boolean().default(false),
+    }),
+    async ({ public_allowed: publicAllowed, ...collection }, { saveCollection }) => {
+      await saveCollection({ ...collection, publicAllowed })
+      return { collection: collection.id }
+    },
+  ),
+  service_add: command(
+    z.strictObject({ name: id, collections: z.array(id), prefixes: z.array(z.string().min(1)).default([]) }),
+    async (service, { services }) => {
+      await services.save(service)
+      return { service: service.name }
+    },
+  ),
+  admin_add: command(
+    z.strictObject({
+      subject: z.string().regex(/^user:./, 'must be user:SUBJECT'),
+      roles: z.array(z.enum(roles)).min(1),
+    }),
+    async ({ subject, roles: added }, { administrators }) => ({
+      subject,
+      roles: await administrators.add(subject, added),
+    }),
+  ),
+  drift: command(z.strictObject({}), (_, { drift }) => drift()),
+} as const satisfies Record<string, Command>
+
+export type CommandName = keyof typeof commands
+
+/**
+ * Runs one command. It is put on record before it runs, so that nothing happens unrecorded; its answer, which
+ * may be a token, never is. Throws `not_found` for no such command and `invalid_request` for wrong arguments.
+ */
+export async function runCommand(name: string, args: unknown, deps: AdminDeps): Promise<object> {
+  if (!isCommand(name)) throw new AppError('not_found', { public: `There is no command ${name}.` })
+  const { checked, run } = commands[name](args)
+  await record(deps.database, operator(deps.newTxn()), {
+    event: 'command',
+    command: name,
+    arguments: { ...checked },
+  })
+  return run(deps)
+}
+
+const isCommand = (name: string): name is CommandName => Object.hasOwn(commands, name)
+
+function command<Args extends object>(
+  schema: z.ZodType<Args>,
+  run: (args: Args, deps: AdminDeps) => Promise<object>,
+): Command {
+  return (args) => {
+    const parsed = schema.safeParse(args)
+    if (parsed.success) return { checked: parsed.data, run: (deps) => run(parsed.data, deps) }
+    const [issue] = parsed.error.issues
+    throw invalid(issue?.path.join('.') ?? '', issue?.message ?? 'The arguments do not fit.')
+  }
+}
+
+function assertDemo(issuer: DemoIssuer | undefined): DemoIssuer {
+  if (issuer !== undefined) return issuer
+  throw new AppError('forbidden', {
+    public: 'Tokens are minted in the demo only. Here they come from an issuer of TRUSTED_ISSUERS.',
+  })
+}
+
+/** The service that writes to a collection, or the only one there is; never one of several. */
+async function theWriter(services: Services, collection: string | undefined): Promise<string> {
+  const able = (await services.list()).filter(
+    ({ collections }) => collection === undefined || collections.includes(collection),
+  )
+  const [only, ...others] = able.map(({ name }) => name)
+  const where = collection === undefined ? '' : ` that writes to ${collection}`
+  if (only === undefined)
+    throw invalid('service', `There is no service${where}. Add one: remit service add NAME --collection X.`)
+  if (others.length > 0)
+    throw invalid(
+      'service',
+      `Several services fit: ${[only, ...others].join(', ')}. Name one with --service.`,
+    )
+  return only
+}

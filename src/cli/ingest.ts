@@ -1,0 +1,116 @@
+import { readdir, readFile, stat } from 'node:fs/promises'
+import { basename, extname, join, relative, sep } from 'node:path'
+import { isId } from '../kernel/ids.ts'
+import { problemOf, type RemitHttp } from './remit-http.ts'
+import type { Terminal } from './terminal.ts'
+
+export interface IngestOptions {
+  readonly folder: string
+  readonly collection: string
+  readonly owner?: string
+  readonly viewers: readonly string[]
+  readonly parents: readonly string[]
+  /** Put before each file's path to make its id. */
+  readonly prefix: string
+}
+
+export interface IngestDeps {
+  readonly http: RemitHttp
+  readonly terminal: Terminal
+}
+
+const types: Readonly<Record<string, string>> = {
+  '.md': 'text/markdown',
+  '.markdown': 'text/markdown',
+  '.txt': 'text/plain',
+  '.html': 'text/html',
+  '.htm': 'text/html',
+  '.json': 'application/json',
+  '.pdf': 'application/pdf',
+  '.docx': 'application/vnd.openxmlformats-officedocument.wordprocessingml.document',
+}
+
+const atOnce = 4
+
+/**
+ * Puts every readable file of a folder into a collection and waits until each is in. A file whose name makes no
+ * valid id is reported and left out; nothing is renamed. Returns whether all went well.
+ */
+export async function ingestFolder(options: IngestOptions, { http, terminal }: IngestDeps): Promise<boolean> {
+  const files = await listFiles(options.folder)
+  const skipped = files.filter((file) => types[extname(file).toLowerCase()] === undefined)
+  const wanted = files.filter((file) => !skipped.includes(file))
+  for (const file of skipped) terminal.say(`skipped, not a kind of document that is read: ${shown(file)}`)
+  const queue = [...wanted]
+  let done = 0
+  let failed = 0
+  async function work(): Promise<void> {
+    for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
+      const problem = await putFile(file, options, http)
+      done += 1
+      if (problem !== undefined) {
+        failed += 1
+        terminal.say(`failed: ${shown(file)}: ${problem}`)
+      }
+      terminal.progress(done, wanted.length, file)
+    }
+  }
+  await Promise.all(Array.from({ length: atOnce }, work))
+  terminal.say(
+    `${done - failed} documents in ${options.collection}, ${failed} failed, ${skipped.length} skipped.`,
+  )
+  return failed === 0
+}
+
+/** Relative paths of the plain files, in order. Hidden ones and links are left out: a link may lead elsewhere. */
+async function listFiles(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true })
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(folder, join(entry.parentPath, entry.name)).split(sep).join('/'))
+    .filter((path) => !path.split('/').some((part) => part.startsWith('.')))
+    .sort()
+}
+
+/** What went wrong with one file, or undefined. */
+async function putFile(file: string, options: IngestOptions, http: RemitHttp): Promise<string | undefined> {
+  const id = `${options.prefix}${file}`
+  if (!isId(id))
+    return `the name makes no valid id (${shown(id)}): use A-Z a-z 0-9 . _ / @ + = % - only, at most 200`
+  const path = join(options.folder, file)
+  const bytes = await readFile(path)
+  const body = JSON.stringify({
+    id,
+    collection: options.collection,
+    title: titleOf(file, bytes),
+    content_base64: bytes.toString('base64'),
+    mime_type: types[extname(file).toLowerCase()],
+    updated_at: (await stat(path)).mtime.toISOString(),
+    access: {
+      ...(options.owner !== undefined && { owner: options.owner }),
+      viewers: options.viewers,
+      parents: options.parents,
+    },
+  })
+  const response = await http.send(`/documents/${encodeURIComponent(id)}`, () => ({
+    method: 'PUT',
+    headers: { 'content-type': 'application/json', prefer: 'wait' },
+    body,
+  }))
+  if (!response.ok) return problemOf(response)
+  const { job } = (await response.json()) as { readonly job: { readonly id: string } }
+  const ended = await http.job(job.id)
+  return ended.state === 'done' && ended.failed === 0
+    ? undefined
+    : ended.errors.map(({ code, detail }) => `${code} ${detail}`).join('; ') || 'the job failed'
+}
+
+/** A Markdown file's first heading, else the file's name. */
+function titleOf(file: string, bytes: Buffer): string {
+  const name = basename(file, extname(file))
+  if (types[extname(file).toLowerCase()] !== 'text/markdown') return name
+  const heading = /^#[ \t]+(.+?)[ \t#]*$/m.exec(bytes.toString('utf8'))?.[1]
+  return heading === undefined ? name : heading.slice(0, 1_000)
+}
+
+const shown = (text: string): string => text.replaceAll(/\p{C}/gu, '?')

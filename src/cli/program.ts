@@ -1,0 +1,251 @@
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { roles } from '../delegation/administrators.ts'
+import type { Fetch } from '../delegation/fetch-json.ts'
+import { AppError } from '../kernel/errors.ts'
+import type { AdminClient } from './admin-client.ts'
+import { importFile } from './import.ts'
+import { ingestFolder } from './ingest.ts'
+import { createRemitHttp, type RemitHttp, type TokenSource } from './remit-http.ts'
+import type { Terminal } from './terminal.ts'
+
+export interface CliDeps {
+  readonly admin: AdminClient
+  readonly terminal: Terminal
+  readonly fetch: Fetch
+  /** Address of the service, without a trailing slash. */
+  readonly publicUrl: string
+  /** REMIT_TOKEN: a service's access token, where the service is not the demo. */
+  readonly envToken: string | undefined
+  readonly newKey: () => string
+  readonly now: () => number
+}
+
+/** Runs one command line (without node and script) and returns the exit code: 0 only if all went well. */
+export async function runCli(argv: readonly string[], deps: CliDeps): Promise<number> {
+  const outcome = { ok: true }
+  try {
+    await createProgram(deps, outcome).parseAsync([...argv], { from: 'user' })
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode
+    deps.terminal.say(messageOf(error))
+    return 1
+  }
+  return outcome.ok ? 0 : 1
+}
+
+function messageOf(error: unknown): string {
+  if (error instanceof AppError) return error.public ?? error.message
+  if (!(error instanceof Error)) return String(error)
+  // fetch says "fetch failed"; why stands in its cause.
+  return error.cause instanceof Error ? `${error.message}: ${error.cause.message}` : error.message
+}
+
+function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
+  const { admin, terminal } = deps
+  const program = new Command('remit')
+    .description('Commands for the operator of a Remit service.')
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => terminal.out(text.trimEnd()),
+      writeErr: (text) => terminal.say(text.trimEnd()),
+    })
+
+  program
+    .command('token')
+    .description('Prints an access token of the demo: a person’s, an agent’s for a person, or a service’s.')
+    .option('--user <user>', 'the person, for example anne')
+    .option('--agent <agent>', 'the agent that acts for the person')
+    .option('--service <name>', 'the service')
+    .option('--scope <scopes>', 'narrows, for example "docs.search docs.read"')
+    .addOption(new Option('--resource <resource>', 'where it counts').choices(['api', 'mcp']).default('api'))
+    .action(async (options: TokenFlags) => {
+      const { token } = await admin.run('token', tokenArguments(options))
+      terminal.out(String(token))
+    })
+
+  program
+    .command('collection')
+    .description('Works on collections.')
+    .command('add <id>')
+    .description('Adds a collection, or changes its title.')
+    .requiredOption('--title <title>', 'what people call it')
+    .option('--organization <id>', 'organization that it belongs to')
+    .option('--public-allowed', 'documents in it may be readable by everyone', false)
+    .action(async (id: string, options: CollectionFlags) => {
+      const { title, organization, publicAllowed } = options
+      await admin.run('collection_add', {
+        id,
+        title,
+        ...(organization !== undefined && { organization }),
+        public_allowed: publicAllowed,
+      })
+      terminal.say(`The collection ${id} is there.`)
+    })
+
+  program
+    .command('service')
+    .description('Works on services.')
+    .command('add <name>')
+    .description('Registers a service with exactly these collections and prefixes.')
+    .option('--collection <id>', 'may write and tag here; repeat for more', collect, [])
+    .option(
+      '--prefix <prefix>',
+      'may write groups and organizations whose id starts so; repeat for more',
+      collect,
+      [],
+    )
+    .action(async (name: string, { collection: collections, prefix: prefixes }: ServiceFlags) => {
+      await admin.run('service_add', { name, collections, prefixes })
+      terminal.say(`The service ${name} may write to ${collections.join(', ') || 'no collection'}.`)
+    })
+
+  program
+    .command('admin')
+    .description('Works on administrators.')
+    .command('add <subject>')
+    .description('Gives a person roles, keeping those that they have.')
+    .addOption(
+      new Option('--role <role>', `${roles.join(', ')}; repeat for more`)
+        .argParser(collect)
+        .makeOptionMandatory(),
+    )
+    .action(async (subject: string, { role }: { readonly role: string[] }) => {
+      const answer = await admin.run('admin_add', { subject, roles: role })
+      terminal.say(`${subject}: ${String(answer['roles'])}`)
+    })
+
+  program
+    .command('drift')
+    .description('Compares access tags with OpenFGA now, mends, and prints what it found.')
+    .action(async () => terminal.out(JSON.stringify(await admin.run('drift', {}))))
+
+  program
+    .command('ingest <folder>')
+    .description('Puts a folder’s documents into a collection.')
+    .requiredOption('--collection <id>', 'where they are filed')
+    .option('--owner <user>', 'for example user:anne')
+    .option('--viewer <subject>', 'for example group:eng#member; repeat for more', collect, [])
+    .option('--parent <object>', 'folder or collection whose readers may read; repeat for more', collect, [])
+    .option('--prefix <prefix>', 'put before each path to make its id (default: the collection and a slash)')
+    .option('--service <name>', 'service that writes (demo; elsewhere REMIT_TOKEN)')
+    .option('--url <url>', 'address of the service')
+    .action(async (folder: string, flags: IngestFlags) => {
+      const { collection, owner, viewer: viewers, parent: parents, prefix = `${collection}/` } = flags
+      outcome.ok = await ingestFolder(
+        { folder, collection, viewers, parents, prefix, ...(owner !== undefined && { owner }) },
+        { http: httpFor(flags, deps), terminal },
+      )
+    })
+
+  program
+    .command('import <file>')
+    .description('Imports an NDJSON file of documents.')
+    .addOption(
+      new Option('--mode <mode>', 'snapshot: what the file does not list is withdrawn').choices(['snapshot']),
+    )
+    .option('--collection <id>', 'collection of the snapshot')
+    .option('--allow-empty', 'the snapshot may be empty', false)
+    .option('--allow-withdraw <n>', 'withdraw up to n, even if that is more than half', count)
+    .option('--service <name>', 'service that writes (demo; elsewhere REMIT_TOKEN)')
+    .option('--url <url>', 'address of the service')
+    .action(async (file: string, flags: ImportFlags) => {
+      if ((flags.mode === undefined) !== (flags.collection === undefined)) {
+        throw new InvalidArgumentError('--mode snapshot and --collection belong together.')
+      }
+      outcome.ok = await importFile(
+        {
+          file,
+          allowEmpty: flags.allowEmpty,
+          ...(flags.collection !== undefined && { snapshotOf: flags.collection }),
+          ...(flags.allowWithdraw !== undefined && { allowWithdraw: flags.allowWithdraw }),
+        },
+        { http: httpFor(flags, deps), terminal, newKey: deps.newKey },
+      )
+    })
+
+  return program
+}
+
+interface TokenFlags {
+  readonly user?: string
+  readonly agent?: string
+  readonly service?: string
+  readonly scope?: string
+  readonly resource: string
+}
+
+interface CollectionFlags {
+  readonly title: string
+  readonly organization?: string
+  readonly publicAllowed: boolean
+}
+
+interface ServiceFlags {
+  readonly collection: string[]
+  readonly prefix: string[]
+}
+
+interface WriterFlags {
+  readonly collection?: string
+  readonly service?: string
+  readonly url?: string
+}
+
+interface IngestFlags extends WriterFlags {
+  readonly collection: string
+  readonly owner?: string
+  readonly viewer: string[]
+  readonly parent: string[]
+  readonly prefix?: string
+}
+
+interface ImportFlags extends WriterFlags {
+  readonly mode?: string
+  readonly allowEmpty: boolean
+  readonly allowWithdraw?: number
+}
+
+const collect = (value: string, before: readonly string[] | undefined): string[] => [...(before ?? []), value]
+
+function count(value: string): number {
+  if (!/^\d{1,9}$/.test(value)) throw new InvalidArgumentError('A number is needed.')
+  return Number(value)
+}
+
+function tokenArguments({ user, agent, service, scope, resource }: TokenFlags): object {
+  if ((user === undefined) === (service === undefined)) throw new Error('Name either --user or --service.')
+  if (service !== undefined && agent !== undefined)
+    throw new Error('A service has no agent: name --agent with --user.')
+  return {
+    ...(user !== undefined && { user }),
+    ...(agent !== undefined && { agent }),
+    ...(service !== undefined && { service }),
+    ...(scope !== undefined && { scopes: scope.split(/\s+/).filter((one) => one !== '') }),
+    resource,
+  }
+}
+
+const httpFor = (flags: WriterFlags, deps: CliDeps): RemitHttp =>
+  createRemitHttp({
+    url: (flags.url ?? deps.publicUrl).replace(/\/$/, ''),
+    token: deps.envToken === undefined ? writerTokens(flags, deps) : async () => deps.envToken ?? '',
+    fetch: deps.fetch,
+  })
+
+// Well before the 300 s of a demo token are over, so that none ends on the way.
+const tokenMsMax = 200_000
+
+function writerTokens({ service, collection }: WriterFlags, { admin, now }: CliDeps): TokenSource {
+  let held: { readonly token: Promise<string>; readonly at: number } | undefined
+  const mint = async () => {
+    const wanted = {
+      ...(service !== undefined && { service }),
+      ...(collection !== undefined && { collection }),
+    }
+    return String((await admin.run('writer_token', wanted))['token'])
+  }
+  return () => {
+    if (held === undefined || now() - held.at > tokenMsMax) held = { token: mint(), at: now() }
+    return held.token
+  }
+}
