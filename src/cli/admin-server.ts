@@ -28,7 +28,10 @@ export const socketName = 'admin.sock'
 export async function startAdminServer({ dir, deps, onError }: AdminServerOptions): Promise<AsyncDisposable> {
   const socket = await socketPath(dir, socketName)
   const pointer = join(dir, pointerName)
-  const server = createServer(getRequestListener(adminApp(deps, onError).fetch))
+  const listener = getRequestListener(adminApp(deps, onError).fetch)
+  const server = createServer((request, response) => {
+    listener(request, response).catch(onError)
+  })
   try {
     server.listen(socket.path)
     await once(server, 'listening')

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { chmod, link, mkdir, open, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type CryptoKey, calculateJwkThumbprint, exportJWK, generateKeyPair, importJWK, type JWK } from 'jose'
@@ -39,8 +40,7 @@ async function readKey(path: string): Promise<JWK | undefined> {
 async function makeKey(path: string): Promise<JWK> {
   const { privateKey } = await generateKeyPair('ES256', { extractable: true })
   const jwk = await exportJWK(privateKey)
-  const draft = `${path}.${process.pid}`
-  await rm(draft, { force: true })
+  const draft = `${path}.${randomUUID()}`
   const file = await open(draft, 'wx', 0o600)
   try {
     await file.writeFile(JSON.stringify(jwk))

@@ -1,0 +1,180 @@
+import { describe, expect, test } from 'vitest'
+import { trustedIssuer } from '../../src/config.ts'
+import { fetchJson } from '../../src/delegation/fetch-json.ts'
+import { externalIssuer } from '../../src/delegation/issuers.ts'
+import { remoteKeys } from '../../src/delegation/remote-keys.ts'
+import { startTestIssuer, type TestIssuer, type TestIssuerOptions } from '../support/issuer.ts'
+import { movableClock } from './world.ts'
+
+const header = { alg: 'ES256', kid: 'key-0' }
+
+function keysOf(issuer: TestIssuer, more: { readonly jwksUri?: string; readonly issuer?: string } = {}) {
+  const clock = movableClock()
+  const keys = remoteKeys({ issuer: issuer.issuer, fetch, clock, timeoutMs: 300, ...more })
+  return { clock, keys }
+}
+
+/** How the keys look where the issuer answers the key set's address so. */
+async function withAnswer(answer: NonNullable<TestIssuerOptions['answer']>) {
+  const issuer = await startTestIssuer({
+    answer: (request, response) => request.url?.endsWith('/jwks') === true && answer(request, response),
+  })
+  return { issuer, ...keysOf(issuer), [Symbol.asyncDispose]: issuer[Symbol.asyncDispose] }
+}
+
+describe('an issuer’s keys', () => {
+  test('are found by discovery, once, however many tokens come at once', async () => {
+    await using issuer = await startTestIssuer()
+    const { keys } = keysOf(issuer)
+    const found = await Promise.all(Array.from({ length: 20 }, () => keys(header)))
+    expect(found.every(({ ok }) => ok)).toBe(true)
+    expect(issuer.asked.filter((path) => path.endsWith('/jwks'))).toHaveLength(1)
+    expect(issuer.asked[0]).toBe('/.well-known/oauth-authorization-server/realms/test')
+  })
+
+  test('come from jwks_uri without discovery where the settings name it', async () => {
+    await using issuer = await startTestIssuer()
+    const { keys } = keysOf(issuer, { jwksUri: `${issuer.issuer}/jwks` })
+    expect((await keys(header)).ok).toBe(true)
+    expect(issuer.asked).toEqual(['/realms/test/jwks'])
+  })
+
+  test('are not taken from a document that names another issuer', async () => {
+    await using issuer = await startTestIssuer()
+    const { keys } = keysOf(issuer, { issuer: `${issuer.issuer}/` })
+    expect(await keys(header)).toEqual({ ok: false, reason: 'keys_unavailable' })
+    expect(issuer.asked.filter((path) => path.endsWith('/jwks'))).toEqual([])
+  })
+
+  test('are asked for again for an unknown kid, at most every 30 seconds', async () => {
+    await using issuer = await startTestIssuer()
+    const { keys, clock } = keysOf(issuer)
+    await keys(header)
+    await issuer.rotate()
+    const rotated = { alg: 'ES256', kid: 'key-1' }
+    for (let tries = 0; tries < 10; tries += 1) {
+      expect(await keys({ alg: 'ES256', kid: `made-up-${tries}` })).toEqual({
+        ok: false,
+        reason: 'unknown_key',
+      })
+    }
+    expect(await keys(rotated)).toEqual({ ok: false, reason: 'unknown_key' })
+    expect(issuer.asked.filter((path) => path.endsWith('/jwks'))).toHaveLength(1)
+    clock.move(31_000)
+    expect((await keys(rotated)).ok).toBe(true)
+    expect(await keys(header)).toEqual({ ok: false, reason: 'unknown_key' })
+  })
+
+  test('older than ten minutes are not used when no newer ones can be had', async () => {
+    let broken = false
+    await using served = await withAnswer((_, response) => {
+      if (!broken) return false
+      response.writeHead(500).end()
+      return true
+    })
+    expect((await served.keys(header)).ok).toBe(true)
+    broken = true
+    served.clock.move(599_000)
+    expect((await served.keys(header)).ok).toBe(true)
+    served.clock.move(2_000)
+    expect(await served.keys(header)).toEqual({ ok: false, reason: 'keys_unavailable' })
+    broken = false
+    served.clock.move(2_000)
+    expect((await served.keys(header)).ok).toBe(true)
+  })
+})
+
+describe('a key set is refused, as 503 and never as a pass,', () => {
+  test('when it redirects, even to good keys', async () => {
+    await using good = await startTestIssuer()
+    await using served = await withAnswer((_, response) => {
+      response.writeHead(302, { location: `${good.issuer}/jwks` }).end()
+      return true
+    })
+    expect(await served.keys(header)).toEqual({ ok: false, reason: 'keys_unavailable' })
+    expect(good.asked).toEqual([])
+  })
+
+  test('when it is too large, however it is sent', async () => {
+    await using served = await withAnswer((_, response) => {
+      response.writeHead(200, { 'content-type': 'application/json' })
+      response.end(`{"keys":[],"padding":"${'x'.repeat(300_000)}"}`)
+      return true
+    })
+    expect(await served.keys(header)).toEqual({ ok: false, reason: 'keys_unavailable' })
+  })
+
+  test('when it takes too long, in the headers or drop by drop', async () => {
+    await using silent = await withAnswer(() => true)
+    await using dripping = await withAnswer((_, response) => {
+      response.writeHead(200, { 'content-type': 'application/json' })
+      const drip = setInterval(() => response.write(' '), 50)
+      response.on('close', () => clearInterval(drip))
+      return true
+    })
+    expect(await silent.keys(header)).toEqual({ ok: false, reason: 'keys_unavailable' })
+    expect(await dripping.keys(header)).toEqual({ ok: false, reason: 'keys_unavailable' })
+  })
+
+  test.each(['', 'null', '[]', '{"keys":{}}', '<html>', '{"keys":[{}]}'])(
+    'when it is no key set: %s',
+    async (body) => {
+      await using served = await withAnswer((_, response) => {
+        response.writeHead(200).end(body)
+        return true
+      })
+      expect(await served.keys(header)).toEqual({ ok: false, reason: 'keys_unavailable' })
+    },
+  )
+
+  test('when nobody answers; and it is not asked again within a second', async () => {
+    const issuer = await startTestIssuer()
+    const { keys } = keysOf(issuer)
+    await issuer[Symbol.asyncDispose]()
+    let asked = 0
+    const counting = remoteKeys({
+      issuer: issuer.issuer,
+      fetch: (url, init) => {
+        asked += 1
+        return fetch(url, init)
+      },
+      clock: movableClock(),
+    })
+    expect(await keys(header)).toEqual({ ok: false, reason: 'keys_unavailable' })
+    await counting(header)
+    const before = asked
+    await counting(header)
+    expect(asked).toBe(before)
+  })
+})
+
+test('symmetric keys in a key set are never used', async () => {
+  await using served = await withAnswer((_, response) => {
+    response
+      .writeHead(200)
+      .end(JSON.stringify({ keys: [{ kty: 'oct', k: 'c2VjcmV0', kid: 'key-0', alg: 'HS256' }] }))
+    return true
+  })
+  expect(await served.keys(header)).toEqual({ ok: false, reason: 'unknown_key' })
+})
+
+test('fetchJson gives nothing for a body that is not UTF-8', async () => {
+  expect(
+    await fetchJson('http://issuer.test', async () => new Response(new Uint8Array([34, 0xff, 34])), 100),
+  ).toBeUndefined()
+})
+
+test('settings under which a token could mean two things are refused', () => {
+  const entry = {
+    issuer: 'https://idp.test',
+    audiences: { api: 'a', mcp: 'b' },
+    namespace: 'idp',
+    preset: 'generic',
+    person_clients: ['app'],
+  }
+  const make = (more: object) => () =>
+    externalIssuer(trustedIssuer.parse({ ...entry, ...more }), { fetch, clock: movableClock() })
+  expect(make({})).not.toThrow()
+  expect(make({ audiences: { api: 'a', mcp: 'a' } })).toThrow('must differ')
+  expect(make({ service_clients: { app: 'loader' } })).toThrow('both')
+})
