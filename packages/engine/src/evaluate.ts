@@ -286,23 +286,26 @@ function anyOf(count: number, ask: (index: number) => Outcome): Outcome {
   return sum
 }
 
-/** A no wins over errors: asking goes on after an error. */
+/**
+ * A no wins over everything, so asking goes on after an error and after a cycle: a cycle says less than a no.
+ * (The server stops at whichever comes first; where it meets the cycle first it denies more under `but not`.)
+ */
 function allOf(count: number, ask: (index: number) => Outcome): Outcome {
-  let error: Outcome | undefined
+  let worst: Outcome = 'yes'
   for (let i = 0; i < count; i++) {
     const outcome = ask(i)
-    if (outcome === 'no' || outcome === 'cycle') return outcome
-    if (outcome !== 'yes') error ??= outcome
+    if (outcome === 'no') return outcome
+    if (worst === 'yes' || outcome === 'cycle') worst = outcome === 'yes' ? worst : outcome
   }
-  return error ?? 'yes'
+  return worst
 }
 
 /** A no of the base and a yes of the subtracted side win over errors; a cycle on either side denies. */
 function except(base: () => Outcome, subtract: () => Outcome): Outcome {
   const kept = base()
-  if (kept === 'no' || kept === 'cycle') return kept
+  if (kept === 'no') return kept
   const taken = subtract()
-  if (taken === 'cycle') return 'cycle'
   if (taken === 'yes') return 'no'
+  if (kept === 'cycle' || taken === 'cycle') return 'cycle'
   return kept !== 'yes' ? kept : taken === 'no' ? 'yes' : taken
 }

@@ -12,7 +12,7 @@ const depthMax = 400
  * Like the server's pipeline: a least fixpoint without the check's depth limit, and a condition that cannot be
  * evaluated on any tuple met on the way fails the whole call (throws ConditionError). `FgaError` on depth.
  * For userset and wildcard subjects, and for models that the weighted graph cannot hold, the rules of a check
- * apply (cycles taint), as there.
+ * apply (cycles taint) to what lies behind `and` or `but not`, as there.
  */
 export function* listObjects(
   model: Model,
@@ -23,56 +23,61 @@ export function* listObjects(
   const session = createSession(model, tuples, input)
   const isPlain = model.isWeighted && session.user.relation === '' && !session.user.node.wildcard
   const ask = createEvaluator(session, { depthMax, mode: isPlain ? 'list' : 'check' })
-  for (const node of candidates(session, relation)) {
-    const outcome: Outcome = ask(relation, node)
+  for (const [node, isSure] of candidates(session, relation)) {
+    const outcome: Outcome = isSure && !isPlain ? 'yes' : ask(relation, node)
     if (outcome === 'yes') yield node.name
     else if (outcome !== 'no' && outcome !== 'cycle') throw outcome
   }
 }
 
-/** Objects that some chain of tuples from the subject leads to; a superset of the answer. */
-export function candidates(session: Session, target: Relation): readonly Node[] {
+/**
+ * Objects that some chain of tuples from the subject leads to; a superset of the answer. True for those with a
+ * chain on which no rule has an `and` or a `but not`: these are in the answer for certain.
+ */
+export function candidates(session: Session, target: Relation): ReadonlyMap<Node, boolean> {
   const graph = reverseGraph(session.model)
   const useful = graph.behind(target)
-  const seen = new Map<Relation, Set<Node>>()
-  const queue: { relation: Relation; node: Node }[] = []
+  const seen = new Map<Relation, Map<Node, boolean>>()
+  const queue: { relation: Relation; node: Node; isSure: boolean }[] = []
 
-  function reach(relation: Relation | undefined, node: Node): void {
+  function reach(relation: Relation | undefined, node: Node, isSure: boolean): void {
     if (relation === undefined || !useful.has(relation)) return
-    const nodes = seen.get(relation) ?? new Set<Node>()
+    const nodes = seen.get(relation) ?? new Map<Node, boolean>()
     seen.set(relation, nodes)
-    if (nodes.has(node)) return
-    nodes.add(node)
-    queue.push({ relation, node })
+    const before = nodes.get(node)
+    if (before !== undefined && (before || !isSure)) return
+    nodes.set(node, isSure)
+    queue.push({ relation, node, isSure })
   }
 
-  function follow(tuple: Tuple): void {
+  function follow(tuple: Tuple, isSure: boolean): void {
     const relation = session.model.types.get(tuple.object.type)?.get(tuple.relation)
     if (relation === undefined || !useful.has(relation) || !holds(session, relation, tuple)) return
-    reach(relation, tuple.object)
+    reach(relation, tuple.object, isSure && graph.isSureByTuple(relation))
+  }
+
+  function step(relation: Relation, node: Node, isSure: boolean): void {
+    for (const edge of graph.computedFrom(relation)) reach(edge.to, node, isSure && edge.isSure)
+    for (const tuple of incoming(node)) {
+      if (tuple.userRelation === relation.name) follow(tuple, isSure)
+      if (tuple.userRelation !== '') continue
+      const tupleset = session.model.types.get(tuple.object.type)?.get(tuple.relation)
+      for (const edge of graph.through(tuple.object.type, tuple.relation, relation)) {
+        if (!useful.has(edge.to) || tupleset === undefined || !holds(session, tupleset, tuple)) continue
+        reach(edge.to, tuple.object, isSure && edge.isSure)
+      }
+    }
   }
 
   const incoming = createIncoming(session)
   const { node: subject, relation: subjectRelation } = session.user
-  if (subjectRelation !== '') reach(session.model.types.get(subject.type)?.get(subjectRelation), subject)
-  for (const tuple of incoming(subject)) if (tuple.userRelation === subjectRelation) follow(tuple)
-  if (subjectRelation === '' && !subject.wildcard)
-    for (const tuple of incoming(session.node(`${subject.type}:*`))) follow(tuple)
-
-  for (let step = queue.pop(); step !== undefined; step = queue.pop()) {
-    const { relation, node } = step
-    for (const computed of graph.computedFrom(relation)) reach(computed, node)
-    for (const tuple of incoming(node)) {
-      if (tuple.userRelation === relation.name) follow(tuple)
-      if (tuple.userRelation !== '') continue
-      for (const through of graph.through(tuple.object.type, tuple.relation, relation)) {
-        const tupleset = session.model.types.get(tuple.object.type)?.get(tuple.relation)
-        if (useful.has(through) && tupleset !== undefined && holds(session, tupleset, tuple))
-          reach(through, tuple.object)
-      }
-    }
+  if (subjectRelation !== '') reach(session.model.types.get(subject.type)?.get(subjectRelation), subject, true)
+  for (const tuple of incoming(subject)) if (tuple.userRelation === subjectRelation) follow(tuple, true)
+  if (subjectRelation === '' && !subject.wildcard) {
+    for (const tuple of incoming(session.node(`${subject.type}:*`))) follow(tuple, true)
   }
-  return [...(seen.get(target) ?? [])]
+  for (let next = queue.pop(); next !== undefined; next = queue.pop()) step(next.relation, next.node, next.isSure)
+  return seen.get(target) ?? new Map()
 }
 
 function holds(session: Session, relation: Relation, tuple: Tuple): boolean {
@@ -91,10 +96,18 @@ function createIncoming(session: Session): (node: Node) => Iterable<Tuple> {
   }
 }
 
+interface Edge {
+  readonly to: Relation
+  /** Whether the rule alone grants: it stands under no `and` and no `but not`. */
+  readonly isSure: boolean
+}
+
 interface ReverseGraph {
-  computedFrom(relation: Relation): readonly Relation[]
+  computedFrom(relation: Relation): readonly Edge[]
   /** Relations `x from tupleset` of a type, where x is the given relation of the parent. */
-  through(type: string, tupleset: string, computed: Relation): readonly Relation[]
+  through(type: string, tupleset: string, computed: Relation): readonly Edge[]
+  /** Whether a tuple on the relation alone grants it. */
+  isSureByTuple(relation: Relation): boolean
   /** Relations that the target may rest on, itself included. */
   behind(target: Relation): ReadonlySet<Relation>
 }
@@ -109,21 +122,21 @@ function reverseGraph(model: Model): ReverseGraph {
   return graph
 }
 
-const none: readonly Relation[] = []
+const none: readonly Edge[] = []
 
 function buildGraph(model: Model): ReverseGraph {
-  const computed = new Map<Relation, Relation[]>()
-  const through = new Map<string, Relation[]>()
+  const computed = new Map<Relation, Edge[]>()
+  const through = new Map<string, Edge[]>()
   const behind = new Map<Relation, ReadonlySet<Relation>>()
   for (const relations of model.types.values()) {
     for (const relation of relations.values()) {
-      for (const leaf of leavesOf(relation.rewrite)) {
-        if (leaf.kind === 'computed')
-          computed.set(leaf.relation, [...(computed.get(leaf.relation) ?? []), relation])
+      for (const { leaf, isSure } of leavesOf(relation.rewrite)) {
+        const edge = { to: relation, isSure }
+        if (leaf.kind === 'computed') computed.set(leaf.relation, [...(computed.get(leaf.relation) ?? []), edge])
         if (leaf.kind !== 'ttu') continue
         for (const target of leaf.targets.values()) {
           const key = `${relation.type}#${leaf.tupleset} ${target.key}`
-          through.set(key, [...(through.get(key) ?? []), relation])
+          through.set(key, [...(through.get(key) ?? []), edge])
         }
       }
     }
@@ -131,6 +144,7 @@ function buildGraph(model: Model): ReverseGraph {
   return {
     computedFrom: (relation) => computed.get(relation) ?? none,
     through: (type, tupleset, relation) => through.get(`${type}#${tupleset} ${relation.key}`) ?? none,
+    isSureByTuple: (relation) => leavesOf(relation.rewrite).some(({ leaf, isSure }) => leaf.kind === 'this' && isSure),
     behind(target) {
       const before = behind.get(target)
       if (before !== undefined) return before
@@ -144,7 +158,7 @@ function buildGraph(model: Model): ReverseGraph {
 function collectBehind(model: Model, target: Relation): ReadonlySet<Relation> {
   const found = new Set<Relation>([target])
   for (const relation of found) {
-    for (const leaf of leavesOf(relation.rewrite)) {
+    for (const { leaf } of leavesOf(relation.rewrite)) {
       if (leaf.kind === 'computed') found.add(leaf.relation)
       if (leaf.kind === 'ttu') for (const parent of leaf.targets.values()) found.add(parent)
     }
@@ -156,7 +170,20 @@ function collectBehind(model: Model, target: Relation): ReadonlySet<Relation> {
   return found
 }
 
-function leavesOf(rewrite: Rewrite): Rewrite[] {
-  if (rewrite.kind === 'union' || rewrite.kind === 'intersection') return rewrite.children.flatMap(leavesOf)
-  return rewrite.kind === 'exclusion' ? [...leavesOf(rewrite.base), ...leavesOf(rewrite.subtract)] : [rewrite]
+interface Leaf {
+  readonly leaf: Rewrite
+  readonly isSure: boolean
+}
+
+function leavesOf(rewrite: Rewrite, isSure = true): Leaf[] {
+  switch (rewrite.kind) {
+    case 'union':
+      return rewrite.children.flatMap((part) => leavesOf(part, isSure))
+    case 'intersection':
+      return rewrite.children.flatMap((part) => leavesOf(part, false))
+    case 'exclusion':
+      return [...leavesOf(rewrite.base, false), ...leavesOf(rewrite.subtract, false)]
+    default:
+      return [{ leaf: rewrite, isSure }]
+  }
 }

@@ -17,14 +17,14 @@ export interface ListUsersInput extends Omit<SessionInput, 'user'> {
 
 /** Someone met on the way: `has` = has the relation, else was taken out by an exclusion. */
 interface Found {
+  readonly user: string
   readonly has: boolean
   readonly excluded: readonly string[]
 }
 
-type FoundUsers = Map<string, Found>
-
 interface Expansion {
-  readonly users: FoundUsers
+  /** A user may be found more than once, and how often counts (see `countExcluded`). */
+  readonly users: readonly Found[]
   readonly cycle: boolean
   readonly error: ConditionError | FgaError | undefined
 }
@@ -51,7 +51,7 @@ export function listUsers(
     input.depthMax ?? 25,
   )(relation, session.node(input.object))
   if (error !== undefined) throw error
-  return [...users].filter(([, found]) => found.has).map(([user]) => user)
+  return [...byUser(users).values()].filter((found) => found.has).map((found) => found.user)
 }
 
 function createExpander(session: Session, filter: UserFilter, depthMax: number) {
@@ -66,12 +66,11 @@ function createExpander(session: Session, filter: UserFilter, depthMax: number) 
   ): Expansion {
     if (depth >= depthMax) return failed(tooComplex())
     const key = `${node.name}#${relation?.name ?? ''}`
-    if (path.has(key)) return { users: new Map(), cycle: true, error: undefined }
+    if (path.has(key)) return { users: [], cycle: true, error: undefined }
     if (relation === undefined) return empty()
     const inner = rewrite(relation.rewrite, relation, node, depth + 1, new Set([...path, key]))
-    if (relation.type === filter.type && relation.name === filter.relation && !inner.users.has(key))
-      inner.users.set(key, { has: true, excluded: [] })
-    return inner
+    if (relation.type !== filter.type || relation.name !== filter.relation) return inner
+    return { ...inner, users: [{ user: key, has: true, excluded: [] }, ...inner.users] }
   }
 
   function rewrite(
@@ -101,16 +100,13 @@ function createExpander(session: Session, filter: UserFilter, depthMax: number) 
   function assigned(relation: Relation, node: Node, depth: number, path: ReadonlySet<string>): Expansion {
     const read = readAll(session, relation, node)
     const parts: Expansion[] = [failedOr(read.error)]
+    const users: Found[] = []
     for (const tuple of read.tuples) {
-      if (tuple.userRelation === '') {
-        if (tuple.user.type === filter.type) parts[0]?.users.set(userOf(tuple), { has: true, excluded: [] })
-      } else
+      if (tuple.userRelation !== '') {
         parts.push(expand(model.types.get(tuple.user.type)?.get(tuple.userRelation), tuple.user, depth, path))
+      } else if (tuple.user.type === filter.type) users.push({ user: userOf(tuple), has: true, excluded: [] })
     }
-    return merge(
-      parts,
-      parts.some((part) => part.cycle),
-    )
+    return merge([{ ...empty(), users }, ...parts], parts.some((part) => part.cycle))
   }
 
   function parents(
@@ -148,34 +144,31 @@ function readAll(session: Session, relation: Relation, node: Node): ReadAll {
   return { tuples, error }
 }
 
-const empty = (): Expansion => ({ users: new Map(), cycle: false, error: undefined })
-const failed = (error: ConditionError | FgaError): Expansion => ({ users: new Map(), cycle: false, error })
-const failedOr = (error: ConditionError | undefined): Expansion =>
-  error === undefined ? empty() : failed(error)
+const empty = (): Expansion => ({ users: [], cycle: false, error: undefined })
+const failed = (error: ConditionError | FgaError): Expansion => ({ users: [], cycle: false, error })
+const failedOr = (error: ConditionError | undefined): Expansion => (error === undefined ? empty() : failed(error))
 
 const firstError = (parts: readonly Expansion[]): Expansion['error'] =>
   parts.map((part) => part.error).find((error) => error !== undefined)
 
-/** All that was found, later findings over earlier ones, but a yes over a no. */
-function merge(parts: readonly Expansion[], cycle: boolean): Expansion {
-  const users: FoundUsers = new Map()
-  for (const part of parts) {
-    for (const [user, found] of part.users) {
-      if (found.has || !users.get(user)?.has) users.set(user, found)
-    }
-  }
-  return { users, cycle, error: firstError(parts) }
+/** The last word on each user, but a yes over a no: the server takes whichever comes last. */
+function byUser(found: readonly Found[]): Map<string, Found> {
+  const users = new Map<string, Found>()
+  for (const one of found) if (one.has || !users.get(one.user)?.has) users.set(one.user, one)
+  return users
 }
 
+const merge = (parts: readonly Expansion[], cycle: boolean): Expansion => ({
+  users: parts.flatMap((part) => part.users),
+  cycle,
+  error: firstError(parts),
+})
+
 function union(parts: readonly Expansion[]): Expansion {
-  const users: FoundUsers = new Map()
-  const excluded = countExcluded(parts)
-  const everywhere = [...excluded].filter(([, count]) => count === parts.length).map(([user]) => user)
-  for (const part of parts) {
-    for (const [user, found] of part.users)
-      if (found.has) users.set(user, { has: true, excluded: everywhere })
-  }
-  return { users, cycle: false, error: firstError(parts) }
+  const counts = countExcluded(parts)
+  const excluded = [...counts].filter(([, count]) => count === parts.length).map(([user]) => user)
+  const has = new Set(parts.flatMap((part) => part.users.filter((found) => found.has).map((found) => found.user)))
+  return { users: [...has].map((user) => ({ user, has: true, excluded })), cycle: false, error: firstError(parts) }
 }
 
 function intersect(parts: readonly Expansion[], wildcard: string): Expansion {
@@ -183,25 +176,20 @@ function intersect(parts: readonly Expansion[], wildcard: string): Expansion {
   const excluded = [...countExcluded(parts).keys()]
   let wildcards = 0
   for (const part of parts) {
-    const has = [...part.users].filter(([, found]) => found.has).map(([user]) => user)
-    const everyone = has.includes(wildcard)
+    const has = new Set(part.users.filter((found) => found.has).map((found) => found.user))
+    const everyone = has.has(wildcard)
     if (everyone) wildcards++
     for (const user of has) counts.set(user, (counts.get(user) ?? 0) + (everyone ? 0 : 1))
   }
-  const passed = [...counts].filter(
-    ([user, count]) => !excluded.includes(user) && count + wildcards === parts.length,
-  )
-  return {
-    users: new Map(passed.map(([user]) => [user, { has: true, excluded }])),
-    cycle: false,
-    error: firstError(parts),
-  }
+  const passed = [...counts].filter(([user, count]) => !excluded.includes(user) && count + wildcards === parts.length)
+  return { users: passed.map(([user]) => ({ user, has: true, excluded })), cycle: false, error: firstError(parts) }
 }
 
+/** How often each user was said to be excluded. The server counts sayings, not operands; so does this. */
 function countExcluded(parts: readonly Expansion[]): Map<string, number> {
   const counts = new Map<string, number>()
   for (const part of parts) {
-    for (const found of part.users.values()) {
+    for (const found of part.users) {
       for (const user of found.excluded) counts.set(user, (counts.get(user) ?? 0) + 1)
     }
   }
@@ -210,24 +198,27 @@ function countExcluded(parts: readonly Expansion[]): Map<string, number> {
 
 /** A cycle on the subtracted side leaves nobody. */
 function subtract(base: Expansion, taken: Expansion, wildcard: string): Expansion {
-  const users: FoundUsers = new Map()
-  if (taken.cycle) return { users, cycle: false, error: undefined }
-  const note = (user: string, has: boolean, excluded: readonly string[] = []): void => {
-    users.set(user, { has, excluded })
-  }
-  const everyone = base.users.has(wildcard)
-  const everyoneTaken = taken.users.has(wildcard)
-  for (const [user, found] of base.users) {
-    const removed = taken.users.get(user)
-    if (everyone) {
-      if (removed === undefined && !everyoneTaken) note(user, found.has, found.excluded)
-      for (const [other, status] of taken.users) {
-        if (other.endsWith(':*')) {
-          if (removed === undefined) note(user, false)
-        } else note(other, !status.has, status.has ? [other] : [])
-      }
-    } else if (everyoneTaken || removed !== undefined) note(user, removed !== undefined && !removed.has)
-    else note(user, found.has)
-  }
+  if (taken.cycle) return empty()
+  const kept = byUser(base.users)
+  const gone = byUser(taken.users)
+  const users = [...kept.values()].flatMap((found) => (kept.has(wildcard) ? fromEveryone(found, gone, wildcard) : [fromOne(found, gone, wildcard)]))
   return { users, cycle: false, error: firstError([base, taken]) }
+}
+
+function fromOne(found: Found, gone: ReadonlyMap<string, Found>, wildcard: string): Found {
+  const removed = gone.get(found.user)
+  if (!gone.has(wildcard) && removed === undefined) return { user: found.user, has: found.has, excluded: [] }
+  return { user: found.user, has: removed !== undefined && !removed.has, excluded: [] }
+}
+
+/** The base holds everyone: whoever is subtracted is known not to have the relation. */
+function fromEveryone(found: Found, gone: ReadonlyMap<string, Found>, wildcard: string): Found[] {
+  const isGone = gone.has(found.user)
+  const users: Found[] = isGone || gone.has(wildcard) ? [] : [found]
+  for (const other of gone.values()) {
+    if (other.user.endsWith(':*')) {
+      if (!isGone) users.push({ user: found.user, has: false, excluded: [] })
+    } else users.push({ user: other.user, has: !other.has, excluded: other.has ? [other.user] : [] })
+  }
+  return users
 }

@@ -1,0 +1,48 @@
+import { transformer } from '@openfga/syntax-transformer'
+import { describe, expect, test } from 'vitest'
+import type { JsonObject } from '../src/condition-values.ts'
+import { compareWorld, createTally, type Difference } from './support/differ.ts'
+import { createRandom } from './support/random.ts'
+import { engineTarget, serverTarget } from './support/target.ts'
+
+const wanted = Number(process.env['FUZZ_ANSWERS'] ?? 2000)
+const seed = Number(process.env['FUZZ_SEED'] ?? Date.now() % 1_000_000_000)
+
+const server = serverTarget()
+
+describe.skipIf(server === undefined)('the engine against the real server (OPENFGA_TEST_URL)', () => {
+  test(
+    `gives the same ${wanted} answers in random worlds (FUZZ_SEED=${seed})`,
+    async () => {
+      if (server === undefined) throw new Error('no server')
+      const engine = engineTarget()
+      const tally = createTally()
+      for (let world = 0; tally.answers < wanted && tally.differences.length < 5; world++) {
+        await compareWorld(seed + world, createRandom(seed + world), engine, server, tally)
+      }
+      const kinds = [...tally.byKind].map(([kind, count]) => `${kind} ${count}`).join(', ')
+      console.log(`seed ${seed}: ${tally.answers} answers (${kinds}); models refused by both ${tally.refused}; unsteady at the server ${tally.unsteady}`)
+      expect(tally.differences.map(describeDifference).join('\n\n')).toBe('')
+      expect(tally.answers).toBeGreaterThanOrEqual(wanted)
+    },
+    30 * 60_000,
+  )
+})
+
+function describeDifference(difference: Difference): string {
+  const { seed: world, question, engine, server: theirs, model, tuples } = difference
+  return [
+    `seed ${world}: ${question.kind} ${JSON.stringify(question.body)}`,
+    `engine ${JSON.stringify(engine)}, server ${JSON.stringify(theirs)}`,
+    showModel(model),
+    tuples.map((tuple) => JSON.stringify(tuple)).join('\n'),
+  ].join('\n')
+}
+
+const showModel = (model: JsonObject): string => {
+  try {
+    return transformer.transformJSONStringToDSL(JSON.stringify(model))
+  } catch (error) {
+    return `${String(error)}\n${JSON.stringify(model)}`
+  }
+}

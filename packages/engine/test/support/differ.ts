@@ -1,0 +1,174 @@
+import type { Json, JsonObject } from '../../src/condition-values.ts'
+import type { Random } from './random.ts'
+import { askObjects, askUsers, createStore, type Target, type Verdict } from './target.ts'
+import { createAnyTuple, createObject, createRelation, createSubject, createTuple, createWorld, fullContext, type World } from './world.ts'
+
+/** One question put to both sides. */
+export interface Question {
+  readonly kind: 'model' | 'write' | 'check' | 'list-objects' | 'list-users'
+  readonly body: JsonObject
+  ask(target: Target, store: string): Promise<Verdict>
+}
+
+export interface Difference {
+  readonly seed: number
+  readonly question: Question
+  readonly engine: Verdict
+  readonly server: Verdict
+  readonly model: JsonObject
+  readonly tuples: readonly JsonObject[]
+}
+
+export interface Tally {
+  answers: number
+  /** Rejected models among the worlds: they end a world early. */
+  refused: number
+  /** Questions that the server answers differently from one store to the next. */
+  unsteady: number
+  readonly byKind: Map<string, number>
+  readonly differences: Difference[]
+}
+
+export const createTally = (): Tally => ({ answers: 0, refused: 0, unsteady: 0, byKind: new Map(), differences: [] })
+
+const count = (tally: Tally, kind: string, by = 1): void => {
+  tally.answers += by
+  tally.byKind.set(kind, (tally.byKind.get(kind) ?? 0) + by)
+}
+
+const same = (a: Verdict, b: Verdict): boolean => JSON.stringify(a) === JSON.stringify(b)
+
+/** One random world on both sides: its model, its tuples, and many questions. */
+export async function compareWorld(seed: number, random: Random, engine: Target, server: Target, tally: Tally): Promise<void> {
+  const world = createWorld(random)
+  const stores = { engine: await createStore(engine), server: await createStore(server) }
+  const [mine, theirs] = await Promise.all([writeModelCode(engine, stores.engine, world.model), writeModelCode(server, stores.server, world.model)])
+  count(tally, 'model')
+  if (!same(mine, theirs)) {
+    tally.differences.push({ seed, question: modelQuestion(world.model), engine: mine, server: theirs, model: world.model, tuples: [] })
+  }
+  if (mine !== true || theirs !== true) {
+    tally.refused++
+    return
+  }
+  const tuples = createTuples(random, world)
+  const write = writeQuestion({ writes: { tuple_keys: tuples } })
+  const questions = [write, ...createWrites(random, world, tuples), ...createQuestions(random, world)]
+  const stored: JsonObject[] = []
+  for (const question of questions) {
+    const [left, right] = await Promise.all([question.ask(engine, stores.engine), question.ask(server, stores.server)])
+    count(tally, question.kind)
+    if (question.kind === 'write' && right === true) stored.push(question.body)
+    if (same(left, right)) continue
+    const steady = await isSteady(question, server, stores.server, world.model, stored, right)
+    if (steady) tally.differences.push({ seed, question, engine: left, server: right, model: world.model, tuples })
+    else tally.unsteady++
+  }
+}
+
+/** Asks the server again, in the same store and in fresh ones: its planner may pick other resolvers there. */
+async function isSteady(question: Question, server: Target, store: string, model: JsonObject, writes: readonly JsonObject[], first: Verdict): Promise<boolean> {
+  if (question.kind === 'write' || question.kind === 'model') return true
+  for (let i = 0; i < 8; i++) if (!same(await question.ask(server, store), first)) return false
+  for (let i = 0; i < 4; i++) {
+    const fresh = await createStore(server)
+    await writeModelCode(server, fresh, model)
+    for (const body of writes) await server.call('POST', `${fresh}/write`, body)
+    for (let j = 0; j < 2; j++) if (!same(await question.ask(server, fresh), first)) return false
+  }
+  return true
+}
+
+async function writeModelCode(target: Target, store: string, model: JsonObject): Promise<Verdict> {
+  const answer = await target.call('POST', `${store}/authorization-models`, model)
+  return answer.status === 201 ? true : `code:${String(answer.body['code'])}`
+}
+
+const modelQuestion = (model: JsonObject): Question => ({ kind: 'model', body: model, ask: (target, store) => writeModelCode(target, store, model) })
+
+function writeQuestion(body: JsonObject): Question {
+  return {
+    kind: 'write',
+    body,
+    async ask(target, store) {
+      const answer = await target.call('POST', `${store}/write`, body)
+      return answer.status === 200 ? true : `${answer.status} code:${String(answer.body['code'])}`
+    },
+  }
+}
+
+function createTuples(random: Random, world: World): JsonObject[] {
+  const found = new Map<string, JsonObject>()
+  for (let i = 0; i < 12 + random.below(40); i++) {
+    const tuple = createTuple(random, world)
+    if (tuple !== undefined) found.set(`${String(tuple['object'])}#${String(tuple['relation'])}@${String(tuple['user'])}`, tuple)
+  }
+  return [...found.values()]
+}
+
+/** Single writes and deletes, most of them wrong in some way. */
+function createWrites(random: Random, world: World, tuples: readonly JsonObject[]): Question[] {
+  const keyOf = ({ user, relation, object }: JsonObject): JsonObject => ({ user: user ?? null, relation: relation ?? null, object: object ?? null })
+  return Array.from({ length: 6 }, () => {
+    const any = createAnyTuple(random, world)
+    const known = tuples.length === 0 ? any : random.pick(tuples)
+    const option = random.pick([{}, {}, { on_duplicate: 'ignore' }])
+    return writeQuestion(
+      random.pick<JsonObject>([
+        { writes: { tuple_keys: [any], ...option } },
+        { writes: { tuple_keys: [any], ...option } },
+        { writes: { tuple_keys: [known], ...option } },
+        { writes: { tuple_keys: [known, keyOf(known)] } },
+        { deletes: { tuple_keys: [keyOf(any)], ...random.pick([{}, { on_missing: 'ignore' }]) } },
+        { writes: { tuple_keys: [{ ...keyOf(known), condition: { name: 'less', context: { y: 1 } } }], ...option } },
+      ]),
+    )
+  })
+}
+
+/** Questions whose context lets every condition be evaluated. */
+function createQuestions(random: Random, world: World): Question[] {
+  const extra = (): JsonObject[] => (random.chance(0.25) ? Array.from({ length: 1 + random.below(3) }, () => createTuple(random, world)).filter((tuple) => tuple !== undefined) : [])
+  const checks = Array.from({ length: 24 }, () => {
+    const { type, id } = createObject(random)
+    const contextual = extra()
+    return checkQuestion({
+      tuple_key: { user: createSubject(random), relation: createRelation(random), object: `${type}:${id}` },
+      context: fullContext(random),
+      ...(contextual.length === 0 ? {} : { contextual_tuples: { tuple_keys: contextual } }),
+    })
+  })
+  const objects = Array.from({ length: 10 }, () =>
+    objectsQuestion({ user: createSubject(random), relation: createRelation(random), type: createObject(random).type, context: fullContext(random), contextual_tuples: { tuple_keys: extra() } }),
+  )
+  const users = Array.from({ length: 8 }, () =>
+    usersQuestion({ object: createObject(random), relation: createRelation(random), user_filters: [createFilter(random)], context: fullContext(random), contextual_tuples: extra() }),
+  )
+  return [...checks, ...objects, ...users]
+}
+
+const createFilter = (random: Random): JsonObject =>
+  random.chance(0.7) ? { type: random.pick(['user', 'user', 'bot']) } : { type: createObject(random).type, relation: createRelation(random) }
+
+/** A check, by batch-check with one item: its errors have more detail than check's, and items err alone. */
+const checkQuestion = (body: JsonObject): Question => ({
+  kind: 'check',
+  body,
+  async ask(target, store) {
+    const answer = await target.call('POST', `${store}/batch-check`, { checks: [{ ...body, correlation_id: '1' }] })
+    if (answer.status !== 200) return `code:${String(answer.body['code'])}`
+    const result = memberOf(memberOf(answer.body, 'result'), '1')
+    if (typeof result['allowed'] === 'boolean') return result['allowed']
+    const error = memberOf(result, 'error')
+    return `error:${String(error['input_error'] ?? error['internal_error'])}`
+  },
+})
+
+const objectsQuestion = (body: JsonObject): Question => ({ kind: 'list-objects', body, ask: (target, store) => askObjects(target, store, body) })
+
+const usersQuestion = (body: JsonObject): Question => ({ kind: 'list-users', body, ask: (target, store) => askUsers(target, store, body) })
+
+function memberOf(json: JsonObject, name: string): JsonObject {
+  const value: Json | undefined = json[name]
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : {}
+}
