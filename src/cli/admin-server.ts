@@ -57,7 +57,11 @@ const bytesMax = 64 * 1024
 
 function adminApp(deps: AdminDeps, onError: (error: unknown) => void): Hono {
   const app = new Hono()
-  app.post('/commands/:name', bodyLimit({ maxSize: bytesMax }), async (context) =>
+  const limit = bodyLimit({
+    maxSize: bytesMax,
+    onError: (context) => context.json({ code: 'payload_too_large', detail: 'The body is too large.' }, 413),
+  })
+  app.post('/commands/:name', limit, async (context) =>
     context.json(await runCommand(context.req.param('name'), await context.req.json(), deps)),
   )
   app.onError((error, context) => {

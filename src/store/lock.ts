@@ -36,4 +36,5 @@ export async function lockFolder(dir: string): Promise<AsyncDisposable> {
 
 const sqliteBusy = 5
 
-const isBusy = (error: unknown): boolean => error instanceof Error && 'errcode' in error && error.errcode === sqliteBusy
+const isBusy = (error: unknown): boolean =>
+  error instanceof Error && 'errcode' in error && error.errcode === sqliteBusy

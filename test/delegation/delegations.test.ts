@@ -72,8 +72,8 @@ describe('lending', () => {
     expect(id).toMatch(/^d_[\w-]{22}$/)
     expect(state).toBe('live')
     expect(await tuplesOf(fga, id)).toEqual([
-      'agent:helper-bot sub_agent delegation:' + id,
-      'agent:research-bot agent delegation:' + id,
+      `agent:helper-bot sub_agent delegation:${id}`,
+      `agent:research-bot agent delegation:${id}`,
       `delegation:${id} delegated_to collection:handbook`,
       `user:anne delegator delegation:${id}`,
     ])

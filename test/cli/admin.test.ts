@@ -1,0 +1,238 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { stat } from 'node:fs/promises'
+import { request } from 'node:http'
+import { join } from 'node:path'
+import { decodeJwt } from 'jose'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { lockFolder } from '../../src/store/lock.ts'
+import { type Commands, openCommands, remit, serving } from './world.ts'
+
+let world: Commands
+beforeAll(async () => {
+  world = await openCommands()
+})
+afterAll(() => world.database.close())
+
+const recorded = () =>
+  world.database.query<{ command: string; arguments: object; subject: string }>(
+    `select detail->>'command' as command, detail->'arguments' as arguments, subject
+     from decision_records where event = 'command' order by record_no`,
+  )
+
+describe('with a service running', () => {
+  test('token prints the token and nothing else on stdout', async () => {
+    await using _server = await serving(world)
+    const ran = await remit(
+      ['token', '--user', 'anne', '--agent', 'research-bot', '--scope', 'docs.search'],
+      world,
+    )
+    expect(ran).toMatchObject({ code: 0, stderr: '' })
+    expect(ran.stdout).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+\n$/)
+    expect(decodeJwt(ran.stdout.trim())).toMatchObject({
+      sub: 'anne',
+      scope: 'docs.search',
+      demo: true,
+      act: { sub: 'research-bot' },
+    })
+  })
+
+  test('a service can be registered, writes by its tuples, and gets its token', async () => {
+    await using _server = await serving(world)
+    expect(
+      (await remit(['service', 'add', 'loader', '--collection', 'handbook', '--prefix', 'ho/'], world)).code,
+    ).toBe(0)
+    expect(await world.deps.services.get('loader')).toEqual({
+      name: 'loader',
+      collections: ['handbook'],
+      prefixes: ['ho/'],
+    })
+    const answer = await world.fga.batchCheck(
+      (['writer', 'tagger'] as const).map((relation) => ({
+        user: 'service:loader',
+        relation,
+        object: 'collection:handbook',
+      })),
+      { consistency: 'fresh', now: Date.now() },
+    )
+    expect(answer.verdicts).toEqual(['allowed', 'allowed'])
+    const ran = await remit(['token', '--service', 'loader'], world)
+    expect(decodeJwt(ran.stdout.trim())).toMatchObject({
+      client_id: 'demo-service-loader',
+      scope: 'docs.write directory.write',
+    })
+  })
+
+  test('a service that is saved with fewer collections loses the others', async () => {
+    await world.deps.saveCollection({ id: 'board', title: 'Board', publicAllowed: false })
+    await world.deps.services.save({ name: 'two', collections: ['handbook', 'board'], prefixes: [] })
+    await world.deps.services.save({ name: 'two', collections: ['board'], prefixes: [] })
+    const answer = await world.fga.batchCheck(
+      (['collection:handbook', 'collection:board'] as const).map((object) => ({
+        user: 'service:two',
+        relation: 'writer',
+        object,
+      })),
+      { consistency: 'fresh', now: Date.now() },
+    )
+    expect(answer.verdicts).toEqual(['denied', 'allowed'])
+    await world.database.query(`delete from services where name = 'two'`)
+  })
+
+  test('collections and administrators can be added', async () => {
+    await using _server = await serving(world)
+    expect(
+      (await remit(['collection', 'add', 'legal', '--title', 'Legal', '--public-allowed'], world)).code,
+    ).toBe(0)
+    expect(
+      (await remit(['admin', 'add', 'user:anne', '--role', 'security.read', '--role', 'agents.write'], world))
+        .code,
+    ).toBe(0)
+    expect(await world.deps.administrators.rolesOf('user:anne')).toEqual(['agents.write', 'security.read'])
+    expect(await world.database.query(`select public_allowed from collections where id = 'legal'`)).toEqual([
+      { public_allowed: true },
+    ])
+  })
+
+  test('each command is on record, and no token ever is', async () => {
+    await using _server = await serving(world)
+    const before = (await recorded()).length
+    const { stdout } = await remit(['token', '--user', 'anne'], world)
+    await remit(['drift'], world)
+    const [token, drift] = (await recorded()).slice(before)
+    expect(token).toEqual({
+      command: 'token',
+      arguments: { user: 'anne', resource: 'api' },
+      subject: 'service:remit',
+    })
+    expect(drift).toMatchObject({ command: 'drift', arguments: {} })
+    const leaked = await world.database.query(
+      'select 1 from decision_records where position($1 in detail::text) > 0',
+      [stdout.trim()],
+    )
+    expect(leaked).toEqual([])
+  })
+
+  test.each<[readonly string[], string]>([
+    [['token', '--user', 'mallory'], 'no account mallory'],
+    [['token', '--user', 'anne', '--agent', 'stranger'], 'no agent stranger'],
+    [['token'], 'either --user or --service'],
+    [['token', '--user', 'anne', '--service', 'loader'], 'either --user or --service'],
+    [['admin', 'add', 'group:eng', '--role', 'security.read'], 'must be user:SUBJECT'],
+    [['admin', 'add', 'user:anne', '--role', 'root'], 'Invalid option'],
+    [['admin', 'add', 'user:anne'], '--role'],
+    [['service', 'add', 'x', '--collection', 'nowhere'], 'no collection nowhere'],
+    [['service', 'add', '../x', '--collection', 'handbook'], 'is not an id'],
+    [['frobnicate'], 'unknown command'],
+  ])('%j fails with a reason on stderr and nothing on stdout', async (argv, says) => {
+    await using _server = await serving(world)
+    const ran = await remit(argv, world)
+    expect(ran.code).toBe(1)
+    expect(ran.stdout).toBe('')
+    expect(ran.stderr).toContain(says)
+  })
+
+  test('outside the demo nothing mints', async () => {
+    await using _server = await serving({ home: world.home, deps: world.withoutDemo })
+    for (const argv of [
+      ['token', '--user', 'anne'],
+      ['token', '--service', 'loader'],
+    ]) {
+      expect(await remit(argv, world)).toMatchObject({
+        code: 1,
+        stdout: '',
+        stderr: expect.stringContaining('in the demo only'),
+      })
+    }
+  })
+
+  test('only the folder’s owner can open the socket', async () => {
+    await using _server = await serving(world)
+    expect((await stat(world.home)).mode & 0o777).toBe(0o700)
+    expect((await stat(join(world.home, 'admin.sock'))).mode & 0o777).toBe(0o600)
+  })
+
+  test('a path that is too long for a socket is found all the same', async () => {
+    const home = join(world.home, 'long'.repeat(30))
+    await using _server = await serving({ ...world, home })
+    expect((await remit(['token', '--user', 'anne'], { home })).code).toBe(0)
+  })
+
+  test('what breaks inside is told to the log and not to the caller', async () => {
+    const errors: unknown[] = []
+    const deps = { ...world.deps, drift: () => Promise.reject(new Error('secret path /x')) }
+    await using _server = await serving({ home: world.home, deps }, errors)
+    const ran = await remit(['drift'], world)
+    expect(ran).toMatchObject({ code: 1, stdout: '' })
+    expect(ran.stderr).not.toContain('secret')
+    expect(errors).toHaveLength(1)
+  })
+
+  test.each<[string, string, string, number]>([
+    ['no such command', '/commands/constructor', '{}', 404],
+    ['no JSON', '/commands/drift', '{', 400],
+    ['arguments that do not belong', '/commands/drift', '{"x":1}', 422],
+    ['arguments that are no object', '/commands/drift', 'null', 422],
+    ['a body that is too large', '/commands/drift', `"${'x'.repeat(70_000)}"`, 413],
+    ['another path', '/', '{}', 404],
+  ])('%s is refused', async (_, path, body, status) => {
+    await using _server = await serving(world)
+    expect(await post(join(world.home, 'admin.sock'), path, body)).toBe(status)
+  })
+})
+
+describe('with no service running', () => {
+  test('a command says so, with the folder', async () => {
+    const ran = await remit(['token', '--user', 'anne'], { home: world.home })
+    expect(ran).toMatchObject({ code: 1, stdout: '' })
+    expect(ran.stderr).toContain(`No service is running with REMIT_HOME=${world.home}`)
+  })
+
+  test('it works in this process under the folder’s lock', async () => {
+    const ran = await remit(['token', '--user', 'anne'], {
+      home: world.home,
+      withService: async (work) => {
+        await expect(lockFolder(world.home)).rejects.toThrow('Another process')
+        return work(world.deps)
+      },
+    })
+    expect(ran.code).toBe(0)
+    await using _free = await lockFolder(world.home)
+  })
+
+  test('it does not work beside a process that holds the folder', async () => {
+    await using _held = await lockFolder(world.home)
+    const ran = await remit(['token', '--user', 'anne'], {
+      home: world.home,
+      withService: (work) => work(world.deps),
+    })
+    expect(ran).toMatchObject({ code: 1, stdout: '' })
+    expect(ran.stderr).toContain('starting, stopping or busy')
+  })
+
+  test('a socket left by a crash does not stand in the way', async () => {
+    const path = join(world.home, 'admin.sock')
+    const child = spawn(process.execPath, [
+      '-e',
+      `require('net').createServer().listen(${JSON.stringify(path)}, () => process.stdout.write('up'))`,
+    ])
+    await once(child.stdout, 'data')
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+    expect((await stat(path)).isSocket()).toBe(true)
+    expect((await remit(['drift'], { home: world.home })).stderr).toContain('No service is running')
+    await using _server = await serving(world)
+    expect((await remit(['drift'], world)).stdout).toBe('{"mended":0}\n')
+  })
+})
+
+function post(socketPath: string, path: string, body: string): Promise<number | undefined> {
+  return new Promise((resolve, reject) => {
+    const sent = request({ socketPath, path, method: 'POST' }, (response) => {
+      response.resume()
+      resolve(response.statusCode)
+    })
+    sent.on('error', reject)
+    sent.end(body)
+  })
+}

@@ -1,0 +1,116 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import { join } from 'node:path'
+import { type AdminClientOptions, createAdminClient } from '../../src/cli/admin-client.ts'
+import { startAdminServer } from '../../src/cli/admin-server.ts'
+import type { AdminDeps } from '../../src/cli/commands.ts'
+import { runCli } from '../../src/cli/program.ts'
+import { createTerminal } from '../../src/cli/terminal.ts'
+import { createAdministrators } from '../../src/delegation/administrators.ts'
+import { createAgents } from '../../src/delegation/agents.ts'
+import { createClients } from '../../src/delegation/clients.ts'
+import { createDelegations } from '../../src/delegation/delegations.ts'
+import { createDemoIssuer } from '../../src/delegation/demo-issuer.ts'
+import { createPeople } from '../../src/delegation/people.ts'
+import { createServices } from '../../src/delegation/services.ts'
+import { loadSigningKey } from '../../src/delegation/signing-key.ts'
+import { systemClock } from '../../src/kernel/clock.ts'
+import { openMigrated, own, publicUrl } from '../delegation/world.ts'
+import { openFga } from '../delegation/world-fga.ts'
+
+/** A database with collection `handbook`, anne, and research-bot that anne has lent the handbook to. */
+export async function openCommands() {
+  const database = await openMigrated()
+  const fga = await openFga(database, systemClock)
+  const agents = createAgents({ sql: database, clock: systemClock })
+  const people = createPeople({ sql: database })
+  const services = createServices({ sql: database, fga })
+  const administrators = createAdministrators({ sql: database })
+  const delegations = createDelegations({ database, fga, clock: systemClock, randomBytes })
+  const saveCollection: AdminDeps['saveCollection'] = async ({ id, title, publicAllowed }) => {
+    await database.query('insert into collections (id, title, public_allowed) values ($1, $2, $3)', [
+      id,
+      title,
+      publicAllowed,
+    ])
+  }
+  await saveCollection({ id: 'handbook', title: 'Handbook', publicAllowed: false })
+  await people.save({ key: 'anne', name: 'Anne' })
+  await agents.save({
+    id: 'research-bot',
+    owner: 'user:anne',
+    purpose: 'tests',
+    issuer: own,
+    sub: 'research-bot',
+  })
+  await delegations.lend({
+    subject: 'user:anne',
+    agent: 'research-bot',
+    scope: ['collection:handbook'],
+    purpose: 'tests',
+    expiresAt: new Date(Date.now() + 86_400_000),
+  })
+  const key = await loadSigningKey(join(database.folder, 'keys'))
+  const demoIssuer = createDemoIssuer({
+    publicUrl,
+    key,
+    people,
+    agents,
+    services,
+    administrators,
+    delegations,
+    clients: createClients({ sql: database }),
+    clock: systemClock,
+    randomBytes,
+  })
+  const deps: AdminDeps = {
+    database,
+    services,
+    administrators,
+    saveCollection,
+    drift: async () => ({ mended: 0 }),
+    newTxn: randomUUID,
+  }
+  return {
+    database,
+    fga,
+    deps: { ...deps, demoIssuer },
+    withoutDemo: deps,
+    home: join(database.folder, 'home'),
+  }
+}
+
+export type Commands = Awaited<ReturnType<typeof openCommands>>
+
+export const serving = (
+  { home, deps }: Pick<Commands, 'home'> & { readonly deps: AdminDeps },
+  errors: unknown[] = [],
+) => startAdminServer({ dir: home, deps, onError: (error) => errors.push(error) })
+
+export interface Ran {
+  readonly code: number
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** One command line, as a shell would run it. */
+export async function remit(
+  argv: readonly string[],
+  client: AdminClientOptions,
+  more: { readonly url?: string; readonly envToken?: string } = {},
+): Promise<Ran> {
+  let stdout = ''
+  let stderr = ''
+  const code = await runCli(argv, {
+    admin: createAdminClient(client),
+    terminal: createTerminal({
+      stdout: { write: (text) => (stdout += text) },
+      stderr: { write: (text) => (stderr += text) },
+    }),
+    fetch,
+    publicUrl: more.url ?? publicUrl,
+    envToken: more.envToken,
+    newKey: randomUUID,
+    now: Date.now,
+  })
+  return { code, stdout, stderr }
+}
