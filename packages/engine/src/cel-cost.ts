@@ -61,7 +61,6 @@ function callCost(call: Call, scope: Scope): number {
   switch (call.function) {
     case '_&&_':
     case '_||_':
-    case '@not_strictly_false':
       return inside
     case '_?_:_':
       return cost(call.args[0], scope) + Math.max(cost(call.args[1], scope), cost(call.args[2], scope))

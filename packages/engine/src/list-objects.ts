@@ -71,12 +71,14 @@ export function candidates(session: Session, target: Relation): ReadonlyMap<Node
 
   const incoming = createIncoming(session)
   const { node: subject, relation: subjectRelation } = session.user
-  if (subjectRelation !== '') reach(session.model.types.get(subject.type)?.get(subjectRelation), subject, true)
+  if (subjectRelation !== '')
+    reach(session.model.types.get(subject.type)?.get(subjectRelation), subject, true)
   for (const tuple of incoming(subject)) if (tuple.userRelation === subjectRelation) follow(tuple, true)
   if (subjectRelation === '' && !subject.wildcard) {
     for (const tuple of incoming(session.node(`${subject.type}:*`))) follow(tuple, true)
   }
-  for (let next = queue.pop(); next !== undefined; next = queue.pop()) step(next.relation, next.node, next.isSure)
+  for (let next = queue.pop(); next !== undefined; next = queue.pop())
+    step(next.relation, next.node, next.isSure)
   return seen.get(target) ?? new Map()
 }
 
@@ -132,7 +134,8 @@ function buildGraph(model: Model): ReverseGraph {
     for (const relation of relations.values()) {
       for (const { leaf, isSure } of leavesOf(relation.rewrite)) {
         const edge = { to: relation, isSure }
-        if (leaf.kind === 'computed') computed.set(leaf.relation, [...(computed.get(leaf.relation) ?? []), edge])
+        if (leaf.kind === 'computed')
+          computed.set(leaf.relation, [...(computed.get(leaf.relation) ?? []), edge])
         if (leaf.kind !== 'ttu') continue
         for (const target of leaf.targets.values()) {
           const key = `${relation.type}#${leaf.tupleset} ${target.key}`
@@ -144,7 +147,8 @@ function buildGraph(model: Model): ReverseGraph {
   return {
     computedFrom: (relation) => computed.get(relation) ?? none,
     through: (type, tupleset, relation) => through.get(`${type}#${tupleset} ${relation.key}`) ?? none,
-    isSureByTuple: (relation) => leavesOf(relation.rewrite).some(({ leaf, isSure }) => leaf.kind === 'this' && isSure),
+    isSureByTuple: (relation) =>
+      leavesOf(relation.rewrite).some(({ leaf, isSure }) => leaf.kind === 'this' && isSure),
     behind(target) {
       const before = behind.get(target)
       if (before !== undefined) return before

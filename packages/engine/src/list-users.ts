@@ -106,7 +106,10 @@ function createExpander(session: Session, filter: UserFilter, depthMax: number) 
         parts.push(expand(model.types.get(tuple.user.type)?.get(tuple.userRelation), tuple.user, depth, path))
       } else if (tuple.user.type === filter.type) users.push({ user: userOf(tuple), has: true, excluded: [] })
     }
-    return merge([{ ...empty(), users }, ...parts], parts.some((part) => part.cycle))
+    return merge(
+      [{ ...empty(), users }, ...parts],
+      parts.some((part) => part.cycle),
+    )
   }
 
   function parents(
@@ -146,7 +149,8 @@ function readAll(session: Session, relation: Relation, node: Node): ReadAll {
 
 const empty = (): Expansion => ({ users: [], cycle: false, error: undefined })
 const failed = (error: ConditionError | FgaError): Expansion => ({ users: [], cycle: false, error })
-const failedOr = (error: ConditionError | undefined): Expansion => (error === undefined ? empty() : failed(error))
+const failedOr = (error: ConditionError | undefined): Expansion =>
+  error === undefined ? empty() : failed(error)
 
 const firstError = (parts: readonly Expansion[]): Expansion['error'] =>
   parts.map((part) => part.error).find((error) => error !== undefined)
@@ -167,8 +171,14 @@ const merge = (parts: readonly Expansion[], cycle: boolean): Expansion => ({
 function union(parts: readonly Expansion[]): Expansion {
   const counts = countExcluded(parts)
   const excluded = [...counts].filter(([, count]) => count === parts.length).map(([user]) => user)
-  const has = new Set(parts.flatMap((part) => part.users.filter((found) => found.has).map((found) => found.user)))
-  return { users: [...has].map((user) => ({ user, has: true, excluded })), cycle: false, error: firstError(parts) }
+  const has = new Set(
+    parts.flatMap((part) => part.users.filter((found) => found.has).map((found) => found.user)),
+  )
+  return {
+    users: [...has].map((user) => ({ user, has: true, excluded })),
+    cycle: false,
+    error: firstError(parts),
+  }
 }
 
 function intersect(parts: readonly Expansion[], wildcard: string): Expansion {
@@ -181,8 +191,14 @@ function intersect(parts: readonly Expansion[], wildcard: string): Expansion {
     if (everyone) wildcards++
     for (const user of has) counts.set(user, (counts.get(user) ?? 0) + (everyone ? 0 : 1))
   }
-  const passed = [...counts].filter(([user, count]) => !excluded.includes(user) && count + wildcards === parts.length)
-  return { users: passed.map(([user]) => ({ user, has: true, excluded })), cycle: false, error: firstError(parts) }
+  const passed = [...counts].filter(
+    ([user, count]) => !excluded.includes(user) && count + wildcards === parts.length,
+  )
+  return {
+    users: passed.map(([user]) => ({ user, has: true, excluded })),
+    cycle: false,
+    error: firstError(parts),
+  }
 }
 
 /** How often each user was said to be excluded. The server counts sayings, not operands; so does this. */
@@ -201,7 +217,9 @@ function subtract(base: Expansion, taken: Expansion, wildcard: string): Expansio
   if (taken.cycle) return empty()
   const kept = byUser(base.users)
   const gone = byUser(taken.users)
-  const users = [...kept.values()].flatMap((found) => (kept.has(wildcard) ? fromEveryone(found, gone, wildcard) : [fromOne(found, gone, wildcard)]))
+  const users = [...kept.values()].flatMap((found) =>
+    kept.has(wildcard) ? fromEveryone(found, gone, wildcard) : [fromOne(found, gone, wildcard)],
+  )
   return { users, cycle: false, error: firstError([base, taken]) }
 }
 

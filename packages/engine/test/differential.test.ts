@@ -20,7 +20,9 @@ describe.skipIf(server === undefined)('the engine against the real server (OPENF
         await compareWorld(seed + world, createRandom(seed + world), engine, server, tally)
       }
       const kinds = [...tally.byKind].map(([kind, count]) => `${kind} ${count}`).join(', ')
-      console.log(`seed ${seed}: ${tally.answers} answers (${kinds}), ${tally.positive} of them positive; models refused by both ${tally.refused}; unsteady at the server ${tally.unsteady}; known (recursion through an operator) ${tally.knownCycles}`)
+      console.log(
+        `seed ${seed}: ${tally.answers} answers (${kinds}), ${tally.positive} of them positive; models refused by both ${tally.refused}; unsteady at the server ${tally.unsteady}; known (recursion through an operator) ${tally.knownCycles}`,
+      )
       expect(tally.differences.map(describeDifference).join('\n\n')).toBe('')
       expect(tally.answers).toBeGreaterThanOrEqual(wanted)
       expect(tally.knownCycles + tally.unsteady).toBeLessThan(Math.max(5, tally.answers / 200))

@@ -2,7 +2,16 @@ import type { Json, JsonObject } from '../../src/condition-values.ts'
 import { compileModel } from '../../src/index.ts'
 import type { Random } from './random.ts'
 import { askObjects, askUsers, createStore, type Target, type Verdict } from './target.ts'
-import { createAnyTuple, createObject, createRelation, createSubject, createTuple, createWorld, fullContext, type World } from './world.ts'
+import {
+  createAnyTuple,
+  createObject,
+  createRelation,
+  createSubject,
+  createTuple,
+  createWorld,
+  fullContext,
+  type World,
+} from './world.ts'
 
 /** One question put to both sides. */
 export interface Question {
@@ -38,7 +47,15 @@ export interface Tally {
   readonly differences: Difference[]
 }
 
-export const createTally = (): Tally => ({ answers: 0, refused: 0, knownCycles: 0, unsteady: 0, byKind: new Map(), positive: 0, differences: [] })
+export const createTally = (): Tally => ({
+  answers: 0,
+  refused: 0,
+  knownCycles: 0,
+  unsteady: 0,
+  byKind: new Map(),
+  positive: 0,
+  differences: [],
+})
 
 const count = (tally: Tally, kind: string, by = 1): void => {
   tally.answers += by
@@ -48,13 +65,29 @@ const count = (tally: Tally, kind: string, by = 1): void => {
 const same = (a: Verdict, b: Verdict): boolean => JSON.stringify(a) === JSON.stringify(b)
 
 /** One random world on both sides: its model, its tuples, and many questions. */
-export async function compareWorld(seed: number, random: Random, engine: Target, server: Target, tally: Tally): Promise<void> {
+export async function compareWorld(
+  seed: number,
+  random: Random,
+  engine: Target,
+  server: Target,
+  tally: Tally,
+): Promise<void> {
   const world = createWorld(random)
   const stores = { engine: await createStore(engine), server: await createStore(server) }
-  const [mine, theirs] = await Promise.all([writeModelCode(engine, stores.engine, world.model), writeModelCode(server, stores.server, world.model)])
+  const [mine, theirs] = await Promise.all([
+    writeModelCode(engine, stores.engine, world.model),
+    writeModelCode(server, stores.server, world.model),
+  ])
   count(tally, 'model')
   if (!same(mine, theirs)) {
-    tally.differences.push({ seed, question: modelQuestion(world.model), engine: mine, server: theirs, model: world.model, tuples: [] })
+    tally.differences.push({
+      seed,
+      question: modelQuestion(world.model),
+      engine: mine,
+      server: theirs,
+      model: world.model,
+      tuples: [],
+    })
   }
   if (mine !== true || theirs !== true) {
     tally.refused++
@@ -66,7 +99,10 @@ export async function compareWorld(seed: number, random: Random, engine: Target,
   const questions = [write, ...createWrites(random, world, tuples), ...createQuestions(random, world)]
   const stored: JsonObject[] = []
   for (const question of questions) {
-    const [left, right] = await Promise.all([question.ask(engine, stores.engine), question.ask(server, stores.server)])
+    const [left, right] = await Promise.all([
+      question.ask(engine, stores.engine),
+      question.ask(server, stores.server),
+    ])
     count(tally, question.kind)
     if (right === true || (Array.isArray(right) && right.length > 0)) tally.positive++
     if (question.kind === 'write' && right === true) stored.push(question.body)
@@ -76,13 +112,21 @@ export async function compareWorld(seed: number, random: Random, engine: Target,
       continue
     }
     const steady = await isSteady(question, server, stores.server, world.model, stored, right)
-    if (steady) tally.differences.push({ seed, question, engine: left, server: right, model: world.model, tuples })
+    if (steady)
+      tally.differences.push({ seed, question, engine: left, server: right, model: world.model, tuples })
     else tally.unsteady++
   }
 }
 
 /** Asks the server again, in the same store and in fresh ones: its planner may pick other resolvers there. */
-async function isSteady(question: Question, server: Target, store: string, model: JsonObject, writes: readonly JsonObject[], first: Verdict): Promise<boolean> {
+async function isSteady(
+  question: Question,
+  server: Target,
+  store: string,
+  model: JsonObject,
+  writes: readonly JsonObject[],
+  first: Verdict,
+): Promise<boolean> {
   if (question.kind === 'write' || question.kind === 'model') return true
   for (let i = 0; i < 8; i++) if (!same(await question.ask(server, store), first)) return false
   for (let i = 0; i < 4; i++) {
@@ -99,7 +143,11 @@ async function writeModelCode(target: Target, store: string, model: JsonObject):
   return answer.status === 201 ? true : `code:${String(answer.body['code'])}`
 }
 
-const modelQuestion = (model: JsonObject): Question => ({ kind: 'model', body: model, ask: (target, store) => writeModelCode(target, store, model) })
+const modelQuestion = (model: JsonObject): Question => ({
+  kind: 'model',
+  body: model,
+  ask: (target, store) => writeModelCode(target, store, model),
+})
 
 function writeQuestion(body: JsonObject): Question {
   return {
@@ -116,14 +164,19 @@ function createTuples(random: Random, world: World): JsonObject[] {
   const found = new Map<string, JsonObject>()
   for (let i = 0; i < 12 + random.below(40); i++) {
     const tuple = createTuple(random, world)
-    if (tuple !== undefined) found.set(`${String(tuple['object'])}#${String(tuple['relation'])}@${String(tuple['user'])}`, tuple)
+    if (tuple !== undefined)
+      found.set(`${String(tuple['object'])}#${String(tuple['relation'])}@${String(tuple['user'])}`, tuple)
   }
   return [...found.values()]
 }
 
 /** Single writes and deletes, most of them wrong in some way. */
 function createWrites(random: Random, world: World, tuples: readonly JsonObject[]): Question[] {
-  const keyOf = ({ user, relation, object }: JsonObject): JsonObject => ({ user: user ?? null, relation: relation ?? null, object: object ?? null })
+  const keyOf = ({ user, relation, object }: JsonObject): JsonObject => ({
+    user: user ?? null,
+    relation: relation ?? null,
+    object: object ?? null,
+  })
   return Array.from({ length: 6 }, () => {
     const any = createAnyTuple(random, world)
     const known = tuples.length === 0 ? any : random.pick(tuples)
@@ -135,7 +188,12 @@ function createWrites(random: Random, world: World, tuples: readonly JsonObject[
         { writes: { tuple_keys: [known], ...option } },
         { writes: { tuple_keys: [known, keyOf(known)] } },
         { deletes: { tuple_keys: [keyOf(any)], ...random.pick([{}, { on_missing: 'ignore' }]) } },
-        { writes: { tuple_keys: [{ ...keyOf(known), condition: { name: 'less', context: { y: 1 } } }], ...option } },
+        {
+          writes: {
+            tuple_keys: [{ ...keyOf(known), condition: { name: 'less', context: { y: 1 } } }],
+            ...option,
+          },
+        },
       ]),
     )
   })
@@ -143,7 +201,12 @@ function createWrites(random: Random, world: World, tuples: readonly JsonObject[
 
 /** Questions whose context lets every condition be evaluated. */
 function createQuestions(random: Random, world: World): Question[] {
-  const extra = (): JsonObject[] => (random.chance(0.25) ? Array.from({ length: 1 + random.below(3) }, () => createTuple(random, world)).filter((tuple) => tuple !== undefined) : [])
+  const extra = (): JsonObject[] =>
+    random.chance(0.25)
+      ? Array.from({ length: 1 + random.below(3) }, () => createTuple(random, world)).filter(
+          (tuple) => tuple !== undefined,
+        )
+      : []
   const checks = Array.from({ length: 24 }, () => {
     const { type, id } = createObject(random)
     const contextual = extra()
@@ -154,23 +217,39 @@ function createQuestions(random: Random, world: World): Question[] {
     })
   })
   const objects = Array.from({ length: 10 }, () =>
-    objectsQuestion({ user: createSubject(random), relation: createRelation(random), type: createObject(random).type, context: fullContext(random), contextual_tuples: { tuple_keys: extra() } }),
+    objectsQuestion({
+      user: createSubject(random),
+      relation: createRelation(random),
+      type: createObject(random).type,
+      context: fullContext(random),
+      contextual_tuples: { tuple_keys: extra() },
+    }),
   )
   const users = Array.from({ length: 8 }, () =>
-    usersQuestion({ object: createObject(random), relation: createRelation(random), user_filters: [createFilter(random)], context: fullContext(random), contextual_tuples: extra() }),
+    usersQuestion({
+      object: createObject(random),
+      relation: createRelation(random),
+      user_filters: [createFilter(random)],
+      context: fullContext(random),
+      contextual_tuples: extra(),
+    }),
   )
   return [...checks, ...objects, ...users]
 }
 
 const createFilter = (random: Random): JsonObject =>
-  random.chance(0.7) ? { type: random.pick(['user', 'user', 'bot']) } : { type: createObject(random).type, relation: createRelation(random) }
+  random.chance(0.7)
+    ? { type: random.pick(['user', 'user', 'bot']) }
+    : { type: createObject(random).type, relation: createRelation(random) }
 
 /** A check, by batch-check with one item: its errors have more detail than check's, and items err alone. */
 const checkQuestion = (body: JsonObject): Question => ({
   kind: 'check',
   body,
   async ask(target, store) {
-    const answer = await target.call('POST', `${store}/batch-check`, { checks: [{ ...body, correlation_id: '1' }] })
+    const answer = await target.call('POST', `${store}/batch-check`, {
+      checks: [{ ...body, correlation_id: '1' }],
+    })
     if (answer.status !== 200) return `code:${String(answer.body['code'])}`
     const result = memberOf(memberOf(answer.body, 'result'), '1')
     if (typeof result['allowed'] === 'boolean') return result['allowed']
@@ -179,9 +258,17 @@ const checkQuestion = (body: JsonObject): Question => ({
   },
 })
 
-const objectsQuestion = (body: JsonObject): Question => ({ kind: 'list-objects', body, ask: (target, store) => askObjects(target, store, body) })
+const objectsQuestion = (body: JsonObject): Question => ({
+  kind: 'list-objects',
+  body,
+  ask: (target, store) => askObjects(target, store, body),
+})
 
-const usersQuestion = (body: JsonObject): Question => ({ kind: 'list-users', body, ask: (target, store) => askUsers(target, store, body) })
+const usersQuestion = (body: JsonObject): Question => ({
+  kind: 'list-users',
+  body,
+  ask: (target, store) => askUsers(target, store, body),
+})
 
 function memberOf(json: JsonObject, name: string): JsonObject {
   const value: Json | undefined = json[name]

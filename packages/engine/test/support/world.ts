@@ -4,10 +4,19 @@ import type { Random } from './random.ts'
 /** A random model in JSON with what is needed to make tuples and questions for it. */
 export interface World {
   readonly model: JsonObject
-  readonly relations: readonly { readonly type: string; readonly name: string; readonly restrictions: readonly Restriction[] }[]
+  readonly relations: readonly {
+    readonly type: string
+    readonly name: string
+    readonly restrictions: readonly Restriction[]
+  }[]
 }
 
-export type Restriction = { readonly type: string; readonly relation?: string; readonly wildcard?: JsonObject; readonly condition?: string }
+export type Restriction = {
+  readonly type: string
+  readonly relation?: string
+  readonly wildcard?: JsonObject
+  readonly condition?: string
+}
 
 const holders = ['group', 'folder', 'doc'] as const
 const names = ['a', 'b', 'c', 'd'] as const
@@ -29,7 +38,15 @@ export function createWorld(random: Random): World {
       relations.push({ type, name, restrictions })
     }
     const parents = holders.filter((parent) => parent === type || random.chance(0.5))
-    declare('parent', { this: {} }, withCondition(random, parents.map((parent) => ({ type: parent })), conditional && random.chance(0.3)))
+    declare(
+      'parent',
+      { this: {} },
+      withCondition(
+        random,
+        parents.map((parent) => ({ type: parent })),
+        conditional && random.chance(0.3),
+      ),
+    )
     for (const name of names) {
       const rewrite = onlyFirstThis(createRewrite(random, name, 2), random, name)
       const usesThis = JSON.stringify(rewrite).includes('"this"')
@@ -38,12 +55,16 @@ export function createWorld(random: Random): World {
     definitions.push({ type, relations: own, metadata: { relations: metadata } })
   }
   const parameters = { x: { type_name: 'TYPE_NAME_INT' }, y: { type_name: 'TYPE_NAME_INT' } }
-  const conditions = { less: { name: 'less', expression: 'x < y', parameters }, same: { name: 'same', expression: 'x == y', parameters } }
+  const conditions = {
+    less: { name: 'less', expression: 'x < y', parameters },
+    same: { name: 'same', expression: 'x == y', parameters },
+  }
   return { relations, model: { schema_version: '1.1', type_definitions: definitions, conditions } }
 }
 
 function createRewrite(random: Random, name: string, depth: number): JsonObject {
-  const kind = depth === 0 ? 'leaf' : random.pick(['leaf', 'leaf', 'union', 'union', 'intersection', 'difference'])
+  const kind =
+    depth === 0 ? 'leaf' : random.pick(['leaf', 'leaf', 'union', 'union', 'intersection', 'difference'])
   const deeper = (): JsonObject => createRewrite(random, name, depth - 1)
   if (kind === 'union' || kind === 'intersection') {
     const count = 2 + (random.chance(0.2) ? 1 : 0)
@@ -65,8 +86,17 @@ const fromParent = (random: Random): JsonObject => ({
 function onlyFirstThis(rewrite: JsonObject, random: Random, name: string): JsonObject {
   if (random.chance(0.05)) return rewrite
   const parts = JSON.stringify(rewrite).split('{"this":{}}')
-  const others = parts.slice(2).map((part) => JSON.stringify(name === 'd' ? fromParent(random) : { computedUserset: { relation: another(random, name) } }) + part)
-  return JSON.parse(parts.length < 3 ? parts.join('{"this":{}}') : `${parts[0]}{"this":{}}${parts[1]}${others.join('')}`)
+  const others = parts
+    .slice(2)
+    .map(
+      (part) =>
+        JSON.stringify(
+          name === 'd' ? fromParent(random) : { computedUserset: { relation: another(random, name) } },
+        ) + part,
+    )
+  return JSON.parse(
+    parts.length < 3 ? parts.join('{"this":{}}') : `${parts[0]}{"this":{}}${parts[1]}${others.join('')}`,
+  )
 }
 
 function createRestrictions(random: Random, conditional: boolean): readonly Restriction[] {
@@ -80,7 +110,11 @@ function createRestrictions(random: Random, conditional: boolean): readonly Rest
   return withCondition(random, plain, conditional)
 }
 
-function withCondition(random: Random, plain: readonly Restriction[], conditional: boolean): readonly Restriction[] {
+function withCondition(
+  random: Random,
+  plain: readonly Restriction[],
+  conditional: boolean,
+): readonly Restriction[] {
   if (!conditional) return plain
   return plain.flatMap((restriction) => {
     const bound = { ...restriction, condition: random.pick(['less', 'same']) }
@@ -91,7 +125,9 @@ function withCondition(random: Random, plain: readonly Restriction[], conditiona
 /** Mostly a later relation, since circles of computed relations are refused. */
 function another(random: Random, name: string): string {
   const later = names.filter((candidate) => candidate > name)
-  return random.pick(later.length > 0 && random.chance(0.97) ? later : names.filter((candidate) => candidate !== name))
+  return random.pick(
+    later.length > 0 && random.chance(0.97) ? later : names.filter((candidate) => candidate !== name),
+  )
 }
 
 const idOf = (random: Random): number => 1 + random.below(3)
@@ -105,16 +141,41 @@ export function createTuple(random: Random, world: World): JsonObject | undefine
   const base = wildcard === undefined ? `${userType}:${idOf(random)}` : `${userType}:*`
   const user = relation === undefined ? base : `${base}#${relation}`
   if (user === `${object}#${name}`) return undefined
-  return { user, relation: name, object, ...(condition === undefined ? {} : { condition: { name: condition, context: tupleContext(random) } }) }
+  return {
+    user,
+    relation: name,
+    object,
+    ...(condition === undefined ? {} : { condition: { name: condition, context: tupleContext(random) } }),
+  }
 }
 
-const tupleContext = (random: Random): JsonObject => random.pick<JsonObject>([{ y: random.below(4) }, { y: random.below(4) }, {}, { x: random.below(4), y: random.below(4) }])
+const tupleContext = (random: Random): JsonObject =>
+  random.pick<JsonObject>([
+    { y: random.below(4) },
+    { y: random.below(4) },
+    {},
+    { x: random.below(4), y: random.below(4) },
+  ])
 
 /** Any tuple at all: most do not fit the model. */
 export function createAnyTuple(random: Random, world: World): JsonObject {
   const object = random.pick(['doc:1', 'group:2', 'folder:3', 'doc:*', 'nothing:1', 'doc', 'doc:1#a'])
   const relation = random.pick([...names, 'parent', 'zz', random.pick(world.relations).name])
-  const user = random.pick(['user:1', 'user:*', 'bot:1', 'group:1', 'group:1#a', 'group:1#zz', 'doc:1#b', 'folder:*', 'zz:1', 'user', '*', 'user:1#a', 'group:*#a'])
+  const user = random.pick([
+    'user:1',
+    'user:*',
+    'bot:1',
+    'group:1',
+    'group:1#a',
+    'group:1#zz',
+    'doc:1#b',
+    'folder:*',
+    'zz:1',
+    'user',
+    '*',
+    'user:1#a',
+    'group:*#a',
+  ])
   const condition = random.pick(['', '', 'less', 'same', 'nope'])
   const context = random.pick<JsonObject>([{}, { x: 1 }, { x: 'no' }, { z: 1 }, { y: '2' }])
   return { user, relation, object, ...(condition === '' ? {} : { condition: { name: condition, context } }) }
@@ -126,6 +187,9 @@ export function createSubject(random: Random): string {
   return `${random.pick(subjects)}:${idOf(random)}`
 }
 
-export const createObject = (random: Random): { readonly type: string; readonly id: string } => ({ type: random.pick(holders), id: String(idOf(random)) })
+export const createObject = (random: Random): { readonly type: string; readonly id: string } => ({
+  type: random.pick(holders),
+  id: String(idOf(random)),
+})
 
 export const createRelation = (random: Random): string => random.pick(names)
