@@ -3,20 +3,49 @@ import { resolve } from 'node:path'
 import { z } from 'zod'
 
 const loopbackHosts = new Set(['127.0.0.1', '::1', 'localhost', '[::1]'])
-const algorithms = ['ES256', 'ES384', 'ES512', 'RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'EdDSA'] as const
-const grantableScopes = ['docs.search', 'docs.read', 'docs.write', 'directory.write', 'approvals.request', 'vault.use'] as const
+const algorithms = [
+  'ES256',
+  'ES384',
+  'ES512',
+  'RS256',
+  'RS384',
+  'RS512',
+  'PS256',
+  'PS384',
+  'PS512',
+  'EdDSA',
+] as const
+const grantableScopes = [
+  'docs.search',
+  'docs.read',
+  'docs.write',
+  'directory.write',
+  'approvals.request',
+  'vault.use',
+] as const
+
+const httpUrl = z.url({ protocol: /^https?$/, message: 'must be an http or https URL' })
 
 const httpsOrLoopback = z
-  .url()
-  .refine((value) => value.startsWith('https://') || loopbackHosts.has(new URL(value).hostname), {
-    message: 'must be https, or http on loopback',
-  })
+  .string()
+  .refine(isHttpsOrLoopback, { message: 'must be https, or http on loopback' })
+
+// `URL.parse`, not `new URL`: a throw would hide every other problem.
+function isHttpsOrLoopback(value: string): boolean {
+  const url = URL.parse(value)
+  return url?.protocol === 'https:' || (url?.protocol === 'http:' && isLoopback(url.hostname))
+}
 
 /** One trusted issuer of access tokens (design §7). */
 export const trustedIssuer = z.strictObject({
   issuer: httpsOrLoopback,
   audiences: z.strictObject({ api: z.string().min(1), mcp: z.string().min(1) }),
-  namespace: z.string().regex(/^[A-Za-z0-9._-]{1,40}$/, 'must be 1 to 40 of A-Z a-z 0-9 . _ - (empty is only for the built-in issuer)'),
+  namespace: z
+    .string()
+    .regex(
+      /^[A-Za-z0-9._-]{1,40}$/,
+      'must be 1 to 40 of A-Z a-z 0-9 . _ - (empty is only for the built-in issuer)',
+    ),
   jwks_uri: httpsOrLoopback.optional(),
   preset: z.literal('generic', { message: 'is not a known preset: generic' }),
   person_clients: z.array(z.string().min(1)).default([]),
@@ -46,25 +75,87 @@ const milliseconds = (least: number, most: number) => z.coerce.number().int().mi
 export const settings = z.object({
   HOST: z.string().min(1).default('127.0.0.1').describe('Address to listen on.'),
   PORT: port.default(8787).describe('Port to listen on.'),
-  PUBLIC_URL: z.url().optional().describe('Address by which clients reach the service, without a trailing slash. Default http://localhost:PORT.'),
-  OPS_HOST: z.string().min(1).default('127.0.0.1').describe('Address of the operators\' listener (/metrics, /readyz with details).'),
-  OPS_PORT: port.default(8788).describe('Port of the operators\' listener.'),
-  REMIT_HOME: z.string().min(1).default('.remit').describe('Folder (0700) for the embedded database, keys and sockets.'),
-  DATABASE_URL: z.string().regex(/^postgres(ql)?:\/\//, 'must be a postgres:// URL').optional().describe('Native Postgres with pgvector >= 0.8.4. Without it PGlite runs in the process.'),
-  OPENFGA_API_URL: z.url().optional().describe('OpenFGA server >= 1.22.1. Without it the embedded engine answers.'),
-  OPENFGA_STORE_ID: z.string().min(1).optional().describe('Store to use; made and remembered at the first start when left out.'),
-  OPENFGA_API_TOKEN: z.string().min(1).optional().describe('Preshared key of the OpenFGA server. Required with OPENFGA_API_URL unless that is loopback.'),
+  PUBLIC_URL: httpUrl
+    .optional()
+    .describe(
+      'Address by which clients reach the service, without a trailing slash. Default http://localhost:PORT.',
+    ),
+  OPS_HOST: z
+    .string()
+    .min(1)
+    .default('127.0.0.1')
+    .describe("Address of the operators' listener (/metrics, /readyz with details)."),
+  OPS_PORT: port.default(8788).describe("Port of the operators' listener."),
+  REMIT_HOME: z
+    .string()
+    .min(1)
+    .default('.remit')
+    .describe('Folder (0700) for the embedded database, keys and sockets.'),
+  DATABASE_URL: z
+    .string()
+    .regex(/^postgres(ql)?:\/\//, 'must be a postgres:// URL')
+    .optional()
+    .describe('Native Postgres with pgvector >= 0.8.4. Without it PGlite runs in the process.'),
+  OPENFGA_API_URL: httpUrl
+    .optional()
+    .describe('OpenFGA server >= 1.22.1. Without it the embedded engine answers.'),
+  OPENFGA_STORE_ID: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('Store to use; made and remembered at the first start when left out.'),
+  OPENFGA_API_TOKEN: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('Preshared key of the OpenFGA server. Required with OPENFGA_API_URL unless that is loopback.'),
   TRUSTED_ISSUERS: jsonIssuers.optional().describe('JSON array of issuers whose access tokens are accepted.'),
-  EMBEDDINGS_BASE_URL: z.url().optional().describe('OpenAI-compatible endpoint for embeddings. Without it a local model is used.'),
-  EMBEDDINGS_MODEL: z.string().min(1).optional().describe('Model at that endpoint. Required with EMBEDDINGS_BASE_URL.'),
+  EMBEDDINGS_BASE_URL: httpUrl
+    .optional()
+    .describe('OpenAI-compatible endpoint for embeddings. Without it a local model is used.'),
+  EMBEDDINGS_MODEL: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('Model at that endpoint. Required with EMBEDDINGS_BASE_URL.'),
   EMBEDDINGS_API_KEY: z.string().min(1).optional().describe('Key for that endpoint.'),
-  EMBEDDINGS_DIMENSIONS: z.coerce.number().int().min(1).max(2_000).optional().describe('Numbers in one of its vectors. Required with EMBEDDINGS_BASE_URL.'),
-  EMBEDDINGS_MODEL_PATH: z.string().min(1).optional().describe('Folder with the local model (model.onnx, tokenizer.json), where it cannot be fetched.'),
-  EMBEDDINGS_CACHE: z.string().min(1).optional().describe('Folder for fetched model weights. Default ~/.cache/remit.'),
-  REQUEST_DEADLINE_MS: milliseconds(100, 60_000).default(5_000).describe('Milliseconds that a request may take; then only what is proven is answered.'),
-  BODY_BYTES_MAX: z.coerce.number().int().min(1_024).default(20_000_000).describe('Largest document body in bytes; queries are held to 64 KiB, imports stream.'),
-  RATE_PER_MINUTE: z.coerce.number().int().min(1).default(600).describe('Requests a minute for each (subject, agent), each client and each address.'),
-  REMIT_DEMO: flag.optional().describe('Sample corpus, people and demo tokens. Default on only when everything is embedded and loopback.'),
+  EMBEDDINGS_DIMENSIONS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(2_000)
+    .optional()
+    .describe('Numbers in one of its vectors. Required with EMBEDDINGS_BASE_URL.'),
+  EMBEDDINGS_MODEL_PATH: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('Folder with the local model (model.onnx, tokenizer.json), where it cannot be fetched.'),
+  EMBEDDINGS_CACHE: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('Folder for fetched model weights. Default ~/.cache/remit.'),
+  REQUEST_DEADLINE_MS: milliseconds(100, 60_000)
+    .default(5_000)
+    .describe('Milliseconds that a request may take; then only what is proven is answered.'),
+  BODY_BYTES_MAX: z.coerce
+    .number()
+    .int()
+    .min(1_024)
+    .default(20_000_000)
+    .describe('Largest document body in bytes; queries are held to 256 KiB, imports stream.'),
+  RATE_PER_MINUTE: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .default(600)
+    .describe('Requests a minute for each (subject, agent), each client and each address.'),
+  REMIT_DEMO: flag
+    .optional()
+    .describe(
+      'Sample corpus, people and demo tokens. Default on only when everything is embedded and loopback.',
+    ),
 })
 
 export interface Config {
@@ -74,7 +165,9 @@ export interface Config {
   readonly ops: { readonly host: string; readonly port: number }
   readonly home: string
   readonly databaseUrl: string | undefined
-  readonly openfga: { readonly apiUrl: string; readonly storeId: string | undefined; readonly apiToken: string | undefined } | undefined
+  readonly openfga:
+    | { readonly apiUrl: string; readonly storeId: string | undefined; readonly apiToken: string | undefined }
+    | undefined
   readonly trustedIssuers: readonly TrustedIssuer[]
   readonly embeddings: EmbeddingsConfig
   readonly requestDeadlineMs: number
@@ -84,7 +177,13 @@ export interface Config {
 }
 
 export type EmbeddingsConfig =
-  | { readonly kind: 'remote'; readonly baseUrl: string; readonly model: string; readonly apiKey: string | undefined; readonly dimensions: number }
+  | {
+      readonly kind: 'remote'
+      readonly baseUrl: string
+      readonly model: string
+      readonly apiKey: string | undefined
+      readonly dimensions: number
+    }
   | { readonly kind: 'local'; readonly modelPath: string | undefined; readonly cacheDir: string }
 
 export class ConfigError extends Error {
@@ -98,33 +197,25 @@ export class ConfigError extends Error {
 
 /** Reads the settings. Pure; reports every problem at once; a missing security setting is a problem. */
 export function loadConfig(env: Readonly<Record<string, string | undefined>>): Config {
-  const present = Object.fromEntries(Object.entries(env).filter(([name, value]) => name in settings.shape && value !== ''))
-  const parsed = settings.safeParse(present)
-  if (!parsed.success) {
-    throw new ConfigError(parsed.error.issues.map((issue) => `${issue.path.join('.')} ${issue.message}`))
-  }
-  const value = parsed.data
-  const problems: string[] = []
+  const present = Object.fromEntries(
+    Object.entries(env).filter(([name, value]) => name in settings.shape && value !== ''),
+  )
+  const issues = settings.safeParse(present).error?.issues ?? []
+  const unread = new Set(issues.map(({ path }) => String(path[0])))
+  // What cannot be read is left out here, so that one start also tells what contradicts in the rest.
+  const value = settings.parse(
+    Object.fromEntries(Object.entries(present).filter(([name]) => !unread.has(name))),
+  )
   const publicUrl = value.PUBLIC_URL ?? `http://localhost:${value.PORT}`
-  if (publicUrl.endsWith('/')) problems.push('PUBLIC_URL must not end with a slash: it is compared as an exact string')
   const loopback = isLoopback(value.HOST) && isLoopback(new URL(publicUrl).hostname)
-  const embedded = value.DATABASE_URL === undefined && value.OPENFGA_API_URL === undefined && value.TRUSTED_ISSUERS === undefined
+  const embedded = !['DATABASE_URL', 'OPENFGA_API_URL', 'TRUSTED_ISSUERS'].some((name) => name in present)
   const demo = value.REMIT_DEMO ?? (embedded && loopback)
-  if (demo && !embedded) problems.push('REMIT_DEMO needs everything embedded: unset DATABASE_URL, OPENFGA_API_URL and TRUSTED_ISSUERS, or set REMIT_DEMO=false')
-  if (demo && !loopback) problems.push('REMIT_DEMO needs HOST and PUBLIC_URL on loopback: anyone who reaches it could mint tokens')
-  if (!demo && value.TRUSTED_ISSUERS === undefined) problems.push('TRUSTED_ISSUERS is required without REMIT_DEMO: nobody could get a token that is accepted')
-  if (!loopback && publicUrl.startsWith('http://')) problems.push('PUBLIC_URL must be https unless HOST and PUBLIC_URL are loopback: tokens would travel in the clear')
-  const namespaces = (value.TRUSTED_ISSUERS ?? []).map(({ namespace }) => namespace)
-  if (new Set(namespaces).size < namespaces.length) problems.push('TRUSTED_ISSUERS namespaces must be unique: two issuers would share people')
-  const issuers = (value.TRUSTED_ISSUERS ?? []).map(({ issuer }) => issuer)
-  if (new Set(issuers).size < issuers.length) problems.push('TRUSTED_ISSUERS names an issuer twice')
-  if (value.OPENFGA_API_URL !== undefined && value.OPENFGA_API_TOKEN === undefined && !isLoopback(new URL(value.OPENFGA_API_URL).hostname)) {
-    problems.push('OPENFGA_API_TOKEN is required with an OPENFGA_API_URL that is not loopback')
-  }
-  if (value.EMBEDDINGS_BASE_URL !== undefined) {
-    if (value.EMBEDDINGS_MODEL === undefined) problems.push('EMBEDDINGS_MODEL is required with EMBEDDINGS_BASE_URL')
-    if (value.EMBEDDINGS_DIMENSIONS === undefined) problems.push('EMBEDDINGS_DIMENSIONS is required with EMBEDDINGS_BASE_URL')
-  }
+  const problems = [
+    ...issues.map(({ path, message }) => `${path.join('.')} ${message}`),
+    ...contradictions(value, { publicUrl, loopback, embedded, demo })
+      .filter(({ of }) => !of.some((name) => unread.has(name)))
+      .map(({ problem }) => problem),
+  ]
   if (problems.length > 0) throw new ConfigError(problems)
   return Object.freeze({
     host: value.HOST,
@@ -136,7 +227,11 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
     openfga:
       value.OPENFGA_API_URL === undefined
         ? undefined
-        : { apiUrl: value.OPENFGA_API_URL, storeId: value.OPENFGA_STORE_ID, apiToken: value.OPENFGA_API_TOKEN },
+        : {
+            apiUrl: value.OPENFGA_API_URL,
+            storeId: value.OPENFGA_STORE_ID,
+            apiToken: value.OPENFGA_API_TOKEN,
+          },
     trustedIssuers: value.TRUSTED_ISSUERS ?? [],
     embeddings: embeddings(value),
     requestDeadlineMs: value.REQUEST_DEADLINE_MS,
@@ -146,9 +241,89 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
   })
 }
 
+interface Contradiction {
+  /** The settings that it is about: one that could not be read was reported as that already. */
+  readonly of: readonly string[]
+  readonly problem: string
+}
+
+interface Derived {
+  readonly publicUrl: string
+  readonly loopback: boolean
+  readonly embedded: boolean
+  readonly demo: boolean
+}
+
+function contradictions(
+  value: z.infer<typeof settings>,
+  { publicUrl, loopback, embedded, demo }: Derived,
+): Contradiction[] {
+  const found: Contradiction[] = []
+  const refuse = (isWrong: boolean, of: readonly string[], problem: string) => {
+    if (isWrong) found.push({ of, problem })
+  }
+  const demoOf = ['REMIT_DEMO', 'HOST', 'PUBLIC_URL']
+  const issuers = value.TRUSTED_ISSUERS ?? []
+  const openfga = value.OPENFGA_API_URL
+  const remote = value.EMBEDDINGS_BASE_URL !== undefined
+  refuse(
+    publicUrl.endsWith('/'),
+    ['PUBLIC_URL'],
+    'PUBLIC_URL must not end with a slash: it is compared as an exact string',
+  )
+  refuse(
+    demo && !embedded,
+    demoOf,
+    'REMIT_DEMO needs everything embedded: unset DATABASE_URL, OPENFGA_API_URL and TRUSTED_ISSUERS, or set REMIT_DEMO=false',
+  )
+  refuse(
+    demo && !loopback,
+    demoOf,
+    'REMIT_DEMO needs HOST and PUBLIC_URL on loopback: anyone who reaches it could mint tokens',
+  )
+  refuse(
+    !demo && value.TRUSTED_ISSUERS === undefined,
+    [...demoOf, 'TRUSTED_ISSUERS'],
+    'TRUSTED_ISSUERS is required without REMIT_DEMO: nobody could get a token that is accepted',
+  )
+  refuse(
+    !loopback && new URL(publicUrl).protocol !== 'https:',
+    ['HOST', 'PUBLIC_URL'],
+    'PUBLIC_URL must be https unless HOST and PUBLIC_URL are loopback: tokens would travel in the clear',
+  )
+  refuse(
+    hasTwins(issuers.map(({ namespace }) => namespace)),
+    [],
+    'TRUSTED_ISSUERS namespaces must be unique: two issuers would share people',
+  )
+  refuse(hasTwins(issuers.map(({ issuer }) => issuer)), [], 'TRUSTED_ISSUERS names an issuer twice')
+  refuse(
+    openfga !== undefined && value.OPENFGA_API_TOKEN === undefined && !isLoopback(new URL(openfga).hostname),
+    ['OPENFGA_API_TOKEN'],
+    'OPENFGA_API_TOKEN is required with an OPENFGA_API_URL that is not loopback',
+  )
+  refuse(
+    remote && value.EMBEDDINGS_MODEL === undefined,
+    ['EMBEDDINGS_MODEL'],
+    'EMBEDDINGS_MODEL is required with EMBEDDINGS_BASE_URL',
+  )
+  refuse(
+    remote && value.EMBEDDINGS_DIMENSIONS === undefined,
+    ['EMBEDDINGS_DIMENSIONS'],
+    'EMBEDDINGS_DIMENSIONS is required with EMBEDDINGS_BASE_URL',
+  )
+  return found
+}
+
+const hasTwins = (values: readonly string[]): boolean => new Set(values).size < values.length
+
 function embeddings(value: z.infer<typeof settings>): EmbeddingsConfig {
   if (value.EMBEDDINGS_BASE_URL === undefined) {
-    return { kind: 'local', modelPath: value.EMBEDDINGS_MODEL_PATH, cacheDir: resolve(value.EMBEDDINGS_CACHE ?? `${homedir()}/.cache/remit`) }
+    return {
+      kind: 'local',
+      modelPath: value.EMBEDDINGS_MODEL_PATH,
+      cacheDir: resolve(value.EMBEDDINGS_CACHE ?? `${homedir()}/.cache/remit`),
+    }
   }
   return {
     kind: 'remote',
@@ -159,4 +334,6 @@ function embeddings(value: z.infer<typeof settings>): EmbeddingsConfig {
   }
 }
 
-export const isLoopback = (host: string): boolean => loopbackHosts.has(host.toLowerCase())
+function isLoopback(host: string): boolean {
+  return loopbackHosts.has(host.toLowerCase())
+}

@@ -1,0 +1,18 @@
+import { z } from 'zod'
+import { settings } from '../src/config.ts'
+
+/** Text of `.env.example`: every setting with its doc line and its default, all commented out. */
+export function envExample(): string {
+  const entries = Object.entries(settings.shape).map(([name, schema]) => {
+    const value = schema instanceof z.ZodDefault ? String(schema.def.defaultValue) : ''
+    return `# ${schema.description ?? ''}\n#${name}=${value}\n`
+  })
+  return `${header}\n${entries.join('\n')}`
+}
+
+const header = `# Every setting of the service. Generated from src/config.ts by:
+#   npx node scripts/env-example.ts > .env.example
+# A setting that is left out or empty has its default.
+`
+
+if (import.meta.main) process.stdout.write(envExample())
