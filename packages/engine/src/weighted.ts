@@ -7,6 +7,7 @@ export interface WeightedProblem {
     | 'parent-lacks-relation'
     | 'cycle-through-operator'
     | 'operands-without-common-type'
+    | 'operands-equal'
     | 'no-terminal-type'
   readonly detail: string
 }
@@ -21,6 +22,7 @@ export function findWeightedProblems(ast: ModelAst): readonly WeightedProblem[] 
   const problems: WeightedProblem[] = []
   for (const relation of graph.values()) problems.push(...missingParents(relation, graph))
   for (const relation of graph.values()) problems.push(...operatorCycles(relation, graph))
+  for (const relation of graph.values()) problems.push(...equalOperands(relation, graph))
   const terminals = terminalTypes(graph)
   for (const relation of graph.values()) problems.push(...emptyOperands(relation, graph, terminals))
   return problems
@@ -32,6 +34,8 @@ interface Vertex {
   readonly rewrite: RewriteAst
   readonly direct: readonly string[]
   readonly usersets: readonly string[]
+  /** All that may be assigned: `user`, `user:*`, `group#member`. */
+  readonly labels: readonly string[]
   /** Parent types by tupleset relation of the same type. */
   readonly parents: ReadonlyMap<string, readonly string[]>
 }
@@ -55,6 +59,12 @@ function buildGraph(ast: ModelAst): Graph {
         usersets: refs
           .filter((ref) => ref.relation !== undefined)
           .map((ref) => `${ref.type}#${ref.relation}`),
+        labels: refs.map(
+          (ref) =>
+            ref.type +
+            (ref.wildcard === undefined ? '' : ':*') +
+            (ref.relation === undefined ? '' : `#${ref.relation}`),
+        ),
         parents,
       })
     }
@@ -101,6 +111,26 @@ function leadsTo(graph: Graph, from: string, to: string, seen: Set<string>): boo
   return leaves(vertex.rewrite).some((leaf) =>
     targets(vertex, leaf, graph).some((next) => leadsTo(graph, next, to, seen)),
   )
+}
+
+/** `x but not x` over one and the same edge, which the engine's graph holds once. Grants nobody anything. */
+function equalOperands(vertex: Vertex, graph: Graph): WeightedProblem[] {
+  const isSame = (operator: RewriteAst): boolean => {
+    if (operator.kind !== 'exclusion' || operator.base.kind === 'computed') return false
+    const edges =
+      operator.base.kind === 'this'
+        ? new Set([...vertex.labels])
+        : new Set(targets(vertex, operator.base, graph))
+    return edges.size === 1 && JSON.stringify(operator.base) === JSON.stringify(operator.subtract)
+  }
+  return operatorsOf(vertex.rewrite)
+    .filter(isSame)
+    .slice(0, 1)
+    .map(() => ({
+      relation: vertex.key,
+      rule: 'operands-equal',
+      detail: "both sides of 'but not' are the same",
+    }))
 }
 
 /** Subject types that each relation can end in; `and` keeps those of all operands, `but not` those of its base. */

@@ -29,6 +29,8 @@ export function createWorld(random: Random): World {
   const relations: World['relations'][number][] = []
   const definitions: JsonObject[] = [{ type: 'user' }, { type: 'bot' }]
   const conditional = random.chance(0.6)
+  // Clean models recurse only through unions: the kind that the weighted-graph planner takes.
+  const isClean = random.chance(0.75)
   for (const type of holders) {
     const own: Record<string, JsonObject> = {}
     const metadata: Record<string, JsonObject> = {}
@@ -48,9 +50,10 @@ export function createWorld(random: Random): World {
       ),
     )
     for (const name of names) {
-      const rewrite = onlyFirstThis(createRewrite(random, name, 2), random, name)
+      const shape = createShape(random, name, isClean)
+      const rewrite = onlyFirstThis(createRewrite(random, shape, 2), random, shape)
       const usesThis = JSON.stringify(rewrite).includes('"this"')
-      declare(name, rewrite, usesThis ? createRestrictions(random, conditional) : [])
+      declare(name, rewrite, usesThis ? createRestrictions(random, conditional, shape) : [])
     }
     definitions.push({ type, relations: own, metadata: { relations: metadata } })
   }
@@ -62,45 +65,64 @@ export function createWorld(random: Random): World {
   return { relations, model: { schema_version: '1.1', type_definitions: definitions, conditions } }
 }
 
-function createRewrite(random: Random, name: string, depth: number): JsonObject {
-  const kind =
-    depth === 0 ? 'leaf' : random.pick(['leaf', 'leaf', 'union', 'union', 'intersection', 'difference'])
-  const deeper = (): JsonObject => createRewrite(random, name, depth - 1)
+/** What the rules of one relation may use. */
+interface Shape {
+  readonly name: string
+  readonly operators: boolean
+  /** Relations of the same type to compute from; circles are refused, so mostly later ones. */
+  readonly computed: readonly string[]
+  /** Relations of other objects. */
+  readonly far: readonly string[]
+}
+
+function createShape(random: Random, name: string, isClean: boolean): Shape {
+  const later = names.filter((candidate) => candidate > name)
+  if (!isClean) {
+    const computed = random.chance(0.97) ? later : names.filter((candidate) => candidate !== name)
+    return { name, operators: true, computed, far: names }
+  }
+  const operators = later.length > 0 && random.chance(0.5)
+  return { name, operators, computed: later, far: operators ? later : [name, ...later] }
+}
+
+function createRewrite(random: Random, shape: Shape, depth: number): JsonObject {
+  const kinds = shape.operators
+    ? ['leaf', 'leaf', 'union', 'union', 'intersection', 'difference']
+    : ['leaf', 'leaf', 'union', 'union']
+  const kind = depth === 0 ? 'leaf' : random.pick(kinds)
+  const deeper = (): JsonObject => createRewrite(random, shape, depth - 1)
   if (kind === 'union' || kind === 'intersection') {
     const count = 2 + (random.chance(0.2) ? 1 : 0)
     return { [kind]: { child: Array.from({ length: count }, deeper) } }
   }
   if (kind === 'difference') return { difference: { base: deeper(), subtract: deeper() } }
-  const leaf = random.pick(['this', 'this', 'this', name === 'd' ? 'this' : 'computed', 'ttu'])
-  const other = another(random, name)
-  if (leaf === 'computed') return { computedUserset: { relation: other } }
-  if (leaf === 'ttu') return fromParent(random)
-  return { this: {} }
+  const leaf = random.pick(['this', 'this', 'this', shape.computed.length === 0 ? 'this' : 'computed', 'ttu'])
+  if (leaf === 'computed') return { computedUserset: { relation: random.pick(shape.computed) } }
+  return leaf === 'ttu' ? fromParent(random, shape) : { this: {} }
 }
 
-const fromParent = (random: Random): JsonObject => ({
-  tupleToUserset: { tupleset: { relation: 'parent' }, computedUserset: { relation: random.pick(names) } },
+const fromParent = (random: Random, shape: Shape): JsonObject => ({
+  tupleToUserset: { tupleset: { relation: 'parent' }, computedUserset: { relation: random.pick(shape.far) } },
 })
 
 /** The DSL has one type restriction list per relation; JSON may use it twice, which is rare here. */
-function onlyFirstThis(rewrite: JsonObject, random: Random, name: string): JsonObject {
+function onlyFirstThis(rewrite: JsonObject, random: Random, shape: Shape): JsonObject {
   if (random.chance(0.05)) return rewrite
   const parts = JSON.stringify(rewrite).split('{"this":{}}')
-  const others = parts
-    .slice(2)
-    .map(
-      (part) =>
-        JSON.stringify(
-          name === 'd' ? fromParent(random) : { computedUserset: { relation: another(random, name) } },
-        ) + part,
-    )
+  const others = parts.slice(2).map((part) => {
+    const instead =
+      shape.computed.length === 0
+        ? fromParent(random, shape)
+        : { computedUserset: { relation: random.pick(shape.computed) } }
+    return JSON.stringify(instead) + part
+  })
   return JSON.parse(
     parts.length < 3 ? parts.join('{"this":{}}') : `${parts[0]}{"this":{}}${parts[1]}${others.join('')}`,
   )
 }
 
-function createRestrictions(random: Random, conditional: boolean): readonly Restriction[] {
-  const usersets = holders.flatMap((type) => names.map((relation) => ({ type, relation })))
+function createRestrictions(random: Random, conditional: boolean, shape: Shape): readonly Restriction[] {
+  const usersets = holders.flatMap((type) => shape.far.map((relation) => ({ type, relation })))
   const plain: Restriction[] = [
     { type: 'user' },
     ...random.sample([{ type: 'bot' }, { type: 'user', wildcard: {} }], 0.3),
@@ -120,14 +142,6 @@ function withCondition(
     const bound = { ...restriction, condition: random.pick(['less', 'same']) }
     return random.pick([[restriction], [restriction], [restriction, bound], [bound]])
   })
-}
-
-/** Mostly a later relation, since circles of computed relations are refused. */
-function another(random: Random, name: string): string {
-  const later = names.filter((candidate) => candidate > name)
-  return random.pick(
-    later.length > 0 && random.chance(0.97) ? later : names.filter((candidate) => candidate !== name),
-  )
 }
 
 const idOf = (random: Random): number => 1 + random.below(3)
