@@ -150,7 +150,7 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
     .option('--url <url>', 'address of the service')
     .action(async (file: string, flags: ImportFlags) => {
       if ((flags.mode === undefined) !== (flags.collection === undefined)) {
-        throw new InvalidArgumentError('--mode snapshot and --collection belong together.')
+        throw new Error('--mode snapshot and --collection belong together.')
       }
       outcome.ok = await importFile(
         {

@@ -11,9 +11,8 @@ import { createRevocations } from '../../src/delegation/revocations.ts'
 import { loadSigningKey } from '../../src/delegation/signing-key.ts'
 import { createVerifier } from '../../src/delegation/verify.ts'
 import type { Clock } from '../../src/kernel/clock.ts'
-import { migrate } from '../../src/store/migrate.ts'
-import { openPglite } from '../../src/store/pglite.ts'
 import type { Database } from '../../src/store/sql.ts'
+import { openTestDatabase } from '../support/database.ts'
 import type { TestIssuer } from '../support/issuer.ts'
 
 export const publicUrl = 'http://localhost:8787'
@@ -34,10 +33,10 @@ export function movableClock(): MovableClock {
   }
 }
 
+/** A migrated database of its own, and a folder that goes with it. */
 export async function openMigrated(): Promise<Database & { readonly folder: string }> {
   const folder = await mkdtemp(join(tmpdir(), 'remit-test-'))
-  const database = await openPglite({ socketDir: folder })
-  await migrate(database, { dir: new URL('../../migrations/', import.meta.url), dimensions: 3 })
+  const database = await openTestDatabase()
   const close = async () => {
     await database.close()
     await rm(folder, { recursive: true, force: true })
