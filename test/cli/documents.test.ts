@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { createServer, type IncomingHttpHeaders } from 'node:http'
+import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -37,12 +37,15 @@ beforeEach(() => rm(join(folder, 'docs'), { recursive: true, force: true }))
 /** A peer on the wire that answers as a test says: busy, refusing, failing. */
 async function peer(answer: (asked: Asked, count: number) => Answer) {
   const asked: Asked[] = []
-  const server = createServer(async (request, response) => {
+  const respond = async (request: IncomingMessage, response: ServerResponse) => {
     const { method = '', url = '', headers } = request
     const one = { method, url, headers, body: await text(request) }
     asked.push(one)
     const { status, headers: more, body = {} } = answer(one, asked.length)
     response.writeHead(status, { 'content-type': 'application/json', ...more }).end(JSON.stringify(body))
+  }
+  const server = createServer((request, response) => {
+    respond(request, response).catch((error: Error) => response.destroy(error))
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
