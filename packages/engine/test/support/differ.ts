@@ -17,6 +17,11 @@ import {
 export interface Question {
   readonly kind: 'model' | 'write' | 'check' | 'list-objects' | 'list-users'
   readonly body: JsonObject
+  /**
+   * Conditions may lack context. Which of several errors the server sees, and whether it sees one at all, hangs
+   * on the resolver that its planner picks; so only this is promised: no yes where the server has none.
+   */
+  readonly isLoose?: boolean
   ask(target: Target, store: string): Promise<Verdict>
 }
 
@@ -39,6 +44,8 @@ export interface Tally {
    * weighted-graph engine (`findWeightedProblems`).
    */
   knownCycles: number
+  /** Loose questions on which both deny, one of them by an error. */
+  loose: number
   /** Questions that the server answers differently from one store to the next. */
   unsteady: number
   readonly byKind: Map<string, number>
@@ -51,6 +58,7 @@ export const createTally = (): Tally => ({
   answers: 0,
   refused: 0,
   knownCycles: 0,
+  loose: 0,
   unsteady: 0,
   byKind: new Map(),
   positive: 0,
@@ -61,6 +69,14 @@ const count = (tally: Tally, kind: string, by = 1): void => {
   tally.answers += by
   tally.byKind.set(kind, (tally.byKind.get(kind) ?? 0) + by)
 }
+
+/** Whether the engine grants what the server does not, errors aside. */
+const isMore = (engine: Verdict, server: Verdict): boolean =>
+  engine === true ||
+  (typeof engine !== 'string' &&
+    typeof engine !== 'boolean' &&
+    typeof server !== 'string' &&
+    !same(engine, server))
 
 const same = (a: Verdict, b: Verdict): boolean => JSON.stringify(a) === JSON.stringify(b)
 
@@ -107,6 +123,10 @@ export async function compareWorld(
     if (right === true || (Array.isArray(right) && right.length > 0)) tally.positive++
     if (question.kind === 'write' && right === true) stored.push(question.body)
     if (same(left, right)) continue
+    if (question.isLoose && !isMore(left, right)) {
+      tally.loose++
+      continue
+    }
     if (!isWeighted && question.kind !== 'write') {
       tally.knownCycles++
       continue
@@ -162,7 +182,7 @@ function writeQuestion(body: JsonObject): Question {
 
 function createTuples(random: Random, world: World): JsonObject[] {
   const found = new Map<string, JsonObject>()
-  for (let i = 0; i < 12 + random.below(40); i++) {
+  for (let i = 0; i < 15 + random.below(70); i++) {
     const tuple = createTuple(random, world)
     if (tuple !== undefined)
       found.set(`${String(tuple['object'])}#${String(tuple['relation'])}@${String(tuple['user'])}`, tuple)
@@ -234,7 +254,22 @@ function createQuestions(random: Random, world: World): Question[] {
       contextual_tuples: extra(),
     }),
   )
-  return [...checks, ...objects, ...users]
+  return [...checks, ...objects, ...users].map((question) =>
+    random.chance(0.12) ? loosen(random, question) : question,
+  )
+}
+
+function loosen(random: Random, question: Question): Question {
+  const context = random.pick<JsonObject>([{}, { x: random.below(4) }])
+  const body = { ...question.body, context }
+  const remade = {
+    check: checkQuestion,
+    'list-objects': objectsQuestion,
+    'list-users': usersQuestion,
+    model: modelQuestion,
+    write: writeQuestion,
+  }
+  return { ...remade[question.kind](body), isLoose: true }
 }
 
 const createFilter = (random: Random): JsonObject =>
