@@ -31,7 +31,11 @@ async function serve(port: NonNullable<typeof parentPort>, start: WorkerStart): 
     interOpNumThreads: 1,
     graphOptimizationLevel: 'all',
   })
-  const embed = async (texts: readonly string[]) => run(session, texts.map((text) => tokens.encode(text, start.tokensMax)))
+  const embed = async (texts: readonly string[]) =>
+    run(
+      session,
+      texts.map((text) => tokens.encode(text, start.tokensMax)),
+    )
 
   const [probe] = await embed([''])
   port.postMessage({ kind: 'ready', dimensions: probe?.length ?? 0 } satisfies WorkerReply)
@@ -72,12 +76,18 @@ async function run(session: InferenceSession, rows: readonly (readonly number[])
     attention_mask: new Tensor('int64', mask, shape),
     token_type_ids: new Tensor('int64', new BigInt64Array(rows.length * width), shape),
   }
-  const feeds = Object.fromEntries(Object.entries(inputs).filter(([name]) => session.inputNames.includes(name)))
+  const feeds = Object.fromEntries(
+    Object.entries(inputs).filter(([name]) => session.inputNames.includes(name)),
+  )
   const { last_hidden_state: hidden } = await session.run(feeds)
   if (hidden === undefined || !(hidden.data instanceof Float32Array)) {
     throw new TypeError('The model has no output named last_hidden_state')
   }
-  return meanPool(hidden.data, rows.map((row) => row.length), width)
+  return meanPool(
+    hidden.data,
+    rows.map((row) => row.length),
+    width,
+  )
 }
 
 /** The mean over a text's own tokens; the filling behind a shorter text must not count. */

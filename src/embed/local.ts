@@ -57,10 +57,14 @@ async function embedBatches(
   let done = 0
 
   async function embedBatch(batch: readonly number[]): Promise<void> {
-    const answers = await pool.submit(batch.map((index) => texts[index] ?? ''), { urgent: false, signal: stop })
+    const answers = await pool.submit(
+      batch.map((index) => texts[index] ?? ''),
+      { urgent: false, signal: stop },
+    )
     for (const [at, index] of batch.entries()) {
       const vector = answers[at]
-      if (vector === undefined) throw new EmbeddingError('wrong_answer', 'The model answered too few vectors.')
+      if (vector === undefined)
+        throw new EmbeddingError('wrong_answer', 'The model answered too few vectors.')
       vectors[index] = vector
     }
     done += batch.length

@@ -32,8 +32,14 @@ const CLOSE_GRACE_MS = 2000
  * Starts the workers and waits for the first. A worker that dies fails the batch it had, which its caller
  * may try again, and a fresh one takes its place with the next batch.
  */
-export async function createPool(deps: { readonly start: WorkerStart; readonly workers: number }): Promise<Pool> {
-  const slots: Slot[] = Array.from({ length: deps.workers }, () => ({ worker: undefined, running: undefined }))
+export async function createPool(deps: {
+  readonly start: WorkerStart
+  readonly workers: number
+}): Promise<Pool> {
+  const slots: Slot[] = Array.from({ length: deps.workers }, () => ({
+    worker: undefined,
+    running: undefined,
+  }))
   const urgent: Task[] = []
   const patient: Task[] = []
   let closed = false

@@ -53,7 +53,11 @@ export function createRemoteEmbedder(options: RemoteEmbedderOptions): Embedder {
     }
   }
 
-  async function request(texts: readonly string[], asks: boolean, signal: AbortSignal): Promise<Float32Array[]> {
+  async function request(
+    texts: readonly string[],
+    asks: boolean,
+    signal: AbortSignal,
+  ): Promise<Float32Array[]> {
     try {
       const answer = await client.embeddings.create(
         {
@@ -145,7 +149,8 @@ function readVectors(answer: unknown, count: number, dimensions: number): Float3
   const vectors: (Float32Array | undefined)[] = new Array(count).fill(undefined)
   for (const [at, item] of data.entries()) vectors[indexOf(item, at)] = readVector(item, dimensions)
   return vectors.map((vector) => {
-    if (vector === undefined) throw new EmbeddingError('wrong_answer', 'The endpoint answered one vector twice.')
+    if (vector === undefined)
+      throw new EmbeddingError('wrong_answer', 'The endpoint answered one vector twice.')
     return vector
   })
 }
@@ -157,10 +162,14 @@ function indexOf(item: unknown, at: number): number {
 }
 
 function readVector(item: unknown, dimensions: number): Float32Array {
-  const numbers = typeof item === 'object' && item !== null && 'embedding' in item ? item.embedding : undefined
+  const numbers =
+    typeof item === 'object' && item !== null && 'embedding' in item ? item.embedding : undefined
   if (!Array.isArray(numbers) || numbers.length !== dimensions) {
     const size = Array.isArray(numbers) ? `${numbers.length} numbers` : 'no list of numbers'
-    throw new EmbeddingError('wrong_answer', `The endpoint answered ${size}, not the ${dimensions} that are set.`)
+    throw new EmbeddingError(
+      'wrong_answer',
+      `The endpoint answered ${size}, not the ${dimensions} that are set.`,
+    )
   }
   if (!numbers.every((value) => typeof value === 'number' && Number.isFinite(value))) {
     throw new EmbeddingError('wrong_answer', 'The endpoint answered something that is no number.')
@@ -172,7 +181,8 @@ function asEmbeddingError(error: unknown, signal: AbortSignal): unknown {
   if (error instanceof EmbeddingError) return error
   if (error instanceof APIUserAbortError || signal.aborted) return signal.reason
   // A 4xx names the key or the text in its message: said by status only.
-  const status = error instanceof OpenAI.APIError && error.status !== undefined ? ` (HTTP ${error.status})` : ''
+  const status =
+    error instanceof OpenAI.APIError && error.status !== undefined ? ` (HTTP ${error.status})` : ''
   return new EmbeddingError('unavailable', `The embedding endpoint does not answer${status}.`, error)
 }
 

@@ -39,7 +39,9 @@ export function readTokens(folder: string): Tokens {
 const CHARACTERS_READ_PER_TOKEN = 1000
 
 function isBert(json: unknown): json is object {
-  return pick(json, 'pre_tokenizer', 'type') === 'BertPreTokenizer' && pick(json, 'model', 'vocab') !== undefined
+  return (
+    pick(json, 'pre_tokenizer', 'type') === 'BertPreTokenizer' && pick(json, 'model', 'vocab') !== undefined
+  )
 }
 
 function pick(value: unknown, ...path: readonly string[]): unknown {

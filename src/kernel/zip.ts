@@ -74,7 +74,10 @@ function entryAt(archive: Uint8Array, view: DataView, at: number, nameLength: nu
 
   function read(bytesMax: number): Uint8Array {
     if (encrypted || (method !== 0 && method !== 8)) {
-      throw new ZipError('unreadable', `The archive packs ${JSON.stringify(name)} in a way that is not read here.`)
+      throw new ZipError(
+        'unreadable',
+        `The archive packs ${JSON.stringify(name)} in a way that is not read here.`,
+      )
     }
     const packed = packedBytes(archive, view, local, sizePacked)
     const bytes = method === 0 ? packed : inflate(packed, name, bytesMax)
@@ -111,7 +114,9 @@ const tooLarge = (name: string, bytesMax: number, cause?: unknown): ZipError =>
  * Writes an archive of stored (not packed) entries: what was checked once can be handed on
  * without a second reader seeing anything else in it. Names must be unique.
  */
-export function writeZip(files: readonly { readonly name: string; readonly bytes: Uint8Array }[]): Uint8Array {
+export function writeZip(
+  files: readonly { readonly name: string; readonly bytes: Uint8Array }[],
+): Uint8Array {
   const parts: Uint8Array[] = []
   const directory: Uint8Array[] = []
   let at = 0

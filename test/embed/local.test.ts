@@ -65,8 +65,21 @@ describe.skipIf(!localModel.available)('local embedder', () => {
   })
 
   test('counts tokens as the tokenizer itself does, for any text', () => {
-    const odd = fc.constantFrom('[SEP]', '[MASK]x', 'naïve', '漢字', 'a\u000bb', '\u00a0', 'x'.repeat(120), 'foo_bar', 'ﬁ', '🙂')
-    const text = fc.array(fc.oneof(fc.string({ unit: 'binary' }), fc.string(), odd)).map((parts) => parts.join(' '))
+    const odd = fc.constantFrom(
+      '[SEP]',
+      '[MASK]x',
+      'naïve',
+      '漢字',
+      'a\u000bb',
+      '\u00a0',
+      'x'.repeat(120),
+      'foo_bar',
+      'ﬁ',
+      '🙂',
+    )
+    const text = fc
+      .array(fc.oneof(fc.string({ unit: 'binary' }), fc.string(), odd))
+      .map((parts) => parts.join(' '))
     fc.assert(
       fc.property(text, (value) => {
         expect(embedder.countTokens(value)).toBe(tokens.encode(value, 1_000_000).length)
@@ -75,7 +88,10 @@ describe.skipIf(!localModel.available)('local embedder', () => {
   })
 
   test('answers a query ahead of the passages that wait', async () => {
-    const passages = Array.from({ length: 40 }, (_, index) => `Passage ${index} ${'is about roads '.repeat(50)}`)
+    const passages = Array.from(
+      { length: 40 },
+      (_, index) => `Passage ${index} ${'is about roads '.repeat(50)}`,
+    )
     const done: number[] = []
     const all = embedder.embedPassages(passages, { onProgress: (count) => done.push(count) })
     await embedder.embedQuery('roads')
@@ -90,7 +106,9 @@ describe.skipIf(!localModel.available)('local embedder', () => {
     const all = embedder.embedPassages(passages, { signal: stop.signal })
     stop.abort(new Error('changed my mind'))
     await expect(all).rejects.toThrow('changed my mind')
-    await expect(embedder.embedQuery('x', { signal: AbortSignal.abort(new Error('late')) })).rejects.toThrow('late')
+    await expect(embedder.embedQuery('x', { signal: AbortSignal.abort(new Error('late')) })).rejects.toThrow(
+      'late',
+    )
     expect(await embedder.embedQuery('roads')).toHaveLength(384)
   })
 
@@ -112,7 +130,9 @@ describe.skipIf(!localModel.available)('local embedder', () => {
       ${close ? 'await embedder[Symbol.asyncDispose]()' : ''}
       console.log('ended')`
     for (const close of [true, false]) {
-      const run = promisify(execFile)(process.execPath, ['--input-type=module', '-e', script(close)], { timeout: 20_000 })
+      const run = promisify(execFile)(process.execPath, ['--input-type=module', '-e', script(close)], {
+        timeout: 20_000,
+      })
       expect(await run).toEqual({ stdout: 'ended\n', stderr: '' })
     }
   }, 40_000)

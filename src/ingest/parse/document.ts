@@ -1,8 +1,6 @@
-import { parseDocx } from './docx.ts'
 import { parseHtml } from './html.ts'
 import { parseMarkdown } from './markdown.ts'
 import { formatOf, type Parsed, ParseError, type ParseInput, type ParseLimits } from './parsed.ts'
-import { parsePdf } from './pdf.ts'
 import { clean, decode, parseJson, parsePlain } from './text.ts'
 
 /**
@@ -14,8 +12,15 @@ export async function parseDocument(input: ParseInput, limits: ParseLimits): Pro
   if (input.bytes.length > limits.bytesMax) {
     throw new ParseError('too_large', `The document has more than ${limits.bytesMax} bytes.`)
   }
-  if (format === 'pdf') return checked(await parsePdf(input.bytes, limits), limits)
-  if (format === 'docx') return checked(await parseDocx(input.bytes, limits), limits)
+  // Their libraries take longer to load than most documents take to read: only who needs them waits.
+  if (format === 'pdf') {
+    const { parsePdf } = await import('./pdf.ts')
+    return checked(await parsePdf(input.bytes, limits), limits)
+  }
+  if (format === 'docx') {
+    const { parseDocx } = await import('./docx.ts')
+    return checked(await parseDocx(input.bytes, limits), limits)
+  }
   const text = decode(input.bytes, charset)
   if (format === 'html') return checked(parseHtml(text, limits.charactersMax), limits)
   if (text.length > limits.charactersMax) throw tooLong(limits)
@@ -25,7 +30,9 @@ export async function parseDocument(input: ParseInput, limits: ParseLimits): Pro
 
 function checked(parsed: Parsed, limits: ParseLimits): Parsed {
   if (parsed.text.length > limits.charactersMax) throw tooLong(limits)
-  const blocks = parsed.blocks.map((block) => (block.title === undefined ? block : { ...block, title: clean(block.title) }))
+  const blocks = parsed.blocks.map((block) =>
+    block.title === undefined ? block : { ...block, title: clean(block.title) },
+  )
   return { text: clean(parsed.text), blocks }
 }
 

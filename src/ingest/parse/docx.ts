@@ -22,7 +22,10 @@ export async function parseDocx(bytes: Uint8Array, limits: ParseLimits): Promise
   return parseHtml(html, limits.charactersMax)
 }
 
-function unpack(bytes: Uint8Array, bytesMax: number): { readonly name: string; readonly bytes: Uint8Array }[] {
+function unpack(
+  bytes: Uint8Array,
+  bytesMax: number,
+): { readonly name: string; readonly bytes: Uint8Array }[] {
   try {
     const entries = textEntries(readZip(bytes))
     let left = bytesMax
@@ -34,7 +37,9 @@ function unpack(bytes: Uint8Array, bytesMax: number): { readonly name: string; r
   } catch (cause) {
     if (!(cause instanceof ZipError)) throw cause
     const detail =
-      cause.code === 'too_large' ? `The document unpacks to more than ${bytesMax} bytes.` : 'The archive cannot be read.'
+      cause.code === 'too_large'
+        ? `The document unpacks to more than ${bytesMax} bytes.`
+        : 'The archive cannot be read.'
     throw new ParseError(cause.code, detail, cause)
   }
 }

@@ -7,7 +7,9 @@ type Element = DefaultTreeAdapterTypes.Element
 
 /** Never read aloud to a person, so never given to an agent either. */
 const UNREAD = new Set(
-  'script style template noscript head iframe object embed svg math canvas audio video select option datalist'.split(' '),
+  'script style template noscript head iframe object embed svg math canvas audio video select option datalist'.split(
+    ' ',
+  ),
 )
 const BLOCK = new Set(
   'address article aside blockquote body center dd details dialog dir div dl dt fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 header hgroup hr html legend li main menu nav ol p pre search section summary table tbody td tfoot th thead tr ul'.split(
@@ -87,7 +89,11 @@ function listLines(list: Element, depth: number, indent: string): string[] {
 /** A table that lays out the page (with blocks such as headings in its cells) is read as a page. */
 function writeTable(table: Element, writer: Writer, depth: number): void {
   const rows = rowsOf(table)
-  if (rows.some((row) => cellsOf(row).some((cell) => cell.childNodes.some((node) => isElement(node) && isLayout(node))))) {
+  if (
+    rows.some((row) =>
+      cellsOf(row).some((cell) => cell.childNodes.some((node) => isElement(node) && isLayout(node))),
+    )
+  ) {
     for (const row of rows) for (const cell of cellsOf(row)) walk(cell.childNodes, writer, depth + 1)
     return
   }
@@ -104,7 +110,10 @@ function writeTable(table: Element, writer: Writer, depth: number): void {
 }
 
 const isInHead = (row: Element | undefined): boolean =>
-  row?.parentNode !== null && row?.parentNode !== undefined && 'tagName' in row.parentNode && row.parentNode.tagName === 'thead'
+  row?.parentNode !== null &&
+  row?.parentNode !== undefined &&
+  'tagName' in row.parentNode &&
+  row.parentNode.tagName === 'thead'
 
 function rowsOf(table: Element): Element[] {
   const inner = table.childNodes.filter(isElement).filter((element) => !isUnread(element))
@@ -127,7 +136,8 @@ function isUnread(element: Element): boolean {
   if (UNREAD.has(element.tagName)) return true
   return element.attrs.some(
     ({ name, value }) =>
-      name === 'hidden' || (name === 'style' && /(?:display\s*:\s*none|visibility\s*:\s*hidden)/i.test(value)),
+      name === 'hidden' ||
+      (name === 'style' && /(?:display\s*:\s*none|visibility\s*:\s*hidden)/i.test(value)),
   )
 }
 

@@ -31,7 +31,13 @@ function toBlock(node: Node): Block | undefined {
   if (start === undefined || end === undefined || end <= start) return undefined
   switch (node.type) {
     case 'heading':
-      return { kind: 'heading', start, end, level: node.depth, title: wordsOf(node).replace(/\s+/g, ' ').trim() }
+      return {
+        kind: 'heading',
+        start,
+        end,
+        level: node.depth,
+        title: wordsOf(node).replace(/\s+/g, ' ').trim(),
+      }
     case 'code':
       return { kind: 'code', start, end }
     case 'list':
@@ -47,7 +53,8 @@ function toBlock(node: Node): Block | undefined {
 }
 
 function wordsOf(node: object): string {
-  if ('value' in node && typeof node.value === 'string') return 'type' in node && node.type === 'html' ? '' : node.value
+  if ('value' in node && typeof node.value === 'string')
+    return 'type' in node && node.type === 'html' ? '' : node.value
   if ('alt' in node && typeof node.alt === 'string') return node.alt
   if (!('children' in node) || !Array.isArray(node.children)) return ''
   return node.children.map(wordsOf).join('')

@@ -1,5 +1,12 @@
 import { Worker } from 'node:worker_threads'
-import { formatOf, type Parsed, ParseError, type ParseInput, type ParseLimits, parseLimitsDefault } from './parsed.ts'
+import {
+  formatOf,
+  type Parsed,
+  ParseError,
+  type ParseInput,
+  type ParseLimits,
+  parseLimitsDefault,
+} from './parsed.ts'
 import type { ParseReply, ParseRequest } from './worker.ts'
 
 /** Reads documents in a thread of its own. */
@@ -29,6 +36,7 @@ export function createParser(limitsGiven: Partial<ParseLimits> = {}): Parser {
   const limits: ParseLimits = { ...parseLimitsDefault, ...limitsGiven }
   const waiting: Task[] = []
   let worker: Worker | undefined
+  let isReady = false
   let running: Task | undefined
   let closed = false
   let counter = 0
@@ -39,11 +47,12 @@ export function createParser(limitsGiven: Partial<ParseLimits> = {}): Parser {
     if (!running) return
     worker ??= start()
     worker.ref()
-    watch(running, worker)
+    if (isReady) watch(running, worker)
     worker.postMessage(running.request)
   }
 
   function start(): Worker {
+    isReady = false
     const fresh = new Worker(new URL('./worker.ts', import.meta.url), {
       workerData: limits,
       execArgv: [],
@@ -54,18 +63,28 @@ export function createParser(limitsGiven: Partial<ParseLimits> = {}): Parser {
     })
     fresh.stdout.resume()
     fresh.stderr.resume()
-    fresh.on('message', (reply: ParseReply) => finish(fresh, reply))
+    fresh.on('message', (reply: ParseReply) => ('ready' in reply ? begin(fresh) : finish(fresh, reply)))
     fresh.on('error', (cause) => stop(fresh, asParseError(cause)))
     fresh.on('exit', () => stop(fresh, new ParseError('unreadable', 'Reading the document stopped.')))
     return fresh
   }
 
-  function finish(from: Worker, reply: ParseReply): void {
+  /** The time that a thread takes to start is not the document's. */
+  function begin(started: Worker): void {
+    if (started !== worker) return
+    isReady = true
+    if (running) watch(running, started)
+  }
+
+  function finish(from: Worker, reply: Exclude<ParseReply, { ready: true }>): void {
     if (from !== worker || reply.id !== running?.request.id) return
     const task = running
     running = undefined
     if ('parsed' in reply) task.resolve(reply.parsed)
-    else task.reject(new ParseError(reply.code, reply.detail, reply.cause === '' ? undefined : new Error(reply.cause)))
+    else
+      task.reject(
+        new ParseError(reply.code, reply.detail, reply.cause === '' ? undefined : new Error(reply.cause)),
+      )
     from.unref()
     if (waiting.length === 0) void renew(from)
     pump()
@@ -149,5 +168,7 @@ const tooMuchMemory = (cause?: unknown): ParseError =>
 
 function asParseError(cause: unknown): ParseError {
   const outOfMemory = cause instanceof Error && 'code' in cause && cause.code === 'ERR_WORKER_OUT_OF_MEMORY'
-  return outOfMemory ? tooMuchMemory(cause) : new ParseError('unreadable', 'The document cannot be read.', cause)
+  return outOfMemory
+    ? tooMuchMemory(cause)
+    : new ParseError('unreadable', 'The document cannot be read.', cause)
 }

@@ -23,7 +23,11 @@ const HEADING_RATIO = 1.15
 export async function parsePdf(bytes: Uint8Array, limits: ParseLimits): Promise<Parsed> {
   // pdf.js takes its bytes away from whoever gave them, so it gets a copy.
   const pdf = await getDocumentProxy(Uint8Array.from(bytes), { verbosity: 0 }).catch((cause: unknown) => {
-    throw new ParseError('unreadable', isLocked(cause) ? 'The PDF needs a password.' : 'The PDF is damaged.', cause)
+    throw new ParseError(
+      'unreadable',
+      isLocked(cause) ? 'The PDF needs a password.' : 'The PDF is damaged.',
+      cause,
+    )
   })
   if (pdf.numPages > limits.pagesMax) {
     throw new ParseError('too_large', `The PDF has more than ${limits.pagesMax} pages.`)
@@ -59,7 +63,8 @@ function linesOf(items: readonly object[], page: number): Line[] {
     if (!isTextItem(item)) continue
     if (text === '') y = item.transform[5] ?? 0
     text += item.str
-    if (item.str.trim() !== '') size = Math.max(size, Math.hypot(item.transform[2] ?? 0, item.transform[3] ?? 0))
+    if (item.str.trim() !== '')
+      size = Math.max(size, Math.hypot(item.transform[2] ?? 0, item.transform[3] ?? 0))
     if (!item.hasEOL) continue
     if (text.trim() !== '') lines.push({ text: text.trim(), page, size, y })
     text = ''
@@ -112,14 +117,17 @@ const isLarge = (line: Line, body: number): boolean =>
 /** Same page, same letters, and no more room between than lines usually have. Upwards is a new column. */
 function continues(last: Line, line: Line, spacing: number): boolean {
   const gap = (last.y - line.y) / (line.size || 1)
-  return last.page === line.page && rounded(last.size) === rounded(line.size) && gap >= 0 && gap <= spacing * 1.25
+  return (
+    last.page === line.page && rounded(last.size) === rounded(line.size) && gap >= 0 && gap <= spacing * 1.25
+  )
 }
 
 /** Distance of two lines of one paragraph, in letter heights. */
 function usualSpacing(lines: readonly Line[]): number {
   const gaps = lines.slice(1).flatMap((line, index): [number, number][] => {
     const before = lines[index]
-    if (before?.page !== line.page || rounded(before.size) !== rounded(line.size) || line.size === 0) return []
+    if (before?.page !== line.page || rounded(before.size) !== rounded(line.size) || line.size === 0)
+      return []
     const gap = Math.round(((before.y - line.y) / line.size) * 10) / 10
     return gap > 0 ? [[gap, 1]] : []
   })

@@ -7,12 +7,14 @@ export interface ParseRequest extends ParseInput {
 }
 
 export type ParseReply =
+  | { readonly ready: true }
   | { readonly id: number; readonly parsed: Parsed }
   | { readonly id: number; readonly code: ParseErrorCode; readonly detail: string; readonly cause: string }
 
 const limits: ParseLimits = workerData
 
 parentPort?.on('message', async (request: ParseRequest) => parentPort?.postMessage(await answer(request)))
+parentPort?.postMessage({ ready: true } satisfies ParseReply)
 
 async function answer(request: ParseRequest): Promise<ParseReply> {
   try {
@@ -24,6 +26,11 @@ async function answer(request: ParseRequest): Promise<ParseReply> {
         : // A parser that stumbles, by a stack that ends or a value that it did not expect, has met a bad document.
           { code: 'unreadable' as const, detail: 'The document cannot be read.' }
     const cause = error instanceof ParseError ? error.cause : error
-    return { id: request.id, code, detail, cause: cause instanceof Error ? `${cause.name}: ${cause.message}` : '' }
+    return {
+      id: request.id,
+      code,
+      detail,
+      cause: cause instanceof Error ? `${cause.name}: ${cause.message}` : '',
+    }
   }
 }

@@ -20,9 +20,15 @@ export function createWriter(charactersMax: number): Writer {
     if (text.trim() === '') return
     const start = length === 0 ? 0 : length + 2
     const end = start + text.length
-    if (end > charactersMax) throw new ParseError('too_large', `The text is longer than ${charactersMax} characters.`)
+    if (end > charactersMax)
+      throw new ParseError('too_large', `The text is longer than ${charactersMax} characters.`)
     parts.push(text)
-    blocks.push({ ...mark, start, end, ...(headerLength !== undefined && { headerEnd: start + headerLength }) })
+    blocks.push({
+      ...mark,
+      start,
+      end,
+      ...(headerLength !== undefined && { headerEnd: start + headerLength }),
+    })
     length = end
   }
 
