@@ -251,6 +251,8 @@ export function createEvaluator(
   }
 
   return (relation, object) => {
+    // Recursion through `and` or `but not` makes an answer depend on where the question began.
+    if (!model.isWeighted) state.memo.clear()
     state.work = 0
     state.open.clear()
     state.provisional.length = 0
