@@ -13,7 +13,7 @@ export interface AdminDeps {
   readonly services: Services
   readonly administrators: Administrators
   /** Left out: not the demo, and no command mints. */
-  readonly demoIssuer?: DemoIssuer
+  readonly demoIssuer?: DemoIssuer | undefined
   readonly saveCollection: (collection: NewCollection) => Promise<void>
   /** Compares tags with OpenFGA now, mends, and says what it found. */
   readonly drift: () => Promise<object>

@@ -17,6 +17,12 @@ export interface AppEnv {
 export type App = OpenAPIHono<AppEnv>
 export type AppContext = Context<AppEnv>
 
+/** The peer's network address; behind a proxy that is the proxy's. */
+export function addressOf(c: AppContext): string {
+  const { incoming } = (c.env ?? {}) as { incoming?: { socket?: { remoteAddress?: string } } }
+  return incoming?.socket?.remoteAddress ?? 'in-process'
+}
+
 /** A router whose validation errors are 422s that name the first wrong field. */
 export function createRouter(): App {
   return new OpenAPIHono<AppEnv>({

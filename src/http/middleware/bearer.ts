@@ -6,7 +6,7 @@ import type { AppEnv } from '../env.ts'
 
 export interface BearerDeps {
   /** Turns a token for this resource into its principal, or the outer code of its refusal. */
-  readonly verify: (token: string) => Promise<Result<Principal, 'invalid_token' | 'actor_unauthorized' | 'authorization_unavailable'>>
+  readonly verify: (token: string) => Promise<Result<Principal, ErrorCode>>
   /** Called once the principal is known, before any work: throws 429. */
   readonly admit: (principal: Principal) => void
 }

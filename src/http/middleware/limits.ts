@@ -1,7 +1,7 @@
 import type { MiddlewareHandler } from 'hono'
 import { AppError } from '../../kernel/errors.ts'
 import type { Principal } from '../../kernel/principal.ts'
-import type { AppEnv } from '../env.ts'
+import { type AppEnv, addressOf } from '../env.ts'
 
 export interface LimitsOptions {
   readonly perMinute: number
@@ -52,9 +52,9 @@ export const principalKeys = ({ subject, actors, client }: Principal): string[] 
 ]
 
 /** One bucket for the network address, taken before the token is looked at. */
-export function limitAddress(limits: Limits, addressOf: (request: Request) => string): MiddlewareHandler<AppEnv> {
+export function limitAddress(limits: Limits): MiddlewareHandler<AppEnv> {
   return async function address(c, next) {
-    limits.take([`address ${addressOf(c.req.raw)}`])
+    limits.take([`address ${addressOf(c)}`])
     await next()
   }
 }

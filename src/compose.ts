@@ -1,0 +1,236 @@
+import { randomBytes } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Fga } from './authz/fga.ts'
+import { createGate } from './authz/gate.ts'
+import { deployModel } from './authz/model.ts'
+import { createNominator } from './authz/nominate.ts'
+import { createFga } from './authz/openfga.ts'
+import type { Config } from './config.ts'
+import { type Administrators, createAdministrators } from './delegation/administrators.ts'
+import { type Agents, createAgents } from './delegation/agents.ts'
+import { type Clients, createClients } from './delegation/clients.ts'
+import { createDelegations, type Delegations } from './delegation/delegations.ts'
+import { createDemoIssuer, type DemoIssuer } from './delegation/demo-issuer.ts'
+import type { Fetch } from './delegation/fetch-json.ts'
+import { externalIssuer, ownIssuer, ownIssuerName } from './delegation/issuers.ts'
+import { createPeople, type People } from './delegation/people.ts'
+import { outer } from './delegation/reasons.ts'
+import { localKeys } from './delegation/remote-keys.ts'
+import { createServices, type Services } from './delegation/services.ts'
+import { loadSigningKey } from './delegation/signing-key.ts'
+import { createVerifier } from './delegation/verify.ts'
+import type { Ground } from './ground.ts'
+import type { App } from './http/env.ts'
+import { createApp } from './http/app.ts'
+import { createRequireBearer } from './http/middleware/bearer.ts'
+import { hostsOf } from './http/middleware/frame.ts'
+import { createLimits, limitAddress, principalKeys } from './http/middleware/limits.ts'
+import { openApiOf } from './http/openapi.ts'
+import { createMetrics, createOps, type Readiness } from './http/ops.ts'
+import { collectionRoutes } from './http/routes/collections.ts'
+import { docsRoutes } from './http/routes/docs.ts'
+import { documentRoutes } from './http/routes/documents.ts'
+import { retrieveRoutes } from './http/routes/retrieve.ts'
+import { createIngest, type Ingest } from './ingest/ingest.ts'
+import { supportedMimeTypes } from './ingest/parse/parsed.ts'
+import { createParser } from './ingest/parse/parser.ts'
+import { createPrepare } from './ingest/prepare.ts'
+import { createPgBossQueue } from './jobs/pgboss.ts'
+import type { Clock } from './kernel/clock.ts'
+import type { Log } from './kernel/log.ts'
+import { refuse } from './kernel/result.ts'
+import { createCollectionLister } from './retrieval/collections.ts'
+import { createDocumentReader } from './retrieval/document.ts'
+import { createRetriever } from './retrieval/retrieve.ts'
+import { createKeyed } from './retrieval/scope.ts'
+import { createSearch } from './retrieval/search.ts'
+import { loadSecret } from './store/secret.ts'
+import type { Database } from './store/sql.ts'
+
+export interface ComposeOptions {
+  readonly config: Config
+  readonly ground: Ground
+  readonly clock: Clock
+  readonly log: Log
+  /** For the keys of trusted issuers. */
+  readonly fetch: Fetch
+}
+
+// The server cuts its lists short without a word at 3 s: a list that took that long may lack documents.
+const openfgaListDeadlineMs = 2_500
+// Without a model nothing limits a passage; this is what the local model would read.
+const tokensMaxWithoutModel = 256
+const importLinesMax = 1_000_000
+
+/** Builds every part by hand and hands each what it needs. The only place that knows everybody. */
+export async function compose({ config, ground, clock, log, fetch }: ComposeOptions): Promise<Service> {
+  const { database } = ground
+  const now = () => clock.now()
+  const newTxn = () => `t_${randomBytes(16).toString('base64url')}`
+  const keysDir = join(config.home, 'keys')
+
+  const deployed = await deployModel({
+    api: ground.openfga,
+    sql: database,
+    dsl: await readFile(new URL('../model.fga', import.meta.url), 'utf8'),
+    redeploy: config.demo,
+    ...(config.openfga?.storeId !== undefined && { storeId: config.openfga.storeId }),
+  })
+  if (!deployed.matchesFile) log('model_differs', { detail: 'model.fga is not the model in force; it changes nothing' })
+  const fga = createFga(ground.openfga, deployed.storeId, deployed.modelId)
+
+  const gate = createGate({ fga, now })
+  const nominator = createNominator({ fga, now, serverDeadlineMs: openfgaListDeadlineMs })
+  const keyed = createKeyed(await loadSecret(keysDir, 'digest.key'))
+  const embedder = ground.embeddings.available ? ground.embeddings.embedder : undefined
+  const retrieve = createRetriever({ sql: database, search: createSearch(database), nominator, gate, embedder, keyed })
+
+  const key = await loadSigningKey(keysDir)
+  const people = createPeople({ sql: database })
+  const agents = createAgents({ sql: database, clock })
+  const clients = createClients({ sql: database })
+  const services = createServices({ sql: database, fga })
+  const administrators = createAdministrators({ sql: database })
+  const delegations = createDelegations({ database, fga, clock, randomBytes })
+  const verifier = createVerifier({
+    issuers: [
+      ownIssuer({ publicUrl: config.publicUrl, keys: localKeys({ keys: [...key.jwks.keys] }) }),
+      ...config.trustedIssuers.map((issuer) => externalIssuer(issuer, { fetch, clock })),
+    ],
+    sql: database,
+    clock,
+    demo: config.demo,
+    newTxn,
+  })
+  const demoIssuer = config.demo
+    ? createDemoIssuer({
+        publicUrl: config.publicUrl,
+        key,
+        people,
+        agents,
+        services,
+        clients,
+        administrators,
+        delegations,
+        clock,
+        randomBytes,
+      })
+    : undefined
+
+  const stack = new AsyncDisposableStack()
+  const parser = stack.use(createParser())
+  const ingest = stack.use(
+    createIngest({
+      database,
+      fga,
+      queue: createPgBossQueue({
+        database,
+        name: 'documents',
+        onError: (error) => log('job_failed', { reason: error.message }),
+      }),
+      embed: embedder && ((texts, options) => embedder.embedPassages(texts, options)),
+      prepare: createPrepare({
+        parser,
+        tokensMax: embedder?.tokensMax ?? tokensMaxWithoutModel,
+        countTokens: embedder ? (text) => embedder.countTokens(text) : (text) => Math.ceil(text.length / 4),
+      }),
+      mimeTypes: new Set(supportedMimeTypes),
+      clock,
+      newId: () => `j_${randomBytes(16).toString('base64url')}`,
+      limits: { lineBytesMax: config.bodyBytesMax, linesMax: importLinesMax },
+      log,
+    }),
+  )
+  await ingest.start()
+  await delegations.mend()
+
+  const limits = createLimits({ perMinute: config.ratePerMinute, now })
+  const requireBearer = createRequireBearer({
+    async verify(token) {
+      const verified = await verifier.verify(token, 'api')
+      return verified.ok ? verified : refuse(outer(verified.reason))
+    },
+    admit: (principal) => limits.take(principalKeys(principal)),
+  })
+  const metrics = createMetrics(now)
+  const readiness = async (): Promise<Readiness> => {
+    const [databaseOk, openfgaOk] = await Promise.all([answers(database), fga.isHealthy()])
+    return {
+      ready: databaseOk && openfgaOk,
+      details: {
+        database: databaseOk,
+        openfga: openfgaOk,
+        authorization_model: { id: deployed.modelId, matches_file: deployed.matchesFile },
+        embeddings: ground.embeddings.available
+          ? { available: true, model: ground.embeddings.embedder.model }
+          : { available: false, reason: ground.embeddings.reason, mode: 'keyword' },
+      },
+    }
+  }
+  const app: App = createApp({
+    publicUrl: config.publicUrl,
+    hosts: hostsOf(config.publicUrl, config.host, config.port),
+    requestDeadlineMs: config.requestDeadlineMs,
+    now,
+    newTxn,
+    log,
+    limitAddress: limitAddress(limits),
+    observe: metrics.observe,
+    isReady: async () => (await readiness()).ready,
+    jwks: async () => key.jwks,
+    routes: [
+      retrieveRoutes({ retrieve, requireBearer }),
+      documentRoutes({ readDocument: createDocumentReader({ sql: database, gate }), requireBearer }),
+      collectionRoutes({ listCollections: createCollectionLister({ sql: database, nominator, gate }), requireBearer }),
+      docsRoutes({ openApi: () => openApiOf(app), errorPages: new URL('../docs/errors/', import.meta.url) }),
+    ],
+  })
+  const ops = createOps({ hosts: hostsOf(`http://${config.ops.host}:${config.ops.port}`, config.ops.host, config.ops.port), metrics, readiness })
+  return {
+    app,
+    ops,
+    fga,
+    matchesModelFile: deployed.matchesFile,
+    people,
+    agents,
+    clients,
+    services,
+    administrators,
+    delegations,
+    demoIssuer,
+    ownIssuer: ownIssuerName(config.publicUrl),
+    ingest,
+    newTxn,
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  }
+}
+
+/** The composed service: its faces, and the features that commands and seeding use. */
+export interface Service extends AsyncDisposable {
+  readonly app: App
+  readonly ops: ReturnType<typeof createOps>
+  readonly fga: Fga
+  readonly matchesModelFile: boolean
+  readonly people: People
+  readonly agents: Agents
+  readonly clients: Clients
+  readonly services: Services
+  readonly administrators: Administrators
+  readonly delegations: Delegations
+  /** Only in the demo. */
+  readonly demoIssuer: DemoIssuer | undefined
+  /** `iss` of the built-in issuer, by which registered agents of ours are known. */
+  readonly ownIssuer: string
+  readonly ingest: Ingest
+  readonly newTxn: () => string
+}
+
+async function answers(database: Database): Promise<boolean> {
+  try {
+    await database.query('select 1')
+    return true
+  } catch {
+    return false
+  }
+}

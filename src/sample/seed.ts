@@ -1,0 +1,62 @@
+import { Readable } from 'node:stream'
+import { operator } from '../audit/record.ts'
+import type { Administrators } from '../delegation/administrators.ts'
+import type { Agents } from '../delegation/agents.ts'
+import type { Delegations } from '../delegation/delegations.ts'
+import type { People } from '../delegation/people.ts'
+import { serviceObject, type Services } from '../delegation/services.ts'
+import type { Ingest } from '../ingest/ingest.ts'
+import type { Database } from '../store/sql.ts'
+import type { Sample } from './load.ts'
+
+export interface SeedDeps {
+  readonly database: Database
+  readonly people: People
+  readonly agents: Agents
+  readonly services: Services
+  readonly administrators: Administrators
+  readonly delegations: Delegations
+  /** Name by which the built-in issuer knows its agents. */
+  readonly issuer: string
+  readonly ingest: Ingest
+}
+
+/** Whether the sample was seeded whole. */
+export async function isSeeded(database: Database): Promise<boolean> {
+  const rows = await database.query(`select 1 from settings where key = 'sample_seeded'`)
+  return rows.length > 0
+}
+
+/** Seeds the demo company. Every step may run twice: a start that was killed is completed by the next. */
+export async function seedSample(sample: Sample, deps: SeedDeps): Promise<void> {
+  const { database, people, agents, services, administrators, delegations, ingest } = deps
+  const writer = operator('sample')
+  for (const person of sample.people) await people.save(person)
+  for (const { id, title, publicAllowed } of sample.collections) {
+    await ingest.saveCollection(writer, { id, title, publicAllowed })
+  }
+  await ingest.saveFields(writer, sample.fields)
+  for (const service of sample.services) await services.save(service)
+  const { directory, collections, folders } = sample.tuples
+  await ingest.applyTuples(writer, { writes: [...directory, ...collections, ...folders], deletes: [] })
+  for (const agent of sample.agents) await agents.save({ ...agent, issuer: deps.issuer, sub: agent.id })
+  for (const { subject, roles } of sample.administrators) await administrators.add(subject, roles)
+  const [loader] = sample.services
+  if (loader === undefined) throw new Error('The sample has no service that could load its documents.')
+  await takeIn(ingest, loader.name, sample.documents)
+  for (const delegation of sample.delegations) await delegations.lend(delegation)
+  await database.query(`insert into settings (key, value) values ('sample_seeded', 'true') on conflict do nothing`)
+}
+
+/** Imports documents as a service by the ordinary way and resolves when all are published. */
+export async function takeIn(ingest: Ingest, service: string, documents: readonly object[]): Promise<void> {
+  const writer = { ...operator('sample'), subject: serviceObject(service) }
+  const body = Readable.from(documents.map((document) => Buffer.from(`${JSON.stringify(document)}\n`)))
+  const jobId = await ingest.importAll(writer, { body })
+  const job = await ingest.waitForJob(jobId, writer.subject, AbortSignal.timeout(publishMsMax))
+  const [error] = job?.errors ?? []
+  if (error !== undefined) throw new Error(`${error.id ?? `line ${error.line}`}: ${error.field ?? ''} ${error.detail}`)
+  if (job?.state !== 'done') throw new Error(`The documents were not published in time: ${job?.done} of ${job?.total}.`)
+}
+
+const publishMsMax = 600_000

@@ -1,0 +1,38 @@
+import { once } from 'node:events'
+import type { Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { createAdaptorServer } from '@hono/node-server'
+
+export interface Listening extends AsyncDisposable {
+  readonly port: number
+}
+
+export interface ListenOptions {
+  readonly fetch: (request: Request, env: unknown) => Response | Promise<Response>
+  readonly host: string
+  /** 0 takes a free one. */
+  readonly port: number
+  /** Milliseconds that open requests get to end at close. Defaults to 10,000. */
+  readonly drainMs?: number
+}
+
+/** Listens, and at disposal drains: no new requests, open ones end, then the sockets close. */
+export async function listen({ fetch, host, port, drainMs = 10_000 }: ListenOptions): Promise<Listening> {
+  const server = createAdaptorServer({ fetch }) as Server
+  // Slow senders may not hold a socket for ever.
+  server.headersTimeout = 10_000
+  server.requestTimeout = 120_000
+  server.listen(port, host)
+  await once(server, 'listening')
+  return {
+    port: (server.address() as AddressInfo).port,
+    async [Symbol.asyncDispose]() {
+      const closed = once(server, 'close')
+      server.close()
+      server.closeIdleConnections()
+      const late = setTimeout(() => server.closeAllConnections(), drainMs)
+      await closed
+      clearTimeout(late)
+    },
+  }
+}

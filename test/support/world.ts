@@ -1,0 +1,184 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { OpenFgaApi } from '@openfga/sdk'
+import { operator } from '../../src/audit/record.ts'
+import { embeddedUrl, openEmbedded } from '../../src/authz/embedded.ts'
+import type { Tuple } from '../../src/authz/fga.ts'
+import { createFgaApi } from '../../src/authz/openfga.ts'
+import { compose, type Service } from '../../src/compose.ts'
+import { type Config, loadConfig } from '../../src/config.ts'
+import type { Embedder } from '../../src/embed/embedder.ts'
+import type { Ground } from '../../src/ground.ts'
+import type { FgaObject } from '../../src/kernel/ids.ts'
+import { takeIn } from '../../src/sample/seed.ts'
+import type { Database } from '../../src/store/sql.ts'
+import type { Backend } from './backends.ts'
+import { openTestDatabase } from './database.ts'
+import { createWordEmbedder } from './embedder.ts'
+import { native } from './native.ts'
+
+export interface WorldOptions {
+  readonly backend?: Pick<Backend, 'database' | 'openfga'>
+  /** More settings, as the environment would hold them. */
+  readonly env?: Readonly<Record<string, string>>
+  /** null: keyword mode. */
+  readonly embedder?: Embedder | null
+  /** Stands before OpenFGA: a test's way to make it fail. */
+  readonly openfga?: (real: OpenFgaApi) => OpenFgaApi
+  readonly database?: (real: Database) => Database
+  readonly now?: () => number
+}
+
+export interface DocumentSketch {
+  readonly collection?: string
+  readonly title?: string
+  readonly text?: string
+  readonly access?: object
+  readonly metadata?: object
+  readonly updated_at?: string
+}
+
+/** The whole service on real parts, with shorthands to say who may read what. */
+export interface World extends AsyncDisposable {
+  readonly service: Service
+  readonly config: Config
+  readonly database: Database
+  readonly logged: { readonly event: string; readonly fields?: object }[]
+  write(...tuples: readonly string[]): Promise<void>
+  remove(...tuples: readonly string[]): Promise<void>
+  /** Takes documents in by the real way and waits until they are published. */
+  put(documents: Readonly<Record<string, DocumentSketch>>): Promise<void>
+  /** Lends everything in these objects to the agent; gives the delegation's id. */
+  lend(user: string, agent: string, ...scope: readonly FgaObject[]): Promise<string>
+  token(who: { readonly user: string; readonly agent?: string; readonly scopes?: readonly string[] } | { readonly service: string; readonly scopes?: readonly string[] }): Promise<string>
+  /** One request as the holder of a token. */
+  call(method: string, path: string, options?: CallOptions): Promise<Response>
+  retrieve(token: string, body: object): Promise<RetrieveBody>
+}
+
+export interface CallOptions {
+  readonly token?: string
+  readonly body?: unknown
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+export interface RetrieveBody {
+  readonly results: readonly { readonly document_id: string; readonly chunk_id: string; readonly text: string; readonly rank: number }[]
+  readonly complete: boolean
+  readonly mode_used: string
+  readonly txn: string
+}
+
+const collections = ['handbook', 'finance']
+export const people = ['anne', 'bob', 'carol', 'dan']
+
+/** Opens a world with the collections `handbook` and `finance`, four people, two agents and the service `loader`. */
+export async function openWorld(options: WorldOptions = {}): Promise<World> {
+  const home = await mkdtemp(join(tmpdir(), 'remit-world-'))
+  const config = loadConfig({ REMIT_HOME: home, RATE_PER_MINUTE: '100000', ...options.env })
+  const logged: { event: string; fields?: object }[] = []
+  const log = (event: string, fields?: object) => {
+    logged.push({ event, ...(fields && { fields }) })
+  }
+  const now = options.now ?? Date.now
+  const opened = await openTestDatabase(options.backend?.database)
+  const database = options.database?.(opened) ?? opened
+  const real = await openfgaFor(options.backend?.openfga ?? 'engine', opened, now)
+  const embedder = options.embedder === undefined ? createWordEmbedder() : options.embedder
+  const ground: Ground = {
+    database,
+    openfga: options.openfga?.(real) ?? real,
+    embeddings: embedder === null ? { available: false, reason: 'as the test wants it' } : { available: true, embedder },
+    [Symbol.asyncDispose]: async () => undefined,
+  }
+  const service = await compose({ config, ground, clock: { now }, log, fetch })
+  const { fga } = service
+  const change = (tuples: readonly string[]): Tuple[] => tuples.map(toTuple)
+
+  for (const id of collections) {
+    await service.ingest.saveCollection(operator('test'), { id, title: `The ${id}`, publicAllowed: id === 'handbook' })
+  }
+  for (const key of people) await service.people.save({ key, name: key })
+  for (const id of ['research-bot', 'other-bot']) {
+    await service.agents.save({ id, owner: 'user:dan', purpose: 'tests', issuer: service.ownIssuer, sub: id })
+  }
+  await service.services.save({ name: 'loader', collections, prefixes: [] })
+
+  const call: World['call'] = async (method, path, { token, body, headers = {} } = {}) =>
+    service.app.request(`${config.publicUrl}${path}`, {
+      method,
+      headers: {
+        ...(token !== undefined && { authorization: `Bearer ${token}` }),
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+        ...headers,
+      },
+      ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+    })
+
+  return {
+    service,
+    config,
+    database,
+    logged,
+    call,
+    write: (...tuples) => fga.write({ writes: change(tuples) }),
+    remove: (...tuples) => fga.write({ deletes: change(tuples) }),
+    put: (documents) =>
+      takeIn(
+        service.ingest,
+        'loader',
+        Object.entries(documents).map(([id, sketch]) => ({
+          id,
+          collection: sketch.collection ?? 'handbook',
+          title: sketch.title ?? id,
+          text: sketch.text ?? `All about ${id}.`,
+          mime_type: 'text/markdown' as const,
+          metadata: sketch.metadata ?? {},
+          updated_at: sketch.updated_at ?? '2026-01-01T00:00:00Z',
+          access: sketch.access ?? {},
+        })),
+      ),
+    async lend(user, agent, ...scope) {
+      const { id } = await service.delegations.lend({
+        subject: `user:${user}`,
+        agent,
+        scope,
+        purpose: 'tests',
+        expiresAt: new Date(now() + 3_600_000),
+      })
+      return id
+    },
+    async token(who) {
+      if (service.demoIssuer === undefined) throw new Error('Only the demo mints tokens.')
+      return service.demoIssuer.mint(who)
+    },
+    async retrieve(token, body) {
+      const response = await call('POST', '/retrieve', { token, body })
+      if (response.status !== 200) throw new Error(`${response.status} ${await response.text()}`)
+      return (await response.json()) as RetrieveBody
+    },
+    async [Symbol.asyncDispose]() {
+      await service[Symbol.asyncDispose]()
+      if (embedder !== null) await embedder[Symbol.asyncDispose]()
+      await opened.close()
+      await rm(home, { recursive: true, force: true })
+    },
+  }
+}
+
+async function openfgaFor(kind: Backend['openfga'], database: Database, now: () => number): Promise<OpenFgaApi> {
+  if (kind === 'engine') {
+    const { adapter } = await openEmbedded(database, now, () => undefined)
+    return createFgaApi({ apiUrl: embeddedUrl, timeoutMs: 4_000, adapter })
+  }
+  if (native.openfga === undefined) throw new Error('This test needs a real OpenFGA server (OPENFGA_TEST_URL).')
+  return createFgaApi({ apiUrl: native.openfga.url, apiToken: native.openfga.token, timeoutMs: 4_000 })
+}
+
+/** `user:anne viewer document:x`, as one reads it aloud. */
+function toTuple(line: string): Tuple {
+  const [user, relation, object] = line.split(' ')
+  if (user === undefined || relation === undefined || object === undefined) throw new Error(`Not a tuple: ${line}`)
+  return { user, relation, object: object as FgaObject }
+}
