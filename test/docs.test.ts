@@ -1,0 +1,52 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { describe, expect, test } from 'vitest'
+import { envExample } from '../scripts/env-example.ts'
+import { errorCodes } from '../src/kernel/errors.ts'
+
+const root = new URL('../', import.meta.url)
+const text = (path: string): string => readFileSync(new URL(path, root), 'utf8')
+const codes = Object.keys(errorCodes).sort()
+
+describe('docs/errors', () => {
+  test('has a page for every code, and no page without a code', () => {
+    const pages = readdirSync(new URL('docs/errors/', root)).filter((name) => name !== 'README.md')
+    expect(pages.sort()).toEqual(codes.map((code) => `${code}.md`))
+  })
+
+  test.each(Object.entries(errorCodes))(
+    '%s.md names its code, status and title',
+    (code, { status, title }) => {
+      expect(text(`docs/errors/${code}.md`)).toMatch(`# ${code}\n\n**${status}** · ${title}\n`)
+    },
+  )
+
+  test.each(codes)('%s.md says what it means, what the caller can do, and what it does not tell', (code) => {
+    const headings = [...text(`docs/errors/${code}.md`).matchAll(/^## (.*)$/gm)].map(([, heading]) => heading)
+    expect(headings).toEqual(['What it means', 'What you can do', 'What it does not tell'])
+  })
+})
+
+describe('docs/flows', () => {
+  test.each(readdirSync(new URL('docs/flows/', root)))('%s links to files that exist', (name) => {
+    const page = new URL(`docs/flows/${name}`, root)
+    const targets = [...readFileSync(page, 'utf8').matchAll(/\]\((\.[^)#]*)/g)].map(
+      ([, target]) => target ?? '',
+    )
+    expect(targets).not.toEqual([])
+    expect(targets.filter((target) => !isThere(new URL(target, page)))).toEqual([])
+  })
+})
+
+test('.env.example is what src/config.ts says (else: npx node scripts/env-example.ts > .env.example)', () => {
+  expect(text('.env.example')).toBe(envExample())
+})
+
+function isThere(url: URL): boolean {
+  try {
+    readFileSync(url)
+    return true
+  } catch (error) {
+    // A folder is there as well.
+    return error instanceof Error && 'code' in error && error.code === 'EISDIR'
+  }
+}
