@@ -1,0 +1,263 @@
+import { describe, expect, test } from 'vitest'
+import { ConfigError, loadConfig } from '../src/config.ts'
+
+const issuer = {
+  issuer: 'https://login.example/realms/a',
+  audiences: { api: 'https://remit.example', mcp: 'https://remit.example/mcp' },
+  namespace: 'a',
+  preset: 'generic',
+}
+const issuers = (...changes: readonly object[]): string =>
+  JSON.stringify(changes.map((change) => ({ ...issuer, ...change })))
+
+function problemsOf(env: Readonly<Record<string, string>>): readonly string[] {
+  try {
+    loadConfig(env)
+    return []
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems
+    throw error
+  }
+}
+
+const about = (problems: readonly string[]): string[] =>
+  problems.map((problem) => problem.split(' ')[0] ?? '').sort()
+
+describe('the configuration', () => {
+  test('needs nothing: everything embedded, on loopback, with the demo', () => {
+    const config = loadConfig({})
+    expect(config).toMatchObject({
+      host: '127.0.0.1',
+      port: 8787,
+      publicUrl: 'http://localhost:8787',
+      ops: { host: '127.0.0.1', port: 8788 },
+      databaseUrl: undefined,
+      openfga: undefined,
+      trustedIssuers: [],
+      embeddings: { kind: 'local', modelPath: undefined },
+      requestDeadlineMs: 5_000,
+      demo: true,
+    })
+    expect(config.home).toMatch(/\/\.remit$/)
+  })
+
+  test('takes an empty setting for one that was left out, and looks at no others', () => {
+    expect(loadConfig({ PORT: '', DATABASE_URL: '', PATH: '/bin', toString: 'x' })).toEqual(loadConfig({}))
+  })
+
+  test('gives an issuer only the read scopes and the strong algorithms unless told otherwise', () => {
+    expect(loadConfig({ TRUSTED_ISSUERS: issuers({}) }).trustedIssuers).toEqual([
+      {
+        ...issuer,
+        person_clients: [],
+        service_clients: {},
+        scopes_allowed: ['docs.search', 'docs.read'],
+        algorithms: ['ES256', 'RS256', 'PS256', 'EdDSA'],
+      },
+    ])
+  })
+
+  test('derives PUBLIC_URL from the port', () => {
+    expect(loadConfig({ PORT: '9000' }).publicUrl).toBe('http://localhost:9000')
+  })
+})
+
+describe('a configuration that cannot be used', () => {
+  test('is refused with every problem at once: unreadable settings and contradictions between the others', () => {
+    const problems = problemsOf({
+      PORT: 'many',
+      REQUEST_DEADLINE_MS: '1',
+      RATE_PER_MINUTE: '0',
+      DATABASE_URL: 'mysql://db',
+      REMIT_DEMO: 'true',
+      HOST: '0.0.0.0',
+      PUBLIC_URL: 'http://remit.example/',
+      OPENFGA_API_URL: 'https://openfga.example',
+      EMBEDDINGS_BASE_URL: 'https://models.example/v1',
+    })
+    expect(about(problems)).toEqual([
+      'DATABASE_URL',
+      'EMBEDDINGS_DIMENSIONS',
+      'EMBEDDINGS_MODEL',
+      'OPENFGA_API_TOKEN',
+      'PORT',
+      'PUBLIC_URL',
+      'PUBLIC_URL',
+      'RATE_PER_MINUTE',
+      'REMIT_DEMO',
+      'REMIT_DEMO',
+      'REQUEST_DEADLINE_MS',
+    ])
+  })
+
+  test('says each problem in the message as well, one a line', () => {
+    const message = () => loadConfig({ PORT: 'many', RATE_PER_MINUTE: '0' })
+    expect(message).toThrow(/\n {2}PORT .*\n {2}RATE_PER_MINUTE /)
+  })
+
+  test('says once what is wrong with a setting, not also what would follow from its absence', () => {
+    expect(about(problemsOf({ TRUSTED_ISSUERS: 'not json' }))).toEqual(['TRUSTED_ISSUERS'])
+    expect(about(problemsOf({ PUBLIC_URL: 'nonsense', TRUSTED_ISSUERS: issuers({}) }))).toEqual([
+      'PUBLIC_URL',
+    ])
+  })
+
+  test.each([
+    ['PORT', '65536'],
+    ['PORT', '-1'],
+    ['PORT', '80.5'],
+    ['OPS_PORT', 'x'],
+    ['REMIT_DEMO', 'yes'],
+    ['DATABASE_URL', 'file:///tmp/db'],
+    ['OPENFGA_API_URL', 'openfga'],
+    ['OPENFGA_API_URL', 'ftp://127.0.0.1'],
+    ['PUBLIC_URL', 'javascript:0'],
+    ['EMBEDDINGS_DIMENSIONS', '2001'],
+    ['REQUEST_DEADLINE_MS', '60001'],
+    ['BODY_BYTES_MAX', '0'],
+    ['TRUSTED_ISSUERS', '{}'],
+  ])('is refused for %s=%s, by name', (name, value) => {
+    expect(problemsOf({ [name]: value })[0]).toContain(name)
+  })
+})
+
+describe('REMIT_DEMO', () => {
+  test.each([
+    ['DATABASE_URL', 'postgres://db/remit'],
+    ['OPENFGA_API_URL', 'http://127.0.0.1:8080'],
+    ['TRUSTED_ISSUERS', issuers({})],
+  ])('never goes with %s', (name, value) => {
+    expect(problemsOf({ REMIT_DEMO: 'true', [name]: value })).toEqual([
+      expect.stringContaining('REMIT_DEMO needs everything embedded'),
+    ])
+  })
+
+  test.each([
+    ['HOST', { HOST: '0.0.0.0' }],
+    ['PUBLIC_URL', { PUBLIC_URL: 'https://remit.example' }],
+    ['HOST', { HOST: '192.168.1.4' }],
+  ])('never goes with a %s that is not loopback', (_, env) => {
+    expect(problemsOf({ REMIT_DEMO: '1', ...env })).toContainEqual(
+      expect.stringContaining('REMIT_DEMO needs HOST and PUBLIC_URL on loopback'),
+    )
+  })
+
+  test.each(['127.0.0.1', '::1', 'localhost', 'LOCALHOST'])('may go with HOST=%s', (host) => {
+    expect(loadConfig({ REMIT_DEMO: 'true', HOST: host }).demo).toBe(true)
+  })
+
+  test.each([
+    ['an outer database', { DATABASE_URL: 'postgres://db/remit' }],
+    ['a HOST for everybody', { HOST: '0.0.0.0', PUBLIC_URL: 'https://remit.example' }],
+    ['trusted issuers', {}],
+  ])('is off by itself with %s', (_, env) => {
+    expect(loadConfig({ TRUSTED_ISSUERS: issuers({}), ...env }).demo).toBe(false)
+  })
+
+  test.each([{ REMIT_DEMO: 'false' }, { DATABASE_URL: 'postgres://db/remit' }])(
+    'off without TRUSTED_ISSUERS does not start: nobody could get a token (%o)',
+    (env) => {
+      expect(problemsOf(env)).toEqual([expect.stringContaining('TRUSTED_ISSUERS is required')])
+    },
+  )
+})
+
+describe('PUBLIC_URL', () => {
+  const outer = { HOST: '0.0.0.0', TRUSTED_ISSUERS: issuers({}) }
+
+  test('without https is refused where others can reach the service, however it is spelled', () => {
+    for (const url of ['http://remit.example', 'HTTP://remit.example', 'http://localhost:8787']) {
+      expect(problemsOf({ ...outer, PUBLIC_URL: url })).toEqual([
+        expect.stringContaining('PUBLIC_URL must be https'),
+      ])
+    }
+    expect(problemsOf({ ...outer, PUBLIC_URL: 'https://remit.example' })).toEqual([])
+  })
+
+  test('with a trailing slash is refused, since audiences are compared as exact strings', () => {
+    expect(problemsOf({ PUBLIC_URL: 'http://localhost:8787/' })).toEqual([expect.stringContaining('slash')])
+  })
+})
+
+describe('OPENFGA_API_URL', () => {
+  const trusted = { TRUSTED_ISSUERS: issuers({}) }
+
+  test('needs a key unless it is loopback', () => {
+    expect(problemsOf({ ...trusted, OPENFGA_API_URL: 'http://openfga:8080' })).toEqual([
+      expect.stringContaining('OPENFGA_API_TOKEN'),
+    ])
+    expect(problemsOf({ ...trusted, OPENFGA_API_URL: 'http://127.0.0.1:8080' })).toEqual([])
+    expect(
+      loadConfig({ ...trusted, OPENFGA_API_URL: 'http://openfga:8080', OPENFGA_API_TOKEN: 'k' }).openfga,
+    ).toEqual({
+      apiUrl: 'http://openfga:8080',
+      storeId: undefined,
+      apiToken: 'k',
+    })
+  })
+})
+
+describe('TRUSTED_ISSUERS', () => {
+  test.each([
+    ['an unknown preset', { preset: 'homegrown' }, 'TRUSTED_ISSUERS.0.preset is not a known preset'],
+    ['no preset', { preset: undefined }, 'TRUSTED_ISSUERS.0.preset'],
+    ['the empty namespace, which is the built-in issuer', { namespace: '' }, 'TRUSTED_ISSUERS.0.namespace'],
+    ['a namespace with a slash', { namespace: 'a/b' }, 'TRUSTED_ISSUERS.0.namespace'],
+    ['plain http', { issuer: 'http://login.example' }, 'TRUSTED_ISSUERS.0.issuer must be https'],
+    ['ftp, even on loopback', { issuer: 'ftp://127.0.0.1' }, 'TRUSTED_ISSUERS.0.issuer must be https'],
+    ['no URL', { issuer: 'login' }, 'TRUSTED_ISSUERS.0.issuer must be https'],
+    [
+      'keys over plain http',
+      { jwks_uri: 'http://login.example/jwks' },
+      'TRUSTED_ISSUERS.0.jwks_uri must be https',
+    ],
+    ['a symmetric algorithm', { algorithms: ['HS256'] }, 'TRUSTED_ISSUERS.0.algorithms.0'],
+    ['the algorithm none', { algorithms: ['none'] }, 'TRUSTED_ISSUERS.0.algorithms.0'],
+    [
+      'scopes of administrators',
+      { scopes_allowed: ['security.write'] },
+      'TRUSTED_ISSUERS.0.scopes_allowed.0',
+    ],
+    ['no audience', { audiences: { api: '', mcp: 'm' } }, 'TRUSTED_ISSUERS.0.audiences.api'],
+    ['an unknown member', { trust_everybody: true }, 'TRUSTED_ISSUERS.0 Unrecognized key'],
+  ])('with %s refuses to start', (_, change, problem) => {
+    expect(problemsOf({ TRUSTED_ISSUERS: issuers(change) })).toEqual([expect.stringContaining(problem)])
+  })
+
+  test('may use plain http on loopback', () => {
+    expect(problemsOf({ TRUSTED_ISSUERS: issuers({ issuer: 'http://127.0.0.1:9/realm' }) })).toEqual([])
+  })
+
+  test('refuses a namespace that two share: they would share people', () => {
+    expect(problemsOf({ TRUSTED_ISSUERS: issuers({}, { issuer: 'https://b.example' }) })).toEqual([
+      expect.stringContaining('namespaces must be unique'),
+    ])
+  })
+
+  test('refuses an issuer that is named twice', () => {
+    expect(problemsOf({ TRUSTED_ISSUERS: issuers({}, { namespace: 'b' }) })).toEqual([
+      expect.stringContaining('names an issuer twice'),
+    ])
+  })
+})
+
+describe('EMBEDDINGS_BASE_URL', () => {
+  test('needs the model and its dimensions', () => {
+    expect(about(problemsOf({ EMBEDDINGS_BASE_URL: 'https://models.example' }))).toEqual([
+      'EMBEDDINGS_DIMENSIONS',
+      'EMBEDDINGS_MODEL',
+    ])
+    const env = {
+      EMBEDDINGS_BASE_URL: 'https://models.example',
+      EMBEDDINGS_MODEL: 'm',
+      EMBEDDINGS_DIMENSIONS: '768',
+    }
+    expect(loadConfig(env).embeddings).toEqual({
+      kind: 'remote',
+      baseUrl: 'https://models.example',
+      model: 'm',
+      apiKey: undefined,
+      dimensions: 768,
+    })
+  })
+})
