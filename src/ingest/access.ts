@@ -63,7 +63,12 @@ export async function applyTuples(context: IngestContext, writer: Writer, change
       const misfit = misfitOf(tuple, operation)
       if (misfit !== undefined) throw invalid(`${field}.${misfit.field}`, misfit.detail)
     }
-    await context.locks.hold([...trackedObjects(page)].sort(), () => writeChange(context, writer, page))
+    // An end may differ from the one that an earlier run wrote: OpenFGA takes it in a second Write only.
+    const ending = page.filter(({ tuple, operation }) => operation === 'write' && tuple.condition !== undefined)
+    await context.locks.hold([...trackedObjects(page)].sort(), async () => {
+      await context.fga.write({ deletes: ending.map(({ tuple: { user, relation, object } }) => ({ user, relation, object })) })
+      await writeChange(context, writer, page)
+    })
   }
 }
 

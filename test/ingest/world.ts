@@ -1,0 +1,192 @@
+import { randomBytes } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { Readable } from 'node:stream'
+import { operator } from '../../src/audit/record.ts'
+import { embeddedUrl, openEmbedded } from '../../src/authz/embedded.ts'
+import type { Fga, Tuple } from '../../src/authz/fga.ts'
+import { deployModel } from '../../src/authz/model.ts'
+import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
+import type { Step, Writer } from '../../src/ingest/deps.ts'
+import { createIngest, type Ingest } from '../../src/ingest/ingest.ts'
+import type { JobView } from '../../src/ingest/job-store.ts'
+import { supportedMimeTypes } from '../../src/ingest/parse/parsed.ts'
+import { createParser } from '../../src/ingest/parse/parser.ts'
+import { createPrepare } from '../../src/ingest/prepare.ts'
+import { type DocumentInput, documentSchema } from '../../src/ingest/wire.ts'
+import { createPgBossQueue } from '../../src/jobs/pgboss.ts'
+import { documentObject, type FgaObject } from '../../src/kernel/ids.ts'
+import type { Database } from '../../src/store/sql.ts'
+import { openTestDatabase } from '../support/database.ts'
+import { createWordEmbedder } from '../support/embedder.ts'
+
+export type StepHook = (step: Step, documentId: string) => Promise<void>
+
+export interface IngestWorld extends AsyncDisposable {
+  readonly database: Database
+  readonly fga: Fga
+  readonly ingest: Ingest
+  readonly logged: { readonly event: string; readonly fields?: object }[]
+  /** Called at every step; set it to look or to crash. */
+  onStep: StepHook
+  /** Called before each Write to OpenFGA. */
+  onWrite: () => void
+  /** Ends the process's ingestion and begins a new one on the same database. */
+  restart(): Promise<void>
+  put(sketch: Sketch, writer?: Writer): Promise<string>
+  /** Puts and waits until the job has ended. */
+  putDone(sketch: Sketch, writer?: Writer): Promise<JobView>
+  importLines(lines: readonly (object | string)[], options?: ImportOptions): Promise<JobView>
+  done(jobId: string, writer?: Writer): Promise<JobView>
+  /** What a person could get of a document now: its live text, if OpenFGA says that they may read it. */
+  sees(user: string, id: string): Promise<string | undefined>
+  check(user: string, relation: string, object: FgaObject): Promise<boolean>
+  tuples(object: FgaObject): Promise<string[]>
+}
+
+export interface Sketch {
+  readonly id: string
+  readonly collection?: string
+  readonly text?: string
+  readonly access?: object
+  readonly version?: number
+  readonly [member: string]: unknown
+}
+
+export interface ImportOptions {
+  readonly snapshot?: { readonly collection: string; readonly allowEmpty?: boolean; readonly allowWithdraw?: number }
+  readonly key?: string
+  readonly writer?: Writer
+}
+
+export const loader: Writer = { subject: 'service:loader', actors: [], client: 'loader', txn: 't_test' }
+export const stranger: Writer = { subject: 'service:stranger', actors: [], client: 'stranger', txn: 't_test' }
+export const machine: Writer = operator('t_test')
+
+/** Ingestion on real parts: PGlite, the embedded engine, the real parser, the queue. */
+export async function openIngestWorld(): Promise<IngestWorld> {
+  const database = await openTestDatabase()
+  const logged: IngestWorld['logged'] = []
+  const { adapter } = await openEmbedded(database, Date.now, () => undefined)
+  const api = createFgaApi({ apiUrl: embeddedUrl, timeoutMs: 4_000, adapter })
+  const deployed = await deployModel({
+    api,
+    sql: database,
+    dsl: await readFile(new URL('../../model.fga', import.meta.url), 'utf8'),
+    redeploy: false,
+  })
+  const real = createFga(api, deployed.storeId, deployed.modelId)
+  const fga: Fga = {
+    ...real,
+    write: async (change) => {
+      world.onWrite()
+      await real.write(change)
+    },
+  }
+  const parser = createParser()
+  const embedder = createWordEmbedder()
+  const open = (): Ingest =>
+    createIngest({
+      database,
+      fga,
+      queue: createPgBossQueue({ database, name: 'documents', onError: () => undefined }),
+      embed: (texts, options) => embedder.embedPassages(texts, options),
+      prepare: createPrepare({ parser, tokensMax: 64, countTokens: (text) => embedder.countTokens(text) }),
+      mimeTypes: new Set(supportedMimeTypes),
+      clock: { now: Date.now },
+      newId: () => `j_${randomBytes(8).toString('hex')}`,
+      limits: { lineBytesMax: 100_000, linesMax: 1_000 },
+      log: (event, fields) => logged.push({ event, ...(fields && { fields }) }),
+      step: (step, id) => world.onStep(step, id),
+    })
+
+  const world = {
+    database,
+    fga,
+    ingest: open(),
+    logged,
+    onStep: (async () => undefined) as StepHook,
+    onWrite: (): void => undefined,
+    async restart() {
+      await world.ingest.close()
+      world.onStep = async () => undefined
+      world.onWrite = () => undefined
+      world.ingest = open()
+      await world.ingest.start()
+    },
+    put: (sketch: Sketch, writer: Writer = loader) => world.ingest.put(writer, documentOf(sketch)),
+    putDone: async (sketch: Sketch, writer: Writer = loader) => world.done(await world.put(sketch, writer), writer),
+    async importLines(lines: readonly (object | string)[], { snapshot, key, writer = loader }: ImportOptions = {}) {
+      const body = Readable.from(
+        lines.map((line) => Buffer.from(`${typeof line === 'string' ? line : JSON.stringify(line)}\n`)),
+      )
+      const jobId = await world.ingest.importAll(writer, {
+        body,
+        ...(key !== undefined && { idempotencyKey: key }),
+        ...(snapshot && {
+          snapshot: {
+            collection: snapshot.collection,
+            allowEmpty: snapshot.allowEmpty ?? false,
+            allowWithdraw: snapshot.allowWithdraw,
+          },
+        }),
+      })
+      return world.done(jobId, writer)
+    },
+    async done(jobId: string, writer: Writer = loader) {
+      const job = await world.ingest.waitForJob(jobId, writer.subject, AbortSignal.timeout(15_000))
+      if (job === undefined) throw new Error(`There is no job ${jobId}.`)
+      return job
+    },
+    async sees(user: string, id: string) {
+      if (!(await world.check(user, 'can_read', documentObject(id)))) return undefined
+      const rows = await database.query<{ text: string }>(
+        `select t.text from chunks c join chunk_texts t using (chunk_id) join documents d using (doc_no)
+         where d.id = $1 and d.live_revision is not null order by c.ordinal`,
+        [id],
+      )
+      return rows.length === 0 ? undefined : rows.map(({ text }) => text).join('\n')
+    },
+    async check(user: string, relation: string, object: FgaObject) {
+      const { verdicts } = await real.batchCheck([{ user, relation, object }], { consistency: 'fresh', now: Date.now() })
+      return verdicts[0] === 'allowed'
+    },
+    async tuples(object: FgaObject) {
+      const found: string[] = []
+      for await (const { user, relation } of real.read({ object })) found.push(`${user} ${relation}`)
+      return found.sort()
+    },
+    async [Symbol.asyncDispose]() {
+      await world.ingest.close()
+      await parser[Symbol.asyncDispose]()
+      await database.close()
+    },
+  }
+  await world.ingest.start()
+  await furnish(world.ingest, real)
+  return world
+}
+
+/** Collections `open` (public allowed) and `closed` with the service `loader`; `other`, where it may do nothing. */
+async function furnish(ingest: Ingest, fga: Fga): Promise<void> {
+  const mine = { writers: ['service:loader'], taggers: ['service:loader'] }
+  await ingest.saveCollection(machine, { id: 'open', title: 'Open', publicAllowed: true, ...mine })
+  await ingest.saveCollection(machine, { id: 'closed', title: 'Closed', ...mine })
+  await ingest.saveCollection(machine, { id: 'other', title: 'Other', writers: ['service:stranger'], taggers: ['service:stranger'] })
+  await ingest.saveCollection(machine, { id: 'untagged', title: 'Untagged', writers: ['service:loader'] })
+  await fga.write({ writes: [{ user: 'user:eve', relation: 'member', object: 'group:eng' }] })
+}
+
+export const documentOf = ({ id, collection = 'closed', text, access = {}, ...rest }: Sketch): DocumentInput =>
+  documentSchema.parse({
+    id,
+    collection,
+    title: `Title of ${id}`,
+    ...(rest.content_base64 === undefined && { text: text ?? `All about ${id}.` }),
+    access,
+    ...rest,
+  })
+
+export const tuple = (line: string): Tuple => {
+  const [user = '', relation = '', object = ''] = line.split(' ')
+  return { user, relation, object: object as FgaObject }
+}
