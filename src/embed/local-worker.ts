@@ -39,14 +39,12 @@ async function serve(port: NonNullable<typeof parentPort>, start: WorkerStart): 
 
   const [probe] = await embed([''])
   port.postMessage({ kind: 'ready', dimensions: probe?.length ?? 0 } satisfies WorkerReply)
-  port.on('message', async (request: WorkerRequest) => {
-    if (request.kind === 'close') {
-      await session.release()
-      port.close()
-      return
-    }
-    port.postMessage(await answer(request, embed))
-  })
+  async function take(request: WorkerRequest): Promise<void> {
+    if (request.kind === 'embed') return port.postMessage(await answer(request, embed))
+    await session.release()
+    port.close()
+  }
+  port.on('message', (request: WorkerRequest) => void take(request))
 }
 
 async function answer(

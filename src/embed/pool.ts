@@ -114,7 +114,7 @@ export async function createPool(deps: {
     const error = new EmbeddingError('closed', 'The embedder is closed.')
     for (const task of [...urgent.splice(0), ...patient.splice(0)]) task.reject(error)
     for (const slot of slots) slot.running?.reject(error)
-    await Promise.all(slots.map((slot) => slot.worker && end(slot.worker)))
+    await Promise.all(slots.map(({ worker }) => (worker ? end(worker) : Promise.resolve())))
   }
 
   try {

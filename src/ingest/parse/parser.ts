@@ -114,10 +114,11 @@ export function createParser(limitsGiven: Partial<ParseLimits> = {}): Parser {
       () => stop(which, new ParseError('timed_out', `Reading took longer than ${limits.timeoutMs} ms.`)),
       limits.timeoutMs,
     )
-    const poll = setInterval(async () => {
+    const look = async (): Promise<void> => {
       const used = await memoryOf(which)
       if (running === task && used > limits.memoryBytesMax) stop(which, tooMuchMemory())
-    }, MEMORY_POLL_MS)
+    }
+    const poll = setInterval(() => void look(), MEMORY_POLL_MS)
     const done = () => {
       clearTimeout(late)
       clearInterval(poll)

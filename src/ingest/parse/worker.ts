@@ -13,7 +13,9 @@ export type ParseReply =
 
 const limits: ParseLimits = workerData
 
-parentPort?.on('message', async (request: ParseRequest) => parentPort?.postMessage(await answer(request)))
+parentPort?.on('message', (request: ParseRequest) => {
+  void answer(request).then((reply) => parentPort?.postMessage(reply))
+})
 parentPort?.postMessage({ ready: true } satisfies ParseReply)
 
 async function answer(request: ParseRequest): Promise<ParseReply> {
