@@ -17,6 +17,7 @@ import { externalIssuer, ownIssuer, ownIssuerName } from './delegation/issuers.t
 import { createPeople, type People } from './delegation/people.ts'
 import { outer } from './delegation/reasons.ts'
 import { localKeys } from './delegation/remote-keys.ts'
+import { createRevocations } from './delegation/revocations.ts'
 import { createServices, type Services } from './delegation/services.ts'
 import { loadSigningKey } from './delegation/signing-key.ts'
 import { createVerifier } from './delegation/verify.ts'
@@ -93,6 +94,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
   const services = createServices({ sql: database, fga })
   const administrators = createAdministrators({ sql: database })
   const delegations = createDelegations({ database, fga, clock, randomBytes })
+  const revocations = createRevocations({ sql: database, clock })
   const verifier = createVerifier({
     issuers: [
       ownIssuer({ publicUrl: config.publicUrl, keys: localKeys({ keys: [...key.jwks.keys] }) }),
@@ -143,13 +145,16 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     }),
   )
   await ingest.start()
-  await delegations.mend()
+  stack.use(everyHour(log, { delegations: () => delegations.mend(), revocations: () => revocations.sweep() }))
 
   const limits = createLimits({ perMinute: config.ratePerMinute, now })
   const requireBearer = createRequireBearer({
     async verify(token) {
       const verified = await verifier.verify(token, 'api')
-      return verified.ok ? verified : refuse(outer(verified.reason))
+      if (verified.ok) return verified
+      // Outside it is one of three words; why is for the operator alone.
+      log('token_refused', { reason: verified.reason })
+      return refuse(outer(verified.reason))
     },
     admit: (principal) => limits.take(principalKeys(principal)),
   })
@@ -224,6 +229,30 @@ export interface Service extends AsyncDisposable {
   readonly ownIssuer: string
   readonly ingest: Ingest
   readonly newTxn: () => string
+}
+
+/** Runs each now and every hour. A failure is logged and tried again at the next turn. */
+function everyHour(log: Log, tasks: Readonly<Record<string, () => Promise<unknown>>>): AsyncDisposable {
+  let running: Promise<unknown> = Promise.resolve()
+  const run = (): void => {
+    running = Promise.all(
+      Object.entries(tasks).map(async ([name, task]) => {
+        try {
+          await task()
+        } catch (error) {
+          log('background_failed', { name, reason: error instanceof Error ? error.message : 'thrown value' })
+        }
+      }),
+    )
+  }
+  run()
+  const timer = setInterval(run, 3_600_000).unref()
+  return {
+    async [Symbol.asyncDispose]() {
+      clearInterval(timer)
+      await running
+    },
+  }
 }
 
 async function answers(database: Database): Promise<boolean> {

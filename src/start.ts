@@ -2,6 +2,7 @@ import { fileURLToPath } from 'node:url'
 import type { Config } from './config.ts'
 import { operator } from './audit/record.ts'
 import { startAdminServer } from './cli/admin-server.ts'
+import type { AdminDeps } from './cli/commands.ts'
 import { compose, type Service } from './compose.ts'
 import type { Fetch } from './delegation/fetch-json.ts'
 import { type Ground, openGround } from './ground.ts'
@@ -41,7 +42,7 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
     stack.use(
       await startAdminServer({
         dir: config.home,
-        deps: { ...service, database: ground.database, saveCollection: (input) => service.ingest.saveCollection(operator('command'), input), drift: () => service.ingest.drift() },
+        deps: adminDeps(ground, service),
         onError: (error) => log('command_failed', { reason: error instanceof Error ? error.message : 'thrown value' }),
       }),
     )
@@ -55,6 +56,28 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
     throw error
   }
 }
+
+/**
+ * Opens everything but the listeners, for a command that finds no running service. The caller holds the
+ * folder's lock.
+ */
+export async function withService<T>(
+  config: Config,
+  options: Omit<StartOptions, 'print' | 'isTerminal'>,
+  work: (deps: AdminDeps) => Promise<T>,
+): Promise<T> {
+  const { clock, log } = options
+  await using ground = await openGround(config, { now: () => clock.now(), log })
+  await using service = await compose({ config, ground, ...options })
+  return await work(adminDeps(ground, service))
+}
+
+const adminDeps = (ground: Ground, service: Service): AdminDeps => ({
+  ...service,
+  database: ground.database,
+  saveCollection: (input) => service.ingest.saveCollection(operator('command'), input),
+  drift: () => service.ingest.drift(),
+})
 
 async function seedDemo(ground: Ground, service: Service, { clock, print }: StartOptions): Promise<DemoFacts> {
   const dir = fileURLToPath(new URL('../sample', import.meta.url))

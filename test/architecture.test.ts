@@ -19,7 +19,7 @@ const matrix: Readonly<Record<string, readonly string[]>> = {
   // Never delegation: retrieval gets a Principal and must not be able to make one.
   retrieval: ['kernel', 'store', 'embed', 'audit', 'authz'],
   ingest: ['kernel', 'store', 'jobs', 'embed', 'audit', 'authz'],
-  sample: ['kernel', 'store', 'authz', 'delegation', 'ingest'],
+  sample: ['kernel', 'store', 'audit', 'authz', 'delegation', 'ingest'],
   // faces: never each other
   http: ['kernel', 'audit', 'authz', 'delegation', 'retrieval', 'ingest'],
   mcp: ['kernel', 'audit', 'authz', 'delegation', 'retrieval', 'ingest'],

@@ -1,7 +1,9 @@
 #!/usr/bin/env node
 import { randomUUID } from 'node:crypto'
 import { resolve } from 'node:path'
-import { settings } from '../config.ts'
+import { loadConfig, settings } from '../config.ts'
+import { systemClock } from '../kernel/clock.ts'
+import { withService } from '../start.ts'
 import { createAdminClient } from './admin-client.ts'
 import { runCli } from './program.ts'
 import { createTerminal } from './terminal.ts'
@@ -12,7 +14,11 @@ const { REMIT_HOME, PORT, PUBLIC_URL } = settings
   .parse(process.env)
 
 process.exitCode = await runCli(process.argv.slice(2), {
-  admin: createAdminClient({ home: resolve(REMIT_HOME) }),
+  admin: createAdminClient({
+    home: resolve(REMIT_HOME),
+    withService: (work) =>
+      withService(loadConfig(process.env), { clock: systemClock, log: () => undefined, fetch }, work),
+  }),
   terminal: createTerminal(process),
   fetch,
   publicUrl: PUBLIC_URL ?? `http://localhost:${PORT}`,

@@ -93,7 +93,7 @@ describeBackends('retrieve', (backend) => {
       collection: 'handbook',
       title: 'handbook/travel',
       locator: { headings: ['Travel'], start: expect.any(Number), end: expect.any(Number) },
-      provenance: { source: 'service:loader', updated_at: '2026-01-01T00:00:00.000Z' },
+      provenance: { source: 'loader', updated_at: '2026-01-01T00:00:00.000Z' },
     })
   })
 
