@@ -1,5 +1,5 @@
 import { ConditionError, type FgaError, tooComplex } from './errors.ts'
-import type { Relation, Rewrite } from './model.ts'
+import type { Relation, Rewrite, Strategy } from './model.ts'
 import type { Read, Session } from './session.ts'
 import type { Node, Tuple } from './tuples.ts'
 
@@ -60,6 +60,10 @@ export function createEvaluator(
     work: 0,
   }
 
+  const strategies: Strategy[] = []
+  const strategyOf = (relation: Relation): Strategy =>
+    (strategies[relation.index] ??= relation.strategy(user.label))
+
   function resolve(relation: Relation, node: Node, depth: number): Outcome {
     if (depth >= options.depthMax || ++state.work > workMax) return fail(depth)
     const key = node.id * relationCount + relation.index
@@ -69,7 +73,7 @@ export function createEvaluator(
       return options.mode === 'check' ? 'cycle' : 'no'
     }
     if (user.relation === relation.name && user.node === node) return 'yes'
-    if (!relation.strategy(user.label).reachable) return 'no'
+    if (!strategyOf(relation).reachable) return 'no'
     return recall(key, depth) ?? compute(key, relation, node, depth)
   }
 
@@ -139,7 +143,7 @@ export function createEvaluator(
   function assigned(relation: Relation, node: Node, depth: number): Outcome {
     const direct = near(relation, node, override)
     if (direct === 'yes') return direct
-    const strategy = relation.strategy(user.label)
+    const strategy = strategyOf(relation)
     if (strategy.recursion === 'userset')
       return worse(
         direct,
@@ -167,7 +171,7 @@ export function createEvaluator(
   function parents(rule: Rewrite & { kind: 'ttu' }, relation: Relation, node: Node, depth: number): Outcome {
     const tupleset = model.types.get(node.type)?.get(rule.tupleset)
     if (tupleset === undefined) return 'no'
-    if (relation.strategy(user.label).recursion === 'ttu' && rule.targets.get(node.type) === relation) {
+    if (strategyOf(relation).recursion === 'ttu' && rule.targets.get(node.type) === relation) {
       return breadthFirst(relation, node, depth, (at) => session.concrete(tupleset, at))
     }
     return dispatch(session.concrete(tupleset, node), (tuple) => rule.targets.get(tuple.user.type), depth + 1)

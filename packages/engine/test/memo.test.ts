@@ -92,7 +92,7 @@ test('a batch answers every item as if it were asked alone, in any order, around
     }
   }
   expect(allowed).toBeGreaterThan(asked / 50)
-})
+}, 300_000)
 
 test('an answer near the depth limit does not lend itself to a question that goes deeper', () => {
   const model = compileModel({

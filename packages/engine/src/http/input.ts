@@ -12,8 +12,12 @@ const tokenPattern = /^$|^[A-Za-z0-9\-_]+={0,2}$/
 
 /** A member of a body under its snake_case or camelCase name; null counts as absent, as in protojson. */
 export function member(body: JsonObject, name: string): Json | undefined {
-  const camel = name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase())
-  return body[name] ?? body[camel] ?? undefined
+  const value = body[name]
+  if (value !== undefined && value !== null) return value
+  const camel = name.includes('_')
+    ? name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase())
+    : name
+  return body[camel] ?? undefined
 }
 
 export function textMember(body: JsonObject, name: string): string {
