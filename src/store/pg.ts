@@ -18,6 +18,8 @@ export function createPgDatabase({ kind, pool: poolConfig, onClose }: PgDatabase
   const pool = new pg.Pool({
     ...poolConfig,
     onConnect: async (client: ClientBase) => {
+      // A connection that breaks while it is lent tells its query and then also the process, which it would end.
+      client.on('error', () => undefined)
       client.setTypeParser(int8, Number)
       await pgvector.registerTypes(client)
     },
@@ -31,7 +33,18 @@ export function createPgDatabase({ kind, pool: poolConfig, onClose }: PgDatabase
     if (inTransaction.getStore()) {
       throw new Error('Inside a transaction only its own Sql may be used: PGlite has one session.')
     }
-    return run(pool, text, values)
+    // Not `pool.query`: that drops the connection after every error, a mistyped statement included.
+    const client = await connect(pool)
+    let broken: Error | undefined
+    try {
+      return await run(client, text, values)
+    } catch (error) {
+      // A text of several statements may have begun a transaction before it failed.
+      broken = await rollBack(client)
+      throw error
+    } finally {
+      client.release(broken)
+    }
   }
 
   async function transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T> {
@@ -47,9 +60,7 @@ export function createPgDatabase({ kind, pool: poolConfig, onClose }: PgDatabase
       return result
     } catch (error) {
       // Roll back first: a client dropped inside a transaction leaves PGlite blocked for everybody.
-      await run(client, 'rollback').catch((failure: Error) => {
-        broken = failure
-      })
+      broken = await rollBack(client)
       throw error
     } finally {
       client.release(broken)
@@ -82,13 +93,23 @@ async function connect(pool: pg.Pool): Promise<pg.PoolClient> {
   }
 }
 
+/** Undefined once the connection is as good as new, else what keeps it from that. */
+async function rollBack(client: pg.PoolClient): Promise<Error | undefined> {
+  try {
+    await run(client, 'rollback')
+    return undefined
+  } catch (error) {
+    return error instanceof Error ? error : new Error('thrown value')
+  }
+}
+
 async function run<Row extends object>(
-  target: pg.Pool | pg.PoolClient,
+  client: pg.PoolClient,
   text: string,
   values?: readonly SqlValue[],
 ): Promise<Row[]> {
   try {
-    const result = await (values === undefined ? target.query(text) : target.query(text, [...values]))
+    const result = await (values === undefined ? client.query(text) : client.query(text, [...values]))
     // Several statements in one text answer with an array of results: the queue relies on all their rows.
     const results = Array.isArray(result) ? (result as pg.QueryResult[]) : [result]
     return results.flatMap(({ rows }) => (rows ?? []) as Row[])
@@ -99,7 +120,8 @@ async function run<Row extends object>(
 
 // SQLSTATE classes 08 (connection), 53 (resources), 57P (shutdown), and Node's own socket errors.
 const unavailableCodes = /^(08|53|57P|57014|25P03|25P04|ECONN|EPIPE|ENOENT|ETIMEDOUT|EHOSTUNREACH)/
-const unavailableMessages = /connection terminated|timeout exceeded when trying to connect|not queryable/i
+const unavailableMessages =
+  /connection terminated|timeout exceeded when trying to connect|not queryable|cannot use a pool after/i
 
 /** A database that is gone or overloaded is a 503, never a 500 and never an empty answer. */
 function asUnavailable(error: unknown): AppError | undefined {

@@ -17,7 +17,9 @@ const db = await PGlite.create({
   extensions: { vector },
 })
 await db.exec('create extension if not exists vector')
-const server = new PGLiteSocketServer({ db, path: socket, maxConnections: 1 })
+// The pool holds one connection. The second place is for its successor: while a broken one takes leave, the only
+// place would still be taken, and the next query would be turned away.
+const server = new PGLiteSocketServer({ db, path: socket, maxConnections: 2 })
 await server.start()
 
 parentPort?.on('message', async (message: 'close' | 'dump') => {

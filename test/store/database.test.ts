@@ -1,0 +1,197 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Worker } from 'node:worker_threads'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { migrate } from '../../src/store/migrate.ts'
+import { openPglite } from '../../src/store/pglite.ts'
+import { openPostgres } from '../../src/store/postgres.ts'
+import type { Database } from '../../src/store/sql.ts'
+import { openTestDatabase } from '../support/database.ts'
+import { native, needsPostgres } from '../support/native.ts'
+
+const unavailable = expect.objectContaining({ code: 'storage_unavailable', status: 503 })
+
+describe.each([
+  { kind: 'pglite', options: {} },
+  { kind: 'postgres', options: needsPostgres },
+] as const)('the database', ({ kind, options }) => {
+  describe(`on ${kind}`, options, () => {
+    let database: Database
+
+    beforeAll(async () => {
+      database = await openTestDatabase(kind)
+      await database.query('create table notes (id int primary key, text text)')
+    })
+    afterAll(() => database?.close())
+
+    const ids = async (): Promise<number[]> =>
+      (await database.query<{ id: number }>('select id from notes order by id')).map(({ id }) => id)
+
+    test('keeps what a transaction wrote, and gives what it returned', async () => {
+      const answer = await database.transaction(async (sql) => {
+        await sql.query('insert into notes values ($1, $2)', [1, 'kept'])
+        return 'done'
+      })
+      expect(answer).toBe('done')
+      expect(await ids()).toContain(1)
+    })
+
+    test('rolls back everything when the work throws, and passes the error on', async () => {
+      const failure = new Error('changed my mind')
+      const work = database.transaction(async (sql) => {
+        await sql.query('insert into notes values (2)')
+        throw failure
+      })
+      await expect(work).rejects.toBe(failure)
+      expect(await ids()).not.toContain(2)
+    })
+
+    test('rolls back when a statement fails inside, and stays usable', async () => {
+      const work = database.transaction(async (sql) => {
+        await sql.query('insert into notes values (3)')
+        await sql.query('select 1 / 0')
+      })
+      await expect(work).rejects.toThrow('division by zero')
+      expect(await ids()).not.toContain(3)
+    })
+
+    test('stays usable after a statement that fails outside of a transaction', async () => {
+      await expect(database.query('select from nowhere')).rejects.toThrow('does not exist')
+      await expect(database.query('select $1::int as n', ['seven'])).rejects.toThrow('invalid input syntax')
+      expect(await database.query('select 1 as n')).toEqual([{ n: 1 }])
+    })
+
+    test('leaves no transaction behind when a text of several statements fails in the middle', async () => {
+      const work = database.query('begin; insert into notes values (5); select 1 / 0; commit')
+      await expect(work).rejects.toThrow('division by zero')
+      expect(await ids()).not.toContain(5)
+    })
+
+    test('refuses its own use inside a transaction at once, instead of waiting for ever', async () => {
+      const query = database.transaction(() => database.query('select 1'))
+      await expect(query).rejects.toThrow('Inside a transaction only its own Sql may be used')
+      const nested = database.transaction(() => database.transaction(async () => 1))
+      await expect(nested).rejects.toThrow('may not open another one')
+      expect(await database.query('select 1 as n')).toEqual([{ n: 1 }])
+    })
+
+    test('lets others wait for a transaction, not fail', async () => {
+      const long = database.transaction(async (sql) => {
+        await sql.query('insert into notes values (4)')
+        await sql.query('select pg_sleep(0.1)')
+      })
+      const [, meanwhile] = await Promise.all([long, database.query('select 1 as n')])
+      expect(meanwhile).toEqual([{ n: 1 }])
+      expect(await ids()).toContain(4)
+    })
+
+    test('gives int8 and count(*) as numbers', async () => {
+      const [row] = await database.query(
+        'select count(*) as counted, 9007199254740991::int8 as large from notes',
+      )
+      expect(row).toEqual({ counted: expect.any(Number), large: 9_007_199_254_740_991 })
+    })
+
+    test('sends arrays as arrays, objects as JSON and bytes as bytes', async () => {
+      const [row] = await database.query('select $1::text[] as list, $2::jsonb as json, $3::bytea as bytes', [
+        ['a', "b'; drop table notes; --"],
+        { a: [1, null] },
+        new Uint8Array([0, 255]),
+      ])
+      expect(row).toEqual({
+        list: ['a', "b'; drop table notes; --"],
+        json: { a: [1, null] },
+        bytes: Buffer.from([0, 255]),
+      })
+    })
+
+    test('leaks no session setting from one transaction to the next', async () => {
+      await database.transaction((sql) => sql.query(`select set_config('hnsw.ef_search', '77', true)`))
+      const [row] = await database.query(`select current_setting('hnsw.ef_search', true) as value`)
+      expect(row).not.toEqual({ value: '77' })
+    })
+
+    test('migrated twice applies nothing the second time', async () => {
+      const dir = new URL('../../migrations/', import.meta.url)
+      expect(await migrate(database, { dir, dimensions: 384 })).toEqual([])
+    })
+
+    test('answers storage_unavailable once it is closed, and closing twice is one', async () => {
+      const closed = await openTestDatabase(kind)
+      await closed.close()
+      await closed.close()
+      await expect(closed.query('select 1')).rejects.toEqual(unavailable)
+      await expect(closed.transaction(async () => 1)).rejects.toEqual(unavailable)
+    })
+  })
+})
+
+describe('a database that goes away', () => {
+  test('gives storage_unavailable when the embedded one dies, in a query and ever after', async () => {
+    const socketDir = await mkdtemp(join(tmpdir(), 'remit-test-'))
+    const { database, worker } = await openWithWorker(socketDir)
+    try {
+      const running = database.query('select pg_sleep(5)')
+      await Promise.all([expect(running).rejects.toEqual(unavailable), killSoon(worker)])
+      await expect(database.query('select 1')).rejects.toEqual(unavailable)
+      await expect(database.transaction((sql) => sql.query('select 1'))).rejects.toEqual(unavailable)
+    } finally {
+      await database.close()
+      await rm(socketDir, { recursive: true, force: true })
+    }
+  })
+
+  test(
+    'gives storage_unavailable when the server ends the connection, and the next query works',
+    needsPostgres,
+    async () => {
+      await using database = await openTestDatabase('postgres')
+      const work = database.transaction(async (sql) => {
+        const [row] = await sql.query<{ pid: number }>('select pg_backend_pid() as pid')
+        const ended = sql.query('select pg_sleep(20)')
+        await Promise.all([expect(ended).rejects.toEqual(unavailable), terminate(row?.pid ?? 0)])
+        await ended
+      })
+      await expect(work).rejects.toEqual(unavailable)
+      expect(await database.query('select 1 as n')).toEqual([{ n: 1 }])
+    },
+  )
+
+  test('does not end the process when an idle connection breaks', needsPostgres, async () => {
+    await using database = await openTestDatabase('postgres')
+    const [row] = await database.query<{ pid: number }>('select pg_backend_pid() as pid')
+    await terminate(row?.pid ?? 0)
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    expect(await database.query('select 1 as n')).toEqual([{ n: 1 }])
+  })
+
+  test('gives storage_unavailable when nobody listens', async () => {
+    await expect(openPostgres({ url: 'postgres://nobody@127.0.0.1:1/none' })).rejects.toThrow('ECONNREFUSED')
+  })
+})
+
+/** The worker is the database's own: Node tells of each one that is started. */
+async function openWithWorker(socketDir: string): Promise<{ database: Database; worker: Worker }> {
+  const started = new Promise<Worker>((resolve) => process.once('worker', resolve))
+  const database = await openPglite({ socketDir })
+  return { database, worker: await started }
+}
+
+async function killSoon(worker: Worker): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, 200))
+  await worker.terminate()
+}
+
+async function terminate(pid: number): Promise<void> {
+  await using other = await openPostgres({ url: native.databaseUrl ?? '', poolSize: 1 })
+  for (let tries = 0; tries < 50; tries += 1) {
+    const [row] = await other.query<{ wait: boolean }>(
+      `select wait_event = 'PgSleep' or state = 'idle' as wait from pg_stat_activity where pid = $1`,
+      [pid],
+    )
+    if (row?.wait === true) break
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+  await other.query('select pg_terminate_backend($1)', [pid])
+}
