@@ -29,9 +29,15 @@ import { hostsOf } from './http/middleware/frame.ts'
 import { createLimits, limitAddress, principalKeys } from './http/middleware/limits.ts'
 import { openApiOf } from './http/openapi.ts'
 import { createMetrics, createOps, type Readiness } from './http/ops.ts'
+import { accessRoutes } from './http/routes/access.ts'
+import { collectionWriteRoutes } from './http/routes/collections-write.ts'
 import { collectionRoutes } from './http/routes/collections.ts'
 import { docsRoutes } from './http/routes/docs.ts'
+import { documentWriteRoutes } from './http/routes/documents-write.ts'
 import { documentRoutes } from './http/routes/documents.ts'
+import { fieldRoutes } from './http/routes/fields.ts'
+import { importRoutes } from './http/routes/imports.ts'
+import { jobRoutes } from './http/routes/jobs.ts'
 import { retrieveRoutes } from './http/routes/retrieve.ts'
 import { createIngest, type Ingest } from './ingest/ingest.ts'
 import { supportedMimeTypes } from './ingest/parse/parsed.ts'
@@ -158,6 +164,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     },
     admit: (principal) => limits.take(principalKeys(principal)),
   })
+  const isAdministrator = (subject: string) => administrators.has(subject, 'security.write')
   const metrics = createMetrics(now)
   const readiness = async (): Promise<Readiness> => {
     const [databaseOk, openfgaOk] = await Promise.all([answers(database), fga.isHealthy()])
@@ -188,6 +195,18 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
       retrieveRoutes({ retrieve, requireBearer }),
       documentRoutes({ readDocument: createDocumentReader({ sql: database, gate }), requireBearer }),
       collectionRoutes({ listCollections: createCollectionLister({ sql: database, nominator, gate }), requireBearer }),
+      documentWriteRoutes({ ingest, requireBearer, bodyBytesMax: config.bodyBytesMax }),
+      importRoutes({ ingest, requireBearer }),
+      accessRoutes({
+        ingest,
+        requireBearer,
+        isAdministrator,
+        prefixesOf: async (service) => (await services.get(service))?.prefixes ?? [],
+        now,
+      }),
+      collectionWriteRoutes({ ingest, requireBearer, isAdministrator, now }),
+      fieldRoutes({ ingest, requireBearer, isAdministrator, now }),
+      jobRoutes({ ingest, requireBearer }),
       docsRoutes({ openApi: () => openApiOf(app), errorPages: new URL('../docs/errors/', import.meta.url) }),
     ],
   })

@@ -1,0 +1,92 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import { bodyLimit } from 'hono/body-limit'
+import type { Ingest } from '../../ingest/ingest.ts'
+import { accessSchema, documentBodySchema } from '../../ingest/wire.ts'
+import { invalid } from '../../kernel/errors.ts'
+import { type App, createRouter } from '../env.ts'
+import type { RequireBearer } from '../middleware/bearer.ts'
+import { requireJson } from '../middleware/frame.ts'
+import { bearer, id, problems } from '../schemas.ts'
+import { answerJob, idempotencyKeyOf, jobResponses, tooLarge } from './writing.ts'
+
+export interface DocumentWriteRouteDeps {
+  readonly ingest: Ingest
+  readonly requireBearer: RequireBearer
+  /** Largest body of a PUT, in bytes. */
+  readonly bodyBytesMax: number
+}
+
+const accessBytesMax = 1_000_000
+const params = z.strictObject({ id })
+
+const retagged = z
+  .strictObject({
+    notes: z.array(z.strictObject({ id: z.string().optional(), code: z.string(), detail: z.string() })),
+    txn: z.string(),
+  })
+  .openapi('RetagAnswer')
+
+/** `PUT` and `DELETE /documents/{id}`, `PUT /documents/{id}/access`: for services with `docs.write`. */
+export function documentWriteRoutes({ ingest, requireBearer, bodyBytesMax }: DocumentWriteRouteDeps): App {
+  const writes = requireBearer({ kinds: ['service'], scopes: ['docs.write'] })
+
+  const put = createRoute({
+    method: 'put',
+    path: '/documents/{id}',
+    summary: 'Bring a document in, or replace it: content and access together',
+    security: bearer,
+    middleware: [writes, requireJson, bodyLimit({ maxSize: bodyBytesMax, onError: tooLarge })] as const,
+    request: {
+      params,
+      body: { required: true, content: { 'application/json': { schema: documentBodySchema } } },
+    },
+    responses: { ...jobResponses, ...problems(404, 409) },
+  })
+
+  const remove = createRoute({
+    method: 'delete',
+    path: '/documents/{id}',
+    summary: 'Withdraw a document: hidden when this is answered',
+    security: bearer,
+    middleware: [writes] as const,
+    request: { params },
+    responses: { ...jobResponses, ...problems(404, 409) },
+  })
+
+  const retag = createRoute({
+    method: 'put',
+    path: '/documents/{id}/access',
+    summary: 'Set anew who may read a document; removals are in force when this is answered',
+    security: bearer,
+    middleware: [writes, requireJson, bodyLimit({ maxSize: accessBytesMax, onError: tooLarge })] as const,
+    request: { params, body: { required: true, content: { 'application/json': { schema: accessSchema } } } },
+    responses: {
+      200: { description: 'In force', content: { 'application/json': { schema: retagged } } },
+      ...problems(404, 409),
+    },
+  })
+
+  return createRouter()
+    .openapi(put, async (c) => {
+      const { id } = c.req.valid('param')
+      const body = c.req.valid('json')
+      if (body.id !== undefined && body.id !== id)
+        throw invalid('id', 'Must be the id of the path, or left out.')
+      const jobId = await ingest.put(c.get('principal'), { ...body, id }, idempotencyKeyOf(c))
+      return answerJob(c, ingest, jobId)
+    })
+    .openapi(remove, async (c) => {
+      const jobId = await ingest.withdraw(c.get('principal'), c.req.valid('param').id, idempotencyKeyOf(c))
+      return answerJob(c, ingest, jobId)
+    })
+    .openapi(retag, async (c) => {
+      const notes = await ingest.retag(c.get('principal'), c.req.valid('param').id, c.req.valid('json'))
+      return c.json(
+        {
+          notes: notes.map(({ id, code, detail }) => ({ ...(id !== undefined && { id }), code, detail })),
+          txn: c.get('txn'),
+        },
+        200,
+      )
+    })
+}

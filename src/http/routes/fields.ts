@@ -1,0 +1,48 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import { bodyLimit } from 'hono/body-limit'
+import type { Ingest } from '../../ingest/ingest.ts'
+import { type App, createRouter } from '../env.ts'
+import type { RequireBearer } from '../middleware/bearer.ts'
+import { requireJson } from '../middleware/frame.ts'
+import { bearer, problems, text } from '../schemas.ts'
+import { assertAdministrator, type IsAdministrator, tooLarge } from './writing.ts'
+
+export interface FieldRouteDeps {
+  readonly ingest: Ingest
+  readonly requireBearer: RequireBearer
+  readonly isAdministrator: IsAdministrator
+  readonly now: () => number
+}
+
+const bodyBytesMax = 64 * 1024
+const fields = z
+  .record(text(1, 100), z.enum(['string', 'number', 'boolean', 'date']))
+  .refine((list) => Object.keys(list).length <= 200, 'at most 200 fields')
+
+const answer = z.strictObject({ fields, txn: z.string() }).openapi('Fields')
+
+/** `PUT /fields`: the metadata fields that filters may use, one list for the deployment; replaces it. */
+export function fieldRoutes({ ingest, requireBearer, isAdministrator, now }: FieldRouteDeps): App {
+  const route = createRoute({
+    method: 'put',
+    path: '/fields',
+    summary: 'Declare the metadata fields that filters may use',
+    security: bearer,
+    middleware: [
+      requireBearer({ kinds: ['person'], scopes: ['security.write'] }),
+      requireJson,
+      bodyLimit({ maxSize: bodyBytesMax, onError: tooLarge }),
+    ] as const,
+    request: { body: { required: true, content: { 'application/json': { schema: fields } } } },
+    responses: {
+      200: { description: 'The list in force', content: { 'application/json': { schema: answer } } },
+      ...problems(),
+    },
+  })
+  return createRouter().openapi(route, async (c) => {
+    await assertAdministrator(c.get('principal'), isAdministrator, now())
+    const list = c.req.valid('json')
+    await ingest.saveFields(c.get('principal'), list)
+    return c.json({ fields: list, txn: c.get('txn') }, 200)
+  })
+}

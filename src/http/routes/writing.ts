@@ -1,0 +1,150 @@
+import { z } from '@hono/zod-openapi'
+import type { Ingest } from '../../ingest/ingest.ts'
+import type { JobView } from '../../ingest/job-store.ts'
+import { AppError, invalid } from '../../kernel/errors.ts'
+import type { FgaObject } from '../../kernel/ids.ts'
+import type { Principal } from '../../kernel/principal.ts'
+import type { AppContext } from '../env.ts'
+
+/** What the routes that write have in common: jobs, `Prefer: wait`, `Idempotency-Key`, administrators. */
+
+const jobState = z.enum(['queued', 'running', 'done', 'failed'])
+
+export const jobSchema = z
+  .strictObject({
+    id: z.string(),
+    state: jobState,
+    done: z.int(),
+    failed: z.int(),
+    total: z.int(),
+    errors: z.array(
+      z.strictObject({
+        line: z.int().optional(),
+        id: z.string().optional(),
+        code: z.string(),
+        field: z.string().optional(),
+        detail: z.string(),
+      }),
+    ),
+    notes: z.array(
+      z.strictObject({
+        line: z.int().optional(),
+        id: z.string().optional(),
+        code: z.string(),
+        detail: z.string(),
+      }),
+    ),
+  })
+  .openapi('Job')
+
+export const jobAnswer = z.strictObject({ job: jobSchema, txn: z.string() }).openapi('JobAnswer')
+export const acceptedAnswer = z
+  .strictObject({ job: z.strictObject({ id: z.string() }), txn: z.string() })
+  .openapi('AcceptedAnswer')
+
+export const jobResponses = {
+  200: {
+    description: 'Done, as `Prefer: wait` asked',
+    content: { 'application/json': { schema: jobAnswer } },
+  },
+  202: {
+    description: 'Accepted; what takes access away is in force already',
+    content: { 'application/json': { schema: acceptedAnswer } },
+  },
+}
+
+const waitSecondsMax = 30
+
+/** How long `Prefer: wait` or `wait=N` (RFC 7240) asks to wait, in milliseconds; undefined without it. */
+export function preferredWait(header: string | undefined): number | undefined {
+  for (const preference of (header ?? '').split(',')) {
+    const [name = '', value] = (preference.split(';')[0] ?? '').split('=').map((part) => part.trim())
+    if (name.toLowerCase() !== 'wait') continue
+    const seconds = value === undefined ? waitSecondsMax : Number(value.replaceAll('"', ''))
+    if (Number.isFinite(seconds) && seconds >= 0) return Math.min(seconds, waitSecondsMax) * 1_000
+  }
+  return undefined
+}
+
+/** The key under which the same request is done once; a 422 for one that is empty or too long. */
+export function idempotencyKeyOf(c: AppContext): string | undefined {
+  const key = c.req.header('idempotency-key')
+  if (key === undefined) return undefined
+  if (!/^[\x21-\x7e]{1,200}$/.test(key))
+    throw invalid('Idempotency-Key', 'Must be 1 to 200 visible ASCII characters.')
+  return key
+}
+
+/** 202 with the job's id, or 200 with the whole job where the client waits and it ends in time. */
+export async function answerJob(c: AppContext, ingest: Ingest, jobId: string) {
+  const txn = c.get('txn')
+  const { subject } = c.get('principal')
+  const ms = preferredWait(c.req.header('prefer'))
+  const ended =
+    ms === undefined
+      ? undefined
+      : await waitFor(
+          ingest,
+          jobId,
+          subject,
+          AbortSignal.any([AbortSignal.timeout(ms), c.get('deadline').signal]),
+        )
+  if (ended === undefined) return c.json({ job: { id: jobId }, txn }, 202)
+  // Whoever waits for one document looks at the status: content that cannot be read is a refusal.
+  const [error] = ended.errors
+  if (ended.total === 1 && ended.state === 'failed' && error !== undefined) throw refusalOf(error)
+  return c.json({ job: toWire(ended), txn }, 200)
+}
+
+function refusalOf({ code, detail }: JobView['errors'][number]): AppError {
+  if (code === 'unsupported_media_type') return new AppError(code, { public: detail })
+  if (code === 'too_large') return new AppError('payload_too_large', { public: detail })
+  return invalid('text', detail)
+}
+
+async function waitFor(
+  ingest: Ingest,
+  jobId: string,
+  owner: FgaObject,
+  signal: AbortSignal,
+): Promise<JobView | undefined> {
+  const job = await ingest.waitForJob(jobId, owner, signal)
+  return job?.state === 'done' || job?.state === 'failed' ? job : undefined
+}
+
+export const toWire = (job: JobView): z.output<typeof jobSchema> => ({
+  ...job,
+  errors: [...job.errors],
+  notes: [...job.notes],
+})
+
+/** Whether a person is an administrator now; asked of the row on every request. */
+export type IsAdministrator = (subject: FgaObject) => Promise<boolean>
+
+const signInSecondsMax = 15 * 60
+
+/** Refuses a person without the row, and one whose sign-in is older than 15 minutes or not told. */
+export async function assertAdministrator(
+  principal: Principal,
+  isAdministrator: IsAdministrator,
+  now: number,
+): Promise<void> {
+  if (
+    principal.kind !== 'person' ||
+    principal.actors.length > 0 ||
+    !(await isAdministrator(principal.subject))
+  ) {
+    throw new AppError('forbidden', { public: 'Only an administrator may do this.' })
+  }
+  if (principal.authTime === undefined || now / 1_000 - principal.authTime > signInSecondsMax) {
+    throw new AppError('insufficient_user_authentication', {
+      headers: {
+        'www-authenticate': `Bearer error="insufficient_user_authentication", max_age=${signInSecondsMax}`,
+      },
+    })
+  }
+}
+
+export function tooLarge(): never {
+  throw new AppError('payload_too_large')
+}
