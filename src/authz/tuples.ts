@@ -43,29 +43,99 @@ const reserved = { write: 'nobody', delete: 'nobody' } as const
  */
 export const rules: readonly Rule[] = [
   { object: 'document', relation: 'filed_in', subjects: ['collection'], ...reserved },
-  { object: 'document', relation: 'owner', subjects: ['user'], write: 'document_writer', delete: 'document_writer' },
-  { object: 'document', relation: 'parent', subjects: ['folder', 'collection'], write: 'document_writer', delete: 'document_writer' },
-  { object: 'document', relation: 'viewer', subjects: viewers, expiring: expiringViewers, write: 'document_writer', delete: 'document_writer' },
-  { object: 'document', relation: 'blocked', subjects: ['user', 'group#member'], write: 'document_writer', delete: 'document_writer' },
-  { object: 'document', relation: 'sensitive', subjects: ['user:*'], write: 'document_writer', delete: 'security' },
+  {
+    object: 'document',
+    relation: 'owner',
+    subjects: ['user'],
+    write: 'document_writer',
+    delete: 'document_writer',
+  },
+  {
+    object: 'document',
+    relation: 'parent',
+    subjects: ['folder', 'collection'],
+    write: 'document_writer',
+    delete: 'document_writer',
+  },
+  {
+    object: 'document',
+    relation: 'viewer',
+    subjects: viewers,
+    expiring: expiringViewers,
+    write: 'document_writer',
+    delete: 'document_writer',
+  },
+  {
+    object: 'document',
+    relation: 'blocked',
+    subjects: ['user', 'group#member'],
+    write: 'document_writer',
+    delete: 'document_writer',
+  },
+  {
+    object: 'document',
+    relation: 'sensitive',
+    subjects: ['user:*'],
+    write: 'document_writer',
+    delete: 'security',
+  },
   { object: 'document', relation: 'delegated_to', subjects: ['delegation'], ...reserved },
   { object: 'document', relation: 'granted_by', subjects: ['grant'], ...reserved },
   { object: 'folder', relation: 'filed_in', subjects: ['collection'], write: 'filing', delete: 'nobody' },
-  { object: 'folder', relation: 'parent', subjects: ['folder', 'collection'], write: 'tagger', delete: 'tagger' },
-  { object: 'folder', relation: 'viewer', subjects: viewers, expiring: expiringViewers, write: 'tagger', delete: 'tagger' },
+  {
+    object: 'folder',
+    relation: 'parent',
+    subjects: ['folder', 'collection'],
+    write: 'tagger',
+    delete: 'tagger',
+  },
+  {
+    object: 'folder',
+    relation: 'viewer',
+    subjects: viewers,
+    expiring: expiringViewers,
+    write: 'tagger',
+    delete: 'tagger',
+  },
   { object: 'folder', relation: 'sensitive', subjects: ['user:*'], write: 'tagger', delete: 'security' },
   { object: 'folder', relation: 'delegated_to', subjects: ['delegation'], ...reserved },
   { object: 'folder', relation: 'granted_by', subjects: ['grant'], ...reserved },
-  { object: 'collection', relation: 'viewer', subjects: viewers, expiring: expiringViewers, write: 'tagger', delete: 'tagger' },
+  {
+    object: 'collection',
+    relation: 'viewer',
+    subjects: viewers,
+    expiring: expiringViewers,
+    write: 'tagger',
+    delete: 'tagger',
+  },
   { object: 'collection', relation: 'sensitive', subjects: ['user:*'], write: 'tagger', delete: 'security' },
   { object: 'collection', relation: 'writer', subjects: ['service'], write: 'security', delete: 'security' },
   { object: 'collection', relation: 'tagger', subjects: ['service'], write: 'security', delete: 'security' },
-  { object: 'collection', relation: 'organization', subjects: ['organization'], write: 'security', delete: 'security' },
+  {
+    object: 'collection',
+    relation: 'organization',
+    subjects: ['organization'],
+    write: 'security',
+    delete: 'security',
+  },
   { object: 'collection', relation: 'delegated_to', subjects: ['delegation'], ...reserved },
   { object: 'collection', relation: 'granted_by', subjects: ['grant'], ...reserved },
-  { object: 'group', relation: 'member', subjects: ['user', 'group#member'], expiring: ['user'], write: 'directory', delete: 'directory' },
+  {
+    object: 'group',
+    relation: 'member',
+    subjects: ['user', 'group#member'],
+    expiring: ['user'],
+    write: 'directory',
+    delete: 'directory',
+  },
   { object: 'organization', relation: 'admin', subjects: ['user'], write: 'directory', delete: 'directory' },
-  { object: 'organization', relation: 'member', subjects: ['user', 'group#member'], write: 'directory', delete: 'directory' },
+  {
+    object: 'organization',
+    relation: 'member',
+    subjects: ['user', 'group#member'],
+    write: 'directory',
+    delete: 'directory',
+  },
   { object: 'organization', relation: 'delegated_to', subjects: ['delegation'], ...reserved },
   { object: 'agent', relation: 'acting_for', subjects: ['user'], ...reserved },
   { object: 'delegation', relation: 'delegator', subjects: ['user'], expiring: ['user'], ...reserved },
@@ -94,19 +164,24 @@ const ruleOf = (type: string, relation: string): Rule | undefined =>
   rules.find((rule) => rule.object === type && rule.relation === relation)
 
 /** Tells whether a tuple fits the model and the id rules. Who may write it is {@link requirementOf}. */
-export function misfitOf({ user, relation, object, condition }: Tuple, operation: Operation): Misfit | undefined {
+export function misfitOf(
+  { user, relation, object, condition }: Tuple,
+  operation: Operation,
+): Misfit | undefined {
   const [type = '', id = '', ...rest] = object.split(':')
   if (rest.length > 0 || !isId(id) || !rules.some((rule) => rule.object === type)) {
     return { field: 'object', detail: 'This is not an object of the model.' }
   }
   const rule = ruleOf(type, relation)
-  if (rule === undefined) return { field: 'relation', detail: 'This relation cannot be written on this type.' }
+  if (rule === undefined)
+    return { field: 'relation', detail: 'This relation cannot be written on this type.' }
   const subject = subjectType(user)
   if (subject === undefined || !rule.subjects.includes(subject)) {
     return { field: 'user', detail: 'This subject does not fit the relation.' }
   }
   if (condition === undefined) return undefined
-  if (operation === 'delete') return { field: 'condition', detail: 'A tuple is deleted without its condition.' }
+  if (operation === 'delete')
+    return { field: 'condition', detail: 'A tuple is deleted without its condition.' }
   if (rule.expiring?.includes(subject) !== true) {
     return { field: 'condition', detail: 'This tuple cannot carry a condition.' }
   }
@@ -118,7 +193,8 @@ function conditionMisfit(condition: { readonly name: string; readonly context: o
   if (condition.name !== 'until') return { field: 'condition.name', detail: 'Must be until.' }
   const members = Object.keys(condition.context)
   const stranger = members.find((member) => member !== 'expires_at')
-  if (stranger !== undefined) return { field: `condition.context.${stranger}`, detail: 'This member is not allowed.' }
+  if (stranger !== undefined)
+    return { field: `condition.context.${stranger}`, detail: 'This member is not allowed.' }
   const end: unknown = 'expires_at' in condition.context ? condition.context.expires_at : undefined
   if (typeof end !== 'string' || !instant.test(end) || Number.isNaN(Date.parse(end))) {
     return { field: 'condition.context.expires_at', detail: 'Must be an RFC 3339 date-time.' }

@@ -38,13 +38,21 @@ export interface Accepting {
  * Throws the refusal with `throw`, and 503 when rights cannot be asked or removals cannot be made; a removal
  * that was begun is then completed by the worker.
  */
-export async function acceptDocuments(context: IngestContext, writer: Writer, accepting: Accepting): Promise<number> {
+export async function acceptDocuments(
+  context: IngestContext,
+  writer: Writer,
+  accepting: Accepting,
+): Promise<number> {
   const { database, fga, clock, queue, step } = context
   const { items } = accepting
   const objects = items.map(({ input }) => documentObject(input.id)).sort()
   const refusals = await context.locks.hold(objects, async () => {
     const fields = await readFields(database)
-    const planned = await plan({ database, fga, now: clock.now() }, writer.subject, items.map(({ input }) => input))
+    const planned = await plan(
+      { database, fga, now: clock.now() },
+      writer.subject,
+      items.map(({ input }) => input),
+    )
     const checked = planned.map((entry, index): Planned => {
       const input = items[index]?.input
       if (!entry.ok || input === undefined) return entry
@@ -92,7 +100,11 @@ async function commit(
     }
     const { plan: accepted } = entry
     if (isStale(item.input, accepted)) {
-      await insertItem(sql, { ...itemOf(jobId, item), state: 'done', code: 'stale_version' satisfies NoteCode })
+      await insertItem(sql, {
+        ...itemOf(jobId, item),
+        state: 'done',
+        code: 'stale_version' satisfies NoteCode,
+      })
       continue
     }
     folders.push(...(await fileFolders(sql, item.input.collection, accepted.newFolders)))
@@ -101,7 +113,10 @@ async function commit(
     if (await narrowTags(sql, item.input.id, accepted)) narrowed.push(item.input.id)
     await record(sql, writer, { event: 'document_accepted', document_id: item.input.id, revision })
   }
-  await context.queue.send(sql, tasks.map((data) => ({ key: data.document, data })))
+  await context.queue.send(
+    sql,
+    tasks.map((data) => ({ key: data.document, data })),
+  )
   return { narrowed, folders }
 }
 
@@ -124,7 +139,13 @@ export async function noteRefusal(sql: Sql, jobId: string, item: Item, error: Ap
   })
 }
 
-async function insertRevision(sql: Sql, writer: Writer, jobId: string, item: Item, accepted: Plan): Promise<number> {
+async function insertRevision(
+  sql: Sql,
+  writer: Writer,
+  jobId: string,
+  item: Item,
+  accepted: Plan,
+): Promise<number> {
   const { input } = item
   const itemNo = await insertItem(sql, {
     ...itemOf(jobId, item),

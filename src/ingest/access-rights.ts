@@ -40,13 +40,16 @@ export async function readObjects(
   entries: readonly Entry[],
 ): Promise<ObjectFacts> {
   const named = entries.flatMap(({ tuple }) => [tuple.object, tuple.user]).map(splitObject)
-  const idsOf = (type: string): string[] => [...new Set(named.flatMap((object) => (object.type === type ? [object.id] : [])))]
+  const idsOf = (type: string): string[] => [
+    ...new Set(named.flatMap((object) => (object.type === type ? [object.id] : []))),
+  ]
   const documents = await readDocuments(database, idsOf('document'))
   const filedBefore = await readFolders(database, idsOf('folder'))
   const folders = new Map(filedBefore)
   for (const { tuple, operation } of entries) {
     const { type, id } = splitObject(tuple.object)
-    if (type !== 'folder' || tuple.relation !== 'filed_in' || operation !== 'write' || folders.has(id)) continue
+    if (type !== 'folder' || tuple.relation !== 'filed_in' || operation !== 'write' || folders.has(id))
+      continue
     folders.set(id, splitObject(tuple.user).id)
   }
   const involved = [
@@ -69,7 +72,11 @@ export async function readObjects(
 const refused = 'This caller may not change this tuple.'
 
 /** Why the caller may not make this entry, or undefined. Says the same for what is missing and what is others'. */
-export function refusalOf(caller: Caller, { tuple, operation }: Entry, facts: ObjectFacts): string | undefined {
+export function refusalOf(
+  caller: Caller,
+  { tuple, operation }: Entry,
+  facts: ObjectFacts,
+): string | undefined {
   const requirement = requirementOf(tuple, operation)
   const { rights, collections, folders } = facts
   const isService = caller.kind === 'service'

@@ -13,11 +13,15 @@ export async function keepSensitive(
   entries: readonly Entry[],
   { documents }: ObjectFacts,
 ): Promise<readonly Entry[]> {
-  const losing = entries.filter(({ tuple, operation }) => operation === 'delete' && tuple.relation === 'parent')
+  const losing = entries.filter(
+    ({ tuple, operation }) => operation === 'delete' && tuple.relation === 'parent',
+  )
   const objects = [...new Set(losing.map(({ tuple }) => tuple.object))]
   if (objects.length === 0) return []
   const tags = await readTags(database, objects)
-  const after = new Map(objects.map((object) => [object, parentsAfter(object, tags.get(object) ?? [], entries)]))
+  const after = new Map(
+    objects.map((object) => [object, parentsAfter(object, tags.get(object) ?? [], entries)]),
+  )
   for (const object of objects) {
     const { type, id } = splitObject(object)
     const collection = documents.get(id)?.collection
@@ -26,7 +30,9 @@ export async function keepSensitive(
   const sensitive = await askSensitive(fga, [...objects, ...[...after.values()].flat()], clock.now())
   const ending = objects.filter((object) => {
     const own = hasSensitive(tags.get(object) ?? []) || entries.some((entry) => marksSensitive(entry, object))
-    return sensitive.has(object) && !own && after.get(object)?.some((parent) => sensitive.has(parent)) !== true
+    return (
+      sensitive.has(object) && !own && after.get(object)?.some((parent) => sensitive.has(parent)) !== true
+    )
   })
   return ending.map((object) => ({
     tuple: { user: 'user:*', relation: 'sensitive', object },

@@ -25,7 +25,9 @@ export async function storeChange(sql: Sql, entries: readonly Entry[]): Promise<
     ({ tuple }) => tracked.has(splitObject(tuple.object).type) && !untracked.has(tuple.relation),
   )
   const objects = [...new Set(ours.map(({ tuple }) => tuple.object))]
-  const before = await sql.query<{ object: string }>('select object from unsettled where object = any($1)', [objects])
+  const before = await sql.query<{ object: string }>('select object from unsettled where object = any($1)', [
+    objects,
+  ])
   const waiting = await changePending(sql, ours)
   const filed = await fileNewFolders(sql, ours)
   const marked: string[] = []
@@ -33,8 +35,15 @@ export async function storeChange(sql: Sql, entries: readonly Entry[]): Promise<
   for (const object of objects) {
     if (waiting.has(object)) continue
     const own = ours.filter(({ tuple }) => tuple.object === object)
-    await removeTags(sql, own.filter(({ operation }) => operation === 'delete').map(({ tuple }) => tuple))
-    await addTags(sql, object, own.filter(({ operation }) => operation === 'write').map(({ tuple }) => toTag(tuple)))
+    await removeTags(
+      sql,
+      own.filter(({ operation }) => operation === 'delete').map(({ tuple }) => tuple),
+    )
+    await addTags(
+      sql,
+      object,
+      own.filter(({ operation }) => operation === 'write').map(({ tuple }) => toTag(tuple)),
+    )
     if (fresh.has(object)) continue
     await markUnsettled(sql, object, false)
     marked.push(object)
@@ -46,7 +55,8 @@ export async function storeChange(sql: Sql, entries: readonly Entry[]): Promise<
 async function fileNewFolders(sql: Sql, entries: readonly Entry[]): Promise<FgaObject[]> {
   const filed: FgaObject[] = []
   for (const { tuple, operation } of entries) {
-    if (operation !== 'write' || tuple.relation !== 'filed_in' || !tuple.object.startsWith('folder:')) continue
+    if (operation !== 'write' || tuple.relation !== 'filed_in' || !tuple.object.startsWith('folder:'))
+      continue
     const added = await fileFolders(sql, splitObject(tuple.user).id, [splitObject(tuple.object).id])
     if (added.length > 0) filed.push(tuple.object)
   }
@@ -91,7 +101,10 @@ async function noteDocuments(sql: Sql, entries: readonly Entry[]): Promise<void>
     const { type, id } = splitObject(tuple.object)
     if (type !== 'document') continue
     if (tuple.relation === 'owner') {
-      await sql.query('update documents set owner = $2 where id = $1', [id, operation === 'write' ? tuple.user : null])
+      await sql.query('update documents set owner = $2 where id = $1', [
+        id,
+        operation === 'write' ? tuple.user : null,
+      ])
     }
     if (tuple.relation === 'sensitive' && operation === 'delete') {
       await sql.query('update documents set was_sensitive = false where id = $1', [id])

@@ -55,7 +55,11 @@ export async function changeAccess(
  * our tags in step, which tuples written straight to OpenFGA would not: drift would take those away.
  * Any number of tuples, in Writes of 100.
  */
-export async function applyTuples(context: IngestContext, writer: Writer, change: AccessChange): Promise<void> {
+export async function applyTuples(
+  context: IngestContext,
+  writer: Writer,
+  change: AccessChange,
+): Promise<void> {
   const entries = entriesOf(change)
   for (let from = 0; from < entries.length; from += tuplesMax) {
     const page = entries.slice(from, from + tuplesMax)
@@ -64,9 +68,13 @@ export async function applyTuples(context: IngestContext, writer: Writer, change
       if (misfit !== undefined) throw invalid(`${field}.${misfit.field}`, misfit.detail)
     }
     // An end may differ from the one that an earlier run wrote: OpenFGA takes it in a second Write only.
-    const ending = page.filter(({ tuple, operation }) => operation === 'write' && tuple.condition !== undefined)
+    const ending = page.filter(
+      ({ tuple, operation }) => operation === 'write' && tuple.condition !== undefined,
+    )
     await context.locks.hold([...trackedObjects(page)].sort(), async () => {
-      await context.fga.write({ deletes: ending.map(({ tuple: { user, relation, object } }) => ({ user, relation, object })) })
+      await context.fga.write({
+        deletes: ending.map(({ tuple: { user, relation, object } }) => ({ user, relation, object })),
+      })
       await writeChange(context, writer, page)
     })
   }
@@ -82,7 +90,8 @@ const trackedObjects = (entries: readonly Entry[]): ReadonlySet<string> =>
 
 function assertFits(entries: readonly Entry[]): void {
   if (entries.length === 0) throw invalid('writes', 'At least one tuple is needed.')
-  if (entries.length > tuplesMax) throw invalid('writes', `At most ${tuplesMax} tuples, writes and deletes together.`)
+  if (entries.length > tuplesMax)
+    throw invalid('writes', `At most ${tuplesMax} tuples, writes and deletes together.`)
   const seen = new Set<string>()
   for (const { tuple, operation, field } of entries) {
     const misfit = misfitOf(tuple, operation)

@@ -22,7 +22,11 @@ export interface CollectionInput {
  * leaves rights out, never over; saying it again completes it. Documents that were opened to everybody stay so
  * when `publicAllowed` ends: take their tuples away too.
  */
-export async function saveCollection(context: IngestContext, writer: Writer, input: CollectionInput): Promise<void> {
+export async function saveCollection(
+  context: IngestContext,
+  writer: Writer,
+  input: CollectionInput,
+): Promise<void> {
   const { database, fga, locks } = context
   assertInput(input)
   const object = collectionObject(input.id)
@@ -45,7 +49,9 @@ function assertInput({ id, writers = [], taggers = [], organization }: Collectio
   if (!isId(id)) throw invalid('id', 'This is not an id.')
   if (organization !== undefined && !isId(organization)) throw invalid('organization', 'This is not an id.')
   for (const [field, list] of Object.entries({ writers, taggers })) {
-    const wrong = list.findIndex((service) => !service.startsWith('service:') || !isId(service.slice('service:'.length)))
+    const wrong = list.findIndex(
+      (service) => !service.startsWith('service:') || !isId(service.slice('service:'.length)),
+    )
     if (wrong >= 0) throw invalid(`${field}.${wrong}`, 'Must be service:NAME.')
   }
 }
@@ -80,7 +86,8 @@ export async function saveFields(
   fields: Readonly<Record<string, FieldType>>,
 ): Promise<void> {
   for (const name of Object.keys(fields)) {
-    if (!namePattern.test(name)) throw invalid(name, 'A field is named by letters, digits, dot, dash and underscore.')
+    if (!namePattern.test(name))
+      throw invalid(name, 'A field is named by letters, digits, dot, dash and underscore.')
   }
   await database.transaction(async (sql) => {
     await sql.query('delete from fields')

@@ -44,7 +44,10 @@ export class UnreadableError extends Error {
 }
 
 /** Passages to vectors of length 1. */
-export type EmbedPassages = (texts: readonly string[], options: { readonly signal: AbortSignal }) => Promise<Float32Array[]>
+export type EmbedPassages = (
+  texts: readonly string[],
+  options: { readonly signal: AbortSignal },
+) => Promise<Float32Array[]>
 
 /** Moments of a document's way in at which a crash is tried out. */
 export type Step =

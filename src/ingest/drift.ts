@@ -42,12 +42,17 @@ export async function drift(context: IngestContext): Promise<DriftReport> {
 
 /** Completes what a crash left half done. Cheap where there is nothing: run at start and every minute. */
 export async function mendUnsettled(context: IngestContext): Promise<number> {
-  const rows = await context.database.query<{ object: FgaObject }>('select object from unsettled order by object')
+  const rows = await context.database.query<{ object: FgaObject }>(
+    'select object from unsettled order by object',
+  )
   for (const { object } of rows) await mend(context, object)
   return rows.length
 }
 
-async function mend(context: IngestContext, object: FgaObject): Promise<{ readonly added: number; readonly removed: number }> {
+async function mend(
+  context: IngestContext,
+  object: FgaObject,
+): Promise<{ readonly added: number; readonly removed: number }> {
   const { database, fga, locks } = context
   const { added, removed } = await locks.hold([object], () => settleObject(database, fga, object))
   if (added.length + removed.length > 0) {

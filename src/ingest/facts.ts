@@ -36,7 +36,10 @@ export async function readDocuments(sql: Sql, ids: readonly string[]): Promise<M
      from documents d where id = any($1)`,
     [ids],
   )
-  const tags = await readTags(sql, rows.map(({ id }) => documentObject(id)))
+  const tags = await readTags(
+    sql,
+    rows.map(({ id }) => documentObject(id)),
+  )
   return new Map(
     rows.map((row) => [
       row.id,
@@ -56,7 +59,10 @@ export async function readDocuments(sql: Sql, ids: readonly string[]): Promise<M
 }
 
 /** Collection → whether it may be opened to everybody. */
-export async function readCollections(sql: Sql, ids: readonly string[]): Promise<Map<string, { readonly publicAllowed: boolean }>> {
+export async function readCollections(
+  sql: Sql,
+  ids: readonly string[],
+): Promise<Map<string, { readonly publicAllowed: boolean }>> {
   const rows = await sql.query<{ id: string; public_allowed: boolean }>(
     'select id, public_allowed from collections where id = any($1)',
     [ids],
@@ -76,6 +82,8 @@ export async function readFolders(sql: Sql, ids: readonly string[]): Promise<Map
 export type FieldType = 'string' | 'number' | 'boolean' | 'date'
 
 export async function readFields(sql: Sql): Promise<ReadonlyMap<string, FieldType>> {
-  const rows = await sql.query<{ name: string; type: FieldType }>('select name, type from fields order by name')
+  const rows = await sql.query<{ name: string; type: FieldType }>(
+    'select name, type from fields order by name',
+  )
   return new Map(rows.map(({ name, type }) => [name, type]))
 }

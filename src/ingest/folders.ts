@@ -18,8 +18,12 @@ export async function fileFolders(sql: Sql, collection: string, ids: readonly st
      on conflict (id) do nothing returning id`,
     [ids, collection],
   )
-  const elsewhere = await sql.query('select 1 from folders where id = any($1) and collection <> $2', [ids, collection])
-  if (elsewhere.length > 0) throw new AppError('conflict', { public: 'A folder was filed elsewhere at the same moment.' })
+  const elsewhere = await sql.query('select 1 from folders where id = any($1) and collection <> $2', [
+    ids,
+    collection,
+  ])
+  if (elsewhere.length > 0)
+    throw new AppError('conflict', { public: 'A folder was filed elsewhere at the same moment.' })
   for (const { id } of rows) {
     await addTags(sql, folderObject(id), [{ relation: 'filed_in', subject: collectionObject(collection) }])
     await markUnsettled(sql, folderObject(id), true)
@@ -28,7 +32,10 @@ export async function fileFolders(sql: Sql, collection: string, ids: readonly st
 }
 
 /** Writes what new folders need to OpenFGA. The caller must not hold their locks. */
-export async function settleFolders({ database, fga, locks }: IngestContext, ids: readonly string[]): Promise<void> {
+export async function settleFolders(
+  { database, fga, locks }: IngestContext,
+  ids: readonly string[],
+): Promise<void> {
   for (const object of ids.map(folderObject)) {
     await locks.hold([object], async () => {
       await settleObject(database, fga, object)

@@ -29,7 +29,11 @@ const endLine = z.strictObject({ end: z.int().min(0) })
  * job whose good lines went in, and frees its idempotency key.
  * Throws `idempotency_mismatch`, `conflict`, and 503 when rights cannot be asked.
  */
-export async function importDocuments(context: IngestContext, writer: Writer, request: ImportRequest): Promise<string> {
+export async function importDocuments(
+  context: IngestContext,
+  writer: Writer,
+  request: ImportRequest,
+): Promise<string> {
   const { database, newId } = context
   const hash = createHash('sha256').update(`${JSON.stringify(request.snapshot ?? null)}\n`)
   const body = hashed(request.body, hash)
@@ -52,7 +56,10 @@ export async function importDocuments(context: IngestContext, writer: Writer, re
     context.jobChanged(jobId)
     throw error
   }
-  await database.query(`update jobs set state = 'open', digest = $2 where id = $1`, [jobId, hash.digest('hex')])
+  await database.query(`update jobs set state = 'open', digest = $2 where id = $1`, [
+    jobId,
+    hash.digest('hex'),
+  ])
   context.jobChanged(jobId)
   return jobId
 }
@@ -76,7 +83,10 @@ async function repeated(
   for await (const chunk of body) bytes += chunk.length
   const known = await findJob(database, writer.subject, { key, digest: hash.digest('hex') })
   if (known === undefined) {
-    throw new AppError('conflict', { public: 'The first request with this key broke off; send it again.', internal: `${bytes} bytes` })
+    throw new AppError('conflict', {
+      public: 'The first request with this key broke off; send it again.',
+      internal: `${bytes} bytes`,
+    })
   }
   return known
 }
@@ -103,7 +113,8 @@ async function receive(
   let refused = 0
   let end: number | undefined
   const flush = async (): Promise<void> => {
-    if (batch.length > 0) refused += await acceptDocuments(context, writer, { jobId, items: batch, onRefused: 'note' })
+    if (batch.length > 0)
+      refused += await acceptDocuments(context, writer, { jobId, items: batch, onRefused: 'note' })
     batch = []
     bytes = 0
   }
@@ -170,14 +181,24 @@ function readDocumentLine(
   const input = parsed.data
   if (collection !== undefined && input.collection !== collection) {
     const detail = 'A snapshot lists documents of its own collection only.'
-    return { ok: false, error: { code: 'invalid_request', field: 'collection', detail, documentId: input.id } }
+    return {
+      ok: false,
+      error: { code: 'invalid_request', field: 'collection', detail, documentId: input.id },
+    }
   }
   return { ok: true, input }
 }
 
-async function assertWriter({ fga, clock }: IngestContext, writer: Writer, collection: string): Promise<void> {
+async function assertWriter(
+  { fga, clock }: IngestContext,
+  writer: Writer,
+  collection: string,
+): Promise<void> {
   const rights = await askRights(fga, writer.subject, [{ relation: 'writer', collection }], clock.now())
   if (!rights.has('writer', collection)) {
-    throw new AppError('forbidden', { field: 'collection', public: 'This service may not write to this collection.' })
+    throw new AppError('forbidden', {
+      field: 'collection',
+      public: 'This service may not write to this collection.',
+    })
   }
 }

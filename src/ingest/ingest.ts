@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
-import type { FgaObject } from '../kernel/ids.ts'
 import { AppError } from '../kernel/errors.ts'
+import type { FgaObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
 import { acceptDocuments, type RevisionTask } from './accept.ts'
 import { type AccessChange, applyTuples, changeAccess } from './access.ts'
@@ -53,7 +53,11 @@ const mendEveryMs = 60_000
 const jobsKeptDays = 30
 
 /** Wires ingestion. Nothing runs before {@link Ingest.start}. */
-export function createIngest({ step = async () => undefined, driftEveryMs = 3_600_000, ...deps }: IngestDeps): Ingest {
+export function createIngest({
+  step = async () => undefined,
+  driftEveryMs = 3_600_000,
+  ...deps
+}: IngestDeps): Ingest {
   const { database, queue, newId, log } = deps
   const waiter = createJobWaiter()
   const locks = createLocks({ database, newId })
@@ -142,7 +146,8 @@ async function beginJob(
     kind,
     ...(idempotency && { idempotencyKey: idempotency.key, digest: idempotency.digest }),
   })
-  if (!isNew) throw new AppError('conflict', { public: 'The same request is being accepted right now; send it again.' })
+  if (!isNew)
+    throw new AppError('conflict', { public: 'The same request is being accepted right now; send it again.' })
 }
 
 /** On PGlite there was one process and it is gone: what it held or was receiving is over. */

@@ -32,7 +32,12 @@ export interface JobNote {
   readonly detail: string
 }
 
-export type NoteCode = 'superseded' | 'stale_version' | 'sensitivity_kept' | 'snapshot_not_applied' | 'snapshot_applied'
+export type NoteCode =
+  | 'superseded'
+  | 'stale_version'
+  | 'sensitivity_kept'
+  | 'snapshot_not_applied'
+  | 'snapshot_applied'
 
 export const noteTexts: Readonly<Record<NoteCode, string>> = {
   superseded: 'A newer revision of this document was accepted; this one had no effect.',
@@ -73,13 +78,18 @@ export async function insertJob(sql: Sql, job: NewJob): Promise<boolean> {
  * The job that an idempotency key already stands for, or undefined. Throws `idempotency_mismatch` for another
  * request under the same key, `conflict` while the first one's body is still coming in.
  */
-export async function findJob(sql: Sql, owner: string, { key, digest }: Idempotency): Promise<string | undefined> {
+export async function findJob(
+  sql: Sql,
+  owner: string,
+  { key, digest }: Idempotency,
+): Promise<string | undefined> {
   const [row] = await sql.query<{ id: string; digest: string | null }>(
     'select id, digest from jobs where owner = $1 and idempotency_key = $2',
     [owner, key],
   )
   if (row === undefined) return undefined
-  if (row.digest === null) throw new AppError('conflict', { public: 'The first request with this key is still coming in.' })
+  if (row.digest === null)
+    throw new AppError('conflict', { public: 'The first request with this key is still coming in.' })
   if (row.digest !== digest) throw new AppError('idempotency_mismatch')
   return row.id
 }
@@ -124,7 +134,11 @@ export interface Outcome {
 }
 
 /** Ends an item once; a second call changes nothing. Returns its job, to wake who waits for it. */
-export async function finishItem(sql: Sql, itemNo: number, { state, code, detail }: Outcome): Promise<string | undefined> {
+export async function finishItem(
+  sql: Sql,
+  itemNo: number,
+  { state, code, detail }: Outcome,
+): Promise<string | undefined> {
   const [row] = await sql.query<{ job_id: string }>(
     `update job_items set state = $2, code = coalesce($3, code), detail = coalesce($4, detail)
      where item_no = $1 and state = 'queued' returning job_id`,

@@ -49,14 +49,18 @@ async function withLeases<T>(
 ): Promise<T> {
   await acquire(database, holder, objects)
   let lost: unknown
-  const renewal = setInterval(() => {
-    void extend(database, holder).catch((error: unknown) => {
-      lost = error
-    })
-  }, (leaseSeconds * 1_000) / 3)
+  const renewal = setInterval(
+    () => {
+      void extend(database, holder).catch((error: unknown) => {
+        lost = error
+      })
+    },
+    (leaseSeconds * 1_000) / 3,
+  )
   try {
     const result = await work()
-    if (lost !== undefined) throw new AppError('storage_unavailable', { internal: 'a lease was lost', cause: lost })
+    if (lost !== undefined)
+      throw new AppError('storage_unavailable', { internal: 'a lease was lost', cause: lost })
     return result
   } finally {
     clearInterval(renewal)
@@ -77,7 +81,8 @@ async function acquire(database: Database, holder: string, objects: readonly str
     )
     if (rows.length === objects.length) return
     await database.query('delete from leases where holder = $1', [holder])
-    if (performance.now() > end) throw new AppError('storage_unavailable', { internal: 'an object stayed locked' })
+    if (performance.now() > end)
+      throw new AppError('storage_unavailable', { internal: 'an object stayed locked' })
     await sleep(pauseMs)
   }
 }

@@ -6,7 +6,12 @@ export interface NdjsonLimits {
 /** One line that is not blank, counted from 1. */
 export type NdjsonLine =
   | { readonly line: number; readonly ok: true; readonly value: unknown; readonly bytes: number }
-  | { readonly line: number; readonly ok: false; readonly code: 'malformed_body' | 'payload_too_large'; readonly detail: string }
+  | {
+      readonly line: number
+      readonly ok: false
+      readonly code: 'malformed_body' | 'payload_too_large'
+      readonly detail: string
+    }
 
 const newline = 0x0a
 const blank = /^[\t\r ]*$/
@@ -15,7 +20,10 @@ const blank = /^[\t\r ]*$/
  * Reads newline-delimited JSON as it comes in, one line in memory at a time. A line that is too long, not UTF-8
  * or not JSON is reported and left behind; what follows it is read. Blank lines are counted and skipped.
  */
-export async function* readNdjson(body: AsyncIterable<Uint8Array>, { lineBytesMax }: NdjsonLimits): AsyncGenerator<NdjsonLine> {
+export async function* readNdjson(
+  body: AsyncIterable<Uint8Array>,
+  { lineBytesMax }: NdjsonLimits,
+): AsyncGenerator<NdjsonLine> {
   let parts: Uint8Array[] = []
   let size = 0
   let line = 1
@@ -38,7 +46,12 @@ export async function* readNdjson(body: AsyncIterable<Uint8Array>, { lineBytesMa
   if (last !== undefined) yield last
 }
 
-function readLine(line: number, parts: readonly Uint8Array[], size: number, bytesMax: number): NdjsonLine | undefined {
+function readLine(
+  line: number,
+  parts: readonly Uint8Array[],
+  size: number,
+  bytesMax: number,
+): NdjsonLine | undefined {
   if (size > bytesMax) {
     return { line, ok: false, code: 'payload_too_large', detail: `A line holds at most ${bytesMax} bytes.` }
   }

@@ -2,13 +2,7 @@ import type { Fga } from '../authz/fga.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
 import { collectionObject, documentObject, type FgaObject, splitObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
-import {
-  type DocumentFacts,
-  type FieldType,
-  readCollections,
-  readDocuments,
-  readFolders,
-} from './facts.ts'
+import { type DocumentFacts, type FieldType, readCollections, readDocuments, readFolders } from './facts.ts'
 import { askRights, askSensitive, type Rights } from './rights.ts'
 import { hasSensitive, sensitiveTag, type Tag, tagsOf } from './tags.ts'
 import type { Access, DocumentInput } from './wire.ts'
@@ -30,7 +24,9 @@ export interface Plan {
   readonly sensitivityKept: boolean
 }
 
-export type Planned = { readonly ok: true; readonly plan: Plan } | { readonly ok: false; readonly error: AppError }
+export type Planned =
+  | { readonly ok: true; readonly plan: Plan }
+  | { readonly ok: false; readonly error: AppError }
 
 export interface PlanDeps {
   readonly database: Sql
@@ -42,10 +38,20 @@ export interface PlanDeps {
  * Decides for each placement whether `subject` may make it and what it comes to. Refusals are answers; only
  * what keeps us from deciding throws. The caller holds the documents' locks. Ids must be distinct.
  */
-export async function plan(deps: PlanDeps, subject: string, placements: readonly Placement[]): Promise<Planned[]> {
+export async function plan(
+  deps: PlanDeps,
+  subject: string,
+  placements: readonly Placement[],
+): Promise<Planned[]> {
   const { database, fga, now } = deps
-  const documents = await readDocuments(database, placements.map(({ id }) => id))
-  const collections = await readCollections(database, placements.map(({ collection }) => collection))
+  const documents = await readDocuments(
+    database,
+    placements.map(({ id }) => id),
+  )
+  const collections = await readCollections(
+    database,
+    placements.map(({ collection }) => collection),
+  )
   const folders = await readFolders(database, placements.flatMap(foldersOf))
   const wanted = placements.flatMap((placement) => [
     { relation: 'writer' as const, collection: placement.collection },
@@ -92,7 +98,10 @@ interface Known {
   readonly rights: Rights
 }
 
-function refusal({ id, collection, access }: Placement, { documents, collections, folders, rights }: Known): AppError | undefined {
+function refusal(
+  { id, collection, access }: Placement,
+  { documents, collections, folders, rights }: Known,
+): AppError | undefined {
   const facts = collections.get(collection)
   // A collection that is not there is refused like one that the service may not write to.
   if (facts === undefined || !rights.has('writer', collection)) {
@@ -100,7 +109,10 @@ function refusal({ id, collection, access }: Placement, { documents, collections
   }
   const document = documents.get(id)
   if (document !== undefined && document.collection !== collection) {
-    return new AppError('conflict', { field: 'collection', public: 'A document never moves to another collection.' })
+    return new AppError('conflict', {
+      field: 'collection',
+      public: 'A document never moves to another collection.',
+    })
   }
   for (const [index, parent] of (access.parents ?? []).entries()) {
     const error = parentRefusal(parent, collection, folders, rights, `access.parents.${index}`)
@@ -126,11 +138,17 @@ function parentRefusal(
   }
   const filedIn = folders.get(id)
   if (filedIn === undefined && rights.has('tagger', collection)) return undefined
-  return filedIn === collection ? undefined : forbidden(field, 'A parent must be filed in the same collection.')
+  return filedIn === collection
+    ? undefined
+    : forbidden(field, 'A parent must be filed in the same collection.')
 }
 
 /** Ids of documents that are sensitive now and would not be any more. */
-async function sensitivity({ fga, now }: PlanDeps, placements: readonly Placement[], { documents }: Known): Promise<ReadonlySet<string>> {
+async function sensitivity(
+  { fga, now }: PlanDeps,
+  placements: readonly Placement[],
+  { documents }: Known,
+): Promise<ReadonlySet<string>> {
   const atRisk = placements.filter(({ id, access }) => documents.has(id) && access.sensitive !== true)
   const after = (placement: Placement): FgaObject[] => [
     collectionObject(placement.collection),
@@ -155,7 +173,8 @@ async function sensitivity({ fga, now }: PlanDeps, placements: readonly Placemen
 const foldersOf = ({ access }: Placement): string[] =>
   (access.parents ?? []).map(splitObject).flatMap(({ type, id }) => (type === 'folder' ? [id] : []))
 
-const forbidden = (field: string, detail: string): AppError => new AppError('forbidden', { field, public: detail })
+const forbidden = (field: string, detail: string): AppError =>
+  new AppError('forbidden', { field, public: detail })
 
 /** The first member of the document that its content type or a declared field does not allow. */
 export function contentRefusal(
@@ -165,11 +184,15 @@ export function contentRefusal(
   fields: ReadonlyMap<string, FieldType>,
 ): AppError | undefined {
   if (!mimeTypes.has(mimeType)) {
-    return new AppError('unsupported_media_type', { field: 'mime_type', public: 'This type of content is not read here.' })
+    return new AppError('unsupported_media_type', {
+      field: 'mime_type',
+      public: 'This type of content is not read here.',
+    })
   }
   for (const [name, value] of Object.entries(input.metadata ?? {})) {
     const type = fields.get(name)
-    if (type !== undefined && !fits(value, type)) return invalid(`metadata.${name}`, `This field is declared as ${type}.`)
+    if (type !== undefined && !fits(value, type))
+      return invalid(`metadata.${name}`, `This field is declared as ${type}.`)
   }
   return undefined
 }
@@ -180,4 +203,3 @@ function fits(value: unknown, type: FieldType): boolean {
   if (type !== 'date') return typeof value === type
   return typeof value === 'string' && dateShape.test(value) && !Number.isNaN(Date.parse(value))
 }
-

@@ -3,9 +3,9 @@ import { documentObject } from '../kernel/ids.ts'
 import { type IngestContext, type Prepared, UnreadableError } from './deps.ts'
 import { finishItem } from './job-store.ts'
 import { publish } from './publish.ts'
-import { isStaged, stage } from './stage.ts'
-import { settleObject } from './settle.ts'
 import { type Revision, readRevision } from './revision.ts'
+import { settleObject } from './settle.ts'
+import { isStaged, stage } from './stage.ts'
 import { setTags } from './tags.ts'
 
 // What ends the process this often is at fault itself.
@@ -23,7 +23,11 @@ export async function processRevision(
   const revision = await readRevision(context.database, task.document, task.revision)
   if (revision === undefined) return supersede(context, task)
   if (revision.deaths >= deathsMax) {
-    return refuse(context, revision, new UnreadableError('unreadable', 'Reading this content ended the process.'))
+    return refuse(
+      context,
+      revision,
+      new UnreadableError('unreadable', 'Reading this content ended the process.'),
+    )
   }
   if (!(await isStaged(context.database, revision))) {
     await countDeath(context, revision, 1)
@@ -45,7 +49,11 @@ export async function processRevision(
   context.jobChanged(jobId)
 }
 
-async function prepareAndStage(context: IngestContext, revision: Revision, signal: AbortSignal): Promise<void> {
+async function prepareAndStage(
+  context: IngestContext,
+  revision: Revision,
+  signal: AbortSignal,
+): Promise<void> {
   const { database, prepare, embed, step } = context
   const [row] = await database.query<{ content: Uint8Array }>(
     'select content from revisions where doc_no = $1 and revision = $2',
@@ -63,7 +71,11 @@ async function prepareAndStage(context: IngestContext, revision: Revision, signa
   await step('staged', revision.id)
 }
 
-async function countDeath({ database }: IngestContext, { docNo, revision }: Revision, by: 1 | -1): Promise<void> {
+async function countDeath(
+  { database }: IngestContext,
+  { docNo, revision }: Revision,
+  by: 1 | -1,
+): Promise<void> {
   await database.query('update revisions set deaths = deaths + $3 where doc_no = $1 and revision = $2', [
     docNo,
     revision,
@@ -90,7 +102,11 @@ async function supersede(
 }
 
 /** The content cannot be read: what is live stays live, under the access that was set since, if any was. */
-async function refuse(context: IngestContext, revision: Revision, error: UnreadableError | AppError): Promise<void> {
+async function refuse(
+  context: IngestContext,
+  revision: Revision,
+  error: UnreadableError | AppError,
+): Promise<void> {
   const { database, fga, locks, jobChanged } = context
   const object = documentObject(revision.id)
   const jobId = await locks.hold([object], async () => {
@@ -98,7 +114,10 @@ async function refuse(context: IngestContext, revision: Revision, error: Unreada
     const applies = current?.retagged === true && !current.creates
     const finished = await database.transaction(async (sql) => {
       if (current !== undefined && applies) await setTags(sql, object, current.access)
-      await sql.query('delete from revisions where doc_no = $1 and revision = $2', [revision.docNo, revision.revision])
+      await sql.query('delete from revisions where doc_no = $1 and revision = $2', [
+        revision.docNo,
+        revision.revision,
+      ])
       return finishItem(sql, revision.itemNo, { state: 'failed', code: error.code, detail: error.message })
     })
     if (applies) await settleObject(database, fga, object)

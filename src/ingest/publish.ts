@@ -40,7 +40,11 @@ export async function hide(sql: Sql, docNo: number): Promise<void> {
   await sql.query('update documents set live_revision = null, chunk_count = 0 where doc_no = $1', [docNo])
 }
 
-async function show(sql: Sql, { id, docNo, revision, itemNo }: Revision, txn: string): Promise<string | undefined> {
+async function show(
+  sql: Sql,
+  { id, docNo, revision, itemNo }: Revision,
+  txn: string,
+): Promise<string | undefined> {
   await hide(sql, docNo)
   await sql.query(
     `insert into chunks (chunk_id, doc_no, ordinal, embedding, tsv)

@@ -16,7 +16,12 @@ import type { Access } from './wire.ts'
  * too, unless new content waits to be published: then they come with it, so that nobody who is added sees
  * what was there before. Throws `not_found` for what is missing or may not be written, 403 or 409 like a PUT.
  */
-export async function retag(context: IngestContext, writer: Writer, id: string, access: Access): Promise<readonly JobNote[]> {
+export async function retag(
+  context: IngestContext,
+  writer: Writer,
+  id: string,
+  access: Access,
+): Promise<readonly JobNote[]> {
   const { database, fga, clock, locks } = context
   const object = documentObject(id)
   return locks.hold([object], async () => {
@@ -30,7 +35,9 @@ export async function retag(context: IngestContext, writer: Writer, id: string, 
     const folders = await apply(context, writer, id, access, facts, planned.plan)
     await settleFolders(context, folders)
     await settleObject(database, fga, object)
-    return planned.plan.sensitivityKept ? [{ id, code: 'sensitivity_kept', detail: noteTexts.sensitivity_kept }] : []
+    return planned.plan.sensitivityKept
+      ? [{ id, code: 'sensitivity_kept', detail: noteTexts.sensitivity_kept }]
+      : []
   })
 }
 
@@ -52,7 +59,10 @@ async function apply(
         [facts.docNo, JSON.stringify(tags), access.owner ?? null],
       )
     } else {
-      await sql.query('update documents set owner = $2 where doc_no = $1', [facts.docNo, access.owner ?? null])
+      await sql.query('update documents set owner = $2 where doc_no = $1', [
+        facts.docNo,
+        access.owner ?? null,
+      ])
     }
     const next = facts.isPending ? narrow(facts.tags, tags) : tags
     if (facts.isLive || facts.tags.length > 0) await setTags(sql, object, next)
@@ -61,7 +71,9 @@ async function apply(
     await record(sql, writer, {
       event: 'access_changed',
       writes: tags.filter((tag) => !before.has(tagKey(tag))).map((tag) => tupleId(toTuple(object, tag))),
-      deletes: facts.tags.filter((tag) => !after.has(tagKey(tag))).map((tag) => tupleId(toTuple(object, tag))),
+      deletes: facts.tags
+        .filter((tag) => !after.has(tagKey(tag)))
+        .map((tag) => tupleId(toTuple(object, tag))),
     })
     return folders
   })

@@ -13,11 +13,20 @@ export interface Holding {
 }
 
 /** Asks OpenFGA about all of these at once, bypassing caches. An item without an answer throws 503. */
-export async function askRights(fga: Fga, subject: string, wanted: readonly Holding[], now: number): Promise<Rights> {
+export async function askRights(
+  fga: Fga,
+  subject: string,
+  wanted: readonly Holding[],
+  now: number,
+): Promise<Rights> {
   const distinct = [...new Map(wanted.map((item) => [`${item.relation} ${item.collection}`, item])).entries()]
   const { verdicts } = await ask(
     fga,
-    distinct.map(([, { relation, collection }]) => ({ user: subject, relation, object: collectionObject(collection) })),
+    distinct.map(([, { relation, collection }]) => ({
+      user: subject,
+      relation,
+      object: collectionObject(collection),
+    })),
     now,
   )
   const held = new Set(distinct.flatMap(([key], index) => (verdicts[index] === true ? [key] : [])))
@@ -25,9 +34,17 @@ export async function askRights(fga: Fga, subject: string, wanted: readonly Hold
 }
 
 /** Which of these objects are sensitive, by themselves or by where they stand. */
-export async function askSensitive(fga: Fga, objects: readonly FgaObject[], now: number): Promise<ReadonlySet<string>> {
+export async function askSensitive(
+  fga: Fga,
+  objects: readonly FgaObject[],
+  now: number,
+): Promise<ReadonlySet<string>> {
   const distinct = [...new Set(objects)]
-  const { verdicts } = await ask(fga, distinct.map((object) => ({ user: 'user:*', relation: 'sensitive', object })), now)
+  const { verdicts } = await ask(
+    fga,
+    distinct.map((object) => ({ user: 'user:*', relation: 'sensitive', object })),
+    now,
+  )
   return new Set(distinct.filter((_, index) => verdicts[index] === true))
 }
 

@@ -21,14 +21,26 @@ const managed: Readonly<Record<string, ReadonlySet<string>>> = {
  * same single-session database.
  */
 export async function settleObject(database: Database, fga: Fga, object: FgaObject): Promise<Settled> {
-  const [mark] = await database.query<{ purge: boolean }>('select purge from unsettled where object = $1', [object])
+  const [mark] = await database.query<{ purge: boolean }>('select purge from unsettled where object = $1', [
+    object,
+  ])
   const tags = (await readTags(database, [object])).get(object) ?? []
-  const settled = await settle(fga, object, tags.map((tag) => toTuple(object, tag)), mark?.purge ?? false)
+  const settled = await settle(
+    fga,
+    object,
+    tags.map((tag) => toTuple(object, tag)),
+    mark?.purge ?? false,
+  )
   if (mark !== undefined) await database.query('delete from unsettled where object = $1', [object])
   return settled
 }
 
-async function settle(fga: Fga, object: FgaObject, wanted: readonly Tuple[], purge: boolean): Promise<Settled> {
+async function settle(
+  fga: Fga,
+  object: FgaObject,
+  wanted: readonly Tuple[],
+  purge: boolean,
+): Promise<Settled> {
   const ours = managed[splitObject(object).type]
   const wantedById = new Map(wanted.map((tuple) => [tupleId(tuple), tuple]))
   const present = new Map<string, Tuple>()

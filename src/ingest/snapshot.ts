@@ -30,7 +30,10 @@ export async function applySnapshot(
   const unlisted = await findUnlisted(database, jobId, snapshot.collection)
   const doubt = doubtOf(snapshot, received, unlisted.ids.length, unlisted.total)
   if (doubt !== undefined) {
-    await note(database, jobId, { code: 'snapshot_not_applied', detail: `${noteTexts.snapshot_not_applied} ${doubt}` })
+    await note(database, jobId, {
+      code: 'snapshot_not_applied',
+      detail: `${noteTexts.snapshot_not_applied} ${doubt}`,
+    })
     return
   }
   for (let from = 0; from < unlisted.ids.length; from += batchMax) {
@@ -76,5 +79,8 @@ async function findUnlisted(
 }
 
 async function note(sql: Sql, jobId: string, { code, detail }: JobNote): Promise<void> {
-  await sql.query(`update jobs set notes = notes || $2::jsonb where id = $1`, [jobId, JSON.stringify([{ code, detail }])])
+  await sql.query(`update jobs set notes = notes || $2::jsonb where id = $1`, [
+    jobId,
+    JSON.stringify([{ code, detail }]),
+  ])
 }

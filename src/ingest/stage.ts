@@ -14,7 +14,10 @@ interface Target {
 const rowsMax = 200
 
 /** Whether all chunks of the revision wait in the database already. */
-export async function isStaged(sql: Sql, { docNo, revision }: Pick<Target, 'docNo' | 'revision'>): Promise<boolean> {
+export async function isStaged(
+  sql: Sql,
+  { docNo, revision }: Pick<Target, 'docNo' | 'revision'>,
+): Promise<boolean> {
   const rows = await sql.query(
     'select 1 from revisions where doc_no = $1 and revision = $2 and staged_text is not null',
     [docNo, revision],
@@ -35,7 +38,10 @@ export async function stage(
       [target.docNo, target.revision, text],
     )
     if (known.length === 0) return
-    await sql.query('delete from staged_chunks where doc_no = $1 and revision = $2', [target.docNo, target.revision])
+    await sql.query('delete from staged_chunks where doc_no = $1 and revision = $2', [
+      target.docNo,
+      target.revision,
+    ])
     for (let from = 0; from < chunks.length; from += rowsMax) {
       const page = chunks.slice(from, from + rowsMax)
       await insertPage(sql, database.vectorType, target, page, vectors?.slice(from, from + rowsMax))
@@ -80,7 +86,8 @@ async function insertPage(
   )
 }
 
-const vectorText = (vector: Float32Array | undefined): string | null => (vector === undefined ? null : toSql([...vector]))
+const vectorText = (vector: Float32Array | undefined): string | null =>
+  vector === undefined ? null : toSql([...vector])
 
 /** A digest, never a counter over documents: an id tells nothing about what else there is. */
 export const chunkId = (id: string, revision: number, ordinal: number): string =>

@@ -15,7 +15,8 @@ export interface Tag {
 // What more of means more access. `blocked` and `sensitive` take access away.
 const widening = new Set(['filed_in', 'owner', 'parent', 'viewer'])
 
-export const tagKey = ({ relation, subject }: Pick<Tag, 'relation' | 'subject'>): string => `${relation} ${subject}`
+export const tagKey = ({ relation, subject }: Pick<Tag, 'relation' | 'subject'>): string =>
+  `${relation} ${subject}`
 
 /** The tags of a document of `collection` with this access. A subject that is named twice keeps its later end. */
 export function tagsOf(collection: string, access: Access): Tag[] {
@@ -40,9 +41,11 @@ export function tagsOf(collection: string, access: Access): Tag[] {
 }
 
 export const sensitiveTag: Tag = { relation: 'sensitive', subject: 'user:*' }
-export const hasSensitive = (tags: readonly Tag[]): boolean => tags.some(({ relation }) => relation === 'sensitive')
+export const hasSensitive = (tags: readonly Tag[]): boolean =>
+  tags.some(({ relation }) => relation === 'sensitive')
 
-const endOf = ({ expiresAt }: Tag): number => (expiresAt === undefined ? Number.POSITIVE_INFINITY : Date.parse(expiresAt))
+const endOf = ({ expiresAt }: Tag): number =>
+  expiresAt === undefined ? Number.POSITIVE_INFINITY : Date.parse(expiresAt)
 
 /**
  * What may be in force before new content is published: everything that `wanted` takes away is gone already,
@@ -143,7 +146,11 @@ export async function addTags(sql: Sql, object: string, tags: readonly Tag[]): P
 
 export async function removeTags(sql: Sql, keys: readonly TupleKey[]): Promise<void> {
   for (const { object, relation, user } of keys) {
-    await sql.query('delete from tags where object = $1 and relation = $2 and subject = $3', [object, relation, user])
+    await sql.query('delete from tags where object = $1 and relation = $2 and subject = $3', [
+      object,
+      relation,
+      user,
+    ])
   }
 }
 

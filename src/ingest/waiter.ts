@@ -4,7 +4,11 @@ export interface JobWaiter {
   /** Wakes who waits for this job. */
   changed(jobId: string): void
   /** Reads until the job has ended or the signal fires, and returns the last reading. */
-  wait(jobId: string, read: () => Promise<JobView | undefined>, signal: AbortSignal): Promise<JobView | undefined>
+  wait(
+    jobId: string,
+    read: () => Promise<JobView | undefined>,
+    signal: AbortSignal,
+  ): Promise<JobView | undefined>
 }
 
 // Another process may have ended it: nobody wakes us then.

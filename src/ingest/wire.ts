@@ -55,36 +55,47 @@ const metadata = z
   .record(text(1, 100), z.union([scalar, z.array(scalar).max(100)]))
   .refine((fields) => Object.keys(fields).length <= 64, 'at most 64 fields')
 
-const base64 = z.base64()
+const documentMembers = z.strictObject({
+  id,
+  collection: id,
+  title: text(1, 1_000),
+  uri: text(1, 2_000).optional(),
+  text: text(0, 50_000_000).optional(),
+  content_base64: z.base64().optional(),
+  /** Needed with content_base64; text is text/markdown unless it says otherwise. */
+  mime_type: z
+    .string()
+    .regex(/^[a-z0-9.+-]{1,100}\/[a-z0-9.+-]{1,100}$/)
+    .optional(),
+  metadata: metadata.optional(),
+  updated_at: instant.optional(),
+  version: z.int().min(0).optional(),
+  access: accessSchema.default({}),
+})
+
+const hasOneContent = (input: {
+  readonly text?: string | undefined
+  readonly content_base64?: string | undefined
+}): boolean => (input.text === undefined) !== (input.content_base64 === undefined)
+const oneContent = { path: ['text'], message: 'exactly one of text and content_base64 is needed' }
+
+interface Typed {
+  readonly content_base64?: string | undefined
+  readonly mime_type?: string | undefined
+}
+const isTyped = ({ content_base64, mime_type }: Typed): boolean =>
+  content_base64 === undefined || mime_type !== undefined
+const typed = { path: ['mime_type'], message: 'is needed with content_base64' }
 
 /** A document as sources send it. Exactly one of `text` and `content_base64`. */
-export const documentSchema = z
-  .strictObject({
-    id,
-    collection: id,
-    title: text(1, 1_000),
-    uri: text(1, 2_000).optional(),
-    text: text(0, 50_000_000).optional(),
-    content_base64: base64.optional(),
-    /** Needed with content_base64; text is text/markdown unless it says otherwise. */
-    mime_type: z
-      .string()
-      .regex(/^[a-z0-9.+-]{1,100}\/[a-z0-9.+-]{1,100}$/)
-      .optional(),
-    metadata: metadata.optional(),
-    updated_at: instant.optional(),
-    version: z.int().min(0).optional(),
-    access: accessSchema.default({}),
-  })
-  .refine(({ text, content_base64 }) => (text === undefined) !== (content_base64 === undefined), {
-    path: ['text'],
-    message: 'exactly one of text and content_base64 is needed',
-  })
-  .refine(({ content_base64, mime_type }) => content_base64 === undefined || mime_type !== undefined, {
-    path: ['mime_type'],
-    message: 'is needed with content_base64',
-  })
+export const documentSchema = documentMembers.refine(hasOneContent, oneContent).refine(isTyped, typed)
 export type DocumentInput = z.infer<typeof documentSchema>
+
+/** The same where the path names it; an id in the body must say the same. */
+export const documentBodySchema = documentMembers
+  .partial({ id: true })
+  .refine(hasOneContent, oneContent)
+  .refine(isTyped, typed)
 
 /** The bytes to parse and their type. */
 export function contentOf({ text, content_base64, mime_type }: DocumentInput): {

@@ -23,7 +23,11 @@ export interface Withdrawing {
  * Throws `not_found` where one is missing or filed where the service may not write; 503 when OpenFGA does not
  * answer: what is hidden by then stays hidden, and drift removes the tuples.
  */
-export async function withdrawDocuments(context: IngestContext, writer: Writer, withdrawing: Withdrawing): Promise<void> {
+export async function withdrawDocuments(
+  context: IngestContext,
+  writer: Writer,
+  withdrawing: Withdrawing,
+): Promise<void> {
   const { database, fga, clock, step, jobChanged } = context
   const { ids, jobId, begin } = withdrawing
   const now = clock.now()
@@ -62,7 +66,12 @@ export async function withdrawDocuments(context: IngestContext, writer: Writer, 
   jobChanged(jobId)
 }
 
-async function bury(sql: Sql, id: string, { docNo, tags, wasSensitive }: DocumentFacts, isSensitive: boolean): Promise<void> {
+async function bury(
+  sql: Sql,
+  id: string,
+  { docNo, tags, wasSensitive }: DocumentFacts,
+  isSensitive: boolean,
+): Promise<void> {
   await hide(sql, docNo)
   await sql.query(
     `update documents set accepted_revision = accepted_revision + 1, accepted_version = null, source_version = null,

@@ -106,7 +106,11 @@ async function retakeAbandoned(boss: PgBoss, sql: Sql, name: string): Promise<vo
     [name],
   )
   if (rows.length === 0) return
-  await boss.fail(name, rows.map(({ id }) => id), { error: 'abandoned' })
+  await boss.fail(
+    name,
+    rows.map(({ id }) => id),
+    { error: 'abandoned' },
+  )
 }
 
 const bossDb = (sql: Sql): Db => ({

@@ -38,7 +38,16 @@ const published = (id: string) =>
   expect.poll(() => world.sees('user:bob', id), { timeout: 10_000, interval: 50 }).toBe('new words')
 
 describe('a replacement that is killed', () => {
-  const steps: readonly Step[] = ['accepted', 'narrowed', 'prepared', 'embedded', 'staged', 'hidden', 'tuples', 'published']
+  const steps: readonly Step[] = [
+    'accepted',
+    'narrowed',
+    'prepared',
+    'embedded',
+    'staged',
+    'hidden',
+    'tuples',
+    'published',
+  ]
   test.each(steps)('after "%s" leaks nothing, and a restart completes it', async (fatal) => {
     const id = `crash/${fatal}`
     const leaks: string[] = []
@@ -56,7 +65,11 @@ describe('a replacement that is killed', () => {
     expect(leaks).toEqual([])
     expect(await world.sees('user:anne', id)).toBe('new words')
     expect(await world.sees('user:carol', id)).toBeUndefined()
-    expect(await world.tuples(`document:${id}`)).toEqual(['collection:closed filed_in', 'user:anne viewer', 'user:bob viewer'])
+    expect(await world.tuples(`document:${id}`)).toEqual([
+      'collection:closed filed_in',
+      'user:anne viewer',
+      'user:bob viewer',
+    ])
     const left = await world.database.query(
       'select 1 from staged_chunks union all select 1 from revisions union all select 1 from unsettled',
     )

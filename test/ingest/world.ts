@@ -53,7 +53,11 @@ export interface Sketch {
 }
 
 export interface ImportOptions {
-  readonly snapshot?: { readonly collection: string; readonly allowEmpty?: boolean; readonly allowWithdraw?: number }
+  readonly snapshot?: {
+    readonly collection: string
+    readonly allowEmpty?: boolean
+    readonly allowWithdraw?: number
+  }
   readonly key?: string
   readonly writer?: Writer
 }
@@ -114,8 +118,12 @@ export async function openIngestWorld(): Promise<IngestWorld> {
       await world.ingest.start()
     },
     put: (sketch: Sketch, writer: Writer = loader) => world.ingest.put(writer, documentOf(sketch)),
-    putDone: async (sketch: Sketch, writer: Writer = loader) => world.done(await world.put(sketch, writer), writer),
-    async importLines(lines: readonly (object | string)[], { snapshot, key, writer = loader }: ImportOptions = {}) {
+    putDone: async (sketch: Sketch, writer: Writer = loader) =>
+      world.done(await world.put(sketch, writer), writer),
+    async importLines(
+      lines: readonly (object | string)[],
+      { snapshot, key, writer = loader }: ImportOptions = {},
+    ) {
       const body = Readable.from(
         lines.map((line) => Buffer.from(`${typeof line === 'string' ? line : JSON.stringify(line)}\n`)),
       )
@@ -147,7 +155,10 @@ export async function openIngestWorld(): Promise<IngestWorld> {
       return rows.length === 0 ? undefined : rows.map(({ text }) => text).join('\n')
     },
     async check(user: string, relation: string, object: FgaObject) {
-      const { verdicts } = await real.batchCheck([{ user, relation, object }], { consistency: 'fresh', now: Date.now() })
+      const { verdicts } = await real.batchCheck([{ user, relation, object }], {
+        consistency: 'fresh',
+        now: Date.now(),
+      })
       return verdicts[0] === 'allowed'
     },
     async tuples(object: FgaObject) {
@@ -171,12 +182,23 @@ async function furnish(ingest: Ingest, fga: Fga): Promise<void> {
   const mine = { writers: ['service:loader'], taggers: ['service:loader'] }
   await ingest.saveCollection(machine, { id: 'open', title: 'Open', publicAllowed: true, ...mine })
   await ingest.saveCollection(machine, { id: 'closed', title: 'Closed', ...mine })
-  await ingest.saveCollection(machine, { id: 'other', title: 'Other', writers: ['service:stranger'], taggers: ['service:stranger'] })
+  await ingest.saveCollection(machine, {
+    id: 'other',
+    title: 'Other',
+    writers: ['service:stranger'],
+    taggers: ['service:stranger'],
+  })
   await ingest.saveCollection(machine, { id: 'untagged', title: 'Untagged', writers: ['service:loader'] })
   await fga.write({ writes: [{ user: 'user:eve', relation: 'member', object: 'group:eng' }] })
 }
 
-export const documentOf = ({ id, collection = 'closed', text, access = {}, ...rest }: Sketch): DocumentInput =>
+export const documentOf = ({
+  id,
+  collection = 'closed',
+  text,
+  access = {},
+  ...rest
+}: Sketch): DocumentInput =>
   documentSchema.parse({
     id,
     collection,
