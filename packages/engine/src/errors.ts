@@ -18,6 +18,7 @@ export const fgaCodes = {
   authorization_model_id_too_long: 2034,
   tuple_key_value_not_specified: 2037,
   page_size_invalid: 2039,
+  relations_invalid_pattern: 2050,
   type_definitions_too_few_items: 2045,
   query_string_type_continuation_token_mismatch: 2052,
   exceeded_entity_limit: 2053,

@@ -18,3 +18,4 @@ export {
   userOf,
 } from './tuples.ts'
 export { checkKey, checkTuple, checkUser, type Misfit } from './validity.ts'
+export { findWeightedProblems, type WeightedProblem } from './weighted.ts'

@@ -1,11 +1,4 @@
-import {
-  isJsonObject,
-  type Json,
-  type JsonObject,
-  type ParamKind,
-  type ParamType,
-  paramKinds,
-} from './condition-values.ts'
+import { isJsonObject, type Json, type JsonObject, type ParamType, paramKinds } from './condition-values.ts'
 import { FgaError, invalidRequest } from './errors.ts'
 
 export type RewriteAst =
@@ -90,8 +83,7 @@ function parseType(json: JsonObject): TypeAst {
     )
   const metadata = optionalObject(json['metadata'], 'metadata')
   const relations = entries(json['relations'], 'relations').map(
-    ([name, value]) =>
-      [named(name, relationName, 'Relations'), parseRewrite(object(value, `relations.${name}`))] as const,
+    ([name, value]) => [relationNamed(name), parseRewrite(object(value, `relations.${name}`))] as const,
   )
   const restrictions = entries(metadata?.['relations'], 'metadata.relations').map(([name, value]) => {
     const refs = field(object(value, name), 'directly_related_user_types', 'directlyRelatedUserTypes')
@@ -103,6 +95,14 @@ function parseType(json: JsonObject): TypeAst {
     ] as const
   })
   return { type, relations: new Map(relations), restrictions: new Map(restrictions), metadata }
+}
+
+function relationNamed(name: string): string {
+  if (relationName.test(name)) return name
+  throw new FgaError(
+    'relations_invalid_pattern',
+    `invalid TypeDefinition.Relations[${name}]: value does not match regex pattern`,
+  )
 }
 
 function parseRestriction(json: JsonObject): RestrictionAst {
@@ -294,5 +294,3 @@ function named(value: string, pattern: RegExp, name: string): string {
     throw invalidRequest(`invalid ${name}: value does not match regex pattern "${pattern.source}"`)
   return value
 }
-
-export type { ParamKind }

@@ -5,7 +5,6 @@ import { splitUser } from './names.ts'
 import {
   type Bucket,
   findIn,
-  keyOf,
   makeNode,
   type Node,
   type Tuple,
@@ -197,5 +196,3 @@ function createOverlay(store: TupleStore, keys: readonly TupleKey[]): Overlay {
   }
   return { node, at: (object, relation) => buckets.get(object)?.get(relation), all: () => all }
 }
-
-export { keyOf }

@@ -1,0 +1,132 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { parse } from 'yaml'
+import type { JsonObject } from '../src/condition-values.ts'
+import { compileModel, FgaError, findWeightedProblems } from '../src/index.ts'
+import { matrixFolder } from './support/matrix.ts'
+import { createStore, parseDsl, serverTarget } from './support/target.ts'
+
+const casesFile = join(matrixFolder, 'dsl-semantic-validation-cases.yaml')
+const hasCases = existsSync(casesFile)
+
+interface Case {
+  readonly name: string
+  readonly dsl: string
+  readonly expected_errors?: readonly unknown[]
+}
+
+/** Undefined when the DSL itself cannot be read. */
+function parseOrSkip(dsl: string): JsonObject | undefined {
+  try {
+    return parseDsl(dsl)
+  } catch (error) {
+    if (error instanceof Error) return undefined
+    throw error
+  }
+}
+
+function verdictOf(model: JsonObject): string {
+  try {
+    compileModel(model)
+    return 'accepted'
+  } catch (error) {
+    if (error instanceof FgaError) return error.code
+    throw error
+  }
+}
+
+describe('model validation', () => {
+  const cases: readonly Case[] = hasCases ? parse(readFileSync(casesFile, 'utf8')) : []
+  const readable = cases.flatMap(({ name, dsl }) => {
+    const model = parseOrSkip(dsl)
+    return model === undefined ? [] : [{ name, model }]
+  })
+
+  test.skipIf(!hasCases)('finds the published DSL cases (REMIT_SHARED)', () => {
+    expect(readable.length).toBeGreaterThan(50)
+  })
+
+  test.skipIf(serverTarget() === undefined || !hasCases)(
+    'accepts and refuses the published DSL cases as the real server does (OPENFGA_TEST_URL)',
+    async () => {
+      const server = serverTarget()
+      if (server === undefined) throw new Error('no server')
+      const store = await createStore(server)
+      const differences: string[] = []
+      for (const { name, model } of readable) {
+        const answer = await server.call('POST', `${store}/authorization-models`, model)
+        const theirs = answer.status === 201 ? 'accepted' : String(answer.body['code'])
+        const mine = verdictOf(model)
+        if (mine !== theirs) differences.push(`${name}: engine ${mine}, server ${theirs} ${answer.text}`)
+      }
+      expect(differences).toEqual([])
+    },
+  )
+
+  test.each([
+    ['x < y', 'accepted'],
+    ['x < z', 'invalid_authorization_model'],
+    ['x + y', 'invalid_authorization_model'],
+    ['x == s', 'invalid_authorization_model'],
+    ['x <', 'invalid_authorization_model'],
+    ['s in l && l.exists(e, e == s)', 'accepted'],
+    ['s.nope()', 'invalid_authorization_model'],
+    ['t + duration("1h") > t', 'accepted'],
+    ['ip.in_cidr("10.0.0.0/8") && ip != ipaddress("10.0.0.1")', 'accepted'],
+    ['m.key == "a" && m["b"] == "c"', 'accepted'],
+  ])('judges the condition %s: %s', (expression, expected) => {
+    const kinds = { x: 'INT', y: 'INT', s: 'STRING', t: 'TIMESTAMP', ip: 'IPADDRESS' }
+    const plain = Object.entries(kinds).map(([name, kind]) => [name, { type_name: `TYPE_NAME_${kind}` }])
+    const generic = (kind: string): JsonObject => ({
+      type_name: `TYPE_NAME_${kind}`,
+      generic_types: [{ type_name: 'TYPE_NAME_STRING' }],
+    })
+    const parameters = { ...Object.fromEntries(plain), l: generic('LIST'), m: generic('MAP') }
+    const model = {
+      schema_version: '1.1',
+      type_definitions: [{ type: 'user' }],
+      conditions: { cond: { name: 'cond', expression, parameters } },
+    }
+    expect(verdictOf(model)).toBe(expected)
+  })
+})
+
+describe('what the weighted-graph engine refuses', () => {
+  const problems = (relations: string): string[] =>
+    findWeightedProblems(
+      compileModel(
+        parseDsl(
+          `model\n  schema 1.1\ntype user\ntype bot\ntype team\n  relations\n    define member: [user]\ntype folder\n  relations\n${relations}`,
+        ),
+      ).ast,
+    ).map(({ rule, relation }) => `${relation} ${rule}`)
+
+  test('nothing of a model that recurses only through unions', () => {
+    expect(
+      problems(
+        '    define parent: [folder]\n    define blocked: [user]\n    define viewer: [user] or viewer from parent\n    define reader: viewer but not blocked',
+      ),
+    ).toEqual([])
+  })
+
+  test('recursion through an exclusion or an intersection', () => {
+    expect(
+      problems(
+        '    define parent: [folder]\n    define blocked: [user]\n    define viewer: ([user] or viewer from parent) but not blocked',
+      ),
+    ).toEqual(['folder#viewer cycle-through-operator'])
+  })
+
+  test('a parent type without the relation', () => {
+    expect(
+      problems('    define parent: [folder, team]\n    define viewer: [user] or viewer from parent'),
+    ).toEqual(['folder#viewer parent-lacks-relation'])
+  })
+
+  test('operands that no subject can satisfy together', () => {
+    expect(problems('    define a: [user]\n    define b: [bot]\n    define both: a and b')).toEqual([
+      'folder#both operands-without-common-type',
+    ])
+  })
+})
