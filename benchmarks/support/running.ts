@@ -1,0 +1,121 @@
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { compose, type Service } from '../../src/compose.ts'
+import { loadConfig } from '../../src/config.ts'
+import { type Ground, openGround } from '../../src/ground.ts'
+import type { FgaObject } from '../../src/kernel/ids.ts'
+import { listen } from '../../src/serve.ts'
+import { startTestIssuer, type TestIssuer, type TokenOptions } from '../../test/support/issuer.ts'
+
+/** The whole service, listening on loopback, with an issuer of its own that speaks for anybody. */
+export interface Running extends AsyncDisposable {
+  readonly service: Service
+  readonly ground: Ground
+  readonly issuer: TestIssuer
+  /** `postgres` or `pglite`, and `OpenFGA` or `engine`: said beside every figure. */
+  readonly backend: string
+  /** Subject of a person of the issuer, `user:bench/anne`. */
+  subject(person: string): FgaObject
+  token(options: TokenOptions): Promise<string>
+  /** One request; throws unless the answer is 2xx. */
+  call(method: string, path: string, token: string, body?: string, type?: string): Promise<unknown>
+}
+
+export interface RunningOptions {
+  /** Native Postgres; left out: PGlite on disk, in a folder that goes with it. */
+  readonly databaseUrl?: string | undefined
+  /** A real OpenFGA server; left out: the embedded engine. */
+  readonly openfga?: { readonly url: string; readonly token: string } | undefined
+  readonly modelFolder?: string | undefined
+}
+
+export const serviceClient = 'loader-client'
+export const serviceName = 'loader'
+export const agentName = 'research-bot'
+const namespace = 'bench'
+
+export async function startService({ databaseUrl, openfga, modelFolder }: RunningOptions): Promise<Running> {
+  const stack = new AsyncDisposableStack()
+  try {
+    const home = await mkdtemp(join(tmpdir(), 'remit-bench-'))
+    stack.defer(() => rm(home, { recursive: true, force: true }))
+    const issuer = stack.use(
+      await startTestIssuer({ namespace, serviceClients: { [serviceClient]: serviceName } }),
+    )
+    const config = loadConfig({
+      REMIT_HOME: home,
+      REMIT_DEMO: 'false',
+      PORT: String(await freePort()),
+      TRUSTED_ISSUERS: JSON.stringify([issuer.entry()]),
+      // The limits are for strangers; here they would be what is measured.
+      RATE_PER_MINUTE: '1000000',
+      DATABASE_URL: databaseUrl,
+      OPENFGA_API_URL: openfga?.url,
+      OPENFGA_API_TOKEN: openfga?.token,
+      EMBEDDINGS_MODEL_PATH: modelFolder,
+    })
+    const log = (event: string, fields?: object): void => {
+      process.stderr.write(`${JSON.stringify({ event, ...fields })}\n`)
+    }
+    const ground = stack.use(await openGround(config, { now: Date.now, log }))
+    if (!ground.embeddings.available)
+      throw new Error(`There is no embedding model: ${ground.embeddings.reason}`)
+    const service = stack.use(await compose({ config, ground, clock: { now: Date.now }, log, fetch }))
+    stack.use(
+      await listen({ fetch: service.app.fetch, host: config.host, port: config.port, drainMs: 1_000 }),
+    )
+    await service.agents.save({
+      id: agentName,
+      owner: `user:${namespace}/operator`,
+      purpose: 'benchmarks',
+      issuer: issuer.issuer,
+      sub: agentName,
+    })
+    const owned = stack.move()
+    return {
+      service,
+      ground,
+      issuer,
+      backend: `${ground.database.kind} × ${openfga === undefined ? 'engine' : 'OpenFGA'}`,
+      subject: (person): FgaObject => `user:${namespace}/${person}`,
+      token: (options) => issuer.token(options),
+      call: (method, path, token, body, type = 'application/json') =>
+        call(`${config.publicUrl}${path}`, method, token, body, type),
+      [Symbol.asyncDispose]: () => owned.disposeAsync(),
+    }
+  } catch (error) {
+    await stack.disposeAsync()
+    throw error
+  }
+}
+
+async function call(
+  url: string,
+  method: string,
+  token: string,
+  body: string | undefined,
+  type: string,
+): Promise<unknown> {
+  const response = await fetch(url, {
+    method,
+    headers: { authorization: `Bearer ${token}`, ...(body !== undefined && { 'content-type': type }) },
+    ...(body !== undefined && { body }),
+  })
+  if (!response.ok)
+    throw new Error(`${method} ${new URL(url).pathname}: ${response.status} ${await response.text()}`)
+  return response.json()
+}
+
+// The configured port names the hosts that are answered: 0 would answer none.
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  server.close()
+  await once(server, 'close')
+  if (address === null || typeof address === 'string') throw new Error('There is no free port.')
+  return address.port
+}
