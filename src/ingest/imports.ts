@@ -1,6 +1,7 @@
 import { createHash, type Hash } from 'node:crypto'
 import { z } from 'zod'
 import { AppError } from '../kernel/errors.ts'
+import { isId } from '../kernel/ids.ts'
 import { acceptDocuments, type Item } from './accept.ts'
 import type { IngestContext, Writer } from './deps.ts'
 import { findJob, insertItem, insertJob } from './job-store.ts'
@@ -175,6 +176,7 @@ function readDocumentLine(
         code: 'invalid_request',
         field: path.map(String).join('.') || 'body',
         detail: unknown ? 'This member is not known.' : (issue?.message ?? 'Wrong.'),
+        ...idOf(value),
       },
     }
   }
@@ -187,6 +189,12 @@ function readDocumentLine(
     }
   }
   return { ok: true, input }
+}
+
+/** The id of a line that is wrong elsewhere, so that its sender finds it. */
+function idOf(value: unknown): { readonly documentId?: string } {
+  if (typeof value !== 'object' || value === null || !('id' in value)) return {}
+  return typeof value.id === 'string' && isId(value.id) ? { documentId: value.id } : {}
 }
 
 async function assertWriter(

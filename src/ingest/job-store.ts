@@ -184,7 +184,7 @@ export async function readJob(sql: Sql, id: string, owner: string): Promise<JobV
      union all
      (select line, document_id, state, code, field, detail, item_no from job_items
       where job_id = $1 and code is not null and state <> 'failed' order by item_no limit $2)
-     order by item_no`,
+     order by line nulls last, item_no`,
     [id, toldMax],
   )
   const { total, done, failed } = job

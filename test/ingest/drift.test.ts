@@ -1,0 +1,93 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type IngestWorld, loader, openIngestWorld, tuple } from './world.ts'
+
+let world: IngestWorld
+beforeAll(async () => {
+  world = await openIngestWorld()
+  await world.putDone({ id: 'd1', access: { viewers: ['user:anne'], parents: ['folder:f'] } })
+})
+afterAll(() => world[Symbol.asyncDispose]())
+
+test('finds nothing to mend where all agrees', async () => {
+  expect(await world.ingest.drift()).toEqual({
+    compared: 2,
+    mended: 0,
+    added: 0,
+    removed: 0,
+    requestOnly: 0,
+  })
+})
+
+test('puts back what was deleted behind our back and removes what was added', async () => {
+  await world.fga.write({
+    deletes: [tuple('user:anne viewer document:d1')],
+    writes: [tuple('user:mallory viewer document:d1')],
+  })
+  await world.fga.write({
+    writes: [tuple('user:mallory viewer folder:f'), tuple('user:mallory viewer document:unknown')],
+  })
+  expect(await world.ingest.drift()).toMatchObject({ mended: 3, added: 1, removed: 3 })
+  expect(await world.tuples('document:d1')).toEqual([
+    'collection:closed filed_in',
+    'folder:f parent',
+    'user:anne viewer',
+  ])
+  expect(await world.tuples('folder:f')).toEqual(['collection:closed filed_in'])
+  expect(await world.tuples('document:unknown')).toEqual([])
+})
+
+test('leaves lendings, grants, writers and groups to those who keep them', async () => {
+  const others = [
+    'delegation:x delegated_to document:d1',
+    'grant:g granted_by document:d1',
+    'delegation:x delegated_to collection:closed',
+    'user:frank member group:eng',
+  ]
+  await world.fga.write({ writes: others.map(tuple) })
+  expect(await world.ingest.drift()).toMatchObject({ mended: 0 })
+  expect(await world.tuples('document:d1')).toEqual(
+    expect.arrayContaining(['delegation:x delegated_to', 'grant:g granted_by']),
+  )
+  expect(await world.tuples('collection:closed')).toEqual(
+    expect.arrayContaining(['delegation:x delegated_to', 'service:loader writer']),
+  )
+})
+
+test('puts the right end on a tuple whose end was changed', async () => {
+  const expires_at = new Date(Date.now() + 3_600_000).toISOString()
+  await world.putDone({ id: 'd2', access: { viewers: [{ user: 'user:anne', expires_at }] } })
+  await world.fga.write({ deletes: [tuple('user:anne viewer document:d2')] })
+  await world.fga.write({ writes: [tuple('user:anne viewer document:d2')] })
+  expect(await world.ingest.drift()).toMatchObject({ mended: 1 })
+  const found = []
+  for await (const stored of world.fga.read({ object: 'document:d2', relation: 'viewer', user: 'user:anne' }))
+    found.push(stored)
+  expect(found).toMatchObject([{ condition: { name: 'until', context: { expires_at } } }])
+})
+
+test.each([
+  'user:anne acting_for agent:bot',
+  'user:anne presented delegation:x',
+  'user:anne presented grant:g',
+])('deletes the request-only tuple "%s" and says so loudly, also at start', async (line) => {
+  await world.fga.write({ writes: [tuple(line)] })
+  expect(await world.ingest.drift()).toMatchObject({ requestOnly: 1 })
+  expect(await world.tuples(tuple(line).object)).toEqual([])
+  await world.fga.write({ writes: [tuple(line)] })
+  await world.restart()
+  expect(await world.tuples(tuple(line).object)).toEqual([])
+  expect(
+    world.logged.filter(({ event }) => event === 'request_only_tuples_stored').length,
+  ).toBeGreaterThanOrEqual(2)
+})
+
+test('records what it mended', async () => {
+  await world.ingest.withdraw(loader, 'd2')
+  await world.fga.write({ writes: [tuple('user:anne viewer document:d2')] })
+  await world.ingest.drift()
+  const rows = await world.database.query(
+    `select detail -> 'removed' as removed from decision_records
+     where event = 'drift_mended' and detail ->> 'object' = 'document:d2' order by record_no desc limit 1`,
+  )
+  expect(rows).toEqual([{ removed: ['user:anne viewer document:d2'] }])
+})

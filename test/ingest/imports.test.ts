@@ -1,0 +1,201 @@
+import { Readable } from 'node:stream'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type NdjsonLine, readNdjson } from '../../src/ingest/ndjson.ts'
+import { documentOf, type IngestWorld, loader, openIngestWorld } from './world.ts'
+
+let world: IngestWorld
+beforeAll(async () => {
+  world = await openIngestWorld()
+})
+afterAll(() => world[Symbol.asyncDispose]())
+
+const doc = (id: string, more: object = {}) =>
+  documentOf({ id, collection: 'open', access: { viewers: ['user:anne'] }, ...more })
+const isLive = async (id: string) => (await world.sees('user:anne', id)) !== undefined
+
+describe('an import', () => {
+  test('with a broken line 7 of 10 takes nine in and reports line 7', async () => {
+    const lines: (object | string)[] = Array.from({ length: 10 }, (_, index) => doc(`ten/${index + 1}`))
+    lines[6] = '{"id": "ten/7", '
+    const job = await world.importLines(lines)
+    expect(job).toMatchObject({ state: 'done', done: 9, failed: 1, total: 10 })
+    expect(job.errors).toEqual([{ line: 7, code: 'malformed_body', detail: 'The line is not JSON.' }])
+    for (const number of [1, 6, 8, 10]) expect(await isLive(`ten/${number}`)).toBe(true)
+    expect(await isLive('ten/7')).toBe(false)
+  })
+
+  test('names line, id and field of each line that it refuses, and takes the others in', async () => {
+    const job = await world.importLines([
+      { ...doc('bad/1'), surprise: 1 },
+      { ...doc('bad/2'), id: 'a/../b' },
+      doc('bad/3', { collection: 'other' }),
+      doc('bad/4', { access: { parents: ['folder:new', 'collection:closed'] } }),
+      '',
+      doc('bad/6'),
+      { ...doc('bad/7'), title: 'nul \0' },
+      '{"id":"\xff"}',
+    ])
+    expect(job.errors.map(({ line, id, code, field }) => [line, id, code, field])).toEqual([
+      [1, 'bad/1', 'invalid_request', 'surprise'],
+      [2, undefined, 'invalid_request', 'id'],
+      [3, 'bad/3', 'forbidden', 'collection'],
+      [4, 'bad/4', 'forbidden', 'access.parents.1'],
+      [7, 'bad/7', 'invalid_request', 'title'],
+      [8, undefined, 'invalid_request', 'id'],
+    ])
+    expect(job).toMatchObject({ state: 'done', done: 1, failed: 6 })
+  })
+
+  test('with the same id twice ends with the later line', async () => {
+    await world.importLines([doc('twice', { text: 'one' }), doc('twice', { text: 'two' })])
+    expect(await world.sees('user:anne', 'twice')).toBe('two')
+  })
+
+  test('of nothing but bad lines has failed', async () => {
+    expect(await world.importLines(['[]', '7'])).toMatchObject({ state: 'failed', done: 0, failed: 2 })
+  })
+
+  test('files the folders that it mentions, each once', async () => {
+    const inFolder = (id: string, folder: string) => doc(id, { access: { parents: [`folder:${folder}`] } })
+    const job = await world.importLines([
+      inFolder('f/1', 'shared'),
+      inFolder('f/2', 'shared'),
+      doc('f/3', { collection: 'closed', access: { parents: ['folder:shared'] } }),
+    ])
+    expect(job.errors).toMatchObject([{ line: 3, id: 'f/3', code: 'forbidden', field: 'access.parents.0' }])
+    expect(await world.tuples('folder:shared')).toEqual(['collection:open filed_in'])
+    expect(await world.tuples('document:f/2')).toEqual(['collection:open filed_in', 'folder:shared parent'])
+  })
+
+  test('that breaks off is a failed job whose good lines went in, and its key is free again', async () => {
+    async function* broken(): AsyncGenerator<Uint8Array> {
+      for (let index = 0; index < 60; index++) yield Buffer.from(`${JSON.stringify(doc(`cut/${index}`))}\n`)
+      throw new Error('the client went away')
+    }
+    const request = { body: broken(), idempotencyKey: 'cut' }
+    await expect(world.ingest.importAll(loader, request)).rejects.toThrow('the client went away')
+    const [job] = await world.database.query<{ id: string }>(`select id from jobs where state = 'broken'`)
+    expect(await world.ingest.job(job?.id ?? '', loader.subject)).toMatchObject({
+      state: 'failed',
+      total: 50,
+    })
+    await expect.poll(() => isLive('cut/49'), { timeout: 10_000 }).toBe(true)
+    expect(await world.importLines([doc('cut/50')], { key: 'cut' })).toMatchObject({ state: 'done' })
+  })
+
+  test('with a key that was used gives the same job for the same body, and refuses another body', async () => {
+    const first = await world.importLines([doc('key/1')], { key: 'k1' })
+    expect((await world.importLines([doc('key/1')], { key: 'k1' })).id).toBe(first.id)
+    await expect(world.importLines([doc('key/2')], { key: 'k1' })).rejects.toMatchObject({
+      code: 'idempotency_mismatch',
+    })
+    await expect(
+      world.importLines([doc('key/1')], { key: 'k1', snapshot: { collection: 'open' } }),
+    ).rejects.toMatchObject({ code: 'idempotency_mismatch' })
+    expect(await isLive('key/2')).toBe(false)
+  })
+})
+
+describe('a snapshot', () => {
+  const ids = ['snap/1', 'snap/2', 'snap/3', 'snap/4']
+  const snap = (id: string) => doc(id, { collection: 'closed' })
+  const snapshot = { collection: 'closed' }
+  const live = async () => (await Promise.all(ids.map(async (id) => ((await isLive(id)) ? [id] : [])))).flat()
+  const fill = () => world.importLines(ids.map(snap))
+
+  test('withdraws what is no longer listed', async () => {
+    await fill()
+    const job = await world.importLines([snap('snap/1'), snap('snap/2'), snap('snap/3'), { end: 3 }], {
+      snapshot,
+    })
+    expect(job.notes).toMatchObject([{ code: 'snapshot_applied' }])
+    expect(await live()).toEqual(['snap/1', 'snap/2', 'snap/3'])
+    expect(await world.tuples('document:snap/4')).toEqual([])
+  })
+
+  test.each<[string, (object | string)[], object]>([
+    ['the end line is missing', [snap('snap/1'), snap('snap/2'), snap('snap/3')], {}],
+    ['the end line counts otherwise', [snap('snap/1'), snap('snap/2'), snap('snap/3'), { end: 4 }], {}],
+    ['something follows the end line', [snap('snap/1'), snap('snap/2'), { end: 2 }, snap('snap/3')], {}],
+    ['a line was refused', [snap('snap/1'), snap('snap/2'), snap('snap/3'), '{', { end: 4 }], {}],
+    ['a line is of another collection', [snap('snap/1'), snap('snap/2'), doc('snap/3'), { end: 3 }], {}],
+    ['more than half would go', [snap('snap/1'), { end: 1 }], {}],
+    ['more than half would go and fewer are allowed', [snap('snap/1'), { end: 1 }], { allowWithdraw: 2 }],
+    ['the list is empty', [{ end: 0 }], { allowWithdraw: 100 }],
+    ['the list is empty, though more than half would go', [{ end: 0 }], { allowEmpty: true }],
+    ['the body is empty', [], { allowEmpty: true, allowWithdraw: 100 }],
+  ])('withdraws nothing and says so when %s', async (_, lines, options) => {
+    await fill()
+    const job = await world.importLines(lines, { snapshot: { ...snapshot, ...options } })
+    expect(job.notes).toMatchObject([{ code: 'snapshot_not_applied' }])
+    expect(await live()).toEqual(ids)
+  })
+
+  test('withdraws more than half, or everything, when that is allowed', async () => {
+    await fill()
+    await world.importLines([snap('snap/1'), { end: 1 }], { snapshot: { ...snapshot, allowWithdraw: 3 } })
+    expect(await live()).toEqual(['snap/1'])
+    await world.importLines([{ end: 0 }], { snapshot: { ...snapshot, allowEmpty: true, allowWithdraw: 1 } })
+    expect(await live()).toEqual([])
+  })
+
+  test('does not withdraw what somebody brought in meanwhile', async () => {
+    await fill()
+    async function* slow(): AsyncGenerator<Uint8Array> {
+      for (const id of ids) yield Buffer.from(`${JSON.stringify(snap(id))}\n`)
+      await world.putDone({ id: 'snap/meanwhile', access: { viewers: ['user:anne'] } })
+      yield Buffer.from('{"end": 4}\n')
+    }
+    const jobId = await world.ingest.importAll(loader, {
+      body: slow(),
+      snapshot: { collection: 'closed', allowEmpty: false, allowWithdraw: undefined },
+    })
+    expect((await world.done(jobId)).notes).toMatchObject([{ code: 'snapshot_applied' }])
+    expect(await isLive('snap/meanwhile')).toBe(true)
+  })
+
+  test('of a collection that the service may not write to is refused before anything is read', async () => {
+    const job = world.importLines([{ end: 0 }], { snapshot: { collection: 'other', allowEmpty: true } })
+    await expect(job).rejects.toMatchObject({ code: 'forbidden' })
+  })
+})
+
+describe('newline-delimited JSON', () => {
+  const read = async (chunks: readonly Uint8Array[], lineBytesMax = 50): Promise<NdjsonLine[]> => {
+    const lines: NdjsonLine[] = []
+    for await (const line of readNdjson(Readable.from(chunks), { lineBytesMax })) lines.push(line)
+    return lines
+  }
+
+  test('is the same however the bytes are cut', async () => {
+    const bytes = Buffer.from('{"a":"é😀"}\r\n\n{"b":2}\n[3]')
+    const whole = await read([bytes])
+    expect(whole.map((entry) => (entry.ok ? [entry.line, entry.value] : entry))).toEqual([
+      [1, { a: 'é😀' }],
+      [3, { b: 2 }],
+      [4, [3]],
+    ])
+    for (let size = 1; size < 8; size++) {
+      const cut: Uint8Array[] = []
+      for (let from = 0; from < bytes.length; from += size) cut.push(bytes.subarray(from, from + size))
+      expect(await read(cut)).toEqual(whole)
+    }
+  })
+
+  test('reports a line that is too long and reads the next', async () => {
+    const long = `"${'x'.repeat(200)}"\n{"ok":1}\n`
+    for (const size of [1, 30, 1_000]) {
+      const cut = Array.from({ length: Math.ceil(long.length / size) }, (_, i) =>
+        Buffer.from(long.slice(i * size, (i + 1) * size)),
+      )
+      expect(await read(cut)).toMatchObject([
+        { line: 1, ok: false, code: 'payload_too_large' },
+        { line: 2, ok: true, value: { ok: 1 } },
+      ])
+    }
+  })
+
+  test('reports bytes that are not UTF-8', async () => {
+    expect(await read([Buffer.from([0x22, 0xff, 0x22, 0x0a])])).toMatchObject([{ line: 1, ok: false }])
+  })
+})
