@@ -1,8 +1,9 @@
 import type { JsonObject } from './condition-values.ts'
 import { invalidRequest } from './errors.ts'
-import { createEvaluator, type Outcome } from './evaluate.ts'
+import { createEvaluator } from './evaluate.ts'
 import type { Model, Relation } from './model.ts'
 import { typeOf } from './names.ts'
+import type { Outcome } from './outcome.ts'
 import { createSession, type Session } from './session.ts'
 import type { Node, TupleKey, TupleStore } from './tuples.ts'
 

@@ -1,6 +1,7 @@
 import type { ConditionError, FgaError } from './errors.ts'
-import { createEvaluator, type Outcome } from './evaluate.ts'
+import { createEvaluator } from './evaluate.ts'
 import type { Model, Relation, Rewrite } from './model.ts'
+import type { Outcome } from './outcome.ts'
 import { createSession, type Session, type SessionInput } from './session.ts'
 import type { Node, Tuple, TupleStore } from './tuples.ts'
 

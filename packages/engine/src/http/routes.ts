@@ -4,6 +4,7 @@ import type { Call, Reply } from './call.ts'
 import { match, ulidPattern } from './input.ts'
 import { listObjects, listUsers, streamedListObjects } from './lists.ts'
 import { batchCheck, check } from './queries.ts'
+import { read, readChanges } from './read.ts'
 import {
   createStore,
   deleteStore,
@@ -13,7 +14,7 @@ import {
   readModels,
   writeModel,
 } from './stores.ts'
-import { read, readChanges, write } from './tuples.ts'
+import { write } from './write.ts'
 
 type Handler = (call: Call) => Reply | Promise<Reply>
 type Methods = Readonly<Record<string, Handler>>

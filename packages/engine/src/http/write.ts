@@ -1,27 +1,12 @@
 import type { JsonObject } from '../condition-values.ts'
 import { FgaError, invalidRequest } from '../errors.ts'
 import type { ChangeRow, TupleRow } from '../journal.ts'
-import { isUser, splitUser, typeOf } from '../names.ts'
+import { isUser } from '../names.ts'
 import type { StoreState } from '../state.ts'
-import { keyOf, type Tuple, type TupleKey } from '../tuples.ts'
-import { isUlid, ulidFloor, ulidTime } from '../ulid.ts'
+import type { TupleKey } from '../tuples.ts'
 import { checkTuple } from '../validity.ts'
-import { badToken, type Call, decodeToken, encodeToken, modelOf, ok, type Reply, storeOf } from './call.ts'
-import {
-  bytes,
-  deleteKeyOf,
-  listMember,
-  match,
-  member,
-  modelIdOf,
-  objectMember,
-  objectPattern,
-  pageSizeOf,
-  relationPattern,
-  textMember,
-  tokenOf,
-  tupleKeyOf,
-} from './input.ts'
+import { type Call, modelOf, ok, type Reply } from './call.ts'
+import { bytes, deleteKeyOf, listMember, modelIdOf, objectMember, textMember, tupleKeyOf } from './input.ts'
 
 const contextBytesMax = 32 * 1024
 const batchMax = 100
@@ -189,125 +174,4 @@ async function apply(
   for (const { key } of removed) store.tuples.remove(key)
   for (const { key, ulid } of added) store.tuples.add(key, ulid)
   store.changes.append(changes)
-}
-
-const showKey = (key: TupleKey): JsonObject => ({
-  user: key.user,
-  relation: key.relation,
-  object: key.object,
-  condition:
-    key.condition === undefined ? null : { name: key.condition.name, context: key.condition.context },
-})
-
-const timeOf = (ulid: string): string => new Date(ulidTime(ulid)).toISOString()
-
-const userPattern = /^[^\s]{1,511}:[^\s]{1,511}$/
-
-/** Read: stored tuples as they are, without evaluation. */
-export function read(call: Call): Reply {
-  const filter = readFilter(call.body)
-  const size = pageSizeOf(member(call.body, 'page_size'), 'ReadRequest')
-  const token = decodeToken(tokenOf(textMember(call.body, 'continuation_token'), 'ReadRequest'))
-  if (token !== '' && !isUlid(token)) throw badToken()
-  const store = storeOf(call)
-  const page: Tuple[] = []
-  for (const tuple of store === undefined ? [] : select(store, filter, token)) {
-    if (page.push(tuple) > size) break
-  }
-  const last = page.length > size ? page[size - 1] : undefined
-  return ok({
-    tuples: page
-      .slice(0, size)
-      .map((tuple) => ({ key: showKey(keyOf(tuple)), timestamp: timeOf(tuple.ulid) })),
-    continuation_token: last === undefined ? '' : encodeToken(last.ulid),
-  })
-}
-
-interface ReadFilter {
-  readonly user: string
-  readonly relation: string
-  readonly object: string
-}
-
-function readFilter(body: JsonObject): ReadFilter {
-  const json = objectMember(body, 'tuple_key')
-  const filter = {
-    user: textMember(json ?? {}, 'user'),
-    relation: textMember(json ?? {}, 'relation'),
-    object: textMember(json ?? {}, 'object'),
-  }
-  if (json === undefined) return filter
-  if (filter.user !== '') match(filter.user, userPattern, 'ReadRequestTupleKey.User')
-  if (filter.relation !== '') match(filter.relation, relationPattern, 'ReadRequestTupleKey.Relation')
-  if (filter.object !== '') match(filter.object, objectPattern, 'ReadRequestTupleKey.Object')
-  const id = filter.object.slice(filter.object.indexOf(':') + 1)
-  if (typeOf(filter.object) === '' || (id === '' && filter.user === '')) {
-    throw invalidRequest(
-      "the 'tuple_key' field was provided but the object type field is required and both the object id and user cannot be empty",
-    )
-  }
-  return filter
-}
-
-/** Goes through the fewest tuples that the filter allows: one object's, one subject's, or all. */
-function select(store: StoreState, filter: ReadFilter, after: string): readonly Tuple[] | Iterable<Tuple> {
-  if (filter.object === '') return store.tuples.after(after)
-  const user = splitUser(filter.user)
-  const isWhole = !filter.object.endsWith(':')
-  const object = store.tuples.node(filter.object)
-  const near = isWhole
-    ? [...(object?.out.values() ?? [])].flatMap((bucket) => [...bucket.concrete, ...bucket.usersets])
-    : [...(store.tuples.node(user.object)?.in ?? [])]
-  return near
-    .filter(
-      (tuple) =>
-        tuple.ulid > after &&
-        (isWhole || `${tuple.object.type}:` === filter.object) &&
-        (filter.relation === '' || tuple.relation === filter.relation) &&
-        (filter.user === '' || (tuple.user.name === user.object && tuple.userRelation === user.relation)),
-    )
-    .sort((a, b) => (a.ulid < b.ulid ? -1 : 1))
-}
-
-/** ReadChanges: at the tail, the same token again and an empty list. */
-export async function readChanges(call: Call): Promise<Reply> {
-  const size = pageSizeOf(call.query.get('page_size'), 'ReadChangesRequest')
-  const type = call.query.get('type') ?? ''
-  if (type !== '') match(type, /^[^:#\s]{1,254}$/, 'ReadChangesRequest.Type')
-  const token = tokenOf(call.query.get('continuation_token') ?? '', 'ReadChangesRequest')
-  const after = token === '' ? startOf(call) : fromToken(token, type)
-  const query = { after, type: type === '' ? undefined : type, limit: size }
-  const store = storeOf(call)
-  const rows =
-    store?.changes.read(query) ??
-    (store === undefined ? [] : ((await call.journal?.readChanges?.(call.storeId, query)) ?? []))
-  const last = rows.at(-1)
-  return ok({
-    changes: rows.map((row) => ({
-      tuple_key: showKey(row.key),
-      operation: row.operation === 'write' ? 'TUPLE_OPERATION_WRITE' : 'TUPLE_OPERATION_DELETE',
-      timestamp: timeOf(row.ulid),
-    })),
-    continuation_token: last === undefined ? token : encodeToken(`${last.ulid}|${type}`),
-  })
-}
-
-function startOf(call: Call): string {
-  const start = call.query.get('start_time')
-  if (start === null || start === '') return ''
-  const time = Date.parse(start)
-  if (Number.isNaN(time)) throw invalidRequest(`invalid value for timestamp field start_time: ${start}`)
-  if (time > call.now()) throw new FgaError('invalid_start_time', 'Invalid start time')
-  return ulidFloor(time)
-}
-
-function fromToken(token: string, type: string): string {
-  const [ulid = '', tokenType, ...rest] = decodeToken(token).split('|')
-  if (!isUlid(ulid) || tokenType === undefined || rest.length > 0) throw badToken()
-  if (tokenType !== type)
-    throw new FgaError(
-      'query_string_type_continuation_token_mismatch',
-      "The type in the querystring and the continuation token don't match",
-    )
-  return ulid
 }
