@@ -12,7 +12,16 @@ import {
 import type { AxiosAdapter, AxiosStatic } from 'axios' with { 'resolution-mode': 'require' }
 import { AppError } from '../kernel/errors.ts'
 import type { FgaObject } from '../kernel/ids.ts'
-import type { BatchAnswer, Check, Fga, QueryOptions, Tuple, TupleKey, UntilCondition, Verdict } from './fga.ts'
+import type {
+  BatchAnswer,
+  Check,
+  Fga,
+  QueryOptions,
+  Tuple,
+  TupleKey,
+  UntilCondition,
+  Verdict,
+} from './fga.ts'
 
 // The SDK is CommonJS: its axios is the CommonJS build, whose types differ from the ES module's.
 const axios = createRequire(import.meta.url)('axios') as AxiosStatic
@@ -20,7 +29,7 @@ const axios = createRequire(import.meta.url)('axios') as AxiosStatic
 export interface OpenFgaTransport {
   readonly apiUrl: string
   readonly apiToken?: string
-  /** Milliseconds for one call. The SDK's own default lets a call take over 12 s with its retries. */
+  /** Milliseconds for one call, a streamed list to its end included. The SDK's own default lets a call take over 12 s with its retries. */
   readonly timeoutMs: number
   /** Answers in process instead of over HTTP. */
   readonly adapter?: AxiosAdapter
@@ -40,7 +49,13 @@ export function createFgaApi({ apiUrl, apiToken, timeoutMs, adapter }: OpenFgaTr
         : { method: CredentialsMethod.ApiToken, config: { token: apiToken } },
     retryParams: { maxRetry: 0, minWaitInMs: 100 },
   })
-  return new OpenFgaApi(configuration, axios.create({ timeout: timeoutMs, ...(adapter && { adapter }) }))
+  const client = axios.create({ timeout: timeoutMs, ...(adapter && { adapter }) })
+  // axios' own time-out starts anew with every byte: a server that trickles would hold a request for ever.
+  client.interceptors.request.use((config) => {
+    const limit = AbortSignal.timeout(timeoutMs)
+    return { ...config, signal: config.signal instanceof AbortSignal ? AbortSignal.any([config.signal, limit]) : limit }
+  })
+  return new OpenFgaApi(configuration, client)
 }
 
 /** One store with one pinned model, on the real server or the embedded engine. */
@@ -81,7 +96,11 @@ export function createFga(api: OpenFgaApi, storeId: string, modelId: string): Fg
         const { tuples, continuation_token } = await guarded(() =>
           api.read(storeId, {
             ...(object !== undefined && {
-              tuple_key: { object, ...(user !== undefined && { user }), ...(relation !== undefined && { relation }) },
+              tuple_key: {
+                object,
+                ...(user !== undefined && { user }),
+                ...(relation !== undefined && { relation }),
+              },
             }),
             page_size: pageSize,
             ...(token !== '' && { continuation_token: token }),
@@ -134,7 +153,11 @@ async function batchOnce(
       callOptions(options),
     ),
   )
-  const result: Readonly<Record<string, { allowed?: boolean; error?: object }>> = answer.result ?? {}
+  const result: Readonly<Record<string, { allowed?: boolean; error?: object }>> | undefined | null = answer.result
+  // A page of a proxy, say: nothing was answered, which is no answer about each of them.
+  if (result === undefined || result === null) {
+    throw new AppError('authorization_unavailable', { internal: 'OpenFGA answered without results' })
+  }
   const requestId: unknown = answer.$response.headers['x-request-id']
   return {
     verdicts: checks.map((_, index) => verdictOf(result[String(index)])),
@@ -142,10 +165,11 @@ async function batchOnce(
   }
 }
 
-// What is absent never decides: only `allowed: true` without an error is a yes.
-function verdictOf(item: { allowed?: boolean; error?: object } | undefined): Verdict {
-  if (item === undefined || (item.error !== undefined && item.error !== null)) return 'error'
-  return item.allowed === true ? 'allowed' : 'denied'
+// What is absent never decides: only `allowed: true` without an error is a yes, only `allowed: false` a no.
+function verdictOf(item: { allowed?: boolean; error?: object | null } | null | undefined): Verdict {
+  if (item?.error !== undefined && item.error !== null) return 'error'
+  if (item?.allowed === true) return 'allowed'
+  return item?.allowed === false ? 'denied' : 'error'
 }
 
 async function writeOnce(
@@ -244,10 +268,25 @@ async function* objectsOf(stream: AsyncIterable<Uint8Array | string>): AsyncGene
 }
 
 function objectOf(line: string): FgaObject {
-  const message = JSON.parse(line) as { result?: { object?: string }; error?: { message?: string } }
-  const object = message.result?.object
-  if (object === undefined) throw new AppError('authorization_unavailable', { internal: 'OpenFGA failed within a list' })
-  return object as FgaObject
+  const { result, error } = messageOf(line)
+  if (typeof result?.object !== 'string' || (error !== undefined && error !== null)) {
+    throw new AppError('authorization_unavailable', { internal: 'OpenFGA failed within a list' })
+  }
+  return result.object as FgaObject
+}
+
+function messageOf(line: string): {
+  readonly result?: { readonly object?: unknown }
+  readonly error?: unknown
+} {
+  try {
+    return JSON.parse(line)
+  } catch (error) {
+    throw new AppError('authorization_unavailable', {
+      internal: 'OpenFGA cut a line of its list',
+      cause: error,
+    })
+  }
 }
 
 function pages<T>(items: readonly T[], size: number): T[][] {

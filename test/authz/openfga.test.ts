@@ -1,0 +1,278 @@
+import { inspect } from 'node:util'
+import { describe, expect, test } from 'vitest'
+import type { Fga, Tuple } from '../../src/authz/fga.ts'
+import { createNominator } from '../../src/authz/nominate.ts'
+import type { FgaObject } from '../../src/kernel/ids.ts'
+import { type Answer, anne, apiToken, type Call, modelId, startDouble } from './double.ts'
+
+const unavailable = expect.objectContaining({ code: 'authorization_unavailable', status: 503 })
+const options = { consistency: 'fresh', now: 0 } as const
+const secret = 'severance-of-bob'
+
+const tuplesOf = (count: number): Tuple[] =>
+  Array.from({ length: count }, (_, index) => ({
+    user: 'user:anne',
+    relation: 'viewer',
+    object: `document:d${index}` as FgaObject,
+  }))
+
+const stored = (key: Tuple) => ({ key, timestamp: '2026-11-24T12:00:00Z' })
+
+async function collect<T>(source: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = []
+  for await (const item of source) all.push(item)
+  return all
+}
+
+const outcomeOf = (work: Promise<unknown>): Promise<unknown> =>
+  work.then(
+    (value) => value,
+    (error: unknown) => error,
+  )
+
+describe('read', () => {
+  const paged: Answer = ({ body }) => {
+    const start = Number(body.continuation_token ?? 0)
+    const tuples = tuplesOf(250)
+      .slice(start, start + 100)
+      .map(stored)
+    return { tuples, continuation_token: start + 100 < 250 ? String(start + 100) : '' }
+  }
+
+  test('goes on through all pages, with the same filter and past every cache', async () => {
+    await using double = await startDouble(paged)
+    const tuples = await collect(double.fga.read({ object: 'document:', user: 'user:anne' }))
+    expect(tuples).toEqual(tuplesOf(250))
+    expect(double.calls.map(({ body }) => body.continuation_token)).toEqual([undefined, '100', '200'])
+    for (const { body } of double.calls) {
+      expect(body).toMatchObject({
+        tuple_key: { object: 'document:', user: 'user:anne' },
+        consistency: 'HIGHER_CONSISTENCY',
+      })
+    }
+  })
+
+  test('throws when a later page fails: a part is never passed off as the whole', async () => {
+    await using double = await startDouble((call, response, nth) => {
+      if (nth === 0) return paged(call, response, nth)
+      response.statusCode = 500
+      return {}
+    })
+    await expect(collect(double.fga.read({}))).rejects.toEqual(unavailable)
+  })
+
+  test('gives the condition of a tuple, and none where there is none', async () => {
+    const condition = { name: 'until', context: { expires_at: '2026-12-01T00:00:00Z' } } as const
+    const [plain] = tuplesOf(1)
+    await using double = await startDouble(() => ({
+      tuples: [stored({ ...plain!, condition }), { key: { ...plain, condition: null } }],
+      continuation_token: '',
+    }))
+    expect(await collect(double.fga.read({}))).toEqual([{ ...plain, condition }, plain])
+  })
+})
+
+describe('write', () => {
+  const writesOf = ({ body }: Call): [number, number] => [
+    body.deletes?.tuple_keys.length ?? 0,
+    body.writes?.tuple_keys.length ?? 0,
+  ]
+
+  async function write(change: Parameters<Fga['write']>[0]): Promise<readonly Call[]> {
+    await using double = await startDouble(() => ({}))
+    await double.fga.write(change)
+    return double.calls
+  }
+
+  test('is one transaction for up to 100 tuples, in which repeating is no error', async () => {
+    const calls = await write({ writes: tuplesOf(40), deletes: tuplesOf(60) })
+    expect(calls.map(writesOf)).toEqual([[60, 40]])
+    expect(calls[0]?.body).toMatchObject({
+      authorization_model_id: modelId,
+      writes: { on_duplicate: 'ignore' },
+      deletes: { on_missing: 'ignore' },
+    })
+  })
+
+  test('of more than 100 tuples deletes everything before it writes anything', async () => {
+    const calls = await write({ writes: tuplesOf(101), deletes: tuplesOf(101) })
+    expect(calls.map(writesOf)).toEqual([
+      [100, 0],
+      [1, 0],
+      [0, 100],
+      [0, 1],
+    ])
+  })
+
+  test('stops at the first part that fails: after a crash there is less access, never more', async () => {
+    await using double = await startDouble((_, response, nth) => {
+      if (nth === 1) response.statusCode = 500
+      return {}
+    })
+    await expect(double.fga.write({ writes: tuplesOf(101), deletes: tuplesOf(101) })).rejects.toEqual(
+      unavailable,
+    )
+    expect(double.calls.map(writesOf)).toEqual([
+      [100, 0],
+      [1, 0],
+    ])
+  })
+
+  test('of nothing asks nobody', async () => {
+    expect(await write({})).toEqual([])
+  })
+
+  test('sends of a condition its name and context only', async () => {
+    const condition = { name: 'until', context: { expires_at: '2026-12-01T00:00:00Z' } } as const
+    const [plain] = tuplesOf(1)
+    const [call] = await write({
+      writes: [{ ...plain!, condition }],
+      deletes: [{ ...plain!, ...{ condition } }],
+    })
+    expect(call?.body.writes?.tuple_keys).toEqual([{ ...plain, condition }])
+    expect(call?.body.deletes?.tuple_keys).toEqual([plain])
+  })
+})
+
+describe('a streamed list', () => {
+  const line = (id: string) => `${JSON.stringify({ result: { object: `document:${id}` } })}\n`
+  const query = { user: 'user:anne', relation: 'can_read', type: 'document' }
+
+  const listing =
+    (...parts: readonly (string | Uint8Array | 'hang' | 'cut')[]): Answer =>
+    (_, response) => {
+      response.writeHead(200, { 'content-type': 'application/json' })
+      void send(parts, response)
+    }
+
+  async function send(
+    parts: readonly (string | Uint8Array)[],
+    response: import('node:http').ServerResponse,
+  ): Promise<void> {
+    for (const part of parts) {
+      if (part === 'hang') return
+      if (part === 'cut') {
+        response.destroy()
+        return
+      }
+      response.write(part)
+      // Apart from each other on the wire.
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+    response.end()
+  }
+
+  const list = async (answer: Answer): Promise<unknown> => {
+    await using double = await startDouble(answer)
+    const outcome = await outcomeOf(collect(double.fga.listObjects(query, options)))
+    expect(double.calls).toHaveLength(1)
+    return outcome
+  }
+
+  test('gives every object, wherever the network cuts the lines and the letters', async () => {
+    const bytes = new TextEncoder().encode(line('a') + line('größe') + line('c'))
+    const middle = bytes.indexOf(0xb6)
+    const objects = await list(listing(bytes.slice(0, 5), bytes.slice(5, middle), bytes.slice(middle)))
+    expect(objects).toEqual(['document:a', 'document:größe', 'document:c'])
+  })
+
+  test('needs no newline after the last object', async () => {
+    expect(await list(listing(line('a'), line('b').trimEnd()))).toEqual(['document:a', 'document:b'])
+  })
+
+  test('may be empty', async () => {
+    expect(await list(listing())).toEqual([])
+  })
+
+  test.each<[string, Answer]>([
+    ['an error after some objects', listing(line('a'), '{"error":{"code":13,"message":"m"}}\n')],
+    ['an error as its last line, without a newline', listing(line('a'), '{"error":{"code":13}}')],
+    ['an error beside an object', listing('{"result":{"object":"document:a"},"error":{"code":13}}\n')],
+    ['a line that is cut', listing(line('a'), '{"result":{"obj')],
+    ['a line that is no JSON', listing(line('a'), '<html>\n', line('b'))],
+    ['a line about nothing', listing(line('a'), '{}\n')],
+    ['a null line', listing(line('a'), 'null\n')],
+    ['a number for an object', listing('{"result":{"object":7}}\n')],
+    ['a connection that breaks between lines', listing(line('a'), 'cut')],
+    ['a connection that breaks within a line', listing(line('a'), '{"res', 'cut')],
+    ['silence after some objects', listing(line('a'), 'hang')],
+    ['a status of 500', (_, response) => void response.writeHead(500).end('{"code":"internal_error"}')],
+  ])('with %s is an error, never a short list passed off as the whole', async (_, answer) => {
+    const started = performance.now()
+    expect(await list(answer)).toEqual(unavailable)
+    expect(performance.now() - started).toBeLessThan(2_000)
+  })
+
+  test('that takes as long as the server allows itself is known to be cut short', async () => {
+    await using double = await startDouble(listing(line('a')))
+    const times = [0, 2_500]
+    const slow = createNominator({ fga: double.fga, now: () => times.shift() ?? 0, serverDeadlineMs: 2_500 })
+    expect(await slow.nominate(anne, {})).toEqual({ documentIds: ['a'], complete: false })
+    const quick = createNominator({ fga: double.fga, now: () => 0, serverDeadlineMs: 2_500 })
+    expect(await quick.nominate(anne, {})).toEqual({ documentIds: ['a'], complete: true })
+  })
+
+  test('ends when the request is over', async () => {
+    await using double = await startDouble(listing(line('a'), 'hang'), 20_000)
+    const started = performance.now()
+    const objects = collect(double.fga.listObjects(query, { ...options, signal: AbortSignal.timeout(150) }))
+    expect(await outcomeOf(objects)).toEqual(unavailable)
+    expect(performance.now() - started).toBeLessThan(2_000)
+  })
+})
+
+describe('an error', () => {
+  const check = (fga: Fga) =>
+    fga.batchCheck([{ user: 'user:anne', relation: 'can_read', object: `document:${secret}` }], options)
+  const list = (fga: Fga) =>
+    collect(fga.listObjects({ user: `user:${secret}`, relation: 'can_read', type: 'document' }, options))
+  const write = (fga: Fga) =>
+    fga.write({ writes: [{ user: 'user:anne', relation: 'owner', object: `document:${secret}` }] })
+  const read = (fga: Fga) => collect(fga.read({ object: `document:${secret}` }))
+
+  const refuse: Answer = (_, response) => {
+    response.statusCode = 400
+    return { code: 'validation_error', message: `bad ${secret}` }
+  }
+  const hangUp: Answer = (_, response) => void response.destroy()
+  const hang: Answer = () => undefined
+
+  test.each<[string, Answer]>([
+    ['a refusal', refuse],
+    ['a broken connection', hangUp],
+    ['silence', hang],
+  ])(
+    'from %s tells neither what was asked nor the key, in its message or anywhere in it',
+    async (_, answer) => {
+      await using double = await startDouble(answer, 200)
+      for (const ask of [check, list, write, read]) {
+        const error = await outcomeOf(ask(double.fga))
+        expect(error).toEqual(unavailable)
+        const told = inspect(error, { depth: 12, showHidden: true, maxStringLength: null })
+        expect(told).not.toContain(secret)
+        expect(told).not.toContain(apiToken)
+      }
+    },
+  )
+
+  test('is made at the first failure: the request has no time for retries', async () => {
+    await using double = await startDouble((_, response) => {
+      response.statusCode = 503
+      return {}
+    })
+    await expect(check(double.fga)).rejects.toEqual(unavailable)
+    expect(double.calls).toHaveLength(1)
+  })
+})
+
+describe('health', () => {
+  test('is the presence of the pinned model, and a failure is a no', async () => {
+    await using well = await startDouble(() => ({ authorization_model: { id: modelId } }))
+    expect(await well.fga.isHealthy()).toBe(true)
+    await using ill = await startDouble((_, response) => {
+      response.statusCode = 404
+      return {}
+    })
+    expect(await ill.fga.isHealthy()).toBe(false)
+  })
+})
