@@ -16,7 +16,10 @@ export type Handler = (data: Task['data'], signal: AbortSignal) => Promise<void>
 export interface Queue extends AsyncDisposable {
   /** Prepares the queue, takes up what a dead process left, and begins to work. */
   start(handler: Handler): Promise<void>
-  /** Adds tasks in the caller's transaction. Call {@link wake} after it was committed. */
+  /**
+   * Adds tasks in the caller's transaction, at most one of a key: those of one transaction have no order among
+   * them. Call {@link wake} after it was committed.
+   */
   send(sql: Sql, tasks: readonly Task[]): Promise<void>
   /** Has this process look for work now instead of at its next poll. */
   wake(): void

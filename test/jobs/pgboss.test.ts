@@ -1,0 +1,135 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { createPgBossQueue } from '../../src/jobs/pgboss.ts'
+import type { Handler, Queue } from '../../src/jobs/queue.ts'
+import type { Database } from '../../src/store/sql.ts'
+import { openTestDatabase } from '../support/database.ts'
+
+let database: Database
+beforeAll(async () => {
+  database = await openTestDatabase()
+})
+afterAll(() => database.close())
+
+let count = 0
+interface Running extends AsyncDisposable {
+  readonly queue: Queue
+  readonly errors: Error[]
+  readonly name: string
+}
+
+async function open(handler: Handler, name = `queue-${++count}`): Promise<Running> {
+  const errors: Error[] = []
+  const queue = createPgBossQueue({ database, name, onError: (error) => errors.push(error) })
+  await queue.start(handler)
+  return { queue, errors, name, [Symbol.asyncDispose]: () => queue.close() }
+}
+
+const send = (queue: Queue, ...keys: string[]): Promise<void> =>
+  database.transaction((sql) =>
+    queue.send(
+      sql,
+      keys.map((key, index) => ({ key, data: { key, index } })),
+    ),
+  )
+
+test('runs a task within a moment of the wake-up, not at the next poll', async () => {
+  const ran = Promise.withResolvers<void>()
+  await using running = await open(async () => ran.resolve())
+  await send(running.queue, 'a')
+  const since = performance.now()
+  running.queue.wake()
+  await ran.promise
+  expect(performance.now() - since).toBeLessThan(400)
+})
+
+test('runs nothing of a transaction that was rolled back', async () => {
+  const ran: unknown[] = []
+  await using running = await open(async ({ key }) => void ran.push(key))
+  const rolledBack = database.transaction(async (sql) => {
+    await running.queue.send(sql, [{ key: 'lost', data: { key: 'lost' } }])
+    throw new Error('no')
+  })
+  await expect(rolledBack).rejects.toThrow('no')
+  await send(running.queue, 'kept')
+  running.queue.wake()
+  await expect.poll(() => ran).toEqual(['kept'])
+})
+
+test('runs tasks of one key in order and never two at a time, others beside them', async () => {
+  const active = new Map<unknown, number>()
+  const order: unknown[] = []
+  let most = 0
+  let overlapped = false
+  await using running = await open(async ({ key, index }) => {
+    active.set(key, (active.get(key) ?? 0) + 1)
+    overlapped ||= (active.get(key) ?? 0) > 1
+    most = Math.max(
+      most,
+      [...active.values()].reduce((sum, n) => sum + n, 0),
+    )
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    if (key === 'a') order.push(index)
+    active.set(key, (active.get(key) ?? 0) - 1)
+  })
+  for (const index of [0, 1, 2, 3]) {
+    await database.transaction((sql) =>
+      running.queue.send(
+        sql,
+        ['a', `other-${index}`].map((key) => ({ key, data: { key, index } })),
+      ),
+    )
+  }
+  running.queue.wake()
+  await expect.poll(() => order, { timeout: 10_000 }).toEqual([0, 1, 2, 3])
+  expect(overlapped).toBe(false)
+  expect(most).toBeGreaterThan(1)
+})
+
+test('tries a task again that failed, before later ones of its key', async () => {
+  const ran: unknown[] = []
+  await using running = await open(async ({ number }) => {
+    ran.push(number)
+    if (ran.length === 1) throw new Error('not yet')
+  })
+  for (const number of [1, 2]) {
+    await database.transaction((sql) => running.queue.send(sql, [{ key: 'a', data: { number } }]))
+  }
+  running.queue.wake()
+  await expect.poll(() => ran, { timeout: 10_000 }).toEqual([1, 1, 2])
+  expect(running.errors.map(({ message }) => message)).toEqual(['not yet'])
+})
+
+test('aborts what runs at shutdown and runs it again at the next start', async () => {
+  const begun = Promise.withResolvers<void>()
+  const first = await open(
+    (_, signal) =>
+      new Promise((_resolve, reject) => {
+        signal.addEventListener('abort', () => reject(signal.reason))
+        begun.resolve()
+      }),
+  )
+  await send(first.queue, 'a')
+  first.queue.wake()
+  await begun.promise
+  const since = performance.now()
+  await first.queue.close()
+  expect(performance.now() - since).toBeLessThan(3_000)
+  expect(first.errors).toEqual([])
+  const ran = Promise.withResolvers<void>()
+  await using second = await open(async () => ran.resolve(), first.name)
+  await ran.promise
+  expect(second.errors).toEqual([])
+})
+
+test('takes up at start what a killed process left running', async () => {
+  const name = 'abandoned'
+  const first = await open(async () => undefined, name)
+  await first.queue.close()
+  await database.transaction((sql) => first.queue.send(sql, [{ key: 'a', data: { key: 'a' } }]))
+  // What kill -9 leaves behind: a task that is active for ever, without anybody who works on it.
+  await database.query(`update pgboss.job set state = 'active', started_on = now() where name = $1`, [name])
+  const ran = Promise.withResolvers<unknown>()
+  await using second = await open(async ({ key }) => ran.resolve(key), name)
+  expect(await ran.promise).toBe('a')
+  expect(second.errors).toEqual([])
+})
