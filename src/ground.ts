@@ -9,6 +9,7 @@ import { createLocalEmbedder } from './embed/local.ts'
 import { createRemoteEmbedder } from './embed/remote.ts'
 import { findWeights, type WeightsProgress } from './embed/weights.ts'
 import type { Log } from './kernel/log.ts'
+import { type Exclusive, lockDatabase } from './store/exclusive.ts'
 import { migrate } from './store/migrate.ts'
 import { openPglite } from './store/pglite.ts'
 import { openPostgres } from './store/postgres.ts'
@@ -45,7 +46,9 @@ export async function openGround(config: Config, { now, log, onProgress }: Groun
     const dimensions = embeddings.available ? embeddings.embedder.dimensions : dimensionsWithoutModel
     await migrate(database, { dir: new URL('../migrations/', import.meta.url), dimensions })
     if (embeddings.available) await pinEmbeddings(database, embeddings.embedder)
-    const openfga = await openOpenFga(config, database, now, log)
+    const needsLock = config.databaseUrl !== undefined && config.openfga === undefined
+    const exclusive = needsLock ? stack.use(await lockDatabase(config.databaseUrl)) : undefined
+    const openfga = await openOpenFga(config, database, now, log, exclusive)
     const owned = stack.move()
     return { database, openfga, embeddings, [Symbol.asyncDispose]: () => owned.disposeAsync() }
   } catch (error) {
@@ -57,7 +60,7 @@ export async function openGround(config: Config, { now, log, onProgress }: Groun
 const openDatabase = ({ databaseUrl, home }: Config): Promise<Database> =>
   databaseUrl === undefined ? openPglite({ dataDir: join(home, 'db'), socketDir: home }) : openPostgres({ url: databaseUrl })
 
-async function openOpenFga({ openfga }: Config, database: Database, now: () => number, log: Log): Promise<OpenFgaApi> {
+async function openOpenFga({ openfga }: Config, database: Database, now: () => number, log: Log, exclusive: Exclusive | undefined): Promise<OpenFgaApi> {
   if (openfga !== undefined) {
     return createFgaApi({
       apiUrl: openfga.apiUrl,
@@ -65,7 +68,7 @@ async function openOpenFga({ openfga }: Config, database: Database, now: () => n
       ...(openfga.apiToken !== undefined && { apiToken: openfga.apiToken }),
     })
   }
-  const { adapter } = await openEmbedded(database, now, log)
+  const { adapter } = await openEmbedded(database, now, log, exclusive)
   return createFgaApi({ apiUrl: embeddedUrl, timeoutMs: openfgaTimeoutMs, adapter })
 }
 

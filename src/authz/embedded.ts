@@ -3,6 +3,7 @@ import { createEngine, type Engine, type Journal } from '@remit/engine'
 import type { AxiosAdapter } from 'axios' with { 'resolution-mode': 'require' }
 import { AppError } from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
+import type { Exclusive } from '../store/exclusive.ts'
 import type { Database } from '../store/sql.ts'
 import { createJournal } from './embedded-journal.ts'
 
@@ -16,9 +17,14 @@ export interface EmbeddedEngine {
 
 /**
  * The embedded OpenFGA-compatible engine: in memory, written through to our database. One process only: its
- * memory would not see another's writes. No listener, hence no key to keep.
+ * memory would not see another's writes, so native Postgres needs `exclusive`. No listener, hence no key to keep.
  */
-export async function openEmbedded(database: Database, now: () => number, log: Log): Promise<EmbeddedEngine> {
+export async function openEmbedded(
+  database: Database,
+  now: () => number,
+  log: Log,
+  exclusive?: Exclusive,
+): Promise<EmbeddedEngine> {
   const journal = createJournal(database)
   let engine: Engine | undefined
   const write: Journal['write'] = async (storeId, batch) => {
@@ -30,7 +36,9 @@ export async function openEmbedded(database: Database, now: () => number, log: L
       throw error
     }
   }
-  const current = (): Engine => {
+  const current = async (): Promise<Engine> => {
+    // Lost and won back: another process may have written meanwhile.
+    if ((await exclusive?.hold())?.renewed === true) engine = undefined
     engine ??= createEngine({
       journal: { ...journal, write },
       now,
@@ -38,11 +46,11 @@ export async function openEmbedded(database: Database, now: () => number, log: L
     })
     return engine
   }
-  await current().ready()
+  await (await current()).ready()
   return { adapter: adapterFor(current) }
 }
 
-function adapterFor(current: () => Engine): AxiosAdapter {
+function adapterFor(current: () => Promise<Engine>): AxiosAdapter {
   return async (config) => {
     const url = new URL(config.url ?? '', embeddedUrl)
     for (const [name, value] of Object.entries((config.params ?? {}) as Record<string, string>)) {
@@ -50,7 +58,8 @@ function adapterFor(current: () => Engine): AxiosAdapter {
     }
     const method = (config.method ?? 'get').toUpperCase()
     const body = typeof config.data === 'string' ? config.data : undefined
-    const response = await current().fetch(
+    const engine = await current()
+    const response = await engine.fetch(
       new Request(url, { method, headers: { 'content-type': 'application/json' }, ...(body !== undefined && { body }) }),
     )
     const streams = config.responseType === 'stream'

@@ -1,0 +1,64 @@
+import pg from 'pg'
+import { AppError } from '../kernel/errors.ts'
+
+/** Being the only process that uses a native database for something. */
+export interface Exclusive extends AsyncDisposable {
+  /**
+   * Resolves while this process holds it. `renewed` is true once after the connection that held it was lost
+   * and it was won back: another process may have written in between. Throws `authorization_unavailable` when
+   * it cannot be won back.
+   */
+  hold(): Promise<{ readonly renewed: boolean }>
+}
+
+// Any number that nothing else here locks.
+const lockNumber = 7_364_837
+
+/**
+ * Takes a session-level advisory lock on a connection of its own; it ends with the connection, so a dead
+ * process keeps nothing. Throws when another process has it. Not for PGlite, whose advisory locks do not
+ * exclude: there the folder's lock does.
+ */
+export async function lockDatabase(url: string): Promise<Exclusive> {
+  let client: pg.Client | undefined = await tryLock(url)
+  if (client === undefined) {
+    throw new Error('Another process uses this database with the embedded engine. Set OPENFGA_API_URL to run several.')
+  }
+  let closed = false
+  watch(client)
+
+  function watch(watched: pg.Client): void {
+    watched.on('error', () => {
+      if (client === watched) client = undefined
+    })
+    watched.on('end', () => {
+      if (client === watched) client = undefined
+    })
+  }
+
+  return {
+    async hold() {
+      if (client !== undefined) return { renewed: false }
+      const again = closed ? undefined : await tryLock(url).catch(() => undefined)
+      if (again === undefined) throw new AppError('authorization_unavailable', { internal: 'the engine lost its database' })
+      client = again
+      watch(again)
+      return { renewed: true }
+    },
+    async [Symbol.asyncDispose]() {
+      closed = true
+      const held = client
+      client = undefined
+      await held?.end()
+    },
+  }
+}
+
+async function tryLock(url: string): Promise<pg.Client | undefined> {
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000, keepAlive: true })
+  await client.connect()
+  const { rows } = await client.query<{ locked: boolean }>('select pg_try_advisory_lock($1) as locked', [lockNumber])
+  if (rows[0]?.locked === true) return client
+  await client.end()
+  return undefined
+}
