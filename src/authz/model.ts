@@ -32,7 +32,13 @@ export interface DeployOptions {
  * Deploys the model at the first start and pins its id by a row; later starts use the pinned one whatever
  * the file says, so that a stray file never changes who may read what.
  */
-export async function deployModel({ api, sql, dsl, storeId, redeploy }: DeployOptions): Promise<DeployedModel> {
+export async function deployModel({
+  api,
+  sql,
+  dsl,
+  storeId,
+  redeploy,
+}: DeployOptions): Promise<DeployedModel> {
   const digest = createHash('sha256').update(dsl).digest('hex')
   const pinned = await readPin(sql)
   if (pinned !== undefined && storeId !== undefined && pinned.store_id !== storeId) {
@@ -42,11 +48,10 @@ export async function deployModel({ api, sql, dsl, storeId, redeploy }: DeployOp
     await assertPresent(api, pinned)
     return { storeId: pinned.store_id, modelId: pinned.model_id, matchesFile: pinned.digest === digest }
   }
+  // Read before anything is made: a file that is no model leaves no empty store behind.
+  const model = transformer.transformDSLToJSONObject(dsl)
   const store = pinned?.store_id ?? storeId ?? (await api.createStore({ name: 'remit' })).id
-  const { authorization_model_id } = await api.writeAuthorizationModel(
-    store,
-    transformer.transformDSLToJSONObject(dsl),
-  )
+  const { authorization_model_id } = await api.writeAuthorizationModel(store, model)
   const pin: Pin = { store_id: store, model_id: authorization_model_id, digest }
   await sql.query(
     `insert into settings (key, value) values ('authorization_model', $1)
@@ -57,13 +62,17 @@ export async function deployModel({ api, sql, dsl, storeId, redeploy }: DeployOp
 }
 
 async function readPin(sql: Sql): Promise<Pin | undefined> {
-  const [row] = await sql.query<{ value: Pin }>(`select value from settings where key = 'authorization_model'`)
+  const [row] = await sql.query<{ value: Pin }>(
+    `select value from settings where key = 'authorization_model'`,
+  )
   return row?.value
 }
 
 // A server that lost its store answers reads with nothing and 200; better not to start on it.
 async function assertPresent(api: OpenFgaApi, { store_id, model_id }: Pin): Promise<void> {
   try {
+    // Both: the server goes on serving the models of a deleted store.
+    await api.getStore(store_id)
     await api.readAuthorizationModel(store_id, model_id)
   } catch (error) {
     throw new AppError('authorization_unavailable', {

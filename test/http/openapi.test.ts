@@ -15,7 +15,15 @@ test('the contract can be read as one page that needs no script', async () => {
   expect(response.headers.get('content-security-policy')).toContain("default-src 'none'")
   const page = await response.text()
   expect(page).not.toContain('<script')
-  for (const path of ['/retrieve', '/documents/{id}', '/imports', '/access', '/collections', '/fields', '/jobs/{id}']) {
+  for (const path of [
+    '/retrieve',
+    '/documents/{id}',
+    '/imports',
+    '/access',
+    '/collections',
+    '/fields',
+    '/jobs/{id}',
+  ]) {
     expect(page).toContain(path)
   }
 })

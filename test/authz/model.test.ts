@@ -1,0 +1,106 @@
+import { readFile } from 'node:fs/promises'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { embeddedUrl, openEmbedded } from '../../src/authz/embedded.ts'
+import { deployModel } from '../../src/authz/model.ts'
+import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
+import type { Database } from '../../src/store/sql.ts'
+import { describeBackends } from '../support/backends.ts'
+import { openTestDatabase } from '../support/database.ts'
+import { native } from '../support/native.ts'
+
+const dsl = await readFile(new URL('../../model.fga', import.meta.url), 'utf8')
+// Everybody may read everything: what a stray file must never bring about.
+const stray = dsl.replace('define can_read: viewer but not blocked', 'define can_read: viewer')
+
+describeBackends('the model', (backend) => {
+  let database: Database
+  beforeEach(async () => {
+    database = await openTestDatabase(backend.database)
+  })
+  afterEach(() => database?.close())
+
+  /** A new start: nothing is left of the process before, the database is. */
+  async function openApi() {
+    if (backend.openfga === 'server') {
+      const { url, token } = native.openfga ?? { url: '', token: '' }
+      return createFgaApi({ apiUrl: url, apiToken: token, timeoutMs: 4_000 })
+    }
+    const { adapter } = await openEmbedded(database, Date.now, () => undefined)
+    return createFgaApi({ apiUrl: embeddedUrl, timeoutMs: 4_000, adapter })
+  }
+
+  const start = async (
+    change: { readonly dsl?: string; readonly redeploy?: boolean; readonly storeId?: string } = {},
+  ) => deployModel({ api: await openApi(), sql: database, dsl, redeploy: false, ...change })
+
+  const modelsIn = async (storeId: string): Promise<number> =>
+    (await (await openApi()).readAuthorizationModels(storeId)).authorization_models.length
+
+  test('is deployed at the first start only, and pinned', async () => {
+    const first = await start()
+    expect(first.matchesFile).toBe(true)
+    expect(await start()).toEqual(first)
+    expect(await modelsIn(first.storeId)).toBe(1)
+  })
+
+  test('stays in force when the file differs, and says so', async () => {
+    const first = await start()
+    expect(await start({ dsl: stray })).toEqual({ ...first, matchesFile: false })
+    expect(await modelsIn(first.storeId)).toBe(1)
+  })
+
+  test('decides as before when the file differs', async () => {
+    const { storeId, modelId } = await start()
+    const fga = createFga(await openApi(), storeId, modelId)
+    await fga.write({
+      writes: [
+        { user: 'user:anne', relation: 'viewer', object: 'document:a' },
+        { user: 'user:anne', relation: 'blocked', object: 'document:a' },
+      ],
+    })
+    const later = await start({ dsl: stray })
+    const { verdicts } = await createFga(await openApi(), later.storeId, later.modelId).batchCheck(
+      [{ user: 'user:anne', relation: 'can_read', object: 'document:a' }],
+      { consistency: 'fresh', now: Date.now() },
+    )
+    expect(verdicts).toEqual(['denied'])
+  })
+
+  test('is deployed again in the same store where that is wanted, as in the demo', async () => {
+    const first = await start()
+    const second = await start({ dsl: stray, redeploy: true })
+    expect(second).toEqual({ storeId: first.storeId, modelId: expect.any(String), matchesFile: true })
+    expect(second.modelId).not.toBe(first.modelId)
+    expect(await start({ dsl: stray, redeploy: true })).toEqual(second)
+    expect(await modelsIn(first.storeId)).toBe(2)
+  })
+
+  test('goes into the store that is named, and into no other afterwards', async () => {
+    const { id } = await (await openApi()).createStore({ name: 'ours' })
+    const { id: other } = await (await openApi()).createStore({ name: 'theirs' })
+    expect(await start({ storeId: id })).toMatchObject({ storeId: id })
+    expect(await start()).toMatchObject({ storeId: id })
+    await expect(start({ storeId: other })).rejects.toThrow('this database belongs to store')
+    await expect(start({ storeId: other, redeploy: true, dsl: stray })).rejects.toThrow('belongs to store')
+    expect(await modelsIn(other)).toBe(0)
+  })
+
+  test('that the server has lost does not start, where an empty answer to every read would follow', async () => {
+    const { storeId } = await start()
+    await (await openApi()).deleteStore(storeId)
+    await expect(start()).rejects.toEqual(expect.objectContaining({ code: 'authorization_unavailable' }))
+  })
+})
+
+describe('a file that is no model', () => {
+  test('is refused before anything is made', async () => {
+    await using database = await openTestDatabase()
+    const { adapter } = await openEmbedded(database, Date.now, () => undefined)
+    const api = createFgaApi({ apiUrl: embeddedUrl, timeoutMs: 4_000, adapter })
+    await expect(
+      deployModel({ api, sql: database, dsl: 'model\n  nonsense', redeploy: false }),
+    ).rejects.toThrow()
+    expect(await database.query(`select 1 from settings where key = 'authorization_model'`)).toEqual([])
+    expect((await api.listStores()).stores).toEqual([])
+  })
+})

@@ -1,0 +1,79 @@
+import { createApp } from '../../src/http/app.ts'
+import type { App } from '../../src/http/env.ts'
+import { createRequireBearer } from '../../src/http/middleware/bearer.ts'
+import { hostsOf } from '../../src/http/middleware/frame.ts'
+import { createLimits, limitAddress, principalKeys } from '../../src/http/middleware/limits.ts'
+import { documentRoutes } from '../../src/http/routes/documents.ts'
+import { retrieveRoutes } from '../../src/http/routes/retrieve.ts'
+import type { ErrorCode } from '../../src/kernel/errors.ts'
+import type { Principal } from '../../src/kernel/principal.ts'
+import { ok, refuse } from '../../src/kernel/result.ts'
+import type { DocumentReader } from '../../src/retrieval/document.ts'
+import type { Answer, Retriever } from '../../src/retrieval/retrieve.ts'
+import { principal } from './principal.ts'
+
+export const publicUrl = 'http://localhost:8787'
+export const nothing: Answer = {
+  passages: [],
+  complete: true,
+  modeUsed: 'hybrid',
+  modelId: 'm',
+  scopeKey: 's',
+}
+
+export interface FaceOptions {
+  readonly retrieve?: Retriever
+  readonly readDocument?: DocumentReader
+  /** Token → who it is, or the code of its refusal. */
+  readonly tokens?: Readonly<Record<string, Principal | ErrorCode>>
+  readonly perMinute?: number
+}
+
+/** The real HTTP face over features that a test decides about, with what it logs. */
+export function createFace({
+  retrieve = async () => nothing,
+  readDocument = () => Promise.reject(new Error('not asked for')),
+  tokens = {},
+  perMinute = 1_000,
+}: FaceOptions = {}) {
+  const logged: object[] = []
+  const known: Readonly<Record<string, Principal | ErrorCode>> = { good: principal, ...tokens }
+  const limits = createLimits({ perMinute, now: () => 0 })
+  let requests = 0
+  const requireBearer = createRequireBearer({
+    async verify(token) {
+      const who = known[token] ?? 'invalid_token'
+      return typeof who === 'string' ? refuse(who) : ok(who)
+    },
+    admit: (who) => limits.take(principalKeys(who)),
+  })
+  const app: App = createApp({
+    publicUrl,
+    hosts: hostsOf(publicUrl, '127.0.0.1', 8787),
+    requestDeadlineMs: 1_000,
+    now: Date.now,
+    newTxn: () => {
+      requests += 1
+      return `t_${requests}`
+    },
+    log: (event, fields) => logged.push({ event, ...fields }),
+    limitAddress: limitAddress(createLimits({ perMinute: 1_000, now: () => 0 })),
+    observe: (_, next) => next(),
+    isReady: async () => true,
+    jwks: async () => ({ keys: [] }),
+    routes: [retrieveRoutes({ retrieve, requireBearer }), documentRoutes({ readDocument, requireBearer })],
+  })
+  const call = async (path: string, init: RequestInit = {}): Promise<Response> =>
+    app.request(path.startsWith('/') ? `${publicUrl}${path}` : path, {
+      ...init,
+      headers: { authorization: 'Bearer good', ...init.headers },
+    })
+  /** `POST /retrieve` with these headers and this body. */
+  const ask = (body: BodyInit | object = { query: 'q' }, headers: Readonly<Record<string, string>> = {}) =>
+    call('/retrieve', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...headers },
+      body: typeof body === 'string' || body instanceof Uint8Array ? body : JSON.stringify(body),
+    })
+  return { call, ask, logged }
+}

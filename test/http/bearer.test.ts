@@ -1,0 +1,126 @@
+import { describe, expect, test } from 'vitest'
+import { AppError } from '../../src/kernel/errors.ts'
+import { createFace, nothing } from './app.ts'
+import { principal } from './principal.ts'
+
+const bot = { ...principal, kind: 'agent', actors: ['agent:a'], delegation: 'd' } as const
+const tokens = {
+  bot,
+  service: { ...principal, kind: 'service', subject: 'service:crawler' },
+  reader: { ...principal, scopes: new Set(['docs.read']) },
+  writer: { ...principal, scopes: new Set(['docs.write']) },
+  stranger: 'actor_unauthorized',
+  unknowable: 'authorization_unavailable',
+} as const
+
+describe('a bearer token', () => {
+  test.each([
+    undefined,
+    '',
+    'good',
+    'Basic Z29vZA==',
+    'Bearer',
+    'Bearer ',
+    'Bearer good more',
+    'Bearer  good',
+    'Bearer bad',
+  ])('is demanded: "%s" gets 401 with a challenge that names the scopes', async (authorization) => {
+    const { ask } = createFace()
+    const response = await ask(
+      { query: 'q' },
+      authorization === undefined ? { authorization: '' } : { authorization },
+    )
+    expect(response.status).toBe(401)
+    expect(response.headers.get('www-authenticate')).toBe('Bearer error="invalid_token", scope="docs.search"')
+    expect(await response.json()).toMatchObject({ code: 'invalid_token' })
+  })
+
+  test.each(['Bearer good', 'bearer good', 'BEARER good'])(
+    'is taken however its scheme is spelled: %s',
+    async (authorization) => {
+      expect((await createFace().ask({ query: 'q' }, { authorization })).status).toBe(200)
+    },
+  )
+
+  test('is not taken from the query or the body', async () => {
+    const { call, ask } = createFace()
+    const headers = { authorization: '' }
+    expect((await call('/documents/a?access_token=good', { headers })).status).toBe(401)
+    expect((await ask({ query: 'q', access_token: 'good' }, headers)).status).toBe(401)
+  })
+
+  test('lets a person and an agent ask, and hands both on as they are', async () => {
+    const seen: unknown[] = []
+    const { ask } = createFace({
+      tokens,
+      retrieve: async (who) => {
+        seen.push(who)
+        return nothing
+      },
+    })
+    expect((await ask()).status).toBe(200)
+    expect((await ask({ query: 'q' }, { authorization: 'Bearer bot' })).status).toBe(200)
+    expect(seen).toEqual([principal, bot])
+  })
+
+  test.each([
+    ['service', 403, 'forbidden', null],
+    ['reader', 403, 'insufficient_scope', 'Bearer error="insufficient_scope", scope="docs.search"'],
+    ['writer', 403, 'insufficient_scope', 'Bearer error="insufficient_scope", scope="docs.search"'],
+    ['stranger', 403, 'actor_unauthorized', null],
+    ['unknowable', 503, 'authorization_unavailable', null],
+  ])('of a %s gets %d %s, and nothing is asked', async (token, status, code, challenge) => {
+    let asked = 0
+    const { ask } = createFace({
+      tokens,
+      retrieve: async () => {
+        asked += 1
+        return nothing
+      },
+    })
+    const response = await ask({ query: 'q' }, { authorization: `Bearer ${token}` })
+    expect(response.status).toBe(status)
+    expect(response.headers.get('www-authenticate')).toBe(challenge)
+    expect(await response.json()).toMatchObject({ code })
+    expect(asked).toBe(0)
+  })
+
+  test('brings its own txn to the answer and to its errors; without one the request has its own', async () => {
+    const { ask } = createFace()
+    expect(await (await ask()).json()).toMatchObject({ txn: 't_token' })
+    expect(await (await ask({})).json()).toMatchObject({ txn: 't_token' })
+    expect(await (await ask({ query: 'q' }, { authorization: '' })).json()).toMatchObject({ txn: 't_3' })
+  })
+
+  test('is held to its rate before the body is looked at and before any work', async () => {
+    let asked = 0
+    const { ask } = createFace({
+      perMinute: 1,
+      retrieve: async () => {
+        asked += 1
+        return nothing
+      },
+    })
+    await ask()
+    const response = await ask('not json')
+    expect(response.status).toBe(429)
+    expect(response.headers.get('retry-after')).toBe('60')
+    expect(await response.json()).toMatchObject({ code: 'rate_limited' })
+    expect(asked).toBe(1)
+  })
+
+  test('is looked at before the body, so that strangers learn nothing of the contract', async () => {
+    const response = await createFace().ask('not json', { authorization: 'Bearer bad' })
+    expect(response.status).toBe(401)
+  })
+
+  test('gets the same 404 whatever the reason', async () => {
+    const { call } = createFace({
+      readDocument: () => Promise.reject(new AppError('not_found', { internal: 'hidden from anne' })),
+    })
+    const one = await call('/documents/hidden')
+    const other = await call('/documents/missing')
+    expect(one.status).toBe(404)
+    expect(await one.text()).toBe(await other.text())
+  })
+})
