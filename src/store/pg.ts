@@ -17,6 +17,7 @@ const int8 = 20
 export function createPgDatabase({ kind, pool: poolConfig, onClose }: PgDatabaseOptions): Database {
   const pool = new pg.Pool({
     ...poolConfig,
+    // oxlint-disable-next-line typescript/no-misused-promises -- the pool waits for it; its types do not say so
     onConnect: async (client: ClientBase) => {
       // A connection that breaks while it is lent tells its query and then also the process, which it would end.
       client.on('error', () => undefined)

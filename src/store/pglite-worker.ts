@@ -22,7 +22,10 @@ await db.exec('create extension if not exists vector')
 const server = new PGLiteSocketServer({ db, path: socket, maxConnections: 2 })
 await server.start()
 
-parentPort?.on('message', async (message: 'close' | 'dump') => {
+parentPort?.on('message', (message: 'close' | 'dump') => void obey(message))
+parentPort?.postMessage({ kind: 'ready' })
+
+async function obey(message: 'close' | 'dump'): Promise<void> {
   if (message === 'dump') {
     const file = await db.dumpDataDir('none')
     parentPort?.postMessage({ kind: 'dump', value: new Uint8Array(await file.arrayBuffer()) })
@@ -31,5 +34,4 @@ parentPort?.on('message', async (message: 'close' | 'dump') => {
   await server.stop()
   await db.close()
   parentPort?.close()
-})
-parentPort?.postMessage({ kind: 'ready' })
+}

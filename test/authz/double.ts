@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { createServer, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Fga } from '../../src/authz/fga.ts'
 import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
 import type { Principal } from '../../src/kernel/principal.ts'
@@ -40,7 +40,7 @@ export interface Double extends AsyncDisposable {
 /** An OpenFGA server on loopback that answers as wrongly as a test wants, reached by the real client. */
 export async function startDouble(answer: Answer, timeoutMs = 400): Promise<Double> {
   const calls: Call[] = []
-  const server = createServer(async (request, response) => {
+  const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     let text = ''
     for await (const part of request) text += String(part)
     const path = (request.url ?? '').replace(`/stores/${storeId}/`, '')
@@ -51,7 +51,8 @@ export async function startDouble(answer: Answer, timeoutMs = 400): Promise<Doub
     response.setHeader('x-request-id', `request-${calls.length}`)
     response.setHeader('content-type', 'application/json')
     response.end(JSON.stringify(value))
-  })
+  }
+  const server = createServer((request, response) => void serve(request, response))
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   const address = server.address()

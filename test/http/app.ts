@@ -69,11 +69,11 @@ export function createFace({
       headers: { authorization: 'Bearer good', ...init.headers },
     })
   /** `POST /retrieve` with these headers and this body. */
-  const ask = (body: BodyInit | object = { query: 'q' }, headers: Readonly<Record<string, string>> = {}) =>
+  const ask = (body: string | object = { query: 'q' }, headers: Readonly<Record<string, string>> = {}) =>
     call('/retrieve', {
       method: 'POST',
       headers: { 'content-type': 'application/json', ...headers },
-      body: typeof body === 'string' || body instanceof Uint8Array ? body : JSON.stringify(body),
+      body: typeof body === 'string' ? body : JSON.stringify(body),
     })
   return { call, ask, logged }
 }

@@ -1,17 +1,18 @@
 import { describe, expect, test } from 'vitest'
-import { AppError } from '../../src/kernel/errors.ts'
+import { AppError, type ErrorCode } from '../../src/kernel/errors.ts'
+import type { Principal } from '../../src/kernel/principal.ts'
 import { createFace, nothing } from './app.ts'
 import { principal } from './principal.ts'
 
 const bot = { ...principal, kind: 'agent', actors: ['agent:a'], delegation: 'd' } as const
-const tokens = {
+const tokens: Readonly<Record<string, Principal | ErrorCode>> = {
   bot,
   service: { ...principal, kind: 'service', subject: 'service:crawler' },
   reader: { ...principal, scopes: new Set(['docs.read']) },
   writer: { ...principal, scopes: new Set(['docs.write']) },
   stranger: 'actor_unauthorized',
   unknowable: 'authorization_unavailable',
-} as const
+}
 
 describe('a bearer token', () => {
   test.each([

@@ -27,7 +27,8 @@ export function createLimits({ perMinute, now, bucketsMax = 100_000 }: LimitsOpt
   const take = (key: string): void => {
     const at = now()
     const bucket = buckets.get(key) ?? { tokens: perMinute, at }
-    bucket.tokens = Math.min(perMinute, bucket.tokens + (at - bucket.at) * perMs)
+    // A clock that is set back must not take tokens away: it would shut everybody out for as long.
+    bucket.tokens = Math.min(perMinute, bucket.tokens + Math.max(0, at - bucket.at) * perMs)
     bucket.at = at
     // Moved to the end: the map's order is then idlest first.
     buckets.delete(key)
