@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { Readable } from 'node:stream'
+import type { OpenFgaApi } from '@openfga/sdk'
 import { operator } from '../../src/audit/record.ts'
 import { embeddedUrl, openEmbedded } from '../../src/authz/embedded.ts'
 import type { Fga, Tuple } from '../../src/authz/fga.ts'
@@ -16,8 +17,10 @@ import { type DocumentInput, documentSchema } from '../../src/ingest/wire.ts'
 import { createPgBossQueue } from '../../src/jobs/pgboss.ts'
 import { documentObject, type FgaObject } from '../../src/kernel/ids.ts'
 import type { Database } from '../../src/store/sql.ts'
+import type { Backend } from '../support/backends.ts'
 import { openTestDatabase } from '../support/database.ts'
 import { createWordEmbedder } from '../support/embedder.ts'
+import { native } from '../support/native.ts'
 
 export type StepHook = (step: Step, documentId: string) => Promise<void>
 
@@ -66,12 +69,13 @@ export const loader: Writer = { subject: 'service:loader', actors: [], client: '
 export const stranger: Writer = { subject: 'service:stranger', actors: [], client: 'stranger', txn: 't_test' }
 export const machine: Writer = operator('t_test')
 
-/** Ingestion on real parts: PGlite, the embedded engine, the real parser, the queue. */
-export async function openIngestWorld(): Promise<IngestWorld> {
-  const database = await openTestDatabase()
+/** Ingestion on real parts: the database, OpenFGA or the embedded engine, the real parser, the queue. */
+export async function openIngestWorld(
+  backend: Pick<Backend, 'database' | 'openfga'> = { database: 'pglite', openfga: 'engine' },
+): Promise<IngestWorld> {
+  const database = await openTestDatabase(backend.database)
   const logged: IngestWorld['logged'] = []
-  const { adapter } = await openEmbedded(database, Date.now, () => undefined)
-  const api = createFgaApi({ apiUrl: embeddedUrl, timeoutMs: 4_000, adapter })
+  const api = await openfgaOf(backend, database)
   const deployed = await deployModel({
     api,
     sql: database,
@@ -175,6 +179,16 @@ export async function openIngestWorld(): Promise<IngestWorld> {
   await world.ingest.start()
   await furnish(world.ingest, real)
   return world
+}
+
+async function openfgaOf({ openfga }: Pick<Backend, 'openfga'>, database: Database): Promise<OpenFgaApi> {
+  if (openfga === 'engine') {
+    const { adapter } = await openEmbedded(database, Date.now, () => undefined)
+    return createFgaApi({ apiUrl: embeddedUrl, timeoutMs: 4_000, adapter })
+  }
+  if (native.openfga === undefined)
+    throw new Error('This test needs a real OpenFGA server (OPENFGA_TEST_URL).')
+  return createFgaApi({ apiUrl: native.openfga.url, apiToken: native.openfga.token, timeoutMs: 4_000 })
 }
 
 /** Collections `open` (public allowed) and `closed` with the service `loader`; `other`, where it may do nothing. */
