@@ -141,7 +141,8 @@ function recursionOf(
 ): 'userset' | 'ttu' | undefined {
   const relation = relations.get(key)
   if (relation === undefined) return undefined
-  const operands = relation.rewrite.kind === 'union' ? flatten(relation.rewrite) : [relation.rewrite]
+  const operands =
+    relation.rewrite.kind === 'union' ? flatten(relation.rewrite, relation, relations) : [relation.rewrite]
   const own = operands.flatMap((operand) =>
     leavesOf({ ...relation, rewrite: operand }, relations).map((leaf) => ({
       ...leaf,
@@ -162,8 +163,30 @@ function recursionOf(
 const isLeaf = (rewrite: RewriteAst): boolean =>
   rewrite.kind === 'this' || rewrite.kind === 'ttu' || rewrite.kind === 'computed'
 
-const flatten = (rewrite: RewriteAst): RewriteAst[] =>
-  rewrite.kind === 'union' ? rewrite.children.flatMap(flatten) : [rewrite]
+/**
+ * The operands of nested unions. Of equal siblings that are one and the same edge (`x from y or x from y` with one
+ * type of y) the server's graph holds one, which leaves the recursion single; with more types it holds both.
+ */
+function flatten(
+  rewrite: RewriteAst,
+  relation: RelationAst,
+  relations: ReadonlyMap<string, RelationAst>,
+): RewriteAst[] {
+  if (rewrite.kind !== 'union') return [rewrite]
+  const seen = new Set<string>()
+  const distinct = rewrite.children.filter((child) => {
+    const holder =
+      child.kind === 'ttu'
+        ? relations.get(`${relation.type}#${child.tupleset}`)
+        : child.kind === 'this'
+          ? relation
+          : undefined
+    if (holder?.restrictions.length !== 1) return true
+    const edge = JSON.stringify(child)
+    return !seen.has(edge) && seen.add(edge) !== undefined
+  })
+  return distinct.flatMap((child) => flatten(child, relation, relations))
+}
 
 /** Longest chain from the label to a subject of this type, in tuples; undefined when there is none, Infinity when it recurses. */
 export function weight(
