@@ -31,16 +31,38 @@ export type DecisionEvent =
       readonly considered: number
       readonly denied: number
     }
-  | { readonly event: 'access_changed'; readonly writes: readonly string[]; readonly deletes: readonly string[] }
-  | { readonly event: 'document_accepted' | 'document_published' | 'document_withdrawn'; readonly document_id: string; readonly revision: number }
+  | {
+      readonly event: 'access_changed'
+      readonly writes: readonly string[]
+      readonly deletes: readonly string[]
+    }
+  | {
+      readonly event: 'document_accepted' | 'document_published' | 'document_withdrawn'
+      readonly document_id: string
+      readonly revision: number
+    }
   | { readonly event: 'collection_saved'; readonly collection: string }
   | { readonly event: 'fields_saved'; readonly fields: Readonly<Record<string, string>> }
-  | { readonly event: 'delegation_made' | 'delegation_revoked'; readonly delegation: string; readonly scope: readonly string[] }
-  | { readonly event: 'command'; readonly command: string; readonly arguments: Readonly<Record<string, unknown>> }
-  | { readonly event: 'drift_mended'; readonly object: string; readonly added: readonly string[]; readonly removed: readonly string[] }
+  | {
+      readonly event: 'delegation_made' | 'delegation_revoked'
+      readonly delegation: string
+      readonly scope: readonly string[]
+    }
+  | {
+      readonly event: 'command'
+      readonly command: string
+      readonly arguments: Readonly<Record<string, unknown>>
+    }
+  | {
+      readonly event: 'drift_mended'
+      readonly object: string
+      readonly added: readonly string[]
+      readonly removed: readonly string[]
+    }
 
 /** Who a record is about: a principal, or the machine's operator for commands and jobs. */
-export type Who = Pick<Principal, 'subject' | 'actors' | 'client' | 'txn'> & Partial<Pick<Principal, 'delegation'>>
+export type Who = Pick<Principal, 'subject' | 'actors' | 'client' | 'txn'> &
+  Partial<Pick<Principal, 'delegation'>>
 
 /** Writes one record. Give it the transaction of what it records, or the database for a row of its own. */
 export async function record(sql: Sql, who: Who, decision: DecisionEvent): Promise<void> {
@@ -53,4 +75,9 @@ export async function record(sql: Sql, who: Who, decision: DecisionEvent): Promi
 }
 
 /** The operator of this machine, for commands and background jobs. */
-export const operator = (txn: string): Who => ({ subject: 'service:remit', actors: [], client: 'machine', txn })
+export const operator = (txn: string): Who => ({
+  subject: 'service:remit',
+  actors: [],
+  client: 'machine',
+  txn,
+})

@@ -17,9 +17,12 @@ interface KeyColumns {
 export function createJournal(database: Database): Journal {
   return {
     async load() {
-      const stores = await database.query<{ id: string; name: string; created_at: string; updated_at: string }>(
-        'select id, name, created_at, updated_at from engine_stores',
-      )
+      const stores = await database.query<{
+        id: string
+        name: string
+        created_at: string
+        updated_at: string
+      }>('select id, name, created_at, updated_at from engine_stores')
       const models = await database.query<{ store_id: string; id: string; json: ModelRow['json'] }>(
         'select store_id, id, json from engine_models',
       )
@@ -33,7 +36,12 @@ export function createJournal(database: Database): Journal {
       )
       return {
         stores: stores.map(
-          ({ id, name, created_at, updated_at }): StoreRow => ({ id, name, createdAt: created_at, updatedAt: updated_at }),
+          ({ id, name, created_at, updated_at }): StoreRow => ({
+            id,
+            name,
+            createdAt: created_at,
+            updatedAt: updated_at,
+          }),
         ),
         models: models.map(({ store_id, id, json }): ModelRow => ({ storeId: store_id, id, json })),
         tuples: tuples.map((row): TupleRow => ({ storeId: row.store_id, ulid: row.ulid, ...keyOf(row) })),
@@ -42,12 +50,10 @@ export function createJournal(database: Database): Journal {
     },
 
     async createStore({ id, name, createdAt, updatedAt }) {
-      await database.query('insert into engine_stores (id, name, created_at, updated_at) values ($1, $2, $3, $4)', [
-        id,
-        name,
-        createdAt,
-        updatedAt,
-      ])
+      await database.query(
+        'insert into engine_stores (id, name, created_at, updated_at) values ($1, $2, $3, $4)',
+        [id, name, createdAt, updatedAt],
+      )
     },
 
     async deleteStore(id) {
@@ -55,7 +61,11 @@ export function createJournal(database: Database): Journal {
     },
 
     async writeModel(storeId, { id, json }) {
-      await database.query('insert into engine_models (store_id, id, json) values ($1, $2, $3)', [storeId, id, json])
+      await database.query('insert into engine_models (store_id, id, json) values ($1, $2, $3)', [
+        storeId,
+        id,
+        json,
+      ])
     },
 
     async write(storeId, { deletes, writes, changes }) {
@@ -123,7 +133,8 @@ const columnsOf = (keys: readonly TupleKey[]): [string[], string[], string[]] =>
   keys.map(({ user }) => user),
 ]
 
-const conditionOf = ({ condition }: TupleKey): string | null => (condition === undefined ? null : JSON.stringify(condition))
+const conditionOf = ({ condition }: TupleKey): string | null =>
+  condition === undefined ? null : JSON.stringify(condition)
 
 const keyOf = ({ object, relation, subject, condition }: KeyColumns): TupleKey => ({
   user: subject,

@@ -1,11 +1,11 @@
 import { Readable } from 'node:stream'
 import { createEngine, type Engine, type Journal } from '@remit/engine'
-import type { AxiosAdapter } from 'axios' with { 'resolution-mode': 'require' }
 import { AppError } from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
 import type { Exclusive } from '../store/exclusive.ts'
 import type { Database } from '../store/sql.ts'
 import { createJournal } from './embedded-journal.ts'
+import type { AxiosAdapter } from './openfga.ts'
 
 /** Base address of the engine inside the process; nothing listens there. */
 export const embeddedUrl = 'http://engine.invalid'
@@ -42,7 +42,8 @@ export async function openEmbedded(
     engine ??= createEngine({
       journal: { ...journal, write },
       now,
-      onError: (error) => log('engine_failed', { reason: error instanceof Error ? error.message : 'thrown value' }),
+      onError: (error) =>
+        log('engine_failed', { reason: error instanceof Error ? error.message : 'thrown value' }),
     })
     return engine
   }
@@ -60,7 +61,11 @@ function adapterFor(current: () => Promise<Engine>): AxiosAdapter {
     const body = typeof config.data === 'string' ? config.data : undefined
     const engine = await current()
     const response = await engine.fetch(
-      new Request(url, { method, headers: { 'content-type': 'application/json' }, ...(body !== undefined && { body }) }),
+      new Request(url, {
+        method,
+        headers: { 'content-type': 'application/json' },
+        ...(body !== undefined && { body }),
+      }),
     )
     const streams = config.responseType === 'stream'
     const data = streams

@@ -57,11 +57,20 @@ export interface Fga {
   batchCheck(checks: readonly Check[], options: QueryOptions): Promise<BatchAnswer>
   /** Objects of `type` for which the server says yes. Only nominates: the server may truncate at its own deadline. */
   listObjects(
-    query: { readonly user: string; readonly relation: string; readonly type: string; readonly contextual?: readonly TupleKey[] },
+    query: {
+      readonly user: string
+      readonly relation: string
+      readonly type: string
+      readonly contextual?: readonly TupleKey[]
+    },
     options: QueryOptions,
   ): AsyncIterable<FgaObject>
   /** Stored tuples that match; a filter needs the object's type at least (`document:` or `document:x`). */
-  read(filter: { readonly user?: string; readonly relation?: string; readonly object?: string }): AsyncIterable<Tuple>
+  read(filter: {
+    readonly user?: string
+    readonly relation?: string
+    readonly object?: string
+  }): AsyncIterable<Tuple>
   /**
    * Deletes, then writes. Writes that exist and deletes that do not are ignored, so that a step may run
    * twice. One transaction for up to 100 tuples; more go in parts, deletes first. A tuple whose condition

@@ -39,7 +39,11 @@ export interface Gate {
    * and returns the items it said yes to. An error, a time-out or a missing answer is a no for that item.
    * Throws only when nothing could be asked at all. Does NOT check token scopes: the face does.
    */
-  clear<T extends Guarded>(principal: Principal, items: readonly T[], options: ClearOptions): Promise<Clearance<T>>
+  clear<T extends Guarded>(
+    principal: Principal,
+    items: readonly T[],
+    options: ClearOptions,
+  ): Promise<Clearance<T>>
 }
 
 /** The question for one principal: relation and request-only tuples. See model.fga. */
@@ -61,7 +65,8 @@ export function questionFor(principal: Principal): Question {
     if (principal.kind !== 'person') throw new AppError('actor_unauthorized', { internal: 'no actor' })
     return { user, relation: 'can_read', contextual: [] }
   }
-  if (principal.delegation === undefined) throw new AppError('actor_unauthorized', { internal: 'no delegation' })
+  if (principal.delegation === undefined)
+    throw new AppError('actor_unauthorized', { internal: 'no delegation' })
   return {
     user,
     relation: 'can_read_delegated',

@@ -1,5 +1,5 @@
-import type { Principal } from '../kernel/principal.ts'
 import { splitObject } from '../kernel/ids.ts'
+import type { Principal } from '../kernel/principal.ts'
 import type { Fga } from './fga.ts'
 import { questionFor } from './gate.ts'
 

@@ -9,7 +9,6 @@ import {
   WriteRequestDeletesOnMissing,
   WriteRequestWritesOnDuplicate,
 } from '@openfga/sdk'
-import type { AxiosAdapter, AxiosStatic } from 'axios' with { 'resolution-mode': 'require' }
 import { AppError } from '../kernel/errors.ts'
 import type { FgaObject } from '../kernel/ids.ts'
 import type {
@@ -23,8 +22,15 @@ import type {
   Verdict,
 } from './fga.ts'
 
+type AxiosInstance = NonNullable<ConstructorParameters<typeof OpenFgaApi>[1]>
+type Anything = (...given: never[]) => unknown
+/** What axios asks instead of the network. */
+export type AxiosAdapter = Extract<AxiosInstance['defaults']['adapter'], Anything>
+
 // The SDK is CommonJS: its axios is the CommonJS build, whose types differ from the ES module's.
-const axios = createRequire(import.meta.url)('axios') as AxiosStatic
+const axios = createRequire(import.meta.url)('axios') as {
+  create(defaults: { readonly timeout: number; readonly adapter?: AxiosAdapter }): AxiosInstance
+}
 
 export interface OpenFgaTransport {
   readonly apiUrl: string
@@ -53,7 +59,10 @@ export function createFgaApi({ apiUrl, apiToken, timeoutMs, adapter }: OpenFgaTr
   // axios' own time-out starts anew with every byte: a server that trickles would hold a request for ever.
   client.interceptors.request.use((config) => {
     const limit = AbortSignal.timeout(timeoutMs)
-    return { ...config, signal: config.signal instanceof AbortSignal ? AbortSignal.any([config.signal, limit]) : limit }
+    return {
+      ...config,
+      signal: config.signal instanceof AbortSignal ? AbortSignal.any([config.signal, limit]) : limit,
+    }
   })
   return new OpenFgaApi(configuration, client)
 }
@@ -153,7 +162,8 @@ async function batchOnce(
       callOptions(options),
     ),
   )
-  const result: Readonly<Record<string, { allowed?: boolean; error?: object }>> | undefined | null = answer.result
+  const result: Readonly<Record<string, { allowed?: boolean; error?: object }>> | undefined | null =
+    answer.result
   // A page of a proxy, say: nothing was answered, which is no answer about each of them.
   if (result === undefined || result === null) {
     throw new AppError('authorization_unavailable', { internal: 'OpenFGA answered without results' })

@@ -25,7 +25,13 @@ interface Content {
 interface Operation {
   readonly summary?: string
   readonly description?: string
-  readonly parameters?: readonly { name: string; in: string; required?: boolean; description?: string; schema?: Schema }[]
+  readonly parameters?: readonly {
+    name: string
+    in: string
+    required?: boolean
+    description?: string
+    schema?: Schema
+  }[]
   readonly requestBody?: Content
   readonly responses?: Readonly<Record<string, Content>>
 }
@@ -63,16 +69,23 @@ export function renderDocs(document: OpenApi) {
 </html>`
 }
 
-function renderOperation({ path, method, operation }: { path: string; method: string; operation: Operation }, document: OpenApi) {
+function renderOperation(
+  { path, method, operation }: { path: string; method: string; operation: Operation },
+  document: OpenApi,
+) {
   const body = jsonSchema(operation.requestBody)
   return html`<section id="${anchor(method, path)}">
 <h2><b>${method.toUpperCase()}</b> ${path}</h2>
 <p>${operation.summary ?? ''}</p>
 ${operation.description === undefined ? '' : html`<p>${operation.description}</p>`}
-${operation.parameters === undefined ? '' : html`<h3>Parameters</h3><table>${operation.parameters.map(
-    (parameter) =>
-      html`<tr><th scope="row"><code>${parameter.name}</code></th><td>${parameter.in}${parameter.required ? ', required' : ''}</td><td>${summarize(parameter.schema ?? {}, document)}</td></tr>`,
-  )}</table>`}
+${
+  operation.parameters === undefined
+    ? ''
+    : html`<h3>Parameters</h3><table>${operation.parameters.map(
+        (parameter) =>
+          html`<tr><th scope="row"><code>${parameter.name}</code></th><td>${parameter.in}${parameter.required ? ', required' : ''}</td><td>${summarize(parameter.schema ?? {}, document)}</td></tr>`,
+      )}</table>`
+}
 ${body === undefined ? '' : html`<h3>Body</h3>${renderSchema(body, document, 0)}`}
 <h3>Answers</h3>
 <dl>${Object.entries(operation.responses ?? {}).map(([status, response]) => {
@@ -102,7 +115,8 @@ function summarize(given: Schema, document: OpenApi): string {
   const schema = resolve(given, document)
   const choices = schema.anyOf ?? schema.oneOf
   if (choices !== undefined) return choices.map((choice) => summarize(choice, document)).join(' | ')
-  if (schema.enum !== undefined) return schema.enum.map((value) => JSON.stringify(value)).join(' | ') + defaultOf(schema)
+  if (schema.enum !== undefined)
+    return schema.enum.map((value) => JSON.stringify(value)).join(' | ') + defaultOf(schema)
   const type = schema.type === undefined ? 'any' : [schema.type].flat().join(' or ')
   const of = schema.items === undefined ? '' : ` of ${summarize(schema.items, document)}`
   const bounds = [
@@ -114,7 +128,8 @@ function summarize(given: Schema, document: OpenApi): string {
   return `${type}${of}${bounds.length > 0 ? ` (${bounds.join(', ')})` : ''}${defaultOf(schema)}`
 }
 
-const defaultOf = (schema: Schema): string => (schema.default === undefined ? '' : `, default ${JSON.stringify(schema.default)}`)
+const defaultOf = (schema: Schema): string =>
+  schema.default === undefined ? '' : `, default ${JSON.stringify(schema.default)}`
 
 function resolve(schema: Schema, document: OpenApi): Schema {
   const name = schema.$ref?.split('/').pop()

@@ -29,10 +29,12 @@ export function createRouter(): App {
     defaultHook: (result) => {
       if (result.success) return
       const [issue] = result.error.issues
-      const path = issue?.code === 'unrecognized_keys' ? [...issue.path, issue.keys[0] ?? ''] : (issue?.path ?? [])
+      const path =
+        issue?.code === 'unrecognized_keys' ? [...issue.path, issue.keys[0] ?? ''] : (issue?.path ?? [])
       throw new AppError('invalid_request', {
         field: path.map(String).join('.') || 'body',
-        public: issue?.code === 'unrecognized_keys' ? 'This member is not known.' : (issue?.message ?? 'Wrong.'),
+        public:
+          issue?.code === 'unrecognized_keys' ? 'This member is not known.' : (issue?.message ?? 'Wrong.'),
       })
     },
   })

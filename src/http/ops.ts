@@ -1,5 +1,5 @@
-import { Hono } from 'hono'
 import type { MiddlewareHandler } from 'hono'
+import { Hono } from 'hono'
 import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client'
 import type { AppEnv } from './env.ts'
 import { requireHost } from './middleware/frame.ts'
@@ -56,7 +56,9 @@ export function createOps({ hosts, metrics, readiness }: OpsDeps): Hono<AppEnv> 
   const app = new Hono<AppEnv>()
   app.use('*', requireHost(hosts))
   app.onError((_, c) => c.json({ status: 'refused' }, 421))
-  app.get('/metrics', async (c) => c.body(await metrics.registry.metrics(), 200, { 'content-type': metrics.registry.contentType }))
+  app.get('/metrics', async (c) =>
+    c.body(await metrics.registry.metrics(), 200, { 'content-type': metrics.registry.contentType }),
+  )
   app.get('/readyz', async (c) => {
     const { ready, details } = await readiness()
     return c.json({ status: ready ? 'ok' : 'unavailable', ...details }, ready ? 200 : 503)

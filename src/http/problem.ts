@@ -19,7 +19,8 @@ export function createErrorHandler({ publicUrl, log }: { readonly publicUrl: str
   return (thrown: unknown, c: AppContext): Response => {
     const error = asAppError(thrown)
     const txn = c.get('txn') ?? ''
-    if (error.status >= 500) log('request_failed', { txn, code: error.code, reason: error.message, stack: stackOf(thrown) })
+    if (error.status >= 500)
+      log('request_failed', { txn, code: error.code, reason: error.message, stack: stackOf(thrown) })
     const problem: Problem = {
       type: `${publicUrl}/docs/errors/${error.code}`,
       title: errorCodes[error.code].title,
@@ -43,7 +44,10 @@ function asAppError(thrown: unknown): AppError {
   if (thrown instanceof Error && (thrown.name === 'AbortError' || thrown.name === 'TimeoutError')) {
     return new AppError('deadline_exceeded', { cause: thrown })
   }
-  return new AppError('internal_error', { internal: thrown instanceof Error ? thrown.message : 'thrown value', cause: thrown })
+  return new AppError('internal_error', {
+    internal: thrown instanceof Error ? thrown.message : 'thrown value',
+    cause: thrown,
+  })
 }
 
 function fromHttp({ status, message }: HTTPException): AppError {
@@ -53,4 +57,5 @@ function fromHttp({ status, message }: HTTPException): AppError {
   return new AppError('internal_error', { internal: message })
 }
 
-const stackOf = (thrown: unknown): string | undefined => (thrown instanceof AppError ? undefined : thrown instanceof Error ? thrown.stack : undefined)
+const stackOf = (thrown: unknown): string | undefined =>
+  thrown instanceof AppError ? undefined : thrown instanceof Error ? thrown.stack : undefined

@@ -14,7 +14,10 @@ const idPattern = '^[A-Za-z0-9._/@+=%-]{1,200}$'
 const idRule = `must match ${idPattern}, % only as %XX, no empty, "." or ".." segment`
 
 /** An id of the contract. */
-export const id = z.string().refine(isId, idRule).openapi({ pattern: idPattern, example: 'handbook/travel.md' })
+export const id = z
+  .string()
+  .refine(isId, idRule)
+  .openapi({ pattern: idPattern, example: 'handbook/travel.md' })
 
 export const problem = z
   .strictObject({
@@ -31,10 +34,12 @@ export const problem = z
 /** The responses that any route may give beside its own. */
 export const problems = (...statuses: readonly number[]) =>
   Object.fromEntries(
-    [...new Set([...statuses, 400, 401, 403, 413, 415, 421, 422, 429, 500, 503])].sort().map((status) => [
-      status,
-      { description: describe(status), content: { 'application/problem+json': { schema: problem } } },
-    ]),
+    [...new Set([...statuses, 400, 401, 403, 413, 415, 421, 422, 429, 500, 503])]
+      .sort()
+      .map((status) => [
+        status,
+        { description: describe(status), content: { 'application/problem+json': { schema: problem } } },
+      ]),
   )
 
 const describe = (status: number): string =>

@@ -1,6 +1,6 @@
+import { record } from '../audit/record.ts'
 import type { Gate } from '../authz/gate.ts'
 import type { Nominator } from '../authz/nominate.ts'
-import { record } from '../audit/record.ts'
 import type { Principal } from '../kernel/principal.ts'
 import type { Sql } from '../store/sql.ts'
 import type { Deadline } from './deadline.ts'

@@ -1,5 +1,5 @@
-import type { Gate } from '../authz/gate.ts'
 import { record } from '../audit/record.ts'
+import type { Gate } from '../authz/gate.ts'
 import { AppError } from '../kernel/errors.ts'
 import type { Principal } from '../kernel/principal.ts'
 import type { Sql } from '../store/sql.ts'
@@ -10,14 +10,24 @@ import { narrowedCollections } from './scope.ts'
 // No document ever has it: what is cleared under it reads nothing.
 const noRevision = -1
 
-export type DocumentReader = (principal: Principal, documentId: string, deadline: Deadline) => Promise<WholeDocument>
+export type DocumentReader = (
+  principal: Principal,
+  documentId: string,
+  deadline: Deadline,
+) => Promise<WholeDocument>
 
 /**
  * Reads one document whole if the gate clears it. Missing, hidden, forbidden and outside of what the token
  * was narrowed to are the same 404, after the same check: OpenFGA is asked about a missing id as well, so
  * that the time taken tells nothing. Does NOT check token scopes: the face does.
  */
-export function createDocumentReader({ sql, gate }: { readonly sql: Sql; readonly gate: Gate }): DocumentReader {
+export function createDocumentReader({
+  sql,
+  gate,
+}: {
+  readonly sql: Sql
+  readonly gate: Gate
+}): DocumentReader {
   return async (principal, documentId, { signal }) => {
     const { collections } = narrowedCollections(principal)
     const live = await liveRevision(sql, documentId, collections)
@@ -26,7 +36,8 @@ export function createDocumentReader({ sql, gate }: { readonly sql: Sql; readonl
       [live ?? { documentId, revision: noRevision }],
       { consistency: 'fresh', signal },
     )
-    if (counts.errors > 0) throw new AppError('authorization_unavailable', { internal: 'no verdict on one document' })
+    if (counts.errors > 0)
+      throw new AppError('authorization_unavailable', { internal: 'no verdict on one document' })
     const [item] = cleared
     const document = item === undefined ? undefined : await readDocument(sql, item)
     await record(sql, principal, {

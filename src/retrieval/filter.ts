@@ -32,13 +32,22 @@ export function filterSql(filter: Filter, fields: Fields, values: SqlValue[]): s
   })
 }
 
-function oneOf(field: string, type: FieldType, wanted: readonly Scalar[], path: string, values: SqlValue[]): string {
+function oneOf(
+  field: string,
+  type: FieldType,
+  wanted: readonly Scalar[],
+  path: string,
+  values: SqlValue[],
+): string {
   for (const value of wanted) assertType(value, type, path)
   if (type === 'date') {
     const dates = push(values, wanted.map(String))
     return typed(field, type, `(metadata ->> ${field})::timestamptz = any(${dates}::timestamptz[])`)
   }
-  const items = push(values, wanted.map((value) => JSON.stringify(value)))
+  const items = push(
+    values,
+    wanted.map((value) => JSON.stringify(value)),
+  )
   return `metadata -> ${field}::text = any(${items}::jsonb[])`
 }
 
@@ -70,7 +79,8 @@ function assertType(value: Scalar, type: FieldType, path: string): void {
 
 /** RFC 3339 date or date-time. */
 export const isDate = (value: string): boolean =>
-  /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2})?)?$/.test(value) && !Number.isNaN(Date.parse(value))
+  /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2})?)?$/.test(value) &&
+  !Number.isNaN(Date.parse(value))
 
 function push(values: SqlValue[], value: SqlValue): string {
   values.push(value)

@@ -11,7 +11,12 @@ export interface Passage {
   readonly uri: string | null
   readonly ordinal: number
   readonly text: string
-  readonly locator: { readonly headings: readonly string[]; readonly page?: number; readonly start: number; readonly end: number }
+  readonly locator: {
+    readonly headings: readonly string[]
+    readonly page?: number
+    readonly start: number
+    readonly end: number
+  }
   readonly provenance: Provenance
 }
 

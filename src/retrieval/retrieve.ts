@@ -1,6 +1,6 @@
+import { record } from '../audit/record.ts'
 import type { Clearance, Cleared, Gate } from '../authz/gate.ts'
 import type { Nominator } from '../authz/nominate.ts'
-import { record } from '../audit/record.ts'
 import type { Embedder } from '../embed/embedder.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
 import type { Principal } from '../kernel/principal.ts'
@@ -10,8 +10,8 @@ import { type Deadline, isOver } from './deadline.ts'
 import type { Filter } from './filter.ts'
 import { fuse } from './fuse.ts'
 import { type Passage, readPassages } from './read.ts'
+import { type Keyed, narrowedCollections } from './scope.ts'
 import type { Search, Visible } from './search.ts'
-import { narrowedCollections, type Keyed } from './scope.ts'
 
 /** What is asked: words, or a vector of the caller's own. */
 export interface Question {
@@ -116,11 +116,15 @@ async function prepare(
   if (mode === 'keyword') return words
   const embedding = await embed(question, embedder, signal)
   if (embedding === undefined) {
-    if (query === undefined) throw new AppError('search_unavailable', { public: 'There are no vectors to search by.' })
+    if (query === undefined)
+      throw new AppError('search_unavailable', { public: 'There are no vectors to search by.' })
     return words
   }
   if (mode === 'vector' || query === undefined) {
-    return { modeUsed: 'vector', run: async (visible, depth) => [await search.vector(visible, embedding, depth)] }
+    return {
+      modeUsed: 'vector',
+      run: async (visible, depth) => [await search.vector(visible, embedding, depth)],
+    }
   }
   return {
     modeUsed: 'hybrid',
@@ -178,7 +182,11 @@ async function clearBest(options: ClearBestOptions): Promise<Found> {
     const exhausted = lists.every((list) => list.length < depth)
     const enough = cleared.length >= question.topK
     if (enough || exhausted || stopped || isOver(deadline)) {
-      return { ...tally, cleared: cleared.slice(0, question.topK), complete: enough || (exhausted && !stopped) }
+      return {
+        ...tally,
+        cleared: cleared.slice(0, question.topK),
+        complete: enough || (exhausted && !stopped),
+      }
     }
     depth *= deeper
   }

@@ -12,7 +12,9 @@ export interface Keyed {
 
 export function createKeyed(key: Uint8Array): Keyed {
   const digest = (purpose: string, value: unknown): string =>
-    createHmac('sha256', key).update(`${purpose}\n${JSON.stringify(value)}`).digest('base64url')
+    createHmac('sha256', key)
+      .update(`${purpose}\n${JSON.stringify(value)}`)
+      .digest('base64url')
   return {
     query: ({ query, embedding, topK, mode, collections, filter }) =>
       digest('query', [

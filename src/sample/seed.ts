@@ -4,7 +4,7 @@ import type { Administrators } from '../delegation/administrators.ts'
 import type { Agents } from '../delegation/agents.ts'
 import type { Delegations } from '../delegation/delegations.ts'
 import type { People } from '../delegation/people.ts'
-import { serviceObject, type Services } from '../delegation/services.ts'
+import { type Services, serviceObject } from '../delegation/services.ts'
 import type { Ingest } from '../ingest/ingest.ts'
 import type { Database } from '../store/sql.ts'
 import type { Sample } from './load.ts'
@@ -28,7 +28,7 @@ export async function isSeeded(database: Database): Promise<boolean> {
 }
 
 /** Seeds the demo company. Every step may run twice: a start that was killed is completed by the next. */
-export async function seedSample(sample: Sample, deps: SeedDeps): Promise<void> {
+export async function seedSample(sample: Sample, deps: SeedDeps, signal?: AbortSignal): Promise<void> {
   const { database, people, agents, services, administrators, delegations, ingest } = deps
   const writer = operator('sample')
   for (const person of sample.people) await people.save(person)
@@ -43,20 +43,31 @@ export async function seedSample(sample: Sample, deps: SeedDeps): Promise<void> 
   for (const { subject, roles } of sample.administrators) await administrators.add(subject, roles)
   const [loader] = sample.services
   if (loader === undefined) throw new Error('The sample has no service that could load its documents.')
-  await takeIn(ingest, loader.name, sample.documents)
+  await takeIn(ingest, loader.name, sample.documents, signal)
   for (const delegation of sample.delegations) await delegations.lend(delegation)
-  await database.query(`insert into settings (key, value) values ('sample_seeded', 'true') on conflict do nothing`)
+  await database.query(
+    `insert into settings (key, value) values ('sample_seeded', 'true') on conflict do nothing`,
+  )
 }
 
 /** Imports documents as a service by the ordinary way and resolves when all are published. */
-export async function takeIn(ingest: Ingest, service: string, documents: readonly object[]): Promise<void> {
+export async function takeIn(
+  ingest: Ingest,
+  service: string,
+  documents: readonly object[],
+  signal?: AbortSignal,
+): Promise<void> {
   const writer = { ...operator('sample'), subject: serviceObject(service) }
   const body = Readable.from(documents.map((document) => Buffer.from(`${JSON.stringify(document)}\n`)))
   const jobId = await ingest.importAll(writer, { body })
-  const job = await ingest.waitForJob(jobId, writer.subject, AbortSignal.timeout(publishMsMax))
+  const late = AbortSignal.timeout(publishMsMax)
+  const job = await ingest.waitForJob(jobId, writer.subject, signal ? AbortSignal.any([signal, late]) : late)
+  signal?.throwIfAborted()
   const [error] = job?.errors ?? []
-  if (error !== undefined) throw new Error(`${error.id ?? `line ${error.line}`}: ${error.field ?? ''} ${error.detail}`)
-  if (job?.state !== 'done') throw new Error(`The documents were not published in time: ${job?.done} of ${job?.total}.`)
+  if (error !== undefined)
+    throw new Error(`${error.id ?? `line ${error.line}`}: ${error.field ?? ''} ${error.detail}`)
+  if (job?.state !== 'done')
+    throw new Error(`The documents were not published in time: ${job?.done} of ${job?.total}.`)
 }
 
 const publishMsMax = 600_000

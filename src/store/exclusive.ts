@@ -1,5 +1,6 @@
 import pg from 'pg'
 import { AppError } from '../kernel/errors.ts'
+import { OperatorError } from '../kernel/operator-error.ts'
 
 /** Being the only process that uses a native database for something. */
 export interface Exclusive extends AsyncDisposable {
@@ -22,7 +23,9 @@ const lockNumber = 7_364_837
 export async function lockDatabase(url: string): Promise<Exclusive> {
   let client: pg.Client | undefined = await tryLock(url)
   if (client === undefined) {
-    throw new Error('Another process uses this database with the embedded engine. Set OPENFGA_API_URL to run several.')
+    throw new OperatorError(
+      'Another process uses this database with the embedded engine. Set OPENFGA_API_URL to run several.',
+    )
   }
   let closed = false
   watch(client)
@@ -40,7 +43,8 @@ export async function lockDatabase(url: string): Promise<Exclusive> {
     async hold() {
       if (client !== undefined) return { renewed: false }
       const again = closed ? undefined : await tryLock(url).catch(() => undefined)
-      if (again === undefined) throw new AppError('authorization_unavailable', { internal: 'the engine lost its database' })
+      if (again === undefined)
+        throw new AppError('authorization_unavailable', { internal: 'the engine lost its database' })
       client = again
       watch(again)
       return { renewed: true }
@@ -57,7 +61,9 @@ export async function lockDatabase(url: string): Promise<Exclusive> {
 async function tryLock(url: string): Promise<pg.Client | undefined> {
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000, keepAlive: true })
   await client.connect()
-  const { rows } = await client.query<{ locked: boolean }>('select pg_try_advisory_lock($1) as locked', [lockNumber])
+  const { rows } = await client.query<{ locked: boolean }>('select pg_try_advisory_lock($1) as locked', [
+    lockNumber,
+  ])
   if (rows[0]?.locked === true) return client
   await client.end()
   return undefined

@@ -1,10 +1,22 @@
 /** A value that `pg` can send: arrays become Postgres arrays, objects JSON. */
-export type SqlValue = string | number | bigint | boolean | null | Date | Uint8Array | readonly SqlValue[] | object
+export type SqlValue =
+  | string
+  | number
+  | bigint
+  | boolean
+  | null
+  | Date
+  | Uint8Array
+  | readonly SqlValue[]
+  | object
 
 /** The one way to the database. Both a pool and a transaction are a `Sql`. */
 export interface Sql {
   /** Runs one statement with `$1` parameters and returns its rows. int8 and count(*) come as number. */
-  query<Row extends object = Record<string, unknown>>(text: string, values?: readonly SqlValue[]): Promise<Row[]>
+  query<Row extends object = Record<string, unknown>>(
+    text: string,
+    values?: readonly SqlValue[],
+  ): Promise<Row[]>
 }
 
 export interface Database extends Sql, AsyncDisposable {

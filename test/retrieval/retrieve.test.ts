@@ -4,7 +4,10 @@ import { openWorld, type World } from '../support/world.ts'
 
 const filler = (topic: string, count: number) =>
   Object.fromEntries(
-    Array.from({ length: count }, (_, index) => [`${topic}/${index}`, { text: `${topic} number ${index} on budgets.` }]),
+    Array.from({ length: count }, (_, index) => [
+      `${topic}/${index}`,
+      { text: `${topic} number ${index} on budgets.` },
+    ]),
   )
 
 describeBackends('retrieve', (backend) => {
@@ -15,11 +18,24 @@ describeBackends('retrieve', (backend) => {
   beforeAll(async () => {
     world = await openWorld({ backend })
     await world.put({
-      'handbook/travel': { text: '# Travel\n\nBook trains early. The travel budget is 900.', access: { viewers: ['group:staff#member'] } },
-      'handbook/secret': { text: 'The secret travel budget is 5,000.', access: { viewers: ['user:anne'], sensitive: true } },
-      'handbook/blocked': { text: 'Travel rules for the board.', access: { viewers: ['group:staff#member'], blocked: ['user:bob'] } },
+      'handbook/travel': {
+        text: '# Travel\n\nBook trains early. The travel budget is 900.',
+        access: { viewers: ['group:staff#member'] },
+      },
+      'handbook/secret': {
+        text: 'The secret travel budget is 5,000.',
+        access: { viewers: ['user:anne'], sensitive: true },
+      },
+      'handbook/blocked': {
+        text: 'Travel rules for the board.',
+        access: { viewers: ['group:staff#member'], blocked: ['user:bob'] },
+      },
       'handbook/nobody': { text: 'Travel diary without readers.' },
-      'finance/budget': { collection: 'finance', text: 'The finance budget for travel is 12,000.', access: { viewers: ['user:anne'] } },
+      'finance/budget': {
+        collection: 'finance',
+        text: 'The finance budget for travel is 12,000.',
+        access: { viewers: ['user:anne'] },
+      },
       ...filler('crowd', 120),
     })
     await world.write('user:anne member group:staff', 'user:bob member group:staff')
@@ -47,7 +63,9 @@ describeBackends('retrieve', (backend) => {
       'handbook/blocked',
       'handbook/travel',
     ])
-    expect(await ids(await world.token({ user: 'bob', agent: 'research-bot' }), asking)).toEqual(['handbook/travel'])
+    expect(await ids(await world.token({ user: 'bob', agent: 'research-bot' }), asking)).toEqual([
+      'handbook/travel',
+    ])
     expect(await ids(await world.token({ user: 'carol', agent: 'research-bot' }), asking)).toEqual([])
   })
 
@@ -62,8 +80,12 @@ describeBackends('retrieve', (backend) => {
   })
 
   test('finds the ten passages of someone who may read one document in a hundred', async () => {
-    await world.write(...Array.from({ length: 12 }, (_, index) => `user:dan viewer document:crowd/${index * 10}`))
-    const { results, complete } = await world.retrieve(await world.token({ user: 'dan' }), { query: 'budgets number 3' })
+    await world.write(
+      ...Array.from({ length: 12 }, (_, index) => `user:dan viewer document:crowd/${index * 10}`),
+    )
+    const { results, complete } = await world.retrieve(await world.token({ user: 'dan' }), {
+      query: 'budgets number 3',
+    })
     expect(results).toHaveLength(10)
     expect(complete).toBe(true)
     expect(results.map(({ rank }) => rank)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
@@ -98,7 +120,10 @@ describeBackends('retrieve', (backend) => {
   })
 
   test('puts the answer on record with what was released, and without the words of the question', async () => {
-    const { txn, results } = await world.retrieve(await world.token({ user: 'anne', agent: 'research-bot' }), asking)
+    const { txn, results } = await world.retrieve(
+      await world.token({ user: 'anne', agent: 'research-bot' }),
+      asking,
+    )
     const rows = await world.database.query<{ subject: string; actors: string[]; detail: object }>(
       'select subject, actors, detail from decision_records where txn = $1',
       [txn],
@@ -123,8 +148,15 @@ describeBackends('retrieve', (backend) => {
   test('reads a whole document, and answers the same 404 for a forbidden and a missing one', async () => {
     const token = await world.token({ user: 'bob' })
     const read = await world.call('GET', '/documents/handbook%2Ftravel', { token })
-    expect(await read.json()).toMatchObject({ id: 'handbook/travel', text: expect.stringContaining('Book trains early') })
-    const strip = async (response: Response) => ({ status: response.status, ...((await response.json()) as object), txn: '' })
+    expect(await read.json()).toMatchObject({
+      id: 'handbook/travel',
+      text: expect.stringContaining('Book trains early'),
+    })
+    const strip = async (response: Response) => ({
+      status: response.status,
+      ...((await response.json()) as object),
+      txn: '',
+    })
     const forbidden = await strip(await world.call('GET', '/documents/handbook%2Fsecret', { token }))
     const missing = await strip(await world.call('GET', '/documents/handbook%2Fnosuch', { token }))
     expect(forbidden).toEqual(missing)

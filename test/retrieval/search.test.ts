@@ -6,7 +6,9 @@ import { openWorld, type World } from '../support/world.ts'
 
 const words = ['amber', 'basalt', 'cedar', 'delta', 'ember', 'fjord', 'grove', 'heath', 'inlet', 'jetty']
 const textOf = (index: number): string =>
-  [words[index % 10], words[Math.floor(index / 10) % 10], words[(index * 7) % 10], `number ${index}`].join(' ')
+  [words[index % 10], words[Math.floor(index / 10) % 10], words[(index * 7) % 10], `number ${index}`].join(
+    ' ',
+  )
 
 describeBackends('search', (backend) => {
   let world: World
@@ -16,8 +18,12 @@ describeBackends('search', (backend) => {
 
   beforeAll(async () => {
     world = await openWorld({ backend })
-    await world.put(Object.fromEntries(Array.from({ length: 200 }, (_, index) => [`d/${index}`, { text: textOf(index) }])))
-    const readable = Array.from({ length: 200 }, (_, index) => `d/${index}`).filter((_, index) => index % 3 === 0)
+    await world.put(
+      Object.fromEntries(Array.from({ length: 200 }, (_, index) => [`d/${index}`, { text: textOf(index) }])),
+    )
+    const readable = Array.from({ length: 200 }, (_, index) => `d/${index}`).filter(
+      (_, index) => index % 3 === 0,
+    )
     hidden = Array.from({ length: 200 }, (_, index) => `d/${index}`).filter((_, index) => index % 3 !== 0)
     visible = await createSearch(world.database).visible(readable, {})
   })
@@ -60,7 +66,9 @@ describeBackends('search', (backend) => {
     await createSearch(watched).vector(visible, await embedder.embedQuery('amber'), 10)
     expect(plans.join('\n')).not.toContain('chunks_embedding')
     const hnsw = await world.database.transaction(async (sql) => {
-      await sql.query(`select set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true)`)
+      await sql.query(
+        `select set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true)`,
+      )
       const rows = await sql.query<{ 'QUERY PLAN': string }>(
         `explain select chunk_id from chunks where doc_no = any('{1,2,3}') order by embedding <#> '[${[...(await embedder.embedQuery('amber'))].join(',')}]' limit 10`,
       )

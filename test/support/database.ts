@@ -22,14 +22,17 @@ async function openTestPglite(): Promise<Database> {
 }
 
 async function openTestPostgres(): Promise<Database> {
-  if (native.databaseUrl === undefined) throw new Error('This test needs native Postgres (TEST_DATABASE_URL).')
+  if (native.databaseUrl === undefined)
+    throw new Error('This test needs native Postgres (TEST_DATABASE_URL).')
   const name = `remit_test_${randomBytes(6).toString('hex')}`
   await administer(native.databaseUrl, `create database ${name}`)
   const url = new URL(native.databaseUrl)
   url.pathname = `/${name}`
   const database = await openPostgres({ url: url.href, poolSize: 5 })
   await migrate(database, { dir: new URL('../../migrations/', import.meta.url), dimensions: 384 })
-  return closing(database, () => administer(native.databaseUrl ?? '', `drop database if exists ${name} with (force)`))
+  return closing(database, () =>
+    administer(native.databaseUrl ?? '', `drop database if exists ${name} with (force)`),
+  )
 }
 
 async function administer(url: string, statement: string): Promise<void> {

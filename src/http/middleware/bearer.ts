@@ -35,7 +35,8 @@ export function createRequireBearer({ verify, admit }: BearerDeps): RequireBeare
       c.set('txn', principal.txn)
       c.set('principal', principal)
       admit(principal)
-      if (!kinds.includes(principal.kind)) throw new AppError('forbidden', { public: 'This route is for other clients.' })
+      if (!kinds.includes(principal.kind))
+        throw new AppError('forbidden', { public: 'This route is for other clients.' })
       if (!scopes.every((scope) => principal.scopes.has(scope))) throw challenge('insufficient_scope', scopes)
       await next()
     }

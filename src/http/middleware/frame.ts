@@ -36,7 +36,13 @@ export function hostsOf(publicUrl: string, host: string, port: number): Readonly
 }
 
 /** Gives the request its deadline. The signal also fires when the client goes away. */
-export function requireDeadline({ ms, now }: { readonly ms: number; readonly now: () => number }): MiddlewareHandler<AppEnv> {
+export function requireDeadline({
+  ms,
+  now,
+}: {
+  readonly ms: number
+  readonly now: () => number
+}): MiddlewareHandler<AppEnv> {
   return async function deadline(c, next) {
     const signal = AbortSignal.any([AbortSignal.timeout(ms), c.req.raw.signal])
     const value: Deadline = { signal, at: now() + ms, now }

@@ -32,6 +32,9 @@ export function collectionRoutes({ listCollections, requireBearer }: CollectionR
   })
   return createRouter().openapi(route, async (c) => {
     const { collections, complete } = await listCollections(c.get('principal'), c.get('deadline'))
-    return c.json({ collections: collections.map(({ id, title }) => ({ id, title })), complete, txn: c.get('txn') }, 200)
+    return c.json(
+      { collections: collections.map(({ id, title }) => ({ id, title })), complete, txn: c.get('txn') },
+      200,
+    )
   })
 }

@@ -1,6 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { errorCodes } from '../../kernel/errors.ts'
-import { AppError } from '../../kernel/errors.ts'
+import { AppError, errorCodes } from '../../kernel/errors.ts'
 import { type OpenApi, renderDocs } from '../docs.ts'
 import { type App, createRouter } from '../env.ts'
 
@@ -11,7 +10,8 @@ export interface DocsRouteDeps {
   readonly errorPages: URL
 }
 
-const policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+const policy =
+  "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 /** `/openapi.json`, `/docs` and a page for each error code; for anyone, and about nobody. */
 export function docsRoutes({ openApi, errorPages }: DocsRouteDeps): App {

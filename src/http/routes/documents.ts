@@ -12,7 +12,11 @@ const document = z
     uri: z.string().nullable(),
     text: z.string(),
     metadata: z.record(z.string(), z.unknown()),
-    provenance: z.strictObject({ owner: z.string().optional(), source: z.string(), updated_at: z.string().nullable() }),
+    provenance: z.strictObject({
+      owner: z.string().optional(),
+      source: z.string(),
+      updated_at: z.string().nullable(),
+    }),
     txn: z.string(),
   })
   .openapi('Document')

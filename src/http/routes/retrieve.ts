@@ -30,14 +30,25 @@ const body = z
     collections: z.array(id).max(100).optional(),
     filter: filter.optional(),
     consistency: z.enum(['fast', 'strict']).default('fast'),
-    approval: z.string().regex(/^g_[A-Za-z0-9_-]{1,100}$/, 'must be g_…').optional(),
+    approval: z
+      .string()
+      .regex(/^g_[A-Za-z0-9_-]{1,100}$/, 'must be g_…')
+      .optional(),
   })
   .superRefine(({ query, embedding, mode }, context) => {
     if ((query === undefined) === (embedding === undefined)) {
-      context.addIssue({ code: 'custom', path: ['query'], message: 'exactly one of query and embedding is needed' })
+      context.addIssue({
+        code: 'custom',
+        path: ['query'],
+        message: 'exactly one of query and embedding is needed',
+      })
     }
     if (embedding !== undefined && mode !== undefined && mode !== 'vector') {
-      context.addIssue({ code: 'custom', path: ['mode'], message: 'an embedding is searched in mode vector only' })
+      context.addIssue({
+        code: 'custom',
+        path: ['mode'],
+        message: 'an embedding is searched in mode vector only',
+      })
     }
   })
   .openapi('RetrieveRequest')
@@ -103,7 +114,8 @@ export function retrieveRoutes({ retrieve, requireBearer }: RetrieveRouteDeps): 
   return createRouter().openapi(route, async (c) => {
     const asked = c.req.valid('json')
     // A grant that cannot be presented yet must not be ignored: the caller would take a smaller answer for all.
-    if (asked.approval !== undefined) throw new AppError('not_found', { public: 'This approval is not known.' })
+    if (asked.approval !== undefined)
+      throw new AppError('not_found', { public: 'This approval is not known.' })
     const found = await retrieve(c.get('principal'), toQuestion(asked), c.get('deadline'))
     return c.json(toAnswer(found, c.get('txn')), 200)
   })
@@ -135,7 +147,10 @@ function unit(values: readonly number[]): Float32Array {
   return Float32Array.from(values, (value) => value / length)
 }
 
-function toAnswer({ passages, complete, modeUsed, modelId, scopeKey }: Answer, txn: string): z.output<typeof answer> {
+function toAnswer(
+  { passages, complete, modeUsed, modelId, scopeKey }: Answer,
+  txn: string,
+): z.output<typeof answer> {
   return {
     results: passages.map((passage, index) => toResult(passage, index + 1)),
     complete,
