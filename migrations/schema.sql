@@ -43,6 +43,7 @@ create table chunks (
 CREATE INDEX chunks_doc_no ON public.chunks USING btree (doc_no);
 CREATE INDEX chunks_embedding ON public.chunks USING hnsw (embedding vector_ip_ops);
 CREATE INDEX chunks_tsv ON public.chunks USING gin (tsv);
+CREATE INDEX chunks_without_vector ON public.chunks USING btree (chunk_id) WHERE (embedding IS NULL);
 
 create table clients (
   client_id text not null,

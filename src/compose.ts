@@ -22,19 +22,19 @@ import { createServices, type Services } from './delegation/services.ts'
 import { loadSigningKey } from './delegation/signing-key.ts'
 import { createVerifier } from './delegation/verify.ts'
 import type { Ground } from './ground.ts'
-import type { App } from './http/env.ts'
 import { createApp } from './http/app.ts'
+import type { App } from './http/env.ts'
 import { createRequireBearer } from './http/middleware/bearer.ts'
 import { hostsOf } from './http/middleware/frame.ts'
 import { createLimits, limitAddress, principalKeys } from './http/middleware/limits.ts'
 import { openApiOf } from './http/openapi.ts'
 import { createMetrics, createOps, type Readiness } from './http/ops.ts'
 import { accessRoutes } from './http/routes/access.ts'
-import { collectionWriteRoutes } from './http/routes/collections-write.ts'
 import { collectionRoutes } from './http/routes/collections.ts'
+import { collectionWriteRoutes } from './http/routes/collections-write.ts'
 import { docsRoutes } from './http/routes/docs.ts'
-import { documentWriteRoutes } from './http/routes/documents-write.ts'
 import { documentRoutes } from './http/routes/documents.ts'
+import { documentWriteRoutes } from './http/routes/documents-write.ts'
 import { fieldRoutes } from './http/routes/fields.ts'
 import { importRoutes } from './http/routes/imports.ts'
 import { jobRoutes } from './http/routes/jobs.ts'
@@ -54,6 +54,7 @@ import { createKeyed } from './retrieval/scope.ts'
 import { createSearch } from './retrieval/search.ts'
 import { loadSecret } from './store/secret.ts'
 import type { Database } from './store/sql.ts'
+import { countWithoutVector } from './store/vectors.ts'
 
 export interface ComposeOptions {
   readonly config: Config
@@ -84,14 +85,22 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     redeploy: config.demo,
     ...(config.openfga?.storeId !== undefined && { storeId: config.openfga.storeId }),
   })
-  if (!deployed.matchesFile) log('model_differs', { detail: 'model.fga is not the model in force; it changes nothing' })
+  if (!deployed.matchesFile)
+    log('model_differs', { detail: 'model.fga is not the model in force; it changes nothing' })
   const fga = createFga(ground.openfga, deployed.storeId, deployed.modelId)
 
   const gate = createGate({ fga, now })
   const nominator = createNominator({ fga, now, serverDeadlineMs: openfgaListDeadlineMs })
   const keyed = createKeyed(await loadSecret(keysDir, 'digest.key'))
   const embedder = ground.embeddings.available ? ground.embeddings.embedder : undefined
-  const retrieve = createRetriever({ sql: database, search: createSearch(database), nominator, gate, embedder, keyed })
+  const retrieve = createRetriever({
+    sql: database,
+    search: createSearch(database),
+    nominator,
+    gate,
+    embedder,
+    keyed,
+  })
 
   const key = await loadSigningKey(keysDir)
   const people = createPeople({ sql: database })
@@ -175,7 +184,12 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
         openfga: openfgaOk,
         authorization_model: { id: deployed.modelId, matches_file: deployed.matchesFile },
         embeddings: ground.embeddings.available
-          ? { available: true, model: ground.embeddings.embedder.model }
+          ? {
+              available: true,
+              model: ground.embeddings.embedder.model,
+              // Taken in while there was no model: found by words only. `remit reembed` mends it.
+              ...(databaseOk && { passages_without_vector: await countWithoutVector(database) }),
+            }
           : { available: false, reason: ground.embeddings.reason, mode: 'keyword' },
       },
     }
@@ -194,7 +208,10 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     routes: [
       retrieveRoutes({ retrieve, requireBearer }),
       documentRoutes({ readDocument: createDocumentReader({ sql: database, gate }), requireBearer }),
-      collectionRoutes({ listCollections: createCollectionLister({ sql: database, nominator, gate }), requireBearer }),
+      collectionRoutes({
+        listCollections: createCollectionLister({ sql: database, nominator, gate }),
+        requireBearer,
+      }),
       documentWriteRoutes({ ingest, requireBearer, bodyBytesMax: config.bodyBytesMax }),
       importRoutes({ ingest, requireBearer }),
       accessRoutes({
@@ -210,7 +227,11 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
       docsRoutes({ openApi: () => openApiOf(app), errorPages: new URL('../docs/errors/', import.meta.url) }),
     ],
   })
-  const ops = createOps({ hosts: hostsOf(`http://${config.ops.host}:${config.ops.port}`, config.ops.host, config.ops.port), metrics, readiness })
+  const ops = createOps({
+    hosts: hostsOf(`http://${config.ops.host}:${config.ops.port}`, config.ops.host, config.ops.port),
+    metrics,
+    readiness,
+  })
   return {
     app,
     ops,

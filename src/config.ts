@@ -1,6 +1,7 @@
 import { homedir } from 'node:os'
 import { resolve } from 'node:path'
 import { z } from 'zod'
+import { OperatorError } from './kernel/operator-error.ts'
 
 const loopbackHosts = new Set(['127.0.0.1', '::1', 'localhost', '[::1]'])
 const algorithms = [
@@ -186,7 +187,7 @@ export type EmbeddingsConfig =
     }
   | { readonly kind: 'local'; readonly modelPath: string | undefined; readonly cacheDir: string }
 
-export class ConfigError extends Error {
+export class ConfigError extends OperatorError {
   readonly problems: readonly string[]
   constructor(problems: readonly string[]) {
     super(`The configuration cannot be used:\n${problems.map((problem) => `  ${problem}`).join('\n')}`)

@@ -1,38 +1,63 @@
-import { ConfigError, loadConfig } from './config.ts'
-import { FolderLockedError } from './store/lock.ts'
+import { loadConfig } from './config.ts'
+import { AppError } from './kernel/errors.ts'
+import { OperatorError } from './kernel/operator-error.ts'
 import { start } from './start.ts'
 
 const print = (text: string): void => {
   process.stdout.write(`${text}\n`)
 }
 
+const stopping = new AbortController()
+const stopped = new OperatorError('Stopped before it was ready. The next start goes on from here.')
+// A terminal's Ctrl-C arrives twice under `npm start`: from the terminal and from npm, which passes it on.
+const sameSignalMs = 1_000
+// A start that is asked to end closes what it opened; what takes longer than this is left to the next start.
+const startEndsMs = 3_000
+let stoppedAt: number | undefined
+
+function stop(): void {
+  if (stoppedAt === undefined) {
+    stoppedAt = Date.now()
+    stopping.abort(stopped)
+    return
+  }
+  // A second one means it: open requests are not waited for.
+  if (Date.now() - stoppedAt > sameSignalMs) process.exit(130)
+}
+
+process.on('SIGINT', stop)
+process.on('SIGTERM', stop)
+
+const whenStopping = new Promise<void>((resolve) => {
+  stopping.signal.addEventListener('abort', () => resolve(), { once: true })
+})
+
 try {
-  const config = loadConfig(process.env)
-  const service = await start(config, {
+  const starting = start(loadConfig(process.env), {
     clock: { now: () => Date.now() },
-    log: (event, fields) => process.stderr.write(`${JSON.stringify({ at: new Date().toISOString(), event, ...fields })}\n`),
+    log: (event, fields) =>
+      process.stderr.write(`${JSON.stringify({ at: new Date().toISOString(), event, ...fields })}\n`),
     fetch,
     print,
     isTerminal: process.stderr.isTTY,
+    signal: stopping.signal,
   })
-  let stopping = false
-  const stop = (): void => {
-    // A second Ctrl-C means it: do not wait for open requests.
-    if (stopping) process.exit(130)
-    stopping = true
-    print('Stopping: open requests are finished first.')
-    service[Symbol.asyncDispose]().then(
-      () => process.exit(0),
-      (error: unknown) => {
-        print(error instanceof Error ? error.message : 'Could not stop cleanly.')
-        process.exit(1)
-      },
-    )
-  }
-  process.on('SIGINT', stop)
-  process.on('SIGTERM', stop)
+  const tooLate = whenStopping.then(
+    () => new Promise<never>((_, reject) => setTimeout(reject, startEndsMs, stopped).unref()),
+  )
+  const service = await Promise.race([starting, tooLate])
+  await whenStopping
+  print('Stopping: open requests are finished first. Ctrl-C again stops at once.')
+  await service[Symbol.asyncDispose]()
+  process.exit(0)
 } catch (error) {
-  const known = error instanceof ConfigError || error instanceof FolderLockedError
-  print(error instanceof Error ? (known ? error.message : (error.stack ?? error.message)) : 'Could not start.')
-  process.exit(1)
+  process.stderr.write(`${explain(error)}\n`)
+  process.exit(error === stopped ? 130 : 1)
+}
+
+/** For what whoever starts it can mend, the message alone; for a defect, where it happened. */
+function explain(error: unknown): string {
+  if (error instanceof OperatorError) return error.message
+  if (error instanceof AppError) return `Could not start: ${error.message}`
+  return error instanceof Error ? (error.stack ?? error.message) : 'Could not start.'
 }

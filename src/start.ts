@@ -1,17 +1,22 @@
+import { randomBytes } from 'node:crypto'
 import { fileURLToPath } from 'node:url'
-import type { Config } from './config.ts'
 import { operator } from './audit/record.ts'
 import { startAdminServer } from './cli/admin-server.ts'
 import type { AdminDeps } from './cli/commands.ts'
 import { compose, type Service } from './compose.ts'
+import type { Config } from './config.ts'
 import type { Fetch } from './delegation/fetch-json.ts'
-import { type Ground, openGround } from './ground.ts'
+import { reembedCommand } from './embeddings.ts'
+import { type Ground, openGround, openStored } from './ground.ts'
+import { type Reembedded, type ReembedOptions, reembed } from './ingest/reembed.ts'
 import type { Clock } from './kernel/clock.ts'
 import type { Log } from './kernel/log.ts'
-import { isSeeded, seedSample } from './sample/seed.ts'
+import { OperatorError } from './kernel/operator-error.ts'
 import { loadSample } from './sample/load.ts'
-import { listen } from './serve.ts'
+import { isSeeded, seedSample } from './sample/seed.ts'
+import { type Listening, type ListenOptions, listen } from './serve.ts'
 import { lockFolder } from './store/lock.ts'
+import { countWithoutVector } from './store/vectors.ts'
 import { type DemoFacts, progressLine, welcome } from './welcome.ts'
 
 export interface StartOptions {
@@ -22,6 +27,8 @@ export interface StartOptions {
   readonly print: (text: string) => void
   /** Whether progress may redraw its line. */
   readonly isTerminal: boolean
+  /** Ends a start that is under way: what was opened is closed, and its reason is thrown. */
+  readonly signal?: AbortSignal
 }
 
 export interface RunningService extends AsyncDisposable {
@@ -31,29 +38,51 @@ export interface RunningService extends AsyncDisposable {
 
 /** Starts everything in order and returns once it answers. Disposal drains and closes in reverse. */
 export async function start(config: Config, options: StartOptions): Promise<RunningService> {
-  const { clock, log, fetch, print } = options
+  const { clock, log, fetch, print, signal } = options
   const stack = new AsyncDisposableStack()
   try {
     stack.use(await lockFolder(config.home))
     const onProgress = progressLine(options.isTerminal, (text) => process.stderr.write(text))
     const ground = stack.use(await openGround(config, { now: () => clock.now(), log, onProgress }))
+    signal?.throwIfAborted()
     const service = stack.use(await compose({ config, ground, clock, log, fetch }))
+    signal?.throwIfAborted()
     const demo = config.demo ? await seedDemo(ground, service, options) : undefined
     stack.use(
       await startAdminServer({
         dir: config.home,
         deps: adminDeps(ground, service),
-        onError: (error) => log('command_failed', { reason: error instanceof Error ? error.message : 'thrown value' }),
+        onError: (error) =>
+          log('command_failed', { reason: error instanceof Error ? error.message : 'thrown value' }),
       }),
     )
-    const listening = stack.use(await listen({ fetch: service.app.fetch, host: config.host, port: config.port }))
-    stack.use(await listen({ fetch: service.ops.fetch, host: config.ops.host, port: config.ops.port }))
-    print(welcome(config, ground, demo))
+    const { host, port, ops } = config
+    const listening = stack.use(await listenAs('PORT', { fetch: service.app.fetch, host, port }))
+    stack.use(await listenAs('OPS_PORT', { fetch: service.ops.fetch, ...ops }))
+    const withoutVector = ground.embeddings.available ? await countWithoutVector(ground.database) : 0
+    if (withoutVector > 0) log('passages_without_vector', { count: withoutVector, command: reembedCommand })
+    signal?.throwIfAborted()
+    print(welcome(config, { embeddings: ground.embeddings, withoutVector, demo }))
     const owned = stack.move()
     return { service, port: listening.port, [Symbol.asyncDispose]: () => owned.disposeAsync() }
   } catch (error) {
     await stack.disposeAsync()
     throw error
+  }
+}
+
+/** `setting` is what whoever starts it would change. */
+async function listenAs(setting: 'PORT' | 'OPS_PORT', options: ListenOptions): Promise<Listening> {
+  try {
+    return await listen(options)
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined
+    const why =
+      code === 'EADDRINUSE' ? 'is taken by another process' : `cannot be listened on (${String(code)})`
+    throw new OperatorError(
+      `Port ${options.port} of ${options.host} ${why}. Choose another: ${setting}=${options.port + 10} npm start`,
+      error,
+    )
   }
 }
 
@@ -63,7 +92,7 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
  */
 export async function withService<T>(
   config: Config,
-  options: Omit<StartOptions, 'print' | 'isTerminal'>,
+  options: Pick<StartOptions, 'clock' | 'log' | 'fetch'>,
   work: (deps: AdminDeps) => Promise<T>,
 ): Promise<T> {
   const { clock, log } = options
@@ -79,12 +108,36 @@ const adminDeps = (ground: Ground, service: Service): AdminDeps => ({
   drift: () => service.ingest.drift(),
 })
 
-async function seedDemo(ground: Ground, service: Service, { clock, print }: StartOptions): Promise<DemoFacts> {
+/** Makes all vectors anew with the configured model, or gives those passages one that lack it. No service runs. */
+export async function reembedStored(
+  config: Config,
+  { isTerminal, onProgress }: Pick<StartOptions, 'isTerminal'> & Pick<ReembedOptions, 'onProgress'>,
+): Promise<Reembedded> {
+  await using _lock = await lockFolder(config.home)
+  const onWeights = progressLine(isTerminal, (text) => process.stderr.write(text))
+  await using stored = await openStored(config, { mayChange: true, onProgress: onWeights })
+  const { database, embeddings } = stored
+  if (!embeddings.available) throw new OperatorError(`There is no embedding model. ${embeddings.reason}`)
+  return await reembed({
+    database,
+    embedder: embeddings.embedder,
+    newTxn: () => `t_${randomBytes(16).toString('base64url')}`,
+    ...(onProgress && { onProgress }),
+  })
+}
+
+async function seedDemo(
+  ground: Ground,
+  service: Service,
+  { clock, print, signal }: StartOptions,
+): Promise<DemoFacts> {
   const dir = fileURLToPath(new URL('../sample', import.meta.url))
   const sample = await loadSample(dir, new Date(clock.now()))
   if (!(await isSeeded(ground.database))) {
-    print(`First start: taking in ${sample.documents.length} documents of ${sample.organization.title}.`)
-    await seedSample(sample, { ...service, database: ground.database, issuer: service.ownIssuer })
+    print(
+      `First start: taking in ${sample.documents.length} documents of ${sample.organization.title}, the demo company. Once, some seconds.`,
+    )
+    await seedSample(sample, { ...service, database: ground.database, issuer: service.ownIssuer }, signal)
   }
   return {
     company: sample.organization.title,

@@ -1,23 +1,42 @@
+import { resolve } from 'node:path'
 import type { Config } from './config.ts'
-import type { Ground } from './ground.ts'
 import type { WeightsProgress } from './embed/weights.ts'
+import { type Embeddings, reembedCommand } from './embeddings.ts'
+
+export interface WelcomeFacts {
+  readonly embeddings: Embeddings
+  /** Live passages that lack a vector though there is a model. */
+  readonly withoutVector: number
+  /** Left out: not the demo. */
+  readonly demo: DemoFacts | undefined
+}
 
 /** What a start tells: the address, what is missing, and in the demo who exists and what to paste. */
-export function welcome(config: Config, ground: Ground, demo: DemoFacts | undefined): string {
+export function welcome(config: Config, { embeddings, withoutVector, demo }: WelcomeFacts): string {
   const lines = [
     '',
-    `Remit answers at ${config.publicUrl}  (the contract: ${config.publicUrl}/docs)`,
-    `Operators: http://${config.ops.host}:${config.ops.port}/metrics and /readyz`,
-    ground.embeddings.available
-      ? `Search: words and vectors (${ground.embeddings.embedder.model})`
-      : `Search: KEYWORD MODE, there is no embedding model. ${ground.embeddings.reason}`,
+    `Remit answers at ${config.publicUrl} (how to ask: ${config.publicUrl}/docs)`,
+    `Operators:       ${opsUrl(config)}/readyz and /metrics`,
+    `Data and keys:   ${config.home}${config.databaseUrl === undefined ? '' : ' and the database of DATABASE_URL'}`,
+    embeddings.available
+      ? `Search:          words and vectors (${embeddings.embedder.model})`
+      : `Search:          KEYWORD MODE: words only, there is no embedding model. ${embeddings.reason}`,
   ]
+  if (withoutVector > 0) {
+    lines.push(
+      `                 ${withoutVector} passages were taken in without a model and are found by their words only.`,
+      `                 Stop, run this, start again: ${reembedCommand}`,
+    )
+  }
   if (new URL(config.publicUrl).hostname.match(/^[\d.]+$|^\[/)) {
     lines.push('PUBLIC_URL is an IP address: passkeys will not work there.')
   }
-  if (demo !== undefined) lines.push('', ...demoLines(config, demo))
+  lines.push('', ...(demo === undefined ? [] : demoLines(config, demo)), 'Ctrl-C stops.')
   return lines.join('\n')
 }
+
+const opsUrl = ({ ops }: Config): string =>
+  `http://${ops.host.includes(':') ? `[${ops.host}]` : ops.host}:${ops.port}`
 
 /** What is shown of the sample. */
 export interface DemoFacts {
@@ -28,32 +47,48 @@ export interface DemoFacts {
   readonly agents: readonly { readonly id: string; readonly purpose: string }[]
 }
 
-const shown = ['anne', 'bob', 'carol']
+const shown = [
+  { user: 'anne', expected: 'gets what happened and what it cost' },
+  { user: 'bob', expected: 'gets what support tells customers, not the account' },
+  { user: 'carol', expected: 'gets nothing' },
+] as const
 
 function demoLines(config: Config, { company, question, documents, people, agents }: DemoFacts): string[] {
   const width = Math.max(...people.map(({ key }) => key.length))
   return [
     `DEMO: ${documents} documents of ${company}, a company that does not exist. Its people:`,
     ...people.map(({ key, name, role }) => `  ${key.padEnd(width)}  ${name}, ${role}`),
-    'Agents that some of them lent their reading to:',
+    'Agents, to which most of them lent some of their reading:',
     ...agents.map(({ id, purpose }) => `  ${id}: ${purpose}`),
     '',
-    'The same question, asked by the agent research-bot for three of them:',
-    ...shown.flatMap((user) => ['', ask(config.publicUrl, user, question)]),
+    `The same question, asked by the agent research-bot for three of them. Paste into another terminal, in this folder:`,
+    ...shown.flatMap(({ user, expected }) => [
+      '',
+      `# ${user} ${expected}`,
+      ...askLines(config, user, question),
+    ]),
     '',
-    'Ctrl-C stops.',
   ]
 }
 
 // The token is made when the command runs: one printed here would be dead in five minutes.
-const ask = (url: string, user: string, question: string): string =>
-  [
-    `curl -s ${url}/retrieve -H "authorization: Bearer $(npm run -s remit -- token --user ${user} --agent research-bot)" \\`,
-    `  -H 'content-type: application/json' -d '${JSON.stringify({ query: question, top_k: 3 })}'`,
-  ].join('\n')
+function askLines({ home, publicUrl }: Config, user: string, question: string): string[] {
+  // The other terminal lacks the settings of this one: without its folder the service is not found.
+  const where = home === resolve('.remit') ? '' : `REMIT_HOME=${quoted(home)} `
+  return [
+    `curl -s ${publicUrl}/retrieve \\`,
+    `  -H "authorization: Bearer $(${where}npm run -s remit -- token --user ${user} --agent research-bot)" \\`,
+    `  -H 'content-type: application/json' -d ${quoted(JSON.stringify({ query: question, top_k: 3 }))}`,
+  ]
+}
+
+const quoted = (text: string): string => `'${text.replaceAll("'", String.raw`'\''`)}'`
 
 /** Draws the download of the model's weights: one line that moves on a terminal, a few lines elsewhere. */
-export function progressLine(isTerminal: boolean, write: (text: string) => void): (progress: WeightsProgress) => void {
+export function progressLine(
+  isTerminal: boolean,
+  write: (text: string) => void,
+): (progress: WeightsProgress) => void {
   let lastTenth = -1
   return ({ file, bytes, bytesTotal }) => {
     const tenth = Math.floor((bytes / bytesTotal) * 10)

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { resolve } from 'node:path'
 import { loadConfig, settings } from '../config.ts'
 import { systemClock } from '../kernel/clock.ts'
-import { withService } from '../start.ts'
+import { reembedStored, withService } from '../start.ts'
 import { createAdminClient } from './admin-client.ts'
 import { runCli } from './program.ts'
 import { createTerminal } from './terminal.ts'
@@ -20,6 +20,8 @@ process.exitCode = await runCli(process.argv.slice(2), {
       withService(loadConfig(process.env), { clock: systemClock, log: () => undefined, fetch }, work),
   }),
   terminal: createTerminal(process),
+  reembed: (onProgress) =>
+    reembedStored(loadConfig(process.env), { isTerminal: process.stderr.isTTY, onProgress }),
   fetch,
   publicUrl: PUBLIC_URL ?? `http://localhost:${PORT}`,
   envToken: process.env['REMIT_TOKEN'],

@@ -1,6 +1,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { roles } from '../delegation/administrators.ts'
 import type { Fetch } from '../delegation/fetch-json.ts'
+import type { Reembedded } from '../ingest/reembed.ts'
 import { AppError } from '../kernel/errors.ts'
 import type { AdminClient } from './admin-client.ts'
 import { importFile } from './import.ts'
@@ -11,6 +12,8 @@ import type { Terminal } from './terminal.ts'
 export interface CliDeps {
   readonly admin: AdminClient
   readonly terminal: Terminal
+  /** Gives every passage a vector of the configured model, in this process and beside no running service. */
+  readonly reembed: (onProgress: (done: number, total: number) => void) => Promise<Reembedded>
   readonly fetch: Fetch
   /** Address of the service, without a trailing slash. */
   readonly publicUrl: string
@@ -37,7 +40,8 @@ function messageOf(error: unknown): string {
   if (error instanceof AppError) return error.public ?? error.message
   if (!(error instanceof Error)) return String(error)
   // fetch says "fetch failed"; why stands in its cause.
-  return error.cause instanceof Error ? `${error.message}: ${error.cause.message}` : error.message
+  const { message, cause } = error
+  return message === 'fetch failed' && cause instanceof Error ? `${message}: ${cause.message}` : message
 }
 
 function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
@@ -118,6 +122,22 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
     .command('drift')
     .description('Compares access tags with OpenFGA now, mends, and prints what it found.')
     .action(async () => terminal.out(JSON.stringify(await admin.run('drift', {}))))
+
+  program
+    .command('reembed')
+    .description(
+      'Makes all vectors anew with the configured model, or those that lack. Stop the service first.',
+    )
+    .action(async () => {
+      const { model, passages, replaced } = await deps.reembed((done, total) =>
+        terminal.progress(done, total, 'passages'),
+      )
+      terminal.say(
+        passages === 0 && !replaced
+          ? `Every passage has its vector of ${model} already.`
+          : `${passages} passages got a vector of ${model}. Start the service: npm start`,
+      )
+    })
 
   program
     .command('ingest <folder>')

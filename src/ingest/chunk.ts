@@ -1,4 +1,5 @@
 import { type Atom, type Cost, halves, toAtoms } from './atoms.ts'
+import { CONTEXT_SHARE, joinLead, placeLine } from './embed-text.ts'
 import type { Parsed } from './parse/parsed.ts'
 
 /** A passage: what is embedded, found, and released. */
@@ -31,8 +32,6 @@ export interface ChunkOptions {
 
 /** A passage is never longer than this times `tokensMax`, whatever its tokens: one word may have 50,000 letters. */
 const CHARACTERS_PER_TOKEN_MAX = 8
-/** Share of the tokens that title and headings may take, and the same again for the head of a table. */
-const CONTEXT_SHARE = 0.25
 
 /**
  * Cuts a document into passages of the size that the model reads, along its structure: a heading starts a
@@ -201,7 +200,7 @@ function trimmed(task: Task, from: number, to: number): { readonly start: number
 function embedText(task: Task, from: number, to: number): string {
   const { start, end } = trimmed(task, from, to)
   const body = task.text.slice(start, Math.max(start, end))
-  return [...lead(task, from, commonPath(task.atoms, from, to)), body].join('\n')
+  return joinLead(lead(task, from, commonPath(task.atoms, from, to)), body)
 }
 
 /** The most that stands before the text: a passage of several parts names fewer headings, never more. */
@@ -221,10 +220,10 @@ function lead(task: Task, from: number, path: readonly string[]): string[] {
   const names = above.slice(0, path.length)
   const { title } = task.options
   if (title !== undefined && title !== '' && title !== first.section.path[0]) names.unshift(title)
-  while (names.length > 0 && task.cost(names.join(' > ')) > share) names.shift()
+  const place = placeLine(names, (line) => task.cost(line) <= share)
   const { section } = first
   const header = first.start >= (section.headerEnd ?? Number.POSITIVE_INFINITY) ? headerOf(task, section) : ''
-  return [names.join(' > '), task.cost(header) > share ? '' : header].filter((line) => line !== '')
+  return [place, task.cost(header) > share ? '' : header].filter((line) => line !== '')
 }
 
 const headerOf = (task: Task, section: Atom['section']): string =>

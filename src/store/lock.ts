@@ -1,8 +1,9 @@
 import { chmod, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { OperatorError } from '../kernel/operator-error.ts'
 
-export class FolderLockedError extends Error {
+export class FolderLockedError extends OperatorError {
   constructor(dir: string) {
     super(`Another process uses ${dir}. Stop it first, or choose another REMIT_HOME.`)
     this.name = 'FolderLockedError'

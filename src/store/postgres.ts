@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import pg from 'pg'
 import { createPgDatabase } from './pg.ts'
 import type { Database } from './sql.ts'
@@ -14,7 +15,14 @@ export async function openPostgres({ url, poolSize = 10 }: PostgresOptions): Pro
   await preparePgvector(url)
   return createPgDatabase({
     kind: 'postgres',
-    pool: { connectionString: url, max: poolSize, connectionTimeoutMillis: 5_000, statement_timeout: 60_000 },
+    pool: {
+      connectionString: url,
+      max: poolSize,
+      connectionTimeoutMillis: 5_000,
+      statement_timeout: 60_000,
+      // One name a process: by it a command that needs the database for itself sees that it is not alone.
+      application_name: `remit ${randomUUID()}`,
+    },
   })
 }
 
@@ -27,7 +35,8 @@ async function preparePgvector(url: string): Promise<void> {
       `select extversion as version from pg_extension where extname = 'vector'`,
     )
     const version = rows[0]?.version ?? '0'
-    if (!atLeast(version, [0, 8, 4])) throw new Error(`pgvector ${version} is too old: 0.8.4 or newer is needed.`)
+    if (!atLeast(version, [0, 8, 4]))
+      throw new Error(`pgvector ${version} is too old: 0.8.4 or newer is needed.`)
   } finally {
     await client.end()
   }

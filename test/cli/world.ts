@@ -106,6 +106,7 @@ export async function remit(
       stdout: { write: (text) => (stdout += text) },
       stderr: { write: (text) => (stderr += text) },
     }),
+    reembed: () => Promise.reject(new Error('There is no model here.')),
     fetch,
     publicUrl: more.url ?? publicUrl,
     envToken: more.envToken,

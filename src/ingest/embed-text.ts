@@ -1,0 +1,50 @@
+/** Share of the tokens that title and headings may take, and the same again for the head of a table. */
+export const CONTEXT_SHARE = 0.25
+
+/**
+ * What the model reads of a passage: where it stands, then what stands there. Used when a passage is made and
+ * when it is embedded again, so that vectors of either time can be compared.
+ */
+export const joinLead = (lead: readonly string[], text: string): string =>
+  [...lead.filter((line) => line !== ''), text].join('\n')
+
+/** The line that says where a passage stands: outermost first, the outermost giving way while it is too long. */
+export function placeLine(names: readonly string[], fits: (line: string) => boolean): string {
+  let from = 0
+  while (from < names.length && !fits(names.slice(from).join(' > '))) from++
+  return names.slice(from).join(' > ')
+}
+
+export interface StoredPassage {
+  readonly title: string
+  readonly headings: readonly string[]
+  readonly text: string
+}
+
+export interface EmbedTextOptions {
+  /** Of the embedding model, its own marks included. */
+  readonly countTokens: (text: string) => number
+  readonly tokensMax: number
+}
+
+/**
+ * The `embedText` of a passage, from what is stored of it. Not known any more: the head of a table that was
+ * split, which is left out.
+ */
+export function embedTextOf(passage: StoredPassage, { countTokens, tokensMax }: EmbedTextOptions): string {
+  const marks = countTokens('')
+  const share = Math.max(1, tokensMax - marks) * CONTEXT_SHARE
+  return joinLead([placeLine(namesOf(passage), (line) => countTokens(line) - marks <= share)], passage.text)
+}
+
+/** A passage that begins with a heading, or with the title, says it already. */
+function namesOf({ title, headings, text }: StoredPassage): readonly string[] {
+  const first = letters(text.split('\n', 1)[0] ?? '')
+  const last = headings.at(-1)
+  const above = last !== undefined && letters(last) === first ? headings.slice(0, -1) : headings
+  const isSaid = title === '' || title === headings[0] || letters(title) === first
+  return isSaid ? above : [title, ...above]
+}
+
+// Headings are stored without their markup, the text with it.
+const letters = (text: string): string => text.replaceAll(/[^\p{L}\p{N}]/gu, '')

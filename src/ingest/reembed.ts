@@ -1,0 +1,117 @@
+import { toSql } from 'pgvector'
+import { operator, record } from '../audit/record.ts'
+import type { Embedder } from '../embed/embedder.ts'
+import { OperatorError } from '../kernel/operator-error.ts'
+import type { Database, Sql } from '../store/sql.ts'
+import {
+  countWithoutVector,
+  dropVectors,
+  indexVectors,
+  isSameModel,
+  pinVectors,
+  readStoredVectors,
+  restageWithoutVector,
+} from '../store/vectors.ts'
+import { embedTextOf, type StoredPassage } from './embed-text.ts'
+
+export interface ReembedOptions {
+  /** Migrated. No service may use it meanwhile: the caller holds the folder's lock. */
+  readonly database: Database
+  readonly embedder: Embedder
+  /** A fresh id for the record. */
+  readonly newTxn: () => string
+  readonly onProgress?: (done: number, total: number) => void
+  /** Passages between two commits: what a kill loses at most. Defaults to 256. */
+  readonly batchSize?: number
+}
+
+export interface Reembedded {
+  readonly model: string
+  /** Passages that got a vector now. */
+  readonly passages: number
+  /** Every vector was replaced; else only those that lacked were added. */
+  readonly replaced: boolean
+}
+
+/**
+ * Gives every live passage a vector of this model: all of them where the stored ones are another's, else those
+ * that lack one. Old vectors go first, in one transaction with the mark that keeps the service from starting,
+ * so that no kill leaves vectors of two models. After a kill it goes on; with yet another model it begins anew.
+ */
+export async function reembed(options: ReembedOptions): Promise<Reembedded> {
+  const { database, embedder, newTxn } = options
+  const { pinned, unfinished } = await readStoredVectors(database)
+  const current = unfinished ?? pinned
+  const replaced = current === undefined || !isSameModel(current, embedder)
+  await assertAlone(database, database)
+  await database.transaction(async (sql) => {
+    const { model, dimensions } = embedder
+    await record(sql, operator(newTxn()), {
+      event: 'command',
+      command: 'reembed',
+      arguments: { model, dimensions, replaced },
+    })
+    if (!replaced) return
+    await dropVectors(sql, database.vectorType, embedder)
+    // Who came while the tables were rewritten has not seen the mark.
+    await assertAlone(database, sql)
+  })
+  const passages = await fill(options)
+  await database.transaction(async (sql) => {
+    await restageWithoutVector(sql)
+    await indexVectors(sql, database.vectorType)
+    await pinVectors(sql, embedder)
+  })
+  return { model: embedder.model, passages, replaced }
+}
+
+interface Row extends StoredPassage {
+  readonly chunk_id: string
+}
+
+async function fill({ database, embedder, onProgress, batchSize = 256 }: ReembedOptions): Promise<number> {
+  const total = await countWithoutVector(database)
+  let done = 0
+  let after = ''
+  for (;;) {
+    const rows = await database.query<Row>(
+      `select c.chunk_id, d.title, t.headings, t.text
+       from chunks c join chunk_texts t using (chunk_id) join documents d using (doc_no)
+       where c.embedding is null and c.chunk_id > $1 order by c.chunk_id limit $2`,
+      [after, batchSize],
+    )
+    const last = rows.at(-1)
+    if (last === undefined) return done
+    const texts = rows.map((row) =>
+      embedTextOf(row, {
+        countTokens: (text) => embedder.countTokens(text),
+        tokensMax: embedder.tokensMax,
+      }),
+    )
+    const vectors = await embedder.embedPassages(texts, {
+      onProgress: (inBatch) => onProgress?.(done + inBatch, total),
+    })
+    await database.query(
+      `update chunks c set embedding = v.embedding::${database.vectorType}
+       from unnest($1::text[], $2::text[]) as v (chunk_id, embedding) where c.chunk_id = v.chunk_id`,
+      [rows.map(({ chunk_id }) => chunk_id), vectors.map((vector) => toSql([...vector]))],
+    )
+    done += rows.length
+    after = last.chunk_id
+  }
+}
+
+/**
+ * On native Postgres a service of another folder may use the same database: it would go on to store and to ask
+ * for vectors of the old model. Sees those that connect directly or through a pooler that passes their name on.
+ */
+async function assertAlone({ kind }: Database, sql: Sql): Promise<void> {
+  if (kind === 'pglite') return
+  const others = await sql.query(
+    `select 1 from pg_stat_activity
+     where datname = current_database() and application_name like 'remit %'
+       and application_name <> current_setting('application_name')`,
+  )
+  if (others.length === 0) return
+  throw new OperatorError('Another Remit service uses this database. Stop it, then run this again.')
+}
