@@ -200,7 +200,7 @@ describe('a streamed list', () => {
   ])('with %s is an error, never a short list passed off as the whole', async (_, answer) => {
     const started = performance.now()
     expect(await list(answer)).toEqual(unavailable)
-    expect(performance.now() - started).toBeLessThan(2_000)
+    expect(performance.now() - started).toBeLessThan(8_000)
   })
 
   test('that takes as long as the server allows itself is known to be cut short', async () => {
@@ -217,7 +217,7 @@ describe('a streamed list', () => {
     const started = performance.now()
     const objects = collect(double.fga.listObjects(query, { ...options, signal: AbortSignal.timeout(150) }))
     expect(await outcomeOf(objects)).toEqual(unavailable)
-    expect(performance.now() - started).toBeLessThan(2_000)
+    expect(performance.now() - started).toBeLessThan(8_000)
   })
 })
 

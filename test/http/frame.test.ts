@@ -130,7 +130,7 @@ describe('the deadline', () => {
     expect(response.status).toBe(503)
     expect(await response.json()).toMatchObject({ code: 'deadline_exceeded' })
     expect(left).toBeGreaterThanOrEqual(1_000)
-    expect(Date.now() - started).toBeLessThan(3_000)
+    expect(Date.now() - started).toBeLessThan(8_000)
   })
 
   test('ends as well when the client goes away', async () => {
