@@ -1,0 +1,130 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, globSync } from 'node:fs'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import type { AddressInfo } from 'node:net'
+import { createServer } from 'node:net'
+import { homedir, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { native } from '../support/native.ts'
+
+const root = fileURLToPath(new URL('../../', import.meta.url))
+
+export interface Exit {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+}
+
+/** A process of ours: what it said so far, and its end. */
+export interface Running extends AsyncDisposable {
+  stdout(): string
+  stderr(): string
+  /** Resolves once stdout holds the text; rejects with all that was said when the process ends before. */
+  said(text: string): Promise<void>
+  kill(signal: NodeJS.Signals): void
+  readonly exit: Promise<Exit>
+}
+
+/** Settings of one service: a fresh folder, free ports, and a model that is there or is none: nothing is fetched. */
+export interface Settings extends AsyncDisposable {
+  readonly home: string
+  readonly url: string
+  readonly opsUrl: string
+  readonly env: Readonly<Record<string, string>>
+}
+
+/** A folder with the local model, where this machine has one already. */
+export const modelFolder =
+  native.modelFolder ??
+  globSync('models/*/model.onnx', { cwd: cacheFolder() })
+    .map((file) => join(cacheFolder(), file, '..'))
+    .find((folder) => existsSync(join(folder, 'tokenizer.json')))
+
+function cacheFolder(): string {
+  return process.env.EMBEDDINGS_CACHE ?? join(homedir(), '.cache', 'remit')
+}
+
+/** `model`: left out for a service that has none. */
+export async function freshSettings(model: string | undefined): Promise<Settings> {
+  const folder = await mkdtemp(join(tmpdir(), 'remit-test-'))
+  const none = join(folder, 'no-model')
+  await mkdir(none)
+  const [port, opsPort] = await freePorts()
+  return {
+    home: join(folder, 'home'),
+    url: `http://localhost:${port}`,
+    opsUrl: `http://127.0.0.1:${opsPort}`,
+    env: {
+      REMIT_HOME: join(folder, 'home'),
+      PORT: String(port),
+      OPS_PORT: String(opsPort),
+      // A named folder is the only place that is looked at: nothing is fetched.
+      EMBEDDINGS_MODEL_PATH: model ?? none,
+    },
+    [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }),
+  }
+}
+
+export const startService = (env: Readonly<Record<string, string>>): Running => run(['src/main.ts'], env)
+
+/** One command line, ended. */
+export async function remit(
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+): Promise<{ readonly code: number | null; readonly stdout: string; readonly stderr: string }> {
+  await using command = run(['src/cli/main.ts', ...args], env)
+  const { code } = await command.exit
+  return { code, stdout: command.stdout(), stderr: command.stderr() }
+}
+
+/** Only the given settings: this shell's own would make another service of it. */
+function run(args: readonly string[], env: Readonly<Record<string, string>>): Running {
+  const { PATH = '', HOME = '' } = process.env
+  const child = spawn(process.execPath, [...args], {
+    cwd: root,
+    env: { PATH, HOME, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const said = { stdout: '', stderr: '' }
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    said.stdout += text
+  })
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    said.stderr += text
+  })
+  let ended = false
+  const exit = once(child, 'close').then(([code, signal]): Exit => {
+    ended = true
+    return { code, signal }
+  })
+  return {
+    stdout: () => said.stdout,
+    stderr: () => said.stderr,
+    async said(text) {
+      while (!said.stdout.includes(text)) {
+        if (ended) throw new Error(`It ended before it said “${text}”:\n${said.stdout}\n${said.stderr}`)
+        await Promise.race([once(child.stdout, 'data'), exit])
+      }
+    },
+    kill: (signal) => child.kill(signal),
+    exit,
+    async [Symbol.asyncDispose]() {
+      if (!ended) child.kill('SIGKILL')
+      await exit
+    },
+  }
+}
+
+async function freePorts(): Promise<[number, number]> {
+  const servers = [createServer(), createServer()] as const
+  const ports = await Promise.all(
+    servers.map(async (server) => {
+      server.listen(0, '127.0.0.1')
+      await once(server, 'listening')
+      return (server.address() as AddressInfo).port
+    }),
+  )
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
+  return [ports[0] ?? 0, ports[1] ?? 0]
+}
