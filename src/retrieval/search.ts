@@ -47,7 +47,6 @@ const wordWeights = [0.8, 0.8, 0.8, 1]
 export function createSearch(database: Database, { exactChunksMax = 50_000 }: SearchOptions = {}): Search {
   return {
     async visible(documentIds, { collections, filter }) {
-      if (documentIds.length === 0) return { docNos: [], chunks: 0 }
       const values: SqlValue[] = [documentIds]
       const conditions = ['id = any($1)', 'live_revision is not null', 'chunk_count > 0']
       if (collections !== undefined) {
@@ -55,6 +54,8 @@ export function createSearch(database: Database, { exactChunksMax = 50_000 }: Se
         conditions.push(`collection = any($${values.length})`)
       }
       if (filter !== undefined) conditions.push(...filterSql(filter, await readFields(database), values))
+      // Only now: a wrong filter is refused the same way for those who may read nothing.
+      if (documentIds.length === 0) return { docNos: [], chunks: 0 }
       const rows = await database.query<{ doc_no: number; chunk_count: number }>(
         `select doc_no, chunk_count from documents where ${conditions.join(' and ')} order by doc_no`,
         values,
