@@ -58,13 +58,13 @@ function demoLines(config: Config, { company, question, documents, people, agent
   return [
     `DEMO: ${documents} documents of ${company}, a company that does not exist. Its people:`,
     ...people.map(({ key, name, role }) => `  ${key.padEnd(width)}  ${name}, ${role}`),
-    'Agents, to which most of them lent some of their reading:',
+    'Agents that people lent their reading to:',
     ...agents.map(({ id, purpose }) => `  ${id}: ${purpose}`),
     '',
-    `The same question, asked by the agent research-bot for three of them. Paste into another terminal, in this folder:`,
+    'The same question, asked by the agent research-bot for three of them. Paste into another terminal, in this folder.',
     ...shown.flatMap(({ user, expected }) => [
       '',
-      `# ${user} ${expected}`,
+      `${user} ${expected}:`,
       ...askLines(config, user, question),
     ]),
     '',
