@@ -66,7 +66,7 @@ const jsonIssuers = z
       return z.NEVER
     }
   })
-  .pipe(z.array(trustedIssuer))
+  .pipe(z.array(trustedIssuer).min(1, 'names no issuer: leave it out instead'))
 
 const port = z.coerce.number().int().min(0).max(65_535)
 const flag = z.enum(['true', 'false', '1', '0']).transform((value) => value === 'true' || value === '1')

@@ -185,12 +185,20 @@ async function clearBest(options: ClearBestOptions): Promise<Found> {
       return {
         ...tally,
         cleared: cleared.slice(0, question.topK),
-        complete: enough || (exhausted && !stopped),
+        complete: isComplete({ enough, exhausted, stopped, errors: tally.errors }),
       }
     }
     depth *= deeper
   }
 }
+
+// A document without a verdict may be one of those that were looked for.
+const isComplete = (how: {
+  readonly enough: boolean
+  readonly exhausted: boolean
+  readonly stopped: boolean
+  readonly errors: number
+}): boolean => how.errors === 0 && (how.enough || (how.exhausted && !how.stopped))
 
 type Tally = { -readonly [Key in 'considered' | 'denied' | 'errors']: number } & { requestIds: string[] }
 const newTally = (): Tally => ({ considered: 0, denied: 0, errors: 0, requestIds: [] })
