@@ -46,6 +46,7 @@ import { createPrepare } from './ingest/prepare.ts'
 import { createPgBossQueue } from './jobs/pgboss.ts'
 import type { Clock } from './kernel/clock.ts'
 import type { Log } from './kernel/log.ts'
+import { OperatorError } from './kernel/operator-error.ts'
 import { refuse } from './kernel/result.ts'
 import { createCollectionLister } from './retrieval/collections.ts'
 import { createDocumentReader } from './retrieval/document.ts'
@@ -84,6 +85,10 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     dsl: await readFile(new URL('../model.fga', import.meta.url), 'utf8'),
     redeploy: config.demo,
     ...(config.openfga?.storeId !== undefined && { storeId: config.openfga.storeId }),
+  }).catch((error: unknown) => {
+    throw config.openfga !== undefined && isOpenFgaFailure(error)
+      ? new OperatorError(`OpenFGA at ${config.openfga.apiUrl} cannot be used: ${error.message}`, error)
+      : error
   })
   if (!deployed.matchesFile)
     log('model_differs', { detail: 'model.fga is not the model in force; it changes nothing' })
@@ -294,6 +299,10 @@ function everyHour(log: Log, tasks: Readonly<Record<string, () => Promise<unknow
     },
   }
 }
+
+/** Unreachable, or its answer was an error: what whoever starts the service can mend. */
+const isOpenFgaFailure = (error: unknown): error is Error =>
+  error instanceof Error && ('isAxiosError' in error || error.name.startsWith('Fga'))
 
 async function answers(database: Database): Promise<boolean> {
   try {
