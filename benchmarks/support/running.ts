@@ -9,6 +9,7 @@ import { type Ground, openGround } from '../../src/ground.ts'
 import type { FgaObject } from '../../src/kernel/ids.ts'
 import { listen } from '../../src/serve.ts'
 import { startTestIssuer, type TestIssuer, type TokenOptions } from '../../test/support/issuer.ts'
+import { remembering } from './remember.ts'
 
 /** The whole service, listening on loopback, with an issuer of its own that speaks for anybody. */
 export interface Running extends AsyncDisposable {
@@ -30,6 +31,8 @@ export interface RunningOptions {
   /** A real OpenFGA server; left out: the embedded engine. */
   readonly openfga?: { readonly url: string; readonly token: string } | undefined
   readonly modelFolder?: string | undefined
+  /** Vectors of passages to use again and to add to; left out: each passage is embedded. */
+  readonly vectors?: Map<string, Float32Array> | undefined
 }
 
 export const serviceClient = 'loader-client'
@@ -37,7 +40,12 @@ export const serviceName = 'loader'
 export const agentName = 'research-bot'
 const namespace = 'bench'
 
-export async function startService({ databaseUrl, openfga, modelFolder }: RunningOptions): Promise<Running> {
+export async function startService({
+  databaseUrl,
+  openfga,
+  modelFolder,
+  vectors,
+}: RunningOptions): Promise<Running> {
   const stack = new AsyncDisposableStack()
   try {
     const home = await mkdtemp(join(tmpdir(), 'remit-bench-'))
@@ -60,9 +68,12 @@ export async function startService({ databaseUrl, openfga, modelFolder }: Runnin
     const log = (event: string, fields?: object): void => {
       process.stderr.write(`${JSON.stringify({ event, ...fields })}\n`)
     }
-    const ground = stack.use(await openGround(config, { now: Date.now, log }))
-    if (!ground.embeddings.available)
-      throw new Error(`There is no embedding model: ${ground.embeddings.reason}`)
+    const opened = stack.use(await openGround(config, { now: Date.now, log }))
+    if (!opened.embeddings.available)
+      throw new Error(`There is no embedding model: ${opened.embeddings.reason}`)
+    const { embedder } = opened.embeddings
+    const used = vectors === undefined ? embedder : remembering(embedder, vectors)
+    const ground: Ground = { ...opened, embeddings: { available: true, embedder: used } }
     const service = stack.use(await compose({ config, ground, clock: { now: Date.now }, log, fetch }))
     stack.use(
       await listen({ fetch: service.app.fetch, host: config.host, port: config.port, drainMs: 1_000 }),
