@@ -35,7 +35,10 @@ export function readTable(text: string): readonly TableTest[] {
   const { tuples, tests } = storeSchema.parse(parse(text))
   return tests.map((test) => ({
     name: test.name,
-    tuples: [...tuples, ...test.tuples],
+    tuples: [...tuples, ...test.tuples].map(({ condition, ...key }) => ({
+      ...key,
+      ...(condition && { condition }),
+    })),
     rows: [
       ...test.check.flatMap(checkRows),
       ...test.list_objects.flatMap(objectRows),

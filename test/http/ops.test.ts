@@ -1,0 +1,187 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { type FaultyDatabase, faultyDatabase } from '../security/faulty-database.ts'
+import { type FaultyOpenFga, startFaultyOpenFga } from '../security/faulty-openfga.ts'
+import { openWorld, type World } from '../support/world.ts'
+
+let faulty: FaultyOpenFga
+let storage: FaultyDatabase
+let world: World
+beforeAll(async () => {
+  faulty = await startFaultyOpenFga()
+  storage = faultyDatabase()
+  world = await openWorld({ openfga: faulty.wrap, database: storage.wrap })
+})
+afterEach(() => {
+  faulty.set(undefined)
+  storage.set(undefined)
+})
+afterAll(async () => {
+  await world?.[Symbol.asyncDispose]()
+  await faulty?.[Symbol.asyncDispose]()
+})
+
+const operators = (path: string, host?: string): Response | Promise<Response> =>
+  world.service.ops.request(`http://127.0.0.1:${world.config.ops.port}${path}`, {
+    ...(host !== undefined && { headers: { host } }),
+  })
+
+describe('/metrics', () => {
+  const names = ['nightjar', 'wagtail', 'redstart']
+  const recognisable = [
+    ...names,
+    'anne',
+    'research-bot',
+    'loader',
+    'handbook',
+    'finance',
+    'demo-person',
+    'job_of_nobody',
+  ]
+
+  test('counts real traffic by route, method and status, and by nothing else', async () => {
+    const before = await labels()
+    await traffic()
+    const found = await labels()
+    expect(found.length).toBeGreaterThan(before.length)
+    expect(new Set(found.map(([name]) => name))).toEqual(
+      new Set([
+        'le',
+        'method',
+        'route',
+        'status',
+        'kind',
+        'space',
+        'type',
+        'version',
+        'major',
+        'minor',
+        'patch',
+      ]),
+    )
+    const routes = new Set(found.flatMap(([name, value]) => (name === 'route' ? [value] : [])))
+    expect(routes).toContain('/documents/:id')
+    expect(routes).toContain('/retrieve')
+    const known = world.service.app.routes.map(({ path }) => path)
+    for (const route of routes) expect([...known, 'none']).toContain(route)
+  })
+
+  test('name no subject, agent, service, client, collection, document or question', async () => {
+    await traffic()
+    const response = await operators('/metrics')
+    expect(response.headers.get('content-type')).toMatch(/^text\/plain/)
+    const text = await response.text()
+    expect(text).toMatch(
+      /remit_http_answers_total\{route="\/documents\/:id",method="GET",status="200"\} [1-9]/,
+    )
+    expect(text).toMatch(
+      /remit_http_answers_total\{route="\/documents\/:id",method="GET",status="404"\} [1-9]/,
+    )
+    for (const name of recognisable) expect(text.toLowerCase()).not.toContain(name)
+  })
+
+  test('are not on the public listener', async () => {
+    expect((await world.call('GET', '/metrics')).status).toBe(404)
+  })
+
+  /** Answers, refusals and errors that carry recognisable names in every place that can hold one. */
+  async function traffic(): Promise<void> {
+    await world.put({
+      nightjar: { title: 'wagtail', text: 'A redstart.', access: { viewers: ['user:anne'] } },
+    })
+    await world.lend('anne', 'research-bot', 'collection:handbook')
+    const anne = await world.token({ user: 'anne' })
+    const agent = await world.token({ user: 'anne', agent: 'research-bot' })
+    const loader = await world.token({ service: 'loader' })
+    const asking = { query: 'redstart', collections: ['handbook', 'finance'] }
+    const calls = [
+      ['POST', '/retrieve', { token: anne, body: asking }, 200],
+      ['POST', '/retrieve', { token: agent, body: asking }, 200],
+      ['GET', '/documents/nightjar', { token: anne }, 200],
+      ['GET', '/documents/wagtail', { token: agent }, 404],
+      ['GET', '/collections', { token: anne }, 200],
+      ['GET', '/jobs/job_of_nobody', { token: loader }, 404],
+      ['PUT', '/documents/nightjar/access', { token: loader, body: { viewers: ['user:anne'] } }, 200],
+      ['GET', '/nightjar/wagtail', { token: anne }, 404],
+      ['GET', '/documents/nightjar?subject=anne', { token: 'redstart' }, 401],
+      ['POST', '/documents/nightjar', { token: loader }, 404],
+    ] as const
+    for (const [method, path, options, status] of calls) {
+      expect([method, path, (await world.call(method, path, options)).status]).toEqual([method, path, status])
+    }
+  }
+
+  async function labels(): Promise<readonly (readonly [string, string])[]> {
+    const text = await (await operators('/metrics')).text()
+    const samples = text.split('\n').filter((line) => !line.startsWith('#'))
+    return samples.flatMap((line) =>
+      [...line.matchAll(/(\w+)="([^"]*)"/g)].map(([, name = '', value = '']) => [name, value] as const),
+    )
+  }
+})
+
+describe("the operators' /readyz", () => {
+  test('says what it runs on: database, OpenFGA, the model in force, embeddings', async () => {
+    const response = await operators('/readyz')
+    expect(response.status).toBe(200)
+    expect(await response.json()).toEqual({
+      status: 'ok',
+      database: true,
+      openfga: true,
+      authorization_model: { id: world.service.fga.modelId, matches_file: true },
+      embeddings: { available: true, model: 'test-words', passages_without_vector: 0 },
+    })
+  })
+
+  test('answers 503 and names OpenFGA while that is down; the public one names nothing', async () => {
+    faulty.set({ drop: () => true })
+    const response = await operators('/readyz')
+    expect(response.status).toBe(503)
+    expect(await response.json()).toMatchObject({ status: 'unavailable', database: true, openfga: false })
+    await expectPublic(503, 'unavailable')
+  })
+
+  test('answers 503 and names the database while that is down; the public one names nothing', async () => {
+    storage.set(/./)
+    const response = await operators('/readyz')
+    expect(response.status).toBe(503)
+    expect(await response.json()).toMatchObject({ status: 'unavailable', database: false, openfga: true })
+    await expectPublic(503, 'unavailable')
+  })
+
+  test('says when there is no model to embed with, which is no reason to be unavailable', async () => {
+    await using words = await openWorld({ embedder: null })
+    const response = await words.service.ops.request(`http://127.0.0.1:${words.config.ops.port}/readyz`)
+    expect(response.status).toBe(200)
+    expect(await response.json()).toMatchObject({
+      embeddings: { available: false, reason: 'as the test wants it', mode: 'keyword' },
+    })
+  })
+
+  test('says while all is well no more in public than that it is', () => expectPublic(200, 'ok'))
+
+  async function expectPublic(status: number, word: string): Promise<void> {
+    const response = await world.call('GET', '/readyz')
+    expect([response.status, await response.json()]).toEqual([status, { status: word }])
+  }
+})
+
+describe("the operators' listener", () => {
+  test.each(['127.0.0.1', 'localhost', '[::1]'])('is known as %s', async (name) => {
+    expect((await operators('/readyz', `${name}:${world.config.ops.port}`)).status).toBe(200)
+  })
+
+  test.each(['evil.example', 'localhost', 'localhost:1', 'localhost:8787', ''])(
+    'refuses the Host "%s": a page elsewhere could reach it by its own name',
+    async (host) => {
+      for (const path of ['/metrics', '/readyz']) {
+        const response = await operators(path, host)
+        expect([response.status, await response.json()]).toEqual([421, { status: 'refused' }])
+      }
+    },
+  )
+
+  test('has no route of the public face', async () => {
+    const response = await operators('/collections')
+    expect(response.status).toBe(404)
+  })
+})
