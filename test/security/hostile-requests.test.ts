@@ -1,0 +1,165 @@
+import fc from 'fast-check'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { operator } from '../../src/audit/record.ts'
+import { errorCodes } from '../../src/kernel/errors.ts'
+import { openWorld, type World } from '../support/world.ts'
+import { type Body, type HostileRequest, hostileRequests, type OpenApiDocument } from './openapi-arbitrary.ts'
+
+// The same seed makes the same requests: FUZZ_SEED=… npx vitest run test/security/hostile-requests.test.ts
+const seed = Number(process.env['FUZZ_SEED'] ?? Date.now() % 1_000_000_000)
+const runs = Number(process.env['FUZZ_RUNS'] ?? 800)
+
+let world: World
+const tokens: Record<string, string | undefined> = { nobody: undefined, forged: 'a.b.c' }
+
+/** Values of this world, by the names of the contract's members. */
+const byName = {
+  id: ['handbook/travel', 'handbook/new', 'handbook/other', 'finance/budget', 'handbook'],
+  collection: ['handbook', 'handbook', 'finance'],
+  collections: ['handbook', 'finance', 'nowhere'],
+  query: ['travel', 'budget', 'travel budget', "what's the budget?"],
+  title: ['Travel', 'Budget'],
+  text: ['The travel budget.', '# Head\n\nText.'],
+  content_base64: ['eA=='],
+  mime_type: ['text/markdown', 'text/plain', 'application/json', 'text/html', 'application/pdf'],
+  uri: ['https://x.test/'],
+  approval: ['g_a'],
+  owner: ['user:anne'],
+  viewers: ['user:anne', 'user:bob', 'group:staff#member', 'user:*'],
+  parents: ['collection:handbook', 'folder:handbook/f'],
+  blocked: ['user:bob', 'group:staff#member'],
+  writers: ['service:loader'],
+  taggers: ['service:loader'],
+  organization: ['acme'],
+  user: ['user:anne', 'user:bob', 'group:staff#member', 'folder:handbook/f', 'user:*', 'collection:handbook'],
+  relation: [
+    'viewer',
+    'parent',
+    'blocked',
+    'owner',
+    'sensitive',
+    'filed_in',
+    'member',
+    'presented',
+    'acting_for',
+  ],
+  object: [
+    'document:handbook/travel',
+    'folder:handbook/f',
+    'collection:handbook',
+    'group:staff',
+    'agent:research-bot',
+  ],
+  name: ['until'],
+  key: ['year', 'topic', 'day', 'open', 'expires_at'],
+  value: ['travel', '2026-01-01'],
+}
+
+const callers = (operation: string): readonly string[] => {
+  if (/^(post \/retrieve|get \/(documents|collections))/.test(operation)) return ['person', 'agent']
+  if (/^put \/(collections|fields)/.test(operation)) return ['administrator']
+  return operation === 'post /access' ? ['administrator', 'service'] : ['service']
+}
+
+const repair = (
+  operation: string,
+  { id: _, content_base64: __, embedding: ___, approval: ____, ...body }: Body,
+): Body => {
+  switch (operation) {
+    case 'post /retrieve':
+      return { query: 'travel', ...body, filter: {} }
+    case 'put /documents/{id}':
+      return {
+        text: 'The travel budget.',
+        ...body,
+        collection: 'handbook',
+        metadata: {},
+        access: { viewers: ['user:anne'] },
+      }
+    case 'post /access':
+      return { writes: [{ user: 'user:bob', relation: 'viewer', object: 'collection:handbook' }] }
+    default:
+      return body
+  }
+}
+
+beforeAll(async () => {
+  world = await openWorld({ env: { REQUEST_DEADLINE_MS: '60000' } })
+  await world.service.ingest.saveFields(operator('test'), {
+    year: 'number',
+    topic: 'string',
+    day: 'date',
+    open: 'boolean',
+  })
+  await world.put({
+    'handbook/travel': { text: 'The travel budget.', access: { viewers: ['user:anne', 'user:dan'] } },
+  })
+  await world.service.administrators.add('user:dan', ['security.write'])
+  await world.lend('anne', 'research-bot', 'collection:handbook')
+  tokens['person'] = await world.token({ user: 'anne' })
+  tokens['administrator'] = await world.token({ user: 'dan' })
+  tokens['agent'] = await world.token({ user: 'anne', agent: 'research-bot' })
+  tokens['service'] = await world.token({ service: 'loader' })
+})
+afterAll(() => world?.[Symbol.asyncDispose]())
+
+async function send({ method, path, headers, body, as }: HostileRequest) {
+  const token = tokens[as]
+  const response = await world.service.app.request(
+    new Request(`${world.config.publicUrl}${path}`, {
+      method,
+      headers: { ...headers, ...(token !== undefined && { authorization: `Bearer ${token}` }) },
+      ...(body !== undefined && { body }),
+    }),
+  )
+  return {
+    status: response.status,
+    type: response.headers.get('content-type') ?? '',
+    text: await response.text(),
+  }
+}
+
+test('whatever is sent to whatever route, by whomever: no 5xx, no stack, every refusal is a problem with its code', async () => {
+  const document = (await (await world.call('GET', '/openapi.json')).json()) as OpenApiDocument
+  const reached = new Map<string, number>()
+  console.log(`hostile requests: seed ${seed}, ${runs} requests`)
+  await fc.assert(
+    fc.asyncProperty(
+      hostileRequests(document, { byName, everybody: Object.keys(tokens), callers, repair }),
+      async (request) => {
+        const { status, type, text } = await send(request)
+        const reason = world.logged.findLast(({ event }) => event === 'request_failed')
+        expect(status, JSON.stringify(reason)).toBeLessThan(500)
+        expect(text).not.toMatch(/node_modules|\.ts:\d|\bat \S+ \(/)
+        reached.set(
+          `${request.operation} ${status}`,
+          (reached.get(`${request.operation} ${status}`) ?? 0) + 1,
+        )
+        if (status < 400) return
+        expect(type).toBe('application/problem+json')
+        if (request.method === 'HEAD') return
+        const problem = JSON.parse(text) as { status: number; code: string }
+        expect(problem.status).toBe(status)
+        expect(Object.keys(errorCodes)).toContain(problem.code)
+      },
+    ),
+    { seed, numRuns: runs, endOnFailure: true },
+  )
+  // Requests that all bounce off the first check would prove nothing.
+  const statuses = new Set([...reached.keys()].map((key) => key.split(' ').at(-1)))
+  for (const status of ['200', '401', '403', '404', '415', '422']) expect([...statuses]).toContain(status)
+  for (const [path, methods] of Object.entries(document.paths)) {
+    for (const method of Object.keys(methods)) {
+      const seen = [...reached.keys()].filter((key) => key.startsWith(`${method} ${path} `))
+      // Past the token, the scope and the schema: done, or refused for want of the object alone.
+      const done =
+        /^(get|delete) .*\{id\}|access$/.test(`${method} ${path}`) && path !== '/access'
+          ? / (20[02]|404)$/
+          : / 20[02]$/
+      expect(
+        seen.some((key) => done.test(key)),
+        `${method} ${path} answers: ${seen}`,
+      ).toBe(true)
+    }
+  }
+}, 300_000)
