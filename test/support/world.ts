@@ -51,7 +51,11 @@ export interface World extends AsyncDisposable {
   put(documents: Readonly<Record<string, DocumentSketch>>): Promise<void>
   /** Lends everything in these objects to the agent; gives the delegation's id. */
   lend(user: string, agent: string, ...scope: readonly FgaObject[]): Promise<string>
-  token(who: { readonly user: string; readonly agent?: string; readonly scopes?: readonly string[] } | { readonly service: string; readonly scopes?: readonly string[] }): Promise<string>
+  token(
+    who:
+      | { readonly user: string; readonly agent?: string; readonly scopes?: readonly string[] }
+      | { readonly service: string; readonly scopes?: readonly string[] },
+  ): Promise<string>
   /** One request as the holder of a token. */
   call(method: string, path: string, options?: CallOptions): Promise<Response>
   retrieve(token: string, body: object): Promise<RetrieveBody>
@@ -64,7 +68,12 @@ export interface CallOptions {
 }
 
 export interface RetrieveBody {
-  readonly results: readonly { readonly document_id: string; readonly chunk_id: string; readonly text: string; readonly rank: number }[]
+  readonly results: readonly {
+    readonly document_id: string
+    readonly chunk_id: string
+    readonly text: string
+    readonly rank: number
+  }[]
   readonly complete: boolean
   readonly mode_used: string
   readonly txn: string
@@ -89,7 +98,10 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
   const ground: Ground = {
     database,
     openfga: options.openfga?.(real) ?? real,
-    embeddings: embedder === null ? { available: false, reason: 'as the test wants it' } : { available: true, embedder },
+    embeddings:
+      embedder === null
+        ? { available: false, reason: 'as the test wants it' }
+        : { available: true, embedder },
     [Symbol.asyncDispose]: async () => undefined,
   }
   const service = await compose({ config, ground, clock: { now }, log, fetch })
@@ -97,7 +109,11 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
   const change = (tuples: readonly string[]): Tuple[] => tuples.map(toTuple)
 
   for (const id of collections) {
-    await service.ingest.saveCollection(operator('test'), { id, title: `The ${id}`, publicAllowed: id === 'handbook' })
+    await service.ingest.saveCollection(operator('test'), {
+      id,
+      title: `The ${id}`,
+      publicAllowed: id === 'handbook',
+    })
   }
   for (const key of people) await service.people.save({ key, name: key })
   for (const id of ['research-bot', 'other-bot']) {
@@ -167,18 +183,24 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
   }
 }
 
-async function openfgaFor(kind: Backend['openfga'], database: Database, now: () => number): Promise<OpenFgaApi> {
+async function openfgaFor(
+  kind: Backend['openfga'],
+  database: Database,
+  now: () => number,
+): Promise<OpenFgaApi> {
   if (kind === 'engine') {
     const { adapter } = await openEmbedded(database, now, () => undefined)
     return createFgaApi({ apiUrl: embeddedUrl, timeoutMs: 4_000, adapter })
   }
-  if (native.openfga === undefined) throw new Error('This test needs a real OpenFGA server (OPENFGA_TEST_URL).')
+  if (native.openfga === undefined)
+    throw new Error('This test needs a real OpenFGA server (OPENFGA_TEST_URL).')
   return createFgaApi({ apiUrl: native.openfga.url, apiToken: native.openfga.token, timeoutMs: 4_000 })
 }
 
 /** `user:anne viewer document:x`, as one reads it aloud. */
 function toTuple(line: string): Tuple {
   const [user, relation, object] = line.split(' ')
-  if (user === undefined || relation === undefined || object === undefined) throw new Error(`Not a tuple: ${line}`)
+  if (user === undefined || relation === undefined || object === undefined)
+    throw new Error(`Not a tuple: ${line}`)
   return { user, relation, object: object as FgaObject }
 }
