@@ -115,7 +115,7 @@ async function run<Row extends object>(
     const results = Array.isArray(result) ? (result as pg.QueryResult[]) : [result]
     return results.flatMap(({ rows }) => (rows ?? []) as Row[])
   } catch (error) {
-    throw asUnavailable(error) ?? error
+    throw asUnavailable(error) ?? withoutValue(error)
   }
 }
 
@@ -130,4 +130,16 @@ function asUnavailable(error: unknown): AppError | undefined {
   const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
   if (!unavailableCodes.test(code) && !unavailableMessages.test(error.message)) return undefined
   return new AppError('storage_unavailable', { internal: error.message, cause: error })
+}
+
+/**
+ * Postgres quotes the value that it could not read (SQLSTATE class 22, and a tsquery's syntax), and the message of an
+ * unexpected error is logged: a question or a text would be too. The code and Postgres' own routine say enough.
+ */
+function withoutValue(error: unknown): unknown {
+  if (!(error instanceof pg.DatabaseError)) return error
+  const { code = '', routine = '', message } = error
+  const quotes = message.includes('"') && (code.startsWith('22') || message.includes('in tsquery'))
+  if (!quotes) return error
+  return Object.assign(new Error(`Postgres could not read a value (${code} ${routine})`), { code })
 }
