@@ -36,6 +36,36 @@ describe('docs/flows', () => {
   })
 })
 
+describe('a promise that points to its test', () => {
+  test.each(['docs/threats.md', 'README.md', 'CONTRIBUTING.md'])('%s names tests that exist', (page) => {
+    const named = testsNamedIn(text(page))
+    expect(named).not.toEqual([])
+    expect(named.filter((path) => !isThere(new URL(path, root)))).toEqual([])
+  })
+
+  test('docs/threats.md names for every threat a test, a command, or that it is not built yet', () => {
+    const rows = [...text('docs/threats.md').matchAll(/^\| (?!threat|-)(.*) \|$/gm)].map(
+      ([, row = '']) => row,
+    )
+    expect(rows.length).toBeGreaterThan(40)
+    const proof =
+      /`(test\/[^`]+\.test(-d)?\.ts|npm run check|package\.json)`$|^(not built yet|by deployment)$/
+    expect(rows.filter((row) => !proof.test(row.split(' | ').at(-1) ?? ''))).toEqual([])
+  })
+
+  test('docs/openapi.json names no member of an answer that could hold a vector', () => {
+    const { components } = JSON.parse(text('docs/openapi.json')) as {
+      components: { schemas: Readonly<Record<string, object>> }
+    }
+    const answers = Object.entries(components.schemas).filter(
+      ([name]) => !/Request$|Input$|Change$/.test(name),
+    )
+    expect(answers.map(([name]) => name)).toEqual(expect.arrayContaining(['RetrieveAnswer', 'Document']))
+    expect(JSON.stringify(components.schemas.RetrieveRequest)).toContain('"embedding"')
+    expect(JSON.stringify(answers)).not.toMatch(/"(embeddings?|vectors?|scores?)":/)
+  })
+})
+
 test('.env.example is what src/config.ts says (else: npx node scripts/env-example.ts > .env.example)', () => {
   expect(text('.env.example')).toBe(envExample())
 })
@@ -48,4 +78,10 @@ function isThere(url: URL): boolean {
     // A folder is there as well.
     return error instanceof Error && 'code' in error && error.code === 'EISDIR'
   }
+}
+
+/** Paths of test files, each as written. `x` in one stands for a name of the reader's own. */
+function testsNamedIn(page: string): readonly string[] {
+  const paths = [...page.matchAll(/\b(?:packages\/\w+\/)?test\/[\w/.-]+?\.ts\b/g)].map(([path]) => path)
+  return [...new Set(paths)].filter((path) => path !== 'test/http/x.test.ts')
 }

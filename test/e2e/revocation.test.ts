@@ -145,6 +145,20 @@ describe.each(ways)(
         }
       }
 
+      test('of a document that was deleted neither text nor vector is kept, once its job is done', async () => {
+        await world.put({ shredded: { text: 'All about shredded.', access: { viewers: ['user:anne'] } } })
+        const kept = () =>
+          world.database.query(
+            `select chunk_id, embedding from chunks left join documents using (doc_no)
+           where id = 'shredded' or id is null`,
+          )
+        expect(await kept()).toHaveLength(1)
+        const token = await world.token({ service: 'loader' })
+        const headers = { prefer: 'wait' }
+        expect((await world.call('DELETE', '/documents/shredded', { token, headers })).status).toBe(200)
+        expect(await kept()).toEqual([])
+      })
+
       const revoke = (what: Revoked) => revocations.revoke(what, { reason: 'tests' })
     })
   },
