@@ -1,11 +1,8 @@
 declare const brand: unique symbol
 type Branded<Name extends string> = string & { readonly [brand]: Name }
 
-/** A document's id as its source names it, for example `handbook/travel.md`. */
-export type DocumentId = Branded<'DocumentId'>
 /** A digest of (document, revision, ordinal): never a counter, so that it tells nothing about others. */
 export type ChunkId = Branded<'ChunkId'>
-export type CollectionId = Branded<'CollectionId'>
 
 /**
  * The one rule for ids on the wire: 1 to 200 of `A-Z a-z 0-9 . _ / @ + = % -`, `%` only as `%XX`,
