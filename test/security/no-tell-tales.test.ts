@@ -253,7 +253,8 @@ describe('two worlds with the same keys, of which one took in hidden documents f
     await other.put(Object.fromEntries(all))
     await plain.put(visible)
     await other.put(visible)
-  })
+    // Two databases and a hundred passages: more than the usual minute where the machine is busy.
+  }, 180_000)
   afterAll(async () => {
     await other?.[Symbol.asyncDispose]()
     await plain?.[Symbol.asyncDispose]()
