@@ -19,7 +19,7 @@ describe.each(pairs)('the Kubernetes documents on $name', ({ database, openfga, 
   test('release nothing to 40 of their people that the data set does not let them see, and find what an exact search finds', {
     ...needed,
     ...options,
-    timeout: 900_000,
+    timeout: 1_800_000,
   }, async () => {
     await using temporary = await openTemporary(database)
     const report = await runKubernetes({
