@@ -3,6 +3,9 @@ import { AppError } from './kernel/errors.ts'
 import { OperatorError } from './kernel/operator-error.ts'
 import { start } from './start.ts'
 
+// Files made by libraries too are for this user alone, whatever their folder allows.
+process.umask(0o077)
+
 const print = (text: string): void => {
   process.stdout.write(`${text}\n`)
 }

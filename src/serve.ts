@@ -18,10 +18,11 @@ export interface ListenOptions {
 
 /** Listens, and at disposal drains: no new requests, open ones end, then the sockets close. */
 export async function listen({ fetch, host, port, drainMs = 10_000 }: ListenOptions): Promise<Listening> {
-  const server = createAdaptorServer({ fetch }) as Server
-  // Slow senders may not hold a socket for ever.
-  server.headersTimeout = 10_000
-  server.requestTimeout = 120_000
+  const server = createAdaptorServer({
+    fetch,
+    // Slow senders may not hold a socket for ever; Node looks only every 30 s unless told.
+    serverOptions: { headersTimeout: 10_000, requestTimeout: 120_000, connectionsCheckingInterval: 5_000 },
+  }) as Server
   server.listen(port, host)
   await once(server, 'listening')
   return {

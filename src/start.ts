@@ -42,6 +42,8 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
   const stack = new AsyncDisposableStack()
   try {
     stack.use(await lockFolder(config.home))
+    // Asked before the first intake, not after it: a taken port would waste half a minute.
+    await assertFree(config)
     const onProgress = progressLine(options.isTerminal, (text) => process.stderr.write(text))
     const ground = stack.use(await openGround(config, { now: () => clock.now(), log, onProgress }))
     signal?.throwIfAborted()
@@ -69,6 +71,12 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
     await stack.disposeAsync()
     throw error
   }
+}
+
+async function assertFree({ host, port, ops }: Config): Promise<void> {
+  const fetch = () => new Response()
+  await using _public = await listenAs('PORT', { fetch, host, port })
+  await using _operators = await listenAs('OPS_PORT', { fetch, ...ops })
 }
 
 /** `setting` is what whoever starts it would change. */
@@ -135,7 +143,7 @@ async function seedDemo(
   const sample = await loadSample(dir, new Date(clock.now()))
   if (!(await isSeeded(ground.database))) {
     print(
-      `First start: taking in ${sample.documents.length} documents of ${sample.organization.title}, the demo company. Once, some seconds.`,
+      `First start: taking in ${sample.documents.length} documents of ${sample.organization.title}, the demo company. Once; it takes some 15 seconds on two idle cores.`,
     )
     await seedSample(sample, { ...service, database: ground.database, issuer: service.ownIssuer }, signal)
   }

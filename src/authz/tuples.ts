@@ -179,6 +179,9 @@ export function misfitOf(
   if (subject === undefined || !rule.subjects.includes(subject)) {
     return { field: 'user', detail: 'This subject does not fit the relation.' }
   }
+  if (user === `${object}#${relation}` || user === object) {
+    return { field: 'user', detail: 'Nothing can be in a relation with itself.' }
+  }
   if (condition === undefined) return undefined
   if (operation === 'delete')
     return { field: 'condition', detail: 'A tuple is deleted without its condition.' }

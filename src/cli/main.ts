@@ -7,6 +7,9 @@ import { createAdminClient } from './admin-client.ts'
 import { runCli } from './program.ts'
 import { createTerminal } from './terminal.ts'
 
+// As in src/main.ts: a command may make the folder's files.
+process.umask(0o077)
+
 // Loaded when it is needed: most commands only speak to the running service, and need not wait for all of it.
 const wholeService = () => import('../start.ts')
 

@@ -41,7 +41,9 @@ function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   // fetch says "fetch failed"; why stands in its cause.
   const { message, cause } = error
-  return message === 'fetch failed' && cause instanceof Error ? `${message}: ${cause.message}` : message
+  return message === 'fetch failed' && cause instanceof Error
+    ? `The service does not answer (${cause.message}). Start it with npm start, or name its address with --url or PUBLIC_URL.`
+    : message
 }
 
 function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
@@ -61,7 +63,11 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
     .option('--agent <agent>', 'the agent that acts for the person')
     .option('--service <name>', 'the service')
     .option('--scope <scopes>', 'narrows, for example "docs.search docs.read"')
-    .addOption(new Option('--resource <resource>', 'where it counts').choices(['api', 'mcp']).default('api'))
+    .addOption(
+      new Option('--resource <resource>', 'where it counts; mcp is not built yet')
+        .choices(['api', 'mcp'])
+        .default('api'),
+    )
     .action(async (options: TokenFlags) => {
       const { token } = await admin.run('token', tokenArguments(options))
       terminal.out(String(token))

@@ -55,6 +55,11 @@ export async function plan(
   const folders = await readFolders(database, placements.flatMap(foldersOf))
   const wanted = placements.flatMap((placement) => [
     { relation: 'writer' as const, collection: placement.collection },
+    // To know whether it may be told that the document is filed elsewhere.
+    {
+      relation: 'writer' as const,
+      collection: documents.get(placement.id)?.collection ?? placement.collection,
+    },
     ...(foldersOf(placement).some((folder) => !folders.has(folder))
       ? [{ relation: 'tagger' as const, collection: placement.collection }]
       : []),
@@ -109,6 +114,9 @@ function refusal(
   }
   const document = documents.get(id)
   if (document !== undefined && document.collection !== collection) {
+    if (!rights.has('writer', document.collection)) {
+      return forbidden('id', 'This service may not write to this document.')
+    }
     return new AppError('conflict', {
       field: 'collection',
       public: 'A document never moves to another collection.',

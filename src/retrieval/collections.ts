@@ -47,12 +47,14 @@ export function createCollectionLister({ sql, nominator, gate }: CollectionListe
     const proven = new Set<string>()
     let considered = 0
     let denied = 0
+    let errors = 0
     for (let each = 1; open.length > 0; each *= 4) {
       const wave = takeEach(open, each)
       const clearance = await gate.clear(principal, wave, { consistency: 'fresh', signal })
       for (const { collection } of clearance.cleared) proven.add(collection)
       considered += clearance.counts.considered
       denied += clearance.counts.denied + clearance.counts.errors
+      errors += clearance.counts.errors
       const asked = new Set(wave)
       open = open.filter((item) => !asked.has(item) && !proven.has(item.collection))
     }
@@ -67,7 +69,8 @@ export function createCollectionLister({ sql, nominator, gate }: CollectionListe
       considered,
       denied,
     })
-    return { collections, complete }
+    // A document without a verdict may have been the one that its collection lacks.
+    return { collections, complete: complete && errors === 0 }
   }
 }
 

