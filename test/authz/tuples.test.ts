@@ -147,6 +147,8 @@ describe('what does not fit is named', () => {
     ['user:* owner document:x', 'user'],
     ['user:* member group:g', 'user'],
     ['user:a sensitive document:x', 'user'],
+    ['group:g#member member group:g', 'user'],
+    ['folder:f parent folder:f', 'user'],
   ])('%s: %s', (line, field) => {
     expect(misfitOf(parse(line), 'write')).toMatchObject({ field })
   })

@@ -208,6 +208,14 @@ describeBackends('ingestion', (backend) => {
       expect(rows).toEqual([{ collection: 'closed', accepted_revision: 1 }])
     })
 
+    test('for an id that another service filed where this one may not write, without a word of where', async () => {
+      await world.putDone({ id: 'of-the-stranger', collection: 'other' }, stranger)
+      expect(await refusal(world.put({ id: 'of-the-stranger', access: anne }))).toEqual({
+        code: 'forbidden',
+        field: 'id',
+      })
+    })
+
     test('while OpenFGA does not answer, and nothing is accepted', async () => {
       const { batchCheck } = world.fga
       Object.assign(world.fga, {
