@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { loadConfig } from './config.ts'
 import { AppError } from './kernel/errors.ts'
 import { OperatorError } from './kernel/operator-error.ts'
@@ -5,6 +6,9 @@ import { start } from './start.ts'
 
 // Files made by libraries too are for this user alone, whatever their folder allows.
 process.umask(0o077)
+
+// The environment wins over the file. Node's own flag for this would say so on every start without one.
+if (existsSync('.env')) process.loadEnvFile('.env')
 
 const print = (text: string): void => {
   process.stdout.write(`${text}\n`)

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { randomUUID } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { loadConfig, settings } from '../config.ts'
 import { systemClock } from '../kernel/clock.ts'
@@ -9,6 +10,8 @@ import { createTerminal } from './terminal.ts'
 
 // As in src/main.ts: a command may make the folder's files.
 process.umask(0o077)
+
+if (existsSync('.env')) process.loadEnvFile('.env')
 
 // Loaded when it is needed: most commands only speak to the running service, and need not wait for all of it.
 const wholeService = () => import('../start.ts')
