@@ -1,11 +1,10 @@
 import type { Candidate } from './candidate.ts'
 
-// Reciprocal rank fusion (Cormack, Clarke, Büttcher, SIGIR 2009) with a smaller k than their 60, so that the heads
-// of the lists count for more: better on both judged collections (docs/decisions/0005-ranking.md).
-const k = 20
+// Cormack, Clarke, Büttcher (SIGIR 2009): k = 60 keeps the head of one list from drowning the other.
+const k = 60
 
 /**
- * Merges ranked lists by reciprocal rank: score = Σ 1 / (20 + rank). Ties fall to the chunk id, a digest,
+ * Merges ranked lists by reciprocal rank: score = Σ 1 / (60 + rank). Ties fall to the chunk id, a digest,
  * so that the order never depends on what else is stored.
  */
 export function fuse(lists: readonly (readonly Candidate[])[]): Candidate[] {
