@@ -17,12 +17,6 @@ export interface UntilCondition {
 /** A tuple's identity in OpenFGA leaves its condition out. */
 export type TupleKey = Pick<Tuple, 'user' | 'relation' | 'object'>
 
-/**
- * `fresh` bypasses every cache of the server (HIGHER_CONSISTENCY); `cached` may repeat an answer that is as
- * old as the server's cache lifetime.
- */
-export type Consistency = 'fresh' | 'cached'
-
 export interface Check {
   readonly user: string
   readonly relation: string
@@ -31,8 +25,8 @@ export interface Check {
   readonly contextual?: readonly TupleKey[]
 }
 
+/** Every question bypasses the server's caches (HIGHER_CONSISTENCY): nothing watches for what they would miss. */
 export interface QueryOptions {
-  readonly consistency: Consistency
   /** Milliseconds since the epoch; sent as `current_time`, rounded so that no grant outlives its end. */
   readonly now: number
   readonly signal?: AbortSignal

@@ -1,7 +1,7 @@
 import { AppError } from '../kernel/errors.ts'
 import { documentObject, type FgaObject } from '../kernel/ids.ts'
 import { outermostActor, type Principal } from '../kernel/principal.ts'
-import type { Check, Consistency, Fga, TupleKey } from './fga.ts'
+import type { Check, Fga, TupleKey } from './fga.ts'
 
 declare const cleared: unique symbol
 
@@ -14,7 +14,6 @@ export interface Guarded {
 }
 
 export interface ClearOptions {
-  readonly consistency: Consistency
   readonly signal?: AbortSignal
 }
 
@@ -42,7 +41,7 @@ export interface Gate {
   clear<T extends Guarded>(
     principal: Principal,
     items: readonly T[],
-    options: ClearOptions,
+    options?: ClearOptions,
   ): Promise<Clearance<T>>
 }
 
@@ -80,14 +79,14 @@ export function questionFor(principal: Principal): Question {
 export function createGate({ fga, now }: { readonly fga: Fga; readonly now: () => number }): Gate {
   return {
     modelId: fga.modelId,
-    async clear(principal, items, { consistency, signal }) {
+    async clear(principal, items, { signal } = {}) {
       const question = questionFor(principal)
       const documents = [...new Set(items.map(({ documentId }) => documentId))]
       const checks: Check[] = documents.map((id) => ({ ...question, object: documentObject(id) }))
       const { verdicts, requestIds } =
         checks.length === 0
           ? { verdicts: [], requestIds: [] }
-          : await fga.batchCheck(checks, { consistency, now: now(), ...(signal && { signal }) })
+          : await fga.batchCheck(checks, { now: now(), ...(signal && { signal }) })
       const allowed = new Set(documents.filter((_, index) => verdicts[index] === 'allowed'))
       const errors = documents.filter((_, index) => isUnanswered(verdicts[index])).length
       return {

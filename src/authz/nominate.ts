@@ -30,7 +30,7 @@ export function createNominator({ fga, now, serverDeadlineMs }: NominatorDeps): 
       const documentIds: string[] = []
       const listed = fga.listObjects(
         { user, relation, type: 'document', contextual },
-        { consistency: 'fresh', now: started, ...(signal && { signal }) },
+        { now: started, ...(signal && { signal }) },
       )
       for await (const object of listed) documentIds.push(splitObject(object).id)
       return { documentIds, complete: now() - started < serverDeadlineMs }

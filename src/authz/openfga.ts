@@ -91,7 +91,7 @@ export function createFga(api: OpenFgaApi, storeId: string, modelId: string): Fg
         type,
         context: contextOf(options),
         contextual_tuples: { tuple_keys: [...contextual] },
-        consistency: preference(options),
+        consistency: ConsistencyPreference.HigherConsistency,
       }
       const stream = await guarded<AsyncIterable<Uint8Array | string>>(() =>
         api.streamedListObjects(storeId, body, callOptions(options)),
@@ -158,7 +158,11 @@ async function batchOnce(
   const answer = await guarded(() =>
     api.batchCheck(
       storeId,
-      { checks: items, authorization_model_id: modelId, consistency: preference(options) },
+      {
+        checks: items,
+        authorization_model_id: modelId,
+        consistency: ConsistencyPreference.HigherConsistency,
+      },
       callOptions(options),
     ),
   )
@@ -229,9 +233,6 @@ function describe(error: unknown): string {
 }
 
 const scrubbed = (error: unknown): unknown => (error instanceof FgaApiError ? undefined : error)
-
-const preference = ({ consistency }: QueryOptions): ConsistencyPreference =>
-  consistency === 'fresh' ? ConsistencyPreference.HigherConsistency : ConsistencyPreference.MinimizeLatency
 
 // Rounded up to the next second: a grant that ends within this second is already over.
 const contextOf = ({ now }: QueryOptions): { current_time: string } => ({

@@ -54,7 +54,7 @@ async function ask(
   now: number,
 ): Promise<{ readonly verdicts: readonly boolean[] }> {
   if (checks.length === 0) return { verdicts: [] }
-  const { verdicts } = await fga.batchCheck(checks, { consistency: 'fresh', now })
+  const { verdicts } = await fga.batchCheck(checks, { now })
   // Neither right nor lack of it was shown: to go on either way would be a guess.
   if (verdicts.length !== checks.length || verdicts.includes('error')) {
     throw new AppError('authorization_unavailable', { internal: 'OpenFGA left a check without an answer' })

@@ -50,7 +50,7 @@ export function createCollectionLister({ sql, nominator, gate }: CollectionListe
     let errors = 0
     for (let each = 1; open.length > 0; each *= 4) {
       const wave = takeEach(open, each)
-      const clearance = await gate.clear(principal, wave, { consistency: 'fresh', signal })
+      const clearance = await gate.clear(principal, wave, { signal })
       for (const { collection } of clearance.cleared) proven.add(collection)
       considered += clearance.counts.considered
       denied += clearance.counts.denied + clearance.counts.errors

@@ -35,7 +35,7 @@ export function createDocumentReader({
     const { cleared, requestIds } = await gate.clear(
       principal,
       [live ?? { documentId, revision: noRevision }],
-      { consistency: 'fresh', signal },
+      { signal },
     )
     const [item] = cleared
     const document = item === undefined ? undefined : await readDocument(sql, item)

@@ -217,7 +217,7 @@ async function clearWaves(
     const wave = ranked.slice(start, start + size)
     let clearance: Clearance<Candidate>
     try {
-      clearance = await gate.clear(principal, wave, { consistency: 'fresh', signal: deadline.signal })
+      clearance = await gate.clear(principal, wave, { signal: deadline.signal })
     } catch (error) {
       // Nothing proven yet: say that permissions cannot be checked. Something proven: only that is released.
       if (cleared.length === 0 && !isOver(deadline)) throw error

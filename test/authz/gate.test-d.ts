@@ -38,7 +38,7 @@ test('a cleared document does not open another shape', () => {
 
 test('text can be read for what the gate has cleared', () => {
   const read = async (): Promise<Passage[]> => {
-    const { cleared } = await gate.clear(principal, [candidate], { consistency: 'fresh' })
+    const { cleared } = await gate.clear(principal, [candidate])
     return readPassages(sql, cleared)
   }
   expectTypeOf(read).returns.resolves.toEqualTypeOf<Passage[]>()

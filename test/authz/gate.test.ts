@@ -12,7 +12,7 @@ const numbered = (count: number) => Array.from({ length: count }, (_, index) => 
 async function ask(answer: Answer, principal: Principal, ids: readonly string[], now = noon) {
   await using double = await startDouble(answer)
   const gate = createGate({ fga: double.fga, now: () => now })
-  const clearance = await gate.clear(principal, items(...ids), { consistency: 'fresh' })
+  const clearance = await gate.clear(principal, items(...ids))
   const checks = double.calls.flatMap(({ body }) => body.checks ?? [])
   return {
     ...clearance,
@@ -216,7 +216,7 @@ describe('the gate releases nothing', () => {
     await using double = await startDouble(() => undefined, 20_000)
     const gate = createGate({ fga: double.fga, now: () => noon })
     const started = performance.now()
-    const cleared = gate.clear(anne, items('a'), { consistency: 'fresh', signal: AbortSignal.timeout(100) })
+    const cleared = gate.clear(anne, items('a'), { signal: AbortSignal.timeout(100) })
     await expect(cleared).rejects.toEqual(unavailable)
     expect(performance.now() - started).toBeLessThan(8_000)
   })

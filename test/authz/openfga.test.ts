@@ -6,7 +6,7 @@ import type { FgaObject } from '../../src/kernel/ids.ts'
 import { type Answer, anne, apiToken, type Call, modelId, startDouble } from './double.ts'
 
 const unavailable = expect.objectContaining({ code: 'authorization_unavailable', status: 503 })
-const options = { consistency: 'fresh', now: 0 } as const
+const options = { now: 0 } as const
 const secret = 'severance-of-bob'
 
 const tuplesOf = (count: number): Tuple[] =>

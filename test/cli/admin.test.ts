@@ -53,7 +53,7 @@ describe('with a service running', () => {
         relation,
         object: 'collection:handbook',
       })),
-      { consistency: 'fresh', now: Date.now() },
+      { now: Date.now() },
     )
     expect(answer.verdicts).toEqual(['allowed', 'allowed'])
     const ran = await remit(['token', '--service', 'loader'], world)
@@ -73,7 +73,7 @@ describe('with a service running', () => {
         relation: 'writer',
         object,
       })),
-      { consistency: 'fresh', now: Date.now() },
+      { now: Date.now() },
     )
     expect(answer.verdicts).toEqual(['denied', 'allowed'])
     await world.database.query(`delete from services where name = 'two'`)

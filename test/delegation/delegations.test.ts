@@ -61,7 +61,7 @@ async function reads(id: string, agent = 'research-bot'): Promise<string | undef
         ],
       },
     ],
-    { consistency: 'fresh', now: clock.now() },
+    { now: clock.now() },
   )
   return answer.verdicts[0]
 }

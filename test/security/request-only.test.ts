@@ -121,7 +121,6 @@ test('a delegation stored by force lends nothing, though OpenFGA says yes: its r
   const { cleared } = await gate.clear(
     { ...annesBot, subject: 'user:bob', actors: ['agent:research-bot'], delegation: 'd_forged' },
     [{ documentId: 'finance/budget' }],
-    { consistency: 'fresh' },
   )
   expect(cleared).toHaveLength(1)
 
