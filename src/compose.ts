@@ -9,7 +9,7 @@ import { createFga } from './authz/openfga.ts'
 import type { Config } from './config.ts'
 import { type Administrators, createAdministrators } from './delegation/administrators.ts'
 import { type Agents, createAgents } from './delegation/agents.ts'
-import { type Clients, createClients } from './delegation/clients.ts'
+import { createClients } from './delegation/clients.ts'
 import { createDelegations, type Delegations } from './delegation/delegations.ts'
 import { createDemoIssuer, type DemoIssuer } from './delegation/demo-issuer.ts'
 import type { Fetch } from './delegation/fetch-json.ts'
@@ -26,7 +26,7 @@ import { createApp } from './http/app.ts'
 import type { App } from './http/env.ts'
 import { createRequireBearer } from './http/middleware/bearer.ts'
 import { hostsOf } from './http/middleware/frame.ts'
-import { createLimits, limitAddress, principalKeys } from './http/middleware/limits.ts'
+import { createAdmission } from './http/middleware/limits.ts'
 import { openApiOf } from './http/openapi.ts'
 import { createMetrics, createOps, type Readiness } from './http/ops.ts'
 import { accessRoutes } from './http/routes/access.ts'
@@ -105,6 +105,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     gate,
     embedder,
     keyed,
+    log,
   })
 
   const key = await loadSigningKey(keysDir)
@@ -140,7 +141,8 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
       })
     : undefined
 
-  const stack = new AsyncDisposableStack()
+  // What was begun ends with a composition that fails, too.
+  await using stack = new AsyncDisposableStack()
   const parser = stack.use(createParser())
   const ingest = stack.use(
     createIngest({
@@ -167,7 +169,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
   await ingest.start()
   stack.use(everyHour(log, { delegations: () => delegations.mend(), revocations: () => revocations.sweep() }))
 
-  const limits = createLimits({ perMinute: config.ratePerMinute, now })
+  const admission = createAdmission({ perMinute: config.ratePerMinute, now })
   const requireBearer = createRequireBearer({
     async verify(token) {
       const verified = await verifier.verify(token, 'api')
@@ -176,12 +178,13 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
       log('token_refused', { reason: verified.reason })
       return refuse(outer(verified.reason))
     },
-    admit: (principal) => limits.take(principalKeys(principal)),
+    admit: admission.principal,
   })
   const isAdministrator = (subject: string) => administrators.has(subject, 'security.write')
   const metrics = createMetrics(now)
+  const probe = () => Promise.all([answers(database), fga.isHealthy()])
   const readiness = async (): Promise<Readiness> => {
-    const [databaseOk, openfgaOk] = await Promise.all([answers(database), fga.isHealthy()])
+    const [databaseOk, openfgaOk] = await probe()
     return {
       ready: databaseOk && openfgaOk,
       details: {
@@ -206,9 +209,9 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     now,
     newTxn,
     log,
-    limitAddress: limitAddress(limits),
+    limitAddress: admission.address,
     observe: metrics.observe,
-    isReady: async () => (await readiness()).ready,
+    isReady: async () => (await probe()).every(Boolean),
     jwks: async () => key.jwks,
     routes: [
       retrieveRoutes({ retrieve, requireBearer }),
@@ -237,14 +240,13 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     metrics,
     readiness,
   })
+  const owned = stack.move()
   return {
     app,
     ops,
     fga,
-    matchesModelFile: deployed.matchesFile,
     people,
     agents,
-    clients,
     services,
     administrators,
     delegations,
@@ -252,7 +254,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     ownIssuer: ownIssuerName(config.publicUrl),
     ingest,
     newTxn,
-    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
 }
 
@@ -261,10 +263,8 @@ export interface Service extends AsyncDisposable {
   readonly app: App
   readonly ops: ReturnType<typeof createOps>
   readonly fga: Fga
-  readonly matchesModelFile: boolean
   readonly people: People
   readonly agents: Agents
-  readonly clients: Clients
   readonly services: Services
   readonly administrators: Administrators
   readonly delegations: Delegations

@@ -151,7 +151,9 @@ export const settings = z.object({
     .int()
     .min(1)
     .default(600)
-    .describe('Requests a minute for each (subject, agent), each client and each address.'),
+    .describe(
+      'Requests a minute for each pair of person and agent; each client and each address has 20 times that.',
+    ),
   REMIT_DEMO: flag
     .optional()
     .describe(

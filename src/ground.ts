@@ -36,21 +36,16 @@ const openfgaTimeoutMs = 4_000
 
 /** Opens what the configuration names, migrates the database and refuses vectors of another model. */
 export async function openGround(config: Config, { now, log, onProgress }: GroundOptions): Promise<Ground> {
-  const stack = new AsyncDisposableStack()
-  try {
-    const { database, embeddings, vectors } = stack.use(
-      await openStored(config, { mayChange: false, ...(onProgress && { onProgress }) }),
-    )
-    if (embeddings.available) await admitModel(database, vectors, embeddings.embedder)
-    const needsLock = config.databaseUrl !== undefined && config.openfga === undefined
-    const exclusive = needsLock ? stack.use(await lockDatabase(config.databaseUrl)) : undefined
-    const openfga = await openOpenFga(config, database, now, log, exclusive)
-    const owned = stack.move()
-    return { database, openfga, embeddings, [Symbol.asyncDispose]: () => owned.disposeAsync() }
-  } catch (error) {
-    await stack.disposeAsync()
-    throw error
-  }
+  await using stack = new AsyncDisposableStack()
+  const { database, embeddings, vectors } = stack.use(
+    await openStored(config, { mayChange: false, ...(onProgress && { onProgress }) }),
+  )
+  if (embeddings.available) await admitModel(database, vectors, embeddings.embedder)
+  const needsLock = config.databaseUrl !== undefined && config.openfga === undefined
+  const exclusive = needsLock ? stack.use(await lockDatabase(config.databaseUrl)) : undefined
+  const openfga = await openOpenFga(config, database, now, log, exclusive)
+  const owned = stack.move()
+  return { database, openfga, embeddings, [Symbol.asyncDispose]: () => owned.disposeAsync() }
 }
 
 export interface StoredOptions {
@@ -64,25 +59,20 @@ export async function openStored(
   config: Config,
   { mayChange, onProgress }: StoredOptions,
 ): Promise<Stored & { readonly vectors: StoredVectors }> {
-  const stack = new AsyncDisposableStack()
-  try {
-    const database = stack.use(await openDatabase(config))
-    const vectors = await readStoredVectors(database)
-    if (!mayChange) refuseUnfinished(vectors)
-    const embeddings = await openEmbeddings(config.embeddings, {
-      stored: vectors,
-      mayChange,
-      ...(onProgress && { onProgress }),
-    })
-    if (embeddings.available) stack.use(embeddings.embedder)
-    const dimensions = embeddings.available ? embeddings.embedder.dimensions : dimensionsWithoutModel
-    await migrate(database, { dir: new URL('../migrations/', import.meta.url), dimensions })
-    const owned = stack.move()
-    return { database, embeddings, vectors, [Symbol.asyncDispose]: () => owned.disposeAsync() }
-  } catch (error) {
-    await stack.disposeAsync()
-    throw error
-  }
+  await using stack = new AsyncDisposableStack()
+  const database = stack.use(await openDatabase(config))
+  const vectors = await readStoredVectors(database)
+  if (!mayChange) refuseUnfinished(vectors)
+  const embeddings = await openEmbeddings(config.embeddings, {
+    stored: vectors,
+    mayChange,
+    ...(onProgress && { onProgress }),
+  })
+  if (embeddings.available) stack.use(embeddings.embedder)
+  const dimensions = embeddings.available ? embeddings.embedder.dimensions : dimensionsWithoutModel
+  await migrate(database, { dir: new URL('../migrations/', import.meta.url), dimensions })
+  const owned = stack.move()
+  return { database, embeddings, vectors, [Symbol.asyncDispose]: () => owned.disposeAsync() }
 }
 
 async function openDatabase({ databaseUrl, home }: Config): Promise<Database> {

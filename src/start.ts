@@ -39,38 +39,33 @@ export interface RunningService extends AsyncDisposable {
 /** Starts everything in order and returns once it answers. Disposal drains and closes in reverse. */
 export async function start(config: Config, options: StartOptions): Promise<RunningService> {
   const { clock, log, fetch, print, signal } = options
-  const stack = new AsyncDisposableStack()
-  try {
-    stack.use(await lockFolder(config.home))
-    // Asked before the first intake, not after it: a taken port would waste half a minute.
-    await assertFree(config)
-    const onProgress = progressLine(options.isTerminal, (text) => process.stderr.write(text))
-    const ground = stack.use(await openGround(config, { now: () => clock.now(), log, onProgress }))
-    signal?.throwIfAborted()
-    const service = stack.use(await compose({ config, ground, clock, log, fetch }))
-    signal?.throwIfAborted()
-    const demo = config.demo ? await seedDemo(ground, service, options) : undefined
-    stack.use(
-      await startAdminServer({
-        dir: config.home,
-        deps: adminDeps(ground, service),
-        onError: (error) =>
-          log('command_failed', { reason: error instanceof Error ? error.message : 'thrown value' }),
-      }),
-    )
-    const { host, port, ops } = config
-    const listening = stack.use(await listenAs('PORT', { fetch: service.app.fetch, host, port }))
-    stack.use(await listenAs('OPS_PORT', { fetch: service.ops.fetch, ...ops }))
-    const withoutVector = ground.embeddings.available ? await countWithoutVector(ground.database) : 0
-    if (withoutVector > 0) log('passages_without_vector', { count: withoutVector, command: reembedCommand })
-    signal?.throwIfAborted()
-    print(welcome(config, { embeddings: ground.embeddings, withoutVector, demo }))
-    const owned = stack.move()
-    return { service, port: listening.port, [Symbol.asyncDispose]: () => owned.disposeAsync() }
-  } catch (error) {
-    await stack.disposeAsync()
-    throw error
-  }
+  await using stack = new AsyncDisposableStack()
+  stack.use(await lockFolder(config.home))
+  // Asked before the first intake, not after it: a taken port would waste half a minute.
+  await assertFree(config)
+  const onProgress = progressLine(options.isTerminal, (text) => process.stderr.write(text))
+  const ground = stack.use(await openGround(config, { now: () => clock.now(), log, onProgress }))
+  signal?.throwIfAborted()
+  const service = stack.use(await compose({ config, ground, clock, log, fetch }))
+  signal?.throwIfAborted()
+  const demo = config.demo ? await seedDemo(ground, service, options) : undefined
+  stack.use(
+    await startAdminServer({
+      dir: config.home,
+      deps: adminDeps(ground, service),
+      onError: (error) =>
+        log('command_failed', { reason: error instanceof Error ? error.message : 'thrown value' }),
+    }),
+  )
+  const { host, port, ops } = config
+  const listening = stack.use(await listenAs('PORT', { fetch: service.app.fetch, host, port }))
+  stack.use(await listenAs('OPS_PORT', { fetch: service.ops.fetch, ...ops }))
+  const withoutVector = ground.embeddings.available ? await countWithoutVector(ground.database) : 0
+  if (withoutVector > 0) log('passages_without_vector', { count: withoutVector, command: reembedCommand })
+  signal?.throwIfAborted()
+  print(welcome(config, { embeddings: ground.embeddings, withoutVector, demo }))
+  const owned = stack.move()
+  return { service, port: listening.port, [Symbol.asyncDispose]: () => owned.disposeAsync() }
 }
 
 async function assertFree({ host, port, ops }: Config): Promise<void> {
@@ -143,7 +138,7 @@ async function seedDemo(
   const sample = await loadSample(dir, new Date(clock.now()))
   if (!(await isSeeded(ground.database))) {
     print(
-      `First start: taking in ${sample.documents.length} documents of ${sample.organization.title}, the demo company. Once; it takes some 15 seconds on two idle cores.`,
+      `First start: taking in ${sample.documents.length} documents of ${sample.organization.title}, the demo company. Once, about ten seconds on two idle cores.`,
     )
     await seedSample(sample, { ...service, database: ground.database, issuer: service.ownIssuer }, signal)
   }

@@ -29,15 +29,17 @@ export interface AppDeps {
 export function createApp(deps: AppDeps): App {
   const { publicUrl, hosts, requestDeadlineMs, now, newTxn, log } = deps
   const app = createRouter()
-  app.onError(createErrorHandler({ publicUrl, log }))
-  app.notFound((c: AppContext) => createErrorHandler({ publicUrl, log })(new AppError('not_found'), c))
+  const onError = createErrorHandler({ publicUrl, log })
+  app.onError(onError)
+  app.notFound((c: AppContext) => onError(new AppError('not_found'), c))
   app.use('*', requireFrame({ newTxn }), deps.observe, requireHost(hosts))
   app.get('/healthz', (c) => c.json({ status: 'ok' }, 200))
+  app.use('*', deps.limitAddress, requireDeadline({ ms: requestDeadlineMs, now }))
+  // Behind the limit: it asks the database and OpenFGA, for whoever comes.
   app.get('/readyz', async (c) => {
     const ready = await deps.isReady()
     return c.json({ status: ready ? 'ok' : 'unavailable' }, ready ? 200 : 503)
   })
-  app.use('*', deps.limitAddress, requireDeadline({ ms: requestDeadlineMs, now }))
   app.get('/oauth/jwks', async (c) => c.json(await deps.jwks(), 200))
   for (const routes of deps.routes) app.route('/', routes)
   return app

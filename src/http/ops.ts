@@ -1,6 +1,7 @@
 import type { MiddlewareHandler } from 'hono'
 import { Hono } from 'hono'
 import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client'
+import { AppError } from '../kernel/errors.ts'
 import type { AppEnv } from './env.ts'
 import { requireHost } from './middleware/frame.ts'
 
@@ -55,7 +56,9 @@ export interface OpsDeps {
 export function createOps({ hosts, metrics, readiness }: OpsDeps): Hono<AppEnv> {
   const app = new Hono<AppEnv>()
   app.use('*', requireHost(hosts))
-  app.onError((_, c) => c.json({ status: 'refused' }, 421))
+  app.onError((error, c) =>
+    error instanceof AppError ? c.json({ status: 'refused' }, 421) : c.json({ status: 'unavailable' }, 503),
+  )
   app.get('/metrics', async (c) =>
     c.body(await metrics.registry.metrics(), 200, { 'content-type': metrics.registry.contentType }),
   )

@@ -3,6 +3,7 @@ import type { Clearance, Cleared, Gate } from '../authz/gate.ts'
 import type { Nominator } from '../authz/nominate.ts'
 import type { Embedder } from '../embed/embedder.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
+import type { Log } from '../kernel/log.ts'
 import type { Principal } from '../kernel/principal.ts'
 import type { Sql } from '../store/sql.ts'
 import type { Candidate, Mode } from './candidate.ts'
@@ -42,6 +43,7 @@ export interface RetrieverDeps {
   /** Undefined: no model could be had, and every question is answered by words. */
   readonly embedder: Embedder | undefined
   readonly keyed: Keyed
+  readonly log: Log
 }
 
 export type Retriever = (principal: Principal, question: Question, deadline: Deadline) => Promise<Answer>
@@ -65,9 +67,10 @@ interface Found {
  * Every candidate is cleared before any text is loaded, and the record is committed before the answer leaves.
  * Does NOT check token scopes: the face does.
  */
-export function createRetriever({ sql, search, nominator, gate, embedder, keyed }: RetrieverDeps): Retriever {
+export function createRetriever(deps: RetrieverDeps): Retriever {
+  const { sql, search, nominator, gate, keyed } = deps
   return async (principal, question, deadline) => {
-    const branches = await prepare(question, embedder, search, deadline)
+    const branches = await prepare(question, deps, deadline)
     const nomination = await nominator.nominate(principal, { signal: deadline.signal })
     const visible = await search.visible(nomination.documentIds, {
       ...narrowedCollections(principal, question.collections),
@@ -101,12 +104,8 @@ export function createRetriever({ sql, search, nominator, gate, embedder, keyed 
 }
 
 /** Chooses what to search by. A model that does not answer leaves the words; a vector search has nothing else. */
-async function prepare(
-  question: Question,
-  embedder: Embedder | undefined,
-  search: Search,
-  { signal }: Deadline,
-): Promise<Branches> {
+async function prepare(question: Question, deps: RetrieverDeps, { signal }: Deadline): Promise<Branches> {
+  const { search } = deps
   const { query, mode } = question
   const byWords = (visible: Visible, depth: number) => search.keyword(visible, query ?? '', depth)
   const words: Branches = {
@@ -114,7 +113,7 @@ async function prepare(
     run: async (visible, depth) => [await byWords(visible, depth)],
   }
   if (mode === 'keyword') return words
-  const embedding = await embed(question, embedder, signal)
+  const embedding = await embed(question, deps, signal)
   if (embedding === undefined) {
     if (query === undefined)
       throw new AppError('search_unavailable', { public: 'There are no vectors to search by.' })
@@ -134,7 +133,7 @@ async function prepare(
 
 async function embed(
   { query, embedding }: Question,
-  embedder: Embedder | undefined,
+  { embedder, log }: RetrieverDeps,
   signal: AbortSignal,
 ): Promise<Float32Array | undefined> {
   if (embedder === undefined) return undefined
@@ -147,8 +146,9 @@ async function embed(
   if (query === undefined) return undefined
   try {
     return await embedder.embedQuery(query, { signal })
-  } catch {
-    // Words still answer, and `mode_used` says so.
+  } catch (error) {
+    // Words still answer, and `mode_used` says so; the operator has to hear of it as well.
+    log('embedding_failed', { reason: error instanceof Error ? error.message : 'thrown value' })
     return undefined
   }
 }

@@ -2,7 +2,7 @@ import { createApp } from '../../src/http/app.ts'
 import type { App } from '../../src/http/env.ts'
 import { createRequireBearer } from '../../src/http/middleware/bearer.ts'
 import { hostsOf } from '../../src/http/middleware/frame.ts'
-import { createLimits, limitAddress, principalKeys } from '../../src/http/middleware/limits.ts'
+import { createAdmission } from '../../src/http/middleware/limits.ts'
 import { documentRoutes } from '../../src/http/routes/documents.ts'
 import { retrieveRoutes } from '../../src/http/routes/retrieve.ts'
 import type { ErrorCode } from '../../src/kernel/errors.ts'
@@ -38,14 +38,14 @@ export function createFace({
 }: FaceOptions = {}) {
   const logged: object[] = []
   const known: Readonly<Record<string, Principal | ErrorCode>> = { good: principal, ...tokens }
-  const limits = createLimits({ perMinute, now: () => 0 })
+  const admission = createAdmission({ perMinute, now: () => 0 })
   let requests = 0
   const requireBearer = createRequireBearer({
     async verify(token) {
       const who = known[token] ?? 'invalid_token'
       return typeof who === 'string' ? refuse(who) : ok(who)
     },
-    admit: (who) => limits.take(principalKeys(who)),
+    admit: admission.principal,
   })
   const app: App = createApp({
     publicUrl,
@@ -57,7 +57,7 @@ export function createFace({
       return `t_${requests}`
     },
     log: (event, fields) => logged.push({ event, ...fields }),
-    limitAddress: limitAddress(createLimits({ perMinute: 1_000, now: () => 0 })),
+    limitAddress: admission.address,
     observe: (_, next) => next(),
     isReady: async () => true,
     jwks: async () => ({ keys: [] }),

@@ -2,20 +2,21 @@ import fc from 'fast-check'
 import { Hono } from 'hono'
 import { describe, expect, test } from 'vitest'
 import type { AppEnv } from '../../src/http/env.ts'
-import { createLimits, limitAddress, principalKeys } from '../../src/http/middleware/limits.ts'
+import { type Admission, createAdmission, createLimits } from '../../src/http/middleware/limits.ts'
 import { createErrorHandler } from '../../src/http/problem.ts'
 import { AppError } from '../../src/kernel/errors.ts'
+import type { Principal } from '../../src/kernel/principal.ts'
 import { principal } from './principal.ts'
 
 function limitsAt(perMinute: number, bucketsMax?: number) {
   let time = 1_000_000
   const limits = createLimits({ perMinute, now: () => time, ...(bucketsMax !== undefined && { bucketsMax }) })
   /** How many of `times` requests are taken. */
-  const taken = (times: number, ...keys: readonly string[]): number =>
-    Array.from({ length: times }).filter(() => refusal(...keys) === undefined).length
-  const refusal = (...keys: readonly string[]): AppError | undefined => {
+  const taken = (times: number, key: string): number =>
+    Array.from({ length: times }).filter(() => refusal(key) === undefined).length
+  const refusal = (key: string): AppError | undefined => {
     try {
-      limits.take(keys)
+      limits.take(key)
       return undefined
     } catch (error) {
       if (error instanceof AppError) return error
@@ -89,13 +90,6 @@ describe('limits', () => {
     expect(taken(9, 'b')).toBe(5)
   })
 
-  test('refuse when one of the buckets is empty, however full the others are', () => {
-    const { taken, refusal } = limitsAt(5)
-    taken(5, 'client x')
-    expect(refusal('subject a', 'client x')).toMatchObject({ code: 'rate_limited' })
-    expect(refusal('subject a', 'client y')).toBeUndefined()
-  })
-
   test('are not filled by refusals: whoever goes on knocking waits no longer and no shorter', () => {
     const { taken, refusal, pass } = limitsAt(60)
     taken(60, 'a')
@@ -122,16 +116,37 @@ describe('limits', () => {
 })
 
 describe('who shares a bucket', () => {
-  test('is the pair of person and outermost agent, and the client', () => {
-    const keys = principalKeys({ ...principal, actors: ['agent:a', 'agent:inner'] })
-    expect(keys).toEqual(['subject user:anne agent:a', 'client pages'])
-    expect(principalKeys(principal)[0]).not.toBe(keys[0])
+  const admitted = (admission: Admission, times: number, who: Principal): number =>
+    Array.from({ length: times }).filter(() => {
+      try {
+        admission.principal(who)
+        return true
+      } catch {
+        return false
+      }
+    }).length
+
+  test('is the pair of person and outermost agent: another person or another agent has its own', () => {
+    const admission = createAdmission({ perMinute: 3, now: () => 0 })
+    expect(admitted(admission, 10, { ...principal, actors: ['agent:a', 'agent:inner'] })).toBe(3)
+    expect(admitted(admission, 10, { ...principal, actors: ['agent:a'] })).toBe(0)
+    expect(admitted(admission, 10, { ...principal, actors: ['agent:b'] })).toBe(3)
+    expect(admitted(admission, 10, { ...principal, subject: 'user:bob' })).toBe(3)
   })
 
-  test('is the network address, before any token is looked at', async () => {
+  test('is the client, at twenty times the rate: one person cannot shut out those who share it', () => {
+    const admission = createAdmission({ perMinute: 3, now: () => 0 })
+    const everybody = Array.from({ length: 30 }, (_, index) =>
+      admitted(admission, 3, { ...principal, subject: `user:p${index}` }),
+    )
+    expect(everybody.reduce((sum, count) => sum + count, 0)).toBe(60)
+    expect(admitted(admission, 3, { ...principal, subject: 'user:late', client: 'another' })).toBe(3)
+  })
+
+  test('is the network address, at twenty times the rate, before any token is looked at', async () => {
     const app = new Hono<AppEnv>()
     app.onError(createErrorHandler({ publicUrl: 'http://localhost', log: () => undefined }))
-    app.use('*', limitAddress(createLimits({ perMinute: 1, now: () => 0 })))
+    app.use('*', createAdmission({ perMinute: 1, now: () => 0 }).address)
     app.get('/', (c) => c.text('ok'))
     const from = (remoteAddress: string) =>
       app.request(
@@ -139,10 +154,10 @@ describe('who shares a bucket', () => {
         { headers: { 'x-forwarded-for': `${Math.random()}` } },
         { incoming: { socket: { remoteAddress } } },
       )
-    expect((await from('10.0.0.1')).status).toBe(200)
+    for (let request = 0; request < 20; request += 1) expect((await from('10.0.0.1')).status).toBe(200)
     const refused = await from('10.0.0.1')
     expect(refused.status).toBe(429)
-    expect(refused.headers.get('retry-after')).toBe('60')
+    expect(refused.headers.get('retry-after')).toBe('3')
     expect((await from('10.0.0.2')).status).toBe(200)
   })
 })

@@ -11,8 +11,8 @@ export interface LimitsOptions {
 }
 
 export interface Limits {
-  /** Takes one token from each of the keys' buckets; throws 429 with Retry-After when one is empty. */
-  take(keys: readonly string[]): void
+  /** Takes one token from the key's bucket; throws 429 with Retry-After when it is empty. */
+  take(key: string): void
 }
 
 interface Bucket {
@@ -43,19 +43,32 @@ export function createLimits({ perMinute, now, bucketsMax = 100_000 }: LimitsOpt
       if (idlest !== undefined) buckets.delete(idlest)
     }
   }
-  return { take: (keys) => keys.forEach(take) }
+  return { take }
 }
 
-/** One bucket for the pair of person and agent, one for the client. */
-export const principalKeys = ({ subject, actors, client }: Principal): string[] => [
-  `subject ${subject} ${actors[0] ?? ''}`,
-  `client ${client}`,
-]
+/** The three buckets of a request. */
+export interface Admission {
+  /** One for the network address, taken before the token is looked at. */
+  readonly address: MiddlewareHandler<AppEnv>
+  /** One for the pair of person and agent, one for the client. */
+  readonly principal: (principal: Principal) => void
+}
 
-/** One bucket for the network address, taken before the token is looked at. */
-export function limitAddress(limits: Limits): MiddlewareHandler<AppEnv> {
-  return async function address(c, next) {
-    limits.take([`address ${addressOf(c)}`])
-    await next()
+// A client or an address may stand for a whole company: at one person's rate, one could shut out all others.
+const sharedBy = 20
+
+/** `perMinute` for each person and agent; twenty times that for each client and each address. */
+export function createAdmission(options: LimitsOptions): Admission {
+  const own = createLimits(options)
+  const shared = createLimits({ ...options, perMinute: options.perMinute * sharedBy })
+  return {
+    async address(c, next) {
+      shared.take(`address ${addressOf(c)}`)
+      await next()
+    },
+    principal({ subject, actors, client }) {
+      own.take(`subject ${subject} ${actors[0] ?? ''}`)
+      shared.take(`client ${client}`)
+    },
   }
 }

@@ -10,7 +10,7 @@ import { type App, createRouter } from '../env.ts'
 import type { RequireBearer } from '../middleware/bearer.ts'
 import { requireJson } from '../middleware/frame.ts'
 import { bearer, problems, text } from '../schemas.ts'
-import { assertAdministrator, type IsAdministrator, tooLarge } from './writing.ts'
+import { assertAdministrator, type IsAdministrator, notesSchema, notesToWire, tooLarge } from './writing.ts'
 
 export interface AccessRouteDeps {
   readonly ingest: Ingest
@@ -35,7 +35,7 @@ const body = z
 
 const answer = z
   .strictObject({
-    notes: z.array(z.strictObject({ id: z.string().optional(), code: z.string(), detail: z.string() })),
+    notes: notesSchema,
     txn: z.string(),
   })
   .openapi('AccessAnswer')
@@ -67,7 +67,7 @@ export function accessRoutes(deps: AccessRouteDeps): App {
     })
     return c.json(
       {
-        notes: notes.map(({ id, code, detail }) => ({ ...(id !== undefined && { id }), code, detail })),
+        notes: notesToWire(notes),
         txn: c.get('txn'),
       },
       200,

@@ -7,7 +7,7 @@ import { type App, createRouter } from '../env.ts'
 import type { RequireBearer } from '../middleware/bearer.ts'
 import { requireJson } from '../middleware/frame.ts'
 import { bearer, id, problems } from '../schemas.ts'
-import { answerJob, idempotencyKeyOf, jobResponses, tooLarge } from './writing.ts'
+import { answerJob, idempotencyKeyOf, jobResponses, notesSchema, notesToWire, tooLarge } from './writing.ts'
 
 export interface DocumentWriteRouteDeps {
   readonly ingest: Ingest
@@ -21,7 +21,7 @@ const params = z.strictObject({ id })
 
 const retagged = z
   .strictObject({
-    notes: z.array(z.strictObject({ id: z.string().optional(), code: z.string(), detail: z.string() })),
+    notes: notesSchema,
     txn: z.string(),
   })
   .openapi('RetagAnswer')
@@ -83,7 +83,7 @@ export function documentWriteRoutes({ ingest, requireBearer, bodyBytesMax }: Doc
       const notes = await ingest.retag(c.get('principal'), c.req.valid('param').id, c.req.valid('json'))
       return c.json(
         {
-          notes: notes.map(({ id, code, detail }) => ({ ...(id !== undefined && { id }), code, detail })),
+          notes: notesToWire(notes),
           txn: c.get('txn'),
         },
         200,

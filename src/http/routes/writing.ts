@@ -1,6 +1,6 @@
 import { z } from '@hono/zod-openapi'
 import type { Ingest } from '../../ingest/ingest.ts'
-import type { JobView } from '../../ingest/job-store.ts'
+import type { JobNote, JobView } from '../../ingest/job-store.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { Principal } from '../../kernel/principal.ts'
@@ -36,6 +36,14 @@ export const jobSchema = z
     ),
   })
   .openapi('Job')
+
+/** What a change kept or did beside what was asked. */
+export const notesSchema = z.array(
+  z.strictObject({ id: z.string().optional(), code: z.string(), detail: z.string() }),
+)
+
+export const notesToWire = (notes: readonly JobNote[]): z.output<typeof notesSchema> =>
+  notes.map(({ id, code, detail }) => ({ ...(id !== undefined && { id }), code, detail }))
 
 export const jobAnswer = z.strictObject({ job: jobSchema, txn: z.string() }).openapi('JobAnswer')
 export const acceptedAnswer = z
