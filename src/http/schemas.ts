@@ -2,14 +2,6 @@ import { z } from '@hono/zod-openapi'
 import { errorCodes } from '../kernel/errors.ts'
 import { isId } from '../kernel/ids.ts'
 
-/** Text that Postgres can hold and UTF-8 can carry: no NUL, no lone surrogate. */
-export const text = (least: number, most: number) =>
-  z
-    .string()
-    .min(least)
-    .max(most)
-    .refine((value) => !value.includes('\0') && value.isWellFormed(), 'must not hold NUL or lone surrogates')
-
 const idPattern = '^[A-Za-z0-9._/@+=%-]{1,200}$'
 const idRule = `must match ${idPattern}, % only as %XX, no empty, "." or ".." segment`
 

@@ -1,15 +1,9 @@
 import { z } from 'zod'
 import { isId } from '../kernel/ids.ts'
+import { text } from '../kernel/text.ts'
 
 /** Most subjects in one list of a document's access. */
 const subjectsMax = 1_000
-
-const text = (least: number, most: number) =>
-  z
-    .string()
-    .min(least)
-    .max(most)
-    .refine((value) => !value.includes('\0') && value.isWellFormed(), 'must not hold NUL or lone surrogates')
 
 const id = z.string().refine(isId, 'must be an id of the contract')
 

@@ -10,9 +10,7 @@ export const errorCodes = {
   insufficient_scope: { status: 403, title: 'The access token lacks a scope.' },
   actor_unauthorized: { status: 403, title: 'This agent may not act here.' },
   forbidden: { status: 403, title: 'The caller may not do this.' },
-  approval_required: { status: 403, title: 'A person has to approve this first.' },
   not_found: { status: 404, title: 'There is nothing here for this caller.' },
-  method_not_allowed: { status: 405, title: 'The method is not supported here.' },
   conflict: { status: 409, title: 'The state of the resource does not allow this.' },
   idempotency_mismatch: { status: 409, title: 'The idempotency key was used for another request.' },
   payload_too_large: { status: 413, title: 'The body is too large.' },
@@ -25,7 +23,6 @@ export const errorCodes = {
   search_unavailable: { status: 503, title: 'Search is not answering.' },
   storage_unavailable: { status: 503, title: 'The database is not answering.' },
   deadline_exceeded: { status: 503, title: 'The request ran out of time.' },
-  shutting_down: { status: 503, title: 'The service is shutting down.' },
 } as const
 
 export type ErrorCode = keyof typeof errorCodes

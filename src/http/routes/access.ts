@@ -6,10 +6,11 @@ import type { Ingest } from '../../ingest/ingest.ts'
 import { AppError } from '../../kernel/errors.ts'
 import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import type { Principal } from '../../kernel/principal.ts'
+import { text } from '../../kernel/text.ts'
 import { type App, createRouter } from '../env.ts'
 import type { RequireBearer } from '../middleware/bearer.ts'
 import { requireJson } from '../middleware/frame.ts'
-import { bearer, problems, text } from '../schemas.ts'
+import { bearer, problems } from '../schemas.ts'
 import { assertAdministrator, type IsAdministrator, notesSchema, notesToWire, tooLarge } from './writing.ts'
 
 export interface AccessRouteDeps {

@@ -1,10 +1,11 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { bodyLimit } from 'hono/body-limit'
 import type { Ingest } from '../../ingest/ingest.ts'
+import { text } from '../../kernel/text.ts'
 import { type App, createRouter } from '../env.ts'
 import type { RequireBearer } from '../middleware/bearer.ts'
 import { requireJson } from '../middleware/frame.ts'
-import { bearer, problems, text } from '../schemas.ts'
+import { bearer, problems } from '../schemas.ts'
 import { assertAdministrator, type IsAdministrator, tooLarge } from './writing.ts'
 
 export interface FieldRouteDeps {

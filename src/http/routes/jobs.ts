@@ -1,9 +1,10 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import type { Ingest } from '../../ingest/ingest.ts'
 import { AppError } from '../../kernel/errors.ts'
+import { text } from '../../kernel/text.ts'
 import { type App, createRouter } from '../env.ts'
 import type { RequireBearer } from '../middleware/bearer.ts'
-import { bearer, problems, text } from '../schemas.ts'
+import { bearer, problems } from '../schemas.ts'
 import { jobSchema, toWire } from './writing.ts'
 
 export interface JobRouteDeps {

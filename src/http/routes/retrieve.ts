@@ -1,12 +1,13 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { bodyLimit } from 'hono/body-limit'
 import { AppError } from '../../kernel/errors.ts'
+import { text } from '../../kernel/text.ts'
 import type { Passage } from '../../retrieval/read.ts'
 import type { Answer, Question, Retriever } from '../../retrieval/retrieve.ts'
 import { type App, createRouter } from '../env.ts'
 import type { RequireBearer } from '../middleware/bearer.ts'
 import { requireJson } from '../middleware/frame.ts'
-import { bearer, id, problems, text } from '../schemas.ts'
+import { bearer, id, problems } from '../schemas.ts'
 
 const bodyBytesMax = 256 * 1024
 
