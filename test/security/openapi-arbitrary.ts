@@ -36,35 +36,71 @@ export interface Vocabulary {
 export type Body = Readonly<Record<string, unknown>>
 
 /** Random requests over every operation of a contract: half of them right, half nearly right or hostile. */
-export function hostileRequests(
+export const hostileRequests = (
   document: OpenApiDocument,
   vocabulary: Vocabulary,
-): Arbitrary<HostileRequest> {
-  const { byName, everybody, callers, repair } = vocabulary
-  const schemas = document.components?.schemas ?? {}
-  const line =
-    document.paths['/documents/{id}']?.['put']?.requestBody?.content?.['application/json']?.schema ?? {}
-  const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
-    Object.entries(methods).flatMap(([method, operation]) => {
-      const name = `${method} ${path}`
-      const as = fc.oneof(fc.constantFrom(...callers(name)), fc.constantFrom(...everybody))
+): Arbitrary<HostileRequest> =>
+  fc.oneof(
+    ...operationsOf(document).flatMap((operation) => {
+      const as = fc.oneof(
+        fc.constantFrom(...vocabulary.callers(operation.name)),
+        fc.constantFrom(...vocabulary.everybody),
+      )
       return [true, false].map((isGentle) => {
-        const values = createValues({ schemas, byName, isGentle })
-        const parts = (isGentle ? rightParts : hostileParts)({
-          values,
-          method,
-          operation,
-          line,
-          repair: (body) => repair(name, body),
-        })
-        return fc
-          .tuple(parts, as)
-          .map(([given, who]) => ({ ...toRequest(path, method, given), operation: name, as: who }))
+        const context = contextOf(document, operation, vocabulary, isGentle)
+        return toRequests(operation, isGentle ? rightParts(context) : hostileParts(context), as)
       })
     }),
   )
-  return fc.oneof(...operations)
+
+/** For every operation, requests of those whom it is for that are right in all that is known of them. */
+export const rightRequests = (
+  document: OpenApiDocument,
+  vocabulary: Vocabulary,
+): readonly Arbitrary<HostileRequest>[] =>
+  operationsOf(document).map((operation) =>
+    toRequests(
+      operation,
+      repairedParts(contextOf(document, operation, vocabulary, true)),
+      fc.constantFrom(...vocabulary.callers(operation.name)),
+    ),
+  )
+
+interface NamedOperation {
+  readonly path: string
+  readonly method: string
+  readonly name: string
+  readonly operation: Operation
 }
+
+const operationsOf = (document: OpenApiDocument): NamedOperation[] =>
+  Object.entries(document.paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, operation]) => ({
+      path,
+      method,
+      name: `${method} ${path}`,
+      operation,
+    })),
+  )
+
+function contextOf(
+  document: OpenApiDocument,
+  { name, method, operation }: NamedOperation,
+  { byName, repair }: Vocabulary,
+  isGentle: boolean,
+): Context {
+  const line =
+    document.paths['/documents/{id}']?.['put']?.requestBody?.content?.['application/json']?.schema ?? {}
+  const values = createValues({ schemas: document.components?.schemas ?? {}, byName, isGentle })
+  return { values, method, operation, line, repair: (body) => repair(name, body) }
+}
+
+const toRequests = (
+  { path, method, name }: NamedOperation,
+  parts: Arbitrary<Parts>,
+  as: Arbitrary<string>,
+): Arbitrary<HostileRequest> =>
+  fc.tuple(parts, as).map(([given, who]) => ({ ...toRequest(path, method, given), operation: name, as: who }))
 
 interface Context {
   readonly values: Values
@@ -103,15 +139,20 @@ function toRequest(path: string, method: string, { verb, segment, query, type, b
 const encode = (text: string): string => encodeURIComponent(text.toWellFormed())
 const stringify = (value: unknown): string => JSON.stringify(value) ?? ''
 
-function rightParts({ values, method, operation, line, repair }: Context): Arbitrary<Parts> {
+const rightParts = (context: Context): Arbitrary<Parts> =>
+  fc.oneof(
+    fittingParts(context, (body) => body),
+    repairedParts(context),
+  )
+
+const repairedParts = (context: Context): Arbitrary<Parts> => fittingParts(context, context.repair)
+
+function fittingParts(
+  { values, method, operation, line }: Context,
+  finish: (body: Body) => Body,
+): Arbitrary<Parts> {
   const [type = '', content] = contentOf(operation)
-  const fitting = values.of(content?.schema ?? {})
-  const json = fc
-    .oneof(
-      fitting,
-      fitting.map((body) => repair(body as Body)),
-    )
-    .map(stringify)
+  const json = values.of(content?.schema ?? {}).map((body) => stringify(finish(body as Body)))
   const lines = fc.array(values.of(line).map(stringify), { maxLength: 4 }).map((all) => all.join('\n'))
   return fc.record({
     verb: fc.constant(method.toUpperCase()),

@@ -35,8 +35,9 @@ test.each([
   ['/documents/a%2Faccess', 200],
   ['/documents/a%2faccess', 200],
   ['/documents/a/access', 404],
-  ['/documents/..', 404],
-  ['/documents/%2e%2e', 404],
+  // The URL standard resolves both to `/`, which leads to the readable documentation.
+  ['/documents/..', 302],
+  ['/documents/%2e%2e', 302],
   ['/documents/%2E%2e%2Fetc%2Fpasswd', 422],
   ['/documents/..%2F..%2Fetc%2Fpasswd', 422],
   ['/documents/../../etc/passwd', 404],

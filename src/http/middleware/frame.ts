@@ -50,12 +50,3 @@ export function requireDeadline({
     await next()
   }
 }
-
-/** A body must say that it is JSON, else 415. */
-export const requireJson: MiddlewareHandler<AppEnv> = async function json(c, next) {
-  const type = (c.req.header('content-type') ?? '').split(';')[0]?.trim().toLowerCase()
-  if (type !== 'application/json') {
-    throw new AppError('unsupported_media_type', { public: 'Send application/json.' })
-  }
-  await next()
-}

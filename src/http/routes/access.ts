@@ -1,5 +1,4 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { bodyLimit } from 'hono/body-limit'
 import type { Tuple, TupleKey } from '../../authz/fga.ts'
 import type { Caller } from '../../ingest/access-rights.ts'
 import type { Ingest } from '../../ingest/ingest.ts'
@@ -9,9 +8,9 @@ import type { Principal } from '../../kernel/principal.ts'
 import { text } from '../../kernel/text.ts'
 import { type App, createRouter } from '../env.ts'
 import type { RequireBearer } from '../middleware/bearer.ts'
-import { requireJson } from '../middleware/frame.ts'
+import { jsonBody } from '../middleware/json.ts'
 import { bearer, problems } from '../schemas.ts'
-import { assertAdministrator, type IsAdministrator, notesSchema, notesToWire, tooLarge } from './writing.ts'
+import { assertAdministrator, type IsAdministrator, notesSchema, notesToWire } from './writing.ts'
 
 export interface AccessRouteDeps {
   readonly ingest: Ingest
@@ -50,8 +49,7 @@ export function accessRoutes(deps: AccessRouteDeps): App {
     security: bearer,
     middleware: [
       deps.requireBearer({ kinds: ['service', 'person'], scopes: [] }),
-      requireJson,
-      bodyLimit({ maxSize: bodyBytesMax, onError: tooLarge }),
+      ...jsonBody(bodyBytesMax),
     ] as const,
     request: { body: { required: true, content: { 'application/json': { schema: body } } } },
     responses: {

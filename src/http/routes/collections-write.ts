@@ -1,13 +1,12 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { bodyLimit } from 'hono/body-limit'
 import type { Ingest } from '../../ingest/ingest.ts'
 import { isId } from '../../kernel/ids.ts'
 import { text } from '../../kernel/text.ts'
 import { type App, createRouter } from '../env.ts'
 import type { RequireBearer } from '../middleware/bearer.ts'
-import { requireJson } from '../middleware/frame.ts'
+import { jsonBody } from '../middleware/json.ts'
 import { bearer, id, problems } from '../schemas.ts'
-import { assertAdministrator, type IsAdministrator, tooLarge } from './writing.ts'
+import { assertAdministrator, type IsAdministrator } from './writing.ts'
 
 export interface CollectionWriteRouteDeps {
   readonly ingest: Ingest
@@ -49,8 +48,7 @@ export function collectionWriteRoutes({
     security: bearer,
     middleware: [
       requireBearer({ kinds: ['person'], scopes: ['security.write'] }),
-      requireJson,
-      bodyLimit({ maxSize: bodyBytesMax, onError: tooLarge }),
+      ...jsonBody(bodyBytesMax),
     ] as const,
     request: {
       params: z.strictObject({ id }),

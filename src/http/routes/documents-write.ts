@@ -1,13 +1,12 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { bodyLimit } from 'hono/body-limit'
 import type { Ingest } from '../../ingest/ingest.ts'
 import { accessSchema, documentBodySchema } from '../../ingest/wire.ts'
 import { invalid } from '../../kernel/errors.ts'
 import { type App, createRouter } from '../env.ts'
 import type { RequireBearer } from '../middleware/bearer.ts'
-import { requireJson } from '../middleware/frame.ts'
+import { jsonBody } from '../middleware/json.ts'
 import { bearer, id, problems } from '../schemas.ts'
-import { answerJob, idempotencyKeyOf, jobResponses, notesSchema, notesToWire, tooLarge } from './writing.ts'
+import { answerJob, idempotencyKeyOf, jobResponses, notesSchema, notesToWire } from './writing.ts'
 
 export interface DocumentWriteRouteDeps {
   readonly ingest: Ingest
@@ -35,7 +34,7 @@ export function documentWriteRoutes({ ingest, requireBearer, bodyBytesMax }: Doc
     path: '/documents/{id}',
     summary: 'Bring a document in, or replace it: content and access together',
     security: bearer,
-    middleware: [writes, requireJson, bodyLimit({ maxSize: bodyBytesMax, onError: tooLarge })] as const,
+    middleware: [writes, ...jsonBody(bodyBytesMax)] as const,
     request: {
       params,
       body: { required: true, content: { 'application/json': { schema: documentBodySchema } } },
@@ -58,7 +57,7 @@ export function documentWriteRoutes({ ingest, requireBearer, bodyBytesMax }: Doc
     path: '/documents/{id}/access',
     summary: 'Set anew who may read a document; removals are in force when this is answered',
     security: bearer,
-    middleware: [writes, requireJson, bodyLimit({ maxSize: accessBytesMax, onError: tooLarge })] as const,
+    middleware: [writes, ...jsonBody(accessBytesMax)] as const,
     request: { params, body: { required: true, content: { 'application/json': { schema: accessSchema } } } },
     responses: {
       200: { description: 'In force', content: { 'application/json': { schema: retagged } } },

@@ -1,12 +1,11 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { bodyLimit } from 'hono/body-limit'
 import type { Ingest } from '../../ingest/ingest.ts'
 import { text } from '../../kernel/text.ts'
 import { type App, createRouter } from '../env.ts'
 import type { RequireBearer } from '../middleware/bearer.ts'
-import { requireJson } from '../middleware/frame.ts'
+import { jsonBody } from '../middleware/json.ts'
 import { bearer, problems } from '../schemas.ts'
-import { assertAdministrator, type IsAdministrator, tooLarge } from './writing.ts'
+import { assertAdministrator, type IsAdministrator } from './writing.ts'
 
 export interface FieldRouteDeps {
   readonly ingest: Ingest
@@ -31,8 +30,7 @@ export function fieldRoutes({ ingest, requireBearer, isAdministrator, now }: Fie
     security: bearer,
     middleware: [
       requireBearer({ kinds: ['person'], scopes: ['security.write'] }),
-      requireJson,
-      bodyLimit({ maxSize: bodyBytesMax, onError: tooLarge }),
+      ...jsonBody(bodyBytesMax),
     ] as const,
     request: { body: { required: true, content: { 'application/json': { schema: fields } } } },
     responses: {

@@ -1,12 +1,11 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { bodyLimit } from 'hono/body-limit'
 import { AppError } from '../../kernel/errors.ts'
 import { text } from '../../kernel/text.ts'
 import type { Passage } from '../../retrieval/read.ts'
 import type { Answer, Question, Retriever } from '../../retrieval/retrieve.ts'
 import { type App, createRouter } from '../env.ts'
 import type { RequireBearer } from '../middleware/bearer.ts'
-import { requireJson } from '../middleware/frame.ts'
+import { jsonBody } from '../middleware/json.ts'
 import { bearer, id, problems } from '../schemas.ts'
 
 const bodyBytesMax = 256 * 1024
@@ -103,8 +102,7 @@ export function retrieveRoutes({ retrieve, requireBearer }: RetrieveRouteDeps): 
     security: bearer,
     middleware: [
       requireBearer({ kinds: ['person', 'agent'], scopes: ['docs.search'] }),
-      requireJson,
-      bodyLimit({ maxSize: bodyBytesMax, onError: tooLarge }),
+      ...jsonBody(bodyBytesMax),
     ] as const,
     request: { body: { required: true, content: { 'application/json': { schema: body } } } },
     responses: {
@@ -120,10 +118,6 @@ export function retrieveRoutes({ retrieve, requireBearer }: RetrieveRouteDeps): 
     const found = await retrieve(c.get('principal'), toQuestion(asked), c.get('deadline'))
     return c.json(toAnswer(found, c.get('txn')), 200)
   })
-}
-
-function tooLarge(): never {
-  throw new AppError('payload_too_large')
 }
 
 function toQuestion(asked: z.output<typeof body>): Question {

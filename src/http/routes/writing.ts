@@ -152,7 +152,3 @@ export async function assertAdministrator(
     })
   }
 }
-
-export function tooLarge(): never {
-  throw new AppError('payload_too_large')
-}
