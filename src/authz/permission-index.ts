@@ -1,0 +1,55 @@
+import type { Model, TupleStore } from '@remit/engine'
+import type { Question } from './gate.ts'
+
+/**
+ * A replica of OpenFGA's store in this process, kept in our Postgres and fed from its change log. It nominates,
+ * evaluates ahead and explains. It never decides: a release needs OpenFGA's own yes.
+ */
+export interface PermissionIndex extends AsyncDisposable {
+  status(): IndexStatus
+  /** What can be evaluated now; undefined while it is not ready. Use it before the next `await`: it changes in place. */
+  view(): ReplicaView | undefined
+  /**
+   * Documents worth asking about: a superset of what OpenFGA would allow on the tuples seen, because exclusions
+   * are left out and conditions taken as met. undefined while the index is not ready.
+   */
+  nominate(question: Question): readonly string[] | undefined
+  /**
+   * The full model on the replica, exclusions and conditions at `now` included. Absent from the map: it could not
+   * be evaluated. undefined while the index is not ready. A denial is a hint, an allowance decides nothing.
+   */
+  evaluate(
+    question: Question,
+    documentIds: readonly string[],
+    now: number,
+  ): ReadonlyMap<string, LocalVerdict> | undefined
+  /**
+   * Those of the documents that a change since `since` (milliseconds) may have taken away from somebody: a tuple
+   * was removed, or one was added that excludes, on something that they lead to. All, when it cannot tell.
+   */
+  touched(documentIds: readonly string[], since: number): ReadonlySet<string>
+  /** Resolves when everything that OpenFGA held when this was called is in. Rejects when it cannot be had. */
+  catchUp(options?: { readonly signal?: AbortSignal }): Promise<void>
+}
+
+export interface ReplicaView {
+  readonly modelId: string
+  readonly model: Model
+  readonly tuples: TupleStore
+}
+
+export interface LocalVerdict {
+  readonly allowed: boolean
+  /** Milliseconds since the epoch: the earliest end among the expiring tuples that were met. */
+  readonly until?: number
+}
+
+export interface IndexStatus {
+  /** `following`: all of the log was read at least once. `broken`: it cannot be read; what is in may be old. */
+  readonly state: 'building' | 'following' | 'broken'
+  /** When the last read that reached the end of the log began; undefined before the first. */
+  readonly tailReadAt: number | undefined
+  /** Milliseconds since then: an upper bound for how far it is behind. */
+  readonly lagMs: number
+  readonly tuples: number
+}
