@@ -68,8 +68,12 @@ const jsonIssuers = z
   })
   .pipe(z.array(trustedIssuer).min(1, 'names no issuer: leave it out instead'))
 
-const port = z.coerce.number().int().min(0).max(65_535)
-const flag = z.enum(['true', 'false', '1', '0']).transform((value) => value === 'true' || value === '1')
+// Not 0, any free port: PUBLIC_URL, by which tokens are bound, could not name it.
+const portRule = 'must be a port, 1 to 65535'
+const port = z.coerce.number(portRule).int(portRule).min(1, portRule).max(65_535, portRule)
+const flag = z
+  .enum(['true', 'false', '1', '0'], 'must be true or false')
+  .transform((value) => value === 'true' || value === '1')
 const milliseconds = (least: number, most: number) => z.coerce.number().int().min(least).max(most)
 
 /** Every setting: name, default and what it is for. `.env.example` is generated from this. */

@@ -105,6 +105,7 @@ describe('a configuration that cannot be used', () => {
   test.each([
     ['PORT', '65536'],
     ['PORT', '-1'],
+    ['PORT', '0'],
     ['PORT', '80.5'],
     ['OPS_PORT', 'x'],
     ['REMIT_DEMO', 'yes'],

@@ -38,6 +38,8 @@ const atOnce = 4
  */
 export async function ingestFolder(options: IngestOptions, { http, terminal }: IngestDeps): Promise<boolean> {
   const files = await listFiles(options.folder)
+  if (options.owner === undefined && options.viewers.length === 0 && options.parents.length === 0)
+    terminal.say('Nobody will be able to read these documents: name an --owner, a --viewer or a --parent.')
   const skipped = files.filter((file) => types[extname(file).toLowerCase()] === undefined)
   const wanted = files.filter((file) => !skipped.includes(file))
   for (const file of skipped) terminal.say(`skipped, not a kind of document that is read: ${shown(file)}`)
@@ -64,13 +66,18 @@ export async function ingestFolder(options: IngestOptions, { http, terminal }: I
 
 /** Relative paths of the plain files, in order. Hidden ones and links are left out: a link may lead elsewhere. */
 async function listFiles(folder: string): Promise<string[]> {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true })
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch((error: unknown) => {
+    throw new Error(`The folder ${shown(folder)} cannot be read (${codeOf(error)}).`, { cause: error })
+  })
   return entries
     .filter((entry) => entry.isFile())
     .map((entry) => relative(folder, join(entry.parentPath, entry.name)).split(sep).join('/'))
     .filter((path) => !path.split('/').some((part) => part.startsWith('.')))
     .sort()
 }
+
+const codeOf = (error: unknown): string =>
+  error instanceof Error && 'code' in error ? String(error.code) : 'unknown reason'
 
 /** What went wrong with one file, or undefined. */
 async function putFile(file: string, options: IngestOptions, http: RemitHttp): Promise<string | undefined> {

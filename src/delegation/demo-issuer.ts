@@ -92,7 +92,10 @@ async function bearerOf(request: MintRequest, deps: DemoIssuerDeps): Promise<Bea
   if ('service' in request) return serviceBearer(request.service, deps)
   if (!(await deps.people.has(request.user))) {
     const known = (await deps.people.list()).map(({ key }) => key).join(', ')
-    throw invalid('user', `There is no account ${request.user}. Known: ${known || 'none'}.`)
+    throw invalid(
+      'user',
+      `There is no account ${request.user}. Known: ${known || 'none yet; npm start fills the sample'}.`,
+    )
   }
   const claims = { sub: request.user, auth_time: Math.floor(deps.clock.now() / 1_000) }
   if (request.agent !== undefined) return agentBearer(request.user, request.agent, claims, deps)

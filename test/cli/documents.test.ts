@@ -126,6 +126,13 @@ describe('ingest', () => {
     ])
   })
 
+  test('says that nobody will be able to read what no reader is named for', async () => {
+    await using to = await peer(allWell)
+    const root = await put({ 'a.md': 'x' })
+    expect((await ingest(root, to.url)).stderr).toContain('Nobody will be able to read')
+    expect((await ingest(root, to.url, '--viewer', 'user:anne')).stderr).not.toContain('Nobody')
+  })
+
   test('says what it leaves out: other kinds of files; and looks at no hidden ones', async () => {
     await using to = await peer(allWell)
     const ran = await ingest(await put({ 'photo.png': 'x', '.git/config.md': 'x', '.env': 'x' }), to.url)
@@ -185,7 +192,10 @@ describe('ingest', () => {
     expect(ran.code).toBe(1)
     expect(ran.stderr).toContain('ECONNREFUSED')
     const nowhere = await ingest(join(folder, 'nowhere'), closed.url)
-    expect(nowhere).toMatchObject({ code: 1, stderr: expect.stringContaining('ENOENT') })
+    expect(nowhere).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/The folder .* cannot be read \(ENOENT\)/),
+    })
     expect(nowhere.stderr).not.toContain('    at ')
   })
 
