@@ -30,7 +30,8 @@ const matrix: Readonly<Record<string, readonly string[]>> = {
 
 /** Packages that have one home, so that they can be replaced, and watched, there. */
 const homes: Readonly<Record<string, RegExp>> = {
-  '@remit/engine': /^src\/authz\/embedded[^/]*\.ts$/,
+  // The embedded authorizer, the permission index and the model's trials. Never the gate: OpenFGA has the last word.
+  '@remit/engine': /^src\/authz\/(?!gate)/,
   '@openfga/sdk': /^src\/authz\//,
   pg: /^src\/store\//,
   '@electric-sql/pglite': /^src\/store\//,
