@@ -16,10 +16,11 @@ export interface PermissionIndex extends AsyncDisposable {
   nominate(question: Question): readonly string[] | undefined
   /**
    * The full model on the replica, exclusions and conditions at `now` included. Absent from the map: it could not
-   * be evaluated. undefined while the index is not ready. A denial is a hint, an allowance decides nothing.
+   * be evaluated, or the model has no such relation. undefined while the index is not ready. A denial is a hint,
+   * an allowance decides nothing.
    */
   evaluate(
-    question: Question,
+    question: LocalQuestion,
     documentIds: readonly string[],
     now: number,
   ): ReadonlyMap<string, LocalVerdict> | undefined
@@ -31,6 +32,9 @@ export interface PermissionIndex extends AsyncDisposable {
   /** Resolves when everything that OpenFGA held when this was called is in. Rejects when it cannot be had. */
   catchUp(options?: { readonly signal?: AbortSignal }): Promise<void>
 }
+
+/** Any relation of documents: the gate also asks which are `sensitive`, because their verdicts are never held. */
+export type LocalQuestion = Omit<Question, 'relation'> & { readonly relation: string }
 
 export interface ReplicaView {
   readonly modelId: string
