@@ -25,8 +25,15 @@ export interface Check {
   readonly contextual?: readonly TupleKey[]
 }
 
-/** Every question bypasses the server's caches (HIGHER_CONSISTENCY): nothing watches for what they would miss. */
+/**
+ * `fresh` bypasses every cache of the server (HIGHER_CONSISTENCY); `cached` may repeat an answer that is as old as
+ * the server's cache lifetime, for whoever watches for what was taken away since.
+ */
+export type Consistency = 'fresh' | 'cached'
+
 export interface QueryOptions {
+  /** `fresh` where left out. */
+  readonly consistency?: Consistency
   /** Milliseconds since the epoch; sent as `current_time`, rounded so that no grant outlives its end. */
   readonly now: number
   readonly signal?: AbortSignal

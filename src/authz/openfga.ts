@@ -91,7 +91,7 @@ export function createFga(api: OpenFgaApi, storeId: string, modelId: string): Fg
         type,
         context: contextOf(options),
         contextual_tuples: { tuple_keys: [...contextual] },
-        consistency: ConsistencyPreference.HigherConsistency,
+        consistency: preference(options),
       }
       const stream = await guarded<AsyncIterable<Uint8Array | string>>(() =>
         api.streamedListObjects(storeId, body, callOptions(options)),
@@ -161,7 +161,7 @@ async function batchOnce(
       {
         checks: items,
         authorization_model_id: modelId,
-        consistency: ConsistencyPreference.HigherConsistency,
+        consistency: preference(options),
       },
       callOptions(options),
     ),
@@ -233,6 +233,9 @@ function describe(error: unknown): string {
 }
 
 const scrubbed = (error: unknown): unknown => (error instanceof FgaApiError ? undefined : error)
+
+const preference = ({ consistency = 'fresh' }: QueryOptions): ConsistencyPreference =>
+  consistency === 'fresh' ? ConsistencyPreference.HigherConsistency : ConsistencyPreference.MinimizeLatency
 
 // Rounded up to the next second: a grant that ends within this second is already over.
 const contextOf = ({ now }: QueryOptions): { current_time: string } => ({

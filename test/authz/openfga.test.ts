@@ -276,3 +276,28 @@ describe('health', () => {
     expect(await ill.fga.isHealthy()).toBe(false)
   })
 })
+
+describe('a question', () => {
+  const asking: Answer = ({ path }) => (path === 'batch-check' ? { result: { 0: { allowed: true } } } : {})
+  const check = { user: 'user:anne', relation: 'viewer', object: 'document:a' } as const
+
+  test.each([
+    ['goes past the caches unless somebody says otherwise', undefined, 'HIGHER_CONSISTENCY'],
+    ['goes past the caches when it has to be fresh', 'fresh', 'HIGHER_CONSISTENCY'],
+    ['may be answered from the caches only when asked so', 'cached', 'MINIMIZE_LATENCY'],
+  ] as const)('%s', async (_, consistency, sent) => {
+    await using double = await startDouble(asking)
+    await double.fga.batchCheck([check], { ...options, ...(consistency && { consistency }) })
+    expect(double.calls.map(({ body }) => body.consistency)).toEqual([sent])
+  })
+
+  test.each([429, 500, 503])('is sent once: status %d is not tried again', async (status) => {
+    await using double = await startDouble((_, response) => {
+      response.statusCode = status
+      response.setHeader('retry-after', '1')
+      return {}
+    })
+    await expect(double.fga.batchCheck([check], options)).rejects.toEqual(unavailable)
+    expect(double.calls).toHaveLength(1)
+  })
+})
