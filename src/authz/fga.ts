@@ -17,6 +17,47 @@ export interface UntilCondition {
 /** A tuple's identity in OpenFGA leaves its condition out. */
 export type TupleKey = Pick<Tuple, 'user' | 'relation' | 'object'>
 
+/** A tuple as it is stored, by whomever: its condition may be one that is not ours. */
+export interface StoredTuple {
+  readonly user: string
+  readonly relation: string
+  readonly object: string
+  readonly condition?: { readonly name: string; readonly context: Readonly<Record<string, unknown>> }
+  /** Milliseconds since the epoch, by OpenFGA's clock. */
+  readonly writtenAt: number
+}
+
+/** One entry of the change log; `writtenAt` of a delete is when it was deleted, and it has no condition. */
+export interface Change {
+  readonly operation: 'write' | 'delete'
+  readonly tuple: StoredTuple
+}
+
+/** Where to go on in the change log. Without either member: from its very beginning. */
+export interface ChangePosition {
+  /** OpenFGA's token of the last change read. */
+  readonly after?: string
+  /** Milliseconds since the epoch; only without `after`. Must be past by OpenFGA's clock. */
+  readonly startTime?: number
+}
+
+export interface ChangePage {
+  /** Oldest first. */
+  readonly changes: readonly Change[]
+  /** Where the next page begins; the same as was asked where there was nothing. */
+  readonly position: ChangePosition
+  /** Nothing came after these when this was read. */
+  readonly isEnd: boolean
+}
+
+/** OpenFGA does not know this place of its change log: another store's token, a time that it calls the future. */
+export class PositionRefused extends Error {
+  constructor(cause: unknown) {
+    super('OpenFGA refused a place of its change log', { cause })
+    this.name = 'PositionRefused'
+  }
+}
+
 export interface Check {
   readonly user: string
   readonly relation: string
@@ -72,6 +113,13 @@ export interface Fga {
     readonly relation?: string
     readonly object?: string
   }): AsyncIterable<Tuple>
+  /** Every stored tuple, 100 a page, in the order written. What changes meanwhile may be in or not. */
+  readAll(options?: { readonly signal?: AbortSignal }): AsyncIterable<readonly StoredTuple[]>
+  /**
+   * At most 100 changes after a place of the log. Throws `PositionRefused` where that is none. Near the end of a
+   * real server's log a change may still appear before ones that were read: it is stamped before it is committed.
+   */
+  readChanges(position: ChangePosition, options?: { readonly signal?: AbortSignal }): Promise<ChangePage>
   /**
    * Deletes, then writes. Writes that exist and deletes that do not are ignored, so that a step may run
    * twice. One transaction for up to 100 tuples; more go in parts, deletes first. A tuple whose condition
@@ -81,5 +129,10 @@ export interface Fga {
   /** Whether the server answers at all. */
   isHealthy(): Promise<boolean>
 }
+
+/** The context of every question. Rounded up to the next second: a grant that ends within this second is already over. */
+export const contextAt = (now: number): { readonly current_time: string } => ({
+  current_time: new Date(Math.ceil(now / 1_000) * 1_000).toISOString(),
+})
 
 export const tupleId = ({ user, relation, object }: TupleKey): string => `${user} ${relation} ${object}`

@@ -4,23 +4,26 @@ import {
   Configuration,
   ConsistencyPreference,
   CredentialsMethod,
-  FgaApiError,
   OpenFgaApi,
   WriteRequestDeletesOnMissing,
   WriteRequestWritesOnDuplicate,
 } from '@openfga/sdk'
 import { AppError } from '../kernel/errors.ts'
 import type { FgaObject } from '../kernel/ids.ts'
-import type {
-  BatchAnswer,
-  Check,
-  Fga,
-  QueryOptions,
-  Tuple,
-  TupleKey,
-  UntilCondition,
-  Verdict,
+import {
+  type BatchAnswer,
+  type Check,
+  contextAt,
+  type Fga,
+  type QueryOptions,
+  type Tuple,
+  type TupleKey,
+  type UntilCondition,
+  type Verdict,
 } from './fga.ts'
+import { guarded } from './guarded.ts'
+import { objectsOf } from './list-stream.ts'
+import { readAll, readChanges } from './openfga-log.ts'
 
 type AxiosInstance = NonNullable<ConstructorParameters<typeof OpenFgaApi>[1]>
 type Anything = (...given: never[]) => unknown
@@ -89,7 +92,7 @@ export function createFga(api: OpenFgaApi, storeId: string, modelId: string): Fg
         user,
         relation,
         type,
-        context: contextOf(options),
+        context: contextAt(options.now),
         contextual_tuples: { tuple_keys: [...contextual] },
         consistency: preference(options),
       }
@@ -121,6 +124,10 @@ export function createFga(api: OpenFgaApi, storeId: string, modelId: string): Fg
       } while (token !== '')
     },
 
+    readAll: ({ signal } = {}) => readAll(api, storeId, signal),
+
+    readChanges: (position, { signal } = {}) => readChanges(api, storeId, position, signal),
+
     async write({ writes = [], deletes = [] }) {
       const total = writes.length + deletes.length
       if (total === 0) return
@@ -148,7 +155,7 @@ async function batchOnce(
   checks: readonly Check[],
   options: QueryOptions,
 ): Promise<BatchAnswer> {
-  const context = contextOf(options)
+  const context = contextAt(options.now)
   const items: BatchCheckItem[] = checks.map(({ user, relation, object, contextual = [] }, index) => ({
     tuple_key: { user, relation, object },
     contextual_tuples: { tuple_keys: [...contextual] },
@@ -217,32 +224,11 @@ async function writeOnce(
   )
 }
 
-/** Turns everything that keeps OpenFGA from answering into one 503; what it refuses as wrong stays an error of ours. */
-async function guarded<T>(call: () => Promise<T>): Promise<T> {
-  try {
-    return await call()
-  } catch (error) {
-    throw new AppError('authorization_unavailable', { internal: describe(error), cause: scrubbed(error) })
-  }
-}
-
-// The SDK's errors carry the whole request; only code and status may reach a log.
-function describe(error: unknown): string {
-  if (error instanceof FgaApiError) return `OpenFGA ${error.statusCode ?? ''} ${error.name}`
-  return error instanceof Error ? `OpenFGA: ${error.name}` : 'OpenFGA failed'
-}
-
-const scrubbed = (error: unknown): unknown => (error instanceof FgaApiError ? undefined : error)
-
 const preference = ({ consistency = 'fresh' }: QueryOptions): ConsistencyPreference =>
   consistency === 'fresh' ? ConsistencyPreference.HigherConsistency : ConsistencyPreference.MinimizeLatency
 
-// Rounded up to the next second: a grant that ends within this second is already over.
-const contextOf = ({ now }: QueryOptions): { current_time: string } => ({
-  current_time: new Date(Math.ceil(now / 1_000) * 1_000).toISOString(),
-})
-
-const callOptions = ({ signal }: QueryOptions): { signal?: AbortSignal } => (signal ? { signal } : {})
+const callOptions = ({ signal }: Pick<QueryOptions, 'signal'>): { signal?: AbortSignal } =>
+  signal ? { signal } : {}
 
 function toTuple({
   user,
@@ -260,46 +246,6 @@ function toTuple({
     relation,
     object: object as FgaObject,
     ...(condition && { condition: condition as UntilCondition }),
-  }
-}
-
-/** Newline-delimited JSON, as the streamed answer comes from the wire. An error inside it fails the whole. */
-async function* objectsOf(stream: AsyncIterable<Uint8Array | string>): AsyncGenerator<FgaObject> {
-  const decoder = new TextDecoder()
-  let rest = ''
-  try {
-    for await (const part of stream) {
-      rest += typeof part === 'string' ? part : decoder.decode(part, { stream: true })
-      const lines = rest.split('\n')
-      rest = lines.pop() ?? ''
-      for (const line of lines) if (line.trim() !== '') yield objectOf(line)
-    }
-  } catch (error) {
-    if (error instanceof AppError) throw error
-    throw new AppError('authorization_unavailable', { internal: 'OpenFGA cut its list short', cause: error })
-  }
-  if (rest.trim() !== '') yield objectOf(rest)
-}
-
-function objectOf(line: string): FgaObject {
-  const { result, error } = messageOf(line)
-  if (typeof result?.object !== 'string' || (error !== undefined && error !== null)) {
-    throw new AppError('authorization_unavailable', { internal: 'OpenFGA failed within a list' })
-  }
-  return result.object as FgaObject
-}
-
-function messageOf(line: string): {
-  readonly result?: { readonly object?: unknown }
-  readonly error?: unknown
-} {
-  try {
-    return JSON.parse(line)
-  } catch (error) {
-    throw new AppError('authorization_unavailable', {
-      internal: 'OpenFGA cut a line of its list',
-      cause: error,
-    })
   }
 }
 

@@ -1,0 +1,21 @@
+import { FgaApiError } from '@openfga/sdk'
+import { AppError } from '../kernel/errors.ts'
+import { PositionRefused } from './fga.ts'
+
+/** Turns everything that keeps OpenFGA from answering into one 503; what it refuses as wrong stays an error of ours. */
+export async function guarded<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call()
+  } catch (error) {
+    if (error instanceof PositionRefused) throw error
+    throw new AppError('authorization_unavailable', { internal: describe(error), cause: scrubbed(error) })
+  }
+}
+
+// The SDK's errors carry the whole request; only code and status may reach a log.
+function describe(error: unknown): string {
+  if (error instanceof FgaApiError) return `OpenFGA ${error.statusCode ?? ''} ${error.name}`
+  return error instanceof Error ? `OpenFGA: ${error.name}` : 'OpenFGA failed'
+}
+
+const scrubbed = (error: unknown): unknown => (error instanceof FgaApiError ? undefined : error)
