@@ -51,6 +51,12 @@ export async function openEmbedded(
   return { adapter: adapterFor(current) }
 }
 
+/** An engine that keeps nothing: for trials of a model, beside whatever the service uses. */
+export function openInMemory(): EmbeddedEngine {
+  const engine = createEngine()
+  return { adapter: adapterFor(async () => engine) }
+}
+
 function adapterFor(current: () => Promise<Engine>): AxiosAdapter {
   return async (config) => {
     const url = new URL(config.url ?? '', embeddedUrl)

@@ -17,8 +17,8 @@ if (existsSync('.env')) process.loadEnvFile('.env')
 const wholeService = () => import('../start.ts')
 
 /** Only what finds the service is read here: the service itself may run under other settings than this shell. */
-const { REMIT_HOME, PORT, PUBLIC_URL } = settings
-  .pick({ REMIT_HOME: true, PORT: true, PUBLIC_URL: true })
+const { REMIT_HOME, PORT, PUBLIC_URL, OPENFGA_API_URL, OPENFGA_API_TOKEN } = settings
+  .pick({ REMIT_HOME: true, PORT: true, PUBLIC_URL: true, OPENFGA_API_URL: true, OPENFGA_API_TOKEN: true })
   .parse(process.env)
 
 process.exitCode = await runCli(process.argv.slice(2), {
@@ -36,6 +36,12 @@ process.exitCode = await runCli(process.argv.slice(2), {
   },
   fetch,
   publicUrl: PUBLIC_URL ?? `http://localhost:${PORT}`,
+  ...(OPENFGA_API_URL !== undefined && {
+    openfga: {
+      apiUrl: OPENFGA_API_URL,
+      ...(OPENFGA_API_TOKEN !== undefined && { apiToken: OPENFGA_API_TOKEN }),
+    },
+  }),
   envToken: process.env['REMIT_TOKEN'],
   newKey: randomUUID,
   now: Date.now,

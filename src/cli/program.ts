@@ -6,6 +6,7 @@ import { AppError } from '../kernel/errors.ts'
 import type { AdminClient } from './admin-client.ts'
 import { importFile } from './import.ts'
 import { ingestFolder } from './ingest.ts'
+import { addModelCommands } from './model.ts'
 import { createRemitHttp, type RemitHttp, type TokenSource } from './remit-http.ts'
 import type { Terminal } from './terminal.ts'
 
@@ -17,6 +18,8 @@ export interface CliDeps {
   readonly fetch: Fetch
   /** Address of the service, without a trailing slash. */
   readonly publicUrl: string
+  /** A real OpenFGA server that `model test` asks as well. */
+  readonly openfga?: { readonly apiUrl: string; readonly apiToken?: string }
   /** REMIT_TOKEN: a service's access token, where the service is not the demo. */
   readonly envToken: string | undefined
   readonly newKey: () => string
@@ -189,6 +192,7 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
       )
     })
 
+  addModelCommands(program, deps, outcome)
   return program
 }
 

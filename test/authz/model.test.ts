@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { embeddedUrl, openEmbedded } from '../../src/authz/embedded.ts'
-import { deployModel } from '../../src/authz/model.ts'
+import { deployModel } from '../../src/authz/model/deploy.ts'
 import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { describeBackends } from '../support/backends.ts'

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { embeddedUrl, openEmbedded } from '../../src/authz/embedded.ts'
 import type { Fga } from '../../src/authz/fga.ts'
-import { deployModel } from '../../src/authz/model.ts'
+import { deployModel } from '../../src/authz/model/deploy.ts'
 import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
 import type { Clock } from '../../src/kernel/clock.ts'
 import type { Database } from '../../src/store/sql.ts'

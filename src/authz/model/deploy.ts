@@ -1,8 +1,7 @@
-import { createHash } from 'node:crypto'
 import type { OpenFgaApi } from '@openfga/sdk'
-import { transformer } from '@openfga/syntax-transformer'
-import { AppError } from '../kernel/errors.ts'
-import type { Sql } from '../store/sql.ts'
+import { AppError } from '../../kernel/errors.ts'
+import type { Sql } from '../../store/sql.ts'
+import { digestOf, readDsl } from './dsl.ts'
 
 export interface DeployedModel {
   readonly storeId: string
@@ -39,7 +38,7 @@ export async function deployModel({
   storeId,
   redeploy,
 }: DeployOptions): Promise<DeployedModel> {
-  const digest = createHash('sha256').update(dsl).digest('hex')
+  const digest = digestOf(dsl)
   const pinned = await readPin(sql)
   if (pinned !== undefined && storeId !== undefined && pinned.store_id !== storeId) {
     throw new Error(`OPENFGA_STORE_ID is ${storeId}, but this database belongs to store ${pinned.store_id}.`)
@@ -49,7 +48,7 @@ export async function deployModel({
     return { storeId: pinned.store_id, modelId: pinned.model_id, matchesFile: pinned.digest === digest }
   }
   // Read before anything is made: a file that is no model leaves no empty store behind.
-  const model = transformer.transformDSLToJSONObject(dsl)
+  const model = readDsl(dsl)
   const store = pinned?.store_id ?? storeId ?? (await api.createStore({ name: 'remit' })).id
   const { authorization_model_id } = await api.writeAuthorizationModel(store, model)
   const pin: Pin = { store_id: store, model_id: authorization_model_id, digest }

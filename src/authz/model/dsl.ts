@@ -1,0 +1,48 @@
+import { createHash } from 'node:crypto'
+import type { AuthorizationModel } from '@openfga/sdk'
+import { transformer } from '@openfga/syntax-transformer'
+
+/** A model in OpenFGA's JSON form, as it is written to a server. */
+export type ModelJson = Omit<AuthorizationModel, 'id'>
+
+/** Text that is no model. The message names each line that is wrong. */
+export class ModelSyntaxError extends Error {
+  constructor(message: string, cause: unknown) {
+    super(message, { cause })
+    this.name = 'ModelSyntaxError'
+  }
+}
+
+/** Reads a model's text. Throws ModelSyntaxError. Does not check what the model means: `compileModel` does. */
+export const readDsl = (dsl: string): ModelJson => reading(() => transformer.transformDSLToJSONObject(dsl))
+
+/** Reads the files of a model in modules (`fga.mod`). Throws ModelSyntaxError. */
+export const readModules = (
+  files: readonly { readonly name: string; readonly contents: string }[],
+  schema: string,
+): ModelJson => reading(() => transformer.transformModuleFilesToModel([...files], schema))
+
+export const digestOf = (dsl: string): string => createHash('sha256').update(dsl).digest('hex')
+
+function reading(read: () => object): ModelJson {
+  try {
+    // Through text: what the transformer gives is no plain JSON, it holds members that are undefined.
+    return JSON.parse(JSON.stringify(read())) as ModelJson
+  } catch (error) {
+    if (!(error instanceof Error)) throw error
+    throw new ModelSyntaxError(linesOf(error), error)
+  }
+}
+
+interface SyntaxProblem {
+  readonly msg?: string
+  readonly line?: { readonly start: number }
+}
+
+/** The transformer counts lines from 0 and words its own message so; people count from 1. */
+function linesOf(error: Error): string {
+  const problems: readonly SyntaxProblem[] =
+    'errors' in error && Array.isArray(error.errors) ? error.errors : []
+  const lines = problems.map(({ msg, line }) => `line ${(line?.start ?? 0) + 1}: ${msg ?? 'cannot be read'}`)
+  return lines.join('; ') || error.message
+}

@@ -1,0 +1,292 @@
+import { readFile, realpath } from 'node:fs/promises'
+import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path'
+import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument } from 'yaml'
+import { z } from 'zod'
+import { type ModelJson, readDsl, readModules } from './dsl.ts'
+import { readTupleFile } from './tuple-file.ts'
+
+/** A store file of OpenFGA's own tool (`.fga.yaml`): a model and what it must answer about tuples. */
+export interface StoreFile {
+  readonly name: string
+  readonly model: ModelJson
+  readonly tests: readonly StoreTest[]
+}
+
+export interface StoreTest {
+  readonly name: string
+  /** Those of the file and its own. */
+  readonly tuples: readonly StoreTuple[]
+  readonly questions: readonly Question[]
+}
+
+export type StoreTuple = z.infer<typeof tuple>
+type Context = Readonly<Record<string, unknown>>
+
+/** One assertion. Lists are expected in any order. */
+export type Question =
+  | {
+      readonly kind: 'check'
+      readonly user: string
+      readonly relation: string
+      readonly object: string
+      readonly context?: Context
+      readonly expected: boolean
+    }
+  | {
+      readonly kind: 'list_objects'
+      readonly user: string
+      readonly relation: string
+      readonly type: string
+      readonly context?: Context
+      readonly expected: readonly string[]
+    }
+  | {
+      readonly kind: 'list_users'
+      readonly object: string
+      readonly relation: string
+      readonly filter: { readonly type: string; readonly relation?: string }
+      readonly context?: Context
+      readonly expected: readonly string[]
+    }
+
+/** A store file that cannot be used. The message names the file, the line and the member. */
+export class StoreFileError extends Error {
+  constructor(message: string) {
+    super(message)
+    this.name = 'StoreFileError'
+  }
+}
+
+/**
+ * Reads a store file and the files it names, none of which may lie outside its folder: it may come from anybody's
+ * change request. Unknown members are refused, so that an assertion that nothing runs cannot hide behind a slip of
+ * the pen. Throws StoreFileError; ModelSyntaxError for the model's text.
+ */
+export async function readStoreFile(path: string): Promise<StoreFile> {
+  const content = parseStore(await readFile(path, 'utf8'), basename(path))
+  const files = inFolderOf(path)
+  const common = [...content.tuples, ...(await tuplesIn(files, content.tuple_file, content.tuple_files))]
+  const tests = await Promise.all(
+    content.tests.map(async (test) => ({
+      name: test.name,
+      tuples: [...common, ...test.tuples, ...(await tuplesIn(files, test.tuple_file))],
+      questions: [
+        ...test.check.flatMap(checks),
+        ...test.list_objects.flatMap(objectLists),
+        ...test.list_users.flatMap(userLists),
+      ],
+    })),
+  )
+  const { model, model_file } = content
+  return {
+    name: content.name ?? basename(path),
+    model: model === undefined ? await readModelFile(files, model_file ?? '') : readDsl(model),
+    tests,
+  }
+}
+
+const text = z.string().min(1)
+const context = z.record(text, z.unknown()).optional()
+const tuple = z.strictObject({
+  user: text,
+  relation: text,
+  object: text,
+  condition: z.strictObject({ name: text, context: z.record(text, z.unknown()).default({}) }).optional(),
+})
+const tuples = z.array(tuple)
+const check = z
+  .strictObject({
+    user: text.optional(),
+    users: z.array(text).min(1).optional(),
+    object: text.optional(),
+    objects: z.array(text).min(1).optional(),
+    context,
+    assertions: z.record(text, z.boolean()),
+  })
+  .refine(({ user, users }) => (user === undefined) !== (users === undefined), 'name either user or users')
+  .refine(
+    ({ object, objects }) => (object === undefined) !== (objects === undefined),
+    'name either object or objects',
+  )
+const listObjects = z.strictObject({
+  user: text,
+  type: text,
+  context,
+  assertions: z.record(text, z.array(text)),
+})
+const listUsers = z.strictObject({
+  object: text,
+  // The format has a list; the tool uses its first entry and says nothing of the others.
+  user_filter: z.array(z.strictObject({ type: text, relation: text.optional() })).length(1),
+  context,
+  assertions: z.record(text, z.strictObject({ users: z.array(text) })),
+})
+const store = z
+  .strictObject({
+    name: text.optional(),
+    model: text.optional(),
+    model_file: text.optional(),
+    tuples: tuples.default([]),
+    tuple_file: text.optional(),
+    tuple_files: z.array(text).optional(),
+    tests: z
+      .array(
+        z.strictObject({
+          name: text,
+          description: text.optional(),
+          tuples: tuples.default([]),
+          tuple_file: text.optional(),
+          check: z.array(check).default([]),
+          list_objects: z.array(listObjects).default([]),
+          list_users: z.array(listUsers).default([]),
+        }),
+      )
+      .min(1),
+  })
+  .refine(
+    ({ model, model_file }) => (model === undefined) !== (model_file === undefined),
+    'name either model or model_file',
+  )
+
+function parseStore(content: string, file: string): z.infer<typeof store> {
+  const lines = new LineCounter()
+  const document = parseDocument(content, { lineCounter: lines })
+  const [broken] = document.errors
+  if (broken !== undefined) throw new StoreFileError(`${file}: ${broken.message}`)
+  const parsed = store.safeParse(document.toJS())
+  if (parsed.success) return parsed.data
+  const said = parsed.error.issues.map((issue) => {
+    const [key] = issue.code === 'unrecognized_keys' ? issue.keys : []
+    const path = key === undefined ? issue.path : [...issue.path, key]
+    const what = key === undefined ? issue.message : 'this member is not known'
+    return `${file}:${lineOf(document, lines, path)}: ${path.join('.') || 'the file'}: ${what}`
+  })
+  throw new StoreFileError(said.join('\n'))
+}
+
+/** The line of a member, or of the nearest thing around it that is there. */
+function lineOf(document: Document, lines: LineCounter, path: readonly PropertyKey[]): number {
+  for (let length = path.length; length > 0; length -= 1) {
+    const around = document.getIn(path.slice(0, length - 1), true)
+    const name = path[length - 1]
+    const key = isMap(around)
+      ? around.items.find(({ key: own }) => isScalar(own) && own.value === name)?.key
+      : document.getIn(path.slice(0, length), true)
+    if (isNode(key) && key.range) return lines.linePos(key.range[0]).line
+  }
+  return 1
+}
+
+type ReadInFolder = (name: string) => Promise<string>
+
+function inFolderOf(path: string): ReadInFolder {
+  const folder = dirname(path)
+  return async (name) => {
+    const outside = new StoreFileError(`${basename(path)}: ${name} lies outside the folder of the file`)
+    const isInside = (from: string, to: string): boolean => {
+      const way = relative(from, to)
+      return way !== '..' && !way.startsWith(`..${sep}`) && !isAbsolute(way)
+    }
+    if (isAbsolute(name) || !isInside(folder, join(folder, name))) throw outside
+    try {
+      // What it really is: a link inside the folder may lead anywhere.
+      const real = await realpath(join(folder, name))
+      if (!isInside(await realpath(folder), real)) throw outside
+      return await readFile(real, 'utf8')
+    } catch (error) {
+      if (error instanceof StoreFileError) throw error
+      throw new StoreFileError(`${basename(path)}: ${name} cannot be read: ${reasonOf(error)}`)
+    }
+  }
+}
+
+async function readModelFile(read: ReadInFolder, name: string): Promise<ModelJson> {
+  const content = await read(name)
+  if (name.endsWith('.json')) {
+    return parsing(name, () => JSON.parse(content) as ModelJson)
+  }
+  if (basename(name) !== 'fga.mod') return readDsl(content)
+  const { schema, contents } = parsing(name, () => modules.parse(parseDocument(content).toJS()))
+  const files = await Promise.all(
+    contents.map(async (file) => ({ name: file, contents: await read(join(dirname(name), file)) })),
+  )
+  return readModules(files, schema)
+}
+
+const modules = z.strictObject({ schema: text, contents: z.array(text).min(1) })
+
+async function tuplesIn(
+  read: ReadInFolder,
+  file: string | undefined,
+  files: readonly string[] = [],
+): Promise<readonly StoreTuple[]> {
+  const names = file === undefined ? files : [file, ...files]
+  const lists = await Promise.all(
+    names.map(async (name) => {
+      const content = await read(name)
+      return parsing(name, () => tuples.parse(readTupleFile(name, content)))
+    }),
+  )
+  return lists.flat()
+}
+
+function parsing<T>(file: string, parse: () => T): T {
+  try {
+    return parse()
+  } catch (error) {
+    throw new StoreFileError(`${file}: ${reasonOf(error)}`)
+  }
+}
+
+function reasonOf(error: unknown): string {
+  if (error instanceof z.ZodError) {
+    return error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ')
+  }
+  return error instanceof Error ? error.message : 'thrown value'
+}
+
+function checks(given: z.infer<typeof check>): readonly Question[] {
+  const users = given.users ?? [given.user ?? '']
+  const objects = given.objects ?? [given.object ?? '']
+  return users.flatMap((user) =>
+    objects.flatMap((object) =>
+      Object.entries(given.assertions).map(([relation, expected]) => ({
+        kind: 'check' as const,
+        user,
+        relation,
+        object,
+        ...sent(given.context),
+        expected,
+      })),
+    ),
+  )
+}
+
+const objectLists = ({ user, type, context: given, assertions }: z.infer<typeof listObjects>): Question[] =>
+  Object.entries(assertions).map(([relation, expected]) => ({
+    kind: 'list_objects',
+    user,
+    relation,
+    type,
+    ...sent(given),
+    expected,
+  }))
+
+function userLists({
+  object,
+  user_filter,
+  context: given,
+  assertions,
+}: z.infer<typeof listUsers>): Question[] {
+  const [{ type, relation: of } = { type: '' }] = user_filter
+  return Object.entries(assertions).map(([relation, { users }]) => ({
+    kind: 'list_users',
+    object,
+    relation,
+    filter: { type, ...(of !== undefined && { relation: of }) },
+    ...sent(given),
+    expected: users,
+  }))
+}
+
+const sent = (given: Context | undefined) => (given === undefined ? {} : { context: given })

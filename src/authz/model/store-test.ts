@@ -1,0 +1,149 @@
+import { FgaApiError, type OpenFgaApi } from '@openfga/sdk'
+import { splitObject } from '../../kernel/ids.ts'
+import type { ModelJson } from './dsl.ts'
+import type { Question, StoreFile, StoreTuple } from './store-file.ts'
+
+/** What a server says: a verdict, a list in alphabetical order, or why it says nothing. */
+export type Answer = boolean | readonly string[] | { readonly error: string }
+
+export interface QuestionResult {
+  readonly question: Question
+  readonly got: Answer
+  readonly passed: boolean
+}
+
+export interface TestResult {
+  readonly name: string
+  /** The server took the model but not the tuples; nothing was asked. */
+  readonly refused?: string
+  readonly results: readonly QuestionResult[]
+}
+
+/** A store that is made for one question after the other and removed at disposal. */
+export interface Trial extends AsyncDisposable {
+  ask(question: Question): Promise<Answer>
+}
+
+/** A server that refuses a model or tuples; its message says why. */
+export class RefusedError extends Error {
+  readonly what: 'model' | 'tuples'
+  constructor(what: 'model' | 'tuples', cause: unknown) {
+    super(cause instanceof Error ? messageOf(cause) : 'thrown value', { cause })
+    this.name = 'RefusedError'
+    this.what = what
+  }
+}
+
+/** Runs every test of a store file, each in a store of its own. Throws RefusedError for a model that is refused. */
+export async function testStoreFile(api: OpenFgaApi, file: StoreFile): Promise<readonly TestResult[]> {
+  const results: TestResult[] = []
+  // One after the other: a server of one's own is small, and the answer is a report, not a page.
+  for (const { name, tuples, questions } of file.tests) {
+    try {
+      await using trial = await openTrial(api, file.model, tuples)
+      const asked = await Promise.all(
+        questions.map(async (question) => {
+          const got = await trial.ask(question)
+          return { question, got, passed: isSame(got, question.expected) }
+        }),
+      )
+      results.push({ name, results: asked })
+    } catch (error) {
+      if (!(error instanceof RefusedError) || error.what === 'model') throw error
+      results.push({ name, refused: error.message, results: [] })
+    }
+  }
+  return results
+}
+
+/** Opens a store with this model and these tuples. Throws RefusedError. */
+export async function openTrial(
+  api: OpenFgaApi,
+  model: ModelJson,
+  tuples: readonly StoreTuple[],
+): Promise<Trial> {
+  const { id: store } = await api.createStore({ name: 'remit-trial' })
+  const remove = async () => {
+    await api.deleteStore(store)
+  }
+  try {
+    const { authorization_model_id } = await refusing('model', api.writeAuthorizationModel(store, model))
+    for (let at = 0; at < tuples.length; at += writeMax) {
+      const tuple_keys = tuples.slice(at, at + writeMax).map(({ condition, ...key }) => ({
+        ...key,
+        ...(condition && { condition }),
+      }))
+      await refusing('tuples', api.write(store, { authorization_model_id, writes: { tuple_keys } }))
+    }
+    return {
+      ask: (question) => ask(api, store, authorization_model_id, question),
+      [Symbol.asyncDispose]: remove,
+    }
+  } catch (error) {
+    await remove()
+    throw error
+  }
+}
+
+export function isSame(got: Answer, expected: boolean | readonly string[]): boolean {
+  if (typeof expected === 'boolean') return got === expected
+  return Array.isArray(got) && JSON.stringify(got) === JSON.stringify(expected.toSorted())
+}
+
+const writeMax = 100
+
+async function ask(api: OpenFgaApi, store: string, model: string, question: Question): Promise<Answer> {
+  const common = {
+    authorization_model_id: model,
+    ...(question.context !== undefined && { context: question.context }),
+  }
+  try {
+    switch (question.kind) {
+      case 'check': {
+        const { user, relation, object } = question
+        const { allowed } = await api.check(store, { ...common, tuple_key: { user, relation, object } })
+        return allowed ?? { error: 'no answer' }
+      }
+      case 'list_objects': {
+        const { user, relation, type } = question
+        return (await api.listObjects(store, { ...common, user, relation, type })).objects.toSorted()
+      }
+      case 'list_users': {
+        const { object, relation, filter } = question
+        const { users } = await api.listUsers(store, {
+          ...common,
+          object: splitObject(object),
+          relation,
+          user_filters: [filter],
+        })
+        return users.map(userOf).toSorted()
+      }
+    }
+  } catch (error) {
+    if (error instanceof FgaApiError) return { error: messageOf(error) }
+    throw error
+  }
+}
+
+type ListedUser = Awaited<ReturnType<OpenFgaApi['listUsers']>>['users'][number]
+
+function userOf({ object, userset, wildcard }: ListedUser): string {
+  if (wildcard) return `${wildcard.type}:*`
+  if (userset) return `${userset.type}:${userset.id}#${userset.relation}`
+  return `${object?.type ?? ''}:${object?.id ?? ''}`
+}
+
+async function refusing<T>(what: RefusedError['what'], call: Promise<T>): Promise<T> {
+  try {
+    return await call
+  } catch (error) {
+    if (error instanceof FgaApiError && error.statusCode === 400) throw new RefusedError(what, error)
+    throw error
+  }
+}
+
+/** The server's own words; the SDK puts its own in front. */
+export function messageOf(error: Error): string {
+  const { responseData } = error as { responseData?: { readonly message?: unknown } }
+  return typeof responseData?.message === 'string' ? responseData.message : error.message
+}

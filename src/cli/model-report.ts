@@ -1,0 +1,74 @@
+import type { Question } from '../authz/model/store-file.ts'
+import type { Answer, QuestionResult, TestResult } from '../authz/model/store-test.ts'
+
+export const isPassing = (results: readonly TestResult[]): boolean => results.every(testPasses)
+
+/** What failed, then the counts, in the shape of OpenFGA's own tool. */
+export function reportOf(results: readonly TestResult[]): string {
+  const failing = results.filter((result) => !testPasses(result))
+  const all = results.flatMap((result) => result.results)
+  const counts = kinds
+    .map(({ kind, name }) => ({ name, of: all.filter(({ question }) => question.kind === kind) }))
+    .filter(({ of }) => of.length > 0)
+    .map(({ name, of }) => `${name} ${passing(of)} passing`)
+  const summary = [
+    '# Test Summary #',
+    `Tests ${results.length - failing.length}/${results.length} passing`,
+    ...counts,
+  ]
+  return [...failing.map(failureOf), summary.join('\n')].join('\n---\n')
+}
+
+const kinds = [
+  { kind: 'check', name: 'Checks' },
+  { kind: 'list_objects', name: 'ListObjects' },
+  { kind: 'list_users', name: 'ListUsers' },
+] as const
+
+const testPasses = ({ refused, results }: TestResult): boolean =>
+  refused === undefined && results.every(({ passed }) => passed)
+
+const passing = (results: readonly QuestionResult[]): string =>
+  `${results.filter(({ passed }) => passed).length}/${results.length}`
+
+function failureOf({ name, refused, results }: TestResult): string {
+  if (refused !== undefined) return `(FAILING) ${name}: its tuples are refused: ${refused}`
+  const counts = kinds
+    .map((kind) => ({ ...kind, of: results.filter(({ question }) => question.kind === kind.kind) }))
+    .filter(({ of }) => of.length > 0)
+    .map(({ name: what, of }) => `${what} (${passing(of)} passing)`)
+  const lines = results.filter(({ passed }) => !passed).map(differenceOf)
+  return [`(FAILING) ${name}: ${counts.join(' | ')}`, ...lines].join('\n')
+}
+
+function differenceOf({ question, got }: QuestionResult): string {
+  return `ⅹ ${asked(question)}: expected=${shown(question.expected)}, got=${shown(got)}${listDifference(question.expected, got)}`
+}
+
+function asked(question: Question): string {
+  const at = question.context === undefined ? '' : `,context=${JSON.stringify(question.context)}`
+  switch (question.kind) {
+    case 'check':
+      return `Check(user=${question.user},relation=${question.relation},object=${question.object}${at})`
+    case 'list_objects':
+      return `ListObjects(user=${question.user},relation=${question.relation},type=${question.type}${at})`
+    case 'list_users': {
+      const { type, relation } = question.filter
+      const filter = relation === undefined ? type : `${type}#${relation}`
+      return `ListUsers(object=${question.object},relation=${question.relation},user_filter=${filter}${at})`
+    }
+  }
+}
+
+function shown(answer: Answer): string {
+  if (typeof answer === 'boolean') return String(answer)
+  return 'error' in answer ? `N/A, error=${answer.error}` : `[${answer.join(' ')}]`
+}
+
+/** In a list of forty nobody sees the one that is missing. */
+function listDifference(expected: Question['expected'], got: Answer): string {
+  if (typeof expected === 'boolean' || typeof got === 'boolean' || 'error' in got) return ''
+  const missing = expected.filter((item) => !got.includes(item)).map((item) => `\n    missing:    ${item}`)
+  const extra = got.filter((item) => !expected.includes(item)).map((item) => `\n    unexpected: ${item}`)
+  return [...missing, ...extra].join('')
+}
