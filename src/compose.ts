@@ -2,10 +2,14 @@ import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Fga } from './authz/fga.ts'
+import { createHeldVerdicts } from './authz/gate/held.ts'
+import { createLimiter } from './authz/gate/limiter.ts'
 import { createGate } from './authz/gate.ts'
 import { deployModel } from './authz/model/deploy.ts'
 import { createNominator } from './authz/nominate.ts'
+import { observeWrites } from './authz/observed-fga.ts'
 import { createFga } from './authz/openfga.ts'
+import type { PermissionIndex } from './authz/permission-index.ts'
 import type { Config } from './config.ts'
 import { type Administrators, createAdministrators } from './delegation/administrators.ts'
 import { type Agents, createAgents } from './delegation/agents.ts'
@@ -66,6 +70,18 @@ export interface ComposeOptions {
   readonly fetch: Fetch
 }
 
+// More at once than OpenFGA has connections to its database (30) for only makes all of them late.
+const checksInFlightMax = 200
+// Until the replica is wired in: everything is asked, and afresh.
+const unready: PermissionIndex = {
+  status: () => ({ state: 'building', tailReadAt: undefined, lagMs: 0, tuples: 0 }),
+  view: () => undefined,
+  nominate: () => undefined,
+  evaluate: () => undefined,
+  touched: (documentIds) => new Set(documentIds),
+  catchUp: async () => undefined,
+  [Symbol.asyncDispose]: async () => undefined,
+}
 // The server cuts its lists short without a word at 3 s: a list that took that long may lack documents.
 const openfgaListDeadlineMs = 2_500
 // Without a model nothing limits a passage; this is what the local model would read.
@@ -92,9 +108,17 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
   })
   if (!deployed.matchesFile)
     log('model_differs', { detail: 'model.fga is not the model in force; it changes nothing' })
-  const fga = createFga(ground.openfga, deployed.storeId, deployed.modelId)
+  const held = createHeldVerdicts({ now, ttlMs: config.verdictTtlMs })
+  const fga = observeWrites(createFga(ground.openfga, deployed.storeId, deployed.modelId), [held.drop])
 
-  const gate = createGate({ fga, now })
+  const gate = createGate({
+    fga,
+    index: unready,
+    held,
+    limiter: createLimiter(checksInFlightMax),
+    now,
+    cacheTtlMs: config.openfgaCacheTtlMs,
+  })
   const nominator = createNominator({ fga, now, serverDeadlineMs: openfgaListDeadlineMs })
   const keyed = createKeyed(await loadSecret(keysDir, 'digest.key'))
   const embedder = ground.embeddings.available ? ground.embeddings.embedder : undefined

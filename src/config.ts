@@ -74,6 +74,7 @@ const port = z.coerce.number(portRule).int(portRule).min(1, portRule).max(65_535
 const flag = z
   .enum(['true', 'false', '1', '0'], 'must be true or false')
   .transform((value) => value === 'true' || value === '1')
+const seconds = (least: number, most: number) => z.coerce.number().min(least).max(most)
 const milliseconds = (least: number, most: number) => z.coerce.number().int().min(least).max(most)
 
 /** Every setting: name, default and what it is for. `.env.example` is generated from this. */
@@ -144,6 +145,16 @@ export const settings = z.object({
   REQUEST_DEADLINE_MS: milliseconds(100, 60_000)
     .default(5_000)
     .describe('Milliseconds that a request may take; then only what is proven is answered.'),
+  VERDICT_TTL: seconds(0, 60)
+    .default(5)
+    .describe(
+      "Seconds for which a question with consistency `fast` may be given OpenFGA's own yes again; 0: never.",
+    ),
+  OPENFGA_CACHE_TTL: seconds(0, 3_600)
+    .default(10)
+    .describe(
+      'Seconds for which the OpenFGA server may answer from its caches: at least the longest of its own settings.',
+    ),
   BODY_BYTES_MAX: z.coerce
     .number()
     .int()
@@ -178,6 +189,8 @@ export interface Config {
   readonly trustedIssuers: readonly TrustedIssuer[]
   readonly embeddings: EmbeddingsConfig
   readonly requestDeadlineMs: number
+  readonly verdictTtlMs: number
+  readonly openfgaCacheTtlMs: number
   readonly bodyBytesMax: number
   readonly ratePerMinute: number
   readonly demo: boolean
@@ -242,6 +255,8 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
     trustedIssuers: value.TRUSTED_ISSUERS ?? [],
     embeddings: embeddings(value),
     requestDeadlineMs: value.REQUEST_DEADLINE_MS,
+    verdictTtlMs: value.VERDICT_TTL * 1_000,
+    openfgaCacheTtlMs: value.OPENFGA_CACHE_TTL * 1_000,
     bodyBytesMax: value.BODY_BYTES_MAX,
     ratePerMinute: value.RATE_PER_MINUTE,
     demo,

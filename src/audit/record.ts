@@ -1,6 +1,14 @@
 import type { Principal } from '../kernel/principal.ts'
 import type { Sql } from '../store/sql.ts'
 
+/** OpenFGA's yes: past its caches, perhaps from them, or its own of so many milliseconds before. */
+export type Proven =
+  | { readonly proof: 'asked' | 'asked_fast' }
+  | { readonly proof: 'held'; readonly age_ms: number }
+
+/** One document that left, by which of its passages, and why. */
+export type Released = Proven & { readonly document_id: string; readonly chunk_ids: readonly string[] }
+
 /** What a record says beside who asked; one closed union, so that readers can rely on it. */
 export type DecisionEvent =
   | {
@@ -11,16 +19,19 @@ export type DecisionEvent =
       readonly consistency: 'fast' | 'strict'
       readonly mode: string
       readonly openfga_request_ids: readonly string[]
-      readonly released: readonly { readonly document_id: string; readonly chunk_ids: readonly string[] }[]
+      readonly released: readonly Released[]
+      /** Distinct documents: all, then those that OpenFGA denied, that the replica denied, that nobody answered. */
       readonly considered: number
       readonly denied: number
+      readonly passed_over: number
       readonly errors: number
       readonly complete: boolean
     }
   | {
       readonly event: 'document_read'
       readonly document_id: string
-      readonly released: boolean
+      /** null: nothing was released. */
+      readonly released: Proven | null
       readonly model_id: string
       readonly openfga_request_ids: readonly string[]
     }
@@ -30,6 +41,8 @@ export type DecisionEvent =
       readonly model_id: string
       readonly considered: number
       readonly denied: number
+      readonly passed_over: number
+      readonly errors: number
     }
   | {
       readonly event: 'access_changed'

@@ -1,7 +1,10 @@
+import { setImmediate } from 'node:timers/promises'
 import { AppError } from '../kernel/errors.ts'
 import { documentObject, type FgaObject } from '../kernel/ids.ts'
 import { outermostActor, type Principal } from '../kernel/principal.ts'
 import type { Check, Fga, TupleKey } from './fga.ts'
+import type { Limiter } from './gate/limiter.ts'
+import { createAsker, type ReplicaDeps } from './gate/replica.ts'
 
 declare const cleared: unique symbol
 
@@ -13,36 +16,70 @@ export interface Guarded {
   readonly documentId: string
 }
 
-export interface ClearOptions {
+export type Consistency = 'fast' | 'strict'
+
+export interface GateOptions {
+  /** `strict` takes OpenFGA's yes only as it is now; `fast` also from its caches, or held for `VERDICT_TTL`. */
+  readonly consistency: Consistency
+  /**
+   * Leaves out unasked what the replica, while it has the tail, denies. Without it OpenFGA is asked about every
+   * document, so that the time taken does not tell which are there.
+   */
+  readonly passOver: boolean
+  /** At its end only what is proven by then is cleared. */
   readonly signal?: AbortSignal
 }
+
+/** How OpenFGA's yes was had: past its caches, perhaps from them, or this long before the question. */
+export type Proof =
+  | { readonly kind: 'asked' | 'asked_fast' }
+  | { readonly kind: 'held'; readonly ageMs: number }
 
 export interface Clearance<T> {
   /** In the order given. */
   readonly cleared: readonly Cleared<T>[]
-  readonly counts: GateCounts
-  readonly requestIds: readonly string[]
+  /** Why the rest was not gone through: the deadline, or OpenFGA as a whole not answering. */
+  readonly stopped: AppError | undefined
 }
 
-/** Distinct documents asked about, refused, and not answered (which is refused too). */
+/** Distinct documents. A document that was not answered is not released, and is no denial either. */
 export interface GateCounts {
   readonly considered: number
   readonly denied: number
+  /** Denied by the replica, and not asked about. */
+  readonly passedOver: number
   readonly errors: number
+  /** How many checks went to OpenFGA, in how many calls. */
+  readonly checks: number
+  readonly calls: number
+}
+
+/** One request's way through the gate. What it was told about a document it does not ask again. */
+export interface Clearing {
+  /**
+   * Goes through the items in their order, in waves, until `enough` of them are cleared (all, where left out), and
+   * returns those, at most `enough`. Whatever is not OpenFGA's yes, an error, a time-out or a missing answer, is a
+   * no for that item.
+   */
+  clear<T extends Guarded>(items: readonly T[], enough?: number): Promise<Clearance<T>>
+  proofOf(documentId: string): Proof | undefined
+  readonly counts: GateCounts
+  /** OpenFGA's, of each call. */
+  readonly requestIds: readonly string[]
 }
 
 export interface Gate {
   readonly modelId: string
   /**
-   * Asks OpenFGA about the document of every item, once a document, for the person and for what was lent,
-   * and returns the items it said yes to. An error, a time-out or a missing answer is a no for that item.
-   * Throws only when nothing could be asked at all. Does NOT check token scopes: the face does.
+   * Begins to clear for the person and for what was lent: one check a document. Throws for a principal who cannot
+   * read at all. Does NOT check token scopes: the face does.
    */
-  clear<T extends Guarded>(
-    principal: Principal,
-    items: readonly T[],
-    options?: ClearOptions,
-  ): Promise<Clearance<T>>
+  open(principal: Principal, options: GateOptions): Clearing
+}
+
+export interface GateDeps extends ReplicaDeps {
+  readonly fga: Fga
+  readonly limiter: Limiter
 }
 
 /** The question for one principal: relation and request-only tuples. See model.fga. */
@@ -76,26 +113,165 @@ export function questionFor(principal: Principal): Question {
   }
 }
 
-export function createGate({ fga, now }: { readonly fga: Fga; readonly now: () => number }): Gate {
+export function createGate(deps: GateDeps): Gate {
+  const { fga } = deps
   return {
-    modelId: fga.modelId,
-    async clear(principal, items, { signal } = {}) {
-      const question = questionFor(principal)
-      const documents = [...new Set(items.map(({ documentId }) => documentId))]
-      const checks: Check[] = documents.map((id) => ({ ...question, object: documentObject(id) }))
-      const { verdicts, requestIds } =
-        checks.length === 0
-          ? { verdicts: [], requestIds: [] }
-          : await fga.batchCheck(checks, { now: now(), ...(signal && { signal }) })
-      const allowed = new Set(documents.filter((_, index) => verdicts[index] === 'allowed'))
-      const errors = documents.filter((_, index) => isUnanswered(verdicts[index])).length
-      return {
-        cleared: items.filter((item) => allowed.has(item.documentId)) as Cleared<(typeof items)[number]>[],
-        counts: { considered: documents.length, denied: documents.length - allowed.size - errors, errors },
-        requestIds,
+    get modelId() {
+      return fga.modelId
+    },
+    open: (principal, options) => createClearing(deps, questionFor(principal), options),
+  }
+}
+
+// As many checks as OpenFGA takes in one call.
+const batchMax = 50
+// The replica is asked about so many at a time, so that no request holds the process.
+const lookMax = 200
+
+type Told = Proof | 'denied' | 'passed_over' | 'error'
+
+function createClearing(deps: GateDeps, question: Question, options: GateOptions): Clearing {
+  const { fga, held, limiter, now } = deps
+  const { consistency, passOver, signal } = options
+  const asker = createAsker(deps, question, consistency)
+  const told = new Map<string, Told>()
+  const requestIds: string[] = []
+  let checks = 0
+  let calls = 0
+
+  /** Settles what needs no question, and gives what has to be asked. */
+  function sift(documentIds: readonly string[]): Pending {
+    const look = asker.look(documentIds)
+    const asked = documentIds.filter((id) => {
+      const age = look.held.get(id)
+      if (passOver && look.refused.has(id)) told.set(id, 'passed_over')
+      else if (age !== undefined) told.set(id, { kind: 'held', ageMs: age })
+      else return true
+      return false
+    })
+    return { asked, cacheable: look.cacheable, holdable: look.holdable }
+  }
+
+  /** Undefined when at least one call answered; documents of a call that did not count as errors. */
+  async function ask(pending: Pending): Promise<AppError | undefined> {
+    const { asked, cacheable } = pending
+    const kind = consistency === 'fast' && asked.every((id) => cacheable.has(id)) ? 'asked_fast' : 'asked'
+    const answers = await Promise.all(pages(asked).map((page) => askPage(page, kind, pending.holdable)))
+    return answers.every((answer) => answer !== undefined) ? answers[0] : undefined
+  }
+
+  async function askPage(
+    page: readonly string[],
+    kind: 'asked' | 'asked_fast',
+    holdable: Pending['holdable'],
+  ): Promise<AppError | undefined> {
+    const askedAt = now()
+    const { generation } = held
+    try {
+      const { verdicts, requestIds: ids } = await until(signal, () =>
+        limiter.run(page.length, signal, () => {
+          checks += page.length
+          calls += 1
+          return fga.batchCheck(page.map(toCheck), {
+            now: now(),
+            consistency: kind === 'asked' ? 'fresh' : 'cached',
+            ...(signal && { signal }),
+          })
+        }),
+      )
+      requestIds.push(...ids)
+      for (const [index, id] of page.entries()) {
+        const verdict = verdicts[index]
+        told.set(id, verdict === 'allowed' ? { kind } : verdict === 'denied' ? 'denied' : 'error')
+        if (verdict === 'allowed' && holdable.has(id)) {
+          const end = holdable.get(id)
+          asker.hold(id, { askedAt, generation, ...(end !== undefined && { until: end }) })
+        }
       }
+      return undefined
+    } catch (error) {
+      for (const id of page) told.set(id, 'error')
+      if (error instanceof AppError) return error
+      throw error
+    }
+  }
+
+  const toCheck = (id: string): Check => ({ ...question, object: documentObject(id) })
+  const proofOf = (id: string): Proof | undefined => {
+    const found = told.get(id)
+    return typeof found === 'object' ? found : undefined
+  }
+  const countOf = (what: Told): number => [...told.values()].filter((one) => one === what).length
+
+  return {
+    proofOf,
+    requestIds,
+    get counts() {
+      const [denied, passedOver, errors] = [countOf('denied'), countOf('passed_over'), countOf('error')]
+      return { considered: told.size, denied, passedOver, errors, checks, calls }
+    },
+    async clear<T extends Guarded>(items: readonly T[], enough = items.length) {
+      const isCleared = (item: T): item is Cleared<T> => proofOf(item.documentId) !== undefined
+      const cleared: Cleared<T>[] = []
+      let next = 0
+      // Where OpenFGA refuses what the replica would have let through, each wave is twice the one before.
+      for (let size = enough; next < items.length && cleared.length < enough; size *= 2) {
+        const wave: T[] = []
+        const pending: Pending[] = []
+        while (next < items.length && wave.length < size) {
+          if (signal?.aborted) return { cleared, stopped: overdue() }
+          if (pending.length > 0) await setImmediate()
+          const slice = items.slice(next, next + Math.min(lookMax, size - wave.length))
+          next += slice.length
+          pending.push(sift(distinct(slice).filter((id) => !told.has(id))))
+          wave.push(...slice.filter((item) => !isRefused(told.get(item.documentId))))
+        }
+        const stopped = await ask(join(pending))
+        cleared.push(...wave.filter(isCleared).slice(0, enough - cleared.length))
+        if (stopped !== undefined) return { cleared, stopped }
+      }
+      return { cleared, stopped: undefined }
     },
   }
 }
 
-const isUnanswered = (verdict: string | undefined): boolean => verdict !== 'allowed' && verdict !== 'denied'
+/** What a wave leaves to ask OpenFGA. */
+interface Pending {
+  readonly asked: readonly string[]
+  readonly cacheable: ReadonlySet<string>
+  readonly holdable: ReadonlyMap<string, number | undefined>
+}
+
+const join = (parts: readonly Pending[]): Pending => ({
+  asked: parts.flatMap(({ asked }) => asked),
+  cacheable: new Set(parts.flatMap(({ cacheable }) => [...cacheable])),
+  holdable: new Map(parts.flatMap(({ holdable }) => [...holdable])),
+})
+
+const distinct = (items: readonly Guarded[]): string[] => [
+  ...new Set(items.map(({ documentId }) => documentId)),
+]
+
+const isRefused = (told: Told | undefined): boolean => typeof told === 'string'
+
+function pages(ids: readonly string[]): string[][] {
+  const result: string[][] = []
+  for (let start = 0; start < ids.length; start += batchMax) result.push(ids.slice(start, start + batchMax))
+  return result
+}
+
+const overdue = (): AppError =>
+  new AppError('deadline_exceeded', { internal: 'the request ended while permissions were checked' })
+
+/** Rejects as soon as the signal fires, whatever the work does about it. */
+function until<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+  if (signal === undefined) return work()
+  return new Promise((resolve, reject) => {
+    const stop = () => reject(overdue())
+    if (signal.aborted) return stop()
+    signal.addEventListener('abort', stop, { once: true })
+    work()
+      .then(resolve, reject)
+      .finally(() => signal.removeEventListener('abort', stop))
+  })
+}

@@ -1,5 +1,5 @@
 import { record } from '../audit/record.ts'
-import type { Gate } from '../authz/gate.ts'
+import type { Clearance, Gate } from '../authz/gate.ts'
 import type { Nominator } from '../authz/nominate.ts'
 import type { Principal } from '../kernel/principal.ts'
 import type { Sql } from '../store/sql.ts'
@@ -31,7 +31,7 @@ interface Filed {
 
 /**
  * Collections in which the gate has just cleared at least one document; filing alone shows nothing.
- * Asks about one document of each, then about more of those that are not proven yet.
+ * Asks about one document of each, as it is now (`strict`), then about more of those that are not proven yet.
  */
 export function createCollectionLister({ sql, nominator, gate }: CollectionListerDeps): CollectionLister {
   return async (principal, { signal }) => {
@@ -45,19 +45,18 @@ export function createCollectionLister({ sql, nominator, gate }: CollectionListe
     )
     let open = rows.map(({ id, collection }): Filed => ({ documentId: id, collection }))
     const proven = new Set<string>()
-    let considered = 0
-    let denied = 0
-    let errors = 0
-    for (let each = 1; open.length > 0; each *= 4) {
+    const clearing = gate.open(principal, { consistency: 'strict', passOver: true, signal })
+    let stopped: Clearance<Filed>['stopped']
+    for (let each = 1; open.length > 0 && stopped === undefined; each *= 4) {
       const wave = takeEach(open, each)
-      const clearance = await gate.clear(principal, wave, { signal })
+      const clearance = await clearing.clear(wave)
       for (const { collection } of clearance.cleared) proven.add(collection)
-      considered += clearance.counts.considered
-      denied += clearance.counts.denied + clearance.counts.errors
-      errors += clearance.counts.errors
+      stopped = clearance.stopped
       const asked = new Set(wave)
       open = open.filter((item) => !asked.has(item) && !proven.has(item.collection))
     }
+    if (stopped !== undefined && proven.size === 0) throw stopped
+    const { considered, denied, passedOver, errors } = clearing.counts
     const collections = await sql.query<{ id: string; title: string }>(
       'select id, title from collections where id = any($1) order by id',
       [[...proven]],
@@ -68,9 +67,11 @@ export function createCollectionLister({ sql, nominator, gate }: CollectionListe
       model_id: gate.modelId,
       considered,
       denied,
+      passed_over: passedOver,
+      errors,
     })
     // A document without a verdict may have been the one that its collection lacks.
-    return { collections, complete: complete && errors === 0 }
+    return { collections, complete: complete && stopped === undefined && errors === 0 }
   }
 }
 

@@ -1,5 +1,5 @@
-import { record } from '../audit/record.ts'
-import type { Clearance, Cleared, Gate } from '../authz/gate.ts'
+import { type Released, record } from '../audit/record.ts'
+import type { Cleared, Clearing, Gate } from '../authz/gate.ts'
 import type { Nominator } from '../authz/nominate.ts'
 import type { Embedder } from '../embed/embedder.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
@@ -10,6 +10,7 @@ import type { Candidate, Mode } from './candidate.ts'
 import { type Deadline, isOver } from './deadline.ts'
 import type { Filter } from './filter.ts'
 import { fuse } from './fuse.ts'
+import { proven } from './proven.ts'
 import { type Passage, readPassages } from './read.ts'
 import { type Keyed, narrowedCollections } from './scope.ts'
 import type { Search, Visible } from './search.ts'
@@ -56,10 +57,6 @@ interface Branches {
 interface Found {
   readonly cleared: readonly Cleared<Candidate>[]
   readonly complete: boolean
-  readonly considered: number
-  readonly denied: number
-  readonly errors: number
-  readonly requestIds: readonly string[]
 }
 
 /**
@@ -76,9 +73,15 @@ export function createRetriever(deps: RetrieverDeps): Retriever {
       ...narrowedCollections(principal, question.collections),
       ...(question.filter && { filter: question.filter }),
     })
-    const found = await clearBest({ principal, question, visible, branches, gate, deadline })
+    const clearing = gate.open(principal, {
+      consistency: question.consistency,
+      passOver: true,
+      signal: deadline.signal,
+    })
+    const found = await clearBest({ question, visible, branches, clearing, deadline })
     const passages = await readPassages(sql, found.cleared)
     const complete = found.complete && nomination.complete
+    const { considered, denied, passedOver, errors } = clearing.counts
     // Before anything is returned: an answer that nobody can account for is not given.
     await record(sql, principal, {
       event: 'retrieved',
@@ -86,11 +89,12 @@ export function createRetriever(deps: RetrieverDeps): Retriever {
       model_id: gate.modelId,
       consistency: question.consistency,
       mode: branches.modeUsed,
-      openfga_request_ids: found.requestIds,
-      released: released(passages),
-      considered: found.considered,
-      denied: found.denied,
-      errors: found.errors,
+      openfga_request_ids: clearing.requestIds,
+      released: released(passages, clearing),
+      considered,
+      denied,
+      passed_over: passedOver,
+      errors,
       complete,
     })
     return {
@@ -154,11 +158,10 @@ async function embed(
 }
 
 interface ClearBestOptions {
-  readonly principal: Principal
   readonly question: Question
   readonly visible: Visible
   readonly branches: Branches
-  readonly gate: Gate
+  readonly clearing: Clearing
   readonly deadline: Deadline
 }
 
@@ -167,77 +170,42 @@ const firstDepth = 100
 const deeper = 4
 
 /**
- * Takes the best candidates through the gate in ranked waves until `topK` are cleared. Where refusals leave
- * too few, it searches deeper, until that or exhaustion or the deadline.
+ * Takes the best candidates through the gate until `topK` are cleared. Where refusals leave too few, it searches
+ * deeper, until that or exhaustion or the deadline.
  */
-async function clearBest(options: ClearBestOptions): Promise<Found> {
-  const { question, visible, branches, deadline } = options
-  const tally = newTally()
+async function clearBest({
+  question,
+  visible,
+  branches,
+  clearing,
+  deadline,
+}: ClearBestOptions): Promise<Found> {
   let depth = Math.max(firstDepth, question.topK * deeper)
   for (;;) {
     const lists = await branches.run(visible, depth)
-    const ranked = fuse(lists)
-    const cleared: Cleared<Candidate>[] = []
-    const stopped = await clearWaves(options, ranked, cleared, tally)
+    const { cleared, stopped } = await clearing.clear(fuse(lists), question.topK)
+    // Nothing proven: say that permissions cannot be checked. Something proven: only that is released.
+    if (stopped !== undefined && cleared.length === 0 && !isOver(deadline)) throw stopped
     const exhausted = lists.every((list) => list.length < depth)
     const enough = cleared.length >= question.topK
-    if (enough || exhausted || stopped || isOver(deadline)) {
-      return {
-        ...tally,
-        cleared: cleared.slice(0, question.topK),
-        complete: isComplete({ enough, exhausted, stopped, errors: tally.errors }),
-      }
+    if (enough || exhausted || stopped !== undefined || isOver(deadline)) {
+      // A document without a verdict may be one of those that were looked for.
+      const unanswered = clearing.counts.errors > 0
+      return { cleared, complete: !unanswered && (enough || (exhausted && stopped === undefined)) }
     }
     depth *= deeper
   }
 }
 
-// A document without a verdict may be one of those that were looked for.
-const isComplete = (how: {
-  readonly enough: boolean
-  readonly exhausted: boolean
-  readonly stopped: boolean
-  readonly errors: number
-}): boolean => how.errors === 0 && (how.enough || (how.exhausted && !how.stopped))
-
-type Tally = { -readonly [Key in 'considered' | 'denied' | 'errors']: number } & { requestIds: string[] }
-const newTally = (): Tally => ({ considered: 0, denied: 0, errors: 0, requestIds: [] })
-
-/** True when the deadline stopped it: then only what is proven so far counts. */
-async function clearWaves(
-  { principal, question, gate, deadline }: ClearBestOptions,
-  ranked: readonly Candidate[],
-  cleared: Cleared<Candidate>[],
-  tally: Tally,
-): Promise<boolean> {
-  let start = 0
-  let size = question.topK
-  while (start < ranked.length && cleared.length < question.topK) {
-    if (isOver(deadline)) return true
-    const wave = ranked.slice(start, start + size)
-    let clearance: Clearance<Candidate>
-    try {
-      clearance = await gate.clear(principal, wave, { signal: deadline.signal })
-    } catch (error) {
-      // Nothing proven yet: say that permissions cannot be checked. Something proven: only that is released.
-      if (cleared.length === 0 && !isOver(deadline)) throw error
-      return true
-    }
-    cleared.push(...clearance.cleared)
-    tally.considered += clearance.counts.considered
-    tally.denied += clearance.counts.denied
-    tally.errors += clearance.counts.errors
-    tally.requestIds.push(...clearance.requestIds)
-    start += size
-    size *= 2
-  }
-  return false
-}
-
-function released(passages: readonly Passage[]): { document_id: string; chunk_ids: string[] }[] {
+/** What leaves, and by which of OpenFGA's yeses. */
+function released(passages: readonly Passage[], clearing: Clearing): Released[] {
   const byDocument = new Map<string, string[]>()
   for (const { documentId, chunkId } of passages) {
     byDocument.set(documentId, [...(byDocument.get(documentId) ?? []), chunkId])
   }
-  return [...byDocument].map(([document_id, chunk_ids]) => ({ document_id, chunk_ids }))
+  return [...byDocument].map(([document_id, chunk_ids]) => ({
+    document_id,
+    chunk_ids,
+    ...proven(clearing.proofOf(document_id)),
+  }))
 }

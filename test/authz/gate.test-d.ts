@@ -1,5 +1,5 @@
 import { expectTypeOf, test } from 'vitest'
-import type { Cleared, Gate } from '../../src/authz/gate.ts'
+import type { Cleared, Gate, GateOptions } from '../../src/authz/gate.ts'
 import type { Principal } from '../../src/kernel/principal.ts'
 import type { Candidate } from '../../src/retrieval/candidate.ts'
 import { type Passage, type Revision, readDocument, readPassages } from '../../src/retrieval/read.ts'
@@ -7,6 +7,7 @@ import type { Sql } from '../../src/store/sql.ts'
 
 declare const sql: Sql
 declare const gate: Gate
+declare const options: GateOptions
 declare const principal: Principal
 declare const candidate: Candidate
 declare const revision: Revision
@@ -38,7 +39,7 @@ test('a cleared document does not open another shape', () => {
 
 test('text can be read for what the gate has cleared', () => {
   const read = async (): Promise<Passage[]> => {
-    const { cleared } = await gate.clear(principal, [candidate])
+    const { cleared } = await gate.open(principal, options).clear([candidate])
     return readPassages(sql, cleared)
   }
   expectTypeOf(read).returns.resolves.toEqualTypeOf<Passage[]>()

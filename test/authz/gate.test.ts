@@ -1,22 +1,28 @@
 import { describe, expect, test } from 'vitest'
-import { createGate, questionFor } from '../../src/authz/gate.ts'
+import { questionFor } from '../../src/authz/gate.ts'
 import type { Principal } from '../../src/kernel/principal.ts'
 import { type Answer, anne, annesBot, type BatchItem, batch, modelId, startDouble } from './double.ts'
+import { gateOf } from './parts.ts'
 
 const noon = Date.parse('2026-11-24T12:00:00.000Z')
 const unavailable = expect.objectContaining({ code: 'authorization_unavailable', status: 503 })
 const yes = batch(() => ({ allowed: true }))
+const asking = { consistency: 'strict', passOver: false } as const
 const items = (...ids: readonly string[]) => ids.map((documentId, place) => ({ documentId, place }))
 const numbered = (count: number) => Array.from({ length: count }, (_, index) => `d${index}`)
 
 async function ask(answer: Answer, principal: Principal, ids: readonly string[], now = noon) {
   await using double = await startDouble(answer)
-  const gate = createGate({ fga: double.fga, now: () => now })
-  const clearance = await gate.clear(principal, items(...ids))
+  const clearing = gateOf({ fga: double.fga, now: () => now }).open(principal, asking)
+  const { cleared, stopped } = await clearing.clear(items(...ids))
+  if (stopped !== undefined) throw stopped
   const checks = double.calls.flatMap(({ body }) => body.checks ?? [])
+  const { considered, denied, errors } = clearing.counts
   return {
-    ...clearance,
-    ids: clearance.cleared.map(({ documentId }) => documentId),
+    cleared,
+    counts: { considered, denied, errors },
+    requestIds: clearing.requestIds,
+    ids: cleared.map(({ documentId }) => documentId),
     calls: double.calls,
     checks,
   }
@@ -183,13 +189,23 @@ describe('the gate releases nothing', () => {
     await expect(ask(refusing, anne, ['a'])).rejects.toEqual(unavailable)
   })
 
-  test('and says 503 when one of three calls fails: its documents have no answer', async () => {
+  test('for the documents of a call that fails, and releases what the other two proved', async () => {
     const second: Answer = (call, response, nth) => {
       if (nth !== 1) return yes(call, response, nth)
       response.statusCode = 500
       return {}
     }
-    await expect(ask(second, anne, numbered(120))).rejects.toEqual(unavailable)
+    const { ids, counts } = await ask(second, anne, numbered(120))
+    expect([ids.length, ids.length + counts.errors]).toEqual([counts.considered - counts.errors, 120])
+    expect([20, 50]).toContain(counts.errors)
+  })
+
+  test('and says 503 when all of three calls fail', async () => {
+    const failing: Answer = (_, response) => {
+      response.statusCode = 500
+      return {}
+    }
+    await expect(ask(failing, anne, numbered(120))).rejects.toEqual(unavailable)
   })
 
   test.each<[string, Answer]>([
@@ -214,10 +230,12 @@ describe('the gate releases nothing', () => {
 
   test('and stops at once when the request is over', async () => {
     await using double = await startDouble(() => undefined, 20_000)
-    const gate = createGate({ fga: double.fga, now: () => noon })
+    const gate = gateOf({ fga: double.fga, now: () => noon })
     const started = performance.now()
-    const cleared = gate.clear(anne, items('a'), { signal: AbortSignal.timeout(100) })
-    await expect(cleared).rejects.toEqual(unavailable)
+    const { cleared, stopped } = await gate
+      .open(anne, { ...asking, signal: AbortSignal.timeout(100) })
+      .clear(items('a'))
+    expect([cleared, stopped?.code]).toEqual([[], 'deadline_exceeded'])
     expect(performance.now() - started).toBeLessThan(8_000)
   })
 })

@@ -2,10 +2,11 @@ import { join } from 'node:path'
 import type { OpenFgaApi } from '@openfga/sdk'
 import { SignJWT } from 'jose'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { createGate } from '../../src/authz/gate.ts'
 import { compose } from '../../src/compose.ts'
 import { loadSigningKey } from '../../src/delegation/signing-key.ts'
+import type { Principal } from '../../src/kernel/principal.ts'
 import { annesBot } from '../authz/double.ts'
+import { gateOf } from '../authz/parts.ts'
 import { openWorld, type World } from '../support/world.ts'
 
 // `acting_for` and `presented` come with a check, from a verified token. Stored ones would count for everybody:
@@ -117,11 +118,16 @@ test('a delegation stored by force lends nothing, though OpenFGA says yes: its r
       { user: 'user:bob', relation: 'viewer', object: 'document:finance/budget' },
     ],
   })
-  const gate = createGate({ fga, now: Date.now })
-  const { cleared } = await gate.clear(
-    { ...annesBot, subject: 'user:bob', actors: ['agent:research-bot'], delegation: 'd_forged' },
-    [{ documentId: 'finance/budget' }],
-  )
+  const gate = gateOf({ fga, now: Date.now })
+  const bobsBot: Principal = {
+    ...annesBot,
+    subject: 'user:bob',
+    actors: ['agent:research-bot'],
+    delegation: 'd_forged',
+  }
+  const { cleared } = await gate
+    .open(bobsBot, { consistency: 'strict', passOver: false })
+    .clear([{ documentId: 'finance/budget' }])
   expect(cleared).toHaveLength(1)
 
   // Signed with the service's own key, as nobody else could.

@@ -1,0 +1,107 @@
+import type { Fga } from '../fga.ts'
+import type { Consistency, Question } from '../gate.ts'
+import type { LocalVerdict, PermissionIndex } from '../permission-index.ts'
+import { type HeldVerdicts, heldKey } from './held.ts'
+
+/** What the replica lets the gate leave unasked, or ask for less. It never lets anything through by itself. */
+export interface Look {
+  /** The replica has the tail and says no: not worth asking about. */
+  readonly refused: ReadonlySet<string>
+  /** Milliseconds since OpenFGA was asked: its own yes, which may be said again. */
+  readonly held: ReadonlyMap<string, number>
+  /** OpenFGA's caches may answer: nothing that these lead to was taken away since those were filled. */
+  readonly cacheable: ReadonlySet<string>
+  /** A yes about these may be held; with the earliest end that the replica met, in milliseconds since the epoch. */
+  readonly holdable: ReadonlyMap<string, number | undefined>
+}
+
+export interface ReplicaDeps {
+  readonly fga: Pick<Fga, 'storeId' | 'modelId'>
+  readonly index: PermissionIndex
+  readonly held: HeldVerdicts
+  readonly now: () => number
+  /** Milliseconds for which OpenFGA may answer from its caches. */
+  readonly cacheTtlMs: number
+}
+
+/** The replica and the held verdicts, for one question. */
+export interface Asker {
+  /** For `strict` it only says what is refused. */
+  look(documentIds: readonly string[]): Look
+  /** Keeps a yes that OpenFGA gave to a question sent after `askedAt`, in `generation`. */
+  hold(documentId: string, yes: { askedAt: number; generation: number; until?: number }): void
+}
+
+/** Milliseconds: a change log that was not read to its end for longer may hide a removal. */
+export const tailMaxMs = 1_000
+
+const nothing: Look = { refused: new Set(), held: new Map(), cacheable: new Set(), holdable: new Map() }
+
+export function createAsker(
+  { fga, index, held, now, cacheTtlMs }: ReplicaDeps,
+  question: Question,
+  consistency: Consistency,
+): Asker {
+  const { modelId } = fga
+  const keyOf = heldKey(question, fga)
+
+  /** It holds all that OpenFGA held less than a second ago, what this process wrote included, under this model. */
+  function hasTail(at: number): boolean {
+    const { state, tailReadAt } = index.status()
+    return (
+      state === 'following' &&
+      tailReadAt !== undefined &&
+      tailReadAt > held.droppedAt &&
+      at - tailReadAt < tailMaxMs &&
+      index.view()?.modelId === modelId &&
+      fga.modelId === modelId
+    )
+  }
+
+  /** Whose yes may outlive its answer: nothing sensitive, whoever asks; and what cannot be told is not. */
+  function ordinary(ids: readonly string[], at: number): readonly string[] {
+    const sensitive = index.evaluate({ ...question, relation: 'sensitive' }, ids, at)
+    return ids.filter((id) => sensitive?.get(id)?.allowed === false)
+  }
+
+  function heldOf(allowed: ReadonlyMap<string, LocalVerdict>, ids: readonly string[], at: number) {
+    const found = new Map<string, number>()
+    for (const id of ids) {
+      const yes = held.find(keyOf(id), at)
+      if (yes === undefined) continue
+      if (isOver(yes.until, at) || isOver(allowed.get(id)?.until, at)) continue
+      found.set(id, at - yes.askedAt)
+    }
+    if (found.size === 0) return found
+    // Taken away and given back since: the yes is from before, and what OpenFGA says now is not known.
+    const oldest = Math.max(...found.values())
+    for (const id of index.touched([...found.keys()], at - oldest)) found.delete(id)
+    return found
+  }
+
+  return {
+    look(ids) {
+      const at = now()
+      const verdicts = hasTail(at) ? index.evaluate(question, ids, at) : undefined
+      if (verdicts === undefined) return nothing
+      const refused = new Set(ids.filter((id) => verdicts.get(id)?.allowed === false))
+      if (consistency === 'strict') return { ...nothing, refused }
+      const allowed = ids.filter((id) => verdicts.get(id)?.allowed === true)
+      const touched = index.touched(allowed, at - cacheTtlMs)
+      const plain = ordinary(allowed, at)
+      return {
+        refused,
+        held: heldOf(verdicts, plain, at),
+        cacheable: new Set(allowed.filter((id) => !touched.has(id))),
+        holdable: new Map(plain.map((id) => [id, verdicts.get(id)?.until])),
+      }
+    },
+    hold(documentId, { generation, ...yes }) {
+      if (fga.modelId === modelId) held.hold(keyOf(documentId), yes, generation)
+    },
+  }
+}
+
+// As the gate asks OpenFGA: rounded up, so that a grant that ends within this second is over.
+const isOver = (until: number | undefined, at: number): boolean =>
+  until !== undefined && Math.ceil(at / 1_000) * 1_000 >= until

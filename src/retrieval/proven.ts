@@ -1,0 +1,8 @@
+import type { Proven } from '../audit/record.ts'
+import type { Proof } from '../authz/gate.ts'
+
+/** The gate's proof in the words of the record. What was read without one cannot be: reading takes a `Cleared<T>`. */
+export function proven(proof: Proof | undefined): Proven {
+  if (proof === undefined) throw new Error('Something was read that the gate did not clear.')
+  return proof.kind === 'held' ? { proof: 'held', age_ms: proof.ageMs } : { proof: proof.kind }
+}

@@ -1,0 +1,114 @@
+import { readFileSync } from 'node:fs'
+import { transformer } from '@openfga/syntax-transformer'
+import { check, compileModel, createMemo, createTupleStore, type JsonObject } from '@remit/engine'
+import type { Fga, Tuple, TupleKey } from '../../src/authz/fga.ts'
+import { createHeldVerdicts, type HeldVerdicts } from '../../src/authz/gate/held.ts'
+import { createLimiter } from '../../src/authz/gate/limiter.ts'
+import { createGate, type Gate } from '../../src/authz/gate.ts'
+import type { IndexStatus, LocalVerdict, PermissionIndex } from '../../src/authz/permission-index.ts'
+
+/** A replica that a test fills by hand: what it holds, how far it read, what was taken away when. */
+export interface TestIndex extends PermissionIndex {
+  add(...tuples: readonly Tuple[]): void
+  remove(...tuples: readonly TupleKey[]): void
+  /** Reads the log to its end at this moment. */
+  read(): void
+  set(status: Partial<IndexStatus>): void
+  setModel(id: string): void
+}
+
+const dsl = readFileSync(new URL('../../model.fga', import.meta.url), 'utf8')
+// Through JSON: the transformer's types do not say that it is plain JSON.
+const json = JSON.parse(JSON.stringify(transformer.transformDSLToJSONObject(dsl))) as JsonObject
+const model = compileModel(json)
+
+export function createTestIndex(modelId: string, now: () => number): TestIndex {
+  const tuples = createTupleStore()
+  let id = modelId
+  let written = 0
+  let removedAt = Number.NEGATIVE_INFINITY
+  let status: IndexStatus = { state: 'following', tailReadAt: now(), lagMs: 0, tuples: 0 }
+  const isReady = () => status.state !== 'building'
+  return {
+    status: () => ({ ...status, tuples: tuples.size }),
+    view: () => (isReady() ? { modelId: id, model, tuples } : undefined),
+    nominate: () => undefined,
+    touched: (documentIds, since) => new Set(removedAt >= since ? documentIds : []),
+    catchUp: async () => undefined,
+    evaluate({ user, relation, contextual }, documentIds, at) {
+      if (!isReady()) return undefined
+      const memo = createMemo()
+      const context = { current_time: new Date(at).toISOString() }
+      const verdicts = new Map<string, LocalVerdict>()
+      for (const documentId of documentIds) {
+        const object = `document:${documentId}`
+        const until = endOf(tuples.after(''), object)
+        try {
+          const asked = { user, relation, object, contextualTuples: contextual, context }
+          const allowed = check(model, tuples, asked, memo)
+          verdicts.set(documentId, { allowed, ...(until !== undefined && { until }) })
+        } catch {
+          // Absent: it could not be evaluated.
+        }
+      }
+      return verdicts
+    },
+    add(...added) {
+      for (const tuple of added) {
+        written += 1
+        tuples.add(tuple, String(written).padStart(9, '0'))
+        if (tuple.relation === 'blocked' || tuple.relation === 'sensitive') removedAt = now()
+      }
+    },
+    remove(...removed) {
+      for (const tuple of removed) tuples.remove(tuple)
+      removedAt = now()
+    },
+    read: () => {
+      status = { ...status, tailReadAt: now() }
+    },
+    set: (next) => {
+      status = { ...status, ...next }
+    },
+    setModel: (next) => {
+      id = next
+    },
+    [Symbol.asyncDispose]: async () => undefined,
+  }
+}
+
+/** The earliest end of a tuple on the object itself: as much as these tests need. */
+function endOf(
+  all: Iterable<{ readonly object: { readonly name: string }; readonly condition?: unknown }>,
+  object: string,
+): number | undefined {
+  const ends = [...all].flatMap((tuple) => {
+    const condition = tuple.condition as { context: { expires_at: string } } | undefined
+    return tuple.object.name === object && condition ? [Date.parse(condition.context.expires_at)] : []
+  })
+  return ends.length === 0 ? undefined : Math.min(...ends)
+}
+
+export interface GateParts {
+  readonly fga: Fga
+  readonly now: () => number
+  /** Left out: a replica that is not ready, so that everything is asked. */
+  readonly index?: PermissionIndex
+  readonly ttlMs?: number
+  readonly held?: HeldVerdicts
+  readonly checksMax?: number
+}
+
+/** A gate as the service composes it. */
+export function gateOf({ fga, now, index, ttlMs = 5_000, held, checksMax = 200 }: GateParts): Gate {
+  const unready = createTestIndex(fga.modelId, now)
+  unready.set({ state: 'building', tailReadAt: undefined })
+  return createGate({
+    fga,
+    now,
+    index: index ?? unready,
+    held: held ?? createHeldVerdicts({ now, ttlMs }),
+    limiter: createLimiter(checksMax),
+    cacheTtlMs: 10_000,
+  })
+}
