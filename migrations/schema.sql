@@ -239,6 +239,42 @@ create table migrations (
   constraint migrations_pkey PRIMARY KEY (name)
 );
 
+create table model_approvals (
+  plan text not null,
+  subject text not null,
+  at timestamp with time zone not null,
+  constraint model_approvals_pkey PRIMARY KEY (plan, subject),
+  constraint model_approvals_plan_fkey FOREIGN KEY (plan) REFERENCES model_plans(id)
+);
+
+create table model_plans (
+  id text not null,
+  planner text not null,
+  base_model text not null,
+  digest text not null,
+  dsl text,
+  "json" jsonb not null,
+  report jsonb not null,
+  gains jsonb not null,
+  model_id text,
+  state text not null,
+  created_at timestamp with time zone not null,
+  expires_at timestamp with time zone not null,
+  constraint model_plans_pkey PRIMARY KEY (id),
+  constraint model_plans_state_check CHECK ((state = ANY (ARRAY['open'::text, 'active'::text])))
+);
+
+create table models (
+  id text not null,
+  digest text not null,
+  dsl text,
+  "json" jsonb not null,
+  plan text,
+  activated_by text[] not null,
+  activated_at timestamp with time zone not null,
+  constraint models_pkey PRIMARY KEY (id)
+);
+
 create table people (
   key text not null,
   name text not null,

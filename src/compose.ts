@@ -5,7 +5,9 @@ import type { Fga } from './authz/fga.ts'
 import { createHeldVerdicts } from './authz/gate/held.ts'
 import { createLimiter } from './authz/gate/limiter.ts'
 import { createGate } from './authz/gate.ts'
+import { type ActiveModel, followModel } from './authz/model/active.ts'
 import { deployModel } from './authz/model/deploy.ts'
+import { digestOf } from './authz/model/dsl.ts'
 import { createNominator } from './authz/nominate.ts'
 import { observeWrites } from './authz/observed-fga.ts'
 import { createFga } from './authz/openfga.ts'
@@ -87,6 +89,8 @@ const openfgaListDeadlineMs = 2_500
 // Without a model nothing limits a passage; this is what the local model would read.
 const tokensMaxWithoutModel = 256
 const importLinesMax = 1_000_000
+// A change of the model is in force everywhere within a second.
+const modelPollMs = 500
 
 /** Builds every part by hand and hands each what it needs. The only place that knows everybody. */
 export async function compose({ config, ground, clock, log, fetch }: ComposeOptions): Promise<Service> {
@@ -95,21 +99,40 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
   const newTxn = () => `t_${randomBytes(16).toString('base64url')}`
   const keysDir = join(config.home, 'keys')
 
+  const dsl = await readFile(new URL('../model.fga', import.meta.url), 'utf8')
   const deployed = await deployModel({
     api: ground.openfga,
-    sql: database,
-    dsl: await readFile(new URL('../model.fga', import.meta.url), 'utf8'),
+    database,
+    dsl,
     redeploy: config.demo,
+    now,
     ...(config.openfga?.storeId !== undefined && { storeId: config.openfga.storeId }),
   }).catch((error: unknown) => {
     throw config.openfga !== undefined && isOpenFgaFailure(error)
       ? new OperatorError(`OpenFGA at ${config.openfga.apiUrl} cannot be used: ${error.message}`, error)
       : error
   })
-  if (!deployed.matchesFile)
+  // What was begun ends with a composition that fails, too.
+  await using stack = new AsyncDisposableStack()
+  const active = stack.use(
+    followModel({
+      sql: database,
+      storeId: deployed.storeId,
+      first: deployed.model,
+      log,
+      // PGlite's one process switches itself.
+      ...(database.kind === 'postgres' && { pollMs: modelPollMs }),
+    }),
+  )
+  const matchesFile = () => active.current.digest === digestOf(dsl)
+  if (!matchesFile())
     log('model_differs', { detail: 'model.fga is not the model in force; it changes nothing' })
   const held = createHeldVerdicts({ now, ttlMs: config.verdictTtlMs })
-  const fga = observeWrites(createFga(ground.openfga, deployed.storeId, deployed.modelId), [held.drop])
+  const fga = observeWrites(
+    createFga(ground.openfga, deployed.storeId, () => active.current.id),
+    [held.drop],
+  )
+  active.onChange(held.drop)
 
   const gate = createGate({
     fga,
@@ -165,8 +188,6 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
       })
     : undefined
 
-  // What was begun ends with a composition that fails, too.
-  await using stack = new AsyncDisposableStack()
   const parser = stack.use(createParser())
   const ingest = stack.use(
     createIngest({
@@ -214,7 +235,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
       details: {
         database: databaseOk,
         openfga: openfgaOk,
-        authorization_model: { id: deployed.modelId, matches_file: deployed.matchesFile },
+        authorization_model: { id: active.current.id, matches_file: matchesFile() },
         embeddings: ground.embeddings.available
           ? {
               available: true,
@@ -269,6 +290,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     app,
     ops,
     fga,
+    activeModel: active,
     people,
     agents,
     services,
@@ -287,6 +309,7 @@ export interface Service extends AsyncDisposable {
   readonly app: App
   readonly ops: ReturnType<typeof createOps>
   readonly fga: Fga
+  readonly activeModel: ActiveModel
   readonly people: People
   readonly agents: Agents
   readonly services: Services

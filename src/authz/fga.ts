@@ -90,10 +90,10 @@ export interface BatchAnswer {
   readonly requestIds: readonly string[]
 }
 
-/** OpenFGA, the real server or the embedded engine: one store, one pinned model. */
+/** OpenFGA, the real server or the embedded engine: one store, one model in force. */
 export interface Fga {
   readonly storeId: string
-  /** Pinned on every call. */
+  /** The model in force, pinned on every call. It changes while the process runs: read it where it is used. */
   readonly modelId: string
   /** Answers any number of checks, at most 50 a call. Throws `authorization_unavailable` when nothing answered. */
   batchCheck(checks: readonly Check[], options: QueryOptions): Promise<BatchAnswer>

@@ -70,13 +70,17 @@ export function createFgaApi({ apiUrl, apiToken, timeoutMs, adapter }: OpenFgaTr
   return new OpenFgaApi(configuration, client)
 }
 
-/** One store with one pinned model, on the real server or the embedded engine. */
-export function createFga(api: OpenFgaApi, storeId: string, modelId: string): Fga {
+/** One store on the real server or the embedded engine; `pinned` gives the model in force, asked once a call. */
+export function createFga(api: OpenFgaApi, storeId: string, pinned: () => string): Fga {
   return {
     storeId,
-    modelId,
+    get modelId() {
+      return pinned()
+    },
 
     async batchCheck(checks, options): Promise<BatchAnswer> {
+      // Once for all its pages: no answer mixes two models.
+      const modelId = pinned()
       const calls = await Promise.all(
         pages(checks, batchMax).map((page) => batchOnce(api, storeId, modelId, page, options)),
       )
@@ -88,7 +92,7 @@ export function createFga(api: OpenFgaApi, storeId: string, modelId: string): Fg
 
     async *listObjects({ user, relation, type, contextual = [] }, options) {
       const body = {
-        authorization_model_id: modelId,
+        authorization_model_id: pinned(),
         user,
         relation,
         type,
@@ -129,6 +133,7 @@ export function createFga(api: OpenFgaApi, storeId: string, modelId: string): Fg
     readChanges: (position, { signal } = {}) => readChanges(api, storeId, position, signal),
 
     async write({ writes = [], deletes = [] }) {
+      const modelId = pinned()
       const total = writes.length + deletes.length
       if (total === 0) return
       if (total <= writeMax) return writeOnce(api, storeId, modelId, writes, deletes)
@@ -139,7 +144,7 @@ export function createFga(api: OpenFgaApi, storeId: string, modelId: string): Fg
 
     async isHealthy() {
       try {
-        await api.readAuthorizationModel(storeId, modelId)
+        await api.readAuthorizationModel(storeId, pinned())
         return true
       } catch {
         return false

@@ -59,7 +59,7 @@ export async function startDouble(answer: Answer, timeoutMs = 400): Promise<Doub
   if (address === null || typeof address === 'string') throw new Error('The double has no port.')
   const api = createFgaApi({ apiUrl: `http://127.0.0.1:${address.port}`, apiToken, timeoutMs })
   return {
-    fga: createFga(api, storeId, modelId),
+    fga: createFga(api, storeId, () => modelId),
     calls,
     async [Symbol.asyncDispose]() {
       server.closeAllConnections()

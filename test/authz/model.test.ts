@@ -31,27 +31,27 @@ describeBackends('the model', (backend) => {
 
   const start = async (
     change: { readonly dsl?: string; readonly redeploy?: boolean; readonly storeId?: string } = {},
-  ) => deployModel({ api: await openApi(), sql: database, dsl, redeploy: false, ...change })
+  ) => deployModel({ api: await openApi(), database, dsl, redeploy: false, now: Date.now, ...change })
 
   const modelsIn = async (storeId: string): Promise<number> =>
     (await (await openApi()).readAuthorizationModels(storeId)).authorization_models.length
 
   test('is deployed at the first start only, and pinned', async () => {
     const first = await start()
-    expect(first.matchesFile).toBe(true)
+    expect(first.model).toMatchObject({ dsl, activatedBy: [] })
     expect(await start()).toEqual(first)
     expect(await modelsIn(first.storeId)).toBe(1)
   })
 
-  test('stays in force when the file differs, and says so', async () => {
+  test('stays in force when the file differs', async () => {
     const first = await start()
-    expect(await start({ dsl: stray })).toEqual({ ...first, matchesFile: false })
+    expect(await start({ dsl: stray })).toEqual(first)
     expect(await modelsIn(first.storeId)).toBe(1)
   })
 
   test('decides as before when the file differs', async () => {
-    const { storeId, modelId } = await start()
-    const fga = createFga(await openApi(), storeId, modelId)
+    const { storeId, model } = await start()
+    const fga = createFga(await openApi(), storeId, () => model.id)
     await fga.write({
       writes: [
         { user: 'user:anne', relation: 'viewer', object: 'document:a' },
@@ -59,7 +59,7 @@ describeBackends('the model', (backend) => {
       ],
     })
     const later = await start({ dsl: stray })
-    const { verdicts } = await createFga(await openApi(), later.storeId, later.modelId).batchCheck(
+    const { verdicts } = await createFga(await openApi(), later.storeId, () => later.model.id).batchCheck(
       [{ user: 'user:anne', relation: 'can_read', object: 'document:a' }],
       { now: Date.now() },
     )
@@ -69,8 +69,8 @@ describeBackends('the model', (backend) => {
   test('is deployed again in the same store where that is wanted, as in the demo', async () => {
     const first = await start()
     const second = await start({ dsl: stray, redeploy: true })
-    expect(second).toEqual({ storeId: first.storeId, modelId: expect.any(String), matchesFile: true })
-    expect(second.modelId).not.toBe(first.modelId)
+    expect(second).toMatchObject({ storeId: first.storeId, model: { dsl: stray } })
+    expect(second.model.id).not.toBe(first.model.id)
     expect(await start({ dsl: stray, redeploy: true })).toEqual(second)
     expect(await modelsIn(first.storeId)).toBe(2)
   })
@@ -92,13 +92,31 @@ describeBackends('the model', (backend) => {
   })
 })
 
+describe('a model that was in force before models were kept', () => {
+  test('is kept at the next start, with its text where the file still has it', async () => {
+    await using database = await openTestDatabase()
+    const { adapter } = await openEmbedded(database, Date.now, () => undefined)
+    const api = createFgaApi({ apiUrl: embeddedUrl, timeoutMs: 4_000, adapter })
+    const again = (file: string) => deployModel({ api, database, dsl: file, redeploy: false, now: Date.now })
+    const { model } = await again(dsl)
+    for (const [file, text] of [
+      [dsl, dsl],
+      [stray, undefined],
+    ] as const) {
+      await database.query('delete from models')
+      expect((await again(file)).model).toMatchObject({ id: model.id, digest: model.digest, dsl: text })
+      expect((await again(file)).model.json.type_definitions).toHaveLength(model.json.type_definitions.length)
+    }
+  })
+})
+
 describe('a file that is no model', () => {
   test('is refused before anything is made', async () => {
     await using database = await openTestDatabase()
     const { adapter } = await openEmbedded(database, Date.now, () => undefined)
     const api = createFgaApi({ apiUrl: embeddedUrl, timeoutMs: 4_000, adapter })
     await expect(
-      deployModel({ api, sql: database, dsl: 'model\n  nonsense', redeploy: false }),
+      deployModel({ api, database, dsl: 'model\n  nonsense', redeploy: false, now: Date.now }),
     ).rejects.toThrow()
     expect(await database.query(`select 1 from settings where key = 'authorization_model'`)).toEqual([])
     expect((await api.listStores()).stores).toEqual([])

@@ -15,8 +15,14 @@ export async function openFga(database: Database, clock: Clock): Promise<Fga> {
   )
   const api = createFgaApi({ apiUrl: embeddedUrl, timeoutMs: 4_000, adapter })
   const dsl = await readFile(new URL('../../model.fga', import.meta.url), 'utf8')
-  const { storeId, modelId } = await deployModel({ api, sql: database, dsl, redeploy: false })
-  return createFga(api, storeId, modelId)
+  const { storeId, model } = await deployModel({
+    api,
+    database,
+    dsl,
+    redeploy: false,
+    now: () => clock.now(),
+  })
+  return createFga(api, storeId, () => model.id)
 }
 
 /** Stored tuples that name this delegation, as `user relation object`. */

@@ -78,11 +78,12 @@ export async function openIngestWorld(
   const api = await openfgaOf(backend, database)
   const deployed = await deployModel({
     api,
-    sql: database,
+    database,
     dsl: await readFile(new URL('../../model.fga', import.meta.url), 'utf8'),
     redeploy: false,
+    now: Date.now,
   })
-  const real = createFga(api, deployed.storeId, deployed.modelId)
+  const real = createFga(api, deployed.storeId, () => deployed.model.id)
   const fga: Fga = {
     ...real,
     write: async (change) => {

@@ -1,0 +1,85 @@
+import type { Sql } from '../../store/sql.ts'
+import type { ModelJson } from './dsl.ts'
+
+/** The row that says which model is in force, in which store. */
+export interface Pin {
+  readonly store_id: string
+  readonly model_id: string
+  /** sha256 of the model's text. */
+  readonly digest: string
+}
+
+/** A model that is or was in force. */
+export interface ModelVersion {
+  /** OpenFGA's id. */
+  readonly id: string
+  readonly digest: string
+  /** Undefined: it was in force before texts were kept. */
+  readonly dsl: string | undefined
+  readonly json: ModelJson
+  /** Undefined: put in force by a start. */
+  readonly plan: string | undefined
+  /** Those who confirmed the plan. */
+  readonly activatedBy: readonly string[]
+  readonly activatedAt: Date
+}
+
+/** `lock`: nobody else changes it before the end of the transaction. */
+export async function readPin(sql: Sql, { lock = false } = {}): Promise<Pin | undefined> {
+  const [row] = await sql.query<{ value: Pin }>(
+    `select value from settings where key = 'authorization_model' ${lock ? 'for update' : ''}`,
+  )
+  return row?.value
+}
+
+/** Puts a model in force: the row, and the model itself for going back to it. Give it a transaction. */
+export async function writePin(sql: Sql, pin: Pin, version: ModelVersion): Promise<void> {
+  await sql.query(
+    `insert into settings (key, value) values ('authorization_model', $1)
+     on conflict (key) do update set value = excluded.value`,
+    [pin],
+  )
+  await keepVersion(sql, version)
+}
+
+export async function keepVersion(sql: Sql, version: ModelVersion): Promise<void> {
+  const { id, digest, dsl, json, plan, activatedBy, activatedAt } = version
+  await sql.query(
+    `insert into models (id, digest, dsl, json, plan, activated_by, activated_at) values ($1, $2, $3, $4, $5, $6, $7)
+     on conflict (id) do nothing`,
+    [id, digest, dsl ?? null, json, plan ?? null, activatedBy, activatedAt],
+  )
+}
+
+interface VersionRow {
+  readonly id: string
+  readonly digest: string
+  readonly dsl: string | null
+  readonly json: ModelJson
+  readonly plan: string | null
+  readonly activated_by: string[]
+  readonly activated_at: Date
+}
+
+const columns = 'id, digest, dsl, json, plan, activated_by, activated_at'
+
+export async function readVersion(sql: Sql, id: string): Promise<ModelVersion | undefined> {
+  const rows = await sql.query<VersionRow>(`select ${columns} from models where id = $1`, [id])
+  return rows.map(fromRow)[0]
+}
+
+/** The newest first, at most 100. */
+export async function listVersions(sql: Sql): Promise<readonly ModelVersion[]> {
+  const rows = await sql.query<VersionRow>(
+    `select ${columns} from models order by activated_at desc, id desc limit 100`,
+  )
+  return rows.map(fromRow)
+}
+
+const fromRow = ({ dsl, plan, activated_by, activated_at, ...row }: VersionRow): ModelVersion => ({
+  ...row,
+  dsl: dsl ?? undefined,
+  plan: plan ?? undefined,
+  activatedBy: activated_by,
+  activatedAt: activated_at,
+})

@@ -1,0 +1,103 @@
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { type ActiveModel, followModel } from '../../src/authz/model/active.ts'
+import { type ModelVersion, writePin } from '../../src/authz/model/pin.ts'
+import type { Database } from '../../src/store/sql.ts'
+import { openTestDatabase } from '../support/database.ts'
+import { openWorld } from '../support/world.ts'
+
+const version = (id: string): ModelVersion => ({
+  id,
+  digest: `digest of ${id}`,
+  dsl: undefined,
+  json: { schema_version: '1.1', type_definitions: [] },
+  plan: undefined,
+  activatedBy: [],
+  activatedAt: new Date(0),
+})
+
+let database: Database
+let models: ActiveModel[]
+let logged: string[]
+beforeEach(async () => {
+  database = await openTestDatabase()
+  models = []
+  logged = []
+  await pin('one')
+})
+afterEach(async () => {
+  for (const model of models) await model[Symbol.asyncDispose]()
+  await database.close()
+})
+
+const pin = (id: string, store = 's') =>
+  database.transaction((sql) =>
+    writePin(sql, { store_id: store, model_id: id, digest: `digest of ${id}` }, version(id)),
+  )
+
+function follow(pollMs?: number): ActiveModel {
+  const model = followModel({
+    sql: database,
+    storeId: 's',
+    first: version('one'),
+    log: (event) => logged.push(event),
+    ...(pollMs !== undefined && { pollMs }),
+  })
+  models.push(model)
+  return model
+}
+
+test('another process that puts a model in force is noticed without a word from it', async () => {
+  const model = follow(20)
+  const told: string[] = []
+  model.onChange(({ id }) => void told.push(`${id} ${model.current.id}`))
+  await pin('two')
+  await expect.poll(() => model.current.id, { timeout: 5_000 }).toBe('two')
+  expect(model.current).toEqual(version('two'))
+  expect(told).toEqual(['two two'])
+})
+
+test('a change is there, and all are told, when refresh resolves', async () => {
+  const model = follow()
+  const told: string[] = []
+  model.onChange(async ({ id }) => {
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    told.push(id)
+  })
+  await pin('two')
+  await model.refresh()
+  await model.refresh()
+  expect(model.current.id).toBe('two')
+  expect(told).toEqual(['two'])
+})
+
+test('a pin that names another store, or a model that is not kept, changes nothing', async () => {
+  const model = follow(20)
+  await pin('two', 'other')
+  await model.refresh()
+  expect(model.current.id).toBe('one')
+  await database.query(
+    `update settings set value = '{"store_id":"s","model_id":"lost","digest":""}' where key = 'authorization_model'`,
+  )
+  await expect(model.refresh()).rejects.toThrow('not kept')
+  await expect.poll(() => logged, { timeout: 5_000 }).toContain('model_unread')
+  expect(model.current.id).toBe('one')
+})
+
+test('the service says on its operators’ page when the file is not the model in force', async () => {
+  await using world = await openWorld()
+  const details = async () =>
+    (
+      (await (await world.service.ops.request('http://127.0.0.1:8788/readyz')).json()) as {
+        authorization_model: object
+      }
+    ).authorization_model
+  expect(await details()).toMatchObject({ matches_file: true })
+  await world.database.query(
+    `insert into models select 'x', 'other', dsl, json, plan, activated_by, activated_at from models`,
+  )
+  await world.database.query(
+    `update settings set value = value || '{"model_id":"x","digest":"other"}' where key = 'authorization_model'`,
+  )
+  await world.service.activeModel.refresh()
+  expect(await details()).toEqual({ id: 'x', matches_file: false })
+})
