@@ -43,11 +43,16 @@ export function check(
   memo?: Memo,
   depthMax = 25,
 ): boolean {
-  const relation = model.types.get(typeOf(request.object))?.get(request.relation)
-  if (relation === undefined)
-    throw invalidRequest(`relation '${typeOf(request.object)}#${request.relation}' not found`)
+  const relation = relationOf(model, request)
   const asker = askerFor(model, tuples, request, memo, depthMax)
   return settle(asker.ask(relation, asker.session.node(request.object)))
+}
+
+/** The relation that a request names; throws FgaError where the model has none. */
+export function relationOf(model: Model, { object, relation }: CheckRequest): Relation {
+  const found = model.types.get(typeOf(object))?.get(relation)
+  if (found === undefined) throw invalidRequest(`relation '${typeOf(object)}#${relation}' not found`)
+  return found
 }
 
 /** Turns an outcome into a boolean or throws its error. */
@@ -68,7 +73,7 @@ function askerFor(
   const before = memo?.shared.get(key)
   if (before !== undefined) return before
   const session = createSession(model, tuples, request)
-  const asker = { session, ask: createEvaluator(session, { depthMax, mode: 'check' }) }
+  const asker = { session, ask: createEvaluator(session, { depthMax, mode: 'check' }).ask }
   memo?.shared.set(key, asker)
   return asker
 }

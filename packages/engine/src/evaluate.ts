@@ -16,6 +16,13 @@ export interface EvaluatorOptions {
   readonly mode: 'check' | 'list'
 }
 
+/** Asks questions of one session. Each begins anew: no hop and no open question is carried over. */
+export interface Evaluator {
+  ask(relation: Relation, object: Node): Outcome
+  /** One part of the relation's rule by itself. */
+  askRule(rule: Rewrite, relation: Relation, object: Node): Outcome
+}
+
 interface Entry {
   readonly outcome: Outcome
   /** Hops below this question that were looked at. */
@@ -41,10 +48,7 @@ interface State {
  * An answer that met a cycle is kept only while it is safe: it rests on questions further up that count as
  * "no" meanwhile. When such a question turns out "yes", everything that rested on it is forgotten.
  */
-export function createEvaluator(
-  session: Session,
-  options: EvaluatorOptions,
-): (relation: Relation, object: Node) => Outcome {
+export function createEvaluator(session: Session, options: EvaluatorOptions): Evaluator {
   const { model, user } = session
   const relationCount = [...model.types.values()].reduce((sum, relations) => sum + relations.size, 0)
   const workMax = options.workMax ?? 1_000_000
@@ -252,13 +256,23 @@ export function createEvaluator(
     }
   }
 
-  return (relation, object) => {
+  function begin(): void {
     // Recursion through `and` or `but not` makes an answer depend on where the question began.
     if (!model.isWeighted) state.memo.clear()
     state.work = 0
     state.open.clear()
     state.provisional.length = 0
-    return resolve(relation, object, 0)
+  }
+
+  return {
+    ask(relation, object) {
+      begin()
+      return resolve(relation, object, 0)
+    },
+    askRule(rule, relation, object) {
+      begin()
+      return rewrite(rule, relation, object, 0)
+    },
   }
 }
 

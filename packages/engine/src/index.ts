@@ -3,6 +3,17 @@ export type { Json, JsonObject, ParamType } from './condition-values.ts'
 export type { Condition } from './conditions.ts'
 export { createEngine, type Engine, type EngineOptions } from './engine.ts'
 export { ConditionError, FgaError } from './errors.ts'
+export { type ExplainOptions, explain } from './explain/explain.ts'
+export type {
+  ConditionState,
+  Explanation,
+  Holds,
+  Lack,
+  Part,
+  Question,
+  Reason,
+  Step,
+} from './explain/reasons.ts'
 export type { ChangeQuery, ChangeRow, Journal, ModelRow, StoreRow, TupleRow, WriteBatch } from './journal.ts'
 export { listObjects } from './list-objects.ts'
 export { listUsers } from './list-users.ts'

@@ -23,7 +23,7 @@ export function* listObjects(
 ): Generator<string> {
   const session = createSession(model, tuples, input)
   const isPlain = model.isWeighted && session.user.relation === '' && !session.user.node.wildcard
-  const ask = createEvaluator(session, { depthMax, mode: isPlain ? 'list' : 'check' })
+  const { ask } = createEvaluator(session, { depthMax, mode: isPlain ? 'list' : 'check' })
   for (const [node, isSure] of candidates(session, relation)) {
     const outcome: Outcome = isSure && !isPlain ? 'yes' : ask(relation, node)
     if (outcome === 'yes') yield node.name

@@ -28,14 +28,18 @@ export interface Session {
    * key, as in the server's Check; without it, either may grant, as in its list calls.
    */
   direct(relation: Relation, node: Node, override: boolean): boolean | ConditionError
+  /** The tuples that `direct` looks at: contextual first. Whether they fit the model and hold is not looked at. */
+  own(relation: Relation, node: Node, override: boolean): readonly Tuple[]
   /** All tuples on this object and relation that fit the model, their conditions not looked at. */
-  every(relation: Relation, node: Node): Iterable<Tuple>
+  every(relation: Relation, node: Node, parts?: readonly BucketPart[]): Iterable<Tuple>
   contextual(): Iterable<Tuple>
   /** Whether the tuple fits the model; invalid ones are not seen. */
   isValid(relation: Relation, tuple: Tuple): boolean
   /** Whether the condition of a tuple holds. */
   holds(tuple: Tuple): boolean | ConditionError
 }
+
+type BucketPart = 'concrete' | 'usersets'
 
 /** Tuples whose conditions hold. `error` is set only when none did and one could not be evaluated. */
 export interface Read {
@@ -89,6 +93,15 @@ export function createSession(model: Model, tuples: TupleStore, input: SessionIn
     return { tuples: passed, error: passed.length === 0 ? error : undefined }
   }
 
+  function own(relation: Relation, node: Node, override: boolean): readonly Tuple[] {
+    const extra = findIn(overlay.at(node, relation.name), user.node, user.relation)
+    const stored =
+      extra !== undefined && override
+        ? undefined
+        : findIn(node.out.get(relation.name), user.node, user.relation)
+    return [extra, stored].filter((tuple) => tuple !== undefined)
+  }
+
   return {
     model,
     user,
@@ -108,21 +121,18 @@ export function createSession(model: Model, tuples: TupleStore, input: SessionIn
         (node.out.get(relation.name)?.usersets ?? []).filter(wanted),
         (overlay.at(node, relation.name)?.usersets ?? []).filter(wanted),
       ),
-    *every(relation, node) {
+    *every(relation, node, parts = ['concrete', 'usersets']) {
       for (const bucket of [overlay.at(node, relation.name), node.out.get(relation.name)]) {
-        for (const part of bucket === undefined ? [] : [bucket.concrete, bucket.usersets]) {
-          for (const tuple of part) if (isValid(relation, tuple)) yield tuple
+        for (const part of parts) {
+          for (const tuple of bucket?.[part] ?? []) if (isValid(relation, tuple)) yield tuple
         }
       }
     },
+    own,
     direct(relation, node, override) {
-      const extra = findIn(overlay.at(node, relation.name), user.node, user.relation)
-      const stored =
-        extra !== undefined && override
-          ? undefined
-          : findIn(node.out.get(relation.name), user.node, user.relation)
-      if (extra === undefined && stored === undefined) return false
-      const read = filter(relation, stored === undefined ? [] : [stored], extra === undefined ? [] : [extra])
+      const tuples = own(relation, node, override)
+      if (tuples.length === 0) return false
+      const read = filter(relation, tuples, [])
       return read.error ?? read.tuples.length > 0
     },
   }

@@ -1,0 +1,178 @@
+import type { Evaluator } from '../evaluate.ts'
+import type { Relation, Rewrite } from '../model.ts'
+import type { Session } from '../session.ts'
+import type { Node, Tuple } from '../tuples.ts'
+
+/** Why a yes is a yes. Parts may be shared between proofs: this is a graph without circles. */
+export type Proof =
+  | {
+      readonly kind: 'relation'
+      readonly relation: Relation
+      readonly node: Node
+      readonly parts: readonly Proof[]
+    }
+  | {
+      readonly kind: 'rule'
+      readonly rule: Rewrite
+      readonly relation: Relation
+      readonly parts: readonly Proof[]
+    }
+  | { readonly kind: 'tuple'; readonly tuple: Tuple; readonly next: Proof | undefined }
+  | { readonly kind: 'not'; readonly rule: Rewrite; readonly relation: Relation; readonly node: Node }
+  | { readonly kind: 'self' }
+
+/** More rules on top of each other than any check can pass within its depth limit. */
+const heightMax = 200
+
+interface Known {
+  readonly height: number
+  readonly proof: Proof | undefined
+}
+
+/**
+ * Finds the lowest proof of a question that was answered with yes, and of those the first in the order of the
+ * rules and tuples: allowed heights grow one by one, so that no circle can hold it. Undefined: there is none.
+ */
+export function createProver(session: Session, { ask, askRule }: Evaluator) {
+  const { model, user } = session
+  const known = new Map<string, Known>()
+
+  /** `hides`: a contextual tuple hides the stored one of its key; not so inside a recursion (see evaluate.ts). */
+  function question(relation: Relation, node: Node, height: number, hides: boolean): Proof | undefined {
+    if (user.relation === relation.name && user.node === node) return { kind: 'self' }
+    if (height === 0 || !relation.strategy(user.label).reachable) return undefined
+    const key = `${node.id} ${relation.index} ${hides}`
+    const before = known.get(key)
+    if (before?.proof !== undefined && before.height <= height) return before.proof
+    if (before !== undefined && before.proof === undefined && before.height >= height) return undefined
+    if (hides && before === undefined && ask(relation, node) !== 'yes') {
+      known.set(key, { height: Infinity, proof: undefined })
+      return undefined
+    }
+    const parts = prove(relation.rewrite, relation, node, height, hides)
+    const proof: Proof | undefined = parts && { kind: 'relation', relation, node, parts }
+    known.set(key, { height, proof })
+    return proof
+  }
+
+  function prove(
+    rule: Rewrite,
+    relation: Relation,
+    node: Node,
+    height: number,
+    hides: boolean,
+  ): readonly Proof[] | undefined {
+    switch (rule.kind) {
+      case 'this':
+        return one(assigned(relation, node, height, hides))
+      case 'computed':
+        return one(question(rule.relation, node, height - 1, hides))
+      case 'ttu':
+        return one(parents(rule, relation, node, height))
+      case 'union':
+        return first(rule.children, (child) => prove(child, relation, node, height, hides))
+      case 'intersection':
+        return every(rule.children, (child) => side(child, relation, node, height, hides))
+      case 'exclusion': {
+        if (askRule(rule.subtract, relation, node) !== 'no') return undefined
+        const base = side(rule.base, relation, node, height, hides)
+        return base && [base, { kind: 'not', rule: rule.subtract, relation, node }]
+      }
+    }
+  }
+
+  /** One side of `and` or `but not`, named by its rule where it is not just a relation. */
+  function side(
+    rule: Rewrite,
+    relation: Relation,
+    node: Node,
+    height: number,
+    hides: boolean,
+  ): Proof | undefined {
+    const parts = prove(rule, relation, node, height, hides)
+    if (parts === undefined || rule.kind === 'computed') return parts?.[0]
+    return { kind: 'rule', rule, relation, parts }
+  }
+
+  function assigned(relation: Relation, node: Node, height: number, hides: boolean): Proof | undefined {
+    const near = subjectTuple(relation, node, hides)
+    if (near !== undefined) return { kind: 'tuple', tuple: near, next: undefined }
+    const recurses = relation.strategy(user.label).recursion === 'userset'
+    return first(
+      session.usersets(relation, node, ({ userRelation }) => userRelation !== '').tuples,
+      (tuple) => {
+        const target = model.types.get(tuple.user.type)?.get(tuple.userRelation)
+        return target && step(tuple, target, height, !(recurses && target === relation))
+      },
+    )
+  }
+
+  function subjectTuple(relation: Relation, node: Node, hides: boolean): Tuple | undefined {
+    const own = user.node.wildcard ? [] : session.own(relation, node, hides)
+    const found = own.find((tuple) => session.isValid(relation, tuple) && session.holds(tuple) === true)
+    if (found !== undefined || user.relation !== '') return found
+    return session.usersets(
+      relation,
+      node,
+      (tuple) => tuple.user.wildcard && tuple.user.type === user.node.type,
+    ).tuples[0]
+  }
+
+  function parents(
+    rule: Rewrite & { kind: 'ttu' },
+    relation: Relation,
+    node: Node,
+    height: number,
+  ): Proof | undefined {
+    const tupleset = model.types.get(node.type)?.get(rule.tupleset)
+    if (tupleset === undefined) return undefined
+    const recurses = relation.strategy(user.label).recursion === 'ttu'
+    return first(session.concrete(tupleset, node).tuples, (tuple) => {
+      const target = rule.targets.get(tuple.user.type)
+      return target && step(tuple, target, height, !(recurses && target === relation))
+    })
+  }
+
+  function step(tuple: Tuple, target: Relation, height: number, hides: boolean): Proof | undefined {
+    const next = question(target, tuple.user, height - 1, hides)
+    return next && { kind: 'tuple', tuple, next }
+  }
+
+  const untilFound = (ask: (height: number) => Proof | undefined): Proof | undefined => {
+    for (let height = 1; height <= heightMax; height++) {
+      const proof = ask(height)
+      if (proof !== undefined) return proof
+    }
+    return undefined
+  }
+
+  return {
+    question: (relation: Relation, node: Node): Proof | undefined =>
+      untilFound((height) => question(relation, node, height, true)),
+    rule: (rule: Rewrite, relation: Relation, node: Node): Proof | undefined =>
+      untilFound((height) => side(rule, relation, node, height, true)),
+  }
+}
+
+const one = (proof: Proof | undefined): readonly Proof[] | undefined => proof && [proof]
+
+function first<T, R>(items: readonly T[], prove: (item: T) => R | undefined): R | undefined {
+  for (const item of items) {
+    const found = prove(item)
+    if (found !== undefined) return found
+  }
+  return undefined
+}
+
+function every(
+  rules: readonly Rewrite[],
+  prove: (rule: Rewrite) => Proof | undefined,
+): readonly Proof[] | undefined {
+  const proofs: Proof[] = []
+  for (const rule of rules) {
+    const proof = prove(rule)
+    if (proof === undefined) return undefined
+    proofs.push(proof)
+  }
+  return proofs
+}
