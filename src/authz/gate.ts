@@ -5,6 +5,7 @@ import { outermostActor, type Principal } from '../kernel/principal.ts'
 import type { Check, Fga, TupleKey } from './fga.ts'
 import type { Limiter } from './gate/limiter.ts'
 import { createAsker, type ReplicaDeps } from './gate/replica.ts'
+import { presentedTuples } from './presented.ts'
 
 declare const cleared: unique symbol
 
@@ -106,10 +107,7 @@ export function questionFor(principal: Principal): Question {
   return {
     user,
     relation: 'can_read_delegated',
-    contextual: [
-      { user, relation: 'acting_for', object: agent },
-      { user, relation: 'presented', object: `delegation:${principal.delegation}` },
-    ],
+    contextual: presentedTuples({ user, agent, delegation: principal.delegation }),
   }
 }
 
