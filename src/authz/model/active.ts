@@ -49,15 +49,17 @@ export function followModel({ sql, storeId, first, pollMs, log }: ActiveModelOpt
     return mine
   }
 
-  async function poll(): Promise<void> {
-    try {
-      await refresh()
-    } catch (error) {
-      log('model_unread', { reason: error instanceof Error ? error.message : 'thrown value' })
-    }
-    if (!closed) timer = setTimeout(poll, pollMs).unref()
+  function schedule(): void {
+    if (pollMs === undefined || closed) return
+    timer = setTimeout(() => {
+      refresh()
+        .catch((error: unknown) =>
+          log('model_unread', { reason: error instanceof Error ? error.message : 'thrown value' }),
+        )
+        .finally(schedule)
+    }, pollMs).unref()
   }
-  if (pollMs !== undefined) timer = setTimeout(poll, pollMs).unref()
+  schedule()
 
   return {
     storeId,
