@@ -210,6 +210,8 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
     },
     async clear<T extends Guarded>(items: readonly T[], enough = items.length) {
       const isCleared = (item: T): item is Cleared<T> => proofOf(item.documentId) !== undefined
+      // Also what an earlier round proved, and this one did not come to.
+      const proven = () => items.filter(isCleared).slice(0, enough)
       const cleared: Cleared<T>[] = []
       let next = 0
       // Where OpenFGA refuses what the replica would have let through, each wave is twice the one before.
@@ -217,7 +219,7 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
         const wave: T[] = []
         const pending: Pending[] = []
         while (next < items.length && wave.length < size) {
-          if (signal?.aborted) return { cleared, stopped: overdue() }
+          if (signal?.aborted) return { cleared: proven(), stopped: overdue() }
           if (pending.length > 0) await setImmediate()
           const slice = items.slice(next, next + Math.min(lookMax, size - wave.length))
           next += slice.length
@@ -225,8 +227,8 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
           wave.push(...slice.filter((item) => !isRefused(told.get(item.documentId))))
         }
         const stopped = await ask(join(pending))
+        if (stopped !== undefined) return { cleared: proven(), stopped }
         cleared.push(...wave.filter(isCleared).slice(0, enough - cleared.length))
-        if (stopped !== undefined) return { cleared, stopped }
       }
       return { cleared, stopped: undefined }
     },

@@ -181,6 +181,7 @@ async function clearBest({
   deadline,
 }: ClearBestOptions): Promise<Found> {
   let depth = Math.max(firstDepth, question.topK * deeper)
+  if (isOver(deadline)) return { cleared: [], complete: false }
   for (;;) {
     const lists = await branches.run(visible, depth)
     const { cleared, stopped } = await clearing.clear(fuse(lists), question.topK)

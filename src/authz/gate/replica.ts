@@ -1,6 +1,6 @@
 import type { Fga } from '../fga.ts'
 import type { Consistency, Question } from '../gate.ts'
-import type { LocalVerdict, PermissionIndex } from '../permission-index.ts'
+import type { PermissionIndex } from '../permission-index.ts'
 import { type HeldVerdicts, heldKey } from './held.ts'
 
 /** What the replica lets the gate leave unasked, or ask for less. It never lets anything through by itself. */
@@ -64,13 +64,11 @@ export function createAsker(
     return ids.filter((id) => sensitive?.get(id)?.allowed === false)
   }
 
-  function heldOf(allowed: ReadonlyMap<string, LocalVerdict>, ids: readonly string[], at: number) {
+  function heldOf(ids: readonly string[], at: number) {
     const found = new Map<string, number>()
     for (const id of ids) {
       const yes = held.find(keyOf(id), at)
-      if (yes === undefined) continue
-      if (isOver(yes.until, at) || isOver(allowed.get(id)?.until, at)) continue
-      found.set(id, at - yes.askedAt)
+      if (yes !== undefined && !isOver(yes.until, at)) found.set(id, at - yes.askedAt)
     }
     if (found.size === 0) return found
     // Taken away and given back since: the yes is from before, and what OpenFGA says now is not known.
@@ -91,7 +89,7 @@ export function createAsker(
       const plain = ordinary(allowed, at)
       return {
         refused,
-        held: heldOf(verdicts, plain, at),
+        held: heldOf(plain, at),
         cacheable: new Set(allowed.filter((id) => !touched.has(id))),
         holdable: new Map(plain.map((id) => [id, verdicts.get(id)?.until])),
       }

@@ -2,6 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi'
 import type { CollectionLister } from '../../retrieval/collections.ts'
 import { type App, createRouter } from '../env.ts'
 import type { RequireBearer } from '../middleware/bearer.ts'
+import { endInTime } from '../middleware/frame.ts'
 import { bearer, problems } from '../schemas.ts'
 
 const list = z
@@ -24,7 +25,7 @@ export function collectionRoutes({ listCollections, requireBearer }: CollectionR
     path: '/collections',
     summary: 'Collections with something to read for this person',
     security: bearer,
-    middleware: [requireBearer({ kinds: ['person', 'agent'], scopes: ['docs.search'] })] as const,
+    middleware: [endInTime, requireBearer({ kinds: ['person', 'agent'], scopes: ['docs.search'] })] as const,
     responses: {
       200: { description: 'The collections', content: { 'application/json': { schema: list } } },
       ...problems(),

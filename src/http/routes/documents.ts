@@ -2,6 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi'
 import type { DocumentReader } from '../../retrieval/document.ts'
 import { type App, createRouter } from '../env.ts'
 import type { RequireBearer } from '../middleware/bearer.ts'
+import { endInTime } from '../middleware/frame.ts'
 import { bearer, id, problems } from '../schemas.ts'
 
 const document = z
@@ -33,7 +34,7 @@ export function documentRoutes({ readDocument, requireBearer }: DocumentRouteDep
     path: '/documents/{id}',
     summary: 'One document, whole',
     security: bearer,
-    middleware: [requireBearer({ kinds: ['person', 'agent'], scopes: ['docs.read'] })] as const,
+    middleware: [endInTime, requireBearer({ kinds: ['person', 'agent'], scopes: ['docs.read'] })] as const,
     request: { params: z.strictObject({ id }) },
     responses: {
       200: { description: 'The document', content: { 'application/json': { schema: document } } },

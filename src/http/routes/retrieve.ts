@@ -5,6 +5,7 @@ import type { Passage } from '../../retrieval/read.ts'
 import type { Answer, Question, Retriever } from '../../retrieval/retrieve.ts'
 import { type App, createRouter } from '../env.ts'
 import type { RequireBearer } from '../middleware/bearer.ts'
+import { endInTime } from '../middleware/frame.ts'
 import { jsonBody } from '../middleware/json.ts'
 import { bearer, id, problems } from '../schemas.ts'
 
@@ -101,6 +102,7 @@ export function retrieveRoutes({ retrieve, requireBearer }: RetrieveRouteDeps): 
     summary: 'Passages that answer a question and that the person may read',
     security: bearer,
     middleware: [
+      endInTime,
       requireBearer({ kinds: ['person', 'agent'], scopes: ['docs.search'] }),
       ...jsonBody(bodyBytesMax),
     ] as const,
