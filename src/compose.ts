@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { createExplainer } from './authz/explain/explain.ts'
+import { createWhoCan } from './authz/explain/who-can.ts'
 import type { Fga } from './authz/fga.ts'
 import { createHeldVerdicts } from './authz/gate/held.ts'
 import { createLimiter } from './authz/gate/limiter.ts'
@@ -41,10 +43,12 @@ import { collectionWriteRoutes } from './http/routes/collections-write.ts'
 import { docsRoutes } from './http/routes/docs.ts'
 import { documentRoutes } from './http/routes/documents.ts'
 import { documentWriteRoutes } from './http/routes/documents-write.ts'
+import { explainRoutes } from './http/routes/explain.ts'
 import { fieldRoutes } from './http/routes/fields.ts'
 import { importRoutes } from './http/routes/imports.ts'
 import { jobRoutes } from './http/routes/jobs.ts'
 import { retrieveRoutes } from './http/routes/retrieve.ts'
+import { whoCanRoutes } from './http/routes/who-can.ts'
 import { createIngest, type Ingest } from './ingest/ingest.ts'
 import { supportedMimeTypes } from './ingest/parse/parsed.ts'
 import { createParser } from './ingest/parse/parser.ts'
@@ -226,6 +230,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     admit: admission.principal,
   })
   const isAdministrator = (subject: string) => administrators.has(subject, 'security.write')
+  const isReader = (subject: string) => administrators.has(subject, 'security.read')
   const metrics = createMetrics(now)
   const probe = () => Promise.all([answers(database), fga.isHealthy()])
   const readiness = async (): Promise<Readiness> => {
@@ -277,6 +282,18 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
       collectionWriteRoutes({ ingest, requireBearer, isAdministrator, now }),
       fieldRoutes({ ingest, requireBearer, isAdministrator, now }),
       jobRoutes({ ingest, requireBearer }),
+      explainRoutes({
+        explain: createExplainer({ sql: database, fga, index: unready, now }),
+        requireBearer,
+        isAdministrator: isReader,
+        now,
+      }),
+      whoCanRoutes({
+        whoCan: createWhoCan({ sql: database, fga, index: unready, now }),
+        requireBearer,
+        isAdministrator: isReader,
+        now,
+      }),
       docsRoutes({ openApi: () => openApiOf(app), errorPages: new URL('../docs/errors/', import.meta.url) }),
     ],
   })

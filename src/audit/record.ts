@@ -45,6 +45,26 @@ export type DecisionEvent =
       readonly errors: number
     }
   | {
+      readonly event: 'explained'
+      readonly question: Readonly<Record<string, string | readonly string[]>>
+      readonly decision: 'allowed' | 'denied' | 'error'
+      /** null: the replica had nothing to say. */
+      readonly agrees: boolean | null
+      readonly model_id: string
+      readonly openfga_request_ids: readonly string[]
+    }
+  | {
+      readonly event: 'who_can_listed'
+      readonly object: string
+      readonly relation: string
+      /** Not its first page. */
+      readonly continued: boolean
+      readonly listed: number
+      readonly complete: boolean
+      readonly model_id: string
+      readonly openfga_request_ids: readonly string[]
+    }
+  | {
       readonly event: 'access_changed'
       readonly writes: readonly string[]
       readonly deletes: readonly string[]

@@ -63,7 +63,7 @@ const byName = {
 
 const callers = (operation: string): readonly string[] => {
   if (/^(post \/retrieve|get \/(documents|collections))/.test(operation)) return ['person', 'agent']
-  if (/^put \/(collections|fields)/.test(operation)) return ['administrator']
+  if (/^(put \/(collections|fields)|post \/(explain|who-can))/.test(operation)) return ['administrator']
   return operation === 'post /access' ? ['administrator', 'service'] : ['service']
 }
 
@@ -82,6 +82,10 @@ const repair = (
         metadata: {},
         access: { viewers: ['user:anne'] },
       }
+    case 'post /explain':
+      return { user: 'user:anne', relation: 'can_read', object: 'document:handbook/travel' }
+    case 'post /who-can':
+      return { relation: 'can_read', object: 'document:handbook/travel' }
     case 'post /access':
       return { writes: [{ user: 'user:bob', relation: 'viewer', object: 'collection:handbook' }] }
     default:
@@ -100,7 +104,7 @@ beforeAll(async () => {
   await world.put({
     'handbook/travel': { text: 'The travel budget.', access: { viewers: ['user:anne', 'user:dan'] } },
   })
-  await world.service.administrators.add('user:dan', ['security.write'])
+  await world.service.administrators.add('user:dan', ['security.read', 'security.write'])
   await world.lend('anne', 'research-bot', 'collection:handbook')
   tokens['person'] = await world.token({ user: 'anne' })
   tokens['administrator'] = await world.token({ user: 'dan' })

@@ -18,6 +18,7 @@ export type { ChangeQuery, ChangeRow, Journal, ModelRow, StoreRow, TupleRow, Wri
 export { listObjects } from './list-objects.ts'
 export { listUsers } from './list-users.ts'
 export { compileModel, type Model, type Relation, type Rewrite } from './model.ts'
+export { type ReachingUsers, type ReachingUsersOptions, reachingUsers } from './reaching-users.ts'
 export { createSession, type Session, type SessionInput } from './session.ts'
 export {
   createTupleStore,

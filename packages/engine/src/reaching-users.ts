@@ -1,0 +1,131 @@
+import type { Model, Relation, Rewrite } from './model.ts'
+import { type Node, type Tuple, type TupleStore, userOf } from './tuples.ts'
+
+export interface ReachingUsers {
+  /** `user:anne`: every one that a chain of tuples leads to. A superset: exclusions and conditions are left out. */
+  readonly users: ReadonlySet<string>
+  /** The wildcard of the type is among them. */
+  readonly everyone: boolean
+  /** Those that some exclusion names, whether or not it excludes them here. */
+  readonly excluded: ReadonlySet<string>
+  /** False: it stopped at `usersMax`, and the sets lack some. */
+  readonly complete: boolean
+}
+
+export interface ReachingUsersOptions {
+  /** Most users collected. */
+  readonly usersMax: number
+}
+
+/** Whom a check of this relation could allow, of one subject type: to be asked about one by one. Never throws. */
+export function reachingUsers(
+  model: Model,
+  tuples: TupleStore,
+  relation: Relation,
+  object: string,
+  type: string,
+  { usersMax }: ReachingUsersOptions,
+): ReachingUsers {
+  const walk = createWalk(model, type, usersMax)
+  const start = tuples.node(object)
+  const granted = start === undefined ? new Set<string>() : walk.collect([[relation, start]], 'granted')
+  const everyone = granted.delete(`${type}:*`)
+  // Without everyone nobody has to be named as left out.
+  const excluded = everyone ? walk.collect(walk.subtracted, 'any') : new Set<string>()
+  excluded.delete(`${type}:*`)
+  return { users: granted, everyone, excluded, complete: walk.complete }
+}
+
+type Question = readonly [Relation, Node]
+
+function createWalk(model: Model, type: string, usersMax: number) {
+  const subtracted: Question[] = []
+  let complete = true
+
+  /** `granted` leaves what is subtracted for later; `any` follows it too. */
+  function collect(start: Iterable<Question>, side: 'granted' | 'any'): Set<string> {
+    const users = new Set<string>()
+    const seen = new Map<Relation, Set<Node>>()
+    const open: Question[] = []
+
+    function visit(relation: Relation | undefined, node: Node): void {
+      if (relation === undefined || !relation.strategy(type).reachable) return
+      const nodes = seen.get(relation) ?? new Set<Node>()
+      seen.set(relation, nodes)
+      if (nodes.has(node)) return
+      nodes.add(node)
+      open.push([relation, node])
+    }
+
+    function assigned(relation: Relation, node: Node): void {
+      const bucket = node.out.get(relation.name)
+      for (const tuple of bucket?.concrete ?? []) if (tuple.user.type === type) add(userOf(tuple))
+      for (const tuple of bucket?.usersets ?? []) {
+        if (tuple.userRelation !== '') visit(relationOf(tuple), tuple.user)
+        else if (tuple.user.type === type) add(userOf(tuple))
+      }
+    }
+
+    function add(user: string): void {
+      if (users.size < usersMax) users.add(user)
+      else if (!users.has(user)) complete = false
+    }
+
+    function follow(rule: Rewrite, relation: Relation, node: Node): void {
+      switch (rule.kind) {
+        case 'this':
+          return assigned(relation, node)
+        case 'computed':
+          return visit(rule.relation, node)
+        case 'ttu':
+          for (const { user } of node.out.get(rule.tupleset)?.concrete ?? [])
+            visit(rule.targets.get(user.type), user)
+          return
+        case 'union':
+        case 'intersection':
+          for (const child of rule.children) follow(child, relation, node)
+          return
+        case 'exclusion':
+          follow(rule.base, relation, node)
+          if (side === 'any') follow(rule.subtract, relation, node)
+          else subtracted.push(...questionsIn(rule.subtract, relation, node))
+      }
+    }
+
+    for (const [relation, node] of start) visit(relation, node)
+    for (let next = open.pop(); next !== undefined && complete; next = open.pop())
+      follow(next[0].rewrite, ...next)
+    return users
+  }
+
+  const relationOf = (tuple: Tuple): Relation | undefined =>
+    model.types.get(tuple.user.type)?.get(tuple.userRelation)
+
+  return {
+    collect,
+    subtracted,
+    get complete() {
+      return complete
+    },
+  }
+}
+
+/** The questions that a rule puts, for a subtracted rule to be followed by itself. */
+function questionsIn(rule: Rewrite, relation: Relation, node: Node): Question[] {
+  switch (rule.kind) {
+    case 'this':
+      return [[relation, node]]
+    case 'computed':
+      return [[rule.relation, node]]
+    case 'ttu':
+      return (node.out.get(rule.tupleset)?.concrete ?? []).flatMap(({ user }): Question[] => {
+        const target = rule.targets.get(user.type)
+        return target === undefined ? [] : [[target, user]]
+      })
+    case 'union':
+    case 'intersection':
+      return rule.children.flatMap((child) => questionsIn(child, relation, node))
+    case 'exclusion':
+      return [...questionsIn(rule.base, relation, node), ...questionsIn(rule.subtract, relation, node)]
+  }
+}

@@ -1,0 +1,111 @@
+import { expect, test } from 'vitest'
+import type { JsonObject } from '../src/condition-values.ts'
+import {
+  ConditionError,
+  check,
+  compileModel,
+  createTupleStore,
+  FgaError,
+  type Model,
+  reachingUsers,
+  type TupleKey,
+  type TupleStore,
+} from '../src/index.ts'
+import { createRandom, type Random } from './support/random.ts'
+import { createTuple, createWorld, fullContext } from './support/world.ts'
+
+interface Scene {
+  readonly model: Model
+  readonly tuples: TupleStore
+}
+
+function createScene(random: Random): Scene | undefined {
+  const world = createWorld(random)
+  try {
+    const model = compileModel(world.model)
+    const tuples = createTupleStore()
+    for (let i = 0; i < 60; i++) {
+      const key = createTuple(random, world) as TupleKey | undefined
+      if (key !== undefined && tuples.get(key) === undefined) tuples.add(key, String(i).padStart(26, '0'))
+    }
+    return { model, tuples }
+  } catch (error) {
+    if (error instanceof FgaError) return undefined
+    throw error
+  }
+}
+
+function isAllowed(
+  { model, tuples }: Scene,
+  user: string,
+  relation: string,
+  object: string,
+  context: JsonObject,
+) {
+  try {
+    return check(model, tuples, { user, relation, object, context })
+  } catch (error) {
+    if (error instanceof FgaError || error instanceof ConditionError) return false
+    throw error
+  }
+}
+
+test('nobody whom a check allows is missing, and nobody whom an exclusion takes from everyone', () => {
+  const seed = Number(process.env['FUZZ_SEED'] ?? 23)
+  let allowed = 0
+  let takenOut = 0
+  for (let world = 0; world < 60; world++) {
+    const random = createRandom(seed + world)
+    const scene = createScene(random)
+    if (scene === undefined) continue
+    const context = fullContext(random)
+    for (const type of ['group', 'folder', 'doc'])
+      for (const id of ['1', '2', '3'])
+        for (const name of ['a', 'b', 'c', 'd']) {
+          const object = `${type}:${id}`
+          const relation = scene.model.types.get(type)?.get(name)
+          if (relation === undefined) throw new Error('no relation')
+          const found = reachingUsers(scene.model, scene.tuples, relation, object, 'user', { usersMax: 100 })
+          expect(found.complete).toBe(true)
+          const everyone = isAllowed(scene, 'user:*', name, object, context)
+          if (everyone) expect(found.everyone, `world ${seed + world}: ${name} ${object}`).toBe(true)
+          for (const user of ['user:1', 'user:2', 'user:3']) {
+            const where = `world ${seed + world}: ${user} ${name} ${object}`
+            const has = isAllowed(scene, user, name, object, context)
+            if (has) expect(found.users.has(user) || found.everyone, where).toBe(true)
+            if (has) allowed++
+            if (everyone && !has) {
+              expect(found.excluded.has(user) || found.users.has(user), where).toBe(true)
+              takenOut++
+            }
+          }
+        }
+  }
+  expect(allowed).toBeGreaterThan(500)
+  expect(takenOut).toBeGreaterThan(0)
+}, 60_000)
+
+test('a list that is too long says so', () => {
+  const model = compileModel({
+    schema_version: '1.1',
+    type_definitions: [
+      { type: 'user' },
+      {
+        type: 'doc',
+        relations: { viewer: { this: {} } },
+        metadata: { relations: { viewer: { directly_related_user_types: [{ type: 'user' }] } } },
+      },
+    ],
+  })
+  const tuples = createTupleStore()
+  for (let i = 0; i < 11; i++)
+    tuples.add({ user: `user:${i}`, relation: 'viewer', object: 'doc:1' }, String(i).padStart(26, '0'))
+  const relation = model.types.get('doc')?.get('viewer')
+  if (relation === undefined) throw new Error('no relation')
+  const list = (usersMax: number) => {
+    const { users, complete } = reachingUsers(model, tuples, relation, 'doc:1', 'user', { usersMax })
+    return { count: users.size, complete }
+  }
+  expect(list(10)).toEqual({ count: 10, complete: false })
+  expect(list(11)).toEqual({ count: 11, complete: true })
+})

@@ -1,0 +1,115 @@
+import { type Explanation, explain } from '@remit/engine'
+import { record } from '../../audit/record.ts'
+import type { Principal } from '../../kernel/principal.ts'
+import type { Sql } from '../../store/sql.ts'
+import { type Check, contextAt, type Fga, type Verdict } from '../fga.ts'
+import type { PermissionIndex } from '../permission-index.ts'
+import { assertInModel, checkOf, type ExplainQuestion } from './ask.ts'
+import { type CaughtUp, caughtUp, type ReplicaState } from './replica.ts'
+import { inWords, type Sides, sideChecks, sidesOf } from './sides.ts'
+
+export interface ExplainAnswer {
+  /** OpenFGA's own, asked past its caches. With `at` it is what it would say by that clock. */
+  readonly decision: Verdict
+  /** The replica's; undefined where it is not built or follows another model. */
+  readonly explanation: Explanation | undefined
+  /** Whether both say the same; undefined where only OpenFGA said something. */
+  readonly agrees: boolean | undefined
+  readonly replica: ReplicaState
+  /** Only for an agent's question about a delegated relation. */
+  readonly sides: Sides | undefined
+  readonly inWords: string
+  /** Milliseconds since the epoch that conditions were evaluated with. */
+  readonly at: number
+  readonly modelId: string
+}
+
+export type Explainer = (
+  asker: Principal,
+  question: ExplainQuestion,
+  options: { readonly signal: AbortSignal },
+) => Promise<ExplainAnswer>
+
+export interface ExplainDeps {
+  readonly sql: Sql
+  readonly fga: Fga
+  readonly index: PermissionIndex
+  readonly now: () => number
+}
+
+/**
+ * Why a user has a relation, or has not. OpenFGA decides; the replica explains; where they differ, or the replica
+ * cannot be used, the answer says so. On record before it is given. Throws `invalid_request` for a question that
+ * does not fit the model, `authorization_unavailable` where OpenFGA does not answer. Does NOT check who asks.
+ */
+export function createExplainer(deps: ExplainDeps): Explainer {
+  return async (asker, question, { signal }) => {
+    const check = checkOf(question)
+    let found = await ask(deps, question, check, signal)
+    // A change between the two answers looks like a difference: it is gone the second time.
+    if (found.answer.agrees === false) found = await ask(deps, question, check, signal)
+    const { answer, requestIds } = found
+    await record(deps.sql, asker, {
+      event: 'explained',
+      question: {
+        user: question.user,
+        ...(question.agent !== undefined && { agent: question.agent }),
+        ...(question.delegation !== undefined && { delegation: question.delegation }),
+        ...(question.grants !== undefined && { grants: question.grants }),
+        relation: question.relation,
+        object: question.object,
+        ...(question.at !== undefined && { at: new Date(question.at).toISOString() }),
+      },
+      decision: answer.decision,
+      agrees: answer.agrees ?? null,
+      model_id: answer.modelId,
+      openfga_request_ids: requestIds,
+    })
+    return answer
+  }
+}
+
+async function ask(
+  { fga, index, now }: ExplainDeps,
+  question: ExplainQuestion,
+  check: Check,
+  signal: AbortSignal,
+): Promise<{ readonly answer: ExplainAnswer; readonly requestIds: readonly string[] }> {
+  const at = question.at ?? now()
+  const replica = await caughtUp(index, fga, signal)
+  const modelId = fga.modelId
+  const local = explainLocally(replica, check, at)
+  const view = replica.view()
+  const checks = [check, ...(view === undefined ? [] : sideChecks(view, question, check))]
+  const { verdicts, requestIds } = await fga.batchCheck(checks, { now: at, signal })
+  const [decision = 'error', ...others] = verdicts
+  const sides = sidesOf(others)
+  const answer: ExplainAnswer = {
+    decision,
+    explanation: local,
+    agrees: local && verdictOf(local) === decision,
+    replica: { state: replica.state, lagMs: replica.lagMs },
+    sides,
+    inWords: inWords(decision, question, sides),
+    at,
+    modelId,
+  }
+  return { answer, requestIds }
+}
+
+function explainLocally(replica: CaughtUp, check: Check, at: number): Explanation | undefined {
+  const view = replica.view()
+  if (view === undefined) return undefined
+  assertInModel(view, check)
+  const { user, relation, object, contextual } = check
+  return explain(view.model, view.tuples, {
+    user,
+    relation,
+    object,
+    contextualTuples: contextual,
+    context: contextAt(at),
+  })
+}
+
+const verdictOf = ({ allowed, error }: Explanation): Verdict =>
+  error !== undefined ? 'error' : allowed ? 'allowed' : 'denied'

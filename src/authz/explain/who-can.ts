@@ -1,0 +1,169 @@
+import { explain, type ReachingUsers, type Relation, reachingUsers } from '@remit/engine'
+import { record } from '../../audit/record.ts'
+import { AppError, invalid } from '../../kernel/errors.ts'
+import { type FgaObject, splitObject } from '../../kernel/ids.ts'
+import type { Principal } from '../../kernel/principal.ts'
+import type { Sql } from '../../store/sql.ts'
+import { contextAt, type Fga, type Verdict } from '../fga.ts'
+import type { PermissionIndex, ReplicaView } from '../permission-index.ts'
+import { assertInModel, assertObject, assertRelation } from './ask.ts'
+import { cursorAfter, placeOf } from './cursor.ts'
+import { caughtUp, type ReplicaState } from './replica.ts'
+import { restsOnRequest } from './request-only.ts'
+import { wayOf } from './way.ts'
+
+export interface WhoCanQuestion {
+  readonly object: FgaObject
+  readonly relation: string
+  readonly cursor?: string
+  /** Most people asked about for one page. */
+  readonly limit: number
+}
+
+/** `excluded`: everyone has it but this person. */
+export interface WhoCanEntry {
+  readonly kind: 'person' | 'everyone' | 'excluded'
+  readonly user: string
+  /** `member of group:eng, viewer of folder:plans`; undefined where the replica shows none. */
+  readonly via: string | undefined
+}
+
+export interface WhoCanPage {
+  readonly entries: readonly WhoCanEntry[]
+  /** Where the next page begins; undefined on the last one. */
+  readonly cursor: string | undefined
+  /**
+   * False: somebody may be missing from this page or from those after it, because the replica is behind or is
+   * not there, the list is longer than can be collected, or OpenFGA did not answer about somebody.
+   */
+  readonly complete: boolean
+  readonly replica: ReplicaState
+  readonly modelId: string
+}
+
+export type WhoCan = (
+  asker: Principal,
+  question: WhoCanQuestion,
+  options: { readonly signal: AbortSignal },
+) => Promise<WhoCanPage>
+
+export interface WhoCanDeps {
+  readonly sql: Sql
+  readonly fga: Fga
+  readonly index: PermissionIndex
+  readonly now: () => number
+}
+
+const everyone = 'user:*'
+const usersMax = 100_000
+
+/**
+ * Which people have a relation to an object, each confirmed by OpenFGA. The replica names who could, as a
+ * superset; groups are followed to their people. On record before it is given. Throws `invalid_request` for a
+ * relation that no person can have without an agent's request. Does NOT check who asks.
+ */
+export function createWhoCan({ sql, fga, index, now }: WhoCanDeps): WhoCan {
+  return async (asker, question, { signal }) => {
+    const { object, relation, limit } = question
+    assertObject(object)
+    assertRelation(relation)
+    const after = placeOf(question)
+    const { view, ...replica } = await caughtUp(index, fga, signal)
+    const at = now()
+    const modelId = fga.modelId
+    const listed = candidates(view(), question)
+    const open = listed.names.filter((name) => after === undefined || name > after)
+    const page = open.slice(0, limit)
+    const asked = listed.everyone ? [everyone, ...page] : page
+    const { verdicts, requestIds } =
+      asked.length === 0
+        ? { verdicts: [], requestIds: [] }
+        : await fga.batchCheck(
+            asked.map((user) => ({ user, relation, object })),
+            { now: at, signal },
+          )
+    const told = new Map(asked.map((user, place): [string, Verdict] => [user, verdicts[place] ?? 'error']))
+    const entries = entriesOf(told, after === undefined, listed, (user) => wayTo(view(), user, question, at))
+    const last = page.at(-1)
+    const cursor = last !== undefined && open.length > page.length ? cursorAfter(question, last) : undefined
+    const complete =
+      replica.state === 'ready' &&
+      listed.complete &&
+      [...told.values()].every((verdict) => verdict !== 'error')
+    await record(sql, asker, {
+      event: 'who_can_listed',
+      object,
+      relation,
+      continued: after !== undefined,
+      listed: entries.length,
+      complete,
+      model_id: modelId,
+      openfga_request_ids: requestIds,
+    })
+    return {
+      entries,
+      cursor,
+      complete,
+      replica: { state: replica.state, lagMs: replica.lagMs },
+      modelId,
+    }
+  }
+}
+
+interface Candidates {
+  /** In the order of pages. */
+  readonly names: readonly string[]
+  readonly everyone: boolean
+  /** The others are named only to see whether they are left out of everyone. */
+  readonly users: ReadonlySet<string>
+  readonly complete: boolean
+}
+
+function candidates(view: ReplicaView | undefined, { object, relation }: WhoCanQuestion): Candidates {
+  if (view === undefined) return { names: [], everyone: false, users: new Set(), complete: false }
+  const known = relationFor(view, object, relation)
+  const reached: ReachingUsers = reachingUsers(view.model, view.tuples, known, object, 'user', { usersMax })
+  // By code unit, as they are compared with the cursor.
+  const names = [...reached.users, ...(reached.everyone ? reached.excluded : [])]
+  return { ...reached, names: [...new Set(names)].sort() }
+}
+
+function relationFor(view: ReplicaView, object: FgaObject, relation: string): Relation {
+  assertInModel(view, { user: everyone, relation, object })
+  const known = view.model.types.get(splitObject(object).type)?.get(relation)
+  if (known === undefined) throw new AppError('internal_error', { internal: 'the model lost a relation' })
+  if (restsOnRequest(view.model, known))
+    throw invalid('relation', 'It rests on what an agent presents with its request: ask /explain about one.')
+  if (!known.strategy('user').reachable) throw invalid('relation', 'The model lets no person have it.')
+  return known
+}
+
+function entriesOf(
+  told: ReadonlyMap<string, Verdict>,
+  isFirst: boolean,
+  { users }: Candidates,
+  way: (user: string) => string | undefined,
+): WhoCanEntry[] {
+  const all = told.get(everyone) === 'allowed'
+  return [...told].flatMap(([user, verdict]): WhoCanEntry[] => {
+    if (user === everyone) return all && isFirst ? [{ kind: 'everyone', user, via: way(user) }] : []
+    if (verdict === 'allowed') return users.has(user) ? [{ kind: 'person', user, via: way(user) }] : []
+    return all && verdict === 'denied' ? [{ kind: 'excluded', user, via: undefined }] : []
+  })
+}
+
+function wayTo(
+  view: ReplicaView | undefined,
+  user: string,
+  { object, relation }: WhoCanQuestion,
+  at: number,
+): string | undefined {
+  if (view === undefined) return undefined
+  const { allowed, reason } = explain(
+    view.model,
+    view.tuples,
+    { user, relation, object, context: contextAt(at) },
+    { exclusionMax: 1 },
+  )
+  return allowed ? wayOf(reason) : undefined
+}

@@ -1,0 +1,137 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import type { ExplainQuestion } from '../../authz/explain/ask.ts'
+import type { ExplainAnswer, Explainer } from '../../authz/explain/explain.ts'
+import type { FgaObject } from '../../kernel/ids.ts'
+import { text } from '../../kernel/text.ts'
+import { type App, createRouter } from '../env.ts'
+import type { RequireBearer } from '../middleware/bearer.ts'
+import { jsonBody } from '../middleware/json.ts'
+import { bearer, id, problems } from '../schemas.ts'
+import { reasonSchema, reasonToWire } from './explain-reasons.ts'
+import { assertAdministrator, type IsAdministrator } from './writing.ts'
+
+export interface ExplainRouteDeps {
+  readonly explain: Explainer
+  readonly requireBearer: RequireBearer
+  /** Of the role `security.read`. */
+  readonly isAdministrator: IsAdministrator
+  readonly now: () => number
+}
+
+const bodyBytesMax = 16 * 1024
+
+const body = z
+  .strictObject({
+    user: text(1, 600).openapi({ example: 'user:anne' }),
+    agent: id.optional().openapi({ example: 'research-bot' }),
+    delegation: id.optional(),
+    grants: z.array(id).min(1).max(20).optional(),
+    relation: text(1, 60).openapi({ example: 'can_read' }),
+    object: text(1, 300).openapi({ example: 'document:handbook/travel.md' }),
+    at: z.iso
+      .datetime({ offset: true })
+      .refine((value) => Number.isFinite(Date.parse(value)), 'is no time')
+      .optional()
+      .openapi({ description: 'The clock for conditions. The tuples are today’s.' }),
+  })
+  .openapi('ExplainRequest')
+
+const verdict = z.enum(['allowed', 'denied', 'error'])
+
+const replicaSchema = z.strictObject({
+  state: z.enum(['ready', 'building', 'behind', 'other_model']),
+  lag_ms: z.number(),
+})
+
+const answer = z
+  .strictObject({
+    decision: verdict.openapi({ description: 'OpenFGA’s own, asked past its caches.' }),
+    explained: verdict.nullable().openapi({ description: 'The replica’s; null where it cannot be used.' }),
+    agrees: z.boolean().nullable(),
+    in_words: z.string(),
+    sides: z
+      .strictObject({
+        person: verdict,
+        delegation: verdict,
+        scope: verdict,
+        sensitive: verdict,
+        approval: verdict,
+      })
+      .optional(),
+    reason: reasonSchema.nullable(),
+    cut: z.int().openapi({ description: 'How many branches were left out.' }),
+    error: z.string().optional(),
+    at: z.string().openapi({ description: 'The clock that conditions were evaluated with.' }),
+    tuples: z.literal('current').openapi({ description: 'Always today’s tuples, whatever `at` says.' }),
+    replica: replicaSchema,
+    authorization_model_id: z.string(),
+    txn: z.string(),
+  })
+  .openapi('ExplainAnswer')
+
+/** `POST /explain`: why a user has a relation, or has not; for administrators, and on record. */
+export function explainRoutes({ explain, requireBearer, isAdministrator, now }: ExplainRouteDeps): App {
+  const route = createRoute({
+    method: 'post',
+    path: '/explain',
+    summary: 'Why a user has a relation to an object, or has not',
+    security: bearer,
+    middleware: [
+      requireBearer({ kinds: ['person'], scopes: ['security.read'] }),
+      ...jsonBody(bodyBytesMax),
+    ] as const,
+    request: { body: { required: true, content: { 'application/json': { schema: body } } } },
+    responses: {
+      200: { description: 'The decision and why', content: { 'application/json': { schema: answer } } },
+      ...problems(),
+    },
+  })
+  return createRouter().openapi(route, async (c) => {
+    const principal = c.get('principal')
+    await assertAdministrator(principal, isAdministrator, now())
+    const { signal } = c.get('deadline')
+    const explained = await explain(principal, toQuestion(c.req.valid('json')), { signal })
+    return c.json(toWire(explained, c.get('txn')), 200)
+  })
+}
+
+function toQuestion({
+  at,
+  object,
+  agent,
+  delegation,
+  grants,
+  ...rest
+}: z.output<typeof body>): ExplainQuestion {
+  return {
+    ...rest,
+    // Its form is checked with the question.
+    object: object as FgaObject,
+    ...(agent !== undefined && { agent }),
+    ...(delegation !== undefined && { delegation }),
+    ...(grants !== undefined && { grants }),
+    ...(at !== undefined && { at: Date.parse(at) }),
+  }
+}
+
+function toWire(
+  { decision, explanation, agrees, replica, sides, inWords, at, modelId }: ExplainAnswer,
+  txn: string,
+): z.output<typeof answer> {
+  const { allowed, error, reason, cut } = explanation ?? {}
+  return {
+    decision,
+    explained: error !== undefined ? 'error' : allowed === undefined ? null : allowed ? 'allowed' : 'denied',
+    agrees: agrees ?? null,
+    in_words: inWords,
+    ...(sides !== undefined && { sides }),
+    reason: reason === undefined ? null : reasonToWire(reason),
+    cut: cut ?? 0,
+    ...(error !== undefined && { error }),
+    at: new Date(at).toISOString(),
+    tuples: 'current',
+    replica: { state: replica.state, lag_ms: replica.lagMs },
+    authorization_model_id: modelId,
+    txn,
+  }
+}

@@ -1,0 +1,97 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import type { WhoCan, WhoCanPage, WhoCanQuestion } from '../../authz/explain/who-can.ts'
+import type { FgaObject } from '../../kernel/ids.ts'
+import { text } from '../../kernel/text.ts'
+import { type App, createRouter } from '../env.ts'
+import type { RequireBearer } from '../middleware/bearer.ts'
+import { jsonBody } from '../middleware/json.ts'
+import { bearer, problems } from '../schemas.ts'
+import { assertAdministrator, type IsAdministrator } from './writing.ts'
+
+export interface WhoCanRouteDeps {
+  readonly whoCan: WhoCan
+  readonly requireBearer: RequireBearer
+  /** Of the role `security.read`. */
+  readonly isAdministrator: IsAdministrator
+  readonly now: () => number
+}
+
+const bodyBytesMax = 16 * 1024
+
+const body = z
+  .strictObject({
+    object: text(1, 300).openapi({ example: 'document:handbook/travel.md' }),
+    relation: text(1, 60).openapi({ example: 'can_read' }),
+    cursor: text(1, 2_000).optional(),
+    limit: z.int().min(1).max(200).default(200),
+  })
+  .openapi('WhoCanRequest')
+
+const answer = z
+  .strictObject({
+    subjects: z.array(
+      z.strictObject({
+        kind: z
+          .enum(['person', 'everyone', 'excluded'])
+          .openapi({ description: '`excluded`: everyone has it but this person.' }),
+        user: z.string(),
+        via: z.string().nullable().openapi({ example: 'member of group:eng, viewer of folder:plans' }),
+      }),
+    ),
+    cursor: z.string().nullable().openapi({ description: 'Where the next page begins; null on the last.' }),
+    complete: z.boolean().openapi({
+      description: 'False: somebody may be missing, here or on a later page, for another reason than paging.',
+    }),
+    replica: z.strictObject({
+      state: z.enum(['ready', 'building', 'behind', 'other_model']),
+      lag_ms: z.number(),
+    }),
+    authorization_model_id: z.string(),
+    txn: z.string(),
+  })
+  .openapi('WhoCanAnswer')
+
+/** `POST /who-can`: the people who have a relation to an object; for administrators, and on record. */
+export function whoCanRoutes({ whoCan, requireBearer, isAdministrator, now }: WhoCanRouteDeps): App {
+  const route = createRoute({
+    method: 'post',
+    path: '/who-can',
+    summary: 'The people who have a relation to an object, and how each gets it',
+    security: bearer,
+    middleware: [
+      requireBearer({ kinds: ['person'], scopes: ['security.read'] }),
+      ...jsonBody(bodyBytesMax),
+    ] as const,
+    request: { body: { required: true, content: { 'application/json': { schema: body } } } },
+    responses: {
+      200: { description: 'One page', content: { 'application/json': { schema: answer } } },
+      ...problems(),
+    },
+  })
+  return createRouter().openapi(route, async (c) => {
+    const principal = c.get('principal')
+    await assertAdministrator(principal, isAdministrator, now())
+    const { signal } = c.get('deadline')
+    const page = await whoCan(principal, toQuestion(c.req.valid('json')), { signal })
+    return c.json(toWire(page, c.get('txn')), 200)
+  })
+}
+
+const toQuestion = ({ object, cursor, ...rest }: z.output<typeof body>): WhoCanQuestion => ({
+  ...rest,
+  // Its form is checked with the question.
+  object: object as FgaObject,
+  ...(cursor !== undefined && { cursor }),
+})
+
+const toWire = (
+  { entries, cursor, complete, replica, modelId }: WhoCanPage,
+  txn: string,
+): z.output<typeof answer> => ({
+  subjects: entries.map(({ kind, user, via }) => ({ kind, user, via: via ?? null })),
+  cursor: cursor ?? null,
+  complete,
+  replica: { state: replica.state, lag_ms: replica.lagMs },
+  authorization_model_id: modelId,
+  txn,
+})

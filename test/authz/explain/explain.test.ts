@@ -1,0 +1,256 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { ExplainQuestion } from '../../../src/authz/explain/ask.ts'
+import { createExplainer, type Explainer } from '../../../src/authz/explain/explain.ts'
+import type { FgaObject } from '../../../src/kernel/ids.ts'
+import type { Principal } from '../../../src/kernel/principal.ts'
+import { principal } from '../../http/principal.ts'
+import { openWorld, type World } from '../../support/world.ts'
+import { createTestIndex, type TestIndex } from '../parts.ts'
+
+let world: World
+let index: TestIndex
+let explain: Explainer
+let delegation: string
+const now = Date.now
+const admin: Principal = { ...principal, subject: 'user:dan', scopes: new Set(['security.read']) }
+
+/** A replica that holds what OpenFGA holds now. */
+async function replicate(): Promise<TestIndex> {
+  const { fga } = world.service
+  const copy = createTestIndex(fga.modelId, now)
+  for await (const page of fga.readAll()) {
+    copy.add(
+      ...page.map(({ user, relation, object, condition }) => ({
+        user,
+        relation,
+        object: object as FgaObject,
+        ...(condition && { condition: condition as never }),
+      })),
+    )
+  }
+  return copy
+}
+
+beforeAll(async () => {
+  world = await openWorld()
+  await world.write(
+    'user:anne member group:eng',
+    'group:eng#member viewer document:plan',
+    'collection:handbook filed_in document:plan',
+    'collection:handbook filed_in document:secret',
+    'collection:finance filed_in document:budget',
+    'user:anne viewer document:secret',
+    'user:anne viewer document:budget',
+    'user:* sensitive document:secret',
+    'user:* viewer document:open',
+    'user:bob blocked document:open',
+  )
+  delegation = await world.lend('anne', 'research-bot', 'collection:handbook')
+  index = await replicate()
+  explain = createExplainer({ sql: world.database, fga: world.service.fga, index, now })
+})
+afterAll(() => world?.[Symbol.asyncDispose]())
+
+const ask = (question: Partial<ExplainQuestion>, how = explain) =>
+  how(
+    admin,
+    { user: 'user:anne', relation: 'can_read', object: 'document:plan', ...question },
+    { signal: AbortSignal.timeout(20_000) },
+  )
+
+const lent = (object: FgaObject, more: Partial<ExplainQuestion> = {}) =>
+  ask({ agent: 'research-bot', delegation, relation: 'can_read_delegated', object, ...more })
+
+describe('an explanation', () => {
+  test('holds OpenFGA’s decision and the replica’s, which agree', async () => {
+    expect(await ask({})).toMatchObject({
+      decision: 'allowed',
+      explanation: { allowed: true, cut: 0 },
+      agrees: true,
+      replica: { state: 'ready' },
+      inWords: 'user:anne has can_read of document:plan.',
+    })
+    expect(await ask({ user: 'user:bob', object: 'document:open' })).toMatchObject({
+      decision: 'denied',
+      explanation: { allowed: false },
+      agrees: true,
+    })
+  })
+
+  test.each([
+    [
+      'lent and not sensitive',
+      'document:plan',
+      {},
+      'allowed',
+      'agent:research-bot for user:anne has can_read_delegated of document:plan.',
+    ],
+    [
+      'sensitive',
+      'document:secret',
+      {},
+      'denied',
+      'It is sensitive, and no approval that was presented covers it.',
+    ],
+    ['not lent', 'document:budget', {}, 'denied', 'It is not within what delegation:'],
+    [
+      'not the person’s',
+      'document:plan',
+      { user: 'user:carol' },
+      'denied',
+      'user:carol may not read it: an agent never may more than its person.',
+    ],
+    [
+      'of another agent',
+      'document:plan',
+      { agent: 'other-bot' },
+      'denied',
+      'is not in force: it has ended, or is not from user:anne to agent:other-bot.',
+    ],
+    [
+      'over by then',
+      'document:plan',
+      { at: Date.now() + 7_200_000 },
+      'denied',
+      'is not in force: it has ended',
+    ],
+  ] as const)('says in words which side decides: %s', async (_, object, more, decision, words) => {
+    const answer = await lent(object, more)
+    expect(answer).toMatchObject({ decision, agrees: true })
+    expect(answer.inWords).toContain(words)
+  })
+
+  test('is made with the tuples that the gate sends: an approval that is presented counts', async () => {
+    await world.service.fga.write({
+      writes: [
+        {
+          user: 'user:anne',
+          relation: 'grantor',
+          object: 'grant:g1',
+          condition: { name: 'until', context: { expires_at: new Date(now() + 60_000).toISOString() } },
+        },
+        { user: 'agent:research-bot', relation: 'agent', object: 'grant:g1' },
+        { user: 'grant:g1', relation: 'granted_by', object: 'document:secret' },
+      ],
+    })
+    const how = createExplainer({
+      sql: world.database,
+      fga: world.service.fga,
+      index: await replicate(),
+      now,
+    })
+    const question = {
+      agent: 'research-bot',
+      delegation,
+      relation: 'can_read_delegated',
+      object: 'document:secret',
+    } as const
+    expect(await ask(question, how)).toMatchObject({ decision: 'denied', agrees: true })
+    expect(await ask({ ...question, grants: ['g1'] }, how)).toMatchObject({
+      decision: 'allowed',
+      agrees: true,
+      inWords: expect.stringContaining('it is sensitive, and an approval covers it'),
+    })
+  })
+
+  test('says so when the replica says something else, and OpenFGA’s word is the decision', async () => {
+    const stale = await replicate()
+    stale.remove({ user: 'user:anne', relation: 'member', object: 'group:eng' })
+    const how = createExplainer({ sql: world.database, fga: world.service.fga, index: stale, now })
+    expect(await ask({}, how)).toMatchObject({
+      decision: 'allowed',
+      explanation: { allowed: false },
+      agrees: false,
+    })
+  })
+
+  test('tries again when a change came between the two answers', async () => {
+    const late = await replicate()
+    const key = { user: 'user:anne', relation: 'member', object: 'group:eng' } as const
+    late.remove(key)
+    let tries = 0
+    const catchUp = async () => {
+      if (++tries === 2) late.add(key)
+    }
+    const how = createExplainer({
+      sql: world.database,
+      fga: world.service.fga,
+      index: { ...late, catchUp },
+      now,
+    })
+    expect(await ask({}, how)).toMatchObject({ decision: 'allowed', agrees: true })
+  })
+
+  test.each([
+    ['is being built', (copy: TestIndex) => copy.set({ state: 'building' }), 'building'],
+    ['follows another model', (copy: TestIndex) => copy.setModel('another'), 'other_model'],
+  ])('explains nothing while the replica %s, and still gives OpenFGA’s decision', async (_, spoil, state) => {
+    const copy = await replicate()
+    spoil(copy)
+    const how = createExplainer({ sql: world.database, fga: world.service.fga, index: copy, now })
+    const answer = await ask({}, how)
+    expect(answer).toMatchObject({ decision: 'allowed', replica: { state } })
+    expect([answer.explanation, answer.agrees]).toEqual([undefined, undefined])
+  })
+
+  test('says that the replica is behind when it cannot catch up', async () => {
+    const copy = await replicate()
+    const how = createExplainer({
+      sql: world.database,
+      fga: world.service.fga,
+      index: { ...copy, catchUp: () => Promise.reject(new Error('no log')) },
+      now,
+    })
+    expect(await ask({}, how)).toMatchObject({ decision: 'allowed', replica: { state: 'behind' } })
+  })
+
+  test('is on record with its question and both answers', async () => {
+    await lent('document:secret')
+    const [row] = await world.database.query<{ subject: string; detail: object }>(
+      `select subject, detail from decision_records where event = 'explained' order by record_no desc limit 1`,
+    )
+    expect(row).toMatchObject({
+      subject: 'user:dan',
+      detail: {
+        question: {
+          user: 'user:anne',
+          agent: 'research-bot',
+          delegation,
+          relation: 'can_read_delegated',
+          object: 'document:secret',
+        },
+        decision: 'denied',
+        agrees: true,
+        model_id: world.service.fga.modelId,
+      },
+    })
+  })
+
+  test('is not given where it cannot be put on record', async () => {
+    const sql = { ...world.database, query: () => Promise.reject(new Error('down')) }
+    const how = createExplainer({ sql, fga: world.service.fga, index, now })
+    await expect(ask({}, how)).rejects.toThrow('down')
+  })
+
+  test.each([
+    ['user', { user: 'anne' }],
+    ['user', { user: 'user:a b' }],
+    ['user', { user: 'group:eng#member#x' }],
+    ['user', { user: 'robot:x' }],
+    ['user', { user: 'group:eng#nothing' }],
+    ['object', { object: 'document' as FgaObject }],
+    ['object', { object: 'document:../x' as FgaObject }],
+    ['object', { object: 'robot:x' as FgaObject }],
+    ['relation', { relation: 'can read' }],
+    ['relation', { relation: 'nothing' }],
+    ['delegation', { agent: 'research-bot' }],
+    ['delegation', { delegation: 'd_1' }],
+    ['grants', { grants: ['g_1'] }],
+    ['grants.1', { agent: 'research-bot', delegation: 'd_1', grants: ['g_1', 'g 2'] }],
+    ['agent', { agent: 'a:b', delegation: 'd_1' }],
+    ['user', { user: 'group:eng#member', agent: 'research-bot', delegation: 'd_1' }],
+    ['user', { user: 'user:*', agent: 'research-bot', delegation: 'd_1' }],
+  ])('is refused with the field %s for %j', async (field, question) => {
+    await expect(ask(question)).rejects.toMatchObject({ code: 'invalid_request', field })
+  })
+})
