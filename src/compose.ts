@@ -8,8 +8,10 @@ import { createHeldVerdicts } from './authz/gate/held.ts'
 import { createLimiter } from './authz/gate/limiter.ts'
 import { createGate } from './authz/gate.ts'
 import { type ActiveModel, followModel } from './authz/model/active.ts'
+import { createModelChanges } from './authz/model/changes.ts'
 import { deployModel } from './authz/model/deploy.ts'
 import { digestOf } from './authz/model/dsl.ts'
+import { createSnapshot } from './authz/model/snapshot.ts'
 import { createNominator } from './authz/nominate.ts'
 import { observeWrites } from './authz/observed-fga.ts'
 import { createFga } from './authz/openfga.ts'
@@ -47,6 +49,7 @@ import { explainRoutes } from './http/routes/explain.ts'
 import { fieldRoutes } from './http/routes/fields.ts'
 import { importRoutes } from './http/routes/imports.ts'
 import { jobRoutes } from './http/routes/jobs.ts'
+import { modelRoutes } from './http/routes/model.ts'
 import { retrieveRoutes } from './http/routes/retrieve.ts'
 import { whoCanRoutes } from './http/routes/who-can.ts'
 import { createIngest, type Ingest } from './ingest/ingest.ts'
@@ -231,6 +234,22 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
   })
   const isAdministrator = (subject: string) => administrators.has(subject, 'security.write')
   const isReader = (subject: string) => administrators.has(subject, 'security.read')
+  const models = createModelChanges({
+    database,
+    api: ground.openfga,
+    active,
+    index: createSnapshot(fga, now),
+    listLiveDelegations: async () =>
+      (await delegations.listLive()).map(({ id, subject, agent, subAgents }) => ({
+        id,
+        subject,
+        agents: [agent, ...subAgents],
+      })),
+    approvers: config.modelApplyApprovers,
+    isAdministrator: (subject) => administrators.has(subject, 'security.write'),
+    now,
+    newId: () => `m_${randomBytes(16).toString('base64url')}`,
+  })
   const metrics = createMetrics(now)
   const probe = () => Promise.all([answers(database), fga.isHealthy()])
   const readiness = async (): Promise<Readiness> => {
@@ -294,6 +313,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
         isAdministrator: isReader,
         now,
       }),
+      modelRoutes({ models, matchesFile, requireBearer, isAdministrator, now }),
       docsRoutes({ openApi: () => openApiOf(app), errorPages: new URL('../docs/errors/', import.meta.url) }),
     ],
   })

@@ -169,6 +169,15 @@ export const settings = z.object({
     .describe(
       'Requests a minute for each pair of person and agent; each client and each address has 20 times that.',
     ),
+  MODEL_APPLY_APPROVERS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(2)
+    .optional()
+    .describe(
+      'Different administrators who must confirm a changed authorization model. Default 2; 1 in the demo.',
+    ),
   REMIT_DEMO: flag
     .optional()
     .describe(
@@ -190,6 +199,7 @@ export interface Config {
   readonly embeddings: EmbeddingsConfig
   readonly requestDeadlineMs: number
   readonly verdictTtlMs: number
+  readonly modelApplyApprovers: number
   readonly openfgaCacheTtlMs: number
   readonly bodyBytesMax: number
   readonly ratePerMinute: number
@@ -256,6 +266,7 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
     embeddings: embeddings(value),
     requestDeadlineMs: value.REQUEST_DEADLINE_MS,
     verdictTtlMs: value.VERDICT_TTL * 1_000,
+    modelApplyApprovers: value.MODEL_APPLY_APPROVERS ?? (demo ? 1 : 2),
     openfgaCacheTtlMs: value.OPENFGA_CACHE_TTL * 1_000,
     bodyBytesMax: value.BODY_BYTES_MAX,
     ratePerMinute: value.RATE_PER_MINUTE,

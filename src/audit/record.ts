@@ -82,6 +82,15 @@ export type DecisionEvent =
       readonly scope: readonly string[]
     }
   | {
+      readonly event: 'model_planned' | 'model_approved' | 'model_activated'
+      readonly plan: string
+      /** sha256 of the model's text. */
+      readonly digest: string
+      readonly base_model: string
+      /** OpenFGA's id of what is in force from now on. */
+      readonly model_id?: string
+    }
+  | {
       readonly event: 'command'
       readonly command: string
       readonly arguments: Readonly<Record<string, unknown>>

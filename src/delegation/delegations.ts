@@ -49,6 +49,8 @@ export interface Delegations {
   /** The one that the agent's next token for this person would carry: standing first, then the newest. */
   current(subject: FgaObject, agent: string): Promise<Delegation | undefined>
   isLive(id: string): Promise<boolean>
+  /** Everybody's that may be used now. */
+  listLive(): Promise<Delegation[]>
   /**
    * Removes the tuples of revoked, ended and abandoned delegations. A lending older than a minute is abandoned:
    * its caller died before anybody was told that it stands. Returns how many were settled.
@@ -129,6 +131,13 @@ export function createDelegations({ database, fga, clock, randomBytes }: Delegat
     async isLive(id) {
       const row = await get(id)
       return row !== undefined && row.state === 'live' && row.expiresAt > now()
+    },
+    async listLive() {
+      const rows = await database.query<DelegationRow>(
+        `${select} where state = 'live' and expires_at > $1 order by id`,
+        [now()],
+      )
+      return rows.map(fromRow)
     },
     async mend() {
       const abandonedBefore = new Date(clock.now() - lendingMsMax)

@@ -13,6 +13,8 @@ export const errorCodes = {
   not_found: { status: 404, title: 'There is nothing here for this caller.' },
   conflict: { status: 409, title: 'The state of the resource does not allow this.' },
   idempotency_mismatch: { status: 409, title: 'The idempotency key was used for another request.' },
+  plan_outdated: { status: 409, title: 'The plan no longer describes what would happen.' },
+  model_refused: { status: 422, title: 'This model may not come into force.' },
   payload_too_large: { status: 413, title: 'The body is too large.' },
   uri_too_long: { status: 414, title: 'The request target is too long.' },
   unsupported_media_type: { status: 415, title: 'The media type is not supported.' },

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { operator } from '../../src/audit/record.ts'
@@ -16,6 +17,8 @@ const seed = Number(process.env['FUZZ_SEED'] ?? Date.now() % 1_000_000_000)
 const runs = Number(process.env['FUZZ_RUNS'] ?? 800)
 
 let world: World
+let planId = ''
+const dsl = readFileSync(new URL('../../model.fga', import.meta.url), 'utf8')
 const tokens: Record<string, string | undefined> = { nobody: undefined, forged: 'a.b.c' }
 
 /** Values of this world, by the names of the contract's members. */
@@ -63,7 +66,8 @@ const byName = {
 
 const callers = (operation: string): readonly string[] => {
   if (/^(post \/retrieve|get \/(documents|collections))/.test(operation)) return ['person', 'agent']
-  if (/^(put \/(collections|fields)|post \/(explain|who-can))/.test(operation)) return ['administrator']
+  if (/^(put \/(collections|fields)|post \/(explain|who-can))|\/model/.test(operation))
+    return ['administrator']
   return operation === 'post /access' ? ['administrator', 'service'] : ['service']
 }
 
@@ -86,6 +90,10 @@ const repair = (
       return { user: 'user:anne', relation: 'can_read', object: 'document:handbook/travel' }
     case 'post /who-can':
       return { relation: 'can_read', object: 'document:handbook/travel' }
+    case 'post /model/plan':
+      return { model: dsl }
+    case 'post /model/apply':
+      return { plan_id: planId }
     case 'post /access':
       return { writes: [{ user: 'user:bob', relation: 'viewer', object: 'collection:handbook' }] }
     default:
@@ -110,6 +118,11 @@ beforeAll(async () => {
   tokens['administrator'] = await world.token({ user: 'dan' })
   tokens['agent'] = await world.token({ user: 'anne', agent: 'research-bot' })
   tokens['service'] = await world.token({ service: 'loader' })
+  const planned = await world.call('POST', '/model/plan', {
+    token: tokens['administrator'] ?? '',
+    body: { model: dsl },
+  })
+  planId = ((await planned.json()) as { plan: { plan_id: string } }).plan.plan_id
 })
 afterAll(() => world?.[Symbol.asyncDispose]())
 

@@ -68,6 +68,14 @@ export async function readVersion(sql: Sql, id: string): Promise<ModelVersion | 
   return rows.map(fromRow)[0]
 }
 
+/** The newest first, at most 100. */
+export async function listVersions(sql: Sql): Promise<readonly ModelVersion[]> {
+  const rows = await sql.query<VersionRow>(
+    `select ${columns} from models order by activated_at desc, id desc limit 100`,
+  )
+  return rows.map(fromRow)
+}
+
 const fromRow = ({ dsl, plan, activated_by, activated_at, ...row }: VersionRow): ModelVersion => ({
   ...row,
   dsl: dsl ?? undefined,

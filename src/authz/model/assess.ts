@@ -1,0 +1,148 @@
+import { setImmediate } from 'node:timers/promises'
+import type { OpenFgaApi } from '@openfga/sdk'
+import { compileModel, FgaError, findWeightedProblems, type JsonObject, type Model } from '@remit/engine'
+import { AppError, invalid } from '../../kernel/errors.ts'
+import { contextAt } from '../fga.ts'
+import type { ModelJson } from './dsl.ts'
+import {
+  compareModels,
+  type Gains,
+  type Impact,
+  type ImpactLimits,
+  invalidTuples,
+  type LiveDelegation,
+  type Side,
+} from './impact.ts'
+import { type Finding, refusalsOf, warningsOf } from './invariants.ts'
+import type { Report } from './plan-store.ts'
+import type { TupleSource } from './snapshot.ts'
+import { openTrial, RefusedError } from './store-test.ts'
+
+export interface AssessDeps {
+  readonly api: OpenFgaApi
+  readonly index: TupleSource
+  readonly listLiveDelegations: () => Promise<readonly LiveDelegation[]>
+  readonly now: () => number
+  readonly limits?: Partial<ImpactLimits>
+}
+
+export interface Assessment {
+  readonly report: Report
+  readonly gains: Gains
+}
+
+/**
+ * What a model would do in place of another, on the tuples that OpenFGA holds at this moment. Throws
+ * `invalid_request` for one that does not compile, `authorization_unavailable` while there is no replica.
+ */
+export async function assess(base: ModelJson, candidate: ModelJson, deps: AssessDeps): Promise<Assessment> {
+  const { api, index, now } = deps
+  const model = compile(candidate)
+  await index.catchUp()
+  const tuples = index.view()?.tuples
+  const { tailReadAt } = index.status()
+  if (tuples === undefined || tailReadAt === undefined) {
+    throw new AppError('authorization_unavailable', {
+      public: 'The replica of the permissions is not ready yet.',
+    })
+  }
+  const watermark = { read_to: new Date(tailReadAt).toISOString(), tuples: tuples.size }
+  const before = compileModel(plain(base))
+  const wrong = [...refusalsOf(model), ...(await refusedBy(api, candidate))]
+  // A model that lacks what is asked for has no answers to compare.
+  const impact =
+    wrong.length > 0
+      ? nothing
+      : await compareModels({
+          base: before,
+          candidate: model,
+          tuples,
+          delegations: await deps.listLiveDelegations(),
+          context: contextAt(now()),
+          now,
+          pause: () => setImmediate(),
+          ...(deps.limits && { limits: deps.limits }),
+        })
+  const { gains, ...shown } = impact
+  return {
+    gains,
+    report: {
+      ...shown,
+      watermark,
+      invalidTuples: invalidTuples(before, model, tuples),
+      refusals: [...wrong, ...refusedByTuples(impact)],
+      warnings: [...warningsOf(model), ...nextEngine(model)],
+    },
+  }
+}
+
+function compile(json: ModelJson): Model {
+  try {
+    return compileModel(plain(json))
+  } catch (error) {
+    if (error instanceof FgaError) throw invalid('model', error.message)
+    throw error
+  }
+}
+
+const plain = (json: ModelJson): JsonObject => json as unknown as JsonObject
+
+/** Asked in a store of its own: a model in ours would be the latest one for whoever does not pin. */
+async function refusedBy(api: OpenFgaApi, json: ModelJson): Promise<Finding[]> {
+  try {
+    await using _trial = await openTrial(api, json, [])
+    return []
+  } catch (error) {
+    if (error instanceof RefusedError)
+      return [{ rule: 'server_refuses', relation: '', detail: error.message }]
+    // Not the error itself: the SDK's carry the request with its key.
+    throw new AppError('authorization_unavailable', {
+      internal: `OpenFGA did not try the model: ${error instanceof Error ? error.name : 'thrown value'}`,
+    })
+  }
+}
+
+function refusedByTuples({ beyondOwn, byRequest }: Impact): Finding[] {
+  const example = ({ count, samples: [first] }: Side): string =>
+    `${count} cases, for example ${first?.who ?? ''} and document:${first?.document ?? ''}`
+  const relation = 'document#can_read_delegated'
+  return [
+    ...(beyondOwn.count === 0
+      ? []
+      : [
+          {
+            rule: 'delegated_beyond_own' as const,
+            relation,
+            detail: `An agent would be told what its person may not read: ${example(beyondOwn)}.`,
+          },
+        ]),
+    ...(byRequest.count === 0
+      ? []
+      : [
+          {
+            rule: 'request_only_grants' as const,
+            relation,
+            detail: `What a request brings would be enough, with nothing stored for the person: ${example(byRequest)}.`,
+          },
+        ]),
+  ]
+}
+
+const nextEngine = ({ ast }: Model): Finding[] =>
+  findWeightedProblems(ast).map(({ relation, detail }) => ({ rule: 'next_engine_rejects', relation, detail }))
+
+const noSide: Side = { count: 0, people: 0, documents: 0, samples: [] }
+const nothing: Impact = {
+  complete: false,
+  people: 0,
+  documents: 0,
+  delegations: 0,
+  gains: { can_read: {}, can_read_delegated: {} },
+  changes: {
+    can_read: { gained: noSide, lost: noSide },
+    can_read_delegated: { gained: noSide, lost: noSide },
+  },
+  beyondOwn: noSide,
+  byRequest: noSide,
+  unanswered: 0,
+}

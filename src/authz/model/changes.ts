@@ -1,0 +1,228 @@
+import { record, type Who } from '../../audit/record.ts'
+import { AppError, invalid } from '../../kernel/errors.ts'
+import type { Database } from '../../store/sql.ts'
+import { guarded } from '../guarded.ts'
+import type { ActiveModel } from './active.ts'
+import { type AssessDeps, assess } from './assess.ts'
+import { digestOf, type ModelJson, ModelSyntaxError, readDsl } from './dsl.ts'
+import { unconfirmed } from './impact.ts'
+import { listVersions, type ModelVersion, readPin, readVersion, writePin } from './pin.ts'
+import {
+  insertApproval,
+  insertPlan,
+  keepModelId,
+  listAwaiting,
+  markActive,
+  type Plan,
+  readPlan,
+} from './plan-store.ts'
+
+/** A changed model as its text, or an earlier one by OpenFGA's id. */
+export type Wanted = { readonly dsl: string } | { readonly modelId: string }
+
+export type Applied =
+  | { readonly state: 'awaiting_second'; readonly plan: Plan }
+  | { readonly state: 'active'; readonly plan: Plan; readonly modelId: string }
+
+/** Changes of the model in force: a plan shows what would happen, and enough different people confirm it. */
+export interface ModelChanges {
+  /** Throws `invalid_request` for what is no model, `not_found` for an earlier one that was never in force. */
+  plan(who: Who, wanted: Wanted): Promise<Plan>
+  /**
+   * Says yes for this subject; the last yes that is needed puts the model in force. Throws `not_found`;
+   * `conflict` for a second yes of the same subject or a plan that is in force; `plan_outdated` and
+   * `model_refused` as the errors' pages say. Does NOT check that the caller is an administrator: the face does.
+   */
+  apply(who: Who, planId: string): Promise<Applied>
+  /** What is in force, what was, the newest first, and what waits for another yes. */
+  show(): Promise<{
+    readonly current: ModelVersion
+    readonly history: readonly ModelVersion[]
+    readonly awaiting: readonly Plan[]
+  }>
+}
+
+export interface ModelChangesDeps extends AssessDeps {
+  readonly database: Database
+  readonly active: ActiveModel
+  /** How many different subjects must confirm a plan. */
+  readonly approvers: number
+  /** Asked again of all who confirmed, at activation. */
+  readonly isAdministrator: (subject: string) => Promise<boolean>
+  readonly newId: () => string
+}
+
+const planMs = 24 * 3_600_000
+
+export function createModelChanges(deps: ModelChangesDeps): ModelChanges {
+  const { database, active, now, newId } = deps
+  let queue: Promise<unknown> = Promise.resolve()
+
+  // One at a time: each evaluates everything, and two last yeses must not pass each other.
+  function inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const mine = queue.then(work)
+    queue = mine.catch(() => undefined)
+    return mine
+  }
+
+  async function plan(who: Who, wanted: Wanted): Promise<Plan> {
+    const candidate = await candidateOf(deps, wanted)
+    const base = active.current
+    const { report, gains } = await assess(base.json, candidate.json, deps)
+    const made: Plan = {
+      ...candidate,
+      id: newId(),
+      planner: who.subject,
+      baseModel: base.id,
+      report,
+      gains,
+      modelId: undefined,
+      state: 'open',
+      createdAt: new Date(now()),
+      expiresAt: new Date(now() + planMs),
+      approvedBy: [],
+    }
+    await database.transaction(async (sql) => {
+      await insertPlan(sql, made)
+      await record(sql, who, { event: 'model_planned', ...factsOf(made) })
+    })
+    return made
+  }
+
+  async function apply(who: Who, planId: string): Promise<Applied> {
+    await active.refresh()
+    const found = await readPlan(database, planId)
+    if (found === undefined) throw new AppError('not_found', { public: 'There is no such plan.' })
+    assertOpen(found, active.current.id, now())
+    assertApplicable(found)
+    if (found.approvedBy.includes(who.subject)) throw saidYes()
+    // Whoever confirmed and is no administrator any more does not count.
+    const counted = await Promise.all(found.approvedBy.map((subject) => deps.isAdministrator(subject)))
+    const others = found.approvedBy.filter((_, index) => counted[index])
+    if (others.length + 1 < deps.approvers) return await approve(who, found)
+    return await activate(deps, who, found, [...others, who.subject])
+  }
+
+  async function approve(who: Who, plan: Plan): Promise<Applied> {
+    await database.transaction(async (sql) => {
+      if (!(await insertApproval(sql, plan.id, who.subject, new Date(now())))) throw saidYes()
+      await record(sql, who, { event: 'model_approved', ...factsOf(plan) })
+    })
+    return { state: 'awaiting_second', plan: { ...plan, approvedBy: [...plan.approvedBy, who.subject] } }
+  }
+
+  return {
+    plan: (who, wanted) => inTurn(() => plan(who, wanted)),
+    apply: (who, planId) => inTurn(() => apply(who, planId)),
+    async show() {
+      const { current } = active
+      const history = await listVersions(database)
+      return { current, history, awaiting: await listAwaiting(database, current.id, new Date(now())) }
+    },
+  }
+}
+
+interface Candidate {
+  readonly digest: string
+  readonly dsl: string | undefined
+  readonly json: ModelJson
+}
+
+async function candidateOf({ database }: ModelChangesDeps, wanted: Wanted): Promise<Candidate> {
+  if ('dsl' in wanted) {
+    try {
+      return { digest: digestOf(wanted.dsl), dsl: wanted.dsl, json: readDsl(wanted.dsl) }
+    } catch (error) {
+      if (error instanceof ModelSyntaxError) throw invalid('model', error.message)
+      throw error
+    }
+  }
+  const version = await readVersion(database, wanted.modelId)
+  if (version === undefined) throw new AppError('not_found', { public: 'No such model was ever in force.' })
+  const { digest, dsl, json } = version
+  return { digest, dsl, json }
+}
+
+function assertOpen({ state, baseModel, expiresAt }: Plan, current: string, now: number): void {
+  if (state === 'active') throw new AppError('conflict', { public: 'This plan is in force already.' })
+  if (expiresAt.getTime() <= now) throw outdated('The plan is older than 24 hours.')
+  if (baseModel !== current) throw outdated('Another model is in force than the one it was made from.')
+}
+
+function assertApplicable({ report: { refusals, complete } }: Plan): void {
+  const [first] = refusals
+  if (first !== undefined) {
+    throw new AppError('model_refused', {
+      public: refusals.map(({ relation, detail }) => `${relation}: ${detail}`).join(' '),
+    })
+  }
+  if (complete) return
+  throw new AppError('model_refused', {
+    public: 'The plan is not complete: somebody whom it does not name could gain something.',
+  })
+}
+
+/**
+ * Written to OpenFGA first, then pinned with its record and the last yes in one transaction, then switched to. A
+ * crash before the transaction leaves a model that nobody asks and a plan that waits; one after it leaves a row
+ * that every process reads.
+ */
+async function activate(
+  deps: ModelChangesDeps,
+  who: Who,
+  plan: Plan,
+  approvers: readonly string[],
+): Promise<Applied> {
+  const { active, database, now } = deps
+  const again = await assess(active.current.json, plan.json, deps)
+  assertApplicable({ ...plan, report: again.report })
+  const more = unconfirmed(again.gains, plan.gains)
+  if (more[0] !== undefined) {
+    throw outdated(
+      `${more.length} gains were not in what was confirmed, for example ${more[0].who} and document:${more[0].document}.`,
+    )
+  }
+  const modelId = plan.modelId ?? (await write(deps, plan))
+  await database.transaction(async (sql) => {
+    const pin = await readPin(sql, { lock: true })
+    const locked = await readPlan(sql, plan.id, { lock: true })
+    // Another process may have been quicker.
+    if (locked === undefined || pin === undefined) throw outdated('Another model is in force.')
+    assertOpen(locked, pin.model_id, now())
+    if (!(await insertApproval(sql, plan.id, who.subject, new Date(now())))) throw saidYes()
+    await markActive(sql, plan.id)
+    await writePin(
+      sql,
+      { store_id: active.storeId, model_id: modelId, digest: plan.digest },
+      {
+        id: modelId,
+        digest: plan.digest,
+        dsl: plan.dsl,
+        json: plan.json,
+        plan: plan.id,
+        activatedBy: approvers,
+        activatedAt: new Date(now()),
+      },
+    )
+    await record(sql, who, { event: 'model_activated', ...factsOf(plan), model_id: modelId })
+  })
+  await active.refresh()
+  return { state: 'active', plan: { ...plan, state: 'active', approvedBy: approvers }, modelId }
+}
+
+async function write({ active, api, database }: ModelChangesDeps, plan: Plan): Promise<string> {
+  const { authorization_model_id: id } = await guarded(() =>
+    api.writeAuthorizationModel(active.storeId, plan.json),
+  )
+  // A try after a crash takes this one.
+  await keepModelId(database, plan.id, id)
+  return id
+}
+
+const factsOf = ({ id, digest, baseModel }: Plan) => ({ plan: id, digest, base_model: baseModel })
+
+const saidYes = (): AppError =>
+  new AppError('conflict', { public: 'You have confirmed this plan already: it needs somebody else.' })
+
+const outdated = (reason: string): AppError =>
+  new AppError('plan_outdated', { public: `${reason} Make a new plan.` })

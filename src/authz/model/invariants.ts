@@ -1,0 +1,218 @@
+import { checkTuple, type Model, type Relation, type Rewrite } from '@remit/engine'
+import { requestOnly, rules } from '../tuples.ts'
+
+/** Why a model may not come into force, or what whoever confirms it should know. */
+export interface Finding {
+  readonly rule:
+    | 'relation_missing'
+    | 'request_only_missing'
+    | 'request_only_grants'
+    | 'lending_not_needed'
+    | 'context_not_sent'
+    | 'delegated_beyond_own'
+    | 'not_bounded'
+    | 'server_refuses'
+    | 'own_rights_not_implied'
+    | 'writer_refused'
+    | 'next_engine_rejects'
+    | 'next_engine_differs'
+  /** `type#relation`, or a condition's name. */
+  readonly relation: string
+  readonly detail: string
+}
+
+const finding = (rule: Finding['rule'], relation: string, detail: string): Finding => ({
+  rule,
+  relation,
+  detail,
+})
+
+/** What the gate asks about, and offers ask. */
+const required = ['can_read', 'can_be_told', 'can_read_delegated'] as const
+const delegated = ['can_be_told', 'can_read_delegated'] as const
+// `current_time` comes with every check, `expires_at` with the only condition that is ever stored.
+const known = new Set(['current_time', 'expires_at'])
+/** Types whose tuples say what was lent and approved; all others hold what people may do themselves. */
+const lending = new Set(['agent', 'delegation', 'grant'])
+const requestOnlyKeys = new Set(requestOnly.map(({ object, relation }) => `${object}#${relation}`))
+
+/** What a model's text alone shows to be wrong: none of these may come into force, whatever the tuples. */
+export function refusalsOf(model: Model): readonly Finding[] {
+  const missing = [...missingRelations(model), ...missingRequestOnly(model)]
+  if (missing.length > 0) return missing
+  return [...grantedByRequest(model), ...withoutLending(model), ...unsentContext(model)]
+}
+
+/** What a model's text shows that its confirmers should know. */
+export function warningsOf(model: Model): readonly Finding[] {
+  return [...notImplied(model), ...refusedWrites(model)]
+}
+
+function missingRelations(model: Model): Finding[] {
+  return required
+    .filter((name) => relationOf(model, name) === undefined)
+    .map((name) => finding('relation_missing', `document#${name}`, 'The service asks for this relation.'))
+}
+
+function missingRequestOnly(model: Model): Finding[] {
+  return requestOnly
+    .filter(({ object, relation }) => {
+      const tuple = { user: 'user:someone', relation, object: `${object}:something` }
+      return checkTuple(model, tuple) !== undefined
+    })
+    .map(({ object, relation }) =>
+      finding(
+        'request_only_missing',
+        `${object}#${relation}`,
+        'Every question for an agent brings a tuple of it, by a person and without a condition: without it none could be asked.',
+      ),
+    )
+}
+
+function grantedByRequest(model: Model): Finding[] {
+  const had = reachable(model, () => false)
+  return required
+    .filter((name) => had.has(`document#${name}`))
+    .map((name) =>
+      finding(
+        'request_only_grants',
+        `document#${name}`,
+        `What a request brings is enough for it, with nothing stored for the person${through(had)}.`,
+      ),
+    )
+}
+
+function withoutLending(model: Model): Finding[] {
+  const had = reachable(model, ({ type }) => !lending.has(type))
+  return delegated
+    .filter((name) => had.has(`document#${name}`))
+    .map((name) =>
+      finding(
+        'lending_not_needed',
+        `document#${name}`,
+        `The person's own rights and what a request brings are enough for it: nothing has to be lent${through(had)}.`,
+      ),
+    )
+}
+
+/** The relations on what is lent that hold without a stored consent: where to look. */
+function through(had: ReadonlySet<string>): string {
+  const found = [...had].filter((key) => lending.has(key.split('#')[0] ?? '') && !requestOnlyKeys.has(key))
+  return found.length === 0 ? '' : `, through ${found.join(', ')}`
+}
+
+/**
+ * Relations that a person can have by request-only tuples and by stored ones where `isStored`. What is excluded is
+ * left out, and objects may be linked in any way: a superset.
+ */
+function reachable(model: Model, isStored: (relation: Relation) => boolean): ReadonlySet<string> {
+  const had = new Set<string>()
+  const relations = [...model.types.values()].flatMap((of) => [...of.values()])
+  for (let before = -1; had.size > before; ) {
+    before = had.size
+    for (const relation of relations) if (holds(relation.rewrite, relation)) had.add(relation.key)
+  }
+  return had
+
+  function holds(rewrite: Rewrite, relation: Relation): boolean {
+    switch (rewrite.kind) {
+      case 'this':
+        return requestOnlyKeys.has(relation.key) || isAssigned(relation)
+      case 'computed':
+        return had.has(rewrite.relation.key)
+      case 'ttu': {
+        const parents = model.types.get(relation.type)?.get(rewrite.tupleset)?.restrictions ?? []
+        return parents.some(({ type }) => had.has(rewrite.targets.get(type)?.key ?? ''))
+      }
+      case 'union':
+        return rewrite.children.some((child) => holds(child, relation))
+      case 'intersection':
+        return rewrite.children.every((child) => holds(child, relation))
+      case 'exclusion':
+        return holds(rewrite.base, relation)
+    }
+  }
+
+  function isAssigned(relation: Relation): boolean {
+    return relation.restrictions.some((of) =>
+      of.relation === undefined
+        ? of.type === 'user' && isStored(relation)
+        : had.has(`${of.type}#${of.relation}`),
+    )
+  }
+}
+
+function unsentContext(model: Model): Finding[] {
+  return [...model.conditions.values()].flatMap(({ name, params }) =>
+    [...params.keys()]
+      .filter((param) => !known.has(param))
+      .map((param) =>
+        finding(
+          'context_not_sent',
+          name,
+          `The condition needs ${param}, which no check sends: it could never be met. Only current_time is sent, only expires_at is stored.`,
+        ),
+      ),
+  )
+}
+
+function notImplied(model: Model): Finding[] {
+  const own = relationOf(model, 'can_read')
+  const lent = relationOf(model, 'can_read_delegated')
+  if (own === undefined || lent === undefined || implies(lent.rewrite, own, new Set())) return []
+  return [
+    finding(
+      'own_rights_not_implied',
+      lent.key,
+      'It does not stand on document#can_read: that nobody is told more than they may read holds for the tuples of today only.',
+    ),
+  ]
+}
+
+/** Whether the rule can only be met by whoever has the relation. Says no where it cannot tell. */
+function implies(rewrite: Rewrite, wanted: Relation, seen: ReadonlySet<Relation>): boolean {
+  switch (rewrite.kind) {
+    case 'computed':
+      if (rewrite.relation === wanted) return true
+      if (seen.has(rewrite.relation)) return false
+      return implies(rewrite.relation.rewrite, wanted, new Set([...seen, rewrite.relation]))
+    case 'union':
+      return rewrite.children.every((child) => implies(child, wanted, seen))
+    case 'intersection':
+      return rewrite.children.some((child) => implies(child, wanted, seen))
+    case 'exclusion':
+      return implies(rewrite.base, wanted, seen)
+    default:
+      return false
+  }
+}
+
+/** Tuples that the service may write today and could not under this model. */
+function refusedWrites(model: Model): Finding[] {
+  return rules
+    .filter(({ object, relation }) => !requestOnlyKeys.has(`${object}#${relation}`))
+    .flatMap(({ object, relation, subjects }) => {
+      const refused = subjects.filter(
+        (subject) =>
+          !model.types
+            .get(object)
+            ?.get(relation)
+            ?.restrictions.some((of) => labelOf(of) === subject),
+      )
+      return refused.length === 0
+        ? []
+        : [
+            finding(
+              'writer_refused',
+              `${object}#${relation}`,
+              `The service may write ${refused.join(', ')} here, which this model refuses: such a change would fail.`,
+            ),
+          ]
+    })
+}
+
+const labelOf = ({ type, relation, wildcard }: Relation['restrictions'][number]): string =>
+  `${type}${wildcard === undefined ? '' : ':*'}${relation === undefined ? '' : `#${relation}`}`
+
+const relationOf = (model: Model, name: string): Relation | undefined =>
+  model.types.get('document')?.get(name)

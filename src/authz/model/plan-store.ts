@@ -1,0 +1,112 @@
+import type { Sql } from '../../store/sql.ts'
+import type { ModelJson } from './dsl.ts'
+import type { Gains, Impact } from './impact.ts'
+import type { Finding } from './invariants.ts'
+
+/** What would happen if a model came into force, as it is shown to whoever confirms it. */
+export interface Report extends Omit<Impact, 'gains'> {
+  /** ISO time up to which OpenFGA's change log had been read, and how many tuples that was. */
+  readonly watermark: { readonly read_to: string; readonly tuples: number }
+  readonly invalidTuples: {
+    readonly count: number
+    readonly samples: readonly { readonly tuple: string; readonly reason: string }[]
+  }
+  readonly refusals: readonly Finding[]
+  readonly warnings: readonly Finding[]
+}
+
+export interface Plan {
+  readonly id: string
+  readonly planner: string
+  readonly baseModel: string
+  readonly digest: string
+  readonly dsl: string | undefined
+  readonly json: ModelJson
+  readonly report: Report
+  readonly gains: Gains
+  /** Already written to OpenFGA under this id. */
+  readonly modelId: string | undefined
+  readonly state: 'open' | 'active'
+  readonly createdAt: Date
+  readonly expiresAt: Date
+  /** Subjects who have said yes. */
+  readonly approvedBy: readonly string[]
+}
+
+interface PlanRow {
+  readonly id: string
+  readonly planner: string
+  readonly base_model: string
+  readonly digest: string
+  readonly dsl: string | null
+  readonly json: ModelJson
+  readonly report: Report
+  readonly gains: Gains
+  readonly model_id: string | null
+  readonly state: 'open' | 'active'
+  readonly created_at: Date
+  readonly expires_at: Date
+  readonly approved_by: string[]
+}
+
+const select = `select p.*, array(select subject from model_approvals a where a.plan = p.id order by at, subject)
+  as approved_by from model_plans p`
+
+export async function readPlan(sql: Sql, id: string, { lock = false } = {}): Promise<Plan | undefined> {
+  const rows = await sql.query<PlanRow>(`${select} where id = $1 ${lock ? 'for update of p' : ''}`, [id])
+  return rows.map(fromRow)[0]
+}
+
+/** Open plans on this model that at least one has confirmed, the newest first. */
+export async function listAwaiting(sql: Sql, baseModel: string, now: Date): Promise<readonly Plan[]> {
+  const rows = await sql.query<PlanRow>(
+    `${select} where state = 'open' and base_model = $1 and expires_at > $2
+       and exists (select 1 from model_approvals a where a.plan = p.id)
+     order by created_at desc limit 20`,
+    [baseModel, now],
+  )
+  return rows.map(fromRow)
+}
+
+export async function insertPlan(sql: Sql, plan: Plan): Promise<void> {
+  const { id, planner, baseModel, digest, dsl, json, report, gains, state, createdAt, expiresAt } = plan
+  await sql.query(
+    `insert into model_plans (id, planner, base_model, digest, dsl, json, report, gains, state, created_at, expires_at)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+    [id, planner, baseModel, digest, dsl ?? null, json, report, gains, state, createdAt, expiresAt],
+  )
+}
+
+/** False: this subject has confirmed it before. */
+export async function insertApproval(sql: Sql, plan: string, subject: string, at: Date): Promise<boolean> {
+  const rows = await sql.query(
+    `insert into model_approvals (plan, subject, at) values ($1, $2, $3)
+     on conflict do nothing returning subject`,
+    [plan, subject, at],
+  )
+  return rows.length > 0
+}
+
+export async function keepModelId(sql: Sql, plan: string, modelId: string): Promise<void> {
+  await sql.query('update model_plans set model_id = $2 where id = $1', [plan, modelId])
+}
+
+export async function markActive(sql: Sql, plan: string): Promise<void> {
+  await sql.query(`update model_plans set state = 'active' where id = $1`, [plan])
+}
+
+const fromRow = (row: PlanRow): Plan => ({
+  id: row.id,
+  planner: row.planner,
+  baseModel: row.base_model,
+  digest: row.digest,
+  dsl: row.dsl ?? undefined,
+  json: row.json,
+  report: row.report,
+  gains: row.gains,
+  modelId: row.model_id ?? undefined,
+  state: row.state,
+  createdAt: row.created_at,
+  expiresAt: row.expires_at,
+  approvedBy: row.approved_by,
+})

@@ -1,0 +1,245 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import type { ModelChanges } from '../../authz/model/changes.ts'
+import type { Side } from '../../authz/model/impact.ts'
+import type { Finding } from '../../authz/model/invariants.ts'
+import type { Plan } from '../../authz/model/plan-store.ts'
+import { text } from '../../kernel/text.ts'
+import { type App, createRouter } from '../env.ts'
+import type { RequireBearer } from '../middleware/bearer.ts'
+import { jsonBody } from '../middleware/json.ts'
+import { bearer, problems } from '../schemas.ts'
+import { assertAdministrator, type IsAdministrator } from './writing.ts'
+
+export interface ModelRouteDeps {
+  readonly models: ModelChanges
+  /** Whether model.fga is what is in force. */
+  readonly matchesFile: () => boolean
+  readonly requireBearer: RequireBearer
+  readonly isAdministrator: IsAdministrator
+  readonly now: () => number
+}
+
+// The server takes a model of 256 KiB; as a JSON string its line ends are two bytes each.
+const bodyBytesMax = 512 * 1024
+const modelMax = 256 * 1024
+
+const wanted = z
+  .strictObject({
+    model: text(1, modelMax).optional().openapi({ description: 'A changed model, in OpenFGA’s language' }),
+    model_id: text(1, 100).optional().openapi({ description: 'An earlier model that was in force' }),
+  })
+  .refine(({ model, model_id }) => (model === undefined) !== (model_id === undefined), {
+    message: 'name either model or model_id',
+    path: ['model'],
+  })
+  .openapi('ModelPlanInput')
+
+const side = z.strictObject({
+  count: z.int(),
+  people: z.int(),
+  documents: z.int(),
+  samples: z.array(z.strictObject({ who: z.string(), document_id: z.string() })),
+})
+const change = z.strictObject({ gained: side, lost: side })
+const finding = z.strictObject({ rule: z.string(), relation: z.string(), detail: z.string() })
+
+const plan = z
+  .strictObject({
+    plan_id: z.string(),
+    state: z.enum(['open', 'awaiting_second', 'active']),
+    planner: z.string(),
+    base_model: z.string(),
+    digest: z.string(),
+    expires_at: z.string(),
+    approved_by: z.array(z.string()),
+    complete: z.boolean(),
+    people: z.int(),
+    documents: z.int(),
+    delegations: z.int(),
+    unanswered: z.int(),
+    watermark: z.strictObject({ read_to: z.string(), tuples: z.int() }),
+    can_read: change,
+    can_read_delegated: change,
+    invalid_tuples: z.strictObject({
+      count: z.int(),
+      samples: z.array(z.strictObject({ tuple: z.string(), reason: z.string() })),
+    }),
+    refusals: z.array(finding),
+    warnings: z.array(finding),
+  })
+  .openapi('ModelPlan')
+
+const planned = z.strictObject({ plan, txn: z.string() }).openapi('ModelPlanned')
+const applied = z
+  .strictObject({
+    state: z.enum(['awaiting_second', 'active']),
+    plan_id: z.string(),
+    approved_by: z.array(z.string()),
+    model_id: z.string().optional(),
+    txn: z.string(),
+  })
+  .openapi('ModelApplied')
+const shown = z
+  .strictObject({
+    model_id: z.string(),
+    digest: z.string(),
+    model: z.string().nullable(),
+    matches_file: z.boolean(),
+    history: z.array(
+      z.strictObject({
+        model_id: z.string(),
+        digest: z.string(),
+        plan_id: z.string().optional(),
+        activated_by: z.array(z.string()),
+        activated_at: z.string(),
+      }),
+    ),
+    awaiting: z.array(plan),
+    txn: z.string(),
+  })
+  .openapi('ModelShown')
+
+const json = <T extends z.ZodType>(description: string, schema: T) => ({
+  description,
+  content: { 'application/json': { schema } },
+})
+
+/** `POST /model/plan`, `POST /model/apply`, `GET /model`: for an administrator, each on record. */
+export function modelRoutes({
+  models,
+  matchesFile,
+  requireBearer,
+  isAdministrator,
+  now,
+}: ModelRouteDeps): App {
+  const administrator = requireBearer({ kinds: ['person'], scopes: ['security.write'] })
+  const planRoute = createRoute({
+    method: 'post',
+    path: '/model/plan',
+    summary: 'Show who would gain and who would lose which documents under another model',
+    security: bearer,
+    middleware: [administrator, ...jsonBody(bodyBytesMax)] as const,
+    request: { body: { required: true, content: { 'application/json': { schema: wanted } } } },
+    responses: { 200: json('The plan; it counts for 24 hours', planned), ...problems(404) },
+  })
+  const applyRoute = createRoute({
+    method: 'post',
+    path: '/model/apply',
+    summary: 'Confirm a plan; the last person needed puts it in force',
+    security: bearer,
+    middleware: [administrator, ...jsonBody(bodyBytesMax)] as const,
+    request: {
+      body: {
+        required: true,
+        content: { 'application/json': { schema: z.strictObject({ plan_id: text(1, 100) }) } },
+      },
+    },
+    responses: {
+      200: json('In force', applied),
+      202: json('Confirmed; somebody else has to confirm it too', applied),
+      ...problems(404, 409),
+    },
+  })
+  const showRoute = createRoute({
+    method: 'get',
+    path: '/model',
+    summary: 'The model in force, those before it, and plans that wait for another yes',
+    security: bearer,
+    middleware: [administrator] as const,
+    responses: { 200: json('The model', shown), ...problems() },
+  })
+
+  return createRouter()
+    .openapi(planRoute, async (c) => {
+      const principal = c.get('principal')
+      await assertAdministrator(principal, isAdministrator, now())
+      const { model, model_id } = c.req.valid('json')
+      const made = await models.plan(
+        principal,
+        model === undefined ? { modelId: model_id ?? '' } : { dsl: model },
+      )
+      return c.json({ plan: toWire(made), txn: c.get('txn') }, 200)
+    })
+    .openapi(applyRoute, async (c) => {
+      const principal = c.get('principal')
+      await assertAdministrator(principal, isAdministrator, now())
+      const result = await models.apply(principal, c.req.valid('json').plan_id)
+      const common = {
+        plan_id: result.plan.id,
+        approved_by: [...result.plan.approvedBy],
+        txn: c.get('txn'),
+      }
+      return result.state === 'active'
+        ? c.json({ state: result.state, model_id: result.modelId, ...common }, 200)
+        : c.json({ state: result.state, ...common }, 202)
+    })
+    .openapi(showRoute, async (c) => {
+      await assertAdministrator(c.get('principal'), isAdministrator, now())
+      const { current, history, awaiting } = await models.show()
+      return c.json(
+        {
+          model_id: current.id,
+          digest: current.digest,
+          model: current.dsl ?? null,
+          matches_file: matchesFile(),
+          history: history.map((version) => ({
+            model_id: version.id,
+            digest: version.digest,
+            ...(version.plan !== undefined && { plan_id: version.plan }),
+            activated_by: [...version.activatedBy],
+            activated_at: version.activatedAt.toISOString(),
+          })),
+          awaiting: awaiting.map(toWire),
+          txn: c.get('txn'),
+        },
+        200,
+      )
+    })
+}
+
+function toWire({
+  id,
+  state,
+  planner,
+  baseModel,
+  digest,
+  expiresAt,
+  approvedBy,
+  report,
+}: Plan): z.output<typeof plan> {
+  const { complete, people, documents, delegations, unanswered, watermark, changes, invalidTuples } = report
+  return {
+    plan_id: id,
+    state: state === 'open' && approvedBy.length > 0 ? 'awaiting_second' : state,
+    planner,
+    base_model: baseModel,
+    digest,
+    expires_at: expiresAt.toISOString(),
+    approved_by: [...approvedBy],
+    complete,
+    people,
+    documents,
+    delegations,
+    unanswered,
+    watermark,
+    can_read: { gained: sideToWire(changes.can_read.gained), lost: sideToWire(changes.can_read.lost) },
+    can_read_delegated: {
+      gained: sideToWire(changes.can_read_delegated.gained),
+      lost: sideToWire(changes.can_read_delegated.lost),
+    },
+    invalid_tuples: { count: invalidTuples.count, samples: [...invalidTuples.samples] },
+    refusals: report.refusals.map(findingToWire),
+    warnings: report.warnings.map(findingToWire),
+  }
+}
+
+const sideToWire = ({ samples, ...counts }: Side): z.output<typeof side> => ({
+  ...counts,
+  samples: samples.map(({ who, document }) => ({ who, document_id: document })),
+})
+
+const findingToWire = ({ rule, relation, detail }: Finding): z.output<typeof finding> => ({
+  rule,
+  relation,
+  detail,
+})
