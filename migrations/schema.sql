@@ -275,6 +275,22 @@ create table models (
   constraint models_pkey PRIMARY KEY (id)
 );
 
+create table oauth_artifacts (
+  model text not null,
+  id_hash text not null,
+  sealed bytea not null,
+  grant_id text,
+  user_code_hash text,
+  uid_hash text,
+  expires_at timestamp with time zone not null,
+  consumed_at timestamp with time zone,
+  constraint oauth_artifacts_pkey PRIMARY KEY (model, id_hash)
+);
+CREATE INDEX oauth_artifacts_expiry ON public.oauth_artifacts USING btree (expires_at);
+CREATE INDEX oauth_artifacts_grant ON public.oauth_artifacts USING btree (grant_id) WHERE (grant_id IS NOT NULL);
+CREATE INDEX oauth_artifacts_uid ON public.oauth_artifacts USING btree (uid_hash) WHERE (uid_hash IS NOT NULL);
+CREATE INDEX oauth_artifacts_user_code ON public.oauth_artifacts USING btree (user_code_hash) WHERE (user_code_hash IS NOT NULL);
+
 create table people (
   key text not null,
   name text not null,

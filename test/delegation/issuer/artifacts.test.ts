@@ -1,0 +1,99 @@
+import { randomBytes } from 'node:crypto'
+import { afterAll, beforeAll, beforeEach, describe, expect, type TestOptions, test } from 'vitest'
+import { createArtifacts } from '../../../src/delegation/issuer/artifacts.ts'
+import { createSeal } from '../../../src/delegation/issuer/seal.ts'
+import { createRevocations } from '../../../src/delegation/revocations.ts'
+import { openTestDatabase } from '../../support/database.ts'
+import { needsPostgres } from '../../support/native.ts'
+import { movableClock } from '../world.ts'
+
+const parallel = Array.from({ length: 20 }, (_, index) => index)
+
+describe.each([
+  { kind: 'pglite' as const, options: {} as TestOptions },
+  { kind: 'postgres' as const, options: needsPostgres },
+])('the authorization server’s store on $kind', ({ kind, options }) => {
+  let world: Awaited<ReturnType<typeof open>>
+  beforeAll(async () => {
+    if (options.skip !== true) world = await open(kind)
+  })
+  afterAll(() => world?.[Symbol.asyncDispose]())
+  beforeEach(() => world.database.query('truncate oauth_artifacts, revocations'))
+
+  test('keeps what it was given, and neither its id nor its content in the clear', options, async () => {
+    const codes = world.artifacts.of('DeviceCode')
+    await codes.upsert('the-device-code', { jti: 'the-device-code', userCode: 'ABCDEFGH' }, 60)
+    expect(await codes.find('the-device-code')).toEqual({ jti: 'the-device-code', userCode: 'ABCDEFGH' })
+    expect(await codes.findByUserCode('ABCDEFGH')).toMatchObject({ jti: 'the-device-code' })
+    expect(await world.artifacts.of('RefreshToken').find('the-device-code')).toBeUndefined()
+    const rows = await world.database.query('select oauth_artifacts::text as text from oauth_artifacts')
+    expect(JSON.stringify(rows)).not.toMatch(/the-device-code|ABCDEFGH/)
+    const bytes = await world.database.query<{ sealed: Uint8Array }>('select sealed from oauth_artifacts')
+    expect(Buffer.from(bytes[0]?.sealed ?? []).toString('latin1')).not.toMatch(/the-device-code|ABCDEFGH/)
+  })
+
+  test.each(['AuthorizationCode', 'DeviceCode', 'RefreshToken'])(
+    'lets exactly one of 20 parallel redemptions of one %s through',
+    options,
+    async (model) => {
+      const store = world.artifacts.of(model)
+      await store.upsert('once', { jti: 'once' }, 60)
+      const outcomes = await Promise.allSettled(parallel.map(() => store.consume('once')))
+      expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(1)
+      expect(await store.find('once')).toHaveProperty('consumed')
+    },
+  )
+
+  test('lets exactly one of 20 parallel uses of one client assertion through', options, async () => {
+    const store = world.artifacts.of('ReplayDetection')
+    const use = () => store.upsert('assertion', { jti: 'assertion' }, 60)
+    const outcomes = await Promise.allSettled(parallel.map(use))
+    expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(1)
+    world.clock.move(61_000)
+    await use()
+  })
+
+  test('ends everything of a revoked grant, and the access tokens that have no row', options, async () => {
+    const store = world.artifacts.of('RefreshToken')
+    await store.upsert('mine', { jti: 'mine', grantId: 'g1' }, 60)
+    await store.upsert('other', { jti: 'other', grantId: 'g2' }, 60)
+    for (const model of ['AccessToken', 'RefreshToken']) await world.artifacts.of(model).revokeByGrantId('g1')
+    expect(await store.find('mine')).toBeUndefined()
+    expect(await store.find('other')).toBeDefined()
+    expect(await world.database.query('select kind, key from revocations')).toEqual([
+      { kind: 'grant', key: 'https://remit.test/oauth g1' },
+    ])
+  })
+
+  test('sweeps what has been over for an hour, and nothing else', options, async () => {
+    const store = world.artifacts.of('Session')
+    await store.upsert('short', { jti: 'short' }, 60)
+    await store.upsert('long', { jti: 'long' }, 86_400)
+    world.clock.move(120_000)
+    expect(await world.artifacts.sweep()).toBe(0)
+    world.clock.move(3_600_000)
+    expect(await world.artifacts.sweep()).toBe(1)
+    expect(await store.find('long')).toBeDefined()
+  })
+
+  test('opens no row that was moved to another id', options, async () => {
+    const store = world.artifacts.of('RefreshToken')
+    await store.upsert('theirs', { jti: 'theirs', accountId: 'anne' }, 60)
+    await store.upsert('mine', { jti: 'mine', accountId: 'mallory' }, 60)
+    await world.database.query(
+      `update oauth_artifacts set sealed = (select sealed from oauth_artifacts where id_hash = $1)`,
+      [world.seal.hash('RefreshToken', 'theirs')],
+    )
+    await expect(store.find('mine')).rejects.toThrow()
+  })
+})
+
+async function open(kind: 'pglite' | 'postgres') {
+  const database = await openTestDatabase(kind)
+  const clock = movableClock()
+  const seal = createSeal(randomBytes(32))
+  const revocations = createRevocations({ sql: database, clock })
+  const issuer = 'https://remit.test/oauth'
+  const artifacts = createArtifacts({ sql: database, seal, clock, revocations, issuer })
+  return { database, clock, seal, artifacts, [Symbol.asyncDispose]: database[Symbol.asyncDispose] }
+}
