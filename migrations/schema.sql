@@ -20,6 +20,15 @@ create table agents (
   constraint agents_issuer_sub_key UNIQUE (issuer, sub)
 );
 
+create table browser_sessions (
+  id_hash text not null,
+  person text not null,
+  signed_in_at timestamp with time zone not null,
+  expires_at timestamp with time zone not null,
+  constraint browser_sessions_pkey PRIMARY KEY (id_hash),
+  constraint browser_sessions_person_fkey FOREIGN KEY (person) REFERENCES people(key) ON DELETE CASCADE
+);
+
 create table chunk_texts (
   chunk_id text not null,
   text text not null,
@@ -50,6 +59,9 @@ create table clients (
   kind text not null,
   agent text,
   service text,
+  title text,
+  redirect_uris text[] default '{}'::text[] not null,
+  jwks jsonb,
   constraint clients_pkey PRIMARY KEY (client_id),
   constraint clients_agent_fkey FOREIGN KEY (agent) REFERENCES agents(id),
   constraint clients_service_fkey FOREIGN KEY (service) REFERENCES services(name),
@@ -291,10 +303,42 @@ CREATE INDEX oauth_artifacts_grant ON public.oauth_artifacts USING btree (grant_
 CREATE INDEX oauth_artifacts_uid ON public.oauth_artifacts USING btree (uid_hash) WHERE (uid_hash IS NOT NULL);
 CREATE INDEX oauth_artifacts_user_code ON public.oauth_artifacts USING btree (user_code_hash) WHERE (user_code_hash IS NOT NULL);
 
+create table oauth_grants (
+  grant_id text not null,
+  client_id text not null,
+  subject text not null,
+  delegation text,
+  signed_in_at timestamp with time zone not null,
+  expires_at timestamp with time zone not null,
+  constraint oauth_grants_pkey PRIMARY KEY (grant_id),
+  constraint oauth_grants_client_id_fkey FOREIGN KEY (client_id) REFERENCES clients(client_id),
+  constraint oauth_grants_delegation_fkey FOREIGN KEY (delegation) REFERENCES delegations(id)
+);
+CREATE INDEX oauth_grants_delegation ON public.oauth_grants USING btree (delegation);
+
+create table passwords (
+  person text not null,
+  hash text not null,
+  changed_at timestamp with time zone not null,
+  constraint passwords_pkey PRIMARY KEY (person),
+  constraint passwords_person_fkey FOREIGN KEY (person) REFERENCES people(key) ON DELETE CASCADE
+);
+
 create table people (
   key text not null,
   name text not null,
   constraint people_pkey PRIMARY KEY (key)
+);
+
+create table resources (
+  resource text not null,
+  scopes text[] not null,
+  authorization_details_types text[] default '{}'::text[] not null,
+  allowed_clients text[],
+  owner_client text,
+  constraint resources_pkey PRIMARY KEY (resource),
+  constraint resources_owner_client_fkey FOREIGN KEY (owner_client) REFERENCES clients(client_id),
+  constraint resources_scopes_check CHECK ((cardinality(scopes) > 0))
 );
 
 create table revisions (

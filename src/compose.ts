@@ -19,17 +19,16 @@ import type { PermissionIndex } from './authz/permission-index.ts'
 import type { Config } from './config.ts'
 import { type Administrators, createAdministrators } from './delegation/administrators.ts'
 import { type Agents, createAgents } from './delegation/agents.ts'
-import { createClients } from './delegation/clients.ts'
+import { type Clients, createClients } from './delegation/clients.ts'
 import { createDelegations, type Delegations } from './delegation/delegations.ts'
 import { createDemoIssuer, type DemoIssuer } from './delegation/demo-issuer.ts'
 import type { Fetch } from './delegation/fetch-json.ts'
 import { externalIssuer, ownIssuer, ownIssuerName } from './delegation/issuers.ts'
 import { createPeople, type People } from './delegation/people.ts'
 import { outer } from './delegation/reasons.ts'
-import { localKeys } from './delegation/remote-keys.ts'
 import { createRevocations } from './delegation/revocations.ts'
 import { createServices, type Services } from './delegation/services.ts'
-import { loadSigningKey } from './delegation/signing-key.ts'
+import { openKeyRing } from './delegation/signing-key.ts'
 import { createVerifier } from './delegation/verify.ts'
 import type { Ground } from './ground.ts'
 import { createApp } from './http/app.ts'
@@ -56,6 +55,7 @@ import { createIngest, type Ingest } from './ingest/ingest.ts'
 import { supportedMimeTypes } from './ingest/parse/parsed.ts'
 import { createParser } from './ingest/parse/parser.ts'
 import { createPrepare } from './ingest/prepare.ts'
+import { type Issuer, openIssuer } from './issuer.ts'
 import { createPgBossQueue } from './jobs/pgboss.ts'
 import type { Clock } from './kernel/clock.ts'
 import type { Log } from './kernel/log.ts'
@@ -162,7 +162,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     log,
   })
 
-  const key = await loadSigningKey(keysDir)
+  const keys = await openKeyRing(keysDir, clock)
   const people = createPeople({ sql: database })
   const agents = createAgents({ sql: database, clock })
   const clients = createClients({ sql: database })
@@ -172,7 +172,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
   const revocations = createRevocations({ sql: database, clock })
   const verifier = createVerifier({
     issuers: [
-      ownIssuer({ publicUrl: config.publicUrl, keys: localKeys({ keys: [...key.jwks.keys] }) }),
+      ownIssuer({ publicUrl: config.publicUrl, keys: keys.find }),
       ...config.trustedIssuers.map((issuer) => externalIssuer(issuer, { fetch, clock })),
     ],
     sql: database,
@@ -180,10 +180,26 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     demo: config.demo,
     newTxn,
   })
+  const listCollections = createCollectionLister({ sql: database, nominator, gate })
+  const issuer = await openIssuer({
+    config,
+    database,
+    fga,
+    clock,
+    log,
+    keys,
+    people,
+    agents,
+    clients,
+    delegations,
+    revocations,
+    listCollections,
+    newTxn,
+  })
   const demoIssuer = config.demo
     ? createDemoIssuer({
         publicUrl: config.publicUrl,
-        key,
+        keys,
         people,
         agents,
         services,
@@ -219,7 +235,13 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     }),
   )
   await ingest.start()
-  stack.use(everyHour(log, { delegations: () => delegations.mend(), revocations: () => revocations.sweep() }))
+  stack.use(
+    everyHour(log, {
+      delegations: () => delegations.mend(),
+      revocations: () => revocations.sweep(),
+      ...issuer.tasks,
+    }),
+  )
 
   const admission = createAdmission({ perMinute: config.ratePerMinute, now })
   const requireBearer = createRequireBearer({
@@ -281,12 +303,12 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     limitAddress: admission.address,
     observe: metrics.observe,
     isReady: async () => (await probe()).every(Boolean),
-    jwks: async () => key.jwks,
+    jwks: async () => keys.jwks(),
     routes: [
       retrieveRoutes({ retrieve, requireBearer }),
       documentRoutes({ readDocument: createDocumentReader({ sql: database, gate }), requireBearer }),
       collectionRoutes({
-        listCollections: createCollectionLister({ sql: database, nominator, gate }),
+        listCollections,
         requireBearer,
       }),
       documentWriteRoutes({ ingest, requireBearer, bodyBytesMax: config.bodyBytesMax }),
@@ -314,6 +336,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
         now,
       }),
       modelRoutes({ models, matchesFile, requireBearer, isAdministrator, now }),
+      issuer.routes,
       docsRoutes({ openApi: () => openApiOf(app), errorPages: new URL('../docs/errors/', import.meta.url) }),
     ],
   })
@@ -334,6 +357,8 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     administrators,
     delegations,
     demoIssuer,
+    clients,
+    issuer,
     ownIssuer: ownIssuerName(config.publicUrl),
     ingest,
     newTxn,
@@ -354,6 +379,8 @@ export interface Service extends AsyncDisposable {
   readonly delegations: Delegations
   /** Only in the demo. */
   readonly demoIssuer: DemoIssuer | undefined
+  readonly clients: Clients
+  readonly issuer: Issuer
   /** `iss` of the built-in issuer, by which registered agents of ours are known. */
   readonly ownIssuer: string
   readonly ingest: Ingest

@@ -29,6 +29,7 @@ const accessTokenClaims = z.looseObject({
   grant_id: word.optional(),
   txn: z.string().optional(),
   demo: z.unknown().optional(),
+  cnf: z.unknown().optional(),
 })
 
 export type Claims = z.output<typeof accessTokenClaims>
@@ -73,13 +74,14 @@ export function actorChain(claims: Claims): Result<readonly ActorClaim[], 'bad_a
   return ok(chain)
 }
 
+/** The one form of `document_access` that there is yet. */
+export const collectionNarrowing = z.strictObject({
+  type: z.literal('document_access'),
+  collections: z.array(z.string().refine(isId)).min(1).max(100),
+})
+
 const details = z
-  .array(
-    z.strictObject({
-      type: z.literal('document_access'),
-      collections: z.array(z.string().refine(isId)).min(1).max(100),
-    }),
-  )
+  .array(collectionNarrowing)
   // Two would leave open whether the second widens or narrows the first.
   .max(1)
 

@@ -1,3 +1,6 @@
+import { isDeepStrictEqual } from 'node:util'
+import { z } from 'zod'
+import { invalid } from '../kernel/errors.ts'
 import type { Sql } from '../store/sql.ts'
 
 /** A client of the built-in issuer. One that is not registered is taken for an agent's. */
@@ -6,10 +9,35 @@ export type Client =
   | { readonly clientId: string; readonly kind: 'agent'; readonly agent: string }
   | { readonly clientId: string; readonly kind: 'service'; readonly service: string }
 
+/** What the authorization server has to know of a client that starts flows. */
+export interface Registration {
+  /** Shown to people. */
+  readonly title: string
+  /** Compared as exact strings. */
+  readonly redirectUris: readonly string[]
+  /** Public keys for `private_key_jwt`; undefined: a public client, which proves nothing. */
+  readonly jwks: { readonly keys: readonly PublicJwk[] } | undefined
+}
+
+const publicJwk = z
+  .looseObject({ kty: z.enum(['EC', 'OKP', 'RSA']), kid: z.string().optional() })
+  .refine((key) => !['d', 'p', 'q', 'dp', 'dq', 'qi', 'k', 'oth'].some((member) => member in key), {
+    message: 'holds a private key: register the public one',
+  })
+type PublicJwk = z.infer<typeof publicJwk>
+
+/** Public keys as they are registered. A private member is refused: whoever sent it has shown their key. */
+const publicJwks = z.strictObject({ keys: z.array(publicJwk).min(1).max(10) })
+
 export interface Clients {
-  /** Registers a client once; a client's kind never changes. Throws where it is known as something else. */
-  register(client: Client): Promise<void>
+  /**
+   * Registers a client; a client's kind never changes, and throws where it is known as something else. What the
+   * authorization server knows of it is replaced where `registration` is given.
+   */
+  register(client: Client, registration?: Registration): Promise<void>
   get(clientId: string): Promise<Client | undefined>
+  /** Undefined for a client that is unknown, may start no flow, or whose agent is disabled. */
+  registered(clientId: string): Promise<(Client & Registration) | undefined>
 }
 
 export function createClients({ sql }: { readonly sql: Sql }): Clients {
@@ -22,23 +50,64 @@ export function createClients({ sql }: { readonly sql: Sql }): Clients {
   }
   return {
     get,
-    async register(client) {
+    async registered(clientId) {
+      const rows = await sql.query<ClientRow & RegistrationRow>(
+        `select client_id, kind, agent, service, title, redirect_uris, jwks
+         from clients left join agents on agents.id = agent
+         where client_id = $1 and title is not null and disabled_at is null`,
+        [clientId],
+      )
+      return rows.map((row) => ({
+        ...fromRow(row),
+        title: row.title,
+        redirectUris: row.redirect_uris,
+        jwks: row.jwks ?? undefined,
+      }))[0]
+    },
+    async register(client, registration) {
       const agent = client.kind === 'agent' ? client.agent : null
       const service = client.kind === 'service' ? client.service : null
+      if (registration !== undefined) assertUsable(client, registration)
       await sql.query(
         `insert into clients (client_id, kind, agent, service) values ($1, $2, $3, $4)
          on conflict (client_id) do nothing`,
         [client.clientId, client.kind, agent, service],
       )
       const known = await get(client.clientId)
-      if (
-        JSON.stringify(known) !==
-        JSON.stringify(fromRow({ client_id: client.clientId, kind: client.kind, agent, service }))
-      ) {
+      const wanted = fromRow({ client_id: client.clientId, kind: client.kind, agent, service })
+      if (!isDeepStrictEqual(known, wanted))
         throw new Error(`The client ${client.clientId} is registered as something else.`)
-      }
+      if (registration === undefined) return
+      await sql.query('update clients set title = $2, redirect_uris = $3, jwks = $4 where client_id = $1', [
+        client.clientId,
+        registration.title,
+        registration.redirectUris,
+        registration.jwks ?? null,
+      ])
     },
   }
+}
+
+function assertUsable(client: Client, { redirectUris, jwks }: Registration): void {
+  if (client.kind === 'service' && jwks === undefined)
+    throw invalid('jwks', 'A service proves itself with its key: register its public one.')
+  const keys = publicJwks.safeParse(jwks ?? { keys: [{ kty: 'EC' }] })
+  if (!keys.success) throw invalid('jwks', keys.error.issues[0]?.message ?? 'This is no set of public keys.')
+  for (const [index, uri] of redirectUris.entries()) {
+    if (!isRedirect(uri))
+      throw invalid(
+        `redirect_uris.${index}`,
+        'An https URL without a fragment is needed, or http on loopback.',
+      )
+  }
+}
+
+function isRedirect(uri: string): boolean {
+  const url = URL.parse(uri)
+  if (url === null || uri.includes('#') || url.username !== '' || url.password !== '') return false
+  return (
+    url.protocol === 'https:' || (url.protocol === 'http:' && /^(127\.0\.0\.1|\[::1\])$/.test(url.hostname))
+  )
 }
 
 export interface ClientRow {
@@ -46,6 +115,12 @@ export interface ClientRow {
   readonly kind: string
   readonly agent: string | null
   readonly service: string | null
+}
+
+interface RegistrationRow {
+  readonly title: string
+  readonly redirect_uris: string[]
+  readonly jwks: { readonly keys: PublicJwk[] } | null
 }
 
 /** A row as a client; the table's checks keep kind, agent and service in step. */

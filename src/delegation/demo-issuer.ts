@@ -10,7 +10,7 @@ import type { Delegations } from './delegations.ts'
 import { ownIssuerName, type Resource } from './issuers.ts'
 import type { People } from './people.ts'
 import type { Services } from './services.ts'
-import type { SigningKey } from './signing-key.ts'
+import type { KeyRing } from './signing-key.ts'
 
 export type MintRequest = MintForPerson | MintForService
 
@@ -37,7 +37,7 @@ export interface DemoIssuer {
 
 export interface DemoIssuerDeps {
   readonly publicUrl: string
-  readonly key: SigningKey
+  readonly keys: KeyRing
   readonly people: People
   readonly agents: Agents
   readonly services: Services
@@ -56,12 +56,13 @@ const ttlSeconds = 300
  * other mode refuses.
  */
 export function createDemoIssuer(deps: DemoIssuerDeps): DemoIssuer {
-  const { publicUrl, key, clock } = deps
+  const { publicUrl, keys, clock } = deps
   const id = (prefix: string) => `${prefix}_${deps.randomBytes(16).toString('base64url')}`
 
   return {
     async mint(request) {
       const bearer = await bearerOf(request, deps)
+      const key = keys.current()
       const iat = Math.floor(clock.now() / 1_000)
       return new SignJWT({
         ...bearer.claims,

@@ -13,6 +13,7 @@ export type VerifyReason =
   | 'expired'
   | 'not_yet_valid'
   | 'too_long_lived'
+  | 'proof_missing'
   | 'missing_claim'
   | 'bad_claim'
   | 'bad_subject'
@@ -52,6 +53,7 @@ export function outer(reason: VerifyReason): ErrorCode {
     case 'expired':
     case 'not_yet_valid':
     case 'too_long_lived':
+    case 'proof_missing':
     case 'missing_claim':
     case 'bad_claim':
     case 'bad_subject':

@@ -29,8 +29,8 @@ export interface VerifierDeps {
 
 /**
  * Verifies JWT access tokens (RFC 9068): issuer and audience by exact string, algorithms by the issuer's list,
- * `typ` `at+jwt` for everybody, so that no ID token passes. Keys come from the issuer's settings only. NOT
- * checked: proof of possession (DPoP, mTLS); opaque tokens are not supported.
+ * `typ` `at+jwt` for everybody, so that no ID token passes. Keys come from the issuer's settings only. A token
+ * that is bound to a key (`cnf`) is refused: its proof is not checked yet. Opaque tokens are not supported.
  */
 export function createVerifier({ issuers, sql, clock, demo, newTxn }: VerifierDeps): Verifier {
   const byName = new Map(issuers.map((issuer) => [issuer.issuer, issuer]))
@@ -126,6 +126,8 @@ function isSound(
   if (!isFor(claims.aud, issuer.audiences[resource])) return refuse('wrong_audience')
   if (exp <= now) return refuse('expired')
   if (iat > now + leewaySeconds || (nbf ?? 0) > now + leewaySeconds) return refuse('not_yet_valid')
+  // Bound to a key of its holder, whose proof is not asked for yet: it must not pass for a bearer token.
+  if (claims.cnf !== undefined) return refuse('proof_missing')
   if (exp <= iat) return refuse('bad_claim', 'exp')
   if (issuer.kind === 'own' && exp - iat > ownSecondsMax) return refuse('too_long_lived')
   if (claims.demo !== undefined && !(demo && issuer.kind === 'own' && claims.demo === true))

@@ -12,7 +12,7 @@ import { createDelegations } from '../../src/delegation/delegations.ts'
 import { createDemoIssuer } from '../../src/delegation/demo-issuer.ts'
 import { createPeople } from '../../src/delegation/people.ts'
 import { createServices } from '../../src/delegation/services.ts'
-import { loadSigningKey } from '../../src/delegation/signing-key.ts'
+import { openKeyRing } from '../../src/delegation/signing-key.ts'
 import { systemClock } from '../../src/kernel/clock.ts'
 import { openMigrated, own, publicUrl } from '../delegation/world.ts'
 import { openFga } from '../delegation/world-fga.ts'
@@ -49,10 +49,10 @@ export async function openCommands() {
     purpose: 'tests',
     expiresAt: new Date(Date.now() + 86_400_000),
   })
-  const key = await loadSigningKey(join(database.folder, 'keys'))
+  const keys = await openKeyRing(join(database.folder, 'keys'), systemClock)
   const demoIssuer = createDemoIssuer({
     publicUrl,
-    key,
+    keys,
     people,
     agents,
     services,

@@ -10,9 +10,8 @@ import { createDelegations, type Delegations } from '../../src/delegation/delega
 import { createDemoIssuer, type DemoIssuer } from '../../src/delegation/demo-issuer.ts'
 import { ownIssuer } from '../../src/delegation/issuers.ts'
 import { createPeople } from '../../src/delegation/people.ts'
-import { localKeys } from '../../src/delegation/remote-keys.ts'
 import { createServices } from '../../src/delegation/services.ts'
-import { loadSigningKey } from '../../src/delegation/signing-key.ts'
+import { openKeyRing } from '../../src/delegation/signing-key.ts'
 import { createVerifier, type Verifier } from '../../src/delegation/verify.ts'
 import { type MovableClock, movableClock, openMigrated, own, publicUrl } from './world.ts'
 import { openFga } from './world-fga.ts'
@@ -48,10 +47,10 @@ beforeAll(async () => {
     expiresAt: new Date(clock.now() + 86_400_000),
     id: 'd_anne',
   })
-  const key = await loadSigningKey(join(database.folder, 'keys'))
+  const keys = await openKeyRing(join(database.folder, 'keys'), clock)
   issuer = createDemoIssuer({
     publicUrl,
-    key,
+    keys,
     people,
     agents,
     services,
@@ -62,7 +61,7 @@ beforeAll(async () => {
     clients: createClients({ sql: database }),
   })
   verifier = createVerifier({
-    issuers: [ownIssuer({ publicUrl, keys: localKeys({ keys: [...key.jwks.keys] }) })],
+    issuers: [ownIssuer({ publicUrl, keys: keys.find })],
     sql: database,
     clock,
     demo: true,
@@ -162,11 +161,19 @@ describe('no token is minted for', () => {
 
 test('the key is kept over restarts, in a file that only its owner can read', async () => {
   const folder = join(database.folder, 'more-keys')
-  const [first, second] = await Promise.all([loadSigningKey(folder), loadSigningKey(folder)])
-  expect(second.kid).toBe(first.kid)
+  const [first, second] = await Promise.all([openKeyRing(folder, clock), openKeyRing(folder, clock)])
+  expect(second.current().kid).toBe(first.current().kid)
   expect((await stat(folder)).mode & 0o777).toBe(0o700)
   expect((await stat(join(folder, 'issuer-es256.json'))).mode & 0o777).toBe(0o600)
-  expect(Object.keys(first.jwks.keys[0] ?? {}).sort()).toEqual(['alg', 'crv', 'kid', 'kty', 'use', 'x', 'y'])
+  expect(Object.keys(first.jwks().keys[0] ?? {}).sort()).toEqual([
+    'alg',
+    'crv',
+    'kid',
+    'kty',
+    'use',
+    'x',
+    'y',
+  ])
 })
 
 test('roles add up and only users can have them', async () => {

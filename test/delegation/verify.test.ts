@@ -202,6 +202,11 @@ describe('tokens that are refused', () => {
     expect(await reason(world.ownToken({ exp: iat + 301 }))).toBe('too_long_lived')
   })
 
+  test('bound to a key of its holder, while nobody asks for the proof', async () => {
+    expect(await reason(world.ownToken({ cnf: { jkt: 'x' } }))).toBe('proof_missing')
+    expect(await reason(external({ overrides: { cnf: { jkt: 'x' } } }))).toBe('proof_missing')
+  })
+
   test.each(['sub', 'exp', 'iat', 'jti', 'aud', 'client_id'])('without %s', async (name) => {
     expect(await reason(external({ overrides: { [name]: undefined } }))).toBe('missing_claim')
   })

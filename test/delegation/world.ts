@@ -6,9 +6,8 @@ import { trustedIssuer } from '../../src/config.ts'
 import { createAgents } from '../../src/delegation/agents.ts'
 import { createClients } from '../../src/delegation/clients.ts'
 import { externalIssuer, type IssuerSource, ownIssuer } from '../../src/delegation/issuers.ts'
-import { localKeys } from '../../src/delegation/remote-keys.ts'
 import { createRevocations } from '../../src/delegation/revocations.ts'
-import { loadSigningKey } from '../../src/delegation/signing-key.ts'
+import { openKeyRing } from '../../src/delegation/signing-key.ts'
 import { createVerifier } from '../../src/delegation/verify.ts'
 import type { Clock } from '../../src/kernel/clock.ts'
 import type { Database } from '../../src/store/sql.ts'
@@ -66,7 +65,8 @@ export async function putDelegation(database: Database, row: DelegationRowOption
 export async function openVerifying(issuer: TestIssuer, options: { readonly demo?: boolean } = {}) {
   const database = await openMigrated()
   const clock = movableClock()
-  const key = await loadSigningKey(join(database.folder, 'keys'))
+  const ring = await openKeyRing(join(database.folder, 'keys'), clock)
+  const key = ring.current()
   const agents = createAgents({ sql: database, clock })
   for (const id of ['research-bot', 'helper-bot', 'off-bot']) {
     await agents.save({ id, owner: 'user:anne', purpose: 'tests', issuer: own, sub: id })
@@ -78,7 +78,7 @@ export async function openVerifying(issuer: TestIssuer, options: { readonly demo
   await clients.register({ clientId: 'bot-client', kind: 'agent', agent: 'research-bot' })
   await clients.register({ clientId: 'loader-client', kind: 'service', service: 'loader' })
   const issuers: IssuerSource[] = [
-    ownIssuer({ publicUrl, keys: localKeys({ keys: [...key.jwks.keys] }) }),
+    ownIssuer({ publicUrl, keys: ring.find }),
     externalIssuer(trustedIssuer.parse(issuer.entry()), { fetch, clock, timeoutMs: 500 }),
   ]
   const verifierWith = (demo: boolean) =>

@@ -3,7 +3,7 @@ import type { OpenFgaApi } from '@openfga/sdk'
 import { SignJWT } from 'jose'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { compose } from '../../src/compose.ts'
-import { loadSigningKey } from '../../src/delegation/signing-key.ts'
+import { openKeyRing } from '../../src/delegation/signing-key.ts'
 import type { Principal } from '../../src/kernel/principal.ts'
 import { annesBot } from '../authz/double.ts'
 import { gateOf } from '../authz/parts.ts'
@@ -131,7 +131,8 @@ test('a delegation stored by force lends nothing, though OpenFGA says yes: its r
   expect(cleared).toHaveLength(1)
 
   // Signed with the service's own key, as nobody else could.
-  const { privateKey, kid } = await loadSigningKey(join(world.config.home, 'keys'))
+  const ring = await openKeyRing(join(world.config.home, 'keys'), { now: Date.now })
+  const { privateKey, kid } = ring.current()
   await world.token({ user: 'anne', agent: 'research-bot' })
   const token = await new SignJWT({
     client_id: 'demo-agent-research-bot',

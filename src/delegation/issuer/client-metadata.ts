@@ -1,0 +1,29 @@
+import type { AdapterPayload } from 'oidc-provider'
+import type { Client, Registration } from '../clients.ts'
+
+const deviceCode = 'urn:ietf:params:oauth:grant-type:device_code'
+
+/**
+ * A registered client in the library's form. There are no client secrets: a client proves itself with a key of its
+ * own, or is public. What a kind may do is fixed here and not a client's choice.
+ */
+export function clientMetadata(client: Client & Registration): AdapterPayload {
+  const { clientId, title, redirectUris, jwks, kind } = client
+  return {
+    client_id: clientId,
+    client_name: title,
+    redirect_uris: [...redirectUris],
+    response_types: redirectUris.length > 0 && kind !== 'service' ? ['code'] : [],
+    grant_types: grantTypes(client),
+    token_endpoint_auth_method: jwks === undefined ? 'none' : 'private_key_jwt',
+    ...(jwks !== undefined && { jwks: { keys: [...jwks.keys] } }),
+    application_type: redirectUris.some((uri) => uri.startsWith('http:')) ? 'native' : 'web',
+    id_token_signed_response_alg: 'ES256',
+    authorization_details_types: kind === 'agent' ? ['document_access'] : [],
+  }
+}
+
+function grantTypes({ kind, redirectUris }: Client & Registration): string[] {
+  if (kind === 'service') return ['client_credentials']
+  return [...(redirectUris.length > 0 ? ['authorization_code'] : []), deviceCode, 'refresh_token']
+}

@@ -1,0 +1,238 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Provider } from 'oidc-provider'
+import type { Clock } from '../../kernel/clock.ts'
+import { invalid } from '../../kernel/errors.ts'
+import type { FgaObject } from '../../kernel/ids.ts'
+import type { Agent, Agents } from '../agents.ts'
+import { collectionNarrowing } from '../claims.ts'
+import type { Client, Clients, Registration } from '../clients.ts'
+import type { Delegations } from '../delegations.ts'
+import type { GrantLinks } from './grants.ts'
+import { grantSecondsMax } from './provider.ts'
+import type { Seal } from './seal.ts'
+
+/** Something that a person may lend, as they know it. */
+export interface Lendable {
+  readonly object: FgaObject
+  readonly title: string
+}
+
+/** What the authorization server waits for a person to do. */
+export type Pending = SignInPending | ConsentPending
+
+interface Asking {
+  readonly uid: string
+  readonly client: Client & Registration
+  /** Where the browser goes afterwards; undefined in the device flow. */
+  readonly redirectUri: string | undefined
+  /** Proves that an answer came from our page for this request. */
+  readonly csrf: string
+}
+
+interface SignInPending extends Asking {
+  readonly prompt: 'login'
+}
+
+export interface ConsentPending extends Asking {
+  readonly prompt: 'consent'
+  /** Account key of who is signed in. */
+  readonly person: string
+  readonly signedInAt: Date
+  readonly resource: string
+  readonly scopes: readonly string[]
+  readonly oidcScopes: readonly string[]
+  /** Present for an agent's client. */
+  readonly agent: Agent | undefined
+  /** What this person can lend of what was asked for. Empty for a person's own client. */
+  readonly lendable: readonly Lendable[]
+  /** Whether the request named collections: then the token is narrowed to those that are chosen. */
+  readonly isNarrowed: boolean
+  /** Agents to which it asks to pass things on. */
+  readonly subAgents: readonly string[]
+}
+
+export interface Choice {
+  readonly objects: readonly string[]
+  readonly subAgents: readonly string[]
+  readonly seconds: number
+}
+
+export interface Interactions {
+  /** Undefined where this browser has no such request open: it is over, or somebody else's. */
+  find(request: IncomingMessage, response: ServerResponse, uid: string): Promise<Pending | undefined>
+  /** Each of these answers with where the browser goes next. */
+  signedIn(request: IncomingMessage, response: ServerResponse, person: string): Promise<string>
+  consent(
+    request: IncomingMessage,
+    response: ServerResponse,
+    pending: ConsentPending,
+    choice: Choice,
+  ): Promise<string>
+  refuse(request: IncomingMessage, response: ServerResponse): Promise<string>
+}
+
+export interface InteractionsDeps {
+  readonly provider: () => Provider
+  readonly clients: Clients
+  readonly agents: Agents
+  readonly delegations: Delegations
+  readonly grants: GrantLinks
+  readonly seal: Seal
+  readonly clock: Clock
+  /** What this person may lend at all. */
+  readonly lendable: (person: string) => Promise<readonly Lendable[]>
+}
+
+export function createInteractions(deps: InteractionsDeps): Interactions {
+  const { provider, clients, seal } = deps
+  return {
+    async find(request, response, uid) {
+      const details = await provider()
+        .interactionDetails(request, response)
+        .catch(() => undefined)
+      if (details === undefined || details.uid !== uid) return undefined
+      const client = await clients.registered(String(details.params['client_id']))
+      if (client === undefined) return undefined
+      const redirectUri = details.params['redirect_uri']
+      const asking: Asking = {
+        uid,
+        client,
+        redirectUri: typeof redirectUri === 'string' ? redirectUri : undefined,
+        csrf: seal.hash('interaction csrf', `${uid} ${details.prompt.name}`),
+      }
+      if (details.prompt.name === 'login') return { ...asking, prompt: 'login' }
+      return consentPending(asking, details, deps)
+    },
+    signedIn: (request, response, person) =>
+      provider().interactionResult(
+        request,
+        response,
+        { login: { accountId: person } },
+        { mergeWithLastSubmission: false },
+      ),
+    refuse: (request, response) =>
+      provider().interactionResult(
+        request,
+        response,
+        { error: 'access_denied', error_description: 'The person refused.' },
+        { mergeWithLastSubmission: false },
+      ),
+    async consent(request, response, pending, choice) {
+      const grantId = await grantFor(pending, choice, deps)
+      return provider().interactionResult(request, response, { consent: { grantId } })
+    },
+  }
+}
+
+type Details = Awaited<ReturnType<Provider['interactionDetails']>>
+
+async function consentPending(
+  asking: Asking,
+  details: Details,
+  deps: InteractionsDeps,
+): Promise<ConsentPending | undefined> {
+  const person = details.session?.accountId
+  const session =
+    details.session?.uid && (await deps.provider().Session.findByUid(String(details.session.uid)))
+  const signedInAt = session ? session.loginTs : undefined
+  if (person === undefined || signedInAt === undefined) return undefined
+  const { missingResourceScopes = {}, missingOIDCScope = [] } = details.prompt.details as {
+    readonly missingResourceScopes?: Readonly<Record<string, readonly string[]>>
+    readonly missingOIDCScope?: readonly string[]
+  }
+  const [asked, ...more] = Object.entries(missingResourceScopes)
+  // A token is for one API: a request that names several, or nothing of one, is not shown at all.
+  if (asked === undefined || more.length > 0) return undefined
+  const { client } = asking
+  const agent = client.kind === 'agent' ? await deps.agents.get(client.agent) : undefined
+  const narrowed = narrowedTo(details.params['authorization_details'])
+  return {
+    ...asking,
+    prompt: 'consent',
+    person,
+    signedInAt: new Date(signedInAt * 1_000),
+    resource: asked[0],
+    scopes: asked[1],
+    oidcScopes: missingOIDCScope,
+    agent,
+    lendable: agent === undefined ? [] : lendableOf(await deps.lendable(person), narrowed),
+    isNarrowed: narrowed !== undefined,
+    subAgents: agent === undefined ? [] : await knownAgents(details.params['sub_agents'], agent, deps),
+  }
+}
+
+function narrowedTo(param: unknown): ReadonlySet<string> | undefined {
+  if (typeof param !== 'string') return undefined
+  // The library has validated it. More than one detail: what all of them allow.
+  const details = collectionNarrowing.array().parse(JSON.parse(param))
+  const [first, ...others] = details.map(({ collections }) => collections)
+  const all = first?.filter((id) => others.every((other) => other.includes(id)))
+  return all && new Set(all.map((id) => `collection:${id}`))
+}
+
+const lendableOf = (all: readonly Lendable[], narrowed: ReadonlySet<string> | undefined) =>
+  narrowed === undefined ? all : all.filter(({ object }) => narrowed.has(object))
+
+async function knownAgents(param: unknown, agent: Agent, { agents }: InteractionsDeps): Promise<string[]> {
+  const ids = typeof param === 'string' ? [...new Set(param.split(' '))] : []
+  const found = await Promise.all(ids.slice(0, 10).map((id) => agents.get(id)))
+  return found.flatMap((one) =>
+    one === undefined || one.disabledAt !== undefined || one.id === agent.id ? [] : [one.id],
+  )
+}
+
+/** Lends first: a grant without its delegation gives no token, a delegation without its grant nothing to anybody. */
+async function grantFor(pending: ConsentPending, choice: Choice, deps: InteractionsDeps): Promise<string> {
+  const { provider, grants, clock, seal, delegations } = deps
+  const { client, person, agent, signedInAt } = pending
+  const seconds = checkedSeconds(choice.seconds)
+  const expiresAt = new Date(clock.now() + seconds * 1_000)
+  const objects = chosen(pending, choice)
+  const delegation =
+    agent === undefined
+      ? undefined
+      : await delegations.lend({
+          // The same request answered twice lends once.
+          id: `d_${seal.hash('delegation of', pending.uid)}`,
+          subject: `user:${person}`,
+          agent: agent.id,
+          scope: objects,
+          subAgents: pending.subAgents.filter((id) => choice.subAgents.includes(id)),
+          purpose: agent.purpose,
+          expiresAt,
+        })
+  const { Grant } = provider()
+  const grant = new Grant({ accountId: person, clientId: client.clientId, expiresIn: seconds } as never)
+  grant.addResourceScope(pending.resource, pending.scopes.join(' '))
+  if (pending.oidcScopes.length > 0) grant.addOIDCScope(pending.oidcScopes.join(' '))
+  if (pending.isNarrowed)
+    grant.addRar({
+      type: 'document_access',
+      collections: objects.map((object) => object.slice('collection:'.length)),
+    })
+  const grantId = await grant.save()
+  await grants.save({
+    grantId,
+    clientId: client.clientId,
+    subject: person,
+    delegation: delegation?.id,
+    signedInAt,
+    expiresAt,
+  })
+  return grantId
+}
+
+function chosen({ agent, lendable }: ConsentPending, { objects }: Choice): FgaObject[] {
+  if (agent === undefined) return []
+  const wanted = new Set(objects)
+  const found = lendable.map(({ object }) => object).filter((object) => wanted.has(object))
+  if (found.length === 0 || found.length < wanted.size)
+    throw invalid('objects', 'Choose at least one of the things that are offered.')
+  return found
+}
+
+function checkedSeconds(seconds: number): number {
+  if (!Number.isInteger(seconds) || seconds < 60 || seconds > grantSecondsMax)
+    throw invalid('seconds', 'The end is out of range.')
+  return seconds
+}

@@ -1,0 +1,239 @@
+import {
+  type Configuration,
+  errors,
+  type KoaContextWithOIDC,
+  Provider,
+  type ResourceServer,
+} from 'oidc-provider'
+import type { Log } from '../../kernel/log.ts'
+import { collectionNarrowing, scopesOfKind } from '../claims.ts'
+import type { Clients } from '../clients.ts'
+import type { People } from '../people.ts'
+import type { KeyRing } from '../signing-key.ts'
+import type { Artifacts } from './artifacts.ts'
+import { clientMetadata } from './client-metadata.ts'
+import { mayTarget, type Resources, scopesAt } from './resources.ts'
+import { type TokenClaimsDeps, tokenClaims } from './token-claims.ts'
+
+/** Pages of the authorization server, as HTML. Everything given is untrusted text, but for `form`. */
+export interface IssuerPages {
+  error(problem: { readonly code: string; readonly detail: string }): string
+  /** `form` is the library's own, with its hidden fields; the page adds what is seen. */
+  deviceCode(page: { readonly form: string; readonly problem?: string }): string
+  deviceConfirm(page: { readonly form: string; readonly client: string; readonly code: string }): string
+  deviceDone(page: { readonly client: string }): string
+}
+
+export interface ProviderDeps extends TokenClaimsDeps {
+  readonly publicUrl: string
+  readonly issuer: string
+  readonly keys: KeyRing
+  readonly cookieKey: string
+  readonly artifacts: Artifacts
+  readonly clients: Clients
+  readonly people: People
+  readonly resources: Resources
+  readonly pages: IssuerPages
+  readonly log: Log
+}
+
+const minute = 60
+const day = 86_400
+/** The longest that one consent lasts, in seconds. */
+export const grantSecondsMax = 14 * day
+const refreshIdleSeconds = 8 * 3_600
+const accessTokenSeconds = 300
+
+/** The library, set up. Signs with the key that is current now: made anew after a rotation. */
+export function createProvider(deps: ProviderDeps): Provider {
+  const provider = new Provider(deps.issuer, configuration(deps))
+  // `ctx` is told about PUBLIC_URL by the mount, never by a sender's headers.
+  provider.proxy = true
+  provider.on('grant.error', (ctx: KoaContextWithOIDC, error: errors.OIDCProviderError) => {
+    // Outside it is one word; why is for the operator alone.
+    deps.log('grant_refused', {
+      client: ctx.oidc.client?.clientId,
+      grant_type: ctx.oidc.params?.['grant_type'],
+      reason: `${error.message} ${error.error_detail ?? ''}`.trim(),
+    })
+  })
+  provider.on('server_error', (_: KoaContextWithOIDC, error: Error) =>
+    deps.log('issuer_failed', { reason: error.message, stack: error.stack }),
+  )
+  return provider
+}
+
+function configuration(deps: ProviderDeps): Configuration {
+  const { artifacts, clients, people, grants, delegations, resources, publicUrl, keys, pages } = deps
+
+  async function resourceServer(identifier: string, clientId: string): Promise<ResourceServer> {
+    const [entry, client] = await Promise.all([resources.get(identifier), clients.registered(clientId)])
+    if (entry === undefined || client === undefined || !mayTarget(entry, client, publicUrl))
+      throw new errors.InvalidTarget()
+    return {
+      scope: scopesAt(entry, client, publicUrl).join(' '),
+      audience: identifier,
+      accessTokenFormat: 'jwt',
+      accessTokenTTL: accessTokenSeconds,
+      jwt: { sign: { alg: 'ES256' } },
+    }
+  }
+
+  return {
+    adapter: (model) =>
+      model === 'Client'
+        ? {
+            ...artifacts.of(model),
+            find: async (id) => {
+              const client = await clients.registered(id)
+              return client && clientMetadata(client)
+            },
+          }
+        : artifacts.of(model),
+    jwks: { keys: [keys.current().privateJwk as never] },
+    cookies: {
+      keys: [deps.cookieKey],
+      names: {
+        session: 'remit_oauth',
+        interaction: 'remit_oauth_interaction',
+        resume: 'remit_oauth_resume',
+      },
+      long: { httpOnly: true, sameSite: 'lax', signed: true, overwrite: true },
+      short: { httpOnly: true, sameSite: 'lax', signed: true, overwrite: true },
+    },
+    clientAuthMethods: ['none', 'private_key_jwt'],
+    clientDefaults: { id_token_signed_response_alg: 'ES256', response_types: ['code'] },
+    enabledJWA: {
+      idTokenSigningAlgValues: ['ES256'],
+      clientAuthSigningAlgValues: ['ES256', 'PS256', 'RS256', 'EdDSA', 'Ed25519'],
+    },
+    responseTypes: ['code'],
+    scopes: ['openid', 'offline_access'],
+    claims: { openid: ['sub'] },
+    pkce: { required: () => true },
+    rotateRefreshToken: true,
+    issueRefreshToken: async (_ctx, client) => client.grantTypeAllowed('refresh_token'),
+    expiresWithSession: async () => false,
+    // Each request is its own consent, and each consent its own delegation.
+    loadExistingGrant: async (ctx) => {
+      const id = ctx.oidc.result?.consent?.grantId
+      return id === undefined ? undefined : ctx.oidc.provider.Grant.find(id)
+    },
+    async findAccount(_ctx, sub, token) {
+      if (!(await people.has(sub))) return undefined
+      const grantId = token !== undefined && 'grantId' in token ? token.grantId : undefined
+      const link = grantId === undefined ? undefined : await grants.get(grantId)
+      // Asked before a code or refresh token is used up: what was lent may be over.
+      if (link?.delegation !== undefined && !(await delegations.isLive(link.delegation))) return undefined
+      return { accountId: sub, claims: async () => ({ sub }) }
+    },
+    async extraTokenClaims(_ctx, token) {
+      if (token.clientId === undefined) throw new errors.InvalidGrant('no client')
+      const claims = await tokenClaims(
+        { clientId: token.clientId, grantId: 'grantId' in token ? token.grantId : undefined },
+        deps,
+      )
+      if (claims === undefined) throw new errors.InvalidGrant('nothing that is live was lent')
+      return { ...claims }
+    },
+    extraParams: {
+      sub_agents: async (ctx, value, client) => {
+        if (value !== undefined && !/^[\x21-\x7e]+( [\x21-\x7e]+)*$/.test(value))
+          throw new errors.InvalidRequest('sub_agents is a list of agents')
+        // The first hook with the parameters in hand: a request that names no scope asks for what its kind may read.
+        const { params } = ctx.oidc
+        if (params !== undefined && params['scope'] === undefined)
+          params['scope'] = await defaultScope(clients, client.clientId)
+      },
+    },
+    interactions: { url: (_ctx, interaction) => `/oauth/interaction/${interaction.uid}` },
+    features: {
+      devInteractions: { enabled: false },
+      userinfo: { enabled: false },
+      rpInitiatedLogout: { enabled: false },
+      clientCredentials: { enabled: true },
+      revocation: { enabled: true },
+      introspection: { enabled: true },
+      pushedAuthorizationRequests: { enabled: true },
+      // Until the API holds a bound token to its proof: bound to nothing, it would be a bearer token in disguise.
+      dPoP: { enabled: false },
+      deviceFlow: {
+        enabled: true,
+        userCodeInputSource: (ctx, form, _out, error) => {
+          ctx.type = 'html'
+          ctx.body = pages.deviceCode({ form, ...(error !== undefined && { problem: deviceProblem(error) }) })
+        },
+        userCodeConfirmSource: (ctx, form, client, _device, code) => {
+          ctx.type = 'html'
+          ctx.body = pages.deviceConfirm({ form, client: client.clientName ?? client.clientId, code })
+        },
+        successSource: (ctx) => {
+          const { client } = ctx.oidc
+          ctx.type = 'html'
+          ctx.body = pages.deviceDone({ client: client?.clientName ?? client?.clientId ?? '' })
+        },
+      },
+      resourceIndicators: {
+        enabled: true,
+        defaultResource: async () => publicUrl,
+        useGrantedResource: async () => true,
+        getResourceServerInfo: (_ctx, identifier, client) => resourceServer(identifier, client.clientId),
+      },
+      richAuthorizationRequests: {
+        enabled: true,
+        types: {
+          document_access: {
+            validate: (_ctx, detail) => {
+              if (!collectionNarrowing.safeParse(detail).success)
+                throw new errors.InvalidAuthorizationDetails(
+                  'document_access is {type, collections: [id, …]}',
+                )
+            },
+          },
+        },
+        // What the person agreed to, which the consent put into the grant; the request is only a wish.
+        authorizationDetailsForGrantSource: (ctx) => ctx.oidc.entities.Grant?.rar,
+        authorizationDetailsForAccessToken: (ctx, _token, source) => {
+          if (source === undefined || ctx.oidc.params?.['authorization_details'] !== undefined)
+            throw new errors.InvalidAuthorizationDetails('details are asked for where the person consents')
+          return source.rar
+        },
+        authorizationDetailsForIntrospection: (_ctx, token) => token.rar,
+      },
+    },
+    ttl: {
+      AuthorizationCode: minute,
+      DeviceCode: 10 * minute,
+      Interaction: 15 * minute,
+      Session: 8 * 3_600,
+      IdToken: accessTokenSeconds,
+      AccessToken: (ctx) => within(accessTokenSeconds, ctx.oidc.entities.Grant?.exp),
+      ClientCredentials: accessTokenSeconds,
+      RefreshToken: (ctx) => within(refreshIdleSeconds, ctx.oidc.entities.Grant?.exp),
+      Grant: grantSecondsMax,
+    },
+    renderError: (ctx, out) => {
+      ctx.type = 'html'
+      ctx.body = pages.error({ code: out.error, detail: out.error_description ?? '' })
+    },
+  }
+}
+
+/** Seconds, but never past the end of the consent. */
+function within(seconds: number, end: number | undefined): number {
+  const left = end === undefined ? seconds : end - Math.floor(Date.now() / 1_000)
+  return Math.max(1, Math.min(seconds, left))
+}
+
+async function defaultScope(clients: Clients, clientId: string): Promise<string> {
+  const kind = (await clients.get(clientId))?.kind ?? 'agent'
+  const scopes: readonly string[] = scopesOfKind[kind]
+  return scopes.filter((scope) => scope.startsWith('docs.')).join(' ')
+}
+
+const deviceProblem = (error: Error): string =>
+  error.name === 'AbortedError'
+    ? 'The request was refused. You can close this page.'
+    : error.name === 'NoCodeError' || 'userCode' in error
+      ? 'This code is not known, is over or was used already.'
+      : 'That did not work. Start again from the device.'

@@ -1,0 +1,61 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Provider } from 'oidc-provider'
+import { createDevicePolling } from './device-polling.ts'
+import { createInteractions, type Interactions, type InteractionsDeps } from './interactions.ts'
+import { createProvider, type ProviderDeps } from './provider.ts'
+
+export interface AuthorizationServer {
+  /** Answers one request. `inside`: its path and query below `/oauth`. */
+  handle(request: IncomingMessage, response: ServerResponse, inside: string): Promise<void>
+  readonly interactions: Interactions
+}
+
+export interface AuthorizationServerDeps extends ProviderDeps, Omit<InteractionsDeps, 'provider'> {}
+
+/** The built-in authorization server: `oidc-provider` on our store, made anew when the signing key changes. */
+export function createAuthorizationServer(deps: AuthorizationServerDeps): AuthorizationServer {
+  const { clock, keys, publicUrl } = deps
+  const polling = createDevicePolling(clock)
+  let made: { readonly kid: string; readonly provider: Provider; readonly answer: Answer } | undefined
+
+  function current() {
+    const { kid } = keys.current()
+    if (made?.kid !== kid) {
+      const provider = createProvider(deps)
+      provider.use(polling)
+      made = { kid, provider, answer: provider.callback() }
+    }
+    return made
+  }
+
+  return {
+    interactions: createInteractions({ ...deps, provider: () => current().provider }),
+    async handle(request, response, inside) {
+      settle(request, inside, publicUrl)
+      const closed = new Promise<void>((resolve) => response.once('close', resolve))
+      await current().answer(request, response)
+      if (!response.writableEnded) response.end()
+      await closed
+    },
+  }
+}
+
+type Answer = ReturnType<Provider['callback']>
+
+/**
+ * Tells the library where it is: below `/oauth` of PUBLIC_URL. The sender's own word about host and protocol would
+ * go into every URL that it makes, and into what a DPoP proof is held to.
+ */
+function settle(
+  request: IncomingMessage & { originalUrl?: string },
+  inside: string,
+  publicUrl: string,
+): void {
+  const { host, protocol } = new URL(publicUrl)
+  request.originalUrl = `/oauth${inside}`
+  request.url = inside
+  request.headers.host = host
+  request.headers['x-forwarded-host'] = host
+  request.headers['x-forwarded-proto'] = protocol.slice(0, -1)
+  delete request.headers['x-forwarded-for']
+}

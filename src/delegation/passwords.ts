@@ -1,0 +1,79 @@
+import { type Argon2Parameters, argon2, randomBytes, timingSafeEqual } from 'node:crypto'
+import { promisify } from 'node:util'
+import type { Clock } from '../kernel/clock.ts'
+import { invalid } from '../kernel/errors.ts'
+import type { Sql } from '../store/sql.ts'
+
+export interface Passwords {
+  /** Sets an account's password: 12 to 200 characters. Throws where there is no such account. */
+  set(person: string, password: string): Promise<void>
+  /** Takes as long for an account that does not exist. NOT limited in rate: whoever calls it is. */
+  verify(person: string, password: string): Promise<boolean>
+  has(person: string): Promise<boolean>
+}
+
+const derive = promisify(argon2)
+
+// OWASP's second choice for argon2id: 19 MiB, 2 passes, 1 lane; kept with each hash, so that it may be raised.
+const cost = { memory: 19_456, passes: 2, parallelism: 1 }
+const tagLength = 32
+const lengthMin = 12
+const lengthMax = 200
+
+export function createPasswords({ sql, clock }: { readonly sql: Sql; readonly clock: Clock }): Passwords {
+  const hashOf = async (person: string) =>
+    (await sql.query<{ hash: string }>('select hash from passwords where person = $1', [person]))[0]?.hash
+  // For accounts that do not exist: as dear as a real one, and nothing fits it.
+  const decoy = hash(randomBytes(32).toString('base64url'))
+
+  return {
+    async set(person, password) {
+      if (password.length < lengthMin || password.length > lengthMax)
+        throw invalid('password', `A password has ${lengthMin} to ${lengthMax} characters.`)
+      const known = await sql.query('select 1 from people where key = $1', [person])
+      if (known.length === 0) throw invalid('user', `There is no account ${person}.`)
+      await sql.query(
+        `insert into passwords (person, hash, changed_at) values ($1, $2, $3)
+         on conflict (person) do update set hash = excluded.hash, changed_at = excluded.changed_at`,
+        [person, await hash(password), new Date(clock.now())],
+      )
+    },
+    async verify(person, password) {
+      const known = await hashOf(person)
+      const fits = await matches(known ?? (await decoy), password)
+      return known !== undefined && fits
+    },
+    async has(person) {
+      return (await hashOf(person)) !== undefined
+    },
+  }
+}
+
+async function hash(password: string): Promise<string> {
+  const nonce = randomBytes(16)
+  const tag = await derive('argon2id', { ...cost, tagLength, nonce, message: normal(password) })
+  const { memory, passes, parallelism } = cost
+  return `$argon2id$v=19$m=${memory},t=${passes},p=${parallelism}$${plain(nonce)}$${plain(tag)}`
+}
+
+const form =
+  /^\$argon2id\$v=19\$m=(?<memory>\d+),t=(?<passes>\d+),p=(?<parallelism>\d+)\$(?<nonce>[^$]+)\$(?<tag>[^$]+)$/
+
+async function matches(kept: string, password: string): Promise<boolean> {
+  const { memory, passes, parallelism, nonce, tag } = form.exec(kept)?.groups ?? {}
+  if (nonce === undefined || tag === undefined) throw new Error('A kept password has no known form.')
+  const expected = Buffer.from(tag, 'base64')
+  const parameters: Argon2Parameters = {
+    memory: Number(memory),
+    passes: Number(passes),
+    parallelism: Number(parallelism),
+    tagLength: expected.length,
+    nonce: Buffer.from(nonce, 'base64'),
+    message: normal(password.slice(0, lengthMax)),
+  }
+  return timingSafeEqual(await derive('argon2id', parameters), expected)
+}
+
+/** One spelling for what looks the same on two keyboards. */
+const normal = (password: string): string => password.normalize('NFKC')
+const plain = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64').replaceAll('=', '')

@@ -1,0 +1,98 @@
+import { html } from 'hono/html'
+import type { ConsentPending } from '../../delegation/issuer/interactions.ts'
+import { type Html, page } from './layout.ts'
+
+export interface ConsentPage {
+  readonly pending: ConsentPending
+  readonly action: string
+  readonly refuse: string
+  readonly problem?: string
+}
+
+/** How long a consent may last, as the page offers it. */
+const ends = [
+  { seconds: 3_600, label: '1 hour' },
+  { seconds: 28_800, label: '8 hours' },
+  { seconds: 86_400, label: '1 day' },
+  { seconds: 604_800, label: '7 days' },
+  { seconds: 1_209_600, label: '14 days' },
+] as const
+const endByDefault = 28_800
+
+const meanings: Readonly<Record<string, string>> = {
+  'docs.search': 'search',
+  'docs.read': 'read whole documents',
+  'approvals.request': 'ask you to approve single sensitive documents',
+  'vault.use': 'use the accounts that you have connected',
+  'agents.write': 'register and disable agents, where you are an administrator',
+  'security.read': 'look at the security records, where you are an administrator',
+  'security.write': 'change security settings, where you are an administrator',
+}
+
+/** Says who asks, for what, until when. Names come from our registry; the client's own words are not shown. */
+export function consentPage({ pending, action, refuse, problem }: ConsentPage): string {
+  const { agent, client, person, csrf } = pending
+  const title = agent === undefined ? 'Let it act as you?' : 'Lend your reading?'
+  return page({
+    title,
+    body: html`<h1>${title}</h1>
+${agent === undefined ? ownLead(pending) : agentLead(pending)}
+${problem === undefined ? '' : html`<p class="problem" role="alert">${problem}</p>`}
+<form method="post" action="${action}" id="consent">
+<input type="hidden" name="csrf" value="${csrf}">
+${agent === undefined ? '' : objects(pending)}
+${subAgents(pending)}
+<fieldset><legend>Until when?</legend>
+<select name="seconds" aria-label="Until when?">${ends.map(
+      ({ seconds, label }) =>
+        html`<option value="${seconds}"${seconds === endByDefault ? html` selected` : ''}>${label} from now</option>`,
+    )}</select></fieldset>
+</form>
+<dl><dt>Signed in as</dt><dd>${person}</dd><dt>Application</dt><dd>${client.title}</dd>
+<dt>Goes back to</dt><dd>${destination(pending)}</dd><dt>For the API</dt><dd><code>${pending.resource}</code></dd></dl>
+<div class="buttons">${
+      agent !== undefined && pending.lendable.length === 0
+        ? ''
+        : html`<button class="main" type="submit" form="consent">Agree</button>`
+    }<form method="post" action="${refuse}"><input type="hidden" name="csrf" value="${csrf}"><button type="submit">Refuse</button></form></div>
+<p class="soft"><small>You can take it back at any time. It then ends with the agent’s next request.</small></p>`,
+  })
+}
+
+const agentLead = ({ agent, client, scopes }: ConsentPending): Html =>
+  html`<p>The agent <strong>${agent?.id ?? ''}</strong>, through <strong>${client.title}</strong>, wants to
+<strong>${say(scopes)}</strong> for you.</p>
+<p class="soft">What it is for: ${agent?.purpose ?? ''} Who answers for it: ${agent?.owner ?? ''}.
+It never sees more than you may read yourself, and no sensitive document.</p>`
+
+const ownLead = ({ client, scopes }: ConsentPending): Html =>
+  html`<p><strong>${client.title}</strong> wants to <strong>${say(scopes)}</strong> as you, with everything that you
+may do yourself. Only agree if this is a program of yours.</p>`
+
+const say = (scopes: readonly string[]): string => {
+  const words = scopes.map((scope) => meanings[scope] ?? scope)
+  return words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} and ${words.at(-1) ?? ''}`
+}
+
+function objects({ lendable, isNarrowed }: ConsentPending): Html {
+  if (lendable.length === 0)
+    return html`<p class="problem">There is nothing among what it asks for that you could lend.</p>`
+  return html`<fieldset><legend>What may it look into?</legend>${lendable.map(
+    ({ object, title }) =>
+      html`<label class="line"><input type="checkbox" name="object" value="${object}"${isNarrowed ? html` checked` : ''}> <span>${title}${object.startsWith('organization:') ? html` <small>everything in it that you may read</small>` : ''}</span></label>`,
+  )}</fieldset>`
+}
+
+function subAgents({ subAgents: asked }: ConsentPending): Html | string {
+  if (asked.length === 0) return ''
+  return html`<fieldset><legend>It asks to pass this on to other agents</legend>${asked.map(
+    (id) =>
+      html`<label class="line"><input type="checkbox" name="sub_agent" value="${id}"> <span>${id}</span></label>`,
+  )}</fieldset>`
+}
+
+function destination({ redirectUri }: ConsentPending): string {
+  if (redirectUri === undefined) return 'the device that shows the code'
+  const { hostname, host } = new URL(redirectUri)
+  return hostname === '127.0.0.1' || hostname === '[::1]' ? `a program on this computer (${host})` : host
+}

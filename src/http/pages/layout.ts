@@ -1,0 +1,73 @@
+import { createHash } from 'node:crypto'
+import { html, raw } from 'hono/html'
+
+export type Html = ReturnType<typeof html>
+
+export interface PageOptions {
+  readonly title: string
+  readonly body: Html
+}
+
+/** One page for people: no script, nothing from elsewhere, readable without its style. */
+export function page({ title, body }: PageOptions): string {
+  return String(html`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex">
+<title>${title} · Remit</title>
+<style>${raw(style)}</style>
+</head>
+<body>
+<header><span class="mark" aria-hidden="true">◖</span> Remit</header>
+<main>${body}</main>
+</body>
+</html>`)
+}
+
+/**
+ * Headers of every page: what it may load (its own style only), where its forms may lead, and that nobody frames
+ * it. `formTargets`: origins that a form's answer may redirect to; browsers hold redirects to the same list.
+ */
+export function pageHeaders(formTargets: readonly string[] = []): Readonly<Record<string, string>> {
+  return {
+    'content-security-policy': [
+      "default-src 'none'",
+      `style-src '${styleDigest}'`,
+      "script-src 'none'",
+      `form-action ${["'self'", ...formTargets].join(' ')}`,
+      "frame-ancestors 'none'",
+      "base-uri 'none'",
+    ].join('; '),
+    'x-frame-options': 'DENY',
+    'cache-control': 'private, no-store',
+    // `no-referrer` would make browsers send `Origin: null` with our own forms, which we refuse.
+    'referrer-policy': 'same-origin',
+    'cross-origin-opener-policy': 'same-origin',
+    'permissions-policy': 'camera=(), microphone=(), geolocation=()',
+  }
+}
+
+const style = `
+:root { color-scheme: light dark; --line: color-mix(in srgb, currentColor 20%, transparent); --soft: color-mix(in srgb, currentColor 65%, transparent); --accent: light-dark(#0b5b4f, #6fd6c3); --on-accent: light-dark(#fff, #06231f); --card: light-dark(#fff, #1b1d1f); --ground: light-dark(#f4f4f1, #111314); --bad: light-dark(#a3171c, #ff9b96); }
+* { box-sizing: border-box; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 0; background: var(--ground); }
+header { max-width: 34rem; margin: 3rem auto 0; padding: 0 1.5rem; font-weight: 650; letter-spacing: .01em; }
+.mark { color: var(--accent); }
+main { max-width: 34rem; margin: 1rem auto 3rem; padding: 1.75rem 1.5rem; background: var(--card); border: 1px solid var(--line); border-radius: .75rem; }
+h1 { font-size: 1.35rem; line-height: 1.3; margin: 0 0 .75rem; } h2 { font-size: 1rem; margin: 1.5rem 0 .4rem; }
+p { margin: .5rem 0; } .soft, small { color: var(--soft); }
+fieldset { border: 0; margin: 1.25rem 0 0; padding: 0; } legend { font-weight: 600; padding: 0; margin-bottom: .3rem; }
+label.line { display: flex; gap: .6rem; align-items: baseline; padding: .3rem 0; }
+label.field { display: block; margin-top: 1rem; font-weight: 600; }
+input[type=text], input[type=password], select { font: inherit; width: 100%; padding: .55rem .7rem; margin-top: .25rem; border: 1px solid var(--line); border-radius: .4rem; background: var(--ground); color: inherit; }
+input:focus-visible, select:focus-visible, button:focus-visible, a:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
+.buttons { display: flex; flex-wrap: wrap; gap: .75rem; margin-top: 1.5rem; }
+button { font: inherit; font-weight: 600; padding: .6rem 1.1rem; border-radius: .4rem; border: 1px solid var(--line); background: transparent; color: inherit; cursor: pointer; }
+button.main { background: var(--accent); color: var(--on-accent); border-color: transparent; }
+.problem { color: var(--bad); font-weight: 600; } code { font-family: ui-monospace, monospace; overflow-wrap: anywhere; }
+dl { margin: .75rem 0; display: grid; grid-template-columns: auto 1fr; gap: .3rem 1rem; } dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
+ul { margin: .25rem 0; padding-left: 1.2rem; }`
+
+const styleDigest = `sha256-${createHash('sha256').update(style).digest('base64')}`

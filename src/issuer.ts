@@ -1,0 +1,137 @@
+import { join } from 'node:path'
+import type { Fga } from './authz/fga.ts'
+import type { Config } from './config.ts'
+import type { Agents } from './delegation/agents.ts'
+import { type BrowserSessions, createBrowserSessions } from './delegation/browser-sessions.ts'
+import type { Clients } from './delegation/clients.ts'
+import type { Delegations } from './delegation/delegations.ts'
+import { createArtifacts } from './delegation/issuer/artifacts.ts'
+import { createGrantLinks, type GrantLinks } from './delegation/issuer/grants.ts'
+import type { Lendable } from './delegation/issuer/interactions.ts'
+import { createResources, type Resources } from './delegation/issuer/resources.ts'
+import { createSeal } from './delegation/issuer/seal.ts'
+import { createAuthorizationServer } from './delegation/issuer/server.ts'
+import { ownIssuerName } from './delegation/issuers.ts'
+import { createPasswords, type Passwords } from './delegation/passwords.ts'
+import type { People } from './delegation/people.ts'
+import type { Revocations } from './delegation/revocations.ts'
+import type { KeyRing } from './delegation/signing-key.ts'
+import type { App } from './http/env.ts'
+import { issuerPages } from './http/pages/issuer-pages.ts'
+import { oauthRoutes } from './http/routes/oauth.ts'
+import type { Clock } from './kernel/clock.ts'
+import type { FgaObject } from './kernel/ids.ts'
+import type { Log } from './kernel/log.ts'
+import type { Principal } from './kernel/principal.ts'
+import type { CollectionLister } from './retrieval/collections.ts'
+import { loadSecret } from './store/secret.ts'
+import type { Database } from './store/sql.ts'
+
+export interface IssuerDeps {
+  readonly config: Config
+  readonly database: Database
+  readonly fga: Fga
+  readonly clock: Clock
+  readonly log: Log
+  readonly keys: KeyRing
+  readonly people: People
+  readonly agents: Agents
+  readonly clients: Clients
+  readonly delegations: Delegations
+  readonly revocations: Revocations
+  readonly listCollections: CollectionLister
+  readonly newTxn: () => string
+}
+
+/** The built-in authorization server and what belongs to it. */
+export interface Issuer {
+  readonly routes: App
+  readonly passwords: Passwords
+  readonly sessions: BrowserSessions
+  readonly resources: Resources
+  readonly grants: GrantLinks
+  /** Background tasks, each to be run now and every hour. */
+  readonly tasks: Readonly<Record<string, () => Promise<unknown>>>
+}
+
+export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
+  const { config, database: sql, clock, log, keys, people, agents, clients, delegations, newTxn } = deps
+  const { publicUrl, demo } = config
+  const seal = createSeal(await loadSecret(join(config.home, 'keys'), 'oauth.key'))
+  const issuer = ownIssuerName(publicUrl)
+  const artifacts = createArtifacts({ sql, seal, clock, revocations: deps.revocations, issuer })
+  const grants = createGrantLinks({ sql, clock })
+  const resources = createResources({ sql, agents, publicUrl })
+  const passwords = createPasswords({ sql, clock })
+  const sessions = createBrowserSessions({ sql, seal, clock })
+  const server = createAuthorizationServer({
+    publicUrl,
+    issuer,
+    keys,
+    cookieKey: seal.hash('cookie key', ''),
+    artifacts,
+    clients,
+    people,
+    agents,
+    delegations,
+    grants,
+    resources,
+    pages: issuerPages,
+    log,
+    demo,
+    newTxn,
+    seal,
+    clock,
+    lendable: (person) => lendableOf(person, deps),
+  })
+  return {
+    routes: oauthRoutes({ server, passwords, sessions, publicUrl, now: () => clock.now() }),
+    passwords,
+    sessions,
+    resources,
+    grants,
+    tasks: {
+      oauth_artifacts: () => artifacts.sweep(),
+      oauth_grants: () => grants.sweep(),
+      browser_sessions: () => sessions.sweep(),
+      signing_keys: () => keys.sweep(),
+    },
+  }
+}
+
+const lendableMsMax = 5_000
+
+/** What a person may lend: organizations that they belong to, and collections in which they may read something. */
+async function lendableOf(
+  key: string,
+  { fga, clock, listCollections, newTxn }: IssuerDeps,
+): Promise<Lendable[]> {
+  const subject: FgaObject = `user:${key}`
+  const signal = AbortSignal.timeout(lendableMsMax)
+  const now = clock.now()
+  const organizations: Lendable[] = []
+  const listed = fga.listObjects({ user: subject, relation: 'member', type: 'organization' }, { now, signal })
+  for await (const object of listed) {
+    const title = object.slice('organization:'.length)
+    organizations.push({ object, title })
+  }
+  const principal: Principal = {
+    kind: 'person',
+    subject,
+    actors: [],
+    client: 'remit-pages',
+    scopes: new Set(['docs.search']),
+    authorizationDetails: [],
+    txn: newTxn(),
+    expiresAt: Math.floor(now / 1_000) + 60,
+  }
+  const { collections } = await listCollections(principal, {
+    signal,
+    at: now + lendableMsMax,
+    now: () => clock.now(),
+  })
+  return [
+    ...organizations,
+    ...collections.map(({ id, title }): Lendable => ({ object: `collection:${id}`, title })),
+  ]
+}

@@ -1,0 +1,211 @@
+import { decodeJwt, decodeProtectedHeader } from 'jose'
+import * as client from 'openid-client'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Browser } from './browser.ts'
+import { type IssuerWorld, openIssuerWorld } from './world.ts'
+
+// openid-client was written by others: what it accepts is the standard, not our reading of it.
+let world: IssuerWorld
+// One browser, signed in once: every request still asks for consent of its own.
+let browser: Browser
+beforeAll(async () => {
+  world = await openIssuerWorld()
+  browser = world.browser()
+  await world.put({
+    'handbook/travel': { text: 'Travel costs are refunded in a week.', access: { viewers: ['user:anne'] } },
+    'finance/budget': {
+      collection: 'finance',
+      text: 'The budget of travel.',
+      access: { owner: 'user:anne' },
+    },
+  })
+  await world.write('user:anne member organization:acme')
+})
+afterAll(() => world?.[Symbol.asyncDispose]())
+
+async function as(
+  clientId: keyof IssuerWorld['keys'] | 'cli' | 'public-agent',
+): Promise<client.Configuration> {
+  const known = clientId in world.keys ? world.keys[clientId as keyof IssuerWorld['keys']] : undefined
+  const auth = known === undefined ? client.None() : client.PrivateKeyJwt({ key: known.key, kid: known.kid })
+  return client.discovery(new URL(world.issuer), clientId, undefined, auth, {
+    execute: [client.allowInsecureRequests],
+    algorithm: 'oauth2',
+  })
+}
+
+async function authorize(
+  config: client.Configuration,
+  parameters: Record<string, string>,
+  consent: Parameters<IssuerWorld['consent']>[2] = {},
+  { pushed = false } = {},
+) {
+  const verifier = client.randomPKCECodeVerifier()
+  const all = {
+    redirect_uri: world.redirectUri,
+    code_challenge: await client.calculatePKCECodeChallenge(verifier),
+    code_challenge_method: 'S256',
+    state: client.randomState(),
+    ...parameters,
+  }
+  const url = pushed
+    ? await client.buildAuthorizationUrlWithPAR(config, all)
+    : client.buildAuthorizationUrl(config, all)
+  const page = await browser.open(url.href)
+  const back = await world.consent(browser, page, consent)
+  return { url: back.url, checks: { pkceCodeVerifier: verifier, expectedState: all.state }, page, back }
+}
+
+async function search(token: string): Promise<string[]> {
+  const { results } = await world.retrieve(token, { query: 'travel', top_k: 5 })
+  return results.map(({ document_id }) => document_id).sort()
+}
+
+describe('an agent gets a person’s consent by code and PKCE', () => {
+  test('and its token names person, actor, delegation and one API, and finds what was lent', async () => {
+    const config = await as('agent-app')
+    const { url, checks } = await authorize(
+      config,
+      { scope: 'docs.search docs.read', resource: world.url },
+      { objects: ['collection:handbook'] },
+    )
+    const tokens = await client.authorizationCodeGrant(config, url, checks)
+    expect(decodeProtectedHeader(tokens.access_token)).toMatchObject({ alg: 'ES256', typ: 'at+jwt' })
+    const claims = decodeJwt(tokens.access_token)
+    expect(claims).toMatchObject({
+      iss: world.issuer,
+      sub: 'anne',
+      aud: world.url,
+      client_id: 'agent-app',
+      scope: 'docs.search docs.read',
+      act: { iss: world.issuer, sub: 'research-bot', sub_profile: 'ai_agent' },
+      delegation: expect.stringMatching(/^d_/),
+      grant_id: expect.any(String),
+      txn: expect.stringMatching(/^t_/),
+      jti: expect.any(String),
+      auth_time: expect.any(Number),
+    })
+    expect((claims.exp ?? 0) - (claims.iat ?? 0)).toBeLessThanOrEqual(300)
+    expect(await search(tokens.access_token)).toEqual(['handbook/travel'])
+  })
+
+  test('by a pushed request with details: the token is narrowed to the collections that were chosen', async () => {
+    const config = await as('agent-app')
+    const details = JSON.stringify([{ type: 'document_access', collections: ['handbook', 'finance'] }])
+    const { url, checks, page } = await authorize(
+      config,
+      { scope: 'docs.search', resource: world.url, authorization_details: details },
+      { objects: ['collection:finance'] },
+      { pushed: true },
+    )
+    expect(page.text).toContain('Lend your reading?')
+    const tokens = await client.authorizationCodeGrant(config, url, checks)
+    expect(tokens.authorization_details).toEqual([{ type: 'document_access', collections: ['finance'] }])
+    expect(decodeJwt(tokens.access_token)['authorization_details']).toEqual(tokens.authorization_details)
+    expect(await search(tokens.access_token)).toEqual(['finance/budget'])
+  })
+
+  test('without naming a scope: it is what an agent may read', async () => {
+    const config = await as('agent-app')
+    const { url, checks } = await authorize(config, {}, { objects: ['organization:acme'] })
+    const tokens = await client.authorizationCodeGrant(config, url, checks)
+    expect(decodeJwt(tokens.access_token)).toMatchObject({ scope: 'docs.search docs.read', aud: world.url })
+  })
+
+  test('and the refresh token turns: one that was used ends the whole grant', async () => {
+    const config = await as('agent-app')
+    const { url, checks } = await authorize(config, {}, { objects: ['collection:handbook'] })
+    const first = await client.authorizationCodeGrant(config, url, checks)
+    const second = await client.refreshTokenGrant(config, first.refresh_token ?? '')
+    expect(decodeJwt(second.access_token)).toMatchObject({
+      act: { sub: 'research-bot' },
+      delegation: decodeJwt(first.access_token)['delegation'],
+    })
+    expect(await search(second.access_token)).toEqual(['handbook/travel'])
+    await expect(client.refreshTokenGrant(config, first.refresh_token ?? '')).rejects.toMatchObject({
+      error: 'invalid_grant',
+    })
+    await expect(client.refreshTokenGrant(config, second.refresh_token ?? '')).rejects.toMatchObject({
+      error: 'invalid_grant',
+    })
+    const response = await world.call('POST', '/retrieve', {
+      token: second.access_token,
+      body: { query: 'x' },
+    })
+    expect(response.status).toBe(401)
+  })
+
+  test('and taking the delegation back ends the refresh token with it', async () => {
+    const config = await as('agent-app')
+    const { url, checks } = await authorize(config, {}, { objects: ['collection:handbook'] })
+    const tokens = await client.authorizationCodeGrant(config, url, checks)
+    await world.service.delegations.revoke(String(decodeJwt(tokens.access_token)['delegation']))
+    await expect(client.refreshTokenGrant(config, tokens.refresh_token ?? '')).rejects.toMatchObject({
+      error: 'invalid_grant',
+    })
+  })
+
+  test('and 20 parallel redemptions of one code give exactly one token', async () => {
+    const config = await as('agent-app')
+    const { url, checks } = await authorize(config, {}, { objects: ['collection:handbook'] })
+    const outcomes = await Promise.allSettled(
+      Array.from({ length: 20 }, () => client.authorizationCodeGrant(config, url, checks)),
+    )
+    expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(1)
+  })
+})
+
+test('a person’s own client gets their own token, without an actor', async () => {
+  const config = await as('cli')
+  const { url, checks } = await authorize(config, { scope: 'docs.search' }, { user: 'anne' })
+  const { access_token } = await client.authorizationCodeGrant(config, url, checks)
+  expect(decodeJwt(access_token)).not.toHaveProperty('act')
+  expect(await search(access_token)).toEqual(['finance/budget', 'handbook/travel'])
+})
+
+test('a service proves itself with its key and gets its own token', async () => {
+  const config = await as('loader-app')
+  const { access_token, refresh_token } = await client.clientCredentialsGrant(config, { scope: 'docs.write' })
+  expect(refresh_token).toBeUndefined()
+  expect(decodeJwt(access_token)).toMatchObject({ sub: 'loader-app', scope: 'docs.write', aud: world.url })
+  const response = await world.call('PUT', '/documents/handbook%2Fnew', {
+    token: access_token,
+    body: { collection: 'handbook', title: 'New', text: 'New.', access: { viewers: ['user:bob'] } },
+    headers: { prefer: 'wait=20' },
+  })
+  expect([200, 202]).toContain(response.status)
+})
+
+test('a program without a browser gets consent by the device flow', { timeout: 30_000 }, async () => {
+  const config = await as('public-agent')
+  const started = await client.initiateDeviceAuthorization(config, { scope: 'docs.search' })
+  expect(started.interval).toBe(5)
+  const polling = client.pollDeviceAuthorizationGrant(config, started)
+  const entry = await browser.open(started.verification_uri)
+  const confirm = await browser.submit(entry, '/oauth/device', { user_code: started.user_code })
+  expect(confirm.text).toContain('Research in the terminal')
+  const asked = await browser.submit(confirm, '/oauth/device')
+  const done = await world.consent(browser, asked, { objects: ['collection:handbook'] })
+  expect(done.text).toContain('Connected')
+  const { access_token } = await polling
+  expect(decodeJwt(access_token)).toMatchObject({ sub: 'anne', act: { sub: 'research-bot' } })
+  expect(await search(access_token)).toEqual(['handbook/travel'])
+})
+
+test('whoever polls too soon is told to slow down', async () => {
+  const config = await as('public-agent')
+  const { device_code } = await client.initiateDeviceAuthorization(config, { scope: 'docs.search' })
+  const poll = async () => {
+    const response = await fetch(`${world.issuer}/token`, {
+      method: 'POST',
+      body: new URLSearchParams({
+        grant_type: 'urn:ietf:params:oauth:grant-type:device_code',
+        client_id: 'public-agent',
+        device_code,
+      }),
+    })
+    return ((await response.json()) as { error: string }).error
+  }
+  expect(await poll()).toBe('authorization_pending')
+  expect(await poll()).toBe('slow_down')
+})
