@@ -1,14 +1,23 @@
+import { readFile } from 'node:fs/promises'
 import type { Command } from 'commander'
 import { embeddedUrl, openInMemory } from '../authz/embedded.ts'
 import { readStoreFile } from '../authz/model/store-file.ts'
 import { testStoreFile } from '../authz/model/store-test.ts'
 import { createFgaApi } from '../authz/openfga.ts'
+import { modelToText, planToText, type WireModel, type WirePlan } from './model-plan.ts'
 import { isPassing, reportOf } from './model-report.ts'
 import type { CliDeps } from './program.ts'
+import { createRemitHttp, problemOf } from './remit-http.ts'
 
 interface TestFlags {
   readonly server?: string
   readonly token?: string
+}
+
+interface PersonFlags {
+  readonly user?: string
+  readonly token?: string
+  readonly url?: string
 }
 
 // A server of one's own on a laptop may be slow; nobody waits behind this one.
@@ -33,6 +42,94 @@ export function addModelCommands(program: Command, deps: CliDeps, outcome: { ok:
         outcome.ok &&= isPassing(results)
       }
     })
+
+  asPerson(model.command('plan <file>'))
+    .description('Shows who would gain and who would lose which documents under a changed model.')
+    .action(async (file: string, flags: PersonFlags) => {
+      const dsl = await readFile(file, 'utf8')
+      outcome.ok &&= await showPlan({ model: dsl }, flags, deps)
+    })
+
+  asPerson(model.command('rollback [model]'))
+    .description('Plans to go back to an earlier model (default: the one before).')
+    .action(async (id: string | undefined, flags: PersonFlags) => {
+      outcome.ok &&= await showPlan({ model_id: id ?? (await previous(flags, deps)) }, flags, deps)
+    })
+
+  asPerson(model.command('apply <plan>'))
+    .description('Confirms a plan; the last person needed puts it in force.')
+    .action(async (id: string, flags: PersonFlags) => {
+      const answer = await ask<Applied>('POST', '/model/apply', { plan_id: id }, flags, deps)
+      deps.terminal.out(
+        answer.state === 'active'
+          ? `The model ${answer.model_id ?? ''} is in force, confirmed by ${answer.approved_by.join(', ')}.`
+          : `Confirmed by ${answer.approved_by.join(', ')}. Somebody else has to confirm it too: remit model apply ${id}`,
+      )
+    })
+
+  asPerson(model.command('show'))
+    .description('Shows the model in force, those before it, and plans that wait for another yes.')
+    .action(async (flags: PersonFlags) => {
+      deps.terminal.out(modelToText(await ask<WireModel>('GET', '/model', undefined, flags, deps)))
+    })
+}
+
+interface Applied {
+  readonly state: 'awaiting_second' | 'active'
+  readonly approved_by: readonly string[]
+  readonly model_id?: string
+}
+
+const asPerson = (command: Command): Command =>
+  command
+    .option('--user <user>', 'the administrator who asks (demo)')
+    .option('--token <token>', 'the administrator’s access token (default: REMIT_TOKEN)')
+    .option('--url <url>', 'address of the service')
+
+/** Whether it could be applied. */
+async function showPlan(body: object, flags: PersonFlags, deps: CliDeps): Promise<boolean> {
+  const { plan } = await ask<{ readonly plan: WirePlan }>('POST', '/model/plan', body, flags, deps)
+  deps.terminal.out(planToText(plan))
+  if (!plan.complete || plan.refusals.length > 0) return false
+  deps.terminal.say(`Confirm it with: npm run remit -- model apply ${plan.plan_id}`)
+  return true
+}
+
+async function previous(flags: PersonFlags, deps: CliDeps): Promise<string> {
+  const { history, model_id } = await ask<WireModel>('GET', '/model', undefined, flags, deps)
+  const before = history.find((version) => version.model_id !== model_id)
+  if (before === undefined) throw new Error('There is no earlier model.')
+  return before.model_id
+}
+
+async function ask<T>(
+  method: string,
+  path: string,
+  body: object | undefined,
+  flags: PersonFlags,
+  deps: CliDeps,
+): Promise<T> {
+  const http = createRemitHttp({
+    url: (flags.url ?? deps.publicUrl).replace(/\/$/, ''),
+    token: () => tokenOf(flags, deps),
+    fetch: deps.fetch,
+  })
+  const response = await http.send(path, () => ({
+    method,
+    ...(body && { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
+  }))
+  if (!response.ok) throw new Error(await problemOf(response))
+  return (await response.json()) as T
+}
+
+/** A person's own. Only the demo gives one out, and there too it is one person's, never the machine's. */
+async function tokenOf({ token, user }: PersonFlags, { admin, envToken }: CliDeps): Promise<string> {
+  const given = token ?? (user === undefined ? envToken : undefined)
+  if (given !== undefined) return given
+  if (user === undefined) {
+    throw new Error('Say who asks: --user NAME in the demo, elsewhere an access token in REMIT_TOKEN.')
+  }
+  return String((await admin.run('token', { user, scopes: ['security.write'] }))['token'])
 }
 
 function apisOf({ server, token }: TestFlags, { openfga }: CliDeps) {

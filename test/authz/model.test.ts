@@ -110,6 +110,18 @@ describe('a model that was in force before models were kept', () => {
   })
 })
 
+test('what people confirmed is not undone by a start, in the demo either', async () => {
+  await using database = await openTestDatabase()
+  const { adapter } = await openEmbedded(database, Date.now, () => undefined)
+  const api = createFgaApi({ apiUrl: embeddedUrl, timeoutMs: 4_000, adapter })
+  const again = (file: string) => deployModel({ api, database, dsl: file, redeploy: true, now: Date.now })
+  const { model } = await again(dsl)
+  await database.query(`update models set plan = 'm_x' where id = $1`, [model.id])
+  expect((await again(stray)).model.id).toBe(model.id)
+  await database.query('update models set plan = null')
+  expect((await again(stray)).model.id).not.toBe(model.id)
+})
+
 describe('a file that is no model', () => {
   test('is refused before anything is made', async () => {
     await using database = await openTestDatabase()

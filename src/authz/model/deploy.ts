@@ -32,7 +32,10 @@ export async function deployModel(options: DeployOptions): Promise<DeployedModel
   if (pinned !== undefined && storeId !== undefined && pinned.store_id !== storeId) {
     throw new Error(`OPENFGA_STORE_ID is ${storeId}, but this database belongs to store ${pinned.store_id}.`)
   }
-  if (pinned !== undefined && (pinned.digest === digest || !redeploy)) {
+  // What people confirmed is not undone by a start.
+  const isConfirmed =
+    pinned !== undefined && (await readVersion(database, pinned.model_id))?.plan !== undefined
+  if (pinned !== undefined && (pinned.digest === digest || !redeploy || isConfirmed)) {
     const json = await readPresent(api, pinned)
     return { storeId: pinned.store_id, model: await versionOf(options, pinned, json) }
   }

@@ -1,0 +1,108 @@
+/** Plans of `POST /model/plan`, as a person who has to confirm one reads them. */
+
+interface Side {
+  readonly count: number
+  readonly people: number
+  readonly documents: number
+  readonly samples: readonly { readonly who: string; readonly document_id: string }[]
+}
+
+interface Finding {
+  readonly rule: string
+  readonly relation: string
+  readonly detail: string
+}
+
+export interface WirePlan {
+  readonly plan_id: string
+  readonly state: string
+  readonly planner: string
+  readonly base_model: string
+  readonly digest: string
+  readonly expires_at: string
+  readonly approved_by: readonly string[]
+  readonly complete: boolean
+  readonly people: number
+  readonly documents: number
+  readonly delegations: number
+  readonly unanswered: number
+  readonly watermark: { readonly read_to: string; readonly tuples: number }
+  readonly can_read: { readonly gained: Side; readonly lost: Side }
+  readonly can_read_delegated: { readonly gained: Side; readonly lost: Side }
+  readonly invalid_tuples: {
+    readonly count: number
+    readonly samples: readonly { readonly tuple: string; readonly reason: string }[]
+  }
+  readonly refusals: readonly Finding[]
+  readonly warnings: readonly Finding[]
+}
+
+export interface WireModel {
+  readonly model_id: string
+  readonly digest: string
+  readonly matches_file: boolean
+  readonly history: readonly {
+    readonly model_id: string
+    readonly digest: string
+    readonly activated_by: readonly string[]
+    readonly activated_at: string
+  }[]
+  readonly awaiting: readonly WirePlan[]
+}
+
+/** What a plan says, worst first. */
+export function planToText(plan: WirePlan): string {
+  const { people, documents, delegations, watermark } = plan
+  return [
+    `Plan ${plan.plan_id} by ${plan.planner}, until ${plan.expires_at}`,
+    `  from model ${plan.base_model} to the text with sha256 ${plan.digest}`,
+    `  tried on ${watermark.tuples} tuples read to ${watermark.read_to}: ${people} people and anyone, ${documents} documents, ${delegations} delegations`,
+    ...(plan.complete ? [] : ['NOT COMPLETE: somebody who is not named here could gain something.']),
+    ...listed('REFUSED, this model cannot come into force:', plan.refusals.map(findingToText)),
+    ...sideToText('People gain', '+', plan.can_read.gained),
+    ...sideToText('People lose', '-', plan.can_read.lost),
+    ...sideToText('Agents gain', '+', plan.can_read_delegated.gained),
+    ...sideToText('Agents lose', '-', plan.can_read_delegated.lost),
+    ...(plan.unanswered === 0 ? [] : [`${plan.unanswered} questions could not be answered, which denies.`]),
+    ...invalidToText(plan.invalid_tuples),
+    ...listed('Warnings:', plan.warnings.map(findingToText)),
+    ...(plan.approved_by.length === 0 ? [] : [`Confirmed by ${plan.approved_by.join(', ')}.`]),
+  ].join('\n')
+}
+
+export function modelToText({ model_id, digest, matches_file, history, awaiting }: WireModel): string {
+  return [
+    `In force: ${model_id}, sha256 ${digest}${matches_file ? ', as model.fga' : ', which is not model.fga'}`,
+    'Before, the newest first:',
+    ...history.map(
+      (one) =>
+        `  ${one.activated_at} ${one.model_id} ${one.digest.slice(0, 12)} ${one.activated_by.join(', ') || 'by a start'}`,
+    ),
+    ...awaiting.map((plan) => `\nWaits for another yes:\n${planToText(plan)}`),
+  ].join('\n')
+}
+
+const findingToText = ({ relation, detail, rule }: Finding): string =>
+  `  ! ${relation === '' ? '' : `${relation}: `}${detail} [${rule}]`
+
+const listed = (title: string, lines: readonly string[]): string[] =>
+  lines.length === 0 ? [] : [title, ...lines]
+
+function sideToText(title: string, sign: string, { count, people, documents, samples }: Side): string[] {
+  if (count === 0) return [`${title} nothing.`]
+  const shown = samples.map(({ who, document_id }) => `  ${sign} ${who}  document:${document_id}`)
+  const rest = count - samples.length
+  return [
+    `${title} ${count}: ${people} of them, ${documents} documents`,
+    ...shown,
+    ...(rest > 0 ? [`  ${sign} and ${rest} more`] : []),
+  ]
+}
+
+function invalidToText({ count, samples }: WirePlan['invalid_tuples']): string[] {
+  if (count === 0) return []
+  return [
+    `${count} stored tuples would not count any more:`,
+    ...samples.map(({ tuple, reason }) => `  ${tuple}  (${reason})`),
+  ]
+}
