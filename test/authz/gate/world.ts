@@ -31,6 +31,7 @@ export interface GateWorld {
   readonly replica: TestIndex
   /** What the gate is given: writes through it are observed. */
   readonly fga: Fga
+  readonly now: () => number
   /** Adds to both, and the replica has read it. */
   add(...lines: readonly string[]): void
   remove(...lines: readonly string[]): void
@@ -101,6 +102,7 @@ export function createGateWorld({
     truth,
     replica,
     fga,
+    now,
     add(...lines) {
       for (const one of [truth, replica]) one.add(...lines.map(toTuple))
       replica.read()
