@@ -193,6 +193,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     clients,
     delegations,
     revocations,
+    verifier,
     listCollections,
     newTxn,
   })

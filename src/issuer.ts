@@ -6,6 +6,7 @@ import { type BrowserSessions, createBrowserSessions } from './delegation/browse
 import type { Clients } from './delegation/clients.ts'
 import type { Delegations } from './delegation/delegations.ts'
 import { createArtifacts } from './delegation/issuer/artifacts.ts'
+import { createExchange } from './delegation/issuer/exchange.ts'
 import { createGrantLinks, type GrantLinks } from './delegation/issuer/grants.ts'
 import type { Lendable } from './delegation/issuer/interactions.ts'
 import { createResources, type Resources } from './delegation/issuer/resources.ts'
@@ -16,6 +17,7 @@ import { createPasswords, type Passwords } from './delegation/passwords.ts'
 import type { People } from './delegation/people.ts'
 import type { Revocations } from './delegation/revocations.ts'
 import type { KeyRing } from './delegation/signing-key.ts'
+import type { Verifier } from './delegation/verify.ts'
 import type { App } from './http/env.ts'
 import { issuerPages } from './http/pages/issuer-pages.ts'
 import { oauthRoutes } from './http/routes/oauth.ts'
@@ -39,6 +41,7 @@ export interface IssuerDeps {
   readonly clients: Clients
   readonly delegations: Delegations
   readonly revocations: Revocations
+  readonly verifier: Verifier
   readonly listCollections: CollectionLister
   readonly newTxn: () => string
 }
@@ -64,6 +67,18 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
   const resources = createResources({ sql, agents, publicUrl })
   const passwords = createPasswords({ sql, clock })
   const sessions = createBrowserSessions({ sql, seal, clock })
+  const exchange = createExchange({
+    sql,
+    verifier: deps.verifier,
+    resources,
+    agents,
+    delegations,
+    keys,
+    clock,
+    publicUrl,
+    issuer,
+    demo,
+  })
   const server = createAuthorizationServer({
     publicUrl,
     issuer,
@@ -82,6 +97,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     newTxn,
     seal,
     clock,
+    exchange,
     lendable: (person) => lendableOf(person, deps),
   })
   return {

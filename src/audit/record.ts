@@ -91,6 +91,14 @@ export type DecisionEvent =
       readonly model_id?: string
     }
   | {
+      readonly event: 'token_exchanged'
+      readonly resource: string
+      readonly scope: string
+      readonly jti: string
+      /** `jti` of the token that it was made from. */
+      readonly from_jti: string
+    }
+  | {
       readonly event: 'command'
       readonly command: string
       readonly arguments: Readonly<Record<string, unknown>>

@@ -52,7 +52,8 @@ export interface ActorClaim {
   readonly sub: string
 }
 
-const chainMax = 4
+/** Links of an actor chain. */
+export const chainMax = 4
 const actor = z.looseObject({
   iss: word,
   sub: word,

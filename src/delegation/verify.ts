@@ -15,6 +15,18 @@ export interface Verifier {
    * Throws only when the database cannot be asked (`storage_unavailable`), which is a refusal too.
    */
   verify(token: string, resource: Resource): Promise<Result<Principal, VerifyReason>>
+  /**
+   * Examines a token of our own issuer that may be for any one audience. NOT checked: whether whoever shows it
+   * has any business with that audience; the caller must.
+   */
+  examine(token: string): Promise<Result<Examined, VerifyReason>>
+}
+
+export interface Examined {
+  readonly claims: Claims
+  /** The token's only one. */
+  readonly audience: string
+  readonly principal: Principal
 }
 
 export interface VerifierDeps {
@@ -39,17 +51,36 @@ export function createVerifier({ issuers, sql, clock, demo, newTxn }: VerifierDe
     issuers.flatMap((issuer) => (issuer.kind === 'external' ? [issuer.namespace] : [])),
   )
 
+  async function judge(
+    token: string,
+    issuer: IssuerSource,
+    audience: (claims: Claims) => string | undefined,
+  ): Promise<Result<Examined, VerifyReason>> {
+    const payload = await signedPayload(token, issuer)
+    if (!payload.ok) return payload
+    const claims = parseClaims(payload.value)
+    if (!claims.ok) return claims
+    const found = audience(claims.value)
+    if (found === undefined || !isFor(claims.value.aud, found)) return refuse('wrong_audience')
+    const sound = isSound(claims.value, issuer, { now: clock.now() / 1_000, demo })
+    if (!sound.ok) return sound
+    const principal = await toPrincipal(claims.value, issuer, { sql, clock, namespaces, newTxn })
+    if (!principal.ok) return principal
+    return ok({ claims: claims.value, audience: found, principal: principal.value })
+  }
+
   return {
     async verify(token, resource) {
       const issuer = findIssuer(token, byName)
       if (!issuer.ok) return issuer
-      const payload = await signedPayload(token, issuer.value)
-      if (!payload.ok) return payload
-      const claims = parseClaims(payload.value)
-      if (!claims.ok) return claims
-      const sound = isSound(claims.value, issuer.value, { resource, now: clock.now() / 1_000, demo })
-      if (!sound.ok) return sound
-      return toPrincipal(claims.value, issuer.value, { sql, clock, namespaces, newTxn })
+      const judged = await judge(token, issuer.value, () => issuer.value.audiences[resource])
+      return judged.ok ? ok(judged.value.principal) : judged
+    },
+    async examine(token) {
+      const issuer = findIssuer(token, byName)
+      if (!issuer.ok) return issuer
+      if (issuer.value.kind !== 'own') return refuse('unknown_issuer')
+      return judge(token, issuer.value, ({ aud }) => [aud].flat()[0])
     },
   }
 }
@@ -111,7 +142,6 @@ const leewaySeconds = 5
 const ownSecondsMax = 300
 
 interface Circumstances {
-  readonly resource: Resource
   /** Seconds since the epoch. */
   readonly now: number
   readonly demo: boolean
@@ -120,10 +150,9 @@ interface Circumstances {
 function isSound(
   claims: Claims,
   issuer: IssuerSource,
-  { resource, now, demo }: Circumstances,
+  { now, demo }: Circumstances,
 ): Result<true, VerifyReason> {
   const { exp, iat, nbf } = claims
-  if (!isFor(claims.aud, issuer.audiences[resource])) return refuse('wrong_audience')
   if (exp <= now) return refuse('expired')
   if (iat > now + leewaySeconds || (nbf ?? 0) > now + leewaySeconds) return refuse('not_yet_valid')
   // Bound to a key of its holder, whose proof is not asked for yet: it must not pass for a bearer token.

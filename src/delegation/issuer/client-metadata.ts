@@ -1,6 +1,7 @@
 import type { AdapterPayload } from 'oidc-provider'
 import type { Client, Registration } from '../clients.ts'
 
+export const tokenExchange = 'urn:ietf:params:oauth:grant-type:token-exchange'
 const deviceCode = 'urn:ietf:params:oauth:grant-type:device_code'
 
 /**
@@ -23,7 +24,13 @@ export function clientMetadata(client: Client & Registration): AdapterPayload {
   }
 }
 
-function grantTypes({ kind, redirectUris }: Client & Registration): string[] {
+function grantTypes({ kind, redirectUris, jwks }: Client & Registration): string[] {
   if (kind === 'service') return ['client_credentials']
-  return [...(redirectUris.length > 0 ? ['authorization_code'] : []), deviceCode, 'refresh_token']
+  return [
+    ...(redirectUris.length > 0 ? ['authorization_code'] : []),
+    deviceCode,
+    'refresh_token',
+    // A public client proves nothing, so that nobody knows who asks.
+    ...(kind === 'agent' && jwks !== undefined ? [tokenExchange] : []),
+  ]
 }

@@ -105,9 +105,18 @@ export function mayTarget(entry: ResourceEntry, client: Client, publicUrl: strin
 
 /** The scopes of it that this client may hold: at Remit's own, those of its kind. */
 export function scopesAt(entry: ResourceEntry, client: Client, publicUrl: string): readonly string[] {
+  // What an agent is handed for itself is used nowhere as it is: it holds what the agent may ask on with.
+  if (entry.owner !== undefined && 'agent' in entry.owner) return entry.scopes
   const isOurs = entry.resource === publicUrl || entry.resource.startsWith(`${publicUrl}/`)
   const ofKind: readonly string[] = scopesOfKind[client.kind]
   return isOurs ? entry.scopes.filter((scope) => ofKind.includes(scope)) : entry.scopes
+}
+
+/** Whether this client may pass on a token that is addressed to it. */
+export function owns({ owner }: ResourceEntry, client: Client): boolean {
+  if (owner === undefined) return false
+  if ('client' in owner) return owner.client === client.clientId
+  return client.kind === 'agent' && client.agent === owner.agent
 }
 
 function agentIdOf(resource: string, publicUrl: string): string | undefined {

@@ -1,6 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Provider } from 'oidc-provider'
 import { createDevicePolling } from './device-polling.ts'
+import type { Exchange } from './exchange.ts'
+import { registerExchange } from './exchange-grant.ts'
 import { createInteractions, type Interactions, type InteractionsDeps } from './interactions.ts'
 import { createProvider, type ProviderDeps } from './provider.ts'
 
@@ -10,7 +12,9 @@ export interface AuthorizationServer {
   readonly interactions: Interactions
 }
 
-export interface AuthorizationServerDeps extends ProviderDeps, Omit<InteractionsDeps, 'provider'> {}
+export interface AuthorizationServerDeps extends ProviderDeps, Omit<InteractionsDeps, 'provider'> {
+  readonly exchange: Exchange
+}
 
 /** The built-in authorization server: `oidc-provider` on our store, made anew when the signing key changes. */
 export function createAuthorizationServer(deps: AuthorizationServerDeps): AuthorizationServer {
@@ -23,6 +27,7 @@ export function createAuthorizationServer(deps: AuthorizationServerDeps): Author
     if (made?.kid !== kid) {
       const provider = createProvider(deps)
       provider.use(polling)
+      registerExchange(provider, deps.exchange, deps.clients)
       made = { kid, provider, answer: provider.callback() }
     }
     return made

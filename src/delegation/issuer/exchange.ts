@@ -1,0 +1,243 @@
+import { randomBytes } from 'node:crypto'
+import { SignJWT } from 'jose'
+import { record } from '../../audit/record.ts'
+import type { Clock } from '../../kernel/clock.ts'
+import type { CollectionNarrowing } from '../../kernel/principal.ts'
+import { ok, type Result, refuse } from '../../kernel/result.ts'
+import type { Sql } from '../../store/sql.ts'
+import { type Agent, type Agents, agentObject } from '../agents.ts'
+import { chainMax, collectionNarrowing, scopesOf } from '../claims.ts'
+import type { Client } from '../clients.ts'
+import type { Delegation, Delegations } from '../delegations.ts'
+import type { KeyRing } from '../signing-key.ts'
+import type { Examined, Verifier } from '../verify.ts'
+import { mayTarget, owns, type Resources, scopesAt } from './resources.ts'
+import { actorClaim } from './token-claims.ts'
+
+/** What a client asks for (RFC 8693 §2.1), as it came. The client was authenticated before. */
+export interface ExchangeRequest {
+  readonly client: Client
+  readonly subjectToken: string
+  readonly subjectTokenType: string
+  readonly actorToken?: string | undefined
+  readonly requestedTokenType?: string | undefined
+  /** Every `resource` and `audience` of the request: exactly one is allowed. */
+  readonly targets: readonly string[]
+  /** Space separated. Left out: all that both sides allow. */
+  readonly scope?: string | undefined
+  /** Left out: those of the subject token. */
+  readonly details?: unknown
+}
+
+export interface Exchanged {
+  readonly accessToken: string
+  readonly expiresIn: number
+  readonly scope: string
+  readonly details: readonly CollectionNarrowing[]
+}
+
+/** Error codes of RFC 8693, 8707 and 9396, and the actor profile's own. */
+export type ExchangeError =
+  | 'invalid_request'
+  | 'invalid_target'
+  | 'invalid_scope'
+  | 'invalid_authorization_details'
+  | 'actor_unauthorized'
+  | 'unauthorized_client'
+
+export type Exchange = (request: ExchangeRequest) => Promise<Result<Exchanged, ExchangeError>>
+
+export interface ExchangeDeps {
+  readonly sql: Sql
+  readonly verifier: Verifier
+  readonly resources: Resources
+  readonly agents: Agents
+  readonly delegations: Delegations
+  readonly keys: KeyRing
+  readonly clock: Clock
+  readonly publicUrl: string
+  readonly issuer: string
+  readonly demo: boolean
+}
+
+export const accessTokenType = 'urn:ietf:params:oauth:token-type:access_token'
+const subjectTypes = new Set([accessTokenType, 'urn:ietf:params:oauth:token-type:jwt'])
+const secondsMax = 300
+
+/**
+ * Gives an agent a token of its own for one API, from one that it was handed or that is its own. The rules are in
+ * order, and the first that fails answers. Only narrows: never more scope, collections or time than the token that
+ * came, the actor chain only grows, `txn` and `grant_id` stay. Delegation only: every token names its actor.
+ */
+export function createExchange(deps: ExchangeDeps): Exchange {
+  return async (request) => {
+    const asked = wellFormed(request)
+    if (!asked.ok) return asked
+    const subject = await subjectOf(request, deps)
+    if (!subject.ok) return subject
+    const actor = await actorOf(request.client, subject.value, deps)
+    if (!actor.ok) return actor
+    const target = await targetOf(request, subject.value, deps)
+    if (!target.ok) return target
+    const details = narrowedDetails(request.details, subject.value.principal.authorizationDetails)
+    if (!details.ok) return details
+    return mint({ request, ...subject.value, ...actor.value, ...target.value, details: details.value }, deps)
+  }
+}
+
+function wellFormed(request: ExchangeRequest): Result<true, ExchangeError> {
+  if (!subjectTypes.has(request.subjectTokenType))
+    return refuse('invalid_request', 'subject_token_type is not an access token')
+  // Taken and not looked at, it would be a claim about the actor that nobody checked.
+  if (request.actorToken !== undefined)
+    return refuse('invalid_request', 'the actor is the client’s own agent; actor_token is not supported')
+  if (request.requestedTokenType !== undefined && request.requestedTokenType !== accessTokenType)
+    return refuse('invalid_request', 'only access tokens are given')
+  return ok(true)
+}
+
+/** The token that came, if this client may pass it on at all. */
+async function subjectOf(
+  { client, subjectToken }: ExchangeRequest,
+  { verifier, resources }: ExchangeDeps,
+): Promise<Result<Examined, ExchangeError>> {
+  const examined = await verifier.examine(subjectToken)
+  if (!examined.ok) return refuse('invalid_request', `subject_token: ${examined.reason}`)
+  const { claims, audience, principal } = examined.value
+  if (principal.kind === 'service') return refuse('invalid_request', 'the subject is not a person')
+  // The confused deputy: a token that was sent to somebody else, or got lost, is worth nothing here.
+  const isOwn = claims.client_id === client.clientId
+  const entry = isOwn ? undefined : await resources.get(audience)
+  if (!isOwn && (entry === undefined || !owns(entry, client)))
+    return refuse('invalid_request', 'the subject token is neither the client’s own nor addressed to it')
+  return examined
+}
+
+interface Acting {
+  readonly agent: Agent
+  readonly delegation: Delegation
+}
+
+/** The client's registered agent, if the person lent to it, or let the agent that they lent to pass it on. */
+async function actorOf(
+  client: Client,
+  { claims, principal }: Examined,
+  { agents, delegations }: ExchangeDeps,
+): Promise<Result<Acting, ExchangeError>> {
+  if (client.kind !== 'agent') return refuse('unauthorized_client', 'only agents exchange tokens')
+  const agent = await agents.get(client.agent)
+  if (agent === undefined || agent.disabledAt !== undefined) return refuse('actor_unauthorized')
+  if (Object.hasOwn(claims, 'may_act') && !names(claims['may_act'], agent, client))
+    return refuse('invalid_request', 'may_act names somebody else')
+  if (principal.actors.length >= chainMax) return refuse('invalid_request', 'the chain of actors is full')
+  const delegation =
+    principal.delegation === undefined
+      ? await delegations.current(principal.subject, agent.id)
+      : await delegations.get(principal.delegation)
+  const isNamed = delegation?.agent === agent.id || delegation?.subAgents.includes(agent.id) === true
+  if (delegation === undefined || !isNamed || delegation.state !== 'live')
+    return refuse('actor_unauthorized', 'nothing that is live was lent to this agent')
+  return ok({ agent, delegation })
+}
+
+function names(mayAct: unknown, agent: Agent, client: Client): boolean {
+  if (typeof mayAct !== 'object' || mayAct === null) return false
+  const { iss, sub, client_id } = mayAct as Readonly<Record<string, unknown>>
+  return (
+    sub === agent.sub &&
+    (iss === undefined || iss === agent.issuer) &&
+    (client_id === undefined || client_id === client.clientId)
+  )
+}
+
+interface Target {
+  readonly resource: string
+  readonly scopes: readonly string[]
+}
+
+async function targetOf(
+  { client, targets, scope }: ExchangeRequest,
+  { claims }: Examined,
+  { resources, publicUrl }: ExchangeDeps,
+): Promise<Result<Target, ExchangeError>> {
+  const [resource, ...more] = targets
+  if (resource === undefined || more.length > 0) return refuse('invalid_target', 'name exactly one resource')
+  const entry = await resources.get(resource)
+  if (entry === undefined || !mayTarget(entry, client, publicUrl)) return refuse('invalid_target')
+  const held = new Set(scopesOf(claims))
+  const possible = scopesAt(entry, client, publicUrl).filter((one) => held.has(one))
+  const wanted = scope?.split(' ').filter((one) => one !== '') ?? possible
+  if (wanted.length === 0 || wanted.some((one) => !possible.includes(one)))
+    return refuse('invalid_scope', 'more than the subject token holds, or nothing')
+  return ok({ resource, scopes: [...new Set(wanted)] })
+}
+
+function narrowedDetails(
+  wanted: unknown,
+  held: readonly CollectionNarrowing[],
+): Result<readonly CollectionNarrowing[], ExchangeError> {
+  if (wanted === undefined) return ok(held)
+  const parsed = collectionNarrowing.array().length(1).safeParse(wanted)
+  if (!parsed.success)
+    return refuse('invalid_authorization_details', 'one document_access with collections is known')
+  const isNarrower = parsed.data.every(({ collections }) =>
+    held.every((one) => collections.every((id) => one.collections.includes(id))),
+  )
+  return isNarrower
+    ? ok(parsed.data)
+    : refuse('invalid_authorization_details', 'more than the subject token holds')
+}
+
+interface Decided extends Examined, Acting, Target {
+  readonly request: ExchangeRequest
+  readonly details: readonly CollectionNarrowing[]
+}
+
+async function mint(
+  { request, claims, principal, agent, delegation, resource, scopes, details }: Decided,
+  { sql, keys, clock, issuer, demo }: ExchangeDeps,
+): Promise<Result<Exchanged, ExchangeError>> {
+  const iat = Math.floor(clock.now() / 1_000)
+  const exp = Math.min(
+    iat + secondsMax,
+    Math.floor(claims.exp),
+    Math.floor(delegation.expiresAt.getTime() / 1_000),
+  )
+  if (exp <= iat) return refuse('invalid_request', 'no time is left')
+  const key = keys.current()
+  const scope = scopes.join(' ')
+  const jti = `j_${randomBytes(16).toString('base64url')}`
+  const accessToken = await new SignJWT({
+    client_id: request.client.clientId,
+    scope,
+    sub_profile: 'user',
+    act: { ...actorClaim(agent), ...(Object.hasOwn(claims, 'act') && { act: claims.act }) },
+    delegation: delegation.id,
+    txn: principal.txn,
+    ...(claims.grant_id !== undefined && { grant_id: claims.grant_id }),
+    ...(claims.auth_time !== undefined && { auth_time: claims.auth_time }),
+    ...(details.length > 0 && { authorization_details: details }),
+    ...(demo && { demo: true }),
+  })
+    .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid: key.kid })
+    .setIssuer(issuer)
+    .setSubject(claims.sub)
+    .setAudience(resource)
+    .setIssuedAt(iat)
+    .setExpirationTime(exp)
+    .setJti(jti)
+    .sign(key.privateKey)
+  // On record before it leaves, like everything that is given out.
+  await record(
+    sql,
+    {
+      subject: principal.subject,
+      actors: [agentObject(agent.id), ...principal.actors],
+      client: request.client.clientId,
+      delegation: delegation.id,
+      txn: principal.txn,
+    },
+    { event: 'token_exchanged', resource, scope, jti, from_jti: claims.jti },
+  )
+  return ok({ accessToken, expiresIn: exp - iat, scope, details })
+}
