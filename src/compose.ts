@@ -28,7 +28,7 @@ import { createPeople, type People } from './delegation/people.ts'
 import { outer } from './delegation/reasons.ts'
 import { createRevocations } from './delegation/revocations.ts'
 import { createServices, type Services } from './delegation/services.ts'
-import { openKeyRing } from './delegation/signing-key.ts'
+import { type KeyRing, openKeyRing } from './delegation/signing-key.ts'
 import { createVerifier } from './delegation/verify.ts'
 import type { Ground } from './ground.ts'
 import { createApp } from './http/app.ts'
@@ -359,6 +359,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     delegations,
     demoIssuer,
     clients,
+    keys,
     issuer,
     ownIssuer: ownIssuerName(config.publicUrl),
     ingest,
@@ -381,6 +382,7 @@ export interface Service extends AsyncDisposable {
   /** Only in the demo. */
   readonly demoIssuer: DemoIssuer | undefined
   readonly clients: Clients
+  readonly keys: KeyRing
   readonly issuer: Issuer
   /** `iss` of the built-in issuer, by which registered agents of ours are known. */
   readonly ownIssuer: string

@@ -106,6 +106,7 @@ export async function withService<T>(
 
 const adminDeps = (ground: Ground, service: Service): AdminDeps => ({
   ...service,
+  passwords: service.issuer.passwords,
   database: ground.database,
   saveCollection: (input) => service.ingest.saveCollection(operator('command'), input),
   drift: () => service.ingest.drift(),

@@ -1,8 +1,13 @@
+import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
 import { operator, record } from '../audit/record.ts'
 import { type Administrators, roles } from '../delegation/administrators.ts'
+import { type Client, type Clients, publicJwks } from '../delegation/clients.ts'
 import type { DemoIssuer } from '../delegation/demo-issuer.ts'
+import type { Passwords } from '../delegation/passwords.ts'
+import type { People } from '../delegation/people.ts'
 import type { Services } from '../delegation/services.ts'
+import type { KeyRing } from '../delegation/signing-key.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
 import { isId } from '../kernel/ids.ts'
 import type { Database } from '../store/sql.ts'
@@ -12,6 +17,10 @@ export interface AdminDeps {
   readonly database: Database
   readonly services: Services
   readonly administrators: Administrators
+  readonly people: People
+  readonly passwords: Passwords
+  readonly clients: Clients
+  readonly keys: KeyRing
   /** Left out: not the demo, and no command mints. */
   readonly demoIssuer?: DemoIssuer | undefined
   readonly saveCollection: (collection: NewCollection) => Promise<void>
@@ -83,6 +92,33 @@ const commands = {
       roles: await administrators.add(subject, added),
     }),
   ),
+  person_add: command(
+    z.strictObject({ key: z.string(), name: z.string().min(1).max(200) }),
+    async (person, { people }) => {
+      await people.save(person)
+      return { person: person.key }
+    },
+  ),
+  password: command(z.strictObject({ user: z.string() }), async ({ user }, { passwords }) => {
+    const password = randomBytes(15).toString('base64url')
+    await passwords.set(user, password)
+    return { password }
+  }),
+  client_add: command(
+    z.strictObject({
+      client_id: id,
+      kind: z.enum(['person', 'agent', 'service']),
+      of: optional(id),
+      title: z.string().min(1).max(200),
+      redirect_uris: z.array(z.string().max(2_000)).max(20).default([]),
+      jwks: optional(publicJwks),
+    }),
+    async ({ client_id: clientId, kind, of, title, redirect_uris: redirectUris, jwks }, { clients }) => {
+      await clients.register(clientOf(clientId, kind, of), { title, redirectUris, jwks })
+      return { client: clientId }
+    },
+  ),
+  keys_rotate: command(z.strictObject({}), async (_, { keys }) => ({ kid: (await keys.rotate()).kid })),
   drift: command(z.strictObject({}), (_, { drift }) => drift()),
 } as const satisfies Record<string, Command>
 
@@ -115,6 +151,13 @@ function command<Args extends object>(
     const [issue] = parsed.error.issues
     throw invalid(issue?.path.join('.') ?? '', issue?.message ?? 'The arguments do not fit.')
   }
+}
+
+/** `of`: the agent or the service that the client is. */
+function clientOf(clientId: string, kind: Client['kind'], of: string | undefined): Client {
+  if (kind === 'person') return { clientId, kind }
+  if (of === undefined) throw invalid('of', `Name the ${kind} that the client is.`)
+  return kind === 'agent' ? { clientId, kind, agent: of } : { clientId, kind, service: of }
 }
 
 function assertDemo(issuer: DemoIssuer | undefined): DemoIssuer {

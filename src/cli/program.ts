@@ -6,6 +6,7 @@ import { AppError } from '../kernel/errors.ts'
 import type { AdminClient } from './admin-client.ts'
 import { importFile } from './import.ts'
 import { ingestFolder } from './ingest.ts'
+import { addIssuerCommands } from './issuer.ts'
 import { addModelCommands } from './model.ts'
 import { createRemitHttp, type RemitHttp, type TokenSource } from './remit-http.ts'
 import type { Terminal } from './terminal.ts'
@@ -126,6 +127,8 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
       const answer = await admin.run('admin_add', { subject, roles: role })
       terminal.say(`${subject}: ${String(answer['roles'])}`)
     })
+
+  addIssuerCommands(program, deps)
 
   program
     .command('drift')

@@ -27,7 +27,7 @@ const publicJwk = z
 type PublicJwk = z.infer<typeof publicJwk>
 
 /** Public keys as they are registered. A private member is refused: whoever sent it has shown their key. */
-const publicJwks = z.strictObject({ keys: z.array(publicJwk).min(1).max(10) })
+export const publicJwks = z.strictObject({ keys: z.array(publicJwk).min(1).max(10) })
 
 export interface Clients {
   /**
@@ -68,6 +68,7 @@ export function createClients({ sql }: { readonly sql: Sql }): Clients {
       const agent = client.kind === 'agent' ? client.agent : null
       const service = client.kind === 'service' ? client.service : null
       if (registration !== undefined) assertUsable(client, registration)
+      await assertKnown(sql, agent, service)
       await sql.query(
         `insert into clients (client_id, kind, agent, service) values ($1, $2, $3, $4)
          on conflict (client_id) do nothing`,
@@ -76,7 +77,7 @@ export function createClients({ sql }: { readonly sql: Sql }): Clients {
       const known = await get(client.clientId)
       const wanted = fromRow({ client_id: client.clientId, kind: client.kind, agent, service })
       if (!isDeepStrictEqual(known, wanted))
-        throw new Error(`The client ${client.clientId} is registered as something else.`)
+        throw invalid('client_id', `The client ${client.clientId} is registered as something else.`)
       if (registration === undefined) return
       await sql.query('update clients set title = $2, redirect_uris = $3, jwks = $4 where client_id = $1', [
         client.clientId,
@@ -86,6 +87,16 @@ export function createClients({ sql }: { readonly sql: Sql }): Clients {
       ])
     },
   }
+}
+
+async function assertKnown(sql: Sql, agent: string | null, service: string | null): Promise<void> {
+  const [row] = await sql.query<{ agent: boolean; service: boolean }>(
+    `select $1::text is null or exists (select from agents where id = $1) as agent,
+       $2::text is null or exists (select from services where name = $2) as service`,
+    [agent, service],
+  )
+  if (row?.agent !== true) throw invalid('of', `There is no agent ${agent}.`)
+  if (!row.service) throw invalid('of', `There is no service ${service}.`)
 }
 
 function assertUsable(client: Client, { redirectUris, jwks }: Registration): void {

@@ -10,6 +10,7 @@ import { createAgents } from '../../src/delegation/agents.ts'
 import { createClients } from '../../src/delegation/clients.ts'
 import { createDelegations } from '../../src/delegation/delegations.ts'
 import { createDemoIssuer } from '../../src/delegation/demo-issuer.ts'
+import { createPasswords } from '../../src/delegation/passwords.ts'
 import { createPeople } from '../../src/delegation/people.ts'
 import { createServices } from '../../src/delegation/services.ts'
 import { openKeyRing } from '../../src/delegation/signing-key.ts'
@@ -49,6 +50,7 @@ export async function openCommands() {
     purpose: 'tests',
     expiresAt: new Date(Date.now() + 86_400_000),
   })
+  const clients = createClients({ sql: database })
   const keys = await openKeyRing(join(database.folder, 'keys'), systemClock)
   const demoIssuer = createDemoIssuer({
     publicUrl,
@@ -58,7 +60,7 @@ export async function openCommands() {
     services,
     administrators,
     delegations,
-    clients: createClients({ sql: database }),
+    clients,
     clock: systemClock,
     randomBytes,
   })
@@ -66,6 +68,10 @@ export async function openCommands() {
     database,
     services,
     administrators,
+    people,
+    passwords: createPasswords({ sql: database, clock: systemClock }),
+    clients,
+    keys,
     saveCollection,
     drift: async () => ({ mended: 0 }),
     newTxn: randomUUID,

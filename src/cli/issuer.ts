@@ -1,0 +1,73 @@
+import { readFile } from 'node:fs/promises'
+import { type Command, Option } from 'commander'
+import type { AdminClient } from './admin-client.ts'
+import type { Terminal } from './terminal.ts'
+
+interface IssuerCommandsDeps {
+  readonly admin: AdminClient
+  readonly terminal: Terminal
+}
+
+interface ClientFlags {
+  readonly kind: string
+  readonly of?: string
+  readonly title: string
+  readonly redirectUri: string[]
+  readonly jwks?: string
+}
+
+/** Commands of the built-in authorization server: accounts, clients, signing keys. */
+export function addIssuerCommands(program: Command, { admin, terminal }: IssuerCommandsDeps): void {
+  program
+    .command('person')
+    .description('Works on local accounts.')
+    .command('add <key>')
+    .description('Adds an account, or changes its name. It can sign in once it has a password.')
+    .requiredOption('--name <name>', 'what people call them')
+    .action(async (key: string, { name }: { readonly name: string }) => {
+      await admin.run('person_add', { key, name })
+      terminal.say(`The account ${key} is there. Give it a password: remit password ${key}`)
+    })
+
+  program
+    .command('password <user>')
+    .description('Gives an account a new password and prints it; it is kept nowhere else.')
+    .action(async (user: string) => terminal.out(String((await admin.run('password', { user }))['password'])))
+
+  program
+    .command('client')
+    .description('Works on clients of the authorization server.')
+    .command('add <id>')
+    .description('Registers a client, or changes its registration; its kind stays.')
+    .addOption(
+      new Option('--kind <kind>', 'whose it is')
+        .choices(['person', 'agent', 'service'])
+        .makeOptionMandatory(),
+    )
+    .option('--of <id>', 'the agent or the service that it is')
+    .requiredOption('--title <title>', 'what people are shown')
+    .option('--redirect-uri <uri>', 'where the browser may return to; repeat for more', collect, [])
+    .option('--jwks <file>', 'its public keys (JWK set); left out: a public client')
+    .action(async (id: string, { kind, of, title, redirectUri, jwks }: ClientFlags) => {
+      await admin.run('client_add', {
+        client_id: id,
+        kind,
+        title,
+        redirect_uris: redirectUri,
+        ...(of !== undefined && { of }),
+        ...(jwks !== undefined && { jwks: JSON.parse(await readFile(jwks, 'utf8')) as unknown }),
+      })
+      terminal.say(`The client ${id} is registered.`)
+    })
+
+  program
+    .command('keys')
+    .description('Works on the keys that sign access tokens.')
+    .command('rotate')
+    .description('Signs with a new key from now on. The old one is published for a day more.')
+    .action(async () =>
+      terminal.say(`Signing with the new key ${String((await admin.run('keys_rotate', {}))['kid'])}.`),
+    )
+}
+
+const collect = (value: string, before: readonly string[]): string[] => [...before, value]

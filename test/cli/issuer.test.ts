@@ -1,0 +1,56 @@
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { exportJWK, generateKeyPair } from 'jose'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type Commands, openCommands, remit, serving } from './world.ts'
+
+let world: Commands
+beforeAll(async () => {
+  world = await openCommands()
+})
+afterAll(() => world.database.close())
+
+test('an account is added and gets a password that is printed once and fits', async () => {
+  await using _server = await serving(world)
+  expect((await remit(['person', 'add', 'ida', '--name', 'Ida'], world)).code).toBe(0)
+  expect(await world.deps.passwords.has('ida')).toBe(false)
+  const { stdout, code } = await remit(['password', 'ida'], world)
+  expect(code).toBe(0)
+  expect(await world.deps.passwords.verify('ida', stdout.trim())).toBe(true)
+  expect(await world.deps.passwords.verify('ida', `${stdout.trim()}x`)).toBe(false)
+  expect(await world.deps.passwords.verify('nobody', stdout.trim())).toBe(false)
+  expect((await remit(['password', 'nobody'], world)).code).toBe(1)
+  const records = await world.database.query('select detail::text as detail from decision_records')
+  expect(JSON.stringify(records)).not.toContain(stdout.trim())
+})
+
+test('a client is registered with its public keys, and a private one is refused', async () => {
+  await using _server = await serving(world)
+  const { privateKey, publicKey } = await generateKeyPair('ES256', { extractable: true })
+  const file = join(world.database.folder, 'jwks.json')
+  const add = async (key: Parameters<typeof exportJWK>[0], of = 'research-bot') => {
+    await writeFile(file, JSON.stringify({ keys: [await exportJWK(key)] }))
+    return remit(
+      ['client', 'add', 'bot-app', '--kind', 'agent', '--of', of, '--title', 'Bot', '--jwks', file],
+      world,
+    )
+  }
+  expect((await add(privateKey)).stderr).toContain('private key')
+  expect(await world.deps.clients.registered('bot-app')).toBeUndefined()
+  expect((await add(publicKey, 'nobody')).stderr).toContain('There is no agent nobody')
+  expect((await add(publicKey)).code).toBe(0)
+  expect(await world.deps.clients.registered('bot-app')).toMatchObject({ kind: 'agent', title: 'Bot' })
+  const other = await remit(['client', 'add', 'bot-app', '--kind', 'person', '--title', 'Bot'], world)
+  expect(other.stderr).toContain('registered as something else')
+})
+
+test('after a rotation a new key signs, and the old one is still published', async () => {
+  await using _server = await serving(world)
+  const { keys } = world.deps
+  const before = keys.current().kid
+  expect((await remit(['keys', 'rotate'], world)).code).toBe(0)
+  expect(keys.current().kid).not.toBe(before)
+  expect(keys.jwks().keys.map(({ kid }) => kid)).toEqual([keys.current().kid, before])
+  expect(await keys.find({ alg: 'ES256', kid: before })).toMatchObject({ ok: true })
+  expect(JSON.stringify(keys.jwks())).not.toContain('"d"')
+})
