@@ -98,6 +98,8 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     seal,
     clock,
     exchange,
+    verifier: deps.verifier,
+    revocations: deps.revocations,
     lendable: (person) => lendableOf(person, deps),
   })
   return {

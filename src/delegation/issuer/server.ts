@@ -4,6 +4,7 @@ import { createDevicePolling } from './device-polling.ts'
 import type { Exchange } from './exchange.ts'
 import { registerExchange } from './exchange-grant.ts'
 import { createInteractions, type Interactions, type InteractionsDeps } from './interactions.ts'
+import { createJwtEndpoints, type JwtEndpointsDeps } from './jwt-endpoints.ts'
 import { createProvider, type ProviderDeps } from './provider.ts'
 
 export interface AuthorizationServer {
@@ -12,13 +13,17 @@ export interface AuthorizationServer {
   readonly interactions: Interactions
 }
 
-export interface AuthorizationServerDeps extends ProviderDeps, Omit<InteractionsDeps, 'provider'> {
+export interface AuthorizationServerDeps
+  extends ProviderDeps,
+    JwtEndpointsDeps,
+    Omit<InteractionsDeps, 'provider'> {
   readonly exchange: Exchange
 }
 
 /** The built-in authorization server: `oidc-provider` on our store, made anew when the signing key changes. */
 export function createAuthorizationServer(deps: AuthorizationServerDeps): AuthorizationServer {
   const { clock, keys, publicUrl } = deps
+  const jwtEndpoints = createJwtEndpoints(deps)
   const polling = createDevicePolling(clock)
   let made: { readonly kid: string; readonly provider: Provider; readonly answer: Answer } | undefined
 
@@ -27,6 +32,7 @@ export function createAuthorizationServer(deps: AuthorizationServerDeps): Author
     if (made?.kid !== kid) {
       const provider = createProvider(deps)
       provider.use(polling)
+      provider.use(jwtEndpoints)
       registerExchange(provider, deps.exchange, deps.clients)
       made = { kid, provider, answer: provider.callback() }
     }
