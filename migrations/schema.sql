@@ -202,6 +202,26 @@ create table folders (
   constraint folders_collection_fkey FOREIGN KEY (collection) REFERENCES collections(id)
 );
 
+create table index_state (
+  single boolean default true not null,
+  store_id text not null,
+  mark jsonb,
+  filling bigint not null,
+  version bigint not null,
+  saved_at timestamp with time zone default now() not null,
+  constraint index_state_pkey PRIMARY KEY (single),
+  constraint index_state_single_check CHECK (single)
+);
+
+create table index_tuples (
+  object text collate "C" not null,
+  relation text collate "C" not null,
+  subject text collate "C" not null,
+  condition jsonb,
+  written_at bigint not null,
+  constraint index_tuples_pkey PRIMARY KEY (object, relation, subject)
+);
+
 create table job_items (
   item_no bigint generated always as identity not null,
   job_id text not null,

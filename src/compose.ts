@@ -7,10 +7,14 @@ import type { Fga } from './authz/fga.ts'
 import { createHeldVerdicts } from './authz/gate/held.ts'
 import { createLimiter } from './authz/gate/limiter.ts'
 import { createGate } from './authz/gate.ts'
+import { createPermissionIndex } from './authz/index/create.ts'
+import { catchUpAfterWrites } from './authz/index/own-writes.ts'
+import { createStorage } from './authz/index/storage.ts'
 import { type ActiveModel, followModel } from './authz/model/active.ts'
 import { createModelChanges } from './authz/model/changes.ts'
 import { deployModel } from './authz/model/deploy.ts'
 import { digestOf } from './authz/model/dsl.ts'
+import type { ModelVersion } from './authz/model/pin.ts'
 import { createSnapshot } from './authz/model/snapshot.ts'
 import { createNominator } from './authz/nominate.ts'
 import { observeWrites } from './authz/observed-fga.ts'
@@ -37,7 +41,7 @@ import { createRequireBearer } from './http/middleware/bearer.ts'
 import { hostsOf } from './http/middleware/frame.ts'
 import { createAdmission } from './http/middleware/limits.ts'
 import { openApiOf } from './http/openapi.ts'
-import { createMetrics, createOps, type Readiness } from './http/ops.ts'
+import { createMetrics, createOps, indexDetails, observeIndex, type Readiness } from './http/ops.ts'
 import { accessRoutes } from './http/routes/access.ts'
 import { collectionRoutes } from './http/routes/collections.ts'
 import { collectionWriteRoutes } from './http/routes/collections-write.ts'
@@ -81,18 +85,10 @@ export interface ComposeOptions {
 
 // More at once than OpenFGA has connections to its database (30) for only makes all of them late.
 const checksInFlightMax = 200
-// Until the replica is wired in: everything is asked, and afresh.
-const unready: PermissionIndex = {
-  status: () => ({ state: 'building', tailReadAt: undefined, lagMs: 0, tuples: 0 }),
-  view: () => undefined,
-  nominate: () => undefined,
-  evaluate: () => undefined,
-  touched: (documentIds) => new Set(documentIds),
-  catchUp: async () => undefined,
-  [Symbol.asyncDispose]: async () => undefined,
-}
 // The server cuts its lists short without a word at 3 s: a list that took that long may lack documents.
 const openfgaListDeadlineMs = 2_500
+// A question about what was taken away lately looks back as far as OpenFGA's caches, and some time passes meanwhile.
+const leastRememberMs = 60_000
 // Without a model nothing limits a passage; this is what the local model would read.
 const tokensMaxWithoutModel = 256
 const importLinesMax = 1_000_000
@@ -135,21 +131,39 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
   if (!matchesFile())
     log('model_differs', { detail: 'model.fga is not the model in force; it changes nothing' })
   const held = createHeldVerdicts({ now, ttlMs: config.verdictTtlMs })
-  const fga = observeWrites(
-    createFga(ground.openfga, deployed.storeId, () => active.current.id),
-    [held.drop],
+  const openfga = createFga(ground.openfga, deployed.storeId, () => active.current.id)
+  const index = stack.use(
+    createPermissionIndex({
+      fga: openfga,
+      storage: createStorage(database, deployed.storeId),
+      now,
+      log,
+      pollMs: config.indexPollMs,
+      rememberMs: Math.max(leastRememberMs, 2 * config.openfgaCacheTtlMs),
+    }),
   )
+  const useModel = ({ id, json }: ModelVersion) => {
+    try {
+      index.useModel(id, json)
+    } catch (error) {
+      // OpenFGA decides all the same, and its lists nominate.
+      log('index_model_unread', { reason: error instanceof Error ? error.message : 'thrown value' })
+    }
+  }
+  useModel(active.current)
+  active.onChange(useModel)
+  const fga = observeWrites(openfga, [held.drop, catchUpAfterWrites(index, log)])
   active.onChange(held.drop)
 
   const gate = createGate({
     fga,
-    index: unready,
+    index,
     held,
     limiter: createLimiter(checksInFlightMax),
     now,
     cacheTtlMs: config.openfgaCacheTtlMs,
   })
-  const nominator = createNominator({ fga, now, serverDeadlineMs: openfgaListDeadlineMs })
+  const nominator = createNominator({ fga, index, now, serverDeadlineMs: openfgaListDeadlineMs })
   const keyed = createKeyed(await loadSecret(keysDir, 'digest.key'))
   const embedder = ground.embeddings.available ? ground.embeddings.embedder : undefined
   const retrieve = createRetriever({
@@ -274,6 +288,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     newId: () => `m_${randomBytes(16).toString('base64url')}`,
   })
   const metrics = createMetrics(now)
+  observeIndex(metrics.registry, () => index.status())
   const probe = () => Promise.all([answers(database), fga.isHealthy()])
   const readiness = async (): Promise<Readiness> => {
     const [databaseOk, openfgaOk] = await probe()
@@ -282,6 +297,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
       details: {
         database: databaseOk,
         openfga: openfgaOk,
+        permission_index: indexDetails(index.status()),
         authorization_model: { id: active.current.id, matches_file: matchesFile() },
         embeddings: ground.embeddings.available
           ? {
@@ -306,7 +322,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     isReady: async () => (await probe()).every(Boolean),
     jwks: async () => keys.jwks(),
     routes: [
-      retrieveRoutes({ retrieve, requireBearer }),
+      retrieveRoutes({ retrieve, requireBearer, indexLagMs: () => index.status().lagMs }),
       documentRoutes({ readDocument: createDocumentReader({ sql: database, gate }), requireBearer }),
       collectionRoutes({
         listCollections,
@@ -325,13 +341,13 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
       fieldRoutes({ ingest, requireBearer, isAdministrator, now }),
       jobRoutes({ ingest, requireBearer }),
       explainRoutes({
-        explain: createExplainer({ sql: database, fga, index: unready, now }),
+        explain: createExplainer({ sql: database, fga, index, now }),
         requireBearer,
         isAdministrator: isReader,
         now,
       }),
       whoCanRoutes({
-        whoCan: createWhoCan({ sql: database, fga, index: unready, now }),
+        whoCan: createWhoCan({ sql: database, fga, index, now }),
         requireBearer,
         isAdministrator: isReader,
         now,
@@ -351,6 +367,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     app,
     ops,
     fga,
+    index,
     activeModel: active,
     people,
     agents,
@@ -373,6 +390,7 @@ export interface Service extends AsyncDisposable {
   readonly app: App
   readonly ops: ReturnType<typeof createOps>
   readonly fga: Fga
+  readonly index: PermissionIndex
   readonly activeModel: ActiveModel
   readonly people: People
   readonly agents: Agents

@@ -155,6 +155,9 @@ export const settings = z.object({
     .describe(
       'Seconds for which the OpenFGA server may answer from its caches: at least the longest of its own settings.',
     ),
+  INDEX_POLL_MS: milliseconds(10, 10_000)
+    .default(100)
+    .describe('Milliseconds between two looks of the permission index at the end of the OpenFGA change log.'),
   BODY_BYTES_MAX: z.coerce
     .number()
     .int()
@@ -201,6 +204,7 @@ export interface Config {
   readonly verdictTtlMs: number
   readonly modelApplyApprovers: number
   readonly openfgaCacheTtlMs: number
+  readonly indexPollMs: number
   readonly bodyBytesMax: number
   readonly ratePerMinute: number
   readonly demo: boolean
@@ -268,6 +272,7 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
     verdictTtlMs: value.VERDICT_TTL * 1_000,
     modelApplyApprovers: value.MODEL_APPLY_APPROVERS ?? (demo ? 1 : 2),
     openfgaCacheTtlMs: value.OPENFGA_CACHE_TTL * 1_000,
+    indexPollMs: value.INDEX_POLL_MS,
     bodyBytesMax: value.BODY_BYTES_MAX,
     ratePerMinute: value.RATE_PER_MINUTE,
     demo,

@@ -135,4 +135,5 @@ export const contextAt = (now: number): { readonly current_time: string } => ({
   current_time: new Date(Math.ceil(now / 1_000) * 1_000).toISOString(),
 })
 
-export const tupleId = ({ user, relation, object }: TupleKey): string => `${user} ${relation} ${object}`
+export const tupleId = ({ user, relation, object }: Pick<StoredTuple, keyof TupleKey>): string =>
+  `${user} ${relation} ${object}`

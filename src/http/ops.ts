@@ -1,6 +1,7 @@
 import type { MiddlewareHandler } from 'hono'
 import { Hono } from 'hono'
-import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client'
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { IndexStatus } from '../authz/permission-index.ts'
 import { AppError } from '../kernel/errors.ts'
 import type { AppEnv } from './env.ts'
 import { requireHost } from './middleware/frame.ts'
@@ -44,6 +45,33 @@ export function createMetrics(now: () => number): Metrics {
       seconds.observe({ route }, (now() - started) / 1_000)
     },
   }
+}
+
+/** What operators see of the permission index. */
+export const indexDetails = ({ state, lagMs, tuples }: IndexStatus) => ({ state, lag_ms: lagMs, tuples })
+
+/** The permission index as gauges, read when they are asked for. */
+export function observeIndex(registry: Registry, status: () => IndexStatus): void {
+  const gauge = (name: string, help: string, value: (status: IndexStatus) => number) =>
+    new Gauge({
+      name,
+      help,
+      registers: [registry],
+      collect() {
+        this.set(value(status()))
+      },
+    })
+  gauge(
+    'remit_index_lag_seconds',
+    'Seconds since the change log was last read to its end.',
+    (is) => is.lagMs / 1_000,
+  )
+  gauge('remit_index_tuples', 'Tuples in the replica.', (is) => is.tuples)
+  gauge(
+    'remit_index_following',
+    '1 while the replica follows OpenFGA; 0 while it builds or is broken.',
+    (is) => (is.state === 'following' ? 1 : 0),
+  )
 }
 
 export interface OpsDeps {

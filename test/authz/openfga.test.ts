@@ -7,6 +7,7 @@ import { type Answer, anne, apiToken, type Call, modelId, startDouble } from './
 
 const unavailable = expect.objectContaining({ code: 'authorization_unavailable', status: 503 })
 const options = { now: 0 } as const
+const unready = { nominate: () => undefined }
 const secret = 'severance-of-bob'
 
 const tuplesOf = (count: number): Tuple[] =>
@@ -206,9 +207,14 @@ describe('a streamed list', () => {
   test('that takes as long as the server allows itself is known to be cut short', async () => {
     await using double = await startDouble(listing(line('a')))
     const times = [0, 2_500]
-    const slow = createNominator({ fga: double.fga, now: () => times.shift() ?? 0, serverDeadlineMs: 2_500 })
+    const slow = createNominator({
+      fga: double.fga,
+      index: unready,
+      now: () => times.shift() ?? 0,
+      serverDeadlineMs: 2_500,
+    })
     expect(await slow.nominate(anne, {})).toEqual({ documentIds: ['a'], complete: false })
-    const quick = createNominator({ fga: double.fga, now: () => 0, serverDeadlineMs: 2_500 })
+    const quick = createNominator({ fga: double.fga, index: unready, now: () => 0, serverDeadlineMs: 2_500 })
     expect(await quick.nominate(anne, {})).toEqual({ documentIds: ['a'], complete: true })
   })
 

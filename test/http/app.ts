@@ -61,7 +61,10 @@ export function createFace({
     observe: (_, next) => next(),
     isReady: async () => true,
     jwks: async () => ({ keys: [] }),
-    routes: [retrieveRoutes({ retrieve, requireBearer }), documentRoutes({ readDocument, requireBearer })],
+    routes: [
+      retrieveRoutes({ retrieve, requireBearer, indexLagMs: () => 0 }),
+      documentRoutes({ readDocument, requireBearer }),
+    ],
   })
   const call = async (path: string, init: RequestInit = {}): Promise<Response> =>
     app.request(path.startsWith('/') ? `${publicUrl}${path}` : path, {

@@ -119,6 +119,7 @@ describe("the operators' /readyz", () => {
       status: 'ok',
       database: true,
       openfga: true,
+      permission_index: { state: expect.any(String), lag_ms: expect.any(Number), tuples: expect.any(Number) },
       authorization_model: { id: world.service.fga.modelId, matches_file: true },
       embeddings: { available: true, model: 'test-words', passages_without_vector: 0 },
     })

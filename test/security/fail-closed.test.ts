@@ -23,7 +23,8 @@ beforeAll(async () => {
   world = await openWorld({
     openfga: faulty.wrap,
     database: storage.wrap,
-    env: { REQUEST_DEADLINE_MS: String(deadlineMs) },
+    // Nothing is held: each answer here needs an OpenFGA that can be asked. What may be held is the gate's tests' to show.
+    env: { REQUEST_DEADLINE_MS: String(deadlineMs), VERDICT_TTL: '0' },
   })
   const readable = { access: { viewers: ['user:anne'] } }
   await world.put({
@@ -124,14 +125,12 @@ describe('while OpenFGA', () => {
   })
 
   const slow: readonly (readonly [string, Fault])[] = [
-    ['never ends its list', { hang: ({ kind }) => kind === 'streamed-list-objects' }],
     ['never answers a check', { hang: ({ kind }) => kind === 'batch-check' }],
   ]
   for (const [what, fault] of slow) {
     test.each(names)(`${what}, %s has an answer at the deadline, with nothing in it`, async (name) => {
       faulty.set(fault)
       const asked = await readerOf(name)()
-      if (name.includes('reads') && what.includes('list')) return expect(asked.status).toBe(200)
       expect(asked.ms).toBeLessThan(deadlineMs + lateMs)
       expect(asked.text).not.toContain(secret)
       expect(asked.text).not.toContain('handbook')
@@ -139,6 +138,14 @@ describe('while OpenFGA', () => {
       else expect(asked.status).toBe(503)
     })
   }
+
+  test.each(names)(
+    'never ends its list, %s does not notice: the permission index nominates',
+    async (name) => {
+      faulty.set({ hang: ({ kind }) => kind === 'streamed-list-objects' })
+      expect((await readerOf(name)()).status).toBe(200)
+    },
+  )
 
   test.each([
     ['an error beside a yes', { allowed: true, error: { message: 'boom' } }],

@@ -19,6 +19,7 @@ export { listObjects } from './list-objects.ts'
 export { listUsers } from './list-users.ts'
 export { compileModel, type Model, type Relation, type Rewrite } from './model.ts'
 export { type ReachingUsers, type ReachingUsersOptions, reachingUsers } from './reaching-users.ts'
+export { type Candidates, listCandidates, relaxModel } from './relax.ts'
 export { createSession, type Session, type SessionInput } from './session.ts'
 export {
   createTupleStore,
@@ -29,5 +30,6 @@ export {
   type TupleStore,
   userOf,
 } from './tuples.ts'
+export { ulidFloor, ulidTime } from './ulid.ts'
 export { checkKey, checkTuple, checkUser, type Misfit } from './validity.ts'
 export { findWeightedProblems, type WeightedProblem } from './weighted.ts'

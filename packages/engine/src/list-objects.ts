@@ -35,7 +35,11 @@ export function* listObjects(
  * Objects that some chain of tuples from the subject leads to; a superset of the answer. True for those with a
  * chain on which no rule has an `and` or a `but not`: these are in the answer for certain.
  */
-export function candidates(session: Session, target: Relation): ReadonlyMap<Node, boolean> {
+export const candidates = (session: Session, target: Relation): ReadonlyMap<Node, boolean> =>
+  reach(session, target).get(target) ?? new Map()
+
+/** The same for every relation that the target may rest on. */
+export function reach(session: Session, target: Relation): ReadonlyMap<Relation, ReadonlyMap<Node, boolean>> {
   const graph = reverseGraph(session.model)
   const useful = graph.behind(target)
   const seen = new Map<Relation, Map<Node, boolean>>()
@@ -80,7 +84,7 @@ export function candidates(session: Session, target: Relation): ReadonlyMap<Node
   }
   for (let next = queue.pop(); next !== undefined; next = queue.pop())
     step(next.relation, next.node, next.isSure)
-  return seen.get(target) ?? new Map()
+  return seen
 }
 
 function holds(session: Session, relation: Relation, tuple: Tuple): boolean {

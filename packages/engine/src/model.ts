@@ -86,7 +86,7 @@ export function compileModel(json: JsonObject, id = ''): Model {
   return {
     id,
     schemaVersion: ast.schemaVersion,
-    types: link(ast, analysis),
+    types: linkModel(ast, analysis),
     conditions,
     ast,
     isWeighted: analysis.isWeighted,
@@ -106,7 +106,8 @@ function compile(condition: { name: string; expression: string; params: Conditio
   }
 }
 
-function link(ast: ModelAst, analysis: Analysis): Map<string, Map<string, Relation>> {
+/** Resolves the names in a model's rules to the relations they mean. Validates nothing. */
+export function linkModel(ast: ModelAst, analysis: Analysis): Map<string, Map<string, Relation>> {
   const types = new Map<string, Map<string, Relation>>()
   const pending: (() => void)[] = []
   let index = 0

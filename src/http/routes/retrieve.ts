@@ -92,10 +92,12 @@ const answer = z
 export interface RetrieveRouteDeps {
   readonly retrieve: Retriever
   readonly requireBearer: RequireBearer
+  /** Milliseconds that the permission index is behind at most. */
+  readonly indexLagMs: () => number
 }
 
 /** `POST /retrieve`: passages that the person may read, within what was lent to the agent. */
-export function retrieveRoutes({ retrieve, requireBearer }: RetrieveRouteDeps): App {
+export function retrieveRoutes({ retrieve, requireBearer, indexLagMs }: RetrieveRouteDeps): App {
   const route = createRoute({
     method: 'post',
     path: '/retrieve',
@@ -118,7 +120,7 @@ export function retrieveRoutes({ retrieve, requireBearer }: RetrieveRouteDeps): 
     if (asked.approval !== undefined)
       throw new AppError('not_found', { public: 'This approval is not known.' })
     const found = await retrieve(c.get('principal'), toQuestion(asked), c.get('deadline'))
-    return c.json(toAnswer(found, c.get('txn')), 200)
+    return c.json(toAnswer(found, indexLagMs(), c.get('txn')), 200)
   })
 }
 
@@ -146,13 +148,14 @@ function unit(values: readonly number[]): Float32Array {
 
 function toAnswer(
   { passages, complete, modeUsed, modelId, scopeKey }: Answer,
+  indexLagMs: number,
   txn: string,
 ): z.output<typeof answer> {
   return {
     results: passages.map((passage, index) => toResult(passage, index + 1)),
     complete,
     mode_used: modeUsed,
-    freshness: { index_lag_ms: 0, authorization_model_id: modelId },
+    freshness: { index_lag_ms: indexLagMs, authorization_model_id: modelId },
     scope_key: scopeKey,
     txn,
   }

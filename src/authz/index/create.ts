@@ -1,0 +1,230 @@
+import { compileModel, type JsonObject, type Model } from '@remit/engine'
+import type { Log } from '../../kernel/log.ts'
+import { type Change, type Fga, PositionRefused, tupleId } from '../fga.ts'
+import type { IndexStatus, PermissionIndex } from '../permission-index.ts'
+import { createCandidateLists } from './candidates.ts'
+import { createFollower, placeBeforeNow } from './follow.ts'
+import { evaluateLocally } from './local.ts'
+import { createPersistence, type Snapshot } from './persist.ts'
+import { createRecent } from './recent.ts'
+import { findDifferences } from './reconcile.ts'
+import { createReplica, type Replica, toStored } from './replica.ts'
+import type { Mark, Storage } from './storage.ts'
+import { createOccasional, createTurns, unlessAborted } from './turns.ts'
+
+export interface PermissionIndexDeps {
+  /** The port itself, not one that waits for the index after a write. */
+  readonly fga: Pick<Fga, 'readAll' | 'readChanges'>
+  readonly storage: Storage
+  readonly now: () => number
+  readonly log: Log
+  /** Milliseconds between two looks at the end of the change log. */
+  readonly pollMs: number
+  /** Milliseconds for which `touched` can tell; at least OpenFGA's cache lifetime. Default 60 s. */
+  readonly rememberMs?: number
+  /** Milliseconds behind after which it is not ready. Default 2 s. */
+  readonly staleAfterMs?: number
+}
+
+export interface FollowingIndex extends PermissionIndex {
+  /**
+   * The model that all questions are put to from now on, in OpenFGA's JSON form; before the first there is no view.
+   * Throws FgaError for one that the engine cannot read: the one before stays.
+   */
+  useModel(modelId: string, json: object): void
+}
+
+const saveEveryMs = 1_000
+const retryMaxMs = 1_000
+const reconcileEveryMs = 3_600_000
+const reconcileRetryMs = 300_000
+
+/** Opens the index and lets it fill in the background; until then it is not ready. */
+export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex {
+  const { fga, storage, now, log, pollMs, rememberMs = 60_000, staleAfterMs = 2_000 } = deps
+  const openedAt = now()
+  const closing = new AbortController()
+  const lists = createCandidateLists()
+  const recent = createRecent(rememberMs)
+  let replica = createReplica()
+  let persistence = createPersistence(storage)
+  let model: { readonly id: string; readonly compiled: Model } | undefined
+  let told: Set<string> | undefined
+  let isBuilt = false
+  let isStoredBad = false
+  let isFailing = false
+
+  const follower = createFollower({ fga, now, signal: closing.signal, onChanges: take })
+
+  function take(changes: readonly Change[]): void {
+    if (changes.length === 0) return
+    for (const { tuple } of changes) told?.add(tupleId(tuple))
+    const effects = replica.apply(changes)
+    recent.note(effects, now())
+    lists.note(effects)
+    persistence.note(effects)
+  }
+
+  /** From what is stored, else from all that OpenFGA holds. */
+  async function build(): Promise<void> {
+    const stored = isStoredBad ? undefined : await loadStored()
+    replica = stored?.replica ?? createReplica()
+    lists.clear()
+    if (stored === undefined) {
+      const position = await placeBeforeNow(fga, now(), closing.signal)
+      for await (const page of fga.readAll({ signal: closing.signal }))
+        for (const tuple of page) replica.put(tuple)
+      follower.start({ position, reconciledAt: now() }, { isOld: false })
+    } else follower.start(stored.mark, { isOld: true })
+  }
+
+  async function loadStored(): Promise<{ readonly replica: Replica; readonly mark: Mark } | undefined> {
+    const loaded = createReplica()
+    persistence = createPersistence(storage)
+    const stored = await storage
+      .load((page) => {
+        for (const tuple of page) loaded.put(tuple)
+      })
+      .catch((error: unknown) => {
+        log('index_not_loaded', { reason: reasonOf(error) })
+        return undefined
+      })
+    if (stored === undefined) return undefined
+    persistence.loaded(stored.version)
+    return { replica: loaded, mark: stored.mark }
+  }
+
+  async function cycle(): Promise<void> {
+    try {
+      if (follower.mark === undefined) await build()
+      await follower.readOn()
+    } catch (error) {
+      fail(error)
+      throw error
+    }
+    if (!isBuilt) recent.forgetBefore(now())
+    if (!isBuilt || isFailing) log('index_ready', { tuples: replica.tuples.size })
+    isBuilt = true
+    isFailing = false
+  }
+
+  function fail(error: unknown): void {
+    if (closing.signal.aborted) return
+    if (!isFailing) log('index_broken', { reason: reasonOf(error) })
+    isFailing = true
+    if (!(error instanceof PositionRefused)) return
+    // Another store's token, or a log that is not what it was: from all tuples again.
+    follower.reset()
+    isBuilt = false
+    isStoredBad = true
+    persistence = createPersistence(storage, { anew: true })
+  }
+
+  const turns = createTurns(cycle)
+
+  const snapshot: Snapshot = {
+    mark: () => follower.mark ?? { position: {}, reconciledAt: 0 },
+    *all() {
+      for (const tuple of replica.tuples.after('')) yield toStored(tuple)
+    },
+    get: (tuple) => replica.get(tuple),
+    changedSince: (mark) => turns.take(() => follower.readFrom(mark)),
+  }
+
+  /** Behind the memory and beside it: what is not stored now is stored at the next turn. */
+  const saving = createOccasional({
+    everyMs: saveEveryMs,
+    now,
+    work: () => persistence.save(snapshot),
+    onError: (error) => log('index_not_saved', { reason: reasonOf(error) }),
+  })
+
+  const reconciling = createOccasional({
+    everyMs: reconcileRetryMs,
+    now,
+    async work() {
+      told = new Set()
+      try {
+        const changes = await findDifferences({
+          fga,
+          replica,
+          signal: closing.signal,
+          catchUp: () => turns.repeat(),
+          told,
+        })
+        if (changes.length > 0) log('index_reconciled', { changes: changes.length })
+        take(changes)
+        follower.setReconciled(now())
+      } finally {
+        told = undefined
+      }
+    },
+    onError: (error) => log('index_not_reconciled', { reason: reasonOf(error) }),
+  })
+
+  let timer: NodeJS.Timeout | undefined
+  let failures = 0
+
+  async function poll(): Promise<void> {
+    try {
+      await turns.repeat()
+      failures = 0
+      saving.run()
+      if (now() - (follower.mark?.reconciledAt ?? now()) > reconcileEveryMs) reconciling.run()
+    } catch {
+      // Said where it failed; the next turn tries again.
+      failures += 1
+    }
+    if (!closing.signal.aborted)
+      schedule(failures === 0 ? pollMs : Math.min(pollMs * 2 ** failures, retryMaxMs))
+  }
+
+  function schedule(delay: number): void {
+    timer = setTimeout(() => void poll(), delay).unref()
+  }
+
+  const lagMs = (): number => Math.max(0, now() - (follower.tailReadAt ?? openedAt))
+
+  function status(): IndexStatus {
+    const state = isFailing ? 'broken' : isBuilt ? 'following' : 'building'
+    return { state, tailReadAt: follower.tailReadAt, lagMs: lagMs(), tuples: replica.tuples.size }
+  }
+
+  const ready = () => (isBuilt && !isFailing && lagMs() <= staleAfterMs ? model : undefined)
+
+  schedule(0)
+  return {
+    status,
+    useModel(id, json) {
+      const compiled = compileModel(json as JsonObject, id)
+      lists.useModel(compiled)
+      recent.useModel(compiled)
+      // What subtracts in this model may have been written while the one before did not mind.
+      if (isBuilt) recent.forgetBefore(now())
+      model = { id, compiled }
+    },
+    view() {
+      const current = ready()
+      return current && { modelId: current.id, model: current.compiled, tuples: replica.tuples }
+    },
+    nominate: (question) => ready() && lists.nominate(question, replica.tuples, now()),
+    evaluate(question, documentIds, at) {
+      const current = ready()
+      return current && evaluateLocally(current.compiled, replica.tuples, question, documentIds, at)
+    },
+    touched: (documentIds, since) =>
+      ready() ? recent.touched(documentIds, since, replica.tuples) : new Set(documentIds),
+    catchUp: ({ signal } = {}) =>
+      signal === undefined ? turns.repeat() : unlessAborted(turns.repeat(), signal),
+    async [Symbol.asyncDispose]() {
+      clearTimeout(timer)
+      closing.abort()
+      await turns.idle()
+      await reconciling.idle()
+      await saving.idle()
+      if (isBuilt) await persistence.save(snapshot).catch(() => undefined)
+    },
+  }
+}
+
+const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : 'thrown value')

@@ -1,0 +1,19 @@
+import type { Log } from '../../kernel/log.ts'
+import type { WriteObserver } from '../observed-fga.ts'
+import type { PermissionIndex } from '../permission-index.ts'
+
+/**
+ * Lets a writer go on when the index has its write too: what this process gives and takes is nominated, or no
+ * longer, at its next question. An index that cannot follow keeps nobody waiting for longer than `waitMs`.
+ */
+export function catchUpAfterWrites(index: PermissionIndex, log: Log, waitMs = 1_000): WriteObserver {
+  return async () => {
+    // While it builds or is broken, questions are answered without it.
+    if (index.status().state !== 'following') return
+    try {
+      await index.catchUp({ signal: AbortSignal.timeout(waitMs) })
+    } catch (error) {
+      log('index_behind', { reason: error instanceof Error ? error.message : 'thrown value' })
+    }
+  }
+}

@@ -1,0 +1,158 @@
+import type { Database, Sql } from '../../store/sql.ts'
+import type { ChangePosition, StoredTuple } from '../fga.ts'
+
+/** How far in the change log something reaches, and what is needed to go on from there. */
+export interface Mark {
+  readonly position: ChangePosition
+  /** Time of the last change read, by OpenFGA's clock; later ones may still be stamped a little earlier. */
+  readonly lastChangeAt?: number
+  /** When all tuples were last compared with OpenFGA's, by our clock. */
+  readonly reconciledAt: number
+}
+
+/** The rows may be newer than the mark, never older: reading on from it makes up for what they have already. */
+export interface Storage {
+  /** undefined where nothing usable is stored for this store. Rows come in pages. */
+  load(onPage: (tuples: readonly StoredTuple[]) => void): Promise<Stored | undefined>
+  /** What is stored now, without its rows; `isQuiet` when nobody has saved for some seconds. */
+  peek(): Promise<(Partial<Stored> & { readonly isQuiet: boolean }) | undefined>
+  /** Empties the rows and takes the writing over. Until a `save` with a mark, nothing of it is usable. */
+  begin(): Promise<number>
+  /** One transaction. Writes only over the version that it is told; undefined: somebody else wrote since. */
+  save(batch: Batch): Promise<number | undefined>
+}
+
+export interface Stored {
+  readonly mark: Mark
+  readonly version: number
+}
+
+export interface Batch {
+  readonly version: number
+  readonly puts: readonly StoredTuple[]
+  readonly removes: readonly StoredTuple[]
+  /** Left out: the rows come ahead of the mark, which stays. */
+  readonly mark?: Mark
+}
+
+interface Row {
+  readonly object: string
+  readonly relation: string
+  readonly subject: string
+  readonly condition: StoredTuple['condition'] | null
+  readonly written_at: number
+}
+
+interface StateRow {
+  readonly mark: Mark | null
+  readonly filling: number
+  readonly version: number
+  readonly is_quiet: boolean
+}
+
+const pageSize = 10_000
+// Longer than whoever writes may pause between two saves of one burst.
+const quietSeconds = 10
+
+export function createStorage(database: Database, storeId: string): Storage {
+  async function state(sql: Sql): Promise<StateRow | undefined> {
+    const [row] = await sql.query<StateRow>(
+      `select mark, filling, version, saved_at < now() - make_interval(secs => $2) as is_quiet
+       from index_state where store_id = $1`,
+      [storeId, quietSeconds],
+    )
+    return row
+  }
+
+  return {
+    async load(onPage) {
+      const before = await state(database)
+      if (before?.mark === undefined || before.mark === null) return undefined
+      let last: Pick<Row, 'object' | 'relation' | 'subject'> = { object: '', relation: '', subject: '' }
+      for (;;) {
+        const rows: Row[] = await database.query<Row>(
+          `select object, relation, subject, condition, written_at from index_tuples
+           where (object, relation, subject) > ($1, $2, $3) order by object, relation, subject limit $4`,
+          [last.object, last.relation, last.subject, pageSize],
+        )
+        onPage(rows.map(toStored))
+        last = rows.at(-1) ?? last
+        if (rows.length < pageSize) break
+      }
+      const after = await state(database)
+      // Another process began anew while the pages were read: some of them are gone.
+      return after?.filling === before.filling ? { mark: before.mark, version: before.version } : undefined
+    },
+
+    async peek() {
+      const row = await state(database)
+      return row && { version: row.version, isQuiet: row.is_quiet, ...(row.mark && { mark: row.mark }) }
+    },
+
+    begin: () =>
+      database.transaction(async (sql) => {
+        const [row] = await sql.query<{ version: number }>(
+          `insert into index_state (store_id, mark, filling, version) values ($1, null, 1, 1)
+           on conflict (single) do update set store_id = $1, mark = null, saved_at = now(),
+             filling = index_state.filling + 1, version = index_state.version + 1
+           returning version`,
+          [storeId],
+        )
+        await sql.query('delete from index_tuples')
+        return row?.version ?? 0
+      }),
+
+    save: ({ version, puts, removes, mark }) =>
+      database.transaction(async (sql) => {
+        const [row] = await sql.query<{ version: number }>(
+          `update index_state set version = version + 1, saved_at = now(), mark = coalesce($3, mark)
+           where store_id = $1 and version = $2 returning version`,
+          [storeId, version, mark ?? null],
+        )
+        if (row === undefined) return undefined
+        await remove(sql, removes)
+        await put(sql, puts)
+        return row.version
+      }),
+  }
+}
+
+async function remove(sql: Sql, tuples: readonly StoredTuple[]): Promise<void> {
+  if (tuples.length === 0) return
+  await sql.query(
+    `delete from index_tuples t using unnest($1::text[], $2::text[], $3::text[]) as k (object, relation, subject)
+     where t.object = k.object and t.relation = k.relation and t.subject = k.subject`,
+    keyColumns(tuples),
+  )
+}
+
+async function put(sql: Sql, tuples: readonly StoredTuple[]): Promise<void> {
+  if (tuples.length === 0) return
+  await sql.query(
+    `insert into index_tuples (object, relation, subject, condition, written_at)
+     select object, relation, subject, condition::jsonb, written_at
+     from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[])
+       as t (object, relation, subject, condition, written_at)
+     on conflict (object, relation, subject) do update
+       set condition = excluded.condition, written_at = excluded.written_at`,
+    [
+      ...keyColumns(tuples),
+      tuples.map(({ condition }) => (condition === undefined ? null : JSON.stringify(condition))),
+      tuples.map(({ writtenAt }) => writtenAt),
+    ],
+  )
+}
+
+const keyColumns = (tuples: readonly StoredTuple[]): [string[], string[], string[]] => [
+  tuples.map(({ object }) => object),
+  tuples.map(({ relation }) => relation),
+  tuples.map(({ user }) => user),
+]
+
+const toStored = ({ object, relation, subject, condition, written_at }: Row): StoredTuple => ({
+  user: subject,
+  relation,
+  object,
+  ...(condition && { condition }),
+  writtenAt: written_at,
+})

@@ -1,0 +1,79 @@
+/** One piece of work at a time. */
+export interface Turns {
+  /** Runs when its turn comes. */
+  take<T>(work: () => Promise<T>): Promise<T>
+  /** A run of the repeated work that began after this call; callers who wait for the same one share it. */
+  repeat(): Promise<void>
+  /** Resolves when nothing is left to do. */
+  idle(): Promise<void>
+}
+
+export function createTurns(repeated: () => Promise<void>): Turns {
+  let last: Promise<unknown> = Promise.resolve()
+  let waiting: Promise<void> | undefined
+
+  function take<T>(work: () => Promise<T>): Promise<T> {
+    const mine = last.then(work)
+    last = mine.catch(() => undefined)
+    return mine
+  }
+
+  return {
+    take,
+    repeat() {
+      waiting ??= take(() => {
+        waiting = undefined
+        return repeated()
+      })
+      return waiting
+    },
+    async idle() {
+      await last
+    },
+  }
+}
+
+/** Work that runs beside everything else, one run at a time and not more often than every `everyMs`. */
+export interface Occasional {
+  /** Starts a run, unless one is under way or ended lately. */
+  run(): void
+  idle(): Promise<void>
+}
+
+export function createOccasional(options: {
+  readonly everyMs: number
+  readonly now: () => number
+  readonly work: () => Promise<void>
+  readonly onError: (error: unknown) => void
+}): Occasional {
+  const { everyMs, now, work, onError } = options
+  let running: Promise<void> | undefined
+  let beganAt = Number.NEGATIVE_INFINITY
+  return {
+    run() {
+      if (running !== undefined || now() - beganAt < everyMs) return
+      beganAt = now()
+      running = work()
+        .catch(onError)
+        .finally(() => {
+          running = undefined
+        })
+    },
+    async idle() {
+      await running
+    },
+  }
+}
+
+/** The same, but its waiting ends with the signal; the work goes on. */
+export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted()
+  const { promise, reject } = Promise.withResolvers<never>()
+  const onAbort = (): void => reject(signal.reason)
+  signal.addEventListener('abort', onAbort, { once: true })
+  try {
+    return await Promise.race([work, promise])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}
