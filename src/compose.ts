@@ -15,7 +15,6 @@ import { createModelChanges } from './authz/model/changes.ts'
 import { deployModel } from './authz/model/deploy.ts'
 import { digestOf } from './authz/model/dsl.ts'
 import type { ModelVersion } from './authz/model/pin.ts'
-import { createSnapshot } from './authz/model/snapshot.ts'
 import { createNominator } from './authz/nominate.ts'
 import { observeWrites } from './authz/observed-fga.ts'
 import { createFga } from './authz/openfga.ts'
@@ -275,7 +274,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     database,
     api: ground.openfga,
     active,
-    index: createSnapshot(fga, now),
+    index,
     listLiveDelegations: async () =>
       (await delegations.listLive()).map(({ id, subject, agent, subAgents }) => ({
         id,

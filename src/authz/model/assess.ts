@@ -15,8 +15,8 @@ import {
 } from './impact.ts'
 import { type Finding, refusalsOf, warningsOf } from './invariants.ts'
 import type { Report } from './plan-store.ts'
-import type { TupleSource } from './snapshot.ts'
 import { openTrial, RefusedError } from './store-test.ts'
+import type { TupleSource } from './tuple-source.ts'
 
 export interface AssessDeps {
   readonly api: OpenFgaApi
