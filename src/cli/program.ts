@@ -4,6 +4,7 @@ import type { Fetch } from '../delegation/fetch-json.ts'
 import type { Reembedded } from '../ingest/reembed.ts'
 import { AppError } from '../kernel/errors.ts'
 import type { AdminClient } from './admin-client.ts'
+import { addExplainCommands } from './explain.ts'
 import { importFile } from './import.ts'
 import { ingestFolder } from './ingest.ts'
 import { addIssuerCommands } from './issuer.ts'
@@ -196,6 +197,7 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
     })
 
   addModelCommands(program, deps, outcome)
+  addExplainCommands(program, deps)
   return program
 }
 

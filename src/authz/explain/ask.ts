@@ -67,7 +67,7 @@ export function assertInModel({ model }: ReplicaView, { user, relation, object }
 
 export function assertObject(object: string): void {
   const { type, id } = splitObject(object)
-  if (!typeName.test(type) || !isId(id))
+  if (!object.includes(':') || !typeName.test(type) || !isId(id))
     throw invalid('object', 'type:id is needed, with an id of the contract.')
 }
 
@@ -81,6 +81,7 @@ function assertSubject(user: string): void {
   const isWildcard = id === '*' && relation === undefined
   const fits =
     rest.length === 0 &&
+    object.includes(':') &&
     typeName.test(type) &&
     (isWildcard || isId(id)) &&
     (relation === undefined || relationName.test(relation))

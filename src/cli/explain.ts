@@ -1,0 +1,121 @@
+import type { Command } from 'commander'
+import type { Fetch } from '../delegation/fetch-json.ts'
+import type { AdminClient } from './admin-client.ts'
+import { type Explained, explanationLines } from './explain-tree.ts'
+import { createRemitHttp, problemOf } from './remit-http.ts'
+import type { Terminal } from './terminal.ts'
+
+export interface ExplainCommandDeps {
+  readonly admin: AdminClient
+  readonly terminal: Terminal
+  readonly fetch: Fetch
+  readonly publicUrl: string
+  /** REMIT_TOKEN. */
+  readonly envToken: string | undefined
+}
+
+interface AsWhom {
+  readonly as: string
+  readonly token?: string
+  readonly url?: string
+  readonly json: boolean
+}
+
+interface ExplainFlags extends AsWhom {
+  readonly agent?: string
+  readonly delegation?: string
+  readonly grant: string[]
+  readonly at?: string
+}
+
+interface WhoCanAnswer {
+  readonly subjects: readonly { readonly kind: string; readonly user: string; readonly via: string | null }[]
+  readonly cursor: string | null
+  readonly complete: boolean
+}
+
+/** `explain` and `who-can`: both ask as a signed-in administrator, never with machine rights. */
+export function addExplainCommands(program: Command, deps: ExplainCommandDeps): void {
+  const { terminal } = deps
+  asWhom(
+    program
+      .command('explain <user> <relation> <object>')
+      .description('Why a user has a relation to an object, or has not.')
+      .option('--agent <agent>', 'the agent that asks for the user')
+      .option('--delegation <id>', 'under which the agent asks')
+      .option('--grant <id>', 'approval that it presents; repeat for more', collect, [])
+      .option('--at <time>', 'clock for conditions, ISO 8601; the tuples are today’s'),
+  ).action(async (user: string, relation: string, object: string, flags: ExplainFlags) => {
+    const { agent, delegation, grant: grants, at } = flags
+    const answer = await ask<Explained>(deps, flags, '/explain', {
+      user,
+      relation,
+      object,
+      ...(agent !== undefined && { agent }),
+      ...(delegation !== undefined && { delegation }),
+      ...(grants.length > 0 && { grants }),
+      ...(at !== undefined && { at }),
+    })
+    if (flags.json) return terminal.out(JSON.stringify(answer))
+    for (const line of explanationLines(answer)) terminal.out(printable(line))
+  })
+
+  asWhom(
+    program
+      .command('who-can <relation> <object>')
+      .description('The people who have a relation to an object, and how each gets it.'),
+  ).action(async (relation: string, object: string, flags: AsWhom) => {
+    let complete = true
+    let cursor: string | null = null
+    do {
+      const page: WhoCanAnswer = await ask(deps, flags, '/who-can', {
+        relation,
+        object,
+        ...(cursor !== null && { cursor }),
+      })
+      for (const subject of page.subjects)
+        terminal.out(flags.json ? JSON.stringify(subject) : printable(subjectLine(subject)))
+      complete &&= page.complete
+      cursor = page.cursor
+    } while (cursor !== null)
+    if (!complete) terminal.say('The list may lack people: the replica or OpenFGA could not tell all.')
+  })
+}
+
+const collect = (value: string, before: readonly string[]): string[] => [...before, value]
+
+const asWhom = (command: Command): Command =>
+  command
+    .option('--as <user>', 'administrator of the demo who asks', 'lena')
+    .option(
+      '--token <token>',
+      'access token of an administrator (elsewhere than in the demo; or REMIT_TOKEN)',
+    )
+    .option('--url <url>', 'address of the service')
+    .option('--json', 'prints what the service answers', false)
+
+function subjectLine({ kind, user, via }: WhoCanAnswer['subjects'][number]): string {
+  if (kind === 'excluded') return `${user}  not, though everyone else`
+  return `${kind === 'everyone' ? 'everyone' : user}  ${via ?? 'OpenFGA says so; the replica does not show how'}`
+}
+
+async function ask<T>(deps: ExplainCommandDeps, flags: AsWhom, path: string, body: object): Promise<T> {
+  const given = flags.token ?? deps.envToken
+  const http = createRemitHttp({
+    url: (flags.url ?? deps.publicUrl).replace(/\/$/, ''),
+    token: async () =>
+      given ??
+      String((await deps.admin.run('token', { user: flags.as, scopes: ['security.read'] }))['token']),
+    fetch: deps.fetch,
+  })
+  const response = await http.send(path, () => ({
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  }))
+  if (!response.ok) throw new Error(await problemOf(response))
+  return (await response.json()) as T
+}
+
+// What stands in a condition is anybody's text, which a terminal would obey.
+const printable = (line: string): string => line.replaceAll(/\p{C}/gu, '?')

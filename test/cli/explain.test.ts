@@ -1,0 +1,115 @@
+import { explain } from '@remit/engine'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { explanationLines } from '../../src/cli/explain-tree.ts'
+import { type CliDeps, runCli } from '../../src/cli/program.ts'
+import { createTerminal } from '../../src/cli/terminal.ts'
+import { reasonToWire } from '../../src/http/routes/explain-reasons.ts'
+import { createTestIndex } from '../authz/parts.ts'
+import { openWorld, type World } from '../support/world.ts'
+
+let world: World
+beforeAll(async () => {
+  world = await openWorld()
+  await world.write('user:anne viewer document:plan')
+  await world.service.administrators.add('user:dan', ['security.read'])
+})
+afterAll(() => world?.[Symbol.asyncDispose]())
+
+async function remit(...argv: readonly string[]) {
+  let out = ''
+  let said = ''
+  const code = await runCli(argv, {
+    admin: {
+      run: async (_command: string, { user }: { user: string }) => ({ token: await world.token({ user }) }),
+    } as never,
+    terminal: createTerminal({
+      stdout: { write: (text) => (out += text) },
+      stderr: { write: (text) => (said += text) },
+    }),
+    fetch: ((url: string, init: RequestInit) => world.service.app.request(url, init)) as typeof fetch,
+    publicUrl: world.config.publicUrl,
+    envToken: undefined,
+  } as unknown as CliDeps)
+  return { code, out, said }
+}
+
+test('remit explain asks as an administrator of the demo and says OpenFGA’s decision', async () => {
+  const { code, out } = await remit('explain', 'user:anne', 'can_read', 'document:plan', '--as', 'dan')
+  expect(code).toBe(0)
+  expect(out).toContain('user:anne has can_read of document:plan.')
+})
+
+test('remit explain is refused for who is no administrator, and names a wrong field', async () => {
+  expect(await remit('explain', 'user:anne', 'can_read', 'document:plan', '--as', 'anne')).toMatchObject({
+    code: 1,
+    out: '',
+  })
+  const { said } = await remit('explain', 'anne', 'can_read', 'document:plan', '--as', 'dan')
+  expect(said).toContain('(user)')
+})
+
+test('remit who-can prints who has it, or that the list may lack people', async () => {
+  const { code, out, said } = await remit('who-can', 'can_read', 'document:plan', '--as', 'dan')
+  expect(code).toBe(0)
+  expect(out === '' ? said : out).toMatch(/may lack people|user:anne {2}viewer of document:plan/)
+})
+
+test('a tree can be read by a person', () => {
+  const { model, tuples } = createTestIndex('m', Date.now).view()!
+  for (const [order, line] of [
+    'folder:plans parent document:plan',
+    'group:eng#member viewer folder:plans',
+    'user:anne member group:eng',
+  ].entries()) {
+    const [user = '', relation = '', object = ''] = line.split(' ')
+    tuples.add({ user, relation, object }, `01JN7QZZ0000000000000000${String(order).padStart(2, '0')}`)
+  }
+  const tree = (user: string): string => {
+    const { allowed, reason, cut } = explain(model, tuples, {
+      user,
+      relation: 'can_read',
+      object: 'document:plan',
+    })
+    const decision = allowed ? 'allowed' : 'denied'
+    return explanationLines({
+      decision,
+      explained: decision,
+      agrees: true,
+      in_words: `${user}: ${decision}.`,
+      reason: reasonToWire(reason),
+      cut,
+      at: '',
+      replica: { state: 'ready', lag_ms: 0 },
+    }).join('\n')
+  }
+  expect(tree('user:anne')).toMatchInlineSnapshot(`
+    "user:anne: allowed.
+
+    + can_read of document:plan
+    |- + viewer of document:plan
+    |  \`- + folder:plans parent document:plan (written 2025-03-01T02:19:02.528Z)
+    |     \`- + viewer of folder:plans
+    |        \`- + group:eng#member viewer folder:plans (written 2025-03-01T02:19:02.528Z)
+    |           \`- + member of group:eng
+    |              \`- + user:anne member group:eng (written 2025-03-01T02:19:02.528Z)
+    \`- + not excluded by: blocked
+       \`- - blocked of document:plan
+          \`- - no tuple: user:anne or group#member blocked document:plan"
+  `)
+  expect(tree('user:bob')).toMatchInlineSnapshot(`
+    "user:bob: denied.
+
+    - can_read of document:plan
+    \`- - viewer of document:plan
+       |- - no tuple: user:bob or user:* or group#member or organization#member viewer document:plan
+       |- - owner of document:plan
+       |  \`- - no tuple: user:bob owner document:plan
+       \`- - folder:plans parent document:plan (written 2025-03-01T02:19:02.528Z)
+          \`- - viewer of folder:plans
+             |- - no tuple: user:bob or user:* or group#member or organization#member viewer folder:plans
+             |- - group:eng#member viewer folder:plans (written 2025-03-01T02:19:02.528Z)
+             |  \`- - member of group:eng
+             |     \`- - no tuple: user:bob or group#member member group:eng
+             \`- - no tuple: folder or collection parent folder:plans"
+  `)
+})
