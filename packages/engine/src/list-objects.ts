@@ -38,8 +38,18 @@ export function* listObjects(
 export const candidates = (session: Session, target: Relation): ReadonlyMap<Node, boolean> =>
   reach(session, target).get(target) ?? new Map()
 
-/** The same for every relation that the target may rest on. */
-export function reach(session: Session, target: Relation): ReadonlyMap<Relation, ReadonlyMap<Node, boolean>> {
+/** Objects by relation, with whether they are certain. */
+export type Reached = ReadonlyMap<Relation, ReadonlyMap<Node, boolean>>
+
+/**
+ * The same for every relation that the target may rest on. `admits` is asked each time something speaks for an
+ * object, about what was reached by then; what it keeps out leads nowhere.
+ */
+export function reach(
+  session: Session,
+  target: Relation,
+  admits: (relation: Relation, node: Node, reached: Reached) => boolean = () => true,
+): Reached {
   const graph = reverseGraph(session.model)
   const useful = graph.behind(target)
   const seen = new Map<Relation, Map<Node, boolean>>()
@@ -51,6 +61,7 @@ export function reach(session: Session, target: Relation): ReadonlyMap<Relation,
     seen.set(relation, nodes)
     const before = nodes.get(node)
     if (before !== undefined && (before || !isSure)) return
+    if (before === undefined && !admits(relation, node, seen)) return
     nodes.set(node, isSure)
     queue.push({ relation, node, isSure })
   }

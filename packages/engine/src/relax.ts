@@ -1,11 +1,10 @@
 import type { Condition } from './conditions.ts'
-import { createEvaluator } from './evaluate.ts'
-import { reach } from './list-objects.ts'
-import { linkModel, type Model, type Relation } from './model.ts'
+import { type Reached, reach } from './list-objects.ts'
+import { linkModel, type Model, type Relation, type Rewrite } from './model.ts'
 import { analyseModel } from './model-graph.ts'
 import type { ModelAst, RewriteAst } from './model-json.ts'
-import { createSession, type SessionInput } from './session.ts'
-import type { TupleStore } from './tuples.ts'
+import { createSession, type Session, type SessionInput } from './session.ts'
+import type { Node, TupleStore } from './tuples.ts'
 
 /**
  * The model with every `but not` reduced to its base and every condition met: what it grants is a superset of what
@@ -18,8 +17,8 @@ export function relaxModel(model: Model): Model {
   }))
   const ast: ModelAst = { ...model.ast, types }
   const conditions = new Map([...model.conditions].map(([name, condition]) => [name, met(condition)]))
-  // Without exclusions an answer is the least fixpoint wherever the question begins, so that memos may be kept.
-  return { ...model, ast, types: linkModel(ast, analyseModel(ast)), conditions, isWeighted: true }
+  const analysis = analyseModel(ast)
+  return { ...model, ast, types: linkModel(ast, analysis), conditions, isWeighted: analysis.isWeighted }
 }
 
 function withoutExclusions(rewrite: RewriteAst): RewriteAst {
@@ -29,9 +28,6 @@ function withoutExclusions(rewrite: RewriteAst): RewriteAst {
 }
 
 const met = (condition: Condition): Condition => ({ ...condition, accepts: () => true, evaluate: () => true })
-
-/** Deep enough for any real graph and shallow enough for the call stack; beyond it an object stays a candidate. */
-const depthMax = 400
 
 export interface Candidates {
   /** Names of objects, each once, in no order. */
@@ -44,8 +40,8 @@ export interface Candidates {
 }
 
 /**
- * Objects to which the subject may have the relation, under a relaxed model: what cannot be evaluated, for its depth
- * or the work it takes, is in.
+ * Objects to which the subject has the relation under a relaxed model: the least fixpoint, from the subject on, so
+ * that neither depth nor cycles nor the work of a question can lose one.
  */
 export function listCandidates(
   relaxed: Model,
@@ -54,18 +50,63 @@ export function listCandidates(
   input: SessionInput,
 ): Candidates {
   const session = createSession(relaxed, tuples, input)
-  const { ask } = createEvaluator(session, { depthMax, mode: 'list' })
-  const seen = reach(session, relation)
-  const objects: string[] = []
-  for (const [node, isSure] of seen.get(relation) ?? []) {
-    const outcome = isSure ? 'yes' : ask(relation, node)
-    if (outcome !== 'no' && outcome !== 'cycle') objects.push(node.name)
+  const gated = new Map<Relation, boolean>()
+  const isGated = (one: Relation): boolean => {
+    const known = gated.get(one) ?? hasIntersection(one.rewrite)
+    gated.set(one, known)
+    return known
   }
+  const seen = reach(
+    session,
+    relation,
+    (one, node, reached) => !isGated(one) || stands(one.rewrite, one, node, session, reached),
+  )
   const users = userTypes(relaxed)
-  const reached = new Set([session.user.node.name, `${session.user.node.type}:*`])
+  const names = new Set([session.user.node.name, `${session.user.node.type}:*`])
   for (const nodes of seen.values())
-    for (const { name, type } of nodes.keys()) if (users.has(type)) reached.add(name)
-  return { objects, reached }
+    for (const { name, type } of nodes.keys()) if (users.has(type)) names.add(name)
+  return { objects: [...(seen.get(relation)?.keys() ?? [])].map(({ name }) => name), reached: names }
+}
+
+function hasIntersection(rewrite: Rewrite): boolean {
+  if (rewrite.kind === 'union') return rewrite.children.some(hasIntersection)
+  return rewrite.kind === 'intersection'
+}
+
+/** Whether a rule holds by what was reached so far. */
+function stands(rule: Rewrite, owner: Relation, node: Node, session: Session, reached: Reached): boolean {
+  const again = (part: Rewrite): boolean => stands(part, owner, node, session, reached)
+  const has = (relation: Relation | undefined, at: Node): boolean =>
+    relation !== undefined && (reached.get(relation)?.has(at) ?? false)
+  const relationOf = (type: string, name: string) => session.model.types.get(type)?.get(name)
+  switch (rule.kind) {
+    case 'this': {
+      if (session.direct(owner, node, false) === true) return true
+      const { user } = session
+      return session
+        .usersets(owner, node, () => true)
+        .tuples.some((tuple) =>
+          tuple.user.wildcard
+            ? user.relation === '' && tuple.user.type === user.node.type
+            : has(relationOf(tuple.user.type, tuple.userRelation), tuple.user),
+        )
+    }
+    case 'computed':
+      return has(rule.relation, node)
+    case 'ttu': {
+      const tupleset = relationOf(node.type, rule.tupleset)
+      if (tupleset === undefined) return false
+      return session
+        .concrete(tupleset, node)
+        .tuples.some(({ user }) => has(rule.targets.get(user.type), user))
+    }
+    case 'union':
+      return rule.children.some(again)
+    case 'intersection':
+      return rule.children.every(again)
+    case 'exclusion':
+      return again(rule.base)
+  }
 }
 
 /** Types that a tuple's user may have: nothing is reached through the others. */
