@@ -57,6 +57,7 @@ export function addExplainCommands(program: Command, deps: ExplainCommandDeps): 
       ...(at !== undefined && { at }),
     })
     if (flags.json) return terminal.out(JSON.stringify(answer))
+    if (at !== undefined) terminal.out(`By the clock of ${answer.at}, on today’s tuples:`)
     for (const line of explanationLines(answer)) terminal.out(printable(line))
   })
 

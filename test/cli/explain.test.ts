@@ -39,6 +39,13 @@ test('remit explain asks as an administrator of the demo and says OpenFGA’s de
   expect(out).toContain('user:anne has can_read of document:plan.')
 })
 
+test('remit explain with another clock says that the tuples are today’s', async () => {
+  const question = ['explain', 'user:anne', 'can_read', 'document:plan', '--as', 'dan']
+  const { out } = await remit(...question, '--at', '2020-01-01T00:00:00Z')
+  expect(out).toContain('By the clock of 2020-01-01T00:00:00.000Z, on today’s tuples:')
+  expect((await remit(...question)).out).not.toContain('By the clock')
+})
+
 test('remit explain is refused for who is no administrator, and names a wrong field', async () => {
   expect(await remit('explain', 'user:anne', 'can_read', 'document:plan', '--as', 'anne')).toMatchObject({
     code: 1,
