@@ -151,7 +151,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
   }
   useModel(active.current)
   active.onChange(useModel)
-  const fga = observeWrites(openfga, [held.drop, catchUpAfterWrites(index, log)])
+  const fga = observeWrites(openfga, [index.wrote, held.drop, catchUpAfterWrites(index, log)])
   active.onChange(held.drop)
 
   const gate = createGate({

@@ -64,13 +64,14 @@ export interface Clearing {
    */
   clear<T extends Guarded>(items: readonly T[], enough?: number): Promise<Clearance<T>>
   proofOf(documentId: string): Proof | undefined
+  /** The model that all of it was decided under. */
+  readonly modelId: string
   readonly counts: GateCounts
   /** OpenFGA's, of each call. */
   readonly requestIds: readonly string[]
 }
 
 export interface Gate {
-  readonly modelId: string
   /**
    * Begins to clear for the person and for what was lent: one check a document. Throws for a principal who cannot
    * read at all. Does NOT check token scopes: the face does.
@@ -112,11 +113,7 @@ export function questionFor(principal: Principal): Question {
 }
 
 export function createGate(deps: GateDeps): Gate {
-  const { fga } = deps
   return {
-    get modelId() {
-      return fga.modelId
-    },
     open: (principal, options) => createClearing(deps, questionFor(principal), options),
   }
 }
@@ -131,6 +128,7 @@ type Told = Proof | 'denied' | 'passed_over' | 'error'
 function createClearing(deps: GateDeps, question: Question, options: GateOptions): Clearing {
   const { fga, held, limiter, now } = deps
   const { consistency, passOver, signal } = options
+  const { modelId } = fga
   const asker = createAsker(deps, question, consistency)
   const told = new Map<string, Told>()
   const requestIds: string[] = []
@@ -139,6 +137,7 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
 
   /** Settles what needs no question, and gives what has to be asked. */
   function sift(documentIds: readonly string[]): Pending {
+    const { generation } = held
     const look = asker.look(documentIds)
     const asked = documentIds.filter((id) => {
       const age = look.held.get(id)
@@ -147,24 +146,23 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
       else return true
       return false
     })
-    return { asked, cacheable: look.cacheable, holdable: look.holdable }
+    return { asked, generation, cacheable: look.cacheable, holdable: look.holdable }
   }
 
   /** Undefined when at least one call answered; documents of a call that did not count as errors. */
   async function ask(pending: Pending): Promise<AppError | undefined> {
     const { asked, cacheable } = pending
     const kind = consistency === 'fast' && asked.every((id) => cacheable.has(id)) ? 'asked_fast' : 'asked'
-    const answers = await Promise.all(pages(asked).map((page) => askPage(page, kind, pending.holdable)))
+    const answers = await Promise.all(pages(asked).map((page) => askPage(page, kind, pending)))
     return answers.every((answer) => answer !== undefined) ? answers[0] : undefined
   }
 
   async function askPage(
     page: readonly string[],
     kind: 'asked' | 'asked_fast',
-    holdable: Pending['holdable'],
+    { generation, holdable }: Pending,
   ): Promise<AppError | undefined> {
     const askedAt = now()
-    const { generation } = held
     try {
       const { verdicts, requestIds: ids } = await until(signal, () =>
         limiter.run(page.length, signal, () => {
@@ -172,12 +170,16 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
           calls += 1
           return fga.batchCheck(page.map(toCheck), {
             now: now(),
-            consistency: kind === 'asked' ? 'fresh' : 'cached',
+            // Something was taken away while it waited: no cache may answer.
+            consistency: kind === 'asked' || held.generation !== generation ? 'fresh' : 'cached',
             ...(signal && { signal }),
           })
         }),
       )
       requestIds.push(...ids)
+      // Another model came into force: one answer under two would be neither's.
+      if (fga.modelId !== modelId)
+        throw new AppError('authorization_unavailable', { internal: 'model changed' })
       for (const [index, id] of page.entries()) {
         const verdict = verdicts[index]
         told.set(id, verdict === 'allowed' ? { kind } : verdict === 'denied' ? 'denied' : 'error')
@@ -202,6 +204,7 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
   const countOf = (what: Told): number => [...told.values()].filter((one) => one === what).length
 
   return {
+    modelId,
     proofOf,
     requestIds,
     get counts() {
@@ -238,12 +241,16 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
 /** What a wave leaves to ask OpenFGA. */
 interface Pending {
   readonly asked: readonly string[]
+  /** Of the held verdicts, when the replica was looked at. */
+  readonly generation: number
   readonly cacheable: ReadonlySet<string>
   readonly holdable: ReadonlyMap<string, number | undefined>
 }
 
 const join = (parts: readonly Pending[]): Pending => ({
   asked: parts.flatMap(({ asked }) => asked),
+  // The earliest: whatever was dropped since any of the looks counts.
+  generation: Math.min(...parts.map(({ generation }) => generation)),
   cacheable: new Set(parts.flatMap(({ cacheable }) => [...cacheable])),
   holdable: new Map(parts.flatMap(({ holdable }) => [...holdable])),
 })

@@ -1,4 +1,5 @@
 import type { Model, TupleStore } from '@remit/engine'
+import type { Tuple, TupleKey } from './fga.ts'
 import type { Question } from './gate.ts'
 
 /**
@@ -29,6 +30,11 @@ export interface PermissionIndex extends AsyncDisposable {
    * was removed, or one was added that excludes, on something that they lead to. All, when it cannot tell.
    */
   touched(documentIds: readonly string[], since: number): ReadonlySet<string>
+  /**
+   * Counts what a write of this process may have taken away as seen, before the log tells of it: near its end the
+   * log may have passed that change already, since it is stamped before it is committed.
+   */
+  wrote(change: { readonly writes?: readonly Tuple[]; readonly deletes?: readonly TupleKey[] }): void
   /** Resolves when everything that OpenFGA held when this was called is in. Rejects when it cannot be had. */
   catchUp(options?: { readonly signal?: AbortSignal }): Promise<void>
 }

@@ -64,7 +64,7 @@ export function createCollectionLister({ sql, nominator, gate }: CollectionListe
     await record(sql, principal, {
       event: 'collections_listed',
       collections: collections.map(({ id }) => id),
-      model_id: gate.modelId,
+      model_id: clearing.modelId,
       considered,
       denied,
       passed_over: passedOver,

@@ -43,7 +43,7 @@ export function createDocumentReader({
       event: 'document_read',
       document_id: documentId,
       released: document === undefined ? null : proven(clearing.proofOf(documentId)),
-      model_id: gate.modelId,
+      model_id: clearing.modelId,
       openfga_request_ids: clearing.requestIds,
     })
     if (document === undefined) throw new AppError('not_found')

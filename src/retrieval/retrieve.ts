@@ -80,13 +80,15 @@ export function createRetriever(deps: RetrieverDeps): Retriever {
     })
     const found = await clearBest({ question, visible, branches, clearing, deadline })
     const passages = await readPassages(sql, found.cleared)
-    const complete = found.complete && nomination.complete
+    // Withdrawn or replaced since it was found: another passage would stand in its place.
+    const isWhole = passages.length === found.cleared.length
+    const complete = found.complete && nomination.complete && isWhole
     const { considered, denied, passedOver, errors } = clearing.counts
     // Before anything is returned: an answer that nobody can account for is not given.
     await record(sql, principal, {
       event: 'retrieved',
       query_hmac: keyed.query(question),
-      model_id: gate.modelId,
+      model_id: clearing.modelId,
       consistency: question.consistency,
       mode: branches.modeUsed,
       openfga_request_ids: clearing.requestIds,
@@ -101,8 +103,8 @@ export function createRetriever(deps: RetrieverDeps): Retriever {
       passages,
       complete,
       modeUsed: branches.modeUsed,
-      modelId: gate.modelId,
-      scopeKey: keyed.scope(principal, gate.modelId),
+      modelId: clearing.modelId,
+      scopeKey: keyed.scope(principal, clearing.modelId),
     }
   }
 }

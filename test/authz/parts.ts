@@ -34,6 +34,9 @@ export function createTestIndex(modelId: string, now: () => number): TestIndex {
     view: () => (isReady() ? { modelId: id, model, tuples } : undefined),
     nominate: () => undefined,
     touched: (documentIds, since) => new Set(removedAt >= since ? documentIds : []),
+    wrote: ({ deletes = [] }) => {
+      if (deletes.length > 0) removedAt = now()
+    },
     catchUp: async () => undefined,
     evaluate({ user, relation, contextual }, documentIds, at) {
       if (!isReady()) return undefined

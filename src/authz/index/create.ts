@@ -8,7 +8,7 @@ import { evaluateLocally } from './local.ts'
 import { createPersistence, type Snapshot } from './persist.ts'
 import { createRecent } from './recent.ts'
 import { findDifferences } from './reconcile.ts'
-import { createReplica, type Replica, toStored } from './replica.ts'
+import { createReplica, type Effect, type Replica, toStored } from './replica.ts'
 import type { Mark, Storage } from './storage.ts'
 import { createOccasional, createTurns, unlessAborted } from './turns.ts'
 
@@ -29,7 +29,7 @@ export interface PermissionIndexDeps {
 export interface FollowingIndex extends PermissionIndex {
   /**
    * The model that all questions are put to from now on, in OpenFGA's JSON form; before the first there is no view.
-   * Throws FgaError for one that the engine cannot read: the one before stays.
+   * Throws FgaError for one that the engine cannot read; there is no view then, so that nothing is asked of the one before.
    */
   useModel(modelId: string, json: object): void
 }
@@ -196,6 +196,7 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
   return {
     status,
     useModel(id, json) {
+      model = undefined
       const compiled = compileModel(json as JsonObject, id)
       lists.useModel(compiled)
       recent.useModel(compiled)
@@ -214,6 +215,17 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
     },
     touched: (documentIds, since) =>
       ready() ? recent.touched(documentIds, since, replica.tuples) : new Set(documentIds),
+    wrote({ writes = [], deletes = [] }) {
+      const at = now()
+      const stamped = { writtenAt: at }
+      recent.note(
+        [
+          ...deletes.map((tuple): Effect => ({ kind: 'removed', tuple: { ...tuple, ...stamped } })),
+          ...writes.map((tuple): Effect => ({ kind: 'added', tuple: { ...tuple, ...stamped } })),
+        ],
+        at,
+      )
+    },
     catchUp: ({ signal } = {}) =>
       signal === undefined ? turns.repeat() : unlessAborted(turns.repeat(), signal),
     async [Symbol.asyncDispose]() {

@@ -28,7 +28,8 @@ function grantTypes({ kind, redirectUris, jwks }: Client & Registration): string
   if (kind === 'service') return ['client_credentials']
   return [
     ...(redirectUris.length > 0 ? ['authorization_code'] : []),
-    deviceCode,
+    // Its redirect address is the one thing that a web client proves; with a device code anybody could be it.
+    ...(redirectUris.some((uri) => uri.startsWith('https:')) ? [] : [deviceCode]),
     'refresh_token',
     // A public client proves nothing, so that nobody knows who asks.
     ...(kind === 'agent' && jwks !== undefined ? [tokenExchange] : []),

@@ -107,7 +107,7 @@ export function createInteractions(deps: InteractionsDeps): Interactions {
       provider().interactionResult(
         request,
         response,
-        { login: { accountId: person } },
+        { login: { accountId: person, remember: false } },
         { mergeWithLastSubmission: false },
       ),
     refuse: (request, response) =>

@@ -43,6 +43,7 @@ const day = 86_400
 export const grantSecondsMax = 14 * day
 const refreshIdleSeconds = 8 * 3_600
 const accessTokenSeconds = 300
+const signInSecondsMax = 15 * minute
 
 /** The library, set up. Signs with the key that is current now: made anew after a rotation. */
 export function createProvider(deps: ProviderDeps): Provider {
@@ -152,8 +153,8 @@ function configuration(deps: ProviderDeps): Configuration {
       userinfo: { enabled: false },
       rpInitiatedLogout: { enabled: false },
       clientCredentials: { enabled: true },
-      revocation: { enabled: true },
-      introspection: { enabled: true },
+      revocation: { enabled: true, allowedPolicy: isOwn },
+      introspection: { enabled: true, allowedPolicy: isOwn },
       pushedAuthorizationRequests: { enabled: true },
       // Until the API holds a bound token to its proof: bound to nothing, it would be a bearer token in disguise.
       dPoP: { enabled: false },
@@ -205,7 +206,8 @@ function configuration(deps: ProviderDeps): Configuration {
       AuthorizationCode: minute,
       DeviceCode: 10 * minute,
       Interaction: 15 * minute,
-      Session: 8 * 3_600,
+      // From the sign-in on, however often it is used: a browser left alone must not lend for its owner for days.
+      Session: (_ctx, session) => within(signInSecondsMax, (session.loginTs ?? now()) + signInSecondsMax),
       IdToken: accessTokenSeconds,
       AccessToken: (ctx) => within(accessTokenSeconds, ctx.oidc.entities.Grant?.exp),
       ClientCredentials: accessTokenSeconds,
@@ -220,8 +222,10 @@ function configuration(deps: ProviderDeps): Configuration {
 }
 
 /** Seconds, but never past the end of the consent. */
+const now = (): number => Math.floor(Date.now() / 1_000)
+
 function within(seconds: number, end: number | undefined): number {
-  const left = end === undefined ? seconds : end - Math.floor(Date.now() / 1_000)
+  const left = end === undefined ? seconds : end - now()
   return Math.max(1, Math.min(seconds, left))
 }
 
@@ -230,6 +234,13 @@ async function defaultScope(clients: Clients, clientId: string): Promise<string>
   const scopes: readonly string[] = scopesOfKind[kind]
   return scopes.filter((scope) => scope.startsWith('docs.')).join(' ')
 }
+
+/** A stored token is the business of the client that it was issued to; JWTs are judged in jwt-endpoints.ts. */
+const isOwn = (
+  _ctx: unknown,
+  { clientId }: { readonly clientId: string },
+  token: { readonly clientId?: string | undefined },
+): boolean => token.clientId === clientId
 
 const deviceProblem = (error: Error): string =>
   error.name === 'AbortedError'

@@ -55,7 +55,7 @@ ${subAgents(pending)}
         ? ''
         : html`<button class="main" type="submit" form="consent">Agree</button>`
     }<form method="post" action="${refuse}"><input type="hidden" name="csrf" value="${csrf}"><button type="submit">Refuse</button></form></div>
-<p class="soft"><small>You can take it back at any time. It then ends with the agent’s next request.</small></p>`,
+<p class="soft"><small>It ends by itself when that time is over.</small></p>`,
   })
 }
 

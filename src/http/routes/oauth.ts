@@ -6,6 +6,7 @@ import type { BrowserSessions } from '../../delegation/browser-sessions.ts'
 import type { ConsentPending, Pending } from '../../delegation/issuer/interactions.ts'
 import type { AuthorizationServer } from '../../delegation/issuer/server.ts'
 import type { Passwords } from '../../delegation/passwords.ts'
+import { isKey } from '../../delegation/subject.ts'
 import { AppError } from '../../kernel/errors.ts'
 import { type App, type AppContext, addressOf, createRouter } from '../env.ts'
 import { createLimits } from '../middleware/limits.ts'
@@ -23,6 +24,7 @@ export interface OauthRoutesDeps {
   readonly hint?: string
 }
 
+const wrong = 'The account or the password is wrong.'
 export const sessionCookie = 'remit_session'
 const formBytesMax = 64 * 1024
 // Guesses at one account's password from one address, and ten times that from all: a stranger's guesses alone must
@@ -35,6 +37,8 @@ export function oauthRoutes(deps: OauthRoutesDeps): App {
   const { interactions } = server
   const guesses = createLimits({ perMinute: guessesPerMinute, now: deps.now })
   const guessesOfAll = createLimits({ perMinute: guessesPerMinute * 10, now: deps.now })
+  // One password tried on many accounts, and memory and cores for the hashing of whatever is sent.
+  const guessesOfAddress = createLimits({ perMinute: guessesPerMinute * 5, now: deps.now })
   const routes = createRouter()
   const form = bodyLimit({
     maxSize: formBytesMax,
@@ -108,7 +112,10 @@ export function oauthRoutes(deps: OauthRoutesDeps): App {
 
   /** Why nobody is signed in; undefined where the password fits. */
   async function refusal(c: AppContext, user: string, password: string): Promise<string | undefined> {
+    // No account has such a name: nothing of it is kept, and no database is asked with it.
+    if (!isKey(user)) return wrong
     try {
+      guessesOfAddress.take(addressOf(c))
       guesses.take(`${addressOf(c)} ${user}`)
       guessesOfAll.take(user)
     } catch (error) {
@@ -116,7 +123,7 @@ export function oauthRoutes(deps: OauthRoutesDeps): App {
         return 'Too many tries. Wait a minute, then try again.'
       throw error
     }
-    return (await passwords.verify(user, password)) ? undefined : 'The account or the password is wrong.'
+    return (await passwords.verify(user, password)) ? undefined : wrong
   }
 
   async function signIn(c: AppContext, user: string): Promise<void> {

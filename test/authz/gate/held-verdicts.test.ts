@@ -196,7 +196,8 @@ describe('a held yes does not outlive', () => {
     world.add(viewer)
     world.pass(20_000)
     world.onDecided(() => world.useModel('model-2'))
-    await world.ask()
+    // Decided under one model, to be answered under another: no answer.
+    await expect(world.ask()).rejects.toThrow('model changed')
     world.onDecided(() => undefined)
     world.useModel('model-1')
     expect((await world.ask()).calls).toHaveLength(1)

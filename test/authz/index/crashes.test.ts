@@ -176,6 +176,25 @@ describeBackends('whatever happens to it, the permission index', (backend) => {
     await agrees(index)
   })
 
+  test('counts what this process took away as seen at once, also where the log has passed it already', async () => {
+    const goes = fresh()
+    await write(goes)
+    const index = open({
+      fga: {
+        readAll: world.service.fga.readAll,
+        readChanges: async (...given) => without(await world.service.fga.readChanges(...given), goes),
+      },
+    })
+    await agrees(index)
+    const since = Date.now()
+    const id = goes.object.slice('document:'.length)
+    await remove(goes)
+    await index.catchUp()
+    expect(index.touched([id], since)).toEqual(new Set())
+    index.wrote({ deletes: [goes] })
+    expect(index.touched([id], since)).toEqual(new Set([id]))
+  })
+
   test('finds within the hour what the log never told', async () => {
     const silent = fresh()
     let ahead = 0
