@@ -13,6 +13,12 @@ interface Finding {
   readonly detail: string
 }
 
+interface EngineDifference {
+  readonly rule: string
+  readonly relations: readonly string[]
+  readonly detail: string
+}
+
 export interface WirePlan {
   readonly plan_id: string
   readonly state: string
@@ -35,6 +41,7 @@ export interface WirePlan {
   }
   readonly refusals: readonly Finding[]
   readonly warnings: readonly Finding[]
+  readonly next_engine_answers_differently: readonly EngineDifference[]
 }
 
 export interface WireModel {
@@ -66,6 +73,10 @@ export function planToText(plan: WirePlan): string {
     ...(plan.unanswered === 0 ? [] : [`${plan.unanswered} questions could not be answered, which denies.`]),
     ...invalidToText(plan.invalid_tuples),
     ...listed('Warnings:', plan.warnings.map(findingToText)),
+    ...listed(
+      'OpenFGA’s coming engine would answer differently, with the tuples for it:',
+      plan.next_engine_answers_differently.map(differenceToText),
+    ),
     ...(plan.approved_by.length === 0 ? [] : [`Confirmed by ${plan.approved_by.join(', ')}.`]),
   ].join('\n')
 }
@@ -84,6 +95,12 @@ export function modelToText({ model_id, digest, matches_file, history, awaiting 
 
 const findingToText = ({ relation, detail, rule }: Finding): string =>
   `  ! ${relation === '' ? '' : `${relation}: `}${detail} [${rule}]`
+
+function differenceToText({ rule, relations, detail }: EngineDifference): string {
+  const shown = relations.slice(0, 3).join(', ')
+  const rest = relations.length - 3
+  return `  ~ ${shown}${rest > 0 ? ` and ${rest} more` : ''}: ${detail} [${rule}]`
+}
 
 const listed = (title: string, lines: readonly string[]): string[] =>
   lines.length === 0 ? [] : [title, ...lines]

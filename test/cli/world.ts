@@ -10,6 +10,7 @@ import { createAgents } from '../../src/delegation/agents.ts'
 import { createClients } from '../../src/delegation/clients.ts'
 import { createDelegations } from '../../src/delegation/delegations.ts'
 import { createDemoIssuer } from '../../src/delegation/demo-issuer.ts'
+import type { Fetch } from '../../src/delegation/fetch-json.ts'
 import { createPasswords } from '../../src/delegation/passwords.ts'
 import { createPeople } from '../../src/delegation/people.ts'
 import { createServices } from '../../src/delegation/services.ts'
@@ -102,7 +103,7 @@ export interface Ran {
 export async function remit(
   argv: readonly string[],
   client: AdminClientOptions,
-  more: { readonly url?: string; readonly envToken?: string } = {},
+  more: { readonly url?: string; readonly envToken?: string; readonly fetch?: Fetch } = {},
 ): Promise<Ran> {
   let stdout = ''
   let stderr = ''
@@ -113,7 +114,7 @@ export async function remit(
       stderr: { write: (text) => (stderr += text) },
     }),
     reembed: () => Promise.reject(new Error('There is no model here.')),
-    fetch,
+    fetch: more.fetch ?? fetch,
     publicUrl: more.url ?? publicUrl,
     envToken: more.envToken,
     newKey: randomUUID,

@@ -33,3 +33,4 @@ export {
 export { ulidFloor, ulidTime } from './ulid.ts'
 export { checkKey, checkTuple, checkUser, type Misfit } from './validity.ts'
 export { findWeightedProblems, type WeightedProblem } from './weighted.ts'
+export { findWeightedDifferences, type WeightedDifference } from './weighted-differences.ts'

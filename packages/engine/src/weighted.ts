@@ -28,7 +28,8 @@ export function findWeightedProblems(ast: ModelAst): readonly WeightedProblem[] 
   return problems
 }
 
-interface Vertex {
+/** A relation with what it leads to. */
+export interface Vertex {
   readonly type: string
   readonly key: string
   readonly rewrite: RewriteAst
@@ -40,9 +41,10 @@ interface Vertex {
   readonly parents: ReadonlyMap<string, readonly string[]>
 }
 
-type Graph = ReadonlyMap<string, Vertex>
+/** By `type#relation`. */
+export type Graph = ReadonlyMap<string, Vertex>
 
-function buildGraph(ast: ModelAst): Graph {
+export function buildGraph(ast: ModelAst): Graph {
   const graph = new Map<string, Vertex>()
   for (const type of ast.types) {
     const parents = new Map(
@@ -103,7 +105,7 @@ function operatorCycles(vertex: Vertex, graph: Graph): WeightedProblem[] {
   }))
 }
 
-function leadsTo(graph: Graph, from: string, to: string, seen: Set<string>): boolean {
+export function leadsTo(graph: Graph, from: string, to: string, seen: Set<string>): boolean {
   if (from === to) return true
   const vertex = graph.get(from)
   if (vertex === undefined || seen.has(from)) return false
@@ -198,7 +200,7 @@ function emptyOperands(
   return []
 }
 
-function targets(vertex: Vertex, leaf: RewriteAst, graph: Graph): readonly string[] {
+export function targets(vertex: Vertex, leaf: RewriteAst, graph: Graph): readonly string[] {
   if (leaf.kind === 'this') return vertex.usersets
   if (leaf.kind === 'computed') return [`${vertex.type}#${leaf.relation}`]
   if (leaf.kind !== 'ttu') return []
@@ -207,7 +209,7 @@ function targets(vertex: Vertex, leaf: RewriteAst, graph: Graph): readonly strin
     .filter((key) => graph.has(key))
 }
 
-function operatorsOf(rewrite: RewriteAst): RewriteAst[] {
+export function operatorsOf(rewrite: RewriteAst): RewriteAst[] {
   if (rewrite.kind === 'union') return rewrite.children.flatMap(operatorsOf)
   if (rewrite.kind === 'intersection') return [rewrite, ...rewrite.children.flatMap(operatorsOf)]
   return rewrite.kind === 'exclusion'

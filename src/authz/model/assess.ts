@@ -14,6 +14,7 @@ import {
   type Side,
 } from './impact.ts'
 import { type Finding, refusalsOf, warningsOf } from './invariants.ts'
+import { nextEngineDifferences } from './next-engine.ts'
 import type { Report } from './plan-store.ts'
 import { openTrial, RefusedError } from './store-test.ts'
 import type { TupleSource } from './tuple-source.ts'
@@ -72,6 +73,7 @@ export async function assess(base: ModelJson, candidate: ModelJson, deps: Assess
       invalidTuples: invalidTuples(before, model, tuples),
       refusals: [...wrong, ...refusedByTuples(impact)],
       warnings: [...warningsOf(model), ...nextEngine(model)],
+      nextEngineDiffers: nextEngineDifferences(model),
     },
   }
 }

@@ -10,12 +10,10 @@ export interface Finding {
     | 'lending_not_needed'
     | 'context_not_sent'
     | 'delegated_beyond_own'
-    | 'not_bounded'
     | 'server_refuses'
     | 'own_rights_not_implied'
     | 'writer_refused'
     | 'next_engine_rejects'
-    | 'next_engine_differs'
   /** `type#relation`, or a condition's name. */
   readonly relation: string
   readonly detail: string

@@ -2,6 +2,7 @@ import type { Sql } from '../../store/sql.ts'
 import type { ModelJson } from './dsl.ts'
 import type { Gains, Impact } from './impact.ts'
 import type { Finding } from './invariants.ts'
+import type { EngineDifference } from './next-engine.ts'
 
 /** What would happen if a model came into force, as it is shown to whoever confirms it. */
 export interface Report extends Omit<Impact, 'gains'> {
@@ -13,6 +14,8 @@ export interface Report extends Omit<Impact, 'gains'> {
   }
   readonly refusals: readonly Finding[]
   readonly warnings: readonly Finding[]
+  /** Absent in plans that were made before it was told. */
+  readonly nextEngineDiffers?: readonly EngineDifference[]
 }
 
 export interface Plan {

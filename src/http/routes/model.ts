@@ -66,6 +66,11 @@ const plan = z
     }),
     refusals: z.array(finding),
     warnings: z.array(finding),
+    next_engine_answers_differently: z
+      .array(z.strictObject({ rule: z.string(), relations: z.array(z.string()), detail: z.string() }))
+      .openapi({
+        description: 'Where OpenFGA’s coming engine would answer otherwise, one entry for each rule',
+      }),
   })
   .openapi('ModelPlan')
 
@@ -230,6 +235,11 @@ function toWire({
     invalid_tuples: { count: invalidTuples.count, samples: [...invalidTuples.samples] },
     refusals: report.refusals.map(findingToWire),
     warnings: report.warnings.map(findingToWire),
+    next_engine_answers_differently: (report.nextEngineDiffers ?? []).map(({ rule, relations, detail }) => ({
+      rule,
+      relations: [...relations],
+      detail,
+    })),
   }
 }
 

@@ -28,8 +28,12 @@ export function engineTarget(): Target {
 }
 
 /** The real server named by `OPENFGA_TEST_URL`, with `OPENFGA_TEST_TOKEN` as its preshared key. */
-export function serverTarget(): Target | undefined {
-  const url = process.env['OPENFGA_TEST_URL']
+export const serverTarget = (): Target | undefined => targetAt(process.env['OPENFGA_TEST_URL'])
+
+/** The same version with its weighted-graph engine on, named by `OPENFGA_WEIGHTED_TEST_URL`; it has the same key. */
+export const weightedTarget = (): Target | undefined => targetAt(process.env['OPENFGA_WEIGHTED_TEST_URL'])
+
+function targetAt(url: string | undefined): Target | undefined {
   const token = process.env['OPENFGA_TEST_TOKEN']
   if (url === undefined || url === '') return undefined
   const headers: Record<string, string> = token === undefined ? {} : { Authorization: `Bearer ${token}` }

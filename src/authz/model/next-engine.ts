@@ -1,0 +1,35 @@
+import { findWeightedDifferences, type Model, type WeightedDifference } from '@remit/engine'
+
+/** How OpenFGA's coming engine would answer otherwise, and in which relations (`type#relation`) that lies. */
+export interface EngineDifference {
+  readonly rule: WeightedDifference['rule']
+  readonly relations: readonly string[]
+  readonly detail: string
+}
+
+/** Those that concern what the service itself asks first: its subjects are people, never usersets or wildcards. */
+const details: Readonly<Record<WeightedDifference['rule'], string>> = {
+  'depth-limit-gone':
+    'A chain longer than 25 steps gets an answer, where today it gets an error, which denies.',
+  'recursion-under-exclusion':
+    "Where stored tuples run in a circle behind 'but not', today's server denies; the next one does not see the circle.",
+  'userset-under-exclusion':
+    "Asked for a userset that the other side of 'but not' cannot hold, there is an error instead of an answer.",
+  'wildcard-under-exclusion':
+    "Asked for a wildcard, 'but not' gives an error instead of an answer. People whom a wildcard lets in are not concerned.",
+  'userset-through-alias': 'Asked for a userset, a relation that follows from it on the same object says no.',
+  'userset-through-parent':
+    'Asked for a userset of a parent, a relation that comes from that parent says no.',
+  'userset-through-itself': 'Asked for a group within a group that is stored here, the answer is no.',
+  'self-userset':
+    'An object with a relation, as the subject of that same relation, has it today and not then.',
+}
+
+/** One entry for each rule: what other clients of the same store may notice is part of it. */
+export function nextEngineDifferences({ ast }: Model): readonly EngineDifference[] {
+  const found = findWeightedDifferences(ast)
+  return (Object.keys(details) as WeightedDifference['rule'][]).flatMap((rule) => {
+    const relations = [...new Set(found.filter((one) => one.rule === rule).map(({ relation }) => relation))]
+    return relations.length === 0 ? [] : [{ rule, relations, detail: details[rule] }]
+  })
+}

@@ -1,0 +1,88 @@
+import { readFileSync } from 'node:fs'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { replaceOnce } from '../model/mutants.ts'
+import { openWorld, type World } from '../support/world.ts'
+import { type Ran, remit } from './world.ts'
+
+const dsl = readFileSync(new URL('../../model.fga', import.meta.url), 'utf8')
+const unblocked = replaceOnce(dsl, 'define can_read: viewer but not blocked', 'define can_read: viewer').dsl
+const unlent = replaceOnce(
+  dsl,
+  'define can_be_told: can_read and in_scope',
+  'define can_be_told: can_read',
+).dsl
+
+let world: World
+let folder: string
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'remit-test-'))
+  world = await openWorld({ env: { MODEL_APPLY_APPROVERS: '2' } })
+  for (const user of ['dan', 'carol'])
+    await world.service.administrators.add(`user:${user}`, ['security.write'])
+  await world.write('user:anne viewer document:a', 'user:anne blocked document:a')
+})
+afterAll(async () => {
+  await world[Symbol.asyncDispose]()
+  await rm(folder, { recursive: true, force: true })
+})
+
+/** `remit model …` with this person's own token. */
+async function model(user: string, ...argv: readonly string[]): Promise<Ran> {
+  const envToken = await world.token({ user })
+  const url = world.config.publicUrl
+  const ask = async (input: string | URL | Request, init?: RequestInit) =>
+    world.service.app.request(String(input), init)
+  return remit(['model', ...argv], { home: folder }, { url, envToken, fetch: ask })
+}
+
+async function plan(text: string, user = 'dan'): Promise<Ran & { readonly id: string }> {
+  const file = join(folder, 'changed.fga')
+  await writeFile(file, text)
+  const ran = await model(user, 'plan', file)
+  return { ...ran, id: /^Plan (\S+) /.exec(ran.stdout)?.[1] ?? '' }
+}
+
+test('a plan says who gains and what the coming engine changes, two people apply it, and it is taken back', async () => {
+  const made = await plan(unblocked)
+  expect(made).toMatchObject({ code: 0, stderr: expect.stringContaining(`model apply ${made.id}`) })
+  expect(made.stdout).toContain('People gain 1: 1 of them, 1 documents\n  + user:anne  document:a\n')
+  expect(made.stdout).toMatch(/coming engine .*\n {2}~ group#member, folder#viewer.*\[depth-limit-gone\]/)
+
+  const first = await model('dan', 'apply', made.id)
+  expect(first).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining('Somebody else has to confirm it too'),
+  })
+  expect((await model('dan', 'show')).stdout).toContain('Waits for another yes:')
+  expect(await model('dan', 'apply', made.id)).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('needs somebody else'),
+  })
+  expect((await model('carol', 'apply', made.id)).stdout).toContain('confirmed by user:dan, user:carol.')
+  expect((await model('dan', 'show')).stdout).toContain('which is not model.fga')
+
+  const back = await model('dan', 'rollback')
+  expect(back.code).toBe(0)
+  expect(back.stdout).toContain('People lose 1: 1 of them, 1 documents\n  - user:anne  document:a\n')
+}, 60_000)
+
+test('a refused model says why and ends with 1, as does a person who is no administrator', async () => {
+  const made = await plan(unlent)
+  expect(made).toMatchObject({ code: 1, stdout: expect.stringContaining('REFUSED') })
+  expect(made.stderr).not.toContain('Confirm it with')
+  expect(await model('dan', 'apply', made.id)).toMatchObject({ code: 1, stdout: '' })
+  expect(await plan(unblocked, 'anne')).toMatchObject({ code: 1, stdout: '' })
+  expect(await model('anne', 'show')).toMatchObject({ code: 1, stdout: '' })
+})
+
+test('without a token nobody is asked, and the answer says how to come by one', async () => {
+  const ran = await remit(
+    ['model', 'show'],
+    { home: folder },
+    { fetch: () => Promise.reject(new Error('asked')) },
+  )
+  expect(ran).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining('REMIT_TOKEN') })
+})
