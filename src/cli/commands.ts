@@ -2,7 +2,9 @@ import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
 import { operator, record } from '../audit/record.ts'
 import { type Administrators, roles } from '../delegation/administrators.ts'
+import type { Agents } from '../delegation/agents.ts'
 import { type Client, type Clients, publicJwks } from '../delegation/clients.ts'
+import type { Delegations } from '../delegation/delegations.ts'
 import type { DemoIssuer } from '../delegation/demo-issuer.ts'
 import type { Passwords } from '../delegation/passwords.ts'
 import type { People } from '../delegation/people.ts'
@@ -20,6 +22,8 @@ export interface AdminDeps {
   readonly people: People
   readonly passwords: Passwords
   readonly clients: Clients
+  readonly agents: Agents
+  readonly delegations: Delegations
   readonly keys: KeyRing
   /** Left out: not the demo, and no command mints. */
   readonly demoIssuer?: DemoIssuer | undefined
@@ -118,6 +122,29 @@ const commands = {
       return { client: clientId }
     },
   ),
+  delegation_list: command(
+    z.strictObject({ user: z.string().regex(/^user:./, 'must be user:SUBJECT') }),
+    async ({ user }, { delegations }) => ({
+      delegations: (await delegations.listOf(user as `user:${string}`)).map(
+        ({ id: delegation, agent, scope, state, expiresAt }) => ({
+          delegation,
+          agent,
+          scope,
+          state,
+          expires_at: expiresAt.toISOString(),
+        }),
+      ),
+    }),
+  ),
+  delegation_revoke: command(z.strictObject({ id }), async ({ id: delegation }, { delegations }) => {
+    if (!(await delegations.revoke(delegation)))
+      throw invalid('id', `There is no live delegation ${delegation}.`)
+    return { delegation }
+  }),
+  agent_disable: command(z.strictObject({ id }), async ({ id: agent }, { agents }) => {
+    if (!(await agents.disable(agent))) throw invalid('id', `There is no agent ${agent}.`)
+    return { agent }
+  }),
   keys_rotate: command(z.strictObject({}), async (_, { keys }) => ({ kid: (await keys.rotate()).kid })),
   drift: command(z.strictObject({}), (_, { drift }) => drift()),
 } as const satisfies Record<string, Command>

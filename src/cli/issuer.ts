@@ -16,7 +16,7 @@ interface ClientFlags {
   readonly jwks?: string
 }
 
-/** Commands of the built-in authorization server: accounts, clients, signing keys. */
+/** Commands of the built-in authorization server: accounts, clients, what was lent, agents, signing keys. */
 export function addIssuerCommands(program: Command, { admin, terminal }: IssuerCommandsDeps): void {
   program
     .command('person')
@@ -58,6 +58,32 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
         ...(jwks !== undefined && { jwks: JSON.parse(await readFile(jwks, 'utf8')) as unknown }),
       })
       terminal.say(`The client ${id} is registered.`)
+    })
+
+  const delegation = program.command('delegation').description('Works on what people have lent to agents.')
+  delegation
+    .command('list <user>')
+    .description('Prints what a person (user:anne) has lent, one line of JSON each.')
+    .action(async (user: string) => {
+      const { delegations } = await admin.run('delegation_list', { user })
+      for (const one of delegations as readonly object[]) terminal.out(JSON.stringify(one))
+    })
+  delegation
+    .command('revoke <id>')
+    .description('Takes back what was lent: no token under it counts from now on.')
+    .action(async (id: string) => {
+      await admin.run('delegation_revoke', { id })
+      terminal.say(`The delegation ${id} is over.`)
+    })
+
+  program
+    .command('agent')
+    .description('Works on agents.')
+    .command('disable <id>')
+    .description('The kill switch: no token in whose chain it stands counts from now on.')
+    .action(async (id: string) => {
+      await admin.run('agent_disable', { id })
+      terminal.say(`The agent ${id} is disabled.`)
     })
 
   program

@@ -54,3 +54,20 @@ test('after a rotation a new key signs, and the old one is still published', asy
   expect(await keys.find({ alg: 'ES256', kid: before })).toMatchObject({ ok: true })
   expect(JSON.stringify(keys.jwks())).not.toContain('"d"')
 })
+
+test('what was lent is listed and taken back, and an agent is switched off', async () => {
+  await using _server = await serving(world)
+  const { stdout } = await remit(['delegation', 'list', 'user:anne'], world)
+  const [lent] = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { delegation: string; state: string })
+  expect(lent).toMatchObject({ agent: 'research-bot', scope: ['collection:handbook'], state: 'live' })
+  const id = lent?.delegation ?? ''
+  expect((await remit(['delegation', 'revoke', id], world)).code).toBe(0)
+  expect(await world.deps.delegations.isLive(id)).toBe(false)
+  expect((await remit(['delegation', 'revoke', id], world)).stderr).toContain('There is no live delegation')
+  expect((await remit(['agent', 'disable', 'research-bot'], world)).code).toBe(0)
+  expect((await world.deps.agents.get('research-bot'))?.disabledAt).toBeInstanceOf(Date)
+  expect((await remit(['agent', 'disable', 'nobody'], world)).stderr).toContain('There is no agent nobody')
+})

@@ -72,6 +72,8 @@ export async function openCommands() {
     people,
     passwords: createPasswords({ sql: database, clock: systemClock }),
     clients,
+    agents,
+    delegations,
     keys,
     saveCollection,
     drift: async () => ({ mended: 0 }),
