@@ -103,7 +103,8 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
       throw error
     }
     if (!isBuilt) recent.forgetBefore(now())
-    if (!isBuilt || isFailing) log('index_ready', { tuples: replica.tuples.size })
+    // Only of what was said to be broken: a start without trouble says nothing.
+    if (isFailing) log('index_ready', { tuples: replica.tuples.size })
     isBuilt = true
     isFailing = false
   }
