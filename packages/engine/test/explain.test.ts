@@ -1,5 +1,4 @@
 import { expect, test } from 'vitest'
-import type { JsonObject } from '../src/condition-values.ts'
 import {
   type CheckRequest,
   ConditionError,
@@ -16,61 +15,26 @@ import {
 } from '../src/index.ts'
 import { ulidFloor } from '../src/ulid.ts'
 import { createRandom, type Random } from './support/random.ts'
+import { addTuple, createScene, type Scene, toKey } from './support/scene.ts'
 import { parseDsl } from './support/target.ts'
-import {
-  createObject,
-  createRelation,
-  createSubject,
-  createTuple,
-  createWorld,
-  fullContext,
-} from './support/world.ts'
+import { createObject, createRelation, createSubject, createTuple, fullContext } from './support/world.ts'
 
 const seed = Number(process.env['FUZZ_SEED'] ?? 11)
 const wanted = Number(process.env['FUZZ_ANSWERS'] ?? 2_500)
 const roomy = { refutationMax: 1e6, exclusionMax: 1e6, proofMax: 1e6 }
 
-interface Scene {
-  readonly model: Model
-  readonly tuples: TupleStore
-  readonly question: (random: Random) => CheckRequest
-}
-
-function createScene(random: Random): Scene | undefined {
-  const world = createWorld(random)
-  try {
-    const model = compileModel(world.model)
-    const tuples = createTupleStore()
-    for (let i = 0; i < 60; i++) add(tuples, toKey(createTuple(random, world)), i)
-    const question = (source: Random): CheckRequest => {
-      const { type, id } = createObject(source)
-      const extra = Array.from({ length: source.below(3) }, () => toKey(createTuple(source, world)))
-      return {
-        user: createSubject(source),
-        relation: createRelation(source),
-        object: `${type}:${id}`,
-        context: source.chance(0.8) ? fullContext(source) : {},
-        contextualTuples: extra.filter(
-          (key) => key !== undefined && checkTuple(model, key) === undefined,
-        ) as TupleKey[],
-      }
-    }
-    return { model, tuples, question }
-  } catch (error) {
-    if (error instanceof FgaError) return undefined
-    throw error
+function requestIn({ world, model }: Scene, random: Random): CheckRequest {
+  const { type, id } = createObject(random)
+  const extra = Array.from({ length: random.below(3) }, () => toKey(createTuple(random, world)))
+  return {
+    user: createSubject(random),
+    relation: createRelation(random),
+    object: `${type}:${id}`,
+    context: random.chance(0.8) ? fullContext(random) : {},
+    contextualTuples: extra.filter(
+      (key): key is TupleKey => key !== undefined && checkTuple(model, key) === undefined,
+    ),
   }
-}
-
-function toKey(tuple: JsonObject | undefined): TupleKey | undefined {
-  if (tuple === undefined) return undefined
-  const { user, relation, object, condition } = tuple
-  const bound = condition as { name: string; context: JsonObject } | undefined
-  return { user: String(user), relation: String(relation), object: String(object), condition: bound }
-}
-
-function add(tuples: TupleStore, key: TupleKey | undefined, order: number): void {
-  if (key !== undefined && tuples.get(key) === undefined) tuples.add(key, String(order).padStart(26, '0'))
 }
 
 function answer(model: Model, tuples: TupleStore, request: CheckRequest): boolean | string {
@@ -96,7 +60,7 @@ test('an explanation answers as check does in random worlds, and its tuples alon
     if (scene === undefined) continue
     const { model, tuples } = scene
     for (let i = 0; i < 40; i++) {
-      const request = scene.question(random)
+      const request = requestIn(scene, random)
       const where = `world ${seed + world}: ${JSON.stringify(request)}`
       const checked = answer(model, tuples, request)
       const explained = explain(model, tuples, request, roomy)
@@ -128,7 +92,7 @@ test('an explanation answers as check does in random worlds, and its tuples alon
       said.alone++
       const alone = createTupleStore()
       const kept = steps.filter(({ contextual }) => !contextual)
-      for (const [order, { tuple }] of kept.entries()) add(alone, tuple, order)
+      for (const [order, { tuple }] of kept.entries()) addTuple(alone, tuple, order)
       expect(
         answer(model, alone, request),
         `${where} alone: ${JSON.stringify(kept.map(({ tuple }) => tuple))}`,

@@ -8,42 +8,10 @@ import {
   createTupleStore,
   FgaError,
   type Memo,
-  type Model,
-  type TupleKey,
-  type TupleStore,
 } from '../src/index.ts'
-import { createRandom, type Random } from './support/random.ts'
-import { createSubject, createTuple, createWorld, fullContext } from './support/world.ts'
-
-interface Scene {
-  readonly model: Model
-  readonly tuples: TupleStore
-}
-
-function createScene(random: Random): Scene | undefined {
-  const world = createWorld(random)
-  try {
-    const model = compileModel(world.model)
-    const tuples = createTupleStore()
-    for (let i = 0; i < 60; i++) {
-      const key = createTuple(random, world)
-      if (key !== undefined) add(tuples, toKey(key), i)
-    }
-    return { model, tuples }
-  } catch (error) {
-    if (error instanceof FgaError) return undefined
-    throw error
-  }
-}
-
-function add(tuples: TupleStore, key: TupleKey, order: number): void {
-  if (tuples.get(key) === undefined) tuples.add(key, String(order).padStart(26, '0'))
-}
-
-function toKey({ user, relation, object, condition }: JsonObject): TupleKey {
-  const bound = condition as { name: string; context: JsonObject } | undefined
-  return { user: String(user), relation: String(relation), object: String(object), condition: bound }
-}
+import { createRandom } from './support/random.ts'
+import { addTuple, createScene, type Scene } from './support/scene.ts'
+import { createSubject, fullContext } from './support/world.ts'
 
 const questions = ['group', 'folder', 'doc'].flatMap((type) =>
   ['1', '2', '3'].flatMap((id) =>
@@ -52,7 +20,7 @@ const questions = ['group', 'folder', 'doc'].flatMap((type) =>
 )
 
 function ask(
-  scene: Scene,
+  scene: Pick<Scene, 'model' | 'tuples'>,
   user: string,
   question: { object: string; relation: string },
   context: JsonObject,
@@ -118,8 +86,8 @@ test('an answer near the depth limit does not lend itself to a question that goe
   })
   const tuples = createTupleStore()
   for (let i = 0; i < 30; i++)
-    add(tuples, { user: `group:${i + 1}#member`, relation: 'extra', object: `group:${i}` }, i)
-  add(tuples, { user: 'user:anne', relation: 'member', object: 'group:30' }, 31)
+    addTuple(tuples, { user: `group:${i + 1}#member`, relation: 'extra', object: `group:${i}` }, i)
+  addTuple(tuples, { user: 'user:anne', relation: 'member', object: 'group:30' }, 31)
   const memo = createMemo()
   const at = (level: number, shared?: Memo): boolean | string =>
     ask({ model, tuples }, 'user:anne', { object: `group:${level}`, relation: 'member' }, {}, shared)

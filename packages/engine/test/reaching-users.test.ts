@@ -6,37 +6,14 @@ import {
   compileModel,
   createTupleStore,
   FgaError,
-  type Model,
   reachingUsers,
-  type TupleKey,
-  type TupleStore,
 } from '../src/index.ts'
-import { createRandom, type Random } from './support/random.ts'
-import { createTuple, createWorld, fullContext } from './support/world.ts'
-
-interface Scene {
-  readonly model: Model
-  readonly tuples: TupleStore
-}
-
-function createScene(random: Random): Scene | undefined {
-  const world = createWorld(random)
-  try {
-    const model = compileModel(world.model)
-    const tuples = createTupleStore()
-    for (let i = 0; i < 60; i++) {
-      const key = createTuple(random, world) as TupleKey | undefined
-      if (key !== undefined && tuples.get(key) === undefined) tuples.add(key, String(i).padStart(26, '0'))
-    }
-    return { model, tuples }
-  } catch (error) {
-    if (error instanceof FgaError) return undefined
-    throw error
-  }
-}
+import { createRandom } from './support/random.ts'
+import { createScene, type Scene } from './support/scene.ts'
+import { fullContext } from './support/world.ts'
 
 function isAllowed(
-  { model, tuples }: Scene,
+  { model, tuples }: Pick<Scene, 'model' | 'tuples'>,
   user: string,
   relation: string,
   object: string,
