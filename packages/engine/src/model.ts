@@ -76,8 +76,10 @@ export interface Model {
  * CEL is type-checked more loosely than by the server: what slips through errs when evaluated, which denies.
  * `$expression` conditions are an experiment of the server and are refused.
  */
-export function compileModel(json: JsonObject, id = ''): Model {
-  const ast = parseModelJson(json)
+export function compileModel(json: object, id = ''): Model {
+  // A copy as plain JSON: what an SDK or a transformer hands over may hold undefined members, and may change later.
+  const plain: JsonObject = JSON.parse(JSON.stringify(json))
+  const ast = parseModelJson(plain)
   validateModel(ast)
   const conditions = new Map(
     [...ast.conditions.values()].map((condition) => [condition.name, compile(condition)]),

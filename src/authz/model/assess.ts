@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
 import type { OpenFgaApi } from '@openfga/sdk'
-import { compileModel, FgaError, findWeightedProblems, type JsonObject, type Model } from '@remit/engine'
+import { compileModel, FgaError, findWeightedProblems, type Model } from '@remit/engine'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import { contextAt } from '../fga.ts'
 import type { ModelJson } from './dsl.ts'
@@ -48,7 +48,7 @@ export async function assess(base: ModelJson, candidate: ModelJson, deps: Assess
     })
   }
   const watermark = { read_to: new Date(tailReadAt).toISOString(), tuples: tuples.size }
-  const before = compileModel(plain(base))
+  const before = compileModel(base)
   const wrong = [...refusalsOf(model), ...(await refusedBy(api, candidate))]
   // A model that lacks what is asked for has no answers to compare.
   const impact =
@@ -80,14 +80,12 @@ export async function assess(base: ModelJson, candidate: ModelJson, deps: Assess
 
 function compile(json: ModelJson): Model {
   try {
-    return compileModel(plain(json))
+    return compileModel(json)
   } catch (error) {
     if (error instanceof FgaError) throw invalid('model', error.message)
     throw error
   }
 }
-
-const plain = (json: ModelJson): JsonObject => json as unknown as JsonObject
 
 /** Asked in a store of its own: a model in ours would be the latest one for whoever does not pin. */
 async function refusedBy(api: OpenFgaApi, json: ModelJson): Promise<Finding[]> {
