@@ -163,15 +163,17 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
     { generation, holdable }: Pending,
   ): Promise<AppError | undefined> {
     const askedAt = now()
+    let sent = kind
     try {
       const { verdicts, requestIds: ids } = await until(signal, () =>
         limiter.run(page.length, signal, () => {
           checks += page.length
           calls += 1
+          // Something was taken away while it waited: no cache may answer.
+          if (held.generation !== generation) sent = 'asked'
           return fga.batchCheck(page.map(toCheck), {
             now: now(),
-            // Something was taken away while it waited: no cache may answer.
-            consistency: kind === 'asked' || held.generation !== generation ? 'fresh' : 'cached',
+            consistency: sent === 'asked' ? 'fresh' : 'cached',
             ...(signal && { signal }),
           })
         }),
@@ -182,7 +184,7 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
         throw new AppError('authorization_unavailable', { internal: 'model changed' })
       for (const [index, id] of page.entries()) {
         const verdict = verdicts[index]
-        told.set(id, verdict === 'allowed' ? { kind } : verdict === 'denied' ? 'denied' : 'error')
+        told.set(id, verdict === 'allowed' ? { kind: sent } : verdict === 'denied' ? 'denied' : 'error')
         if (verdict === 'allowed' && holdable.has(id)) {
           const end = holdable.get(id)
           asker.hold(id, { askedAt, generation, ...(end !== undefined && { until: end }) })

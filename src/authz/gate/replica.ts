@@ -52,6 +52,8 @@ export function createAsker(
       state === 'following' &&
       tailReadAt !== undefined &&
       tailReadAt > held.droppedAt &&
+      // A clock that was set back would make it fresh for as long as that was.
+      at >= tailReadAt &&
       at - tailReadAt < tailMaxMs &&
       index.view()?.modelId === modelId &&
       fga.modelId === modelId

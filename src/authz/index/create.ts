@@ -1,4 +1,4 @@
-import { compileModel, type JsonObject, type Model } from '@remit/engine'
+import { compileModel, type Model } from '@remit/engine'
 import type { Log } from '../../kernel/log.ts'
 import { type Change, type Fga, PositionRefused, tupleId } from '../fga.ts'
 import type { IndexStatus, PermissionIndex } from '../permission-index.ts'
@@ -145,14 +145,17 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
     now,
     async work() {
       told = new Set()
+      const compared = replica
       try {
         const changes = await findDifferences({
           fga,
-          replica,
+          replica: compared,
           signal: closing.signal,
           catchUp: () => turns.repeat(),
           told,
         })
+        // Built anew meanwhile: what the one before lacked says nothing of this one.
+        if (compared !== replica) return
         if (changes.length > 0) log('index_reconciled', { changes: changes.length })
         take(changes)
         follower.setReconciled(now())
@@ -198,7 +201,7 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
     status,
     useModel(id, json) {
       model = undefined
-      const compiled = compileModel(json as JsonObject, id)
+      const compiled = compileModel(json, id)
       lists.useModel(compiled)
       recent.useModel(compiled)
       // What subtracts in this model may have been written while the one before did not mind.

@@ -77,17 +77,10 @@ export function createFollower({ fga, now, signal, onChanges }: FollowDeps): Fol
     return last
   }
 
-  function dueSpan(): number | undefined {
-    const time = now()
+  function dueSpan(time: number): typeof near | undefined {
     if (time - newsAt > far.whileMs) return undefined
-    if (time - farAt >= far.everyMs) {
-      farAt = time
-      nearAt = time
-      return far.spanMs
-    }
-    if (time - newsAt > near.whileMs || time - nearAt < near.everyMs) return undefined
-    nearAt = time
-    return near.spanMs
+    if (time - farAt >= far.everyMs) return far
+    return time - newsAt > near.whileMs || time - nearAt < near.everyMs ? undefined : near
   }
 
   return {
@@ -108,8 +101,14 @@ export function createFollower({ fga, now, signal, onChanges }: FollowDeps): Fol
     async readOn() {
       if (mark === undefined) throw new Error('nothing to go on from')
       await readTail(mark)
-      const span = mark.lastChangeAt === undefined ? undefined : dueSpan()
-      if (span !== undefined) await readAgain({ startTime: (mark.lastChangeAt ?? 0) - span })
+      const { lastChangeAt } = mark
+      const time = now()
+      const due = lastChangeAt === undefined ? undefined : dueSpan(time)
+      if (lastChangeAt === undefined || due === undefined) return
+      await readAgain({ startTime: lastChangeAt - due.spanMs })
+      // Only now: one that failed is still due.
+      nearAt = time
+      if (due === far) farAt = time
     },
     async readFrom(other) {
       const after = await readAgain(other.position)
