@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { type ActiveModel, followModel } from '../../src/authz/model/active.ts'
-import { type ModelVersion, writePin } from '../../src/authz/model/pin.ts'
+import { type ModelVersion, readPin, writePin } from '../../src/authz/model/pin.ts'
+import { AppError } from '../../src/kernel/errors.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { openTestDatabase } from '../support/database.ts'
 import { openWorld } from '../support/world.ts'
@@ -34,11 +35,12 @@ const pin = (id: string, store = 's') =>
     writePin(sql, { store_id: store, model_id: id, digest: `digest of ${id}` }, version(id)),
   )
 
-function follow(pollMs?: number): ActiveModel {
+function follow(pollMs?: number, staleAfterMs = 60_000): ActiveModel {
   const model = followModel({
     sql: database,
     storeId: 's',
     first: version('one'),
+    staleAfterMs,
     log: (event) => logged.push(event),
     ...(pollMs !== undefined && { pollMs }),
   })
@@ -70,10 +72,11 @@ test('a change is there, and all are told, when refresh resolves', async () => {
   expect(told).toEqual(['two'])
 })
 
-test('a pin that names another store, or a model that is not kept, changes nothing', async () => {
-  const model = follow(20)
+test('a pin that names another store, or a model that is not kept, changes nothing, and soon nobody is answered', async () => {
+  const model = follow(20, 200)
+  expect(model.idInForce()).toBe('one')
   await pin('two', 'other')
-  await model.refresh()
+  await expect(model.refresh()).rejects.toThrow('another store')
   expect(model.current.id).toBe('one')
   await database.query(
     `update settings set value = '{"store_id":"s","model_id":"lost","digest":""}' where key = 'authorization_model'`,
@@ -81,7 +84,30 @@ test('a pin that names another store, or a model that is not kept, changes nothi
   await expect(model.refresh()).rejects.toThrow('not kept')
   await expect.poll(() => logged, { timeout: 5_000 }).toContain('model_unread')
   expect(model.current.id).toBe('one')
+  // Under the one in force less may be readable.
+  await expect.poll(() => attempt(model.idInForce), { timeout: 5_000 }).toBe('authorization_unavailable')
+  await pin('one')
+  await expect.poll(() => attempt(model.idInForce), { timeout: 5_000 }).toBe('one')
 })
+
+test('of two first starts one makes the pin, and the other takes it', async () => {
+  await database.query('delete from settings')
+  const first = (id: string) =>
+    database.transaction((sql) =>
+      writePin(sql, { store_id: id, model_id: id, digest: '' }, version(id), { isFirst: true }),
+    )
+  expect(await first('mine')).toBe(true)
+  expect(await first('theirs')).toBe(false)
+  expect((await readPin(database))?.store_id).toBe('mine')
+})
+
+function attempt(ask: () => string): string {
+  try {
+    return ask()
+  } catch (error) {
+    return error instanceof AppError ? error.code : 'another error'
+  }
+}
 
 test('the service says on its operators’ page when the file is not the model in force', async () => {
   await using world = await openWorld()

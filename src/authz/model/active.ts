@@ -1,3 +1,4 @@
+import { AppError } from '../../kernel/errors.ts'
 import type { Log } from '../../kernel/log.ts'
 import type { Sql } from '../../store/sql.ts'
 import { type ModelVersion, readPin, readVersion } from './pin.ts'
@@ -6,6 +7,11 @@ import { type ModelVersion, readPin, readVersion } from './pin.ts'
 export interface ActiveModel extends AsyncDisposable {
   readonly storeId: string
   readonly current: ModelVersion
+  /**
+   * OpenFGA's id of `current`, for whoever asks with it. Throws `authorization_unavailable` where the row was not read
+   * for `staleAfterMs`: another model may be in force, under which less may be read.
+   */
+  idInForce(): string
   /** Reads the row now, and switches when it names another model. */
   refresh(): Promise<void>
   /** Called at every change after it is `current`, in the order of registration, and not before all is told. */
@@ -18,25 +24,33 @@ export interface ActiveModelOptions {
   readonly first: ModelVersion
   /** Milliseconds between two looks at the row. Left out where no other process can change it. */
   readonly pollMs?: number
+  /** Milliseconds without a look after which nothing is asked any more. Default 5,000; without `pollMs` never. */
+  readonly staleAfterMs?: number
+  readonly now?: () => number
   readonly log: Log
 }
 
-/**
- * Follows the row that pins the model. A database that does not answer leaves the model as it is: without it
- * nothing is released anyway, since every answer is put on record first.
- */
-export function followModel({ sql, storeId, first, pollMs, log }: ActiveModelOptions): ActiveModel {
+/** Follows the row that pins the model; where it cannot be read for long, nobody is answered by a model that may be over. */
+export function followModel(options: ActiveModelOptions): ActiveModel {
+  const { sql, storeId, first, pollMs, staleAfterMs = 5_000, now = Date.now, log } = options
   const listeners: ((model: ModelVersion) => void | Promise<void>)[] = []
   let current = first
+  let lookedAt = now()
   let reading: Promise<void> = Promise.resolve()
   let closed = false
   let timer: NodeJS.Timeout | undefined
 
   async function look(): Promise<void> {
+    const beganAt = now()
     const pin = await readPin(sql)
-    if (pin === undefined || pin.store_id !== storeId || pin.model_id === current.id) return
-    const version = await readVersion(sql, pin.model_id)
-    if (version === undefined) throw new Error(`model ${pin.model_id} is in force but not kept`)
+    if (pin?.store_id !== storeId) throw new Error('the database belongs to another store now')
+    if (pin.model_id !== current.id) await change(pin.model_id)
+    lookedAt = beganAt
+  }
+
+  async function change(id: string): Promise<void> {
+    const version = await readVersion(sql, id)
+    if (version === undefined) throw new Error(`model ${id} is in force but not kept`)
     current = version
     log('model_changed', { model_id: version.id, digest: version.digest })
     for (const listener of listeners) await listener(version)
@@ -65,6 +79,13 @@ export function followModel({ sql, storeId, first, pollMs, log }: ActiveModelOpt
     storeId,
     get current() {
       return current
+    },
+    idInForce() {
+      if (pollMs !== undefined && now() - lookedAt > staleAfterMs)
+        throw new AppError('authorization_unavailable', {
+          internal: 'the model in force was not read for long',
+        })
+      return current.id
     },
     refresh,
     onChange(listener) {

@@ -96,9 +96,7 @@ export function createModelChanges(deps: ModelChangesDeps): ModelChanges {
     assertOpen(found, active.current.id, now())
     assertApplicable(found)
     if (found.approvedBy.includes(who.subject)) throw saidYes()
-    // Whoever confirmed and is no administrator any more does not count.
-    const counted = await Promise.all(found.approvedBy.map((subject) => deps.isAdministrator(subject)))
-    const others = found.approvedBy.filter((_, index) => counted[index])
+    const others = await stillAdministrators(deps, found.approvedBy)
     if (others.length + 1 < deps.approvers) return await approve(who, found)
     return await activate(deps, who, found, [...others, who.subject])
   }
@@ -183,6 +181,9 @@ async function activate(
     )
   }
   const modelId = plan.modelId ?? (await write(deps, plan))
+  // Trying the plan may have taken minutes.
+  if ((await stillAdministrators(deps, approvers)).length < approvers.length)
+    throw new AppError('forbidden', { public: 'Somebody who confirmed is no administrator any more.' })
   await database.transaction(async (sql) => {
     const pin = await readPin(sql, { lock: true })
     const locked = await readPlan(sql, plan.id, { lock: true })
@@ -208,6 +209,15 @@ async function activate(
   })
   await active.refresh()
   return { state: 'active', plan: { ...plan, state: 'active', approvedBy: approvers }, modelId }
+}
+
+/** Whoever confirmed and is no administrator any more does not count. */
+async function stillAdministrators(
+  { isAdministrator }: ModelChangesDeps,
+  subjects: readonly string[],
+): Promise<readonly string[]> {
+  const counted = await Promise.all(subjects.map((subject) => isAdministrator(subject)))
+  return subjects.filter((_, index) => counted[index])
 }
 
 async function write({ active, api, database }: ModelChangesDeps, plan: Plan): Promise<string> {

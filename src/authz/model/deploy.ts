@@ -52,8 +52,12 @@ export async function deployModel(options: DeployOptions): Promise<DeployedModel
     activatedBy: [],
     activatedAt: new Date(now()),
   }
-  await database.transaction((sql) => writePin(sql, { store_id: store, model_id: id, digest }, model))
-  return { storeId: store, model }
+  const pin = { store_id: store, model_id: id, digest }
+  const isOurs = await database.transaction((sql) =>
+    writePin(sql, pin, model, { isFirst: pinned === undefined }),
+  )
+  // Another process started first: both must ask the same store. Ours stays empty.
+  return isOurs ? { storeId: store, model } : await deployModel(options)
 }
 
 /** The model in force, kept for going back to it also where it was put in force before models were kept. */

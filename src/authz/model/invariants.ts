@@ -1,5 +1,5 @@
 import { checkTuple, type Model, type Relation, type Rewrite } from '@remit/engine'
-import { requestOnly, rules } from '../tuples.ts'
+import { requestOnly, requestOnlyKeys, rules } from '../tuples.ts'
 
 /** Why a model may not come into force, or what whoever confirms it should know. */
 export interface Finding {
@@ -32,7 +32,6 @@ const delegated = ['can_be_told', 'can_read_delegated'] as const
 const known = new Set(['current_time', 'expires_at'])
 /** Types whose tuples say what was lent and approved; all others hold what people may do themselves. */
 const lending = new Set(['agent', 'delegation', 'grant'])
-const requestOnlyKeys = new Set(requestOnly.map(({ object, relation }) => `${object}#${relation}`))
 
 /** What a model's text alone shows to be wrong: none of these may come into force, whatever the tuples. */
 export function refusalsOf(model: Model): readonly Finding[] {

@@ -32,14 +32,24 @@ export async function readPin(sql: Sql, { lock = false } = {}): Promise<Pin | un
   return row?.value
 }
 
-/** Puts a model in force: the row, and the model itself for going back to it. Give it a transaction. */
-export async function writePin(sql: Sql, pin: Pin, version: ModelVersion): Promise<void> {
-  await sql.query(
+/**
+ * Puts a model in force: the row, and the model itself for going back to it. Give it a transaction. `isFirst`: only
+ * where there is no row yet; false: there was one, and nothing is written.
+ */
+export async function writePin(
+  sql: Sql,
+  pin: Pin,
+  version: ModelVersion,
+  { isFirst = false } = {},
+): Promise<boolean> {
+  const rows = await sql.query(
     `insert into settings (key, value) values ('authorization_model', $1)
-     on conflict (key) do update set value = excluded.value`,
+     on conflict (key) do ${isFirst ? 'nothing' : 'update set value = excluded.value'} returning key`,
     [pin],
   )
+  if (rows.length === 0) return false
   await keepVersion(sql, version)
+  return true
 }
 
 export async function keepVersion(sql: Sql, version: ModelVersion): Promise<void> {
