@@ -52,6 +52,7 @@ import { fieldRoutes } from './http/routes/fields.ts'
 import { importRoutes } from './http/routes/imports.ts'
 import { jobRoutes } from './http/routes/jobs.ts'
 import { modelRoutes } from './http/routes/model.ts'
+import { createReading } from './http/routes/reading.ts'
 import { retrieveRoutes } from './http/routes/retrieve.ts'
 import { whoCanRoutes } from './http/routes/who-can.ts'
 import { createIngest, type Ingest } from './ingest/ingest.ts'
@@ -130,7 +131,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
   if (!matchesFile())
     log('model_differs', { detail: 'model.fga is not the model in force; it changes nothing' })
   const held = createHeldVerdicts({ now, ttlMs: config.verdictTtlMs })
-  const openfga = createFga(ground.openfga, deployed.storeId, () => active.current.id)
+  const openfga = createFga(ground.openfga, deployed.storeId, active.idInForce)
   const index = stack.use(
     createPermissionIndex({
       fga: openfga,
@@ -154,11 +155,12 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
   const fga = observeWrites(openfga, [index.wrote, held.drop, catchUpAfterWrites(index, log)])
   active.onChange(held.drop)
 
+  const limiter = createLimiter(checksInFlightMax)
   const gate = createGate({
     fga,
     index,
     held,
-    limiter: createLimiter(checksInFlightMax),
+    limiter,
     now,
     cacheTtlMs: config.openfgaCacheTtlMs,
   })
@@ -269,7 +271,11 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     admit: admission.principal,
   })
   const isAdministrator = (subject: string) => administrators.has(subject, 'security.write')
-  const isReader = (subject: string) => administrators.has(subject, 'security.read')
+  const reading = createReading({
+    requireBearer,
+    isReader: (subject) => administrators.has(subject, 'security.read'),
+    now,
+  })
   const models = createModelChanges({
     database,
     api: ground.openfga,
@@ -339,18 +345,8 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
       collectionWriteRoutes({ ingest, requireBearer, isAdministrator, now }),
       fieldRoutes({ ingest, requireBearer, isAdministrator, now }),
       jobRoutes({ ingest, requireBearer }),
-      explainRoutes({
-        explain: createExplainer({ sql: database, fga, index, now }),
-        requireBearer,
-        isAdministrator: isReader,
-        now,
-      }),
-      whoCanRoutes({
-        whoCan: createWhoCan({ sql: database, fga, index, now }),
-        requireBearer,
-        isAdministrator: isReader,
-        now,
-      }),
+      explainRoutes({ ...reading, explain: createExplainer({ sql: database, fga, index, now }) }),
+      whoCanRoutes({ ...reading, whoCan: createWhoCan({ sql: database, fga, index, limiter, now }) }),
       modelRoutes({ models, matchesFile, requireBearer, isAdministrator, now }),
       issuer.routes,
       docsRoutes({ openApi: () => openApiOf(app), errorPages: new URL('../docs/errors/', import.meta.url) }),

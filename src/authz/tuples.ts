@@ -154,6 +154,11 @@ export const requestOnly: readonly { readonly object: string; readonly relation:
   { object: 'grant', relation: 'presented' },
 ]
 
+/** The same as `type#relation`. */
+export const requestOnlyKeys: ReadonlySet<string> = new Set(
+  requestOnly.map(({ object, relation }) => `${object}#${relation}`),
+)
+
 /** The first member of the tuple that does not fit the model or the id rules: `relation`, `condition.name`. */
 export interface Misfit {
   readonly field: string

@@ -1,13 +1,12 @@
 import type { Model, Relation, Rewrite } from '@remit/engine'
-
-const requestOnly = new Set(['agent#acting_for', 'delegation#presented', 'grant#presented'])
+import { requestOnlyKeys } from '../tuples.ts'
 
 /** Whether a relation rests, by whatever rule, on tuples that only come with an agent's request. */
 export function restsOnRequest(model: Model, target: Relation): boolean {
   const found = new Set<Relation>([target])
   // What is added while it is gone through is gone through as well.
   for (const relation of found) {
-    if (requestOnly.has(relation.key)) return true
+    if (requestOnlyKeys.has(relation.key)) return true
     for (const next of leadingTo(model, relation.rewrite, relation)) found.add(next)
   }
   return false

@@ -5,6 +5,7 @@ import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import type { Sql } from '../../store/sql.ts'
 import { contextAt, type Fga, type Verdict } from '../fga.ts'
+import type { Limiter } from '../gate/limiter.ts'
 import type { PermissionIndex, ReplicaView } from '../permission-index.ts'
 import { assertInModel, assertObject, assertRelation } from './ask.ts'
 import { cursorAfter, placeOf } from './cursor.ts'
@@ -51,6 +52,7 @@ export interface WhoCanDeps {
   readonly sql: Sql
   readonly fga: Fga
   readonly index: PermissionIndex
+  readonly limiter: Limiter
   readonly now: () => number
 }
 
@@ -62,7 +64,7 @@ const usersMax = 100_000
  * superset; groups are followed to their people. On record before it is given. Throws `invalid_request` for a
  * relation that no person can have without an agent's request. Does NOT check who asks.
  */
-export function createWhoCan({ sql, fga, index, now }: WhoCanDeps): WhoCan {
+export function createWhoCan({ sql, fga, index, limiter, now }: WhoCanDeps): WhoCan {
   return async (asker, question, { signal }) => {
     const { object, relation, limit } = question
     assertObject(object)
@@ -78,9 +80,11 @@ export function createWhoCan({ sql, fga, index, now }: WhoCanDeps): WhoCan {
     const { verdicts, requestIds } =
       asked.length === 0
         ? { verdicts: [], requestIds: [] }
-        : await fga.batchCheck(
-            asked.map((user) => ({ user, relation, object })),
-            { now: at, signal },
+        : await limiter.run(asked.length, signal, () =>
+            fga.batchCheck(
+              asked.map((user) => ({ user, relation, object })),
+              { now: at, signal },
+            ),
           )
     const told = new Map(asked.map((user, place): [string, Verdict] => [user, verdicts[place] ?? 'error']))
     const entries = entriesOf(told, after === undefined, listed, (user) => wayTo(view(), user, question, at))

@@ -4,21 +4,13 @@ import type { ExplainAnswer, Explainer } from '../../authz/explain/explain.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import { text } from '../../kernel/text.ts'
 import { type App, createRouter } from '../env.ts'
-import type { RequireBearer } from '../middleware/bearer.ts'
-import { jsonBody } from '../middleware/json.ts'
 import { bearer, id, problems } from '../schemas.ts'
 import { reasonSchema, reasonToWire } from './explain-reasons.ts'
-import { assertAdministrator, type IsAdministrator } from './writing.ts'
+import { type Reading, replicaSchema, replicaToWire } from './reading.ts'
 
-export interface ExplainRouteDeps {
+export interface ExplainRouteDeps extends Reading {
   readonly explain: Explainer
-  readonly requireBearer: RequireBearer
-  /** Of the role `security.read`. */
-  readonly isAdministrator: IsAdministrator
-  readonly now: () => number
 }
-
-const bodyBytesMax = 16 * 1024
 
 const body = z
   .strictObject({
@@ -37,11 +29,6 @@ const body = z
   .openapi('ExplainRequest')
 
 const verdict = z.enum(['allowed', 'denied', 'error'])
-
-const replicaSchema = z.strictObject({
-  state: z.enum(['ready', 'building', 'behind', 'other_model']),
-  lag_ms: z.number(),
-})
 
 const answer = z
   .strictObject({
@@ -70,16 +57,13 @@ const answer = z
   .openapi('ExplainAnswer')
 
 /** `POST /explain`: why a user has a relation, or has not; for administrators, and on record. */
-export function explainRoutes({ explain, requireBearer, isAdministrator, now }: ExplainRouteDeps): App {
+export function explainRoutes(deps: ExplainRouteDeps): App {
   const route = createRoute({
     method: 'post',
     path: '/explain',
     summary: 'Why a user has a relation to an object, or has not',
     security: bearer,
-    middleware: [
-      requireBearer({ kinds: ['person'], scopes: ['security.read'] }),
-      ...jsonBody(bodyBytesMax),
-    ] as const,
+    middleware: [...deps.asReader] as const,
     request: { body: { required: true, content: { 'application/json': { schema: body } } } },
     responses: {
       200: { description: 'The decision and why', content: { 'application/json': { schema: answer } } },
@@ -88,9 +72,9 @@ export function explainRoutes({ explain, requireBearer, isAdministrator, now }: 
   })
   return createRouter().openapi(route, async (c) => {
     const principal = c.get('principal')
-    await assertAdministrator(principal, isAdministrator, now())
+    await deps.assertReader(principal)
     const { signal } = c.get('deadline')
-    const explained = await explain(principal, toQuestion(c.req.valid('json')), { signal })
+    const explained = await deps.explain(principal, toQuestion(c.req.valid('json')), { signal })
     return c.json(toWire(explained, c.get('txn')), 200)
   })
 }
@@ -130,7 +114,7 @@ function toWire(
     ...(error !== undefined && { error }),
     at: new Date(at).toISOString(),
     tuples: 'current',
-    replica: { state: replica.state, lag_ms: replica.lagMs },
+    replica: replicaToWire(replica),
     authorization_model_id: modelId,
     txn,
   }

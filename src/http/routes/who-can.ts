@@ -3,20 +3,12 @@ import type { WhoCan, WhoCanPage, WhoCanQuestion } from '../../authz/explain/who
 import type { FgaObject } from '../../kernel/ids.ts'
 import { text } from '../../kernel/text.ts'
 import { type App, createRouter } from '../env.ts'
-import type { RequireBearer } from '../middleware/bearer.ts'
-import { jsonBody } from '../middleware/json.ts'
 import { bearer, problems } from '../schemas.ts'
-import { assertAdministrator, type IsAdministrator } from './writing.ts'
+import { type Reading, replicaSchema, replicaToWire } from './reading.ts'
 
-export interface WhoCanRouteDeps {
+export interface WhoCanRouteDeps extends Reading {
   readonly whoCan: WhoCan
-  readonly requireBearer: RequireBearer
-  /** Of the role `security.read`. */
-  readonly isAdministrator: IsAdministrator
-  readonly now: () => number
 }
-
-const bodyBytesMax = 16 * 1024
 
 const body = z
   .strictObject({
@@ -42,26 +34,20 @@ const answer = z
     complete: z.boolean().openapi({
       description: 'False: somebody may be missing, here or on a later page, for another reason than paging.',
     }),
-    replica: z.strictObject({
-      state: z.enum(['ready', 'building', 'behind', 'other_model']),
-      lag_ms: z.number(),
-    }),
+    replica: replicaSchema,
     authorization_model_id: z.string(),
     txn: z.string(),
   })
   .openapi('WhoCanAnswer')
 
 /** `POST /who-can`: the people who have a relation to an object; for administrators, and on record. */
-export function whoCanRoutes({ whoCan, requireBearer, isAdministrator, now }: WhoCanRouteDeps): App {
+export function whoCanRoutes(deps: WhoCanRouteDeps): App {
   const route = createRoute({
     method: 'post',
     path: '/who-can',
     summary: 'The people who have a relation to an object, and how each gets it',
     security: bearer,
-    middleware: [
-      requireBearer({ kinds: ['person'], scopes: ['security.read'] }),
-      ...jsonBody(bodyBytesMax),
-    ] as const,
+    middleware: [...deps.asReader] as const,
     request: { body: { required: true, content: { 'application/json': { schema: body } } } },
     responses: {
       200: { description: 'One page', content: { 'application/json': { schema: answer } } },
@@ -70,9 +56,9 @@ export function whoCanRoutes({ whoCan, requireBearer, isAdministrator, now }: Wh
   })
   return createRouter().openapi(route, async (c) => {
     const principal = c.get('principal')
-    await assertAdministrator(principal, isAdministrator, now())
+    await deps.assertReader(principal)
     const { signal } = c.get('deadline')
-    const page = await whoCan(principal, toQuestion(c.req.valid('json')), { signal })
+    const page = await deps.whoCan(principal, toQuestion(c.req.valid('json')), { signal })
     return c.json(toWire(page, c.get('txn')), 200)
   })
 }
@@ -91,7 +77,7 @@ const toWire = (
   subjects: entries.map(({ kind, user, via }) => ({ kind, user, via: via ?? null })),
   cursor: cursor ?? null,
   complete,
-  replica: { state: replica.state, lag_ms: replica.lagMs },
+  replica: replicaToWire(replica),
   authorization_model_id: modelId,
   txn,
 })

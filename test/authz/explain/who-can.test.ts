@@ -6,6 +6,7 @@ import {
   type WhoCanQuestion,
 } from '../../../src/authz/explain/who-can.ts'
 import type { Fga } from '../../../src/authz/fga.ts'
+import { createLimiter } from '../../../src/authz/gate/limiter.ts'
 import type { FgaObject } from '../../../src/kernel/ids.ts'
 import type { Principal } from '../../../src/kernel/principal.ts'
 import { principal } from '../../http/principal.ts'
@@ -33,6 +34,7 @@ const lines = [
   ...crowd.map((user) => `${user} viewer document:crowd`),
 ]
 
+const limiter = createLimiter(200)
 beforeAll(async () => {
   world = await openWorld()
   await world.write(...lines)
@@ -43,7 +45,7 @@ beforeAll(async () => {
       return { user, relation, object: object as FgaObject }
     }),
   )
-  whoCan = createWhoCan({ sql: world.database, fga: world.service.fga, index, now })
+  whoCan = createWhoCan({ sql: world.database, fga: world.service.fga, index, limiter, now })
 })
 afterAll(() => world?.[Symbol.asyncDispose]())
 
@@ -101,7 +103,7 @@ describe('who can', () => {
     )
     const { entries } = await ask(
       {},
-      createWhoCan({ sql: world.database, fga: world.service.fga, index: stale, now }),
+      createWhoCan({ sql: world.database, fga: world.service.fga, index: stale, limiter, now }),
     )
     expect(entries.map(({ user }) => user)).toEqual(['user:anne'])
   })
@@ -117,7 +119,13 @@ describe('who can', () => {
       (copy: TestIndex) => ({ ...copy, status: () => ({ ...copy.status(), state: 'broken' as const }) }),
     ],
   ])('is not complete when %s', async (_, spoil) => {
-    const how = createWhoCan({ sql: world.database, fga: world.service.fga, index: spoil(index), now })
+    const how = createWhoCan({
+      sql: world.database,
+      fga: world.service.fga,
+      index: spoil(index),
+      limiter,
+      now,
+    })
     expect((await ask({}, how)).complete).toBe(false)
   })
 
@@ -133,7 +141,7 @@ describe('who can', () => {
     })
     const { entries, complete } = await ask(
       {},
-      createWhoCan({ sql: world.database, fga: silent, index, now }),
+      createWhoCan({ sql: world.database, fga: silent, index, limiter, now }),
     )
     expect(entries.map(({ user }) => user)).toEqual(['user:carol'])
     expect(complete).toBe(false)
@@ -155,7 +163,9 @@ describe('who can', () => {
       },
     })
     const sql = { ...world.database, query: () => Promise.reject(new Error('down')) }
-    await expect(ask({}, createWhoCan({ sql, fga: world.service.fga, index, now }))).rejects.toThrow('down')
+    await expect(ask({}, createWhoCan({ sql, fga: world.service.fga, index, limiter, now }))).rejects.toThrow(
+      'down',
+    )
   })
 
   test.each([

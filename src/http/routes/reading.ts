@@ -1,0 +1,39 @@
+import { z } from '@hono/zod-openapi'
+import type { ReplicaState } from '../../authz/explain/replica.ts'
+import type { Principal } from '../../kernel/principal.ts'
+import type { RequireBearer } from '../middleware/bearer.ts'
+import { jsonBody } from '../middleware/json.ts'
+import { assertAdministrator, type IsAdministrator } from './writing.ts'
+
+/** What stands before the questions of security teams: a person with `security.read`, in scope and in role. */
+export interface Reading {
+  readonly asReader: ReturnType<typeof middlewareOf>
+  readonly assertReader: (principal: Principal) => Promise<void>
+}
+
+export interface ReadingDeps {
+  readonly requireBearer: RequireBearer
+  /** Of the role `security.read`. */
+  readonly isReader: IsAdministrator
+  readonly now: () => number
+}
+
+const bodyBytesMax = 16 * 1024
+
+const middlewareOf = (requireBearer: RequireBearer) =>
+  [requireBearer({ kinds: ['person'], scopes: ['security.read'] }), ...jsonBody(bodyBytesMax)] as const
+
+export const createReading = ({ requireBearer, isReader, now }: ReadingDeps): Reading => ({
+  asReader: middlewareOf(requireBearer),
+  assertReader: (principal) => assertAdministrator(principal, isReader, now()),
+})
+
+export const replicaSchema = z.strictObject({
+  state: z.enum(['ready', 'building', 'behind', 'other_model']),
+  lag_ms: z.number(),
+})
+
+export const replicaToWire = ({ state, lagMs }: ReplicaState): z.output<typeof replicaSchema> => ({
+  state,
+  lag_ms: lagMs,
+})
