@@ -38,21 +38,12 @@ create table oauth_grants (
   signed_in_at timestamptz not null,
   expires_at timestamptz not null
 );
-create index oauth_grants_delegation on oauth_grants (delegation);
 
 -- Passwords of local accounts, as argon2id in its usual textual form.
 create table passwords (
   person text primary key references people (key) on delete cascade,
   hash text not null,
   changed_at timestamptz not null
-);
-
--- A signed-in browser. The cookie holds a random id; here is its keyed hash.
-create table browser_sessions (
-  id_hash text primary key,
-  person text not null references people (key) on delete cascade,
-  signed_in_at timestamptz not null,
-  expires_at timestamptz not null
 );
 
 -- APIs of others that tokens can be for. Remit's own two, and agents as addressees, need no row.

@@ -20,15 +20,6 @@ create table agents (
   constraint agents_issuer_sub_key UNIQUE (issuer, sub)
 );
 
-create table browser_sessions (
-  id_hash text not null,
-  person text not null,
-  signed_in_at timestamp with time zone not null,
-  expires_at timestamp with time zone not null,
-  constraint browser_sessions_pkey PRIMARY KEY (id_hash),
-  constraint browser_sessions_person_fkey FOREIGN KEY (person) REFERENCES people(key) ON DELETE CASCADE
-);
-
 create table chunk_texts (
   chunk_id text not null,
   text text not null,
@@ -334,7 +325,6 @@ create table oauth_grants (
   constraint oauth_grants_client_id_fkey FOREIGN KEY (client_id) REFERENCES clients(client_id),
   constraint oauth_grants_delegation_fkey FOREIGN KEY (delegation) REFERENCES delegations(id)
 );
-CREATE INDEX oauth_grants_delegation ON public.oauth_grants USING btree (delegation);
 
 create table passwords (
   person text not null,

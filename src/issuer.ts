@@ -2,7 +2,6 @@ import { join } from 'node:path'
 import type { Fga } from './authz/fga.ts'
 import type { Config } from './config.ts'
 import type { Agents } from './delegation/agents.ts'
-import { type BrowserSessions, createBrowserSessions } from './delegation/browser-sessions.ts'
 import type { Clients } from './delegation/clients.ts'
 import type { Delegations } from './delegation/delegations.ts'
 import { createArtifacts } from './delegation/issuer/artifacts.ts'
@@ -50,7 +49,6 @@ export interface IssuerDeps {
 export interface Issuer {
   readonly routes: App
   readonly passwords: Passwords
-  readonly sessions: BrowserSessions
   readonly resources: Resources
   readonly grants: GrantLinks
   /** Background tasks, each to be run now and every hour. */
@@ -66,7 +64,6 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
   const grants = createGrantLinks({ sql, clock })
   const resources = createResources({ sql, agents, publicUrl })
   const passwords = createPasswords({ sql, clock })
-  const sessions = createBrowserSessions({ sql, seal, clock })
   const exchange = createExchange({
     sql,
     verifier: deps.verifier,
@@ -103,15 +100,13 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     lendable: (person) => lendableOf(person, deps),
   })
   return {
-    routes: oauthRoutes({ server, passwords, sessions, publicUrl, now: () => clock.now() }),
+    routes: oauthRoutes({ server, passwords, publicUrl, now: () => clock.now() }),
     passwords,
-    sessions,
     resources,
     grants,
     tasks: {
       oauth_artifacts: () => artifacts.sweep(),
       oauth_grants: () => grants.sweep(),
-      browser_sessions: () => sessions.sweep(),
       signing_keys: () => keys.sweep(),
     },
   }

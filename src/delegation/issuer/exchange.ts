@@ -102,7 +102,8 @@ async function subjectOf(
   { verifier, resources }: ExchangeDeps,
 ): Promise<Result<Examined, ExchangeError>> {
   const examined = await verifier.examine(subjectToken)
-  if (!examined.ok) return refuse('invalid_request', `subject_token: ${examined.reason}`)
+  // Not why: whoever holds a stray token would learn what became of its agent.
+  if (!examined.ok) return refuse('invalid_request', 'the subject token is not accepted')
   const { claims, audience, principal } = examined.value
   if (principal.kind === 'service') return refuse('invalid_request', 'the subject is not a person')
   // The confused deputy: a token that was sent to somebody else, or got lost, is worth nothing here.

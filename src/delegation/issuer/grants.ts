@@ -16,8 +16,6 @@ export interface GrantLink {
 export interface GrantLinks {
   save(link: GrantLink): Promise<void>
   get(grantId: string): Promise<GrantLink | undefined>
-  /** Those that stand for a delegation, so that ending it ends them. */
-  ofDelegation(delegation: string): Promise<readonly string[]>
   /** Drops those that are over, and returns how many. */
   sweep(): Promise<number>
 }
@@ -45,13 +43,6 @@ export function createGrantLinks({ sql, clock }: { readonly sql: Sql; readonly c
         signedInAt: row.signed_in_at,
         expiresAt: row.expires_at,
       }))[0]
-    },
-    async ofDelegation(delegation) {
-      const rows = await sql.query<{ grant_id: string }>(
-        'select grant_id from oauth_grants where delegation = $1',
-        [delegation],
-      )
-      return rows.map(({ grant_id }) => grant_id)
     },
     async sweep() {
       const rows = await sql.query('delete from oauth_grants where expires_at < $1 returning grant_id', [

@@ -1,8 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import { bodyLimit } from 'hono/body-limit'
-import { setCookie } from 'hono/cookie'
-import type { BrowserSessions } from '../../delegation/browser-sessions.ts'
 import type { ConsentPending, Pending } from '../../delegation/issuer/interactions.ts'
 import type { AuthorizationServer } from '../../delegation/issuer/server.ts'
 import type { Passwords } from '../../delegation/passwords.ts'
@@ -17,7 +15,6 @@ import { signInPage } from '../pages/sign-in.ts'
 export interface OauthRoutesDeps {
   readonly server: AuthorizationServer
   readonly passwords: Passwords
-  readonly sessions: BrowserSessions
   readonly publicUrl: string
   readonly now: () => number
   /** Said on the sign-in page of the demo. */
@@ -25,7 +22,6 @@ export interface OauthRoutesDeps {
 }
 
 const wrong = 'The account or the password is wrong.'
-export const sessionCookie = 'remit_session'
 const formBytesMax = 64 * 1024
 // Guesses at one account's password from one address, and ten times that from all: a stranger's guesses alone must
 // not keep its owner out. Each costs some 30 ms of a core besides.
@@ -33,7 +29,7 @@ const guessesPerMinute = 6
 
 /** The authorization server at `/oauth`, its discovery alias, and the pages where people sign in and consent. */
 export function oauthRoutes(deps: OauthRoutesDeps): App {
-  const { server, passwords, sessions, publicUrl } = deps
+  const { server, passwords, publicUrl } = deps
   const { interactions } = server
   const guesses = createLimits({ perMinute: guessesPerMinute, now: deps.now })
   const guessesOfAll = createLimits({ perMinute: guessesPerMinute * 10, now: deps.now })
@@ -59,7 +55,6 @@ export function oauthRoutes(deps: OauthRoutesDeps): App {
     const user = text(fields['user'])
     const problem = await refusal(c, user, text(fields['password']))
     if (problem !== undefined) return showSignIn(c, pending, { problem, user })
-    await signIn(c, user)
     return c.redirect(await interactions.signedIn(node.incoming, node.outgoing, user), 303)
   })
 
@@ -124,15 +119,6 @@ export function oauthRoutes(deps: OauthRoutesDeps): App {
       throw error
     }
     return (await passwords.verify(user, password)) ? undefined : wrong
-  }
-
-  async function signIn(c: AppContext, user: string): Promise<void> {
-    setCookie(c, sessionCookie, await sessions.open(user), {
-      httpOnly: true,
-      sameSite: 'Lax',
-      secure: publicUrl.startsWith('https:'),
-      path: '/',
-    })
   }
 
   async function ownForm(c: AppContext, csrf: string): Promise<Readonly<Record<string, unknown>>> {
