@@ -20,6 +20,7 @@ import type { Verifier } from './delegation/verify.ts'
 import type { App } from './http/env.ts'
 import { issuerPages } from './http/pages/issuer-pages.ts'
 import { oauthRoutes } from './http/routes/oauth.ts'
+import { type ProtectedResource, protectedResourceRoutes } from './http/routes/protected-resource.ts'
 import type { Clock } from './kernel/clock.ts'
 import type { FgaObject } from './kernel/ids.ts'
 import type { Log } from './kernel/log.ts'
@@ -99,8 +100,16 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     revocations: deps.revocations,
     lendable: (person) => lendableOf(person, deps),
   })
+  const routes = oauthRoutes({ server, passwords, publicUrl, now: () => clock.now() })
+  routes.route(
+    '/',
+    protectedResourceRoutes({
+      resources: await describe(config, resources),
+      documentation: `${publicUrl}/docs`,
+    }),
+  )
   return {
-    routes: oauthRoutes({ server, passwords, publicUrl, now: () => clock.now() }),
+    routes,
     passwords,
     resources,
     grants,
@@ -110,6 +119,28 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
       signing_keys: () => keys.sweep(),
     },
   }
+}
+
+/** What clients have to know of Remit's own two APIs, from the registry by which their tokens are issued. */
+async function describe(
+  { publicUrl, trustedIssuers }: Config,
+  resources: Resources,
+): Promise<ProtectedResource[]> {
+  const own = [
+    { resource: publicUrl, face: 'api', name: 'Remit', isActorRequired: false },
+    // Each of its clients is an agent's.
+    { resource: `${publicUrl}/mcp`, face: 'mcp', name: 'Remit for MCP', isActorRequired: true },
+  ] as const
+  return Promise.all(
+    own.map(async ({ face, ...about }) => {
+      const entry = await resources.get(about.resource)
+      if (entry === undefined) throw new Error(`${about.resource} is not among the resources.`)
+      const { scopes, authorizationDetailsTypes } = entry
+      const others = trustedIssuers.filter(({ audiences }) => audiences[face] === about.resource)
+      const authorizationServers = [ownIssuerName(publicUrl), ...others.map(({ issuer }) => issuer)]
+      return { ...about, scopes, authorizationDetailsTypes, authorizationServers }
+    }),
+  )
 }
 
 const lendableMsMax = 5_000

@@ -1,6 +1,7 @@
 import { HTTPException } from 'hono/http-exception'
 import { AppError, type ErrorCode, errorCodes } from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
+import { wwwAuthenticate } from './challenge.ts'
 import type { AppContext } from './env.ts'
 
 /** RFC 9457, with our code, the field that is wrong and the thread of the request. */
@@ -33,7 +34,13 @@ export function createErrorHandler({ publicUrl, log }: { readonly publicUrl: str
     // `c.body`, so that headers set by middleware before the error are kept.
     return c.body(JSON.stringify(problem), {
       status: error.status as 400,
-      headers: { ...error.headers, 'content-type': 'application/problem+json' },
+      headers: {
+        ...error.headers,
+        ...(error.challenge && {
+          'www-authenticate': wwwAuthenticate(error.code, error.challenge, publicUrl),
+        }),
+        'content-type': 'application/problem+json',
+      },
     })
   }
 }

@@ -23,15 +23,28 @@ export const problem = z
   })
   .openapi('Problem')
 
+/** Beside what a token lacks, so beside neither `forbidden` nor a missing sign-in of a browser. */
+const challengeHeader = {
+  'WWW-Authenticate': {
+    description:
+      'RFC 6750, 9470 and 9728: `error` (absent where no token was sent), `scope` (every scope that is needed), `max_age` (seconds that the sign-in may be old), `resource_metadata`.',
+    schema: { type: 'string' as const },
+    example:
+      'Bearer error="insufficient_scope", scope="docs.search", resource_metadata="https://remit.example/.well-known/oauth-protected-resource"',
+  },
+}
+
 /** The responses that any route may give beside its own. */
 export const problems = (...statuses: readonly number[]) =>
   Object.fromEntries(
-    [...new Set([...statuses, 400, 401, 403, 413, 415, 421, 422, 429, 500, 503])]
-      .sort()
-      .map((status) => [
-        status,
-        { description: describe(status), content: { 'application/problem+json': { schema: problem } } },
-      ]),
+    [...new Set([...statuses, 400, 401, 403, 413, 415, 421, 422, 429, 500, 503])].sort().map((status) => [
+      status,
+      {
+        description: describe(status),
+        ...((status === 401 || status === 403) && { headers: challengeHeader }),
+        content: { 'application/problem+json': { schema: problem } },
+      },
+    ]),
   )
 
 const describe = (status: number): string =>

@@ -29,6 +29,16 @@ export const errorCodes = {
 
 export type ErrorCode = keyof typeof errorCodes
 
+/** What a token would have to be like, for a caller who showed none that would do (RFC 6750 §3, 9470 §3). */
+export interface Challenge {
+  /** No token was shown at all: then nothing was wrong with it. */
+  readonly isBare?: boolean
+  /** Every scope that the operation needs, not only those that are missing. */
+  readonly scopes?: readonly string[]
+  /** How old the person's sign-in may be, in seconds. */
+  readonly maxAgeSeconds?: number
+}
+
 export interface AppErrorOptions {
   /** Said to the caller. Must not tell whether an object exists. */
   readonly public?: string
@@ -38,6 +48,8 @@ export interface AppErrorOptions {
   readonly field?: string
   /** Response headers that belong to the error, such as Retry-After. */
   readonly headers?: Readonly<Record<string, string>>
+  /** Goes out as `WWW-Authenticate`, with where the API is described (RFC 9728 §5.1). */
+  readonly challenge?: Challenge
   readonly cause?: unknown
 }
 
@@ -47,6 +59,7 @@ export class AppError extends Error {
   readonly public: string | undefined
   readonly field: string | undefined
   readonly headers: Readonly<Record<string, string>>
+  readonly challenge: Challenge | undefined
 
   constructor(code: ErrorCode, options: AppErrorOptions = {}) {
     super(options.internal ?? options.public ?? errorCodes[code].title, { cause: options.cause })
@@ -55,6 +68,7 @@ export class AppError extends Error {
     this.public = options.public
     this.field = options.field
     this.headers = options.headers ?? {}
+    this.challenge = options.challenge
   }
 
   get status(): number {

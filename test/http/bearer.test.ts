@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest'
 import { AppError, type ErrorCode } from '../../src/kernel/errors.ts'
 import type { Principal } from '../../src/kernel/principal.ts'
-import { createFace, nothing } from './app.ts'
+import { createFace, nothing, publicUrl } from './app.ts'
 import { principal } from './principal.ts'
 
+const described = `resource_metadata="${publicUrl}/.well-known/oauth-protected-resource"`
 const bot = { ...principal, kind: 'agent', actors: ['agent:a'], delegation: 'd' } as const
 const tokens: Readonly<Record<string, Principal | ErrorCode>> = {
   bot,
@@ -15,9 +16,14 @@ const tokens: Readonly<Record<string, Principal | ErrorCode>> = {
 }
 
 describe('a bearer token', () => {
+  test('is demanded: whoever shows none is told the scopes and where the API is described, and of no error', async () => {
+    const response = await createFace().ask({ query: 'q' }, { authorization: '' })
+    expect(response.status).toBe(401)
+    expect(response.headers.get('www-authenticate')).toBe(`Bearer scope="docs.search", ${described}`)
+    expect(await response.json()).toMatchObject({ code: 'invalid_token' })
+  })
+
   test.each([
-    undefined,
-    '',
     'good',
     'Basic Z29vZA==',
     'Bearer',
@@ -27,12 +33,11 @@ describe('a bearer token', () => {
     'Bearer bad',
   ])('is demanded: "%s" gets 401 with a challenge that names the scopes', async (authorization) => {
     const { ask } = createFace()
-    const response = await ask(
-      { query: 'q' },
-      authorization === undefined ? { authorization: '' } : { authorization },
-    )
+    const response = await ask({ query: 'q' }, { authorization })
     expect(response.status).toBe(401)
-    expect(response.headers.get('www-authenticate')).toBe('Bearer error="invalid_token", scope="docs.search"')
+    expect(response.headers.get('www-authenticate')).toBe(
+      `Bearer error="invalid_token", scope="docs.search", ${described}`,
+    )
     expect(await response.json()).toMatchObject({ code: 'invalid_token' })
   })
 
@@ -66,9 +71,19 @@ describe('a bearer token', () => {
 
   test.each([
     ['service', 403, 'forbidden', null],
-    ['reader', 403, 'insufficient_scope', 'Bearer error="insufficient_scope", scope="docs.search"'],
-    ['writer', 403, 'insufficient_scope', 'Bearer error="insufficient_scope", scope="docs.search"'],
-    ['stranger', 403, 'actor_unauthorized', null],
+    [
+      'reader',
+      403,
+      'insufficient_scope',
+      `Bearer error="insufficient_scope", scope="docs.search", ${described}`,
+    ],
+    [
+      'writer',
+      403,
+      'insufficient_scope',
+      `Bearer error="insufficient_scope", scope="docs.search", ${described}`,
+    ],
+    ['stranger', 403, 'actor_unauthorized', `Bearer error="actor_unauthorized", ${described}`],
     ['unknowable', 503, 'authorization_unavailable', null],
   ])('of a %s gets %d %s, and nothing is asked', async (token, status, code, challenge) => {
     let asked = 0

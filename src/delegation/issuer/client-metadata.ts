@@ -1,5 +1,6 @@
 import type { AdapterPayload } from 'oidc-provider'
 import type { Client, Registration } from '../clients.ts'
+import { responseModes } from './metadata.ts'
 
 export const tokenExchange = 'urn:ietf:params:oauth:grant-type:token-exchange'
 const deviceCode = 'urn:ietf:params:oauth:grant-type:device_code'
@@ -15,6 +16,7 @@ export function clientMetadata(client: Client & Registration): AdapterPayload {
     client_name: title,
     redirect_uris: [...redirectUris],
     response_types: redirectUris.length > 0 && kind !== 'service' ? ['code'] : [],
+    response_modes: [...responseModes],
     grant_types: grantTypes(client),
     token_endpoint_auth_method: jwks === undefined ? 'none' : 'private_key_jwt',
     ...(jwks !== undefined && { jwks: { keys: [...jwks.keys] } }),

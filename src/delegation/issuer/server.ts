@@ -5,6 +5,7 @@ import type { Exchange } from './exchange.ts'
 import { registerExchange } from './exchange-grant.ts'
 import { createInteractions, type Interactions, type InteractionsDeps } from './interactions.ts'
 import { createJwtEndpoints, type JwtEndpointsDeps } from './jwt-endpoints.ts'
+import { createMetadata } from './metadata.ts'
 import { createProvider, type ProviderDeps } from './provider.ts'
 
 export interface AuthorizationServer {
@@ -25,6 +26,7 @@ export function createAuthorizationServer(deps: AuthorizationServerDeps): Author
   const { clock, keys, publicUrl } = deps
   const jwtEndpoints = createJwtEndpoints(deps)
   const polling = createDevicePolling(clock)
+  const metadata = createMetadata({ publicUrl })
   let made: { readonly kid: string; readonly provider: Provider; readonly answer: Answer } | undefined
 
   function current() {
@@ -33,6 +35,7 @@ export function createAuthorizationServer(deps: AuthorizationServerDeps): Author
       const provider = createProvider(deps)
       provider.use(polling)
       provider.use(jwtEndpoints)
+      provider.use(metadata)
       registerExchange(provider, deps.exchange, deps.clients)
       made = { kid, provider, answer: provider.callback() }
     }

@@ -1,5 +1,6 @@
 import type { MiddlewareHandler } from 'hono'
-import { AppError, type ErrorCode } from '../../kernel/errors.ts'
+import { scopesOfKind } from '../../delegation/claims.ts'
+import { AppError, type Challenge, type ErrorCode } from '../../kernel/errors.ts'
 import type { Principal, PrincipalKind, Scope } from '../../kernel/principal.ts'
 import type { Result } from '../../kernel/result.ts'
 import type { AppEnv } from '../env.ts'
@@ -13,37 +14,52 @@ export interface BearerDeps {
 
 export interface Requirement {
   readonly kinds: readonly PrincipalKind[]
+  /** All of them. */
   readonly scopes: readonly Scope[]
+  /** And at least one of these. */
+  readonly anyOf?: readonly Scope[]
 }
 
 export type RequireBearer = (requirement: Requirement) => MiddlewareHandler<AppEnv>
 
 /**
- * Demands a bearer token (RFC 6750) of one of the kinds with all of the scopes. The challenge of RFC 9728
- * comes with the authorization server. Does NOT check what the principal may read: the gate does.
+ * Demands a bearer token (RFC 6750) of one of the kinds with the scopes. Whoever lacks one is told by a challenge
+ * what token would do; who may not act at all (`actor_unauthorized`) is not told why. Does NOT check what the
+ * principal may read (the gate does), nor roles and recent sign-ins of administrators (`assertAdministrator`).
  */
 export function createRequireBearer({ verify, admit }: BearerDeps): RequireBearer {
-  return ({ kinds, scopes }) =>
+  return (requirement) =>
     async function bearer(c, next) {
-      const [scheme, token, ...rest] = (c.req.header('authorization') ?? '').split(' ')
-      if (scheme?.toLowerCase() !== 'bearer' || token === undefined || token === '' || rest.length > 0) {
-        throw challenge('invalid_token', scopes)
-      }
+      const header = c.req.header('authorization') ?? ''
+      const [scheme, token, ...rest] = header.split(' ')
+      if (scheme?.toLowerCase() !== 'bearer' || token === undefined || token === '' || rest.length > 0)
+        throw refusal('invalid_token', { scopes: neededBy(requirement), isBare: header === '' })
       const verified = await verify(token)
-      if (!verified.ok) throw challenge(verified.reason, scopes)
+      if (!verified.ok) throw refusal(verified.reason, { scopes: neededBy(requirement) })
       const principal = verified.value
       c.set('txn', principal.txn)
       c.set('principal', principal)
       admit(principal)
-      if (!kinds.includes(principal.kind))
+      if (!requirement.kinds.includes(principal.kind))
         throw new AppError('forbidden', { public: 'This route is for other clients.' })
-      if (!scopes.every((scope) => principal.scopes.has(scope))) throw challenge('insufficient_scope', scopes)
+      if (!isMet(requirement, principal))
+        throw refusal('insufficient_scope', { scopes: neededBy(requirement, principal.kind) })
       await next()
     }
 }
 
-function challenge(code: ErrorCode, scopes: readonly Scope[]): AppError {
-  if (code !== 'invalid_token' && code !== 'insufficient_scope') return new AppError(code)
-  const scope = scopes.length > 0 ? `, scope="${scopes.join(' ')}"` : ''
-  return new AppError(code, { headers: { 'www-authenticate': `Bearer error="${code}"${scope}` } })
+const isMet = ({ scopes, anyOf }: Requirement, principal: Principal): boolean =>
+  scopes.every((scope) => principal.scopes.has(scope)) &&
+  (anyOf === undefined || anyOf.some((scope) => principal.scopes.has(scope)))
+
+/** All that may be asked for; of what is a choice, only what this kind of client can have. */
+const neededBy = ({ scopes, anyOf = [] }: Requirement, kind?: PrincipalKind): Scope[] => [
+  ...scopes,
+  ...anyOf.filter((scope) => kind === undefined || scopesOfKind[kind].includes(scope)),
+]
+
+function refusal(code: ErrorCode, challenge: Challenge): AppError {
+  if (code === 'actor_unauthorized') return new AppError(code, { challenge: {} })
+  if (code === 'invalid_token' || code === 'insufficient_scope') return new AppError(code, { challenge })
+  return new AppError(code)
 }

@@ -146,9 +146,7 @@ export async function assertAdministrator(
   }
   if (principal.authTime === undefined || now / 1_000 - principal.authTime > signInSecondsMax) {
     throw new AppError('insufficient_user_authentication', {
-      headers: {
-        'www-authenticate': `Bearer error="insufficient_user_authentication", max_age=${signInSecondsMax}`,
-      },
+      challenge: { maxAgeSeconds: signInSecondsMax },
     })
   }
 }

@@ -1,0 +1,28 @@
+import type { Challenge, ErrorCode } from '../kernel/errors.ts'
+
+/**
+ * The one form of `WWW-Authenticate` at the API (RFC 6750 §3): what was wrong with the token, the complete set of
+ * scopes that the operation needs, how recent the sign-in must be (RFC 9470), and where the API says which servers
+ * issue its tokens (RFC 9728 §5.1). Values are ours alone, so that nothing of a caller's is quoted back.
+ */
+export function wwwAuthenticate(
+  code: ErrorCode,
+  { isBare = false, scopes = [], maxAgeSeconds }: Challenge,
+  publicUrl: string,
+): string {
+  const parameters = {
+    ...(!isBare && { error: code }),
+    ...(scopes.length > 0 && { scope: scopes.join(' ') }),
+    ...(maxAgeSeconds !== undefined && { max_age: String(maxAgeSeconds) }),
+    resource_metadata: metadataUrl(publicUrl),
+  }
+  return `Bearer ${Object.entries(parameters)
+    .map(([name, value]) => `${name}="${value}"`)
+    .join(', ')}`
+}
+
+/** Where a resource says which tokens it takes: the well-known part stands before its path (RFC 9728 §3.1). */
+export function metadataUrl(resource: string): string {
+  const { origin, pathname } = new URL(resource)
+  return `${origin}/.well-known/oauth-protected-resource${pathname === '/' ? '' : pathname}`
+}
