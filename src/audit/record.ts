@@ -99,6 +99,13 @@ export type DecisionEvent =
       readonly from_jti: string
     }
   | {
+      readonly event: 'account_linked' | 'account_unlinked'
+      readonly issuer: string
+      readonly sub: string
+      /** Key of the local account. */
+      readonly person: string
+    }
+  | {
       readonly event: 'command'
       readonly command: string
       readonly arguments: Readonly<Record<string, unknown>>

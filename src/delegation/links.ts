@@ -1,0 +1,95 @@
+import { record, type Who } from '../audit/record.ts'
+import type { Clock } from '../kernel/clock.ts'
+import { AppError, invalid } from '../kernel/errors.ts'
+import type { Database } from '../store/sql.ts'
+
+/** An account at a trusted issuer, as its preset reads it: `sub` is the token's, at Entra `tid.oid`. */
+export interface ExternalAccount {
+  readonly issuer: string
+  readonly sub: string
+}
+
+export interface AccountLink extends ExternalAccount {
+  /** Key of the local account, `anne`. */
+  readonly person: string
+  readonly linkedAt: Date
+}
+
+export interface AccountLinks {
+  /**
+   * From the next request on, whoever comes as this account is the local person. Linking again changes nothing;
+   * 409 where the account is somebody else's; 422 for no such person. NOT checked: that whoever asks has proved
+   * both accounts, in this moment and in one browser; the caller must.
+   */
+  link(account: ExternalAccount & { readonly person: string }, who: Who): Promise<void>
+  /**
+   * From the next request on, the account is `namespace/key` again, and tokens of ours that were given for it
+   * as the person are refused. False: this person has no such link.
+   */
+  unlink(account: ExternalAccount & { readonly person: string }, who: Who): Promise<boolean>
+  /** Key of the local account that it is, if any. */
+  of(account: ExternalAccount): Promise<string | undefined>
+  list(person: string): Promise<AccountLink[]>
+}
+
+/** Which accounts at trusted issuers are a local account. Each change is on record with the row. */
+export function createAccountLinks({
+  database,
+  clock,
+}: {
+  readonly database: Database
+  readonly clock: Clock
+}): AccountLinks {
+  return {
+    async link({ issuer, sub, person }, who) {
+      await database.transaction(async (sql) => {
+        const made = await sql.query(
+          `insert into account_links (issuer, sub, person, linked_at)
+           select $1, $2, key, $4 from people where key = $3
+           on conflict (issuer, sub) do nothing returning person`,
+          [issuer, sub, person, new Date(clock.now())],
+        )
+        if (made.length > 0) return record(sql, who, { event: 'account_linked', issuer, sub, person })
+        const [standing] = await sql.query<{ readonly person: string }>(
+          'select person from account_links where issuer = $1 and sub = $2',
+          [issuer, sub],
+        )
+        if (standing === undefined) throw invalid('person', 'There is no such local account.')
+        if (standing.person !== person)
+          throw new AppError('conflict', { public: 'This account is linked to another person already.' })
+      })
+    },
+    async unlink({ issuer, sub, person }, who) {
+      return database.transaction(async (sql) => {
+        const ended = await sql.query(
+          'delete from account_links where issuer = $1 and sub = $2 and person = $3 returning person',
+          [issuer, sub, person],
+        )
+        if (ended.length === 0) return false
+        await record(sql, who, { event: 'account_unlinked', issuer, sub, person })
+        return true
+      })
+    },
+    async of({ issuer, sub }) {
+      const rows = await database.query<{ readonly person: string }>(
+        'select person from account_links where issuer = $1 and sub = $2',
+        [issuer, sub],
+      )
+      return rows[0]?.person
+    },
+    async list(person) {
+      const rows = await database.query<LinkRow>(
+        'select issuer, sub, person, linked_at from account_links where person = $1 order by linked_at, issuer, sub',
+        [person],
+      )
+      return rows.map(({ linked_at: linkedAt, ...row }) => ({ ...row, linkedAt }))
+    },
+  }
+}
+
+interface LinkRow {
+  readonly issuer: string
+  readonly sub: string
+  readonly person: string
+  readonly linked_at: Date
+}
