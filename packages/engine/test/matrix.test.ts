@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import type { JsonObject } from '../src/condition-values.ts'
+import { checkTuple, compileModel } from '../src/index.ts'
 import {
+  assertionsOf,
   expected,
   hasMatrices,
   type ListObjectsAssertion,
@@ -11,6 +13,7 @@ import {
   readMatrix,
   type Stage,
 } from './support/matrix.ts'
+import { toKey } from './support/scene.ts'
 import {
   askCheck,
   askObjects,
@@ -32,29 +35,75 @@ const targets: readonly { name: string; open: () => Target | undefined; isHere: 
   { name: 'the real server', open: serverTarget, isHere: serverTarget() !== undefined },
 ]
 
+const all = hasMatrices
+  ? matrixFiles.flatMap((file) => readMatrix(file).map((one) => ({ file, ...one })))
+  : []
+/** Expressions in tuples are an experiment of the server, and its parser for npm cannot read their models. */
+const leftOut = all.filter(({ stages }) => stages.some(needsExpression))
+
+describe.skipIf(!hasMatrices)("OpenFGA's own matrix (OPENFGA_MATRICES, REMIT_SHARED)", () => {
+  test('is whole: all its stages and assertions', () => {
+    const stages = all.flatMap((one) => one.stages)
+    const assertions = stages.reduce((sum, stage) => sum + assertionsOf(stage), 0)
+    // Those of v1.22.1. The copy among the published data lacks the end of both; another version has its own.
+    const whole = process.env['OPENFGA_MATRICES'] ? [198, 1264] : [186, 1216]
+    if (process.env['REMIT_CI_OPENFGA'] === undefined) expect([stages.length, assertions]).toEqual(whole)
+    else expect(assertions).toBeGreaterThan(1_000)
+    console.log(`${all.length} tests, ${stages.length} stages, ${assertions} assertions`)
+  })
+
+  test('is asked whole but for what $expression needs', () => {
+    const names = leftOut.map(({ name }) => name)
+    expect(names.filter((name) => !name.startsWith('inline_expression_'))).toEqual([])
+    console.log(`not asked, by name: ${names.join(', ') || 'none'}`)
+  })
+
+  test('is asked with contextual tuples too, but for stages of another model than the one that took the tuples', () => {
+    const asked = all.filter((one) => !leftOut.includes(one))
+    const stages = asked.flatMap(({ name, stages: own }) =>
+      contextualOf(own).map((tuples, index) => ({ name, index, tuples })),
+    )
+    const without = stages.filter(({ tuples }) => tuples === undefined)
+    expect(without.filter(({ index }) => index === 0)).toEqual([])
+    const names = without.map(({ name, index }) => `${name} (${index + 1})`)
+    console.log(`${stages.length - without.length} stages; not, by name and number: ${names.join(', ')}`)
+  })
+})
+
 for (const { name, open, isHere } of targets) {
-  describe(`${name} answers OpenFGA's own matrix`, () => {
-    test.skipIf(!isHere)('is reachable (OPENFGA_TEST_URL)', () => expect(isHere).toBe(true))
-    test.skipIf(!hasMatrices)('finds the matrix files (REMIT_SHARED)', () => expect(hasMatrices).toBe(true))
-    for (const file of hasMatrices && isHere ? matrixFiles : []) {
+  describe.skipIf(!hasMatrices || !isHere)(`${name} answers OpenFGA's own matrix (OPENFGA_TEST_URL)`, () => {
+    for (const file of matrixFiles) {
       describe(file, () => {
-        for (const matrixTest of readMatrix(file)) declare(matrixTest, open)
+        for (const one of all) if (one.file === file && !leftOut.includes(one)) declare(one, open)
       })
     }
   })
 }
 
-function declare(matrixTest: MatrixTest, open: () => Target | undefined): void {
-  const { name, stages } = matrixTest
-  if (stages.some(needsExpression)) {
-    test.skip(`${name}: not passed, $expression is an experiment of the server`, () => {})
-    return
-  }
+function declare({ name, stages }: MatrixTest, open: () => Target | undefined): void {
   test(`${name}: ${stages.length} stage(s), tuples stored`, () => run(stages, 'stored', open))
-  const [only, ...more] = stages
-  const count = only?.tuples?.length ?? 0
-  if (more.length === 0 && count > 0 && count <= 100)
+  const asked = contextualOf(stages).flatMap((tuples, index) => {
+    const stage = stages[index]
+    return tuples !== undefined && tuples.length > 0 && stage !== undefined ? assertionsOf(stage) : 0
+  })
+  if (asked.some((assertions) => assertions > 0))
     test(`${name}: tuples contextual`, () => run(stages, 'contextual', open))
+}
+
+/**
+ * For each stage what goes with its questions in place of what the stages up to it stored. Undefined where that is
+ * over 100 tuples, or does not fit the stage's model: a stored tuple is then ignored, a contextual one is an error.
+ */
+function contextualOf(stages: readonly Stage[]): readonly (readonly JsonObject[] | undefined)[] {
+  return stages.map((stage, index) => {
+    const tuples = stages.slice(0, index + 1).flatMap((one) => one.tuples ?? [])
+    const model = compileModel(parseDsl(stage.model))
+    const fits = tuples.every((tuple) => {
+      const key = toKey(tuple)
+      return key !== undefined && checkTuple(model, key) === undefined
+    })
+    return fits && tuples.length <= 100 ? tuples : undefined
+  })
 }
 
 async function run(
@@ -65,9 +114,11 @@ async function run(
   const target = open()
   if (target === undefined) throw new Error('the target went away')
   const store = await createStore(target)
-  for (const stage of stages) {
+  const contextual = contextualOf(stages)
+  for (const [index, stage] of stages.entries()) {
     const model = await writeModel(target, store, parseDsl(stage.model))
-    const extra = placement === 'contextual' ? [...(stage.tuples ?? [])] : []
+    const extra = placement === 'contextual' ? contextual[index] : []
+    if (extra === undefined) continue
     if (placement === 'stored') await writeTuples(target, store, model, stage.tuples ?? [])
     await runStage({ target, store, model, extra }, stage)
   }
@@ -132,7 +183,7 @@ async function assertUsers(place: Place, assertion: ListUsersAssertion): Promise
   })
   const body = withContext(place, assertion, { object: { type, id }, relation, user_filters })
   const { contextual_tuples, ...rest } = body
-  const flat = { ...rest, contextual_tuples: contextualOf(place, assertion) }
+  const flat = { ...rest, contextual_tuples: tuplesWith(place, assertion) }
   expect(contextual_tuples).toBeDefined()
   const users = await askUsers(target, store, flat)
   expect(users, JSON.stringify(assertion)).toEqual(expected(assertion))
@@ -144,7 +195,7 @@ async function assertUsers(place: Place, assertion: ListUsersAssertion): Promise
 
 type Contextual = { readonly context?: JsonObject; readonly contextualTuples?: readonly JsonObject[] }
 
-const contextualOf = (place: Place, assertion: Contextual): readonly JsonObject[] => [
+const tuplesWith = (place: Place, assertion: Contextual): readonly JsonObject[] => [
   ...place.extra,
   ...(assertion.contextualTuples ?? []),
 ]
@@ -153,5 +204,5 @@ const withContext = (place: Place, assertion: Contextual, body: JsonObject): Jso
   ...body,
   authorization_model_id: place.model,
   context: assertion.context ?? {},
-  contextual_tuples: { tuple_keys: contextualOf(place, assertion) },
+  contextual_tuples: { tuple_keys: tuplesWith(place, assertion) },
 })

@@ -1,7 +1,7 @@
 import type { Json, JsonObject } from '../../src/condition-values.ts'
 import { compileModel } from '../../src/index.ts'
 import type { Random } from './random.ts'
-import { askObjects, askUsers, createStore, type Target, type Verdict } from './target.ts'
+import { askCheck, askObjects, askUsers, createStore, type Target, type Verdict } from './target.ts'
 import {
   createAnyTuple,
   createObject,
@@ -15,7 +15,7 @@ import {
 
 /** One question put to both sides. */
 export interface Question {
-  readonly kind: 'model' | 'write' | 'check' | 'list-objects' | 'list-users'
+  readonly kind: 'model' | 'write' | 'check' | 'batch-check' | 'list-objects' | 'list-users'
   readonly body: JsonObject
   /**
    * Conditions may lack context. Which of several errors the server sees, and whether it sees one at all, hangs
@@ -54,6 +54,8 @@ export interface Tally {
   readonly differences: Difference[]
 }
 
+const atOnce = 6
+
 export const createTally = (): Tally => ({
   answers: 0,
   refused: 0,
@@ -68,6 +70,30 @@ export const createTally = (): Tally => ({
 const count = (tally: Tally, kind: string, by = 1): void => {
   tally.answers += by
   tally.byKind.set(kind, (tally.byKind.get(kind) ?? 0) + by)
+}
+
+/** The server was too slow to answer, which says nothing of what it would have said. */
+export class Overdue extends Error {}
+
+/** The same target; throws `Overdue` where it gives up on its own deadline. */
+export const insisting = (target: Target): Target => ({
+  name: target.name,
+  async call(method, path, body) {
+    const answer = await target.call(method, path, body)
+    if (answer.body['code'] === 'deadline_exceeded') throw new Overdue(`${method} ${path}`)
+    return answer
+  },
+})
+
+/** Adds what one world gave. */
+export function addTo(tally: Tally, { byKind, differences, answers: _, ...counts }: Tally): void {
+  for (const [kind, by] of byKind) count(tally, kind, by)
+  tally.refused += counts.refused
+  tally.knownCycles += counts.knownCycles
+  tally.loose += counts.loose
+  tally.unsteady += counts.unsteady
+  tally.positive += counts.positive
+  tally.differences.push(...differences)
 }
 
 /** Whether the engine grants what the server does not, errors aside. */
@@ -111,30 +137,50 @@ export async function compareWorld(
   }
   const { isWeighted } = compileModel(world.model)
   const tuples = createTuples(random, world)
-  const write = writeQuestion({ writes: { tuple_keys: tuples } })
-  const questions = [write, ...createWrites(random, world, tuples), ...createQuestions(random, world)]
+  const writes = [writeQuestion({ writes: { tuple_keys: tuples } }), ...createWrites(random, world, tuples)]
+  const { batch, others } = createQuestions(random, world)
   const stored: JsonObject[] = []
-  for (const question of questions) {
-    const [left, right] = await Promise.all([
-      question.ask(engine, stores.engine),
-      question.ask(server, stores.server),
-    ])
+  const put = async (question: Question): Promise<readonly [Verdict, Verdict]> => {
+    const both = [question.ask(engine, stores.engine), question.ask(server, stores.server)] as const
+    return await Promise.all(both)
+  }
+  const compare = async (question: Question, left: Verdict, right: Verdict): Promise<void> => {
     count(tally, question.kind)
     if (right === true || (Array.isArray(right) && right.length > 0)) tally.positive++
-    if (question.kind === 'write' && right === true) stored.push(question.body)
-    if (same(left, right)) continue
+    if (same(left, right)) return
     if (question.isLoose && !isMore(left, right)) {
       tally.loose++
-      continue
+      return
     }
     if (!isWeighted && question.kind !== 'write') {
       tally.knownCycles++
-      continue
+      return
     }
     const steady = await isSteady(question, server, stores.server, world.model, stored, right)
     if (steady)
       tally.differences.push({ seed, question, engine: left, server: right, model: world.model, tuples })
     else tally.unsteady++
+  }
+  // Each write finds what the one before it left.
+  for (const question of writes) {
+    const [left, right] = await put(question)
+    if (right === true) stored.push(question.body)
+    await compare(question, left, right)
+  }
+  const [mineOfBatch, theirsOfBatch] = await Promise.all([
+    askBatch(engine, stores.engine, batch),
+    askBatch(server, stores.server, batch),
+  ])
+  for (const [index, question] of batch.entries())
+    await compare(question, mineOfBatch[index] ?? 'missing', theirsOfBatch[index] ?? 'missing')
+  // Few at once: the server's questions wait for each other's connections to its database, until none goes on.
+  for (let at = 0; at < others.length; at += atOnce) {
+    const some = others.slice(at, at + atOnce)
+    const answers = await Promise.all(some.map(put))
+    for (const [index, question] of some.entries()) {
+      const [left, right] = answers[index] ?? ['missing', 'missing']
+      await compare(question, left, right)
+    }
   }
 }
 
@@ -219,23 +265,31 @@ function createWrites(random: Random, world: World, tuples: readonly JsonObject[
   })
 }
 
-/** Questions whose context lets every condition be evaluated. */
-function createQuestions(random: Random, world: World): Question[] {
+/** What one world is asked: a batch, whose items share their work, and the rest one by one. */
+interface Questions {
+  readonly batch: readonly Question[]
+  readonly others: readonly Question[]
+}
+
+/** Most with a context that lets every condition be evaluated, the others loose. */
+function createQuestions(random: Random, world: World): Questions {
   const extra = (): JsonObject[] =>
     random.chance(0.25)
       ? Array.from({ length: 1 + random.below(3) }, () => createTuple(random, world)).filter(
           (tuple) => tuple !== undefined,
         )
       : []
-  const checks = Array.from({ length: 24 }, () => {
+  const check = (): JsonObject => {
     const { type, id } = createObject(random)
     const contextual = extra()
-    return checkQuestion({
+    return {
       tuple_key: { user: createSubject(random), relation: createRelation(random), object: `${type}:${id}` },
       context: fullContext(random),
       ...(contextual.length === 0 ? {} : { contextual_tuples: { tuple_keys: contextual } }),
-    })
-  })
+    }
+  }
+  const batch = Array.from({ length: 24 }, () => batchItem(check()))
+  const checks = Array.from({ length: 6 }, () => checkQuestion(check()))
   const objects = Array.from({ length: 10 }, () =>
     objectsQuestion({
       user: createSubject(random),
@@ -254,9 +308,8 @@ function createQuestions(random: Random, world: World): Question[] {
       contextual_tuples: extra(),
     }),
   )
-  return [...checks, ...objects, ...users].map((question) =>
-    random.chance(0.12) ? loosen(random, question) : question,
-  )
+  const some = (question: Question): Question => (random.chance(0.12) ? loosen(random, question) : question)
+  return { batch: batch.map(some), others: [...checks, ...objects, ...users].map(some) }
 }
 
 function loosen(random: Random, question: Question): Question {
@@ -264,6 +317,7 @@ function loosen(random: Random, question: Question): Question {
   const body = { ...question.body, context }
   const remade = {
     check: checkQuestion,
+    'batch-check': batchItem,
     'list-objects': objectsQuestion,
     'list-users': usersQuestion,
     model: modelQuestion,
@@ -277,21 +331,31 @@ const createFilter = (random: Random): JsonObject =>
     ? { type: random.pick(['user', 'user', 'bot']) }
     : { type: createObject(random).type, relation: createRelation(random) }
 
-/** A check, by batch-check with one item: its errors have more detail than check's, and items err alone. */
 const checkQuestion = (body: JsonObject): Question => ({
   kind: 'check',
   body,
-  async ask(target, store) {
-    const answer = await target.call('POST', `${store}/batch-check`, {
-      checks: [{ ...body, correlation_id: '1' }],
-    })
-    if (answer.status !== 200) return `code:${String(answer.body['code'])}`
-    const result = memberOf(memberOf(answer.body, 'result'), '1')
+  ask: (target, store) => askCheck(target, store, body),
+})
+
+/** An item of a batch: its errors have more detail than check's, and items err alone. Asked by itself when asked again. */
+const batchItem = (body: JsonObject): Question => ({
+  kind: 'batch-check',
+  body,
+  ask: async (target, store) => (await askBatch(target, store, [batchItem(body)]))[0] ?? 'missing',
+})
+
+async function askBatch(target: Target, store: string, items: readonly Question[]): Promise<Verdict[]> {
+  const answer = await target.call('POST', `${store}/batch-check`, {
+    checks: items.map(({ body }, index) => ({ ...body, correlation_id: String(index) })),
+  })
+  if (answer.status !== 200) return items.map(() => `code:${String(answer.body['code'])}`)
+  return items.map((_, index) => {
+    const result = memberOf(memberOf(answer.body, 'result'), String(index))
     if (typeof result['allowed'] === 'boolean') return result['allowed']
     const error = memberOf(result, 'error')
     return `error:${String(error['input_error'] ?? error['internal_error'])}`
-  },
-})
+  })
+}
 
 const objectsQuestion = (body: JsonObject): Question => ({
   kind: 'list-objects',

@@ -4,11 +4,14 @@ import { parse } from 'yaml'
 import type { JsonObject } from '../../src/condition-values.ts'
 import { fgaCodes } from '../../src/errors.ts'
 
-/** OpenFGA's published test files, beside the repository or where `REMIT_SHARED` says; never copied into it. */
-export const matrixFolder = join(
+/** Published data of OpenFGA, beside the repository or where `REMIT_SHARED` says; never copied into it. */
+export const publishedFolder = join(
   process.env['REMIT_SHARED'] ?? resolve(import.meta.dirname, '../../../../../shared'),
   'data/openfga',
 )
+
+/** The matrices of the server's own version, where `.ci/services` left them; else those among the published data. */
+const matrixFolder = process.env['OPENFGA_MATRICES'] ?? publishedFolder
 
 export const matrixFiles = ['consolidated_1_1_tests.yaml', 'abac_tests.yaml'] as const
 
@@ -45,6 +48,12 @@ export interface Stage {
   readonly listObjectsAssertions?: readonly ListObjectsAssertion[] | null
   readonly listUsersAssertions?: readonly ListUsersAssertion[] | null
 }
+
+export const assertionsOf = (stage: Stage): number =>
+  [stage.checkAssertions, stage.listObjectsAssertions, stage.listUsersAssertions].reduce(
+    (sum, assertions) => sum + (assertions?.length ?? 0),
+    0,
+  )
 
 export interface MatrixTest {
   readonly name: string

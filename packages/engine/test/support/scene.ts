@@ -36,8 +36,9 @@ export function createScene(random: Random): Scene | undefined {
 export function toKey(tuple: JsonObject | undefined): TupleKey | undefined {
   if (tuple === undefined) return undefined
   const { user, relation, object, condition } = tuple
-  const bound = condition as { name: string; context: JsonObject } | undefined
-  return { user: String(user), relation: String(relation), object: String(object), condition: bound }
+  const bound = condition as { name: string; context?: JsonObject } | undefined
+  const key = { user: String(user), relation: String(relation), object: String(object) }
+  return bound === undefined ? key : { ...key, condition: { name: bound.name, context: bound.context ?? {} } }
 }
 
 /** Unless it is there. */
