@@ -2,15 +2,26 @@ import {
   compileModel,
   createTupleStore,
   type JsonObject,
+  keyOf,
   listCandidates,
   listObjects,
   relaxModel,
 } from '@remit/engine'
 import { expect, test } from 'vitest'
 import { createRandom } from '../../../packages/engine/test/support/random.ts'
+import { toKey } from '../../../packages/engine/test/support/scene.ts'
+import {
+  askBatch,
+  createStore,
+  serverTarget,
+  writeModel,
+} from '../../../packages/engine/test/support/target.ts'
 import { createTuple, createWorld, fullContext } from '../../../packages/engine/test/support/world.ts'
+import { needsOpenfga } from '../../support/native.ts'
 
 const seed = Number(process.env.FUZZ_SEED ?? Date.now() % 1_000_000_000)
+// All that random tuples may name.
+const ids = ['1', '2', '3']
 const worlds = Number(process.env.FUZZ_WORLDS ?? 200)
 
 test(`what is nominated holds all that is listed, in ${worlds} random worlds (FUZZ_SEED=${seed})`, () => {
@@ -26,7 +37,7 @@ test(`what is nominated holds all that is listed, in ${worlds} random worlds (FU
     const relaxed = relaxModel(model)
     const tuples = createTupleStore()
     for (let i = 0; i < 60; i++) {
-      const key = createTuple(random, world) as unknown as Parameters<typeof tuples.add>[0] | undefined
+      const key = toKey(createTuple(random, world))
       if (key !== undefined && tuples.get(key) === undefined) tuples.add(key, '')
     }
     for (const [type, relations] of model.types) {
@@ -34,7 +45,7 @@ test(`what is nominated holds all that is listed, in ${worlds} random worlds (FU
         const user = `${random.pick(['user', 'bot'])}:${1 + random.below(3)}`
         const narrow = relaxed.types.get(type)?.get(relation.name)
         if (narrow === undefined) throw new Error('a relation got lost')
-        const extra = createTuple(random, world) as unknown as Parameters<typeof tuples.add>[0] | undefined
+        const extra = toKey(createTuple(random, world))
         const contextualTuples = extra === undefined ? [] : [extra]
         const all = granted(() => [
           ...listObjects(model, tuples, relation, { user, contextualTuples, context: fullContext(random) }),
@@ -54,6 +65,72 @@ test(`what is nominated holds all that is listed, in ${worlds} random worlds (FU
   expect(lost).toEqual([])
   expect(listed).toBeGreaterThan(worlds)
 }, 600_000)
+
+const onServer = Number(process.env.FUZZ_SERVER_WORLDS ?? 40)
+
+test(`what is nominated holds all that a real server allows, in ${onServer} random worlds (FUZZ_SEED=${seed})`, {
+  ...needsOpenfga,
+  timeout: 600_000,
+}, async () => {
+  const server = serverTarget()
+  if (server === undefined) throw new Error('no server')
+  const lost: string[] = []
+  const counts = { worlds: 0, checks: 0, allowed: 0, nominated: 0 }
+  for (let nth = 0; counts.worlds < onServer; nth++) {
+    const random = createRandom(seed + nth)
+    const world = createWorld(random)
+    const model = compiled(world.model)
+    if (model === undefined) continue
+    counts.worlds += 1
+    const store = await createStore(server)
+    await writeModel(server, store, world.model)
+    const tuples = createTupleStore()
+    for (let i = 0; i < 60; i++) {
+      const key = toKey(createTuple(random, world))
+      if (key !== undefined && tuples.get(key) === undefined) tuples.add(key, '')
+    }
+    const tuple_keys = [...tuples.after('')].map(keyOf) as unknown as JsonObject[]
+    const written = await server.call('POST', `${store}/write`, { writes: { tuple_keys } })
+    expect(written.status, written.text).toBe(200)
+    const relaxed = relaxModel(model)
+    for (const user of ['user:1', 'user:2', 'user:3', 'bot:1', 'user:4']) {
+      const extra = random.chance(0.3) ? toKey(createTuple(random, world)) : undefined
+      const contextualTuples = extra === undefined ? [] : [extra]
+      const questions = world.relations.flatMap(({ type, name }) => {
+        const narrow = relaxed.types.get(type)?.get(name)
+        if (narrow === undefined) throw new Error('a relation got lost')
+        const found = listCandidates(relaxed, tuples, narrow, { user, contextualTuples }).objects
+        counts.nominated += found.length
+        return ids.map((id) => ({
+          key: { user, relation: name, object: `${type}:${id}` },
+          isNominated: found.includes(`${type}:${id}`),
+        }))
+      })
+      const context = fullContext(random)
+      const verdicts = await askBatch(
+        server,
+        store,
+        questions.map(({ key }) => ({
+          tuple_key: key,
+          context,
+          contextual_tuples: { tuple_keys: contextualTuples as unknown as JsonObject[] },
+        })),
+      )
+      for (const [index, { key, isNominated }] of questions.entries()) {
+        counts.checks += 1
+        if (verdicts[index] !== true) continue
+        counts.allowed += 1
+        if (!isNominated) lost.push(`${seed + nth}: ${JSON.stringify(key)}`)
+      }
+    }
+  }
+  const { checks, allowed, nominated } = counts
+  console.log(
+    `seed ${seed}: ${checks} checks of the server, ${allowed} allowed of ${nominated} nominated (${((100 * allowed) / nominated).toFixed(1)} %), ${lost.length} lost`,
+  )
+  expect(lost).toEqual([])
+  expect(allowed).toBeGreaterThan(onServer)
+})
 
 /** undefined: the server would refuse it. */
 function compiled(json: JsonObject) {

@@ -1,7 +1,7 @@
-import type { Json, JsonObject } from '../../src/condition-values.ts'
+import type { JsonObject } from '../../src/condition-values.ts'
 import { compileModel } from '../../src/index.ts'
 import type { Random } from './random.ts'
-import { askCheck, askObjects, askUsers, createStore, type Target, type Verdict } from './target.ts'
+import { askBatch, askCheck, askObjects, askUsers, createStore, type Target, type Verdict } from './target.ts'
 import {
   createAnyTuple,
   createObject,
@@ -167,9 +167,10 @@ export async function compareWorld(
     if (right === true) stored.push(question.body)
     await compare(question, left, right)
   }
+  const bodies = batch.map(({ body }) => body)
   const [mineOfBatch, theirsOfBatch] = await Promise.all([
-    askBatch(engine, stores.engine, batch),
-    askBatch(server, stores.server, batch),
+    askBatch(engine, stores.engine, bodies),
+    askBatch(server, stores.server, bodies),
   ])
   for (const [index, question] of batch.entries())
     await compare(question, mineOfBatch[index] ?? 'missing', theirsOfBatch[index] ?? 'missing')
@@ -341,21 +342,8 @@ const checkQuestion = (body: JsonObject): Question => ({
 const batchItem = (body: JsonObject): Question => ({
   kind: 'batch-check',
   body,
-  ask: async (target, store) => (await askBatch(target, store, [batchItem(body)]))[0] ?? 'missing',
+  ask: async (target, store) => (await askBatch(target, store, [body]))[0] ?? 'missing',
 })
-
-async function askBatch(target: Target, store: string, items: readonly Question[]): Promise<Verdict[]> {
-  const answer = await target.call('POST', `${store}/batch-check`, {
-    checks: items.map(({ body }, index) => ({ ...body, correlation_id: String(index) })),
-  })
-  if (answer.status !== 200) return items.map(() => `code:${String(answer.body['code'])}`)
-  return items.map((_, index) => {
-    const result = memberOf(memberOf(answer.body, 'result'), String(index))
-    if (typeof result['allowed'] === 'boolean') return result['allowed']
-    const error = memberOf(result, 'error')
-    return `error:${String(error['input_error'] ?? error['internal_error'])}`
-  })
-}
 
 const objectsQuestion = (body: JsonObject): Question => ({
   kind: 'list-objects',
@@ -368,8 +356,3 @@ const usersQuestion = (body: JsonObject): Question => ({
   body,
   ask: (target, store) => askUsers(target, store, body),
 })
-
-function memberOf(json: JsonObject, name: string): JsonObject {
-  const value: Json | undefined = json[name]
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as JsonObject) : {}
-}

@@ -87,6 +87,31 @@ export async function askCheck(target: Target, store: string, body: JsonObject):
   return answer.status === 200 ? answer.body['allowed'] === true : codeOf(answer)
 }
 
+/** One verdict an item, in the order given; 50 go in one call. Items err alone, and with more detail than checks. */
+export async function askBatch(
+  target: Target,
+  store: string,
+  items: readonly JsonObject[],
+): Promise<Verdict[]> {
+  const verdicts: Verdict[] = []
+  for (let at = 0; at < items.length; at += 50) {
+    const page = items.slice(at, at + 50)
+    const checks = page.map((item, index) => ({ ...item, correlation_id: String(index) }))
+    const answer = await target.call('POST', `${store}/batch-check`, { checks })
+    const result = objectOf(answer.body['result'])
+    for (const index of page.keys()) {
+      const { allowed, error } = objectOf(result[String(index)])
+      const { input_error, internal_error } = objectOf(error)
+      if (answer.status !== 200) verdicts.push(codeOf(answer))
+      else
+        verdicts.push(
+          typeof allowed === 'boolean' ? allowed : `error:${String(input_error ?? internal_error)}`,
+        )
+    }
+  }
+  return verdicts
+}
+
 export async function askObjects(target: Target, store: string, body: JsonObject): Promise<Verdict> {
   const answer = await target.call('POST', `${store}/list-objects`, body)
   return answer.status === 200 ? strings(answer.body['objects']).sort() : codeOf(answer)
