@@ -30,6 +30,17 @@ create table agents (
   constraint agents_issuer_sub_key UNIQUE (issuer, sub)
 );
 
+create table browser_sessions (
+  id_hash text not null,
+  person text not null,
+  amr text[] not null,
+  signed_in_at timestamp with time zone not null,
+  expires_at timestamp with time zone not null,
+  constraint browser_sessions_pkey PRIMARY KEY (id_hash)
+);
+CREATE INDEX browser_sessions_expiry ON public.browser_sessions USING btree (expires_at);
+CREATE INDEX browser_sessions_person ON public.browser_sessions USING btree (person);
+
 create table chunk_texts (
   chunk_id text not null,
   text text not null,
@@ -331,10 +342,12 @@ create table oauth_grants (
   delegation text,
   signed_in_at timestamp with time zone not null,
   expires_at timestamp with time zone not null,
+  amr text[] default '{}'::text[] not null,
   constraint oauth_grants_pkey PRIMARY KEY (grant_id),
   constraint oauth_grants_client_id_fkey FOREIGN KEY (client_id) REFERENCES clients(client_id),
   constraint oauth_grants_delegation_fkey FOREIGN KEY (delegation) REFERENCES delegations(id)
 );
+CREATE INDEX oauth_grants_delegation ON public.oauth_grants USING btree (delegation) WHERE (delegation IS NOT NULL);
 
 create table passwords (
   person text not null,

@@ -348,7 +348,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
       explainRoutes({ ...reading, explain: createExplainer({ sql: database, fga, index, now }) }),
       whoCanRoutes({ ...reading, whoCan: createWhoCan({ sql: database, fga, index, limiter, now }) }),
       modelRoutes({ models, matchesFile, requireBearer, isAdministrator, now }),
-      issuer.routes,
+      ...issuer.routes,
       docsRoutes({ openApi: () => openApiOf(app), errorPages: new URL('../docs/errors/', import.meta.url) }),
     ],
   })

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import type { Fga } from './authz/fga.ts'
 import type { Config } from './config.ts'
@@ -15,12 +16,19 @@ import { ownIssuerName } from './delegation/issuers.ts'
 import { createPasswords, type Passwords } from './delegation/passwords.ts'
 import type { People } from './delegation/people.ts'
 import type { Revocations } from './delegation/revocations.ts'
+import { createSessions } from './delegation/sessions.ts'
+import { createSignIns } from './delegation/sign-ins.ts'
 import type { KeyRing } from './delegation/signing-key.ts'
 import type { Verifier } from './delegation/verify.ts'
 import type { App } from './http/env.ts'
+import { createRequireSession } from './http/middleware/session.ts'
 import { issuerPages } from './http/pages/issuer-pages.ts'
 import { oauthRoutes } from './http/routes/oauth.ts'
 import { type ProtectedResource, protectedResourceRoutes } from './http/routes/protected-resource.ts'
+import { signInRoutes } from './http/routes/sign-in.ts'
+import { createCookie, createSessionCookie } from './http/sign-in/cookies.ts'
+import { createPasswordMethod } from './http/sign-in/password.ts'
+import { createSignIn } from './http/sign-in/sign-in.ts'
 import type { Clock } from './kernel/clock.ts'
 import type { FgaObject } from './kernel/ids.ts'
 import type { Log } from './kernel/log.ts'
@@ -48,7 +56,7 @@ export interface IssuerDeps {
 
 /** The built-in authorization server and what belongs to it. */
 export interface Issuer {
-  readonly routes: App
+  readonly routes: readonly App[]
   readonly passwords: Passwords
   readonly resources: Resources
   readonly grants: GrantLinks
@@ -65,6 +73,8 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
   const grants = createGrantLinks({ sql, clock })
   const resources = createResources({ sql, agents, publicUrl })
   const passwords = createPasswords({ sql, clock })
+  const signIns = createSignIns({ sql, people })
+  const sessions = createSessions({ database: sql, seal, clock, randomBytes })
   const exchange = createExchange({
     sql,
     verifier: deps.verifier,
@@ -88,6 +98,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     agents,
     delegations,
     grants,
+    signIns,
     resources,
     pages: issuerPages,
     log,
@@ -100,22 +111,35 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     revocations: deps.revocations,
     lendable: (person) => lendableOf(person, deps),
   })
-  const routes = oauthRoutes({ server, passwords, publicUrl, now: () => clock.now() })
-  routes.route(
-    '/',
-    protectedResourceRoutes({
-      resources: await describe(config, resources),
-      documentation: `${publicUrl}/docs`,
-    }),
-  )
+  const now = () => clock.now()
+  const signIn = createSignIn({
+    methods: [createPasswordMethod({ passwords, signIns, now })],
+    publicUrl,
+  })
+  const requireSession = createRequireSession({ sessions, publicUrl, now })
   return {
-    routes,
+    routes: [
+      signInRoutes({
+        signIn,
+        sessions,
+        sessionCookie: createSessionCookie(publicUrl),
+        formCookie: createCookie('remit_sign_in', { publicUrl, sameSite: 'Lax' }),
+        requireSession,
+        randomBytes,
+      }),
+      oauthRoutes({ server, signIn, publicUrl }),
+      protectedResourceRoutes({
+        resources: await describe(config, resources),
+        documentation: `${publicUrl}/docs`,
+      }),
+    ],
     passwords,
     resources,
     grants,
     tasks: {
       oauth_artifacts: () => artifacts.sweep(),
       oauth_grants: () => grants.sweep(),
+      browser_sessions: () => sessions.sweep(),
       signing_keys: () => keys.sweep(),
     },
   }

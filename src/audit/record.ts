@@ -81,6 +81,15 @@ export type DecisionEvent =
       readonly delegation: string
       readonly scope: readonly string[]
     }
+  /** By RFC 8176, at which door. */
+  | {
+      readonly event: 'signed_in'
+      readonly at: 'authorization_server' | 'pages'
+      readonly amr: readonly string[]
+    }
+  /** Its subject is the account that was tried, where there is one; what was typed is never kept. */
+  | { readonly event: 'sign_in_failed'; readonly method: string }
+  | { readonly event: 'signed_out' }
   | {
       readonly event: 'model_planned' | 'model_approved' | 'model_activated'
       readonly plan: string

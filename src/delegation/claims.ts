@@ -22,6 +22,7 @@ const accessTokenClaims = z.looseObject({
   azp: word.optional(),
   scope: z.string().max(4_096).default(''),
   auth_time: seconds.optional(),
+  amr: z.array(word).max(20).optional(),
   sub_profile: z.string().optional(),
   act: z.unknown().optional(),
   authorization_details: z.unknown().optional(),

@@ -1,5 +1,6 @@
 import { OpenAPIHono } from '@hono/zod-openapi'
 import type { Context } from 'hono'
+import type { BrowserSession } from '../delegation/sessions.ts'
 import { AppError } from '../kernel/errors.ts'
 import type { Principal } from '../kernel/principal.ts'
 import type { Deadline } from '../retrieval/deadline.ts'
@@ -11,6 +12,8 @@ export interface AppEnv {
     txn: string
     principal: Principal
     deadline: Deadline
+    /** The person's own browser, where a route asks for it. */
+    session: BrowserSession
   }
 }
 

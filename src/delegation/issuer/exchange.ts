@@ -217,6 +217,7 @@ async function mint(
     txn: principal.txn,
     ...(claims.grant_id !== undefined && { grant_id: claims.grant_id }),
     ...(claims.auth_time !== undefined && { auth_time: claims.auth_time }),
+    ...(claims.amr !== undefined && { amr: claims.amr }),
     ...(details.length > 0 && { authorization_details: details }),
     ...(demo && { demo: true }),
   })

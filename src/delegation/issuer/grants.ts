@@ -10,6 +10,8 @@ export interface GrantLink {
   /** Present for an agent's client. */
   readonly delegation: string | undefined
   readonly signedInAt: Date
+  /** How they proved who they are (RFC 8176). */
+  readonly amr: readonly string[]
   readonly expiresAt: Date
 }
 
@@ -22,16 +24,16 @@ export interface GrantLinks {
 
 export function createGrantLinks({ sql, clock }: { readonly sql: Sql; readonly clock: Clock }): GrantLinks {
   return {
-    async save({ grantId, clientId, subject, delegation, signedInAt, expiresAt }) {
+    async save({ grantId, clientId, subject, delegation, signedInAt, amr, expiresAt }) {
       await sql.query(
-        `insert into oauth_grants (grant_id, client_id, subject, delegation, signed_in_at, expires_at)
-         values ($1, $2, $3, $4, $5, $6)`,
-        [grantId, clientId, subject, delegation ?? null, signedInAt, expiresAt],
+        `insert into oauth_grants (grant_id, client_id, subject, delegation, signed_in_at, amr, expires_at)
+         values ($1, $2, $3, $4, $5, $6, $7)`,
+        [grantId, clientId, subject, delegation ?? null, signedInAt, amr, expiresAt],
       )
     },
     async get(grantId) {
       const rows = await sql.query<GrantRow>(
-        `select grant_id, client_id, subject, delegation, signed_in_at, expires_at
+        `select grant_id, client_id, subject, delegation, signed_in_at, amr, expires_at
          from oauth_grants where grant_id = $1`,
         [grantId],
       )
@@ -41,6 +43,7 @@ export function createGrantLinks({ sql, clock }: { readonly sql: Sql; readonly c
         subject: row.subject,
         delegation: row.delegation ?? undefined,
         signedInAt: row.signed_in_at,
+        amr: row.amr,
         expiresAt: row.expires_at,
       }))[0]
     },
@@ -59,5 +62,6 @@ interface GrantRow {
   readonly subject: string
   readonly delegation: string | null
   readonly signed_in_at: Date
+  readonly amr: string[]
   readonly expires_at: Date
 }

@@ -7,6 +7,7 @@ import type { Agent, Agents } from '../agents.ts'
 import { collectionNarrowing } from '../claims.ts'
 import type { Client, Clients, Registration } from '../clients.ts'
 import type { Delegations } from '../delegations.ts'
+import type { SignedIn, SignIns } from '../sign-ins.ts'
 import type { GrantLinks } from './grants.ts'
 import { grantSecondsMax } from './provider.ts'
 import type { Seal } from './seal.ts'
@@ -38,6 +39,8 @@ export interface ConsentPending extends Asking {
   /** Account key of who is signed in. */
   readonly person: string
   readonly signedInAt: Date
+  /** How they proved who they are (RFC 8176). */
+  readonly amr: readonly string[]
   readonly resource: string
   readonly scopes: readonly string[]
   readonly oidcScopes: readonly string[]
@@ -61,7 +64,12 @@ export interface Interactions {
   /** Undefined where this browser has no such request open: it is over, or somebody else's. */
   find(request: IncomingMessage, response: ServerResponse, uid: string): Promise<Pending | undefined>
   /** Each of these answers with where the browser goes next. */
-  signedIn(request: IncomingMessage, response: ServerResponse, person: string): Promise<string>
+  signedIn(
+    request: IncomingMessage,
+    response: ServerResponse,
+    signedIn: SignedIn,
+    txn: string,
+  ): Promise<string>
   consent(
     request: IncomingMessage,
     response: ServerResponse,
@@ -77,6 +85,7 @@ export interface InteractionsDeps {
   readonly agents: Agents
   readonly delegations: Delegations
   readonly grants: GrantLinks
+  readonly signIns: SignIns
   readonly seal: Seal
   readonly clock: Clock
   /** What this person may lend at all. */
@@ -103,13 +112,15 @@ export function createInteractions(deps: InteractionsDeps): Interactions {
       if (details.prompt.name === 'login') return { ...asking, prompt: 'login' }
       return consentPending(asking, details, deps)
     },
-    signedIn: (request, response, person) =>
-      provider().interactionResult(
+    async signedIn(request, response, signedIn, txn) {
+      await deps.signIns.atAuthorizationServer(signedIn, txn)
+      return provider().interactionResult(
         request,
         response,
-        { login: { accountId: person, remember: false } },
+        { login: { accountId: signedIn.person, amr: [...signedIn.amr], remember: false } },
         { mergeWithLastSubmission: false },
-      ),
+      )
+    },
     refuse: (request, response) =>
       provider().interactionResult(
         request,
@@ -151,6 +162,7 @@ async function consentPending(
     prompt: 'consent',
     person,
     signedInAt: new Date(signedInAt * 1_000),
+    amr: (session ? session.amr : undefined) ?? [],
     resource: asked[0],
     scopes: asked[1],
     oidcScopes: missingOIDCScope,
@@ -184,7 +196,7 @@ async function knownAgents(param: unknown, agent: Agent, { agents }: Interaction
 /** Lends first: a grant without its delegation gives no token, a delegation without its grant nothing to anybody. */
 async function grantFor(pending: ConsentPending, choice: Choice, deps: InteractionsDeps): Promise<string> {
   const { provider, grants, clock, seal, delegations } = deps
-  const { client, person, agent, signedInAt } = pending
+  const { client, person, agent, signedInAt, amr } = pending
   const seconds = checkedSeconds(choice.seconds)
   const expiresAt = new Date(clock.now() + seconds * 1_000)
   const objects = chosen(pending, choice)
@@ -217,6 +229,7 @@ async function grantFor(pending: ConsentPending, choice: Choice, deps: Interacti
     subject: person,
     delegation: delegation?.id,
     signedInAt,
+    amr,
     expiresAt,
   })
   return grantId

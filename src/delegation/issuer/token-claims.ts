@@ -43,10 +43,11 @@ export async function tokenClaims(
   return { ...person, act: actorClaim(agent), delegation: link.delegation }
 }
 
-const personClaims = ({ grantId, signedInAt }: GrantLink) => ({
+const personClaims = ({ grantId, signedInAt, amr }: GrantLink) => ({
   sub_profile: 'user',
   grant_id: grantId,
   auth_time: Math.floor(signedInAt.getTime() / 1_000),
+  ...(amr.length > 0 && { amr }),
 })
 
 /** An agent as the outermost link of an `act` claim. */

@@ -6,10 +6,12 @@ export type Html = ReturnType<typeof html>
 export interface PageOptions {
   readonly title: string
   readonly body: Html
+  /** More for the document's head. */
+  readonly head?: Html
 }
 
 /** One page for people: no script, nothing from elsewhere, readable without its style. */
-export function page({ title, body }: PageOptions): string {
+export function page({ title, body, head }: PageOptions): string {
   return String(html`<!doctype html>
 <html lang="en">
 <head>
@@ -18,6 +20,7 @@ export function page({ title, body }: PageOptions): string {
 <meta name="robots" content="noindex">
 <title>${title} · Remit</title>
 <style>${raw(style)}</style>
+${head ?? ''}
 </head>
 <body>
 <header><span class="mark" aria-hidden="true">◖</span> Remit</header>
@@ -65,6 +68,7 @@ input[type=text], input[type=password], select { font: inherit; width: 100%; pad
 input:focus-visible, select:focus-visible, button:focus-visible, a:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 .buttons { display: flex; flex-wrap: wrap; gap: .75rem; margin-top: 1.5rem; }
 button { font: inherit; font-weight: 600; padding: .6rem 1.1rem; border-radius: .4rem; border: 1px solid var(--line); background: transparent; color: inherit; cursor: pointer; }
+button.quiet { border-color: transparent; color: var(--soft); } form.aside { margin-top: .75rem; }
 button.main { background: var(--accent); color: var(--on-accent); border-color: transparent; }
 .problem { color: var(--bad); font-weight: 600; } code { font-family: ui-monospace, monospace; overflow-wrap: anywhere; }
 dl { margin: .75rem 0; display: grid; grid-template-columns: auto 1fr; gap: .3rem 1rem; } dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }

@@ -1,5 +1,7 @@
 /** A person's browser, as far as the authorization server's pages need one: cookies, redirects, forms. */
 export interface Browser {
+  /** Name → what it holds now. A test may steal one, or plant one. */
+  readonly cookies: Map<string, Cookie>
   /** Opens a page, following redirects on our own host. Stops at one that leads elsewhere. */
   open(url: string): Promise<Page>
   /** Sends the page's form whose action ends with `action`, with these fields over its own. */
@@ -18,7 +20,7 @@ export interface Page {
   readonly headers: Headers
 }
 
-interface Cookie {
+export interface Cookie {
   readonly value: string
   readonly path: string
 }
@@ -49,6 +51,7 @@ export function openBrowser(base: string): Browser {
   }
 
   return {
+    cookies,
     open: (url) => go(new URL(url)),
     async submit(page, action, fields = {}) {
       const form = formOf(page, action)

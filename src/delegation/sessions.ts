@@ -1,0 +1,106 @@
+import { record } from '../audit/record.ts'
+import type { Clock } from '../kernel/clock.ts'
+import type { FgaObject } from '../kernel/ids.ts'
+import type { Database } from '../store/sql.ts'
+import type { Seal } from './issuer/seal.ts'
+import { atPages, type SignedIn } from './sign-ins.ts'
+
+/** A signed-in browser on our own pages. */
+export interface BrowserSession {
+  /** Account key, `anne` or `namespace/key`. */
+  readonly person: string
+  /** `user:anne` */
+  readonly subject: FgaObject
+  readonly amr: readonly string[]
+  readonly signedInAt: Date
+  /** Proves that a request came from a page of ours; bound to this session. */
+  readonly csrf: string
+}
+
+export interface Sessions {
+  /**
+   * A session with an id of its own, whatever the browser brought: the id is the cookie's value and is kept nowhere
+   * here. `before`: the browser's session until now, which ends. On record with it.
+   */
+  begin(signedIn: SignedIn, options: { readonly before?: string; readonly txn: string }): Promise<string>
+  /** Undefined for what is unknown, signed out, over, or of a subject that was revoked. */
+  find(id: string): Promise<BrowserSession | undefined>
+  /** Signs out, on record with it. Nothing where there is no such session. */
+  end(id: string, txn: string): Promise<void>
+  /** Ends what is over and what belongs to a revoked subject, and returns how many. */
+  sweep(): Promise<number>
+  /** The token of a form that is shown before anybody has signed in: bound to a value that only this browser has. */
+  formToken(value: string): string
+}
+
+export interface SessionsDeps {
+  readonly database: Database
+  readonly seal: Seal
+  readonly clock: Clock
+  readonly randomBytes: (size: number) => Buffer
+}
+
+const livesMs = 8 * 3_600_000
+
+export function createSessions({ database, seal, clock, randomBytes }: SessionsDeps): Sessions {
+  const hashOf = (id: string) => seal.hash('browser session', id)
+  return {
+    async begin({ person, amr }, { before, txn }) {
+      const id = randomBytes(32).toString('base64url')
+      const now = clock.now()
+      await database.transaction(async (sql) => {
+        if (before !== undefined)
+          await sql.query('delete from browser_sessions where id_hash = $1', [hashOf(before)])
+        await sql.query(
+          `insert into browser_sessions (id_hash, person, amr, signed_in_at, expires_at)
+           values ($1, $2, $3, $4, $5)`,
+          [hashOf(id), person, amr, new Date(now), new Date(now + livesMs)],
+        )
+        await record(sql, atPages(person, txn), { event: 'signed_in', at: 'pages', amr })
+      })
+      return id
+    },
+    async find(id) {
+      const rows = await database.query<SessionRow>(
+        `select person, amr, signed_in_at from browser_sessions
+         where id_hash = $1 and expires_at > $2 and not ${isRevoked('$2')}`,
+        [hashOf(id), new Date(clock.now())],
+      )
+      return rows.map(({ person, amr, signed_in_at }) => ({
+        person,
+        subject: `user:${person}` as const,
+        amr,
+        signedInAt: signed_in_at,
+        csrf: seal.hash('session csrf', id),
+      }))[0]
+    },
+    async end(id, txn) {
+      await database.transaction(async (sql) => {
+        const ended = await sql.query<{ person: string }>(
+          'delete from browser_sessions where id_hash = $1 returning person',
+          [hashOf(id)],
+        )
+        for (const { person } of ended) await record(sql, atPages(person, txn), { event: 'signed_out' })
+      })
+    },
+    async sweep() {
+      const ended = await database.query(
+        `delete from browser_sessions where expires_at <= $1 or ${isRevoked('$1')} returning person`,
+        [new Date(clock.now())],
+      )
+      return ended.length
+    },
+    formToken: (value) => seal.hash('form before sign-in', value),
+  }
+}
+
+interface SessionRow {
+  readonly person: string
+  readonly amr: string[]
+  readonly signed_in_at: Date
+}
+
+// A revocation that is over since has still ended the sessions that began before it.
+const isRevoked = (now: '$1' | '$2') => `exists (
+  select from revocations where kind = 'subject' and key = 'user:' || person
+    and (until is null or until > ${now} or created_at >= signed_in_at))`

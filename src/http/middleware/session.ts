@@ -1,0 +1,84 @@
+import type { MiddlewareHandler } from 'hono'
+import type { BrowserSession, Sessions } from '../../delegation/sessions.ts'
+import { AppError } from '../../kernel/errors.ts'
+import type { AppContext, AppEnv } from '../env.ts'
+import { createSessionCookie } from '../sign-in/cookies.ts'
+import { formLimit } from '../sign-in/sign-in.ts'
+
+export interface SessionDeps {
+  readonly sessions: Pick<Sessions, 'find'>
+  readonly publicUrl: string
+  readonly now: () => number
+}
+
+export interface SessionRequirement {
+  /** Changes something: our own Origin, the session's token and a sign-in of at most 15 minutes are needed as well. */
+  readonly write: boolean
+  /** Whether a write needs the recent sign-in. Default true; not for signing out. */
+  readonly recent?: boolean
+}
+
+export type RequireSession = (requirement: SessionRequirement) => MiddlewareHandler<AppEnv>
+
+const recentMs = 15 * 60_000
+
+/**
+ * Demands the person's own browser session. A request with an Authorization header is refused whatever it brings: no
+ * token, the person's own included, may do what only the person in front of their browser may. A page (a browser that
+ * asks for HTML) without a session, or with one that is too old for what it does, is led to the sign-in.
+ */
+export function createRequireSession({ sessions, publicUrl, now }: SessionDeps): RequireSession {
+  const sessionCookie = createSessionCookie(publicUrl)
+  const origin = new URL(publicUrl).origin
+
+  return ({ write, recent = write }) =>
+    async function session(c, next) {
+      if (c.req.header('authorization') !== undefined)
+        throw new AppError('forbidden', { public: 'Only the person themself may do this, in their browser.' })
+      const id = sessionCookie.read(c)
+      const found = id === undefined ? undefined : await sessions.find(id)
+      if (found === undefined) return toSignIn(c)
+      if (!write) return pass(found)
+      if (c.req.header('origin') !== origin)
+        throw new AppError('forbidden', { public: 'This request did not come from our page.' })
+      // Only now is a body of its size read.
+      return formLimit(c, async () => {
+        const refused = await judge(found)
+        if (refused !== undefined) {
+          c.res = refused
+          return
+        }
+        await pass(found)
+      })
+
+      async function judge({ csrf, signedInAt }: BrowserSession): Promise<Response | undefined> {
+        if ((await tokenOf(c)) !== csrf)
+          throw new AppError('forbidden', { public: 'This request did not come from our page.' })
+        return recent && now() - signedInAt.getTime() > recentMs ? toSignIn(c) : undefined
+      }
+
+      async function pass(value: BrowserSession): Promise<void> {
+        c.set('session', value)
+        await next()
+      }
+    }
+}
+
+/** 401, or for a page the way to the sign-in. */
+function toSignIn(c: AppContext): Response {
+  if (!wantsPage(c)) throw new AppError('insufficient_user_authentication')
+  return c.redirect(`/sign-in?next=${encodeURIComponent(c.req.path)}`, 303)
+}
+
+/** A browser that shows a page, not a program that reads JSON. */
+export const wantsPage = (c: AppContext): boolean =>
+  /(^|[\s,])text\/html\s*(;|,|$)/.test(c.req.header('accept') ?? '')
+
+async function tokenOf(c: AppContext): Promise<unknown> {
+  const sent = c.req.header('x-csrf-token')
+  if (sent !== undefined) return sent
+  const type = (c.req.header('content-type') ?? '').split(';')[0]?.trim().toLowerCase()
+  return type === 'application/x-www-form-urlencoded'
+    ? (await c.req.parseBody({ all: true }))['csrf']
+    : undefined
+}

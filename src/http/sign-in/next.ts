@@ -1,0 +1,10 @@
+/** Pages of ours to which a sign-in may lead. Exact: whatever else is asked for, an address above all, is not one. */
+const pages = ['/delegations'] as const
+
+export type OwnPage = (typeof pages)[number]
+
+const pageByDefault: OwnPage = '/delegations'
+
+/** The page that `next` names, or the first one: never another site's address, however it is written. */
+export const ownPage = (next: string | undefined): OwnPage =>
+  pages.find((page) => page === next) ?? pageByDefault

@@ -1,0 +1,132 @@
+import { bodyLimit } from 'hono/body-limit'
+import type { SignedIn } from '../../delegation/sign-ins.ts'
+import { AppError } from '../../kernel/errors.ts'
+import type { App, AppContext } from '../env.ts'
+import { type Html, pageHeaders } from '../pages/layout.ts'
+import { signInPage } from '../pages/sign-in.ts'
+
+/** Where a sign-in leads: back to a request at the authorization server, or to our own pages. */
+export interface SignInPlace {
+  /** Address of one of its steps, on our own origin. */
+  readonly at: (step: SignInStep['path']) => string
+  /** Proves that a form came from our page for this browser. */
+  readonly csrf: string
+  /** Application for which the person signs in; left out on our own pages. */
+  readonly client?: string
+  /** Where to give up; left out where there is nothing to give up. */
+  readonly refuse?: string
+  /** Account of whom the page knows already, who signs in once more. */
+  readonly user?: string
+  /** Origins to which the answer to a form may redirect. */
+  readonly formTargets: readonly string[]
+  /** The person has proven who they are: puts it on record and answers with where the browser goes. */
+  readonly finish: (signedIn: SignedIn) => Promise<Response>
+}
+
+/** One way to prove who one is: what it offers on the page, and the steps that its forms and redirects lead to. */
+export interface SignInMethod {
+  offer(offer: {
+    readonly place: SignInPlace
+    readonly user: string
+    readonly problem: string | undefined
+  }): Promise<Awaited<Html>>
+  readonly steps: readonly SignInStep[]
+}
+
+export interface SignInStep {
+  /** A POST is a form of our page: its token and Origin are checked before. A GET has to bring a proof of its own. */
+  readonly method: 'get' | 'post'
+  readonly path: `/sign-in${string}`
+  take(c: AppContext, place: SignInPlace, fields: Fields): Promise<SignInOutcome>
+}
+
+export type Fields = Readonly<Record<string, unknown>>
+
+export type SignInOutcome =
+  | { readonly signedIn: SignedIn }
+  /** Shown on the page; `user`: what was typed. Never says whether there is such an account. */
+  | { readonly problem: string; readonly user?: string }
+  /** On the way elsewhere. */
+  | { readonly response: Response }
+
+export interface SignIn {
+  show(c: AppContext, place: SignInPlace, tried?: Tried): Promise<Response>
+  /**
+   * Adds every method's steps below `base`. `open` says where the sign-in of this request leads, or answers itself
+   * where there is none.
+   */
+  mount(routes: App, base: string, open: (c: AppContext) => Promise<SignInPlace | Response>): void
+}
+
+interface Tried {
+  readonly problem?: string
+  readonly user?: string
+}
+
+export interface SignInDeps {
+  /** In the order in which the page shows them. */
+  readonly methods: readonly SignInMethod[]
+  readonly publicUrl: string
+  /** Said on the page of the demo. */
+  readonly hint?: string
+}
+
+const formBytesMax = 64 * 1024
+
+/** Small enough to be read whole. */
+export const formLimit = bodyLimit({
+  maxSize: formBytesMax,
+  onError: () => {
+    throw new AppError('payload_too_large')
+  },
+})
+
+/** The sign-in page and its methods: one component for the authorization server's requests and for our own pages. */
+export function createSignIn({ methods, publicUrl, hint }: SignInDeps): SignIn {
+  const show: SignIn['show'] = async (c, place, { problem, user = place.user ?? '' } = {}) => {
+    const offers = await Promise.all(methods.map((method) => method.offer({ place, user, problem })))
+    const text = signInPage({
+      offers,
+      csrf: place.csrf,
+      ...(place.client !== undefined && { client: place.client }),
+      ...(place.refuse !== undefined && { refuse: place.refuse }),
+      ...(problem !== undefined && { problem }),
+      ...(hint !== undefined && { hint }),
+    })
+    for (const [name, value] of Object.entries(pageHeaders(place.formTargets))) c.header(name, value)
+    return c.html(text)
+  }
+
+  async function answer(c: AppContext, place: SignInPlace, outcome: SignInOutcome): Promise<Response> {
+    if ('response' in outcome) return outcome.response
+    if ('problem' in outcome) return show(c, place, outcome)
+    return place.finish(outcome.signedIn)
+  }
+
+  return {
+    show,
+    mount(routes, base, open) {
+      for (const { method, path, take } of methods.flatMap(({ steps }) => steps)) {
+        routes.on(method, `${base}${path}`, formLimit, async (c: AppContext) => {
+          const place = await open(c)
+          if (place instanceof Response) return place
+          const fields = method === 'post' ? await ownForm(c, { csrf: place.csrf, publicUrl }) : {}
+          return answer(c, place, await take(c, place, fields))
+        })
+      }
+    },
+  }
+}
+
+/** The fields of a form that came from our own page. */
+export async function ownForm(
+  c: AppContext,
+  { csrf, publicUrl }: { readonly csrf: string; readonly publicUrl: string },
+): Promise<Fields> {
+  const fields = await c.req.parseBody({ all: true })
+  if (c.req.header('origin') !== new URL(publicUrl).origin || fields['csrf'] !== csrf)
+    throw new AppError('forbidden', { public: 'This form did not come from our page.' })
+  return fields
+}
+
+export const text = (value: unknown): string => (typeof value === 'string' ? value : '')
