@@ -26,6 +26,10 @@ create table agents (
   issuer text not null,
   sub text not null,
   disabled_at timestamp with time zone,
+  title text not null,
+  scopes text[],
+  collections text[],
+  jwks jsonb,
   constraint agents_pkey PRIMARY KEY (id),
   constraint agents_issuer_sub_key UNIQUE (issuer, sub)
 );
@@ -121,6 +125,8 @@ create table delegations (
   created_at timestamp with time zone not null,
   revoked_at timestamp with time zone,
   settled_at timestamp with time zone,
+  resource text,
+  authorization_details jsonb,
   constraint delegations_pkey PRIMARY KEY (id),
   constraint delegations_agent_fkey FOREIGN KEY (agent) REFERENCES agents(id),
   constraint delegations_state_check CHECK ((state = ANY (ARRAY['lending'::text, 'live'::text, 'revoked'::text])))

@@ -21,6 +21,7 @@ import { createFga } from './authz/openfga.ts'
 import type { PermissionIndex } from './authz/permission-index.ts'
 import type { Config } from './config.ts'
 import { type Administrators, createAdministrators } from './delegation/administrators.ts'
+import { createAgentAdministration } from './delegation/agent-administration.ts'
 import { type Agents, createAgents } from './delegation/agents.ts'
 import { type Clients, createClients } from './delegation/clients.ts'
 import { createDelegations, type Delegations } from './delegation/delegations.ts'
@@ -42,6 +43,7 @@ import { createAdmission } from './http/middleware/limits.ts'
 import { openApiOf } from './http/openapi.ts'
 import { createMetrics, createOps, indexDetails, observeIndex, type Readiness } from './http/ops.ts'
 import { accessRoutes } from './http/routes/access.ts'
+import { agentRoutes } from './http/routes/agents.ts'
 import { collectionRoutes } from './http/routes/collections.ts'
 import { collectionWriteRoutes } from './http/routes/collections-write.ts'
 import { docsRoutes } from './http/routes/docs.ts'
@@ -348,6 +350,14 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
       explainRoutes({ ...reading, explain: createExplainer({ sql: database, fga, index, now }) }),
       whoCanRoutes({ ...reading, whoCan: createWhoCan({ sql: database, fga, index, limiter, now }) }),
       modelRoutes({ models, matchesFile, requireBearer, isAdministrator, now }),
+      agentRoutes({
+        agents,
+        administration: createAgentAdministration({ sql: database, agents }),
+        ownIssuer: ownIssuerName(config.publicUrl),
+        requireBearer,
+        isAdministrator: (subject) => administrators.has(subject, 'agents.write'),
+        now,
+      }),
       ...issuer.routes,
       docsRoutes({ openApi: () => openApiOf(app), errorPages: new URL('../docs/errors/', import.meta.url) }),
     ],

@@ -74,6 +74,16 @@ export type DecisionEvent =
       readonly document_id: string
       readonly revision: number
     }
+  | {
+      readonly event: 'agent_saved'
+      readonly agent: string
+      /** null: no limit. */
+      readonly scopes: readonly string[] | null
+      readonly collections: readonly string[] | null
+      /** How many keys it has from now on. */
+      readonly keys: number
+    }
+  | { readonly event: 'agent_disabled'; readonly agent: string }
   | { readonly event: 'collection_saved'; readonly collection: string }
   | { readonly event: 'fields_saved'; readonly fields: Readonly<Record<string, string>> }
   | {

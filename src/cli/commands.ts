@@ -25,6 +25,8 @@ export interface AdminDeps {
   readonly agents: Agents
   readonly delegations: Delegations
   readonly keys: KeyRing
+  /** `iss` of the built-in issuer, by which registered agents of ours are known. */
+  readonly ownIssuer: string
   /** Left out: not the demo, and no command mints. */
   readonly demoIssuer?: DemoIssuer | undefined
   readonly saveCollection: (collection: NewCollection) => Promise<void>
@@ -141,6 +143,56 @@ const commands = {
       throw invalid('id', `There is no live delegation ${delegation}.`)
     return { delegation }
   }),
+  agent_add: command(
+    z.strictObject({
+      id,
+      owner: z.string(),
+      title: optional(z.string()),
+      purpose: z.string(),
+      scopes: z.array(z.string()),
+      // null: no limit. Never left out: saying nothing must not widen.
+      collections: z.array(z.string()).nullable(),
+      actor: optional(z.strictObject({ issuer: z.string(), sub: z.string() })),
+      jwks: optional(publicJwks),
+    }),
+    async ({ id: agent, title, scopes, collections, actor, jwks, ...rest }, { agents, ownIssuer }) => {
+      await agents.save({
+        ...rest,
+        id: agent,
+        title: title ?? agent,
+        issuer: actor?.issuer ?? ownIssuer,
+        sub: actor?.sub ?? agent,
+        limits: { scopes, collections: collections ?? undefined },
+        jwks: jwks ?? null,
+      })
+      return { agent }
+    },
+  ),
+  agent_list: command(z.strictObject({}), async (_, { agents }) => ({
+    agents: (await agents.list()).map(({ id: agent, owner, title, purpose, limits, jwks, disabledAt }) => ({
+      agent,
+      owner,
+      title,
+      purpose,
+      scopes: limits.scopes ?? null,
+      collections: limits.collections ?? null,
+      keys: jwks?.keys.length ?? 0,
+      disabled_at: disabledAt?.toISOString() ?? null,
+    })),
+  })),
+  agent_enable: command(
+    z.strictObject({ id, keep_lent: z.boolean().default(false) }),
+    async ({ id: agent, keep_lent: keepLent }, { agents, delegations }) => {
+      const known = await agents.get(agent)
+      if (known === undefined) throw invalid('id', `There is no agent ${agent}.`)
+      // Before it may act again: whatever pulled the switch may still hold its tokens.
+      const lent = keepLent || known.disabledAt === undefined ? [] : await delegations.listLive()
+      const ended = lent.filter((one) => one.agent === agent)
+      for (const one of ended) await delegations.revoke(one.id)
+      await agents.enable(agent)
+      return { agent, ended: ended.length }
+    },
+  ),
   agent_disable: command(z.strictObject({ id }), async ({ id: agent }, { agents }) => {
     if (!(await agents.disable(agent))) throw invalid('id', `There is no agent ${agent}.`)
     return { agent }

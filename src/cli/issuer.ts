@@ -76,9 +76,43 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
       terminal.say(`The delegation ${id} is over.`)
     })
 
-  program
-    .command('agent')
-    .description('Works on agents.')
+  const agent = program.command('agent').description('Works on agents.')
+  agent
+    .command('add <id>')
+    .description('Registers an agent, or gives it exactly these properties. Never enables a disabled one.')
+    .requiredOption('--owner <user>', 'who answers for it, for example user:anne')
+    .requiredOption('--purpose <text>', 'what it is for, as people are told')
+    .option('--title <title>', 'what people are shown beside its id')
+    .addOption(
+      new Option('--scope <scope>', 'its tokens hold no other; repeat for more')
+        .argParser(collect)
+        .makeOptionMandatory(),
+    )
+    .option('--collection <id>', 'it reads nothing filed elsewhere; repeat for more', collect, [])
+    .option('--any-collection', 'it may read wherever people lend it something', false)
+    .option('--jwks <file>', 'its public keys (JWK set), which verify its actor tokens')
+    .option('--actor-issuer <iss>', 'how a token of another issuer names it: act.iss')
+    .option('--actor-sub <sub>', 'and act.sub')
+    .action(async (id: string, flags: AgentFlags) => {
+      await admin.run('agent_add', await agentArguments(id, flags))
+      terminal.say(`The agent ${id} is registered.`)
+    })
+  agent
+    .command('list')
+    .description('Prints every agent, one line of JSON each.')
+    .action(async () => {
+      const { agents } = await admin.run('agent_list', {})
+      for (const one of agents as readonly object[]) terminal.out(JSON.stringify(one))
+    })
+  agent
+    .command('enable <id>')
+    .description('Takes the kill switch back. What it was lent before is over, unless --keep-lent.')
+    .option('--keep-lent', 'the switch was pulled by mistake: what people lent it counts again', false)
+    .action(async (id: string, { keepLent }: { readonly keepLent: boolean }) => {
+      const { ended } = await admin.run('agent_enable', { id, keep_lent: keepLent })
+      terminal.say(`The agent ${id} is enabled. Delegations ended: ${String(ended)}.`)
+    })
+  agent
     .command('disable <id>')
     .description('The kill switch: no token in whose chain it stands counts from now on.')
     .action(async (id: string) => {
@@ -96,4 +130,44 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     )
 }
 
-const collect = (value: string, before: readonly string[]): string[] => [...before, value]
+interface AgentFlags {
+  readonly owner: string
+  readonly purpose: string
+  readonly title?: string
+  readonly scope: string[]
+  readonly collection: string[]
+  readonly anyCollection: boolean
+  readonly jwks?: string
+  readonly actorIssuer?: string
+  readonly actorSub?: string
+}
+
+async function agentArguments(id: string, flags: AgentFlags): Promise<object> {
+  const {
+    owner,
+    purpose,
+    title,
+    scope: scopes,
+    collection,
+    anyCollection,
+    jwks,
+    actorIssuer,
+    actorSub,
+  } = flags
+  if (anyCollection === collection.length > 0)
+    throw new Error('Name its collections with --collection, or say --any-collection.')
+  if ((actorIssuer === undefined) !== (actorSub === undefined))
+    throw new Error('--actor-issuer and --actor-sub belong together.')
+  return {
+    id,
+    owner,
+    purpose,
+    scopes,
+    collections: anyCollection ? null : collection,
+    ...(title !== undefined && { title }),
+    ...(actorIssuer !== undefined && { actor: { issuer: actorIssuer, sub: actorSub } }),
+    ...(jwks !== undefined && { jwks: JSON.parse(await readFile(jwks, 'utf8')) as unknown }),
+  }
+}
+
+const collect = (value: string, before: readonly string[] | undefined): string[] => [...(before ?? []), value]

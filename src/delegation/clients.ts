@@ -28,6 +28,7 @@ type PublicJwk = z.infer<typeof publicJwk>
 
 /** Public keys as they are registered. A private member is refused: whoever sent it has shown their key. */
 export const publicJwks = z.strictObject({ keys: z.array(publicJwk).min(1).max(10) })
+export type PublicJwks = z.infer<typeof publicJwks>
 
 export interface Clients {
   /**
@@ -52,9 +53,9 @@ export function createClients({ sql }: { readonly sql: Sql }): Clients {
     get,
     async registered(clientId) {
       const rows = await sql.query<ClientRow & RegistrationRow>(
-        `select client_id, kind, agent, service, title, redirect_uris, jwks
+        `select client_id, kind, agent, service, clients.title, redirect_uris, clients.jwks
          from clients left join agents on agents.id = agent
-         where client_id = $1 and title is not null and disabled_at is null`,
+         where client_id = $1 and clients.title is not null and disabled_at is null`,
         [clientId],
       )
       return rows.map((row) => ({

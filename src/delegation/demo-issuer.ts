@@ -3,7 +3,7 @@ import type { Clock } from '../kernel/clock.ts'
 import { invalid } from '../kernel/errors.ts'
 import type { Scope } from '../kernel/principal.ts'
 import type { Administrators } from './administrators.ts'
-import type { Agents } from './agents.ts'
+import { type Agents, withinLimits } from './agents.ts'
 import { scopesOfKind } from './claims.ts'
 import type { Clients } from './clients.ts'
 import type { Delegations } from './delegations.ts'
@@ -130,7 +130,7 @@ async function agentBearer(
       act: { iss: agent.issuer, sub: agent.sub, sub_profile: 'ai_agent' },
       delegation: delegation.id,
     },
-    scopes: scopesOfKind.agent,
+    scopes: withinLimits(scopesOfKind.agent, [agent.limits]),
   }
 }
 

@@ -18,6 +18,9 @@ export interface Registered {
 export interface RegisteredAgent {
   readonly id: string
   readonly disabled: boolean
+  /** Nothing beside these, as the registry says now; null: no limit. */
+  readonly scopes: readonly string[] | null
+  readonly collections: readonly string[] | null
 }
 
 export interface RegisteredDelegation {
@@ -96,7 +99,7 @@ with service as (
   select name from services
   where name = coalesce((select service from clients where client_id = $1), $2)
 ), chain as (
-  select agents.id, agents.disabled_at is not null as disabled, links.link
+  select agents.id, agents.disabled_at is not null as disabled, agents.scopes, agents.collections, links.link
   from unnest($3::text[], $4::text[]) with ordinality as links (issuer, sub, link)
   join agents using (issuer, sub)
 ), revocable as (

@@ -3,7 +3,7 @@ import type { FgaObject } from '../kernel/ids.ts'
 import type { CollectionNarrowing, Principal, Scope } from '../kernel/principal.ts'
 import { ok, type Result, refuse } from '../kernel/result.ts'
 import type { Sql } from '../store/sql.ts'
-import { agentObject } from './agents.ts'
+import { agentObject, withinLimits } from './agents.ts'
 import {
   type ActorClaim,
   actorChain,
@@ -14,7 +14,7 @@ import {
   scopesOfKind,
 } from './claims.ts'
 import type { IssuerSource } from './issuers.ts'
-import { lookUp, type Registered } from './lookup.ts'
+import { lookUp, type Registered, type RegisteredAgent } from './lookup.ts'
 import type { VerifyReason } from './reasons.ts'
 import type { Revoked } from './revocations.ts'
 import { serviceObject } from './services.ts'
@@ -52,11 +52,12 @@ export async function toPrincipal(
   if (registered.revoked) return refuse('revoked')
   const party = partyOf(token.value, registered)
   if (!party.ok) return party
+  const agents = registered.agents.filter((agent) => agent !== undefined)
   return ok({
     ...party.value,
     client,
-    scopes: scopesFor(party.value.kind, claims, issuer),
-    authorizationDetails: details,
+    scopes: scopesFor(party.value.kind, claims, issuer, agents),
+    authorizationDetails: withinCollections(details, agents),
     ...(issuer.kind === 'own' && claims.grant_id !== undefined ? { grantId: claims.grant_id } : {}),
     txn: isTxn(claims.txn) ? claims.txn : deps.newTxn(),
     ...(claims.auth_time === undefined ? {} : { authTime: claims.auth_time }),
@@ -190,9 +191,34 @@ function delegationOf(
   return delegation.isLive ? ok(delegation.id) : refuse('delegation_not_live')
 }
 
-/** Claimed, and within what the kind may hold, and within what the issuer may hand out. */
-function scopesFor(kind: Principal['kind'], claims: Claims, issuer: IssuerSource): ReadonlySet<Scope> {
-  const claimed = new Set(scopesOf(claims))
+/**
+ * What the token lets be read, within what each agent of its chain may reach at most: from here on the limit of an
+ * agent looks like a narrowing of its token, whichever door the token came through.
+ */
+function withinCollections(
+  details: readonly CollectionNarrowing[],
+  chain: readonly RegisteredAgent[],
+): readonly CollectionNarrowing[] {
+  const limits = chain.flatMap(({ collections }) => (collections === null ? [] : [collections]))
+  const [first, ...others] = [...details.map(({ collections }) => collections), ...limits]
+  if (first === undefined) return []
+  const collections = first.filter((id) => others.every((other) => other.includes(id)))
+  return [{ type: 'document_access', collections }]
+}
+
+/** Claimed, within what the kind may hold, what the issuer may hand out, and what each agent may hold. */
+function scopesFor(
+  kind: Principal['kind'],
+  claims: Claims,
+  issuer: IssuerSource,
+  chain: readonly RegisteredAgent[],
+): ReadonlySet<Scope> {
+  const claimed = new Set(
+    withinLimits(
+      scopesOf(claims),
+      chain.map(({ scopes }) => ({ scopes: scopes ?? undefined })),
+    ),
+  )
   return new Set(
     scopesOfKind[kind].filter(
       (scope) => claimed.has(scope) && (issuer.kind === 'own' || issuer.scopesAllowed.has(scope)),

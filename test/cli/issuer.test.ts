@@ -55,13 +55,64 @@ test('after a rotation a new key signs, and the old one is still published', asy
   expect(JSON.stringify(keys.jwks())).not.toContain('"d"')
 })
 
+test('an agent is registered with its limits, listed, switched off and on', async () => {
+  await using _server = await serving(world)
+  const base = [
+    'agent',
+    'add',
+    'trade-bot',
+    '--owner',
+    'user:anne',
+    '--purpose',
+    'Trades',
+    '--scope',
+    'docs.search',
+  ]
+  expect((await remit(base, world)).stderr).toContain('--any-collection')
+  expect((await remit([...base, '--collection', 'handbook'], world)).code).toBe(0)
+  expect(await world.deps.agents.get('trade-bot')).toMatchObject({
+    title: 'trade-bot',
+    issuer: world.deps.ownIssuer,
+    limits: { scopes: ['docs.search'], collections: ['handbook'] },
+    jwks: undefined,
+  })
+  const { stdout } = await remit(['agent', 'list'], world)
+  const lines = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as object)
+  expect(lines).toContainEqual(expect.objectContaining({ agent: 'trade-bot', collections: ['handbook'] }))
+
+  const lend = () =>
+    world.deps.delegations.lend({
+      subject: 'user:anne',
+      agent: 'trade-bot',
+      scope: ['collection:handbook'],
+      purpose: 'tests',
+      expiresAt: new Date(Date.now() + 86_400_000),
+    })
+  const { id: first } = await lend()
+  await remit(['agent', 'disable', 'trade-bot'], world)
+  await remit([...base, '--any-collection'], world)
+  expect((await world.deps.agents.get('trade-bot'))?.disabledAt).toBeInstanceOf(Date)
+  expect((await remit(['agent', 'enable', 'trade-bot'], world)).stderr).toContain('ended: 1')
+  expect((await world.deps.agents.get('trade-bot'))?.disabledAt).toBeUndefined()
+  expect(await world.deps.delegations.isLive(first)).toBe(false)
+  const { id: second } = await lend()
+  await remit(['agent', 'disable', 'trade-bot'], world)
+  expect((await remit(['agent', 'enable', 'trade-bot', '--keep-lent'], world)).code).toBe(0)
+  expect(await world.deps.delegations.isLive(second)).toBe(true)
+  expect((await remit(['agent', 'enable', 'nobody'], world)).stderr).toContain('There is no agent nobody')
+})
+
 test('what was lent is listed and taken back, and an agent is switched off', async () => {
   await using _server = await serving(world)
   const { stdout } = await remit(['delegation', 'list', 'user:anne'], world)
-  const [lent] = stdout
+  const lent = stdout
     .trim()
     .split('\n')
-    .map((line) => JSON.parse(line) as { delegation: string; state: string })
+    .map((line) => JSON.parse(line) as { delegation: string; agent: string; state: string })
+    .find(({ agent }) => agent === 'research-bot')
   expect(lent).toMatchObject({ agent: 'research-bot', scope: ['collection:handbook'], state: 'live' })
   const id = lent?.delegation ?? ''
   expect((await remit(['delegation', 'revoke', id], world)).code).toBe(0)

@@ -75,6 +75,7 @@ export async function openCommands() {
     agents,
     delegations,
     keys,
+    ownIssuer: own,
     saveCollection,
     drift: async () => ({ mended: 0 }),
     newTxn: randomUUID,

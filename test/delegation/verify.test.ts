@@ -104,6 +104,32 @@ describe('what is accepted', () => {
     expect(principal.authorizationDetails).toEqual(details)
   })
 
+  test('every agent of a chain narrows, whoever issued the token and whatever it says itself', async () => {
+    const save = async (
+      id: string,
+      scopes: readonly string[],
+      collections: readonly string[] | undefined,
+    ) => {
+      const limits = { scopes, collections }
+      await world.agents.save({ id, owner: 'user:anne', purpose: 'tests', issuer: own, sub: id, limits })
+    }
+    await save('research-bot', ['docs.search', 'docs.read'], ['handbook', 'finance'])
+    await save('helper-bot', ['docs.search', 'approvals.request'], ['finance', 'board'])
+    const details = (...collections: string[]) => [{ type: 'document_access', collections }]
+    const chain = { act: { ...helperBot, act: researchBot } }
+    expect(await accepted(agentToken(chain))).toMatchObject({
+      scopes: new Set(['docs.search']),
+      authorizationDetails: details('finance'),
+    })
+    const overrides = { authorization_details: details('handbook', 'board') }
+    expect((await accepted(agentToken({ ...chain, overrides }))).authorizationDetails).toEqual(details())
+    const ours = world.ownToken({ client_id: 'bot-client', act: researchBot, delegation: 'd_own' })
+    expect((await accepted(ours)).authorizationDetails).toEqual(details('handbook', 'finance'))
+    for (const id of ['research-bot', 'helper-bot'])
+      await world.database.query('update agents set scopes = null, collections = null where id = $1', [id])
+    expect((await accepted(agentToken(chain))).authorizationDetails).toEqual([])
+  })
+
   test('a txn that would not be safe in a log line is replaced', async () => {
     const principal = await accepted(external({ overrides: { txn: 'a\nforged line' } }))
     expect(principal.txn).toMatch(/^[0-9a-f-]{36}$/)

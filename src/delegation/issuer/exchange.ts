@@ -2,11 +2,12 @@ import { randomBytes } from 'node:crypto'
 import { SignJWT } from 'jose'
 import { record } from '../../audit/record.ts'
 import type { Clock } from '../../kernel/clock.ts'
-import type { CollectionNarrowing } from '../../kernel/principal.ts'
+import { splitObject } from '../../kernel/ids.ts'
+import type { CollectionNarrowing, Principal } from '../../kernel/principal.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { Sql } from '../../store/sql.ts'
-import { type Agent, type Agents, agentObject } from '../agents.ts'
-import { chainMax, collectionNarrowing, scopesOf } from '../claims.ts'
+import { type Agent, type AgentLimits, type Agents, agentObject, withinLimits } from '../agents.ts'
+import { chainMax, collectionNarrowing, narrowing, scopesOf } from '../claims.ts'
 import type { Client } from '../clients.ts'
 import type { Delegation, Delegations } from '../delegations.ts'
 import type { KeyRing } from '../signing-key.ts'
@@ -77,9 +78,11 @@ export function createExchange(deps: ExchangeDeps): Exchange {
     if (!subject.ok) return subject
     const actor = await actorOf(request.client, subject.value, deps)
     if (!actor.ok) return actor
-    const target = await targetOf(request, subject.value, deps)
+    const target = await targetOf(request, subject.value, actor.value.agent, deps)
     if (!target.ok) return target
-    const details = narrowedDetails(request.details, subject.value.principal.authorizationDetails)
+    const held = narrowing(subject.value.claims)
+    if (!held.ok) return refuse('invalid_request', 'the subject token is not accepted')
+    const details = narrowedDetails(request.details, held.value)
     if (!details.ok) return details
     return mint({ request, ...subject.value, ...actor.value, ...target.value, details: details.value }, deps)
   }
@@ -158,19 +161,26 @@ interface Target {
 
 async function targetOf(
   { client, targets, scope }: ExchangeRequest,
-  { claims }: Examined,
-  { resources, publicUrl }: ExchangeDeps,
+  { claims, principal }: Examined,
+  agent: Agent,
+  { resources, agents, publicUrl }: ExchangeDeps,
 ): Promise<Result<Target, ExchangeError>> {
   const [resource, ...more] = targets
   if (resource === undefined || more.length > 0) return refuse('invalid_target', 'name exactly one resource')
   const entry = await resources.get(resource)
   if (entry === undefined || !mayTarget(entry, client, publicUrl)) return refuse('invalid_target')
-  const held = new Set(scopesOf(claims))
-  const possible = scopesAt(entry, client, publicUrl).filter((one) => held.has(one))
+  const held = new Set(withinLimits(scopesOf(claims), await limitsOf(principal, agents)))
+  const possible = scopesAt(entry, client, { publicUrl, agent }).filter((one) => held.has(one))
   const wanted = scope?.split(' ').filter((one) => one !== '') ?? possible
   if (wanted.length === 0 || wanted.some((one) => !possible.includes(one)))
     return refuse('invalid_scope', 'more than the subject token holds, or nothing')
   return ok({ resource, scopes: [...new Set(wanted)] })
+}
+
+/** What the agents that acted before allow; one that is gone allows nothing. */
+async function limitsOf({ actors }: Principal, agents: Agents): Promise<readonly AgentLimits[]> {
+  const found = await Promise.all(actors.map((actor) => agents.get(splitObject(actor).id)))
+  return found.map((agent) => agent?.limits ?? { scopes: [], collections: [] })
 }
 
 function narrowedDetails(

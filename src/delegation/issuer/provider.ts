@@ -71,8 +71,9 @@ function configuration(deps: ProviderDeps): Configuration {
     const [entry, client] = await Promise.all([resources.get(identifier), clients.registered(clientId)])
     if (entry === undefined || client === undefined || !mayTarget(entry, client, publicUrl))
       throw new errors.InvalidTarget()
+    const agent = client.kind === 'agent' ? await deps.agents.get(client.agent) : undefined
     return {
-      scope: scopesAt(entry, client, publicUrl).join(' '),
+      scope: scopesAt(entry, client, { publicUrl, agent }).join(' '),
       audience: identifier,
       accessTokenFormat: 'jwt',
       accessTokenTTL: accessTokenSeconds,

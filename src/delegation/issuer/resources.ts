@@ -1,7 +1,7 @@
 import { invalid } from '../../kernel/errors.ts'
 import type { Scope } from '../../kernel/principal.ts'
 import type { Sql } from '../../store/sql.ts'
-import type { Agents } from '../agents.ts'
+import { type Agent, type Agents, withinLimits } from '../agents.ts'
 import { scopesOfKind } from '../claims.ts'
 import type { Client } from '../clients.ts'
 
@@ -103,8 +103,17 @@ export function mayTarget(entry: ResourceEntry, client: Client, publicUrl: strin
   return entry.allowedClients?.includes(client.clientId) ?? true
 }
 
-/** The scopes of it that this client may hold: at Remit's own, those of its kind. */
-export function scopesAt(entry: ResourceEntry, client: Client, publicUrl: string): readonly string[] {
+/** The scopes of it that this client may hold: at Remit's own, those of its kind; an agent's within its limits. */
+export function scopesAt(
+  entry: ResourceEntry,
+  client: Client,
+  { publicUrl, agent }: { readonly publicUrl: string; readonly agent: Agent | undefined },
+): readonly string[] {
+  const ofKind = scopesOfKindAt(entry, client, publicUrl)
+  return agent === undefined ? ofKind : withinLimits(ofKind, [agent.limits])
+}
+
+function scopesOfKindAt(entry: ResourceEntry, client: Client, publicUrl: string): readonly string[] {
   // What an agent is handed for itself is used nowhere as it is: it holds what the agent may ask on with.
   if (entry.owner !== undefined && 'agent' in entry.owner) return entry.scopes
   const isOurs = entry.resource === publicUrl || entry.resource.startsWith(`${publicUrl}/`)
