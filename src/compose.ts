@@ -208,6 +208,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     people,
     agents,
     clients,
+    administrators,
     delegations,
     revocations,
     verifier,

@@ -2,8 +2,9 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import type { Fga } from './authz/fga.ts'
 import type { Config } from './config.ts'
+import type { Administrators } from './delegation/administrators.ts'
 import type { Agents } from './delegation/agents.ts'
-import type { Clients } from './delegation/clients.ts'
+import { type Clients, cliClient } from './delegation/clients.ts'
 import type { Delegations } from './delegation/delegations.ts'
 import { createArtifacts } from './delegation/issuer/artifacts.ts'
 import { createExchange } from './delegation/issuer/exchange.ts'
@@ -47,6 +48,7 @@ export interface IssuerDeps {
   readonly people: People
   readonly agents: Agents
   readonly clients: Clients
+  readonly administrators: Administrators
   readonly delegations: Delegations
   readonly revocations: Revocations
   readonly verifier: Verifier
@@ -109,8 +111,13 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     exchange,
     verifier: deps.verifier,
     revocations: deps.revocations,
+    rolesOf: (person) => deps.administrators.rolesOf(`user:${person}`),
     lendable: (person) => lendableOf(person, deps),
   })
+  await clients.register(
+    { clientId: cliClient, kind: 'person' },
+    { title: 'Remit on the command line', redirectUris: [], jwks: undefined },
+  )
   const now = () => clock.now()
   const signIn = createSignIn({
     methods: [createPasswordMethod({ passwords, signIns, now })],

@@ -1,21 +1,18 @@
 import type { Command } from 'commander'
 import type { Fetch } from '../delegation/fetch-json.ts'
-import type { AdminClient } from './admin-client.ts'
+import { type AsPersonDeps, personToken } from './as-person.ts'
 import { type Explained, explanationLines } from './explain-tree.ts'
 import { createRemitHttp, problemOf } from './remit-http.ts'
 import type { Terminal } from './terminal.ts'
 
-export interface ExplainCommandDeps {
-  readonly admin: AdminClient
+export interface ExplainCommandDeps extends AsPersonDeps {
   readonly terminal: Terminal
   readonly fetch: Fetch
   readonly publicUrl: string
-  /** REMIT_TOKEN. */
-  readonly envToken: string | undefined
 }
 
 interface AsWhom {
-  readonly as: string
+  readonly as?: string
   readonly token?: string
   readonly url?: string
   readonly json: boolean
@@ -87,11 +84,8 @@ const collect = (value: string, before: readonly string[]): string[] => [...befo
 
 const asWhom = (command: Command): Command =>
   command
-    .option('--as <user>', 'administrator of the demo who asks', 'lena')
-    .option(
-      '--token <token>',
-      'access token of an administrator (elsewhere than in the demo; or REMIT_TOKEN)',
-    )
+    .option('--as <user>', 'administrator of the demo who asks (lena where nobody is signed in)')
+    .option('--token <token>', 'access token of an administrator (default: REMIT_TOKEN, or your sign-in)')
     .option('--url <url>', 'address of the service')
     .option('--json', 'prints what the service answers', false)
 
@@ -101,12 +95,11 @@ function subjectLine({ kind, user, via }: WhoCanAnswer['subjects'][number]): str
 }
 
 async function ask<T>(deps: ExplainCommandDeps, flags: AsWhom, path: string, body: object): Promise<T> {
-  const given = flags.token ?? deps.envToken
+  const { token, as: user } = flags
+  const url = (flags.url ?? deps.publicUrl).replace(/\/$/, '')
   const http = createRemitHttp({
-    url: (flags.url ?? deps.publicUrl).replace(/\/$/, ''),
-    token: async () =>
-      given ??
-      String((await deps.admin.run('token', { user: flags.as, scopes: ['security.read'] }))['token']),
+    url,
+    token: () => personToken({ url, token, user, userByDefault: 'lena', scope: 'security.read' }, deps),
     fetch: deps.fetch,
   })
   const response = await http.send(path, () => ({

@@ -1,11 +1,14 @@
 #!/usr/bin/env node
 import { randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { resolve } from 'node:path'
+import { homedir } from 'node:os'
+import { isAbsolute, join, resolve } from 'node:path'
 import { loadConfig, settings } from '../config.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { createAdminClient } from './admin-client.ts'
 import { runCli } from './program.ts'
+import { createSignInStore } from './sign-in-store.ts'
+import { createSignIns } from './sign-ins.ts'
 import { createTerminal } from './terminal.ts'
 
 // As in src/main.ts: a command may make the folder's files.
@@ -21,6 +24,18 @@ const { REMIT_HOME, PORT, PUBLIC_URL, OPENFGA_API_URL, OPENFGA_API_TOKEN } = set
   .pick({ REMIT_HOME: true, PORT: true, PUBLIC_URL: true, OPENFGA_API_URL: true, OPENFGA_API_TOKEN: true })
   .parse(process.env)
 
+// Whoever reads the output may have seen enough (`remit … | head`): no reason for a stack trace.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error
+  process.exit(0)
+})
+
+/** The person's own folder, beside no service's: where the XDG base directories say. A relative path counts as none. */
+function configFolder(): string {
+  const { XDG_CONFIG_HOME: given = '' } = process.env
+  return join(isAbsolute(given) ? given : join(homedir(), '.config'), 'remit')
+}
+
 process.exitCode = await runCli(process.argv.slice(2), {
   admin: createAdminClient({
     home: resolve(REMIT_HOME),
@@ -35,6 +50,11 @@ process.exitCode = await runCli(process.argv.slice(2), {
     return reembedStored(loadConfig(process.env), { isTerminal: process.stderr.isTTY, onProgress })
   },
   fetch,
+  signIns: createSignIns({
+    store: createSignInStore(join(configFolder(), 'sign-ins')),
+    fetch,
+    now: Date.now,
+  }),
   publicUrl: PUBLIC_URL ?? `http://localhost:${PORT}`,
   ...(OPENFGA_API_URL !== undefined && {
     openfga: {

@@ -4,6 +4,7 @@ import { embeddedUrl, openInMemory } from '../authz/embedded.ts'
 import { readStoreFile } from '../authz/model/store-file.ts'
 import { testStoreFile } from '../authz/model/store-test.ts'
 import { createFgaApi } from '../authz/openfga.ts'
+import { personToken } from './as-person.ts'
 import { modelToText, planToText, type WireModel, type WirePlan } from './model-plan.ts'
 import { isPassing, reportOf } from './model-report.ts'
 import type { CliDeps } from './program.ts'
@@ -83,7 +84,7 @@ interface Applied {
 const asPerson = (command: Command): Command =>
   command
     .option('--user <user>', 'the administrator who asks (demo)')
-    .option('--token <token>', 'the administrator’s access token (default: REMIT_TOKEN)')
+    .option('--token <token>', 'the administrator’s access token (default: REMIT_TOKEN, or your sign-in)')
     .option('--url <url>', 'address of the service')
 
 /** Whether it could be applied. */
@@ -109,9 +110,11 @@ async function ask<T>(
   flags: PersonFlags,
   deps: CliDeps,
 ): Promise<T> {
+  const { token, user } = flags
+  const url = (flags.url ?? deps.publicUrl).replace(/\/$/, '')
   const http = createRemitHttp({
-    url: (flags.url ?? deps.publicUrl).replace(/\/$/, ''),
-    token: () => tokenOf(flags, deps),
+    url,
+    token: () => personToken({ url, token, user, scope: 'security.write' }, deps),
     fetch: deps.fetch,
   })
   const response = await http.send(path, () => ({
@@ -120,16 +123,6 @@ async function ask<T>(
   }))
   if (!response.ok) throw new Error(await problemOf(response))
   return (await response.json()) as T
-}
-
-/** A person's own. Only the demo gives one out, and there too it is one person's, never the machine's. */
-async function tokenOf({ token, user }: PersonFlags, { admin, envToken }: CliDeps): Promise<string> {
-  const given = token ?? (user === undefined ? envToken : undefined)
-  if (given !== undefined) return given
-  if (user === undefined) {
-    throw new Error('Say who asks: --user NAME in the demo, elsewhere an access token in REMIT_TOKEN.')
-  }
-  return String((await admin.run('token', { user, scopes: ['security.write'] }))['token'])
 }
 
 function apisOf({ server, token }: TestFlags, { openfga }: CliDeps) {

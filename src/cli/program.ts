@@ -8,8 +8,10 @@ import { addExplainCommands } from './explain.ts'
 import { importFile } from './import.ts'
 import { ingestFolder } from './ingest.ts'
 import { addIssuerCommands } from './issuer.ts'
+import { addLoginCommands } from './login.ts'
 import { addModelCommands } from './model.ts'
 import { createRemitHttp, type RemitHttp, type TokenSource } from './remit-http.ts'
+import type { SignIns } from './sign-ins.ts'
 import type { Terminal } from './terminal.ts'
 
 export interface CliDeps {
@@ -22,7 +24,9 @@ export interface CliDeps {
   readonly publicUrl: string
   /** A real OpenFGA server that `model test` asks as well. */
   readonly openfga?: { readonly apiUrl: string; readonly apiToken?: string }
-  /** REMIT_TOKEN: a service's access token, where the service is not the demo. */
+  /** Of the person at this machine, by `remit login`. */
+  readonly signIns: SignIns
+  /** REMIT_TOKEN: an access token of a service or a person, which wins over all others. */
   readonly envToken: string | undefined
   readonly newKey: () => string
   readonly now: () => number
@@ -60,6 +64,8 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
       writeOut: (text) => terminal.out(text.trimEnd()),
       writeErr: (text) => terminal.say(text.trimEnd()),
     })
+
+  addLoginCommands(program, deps)
 
   program
     .command('token')

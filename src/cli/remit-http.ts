@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Fetch } from '../delegation/fetch-json.ts'
+import { signInHint } from './sign-ins.ts'
 
 /** Gives a token that still counts for a while; asked before each request. */
 export type TokenSource = () => Promise<string>
@@ -75,10 +76,12 @@ function pauseMs(retryAfter: string | null, tried: number): number {
 export async function problemOf(response: Response): Promise<string> {
   const text = await response.text()
   try {
-    const { title, detail, field } = JSON.parse(text) as Readonly<Record<string, unknown>>
-    const said = [detail ?? title, field === undefined ? undefined : `(${field})`].filter(
-      (part) => part !== undefined,
-    )
+    const { title, detail, field, code } = JSON.parse(text) as Readonly<Record<string, unknown>>
+    const said = [
+      detail ?? title,
+      field === undefined ? undefined : `(${field})`,
+      code === 'insufficient_user_authentication' ? signInHint : undefined,
+    ].filter((part) => part !== undefined)
     return `${response.status} ${said.join(' ')}`
   } catch {
     // Not ours, or cut short: the status is all that can be told.

@@ -4,6 +4,9 @@ import type { Sql } from '../store/sql.ts'
 export const roles = ['security.read', 'security.write', 'agents.write'] as const
 export type Role = (typeof roles)[number]
 
+/** Whether a scope of Remit's API is an administrator's. */
+export const isRole = (scope: string): scope is Role => roles.some((role) => role === scope)
+
 export interface Administrators {
   /** Adds roles to a subject (`user:anne`), keeping those that it has. Called by the machine's commands only. */
   add(subject: string, added: readonly Role[]): Promise<readonly Role[]>

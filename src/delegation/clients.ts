@@ -9,6 +9,9 @@ export type Client =
   | { readonly clientId: string; readonly kind: 'agent'; readonly agent: string }
   | { readonly clientId: string; readonly kind: 'service'; readonly service: string }
 
+/** The command line, by which people sign in at this service: public, for the device flow only. */
+export const cliClient = 'remit-cli'
+
 /** What the authorization server has to know of a client that starts flows. */
 export interface Registration {
   /** Shown to people. */

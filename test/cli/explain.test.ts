@@ -6,6 +6,7 @@ import { createTerminal } from '../../src/cli/terminal.ts'
 import { reasonToWire } from '../../src/http/routes/explain-reasons.ts'
 import { createTestIndex } from '../authz/parts.ts'
 import { openWorld, type World } from '../support/world.ts'
+import { nobody } from './world.ts'
 
 let world: World
 beforeAll(async () => {
@@ -30,6 +31,7 @@ async function remit(...argv: readonly string[]) {
     fetch: ((url: string, init: RequestInit) => world.service.app.request(url, init)) as typeof fetch,
     publicUrl: world.config.publicUrl,
     envToken: undefined,
+    signIns: nobody,
   } as unknown as CliDeps)
   return { code, out, said }
 }

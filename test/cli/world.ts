@@ -4,6 +4,7 @@ import { type AdminClientOptions, createAdminClient } from '../../src/cli/admin-
 import { startAdminServer } from '../../src/cli/admin-server.ts'
 import type { AdminDeps } from '../../src/cli/commands.ts'
 import { runCli } from '../../src/cli/program.ts'
+import type { SignIns } from '../../src/cli/sign-ins.ts'
 import { createTerminal } from '../../src/cli/terminal.ts'
 import { createAdministrators } from '../../src/delegation/administrators.ts'
 import { createAgents } from '../../src/delegation/agents.ts'
@@ -102,11 +103,26 @@ export interface Ran {
   readonly stderr: string
 }
 
+/** Of somebody who never signed in. */
+export const nobody: SignIns = {
+  login: () => Promise.reject(new Error('Nobody is there to sign in.')),
+  token: async () => undefined,
+  whoami: async () => undefined,
+  logout: async () => false,
+}
+
 /** One command line, as a shell would run it. */
 export async function remit(
   argv: readonly string[],
   client: AdminClientOptions,
-  more: { readonly url?: string; readonly envToken?: string; readonly fetch?: Fetch } = {},
+  more: {
+    readonly url?: string
+    readonly envToken?: string
+    readonly fetch?: Fetch
+    readonly signIns?: SignIns
+    /** Told of everything that is said, as it is said. */
+    readonly onSaid?: (text: string) => void
+  } = {},
 ): Promise<Ran> {
   let stdout = ''
   let stderr = ''
@@ -114,10 +130,16 @@ export async function remit(
     admin: createAdminClient(client),
     terminal: createTerminal({
       stdout: { write: (text) => (stdout += text) },
-      stderr: { write: (text) => (stderr += text) },
+      stderr: {
+        write(text) {
+          stderr += text
+          more.onSaid?.(text)
+        },
+      },
     }),
     reembed: () => Promise.reject(new Error('There is no model here.')),
     fetch: more.fetch ?? fetch,
+    signIns: more.signIns ?? nobody,
     publicUrl: more.url ?? publicUrl,
     envToken: more.envToken,
     newKey: randomUUID,

@@ -3,6 +3,7 @@ import type { Provider } from 'oidc-provider'
 import type { Clock } from '../../kernel/clock.ts'
 import { invalid } from '../../kernel/errors.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
+import { isRole } from '../administrators.ts'
 import type { Agent, Agents } from '../agents.ts'
 import { collectionNarrowing } from '../claims.ts'
 import type { Client, Clients, Registration } from '../clients.ts'
@@ -43,6 +44,8 @@ export interface ConsentPending extends Asking {
   readonly amr: readonly string[]
   readonly resource: string
   readonly scopes: readonly string[]
+  /** Asked for, and nothing that this person could give: an administrator's, without the role. */
+  readonly withheld: readonly string[]
   readonly oidcScopes: readonly string[]
   /** Present for an agent's client. */
   readonly agent: Agent | undefined
@@ -88,6 +91,9 @@ export interface InteractionsDeps {
   readonly signIns: SignIns
   readonly seal: Seal
   readonly clock: Clock
+  readonly publicUrl: string
+  /** An administrator's roles of this person, each a scope. */
+  readonly rolesOf: (person: string) => Promise<readonly string[]>
   /** What this person may lend at all. */
   readonly lendable: (person: string) => Promise<readonly Lendable[]>
 }
@@ -156,6 +162,8 @@ async function consentPending(
   if (asked === undefined || more.length > 0) return undefined
   const { client } = asking
   const agent = client.kind === 'agent' ? await deps.agents.get(client.agent) : undefined
+  const held = asked[0] === deps.publicUrl ? await deps.rolesOf(person) : asked[1]
+  const withheld = asked[1].filter((scope) => isRole(scope) && !held.includes(scope))
   const narrowed = narrowedTo(details.params['authorization_details'])
   return {
     ...asking,
@@ -164,7 +172,8 @@ async function consentPending(
     signedInAt: new Date(signedInAt * 1_000),
     amr: (session ? session.amr : undefined) ?? [],
     resource: asked[0],
-    scopes: asked[1],
+    scopes: asked[1].filter((scope) => !withheld.includes(scope)),
+    withheld,
     oidcScopes: missingOIDCScope,
     agent,
     lendable: agent === undefined ? [] : lendableOf(await deps.lendable(person), narrowed),
@@ -215,7 +224,8 @@ async function grantFor(pending: ConsentPending, choice: Choice, deps: Interacti
         })
   const { Grant } = provider()
   const grant = new Grant({ accountId: person, clientId: client.clientId, expiresIn: seconds } as never)
-  grant.addResourceScope(pending.resource, pending.scopes.join(' '))
+  if (pending.scopes.length > 0) grant.addResourceScope(pending.resource, pending.scopes.join(' '))
+  if (pending.withheld.length > 0) grant.rejectResourceScope(pending.resource, pending.withheld.join(' '))
   if (pending.oidcScopes.length > 0) grant.addOIDCScope(pending.oidcScopes.join(' '))
   if (pending.isNarrowed)
     grant.addRar({

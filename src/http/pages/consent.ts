@@ -24,9 +24,9 @@ const meanings: Readonly<Record<string, string>> = {
   'docs.read': 'read whole documents',
   'approvals.request': 'ask you to approve single sensitive documents',
   'vault.use': 'use the accounts that you have connected',
-  'agents.write': 'register and disable agents, where you are an administrator',
-  'security.read': 'look at the security records, where you are an administrator',
-  'security.write': 'change security settings, where you are an administrator',
+  'agents.write': 'register and disable agents',
+  'security.read': 'look at the security records',
+  'security.write': 'change security settings',
 }
 
 /** Says who asks, for what, until when. Names come from our registry; the client's own words are not shown. */
@@ -51,7 +51,7 @@ ${subAgents(pending)}
 <dl><dt>Signed in as</dt><dd>${person}</dd><dt>Application</dt><dd>${client.title}</dd>
 <dt>Goes back to</dt><dd>${destination(pending)}</dd><dt>For the API</dt><dd><code>${pending.resource}</code></dd></dl>
 <div class="buttons">${
-      agent !== undefined && pending.lendable.length === 0
+      (agent !== undefined && pending.lendable.length === 0) || isEmpty(pending)
         ? ''
         : html`<button class="main" type="submit" form="consent">Agree</button>`
     }<form method="post" action="${refuse}"><input type="hidden" name="csrf" value="${csrf}"><button type="submit">Refuse</button></form></div>
@@ -65,7 +65,14 @@ const agentLead = ({ agent, client, scopes }: ConsentPending): Html =>
 <p class="soft">What it is for: ${agent?.purpose ?? ''} Who answers for it: ${agent?.owner ?? ''}.
 It never sees more than you may read yourself, and no sensitive document.</p>`
 
-const ownLead = ({ client, scopes }: ConsentPending): Html =>
+const isEmpty = ({ scopes, oidcScopes }: ConsentPending): boolean => scopes.length + oidcScopes.length === 0
+
+const ownLead = (pending: ConsentPending): Html =>
+  isEmpty(pending)
+    ? html`<p><strong>${pending.client.title}</strong> asks for administrators' rights, which you do not have.</p>`
+    : ownWish(pending)
+
+const ownWish = ({ client, scopes }: ConsentPending): Html =>
   html`<p><strong>${client.title}</strong> wants to <strong>${say(scopes)}</strong> as you, with everything that you
 may do yourself. Only agree if this is a program of yours.</p>`
 

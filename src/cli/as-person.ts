@@ -1,0 +1,43 @@
+import type { AdminClient } from './admin-client.ts'
+import { type SignIns, signInHint } from './sign-ins.ts'
+
+/** As whom a command asks. */
+export interface AsPerson {
+  /** Address of the service. */
+  readonly url: string
+  /** `--token`. */
+  readonly token?: string | undefined
+  /** A person of the demo, named on the command line. */
+  readonly user?: string | undefined
+  /** A person of the demo who asks where nobody is signed in. */
+  readonly userByDefault?: string
+  /** What the demo's person asks with. */
+  readonly scope: string
+}
+
+export interface AsPersonDeps {
+  readonly admin: AdminClient
+  readonly signIns: SignIns
+  /** REMIT_TOKEN. */
+  readonly envToken: string | undefined
+}
+
+/**
+ * A person's own token: `--token`, the demo's person who is named, REMIT_TOKEN, the sign-in of `remit login`, and
+ * last the demo's default. Only the demo gives one out, and there too it is one person's, never the machine's.
+ */
+export async function personToken(
+  { url, token, user, userByDefault, scope }: AsPerson,
+  { admin, signIns, envToken }: AsPersonDeps,
+): Promise<string> {
+  const ofDemo = async (name: string) =>
+    String((await admin.run('token', { user: name, scopes: [scope] }))['token'])
+  if (token !== undefined) return token
+  if (user !== undefined) return ofDemo(user)
+  const own = envToken ?? (await signIns.token(url))
+  if (own !== undefined) return own
+  if (userByDefault !== undefined) return ofDemo(userByDefault)
+  throw new Error(
+    `Nobody is signed in at ${url}. ${signInHint} (or give a token in REMIT_TOKEN; in the demo --user NAME does).`,
+  )
+}
