@@ -291,7 +291,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
         agents: [agent, ...subAgents],
       })),
     approvers: config.modelApplyApprovers,
-    isAdministrator: (subject) => administrators.has(subject, 'security.write'),
+    isAdministrator: (sql, subject) => administrators.keeps(sql, subject, 'security.write'),
     now,
     newId: () => `m_${randomBytes(16).toString('base64url')}`,
   })

@@ -44,6 +44,11 @@ export interface WirePlan {
   readonly next_engine_answers_differently: readonly EngineDifference[]
 }
 
+export interface WirePlanRead {
+  readonly plan: WirePlan
+  readonly diff: string
+}
+
 export interface WireModel {
   readonly model_id: string
   readonly digest: string
@@ -80,6 +85,15 @@ export function planToText(plan: WirePlan): string {
     ...(plan.approved_by.length === 0 ? [] : [`Confirmed by ${plan.approved_by.join(', ')}.`]),
   ].join('\n')
 }
+
+/** The text is a person's: nothing in it may move the cursor or hide a line of a terminal. */
+export const diffToText = (diff: string): string =>
+  diff === ''
+    ? 'The text is that of the model that it was made from.'
+    : `What it changes in the text:\n${withoutControls(diff)}`
+
+const withoutControls = (text: string): string =>
+  text.replaceAll(/\p{C}/gu, (one) => (one === '\n' || one === '\t' ? one : '?'))
 
 export function modelToText({ model_id, digest, matches_file, history, awaiting }: WireModel): string {
   return [

@@ -5,7 +5,14 @@ import { readStoreFile } from '../authz/model/store-file.ts'
 import { testStoreFile } from '../authz/model/store-test.ts'
 import { createFgaApi } from '../authz/openfga.ts'
 import { personToken } from './as-person.ts'
-import { modelToText, planToText, type WireModel, type WirePlan } from './model-plan.ts'
+import {
+  diffToText,
+  modelToText,
+  planToText,
+  type WireModel,
+  type WirePlan,
+  type WirePlanRead,
+} from './model-plan.ts'
 import { isPassing, reportOf } from './model-report.ts'
 import type { CliDeps } from './program.ts'
 import { createRemitHttp, problemOf } from './remit-http.ts'
@@ -64,13 +71,21 @@ export function addModelCommands(program: Command, deps: CliDeps, outcome: { ok:
       deps.terminal.out(
         answer.state === 'active'
           ? `The model ${answer.model_id ?? ''} is in force, confirmed by ${answer.approved_by.join(', ')}.`
-          : `Confirmed by ${answer.approved_by.join(', ')}. Somebody else has to confirm it too: remit model apply ${id}`,
+          : `Confirmed by ${answer.approved_by.join(', ')}. Somebody else has to confirm it too: remit model show ${id}, then remit model apply ${id}`,
       )
     })
 
-  asPerson(model.command('show'))
-    .description('Shows the model in force, those before it, and plans that wait for another yes.')
-    .action(async (flags: PersonFlags) => {
+  asPerson(model.command('show [plan]'))
+    .description(
+      'Shows the model in force, those before it, and plans that wait for another yes; or one plan and what its text changes.',
+    )
+    .action(async (id: string | undefined, flags: PersonFlags) => {
+      if (id !== undefined) {
+        const path = `/model/plans/${encodeURIComponent(id)}`
+        const { plan, diff } = await ask<WirePlanRead>('GET', path, undefined, flags, deps)
+        deps.terminal.out(`${planToText(plan)}\n${diffToText(diff)}`)
+        return
+      }
       deps.terminal.out(modelToText(await ask<WireModel>('GET', '/model', undefined, flags, deps)))
     })
 }

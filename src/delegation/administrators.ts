@@ -12,6 +12,8 @@ export interface Administrators {
   add(subject: string, added: readonly Role[]): Promise<readonly Role[]>
   /** Asked on every request; nothing else makes an administrator. */
   has(subject: string, role: Role): Promise<boolean>
+  /** The same within a transaction, until whose end nobody takes the answer back. */
+  keeps(sql: Sql, subject: string, role: Role): Promise<boolean>
   rolesOf(subject: string): Promise<readonly Role[]>
 }
 
@@ -26,6 +28,13 @@ export function createAdministrators({ sql }: { readonly sql: Sql }): Administra
     rolesOf,
     async has(subject, role) {
       return (await rolesOf(subject)).includes(role)
+    },
+    async keeps(within, subject, role) {
+      const rows = await within.query<{ roles: Role[] }>(
+        'select roles from administrators where subject = $1 for share',
+        [subject],
+      )
+      return rows[0]?.roles.includes(role) ?? false
     },
     async add(subject, added) {
       if (!subject.startsWith('user:')) {

@@ -90,6 +90,29 @@ test('a pin that names another store, or a model that is not kept, changes nothi
   await expect.poll(() => attempt(model.idInForce), { timeout: 5_000 }).toBe('one')
 })
 
+test('a refresh that failed is tried again by itself, nobody is answered meanwhile, and all are told once', async () => {
+  const model = followModel({
+    sql: database,
+    storeId: 's',
+    first: version('one'),
+    retryMs: 50,
+    log: (event) => logged.push(event),
+  })
+  models.push(model)
+  const told: string[] = []
+  let isBroken = true
+  model.onChange(({ id }) => {
+    if (isBroken) throw new Error('cannot switch')
+    told.push(id)
+  })
+  await pin('two')
+  await expect(model.refresh()).rejects.toThrow('cannot switch')
+  expect(attempt(model.idInForce)).toBe('authorization_unavailable')
+  isBroken = false
+  await expect.poll(() => attempt(model.idInForce), { timeout: 5_000 }).toBe('two')
+  expect(told).toEqual(['two'])
+})
+
 test('of two first starts one makes the pin, and the other takes it', async () => {
   await database.query('delete from settings')
   const first = (id: string) =>

@@ -1,7 +1,12 @@
 import { readFileSync } from 'node:fs'
+import type { OpenFgaApi } from '@openfga/sdk'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { operator, type Who } from '../../src/audit/record.ts'
+import { createModelChanges, type ModelChanges } from '../../src/authz/model/changes.ts'
+import type { Database } from '../../src/store/sql.ts'
 import { replaceOnce } from '../model/mutants.ts'
 import { describeBackends } from '../support/backends.ts'
+import { needsPostgres } from '../support/native.ts'
 import { openWorld, type World } from '../support/world.ts'
 
 const dsl = readFileSync(new URL('../../model.fga', import.meta.url), 'utf8')
@@ -23,6 +28,22 @@ interface Plan {
 
 let world: World
 let time: number
+/** Called when OpenFGA has a model that is tried, or about to come into force. */
+let written: () => Promise<unknown>
+const telling = (real: OpenFgaApi): OpenFgaApi =>
+  new Proxy(real, {
+    get(target, name) {
+      const value: unknown = Reflect.get(target, name)
+      if (typeof value !== 'function') return value
+      const called = value.bind(target)
+      if (name !== 'writeAuthorizationModel') return called
+      return async (...args: readonly unknown[]) => {
+        const answer: unknown = await called(...args)
+        await written()
+        return answer
+      }
+    },
+  })
 async function open(options: Parameters<typeof openWorld>[0] = {}): Promise<void> {
   time = Date.now()
   world = await openWorld({ env: { MODEL_APPLY_APPROVERS: '2' }, now: () => time, ...options })
@@ -112,7 +133,10 @@ describeBackends('a change of the model', (backend) => {
 })
 
 describe('a plan', () => {
-  beforeEach(() => open())
+  beforeEach(() => {
+    written = async () => undefined
+    return open({ openfga: telling })
+  })
 
   test('is refused at apply when somebody gains what was not confirmed, and nothing changes', async () => {
     const made = await plan(unblocked)
@@ -147,6 +171,45 @@ describe('a plan', () => {
       status: 200,
       body: { approved_by: ['user:carol', 'user:bob'] },
     })
+  })
+
+  test('does not count somebody who ceased to be an administrator while it was tried', async () => {
+    const made = await plan(unblocked)
+    await apply('dan', made)
+    written = () => world.database.query(`delete from administrators where subject = 'user:dan'`)
+    expect(await apply('carol', made)).toMatchObject({ status: 403 })
+    expect(await canRead('anne', 'a')).toBe('denied')
+  })
+
+  test('is read with its text and what that changes by whoever confirms it', async () => {
+    const made = await plan(unblocked)
+    await apply('dan', made)
+    const { status, body } = await call('carol', 'GET', `/model/plans/${made.plan_id}`)
+    expect({ status, ...body }).toMatchObject({
+      status: 200,
+      plan: { plan_id: made.plan_id, approved_by: ['user:dan'] },
+      model: unblocked,
+      diff: expect.stringContaining(
+        '-    define can_read: viewer but not blocked\n+    define can_read: viewer\n',
+      ),
+    })
+    expect(await call('carol', 'GET', '/model/plans/x')).toMatchObject({ status: 404 })
+    expect(await call('anne', 'GET', `/model/plans/${made.plan_id}`)).toMatchObject({ status: 403 })
+  })
+
+  test('that the engine cannot evaluate where today denies cannot be applied: nobody can say who gains', async () => {
+    // A chain too deep to be followed, which only the changed model follows.
+    const folders = Array.from({ length: 30 }, (_, depth) => `folder:${depth} parent folder:${depth + 1}`)
+    await world.write(...folders, 'folder:30 parent document:deep', 'user:anne viewer folder:0')
+    await world.write('user:bob owner document:deep')
+    const shallow = replaceOnce(dsl, 'or owner or viewer from parent', 'or owner').dsl
+    const made = await plan(shallow)
+    expect(made.refusals).toEqual([])
+    await apply('dan', made)
+    expect(await apply('carol', made)).toMatchObject({ status: 200 })
+    const back = await plan(dsl)
+    expect(back.refusals).toContainEqual(expect.objectContaining({ rule: 'gains_unknown' }))
+    expect(await apply('dan', back)).toMatchObject({ status: 422, body: { code: 'model_refused' } })
   })
 
   test.each([
@@ -239,6 +302,7 @@ describe('a crash', () => {
   test('between OpenFGA and the row leaves the old model in force, and the same yes ends it', async () => {
     let isBroken = false
     await open({
+      openfga: telling,
       database: (real) => ({
         ...real,
         transaction: (work) =>
@@ -252,8 +316,11 @@ describe('a crash', () => {
     const made = await plan(unblocked)
     await apply('dan', made)
     const before = world.service.fga.modelId
-    isBroken = true
+    written = async () => {
+      isBroken = true
+    }
     expect(await apply('carol', made)).toMatchObject({ status: 500 })
+    written = async () => undefined
     isBroken = false
     expect(world.service.fga.modelId).toBe(before)
     expect(await canRead('anne', 'a')).toBe('denied')
@@ -287,4 +354,79 @@ describe('a crash', () => {
     isBroken = false
     expect(await apply('carol', made)).toMatchObject({ status: 200 })
   })
+
+  test('of the switch after the commit says so to nobody, and ends by itself', async () => {
+    let isBroken = false
+    let committed = false
+    await open({
+      database: (real) => ({
+        ...real,
+        async transaction(work) {
+          const result = await real.transaction(work)
+          committed = isBroken
+          return result
+        },
+        query: (text, values) =>
+          committed && text.includes(`key = 'authorization_model'`)
+            ? Promise.reject(new Error('gone'))
+            : real.query(text, values),
+      }),
+    })
+    const made = await plan(unblocked)
+    await apply('dan', made)
+    isBroken = true
+    expect(await apply('carol', made)).toMatchObject({ status: 200, body: { state: 'active' } })
+    await expect(canRead('anne', 'a')).rejects.toThrow('could not be read')
+    isBroken = false
+    committed = false
+    await expect.poll(() => canRead('anne', 'a').catch(() => 'none'), { timeout: 10_000 }).toBe('allowed')
+  })
+})
+
+describe('two first yeses at once in two processes', needsPostgres, () => {
+  test('are the two that it takes', async () => {
+    let api: OpenFgaApi | undefined
+    await open({
+      backend: { database: 'postgres', openfga: 'engine' },
+      openfga: (real) => {
+        api = real
+        return real
+      },
+    })
+    const made = await plan(unblocked)
+    if (api === undefined) throw new Error('no OpenFGA')
+    const process = (): ModelChanges =>
+      createModelChanges({
+        database: together,
+        api: real,
+        active: world.service.activeModel,
+        index: world.service.index,
+        listLiveDelegations: async () => [],
+        approvers: 2,
+        isAdministrator: (sql, subject) => world.service.administrators.keeps(sql, subject, 'security.write'),
+        now: () => time,
+        newId: () => 'unused',
+      })
+    const real = api
+    // Both have seen that nobody said yes before either says it.
+    let seen = 0
+    const bothSaw = Promise.withResolvers<void>()
+    const together: Database = {
+      ...world.database,
+      async query(...query) {
+        const rows = await world.database.query(...query)
+        if (query[0].includes('model_plans') && ++seen === 2) bothSaw.resolve()
+        if (query[0].includes('model_plans')) await bothSaw.promise
+        return rows as never
+      },
+    }
+    const who = (subject: Who['subject']): Who => ({ ...operator('test'), subject })
+    const answers = await Promise.allSettled([
+      process().apply(who('user:dan'), made.plan_id),
+      process().apply(who('user:carol'), made.plan_id),
+    ])
+    const states = answers.map((one) => (one.status === 'fulfilled' ? one.value.state : String(one.reason)))
+    expect(states.sort()).toEqual(['active', 'awaiting_second'])
+    expect(await canRead('anne', 'a')).toBe('allowed')
+  }, 60_000)
 })

@@ -57,6 +57,9 @@ test('a plan says who gains and what the coming engine changes, two people apply
     stdout: expect.stringContaining('Somebody else has to confirm it too'),
   })
   expect((await model('dan', 'show')).stdout).toContain('Waits for another yes:')
+  const read = (await model('carol', 'show', made.id)).stdout
+  expect(read).toContain('Confirmed by user:dan.')
+  expect(read).toContain('\n-    define can_read: viewer but not blocked\n+    define can_read: viewer\n')
   expect(await model('dan', 'apply', made.id)).toMatchObject({
     code: 1,
     stderr: expect.stringContaining('needs somebody else'),

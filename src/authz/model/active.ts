@@ -9,10 +9,13 @@ export interface ActiveModel extends AsyncDisposable {
   readonly current: ModelVersion
   /**
    * OpenFGA's id of `current`, for whoever asks with it. Throws `authorization_unavailable` where the row was not read
-   * for `staleAfterMs`: another model may be in force, under which less may be read.
+   * for `staleAfterMs`, or a `refresh` failed: another model may be in force, under which less may be read.
    */
   idInForce(): string
-  /** Reads the row now, and switches when it names another model. */
+  /**
+   * Reads the row now, and switches when it names another model. Where that fails, nobody is answered until a later
+   * try of its own, each `retryMs`, has come through: another model may be in force.
+   */
   refresh(): Promise<void>
   /** Called at every change after it is `current`, in the order of registration, and not before all is told. */
   onChange(listener: (model: ModelVersion) => void | Promise<void>): void
@@ -26,26 +29,33 @@ export interface ActiveModelOptions {
   readonly pollMs?: number
   /** Milliseconds without a look after which nothing is asked any more. Default 5,000; without `pollMs` never. */
   readonly staleAfterMs?: number
+  /** Milliseconds until the next try after a `refresh` that failed. Default 500. */
+  readonly retryMs?: number
   readonly now?: () => number
   readonly log: Log
 }
 
 /** Follows the row that pins the model; where it cannot be read for long, nobody is answered by a model that may be over. */
 export function followModel(options: ActiveModelOptions): ActiveModel {
-  const { sql, storeId, first, pollMs, staleAfterMs = 5_000, now = Date.now, log } = options
+  const { sql, storeId, first, pollMs, staleAfterMs = 5_000, retryMs = 500, now = Date.now, log } = options
   const listeners: ((model: ModelVersion) => void | Promise<void>)[] = []
   let current = first
+  // All listeners know of it.
+  let told = first.id
+  let isUnsure = false
   let lookedAt = now()
   let reading: Promise<void> = Promise.resolve()
   let closed = false
   let timer: NodeJS.Timeout | undefined
+  let retry: NodeJS.Timeout | undefined
 
   async function look(): Promise<void> {
     const beganAt = now()
     const pin = await readPin(sql)
     if (pin?.store_id !== storeId) throw new Error('the database belongs to another store now')
-    if (pin.model_id !== current.id) await change(pin.model_id)
+    if (pin.model_id !== told) await change(pin.model_id)
     lookedAt = beganAt
+    isUnsure = false
   }
 
   async function change(id: string): Promise<void> {
@@ -54,23 +64,36 @@ export function followModel(options: ActiveModelOptions): ActiveModel {
     current = version
     log('model_changed', { model_id: version.id, digest: version.digest })
     for (const listener of listeners) await listener(version)
+    told = version.id
   }
 
   // One after the other: an older answer must not undo a newer one.
-  function refresh(): Promise<void> {
+  function lookInTurn(): Promise<void> {
     const mine = reading.then(look)
     reading = mine.catch(() => undefined)
     return mine
   }
 
+  async function refresh(): Promise<void> {
+    try {
+      await lookInTurn()
+    } catch (error) {
+      // Where nobody polls, it would stay so until somebody asks again.
+      isUnsure = true
+      clearTimeout(retry)
+      if (!closed) retry = setTimeout(() => void refresh().catch(unread), retryMs).unref()
+      throw error
+    }
+  }
+
+  function unread(error: unknown): void {
+    log('model_unread', { reason: error instanceof Error ? error.message : 'thrown value' })
+  }
+
   function schedule(): void {
     if (pollMs === undefined || closed) return
     timer = setTimeout(() => {
-      refresh()
-        .catch((error: unknown) =>
-          log('model_unread', { reason: error instanceof Error ? error.message : 'thrown value' }),
-        )
-        .finally(schedule)
+      lookInTurn().catch(unread).finally(schedule)
     }, pollMs).unref()
   }
   schedule()
@@ -81,9 +104,9 @@ export function followModel(options: ActiveModelOptions): ActiveModel {
       return current
     },
     idInForce() {
-      if (pollMs !== undefined && now() - lookedAt > staleAfterMs)
+      if (isUnsure || (pollMs !== undefined && now() - lookedAt > staleAfterMs))
         throw new AppError('authorization_unavailable', {
-          internal: 'the model in force was not read for long',
+          internal: 'the model in force could not be read',
         })
       return current.id
     },
@@ -94,6 +117,7 @@ export function followModel(options: ActiveModelOptions): ActiveModel {
     async [Symbol.asyncDispose]() {
       closed = true
       clearTimeout(timer)
+      clearTimeout(retry)
       await reading
     },
   }

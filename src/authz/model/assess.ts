@@ -102,7 +102,7 @@ async function refusedBy(api: OpenFgaApi, json: ModelJson): Promise<Finding[]> {
   }
 }
 
-function refusedByTuples({ beyondOwn, byRequest }: Impact): Finding[] {
+function refusedByTuples({ beyondOwn, byRequest, unknown }: Impact): Finding[] {
   const example = ({ count, samples: [first] }: Side): string =>
     `${count} cases, for example ${first?.who ?? ''} and document:${first?.document ?? ''}`
   const relation = 'document#can_read_delegated'
@@ -125,6 +125,15 @@ function refusedByTuples({ beyondOwn, byRequest }: Impact): Finding[] {
             detail: `What a request brings would be enough, with nothing stored for the person: ${example(byRequest)}.`,
           },
         ]),
+    ...(unknown.count === 0
+      ? []
+      : [
+          {
+            rule: 'gains_unknown' as const,
+            relation: 'document#can_read',
+            detail: `What today is denied could not be evaluated under it, so that nobody can say who gains: ${example(unknown)}.`,
+          },
+        ]),
   ]
 }
 
@@ -145,4 +154,5 @@ const nothing: Impact = {
   beyondOwn: noSide,
   byRequest: noSide,
   unanswered: 0,
+  unknown: noSide,
 }

@@ -1,10 +1,11 @@
 import { record, type Who } from '../../audit/record.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
-import type { Database } from '../../store/sql.ts'
+import type { Database, Sql } from '../../store/sql.ts'
 import { guarded } from '../guarded.ts'
 import type { ActiveModel } from './active.ts'
 import { type AssessDeps, assess } from './assess.ts'
-import { digestOf, type ModelJson, ModelSyntaxError, readDsl } from './dsl.ts'
+import { diffLines } from './diff.ts'
+import { digestOf, type ModelJson, ModelSyntaxError, readDsl, textOf } from './dsl.ts'
 import { unconfirmed } from './impact.ts'
 import { listVersions, type ModelVersion, readPin, readVersion, writePin } from './pin.ts'
 import {
@@ -34,6 +35,8 @@ export interface ModelChanges {
    * `model_refused` as the errors' pages say. Does NOT check that the caller is an administrator: the face does.
    */
   apply(who: Who, planId: string): Promise<Applied>
+  /** A plan as whoever confirms it reads it: with its text, and what that changes in today's. Throws `not_found`. */
+  read(planId: string): Promise<{ readonly plan: Plan; readonly text: string; readonly diff: string }>
   /** What is in force, what was, the newest first, and what waits for another yes. */
   show(): Promise<{
     readonly current: ModelVersion
@@ -47,8 +50,8 @@ export interface ModelChangesDeps extends AssessDeps {
   readonly active: ActiveModel
   /** How many different subjects must confirm a plan. */
   readonly approvers: number
-  /** Asked again of all who confirmed, at activation. */
-  readonly isAdministrator: (subject: string) => Promise<boolean>
+  /** Asked of all who confirmed, in the transaction that their yeses count in; it must stay so until its end. */
+  readonly isAdministrator: (sql: Sql, subject: string) => Promise<boolean>
   readonly newId: () => string
 }
 
@@ -92,26 +95,44 @@ export function createModelChanges(deps: ModelChangesDeps): ModelChanges {
   async function apply(who: Who, planId: string): Promise<Applied> {
     await active.refresh()
     const found = await readPlan(database, planId)
-    if (found === undefined) throw new AppError('not_found', { public: 'There is no such plan.' })
+    if (found === undefined) throw noPlan()
     assertOpen(found, active.current.id, now())
     assertApplicable(found)
     if (found.approvedBy.includes(who.subject)) throw saidYes()
-    const others = await stillAdministrators(deps, found.approvedBy)
-    if (others.length + 1 < deps.approvers) return await approve(who, found)
-    return await activate(deps, who, found, [...others, who.subject])
+    const counted = await approve(who, planId)
+    if (counted.isEnough) return await activate(deps, who, counted.plan)
+    const plan = { ...counted.plan, approvedBy: [...counted.plan.approvedBy, who.subject] }
+    return { state: 'awaiting_second', plan }
   }
 
-  async function approve(who: Who, plan: Plan): Promise<Applied> {
-    await database.transaction(async (sql) => {
-      if (!(await insertApproval(sql, plan.id, who.subject, new Date(now())))) throw saidYes()
+  /**
+   * Stores a yes that is not the last one. With the row locked: of two first yeses in two processes the second is the
+   * last one, where each of them stored for itself would wait for a third person.
+   */
+  function approve(who: Who, planId: string): Promise<{ readonly plan: Plan; readonly isEnough: boolean }> {
+    return database.transaction(async (sql) => {
+      const plan = await readPlan(sql, planId, { lock: true })
+      if (plan === undefined) throw outdated('Another model is in force.')
+      assertOpen(plan, active.current.id, now())
+      if (plan.approvedBy.includes(who.subject)) throw saidYes()
+      const others = await administratorsAmong(deps, sql, plan.approvedBy)
+      if (others.length + 1 >= deps.approvers) return { plan, isEnough: true }
+      await insertApproval(sql, plan.id, who.subject, new Date(now()))
       await record(sql, who, { event: 'model_approved', ...factsOf(plan) })
+      return { plan, isEnough: false }
     })
-    return { state: 'awaiting_second', plan: { ...plan, approvedBy: [...plan.approvedBy, who.subject] } }
   }
 
   return {
     plan: (who, wanted) => inTurn(() => plan(who, wanted)),
     apply: (who, planId) => inTurn(() => apply(who, planId)),
+    async read(planId) {
+      const plan = await readPlan(database, planId)
+      const base = plan && (await readVersion(database, plan.baseModel))
+      if (plan === undefined || base === undefined) throw noPlan()
+      const text = textOf(plan)
+      return { plan, text, diff: diffLines(textOf(base), text) }
+    },
     async show() {
       const { current } = active
       const history = await listVersions(database)
@@ -165,12 +186,7 @@ function assertApplicable({ report: { refusals, complete } }: Plan): void {
  * crash before the transaction leaves a model that nobody asks and a plan that waits; one after it leaves a row
  * that every process reads.
  */
-async function activate(
-  deps: ModelChangesDeps,
-  who: Who,
-  plan: Plan,
-  approvers: readonly string[],
-): Promise<Applied> {
+async function activate(deps: ModelChangesDeps, who: Who, plan: Plan): Promise<Applied> {
   const { active, database, now } = deps
   const again = await assess(active.current.json, plan.json, deps)
   assertApplicable({ ...plan, report: again.report })
@@ -181,15 +197,16 @@ async function activate(
     )
   }
   const modelId = plan.modelId ?? (await write(deps, plan))
-  // Trying the plan may have taken minutes.
-  if ((await stillAdministrators(deps, approvers)).length < approvers.length)
-    throw new AppError('forbidden', { public: 'Somebody who confirmed is no administrator any more.' })
-  await database.transaction(async (sql) => {
+  const approvers = await database.transaction(async (sql) => {
     const pin = await readPin(sql, { lock: true })
     const locked = await readPlan(sql, plan.id, { lock: true })
     // Another process may have been quicker.
     if (locked === undefined || pin === undefined) throw outdated('Another model is in force.')
     assertOpen(locked, pin.model_id, now())
+    // Trying the plan may have taken minutes.
+    const counted = await administratorsAmong(deps, sql, [...locked.approvedBy, who.subject])
+    if (!counted.includes(who.subject) || counted.length < deps.approvers)
+      throw new AppError('forbidden', { public: 'Somebody who confirmed is no administrator any more.' })
     if (!(await insertApproval(sql, plan.id, who.subject, new Date(now())))) throw saidYes()
     await markActive(sql, plan.id)
     await writePin(
@@ -201,23 +218,27 @@ async function activate(
         dsl: plan.dsl,
         json: plan.json,
         plan: plan.id,
-        activatedBy: approvers,
+        activatedBy: counted,
         activatedAt: new Date(now()),
       },
     )
     await record(sql, who, { event: 'model_activated', ...factsOf(plan), model_id: modelId })
+    return counted
   })
-  await active.refresh()
+  // It is in force: where this process fails to switch, it answers nobody until it has, and tries on (active.ts).
+  await Promise.allSettled([active.refresh()])
   return { state: 'active', plan: { ...plan, state: 'active', approvedBy: approvers }, modelId }
 }
 
-/** Whoever confirmed and is no administrator any more does not count. */
-async function stillAdministrators(
+/** Whoever confirmed and is no administrator any more does not count. One after the other: it is one transaction. */
+async function administratorsAmong(
   { isAdministrator }: ModelChangesDeps,
+  sql: Sql,
   subjects: readonly string[],
 ): Promise<readonly string[]> {
-  const counted = await Promise.all(subjects.map((subject) => isAdministrator(subject)))
-  return subjects.filter((_, index) => counted[index])
+  const counted: string[] = []
+  for (const subject of subjects) if (await isAdministrator(sql, subject)) counted.push(subject)
+  return counted
 }
 
 async function write({ active, api, database }: ModelChangesDeps, plan: Plan): Promise<string> {
@@ -230,6 +251,8 @@ async function write({ active, api, database }: ModelChangesDeps, plan: Plan): P
 }
 
 const factsOf = ({ id, digest, baseModel }: Plan) => ({ plan: id, digest, base_model: baseModel })
+
+const noPlan = (): AppError => new AppError('not_found', { public: 'There is no such plan.' })
 
 const saidYes = (): AppError =>
   new AppError('conflict', { public: 'You have confirmed this plan already: it needs somebody else.' })

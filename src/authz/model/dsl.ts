@@ -22,6 +22,16 @@ export const readModules = (
   schema: string,
 ): ModelJson => reading(() => transformer.transformModuleFilesToModel([...files], schema))
 
+/** A model's text; for one of which only the JSON was kept, as OpenFGA's own tool writes it. */
+export const textOf = ({
+  dsl,
+  json,
+}: {
+  readonly dsl: string | undefined
+  readonly json: ModelJson
+}): string =>
+  dsl ?? transformer.transformJSONToDSL(json as Parameters<typeof transformer.transformJSONToDSL>[0])
+
 export const digestOf = (dsl: string): string => createHash('sha256').update(dsl).digest('hex')
 
 function reading(read: () => object): ModelJson {

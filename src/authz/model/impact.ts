@@ -71,6 +71,8 @@ export interface Impact {
   readonly byRequest: Side
   /** Questions that the candidate could not answer: denied, as the gate would. */
   readonly unanswered: number
+  /** Those of them that today's model denies: whether somebody gains there, nobody can say. */
+  readonly unknown: Side
 }
 
 const defaults: ImpactLimits = { questions: 5_000_000, gains: 200_000, duration: 300_000 }
@@ -159,7 +161,7 @@ const delegatedAsker = (user: FgaObject, agent: string, delegation: string): Ask
 })
 
 interface Verdicts {
-  readonly before: boolean
+  readonly before: boolean | undefined
   readonly after: boolean | undefined
   readonly beyondOwn: boolean
   readonly byRequest: boolean
@@ -180,9 +182,9 @@ function questionsOf({ base, candidate, tuples, context }: ImpactInput, asker: A
     const object = `document:${document}`
     const before = ask(base, { user, relation, object, contextualTuples: contextual })
     const after = ask(candidate, { user, relation, object, contextualTuples: contextual })
-    if (relation === 'can_read') return { before: before === true, after, beyondOwn: false, byRequest: false }
+    if (relation === 'can_read') return { before, after, beyondOwn: false, byRequest: false }
     return {
-      before: before === true,
+      before,
       after,
       beyondOwn: after === true && ask(candidate, { user, relation: 'can_read', object }) !== true,
       byRequest: ask(candidate, { user: stranger, relation, object, contextualTuples: strangers }) === true,
@@ -222,6 +224,7 @@ function createTally() {
     can_read_delegated: { gained: createSide(), lost: createSide() },
     beyondOwn: createSide(),
     byRequest: createSide(),
+    unknown: createSide(),
   }
   let unanswered = 0
   let gained = 0
@@ -230,12 +233,15 @@ function createTally() {
       return gained
     },
     add({ who, relation }: Asker, document: string, { before, after, beyondOwn, byRequest }: Verdicts): void {
-      if (after === undefined) unanswered += 1
+      if (after === undefined) {
+        unanswered += 1
+        if (before === false) sides.unknown.add(who, document)
+      }
       if (beyondOwn) sides.beyondOwn.add(who, document)
       if (byRequest) sides.byRequest.add(who, document)
-      if (before === (after === true)) return
+      if ((before === true) === (after === true)) return
       const side = sides[relation]
-      if (before) return side.lost.add(who, document)
+      if (before === true) return side.lost.add(who, document)
       gained += 1
       side.gained.add(who, document)
       const documents = gains[relation][who] ?? []
@@ -254,6 +260,7 @@ function createTally() {
       beyondOwn: sides.beyondOwn.result(),
       byRequest: sides.byRequest.result(),
       unanswered,
+      unknown: sides.unknown.result(),
     }),
   }
 }

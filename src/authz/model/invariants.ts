@@ -10,6 +10,8 @@ export interface Finding {
     | 'lending_not_needed'
     | 'context_not_sent'
     | 'delegated_beyond_own'
+    | 'gains_unknown'
+    | 'gains_unknown'
     | 'server_refuses'
     | 'own_rights_not_implied'
     | 'writer_refused'

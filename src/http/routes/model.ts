@@ -75,6 +75,16 @@ const plan = z
   .openapi('ModelPlan')
 
 const planned = z.strictObject({ plan, txn: z.string() }).openapi('ModelPlanned')
+const read = z
+  .strictObject({
+    plan,
+    model: z.string(),
+    diff: z
+      .string()
+      .openapi({ description: 'What it changes in the model that it was made from, as of diff -u' }),
+    txn: z.string(),
+  })
+  .openapi('ModelPlanRead')
 const applied = z
   .strictObject({
     state: z.enum(['awaiting_second', 'active']),
@@ -109,7 +119,7 @@ const json = <T extends z.ZodType>(description: string, schema: T) => ({
   content: { 'application/json': { schema } },
 })
 
-/** `POST /model/plan`, `POST /model/apply`, `GET /model`: for an administrator, each on record. */
+/** `POST /model/plan`, `GET /model/plans/{id}`, `POST /model/apply`, `GET /model`: for an administrator. */
 export function modelRoutes({
   models,
   matchesFile,
@@ -126,6 +136,15 @@ export function modelRoutes({
     middleware: [administrator, ...jsonBody(bodyBytesMax)] as const,
     request: { body: { required: true, content: { 'application/json': { schema: wanted } } } },
     responses: { 200: json('The plan; it counts for 24 hours', planned), ...problems(404) },
+  })
+  const readRoute = createRoute({
+    method: 'get',
+    path: '/model/plans/{id}',
+    summary: 'Read a plan with its text and what that changes, before confirming it',
+    security: bearer,
+    middleware: [administrator] as const,
+    request: { params: z.strictObject({ id: text(1, 100) }) },
+    responses: { 200: json('The plan and its text', read), ...problems(404) },
   })
   const applyRoute = createRoute({
     method: 'post',
@@ -164,6 +183,11 @@ export function modelRoutes({
         model === undefined ? { modelId: model_id ?? '' } : { dsl: model },
       )
       return c.json({ plan: toWire(made), txn: c.get('txn') }, 200)
+    })
+    .openapi(readRoute, async (c) => {
+      await assertAdministrator(c.get('principal'), isAdministrator, now())
+      const { plan: made, text: model, diff } = await models.read(c.req.valid('param').id)
+      return c.json({ plan: toWire(made), model, diff, txn: c.get('txn') }, 200)
     })
     .openapi(applyRoute, async (c) => {
       const principal = c.get('principal')
