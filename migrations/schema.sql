@@ -426,6 +426,13 @@ create table settings (
   constraint settings_pkey PRIMARY KEY (key)
 );
 
+create table spent_proofs (
+  id text not null,
+  until timestamp with time zone not null,
+  constraint spent_proofs_pkey PRIMARY KEY (id)
+);
+CREATE INDEX spent_proofs_until ON public.spent_proofs USING btree (until);
+
 create table staged_chunks (
   doc_no integer not null,
   revision bigint not null,

@@ -26,6 +26,7 @@ import { type Agents, createAgents } from './delegation/agents.ts'
 import { type Clients, createClients } from './delegation/clients.ts'
 import { createDelegations, type Delegations } from './delegation/delegations.ts'
 import { createDemoIssuer, type DemoIssuer } from './delegation/demo-issuer.ts'
+import { createProofs } from './delegation/dpop.ts'
 import type { Fetch } from './delegation/fetch-json.ts'
 import { externalIssuer, ownIssuer, ownIssuerName } from './delegation/issuers.ts'
 import { createPeople, type People } from './delegation/people.ts'
@@ -187,6 +188,8 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
   const administrators = createAdministrators({ sql: database })
   const delegations = createDelegations({ database, fga, clock, randomBytes })
   const revocations = createRevocations({ sql: database, clock })
+  const proofSecret = await loadSecret(keysDir, 'dpop.key')
+  const proofs = createProofs({ sql: database, clock, secret: proofSecret })
   const verifier = createVerifier({
     issuers: [
       ownIssuer({ publicUrl: config.publicUrl, keys: keys.find }),
@@ -196,6 +199,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     clock,
     demo: config.demo,
     newTxn,
+    proofs,
   })
   const listCollections = createCollectionLister({ sql: database, nominator, gate })
   const issuer = await openIssuer({
@@ -212,6 +216,8 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     delegations,
     revocations,
     verifier,
+    proofs,
+    proofSecret,
     listCollections,
     newTxn,
   })
@@ -258,20 +264,23 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     everyHour(log, {
       delegations: () => delegations.mend(),
       revocations: () => revocations.sweep(),
+      spent_proofs: () => proofs.sweep(),
       ...issuer.tasks,
     }),
   )
 
   const admission = createAdmission({ perMinute: config.ratePerMinute, now })
   const requireBearer = createRequireBearer({
-    async verify(token) {
-      const verified = await verifier.verify(token, 'api')
+    async verify(token, presented) {
+      const verified = await verifier.verify(token, 'api', presented)
       if (verified.ok) return verified
-      // Outside it is one of three words; why is for the operator alone.
+      // Outside it is one of a few words; why is for the operator alone.
       log('token_refused', { reason: verified.reason })
       return refuse(outer(verified.reason))
     },
     admit: admission.principal,
+    publicUrl: config.publicUrl,
+    nonce: () => proofs.nonce(),
   })
   const isAdministrator = (subject: string) => administrators.has(subject, 'security.write')
   const reading = createReading({

@@ -6,6 +6,7 @@ import type { Administrators } from './delegation/administrators.ts'
 import type { Agents } from './delegation/agents.ts'
 import { type Clients, cliClient } from './delegation/clients.ts'
 import type { Delegations } from './delegation/delegations.ts'
+import type { Proofs } from './delegation/dpop.ts'
 import { createArtifacts } from './delegation/issuer/artifacts.ts'
 import { createExchange } from './delegation/issuer/exchange.ts'
 import { createGrantLinks, type GrantLinks } from './delegation/issuer/grants.ts'
@@ -52,6 +53,9 @@ export interface IssuerDeps {
   readonly delegations: Delegations
   readonly revocations: Revocations
   readonly verifier: Verifier
+  readonly proofs: Proofs
+  /** 32 bytes, those that `proofs` derives its nonces from. */
+  readonly proofSecret: Uint8Array
   readonly listCollections: CollectionLister
   readonly newTxn: () => string
 }
@@ -110,6 +114,8 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     clock,
     exchange,
     verifier: deps.verifier,
+    proofs: deps.proofs,
+    proofSecret: deps.proofSecret,
     revocations: deps.revocations,
     rolesOf: (person) => deps.administrators.rolesOf(`user:${person}`),
     lendable: (person) => lendableOf(person, deps),

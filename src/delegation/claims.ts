@@ -30,7 +30,8 @@ const accessTokenClaims = z.looseObject({
   grant_id: word.optional(),
   txn: z.string().optional(),
   demo: z.unknown().optional(),
-  cnf: z.unknown().optional(),
+  // A key that the holder proves on every request (RFC 9449 §6.1). Other ways of proving are refused: nobody here checks them.
+  cnf: z.strictObject({ jkt: z.string().regex(/^[\w-]{43}$/) }).optional(),
 })
 
 export type Claims = z.output<typeof accessTokenClaims>

@@ -14,6 +14,10 @@ export type VerifyReason =
   | 'not_yet_valid'
   | 'too_long_lived'
   | 'proof_missing'
+  | 'proof_invalid'
+  | 'proof_of_another_key'
+  | 'nonce_needed'
+  | 'not_bound'
   | 'missing_claim'
   | 'bad_claim'
   | 'bad_subject'
@@ -37,7 +41,8 @@ export type VerifyReason =
   | 'delegation_mismatch'
 
 /**
- * What the caller is told. 401 `invalid_token`: this token is no good. 403 `actor_unauthorized`: the token is
+ * What the caller is told. 401 `invalid_token`: this token is no good; `invalid_dpop_proof` and `use_dpop_nonce`: it may
+ * be, but whoever shows it did not prove its key. 403 `actor_unauthorized`: the token is
  * sound, but who acts may not, or nobody says who acts. 503: the issuer's keys cannot be had, so that nothing
  * is known about the token; a refusal all the same.
  */
@@ -53,7 +58,7 @@ export function outer(reason: VerifyReason): ErrorCode {
     case 'expired':
     case 'not_yet_valid':
     case 'too_long_lived':
-    case 'proof_missing':
+    case 'not_bound':
     case 'missing_claim':
     case 'bad_claim':
     case 'bad_subject':
@@ -62,6 +67,12 @@ export function outer(reason: VerifyReason): ErrorCode {
     case 'demo_token_required':
     case 'revoked':
       return 'invalid_token'
+    case 'proof_missing':
+    case 'proof_invalid':
+    case 'proof_of_another_key':
+      return 'invalid_dpop_proof'
+    case 'nonce_needed':
+      return 'use_dpop_nonce'
     case 'not_a_person':
     case 'unknown_service':
     case 'actor_missing':

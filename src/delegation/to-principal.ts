@@ -59,6 +59,7 @@ export async function toPrincipal(
     scopes: scopesFor(party.value.kind, claims, issuer, agents),
     authorizationDetails: withinCollections(details, agents),
     ...(issuer.kind === 'own' && claims.grant_id !== undefined ? { grantId: claims.grant_id } : {}),
+    ...(claims.cnf !== undefined && { boundTo: claims.cnf.jkt }),
     txn: isTxn(claims.txn) ? claims.txn : deps.newTxn(),
     ...(claims.auth_time === undefined ? {} : { authTime: claims.auth_time }),
     expiresAt: claims.exp,

@@ -5,6 +5,7 @@ import type { Principal } from '../kernel/principal.ts'
 import { ok, type Result, refuse } from '../kernel/result.ts'
 import type { Sql } from '../store/sql.ts'
 import { type Claims, isFor, parseClaims } from './claims.ts'
+import type { PresentedProof, Proofs } from './dpop.ts'
 import type { IssuerSource, Resource } from './issuers.ts'
 import type { VerifyReason } from './reasons.ts'
 import { toPrincipal } from './to-principal.ts'
@@ -12,12 +13,18 @@ import { toPrincipal } from './to-principal.ts'
 export interface Verifier {
   /**
    * Turns an access token into who asks, or refuses it; {@link outer} turns the reason into an error code.
+   * `presented`: the proof that came with it under the scheme `DPoP`; left out for `Bearer`. A token that is bound
+   * to a key needs the one, a token that is not the other. The proof is checked on every call: it is good once.
    * Throws only when the database cannot be asked (`storage_unavailable`), which is a refusal too.
    */
-  verify(token: string, resource: Resource): Promise<Result<Principal, VerifyReason>>
+  verify(
+    token: string,
+    resource: Resource,
+    presented?: PresentedProof,
+  ): Promise<Result<Principal, VerifyReason>>
   /**
    * Examines a token of our own issuer that may be for any one audience. NOT checked: whether whoever shows it
-   * has any business with that audience; the caller must.
+   * has any business with that audience, nor that they prove the key it is bound to (`cnf`); the caller must.
    */
   examine(token: string): Promise<Result<Examined, VerifyReason>>
 }
@@ -37,14 +44,16 @@ export interface VerifierDeps {
   readonly demo: boolean
   /** A fresh txn for a token without one. */
   readonly newTxn: () => string
+  /** Checks the proof of a token that is bound to a key. */
+  readonly proofs: Pick<Proofs, 'check'>
 }
 
 /**
  * Verifies JWT access tokens (RFC 9068): issuer and audience by exact string, algorithms by the issuer's list,
  * `typ` `at+jwt` for everybody, so that no ID token passes. Keys come from the issuer's settings only. A token
- * that is bound to a key (`cnf`) is refused: its proof is not checked yet. Opaque tokens are not supported.
+ * that is bound to a key (`cnf`, RFC 9449) needs its holder's proof. Opaque tokens are not supported.
  */
-export function createVerifier({ issuers, sql, clock, demo, newTxn }: VerifierDeps): Verifier {
+export function createVerifier({ issuers, sql, clock, demo, newTxn, proofs }: VerifierDeps): Verifier {
   const byName = new Map(issuers.map((issuer) => [issuer.issuer, issuer]))
   if (byName.size < issuers.length) throw new Error('An issuer is named twice.')
   const namespaces = new Set(
@@ -70,11 +79,14 @@ export function createVerifier({ issuers, sql, clock, demo, newTxn }: VerifierDe
   }
 
   return {
-    async verify(token, resource) {
+    async verify(token, resource, presented) {
       const issuer = findIssuer(token, byName)
       if (!issuer.ok) return issuer
       const judged = await judge(token, issuer.value, () => issuer.value.audiences[resource])
-      return judged.ok ? ok(judged.value.principal) : judged
+      if (!judged.ok) return judged
+      const { principal } = judged.value
+      const held = await isHeld(token, principal.boundTo, presented, proofs)
+      return held.ok ? ok(principal) : held
     },
     async examine(token) {
       const issuer = findIssuer(token, byName)
@@ -138,6 +150,21 @@ function readHeader(token: string): ProtectedHeaderParameters | undefined {
   }
 }
 
+/** Whether whoever shows a token may: by the proof of its key, or by having it where it is bound to none. */
+async function isHeld(
+  token: string,
+  boundTo: string | undefined,
+  presented: PresentedProof | undefined,
+  proofs: Pick<Proofs, 'check'>,
+): Promise<Result<true, VerifyReason>> {
+  if (boundTo === undefined) return presented === undefined ? ok(true) : refuse('not_bound')
+  // Stolen, it would be as good as in its owner's hands.
+  if (presented === undefined) return refuse('proof_missing')
+  const proven = await proofs.check(presented, { accessToken: token })
+  if (!proven.ok) return refuse(proven.reason === 'use_dpop_nonce' ? 'nonce_needed' : 'proof_invalid')
+  return proven.value === boundTo ? ok(true) : refuse('proof_of_another_key')
+}
+
 const leewaySeconds = 5
 const ownSecondsMax = 300
 
@@ -155,8 +182,6 @@ function isSound(
   const { exp, iat, nbf } = claims
   if (exp <= now) return refuse('expired')
   if (iat > now + leewaySeconds || (nbf ?? 0) > now + leewaySeconds) return refuse('not_yet_valid')
-  // Bound to a key of its holder, whose proof is not asked for yet: it must not pass for a bearer token.
-  if (claims.cnf !== undefined) return refuse('proof_missing')
   if (exp <= iat) return refuse('bad_claim', 'exp')
   if (issuer.kind === 'own' && exp - iat > ownSecondsMax) return refuse('too_long_lived')
   if (claims.demo !== undefined && !(demo && issuer.kind === 'own' && claims.demo === true))

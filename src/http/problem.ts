@@ -37,7 +37,12 @@ export function createErrorHandler({ publicUrl, log }: { readonly publicUrl: str
       headers: {
         ...error.headers,
         ...(error.challenge && {
-          'www-authenticate': wwwAuthenticate(error.code, error.challenge, publicUrl),
+          'www-authenticate': wwwAuthenticate(
+            error.code,
+            error.challenge,
+            publicUrl,
+            c.req.header('authorization'),
+          ),
         }),
         'content-type': 'application/problem+json',
       },

@@ -6,6 +6,8 @@ export const errorCodes = {
   invalid_request: { status: 422, title: 'The request does not fit the contract.' },
   malformed_body: { status: 400, title: 'The body cannot be read.' },
   invalid_token: { status: 401, title: 'The access token is missing, invalid or expired.' },
+  invalid_dpop_proof: { status: 401, title: 'The proof of the token’s key is missing or wrong.' },
+  use_dpop_nonce: { status: 401, title: 'The proof of the token’s key needs a fresh nonce.' },
   insufficient_user_authentication: { status: 401, title: 'A more recent sign-in is needed.' },
   insufficient_scope: { status: 403, title: 'The access token lacks a scope.' },
   actor_unauthorized: { status: 403, title: 'This agent may not act here.' },

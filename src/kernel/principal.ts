@@ -38,6 +38,8 @@ export interface Principal {
   readonly delegation?: string
   /** Id of the grant family of the token, for revocation. */
   readonly grantId?: string
+  /** Thumbprint of the key that the token is bound to, where it is: whoever shows it proves that key (RFC 9449). */
+  readonly boundTo?: string
   /** Thread through every record of this action. */
   readonly txn: string
   /** Seconds since the epoch at which the person signed in, where the issuer says so. */

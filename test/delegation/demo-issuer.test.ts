@@ -8,6 +8,7 @@ import { type Agents, createAgents } from '../../src/delegation/agents.ts'
 import { createClients } from '../../src/delegation/clients.ts'
 import { createDelegations, type Delegations } from '../../src/delegation/delegations.ts'
 import { createDemoIssuer, type DemoIssuer } from '../../src/delegation/demo-issuer.ts'
+import { createProofs } from '../../src/delegation/dpop.ts'
 import { ownIssuer } from '../../src/delegation/issuers.ts'
 import { createPeople } from '../../src/delegation/people.ts'
 import { createServices } from '../../src/delegation/services.ts'
@@ -66,6 +67,7 @@ beforeAll(async () => {
     clock,
     demo: true,
     newTxn: () => 'unused',
+    proofs: createProofs({ sql: database, clock, secret: randomBytes(32) }),
   })
 })
 afterAll(() => database.close())

@@ -1,8 +1,10 @@
 import { createSecretKey } from 'node:crypto'
 import { SignJWT, UnsecuredJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { PresentedProof } from '../../src/delegation/dpop.ts'
 import type { Resource } from '../../src/delegation/issuers.ts'
 import { outer } from '../../src/delegation/reasons.ts'
+import { makeHolder } from '../support/dpop.ts'
 import { startTestIssuer, type TestIssuer, type TokenOptions } from '../support/issuer.ts'
 import { helperBot, openVerifying, own, publicUrl, putDelegation, researchBot } from './world.ts'
 
@@ -228,9 +230,17 @@ describe('tokens that are refused', () => {
     expect(await reason(world.ownToken({ exp: iat + 301 }))).toBe('too_long_lived')
   })
 
-  test('bound to a key of its holder, while nobody asks for the proof', async () => {
-    expect(await reason(world.ownToken({ cnf: { jkt: 'x' } }))).toBe('proof_missing')
-    expect(await reason(external({ overrides: { cnf: { jkt: 'x' } } }))).toBe('proof_missing')
+  test.each([
+    { jkt: 'x' },
+    {},
+    null,
+    'x',
+    { 'x5t#S256': 'a'.repeat(43) },
+    { jkt: 'a'.repeat(43), 'x5t#S256': 'a'.repeat(43) },
+    { jwk: { kty: 'EC' } },
+  ])('bound to their holder in a way that nobody here checks: %j', async (cnf) => {
+    expect(await reason(world.ownToken({ cnf }))).toBe('bad_claim')
+    expect(await reason(external({ overrides: { cnf } }))).toBe('bad_claim')
   })
 
   test.each(['sub', 'exp', 'iat', 'jti', 'aud', 'client_id'])('without %s', async (name) => {
@@ -472,4 +482,42 @@ test('the same sub at two issuers is two people', async () => {
   expect((await accepted(external({ sub: 'anne' }))).subject).not.toBe(
     (await accepted(world.ownToken({ sub: 'anne' }))).subject,
   )
+})
+
+describe('a token that is bound to a key', () => {
+  const url = `${publicUrl}/retrieve`
+  const shown = async (token: string, presented?: PresentedProof) => {
+    const result = await world.verifier.verify(token, 'api', presented)
+    return result.ok ? result.value.boundTo : result.reason
+  }
+
+  test.each(['ours', 'a trusted issuer’s'])(
+    'by %s needs the proof of that key, each time anew',
+    async (whose) => {
+      const holder = await makeHolder()
+      const cnf = { jkt: holder.jkt }
+      const token = await (whose === 'ours' ? world.ownToken({ cnf }) : external({ overrides: { cnf } }))
+      const made = async (by = holder): Promise<PresentedProof> => ({
+        proof: await by.proof({ url, accessToken: token, now: world.clock.now() }),
+        method: 'POST',
+        url,
+      })
+      expect(await shown(token)).toBe('proof_missing')
+      expect(await shown(token, { ...(await made()), proof: '' })).toBe('proof_invalid')
+      expect(await shown(token, await made(await makeHolder()))).toBe('proof_of_another_key')
+      expect(await shown(token, { ...(await made()), method: 'GET' })).toBe('proof_invalid')
+      const proof = await made()
+      expect(await shown(token, proof)).toBe(holder.jkt)
+      expect(await shown(token, proof)).toBe('proof_invalid')
+      const late = await holder.proof({ url, accessToken: token, now: world.clock.now() - 90_000 })
+      expect(await shown(token, { proof: late, method: 'POST', url })).toBe('nonce_needed')
+    },
+  )
+
+  test('is not taken for one by a proof that lies beside it', async () => {
+    const token = await external()
+    const holder = await makeHolder()
+    const proof = await holder.proof({ url, accessToken: token, now: world.clock.now() })
+    expect(await shown(token, { proof, method: 'POST', url })).toBe('not_bound')
+  })
 })

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -5,6 +6,7 @@ import { type JWTHeaderParameters, SignJWT } from 'jose'
 import { trustedIssuer } from '../../src/config.ts'
 import { createAgents } from '../../src/delegation/agents.ts'
 import { createClients } from '../../src/delegation/clients.ts'
+import { createProofs } from '../../src/delegation/dpop.ts'
 import { externalIssuer, type IssuerSource, ownIssuer } from '../../src/delegation/issuers.ts'
 import { createRevocations } from '../../src/delegation/revocations.ts'
 import { openKeyRing } from '../../src/delegation/signing-key.ts'
@@ -81,8 +83,9 @@ export async function openVerifying(issuer: TestIssuer, options: { readonly demo
     ownIssuer({ publicUrl, keys: ring.find }),
     externalIssuer(trustedIssuer.parse(issuer.entry()), { fetch, clock, timeoutMs: 500 }),
   ]
+  const proofs = createProofs({ sql: database, clock, secret: randomBytes(32) })
   const verifierWith = (demo: boolean) =>
-    createVerifier({ issuers, sql: database, clock, demo, newTxn: () => crypto.randomUUID() })
+    createVerifier({ issuers, sql: database, clock, demo, newTxn: () => crypto.randomUUID(), proofs })
   const end = new Date(clock.now() + 86_400_000)
   await putDelegation(database, { id: 'd_own', subject: 'user:anne', agent: 'research-bot', expiresAt: end })
   await putDelegation(database, {
@@ -119,6 +122,7 @@ export async function openVerifying(issuer: TestIssuer, options: { readonly demo
     key,
     agents,
     revocations: createRevocations({ sql: database, clock }),
+    proofs,
     verifier: verifierWith(options.demo ?? false),
     demoVerifier: verifierWith(true),
     ownToken,

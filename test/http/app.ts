@@ -1,3 +1,4 @@
+import type { PresentedProof } from '../../src/delegation/dpop.ts'
 import { createApp } from '../../src/http/app.ts'
 import type { App } from '../../src/http/env.ts'
 import { createRequireBearer } from '../../src/http/middleware/bearer.ts'
@@ -37,15 +38,19 @@ export function createFace({
   perMinute = 1_000,
 }: FaceOptions = {}) {
   const logged: object[] = []
+  const shown: (PresentedProof | undefined)[] = []
   const known: Readonly<Record<string, Principal | ErrorCode>> = { good: principal, ...tokens }
   const admission = createAdmission({ perMinute, now: () => 0 })
   let requests = 0
   const requireBearer = createRequireBearer({
-    async verify(token) {
+    async verify(token, presented) {
+      shown.push(presented)
       const who = known[token] ?? 'invalid_token'
       return typeof who === 'string' ? refuse(who) : ok(who)
     },
     admit: admission.principal,
+    publicUrl,
+    nonce: () => 'a-nonce',
   })
   const app: App = createApp({
     publicUrl,
@@ -78,5 +83,5 @@ export function createFace({
       headers: { 'content-type': 'application/json', ...headers },
       body: typeof body === 'string' ? body : JSON.stringify(body),
     })
-  return { call, ask, logged }
+  return { call, ask, logged, shown }
 }

@@ -12,6 +12,8 @@ const tokens: Readonly<Record<string, Principal | ErrorCode>> = {
   reader: { ...principal, scopes: new Set(['docs.read']) },
   writer: { ...principal, scopes: new Set(['docs.write']) },
   stranger: 'actor_unauthorized',
+  bound: 'invalid_dpop_proof',
+  stale: 'use_dpop_nonce',
   unknowable: 'authorization_unavailable',
 }
 
@@ -138,5 +140,51 @@ describe('a bearer token', () => {
     const other = await call('/documents/missing')
     expect(one.status).toBe(404)
     expect(await one.text()).toBe(await other.text())
+  })
+})
+
+describe('the scheme DPoP', () => {
+  const algs = `${described}, algs="ES256 Ed25519 EdDSA"`
+
+  test('hands the proof on with the method and the address by PUBLIC_URL, without the query', async () => {
+    const { call, shown } = createFace()
+    const headers = { authorization: 'dpop good', dpop: 'the-proof' }
+    await call('/documents/a%2Fb?c=d', { headers })
+    expect(shown).toEqual([{ proof: 'the-proof', method: 'GET', url: `${publicUrl}/documents/a%2Fb` }])
+  })
+
+  test('hands on that there was no proof, so that none is not taken for Bearer', async () => {
+    const { ask, shown } = createFace()
+    await ask({ query: 'q' }, { authorization: 'DPoP good' })
+    expect(shown).toEqual([{ proof: '', method: 'POST', url: `${publicUrl}/retrieve` }])
+  })
+
+  test('a proof beside a bearer token is none', async () => {
+    const { ask, shown } = createFace()
+    const response = await ask({ query: 'q' }, { dpop: 'the-proof' })
+    expect(shown).toEqual([undefined])
+    expect(response.headers.get('dpop-nonce')).toBeNull()
+  })
+
+  test.each([
+    ['DPoP', 'bad', 'invalid_token'],
+    ['DPoP', 'bound', 'invalid_dpop_proof'],
+    ['DPoP', 'stale', 'use_dpop_nonce'],
+    ['Bearer', 'bound', 'invalid_dpop_proof'],
+  ])('%s with a %s token is challenged: %s', async (scheme, token, code) => {
+    const { ask } = createFace({ tokens })
+    const response = await ask({ query: 'q' }, { authorization: `${scheme} ${token}` })
+    expect(response.status).toBe(401)
+    expect(await response.json()).toMatchObject({ code })
+    expect(response.headers.get('www-authenticate')).toBe(
+      `DPoP error="${code}", scope="docs.search", ${algs}`,
+    )
+    expect(response.headers.get('dpop-nonce')).toBe(scheme === 'DPoP' ? 'a-nonce' : null)
+  })
+
+  test('without the scope is challenged by its own name', async () => {
+    const response = await createFace({ tokens }).ask({ query: 'q' }, { authorization: 'DPoP reader' })
+    expect(response.status).toBe(403)
+    expect(response.headers.get('www-authenticate')).toMatch(/^DPoP error="insufficient_scope"/)
   })
 })

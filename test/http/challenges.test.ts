@@ -1,6 +1,7 @@
 import { SignJWT } from 'jose'
 import * as oauth from 'oauth4webapi'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { proofAlgorithms } from '../../src/delegation/dpop.ts'
 import { openKeyRing } from '../../src/delegation/signing-key.ts'
 import { wwwAuthenticate } from '../../src/http/challenge.ts'
 import { openWorld, type World } from '../support/world.ts'
@@ -206,8 +207,9 @@ test('a client library of others goes from the refusal to the metadata and to th
     expect(read.scopes_supported).toEqual(expect.arrayContaining(['docs.search', 'docs.read']))
     expect(read.scopes_supported).not.toContain('offline_access')
     expect(read['actor_profile_required']).toBe(resource !== publicUrl)
-    // Nothing is announced that is not enforced.
-    expect(Object.keys(read).filter((name) => name.includes('dpop'))).toEqual([])
+    // Nothing is announced that is not enforced: a proof is held to these, but no client has to be bound.
+    expect(read.dpop_signing_alg_values_supported).toEqual([...proofAlgorithms])
+    expect(read).not.toHaveProperty('dpop_bound_access_tokens_required')
   }
 })
 

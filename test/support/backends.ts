@@ -28,3 +28,9 @@ export function describeBackends(title: string, promises: (backend: Backend) => 
   for (const backend of backends)
     describe(`${title} on ${backend.name}`, backend.options, () => promises(backend))
 }
+
+/** The same promises on both databases: one suite each, named `title on postgres`. */
+export function describeDatabases(title: string, promises: (kind: Backend['database']) => void): void {
+  describe(`${title} on pglite`, () => promises('pglite'))
+  describe(`${title} on postgres`, needsPostgres, () => promises('postgres'))
+}

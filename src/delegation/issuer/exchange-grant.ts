@@ -1,5 +1,6 @@
-import { errors, type Provider } from 'oidc-provider'
+import { errors, type KoaContextWithOIDC, type Provider } from 'oidc-provider'
 import type { Clients } from '../clients.ts'
+import type { Proofs } from '../dpop.ts'
 import { tokenExchange } from './client-metadata.ts'
 import { accessTokenType, type Exchange } from './exchange.ts'
 
@@ -15,8 +16,18 @@ const parameters = [
   'authorization_details',
 ]
 
+export interface ExchangeGrantDeps {
+  readonly exchange: Exchange
+  readonly clients: Clients
+  readonly proofs: Pick<Proofs, 'check' | 'nonce'>
+  readonly issuer: string
+}
+
 /** Token exchange (RFC 8693) as a grant type of the library, which has authenticated the client. */
-export function registerExchange(provider: Provider, exchange: Exchange, clients: Clients): void {
+export function registerExchange(
+  provider: Provider,
+  { exchange, clients, proofs, issuer }: ExchangeGrantDeps,
+): void {
   provider.registerGrantType(
     tokenExchange,
     async (ctx) => {
@@ -27,9 +38,11 @@ export function registerExchange(provider: Provider, exchange: Exchange, clients
       }
       const client = await clients.registered(ctx.oidc.client.clientId)
       if (client === undefined) throw new errors.UnauthorizedClient()
+      const provenKey = await provenKeyOf(ctx, proofs, issuer)
       const details = one('authorization_details')
       const exchanged = await exchange({
         client,
+        provenKey,
         subjectToken: one('subject_token') ?? '',
         subjectTokenType: one('subject_token_type') ?? '',
         actorToken: one('actor_token'),
@@ -48,7 +61,7 @@ export function registerExchange(provider: Provider, exchange: Exchange, clients
       ctx.body = {
         access_token: accessToken,
         issued_token_type: accessTokenType,
-        token_type: 'Bearer',
+        token_type: provenKey === undefined ? 'Bearer' : 'DPoP',
         expires_in: expiresIn,
         scope,
         ...(granted.length > 0 && { authorization_details: granted }),
@@ -57,4 +70,23 @@ export function registerExchange(provider: Provider, exchange: Exchange, clients
     parameters,
     ['resource', 'audience'],
   )
+}
+
+/**
+ * The key that the client proves, to which the new token is then bound; undefined for a request without a proof. The
+ * library checks proofs for its own grants only.
+ */
+async function provenKeyOf(
+  ctx: KoaContextWithOIDC,
+  proofs: ExchangeGrantDeps['proofs'],
+  issuer: string,
+): Promise<string | undefined> {
+  const proof = ctx.get('dpop')
+  if (proof === '') return undefined
+  const presented = { proof, method: ctx.method, url: `${issuer}/token` }
+  const proven = await proofs.check(presented, { nonce: 'demanded' })
+  ctx.set('dpop-nonce', proofs.nonce())
+  if (!proven.ok)
+    throw new errors.CustomOIDCProviderError(proven.reason, proven.detail ?? 'this proof is not accepted')
+  return proven.value
 }

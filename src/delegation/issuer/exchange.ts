@@ -18,6 +18,8 @@ import { actorClaim } from './token-claims.ts'
 /** What a client asks for (RFC 8693 §2.1), as it came. The client was authenticated before. */
 export interface ExchangeRequest {
   readonly client: Client
+  /** Thumbprint of the key that it proved with the request (RFC 9449); undefined where it proved none. */
+  readonly provenKey: string | undefined
   readonly subjectToken: string
   readonly subjectTokenType: string
   readonly actorToken?: string | undefined
@@ -101,7 +103,7 @@ function wellFormed(request: ExchangeRequest): Result<true, ExchangeError> {
 
 /** The token that came, if this client may pass it on at all. */
 async function subjectOf(
-  { client, subjectToken }: ExchangeRequest,
+  { client, subjectToken, provenKey }: ExchangeRequest,
   { verifier, resources }: ExchangeDeps,
 ): Promise<Result<Examined, ExchangeError>> {
   const examined = await verifier.examine(subjectToken)
@@ -109,6 +111,9 @@ async function subjectOf(
   if (!examined.ok) return refuse('invalid_request', 'the subject token is not accepted')
   const { claims, audience, principal } = examined.value
   if (principal.kind === 'service') return refuse('invalid_request', 'the subject is not a person')
+  // Whoever cannot prove its key may not have it at all, whoever it is addressed to.
+  if (principal.boundTo !== undefined && principal.boundTo !== provenKey)
+    return refuse('invalid_request', 'the subject token is bound to a key that was not proven')
   // The confused deputy: a token that was sent to somebody else, or got lost, is worth nothing here.
   const isOwn = claims.client_id === client.clientId
   const entry = isOwn ? undefined : await resources.get(audience)
@@ -229,6 +234,7 @@ async function mint(
     ...(claims.auth_time !== undefined && { auth_time: claims.auth_time }),
     ...(claims.amr !== undefined && { amr: claims.amr }),
     ...(details.length > 0 && { authorization_details: details }),
+    ...(request.provenKey !== undefined && { cnf: { jkt: request.provenKey } }),
     ...(demo && { demo: true }),
   })
     .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid: key.kid })

@@ -42,6 +42,6 @@ export function createJwtEndpoints({ clients, resources, verifier, revocations, 
     if (!isOwn && client.jwks === undefined) return
     const entry = isOwn ? undefined : await resources.get(audience)
     if (!isOwn && (entry === undefined || !owns(entry, client))) return
-    ctx.body = { active: true, token_type: 'Bearer', ...claims }
+    ctx.body = { active: true, token_type: claims.cnf === undefined ? 'Bearer' : 'DPoP', ...claims }
   }
 }

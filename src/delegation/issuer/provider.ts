@@ -8,6 +8,7 @@ import {
 import type { Log } from '../../kernel/log.ts'
 import { collectionNarrowing, scopesOfKind } from '../claims.ts'
 import type { Clients } from '../clients.ts'
+import { proofAlgorithms } from '../dpop.ts'
 import type { People } from '../people.ts'
 import type { KeyRing } from '../signing-key.ts'
 import type { Artifacts } from './artifacts.ts'
@@ -34,6 +35,8 @@ export interface ProviderDeps extends TokenClaimsDeps {
   readonly people: People
   readonly resources: Resources
   readonly pages: IssuerPages
+  /** 32 bytes from which the nonces of DPoP proofs are derived. */
+  readonly proofSecret: Uint8Array
   readonly log: Log
 }
 
@@ -108,6 +111,7 @@ function configuration(deps: ProviderDeps): Configuration {
     enabledJWA: {
       idTokenSigningAlgValues: ['ES256'],
       clientAuthSigningAlgValues: ['ES256', 'PS256', 'RS256', 'EdDSA', 'Ed25519'],
+      dPoPSigningAlgValues: [...proofAlgorithms],
     },
     responseTypes: ['code'],
     scopes: ['openid', 'offline_access'],
@@ -157,8 +161,12 @@ function configuration(deps: ProviderDeps): Configuration {
       revocation: { enabled: true, allowedPolicy: isOwn },
       introspection: { enabled: true, allowedPolicy: isOwn },
       pushedAuthorizationRequests: { enabled: true },
-      // Until the API holds a bound token to its proof: bound to nothing, it would be a bearer token in disguise.
-      dPoP: { enabled: false },
+      dPoP: {
+        enabled: true,
+        nonceSecret: Buffer.from(deps.proofSecret),
+        // Always: a proof made ahead, beside a stolen code or refresh token, is worth nothing, and no clock matters.
+        requireNonce: () => true,
+      },
       deviceFlow: {
         enabled: true,
         userCodeInputSource: (ctx, form, _out, error) => {

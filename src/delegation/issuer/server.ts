@@ -1,8 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Provider } from 'oidc-provider'
 import { createDevicePolling } from './device-polling.ts'
-import type { Exchange } from './exchange.ts'
-import { registerExchange } from './exchange-grant.ts'
+import { type ExchangeGrantDeps, registerExchange } from './exchange-grant.ts'
 import { createInteractions, type Interactions, type InteractionsDeps } from './interactions.ts'
 import { createJwtEndpoints, type JwtEndpointsDeps } from './jwt-endpoints.ts'
 import { createMetadata } from './metadata.ts'
@@ -17,9 +16,8 @@ export interface AuthorizationServer {
 export interface AuthorizationServerDeps
   extends ProviderDeps,
     JwtEndpointsDeps,
-    Omit<InteractionsDeps, 'provider'> {
-  readonly exchange: Exchange
-}
+    ExchangeGrantDeps,
+    Omit<InteractionsDeps, 'provider'> {}
 
 /** The built-in authorization server: `oidc-provider` on our store, made anew when the signing key changes. */
 export function createAuthorizationServer(deps: AuthorizationServerDeps): AuthorizationServer {
@@ -36,7 +34,7 @@ export function createAuthorizationServer(deps: AuthorizationServerDeps): Author
       provider.use(polling)
       provider.use(jwtEndpoints)
       provider.use(metadata)
-      registerExchange(provider, deps.exchange, deps.clients)
+      registerExchange(provider, deps)
       made = { kid, provider, answer: provider.callback() }
     }
     return made

@@ -1,15 +1,26 @@
 import type { MiddlewareHandler } from 'hono'
 import { scopesOfKind } from '../../delegation/claims.ts'
+import type { PresentedProof } from '../../delegation/dpop.ts'
 import { AppError, type Challenge, type ErrorCode } from '../../kernel/errors.ts'
 import type { Principal, PrincipalKind, Scope } from '../../kernel/principal.ts'
 import type { Result } from '../../kernel/result.ts'
-import type { AppEnv } from '../env.ts'
+import type { AppContext, AppEnv } from '../env.ts'
 
 export interface BearerDeps {
-  /** Turns a token for this resource into its principal, or the outer code of its refusal. */
-  readonly verify: (token: string) => Promise<Result<Principal, ErrorCode>>
+  /**
+   * Turns a token for this resource into its principal, or the outer code of its refusal. `presented`: what came with
+   * it under the scheme `DPoP`; undefined under `Bearer`.
+   */
+  readonly verify: (
+    token: string,
+    presented: PresentedProof | undefined,
+  ) => Promise<Result<Principal, ErrorCode>>
   /** Called once the principal is known, before any work: throws 429. */
   readonly admit: (principal: Principal) => void
+  /** What a proof is made for begins with it, whatever `Host` says. */
+  readonly publicUrl: string
+  /** For `DPoP-Nonce`. */
+  readonly nonce: () => string
 }
 
 export interface Requirement {
@@ -23,18 +34,21 @@ export interface Requirement {
 export type RequireBearer = (requirement: Requirement) => MiddlewareHandler<AppEnv>
 
 /**
- * Demands a bearer token (RFC 6750) of one of the kinds with the scopes. Whoever lacks one is told by a challenge
+ * Demands an access token of one of the kinds with the scopes: under the scheme `Bearer` (RFC 6750), or under `DPoP`
+ * with a proof where it is bound to a key (RFC 9449 §7). Whoever lacks one is told by a challenge
  * what token would do; who may not act at all (`actor_unauthorized`) is not told why. Does NOT check what the
  * principal may read (the gate does), nor roles and recent sign-ins of administrators (`assertAdministrator`).
  */
-export function createRequireBearer({ verify, admit }: BearerDeps): RequireBearer {
+export function createRequireBearer({ verify, admit, publicUrl, nonce }: BearerDeps): RequireBearer {
   return (requirement) =>
     async function bearer(c, next) {
       const header = c.req.header('authorization') ?? ''
-      const [scheme, token, ...rest] = header.split(' ')
-      if (scheme?.toLowerCase() !== 'bearer' || token === undefined || token === '' || rest.length > 0)
+      const shown = credentials(c, header, publicUrl)
+      if (shown === undefined)
         throw refusal('invalid_token', { scopes: neededBy(requirement), isBare: header === '' })
-      const verified = await verify(token)
+      // On every answer: the next request needs no round trip for it.
+      if (shown.presented !== undefined) c.header('dpop-nonce', nonce())
+      const verified = await verify(shown.token, shown.presented)
       if (!verified.ok) throw refusal(verified.reason, { scopes: neededBy(requirement) })
       const principal = verified.value
       c.set('txn', principal.txn)
@@ -48,6 +62,27 @@ export function createRequireBearer({ verify, admit }: BearerDeps): RequireBeare
     }
 }
 
+interface Credentials {
+  readonly token: string
+  readonly presented: PresentedProof | undefined
+}
+
+function credentials(c: AppContext, header: string, publicUrl: string): Credentials | undefined {
+  const [scheme, token, ...rest] = header.split(' ')
+  if (token === undefined || token === '' || rest.length > 0) return undefined
+  switch (scheme?.toLowerCase()) {
+    case 'bearer':
+      return { token, presented: undefined }
+    case 'dpop': {
+      const { method } = c.req
+      const url = `${publicUrl}${new URL(c.req.url).pathname}`
+      return { token, presented: { proof: c.req.header('dpop') ?? '', method, url } }
+    }
+    default:
+      return undefined
+  }
+}
+
 const isMet = ({ scopes, anyOf }: Requirement, principal: Principal): boolean =>
   scopes.every((scope) => principal.scopes.has(scope)) &&
   (anyOf === undefined || anyOf.some((scope) => principal.scopes.has(scope)))
@@ -58,8 +93,14 @@ const neededBy = ({ scopes, anyOf = [] }: Requirement, kind?: PrincipalKind): Sc
   ...anyOf.filter((scope) => kind === undefined || scopesOfKind[kind].includes(scope)),
 ]
 
+const challenged: ReadonlySet<ErrorCode> = new Set([
+  'invalid_token',
+  'insufficient_scope',
+  'invalid_dpop_proof',
+  'use_dpop_nonce',
+])
+
 function refusal(code: ErrorCode, challenge: Challenge): AppError {
   if (code === 'actor_unauthorized') return new AppError(code, { challenge: {} })
-  if (code === 'invalid_token' || code === 'insufficient_scope') return new AppError(code, { challenge })
-  return new AppError(code)
+  return challenged.has(code) ? new AppError(code, { challenge }) : new AppError(code)
 }

@@ -1,4 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
+import { proofAlgorithms } from '../../delegation/dpop.ts'
 import { metadataUrl } from '../challenge.ts'
 import { type App, createRouter } from '../env.ts'
 
@@ -29,6 +30,7 @@ const metadata = z
     authorization_servers: z.array(z.string()),
     scopes_supported: z.array(z.string()),
     bearer_methods_supported: z.array(z.literal('header')),
+    dpop_signing_alg_values_supported: z.array(z.string()),
     authorization_details_types_supported: z.array(z.string()),
     actor_profile_required: z.boolean(),
   })
@@ -61,6 +63,7 @@ const toWire = (entry: ProtectedResource, documentation: string): z.output<typeo
   authorization_servers: [...entry.authorizationServers],
   scopes_supported: [...entry.scopes],
   bearer_methods_supported: ['header'],
+  dpop_signing_alg_values_supported: [...proofAlgorithms],
   authorization_details_types_supported: [...entry.authorizationDetailsTypes],
   actor_profile_required: entry.isActorRequired,
 })

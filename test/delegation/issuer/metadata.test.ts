@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { scopesOfKind } from '../../../src/delegation/claims.ts'
+import { makeHolder } from '../../support/dpop.ts'
 import { type IssuerWorld, openIssuerWorld } from './world.ts'
 
 // Whatever the authorization server announces (RFC 8414) is tried: a member without a trial here fails the last test.
@@ -146,6 +147,18 @@ describe('the authorization server announces only what is so:', () => {
     }
     expect(scopes).toEqual(['openid', 'offline_access', ...new Set(Object.values(scopesOfKind).flat())])
     expect((await fetch(String(announced('service_documentation')))).status).toBe(200)
+  })
+
+  test('the algorithms of proofs: with each of them a whole proof is asked for its nonce, with another it is none', async () => {
+    const url = String(announced('token_endpoint'))
+    const answer = async (alg: string) => {
+      const dpop = await (await makeHolder(alg)).proof({ url })
+      const body = new URLSearchParams({ grant_type: 'refresh_token', client_id: 'cli', refresh_token: 'x' })
+      return errorOf(await fetch(url, { method: 'POST', headers: { dpop }, body }))
+    }
+    for (const alg of announced('dpop_signing_alg_values_supported') as string[])
+      expect([alg, await answer(alg)]).toEqual([alg, 'use_dpop_nonce'])
+    expect(await answer('RS256')).toBe('invalid_dpop_proof')
   })
 
   test('nothing else', () => {
