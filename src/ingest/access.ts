@@ -7,6 +7,7 @@ import { type Caller, type Entry, readObjects, refusalOf } from './access-rights
 import { keepSensitive } from './access-sensitivity.ts'
 import { storeChange } from './access-store.ts'
 import type { IngestContext, Writer } from './deps.ts'
+import { assertNoCircle, foldersLock, writesFolderParent } from './folder-cycles.ts'
 import { type JobNote, noteTexts } from './job-store.ts'
 import { settleObject } from './settle.ts'
 
@@ -21,7 +22,8 @@ const tracked = new Set(['document', 'folder', 'collection'])
 /**
  * Changes tuples by the allow-list of src/authz/tuples.ts, in one Write to OpenFGA, in force when this returns.
  * Throws `invalid_request` naming the tuple that does not fit the model, `forbidden` naming the one that this
- * caller may not touch, `conflict` for one that exists with another end; then nothing of it is written.
+ * caller may not touch, `conflict` for one that exists with another end; then nothing of it is written. A folder that
+ * would lie in itself is `invalid_request`.
  * After a 503 the change may yet take effect: it is remembered before it is sent, and drift completes it.
  */
 export async function changeAccess(
@@ -31,13 +33,13 @@ export async function changeAccess(
 ): Promise<readonly JobNote[]> {
   const entries = entriesOf(change)
   assertFits(entries)
-  const objects = trackedObjects(entries)
-  return context.locks.hold([...objects].sort(), async () => {
+  return context.locks.hold(locksFor(entries), async () => {
     const facts = await readObjects(context, caller, entries)
     for (const entry of entries) {
       const refused = refusalOf(caller, entry, facts)
       if (refused !== undefined) throw new AppError('forbidden', { field: entry.field, public: refused })
     }
+    await assertNoCircle(context.database, entries)
     await assertSameEnds(context, entries)
     const kept = caller.kind === 'service' ? await keepSensitive(context, entries, facts) : []
     const all = [...entries, ...kept]
@@ -71,7 +73,8 @@ export async function applyTuples(
     const ending = page.filter(
       ({ tuple, operation }) => operation === 'write' && tuple.condition !== undefined,
     )
-    await context.locks.hold([...trackedObjects(page)].sort(), async () => {
+    await context.locks.hold(locksFor(page), async () => {
+      await assertNoCircle(context.database, page)
       await context.fga.write({
         deletes: ending.map(({ tuple: { user, relation, object } }) => ({ user, relation, object })),
       })
@@ -85,8 +88,10 @@ const entriesOf = ({ writes, deletes }: AccessChange): Entry[] => [
   ...writes.map((tuple, index): Entry => ({ tuple, operation: 'write', field: `writes.${index}` })),
 ]
 
-const trackedObjects = (entries: readonly Entry[]): ReadonlySet<string> =>
-  new Set(entries.flatMap(({ tuple }) => (tracked.has(splitObject(tuple.object).type) ? [tuple.object] : [])))
+function locksFor(entries: readonly Entry[]): readonly string[] {
+  const objects = entries.map(({ tuple }) => tuple.object).filter((one) => tracked.has(splitObject(one).type))
+  return [...new Set([...objects, ...(entries.some(writesFolderParent) ? [foldersLock] : [])])].sort()
+}
 
 function assertFits(entries: readonly Entry[]): void {
   if (entries.length === 0) throw invalid('writes', 'At least one tuple is needed.')
