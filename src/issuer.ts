@@ -10,11 +10,12 @@ import type { Proofs } from './delegation/dpop.ts'
 import { createArtifacts } from './delegation/issuer/artifacts.ts'
 import { createExchange } from './delegation/issuer/exchange.ts'
 import { createGrantLinks, type GrantLinks } from './delegation/issuer/grants.ts'
-import type { Lendable } from './delegation/issuer/interactions.ts'
 import { createResources, type Resources } from './delegation/issuer/resources.ts'
 import { createSeal } from './delegation/issuer/seal.ts'
 import { createAuthorizationServer } from './delegation/issuer/server.ts'
 import { ownIssuerName } from './delegation/issuers.ts'
+import { createLendables } from './delegation/lendable.ts'
+import { createOwnDelegations } from './delegation/own-delegations.ts'
 import { createPasswords, type Passwords } from './delegation/passwords.ts'
 import type { People } from './delegation/people.ts'
 import type { Revocations } from './delegation/revocations.ts'
@@ -25,6 +26,7 @@ import type { Verifier } from './delegation/verify.ts'
 import type { App } from './http/env.ts'
 import { createRequireSession } from './http/middleware/session.ts'
 import { issuerPages } from './http/pages/issuer-pages.ts'
+import { delegationRoutes } from './http/routes/delegations.ts'
 import { oauthRoutes } from './http/routes/oauth.ts'
 import { type ProtectedResource, protectedResourceRoutes } from './http/routes/protected-resource.ts'
 import { signInRoutes } from './http/routes/sign-in.ts'
@@ -75,12 +77,25 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
   const { publicUrl, demo } = config
   const seal = createSeal(await loadSecret(join(config.home, 'keys'), 'oauth.key'))
   const issuer = ownIssuerName(publicUrl)
-  const artifacts = createArtifacts({ sql, seal, clock, revocations: deps.revocations, issuer })
-  const grants = createGrantLinks({ sql, clock })
+  const grants = createGrantLinks({ database: sql, delegations, clock })
+  const artifacts = createArtifacts({
+    sql,
+    seal,
+    clock,
+    revocations: deps.revocations,
+    issuer,
+    grantEnded: (grantId) => grants.end(grantId, newTxn()),
+  })
   const resources = createResources({ sql, agents, publicUrl })
   const passwords = createPasswords({ sql, clock })
   const signIns = createSignIns({ sql, people })
   const sessions = createSessions({ database: sql, seal, clock, randomBytes })
+  const lendables = createLendables({
+    sql,
+    fga: deps.fga,
+    clock,
+    readableCollections: (subject, signal) => readableBy(subject, signal, deps),
+  })
   const exchange = createExchange({
     sql,
     verifier: deps.verifier,
@@ -118,7 +133,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     proofSecret: deps.proofSecret,
     revocations: deps.revocations,
     rolesOf: (person) => deps.administrators.rolesOf(`user:${person}`),
-    lendable: (person) => lendableOf(person, deps),
+    lendable: (person) => lendables.offered(`user:${person}`),
   })
   await clients.register(
     { clientId: cliClient, kind: 'person' },
@@ -139,6 +154,16 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
         formCookie: createCookie('remit_sign_in', { publicUrl, sameSite: 'Lax' }),
         requireSession,
         randomBytes,
+      }),
+      delegationRoutes({
+        delegations: createOwnDelegations({ sql, delegations, lendables, clock }),
+        lendables,
+        agents,
+        requireSession,
+        idOf: (value) => `d_${sessions.formToken(`lend ${value}`)}`,
+        randomBytes,
+        perMinute: config.ratePerMinute,
+        now,
       }),
       oauthRoutes({ server, signIn, publicUrl }),
       protectedResourceRoutes({
@@ -180,22 +205,13 @@ async function describe(
   )
 }
 
-const lendableMsMax = 5_000
-
-/** What a person may lend: organizations that they belong to, and collections in which they may read something. */
-async function lendableOf(
-  key: string,
-  { fga, clock, listCollections, newTxn }: IssuerDeps,
-): Promise<Lendable[]> {
-  const subject: FgaObject = `user:${key}`
-  const signal = AbortSignal.timeout(lendableMsMax)
+/** Collections in which a person may read something, asked in their own name. */
+async function readableBy(
+  subject: FgaObject,
+  signal: AbortSignal,
+  { clock, listCollections, newTxn }: IssuerDeps,
+) {
   const now = clock.now()
-  const organizations: Lendable[] = []
-  const listed = fga.listObjects({ user: subject, relation: 'member', type: 'organization' }, { now, signal })
-  for await (const object of listed) {
-    const title = object.slice('organization:'.length)
-    organizations.push({ object, title })
-  }
   const principal: Principal = {
     kind: 'person',
     subject,
@@ -206,13 +222,6 @@ async function lendableOf(
     txn: newTxn(),
     expiresAt: Math.floor(now / 1_000) + 60,
   }
-  const { collections } = await listCollections(principal, {
-    signal,
-    at: now + lendableMsMax,
-    now: () => clock.now(),
-  })
-  return [
-    ...organizations,
-    ...collections.map(({ id, title }): Lendable => ({ object: `collection:${id}`, title })),
-  ]
+  const deadline = { signal, at: now + 5_000, now: () => clock.now() }
+  return (await listCollections(principal, deadline)).collections
 }

@@ -89,8 +89,24 @@ export type DecisionEvent =
   | {
       readonly event: 'delegation_made' | 'delegation_revoked'
       readonly delegation: string
+      /** Whose reading is lent; whoever did it stands beside. */
+      readonly lender: string
+      readonly agent: string
+      readonly sub_agents: readonly string[]
       readonly scope: readonly string[]
+      readonly standing: boolean
+      readonly expires_at: string
     }
+  | {
+      /** A person let a client have tokens for them. */
+      readonly event: 'consented'
+      readonly client: string
+      readonly grant: string
+      readonly resource: string
+      readonly scope: string
+      readonly expires_at: string
+    }
+  | { readonly event: 'consent_refused'; readonly client: string }
   /** By RFC 8176, at which door. */
   | {
       readonly event: 'signed_in'

@@ -1,8 +1,10 @@
+import { operator, record, type Who } from '../audit/record.ts'
 import type { Fga } from '../authz/fga.ts'
 import type { Clock } from '../kernel/clock.ts'
-import { AppError, invalid } from '../kernel/errors.ts'
-import { type FgaObject, isId, splitObject } from '../kernel/ids.ts'
+import { AppError } from '../kernel/errors.ts'
+import type { FgaObject } from '../kernel/ids.ts'
 import type { Database, Sql } from '../store/sql.ts'
+import { checked } from './delegation-checks.ts'
 import { delegationTuples } from './delegation-tuples.ts'
 
 /** One consent: who lent what to which agent until when. */
@@ -19,6 +21,7 @@ export interface Delegation {
   readonly purpose: string
   /** Used where an external issuer may leave the `delegation` claim out; at most one a (subject, agent). */
   readonly standing: boolean
+  readonly createdAt: Date
   readonly expiresAt: Date
   readonly state: 'lending' | 'live' | 'revoked'
 }
@@ -39,11 +42,15 @@ export interface Delegations {
   /**
    * Row first (not usable), then the tuples, then the row goes live. After a crash nothing is usable and
    * {@link mend} clears up. Whether the scope's objects exist is not asked: an answer would tell, and lending
-   * what is not there lends nothing. 409: a standing one is live already, or the id means another lending.
+   * what is not there lends nothing. 409: a standing one is live already, or the id means another lending. On record
+   * with the moment from which it counts; `by`: left out, the operator.
    */
-  lend(lending: Lending): Promise<Delegation>
-  /** Dead in every check from the moment the row says so; then the tuples go. False: no such live delegation. */
-  revoke(id: string): Promise<boolean>
+  lend(lending: Lending, by?: Who): Promise<Delegation>
+  /**
+   * Dead in every check from the moment the row says so, and with it, on record, the grants that hang on it; then the
+   * tuples go. False: no such live delegation.
+   */
+  revoke(id: string, by?: Who): Promise<boolean>
   get(id: string): Promise<Delegation | undefined>
   listOf(subject: FgaObject): Promise<Delegation[]>
   /** The one that the agent's next token for this person would carry: standing first, then the newest. */
@@ -69,6 +76,7 @@ const lendingMsMax = 60_000
 
 export function createDelegations({ database, fga, clock, randomBytes }: DelegationsDeps): Delegations {
   const now = () => new Date(clock.now())
+  const newId = (prefix: 'd' | 't') => `${prefix}_${randomBytes(16).toString('base64url')}`
 
   const get: Delegations['get'] = async (id) =>
     (await database.query<DelegationRow>(`${select} where id = $1`, [id])).map(fromRow)[0]
@@ -80,34 +88,19 @@ export function createDelegations({ database, fga, clock, randomBytes }: Delegat
 
   return {
     get,
-    async lend(lending) {
-      const wanted = await checked(
-        database,
-        lending,
-        now(),
-        lending.id ?? `d_${randomBytes(16).toString('base64url')}`,
-      )
+    async lend(lending, by = operator(newId('t'))) {
+      const wanted = await checked(database, lending, now(), lending.id ?? newId('d'))
       const row = await begin(database, wanted, now())
       if (row.state === 'live') return row
       await fga.write({ writes: delegationTuples(row) })
-      const activated = await database.query<DelegationRow>(
-        `update delegations set state = 'live' where id = $1 and state = 'lending' returning ${columns}`,
-        [row.id],
-      )
-      const live = activated.map(fromRow)[0]
+      const live = await database.transaction((sql) => activate(sql, row.id, by))
       if (live !== undefined) return live
       // Revoked while its tuples were being written: they must not outlive it.
       await settle(row)
       throw new AppError('conflict', { public: 'The delegation was revoked while it was being made.' })
     },
-    async revoke(id) {
-      const rows = await database.query<DelegationRow & { readonly was: string }>(
-        `update delegations set state = 'revoked', revoked_at = $2
-           from (select id as old_id, state as was from delegations where id = $1) as old
-         where id = old_id and state <> 'revoked' returning ${columns}, was`,
-        [id, now()],
-      )
-      const row = rows[0]
+    async revoke(id, by = operator(newId('t'))) {
+      const row = await database.transaction((sql) => end(sql, id, { now: now(), by }))
       if (row === undefined) return false
       // One that is still being lent is left to mend(): whoever lends it may be writing its tuples now.
       if (row.was === 'live') await settle(fromRow(row))
@@ -154,6 +147,58 @@ export function createDelegations({ database, fga, clock, randomBytes }: Delegat
     },
   }
 }
+
+/** From here on it counts, and is on record. Undefined: revoked meanwhile. */
+async function activate(sql: Sql, id: string, by: Who): Promise<Delegation | undefined> {
+  const rows = await sql.query<DelegationRow>(
+    `update delegations set state = 'live' where id = $1 and state = 'lending' returning ${columns}`,
+    [id],
+  )
+  const live = rows.map(fromRow)[0]
+  if (live === undefined) return undefined
+  await record(sql, { ...by, delegation: id }, eventOf('delegation_made', live))
+  return live
+}
+
+/** Revokes the row, ends the grants that hang on it, and puts it on record, all in one. */
+async function end(
+  sql: Sql,
+  id: string,
+  { now, by }: { readonly now: Date; readonly by: Who },
+): Promise<(DelegationRow & { readonly was: string }) | undefined> {
+  const [row] = await sql.query<DelegationRow & { readonly was: string }>(
+    `update delegations set state = 'revoked', revoked_at = $2
+       from (select id as old_id, state as was from delegations where id = $1) as old
+     where id = old_id and state <> 'revoked' returning ${columns}, was`,
+    [id, now],
+  )
+  if (row === undefined) return undefined
+  // Rows that somebody else is at are theirs to end: waiting for one another, both would be stopped. Without its
+  // link and its delegation an artifact gives no token anyway.
+  await sql.query(
+    `delete from oauth_artifacts where (model, id_hash) in (
+       select model, id_hash from oauth_artifacts
+       where grant_id in (select grant_id from oauth_grants where delegation = $1) for update skip locked)`,
+    [id],
+  )
+  await sql.query('delete from oauth_grants where delegation = $1', [id])
+  await record(sql, { ...by, delegation: id }, eventOf('delegation_revoked', fromRow(row)))
+  return row
+}
+
+const eventOf = (
+  event: 'delegation_made' | 'delegation_revoked',
+  { id, subject, agent, subAgents, scope, standing, expiresAt }: Delegation,
+) => ({
+  event,
+  delegation: id,
+  lender: subject,
+  agent,
+  sub_agents: subAgents,
+  scope,
+  standing,
+  expires_at: expiresAt.toISOString(),
+})
 
 /** Writes the row, or finds the one of an earlier try. */
 async function begin(database: Database, wanted: Delegation, now: Date): Promise<Delegation> {
@@ -212,55 +257,6 @@ async function makeRoom(sql: Sql, { subject, agent }: Delegation, now: Date): Pr
     throw new AppError('conflict', { public: 'A standing delegation to this agent is live already.' })
 }
 
-const scopeTypes = new Set(['organization', 'collection', 'folder', 'document'])
-const scopeMax = 80
-const subAgentsMax = 10
-
-async function checked(sql: Sql, lending: Lending, now: Date, id: string): Promise<Delegation> {
-  const { subject, agent, scope, subAgents = [], purpose, expiresAt, standing = false } = lending
-  if (!isId(id) || id.includes('/')) throw invalid('id', 'The delegation id is not valid.')
-  if (!subject.startsWith('user:') || !isId(splitObject(subject).id))
-    throw invalid('subject', 'Only a person can lend.')
-  if (scope.length < 1 || scope.length > scopeMax) throw invalid('scope', `Name 1 to ${scopeMax} objects.`)
-  for (const [index, object] of scope.entries()) {
-    const { type, id: objectId } = splitObject(object)
-    if (!scopeTypes.has(type) || !isId(objectId)) {
-      throw invalid(
-        `scope.${index}`,
-        'An organization, collection, folder or document is needed, as type:id.',
-      )
-    }
-  }
-  if (subAgents.length > subAgentsMax) throw invalid('sub_agents', `At most ${subAgentsMax} agents.`)
-  if (subAgents.includes(agent)) throw invalid('sub_agents', 'The agent is not its own sub-agent.')
-  if (!(expiresAt > now)) throw invalid('expires_at', 'The end has to be in the future.')
-  if (purpose.length < 1 || purpose.length > 500)
-    throw invalid('purpose', 'A purpose of 1 to 500 characters is needed.')
-  await assertAgents(sql, [agent, ...subAgents])
-  return {
-    id,
-    subject,
-    agent,
-    purpose,
-    standing,
-    subAgents: [...new Set(subAgents)],
-    scope: [...new Set(scope)],
-    expiresAt,
-    state: 'lending',
-  }
-}
-
-async function assertAgents(sql: Sql, ids: readonly string[]): Promise<void> {
-  const rows = await sql.query<{ id: string }>(
-    'select id from agents where id = any($1) and disabled_at is null',
-    [[...ids]],
-  )
-  const usable = new Set(rows.map(({ id }) => id))
-  const missing = ids.find((id) => !usable.has(id))
-  if (missing !== undefined)
-    throw invalid(missing === ids[0] ? 'agent' : 'sub_agents', 'The agent is not registered, or is disabled.')
-}
-
 export interface DelegationRow {
   readonly id: string
   readonly subject: FgaObject
@@ -269,11 +265,12 @@ export interface DelegationRow {
   readonly scope: FgaObject[]
   readonly purpose: string
   readonly standing: boolean
+  readonly created_at: Date
   readonly expires_at: Date
   readonly state: Delegation['state']
 }
 
-const columns = 'id, subject, agent, sub_agents, scope, purpose, standing, expires_at, state'
+const columns = 'id, subject, agent, sub_agents, scope, purpose, standing, created_at, expires_at, state'
 const select = `select ${columns} from delegations`
 
 const fromRow = (row: DelegationRow): Delegation => ({
@@ -284,6 +281,7 @@ const fromRow = (row: DelegationRow): Delegation => ({
   scope: row.scope,
   purpose: row.purpose,
   standing: row.standing,
+  createdAt: row.created_at,
   expiresAt: row.expires_at,
   state: row.state,
 })

@@ -11,12 +11,13 @@ export interface SignedIn {
   readonly amr: readonly string[]
 }
 
-/** Puts sign-ins on record that no session of ours does. */
+/** Puts on record what people do at the authorization server's pages before anything comes of it. */
 export interface SignIns {
   /** Before the authorization server is told. */
   atAuthorizationServer(signedIn: SignedIn, txn: string): Promise<void>
   /** `typed`: what stood in the account's field. Kept only where it is an account: people type passwords there. */
   failed(attempt: { readonly typed: string; readonly method: string }, txn: string): Promise<void>
+  consentRefused(refusal: { readonly person: string; readonly client: string }, txn: string): Promise<void>
 }
 
 export function createSignIns({ sql, people }: { readonly sql: Sql; readonly people: People }): SignIns {
@@ -30,6 +31,8 @@ export function createSignIns({ sql, people }: { readonly sql: Sql; readonly peo
         method,
       })
     },
+    consentRefused: ({ person, client }, txn) =>
+      record(sql, atPages(person, txn), { event: 'consent_refused', client }),
   }
 }
 

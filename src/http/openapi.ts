@@ -14,5 +14,12 @@ export function openApiOf(app: App): object {
     scheme: 'bearer',
     bearerFormat: 'JWT (RFC 9068, typ at+jwt)',
   })
+  app.openAPIRegistry.registerComponent('securitySchemes', 'session', {
+    type: 'apiKey',
+    in: 'cookie',
+    name: 'remit_session',
+    description:
+      'The person’s own browser (`__Host-remit_session` over https). Changes also need our own `Origin`, `X-CSRF-Token` and a sign-in of at most 15 minutes. With an `Authorization` header it is always 403.',
+  })
   return app.getOpenAPI31Document({ openapi: '3.1.0', info })
 }

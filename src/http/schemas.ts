@@ -54,3 +54,6 @@ const describe = (status: number): string =>
     .join(', ')
 
 export const bearer = [{ bearer: [] }]
+
+/** The person's own browser: its cookie, and for changes `Origin` and `X-CSRF-Token`. */
+export const session = [{ session: [] }]

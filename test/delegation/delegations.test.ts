@@ -166,10 +166,15 @@ describe('a crash while lending', () => {
   test('after the tuples, is cleared up by mend() only once its maker must be gone', async () => {
     const half: Database = {
       ...database,
-      async query(text, values) {
-        if (text.includes(`set state = 'live'`)) throw new Error('killed')
-        return database.query(text, values)
-      },
+      transaction: (work) =>
+        database.transaction((sql) =>
+          work({
+            async query(text, values) {
+              if (text.includes(`set state = 'live'`)) throw new Error('killed')
+              return sql.query(text, values)
+            },
+          }),
+        ),
     }
     await expect(
       createDelegations({ database: half, fga, clock, randomBytes }).lend(lending({ id: 'd_half' })),

@@ -1,8 +1,9 @@
 import { decodeJwt } from 'jose'
 import * as client from 'openid-client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { Browser, Page } from '../delegation/issuer/browser.ts'
+import type { Browser } from '../delegation/issuer/browser.ts'
 import { type IssuerWorld, openIssuerWorld, password } from '../delegation/issuer/world.ts'
+import { signInAction, signIn as signInAt } from './own-browser.ts'
 
 let world: IssuerWorld
 beforeAll(async () => {
@@ -10,13 +11,7 @@ beforeAll(async () => {
 })
 afterAll(() => world?.[Symbol.asyncDispose]())
 
-const signIn = async (browser: Browser, user: string, next = '/delegations'): Promise<Page> => {
-  const page = await browser.open(`${world.url}/sign-in?next=${encodeURIComponent(next)}`)
-  return browser.submit(page, signInAction(page), { user, password })
-}
-
-/** Where the form with the password goes. */
-const signInAction = ({ text }: Page): string => /action="(\/sign-in\?[^"]*)"/.exec(text)?.[1] ?? 'none'
+const signIn = (browser: Browser, user: string, next?: string) => signInAt(world, browser, user, next)
 
 const events = async (event: string) =>
   world.database.query('select event, subject, detail from decision_records where event = $1', [event])

@@ -11,6 +11,8 @@ export interface ArtifactsDeps {
   readonly revocations: Revocations
   /** `iss` of the tokens whose grants are revoked here. */
   readonly issuer: string
+  /** Told of each grant that ends here, once nothing under it counts any more. */
+  readonly grantEnded: (grantId: string) => Promise<void>
 }
 
 export interface Artifacts {
@@ -29,7 +31,8 @@ const tokenMsMax = 330_000
  * The authorization server's store in Postgres. Each method is one statement, so that it works on PGlite's one
  * session too. Does not judge expiry: the library does, by the payload's own `exp`.
  */
-export function createArtifacts({ sql, seal, clock, revocations, issuer }: ArtifactsDeps): Artifacts {
+export function createArtifacts(deps: ArtifactsDeps): Artifacts {
+  const { sql, seal, clock, revocations, issuer, grantEnded } = deps
   const now = () => new Date(clock.now())
   const context = (model: string, idHash: string) => `${model} ${idHash}`
 
@@ -102,6 +105,7 @@ export function createArtifacts({ sql, seal, clock, revocations, issuer }: Artif
           if (model === 'AccessToken') {
             const until = new Date(clock.now() + tokenMsMax)
             await revocations.revoke({ kind: 'grant', issuer, id: grantId }, { until, reason: 'grant ended' })
+            await grantEnded(grantId)
           }
           await sql.query('delete from oauth_artifacts where model = $1 and grant_id = $2', [model, grantId])
         },

@@ -1,5 +1,8 @@
+import { record } from '../../audit/record.ts'
 import type { Clock } from '../../kernel/clock.ts'
-import type { Sql } from '../../store/sql.ts'
+import type { Database, Sql } from '../../store/sql.ts'
+import type { Delegations } from '../delegations.ts'
+import { atPages } from '../sign-ins.ts'
 
 /** What one consent stands for, by the grant id that its tokens carry. */
 export interface GrantLink {
@@ -16,45 +19,95 @@ export interface GrantLink {
 }
 
 export interface GrantLinks {
-  save(link: GrantLink): Promise<void>
+  /** On record as a consent, with the link without which the grant gives no token. */
+  save(link: GrantLink, consent: Consented): Promise<void>
   get(grantId: string): Promise<GrantLink | undefined>
+  /**
+   * The grant was ended at the authorization server: by a refresh token or code that was used twice, or by its client.
+   * What was lent by the same consent ends with it.
+   */
+  end(grantId: string, txn: string): Promise<void>
   /** Drops those that are over, and returns how many. */
   sweep(): Promise<number>
 }
 
-export function createGrantLinks({ sql, clock }: { readonly sql: Sql; readonly clock: Clock }): GrantLinks {
+export interface Consented {
+  readonly resource: string
+  readonly scope: string
+  readonly txn: string
+}
+
+export interface GrantLinksDeps {
+  readonly database: Database
+  readonly delegations: Pick<Delegations, 'revoke'>
+  readonly clock: Clock
+}
+
+export function createGrantLinks({ database, delegations, clock }: GrantLinksDeps): GrantLinks {
+  const get: GrantLinks['get'] = async (grantId) => {
+    const rows = await database.query<GrantRow>(
+      `select grant_id, client_id, subject, delegation, signed_in_at, amr, expires_at
+       from oauth_grants where grant_id = $1`,
+      [grantId],
+    )
+    return rows.map(fromRow)[0]
+  }
+
   return {
-    async save({ grantId, clientId, subject, delegation, signedInAt, amr, expiresAt }) {
-      await sql.query(
-        `insert into oauth_grants (grant_id, client_id, subject, delegation, signed_in_at, amr, expires_at)
-         values ($1, $2, $3, $4, $5, $6, $7)`,
-        [grantId, clientId, subject, delegation ?? null, signedInAt, amr, expiresAt],
-      )
-    },
-    async get(grantId) {
-      const rows = await sql.query<GrantRow>(
-        `select grant_id, client_id, subject, delegation, signed_in_at, amr, expires_at
-         from oauth_grants where grant_id = $1`,
-        [grantId],
-      )
-      return rows.map((row) => ({
-        grantId: row.grant_id,
-        clientId: row.client_id,
-        subject: row.subject,
-        delegation: row.delegation ?? undefined,
-        signedInAt: row.signed_in_at,
-        amr: row.amr,
-        expiresAt: row.expires_at,
-      }))[0]
+    get,
+    save: (link, consent) => database.transaction((sql) => save(sql, link, consent)),
+    async end(grantId, txn) {
+      const link = await get(grantId)
+      // What was lent first: it takes the link along. The other way about, a crash between would leave it standing.
+      if (link?.delegation !== undefined)
+        await delegations.revoke(link.delegation, {
+          subject: `user:${link.subject}`,
+          actors: [],
+          client: link.clientId,
+          txn,
+        })
+      await database.query('delete from oauth_grants where grant_id = $1', [grantId])
     },
     async sweep() {
-      const rows = await sql.query('delete from oauth_grants where expires_at < $1 returning grant_id', [
+      const rows = await database.query('delete from oauth_grants where expires_at < $1 returning grant_id', [
         new Date(clock.now()),
       ])
       return rows.length
     },
   }
 }
+
+async function save(sql: Sql, link: GrantLink, { resource, scope, txn }: Consented): Promise<void> {
+  const { grantId, clientId, subject, delegation, signedInAt, amr, expiresAt } = link
+  await sql.query(
+    `insert into oauth_grants (grant_id, client_id, subject, delegation, signed_in_at, amr, expires_at)
+         values ($1, $2, $3, $4, $5, $6, $7)`,
+    [grantId, clientId, subject, delegation ?? null, signedInAt, amr, expiresAt],
+  )
+
+  await record(
+    sql,
+    { ...atPages(subject, txn), ...(delegation !== undefined && { delegation }) },
+    {
+      event: 'consented',
+      client: clientId,
+      grant: grantId,
+      resource,
+      scope,
+      expires_at: expiresAt.toISOString(),
+    },
+  )
+}
+
+const fromRow = (row: GrantRow): GrantLink => ({
+  grantId: row.grant_id,
+  clientId: row.client_id,
+  subject: row.subject,
+  delegation: row.delegation ?? undefined,
+  signedInAt: row.signed_in_at,
+  amr: row.amr,
+  expiresAt: row.expires_at,
+})
 
 interface GrantRow {
   readonly grant_id: string

@@ -8,16 +8,11 @@ import type { Agent, Agents } from '../agents.ts'
 import { collectionNarrowing } from '../claims.ts'
 import type { Client, Clients, Registration } from '../clients.ts'
 import type { Delegations } from '../delegations.ts'
-import type { SignedIn, SignIns } from '../sign-ins.ts'
+import type { Lendable } from '../lendable.ts'
+import { atPages, type SignedIn, type SignIns } from '../sign-ins.ts'
 import type { GrantLinks } from './grants.ts'
 import { grantSecondsMax } from './provider.ts'
 import type { Seal } from './seal.ts'
-
-/** Something that a person may lend, as they know it. */
-export interface Lendable {
-  readonly object: FgaObject
-  readonly title: string
-}
 
 /** What the authorization server waits for a person to do. */
 export type Pending = SignInPending | ConsentPending
@@ -78,8 +73,9 @@ export interface Interactions {
     response: ServerResponse,
     pending: ConsentPending,
     choice: Choice,
+    txn: string,
   ): Promise<string>
-  refuse(request: IncomingMessage, response: ServerResponse): Promise<string>
+  refuse(request: IncomingMessage, response: ServerResponse, pending: Pending, txn: string): Promise<string>
 }
 
 export interface InteractionsDeps {
@@ -99,7 +95,7 @@ export interface InteractionsDeps {
 }
 
 export function createInteractions(deps: InteractionsDeps): Interactions {
-  const { provider, clients, seal } = deps
+  const { provider, clients, seal, signIns } = deps
   return {
     async find(request, response, uid) {
       const details = await provider()
@@ -119,7 +115,7 @@ export function createInteractions(deps: InteractionsDeps): Interactions {
       return consentPending(asking, details, deps)
     },
     async signedIn(request, response, signedIn, txn) {
-      await deps.signIns.atAuthorizationServer(signedIn, txn)
+      await signIns.atAuthorizationServer(signedIn, txn)
       return provider().interactionResult(
         request,
         response,
@@ -127,15 +123,19 @@ export function createInteractions(deps: InteractionsDeps): Interactions {
         { mergeWithLastSubmission: false },
       )
     },
-    refuse: (request, response) =>
-      provider().interactionResult(
+    async refuse(request, response, pending, txn) {
+      // Before anybody has signed in nobody has refused.
+      if (pending.prompt === 'consent')
+        await signIns.consentRefused({ person: pending.person, client: pending.client.clientId }, txn)
+      return provider().interactionResult(
         request,
         response,
         { error: 'access_denied', error_description: 'The person refused.' },
         { mergeWithLastSubmission: false },
-      ),
-    async consent(request, response, pending, choice) {
-      const grantId = await grantFor(pending, choice, deps)
+      )
+    },
+    async consent(request, response, pending, choice, txn) {
+      const grantId = await grantFor(pending, choice, deps, txn)
       return provider().interactionResult(request, response, { consent: { grantId } })
     },
   }
@@ -203,7 +203,12 @@ async function knownAgents(param: unknown, agent: Agent, { agents }: Interaction
 }
 
 /** Lends first: a grant without its delegation gives no token, a delegation without its grant nothing to anybody. */
-async function grantFor(pending: ConsentPending, choice: Choice, deps: InteractionsDeps): Promise<string> {
+async function grantFor(
+  pending: ConsentPending,
+  choice: Choice,
+  deps: InteractionsDeps,
+  txn: string,
+): Promise<string> {
   const { provider, grants, clock, seal, delegations } = deps
   const { client, person, agent, signedInAt, amr } = pending
   const seconds = checkedSeconds(choice.seconds)
@@ -212,16 +217,19 @@ async function grantFor(pending: ConsentPending, choice: Choice, deps: Interacti
   const delegation =
     agent === undefined
       ? undefined
-      : await delegations.lend({
-          // The same request answered twice lends once.
-          id: `d_${seal.hash('delegation of', pending.uid)}`,
-          subject: `user:${person}`,
-          agent: agent.id,
-          scope: objects,
-          subAgents: pending.subAgents.filter((id) => choice.subAgents.includes(id)),
-          purpose: agent.purpose,
-          expiresAt,
-        })
+      : await delegations.lend(
+          {
+            // The same request answered twice lends once.
+            id: `d_${seal.hash('delegation of', pending.uid)}`,
+            subject: `user:${person}`,
+            agent: agent.id,
+            scope: objects,
+            subAgents: pending.subAgents.filter((id) => choice.subAgents.includes(id)),
+            purpose: agent.purpose,
+            expiresAt,
+          },
+          atPages(person, txn),
+        )
   const { Grant } = provider()
   const grant = new Grant({ accountId: person, clientId: client.clientId, expiresIn: seconds } as never)
   if (pending.scopes.length > 0) grant.addResourceScope(pending.resource, pending.scopes.join(' '))
@@ -233,15 +241,18 @@ async function grantFor(pending: ConsentPending, choice: Choice, deps: Interacti
       collections: objects.map((object) => object.slice('collection:'.length)),
     })
   const grantId = await grant.save()
-  await grants.save({
-    grantId,
-    clientId: client.clientId,
-    subject: person,
-    delegation: delegation?.id,
-    signedInAt,
-    amr,
-    expiresAt,
-  })
+  await grants.save(
+    {
+      grantId,
+      clientId: client.clientId,
+      subject: person,
+      delegation: delegation?.id,
+      signedInAt,
+      amr,
+      expiresAt,
+    },
+    { resource: pending.resource, scope: pending.scopes.join(' '), txn },
+  )
   return grantId
 }
 

@@ -3,6 +3,7 @@ import type { BrowserSession, Sessions } from '../../delegation/sessions.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { AppContext, AppEnv } from '../env.ts'
 import { createSessionCookie } from '../sign-in/cookies.ts'
+import { ownPage } from '../sign-in/next.ts'
 import { formLimit } from '../sign-in/sign-in.ts'
 
 export interface SessionDeps {
@@ -67,7 +68,7 @@ export function createRequireSession({ sessions, publicUrl, now }: SessionDeps):
 /** 401, or for a page the way to the sign-in. */
 function toSignIn(c: AppContext): Response {
   if (!wantsPage(c)) throw new AppError('insufficient_user_authentication')
-  return c.redirect(`/sign-in?next=${encodeURIComponent(c.req.path)}`, 303)
+  return c.redirect(`/sign-in?next=${encodeURIComponent(ownPage(c.req.path))}`, 303)
 }
 
 /** A browser that shows a page, not a program that reads JSON. */

@@ -64,14 +64,23 @@ p { margin: .5rem 0; } .soft, small { color: var(--soft); }
 fieldset { border: 0; margin: 1.25rem 0 0; padding: 0; } legend { font-weight: 600; padding: 0; margin-bottom: .3rem; }
 label.line { display: flex; gap: .6rem; align-items: baseline; padding: .3rem 0; }
 label.field { display: block; margin-top: 1rem; font-weight: 600; }
-input[type=text], input[type=password], select { font: inherit; width: 100%; padding: .55rem .7rem; margin-top: .25rem; border: 1px solid var(--line); border-radius: .4rem; background: var(--ground); color: inherit; }
-input:focus-visible, select:focus-visible, button:focus-visible, a:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
+input[type=text], input[type=password], select { font: inherit; font-weight: 400; width: 100%; padding: .55rem .7rem; margin-top: .25rem; border: 1px solid var(--line); border-radius: .4rem; background: var(--ground); color: inherit; }
+input:focus-visible, select:focus-visible, textarea:focus-visible, button:focus-visible, summary:focus-visible, a:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 .buttons { display: flex; flex-wrap: wrap; gap: .75rem; margin-top: 1.5rem; }
 button { font: inherit; font-weight: 600; padding: .6rem 1.1rem; border-radius: .4rem; border: 1px solid var(--line); background: transparent; color: inherit; cursor: pointer; }
 button.quiet { border-color: transparent; color: var(--soft); } form.aside { margin-top: .75rem; }
 button.main { background: var(--accent); color: var(--on-accent); border-color: transparent; }
 .problem { color: var(--bad); font-weight: 600; } code { font-family: ui-monospace, monospace; overflow-wrap: anywhere; }
 dl { margin: .75rem 0; display: grid; grid-template-columns: auto 1fr; gap: .3rem 1rem; } dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
-ul { margin: .25rem 0; padding-left: 1.2rem; }`
+ul { margin: .25rem 0; padding-left: 1.2rem; } ul.plain { list-style: none; padding: 0; margin: 0; }
+.top { display: flex; gap: 1rem; align-items: baseline; justify-content: space-between; } button.small { font-size: .875rem; font-weight: 400; padding: .25rem .5rem; white-space: nowrap; } .who { font-weight: 600; }
+section.card { border: 1px solid var(--line); border-radius: .6rem; padding: 1rem; margin-top: 1rem; } section.card h2 { margin: 0; overflow-wrap: anywhere; } section.card > p { margin: .15rem 0 0; } section.card dl { grid-template-columns: 8rem 1fr; }
+.tag { font-size: .75rem; font-weight: 500; border: 1px solid var(--line); border-radius: 1rem; padding: .05rem .5rem; vertical-align: middle; }
+.empty { padding: 1rem; border: 1px dashed var(--line); border-radius: .6rem; text-align: center; }
+button.bad { color: var(--bad); border-color: currentColor; } .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+details { margin-top: 1.5rem; border-top: 1px solid var(--line); padding-top: 1rem; } summary { font-weight: 650; cursor: pointer; } details.inner { margin-top: 1rem; } details.inner > summary { font-weight: 500; }
+label.light { font-weight: 400; } textarea { font: inherit; font-weight: 400; font-family: ui-monospace, monospace; font-size: .9rem; width: 100%; padding: .55rem .7rem; margin-top: .25rem; border: 1px solid var(--line); border-radius: .4rem; background: var(--ground); color: inherit; resize: vertical; }
+input[type=checkbox] { width: 1.05rem; height: 1.05rem; flex: none; accent-color: var(--accent); align-self: center; }
+@media (max-width: 30rem) { header { margin-top: 1rem; padding: 0 1rem; } main { border-radius: 0; border-width: 1px 0; margin: .75rem 0 0; padding: 1.25rem 1rem 2rem; } section.card dl { display: block; } section.card dd { margin-bottom: .5rem; } section.card button, .buttons button { width: 100%; padding-block: .75rem; } label.line { padding: .5rem 0; } }`
 
 const styleDigest = `sha256-${createHash('sha256').update(style).digest('base64')}`

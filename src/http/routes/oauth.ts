@@ -35,11 +35,17 @@ export function oauthRoutes(deps: OauthRoutesDeps): App {
     const fields = await ownForm(c, { csrf: pending.csrf, publicUrl })
     if (pending.prompt !== 'consent') return c.redirect(path(pending), 303)
     try {
-      const next = await interactions.consent(node.incoming, node.outgoing, pending, {
-        objects: texts(fields['object']),
-        subAgents: texts(fields['sub_agent']),
-        seconds: Number(text(fields['seconds'])),
-      })
+      const next = await interactions.consent(
+        node.incoming,
+        node.outgoing,
+        pending,
+        {
+          objects: texts(fields['object']),
+          subAgents: texts(fields['sub_agent']),
+          seconds: Number(text(fields['seconds'])),
+        },
+        c.get('txn'),
+      )
       return c.redirect(next, 303)
     } catch (error) {
       if (!(error instanceof AppError) || error.status >= 500) throw error
@@ -50,7 +56,7 @@ export function oauthRoutes(deps: OauthRoutesDeps): App {
   routes.post('/oauth/interaction/:uid/refuse', formLimit, async (c) => {
     const { pending, node } = await open(c)
     await ownForm(c, { csrf: pending.csrf, publicUrl })
-    return c.redirect(await interactions.refuse(node.incoming, node.outgoing), 303)
+    return c.redirect(await interactions.refuse(node.incoming, node.outgoing, pending, c.get('txn')), 303)
   })
 
   // RFC 8414 puts the well-known part before the issuer's path.

@@ -94,6 +94,13 @@ async function open(kind: 'pglite' | 'postgres') {
   const seal = createSeal(randomBytes(32))
   const revocations = createRevocations({ sql: database, clock })
   const issuer = 'https://remit.test/oauth'
-  const artifacts = createArtifacts({ sql: database, seal, clock, revocations, issuer })
+  const artifacts = createArtifacts({
+    sql: database,
+    seal,
+    clock,
+    revocations,
+    issuer,
+    grantEnded: async () => undefined,
+  })
   return { database, clock, seal, artifacts, [Symbol.asyncDispose]: database[Symbol.asyncDispose] }
 }

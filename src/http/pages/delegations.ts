@@ -1,0 +1,156 @@
+import { html } from 'hono/html'
+import type { Agent } from '../../delegation/agents.ts'
+import type { Lendable } from '../../delegation/lendable.ts'
+import type { LentItem, OwnDelegation } from '../../delegation/own-delegations.ts'
+import { splitObject } from '../../kernel/ids.ts'
+import { type Html, page } from './layout.ts'
+
+export interface DelegationsPage {
+  /** Account key of who is signed in. */
+  readonly person: string
+  readonly csrf: string
+  /** Those that count now. */
+  readonly lent: readonly OwnDelegation[]
+  readonly offered: readonly Lendable[]
+  /** Those that are not disabled. */
+  readonly agents: readonly Agent[]
+  /** Makes the form one of its kind: sent twice, it lends once. */
+  readonly once: string
+  /** Milliseconds since the epoch. */
+  readonly now: number
+  /** The form as it was filled in, and what is wrong with it. */
+  readonly tried?: Tried
+}
+
+export interface Tried {
+  readonly agent: string
+  readonly objects: readonly string[]
+  /** Folders and documents, typed. */
+  readonly more: string
+  readonly subAgents: readonly string[]
+  readonly seconds: string
+  readonly purpose: string
+  readonly standing: boolean
+  readonly problem?: string
+}
+
+const ends = [
+  { seconds: '3600', label: '1 hour' },
+  { seconds: '28800', label: '8 hours' },
+  { seconds: '86400', label: '1 day' },
+  { seconds: '604800', label: '7 days' },
+  { seconds: '1209600', label: '14 days' },
+] as const
+const standingEnd = { seconds: '7776000', label: '90 days, only where standing' }
+
+const untouched: Tried = {
+  agent: '',
+  objects: [],
+  more: '',
+  subAgents: [],
+  seconds: '28800',
+  purpose: '',
+  standing: false,
+}
+
+/** What somebody has lent, to whom, until when; how to take it back, and how to lend more. */
+export function delegationsPage(given: DelegationsPage): string {
+  const { person, csrf, lent, agents, now } = given
+  const purposes = new Map(agents.map(({ id, purpose }) => [id, purpose]))
+  return page({
+    title: 'What you have lent',
+    body: html`<div class="top"><h1>What you have lent</h1>
+<form method="post" action="/sign-out"><input type="hidden" name="csrf" value="${csrf}"><button class="quiet small" type="submit">Sign out <span class="who">${person}</span></button></form></div>
+${
+  lent.length === 0
+    ? html`<p class="empty">Nothing. No agent can read anything for you now.</p>`
+    : html`<p class="soft">These agents may read for you. None of them sees more than you may read yourself, and no sensitive document.</p>
+${lent.map((one) => card(one, { csrf, now, purpose: purposes.get(one.agent) }))}`
+}
+${lendSection(given)}`,
+  })
+}
+
+interface CardContext {
+  readonly csrf: string
+  readonly now: number
+  /** What the agent is for, by whoever answers for it; undefined: it is disabled. */
+  readonly purpose: string | undefined
+}
+
+function card(one: OwnDelegation, { csrf, now, purpose }: CardContext): Html {
+  return html`<section class="card" aria-label="${one.agent}">
+<h2>${one.agent}${one.standing ? html` <span class="tag">standing</span>` : ''}</h2>
+<p class="soft">${purpose ?? 'This agent is disabled: it reads nothing now.'}</p>
+<dl><dt>May read</dt><dd><ul class="plain">${one.items.map(item)}</ul></dd>
+<dt>For</dt><dd>${one.purpose}</dd>
+<dt>Through</dt><dd>${one.clients.length === 0 ? 'any program of this agent' : one.clients.map(({ title }) => title).join(', ')}</dd>
+${one.subAgents.length === 0 ? '' : html`<dt>May pass on to</dt><dd>${one.subAgents.join(', ')}</dd>`}
+<dt>Until</dt><dd>${moment(one.expiresAt)}<br><small>${left(one.expiresAt.getTime() - now)}</small></dd></dl>
+<form method="post" action="/delegations/${encodeURIComponent(one.id)}/revoke"><input type="hidden" name="csrf" value="${csrf}"><button class="bad" type="submit">Take back<span class="unseen"> from ${one.agent}</span></button></form>
+</section>`
+}
+
+function item({ object, title }: LentItem): Html {
+  const { type, id } = splitObject(object)
+  return title === undefined
+    ? html`<li><code>${id}</code> <small>${type}; nothing that you may read now</small></li>`
+    : html`<li>${title} <small>${type === 'organization' ? 'organization; everything in it that you may read' : type}</small></li>`
+}
+
+function lendSection({ csrf, offered, agents, once, tried = untouched, lent }: DelegationsPage): Html {
+  const isOpen = tried.problem !== undefined || lent.length === 0
+  return html`<details${isOpen ? html` open` : ''}><summary>Lend to an agent</summary>
+${tried.problem === undefined ? '' : html`<p class="problem" role="alert">${tried.problem}</p>`}
+${agents.length === 0 ? html`<p class="empty">No agent is registered here yet.</p>` : lendForm({ csrf, offered, agents, once, tried })}
+</details>`
+}
+
+function lendForm({
+  csrf,
+  offered,
+  agents,
+  once,
+  tried,
+}: Pick<DelegationsPage, 'csrf' | 'offered' | 'agents' | 'once'> & { readonly tried: Tried }): Html {
+  const chosen = new Set(tried.objects)
+  const passed = new Set(tried.subAgents)
+  return html`<form method="post" action="/delegations/lend">
+<input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="once" value="${once}">
+<label class="field">To which agent?<select name="agent" required><option value="">Choose</option>${agents.map(
+    ({ id, purpose }) =>
+      html`<option value="${id}"${id === tried.agent ? html` selected` : ''}>${id}: ${shortened(purpose)}</option>`,
+  )}</select></label>
+<fieldset><legend>What may it read?</legend>${offered.map(
+    ({ object, title }) =>
+      html`<label class="line"><input type="checkbox" name="object" value="${object}"${chosen.has(object) ? html` checked` : ''}> <span>${title}${object.startsWith('organization:') ? html` <small>everything in it that you may read</small>` : ''}</span></label>`,
+  )}
+<label class="field light">Single folders or documents, one a line<textarea name="more" rows="2" placeholder="document:handbook/travel.md" autocapitalize="none" spellcheck="false">${tried.more}</textarea></label></fieldset>
+<label class="field">What is it for?<input type="text" name="purpose" value="${tried.purpose}" maxlength="500" required></label>
+<label class="field">Until when?<select name="seconds">${[...ends, standingEnd].map(
+    ({ seconds, label }) =>
+      html`<option value="${seconds}"${seconds === tried.seconds ? html` selected` : ''}>${label}${seconds === standingEnd.seconds ? '' : ' from now'}</option>`,
+  )}</select></label>
+<details class="inner"${passed.size > 0 || tried.standing ? html` open` : ''}><summary>More</summary>
+<fieldset><legend>May it pass this on to other agents?</legend>${agents.map(
+    ({ id }) =>
+      html`<label class="line"><input type="checkbox" name="sub_agent" value="${id}"${passed.has(id) ? html` checked` : ''}> <span>${id}</span></label>`,
+  )}</fieldset>
+<label class="line"><input type="checkbox" name="standing" value="yes"${tried.standing ? html` checked` : ''}> <span>Standing <small>also counts where the agent’s own sign-in service cannot name what was lent; one for each agent</small></span></label>
+</details>
+<div class="buttons"><button class="main" type="submit">Lend</button></div>
+</form>`
+}
+
+const shortened = (words: string): string => (words.length > 60 ? `${words.slice(0, 59)}…` : words)
+
+const format = new Intl.DateTimeFormat('en-GB', { dateStyle: 'long', timeStyle: 'short', timeZone: 'UTC' })
+
+const moment = (at: Date): Html => html`<time datetime="${at.toISOString()}">${format.format(at)} UTC</time>`
+
+function left(ms: number): string {
+  const hours = Math.round(ms / 3_600_000)
+  if (hours >= 48) return `${Math.round(hours / 24)} days left`
+  if (hours >= 2) return `${hours} hours left`
+  return `${Math.max(1, Math.round(ms / 60_000))} min left`
+}

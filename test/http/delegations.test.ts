@@ -1,0 +1,411 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createRevocations } from '../../src/delegation/revocations.ts'
+import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
+import { describeBackends } from '../support/backends.ts'
+import { type OwnBrowser, openOwnBrowser } from './own-browser.ts'
+
+interface Answer {
+  readonly status: number
+  readonly code?: string
+  readonly field?: string
+  readonly detail?: string
+  readonly delegation?: Wire
+  readonly delegations?: readonly Wire[]
+}
+
+interface Wire {
+  readonly id: string
+  readonly agent: string
+  readonly scope: readonly { readonly object: string; readonly title?: string }[]
+  readonly expires_at: string
+}
+
+describeBackends('/delegations', (backend) => {
+  let world: IssuerWorld
+  let anne: OwnBrowser
+  let bob: OwnBrowser
+  beforeAll(async () => {
+    world = await openIssuerWorld({ backend })
+    await world.put({
+      'handbook/travel': {
+        title: 'Travel and expenses',
+        text: 'Travel costs.',
+        access: { viewers: ['user:anne', 'user:bob'] },
+      },
+      'finance/budget': {
+        collection: 'finance',
+        title: 'The secret budget',
+        text: 'Budget of travel.',
+        access: { owner: 'user:bob' },
+      },
+    })
+    await world.write('user:anne member organization:acme')
+    await world.service.agents.save({
+      id: 'off-bot',
+      owner: 'user:dan',
+      purpose: 'tests',
+      issuer: world.service.ownIssuer,
+      sub: 'off-bot',
+    })
+    await world.service.agents.disable('off-bot')
+    anne = await openOwnBrowser(world, 'anne')
+    bob = await openOwnBrowser(world, 'bob')
+  })
+  afterAll(() => world?.[Symbol.asyncDispose]())
+
+  const inHours = (hours: number) => new Date(Date.now() + hours * 3_600_000).toISOString()
+  const wish = (more: object = {}) => ({
+    agent: 'research-bot',
+    scope: ['collection:handbook'],
+    expires_at: inHours(1),
+    purpose: 'tests',
+    ...more,
+  })
+  const answered = async (response: Response): Promise<Answer> => ({
+    status: response.status,
+    ...((await response.json()) as object),
+  })
+  const lend = async (who: OwnBrowser, more: object = {}) =>
+    answered(await who.send('POST', '/delegations', { body: wish(more) }))
+  const listed = async (who: OwnBrowser) =>
+    (await answered(await who.send('GET', '/delegations'))).delegations ?? []
+
+  test('what is lent counts at once, is listed with titles, and is over when it is taken back', async () => {
+    const { status, delegation } = await lend(anne, {
+      scope: ['document:handbook/travel', 'organization:acme'],
+    })
+    expect(status).toBe(201)
+    expect(await listed(anne)).toEqual([
+      expect.objectContaining({
+        id: delegation?.id,
+        agent: 'research-bot',
+        scope: [
+          { object: 'document:handbook/travel', title: 'Travel and expenses' },
+          { object: 'organization:acme', title: 'acme' },
+        ],
+      }),
+    ])
+    const token = await world.token({ user: 'anne', agent: 'research-bot' })
+    const { results } = await world.retrieve(token, { query: 'travel' })
+    expect(results.map(({ document_id }) => document_id)).toEqual(['handbook/travel'])
+    expect((await anne.send('DELETE', `/delegations/${delegation?.id}`)).status).toBe(200)
+    expect(await listed(anne)).toEqual([])
+    expect((await world.call('POST', '/retrieve', { token, body: { query: 'travel' } })).status).toBe(403)
+  })
+
+  test('another person’s delegation answers as one that does not exist', async () => {
+    const { delegation } = await lend(anne)
+    const theirs = await answered(await bob.send('DELETE', `/delegations/${delegation?.id}`))
+    const none = await answered(await bob.send('DELETE', '/delegations/d_none'))
+    expect(theirs).toEqual({ ...none, txn: expect.any(String) })
+    expect(theirs.status).toBe(404)
+    expect((await listed(anne)).map(({ id }) => id)).toContain(delegation?.id)
+    expect(await listed(bob)).toEqual([])
+    await anne.send('DELETE', `/delegations/${delegation?.id}`)
+    expect((await anne.send('DELETE', `/delegations/${delegation?.id}`)).status).toBe(404)
+  })
+
+  test('nobody lends what they could not read, and it does not tell whether that exists', async () => {
+    for (const scope of [
+      'document:finance/budget',
+      'document:finance/nothing',
+      'collection:finance',
+      'collection:nothing',
+      'folder:finance/nothing',
+      'organization:other',
+    ]) {
+      const refused = await lend(anne, { scope: ['document:handbook/travel', scope] })
+      expect(refused).toMatchObject({
+        status: 422,
+        code: 'invalid_request',
+        field: 'scope.1',
+        detail: `There is no ${scope} that you could lend.`,
+      })
+    }
+    expect(await listed(anne)).toEqual([])
+    // Bob could.
+    const { delegation } = await lend(bob, { scope: ['document:finance/budget'] })
+    await bob.send('DELETE', `/delegations/${delegation?.id}`)
+  })
+
+  test('a title is not shown any more once the person lost the document', async () => {
+    await world.put({ 'handbook/plan': { title: 'Plan Zebra', access: { viewers: ['user:anne'] } } })
+    const { delegation } = await lend(anne, { scope: ['document:handbook/plan'] })
+    await world.remove('user:anne viewer document:handbook/plan')
+    const response = await anne.send('GET', '/delegations')
+    expect(await response.clone().text()).not.toContain('Zebra')
+    expect((await answered(response)).delegations?.[0]?.scope).toEqual([{ object: 'document:handbook/plan' }])
+    await anne.send('DELETE', `/delegations/${delegation?.id}`)
+  })
+
+  test.each([
+    ['an agent that is not registered', { agent: 'no-bot' }, 'agent'],
+    ['a disabled agent', { agent: 'off-bot' }, 'agent'],
+    ['a disabled sub-agent', { sub_agents: ['off-bot'] }, 'sub_agents'],
+    ['the agent as its own sub-agent', { sub_agents: ['research-bot'] }, 'sub_agents'],
+    ['an end in the past', { expires_at: '2020-01-01T00:00:00Z' }, 'expires_at'],
+    ['an end that is none', { expires_at: 'tomorrow' }, 'expires_at'],
+    [
+      'an end too far off',
+      { expires_at: new Date(Date.now() + 15 * 86_400_000).toISOString() },
+      'expires_at',
+    ],
+    ['nothing', { scope: [] }, 'scope'],
+    ['what cannot be lent', { scope: ['user:bob'] }, 'scope.0'],
+    ['no purpose', { purpose: '' }, 'purpose'],
+    ['an unknown member', { subject: 'user:bob' }, 'subject'],
+  ])('names the field: %s', async (_, more, field) => {
+    expect(await lend(anne, more)).toMatchObject({ status: 422, code: 'invalid_request', field })
+    expect(await listed(anne)).toEqual([])
+  })
+
+  test('an agent has one standing delegation of a person, for at most 90 days', async () => {
+    const standing = { standing: true, expires_at: inHours(24 * 89) }
+    const first = await lend(anne, standing)
+    expect(first.status).toBe(201)
+    expect(await lend(anne, standing)).toMatchObject({ status: 409, code: 'conflict' })
+    expect(await lend(anne, { ...standing, expires_at: inHours(24 * 91) })).toMatchObject({ status: 422 })
+    await anne.send('DELETE', `/delegations/${first.delegation?.id}`)
+    const second = await lend(anne, standing)
+    expect(second.status).toBe(201)
+    await anne.send('DELETE', `/delegations/${second.delegation?.id}`)
+  })
+
+  test('lending and taking back are on record as the person’s own doing', async () => {
+    const { delegation } = await lend(anne, { scope: ['document:handbook/travel'] })
+    await anne.send('DELETE', `/delegations/${delegation?.id}`)
+    const rows = await world.database.query(
+      'select event, subject, actors, client, detail from decision_records where delegation = $1 order by record_no',
+      [delegation?.id ?? ''],
+    )
+    const who = { subject: 'user:anne', actors: [], client: 'remit-pages' }
+    const detail = expect.objectContaining({ agent: 'research-bot', scope: ['document:handbook/travel'] })
+    expect(rows).toEqual([
+      { event: 'delegation_made', ...who, detail },
+      { event: 'delegation_revoked', ...who, detail },
+    ])
+    expect(JSON.stringify(rows)).not.toContain('Travel and expenses')
+  })
+})
+
+describe('/delegations lets in', () => {
+  let world: IssuerWorld
+  let anne: OwnBrowser
+  let offset = 0
+  beforeAll(async () => {
+    world = await openIssuerWorld({ now: () => Date.now() + offset })
+    await world.put({ 'handbook/travel': { access: { viewers: ['user:anne', 'user:bob'] } } })
+    anne = await openOwnBrowser(world, 'anne')
+  })
+  afterAll(() => world?.[Symbol.asyncDispose]())
+
+  const body = () => ({
+    agent: 'research-bot',
+    scope: ['collection:handbook'],
+    expires_at: new Date(Date.now() + 7_200_000).toISOString(),
+    purpose: 'tests',
+  })
+  const writes = [
+    ['POST', '/delegations'],
+    ['DELETE', '/delegations/d_any'],
+    ['POST', '/delegations/lend'],
+    ['POST', '/delegations/d_any/revoke'],
+    ['POST', '/sign-out'],
+  ] as const
+  const every = [['GET', '/delegations'], ...writes] as const
+  const refusal = async (response: Response) => [response.status, ((await response.json()) as Answer).code]
+
+  test.each(every)('no token, whatever else comes along: %s %s', async (method, path) => {
+    const token = await world.token({ user: 'anne' })
+    for (const authorization of [`Bearer ${token}`, `DPoP ${token}`, 'Basic YTpi', ''])
+      expect(await refusal(await anne.send(method, path, { headers: { authorization } }))).toEqual([
+        403,
+        'forbidden',
+      ])
+  })
+
+  test.each(every)('nobody without a session: %s %s', async (method, path) => {
+    for (const cookie of [undefined, 'remit_session=', `remit_session=${'A'.repeat(43)}`])
+      expect(await refusal(await anne.send(method, path, { headers: { cookie } }))).toEqual([
+        401,
+        'insufficient_user_authentication',
+      ])
+  })
+
+  test.each(writes)('no change without the session’s own token: %s %s', async (method, path) => {
+    for (const token of [undefined, '', 'x', anne.csrf.slice(1)])
+      expect(await refusal(await anne.send(method, path, { headers: { 'x-csrf-token': token } }))).toEqual([
+        403,
+        'forbidden',
+      ])
+  })
+
+  test.each(writes)('no change from elsewhere: %s %s', async (method, path) => {
+    for (const origin of [
+      undefined,
+      'null',
+      'https://evil.test',
+      `${world.url}.evil.test`,
+      'http://localhost',
+    ])
+      expect(await refusal(await anne.send(method, path, { headers: { origin } }))).toEqual([
+        403,
+        'forbidden',
+      ])
+  })
+
+  test('no change with the token of another session', async () => {
+    const bob = await openOwnBrowser(world, 'bob')
+    const response = await anne.send('POST', '/delegations', {
+      body: body(),
+      headers: { 'x-csrf-token': bob.csrf },
+    })
+    expect(response.status).toBe(403)
+  })
+
+  test('no change 15 minutes after the sign-in, but reading and signing out; a page asks to sign in again', async () => {
+    const old = await openOwnBrowser(world, 'anne')
+    offset = 15 * 60_000 + 1_000
+    try {
+      expect(await refusal(await old.send('POST', '/delegations', { body: body() }))).toEqual([
+        401,
+        'insufficient_user_authentication',
+      ])
+      expect((await old.send('GET', '/delegations')).status).toBe(200)
+      const page = await old.browser.open(`${world.url}/delegations`)
+      const asked = await old.browser.submit(page, '/delegations/lend', { agent: 'research-bot' })
+      expect(asked.url.href).toBe(`${world.url}/sign-in?next=%2Fdelegations`)
+      expect(asked.text).toContain('value="anne"')
+      expect((await old.send('POST', '/sign-out')).status).toBe(303)
+    } finally {
+      offset = 0
+    }
+  })
+
+  test('nobody 8 hours after the sign-in, and the session is swept', async () => {
+    const old = await openOwnBrowser(world, 'dan')
+    offset = 8 * 3_600_000 + 1_000
+    try {
+      expect((await old.send('GET', '/delegations')).status).toBe(401)
+      await world.service.issuer.tasks['browser_sessions']?.()
+      expect(await world.database.query("select 1 from browser_sessions where person = 'dan'")).toEqual([])
+    } finally {
+      offset = 0
+    }
+  })
+
+  test('nobody who has signed out: the old cookie is worth nothing, and it is on record', async () => {
+    const left = await openOwnBrowser(world, 'anne')
+    const out = await left.send('POST', '/sign-out')
+    expect(out.headers.get('set-cookie')).toMatch(/remit_session=;.*Max-Age=0/)
+    expect((await left.send('GET', '/delegations')).status).toBe(401)
+    const rows = await world.database.query(
+      "select 1 from decision_records where event = 'signed_out' and subject = 'user:anne'",
+    )
+    expect(rows).not.toEqual([])
+  })
+
+  test('nobody whose subject is revoked, not even when the revocation is over', async () => {
+    const carol = await openOwnBrowser(world, 'carol')
+    expect((await carol.send('GET', '/delegations')).status).toBe(200)
+    const until = new Date(Date.now() + 60_000)
+    const revocations = createRevocations({ sql: world.database, clock: { now: Date.now } })
+    await revocations.revoke({ kind: 'subject', id: 'user:carol' }, { until, reason: 'tests' })
+    expect((await carol.send('GET', '/delegations')).status).toBe(401)
+    offset = 120_000
+    try {
+      expect((await carol.send('GET', '/delegations')).status).toBe(401)
+    } finally {
+      offset = 0
+    }
+  })
+
+  test('JSON only, and little of it', async () => {
+    const dan = await openOwnBrowser(world, 'dan')
+    const csv = { 'content-type': 'text/csv' }
+    expect((await dan.send('POST', '/delegations', { body: 'a', headers: csv })).status).toBe(415)
+    const long = JSON.stringify({ ...body(), purpose: 'x'.repeat(70_000) })
+    expect((await dan.send('POST', '/delegations', { body: long })).status).toBe(413)
+    expect((await dan.send('POST', '/delegations', { body: '{' })).status).toBe(400)
+  })
+})
+
+describe('the page of what one has lent', () => {
+  let world: IssuerWorld
+  let anne: OwnBrowser
+  beforeAll(async () => {
+    world = await openIssuerWorld()
+    await world.put({ 'handbook/travel': { title: '<b>Travel</b>', access: { viewers: ['user:anne'] } } })
+    anne = await openOwnBrowser(world, 'anne')
+  })
+  afterAll(() => world?.[Symbol.asyncDispose]())
+
+  const open = () => anne.browser.open(`${world.url}/delegations`)
+  const filled = {
+    agent: 'research-bot',
+    object: 'collection:handbook',
+    more: 'document:handbook/travel',
+    sub_agent: 'other-bot',
+    purpose: '<script>alert(1)</script>',
+    seconds: '3600',
+  }
+
+  test('lends by its form, once however often that is sent, and shows who has what until when', async () => {
+    const page = await open()
+    expect(page.text).toContain('No agent can read anything for you now.')
+    await anne.browser.submit(page, '/delegations/lend', filled)
+    const shown = await anne.browser.submit(page, '/delegations/lend', filled)
+    expect(shown.url.pathname).toBe('/delegations')
+    expect(await world.service.delegations.listOf('user:anne')).toHaveLength(1)
+    for (const words of [
+      'research-bot',
+      'The handbook',
+      '&lt;b&gt;Travel&lt;/b&gt;',
+      'other-bot',
+      '&lt;script&gt;alert(1)&lt;/script&gt;',
+      'UTC',
+      'any program of this agent',
+    ])
+      expect(shown.text).toContain(words)
+  })
+
+  test('takes back by its button, and a second press is no error', async () => {
+    const page = await open()
+    const action = /action="(\/delegations\/[^"]+\/revoke)"/.exec(page.text)?.[1] ?? 'none'
+    expect((await anne.browser.submit(page, action)).text).toContain(
+      'No agent can read anything for you now.',
+    )
+    expect((await anne.browser.submit(page, action)).status).toBe(200)
+    expect(await world.service.delegations.listOf('user:anne')).toMatchObject([{ state: 'revoked' }])
+  })
+
+  test('shows what is wrong and keeps what was filled in', async () => {
+    const again = await anne.browser.submit(await open(), '/delegations/lend', {
+      ...filled,
+      more: 'document:none',
+    })
+    expect(again.status).toBe(422)
+    expect(again.text).toContain('There is no document:none that you could lend.')
+    expect(again.text).toMatch(/value="collection:handbook" checked/)
+  })
+
+  test('runs no script, loads nothing, is framed by nobody, and sends its forms to us only', async () => {
+    const { headers, text } = await open()
+    const policy = headers.get('content-security-policy') ?? ''
+    for (const part of [
+      "default-src 'none'",
+      "script-src 'none'",
+      "frame-ancestors 'none'",
+      "form-action 'self';",
+      "base-uri 'none'",
+    ])
+      expect(`${policy};`).toContain(part)
+    expect(text).not.toMatch(/<script|<img|<link|src=|style="/)
+    expect(headers.get('cache-control')).toContain('no-store')
+  })
+
+  test('leads to the sign-in who has none', async () => {
+    const { url } = await world.browser().open(`${world.url}/delegations`)
+    expect(url.pathname + url.search).toBe('/sign-in?next=%2Fdelegations')
+  })
+})
