@@ -1,6 +1,7 @@
 import { homedir } from 'node:os'
 import { resolve } from 'node:path'
 import { z } from 'zod'
+import { presetNames } from './delegation/presets.ts'
 import { OperatorError } from './kernel/operator-error.ts'
 
 const loopbackHosts = new Set(['127.0.0.1', '::1', 'localhost', '[::1]'])
@@ -48,10 +49,13 @@ export const trustedIssuer = z.strictObject({
       'must be 1 to 40 of A-Z a-z 0-9 . _ - (empty is only for the built-in issuer)',
     ),
   jwks_uri: httpsOrLoopback.optional(),
-  preset: z.literal('generic', { message: 'is not a known preset: generic' }),
+  preset: z.enum(presetNames, { message: `is not a known preset: ${presetNames.join(', ')}` }),
   person_clients: z.array(z.string().min(1)).default([]),
   service_clients: z.record(z.string().min(1), z.string().min(1)).default({}),
+  // Their client → ours, of one program: it may exchange its own tokens of theirs at our token endpoint.
+  exchange_clients: z.record(z.string().min(1), z.string().min(1)).default({}),
   scopes_allowed: z.array(z.enum(grantableScopes)).default(['docs.search', 'docs.read']),
+  standing: z.boolean().default(false),
   algorithms: z.array(z.enum(algorithms)).min(1).default(['ES256', 'RS256', 'PS256', 'EdDSA']),
 })
 export type TrustedIssuer = z.infer<typeof trustedIssuer>

@@ -51,6 +51,8 @@ describe('the configuration', () => {
         ...issuer,
         person_clients: [],
         service_clients: {},
+        exchange_clients: {},
+        standing: false,
         scopes_allowed: ['docs.search', 'docs.read'],
         algorithms: ['ES256', 'RS256', 'PS256', 'EdDSA'],
       },

@@ -130,7 +130,8 @@ export type DecisionEvent =
       readonly resource: string
       readonly scope: string
       readonly jti: string
-      /** `jti` of the token that it was made from. */
+      /** `iss` and `jti` of the token that it was made from. */
+      readonly from_issuer: string
       readonly from_jti: string
     }
   | {

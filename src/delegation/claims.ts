@@ -26,6 +26,8 @@ const accessTokenClaims = z.looseObject({
   sub_profile: z.string().optional(),
   act: z.unknown().optional(),
   authorization_details: z.unknown().optional(),
+  // Who the subject is at another issuer, and by which of its tokens. Only our own tokens say so.
+  upstream: z.strictObject({ iss: word, sub: word, jti: word.optional() }).optional(),
   delegation: word.optional(),
   grant_id: word.optional(),
   txn: z.string().optional(),

@@ -1,6 +1,7 @@
 import type { Sql } from '../store/sql.ts'
 import type { ActorClaim } from './claims.ts'
 import { type Client, type ClientRow, fromRow } from './clients.ts'
+import type { ExternalAccount } from './links.ts'
 import { type Revoked, revocationKey } from './revocations.ts'
 
 /** What the registries say about one token, read at one moment. */
@@ -11,6 +12,8 @@ export interface Registered {
   /** The service that the client is, where it is registered. */
   readonly service: string | undefined
   readonly delegation: RegisteredDelegation | undefined
+  /** Key of the local person that the account is linked to. */
+  readonly linked: string | undefined
   /** The token, its grant, its subject or an agent of its chain is on the list. */
   readonly revoked: boolean
 }
@@ -39,6 +42,13 @@ export interface Question {
   readonly service: string | undefined
   readonly chain: readonly ActorClaim[]
   readonly delegation: string | undefined
+  /** Who the subject is at a trusted issuer; undefined for those who are nobody elsewhere. */
+  readonly account: ExternalAccount | undefined
+  /**
+   * Present where the token may leave out `delegation`: the subject unless the account is linked. The one standing
+   * delegation to the outermost agent then counts.
+   */
+  readonly standingOf: string | undefined
   readonly revocable: readonly Revoked[]
   /** Milliseconds since the epoch. */
   readonly now: number
@@ -49,7 +59,7 @@ export interface Question {
  * registry can change between two looks.
  */
 export async function lookUp(sql: Sql, question: Question): Promise<Registered> {
-  const { ownClient, service, chain, delegation, revocable, now } = question
+  const { ownClient, service, chain, delegation, account, standingOf, revocable, now } = question
   const [row] = await sql.query<LookupRow>(statement, [
     ownClient ?? null,
     service ?? null,
@@ -59,6 +69,9 @@ export async function lookUp(sql: Sql, question: Question): Promise<Registered> 
     new Date(now),
     revocable.map(({ kind }) => kind),
     revocable.map(revocationKey),
+    account?.issuer ?? null,
+    account?.sub ?? null,
+    standingOf ?? null,
   ])
   if (row === undefined) throw new Error('The registries gave no answer.')
   return {
@@ -66,6 +79,7 @@ export async function lookUp(sql: Sql, question: Question): Promise<Registered> 
     service: row.service ?? undefined,
     agents: chain.map((_, index) => row.agents.find(({ link }) => link === index + 1)),
     delegation: row.delegation === null ? undefined : asDelegation(row.delegation),
+    linked: row.linked ?? undefined,
     revoked: row.revoked,
   }
 }
@@ -81,6 +95,7 @@ interface LookupRow {
     readonly sub_agents: string[]
     readonly is_live: boolean
   } | null
+  readonly linked: string | null
   readonly revoked: boolean
 }
 
@@ -102,12 +117,16 @@ with service as (
   select agents.id, agents.disabled_at is not null as disabled, agents.scopes, agents.collections, links.link
   from unnest($3::text[], $4::text[]) with ordinality as links (issuer, sub, link)
   join agents using (issuer, sub)
+), link as (
+  select person from account_links where issuer = $9 and sub = $10
 ), revocable as (
   select kind, key from unnest($7::text[], $8::text[]) as token (kind, key)
   union all
   select 'agent', id from chain
   union all
   select 'subject', 'service:' || name from service
+  union all
+  select 'subject', 'user:' || person from link
 )
 select
   (select to_json(c) from (select client_id, kind, agent, service from clients where client_id = $1) as c) as client,
@@ -118,7 +137,12 @@ select
       state = 'live' and expires_at > $6 and agents.disabled_at is null as is_live
     from delegations join agents on agents.id = agent
     where delegations.id = $5
+      or $5::text is null and standing and state <> 'revoked'
+        and subject = coalesce((select 'user:' || person from link), $11)
+        and agent = (select id from chain where chain.link = 1)
+        and $11::text is not null
   ) as d) as delegation,
+  (select person from link) as linked,
   exists (
     select from revocations join revocable using (kind, key) where until is null or until > $6
   ) as revoked`

@@ -21,6 +21,7 @@ export type VerifyReason =
   | 'missing_claim'
   | 'bad_claim'
   | 'bad_subject'
+  | 'account_changed'
   | 'bad_details'
   | 'demo_token_refused'
   | 'demo_token_required'
@@ -31,6 +32,7 @@ export type VerifyReason =
   | 'actor_on_service'
   | 'actor_mismatch'
   | 'bad_actor'
+  | 'actor_no_agent'
   | 'chain_too_long'
   | 'unknown_actor'
   | 'agent_disabled'
@@ -62,6 +64,7 @@ export function outer(reason: VerifyReason): ErrorCode {
     case 'missing_claim':
     case 'bad_claim':
     case 'bad_subject':
+    case 'account_changed':
     case 'bad_details':
     case 'demo_token_refused':
     case 'demo_token_required':
@@ -79,6 +82,7 @@ export function outer(reason: VerifyReason): ErrorCode {
     case 'actor_on_service':
     case 'actor_mismatch':
     case 'bad_actor':
+    case 'actor_no_agent':
     case 'chain_too_long':
     case 'unknown_actor':
     case 'agent_disabled':

@@ -18,8 +18,15 @@ export function subjectKey(sub: string): string | undefined {
   return `h.${createHash('sha256').update(sub, 'utf8').digest('base64url')}`
 }
 
-/** `user:namespace/key`, the same person by whichever door they come. */
-export const externalUser = (namespace: string, key: string): FgaObject => `user:${namespace}/${key}`
+/**
+ * Who an account at a trusted issuer is here, as an account key: the local person that it is linked to (`linked`), or
+ * `namespace/key`, the same by whichever door they come. The one rule for tokens, exchange and sign-in. Undefined for
+ * a `sub` that is no person's key.
+ */
+export function accountKey(namespace: string, sub: string, linked: string | undefined): string | undefined {
+  const key = subjectKey(sub)
+  return key === undefined ? undefined : (linked ?? `${namespace}/${key}`)
+}
 
 /**
  * The user of our own issuer's `sub`, which is the subject key as it stands: `key` for local accounts,

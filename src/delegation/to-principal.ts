@@ -14,17 +14,18 @@ import {
   scopesOfKind,
 } from './claims.ts'
 import type { IssuerSource } from './issuers.ts'
+import type { ExternalAccount } from './links.ts'
 import { lookUp, type Registered, type RegisteredAgent } from './lookup.ts'
 import type { VerifyReason } from './reasons.ts'
 import type { Revoked } from './revocations.ts'
 import { serviceObject } from './services.ts'
-import { externalUser, ownUser, subjectKey } from './subject.ts'
+import { accountKey, ownUser } from './subject.ts'
 
 export interface ToPrincipalDeps {
   readonly sql: Sql
   readonly clock: Clock
-  /** Namespaces of the trusted issuers. */
-  readonly namespaces: ReadonlySet<string>
+  /** Trusted issuer → its namespace. */
+  readonly namespaces: ReadonlyMap<string, string>
   readonly newTxn: () => string
 }
 
@@ -36,20 +37,25 @@ export interface ToPrincipalDeps {
 export async function toPrincipal(
   claims: Claims,
   issuer: IssuerSource,
+  use: TokenUse,
   deps: ToPrincipalDeps,
 ): Promise<Result<Principal, VerifyReason>> {
-  const token = readToken(claims, issuer, deps.namespaces)
-  if (!token.ok) return token
-  const { client, chain, user, details } = token.value
+  const read = readToken(claims, issuer, use, deps.namespaces)
+  if (!read.ok) return read
+  const { client, chain, user, details, elsewhere } = read.value
   const registered = await lookUp(deps.sql, {
     ownClient: issuer.kind === 'own' ? client : undefined,
     service: issuer.kind === 'external' ? issuer.serviceClients.get(client) : undefined,
     chain,
     delegation: claims.delegation,
-    revocable: revocable(claims, user),
+    account: elsewhere,
+    standingOf: issuer.kind === 'external' && issuer.standing ? user : undefined,
+    revocable: revocable(read.value),
     now: deps.clock.now(),
   })
   if (registered.revoked) return refuse('revoked')
+  const token = resolved(read.value, registered)
+  if (!token.ok) return token
   const party = partyOf(token.value, registered)
   if (!party.ok) return party
   const agents = registered.agents.filter((agent) => agent !== undefined)
@@ -66,44 +72,97 @@ export async function toPrincipal(
   })
 }
 
+/** `exchange`: a program shows a token that it was issued elsewhere, to get one of its own that names its actor. */
+export type TokenUse = 'request' | 'exchange'
+
 /** What the token alone says. */
 interface Token {
+  readonly use: TokenUse
   readonly claims: Claims
   readonly issuer: IssuerSource
   readonly client: string
   readonly chain: readonly ActorClaim[]
   readonly details: readonly CollectionNarrowing[]
-  /** Undefined where `sub` is no person's key. */
+  /** Undefined where `sub` is no person's key. Of an external issuer: unless the account is linked. */
   readonly user: FgaObject | undefined
+  /** Who the subject is at a trusted issuer. */
+  readonly elsewhere: Elsewhere | undefined
+}
+
+interface Elsewhere extends ExternalAccount {
+  readonly namespace: string
+  /** `jti` of the token there by which we know. */
+  readonly jti: string | undefined
 }
 
 function readToken(
   claims: Claims,
   issuer: IssuerSource,
-  namespaces: ReadonlySet<string>,
+  use: TokenUse,
+  namespaces: ReadonlyMap<string, string>,
 ): Result<Token, VerifyReason> {
-  const client = claims.client_id ?? (issuer.kind === 'external' ? claims.azp : undefined)
+  const client = claims.client_id
   if (client === undefined) return refuse('missing_claim', 'client_id')
   if (claims.azp !== undefined && claims.azp !== client) return refuse('bad_claim', 'azp')
   const chain = actorChain(claims)
   if (!chain.ok) return chain
   const details = narrowing(claims)
   if (!details.ok) return details
-  const user = userOf(claims.sub, issuer, namespaces)
-  return ok({ claims, issuer, client, chain: chain.value, details: details.value, user })
+  const elsewhere = elsewhereOf(claims, issuer, namespaces)
+  if (!elsewhere.ok) return elsewhere
+  const user =
+    issuer.kind === 'own'
+      ? ownUser(claims.sub, new Set(namespaces.values()))
+      : userOf(elsewhere.value, undefined)
+  return ok({
+    use,
+    claims,
+    issuer,
+    client,
+    chain: chain.value,
+    details: details.value,
+    user,
+    elsewhere: elsewhere.value,
+  })
 }
 
-function userOf(sub: string, issuer: IssuerSource, namespaces: ReadonlySet<string>): FgaObject | undefined {
-  if (issuer.kind === 'own') return ownUser(sub, namespaces)
-  const key = subjectKey(sub)
-  return key === undefined ? undefined : externalUser(issuer.namespace, key)
+function elsewhereOf(
+  { sub, upstream }: Claims,
+  issuer: IssuerSource,
+  namespaces: ReadonlyMap<string, string>,
+): Result<Elsewhere | undefined, VerifyReason> {
+  if (issuer.kind === 'external')
+    return ok({ issuer: issuer.issuer, namespace: issuer.namespace, sub, jti: undefined })
+  if (upstream === undefined) return ok(undefined)
+  const namespace = namespaces.get(upstream.iss)
+  // Trusted no longer: who they were there is nobody's word any more.
+  if (namespace === undefined) return refuse('account_changed')
+  return ok({ issuer: upstream.iss, namespace, sub: upstream.sub, jti: upstream.jti })
 }
 
-function revocable({ iss: issuer, jti, grant_id }: Claims, user: FgaObject | undefined): Revoked[] {
+function userOf(elsewhere: Elsewhere | undefined, linked: string | undefined): FgaObject | undefined {
+  const key = elsewhere && accountKey(elsewhere.namespace, elsewhere.sub, linked)
+  return key === undefined ? undefined : `user:${key}`
+}
+
+/** The token with the user that its account is now. A token of ours that says another one dates from before a link or its end. */
+function resolved(token: Token, { linked }: Registered): Result<Token, VerifyReason> {
+  if (token.elsewhere === undefined) return ok(token)
+  const user = userOf(token.elsewhere, linked)
+  if (token.issuer.kind === 'own' && user !== token.user) return refuse('account_changed')
+  return ok({ ...token, user })
+}
+
+/** The person is revoked by every name that they have; a token also with the one elsewhere that it was made from. */
+function revocable({ claims: { iss: issuer, jti, grant_id }, user, elsewhere }: Token): Revoked[] {
+  const users = new Set([user, userOf(elsewhere, undefined)])
   return [
     { kind: 'jti', issuer, id: jti },
+    ...(elsewhere?.jti === undefined
+      ? []
+      : [{ kind: 'jti', issuer: elsewhere.issuer, id: elsewhere.jti } as const]),
     ...(grant_id === undefined ? [] : [{ kind: 'grant', issuer, id: grant_id } as const]),
-    ...(user === undefined ? [] : [{ kind: 'subject', id: user } as const]),
+    ...[...users].flatMap((id) => (id === undefined ? [] : [{ kind: 'subject', id } as const])),
   ]
 }
 
@@ -122,8 +181,10 @@ function partyOf(token: Token, registered: Registered): Result<Party, VerifyReas
 }
 
 /** The registry's word about the client; one that it does not know is an agent's. */
-function clientKind({ issuer, client }: Token, registered: Registered): Principal['kind'] {
+function clientKind({ issuer, client, use }: Token, registered: Registered): Principal['kind'] {
   if (issuer.kind === 'own') return registered.client?.kind ?? 'agent'
+  // What comes of it names the actor; as a request of its own it would need one already.
+  if (use === 'exchange' && issuer.exchangeClients.has(client)) return 'person'
   if (issuer.serviceClients.has(client)) return 'service'
   return issuer.personClients.has(client) ? 'person' : 'agent'
 }
@@ -184,7 +245,8 @@ function delegationOf(
   { delegation }: Registered,
   { subject, agent }: { readonly subject: FgaObject; readonly agent: string },
 ): Result<string, VerifyReason> {
-  if (claims.delegation === undefined) return refuse('delegation_missing')
+  // Where the issuer may leave it out, this is the standing one, or there is none.
+  if (claims.delegation === undefined && delegation === undefined) return refuse('delegation_missing')
   if (delegation === undefined) return refuse('delegation_unknown')
   const fits =
     delegation.subject === subject && (delegation.agent === agent || delegation.subAgents.includes(agent))

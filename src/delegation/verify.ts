@@ -7,8 +7,9 @@ import type { Sql } from '../store/sql.ts'
 import { type Claims, isFor, parseClaims } from './claims.ts'
 import type { PresentedProof, Proofs } from './dpop.ts'
 import type { IssuerSource, Resource } from './issuers.ts'
+import { accessTokenTypes, type Normalised, normalise } from './normalise.ts'
 import type { VerifyReason } from './reasons.ts'
-import { toPrincipal } from './to-principal.ts'
+import { type TokenUse, toPrincipal } from './to-principal.ts'
 
 export interface Verifier {
   /**
@@ -27,6 +28,11 @@ export interface Verifier {
    * has any business with that audience, nor that they prove the key it is bound to (`cnf`); the caller must.
    */
   examine(token: string): Promise<Result<Examined, VerifyReason>>
+  /**
+   * Examines a token that is shown for an exchange: ours, or a trusted issuer's. NOT checked: as for `examine`; that
+   * a client of another issuer is not one of ours that has the same name, either.
+   */
+  examineSubject(token: string): Promise<Result<Examined, VerifyReason>>
 }
 
 export interface Examined {
@@ -34,6 +40,9 @@ export interface Examined {
   /** The token's only one. */
   readonly audience: string
   readonly principal: Principal
+  readonly issuer: IssuerSource
+  /** Every actor of the token names its issuer in the token itself. */
+  readonly actorsNamed: boolean
 }
 
 export interface VerifierDeps {
@@ -50,39 +59,47 @@ export interface VerifierDeps {
 
 /**
  * Verifies JWT access tokens (RFC 9068): issuer and audience by exact string, algorithms by the issuer's list,
- * `typ` `at+jwt` for everybody, so that no ID token passes. Keys come from the issuer's settings only. A token
- * that is bound to a key (`cnf`, RFC 9449) needs its holder's proof. Opaque tokens are not supported.
+ * `typ` `at+jwt`, or, by its issuer's preset, other proof that it is an access token, so that no ID token passes. Keys
+ * come from the issuer's settings only. A token that is bound to a key (`cnf`, RFC 9449) needs its holder's proof.
+ * Opaque tokens are not supported.
  */
 export function createVerifier({ issuers, sql, clock, demo, newTxn, proofs }: VerifierDeps): Verifier {
   const byName = new Map(issuers.map((issuer) => [issuer.issuer, issuer]))
   if (byName.size < issuers.length) throw new Error('An issuer is named twice.')
-  const namespaces = new Set(
-    issuers.flatMap((issuer) => (issuer.kind === 'external' ? [issuer.namespace] : [])),
+  const namespaces = new Map(
+    issuers.flatMap((issuer) => (issuer.kind === 'external' ? [[issuer.issuer, issuer.namespace]] : [])),
   )
 
   async function judge(
     token: string,
     issuer: IssuerSource,
+    use: TokenUse,
     audience: (claims: Claims) => string | undefined,
   ): Promise<Result<Examined, VerifyReason>> {
     const payload = await signedPayload(token, issuer)
     if (!payload.ok) return payload
-    const claims = parseClaims(payload.value)
+    const claims = parseClaims(payload.value.payload)
     if (!claims.ok) return claims
     const found = audience(claims.value)
     if (found === undefined || !isFor(claims.value.aud, found)) return refuse('wrong_audience')
     const sound = isSound(claims.value, issuer, { now: clock.now() / 1_000, demo })
     if (!sound.ok) return sound
-    const principal = await toPrincipal(claims.value, issuer, { sql, clock, namespaces, newTxn })
+    const principal = await toPrincipal(claims.value, issuer, use, { sql, clock, namespaces, newTxn })
     if (!principal.ok) return principal
-    return ok({ claims: claims.value, audience: found, principal: principal.value })
+    return ok({
+      claims: claims.value,
+      audience: found,
+      principal: principal.value,
+      issuer,
+      actorsNamed: payload.value.actorsNamed,
+    })
   }
 
   return {
     async verify(token, resource, presented) {
       const issuer = findIssuer(token, byName)
       if (!issuer.ok) return issuer
-      const judged = await judge(token, issuer.value, () => issuer.value.audiences[resource])
+      const judged = await judge(token, issuer.value, 'request', () => issuer.value.audiences[resource])
       if (!judged.ok) return judged
       const { principal } = judged.value
       const held = await isHeld(token, principal.boundTo, presented, proofs)
@@ -92,10 +109,16 @@ export function createVerifier({ issuers, sql, clock, demo, newTxn, proofs }: Ve
       const issuer = findIssuer(token, byName)
       if (!issuer.ok) return issuer
       if (issuer.value.kind !== 'own') return refuse('unknown_issuer')
-      return judge(token, issuer.value, ({ aud }) => [aud].flat()[0])
+      return judge(token, issuer.value, 'request', theOnly)
+    },
+    async examineSubject(token) {
+      const issuer = findIssuer(token, byName)
+      return issuer.ok ? judge(token, issuer.value, 'exchange', theOnly) : issuer
     },
   }
 }
+
+const theOnly = ({ aud }: Claims): string | undefined => [aud].flat()[0]
 
 const tokenBytesMax = 16_384
 
@@ -116,13 +139,14 @@ function findIssuer(
   }
 }
 
-const types = new Set(['at+jwt', 'application/at+jwt'])
-
-async function signedPayload(token: string, issuer: IssuerSource): Promise<Result<object, VerifyReason>> {
+/** The payload in our own words, once its signature holds. */
+async function signedPayload(token: string, issuer: IssuerSource): Promise<Result<Normalised, VerifyReason>> {
   const header = readHeader(token)
   if (header === undefined) return refuse('malformed')
   if (header.alg === undefined || !issuer.algorithms.includes(header.alg)) return refuse('wrong_algorithm')
-  if (typeof header.typ !== 'string' || !types.has(header.typ.toLowerCase())) return refuse('wrong_type')
+  const typ = typeOf(header)
+  if (typ === undefined || !(accessTokenTypes.has(typ) || otherTypes(issuer).includes(typ)))
+    return refuse('wrong_type')
   const key = await issuer.keys(header)
   if (!key.ok) return key
   try {
@@ -133,13 +157,20 @@ async function signedPayload(token: string, issuer: IssuerSource): Promise<Resul
       currentDate: new Date(0),
       clockTolerance: Number.MAX_SAFE_INTEGER,
     })
-    return ok(payload)
+    return issuer.kind === 'own' ? ok({ payload, actorsNamed: true }) : normalise(payload, typ, issuer)
   } catch (error) {
     if (error instanceof JWSSignatureVerificationFailed) return refuse('bad_signature')
     if (error instanceof JOSEError) return refuse('malformed')
     throw error
   }
 }
+
+/** In lower case, as media types are compared; '' for none. */
+const typeOf = ({ typ }: ProtectedHeaderParameters): string | undefined =>
+  typ === undefined ? '' : typeof typ === 'string' ? typ.toLowerCase() : undefined
+
+const otherTypes = (issuer: IssuerSource): readonly string[] =>
+  issuer.kind === 'own' ? [] : issuer.preset.otherTypes
 
 function readHeader(token: string): ProtectedHeaderParameters | undefined {
   try {

@@ -176,5 +176,6 @@ test('settings under which a token could mean two things are refused', () => {
     externalIssuer(trustedIssuer.parse({ ...entry, ...more }), { fetch, clock: movableClock() })
   expect(make({})).not.toThrow()
   expect(make({ audiences: { api: 'a', mcp: 'a' } })).toThrow('must differ')
-  expect(make({ service_clients: { app: 'loader' } })).toThrow('both')
+  expect(make({ service_clients: { app: 'loader' } })).toThrow('more than one')
+  expect(make({ exchange_clients: { app: 'agent-app' } })).toThrow('more than one')
 })

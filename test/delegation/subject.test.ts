@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { externalUser, isKey, ownUser, subjectKey } from '../../src/delegation/subject.ts'
+import { accountKey, isKey, ownUser, subjectKey } from '../../src/delegation/subject.ts'
 
 test('keeps what is plain and writes every other byte as %XX', () => {
   expect(subjectKey('anne@example.org')).toBe('anne@example.org')
@@ -37,7 +37,7 @@ test('two different subs never share a key, and every key stands after user: as 
       if (a === undefined || b === undefined) return
       expect(a === b).toBe(one === other)
       expect(a).toMatch(/^[A-Za-z0-9._@+=%-]{1,120}$/)
-      if (isKey(a)) expect(ownUser(`ns/${a}`, new Set(['ns']))).toBe(externalUser('ns', a))
+      if (isKey(a)) expect(ownUser(`ns/${a}`, new Set(['ns']))).toBe(`user:ns/${a}`)
       else expect(['.', '..']).toContain(a)
     }),
     { numRuns: 2_000 },
@@ -51,3 +51,10 @@ test.each(['', 'a/b/c', '/a', 'a/', 'a b', '*', 'a%', 'a%2f', 'a#b', 'a:b', '.',
     expect(isKey(sub)).toBe(false)
   },
 )
+
+test('an account elsewhere is the local person it is linked to, else itself in its namespace', () => {
+  expect(accountKey('ns', 'a b', undefined)).toBe('ns/a%20b')
+  expect(accountKey('ns', 'a b', 'anne')).toBe('anne')
+  // What is nobody cannot be somebody by a link.
+  expect(accountKey('ns', '', 'anne')).toBeUndefined()
+})

@@ -84,8 +84,8 @@ export async function openVerifying(issuer: TestIssuer, options: { readonly demo
     externalIssuer(trustedIssuer.parse(issuer.entry()), { fetch, clock, timeoutMs: 500 }),
   ]
   const proofs = createProofs({ sql: database, clock, secret: randomBytes(32) })
-  const verifierWith = (demo: boolean) =>
-    createVerifier({ issuers, sql: database, clock, demo, newTxn: () => crypto.randomUUID(), proofs })
+  const verifierDeps = { sql: database, clock, demo: false, newTxn: () => crypto.randomUUID(), proofs }
+  const verifierWith = (demo: boolean) => createVerifier({ ...verifierDeps, issuers, demo })
   const end = new Date(clock.now() + 86_400_000)
   await putDelegation(database, { id: 'd_own', subject: 'user:anne', agent: 'research-bot', expiresAt: end })
   await putDelegation(database, {
@@ -121,6 +121,8 @@ export async function openVerifying(issuer: TestIssuer, options: { readonly demo
     clock,
     key,
     agents,
+    verifierDeps,
+    ownIssuer: issuers[0],
     revocations: createRevocations({ sql: database, clock }),
     proofs,
     verifier: verifierWith(options.demo ?? false),

@@ -8,6 +8,13 @@ export interface TestIssuerOptions {
   readonly personClients?: readonly string[]
   readonly serviceClients?: Readonly<Record<string, string>>
   readonly scopesAllowed?: readonly string[]
+  /** Their client → ours. */
+  readonly exchangeClients?: Readonly<Record<string, string>>
+  readonly standing?: boolean
+  /** Default `generic`. */
+  readonly preset?: string
+  /** Path of the issuer's name. Default `/realms/test`. */
+  readonly path?: string
   /** Answers instead of the issuer, where a test wants a broken one; undefined: as usual. */
   readonly answer?: (request: IncomingMessage, response: ServerResponse) => boolean
 }
@@ -40,6 +47,8 @@ export interface TestIssuer extends AsyncDisposable {
   /** Paths asked for, in order. */
   readonly asked: readonly string[]
   token(options?: TokenOptions): Promise<string>
+  /** Signs any claims as they are. */
+  sign(claims: Readonly<Record<string, unknown>>, header?: Readonly<Record<string, unknown>>): Promise<string>
   /** Changes the key; the old one is no longer published. */
   rotate(): Promise<void>
   /** Its entry of TRUSTED_ISSUERS, as JSON would hold it. */
@@ -62,11 +71,12 @@ export async function startTestIssuer(options: TestIssuerOptions = {}): Promise<
   await once(server, 'listening')
   const address = server.address()
   if (address === null || typeof address === 'string') throw new Error('The issuer has no port.')
-  const issuer = `http://127.0.0.1:${address.port}/realms/test`
+  const path = options.path ?? '/realms/test'
+  const issuer = `http://127.0.0.1:${address.port}${path}`
   const audiences = { api: 'https://remit.test/api', mcp: 'https://remit.test/mcp' }
   const documents = (): Record<string, object> => ({
-    '/realms/test/.well-known/openid-configuration': { issuer, jwks_uri: `${issuer}/jwks` },
-    '/realms/test/jwks': { keys: [keys.jwk] },
+    [`${path.replace(/\/$/, '')}/.well-known/openid-configuration`]: { issuer, jwks_uri: `${issuer}/jwks` },
+    [`${path}/jwks`]: { keys: [keys.jwk] },
   })
 
   return {
@@ -84,11 +94,17 @@ export async function startTestIssuer(options: TestIssuerOptions = {}): Promise<
       issuer,
       audiences,
       namespace: options.namespace ?? 'test',
-      preset: 'generic',
+      preset: options.preset ?? 'generic',
       person_clients: options.personClients ?? ['person-app'],
       service_clients: options.serviceClients ?? {},
+      exchange_clients: options.exchangeClients ?? {},
+      standing: options.standing ?? false,
       scopes_allowed: options.scopesAllowed ?? ['docs.search', 'docs.read', 'docs.write', 'directory.write'],
     }),
+    sign: (claims, header = {}) =>
+      new SignJWT(defined(claims))
+        .setProtectedHeader(protectedHeader({ alg: 'ES256', kid: keys.jwk.kid, ...header }))
+        .sign(keys.privateKey),
     async token(wanted = {}) {
       const iat = Math.floor((wanted.now ?? Date.now()) / 1_000)
       const claims = {
@@ -119,6 +135,11 @@ async function makeKeys(generation: number) {
   const jwk = { ...(await exportJWK(publicKey)), kid: `key-${generation}`, alg: 'ES256', use: 'sig' }
   return { privateKey, jwk }
 }
+
+const protectedHeader = (members: Readonly<Record<string, unknown>>) => ({
+  alg: 'ES256',
+  ...defined(members),
+})
 
 const defined = (claims: Readonly<Record<string, unknown>>) =>
   Object.fromEntries(Object.entries(claims).filter(([, value]) => value !== undefined))

@@ -7,13 +7,15 @@ import type { CollectionNarrowing, Principal } from '../../kernel/principal.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { Sql } from '../../store/sql.ts'
 import { type Agent, type AgentLimits, type Agents, agentObject, withinLimits } from '../agents.ts'
-import { chainMax, collectionNarrowing, narrowing, scopesOf } from '../claims.ts'
+import { chainMax, collectionNarrowing, narrowing } from '../claims.ts'
 import type { Client } from '../clients.ts'
 import type { Delegation, Delegations } from '../delegations.ts'
 import type { KeyRing } from '../signing-key.ts'
 import type { Examined, Verifier } from '../verify.ts'
-import { mayTarget, owns, type Resources, scopesAt } from './resources.ts'
+import { mayPassOn } from './deputy.ts'
+import { mayTarget, type Resources, scopesAt } from './resources.ts'
 import { actorClaim } from './token-claims.ts'
+import { grantOf, heldScopes, upstreamOf } from './upstream.ts'
 
 /** What a client asks for (RFC 8693 §2.1), as it came. The client was authenticated before. */
 export interface ExchangeRequest {
@@ -86,7 +88,10 @@ export function createExchange(deps: ExchangeDeps): Exchange {
     if (!held.ok) return refuse('invalid_request', 'the subject token is not accepted')
     const details = narrowedDetails(request.details, held.value)
     if (!details.ok) return details
-    return mint({ request, ...subject.value, ...actor.value, ...target.value, details: details.value }, deps)
+    return mint(
+      { request, subject: subject.value, ...actor.value, ...target.value, details: details.value },
+      deps,
+    )
   }
 }
 
@@ -104,21 +109,20 @@ function wellFormed(request: ExchangeRequest): Result<true, ExchangeError> {
 /** The token that came, if this client may pass it on at all. */
 async function subjectOf(
   { client, subjectToken, provenKey }: ExchangeRequest,
-  { verifier, resources }: ExchangeDeps,
+  deps: ExchangeDeps,
 ): Promise<Result<Examined, ExchangeError>> {
-  const examined = await verifier.examine(subjectToken)
+  const examined = await deps.verifier.examineSubject(subjectToken)
   // Not why: whoever holds a stray token would learn what became of its agent.
   if (!examined.ok) return refuse('invalid_request', 'the subject token is not accepted')
-  const { claims, audience, principal } = examined.value
+  const { principal, actorsNamed } = examined.value
   if (principal.kind === 'service') return refuse('invalid_request', 'the subject is not a person')
   // Whoever cannot prove its key may not have it at all, whoever it is addressed to.
   if (principal.boundTo !== undefined && principal.boundTo !== provenKey)
     return refuse('invalid_request', 'the subject token is bound to a key that was not proven')
-  // The confused deputy: a token that was sent to somebody else, or got lost, is worth nothing here.
-  const isOwn = claims.client_id === client.clientId
-  const entry = isOwn ? undefined : await resources.get(audience)
-  if (!isOwn && (entry === undefined || !owns(entry, client)))
+  if (!(await mayPassOn(client, examined.value, deps)))
     return refuse('invalid_request', 'the subject token is neither the client’s own nor addressed to it')
+  // We know whom it means; to write it into a token of ours would put words into the other issuer's mouth.
+  if (!actorsNamed) return refuse('invalid_request', 'an actor of the subject token does not name its issuer')
   return examined
 }
 
@@ -130,13 +134,13 @@ interface Acting {
 /** The client's registered agent, if the person lent to it, or let the agent that they lent to pass it on. */
 async function actorOf(
   client: Client,
-  { claims, principal }: Examined,
+  { claims, principal, issuer }: Examined,
   { agents, delegations }: ExchangeDeps,
 ): Promise<Result<Acting, ExchangeError>> {
   if (client.kind !== 'agent') return refuse('unauthorized_client', 'only agents exchange tokens')
   const agent = await agents.get(client.agent)
   if (agent === undefined || agent.disabledAt !== undefined) return refuse('actor_unauthorized')
-  if (Object.hasOwn(claims, 'may_act') && !names(claims['may_act'], agent, client))
+  if (Object.hasOwn(claims, 'may_act') && !names(claims['may_act'], agent, client, issuer))
     return refuse('invalid_request', 'may_act names somebody else')
   if (principal.actors.length >= chainMax) return refuse('invalid_request', 'the chain of actors is full')
   const delegation =
@@ -149,13 +153,14 @@ async function actorOf(
   return ok({ agent, delegation })
 }
 
-function names(mayAct: unknown, agent: Agent, client: Client): boolean {
+function names(mayAct: unknown, agent: Agent, client: Client, { kind }: Examined['issuer']): boolean {
   if (typeof mayAct !== 'object' || mayAct === null) return false
   const { iss, sub, client_id } = mayAct as Readonly<Record<string, unknown>>
   return (
     sub === agent.sub &&
     (iss === undefined || iss === agent.issuer) &&
-    (client_id === undefined || client_id === client.clientId)
+    // Another issuer's client of that name is not ours.
+    (client_id === undefined || (kind === 'own' && client_id === client.clientId))
   )
 }
 
@@ -166,7 +171,7 @@ interface Target {
 
 async function targetOf(
   { client, targets, scope }: ExchangeRequest,
-  { claims, principal }: Examined,
+  subject: Examined,
   agent: Agent,
   { resources, agents, publicUrl }: ExchangeDeps,
 ): Promise<Result<Target, ExchangeError>> {
@@ -174,7 +179,7 @@ async function targetOf(
   if (resource === undefined || more.length > 0) return refuse('invalid_target', 'name exactly one resource')
   const entry = await resources.get(resource)
   if (entry === undefined || !mayTarget(entry, client, publicUrl)) return refuse('invalid_target')
-  const held = new Set(withinLimits(scopesOf(claims), await limitsOf(principal, agents)))
+  const held = new Set(withinLimits(heldScopes(subject), await limitsOf(subject.principal, agents)))
   const possible = scopesAt(entry, client, { publicUrl, agent }).filter((one) => held.has(one))
   const wanted = scope?.split(' ').filter((one) => one !== '') ?? possible
   if (wanted.length === 0 || wanted.some((one) => !possible.includes(one)))
@@ -204,15 +209,17 @@ function narrowedDetails(
     : refuse('invalid_authorization_details', 'more than the subject token holds')
 }
 
-interface Decided extends Examined, Acting, Target {
+interface Decided extends Acting, Target {
   readonly request: ExchangeRequest
+  readonly subject: Examined
   readonly details: readonly CollectionNarrowing[]
 }
 
 async function mint(
-  { request, claims, principal, agent, delegation, resource, scopes, details }: Decided,
+  { request, subject, agent, delegation, resource, scopes, details }: Decided,
   { sql, keys, clock, issuer, demo }: ExchangeDeps,
 ): Promise<Result<Exchanged, ExchangeError>> {
+  const { claims, principal } = subject
   const iat = Math.floor(clock.now() / 1_000)
   const exp = Math.min(
     iat + secondsMax,
@@ -230,7 +237,8 @@ async function mint(
     act: { ...actorClaim(agent), ...(Object.hasOwn(claims, 'act') && { act: claims.act }) },
     delegation: delegation.id,
     txn: principal.txn,
-    ...(claims.grant_id !== undefined && { grant_id: claims.grant_id }),
+    ...upstreamOf(subject),
+    ...grantOf(subject),
     ...(claims.auth_time !== undefined && { auth_time: claims.auth_time }),
     ...(claims.amr !== undefined && { amr: claims.amr }),
     ...(details.length > 0 && { authorization_details: details }),
@@ -239,7 +247,7 @@ async function mint(
   })
     .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid: key.kid })
     .setIssuer(issuer)
-    .setSubject(claims.sub)
+    .setSubject(splitObject(principal.subject).id)
     .setAudience(resource)
     .setIssuedAt(iat)
     .setExpirationTime(exp)
@@ -255,7 +263,7 @@ async function mint(
       delegation: delegation.id,
       txn: principal.txn,
     },
-    { event: 'token_exchanged', resource, scope, jti, from_jti: claims.jti },
+    { event: 'token_exchanged', resource, scope, jti, from_issuer: claims.iss, from_jti: claims.jti },
   )
   return ok({ accessToken, expiresIn: exp - iat, scope, details })
 }
