@@ -176,6 +176,14 @@ export const settings = z.object({
     .describe(
       'Requests a minute for each pair of person and agent; each client and each address has 20 times that.',
     ),
+  BEGIN_PER_MINUTE: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .default(120)
+    .describe(
+      'Authorization requests, pushed requests and device codes that one network address may begin in a minute; behind a proxy all of its clients are one address.',
+    ),
   MODEL_APPLY_APPROVERS: z.coerce
     .number()
     .int()
@@ -211,6 +219,7 @@ export interface Config {
   readonly indexPollMs: number
   readonly bodyBytesMax: number
   readonly ratePerMinute: number
+  readonly beginPerMinute: number
   readonly demo: boolean
 }
 
@@ -279,6 +288,7 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
     indexPollMs: value.INDEX_POLL_MS,
     bodyBytesMax: value.BODY_BYTES_MAX,
     ratePerMinute: value.RATE_PER_MINUTE,
+    beginPerMinute: value.BEGIN_PER_MINUTE,
     demo,
   })
 }

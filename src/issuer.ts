@@ -24,6 +24,7 @@ import { createSignIns } from './delegation/sign-ins.ts'
 import type { KeyRing } from './delegation/signing-key.ts'
 import type { Verifier } from './delegation/verify.ts'
 import type { App } from './http/env.ts'
+import { createBegunLimit } from './http/middleware/begun.ts'
 import { createRequireSession } from './http/middleware/session.ts'
 import { issuerPages } from './http/pages/issuer-pages.ts'
 import { delegationRoutes } from './http/routes/delegations.ts'
@@ -88,7 +89,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
   })
   const resources = createResources({ sql, agents, publicUrl })
   const passwords = createPasswords({ sql, clock })
-  const signIns = createSignIns({ sql, people })
+  const signIns = createSignIns({ sql, people, clock })
   const sessions = createSessions({ database: sql, seal, clock, randomBytes })
   const lendables = createLendables({
     sql,
@@ -141,6 +142,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
   )
   const now = () => clock.now()
   const signIn = createSignIn({
+    signIns,
     methods: [createPasswordMethod({ passwords, signIns, now })],
     publicUrl,
   })
@@ -165,7 +167,12 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
         perMinute: config.ratePerMinute,
         now,
       }),
-      oauthRoutes({ server, signIn, publicUrl }),
+      oauthRoutes({
+        server,
+        signIn,
+        publicUrl,
+        begunLimit: createBegunLimit({ perMinute: config.beginPerMinute, now }),
+      }),
       protectedResourceRoutes({
         resources: await describe(config, resources),
         documentation: `${publicUrl}/docs`,

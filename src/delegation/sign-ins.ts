@@ -1,4 +1,5 @@
 import { record, type Who } from '../audit/record.ts'
+import type { Clock } from '../kernel/clock.ts'
 import type { Sql } from '../store/sql.ts'
 import type { People } from './people.ts'
 import { isKey } from './subject.ts'
@@ -11,8 +12,10 @@ export interface SignedIn {
   readonly amr: readonly string[]
 }
 
-/** Puts on record what people do at the authorization server's pages before anything comes of it. */
+/** Who may sign in at all, and what goes on record before anything comes of it. */
 export interface SignIns {
+  /** Whoever has proven who they are and is revoked gets in nowhere. On record where it is so. */
+  isBarred(signedIn: SignedIn, txn: string): Promise<boolean>
   /** Before the authorization server is told. */
   atAuthorizationServer(signedIn: SignedIn, txn: string): Promise<void>
   /** `typed`: what stood in the account's field. Kept only where it is an account: people type passwords there. */
@@ -20,8 +23,23 @@ export interface SignIns {
   consentRefused(refusal: { readonly person: string; readonly client: string }, txn: string): Promise<void>
 }
 
-export function createSignIns({ sql, people }: { readonly sql: Sql; readonly people: People }): SignIns {
+export interface SignInsDeps {
+  readonly sql: Sql
+  readonly people: People
+  readonly clock: Clock
+}
+
+export function createSignIns({ sql, people, clock }: SignInsDeps): SignIns {
   return {
+    async isBarred({ person }, txn) {
+      const revoked = await sql.query(
+        "select 1 from revocations where kind = 'subject' and key = $1 and (until is null or until > $2)",
+        [`user:${person}`, new Date(clock.now())],
+      )
+      if (revoked.length > 0)
+        await record(sql, atPages(person, txn), { event: 'sign_in_failed', method: 'revoked' })
+      return revoked.length > 0
+    },
     atAuthorizationServer: ({ person, amr }, txn) =>
       record(sql, atPages(person, txn), { event: 'signed_in', at: 'authorization_server', amr }),
     async failed({ typed, method }, txn) {

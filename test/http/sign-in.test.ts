@@ -1,9 +1,20 @@
 import { decodeJwt } from 'jose'
 import * as client from 'openid-client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createRevocations } from '../../src/delegation/revocations.ts'
 import type { Browser } from '../delegation/issuer/browser.ts'
 import { type IssuerWorld, openIssuerWorld, password } from '../delegation/issuer/world.ts'
+import { openWorld } from '../support/world.ts'
 import { signInAction, signIn as signInAt } from './own-browser.ts'
+
+const issuers = JSON.stringify([
+  {
+    issuer: 'https://idp.test',
+    audiences: { api: 'https://remit.test', mcp: 'https://remit.test/mcp' },
+    namespace: 'idp',
+    preset: 'generic',
+  },
+])
 
 let world: IssuerWorld
 beforeAll(async () => {
@@ -122,6 +133,75 @@ describe('signing in on our own pages', () => {
     expect(JSON.stringify(await world.database.query('select * from decision_records'))).not.toContain(secret)
     expect(JSON.stringify(world.logged)).not.toContain(secret)
   })
+})
+
+test('a revoked person gets in at neither door, and learns it only by the right password', async () => {
+  await using revoked = await openIssuerWorld()
+  const revocations = createRevocations({ sql: revoked.database, clock: { now: Date.now } })
+  await revocations.revoke({ kind: 'subject', id: 'user:anne' }, { reason: 'tests' })
+  const browser = revoked.browser()
+  const page = await browser.open(`${revoked.url}/sign-in`)
+  const wrong = await browser.submit(page, signInAction(page), { user: 'anne', password: 'not the password' })
+  expect(wrong.text).toContain('The account or the password is wrong.')
+  const right = await browser.submit(page, signInAction(page), { user: 'anne', password })
+  expect(right.text).toContain('This account cannot sign in now.')
+  expect(browser.cookies.has('remit_session')).toBe(false)
+  expect(await revoked.database.query('select 1 from browser_sessions')).toEqual([])
+})
+
+test('a person who is revoked gets no token any more for what they consented to', async () => {
+  await using revoked = await openIssuerWorld()
+  const config = await client.discovery(new URL(revoked.issuer), 'cli', undefined, client.None(), {
+    execute: [client.allowInsecureRequests],
+    algorithm: 'oauth2',
+  })
+  const verifier = client.randomPKCECodeVerifier()
+  const url = client.buildAuthorizationUrl(config, {
+    redirect_uri: revoked.redirectUri,
+    code_challenge: await client.calculatePKCECodeChallenge(verifier),
+    code_challenge_method: 'S256',
+  })
+  const browser = revoked.browser()
+  const back = await revoked.consent(browser, await browser.open(url.href), { user: 'anne' })
+  const tokens = await client.authorizationCodeGrant(config, back.url, { pkceCodeVerifier: verifier })
+  const revocations = createRevocations({ sql: revoked.database, clock: { now: Date.now } })
+  await revocations.revoke({ kind: 'subject', id: 'user:anne' }, { reason: 'tests' })
+  await expect(client.refreshTokenGrant(config, tokens.refresh_token ?? '')).rejects.toMatchObject({
+    error: 'invalid_grant',
+  })
+})
+
+test('over https both cookies are bound to this host, and no script reads them', async () => {
+  await using secure = await openWorld({
+    env: { PUBLIC_URL: 'https://remit.test', REMIT_DEMO: 'false', TRUSTED_ISSUERS: issuers },
+  })
+  await secure.service.issuer.passwords.set('anne', password)
+  const page = await secure.call('GET', '/sign-in')
+  const form = page.headers.get('set-cookie') ?? ''
+  expect(form).toMatch(/^__Host-remit_sign_in=[\w-]{43}; Path=\/; HttpOnly; Secure; SameSite=Lax$/)
+  const csrf = /name="csrf" value="([^"]+)"/.exec(await page.text())?.[1] ?? ''
+  const answer = await secure.call('POST', '/sign-in', {
+    body: String(new URLSearchParams({ user: 'anne', password, csrf })),
+    headers: {
+      cookie: form.split(';')[0] ?? '',
+      origin: 'https://remit.test',
+      'content-type': 'application/x-www-form-urlencoded',
+    },
+  })
+  expect(answer.headers.getSetCookie()[0]).toMatch(
+    /^__Host-remit_session=[\w-]{43}; Path=\/; HttpOnly; Secure; SameSite=Strict$/,
+  )
+})
+
+test('a link on another site leads a signed-in person to the page, not to the sign-in', async () => {
+  const browser = world.browser()
+  await signIn(browser, 'bob')
+  const followed = await fetch(`${world.url}/delegations`, {
+    redirect: 'manual',
+    headers: { accept: 'text/html', 'sec-fetch-site': 'cross-site' },
+  })
+  expect(followed.status).toBe(200)
+  expect(await followed.text()).toContain('<meta http-equiv="refresh" content="0;url=/delegations">')
 })
 
 test('a token says how and when the person signed in', async () => {

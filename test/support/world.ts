@@ -85,7 +85,12 @@ export const people = ['anne', 'bob', 'carol', 'dan']
 /** Opens a world with the collections `handbook` and `finance`, four people, two agents and the service `loader`. */
 export async function openWorld(options: WorldOptions = {}): Promise<World> {
   const home = await mkdtemp(join(tmpdir(), 'remit-world-'))
-  const config = loadConfig({ REMIT_HOME: home, RATE_PER_MINUTE: '100000', ...options.env })
+  const config = loadConfig({
+    REMIT_HOME: home,
+    RATE_PER_MINUTE: '100000',
+    BEGIN_PER_MINUTE: '100000',
+    ...options.env,
+  })
   const logged: { event: string; fields?: object }[] = []
   const log = (event: string, fields?: object) => {
     logged.push({ event, ...(fields && { fields }) })

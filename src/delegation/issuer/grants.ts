@@ -21,6 +21,7 @@ export interface GrantLink {
 export interface GrantLinks {
   /** On record as a consent, with the link without which the grant gives no token. */
   save(link: GrantLink, consent: Consented): Promise<void>
+  /** Undefined also for one of a revoked person: no token comes of it. */
   get(grantId: string): Promise<GrantLink | undefined>
   /**
    * The grant was ended at the authorization server: by a refresh token or code that was used twice, or by its client.
@@ -46,9 +47,10 @@ export interface GrantLinksDeps {
 export function createGrantLinks({ database, delegations, clock }: GrantLinksDeps): GrantLinks {
   const get: GrantLinks['get'] = async (grantId) => {
     const rows = await database.query<GrantRow>(
-      `select grant_id, client_id, subject, delegation, signed_in_at, amr, expires_at
-       from oauth_grants where grant_id = $1`,
-      [grantId],
+      `${select} where grant_id = $1 and not exists (
+         select from revocations
+         where kind = 'subject' and key = 'user:' || subject and (until is null or until > $2))`,
+      [grantId, new Date(clock.now())],
     )
     return rows.map(fromRow)[0]
   }
@@ -57,7 +59,7 @@ export function createGrantLinks({ database, delegations, clock }: GrantLinksDep
     get,
     save: (link, consent) => database.transaction((sql) => save(sql, link, consent)),
     async end(grantId, txn) {
-      const link = await get(grantId)
+      const [link] = (await database.query<GrantRow>(`${select} where grant_id = $1`, [grantId])).map(fromRow)
       // What was lent first: it takes the link along. The other way about, a crash between would leave it standing.
       if (link?.delegation !== undefined)
         await delegations.revoke(link.delegation, {
@@ -108,6 +110,8 @@ const fromRow = (row: GrantRow): GrantLink => ({
   amr: row.amr,
   expiresAt: row.expires_at,
 })
+
+const select = `select grant_id, client_id, subject, delegation, signed_in_at, amr, expires_at from oauth_grants`
 
 interface GrantRow {
   readonly grant_id: string

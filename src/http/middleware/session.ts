@@ -2,6 +2,8 @@ import type { MiddlewareHandler } from 'hono'
 import type { BrowserSession, Sessions } from '../../delegation/sessions.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { AppContext, AppEnv } from '../env.ts'
+import { pageHeaders } from '../pages/layout.ts'
+import { onwardsPage } from '../pages/onwards.ts'
 import { createSessionCookie } from '../sign-in/cookies.ts'
 import { ownPage } from '../sign-in/next.ts'
 import { formLimit } from '../sign-in/sign-in.ts'
@@ -38,7 +40,7 @@ export function createRequireSession({ sessions, publicUrl, now }: SessionDeps):
         throw new AppError('forbidden', { public: 'Only the person themself may do this, in their browser.' })
       const id = sessionCookie.read(c)
       const found = id === undefined ? undefined : await sessions.find(id)
-      if (found === undefined) return toSignIn(c)
+      if (found === undefined) return isLedHere(c) ? onwards(c) : toSignIn(c)
       if (!write) return pass(found)
       if (c.req.header('origin') !== origin)
         throw new AppError('forbidden', { public: 'This request did not come from our page.' })
@@ -63,6 +65,16 @@ export function createRequireSession({ sessions, publicUrl, now }: SessionDeps):
         await next()
       }
     }
+}
+
+/** A link on another site led to a page of ours: the browser has left the strict cookie out. */
+const isLedHere = (c: AppContext): boolean =>
+  c.req.method === 'GET' && wantsPage(c) && c.req.header('sec-fetch-site') === 'cross-site'
+
+/** Comes here once more, from a page of ours. */
+function onwards(c: AppContext): Response | Promise<Response> {
+  for (const [name, value] of Object.entries(pageHeaders())) c.header(name, value)
+  return c.html(onwardsPage(ownPage(c.req.path)))
 }
 
 /** 401, or for a page the way to the sign-in. */

@@ -4,7 +4,7 @@ import { page } from './layout.ts'
 /** Leads on by itself, from a page of ours: see the strict session cookie. `next`: a path of our own. */
 export const onwardsPage = (next: string): string =>
   page({
-    title: 'Signed in',
+    title: 'One moment',
     head: html`<meta http-equiv="refresh" content="0;url=${next}">`,
-    body: html`<h1>Signed in</h1><p><a href="${next}">Continue</a></p>`,
+    body: html`<h1>One moment</h1><p><a href="${next}">Continue</a></p>`,
   })

@@ -4,6 +4,7 @@ import type { ConsentPending, Pending } from '../../delegation/issuer/interactio
 import type { AuthorizationServer } from '../../delegation/issuer/server.ts'
 import { AppError } from '../../kernel/errors.ts'
 import { type App, type AppContext, createRouter } from '../env.ts'
+import type { BegunLimit } from '../middleware/begun.ts'
 import { consentPage } from '../pages/consent.ts'
 import { pageHeaders } from '../pages/layout.ts'
 import { formLimit, ownForm, type SignIn, type SignInPlace, text } from '../sign-in/sign-in.ts'
@@ -11,12 +12,13 @@ import { formLimit, ownForm, type SignIn, type SignInPlace, text } from '../sign
 export interface OauthRoutesDeps {
   readonly server: AuthorizationServer
   readonly signIn: SignIn
+  readonly begunLimit: BegunLimit
   readonly publicUrl: string
 }
 
 /** The authorization server at `/oauth`, its discovery alias, and the pages where people sign in and consent. */
 export function oauthRoutes(deps: OauthRoutesDeps): App {
-  const { server, signIn, publicUrl } = deps
+  const { server, signIn, begunLimit, publicUrl } = deps
   const { interactions } = server
   const routes = createRouter()
 
@@ -65,7 +67,8 @@ export function oauthRoutes(deps: OauthRoutesDeps): App {
   )
   routes.all('/oauth/*', (c) => {
     const { pathname, search } = new URL(c.req.url)
-    return mount(c, `${pathname.slice('/oauth'.length)}${search}`)
+    const inside = `${pathname.slice('/oauth'.length)}${search}`
+    return begunLimit(c, inside) ?? mount(c, inside)
   })
 
   async function mount(c: AppContext, inside: string): Promise<Response> {

@@ -1,5 +1,5 @@
 import { bodyLimit } from 'hono/body-limit'
-import type { SignedIn } from '../../delegation/sign-ins.ts'
+import type { SignedIn, SignIns } from '../../delegation/sign-ins.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { App, AppContext } from '../env.ts'
 import { type Html, pageHeaders } from '../pages/layout.ts'
@@ -66,6 +66,7 @@ interface Tried {
 export interface SignInDeps {
   /** In the order in which the page shows them. */
   readonly methods: readonly SignInMethod[]
+  readonly signIns: Pick<SignIns, 'isBarred'>
   readonly publicUrl: string
   /** Said on the page of the demo. */
   readonly hint?: string
@@ -82,7 +83,7 @@ export const formLimit = bodyLimit({
 })
 
 /** The sign-in page and its methods: one component for the authorization server's requests and for our own pages. */
-export function createSignIn({ methods, publicUrl, hint }: SignInDeps): SignIn {
+export function createSignIn({ methods, signIns, publicUrl, hint }: SignInDeps): SignIn {
   const show: SignIn['show'] = async (c, place, { problem, user = place.user ?? '' } = {}) => {
     const offers = await Promise.all(methods.map((method) => method.offer({ place, user, problem })))
     const text = signInPage({
@@ -100,6 +101,9 @@ export function createSignIn({ methods, publicUrl, hint }: SignInDeps): SignIn {
   async function answer(c: AppContext, place: SignInPlace, outcome: SignInOutcome): Promise<Response> {
     if ('response' in outcome) return outcome.response
     if ('problem' in outcome) return show(c, place, outcome)
+    // Said only to whoever has proven that the account is theirs.
+    if (await signIns.isBarred(outcome.signedIn, c.get('txn')))
+      return show(c, place, { problem: 'This account cannot sign in now.' })
     return place.finish(outcome.signedIn)
   }
 
