@@ -25,7 +25,6 @@ import { createAgentAdministration } from './delegation/agent-administration.ts'
 import { type Agents, createAgents } from './delegation/agents.ts'
 import { type Clients, createClients } from './delegation/clients.ts'
 import { createDelegations, type Delegations } from './delegation/delegations.ts'
-import { createDemoIssuer, type DemoIssuer } from './delegation/demo-issuer.ts'
 import { createProofs } from './delegation/dpop.ts'
 import type { Fetch } from './delegation/fetch-json.ts'
 import { externalIssuer, ownIssuer, ownIssuerName } from './delegation/issuers.ts'
@@ -221,21 +220,6 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     listCollections,
     newTxn,
   })
-  const demoIssuer = config.demo
-    ? createDemoIssuer({
-        publicUrl: config.publicUrl,
-        keys,
-        people,
-        agents,
-        services,
-        clients,
-        administrators,
-        delegations,
-        clock,
-        randomBytes,
-      })
-    : undefined
-
   const parser = stack.use(createParser())
   const ingest = stack.use(
     createIngest({
@@ -389,7 +373,6 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     services,
     administrators,
     delegations,
-    demoIssuer,
     clients,
     keys,
     issuer,
@@ -412,8 +395,6 @@ export interface Service extends AsyncDisposable {
   readonly services: Services
   readonly administrators: Administrators
   readonly delegations: Delegations
-  /** Only in the demo. */
-  readonly demoIssuer: DemoIssuer | undefined
   readonly clients: Clients
   readonly keys: KeyRing
   readonly issuer: Issuer

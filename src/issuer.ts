@@ -8,6 +8,7 @@ import { type Clients, cliClient } from './delegation/clients.ts'
 import type { Delegations } from './delegation/delegations.ts'
 import type { Proofs } from './delegation/dpop.ts'
 import { createArtifacts } from './delegation/issuer/artifacts.ts'
+import type { DemoConsent } from './delegation/issuer/demo-consent.ts'
 import { createExchange } from './delegation/issuer/exchange.ts'
 import { createGrantLinks, type GrantLinks } from './delegation/issuer/grants.ts'
 import { createResources, type Resources } from './delegation/issuer/resources.ts'
@@ -39,6 +40,7 @@ import type { FgaObject } from './kernel/ids.ts'
 import type { Log } from './kernel/log.ts'
 import type { Principal } from './kernel/principal.ts'
 import type { CollectionLister } from './retrieval/collections.ts'
+import { samplePasswordsFile } from './sample/passwords.ts'
 import { loadSecret } from './store/secret.ts'
 import type { Database } from './store/sql.ts'
 
@@ -69,6 +71,8 @@ export interface Issuer {
   readonly passwords: Passwords
   readonly resources: Resources
   readonly grants: GrantLinks
+  /** Only in the demo. */
+  readonly demoConsent: DemoConsent | undefined
   /** Background tasks, each to be run now and every hour. */
   readonly tasks: Readonly<Record<string, () => Promise<unknown>>>
 }
@@ -145,6 +149,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     signIns,
     methods: [createPasswordMethod({ passwords, signIns, now })],
     publicUrl,
+    ...(demo && { hint: `This is the demo. The passwords are in ${samplePasswordsFile(config.home)}` }),
   })
   const requireSession = createRequireSession({ sessions, publicUrl, now })
   return {
@@ -181,6 +186,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     passwords,
     resources,
     grants,
+    demoConsent: server.demoConsent,
     tasks: {
       oauth_artifacts: () => artifacts.sweep(),
       oauth_grants: () => grants.sweep(),

@@ -13,6 +13,7 @@ import type { Clock } from './kernel/clock.ts'
 import type { Log } from './kernel/log.ts'
 import { OperatorError } from './kernel/operator-error.ts'
 import { loadSample } from './sample/load.ts'
+import { giveSamplePasswords, samplePasswordsFile } from './sample/passwords.ts'
 import { isSeeded, seedSample } from './sample/seed.ts'
 import { type Listening, type ListenOptions, listen } from './serve.ts'
 import { lockFolder } from './store/lock.ts'
@@ -48,11 +49,11 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
   signal?.throwIfAborted()
   const service = stack.use(await compose({ config, ground, clock, log, fetch }))
   signal?.throwIfAborted()
-  const demo = config.demo ? await seedDemo(ground, service, options) : undefined
+  const demo = config.demo ? await seedDemo(config, ground, service, options) : undefined
   stack.use(
     await startAdminServer({
       dir: config.home,
-      deps: adminDeps(ground, service),
+      deps: adminDeps(config, ground, service),
       onError: (error) =>
         log('command_failed', { reason: error instanceof Error ? error.message : 'thrown value' }),
     }),
@@ -101,12 +102,14 @@ export async function withService<T>(
   const { clock, log } = options
   await using ground = await openGround(config, { now: () => clock.now(), log })
   await using service = await compose({ config, ground, ...options })
-  return await work(adminDeps(ground, service))
+  return await work(adminDeps(config, ground, service))
 }
 
-const adminDeps = (ground: Ground, service: Service): AdminDeps => ({
+const adminDeps = ({ publicUrl }: Config, ground: Ground, service: Service): AdminDeps => ({
   ...service,
   passwords: service.issuer.passwords,
+  demoConsent: service.issuer.demoConsent,
+  publicUrl,
   database: ground.database,
   saveCollection: (input) => service.ingest.saveCollection(operator('command'), input),
   drift: () => service.ingest.drift(),
@@ -131,6 +134,7 @@ export async function reembedStored(
 }
 
 async function seedDemo(
+  { home }: Config,
   ground: Ground,
   service: Service,
   { clock, print, signal }: StartOptions,
@@ -143,7 +147,9 @@ async function seedDemo(
     )
     await seedSample(sample, { ...service, database: ground.database, issuer: service.ownIssuer }, signal)
   }
+  await giveSamplePasswords(home, sample.people, { passwords: service.issuer.passwords, randomBytes })
   return {
+    passwords: samplePasswordsFile(home),
     company: sample.organization.title,
     question: sample.question,
     documents: sample.documents.length,

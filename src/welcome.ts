@@ -40,6 +40,8 @@ const opsUrl = ({ ops }: Config): string =>
 
 /** What is shown of the sample. */
 export interface DemoFacts {
+  /** File with the people's passwords. */
+  readonly passwords: string
   readonly company: string
   readonly question: string
   readonly documents: number
@@ -53,15 +55,20 @@ const shown = [
   { user: 'carol', expected: 'gets nothing' },
 ] as const
 
-function demoLines(config: Config, { company, question, documents, people, agents }: DemoFacts): string[] {
+function demoLines(config: Config, demo: DemoFacts): string[] {
+  const { company, question, documents, people, agents, passwords } = demo
   const width = Math.max(...people.map(({ key }) => key.length))
   return [
     `DEMO: ${documents} documents of ${company}, a company that does not exist. Its people:`,
     ...people.map(({ key, name, role }) => `  ${key.padEnd(width)}  ${name}, ${role}`),
+    `  Their passwords: ${passwords}`,
     'Agents that people lent their reading to:',
     ...agents.map(({ id, purpose }) => `  ${id}: ${purpose}`),
     '',
-    'The same question, asked by the agent research-bot for three of them. Paste into another terminal, in this folder.',
+    'Sign in as one of them, with a browser on this machine. Paste into another terminal, in this folder:',
+    `npm run -s remit -- login${atUrl(config)} && npm run -s remit -- whoami${atUrl(config)}`,
+    '',
+    'The same question for three of them, by the agent research-bot: each time the person’s token, exchanged for one of the agent’s.',
     ...shown.flatMap(({ user, expected }) => [
       '',
       `${user} ${expected}:`,
@@ -70,6 +77,10 @@ function demoLines(config: Config, { company, question, documents, people, agent
     '',
   ]
 }
+
+// The other terminal knows no other port.
+const atUrl = ({ publicUrl }: Config): string =>
+  publicUrl === 'http://localhost:8787' ? '' : ` --url ${publicUrl}`
 
 // The token is made when the command runs: one printed here would be dead in five minutes.
 function askLines({ home, publicUrl }: Config, user: string, question: string): string[] {

@@ -1,4 +1,4 @@
-import type { AdminClient } from './admin-client.ts'
+import type { DemoTokens } from './demo-tokens.ts'
 import { type SignIns, signInHint } from './sign-ins.ts'
 
 /** As whom a command asks. */
@@ -16,7 +16,7 @@ export interface AsPerson {
 }
 
 export interface AsPersonDeps {
-  readonly admin: AdminClient
+  readonly demoTokens: DemoTokens
   readonly signIns: SignIns
   /** REMIT_TOKEN. */
   readonly envToken: string | undefined
@@ -28,10 +28,9 @@ export interface AsPersonDeps {
  */
 export async function personToken(
   { url, token, user, userByDefault, scope }: AsPerson,
-  { admin, signIns, envToken }: AsPersonDeps,
+  { demoTokens, signIns, envToken }: AsPersonDeps,
 ): Promise<string> {
-  const ofDemo = async (name: string) =>
-    String((await admin.run('token', { user: name, scopes: [scope] }))['token'])
+  const ofDemo = (name: string) => demoTokens.person({ user: name, scopes: [scope] })
   if (token !== undefined) return token
   if (user !== undefined) return ofDemo(user)
   const own = envToken ?? (await signIns.token(url))

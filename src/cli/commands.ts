@@ -5,7 +5,7 @@ import { type Administrators, roles } from '../delegation/administrators.ts'
 import type { Agents } from '../delegation/agents.ts'
 import { type Client, type Clients, publicJwks } from '../delegation/clients.ts'
 import type { Delegations } from '../delegation/delegations.ts'
-import type { DemoIssuer } from '../delegation/demo-issuer.ts'
+import type { DemoConsent } from '../delegation/issuer/demo-consent.ts'
 import type { Passwords } from '../delegation/passwords.ts'
 import type { People } from '../delegation/people.ts'
 import type { Services } from '../delegation/services.ts'
@@ -27,8 +27,10 @@ export interface AdminDeps {
   readonly keys: KeyRing
   /** `iss` of the built-in issuer, by which registered agents of ours are known. */
   readonly ownIssuer: string
-  /** Left out: not the demo, and no command mints. */
-  readonly demoIssuer?: DemoIssuer | undefined
+  /** Left out: not the demo, and no command speaks for a person. */
+  readonly demoConsent?: DemoConsent | undefined
+  /** Address of the service. */
+  readonly publicUrl: string
   readonly saveCollection: (collection: NewCollection) => Promise<void>
   /** Compares tags with OpenFGA now, mends, and says what it found. */
   readonly drift: () => Promise<object>
@@ -50,23 +52,25 @@ type Command = (args: unknown) => {
 
 const id = z.string().refine(isId, 'is not an id')
 const optional = <T extends z.ZodType>(schema: T) => z.exactOptional(schema)
-const narrowing = { scopes: optional(z.array(z.string())), resource: optional(z.enum(['api', 'mcp'])) }
 
 /** Every command that the machine's operator has, by name. Arguments and answers are JSON. */
 const commands = {
-  token: command(
-    z.union([
-      z.strictObject({ user: z.string(), agent: optional(z.string()), ...narrowing }),
-      z.strictObject({ service: z.string(), ...narrowing }),
-    ]),
-    async (request, { demoIssuer }) => ({ token: await assertDemo(demoIssuer).mint(request) }),
+  demo: command(z.strictObject({}), async (_, { demoConsent, publicUrl }) => {
+    assertDemo(demoConsent)
+    return { url: publicUrl }
+  }),
+  demo_confirm: command(
+    z.strictObject({ code: z.string().max(40), user: z.string() }),
+    async ({ code, user }, { demoConsent }) => {
+      await assertDemo(demoConsent).confirm(code, user)
+      return { user }
+    },
   ),
-  writer_token: command(
+  writer: command(
     z.strictObject({ service: optional(z.string()), collection: optional(z.string()) }),
-    async (wanted, { demoIssuer, services }) => {
-      const issuer = assertDemo(demoIssuer)
-      const service = wanted.service ?? (await theWriter(services, wanted.collection))
-      return { token: await issuer.mint({ service, scopes: ['docs.write'] }), service }
+    async (wanted, { demoConsent, services }) => {
+      assertDemo(demoConsent)
+      return { service: wanted.service ?? (await theWriter(services, wanted.collection)) }
     },
   ),
   collection_add: command(
@@ -239,10 +243,11 @@ function clientOf(clientId: string, kind: Client['kind'], of: string | undefined
   return kind === 'agent' ? { clientId, kind, agent: of } : { clientId, kind, service: of }
 }
 
-function assertDemo(issuer: DemoIssuer | undefined): DemoIssuer {
-  if (issuer !== undefined) return issuer
+function assertDemo(consent: DemoConsent | undefined): DemoConsent {
+  if (consent !== undefined) return consent
   throw new AppError('forbidden', {
-    public: 'Tokens are minted in the demo only. Here they come from an issuer of TRUSTED_ISSUERS.',
+    public:
+      'Tokens are given out like this in the demo only. Elsewhere sign in (remit login), exchange, or ask an issuer of TRUSTED_ISSUERS.',
   })
 }
 

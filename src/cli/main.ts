@@ -6,6 +6,7 @@ import { isAbsolute, join, resolve } from 'node:path'
 import { loadConfig, settings } from '../config.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { createAdminClient } from './admin-client.ts'
+import { createDemoTokens } from './demo-tokens.ts'
 import { runCli } from './program.ts'
 import { createSignInStore } from './sign-in-store.ts'
 import { createSignIns } from './sign-ins.ts'
@@ -36,14 +37,18 @@ function configFolder(): string {
   return join(isAbsolute(given) ? given : join(homedir(), '.config'), 'remit')
 }
 
+const home = resolve(REMIT_HOME)
+const admin = createAdminClient({
+  home,
+  withService: async (work) => {
+    const { withService } = await wholeService()
+    return withService(loadConfig(process.env), { clock: systemClock, log: () => undefined, fetch }, work)
+  },
+})
+
 process.exitCode = await runCli(process.argv.slice(2), {
-  admin: createAdminClient({
-    home: resolve(REMIT_HOME),
-    withService: async (work) => {
-      const { withService } = await wholeService()
-      return withService(loadConfig(process.env), { clock: systemClock, log: () => undefined, fetch }, work)
-    },
-  }),
+  admin,
+  demoTokens: createDemoTokens({ admin, home, fetch }),
   terminal: createTerminal(process),
   reembed: async (onProgress) => {
     const { reembedStored } = await wholeService()

@@ -1,9 +1,11 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { roles } from '../delegation/administrators.ts'
 import type { Fetch } from '../delegation/fetch-json.ts'
+import type { Resource } from '../delegation/issuers.ts'
 import type { Reembedded } from '../ingest/reembed.ts'
 import { AppError } from '../kernel/errors.ts'
 import type { AdminClient } from './admin-client.ts'
+import type { DemoTokens } from './demo-tokens.ts'
 import { addExplainCommands } from './explain.ts'
 import { importFile } from './import.ts'
 import { ingestFolder } from './ingest.ts'
@@ -16,6 +18,7 @@ import type { Terminal } from './terminal.ts'
 
 export interface CliDeps {
   readonly admin: AdminClient
+  readonly demoTokens: DemoTokens
   readonly terminal: Terminal
   /** Gives every passage a vector of the configured model, in this process and beside no running service. */
   readonly reembed: (onProgress: (done: number, total: number) => void) => Promise<Reembedded>
@@ -79,10 +82,7 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
         .choices(['api', 'mcp'])
         .default('api'),
     )
-    .action(async (options: TokenFlags) => {
-      const { token } = await admin.run('token', tokenArguments(options))
-      terminal.out(String(token))
-    })
+    .action(async (flags: TokenFlags) => terminal.out(await tokenFor(flags, deps.demoTokens)))
 
   program
     .command('collection')
@@ -212,7 +212,7 @@ interface TokenFlags {
   readonly agent?: string
   readonly service?: string
   readonly scope?: string
-  readonly resource: string
+  readonly resource: Resource
 }
 
 interface CollectionFlags {
@@ -253,17 +253,20 @@ function count(value: string): number {
   return Number(value)
 }
 
-function tokenArguments({ user, agent, service, scope, resource }: TokenFlags): object {
-  if ((user === undefined) === (service === undefined)) throw new Error('Name either --user or --service.')
-  if (service !== undefined && agent !== undefined)
-    throw new Error('A service has no agent: name --agent with --user.')
-  return {
-    ...(user !== undefined && { user }),
-    ...(agent !== undefined && { agent }),
-    ...(service !== undefined && { service }),
-    ...(scope !== undefined && { scopes: scope.split(/\s+/).filter((one) => one !== '') }),
+async function tokenFor(flags: TokenFlags, demoTokens: DemoTokens): Promise<string> {
+  const { user, agent, service, scope, resource } = flags
+  const wanted = {
     resource,
+    ...(scope !== undefined && { scopes: scope.split(/\s+/).filter((one) => one !== '') }),
   }
+  if (user === undefined && service !== undefined) {
+    if (agent !== undefined) throw new Error('A service has no agent: name --agent with --user.')
+    return demoTokens.service({ service, ...wanted })
+  }
+  if (user === undefined || service !== undefined) throw new Error('Name either --user or --service.')
+  return agent === undefined
+    ? demoTokens.person({ user, ...wanted })
+    : demoTokens.agent({ user, agent, ...wanted })
 }
 
 const httpFor = (flags: WriterFlags, deps: CliDeps): RemitHttp =>
@@ -276,17 +279,21 @@ const httpFor = (flags: WriterFlags, deps: CliDeps): RemitHttp =>
 // Well before the 300 s of a demo token are over, so that none ends on the way.
 const tokenMsMax = 200_000
 
-function writerTokens({ service, collection }: WriterFlags, { admin, now }: CliDeps): TokenSource {
+function writerTokens(
+  { service, collection }: WriterFlags,
+  { admin, demoTokens, now }: CliDeps,
+): TokenSource {
   let held: { readonly token: Promise<string>; readonly at: number } | undefined
-  const mint = async () => {
+  const ask = async () => {
     const wanted = {
       ...(service !== undefined && { service }),
       ...(collection !== undefined && { collection }),
     }
-    return String((await admin.run('writer_token', wanted))['token'])
+    const writer = String((await admin.run('writer', wanted))['service'])
+    return demoTokens.service({ service: writer, scopes: ['docs.write'] })
   }
   return () => {
-    if (held === undefined || now() - held.at > tokenMsMax) held = { token: mint(), at: now() }
+    if (held === undefined || now() - held.at > tokenMsMax) held = { token: ask(), at: now() }
     return held.token
   }
 }

@@ -3,7 +3,6 @@ import { once } from 'node:events'
 import { stat } from 'node:fs/promises'
 import { request } from 'node:http'
 import { join } from 'node:path'
-import { decodeJwt } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { lockFolder } from '../../src/store/lock.ts'
 import { type Commands, openCommands, remit, serving } from './world.ts'
@@ -21,23 +20,7 @@ const recorded = () =>
   )
 
 describe('with a service running', () => {
-  test('token prints the token and nothing else on stdout', async () => {
-    await using _server = await serving(world)
-    const ran = await remit(
-      ['token', '--user', 'anne', '--agent', 'research-bot', '--scope', 'docs.search'],
-      world,
-    )
-    expect(ran).toMatchObject({ code: 0, stderr: '' })
-    expect(ran.stdout).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+\n$/)
-    expect(decodeJwt(ran.stdout.trim())).toMatchObject({
-      sub: 'anne',
-      scope: 'docs.search',
-      demo: true,
-      act: { sub: 'research-bot' },
-    })
-  })
-
-  test('a service can be registered, writes by its tuples, and gets its token', async () => {
+  test('a service can be registered, and writes by its tuples', async () => {
     await using _server = await serving(world)
     expect(
       (await remit(['service', 'add', 'loader', '--collection', 'handbook', '--prefix', 'ho/'], world)).code,
@@ -56,11 +39,6 @@ describe('with a service running', () => {
       { now: Date.now() },
     )
     expect(answer.verdicts).toEqual(['allowed', 'allowed'])
-    const ran = await remit(['token', '--service', 'loader'], world)
-    expect(decodeJwt(ran.stdout.trim())).toMatchObject({
-      client_id: 'demo-service-loader',
-      scope: 'docs.write directory.write',
-    })
   })
 
   test('a service that is saved with fewer collections loses the others', async () => {
@@ -94,28 +72,20 @@ describe('with a service running', () => {
     ])
   })
 
-  test('each command is on record, and no token ever is', async () => {
+  test('each command is on record', async () => {
     await using _server = await serving(world)
     const before = (await recorded()).length
-    const { stdout } = await remit(['token', '--user', 'anne'], world)
+    await remit(['delegation', 'list', 'user:bob'], world)
     await remit(['drift'], world)
-    const [token, drift] = (await recorded()).slice(before)
-    expect(token).toEqual({
-      command: 'token',
-      arguments: { user: 'anne', resource: 'api' },
-      subject: 'service:remit',
-    })
-    expect(drift).toMatchObject({ command: 'drift', arguments: {} })
-    const leaked = await world.database.query(
-      'select 1 from decision_records where position($1 in detail::text) > 0',
-      [stdout.trim()],
-    )
-    expect(leaked).toEqual([])
+    expect((await recorded()).slice(before)).toEqual([
+      { command: 'delegation_list', arguments: { user: 'user:bob' }, subject: 'service:remit' },
+      { command: 'drift', arguments: {}, subject: 'service:remit' },
+    ])
   })
 
   test.each<[readonly string[], string]>([
-    [['token', '--user', 'mallory'], 'no account mallory'],
-    [['token', '--user', 'anne', '--agent', 'stranger'], 'no agent stranger'],
+    [['agent', 'disable', 'stranger'], 'no agent stranger'],
+    [['token', '--agent', 'research-bot', '--service', 'loader'], 'A service has no agent'],
     [['token'], 'either --user or --service'],
     [['token', '--user', 'anne', '--service', 'loader'], 'either --user or --service'],
     [['admin', 'add', 'group:eng', '--role', 'security.read'], 'must be user:SUBJECT'],
@@ -132,10 +102,11 @@ describe('with a service running', () => {
     expect(ran.stderr).toContain(says)
   })
 
-  test('outside the demo nothing mints', async () => {
+  test('outside the demo nobody is spoken for', async () => {
     await using _server = await serving({ home: world.home, deps: world.withoutDemo })
     for (const argv of [
       ['token', '--user', 'anne'],
+      ['token', '--user', 'anne', '--agent', 'research-bot'],
       ['token', '--service', 'loader'],
     ]) {
       expect(await remit(argv, world)).toMatchObject({
@@ -155,7 +126,7 @@ describe('with a service running', () => {
   test('a path that is too long for a socket is found all the same', async () => {
     const home = join(world.home, 'long'.repeat(30))
     await using _server = await serving({ ...world, home })
-    expect((await remit(['token', '--user', 'anne'], { home })).code).toBe(0)
+    expect((await remit(['drift'], { home })).code).toBe(0)
   })
 
   test('what breaks inside is told to the log and not to the caller', async () => {
@@ -183,13 +154,13 @@ describe('with a service running', () => {
 
 describe('with no service running', () => {
   test('a command says so, with the folder', async () => {
-    const ran = await remit(['token', '--user', 'anne'], { home: world.home })
+    const ran = await remit(['drift'], { home: world.home })
     expect(ran).toMatchObject({ code: 1, stdout: '' })
     expect(ran.stderr).toContain(`No service is running with REMIT_HOME=${world.home}`)
   })
 
   test('it works in this process under the folder’s lock', async () => {
-    const ran = await remit(['token', '--user', 'anne'], {
+    const ran = await remit(['drift'], {
       home: world.home,
       withService: async (work) => {
         await expect(lockFolder(world.home)).rejects.toThrow('Another process')
@@ -202,7 +173,7 @@ describe('with no service running', () => {
 
   test('it does not work beside a process that holds the folder', async () => {
     await using _held = await lockFolder(world.home)
-    const ran = await remit(['token', '--user', 'anne'], {
+    const ran = await remit(['drift'], {
       home: world.home,
       withService: (work) => work(world.deps),
     })

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { decodeJwt } from 'jose'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { type Commands, openCommands, remit, serving } from './world.ts'
+import { type Commands, noDemo, openCommands, remit, serving } from './world.ts'
 
 interface Asked {
   readonly method: string
@@ -210,16 +210,17 @@ describe('ingest', () => {
     await using _server = await serving(world)
     await using to = await peer(allWell)
     const argv = ['ingest', await put({ 'a.md': 'x' }), '--collection', 'handbook', '--url', `${to.url}/`]
-    expect((await remit(argv, world)).code).toBe(0)
+    const demoTokens = { ...noDemo, service: world.tokens.mint }
+    expect((await remit(argv, world, { demoTokens })).code).toBe(0)
     const token = to.asked[0]?.headers.authorization?.slice('Bearer '.length) ?? ''
     expect(decodeJwt(token)).toMatchObject({ client_id: 'demo-service-loader', scope: 'docs.write' })
 
     await world.deps.services.save({ name: 'other', collections: ['handbook'], prefixes: [] })
-    expect(await remit(argv, world)).toMatchObject({
+    expect(await remit(argv, world, { demoTokens })).toMatchObject({
       code: 1,
       stderr: expect.stringContaining('loader, other'),
     })
-    expect((await remit([...argv, '--service', 'other'], world)).code).toBe(0)
+    expect((await remit([...argv, '--service', 'other'], world, { demoTokens })).code).toBe(0)
     await world.database.query(`delete from clients where service = 'other'`)
     await world.database.query(`delete from services where name = 'other'`)
   })

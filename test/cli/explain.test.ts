@@ -21,9 +21,7 @@ async function remit(...argv: readonly string[]) {
   let out = ''
   let said = ''
   const code = await runCli(argv, {
-    admin: {
-      run: async (_command: string, { user }: { user: string }) => ({ token: await world.token({ user }) }),
-    } as never,
+    demoTokens: { person: ({ user }: { user: string }) => world.token({ user }) },
     terminal: createTerminal({
       stdout: { write: (text) => (out += text) },
       stderr: { write: (text) => (said += text) },

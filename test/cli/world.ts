@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { type AdminClientOptions, createAdminClient } from '../../src/cli/admin-client.ts'
 import { startAdminServer } from '../../src/cli/admin-server.ts'
 import type { AdminDeps } from '../../src/cli/commands.ts'
+import { createDemoTokens, type DemoTokens } from '../../src/cli/demo-tokens.ts'
 import { runCli } from '../../src/cli/program.ts'
 import type { SignIns } from '../../src/cli/sign-ins.ts'
 import { createTerminal } from '../../src/cli/terminal.ts'
@@ -10,7 +11,6 @@ import { createAdministrators } from '../../src/delegation/administrators.ts'
 import { createAgents } from '../../src/delegation/agents.ts'
 import { createClients } from '../../src/delegation/clients.ts'
 import { createDelegations } from '../../src/delegation/delegations.ts'
-import { createDemoIssuer } from '../../src/delegation/demo-issuer.ts'
 import type { Fetch } from '../../src/delegation/fetch-json.ts'
 import { createPasswords } from '../../src/delegation/passwords.ts'
 import { createPeople } from '../../src/delegation/people.ts'
@@ -19,6 +19,7 @@ import { openKeyRing } from '../../src/delegation/signing-key.ts'
 import { systemClock } from '../../src/kernel/clock.ts'
 import { openMigrated, own, publicUrl } from '../delegation/world.ts'
 import { openFga } from '../delegation/world-fga.ts'
+import { createTestTokens } from '../support/tokens.ts'
 
 /** A database with collection `handbook`, anne, and research-bot that anne has lent the handbook to. */
 export async function openCommands() {
@@ -54,7 +55,7 @@ export async function openCommands() {
   })
   const clients = createClients({ sql: database })
   const keys = await openKeyRing(join(database.folder, 'keys'), systemClock)
-  const demoIssuer = createDemoIssuer({
+  const tokens = createTestTokens({
     publicUrl,
     keys,
     people,
@@ -78,14 +79,16 @@ export async function openCommands() {
     keys,
     ownIssuer: own,
     saveCollection,
+    publicUrl,
     drift: async () => ({ mended: 0 }),
     newTxn: randomUUID,
   }
   return {
     database,
     fga,
-    deps: { ...deps, demoIssuer },
+    deps: { ...deps, demoConsent: { confirm: async () => undefined } },
     withoutDemo: deps,
+    tokens,
     home: join(database.folder, 'home'),
   }
 }
@@ -111,6 +114,9 @@ export const nobody: SignIns = {
   logout: async () => false,
 }
 
+const notHere = () => Promise.reject(new Error('There is no demo.'))
+export const noDemo: DemoTokens = { person: notHere, agent: notHere, service: notHere }
+
 /** One command line, as a shell would run it. */
 export async function remit(
   argv: readonly string[],
@@ -120,14 +126,17 @@ export async function remit(
     readonly envToken?: string
     readonly fetch?: Fetch
     readonly signIns?: SignIns
+    readonly demoTokens?: DemoTokens
     /** Told of everything that is said, as it is said. */
     readonly onSaid?: (text: string) => void
   } = {},
 ): Promise<Ran> {
   let stdout = ''
   let stderr = ''
+  const admin = createAdminClient(client)
   const code = await runCli(argv, {
-    admin: createAdminClient(client),
+    admin,
+    demoTokens: more.demoTokens ?? createDemoTokens({ admin, home: client.home, fetch: more.fetch ?? fetch }),
     terminal: createTerminal({
       stdout: { write: (text) => (stdout += text) },
       stderr: {

@@ -59,6 +59,8 @@ export async function freshSettings(model: string | undefined): Promise<Settings
       REMIT_HOME: join(folder, 'home'),
       PORT: String(port),
       OPS_PORT: String(opsPort),
+      // Where `remit login` keeps sign-ins: not this machine's own.
+      XDG_CONFIG_HOME: join(folder, 'config'),
       // A named folder is the only place that is looked at: nothing is fetched.
       EMBEDDINGS_MODEL_PATH: model ?? none,
     },
@@ -67,6 +69,13 @@ export async function freshSettings(model: string | undefined): Promise<Settings
 }
 
 export const startService = (env: Readonly<Record<string, string>>): Running => run(['src/main.ts'], env)
+
+/** One command line, under way. */
+export const startCommand = (
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+  script = 'src/cli/main.ts',
+): Running => run([script, ...args], env)
 
 /** One command line, ended. */
 export async function remit(

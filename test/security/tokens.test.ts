@@ -171,7 +171,7 @@ describe('no agent is taken for its person, on any route, with', () => {
 
 test('in the demo a trusted issuer elsewhere is unknown, and tokens for MCP are not for this API', async () => {
   expect(await statuses(demo, await issuer.token())).toEqual(['401 invalid_token'])
-  const mcp = await demo.service.demoIssuer?.mint({ user: 'anne', resource: 'mcp' })
+  const mcp = await demo.token({ user: 'anne', resource: 'mcp' })
   expect(await statuses(demo, mcp)).toEqual(['401 invalid_token'])
 })
 

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -17,6 +18,7 @@ import type { Backend } from './backends.ts'
 import { openTestDatabase } from './database.ts'
 import { createWordEmbedder } from './embedder.ts'
 import { native } from './native.ts'
+import { createTestTokens, type MintRequest } from './tokens.ts'
 
 export interface WorldOptions {
   readonly backend?: Pick<Backend, 'database' | 'openfga'>
@@ -51,11 +53,7 @@ export interface World extends AsyncDisposable {
   put(documents: Readonly<Record<string, DocumentSketch>>): Promise<void>
   /** Lends everything in these objects to the agent; gives the delegation's id. */
   lend(user: string, agent: string, ...scope: readonly FgaObject[]): Promise<string>
-  token(
-    who:
-      | { readonly user: string; readonly agent?: string; readonly scopes?: readonly string[] }
-      | { readonly service: string; readonly scopes?: readonly string[] },
-  ): Promise<string>
+  token(who: MintRequest): Promise<string>
   /** One request as the holder of a token. */
   call(method: string, path: string, options?: CallOptions): Promise<Response>
   retrieve(token: string, body: object): Promise<RetrieveBody>
@@ -126,6 +124,8 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
   }
   await service.services.save({ name: 'loader', collections, prefixes: [] })
 
+  const tokens = createTestTokens({ ...service, publicUrl: config.publicUrl, clock: { now }, randomBytes })
+
   const call: World['call'] = async (method, path, { token, body, headers = {} } = {}) =>
     service.app.request(`${config.publicUrl}${path}`, {
       method,
@@ -170,10 +170,7 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
       })
       return id
     },
-    async token(who) {
-      if (service.demoIssuer === undefined) throw new Error('Only the demo mints tokens.')
-      return service.demoIssuer.mint(who)
-    },
+    token: (who) => tokens.mint(who),
     async retrieve(token, body) {
       const response = await call('POST', '/retrieve', { token, body })
       if (response.status !== 200) throw new Error(`${response.status} ${await response.text()}`)

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Provider } from 'oidc-provider'
+import { createDemoConsent, type DemoConsent } from './demo-consent.ts'
 import { createDevicePolling } from './device-polling.ts'
 import { type ExchangeGrantDeps, registerExchange } from './exchange-grant.ts'
 import { createInteractions, type Interactions, type InteractionsDeps } from './interactions.ts'
@@ -11,6 +12,8 @@ export interface AuthorizationServer {
   /** Answers one request. `inside`: its path and query below `/oauth`. */
   handle(request: IncomingMessage, response: ServerResponse, inside: string): Promise<void>
   readonly interactions: Interactions
+  /** Only in the demo. */
+  readonly demoConsent: DemoConsent | undefined
 }
 
 export interface AuthorizationServerDeps
@@ -42,6 +45,7 @@ export function createAuthorizationServer(deps: AuthorizationServerDeps): Author
 
   return {
     interactions: createInteractions({ ...deps, provider: () => current().provider }),
+    demoConsent: deps.demo ? createDemoConsent({ ...deps, provider: () => current().provider }) : undefined,
     async handle(request, response, inside) {
       settle(request, inside, publicUrl)
       const closed = new Promise<void>((resolve) => response.once('close', resolve))

@@ -1,16 +1,16 @@
 import { SignJWT } from 'jose'
-import type { Clock } from '../kernel/clock.ts'
-import { invalid } from '../kernel/errors.ts'
-import type { Scope } from '../kernel/principal.ts'
-import type { Administrators } from './administrators.ts'
-import { type Agents, withinLimits } from './agents.ts'
-import { scopesOfKind } from './claims.ts'
-import type { Clients } from './clients.ts'
-import type { Delegations } from './delegations.ts'
-import { ownIssuerName, type Resource } from './issuers.ts'
-import type { People } from './people.ts'
-import type { Services } from './services.ts'
-import type { KeyRing } from './signing-key.ts'
+import type { Administrators } from '../../src/delegation/administrators.ts'
+import { type Agents, withinLimits } from '../../src/delegation/agents.ts'
+import { scopesOfKind } from '../../src/delegation/claims.ts'
+import type { Clients } from '../../src/delegation/clients.ts'
+import type { Delegations } from '../../src/delegation/delegations.ts'
+import { ownIssuerName, type Resource } from '../../src/delegation/issuers.ts'
+import type { People } from '../../src/delegation/people.ts'
+import type { Services } from '../../src/delegation/services.ts'
+import type { KeyRing } from '../../src/delegation/signing-key.ts'
+import type { Clock } from '../../src/kernel/clock.ts'
+import { invalid } from '../../src/kernel/errors.ts'
+import type { Scope } from '../../src/kernel/principal.ts'
 
 export type MintRequest = MintForPerson | MintForService
 
@@ -30,12 +30,12 @@ export interface MintForService {
   readonly resource?: Resource
 }
 
-export interface DemoIssuer {
+export interface TestTokens {
   /** A signed access token of at most 300 s. 422 names what is unknown: user, agent, service, scope, delegation. */
   mint(request: MintRequest): Promise<string>
 }
 
-export interface DemoIssuerDeps {
+export interface TestTokensDeps {
   readonly publicUrl: string
   readonly keys: KeyRing
   readonly people: People
@@ -51,11 +51,10 @@ export interface DemoIssuerDeps {
 const ttlSeconds = 300
 
 /**
- * Mints tokens for the sample's people without any sign-in. Whoever can call it can be anybody: it is made in
- * the demo only, is reached over the machine's own socket only, and marks its tokens `demo: true`, which every
- * other mode refuses.
+ * Signs tokens as the built-in issuer would at the end of its flows, without any of them: for tests of what a token
+ * opens. The flows have tests of their own.
  */
-export function createDemoIssuer(deps: DemoIssuerDeps): DemoIssuer {
+export function createTestTokens(deps: TestTokensDeps): TestTokens {
   const { publicUrl, keys, clock } = deps
   const id = (prefix: string) => `${prefix}_${deps.randomBytes(16).toString('base64url')}`
 
@@ -89,7 +88,7 @@ interface Bearer {
   readonly scopes: readonly Scope[]
 }
 
-async function bearerOf(request: MintRequest, deps: DemoIssuerDeps): Promise<Bearer> {
+async function bearerOf(request: MintRequest, deps: TestTokensDeps): Promise<Bearer> {
   if ('service' in request) return serviceBearer(request.service, deps)
   if (!(await deps.people.has(request.user))) {
     const known = (await deps.people.list()).map(({ key }) => key).join(', ')
@@ -114,7 +113,7 @@ async function agentBearer(
   user: string,
   agentId: string,
   claims: Bearer['claims'],
-  deps: DemoIssuerDeps,
+  deps: TestTokensDeps,
 ): Promise<Bearer> {
   const agent = await deps.agents.get(agentId)
   if (agent === undefined) throw invalid('agent', `There is no agent ${agentId}.`)
@@ -134,7 +133,7 @@ async function agentBearer(
   }
 }
 
-async function serviceBearer(name: string, deps: DemoIssuerDeps): Promise<Bearer> {
+async function serviceBearer(name: string, deps: TestTokensDeps): Promise<Bearer> {
   if ((await deps.services.get(name)) === undefined) throw invalid('service', `There is no service ${name}.`)
   const client = `demo-service-${name}`
   await deps.clients.register({ clientId: client, kind: 'service', service: name })

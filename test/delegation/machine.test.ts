@@ -1,0 +1,43 @@
+import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { createAdministrators } from '../../src/delegation/administrators.ts'
+import { openKeyRing } from '../../src/delegation/signing-key.ts'
+import { movableClock, openMigrated } from './world.ts'
+
+const clock = movableClock()
+let database: Awaited<ReturnType<typeof openMigrated>>
+beforeAll(async () => {
+  database = await openMigrated()
+})
+afterAll(() => database.close())
+
+test('the key is kept over restarts, in a file that only its owner can read', async () => {
+  const folder = join(database.folder, 'more-keys')
+  const [first, second] = await Promise.all([openKeyRing(folder, clock), openKeyRing(folder, clock)])
+  expect(second.current().kid).toBe(first.current().kid)
+  expect((await stat(folder)).mode & 0o777).toBe(0o700)
+  expect((await stat(join(folder, 'issuer-es256.json'))).mode & 0o777).toBe(0o600)
+  expect(Object.keys(first.jwks().keys[0] ?? {}).sort()).toEqual([
+    'alg',
+    'crv',
+    'kid',
+    'kty',
+    'use',
+    'x',
+    'y',
+  ])
+})
+
+test('roles add up and only users can have them', async () => {
+  const administrators = createAdministrators({ sql: database })
+  await administrators.add('user:ida', ['security.write'])
+  expect(await administrators.add('user:ida', ['agents.write', 'security.write'])).toEqual([
+    'agents.write',
+    'security.write',
+  ])
+  expect(await administrators.has('user:ida', 'security.read')).toBe(false)
+  await expect(administrators.add('group:eng', ['security.read'])).rejects.toMatchObject({
+    code: 'invalid_request',
+  })
+})

@@ -1,0 +1,126 @@
+import { readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { decodeJwt } from 'jose'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { openBrowser } from '../delegation/issuer/browser.ts'
+import { freshSettings, type Running, remit, type Settings, startCommand, startService } from './process.ts'
+
+// Other tests run beside these, on few cores.
+const slow = 240_000
+const ready = 'Ctrl-C stops.'
+
+let settings: Settings
+beforeAll(async () => {
+  settings = await freshSettings(undefined)
+})
+afterAll(() => settings?.[Symbol.asyncDispose]())
+
+function passwordOf(user: string): string {
+  const lines = readFileSync(join(settings.home, 'demo-passwords'), 'utf8').trim().split('\n')
+  const found = lines.map((line) => line.split(/ +/)).find(([name]) => name === user)
+  return found?.[1] ?? ''
+}
+
+/** Confirms the code that a program shows, as this person at a browser; gives what the pages said. */
+async function confirm(program: Running, user: string): Promise<string[]> {
+  const deadline = Date.now() + 60_000
+  const shown = () => /\b[A-Z]{4}-[A-Z]{4}\b/.exec(program.stderr())?.[0]
+  while (shown() === undefined && Date.now() < deadline)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  const browser = openBrowser(settings.url)
+  const entry = await browser.open(`${settings.url}/oauth/device`)
+  const asked = await browser.submit(entry, '/oauth/device', { user_code: shown() ?? 'none' })
+  const signIn = await browser.submit(asked, '/oauth/device')
+  const consent = await browser.submit(signIn, '/sign-in', { user, password: passwordOf(user) })
+  const done = await browser.submit(consent, '/consent', { seconds: '3600' })
+  return [asked, signIn, consent, done].map(({ text }) => text)
+}
+
+async function login(user: string): Promise<string[]> {
+  await using program = startCommand(['login'], settings.env)
+  const pages = await confirm(program, user)
+  expect(await program.exit).toMatchObject({ code: 0 })
+  expect(program.stdout()).toBe('')
+  expect(program.stderr()).toContain(`Signed in as ${user} at ${settings.url}`)
+  return pages
+}
+
+const cli = (...argv: readonly string[]) => remit(argv, settings.env)
+
+async function search(token: string): Promise<{ readonly status: number; readonly found: string[] }> {
+  const response = await fetch(`${settings.url}/retrieve`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ query: 'What did the March pump recall cost?', top_k: 3 }),
+  })
+  const { results = [] } = (await response.json()) as { results?: { document_id: string }[] }
+  return { status: response.status, found: results.map(({ document_id }) => document_id) }
+}
+
+const question = ['explain', 'user:bob', 'can_read', 'document:finance/recall/recall-cost-2026.md']
+
+describe('a person of the demo at the command line', { timeout: slow }, () => {
+  test('signs in by the device flow, is known, asks as themself, and an agent of theirs by exchange', async () => {
+    await using service = startService(settings.env)
+    await service.said(ready)
+    expect(service.stdout()).toContain(`Their passwords: ${join(settings.home, 'demo-passwords')}`)
+    expect(service.stdout()).toContain(`npm run -s remit -- login --url ${settings.url} && `)
+    expect(statSync(join(settings.home, 'demo-passwords')).mode & 0o777).toBe(0o600)
+    const everybody = ['anne', 'bob', 'carol', 'kim'].map(passwordOf)
+    expect(new Set(everybody).size).toBe(4)
+    for (const password of everybody) expect(password).toMatch(/^[\w-]{16}$/)
+
+    const [asked, signIn] = await login('anne')
+    expect(asked).toContain('Remit on the command line')
+    expect(signIn).toContain(`The passwords are in ${join(settings.home, 'demo-passwords')}`)
+    expect((await cli('whoami')).stdout).toContain(`anne at ${settings.url}\nmay: docs.search docs.read\n`)
+    // No administrator: nothing is explained to her, and she is not taken for somebody else.
+    expect(await cli(...question)).toMatchObject({ code: 1, stdout: '' })
+
+    const { stdout } = await cli('token', '--user', 'anne', '--agent', 'research-bot')
+    expect(decodeJwt(stdout.trim())).toMatchObject({
+      sub: 'anne',
+      client_id: 'demo-agent-research-bot',
+      act: { iss: `${settings.url}/oauth`, sub: 'research-bot' },
+      demo: true,
+    })
+    expect((await search(stdout.trim())).found).toContain('finance/recall/recall-cost-2026.md')
+
+    await using program = startCommand(
+      ['What did the March recall cost?'],
+      { ...settings.env, REMIT_URL: settings.url },
+      'examples/agent.ts',
+    )
+    await confirm(program, 'anne')
+    expect(await program.exit).toMatchObject({ code: 0 })
+    expect(program.stdout()).toContain('finance/recall/recall-cost-2026.md  What the March recall cost\n')
+
+    await login('kim')
+    const explained = await cli(...question)
+    expect(explained).toMatchObject({ code: 0, stderr: '' })
+    expect(explained.stdout).toContain('user:bob does not have can_read')
+    service.kill('SIGINT')
+    expect((await service.exit).code).toBe(0)
+    expect(service.stderr()).toBe('')
+  })
+
+  test('is still known after a second start, whose passwords are the same; logout ends it', async () => {
+    const before = passwordOf('anne')
+    await using service = startService(settings.env)
+    await service.said(ready)
+    expect(passwordOf('anne')).toBe(before)
+    expect((await cli('whoami')).stdout).toContain(`kim at ${settings.url}\n`)
+    const file = join(
+      settings.env.XDG_CONFIG_HOME ?? '',
+      'remit/sign-ins',
+      `${encodeURIComponent(settings.url)}.json`,
+    )
+    const { access_token: token } = JSON.parse(readFileSync(file, 'utf8')) as { access_token: string }
+    expect((await search(token)).status).toBe(200)
+    expect((await cli('logout')).stderr).toContain('Signed out')
+    expect((await search(token)).status).toBe(401)
+    expect(await cli('whoami')).toMatchObject({ code: 1, stdout: '' })
+    service.kill('SIGINT')
+    expect((await service.exit).code).toBe(0)
+  })
+})
