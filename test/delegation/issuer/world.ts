@@ -94,7 +94,7 @@ async function clientKey(kid: string): Promise<ClientKey & { readonly jwk: JWK }
   return { key: privateKey, kid, alg: 'ES256', jwk: { ...(await exportJWK(publicKey)), kid, alg: 'ES256' } }
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const address = server.address()
