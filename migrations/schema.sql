@@ -30,6 +30,7 @@ create table agents (
   scopes text[],
   collections text[],
   jwks jsonb,
+  host_clients text[] default '{}'::text[] not null,
   constraint agents_pkey PRIMARY KEY (id),
   constraint agents_issuer_sub_key UNIQUE (issuer, sub)
 );

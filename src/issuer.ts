@@ -7,6 +7,7 @@ import type { Agents } from './delegation/agents.ts'
 import { type Clients, cliClient } from './delegation/clients.ts'
 import type { Delegations } from './delegation/delegations.ts'
 import type { Proofs } from './delegation/dpop.ts'
+import { createActorTokens } from './delegation/issuer/actor-token.ts'
 import { createArtifacts } from './delegation/issuer/artifacts.ts'
 import type { DemoConsent } from './delegation/issuer/demo-consent.ts'
 import { createExchange } from './delegation/issuer/exchange.ts'
@@ -23,6 +24,7 @@ import type { Revocations } from './delegation/revocations.ts'
 import { createSessions } from './delegation/sessions.ts'
 import { createSignIns } from './delegation/sign-ins.ts'
 import type { KeyRing } from './delegation/signing-key.ts'
+import { createSpent } from './delegation/spent.ts'
 import type { Verifier } from './delegation/verify.ts'
 import type { App } from './http/env.ts'
 import { createBegunLimit } from './http/middleware/begun.ts'
@@ -101,8 +103,11 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     clock,
     readableCollections: (subject, signal) => readableBy(subject, signal, deps),
   })
+  const { verifier } = deps
+  const spent = createSpent({ sql, clock })
   const exchange = createExchange({
     sql,
+    readActorToken: createActorTokens({ agents, verifier, spent, clock, issuer }),
     verifier: deps.verifier,
     resources,
     agents,

@@ -158,8 +158,12 @@ const commands = {
       collections: z.array(z.string()).nullable(),
       actor: optional(z.strictObject({ issuer: z.string(), sub: z.string() })),
       jwks: optional(publicJwks),
+      host_clients: z.array(z.string()).max(20).default([]),
     }),
-    async ({ id: agent, title, scopes, collections, actor, jwks, ...rest }, { agents, ownIssuer }) => {
+    async (
+      { id: agent, title, scopes, collections, actor, jwks, host_clients: hostClients, ...rest },
+      { agents, ownIssuer },
+    ) => {
       await agents.save({
         ...rest,
         id: agent,
@@ -168,6 +172,7 @@ const commands = {
         sub: actor?.sub ?? agent,
         limits: { scopes, collections: collections ?? undefined },
         jwks: jwks ?? null,
+        hostClients,
       })
       return { agent }
     },

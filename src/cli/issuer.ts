@@ -91,6 +91,12 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     .option('--collection <id>', 'it reads nothing filed elsewhere; repeat for more', collect, [])
     .option('--any-collection', 'it may read wherever people lend it something', false)
     .option('--jwks <file>', 'its public keys (JWK set), which verify its actor tokens')
+    .option(
+      '--host-client <id>',
+      'a client, not its own, through which it acts by actor tokens of its key; repeat for more',
+      collect,
+      [],
+    )
     .option('--actor-issuer <iss>', 'how a token of another issuer names it: act.iss')
     .option('--actor-sub <sub>', 'and act.sub')
     .action(async (id: string, flags: AgentFlags) => {
@@ -137,6 +143,7 @@ interface AgentFlags {
   readonly scope: string[]
   readonly collection: string[]
   readonly anyCollection: boolean
+  readonly hostClient: string[]
   readonly jwks?: string
   readonly actorIssuer?: string
   readonly actorSub?: string
@@ -151,6 +158,7 @@ async function agentArguments(id: string, flags: AgentFlags): Promise<object> {
     collection,
     anyCollection,
     jwks,
+    hostClient,
     actorIssuer,
     actorSub,
   } = flags
@@ -165,6 +173,7 @@ async function agentArguments(id: string, flags: AgentFlags): Promise<object> {
     scopes,
     collections: anyCollection ? null : collection,
     ...(title !== undefined && { title }),
+    ...(hostClient.length > 0 && { host_clients: hostClient }),
     ...(actorIssuer !== undefined && { actor: { issuer: actorIssuer, sub: actorSub } }),
     ...(jwks !== undefined && { jwks: JSON.parse(await readFile(jwks, 'utf8')) as unknown }),
   }

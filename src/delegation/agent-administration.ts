@@ -5,7 +5,7 @@ import type { Agent, Agents, NewAgent } from './agents.ts'
 
 export interface AgentAdministration {
   /** Registers an agent, or gives a known one exactly these properties. The same again changes nothing. */
-  save(who: Who, agent: Required<NewAgent>): Promise<Agent>
+  save(who: Who, agent: Required<Omit<NewAgent, 'hostClients'>>): Promise<Agent>
   /** The kill switch. Again: nothing more happens. `not_found`: no such agent. */
   disable(who: Who, id: string): Promise<Agent>
 }

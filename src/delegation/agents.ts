@@ -18,6 +18,8 @@ export interface Agent {
   readonly limits: AgentLimits
   /** Verify its actor tokens; undefined: it proves itself by its client alone. */
   readonly jwks: PublicJwks | undefined
+  /** Clients, beside its own, through which it may act: each time it says so itself, by an actor token. */
+  readonly hostClients: readonly string[]
   readonly disabledAt: Date | undefined
 }
 
@@ -36,6 +38,8 @@ export interface NewAgent extends Pick<Agent, 'id' | 'owner' | 'purpose' | 'issu
   readonly limits?: AgentLimits
   /** Left out: a known agent keeps its own. null: none. */
   readonly jwks?: PublicJwks | null
+  /** Left out: a known agent keeps its own. */
+  readonly hostClients?: readonly string[]
 }
 
 export interface Agents {
@@ -48,6 +52,8 @@ export interface Agents {
   assertSavable(agent: NewAgent): Promise<void>
   get(id: string): Promise<Agent | undefined>
   list(): Promise<Agent[]>
+  /** Whether any agent may act through this client that is not its own. */
+  isHost(clientId: string): Promise<boolean>
   /** The kill switch: from the next request on, no token in whose chain it stands is accepted. */
   disable(id: string): Promise<boolean>
   /** Takes the switch back. False: no such agent. NOT decided here: what becomes of what it was lent. */
@@ -72,16 +78,17 @@ export function createAgents({ sql, clock }: { readonly sql: Sql; readonly clock
     assertSavable,
     async save(agent) {
       await assertSavable(agent)
-      const { id, owner, purpose, issuer, sub, title, limits, jwks } = agent
+      const { id, owner, purpose, issuer, sub, title, limits, jwks, hostClients } = agent
       await sql.query(
-        `insert into agents (id, owner, purpose, issuer, sub, title, scopes, collections, jwks)
-         values ($1, $2, $3, $4, $5, coalesce($6, $1), $7, $8, $9)
+        `insert into agents (id, owner, purpose, issuer, sub, title, scopes, collections, jwks, host_clients)
+         values ($1, $2, $3, $4, $5, coalesce($6, $1), $7, $8, $9, coalesce($12::text[], '{}'))
          on conflict (id) do update set owner = excluded.owner, purpose = excluded.purpose,
            issuer = excluded.issuer, sub = excluded.sub,
            title = case when $6::text is null then agents.title else excluded.title end,
            scopes = case when $10 then excluded.scopes else agents.scopes end,
            collections = case when $10 then excluded.collections else agents.collections end,
-           jwks = case when $11 then excluded.jwks else agents.jwks end`,
+           jwks = case when $11 then excluded.jwks else agents.jwks end,
+           host_clients = coalesce($12::text[], agents.host_clients)`,
         [
           id,
           owner,
@@ -94,6 +101,7 @@ export function createAgents({ sql, clock }: { readonly sql: Sql; readonly clock
           jwks ?? null,
           limits !== undefined,
           jwks !== undefined,
+          hostClients ?? null,
         ],
       )
     },
@@ -103,6 +111,10 @@ export function createAgents({ sql, clock }: { readonly sql: Sql; readonly clock
     },
     async list() {
       return (await sql.query<AgentRow>(`${select} order by id`)).map(fromRow)
+    },
+    async isHost(clientId) {
+      const rows = await sql.query('select 1 from agents where $1 = any(host_clients) limit 1', [clientId])
+      return rows.length > 0
     },
     async disable(id) {
       const rows = await sql.query(
@@ -168,15 +180,17 @@ interface AgentRow {
   readonly scopes: string[] | null
   readonly collections: string[] | null
   readonly jwks: PublicJwks | null
+  readonly host_clients: string[]
   readonly disabled_at: Date | null
 }
 
 const select =
-  'select id, owner, title, purpose, issuer, sub, scopes, collections, jwks, disabled_at from agents'
+  'select id, owner, title, purpose, issuer, sub, scopes, collections, jwks, host_clients, disabled_at from agents'
 
-const fromRow = ({ disabled_at, scopes, collections, jwks, ...row }: AgentRow): Agent => ({
+const fromRow = ({ disabled_at, scopes, collections, jwks, host_clients, ...row }: AgentRow): Agent => ({
   ...row,
   limits: { scopes: scopes ?? undefined, collections: collections ?? undefined },
   jwks: jwks ?? undefined,
+  hostClients: host_clients,
   disabledAt: disabled_at ?? undefined,
 })

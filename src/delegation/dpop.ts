@@ -5,6 +5,7 @@ import type { Clock } from '../kernel/clock.ts'
 import { ok, type Result, refuse } from '../kernel/result.ts'
 import type { Sql } from '../store/sql.ts'
 import { createNonces } from './dpop-nonces.ts'
+import { createSpent } from './spent.ts'
 
 /** A proof as it came with a request. */
 export interface PresentedProof {
@@ -34,7 +35,7 @@ export interface Proofs {
   check(presented: PresentedProof, demand?: ProofDemand): Promise<Result<string, ProofReason>>
   /** For `DPoP-Nonce`. */
   nonce(): string
-  /** Drops spent proofs that are too old to pass anyway, and returns how many. */
+  /** Drops what was spent and is too old to pass anyway, and returns how many. */
   sweep(): Promise<number>
 }
 
@@ -58,22 +59,12 @@ const charactersMax = 4_096
  * or a nonce of ours, `ath`, and a `jti` that no process has seen before.
  */
 export function createProofs({ sql, clock, secret }: ProofsDeps): Proofs {
+  const spent = createSpent({ sql, clock })
   const nonces = createNonces({ secret, clock })
 
   function isFresh({ iat, nonce }: Claims, demand: ProofDemand): boolean {
     if (nonce !== undefined) return nonces.isCurrent(nonce)
     return demand.nonce === undefined && Math.abs(clock.now() - iat * 1_000) <= leewayMs
-  }
-
-  /** One statement that only one of many at once can win, on PGlite's one session too. */
-  async function isFirstUse(jkt: string, { jti }: Claims): Promise<boolean> {
-    // By key: nobody can use up the proofs of somebody else.
-    const id = createHash('sha256').update(`${jkt} ${jti}`).digest('base64url')
-    const spent = await sql.query(
-      'insert into spent_proofs (id, until) values ($1, $2) on conflict (id) do nothing returning id',
-      [id, new Date(clock.now() + keptMs)],
-    )
-    return spent.length === 1
   }
 
   return {
@@ -87,15 +78,12 @@ export function createProofs({ sql, clock, secret }: ProofsDeps): Proofs {
         return refuse('invalid_dpop_proof', 'made for another token')
       // Told to whoever holds the key only; a clock that is wrong gets along with a nonce.
       if (!isFresh(claims, demand)) return refuse('use_dpop_nonce')
-      return (await isFirstUse(jkt, claims)) ? ok(jkt) : refuse('invalid_dpop_proof', 'used before')
+      // By key: nobody can use up the proofs of somebody else.
+      const isFirst = await spent.spend(`${jkt} ${claims.jti}`, keptMs)
+      return isFirst ? ok(jkt) : refuse('invalid_dpop_proof', 'used before')
     },
     nonce: nonces.next,
-    async sweep() {
-      const rows = await sql.query('delete from spent_proofs where until < $1 returning id', [
-        new Date(clock.now()),
-      ])
-      return rows.length
-    },
+    sweep: spent.sweep,
   }
 }
 
@@ -109,10 +97,8 @@ const proofClaims = z.looseObject({
 })
 type Claims = z.output<typeof proofClaims>
 
-const publicKey = z
-  .looseObject({ kty: z.enum(['EC', 'OKP']) })
-  // Whoever sends their private key has shown it to everybody on the way.
-  .refine((jwk) => !('d' in jwk))
+// A private one is refused by EmbeddedJWK: whoever sends it has shown it to everybody on the way.
+const publicKey = z.looseObject({ kty: z.enum(['EC', 'OKP']) })
 
 async function readProof(
   proof: string,

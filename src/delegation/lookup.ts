@@ -21,6 +21,8 @@ export interface Registered {
 export interface RegisteredAgent {
   readonly id: string
   readonly disabled: boolean
+  /** It may act through the token's client although that is not its own. */
+  readonly hosted: boolean
   /** Nothing beside these, as the registry says now; null: no limit. */
   readonly scopes: readonly string[] | null
   readonly collections: readonly string[] | null
@@ -114,7 +116,8 @@ with service as (
   select name from services
   where name = coalesce((select service from clients where client_id = $1), $2)
 ), chain as (
-  select agents.id, agents.disabled_at is not null as disabled, agents.scopes, agents.collections, links.link
+  select agents.id, agents.disabled_at is not null as disabled, agents.scopes, agents.collections,
+    coalesce($1 = any(agents.host_clients), false) as hosted, links.link
   from unnest($3::text[], $4::text[]) with ordinality as links (issuer, sub, link)
   join agents using (issuer, sub)
 ), link as (

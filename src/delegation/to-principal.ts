@@ -236,7 +236,8 @@ function agentsOf(
   }
   const [outermost, ...inner] = ids
   if (outermost === undefined) return refuse('actor_missing')
-  if (client?.kind === 'agent' && client.agent !== outermost) return refuse('actor_mismatch')
+  if (client?.kind === 'agent' && client.agent !== outermost && agents[0]?.hosted !== true)
+    return refuse('actor_mismatch')
   return ok([outermost, ...inner])
 }
 

@@ -46,6 +46,7 @@ export function registerExchange(
         subjectToken: one('subject_token') ?? '',
         subjectTokenType: one('subject_token_type') ?? '',
         actorToken: one('actor_token'),
+        actorTokenType: one('actor_token_type'),
         requestedTokenType: one('requested_token_type'),
         targets: [params['resource'], params['audience']].flat().filter((value) => typeof value === 'string'),
         scope: one('scope'),

@@ -12,6 +12,7 @@ import type { Client } from '../clients.ts'
 import type { Delegation, Delegations } from '../delegations.ts'
 import type { KeyRing } from '../signing-key.ts'
 import type { Examined, Verifier } from '../verify.ts'
+import type { ReadActorToken } from './actor-token.ts'
 import { mayPassOn } from './deputy.ts'
 import { mayTarget, type Resources, scopesAt } from './resources.ts'
 import { actorClaim } from './token-claims.ts'
@@ -24,7 +25,9 @@ export interface ExchangeRequest {
   readonly provenKey: string | undefined
   readonly subjectToken: string
   readonly subjectTokenType: string
+  /** Names the agent that acts, where the client is not that agent's own. */
   readonly actorToken?: string | undefined
+  readonly actorTokenType?: string | undefined
   readonly requestedTokenType?: string | undefined
   /** Every `resource` and `audience` of the request: exactly one is allowed. */
   readonly targets: readonly string[]
@@ -54,6 +57,7 @@ export type Exchange = (request: ExchangeRequest) => Promise<Result<Exchanged, E
 
 export interface ExchangeDeps {
   readonly sql: Sql
+  readonly readActorToken: ReadActorToken
   readonly verifier: Verifier
   readonly resources: Resources
   readonly agents: Agents
@@ -75,9 +79,12 @@ const secondsMax = 300
  * came, the actor chain only grows, `txn` and `grant_id` stay. Delegation only: every token names its actor.
  */
 export function createExchange(deps: ExchangeDeps): Exchange {
-  return async (request) => {
-    const asked = wellFormed(request)
-    if (!asked.ok) return asked
+  return async (asked) => {
+    const formed = wellFormed(asked)
+    if (!formed.ok) return formed
+    const client = await speakerOf(asked, deps)
+    if (!client.ok) return client
+    const request = { ...asked, client: client.value }
     const subject = await subjectOf(request, deps)
     if (!subject.ok) return subject
     const actor = await actorOf(request.client, subject.value, deps)
@@ -98,12 +105,32 @@ export function createExchange(deps: ExchangeDeps): Exchange {
 function wellFormed(request: ExchangeRequest): Result<true, ExchangeError> {
   if (!subjectTypes.has(request.subjectTokenType))
     return refuse('invalid_request', 'subject_token_type is not an access token')
-  // Taken and not looked at, it would be a claim about the actor that nobody checked.
-  if (request.actorToken !== undefined)
-    return refuse('invalid_request', 'the actor is the client’s own agent; actor_token is not supported')
+  if ((request.actorToken === undefined) !== (request.actorTokenType === undefined))
+    return refuse('invalid_request', 'actor_token and actor_token_type belong together')
   if (request.requestedTokenType !== undefined && request.requestedTokenType !== accessTokenType)
     return refuse('invalid_request', 'only access tokens are given')
   return ok(true)
+}
+
+/**
+ * The client, as the one agent that it speaks for now: its own, or the one that its actor token names and that is
+ * hosted by it. A client that hosts others is never taken for one of them, or for its own agent, without that token.
+ */
+async function speakerOf(
+  { client, actorToken, actorTokenType, provenKey }: ExchangeRequest,
+  { agents, readActorToken }: ExchangeDeps,
+): Promise<Result<Client, ExchangeError>> {
+  if (client.kind !== 'agent') return refuse('unauthorized_client', 'only agents exchange tokens')
+  if (actorToken === undefined)
+    return (await agents.isHost(client.clientId))
+      ? refuse('invalid_request', 'several agents act through this client: an actor_token says which')
+      : ok(client)
+  const agent = await readActorToken({ token: actorToken, type: actorTokenType, client, provenKey })
+  // Not why: whoever holds a stray one would learn what became of its agent.
+  if (agent === undefined) return refuse('invalid_request', 'the actor token is not accepted')
+  if (agent.id !== client.agent && !agent.hostClients.includes(client.clientId))
+    return refuse('actor_unauthorized', 'this agent does not act through this client')
+  return ok({ ...client, agent: agent.id })
 }
 
 /** The token that came, if this client may pass it on at all. */
