@@ -11,6 +11,7 @@ create table account_links (
   constraint account_links_person_fkey FOREIGN KEY (person) REFERENCES people(key)
 );
 CREATE INDEX account_links_person ON public.account_links USING btree (person);
+CREATE CONSTRAINT TRIGGER account_links_told AFTER INSERT OR DELETE OR UPDATE ON public.account_links DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION registry_changed();
 
 create table administrators (
   subject text not null,
@@ -33,6 +34,25 @@ create table agents (
   host_clients text[] default '{}'::text[] not null,
   constraint agents_pkey PRIMARY KEY (id),
   constraint agents_issuer_sub_key UNIQUE (issuer, sub)
+);
+CREATE CONSTRAINT TRIGGER agents_told AFTER INSERT OR DELETE OR UPDATE ON public.agents DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION registry_changed();
+
+create table authority (
+  single boolean default true not null,
+  version bigint not null,
+  constraint authority_pkey PRIMARY KEY (single),
+  constraint authority_single_check CHECK (single)
+);
+
+create table authority_changes (
+  version bigint not null,
+  kind text not null,
+  key text not null,
+  until timestamp with time zone,
+  lifted boolean not null,
+  at timestamp with time zone default now() not null,
+  constraint authority_changes_pkey PRIMARY KEY (version),
+  constraint authority_changes_kind_check CHECK ((kind = ANY (ARRAY['jti'::text, 'grant'::text, 'subject'::text, 'agent'::text, 'delegation'::text, 'registry'::text])))
 );
 
 create table browser_sessions (
@@ -86,6 +106,7 @@ create table clients (
   constraint clients_check1 CHECK (((kind = 'service'::text) = (service IS NOT NULL))),
   constraint clients_kind_check CHECK ((kind = ANY (ARRAY['person'::text, 'agent'::text, 'service'::text])))
 );
+CREATE CONSTRAINT TRIGGER clients_told AFTER INSERT OR DELETE OR UPDATE ON public.clients DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION registry_changed();
 
 create table collections (
   id text not null,
@@ -135,6 +156,8 @@ create table delegations (
 CREATE UNIQUE INDEX delegations_standing ON public.delegations USING btree (subject, agent) WHERE (standing AND (state <> 'revoked'::text));
 CREATE INDEX delegations_subject ON public.delegations USING btree (subject, agent);
 CREATE INDEX delegations_unsettled ON public.delegations USING btree (expires_at) WHERE (settled_at IS NULL);
+CREATE CONSTRAINT TRIGGER delegations_gone AFTER DELETE ON public.delegations DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION delegation_changed();
+CREATE CONSTRAINT TRIGGER delegations_told AFTER UPDATE ON public.delegations DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((old.state = 'live'::text) AND (old.* IS DISTINCT FROM new.*))) EXECUTE FUNCTION delegation_changed();
 
 create table document_texts (
   doc_no integer not null,
@@ -413,6 +436,8 @@ create table revocations (
   constraint revocations_pkey PRIMARY KEY (kind, key),
   constraint revocations_kind_check CHECK ((kind = ANY (ARRAY['jti'::text, 'grant'::text, 'subject'::text, 'agent'::text])))
 );
+CREATE CONSTRAINT TRIGGER revocations_lifted AFTER DELETE ON public.revocations DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((old.until IS NULL) OR (old.until > now()))) EXECUTE FUNCTION revocation_changed();
+CREATE CONSTRAINT TRIGGER revocations_told AFTER INSERT OR UPDATE ON public.revocations DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION revocation_changed();
 
 create table services (
   name text not null,
@@ -420,6 +445,7 @@ create table services (
   prefixes text[] not null,
   constraint services_pkey PRIMARY KEY (name)
 );
+CREATE CONSTRAINT TRIGGER services_told AFTER INSERT OR DELETE OR UPDATE ON public.services DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION registry_changed();
 
 create table settings (
   key text not null,
@@ -465,11 +491,59 @@ create table unsettled (
   constraint unsettled_pkey PRIMARY KEY (object)
 );
 
+CREATE OR REPLACE FUNCTION public.authority_changed(kind text, key text, until timestamp with time zone, lifted boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+declare
+  number bigint;
+begin
+  update authority set version = version + 1 returning version into number;
+  insert into authority_changes values (number, kind, key, until, lifted);
+  -- Delivered when this is committed, and to the committing session before its commit is answered.
+  perform pg_notify('remit_authority', number::text);
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION public.delegation_changed()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  perform authority_changed('delegation', old.id, null, false);
+  return null;
+end
+$function$;
+
 CREATE OR REPLACE FUNCTION public.refuse_change()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
 begin
   raise exception 'decision_records is append-only';
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION public.registry_changed()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  perform authority_changed('registry', tg_table_name, null, false);
+  return null;
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION public.revocation_changed()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if tg_op = 'DELETE' then
+    perform authority_changed(old.kind, old.key, old.until, true);
+  else
+    perform authority_changed(new.kind, new.key, new.until, false);
+  end if;
+  return null;
 end
 $function$;

@@ -23,6 +23,8 @@ import type { Config } from './config.ts'
 import { type Administrators, createAdministrators } from './delegation/administrators.ts'
 import { createAgentAdministration } from './delegation/agent-administration.ts'
 import { type Agents, createAgents } from './delegation/agents.ts'
+import { followAuthority } from './delegation/authority.ts'
+import { createCachedVerifier } from './delegation/cached-verifier.ts'
 import { type Clients, createClients } from './delegation/clients.ts'
 import { createDelegations, type Delegations } from './delegation/delegations.ts'
 import { createProofs } from './delegation/dpop.ts'
@@ -30,10 +32,11 @@ import type { Fetch } from './delegation/fetch-json.ts'
 import { externalIssuer, ownIssuer, ownIssuerName } from './delegation/issuers.ts'
 import { createPeople, type People } from './delegation/people.ts'
 import { outer } from './delegation/reasons.ts'
+import { createRegistry } from './delegation/registry.ts'
 import { createRevocations } from './delegation/revocations.ts'
 import { createServices, type Services } from './delegation/services.ts'
 import { type KeyRing, openKeyRing } from './delegation/signing-key.ts'
-import { createVerifier } from './delegation/verify.ts'
+import { createJudge } from './delegation/verify.ts'
 import type { Ground } from './ground.ts'
 import { createApp } from './http/app.ts'
 import type { App } from './http/env.ts'
@@ -187,18 +190,24 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
   const administrators = createAdministrators({ sql: database })
   const delegations = createDelegations({ database, fga, clock, randomBytes })
   const revocations = createRevocations({ sql: database, clock })
+  const authority = stack.use(await followAuthority({ database, clock, log }))
   const proofSecret = await loadSecret(keysDir, 'dpop.key')
   const proofs = createProofs({ sql: database, clock, secret: proofSecret })
-  const verifier = createVerifier({
-    issuers: [
-      ownIssuer({ publicUrl: config.publicUrl, keys: keys.find }),
-      ...config.trustedIssuers.map((issuer) => externalIssuer(issuer, { fetch, clock })),
-    ],
-    sql: database,
+  const verifier = createCachedVerifier({
+    authority,
     clock,
-    demo: config.demo,
     newTxn,
     proofs,
+    judge: createJudge({
+      issuers: [
+        ownIssuer({ publicUrl: config.publicUrl, keys: keys.find }),
+        ...config.trustedIssuers.map((issuer) => externalIssuer(issuer, { fetch, clock })),
+      ],
+      lookUp: createRegistry({ sql: database, authority }),
+      clock,
+      demo: config.demo,
+      newTxn,
+    }),
   })
   const listCollections = createCollectionLister({ sql: database, nominator, gate })
   const issuer = await openIssuer({
@@ -249,6 +258,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
       delegations: () => delegations.mend(),
       revocations: () => revocations.sweep(),
       spent_proofs: () => proofs.sweep(),
+      authority: () => authority.sweep(),
       ...issuer.tasks,
     }),
   )

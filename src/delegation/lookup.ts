@@ -16,6 +16,8 @@ export interface Registered {
   readonly linked: string | undefined
   /** The token, its grant, its subject or an agent of its chain is on the list. */
   readonly revoked: boolean
+  /** Number of the last change that had been made. */
+  readonly version: number
 }
 
 export interface RegisteredAgent {
@@ -33,8 +35,10 @@ export interface RegisteredDelegation {
   readonly subject: string
   readonly agent: string
   readonly subAgents: readonly string[]
-  /** Not revoked, not ended, and the agent that it was lent to is not disabled. */
+  /** Not revoked, and the agent that it was lent to is not disabled. Its end is to be looked at besides. */
   readonly isLive: boolean
+  /** Milliseconds since the epoch. */
+  readonly expiresAt: number
 }
 
 export interface Question {
@@ -83,6 +87,7 @@ export async function lookUp(sql: Sql, question: Question): Promise<Registered> 
     delegation: row.delegation === null ? undefined : asDelegation(row.delegation),
     linked: row.linked ?? undefined,
     revoked: row.revoked,
+    version: row.version,
   }
 }
 
@@ -96,19 +101,23 @@ interface LookupRow {
     readonly agent: string
     readonly sub_agents: string[]
     readonly is_live: boolean
+    readonly expires_at: number
   } | null
   readonly linked: string | null
   readonly revoked: boolean
+  readonly version: number
 }
 
 const asDelegation = ({
   sub_agents,
   is_live,
+  expires_at,
   ...row
 }: NonNullable<LookupRow['delegation']>): RegisteredDelegation => ({
   ...row,
   subAgents: sub_agents,
   isLive: is_live,
+  expiresAt: expires_at,
 })
 
 const statement = `
@@ -137,7 +146,8 @@ select
   (select coalesce(json_agg(chain order by link), '[]') from chain) as agents,
   (select to_json(d) from (
     select delegations.id, subject, agent, sub_agents,
-      state = 'live' and expires_at > $6 and agents.disabled_at is null as is_live
+      state = 'live' and agents.disabled_at is null as is_live,
+      (extract(epoch from expires_at) * 1000)::float8 as expires_at
     from delegations join agents on agents.id = agent
     where delegations.id = $5
       or $5::text is null and standing and state <> 'revoked'
@@ -148,4 +158,5 @@ select
   (select person from link) as linked,
   exists (
     select from revocations join revocable using (kind, key) where until is null or until > $6
-  ) as revoked`
+  ) as revoked,
+  (select version from authority) as version`

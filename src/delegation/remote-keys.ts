@@ -6,9 +6,11 @@ import { ok, type Result, refuse } from '../kernel/result.ts'
 import { type Fetch, fetchJson } from './fetch-json.ts'
 
 /** Finds the public key for a token's header; `kid` and `alg` are all that is read of it. */
-export type KeySource = (
-  header: JWSHeaderParameters,
-) => Promise<Result<CryptoKey, 'unknown_key' | 'keys_unavailable'>>
+export interface KeySource {
+  (header: JWSHeaderParameters): Promise<Result<CryptoKey, 'unknown_key' | 'keys_unavailable'>>
+  /** The same object for as long as no key came or went; undefined while it would have to fetch them first. */
+  edition(): object | undefined
+}
 
 export interface RemoteKeysOptions {
   readonly issuer: string
@@ -62,7 +64,7 @@ export function remoteKeys({
 
   const isFresh = () => held !== undefined && clock.now() - held.at < cacheMs
 
-  return async (header) => {
+  const source = async (header: JWSHeaderParameters) => {
     if (!isFresh() && !(await refresh())) return refuse('keys_unavailable')
     const first = await find(held?.find, header)
     if (first !== undefined) return ok(first)
@@ -71,15 +73,17 @@ export function remoteKeys({
     const second = await find(held?.find, header)
     return second === undefined ? refuse('unknown_key') : ok(second)
   }
+  return Object.assign(source, { edition: () => (isFresh() ? held : undefined) })
 }
 
 /** Keys that this process holds itself. */
 export function localKeys(jwks: JSONWebKeySet): KeySource {
   const set = createLocalJWKSet(jwks)
-  return async (header) => {
+  const source = async (header: JWSHeaderParameters) => {
     const key = await find(set, header)
-    return key === undefined ? refuse('unknown_key') : ok(key)
+    return key === undefined ? refuse('unknown_key' as const) : ok(key)
   }
+  return Object.assign(source, { edition: () => set })
 }
 
 async function find(

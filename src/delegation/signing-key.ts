@@ -55,7 +55,9 @@ export async function openKeyRing(dir: string, clock: Clock): Promise<KeyRing> {
   return {
     current: () => current,
     jwks,
-    find: (header) => find(header),
+    find: Object.assign((header: Parameters<KeySource>[0]) => find(header), {
+      edition: () => find.edition(),
+    }),
     async rotate() {
       const old = current
       const resting = join(dir, `issuer-es256.retired.${old.kid}.json`)

@@ -2,7 +2,6 @@ import type { Clock } from '../kernel/clock.ts'
 import type { FgaObject } from '../kernel/ids.ts'
 import type { CollectionNarrowing, Principal, Scope } from '../kernel/principal.ts'
 import { ok, type Result, refuse } from '../kernel/result.ts'
-import type { Sql } from '../store/sql.ts'
 import { agentObject, withinLimits } from './agents.ts'
 import {
   type ActorClaim,
@@ -15,18 +14,32 @@ import {
 } from './claims.ts'
 import type { IssuerSource } from './issuers.ts'
 import type { ExternalAccount } from './links.ts'
-import { lookUp, type Registered, type RegisteredAgent } from './lookup.ts'
+import type { Registered, RegisteredAgent } from './lookup.ts'
 import type { VerifyReason } from './reasons.ts'
+import type { LookUp } from './registry.ts'
 import type { Revoked } from './revocations.ts'
 import { serviceObject } from './services.ts'
 import { accountKey, ownUser } from './subject.ts'
 
 export interface ToPrincipalDeps {
-  readonly sql: Sql
+  readonly lookUp: LookUp
   readonly clock: Clock
   /** Trusted issuer → its namespace. */
   readonly namespaces: ReadonlyMap<string, string>
   readonly newTxn: () => string
+}
+
+/** Who a token stands for, and what that rests on: it may be said again while all of it stands. */
+export interface Judgement {
+  readonly principal: Principal
+  /** Number of the last change of authority when it was judged. */
+  readonly version: number
+  /** Milliseconds since the epoch: the end of the token or of its delegation, whichever comes first. */
+  readonly until: number
+  /** Keys that must not be on the deny-list. */
+  readonly deniable: readonly string[]
+  /** The token names no txn: each request under it has one of its own. */
+  readonly hasOwnTxn: boolean
 }
 
 /**
@@ -39,27 +52,29 @@ export async function toPrincipal(
   issuer: IssuerSource,
   use: TokenUse,
   deps: ToPrincipalDeps,
-): Promise<Result<Principal, VerifyReason>> {
+): Promise<Result<Judgement, VerifyReason>> {
   const read = readToken(claims, issuer, use, deps.namespaces)
   if (!read.ok) return read
   const { client, chain, user, details, elsewhere } = read.value
-  const registered = await lookUp(deps.sql, {
+  const now = deps.clock.now()
+  const registered = await deps.lookUp({
     ownClient: issuer.kind === 'own' ? client : undefined,
     service: issuer.kind === 'external' ? issuer.serviceClients.get(client) : undefined,
     chain,
     delegation: claims.delegation,
-    account: elsewhere,
+    account: elsewhere && { issuer: elsewhere.issuer, sub: elsewhere.sub },
     standingOf: issuer.kind === 'external' && issuer.standing ? user : undefined,
     revocable: revocable(read.value),
-    now: deps.clock.now(),
+    now,
   })
   if (registered.revoked) return refuse('revoked')
   const token = resolved(read.value, registered)
   if (!token.ok) return token
-  const party = partyOf(token.value, registered)
+  const party = partyOf(token.value, registered, now)
   if (!party.ok) return party
   const agents = registered.agents.filter((agent) => agent !== undefined)
-  return ok({
+  const hasOwnTxn = isTxn(claims.txn)
+  const principal: Principal = {
     ...party.value,
     client,
     scopes: scopesFor(party.value.kind, claims, issuer, agents),
@@ -69,7 +84,10 @@ export async function toPrincipal(
     txn: isTxn(claims.txn) ? claims.txn : deps.newTxn(),
     ...(claims.auth_time === undefined ? {} : { authTime: claims.auth_time }),
     expiresAt: claims.exp,
-  })
+  }
+  const { version, deniable, delegation } = registered
+  const until = Math.min(claims.exp * 1_000, delegation?.expiresAt ?? Number.POSITIVE_INFINITY)
+  return ok({ principal, version, until, deniable, hasOwnTxn })
 }
 
 /** `exchange`: a program shows a token that it was issued elsewhere, to get one of its own that names its actor. */
@@ -168,15 +186,15 @@ function revocable({ claims: { iss: issuer, jti, grant_id }, user, elsewhere }: 
 
 type Party = Pick<Principal, 'kind' | 'subject' | 'actors' | 'delegation'>
 
-function partyOf(token: Token, registered: Registered): Result<Party, VerifyReason> {
+function partyOf(token: Token, registered: Registered, now: number): Result<Party, VerifyReason> {
   switch (clientKind(token, registered)) {
     case 'service':
       return serviceParty(token, registered)
     case 'person':
       // A person client's token that carries `act` is an agent's.
-      return token.chain.length === 0 ? personParty(token) : agentParty(token, registered)
+      return token.chain.length === 0 ? personParty(token) : agentParty(token, registered, now)
     case 'agent':
-      return agentParty(token, registered)
+      return agentParty(token, registered, now)
   }
 }
 
@@ -207,13 +225,13 @@ function personOf({ claims, client, user }: Token): Result<FgaObject, VerifyReas
   return user === undefined ? refuse('bad_subject') : ok(user)
 }
 
-function agentParty(token: Token, registered: Registered): Result<Party, VerifyReason> {
+function agentParty(token: Token, registered: Registered, now: number): Result<Party, VerifyReason> {
   const agents = agentsOf(token, registered)
   if (!agents.ok) return agents
   const subject = personOf(token)
   if (!subject.ok) return subject
   if (scopesOf(token.claims).some((scope) => neverForActors.has(scope))) return refuse('scope_for_actor')
-  const delegation = delegationOf(token, registered, { subject: subject.value, agent: agents.value[0] })
+  const delegation = delegationOf(token, registered, { subject: subject.value, agent: agents.value[0], now })
   if (!delegation.ok) return delegation
   return ok({
     kind: 'agent',
@@ -244,7 +262,7 @@ function agentsOf(
 function delegationOf(
   { claims }: Token,
   { delegation }: Registered,
-  { subject, agent }: { readonly subject: FgaObject; readonly agent: string },
+  { subject, agent, now }: { readonly subject: FgaObject; readonly agent: string; readonly now: number },
 ): Result<string, VerifyReason> {
   // Where the issuer may leave it out, this is the standing one, or there is none.
   if (claims.delegation === undefined && delegation === undefined) return refuse('delegation_missing')
@@ -252,7 +270,7 @@ function delegationOf(
   const fits =
     delegation.subject === subject && (delegation.agent === agent || delegation.subAgents.includes(agent))
   if (!fits) return refuse('delegation_mismatch')
-  return delegation.isLive ? ok(delegation.id) : refuse('delegation_not_live')
+  return delegation.isLive && delegation.expiresAt > now ? ok(delegation.id) : refuse('delegation_not_live')
 }
 
 /**

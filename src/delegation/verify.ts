@@ -3,13 +3,13 @@ import { JOSEError, JWSSignatureVerificationFailed } from 'jose/errors'
 import type { Clock } from '../kernel/clock.ts'
 import type { Principal } from '../kernel/principal.ts'
 import { ok, type Result, refuse } from '../kernel/result.ts'
-import type { Sql } from '../store/sql.ts'
 import { type Claims, isFor, parseClaims } from './claims.ts'
 import type { PresentedProof, Proofs } from './dpop.ts'
 import type { IssuerSource, Resource } from './issuers.ts'
 import { accessTokenTypes, type Normalised, normalise } from './normalise.ts'
 import type { VerifyReason } from './reasons.ts'
-import { type TokenUse, toPrincipal } from './to-principal.ts'
+import type { LookUp } from './registry.ts'
+import { type Judgement, type TokenUse, toPrincipal } from './to-principal.ts'
 
 export interface Verifier {
   /**
@@ -35,6 +35,23 @@ export interface Verifier {
   examineSubject(token: string): Promise<Result<Examined, VerifyReason>>
 }
 
+/**
+ * Says who a token stands for and what that rests on, for whoever would say it again. NOT checked: whether whoever
+ * shows it proves the key it is bound to ({@link isHeld}), and whether this process hears what is revoked.
+ */
+export interface Judge {
+  judge(token: string, resource: Resource): Promise<Result<Judged, VerifyReason>>
+  /** A token of our own issuer for any one audience. */
+  examine(token: string): Promise<Result<Judged, VerifyReason>>
+  /** A token for an exchange: ours, or a trusted issuer's. */
+  examineSubject(token: string): Promise<Result<Judged, VerifyReason>>
+}
+
+export interface Judged extends Examined, Judgement {
+  /** What `issuer.keys.edition()` was before the signature was checked. */
+  readonly edition: object | undefined
+}
+
 export interface Examined {
   readonly claims: Claims
   /** The token's only one. */
@@ -45,25 +62,22 @@ export interface Examined {
   readonly actorsNamed: boolean
 }
 
-export interface VerifierDeps {
+export interface JudgeDeps {
   readonly issuers: readonly IssuerSource[]
-  readonly sql: Sql
+  readonly lookUp: LookUp
   readonly clock: Clock
   /** Whether this is the demo: only there are `demo: true` tokens accepted, and of our own issuer no others. */
   readonly demo: boolean
   /** A fresh txn for a token without one. */
   readonly newTxn: () => string
-  /** Checks the proof of a token that is bound to a key. */
-  readonly proofs: Pick<Proofs, 'check'>
 }
 
 /**
- * Verifies JWT access tokens (RFC 9068): issuer and audience by exact string, algorithms by the issuer's list,
+ * Judges JWT access tokens (RFC 9068): issuer and audience by exact string, algorithms by the issuer's list,
  * `typ` `at+jwt`, or, by its issuer's preset, other proof that it is an access token, so that no ID token passes. Keys
- * come from the issuer's settings only. A token that is bound to a key (`cnf`, RFC 9449) needs its holder's proof.
- * Opaque tokens are not supported.
+ * come from the issuer's settings only. Opaque tokens are not supported.
  */
-export function createVerifier({ issuers, sql, clock, demo, newTxn, proofs }: VerifierDeps): Verifier {
+export function createJudge({ issuers, lookUp, clock, demo, newTxn }: JudgeDeps): Judge {
   const byName = new Map(issuers.map((issuer) => [issuer.issuer, issuer]))
   if (byName.size < issuers.length) throw new Error('An issuer is named twice.')
   const namespaces = new Map(
@@ -75,7 +89,8 @@ export function createVerifier({ issuers, sql, clock, demo, newTxn, proofs }: Ve
     issuer: IssuerSource,
     use: TokenUse,
     audience: (claims: Claims) => string | undefined,
-  ): Promise<Result<Examined, VerifyReason>> {
+  ): Promise<Result<Judged, VerifyReason>> {
+    const edition = issuer.keys.edition()
     const payload = await signedPayload(token, issuer)
     if (!payload.ok) return payload
     const claims = parseClaims(payload.value.payload)
@@ -84,26 +99,17 @@ export function createVerifier({ issuers, sql, clock, demo, newTxn, proofs }: Ve
     if (found === undefined || !isFor(claims.value.aud, found)) return refuse('wrong_audience')
     const sound = isSound(claims.value, issuer, { now: clock.now() / 1_000, demo })
     if (!sound.ok) return sound
-    const principal = await toPrincipal(claims.value, issuer, use, { sql, clock, namespaces, newTxn })
-    if (!principal.ok) return principal
-    return ok({
-      claims: claims.value,
-      audience: found,
-      principal: principal.value,
-      issuer,
-      actorsNamed: payload.value.actorsNamed,
-    })
+    const judgement = await toPrincipal(claims.value, issuer, use, { lookUp, clock, namespaces, newTxn })
+    if (!judgement.ok) return judgement
+    const { actorsNamed } = payload.value
+    return ok({ ...judgement.value, claims: claims.value, audience: found, issuer, edition, actorsNamed })
   }
 
   return {
-    async verify(token, resource, presented) {
+    async judge(token, resource) {
       const issuer = findIssuer(token, byName)
       if (!issuer.ok) return issuer
-      const judged = await judge(token, issuer.value, 'request', () => issuer.value.audiences[resource])
-      if (!judged.ok) return judged
-      const { principal } = judged.value
-      const held = await isHeld(token, principal.boundTo, presented, proofs)
-      return held.ok ? ok(principal) : held
+      return judge(token, issuer.value, 'request', () => issuer.value.audiences[resource])
     },
     async examine(token) {
       const issuer = findIssuer(token, byName)
@@ -182,7 +188,7 @@ function readHeader(token: string): ProtectedHeaderParameters | undefined {
 }
 
 /** Whether whoever shows a token may: by the proof of its key, or by having it where it is bound to none. */
-async function isHeld(
+export async function isHeld(
   token: string,
   boundTo: string | undefined,
   presented: PresentedProof | undefined,

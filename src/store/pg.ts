@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import pg, { type ClientBase } from 'pg'
 import pgvector from 'pgvector/pg'
 import { AppError } from '../kernel/errors.ts'
-import type { Database, Sql, SqlValue } from './sql.ts'
+import { channel, type Database, type Ear, type Sql, type SqlValue } from './sql.ts'
 
 export interface PgDatabaseOptions {
   readonly kind: Database['kind']
@@ -15,14 +15,22 @@ const int8 = 20
 
 /** Wraps a `pg` pool as a {@link Database}. pgvector's types are registered on every connection. */
 export function createPgDatabase({ kind, pool: poolConfig, onClose }: PgDatabaseOptions): Database {
+  const listeners: ((payload: string) => void)[] = []
+  const tell = (payload: string): void => {
+    for (const listener of listeners) listener(payload)
+  }
   const pool = new pg.Pool({
     ...poolConfig,
     // oxlint-disable-next-line typescript/no-misused-promises -- the pool waits for it; its types do not say so
     onConnect: async (client: ClientBase) => {
-      // A connection that breaks while it is lent tells its query and then also the process, which it would end.
-      client.on('error', () => undefined)
+      // A connection that breaks while it is lent tells its query and then also the process, which it would end. What
+      // it was committing may be in.
+      client.on('error', () => tell('lost'))
       client.setTypeParser(int8, Number)
       await pgvector.registerTypes(client)
+      // A session is notified of its own commit before that is answered: whoever changed something has been heard.
+      client.on('notification', ({ payload = '' }) => tell(payload))
+      await client.query(`listen ${channel}`)
     },
   })
   // An idle connection that breaks must not end the process; the next query reports it.
@@ -81,9 +89,42 @@ export function createPgDatabase({ kind, pool: poolConfig, onClose }: PgDatabase
     vectorType: kind === 'pglite' ? 'vector' : 'halfvec',
     query,
     transaction,
+    onNotice: (listener) => {
+      listeners.push(listener)
+    },
+    openEar: kind === 'postgres' ? (listener) => openEar(poolConfig, listener) : undefined,
     close,
     [Symbol.asyncDispose]: close,
   }
+}
+
+const earMsMax = 2_000
+
+/** Listens beside the pool, whose connections come and go. Every question has an end: half-open is not hearing. */
+async function openEar(config: pg.PoolConfig, listener: (payload: string) => void): Promise<Ear> {
+  const client = new pg.Client({ ...config, query_timeout: earMsMax, connectionTimeoutMillis: earMsMax })
+  // Not waited for: the other side of a half-open connection never says goodbye.
+  const close = async (): Promise<void> => void client.end().catch(() => undefined)
+  // The next question tells.
+  client.on('error', () => undefined)
+  client.on('notification', ({ payload = '' }) => listener(payload))
+  client.setTypeParser(int8, Number)
+  const query: Sql['query'] = async (text, values) => {
+    try {
+      return await run(client, text, values)
+    } catch (error) {
+      void close()
+      throw error
+    }
+  }
+  try {
+    await client.connect()
+  } catch (error) {
+    void close()
+    throw asUnavailable(error) ?? error
+  }
+  await query(`listen ${channel}`)
+  return { query, [Symbol.asyncDispose]: close }
 }
 
 async function connect(pool: pg.Pool): Promise<pg.PoolClient> {
@@ -105,7 +146,7 @@ async function rollBack(client: pg.PoolClient): Promise<Error | undefined> {
 }
 
 async function run<Row extends object>(
-  client: pg.PoolClient,
+  client: pg.ClientBase,
   text: string,
   values?: readonly SqlValue[],
 ): Promise<Row[]> {

@@ -4,7 +4,7 @@ import { trustedIssuer } from '../../src/config.ts'
 import { externalIssuer } from '../../src/delegation/issuers.ts'
 import { normalise } from '../../src/delegation/normalise.ts'
 import { type Payload, type PresetName, presetNames, presets } from '../../src/delegation/presets.ts'
-import { createVerifier, type Verifier } from '../../src/delegation/verify.ts'
+import type { Verifier } from '../../src/delegation/verify.ts'
 import { startTestIssuer, type TestIssuer } from '../support/issuer.ts'
 import { openVerifying, putDelegation } from './world.ts'
 
@@ -154,16 +154,15 @@ beforeAll(async () => {
       issuer: issuers[preset].issuer,
       sub: 'bot-there',
     })
-  verifier = createVerifier({
-    ...world.verifierDeps,
-    issuers: presetNames.map((name) =>
+  verifier = world.verifierOf(
+    presetNames.map((name) =>
       externalIssuer(trustedIssuer.parse(issuers[name].entry()), {
         fetch,
         clock: world.clock,
         timeoutMs: 500,
       }),
     ),
-  })
+  )
 })
 afterAll(async () => {
   await world[Symbol.asyncDispose]()

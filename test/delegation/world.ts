@@ -5,12 +5,15 @@ import { join } from 'node:path'
 import { type JWTHeaderParameters, SignJWT } from 'jose'
 import { trustedIssuer } from '../../src/config.ts'
 import { createAgents } from '../../src/delegation/agents.ts'
+import { followAuthority } from '../../src/delegation/authority.ts'
+import { createCachedVerifier } from '../../src/delegation/cached-verifier.ts'
 import { createClients } from '../../src/delegation/clients.ts'
 import { createProofs } from '../../src/delegation/dpop.ts'
 import { externalIssuer, type IssuerSource, ownIssuer } from '../../src/delegation/issuers.ts'
+import { createRegistry } from '../../src/delegation/registry.ts'
 import { createRevocations } from '../../src/delegation/revocations.ts'
 import { openKeyRing } from '../../src/delegation/signing-key.ts'
-import { createVerifier } from '../../src/delegation/verify.ts'
+import { createJudge } from '../../src/delegation/verify.ts'
 import type { Clock } from '../../src/kernel/clock.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { openTestDatabase } from '../support/database.ts'
@@ -84,8 +87,18 @@ export async function openVerifying(issuer: TestIssuer, options: { readonly demo
     externalIssuer(trustedIssuer.parse(issuer.entry()), { fetch, clock, timeoutMs: 500 }),
   ]
   const proofs = createProofs({ sql: database, clock, secret: randomBytes(32) })
-  const verifierDeps = { sql: database, clock, demo: false, newTxn: () => crypto.randomUUID(), proofs }
-  const verifierWith = (demo: boolean) => createVerifier({ ...verifierDeps, issuers, demo })
+  const authority = await followAuthority({ database, clock, log: () => undefined })
+  const newTxn = () => crypto.randomUUID()
+  const lookUp = createRegistry({ sql: database, authority })
+  const verifierOf = (judged: readonly IssuerSource[], demo = false) =>
+    createCachedVerifier({
+      judge: createJudge({ issuers: judged, lookUp, clock, demo, newTxn }),
+      authority,
+      clock,
+      newTxn,
+      proofs,
+    })
+  const verifierWith = (demo: boolean) => verifierOf(issuers, demo)
   const end = new Date(clock.now() + 86_400_000)
   await putDelegation(database, { id: 'd_own', subject: 'user:anne', agent: 'research-bot', expiresAt: end })
   await putDelegation(database, {
@@ -121,14 +134,18 @@ export async function openVerifying(issuer: TestIssuer, options: { readonly demo
     clock,
     key,
     agents,
-    verifierDeps,
+    verifierOf,
     ownIssuer: issuers[0],
     revocations: createRevocations({ sql: database, clock }),
     proofs,
     verifier: verifierWith(options.demo ?? false),
     demoVerifier: verifierWith(true),
     ownToken,
-    [Symbol.asyncDispose]: database[Symbol.asyncDispose],
+    authority,
+    async [Symbol.asyncDispose]() {
+      await authority[Symbol.asyncDispose]()
+      await database[Symbol.asyncDispose]()
+    },
   }
 }
 

@@ -1,0 +1,347 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import { join } from 'node:path'
+import { SignJWT } from 'jose'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { createAgents } from '../../src/delegation/agents.ts'
+import { type Authority, followAuthority } from '../../src/delegation/authority.ts'
+import { createCachedVerifier } from '../../src/delegation/cached-verifier.ts'
+import { createClients } from '../../src/delegation/clients.ts'
+import { createProofs, type Proofs } from '../../src/delegation/dpop.ts'
+import { ownIssuer } from '../../src/delegation/issuers.ts'
+import { createRegistry } from '../../src/delegation/registry.ts'
+import { createRevocations, type Revoked } from '../../src/delegation/revocations.ts'
+import { type KeyRing, openKeyRing } from '../../src/delegation/signing-key.ts'
+import { createJudge, type Verifier } from '../../src/delegation/verify.ts'
+import type { Database } from '../../src/store/sql.ts'
+import {
+  type MovableClock,
+  movableClock,
+  openMigrated,
+  own,
+  publicUrl,
+  putDelegation,
+  researchBot,
+} from './world.ts'
+
+let database: Database
+let clock: MovableClock
+let ring: KeyRing
+let authority: Authority
+let proofs: Proofs
+let verifier: Verifier
+/** Signatures checked, and questions to the registries' tables. */
+const worked = { judged: 0, asked: 0 }
+/** Runs once, after the next token was judged and before that is remembered. */
+let meanwhile: (() => Promise<unknown>) | undefined
+let serial = 0
+
+const newVerifier = (max?: number): Verifier => {
+  const inner = createJudge({
+    issuers: [ownIssuer({ publicUrl, keys: ring.find })],
+    lookUp: createRegistry({
+      authority,
+      sql: {
+        query: (text, values) => {
+          worked.asked += 1
+          return database.query(text, values)
+        },
+      },
+    }),
+    clock,
+    demo: false,
+    newTxn: () => 't_judged',
+  })
+  return createCachedVerifier({
+    authority,
+    clock,
+    newTxn: () => `t_${randomUUID()}`,
+    proofs,
+    ...(max !== undefined && { max }),
+    judge: {
+      ...inner,
+      async judge(token, resource) {
+        worked.judged += 1
+        const judged = await inner.judge(token, resource)
+        await meanwhile?.()
+        meanwhile = undefined
+        return judged
+      },
+    },
+  })
+}
+
+beforeAll(async () => {
+  const opened = await openMigrated()
+  database = opened
+  clock = movableClock()
+  ring = await openKeyRing(join(opened.folder, 'keys'), clock)
+  authority = await followAuthority({ database, clock, log: () => undefined })
+  proofs = createProofs({ sql: database, clock, secret: randomBytes(32) })
+  verifier = newVerifier()
+})
+afterAll(async () => {
+  await authority[Symbol.asyncDispose]()
+  await database.close()
+})
+
+let agent: string
+let client: string
+let delegation: string
+beforeEach(async () => {
+  serial += 1
+  agent = `bot-${serial}`
+  client = `client-${serial}`
+  delegation = `d_${serial}`
+  await createAgents({ sql: database, clock }).save({
+    id: agent,
+    owner: 'user:anne',
+    purpose: 'tests',
+    issuer: own,
+    sub: agent,
+  })
+  await createClients({ sql: database }).register({ clientId: client, kind: 'agent', agent })
+  await putDelegation(database, {
+    id: delegation,
+    subject: `user:anne-${serial}`,
+    agent,
+    expiresAt: new Date(clock.now() + 200_000),
+  })
+  await authority.refresh()
+  worked.judged = 0
+  worked.asked = 0
+})
+
+async function tokenOf(claims: Record<string, unknown> = {}): Promise<string> {
+  const { kid, privateKey } = ring.current()
+  const iat = Math.floor(clock.now() / 1_000)
+  return new SignJWT({
+    iss: own,
+    sub: `anne-${serial}`,
+    aud: publicUrl,
+    client_id: client,
+    scope: 'docs.search',
+    act: { ...researchBot, sub: agent },
+    delegation,
+    grant_id: `g_${serial}`,
+    jti: `j_${serial}`,
+    txn: `t_token_${serial}`,
+    iat,
+    exp: iat + 300,
+    ...claims,
+  })
+    .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid })
+    .sign(privateKey)
+}
+
+const see = async (token: string) => {
+  const result = await verifier.verify(token, 'api')
+  return result.ok ? 'accepted' : result.reason
+}
+
+/** A token that was seen twice: the second time cost nothing. */
+async function knownToken(): Promise<string> {
+  const token = await tokenOf()
+  expect([await see(token), await see(token)]).toEqual(['accepted', 'accepted'])
+  expect(worked).toEqual({ judged: 1, asked: 1 })
+  return token
+}
+
+const revoke = (what: Revoked) =>
+  createRevocations({ sql: database, clock }).revoke(what, { reason: 'tests' })
+const sql = (statement: string) => () => database.query(statement, [])
+
+test('a token that was seen is known again by its hash alone: no signature, no database', async () => {
+  const token = await knownToken()
+  const first = await verifier.verify(token, 'api')
+  expect(first).toMatchObject({
+    ok: true,
+    value: {
+      subject: `user:anne-${serial}`,
+      actors: [`agent:${agent}`],
+      delegation,
+      txn: `t_token_${serial}`,
+    },
+  })
+  expect(worked.judged).toBe(1)
+})
+
+test('another token of the same client, chain and delegation is checked, and costs no question', async () => {
+  await knownToken()
+  expect(await see(await tokenOf({ jti: 'j_other' }))).toBe('accepted')
+  expect(worked).toEqual({ judged: 2, asked: 1 })
+})
+
+test('one bit of difference is another token', async () => {
+  const token = await knownToken()
+  const forged = `${token.slice(0, -8)}${token.endsWith('AAAAAAAA') ? 'BBBBBBBB' : 'AAAAAAAA'}`
+  expect(await see(forged)).toBe('bad_signature')
+})
+
+test('what is known at one resource is nothing at the other', async () => {
+  const token = await knownToken()
+  expect(await verifier.verify(token, 'mcp')).toMatchObject({ ok: false, reason: 'wrong_audience' })
+})
+
+test('requests under a token without a txn have one each', async () => {
+  const token = await tokenOf({ txn: undefined })
+  const txns = []
+  for (let time = 0; time < 3; time += 1) {
+    const result = await verifier.verify(token, 'api')
+    txns.push(result.ok && result.value.txn)
+  }
+  expect(new Set(txns).size).toBe(3)
+  expect(worked.judged).toBe(1)
+})
+
+describe('a known token is refused at its very next sight', () => {
+  const removals: readonly [string, string, () => Promise<unknown>][] = [
+    ['its jti is on the list', 'revoked', () => revoke({ kind: 'jti', issuer: own, id: `j_${serial}` })],
+    ['its grant is on the list', 'revoked', () => revoke({ kind: 'grant', issuer: own, id: `g_${serial}` })],
+    ['its person is on the list', 'revoked', () => revoke({ kind: 'subject', id: `user:anne-${serial}` })],
+    ['its agent is on the list', 'revoked', () => revoke({ kind: 'agent', id: agent })],
+    ['its agent was disabled', 'agent_disabled', () => createAgents({ sql: database, clock }).disable(agent)],
+    [
+      'its agent is another now',
+      'unknown_actor',
+      () => database.query(`update agents set sub = 'moved' || id where id = $1`, [agent]),
+    ],
+    [
+      'its delegation was revoked',
+      'delegation_not_live',
+      () => database.query(`update delegations set state = 'revoked' where id = $1`, [delegation]),
+    ],
+    [
+      'its delegation was cut short',
+      'delegation_not_live',
+      () =>
+        database.query('update delegations set expires_at = $2 where id = $1', [
+          delegation,
+          new Date(clock.now() - 1),
+        ]),
+    ],
+    ['its delegation is gone', 'delegation_unknown', sql('delete from delegations')],
+    ['its delegation ended by itself', 'delegation_not_live', async () => clock.move(200_000)],
+    [
+      'its client stands for another agent',
+      'actor_mismatch',
+      async () => {
+        await createAgents({ sql: database, clock }).save({
+          id: `other-${serial}`,
+          owner: 'user:anne',
+          purpose: 'tests',
+          issuer: own,
+          sub: `other-${serial}`,
+        })
+        await database.query('update clients set agent = $2 where client_id = $1', [
+          client,
+          `other-${serial}`,
+        ])
+      },
+    ],
+    [
+      'its client is a service’s',
+      'actor_on_service',
+      async () => {
+        await database.query(`insert into services (name, collections, prefixes) values ($1, '{}', '{}')`, [
+          agent,
+        ])
+        await database.query(
+          `update clients set kind = 'service', agent = null, service = $2 where client_id = $1`,
+          [client, agent],
+        )
+      },
+    ],
+    [
+      'its key came and went',
+      'unknown_key',
+      async () => {
+        await ring.rotate()
+        clock.move(86_400_001)
+        await ring.sweep()
+        clock.move(-86_400_001)
+      },
+    ],
+    ['it is over', 'expired', async () => clock.move(300_000)],
+  ]
+
+  test.each(removals)('%s', async (_, reason, remove) => {
+    const token = await knownToken()
+    await remove()
+    expect(await see(token)).toBe(reason)
+    expect(await see(token)).toBe(reason)
+  })
+
+  test.each(removals)('%s, while memory has caught up', async (_, reason, remove) => {
+    const token = await knownToken()
+    await remove()
+    await authority.refresh()
+    expect(authority.current).toBeDefined()
+    expect(await see(token)).toBe(reason)
+  })
+
+  test.each(removals.slice(0, 9))(
+    '%s, between its first judgement and its being remembered',
+    async (_, reason, remove) => {
+      const token = await tokenOf()
+      meanwhile = async () => {
+        await remove()
+        await authority.refresh()
+      }
+      await see(token)
+      expect(await see(token)).toBe(reason)
+    },
+  )
+})
+
+test('a delegation that goes live after its token was refused lets the token pass', async () => {
+  await database.query(`update delegations set state = 'lending' where id = $1`, [delegation])
+  const token = await tokenOf()
+  expect(await see(token)).toBe('delegation_not_live')
+  await database.query(`update delegations set state = 'live' where id = $1`, [delegation])
+  expect(await see(token)).toBe('accepted')
+})
+
+test('a change of another delegation leaves what is known', async () => {
+  const token = await knownToken()
+  await putDelegation(database, {
+    id: 'd_elsewhere',
+    subject: 'user:bob',
+    agent,
+    expiresAt: new Date(clock.now() + 1e5),
+  })
+  await database.query(`update delegations set state = 'revoked' where id = 'd_elsewhere'`)
+  await authority.refresh()
+  expect([await see(token), worked.judged]).toEqual(['accepted', 1])
+})
+
+test('a link of an account to another person ends what was known of all', async () => {
+  const token = await knownToken()
+  await database.query(`insert into people (key, name) values ('eve', 'Eve') on conflict do nothing`)
+  await database.query(`insert into account_links values ('https://elsewhere.example', 'x', 'eve', now())`)
+  await authority.refresh()
+  expect([await see(token), worked.judged]).toEqual(['accepted', 2])
+})
+
+test('a refusal is not remembered', async () => {
+  const token = await tokenOf({ aud: 'https://elsewhere.example' })
+  expect([await see(token), await see(token)]).toEqual(['wrong_audience', 'wrong_audience'])
+  expect(worked.judged).toBe(2)
+})
+
+test('a token that is bound to a key is known, and still refused without its proof', async () => {
+  const token = await tokenOf({ cnf: { jkt: 'a'.repeat(43) } })
+  expect([await see(token), await see(token)]).toEqual(['proof_missing', 'proof_missing'])
+  expect(worked.judged).toBe(1)
+})
+
+test('remembers so many tokens and no more, those that are used first', async () => {
+  const small = newVerifier(2)
+  const [one, two, three] = [await tokenOf(), await tokenOf({ jti: 'j_b' }), await tokenOf({ jti: 'j_c' })]
+  for (const token of [one, two, one, three]) await small.verify(token, 'api')
+  worked.judged = 0
+  await small.verify(one, 'api')
+  await small.verify(three, 'api')
+  expect(worked.judged).toBe(0)
+  await small.verify(two, 'api')
+  expect(worked.judged).toBe(1)
+})
