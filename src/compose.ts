@@ -30,6 +30,7 @@ import { createDelegations, type Delegations } from './delegation/delegations.ts
 import { createProofs } from './delegation/dpop.ts'
 import type { Fetch } from './delegation/fetch-json.ts'
 import { externalIssuer, ownIssuer, ownIssuerName } from './delegation/issuers.ts'
+import { type AccountLinks, createAccountLinks } from './delegation/links.ts'
 import { createPeople, type People } from './delegation/people.ts'
 import { outer } from './delegation/reasons.ts'
 import { createRegistry } from './delegation/registry.ts'
@@ -187,6 +188,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
   const agents = createAgents({ sql: database, clock })
   const clients = createClients({ sql: database })
   const services = createServices({ sql: database, fga })
+  const accountLinks = createAccountLinks({ database, clock })
   const administrators = createAdministrators({ sql: database })
   const delegations = createDelegations({ database, fga, clock, randomBytes })
   const revocations = createRevocations({ sql: database, clock })
@@ -382,6 +384,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     agents,
     services,
     administrators,
+    accountLinks,
     delegations,
     clients,
     keys,
@@ -404,6 +407,7 @@ export interface Service extends AsyncDisposable {
   readonly agents: Agents
   readonly services: Services
   readonly administrators: Administrators
+  readonly accountLinks: AccountLinks
   readonly delegations: Delegations
   readonly clients: Clients
   readonly keys: KeyRing

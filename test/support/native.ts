@@ -8,6 +8,8 @@ export interface NativeServices {
   readonly databaseUrl: string | undefined
   /** A real OpenFGA server in which tests may create stores. */
   readonly openfga: { readonly url: string; readonly token: string } | undefined
+  /** A Keycloak server in which tests may make realms, by its administrator. */
+  readonly keycloak: { readonly url: string; readonly user: string; readonly password: string } | undefined
   /** A folder with the local embedding model. */
   readonly modelFolder: string | undefined
   /** The folder of the shared data sets (`data/kubernetes`, `data/cranfield`), read only. */
@@ -21,6 +23,9 @@ export const needsPostgres = needs(native.databaseUrl !== undefined, 'native Pos
 
 /** Options of a test or suite that needs a real OpenFGA server. */
 export const needsOpenfga = needs(native.openfga !== undefined, 'a real OpenFGA server (OPENFGA_TEST_URL)')
+
+/** Options of a test or suite that needs a live Keycloak. */
+export const needsKeycloak = needs(native.keycloak !== undefined, 'a live Keycloak (KEYCLOAK_TEST_URL)')
 
 /** Options of a test or suite that embeds text. */
 export const needsModel = needs(
@@ -38,14 +43,21 @@ export function needs(present: boolean, what: string): TestOptions {
 
 function readServices(env: NodeJS.ProcessEnv): NativeServices {
   const { TEST_DATABASE_URL, OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN, EMBEDDINGS_MODEL_PATH, REMIT_SHARED } = env
+  const { KEYCLOAK_TEST_URL, KEYCLOAK_TEST_USER, KEYCLOAK_TEST_PASSWORD } = env
   // A server without its token would fail every test with 401s: half a setting is a mistake, not an absence.
   if (Boolean(OPENFGA_TEST_URL) !== Boolean(OPENFGA_TEST_TOKEN))
     throw new Error('OPENFGA_TEST_URL and OPENFGA_TEST_TOKEN belong together: set both or neither.')
+  if (Boolean(KEYCLOAK_TEST_URL) !== Boolean(KEYCLOAK_TEST_USER && KEYCLOAK_TEST_PASSWORD))
+    throw new Error('KEYCLOAK_TEST_URL, _USER and _PASSWORD belong together: set all or none.')
   return {
     databaseUrl: TEST_DATABASE_URL || undefined,
     openfga:
       OPENFGA_TEST_URL && OPENFGA_TEST_TOKEN
         ? { url: OPENFGA_TEST_URL, token: OPENFGA_TEST_TOKEN }
+        : undefined,
+    keycloak:
+      KEYCLOAK_TEST_URL && KEYCLOAK_TEST_USER && KEYCLOAK_TEST_PASSWORD
+        ? { url: KEYCLOAK_TEST_URL, user: KEYCLOAK_TEST_USER, password: KEYCLOAK_TEST_PASSWORD }
         : undefined,
     modelFolder: EMBEDDINGS_MODEL_PATH || undefined,
     shared: REMIT_SHARED || undefined,
