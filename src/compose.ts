@@ -8,7 +8,7 @@ import { createHeldVerdicts } from './authz/gate/held.ts'
 import { createLimiter } from './authz/gate/limiter.ts'
 import { createGate } from './authz/gate.ts'
 import { createPermissionIndex } from './authz/index/create.ts'
-import { catchUpAfterWrites } from './authz/index/own-writes.ts'
+import { catchUpAfterWrites, dropAfterWrites } from './authz/index/own-writes.ts'
 import { createStorage } from './authz/index/storage.ts'
 import { type ActiveModel, followModel } from './authz/model/active.ts'
 import { createModelChanges } from './authz/model/changes.ts'
@@ -158,7 +158,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
   }
   useModel(active.current)
   active.onChange(useModel)
-  const fga = observeWrites(openfga, [index.wrote, held.drop, catchUpAfterWrites(index, log)])
+  const fga = observeWrites(openfga, [dropAfterWrites(index, held, catchUpAfterWrites(index, log))])
   active.onChange(held.drop)
 
   const limiter = createLimiter(checksInFlightMax)

@@ -32,11 +32,21 @@ export interface PermissionIndex extends AsyncDisposable {
   touched(documentIds: readonly string[], since: number): ReadonlySet<string>
   /**
    * Counts what a write of this process may have taken away as seen, before the log tells of it: near its end the
-   * log may have passed that change already, since it is stamped before it is committed.
+   * log may have passed that change already, since it is stamped before it is committed. Gives the objects of those
+   * tuples; of every tuple, while there is no model to tell which of them take away.
    */
-  wrote(change: { readonly writes?: readonly Tuple[]; readonly deletes?: readonly TupleKey[] }): void
+  wrote(change: WrittenChange): readonly string[]
+  /** Whether it has what such a write left: false also while it is not ready. */
+  holds(change: WrittenChange): boolean
+  /** Those of the documents from which tuples lead to one of the objects. All, while it is not ready. */
+  leadingTo(documentIds: readonly string[], objects: ReadonlySet<string>): ReadonlySet<string>
   /** Resolves when everything that OpenFGA held when this was called is in. Rejects when it cannot be had. */
   catchUp(options?: { readonly signal?: AbortSignal }): Promise<void>
+}
+
+export interface WrittenChange {
+  readonly writes?: readonly Tuple[]
+  readonly deletes?: readonly TupleKey[]
 }
 
 /** Any relation of documents: the gate also asks which are `sensitive`, because their verdicts are never held. */

@@ -5,6 +5,7 @@ import type { Fga, Tuple, TupleKey } from '../../src/authz/fga.ts'
 import { createHeldVerdicts, type HeldVerdicts } from '../../src/authz/gate/held.ts'
 import { createLimiter } from '../../src/authz/gate/limiter.ts'
 import { createGate, type Gate } from '../../src/authz/gate.ts'
+import { leadingTo } from '../../src/authz/index/recent.ts'
 import type { IndexStatus, LocalVerdict, PermissionIndex } from '../../src/authz/permission-index.ts'
 
 /** A replica that a test fills by hand: what it holds, how far it read, what was taken away when. */
@@ -34,9 +35,12 @@ export function createTestIndex(modelId: string, now: () => number): TestIndex {
     view: () => (isReady() ? { modelId: id, model, tuples } : undefined),
     nominate: () => undefined,
     touched: (documentIds, since) => new Set(removedAt >= since ? documentIds : []),
-    wrote: ({ deletes = [] }) => {
+    wrote: ({ writes = [], deletes = [] }) => {
       if (deletes.length > 0) removedAt = now()
+      return [...writes, ...deletes].map(({ object }) => object)
     },
+    holds: () => true,
+    leadingTo: (documentIds, objects) => leadingTo(documentIds, objects, tuples),
     catchUp: async () => undefined,
     evaluate({ user, relation, contextual }, documentIds, at) {
       if (!isReady()) return undefined

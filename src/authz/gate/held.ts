@@ -6,21 +6,30 @@ import type { Question } from '../gate.ts'
 export interface HeldYes {
   /** Milliseconds since the epoch, before OpenFGA was asked. */
   readonly askedAt: number
+  /** Of the held verdicts, before OpenFGA was asked. */
+  readonly generation: number
   /** The earliest end among the expiring tuples that the replica met then. */
   readonly until?: number
 }
 
 /** Yeses of OpenFGA only: neither a denial nor an error can be put in. Bounded; those not used longest go first. */
 export interface HeldVerdicts {
-  /** Grows with every `drop`. */
+  /** Grows with every change that may have taken something away. */
   readonly generation: number
-  /** When `drop` was called last; -Infinity before. */
-  readonly droppedAt: number
-  /** One that is not older than the time to live. */
+  /** When this process last wrote or dropped; -Infinity before, Infinity while a write is not gone through. */
+  readonly wroteAt: number
+  /** One that is not older than the time to live, and that no `drop` came after. */
   find(key: string, now: number): HeldYes | undefined
-  /** Keeps nothing that was asked in an earlier generation: the answer may be from before the change. */
-  hold(key: string, yes: HeldYes, generation: number): void
-  /** Forgets everything. Call it when a change that went through this process is in, before its caller hears of it. */
+  hold(key: string, yes: HeldYes): void
+  /**
+   * Notes a write of this process once it is in, or may be, before its caller hears of it. `objects` are those on
+   * which it took a tuple away, or added one that takes away: what leads to any of them may not be said again. Gives
+   * what to call when it is known that the replica has the write, or everything was dropped.
+   */
+  wrote(objects: readonly string[]): () => void
+  /** Objects on which this process took something away since a generation; undefined: too much to tell. */
+  takenSince(generation: number): ReadonlySet<string> | undefined
+  /** Forgets everything, and keeps nothing that was asked for before. */
   drop(): void
 }
 
@@ -32,17 +41,25 @@ export interface HeldOptions {
   readonly entriesMax?: number
 }
 
+// Objects of removals that are remembered, more than come in the time for which a yes is held.
+const takenMax = 10_000
+
 export function createHeldVerdicts({ now, ttlMs, entriesMax = 50_000 }: HeldOptions): HeldVerdicts {
   // In the order of their last use.
   const entries = new Map<string, HeldYes>()
+  // By object, the latest last; the generation that it began.
+  const taken = new Map<string, number>()
   let generation = 0
-  let droppedAt = Number.NEGATIVE_INFINITY
+  let wroteAt = Number.NEGATIVE_INFINITY
+  let pending = 0
+  // Nothing of an earlier generation is said again.
+  let oldest = 0
   return {
     get generation() {
       return generation
     },
-    get droppedAt() {
-      return droppedAt
+    get wroteAt() {
+      return pending > 0 ? Number.POSITIVE_INFINITY : wroteAt
     },
     find(key, at) {
       const yes = entries.get(key)
@@ -50,21 +67,46 @@ export function createHeldVerdicts({ now, ttlMs, entriesMax = 50_000 }: HeldOpti
       entries.delete(key)
       // A clock that was set back would make it younger than it is.
       const age = at - yes.askedAt
-      if (age < 0 || age >= ttlMs) return undefined
+      if (age < 0 || age >= ttlMs || yes.generation < oldest) return undefined
       entries.set(key, yes)
       return yes
     },
-    hold(key, yes, asked) {
-      if (ttlMs === 0 || asked !== generation) return
+    hold(key, yes) {
+      if (ttlMs === 0 || yes.generation < oldest) return
       entries.delete(key)
       entries.set(key, yes)
-      const [oldest] = entries.keys()
-      if (entries.size > entriesMax && oldest !== undefined) entries.delete(oldest)
+      const [longest] = entries.keys()
+      if (entries.size > entriesMax && longest !== undefined) entries.delete(longest)
+    },
+    wrote(objects) {
+      wroteAt = now()
+      pending += 1
+      if (objects.length > 0) generation += 1
+      for (const object of objects) {
+        taken.delete(object)
+        taken.set(object, generation)
+      }
+      for (const [object, began] of taken) {
+        if (taken.size <= takenMax) break
+        taken.delete(object)
+        oldest = began
+      }
+      return () => {
+        pending -= 1
+      }
+    },
+    takenSince(since) {
+      if (since < oldest) return undefined
+      const found = new Set<string>()
+      for (const [object, began] of taken) if (began > since) found.add(object)
+      return found
     },
     drop() {
       entries.clear()
+      taken.clear()
       generation += 1
-      droppedAt = now()
+      oldest = generation
+      wroteAt = now()
     },
   }
 }

@@ -51,7 +51,7 @@ export function createAsker(
     return (
       state === 'following' &&
       tailReadAt !== undefined &&
-      tailReadAt > held.droppedAt &&
+      tailReadAt > held.wroteAt &&
       // A clock that was set back would make it fresh for as long as that was.
       at >= tailReadAt &&
       at - tailReadAt < tailMaxMs &&
@@ -68,15 +68,30 @@ export function createAsker(
 
   function heldOf(ids: readonly string[], at: number) {
     const found = new Map<string, number>()
+    const generations = new Map<string, number>()
     for (const id of ids) {
       const yes = held.find(keyOf(id), at)
-      if (yes !== undefined && !isOver(yes.until, at)) found.set(id, at - yes.askedAt)
+      if (yes === undefined || isOver(yes.until, at)) continue
+      found.set(id, at - yes.askedAt)
+      generations.set(id, yes.generation)
     }
     if (found.size === 0) return found
     // Taken away and given back since: the yes is from before, and what OpenFGA says now is not known.
     const oldest = Math.max(...found.values())
     for (const id of index.touched([...found.keys()], at - oldest)) found.delete(id)
+    forgetTaken(found, generations)
     return found
+  }
+
+  /** What this process took away counts by its order, not by a clock, and whether or not the replica has it yet. */
+  function forgetTaken(found: Map<string, number>, generations: ReadonlyMap<string, number>): void {
+    const taken = held.takenSince(Math.min(...generations.values()))
+    if (taken === undefined) return found.clear()
+    if (taken.size === 0) return
+    for (const id of index.leadingTo([...found.keys()], taken)) {
+      const since = held.takenSince(generations.get(id) ?? 0)
+      if (since === undefined || index.leadingTo([id], since).size > 0) found.delete(id)
+    }
   }
 
   return {
@@ -96,8 +111,8 @@ export function createAsker(
         holdable: new Map(plain.map((id) => [id, verdicts.get(id)?.until])),
       }
     },
-    hold(documentId, { generation, ...yes }) {
-      if (fga.modelId === modelId) held.hold(keyOf(documentId), yes, generation)
+    hold(documentId, yes) {
+      if (fga.modelId === modelId) held.hold(keyOf(documentId), yes)
     },
   }
 }

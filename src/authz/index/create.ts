@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { compileModel, type Model } from '@remit/engine'
 import type { Log } from '../../kernel/log.ts'
 import { type Change, type Fga, PositionRefused, tupleId } from '../fga.ts'
@@ -6,7 +7,7 @@ import { createCandidateLists } from './candidates.ts'
 import { createFollower, placeBeforeNow } from './follow.ts'
 import { evaluateLocally } from './local.ts'
 import { createPersistence, type Snapshot } from './persist.ts'
-import { createRecent } from './recent.ts'
+import { createRecent, leadingTo } from './recent.ts'
 import { findDifferences } from './reconcile.ts'
 import { createReplica, type Effect, type Replica, toStored } from './replica.ts'
 import type { Mark, Storage } from './storage.ts'
@@ -219,15 +220,28 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
     },
     touched: (documentIds, since) =>
       ready() ? recent.touched(documentIds, since, replica.tuples) : new Set(documentIds),
+    leadingTo: (documentIds, objects) =>
+      ready() ? leadingTo(documentIds, objects, replica.tuples) : new Set(documentIds),
     wrote({ writes = [], deletes = [] }) {
       const at = now()
       const stamped = { writtenAt: at }
-      recent.note(
+      return recent.note(
         [
           ...deletes.map((tuple): Effect => ({ kind: 'removed', tuple: { ...tuple, ...stamped } })),
           ...writes.map((tuple): Effect => ({ kind: 'added', tuple: { ...tuple, ...stamped } })),
         ],
         at,
+      )
+    },
+    holds({ writes = [], deletes = [] }) {
+      if (ready() === undefined) return false
+      const written = new Set(writes.map(tupleId))
+      return (
+        writes.every(
+          (tuple) =>
+            isDeepStrictEqual(replica.tuples.get(tuple)?.condition, tuple.condition) &&
+            replica.tuples.get(tuple) !== undefined,
+        ) && deletes.every((tuple) => written.has(tupleId(tuple)) || replica.tuples.get(tuple) === undefined)
       )
     },
     catchUp: ({ signal } = {}) =>

@@ -1,4 +1,5 @@
 import type { Log } from '../../kernel/log.ts'
+import type { HeldVerdicts } from '../gate/held.ts'
 import type { WriteObserver } from '../observed-fga.ts'
 import type { PermissionIndex } from '../permission-index.ts'
 
@@ -14,6 +15,26 @@ export function catchUpAfterWrites(index: PermissionIndex, log: Log, waitMs = 1_
       await index.catchUp({ signal: AbortSignal.timeout(waitMs) })
     } catch (error) {
       log('index_behind', { reason: error instanceof Error ? error.message : 'thrown value' })
+    }
+  }
+}
+
+/**
+ * Takes away the held verdicts that a write of this process concerns, before its caller hears of it. Which those are
+ * is told by the replica, so that it must have the write: where it has missed it, all are taken away.
+ */
+export function dropAfterWrites(
+  index: PermissionIndex,
+  held: HeldVerdicts,
+  catchUp: WriteObserver,
+): WriteObserver {
+  return async (change) => {
+    const done = held.wrote(index.wrote(change))
+    try {
+      await catchUp(change)
+    } finally {
+      if (!index.holds(change)) held.drop()
+      done()
     }
   }
 }

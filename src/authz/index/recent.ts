@@ -5,7 +5,8 @@ import type { Effect } from './replica.ts'
 
 /** What was seen to be taken away lately, by the object of the tuple that did it. */
 export interface Recent {
-  note(effects: readonly Effect[], seenAt: number): void
+  /** Gives the objects of those that take away. */
+  note(effects: readonly Effect[], seenAt: number): readonly string[]
   /** Before this time nothing is known: what is asked about earlier times is answered with "all". */
   forgetBefore(time: number): void
   /** Which relations take away in this model. */
@@ -21,11 +22,12 @@ export interface Recent {
 export function createRecent(keepMs: number): Recent {
   // By object, the latest last.
   const seen = new Map<string, number>()
-  let subtracts: ReadonlySet<string> = new Set()
+  // undefined before the first model: then any tuple may take away.
+  let subtracts: ReadonlySet<string> | undefined
   let known = Number.POSITIVE_INFINITY
 
   function takesAway({ kind, tuple }: Effect): boolean {
-    return kind !== 'added' || subtracts.has(keyOf(tuple))
+    return kind !== 'added' || subtracts === undefined || subtracts.has(keyOf(tuple))
   }
 
   return {
@@ -37,33 +39,48 @@ export function createRecent(keepMs: number): Recent {
       subtracts = subtractingRelations(model)
     },
     note(effects, seenAt) {
-      for (const effect of effects) {
-        if (!takesAway(effect)) continue
-        seen.delete(effect.tuple.object)
-        seen.set(effect.tuple.object, seenAt)
+      const objects = effects.filter(takesAway).map(({ tuple }) => tuple.object)
+      for (const object of objects) {
+        seen.delete(object)
+        seen.set(object, seenAt)
       }
       for (const [object, at] of seen) {
         if (at >= seenAt - keepMs) break
         seen.delete(object)
         known = Math.max(known, at + 1)
       }
+      return objects
     },
     touched(documentIds, since, tuples) {
       if (since < known) return new Set(documentIds)
       const hit = new Set<string>()
       for (const [object, at] of seen) if (at >= since) hit.add(object)
-      if (hit.size === 0) return new Set()
-      const clean = new Set<Node>()
-      return new Set(documentIds.filter((id) => leadsToAny(documentObject(id), hit, clean, tuples)))
+      return leadingTo(documentIds, hit, tuples)
     },
   }
+}
+
+/** Those of the documents from which tuples lead to one of the objects, or that are one. */
+export function leadingTo(
+  documentIds: readonly string[],
+  objects: ReadonlySet<string>,
+  tuples: TupleStore,
+): ReadonlySet<string> {
+  if (objects.size === 0) return new Set()
+  const clean = new Set<Node>()
+  return new Set(documentIds.filter((id) => leadsToAny(documentObject(id), objects, clean, tuples)))
 }
 
 const keyOf = ({ object, relation }: StoredTuple): string =>
   `${object.slice(0, object.indexOf(':'))}#${relation}`
 
 /** Whether tuples lead from the object to one of the names. `clean` grows by all that lead to none. */
-function leadsToAny(name: string, names: ReadonlySet<string>, clean: Set<Node>, tuples: TupleStore): boolean {
+export function leadsToAny(
+  name: string,
+  names: ReadonlySet<string>,
+  clean: Set<Node>,
+  tuples: TupleStore,
+): boolean {
   if (names.has(name)) return true
   const start = tuples.node(name)
   if (start === undefined) return false

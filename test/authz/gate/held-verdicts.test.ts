@@ -249,7 +249,7 @@ describe('a held yes is nobody else’s', () => {
 })
 
 describe('what was written through this process', () => {
-  test('takes every held yes away before the writer hears of it', async () => {
+  test('takes the held yes away that it concerns before the writer hears of it', async () => {
     const world = await holding()
     await world.fga.write({ deletes: [toTuple(viewer)] })
     // The replica read the log and missed it: it would still say yes.
@@ -263,9 +263,52 @@ describe('what was written through this process', () => {
     world.truth.add = () => {
       throw new Error('no answer')
     }
-    await expect(world.fga.write({ writes: [toTuple('user:anne blocked document:b')] })).rejects.toThrow()
+    const change = { deletes: [toTuple(viewer)], writes: [toTuple('user:anne blocked document:b')] }
+    await expect(world.fga.write(change)).rejects.toThrow()
     world.pass(1)
     expect((await world.ask()).ids).toEqual([])
+  })
+
+  test('takes it away whatever the clock says since', async () => {
+    const world = await holding()
+    world.pass(-60_000)
+    await world.fga.write({ deletes: [toTuple(viewer)] })
+    world.pass(60_000)
+    expect(await world.ask()).toMatchObject({ ids: [], calls: [{ ids: ['a'] }] })
+  })
+
+  test('leaves the held yes that it does not concern, and takes the one that it does', async () => {
+    const world = await holding([viewer, 'user:anne viewer document:b', 'user:anne viewer folder:f'])
+    await world.ask({ ids: ['b'] })
+    world.replica.wrote = ({ deletes = [] }) => deletes.map(({ object }) => object)
+    await world.fga.write({
+      writes: [toTuple('user:bob viewer document:a')],
+      deletes: [toTuple('user:anne viewer document:b'), toTuple('user:anne viewer folder:f')],
+    })
+    world.pass(1)
+    const { proofs, calls, ids } = await world.ask({ ids: ['a', 'b'] })
+    expect({ ids, proofs, calls }).toMatchObject({
+      ids: ['a'],
+      proofs: [{ kind: 'held' }],
+      calls: [{ ids: ['b'] }],
+    })
+  })
+
+  test('takes every held yes away where the replica has missed it: whom it concerns cannot be told', async () => {
+    const world = await holding()
+    world.replica.holds = () => false
+    await world.fga.write({ writes: [toTuple('user:bob viewer document:b')] })
+    world.pass(1)
+    expect(await world.ask()).toMatchObject({ ids: ['a'], calls: [{ ids: ['a'] }] })
+  })
+
+  test('keeps every held yes back until it is known whether the replica has it', async () => {
+    const world = await holding()
+    const done = world.held.wrote([])
+    world.pass(1)
+    expect(await world.ask()).toMatchObject({ proofs: [{ kind: 'asked' }] })
+    done()
+    expect(await world.ask()).toMatchObject({ proofs: [{ kind: 'held' }] })
   })
 
   test('is asked about past the caches of OpenFGA until the replica has read the log since', async () => {

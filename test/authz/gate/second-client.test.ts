@@ -5,6 +5,7 @@ import type { Fga } from '../../../src/authz/fga.ts'
 import { createHeldVerdicts } from '../../../src/authz/gate/held.ts'
 import type { Gate, Proof } from '../../../src/authz/gate.ts'
 import { createPermissionIndex, type FollowingIndex } from '../../../src/authz/index/create.ts'
+import { dropAfterWrites } from '../../../src/authz/index/own-writes.ts'
 import { createStorage } from '../../../src/authz/index/storage.ts'
 import { readDsl } from '../../../src/authz/model/dsl.ts'
 import { observeWrites } from '../../../src/authz/observed-fga.ts'
@@ -110,7 +111,7 @@ describe.skipIf(needsPostgres.skip)('while another client writes to the same ser
     })
     index.useModel(model, json)
     const held = createHeldVerdicts({ now: Date.now, ttlMs: 5_000 })
-    const fga = observeWrites(port, [index.wrote, held.drop])
+    const fga = observeWrites(port, [dropAfterWrites(index, held, () => index.catchUp())])
     gate = gateOf({ fga, now: Date.now, index, held })
     await index.catchUp()
   })

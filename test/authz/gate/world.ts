@@ -1,6 +1,7 @@
 import type { Consistency, Fga, Tuple, TupleKey, Verdict } from '../../../src/authz/fga.ts'
-import { createHeldVerdicts } from '../../../src/authz/gate/held.ts'
+import { createHeldVerdicts, type HeldVerdicts } from '../../../src/authz/gate/held.ts'
 import type { Clearing, GateOptions, Proof } from '../../../src/authz/gate.ts'
+import { dropAfterWrites } from '../../../src/authz/index/own-writes.ts'
 import { observeWrites } from '../../../src/authz/observed-fga.ts'
 import type { PermissionIndex } from '../../../src/authz/permission-index.ts'
 import { type FgaObject, splitObject } from '../../../src/kernel/ids.ts'
@@ -29,6 +30,7 @@ export interface GateWorld {
   /** What OpenFGA holds. */
   readonly truth: TestIndex
   readonly replica: TestIndex
+  readonly held: HeldVerdicts
   /** What the gate is given: writes through it are observed. */
   readonly fga: Fga
   readonly now: () => number
@@ -95,12 +97,13 @@ export function createGateWorld({
     },
   } as unknown as Fga
   const held = createHeldVerdicts({ now, ttlMs })
-  const fga = observeWrites(raw, [held.drop])
+  const fga = observeWrites(raw, [dropAfterWrites(replica, held, () => undefined)])
   const gate = gateOf({ fga, now, held, index: index(replica) })
 
   return {
     truth,
     replica,
+    held,
     fga,
     now,
     add(...lines) {
