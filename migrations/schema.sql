@@ -379,6 +379,30 @@ create table oauth_grants (
 );
 CREATE INDEX oauth_grants_delegation ON public.oauth_grants USING btree (delegation) WHERE (delegation IS NOT NULL);
 
+create table passkey_challenges (
+  bound_to text not null,
+  challenge_hash text not null,
+  expires_at timestamp with time zone not null,
+  constraint passkey_challenges_pkey PRIMARY KEY (bound_to)
+);
+CREATE INDEX passkey_challenges_expiry ON public.passkey_challenges USING btree (expires_at);
+
+create table passkeys (
+  id text not null,
+  person text not null,
+  public_key bytea not null,
+  counter bigint not null,
+  transports text[] default '{}'::text[] not null,
+  backup_eligible boolean not null,
+  backed_up boolean not null,
+  title text not null,
+  created_at timestamp with time zone not null,
+  last_used_at timestamp with time zone,
+  constraint passkeys_pkey PRIMARY KEY (id),
+  constraint passkeys_person_fkey FOREIGN KEY (person) REFERENCES people(key) ON DELETE CASCADE
+);
+CREATE INDEX passkeys_person ON public.passkeys USING btree (person);
+
 create table passwords (
   person text not null,
   hash text not null,
@@ -390,7 +414,11 @@ create table passwords (
 create table people (
   key text not null,
   name text not null,
-  constraint people_pkey PRIMARY KEY (key)
+  upstream_issuer text,
+  upstream_sub text,
+  constraint people_pkey PRIMARY KEY (key),
+  constraint people_upstream_key CHECK (((upstream_issuer IS NULL) = (POSITION(('/'::text) IN (key)) = 0))),
+  constraint people_upstream_whole CHECK (((upstream_issuer IS NULL) = (upstream_sub IS NULL)))
 );
 
 create table resources (
@@ -490,6 +518,19 @@ create table unsettled (
   since timestamp with time zone default now() not null,
   constraint unsettled_pkey PRIMARY KEY (object)
 );
+
+create table upstream_sign_ins (
+  browser_hash text not null,
+  state_hash text not null,
+  issuer text not null,
+  bound_to text not null,
+  stage text not null,
+  sealed bytea not null,
+  expires_at timestamp with time zone not null,
+  constraint upstream_sign_ins_pkey PRIMARY KEY (browser_hash),
+  constraint upstream_sign_ins_stage_check CHECK ((stage = ANY (ARRAY['begun'::text, 'claimed'::text, 'answered'::text])))
+);
+CREATE INDEX upstream_sign_ins_expiry ON public.upstream_sign_ins USING btree (expires_at);
 
 CREATE OR REPLACE FUNCTION public.authority_changed(kind text, key text, until timestamp with time zone, lifted boolean)
  RETURNS void

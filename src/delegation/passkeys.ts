@@ -1,0 +1,284 @@
+import {
+  type AuthenticatorTransport,
+  generateAuthenticationOptions,
+  generateRegistrationOptions,
+  type PublicKeyCredentialCreationOptionsJSON,
+  type PublicKeyCredentialRequestOptionsJSON,
+  verifyAuthenticationResponse,
+  verifyRegistrationResponse,
+} from '@simplewebauthn/server'
+import type { Clock } from '../kernel/clock.ts'
+import { ok, type Result, refuse } from '../kernel/result.ts'
+import type { Database, Sql } from '../store/sql.ts'
+import type { Seal } from './issuer/seal.ts'
+import { assertion, attestation, challengeIn } from './passkey-answers.ts'
+import { createChallenges } from './passkey-challenges.ts'
+import { isLocal, type Person } from './people.ts'
+
+/** A passkey as its owner sees it. */
+export interface Passkey {
+  /** Credential id, base64url. */
+  readonly id: string
+  readonly title: string
+  /** Whether its owner's devices share it. */
+  readonly backedUp: boolean
+  readonly createdAt: Date
+  readonly lastUsedAt: Date | undefined
+}
+
+/** Why no passkey was taken. Outside it is one sentence; which one is for the operator. */
+export type PasskeyRefusal =
+  | 'malformed'
+  | 'unknown_challenge'
+  | 'unknown_passkey'
+  | 'not_verified'
+  | 'counter_went_back'
+  | 'not_local'
+  | 'taken'
+  | 'too_many'
+
+export interface Passkeys {
+  /**
+   * What the browser needs to make a passkey for this person. `binding` names the session that asks: only the same
+   * one can answer, once, within 5 minutes. Does NOT check how recent its sign-in is: the route does.
+   */
+  offer(person: Person, binding: string): Promise<PublicKeyCredentialCreationOptionsJSON>
+  add(
+    person: Person,
+    binding: string,
+    made: { readonly answer: unknown; readonly title: string },
+  ): Promise<Result<Passkey, PasskeyRefusal>>
+  /** What the browser needs to sign anybody in. `binding` names the sign-in that asks, as above. */
+  ask(binding: string): Promise<PublicKeyCredentialRequestOptionsJSON>
+  /**
+   * The account key of who answered: the challenge was asked by this sign-in and not used before, the origin and RP
+   * id are ours, the user was verified, the signature and its counter fit (WebAuthn §7.2). NOT limited in rate.
+   */
+  verify(binding: string, answer: unknown): Promise<Result<string, PasskeyRefusal>>
+  list(person: string): Promise<Passkey[]>
+  /** False where this person has no such passkey. */
+  rename(person: string, id: string, title: string): Promise<boolean>
+  remove(person: string, id: string): Promise<boolean>
+  /** Drops challenges that are over, and returns how many. */
+  sweep(): Promise<number>
+}
+
+export interface PasskeysDeps {
+  readonly database: Database
+  readonly seal: Seal
+  readonly clock: Clock
+  readonly publicUrl: string
+}
+
+/** RFC 8176: a key that need not be in hardware, a person who was there, and verified by PIN or body besides. */
+export const passkeyAmr: readonly string[] = ['swk', 'user', 'mfa']
+/** OpenID Connect EAP ACR values: phishing-resistant. */
+export const passkeyAcr = 'phr'
+
+const perPersonMax = 20
+const titleMax = 60
+// EdDSA, ES256, RS256.
+const algorithms = [-8, -7, -257]
+
+/**
+ * Passkeys (WebAuthn level 3) of local accounts: discoverable, user verification required, no attestation. Undefined
+ * where PUBLIC_URL's host is an IP address: WebAuthn knows names only.
+ */
+export function createPasskeys({ database, seal, clock, publicUrl }: PasskeysDeps): Passkeys | undefined {
+  const rpID = relyingParty(publicUrl)
+  if (rpID === undefined) return undefined
+  const { origin } = new URL(publicUrl)
+  const expected = { expectedOrigin: origin, expectedRPID: rpID, requireUserVerification: true }
+  const challenges = createChallenges({ sql: database, seal, clock })
+  // Opaque, stable and kept nowhere: an authenticator shows it to whoever holds the device.
+  const handleOf = (person: string) => seal.hash('passkey user handle', person)
+  const now = () => new Date(clock.now())
+
+  return {
+    async offer(person, binding) {
+      const held = await database.query<{ id: string; transports: AuthenticatorTransport[] }>(
+        'select id, transports from passkeys where person = $1',
+        [person.key],
+      )
+      const options = await generateRegistrationOptions({
+        rpName: 'Remit',
+        rpID,
+        userName: person.key,
+        userDisplayName: person.name,
+        userID: new Uint8Array(Buffer.from(handleOf(person.key), 'base64url')),
+        attestationType: 'none',
+        excludeCredentials: held,
+        authenticatorSelection: { residentKey: 'required', userVerification: 'required' },
+        supportedAlgorithmIDs: algorithms,
+      })
+      await challenges.open('register', binding, options.challenge)
+      return options
+    },
+    async add(person, binding, { answer, title }) {
+      if (!isLocal(person.key)) return refuse('not_local')
+      const made = attestation.safeParse(answer)
+      const challenge = made.success ? challengeIn(made.data) : undefined
+      if (!made.success || challenge === undefined) return refuse('malformed')
+      if (!(await challenges.use('register', binding, challenge))) return refuse('unknown_challenge')
+      const verified = await judged(() =>
+        verifyRegistrationResponse({
+          ...expected,
+          response: made.data,
+          expectedChallenge: challenge,
+          supportedAlgorithmIDs: algorithms,
+        }),
+      )
+      if (!verified.ok) return verified
+      const { credential, credentialDeviceType, credentialBackedUp } = verified.value.registrationInfo ?? {}
+      if (!verified.value.verified || credential === undefined) return refuse('not_verified')
+      return database.transaction((sql) =>
+        insert(sql, {
+          person: person.key,
+          id: credential.id,
+          publicKey: credential.publicKey,
+          counter: credential.counter,
+          transports: made.data.response.transports,
+          backupEligible: credentialDeviceType === 'multiDevice',
+          backedUp: credentialBackedUp === true,
+          title: titled(title),
+          at: now(),
+        }),
+      )
+    },
+    async ask(binding) {
+      const options = await generateAuthenticationOptions({ rpID, userVerification: 'required' })
+      await challenges.open('sign in', binding, options.challenge)
+      return options
+    },
+    async verify(binding, answer) {
+      const given = assertion.safeParse(answer)
+      const challenge = given.success ? challengeIn(given.data) : undefined
+      if (!given.success || challenge === undefined) return refuse('malformed')
+      // Used up before anything else is looked at: one question, one try.
+      if (!(await challenges.use('sign in', binding, challenge))) return refuse('unknown_challenge')
+      const { id, response } = given.data
+      const [row] = await database.query<PasskeyRow>('select * from passkeys where id = $1', [id])
+      // The handle is what the device says of whose it is: it must be the owner that we know.
+      if (row === undefined || response.userHandle !== handleOf(row.person)) return refuse('unknown_passkey')
+      const verified = await judged(() =>
+        verifyAuthenticationResponse({
+          ...expected,
+          response: given.data,
+          expectedChallenge: challenge,
+          // The counter is judged below, by the statement that moves it: of two at once with one counter, one wins.
+          credential: { id: row.id, publicKey: new Uint8Array(row.public_key), counter: 0 },
+        }),
+      )
+      if (!verified.ok) return verified
+      const { verified: isSigned, authenticationInfo } = verified.value
+      const { newCounter, credentialDeviceType, credentialBackedUp } = authenticationInfo
+      if (!isSigned || (credentialDeviceType === 'multiDevice') !== row.backup_eligible)
+        return refuse('not_verified')
+      const moved = await database.query(
+        `update passkeys set counter = $2, backed_up = $3, last_used_at = $4
+         where id = $1 and (counter < $2 or (counter = 0 and $2 = 0)) returning id`,
+        [id, newCounter, credentialBackedUp, now()],
+      )
+      return moved.length === 0 ? refuse('counter_went_back') : ok(row.person)
+    },
+    async list(person) {
+      const rows = await database.query<PasskeyRow>(
+        'select * from passkeys where person = $1 order by created_at, id',
+        [person],
+      )
+      return rows.map(passkeyOf)
+    },
+    async rename(person, id, title) {
+      const renamed = await database.query(
+        'update passkeys set title = $3 where person = $1 and id = $2 returning id',
+        [person, id, titled(title)],
+      )
+      return renamed.length > 0
+    },
+    async remove(person, id) {
+      const removed = await database.query(
+        'delete from passkeys where person = $1 and id = $2 returning id',
+        [person, id],
+      )
+      return removed.length > 0
+    },
+    sweep: () => challenges.sweep(),
+  }
+}
+
+/** The host of PUBLIC_URL as RP id; undefined for an IP address, which cannot be one. */
+export function relyingParty(publicUrl: string): string | undefined {
+  const { hostname } = new URL(publicUrl)
+  return hostname.startsWith('[') || /^[\d.]+$/.test(hostname) ? undefined : hostname
+}
+
+/** The library throws for whatever does not fit. It asks nothing of us while it judges: all of it is a refusal. */
+async function judged<T>(judge: () => Promise<T>): Promise<Result<T, 'not_verified'>> {
+  try {
+    return ok(await judge())
+  } catch (error) {
+    return refuse('not_verified', error instanceof Error ? error.message : 'thrown value')
+  }
+}
+
+const titled = (title: string): string => title.trim().slice(0, titleMax) || 'Passkey'
+
+interface NewPasskey {
+  readonly person: string
+  readonly id: string
+  readonly publicKey: Uint8Array
+  readonly counter: number
+  readonly transports: readonly string[]
+  readonly backupEligible: boolean
+  readonly backedUp: boolean
+  readonly title: string
+  readonly at: Date
+}
+
+async function insert(sql: Sql, made: NewPasskey): Promise<Result<Passkey, 'taken' | 'too_many'>> {
+  // Two registrations of one person wait for each other: together they would pass the limit.
+  await sql.query('select key from people where key = $1 for update', [made.person])
+  const [held] = await sql.query<{ count: number }>(
+    'select count(*) as count from passkeys where person = $1',
+    [made.person],
+  )
+  if ((held?.count ?? 0) >= perPersonMax) return refuse('too_many')
+  const rows = await sql.query<PasskeyRow>(
+    `insert into passkeys
+       (id, person, public_key, counter, transports, backup_eligible, backed_up, title, created_at)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict (id) do nothing returning *`,
+    [
+      made.id,
+      made.person,
+      made.publicKey,
+      made.counter,
+      made.transports,
+      made.backupEligible,
+      made.backedUp,
+      made.title,
+      made.at,
+    ],
+  )
+  const [row] = rows.map(passkeyOf)
+  return row === undefined ? refuse('taken') : ok(row)
+}
+
+interface PasskeyRow {
+  readonly id: string
+  readonly person: string
+  readonly public_key: Uint8Array
+  readonly counter: number
+  readonly backup_eligible: boolean
+  readonly backed_up: boolean
+  readonly title: string
+  readonly created_at: Date
+  readonly last_used_at: Date | null
+}
+
+const passkeyOf = (row: PasskeyRow): Passkey => ({
+  id: row.id,
+  title: row.title,
+  backedUp: row.backed_up,
+  createdAt: row.created_at,
+  lastUsedAt: row.last_used_at ?? undefined,
+})

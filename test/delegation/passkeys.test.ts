@@ -1,0 +1,232 @@
+import { randomBytes } from 'node:crypto'
+import { afterAll, beforeAll, beforeEach, describe, expect, type TestOptions, test } from 'vitest'
+import { createSeal } from '../../src/delegation/issuer/seal.ts'
+import { createPasskeys, type Passkeys } from '../../src/delegation/passkeys.ts'
+import { createPeople } from '../../src/delegation/people.ts'
+import { type Authenticator, type Bent, createAuthenticator } from '../support/authenticator.ts'
+import { openTestDatabase } from '../support/database.ts'
+import { needsPostgres } from '../support/native.ts'
+import { movableClock, publicUrl } from './world.ts'
+
+const anne = { key: 'anne', name: 'Anne' }
+
+describe.each([
+  { kind: 'pglite' as const, options: {} as TestOptions },
+  { kind: 'postgres' as const, options: needsPostgres },
+])('passkeys on $kind', ({ kind, options }) => {
+  let world: Awaited<ReturnType<typeof open>>
+  let passkeys: Passkeys
+  beforeAll(async () => {
+    if (options.skip === true) return
+    world = await open(kind)
+    passkeys = world.passkeys
+  })
+  afterAll(() => world?.database.close())
+  beforeEach(() => world.database.query('truncate passkeys, passkey_challenges'))
+
+  async function registered(device: Authenticator = createAuthenticator(publicUrl), person = anne) {
+    const answer = device.make(await passkeys.offer(person, 'session'))
+    const added = await passkeys.add(person, 'session', { answer, title: 'Phone' })
+    expect(added).toMatchObject({ ok: true, value: { id: device.id, title: 'Phone' } })
+    return device
+  }
+
+  const signIn = async (device: Authenticator, bent: Bent = {}) =>
+    passkeys.verify('sign-in', device.answer(await passkeys.ask('sign-in'), bent))
+
+  test('sign in whoever registered one, without asking who it is', options, async () => {
+    const device = await registered()
+    expect(await passkeys.ask('sign-in')).toMatchObject({
+      rpId: 'localhost',
+      userVerification: 'required',
+      allowCredentials: undefined,
+    })
+    expect(await signIn(device)).toEqual({ ok: true, value: 'anne' })
+    expect(await passkeys.list('anne')).toMatchObject([{ title: 'Phone', lastUsedAt: expect.any(Date) }])
+  })
+
+  test(
+    'are asked for as discoverable and with verification, and not twice on one device',
+    options,
+    async () => {
+      const device = await registered()
+      const offer = await passkeys.offer(anne, 'session')
+      expect(offer).toMatchObject({
+        rp: { id: 'localhost' },
+        attestation: 'none',
+        authenticatorSelection: { residentKey: 'required', userVerification: 'required' },
+        excludeCredentials: [{ id: device.id }],
+      })
+      // What a device shows to whoever holds it names nobody.
+      expect(Buffer.from(offer.user.id, 'base64url').toString('latin1')).not.toContain('anne')
+    },
+  )
+
+  describe('an answer is refused', () => {
+    test('a second time', options, async () => {
+      const device = await registered()
+      const answer = device.answer(await passkeys.ask('sign-in'))
+      expect(await passkeys.verify('sign-in', answer)).toMatchObject({ ok: true })
+      expect(await passkeys.verify('sign-in', answer)).toMatchObject({ reason: 'unknown_challenge' })
+    })
+
+    test('but for one of 20 at once', options, async () => {
+      const device = await registered()
+      const answer = device.answer(await passkeys.ask('sign-in'))
+      const tries = Array.from({ length: 20 }, () => passkeys.verify('sign-in', answer))
+      expect((await Promise.all(tries)).filter(({ ok }) => ok)).toHaveLength(1)
+    })
+
+    test('to the challenge of another sign-in', options, async () => {
+      const device = await registered()
+      const answer = device.answer(await passkeys.ask('sign-in of mallory'))
+      expect(await passkeys.verify('sign-in', answer)).toMatchObject({ reason: 'unknown_challenge' })
+    })
+
+    test('to a challenge that was asked for a registration', options, async () => {
+      const device = await registered()
+      const answer = device.answer(await passkeys.offer(anne, 'session'))
+      expect(await passkeys.verify('session', answer)).toMatchObject({ reason: 'unknown_challenge' })
+    })
+
+    test('to a challenge of our own making', options, async () => {
+      const device = await registered()
+      await passkeys.ask('sign-in')
+      const answer = device.answer({ challenge: randomBytes(32).toString('base64url') })
+      expect(await passkeys.verify('sign-in', answer)).toMatchObject({ reason: 'unknown_challenge' })
+    })
+
+    test('after 5 minutes', options, async () => {
+      const device = await registered()
+      const answer = device.answer(await passkeys.ask('sign-in'))
+      world.clock.move(300_001)
+      expect(await passkeys.verify('sign-in', answer)).toMatchObject({ reason: 'unknown_challenge' })
+    })
+
+    test.each<[string, Bent, string]>([
+      ['from another origin', { origin: 'https://remit.evil.test' }, 'not_verified'],
+      ['from another port', { origin: 'http://localhost:9999' }, 'not_verified'],
+      ['for another relying party', { rpId: 'evil.test' }, 'not_verified'],
+      ['without the user being verified', { userVerified: false }, 'not_verified'],
+      ['without the user being there', { userPresent: false }, 'not_verified'],
+      ['of another kind', { type: 'webauthn.create' }, 'not_verified'],
+      ['inside a frame of another site', { crossOrigin: true }, 'malformed'],
+      ['of a key that is said to have become copyable', { backupEligible: true }, 'not_verified'],
+      ['signed by another key', { key: createAuthenticator(publicUrl).key }, 'not_verified'],
+      ['for another owner', { userHandle: 'bm90IGFubmU' }, 'unknown_passkey'],
+    ])('%s', options, async (_, bent, reason) => {
+      const device = await registered()
+      expect(await signIn(device, bent)).toMatchObject({ ok: false, reason })
+      expect(await signIn(device)).toMatchObject({ ok: true })
+    })
+
+    test('whose counter stands still or went back: two devices have the key', options, async () => {
+      const device = await registered()
+      expect(await signIn(device, { counter: 7 })).toMatchObject({ ok: true })
+      for (const counter of [7, 6, 0])
+        expect(await signIn(device, { counter })).toMatchObject({ reason: 'counter_went_back' })
+      expect(await signIn(device, { counter: 8 })).toMatchObject({ ok: true })
+    })
+
+    test('by a passkey that was removed, or never registered', options, async () => {
+      const device = await registered()
+      expect(await passkeys.remove('anne', device.id)).toBe(true)
+      expect(await signIn(device)).toMatchObject({ reason: 'unknown_passkey' })
+    })
+
+    test.each([
+      ['nothing', undefined],
+      ['text', 'x'],
+      ['no JSON inside', { response: { clientDataJSON: 'AAAA' } }],
+    ])('that is %s', options, async (_, answer) => {
+      expect(await passkeys.verify('sign-in', answer)).toMatchObject({ reason: 'malformed' })
+    })
+  })
+
+  test('count without a counter, as those that devices share do', options, async () => {
+    const device = createAuthenticator(publicUrl)
+    const answer = device.make(await passkeys.offer(anne, 'session'), { counter: 0, backupEligible: true })
+    expect(await passkeys.add(anne, 'session', { answer, title: '' })).toMatchObject({ ok: true })
+    for (const _ of [1, 2])
+      expect(await signIn(device, { counter: 0, backupEligible: true })).toMatchObject({ ok: true })
+  })
+
+  describe('a registration is refused', () => {
+    const add = async (bent: Bent, person = anne, binding = 'session') => {
+      const device = createAuthenticator(publicUrl)
+      const answer = device.make(await passkeys.offer(person, 'session'), bent)
+      return passkeys.add(person, binding, { answer, title: 'x' })
+    }
+    test.each<[string, Bent, string]>([
+      ['from another origin', { origin: 'https://remit.evil.test' }, 'not_verified'],
+      ['for another relying party', { rpId: 'evil.test' }, 'not_verified'],
+      ['without the user being verified', { userVerified: false }, 'not_verified'],
+    ])('%s', options, async (_, bent, reason) => {
+      expect(await add(bent)).toMatchObject({ ok: false, reason })
+      expect(await passkeys.list('anne')).toEqual([])
+    })
+
+    test('in another session', options, async () => {
+      expect(await add({}, anne, 'session of mallory')).toMatchObject({ reason: 'unknown_challenge' })
+    })
+
+    test('for who signs in elsewhere: shut out there, they must be shut out here', options, async () => {
+      expect(await add({}, { key: 'test/anne', name: 'Anne' })).toMatchObject({ reason: 'not_local' })
+    })
+
+    test('of a key that somebody has registered already', options, async () => {
+      const device = await registered()
+      const bob = { key: 'bob', name: 'Bob' }
+      const answer = device.make(await passkeys.offer(bob, 'session of bob'))
+      expect(await passkeys.add(bob, 'session of bob', { answer, title: '' })).toMatchObject({
+        reason: 'taken',
+      })
+      expect(await passkeys.list('bob')).toEqual([])
+    })
+
+    test('beyond 20', options, async () => {
+      for (let index = 0; index < 20; index += 1) await registered()
+      expect(await add({})).toMatchObject({ reason: 'too_many' })
+    })
+  })
+
+  test('are named and removed by their owner only', options, async () => {
+    const { id } = await registered()
+    expect(await passkeys.rename('bob', id, 'Mine')).toBe(false)
+    expect(await passkeys.remove('bob', id)).toBe(false)
+    expect(await passkeys.rename('anne', id, '  Laptop  ')).toBe(true)
+    expect(await passkeys.list('anne')).toMatchObject([{ title: 'Laptop' }])
+    expect(await passkeys.list('bob')).toEqual([])
+  })
+
+  test(
+    'keep no challenge, nor what asked, in the clear, and forget those that are over',
+    options,
+    async () => {
+      const { challenge } = await passkeys.ask('the-interaction')
+      const rows = await world.database.query(
+        'select passkey_challenges::text as text from passkey_challenges',
+      )
+      expect(rows).toHaveLength(1)
+      expect(JSON.stringify(rows)).not.toMatch(new RegExp(`the-interaction|${challenge}`))
+      world.clock.move(300_001)
+      expect(await passkeys.sweep()).toBe(1)
+    },
+  )
+})
+
+test.each(['http://127.0.0.1:8787', 'http://[::1]:8787'])('%s has no passkeys', async (address) => {
+  await using database = await openTestDatabase()
+  const deps = { database, seal: createSeal(randomBytes(32)), clock: movableClock() }
+  expect(createPasskeys({ ...deps, publicUrl: address })).toBeUndefined()
+})
+
+async function open(kind: 'pglite' | 'postgres') {
+  const database = await openTestDatabase(kind)
+  const clock = movableClock()
+  const people = createPeople({ sql: database })
+  for (const key of ['anne', 'bob']) await people.save({ key, name: key })
+  const passkeys = createPasskeys({ database, seal: createSeal(randomBytes(32)), clock, publicUrl })
+  if (passkeys === undefined) throw new Error('There are no passkeys at localhost.')
+  return { database, clock, passkeys }
+}
