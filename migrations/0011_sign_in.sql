@@ -30,7 +30,6 @@ create index passkey_challenges_expiry on passkey_challenges (expires_at);
 create table upstream_sign_ins (
   browser_hash text primary key,
   state_hash text not null,
-  issuer text not null,
   -- Keyed hash of what began it: a sign-in, or the session that wants to link.
   bound_to text not null,
   -- begun → claimed (its code is being redeemed, once) → answered (it is known who it was).

@@ -522,7 +522,6 @@ create table unsettled (
 create table upstream_sign_ins (
   browser_hash text not null,
   state_hash text not null,
-  issuer text not null,
   bound_to text not null,
   stage text not null,
   sealed bytea not null,

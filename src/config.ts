@@ -38,6 +38,15 @@ function isHttpsOrLoopback(value: string): boolean {
   return url?.protocol === 'https:' || (url?.protocol === 'http:' && isLoopback(url.hostname))
 }
 
+// A person's sign-in through an issuer: our client there. The secret itself never stands in this setting, which is
+// what people copy around.
+const signIn = z.strictObject({
+  client_id: z.string().min(1),
+  client_secret_env: z
+    .string()
+    .regex(/^[A-Z][A-Z0-9_]*$/, 'must be the name of an environment variable (A-Z 0-9 _)'),
+})
+
 /** One trusted issuer of access tokens (design §7). */
 export const trustedIssuer = z.strictObject({
   issuer: httpsOrLoopback,
@@ -57,6 +66,7 @@ export const trustedIssuer = z.strictObject({
   scopes_allowed: z.array(z.enum(grantableScopes)).default(['docs.search', 'docs.read']),
   standing: z.boolean().default(false),
   algorithms: z.array(z.enum(algorithms)).min(1).default(['ES256', 'RS256', 'PS256', 'EdDSA']),
+  sign_in: signIn.optional(),
 })
 export type TrustedIssuer = z.infer<typeof trustedIssuer>
 
@@ -119,7 +129,11 @@ export const settings = z.object({
     .min(1)
     .optional()
     .describe('Preshared key of the OpenFGA server. Required with OPENFGA_API_URL unless that is loopback.'),
-  TRUSTED_ISSUERS: jsonIssuers.optional().describe('JSON array of issuers whose access tokens are accepted.'),
+  TRUSTED_ISSUERS: jsonIssuers
+    .optional()
+    .describe(
+      'JSON array of issuers whose access tokens are accepted. With sign_in {client_id, client_secret_env} people sign in through it; the secret is read from the variable that client_secret_env names.',
+    ),
   EMBEDDINGS_BASE_URL: httpUrl
     .optional()
     .describe('OpenAI-compatible endpoint for embeddings. Without it a local model is used.'),
@@ -211,6 +225,8 @@ export interface Config {
     | { readonly apiUrl: string; readonly storeId: string | undefined; readonly apiToken: string | undefined }
     | undefined
   readonly trustedIssuers: readonly TrustedIssuer[]
+  /** Our client's secret at each trusted issuer with `sign_in`, by issuer. */
+  readonly signInSecrets: ReadonlyMap<string, string>
   readonly embeddings: EmbeddingsConfig
   readonly requestDeadlineMs: number
   readonly verdictTtlMs: number
@@ -243,7 +259,7 @@ export class ConfigError extends OperatorError {
 }
 
 /** Reads the settings. Pure; reports every problem at once; a missing security setting is a problem. */
-export function loadConfig(env: Readonly<Record<string, string | undefined>>): Config {
+export function loadConfig(env: Environment): Config {
   const present = Object.fromEntries(
     Object.entries(env).filter(([name, value]) => name in settings.shape && value !== ''),
   )
@@ -259,6 +275,7 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
   const demo = value.REMIT_DEMO ?? (embedded && loopback)
   const problems = [
     ...issues.map(({ path, message }) => `${path.join('.')} ${message}`),
+    ...missingSecrets(value.TRUSTED_ISSUERS ?? [], env),
     ...contradictions(value, { publicUrl, loopback, embedded, demo })
       .filter(({ of }) => !of.some((name) => unread.has(name)))
       .map(({ problem }) => problem),
@@ -280,6 +297,7 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
             apiToken: value.OPENFGA_API_TOKEN,
           },
     trustedIssuers: value.TRUSTED_ISSUERS ?? [],
+    signInSecrets: signInSecrets(value.TRUSTED_ISSUERS ?? [], env),
     embeddings: embeddings(value),
     requestDeadlineMs: value.REQUEST_DEADLINE_MS,
     verdictTtlMs: value.VERDICT_TTL * 1_000,
@@ -292,6 +310,24 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
     demo,
   })
 }
+
+type Environment = Readonly<Record<string, string | undefined>>
+
+const missingSecrets = (issuers: readonly TrustedIssuer[], env: Environment): string[] =>
+  issuers.flatMap(({ sign_in }, index) =>
+    sign_in === undefined || env[sign_in.client_secret_env]
+      ? []
+      : [
+          `TRUSTED_ISSUERS.${index}.sign_in.client_secret_env names ${sign_in.client_secret_env}, which is not set: nobody could sign in there`,
+        ],
+  )
+
+const signInSecrets = (issuers: readonly TrustedIssuer[], env: Environment): ReadonlyMap<string, string> =>
+  new Map(
+    issuers.flatMap(({ issuer, sign_in }): [string, string][] =>
+      sign_in === undefined ? [] : [[issuer, env[sign_in.client_secret_env] ?? '']],
+    ),
+  )
 
 interface Contradiction {
   /** The settings that it is about: one that could not be read was reported as that already. */

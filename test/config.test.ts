@@ -222,6 +222,16 @@ describe('TRUSTED_ISSUERS', () => {
       'TRUSTED_ISSUERS.0.scopes_allowed.0',
     ],
     ['no audience', { audiences: { api: '', mcp: 'm' } }, 'TRUSTED_ISSUERS.0.audiences.api'],
+    [
+      'a client secret itself instead of its variable',
+      { sign_in: { client_id: 'remit', client_secret_env: 'p4ssw0rd' } },
+      'TRUSTED_ISSUERS.0.sign_in.client_secret_env must be the name',
+    ],
+    [
+      'a client secret that is not there',
+      { sign_in: { client_id: 'remit', client_secret_env: 'LOGIN_SECRET' } },
+      'TRUSTED_ISSUERS.0.sign_in.client_secret_env names LOGIN_SECRET, which is not set',
+    ],
     ['an unknown member', { trust_everybody: true }, 'TRUSTED_ISSUERS.0 Unrecognized key'],
   ])('with %s refuses to start', (_, change, problem) => {
     expect(problemsOf({ TRUSTED_ISSUERS: issuers(change) })).toEqual([expect.stringContaining(problem)])
@@ -262,5 +272,12 @@ describe('EMBEDDINGS_BASE_URL', () => {
       apiKey: undefined,
       dimensions: 768,
     })
+  })
+
+  test('reads the secret of a client of ours from the variable that it names', () => {
+    const sign_in = { client_id: 'remit', client_secret_env: 'LOGIN_SECRET' }
+    const config = loadConfig({ TRUSTED_ISSUERS: issuers({ sign_in }), LOGIN_SECRET: 'told to nobody' })
+    expect(config.signInSecrets.get(issuer.issuer)).toBe('told to nobody')
+    expect(JSON.stringify(config.trustedIssuers)).not.toContain('told to nobody')
   })
 })

@@ -21,7 +21,8 @@ export async function fetchJson(url: string, fetch: Fetch, timeoutMs: number): P
   }
 }
 
-async function limitedText(response: Response): Promise<string> {
+/** Text of an answer of at most 256 KiB in UTF-8; throws for more. */
+export async function limitedText(response: Response): Promise<string> {
   const parts: Uint8Array[] = []
   let size = 0
   for await (const part of response.body ?? []) {

@@ -130,7 +130,8 @@ function discoveryAddresses(issuer: string): string[] {
   ]
 }
 
-const isSafe = (address: string): boolean => {
+/** Whether what an issuer's document names may be asked: https, or http on loopback. */
+export const isSafe = (address: string): boolean => {
   const url = new URL(address)
   return (
     url.protocol === 'https:' ||

@@ -1,0 +1,216 @@
+import { decodeProtectedHeader } from 'jose'
+import * as client from 'openid-client'
+import { z } from 'zod'
+import type { Clock } from '../../kernel/clock.ts'
+import { ok, type Result, refuse } from '../../kernel/result.ts'
+import { type Fetch, limitedText } from '../fetch-json.ts'
+import { isSafe } from '../remote-keys.ts'
+import { subjectKey } from '../subject.ts'
+
+/** Who somebody is at another provider, as its signed ID token says. */
+export interface UpstreamIdentity {
+  readonly issuer: string
+  readonly sub: string
+  /** `namespace/key`. */
+  readonly key: string
+  /** What to call them. Not unique, not checked by anybody: never a key. */
+  readonly name: string
+  /** Seconds since the epoch at which they signed in there. */
+  readonly signedInAt: number
+  /** How, where the provider says so (RFC 8176). */
+  readonly amr: readonly string[]
+}
+
+/** What our side of one sign-in keeps until the browser comes back. */
+export interface UpstreamChecks {
+  readonly state: string
+  readonly nonce: string
+  readonly verifier: string
+}
+
+export type UpstreamRefusal = 'denied_there' | 'not_verified' | 'provider_unavailable'
+
+export interface UpstreamProvider {
+  readonly issuer: string
+  readonly namespace: string
+  /** What people know it by. */
+  readonly host: string
+  /** Where the browser goes to sign in. */
+  begin(): Promise<Result<UpstreamChecks & { readonly url: string }, 'provider_unavailable'>>
+  /**
+   * Redeems the code that the browser came back with (`search`: the query of the callback) and reads the ID token.
+   * Checked: state, RFC 9207 `iss`, PKCE, the token's signature, issuer, audience, nonce, expiry, and that the person
+   * signed in there within the last 5 minutes. NOT checked: that this browser began it; the caller knows.
+   */
+  redeem(search: string, checks: UpstreamChecks): Promise<Result<UpstreamIdentity, UpstreamRefusal>>
+}
+
+export interface UpstreamProviderSettings {
+  readonly issuer: string
+  readonly namespace: string
+  readonly algorithms: readonly string[]
+  readonly clientId: string
+  readonly clientSecret: string
+}
+
+export interface UpstreamProviderDeps {
+  readonly publicUrl: string
+  readonly fetch: Fetch
+  readonly clock: Clock
+}
+
+const timeoutSeconds = 5
+const metadataMs = 600_000
+// How long ago they may have signed in there. An older session would make ours look recent, which lets lend and link.
+const signInSecondsMax = 300
+
+/** Sign-in through one trusted issuer by code and PKCE, on openid-client. */
+export function createUpstreamProvider(
+  settings: UpstreamProviderSettings,
+  { publicUrl, fetch, clock }: UpstreamProviderDeps,
+): UpstreamProvider {
+  const { issuer, namespace } = settings
+  // One for each issuer: a code that another one's answer carries is never sent here (RFC 9700 §4.4).
+  const redirectUri = `${publicUrl}${callbackPath(namespace)}`
+  let held: { readonly config: client.Configuration; readonly at: number } | undefined
+
+  async function configuration(): Promise<client.Configuration> {
+    if (held === undefined || clock.now() - held.at >= metadataMs)
+      held = { config: await discover(settings, fetch), at: clock.now() }
+    return held.config
+  }
+
+  return {
+    issuer,
+    namespace,
+    host: new URL(issuer).host,
+    async begin() {
+      try {
+        const config = await configuration()
+        const checks = {
+          state: client.randomState(),
+          nonce: client.randomNonce(),
+          verifier: client.randomPKCECodeVerifier(),
+        }
+        const url = client.buildAuthorizationUrl(config, {
+          redirect_uri: redirectUri,
+          scope: 'openid profile',
+          state: checks.state,
+          nonce: checks.nonce,
+          code_challenge: await client.calculatePKCECodeChallenge(checks.verifier),
+          code_challenge_method: 'S256',
+          max_age: String(signInSecondsMax),
+        })
+        return ok({ ...checks, url: url.href })
+      } catch (error) {
+        return refuse('provider_unavailable', messageOf(error))
+      }
+    },
+    async redeem(search, { state, nonce, verifier }) {
+      try {
+        // Built from the settings: what the request says of its own address is the sender's word.
+        const back = new URL(`${redirectUri}${search}`)
+        const tokens = await client.authorizationCodeGrant(await configuration(), back, {
+          expectedState: state,
+          expectedNonce: nonce,
+          pkceCodeVerifier: verifier,
+          idTokenExpected: true,
+          maxAge: signInSecondsMax,
+        })
+        const { alg = '' } = decodeProtectedHeader(tokens.id_token ?? '')
+        if (!settings.algorithms.includes(alg))
+          return refuse('not_verified', 'the ID token is signed by another algorithm')
+        const claims = idToken.safeParse(tokens.claims())
+        const key = claims.success ? subjectKey(claims.data.sub) : undefined
+        if (!claims.success || key === undefined || claims.data.iss !== issuer)
+          return refuse('not_verified', 'the ID token lacks a claim or has one of another form')
+        const { sub, auth_time: signedInAt, amr } = claims.data
+        return ok({ issuer, sub, key: `${namespace}/${key}`, name: nameIn(claims.data), signedInAt, amr })
+      } catch (error) {
+        return refuse(kindOf(error), messageOf(error))
+      }
+    },
+  }
+}
+
+/** Where an issuer sends the browser back to: register `PUBLIC_URL` + this as redirect URI there. */
+export const callbackPath = (namespace: string): string => `/sign-in/upstream/${namespace}/callback`
+
+async function discover(
+  { issuer, clientId, clientSecret }: UpstreamProviderSettings,
+  fetch: Fetch,
+): Promise<client.Configuration> {
+  const config = await client.discovery(new URL(issuer), clientId, {}, clientAuth(clientSecret), {
+    timeout: timeoutSeconds,
+    [client.customFetch]: guarded(fetch),
+    // Its own rule is https only. Ours lets loopback through, and nothing else in the clear: held to in `guarded` for
+    // what we ask, and below for where the browser is sent.
+    execute: [client.allowInsecureRequests, client.enableNonRepudiationChecks],
+  })
+  const server = config.serverMetadata()
+  // The library compares as URLs, for which `https://a` is `https://a/`.
+  if (server.issuer !== issuer) throw new Error('The discovery document names another issuer.')
+  if (!isSafe(server.authorization_endpoint ?? 'about:blank'))
+    throw new Error('The authorization endpoint is missing, or neither https nor on loopback.')
+  return config
+}
+
+const clientAuth = (secret: string): client.ClientAuth => {
+  const basic = client.ClientSecretBasic(secret)
+  const post = client.ClientSecretPost(secret)
+  return (server, ...rest) => {
+    const methods = server.token_endpoint_auth_methods_supported ?? ['client_secret_basic']
+    return (methods.includes('client_secret_basic') ? basic : post)(server, ...rest)
+  }
+}
+
+/** Asks over https, or on loopback, only; follows no redirect and reads no more than 256 KiB. */
+const guarded =
+  (fetch: Fetch): client.CustomFetch =>
+  async (url, { body, signal, ...init }) => {
+    if (!isSafe(url)) throw new Error('An endpoint is neither https nor on loopback.')
+    const response = await fetch(url, {
+      ...init,
+      body: body === undefined ? null : (body as BodyInit),
+      ...(signal !== undefined && { signal }),
+    })
+    return new Response(await limitedText(response), { status: response.status, headers: response.headers })
+  }
+
+const idToken = z.looseObject({
+  iss: z.string(),
+  sub: z.string().min(1).max(255),
+  auth_time: z.number().int().positive(),
+  name: z.string().optional(),
+  preferred_username: z.string().optional(),
+  // Another form of it is no reason to keep somebody out, and nothing to pass on.
+  amr: z
+    .array(z.string().regex(/^[A-Za-z0-9:._-]{1,40}$/))
+    .max(10)
+    .catch([]),
+})
+
+const nameMax = 80
+
+/** Names are shown next to decisions: no line breaks, no marks that turn the direction of what follows. */
+function nameIn({ name, preferred_username: other, sub }: z.output<typeof idToken>): string {
+  const [first = sub] = [name, other].flatMap((one) => one?.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '').trim() || [])
+  return first.slice(0, nameMax)
+}
+
+function kindOf(error: unknown): UpstreamRefusal {
+  if (error instanceof client.AuthorizationResponseError)
+    return error.error === 'access_denied' ? 'denied_there' : 'not_verified'
+  // No answer at all, or one that is none of the protocol's.
+  return isOutage(error) ? 'provider_unavailable' : 'not_verified'
+}
+
+const isOutage = (error: unknown): boolean =>
+  error instanceof Error &&
+  (error.name === 'TimeoutError' ||
+    error.name === 'AbortError' ||
+    (error instanceof TypeError && error.message === 'fetch failed') ||
+    (error.cause !== undefined && error.cause !== error && isOutage(error.cause)))
+
+/** For the operator. The library's messages hold no token or code. */
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : 'thrown value')

@@ -1,0 +1,121 @@
+import type { Clock } from '../../kernel/clock.ts'
+import type { Log } from '../../kernel/log.ts'
+import { ok, type Result, refuse } from '../../kernel/result.ts'
+import type { Sql } from '../../store/sql.ts'
+import type { Seal } from '../issuer/seal.ts'
+import type { People, Person, UpstreamAccount } from '../people.ts'
+import { createAttempts } from './attempts.ts'
+import type { UpstreamIdentity, UpstreamProvider, UpstreamRefusal } from './provider.ts'
+
+/** What the browser that came back is told. `back`: where it was begun, as far as that is known. */
+export type Return =
+  | { readonly ok: true; readonly next: string }
+  | {
+      readonly ok: false
+      readonly reason: UpstreamRefusal | 'not_begun_here'
+      readonly back: string | undefined
+    }
+
+/** What begins a sign-in elsewhere: only the same can end it. */
+export interface Origin {
+  /** Names the sign-in, or the session that links. */
+  readonly binding: string
+  /** Path of ours where the browser goes on when it is known who it was. */
+  readonly next: string
+  /** Path of ours where it was begun. */
+  readonly back: string
+}
+
+export interface UpstreamSignIns {
+  readonly providers: readonly Pick<UpstreamProvider, 'issuer' | 'namespace' | 'host'>[]
+  /** Where the browser goes, and the value that it must bring back in a cookie. Undefined: no such provider. */
+  begin(
+    namespace: string,
+    origin: Origin,
+  ): Promise<
+    Result<{ readonly url: string; readonly browser: string }, 'no_provider' | 'provider_unavailable'>
+  >
+  /** The browser came back with this query. `browser`: its cookie. */
+  returned(namespace: string, search: string, browser: string | undefined): Promise<Return>
+  /** Who came back, without ending it: for a page that asks first. */
+  look(browser: string | undefined, binding: string): Promise<UpstreamIdentity | undefined>
+  /** Who came back, once. */
+  take(browser: string | undefined, binding: string): Promise<UpstreamIdentity | undefined>
+  /**
+   * The account that this identity signs in: the local one that it is linked to, or `namespace/key`. Undefined where
+   * that key belongs to somebody at another issuer.
+   */
+  account(identity: UpstreamIdentity): Promise<Person | undefined>
+  sweep(): Promise<number>
+}
+
+export interface UpstreamSignInsDeps {
+  readonly sql: Sql
+  readonly seal: Seal
+  readonly clock: Clock
+  readonly log: Log
+  readonly randomBytes: (size: number) => Buffer
+  readonly providers: readonly UpstreamProvider[]
+  readonly people: People
+  /** The local account that is linked to one elsewhere. */
+  readonly linkedTo: (account: UpstreamAccount) => Promise<string | undefined>
+}
+
+/** Sign-in through trusted issuers, bound to the browser and to the sign-in or session that began it. */
+export function createUpstreamSignIns(deps: UpstreamSignInsDeps): UpstreamSignIns {
+  const { log, providers, people } = deps
+  const attempts = createAttempts(deps)
+  const at = (namespace: string) => providers.find((one) => one.namespace === namespace)
+
+  return {
+    providers,
+    async begin(namespace, { binding, next, back }) {
+      const provider = at(namespace)
+      if (provider === undefined) return refuse('no_provider')
+      const begun = await provider.begin()
+      if (!begun.ok) {
+        log('upstream_refused', { issuer: provider.issuer, reason: begun.reason, detail: begun.detail })
+        return begun
+      }
+      const { url, state, nonce, verifier } = begun.value
+      const browser = deps.randomBytes(32).toString('base64url')
+      const checks = { state, nonce, verifier }
+      await attempts.begin(browser, binding, { issuer: provider.issuer, checks, next, back })
+      return ok({ url, browser })
+    },
+    async returned(namespace, search, browser) {
+      const provider = at(namespace)
+      const state = new URLSearchParams(search).get('state')
+      // One browser, one state, once. Another browser's state is what an attacker sends to sign somebody in as them.
+      const begun = browser === undefined || state === null ? undefined : await attempts.claim(browser, state)
+      if (browser === undefined || begun === undefined)
+        return { ok: false, reason: 'not_begun_here', back: undefined }
+      // Begun at one, answered at the address of another: a mix-up.
+      const identity =
+        provider?.issuer === begun.issuer
+          ? await provider.redeem(search, begun.checks)
+          : refuse('not_verified' as const, 'answered at the address of another issuer')
+      if (!identity.ok) {
+        await attempts.drop(browser)
+        log('upstream_refused', { issuer: begun.issuer, reason: identity.reason, detail: identity.detail })
+        return { ok: false, reason: identity.reason, back: begun.back }
+      }
+      await attempts.answer(browser, { ...identity.value, amr: [...identity.value.amr] })
+      return { ok: true, next: begun.next }
+    },
+    look: async (browser, binding) => (browser === undefined ? undefined : attempts.look(browser, binding)),
+    take: async (browser, binding) => (browser === undefined ? undefined : attempts.take(browser, binding)),
+    async account(identity) {
+      const { issuer, sub, key, name } = identity
+      const linked = await deps.linkedTo({ issuer, sub })
+      if (linked !== undefined) {
+        const local = await people.get(linked)
+        return local && { key: local.key, name: local.name }
+      }
+      if (await people.arrive({ key, name }, { issuer, sub })) return { key, name }
+      log('upstream_key_taken', { issuer, detail: 'its namespace holds people of another issuer' })
+      return undefined
+    },
+    sweep: () => attempts.sweep(),
+  }
+}
