@@ -18,13 +18,12 @@ create table passkeys (
 );
 create index passkeys_person on passkeys (person);
 
--- One open challenge for each sign-in or session that asked: asking again replaces it. Keyed hashes of both.
-create table passkey_challenges (
-  bound_to text primary key,
-  challenge_hash text not null,
+-- Challenges that were answered, until they would be over: each is answered once. Keyed hashes.
+create table passkey_challenges_used (
+  challenge_hash text primary key,
   expires_at timestamptz not null
 );
-create index passkey_challenges_expiry on passkey_challenges (expires_at);
+create index passkey_challenges_used_expiry on passkey_challenges_used (expires_at);
 
 -- Sign-ins that are under way at another provider. The browser holds the one value that opens its row.
 create table upstream_sign_ins (
@@ -45,3 +44,9 @@ alter table people
   add column upstream_sub text,
   add constraint people_upstream_whole check ((upstream_issuer is null) = (upstream_sub is null)),
   add constraint people_upstream_key check ((upstream_issuer is null) = (position('/' in key) = 0));
+
+-- The account elsewhere through which the person had signed in when they consented; their tokens say it.
+alter table oauth_grants
+  add column upstream_issuer text,
+  add column upstream_sub text,
+  add constraint oauth_grants_upstream_whole check ((upstream_issuer is null) = (upstream_sub is null));

@@ -373,19 +373,21 @@ create table oauth_grants (
   signed_in_at timestamp with time zone not null,
   expires_at timestamp with time zone not null,
   amr text[] default '{}'::text[] not null,
+  upstream_issuer text,
+  upstream_sub text,
   constraint oauth_grants_pkey PRIMARY KEY (grant_id),
   constraint oauth_grants_client_id_fkey FOREIGN KEY (client_id) REFERENCES clients(client_id),
-  constraint oauth_grants_delegation_fkey FOREIGN KEY (delegation) REFERENCES delegations(id)
+  constraint oauth_grants_delegation_fkey FOREIGN KEY (delegation) REFERENCES delegations(id),
+  constraint oauth_grants_upstream_whole CHECK (((upstream_issuer IS NULL) = (upstream_sub IS NULL)))
 );
 CREATE INDEX oauth_grants_delegation ON public.oauth_grants USING btree (delegation) WHERE (delegation IS NOT NULL);
 
-create table passkey_challenges (
-  bound_to text not null,
+create table passkey_challenges_used (
   challenge_hash text not null,
   expires_at timestamp with time zone not null,
-  constraint passkey_challenges_pkey PRIMARY KEY (bound_to)
+  constraint passkey_challenges_used_pkey PRIMARY KEY (challenge_hash)
 );
-CREATE INDEX passkey_challenges_expiry ON public.passkey_challenges USING btree (expires_at);
+CREATE INDEX passkey_challenges_used_expiry ON public.passkey_challenges_used USING btree (expires_at);
 
 create table passkeys (
   id text not null,

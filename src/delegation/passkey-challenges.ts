@@ -1,3 +1,4 @@
+import { timingSafeEqual } from 'node:crypto'
 import type { Clock } from '../kernel/clock.ts'
 import type { Sql } from '../store/sql.ts'
 import type { Seal } from './issuer/seal.ts'
@@ -5,46 +6,57 @@ import type { Seal } from './issuer/seal.ts'
 export type ChallengeUse = 'register' | 'sign in'
 
 export interface Challenges {
-  /** Asks one question for this sign-in or session, for 5 minutes; one that was open for it is over. */
-  open(use: ChallengeUse, binding: string, challenge: string): Promise<void>
-  /** True once, for exactly this challenge, use and binding: one conditional statement uses it up. */
+  /** One question for this sign-in or session, good for 5 minutes. Kept nowhere: it says itself whose it is. */
+  make(use: ChallengeUse, binding: string): Uint8Array<ArrayBuffer>
+  /** True once, for this use and binding, in time: one conditional statement uses it up. */
   use(use: ChallengeUse, binding: string, challenge: string): Promise<boolean>
   sweep(): Promise<number>
 }
 
-const livesMs = 300_000
-
-export function createChallenges({
-  sql,
-  seal,
-  clock,
-}: {
+export interface ChallengesDeps {
   readonly sql: Sql
   readonly seal: Seal
   readonly clock: Clock
-}): Challenges {
-  const bound = (use: ChallengeUse, binding: string) => seal.hash(`passkey ${use}`, binding)
-  const hash = (challenge: string) => seal.hash('passkey challenge', challenge)
+  readonly randomBytes: (size: number) => Buffer
+}
+
+const livesMs = 300_000
+const timeBytes = 6
+const headBytes = timeBytes + 16
+const macBytes = 32
+
+/**
+ * Challenges are made by whoever opens the page, so that none is stored: when it was made, a random part, and a keyed
+ * hash of both with what asked. Only those that come back ours are written down, so that they come back once.
+ */
+export function createChallenges({ sql, seal, clock, randomBytes }: ChallengesDeps): Challenges {
+  const mac = (use: ChallengeUse, binding: string, head: Buffer) =>
+    Buffer.from(seal.hash(`passkey ${use} ${head.toString('base64url')}`, binding), 'base64url')
+
   return {
-    async open(use, binding, challenge) {
-      await sql.query(
-        `insert into passkey_challenges (bound_to, challenge_hash, expires_at) values ($1, $2, $3)
-         on conflict (bound_to) do update set
-           challenge_hash = excluded.challenge_hash, expires_at = excluded.expires_at`,
-        [bound(use, binding), hash(challenge), new Date(clock.now() + livesMs)],
-      )
+    make(use, binding) {
+      const head = randomBytes(headBytes)
+      head.writeUIntBE(clock.now(), 0, timeBytes)
+      return new Uint8Array(Buffer.concat([head, mac(use, binding, head)]))
     },
     async use(use, binding, challenge) {
+      const bytes = Buffer.from(challenge, 'base64url')
+      if (bytes.length !== headBytes + macBytes) return false
+      const head = bytes.subarray(0, headBytes)
+      const end = head.readUIntBE(0, timeBytes) + livesMs
+      if (!timingSafeEqual(bytes.subarray(headBytes), mac(use, binding, head)) || clock.now() >= end)
+        return false
       const used = await sql.query(
-        `delete from passkey_challenges
-         where bound_to = $1 and challenge_hash = $2 and expires_at > $3 returning bound_to`,
-        [bound(use, binding), hash(challenge), new Date(clock.now())],
+        `insert into passkey_challenges_used (challenge_hash, expires_at) values ($1, $2)
+         on conflict (challenge_hash) do nothing returning challenge_hash`,
+        // Of its bytes: the same ones can be spelled in several ways.
+        [seal.hash('passkey challenge', bytes.toString('base64url')), new Date(end)],
       )
       return used.length > 0
     },
     async sweep() {
       const rows = await sql.query(
-        'delete from passkey_challenges where expires_at <= $1 returning bound_to',
+        'delete from passkey_challenges_used where expires_at <= $1 returning challenge_hash',
         [new Date(clock.now())],
       )
       return rows.length

@@ -7,6 +7,7 @@ import {
   verifyAuthenticationResponse,
   verifyRegistrationResponse,
 } from '@simplewebauthn/server'
+import { record } from '../audit/record.ts'
 import type { Clock } from '../kernel/clock.ts'
 import { ok, type Result, refuse } from '../kernel/result.ts'
 import type { Database, Sql } from '../store/sql.ts'
@@ -14,6 +15,7 @@ import type { Seal } from './issuer/seal.ts'
 import { assertion, attestation, challengeIn } from './passkey-answers.ts'
 import { createChallenges } from './passkey-challenges.ts'
 import { isLocal, type Person } from './people.ts'
+import { atPages } from './sign-ins.ts'
 
 /** A passkey as its owner sees it. */
 export interface Passkey {
@@ -46,7 +48,7 @@ export interface Passkeys {
   add(
     person: Person,
     binding: string,
-    made: { readonly answer: unknown; readonly title: string },
+    made: { readonly answer: unknown; readonly title: string; readonly txn: string },
   ): Promise<Result<Passkey, PasskeyRefusal>>
   /** What the browser needs to sign anybody in. `binding` names the sign-in that asks, as above. */
   ask(binding: string): Promise<PublicKeyCredentialRequestOptionsJSON>
@@ -58,8 +60,9 @@ export interface Passkeys {
   list(person: string): Promise<Passkey[]>
   /** False where this person has no such passkey. */
   rename(person: string, id: string, title: string): Promise<boolean>
-  remove(person: string, id: string): Promise<boolean>
-  /** Drops challenges that are over, and returns how many. */
+  /** On record with it. Sessions that it began go on: the caller ends them. */
+  remove(person: string, id: string, txn: string): Promise<boolean>
+  /** Forgets answered challenges that would be over by now, and returns how many. */
   sweep(): Promise<number>
 }
 
@@ -67,13 +70,12 @@ export interface PasskeysDeps {
   readonly database: Database
   readonly seal: Seal
   readonly clock: Clock
+  readonly randomBytes: (size: number) => Buffer
   readonly publicUrl: string
 }
 
 /** RFC 8176: a key that need not be in hardware, a person who was there, and verified by PIN or body besides. */
 export const passkeyAmr: readonly string[] = ['swk', 'user', 'mfa']
-/** OpenID Connect EAP ACR values: phishing-resistant. */
-export const passkeyAcr = 'phr'
 
 const perPersonMax = 20
 const titleMax = 60
@@ -84,12 +86,18 @@ const algorithms = [-8, -7, -257]
  * Passkeys (WebAuthn level 3) of local accounts: discoverable, user verification required, no attestation. Undefined
  * where PUBLIC_URL's host is an IP address: WebAuthn knows names only.
  */
-export function createPasskeys({ database, seal, clock, publicUrl }: PasskeysDeps): Passkeys | undefined {
+export function createPasskeys({
+  database,
+  seal,
+  clock,
+  randomBytes,
+  publicUrl,
+}: PasskeysDeps): Passkeys | undefined {
   const rpID = relyingParty(publicUrl)
   if (rpID === undefined) return undefined
   const { origin } = new URL(publicUrl)
   const expected = { expectedOrigin: origin, expectedRPID: rpID, requireUserVerification: true }
-  const challenges = createChallenges({ sql: database, seal, clock })
+  const challenges = createChallenges({ sql: database, seal, clock, randomBytes })
   // Opaque, stable and kept nowhere: an authenticator shows it to whoever holds the device.
   const handleOf = (person: string) => seal.hash('passkey user handle', person)
   const now = () => new Date(clock.now())
@@ -100,7 +108,7 @@ export function createPasskeys({ database, seal, clock, publicUrl }: PasskeysDep
         'select id, transports from passkeys where person = $1',
         [person.key],
       )
-      const options = await generateRegistrationOptions({
+      return generateRegistrationOptions({
         rpName: 'Remit',
         rpID,
         userName: person.key,
@@ -110,11 +118,10 @@ export function createPasskeys({ database, seal, clock, publicUrl }: PasskeysDep
         excludeCredentials: held,
         authenticatorSelection: { residentKey: 'required', userVerification: 'required' },
         supportedAlgorithmIDs: algorithms,
+        challenge: challenges.make('register', binding),
       })
-      await challenges.open('register', binding, options.challenge)
-      return options
     },
-    async add(person, binding, { answer, title }) {
+    async add(person, binding, { answer, title, txn }) {
       if (!isLocal(person.key)) return refuse('not_local')
       const made = attestation.safeParse(answer)
       const challenge = made.success ? challengeIn(made.data) : undefined
@@ -142,14 +149,16 @@ export function createPasskeys({ database, seal, clock, publicUrl }: PasskeysDep
           backedUp: credentialBackedUp === true,
           title: titled(title),
           at: now(),
+          txn,
         }),
       )
     },
-    async ask(binding) {
-      const options = await generateAuthenticationOptions({ rpID, userVerification: 'required' })
-      await challenges.open('sign in', binding, options.challenge)
-      return options
-    },
+    ask: (binding) =>
+      generateAuthenticationOptions({
+        rpID,
+        userVerification: 'required',
+        challenge: challenges.make('sign in', binding),
+      }),
     async verify(binding, answer) {
       const given = assertion.safeParse(answer)
       const challenge = given.success ? challengeIn(given.data) : undefined
@@ -195,12 +204,16 @@ export function createPasskeys({ database, seal, clock, publicUrl }: PasskeysDep
       )
       return renamed.length > 0
     },
-    async remove(person, id) {
-      const removed = await database.query(
-        'delete from passkeys where person = $1 and id = $2 returning id',
-        [person, id],
-      )
-      return removed.length > 0
+    async remove(person, id, txn) {
+      return database.transaction(async (sql) => {
+        const removed = await sql.query('delete from passkeys where person = $1 and id = $2 returning id', [
+          person,
+          id,
+        ])
+        if (removed.length > 0)
+          await record(sql, atPages(person, txn), { event: 'passkey_removed', passkey: id })
+        return removed.length > 0
+      })
     },
     sweep: () => challenges.sweep(),
   }
@@ -233,6 +246,7 @@ interface NewPasskey {
   readonly backedUp: boolean
   readonly title: string
   readonly at: Date
+  readonly txn: string
 }
 
 async function insert(sql: Sql, made: NewPasskey): Promise<Result<Passkey, 'taken' | 'too_many'>> {
@@ -260,7 +274,9 @@ async function insert(sql: Sql, made: NewPasskey): Promise<Result<Passkey, 'take
     ],
   )
   const [row] = rows.map(passkeyOf)
-  return row === undefined ? refuse('taken') : ok(row)
+  if (row === undefined) return refuse('taken')
+  await record(sql, atPages(made.person, made.txn), { event: 'passkey_added', passkey: row.id })
+  return ok(row)
 }
 
 interface PasskeyRow {

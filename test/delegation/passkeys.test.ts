@@ -22,11 +22,11 @@ describe.each([
     passkeys = world.passkeys
   })
   afterAll(() => world?.database.close())
-  beforeEach(() => world.database.query('truncate passkeys, passkey_challenges'))
+  beforeEach(() => world.database.query('truncate passkeys, passkey_challenges_used'))
 
   async function registered(device: Authenticator = createAuthenticator(publicUrl), person = anne) {
     const answer = device.make(await passkeys.offer(person, 'session'))
-    const added = await passkeys.add(person, 'session', { answer, title: 'Phone' })
+    const added = await passkeys.add(person, 'session', { answer, title: 'Phone', txn: 't' })
     expect(added).toMatchObject({ ok: true, value: { id: device.id, title: 'Phone' } })
     return device
   }
@@ -91,8 +91,9 @@ describe.each([
 
     test('to a challenge of our own making', options, async () => {
       const device = await registered()
-      await passkeys.ask('sign-in')
-      const answer = device.answer({ challenge: randomBytes(32).toString('base64url') })
+      const asked = Buffer.from((await passkeys.ask('sign-in')).challenge, 'base64url')
+      asked.writeUIntBE(world.clock.now() + 60_000, 0, 6)
+      const answer = device.answer({ challenge: asked.toString('base64url') })
       expect(await passkeys.verify('sign-in', answer)).toMatchObject({ reason: 'unknown_challenge' })
     })
 
@@ -130,7 +131,7 @@ describe.each([
 
     test('by a passkey that was removed, or never registered', options, async () => {
       const device = await registered()
-      expect(await passkeys.remove('anne', device.id)).toBe(true)
+      expect(await passkeys.remove('anne', device.id, 't')).toBe(true)
       expect(await signIn(device)).toMatchObject({ reason: 'unknown_passkey' })
     })
 
@@ -146,7 +147,7 @@ describe.each([
   test('count without a counter, as those that devices share do', options, async () => {
     const device = createAuthenticator(publicUrl)
     const answer = device.make(await passkeys.offer(anne, 'session'), { counter: 0, backupEligible: true })
-    expect(await passkeys.add(anne, 'session', { answer, title: '' })).toMatchObject({ ok: true })
+    expect(await passkeys.add(anne, 'session', { answer, title: '', txn: 't' })).toMatchObject({ ok: true })
     for (const _ of [1, 2])
       expect(await signIn(device, { counter: 0, backupEligible: true })).toMatchObject({ ok: true })
   })
@@ -155,7 +156,7 @@ describe.each([
     const add = async (bent: Bent, person = anne, binding = 'session') => {
       const device = createAuthenticator(publicUrl)
       const answer = device.make(await passkeys.offer(person, 'session'), bent)
-      return passkeys.add(person, binding, { answer, title: 'x' })
+      return passkeys.add(person, binding, { answer, title: 'x', txn: 't' })
     }
     test.each<[string, Bent, string]>([
       ['from another origin', { origin: 'https://remit.evil.test' }, 'not_verified'],
@@ -178,7 +179,7 @@ describe.each([
       const device = await registered()
       const bob = { key: 'bob', name: 'Bob' }
       const answer = device.make(await passkeys.offer(bob, 'session of bob'))
-      expect(await passkeys.add(bob, 'session of bob', { answer, title: '' })).toMatchObject({
+      expect(await passkeys.add(bob, 'session of bob', { answer, title: '', txn: 't' })).toMatchObject({
         reason: 'taken',
       })
       expect(await passkeys.list('bob')).toEqual([])
@@ -193,31 +194,46 @@ describe.each([
   test('are named and removed by their owner only', options, async () => {
     const { id } = await registered()
     expect(await passkeys.rename('bob', id, 'Mine')).toBe(false)
-    expect(await passkeys.remove('bob', id)).toBe(false)
+    expect(await passkeys.remove('bob', id, 't')).toBe(false)
     expect(await passkeys.rename('anne', id, '  Laptop  ')).toBe(true)
     expect(await passkeys.list('anne')).toMatchObject([{ title: 'Laptop' }])
     expect(await passkeys.list('bob')).toEqual([])
   })
 
+  test('are on record when they come and go', options, async () => {
+    const { id } = await registered()
+    await passkeys.remove('anne', id, 't')
+    const rows = await world.database.query(
+      "select event, subject from decision_records where detail->>'passkey' = $1 order by at, event",
+      [id],
+    )
+    expect(rows).toEqual([
+      { event: 'passkey_added', subject: 'user:anne' },
+      { event: 'passkey_removed', subject: 'user:anne' },
+    ])
+  })
+
   test(
-    'keep no challenge, nor what asked, in the clear, and forget those that are over',
+    'keep no challenge before it is answered, none in the clear after, and forget it in time',
     options,
     async () => {
-      const { challenge } = await passkeys.ask('the-interaction')
-      const rows = await world.database.query(
-        'select passkey_challenges::text as text from passkey_challenges',
-      )
-      expect(rows).toHaveLength(1)
-      expect(JSON.stringify(rows)).not.toMatch(new RegExp(`the-interaction|${challenge}`))
+      const device = await registered()
+      await world.database.query('truncate passkey_challenges_used')
+      const asked = await passkeys.ask('the-interaction')
+      expect(await used()).toBe('[]')
+      await passkeys.verify('the-interaction', device.answer(asked))
+      expect(await used()).not.toMatch(new RegExp(`^\\[\\]$|the-interaction|${asked.challenge}`))
       world.clock.move(300_001)
       expect(await passkeys.sweep()).toBe(1)
     },
   )
+
+  const used = async () => JSON.stringify(await world.database.query('select * from passkey_challenges_used'))
 })
 
 test.each(['http://127.0.0.1:8787', 'http://[::1]:8787'])('%s has no passkeys', async (address) => {
   await using database = await openTestDatabase()
-  const deps = { database, seal: createSeal(randomBytes(32)), clock: movableClock() }
+  const deps = { database, seal: createSeal(randomBytes(32)), clock: movableClock(), randomBytes }
   expect(createPasskeys({ ...deps, publicUrl: address })).toBeUndefined()
 })
 
@@ -226,7 +242,13 @@ async function open(kind: 'pglite' | 'postgres') {
   const clock = movableClock()
   const people = createPeople({ sql: database })
   for (const key of ['anne', 'bob']) await people.save({ key, name: key })
-  const passkeys = createPasskeys({ database, seal: createSeal(randomBytes(32)), clock, publicUrl })
+  const passkeys = createPasskeys({
+    database,
+    seal: createSeal(randomBytes(32)),
+    clock,
+    randomBytes,
+    publicUrl,
+  })
   if (passkeys === undefined) throw new Error('There are no passkeys at localhost.')
   return { database, clock, passkeys }
 }

@@ -171,7 +171,7 @@ const guarded =
     if (!isSafe(url)) throw new Error('An endpoint is neither https nor on loopback.')
     const response = await fetch(url, {
       ...init,
-      body: body === undefined ? null : (body as BodyInit),
+      body: body ?? null,
       ...(signal !== undefined && { signal }),
     })
     return new Response(await limitedText(response), { status: response.status, headers: response.headers })
