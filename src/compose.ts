@@ -217,6 +217,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     database,
     fga,
     clock,
+    fetch,
     log,
     keys,
     people,

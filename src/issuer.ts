@@ -7,6 +7,7 @@ import type { Agents } from './delegation/agents.ts'
 import { type Clients, cliClient } from './delegation/clients.ts'
 import type { Delegations } from './delegation/delegations.ts'
 import type { Proofs } from './delegation/dpop.ts'
+import type { Fetch } from './delegation/fetch-json.ts'
 import { createActorTokens } from './delegation/issuer/actor-token.ts'
 import { createArtifacts } from './delegation/issuer/artifacts.ts'
 import type { DemoConsent } from './delegation/issuer/demo-consent.ts'
@@ -17,7 +18,9 @@ import { createSeal } from './delegation/issuer/seal.ts'
 import { createAuthorizationServer } from './delegation/issuer/server.ts'
 import { ownIssuerName } from './delegation/issuers.ts'
 import { createLendables } from './delegation/lendable.ts'
+import { createAccountLinks } from './delegation/links.ts'
 import { createOwnDelegations } from './delegation/own-delegations.ts'
+import { createPasskeys } from './delegation/passkeys.ts'
 import { createPasswords, type Passwords } from './delegation/passwords.ts'
 import type { People } from './delegation/people.ts'
 import type { Revocations } from './delegation/revocations.ts'
@@ -25,18 +28,25 @@ import { createSessions } from './delegation/sessions.ts'
 import { createSignIns } from './delegation/sign-ins.ts'
 import type { KeyRing } from './delegation/signing-key.ts'
 import { createSpent } from './delegation/spent.ts'
+import { createUpstreamProvider } from './delegation/upstream/provider.ts'
+import { createUpstreamSignIns } from './delegation/upstream/sign-ins.ts'
 import type { Verifier } from './delegation/verify.ts'
 import type { App } from './http/env.ts'
 import { createBegunLimit } from './http/middleware/begun.ts'
 import { createRequireSession } from './http/middleware/session.ts'
 import { issuerPages } from './http/pages/issuer-pages.ts'
+import { accountRoutes } from './http/routes/accounts.ts'
 import { delegationRoutes } from './http/routes/delegations.ts'
 import { oauthRoutes } from './http/routes/oauth.ts'
+import { passkeyRoutes } from './http/routes/passkeys.ts'
 import { type ProtectedResource, protectedResourceRoutes } from './http/routes/protected-resource.ts'
 import { signInRoutes } from './http/routes/sign-in.ts'
+import { upstreamRoutes } from './http/routes/upstream.ts'
 import { createCookie, createSessionCookie } from './http/sign-in/cookies.ts'
+import { createPasskeyMethod } from './http/sign-in/passkey.ts'
 import { createPasswordMethod } from './http/sign-in/password.ts'
 import { createSignIn } from './http/sign-in/sign-in.ts'
+import { createUpstreamMethod } from './http/sign-in/upstream.ts'
 import type { Clock } from './kernel/clock.ts'
 import type { FgaObject } from './kernel/ids.ts'
 import type { Log } from './kernel/log.ts'
@@ -51,6 +61,7 @@ export interface IssuerDeps {
   readonly database: Database
   readonly fga: Fga
   readonly clock: Clock
+  readonly fetch: Fetch
   readonly log: Log
   readonly keys: KeyRing
   readonly people: People
@@ -96,6 +107,18 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
   const resources = createResources({ sql, agents, publicUrl })
   const passwords = createPasswords({ sql, clock })
   const signIns = createSignIns({ sql, people, clock })
+  const passkeys = createPasskeys({ database: sql, seal, clock, randomBytes, publicUrl })
+  const links = createAccountLinks({ database: sql, clock })
+  const upstream = createUpstreamSignIns({
+    sql,
+    seal,
+    clock,
+    log,
+    randomBytes,
+    people,
+    links,
+    providers: upstreamProviders(deps),
+  })
   const sessions = createSessions({ database: sql, seal, clock, randomBytes })
   const lendables = createLendables({
     sql,
@@ -150,9 +173,17 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     { title: 'Remit on the command line', redirectUris: [], jwks: undefined },
   )
   const now = () => clock.now()
+  const sessionCookie = createSessionCookie(publicUrl)
+  const upstreamCookie = createCookie('remit_upstream', { publicUrl, sameSite: 'Lax' })
   const signIn = createSignIn({
     signIns,
-    methods: [createPasswordMethod({ passwords, signIns, now })],
+    methods: [
+      ...(passkeys === undefined ? [] : [createPasskeyMethod({ passkeys, signIns, log, now })]),
+      ...(upstream.providers.length === 0
+        ? []
+        : [createUpstreamMethod({ upstream, cookie: upstreamCookie, signIns })]),
+      createPasswordMethod({ passwords, signIns, now }),
+    ],
     publicUrl,
     ...(demo && { hint: `This is the demo. The passwords are in ${samplePasswordsFile(config.home)}` }),
   })
@@ -162,7 +193,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
       signInRoutes({
         signIn,
         sessions,
-        sessionCookie: createSessionCookie(publicUrl),
+        sessionCookie,
         formCookie: createCookie('remit_sign_in', { publicUrl, sameSite: 'Lax' }),
         requireSession,
         randomBytes,
@@ -183,6 +214,9 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
         publicUrl,
         begunLimit: createBegunLimit({ perMinute: config.beginPerMinute, now }),
       }),
+      upstreamRoutes({ upstream, cookie: upstreamCookie }),
+      passkeyRoutes({ passkeys, people, sessions, sessionCookie, requireSession, log, now }),
+      accountRoutes({ links, upstream, sessions, sessionCookie, upstreamCookie, requireSession, now }),
       protectedResourceRoutes({
         resources: await describe(config, resources),
         documentation: `${publicUrl}/docs`,
@@ -196,10 +230,32 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
       oauth_artifacts: () => artifacts.sweep(),
       oauth_grants: () => grants.sweep(),
       browser_sessions: () => sessions.sweep(),
+      passkey_challenges: async () => passkeys?.sweep(),
+      upstream_sign_ins: () => upstream.sweep(),
       signing_keys: () => keys.sweep(),
     },
   }
 }
+
+/** Trusted issuers through which people sign in. */
+const upstreamProviders = ({ config, fetch, clock }: IssuerDeps) =>
+  config.trustedIssuers.flatMap(({ issuer, namespace, preset, algorithms, sign_in }) =>
+    sign_in === undefined
+      ? []
+      : [
+          createUpstreamProvider(
+            {
+              issuer,
+              namespace,
+              preset,
+              algorithms,
+              clientId: sign_in.client_id,
+              clientSecret: config.signInSecrets.get(issuer) ?? '',
+            },
+            { publicUrl: config.publicUrl, fetch, clock },
+          ),
+        ],
+  )
 
 /** What clients have to know of Remit's own two APIs, from the registry by which their tokens are issued. */
 async function describe(

@@ -112,6 +112,8 @@ export type DecisionEvent =
       readonly event: 'signed_in'
       readonly at: 'authorization_server' | 'pages'
       readonly amr: readonly string[]
+      /** The trusted issuer through which they came. */
+      readonly through?: string
     }
   /** Its subject is the account that was tried, where there is one; what was typed is never kept. */
   | { readonly event: 'sign_in_failed'; readonly method: string }

@@ -1,5 +1,6 @@
 import { AppError } from '../kernel/errors.ts'
 import type { Sql } from '../store/sql.ts'
+import type { ExternalAccount } from './links.ts'
 import { isKey } from './subject.ts'
 
 /** Somebody who can sign in here; `key` stands after `user:`. */
@@ -9,12 +10,6 @@ export interface Person {
   readonly name: string
 }
 
-/** Who somebody is at the trusted issuer through which they sign in. */
-export interface UpstreamAccount {
-  readonly issuer: string
-  readonly sub: string
-}
-
 export interface People {
   /** Adds a local account, or changes its name. */
   save(person: Person): Promise<void>
@@ -22,9 +17,9 @@ export interface People {
    * Notes who signed in through a trusted issuer, by `namespace/key`. False where that key belongs to another account:
    * a namespace that was given to another issuer must not hand over its people.
    */
-  arrive(person: Person, account: UpstreamAccount): Promise<boolean>
+  arrive(person: Person, account: ExternalAccount): Promise<boolean>
   has(key: string): Promise<boolean>
-  get(key: string): Promise<(Person & { readonly upstream: UpstreamAccount | undefined }) | undefined>
+  get(key: string): Promise<(Person & { readonly upstream: ExternalAccount | undefined }) | undefined>
   /** Local accounts. */
   list(): Promise<Person[]>
 }

@@ -27,6 +27,8 @@ export interface Sessions {
   find(id: string): Promise<BrowserSession | undefined>
   /** Signs out, on record with it. Nothing where there is no such session. */
   end(id: string, txn: string): Promise<void>
+  /** Signs the person of this session out of every other browser, each on record; returns how many. */
+  endOthers(id: string, txn: string): Promise<number>
   /** Ends what is over and what belongs to a revoked subject, and returns how many. */
   sweep(): Promise<number>
   /** The token of a form that is shown before anybody has signed in: bound to a value that only this browser has. */
@@ -45,7 +47,7 @@ const livesMs = 8 * 3_600_000
 export function createSessions({ database, seal, clock, randomBytes }: SessionsDeps): Sessions {
   const hashOf = (id: string) => seal.hash('browser session', id)
   return {
-    async begin({ person, amr }, { before, txn }) {
+    async begin({ person, amr, upstream }, { before, txn }) {
       const id = randomBytes(32).toString('base64url')
       const now = clock.now()
       await database.transaction(async (sql) => {
@@ -56,7 +58,12 @@ export function createSessions({ database, seal, clock, randomBytes }: SessionsD
            values ($1, $2, $3, $4, $5)`,
           [hashOf(id), person, amr, new Date(now), new Date(now + livesMs)],
         )
-        await record(sql, atPages(person, txn), { event: 'signed_in', at: 'pages', amr })
+        await record(sql, atPages(person, txn), {
+          event: 'signed_in',
+          at: 'pages',
+          amr,
+          ...(upstream && { through: upstream.issuer }),
+        })
       })
       return id
     },
@@ -81,6 +88,18 @@ export function createSessions({ database, seal, clock, randomBytes }: SessionsD
           [hashOf(id)],
         )
         for (const { person } of ended) await record(sql, atPages(person, txn), { event: 'signed_out' })
+      })
+    },
+    async endOthers(id, txn) {
+      return database.transaction(async (sql) => {
+        const ended = await sql.query<{ person: string }>(
+          `delete from browser_sessions as other using browser_sessions as own
+           where own.id_hash = $1 and other.person = own.person and other.id_hash <> own.id_hash
+           returning other.person`,
+          [hashOf(id)],
+        )
+        for (const { person } of ended) await record(sql, atPages(person, txn), { event: 'signed_out' })
+        return ended.length
       })
     },
     async sweep() {

@@ -1,6 +1,7 @@
 import { record, type Who } from '../audit/record.ts'
 import type { Clock } from '../kernel/clock.ts'
 import type { Sql } from '../store/sql.ts'
+import type { ExternalAccount } from './links.ts'
 import type { People } from './people.ts'
 import { isKey } from './subject.ts'
 
@@ -10,6 +11,8 @@ export interface SignedIn {
   readonly person: string
   /** RFC 8176: `pwd` for a password. */
   readonly amr: readonly string[]
+  /** Who they are at the trusted issuer through which they came, whoever they are here. */
+  readonly upstream?: ExternalAccount
 }
 
 /** Who may sign in at all, and what goes on record before anything comes of it. */
@@ -40,8 +43,13 @@ export function createSignIns({ sql, people, clock }: SignInsDeps): SignIns {
         await record(sql, atPages(person, txn), { event: 'sign_in_failed', method: 'revoked' })
       return revoked.length > 0
     },
-    atAuthorizationServer: ({ person, amr }, txn) =>
-      record(sql, atPages(person, txn), { event: 'signed_in', at: 'authorization_server', amr }),
+    atAuthorizationServer: ({ person, amr, upstream }, txn) =>
+      record(sql, atPages(person, txn), {
+        event: 'signed_in',
+        at: 'authorization_server',
+        amr,
+        ...(upstream && { through: upstream.issuer }),
+      }),
     async failed({ typed, method }, txn) {
       const person = isKey(typed) && (await people.has(typed)) ? typed : undefined
       await record(sql, person === undefined ? nobody(txn) : atPages(person, txn), {

@@ -65,6 +65,7 @@ export function createDemoConsent(deps: DemoConsentDeps): DemoConsent {
           delegation: undefined,
           signedInAt,
           amr: [],
+          upstream: undefined,
           expiresAt: new Date(signedInAt.getTime() + grantSeconds * 1_000),
         },
         { resource, scope: scopes.join(' '), txn: newTxn() },

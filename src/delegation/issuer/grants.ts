@@ -2,6 +2,7 @@ import { record } from '../../audit/record.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import type { Delegations } from '../delegations.ts'
+import type { ExternalAccount } from '../links.ts'
 import { atPages } from '../sign-ins.ts'
 
 /** What one consent stands for, by the grant id that its tokens carry. */
@@ -15,6 +16,8 @@ export interface GrantLink {
   readonly signedInAt: Date
   /** How they proved who they are (RFC 8176). */
   readonly amr: readonly string[]
+  /** Who they are at the trusted issuer through which they signed in. */
+  readonly upstream: ExternalAccount | undefined
   readonly expiresAt: Date
 }
 
@@ -80,13 +83,23 @@ export function createGrantLinks({ database, delegations, clock }: GrantLinksDep
 }
 
 async function save(sql: Sql, link: GrantLink, { resource, scope, txn }: Consented): Promise<void> {
-  const { grantId, clientId, subject, delegation, signedInAt, amr, expiresAt } = link
+  const { grantId, clientId, subject, delegation, signedInAt, amr, upstream, expiresAt } = link
   await sql.query(
-    `insert into oauth_grants (grant_id, client_id, subject, delegation, signed_in_at, amr, expires_at)
-         values ($1, $2, $3, $4, $5, $6, $7)`,
-    [grantId, clientId, subject, delegation ?? null, signedInAt, amr, expiresAt],
+    `insert into oauth_grants
+       (grant_id, client_id, subject, delegation, signed_in_at, amr, expires_at, upstream_issuer, upstream_sub)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+    [
+      grantId,
+      clientId,
+      subject,
+      delegation ?? null,
+      signedInAt,
+      amr,
+      expiresAt,
+      upstream?.issuer ?? null,
+      upstream?.sub ?? null,
+    ],
   )
-
   await record(
     sql,
     { ...atPages(subject, txn), ...(delegation !== undefined && { delegation }) },
@@ -108,10 +121,15 @@ const fromRow = (row: GrantRow): GrantLink => ({
   delegation: row.delegation ?? undefined,
   signedInAt: row.signed_in_at,
   amr: row.amr,
+  upstream:
+    row.upstream_issuer === null || row.upstream_sub === null
+      ? undefined
+      : { issuer: row.upstream_issuer, sub: row.upstream_sub },
   expiresAt: row.expires_at,
 })
 
-const select = `select grant_id, client_id, subject, delegation, signed_in_at, amr, expires_at from oauth_grants`
+const select = `select grant_id, client_id, subject, delegation, signed_in_at, amr, expires_at, upstream_issuer, upstream_sub
+  from oauth_grants`
 
 interface GrantRow {
   readonly grant_id: string
@@ -120,5 +138,7 @@ interface GrantRow {
   readonly delegation: string | null
   readonly signed_in_at: Date
   readonly amr: string[]
+  readonly upstream_issuer: string | null
+  readonly upstream_sub: string | null
   readonly expires_at: Date
 }

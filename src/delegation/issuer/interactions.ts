@@ -9,10 +9,12 @@ import { collectionNarrowing } from '../claims.ts'
 import type { Client, Clients, Registration } from '../clients.ts'
 import type { Delegations } from '../delegations.ts'
 import type { Lendable } from '../lendable.ts'
+import type { ExternalAccount } from '../links.ts'
 import { atPages, type SignedIn, type SignIns } from '../sign-ins.ts'
 import type { GrantLinks } from './grants.ts'
 import { grantSecondsMax } from './provider.ts'
 import type { Seal } from './seal.ts'
+import { upstreamIn } from './session-upstream.ts'
 
 /** What the authorization server waits for a person to do. */
 export type Pending = SignInPending | ConsentPending
@@ -37,6 +39,8 @@ export interface ConsentPending extends Asking {
   readonly signedInAt: Date
   /** How they proved who they are (RFC 8176). */
   readonly amr: readonly string[]
+  /** Who they are at the trusted issuer through which they signed in. */
+  readonly upstream: ExternalAccount | undefined
   readonly resource: string
   readonly scopes: readonly string[]
   /** Asked for, and nothing that this person could give: an administrator's, without the role. */
@@ -119,7 +123,14 @@ export function createInteractions(deps: InteractionsDeps): Interactions {
       return provider().interactionResult(
         request,
         response,
-        { login: { accountId: signedIn.person, amr: [...signedIn.amr], remember: false } },
+        {
+          login: {
+            accountId: signedIn.person,
+            amr: [...signedIn.amr],
+            ...(signedIn.upstream && { acr: upstreamIn.write(signedIn.upstream) }),
+            remember: false,
+          },
+        },
         { mergeWithLastSubmission: false },
       )
     },
@@ -171,6 +182,7 @@ async function consentPending(
     person,
     signedInAt: new Date(signedInAt * 1_000),
     amr: (session ? session.amr : undefined) ?? [],
+    upstream: upstreamIn.read(session ? session.acr : undefined),
     resource: asked[0],
     scopes: asked[1].filter((scope) => !withheld.includes(scope)),
     withheld,
@@ -210,7 +222,7 @@ async function grantFor(
   txn: string,
 ): Promise<string> {
   const { provider, grants, clock, seal, delegations } = deps
-  const { client, person, agent, signedInAt, amr } = pending
+  const { client, person, agent, signedInAt, amr, upstream } = pending
   const seconds = checkedSeconds(choice.seconds)
   const expiresAt = new Date(clock.now() + seconds * 1_000)
   const objects = chosen(pending, choice)
@@ -249,6 +261,7 @@ async function grantFor(
       delegation: delegation?.id,
       signedInAt,
       amr,
+      upstream,
       expiresAt,
     },
     { resource: pending.resource, scope: pending.scopes.join(' '), txn },

@@ -43,11 +43,12 @@ export async function tokenClaims(
   return { ...person, act: actorClaim(agent), delegation: link.delegation }
 }
 
-const personClaims = ({ grantId, signedInAt, amr }: GrantLink) => ({
+const personClaims = ({ grantId, signedInAt, amr, upstream }: GrantLink) => ({
   sub_profile: 'user',
   grant_id: grantId,
   auth_time: Math.floor(signedInAt.getTime() / 1_000),
   ...(amr.length > 0 && { amr }),
+  ...(upstream && { upstream: { iss: upstream.issuer, sub: upstream.sub } }),
 })
 
 /** An agent as the outermost link of an `act` claim. */

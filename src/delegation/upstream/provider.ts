@@ -4,8 +4,9 @@ import { z } from 'zod'
 import type { Clock } from '../../kernel/clock.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import { type Fetch, limitedText } from '../fetch-json.ts'
+import { type PresetName, presets } from '../presets.ts'
 import { isSafe } from '../remote-keys.ts'
-import { subjectKey } from '../subject.ts'
+import { accountKey } from '../subject.ts'
 
 /** Who somebody is at another provider, as its signed ID token says. */
 export interface UpstreamIdentity {
@@ -48,6 +49,7 @@ export interface UpstreamProvider {
 export interface UpstreamProviderSettings {
   readonly issuer: string
   readonly namespace: string
+  readonly preset: PresetName
   readonly algorithms: readonly string[]
   readonly clientId: string
   readonly clientSecret: string
@@ -121,11 +123,13 @@ export function createUpstreamProvider(
         if (!settings.algorithms.includes(alg))
           return refuse('not_verified', 'the ID token is signed by another algorithm')
         const claims = idToken.safeParse(tokens.claims())
-        const key = claims.success ? subjectKey(claims.data.sub) : undefined
-        if (!claims.success || key === undefined || claims.data.iss !== issuer)
+        // Who it is is read as the issuer's access tokens are, so that one person is one by both.
+        const sub = claims.success ? presets[settings.preset].sub(claims.data, issuer) : undefined
+        const key = typeof sub === 'string' ? accountKey(namespace, sub, undefined) : undefined
+        if (!claims.success || typeof sub !== 'string' || key === undefined || claims.data.iss !== issuer)
           return refuse('not_verified', 'the ID token lacks a claim or has one of another form')
-        const { sub, auth_time: signedInAt, amr } = claims.data
-        return ok({ issuer, sub, key: `${namespace}/${key}`, name: nameIn(claims.data), signedInAt, amr })
+        const { auth_time: signedInAt, amr } = claims.data
+        return ok({ issuer, sub, key, name: nameIn(claims.data), signedInAt, amr })
       } catch (error) {
         return refuse(kindOf(error), messageOf(error))
       }

@@ -3,7 +3,8 @@ import type { Log } from '../../kernel/log.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { Seal } from '../issuer/seal.ts'
-import type { People, Person, UpstreamAccount } from '../people.ts'
+import type { AccountLinks } from '../links.ts'
+import type { People, Person } from '../people.ts'
 import { createAttempts } from './attempts.ts'
 import type { UpstreamIdentity, UpstreamProvider, UpstreamRefusal } from './provider.ts'
 
@@ -57,13 +58,12 @@ export interface UpstreamSignInsDeps {
   readonly randomBytes: (size: number) => Buffer
   readonly providers: readonly UpstreamProvider[]
   readonly people: People
-  /** The local account that is linked to one elsewhere. */
-  readonly linkedTo: (account: UpstreamAccount) => Promise<string | undefined>
+  readonly links: Pick<AccountLinks, 'of'>
 }
 
 /** Sign-in through trusted issuers, bound to the browser and to the sign-in or session that began it. */
 export function createUpstreamSignIns(deps: UpstreamSignInsDeps): UpstreamSignIns {
-  const { log, providers, people } = deps
+  const { log, providers, people, links } = deps
   const attempts = createAttempts(deps)
   const at = (namespace: string) => providers.find((one) => one.namespace === namespace)
 
@@ -107,7 +107,7 @@ export function createUpstreamSignIns(deps: UpstreamSignInsDeps): UpstreamSignIn
     take: async (browser, binding) => (browser === undefined ? undefined : attempts.take(browser, binding)),
     async account(identity) {
       const { issuer, sub, key, name } = identity
-      const linked = await deps.linkedTo({ issuer, sub })
+      const linked = await links.of({ issuer, sub })
       if (linked !== undefined) {
         const local = await people.get(linked)
         return local && { key: local.key, name: local.name }

@@ -25,6 +25,9 @@ export type RequireSession = (requirement: SessionRequirement) => MiddlewareHand
 
 const recentMs = 15 * 60_000
 
+/** Whether whoever signed in then may change something now. */
+export const isRecent = (signedInAt: Date, now: number): boolean => now - signedInAt.getTime() <= recentMs
+
 /**
  * Demands the person's own browser session. A request with an Authorization header is refused whatever it brings: no
  * token, the person's own included, may do what only the person in front of their browser may. A page (a browser that
@@ -57,7 +60,7 @@ export function createRequireSession({ sessions, publicUrl, now }: SessionDeps):
       async function judge({ csrf, signedInAt }: BrowserSession): Promise<Response | undefined> {
         if ((await tokenOf(c)) !== csrf)
           throw new AppError('forbidden', { public: 'This request did not come from our page.' })
-        return recent && now() - signedInAt.getTime() > recentMs ? toSignIn(c) : undefined
+        return recent && !isRecent(signedInAt, now()) ? toSignIn(c) : undefined
       }
 
       async function pass(value: BrowserSession): Promise<void> {

@@ -1,9 +1,12 @@
 import { html } from 'hono/html'
 import { type Html, page } from './layout.ts'
+import { scriptTag } from './passkey-script.ts'
 
 export interface SignInPage {
   /** What each method of signing in puts on the page. */
   readonly offers: readonly Html[]
+  /** Addresses of scripts of ours that some of them need. */
+  readonly scripts: readonly string[]
   readonly csrf: string
   /** Application for which the person signs in; left out on our own page. */
   readonly client?: string
@@ -14,13 +17,16 @@ export interface SignInPage {
   readonly hint?: string
 }
 
-export function signInPage({ offers, csrf, client, problem, refuse, hint }: SignInPage): string {
+export function signInPage({ offers, scripts, csrf, client, problem, refuse, hint }: SignInPage): string {
   return page({
     title: 'Sign in',
+    head: html`${scripts.map(scriptTag)}`,
     body: html`<h1>Sign in</h1>
 ${client === undefined ? '' : html`<p>to continue to <strong>${client}</strong></p>`}
 ${problem === undefined ? '' : html`<p class="problem" role="alert" id="problem">${problem}</p>`}
-${offers}
+${offers.slice(0, -1)}
+${offers.length > 1 ? html`<p class="or">or</p>` : ''}
+${offers.at(-1) ?? ''}
 ${
   refuse === undefined
     ? ''

@@ -90,6 +90,7 @@ export function oauthRoutes(deps: OauthRoutesDeps): App {
     return {
       at: (step) => `${path(pending)}${step}`,
       csrf: pending.csrf,
+      start: path(pending),
       client: pending.client.title,
       refuse: `${path(pending)}/refuse`,
       formTargets: formTargets(pending),

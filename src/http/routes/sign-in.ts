@@ -40,6 +40,7 @@ export function signInRoutes(deps: SignInRoutesDeps): App {
     return {
       at: (step) => `${step}?next=${encodeURIComponent(next)}`,
       csrf: sessions.formToken(browserOf(c)),
+      start: `/sign-in?next=${encodeURIComponent(next)}`,
       formTargets: [],
       ...(session !== undefined && { user: session.person }),
       async finish(signedIn) {

@@ -13,6 +13,8 @@ export interface SignInPlace {
   readonly csrf: string
   /** Application for which the person signs in; left out on our own pages. */
   readonly client?: string
+  /** Address of the page that shows all ways to sign in. */
+  readonly start: string
   /** Where to give up; left out where there is nothing to give up. */
   readonly refuse?: string
   /** Account of whom the page knows already, who signs in once more. */
@@ -31,6 +33,8 @@ export interface SignInMethod {
     readonly problem: string | undefined
   }): Promise<Awaited<Html>>
   readonly steps: readonly SignInStep[]
+  /** Address of a script of ours without which it is not offered; the page works without. */
+  readonly script?: string
 }
 
 export interface SignInStep {
@@ -84,17 +88,22 @@ export const formLimit = bodyLimit({
 
 /** The sign-in page and its methods: one component for the authorization server's requests and for our own pages. */
 export function createSignIn({ methods, signIns, publicUrl, hint }: SignInDeps): SignIn {
+  const scripts = methods.flatMap(({ script }) => script ?? [])
   const show: SignIn['show'] = async (c, place, { problem, user = place.user ?? '' } = {}) => {
     const offers = await Promise.all(methods.map((method) => method.offer({ place, user, problem })))
     const text = signInPage({
       offers,
+      scripts,
       csrf: place.csrf,
       ...(place.client !== undefined && { client: place.client }),
       ...(place.refuse !== undefined && { refuse: place.refuse }),
       ...(problem !== undefined && { problem }),
       ...(hint !== undefined && { hint }),
     })
-    for (const [name, value] of Object.entries(pageHeaders(place.formTargets))) c.header(name, value)
+    for (const [name, value] of Object.entries(
+      pageHeaders(place.formTargets, { script: scripts.length > 0 }),
+    ))
+      c.header(name, value)
     return c.html(text)
   }
 

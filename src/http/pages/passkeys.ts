@@ -1,0 +1,59 @@
+import { html } from 'hono/html'
+import type { Passkey } from '../../delegation/passkeys.ts'
+import { type Html, page } from './layout.ts'
+import { ownNav } from './own-nav.ts'
+import { passkeyScript, scriptTag } from './passkey-script.ts'
+
+export interface PasskeysPage {
+  readonly person: string
+  readonly csrf: string
+  readonly passkeys: readonly Passkey[]
+  /** What the browser needs to make one; left out where none can be added now. */
+  readonly options?: object
+  /** Why none can be added, or why the last try failed. */
+  readonly problem?: string
+  /** Whether the sign-in is too old for changes. */
+  readonly stale: boolean
+}
+
+/** A person's passkeys: add, name, remove. */
+export function passkeysPage({ person, csrf, passkeys, options, problem, stale }: PasskeysPage): string {
+  return page({
+    title: 'Passkeys',
+    head: scriptTag(passkeyScript.path),
+    body: html`<h1>Passkeys</h1>
+<p>With a passkey you sign in as <strong>${person}</strong> by your fingerprint, your face or the PIN of a device of
+yours. There is nothing to type that somebody could steal, and it works on this site only.</p>
+${problem === undefined ? '' : html`<p class="problem" role="alert">${problem}</p>`}
+${
+  passkeys.length === 0
+    ? html`<p class="soft">You have none yet.</p>`
+    : html`<ul class="rows">${passkeys.map((one) => row(one, { csrf, stale }))}</ul>`
+}
+${stale ? html`<p><a href="/sign-in?next=%2Fpasskeys">Sign in again</a> to change anything here: it was more than a quarter of an hour ago.</p>` : ''}
+${options === undefined || stale ? '' : addForm(csrf, options)}
+${ownNav({ current: '/passkeys', csrf })}`,
+  })
+}
+
+const addForm = (csrf: string, options: object): Html => html`<h2>Add a passkey</h2>
+<noscript><p>Adding one needs JavaScript.</p></noscript>
+<form method="post" action="/passkeys" data-passkey="create" data-options="${JSON.stringify(options)}" hidden>
+<input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="answer">
+<label class="field">What is it on?<input type="text" name="title" maxlength="60" placeholder="My phone" autocomplete="off"></label>
+<div class="buttons"><button class="main" type="submit">Add a passkey</button></div>
+<p class="problem" role="status"></p>
+</form>`
+
+function row(
+  { id, title, backedUp, createdAt, lastUsedAt }: Passkey,
+  { csrf, stale }: { readonly csrf: string; readonly stale: boolean },
+): Html {
+  const hidden = html`<input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="id" value="${id}">`
+  const facts = html`<p class="soft"><small>Added on ${day(createdAt)} · ${lastUsedAt === undefined ? 'never used' : html`last used on ${day(lastUsedAt)}`} · ${backedUp ? 'shared by your devices' : 'on one device'}</small></p>`
+  if (stale) return html`<li><p><strong>${title}</strong></p>${facts}</li>`
+  return html`<li><div class="row"><form method="post" action="/passkeys/rename" class="grow">${hidden}<label class="field">Name<input type="text" name="title" value="${title}" maxlength="60" autocomplete="off" required></label><button type="submit">Save</button></form>
+<form method="post" action="/passkeys/remove">${hidden}<button type="submit" aria-label="Remove ${title}">Remove</button></form></div>${facts}</li>`
+}
+
+const day = (at: Date): string => at.toISOString().slice(0, 10)

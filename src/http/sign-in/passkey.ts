@@ -1,0 +1,64 @@
+import { html } from 'hono/html'
+import { type Passkeys, passkeyAmr } from '../../delegation/passkeys.ts'
+import type { SignIns } from '../../delegation/sign-ins.ts'
+import { AppError } from '../../kernel/errors.ts'
+import type { Log } from '../../kernel/log.ts'
+import { addressOf } from '../env.ts'
+import { createLimits } from '../middleware/limits.ts'
+import { passkeyScript } from '../pages/passkey-script.ts'
+import { type SignInMethod, text } from './sign-in.ts'
+
+export interface PasskeyMethodDeps {
+  readonly passkeys: Passkeys
+  readonly signIns: SignIns
+  readonly log: Log
+  readonly now: () => number
+}
+
+const perMinute = 30
+
+/** Any passkey of a local account, which says itself whose it is: nothing is typed. Bound to this one sign-in. */
+export function createPasskeyMethod({ passkeys, signIns, log, now }: PasskeyMethodDeps): SignInMethod {
+  const limits = createLimits({ perMinute, now })
+  return {
+    script: passkeyScript.path,
+    offer: async ({
+      place,
+    }) => html`<form method="post" action="${place.at('/sign-in/passkey')}" class="way" data-passkey="get" data-options="${JSON.stringify(await passkeys.ask(place.csrf))}" hidden>
+<input type="hidden" name="csrf" value="${place.csrf}"><input type="hidden" name="answer">
+<button class="wide" type="submit">Sign in with a passkey</button><p class="problem" role="status"></p>
+</form>`,
+    steps: [
+      {
+        method: 'post',
+        path: '/sign-in/passkey',
+        async take(c, place, fields) {
+          try {
+            limits.take(addressOf(c))
+          } catch (error) {
+            if (!(error instanceof AppError) || error.code !== 'rate_limited') throw error
+            return { problem: 'Too many tries. Wait a minute, then try again.' }
+          }
+          const verified = await passkeys.verify(place.csrf, answerIn(fields['answer']))
+          if (verified.ok) return { signedIn: { person: verified.value, amr: passkeyAmr } }
+          log('passkey_refused', { reason: verified.reason, detail: verified.detail })
+          await signIns.failed({ typed: '', method: 'passkey' }, c.get('txn'))
+          // Which it was is the operator's to know, but for the one that anybody can mend.
+          return verified.reason === 'unknown_challenge'
+            ? { problem: 'That took too long, or was sent twice. Try again.' }
+            : { problem: 'This passkey was not accepted. Use another way to sign in.' }
+        },
+      },
+    ],
+  }
+}
+
+/** What the script put into the form; undefined for what is no JSON. */
+export function answerIn(field: unknown): unknown {
+  try {
+    return JSON.parse(text(field))
+  } catch {
+    // Refused as malformed by whoever reads it.
+    return undefined
+  }
+}

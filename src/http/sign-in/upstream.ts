@@ -1,0 +1,77 @@
+import { html } from 'hono/html'
+import type { SignIns } from '../../delegation/sign-ins.ts'
+import type { UpstreamSignIns } from '../../delegation/upstream/sign-ins.ts'
+import type { AppContext } from '../env.ts'
+import { pageHeaders } from '../pages/layout.ts'
+import { awayPage } from '../pages/upstream.ts'
+import type { OwnCookie } from './cookies.ts'
+import { type SignInMethod, text } from './sign-in.ts'
+
+export interface UpstreamMethodDeps {
+  readonly upstream: UpstreamSignIns
+  /** Lax: the browser brings it back from another site. Everything else of ours is strict. */
+  readonly cookie: OwnCookie
+  readonly signIns: SignIns
+}
+
+const unavailable = 'The other provider does not answer. Try again later, or use another way.'
+
+/** Sign-in through trusted issuers. The way back is `routes/upstream.ts`; what began it ends it here. */
+export function createUpstreamMethod({ upstream, cookie, signIns }: UpstreamMethodDeps): SignInMethod {
+  return {
+    offer: async ({ place }) =>
+      html`${upstream.providers.map(
+        ({
+          namespace,
+          host,
+        }) => html`<form method="post" action="${place.at('/sign-in/upstream')}" class="way">
+<input type="hidden" name="csrf" value="${place.csrf}"><input type="hidden" name="provider" value="${namespace}">
+<button class="wide" type="submit">Continue with ${host}</button>
+</form>`,
+      )}`,
+    steps: [
+      {
+        method: 'post',
+        path: '/sign-in/upstream',
+        async take(c, place, fields) {
+          const went = await goAway(c, { upstream, cookie }, text(fields['provider']), {
+            binding: place.csrf,
+            next: place.at('/sign-in/upstream/done'),
+            back: place.start,
+          })
+          return went === undefined ? { problem: unavailable } : { response: went }
+        },
+      },
+      {
+        method: 'get',
+        path: '/sign-in/upstream/done',
+        async take(c, place) {
+          const identity = await upstream.take(cookie.read(c), place.csrf)
+          cookie.remove(c)
+          if (identity === undefined) return { problem: 'That sign-in is over. Start again.' }
+          const account = await upstream.account(identity)
+          if (account !== undefined) {
+            const { issuer, sub, amr } = identity
+            return { signedIn: { person: account.key, amr, upstream: { issuer, sub } } }
+          }
+          await signIns.failed({ typed: '', method: 'upstream' }, c.get('txn'))
+          return { problem: 'This account cannot be used here. Ask whoever runs this service.' }
+        },
+      },
+    ],
+  }
+}
+
+/** Sends the browser to the provider; undefined where it cannot be had. */
+export async function goAway(
+  c: AppContext,
+  { upstream, cookie }: Pick<UpstreamMethodDeps, 'upstream' | 'cookie'>,
+  namespace: string,
+  origin: Parameters<UpstreamSignIns['begin']>[1],
+): Promise<Response | undefined> {
+  const begun = await upstream.begin(namespace, origin)
+  if (!begun.ok) return undefined
+  cookie.write(c, begun.value.browser)
+  for (const [name, value] of Object.entries(pageHeaders())) c.header(name, value)
+  return c.html(awayPage(begun.value.url, new URL(begun.value.url).host))
+}
