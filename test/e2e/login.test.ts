@@ -4,6 +4,7 @@ import { decodeJwt } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openBrowser } from '../delegation/issuer/browser.ts'
 import { freshSettings, type Running, remit, type Settings, startCommand, startService } from './process.ts'
+import { commandsOf, differences, inShell } from './walkthrough.ts'
 
 // Other tests run beside these, on few cores.
 const slow = 240_000
@@ -27,9 +28,14 @@ async function confirm(program: Running, user: string): Promise<string[]> {
   const shown = () => /\b[A-Z]{4}-[A-Z]{4}\b/.exec(program.stderr())?.[0]
   while (shown() === undefined && Date.now() < deadline)
     await new Promise((resolve) => setTimeout(resolve, 50))
+  return enter(shown() ?? 'none', user)
+}
+
+/** Enters a code, signs in and agrees. */
+async function enter(code: string, user: string): Promise<string[]> {
   const browser = openBrowser(settings.url)
   const entry = await browser.open(`${settings.url}/oauth/device`)
-  const asked = await browser.submit(entry, '/oauth/device', { user_code: shown() ?? 'none' })
+  const asked = await browser.submit(entry, '/oauth/device', { user_code: code })
   const signIn = await browser.submit(asked, '/oauth/device')
   const consent = await browser.submit(signIn, '/sign-in', { user, password: passwordOf(user) })
   const done = await browser.submit(consent, '/consent', { seconds: '3600' })
@@ -58,6 +64,32 @@ async function search(token: string): Promise<{ readonly status: number; readonl
 }
 
 const question = ['explain', 'user:bob', 'can_read', 'document:finance/recall/recall-cost-2026.md']
+
+/** What the documentation shows, done by its own commands; gives what does not fit. */
+async function walk(page: string): Promise<string[]> {
+  const env = { ...settings.env, REMIT_URL: settings.url }
+  const here = (text: string) => text.replaceAll('http://localhost:8787', settings.url)
+  const known = new Map<string, string>()
+  const wrong: string[] = []
+  for (const { command, output } of commandsOf(here(page))) {
+    const filled = [...known].reduce((text, [name, value]) => text.replaceAll(name, value), command)
+    const said = await inShell(filled.replace('npx node', process.execPath), env)
+    if (!output.startsWith('{')) {
+      known.set('ASSERTION', said)
+      wrong.push(...differences(output, said, command))
+      continue
+    }
+    const real = JSON.parse(said) as Readonly<Record<string, string>>
+    wrong.push(...differences(JSON.parse(output), real, command))
+    if (real.device_code !== undefined) known.set('DEVICE_CODE', real.device_code)
+    if (real.user_code !== undefined) await enter(real.user_code, 'anne')
+    if (real.access_token !== undefined)
+      known.set(known.has('PERSON_TOKEN') ? 'AGENT_TOKEN' : 'PERSON_TOKEN', real.access_token)
+  }
+  const claims = /^```json\n(\{"client_id".*)\n```$/m.exec(here(page))?.[1] ?? '{}'
+  wrong.push(...differences(JSON.parse(claims), decodeJwt(known.get('AGENT_TOKEN') ?? ''), 'claims'))
+  return wrong
+}
 
 describe('a person of the demo at the command line', { timeout: slow }, () => {
   test('signs in by the device flow, is known, asks as themself, and an agent of theirs by exchange', async () => {
@@ -104,7 +136,7 @@ describe('a person of the demo at the command line', { timeout: slow }, () => {
     expect(service.stderr()).toBe('')
   })
 
-  test('is still known after a second start, whose passwords are the same; logout ends it', async () => {
+  test('is still known after a second start, whose passwords are the same; the documented way by hand works; logout ends it', async () => {
     const before = passwordOf('anne')
     await using service = startService(settings.env)
     await service.said(ready)
@@ -117,6 +149,9 @@ describe('a person of the demo at the command line', { timeout: slow }, () => {
     )
     const { access_token: token } = JSON.parse(readFileSync(file, 'utf8')) as { access_token: string }
     expect((await search(token)).status).toBe(200)
+    const page = readFileSync(new URL('../../docs/flows/consent-and-exchange.md', import.meta.url), 'utf8')
+    expect(commandsOf(page)).toHaveLength(6)
+    expect(await walk(page)).toEqual([])
     expect((await cli('logout')).stderr).toContain('Signed out')
     expect((await search(token)).status).toBe(401)
     expect(await cli('whoami')).toMatchObject({ code: 1, stdout: '' })
