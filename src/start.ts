@@ -110,6 +110,7 @@ const adminDeps = ({ publicUrl }: Config, ground: Ground, service: Service): Adm
   passwords: service.issuer.passwords,
   demoConsent: service.issuer.demoConsent,
   publicUrl,
+  resources: service.issuer.resources,
   database: ground.database,
   saveCollection: (input) => service.ingest.saveCollection(operator('command'), input),
   drift: () => service.ingest.drift(),

@@ -6,6 +6,7 @@ import type { Agents } from '../delegation/agents.ts'
 import { type Client, type Clients, publicJwks } from '../delegation/clients.ts'
 import type { Delegations } from '../delegation/delegations.ts'
 import type { DemoConsent } from '../delegation/issuer/demo-consent.ts'
+import type { Resources } from '../delegation/issuer/resources.ts'
 import type { Passwords } from '../delegation/passwords.ts'
 import type { People } from '../delegation/people.ts'
 import type { Services } from '../delegation/services.ts'
@@ -24,6 +25,7 @@ export interface AdminDeps {
   readonly clients: Clients
   readonly agents: Agents
   readonly delegations: Delegations
+  readonly resources: Resources
   readonly keys: KeyRing
   /** `iss` of the built-in issuer, by which registered agents of ours are known. */
   readonly ownIssuer: string
@@ -132,10 +134,11 @@ const commands = {
     z.strictObject({ user: z.string().regex(/^user:./, 'must be user:SUBJECT') }),
     async ({ user }, { delegations }) => ({
       delegations: (await delegations.listOf(user as `user:${string}`)).map(
-        ({ id: delegation, agent, scope, state, expiresAt }) => ({
+        ({ id: delegation, agent, scope, resource, details, state, expiresAt }) => ({
           delegation,
           agent,
           scope,
+          ...(resource !== undefined && { resource, authorization_details: details }),
           state,
           expires_at: expiresAt.toISOString(),
         }),
@@ -146,6 +149,40 @@ const commands = {
     if (!(await delegations.revoke(delegation)))
       throw invalid('id', `There is no live delegation ${delegation}.`)
     return { delegation }
+  }),
+  resource_add: command(
+    z.strictObject({
+      resource: z.string(),
+      scopes: z.array(z.string()),
+      authorization_details_types: z.array(z.string()).default([]),
+      allowed_clients: optional(z.array(z.string())),
+      owner_client: optional(z.string()),
+    }),
+    async (row, { resources }) => {
+      await resources.save({
+        resource: row.resource,
+        scopes: row.scopes,
+        authorizationDetailsTypes: row.authorization_details_types,
+        ...(row.allowed_clients !== undefined && { allowedClients: row.allowed_clients }),
+        ...(row.owner_client !== undefined && { ownerClient: row.owner_client }),
+      })
+      return { resource: row.resource }
+    },
+  ),
+  resource_list: command(z.strictObject({}), async (_, { resources }) => ({
+    resources: (await resources.list()).map(
+      ({ resource, scopes, authorizationDetailsTypes, allowedClients, owner }) => ({
+        resource,
+        scopes,
+        authorization_details_types: authorizationDetailsTypes,
+        allowed_clients: allowedClients ?? null,
+        owner_client: owner !== undefined && 'client' in owner ? owner.client : null,
+      }),
+    ),
+  })),
+  resource_remove: command(z.strictObject({ resource: z.string() }), async ({ resource }, { resources }) => {
+    if (!(await resources.remove(resource))) throw invalid('resource', `There is no row of ${resource}.`)
+    return { resource }
   }),
   agent_add: command(
     z.strictObject({

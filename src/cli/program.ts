@@ -13,6 +13,7 @@ import { addIssuerCommands } from './issuer.ts'
 import { addLoginCommands } from './login.ts'
 import { addModelCommands } from './model.ts'
 import { createRemitHttp, type RemitHttp, type TokenSource } from './remit-http.ts'
+import { addResourceCommands } from './resources.ts'
 import type { SignIns } from './sign-ins.ts'
 import type { Terminal } from './terminal.ts'
 
@@ -136,6 +137,7 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
     })
 
   addIssuerCommands(program, deps)
+  addResourceCommands(program, deps)
 
   program
     .command('drift')

@@ -140,7 +140,7 @@ export function withinLimits<One extends string>(
 
 const scopesMax = 50
 const collectionsMax = 100
-const isScope = (scope: string): boolean => /^[\x21\x23-\x5b\x5d-\x7e]{1,100}$/.test(scope)
+export const isScope = (scope: string): boolean => /^[\x21\x23-\x5b\x5d-\x7e]{1,100}$/.test(scope)
 
 function assertUsable({ id, owner, title = id, purpose, issuer, sub, limits, jwks }: NewAgent): void {
   if (!isId(id)) throw invalid('id', 'The agent id is not valid.')

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { isId } from '../kernel/ids.ts'
-import type { CollectionNarrowing, Scope } from '../kernel/principal.ts'
+import type { Scope } from '../kernel/principal.ts'
 import { ok, type Result, refuse } from '../kernel/result.ts'
 
 const seconds = z.number().nonnegative().max(1e11)
@@ -84,18 +84,6 @@ export const collectionNarrowing = z.strictObject({
   type: z.literal('document_access'),
   collections: z.array(z.string().refine(isId)).min(1).max(100),
 })
-
-const details = z
-  .array(collectionNarrowing)
-  // Two would leave open whether the second widens or narrows the first.
-  .max(1)
-
-/** `authorization_details` (RFC 9396): at most one `document_access` of the form `{collections}`; nothing else yet. */
-export function narrowing(claims: Claims): Result<readonly CollectionNarrowing[], 'bad_details'> {
-  if (!Object.hasOwn(claims, 'authorization_details')) return ok([])
-  const parsed = details.safeParse(claims.authorization_details)
-  return parsed.success ? ok(parsed.data) : refuse('bad_details')
-}
 
 export const scopesOf = (claims: Claims): readonly string[] =>
   claims.scope.split(' ').filter((scope) => scope !== '')

@@ -10,10 +10,14 @@ const subAgentsMax = 10
 /** A lending that is within its limits, of agents that are registered and not disabled; a 422 that names the field. */
 export async function checked(sql: Sql, lending: Lending, now: Date, id: string): Promise<Delegation> {
   const { subject, agent, scope, subAgents = [], purpose, expiresAt, standing = false } = lending
+  const { resource, details = [] } = lending
   if (!isId(id) || id.includes('/')) throw invalid('id', 'The delegation id is not valid.')
   if (!subject.startsWith('user:') || !isId(splitObject(subject).id))
     throw invalid('subject', 'Only a person can lend.')
-  if (scope.length < 1 || scope.length > scopeMax) throw invalid('scope', `Name 1 to ${scopeMax} objects.`)
+  if (resource !== undefined && (scope.length > 0 || standing))
+    throw invalid('scope', 'What is lent for another’s API opens nothing here, and does not stand.')
+  if ((scope.length < 1 && resource === undefined) || scope.length > scopeMax)
+    throw invalid('scope', `Name 1 to ${scopeMax} objects.`)
   for (const [index, object] of scope.entries()) {
     const { type, id: objectId } = splitObject(object)
     if (!scopeTypes.has(type) || !isId(objectId)) {
@@ -37,6 +41,8 @@ export async function checked(sql: Sql, lending: Lending, now: Date, id: string)
     standing,
     subAgents: [...new Set(subAgents)],
     scope: [...new Set(scope)],
+    resource,
+    details,
     createdAt: now,
     expiresAt,
     state: 'lending',

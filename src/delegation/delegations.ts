@@ -6,6 +6,7 @@ import type { FgaObject } from '../kernel/ids.ts'
 import type { Database, Sql } from '../store/sql.ts'
 import { checked } from './delegation-checks.ts'
 import { delegationTuples } from './delegation-tuples.ts'
+import { canonicalJson, type ForeignDetail } from './details.ts'
 
 /** One consent: who lent what to which agent until when. */
 export interface Delegation {
@@ -16,8 +17,12 @@ export interface Delegation {
   readonly agent: string
   /** Agents to which `agent` may pass it on. */
   readonly subAgents: readonly string[]
-  /** Organizations, collections, folders, documents. */
+  /** Organizations, collections, folders, documents. Empty where it is for another's API. */
   readonly scope: readonly FgaObject[]
+  /** The other's API that it is for: then it opens nothing here. undefined: for Remit's own. */
+  readonly resource: string | undefined
+  /** What exactly was agreed to there, as the person was shown it. */
+  readonly details: readonly ForeignDetail[]
   readonly purpose: string
   /** Used where an external issuer may leave the `delegation` claim out; at most one a (subject, agent). */
   readonly standing: boolean
@@ -30,6 +35,8 @@ export interface Lending {
   readonly subject: FgaObject
   readonly agent: string
   readonly scope: readonly FgaObject[]
+  readonly resource?: string | undefined
+  readonly details?: readonly ForeignDetail[]
   readonly subAgents?: readonly string[]
   readonly purpose: string
   readonly expiresAt: Date
@@ -53,7 +60,7 @@ export interface Delegations {
   revoke(id: string, by?: Who): Promise<boolean>
   get(id: string): Promise<Delegation | undefined>
   listOf(subject: FgaObject): Promise<Delegation[]>
-  /** The one that the agent's next token for this person would carry: standing first, then the newest. */
+  /** The one that the agent's next token for our own APIs would carry: standing first, then the newest. */
   current(subject: FgaObject, agent: string): Promise<Delegation | undefined>
   isLive(id: string): Promise<boolean>
   /** Everybody's that may be used now. */
@@ -115,7 +122,7 @@ export function createDelegations({ database, fga, clock, randomBytes }: Delegat
     },
     async current(subject, agent) {
       const rows = await database.query<DelegationRow>(
-        `${select} where subject = $1 and agent = $2 and state = 'live' and expires_at > $3
+        `${select} where subject = $1 and agent = $2 and state = 'live' and expires_at > $3 and resource is null
          order by standing desc, created_at desc, id limit 1`,
         [subject, agent, now()],
       )
@@ -209,8 +216,9 @@ async function begin(database: Database, wanted: Delegation, now: Date): Promise
     if (known !== undefined) return resumed(known, wanted, now)
     if (wanted.standing) await makeRoom(sql, wanted, now)
     await sql.query(
-      `insert into delegations (id, subject, agent, sub_agents, scope, purpose, standing, expires_at, state, created_at)
-       values ($1, $2, $3, $4, $5, $6, $7, $8, 'lending', $9)`,
+      `insert into delegations (id, subject, agent, sub_agents, scope, purpose, standing, expires_at, state,
+         created_at, resource, authorization_details)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, 'lending', $9, $10, $11)`,
       [
         wanted.id,
         wanted.subject,
@@ -221,6 +229,8 @@ async function begin(database: Database, wanted: Delegation, now: Date): Promise
         wanted.standing,
         wanted.expiresAt,
         now,
+        wanted.resource ?? null,
+        wanted.details.length > 0 ? JSON.stringify(wanted.details) : null,
       ],
     )
     return wanted
@@ -232,6 +242,8 @@ function resumed(known: Delegation, wanted: Delegation, now: Date): Delegation {
     known.subject === wanted.subject &&
     known.agent === wanted.agent &&
     known.standing === wanted.standing &&
+    known.resource === wanted.resource &&
+    canonicalJson(known.details) === canonicalJson(wanted.details) &&
     known.scope.join(' ') === wanted.scope.join(' ') &&
     known.subAgents.join(' ') === wanted.subAgents.join(' ')
   if (!same || known.state === 'revoked' || known.expiresAt <= now) {
@@ -268,9 +280,12 @@ export interface DelegationRow {
   readonly created_at: Date
   readonly expires_at: Date
   readonly state: Delegation['state']
+  readonly resource: string | null
+  readonly authorization_details: ForeignDetail[] | null
 }
 
-const columns = 'id, subject, agent, sub_agents, scope, purpose, standing, created_at, expires_at, state'
+const columns =
+  'id, subject, agent, sub_agents, scope, purpose, standing, created_at, expires_at, state, resource, authorization_details'
 const select = `select ${columns} from delegations`
 
 const fromRow = (row: DelegationRow): Delegation => ({
@@ -279,6 +294,8 @@ const fromRow = (row: DelegationRow): Delegation => ({
   agent: row.agent,
   subAgents: row.sub_agents,
   scope: row.scope,
+  resource: row.resource ?? undefined,
+  details: row.authorization_details ?? [],
   purpose: row.purpose,
   standing: row.standing,
   createdAt: row.created_at,

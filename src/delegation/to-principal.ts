@@ -3,15 +3,8 @@ import type { FgaObject } from '../kernel/ids.ts'
 import type { CollectionNarrowing, Principal, Scope } from '../kernel/principal.ts'
 import { ok, type Result, refuse } from '../kernel/result.ts'
 import { agentObject, withinLimits } from './agents.ts'
-import {
-  type ActorClaim,
-  actorChain,
-  type Claims,
-  narrowing,
-  neverForActors,
-  scopesOf,
-  scopesOfKind,
-} from './claims.ts'
+import { type ActorClaim, actorChain, type Claims, neverForActors, scopesOf, scopesOfKind } from './claims.ts'
+import { detailsOf } from './details.ts'
 import type { IssuerSource } from './issuers.ts'
 import type { ExternalAccount } from './links.ts'
 import type { Registered, RegisteredAgent } from './lookup.ts'
@@ -27,6 +20,8 @@ export interface ToPrincipalDeps {
   /** Trusted issuer → its namespace. */
   readonly namespaces: ReadonlyMap<string, string>
   readonly newTxn: () => string
+  /** Whether details of other APIs may stand in it: only where nobody reads by this token. */
+  readonly foreignDetails: boolean
 }
 
 /** Who a token stands for, and what that rests on: it may be said again while all of it stands. */
@@ -53,7 +48,7 @@ export async function toPrincipal(
   use: TokenUse,
   deps: ToPrincipalDeps,
 ): Promise<Result<Judgement, VerifyReason>> {
-  const read = readToken(claims, issuer, use, deps.namespaces)
+  const read = readToken(claims, issuer, use, deps)
   if (!read.ok) return read
   const { client, chain, user, details, elsewhere } = read.value
   const now = deps.clock.now()
@@ -117,15 +112,17 @@ function readToken(
   claims: Claims,
   issuer: IssuerSource,
   use: TokenUse,
-  namespaces: ReadonlyMap<string, string>,
+  { namespaces, foreignDetails }: ToPrincipalDeps,
 ): Result<Token, VerifyReason> {
   const client = claims.client_id
   if (client === undefined) return refuse('missing_claim', 'client_id')
   if (claims.azp !== undefined && claims.azp !== client) return refuse('bad_claim', 'azp')
   const chain = actorChain(claims)
   if (!chain.ok) return chain
-  const details = narrowing(claims)
+  const details = detailsOf(claims.authorization_details)
   if (!details.ok) return details
+  // What we do not know may narrow: at our own APIs nothing passes that we would ignore.
+  if (!foreignDetails && details.value.others.length > 0) return refuse('bad_details')
   const elsewhere = elsewhereOf(claims, issuer, namespaces)
   if (!elsewhere.ok) return elsewhere
   const user =
@@ -138,7 +135,7 @@ function readToken(
     issuer,
     client,
     chain: chain.value,
-    details: details.value,
+    details: details.value.documents,
     user,
     elsewhere: elsewhere.value,
   })

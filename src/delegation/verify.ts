@@ -89,6 +89,7 @@ export function createJudge({ issuers, lookUp, clock, demo, newTxn }: JudgeDeps)
     issuer: IssuerSource,
     use: TokenUse,
     audience: (claims: Claims) => string | undefined,
+    foreignDetails: boolean,
   ): Promise<Result<Judged, VerifyReason>> {
     const edition = issuer.keys.edition()
     const payload = await signedPayload(token, issuer)
@@ -99,7 +100,13 @@ export function createJudge({ issuers, lookUp, clock, demo, newTxn }: JudgeDeps)
     if (found === undefined || !isFor(claims.value.aud, found)) return refuse('wrong_audience')
     const sound = isSound(claims.value, issuer, { now: clock.now() / 1_000, demo })
     if (!sound.ok) return sound
-    const judgement = await toPrincipal(claims.value, issuer, use, { lookUp, clock, namespaces, newTxn })
+    const judgement = await toPrincipal(claims.value, issuer, use, {
+      lookUp,
+      clock,
+      namespaces,
+      newTxn,
+      foreignDetails,
+    })
     if (!judgement.ok) return judgement
     const { actorsNamed } = payload.value
     return ok({ ...judgement.value, claims: claims.value, audience: found, issuer, edition, actorsNamed })
@@ -109,17 +116,19 @@ export function createJudge({ issuers, lookUp, clock, demo, newTxn }: JudgeDeps)
     async judge(token, resource) {
       const issuer = findIssuer(token, byName)
       if (!issuer.ok) return issuer
-      return judge(token, issuer.value, 'request', () => issuer.value.audiences[resource])
+      return judge(token, issuer.value, 'request', () => issuer.value.audiences[resource], false)
     },
     async examine(token) {
       const issuer = findIssuer(token, byName)
       if (!issuer.ok) return issuer
       if (issuer.value.kind !== 'own') return refuse('unknown_issuer')
-      return judge(token, issuer.value, 'request', theOnly)
+      return judge(token, issuer.value, 'request', theOnly, true)
     },
     async examineSubject(token) {
       const issuer = findIssuer(token, byName)
-      return issuer.ok ? judge(token, issuer.value, 'exchange', theOnly) : issuer
+      if (!issuer.ok) return issuer
+      // What a person agreed to at another's API is our word alone.
+      return judge(token, issuer.value, 'exchange', theOnly, issuer.value.kind === 'own')
     },
   }
 }

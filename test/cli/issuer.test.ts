@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { exportJWK, generateKeyPair } from 'jose'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { publicUrl } from '../delegation/world.ts'
 import { type Commands, openCommands, remit, serving } from './world.ts'
 
 let world: Commands
@@ -103,6 +104,41 @@ test('an agent is registered with its limits, listed, switched off and on', asyn
   expect((await remit(['agent', 'enable', 'trade-bot', '--keep-lent'], world)).code).toBe(0)
   expect(await world.deps.delegations.isLive(second)).toBe(true)
   expect((await remit(['agent', 'enable', 'nobody'], world)).stderr).toContain('There is no agent nobody')
+})
+
+test('another’s API is registered, listed and removed; Remit’s own are there and stay', async () => {
+  await using _server = await serving(world)
+  const url = 'https://broker.test/api'
+  const add = (...more: string[]) =>
+    remit(['resource', 'add', url, '--scope', 'orders.place', ...more], world)
+  expect((await add()).stderr).toContain('--any-client')
+  expect((await add('--any-client', '--owner', 'nobody')).stderr).toContain('There is no client nobody')
+  expect((await add('--any-client', '--details-type', 'document_access')).code).toBe(1)
+  expect((await add('--allow', 'bot-app', '--details-type', 'trade_order')).code).toBe(0)
+  const listed = async () => {
+    const { stdout } = await remit(['resource', 'list'], world)
+    return stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { resource: string })
+  }
+  const [api, mcp, ...others] = await listed()
+  expect([api?.resource, mcp?.resource]).toEqual([publicUrl, `${publicUrl}/mcp`])
+  expect(others).toEqual([
+    {
+      resource: url,
+      scopes: ['orders.place'],
+      authorization_details_types: ['trade_order'],
+      allowed_clients: ['bot-app'],
+      owner_client: null,
+    },
+  ])
+  expect(
+    (await remit(['resource', 'add', `${publicUrl}/x`, '--scope', 'y', '--any-client'], world)).code,
+  ).toBe(1)
+  expect((await remit(['resource', 'remove', url], world)).code).toBe(0)
+  expect((await remit(['resource', 'remove', publicUrl], world)).stderr).toContain('There is no row')
+  expect(await listed()).toHaveLength(2)
 })
 
 test('what was lent is listed and taken back, and an agent is switched off', async () => {

@@ -12,6 +12,7 @@ import { createAgents } from '../../src/delegation/agents.ts'
 import { createClients } from '../../src/delegation/clients.ts'
 import { createDelegations } from '../../src/delegation/delegations.ts'
 import type { Fetch } from '../../src/delegation/fetch-json.ts'
+import { createResources } from '../../src/delegation/issuer/resources.ts'
 import { createPasswords } from '../../src/delegation/passwords.ts'
 import { createPeople } from '../../src/delegation/people.ts'
 import { createServices } from '../../src/delegation/services.ts'
@@ -78,6 +79,7 @@ export async function openCommands() {
     delegations,
     keys,
     ownIssuer: own,
+    resources: createResources({ sql: database, agents, publicUrl }),
     saveCollection,
     publicUrl,
     drift: async () => ({ mended: 0 }),

@@ -1,5 +1,6 @@
 import type { AdapterPayload } from 'oidc-provider'
 import type { Client, Registration } from '../clients.ts'
+import { ownDetailType } from '../details.ts'
 import { responseModes } from './metadata.ts'
 
 export const tokenExchange = 'urn:ietf:params:oauth:grant-type:token-exchange'
@@ -9,7 +10,10 @@ const deviceCode = 'urn:ietf:params:oauth:grant-type:device_code'
  * A registered client in the library's form. There are no client secrets: a client proves itself with a key of its
  * own, or is public. What a kind may do is fixed here and not a client's choice.
  */
-export function clientMetadata(client: Client & Registration): AdapterPayload {
+export function clientMetadata(
+  client: Client & Registration,
+  foreignTypes: readonly string[],
+): AdapterPayload {
   const { clientId, title, redirectUris, jwks, kind } = client
   return {
     client_id: clientId,
@@ -22,8 +26,14 @@ export function clientMetadata(client: Client & Registration): AdapterPayload {
     ...(jwks !== undefined && { jwks: { keys: [...jwks.keys] } }),
     application_type: redirectUris.some((uri) => uri.startsWith('http:')) ? 'native' : 'web',
     id_token_signed_response_alg: 'ES256',
-    authorization_details_types: kind === 'agent' ? ['document_access'] : [],
+    authorization_details_types: detailTypes(kind, foreignTypes),
   }
+}
+
+/** A person's own client may ask for others' APIs, or hand an agent what it is to do there. */
+function detailTypes(kind: Client['kind'], foreignTypes: readonly string[]): string[] {
+  if (kind === 'service') return []
+  return kind === 'agent' ? [ownDetailType, ...foreignTypes] : [...foreignTypes]
 }
 
 function grantTypes({ kind, redirectUris, jwks }: Client & Registration): string[] {

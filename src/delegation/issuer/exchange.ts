@@ -3,18 +3,19 @@ import { SignJWT } from 'jose'
 import { record } from '../../audit/record.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import { splitObject } from '../../kernel/ids.ts'
-import type { CollectionNarrowing, Principal } from '../../kernel/principal.ts'
+import type { Principal } from '../../kernel/principal.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { Sql } from '../../store/sql.ts'
 import { type Agent, type AgentLimits, type Agents, agentObject, withinLimits } from '../agents.ts'
-import { chainMax, collectionNarrowing, narrowing } from '../claims.ts'
+import { chainMax } from '../claims.ts'
 import type { Client } from '../clients.ts'
 import type { Delegation, Delegations } from '../delegations.ts'
 import type { KeyRing } from '../signing-key.ts'
 import type { Examined, Verifier } from '../verify.ts'
 import type { ReadActorToken } from './actor-token.ts'
 import { mayPassOn } from './deputy.ts'
-import { mayTarget, type Resources, scopesAt } from './resources.ts'
+import { type Detail, detailsFor, isForeign } from './exchange-details.ts'
+import { isOurs, mayCross, mayTarget, type ResourceEntry, type Resources, scopesAt } from './resources.ts'
 import { actorClaim } from './token-claims.ts'
 import { grantOf, heldScopes, upstreamOf } from './upstream.ts'
 
@@ -41,7 +42,7 @@ export interface Exchanged {
   readonly accessToken: string
   readonly expiresIn: number
   readonly scope: string
-  readonly details: readonly CollectionNarrowing[]
+  readonly details: readonly Detail[]
 }
 
 /** Error codes of RFC 8693, 8707 and 9396, and the actor profile's own. */
@@ -89,14 +90,27 @@ export function createExchange(deps: ExchangeDeps): Exchange {
     if (!subject.ok) return subject
     const actor = await actorOf(request.client, subject.value, deps)
     if (!actor.ok) return actor
-    const target = await targetOf(request, subject.value, actor.value.agent, deps)
+    const target = await targetOf(request, subject.value, actor.value, deps)
     if (!target.ok) return target
-    const held = narrowing(subject.value.claims)
-    if (!held.ok) return refuse('invalid_request', 'the subject token is not accepted')
-    const details = narrowedDetails(request.details, held.value)
+    const scopes = await scopesFor(request, subject.value, { ...actor.value, ...target.value }, deps)
+    if (!scopes.ok) return scopes
+    const details = detailsFor(request.details, subject.value.claims.authorization_details, {
+      ...target.value,
+      publicUrl: deps.publicUrl,
+    })
     if (!details.ok) return details
+    // Where what exactly may be done stands in the details, no scope has to say more.
+    if (scopes.value.length === 0 && !details.value.some(isForeign))
+      return refuse('invalid_scope', 'nothing of what the subject token holds')
     return mint(
-      { request, subject: subject.value, ...actor.value, ...target.value, details: details.value },
+      {
+        request,
+        subject: subject.value,
+        ...actor.value,
+        resource: target.value.entry.resource,
+        scopes: scopes.value,
+        details: details.value,
+      },
       deps,
     )
   }
@@ -192,26 +206,42 @@ function names(mayAct: unknown, agent: Agent, client: Client, { kind }: Examined
 }
 
 interface Target {
-  readonly resource: string
-  readonly scopes: readonly string[]
+  readonly entry: ResourceEntry
 }
 
 async function targetOf(
-  { client, targets, scope }: ExchangeRequest,
-  subject: Examined,
-  agent: Agent,
-  { resources, agents, publicUrl }: ExchangeDeps,
+  { client, targets }: ExchangeRequest,
+  { audience, issuer }: Examined,
+  { delegation }: Acting,
+  { resources, publicUrl }: ExchangeDeps,
 ): Promise<Result<Target, ExchangeError>> {
   const [resource, ...more] = targets
   if (resource === undefined || more.length > 0) return refuse('invalid_target', 'name exactly one resource')
   const entry = await resources.get(resource)
   if (entry === undefined || !mayTarget(entry, client, publicUrl)) return refuse('invalid_target')
+  // What another issuer's token is shown with here, it was issued for us or for an agent of ours.
+  const from = { resource: audience, isOurs: issuer.kind === 'external' || isOurs(audience, publicUrl) }
+  if (!mayCross(from, entry, { client, publicUrl }))
+    return refuse('invalid_target', 'a token for the one is not exchanged for one to the other')
+  // What was lent for another's API opens that one alone.
+  if (delegation.resource !== undefined && delegation.resource !== resource)
+    return refuse('invalid_target', 'it was lent for another API')
+  return ok({ entry })
+}
+
+/** May be empty: then the details have to say what may be done. */
+async function scopesFor(
+  { client, scope }: ExchangeRequest,
+  subject: Examined,
+  { agent, entry }: Acting & Target,
+  { agents, publicUrl }: ExchangeDeps,
+): Promise<Result<readonly string[], ExchangeError>> {
   const held = new Set(withinLimits(heldScopes(subject), await limitsOf(subject.principal, agents)))
   const possible = scopesAt(entry, client, { publicUrl, agent }).filter((one) => held.has(one))
   const wanted = scope?.split(' ').filter((one) => one !== '') ?? possible
-  if (wanted.length === 0 || wanted.some((one) => !possible.includes(one)))
-    return refuse('invalid_scope', 'more than the subject token holds, or nothing')
-  return ok({ resource, scopes: [...new Set(wanted)] })
+  return wanted.every((one) => possible.includes(one))
+    ? ok([...new Set(wanted)])
+    : refuse('invalid_scope', 'more than the subject token holds')
 }
 
 /** What the agents that acted before allow; one that is gone allows nothing. */
@@ -220,26 +250,12 @@ async function limitsOf({ actors }: Principal, agents: Agents): Promise<readonly
   return found.map((agent) => agent?.limits ?? { scopes: [], collections: [] })
 }
 
-function narrowedDetails(
-  wanted: unknown,
-  held: readonly CollectionNarrowing[],
-): Result<readonly CollectionNarrowing[], ExchangeError> {
-  if (wanted === undefined) return ok(held)
-  const parsed = collectionNarrowing.array().length(1).safeParse(wanted)
-  if (!parsed.success)
-    return refuse('invalid_authorization_details', 'one document_access with collections is known')
-  const isNarrower = parsed.data.every(({ collections }) =>
-    held.every((one) => collections.every((id) => one.collections.includes(id))),
-  )
-  return isNarrower
-    ? ok(parsed.data)
-    : refuse('invalid_authorization_details', 'more than the subject token holds')
-}
-
-interface Decided extends Acting, Target {
+interface Decided extends Acting {
   readonly request: ExchangeRequest
   readonly subject: Examined
-  readonly details: readonly CollectionNarrowing[]
+  readonly resource: string
+  readonly scopes: readonly string[]
+  readonly details: readonly Detail[]
 }
 
 async function mint(

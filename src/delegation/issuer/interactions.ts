@@ -5,14 +5,15 @@ import { invalid } from '../../kernel/errors.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import { isRole } from '../administrators.ts'
 import type { Agent, Agents } from '../agents.ts'
-import { collectionNarrowing } from '../claims.ts'
 import type { Client, Clients, Registration } from '../clients.ts'
 import type { Delegations } from '../delegations.ts'
+import { type Details, detailsOf, type ForeignDetail } from '../details.ts'
 import type { Lendable } from '../lendable.ts'
 import type { ExternalAccount } from '../links.ts'
 import { atPages, type SignedIn, type SignIns } from '../sign-ins.ts'
 import type { GrantLinks } from './grants.ts'
 import { grantSecondsMax } from './provider.ts'
+import { isOurs } from './resources.ts'
 import type { Seal } from './seal.ts'
 import { upstreamIn } from './session-upstream.ts'
 
@@ -48,7 +49,11 @@ export interface ConsentPending extends Asking {
   readonly oidcScopes: readonly string[]
   /** Present for an agent's client. */
   readonly agent: Agent | undefined
-  /** What this person can lend of what was asked for. Empty for a person's own client. */
+  /** The API is one of Remit's own: otherwise nothing here is lent, only what it may do there. */
+  readonly isOurs: boolean
+  /** What exactly it may do at another's API, as it would be granted. */
+  readonly details: readonly ForeignDetail[]
+  /** What this person can lend of what was asked for. Empty for a person's own client, and for another's API. */
   readonly lendable: readonly Lendable[]
   /** Whether the request named collections: then the token is narrowed to those that are chosen. */
   readonly isNarrowed: boolean
@@ -152,11 +157,11 @@ export function createInteractions(deps: InteractionsDeps): Interactions {
   }
 }
 
-type Details = Awaited<ReturnType<Provider['interactionDetails']>>
+type Interaction = Awaited<ReturnType<Provider['interactionDetails']>>
 
 async function consentPending(
   asking: Asking,
-  details: Details,
+  details: Interaction,
   deps: InteractionsDeps,
 ): Promise<ConsentPending | undefined> {
   const person = details.session?.accountId
@@ -175,7 +180,10 @@ async function consentPending(
   const agent = client.kind === 'agent' ? await deps.agents.get(client.agent) : undefined
   const held = asked[0] === deps.publicUrl ? await deps.rolesOf(person) : asked[1]
   const withheld = asked[1].filter((scope) => isRole(scope) && !held.includes(scope))
-  const narrowed = narrowedTo(details.params['authorization_details'])
+  const asksFor = requestedDetails(details.params['authorization_details'])
+  if (asksFor === undefined) return undefined
+  const narrowed = narrowedTo(asksFor)
+  const ours = isOurs(asked[0], deps.publicUrl)
   return {
     ...asking,
     prompt: 'consent',
@@ -188,19 +196,23 @@ async function consentPending(
     withheld,
     oidcScopes: missingOIDCScope,
     agent,
-    lendable: agent === undefined ? [] : lendableOf(await deps.lendable(person), narrowed),
+    isOurs: ours,
+    details: asksFor.others,
+    lendable: agent === undefined || !ours ? [] : lendableOf(await deps.lendable(person), narrowed),
     isNarrowed: narrowed !== undefined,
     subAgents: agent === undefined ? [] : await knownAgents(details.params['sub_agents'], agent, deps),
   }
 }
 
-function narrowedTo(param: unknown): ReadonlySet<string> | undefined {
-  if (typeof param !== 'string') return undefined
-  // The library has validated it. More than one detail: what all of them allow.
-  const details = collectionNarrowing.array().parse(JSON.parse(param))
-  const [first, ...others] = details.map(({ collections }) => collections)
-  const all = first?.filter((id) => others.every((other) => other.includes(id)))
-  return all && new Set(all.map((id) => `collection:${id}`))
+/** The library has validated each. Undefined: together they are nothing that can be shown. */
+function requestedDetails(param: unknown): Details | undefined {
+  const details = detailsOf(typeof param === 'string' ? JSON.parse(param) : undefined)
+  return details.ok ? details.value : undefined
+}
+
+function narrowedTo({ documents }: Details): ReadonlySet<string> | undefined {
+  const [narrowing] = documents
+  return narrowing && new Set(narrowing.collections.map((id) => `collection:${id}`))
 }
 
 const lendableOf = (all: readonly Lendable[], narrowed: ReadonlySet<string> | undefined) =>
@@ -236,6 +248,7 @@ async function grantFor(
             subject: `user:${person}`,
             agent: agent.id,
             scope: objects,
+            ...(!pending.isOurs && { resource: pending.resource, details: pending.details }),
             subAgents: pending.subAgents.filter((id) => choice.subAgents.includes(id)),
             purpose: agent.purpose,
             expiresAt,
@@ -252,6 +265,7 @@ async function grantFor(
       type: 'document_access',
       collections: objects.map((object) => object.slice('collection:'.length)),
     })
+  for (const detail of pending.details) grant.addRar({ ...detail })
   const grantId = await grant.save()
   await grants.save(
     {
@@ -269,8 +283,8 @@ async function grantFor(
   return grantId
 }
 
-function chosen({ agent, lendable }: ConsentPending, { objects }: Choice): FgaObject[] {
-  if (agent === undefined) return []
+function chosen({ agent, lendable, isOurs }: ConsentPending, { objects }: Choice): FgaObject[] {
+  if (agent === undefined || !isOurs) return []
   const wanted = new Set(objects)
   const found = lendable.map(({ object }) => object).filter((object) => wanted.has(object))
   if (found.length === 0 || found.length < wanted.size)

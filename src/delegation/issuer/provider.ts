@@ -6,14 +6,16 @@ import {
   type ResourceServer,
 } from 'oidc-provider'
 import type { Log } from '../../kernel/log.ts'
-import { collectionNarrowing, scopesOfKind } from '../claims.ts'
+import { scopesOfKind } from '../claims.ts'
 import type { Clients } from '../clients.ts'
+import { ownDetailType } from '../details.ts'
 import { proofAlgorithms } from '../dpop.ts'
 import type { People } from '../people.ts'
 import type { KeyRing } from '../signing-key.ts'
 import type { Artifacts } from './artifacts.ts'
 import { clientMetadata } from './client-metadata.ts'
-import { mayTarget, type Resources, scopesAt } from './resources.ts'
+import { detailProblem } from './requested-details.ts'
+import { isOurs, mayTarget, type Resources, scopesAt } from './resources.ts'
 import { type TokenClaimsDeps, tokenClaims } from './token-claims.ts'
 
 /** Pages of the authorization server, as HTML. Everything given is untrusted text, but for `form`. */
@@ -48,9 +50,12 @@ const refreshIdleSeconds = 8 * 3_600
 const accessTokenSeconds = 300
 const signInSecondsMax = 15 * minute
 
-/** The library, set up. Signs with the key that is current now: made anew after a rotation. */
-export function createProvider(deps: ProviderDeps): Provider {
-  const provider = new Provider(deps.issuer, configuration(deps))
+/**
+ * The library, set up. Signs with the key that is current now and knows these types of others' details: made anew
+ * after a rotation, and when an API is registered that knows more.
+ */
+export function createProvider(deps: ProviderDeps, foreignTypes: readonly string[]): Provider {
+  const provider = new Provider(deps.issuer, configuration(deps, foreignTypes))
   // `ctx` is told about PUBLIC_URL by the mount, never by a sender's headers.
   provider.proxy = true
   provider.on('grant.error', (ctx: KoaContextWithOIDC, error: errors.OIDCProviderError) => {
@@ -67,7 +72,7 @@ export function createProvider(deps: ProviderDeps): Provider {
   return provider
 }
 
-function configuration(deps: ProviderDeps): Configuration {
+function configuration(deps: ProviderDeps, foreignTypes: readonly string[]): Configuration {
   const { artifacts, clients, people, grants, delegations, resources, publicUrl, keys, pages } = deps
 
   async function resourceServer(identifier: string, clientId: string): Promise<ResourceServer> {
@@ -84,6 +89,21 @@ function configuration(deps: ProviderDeps): Configuration {
     }
   }
 
+  /** What a request asks for that names no scope: what its kind may read here, or everything of another's API. */
+  async function defaultScope(resource: unknown, clientId: string): Promise<string> {
+    if (typeof resource === 'string' && !isOurs(resource, publicUrl))
+      return (await resourceServer(resource, clientId)).scope
+    const kind = (await clients.get(clientId))?.kind ?? 'agent'
+    const scopes: readonly string[] = scopesOfKind[kind]
+    return scopes.filter((scope) => scope.startsWith('docs.')).join(' ')
+  }
+
+  const validate = async (ctx: KoaContextWithOIDC, detail: object): Promise<void> => {
+    const { resource, audience, authorization_details: all } = ctx.oidc.params ?? {}
+    const problem = await detailProblem(detail, { all, resource: resource ?? audience ?? publicUrl }, deps)
+    if (problem !== undefined) throw new errors.InvalidAuthorizationDetails(problem)
+  }
+
   return {
     adapter: (model) =>
       model === 'Client'
@@ -91,7 +111,7 @@ function configuration(deps: ProviderDeps): Configuration {
             ...artifacts.of(model),
             find: async (id) => {
               const client = await clients.registered(id)
-              return client && clientMetadata(client)
+              return client && clientMetadata(client, foreignTypes)
             },
           }
         : artifacts.of(model),
@@ -149,7 +169,7 @@ function configuration(deps: ProviderDeps): Configuration {
         // The first hook with the parameters in hand: a request that names no scope asks for what its kind may read.
         const { params } = ctx.oidc
         if (params !== undefined && params['scope'] === undefined)
-          params['scope'] = await defaultScope(clients, client.clientId)
+          params['scope'] = await defaultScope(params['resource'], client.clientId)
       },
     },
     interactions: { url: (_ctx, interaction) => `/oauth/interaction/${interaction.uid}` },
@@ -191,21 +211,17 @@ function configuration(deps: ProviderDeps): Configuration {
       },
       richAuthorizationRequests: {
         enabled: true,
-        types: {
-          document_access: {
-            validate: (_ctx, detail) => {
-              if (!collectionNarrowing.safeParse(detail).success)
-                throw new errors.InvalidAuthorizationDetails(
-                  'document_access is {type, collections: [id, …]}',
-                )
-            },
-          },
-        },
+        types: Object.fromEntries([ownDetailType, ...foreignTypes].map((type) => [type, { validate }])),
         // What the person agreed to, which the consent put into the grant; the request is only a wish.
         authorizationDetailsForGrantSource: (ctx) => ctx.oidc.entities.Grant?.rar,
-        authorizationDetailsForAccessToken: (ctx, _token, source) => {
+        authorizationDetailsForAccessToken: async (ctx, token, source) => {
           if (source === undefined || ctx.oidc.params?.['authorization_details'] !== undefined)
             throw new errors.InvalidAuthorizationDetails('details are asked for where the person consents')
+          const entry = token.aud === undefined ? undefined : await resources.get(String(token.aud))
+          const known = entry?.authorizationDetailsTypes ?? []
+          // Left out, a detail that the API no longer knows would leave its scopes without their limit.
+          if (source.rar?.some(({ type }) => !known.includes(type)))
+            throw new errors.InvalidGrant('the API does not know these details any more')
           return source.rar
         },
         authorizationDetailsForIntrospection: (_ctx, token) => token.rar,
@@ -236,12 +252,6 @@ const now = (): number => Math.floor(Date.now() / 1_000)
 function within(seconds: number, end: number | undefined): number {
   const left = end === undefined ? seconds : end - now()
   return Math.max(1, Math.min(seconds, left))
-}
-
-async function defaultScope(clients: Clients, clientId: string): Promise<string> {
-  const kind = (await clients.get(clientId))?.kind ?? 'agent'
-  const scopes: readonly string[] = scopesOfKind[kind]
-  return scopes.filter((scope) => scope.startsWith('docs.')).join(' ')
 }
 
 /** A stored token is the business of the client that it was issued to; JWTs are judged in jwt-endpoints.ts. */

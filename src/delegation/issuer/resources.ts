@@ -1,9 +1,11 @@
 import { invalid } from '../../kernel/errors.ts'
+import { isId } from '../../kernel/ids.ts'
 import type { Scope } from '../../kernel/principal.ts'
 import type { Sql } from '../../store/sql.ts'
-import { type Agent, type Agents, withinLimits } from '../agents.ts'
+import { type Agent, type Agents, isScope, withinLimits } from '../agents.ts'
 import { scopesOfKind } from '../claims.ts'
 import type { Client } from '../clients.ts'
+import { isDetailType, ownDetailType } from '../details.ts'
 
 /** One API that a token can be for (RFC 8707): the token's only audience. */
 export interface ResourceEntry {
@@ -20,8 +22,17 @@ export interface ResourceEntry {
 export interface Resources {
   /** Remit's own two, a registered agent as an addressee, or a row; undefined for whatever else. */
   get(resource: string): Promise<ResourceEntry | undefined>
-  /** Registers another's API, or changes its row. */
+  /**
+   * Registers another's API, or gives its row exactly these properties. NOT checked: whether anything answers there,
+   * and whether the clients that it allows exist.
+   */
   save(entry: NewResource): Promise<void>
+  /** False: there is no such row. Tokens that were made for it live on until they end: 300 s. */
+  remove(resource: string): Promise<boolean>
+  /** Remit's two, then every row. */
+  list(): Promise<readonly ResourceEntry[]>
+  /** Every type of details that some other API knows, sorted. */
+  detailTypes(): Promise<readonly string[]>
 }
 
 export interface NewResource {
@@ -49,7 +60,7 @@ export function createResources({ sql, agents, publicUrl }: ResourcesDeps): Reso
   const builtIn = (resource: string, scopes: readonly string[]): ResourceEntry => ({
     resource,
     scopes,
-    authorizationDetailsTypes: ['document_access'],
+    authorizationDetailsTypes: [ownDetailType],
     allowedClients: undefined,
     owner: undefined,
   })
@@ -62,22 +73,38 @@ export function createResources({ sql, agents, publicUrl }: ResourcesDeps): Reso
     const id = agentIdOf(resource, publicUrl)
     const agent = id === undefined ? undefined : await agents.get(id)
     if (agent === undefined || agent.disabledAt !== undefined) return undefined
-    return { ...builtIn(resource, scopesOfKind.agent), owner: { agent: agent.id } }
+    return {
+      ...builtIn(resource, scopesOfKind.agent),
+      // It carries what the agent may ask on with: scopes of ours, and details that name the API that they are for.
+      authorizationDetailsTypes: [ownDetailType, ...(await detailTypes())],
+      owner: { agent: agent.id },
+    }
+  }
+
+  const detailTypes: Resources['detailTypes'] = async () => {
+    const rows = await sql.query<{ type: string }>(
+      'select distinct unnest(authorization_details_types) as type from resources order by 1',
+    )
+    return rows.map(({ type }) => type)
   }
 
   return {
     async get(resource) {
       const builtin = own.get(resource) ?? (await addressee(resource))
       if (builtin !== undefined) return builtin
-      const rows = await sql.query<ResourceRow>(
-        `select resource, scopes, authorization_details_types, allowed_clients, owner_client
-         from resources where resource = $1`,
-        [resource],
-      )
-      return rows.map(fromRow)[0]
+      return (await sql.query<ResourceRow>(`${select} where resource = $1`, [resource])).map(fromRow)[0]
     },
+    async list() {
+      return [...own.values(), ...(await sql.query<ResourceRow>(`${select} order by resource`)).map(fromRow)]
+    },
+    async remove(resource) {
+      const rows = await sql.query('delete from resources where resource = $1 returning resource', [resource])
+      return rows.length > 0
+    },
+    detailTypes,
     async save(entry) {
-      assertForeign(entry.resource, publicUrl)
+      assertUsable(entry, publicUrl)
+      await assertClient(sql, entry.ownerClient)
       await sql.query(
         `insert into resources (resource, scopes, authorization_details_types, allowed_clients, owner_client)
          values ($1, $2, $3, $4, $5)
@@ -116,9 +143,30 @@ export function scopesAt(
 function scopesOfKindAt(entry: ResourceEntry, client: Client, publicUrl: string): readonly string[] {
   // What an agent is handed for itself is used nowhere as it is: it holds what the agent may ask on with.
   if (entry.owner !== undefined && 'agent' in entry.owner) return entry.scopes
-  const isOurs = entry.resource === publicUrl || entry.resource.startsWith(`${publicUrl}/`)
   const ofKind: readonly string[] = scopesOfKind[client.kind]
-  return isOurs ? entry.scopes.filter((scope) => ofKind.includes(scope)) : entry.scopes
+  return isOurs(entry.resource, publicUrl)
+    ? entry.scopes.filter((scope) => ofKind.includes(scope))
+    : entry.scopes
+}
+
+/** Whether it is one of Remit's own audiences: the API, MCP, or an agent as an addressee. */
+export const isOurs = (resource: string, publicUrl: string): boolean =>
+  resource === publicUrl || resource.startsWith(`${publicUrl}/`)
+
+/**
+ * Whether a token for one API may be exchanged by this client for one to another. Scopes and details mean what their
+ * API says, so that between two of them nothing passes by default: into another's API only where its row names the
+ * client in `allowed_clients`; out of another's API never into ours. NOT asked here: who may show the token at all
+ * ({@link owns}), and what of it passes.
+ */
+export function mayCross(
+  from: { readonly resource: string; readonly isOurs: boolean },
+  to: ResourceEntry,
+  { client, publicUrl }: { readonly client: Client; readonly publicUrl: string },
+): boolean {
+  if (from.resource === to.resource) return true
+  if (!isOurs(to.resource, publicUrl)) return to.allowedClients?.includes(client.clientId) ?? false
+  return from.isOurs
 }
 
 /** Whether this client may pass on a token that is addressed to it. */
@@ -140,13 +188,38 @@ function agentIdOf(resource: string, publicUrl: string): string | undefined {
   }
 }
 
-function assertForeign(resource: string, publicUrl: string): void {
+const listMax = 50
+
+function assertUsable(
+  { resource, scopes, authorizationDetailsTypes = [], allowedClients = [] }: NewResource,
+  publicUrl: string,
+): void {
   const url = URL.parse(resource)
-  if (url === null || !/^https?:$/.test(url.protocol) || resource.includes('#'))
+  if (url === null || !/^https?:$/.test(url.protocol) || resource.includes('#') || resource.length > 500)
     throw invalid('resource', 'An absolute http or https URL without a fragment is needed.')
-  if (resource === publicUrl || resource.startsWith(`${publicUrl}/`))
-    throw invalid('resource', 'Everything below PUBLIC_URL is Remit’s own.')
+  if (isOurs(resource, publicUrl)) throw invalid('resource', 'Everything below PUBLIC_URL is Remit’s own.')
+  if (scopes.length < 1) throw invalid('scopes', 'At least one scope is needed.')
+  for (const [field, list, isFit] of [
+    ['scopes', scopes, isScope],
+    ['authorization_details_types', authorizationDetailsTypes, isForeignType],
+    ['allowed_clients', allowedClients, isId],
+  ] as const) {
+    if (list.length > listMax) throw invalid(field, `At most ${listMax}.`)
+    const wrong = list.findIndex((one) => !isFit(one))
+    if (wrong >= 0) throw invalid(`${field}.${wrong}`, 'This is not a valid name.')
+  }
 }
+
+// Ours is for our own APIs: at another's it would look like a limit that nobody there keeps.
+const isForeignType = (type: string): boolean => type !== ownDetailType && isDetailType(type)
+
+async function assertClient(sql: Sql, client: string | undefined): Promise<void> {
+  if (client === undefined) return
+  const rows = await sql.query('select 1 from clients where client_id = $1', [client])
+  if (rows.length === 0) throw invalid('owner_client', `There is no client ${client}.`)
+}
+
+const select = `select resource, scopes, authorization_details_types, allowed_clients, owner_client from resources`
 
 interface ResourceRow {
   readonly resource: string

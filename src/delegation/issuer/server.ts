@@ -28,17 +28,21 @@ export function createAuthorizationServer(deps: AuthorizationServerDeps): Author
   const jwtEndpoints = createJwtEndpoints(deps)
   const polling = createDevicePolling(clock)
   const metadata = createMetadata({ publicUrl })
-  let made: { readonly kid: string; readonly provider: Provider; readonly answer: Answer } | undefined
+  let made:
+    | { readonly kid: string; readonly types: string; readonly provider: Provider; readonly answer: Answer }
+    | undefined
+  let foreignTypes: readonly string[] = []
 
   function current() {
     const { kid } = keys.current()
-    if (made?.kid !== kid) {
-      const provider = createProvider(deps)
+    const types = foreignTypes.join(' ')
+    if (made?.kid !== kid || made.types !== types) {
+      const provider = createProvider(deps, foreignTypes)
       provider.use(polling)
       provider.use(jwtEndpoints)
       provider.use(metadata)
       registerExchange(provider, deps)
-      made = { kid, provider, answer: provider.callback() }
+      made = { kid, types, provider, answer: provider.callback() }
     }
     return made
   }
@@ -48,6 +52,7 @@ export function createAuthorizationServer(deps: AuthorizationServerDeps): Author
     demoConsent: deps.demo ? createDemoConsent({ ...deps, provider: () => current().provider }) : undefined,
     async handle(request, response, inside) {
       settle(request, inside, publicUrl)
+      foreignTypes = await deps.resources.detailTypes()
       const closed = new Promise<void>((resolve) => response.once('close', resolve))
       await current().answer(request, response)
       if (!response.writableEnded) response.end()

@@ -32,7 +32,7 @@ const meanings: Readonly<Record<string, string>> = {
 /** Says who asks, for what, until when. Names come from our registry; the client's own words are not shown. */
 export function consentPage({ pending, action, refuse, problem }: ConsentPage): string {
   const { agent, client, person, csrf } = pending
-  const title = agent === undefined ? 'Let it act as you?' : 'Lend your reading?'
+  const title = titleOf(pending)
   return page({
     title,
     body: html`<h1>${title}</h1>
@@ -40,7 +40,8 @@ ${agent === undefined ? ownLead(pending) : agentLead(pending)}
 ${problem === undefined ? '' : html`<p class="problem" role="alert">${problem}</p>`}
 <form method="post" action="${action}" id="consent">
 <input type="hidden" name="csrf" value="${csrf}">
-${agent === undefined ? '' : objects(pending)}
+${agent === undefined || !pending.isOurs ? '' : objects(pending)}
+${details(pending)}
 ${subAgents(pending)}
 <fieldset><legend>Until when?</legend>
 <select name="seconds" aria-label="Until when?">${ends.map(
@@ -51,7 +52,7 @@ ${subAgents(pending)}
 <dl><dt>Signed in as</dt><dd>${person}</dd><dt>Application</dt><dd>${client.title}</dd>
 <dt>Goes back to</dt><dd>${destination(pending)}</dd><dt>For the API</dt><dd><code>${pending.resource}</code></dd></dl>
 <div class="buttons">${
-      (agent !== undefined && pending.lendable.length === 0) || isEmpty(pending)
+      (agent !== undefined && pending.isOurs && pending.lendable.length === 0) || isEmpty(pending)
         ? ''
         : html`<button class="main" type="submit" form="consent">Agree</button>`
     }<form method="post" action="${refuse}"><input type="hidden" name="csrf" value="${csrf}"><button type="submit">Refuse</button></form></div>
@@ -59,11 +60,16 @@ ${subAgents(pending)}
   })
 }
 
-const agentLead = ({ agent, client, scopes }: ConsentPending): Html =>
-  html`<p>The agent <strong>${agent?.id ?? ''}</strong>, through <strong>${client.title}</strong>, wants to
-<strong>${say(scopes)}</strong> for you.</p>
+function titleOf({ agent, isOurs }: ConsentPending): string {
+  if (agent === undefined) return 'Let it act as you?'
+  return isOurs ? 'Lend your reading?' : 'Let it act for you there?'
+}
+
+const agentLead = ({ agent, client, scopes, isOurs, resource }: ConsentPending): Html =>
+  html`<p>The agent <strong>${agent?.title ?? ''}</strong> (<code>${agent?.id ?? ''}</code>), through <strong>${client.title}</strong>, wants to
+<strong>${isOurs ? say(scopes) : `use ${scopes.join(', ')}`}</strong> for you${isOurs ? '' : html` at <code>${resource}</code>`}.</p>
 <p class="soft">What it is for: ${agent?.purpose ?? ''} Who answers for it: ${agent?.owner ?? ''}.
-It never sees more than you may read yourself, and no sensitive document.</p>`
+${isOurs ? 'It never sees more than you may read yourself, and no sensitive document.' : 'It opens none of your documents here.'}</p>`
 
 const isEmpty = ({ scopes, oidcScopes }: ConsentPending): boolean => scopes.length + oidcScopes.length === 0
 
@@ -72,9 +78,21 @@ const ownLead = (pending: ConsentPending): Html =>
     ? html`<p><strong>${pending.client.title}</strong> asks for administrators' rights, which you do not have.</p>`
     : ownWish(pending)
 
-const ownWish = ({ client, scopes }: ConsentPending): Html =>
-  html`<p><strong>${client.title}</strong> wants to <strong>${say(scopes)}</strong> as you, with everything that you
+const ownWish = ({ client, scopes, isOurs, resource }: ConsentPending): Html =>
+  html`<p><strong>${client.title}</strong> wants to <strong>${isOurs ? say(scopes) : `use ${scopes.join(', ')}`}</strong> as you${isOurs ? '' : html` at <code>${resource}</code>`}, with everything that you
 may do yourself. Only agree if this is a program of yours.</p>`
+
+/** What exactly it may do elsewhere, word for word as it is granted: these are that API's terms, not ours. */
+function details({ details: asked }: ConsentPending): Html | string {
+  if (asked.length === 0) return ''
+  return html`<fieldset><legend>What exactly it may do there</legend>${asked.map(
+    ({ type, ...members }) =>
+      html`<p><strong>${type}</strong></p><dl>${Object.entries(members).map(
+        ([name, value]) =>
+          html`<dt>${name}</dt><dd><code>${typeof value === 'string' ? value : JSON.stringify(value)}</code></dd>`,
+      )}</dl>`,
+  )}</fieldset>`
+}
 
 const say = (scopes: readonly string[]): string => {
   const words = scopes.map((scope) => meanings[scope] ?? scope)
