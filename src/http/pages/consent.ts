@@ -1,5 +1,6 @@
 import { html } from 'hono/html'
 import type { ConsentPending } from '../../delegation/issuer/interactions.ts'
+import { detailLists } from './details.ts'
 import { type Html, page } from './layout.ts'
 
 export interface ConsentPage {
@@ -82,17 +83,10 @@ const ownWish = ({ client, scopes, isOurs, resource }: ConsentPending): Html =>
   html`<p><strong>${client.title}</strong> wants to <strong>${isOurs ? say(scopes) : `use ${scopes.join(', ')}`}</strong> as you${isOurs ? '' : html` at <code>${resource}</code>`}, with everything that you
 may do yourself. Only agree if this is a program of yours.</p>`
 
-/** What exactly it may do elsewhere, word for word as it is granted: these are that API's terms, not ours. */
-function details({ details: asked }: ConsentPending): Html | string {
-  if (asked.length === 0) return ''
-  return html`<fieldset><legend>What exactly it may do there</legend>${asked.map(
-    ({ type, ...members }) =>
-      html`<p><strong>${type}</strong></p><dl>${Object.entries(members).map(
-        ([name, value]) =>
-          html`<dt>${name}</dt><dd><code>${typeof value === 'string' ? value : JSON.stringify(value)}</code></dd>`,
-      )}</dl>`,
-  )}</fieldset>`
-}
+const details = ({ details: asked }: ConsentPending): Html | string =>
+  asked.length === 0
+    ? ''
+    : html`<fieldset><legend>What exactly it may do there</legend>${detailLists(asked)}</fieldset>`
 
 const say = (scopes: readonly string[]): string => {
   const words = scopes.map((scope) => meanings[scope] ?? scope)

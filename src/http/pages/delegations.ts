@@ -3,6 +3,7 @@ import type { Agent } from '../../delegation/agents.ts'
 import type { Lendable } from '../../delegation/lendable.ts'
 import type { LentItem, OwnDelegation } from '../../delegation/own-delegations.ts'
 import { splitObject } from '../../kernel/ids.ts'
+import { detailLists } from './details.ts'
 import { type Html, page } from './layout.ts'
 
 export interface DelegationsPage {
@@ -82,7 +83,7 @@ function card(one: OwnDelegation, { csrf, now, purpose }: CardContext): Html {
   return html`<section class="card" aria-label="${one.agent}">
 <h2>${one.agent}${one.standing ? html` <span class="tag">standing</span>` : ''}</h2>
 <p class="soft">${purpose ?? 'This agent is disabled: it reads nothing now.'}</p>
-<dl><dt>May read</dt><dd><ul class="plain">${one.items.map(item)}</ul></dd>
+<dl>${may(one)}
 <dt>For</dt><dd>${one.purpose}</dd>
 <dt>Through</dt><dd>${one.clients.length === 0 ? 'any program of this agent' : one.clients.map(({ title }) => title).join(', ')}</dd>
 ${one.subAgents.length === 0 ? '' : html`<dt>May pass on to</dt><dd>${one.subAgents.join(', ')}</dd>`}
@@ -90,6 +91,11 @@ ${one.subAgents.length === 0 ? '' : html`<dt>May pass on to</dt><dd>${one.subAge
 <form method="post" action="/delegations/${encodeURIComponent(one.id)}/revoke"><input type="hidden" name="csrf" value="${csrf}"><button class="bad" type="submit">Take back<span class="unseen"> from ${one.agent}</span></button></form>
 </section>`
 }
+
+const may = ({ resource, details, items }: OwnDelegation): Html =>
+  resource === undefined
+    ? html`<dt>May read</dt><dd><ul class="plain">${items.map(item)}</ul></dd>`
+    : html`<dt>May act at</dt><dd><code>${resource}</code>${detailLists(details)}</dd>`
 
 function item({ object, title }: LentItem): Html {
   const { type, id } = splitObject(object)

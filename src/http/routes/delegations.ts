@@ -63,6 +63,13 @@ const output = z
         title: z.string().optional().openapi({ description: 'Left out where you may not read it now.' }),
       }),
     ),
+    resource: z.string().optional().openapi({ description: 'Another’s API that it is for' }),
+    authorization_details: z
+      .array(z.looseObject({ type: z.string() }))
+      .optional()
+      .openapi({
+        description: 'What exactly was agreed to there',
+      }),
     clients: z.array(z.strictObject({ client_id: z.string(), title: z.string() })).openapi({
       description: 'Programs to which it went by a consent; empty: any program of the agent.',
     }),
@@ -211,6 +218,10 @@ const toWire = ({ id, agent, subAgents, items, clients, purpose, standing, ...on
   agent,
   sub_agents: [...subAgents],
   scope: items.map(({ object, title }) => ({ object, ...(title !== undefined && { title }) })),
+  ...(one.resource !== undefined && {
+    resource: one.resource,
+    authorization_details: one.details.map((detail) => ({ ...detail })),
+  }),
   clients: clients.map(({ clientId, title }) => ({ client_id: clientId, title })),
   purpose,
   standing,
