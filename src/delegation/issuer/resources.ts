@@ -31,6 +31,8 @@ export interface Resources {
   remove(resource: string): Promise<boolean>
   /** Remit's two, then every row. */
   list(): Promise<readonly ResourceEntry[]>
+  /** Grows with every change that this process makes. */
+  version(): number
   /** Every type of details that some other API knows, sorted. */
   detailTypes(): Promise<readonly string[]>
 }
@@ -69,6 +71,8 @@ export function createResources({ sql, agents, publicUrl }: ResourcesDeps): Reso
     [`${publicUrl}/mcp`, builtIn(`${publicUrl}/mcp`, mcpScopes)],
   ])
 
+  let version = 0
+
   async function addressee(resource: string): Promise<ResourceEntry | undefined> {
     const id = agentIdOf(resource, publicUrl)
     const agent = id === undefined ? undefined : await agents.get(id)
@@ -99,8 +103,10 @@ export function createResources({ sql, agents, publicUrl }: ResourcesDeps): Reso
     },
     async remove(resource) {
       const rows = await sql.query('delete from resources where resource = $1 returning resource', [resource])
+      version += 1
       return rows.length > 0
     },
+    version: () => version,
     detailTypes,
     async save(entry) {
       assertUsable(entry, publicUrl)
@@ -119,6 +125,7 @@ export function createResources({ sql, agents, publicUrl }: ResourcesDeps): Reso
           entry.ownerClient ?? null,
         ],
       )
+      version += 1
     },
   }
 }

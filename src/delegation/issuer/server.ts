@@ -5,6 +5,7 @@ import { createDevicePolling } from './device-polling.ts'
 import { type ExchangeGrantDeps, registerExchange } from './exchange-grant.ts'
 import { createInteractions, type Interactions, type InteractionsDeps } from './interactions.ts'
 import { createJwtEndpoints, type JwtEndpointsDeps } from './jwt-endpoints.ts'
+import { createKnownTypes } from './known-types.ts'
 import { createMetadata } from './metadata.ts'
 import { createProvider, type ProviderDeps } from './provider.ts'
 
@@ -31,13 +32,13 @@ export function createAuthorizationServer(deps: AuthorizationServerDeps): Author
   let made:
     | { readonly kid: string; readonly types: string; readonly provider: Provider; readonly answer: Answer }
     | undefined
-  let foreignTypes: readonly string[] = []
+  const known = createKnownTypes({ resources: deps.resources, now: () => clock.now(), log: deps.log })
 
   function current() {
     const { kid } = keys.current()
-    const types = foreignTypes.join(' ')
+    const types = known.current().join(' ')
     if (made?.kid !== kid || made.types !== types) {
-      const provider = createProvider(deps, foreignTypes)
+      const provider = createProvider(deps, known.current())
       provider.use(polling)
       provider.use(jwtEndpoints)
       provider.use(metadata)
@@ -52,7 +53,7 @@ export function createAuthorizationServer(deps: AuthorizationServerDeps): Author
     demoConsent: deps.demo ? createDemoConsent({ ...deps, provider: () => current().provider }) : undefined,
     async handle(request, response, inside) {
       settle(request, inside, publicUrl)
-      foreignTypes = await deps.resources.detailTypes()
+      await known.refresh()
       const closed = new Promise<void>((resolve) => response.once('close', resolve))
       await current().answer(request, response)
       if (!response.writableEnded) response.end()
