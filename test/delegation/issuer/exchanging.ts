@@ -9,23 +9,25 @@ export type Answer = Readonly<Record<string, unknown>> & {
   readonly access_token?: string
 }
 
-/** Token exchange as a registered client, by a library that we did not write. Errors of OAuth's form are answers. */
+/** A registered client's requests at the token endpoint, by a library that we did not write. OAuth's errors are answers. */
 export function createExchanger(world: IssuerWorld) {
-  const known = new Map<string, Promise<client.Configuration>>()
-  const configuration = (id: Exchanger, { key, kid }: ClientKey) => {
+  const known = new Map<Exchanger, Promise<client.Configuration>>()
+  const discover = (id: Exchanger, { key, kid }: ClientKey) => {
     const options = { execute: [client.allowInsecureRequests], algorithm: 'oauth2' as const }
-    const auth = client.PrivateKeyJwt({ key, kid })
-    return client.discovery(new URL(world.issuer), id, undefined, auth, options)
+    return client.discovery(new URL(world.issuer), id, undefined, client.PrivateKeyJwt({ key, kid }), options)
   }
-  return async (
+  const configuration = (by: Exchanger) => {
+    const configured = known.get(by) ?? discover(by, world.keys[by])
+    known.set(by, configured)
+    return configured
+  }
+  const exchange = async (
     by: Exchanger,
     subjectToken: string,
     parameters: Readonly<Record<string, string>> = {},
   ): Promise<Answer> => {
-    const configured = known.get(by) ?? configuration(by, world.keys[by])
-    known.set(by, configured)
     try {
-      return await client.genericGrantRequest(await configured, grantType, {
+      return await client.genericGrantRequest(await configuration(by), grantType, {
         subject_token: subjectToken,
         subject_token_type: accessTokenType,
         resource: world.url,
@@ -36,4 +38,9 @@ export function createExchanger(world: IssuerWorld) {
       throw error
     }
   }
+  return Object.assign(exchange, {
+    introspect: async (by: Exchanger, token: string) =>
+      client.tokenIntrospection(await configuration(by), token),
+    revoke: async (by: Exchanger, token: string) => client.tokenRevocation(await configuration(by), token),
+  })
 }
