@@ -10,6 +10,8 @@ export interface NativeServices {
   readonly openfga: { readonly url: string; readonly token: string } | undefined
   /** A Keycloak server in which tests may make realms, by its administrator. */
   readonly keycloak: { readonly url: string; readonly user: string; readonly password: string } | undefined
+  /** A Chromium's program. */
+  readonly chromium: string | undefined
   /** A folder with the local embedding model. */
   readonly modelFolder: string | undefined
   /** The folder of the shared data sets (`data/kubernetes`, `data/cranfield`), read only. */
@@ -27,6 +29,9 @@ export const needsOpenfga = needs(native.openfga !== undefined, 'a real OpenFGA 
 /** Options of a test or suite that needs a live Keycloak. */
 export const needsKeycloak = needs(native.keycloak !== undefined, 'a live Keycloak (KEYCLOAK_TEST_URL)')
 
+/** Options of a test or suite that looks at pages in a real browser. */
+export const needsChromium = needs(native.chromium !== undefined, 'Chromium (CHROMIUM_PATH)')
+
 /** Options of a test or suite that embeds text. */
 export const needsModel = needs(
   native.modelFolder !== undefined,
@@ -43,6 +48,7 @@ export function needs(present: boolean, what: string): TestOptions {
 
 function readServices(env: NodeJS.ProcessEnv): NativeServices {
   const { TEST_DATABASE_URL, OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN, EMBEDDINGS_MODEL_PATH, REMIT_SHARED } = env
+  const { CHROMIUM_PATH } = env
   const { KEYCLOAK_TEST_URL, KEYCLOAK_TEST_USER, KEYCLOAK_TEST_PASSWORD } = env
   // A server without its token would fail every test with 401s: half a setting is a mistake, not an absence.
   if (Boolean(OPENFGA_TEST_URL) !== Boolean(OPENFGA_TEST_TOKEN))
@@ -59,6 +65,7 @@ function readServices(env: NodeJS.ProcessEnv): NativeServices {
       KEYCLOAK_TEST_URL && KEYCLOAK_TEST_USER && KEYCLOAK_TEST_PASSWORD
         ? { url: KEYCLOAK_TEST_URL, user: KEYCLOAK_TEST_USER, password: KEYCLOAK_TEST_PASSWORD }
         : undefined,
+    chromium: CHROMIUM_PATH || undefined,
     modelFolder: EMBEDDINGS_MODEL_PATH || undefined,
     shared: REMIT_SHARED || undefined,
   }

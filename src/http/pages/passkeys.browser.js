@@ -7,6 +7,7 @@ const forms = globalThis.PublicKeyCredential?.parseRequestOptionsFromJSON
 
 for (const form of forms) {
   form.hidden = false
+  for (const instead of document.querySelectorAll('[data-without-script]')) instead.remove()
   form.addEventListener('submit', (event) => {
     event.preventDefault()
     void send(form)

@@ -37,7 +37,7 @@ ${ownNav({ current: '/passkeys', csrf })}`,
 }
 
 const addForm = (csrf: string, options: object): Html => html`<h2>Add a passkey</h2>
-<noscript><p>Adding one needs JavaScript.</p></noscript>
+<p class="soft" data-without-script>This browser makes no passkeys here: it is too old, or runs no JavaScript.</p>
 <form method="post" action="/passkeys" data-passkey="create" data-options="${JSON.stringify(options)}" hidden>
 <input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="answer">
 <label class="field">What is it on?<input type="text" name="title" maxlength="60" placeholder="My phone" autocomplete="off"></label>
