@@ -64,7 +64,7 @@ header { max-width: 34rem; margin: 3rem auto 0; padding: 0 1.5rem; font-weight: 
 .mark { color: var(--accent); }
 main { max-width: 34rem; margin: 1rem auto 3rem; padding: 1.75rem 1.5rem; background: var(--card); border: 1px solid var(--line); border-radius: .75rem; }
 h1 { font-size: 1.35rem; line-height: 1.3; margin: 0 0 .75rem; } h2 { font-size: 1rem; margin: 1.5rem 0 .4rem; }
-p { margin: .5rem 0; } .soft, small { color: var(--soft); }
+p { margin: .5rem 0; } .soft, small { color: var(--soft); } .soft small { color: inherit; }
 fieldset { border: 0; margin: 1.25rem 0 0; padding: 0; } legend { font-weight: 600; padding: 0; margin-bottom: .3rem; }
 label.line { display: flex; gap: .6rem; align-items: baseline; padding: .3rem 0; }
 label.field { display: block; margin-top: 1rem; font-weight: 600; }
