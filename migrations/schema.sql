@@ -230,6 +230,17 @@ create table engine_tuples (
   constraint engine_tuples_store_id_fkey FOREIGN KEY (store_id) REFERENCES engine_stores(id) ON DELETE CASCADE
 );
 
+create table epochs (
+  single boolean default true not null,
+  number bigint not null,
+  raised_at timestamp with time zone not null,
+  recovering_since timestamp with time zone,
+  tokens_from timestamp with time zone,
+  constraint epochs_pkey PRIMARY KEY (single),
+  constraint epochs_single_check CHECK (single)
+);
+CREATE CONSTRAINT TRIGGER epochs_told AFTER UPDATE ON public.epochs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((old.recovering_since IS DISTINCT FROM new.recovering_since) OR (old.tokens_from IS DISTINCT FROM new.tokens_from))) EXECUTE FUNCTION registry_changed();
+
 create table fields (
   name text not null,
   type text not null,

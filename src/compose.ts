@@ -28,13 +28,15 @@ import { createCachedVerifier } from './delegation/cached-verifier.ts'
 import { type Clients, createClients } from './delegation/clients.ts'
 import { createDelegations, type Delegations } from './delegation/delegations.ts'
 import { createProofs } from './delegation/dpop.ts'
+import { openEpoch } from './delegation/epoch.ts'
 import type { Fetch } from './delegation/fetch-json.ts'
 import { externalIssuer, ownIssuer, ownIssuerName } from './delegation/issuers.ts'
 import { type AccountLinks, createAccountLinks } from './delegation/links.ts'
 import { createPeople, type People } from './delegation/people.ts'
 import { outer } from './delegation/reasons.ts'
+import { type Recovered, recover } from './delegation/recover.ts'
 import { createRegistry } from './delegation/registry.ts'
-import { createRevocations } from './delegation/revocations.ts'
+import { createRevocations, type Revocations } from './delegation/revocations.ts'
 import { createServices, type Services } from './delegation/services.ts'
 import { type KeyRing, openKeyRing } from './delegation/signing-key.ts'
 import { createJudge } from './delegation/verify.ts'
@@ -193,6 +195,9 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
   const delegations = createDelegations({ database, fga, clock, randomBytes })
   const revocations = createRevocations({ sql: database, clock })
   const authority = stack.use(await followAuthority({ database, clock, log }))
+  const epoch = stack.use(
+    await openEpoch({ database, fga, authority, clock, log, isApart: config.openfga !== undefined }),
+  )
   const proofSecret = await loadSecret(keysDir, 'dpop.key')
   const proofs = createProofs({ sql: database, clock, secret: proofSecret })
   const verifier = createCachedVerifier({
@@ -255,7 +260,8 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
       log,
     }),
   )
-  await ingest.start()
+  // Jobs of an older copy would write what was taken away since.
+  await epoch.whenSound(() => ingest.start())
   stack.use(
     everyHour(log, {
       delegations: () => delegations.mend(),
@@ -307,8 +313,10 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
   const readiness = async (): Promise<Readiness> => {
     const [databaseOk, openfgaOk] = await probe()
     return {
-      ready: databaseOk && openfgaOk,
+      ready: databaseOk && openfgaOk && epoch.isSound,
       details: {
+        // False: `remit recover` has to be run.
+        database_whole: epoch.isSound,
         database: databaseOk,
         openfga: openfgaOk,
         permission_index: indexDetails(index.status()),
@@ -333,7 +341,8 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     log,
     limitAddress: admission.address,
     observe: metrics.observe,
-    isReady: async () => (await probe()).every(Boolean),
+    isReady: async () => epoch.isSound && (await probe()).every(Boolean),
+    assertOpen: epoch.assertSound,
     jwks: async () => keys.jwks(),
     routes: [
       retrieveRoutes({ retrieve, requireBearer, indexLagMs: () => index.status().lagMs }),
@@ -393,6 +402,9 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     ownIssuer: ownIssuerName(config.publicUrl),
     ingest,
     newTxn,
+    revocations,
+    recover: (txn) =>
+      recover({ database, fga, delegations, epoch, clock, rebuildIndex: () => index.rebuild() }, txn),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
 }
@@ -417,6 +429,9 @@ export interface Service extends AsyncDisposable {
   readonly ownIssuer: string
   readonly ingest: Ingest
   readonly newTxn: () => string
+  readonly revocations: Revocations
+  /** After an older copy of the database was put in place. */
+  readonly recover: (txn: string) => Promise<Recovered>
 }
 
 /** Runs each now and every hour. A failure is logged and tried again at the next turn. */

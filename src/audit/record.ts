@@ -151,6 +151,15 @@ export type DecisionEvent =
       readonly arguments: Readonly<Record<string, unknown>>
     }
   | {
+      /** Counts, of what ended because an older copy of the database had forgotten the rest. */
+      readonly event: 'recovered'
+      readonly whole_at: string
+      readonly delegations_ended: number
+      readonly tuples_removed: number
+      readonly sessions_ended: number
+      readonly artifacts_ended: number
+    }
+  | {
       readonly event: 'drift_mended'
       readonly object: string
       readonly added: readonly string[]

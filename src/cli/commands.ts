@@ -9,6 +9,8 @@ import type { DemoConsent } from '../delegation/issuer/demo-consent.ts'
 import type { Resources } from '../delegation/issuer/resources.ts'
 import type { Passwords } from '../delegation/passwords.ts'
 import type { People } from '../delegation/people.ts'
+import type { Recovered } from '../delegation/recover.ts'
+import type { Revocations } from '../delegation/revocations.ts'
 import type { Services } from '../delegation/services.ts'
 import type { KeyRing } from '../delegation/signing-key.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
@@ -36,6 +38,8 @@ export interface AdminDeps {
   readonly saveCollection: (collection: NewCollection) => Promise<void>
   /** Compares tags with OpenFGA now, mends, and says what it found. */
   readonly drift: () => Promise<object>
+  readonly revocations: Revocations
+  readonly recover: (txn: string) => Promise<Recovered>
   readonly newTxn: () => string
 }
 
@@ -53,6 +57,8 @@ type Command = (args: unknown) => {
 }
 
 const id = z.string().refine(isId, 'is not an id')
+/** Of a local account, or `namespace/key` of somebody at a trusted issuer. */
+const personKey = z.string().refine(isId, 'is not an account key')
 const optional = <T extends z.ZodType>(schema: T) => z.exactOptional(schema)
 
 /** Every command that the machine's operator has, by name. Arguments and answers are JSON. */
@@ -111,6 +117,15 @@ const commands = {
       return { person: person.key }
     },
   ),
+  person_disable: command(z.strictObject({ key: personKey }), async ({ key }, { revocations }) => {
+    await revocations.revoke({ kind: 'subject', id: `user:${key}` }, { reason: 'operator' })
+    return { person: key }
+  }),
+  person_enable: command(z.strictObject({ key: personKey }), async ({ key }, { revocations }) => {
+    if (!(await revocations.lift({ kind: 'subject', id: `user:${key}` })))
+      throw invalid('key', `The person ${key} is not disabled.`)
+    return { person: key }
+  }),
   password: command(z.strictObject({ user: z.string() }), async ({ user }, { passwords }) => {
     const password = randomBytes(15).toString('base64url')
     await passwords.set(user, password)
@@ -244,6 +259,7 @@ const commands = {
     return { agent }
   }),
   keys_rotate: command(z.strictObject({}), async (_, { keys }) => ({ kid: (await keys.rotate()).kid })),
+  recover: command(z.strictObject({}), (_, { recover, newTxn }) => recover(newTxn())),
   drift: command(z.strictObject({}), (_, { drift }) => drift()),
 } as const satisfies Record<string, Command>
 

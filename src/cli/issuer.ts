@@ -18,9 +18,22 @@ interface ClientFlags {
 
 /** Commands of the built-in authorization server: accounts, clients, what was lent, agents, signing keys. */
 export function addIssuerCommands(program: Command, { admin, terminal }: IssuerCommandsDeps): void {
-  program
-    .command('person')
-    .description('Works on local accounts.')
+  const person = program.command('person').description('Works on people.')
+  person
+    .command('disable <key>')
+    .description('No token of theirs counts from now on, an agent’s for them included. Also NAMESPACE/KEY.')
+    .action(async (key: string) => {
+      await admin.run('person_disable', { key })
+      terminal.say(`${key} is disabled.`)
+    })
+  person
+    .command('enable <key>')
+    .description('Takes that back. What they had lent stands as it stood.')
+    .action(async (key: string) => {
+      await admin.run('person_enable', { key })
+      terminal.say(`${key} is enabled.`)
+    })
+  person
     .command('add <key>')
     .description('Adds an account, or changes its name. It can sign in once it has a password.')
     .requiredOption('--name <name>', 'what people call them')

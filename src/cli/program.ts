@@ -140,6 +140,13 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
   addResourceCommands(program, deps)
 
   program
+    .command('recover')
+    .description(
+      'After an older copy of the database was put in place: ends what may have ended since, then answers.',
+    )
+    .action(async () => terminal.out(JSON.stringify(await admin.run('recover', {}))))
+
+  program
     .command('drift')
     .description('Compares access tags with OpenFGA now, mends, and prints what it found.')
     .action(async () => terminal.out(JSON.stringify(await admin.run('drift', {}))))

@@ -16,6 +16,8 @@ export interface Registered {
   readonly linked: string | undefined
   /** The token, its grant, its subject or an agent of its chain is on the list. */
   readonly revoked: boolean
+  /** Milliseconds since the epoch: tokens issued before are from a time that this database has forgotten. */
+  readonly tokensFrom: number
   /** Number of the last change that had been made. */
   readonly version: number
 }
@@ -87,6 +89,7 @@ export async function lookUp(sql: Sql, question: Question): Promise<Registered> 
     delegation: row.delegation === null ? undefined : asDelegation(row.delegation),
     linked: row.linked ?? undefined,
     revoked: row.revoked,
+    tokensFrom: row.tokens_from ?? 0,
     version: row.version,
   }
 }
@@ -105,6 +108,7 @@ interface LookupRow {
   } | null
   readonly linked: string | null
   readonly revoked: boolean
+  readonly tokens_from: number | null
   readonly version: number
 }
 
@@ -159,4 +163,5 @@ select
   exists (
     select from revocations join revocable using (kind, key) where until is null or until > $6
   ) as revoked,
+  (select (extract(epoch from tokens_from) * 1000)::float8 from epochs) as tokens_from,
   (select version from authority) as version`

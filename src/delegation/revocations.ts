@@ -12,6 +12,8 @@ export type Revoked =
 export interface Revocations {
   /** In force on the next request. `until` undefined: for ever; a later call never shortens it. */
   revoke(what: Revoked, options: { readonly until?: Date; readonly reason: string }): Promise<void>
+  /** Takes one back. False: there was none. Tokens that have not ended count again. */
+  lift(what: Revoked): Promise<boolean>
   /** Drops rows that are over, and returns how many. */
   sweep(): Promise<number>
 }
@@ -26,6 +28,13 @@ export function createRevocations({ sql, clock }: { readonly sql: Sql; readonly 
                 else greatest(revocations.until, excluded.until) end`,
         [what.kind, revocationKey(what), until ?? null, reason, new Date(clock.now())],
       )
+    },
+    async lift(what) {
+      const rows = await sql.query('delete from revocations where kind = $1 and key = $2 returning key', [
+        what.kind,
+        revocationKey(what),
+      ])
+      return rows.length > 0
     },
     async sweep() {
       const rows = await sql.query('delete from revocations where until < $1 returning key', [

@@ -62,7 +62,7 @@ export async function toPrincipal(
     revocable: revocable(read.value),
     now,
   })
-  if (registered.revoked) return refuse('revoked')
+  if (registered.revoked || claims.iat * 1_000 < registered.tokensFrom) return refuse('revoked')
   const token = resolved(read.value, registered)
   if (!token.ok) return token
   const party = partyOf(token.value, registered, now)

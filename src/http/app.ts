@@ -19,6 +19,8 @@ export interface AppDeps {
   readonly observe: MiddlewareHandler<AppEnv>
   /** Each face of the contract, one router a file. */
   readonly routes: readonly App[]
+  /** Throws while nobody may be answered: the database is an older copy of itself. */
+  readonly assertOpen: () => void
   /** Whether the service can answer: database and OpenFGA. */
   readonly isReady: () => Promise<boolean>
   /** JWK set of the built-in issuer. */
@@ -41,6 +43,10 @@ export function createApp(deps: AppDeps): App {
     return c.json({ status: ready ? 'ok' : 'unavailable' }, ready ? 200 : 503)
   })
   app.get('/oauth/jwks', async (c) => c.json(await deps.jwks(), 200))
+  app.use('*', async (_, next) => {
+    deps.assertOpen()
+    await next()
+  })
   for (const routes of deps.routes) app.route('/', routes)
   return app
 }

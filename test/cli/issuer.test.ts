@@ -158,3 +158,13 @@ test('what was lent is listed and taken back, and an agent is switched off', asy
   expect((await world.deps.agents.get('research-bot'))?.disabledAt).toBeInstanceOf(Date)
   expect((await remit(['agent', 'disable', 'nobody'], world)).stderr).toContain('There is no agent nobody')
 })
+
+test('a person is barred and let in again, from the next request on', async () => {
+  await using _server = await serving(world)
+  const barred = () => world.database.query(`select key, until from revocations where kind = 'subject'`)
+  expect((await remit(['person', 'disable', 'anne'], world)).stderr).toContain('anne is disabled')
+  expect(await barred()).toEqual([{ key: 'user:anne', until: null }])
+  expect((await remit(['person', 'enable', 'anne'], world)).code).toBe(0)
+  expect(await barred()).toEqual([])
+  expect((await remit(['person', 'enable', 'anne'], world)).stderr).toContain('not disabled')
+})

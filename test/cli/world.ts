@@ -15,6 +15,7 @@ import type { Fetch } from '../../src/delegation/fetch-json.ts'
 import { createResources } from '../../src/delegation/issuer/resources.ts'
 import { createPasswords } from '../../src/delegation/passwords.ts'
 import { createPeople } from '../../src/delegation/people.ts'
+import { createRevocations } from '../../src/delegation/revocations.ts'
 import { createServices } from '../../src/delegation/services.ts'
 import { openKeyRing } from '../../src/delegation/signing-key.ts'
 import { systemClock } from '../../src/kernel/clock.ts'
@@ -82,6 +83,10 @@ export async function openCommands() {
     resources: createResources({ sql: database, agents, publicUrl }),
     saveCollection,
     publicUrl,
+    revocations: createRevocations({ sql: database, clock: systemClock }),
+    recover: async () => {
+      throw new Error('not here')
+    },
     drift: async () => ({ mended: 0 }),
     newTxn: randomUUID,
   }

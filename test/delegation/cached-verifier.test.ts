@@ -1,7 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { SignJWT } from 'jose'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createAgents } from '../../src/delegation/agents.ts'
 import { type Authority, followAuthority } from '../../src/delegation/authority.ts'
 import { createCachedVerifier } from '../../src/delegation/cached-verifier.ts'
@@ -82,6 +82,10 @@ beforeAll(async () => {
 afterAll(async () => {
   await authority[Symbol.asyncDispose]()
   await database.close()
+})
+
+afterEach(async () => {
+  await database.query('update epochs set tokens_from = null')
 })
 
 let agent: string
@@ -260,6 +264,11 @@ describe('a known token is refused at its very next sight', () => {
         await ring.sweep()
         clock.move(-86_400_001)
       },
+    ],
+    [
+      'it dates from a time that the database has forgotten',
+      'revoked',
+      () => database.query('update epochs set tokens_from = $1', [new Date(clock.now() + 1_000)]),
     ],
     ['it is over', 'expired', async () => clock.move(300_000)],
   ]

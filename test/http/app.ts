@@ -63,6 +63,7 @@ export function createFace({
     },
     log: (event, fields) => logged.push({ event, ...fields }),
     limitAddress: admission.address,
+    assertOpen: () => undefined,
     observe: (_, next) => next(),
     isReady: async () => true,
     jwks: async () => ({ keys: [] }),

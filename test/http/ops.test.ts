@@ -118,6 +118,7 @@ describe("the operators' /readyz", () => {
     expect(await response.json()).toEqual({
       status: 'ok',
       database: true,
+      database_whole: true,
       openfga: true,
       permission_index: { state: expect.any(String), lag_ms: expect.any(Number), tuples: expect.any(Number) },
       authorization_model: { id: world.service.fga.modelId, matches_file: true },

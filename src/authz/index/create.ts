@@ -33,6 +33,8 @@ export interface FollowingIndex extends PermissionIndex {
    * Throws FgaError for one that the engine cannot read; there is no view then, so that nothing is asked of the one before.
    */
   useModel(modelId: string, json: object): void
+  /** Reads all of OpenFGA's tuples anew, whatever was stored. Not ready meanwhile. */
+  rebuild(): Promise<void>
 }
 
 const saveEveryMs = 1_000
@@ -114,8 +116,12 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
     if (closing.signal.aborted) return
     if (!isFailing) log('index_broken', { reason: reasonOf(error) })
     isFailing = true
-    if (!(error instanceof PositionRefused)) return
-    // Another store's token, or a log that is not what it was: from all tuples again.
+    // Another store's token, or a log that is not what it was.
+    if (error instanceof PositionRefused) startAnew()
+  }
+
+  /** From all tuples again at the next turn. */
+  function startAnew(): void {
     follower.reset()
     isBuilt = false
     isStoredBad = true
@@ -243,6 +249,10 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
             replica.tuples.get(tuple) !== undefined,
         ) && deletes.every((tuple) => written.has(tupleId(tuple)) || replica.tuples.get(tuple) === undefined)
       )
+    },
+    async rebuild() {
+      await turns.take(async () => startAnew())
+      await turns.repeat()
     },
     catchUp: ({ signal } = {}) =>
       signal === undefined ? turns.repeat() : unlessAborted(turns.repeat(), signal),

@@ -1,0 +1,330 @@
+import { randomBytes } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import pg from 'pg'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { type Fga, tupleId } from '../../src/authz/fga.ts'
+import { deployModel } from '../../src/authz/model/deploy.ts'
+import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
+import { createAgents } from '../../src/delegation/agents.ts'
+import { type Authority, followAuthority } from '../../src/delegation/authority.ts'
+import { createDelegations, type Delegations } from '../../src/delegation/delegations.ts'
+import { type Epoch, openEpoch } from '../../src/delegation/epoch.ts'
+import { type RecoverDeps, recover } from '../../src/delegation/recover.ts'
+import { createRevocations } from '../../src/delegation/revocations.ts'
+import { migrate } from '../../src/store/migrate.ts'
+import { openPostgres } from '../../src/store/postgres.ts'
+import type { Database } from '../../src/store/sql.ts'
+import { native, needsOpenfga, needsPostgres } from '../support/native.ts'
+import { movableClock, openMigrated, own } from './world.ts'
+import { openFga, tuplesOf } from './world-fga.ts'
+
+const clock = movableClock()
+
+/** What stands on one database and OpenFGA, as a process has it. */
+interface Stand extends AsyncDisposable {
+  readonly database: Database
+  readonly fga: Fga
+  readonly authority: Authority
+  readonly delegations: Delegations
+  readonly epoch: Epoch
+  lend(): Promise<string>
+  recover(more?: Partial<RecoverDeps>): ReturnType<typeof recover>
+}
+
+async function standOn(
+  database: Database,
+  fga: Fga,
+  { isApart = true }: { readonly isApart?: boolean } = {},
+): Promise<Stand> {
+  const authority = await followAuthority({ database, clock, log: () => undefined })
+  const delegations = createDelegations({ database, fga, clock, randomBytes })
+  const epoch = await openEpoch({
+    database,
+    fga,
+    authority,
+    clock,
+    log: () => undefined,
+    isApart,
+    everyMs: 1e6,
+  })
+  return {
+    database,
+    fga,
+    authority,
+    delegations,
+    epoch,
+    async lend() {
+      const { id } = await delegations.lend({
+        subject: 'user:anne',
+        agent: 'bot',
+        scope: ['collection:handbook'],
+        purpose: 'tests',
+        expiresAt: new Date(clock.now() + 3_600_000),
+      })
+      return id
+    },
+    recover: (more = {}) =>
+      recover(
+        { database, fga, delegations, epoch, clock, rebuildIndex: async () => undefined, ...more },
+        't_tests',
+      ),
+    async [Symbol.asyncDispose]() {
+      await epoch[Symbol.asyncDispose]()
+      await authority[Symbol.asyncDispose]()
+      await database.close()
+    },
+  }
+}
+
+const addBot = (database: Database) =>
+  createAgents({ sql: database, clock }).save({
+    id: 'bot',
+    owner: 'user:anne',
+    purpose: 'tests',
+    issuer: own,
+    sub: 'bot',
+  })
+
+const putSession = (database: Database) =>
+  database.query(
+    `insert into oauth_artifacts (model, id_hash, sealed, expires_at)
+     select model, 'x', ''::bytea, now() + interval '1 day'
+     from unnest(array['RefreshToken', 'Session', 'ReplayDetection']) as model`,
+  )
+
+async function markers(fga: Fga): Promise<string[]> {
+  const users: string[] = []
+  for await (const { user } of fga.read({ object: 'delegation:remit.epoch' })) users.push(user)
+  return users
+}
+
+async function tuplesLeft(fga: Fga): Promise<string[]> {
+  const found: string[] = []
+  for await (const page of fga.readAll()) found.push(...page.map(tupleId))
+  return found.filter((tuple) => tuple.includes('delegation:d_')).sort()
+}
+
+describe(
+  'a copy of the database beside an OpenFGA that went on',
+  needsPostgres.skip ? needsPostgres : needsOpenfga,
+  () => {
+    const name = `remit_test_${randomBytes(6).toString('hex')}`
+    const url = (database: string): string => {
+      const address = new URL(native.databaseUrl ?? '')
+      address.pathname = `/${database}`
+      return address.href
+    }
+    async function administer(statement: string): Promise<void> {
+      const client = new pg.Client({ connectionString: native.databaseUrl ?? '' })
+      await client.connect()
+      await client.query(statement)
+      await client.end()
+    }
+    async function standOnPostgres(database: string): Promise<Stand> {
+      const opened = await openPostgres({ url: url(database), poolSize: 5 })
+      await migrate(opened, { dir: new URL('../../migrations/', import.meta.url), dimensions: 384 })
+      const api = createFgaApi({
+        apiUrl: native.openfga?.url ?? '',
+        apiToken: native.openfga?.token ?? '',
+        timeoutMs: 4_000,
+      })
+      const dsl = await readFile(new URL('../../model.fga', import.meta.url), 'utf8')
+      const { storeId, model } = await deployModel({
+        api,
+        database: opened,
+        dsl,
+        redeploy: false,
+        now: () => clock.now(),
+      })
+      return standOn(
+        opened,
+        createFga(api, storeId, () => model.id),
+      )
+    }
+
+    /** A database with `before` lent, its older copy, and in OpenFGA what came after that. */
+    async function wentOn(after: (stand: Stand, before: string) => Promise<void>): Promise<string> {
+      await administer(`create database ${name}`)
+      let before: string
+      {
+        await using stand = await standOnPostgres(name)
+        await addBot(stand.database)
+        before = await stand.lend()
+        await putSession(stand.database)
+        await stand.epoch.raise()
+      }
+      await administer(`create database ${name}_copy template ${name}`)
+      await using stand = await standOnPostgres(name)
+      await after(stand, before)
+      await stand.epoch.raise()
+      return before
+    }
+
+    beforeEach(() => clock.move(10_000))
+    afterEach(async () => {
+      for (const one of [name, `${name}_copy`])
+        await administer(`drop database if exists ${one} with (force)`)
+    })
+
+    test('is noticed, and nobody is answered', async () => {
+      await wentOn(async () => undefined)
+      await using whole = await standOnPostgres(name)
+      whole.epoch.assertSound()
+      await using copy = await standOnPostgres(`${name}_copy`)
+      expect(copy.epoch.isSound).toBe(false)
+      expect(() => copy.epoch.assertSound()).toThrow(
+        expect.objectContaining({ code: 'authorization_unavailable' }),
+      )
+      let began = false
+      await copy.epoch.whenSound(async () => {
+        began = true
+      })
+      await copy.epoch.raise()
+      await copy.epoch.check()
+      expect([copy.epoch.isSound, began]).toEqual([false, false])
+    })
+
+    test('recovered, it has ended what was lent, taken back and issued since, and answers', async () => {
+      let since = ''
+      const before = await wentOn(async (stand, lent) => {
+        since = await stand.lend()
+        await stand.delegations.revoke(lent)
+      })
+      await using copy = await standOnPostgres(`${name}_copy`)
+      // As the copy has it, that one is still lent.
+      expect(await copy.delegations.isLive(before)).toBe(true)
+      expect(await tuplesOf(copy.fga, since)).not.toEqual([])
+      let began = 0
+      await copy.epoch.whenSound(async () => {
+        began += 1
+      })
+      const { delegations_ended, artifacts_ended, tuples_removed } = await copy.recover()
+      expect({ delegations_ended, artifacts_ended, tuples_removed }).toEqual({
+        delegations_ended: 1,
+        artifacts_ended: 2,
+        tuples_removed: 3,
+      })
+      expect(await copy.delegations.isLive(before)).toBe(false)
+      expect(await tuplesLeft(copy.fga)).toEqual([])
+      copy.epoch.assertSound()
+      expect(began).toBe(1)
+      expect(await copy.database.query('select model from oauth_artifacts')).toEqual([
+        { model: 'ReplayDetection' },
+      ])
+      expect(
+        await copy.database.query(`select event from decision_records where event = 'recovered'`),
+      ).toHaveLength(1)
+      const [row] = await copy.database.query<{ tokens_from: Date }>('select tokens_from from epochs')
+      expect(row?.tokens_from.getTime()).toBe(clock.now())
+      // The next start finds nothing wrong, and the database that went on is the old one now.
+      await copy.epoch.check()
+      await using other = await standOnPostgres(name)
+      expect(other.epoch.isSound).toBe(false)
+    })
+
+    test('recovered, it still has what was lent before and stands on both sides', async () => {
+      const before = await wentOn(async (stand) => void (await stand.lend()))
+      await using copy = await standOnPostgres(`${name}_copy`)
+      await copy.recover()
+      expect(await copy.delegations.isLive(before)).toBe(true)
+      expect((await tuplesLeft(copy.fga)).every((tuple) => tuple.includes(before))).toBe(true)
+    })
+
+    test.each(['begun', 'sessions', 'delegations', 'index'])(
+      'stays shut where recovery died after “%s”, and opens when it is run again',
+      async (last) => {
+        const before = await wentOn(async (stand, lent) => void (await stand.delegations.revoke(lent)))
+        {
+          await using copy = await standOnPostgres(`${name}_copy`)
+          const died = copy.recover({
+            async step(done) {
+              if (done === last) throw new Error('killed')
+            },
+          })
+          await expect(died).rejects.toThrow('killed')
+          expect(copy.epoch.isSound).toBe(false)
+        }
+        await using copy = await standOnPostgres(`${name}_copy`)
+        expect(copy.epoch.isSound).toBe(false)
+        await copy.recover()
+        copy.epoch.assertSound()
+        expect(await copy.delegations.isLive(before)).toBe(false)
+        expect(await tuplesLeft(copy.fga)).toEqual([])
+      },
+    )
+
+    test('another process hears that a recovery began, and that it ended', async () => {
+      await wentOn(async () => undefined)
+      await using one = await standOnPostgres(`${name}_copy`)
+      await using other = await standOnPostgres(`${name}_copy`)
+      await one.recover({
+        step: async () => {
+          await other.authority.refresh()
+          await other.epoch.check()
+          expect(other.epoch.isSound).toBe(false)
+        },
+      })
+      await expect.poll(() => other.epoch.isSound, { timeout: 2_000 }).toBe(true)
+    })
+
+    test('a process that dies between the two tells no lie: the database is ahead then, never behind', async () => {
+      await administer(`create database ${name}`)
+      {
+        await using stand = await standOnPostgres(name)
+        await stand.epoch.raise()
+        const dying = await openEpoch({
+          database: stand.database,
+          authority: stand.authority,
+          clock,
+          log: () => undefined,
+          isApart: true,
+          everyMs: 1e6,
+          fga: { ...stand.fga, write: async () => Promise.reject(new Error('killed')) },
+        })
+        await expect(dying.raise()).rejects.toThrow('killed')
+      }
+      await using again = await standOnPostgres(name)
+      again.epoch.assertSound()
+    })
+  },
+)
+
+test('with the tuples in the same database an older copy is whole and cries no wolf; recovery still ends all', async () => {
+  const database = await openMigrated()
+  const fga = await openFga(database, clock)
+  await using stand = await standOn(database, fga, { isApart: false })
+  await addBot(database)
+  const lent = await stand.lend()
+  await putSession(database)
+  await stand.epoch.raise()
+  await database.query('update epochs set number = 0')
+  await stand.epoch.check()
+  stand.epoch.assertSound()
+  expect(await stand.recover()).toMatchObject({ delegations_ended: 0, artifacts_ended: 2, tuples_removed: 0 })
+  stand.epoch.assertSound()
+  expect(await stand.delegations.isLive(lent)).toBe(true)
+})
+
+test('what is revoked is soon beyond forgetting: the number is raised for it within the next look', async () => {
+  const database = await openMigrated()
+  const fga = await openFga(database, clock)
+  const authority = await followAuthority({ database, clock, log: () => undefined })
+  await using epoch = await openEpoch({
+    database,
+    fga,
+    authority,
+    clock,
+    log: () => undefined,
+    isApart: true,
+    everyMs: 20,
+  })
+  expect(epoch.isSound).toBe(true)
+  await createRevocations({ sql: database, clock }).revoke(
+    { kind: 'subject', id: 'user:anne' },
+    { reason: 'tests' },
+  )
+  await expect.poll(() => markers(fga), { timeout: 3_000 }).toEqual(['agent:epoch.1'])
+  await authority[Symbol.asyncDispose]()
+  await epoch[Symbol.asyncDispose]()
+  await database.close()
+})
