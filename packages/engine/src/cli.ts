@@ -5,15 +5,13 @@ import { pipeline } from 'node:stream/promises'
 import { parseArgs } from 'node:util'
 import { createEngine } from './engine.ts'
 
-/** Serves the engine on loopback, in memory, without authentication: for development only. */
-const { values } = parseArgs({
-  options: { port: { type: 'string', default: '8080' }, help: { type: 'boolean', short: 'h' } },
-})
+const usage =
+  'remit-fga [--port 8080]\n\nServes the OpenFGA HTTP API on 127.0.0.1, in memory. For development: no authentication, nothing is kept.'
 
-if (values.help) {
-  console.log(
-    'remit-fga [--port 8080]\n\nServes the OpenFGA HTTP API on 127.0.0.1, in memory. For development: no authentication, nothing is kept.',
-  )
+/** Serves the engine on loopback, in memory, without authentication: for development only. */
+const { port: wanted, help } = readArguments()
+if (help) {
+  console.log(usage)
   process.exit(0)
 }
 
@@ -26,7 +24,33 @@ const server = createServer((incoming, outgoing) => {
   })
 })
 
+function readArguments(): { readonly port: number; readonly help: boolean } {
+  try {
+    const { values } = parseArgs({
+      options: { port: { type: 'string', default: '8080' }, help: { type: 'boolean', short: 'h' } },
+    })
+    if (!/^\d{1,5}$/.test(values.port) || Number(values.port) > 65_535)
+      throw new Error(`--port ${values.port} is no port`)
+    return { port: Number(values.port), help: values.help === true }
+  } catch (error) {
+    fail(`${error instanceof Error ? error.message : 'unknown'}\n\n${usage}`)
+  }
+}
+
+function fail(message: string): never {
+  console.error(message)
+  process.exit(2)
+}
+
+// A page in this machine's browser may make its own name lead here.
+const isOurs = (host: string | undefined): boolean =>
+  host !== undefined && /^(127\.0\.0\.1|localhost|\[::1\])(:\d+)?$/i.test(host)
+
 async function respond(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
+  if (!isOurs(incoming.headers.host)) {
+    outgoing.writeHead(421).end()
+    return
+  }
   const hasBody = incoming.method !== 'GET' && incoming.method !== 'HEAD'
   const body = hasBody ? { body: Readable.toWeb(incoming), duplex: 'half' as const } : {}
   const request = new Request(`http://127.0.0.1${incoming.url ?? '/'}`, {
@@ -39,9 +63,10 @@ async function respond(incoming: IncomingMessage, outgoing: ServerResponse): Pro
   else await pipeline(Readable.fromWeb(response.body), outgoing)
 }
 
-server.listen(Number(values.port), '127.0.0.1', () => {
+server.on('error', (error) => fail(`Cannot listen on 127.0.0.1:${wanted}: ${error.message}`))
+server.listen(wanted, '127.0.0.1', () => {
   const address = server.address()
-  const port = typeof address === 'object' && address !== null ? address.port : values.port
+  const port = typeof address === 'object' && address !== null ? address.port : wanted
   console.log(`OpenFGA API in memory on http://127.0.0.1:${port}`)
 })
 
