@@ -195,6 +195,7 @@ function createOverlay(store: TupleStore, keys: readonly TupleKey[]): Overlay {
       userRelation: user.relation,
       condition: key.condition,
       ulid: '',
+      place: -1,
     }
     const relations = buckets.get(object) ?? new Map<string, Bucket>()
     const bucket = relations.get(key.relation) ?? { concrete: [], usersets: [], index: undefined }

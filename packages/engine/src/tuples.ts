@@ -26,7 +26,7 @@ export interface Node {
   /** Tuples whose object this is, by relation. */
   readonly out: Map<string, Bucket>
   /** Tuples whose user this is (also as the object of a userset), in no order. */
-  readonly in: Set<Tuple>
+  in: Set<Tuple>
 }
 
 export interface Tuple {
@@ -38,13 +38,15 @@ export interface Tuple {
   readonly condition: TupleCondition | undefined
   /** When and in which order it was written; empty for contextual tuples. */
   readonly ulid: string
+  /** For the store that holds it. */
+  place: number
 }
 
 /** The tuples on one object and relation: a check needs all its usersets, but of its plain users only one. */
 export interface Bucket {
-  readonly concrete: Tuple[]
+  concrete: Tuple[]
   /** Usersets and typed wildcards. */
-  readonly usersets: Tuple[]
+  usersets: Tuple[]
   /** By user, once `concrete` is large. */
   index: Map<Node, Tuple> | undefined
 }
@@ -89,34 +91,41 @@ export const keyOf = (tuple: Tuple): TupleKey => ({
   condition: tuple.condition,
 })
 
-export const makeNode = (name: string, id: number): Node => ({
+export const makeNode = (name: string, id: number, type = typeOf(name)): Node => ({
   name,
-  type: typeOf(name),
+  type,
   wildcard: isTypedWildcard(name),
   id,
   out: new Map(),
-  in: new Set(),
+  in: noSet,
 })
+
+// Most objects are nobody's subject, and most buckets hold one tuple: at a million of them, what is empty or has room to
+// grow weighs as much as what is there. Shared, and never written to.
+const noSet = new Set<Tuple>()
+const none: Tuple[] = []
+Object.freeze(none)
 
 export function createTupleStore(): TupleStore {
   const nodes = new Map<string, Node>()
-  const relations = new Map<string, string>()
+  // Types and relations: a few words, each of them once.
+  const words = new Map<string, string>()
   let log: (Tuple | undefined)[] = []
-  const places = new Map<Tuple, number>()
+  let size = 0
   let nextId = 0
 
   function intern(name: string): Node {
     const before = nodes.get(name)
     if (before !== undefined) return before
-    const node = makeNode(name, nextId++)
+    const node = makeNode(name, nextId++, internWord(typeOf(name)))
     nodes.set(name, node)
     return node
   }
 
-  function internRelation(name: string): string {
-    const before = relations.get(name)
+  function internWord(name: string): string {
+    const before = words.get(name)
     if (before !== undefined) return before
-    relations.set(name, name)
+    words.set(name, name)
     return name
   }
 
@@ -130,19 +139,28 @@ export function createTupleStore(): TupleStore {
     const user = splitUser(key.user)
     const tuple: Tuple = {
       object: intern(key.object),
-      relation: internRelation(key.relation),
+      relation: internWord(key.relation),
       user: intern(user.object),
-      userRelation: internRelation(user.relation),
+      userRelation: internWord(user.relation),
       condition: key.condition,
       ulid,
+      place: log.length,
     }
-    const bucket = tuple.object.out.get(tuple.relation) ?? { concrete: [], usersets: [], index: undefined }
+    const bucket = tuple.object.out.get(tuple.relation) ?? {
+      concrete: none,
+      usersets: none,
+      index: undefined,
+    }
     tuple.object.out.set(tuple.relation, bucket)
-    partOf(bucket, tuple).push(tuple)
+    // A list of exactly one, where pushing to an empty one would make room for seventeen.
+    if (partOf(bucket, tuple) !== none) partOf(bucket, tuple).push(tuple)
+    else if (isConcrete(tuple)) bucket.concrete = [tuple]
+    else bucket.usersets = [tuple]
     if (isConcrete(tuple)) bucket.index?.set(tuple.user, tuple)
+    if (tuple.user.in === noSet) tuple.user.in = new Set()
     tuple.user.in.add(tuple)
-    places.set(tuple, log.length)
     log.push(tuple)
+    size += 1
     return tuple
   }
 
@@ -158,9 +176,9 @@ export function createTupleStore(): TupleStore {
     tuple.user.in.delete(tuple)
     forget(tuple.object)
     forget(tuple.user)
-    log[places.get(tuple) ?? log.length] = undefined
-    places.delete(tuple)
-    if (log.length > 1024 && log.length > places.size * 2) compact()
+    log[tuple.place] = undefined
+    size -= 1
+    if (log.length > 1024 && log.length > size * 2) compact()
     return tuple
   }
 
@@ -171,7 +189,7 @@ export function createTupleStore(): TupleStore {
   function compact(): void {
     log = log.filter((tuple) => tuple !== undefined)
     log.forEach((tuple, place) => {
-      if (tuple !== undefined) places.set(tuple, place)
+      if (tuple !== undefined) tuple.place = place
     })
   }
 
@@ -184,7 +202,7 @@ export function createTupleStore(): TupleStore {
 
   return {
     get size() {
-      return places.size
+      return size
     },
     node: (name) => nodes.get(name),
     get: find,
