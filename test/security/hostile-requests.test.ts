@@ -19,7 +19,9 @@ const runs = Number(process.env['FUZZ_RUNS'] ?? 800)
 let world: World
 let planId = ''
 const dsl = readFileSync(new URL('../../model.fga', import.meta.url), 'utf8')
-const tokens: Record<string, string | undefined> = { nobody: undefined, forged: 'a.b.c' }
+const tokens: Record<string, string | undefined> = { nobody: undefined, forged: 'a.b.c', browser: undefined }
+/** What a page of ours would send in a signed-in browser. */
+let browser: Readonly<Record<string, string>> = {}
 
 /** Values of this world, by the names of the contract's members. */
 const byName = {
@@ -66,10 +68,20 @@ const byName = {
 
 const callers = (operation: string): readonly string[] => {
   if (/^(post \/retrieve|get \/(documents|collections))/.test(operation)) return ['person', 'agent']
-  if (/^(put \/(collections|fields)|post \/(explain|who-can))|\/model/.test(operation))
+  if (/\/delegations/.test(operation)) return ['browser']
+  if (/^(put \/(collections|fields)|post \/(explain|who-can))|\/(model|agents)/.test(operation))
     return ['administrator']
   return operation === 'post /access' ? ['administrator', 'service'] : ['service']
 }
+
+const agent = {
+  owner: 'user:dan',
+  title: 'New',
+  purpose: 'tests',
+  scopes: ['docs.search'],
+  collections: null,
+}
+const inAnHour = new Date(Date.now() + 3_600_000).toISOString()
 
 const repair = (
   operation: string,
@@ -94,6 +106,10 @@ const repair = (
       return { model: dsl }
     case 'post /model/apply':
       return { plan_id: planId }
+    case 'post /agents':
+      return { ...agent, id: 'new-bot' }
+    case 'post /delegations':
+      return { agent: 'research-bot', scope: ['collection:handbook'], expires_at: inAnHour, purpose: 'tests' }
     case 'post /access':
       return { writes: [{ user: 'user:bob', relation: 'viewer', object: 'collection:handbook' }] }
     default:
@@ -112,18 +128,36 @@ beforeAll(async () => {
   await world.put({
     'handbook/travel': { text: 'The travel budget.', access: { viewers: ['user:anne', 'user:dan'] } },
   })
-  await world.service.administrators.add('user:dan', ['security.read', 'security.write'])
+  await world.service.administrators.add('user:dan', ['security.read', 'security.write', 'agents.write'])
   await world.lend('anne', 'research-bot', 'collection:handbook')
   tokens['person'] = await world.token({ user: 'anne' })
   tokens['administrator'] = await world.token({ user: 'dan' })
   tokens['agent'] = await world.token({ user: 'anne', agent: 'research-bot' })
   tokens['service'] = await world.token({ service: 'loader' })
+  browser = await signedIn('anne')
   const planned = await world.call('POST', '/model/plan', {
     token: tokens['administrator'] ?? '',
     body: { model: dsl },
   })
   planId = ((await planned.json()) as { plan: { plan_id: string } }).plan.plan_id
 })
+async function signedIn(user: string): Promise<Readonly<Record<string, string>>> {
+  await world.service.issuer.passwords.set(user, 'correct horse battery')
+  const origin = world.config.publicUrl
+  const page = await world.call('GET', '/sign-in')
+  const csrf = /name="csrf" value="([^"]+)"/.exec(await page.text())?.[1] ?? ''
+  const answer = await world.call('POST', '/sign-in', {
+    body: String(new URLSearchParams({ user, password: 'correct horse battery', csrf })),
+    headers: {
+      cookie: page.headers.get('set-cookie')?.split(';')[0] ?? '',
+      origin,
+      'content-type': 'application/x-www-form-urlencoded',
+    },
+  })
+  const cookie = answer.headers.getSetCookie()[0]?.split(';')[0] ?? ''
+  const listed = await world.call('GET', '/delegations', { headers: { cookie } })
+  return { cookie, origin, 'x-csrf-token': listed.headers.get('x-csrf-token') ?? '' }
+}
 afterAll(() => world?.[Symbol.asyncDispose]())
 
 async function send({ method, path, headers, body, as }: HostileRequest) {
@@ -131,7 +165,11 @@ async function send({ method, path, headers, body, as }: HostileRequest) {
   const response = await world.service.app.request(
     new Request(`${world.config.publicUrl}${path}`, {
       method,
-      headers: { ...headers, ...(token !== undefined && { authorization: `Bearer ${token}` }) },
+      headers: {
+        ...headers,
+        ...(token !== undefined && { authorization: `Bearer ${token}` }),
+        ...(as === 'browser' && browser),
+      },
       ...(body !== undefined && { body }),
     }),
   )
@@ -179,9 +217,9 @@ test('whatever is sent to whatever route, by whomever: no 5xx, no stack, every r
       const seen = [...reached.keys()].filter((key) => key.startsWith(`${method} ${path} `))
       // Past the token, the scope and the schema: done, or refused for want of the object alone.
       const done =
-        /^(get|delete) .*\{id\}|access$/.test(`${method} ${path}`) && path !== '/access'
+        /^(get|delete) .*\{id\}|(access|disable)$/.test(`${method} ${path}`) && path !== '/access'
           ? / (20[02]|404)$/
-          : / 20[02]$/
+          : / 20[012]$/
       expect(
         seen.some((key) => done.test(key)),
         `${method} ${path} answers: ${seen}`,
