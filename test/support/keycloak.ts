@@ -43,7 +43,6 @@ export interface Realm extends AsyncDisposable {
   grant(client: RealmClient, parameters: Readonly<Record<string, string>>): Promise<Tokens>
   /** Signs with a new key from now on. */
   rotateKey(): Promise<void>
-  setEnabled(userSub: string, enabled: boolean): Promise<void>
 }
 
 /** Makes a realm with the optional client scopes `docs.search` and `docs.read`; it is deleted with the object. */
@@ -125,9 +124,6 @@ export async function openRealm({
       }
       const key = { name, providerId: 'rsa-generated', providerType: 'org.keycloak.keys.KeyProvider' }
       await administer('POST', `/${realm}/components`, { ...key, parentId, config })
-    },
-    async setEnabled(sub, enabled) {
-      await administer('PUT', `/${realm}/users/${sub}`, { enabled })
     },
     async [Symbol.asyncDispose]() {
       await administer('DELETE', `/${realm}`)
