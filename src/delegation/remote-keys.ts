@@ -114,7 +114,7 @@ async function discover(issuer: string, fetch: Fetch, timeoutMs: number): Promis
   for (const address of discoveryAddresses(issuer)) {
     const parsed = discoveryDocument.safeParse(await fetchJson(address, fetch, timeoutMs))
     // A document that names another issuer is not this issuer's (RFC 8414 §3.3).
-    if (parsed.success && parsed.data.issuer === issuer && isSafe(parsed.data.jwks_uri))
+    if (parsed.success && parsed.data.issuer === issuer && isSafe(parsed.data.jwks_uri, issuer))
       return parsed.data.jwks_uri
   }
   return undefined
@@ -130,11 +130,16 @@ function discoveryAddresses(issuer: string): string[] {
   ]
 }
 
-/** Whether what an issuer's document names may be asked: https, or http on loopback. */
-export const isSafe = (address: string): boolean => {
-  const url = new URL(address)
-  return (
-    url.protocol === 'https:' ||
-    (url.protocol === 'http:' && ['127.0.0.1', 'localhost', '[::1]'].includes(url.hostname))
-  )
+/**
+ * Whether what an issuer's document points to may be asked: its own host, or somebody's public name by https.
+ * The settings name the issuer only; it must not be able to point into our own network. NOT checked: what a name
+ * resolves to.
+ */
+export function isSafe(address: string, issuer: string): boolean {
+  const [url, own] = [new URL(address), new URL(issuer)]
+  if (url.username !== '' || url.password !== '') return false
+  if (url.hostname === own.hostname) return url.protocol === own.protocol
+  // URL has spelled every number that stands for an IPv4 address with dots.
+  const isNumber = /^\[|^[\d.]+$/.test(url.hostname)
+  return url.protocol === 'https:' && !isNumber && !/(^|\.)(localhost|local|internal)\.?$/.test(url.hostname)
 }

@@ -145,7 +145,8 @@ function configuration(deps: ProviderDeps, foreignTypes: readonly string[]): Con
       const id = ctx.oidc.result?.consent?.grantId
       return id === undefined ? undefined : ctx.oidc.provider.Grant.find(id)
     },
-    async findAccount(_ctx, sub, token) {
+    async findAccount(ctx, sub, token) {
+      assertAsksForNoMore(ctx, token)
       if (!(await people.has(sub))) return undefined
       const grantId = token !== undefined && 'grantId' in token ? token.grantId : undefined
       const link = grantId === undefined ? undefined : await grants.get(grantId)
@@ -252,6 +253,18 @@ const now = (): number => Math.floor(Date.now() / 1_000)
 function within(seconds: number, end: number | undefined): number {
   const left = end === undefined ? seconds : end - now()
   return Math.max(1, Math.min(seconds, left))
+}
+
+/**
+ * Whoever redeems a code or a refresh token for more than it is for keeps it: the library would use it up first, and
+ * who then comes again with it would lose the whole grant as a thief.
+ */
+function assertAsksForNoMore({ oidc: { params } }: KoaContextWithOIDC, token: object | undefined): void {
+  if (params?.['grant_type'] === undefined || token === undefined || !('resource' in token)) return
+  const { authorization_details: details, resource } = params
+  if (details !== undefined)
+    throw new errors.InvalidAuthorizationDetails('details are asked for where the person consents')
+  if (resource !== undefined && ![token.resource].flat().includes(resource)) throw new errors.InvalidTarget()
 }
 
 /** A stored token is the business of the client that it was issued to; JWTs are judged in jwt-endpoints.ts. */

@@ -146,7 +146,7 @@ async function discover(
 ): Promise<client.Configuration> {
   const config = await client.discovery(new URL(issuer), clientId, {}, clientAuth(clientSecret), {
     timeout: timeoutSeconds,
-    [client.customFetch]: guarded(fetch),
+    [client.customFetch]: guarded(fetch, issuer),
     // Its own rule is https only. Ours lets loopback through, and nothing else in the clear: held to in `guarded` for
     // what we ask, and below for where the browser is sent.
     execute: [client.allowInsecureRequests, client.enableNonRepudiationChecks],
@@ -154,8 +154,10 @@ async function discover(
   const server = config.serverMetadata()
   // The library compares as URLs, for which `https://a` is `https://a/`.
   if (server.issuer !== issuer) throw new Error('The discovery document names another issuer.')
-  if (!isSafe(server.authorization_endpoint ?? 'about:blank'))
-    throw new Error('The authorization endpoint is missing, or neither https nor on loopback.')
+  if (!isSafe(server.authorization_endpoint ?? 'about:blank', issuer))
+    throw new Error(
+      'The authorization endpoint is missing, or neither of the issuer’s own host nor of a public name over https.',
+    )
   return config
 }
 
@@ -168,11 +170,12 @@ const clientAuth = (secret: string): client.ClientAuth => {
   }
 }
 
-/** Asks over https, or on loopback, only; follows no redirect and reads no more than 256 KiB. */
+/** Asks the issuer’s own host, or a public name over https, only; follows no redirect and reads no more than 256 KiB. */
 const guarded =
-  (fetch: Fetch): client.CustomFetch =>
+  (fetch: Fetch, issuer: string): client.CustomFetch =>
   async (url, { body, signal, ...init }) => {
-    if (!isSafe(url)) throw new Error('An endpoint is neither https nor on loopback.')
+    if (!isSafe(url, issuer))
+      throw new Error('An endpoint is neither of the issuer’s own host nor of a public name over https.')
     const response = await fetch(url, {
       ...init,
       body: body ?? null,

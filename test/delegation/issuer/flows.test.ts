@@ -144,15 +144,6 @@ describe('an agent gets a person’s consent by code and PKCE', () => {
       error: 'invalid_grant',
     })
   })
-
-  test('and 20 parallel redemptions of one code give exactly one token', async () => {
-    const config = await as('agent-app')
-    const { url, checks } = await authorize(config, {}, { objects: ['collection:handbook'] })
-    const outcomes = await Promise.allSettled(
-      Array.from({ length: 20 }, () => client.authorizationCodeGrant(config, url, checks)),
-    )
-    expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(1)
-  })
 })
 
 test('a person’s own client gets their own token, without an actor', async () => {
