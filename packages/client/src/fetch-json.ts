@@ -1,0 +1,45 @@
+export type Fetch = (url: string, init: RequestInit) => Promise<Response>
+
+const bytesMax = 256 * 1024
+const timeoutMs = 5_000
+
+/**
+ * A small JSON document, or undefined for whatever goes wrong: no answer in five seconds, any status but 200 (redirects
+ * are not followed: keys come from where the issuer says), more than 256 KiB, not JSON.
+ */
+export async function fetchJson(fetch: Fetch, url: string, init: RequestInit = {}): Promise<unknown> {
+  try {
+    const signal = AbortSignal.timeout(timeoutMs)
+    const response = await fetch(url, { ...init, redirect: 'manual', signal })
+    if (response.status !== 200) {
+      await response.body?.cancel()
+      return undefined
+    }
+    return JSON.parse(await limitedText(response))
+  } catch {
+    // Every cause is the same to the caller, who refuses: it could not be had.
+    return undefined
+  }
+}
+
+async function limitedText(response: Response): Promise<string> {
+  const decoder = new TextDecoder('utf-8', { fatal: true })
+  let text = ''
+  let size = 0
+  for await (const part of response.body ?? []) {
+    size += part.byteLength
+    if (size > bytesMax) throw new Error('The document is too large.')
+    text += decoder.decode(part, { stream: true })
+  }
+  return text + decoder.decode()
+}
+
+/** https, or http on loopback. */
+export function isSafe(address: string): boolean {
+  const url = URL.parse(address)
+  if (url === null) return false
+  return (
+    url.protocol === 'https:' ||
+    (url.protocol === 'http:' && ['127.0.0.1', 'localhost', '[::1]'].includes(url.hostname))
+  )
+}
