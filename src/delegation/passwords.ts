@@ -30,8 +30,10 @@ export function createPasswords({ sql, clock }: { readonly sql: Sql; readonly cl
     async set(person, password) {
       if (password.length < lengthMin || password.length > lengthMax)
         throw invalid('password', `A password has ${lengthMin} to ${lengthMax} characters.`)
-      const known = await sql.query('select 1 from people where key = $1', [person])
-      if (known.length === 0) throw invalid('user', `There is no account ${person}.`)
+      const known = await sql.query('select 1 from people where key = $1 and upstream_issuer is null', [
+        person,
+      ])
+      if (known.length === 0) throw invalid('user', `There is no local account ${person}.`)
       await sql.query(
         `insert into passwords (person, hash, changed_at) values ($1, $2, $3)
          on conflict (person) do update set hash = excluded.hash, changed_at = excluded.changed_at`,
