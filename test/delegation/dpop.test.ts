@@ -34,6 +34,11 @@ describeDatabases('a proof', (kind) => {
     expect(await check(await other.proof({ url, now: clock.now() }))).toBe(other.jkt)
   })
 
+  test('made with an elliptic curve that is not announced is refused', async () => {
+    const other = await makeHolder('ES384')
+    expect(await check(await other.proof({ url, now: clock.now(), header: { alg: 'ES384' } }))).toBe(refused)
+  })
+
   test('made for a token holds its digest, for this one and no other', async () => {
     expect(await check(await made({ accessToken: 'a.b.c' }), { accessToken: 'a.b.c' })).toBe(holder.jkt)
     expect(await check(await made({ accessToken: 'a.b.d' }), { accessToken: 'a.b.c' })).toBe(refused)
