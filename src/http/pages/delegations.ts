@@ -5,6 +5,7 @@ import type { LentItem, OwnDelegation } from '../../delegation/own-delegations.t
 import { splitObject } from '../../kernel/ids.ts'
 import { detailLists } from './details.ts'
 import { type Html, page } from './layout.ts'
+import { ownNav } from './own-nav.ts'
 
 export interface DelegationsPage {
   /** Account key of who is signed in. */
@@ -61,14 +62,15 @@ export function delegationsPage(given: DelegationsPage): string {
   return page({
     title: 'What you have lent',
     body: html`<div class="top"><h1>What you have lent</h1>
-<form method="post" action="/sign-out"><input type="hidden" name="csrf" value="${csrf}"><button class="quiet small" type="submit">Sign out <span class="who">${person}</span></button></form></div>
+<span class="soft who">${person}</span></div>
 ${
   lent.length === 0
     ? html`<p class="empty">Nothing. No agent can read anything for you now.</p>`
     : html`<p class="soft">These agents may read for you. None of them sees more than you may read yourself, and no sensitive document.</p>
 ${lent.map((one) => card(one, { csrf, now, purpose: purposes.get(one.agent) }))}`
 }
-${lendSection(given)}`,
+${lendSection(given)}
+${ownNav({ current: '/delegations', csrf })}`,
   })
 }
 

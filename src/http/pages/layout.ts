@@ -83,7 +83,7 @@ button.main { background: var(--accent); color: var(--on-accent); border-color: 
 .problem { color: var(--bad); font-weight: 600; } code { font-family: ui-monospace, monospace; overflow-wrap: anywhere; }
 dl { margin: .75rem 0; display: grid; grid-template-columns: auto 1fr; gap: .3rem 1rem; } dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 ul { margin: .25rem 0; padding-left: 1.2rem; } ul.plain { list-style: none; padding: 0; margin: 0; }
-.top { display: flex; gap: 1rem; align-items: baseline; justify-content: space-between; } button.small { font-size: .875rem; font-weight: 400; padding: .25rem .5rem; white-space: nowrap; } .who { font-weight: 600; }
+.top { display: flex; gap: 1rem; align-items: baseline; justify-content: space-between; } .who { font-weight: 600; }
 section.card { border: 1px solid var(--line); border-radius: .6rem; padding: 1rem; margin-top: 1rem; } section.card h2 { margin: 0; overflow-wrap: anywhere; } section.card > p { margin: .15rem 0 0; } section.card dl { grid-template-columns: 8rem 1fr; }
 .tag { font-size: .75rem; font-weight: 500; border: 1px solid var(--line); border-radius: 1rem; padding: .05rem .5rem; vertical-align: middle; }
 .empty { padding: 1rem; border: 1px dashed var(--line); border-radius: .6rem; text-align: center; }
