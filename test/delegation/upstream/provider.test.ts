@@ -1,4 +1,4 @@
-import { decodeJwt, SignJWT } from 'jose'
+import { decodeJwt, exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Fetch } from '../../../src/delegation/fetch-json.ts'
 import {
@@ -145,22 +145,44 @@ describe('nobody is signed in', () => {
     expect(await one.redeem(second.back.search, second.checks)).toMatchObject({ reason: 'not_verified' })
   })
 
-  const resigned = (change: object): Fetch =>
-    tampering(async (body) => {
-      const claims = { ...decodeJwt(body['id_token'] ?? ''), ...change }
+  test('by an ID token whose claims were changed after it was signed', async () => {
+    const forged = tampering((body) => {
       const [head = '', , signature = ''] = (body['id_token'] ?? '').split('.')
+      const claims = { ...decodeJwt(body['id_token'] ?? ''), sub: 'somebody else' }
       return { ...body, id_token: [head, base64(claims), signature].join('.') }
     })
+    const one = provider({}, forged)
+    const { back, checks } = await begun(one)
+    expect(await one.redeem(back.search, checks)).toMatchObject({ ok: false, reason: 'not_verified' })
+  })
+
+  /** A provider that signs other claims with its own key: nothing but the claims is wrong. */
+  async function saying(change: object): Promise<Fetch> {
+    const { privateKey, publicKey } = await generateKeyPair('RS256')
+    const jwk = { ...(await exportJWK(publicKey)), kid: 'k', alg: 'RS256', use: 'sig' }
+    const tokens = tampering(async (body) => ({
+      ...body,
+      id_token: await new SignJWT({ ...decodeJwt(body['id_token'] ?? ''), ...change })
+        .setProtectedHeader({ alg: 'RS256', kid: 'k' })
+        .sign(privateKey),
+    }))
+    return async (url, init) => (url.endsWith('/jwks') ? Response.json({ keys: [jwk] }) : tokens(url, init))
+  }
+
+  test('but by one that says nothing wrong', async () => {
+    const one = provider({}, await saying({}))
+    const { back, checks } = await begun(one)
+    expect(await one.redeem(back.search, checks)).toMatchObject({ ok: true })
+  })
 
   test.each([
-    ['whose claims were changed after it was signed', { sub: 'somebody else' }],
     ['of another issuer', { iss: 'https://evil.test' }],
     ['for another client', { aud: 'another' }],
     ['that is over', { exp: 1 }],
     ['that does not say when they signed in', { auth_time: undefined }],
     ['of a sign-in of long ago', { auth_time: Math.floor(Date.now() / 1_000) - 3_600 }],
   ])('by an ID token %s', async (_, change) => {
-    const one = provider({}, resigned(change))
+    const one = provider({}, await saying(change))
     const { back, checks } = await begun(one)
     expect(await one.redeem(back.search, checks)).toMatchObject({ ok: false, reason: 'not_verified' })
   })
