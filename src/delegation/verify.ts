@@ -1,4 +1,11 @@
-import { decodeJwt, decodeProtectedHeader, jwtVerify, type ProtectedHeaderParameters } from 'jose'
+import {
+  type CryptoKey,
+  decodeJwt,
+  decodeProtectedHeader,
+  type JWTPayload,
+  jwtVerify,
+  type ProtectedHeaderParameters,
+} from 'jose'
 import { JOSEError, JWSSignatureVerificationFailed } from 'jose/errors'
 import type { Clock } from '../kernel/clock.ts'
 import type { Principal } from '../kernel/principal.ts'
@@ -9,6 +16,7 @@ import type { IssuerSource, Resource } from './issuers.ts'
 import { accessTokenTypes, type Normalised, normalise } from './normalise.ts'
 import type { VerifyReason } from './reasons.ts'
 import type { LookUp } from './registry.ts'
+import { holdsEs256, isPlainEs256 } from './signature.ts'
 import { type Judgement, type TokenUse, toPrincipal } from './to-principal.ts'
 
 export interface Verifier {
@@ -165,19 +173,26 @@ async function signedPayload(token: string, issuer: IssuerSource): Promise<Resul
   const key = await issuer.keys(header)
   if (!key.ok) return key
   try {
-    const { payload } = await jwtVerify(token, key.value, {
-      algorithms: [...issuer.algorithms],
-      issuer: issuer.issuer,
-      // Time and audience are judged in isSound, with reasons of their own.
-      currentDate: new Date(0),
-      clockTolerance: Number.MAX_SAFE_INTEGER,
-    })
+    const isPlain = isPlainEs256(header, key.value)
+    if (isPlain && !holdsEs256(token, key.value)) return refuse('bad_signature')
+    const payload = isPlain ? decodeJwt(token) : await payloadByJose(token, key.value, issuer)
     return issuer.kind === 'own' ? ok({ payload, actorsNamed: true }) : normalise(payload, typ, issuer)
   } catch (error) {
     if (error instanceof JWSSignatureVerificationFailed) return refuse('bad_signature')
     if (error instanceof JOSEError) return refuse('malformed')
     throw error
   }
+}
+
+async function payloadByJose(token: string, key: CryptoKey, issuer: IssuerSource): Promise<JWTPayload> {
+  const { payload } = await jwtVerify(token, key, {
+    algorithms: [...issuer.algorithms],
+    issuer: issuer.issuer,
+    // Time and audience are judged in isSound, with reasons of their own.
+    currentDate: new Date(0),
+    clockTolerance: Number.MAX_SAFE_INTEGER,
+  })
+  return payload
 }
 
 /** In lower case, as media types are compared; '' for none. */

@@ -521,3 +521,33 @@ describe('a token that is bound to a key', () => {
     expect(await shown(token, { proof, method: 'POST', url })).toBe('not_bound')
   })
 })
+
+test.each([
+  ['one bit of the signature', (token: string) => flip(token, 2)],
+  ['one bit of the payload', (token: string) => flip(token, 1)],
+  ['a signature that is cut short', (token: string) => token.slice(0, -2)],
+  ['no signature', (token: string) => token.slice(0, token.lastIndexOf('.') + 1)],
+] as const)('%s makes it no token', async (_, spoil) => {
+  const token = await world.ownToken()
+  expect(await reason(token)).toBe('accepted as user:anne')
+  expect(await reason(spoil(token))).not.toContain('accepted')
+})
+
+test('a header that would change what is signed is not passed over (crit, RFC 7515 §4.1.11)', async () => {
+  const { kid, privateKey } = world.key
+  const header = { alg: 'ES256', typ: 'at+jwt', kid, crit: ['x'], x: 1 }
+  const [, payload] = (await world.ownToken()).split('.')
+  const head = Buffer.from(JSON.stringify(header)).toString('base64url')
+  const signed = Buffer.from(`${head}.${payload}`)
+  const signature = await crypto.subtle.sign({ name: 'ECDSA', hash: 'SHA-256' }, privateKey, signed)
+  const token = `${head}.${payload}.${Buffer.from(signature).toString('base64url')}`
+  expect(await reason(token)).toBe('malformed')
+})
+
+function flip(token: string, part: number): string {
+  const parts = token.split('.')
+  const bytes = Buffer.from(parts[part] ?? '', 'base64url')
+  bytes.writeUInt8(bytes.readUInt8(20) ^ 1, 20)
+  parts[part] = bytes.toString('base64url')
+  return parts.join('.')
+}

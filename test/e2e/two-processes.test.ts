@@ -1,0 +1,51 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { native, needsOpenfga, needsPostgres } from '../support/native.ts'
+import { openPair, type Pair, statusOf } from '../support/pair.ts'
+
+describe('two processes on one Postgres', needsPostgres.skip ? needsPostgres : needsOpenfga, () => {
+  let pair: Pair
+  beforeAll(async () => {
+    if (native.databaseUrl === undefined || native.openfga === undefined) return
+    pair = await openPair({ databaseUrl: native.databaseUrl, openfga: native.openfga })
+  }, 120_000)
+  afterAll(() => pair?.[Symbol.asyncDispose]())
+
+  const seen = (token: string) => Promise.all(pair.urls.map((url) => statusOf(url, token)))
+
+  /** Milliseconds from the end of `remove` until the token is refused; the first process must not pass it at all. */
+  async function untilRefused(token: string, remove: () => Promise<unknown>): Promise<number> {
+    // An agent may not ask for jobs: 403 and a code say that the token was good.
+    const good = await answers(token)
+    expect(good).toEqual(['forbidden', 'forbidden'])
+    await remove()
+    const began = performance.now()
+    expect((await answers(token))[0]).not.toBe('forbidden')
+    while ((await answers(token))[1] === 'forbidden') {
+      if (performance.now() - began > 10_000) throw new Error('it is never refused')
+    }
+    return performance.now() - began
+  }
+
+  const answers = (token: string): Promise<string[]> =>
+    Promise.all(
+      pair.urls.map(async (url) => {
+        const response = await fetch(`${url}/jobs/none`, { headers: { authorization: `Bearer ${token}` } })
+        return ((await response.json()) as { code: string }).code
+      }),
+    )
+
+  test.each([
+    ['a delegation is revoked', (delegation: string) => ['delegation', 'revoke', delegation]],
+    ['a person is disabled', () => ['person', 'disable', 'eve']],
+    ['an agent is disabled', () => ['agent', 'disable', 'research-bot']],
+  ] as const)(
+    '%s in the one: its tokens are refused there at once, in the other within a second',
+    async (_, command) => {
+      const { token, delegation } = await pair.agentToken('eve')
+      expect(await untilRefused(token, () => pair.command(...command(delegation)))).toBeLessThan(1_000)
+      expect((await seen(token)).every((status) => status === 401 || status === 403)).toBe(true)
+      if (command(delegation).includes('person')) await pair.command('person', 'enable', 'eve')
+    },
+    60_000,
+  )
+})

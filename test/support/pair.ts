@@ -1,0 +1,166 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import { cp } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type CryptoKey, exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose'
+import pg from 'pg'
+import { openKeyRing } from '../../src/delegation/signing-key.ts'
+import { openPostgres } from '../../src/store/postgres.ts'
+import type { Database } from '../../src/store/sql.ts'
+import { freshSettings, remit, startService } from '../e2e/process.ts'
+
+/** Two processes of the real service on one native Postgres and one OpenFGA, with one issuer's keys. */
+export interface Pair extends AsyncDisposable {
+  /** Addresses of the two. */
+  readonly urls: readonly [string, string]
+  readonly publicUrl: string
+  readonly database: Database
+  /** Private key of `agent-app`, the client of the agent `research-bot`. */
+  readonly clientKey: CryptoKey
+  /** A token of the issuer for the agent under a delegation of its own, and what there is to revoke of it. */
+  agentToken(person?: string): Promise<AgentToken>
+  /** A person's token that is addressed to the agent, who may exchange it. */
+  subjectToken(): Promise<string>
+  /** A command of the first one's operator; its standard output. */
+  command(...args: readonly string[]): Promise<string>
+}
+
+export interface AgentToken {
+  readonly token: string
+  readonly jti: string
+  readonly grant: string
+  readonly delegation: string
+}
+
+export interface PairOptions {
+  readonly databaseUrl: string
+  readonly openfga: { readonly url: string; readonly token: string }
+}
+
+const agent = 'research-bot'
+
+export async function openPair({ databaseUrl, openfga }: PairOptions): Promise<Pair> {
+  await using stack = new AsyncDisposableStack()
+  const name = `remit_test_${randomBytes(6).toString('hex')}`
+  const own = new URL(databaseUrl)
+  own.pathname = `/${name}`
+  await administer(databaseUrl, `create database ${name}`)
+  stack.defer(() => administer(databaseUrl, `drop database if exists ${name} with (force)`))
+  const [first, second] = [
+    stack.use(await freshSettings(undefined)),
+    stack.use(await freshSettings(undefined)),
+  ]
+  const common = {
+    PUBLIC_URL: first.url,
+    DATABASE_URL: own.href,
+    OPENFGA_API_URL: openfga.url,
+    OPENFGA_API_TOKEN: openfga.token,
+    // Some other issuer has to be trusted outside the demo; nobody comes from this one.
+    TRUSTED_ISSUERS: JSON.stringify([
+      {
+        issuer: 'http://127.0.0.1:9',
+        audiences: { api: first.url, mcp: `${first.url}/mcp` },
+        namespace: 'elsewhere',
+        preset: 'generic',
+      },
+    ]),
+    // The limits are for strangers; here they would be what is measured.
+    RATE_PER_MINUTE: '1000000',
+  }
+  const env = { ...first.env, ...common }
+  stack.use(startService(env))
+  await ready(first.url)
+  await cp(join(first.home, 'keys'), join(second.home, 'keys'), { recursive: true })
+  stack.use(startService({ ...second.env, ...common }))
+  await ready(second.url)
+
+  const command: Pair['command'] = async (...args) => {
+    const { code, stdout, stderr } = await remit(args, env)
+    if (code !== 0) throw new Error(`remit ${args.join(' ')}: ${stderr}`)
+    return stdout
+  }
+  const database = stack.use(await openPostgres({ url: own.href, poolSize: 4 }))
+  const key = (await openKeyRing(join(first.home, 'keys'), { now: Date.now })).current()
+  const issuer = `${first.url}/oauth`
+  const { privateKey, publicKey } = await generateKeyPair('ES256')
+  await database.query(
+    `insert into agents (id, owner, title, purpose, issuer, sub) values ($1, 'user:anne', 'Bot', 'tests', $2, $1)`,
+    [agent, issuer],
+  )
+  await database.query(
+    `insert into clients (client_id, kind, agent, title, jwks) values ('agent-app', 'agent', $1, 'Bot', $2)`,
+    [agent, { keys: [{ ...(await exportJWK(publicKey)), kid: 'app', alg: 'ES256', use: 'sig' }] }],
+  )
+
+  await database.query(`insert into clients (client_id, kind) values ('cli', 'person')`)
+
+  const sign = (claims: JWTPayload, { sub, aud }: { readonly sub: string; readonly aud: string }) =>
+    new SignJWT({ jti: `j_${randomUUID()}`, txn: `t_${randomUUID()}`, ...claims })
+      .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid: key.kid })
+      .setIssuer(issuer)
+      .setSubject(sub)
+      .setAudience(aud)
+      .setIssuedAt()
+      .setExpirationTime('290 s')
+      .sign(key.privateKey)
+
+  const owned = stack.move()
+  return {
+    urls: [first.url, second.url],
+    publicUrl: first.url,
+    database,
+    clientKey: privateKey,
+    command,
+    subjectToken: () =>
+      sign(
+        { client_id: 'cli', scope: 'docs.search docs.read' },
+        { sub: 'anne', aud: `${first.url}/agents/${agent}` },
+      ),
+    async agentToken(person = 'anne') {
+      const [jti, grant, delegation] = [`j_${randomUUID()}`, `g_${randomUUID()}`, `d_${randomUUID()}`]
+      await database.query(
+        `insert into delegations (id, subject, agent, sub_agents, scope, purpose, standing, expires_at, state, created_at)
+         values ($1, $2, $3, '{}', '{}', 'tests', false, now() + interval '1 hour', 'live', now())`,
+        [delegation, `user:${person}`, agent],
+      )
+      const token = await sign(
+        {
+          client_id: 'agent-app',
+          scope: 'docs.search docs.read',
+          sub_profile: 'user',
+          act: { iss: issuer, sub: agent, sub_profile: 'ai_agent' },
+          delegation,
+          grant_id: grant,
+          jti,
+        },
+        { sub: person, aud: first.url },
+      )
+      return { token, jti, grant, delegation }
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  }
+}
+
+/** What the service answers to the holder of a token, without asking OpenFGA. */
+export async function statusOf(url: string, token: string): Promise<number> {
+  const response = await fetch(`${url}/jobs/none`, { headers: { authorization: `Bearer ${token}` } })
+  await response.arrayBuffer()
+  return response.status
+}
+
+async function ready(url: string): Promise<void> {
+  const end = Date.now() + 60_000
+  for (;;) {
+    const response = await fetch(`${url}/readyz`).catch(() => undefined)
+    await response?.arrayBuffer()
+    if (response?.status === 200) return
+    if (Date.now() > end) throw new Error(`${url} does not get ready.`)
+    await new Promise((resolve) => setTimeout(resolve, 100))
+  }
+}
+
+async function administer(url: string, statement: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  await client.query(statement)
+  await client.end()
+}
