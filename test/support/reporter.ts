@@ -10,7 +10,7 @@ declare module 'vitest' {
 /**
  * Ends every run with one plain line, `N passed, N failed, N skipped`, below a list of what was skipped and why.
  * A file that does not load, a hook that throws, an error outside any test and a test that never ended each
- * count as failed. A run in which nothing was executed fails.
+ * count as failed. A run in which nothing was executed fails, and with TEST_NOTHING_SKIPPED one that skipped a test.
  */
 export default class ClosingLine implements Reporter {
   #filtered = false
@@ -33,7 +33,8 @@ export default class ClosingLine implements Reporter {
     if (!this.#filtered) for (const line of skippedLines(skipped)) console.log(line)
     console.log('')
     console.log(`${passed} passed, ${failed} failed, ${skipped.length} skipped`)
-    if (failed > 0 || passed === 0 || reason !== 'passed') process.exitCode = 1
+    const isIncomplete = skipped.length > 0 && process.env['TEST_NOTHING_SKIPPED'] === '1'
+    if (failed > 0 || passed === 0 || isIncomplete || reason !== 'passed') process.exitCode = 1
   }
 }
 
