@@ -33,7 +33,9 @@ export function createRegistry({
     const registered = held.get(key)
     if (registered !== undefined) {
       const deniable = deniableOf(question, registered)
-      return { ...registered, revoked: authority.isDenied(deniable), deniable }
+      // It stands as of the last change: what was said of it then is said of it now.
+      const { current: version = registered.version } = authority
+      return { ...registered, revoked: authority.isDenied(deniable), version, deniable }
     }
     const found = await lookUp(sql, question)
     if (!awaitsDelegation(question, found))
