@@ -16,6 +16,7 @@ import { loadSample } from './sample/load.ts'
 import { giveSamplePasswords, samplePasswordsFile } from './sample/passwords.ts'
 import { isSeeded, seedSample } from './sample/seed.ts'
 import { type Listening, type ListenOptions, listen } from './serve.ts'
+import { lockHome } from './store/home.ts'
 import { lockFolder } from './store/lock.ts'
 import { countWithoutVector } from './store/vectors.ts'
 import { type DemoFacts, progressLine, welcome } from './welcome.ts'
@@ -121,7 +122,7 @@ export async function reembedStored(
   config: Config,
   { isTerminal, onProgress }: Pick<StartOptions, 'isTerminal'> & Pick<ReembedOptions, 'onProgress'>,
 ): Promise<Reembedded> {
-  await using _lock = await lockFolder(config.home)
+  await using _lock = await lockHome(config.home)
   const onWeights = progressLine(isTerminal, (text) => process.stderr.write(text))
   await using stored = await openStored(config, { mayChange: true, onProgress: onWeights })
   const { database, embeddings } = stored

@@ -2,7 +2,8 @@ import { readFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import { join } from 'node:path'
 import { AppError, type ErrorCode, errorCodes } from '../kernel/errors.ts'
-import { FolderLockedError, lockFolder } from '../store/lock.ts'
+import { lockHome } from '../store/home.ts'
+import { FolderLockedError } from '../store/lock.ts'
 import { pointerName, socketName } from './admin-server.ts'
 import { type AdminDeps, type CommandName, runCommand } from './commands.ts'
 
@@ -21,7 +22,10 @@ export interface AdminClientOptions {
   readonly withService?: WithService
 }
 
-/** Speaks to the service that runs on REMIT_HOME; where none does, takes the folder's lock and works itself. */
+/**
+ * Speaks to the service that runs on REMIT_HOME; where none does, takes the folder's lock and works itself. Makes no
+ * folder: only starting the service does.
+ */
 export function createAdminClient({ home, withService }: AdminClientOptions): AdminClient {
   return {
     async run(name, args) {
@@ -37,7 +41,7 @@ export function createAdminClient({ home, withService }: AdminClientOptions): Ad
 
 async function locked(home: string): Promise<AsyncDisposable> {
   try {
-    return await lockFolder(home)
+    return await lockHome(home)
   } catch (error) {
     if (!(error instanceof FolderLockedError)) throw error
     throw new Error(`The service with REMIT_HOME=${home} is starting, stopping or busy. Try again.`, {

@@ -117,10 +117,16 @@ const commands = {
       return { person: person.key }
     },
   ),
-  person_disable: command(z.strictObject({ key: personKey }), async ({ key }, { revocations }) => {
-    await revocations.revoke({ kind: 'subject', id: `user:${key}` }, { reason: 'operator' })
-    return { person: key }
-  }),
+  person_disable: command(
+    z.strictObject({ key: personKey, unknown: z.boolean().default(false) }),
+    async ({ key, unknown }, { people, revocations }) => {
+      // A mistyped key would bar nobody, and whoever was meant would go on.
+      if (!unknown && !(await people.has(key)))
+        throw invalid('key', `There is no account ${key}. To bar somebody who never signed in: --unknown`)
+      await revocations.revoke({ kind: 'subject', id: `user:${key}` }, { reason: 'operator' })
+      return { person: key }
+    },
+  ),
   person_enable: command(z.strictObject({ key: personKey }), async ({ key }, { revocations }) => {
     if (!(await revocations.lift({ kind: 'subject', id: `user:${key}` })))
       throw invalid('key', `The person ${key} is not disabled.`)

@@ -50,11 +50,19 @@ export function createDemoTokens({ admin, home, fetch }: DemoTokensDeps): DemoTo
 
   async function demo(): Promise<Demo> {
     const url = String((await admin.run('demo', {}))['url'])
-    const found = await client.discovery(new URL(`${url}/oauth`), cliClient, undefined, client.None(), {
-      algorithm: 'oauth2',
-      execute: [client.allowInsecureRequests],
-      [client.customFetch]: ask,
-    })
+    const found = await client
+      .discovery(new URL(`${url}/oauth`), cliClient, undefined, client.None(), {
+        algorithm: 'oauth2',
+        execute: [client.allowInsecureRequests],
+        [client.customFetch]: ask,
+      })
+      .catch((error: unknown) => {
+        if (!isNoAnswer(error)) throw error
+        throw new Error(
+          `The demo of ${home} does not answer at ${url}. Start it: npm start. Commands need the REMIT_HOME, PORT and PUBLIC_URL that it was started with.`,
+          { cause: error },
+        )
+      })
     return { url, server: found.serverMetadata() }
   }
 
@@ -132,6 +140,9 @@ export function createDemoTokens({ admin, home, fetch }: DemoTokensDeps): DemoTo
     },
   }
 }
+
+/** fetch says "fetch failed" where no connection came about; openid-client passes it on. */
+const isNoAnswer = (error: unknown): boolean => error instanceof TypeError && error.message === 'fetch failed'
 
 const privateJwk = z.strictObject({
   kty: z.literal('EC'),

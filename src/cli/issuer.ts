@@ -22,8 +22,9 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
   person
     .command('disable <key>')
     .description('No token of theirs counts from now on, an agent’s for them included. Also NAMESPACE/KEY.')
-    .action(async (key: string) => {
-      await admin.run('person_disable', { key })
+    .option('--unknown', 'bars somebody of whom there is no account yet', false)
+    .action(async (key: string, { unknown }: { readonly unknown: boolean }) => {
+      await admin.run('person_disable', { key, unknown })
       terminal.say(`${key} is disabled.`)
     })
   person

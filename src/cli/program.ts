@@ -55,7 +55,7 @@ function messageOf(error: unknown): string {
   // fetch says "fetch failed"; why stands in its cause.
   const { message, cause } = error
   return message === 'fetch failed' && cause instanceof Error
-    ? `The service does not answer (${cause.message}). Start it with npm start, or name its address with --url or PUBLIC_URL.`
+    ? `The service does not answer (${cause.message}). Start it with npm start, or name its address with --url, PORT or PUBLIC_URL.`
     : message
 }
 

@@ -168,3 +168,18 @@ test('a person is barred and let in again, from the next request on', async () =
   expect(await barred()).toEqual([])
   expect((await remit(['person', 'enable', 'anne'], world)).stderr).toContain('not disabled')
 })
+
+test('nobody is barred whom the service does not know, unless in advance', async () => {
+  await using _server = await serving(world)
+  const barred = () => world.database.query(`select key from revocations where kind = 'subject'`)
+  for (const key of ['ane', 'acme/ida']) {
+    expect(await remit(['person', 'disable', key], world)).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining(`There is no account ${key}`),
+    })
+  }
+  expect(await barred()).toEqual([])
+  expect((await remit(['person', 'disable', 'acme/ida', '--unknown'], world)).code).toBe(0)
+  expect(await barred()).toEqual([{ key: 'user:acme/ida' }])
+  await remit(['person', 'enable', 'acme/ida'], world)
+})

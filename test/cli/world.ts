@@ -1,4 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type AdminClientOptions, createAdminClient } from '../../src/cli/admin-client.ts'
 import { startAdminServer } from '../../src/cli/admin-server.ts'
@@ -56,6 +57,9 @@ export async function openCommands() {
     expiresAt: new Date(Date.now() + 86_400_000),
   })
   const clients = createClients({ sql: database })
+  const home = join(database.folder, 'home')
+  // As after a first start.
+  await mkdir(join(home, 'keys'), { recursive: true })
   const keys = await openKeyRing(join(database.folder, 'keys'), systemClock)
   const tokens = createTestTokens({
     publicUrl,
@@ -96,7 +100,7 @@ export async function openCommands() {
     deps: { ...deps, demoConsent: { confirm: async () => undefined } },
     withoutDemo: deps,
     tokens,
-    home: join(database.folder, 'home'),
+    home,
   }
 }
 

@@ -1,0 +1,24 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { OperatorError } from '../kernel/operator-error.ts'
+import { lockFolder } from './lock.ts'
+
+export class NoHomeError extends OperatorError {
+  constructor(dir: string) {
+    super(`There is no Remit in ${dir}. Set REMIT_HOME to its folder, as where it was started.`)
+    this.name = 'NoHomeError'
+  }
+}
+
+/**
+ * {@link lockFolder} for whoever works on what is there: throws {@link NoHomeError} and makes nothing where no service
+ * was ever started. A mistyped folder would else become a new service, and a command there "succeed" while the one that
+ * was meant knows nothing of it. NOT checked: whether the database of DATABASE_URL is the one that belongs to it.
+ */
+export async function lockHome(dir: string): Promise<AsyncDisposable> {
+  if (!madeAtStart.some((name) => existsSync(join(dir, name)))) throw new NoHomeError(dir)
+  return lockFolder(dir)
+}
+
+/** The embedded database; signing keys, which are there with DATABASE_URL too. */
+const madeAtStart = ['db', 'keys']

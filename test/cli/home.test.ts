@@ -1,0 +1,54 @@
+import { existsSync } from 'node:fs'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { createDemoTokens } from '../../src/cli/demo-tokens.ts'
+import { lockHome } from '../../src/store/home.ts'
+import { remit as process } from '../e2e/process.ts'
+import { remit } from './world.ts'
+
+let folder: string
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'remit-test-'))
+})
+afterEach(() => rm(folder, { recursive: true, force: true }))
+
+test.each([
+  ['person', 'disable', 'hugo'],
+  ['agent', 'list'],
+  ['token', '--user', 'anne'],
+  ['reembed'],
+])('remit %s %s in a folder where no service was ever started fails and makes nothing', async (...argv) => {
+  const home = join(folder, 'mistyped')
+  const ran = await process(argv, { REMIT_HOME: home, PORT: '1', XDG_CONFIG_HOME: folder })
+  expect(ran).toMatchObject({ code: 1, stdout: '' })
+  expect(ran.stderr).toContain(`There is no Remit in ${home}. Set REMIT_HOME`)
+  expect(existsSync(home)).toBe(false)
+})
+
+test('a folder that holds other things is none either, and is left as it is', async () => {
+  const ran = await remit(['drift'], { home: folder, withService: () => Promise.reject(new Error('opened')) })
+  expect(ran.stderr).toContain('There is no Remit in')
+  expect(existsSync(join(folder, 'lock'))).toBe(false)
+})
+
+test.each(['db', 'keys'])('one with %s is', async (made) => {
+  await mkdir(join(folder, made))
+  await using _lock = await lockHome(folder)
+  expect(existsSync(join(folder, 'lock'))).toBe(true)
+})
+
+test('token says which settings it needs where the demo does not answer', async () => {
+  const demoUrl = 'http://127.0.0.1:9'
+  const admin = { run: async () => ({ url: demoUrl }) }
+  const ran = await remit(
+    ['token', '--user', 'anne'],
+    { home: folder },
+    { demoTokens: createDemoTokens({ admin, home: folder, fetch }) },
+  )
+  expect(ran).toMatchObject({ code: 1, stdout: '' })
+  expect(ran.stderr).toContain(`does not answer at ${demoUrl}`)
+  expect(ran.stderr).toContain('REMIT_HOME, PORT and PUBLIC_URL')
+  expect(ran.stderr).not.toContain('--url')
+})
