@@ -403,6 +403,10 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     ingest,
     newTxn,
     revocations,
+    async mayHaveForgotten() {
+      await epoch.check()
+      return !epoch.isSound
+    },
     recover: (txn) =>
       recover({ database, fga, delegations, epoch, clock, rebuildIndex: () => index.rebuild() }, txn),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
@@ -430,6 +434,8 @@ export interface Service extends AsyncDisposable {
   readonly ingest: Ingest
   readonly newTxn: () => string
   readonly revocations: Revocations
+  /** Whether the database is older than OpenFGA, or a recovery has not ended. */
+  readonly mayHaveForgotten: () => Promise<boolean>
   /** After an older copy of the database was put in place. */
   readonly recover: (txn: string) => Promise<Recovered>
 }

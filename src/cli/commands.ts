@@ -39,6 +39,8 @@ export interface AdminDeps {
   /** Compares tags with OpenFGA now, mends, and says what it found. */
   readonly drift: () => Promise<object>
   readonly revocations: Revocations
+  /** Whether the database is older than OpenFGA, or a recovery has not ended. */
+  readonly mayHaveForgotten: () => Promise<boolean>
   readonly recover: (txn: string) => Promise<Recovered>
   readonly newTxn: () => string
 }
@@ -265,7 +267,18 @@ const commands = {
     return { agent }
   }),
   keys_rotate: command(z.strictObject({}), async (_, { keys }) => ({ kid: (await keys.rotate()).kid })),
-  recover: command(z.strictObject({}), (_, { recover, newTxn }) => recover(newTxn())),
+  recover: command(
+    z.strictObject({ anyway: z.boolean().default(false) }),
+    async ({ anyway }, { mayHaveForgotten, recover, newTxn }) => {
+      // It ends everybody's sessions and tokens.
+      if (!anyway && !(await mayHaveForgotten()))
+        throw new AppError('conflict', {
+          public:
+            'This database is not known to be older than OpenFGA. Recovering ends every session and token; if an older copy was put in place all the same, say --anyway.',
+        })
+      return recover(newTxn())
+    },
+  ),
   drift: command(z.strictObject({}), (_, { drift }) => drift()),
 } as const satisfies Record<string, Command>
 

@@ -38,8 +38,6 @@ const atOnce = 4
  */
 export async function ingestFolder(options: IngestOptions, { http, terminal }: IngestDeps): Promise<boolean> {
   const files = await listFiles(options.folder)
-  if (options.owner === undefined && options.viewers.length === 0 && options.parents.length === 0)
-    terminal.say('Nobody will be able to read these documents: name an --owner, a --viewer or a --parent.')
   const skipped = files.filter((file) => types[extname(file).toLowerCase()] === undefined)
   const wanted = files.filter((file) => !skipped.includes(file))
   for (const file of skipped) terminal.say(`skipped, not a kind of document that is read: ${shown(file)}`)

@@ -144,7 +144,10 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
     .description(
       'After an older copy of the database was put in place: ends what may have ended since, then answers.',
     )
-    .action(async () => terminal.out(JSON.stringify(await admin.run('recover', {}))))
+    .option('--anyway', 'also where nothing shows that the database is an older copy', false)
+    .action(async ({ anyway }: { readonly anyway: boolean }) =>
+      terminal.out(JSON.stringify(await admin.run('recover', { anyway }))),
+    )
 
   program
     .command('drift')
@@ -174,11 +177,13 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
     .option('--owner <user>', 'for example user:anne')
     .option('--viewer <subject>', 'for example group:eng#member; repeat for more', collect, [])
     .option('--parent <object>', 'folder or collection whose readers may read; repeat for more', collect, [])
+    .option('--no-readers', 'nobody may read them, nor what is there already of them')
     .option('--prefix <prefix>', 'put before each path to make its id (default: the collection and a slash)')
     .option('--service <name>', 'service that writes (demo; elsewhere REMIT_TOKEN)')
     .option('--url <url>', 'address of the service')
     .action(async (folder: string, flags: IngestFlags) => {
       const { collection, owner, viewer: viewers, parent: parents, prefix = `${collection}/` } = flags
+      assertReaders(flags)
       outcome.ok = await ingestFolder(
         { folder, collection, viewers, parents, prefix, ...(owner !== undefined && { owner }) },
         { http: httpFor(flags, deps), terminal },
@@ -246,6 +251,8 @@ interface IngestFlags extends WriterFlags {
   readonly owner?: string
   readonly viewer: string[]
   readonly parent: string[]
+  /** False: --no-readers. */
+  readonly readers: boolean
   readonly prefix?: string
 }
 
@@ -253,6 +260,15 @@ interface ImportFlags extends WriterFlags {
   readonly mode?: string
   readonly allowEmpty: boolean
   readonly allowWithdraw?: number
+}
+
+/** What is sent replaces who may read: saying nothing would take the documents from all their readers. */
+function assertReaders({ owner, viewer, parent, readers }: IngestFlags): void {
+  const named = owner !== undefined || viewer.length > 0 || parent.length > 0
+  if (named !== readers)
+    throw new Error(
+      'Name who may read the documents with --owner, --viewer or --parent, or say --no-readers. Who could read them before can no more, unless named again.',
+    )
 }
 
 const collect = (value: string, before: readonly string[] | undefined): string[] => [...(before ?? []), value]

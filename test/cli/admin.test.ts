@@ -117,6 +117,30 @@ describe('with a service running', () => {
     }
   })
 
+  test('a database that nothing shows to be an older copy is recovered only if one insists', async () => {
+    let recovered = 0
+    const recover = async () => {
+      recovered += 1
+      return {
+        whole_at: '',
+        delegations_ended: 0,
+        tuples_removed: 0,
+        sessions_ended: 0,
+        artifacts_ended: 0,
+      }
+    }
+    const run = async (isOlder: boolean, ...argv: readonly string[]) => {
+      const deps = { ...world.deps, recover, mayHaveForgotten: async () => isOlder }
+      await using _server = await serving({ home: world.home, deps })
+      return await remit(['recover', ...argv], world)
+    }
+    expect(await run(false)).toMatchObject({ code: 1, stderr: expect.stringContaining('say --anyway') })
+    expect(recovered).toBe(0)
+    expect((await run(false, '--anyway')).code).toBe(0)
+    expect((await run(true)).code).toBe(0)
+    expect(recovered).toBe(2)
+  })
+
   test('only the folder’s owner can open the socket', async () => {
     await using _server = await serving(world)
     expect((await stat(world.home)).mode & 0o777).toBe(0o700)

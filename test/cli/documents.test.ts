@@ -75,22 +75,18 @@ async function put(files: Readonly<Record<string, string>>): Promise<string> {
   return root
 }
 
-const ingest = (root: string, url: string, ...more: readonly string[]) =>
-  remit(['ingest', root, '--collection', 'handbook', ...more], world, { url, envToken: 'a.b.c' })
+const ingestFor = (readers: readonly string[], root: string, url: string) =>
+  remit(['ingest', root, '--collection', 'handbook', ...readers], world, { url, envToken: 'a.b.c' })
+const ingest = (root: string, url: string) => ingestFor(['--viewer', 'user:anne'], root, url)
 
 describe('ingest', () => {
   test('puts every document with its access, title and path, and waits for each job', async () => {
     await using to = await peer(allWell)
     const root = await put({ 'a.md': 'intro\n# Travel rules #\ntext', 'sub/b.txt': 'plain' })
-    const ran = await ingest(
+    const ran = await ingestFor(
+      ['--owner', 'user:anne', '--viewer', 'group:eng#member', '--viewer', 'user:bob'],
       root,
       to.url,
-      '--owner',
-      'user:anne',
-      '--viewer',
-      'group:eng#member',
-      '--viewer',
-      'user:bob',
     )
     expect(ran).toMatchObject({
       code: 0,
@@ -126,11 +122,18 @@ describe('ingest', () => {
     ])
   })
 
-  test('says that nobody will be able to read what no reader is named for', async () => {
+  test('takes documents from nobody by saying nothing: readers are named, or that there are none', async () => {
     await using to = await peer(allWell)
     const root = await put({ 'a.md': 'x' })
-    expect((await ingest(root, to.url)).stderr).toContain('Nobody will be able to read')
-    expect((await ingest(root, to.url, '--viewer', 'user:anne')).stderr).not.toContain('Nobody')
+    for (const readers of [[], ['--no-readers', '--viewer', 'user:anne']]) {
+      expect(await ingestFor(readers, root, to.url)).toMatchObject({
+        code: 1,
+        stderr: expect.stringContaining('--no-readers'),
+      })
+    }
+    expect(to.asked).toEqual([])
+    expect((await ingestFor(['--no-readers'], root, to.url)).code).toBe(0)
+    expect(JSON.parse(to.asked[0]?.body ?? '')).toMatchObject({ access: { viewers: [], parents: [] } })
   })
 
   test('says what it leaves out: other kinds of files; and looks at no hidden ones', async () => {
@@ -209,7 +212,16 @@ describe('ingest', () => {
   test('in the demo writes as the one service that may, and asks which where several may', async () => {
     await using _server = await serving(world)
     await using to = await peer(allWell)
-    const argv = ['ingest', await put({ 'a.md': 'x' }), '--collection', 'handbook', '--url', `${to.url}/`]
+    const argv = [
+      'ingest',
+      await put({ 'a.md': 'x' }),
+      '--collection',
+      'handbook',
+      '--viewer',
+      'user:anne',
+      '--url',
+      `${to.url}/`,
+    ]
     const demoTokens = { ...noDemo, service: world.tokens.mint }
     expect((await remit(argv, world, { demoTokens })).code).toBe(0)
     const token = to.asked[0]?.headers.authorization?.slice('Bearer '.length) ?? ''

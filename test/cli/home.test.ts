@@ -14,18 +14,16 @@ beforeEach(async () => {
 })
 afterEach(() => rm(folder, { recursive: true, force: true }))
 
-test.each([
-  ['person', 'disable', 'hugo'],
-  ['agent', 'list'],
-  ['token', '--user', 'anne'],
-  ['reembed'],
-])('remit %s %s in a folder where no service was ever started fails and makes nothing', async (...argv) => {
-  const home = join(folder, 'mistyped')
-  const ran = await process(argv, { REMIT_HOME: home, PORT: '1', XDG_CONFIG_HOME: folder })
-  expect(ran).toMatchObject({ code: 1, stdout: '' })
-  expect(ran.stderr).toContain(`There is no Remit in ${home}. Set REMIT_HOME`)
-  expect(existsSync(home)).toBe(false)
-})
+test.each([['person', 'disable', 'hugo'], ['agent', 'list'], ['token', '--user', 'anne'], ['reembed']])(
+  'remit %s %s in a folder where no service was ever started fails and makes nothing',
+  async (...argv) => {
+    const home = join(folder, 'mistyped')
+    const ran = await process(argv, { REMIT_HOME: home, PORT: '1', XDG_CONFIG_HOME: folder })
+    expect(ran).toMatchObject({ code: 1, stdout: '' })
+    expect(ran.stderr).toContain(`There is no Remit in ${home}. Set REMIT_HOME`)
+    expect(existsSync(home)).toBe(false)
+  },
+)
 
 test('a folder that holds other things is none either, and is left as it is', async () => {
   const ran = await remit(['drift'], { home: folder, withService: () => Promise.reject(new Error('opened')) })

@@ -88,6 +88,7 @@ export async function openCommands() {
     saveCollection,
     publicUrl,
     revocations: createRevocations({ sql: database, clock: systemClock }),
+    mayHaveForgotten: async () => false,
     recover: async () => {
       throw new Error('not here')
     },

@@ -33,7 +33,9 @@ test('until recovery has ended nobody is answered and nothing is issued; after i
   const details = await world.service.ops.request(`http://127.0.0.1:${world.config.ops.port}/readyz`)
   expect(await details.json()).toMatchObject({ status: 'unavailable', database_whole: false })
 
+  expect(await world.service.mayHaveForgotten()).toBe(true)
   await world.service.recover('t_tests')
+  expect(await world.service.mayHaveForgotten()).toBe(false)
   expect([await status('/readyz'), await status('/collections', token)]).toEqual([200, 401])
   // A token says in whole seconds when it was issued.
   await delay(1_000)

@@ -59,6 +59,8 @@ export function createProvider(deps: ProviderDeps, foreignTypes: readonly string
   // `ctx` is told about PUBLIC_URL by the mount, never by a sender's headers.
   provider.proxy = true
   provider.on('grant.error', (ctx: KoaContextWithOIDC, error: errors.OIDCProviderError) => {
+    // Every wait of `remit login` is answered so: nothing was refused yet (RFC 8628 §3.5).
+    if (error.error === 'authorization_pending' || error.error === 'slow_down') return
     // Outside it is one word; why is for the operator alone.
     deps.log('grant_refused', {
       client: ctx.oidc.client?.clientId,

@@ -199,4 +199,6 @@ test('whoever polls too soon is told to slow down', async () => {
   }
   expect(await poll()).toBe('authorization_pending')
   expect(await poll()).toBe('slow_down')
+  // Nothing was refused: a log that has a line for every wait is not read.
+  expect(world.logged.filter(({ fields }) => JSON.stringify(fields).includes('public-agent'))).toEqual([])
 })
