@@ -363,7 +363,10 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
       collectionWriteRoutes({ ingest, requireBearer, isAdministrator, now }),
       fieldRoutes({ ingest, requireBearer, isAdministrator, now }),
       jobRoutes({ ingest, requireBearer }),
-      explainRoutes({ ...reading, explain: createExplainer({ sql: database, fga, index, now }) }),
+      explainRoutes({
+        ...reading,
+        explain: createExplainer({ sql: database, fga, index, agentOf: agents.get, now }),
+      }),
       whoCanRoutes({ ...reading, whoCan: createWhoCan({ sql: database, fga, index, limiter, now }) }),
       modelRoutes({ models, matchesFile, requireBearer, isAdministrator, now }),
       agentRoutes({

@@ -199,7 +199,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
         randomBytes,
       }),
       delegationRoutes({
-        delegations: createOwnDelegations({ sql, delegations, lendables, clock }),
+        delegations: createOwnDelegations({ sql, delegations, lendables, agents, clock }),
         lendables,
         agents,
         requireSession,

@@ -4,6 +4,8 @@ export interface Explained {
   readonly explained: string | null
   readonly agrees: boolean | null
   readonly in_words: string
+  /** What the registry of agents takes away beside the decision. */
+  readonly registry?: { readonly in_words: string } | undefined
   readonly reason: WireReason | null
   readonly cut: number
   readonly at: string
@@ -30,9 +32,17 @@ interface WireReason {
 const marks: Readonly<Record<string, string>> = { yes: '+', no: '-', cycle: '?', error: '!' }
 
 /** The answer as lines: the decision, what to know about it, and the tree. `+` holds, `-` does not, `?` and `!` cannot be decided. */
-export function explanationLines({ in_words, agrees, replica, reason, cut }: Explained): readonly string[] {
+export function explanationLines({
+  in_words,
+  registry,
+  agrees,
+  replica,
+  reason,
+  cut,
+}: Explained): readonly string[] {
   return [
     in_words,
+    ...(registry === undefined ? [] : [registry.in_words]),
     ...(agrees === false
       ? ['The replica says otherwise than OpenFGA: do not take the tree for the reason.']
       : []),

@@ -2,8 +2,10 @@ import type { Clock } from '../kernel/clock.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
 import type { FgaObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
+import type { Agents } from './agents.ts'
 import type { Delegation, Delegations, Lending } from './delegations.ts'
 import type { Lendables } from './lendable.ts'
+import { reachesNothing } from './reach.ts'
 import { atPages } from './sign-ins.ts'
 
 /** A delegation as its lender sees it. */
@@ -35,8 +37,8 @@ export interface OwnDelegations {
   /** Those that count now, newest first. */
   list(lender: Lender): Promise<OwnDelegation[]>
   /**
-   * 422 for what they could not read themselves, whether it exists or not; for an agent that is unknown or disabled;
-   * for an end further off than 14 days, 90 for a standing one. 409: a standing one is live, or 200 are.
+   * 422 for what they could not read themselves, whether it exists or not; for an agent that is unknown or disabled, or
+   * whose limit in the registry leaves nothing of it; for an end further off than 14 days, 90 for a standing one. 409: a standing one is live, or 200 are.
    */
   lend(lender: Lender, wish: Wish): Promise<OwnDelegation>
   /** With the grants that hang on it. 404 where no such one of theirs counts. */
@@ -47,6 +49,7 @@ export interface OwnDelegationsDeps {
   readonly sql: Sql
   readonly delegations: Delegations
   readonly lendables: Lendables
+  readonly agents: Pick<Agents, 'get'>
   readonly clock: Clock
 }
 
@@ -57,7 +60,7 @@ const standingMsMax = 90 * dayMs
 const liveMax = 200
 
 export function createOwnDelegations(deps: OwnDelegationsDeps): OwnDelegations {
-  const { sql, delegations, lendables, clock } = deps
+  const { sql, delegations, lendables, agents, clock } = deps
 
   async function live(subject: FgaObject): Promise<Delegation[]> {
     const all = await delegations.listOf(subject)
@@ -88,6 +91,10 @@ export function createOwnDelegations(deps: OwnDelegationsDeps): OwnDelegations {
       // Echoes what was asked for: the same words for what is missing and for what is not theirs.
       if (missing !== -1)
         throw invalid(`scope.${missing}`, `There is no ${wish.scope[missing]} that you could lend.`)
+      const agent = await agents.get(wish.agent)
+      // Asked after what is theirs: it tells nothing of what they may not read.
+      if (agent !== undefined && (await reachesNothing(sql, agent.limits, wish.scope)))
+        throw invalid('scope', `${agent.id} is limited to other collections: it would read nothing of this.`)
       if ((await live(subject)).length >= liveMax)
         throw new AppError('conflict', { public: `No more than ${liveMax} can be lent at a time.` })
       const lent = await delegations.lend({ ...wish, subject }, atPages(person, txn))
@@ -106,7 +113,10 @@ function assertEnd({ expiresAt, standing = false }: Wish, now: number): void {
   const most = standing ? standingMsMax : lendingMsMax
   // Some seconds for a form whose longest span is just that.
   if (expiresAt.getTime() > now + most + 60_000)
-    throw invalid('expires_at', `The end has to be within ${most / dayMs} days.`)
+    throw invalid(
+      'expires_at',
+      `The end has to be within ${most / dayMs} days.${standing ? '' : ' Only what is standing may last longer: 90 days.'}`,
+    )
 }
 
 async function clientsOf(sql: Sql, lent: readonly Delegation[]) {

@@ -105,6 +105,35 @@ describeBackends('/delegations', (backend) => {
     expect((await anne.send('DELETE', `/delegations/${delegation?.id}`)).status).toBe(404)
   })
 
+  test('nobody lends an agent what lies wholly outside its limit', async () => {
+    const limits = (collections: readonly string[] | undefined) =>
+      world.service.agents.save({
+        id: 'other-bot',
+        owner: 'user:dan',
+        purpose: 'tests',
+        issuer: world.service.ownIssuer,
+        sub: 'other-bot',
+        limits: { scopes: undefined, collections },
+      })
+    await limits(['handbook'])
+    const agent = 'other-bot'
+    for (const scope of ['collection:finance', 'document:finance/budget'])
+      expect(await lend(bob, { agent, scope: [scope] })).toMatchObject({
+        status: 422,
+        field: 'scope',
+        detail: 'other-bot is limited to other collections: it would read nothing of this.',
+      })
+    expect(await listed(bob)).toEqual([])
+    // What they may not read at all is refused in the same words as ever.
+    expect(await lend(anne, { agent, scope: ['document:finance/budget'] })).toMatchObject({
+      detail: 'There is no document:finance/budget that you could lend.',
+    })
+    const { delegation } = await lend(bob, { agent, scope: ['collection:handbook', 'collection:finance'] })
+    expect(delegation?.agent).toBe('other-bot')
+    await bob.send('DELETE', `/delegations/${delegation?.id}`)
+    await limits(undefined)
+  })
+
   test('nobody lends what they could not read, and it does not tell whether that exists', async () => {
     for (const scope of [
       'document:finance/budget',
@@ -369,14 +398,66 @@ describe('the page of what one has lent', () => {
       expect(shown.text).toContain(words)
   })
 
+  test('says once that it lent, and says nothing that is in the address only', async () => {
+    const told = await anne.browser.open(`${world.url}/delegations?done=lent`)
+    expect(told.text).toContain('<p class="done" role="status">Lent.')
+    expect((await anne.browser.open(`${world.url}/delegations?done=toString`)).text).not.toContain(
+      'class="done"',
+    )
+  })
+
+  test('says where an agent is limited, in the form and on the card, by titles of what one may read', async () => {
+    await world.service.agents.save({
+      id: 'other-bot',
+      owner: 'user:dan',
+      purpose: 'tests',
+      issuer: world.service.ownIssuer,
+      sub: 'other-bot',
+      limits: { scopes: undefined, collections: ['handbook', 'secrets'] },
+    })
+    const id = await world.lend('anne', 'other-bot', 'collection:handbook')
+    const { text } = await open()
+    expect(text).toContain('<code>other-bot</code> is limited to: The handbook.')
+    expect(text).toContain('<dt>But only in</dt><dd>The handbook<br>')
+    expect(text).not.toContain('secrets')
+    await world.service.delegations.revoke(id)
+  })
+
+  test.each([
+    ['support/playbooks', 'Write folder:support/playbooks for a folder, or document:support/playbooks'],
+    ['', 'Choose what to lend.'],
+  ])('says how single things are named: %s', async (more, said) => {
+    const { agent, purpose, seconds } = filled
+    const again = await anne.browser.submit(await open(), '/delegations/lend', {
+      agent,
+      purpose,
+      seconds,
+      more,
+    })
+    expect(again.status).toBe(422)
+    expect(again.text).toContain(said)
+  })
+
+  test('90 days are for what is standing, and whoever chooses them without is told', async () => {
+    const again = await anne.browser.submit(await open(), '/delegations/lend', {
+      ...filled,
+      seconds: '7776000',
+    })
+    expect(again.text).toContain('Only what is standing may last longer: 90 days.')
+  })
+
   test('takes back by its button, and a second press is no error', async () => {
     const page = await open()
     const action = /action="(\/delegations\/[^"]+\/revoke)"/.exec(page.text)?.[1] ?? 'none'
     expect((await anne.browser.submit(page, action)).text).toContain(
       'No agent can read anything for you now.',
     )
+    expect((await anne.browser.submit(page, action)).text).toContain('Taken back.')
     expect((await anne.browser.submit(page, action)).status).toBe(200)
-    expect(await world.service.delegations.listOf('user:anne')).toMatchObject([{ state: 'revoked' }])
+    expect(await world.service.delegations.listOf('user:anne')).toMatchObject([
+      { state: 'revoked' },
+      { state: 'revoked' },
+    ])
   })
 
   test('shows what is wrong and keeps what was filled in', async () => {

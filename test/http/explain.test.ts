@@ -65,6 +65,55 @@ describeBackends('POST /explain and /who-can', (backend) => {
     ])
   })
 
+  test('names the limit in the registry beside an allowance of OpenFGA, and what retrieval gives is within both', async () => {
+    await world.put({
+      'limits/in': { text: 'Otters.', access: { viewers: ['user:bob'] } },
+      'limits/out': { collection: 'finance', text: 'Otters.', access: { viewers: ['user:bob'] } },
+    })
+    const other = {
+      id: 'other-bot',
+      owner: 'user:dan',
+      purpose: 'tests',
+      issuer: world.service.ownIssuer,
+      sub: 'other-bot',
+    }
+    await world.service.agents.save({ ...other, limits: { scopes: undefined, collections: ['handbook'] } })
+    const lent = await world.lend('bob', 'other-bot', 'collection:handbook', 'collection:finance')
+    const about = (document: string) => ({
+      user: 'user:bob',
+      agent: 'other-bot',
+      delegation: lent,
+      relation: 'can_read_delegated',
+      object: `document:limits/${document}`,
+    })
+    expect(await askOnceFollowing('/explain', about('out'))).toMatchObject({
+      decision: 'allowed',
+      registry: {
+        collections: ['handbook'],
+        allows: false,
+        in_words:
+          'The registry limits agent:other-bot to handbook; this is filed in finance: it is not given to it, whatever OpenFGA says.',
+      },
+    })
+    expect(await askOnceFollowing('/explain', about('in'))).toMatchObject({
+      decision: 'allowed',
+      registry: { collections: ['handbook'], allows: true },
+    })
+    const token = await world.token({ user: 'bob', agent: 'other-bot' })
+    const { results } = await world.retrieve(token, { query: 'otters' })
+    expect(results.map(({ document_id }) => document_id)).toEqual(['limits/in'])
+
+    await world.service.agents.save({ ...other, limits: { scopes: undefined, collections: undefined } })
+    expect(await askOnceFollowing('/explain', about('out'))).not.toHaveProperty('registry')
+    await world.service.agents.disable('other-bot')
+    expect(await askOnceFollowing('/explain', about('in'))).toMatchObject({
+      registry: {
+        allows: false,
+        in_words: 'The registry: agent:other-bot is disabled, and is given nothing.',
+      },
+    })
+  })
+
   test('show what is missing, and follow a change that was just made', async () => {
     const carol = { ...question, user: 'user:carol' }
     const before = await askOnceFollowing('/explain', carol)

@@ -1,10 +1,10 @@
 import { type Explanation, explain } from '@remit/engine'
 import { record } from '../../audit/record.ts'
 import type { Principal } from '../../kernel/principal.ts'
-import type { Sql } from '../../store/sql.ts'
 import { type Check, contextAt, type Fga, type Verdict } from '../fga.ts'
 import type { PermissionIndex } from '../permission-index.ts'
 import { assertInModel, checkOf, type ExplainQuestion } from './ask.ts'
+import { type RegistryDeps, type RegistryLimit, registryLimit } from './registry.ts'
 import { type CaughtUp, caughtUp, type ReplicaState } from './replica.ts'
 import { inWords, type Sides, sideChecks, sidesOf } from './sides.ts'
 
@@ -18,6 +18,8 @@ export interface ExplainAnswer {
   readonly replica: ReplicaState
   /** Only for an agent's question about a delegated relation. */
   readonly sides: Sides | undefined
+  /** What the registry of agents takes away beside it; undefined: nothing. */
+  readonly registry: RegistryLimit | undefined
   readonly inWords: string
   /** Milliseconds since the epoch that conditions were evaluated with. */
   readonly at: number
@@ -30,8 +32,7 @@ export type Explainer = (
   options: { readonly signal: AbortSignal },
 ) => Promise<ExplainAnswer>
 
-export interface ExplainDeps {
-  readonly sql: Sql
+export interface ExplainDeps extends RegistryDeps {
   readonly fga: Fga
   readonly index: PermissionIndex
   readonly now: () => number
@@ -70,11 +71,12 @@ export function createExplainer(deps: ExplainDeps): Explainer {
 }
 
 async function ask(
-  { fga, index, now }: ExplainDeps,
+  deps: ExplainDeps,
   question: ExplainQuestion,
   check: Check,
   signal: AbortSignal,
 ): Promise<{ readonly answer: ExplainAnswer; readonly requestIds: readonly string[] }> {
+  const { fga, index, now } = deps
   const at = question.at ?? now()
   const replica = await caughtUp(index, fga, signal)
   const modelId = fga.modelId
@@ -90,6 +92,7 @@ async function ask(
     agrees: local && verdictOf(local) === decision,
     replica: { state: replica.state, lagMs: replica.lagMs },
     sides,
+    registry: await registryLimit(deps, question),
     inWords: inWords(decision, question, sides),
     at,
     modelId,

@@ -18,6 +18,8 @@ export interface Sides {
 }
 
 const delegated = new Set(['can_read_delegated', 'can_be_told'])
+/** Whether it is a relation that agents are asked about. */
+export const isDelegated = (relation: string): boolean => delegated.has(relation)
 const relations = { person: 'can_read', scope: 'in_scope', sensitive: 'sensitive', approval: 'granted' }
 
 /** The checks behind a delegated relation, in the order of `Sides`; none where the model or the question has no such sides. */
@@ -27,7 +29,7 @@ export function sideChecks(view: ReplicaView, question: ExplainQuestion, check: 
   const known =
     Object.values(relations).every((relation) => own?.has(relation)) &&
     view.model.types.get('delegation')?.has('active')
-  if (agent === undefined || !delegated.has(check.relation) || !known) return []
+  if (agent === undefined || !isDelegated(check.relation) || !known) return []
   const about = (relation: string, object: FgaObject = check.object): Check => ({
     ...check,
     relation,

@@ -10,10 +10,11 @@ import type { Delegations } from '../delegations.ts'
 import { type Details, detailsOf, type ForeignDetail } from '../details.ts'
 import type { Lendable } from '../lendable.ts'
 import type { ExternalAccount } from '../links.ts'
+import { mayReach } from '../reach.ts'
 import { atPages, type SignedIn, type SignIns } from '../sign-ins.ts'
 import type { GrantLinks } from './grants.ts'
 import { grantSecondsMax } from './provider.ts'
-import { isOurs } from './resources.ts'
+import { agentIdOf, isOurs } from './resources.ts'
 import type { Seal } from './seal.ts'
 import { upstreamIn } from './session-upstream.ts'
 
@@ -49,6 +50,8 @@ export interface ConsentPending extends Asking {
   readonly oidcScopes: readonly string[]
   /** Present for an agent's client. */
   readonly agent: Agent | undefined
+  /** To whom a program of the person's own hands the token: it opens nothing but that agent's exchange. */
+  readonly addressee: Agent | undefined
   /** The API is one of Remit's own: otherwise nothing here is lent, only what it may do there. */
   readonly isOurs: boolean
   /** What exactly it may do at another's API, as it would be granted. */
@@ -196,12 +199,21 @@ async function consentPending(
     withheld,
     oidcScopes: missingOIDCScope,
     agent,
+    addressee: agent === undefined ? await addresseeOf(asked[0], deps) : undefined,
     isOurs: ours,
     details: asksFor.others,
-    lendable: agent === undefined || !ours ? [] : lendableOf(await deps.lendable(person), narrowed),
+    lendable: agent === undefined || !ours ? [] : lendableOf(await deps.lendable(person), narrowed, agent),
     isNarrowed: narrowed !== undefined,
     subAgents: agent === undefined ? [] : await knownAgents(details.params['sub_agents'], agent, deps),
   }
+}
+
+async function addresseeOf(
+  resource: string,
+  { agents, publicUrl }: InteractionsDeps,
+): Promise<Agent | undefined> {
+  const id = agentIdOf(resource, publicUrl)
+  return id === undefined ? undefined : agents.get(id)
 }
 
 /** The library has validated each. Undefined: together they are nothing that can be shown. */
@@ -215,8 +227,8 @@ function narrowedTo({ documents }: Details): ReadonlySet<string> | undefined {
   return narrowing && new Set(narrowing.collections.map((id) => `collection:${id}`))
 }
 
-const lendableOf = (all: readonly Lendable[], narrowed: ReadonlySet<string> | undefined) =>
-  narrowed === undefined ? all : all.filter(({ object }) => narrowed.has(object))
+const lendableOf = (all: readonly Lendable[], narrowed: ReadonlySet<string> | undefined, { limits }: Agent) =>
+  all.filter(({ object }) => mayReach(limits, object) && (narrowed?.has(object) ?? true))
 
 async function knownAgents(param: unknown, agent: Agent, { agents }: InteractionsDeps): Promise<string[]> {
   const ids = typeof param === 'string' ? [...new Set(param.split(' '))] : []

@@ -183,7 +183,8 @@ export function owns({ owner }: ResourceEntry, client: Client): boolean {
   return client.kind === 'agent' && client.agent === owner.agent
 }
 
-function agentIdOf(resource: string, publicUrl: string): string | undefined {
+/** The agent to which tokens for this resource are addressed; undefined for every other resource. */
+export function agentIdOf(resource: string, publicUrl: string): string | undefined {
   const prefix = `${publicUrl}/agents/`
   if (!resource.startsWith(prefix)) return undefined
   try {

@@ -1,4 +1,5 @@
 import { html } from 'hono/html'
+import type { Agent } from '../../delegation/agents.ts'
 import type { ConsentPending } from '../../delegation/issuer/interactions.ts'
 import { detailLists } from './details.ts'
 import { type Html, page } from './layout.ts'
@@ -51,7 +52,7 @@ ${subAgents(pending)}
     )}</select></fieldset>
 </form>
 <dl><dt>Signed in as</dt><dd>${person}</dd><dt>Application</dt><dd>${client.title}</dd>
-<dt>Goes back to</dt><dd>${destination(pending)}</dd><dt>For the API</dt><dd><code>${pending.resource}</code></dd></dl>
+<dt>Goes back to</dt><dd>${destination(pending)}</dd><dt>${pending.addressee === undefined ? 'For the API' : 'Addressed to'}</dt><dd><code>${pending.resource}</code></dd></dl>
 <div class="buttons">${
       (agent !== undefined && pending.isOurs && pending.lendable.length === 0) || isEmpty(pending)
         ? ''
@@ -61,7 +62,8 @@ ${subAgents(pending)}
   })
 }
 
-function titleOf({ agent, isOurs }: ConsentPending): string {
+function titleOf({ agent, addressee, isOurs }: ConsentPending): string {
+  if (addressee !== undefined) return `Let ${addressee.title} ask for you?`
   if (agent === undefined) return 'Let it act as you?'
   return isOurs ? 'Lend your reading?' : 'Let it act for you there?'
 }
@@ -77,7 +79,16 @@ const isEmpty = ({ scopes, oidcScopes }: ConsentPending): boolean => scopes.leng
 const ownLead = (pending: ConsentPending): Html =>
   isEmpty(pending)
     ? html`<p><strong>${pending.client.title}</strong> asks for administrators' rights, which you do not have.</p>`
-    : ownWish(pending)
+    : pending.addressee === undefined
+      ? ownWish(pending)
+      : handing(pending, pending.addressee)
+
+/** What it is handed opens nothing by itself: the agent exchanges it, within what was lent. */
+const handing = ({ client, scopes }: ConsentPending, { id, title, purpose, owner }: Agent): Html =>
+  html`<p><strong>${client.title}</strong> hands this to the agent <strong>${title}</strong> (<code>${id}</code>), which may then
+<strong>${say(scopes)}</strong> for you, within what you lent it. Without that it reads nothing.</p>
+<p class="soft">What it is for: ${purpose} Who answers for it: ${owner}. It never sees more than you may read yourself.
+<a href="/delegations">What you have lent</a></p>`
 
 const ownWish = ({ client, scopes, isOurs, resource }: ConsentPending): Html =>
   html`<p><strong>${client.title}</strong> wants to <strong>${isOurs ? say(scopes) : `use ${scopes.join(', ')}`}</strong> as you${isOurs ? '' : html` at <code>${resource}</code>`}, with everything that you

@@ -2,6 +2,7 @@ import { html } from 'hono/html'
 import type { Agent } from '../../delegation/agents.ts'
 import type { Lendable } from '../../delegation/lendable.ts'
 import type { LentItem, OwnDelegation } from '../../delegation/own-delegations.ts'
+import { mayReach } from '../../delegation/reach.ts'
 import { splitObject } from '../../kernel/ids.ts'
 import { detailLists } from './details.ts'
 import { type Html, page } from './layout.ts'
@@ -20,8 +21,17 @@ export interface DelegationsPage {
   readonly once: string
   /** Milliseconds since the epoch. */
   readonly now: number
+  /** What was just done, told once. */
+  readonly done?: Done
   /** The form as it was filled in, and what is wrong with it. */
   readonly tried?: Tried
+}
+
+export type Done = 'lent' | 'taken_back'
+
+const doneWords: Readonly<Record<Done, string>> = {
+  lent: 'Lent. It counts from now on.',
+  taken_back: 'Taken back. The agent reads nothing under it any more.',
 }
 
 export interface Tried {
@@ -37,13 +47,13 @@ export interface Tried {
 }
 
 const ends = [
-  { seconds: '3600', label: '1 hour' },
-  { seconds: '28800', label: '8 hours' },
-  { seconds: '86400', label: '1 day' },
-  { seconds: '604800', label: '7 days' },
-  { seconds: '1209600', label: '14 days' },
+  { seconds: '3600', label: '1 hour from now' },
+  { seconds: '28800', label: '8 hours from now' },
+  { seconds: '86400', label: '1 day from now' },
+  { seconds: '604800', label: '7 days from now' },
+  { seconds: '1209600', label: '14 days from now' },
 ] as const
-const standingEnd = { seconds: '7776000', label: '90 days, only where standing' }
+const standingEnd = { seconds: '7776000', label: '90 days from now, if standing (under “More”)' }
 
 const untouched: Tried = {
   agent: '',
@@ -57,17 +67,18 @@ const untouched: Tried = {
 
 /** What somebody has lent, to whom, until when; how to take it back, and how to lend more. */
 export function delegationsPage(given: DelegationsPage): string {
-  const { person, csrf, lent, agents, now } = given
-  const purposes = new Map(agents.map(({ id, purpose }) => [id, purpose]))
+  const { person, csrf, lent, agents, offered, now, done } = given
+  const known = new Map(agents.map((agent) => [agent.id, agent]))
   return page({
     title: 'What you have lent',
     body: html`<div class="top"><h1>What you have lent</h1>
 <span class="soft who">${person}</span></div>
+${done === undefined ? '' : html`<p class="done" role="status">${doneWords[done]}</p>`}
 ${
   lent.length === 0
     ? html`<p class="empty">Nothing. No agent can read anything for you now.</p>`
     : html`<p class="soft">These agents may read for you. None of them sees more than you may read yourself, and no sensitive document.</p>
-${lent.map((one) => card(one, { csrf, now, purpose: purposes.get(one.agent) }))}`
+${lent.map((one) => card(one, { csrf, now, agent: known.get(one.agent), offered }))}`
 }
 ${lendSection(given)}
 ${ownNav({ current: '/delegations', csrf })}`,
@@ -77,21 +88,34 @@ ${ownNav({ current: '/delegations', csrf })}`,
 interface CardContext {
   readonly csrf: string
   readonly now: number
-  /** What the agent is for, by whoever answers for it; undefined: it is disabled. */
-  readonly purpose: string | undefined
+  /** undefined: it is disabled. */
+  readonly agent: Agent | undefined
+  readonly offered: readonly Lendable[]
 }
 
-function card(one: OwnDelegation, { csrf, now, purpose }: CardContext): Html {
+function card(one: OwnDelegation, { csrf, now, agent, offered }: CardContext): Html {
   return html`<section class="card" aria-label="${one.agent}">
 <h2>${one.agent}${one.standing ? html` <span class="tag">standing</span>` : ''}</h2>
-<p class="soft">${purpose ?? 'This agent is disabled: it reads nothing now.'}</p>
+<p class="soft">${agent?.purpose ?? 'This agent is disabled: it reads nothing now.'}</p>
 <dl>${may(one)}
+${agent?.limits.collections === undefined || one.resource !== undefined ? '' : html`<dt>But only in</dt><dd>${limitWords(agent, offered)}<br><small>the limit set for this agent here</small></dd>`}
 <dt>For</dt><dd>${one.purpose}</dd>
 <dt>Through</dt><dd>${one.clients.length === 0 ? 'any program of this agent' : one.clients.map(({ title }) => title).join(', ')}</dd>
 ${one.subAgents.length === 0 ? '' : html`<dt>May pass on to</dt><dd>${one.subAgents.join(', ')}</dd>`}
 <dt>Until</dt><dd>${moment(one.expiresAt)}<br><small>${left(one.expiresAt.getTime() - now)}</small></dd></dl>
 <form method="post" action="/delegations/${encodeURIComponent(one.id)}/revoke"><input type="hidden" name="csrf" value="${csrf}"><button class="bad" type="submit">Take back<span class="unseen"> from ${one.agent}</span></button></form>
 </section>`
+}
+
+/**
+ * Where the registry lets the agent read at all, in titles of what this person may read themself: others are not
+ * theirs to know.
+ */
+function limitWords({ limits }: Agent, offered: readonly Lendable[]): string {
+  const titles = offered.flatMap(({ object, title }) =>
+    object.startsWith('collection:') && mayReach(limits, object) ? [title] : [],
+  )
+  return titles.length === 0 ? 'nothing that you may read' : titles.join(', ')
 }
 
 const may = ({ resource, details, items }: OwnDelegation): Html =>
@@ -129,25 +153,34 @@ function lendForm({
     ({ id, purpose }) =>
       html`<option value="${id}"${id === tried.agent ? html` selected` : ''}>${id}: ${shortened(purpose)}</option>`,
   )}</select></label>
+${limitHints(agents, offered)}
 <fieldset><legend>What may it read?</legend>${offered.map(
     ({ object, title }) =>
       html`<label class="line"><input type="checkbox" name="object" value="${object}"${chosen.has(object) ? html` checked` : ''}> <span>${title}${object.startsWith('organization:') ? html` <small>everything in it that you may read</small>` : ''}</span></label>`,
   )}
-<label class="field light">Single folders or documents, one a line<textarea name="more" rows="2" placeholder="document:handbook/travel.md" autocapitalize="none" spellcheck="false">${tried.more}</textarea></label></fieldset>
+<label class="field light">Single folders or documents, one a line<br><small>a folder as <code>folder:</code> and its id, a document as <code>document:</code> and its id</small><textarea name="more" rows="2" placeholder="folder:support/playbooks
+document:handbook/travel.md" autocapitalize="none" spellcheck="false">${tried.more}</textarea></label></fieldset>
 <label class="field">What is it for?<input type="text" name="purpose" value="${tried.purpose}" maxlength="500" required></label>
 <label class="field">Until when?<select name="seconds">${[...ends, standingEnd].map(
     ({ seconds, label }) =>
-      html`<option value="${seconds}"${seconds === tried.seconds ? html` selected` : ''}>${label}${seconds === standingEnd.seconds ? '' : ' from now'}</option>`,
+      html`<option value="${seconds}"${seconds === tried.seconds ? html` selected` : ''}>${label}</option>`,
   )}</select></label>
 <details class="inner"${passed.size > 0 || tried.standing ? html` open` : ''}><summary>More</summary>
 <fieldset><legend>May it pass this on to other agents?</legend>${agents.map(
     ({ id }) =>
       html`<label class="line"><input type="checkbox" name="sub_agent" value="${id}"${passed.has(id) ? html` checked` : ''}> <span>${id}</span></label>`,
   )}</fieldset>
-<label class="line"><input type="checkbox" name="standing" value="yes"${tried.standing ? html` checked` : ''}> <span>Standing <small>also counts where the agent’s own sign-in service cannot name what was lent; one for each agent</small></span></label>
+<label class="line"><input type="checkbox" name="standing" value="yes"${tried.standing ? html` checked` : ''}> <span>Standing <small>up to 90 days, one for each agent. It also counts where the agent signs in through another provider, whose tokens cannot say which of your loans they are for</small></span></label>
 </details>
 <div class="buttons"><button class="main" type="submit">Lend</button></div>
 </form>`
+}
+
+/** Said before something is lent that the agent could not read. */
+function limitHints(agents: readonly Agent[], offered: readonly Lendable[]): Html | string {
+  const limited = agents.filter(({ limits }) => limits.collections !== undefined)
+  if (limited.length === 0) return ''
+  return html`<p class="soft"><small>${limited.map((agent) => html`<code>${agent.id}</code> is limited to: ${limitWords(agent, offered)}.<br>`)}</small></p>`
 }
 
 const shortened = (words: string): string => (words.length > 60 ? `${words.slice(0, 59)}…` : words)

@@ -80,7 +80,7 @@ ul.rows { list-style: none; padding: 0; margin: 1rem 0; } ul.rows > li { border-
 nav.own { border-top: 1px solid var(--line); margin-top: 1.75rem; padding-top: 1rem; display: flex; flex-wrap: wrap; gap: .4rem 1.25rem; align-items: center; font-size: .95rem; } nav.own button { padding: 0; border: 0; font-weight: 400; text-decoration: underline; } nav.own [aria-current] { font-weight: 600; text-decoration: none; }
 a { color: var(--accent); }
 button.main { background: var(--accent); color: var(--on-accent); border-color: transparent; }
-.problem { color: var(--bad); font-weight: 600; } code { font-family: ui-monospace, monospace; overflow-wrap: anywhere; }
+.done { border: 1px solid var(--accent); border-radius: .4rem; padding: .5rem .75rem; } .problem { color: var(--bad); font-weight: 600; } code { font-family: ui-monospace, monospace; overflow-wrap: anywhere; }
 dl { margin: .75rem 0; display: grid; grid-template-columns: auto 1fr; gap: .3rem 1rem; } dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 ul { margin: .25rem 0; padding-left: 1.2rem; } ul.plain { list-style: none; padding: 0; margin: 0; }
 .top { display: flex; gap: 1rem; align-items: baseline; justify-content: space-between; } .who { font-weight: 600; }

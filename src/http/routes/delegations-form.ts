@@ -27,8 +27,11 @@ export function wishOf(
   const scope = [...objects, ...typed].filter(
     (object): object is FgaObject => splitObject(object).type !== '',
   )
-  if (scope.length < objects.length + typed.length || scope.length === 0)
-    throw invalid('scope', 'Choose what to lend. Single things are named folder:ID or document:ID.')
+  if (objects.length + typed.length === 0) throw invalid('scope', 'Choose what to lend.')
+  const unnamed = typed.find((line) => !/^(folder|document|collection|organization):./.test(line))
+  if (unnamed !== undefined)
+    throw invalid('scope', `Write folder:${unnamed} for a folder, or document:${unnamed} for a document.`)
+  if (scope.length < objects.length + typed.length) throw invalid('scope', 'Choose what to lend.')
   if (!/^\d{1,9}$/.test(seconds)) throw invalid('seconds', 'Choose an end.')
   const said = text(1, 500).safeParse(purpose)
   if (!said.success) throw invalid('purpose', 'Say in at most 500 characters what it is for.')

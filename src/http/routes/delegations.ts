@@ -10,7 +10,7 @@ import { type App, type AppContext, type AppEnv, createRouter } from '../env.ts'
 import { jsonBody } from '../middleware/json.ts'
 import { createLimits } from '../middleware/limits.ts'
 import { type RequireSession, wantsPage } from '../middleware/session.ts'
-import { delegationsPage, type Tried } from '../pages/delegations.ts'
+import { type Done, delegationsPage, type Tried } from '../pages/delegations.ts'
 import { pageHeaders } from '../pages/layout.ts'
 import { id, problems, session } from '../schemas.ts'
 import { triedOf, wishOf } from './delegations-form.ts'
@@ -101,6 +101,7 @@ export function delegationRoutes(deps: DelegationRoutesDeps): App {
   }
 
   const show = async (c: AppContext, status: 200 | 409 | 422, tried?: Tried) => {
+    const done = c.req.method === 'GET' ? doneIn(c.req.query('done')) : undefined
     const who = lender(c)
     const { csrf } = c.get('session')
     const [lent, offered, registered] = await Promise.all([
@@ -116,6 +117,7 @@ export function delegationRoutes(deps: DelegationRoutesDeps): App {
       agents: registered.filter(({ disabledAt }) => disabledAt === undefined),
       once: deps.randomBytes(16).toString('base64url'),
       now: deps.now(),
+      ...(done !== undefined && { done }),
       ...(tried !== undefined && { tried }),
     })
     for (const [name, value] of Object.entries(pageHeaders())) c.header(name, value)
@@ -198,7 +200,7 @@ export function delegationRoutes(deps: DelegationRoutesDeps): App {
       if (!(error instanceof AppError) || (error.status !== 422 && error.status !== 409)) throw error
       return show(c, error.status, { ...tried, problem: error.public ?? 'That did not work.' })
     }
-    return c.redirect('/delegations', 303)
+    return c.redirect('/delegations?done=lent', 303)
   })
   routes.post('/delegations/:id/revoke', requireSession({ write: true }), async (c: AppContext) => {
     try {
@@ -207,11 +209,15 @@ export function delegationRoutes(deps: DelegationRoutesDeps): App {
       // Over already, perhaps by a second press: the page shows how it stands.
       if (!(error instanceof AppError) || error.code !== 'not_found') throw error
     }
-    return c.redirect('/delegations', 303)
+    return c.redirect('/delegations?done=taken_back', 303)
   })
 
   return routes
 }
+
+/** What the page says is chosen from its own words; whatever else is in the address is not shown. */
+const doneIn = (value: string | undefined): Done | undefined =>
+  value === 'lent' || value === 'taken_back' ? value : undefined
 
 const toWire = ({ id, agent, subAgents, items, clients, purpose, standing, ...one }: OwnDelegation) => ({
   id,

@@ -45,6 +45,16 @@ const answer = z
         approval: verdict,
       })
       .optional(),
+    registry: z
+      .strictObject({
+        collections: z.array(z.string()).nullable(),
+        allows: z.boolean(),
+        in_words: z.string(),
+      })
+      .optional()
+      .openapi({
+        description: 'What the registry of agents takes away beside `decision`: a request is held to both.',
+      }),
     reason: reasonSchema.nullable(),
     cut: z.int().openapi({ description: 'How many branches were left out.' }),
     error: z.string().optional(),
@@ -99,7 +109,7 @@ function toQuestion({
 }
 
 function toWire(
-  { decision, explanation, agrees, replica, sides, inWords, at, modelId }: ExplainAnswer,
+  { decision, explanation, agrees, replica, sides, registry, inWords, at, modelId }: ExplainAnswer,
   txn: string,
 ): z.output<typeof answer> {
   const { allowed, error, reason, cut } = explanation ?? {}
@@ -109,6 +119,13 @@ function toWire(
     agrees: agrees ?? null,
     in_words: inWords,
     ...(sides !== undefined && { sides }),
+    ...(registry !== undefined && {
+      registry: {
+        collections: registry.collections === undefined ? null : [...registry.collections],
+        allows: registry.allows,
+        in_words: registry.inWords,
+      },
+    }),
     reason: reason === undefined ? null : reasonToWire(reason),
     cut: cut ?? 0,
     ...(error !== undefined && { error }),

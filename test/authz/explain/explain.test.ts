@@ -47,9 +47,11 @@ beforeAll(async () => {
   )
   delegation = await world.lend('anne', 'research-bot', 'collection:handbook')
   index = await replicate()
-  explain = createExplainer({ sql: world.database, fga: world.service.fga, index, now })
+  explain = createExplainer({ sql: world.database, agentOf, fga: world.service.fga, index, now })
 })
 afterAll(() => world?.[Symbol.asyncDispose]())
+
+const agentOf = (id: string) => world.service.agents.get(id)
 
 const ask = (question: Partial<ExplainQuestion>, how = explain) =>
   how(
@@ -134,6 +136,7 @@ describe('an explanation', () => {
       ],
     })
     const how = createExplainer({
+      agentOf,
       sql: world.database,
       fga: world.service.fga,
       index: await replicate(),
@@ -156,7 +159,7 @@ describe('an explanation', () => {
   test('says so when the replica says something else, and OpenFGA’s word is the decision', async () => {
     const stale = await replicate()
     stale.remove({ user: 'user:anne', relation: 'member', object: 'group:eng' })
-    const how = createExplainer({ sql: world.database, fga: world.service.fga, index: stale, now })
+    const how = createExplainer({ sql: world.database, agentOf, fga: world.service.fga, index: stale, now })
     expect(await ask({}, how)).toMatchObject({
       decision: 'allowed',
       explanation: { allowed: false },
@@ -173,6 +176,7 @@ describe('an explanation', () => {
       if (++tries === 2) late.add(key)
     }
     const how = createExplainer({
+      agentOf,
       sql: world.database,
       fga: world.service.fga,
       index: { ...late, catchUp },
@@ -187,7 +191,7 @@ describe('an explanation', () => {
   ])('explains nothing while the replica %s, and still gives OpenFGA’s decision', async (_, spoil, state) => {
     const copy = await replicate()
     spoil(copy)
-    const how = createExplainer({ sql: world.database, fga: world.service.fga, index: copy, now })
+    const how = createExplainer({ sql: world.database, agentOf, fga: world.service.fga, index: copy, now })
     const answer = await ask({}, how)
     expect(answer).toMatchObject({ decision: 'allowed', replica: { state } })
     expect([answer.explanation, answer.agrees]).toEqual([undefined, undefined])
@@ -196,6 +200,7 @@ describe('an explanation', () => {
   test('says that the replica is behind when it cannot catch up', async () => {
     const copy = await replicate()
     const how = createExplainer({
+      agentOf,
       sql: world.database,
       fga: world.service.fga,
       index: { ...copy, catchUp: () => Promise.reject(new Error('no log')) },
@@ -228,7 +233,7 @@ describe('an explanation', () => {
 
   test('is not given where it cannot be put on record', async () => {
     const sql = { ...world.database, query: () => Promise.reject(new Error('down')) }
-    const how = createExplainer({ sql, fga: world.service.fga, index, now })
+    const how = createExplainer({ sql, agentOf, fga: world.service.fga, index, now })
     await expect(ask({}, how)).rejects.toThrow('down')
   })
 

@@ -181,3 +181,38 @@ test('the client of a disabled agent starts nothing more', async () => {
   const page = await start(world.browser(), { client_id: 'helper-app' })
   expect(page.text).toContain('invalid_client')
 })
+
+test('consent to a token that is addressed to an agent says whom it is handed to, and how little it opens', async () => {
+  const browser = world.browser()
+  const asked = await start(browser, {
+    client_id: 'cli',
+    resource: `${world.url}/agents/research-bot`,
+    scope: 'docs.search docs.read',
+  })
+  const { text } = await browser.submit(asked, '/sign-in', { user: 'anne', password })
+  expect(text).toContain('hands this to the agent')
+  expect(text).toContain('within what you lent it')
+  expect(text).not.toContain('Let it act as you?')
+  expect(text).not.toContain('everything that you')
+})
+
+test('an agent that is limited to collections is offered no other', async () => {
+  const limits = (collections: readonly string[] | undefined) =>
+    world.service.agents.save({
+      id: 'research-bot',
+      owner: 'user:dan',
+      purpose: 'tests',
+      issuer: world.service.ownIssuer,
+      sub: 'research-bot',
+      limits: { scopes: undefined, collections },
+    })
+  expect((await signIn(world.browser(), 'anne')).text).toContain('collection:finance')
+  await limits(['handbook'])
+  try {
+    const { text } = await signIn(world.browser(), 'anne')
+    expect(text).toContain('collection:handbook')
+    expect(text).not.toContain('collection:finance')
+  } finally {
+    await limits(undefined)
+  }
+})
