@@ -309,14 +309,21 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
   })
   const metrics = createMetrics(now)
   observeIndex(metrics.registry, () => index.status())
+  const assertOpen = (): void => {
+    authority.assertHeard()
+    epoch.assertSound()
+  }
+  const isOpen = (): boolean => authority.isHeard && epoch.isSound
   const probe = () => Promise.all([answers(database), fga.isHealthy()])
   const readiness = async (): Promise<Readiness> => {
     const [databaseOk, openfgaOk] = await probe()
     return {
-      ready: databaseOk && openfgaOk && epoch.isSound,
+      ready: databaseOk && openfgaOk && isOpen(),
       details: {
         // False: `remit recover` has to be run.
         database_whole: epoch.isSound,
+        // False: changes of who may act are not heard. It mends itself once the database answers again.
+        changes_heard: authority.isHeard,
         database: databaseOk,
         openfga: openfgaOk,
         permission_index: indexDetails(index.status()),
@@ -341,8 +348,8 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     log,
     limitAddress: admission.address,
     observe: metrics.observe,
-    isReady: async () => epoch.isSound && (await probe()).every(Boolean),
-    assertOpen: epoch.assertSound,
+    isReady: async () => isOpen() && (await probe()).every(Boolean),
+    assertOpen,
     jwks: async () => keys.jwks(),
     routes: [
       retrieveRoutes({ retrieve, requireBearer, indexLagMs: () => index.status().lagMs }),

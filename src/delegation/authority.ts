@@ -11,6 +11,8 @@ import type { Database, Ear, Sql } from '../store/sql.ts'
 export interface Authority extends AsyncDisposable {
   /** Throws `authorization_unavailable` where nothing was heard for `deafAfterMs`: what is held may be over. */
   assertHeard(): void
+  /** Whether `assertHeard` would pass. */
+  readonly isHeard: boolean
   /**
    * Number of the last change, where what is held in memory is the truth. Undefined while this process knows of a
    * newer change that it has not read yet, or heard nothing for `freshMs`: ask the database.
@@ -154,15 +156,20 @@ export async function followAuthority(options: AuthorityOptions): Promise<Author
   await readVia(database)
   schedule()
   const sinceHeard = () => (isAlone ? 0 : elapsed() - heardAt)
+  const isHeard = () => !isOlder && sinceHeard() <= deafAfterMs
 
   return {
     assertHeard() {
-      if (isOlder || sinceHeard() > deafAfterMs)
+      if (!isHeard())
         throw new AppError('authorization_unavailable', {
+          headers: { 'retry-after': '5' },
           internal: isOlder
             ? 'the database went back in time'
             : 'changes of authority were not heard for long',
         })
+    },
+    get isHeard() {
+      return isHeard()
     },
     get current() {
       return readTo === told && !isOlder && sinceHeard() <= freshMs ? applied : undefined

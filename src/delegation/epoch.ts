@@ -130,7 +130,10 @@ export async function openEpoch(deps: EpochDeps): Promise<Epoch> {
     },
     assertSound() {
       if (!isSound)
-        throw new AppError('authorization_unavailable', { internal: 'the database is older than OpenFGA' })
+        throw new AppError('authorization_unavailable', {
+          headers: { 'retry-after': '5' },
+          internal: 'the database is older than OpenFGA',
+        })
     },
     async whenSound(work) {
       if (isSound) return work()

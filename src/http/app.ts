@@ -3,6 +3,7 @@ import { AppError } from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
 import { type App, type AppContext, type AppEnv, createRouter } from './env.ts'
 import { requireDeadline, requireFrame, requireHost } from './middleware/frame.ts'
+import { requireOpen } from './middleware/open.ts'
 import { createErrorHandler } from './problem.ts'
 
 export interface AppDeps {
@@ -19,7 +20,7 @@ export interface AppDeps {
   readonly observe: MiddlewareHandler<AppEnv>
   /** Each face of the contract, one router a file. */
   readonly routes: readonly App[]
-  /** Throws while nobody may be answered: the database is an older copy of itself. */
+  /** Throws while nobody may be answered: it is not known who may act. */
   readonly assertOpen: () => void
   /** Whether the service can answer: database and OpenFGA. */
   readonly isReady: () => Promise<boolean>
@@ -43,10 +44,7 @@ export function createApp(deps: AppDeps): App {
     return c.json({ status: ready ? 'ok' : 'unavailable' }, ready ? 200 : 503)
   })
   app.get('/oauth/jwks', async (c) => c.json(await deps.jwks(), 200))
-  app.use('*', async (_, next) => {
-    deps.assertOpen()
-    await next()
-  })
+  app.use('*', requireOpen({ assertOpen: deps.assertOpen, log }))
   for (const routes of deps.routes) app.route('/', routes)
   return app
 }

@@ -352,22 +352,15 @@ test('a token that is bound to a key is known, and still refused without its pro
   expect(worked.judged).toBe(1)
 })
 
-test('second sight costs less than a tenth of first sight', async () => {
+test('a hundred tokens of one agent cost a hundred signatures and one question; seen again, however often, nothing', async () => {
   const tokens = await Promise.all(
     Array.from({ length: 100 }, (_, index) => tokenOf({ jti: `j_many_${index}` })),
   )
-  const seeAll = async (): Promise<number> => {
-    const seen = new Set<string>()
-    const began = performance.now()
-    for (const token of tokens) seen.add(await see(token))
-    const took = performance.now() - began
-    expect([...seen]).toEqual(['accepted'])
-    return took
-  }
-  const first = await seeAll()
-  const second = Math.min(await seeAll(), await seeAll(), await seeAll())
-  expect(worked.judged).toBe(100)
-  expect(second).toBeLessThan(first / 10)
+  const seeAll = async () => new Set(await Promise.all(tokens.map(see)))
+  for (const token of tokens) expect(await see(token)).toBe('accepted')
+  expect(worked).toEqual({ judged: 100, asked: 1 })
+  for (let time = 0; time < 3; time += 1) expect(await seeAll()).toEqual(new Set(['accepted']))
+  expect(worked).toEqual({ judged: 100, asked: 1 })
 })
 
 test('remembers so many tokens and no more, those that are used first', async () => {

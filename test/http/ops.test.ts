@@ -119,6 +119,7 @@ describe("the operators' /readyz", () => {
       status: 'ok',
       database: true,
       database_whole: true,
+      changes_heard: true,
       openfga: true,
       permission_index: { state: expect.any(String), lag_ms: expect.any(Number), tuples: expect.any(Number) },
       authorization_model: { id: world.service.fga.modelId, matches_file: true },

@@ -17,6 +17,7 @@ import { clientMetadata } from './client-metadata.ts'
 import { detailProblem } from './requested-details.ts'
 import { isOurs, mayTarget, type Resources, scopesAt } from './resources.ts'
 import { type TokenClaimsDeps, tokenClaims } from './token-claims.ts'
+import { answerUnavailable } from './unavailable.ts'
 
 /** Pages of the authorization server, as HTML. Everything given is untrusted text, but for `form`. */
 export interface IssuerPages {
@@ -68,9 +69,10 @@ export function createProvider(deps: ProviderDeps, foreignTypes: readonly string
       reason: `${error.message} ${error.error_detail ?? ''}`.trim(),
     })
   })
-  provider.on('server_error', (_: KoaContextWithOIDC, error: Error) =>
-    deps.log('issuer_failed', { reason: error.message, stack: error.stack }),
-  )
+  provider.on('server_error', (ctx: KoaContextWithOIDC, error: Error) => {
+    answerUnavailable(ctx, error, deps.pages.error)
+    deps.log('issuer_failed', { reason: error.message, stack: error.stack })
+  })
   return provider
 }
 

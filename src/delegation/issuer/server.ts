@@ -8,6 +8,7 @@ import { createJwtEndpoints, type JwtEndpointsDeps } from './jwt-endpoints.ts'
 import { createKnownTypes } from './known-types.ts'
 import { createMetadata } from './metadata.ts'
 import { createProvider, type ProviderDeps } from './provider.ts'
+import { createUnavailable } from './unavailable.ts'
 
 export interface AuthorizationServer {
   /** Answers one request. `inside`: its path and query below `/oauth`. */
@@ -39,6 +40,7 @@ export function createAuthorizationServer(deps: AuthorizationServerDeps): Author
     const types = known.current().join(' ')
     if (made?.kid !== kid || made.types !== types) {
       const provider = createProvider(deps, known.current())
+      provider.use(createUnavailable(deps.pages.error))
       provider.use(polling)
       provider.use(jwtEndpoints)
       provider.use(metadata)

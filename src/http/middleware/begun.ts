@@ -1,7 +1,6 @@
 import { AppError } from '../../kernel/errors.ts'
 import { type AppContext, addressOf } from '../env.ts'
-import { issuerPages } from '../pages/issuer-pages.ts'
-import { pageHeaders } from '../pages/layout.ts'
+import { temporarilyUnavailable } from '../temporarily-unavailable.ts'
 import { createLimits } from './limits.ts'
 
 export interface BegunLimitDeps {
@@ -37,12 +36,7 @@ export function createBegunLimit(deps: BegunLimitDeps): BegunLimit {
       return undefined
     } catch (error) {
       if (!(error instanceof AppError) || error.code !== 'rate_limited') throw error
-      const code = 'temporarily_unavailable'
-      for (const [name, value] of Object.entries({ ...pageHeaders(), ...error.headers }))
-        c.header(name, value)
-      return form === 'json'
-        ? c.json({ error: code, error_description: tooMany }, 429)
-        : c.html(issuerPages.error({ code, detail: tooMany }), 429)
+      return temporarilyUnavailable(c, { form, status: 429, detail: tooMany, headers: error.headers })
     }
   }
 }
