@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
 import { operator, record } from '../audit/record.ts'
+import type { Fga } from '../authz/fga.ts'
 import { type Administrators, roles } from '../delegation/administrators.ts'
 import type { Agents } from '../delegation/agents.ts'
 import { type Client, type Clients, publicJwks } from '../delegation/clients.ts'
@@ -11,8 +12,9 @@ import type { Passwords } from '../delegation/passwords.ts'
 import type { People } from '../delegation/people.ts'
 import type { Recovered } from '../delegation/recover.ts'
 import type { Revocations } from '../delegation/revocations.ts'
-import type { Services } from '../delegation/services.ts'
+import { assertCollections, type Services } from '../delegation/services.ts'
 import type { KeyRing } from '../delegation/signing-key.ts'
+import { allCollections } from '../ingest/collection-list.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
 import { isId } from '../kernel/ids.ts'
 import type { Database } from '../store/sql.ts'
@@ -20,6 +22,7 @@ import type { Database } from '../store/sql.ts'
 /** What the commands with machine rights work on. */
 export interface AdminDeps {
   readonly database: Database
+  readonly fga: Pick<Fga, 'read'>
   readonly services: Services
   readonly administrators: Administrators
   readonly people: People
@@ -58,7 +61,9 @@ type Command = (args: unknown) => {
   readonly run: (deps: AdminDeps) => Promise<object>
 }
 
-const id = z.string().refine(isId, 'is not an id')
+const id = z.string().refine(isId, {
+  error: ({ path = [], input }) => `${path.join('.')}: ${JSON.stringify(input)} is not an id`,
+})
 /** Of a local account, or `namespace/key` of somebody at a trusted issuer. */
 const personKey = z.string().refine(isId, 'is not an account key')
 const optional = <T extends z.ZodType>(schema: T) => z.exactOptional(schema)
@@ -86,15 +91,48 @@ const commands = {
   collection_add: command(
     z.strictObject({
       id,
-      title: z.string().min(1).max(1_000),
+      // Left out: as it is.
+      title: optional(z.string().min(1).max(1_000)),
       organization: optional(id),
-      public_allowed: z.boolean().default(false),
+      public_allowed: optional(z.boolean()),
     }),
-    async ({ public_allowed: publicAllowed, ...collection }, { saveCollection }) => {
-      await saveCollection({ ...collection, publicAllowed })
-      return { collection: collection.id }
+    async (wanted, { database, fga, saveCollection }) => {
+      const known = (await allCollections(database)).find((one) => one.id === wanted.id)
+      const title = wanted.title ?? known?.title
+      if (title === undefined) throw invalid('title', 'A new collection needs a --title.')
+      const { organization } = wanted
+      await saveCollection({
+        id: wanted.id,
+        title,
+        publicAllowed: wanted.public_allowed ?? known?.publicAllowed ?? false,
+        ...(organization !== undefined && { organization }),
+      })
+      return {
+        collection: wanted.id,
+        ...(organization !== undefined && { organization_known: await isNamed(fga, organization) }),
+      }
     },
   ),
+  collection_list: command(z.strictObject({}), async (_, { database }) => ({
+    collections: (await allCollections(database)).map(({ id: collection, title, publicAllowed }) => ({
+      collection,
+      title,
+      public_allowed: publicAllowed,
+    })),
+  })),
+  service_list: command(z.strictObject({}), async (_, { services }) => ({
+    services: (await services.list()).map(({ name: service, ...rest }) => ({ service, ...rest })),
+  })),
+  client_list: command(z.strictObject({}), async (_, { clients }) => ({
+    clients: (await clients.list()).map(({ clientId, kind, of, title, redirectUris, keys }) => ({
+      client: clientId,
+      kind,
+      of,
+      title,
+      redirect_uris: redirectUris,
+      keys,
+    })),
+  })),
   service_add: command(
     z.strictObject({ name: id, collections: z.array(id), prefixes: z.array(z.string().min(1)).default([]) }),
     async (service, { services }) => {
@@ -222,8 +260,10 @@ const commands = {
     }),
     async (
       { id: agent, title, scopes, collections, actor, jwks, host_clients: hostClients, ...rest },
-      { agents, ownIssuer },
+      { agents, database, ownIssuer, people },
     ) => {
+      await assertCollections(database, collections ?? [])
+      const replaced = (await agents.get(agent)) !== undefined
       await agents.save({
         ...rest,
         id: agent,
@@ -234,7 +274,7 @@ const commands = {
         jwks: jwks ?? null,
         hostClients,
       })
-      return { agent }
+      return { agent, replaced, owner_known: await people.has(rest.owner.slice('user:'.length)) }
     },
   ),
   agent_list: command(z.strictObject({}), async (_, { agents }) => ({
@@ -297,6 +337,12 @@ export async function runCommand(name: string, args: unknown, deps: AdminDeps): 
     arguments: { ...checked },
   })
   return run(deps)
+}
+
+/** Whether OpenFGA holds anything about an organization. */
+async function isNamed(fga: Pick<Fga, 'read'>, organization: string): Promise<boolean> {
+  for await (const _ of fga.read({ object: `organization:${organization}` })) return true
+  return false
 }
 
 const isCommand = (name: string): name is CommandName => Object.hasOwn(commands, name)

@@ -64,6 +64,7 @@ export function addExplainCommands(program: Command, deps: ExplainCommandDeps): 
       .description('The people who have a relation to an object, and how each gets it.'),
   ).action(async (relation: string, object: string, flags: AsWhom) => {
     let complete = true
+    let found = 0
     let cursor: string | null = null
     do {
       const page: WhoCanAnswer = await ask(deps, flags, '/who-can', {
@@ -73,9 +74,11 @@ export function addExplainCommands(program: Command, deps: ExplainCommandDeps): 
       })
       for (const subject of page.subjects)
         terminal.out(flags.json ? JSON.stringify(subject) : printable(subjectLine(subject)))
+      found += page.subjects.length
       complete &&= page.complete
       cursor = page.cursor
     } while (cursor !== null)
+    if (found === 0 && complete) terminal.say('Nobody.')
     if (!complete) terminal.say('The list may lack people: the replica or OpenFGA could not tell all.')
   })
 }

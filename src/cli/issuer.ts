@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { type Command, Option } from 'commander'
 import type { AdminClient } from './admin-client.ts'
+import { printList } from './listing.ts'
 import type { Terminal } from './terminal.ts'
 
 interface IssuerCommandsDeps {
@@ -48,9 +49,19 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     .description('Gives an account a new password and prints it; it is kept nowhere else.')
     .action(async (user: string) => terminal.out(String((await admin.run('password', { user }))['password'])))
 
-  program
-    .command('client')
-    .description('Works on clients of the authorization server.')
+  const clients = program.command('client').description('Works on clients of the authorization server.')
+  clients
+    .command('list')
+    .description('Prints every registered client.')
+    .option('--json', 'one line of JSON each', false)
+    .action(async ({ json }: { readonly json: boolean }) =>
+      printList(terminal, (await admin.run('client_list', {}))['clients'], {
+        json,
+        none: 'No clients.',
+        name: 'client',
+      }),
+    )
+  clients
     .command('add <id>')
     .description('Registers a client, or changes its registration; its kind stays.')
     .addOption(
@@ -77,10 +88,11 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
   const delegation = program.command('delegation').description('Works on what people have lent to agents.')
   delegation
     .command('list <user>')
-    .description('Prints what a person (user:anne) has lent, one line of JSON each.')
-    .action(async (user: string) => {
+    .description('Prints what a person (user:anne) has lent.')
+    .option('--json', 'one line of JSON each', false)
+    .action(async (user: string, { json }: { readonly json: boolean }) => {
       const { delegations } = await admin.run('delegation_list', { user })
-      for (const one of delegations as readonly object[]) terminal.out(JSON.stringify(one))
+      printList(terminal, delegations, { json, none: 'Nothing lent.', name: 'delegation' })
     })
   delegation
     .command('revoke <id>')
@@ -114,15 +126,22 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     .option('--actor-issuer <iss>', 'how a token of another issuer names it: act.iss')
     .option('--actor-sub <sub>', 'and act.sub')
     .action(async (id: string, flags: AgentFlags) => {
-      await admin.run('agent_add', await agentArguments(id, flags))
-      terminal.say(`The agent ${id} is registered.`)
+      const answer = await admin.run('agent_add', await agentArguments(id, flags))
+      terminal.say(
+        answer['replaced'] === true
+          ? `The agent ${id} was registered already: what was said of it is replaced.`
+          : `The agent ${id} is registered.`,
+      )
+      if (answer['owner_known'] === false)
+        terminal.say(`Note: there is no account of its owner ${flags.owner} yet.`)
     })
   agent
     .command('list')
-    .description('Prints every agent, one line of JSON each.')
-    .action(async () => {
+    .description('Prints every agent. Scopes or collections that are not shown are not limited.')
+    .option('--json', 'one line of JSON each; null: not limited', false)
+    .action(async ({ json }: { readonly json: boolean }) => {
       const { agents } = await admin.run('agent_list', {})
-      for (const one of agents as readonly object[]) terminal.out(JSON.stringify(one))
+      printList(terminal, agents, { json, none: 'No agents.', name: 'agent' })
     })
   agent
     .command('enable <id>')

@@ -49,7 +49,8 @@ export function addLoginCommands(program: Command, deps: LoginCommandsDeps): voi
       const url = urlOf(where)
       const identity = await signIns.whoami(url)
       noteToken()
-      if (identity === undefined) throw new Error(`You are not signed in at ${url}. ${signInHint}`)
+      if (identity === undefined)
+        throw new Error(`No sign-in is kept here for ${url}; nothing was asked there. ${signInHint}`)
       const { subject, scope, signedInAt } = identity
       terminal.out(printable(`${subject} at ${url}`))
       terminal.out(printable(`may: ${scope}`))

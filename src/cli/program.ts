@@ -10,8 +10,10 @@ import { addExplainCommands } from './explain.ts'
 import { importFile } from './import.ts'
 import { ingestFolder } from './ingest.ts'
 import { addIssuerCommands } from './issuer.ts'
+import { printFacts } from './listing.ts'
 import { addLoginCommands } from './login.ts'
 import { addModelCommands } from './model.ts'
+import { addRegistryCommands } from './registry.ts'
 import { createRemitHttp, type RemitHttp, type TokenSource } from './remit-http.ts'
 import { addResourceCommands } from './resources.ts'
 import type { SignIns } from './sign-ins.ts'
@@ -52,6 +54,8 @@ export async function runCli(argv: readonly string[], deps: CliDeps): Promise<nu
 function messageOf(error: unknown): string {
   if (error instanceof AppError) return error.public ?? error.message
   if (!(error instanceof Error)) return String(error)
+  if ('code' in error && error.code === 'ENOENT' && 'path' in error)
+    return `There is no file ${String(error.path)}.`
   // fetch says "fetch failed"; why stands in its cause.
   const { message, cause } = error
   return message === 'fetch failed' && cause instanceof Error
@@ -85,41 +89,7 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
     )
     .action(async (flags: TokenFlags) => terminal.out(await tokenFor(flags, deps.demoTokens)))
 
-  program
-    .command('collection')
-    .description('Works on collections.')
-    .command('add <id>')
-    .description('Adds a collection, or changes its title.')
-    .requiredOption('--title <title>', 'what people call it')
-    .option('--organization <id>', 'organization that it belongs to')
-    .option('--public-allowed', 'documents in it may be readable by everyone', false)
-    .action(async (id: string, options: CollectionFlags) => {
-      const { title, organization, publicAllowed } = options
-      await admin.run('collection_add', {
-        id,
-        title,
-        ...(organization !== undefined && { organization }),
-        public_allowed: publicAllowed,
-      })
-      terminal.say(`The collection ${id} is there.`)
-    })
-
-  program
-    .command('service')
-    .description('Works on services.')
-    .command('add <name>')
-    .description('Registers a service with exactly these collections and prefixes.')
-    .option('--collection <id>', 'may write and tag here; repeat for more', collect, [])
-    .option(
-      '--prefix <prefix>',
-      'may write groups and organizations whose id starts so; repeat for more',
-      collect,
-      [],
-    )
-    .action(async (name: string, { collection: collections, prefix: prefixes }: ServiceFlags) => {
-      await admin.run('service_add', { name, collections, prefixes })
-      terminal.say(`The service ${name} may write to ${collections.join(', ') || 'no collection'}.`)
-    })
+  addRegistryCommands(program, deps)
 
   program
     .command('admin')
@@ -145,14 +115,18 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
       'After an older copy of the database was put in place: ends what may have ended since, then answers.',
     )
     .option('--anyway', 'also where nothing shows that the database is an older copy', false)
-    .action(async ({ anyway }: { readonly anyway: boolean }) =>
-      terminal.out(JSON.stringify(await admin.run('recover', { anyway }))),
+    .option('--json', 'prints the answer as JSON', false)
+    .action(async ({ anyway, json }: { readonly anyway: boolean; readonly json: boolean }) =>
+      printFacts(terminal, await admin.run('recover', { anyway }), json),
     )
 
   program
     .command('drift')
     .description('Compares access tags with OpenFGA now, mends, and prints what it found.')
-    .action(async () => terminal.out(JSON.stringify(await admin.run('drift', {}))))
+    .option('--json', 'prints it as JSON', false)
+    .action(async ({ json }: { readonly json: boolean }) =>
+      printFacts(terminal, await admin.run('drift', {}), json),
+    )
 
   program
     .command('reembed')
@@ -227,17 +201,6 @@ interface TokenFlags {
   readonly service?: string
   readonly scope?: string
   readonly resource: Resource
-}
-
-interface CollectionFlags {
-  readonly title: string
-  readonly organization?: string
-  readonly publicAllowed: boolean
-}
-
-interface ServiceFlags {
-  readonly collection: string[]
-  readonly prefix: string[]
 }
 
 interface WriterFlags {

@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander'
 import type { AdminClient } from './admin-client.ts'
+import { printList } from './listing.ts'
 import type { Terminal } from './terminal.ts'
 
 interface ResourceFlags {
@@ -42,10 +43,11 @@ export function addResourceCommands(
     })
   resource
     .command('list')
-    .description('Prints Remit’s own APIs and every other, one line of JSON each.')
-    .action(async () => {
+    .description('Prints Remit’s own APIs and every other.')
+    .option('--json', 'one line of JSON each; allowed_clients null: any', false)
+    .action(async ({ json }: { readonly json: boolean }) => {
       const { resources } = await admin.run('resource_list', {})
-      for (const one of resources as readonly object[]) terminal.out(JSON.stringify(one))
+      printList(terminal, resources, { json, none: 'No APIs.', name: 'resource' })
     })
   resource
     .command('remove <url>')

@@ -2,10 +2,14 @@ import { record, type Who } from '../audit/record.ts'
 import { AppError } from '../kernel/errors.ts'
 import type { Sql } from '../store/sql.ts'
 import type { Agent, Agents, NewAgent } from './agents.ts'
+import { assertCollections } from './services.ts'
 
 export interface AgentAdministration {
   /** Registers an agent, or gives a known one exactly these properties. The same again changes nothing. */
-  save(who: Who, agent: Required<Omit<NewAgent, 'hostClients'>>): Promise<Agent>
+  save(
+    who: Who,
+    agent: Required<Omit<NewAgent, 'hostClients'>>,
+  ): Promise<{ readonly agent: Agent; readonly isNew: boolean }>
   /** The kill switch. Again: nothing more happens. `not_found`: no such agent. */
   disable(who: Who, id: string): Promise<Agent>
 }
@@ -29,6 +33,8 @@ export function createAgentAdministration({
   return {
     async save(who, agent) {
       await agents.assertSavable(agent)
+      await assertCollections(sql, agent.limits.collections ?? [])
+      const isNew = (await agents.get(agent.id)) === undefined
       await record(sql, who, {
         event: 'agent_saved',
         agent: agent.id,
@@ -37,7 +43,7 @@ export function createAgentAdministration({
         keys: agent.jwks?.keys.length ?? 0,
       })
       await agents.save(agent)
-      return known(agent.id)
+      return { agent: await known(agent.id), isNew }
     },
     async disable(who, id) {
       await known(id)

@@ -33,6 +33,17 @@ type PublicJwk = z.infer<typeof publicJwk>
 export const publicJwks = z.strictObject({ keys: z.array(publicJwk).min(1).max(10) })
 export type PublicJwks = z.infer<typeof publicJwks>
 
+/** One row as the operator sees it; `of` is the agent or the service that it is, `keys` how many it has. */
+export interface ListedClient {
+  readonly clientId: string
+  readonly kind: Client['kind']
+  readonly of: string | null
+  /** null: it starts no flow. */
+  readonly title: string | null
+  readonly redirectUris: readonly string[]
+  readonly keys: number
+}
+
 export interface Clients {
   /**
    * Registers a client; a client's kind never changes, and throws where it is known as something else. What the
@@ -40,6 +51,7 @@ export interface Clients {
    */
   register(client: Client, registration?: Registration): Promise<void>
   get(clientId: string): Promise<Client | undefined>
+  list(): Promise<ListedClient[]>
   /** Undefined for a client that is unknown, may start no flow, or whose agent is disabled. */
   registered(clientId: string): Promise<(Client & Registration) | undefined>
 }
@@ -54,6 +66,12 @@ export function createClients({ sql }: { readonly sql: Sql }): Clients {
   }
   return {
     get,
+    list: () =>
+      sql.query<ListedClient>(
+        `select client_id as "clientId", kind, coalesce(agent, service) as of, title,
+           redirect_uris as "redirectUris", coalesce(jsonb_array_length(jwks::jsonb -> 'keys'), 0) as keys
+         from clients order by client_id`,
+      ),
     async registered(clientId) {
       const rows = await sql.query<ClientRow & RegistrationRow>(
         `select client_id, kind, agent, service, clients.title, redirect_uris, clients.jwks

@@ -50,7 +50,8 @@ export function createServices({ sql, fga }: { readonly sql: Sql; readonly fga: 
   }
 }
 
-async function assertCollections(sql: Sql, collections: readonly string[]): Promise<void> {
+/** Throws `invalid_request` for the first that is not there. */
+export async function assertCollections(sql: Sql, collections: readonly string[]): Promise<void> {
   const rows = await sql.query<{ id: string }>('select id from collections where id = any($1)', [
     [...collections],
   ])

@@ -217,7 +217,8 @@ describe('with no service running', () => {
     expect((await stat(path)).isSocket()).toBe(true)
     expect((await remit(['drift'], { home: world.home })).stderr).toContain('No service is running')
     await using _server = await serving(world)
-    expect((await remit(['drift'], world)).stdout).toBe('{"mended":0}\n')
+    expect((await remit(['drift'], world)).stdout).toBe('mended: 0\n')
+    expect((await remit(['drift', '--json'], world)).stdout).toBe('{"mended":0}\n')
   })
 })
 

@@ -70,14 +70,18 @@ test('an agent is registered with its limits, listed, switched off and on', asyn
     'docs.search',
   ]
   expect((await remit(base, world)).stderr).toContain('--any-collection')
-  expect((await remit([...base, '--collection', 'handbook'], world)).code).toBe(0)
+  expect((await remit([...base, '--collection', 'nocoll'], world)).stderr).toContain('no collection nocoll')
+  expect(await world.deps.agents.get('trade-bot')).toBeUndefined()
+  const again = [...base, '--collection', 'handbook']
+  expect((await remit(again, world)).stderr).toBe('The agent trade-bot is registered.\n')
+  expect((await remit(again, world)).stderr).toContain('replaced')
   expect(await world.deps.agents.get('trade-bot')).toMatchObject({
     title: 'trade-bot',
     issuer: world.deps.ownIssuer,
     limits: { scopes: ['docs.search'], collections: ['handbook'] },
     jwks: undefined,
   })
-  const { stdout } = await remit(['agent', 'list'], world)
+  const { stdout } = await remit(['agent', 'list', '--json'], world)
   const lines = stdout
     .trim()
     .split('\n')
@@ -113,10 +117,11 @@ test('another’s API is registered, listed and removed; Remit’s own are there
     remit(['resource', 'add', url, '--scope', 'orders.place', ...more], world)
   expect((await add()).stderr).toContain('--any-client')
   expect((await add('--any-client', '--owner', 'nobody')).stderr).toContain('There is no client nobody')
+  expect((await add('--allow', 'no-app')).stderr).toContain('There is no client no-app')
   expect((await add('--any-client', '--details-type', 'document_access')).code).toBe(1)
   expect((await add('--allow', 'bot-app', '--details-type', 'trade_order')).code).toBe(0)
   const listed = async () => {
-    const { stdout } = await remit(['resource', 'list'], world)
+    const { stdout } = await remit(['resource', 'list', '--json'], world)
     return stdout
       .trim()
       .split('\n')
@@ -143,7 +148,7 @@ test('another’s API is registered, listed and removed; Remit’s own are there
 
 test('what was lent is listed and taken back, and an agent is switched off', async () => {
   await using _server = await serving(world)
-  const { stdout } = await remit(['delegation', 'list', 'user:anne'], world)
+  const { stdout } = await remit(['delegation', 'list', 'user:anne', '--json'], world)
   const lent = stdout
     .trim()
     .split('\n')

@@ -34,11 +34,11 @@ export async function openCommands() {
   const administrators = createAdministrators({ sql: database })
   const delegations = createDelegations({ database, fga, clock: systemClock, randomBytes })
   const saveCollection: AdminDeps['saveCollection'] = async ({ id, title, publicAllowed }) => {
-    await database.query('insert into collections (id, title, public_allowed) values ($1, $2, $3)', [
-      id,
-      title,
-      publicAllowed,
-    ])
+    await database.query(
+      `insert into collections (id, title, public_allowed) values ($1, $2, $3)
+       on conflict (id) do update set title = excluded.title, public_allowed = excluded.public_allowed`,
+      [id, title, publicAllowed],
+    )
   }
   await saveCollection({ id: 'handbook', title: 'Handbook', publicAllowed: false })
   await people.save({ key: 'anne', name: 'Anne' })
@@ -75,6 +75,7 @@ export async function openCommands() {
   })
   const deps: AdminDeps = {
     database,
+    fga,
     services,
     administrators,
     people,

@@ -46,8 +46,8 @@ describe('POST /agents', () => {
       actor: { issuer: world.service.ownIssuer, sub: 'new-bot' },
       state: 'enabled',
     }
-    expect(first).toMatchObject({ status: 200, body: { agent: expected } })
-    expect((await call('POST', '/agents', body)).body['agent']).toEqual(expected)
+    expect(first).toMatchObject({ status: 201, body: { agent: expected } })
+    expect(await call('POST', '/agents', body)).toMatchObject({ status: 200, body: { agent: expected } })
     expect((await call('GET', '/agents/new-bot')).body['agent']).toEqual(expected)
     const { agents } = (await call('GET', '/agents')).body as { agents: { id: string }[] }
     expect(agents.map(({ id }) => id)).toEqual(['new-bot', 'other-bot', 'research-bot'])
@@ -71,6 +71,7 @@ describe('POST /agents', () => {
     ['a scope that no agent may hold', 'scopes.0', { scopes: ['docs.write'] }],
     ['a scope that is none', 'scopes.0', { scopes: ['a b'] }],
     ['a collection that is no id', 'collections.0', { collections: ['..'] }],
+    ['a collection that is not there', 'collections', { collections: ['nocoll'] }],
     ['a private key', 'jwks.keys.0', { jwks: { keys: [{ kty: 'EC', d: 'x' }] } }],
     ['a shared secret', 'jwks.keys.0.kty', { jwks: { keys: [{ kty: 'oct', k: 'x' }] } }],
     ['an unknown member', 'disabled', { disabled: false }],

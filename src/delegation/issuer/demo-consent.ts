@@ -52,7 +52,11 @@ export function createDemoConsent(deps: DemoConsentDeps): DemoConsent {
       const { resource, scope } = asked.parse(code.params)
       const held = await rolesOf(person)
       const scopes = scope.split(' ').filter((one) => !isRole(one) || held.includes(one))
-      if (scopes.length === 0) throw invalid('scope', `${person} may hold nothing of ${scope}.`)
+      if (scopes.length === 0)
+        throw invalid(
+          'scope',
+          `${person} has no role for any of: ${scope}. Give one: remit admin add user:${person} --role ROLE`,
+        )
       const signedInAt = new Date(clock.now())
       const grant = new Grant({ accountId: person, clientId: cliClient, expiresIn: grantSeconds } as never)
       grant.addResourceScope(resource, scopes.join(' '))

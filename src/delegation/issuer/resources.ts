@@ -23,8 +23,7 @@ export interface Resources {
   /** Remit's own two, a registered agent as an addressee, or a row; undefined for whatever else. */
   get(resource: string): Promise<ResourceEntry | undefined>
   /**
-   * Registers another's API, or gives its row exactly these properties. NOT checked: whether anything answers there,
-   * and whether the clients that it allows exist.
+   * Registers another's API, or gives its row exactly these properties. NOT checked: whether anything answers there.
    */
   save(entry: NewResource): Promise<void>
   /** False: there is no such row. Tokens that were made for it live on until they end: 300 s. */
@@ -110,7 +109,8 @@ export function createResources({ sql, agents, publicUrl }: ResourcesDeps): Reso
     detailTypes,
     async save(entry) {
       assertUsable(entry, publicUrl)
-      await assertClient(sql, entry.ownerClient)
+      await assertClients(sql, 'owner_client', entry.ownerClient === undefined ? [] : [entry.ownerClient])
+      await assertClients(sql, 'allowed_clients', entry.allowedClients ?? [])
       await sql.query(
         `insert into resources (resource, scopes, authorization_details_types, allowed_clients, owner_client)
          values ($1, $2, $3, $4, $5)
@@ -221,10 +221,13 @@ function assertUsable(
 // Ours is for our own APIs: at another's it would look like a limit that nobody there keeps.
 const isForeignType = (type: string): boolean => type !== ownDetailType && isDetailType(type)
 
-async function assertClient(sql: Sql, client: string | undefined): Promise<void> {
-  if (client === undefined) return
-  const rows = await sql.query('select 1 from clients where client_id = $1', [client])
-  if (rows.length === 0) throw invalid('owner_client', `There is no client ${client}.`)
+async function assertClients(sql: Sql, field: string, clients: readonly string[]): Promise<void> {
+  const rows = await sql.query<{ id: string }>(
+    'select client_id as id from clients where client_id = any($1)',
+    [[...clients]],
+  )
+  const missing = clients.find((client) => !rows.some(({ id }) => id === client))
+  if (missing !== undefined) throw invalid(field, `There is no client ${missing}. Add it first.`)
 }
 
 const select = `select resource, scopes, authorization_details_types, allowed_clients, owner_client from resources`

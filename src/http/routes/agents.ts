@@ -83,7 +83,11 @@ export function agentRoutes(deps: AgentRouteDeps): App {
     security: bearer,
     middleware: [administrator, ...jsonBody(bodyBytesMax)] as const,
     request: { body: { required: true, content: { 'application/json': { schema: input } } } },
-    responses: { 200: json('As it is now', one), ...problems(409) },
+    responses: {
+      200: json('It was there already: replaced, and as it is now', one),
+      201: json('Registered', one),
+      ...problems(409),
+    },
   })
   const listRoute = createRoute({
     method: 'get',
@@ -116,7 +120,7 @@ export function agentRoutes(deps: AgentRouteDeps): App {
     .openapi(saveRoute, async (c) => {
       await assertAdministrator(c.get('principal'), isAdministrator, now())
       const body = c.req.valid('json')
-      const agent = await administration.save(c.get('principal'), {
+      const { agent, isNew } = await administration.save(c.get('principal'), {
         id: body.id,
         owner: body.owner,
         title: body.title,
@@ -126,7 +130,7 @@ export function agentRoutes(deps: AgentRouteDeps): App {
         limits: { scopes: body.scopes, collections: body.collections ?? undefined },
         jwks: body.jwks ?? null,
       })
-      return c.json({ agent: toWire(agent), txn: c.get('txn') }, 200)
+      return c.json({ agent: toWire(agent), txn: c.get('txn') }, isNew ? 201 : 200)
     })
     .openapi(listRoute, async (c) => {
       await assertAdministrator(c.get('principal'), isAdministrator, now())

@@ -1,0 +1,38 @@
+import type { Terminal } from './terminal.ts'
+
+type Row = Readonly<Record<string, unknown>>
+
+/** What lists print: with `json` one line of JSON each, else what people read, or that there is nothing. */
+export function printList(
+  terminal: Terminal,
+  rows: unknown,
+  { json, none, name }: { readonly json: boolean; readonly none: string; readonly name: string },
+): void {
+  const all = rows as readonly Row[]
+  for (const row of all) terminal.out(json ? JSON.stringify(row) : readable(row, name))
+  // On stderr: to a program an empty answer is one.
+  if (all.length === 0) terminal.say(none)
+}
+
+/** One answer: with `json` as it is, else a line for each of its members. */
+export function printFacts(terminal: Terminal, facts: Row, json: boolean): void {
+  if (json) return terminal.out(JSON.stringify(facts))
+  for (const [key, value] of Object.entries(facts)) terminal.out(`${words(key)}: ${said(value)}`)
+}
+
+/** `name` is the member that stands first and unlabelled; what is not there is left out. */
+function readable(row: Row, name: string): string {
+  const rest = Object.entries(row).filter(([key, value]) => key !== name && value !== null)
+  return [said(row[name]), ...rest.map(([key, value]) => `  ${words(key)}: ${said(value)}`)].join('\n')
+}
+
+const words = (key: string): string => key.replaceAll('_', ' ')
+
+function said(value: unknown): string {
+  if (Array.isArray(value) && value.every((one) => typeof one === 'string'))
+    return printable(value.join(', ')) || 'none'
+  return printable(typeof value === 'string' ? value : JSON.stringify(value))
+}
+
+// Titles and purposes are others' text, which a terminal would obey.
+const printable = (text: string): string => text.replaceAll(/\p{C}/gu, '?')

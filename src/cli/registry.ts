@@ -1,0 +1,83 @@
+import type { Command } from 'commander'
+import type { AdminClient } from './admin-client.ts'
+import { printList } from './listing.ts'
+import type { Terminal } from './terminal.ts'
+
+interface CollectionFlags {
+  readonly title?: string
+  readonly organization?: string
+  /** Left out: as it is. */
+  readonly publicAllowed?: boolean
+}
+
+interface ServiceFlags {
+  readonly collection: string[]
+  readonly prefix: string[]
+}
+
+/** Commands for collections and the services that write to them. */
+export function addRegistryCommands(
+  program: Command,
+  { admin, terminal }: { readonly admin: AdminClient; readonly terminal: Terminal },
+): void {
+  const collections = program.command('collection').description('Works on collections.')
+  collections
+    .command('add <id>')
+    .description('Adds a collection, or changes what is named of one that is there.')
+    .option('--title <title>', 'what people call it; needed for a new one')
+    .option('--organization <id>', 'organization that it belongs to')
+    .option('--public-allowed', 'documents in it may be readable by everyone')
+    .option('--no-public-allowed', 'they may not (a new one: unless said)')
+    .action(async (id: string, options: CollectionFlags) => {
+      const { title, organization, publicAllowed } = options
+      const answer = await admin.run('collection_add', {
+        id,
+        ...(title !== undefined && { title }),
+        ...(organization !== undefined && { organization }),
+        ...(publicAllowed !== undefined && { public_allowed: publicAllowed }),
+      })
+      terminal.say(`The collection ${id} is there.`)
+      if (answer['organization_known'] === false)
+        terminal.say(`Note: nothing is known of an organization ${organization} yet.`)
+    })
+  collections
+    .command('list')
+    .description('Prints every collection.')
+    .option('--json', 'one line of JSON each', false)
+    .action(async ({ json }: { readonly json: boolean }) =>
+      printList(terminal, (await admin.run('collection_list', {}))['collections'], {
+        json,
+        none: 'No collections.',
+        name: 'collection',
+      }),
+    )
+
+  const services = program.command('service').description('Works on services.')
+  services
+    .command('add <name>')
+    .description('Registers a service with exactly these collections and prefixes.')
+    .option('--collection <id>', 'may write and tag here; repeat for more', collect, [])
+    .option(
+      '--prefix <prefix>',
+      'may write groups and organizations whose id starts so; repeat for more',
+      collect,
+      [],
+    )
+    .action(async (name: string, { collection, prefix: prefixes }: ServiceFlags) => {
+      await admin.run('service_add', { name, collections: collection, prefixes })
+      terminal.say(`The service ${name} may write to ${collection.join(', ') || 'no collection'}.`)
+    })
+  services
+    .command('list')
+    .description('Prints every service and where it may write.')
+    .option('--json', 'one line of JSON each', false)
+    .action(async ({ json }: { readonly json: boolean }) =>
+      printList(terminal, (await admin.run('service_list', {}))['services'], {
+        json,
+        none: 'No services.',
+        name: 'service',
+      }),
+    )
+}
+
+const collect = (value: string, before: readonly string[] | undefined): string[] => [...(before ?? []), value]

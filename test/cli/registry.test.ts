@@ -1,0 +1,98 @@
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type Commands, openCommands, remit, serving } from './world.ts'
+
+let world: Commands
+let server: AsyncDisposable
+beforeAll(async () => {
+  world = await openCommands()
+  server = await serving(world)
+})
+afterAll(async () => {
+  await server?.[Symbol.asyncDispose]()
+  await world.database.close()
+})
+
+const run = (...argv: readonly string[]) => remit(argv, world)
+const json = async (...argv: readonly string[]) =>
+  (await run(...argv, '--json')).stdout
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line): unknown => JSON.parse(line))
+
+test('a collection that is there needs no title, and keeps what is not named', async () => {
+  expect(await run('collection', 'add', 'diary')).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('--title'),
+  })
+  await run('collection', 'add', 'diary', '--title', 'My diary', '--public-allowed')
+  const ran = await run('collection', 'add', 'diary', '--organization', 'nosuchorg')
+  expect(ran).toMatchObject({
+    code: 0,
+    stderr: expect.stringContaining('nothing is known of an organization nosuchorg'),
+  })
+  expect(await json('collection', 'list')).toContainEqual({
+    collection: 'diary',
+    title: 'My diary',
+    public_allowed: true,
+  })
+  await run('collection', 'add', 'diary', '--no-public-allowed')
+  expect((await run('collection', 'list')).stdout).toContain(
+    'diary\n  title: My diary\n  public allowed: false\n',
+  )
+})
+
+test('services and clients are listed', async () => {
+  expect(await run('service', 'list')).toMatchObject({ code: 0, stdout: '', stderr: 'No services.\n' })
+  await run('service', 'add', 'loader', '--collection', 'handbook')
+  expect(await json('service', 'list')).toEqual([
+    { service: 'loader', collections: ['handbook'], prefixes: [] },
+  ])
+  await run('client', 'add', 'bot-app', '--kind', 'agent', '--of', 'research-bot', '--title', 'Bot')
+  expect(await json('client', 'list')).toContainEqual({
+    client: 'bot-app',
+    kind: 'agent',
+    of: 'research-bot',
+    title: 'Bot',
+    redirect_uris: [],
+    keys: 0,
+  })
+})
+
+test('what is empty is said on stderr, and to a program is no line', async () => {
+  for (const more of [[], ['--json']])
+    expect(await run('delegation', 'list', 'user:zzz', ...more)).toEqual({
+      code: 0,
+      stdout: '',
+      stderr: 'Nothing lent.\n',
+    })
+})
+
+test('an agent is listed for people without what does not limit it', async () => {
+  expect((await run('agent', 'list')).stdout).toBe(
+    'research-bot\n  owner: user:anne\n  title: research-bot\n  purpose: tests\n  keys: 0\n',
+  )
+})
+
+test('an agent whose owner has no account is registered, with a note', async () => {
+  const base = ['agent', 'add', 'a-bot', '--purpose', 'tests', '--scope', 'docs.search', '--any-collection']
+  expect((await run(...base, '--owner', 'user:nobody')).stderr).toContain(
+    'no account of its owner user:nobody',
+  )
+  expect((await run(...base, '--owner', 'user:anne')).stderr).not.toContain('Note')
+})
+
+test('a file that is not there, and an id that is none, are named', async () => {
+  const file = join(world.home, 'none.json')
+  const add = ['client', 'add', 'x', '--kind', 'person', '--title', 'X', '--jwks', file]
+  expect((await run(...add)).stderr).toBe(`There is no file ${file}.\n`)
+  expect((await run('service', 'add', '../x', '--collection', 'handbook')).stderr).toBe(
+    'name: "../x" is not an id\n',
+  )
+})
+
+test('whoami says that it asked nobody where no sign-in is kept', async () => {
+  const ran = await remit(['whoami'], world, { url: 'http://127.0.0.1:9' })
+  expect(ran).toMatchObject({ code: 1, stdout: '' })
+  expect(ran.stderr).toContain('No sign-in is kept here for http://127.0.0.1:9; nothing was asked there.')
+})
