@@ -54,6 +54,7 @@ test('a decision record holds no token, text, title, question or metadata', asyn
       'retrieved',
       'document_read',
       'collections_listed',
+      'delegation_made',
       'access_changed',
       'document_accepted',
       'document_published',

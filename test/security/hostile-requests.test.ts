@@ -127,6 +127,8 @@ beforeAll(async () => {
   })
   await world.put({
     'handbook/travel': { text: 'The travel budget.', access: { viewers: ['user:anne', 'user:dan'] } },
+    // Named by no request, so that anne can lend the handbook whatever becomes of the others.
+    'handbook/kept': { text: 'Hours.', access: { viewers: ['user:anne'] } },
   })
   await world.service.administrators.add('user:dan', ['security.read', 'security.write', 'agents.write'])
   await world.lend('anne', 'research-bot', 'collection:handbook')
