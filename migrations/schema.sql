@@ -61,7 +61,11 @@ create table browser_sessions (
   amr text[] not null,
   signed_in_at timestamp with time zone not null,
   expires_at timestamp with time zone not null,
-  constraint browser_sessions_pkey PRIMARY KEY (id_hash)
+  upstream_issuer text,
+  upstream_sub text,
+  upstream_person text,
+  constraint browser_sessions_pkey PRIMARY KEY (id_hash),
+  constraint browser_sessions_upstream_whole CHECK ((num_nulls(upstream_issuer, upstream_sub, upstream_person) = ANY (ARRAY[0, 3])))
 );
 CREATE INDEX browser_sessions_expiry ON public.browser_sessions USING btree (expires_at);
 CREATE INDEX browser_sessions_person ON public.browser_sessions USING btree (person);

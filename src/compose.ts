@@ -190,9 +190,9 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
   const agents = createAgents({ sql: database, clock })
   const clients = createClients({ sql: database })
   const services = createServices({ sql: database, fga })
-  const accountLinks = createAccountLinks({ database, clock })
   const administrators = createAdministrators({ sql: database })
   const delegations = createDelegations({ database, fga, clock, randomBytes })
+  const accountLinks = createAccountLinks({ database, delegations, clock })
   const revocations = createRevocations({ sql: database, clock })
   const authority = stack.use(await followAuthority({ database, clock, log }))
   const epoch = stack.use(

@@ -25,6 +25,7 @@ import { createPasswords, type Passwords } from './delegation/passwords.ts'
 import type { People } from './delegation/people.ts'
 import type { Revocations } from './delegation/revocations.ts'
 import { createSessions } from './delegation/sessions.ts'
+import { createSignInStanding } from './delegation/sign-in-standing.ts'
 import { createSignIns } from './delegation/sign-ins.ts'
 import type { KeyRing } from './delegation/signing-key.ts'
 import { createSpent } from './delegation/spent.ts'
@@ -95,7 +96,8 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
   const { publicUrl, demo } = config
   const seal = createSeal(await loadSecret(join(config.home, 'keys'), 'oauth.key'))
   const issuer = ownIssuerName(publicUrl)
-  const grants = createGrantLinks({ database: sql, delegations, clock })
+  const standing = createSignInStanding({ trustedIssuers: config.trustedIssuers, clock })
+  const grants = createGrantLinks({ database: sql, delegations, standing, clock })
   const artifacts = createArtifacts({
     sql,
     seal,
@@ -106,9 +108,9 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
   })
   const resources = createResources({ sql, agents, publicUrl })
   const passwords = createPasswords({ sql, clock })
-  const signIns = createSignIns({ sql, people, clock })
+  const signIns = createSignIns({ sql, people, standing })
   const passkeys = createPasskeys({ database: sql, seal, clock, randomBytes, publicUrl })
-  const links = createAccountLinks({ database: sql, clock })
+  const links = createAccountLinks({ database: sql, delegations, clock })
   const upstream = createUpstreamSignIns({
     sql,
     seal,
@@ -119,7 +121,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     links,
     providers: upstreamProviders(deps),
   })
-  const sessions = createSessions({ database: sql, seal, clock, randomBytes })
+  const sessions = createSessions({ database: sql, seal, standing, clock, randomBytes })
   const lendables = createLendables({
     sql,
     fga: deps.fga,

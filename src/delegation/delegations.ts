@@ -58,6 +58,11 @@ export interface Delegations {
    * tuples go. False: no such live delegation.
    */
   revoke(id: string, by?: Who): Promise<boolean>
+  /**
+   * The same inside somebody else's transaction, which may still fail. Answers with what is left to do once it is
+   * committed; where that is not done, {@link mend} does it.
+   */
+  revokeWithin(sql: Sql, id: string, by: Who): Promise<() => Promise<void>>
   get(id: string): Promise<Delegation | undefined>
   listOf(subject: FgaObject): Promise<Delegation[]>
   /** The one that the agent's next token for our own APIs would carry: standing first, then the newest. */
@@ -112,6 +117,12 @@ export function createDelegations({ database, fga, clock, randomBytes }: Delegat
       // One that is still being lent is left to mend(): whoever lends it may be writing its tuples now.
       if (row.was === 'live') await settle(fromRow(row))
       return true
+    },
+    async revokeWithin(sql, id, by) {
+      const row = await end(sql, id, { now: now(), by })
+      return async () => {
+        if (row?.was === 'live') await settle(fromRow(row))
+      }
     },
     async listOf(subject) {
       return (

@@ -1,7 +1,8 @@
 import { record, type Who } from '../audit/record.ts'
 import type { Clock } from '../kernel/clock.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
-import type { Database } from '../store/sql.ts'
+import type { Database, Sql } from '../store/sql.ts'
+import type { Delegations } from './delegations.ts'
 
 /** An account at a trusted issuer, as its preset reads it: `sub` is the token's, at Entra `tid.oid`. */
 export interface ExternalAccount {
@@ -24,7 +25,9 @@ export interface AccountLinks {
   link(account: ExternalAccount & { readonly person: string }, who: Who): Promise<void>
   /**
    * From the next request on, the account is `namespace/key` again, and tokens of ours that were given for it
-   * as the person are refused. False: this person has no such link.
+   * as the person are refused. What came of signing in by it ends in the same transaction: browsers on our pages,
+   * consents with their codes and refresh tokens, and what was lent by those. False: this person has no such link.
+   * NOT ended: an access token that another's API holds and asks nobody about, for its last 5 minutes.
    */
   unlink(account: ExternalAccount & { readonly person: string }, who: Who): Promise<boolean>
   /** Key of the local account that it is, if any. */
@@ -35,9 +38,11 @@ export interface AccountLinks {
 /** Which accounts at trusted issuers are a local account. Each change is on record with the row. */
 export function createAccountLinks({
   database,
+  delegations,
   clock,
 }: {
   readonly database: Database
+  readonly delegations: Pick<Delegations, 'revokeWithin'>
   readonly clock: Clock
 }): AccountLinks {
   return {
@@ -60,15 +65,17 @@ export function createAccountLinks({
       })
     },
     async unlink({ issuer, sub, person }, who) {
-      return database.transaction(async (sql) => {
+      const afterwards = await database.transaction(async (sql) => {
         const ended = await sql.query(
           'delete from account_links where issuer = $1 and sub = $2 and person = $3 returning person',
           [issuer, sub, person],
         )
-        if (ended.length === 0) return false
+        if (ended.length === 0) return undefined
         await record(sql, who, { event: 'account_unlinked', issuer, sub, person })
-        return true
+        return endWhatCameOf(sql, { issuer, sub }, (id) => delegations.revokeWithin(sql, id, who))
       })
+      for (const settle of afterwards ?? []) await settle()
+      return afterwards !== undefined
     },
     async of({ issuer, sub }) {
       const rows = await database.query<{ readonly person: string }>(
@@ -85,6 +92,32 @@ export function createAccountLinks({
       return rows.map(({ linked_at: linkedAt, ...row }) => ({ ...row, linkedAt }))
     },
   }
+}
+
+type Settle = () => Promise<void>
+
+async function endWhatCameOf(
+  sql: Sql,
+  { issuer, sub }: ExternalAccount,
+  revoke: (delegation: string) => Promise<Settle>,
+): Promise<Settle[]> {
+  const account = [issuer, sub]
+  await sql.query('delete from browser_sessions where upstream_issuer = $1 and upstream_sub = $2', account)
+  // Rows that somebody else is at are left to them: without its consent an artifact gives no token anyway.
+  await sql.query(
+    `delete from oauth_artifacts where (model, id_hash) in (
+       select model, id_hash from oauth_artifacts
+       where grant_id in (select grant_id from oauth_grants where upstream_issuer = $1 and upstream_sub = $2)
+       for update skip locked)`,
+    account,
+  )
+  const grants = await sql.query<{ readonly delegation: string | null }>(
+    'delete from oauth_grants where upstream_issuer = $1 and upstream_sub = $2 returning delegation',
+    account,
+  )
+  const settles: Settle[] = []
+  for (const { delegation } of grants) if (delegation !== null) settles.push(await revoke(delegation))
+  return settles
 }
 
 interface LinkRow {

@@ -3,6 +3,7 @@ import type { Clock } from '../kernel/clock.ts'
 import type { FgaObject } from '../kernel/ids.ts'
 import type { Database } from '../store/sql.ts'
 import type { Seal } from './issuer/seal.ts'
+import type { SignInStanding } from './sign-in-standing.ts'
 import { atPages, type SignedIn } from './sign-ins.ts'
 
 /** A signed-in browser on our own pages. */
@@ -23,7 +24,7 @@ export interface Sessions {
    * here. `before`: the browser's session until now, which ends. On record with it.
    */
   begin(signedIn: SignedIn, options: { readonly before?: string; readonly txn: string }): Promise<string>
-  /** Undefined for what is unknown, signed out, over, or of a subject that was revoked. */
+  /** Undefined for what is unknown, signed out, over, of a subject that was revoked by either name, or came through a link that is over. */
   find(id: string): Promise<BrowserSession | undefined>
   /** Signs out, on record with it. Nothing where there is no such session. */
   end(id: string, txn: string): Promise<void>
@@ -38,25 +39,40 @@ export interface Sessions {
 export interface SessionsDeps {
   readonly database: Database
   readonly seal: Seal
+  readonly standing: Pick<SignInStanding, 'upstreamPerson'>
   readonly clock: Clock
   readonly randomBytes: (size: number) => Buffer
 }
 
 const livesMs = 8 * 3_600_000
 
-export function createSessions({ database, seal, clock, randomBytes }: SessionsDeps): Sessions {
+export function createSessions(deps: SessionsDeps): Sessions {
+  const { database, seal, standing, clock, randomBytes } = deps
   const hashOf = (id: string) => seal.hash('browser session', id)
   return {
     async begin({ person, amr, upstream }, { before, txn }) {
       const id = randomBytes(32).toString('base64url')
       const now = clock.now()
+      const elsewhere = upstream && standing.upstreamPerson(upstream)
+      if (upstream !== undefined && elsewhere === undefined)
+        throw new Error('Nobody is trusted for this sign-in.')
       await database.transaction(async (sql) => {
         if (before !== undefined)
           await sql.query('delete from browser_sessions where id_hash = $1', [hashOf(before)])
         await sql.query(
-          `insert into browser_sessions (id_hash, person, amr, signed_in_at, expires_at)
-           values ($1, $2, $3, $4, $5)`,
-          [hashOf(id), person, amr, new Date(now), new Date(now + livesMs)],
+          `insert into browser_sessions (id_hash, person, amr, signed_in_at, expires_at,
+             upstream_issuer, upstream_sub, upstream_person)
+           values ($1, $2, $3, $4, $5, $6, $7, $8)`,
+          [
+            hashOf(id),
+            person,
+            amr,
+            new Date(now),
+            new Date(now + livesMs),
+            upstream?.issuer ?? null,
+            upstream?.sub ?? null,
+            elsewhere ?? null,
+          ],
         )
         await record(sql, atPages(person, txn), {
           event: 'signed_in',
@@ -70,7 +86,7 @@ export function createSessions({ database, seal, clock, randomBytes }: SessionsD
     async find(id) {
       const rows = await database.query<SessionRow>(
         `select person, amr, signed_in_at from browser_sessions
-         where id_hash = $1 and expires_at > $2 and not ${isRevoked('$2')}`,
+         where id_hash = $1 and expires_at > $2 and not ${isRevoked('$2')} and ${isWhoTheyWere}`,
         [hashOf(id), new Date(clock.now())],
       )
       return rows.map(({ person, amr, signed_in_at }) => ({
@@ -104,7 +120,7 @@ export function createSessions({ database, seal, clock, randomBytes }: SessionsD
     },
     async sweep() {
       const ended = await database.query(
-        `delete from browser_sessions where expires_at <= $1 or ${isRevoked('$1')} returning person`,
+        `delete from browser_sessions where expires_at <= $1 or ${isRevoked('$1')} or not ${isWhoTheyWere} returning person`,
         [new Date(clock.now())],
       )
       return ended.length
@@ -121,5 +137,10 @@ interface SessionRow {
 
 // A revocation that is over since has still ended the sessions that began before it.
 const isRevoked = (now: '$1' | '$2') => `exists (
-  select from revocations where kind = 'subject' and key = 'user:' || person
+  select from revocations where kind = 'subject' and key in ('user:' || person, 'user:' || upstream_person)
     and (until is null or until > ${now} or created_at >= signed_in_at))`
+
+// A link that ended, and one that was made since: the account elsewhere is not who it was at the sign-in.
+const isWhoTheyWere = `(upstream_person is null or browser_sessions.person = coalesce(
+  (select link.person from account_links as link where link.issuer = upstream_issuer and link.sub = upstream_sub),
+  upstream_person))`

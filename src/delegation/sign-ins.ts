@@ -1,8 +1,8 @@
 import { record, type Who } from '../audit/record.ts'
-import type { Clock } from '../kernel/clock.ts'
 import type { Sql } from '../store/sql.ts'
 import type { ExternalAccount } from './links.ts'
 import type { People } from './people.ts'
+import type { SignInStanding } from './sign-in-standing.ts'
 import { isKey } from './subject.ts'
 
 /** Who has just proved who they are, and how. */
@@ -17,8 +17,15 @@ export interface SignedIn {
 
 /** Who may sign in at all, and what goes on record before anything comes of it. */
 export interface SignIns {
-  /** Whoever has proven who they are and is revoked gets in nowhere. On record where it is so. */
+  /** Whoever has proven who they are and is revoked, here or by their name elsewhere, gets in nowhere. On record where it is so. */
   isBarred(signedIn: SignedIn, txn: string): Promise<boolean>
+  /** Whether a sign-in of a while ago still counts: a person is revoked, or a link ends, while a request is open. */
+  stillCounts(
+    signedIn: Pick<SignedIn, 'person'> & {
+      readonly upstream: ExternalAccount | undefined
+      readonly at: Date
+    },
+  ): Promise<boolean>
   /** Before the authorization server is told. */
   atAuthorizationServer(signedIn: SignedIn, txn: string): Promise<void>
   /** `typed`: what stood in the account's field. Kept only where it is an account: people type passwords there. */
@@ -29,20 +36,17 @@ export interface SignIns {
 export interface SignInsDeps {
   readonly sql: Sql
   readonly people: People
-  readonly clock: Clock
+  readonly standing: SignInStanding
 }
 
-export function createSignIns({ sql, people, clock }: SignInsDeps): SignIns {
+export function createSignIns({ sql, people, standing }: SignInsDeps): SignIns {
   return {
-    async isBarred({ person }, txn) {
-      const revoked = await sql.query(
-        "select 1 from revocations where kind = 'subject' and key = $1 and (until is null or until > $2)",
-        [`user:${person}`, new Date(clock.now())],
-      )
-      if (revoked.length > 0)
-        await record(sql, atPages(person, txn), { event: 'sign_in_failed', method: 'revoked' })
-      return revoked.length > 0
+    async isBarred({ person, upstream }, txn) {
+      const method = await standing.of({ person, upstream }, sql)
+      if (method !== 'stands') await record(sql, atPages(person, txn), { event: 'sign_in_failed', method })
+      return method !== 'stands'
     },
+    stillCounts: async (signedIn) => (await standing.of(signedIn, sql)) === 'stands',
     atAuthorizationServer: ({ person, amr, upstream }, txn) =>
       record(sql, atPages(person, txn), {
         event: 'signed_in',

@@ -12,7 +12,11 @@ let links: AccountLinks
 
 beforeAll(async () => {
   database = await openMigrated()
-  links = createAccountLinks({ database, clock: movableClock() })
+  links = createAccountLinks({
+    database,
+    delegations: { revokeWithin: () => Promise.reject(new Error('Nothing was lent here.')) },
+    clock: movableClock(),
+  })
   const people = createPeople({ sql: database })
   for (const key of ['anne', 'bob']) await people.save({ key, name: key })
 })

@@ -1,8 +1,10 @@
 import { record } from '../../audit/record.ts'
 import type { Clock } from '../../kernel/clock.ts'
+import { AppError } from '../../kernel/errors.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import type { Delegations } from '../delegations.ts'
 import type { ExternalAccount } from '../links.ts'
+import type { SignInStanding } from '../sign-in-standing.ts'
 import { atPages } from '../sign-ins.ts'
 
 /** What one consent stands for, by the grant id that its tokens carry. */
@@ -22,9 +24,12 @@ export interface GrantLink {
 }
 
 export interface GrantLinks {
-  /** On record as a consent, with the link without which the grant gives no token. */
+  /**
+   * On record as a consent, with the link without which the grant gives no token. 403 where the sign-in counts no more:
+   * whoever was revoked, or whose account elsewhere lost its link to this person, while they were asked.
+   */
   save(link: GrantLink, consent: Consented): Promise<void>
-  /** Undefined also for one of a revoked person: no token comes of it. */
+  /** Undefined also for one of a person who is revoked by either name, or who came through a link that is over. */
   get(grantId: string): Promise<GrantLink | undefined>
   /**
    * The grant was ended at the authorization server: by a refresh token or code that was used twice, or by its client.
@@ -44,23 +49,21 @@ export interface Consented {
 export interface GrantLinksDeps {
   readonly database: Database
   readonly delegations: Pick<Delegations, 'revoke'>
+  readonly standing: SignInStanding
   readonly clock: Clock
 }
 
-export function createGrantLinks({ database, delegations, clock }: GrantLinksDeps): GrantLinks {
+export function createGrantLinks(deps: GrantLinksDeps): GrantLinks {
+  const { database, delegations, standing, clock } = deps
   const get: GrantLinks['get'] = async (grantId) => {
-    const rows = await database.query<GrantRow>(
-      `${select} where grant_id = $1 and not exists (
-         select from revocations
-         where kind = 'subject' and key = 'user:' || subject and (until is null or until > $2))`,
-      [grantId, new Date(clock.now())],
-    )
-    return rows.map(fromRow)[0]
+    const [link] = (await database.query<GrantRow>(`${select} where grant_id = $1`, [grantId])).map(fromRow)
+    if (link === undefined || (await standing.of(signInOf(link), database)) !== 'stands') return undefined
+    return link
   }
 
   return {
     get,
-    save: (link, consent) => database.transaction((sql) => save(sql, link, consent)),
+    save: (link, consent) => database.transaction((sql) => save(sql, link, consent, standing)),
     async end(grantId, txn) {
       const [link] = (await database.query<GrantRow>(`${select} where grant_id = $1`, [grantId])).map(fromRow)
       // What was lent first: it takes the link along. The other way about, a crash between would leave it standing.
@@ -82,8 +85,22 @@ export function createGrantLinks({ database, delegations, clock }: GrantLinksDep
   }
 }
 
-async function save(sql: Sql, link: GrantLink, { resource, scope, txn }: Consented): Promise<void> {
+const signInOf = ({ subject: person, upstream, signedInAt: at }: GrantLink) => ({ person, upstream, at })
+
+async function save(
+  sql: Sql,
+  link: GrantLink,
+  { resource, scope, txn }: Consented,
+  standing: SignInStanding,
+): Promise<void> {
   const { grantId, clientId, subject, delegation, signedInAt, amr, upstream, expiresAt } = link
+  // Whoever ends the link now waits for this row, and then finds the grant; who has ended it already is seen.
+  if (upstream !== undefined)
+    await sql.query('select 1 from account_links where issuer = $1 and sub = $2 for share', [
+      upstream.issuer,
+      upstream.sub,
+    ])
+  if ((await standing.of(signInOf(link), sql)) !== 'stands') throw new AppError('forbidden')
   await sql.query(
     `insert into oauth_grants
        (grant_id, client_id, subject, delegation, signed_in_at, amr, expires_at, upstream_issuer, upstream_sub)

@@ -172,6 +172,10 @@ async function consentPending(
     details.session?.uid && (await deps.provider().Session.findByUid(String(details.session.uid)))
   const signedInAt = session ? session.loginTs : undefined
   if (person === undefined || signedInAt === undefined) return undefined
+  const upstream = upstreamIn.read(session ? session.acr : undefined)
+  const at = new Date(signedInAt * 1_000)
+  // Revoked since, or signed in through a link that ended since: nothing more is lent in their name.
+  if (!(await deps.signIns.stillCounts({ person, upstream, at }))) return undefined
   const { missingResourceScopes = {}, missingOIDCScope = [] } = details.prompt.details as {
     readonly missingResourceScopes?: Readonly<Record<string, readonly string[]>>
     readonly missingOIDCScope?: readonly string[]
@@ -191,9 +195,9 @@ async function consentPending(
     ...asking,
     prompt: 'consent',
     person,
-    signedInAt: new Date(signedInAt * 1_000),
+    signedInAt: at,
     amr: (session ? session.amr : undefined) ?? [],
-    upstream: upstreamIn.read(session ? session.acr : undefined),
+    upstream,
     resource: asked[0],
     scopes: asked[1].filter((scope) => !withheld.includes(scope)),
     withheld,
@@ -279,7 +283,7 @@ async function grantFor(
     })
   for (const detail of pending.details) grant.addRar({ ...detail })
   const grantId = await grant.save()
-  await grants.save(
+  const saved = grants.save(
     {
       grantId,
       clientId: client.clientId,
@@ -292,6 +296,13 @@ async function grantFor(
     },
     { resource: pending.resource, scope: pending.scopes.join(' '), txn },
   )
+  try {
+    await saved
+  } catch (error) {
+    // What was lent in a name that counts no more must not stand without its consent.
+    if (delegation !== undefined) await delegations.revoke(delegation.id, atPages(person, txn))
+    throw error
+  }
   return grantId
 }
 

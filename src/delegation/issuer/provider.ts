@@ -153,9 +153,11 @@ function configuration(deps: ProviderDeps, foreignTypes: readonly string[]): Con
       assertAsksForNoMore(ctx, token)
       if (!(await people.has(sub))) return undefined
       const grantId = token !== undefined && 'grantId' in token ? token.grantId : undefined
-      const link = grantId === undefined ? undefined : await grants.get(grantId)
-      // Asked before a code or refresh token is used up: what was lent may be over.
-      if (link?.delegation !== undefined && !(await delegations.isLive(link.delegation))) return undefined
+      if (grantId === undefined) return { accountId: sub, claims: async () => ({ sub }) }
+      // Asked before a code or refresh token is used up: the sign-in may count no more, what was lent may be over.
+      const link = await grants.get(grantId)
+      if (link === undefined) return undefined
+      if (link.delegation !== undefined && !(await delegations.isLive(link.delegation))) return undefined
       return { accountId: sub, claims: async () => ({ sub }) }
     },
     async extraTokenClaims(_ctx, token) {
