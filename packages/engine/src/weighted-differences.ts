@@ -5,6 +5,7 @@ import { buildGraph, type Graph, leadsTo, leaves, operatorsOf, targets, type Ver
 /** Where the server's weighted-graph engine answers a Check otherwise than today's server does. */
 export interface WeightedDifference {
   readonly rule:
+    | 'recursion-through-strangers'
     | 'depth-limit-gone'
     | 'recursion-under-exclusion'
     | 'userset-under-exclusion'
@@ -29,6 +30,9 @@ export function findWeightedDifferences(ast: ModelAst): readonly WeightedDiffere
   const vertices = [...graph.values()]
   const isTangled = tangles(ast, graph)
   return [
+    ...vertices
+      .filter((vertex) => recursesThroughStrangers(vertex, graph))
+      .map(at('recursion-through-strangers')),
     ...vertices.filter((vertex) => recurses(vertex, graph)).map(at('depth-limit-gone')),
     ...vertices
       .filter((vertex) =>
@@ -57,6 +61,20 @@ const nextOf = (vertex: Vertex, graph: Graph, rewrite: RewriteAst = vertex.rewri
 
 const recurses = (vertex: Vertex, graph: Graph): boolean =>
   nextOf(vertex, graph).some((next) => leadsTo(graph, next, vertex.key, new Set()))
+
+/**
+ * `x from parent` on folders whose parents may be of another type that has a `parent` of its own: today's server (seen
+ * on v1.22.1) walks that one too, and so GRANTS from objects to which no rule of the model leads.
+ */
+const recursesThroughStrangers = (vertex: Vertex, graph: Graph): boolean =>
+  leaves(vertex.rewrite).some(
+    (leaf) =>
+      leaf.kind === 'ttu' &&
+      targets(vertex, leaf, graph).includes(vertex.key) &&
+      vertex.parents
+        .get(leaf.tupleset)
+        ?.some((type) => type !== vertex.type && graph.has(`${type}#${leaf.tupleset}`)),
+  )
 
 /** Whether the rule leads to a relation of which this holds. */
 function meets(

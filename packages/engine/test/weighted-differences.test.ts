@@ -37,6 +37,14 @@ describe('what the weighted-graph engine answers differently', () => {
     ])
   })
 
+  test('recursion whose parents may be of another type that has parents of its own', () => {
+    const rule = 'folder#viewer recursion-through-strangers'
+    expect(differences(strangers)).toContain(rule)
+    expect(differences(strangers.replace('define parent: [folder]', 'define above: [folder]'))).not.toContain(
+      rule,
+    )
+  })
+
   test('circles behind `but not`, unless the recursion is one of the two plain shapes', () => {
     const rest = ['viewer: [user]', 'reader: viewer but not blocked']
     const rule = 'folder#reader recursion-under-exclusion'
@@ -93,9 +101,21 @@ const tangled = folder(
 const named = 'type group\n  relations\n    define member: [user]\n    define everyone: member\n'
 const tooComplex = 'code:authorization_model_resolution_too_complex'
 
+const strangers =
+  'type bot\ntype doc\n  relations\n    define parent: [folder]\n    define viewer: [user]\n' +
+  folder('parent: [folder, doc]', 'viewer: [user, bot] or viewer from parent')
+
 const absent = serverTarget() === undefined || weightedTarget() === undefined
 describe.skipIf(absent)('a real server and one with weights (OPENFGA_WEIGHTED_TEST_URL)', () => {
   test.each([
+    {
+      rule: 'recursion-through-strangers',
+      types: strangers,
+      tuples: ['bot:a viewer folder:1', 'folder:1 parent doc:1', 'doc:1 parent folder:2'],
+      question: 'bot:a viewer folder:2',
+      today: true,
+      next: false,
+    },
     {
       rule: 'depth-limit-gone',
       types: nested,

@@ -9,6 +9,8 @@ export interface EngineDifference {
 
 /** Those that concern what the service itself asks first: its subjects are people, never usersets or wildcards. */
 const details: Readonly<Record<WeightedDifference['rule'], string>> = {
+  'recursion-through-strangers':
+    "Where parents may be of another type that has parents of its own, today's server walks on through those and GRANTS what no rule gives; the next one does not. Give that tupleset a name of its own.",
   'depth-limit-gone':
     'A chain longer than 25 steps gets an answer, where today it gets an error, which denies.',
   'recursion-under-exclusion':

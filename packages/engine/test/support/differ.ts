@@ -1,5 +1,5 @@
 import type { JsonObject } from '../../src/condition-values.ts'
-import { compileModel } from '../../src/index.ts'
+import { compileModel, findWeightedDifferences } from '../../src/index.ts'
 import type { Random } from './random.ts'
 import { askBatch, askCheck, askObjects, askUsers, createStore, type Target, type Verdict } from './target.ts'
 import {
@@ -44,6 +44,8 @@ export interface Tally {
    * weighted-graph engine (`findWeightedProblems`).
    */
   knownCycles: number
+  /** Known divergence: the server grants through another type's tupleset of that name (`recursion-through-strangers`). */
+  strangers: number
   /** Loose questions on which both deny, one of them by an error. */
   loose: number
   /** Questions that the server answers differently from one store to the next. */
@@ -60,6 +62,7 @@ export const createTally = (): Tally => ({
   answers: 0,
   refused: 0,
   knownCycles: 0,
+  strangers: 0,
   loose: 0,
   unsteady: 0,
   byKind: new Map(),
@@ -90,6 +93,7 @@ export function addTo(tally: Tally, { byKind, differences, answers: _, ...counts
   for (const [kind, by] of byKind) count(tally, kind, by)
   tally.refused += counts.refused
   tally.knownCycles += counts.knownCycles
+  tally.strangers += counts.strangers
   tally.loose += counts.loose
   tally.unsteady += counts.unsteady
   tally.positive += counts.positive
@@ -135,7 +139,8 @@ export async function compareWorld(
     tally.refused++
     return
   }
-  const { isWeighted } = compileModel(world.model)
+  const { isWeighted, ast } = compileModel(world.model)
+  const hasStrangers = findWeightedDifferences(ast).some(({ rule }) => rule === 'recursion-through-strangers')
   const tuples = createTuples(random, world)
   const writes = [writeQuestion({ writes: { tuple_keys: tuples } }), ...createWrites(random, world, tuples)]
   const { batch, others } = createQuestions(random, world)
@@ -154,6 +159,11 @@ export async function compareWorld(
     }
     if (!isWeighted && question.kind !== 'write') {
       tally.knownCycles++
+      return
+    }
+    // Only its yes where there is none: the other way round is a defect of ours whatever the model.
+    if (hasStrangers && right === true && left === false) {
+      tally.strangers++
       return
     }
     const steady = await isSteady(question, server, stores.server, world.model, stored, right)
