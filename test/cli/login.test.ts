@@ -167,7 +167,7 @@ test('a sign-in that the service has ended is forgotten, and says what to do', {
   const ran = await run(['whoami'])
   expect(ran).toMatchObject({ code: 1, stdout: '' })
   expect(ran.stderr).toBe(`Your sign-in at ${world.url} is over. Sign in: npm run remit -- login\n`)
-  expect((await run(['whoami'])).stderr).toContain('You are not signed in')
+  expect((await run(['whoami'])).stderr).toContain('No sign-in is kept here')
 })
 
 test('signing in anew ends the sign-in before, and whoever refuses gets nothing', {
