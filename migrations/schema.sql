@@ -373,10 +373,12 @@ create table oauth_artifacts (
   uid_hash text,
   expires_at timestamp with time zone not null,
   consumed_at timestamp with time zone,
+  person_hash text,
   constraint oauth_artifacts_pkey PRIMARY KEY (model, id_hash)
 );
 CREATE INDEX oauth_artifacts_expiry ON public.oauth_artifacts USING btree (expires_at);
 CREATE INDEX oauth_artifacts_grant ON public.oauth_artifacts USING btree (grant_id) WHERE (grant_id IS NOT NULL);
+CREATE INDEX oauth_artifacts_person ON public.oauth_artifacts USING btree (person_hash) WHERE (person_hash IS NOT NULL);
 CREATE INDEX oauth_artifacts_uid ON public.oauth_artifacts USING btree (uid_hash) WHERE (uid_hash IS NOT NULL);
 CREATE INDEX oauth_artifacts_user_code ON public.oauth_artifacts USING btree (user_code_hash) WHERE (user_code_hash IS NOT NULL);
 
@@ -396,6 +398,7 @@ create table oauth_grants (
   constraint oauth_grants_upstream_whole CHECK (((upstream_issuer IS NULL) = (upstream_sub IS NULL)))
 );
 CREATE INDEX oauth_grants_delegation ON public.oauth_grants USING btree (delegation) WHERE (delegation IS NOT NULL);
+CREATE INDEX oauth_grants_subject ON public.oauth_grants USING btree (subject);
 
 create table passkey_challenges_used (
   challenge_hash text not null,

@@ -25,6 +25,7 @@ import { createPasswords, type Passwords } from './delegation/passwords.ts'
 import type { People } from './delegation/people.ts'
 import type { Revocations } from './delegation/revocations.ts'
 import { createSessions } from './delegation/sessions.ts'
+import { type Barring, createBarring, createSignInEnds } from './delegation/sign-in-ends.ts'
 import { createSignInStanding } from './delegation/sign-in-standing.ts'
 import { createSignIns } from './delegation/sign-ins.ts'
 import type { KeyRing } from './delegation/signing-key.ts'
@@ -83,6 +84,7 @@ export interface IssuerDeps {
 export interface Issuer {
   readonly routes: readonly App[]
   readonly passwords: Passwords
+  readonly barring: Barring
   readonly resources: Resources
   readonly grants: GrantLinks
   /** Only in the demo. */
@@ -96,6 +98,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
   const { publicUrl, demo } = config
   const seal = createSeal(await loadSecret(join(config.home, 'keys'), 'oauth.key'))
   const issuer = ownIssuerName(publicUrl)
+  const signInEnds = createSignInEnds({ seal, clock, issuer })
   const standing = createSignInStanding({ trustedIssuers: config.trustedIssuers, clock })
   const grants = createGrantLinks({ database: sql, delegations, standing, clock })
   const artifacts = createArtifacts({
@@ -107,7 +110,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     grantEnded: (grantId) => grants.end(grantId, newTxn()),
   })
   const resources = createResources({ sql, agents, publicUrl })
-  const passwords = createPasswords({ sql, clock })
+  const passwords = createPasswords({ database: sql, clock, signInEnds })
   const signIns = createSignIns({ sql, people, standing })
   const passkeys = createPasskeys({ database: sql, seal, clock, randomBytes, publicUrl })
   const links = createAccountLinks({ database: sql, delegations, clock })
@@ -121,7 +124,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     links,
     providers: upstreamProviders(deps),
   })
-  const sessions = createSessions({ database: sql, seal, standing, clock, randomBytes })
+  const sessions = createSessions({ database: sql, seal, standing, clock, randomBytes, signInEnds })
   const lendables = createLendables({
     sql,
     fga: deps.fga,
@@ -225,6 +228,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
       }),
     ],
     passwords,
+    barring: createBarring({ database: sql, clock, signInEnds }),
     resources,
     grants,
     demoConsent: server.demoConsent,

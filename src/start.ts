@@ -109,6 +109,7 @@ export async function withService<T>(
 const adminDeps = ({ publicUrl }: Config, ground: Ground, service: Service): AdminDeps => ({
   ...service,
   passwords: service.issuer.passwords,
+  barring: service.issuer.barring,
   demoConsent: service.issuer.demoConsent,
   publicUrl,
   resources: service.issuer.resources,

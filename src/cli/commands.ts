@@ -11,8 +11,8 @@ import type { Resources } from '../delegation/issuer/resources.ts'
 import type { Passwords } from '../delegation/passwords.ts'
 import type { People } from '../delegation/people.ts'
 import type { Recovered } from '../delegation/recover.ts'
-import type { Revocations } from '../delegation/revocations.ts'
 import { assertCollections, type Services } from '../delegation/services.ts'
+import type { Barring } from '../delegation/sign-in-ends.ts'
 import type { KeyRing } from '../delegation/signing-key.ts'
 import { allCollections } from '../ingest/collection-list.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
@@ -27,6 +27,7 @@ export interface AdminDeps {
   readonly administrators: Administrators
   readonly people: People
   readonly passwords: Passwords
+  readonly barring: Barring
   readonly clients: Clients
   readonly agents: Agents
   readonly delegations: Delegations
@@ -41,7 +42,6 @@ export interface AdminDeps {
   readonly saveCollection: (collection: NewCollection) => Promise<void>
   /** Compares tags with OpenFGA now, mends, and says what it found. */
   readonly drift: () => Promise<object>
-  readonly revocations: Revocations
   /** Whether the database is older than OpenFGA, or a recovery has not ended. */
   readonly mayHaveForgotten: () => Promise<boolean>
   readonly recover: (txn: string) => Promise<Recovered>
@@ -159,17 +159,16 @@ const commands = {
   ),
   person_disable: command(
     z.strictObject({ key: personKey, unknown: z.boolean().default(false) }),
-    async ({ key, unknown }, { people, revocations }) => {
+    async ({ key, unknown }, { people, barring }) => {
       // A mistyped key would bar nobody, and whoever was meant would go on.
       if (!unknown && !(await people.has(key)))
         throw invalid('key', `There is no account ${key}. To bar somebody who never signed in: --unknown`)
-      await revocations.revoke({ kind: 'subject', id: `user:${key}` }, { reason: 'operator' })
+      await barring.bar(key)
       return { person: key }
     },
   ),
-  person_enable: command(z.strictObject({ key: personKey }), async ({ key }, { revocations }) => {
-    if (!(await revocations.lift({ kind: 'subject', id: `user:${key}` })))
-      throw invalid('key', `The person ${key} is not disabled.`)
+  person_enable: command(z.strictObject({ key: personKey }), async ({ key }, { barring }) => {
+    if (!(await barring.admit(key))) throw invalid('key', `The person ${key} is not disabled.`)
     return { person: key }
   }),
   password: command(z.strictObject({ user: z.string() }), async ({ user }, { passwords }) => {

@@ -22,7 +22,7 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
   const person = program.command('person').description('Works on people.')
   person
     .command('disable <key>')
-    .description('No token of theirs counts from now on, an agent’s for them included. Also NAMESPACE/KEY.')
+    .description('Ends every sign-in and token of theirs, an agent’s for them included. Also NAMESPACE/KEY.')
     .option('--unknown', 'bars somebody of whom there is no account yet', false)
     .action(async (key: string, { unknown }: { readonly unknown: boolean }) => {
       await admin.run('person_disable', { key, unknown })
@@ -30,7 +30,7 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     })
   person
     .command('enable <key>')
-    .description('Takes that back. What they had lent stands as it stood.')
+    .description('Takes that back: they may sign in again. What they had lent stands as it stood.')
     .action(async (key: string) => {
       await admin.run('person_enable', { key })
       terminal.say(`${key} is enabled.`)
@@ -46,7 +46,9 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
 
   program
     .command('password <user>')
-    .description('Gives an account a new password and prints it; it is kept nowhere else.')
+    .description(
+      'Gives an account a new password, prints it, and ends its sign-ins and programs that act as it.',
+    )
     .action(async (user: string) => terminal.out(String((await admin.run('password', { user }))['password'])))
 
   const clients = program.command('client').description('Works on clients of the authorization server.')

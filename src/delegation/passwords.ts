@@ -2,10 +2,14 @@ import { type Argon2Parameters, argon2, randomBytes, timingSafeEqual } from 'nod
 import { promisify } from 'node:util'
 import type { Clock } from '../kernel/clock.ts'
 import { invalid } from '../kernel/errors.ts'
-import type { Sql } from '../store/sql.ts'
+import type { Database } from '../store/sql.ts'
+import type { SignInEnds } from './sign-in-ends.ts'
 
 export interface Passwords {
-  /** Sets an account's password: 12 to 200 characters. Throws where there is no such account. */
+  /**
+   * Sets an account's password: 12 to 200 characters. Whoever is signed in as them is signed out, and programs that act
+   * as them lose that. Throws where there is no such account.
+   */
   set(person: string, password: string): Promise<void>
   /** Takes as long for an account that does not exist. NOT limited in rate: whoever calls it is. */
   verify(person: string, password: string): Promise<boolean>
@@ -20,9 +24,16 @@ const tagLength = 32
 const lengthMin = 12
 const lengthMax = 200
 
-export function createPasswords({ sql, clock }: { readonly sql: Sql; readonly clock: Clock }): Passwords {
+export interface PasswordsDeps {
+  readonly database: Database
+  readonly clock: Clock
+  readonly signInEnds: Pick<SignInEnds, 'everywhere'>
+}
+
+export function createPasswords({ database, clock, signInEnds }: PasswordsDeps): Passwords {
   const hashOf = async (person: string) =>
-    (await sql.query<{ hash: string }>('select hash from passwords where person = $1', [person]))[0]?.hash
+    (await database.query<{ hash: string }>('select hash from passwords where person = $1', [person]))[0]
+      ?.hash
   // For accounts that do not exist: as dear as a real one, and nothing fits it.
   const decoy = hash(randomBytes(32).toString('base64url'))
 
@@ -30,15 +41,19 @@ export function createPasswords({ sql, clock }: { readonly sql: Sql; readonly cl
     async set(person, password) {
       if (password.length < lengthMin || password.length > lengthMax)
         throw invalid('password', `A password has ${lengthMin} to ${lengthMax} characters.`)
-      const known = await sql.query('select 1 from people where key = $1 and upstream_issuer is null', [
+      const known = await database.query('select 1 from people where key = $1 and upstream_issuer is null', [
         person,
       ])
       if (known.length === 0) throw invalid('user', `There is no local account ${person}.`)
-      await sql.query(
-        `insert into passwords (person, hash, changed_at) values ($1, $2, $3)
-         on conflict (person) do update set hash = excluded.hash, changed_at = excluded.changed_at`,
-        [person, await hash(password), new Date(clock.now())],
-      )
+      const hashed = await hash(password)
+      await database.transaction(async (sql) => {
+        await sql.query(
+          `insert into passwords (person, hash, changed_at) values ($1, $2, $3)
+           on conflict (person) do update set hash = excluded.hash, changed_at = excluded.changed_at`,
+          [person, hashed, new Date(clock.now())],
+        )
+        await signInEnds.everywhere(sql, person, { grants: 'own' })
+      })
     },
     async verify(person, password) {
       const known = await hashOf(person)

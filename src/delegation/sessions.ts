@@ -3,6 +3,7 @@ import type { Clock } from '../kernel/clock.ts'
 import type { FgaObject } from '../kernel/ids.ts'
 import type { Database } from '../store/sql.ts'
 import type { Seal } from './issuer/seal.ts'
+import type { SignInEnds } from './sign-in-ends.ts'
 import type { SignInStanding } from './sign-in-standing.ts'
 import { atPages, type SignedIn } from './sign-ins.ts'
 
@@ -26,9 +27,12 @@ export interface Sessions {
   begin(signedIn: SignedIn, options: { readonly before?: string; readonly txn: string }): Promise<string>
   /** Undefined for what is unknown, signed out, over, of a subject that was revoked by either name, or came through a link that is over. */
   find(id: string): Promise<BrowserSession | undefined>
-  /** Signs out, on record with it. Nothing where there is no such session. */
+  /** Signs out, on record with it, also at the authorization server. Nothing where there is no such session. */
   end(id: string, txn: string): Promise<void>
-  /** Signs the person of this session out of every other browser, each on record; returns how many. */
+  /**
+   * Signs the person of this session out of every other browser, each on record, and out of the authorization server;
+   * returns how many.
+   */
   endOthers(id: string, txn: string): Promise<number>
   /** Ends what is over and what belongs to a revoked subject, and returns how many. */
   sweep(): Promise<number>
@@ -42,12 +46,13 @@ export interface SessionsDeps {
   readonly standing: Pick<SignInStanding, 'upstreamPerson'>
   readonly clock: Clock
   readonly randomBytes: (size: number) => Buffer
+  readonly signInEnds: Pick<SignInEnds, 'atAuthorizationServer'>
 }
 
 const livesMs = 8 * 3_600_000
 
 export function createSessions(deps: SessionsDeps): Sessions {
-  const { database, seal, standing, clock, randomBytes } = deps
+  const { database, seal, standing, clock, randomBytes, signInEnds } = deps
   const hashOf = (id: string) => seal.hash('browser session', id)
   return {
     async begin({ person, amr, upstream }, { before, txn }) {
@@ -103,11 +108,19 @@ export function createSessions(deps: SessionsDeps): Sessions {
           'delete from browser_sessions where id_hash = $1 returning person',
           [hashOf(id)],
         )
-        for (const { person } of ended) await record(sql, atPages(person, txn), { event: 'signed_out' })
+        for (const { person } of ended) {
+          await signInEnds.atAuthorizationServer(sql, person)
+          await record(sql, atPages(person, txn), { event: 'signed_out' })
+        }
       })
     },
     async endOthers(id, txn) {
       return database.transaction(async (sql) => {
+        const [own] = await sql.query<{ person: string }>(
+          'select person from browser_sessions where id_hash = $1',
+          [hashOf(id)],
+        )
+        if (own !== undefined) await signInEnds.atAuthorizationServer(sql, own.person)
         const ended = await sql.query<{ person: string }>(
           `delete from browser_sessions as other using browser_sessions as own
            where own.id_hash = $1 and other.person = own.person and other.id_hash <> own.id_hash

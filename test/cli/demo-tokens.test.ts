@@ -27,6 +27,7 @@ beforeAll(async () => {
       ...world.service,
       database: world.database,
       passwords: world.service.issuer.passwords,
+      barring: world.service.issuer.barring,
       resources: world.service.issuer.resources,
       demoConsent: world.service.issuer.demoConsent,
       publicUrl: world.url,

@@ -14,10 +14,11 @@ import { createClients } from '../../src/delegation/clients.ts'
 import { createDelegations } from '../../src/delegation/delegations.ts'
 import type { Fetch } from '../../src/delegation/fetch-json.ts'
 import { createResources } from '../../src/delegation/issuer/resources.ts'
+import { createSeal } from '../../src/delegation/issuer/seal.ts'
 import { createPasswords } from '../../src/delegation/passwords.ts'
 import { createPeople } from '../../src/delegation/people.ts'
-import { createRevocations } from '../../src/delegation/revocations.ts'
 import { createServices } from '../../src/delegation/services.ts'
+import { createBarring, createSignInEnds } from '../../src/delegation/sign-in-ends.ts'
 import { openKeyRing } from '../../src/delegation/signing-key.ts'
 import { systemClock } from '../../src/kernel/clock.ts'
 import { openMigrated, own, publicUrl } from '../delegation/world.ts'
@@ -73,13 +74,15 @@ export async function openCommands() {
     clock: systemClock,
     randomBytes,
   })
+  const signInEnds = createSignInEnds({ seal: createSeal(randomBytes(32)), clock: systemClock, issuer: own })
   const deps: AdminDeps = {
     database,
     fga,
     services,
     administrators,
     people,
-    passwords: createPasswords({ sql: database, clock: systemClock }),
+    passwords: createPasswords({ database, clock: systemClock, signInEnds }),
+    barring: createBarring({ database, clock: systemClock, signInEnds }),
     clients,
     agents,
     delegations,
@@ -88,7 +91,6 @@ export async function openCommands() {
     resources: createResources({ sql: database, agents, publicUrl }),
     saveCollection,
     publicUrl,
-    revocations: createRevocations({ sql: database, clock: systemClock }),
     mayHaveForgotten: async () => false,
     recover: async () => {
       throw new Error('not here')

@@ -25,7 +25,7 @@ export interface Artifacts {
 // What is over is kept a while: "expired" is another answer than "never heard of it" (RFC 8628 §3.5).
 const keptMs = 3_600_000
 // The longest that an access token of ours lives, and the leeway of whoever checks it.
-const tokenMsMax = 330_000
+export const tokenMsMax = 330_000
 
 /**
  * The authorization server's store in Postgres. Each method is one statement, so that it works on PGlite's one
@@ -35,6 +35,10 @@ export function createArtifacts(deps: ArtifactsDeps): Artifacts {
   const { sql, seal, clock, revocations, issuer, grantEnded } = deps
   const now = () => new Date(clock.now())
   const context = (model: string, idHash: string) => `${model} ${idHash}`
+  const hashOfPerson = (payload: AdapterPayload) => {
+    const person = personIn(payload)
+    return person === undefined ? null : personHash(seal, person)
+  }
 
   return {
     of(model) {
@@ -69,17 +73,18 @@ export function createArtifacts(deps: ArtifactsDeps): Artifacts {
             payload.grantId ?? null,
             payload.userCode === undefined ? null : seal.hash('user code', payload.userCode),
             payload.uid === undefined ? null : seal.hash('uid', payload.uid),
+            hashOfPerson(payload),
             new Date(clock.now() + expiresIn * 1_000),
           ]
           // A replayed id must lose even against one that is being written now: nothing is replaced while it lasts.
           const once = model === 'ReplayDetection'
           const written = await sql.query(
-            `insert into oauth_artifacts (model, id_hash, sealed, grant_id, user_code_hash, uid_hash, expires_at)
-             values ($1, $2, $3, $4, $5, $6, $7)
+            `insert into oauth_artifacts (model, id_hash, sealed, grant_id, user_code_hash, uid_hash, person_hash, expires_at)
+             values ($1, $2, $3, $4, $5, $6, $7, $8)
              on conflict (model, id_hash) do update set
                sealed = excluded.sealed, grant_id = excluded.grant_id, user_code_hash = excluded.user_code_hash,
-               uid_hash = excluded.uid_hash, expires_at = excluded.expires_at
-             ${once ? 'where oauth_artifacts.expires_at <= $8' : ''}
+               uid_hash = excluded.uid_hash, person_hash = excluded.person_hash, expires_at = excluded.expires_at
+             ${once ? 'where oauth_artifacts.expires_at <= $9' : ''}
              returning model`,
             once ? [...values, now()] : values,
           )
@@ -119,6 +124,13 @@ export function createArtifacts(deps: ArtifactsDeps): Artifacts {
     },
   }
 }
+
+/** Stands for a person in an index. */
+export const personHash = (seal: Seal, person: string): string => seal.hash('person', person)
+
+/** Whose it is: of a request that waits, who has just signed in for it, else whose session it was begun in. */
+const personIn = ({ accountId, result, session }: AdapterPayload): string | undefined =>
+  accountId ?? result?.login?.accountId ?? session?.accountId
 
 interface ArtifactRow {
   readonly id_hash: string

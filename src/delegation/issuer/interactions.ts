@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Provider } from 'oidc-provider'
 import type { Clock } from '../../kernel/clock.ts'
-import { invalid } from '../../kernel/errors.ts'
+import { AppError, invalid } from '../../kernel/errors.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import { isRole } from '../administrators.ts'
 import type { Agent, Agents } from '../agents.ts'
@@ -127,6 +127,7 @@ export function createInteractions(deps: InteractionsDeps): Interactions {
       return consentPending(asking, details, deps)
     },
     async signedIn(request, response, signedIn, txn) {
+      await assertAdmitted(signedIn, deps, txn)
       await signIns.atAuthorizationServer(signedIn, txn)
       return provider().interactionResult(
         request,
@@ -251,6 +252,7 @@ async function grantFor(
 ): Promise<string> {
   const { provider, grants, clock, seal, delegations } = deps
   const { client, person, agent, signedInAt, amr, upstream } = pending
+  await assertAdmitted({ person, amr, ...(upstream && { upstream }) }, deps, txn)
   const seconds = checkedSeconds(choice.seconds)
   const expiresAt = new Date(clock.now() + seconds * 1_000)
   const objects = chosen(pending, choice)
@@ -304,6 +306,15 @@ async function grantFor(
     throw error
   }
   return grantId
+}
+
+/** Also here: somebody may be shut out between two pages. */
+async function assertAdmitted(
+  signedIn: SignedIn,
+  { signIns }: Pick<InteractionsDeps, 'signIns'>,
+  txn: string,
+): Promise<void> {
+  if (await signIns.isBarred(signedIn, txn)) throw new AppError('forbidden')
 }
 
 function chosen({ agent, lendable, isOurs }: ConsentPending, { objects }: Choice): FgaObject[] {

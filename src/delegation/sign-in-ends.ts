@@ -1,0 +1,103 @@
+import type { Clock } from '../kernel/clock.ts'
+import type { Database, Sql } from '../store/sql.ts'
+import { personHash, tokenMsMax } from './issuer/artifacts.ts'
+import type { Seal } from './issuer/seal.ts'
+import { createRevocations } from './revocations.ts'
+
+/**
+ * What ends with a sign-in, each in the caller's transaction. NOT ended: what the person has lent. NOT covered: a
+ * request that has read a session before it ended, and writes it back afterwards.
+ */
+export interface SignInEnds {
+  /** The authorization server's own sessions of this person, and requests there that wait for them. */
+  atAuthorizationServer(sql: Sql, person: string): Promise<void>
+  /**
+   * In every browser, and with it grants: `own` are those of programs that act as the person, `all` those of agents'
+   * too. Codes, refresh tokens and access tokens of a grant end with it.
+   */
+  everywhere(sql: Sql, person: string, options: { readonly grants: 'own' | 'all' }): Promise<void>
+}
+
+export interface SignInEndsDeps {
+  readonly seal: Seal
+  readonly clock: Clock
+  /** `iss` of the access tokens that end. */
+  readonly issuer: string
+}
+
+export function createSignInEnds({ seal, clock, issuer }: SignInEndsDeps): SignInEnds {
+  const atAuthorizationServer: SignInEnds['atAuthorizationServer'] = async (sql, person) => {
+    await sql.query(
+      `delete from oauth_artifacts where person_hash = $1 and model in ('Session', 'Interaction')`,
+      [personHash(seal, person)],
+    )
+  }
+
+  async function endGrants(sql: Sql, person: string, grants: 'own' | 'all'): Promise<void> {
+    const which = `subject = $1${grants === 'own' ? ' and delegation is null' : ''}`
+    const held = await sql.query<GrantId>(`select grant_id from oauth_grants where ${which}`, [person])
+    const ids = held.map(({ grant_id }) => grant_id)
+    // Before the links: who ends a delegation takes both in this order, and neither waits for the other for ever.
+    await sql.query(
+      `delete from oauth_artifacts where grant_id = any($1) or (model = 'Grant' and id_hash = any($2))`,
+      [ids, ids.map((id) => seal.hash('Grant', id))],
+    )
+    const ended = await sql.query<GrantId>(`delete from oauth_grants where ${which} returning grant_id`, [
+      person,
+    ])
+    const revocations = createRevocations({ sql, clock })
+    const until = new Date(clock.now() + tokenMsMax)
+    for (const { grant_id: id } of ended)
+      await revocations.revoke({ kind: 'grant', issuer, id }, { until, reason: 'grant ended' })
+  }
+
+  return {
+    atAuthorizationServer,
+    async everywhere(sql, person, { grants }) {
+      await sql.query('delete from browser_sessions where person = $1', [person])
+      await atAuthorizationServer(sql, person)
+      await endGrants(sql, person, grants)
+      // Also what no grant hangs on yet.
+      if (grants === 'all')
+        await sql.query('delete from oauth_artifacts where person_hash = $1', [personHash(seal, person)])
+    },
+  }
+}
+
+interface GrantId {
+  readonly grant_id: string
+}
+
+/** Shuts somebody out and lets them in again. */
+export interface Barring {
+  /** No token of theirs counts from now on, and every sign-in and grant of theirs ends; what they lent stays. */
+  bar(person: string): Promise<void>
+  /** They may sign in again, and have to. False: they were not barred. */
+  admit(person: string): Promise<boolean>
+}
+
+export function createBarring(deps: {
+  readonly database: Database
+  readonly clock: Clock
+  readonly signInEnds: SignInEnds
+}): Barring {
+  const { database, clock, signInEnds } = deps
+  return {
+    bar: (person) =>
+      database.transaction(async (sql) => {
+        const revocations = createRevocations({ sql, clock })
+        await revocations.revoke({ kind: 'subject', id: `user:${person}` }, { reason: 'operator' })
+        await signInEnds.everywhere(sql, person, { grants: 'all' })
+      }),
+    admit: (person) =>
+      database.transaction(async (sql) => {
+        const lifted = await createRevocations({ sql, clock }).lift({
+          kind: 'subject',
+          id: `user:${person}`,
+        })
+        // Whatever was under way when they were shut out, and came to be since.
+        if (lifted) await signInEnds.everywhere(sql, person, { grants: 'all' })
+        return lifted
+      }),
+  }
+}

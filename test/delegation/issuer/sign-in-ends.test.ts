@@ -1,0 +1,174 @@
+import * as client from 'openid-client'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { openOwnBrowser, signIn } from '../../http/own-browser.ts'
+import { createAuthenticator } from '../../support/authenticator.ts'
+import type { Browser, Page } from './browser.ts'
+import { type IssuerWorld, openIssuerWorld } from './world.ts'
+
+let world: IssuerWorld
+let later = 0
+beforeAll(async () => {
+  world = await openIssuerWorld({ now: () => Date.now() + later })
+  await world.put({
+    'handbook/anne': { text: 'Travel for anne.', access: { viewers: ['user:anne', 'user:bob'] } },
+  })
+})
+afterAll(() => world?.[Symbol.asyncDispose]())
+beforeEach(() => {
+  // So that the tests do not share one minute's tries.
+  later += 60_000
+})
+
+async function configuration(id: 'cli' | 'agent-app') {
+  const own = id === 'cli' ? undefined : world.keys[id]
+  const authentication =
+    own === undefined ? client.None() : client.PrivateKeyJwt({ key: own.key, kid: own.kid })
+  return client.discovery(new URL(world.issuer), id, undefined, authentication, {
+    execute: [client.allowInsecureRequests],
+    algorithm: 'oauth2',
+  })
+}
+
+interface Flow {
+  readonly as: client.Configuration
+  readonly page: Page
+  readonly verifier: string
+}
+
+/** Up to the first page that is shown. */
+async function begun(id: 'cli' | 'agent-app', browser: Browser): Promise<Flow> {
+  const as = await configuration(id)
+  const verifier = client.randomPKCECodeVerifier()
+  const start = client.buildAuthorizationUrl(as, {
+    redirect_uri: world.redirectUri,
+    scope: 'docs.search',
+    code_challenge: await client.calculatePKCECodeChallenge(verifier),
+    code_challenge_method: 'S256',
+  })
+  return { as, verifier, page: await browser.open(start.href) }
+}
+
+/** Signs in where it is asked to, consents, and redeems the code. */
+async function tokensOf(id: 'cli' | 'agent-app', browser: Browser, user: string): Promise<Held> {
+  const { as, page, verifier } = await begun(id, browser)
+  const objects = id === 'cli' ? undefined : ['collection:handbook']
+  const back = await world.consent(browser, page, { user, ...(objects && { objects }) })
+  return { as, tokens: await client.authorizationCodeGrant(as, back.url, { pkceCodeVerifier: verifier }) }
+}
+
+interface Held {
+  readonly as: client.Configuration
+  readonly tokens: client.TokenEndpointResponse
+}
+const refreshed = ({ as, tokens }: Held) => client.refreshTokenGrant(as, tokens.refresh_token ?? 'none')
+const statusOf = async ({ tokens }: Held) =>
+  (await world.call('POST', '/retrieve', { token: tokens.access_token, body: { query: 'travel' } })).status
+const asksForSignIn = async (browser: Browser) =>
+  (await begun('cli', browser)).page.text.includes('name="password"')
+const isSignedIn = async (browser: Browser) =>
+  (await browser.open(`${world.url}/passkeys`)).url.pathname === '/passkeys'
+const liveOf = (person: string) => world.service.delegations.listOf(`user:${person}`)
+
+test('a browser that signed out is asked to sign in again by the authorization server too', async () => {
+  const browser = world.browser()
+  await tokensOf('cli', browser, 'anne')
+  await signIn(world, browser, 'anne')
+  expect(await asksForSignIn(browser)).toBe(false)
+  await browser.submit(await browser.open(`${world.url}/delegations`), '/sign-out')
+  expect(await asksForSignIn(browser)).toBe(true)
+})
+
+test('a sign-out leaves everybody else signed in', async () => {
+  const carol = world.browser()
+  await tokensOf('cli', carol, 'carol')
+  const anne = world.browser()
+  await signIn(world, anne, 'anne')
+  await anne.submit(await anne.open(`${world.url}/delegations`), '/sign-out')
+  expect(await asksForSignIn(carol)).toBe(false)
+})
+
+describe('a new password', () => {
+  test('ends the sessions, what waits for the person, and the programs that act as them', async () => {
+    const browser = world.browser()
+    const held = await tokensOf('cli', browser, 'anne')
+    const own = world.browser()
+    await signIn(world, own, 'anne')
+    const waiting = await begun('cli', browser)
+    expect(await statusOf(held)).toBe(200)
+    await world.service.issuer.passwords.set('anne', 'correct horse battery')
+    expect(await isSignedIn(own)).toBe(false)
+    expect(await asksForSignIn(browser)).toBe(true)
+    const consented = await browser.submit(waiting.page, '/consent', { seconds: '3600' })
+    expect(consented.url.searchParams.has('code')).toBe(false)
+    await expect(refreshed(held)).rejects.toMatchObject({ error: 'invalid_grant' })
+    expect(await statusOf(held)).toBe(401)
+  })
+
+  test('leaves what was lent to agents', async () => {
+    const held = await tokensOf('agent-app', world.browser(), 'anne')
+    await world.service.issuer.passwords.set('anne', 'correct horse battery')
+    expect(await statusOf(await renewed(held))).toBe(200)
+  })
+})
+
+const renewed = async (held: Held): Promise<Held> => ({ ...held, tokens: await refreshed(held) })
+
+test('removing a passkey ends what another browser holds at the authorization server', async () => {
+  const stranger = world.browser()
+  await tokensOf('cli', stranger, 'anne')
+  const own = await openOwnBrowser(world, 'anne')
+  const page = await own.browser.open(`${world.url}/passkeys`)
+  const options = /data-options="([^"]*)"/
+    .exec(page.text)?.[1]
+    ?.replaceAll('&quot;', '"')
+    .replaceAll('&amp;', '&')
+  const answer = JSON.stringify(createAuthenticator(world.url).make(JSON.parse(options ?? '{}')))
+  const added = await own.browser.submit(page, '/passkeys', { answer, title: 'Phone' })
+  expect(await asksForSignIn(stranger)).toBe(false)
+  await own.browser.submit(added, '/passkeys/remove')
+  expect(await isSignedIn(own.browser)).toBe(true)
+  expect(await asksForSignIn(stranger)).toBe(true)
+})
+
+describe('somebody who is disabled', () => {
+  test('gets nothing back when they are enabled, and what they lent stands', async () => {
+    const browser = world.browser()
+    const own = world.browser()
+    const held = await tokensOf('cli', browser, 'bob')
+    await signIn(world, own, 'bob')
+    const lent = await world.lend('bob', 'research-bot', 'collection:handbook')
+    const { barring } = world.service.issuer
+    await barring.bar('bob')
+    expect(await isSignedIn(own)).toBe(false)
+    await barring.admit('bob')
+    expect(await isSignedIn(own)).toBe(false)
+    expect(await asksForSignIn(browser)).toBe(true)
+    await expect(refreshed(held)).rejects.toMatchObject({ error: 'invalid_grant' })
+    expect(await statusOf(held)).toBe(401)
+    expect(await world.service.delegations.isLive(lent)).toBe(true)
+  })
+
+  test('loses the grants of agents too', async () => {
+    const held = await tokensOf('agent-app', world.browser(), 'bob')
+    const { barring } = world.service.issuer
+    await barring.bar('bob')
+    await barring.admit('bob')
+    await expect(refreshed(held)).rejects.toMatchObject({ error: 'invalid_grant' })
+  })
+
+  test('cannot consent while they are, whatever page is open', async () => {
+    const browser = world.browser()
+    await tokensOf('cli', browser, 'bob')
+    const { page } = await begun('agent-app', browser)
+    expect(page.text).toContain('/consent')
+    const before = await liveOf('bob')
+    // As one whose session was read before it ended: only the bar is left to stop it.
+    await world.database.query(
+      `insert into revocations (kind, key, reason, created_at) values ('subject', 'user:bob', 'tests', now())`,
+    )
+    const answer = await browser.submit(page, '/consent', { seconds: '3600', object: 'collection:handbook' })
+    expect(answer.url.searchParams.has('code')).toBe(false)
+    expect(await liveOf('bob')).toEqual(before)
+    await world.service.issuer.barring.admit('bob')
+  })
+})
