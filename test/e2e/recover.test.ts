@@ -1,0 +1,237 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { SignJWT } from 'jose'
+import pg from 'pg'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Fga } from '../../src/authz/fga.ts'
+import { deployModel } from '../../src/authz/model/deploy.ts'
+import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
+import { createDelegations } from '../../src/delegation/delegations.ts'
+import { readMarker } from '../../src/delegation/epoch.ts'
+import { openKeyRing } from '../../src/delegation/signing-key.ts'
+import { openPostgres } from '../../src/store/postgres.ts'
+import { tuplesOf } from '../delegation/world-fga.ts'
+import { native, needsOpenfga, needsPostgres } from '../support/native.ts'
+import { freshSettings, remit, type Settings, startService } from './process.ts'
+
+const clock = { now: () => Date.now() }
+const name = `remit_test_${randomBytes(6).toString('hex')}`
+
+describe(
+  'the service on an older copy of its database',
+  needsPostgres.skip ? needsPostgres : needsOpenfga,
+  () => {
+    let settings: Settings
+    let env: Readonly<Record<string, string>>
+    beforeAll(async () => {
+      settings = await freshSettings(undefined)
+      await administer(`create database ${name}`)
+      env = {
+        ...settings.env,
+        PUBLIC_URL: settings.url,
+        DATABASE_URL: urlOf(name),
+        OPENFGA_API_URL: native.openfga?.url ?? '',
+        OPENFGA_API_TOKEN: native.openfga?.token ?? '',
+        // Some other issuer has to be trusted outside the demo; nobody comes from this one.
+        TRUSTED_ISSUERS: JSON.stringify([
+          {
+            issuer: 'http://127.0.0.1:9',
+            audiences: { api: settings.url, mcp: `${settings.url}/mcp` },
+            namespace: 'elsewhere',
+            preset: 'generic',
+          },
+        ]),
+      }
+    })
+    afterAll(async () => {
+      for (const one of [name, `${name}_copy`])
+        await administer(`drop database if exists ${one} with (force)`)
+      await settings?.[Symbol.asyncDispose]()
+    })
+
+    /** The service, until the end of the block; it has then ended, with nobody at the database. */
+    async function running(): Promise<AsyncDisposable> {
+      const service = startService(env)
+      const answers = () =>
+        fetch(`${settings.url}/healthz`).then(
+          ({ ok }) => ok,
+          () => false,
+        )
+      while (!(await answers())) await Promise.race([delay(100), ended(service.exit)])
+      return {
+        async [Symbol.asyncDispose]() {
+          service.kill('SIGTERM')
+          await service.exit
+        },
+      }
+    }
+
+    const command = async (...args: readonly string[]): Promise<string> => {
+      const { code, stdout, stderr } = await remit(args, env)
+      if (code !== 0) throw new Error(`remit ${args.join(' ')}: ${stderr}`)
+      return stdout
+    }
+
+    /** The same database and OpenFGA, past the service. */
+    async function beside<T>(work: (stand: Stand) => Promise<T>): Promise<T> {
+      await using database = await openPostgres({ url: urlOf(name), poolSize: 4 })
+      const { url: apiUrl = '', token: apiToken = '' } = native.openfga ?? {}
+      const api = createFgaApi({ apiUrl, apiToken, timeoutMs: 4_000 })
+      const dsl = await readFile(new URL('../../model.fga', import.meta.url), 'utf8')
+      const { storeId, model } = await deployModel({ api, database, dsl, redeploy: false, now: clock.now })
+      const fga = createFga(api, storeId, () => model.id)
+      const delegations = createDelegations({ database, fga, clock, randomBytes })
+      return await work({
+        fga,
+        query: (text) => database.query(text),
+        lend: async () => {
+          const wish = {
+            subject: 'user:bob',
+            agent: 'bot',
+            scope: ['collection:handbook'],
+            purpose: 'tests',
+          } as const
+          return (await delegations.lend({ ...wish, expiresAt: new Date(Date.now() + 3_600_000) })).id
+        },
+      })
+    }
+
+    async function token(claims: {
+      readonly sub: string
+      readonly client_id: string
+      readonly scope: string
+    }) {
+      const { kid, privateKey } = (await openKeyRing(join(settings.home, 'keys'), clock)).current()
+      return new SignJWT({ ...claims, jti: `j_${randomUUID()}`, txn: `t_${randomUUID()}` })
+        .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid })
+        .setIssuer(`${settings.url}/oauth`)
+        .setAudience(settings.url)
+        .setIssuedAt()
+        .setExpirationTime('290 s')
+        .sign(privateKey)
+    }
+    const bobs = () => token({ sub: 'bob', client_id: 'bobs-app', scope: 'docs.search docs.read' })
+
+    async function call(path: string, bearer: string, body?: object, method = 'POST') {
+      const response = await fetch(`${settings.url}${path}`, {
+        method: body === undefined ? 'GET' : method,
+        headers: { authorization: `Bearer ${bearer}`, 'content-type': 'application/json', prefer: 'wait' },
+        ...(body !== undefined && { body: JSON.stringify(body) }),
+      })
+      return { status: response.status, json: (await response.json()) as Said }
+    }
+    const ready = async () => (await fetch(`${settings.url}/readyz`)).status
+    const found = async (bearer: string) => {
+      const { status, json } = await call('/retrieve', bearer, { query: 'travel' })
+      return [status, json.results?.map(({ document_id }) => document_id)]
+    }
+
+    test('answers nobody until `remit recover`, which ends what came after the copy; then permissions are those that OpenFGA has', {
+      timeout: 180_000,
+    }, async () => {
+      let old = ''
+      let before = ''
+      {
+        await using _service = await running()
+        await expect.poll(ready, { timeout: 60_000 }).toBe(200)
+        await command('collection', 'add', 'handbook', '--title', 'Handbook')
+        await command('service', 'add', 'loader', '--collection', 'handbook')
+        await command('person', 'add', 'bob', '--name', 'Bob')
+        await beside(async ({ query, lend }) => {
+          await query(
+            `insert into agents (id, owner, title, purpose, issuer, sub)
+           values ('bot', 'user:bob', 'Bot', 'tests', '${settings.url}/oauth', 'bot')`,
+          )
+          await query(`insert into clients (client_id, kind) values ('bobs-app', 'person')`)
+          await query(`insert into clients (client_id, kind, service) values ('load', 'service', 'loader')`)
+          before = await lend()
+        })
+        const loader = await token({ sub: 'loader', client_id: 'load', scope: 'docs.write' })
+        const text = { collection: 'handbook', title: 'Travel', text: 'Travel costs.' }
+        for (const [id, viewer] of [
+          ['early', 'user:bob'],
+          ['late', 'group:late#member'],
+        ])
+          expect(
+            (await call(`/documents/${id}`, loader, { ...text, access: { viewers: [viewer] } }, 'PUT'))
+              .status,
+          ).toBe(200)
+        old = await bobs()
+        expect(await found(old)).toEqual([200, ['early']])
+      }
+      await administer(`create database ${name}_copy template ${name}`)
+
+      let since = ''
+      let lentSince = ''
+      {
+        await using _service = await running()
+        await beside(async ({ fga, lend }) => {
+          const told = await readMarker(fga)
+          lentSince = await lend()
+          await command('delegation', 'revoke', before)
+          await fga.write({ writes: [{ user: 'user:bob', relation: 'member', object: 'group:late' }] })
+          await expect.poll(() => readMarker(fga), { timeout: 10_000 }).toBeGreaterThan(told)
+          expect(await tuplesOf(fga, lentSince)).not.toEqual([])
+        })
+        since = await bobs()
+        expect((await found(since))[0]).toBe(200)
+      }
+
+      await administer(`drop database ${name} with (force)`)
+      await administer(`alter database ${name}_copy rename to ${name}`)
+      // Nothing that the copy believes of permissions may be believed.
+      await beside(({ query }) => query(`delete from index_tuples where object = 'document:early'`))
+      await using _service = await running()
+      expect(await ready()).toBe(503)
+      for (const bearer of [old, since, await bobs(), 'not.a.token'])
+        expect(await found(bearer)).toEqual([503, undefined])
+
+      const recovered = JSON.parse(await command('recover', '--json'))
+      expect(recovered).toMatchObject({ delegations_ended: 1 })
+      expect(await ready()).toBe(200)
+      expect([await found(old), await found(since)]).toEqual([
+        [401, undefined],
+        [401, undefined],
+      ])
+      await beside(async ({ fga, query }) => {
+        expect([...(await tuplesOf(fga, before)), ...(await tuplesOf(fga, lentSince))]).toEqual([])
+        expect(await query(`select id from delegations where state <> 'revoked'`)).toEqual([])
+      })
+      // A token says in whole seconds when it was issued.
+      await delay(1_000)
+      const [status, documents] = await found(await bobs())
+      expect([status, [...(documents as string[])].sort()]).toEqual([200, ['early', 'late']])
+    })
+  },
+)
+
+interface Stand {
+  readonly fga: Fga
+  query(text: string): Promise<unknown[]>
+  /** Everything in the handbook, of bob to the agent. */
+  lend(): Promise<string>
+}
+
+interface Said {
+  readonly results?: readonly { readonly document_id: string }[]
+}
+
+async function ended(exit: Promise<unknown>): Promise<never> {
+  await exit
+  throw new Error('The service ended before it answered.')
+}
+
+function urlOf(database: string): string {
+  const url = new URL(native.databaseUrl ?? '')
+  url.pathname = `/${database}`
+  return url.href
+}
+
+async function administer(statement: string): Promise<void> {
+  const client = new pg.Client({ connectionString: native.databaseUrl ?? '' })
+  await client.connect()
+  await client.query(statement)
+  await client.end()
+}
