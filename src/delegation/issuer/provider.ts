@@ -13,7 +13,9 @@ import { proofAlgorithms } from '../dpop.ts'
 import type { People } from '../people.ts'
 import type { KeyRing } from '../signing-key.ts'
 import type { Artifacts } from './artifacts.ts'
+import { assertIsAssertion } from './client-assertion.ts'
 import { clientMetadata } from './client-metadata.ts'
+import { issuerCookies } from './cookies.ts'
 import { detailProblem } from './requested-details.ts'
 import { isOurs, mayTarget, type Resources, scopesAt } from './resources.ts'
 import { type TokenClaimsDeps, tokenClaims } from './token-claims.ts'
@@ -120,17 +122,9 @@ function configuration(deps: ProviderDeps, foreignTypes: readonly string[]): Con
           }
         : artifacts.of(model),
     jwks: { keys: [keys.current().privateJwk as never] },
-    cookies: {
-      keys: [deps.cookieKey],
-      names: {
-        session: 'remit_oauth',
-        interaction: 'remit_oauth_interaction',
-        resume: 'remit_oauth_resume',
-      },
-      long: { httpOnly: true, sameSite: 'lax', signed: true, overwrite: true },
-      short: { httpOnly: true, sameSite: 'lax', signed: true, overwrite: true },
-    },
+    cookies: issuerCookies(publicUrl, deps.cookieKey),
     clientAuthMethods: ['none', 'private_key_jwt'],
+    assertJwtClientAuthClaimsAndHeader: async (_ctx, _claims, header) => assertIsAssertion(header),
     clientDefaults: { id_token_signed_response_alg: 'ES256', response_types: ['code'] },
     enabledJWA: {
       idTokenSigningAlgValues: ['ES256'],

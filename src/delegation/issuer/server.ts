@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Provider } from 'oidc-provider'
+import { hostCookies } from './cookies.ts'
 import { createDemoConsent, type DemoConsent } from './demo-consent.ts'
 import { createDevicePolling } from './device-polling.ts'
 import { type ExchangeGrantDeps, registerExchange } from './exchange-grant.ts'
@@ -41,6 +42,7 @@ export function createAuthorizationServer(deps: AuthorizationServerDeps): Author
     if (made?.kid !== kid || made.types !== types) {
       const provider = createProvider(deps, known.current())
       provider.use(createUnavailable(deps.pages.error))
+      provider.use(hostCookies)
       provider.use(polling)
       provider.use(jwtEndpoints)
       provider.use(metadata)

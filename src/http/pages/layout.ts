@@ -48,6 +48,7 @@ export function pageHeaders(
       "base-uri 'none'",
     ].join('; '),
     'x-frame-options': 'DENY',
+    'x-content-type-options': 'nosniff',
     'cache-control': 'private, no-store',
     // `no-referrer` would make browsers send `Origin: null` with our own forms, which we refuse.
     'referrer-policy': 'same-origin',

@@ -82,7 +82,10 @@ async function handed(agent: string, claims: Readonly<Record<string, unknown>> =
 
 async function actorToken(
   claims: Readonly<Record<string, unknown>> = {},
-  { key = botKey, ...header }: { readonly key?: CryptoKey; readonly typ?: string } = {},
+  {
+    key = botKey,
+    ...header
+  }: { readonly key?: CryptoKey; readonly typ?: string; readonly kid?: string } = {},
 ): Promise<string> {
   const iat = Math.floor(Date.now() / 1_000)
   const all: Record<string, unknown> = {
@@ -288,4 +291,38 @@ describe('where one client hosts several agents', () => {
     expect(await status()).toBe(403)
     expect(await exchange('platform', await handed('hosted-bot'), await actorToken())).toBe('invalid_request')
   })
+})
+
+test('an actor token is no client assertion, also where client and agent share an id and a key', async () => {
+  const keys = { keys: [{ ...botJwk, kty: 'EC' as const, kid: 'same-key' }] }
+  await world.service.agents.save({
+    owner: 'user:dan',
+    purpose: 'tests',
+    issuer: world.service.ownIssuer,
+    id: 'same-bot',
+    sub: 'same-bot',
+    jwks: keys,
+    hostClients: ['platform'],
+  })
+  await world.service.clients.register(
+    { clientId: 'same-bot', kind: 'agent', agent: 'same-bot' },
+    { title: 'Same', redirectUris: [], jwks: keys },
+  )
+  const authenticates = async (typ: string) => {
+    const header = { kid: 'same-key', typ }
+    const claims = { iss: 'same-bot', sub: 'same-bot' }
+    const response = await fetch(`${world.issuer}/device/auth`, {
+      method: 'POST',
+      body: new URLSearchParams({
+        client_id: 'same-bot',
+        client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+        client_assertion: await actorToken(claims, header),
+      }),
+    })
+    return response.status === 200 ? 'yes' : ((await response.json()) as { error: string }).error
+  }
+  for (const typ of ['actor-token+jwt', 'application/actor-token+jwt', 'at+jwt', 'dpop+jwt', ''])
+    expect(await authenticates(typ), typ).toBe('invalid_client')
+  for (const typ of ['JWT', 'client-authentication+jwt', 'application/client-authentication+jwt'])
+    expect(await authenticates(typ), typ).toBe('yes')
 })

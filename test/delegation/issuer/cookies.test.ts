@@ -1,0 +1,91 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type IssuerWorld, openIssuerWorld, password } from './world.ts'
+
+const origin = 'https://remit.test'
+const issuers = [
+  {
+    issuer: 'https://idp.test',
+    audiences: { api: origin, mcp: `${origin}/mcp` },
+    namespace: 'idp',
+    preset: 'generic',
+  },
+]
+let world: IssuerWorld
+beforeAll(async () => {
+  const env = { PUBLIC_URL: origin, REMIT_DEMO: 'false', TRUSTED_ISSUERS: JSON.stringify(issuers) }
+  world = await openIssuerWorld({ env })
+})
+afterAll(() => world?.[Symbol.asyncDispose]())
+
+/** What a browser would take; every cookie goes to every path, as `__Host-` has it. */
+const jar = new Map<string, string>()
+const lines: string[] = []
+
+/** A request by way of the TLS proxy, which is not there. */
+async function send(url: URL, init: RequestInit = {}): Promise<{ readonly url: URL; readonly text: string }> {
+  const response = await fetch(`http://127.0.0.1:${world.config.port}${url.pathname}${url.search}`, {
+    ...init,
+    redirect: 'manual',
+    headers: { cookie: [...jar].map((pair) => pair.join('=')).join('; '), origin, accept: 'text/html' },
+  })
+  expect(response.headers.get('x-content-type-options')).toBe('nosniff')
+  for (const line of response.headers.getSetCookie()) {
+    lines.push(line)
+    const [, name = '', value = ''] = /^([^=]+)=([^;]*)/.exec(line) ?? []
+    if (value === '') jar.delete(name)
+    else jar.set(name, value)
+  }
+  const next = new URL(response.headers.get('location') ?? url, url)
+  const text = await response.text()
+  return next.href === url.href || next.origin !== origin ? { url: next, text } : send(next)
+}
+
+const submit = (
+  page: { readonly text: string },
+  action: string,
+  fields: Readonly<Record<string, string>>,
+) => {
+  const path = new RegExp(`action="([^"]*${action})"`).exec(page.text)?.[1] ?? 'none'
+  const csrf = /name="csrf" value="([^"]+)"/.exec(page.text)?.[1] ?? ''
+  return send(new URL(path, origin), { method: 'POST', body: new URLSearchParams({ csrf, ...fields }) })
+}
+
+test('over https every cookie of a whole flow is bound to this host, signatures included', async () => {
+  const query = new URLSearchParams({
+    client_id: 'cli',
+    response_type: 'code',
+    redirect_uri: world.redirectUri,
+    scope: 'docs.search',
+    code_challenge: 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM',
+    code_challenge_method: 'S256',
+  })
+  const signIn = await send(new URL(`${origin}/oauth/auth?${query}`))
+  const consent = await submit(signIn, '/sign-in', { user: 'anne', password })
+  const back = await submit(consent, '/consent', { seconds: '3600' })
+  expect(back.url.searchParams.get('code')).toEqual(expect.any(String))
+  const names = new Set(lines.map((line) => line.split('=')[0]))
+  for (const name of ['remit_oauth', 'remit_oauth_interaction', 'remit_oauth_resume'])
+    for (const sig of ['', '.sig']) expect(names).toContain(`__Host-${name}${sig}`)
+  for (const line of lines) {
+    expect(line).toMatch(/^__Host-/)
+    expect(line).toMatch(/; path=\/(;|$)/i)
+    expect(line).toMatch(/; secure(;|$)/i)
+    expect(line).toMatch(/; httponly(;|$)/i)
+    expect(line).not.toMatch(/domain=/i)
+  }
+})
+
+test('a session under the name that another host could set is none', async () => {
+  const session = jar.get('__Host-remit_oauth') ?? ''
+  const signature = jar.get('__Host-remit_oauth.sig') ?? ''
+  jar.clear()
+  jar.set('remit_oauth', session).set('remit_oauth.sig', signature)
+  const query = new URLSearchParams({
+    client_id: 'cli',
+    response_type: 'code',
+    redirect_uri: world.redirectUri,
+    code_challenge: 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM',
+    code_challenge_method: 'S256',
+  })
+  expect((await send(new URL(`${origin}/oauth/auth?${query}`))).text).toContain('name="password"')
+})
