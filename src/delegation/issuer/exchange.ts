@@ -236,7 +236,14 @@ async function scopesFor(
   { agent, entry }: Acting & Target,
   { agents, publicUrl }: ExchangeDeps,
 ): Promise<Result<readonly string[], ExchangeError>> {
-  const held = new Set(withinLimits(heldScopes(subject), await limitsOf(subject.principal, agents)))
+  const limits = await limitsOf(subject.principal, agents)
+  // Details say what exactly may be done at an API, not whether these agents may go there at all.
+  if (
+    !isOurs(entry.resource, publicUrl) &&
+    withinLimits(entry.scopes, [agent.limits, ...limits]).length === 0
+  )
+    return refuse('invalid_scope', 'nothing of that API is within the limits of its agents')
+  const held = new Set(withinLimits(heldScopes(subject), limits))
   const possible = scopesAt(entry, client, { publicUrl, agent }).filter((one) => held.has(one))
   const wanted = scope?.split(' ').filter((one) => one !== '') ?? possible
   return wanted.every((one) => possible.includes(one))

@@ -86,8 +86,12 @@ function configuration(deps: ProviderDeps, foreignTypes: readonly string[]): Con
     if (entry === undefined || client === undefined || !mayTarget(entry, client, publicUrl))
       throw new errors.InvalidTarget()
     const agent = client.kind === 'agent' ? await deps.agents.get(client.agent) : undefined
+    const scopes = scopesAt(entry, client, { publicUrl, agent })
+    // Details say what exactly may be done at an API, not whether this agent may go there at all.
+    if (scopes.length === 0 && !isOurs(identifier, publicUrl))
+      throw new errors.InvalidScope('nothing of that API is within the limits of this agent', '')
     return {
-      scope: scopesAt(entry, client, { publicUrl, agent }).join(' '),
+      scope: scopes.join(' '),
       audience: identifier,
       accessTokenFormat: 'jwt',
       accessTokenTTL: accessTokenSeconds,

@@ -359,3 +359,31 @@ describe('between two APIs nothing passes', () => {
       expect(await exchange('agent-app', subject, { resource })).toEqual({ error: 'invalid_target' })
   })
 })
+
+test('an agent whose limits hold no scope of an API gets no token for it by details, however it asks', async () => {
+  const { agents } = world.service
+  const agent = await agents.get('research-bot')
+  if (agent === undefined) throw new Error('There is no research-bot.')
+  const limitTo = async (...scopes: readonly string[]) => {
+    const { limits, ...same } = agent
+    await agents.save({ ...same, limits: { ...limits, scopes } })
+  }
+  const { access_token: held } = await obtain('cli', {
+    resource: addressed('research-bot'),
+    scope: 'docs.search',
+    authorization_details: JSON.stringify([{ ...order, locations: [broker] }]),
+  })
+  const exchanged = () => exchange('agent-app', held, { resource: broker })
+  const direct = { resource: broker, scope: 'docs.search', authorization_details: JSON.stringify([order]) }
+  const before = await obtain('agent-app', forBroker(order))
+  await limitTo('docs.search')
+  expect(await exchanged()).toEqual({ error: 'invalid_scope' })
+  for (const asked of [forBroker(order), direct])
+    expect(refusedAs((await ask('agent-app', asked)).page)).toBe('invalid_scope')
+  await expect(
+    client.refreshTokenGrant(configuration('agent-app'), before.refresh_token ?? ''),
+  ).rejects.toMatchObject({ error: 'invalid_scope' })
+  await limitTo('docs.search', 'orders.read')
+  expect(await exchanged()).toHaveProperty('access_token')
+  await agents.save(agent)
+})
