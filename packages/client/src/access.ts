@@ -18,8 +18,10 @@ export interface Access {
   readonly actors: readonly [Actor, ...Actor[]]
   /** OAuth client id of the program that holds the token. */
   readonly client: string
-  /** Opaque id of what the person agreed to; the same for every token that comes of it. */
+  /** Opaque id of what was lent to the agent. */
   readonly delegation: string
+  /** Opaque id of the one consent that all this comes of, however often the person lends; undefined where none is known. */
+  readonly grant: string | undefined
   /** Thread through every record of this action, at the issuer and here. */
   readonly txn: string | undefined
   readonly scopes: readonly string[]

@@ -57,8 +57,9 @@ export interface ResourceGuard {
   permits<D extends Detail>(access: Access, fits: (detail: Detail) => detail is D): Outcome<D>
   permits(access: Access, fits: (detail: Detail) => boolean): Outcome<Detail>
   /**
-   * Takes one use of a detail: once, or as often as its `max_uses` says. Counted by delegation and content, so that
-   * another token of the same consent is not another use. Call it last, right before the action; a use whose action
+   * Takes one use of a detail: once, or as often as its `max_uses` says. Counted by consent and content (by
+   * delegation where the token names no consent), so that another token of the same consent is not another use, nor is one
+   * after the person lent anew. Call it last, right before the action; a use whose action
    * then fails is spent.
    */
   use(access: Access, detail: Detail): Promise<Outcome<Access>>
@@ -155,7 +156,7 @@ export function createResourceGuard(options: GuardOptions): ResourceGuard {
       const max = detail['max_uses'] ?? 1
       if (typeof max !== 'number' || !Number.isInteger(max) || max < 1 || max > usesMax)
         return refuse('access_denied', 'max_uses is no number of uses')
-      const key = await digest(canonicalJson([issuer, access.delegation, detail]))
+      const key = await digest(canonicalJson([issuer, agreement(access), detail]))
       return (await uses.take(key, max, now() + keepUsesMs))
         ? { ok: true, value: access }
         : refuse('already_used', 'this was used as often as was agreed to')
@@ -166,6 +167,9 @@ export function createResourceGuard(options: GuardOptions): ResourceGuard {
     },
   }
 }
+
+/** Never one text for a consent and something lent. */
+const agreement = ({ grant, delegation }: Access): unknown => (grant === undefined ? delegation : { grant })
 
 interface Presented {
   readonly scheme: 'bearer' | 'dpop'

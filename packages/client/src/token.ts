@@ -72,11 +72,12 @@ async function verified(
 function accessOf(claims: Claims, rules: TokenRules): Outcome<Access> {
   const { refuse, resource, detailsTypes } = rules
   const bad = refuse('invalid_token', 'the token does not count here')
-  const { sub, jti, client_id, delegation, scope, txn } = claims
+  const { sub, jti, client_id, delegation, grant_id, scope, txn } = claims
   // One audience, by exact string: a token that is good elsewhere too could come from there.
   const audiences = [claims['aud']].flat()
   if (audiences.length !== 1 || audiences[0] !== resource || !isTimely(claims, rules)) return bad
   if (!isWord(sub) || !isWord(jti) || !isWord(client_id)) return bad
+  if (grant_id !== undefined && !isWord(grant_id)) return bad
   const details = detailsOf(claims['authorization_details'])
   // What is not understood may be a limit.
   if (details === undefined || details.some(({ type }) => !detailsTypes.has(type))) return bad
@@ -94,6 +95,7 @@ function accessOf(claims: Claims, rules: TokenRules): Outcome<Access> {
       actors,
       client: client_id,
       delegation,
+      grant: grant_id,
       txn: isWord(txn) ? txn : undefined,
       scopes: typeof scope === 'string' ? scope.split(' ').filter((one) => one !== '') : [],
       details,

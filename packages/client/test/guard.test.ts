@@ -110,6 +110,7 @@ test('a token of an agent for a person is let through, and says who, for whom, w
         ],
         client: 'agent-app',
         delegation: 'd_1',
+        grant: undefined,
         txn: 't_1',
         scopes: ['orders.place', 'orders.read'],
         details: [order],
@@ -292,6 +293,19 @@ describe('a use', () => {
       refusal: { error: 'already_used', status: 403 },
     })
     expect(await guard.use(await access({ delegation: 'd_other' }), order)).toMatchObject({ ok: true })
+  })
+
+  test('is the same one after the person lent anew, as long as it comes of one consent', async () => {
+    const guard = guardWith({ uses: memoryStore({ now: () => now }) })
+    const used = async (claims: object) => {
+      const outcome = await guard.verify(request(`Bearer ${await token({ ...claims })}`))
+      return outcome.ok ? (await guard.use(outcome.value, order)).ok : outcome.refusal.error
+    }
+    expect(await used({ grant_id: 'g_1', delegation: 'd_first' })).toBe(true)
+    expect(await used({ grant_id: 'g_1', delegation: 'd_again' })).toBe(false)
+    expect(await used({ grant_id: 'g_2', delegation: 'd_again' })).toBe(true)
+    expect(await used({ delegation: 'g_1' })).toBe(true)
+    for (const grant_id of [null, '', 1, {}]) expect(await used({ grant_id })).toBe('invalid_token')
   })
 
   test('is counted up to max_uses; what is no number of uses is none', async () => {
