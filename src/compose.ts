@@ -342,6 +342,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
   const app: App = createApp({
     publicUrl: config.publicUrl,
     hosts: hostsOf(config.publicUrl, config.host, config.port),
+    trustedProxies: config.trustedProxies,
     requestDeadlineMs: config.requestDeadlineMs,
     now,
     newTxn,

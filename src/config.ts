@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { homedir } from 'node:os'
 import { resolve } from 'node:path'
 import { z } from 'zod'
@@ -88,6 +89,20 @@ const port = z.coerce.number(portRule).int(portRule).min(1, portRule).max(65_535
 const flag = z
   .enum(['true', 'false', '1', '0'], 'must be true or false')
   .transform((value) => value === 'true' || value === '1')
+/** An address, or a range in CIDR form that is not everybody. */
+function isAddressRange(value: string): boolean {
+  const [, address = '', prefix] = /^([^/%]+)(?:\/([1-9]\d{0,2}))?$/.exec(value) ?? []
+  const bits = { 4: 32, 6: 128 }[isIP(address)]
+  return bits !== undefined && Number(prefix ?? bits) <= bits
+}
+
+const addressRanges = z
+  .string()
+  .transform((text) => text.split(',').map((one) => one.trim()))
+  .refine((ranges) => ranges.every(isAddressRange), {
+    message: 'must be addresses or ranges like 10.0.0.0/8, with commas between them',
+  })
+
 const seconds = (least: number, most: number) => z.coerce.number().min(least).max(most)
 const milliseconds = (least: number, most: number) => z.coerce.number().int().min(least).max(most)
 
@@ -182,6 +197,11 @@ export const settings = z.object({
     .min(1_024)
     .default(20_000_000)
     .describe('Largest document body in bytes; queries are held to 256 KiB, imports stream.'),
+  TRUSTED_PROXIES: addressRanges
+    .optional()
+    .describe(
+      'Addresses and ranges (10.0.0.0/8,::1) of proxies that set X-Forwarded-For: limits then count the client, not the proxy. Default none.',
+    ),
   RATE_PER_MINUTE: z.coerce
     .number()
     .int()
@@ -196,7 +216,7 @@ export const settings = z.object({
     .min(1)
     .default(120)
     .describe(
-      'Authorization requests, pushed requests and device codes that one network address may begin in a minute; behind a proxy all of its clients are one address.',
+      'Authorization requests, pushed requests and device codes that one network address may begin in a minute; behind a proxy that TRUSTED_PROXIES does not name all of its clients are one address.',
     ),
   MODEL_APPLY_APPROVERS: z.coerce
     .number()
@@ -234,6 +254,7 @@ export interface Config {
   readonly openfgaCacheTtlMs: number
   readonly indexPollMs: number
   readonly bodyBytesMax: number
+  readonly trustedProxies: readonly string[]
   readonly ratePerMinute: number
   readonly beginPerMinute: number
   readonly demo: boolean
@@ -305,6 +326,7 @@ export function loadConfig(env: Environment): Config {
     openfgaCacheTtlMs: value.OPENFGA_CACHE_TTL * 1_000,
     indexPollMs: value.INDEX_POLL_MS,
     bodyBytesMax: value.BODY_BYTES_MAX,
+    trustedProxies: value.TRUSTED_PROXIES ?? [],
     ratePerMinute: value.RATE_PER_MINUTE,
     beginPerMinute: value.BEGIN_PER_MINUTE,
     demo,

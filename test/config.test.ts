@@ -41,6 +41,25 @@ describe('the configuration', () => {
     expect(config.home).toMatch(/\/\.remit$/)
   })
 
+  test('believes proxies only that are named, as addresses or as ranges that are not everybody', () => {
+    expect(loadConfig({}).trustedProxies).toEqual([])
+    expect(loadConfig({ TRUSTED_PROXIES: '10.0.0.0/8, ::1,192.0.2.7,2001:db8::/32' }).trustedProxies).toEqual(
+      ['10.0.0.0/8', '::1', '192.0.2.7', '2001:db8::/32'],
+    )
+    for (const wrong of [
+      '0.0.0.0/0',
+      '::/0',
+      '10.0.0.0/33',
+      '10.0.0.0/',
+      '10.0.0.1/8/8',
+      'proxy',
+      '10.0.0.1,',
+      '*',
+    ])
+      expect(about(problemsOf({ TRUSTED_PROXIES: wrong })), wrong).toEqual(['TRUSTED_PROXIES'])
+    expect(about(problemsOf({ TRUSTED_PROXIES: 'fe80::1%eth0' }))).toEqual(['TRUSTED_PROXIES'])
+  })
+
   test('takes an empty setting for one that was left out, and looks at no others', () => {
     expect(loadConfig({ PORT: '', DATABASE_URL: '', PATH: '/bin', toString: 'x' })).toEqual(loadConfig({}))
   })

@@ -1,6 +1,7 @@
 import type { MiddlewareHandler } from 'hono'
 import { AppError } from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
+import { createClientAddress } from './client-address.ts'
 import { type App, type AppContext, type AppEnv, createRouter } from './env.ts'
 import { requireDeadline, requireFrame, requireHost } from './middleware/frame.ts'
 import { requireOpen } from './middleware/open.ts'
@@ -10,6 +11,8 @@ export interface AppDeps {
   readonly publicUrl: string
   /** `Host` values that are ours. */
   readonly hosts: ReadonlySet<string>
+  /** Addresses and ranges whose `X-Forwarded-For` is believed. */
+  readonly trustedProxies: readonly string[]
   readonly requestDeadlineMs: number
   readonly now: () => number
   readonly newTxn: () => string
@@ -35,7 +38,12 @@ export function createApp(deps: AppDeps): App {
   const onError = createErrorHandler({ publicUrl, log })
   app.onError(onError)
   app.notFound((c: AppContext) => onError(new AppError('not_found'), c))
-  app.use('*', requireFrame({ newTxn }), deps.observe, requireHost(hosts))
+  app.use(
+    '*',
+    requireFrame({ newTxn, clientAddress: createClientAddress(deps.trustedProxies) }),
+    deps.observe,
+    requireHost(hosts),
+  )
   app.get('/healthz', (c) => c.json({ status: 'ok' }, 200))
   app.use('*', deps.limitAddress, requireDeadline({ ms: requestDeadlineMs, now }))
   // Behind the limit: it asks the database and OpenFGA, for whoever comes.

@@ -10,6 +10,8 @@ export interface AppEnv {
   Variables: {
     /** Thread of this request through errors and records; the token's own `txn` once it is verified. */
     txn: string
+    /** Whom limits count: see client-address.ts. */
+    address: string | undefined
     principal: Principal
     deadline: Deadline
     /** The person's own browser, where a route asks for it. */
@@ -20,8 +22,11 @@ export interface AppEnv {
 export type App = OpenAPIHono<AppEnv>
 export type AppContext = Context<AppEnv>
 
-/** The peer's network address; behind a proxy that is the proxy's. */
-export function addressOf(c: AppContext): string {
+/** The network address that a request counts for: behind a proxy that we trust, its client's. */
+export const addressOf = (c: AppContext): string => c.get('address') ?? peerOf(c)
+
+/** The network address at the other end of the socket; behind a proxy that is the proxy's. */
+export function peerOf(c: AppContext): string {
   const { incoming } = (c.env ?? {}) as { incoming?: { socket?: { remoteAddress?: string } } }
   return incoming?.socket?.remoteAddress ?? 'in-process'
 }

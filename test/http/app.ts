@@ -55,6 +55,7 @@ export function createFace({
   const app: App = createApp({
     publicUrl,
     hosts: hostsOf(publicUrl, '127.0.0.1', 8787),
+    trustedProxies: [],
     requestDeadlineMs: 1_000,
     now: Date.now,
     newTxn: () => {

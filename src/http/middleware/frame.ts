@@ -1,14 +1,20 @@
 import type { MiddlewareHandler } from 'hono'
 import { AppError } from '../../kernel/errors.ts'
 import type { Deadline } from '../../retrieval/deadline.ts'
-import type { AppEnv } from '../env.ts'
+import type { AppContext, AppEnv } from '../env.ts'
 
 const urlCharactersMax = 8_192
 
-/** The txn of a request, before its token may bring another, and the headers of every answer. */
-export function requireFrame({ newTxn }: { readonly newTxn: () => string }): MiddlewareHandler<AppEnv> {
+export interface FrameDeps {
+  readonly newTxn: () => string
+  readonly clientAddress: (c: AppContext) => string
+}
+
+/** The txn of a request, before its token may bring another, whom it counts for, and the headers of every answer. */
+export function requireFrame({ newTxn, clientAddress }: FrameDeps): MiddlewareHandler<AppEnv> {
   return async function frame(c, next) {
     c.set('txn', newTxn())
+    c.set('address', clientAddress(c))
     c.header('cache-control', 'private, no-store')
     c.header('x-content-type-options', 'nosniff')
     c.header('referrer-policy', 'no-referrer')

@@ -13,6 +13,8 @@ export interface LimitsOptions {
 export interface Limits {
   /** Takes one token from the key's bucket; throws 429 with Retry-After when it is empty. */
   take(key: string): void
+  /** Puts back what was taken for something that turned out not to count. */
+  giveBack(key: string): void
 }
 
 interface Bucket {
@@ -43,7 +45,11 @@ export function createLimits({ perMinute, now, bucketsMax = 100_000 }: LimitsOpt
       if (idlest !== undefined) buckets.delete(idlest)
     }
   }
-  return { take }
+  const giveBack = (key: string): void => {
+    const bucket = buckets.get(key)
+    if (bucket !== undefined) bucket.tokens = Math.min(perMinute, bucket.tokens + 1)
+  }
+  return { take, giveBack }
 }
 
 /** The three buckets of a request. */

@@ -14,8 +14,8 @@ export interface PasswordMethodDeps {
 }
 
 const wrong = 'The account or the password is wrong.'
-// Guesses at one account's password from one address, and ten times that from all: a stranger's guesses alone must
-// not keep its owner out. Each costs some 30 ms of a core besides.
+// Wrong guesses at one account's password from one address, and ten times that from all: a stranger's guesses alone must
+// not keep its owner out, and what was right is no guess. Each costs some 30 ms of a core besides.
 const guessesPerMinute = 6
 
 /** Account and password. Counts guesses wherever the page is shown. */
@@ -39,6 +39,12 @@ export function createPasswordMethod({ passwords, signIns, now }: PasswordMethod
     }
   }
 
+  /** Each was counted before it was looked at, so that many at once are not let through together. */
+  function wasRight(c: AppContext, user: string): void {
+    guesses.giveBack(`${addressOf(c)} ${user}`)
+    guessesOfAll.giveBack(user)
+  }
+
   return {
     offer: async ({
       place,
@@ -59,8 +65,10 @@ export function createPasswordMethod({ passwords, signIns, now }: PasswordMethod
           // Not on record one by one: whoever is stopped here could fill it.
           if (!admit(c, user)) return { problem: 'Too many tries. Wait a minute, then try again.', user }
           // No database is asked with a name that no account can have.
-          if (isKey(user) && (await passwords.verify(user, text(fields['password']))))
+          if (isKey(user) && (await passwords.verify(user, text(fields['password'])))) {
+            wasRight(c, user)
             return { signedIn: { person: user, amr: ['pwd'] } }
+          }
           await signIns.failed({ typed: user, method: 'password' }, c.get('txn'))
           return { problem: wrong, user }
         },

@@ -1,0 +1,44 @@
+import { BlockList, isIP, SocketAddress } from 'node:net'
+import { type AppContext, peerOf } from './env.ts'
+
+/**
+ * Whom a request counts for: the socket's peer, or, where that is one of our proxies, the last hop of
+ * `X-Forwarded-For` that is none of them. Everything before that hop is the sender's own word. A hop that is no address
+ * ends the way there: the proxy that passed it on counts.
+ */
+export function createClientAddress(trusted: readonly string[]): (c: AppContext) => string {
+  const proxies = new BlockList()
+  for (const range of trusted) addRange(proxies, range)
+  const isProxy = (address: string): boolean => proxies.check(address, familyOf(address))
+
+  return (c) => {
+    let counts = peerOf(c)
+    if (trusted.length === 0 || !isPlain(counts)) return counts
+    counts = spelled(counts)
+    const hops = c.req.header('x-forwarded-for')?.split(',') ?? []
+    for (const hop of hops.map((one) => one.trim()).reverse()) {
+      if (!isProxy(counts) || !isPlain(hop)) return counts
+      counts = spelled(hop)
+    }
+    return counts
+  }
+}
+
+function addRange(proxies: BlockList, range: string): void {
+  const [address = '', prefix] = range.split('/')
+  if (prefix === undefined) proxies.addAddress(address, familyOf(address))
+  else proxies.addSubnet(address, Number(prefix), familyOf(address))
+}
+
+/** An address, of no zone of this machine. */
+const isPlain = (address: string): boolean => isIP(address) !== 0 && !address.includes('%')
+
+const familyOf = (address: string): 'ipv4' | 'ipv6' => (isIP(address) === 6 ? 'ipv6' : 'ipv4')
+
+/** One spelling of one address; a socket of both families gives IPv4 as `::ffff:…`. */
+function spelled(address: string): string {
+  if (isIP(address) === 4) return address
+  const plain = new SocketAddress({ address, family: 'ipv6' }).address
+  const [, mapped = ''] = /^::ffff:([\d.]+)$/i.exec(plain) ?? []
+  return isIP(mapped) === 4 ? mapped : plain
+}
