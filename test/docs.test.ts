@@ -49,7 +49,7 @@ describe('a promise that points to its test', () => {
     )
     expect(rows.length).toBeGreaterThan(40)
     const proof =
-      /`(test\/[^`]+\.test(-d)?\.ts|npm run check|package\.json)`$|^(not built yet|by deployment)$/
+      /`((?:packages\/\w+\/)?test\/[^`]+\.test(-d)?\.ts|npm run check|package\.json)`$|^(not built yet|by deployment)$/
     expect(rows.filter((row) => !proof.test(row.split(' | ').at(-1) ?? ''))).toEqual([])
   })
 
