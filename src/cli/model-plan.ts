@@ -135,5 +135,6 @@ function invalidToText({ count, samples }: WirePlan['invalid_tuples']): string[]
   return [
     `${count} stored tuples would not count any more:`,
     ...samples.map(({ tuple, reason }) => `  ${tuple}  (${reason})`),
+    ...(count > samples.length ? [`  and ${count - samples.length} more`] : []),
   ]
 }

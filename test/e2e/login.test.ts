@@ -67,7 +67,7 @@ const question = ['explain', 'user:bob', 'can_read', 'document:finance/recall/re
 
 /** What the documentation shows, done by its own commands; gives what does not fit. */
 async function walk(page: string): Promise<string[]> {
-  const env = { ...settings.env, REMIT_URL: settings.url }
+  const env = settings.env
   const here = (text: string) => text.replaceAll('http://localhost:8787', settings.url)
   const known = new Map<string, string>()
   const wrong: string[] = []

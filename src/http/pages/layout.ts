@@ -32,17 +32,19 @@ ${head ?? ''}
 /**
  * Headers of every page: what it may load (its own style only), where its forms may lead, and that nobody frames
  * it. `formTargets`: origins that a form's answer may redirect to; browsers hold redirects to the same list. `script`:
- * whether it runs one of ours; no page runs any other.
+ * whether it runs one of ours; no page runs
+ * any other. `listed`: an empty list, equal to 'none', to which the library adds the digest of its one script
+ * (browsers complain of 'none' beside anything).
  */
 export function pageHeaders(
   formTargets: readonly string[] = [],
-  { script = false }: { readonly script?: boolean } = {},
+  { script = false }: { readonly script?: boolean | 'listed' } = {},
 ): Readonly<Record<string, string>> {
   return {
     'content-security-policy': [
       "default-src 'none'",
       `style-src '${styleDigest}'`,
-      `script-src ${script ? "'self'" : "'none'"}`,
+      script === 'listed' ? 'script-src' : `script-src ${script ? "'self'" : "'none'"}`,
       `form-action ${["'self'", ...formTargets].join(' ')}`,
       "frame-ancestors 'none'",
       "base-uri 'none'",
@@ -75,7 +77,7 @@ input:focus-visible, select:focus-visible, textarea:focus-visible, button:focus-
 button { font: inherit; font-weight: 600; padding: .6rem 1.1rem; border-radius: .4rem; border: 1px solid var(--line); background: transparent; color: inherit; cursor: pointer; }
 button.quiet { border-color: transparent; color: var(--soft); } form.aside { margin-top: .75rem; }
 button.wide { width: 100%; } form.way { margin: .75rem 0 0; }
-.or { display: flex; align-items: center; gap: .75rem; color: var(--soft); margin: 1.25rem 0 0; } .or::before, .or::after { content: ""; flex: 1; border-top: 1px solid var(--line); }
+.ways:not(:has(> form:not([hidden]))) + .or { display: none; } .or { display: flex; align-items: center; gap: .75rem; color: var(--soft); margin: 1.25rem 0 0; } .or::before, .or::after { content: ""; flex: 1; border-top: 1px solid var(--line); }
 ul.rows { list-style: none; padding: 0; margin: 1rem 0; } ul.rows > li { border-top: 1px solid var(--line); padding: .9rem 0; } ul.rows p { margin: .15rem 0; }
 .row { display: flex; flex-wrap: wrap; gap: .5rem .75rem; align-items: flex-end; justify-content: space-between; } .row > form.grow { flex: 1 1 14rem; display: flex; gap: .5rem; align-items: flex-end; } .row label { flex: 1; } .row label.field { margin-top: 0; }
 nav.own { border-top: 1px solid var(--line); margin-top: 1.75rem; padding-top: 1rem; display: flex; flex-wrap: wrap; gap: .4rem 1.25rem; align-items: center; font-size: .95rem; } nav.own button { padding: 0; border: 0; font-weight: 400; text-decoration: underline; } nav.own [aria-current] { font-weight: 600; text-decoration: none; }

@@ -24,7 +24,7 @@ export function signInPage({ offers, scripts, csrf, client, problem, refuse, hin
     body: html`<h1>Sign in</h1>
 ${client === undefined ? '' : html`<p>to continue to <strong>${client}</strong></p>`}
 ${problem === undefined ? '' : html`<p class="problem" role="alert" id="problem">${problem}</p>`}
-${offers.slice(0, -1)}
+<div class="ways">${offers.slice(0, -1)}</div>
 ${offers.length > 1 ? html`<p class="or">or</p>` : ''}
 ${offers.at(-1) ?? ''}
 ${

@@ -216,3 +216,16 @@ test('an agent that is limited to collections is offered no other', async () => 
     await limits(undefined)
   }
 })
+
+test('the page that the code’s own address opens allows its one script by digest, and names nothing beside none', async () => {
+  const asked = await fetch(`${world.issuer}/device/auth`, {
+    method: 'POST',
+    body: new URLSearchParams({ client_id: 'public-agent', scope: 'docs.search', resource: world.url }),
+  })
+  expect(asked.status).toBe(200)
+  const { verification_uri_complete: address } = (await asked.json()) as Record<string, string>
+  const { headers } = await world.browser().open(address ?? '')
+  expect(headers.get('content-security-policy')).toMatch(/script-src 'sha256-[^';]+';/)
+  const plain = await world.browser().open(`${world.issuer}/device`)
+  expect(plain.headers.get('content-security-policy')).toMatch(/script-src;/)
+})
