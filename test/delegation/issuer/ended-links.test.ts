@@ -134,14 +134,14 @@ describe('a link that its person ends', () => {
     expect(await world.service.delegations.listOf('user:anne')).toEqual(before)
   })
 
-  test('leaves alone what came through the person’s other link', async () => {
+  test('leaves what was agreed to through the person’s other link, and asks that browser to sign in again', async () => {
     double.person = { sub: 'u-2', name: 'Anne elsewhere' }
     const browser = world.browser()
     const { delegation, refresh } = await agreed(browser)
     await endLink('u-1')
     expect(decodeJwt((await refresh()).access_token).sub).toBe('anne')
     expect(await world.service.delegations.isLive(delegation)).toBe(true)
-    expect((await asked(browser)).page.text).toContain('Agree')
+    expect((await asked(browser)).page.text).toContain('Sign in')
   })
 })
 
