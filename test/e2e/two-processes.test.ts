@@ -36,7 +36,7 @@ describe('two processes on one Postgres', needsPostgres.skip ? needsPostgres : n
 
   test.each([
     ['a delegation is revoked', (delegation: string) => ['delegation', 'revoke', delegation]],
-    ['a person is disabled', () => ['person', 'disable', 'eve']],
+    ['a person is disabled', () => ['person', 'disable', 'eve', '--unknown']],
     ['an agent is disabled', () => ['agent', 'disable', 'research-bot']],
   ] as const)(
     '%s in the one: its tokens are refused there at once, in the other within a second',
