@@ -1,15 +1,9 @@
 import { z } from '@hono/zod-openapi'
 import { errorCodes } from '../kernel/errors.ts'
-import { isId } from '../kernel/ids.ts'
-
-const idPattern = '^[A-Za-z0-9._/@+=%-]{1,200}$'
-const idRule = `must match ${idPattern}, % only as %XX, no empty, "." or ".." segment`
+import { id as contractId } from '../retrieval/wire/ids.ts'
 
 /** An id of the contract. */
-export const id = z
-  .string()
-  .refine(isId, idRule)
-  .openapi({ pattern: idPattern, example: 'handbook/travel.md' })
+export const id = contractId.clone()
 
 export const problem = z
   .strictObject({

@@ -1,17 +1,13 @@
-import { createRoute, z } from '@hono/zod-openapi'
+import { createRoute } from '@hono/zod-openapi'
 import type { CollectionLister } from '../../retrieval/collections.ts'
+import { collectionListSchema, toCollectionList } from '../../retrieval/wire/answer.ts'
 import { type App, createRouter } from '../env.ts'
 import type { RequireBearer } from '../middleware/bearer.ts'
 import { endInTime } from '../middleware/frame.ts'
 import { bearer, problems } from '../schemas.ts'
 
-const list = z
-  .strictObject({
-    collections: z.array(z.strictObject({ id: z.string(), title: z.string() })),
-    complete: z.boolean(),
-    txn: z.string(),
-  })
-  .openapi('CollectionList')
+// Made anew: only what is made after the library extended zod can be named in the contract.
+const list = collectionListSchema.clone().openapi('CollectionList')
 
 export interface CollectionRouteDeps {
   readonly listCollections: CollectionLister
@@ -32,10 +28,7 @@ export function collectionRoutes({ listCollections, requireBearer }: CollectionR
     },
   })
   return createRouter().openapi(route, async (c) => {
-    const { collections, complete } = await listCollections(c.get('principal'), c.get('deadline'))
-    return c.json(
-      { collections: collections.map(({ id, title }) => ({ id, title })), complete, txn: c.get('txn') },
-      200,
-    )
+    const listed = await listCollections(c.get('principal'), c.get('deadline'))
+    return c.json(toCollectionList(listed, c.get('txn')), 200)
   })
 }

@@ -1,26 +1,13 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import type { DocumentReader } from '../../retrieval/document.ts'
+import { documentSchema, toDocument } from '../../retrieval/wire/answer.ts'
 import { type App, createRouter } from '../env.ts'
 import type { RequireBearer } from '../middleware/bearer.ts'
 import { endInTime } from '../middleware/frame.ts'
 import { bearer, id, problems } from '../schemas.ts'
 
-const document = z
-  .strictObject({
-    id: z.string(),
-    collection: z.string(),
-    title: z.string(),
-    uri: z.string().nullable(),
-    text: z.string(),
-    metadata: z.record(z.string(), z.unknown()),
-    provenance: z.strictObject({
-      owner: z.string().optional(),
-      source: z.string(),
-      updated_at: z.string().nullable(),
-    }),
-    txn: z.string(),
-  })
-  .openapi('Document')
+// Made anew: only what is made after the library extended zod can be named in the contract.
+const document = documentSchema.clone().openapi('Document')
 
 export interface DocumentRouteDeps {
   readonly readDocument: DocumentReader
@@ -43,14 +30,6 @@ export function documentRoutes({ readDocument, requireBearer }: DocumentRouteDep
   })
   return createRouter().openapi(route, async (c) => {
     const found = await readDocument(c.get('principal'), c.req.valid('param').id, c.get('deadline'))
-    const { owner, source, updatedAt } = found.provenance
-    return c.json(
-      {
-        ...found,
-        provenance: { ...(owner !== undefined && { owner }), source, updated_at: updatedAt },
-        txn: c.get('txn'),
-      },
-      200,
-    )
+    return c.json(toDocument(found, c.get('txn')), 200)
   })
 }

@@ -1,0 +1,73 @@
+import { z } from 'zod'
+import { AppError } from '../../kernel/errors.ts'
+import { text } from '../../kernel/text.ts'
+import type { Question } from '../retrieve.ts'
+import { id } from './ids.ts'
+
+const scalar = z.union([text(0, 1_000), z.number(), z.boolean()])
+const range = z.strictObject({
+  gte: scalar.optional(),
+  gt: scalar.optional(),
+  lte: scalar.optional(),
+  lt: scalar.optional(),
+})
+const filter = z
+  .record(text(1, 100), z.union([scalar, z.strictObject({ in: z.array(scalar).min(1).max(100) }), range]))
+  .refine((fields) => Object.keys(fields).length <= 20, 'at most 20 fields')
+
+/** What every face takes as a question, beside what only one of them knows. */
+export const questionMembers = {
+  query: text(1, 8_192).optional().meta({ example: 'What did the March recall cost?' }),
+  embedding: z.array(z.number()).min(1).max(4_096).optional(),
+  top_k: z.int().min(1).max(100).default(10),
+  mode: z.enum(['hybrid', 'vector', 'keyword']).optional(),
+  collections: z.array(id).max(100).optional(),
+  filter: filter.optional(),
+  consistency: z.enum(['fast', 'strict']).default('fast'),
+  approval: z
+    .string()
+    .regex(/^g_[A-Za-z0-9_-]{1,100}$/, 'must be g_…')
+    .optional(),
+}
+
+/** A question as it is asked at every face: words, or a vector of the caller's own. Unknown members are refused. */
+export const questionSchema = z
+  .strictObject(questionMembers)
+  .superRefine(({ query, embedding, mode }, context) => {
+    if ((query === undefined) === (embedding === undefined)) {
+      context.addIssue({
+        code: 'custom',
+        path: ['query'],
+        message: 'exactly one of query and embedding is needed',
+      })
+    }
+    if (embedding !== undefined && mode !== undefined && mode !== 'vector') {
+      context.addIssue({
+        code: 'custom',
+        path: ['mode'],
+        message: 'an embedding is searched in mode vector only',
+      })
+    }
+  })
+
+export function toQuestion(asked: z.output<typeof questionSchema>): Question {
+  const { query, embedding, top_k, mode, collections, filter: conditions, consistency } = asked
+  return {
+    ...(query !== undefined && { query }),
+    ...(embedding !== undefined && { embedding: unit(embedding) }),
+    topK: top_k,
+    mode: embedding === undefined ? (mode ?? 'hybrid') : 'vector',
+    ...(collections !== undefined && { collections }),
+    ...(conditions !== undefined && { filter: conditions }),
+    consistency,
+  }
+}
+
+// Stored vectors have length 1: one of another length would only scale the scores, zero has no direction.
+function unit(values: readonly number[]): Float32Array {
+  const length = Math.hypot(...values)
+  if (!Number.isFinite(length) || length === 0) {
+    throw new AppError('invalid_request', { field: 'embedding', public: 'The vector has no direction.' })
+  }
+  return Float32Array.from(values, (value) => value / length)
+}
