@@ -374,6 +374,7 @@ create table oauth_artifacts (
   expires_at timestamp with time zone not null,
   consumed_at timestamp with time zone,
   person_hash text,
+  ended_at timestamp with time zone,
   constraint oauth_artifacts_pkey PRIMARY KEY (model, id_hash)
 );
 CREATE INDEX oauth_artifacts_expiry ON public.oauth_artifacts USING btree (expires_at);

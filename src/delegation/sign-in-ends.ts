@@ -1,13 +1,10 @@
 import type { Clock } from '../kernel/clock.ts'
 import type { Database, Sql } from '../store/sql.ts'
-import { personHash, tokenMsMax } from './issuer/artifacts.ts'
+import { endSignIns, personHash, tokenMsMax } from './issuer/artifacts.ts'
 import type { Seal } from './issuer/seal.ts'
 import { createRevocations } from './revocations.ts'
 
-/**
- * What ends with a sign-in, each in the caller's transaction. NOT ended: what the person has lent. NOT covered: a
- * request that has read a session before it ended, and writes it back afterwards.
- */
+/** What ends with a sign-in, each in the caller's transaction. NOT ended: what the person has lent. */
 export interface SignInEnds {
   /** The authorization server's own sessions of this person, and requests there that wait for them. */
   atAuthorizationServer(sql: Sql, person: string): Promise<void>
@@ -27,10 +24,7 @@ export interface SignInEndsDeps {
 
 export function createSignInEnds({ seal, clock, issuer }: SignInEndsDeps): SignInEnds {
   const atAuthorizationServer: SignInEnds['atAuthorizationServer'] = async (sql, person) => {
-    await sql.query(
-      `delete from oauth_artifacts where person_hash = $1 and model in ('Session', 'Interaction')`,
-      [personHash(seal, person)],
-    )
+    await endSignIns(sql, personHash(seal, person), new Date(clock.now()))
   }
 
   async function endGrants(sql: Sql, person: string, grants: 'own' | 'all'): Promise<void> {
@@ -59,7 +53,9 @@ export function createSignInEnds({ seal, clock, issuer }: SignInEndsDeps): SignI
       await endGrants(sql, person, grants)
       // Also what no grant hangs on yet.
       if (grants === 'all')
-        await sql.query('delete from oauth_artifacts where person_hash = $1', [personHash(seal, person)])
+        await sql.query('delete from oauth_artifacts where person_hash = $1 and ended_at is null', [
+          personHash(seal, person),
+        ])
     },
   }
 }

@@ -49,7 +49,8 @@ export function createArtifacts(deps: ArtifactsDeps): Artifacts {
         hash: string,
       ): Promise<AdapterPayload | undefined> {
         const [row] = await sql.query<ArtifactRow>(
-          `select id_hash, sealed, consumed_at from oauth_artifacts where model = $1 and ${column} = $2`,
+          `select id_hash, sealed, consumed_at from oauth_artifacts
+           where model = $1 and ${column} = $2 and ended_at is null`,
           [model, hash],
         )
         if (row === undefined) return undefined
@@ -84,11 +85,12 @@ export function createArtifacts(deps: ArtifactsDeps): Artifacts {
              on conflict (model, id_hash) do update set
                sealed = excluded.sealed, grant_id = excluded.grant_id, user_code_hash = excluded.user_code_hash,
                uid_hash = excluded.uid_hash, person_hash = excluded.person_hash, expires_at = excluded.expires_at
-             ${once ? 'where oauth_artifacts.expires_at <= $9' : ''}
+             where oauth_artifacts.ended_at is null ${once ? 'and oauth_artifacts.expires_at <= $9' : ''}
              returning model`,
             once ? [...values, now()] : values,
           )
-          if (written.length === 0) throw new errors.InvalidRequest('it was used before')
+          // Else it was ended while this request had it in hand; what is left of it keeps it from coming back.
+          if (once && written.length === 0) throw new errors.InvalidRequest('it was used before')
         },
         async consume(id) {
           // The library reads, then writes. Here only one of many at once changes the row; the others get an error.
@@ -123,6 +125,18 @@ export function createArtifacts(deps: ArtifactsDeps): Artifacts {
       return rows.length
     },
   }
+}
+
+/**
+ * Ends the sign-ins and waiting requests of a person at the authorization server, in the caller's transaction. The
+ * rows stay, empty, until they would have been over: a request that has read one would write a deleted row back.
+ */
+export async function endSignIns(sql: Sql, hash: string, now: Date): Promise<void> {
+  await sql.query(
+    `update oauth_artifacts set ended_at = $2, sealed = ''
+     where person_hash = $1 and model in ('Session', 'Interaction') and ended_at is null`,
+    [hash, now],
+  )
 }
 
 /** Stands for a person in an index. */

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, type TestOptions, test } from 'vitest'
-import { createArtifacts } from '../../../src/delegation/issuer/artifacts.ts'
+import { createArtifacts, endSignIns, personHash } from '../../../src/delegation/issuer/artifacts.ts'
 import { createSeal } from '../../../src/delegation/issuer/seal.ts'
 import { createRevocations } from '../../../src/delegation/revocations.ts'
 import { openTestDatabase } from '../../support/database.ts'
@@ -74,6 +74,23 @@ describe.each([
     world.clock.move(3_600_000)
     expect(await world.artifacts.sweep()).toBe(1)
     expect(await store.find('long')).toBeDefined()
+  })
+
+  test('a sign-in that was ended is not written back by a request that had read it', options, async () => {
+    const sessions = world.artifacts.of('Session')
+    const read = { jti: 'browser', accountId: 'anne', uid: 'u1' }
+    await sessions.upsert('browser', read, 600)
+    await endSignIns(world.database, personHash(world.seal, 'anne'), new Date(world.clock.now()))
+    await sessions.upsert('browser', read, 600)
+    expect(await sessions.find('browser')).toBeUndefined()
+    expect(await sessions.findByUid('u1')).toBeUndefined()
+    // A new sign-in of the same person has an id of its own.
+    await sessions.upsert('another', { ...read, jti: 'another', uid: 'u2' }, 600)
+    expect(await sessions.find('another')).toBeDefined()
+    const [ended] = await world.database.query<{ sealed: Uint8Array }>(
+      'select sealed from oauth_artifacts where ended_at is not null',
+    )
+    expect(ended?.sealed).toHaveLength(0)
   })
 
   test('opens no row that was moved to another id', options, async () => {
