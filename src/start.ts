@@ -113,6 +113,7 @@ const adminDeps = ({ publicUrl }: Config, ground: Ground, service: Service): Adm
   demoConsent: service.issuer.demoConsent,
   publicUrl,
   resources: service.issuer.resources,
+  grants: service.issuer.grants,
   database: ground.database,
   saveCollection: (input) => service.ingest.saveCollection(operator('command'), input),
   drift: () => service.ingest.drift(),

@@ -7,6 +7,7 @@ import type { Agents } from '../delegation/agents.ts'
 import { type Client, type Clients, publicJwks } from '../delegation/clients.ts'
 import type { Delegations } from '../delegation/delegations.ts'
 import type { DemoConsent } from '../delegation/issuer/demo-consent.ts'
+import type { GrantLinks } from '../delegation/issuer/grants.ts'
 import type { Resources } from '../delegation/issuer/resources.ts'
 import type { Passwords } from '../delegation/passwords.ts'
 import type { People } from '../delegation/people.ts'
@@ -32,6 +33,7 @@ export interface AdminDeps {
   readonly agents: Agents
   readonly delegations: Delegations
   readonly resources: Resources
+  readonly grants: Pick<GrantLinks, 'endOf'>
   readonly keys: KeyRing
   /** `iss` of the built-in issuer, by which registered agents of ours are known. */
   readonly ownIssuer: string
@@ -149,6 +151,33 @@ const commands = {
       subject,
       roles: await administrators.add(subject, added),
     }),
+  ),
+  admin_list: command(z.strictObject({}), async (_, { administrators }) => ({
+    administrators: (await administrators.list()).map(({ subject, roles: held }) => ({
+      administrator: subject,
+      roles: held,
+    })),
+  })),
+  admin_remove: command(
+    z.strictObject({ subject: z.string(), roles: optional(z.array(z.enum(roles)).min(1)) }),
+    async ({ subject, roles: removed }, { administrators }) => {
+      if ((await administrators.rolesOf(subject)).length === 0)
+        throw invalid('subject', `${subject} is no administrator.`)
+      return { subject, roles: await administrators.remove(subject, removed) }
+    },
+  ),
+  service_remove: command(z.strictObject({ name: id }), async ({ name }, { services }) => {
+    if (!(await services.remove(name))) throw invalid('name', `There is no service ${name}.`)
+    return { service: name }
+  }),
+  client_remove: command(
+    z.strictObject({ client_id: id }),
+    async ({ client_id: clientId }, { clients, grants, newTxn }) => {
+      await clients.assertRemovable(clientId)
+      const ended = await grants.endOf(clientId, newTxn())
+      await clients.remove(clientId)
+      return { client: clientId, consents_ended: ended }
+    },
   ),
   person_add: command(
     z.strictObject({ key: z.string(), name: z.string().min(1).max(200) }),

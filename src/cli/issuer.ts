@@ -87,6 +87,14 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
       terminal.say(`The client ${id} is registered.`)
     })
 
+  clients
+    .command('remove <id>')
+    .description('Takes a client away, with every consent that people gave it.')
+    .action(async (id: string) => {
+      const answer = await admin.run('client_remove', { client_id: id })
+      terminal.say(`The client ${id} is gone, and ${String(answer['consents_ended'])} consents with it.`)
+    })
+
   const delegation = program.command('delegation').description('Works on what people have lent to agents.')
   delegation
     .command('list <user>')

@@ -10,7 +10,7 @@ import { addExplainCommands } from './explain.ts'
 import { importFile } from './import.ts'
 import { ingestFolder } from './ingest.ts'
 import { addIssuerCommands } from './issuer.ts'
-import { printFacts } from './listing.ts'
+import { printFacts, printList } from './listing.ts'
 import { addLoginCommands } from './login.ts'
 import { addModelCommands } from './model.ts'
 import { addRegistryCommands } from './registry.ts'
@@ -91,9 +91,8 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
 
   addRegistryCommands(program, deps)
 
-  program
-    .command('admin')
-    .description('Works on administrators.')
+  const admins = program.command('admin').description('Works on administrators.')
+  admins
     .command('add <subject>')
     .description('Gives a person roles, keeping those that they have.')
     .addOption(
@@ -105,6 +104,25 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
       const answer = await admin.run('admin_add', { subject, roles: role })
       terminal.say(`${subject}: ${String(answer['roles'])}`)
     })
+  admins
+    .command('remove <subject>')
+    .description('Takes roles back, all of them where none is named, from the next request on.')
+    .option('--role <role>', `${roles.join(', ')}; repeat for more`, collect)
+    .action(async (subject: string, { role }: { readonly role?: string[] }) => {
+      const answer = await admin.run('admin_remove', { subject, ...(role !== undefined && { roles: role }) })
+      terminal.say(`${subject}: ${String(answer['roles']) || 'no role'}`)
+    })
+  admins
+    .command('list')
+    .description('Prints every administrator.')
+    .option('--json', 'one line of JSON each', false)
+    .action(async ({ json }: { readonly json: boolean }) =>
+      printList(terminal, (await admin.run('admin_list', {}))['administrators'], {
+        json,
+        none: 'No administrators.',
+        name: 'administrator',
+      }),
+    )
 
   addIssuerCommands(program, deps)
   addResourceCommands(program, deps)

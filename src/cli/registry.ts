@@ -78,6 +78,13 @@ export function addRegistryCommands(
         name: 'service',
       }),
     )
+  services
+    .command('remove <name>')
+    .description('Takes away its rights and its clients; what it brought in stays.')
+    .action(async (name: string) => {
+      await admin.run('service_remove', { name })
+      terminal.say(`The service ${name} is gone.`)
+    })
 }
 
 const collect = (value: string, before: readonly string[] | undefined): string[] => [...(before ?? []), value]

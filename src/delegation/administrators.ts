@@ -15,6 +15,9 @@ export interface Administrators {
   /** The same within a transaction, until whose end nobody takes the answer back. */
   keeps(sql: Sql, subject: string, role: Role): Promise<boolean>
   rolesOf(subject: string): Promise<readonly Role[]>
+  /** Takes roles back, all of them where none is named, and returns those that are left. Counts from the next request on. */
+  remove(subject: string, removed?: readonly Role[]): Promise<readonly Role[]>
+  list(): Promise<readonly { readonly subject: string; readonly roles: readonly Role[] }[]>
 }
 
 export function createAdministrators({ sql }: { readonly sql: Sql }): Administrators {
@@ -52,5 +55,18 @@ export function createAdministrators({ sql }: { readonly sql: Sql }): Administra
       )
       return rows[0]?.roles ?? []
     },
+    async remove(subject, removed = roles) {
+      const left = (await rolesOf(subject)).filter((role) => !removed.includes(role))
+      // Decided by the rows as they are then, not by what was read: a role that is added meanwhile stays.
+      await sql.query(
+        `with left_over as (
+           update administrators set roles = array(select unnest(roles) except select unnest($2::text[]) order by 1)
+           where subject = $1 and not roles <@ $2::text[])
+         delete from administrators where subject = $1 and roles <@ $2::text[]`,
+        [subject, [...removed]],
+      )
+      return left
+    },
+    list: () => sql.query('select subject, roles from administrators order by subject'),
   }
 }

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
-import { invalid } from '../kernel/errors.ts'
+import { AppError, invalid } from '../kernel/errors.ts'
 import type { Sql } from '../store/sql.ts'
 
 /** A client of the built-in issuer. One that is not registered is taken for an agent's. */
@@ -52,6 +52,10 @@ export interface Clients {
   register(client: Client, registration?: Registration): Promise<void>
   get(clientId: string): Promise<Client | undefined>
   list(): Promise<ListedClient[]>
+  /** Throws for a client that is not there, and 409 for one that an API's row names as its own. */
+  assertRemovable(clientId: string): Promise<void>
+  /** No token of it counts from then on. Its consents have to be ended before: see `GrantLinks.endOf`. */
+  remove(clientId: string): Promise<void>
   /** Undefined for a client that is unknown, may start no flow, or whose agent is disabled. */
   registered(clientId: string): Promise<(Client & Registration) | undefined>
 }
@@ -72,6 +76,21 @@ export function createClients({ sql }: { readonly sql: Sql }): Clients {
            redirect_uris as "redirectUris", coalesce(jsonb_array_length(jwks::jsonb -> 'keys'), 0) as keys
          from clients order by client_id`,
       ),
+    async assertRemovable(clientId) {
+      if ((await get(clientId)) === undefined) throw invalid('client_id', `There is no client ${clientId}.`)
+      if (clientId === cliClient) throw invalid('client_id', 'Every start registers it anew.')
+      const owned = await sql.query<{ resource: string }>(
+        'select resource from resources where owner_client = $1 order by resource',
+        [clientId],
+      )
+      if (owned[0] !== undefined)
+        throw new AppError('conflict', {
+          public: `It is the client of the API ${owned[0].resource}. Remove that, or name another.`,
+        })
+    },
+    async remove(clientId) {
+      await sql.query('delete from clients where client_id = $1', [clientId])
+    },
     async registered(clientId) {
       const rows = await sql.query<ClientRow & RegistrationRow>(
         `select client_id, kind, agent, service, clients.title, redirect_uris, clients.jwks

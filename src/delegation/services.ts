@@ -20,6 +20,11 @@ export interface Services {
   save(service: Service): Promise<void>
   get(name: string): Promise<Service | undefined>
   list(): Promise<Service[]>
+  /**
+   * Takes its rights away, then its clients and itself: no token of it counts from then on. What it brought in stays.
+   * False: there is no such service.
+   */
+  remove(name: string): Promise<boolean>
 }
 
 export const serviceObject = (name: string): FgaObject => `service:${name}`
@@ -46,6 +51,17 @@ export function createServices({ sql, fga }: { readonly sql: Sql; readonly fga: 
         [name, [...collections], [...prefixes]],
       )
       await fga.write({ writes: rights(name, collections) })
+    },
+    async remove(name) {
+      const known = await get(name)
+      if (known === undefined) return false
+      // First: a crash must not leave a right that no row lists.
+      await fga.write({ deletes: rights(name, known.collections) })
+      await sql.query(
+        `with clients_gone as (delete from clients where service = $1) delete from services where name = $1`,
+        [name],
+      )
+      return true
     },
   }
 }

@@ -5,6 +5,9 @@ import { createClientAddress } from './client-address.ts'
 import { type App, type AppContext, type AppEnv, createRouter } from './env.ts'
 import { requireDeadline, requireFrame, requireHost } from './middleware/frame.ts'
 import { requireOpen } from './middleware/open.ts'
+import { wantsPage } from './middleware/session.ts'
+import { pageHeaders } from './pages/layout.ts'
+import { notFoundPage } from './pages/not-found.ts'
 import { createErrorHandler } from './problem.ts'
 
 export interface AppDeps {
@@ -37,7 +40,9 @@ export function createApp(deps: AppDeps): App {
   const app = createRouter()
   const onError = createErrorHandler({ publicUrl, log })
   app.onError(onError)
-  app.notFound((c: AppContext) => onError(new AppError('not_found'), c))
+  app.notFound((c: AppContext) =>
+    wantsPage(c) ? c.html(notFoundPage(), 404, pageHeaders()) : onError(new AppError('not_found'), c),
+  )
   app.use(
     '*',
     requireFrame({ newTxn, clientAddress: createClientAddress(deps.trustedProxies) }),

@@ -78,6 +78,7 @@ function renderOperation(
 <h2><b>${method.toUpperCase()}</b> ${path}</h2>
 <p>${operation.summary ?? ''}</p>
 ${operation.description === undefined ? '' : html`<p>${operation.description}</p>`}
+<details><summary>What is sent and answered</summary>
 ${
   operation.parameters === undefined
     ? ''
@@ -92,6 +93,7 @@ ${body === undefined ? '' : html`<h3>Body</h3>${renderSchema(body, document, 0)}
     const schema = status.startsWith('2') ? jsonSchema(response) : undefined
     return html`<dt><code>${status}</code> ${response.description ?? ''}</dt><dd>${schema === undefined ? '' : renderSchema(schema, document, 0)}</dd>`
   })}</dl>
+</details>
 </section>`
 }
 
@@ -150,5 +152,10 @@ h1 small { font-weight: 400; opacity: .6; } h2 { margin-top: 3rem; border-top: 1
 h2 b, nav b { display: inline-block; min-width: 4.5rem; } h3 { font-size: 1rem; margin-bottom: .3rem; }
 nav ul { list-style: none; padding: 0; } table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--line); font-size: .92rem; font-weight: 400; overflow-wrap: anywhere; }
-dd { margin: 0 0 .5rem 1.5rem; } code { font-family: ui-monospace, monospace; font-size: .92em; }
-a { color: LinkText; }`
+dd { margin: 0 0 .5rem 1.5rem; } summary { cursor: pointer; } code { font-family: ui-monospace, monospace; font-size: .92em; }
+a { color: LinkText; }
+@media (max-width: 40rem) {
+  body { margin: 1rem auto; } nav li { padding: .3rem 0; } nav a { overflow-wrap: anywhere; } h2 { overflow-wrap: anywhere; }
+  table, tbody, tr, th, td { display: block; } tr { border-bottom: 1px solid var(--line); padding: .4rem 0; } th, td { border: 0; padding: 0; } td:empty { display: none; }
+  td table { border-left: 2px solid var(--line); padding-left: .75rem; margin-top: .3rem; } dd { margin-left: .75rem; }
+}`

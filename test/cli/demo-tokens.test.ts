@@ -29,6 +29,7 @@ beforeAll(async () => {
       passwords: world.service.issuer.passwords,
       barring: world.service.issuer.barring,
       resources: world.service.issuer.resources,
+      grants: world.service.issuer.grants,
       demoConsent: world.service.issuer.demoConsent,
       publicUrl: world.url,
       saveCollection: () => Promise.reject(new Error('not asked')),

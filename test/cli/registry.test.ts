@@ -96,3 +96,77 @@ test('whoami says that it asked nobody where no sign-in is kept', async () => {
   expect(ran).toMatchObject({ code: 1, stdout: '' })
   expect(ran.stderr).toContain('No sign-in is kept here for http://127.0.0.1:9; nothing was asked there.')
 })
+
+test('an administrator loses the roles that are named, or all of them', async () => {
+  await run('admin', 'add', 'user:carol', '--role', 'security.read', '--role', 'agents.write')
+  expect((await run('admin', 'remove', 'user:carol', '--role', 'agents.write')).stderr).toBe(
+    'user:carol: security.read\n',
+  )
+  expect(await json('admin', 'list')).toContainEqual({
+    administrator: 'user:carol',
+    roles: ['security.read'],
+  })
+  expect((await run('admin', 'remove', 'user:carol')).stderr).toBe('user:carol: no role\n')
+  expect(await json('admin', 'list')).not.toContainEqual(
+    expect.objectContaining({ administrator: 'user:carol' }),
+  )
+  expect(await run('admin', 'remove', 'user:carol')).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('no administrator'),
+  })
+})
+
+test('a service goes with its rights and its clients', async () => {
+  await run('service', 'add', 'passing', '--collection', 'handbook')
+  await world.deps.clients.register({ clientId: 'passing-app', kind: 'service', service: 'passing' })
+  const rights = async () => {
+    const found = []
+    for await (const { user, relation } of world.fga.read({ object: 'collection:handbook' }))
+      if (user === 'service:passing') found.push(relation)
+    return found.sort()
+  }
+  expect(await rights()).toEqual(['tagger', 'writer'])
+  expect((await run('service', 'remove', 'passing')).code).toBe(0)
+  expect(await rights()).toEqual([])
+  expect(await json('service', 'list')).not.toContainEqual(expect.objectContaining({ service: 'passing' }))
+  expect(await json('client', 'list')).not.toContainEqual(expect.objectContaining({ client: 'passing-app' }))
+  expect((await run('service', 'remove', 'passing')).code).toBe(1)
+})
+
+test('a client goes with the consents for it, unless an API has it', async () => {
+  const add = (name: string) =>
+    run('client', 'add', name, '--kind', 'agent', '--of', 'research-bot', '--title', name)
+  await add('leaving')
+  const delegation = await world.deps.delegations.lend({
+    subject: 'user:anne',
+    agent: 'research-bot',
+    scope: ['collection:handbook'],
+    purpose: 'tests',
+    expiresAt: new Date(Date.now() + 60_000),
+  })
+  await world.database.query(
+    `insert into oauth_grants (grant_id, client_id, subject, delegation, signed_in_at, expires_at)
+     values ('g1', 'leaving', 'anne', $1, now(), now() + interval '1 hour')`,
+    [delegation.id],
+  )
+  expect((await run('client', 'remove', 'leaving')).stderr).toContain('1 consents')
+  expect(await world.deps.delegations.isLive(delegation.id)).toBe(false)
+  expect(await json('client', 'list')).not.toContainEqual(expect.objectContaining({ client: 'leaving' }))
+
+  await add('broker')
+  await run(
+    'resource',
+    'add',
+    'https://broker.test',
+    '--scope',
+    'orders.read',
+    '--any-client',
+    '--owner',
+    'broker',
+  )
+  expect(await run('client', 'remove', 'broker')).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('https://broker.test'),
+  })
+  for (const name of ['nobody', 'remit-cli']) expect((await run('client', 'remove', name)).code).toBe(1)
+})

@@ -13,12 +13,14 @@ import { createAgents } from '../../src/delegation/agents.ts'
 import { createClients } from '../../src/delegation/clients.ts'
 import { createDelegations } from '../../src/delegation/delegations.ts'
 import type { Fetch } from '../../src/delegation/fetch-json.ts'
+import { createGrantLinks } from '../../src/delegation/issuer/grants.ts'
 import { createResources } from '../../src/delegation/issuer/resources.ts'
 import { createSeal } from '../../src/delegation/issuer/seal.ts'
 import { createPasswords } from '../../src/delegation/passwords.ts'
 import { createPeople } from '../../src/delegation/people.ts'
 import { createServices } from '../../src/delegation/services.ts'
 import { createBarring, createSignInEnds } from '../../src/delegation/sign-in-ends.ts'
+import { createSignInStanding } from '../../src/delegation/sign-in-standing.ts'
 import { openKeyRing } from '../../src/delegation/signing-key.ts'
 import { systemClock } from '../../src/kernel/clock.ts'
 import { openMigrated, own, publicUrl } from '../delegation/world.ts'
@@ -89,6 +91,12 @@ export async function openCommands() {
     keys,
     ownIssuer: own,
     resources: createResources({ sql: database, agents, publicUrl }),
+    grants: createGrantLinks({
+      database,
+      delegations,
+      standing: createSignInStanding({ trustedIssuers: [], clock: systemClock }),
+      clock: systemClock,
+    }),
     saveCollection,
     publicUrl,
     mayHaveForgotten: async () => false,

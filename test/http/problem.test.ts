@@ -85,6 +85,19 @@ describe('a problem', () => {
     expect(await response.json()).toMatchObject({ code: 'not_found', txn: 't_1' })
   })
 
+  test('for a path that is not ours is a page in a browser, the same for every such path', async () => {
+    const [one, other] = await Promise.all(
+      ['/nowhere', '/nowhere/at/<b>all'].map((path) =>
+        createFace().call(path, { headers: { accept: 'text/html' } }),
+      ),
+    )
+    expect([one?.status, other?.status]).toEqual([404, 404])
+    expect(one?.headers.get('content-security-policy')).toContain("default-src 'none'")
+    const text = await one?.text()
+    expect(text).toContain('nothing at this address')
+    expect(await other?.text()).toBe(text)
+  })
+
   test.each(['{', '', '"query', '{"query":"a"', '\u0000', '[1,]'])(
     'for the body %j is a 400, not a 500',
     async (body) => {

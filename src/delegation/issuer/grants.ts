@@ -36,6 +36,8 @@ export interface GrantLinks {
    * What was lent by the same consent ends with it.
    */
   end(grantId: string, txn: string): Promise<void>
+  /** Every consent for a client, and what was lent by it. Returns how many. */
+  endOf(clientId: string, txn: string): Promise<number>
   /** Drops those that are over, and returns how many. */
   sweep(): Promise<number>
 }
@@ -61,21 +63,31 @@ export function createGrantLinks(deps: GrantLinksDeps): GrantLinks {
     return link
   }
 
+  async function end(grantId: string, txn: string): Promise<void> {
+    const [link] = (await database.query<GrantRow>(`${select} where grant_id = $1`, [grantId])).map(fromRow)
+    // What was lent first: it takes the link along. The other way about, a crash between would leave it standing.
+    if (link?.delegation !== undefined)
+      await delegations.revoke(link.delegation, {
+        subject: `user:${link.subject}`,
+        actors: [],
+        client: link.clientId,
+        txn,
+      })
+    await database.query('delete from oauth_grants where grant_id = $1', [grantId])
+  }
+
   return {
     get,
-    save: (link, consent) => database.transaction((sql) => save(sql, link, consent, standing)),
-    async end(grantId, txn) {
-      const [link] = (await database.query<GrantRow>(`${select} where grant_id = $1`, [grantId])).map(fromRow)
-      // What was lent first: it takes the link along. The other way about, a crash between would leave it standing.
-      if (link?.delegation !== undefined)
-        await delegations.revoke(link.delegation, {
-          subject: `user:${link.subject}`,
-          actors: [],
-          client: link.clientId,
-          txn,
-        })
-      await database.query('delete from oauth_grants where grant_id = $1', [grantId])
+    end,
+    async endOf(clientId, txn) {
+      const rows = await database.query<{ readonly grant_id: string }>(
+        'select grant_id from oauth_grants where client_id = $1',
+        [clientId],
+      )
+      for (const { grant_id: grantId } of rows) await end(grantId, txn)
+      return rows.length
     },
+    save: (link, consent) => database.transaction((sql) => save(sql, link, consent, standing)),
     async sweep() {
       const rows = await database.query('delete from oauth_grants where expires_at < $1 returning grant_id', [
         new Date(clock.now()),
