@@ -64,6 +64,7 @@ create table browser_sessions (
   upstream_issuer text,
   upstream_sub text,
   upstream_person text,
+  verified_at timestamp with time zone,
   constraint browser_sessions_pkey PRIMARY KEY (id_hash),
   constraint browser_sessions_upstream_whole CHECK ((num_nulls(upstream_issuer, upstream_sub, upstream_person) = ANY (ARRAY[0, 3])))
 );
@@ -419,6 +420,7 @@ create table passkeys (
   title text not null,
   created_at timestamp with time zone not null,
   last_used_at timestamp with time zone,
+  verifies_from timestamp with time zone not null,
   constraint passkeys_pkey PRIMARY KEY (id),
   constraint passkeys_person_fkey FOREIGN KEY (person) REFERENCES people(key) ON DELETE CASCADE
 );
@@ -437,10 +439,33 @@ create table people (
   name text not null,
   upstream_issuer text,
   upstream_sub text,
+  passkey_removed_at timestamp with time zone,
   constraint people_pkey PRIMARY KEY (key),
   constraint people_upstream_key CHECK (((upstream_issuer IS NULL) = (POSITION(('/'::text) IN (key)) = 0))),
   constraint people_upstream_whole CHECK (((upstream_issuer IS NULL) = (upstream_sub IS NULL)))
 );
+
+create table push_notices (
+  approval text not null,
+  round integer not null,
+  tries integer not null,
+  tried_at timestamp with time zone not null,
+  done boolean not null,
+  constraint push_notices_pkey PRIMARY KEY (approval, round)
+);
+CREATE INDEX push_notices_tried ON public.push_notices USING btree (tried_at);
+
+create table push_subscriptions (
+  endpoint_hash text not null,
+  person text not null,
+  session_hash text not null,
+  sealed bytea not null,
+  seen_at timestamp with time zone not null,
+  constraint push_subscriptions_pkey PRIMARY KEY (endpoint_hash)
+);
+CREATE INDEX push_subscriptions_person ON public.push_subscriptions USING btree (person);
+CREATE INDEX push_subscriptions_seen ON public.push_subscriptions USING btree (seen_at);
+CREATE INDEX push_subscriptions_session ON public.push_subscriptions USING btree (session_hash);
 
 create table resources (
   resource text not null,

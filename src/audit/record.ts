@@ -118,6 +118,8 @@ export type DecisionEvent =
   /** Its subject is the account that was tried, where there is one; what was typed is never kept. */
   | { readonly event: 'sign_in_failed'; readonly method: string }
   | { readonly event: 'signed_out' }
+  /** In front of a session of their own, for something sensitive. */
+  | { readonly event: 'user_verified'; readonly amr: readonly string[] }
   /** Credential id, which its owner's page shows nowhere and no token holds. */
   | { readonly event: 'passkey_added' | 'passkey_removed'; readonly passkey: string }
   | {

@@ -3,7 +3,7 @@ import type { Clock } from '../kernel/clock.ts'
 import type { Sql } from '../store/sql.ts'
 import type { Seal } from './issuer/seal.ts'
 
-export type ChallengeUse = 'register' | 'sign in'
+export type ChallengeUse = 'register' | 'sign in' | 'confirm'
 
 export interface Challenges {
   /** One question for this sign-in or session, good for 5 minutes. Kept nowhere: it says itself whose it is. */

@@ -13,7 +13,7 @@ import { ok, type Result, refuse } from '../kernel/result.ts'
 import type { Database, Sql } from '../store/sql.ts'
 import type { Seal } from './issuer/seal.ts'
 import { assertion, attestation, challengeIn } from './passkey-answers.ts'
-import { createChallenges } from './passkey-challenges.ts'
+import { type ChallengeUse, createChallenges } from './passkey-challenges.ts'
 import { isLocal, type Person } from './people.ts'
 import { atPages } from './sign-ins.ts'
 
@@ -26,6 +26,15 @@ export interface Passkey {
   readonly backedUp: boolean
   readonly createdAt: Date
   readonly lastUsedAt: Date | undefined
+  /** From when on it shows that its owner is there, for what is sensitive. */
+  readonly verifiesFrom: Date
+}
+
+/** Who answered, by which account key. */
+export interface PasskeyAnswer {
+  readonly person: string
+  /** False for one that was added lately without another one of theirs: it signs in, and shows no more than a password. */
+  readonly verifies: boolean
 }
 
 /** Why no passkey was taken. Outside it is one sentence; which one is for the operator. */
@@ -42,21 +51,28 @@ export type PasskeyRefusal =
 export interface Passkeys {
   /**
    * What the browser needs to make a passkey for this person. `binding` names the session that asks: only the same
-   * one can answer, once, within 5 minutes. Does NOT check how recent its sign-in is: the route does.
+   * one can answer, once, within 5 minutes. Does NOT check how recent its sign-in is: the route does. `verified`: their
+   * session was verified by another one of theirs, so that this one counts for what is sensitive at once; else after a
+   * day, unless they have none yet and removed none in the last 7.
    */
   offer(person: Person, binding: string): Promise<PublicKeyCredentialCreationOptionsJSON>
   add(
     person: Person,
     binding: string,
-    made: { readonly answer: unknown; readonly title: string; readonly txn: string },
+    made: {
+      readonly answer: unknown
+      readonly title: string
+      readonly verified: boolean
+      readonly txn: string
+    },
   ): Promise<Result<Passkey, PasskeyRefusal>>
-  /** What the browser needs to sign anybody in. `binding` names the sign-in that asks, as above. */
-  ask(binding: string): Promise<PublicKeyCredentialRequestOptionsJSON>
+  /** What the browser needs to sign anybody in, or to confirm something. `binding` names what asks, as above. */
+  ask(binding: string, use?: AnswerUse): Promise<PublicKeyCredentialRequestOptionsJSON>
   /**
-   * The account key of who answered: the challenge was asked by this sign-in and not used before, the origin and RP
+   * Who answered: the challenge was asked by this sign-in and not used before, the origin and RP
    * id are ours, the user was verified, the signature and its counter fit (WebAuthn §7.2). NOT limited in rate.
    */
-  verify(binding: string, answer: unknown): Promise<Result<string, PasskeyRefusal>>
+  verify(binding: string, answer: unknown, use?: AnswerUse): Promise<Result<PasskeyAnswer, PasskeyRefusal>>
   list(person: string): Promise<Passkey[]>
   /** False where this person has no such passkey. */
   rename(person: string, id: string, title: string): Promise<boolean>
@@ -65,6 +81,9 @@ export interface Passkeys {
   /** Forgets answered challenges that would be over by now, and returns how many. */
   sweep(): Promise<number>
 }
+
+/** A sign-in's answer confirms nothing, nor the other way round. Default `sign in`. */
+export type AnswerUse = Exclude<ChallengeUse, 'register'>
 
 export interface PasskeysDeps {
   readonly database: Database
@@ -79,6 +98,8 @@ export const passkeyAmr: readonly string[] = ['swk', 'user', 'mfa']
 
 const perPersonMax = 20
 const titleMax = 60
+const settlesMs = 86_400_000
+const removalCountsMs = 7 * 86_400_000
 // EdDSA, ES256, RS256.
 const algorithms = [-8, -7, -257]
 
@@ -121,7 +142,7 @@ export function createPasskeys({
         challenge: challenges.make('register', binding),
       })
     },
-    async add(person, binding, { answer, title, txn }) {
+    async add(person, binding, { answer, title, verified: isByAnother, txn }) {
       if (!isLocal(person.key)) return refuse('not_local')
       const made = attestation.safeParse(answer)
       const challenge = made.success ? challengeIn(made.data) : undefined
@@ -148,23 +169,24 @@ export function createPasskeys({
           backupEligible: credentialDeviceType === 'multiDevice',
           backedUp: credentialBackedUp === true,
           title: titled(title),
+          isByAnother,
           at: now(),
           txn,
         }),
       )
     },
-    ask: (binding) =>
+    ask: (binding, use = 'sign in') =>
       generateAuthenticationOptions({
         rpID,
         userVerification: 'required',
-        challenge: challenges.make('sign in', binding),
+        challenge: challenges.make(use, binding),
       }),
-    async verify(binding, answer) {
+    async verify(binding, answer, use = 'sign in') {
       const given = assertion.safeParse(answer)
       const challenge = given.success ? challengeIn(given.data) : undefined
       if (!given.success || challenge === undefined) return refuse('malformed')
       // Used up before anything else is looked at: one question, one try.
-      if (!(await challenges.use('sign in', binding, challenge))) return refuse('unknown_challenge')
+      if (!(await challenges.use(use, binding, challenge))) return refuse('unknown_challenge')
       const { id, response } = given.data
       const [row] = await database.query<PasskeyRow>('select * from passkeys where id = $1', [id])
       // The handle is what the device says of whose it is: it must be the owner that we know.
@@ -188,7 +210,8 @@ export function createPasskeys({
          where id = $1 and (counter < $2 or (counter = 0 and $2 = 0)) returning id`,
         [id, newCounter, credentialBackedUp, now()],
       )
-      return moved.length === 0 ? refuse('counter_went_back') : ok(row.person)
+      if (moved.length === 0) return refuse('counter_went_back')
+      return ok({ person: row.person, verifies: row.verifies_from.getTime() <= clock.now() })
     },
     async list(person) {
       const rows = await database.query<PasskeyRow>(
@@ -210,8 +233,10 @@ export function createPasskeys({
           person,
           id,
         ])
-        if (removed.length > 0)
+        if (removed.length > 0) {
+          await sql.query('update people set passkey_removed_at = $2 where key = $1', [person, now()])
           await record(sql, atPages(person, txn), { event: 'passkey_removed', passkey: id })
+        }
         return removed.length > 0
       })
     },
@@ -245,22 +270,31 @@ interface NewPasskey {
   readonly backupEligible: boolean
   readonly backedUp: boolean
   readonly title: string
+  readonly isByAnother: boolean
   readonly at: Date
   readonly txn: string
 }
 
 async function insert(sql: Sql, made: NewPasskey): Promise<Result<Passkey, 'taken' | 'too_many'>> {
   // Two registrations of one person wait for each other: together they would pass the limit.
-  await sql.query('select key from people where key = $1 for update', [made.person])
+  const [person] = await sql.query<{ passkey_removed_at: Date | null }>(
+    'select passkey_removed_at from people where key = $1 for update',
+    [made.person],
+  )
   const [held] = await sql.query<{ count: number }>(
     'select count(*) as count from passkeys where person = $1',
     [made.person],
   )
-  if ((held?.count ?? 0) >= perPersonMax) return refuse('too_many')
+  const count = held?.count ?? 0
+  if (count >= perPersonMax) return refuse('too_many')
+  const at = made.at.getTime()
+  const removedAt = person?.passkey_removed_at?.getTime() ?? Number.NEGATIVE_INFINITY
+  // An account without any is as safe as its password, and cannot be made safer by a wait.
+  const isFirst = count === 0 && at - removedAt >= removalCountsMs
   const rows = await sql.query<PasskeyRow>(
     `insert into passkeys
-       (id, person, public_key, counter, transports, backup_eligible, backed_up, title, created_at)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict (id) do nothing returning *`,
+       (id, person, public_key, counter, transports, backup_eligible, backed_up, title, created_at, verifies_from)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict (id) do nothing returning *`,
     [
       made.id,
       made.person,
@@ -271,6 +305,7 @@ async function insert(sql: Sql, made: NewPasskey): Promise<Result<Passkey, 'take
       made.backedUp,
       made.title,
       made.at,
+      made.isByAnother || isFirst ? made.at : new Date(at + settlesMs),
     ],
   )
   const [row] = rows.map(passkeyOf)
@@ -289,6 +324,7 @@ interface PasskeyRow {
   readonly title: string
   readonly created_at: Date
   readonly last_used_at: Date | null
+  readonly verifies_from: Date
 }
 
 const passkeyOf = (row: PasskeyRow): Passkey => ({
@@ -297,4 +333,5 @@ const passkeyOf = (row: PasskeyRow): Passkey => ({
   backedUp: row.backed_up,
   createdAt: row.created_at,
   lastUsedAt: row.last_used_at ?? undefined,
+  verifiesFrom: row.verifies_from,
 })

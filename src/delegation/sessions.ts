@@ -15,6 +15,8 @@ export interface BrowserSession {
   readonly subject: FgaObject
   readonly amr: readonly string[]
   readonly signedInAt: Date
+  /** When the person in front of it was last verified by more than what they know; undefined: not in this session. */
+  readonly verifiedAt?: Date
   /** Proves that a request came from a page of ours; bound to this session. */
   readonly csrf: string
 }
@@ -27,6 +29,8 @@ export interface Sessions {
   begin(signedIn: SignedIn, options: { readonly before?: string; readonly txn: string }): Promise<string>
   /** Undefined for what is unknown, signed out, over, of a subject that was revoked by either name, or came through a link that is over. */
   find(id: string): Promise<BrowserSession | undefined>
+  /** The person of this session has just been verified in front of it. On record with it. */
+  verified(id: string, by: { readonly amr: readonly string[]; readonly txn: string }): Promise<void>
   /** Signs out, on record with it, also at the authorization server. Nothing where there is no such session. */
   end(id: string, txn: string): Promise<void>
   /**
@@ -50,12 +54,13 @@ export interface SessionsDeps {
 }
 
 const livesMs = 8 * 3_600_000
+const newLinkMs = 86_400_000
 
 export function createSessions(deps: SessionsDeps): Sessions {
   const { database, seal, standing, clock, randomBytes, signInEnds } = deps
   const hashOf = (id: string) => seal.hash('browser session', id)
   return {
-    async begin({ person, amr, upstream }, { before, txn }) {
+    async begin({ person, amr, upstream, verifiedAt }, { before, txn }) {
       const id = randomBytes(32).toString('base64url')
       const now = clock.now()
       const elsewhere = upstream && standing.upstreamPerson(upstream)
@@ -66,8 +71,8 @@ export function createSessions(deps: SessionsDeps): Sessions {
           await sql.query('delete from browser_sessions where id_hash = $1', [hashOf(before)])
         await sql.query(
           `insert into browser_sessions (id_hash, person, amr, signed_in_at, expires_at,
-             upstream_issuer, upstream_sub, upstream_person)
-           values ($1, $2, $3, $4, $5, $6, $7, $8)`,
+             upstream_issuer, upstream_sub, upstream_person, verified_at)
+           values ($1, $2, $3, $4, $5, $6, $7, $8, ${unlessLinkedLately})`,
           [
             hashOf(id),
             person,
@@ -77,6 +82,9 @@ export function createSessions(deps: SessionsDeps): Sessions {
             upstream?.issuer ?? null,
             upstream?.sub ?? null,
             elsewhere ?? null,
+            // Another provider's clock may be ahead of ours.
+            verifiedAt === undefined ? null : new Date(Math.min(verifiedAt.getTime(), now)),
+            new Date(now - newLinkMs),
           ],
         )
         await record(sql, atPages(person, txn), {
@@ -90,17 +98,28 @@ export function createSessions(deps: SessionsDeps): Sessions {
     },
     async find(id) {
       const rows = await database.query<SessionRow>(
-        `select person, amr, signed_in_at from browser_sessions
+        `select person, amr, signed_in_at, verified_at from browser_sessions
          where id_hash = $1 and expires_at > $2 and not ${isRevoked('$2')} and ${isWhoTheyWere}`,
         [hashOf(id), new Date(clock.now())],
       )
-      return rows.map(({ person, amr, signed_in_at }) => ({
+      return rows.map(({ person, amr, signed_in_at, verified_at }) => ({
         person,
         subject: `user:${person}` as const,
         amr,
         signedInAt: signed_in_at,
+        ...(verified_at !== null && { verifiedAt: verified_at }),
         csrf: seal.hash('session csrf', id),
       }))[0]
+    },
+    async verified(id, { amr, txn }) {
+      await database.transaction(async (sql) => {
+        const rows = await sql.query<{ person: string }>(
+          'update browser_sessions set verified_at = $2 where id_hash = $1 returning person',
+          [hashOf(id), new Date(clock.now())],
+        )
+        for (const { person } of rows)
+          await record(sql, atPages(person, txn), { event: 'user_verified', amr })
+      })
     },
     async end(id, txn) {
       await database.transaction(async (sql) => {
@@ -146,7 +165,13 @@ interface SessionRow {
   readonly person: string
   readonly amr: string[]
   readonly signed_in_at: Date
+  readonly verified_at: Date | null
 }
+
+// A thief of a session could have linked an account of their own, which then says that somebody was verified.
+const unlessLinkedLately = `case when exists (
+  select from account_links where issuer = $6 and sub = $7 and linked_at > $10::timestamptz
+) then null else $9::timestamptz end`
 
 // A revocation that is over since has still ended the sessions that began before it.
 const isRevoked = (now: '$1' | '$2') => `exists (

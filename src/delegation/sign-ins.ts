@@ -13,6 +13,8 @@ export interface SignedIn {
   readonly amr: readonly string[]
   /** Who they are at the trusted issuer through which they came, whoever they are here. */
   readonly upstream?: ExternalAccount
+  /** When they themself were verified by more than what they know; left out: not by this sign-in. */
+  readonly verifiedAt?: Date
 }
 
 /** Who may sign in at all, and what goes on record before anything comes of it. */

@@ -22,11 +22,18 @@ describe.each([
     passkeys = world.passkeys
   })
   afterAll(() => world?.database.close())
-  beforeEach(() => world.database.query('truncate passkeys, passkey_challenges_used'))
+  beforeEach(async () => {
+    await world.database.query('truncate passkeys, passkey_challenges_used')
+    await world.database.query('update people set passkey_removed_at = null')
+  })
 
-  async function registered(device: Authenticator = createAuthenticator(publicUrl), person = anne) {
+  async function registered(
+    device: Authenticator = createAuthenticator(publicUrl),
+    person = anne,
+    verified = false,
+  ) {
     const answer = device.make(await passkeys.offer(person, 'session'))
-    const added = await passkeys.add(person, 'session', { answer, title: 'Phone', txn: 't' })
+    const added = await passkeys.add(person, 'session', { answer, title: 'Phone', verified, txn: 't' })
     expect(added).toMatchObject({ ok: true, value: { id: device.id, title: 'Phone' } })
     return device
   }
@@ -41,7 +48,7 @@ describe.each([
       userVerification: 'required',
       allowCredentials: undefined,
     })
-    expect(await signIn(device)).toEqual({ ok: true, value: 'anne' })
+    expect(await signIn(device)).toEqual({ ok: true, value: { person: 'anne', verifies: true } })
     expect(await passkeys.list('anne')).toMatchObject([{ title: 'Phone', lastUsedAt: expect.any(Date) }])
   })
 
@@ -147,7 +154,9 @@ describe.each([
   test('count without a counter, as those that devices share do', options, async () => {
     const device = createAuthenticator(publicUrl)
     const answer = device.make(await passkeys.offer(anne, 'session'), { counter: 0, backupEligible: true })
-    expect(await passkeys.add(anne, 'session', { answer, title: '', txn: 't' })).toMatchObject({ ok: true })
+    expect(
+      await passkeys.add(anne, 'session', { answer, title: '', verified: false, txn: 't' }),
+    ).toMatchObject({ ok: true })
     for (const _ of [1, 2])
       expect(await signIn(device, { counter: 0, backupEligible: true })).toMatchObject({ ok: true })
   })
@@ -156,7 +165,7 @@ describe.each([
     const add = async (bent: Bent, person = anne, binding = 'session') => {
       const device = createAuthenticator(publicUrl)
       const answer = device.make(await passkeys.offer(person, 'session'), bent)
-      return passkeys.add(person, binding, { answer, title: 'x', txn: 't' })
+      return passkeys.add(person, binding, { answer, title: 'x', verified: false, txn: 't' })
     }
     test.each<[string, Bent, string]>([
       ['from another origin', { origin: 'https://remit.evil.test' }, 'not_verified'],
@@ -179,7 +188,9 @@ describe.each([
       const device = await registered()
       const bob = { key: 'bob', name: 'Bob' }
       const answer = device.make(await passkeys.offer(bob, 'session of bob'))
-      expect(await passkeys.add(bob, 'session of bob', { answer, title: '', txn: 't' })).toMatchObject({
+      expect(
+        await passkeys.add(bob, 'session of bob', { answer, title: '', verified: false, txn: 't' }),
+      ).toMatchObject({
         reason: 'taken',
       })
       expect(await passkeys.list('bob')).toEqual([])
@@ -189,6 +200,43 @@ describe.each([
       for (let index = 0; index < 20; index += 1) await registered()
       expect(await add({})).toMatchObject({ reason: 'too_many' })
     })
+  })
+
+  describe('that a thief of a session could have added', () => {
+    test('verifies nobody for a day, beside one that its owner has; it signs in', options, async () => {
+      await registered()
+      const added = await registered()
+      expect(await signIn(added)).toEqual({ ok: true, value: { person: 'anne', verifies: false } })
+      world.clock.move(86_400_000)
+      expect(await signIn(added)).toEqual({ ok: true, value: { person: 'anne', verifies: true } })
+    })
+
+    test('nor after the thief has removed that one', options, async () => {
+      const own = await registered()
+      await passkeys.remove('anne', own.id, 't')
+      const added = await registered()
+      expect(await signIn(added)).toMatchObject({ value: { verifies: false } })
+      world.clock.move(7 * 86_400_000)
+      await passkeys.remove('anne', added.id, 't')
+      world.clock.move(7 * 86_400_000)
+      expect(await signIn(await registered())).toMatchObject({ value: { verifies: true } })
+    })
+
+    test('and counts at once where another one of theirs verified them', options, async () => {
+      await registered()
+      const added = await registered(createAuthenticator(publicUrl), anne, true)
+      expect(await signIn(added)).toMatchObject({ value: { verifies: true } })
+    })
+  })
+
+  test('a sign-in’s answer confirms nothing, and what confirms signs nobody in', options, async () => {
+    const device = await registered()
+    const signing = device.answer(await passkeys.ask('here'))
+    expect(await passkeys.verify('here', signing, 'confirm')).toMatchObject({ reason: 'unknown_challenge' })
+    const confirming = device.answer(await passkeys.ask('here', 'confirm'))
+    expect(await passkeys.verify('here', confirming)).toMatchObject({ reason: 'unknown_challenge' })
+    const again = device.answer(await passkeys.ask('here', 'confirm'))
+    expect(await passkeys.verify('here', again, 'confirm')).toMatchObject({ ok: true })
   })
 
   test('are named and removed by their owner only', options, async () => {

@@ -14,10 +14,15 @@ export interface PasskeysPage {
   readonly problem?: string
   /** Whether the sign-in is too old for changes. */
   readonly stale: boolean
+  /** Whether they were verified in this session: what they add counts for approvals at once. */
+  readonly verified: boolean
+  /** Milliseconds since the epoch. */
+  readonly now: number
 }
 
 /** A person's passkeys: add, name, remove. */
-export function passkeysPage({ person, csrf, passkeys, options, problem, stale }: PasskeysPage): string {
+export function passkeysPage(given: PasskeysPage): string {
+  const { person, csrf, passkeys, options, problem, stale, verified, now } = given
   return page({
     title: 'Passkeys',
     head: scriptTag(passkeyScript.path),
@@ -28,15 +33,16 @@ ${problem === undefined ? '' : html`<p class="problem" role="alert">${problem}</
 ${
   passkeys.length === 0
     ? html`<p class="soft">You have none yet.</p>`
-    : html`<ul class="rows">${passkeys.map((one) => row(one, { csrf, stale }))}</ul>`
+    : html`<ul class="rows">${passkeys.map((one) => row(one, { csrf, stale, now }))}</ul>`
 }
 ${stale ? html`<p><a href="/sign-in?next=%2Fpasskeys">Sign in again</a> to change anything here: it was more than a quarter of an hour ago.</p>` : ''}
-${options === undefined || stale ? '' : addForm(csrf, options)}
+${options === undefined || stale ? '' : addForm(csrf, options, verified || passkeys.length === 0)}
 ${ownNav({ current: '/passkeys', csrf })}`,
   })
 }
 
-const addForm = (csrf: string, options: object): Html => html`<h2>Add a passkey</h2>
+const addForm = (csrf: string, options: object, counts: boolean): Html => html`<h2>Add a passkey</h2>
+${counts ? '' : html`<p class="soft">You did not sign in with one of yours: a new one can approve what is sensitive only after a day. <a href="/sign-in?next=%2Fpasskeys">Sign in with a passkey</a> first if you can.</p>`}
 <p class="soft" data-without-script>This browser makes no passkeys here: it is too old, or runs no JavaScript.</p>
 <form method="post" action="/passkeys" data-passkey="create" data-options="${JSON.stringify(options)}" hidden>
 <input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="answer">
@@ -46,14 +52,15 @@ const addForm = (csrf: string, options: object): Html => html`<h2>Add a passkey<
 </form>`
 
 function row(
-  { id, title, backedUp, createdAt, lastUsedAt }: Passkey,
-  { csrf, stale }: { readonly csrf: string; readonly stale: boolean },
+  { id, title, backedUp, createdAt, lastUsedAt, verifiesFrom }: Passkey,
+  { csrf, stale, now }: { readonly csrf: string; readonly stale: boolean; readonly now: number },
 ): Html {
   const hidden = html`<input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="id" value="${id}">`
-  const facts = html`<p class="soft"><small>Added on ${day(createdAt)} · ${lastUsedAt === undefined ? 'never used' : html`last used on ${day(lastUsedAt)}`} · ${backedUp ? 'shared by your devices' : 'on one device'}</small></p>`
+  const facts = html`<p class="soft"><small>Added on ${day(createdAt)} · ${lastUsedAt === undefined ? 'never used' : html`last used on ${day(lastUsedAt)}`} · ${backedUp ? 'shared by your devices' : 'on one device'}${verifiesFrom.getTime() <= now ? '' : html`<br>Approves what is sensitive from ${moment(verifiesFrom)} on: it was added without another one of yours. If that was not you, remove it.`}</small></p>`
   if (stale) return html`<li><p><strong>${title}</strong></p>${facts}</li>`
   return html`<li><div class="row"><form method="post" action="/passkeys/rename" class="grow">${hidden}<label class="field">Name<input type="text" name="title" value="${title}" maxlength="60" autocomplete="off" required></label><button type="submit">Save</button></form>
 <form method="post" action="/passkeys/remove">${hidden}<button type="submit" aria-label="Remove ${title}">Remove</button></form></div>${facts}</li>`
 }
 
+const moment = (at: Date): string => `${at.toISOString().slice(0, 16).replace('T', ', ')} UTC`
 const day = (at: Date): string => at.toISOString().slice(0, 10)

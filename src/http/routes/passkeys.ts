@@ -34,13 +34,14 @@ export function passkeyRoutes(deps: PasskeyRoutesDeps): App {
   routes.get('/passkeys', requireSession({ write: false }), (c) => show(c))
 
   routes.post('/passkeys', requireSession({ write: true }), async (c) => {
-    const { person, csrf } = c.get('session')
+    const { person, csrf, verifiedAt } = c.get('session')
     const fields = await c.req.parseBody()
     const owner = await people.get(person)
     if (passkeys === undefined || owner === undefined) throw new AppError('not_found')
     const added = await passkeys.add(owner, csrf, {
       answer: answerIn(fields['answer']),
       title: text(fields['title']),
+      verified: verifiedAt !== undefined,
       txn: c.get('txn'),
     })
     if (added.ok) return c.redirect('/passkeys', 303)
@@ -65,7 +66,7 @@ export function passkeyRoutes(deps: PasskeyRoutesDeps): App {
   })
 
   async function show(c: AppContext, problem?: string, status: 200 | 422 = 200): Promise<Response> {
-    const { person, csrf, signedInAt } = c.get('session')
+    const { person, csrf, signedInAt, verifiedAt } = c.get('session')
     const owner = await people.get(person)
     const why = problem ?? unavailable(passkeys, person)
     const options = owner === undefined || !isLocal(person) ? undefined : await passkeys?.offer(owner, csrf)
@@ -76,6 +77,8 @@ export function passkeyRoutes(deps: PasskeyRoutesDeps): App {
         csrf,
         passkeys: (await passkeys?.list(person)) ?? [],
         stale: !isRecent(signedInAt, now()),
+        verified: verifiedAt !== undefined,
+        now: now(),
         ...(options !== undefined && { options }),
         ...(why !== undefined && { problem: why }),
       }),

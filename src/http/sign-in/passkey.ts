@@ -40,7 +40,12 @@ export function createPasskeyMethod({ passkeys, signIns, log, now }: PasskeyMeth
             return { problem: 'Too many tries. Wait a minute, then try again.' }
           }
           const verified = await passkeys.verify(place.csrf, answerIn(fields['answer']))
-          if (verified.ok) return { signedIn: { person: verified.value, amr: passkeyAmr } }
+          if (verified.ok) {
+            const { person, verifies } = verified.value
+            return {
+              signedIn: { person, amr: passkeyAmr, ...(verifies && { verifiedAt: new Date(now()) }) },
+            }
+          }
           log('passkey_refused', { reason: verified.reason, detail: verified.detail })
           await signIns.failed({ typed: '', method: 'passkey' }, c.get('txn'))
           // Which it was is the operator's to know, but for the one that anybody can mend.

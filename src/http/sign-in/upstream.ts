@@ -1,6 +1,7 @@
 import { html } from 'hono/html'
 import type { SignIns } from '../../delegation/sign-ins.ts'
 import type { UpstreamSignIns } from '../../delegation/upstream/sign-ins.ts'
+import { isUserVerified } from '../../delegation/user-verification.ts'
 import type { AppContext } from '../env.ts'
 import { pageHeaders } from '../pages/layout.ts'
 import { awayPage } from '../pages/upstream.ts'
@@ -51,8 +52,11 @@ export function createUpstreamMethod({ upstream, cookie, signIns }: UpstreamMeth
           if (identity === undefined) return { problem: 'That sign-in is over. Start again.' }
           const account = await upstream.account(identity)
           if (account !== undefined) {
-            const { issuer, sub, amr } = identity
-            return { signedIn: { person: account.key, amr, upstream: { issuer, sub } } }
+            const { issuer, sub, amr, signedInAt } = identity
+            const signedIn = { person: account.key, amr, upstream: { issuer, sub } }
+            // When they were there, not when their browser came back.
+            const verifiedAt = new Date(signedInAt * 1_000)
+            return { signedIn: isUserVerified(amr) ? { ...signedIn, verifiedAt } : signedIn }
           }
           await signIns.failed({ typed: '', method: 'upstream' }, c.get('txn'))
           return { problem: 'This account cannot be used here. Ask whoever runs this service.' }
