@@ -1,0 +1,57 @@
+import { expect, test } from 'vitest'
+import { createGrantLinks } from '../../../src/delegation/issuer/grants.ts'
+import { createAccountLinks } from '../../../src/delegation/links.ts'
+import { createPeople } from '../../../src/delegation/people.ts'
+import { createSignInStanding } from '../../../src/delegation/sign-in-standing.ts'
+import { systemClock } from '../../../src/kernel/clock.ts'
+import { openTestDatabase } from '../../support/database.ts'
+import { needsPostgres } from '../../support/native.ts'
+
+const account = { issuer: 'https://idp.test', sub: 'a-1' }
+const who = { subject: 'user:anne', actors: [], client: 'remit-pages', txn: 't_1' } as const
+const consent = { resource: 'https://remit.test', scope: 'docs.search', txn: 't_2' }
+const rounds = 60
+
+test(
+  'a consent given while its link is being ended never stays behind, whichever comes first',
+  needsPostgres,
+  async () => {
+    await using database = await openTestDatabase('postgres')
+    await createPeople({ sql: database }).save({ key: 'anne', name: 'Anne' })
+    await database.query(`insert into clients (client_id, kind) values ('app', 'person')`)
+    const delegations = {
+      revoke: () => Promise.reject(new Error('Nothing was lent here.')),
+      revokeWithin: () => Promise.reject(new Error('Nothing was lent here.')),
+    }
+    const clock = systemClock
+    const links = createAccountLinks({ database, delegations, clock })
+    const standing = createSignInStanding({
+      trustedIssuers: [{ issuer: account.issuer, namespace: 'up' }],
+      clock,
+    })
+    const grants = createGrantLinks({ database, delegations, standing, clock })
+    for (let round = 0; round < rounds; round += 1) {
+      await links.link({ ...account, person: 'anne' }, who)
+      const grantId = `g${round}`
+      const [saved] = await Promise.allSettled([
+        grants.save(
+          {
+            grantId,
+            clientId: 'app',
+            subject: 'anne',
+            delegation: undefined,
+            signedInAt: new Date(clock.now()),
+            amr: [],
+            upstream: account,
+            expiresAt: new Date(clock.now() + 60_000),
+          },
+          consent,
+        ),
+        links.unlink({ ...account, person: 'anne' }, who),
+      ])
+      // The row itself, not what `get` makes of it: it would come alive with the next link.
+      const left = await database.query('select grant_id from oauth_grants')
+      expect(left, `round ${round}: the consent was ${saved?.status}`).toEqual([])
+    }
+  },
+)
