@@ -73,6 +73,7 @@ import type { Clock } from './kernel/clock.ts'
 import type { Log } from './kernel/log.ts'
 import { OperatorError } from './kernel/operator-error.ts'
 import { refuse } from './kernel/result.ts'
+import type { GuardedFetch } from './outbound/guarded-fetch.ts'
 import { createCollectionLister } from './retrieval/collections.ts'
 import { createDocumentReader } from './retrieval/document.ts'
 import { createRetriever } from './retrieval/retrieve.ts'
@@ -89,6 +90,8 @@ export interface ComposeOptions {
   readonly log: Log
   /** For the keys of trusted issuers. */
   readonly fetch: Fetch
+  /** For every address that comes from outside or may be changed there. */
+  readonly outbound: GuardedFetch
 }
 
 // More at once than OpenFGA has connections to its database (30) for only makes all of them late.

@@ -103,6 +103,17 @@ const addressRanges = z
     message: 'must be addresses or ranges like 10.0.0.0/8, with commas between them',
   })
 
+/** `https://host:port` as URLs spell it: no path, no user, nothing that is compared in two ways. */
+const isOrigin = (value: string): boolean =>
+  /^https?:[^*]+$/.test(value) && URL.parse(value)?.origin === value
+
+const origins = z
+  .string()
+  .transform((text) => text.split(',').map((one) => one.trim()))
+  .refine((list) => list.every(isOrigin), {
+    message: 'must be origins like https://gitlab.corp.example:8443, with commas between them and no path',
+  })
+
 const seconds = (least: number, most: number) => z.coerce.number().min(least).max(most)
 const milliseconds = (least: number, most: number) => z.coerce.number().int().min(least).max(most)
 
@@ -202,6 +213,11 @@ export const settings = z.object({
     .describe(
       'Addresses and ranges (10.0.0.0/8,::1) of proxies that set X-Forwarded-For: limits then count the client, not the proxy. Default none.',
     ),
+  OUTBOUND_ALLOWED_ORIGINS: origins
+    .optional()
+    .describe(
+      'Exact origins (https://gitlab.corp.example:8443,http://127.0.0.1:9000) that may be asked although they are http or their addresses are not public: providers, push services and pings of clients inside your network. Default none.',
+    ),
   RATE_PER_MINUTE: z.coerce
     .number()
     .int()
@@ -255,6 +271,7 @@ export interface Config {
   readonly indexPollMs: number
   readonly bodyBytesMax: number
   readonly trustedProxies: readonly string[]
+  readonly outboundAllowedOrigins: readonly string[]
   readonly ratePerMinute: number
   readonly beginPerMinute: number
   readonly demo: boolean
@@ -327,6 +344,7 @@ export function loadConfig(env: Environment): Config {
     indexPollMs: value.INDEX_POLL_MS,
     bodyBytesMax: value.BODY_BYTES_MAX,
     trustedProxies: value.TRUSTED_PROXIES ?? [],
+    outboundAllowedOrigins: value.OUTBOUND_ALLOWED_ORIGINS ?? [],
     ratePerMinute: value.RATE_PER_MINUTE,
     beginPerMinute: value.BEGIN_PER_MINUTE,
     demo,

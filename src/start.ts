@@ -12,6 +12,7 @@ import { type Reembedded, type ReembedOptions, reembed } from './ingest/reembed.
 import type { Clock } from './kernel/clock.ts'
 import type { Log } from './kernel/log.ts'
 import { OperatorError } from './kernel/operator-error.ts'
+import { createSystemFetch } from './outbound/system.ts'
 import { loadSample } from './sample/load.ts'
 import { giveSamplePasswords, samplePasswordsFile } from './sample/passwords.ts'
 import { isSeeded, seedSample } from './sample/seed.ts'
@@ -48,7 +49,8 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
   const onProgress = progressLine(options.isTerminal, (text) => process.stderr.write(text))
   const ground = stack.use(await openGround(config, { now: () => clock.now(), log, onProgress }))
   signal?.throwIfAborted()
-  const service = stack.use(await compose({ config, ground, clock, log, fetch }))
+  const outbound = createSystemFetch(config.outboundAllowedOrigins)
+  const service = stack.use(await compose({ config, ground, clock, log, fetch, outbound }))
   signal?.throwIfAborted()
   const demo = config.demo ? await seedDemo(config, ground, service, options) : undefined
   stack.use(
@@ -102,7 +104,8 @@ export async function withService<T>(
 ): Promise<T> {
   const { clock, log } = options
   await using ground = await openGround(config, { now: () => clock.now(), log })
-  await using service = await compose({ config, ground, ...options })
+  const outbound = createSystemFetch(config.outboundAllowedOrigins)
+  await using service = await compose({ config, ground, ...options, outbound })
   return await work(adminDeps(config, ground, service))
 }
 

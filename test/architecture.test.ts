@@ -12,10 +12,12 @@ const matrix: Readonly<Record<string, readonly string[]>> = {
   store: ['kernel'],
   jobs: ['kernel', 'store'],
   embed: ['kernel'],
+  // The one way to an address that comes from outside.
+  outbound: ['kernel'],
   audit: ['kernel', 'store'],
   // features
   authz: ['kernel', 'store', 'audit'],
-  delegation: ['kernel', 'store', 'jobs', 'audit', 'authz'],
+  delegation: ['kernel', 'store', 'jobs', 'audit', 'outbound', 'authz'],
   // Never delegation: retrieval gets a Principal and must not be able to make one.
   retrieval: ['kernel', 'store', 'embed', 'audit', 'authz'],
   ingest: ['kernel', 'store', 'jobs', 'embed', 'audit', 'authz'],
@@ -41,6 +43,7 @@ const homes: Readonly<Record<string, RegExp>> = {
   'onnxruntime-node': /^src\/embed\//,
   hono: /^src\/(http|mcp|cli)\//,
   commander: /^src\/cli\//,
+  undici: /^src\/outbound\//,
   // For APIs of others, which are not this service: it verifies tokens by its own code.
   '@remit/client': /^(test|examples)\//,
 }

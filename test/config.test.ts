@@ -60,6 +60,29 @@ describe('the configuration', () => {
     expect(about(problemsOf({ TRUSTED_PROXIES: 'fe80::1%eth0' }))).toEqual(['TRUSTED_PROXIES'])
   })
 
+  test('asks an inside address only where an exact origin is named', () => {
+    expect(loadConfig({}).outboundAllowedOrigins).toEqual([])
+    expect(
+      loadConfig({ OUTBOUND_ALLOWED_ORIGINS: 'http://127.0.0.1:9000, https://git.corp.example' })
+        .outboundAllowedOrigins,
+    ).toEqual(['http://127.0.0.1:9000', 'https://git.corp.example'])
+    for (const wrong of [
+      '*',
+      'https://*.corp.example',
+      'git.corp.example',
+      'https://git.corp.example/',
+      'https://git.corp.example/api',
+      'https://git.corp.example:443',
+      'https://GIT.corp.example',
+      'https://me@git.corp.example',
+      'ftp://git.corp.example',
+      'https://git.corp.example,',
+    ])
+      expect(about(problemsOf({ OUTBOUND_ALLOWED_ORIGINS: wrong })), wrong).toEqual([
+        'OUTBOUND_ALLOWED_ORIGINS',
+      ])
+  })
+
   test('takes an empty setting for one that was left out, and looks at no others', () => {
     expect(loadConfig({ PORT: '', DATABASE_URL: '', PATH: '/bin', toString: 'x' })).toEqual(loadConfig({}))
   })

@@ -7,6 +7,7 @@ import { compose, type Service } from '../../src/compose.ts'
 import { loadConfig } from '../../src/config.ts'
 import { type Ground, openGround } from '../../src/ground.ts'
 import type { FgaObject } from '../../src/kernel/ids.ts'
+import { createSystemFetch } from '../../src/outbound/system.ts'
 import { listen } from '../../src/serve.ts'
 import { startTestIssuer, type TestIssuer, type TokenOptions } from '../../test/support/issuer.ts'
 import { remembering } from './remember.ts'
@@ -74,7 +75,10 @@ export async function startService({
     const { embedder } = opened.embeddings
     const used = vectors === undefined ? embedder : remembering(embedder, vectors)
     const ground: Ground = { ...opened, embeddings: { available: true, embedder: used } }
-    const service = stack.use(await compose({ config, ground, clock: { now: Date.now }, log, fetch }))
+    const outbound = createSystemFetch(config.outboundAllowedOrigins)
+    const service = stack.use(
+      await compose({ config, ground, clock: { now: Date.now }, log, fetch, outbound }),
+    )
     stack.use(
       await listen({ fetch: service.app.fetch, host: config.host, port: config.port, drainMs: 1_000 }),
     )

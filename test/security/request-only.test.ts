@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { compose } from '../../src/compose.ts'
 import { openKeyRing } from '../../src/delegation/signing-key.ts'
 import type { Principal } from '../../src/kernel/principal.ts'
+import { createSystemFetch } from '../../src/outbound/system.ts'
 import { annesBot } from '../authz/double.ts'
 import { gateOf } from '../authz/parts.ts'
 import { openWorld, type World } from '../support/world.ts'
@@ -93,6 +94,7 @@ describe('they are deleted, said aloud and put on record', () => {
       clock: { now: Date.now },
       log: (event) => void logged.push(event),
       fetch,
+      outbound: createSystemFetch([]),
     })
     try {
       await isTold()

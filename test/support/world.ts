@@ -12,6 +12,7 @@ import { type Config, loadConfig } from '../../src/config.ts'
 import type { Embedder } from '../../src/embed/embedder.ts'
 import type { Ground } from '../../src/ground.ts'
 import type { FgaObject } from '../../src/kernel/ids.ts'
+import { createSystemFetch } from '../../src/outbound/system.ts'
 import { takeIn } from '../../src/sample/seed.ts'
 import type { Database } from '../../src/store/sql.ts'
 import type { Backend } from './backends.ts'
@@ -107,7 +108,8 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
         : { available: true, embedder },
     [Symbol.asyncDispose]: async () => undefined,
   }
-  const service = await compose({ config, ground, clock: { now }, log, fetch })
+  const outbound = createSystemFetch(config.outboundAllowedOrigins)
+  const service = await compose({ config, ground, clock: { now }, log, fetch, outbound })
   const { fga } = service
   const change = (tuples: readonly string[]): Tuple[] => tuples.map(toTuple)
 

@@ -1,0 +1,236 @@
+import { isIP, type LookupFunction } from 'node:net'
+import { buildConnector, Client, errors } from 'undici'
+import { isPublicAddress } from './addresses.ts'
+import { type Destination, destinationOf } from './destination.ts'
+import { OutboundError, type OutboundReason } from './error.ts'
+import { readBody, TooLarge } from './read-body.ts'
+
+export interface OutboundRequest {
+  /** Default GET. */
+  readonly method?: string
+  /** `host`, `accept-encoding` and everything about the connection are set here: naming one is a bug, which throws. */
+  readonly headers?: Readonly<Record<string, string>>
+  readonly body?: string | Uint8Array
+  readonly signal?: AbortSignal
+  /** Milliseconds for all of it: name, connection, headers, body. */
+  readonly timeoutMs: number
+  /** Milliseconds of it until the headers have come. Default 10 seconds. */
+  readonly headersTimeoutMs?: number
+  /** Bytes of the body, decoded. The headers have 16 KiB. */
+  readonly bytesMax: number
+}
+
+export interface OutboundResponse {
+  /** As it came: a redirect is an answer and is not followed. */
+  readonly status: number
+  /** Without `content-encoding` and `content-length`, since the body is decoded. */
+  readonly headers: Headers
+  readonly body: Uint8Array
+}
+
+/** Throws `OutboundError` for whatever goes wrong on the way, and nothing else but for bugs of its caller. */
+export type GuardedFetch = (url: string, request: OutboundRequest) => Promise<OutboundResponse>
+
+export interface Resolved {
+  readonly address: string
+  readonly family: number
+}
+
+export interface GuardedFetchOptions {
+  /** Every address of a name. Addresses are not asked for. */
+  readonly lookup: (host: string) => Promise<readonly Resolved[]>
+  /** Exact origins (`http://127.0.0.1:9000`) that may be http and have private addresses. None is the rule. */
+  readonly allowedOrigins: readonly string[]
+  /** Roots of trust instead of the system's, as PEM. For tests. */
+  readonly ca?: string
+  /** Which addresses may be connected to. For tests, where all there is is loopback. */
+  readonly isPublic?: (address: string) => boolean
+}
+
+const headerBytesMax = 16_384
+const ownHeaders =
+  /^(host|connection|keep-alive|proxy-.*|te|trailer|transfer-encoding|upgrade|expect|content-length|accept-encoding)$/i
+
+/**
+ * Requests to addresses that come from outside: SSRF ends here. A name is resolved once; if any of its addresses is
+ * not public, none is used; the connection goes to those that were judged and to no others, whatever the name says a
+ * moment later (DNS rebinding). TLS is verified by name whatever NODE_TLS_REJECT_UNAUTHORIZED says; HTTP/1.1; proxies
+ * of the environment are not used; each request has a connection of its own, so that none is used that was judged for
+ * another one. NOT checked: whether the caller may ask that host at all.
+ */
+export function createGuardedFetch({
+  lookup,
+  allowedOrigins,
+  ca,
+  isPublic = isPublicAddress,
+}: GuardedFetchOptions): GuardedFetch {
+  const allowed = new Set(allowedOrigins)
+
+  async function resolve({ host, isAllowed }: Destination, signal: AbortSignal) {
+    // A connection to an address asks nobody, so nobody may answer for it here.
+    const family = isIP(host)
+    const addresses =
+      family === 0 ? await within(signal, lookup(host)).catch(() => []) : [{ address: host, family }]
+    signal.throwIfAborted()
+    if (addresses.length === 0) throw new OutboundError('unreachable', { sent: false })
+    if (!isAllowed && !addresses.every(({ address }) => isPublic(address)))
+      throw new OutboundError('address_refused', { sent: false })
+    return addresses
+  }
+
+  return async (address, request) => {
+    const destination = destinationOf(address, allowed)
+    if (destination === undefined) throw new OutboundError('url_refused', { sent: false })
+    const asked = requestOf(destination, request)
+    const limits = deadlines(request)
+    const progress = { sent: false }
+    try {
+      const addresses = await resolve(destination, limits.signal)
+      const isExpected = (remote: string | undefined) =>
+        remote !== undefined && (destination.isAllowed || isPublic(remote))
+      await using client = clientFor(destination, { addresses, isExpected, ca, progress, ...request })
+      const response = await client.request({ ...asked, signal: limits.signal })
+      limits.headersCame()
+      return await responseOf(response, request.bytesMax)
+    } catch (error) {
+      throw outbound(error, limits, progress.sent)
+    } finally {
+      limits.clear()
+    }
+  }
+}
+
+interface Connection {
+  readonly addresses: readonly Resolved[]
+  readonly isExpected: (address: string | undefined) => boolean
+  readonly ca: string | undefined
+  readonly progress: { sent: boolean }
+  readonly timeoutMs: number
+}
+
+function clientFor({ url }: Destination, { addresses, isExpected, ca, progress, timeoutMs }: Connection) {
+  const judged: LookupFunction = (_, { all }, callback) => {
+    const [first] = addresses
+    if (all || first === undefined) callback(null, [...addresses])
+    else callback(null, first.address, first.family)
+  }
+  const connector = buildConnector({
+    lookup: judged,
+    rejectUnauthorized: true,
+    allowH2: false,
+    maxCachedSessions: 0,
+    timeout: timeoutMs,
+    ...(ca !== undefined && { ca }),
+  })
+  const client = new Client(url.origin, {
+    connect: (options, callback) =>
+      connector(options, (...[error, socket]) => {
+        if (error !== null) return callback(error, null)
+        // Whatever the layers below made of a host: this is where we are.
+        if (!isExpected(socket.remoteAddress)) {
+          socket.destroy()
+          return callback(new OutboundError('address_refused', { sent: false }), null)
+        }
+        progress.sent = true
+        callback(null, socket)
+      }),
+    allowH2: false,
+    maxHeaderSize: headerBytesMax,
+    // The deadlines here are ours, which no byte that comes in puts off.
+    headersTimeout: 0,
+    bodyTimeout: 0,
+  })
+  return Object.assign(client, { [Symbol.asyncDispose]: () => client.destroy() })
+}
+
+function requestOf({ url }: Destination, { method = 'GET', headers = {}, body }: OutboundRequest) {
+  const own = Object.keys(headers).find((name) => ownHeaders.test(name))
+  if (own !== undefined) throw new TypeError(`The header ${own} is not the caller’s to set.`)
+  return {
+    path: `${url.pathname}${url.search}`,
+    method,
+    // Some services refuse who does not say who they are.
+    headers: { 'user-agent': 'remit', ...lowerCase(headers), 'accept-encoding': 'identity' },
+    body: body ?? null,
+  }
+}
+
+const lowerCase = (headers: Readonly<Record<string, string>>) =>
+  Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]))
+
+async function responseOf(
+  { statusCode, headers: raw, body }: Awaited<ReturnType<Client['request']>>,
+  bytesMax: number,
+): Promise<OutboundResponse> {
+  // A number that no Response can have.
+  if (statusCode > 599) throw new OutboundError('broken', { sent: true })
+  const headers = headersOf(raw)
+  const bytes = await readBody(body, headers.get('content-encoding'), bytesMax)
+  headers.delete('content-encoding')
+  headers.delete('content-length')
+  return { status: statusCode, headers, body: bytes }
+}
+
+function headersOf(raw: Readonly<Record<string, string | string[] | undefined>>): Headers {
+  const headers = new Headers()
+  try {
+    for (const [name, value] of Object.entries(raw))
+      for (const one of [value ?? []].flat()) headers.append(name, one)
+  } catch {
+    // What is thrown quotes the header.
+    throw new OutboundError('broken', { sent: true })
+  }
+  return headers
+}
+
+interface Deadlines {
+  readonly signal: AbortSignal
+  headersCame(): void
+  clear(): void
+  /** Why the signal was aborted, if it was. */
+  reason(): 'timed_out' | 'aborted' | undefined
+}
+
+function deadlines({ signal, timeoutMs, headersTimeoutMs = 10_000 }: OutboundRequest): Deadlines {
+  const own = new AbortController()
+  const whole = setTimeout(() => own.abort(), timeoutMs)
+  const headers = setTimeout(() => own.abort(), headersTimeoutMs)
+  const either = signal === undefined ? own.signal : AbortSignal.any([own.signal, signal])
+  return {
+    signal: either,
+    headersCame: () => clearTimeout(headers),
+    clear: () => {
+      clearTimeout(whole)
+      clearTimeout(headers)
+    },
+    reason: () => (own.signal.aborted ? 'timed_out' : signal?.aborted ? 'aborted' : undefined),
+  }
+}
+
+function outbound(error: unknown, limits: Deadlines, sent: boolean): unknown {
+  const late = limits.reason()
+  if (late !== undefined) return new OutboundError(late, { sent })
+  if (error instanceof OutboundError) return error
+  // A header with a line break, a method that is none: a bug of the caller, said in words that quote nothing.
+  if (error instanceof errors.InvalidArgumentError) return error
+  const code = error instanceof Error && 'code' in error ? String(error.code) : undefined
+  return new OutboundError(reasonOf(error, sent), { sent, ...(code !== undefined && { code }) })
+}
+
+function reasonOf(error: unknown, sent: boolean): OutboundReason {
+  if (!sent) return 'unreachable'
+  return error instanceof TooLarge || error instanceof errors.HeadersOverflowError ? 'too_large' : 'broken'
+}
+
+/** The promise, or the signal's reason as soon as it is aborted: a resolver cannot be called off. */
+async function within<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
+  signal.throwIfAborted()
+  const { promise: aborted, reject } = Promise.withResolvers<never>()
+  const onAbort = () => reject(signal.reason)
+  signal.addEventListener('abort', onAbort, { once: true })
+  try {
+    return await Promise.race([promise, aborted])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}
