@@ -131,6 +131,7 @@ create table decision_records (
   client text not null,
   delegation text,
   detail jsonb not null,
+  tool text,
   constraint decision_records_pkey PRIMARY KEY (record_no)
 );
 CREATE INDEX decision_records_at ON public.decision_records USING btree (at);

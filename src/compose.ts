@@ -73,6 +73,7 @@ import type { Clock } from './kernel/clock.ts'
 import type { Log } from './kernel/log.ts'
 import { OperatorError } from './kernel/operator-error.ts'
 import { refuse } from './kernel/result.ts'
+import { openMcp } from './mcp.ts'
 import type { GuardedFetch } from './outbound/guarded-fetch.ts'
 import { createCollectionLister } from './retrieval/collections.ts'
 import { createDocumentReader } from './retrieval/document.ts'
@@ -220,6 +221,8 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     }),
   })
   const listCollections = createCollectionLister({ sql: database, nominator, gate })
+  const readDocument = createDocumentReader({ sql: database, gate })
+  const indexLagMs = () => index.status().lagMs
   const issuer = await openIssuer({
     config,
     database,
@@ -356,11 +359,19 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     assertOpen,
     jwks: async () => keys.jwks(),
     routes: [
-      retrieveRoutes({ retrieve, requireBearer, indexLagMs: () => index.status().lagMs }),
-      documentRoutes({ readDocument: createDocumentReader({ sql: database, gate }), requireBearer }),
-      collectionRoutes({
+      retrieveRoutes({ retrieve, requireBearer, indexLagMs }),
+      documentRoutes({ readDocument, requireBearer }),
+      collectionRoutes({ listCollections, requireBearer }),
+      openMcp({
+        config,
+        verifier,
+        proofs,
+        admit: admission.principal,
+        log,
+        retrieve,
+        readDocument,
         listCollections,
-        requireBearer,
+        indexLagMs,
       }),
       documentWriteRoutes({ ingest, requireBearer, bodyBytesMax: config.bodyBytesMax }),
       importRoutes({ ingest, requireBearer }),

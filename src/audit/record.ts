@@ -170,15 +170,15 @@ export type DecisionEvent =
 
 /** Who a record is about: a principal, or the machine's operator for commands and jobs. */
 export type Who = Pick<Principal, 'subject' | 'actors' | 'client' | 'txn'> &
-  Partial<Pick<Principal, 'delegation'>>
+  Partial<Pick<Principal, 'delegation' | 'tool'>>
 
 /** Writes one record. Give it the transaction of what it records, or the database for a row of its own. */
 export async function record(sql: Sql, who: Who, decision: DecisionEvent): Promise<void> {
   const { event, ...detail } = decision
   await sql.query(
-    `insert into decision_records (txn, event, subject, actors, client, delegation, detail)
-     values ($1, $2, $3, $4, $5, $6, $7)`,
-    [who.txn, event, who.subject, who.actors, who.client, who.delegation ?? null, detail],
+    `insert into decision_records (txn, event, subject, actors, client, delegation, tool, detail)
+     values ($1, $2, $3, $4, $5, $6, $7, $8)`,
+    [who.txn, event, who.subject, who.actors, who.client, who.delegation ?? null, who.tool ?? null, detail],
   )
 }
 

@@ -2,7 +2,7 @@ import { proofAlgorithms } from '../delegation/dpop.ts'
 import type { Challenge, ErrorCode } from '../kernel/errors.ts'
 
 /**
- * The one form of `WWW-Authenticate` at the API (RFC 6750 §3): what was wrong with the token, the complete set of
+ * The one form of `WWW-Authenticate` at our APIs (RFC 6750 §3): what was wrong with the token, the complete set of
  * scopes that the operation needs, how recent the sign-in must be (RFC 9470), and where the API says which servers
  * issue its tokens (RFC 9728 §5.1). Under the scheme `DPoP` for whoever came with it, and whose token is bound to a key
  * (RFC 9449 §7.1). Values are ours alone, so that nothing of a caller's is quoted back.
@@ -10,7 +10,7 @@ import type { Challenge, ErrorCode } from '../kernel/errors.ts'
 export function wwwAuthenticate(
   code: ErrorCode,
   { isBare = false, scopes = [], maxAgeSeconds }: Challenge,
-  publicUrl: string,
+  resource: string,
   /** The request's `Authorization`. */
   shown = '',
 ): string {
@@ -19,7 +19,7 @@ export function wwwAuthenticate(
     ...(!isBare && { error: code }),
     ...(scopes.length > 0 && { scope: scopes.join(' ') }),
     ...(maxAgeSeconds !== undefined && { max_age: String(maxAgeSeconds) }),
-    resource_metadata: metadataUrl(publicUrl),
+    resource_metadata: metadataUrl(resource),
     ...(isProof && { algs: proofAlgorithms.join(' ') }),
   }
   return `${isProof ? 'DPoP' : 'Bearer'} ${Object.entries(parameters)

@@ -1,5 +1,5 @@
 import { HTTPException } from 'hono/http-exception'
-import { AppError, type ErrorCode, errorCodes } from '../kernel/errors.ts'
+import { AppError, asAppError, type ErrorCode, errorCodes, stackOf } from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
 import { wwwAuthenticate } from './challenge.ts'
 import type { AppContext } from './env.ts'
@@ -18,7 +18,7 @@ export interface Problem {
 /** Turns whatever was thrown into problem+json. Only an AppError's public half leaves; the rest is a bare 500. */
 export function createErrorHandler({ publicUrl, log }: { readonly publicUrl: string; readonly log: Log }) {
   return (thrown: unknown, c: AppContext): Response => {
-    const error = asAppError(thrown)
+    const error = thrown instanceof HTTPException ? fromHttp(thrown) : asAppError(thrown)
     const txn = c.get('txn') ?? ''
     if (error.status >= 500)
       log('request_failed', { txn, code: error.code, reason: error.message, stack: stackOf(thrown) })
@@ -40,7 +40,7 @@ export function createErrorHandler({ publicUrl, log }: { readonly publicUrl: str
           'www-authenticate': wwwAuthenticate(
             error.code,
             error.challenge,
-            publicUrl,
+            error.challenge.resource ?? publicUrl,
             c.req.header('authorization'),
           ),
         }),
@@ -50,24 +50,9 @@ export function createErrorHandler({ publicUrl, log }: { readonly publicUrl: str
   }
 }
 
-function asAppError(thrown: unknown): AppError {
-  if (thrown instanceof AppError) return thrown
-  if (thrown instanceof HTTPException) return fromHttp(thrown)
-  if (thrown instanceof Error && (thrown.name === 'AbortError' || thrown.name === 'TimeoutError')) {
-    return new AppError('deadline_exceeded', { cause: thrown })
-  }
-  return new AppError('internal_error', {
-    internal: thrown instanceof Error ? thrown.message : 'thrown value',
-    cause: thrown,
-  })
-}
-
 function fromHttp({ status, message }: HTTPException): AppError {
   if (status === 413) return new AppError('payload_too_large')
   if (status === 415) return new AppError('unsupported_media_type')
   if (status < 500) return new AppError('malformed_body', { public: message })
   return new AppError('internal_error', { internal: message })
 }
-
-const stackOf = (thrown: unknown): string | undefined =>
-  thrown instanceof AppError ? undefined : thrown instanceof Error ? thrown.stack : undefined

@@ -39,6 +39,8 @@ export interface Challenge {
   readonly scopes?: readonly string[]
   /** How old the person's sign-in may be, in seconds. */
   readonly maxAgeSeconds?: number
+  /** What the token has to be for: an audience of ours. Left out: the API. */
+  readonly resource?: string
 }
 
 export interface AppErrorOptions {
@@ -77,6 +79,22 @@ export class AppError extends Error {
     return errorCodes[this.code].status
   }
 }
+
+/** Whatever was thrown, as what may leave: an expected failure itself, an end of time, or a bare 500. */
+export function asAppError(thrown: unknown): AppError {
+  if (thrown instanceof AppError) return thrown
+  if (thrown instanceof Error && (thrown.name === 'AbortError' || thrown.name === 'TimeoutError')) {
+    return new AppError('deadline_exceeded', { cause: thrown })
+  }
+  return new AppError('internal_error', {
+    internal: thrown instanceof Error ? thrown.message : 'thrown value',
+    cause: thrown,
+  })
+}
+
+/** The stack of what nobody expected, for the operator's log. */
+export const stackOf = (thrown: unknown): string | undefined =>
+  thrown instanceof AppError ? undefined : thrown instanceof Error ? thrown.stack : undefined
 
 /** A 422 that names the field. */
 export const invalid = (field: string, detail: string): AppError =>

@@ -42,6 +42,8 @@ export interface Principal {
   readonly boundTo?: string
   /** Thread through every record of this action. */
   readonly txn: string
+  /** The MCP tool by which it is asked, for the record. Of no token, and decides nothing. */
+  readonly tool?: string
   /** Seconds since the epoch at which the person signed in, where the issuer says so. */
   readonly authTime?: number
   /** Seconds since the epoch at which the token ends. */

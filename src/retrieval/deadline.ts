@@ -1,9 +1,28 @@
+import { AppError } from '../kernel/errors.ts'
+
 /** The end of one request: a signal for what can be stopped, a time for what must be asked. */
 export interface Deadline {
   readonly signal: AbortSignal
   /** Milliseconds since the epoch. */
   readonly at: number
   readonly now: () => number
+}
+
+// What was proven by the deadline is still read and put on record; that long it may take.
+const graceMs = 200
+
+/**
+ * The outcome of `work`, or `deadline_exceeded` soon after the deadline, whatever it waits for. What was going on may go on
+ * to its own end, but nothing of it leaves.
+ */
+export async function inTime<T>({ at, now }: Deadline, work: Promise<T>): Promise<T> {
+  const { promise: over, reject } = Promise.withResolvers<never>()
+  const timer = setTimeout(() => reject(new AppError('deadline_exceeded')), Math.max(0, at + graceMs - now()))
+  try {
+    return await Promise.race([work, over])
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
 export const isOver = ({ signal, at, now }: Deadline): boolean => signal.aborted || now() >= at

@@ -19,6 +19,8 @@ export interface BearerDeps {
   readonly admit: (principal: Principal) => void
   /** What a proof is made for begins with it, whatever `Host` says. */
   readonly publicUrl: string
+  /** The audience of the tokens, as challenges describe it. Default: the API. */
+  readonly resource?: string
   /** For `DPoP-Nonce`. */
   readonly nonce: () => string
 }
@@ -29,6 +31,8 @@ export interface Requirement {
   readonly scopes: readonly Scope[]
   /** And at least one of these. */
   readonly anyOf?: readonly Scope[]
+  /** Named to whoever has no token yet, where nothing is required before it is known what is asked. */
+  readonly atFirst?: readonly Scope[]
 }
 
 export type RequireBearer = (requirement: Requirement) => MiddlewareHandler<AppEnv>
@@ -39,7 +43,9 @@ export type RequireBearer = (requirement: Requirement) => MiddlewareHandler<AppE
  * what token would do; who may not act at all (`actor_unauthorized`) is not told why. Does NOT check what the
  * principal may read (the gate does), nor roles and recent sign-ins of administrators (`assertAdministrator`).
  */
-export function createRequireBearer({ verify, admit, publicUrl, nonce }: BearerDeps): RequireBearer {
+export function createRequireBearer(deps: BearerDeps): RequireBearer {
+  const { verify, admit, publicUrl, resource = publicUrl, nonce } = deps
+  const refusal = (code: ErrorCode, challenge: Challenge) => refused(code, { ...challenge, resource })
   return (requirement) =>
     async function bearer(c, next) {
       const header = c.req.header('authorization') ?? ''
@@ -88,8 +94,9 @@ const isMet = ({ scopes, anyOf }: Requirement, principal: Principal): boolean =>
   (anyOf === undefined || anyOf.some((scope) => principal.scopes.has(scope)))
 
 /** All that may be asked for; of what is a choice, only what this kind of client can have. */
-const neededBy = ({ scopes, anyOf = [] }: Requirement, kind?: PrincipalKind): Scope[] => [
+const neededBy = ({ scopes, anyOf = [], atFirst = [] }: Requirement, kind?: PrincipalKind): Scope[] => [
   ...scopes,
+  ...(kind === undefined ? atFirst : []),
   ...anyOf.filter((scope) => kind === undefined || scopesOfKind[kind].includes(scope)),
 ]
 
@@ -100,7 +107,8 @@ const challenged: ReadonlySet<ErrorCode> = new Set([
   'use_dpop_nonce',
 ])
 
-function refusal(code: ErrorCode, challenge: Challenge): AppError {
-  if (code === 'actor_unauthorized') return new AppError(code, { challenge: {} })
+function refused(code: ErrorCode, challenge: Challenge & { readonly resource: string }): AppError {
+  if (code === 'actor_unauthorized')
+    return new AppError(code, { challenge: { resource: challenge.resource } })
   return challenged.has(code) ? new AppError(code, { challenge }) : new AppError(code)
 }

@@ -1,6 +1,6 @@
 import type { MiddlewareHandler } from 'hono'
 import { AppError } from '../../kernel/errors.ts'
-import type { Deadline } from '../../retrieval/deadline.ts'
+import { type Deadline, inTime } from '../../retrieval/deadline.ts'
 import type { AppContext, AppEnv } from '../env.ts'
 
 const urlCharactersMax = 8_192
@@ -57,20 +57,10 @@ export function requireDeadline({
   }
 }
 
-// What was proven by the deadline is still read and put on record; that long it may take.
-const graceMs = 200
-
 /**
  * Ends a reading request that is not answered soon after its deadline, whatever it waits for, with a 503. What was
  * going on may go on to its own end, but nothing of it leaves. Not for writes: those may be in although it says 503.
  */
 export const endInTime: MiddlewareHandler<AppEnv> = async function ending(c, next) {
-  const { at, now } = c.get('deadline')
-  const { promise: over, reject } = Promise.withResolvers<never>()
-  const timer = setTimeout(() => reject(new AppError('deadline_exceeded')), Math.max(0, at + graceMs - now()))
-  try {
-    await Promise.race([next(), over])
-  } finally {
-    clearTimeout(timer)
-  }
+  await inTime(c.get('deadline'), next())
 }

@@ -7,4 +7,4 @@ const pattern = '^[A-Za-z0-9._/@+=%-]{1,200}$'
 export const id = z
   .string()
   .refine(isId, `must match ${pattern}, % only as %XX, no empty, "." or ".." segment`)
-  .meta({ pattern, example: 'handbook/travel.md' })
+  .meta({ pattern, examples: ['handbook/travel.md'] })

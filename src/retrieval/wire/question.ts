@@ -17,13 +17,23 @@ const filter = z
 
 /** What every face takes as a question, beside what only one of them knows. */
 export const questionMembers = {
-  query: text(1, 8_192).optional().meta({ example: 'What did the March recall cost?' }),
-  embedding: z.array(z.number()).min(1).max(4_096).optional(),
-  top_k: z.int().min(1).max(100).default(10),
+  query: text(1, 8_192)
+    .optional()
+    .meta({ description: 'The question, in words.', examples: ['What did the March recall cost?'] }),
+  embedding: z
+    .array(z.number())
+    .min(1)
+    .max(4_096)
+    .optional()
+    .describe('A vector of your own in place of words, from the model that this service embeds with.'),
+  top_k: z.int().min(1).max(100).default(10).describe('Passages at most.'),
   mode: z.enum(['hybrid', 'vector', 'keyword']).optional(),
-  collections: z.array(id).max(100).optional(),
-  filter: filter.optional(),
-  consistency: z.enum(['fast', 'strict']).default('fast'),
+  collections: z.array(id).max(100).optional().describe('Only documents that are filed in one of these.'),
+  filter: filter.optional().describe('Conditions on declared metadata fields, all of which must hold.'),
+  consistency: z
+    .enum(['fast', 'strict'])
+    .default('fast')
+    .describe('strict: every permission is asked anew, past all caches.'),
   approval: z
     .string()
     .regex(/^g_[A-Za-z0-9_-]{1,100}$/, 'must be g_…')

@@ -1,0 +1,2 @@
+-- The MCP tool by which something was asked; null: not by MCP.
+alter table decision_records add column tool text;

@@ -1,0 +1,47 @@
+import type { Config } from './config.ts'
+import type { Proofs } from './delegation/dpop.ts'
+import { outer } from './delegation/reasons.ts'
+import type { Verifier } from './delegation/verify.ts'
+import type { App } from './http/env.ts'
+import { createRequireBearer } from './http/middleware/bearer.ts'
+import { hostsOf } from './http/middleware/frame.ts'
+import { mcpRoutes } from './http/routes/mcp.ts'
+import type { Log } from './kernel/log.ts'
+import type { Principal } from './kernel/principal.ts'
+import { refuse } from './kernel/result.ts'
+import { createMcpFace } from './mcp/face.ts'
+import { createServer, type ServerDeps } from './mcp/server.ts'
+
+export interface McpDeps extends ServerDeps {
+  readonly config: Config
+  readonly verifier: Verifier
+  readonly proofs: Proofs
+  /** Counts what this principal asks, with what it asks elsewhere; throws 429. */
+  readonly admit: (principal: Principal) => void
+  readonly log: Log
+}
+
+/** `/mcp`, an audience of its own: a token for the API is no good here, nor one for here at the API. */
+export function openMcp({ config, verifier, proofs, admit, log, ...features }: McpDeps): App {
+  const { publicUrl, host, port } = config
+  const resource = `${publicUrl}/mcp`
+  const { protocol } = new URL(publicUrl)
+  return mcpRoutes({
+    face: createMcpFace({ serve: (context) => createServer(features, context), resource, log }),
+    requireBearer: createRequireBearer({
+      async verify(token, presented) {
+        const verified = await verifier.verify(token, 'mcp', presented)
+        // Every client of MCP is an agent's: a token without an actor would let it do whatever the person may.
+        if (verified.ok && verified.value.kind === 'agent') return verified
+        const reason = verified.ok ? 'actor_missing' : verified.reason
+        log('token_refused', { reason })
+        return refuse(outer(reason))
+      },
+      admit,
+      publicUrl,
+      resource,
+      nonce: () => proofs.nonce(),
+    }),
+    origins: new Set([...hostsOf(publicUrl, host, port)].map((name) => `${protocol}//${name}`)),
+  })
+}

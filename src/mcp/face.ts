@@ -1,0 +1,52 @@
+import { createMcpHandler, type McpServer } from '@modelcontextprotocol/server'
+import { AppError } from '../kernel/errors.ts'
+import type { Log } from '../kernel/log.ts'
+import type { Principal, Scope } from '../kernel/principal.ts'
+import type { Deadline } from '../retrieval/deadline.ts'
+import { createCall } from './call.ts'
+import type { ToolContext } from './server.ts'
+
+/** One message as it came in, from a caller who was verified and admitted. */
+export interface McpRequest {
+  readonly request: Request
+  /** Its body, read and parsed within limits. Undefined: it has none. */
+  readonly body: unknown
+  readonly principal: Principal
+  readonly deadline: Deadline
+}
+
+/** Answers one message, in the revision of 2026-07-28 or the one before; keeps nothing of it. */
+export type McpFace = (message: McpRequest) => Promise<Response>
+
+export interface McpFaceDeps {
+  readonly serve: (context: ToolContext) => McpServer
+  /** The audience of the tokens. */
+  readonly resource: string
+  readonly log: Log
+}
+
+/**
+ * MCP on the official library: one server a message, made for its caller. The library gets no token: none can be passed on.
+ * Throws `insufficient_scope` with the complete set, so that the door answers in its own form and scheme. NOT checked
+ * here: the token, Origin and Host, size and rate: the door does.
+ */
+export function createMcpFace({ serve, resource, log }: McpFaceDeps): McpFace {
+  return async ({ request, body, principal, deadline }) => {
+    const call = createCall(principal, deadline)
+    const { txn } = principal
+    let lacking: readonly Scope[] | undefined
+    const challenge: ToolContext['challenge'] = (scopes) => () => {
+      const wanted = call.lacking(scopes)
+      lacking = wanted
+      return wanted && { scopes: [...wanted] }
+    }
+    const handler = createMcpHandler(() => serve({ call, log, txn, challenge }), {
+      onerror: (error) => log('mcp_refused', { txn, reason: error.message }),
+      keepAliveMs: 0,
+    })
+    const response = await handler.fetch(request, { parsedBody: body })
+    if (lacking !== undefined)
+      throw new AppError('insufficient_scope', { challenge: { scopes: lacking, resource } })
+    return response
+  }
+}

@@ -1,0 +1,46 @@
+import {
+  type CallToolResult,
+  ProtocolError,
+  ProtocolErrorCode,
+  ResourceNotFoundError,
+} from '@modelcontextprotocol/server'
+import { type AppError, asAppError, errorCodes, stackOf } from '../kernel/errors.ts'
+import type { Log } from '../kernel/log.ts'
+
+export interface FailureDeps {
+  readonly log: Log
+  readonly txn: string
+}
+
+/**
+ * What went wrong, as the result of a tool: the model reads it, and code and txn are the same as over HTTP. Nothing leaves
+ * but the public half of an expected failure.
+ */
+export function toolFailure(thrown: unknown, deps: FailureDeps): CallToolResult {
+  const error = logged(thrown, deps)
+  return { isError: true, content: [{ type: 'text', text: JSON.stringify(toWire(error, deps.txn)) }] }
+}
+
+/** The same where a resource is read: forbidden and missing are one answer. */
+export function resourceFailure(thrown: unknown, uri: string, deps: FailureDeps): Error {
+  const error = logged(thrown, deps)
+  if (error.code === 'not_found') return new ResourceNotFoundError(uri)
+  const { title, ...about } = toWire(error, deps.txn)
+  const code = error.status < 500 ? ProtocolErrorCode.InvalidParams : ProtocolErrorCode.InternalError
+  return new ProtocolError(code, title, about)
+}
+
+function logged(thrown: unknown, { log, txn }: FailureDeps): AppError {
+  const error = asAppError(thrown)
+  if (error.status >= 500)
+    log('request_failed', { txn, code: error.code, reason: error.message, stack: stackOf(thrown) })
+  return error
+}
+
+const toWire = ({ code, public: detail, field }: AppError, txn: string) => ({
+  code,
+  title: errorCodes[code].title,
+  ...(detail !== undefined && { detail }),
+  ...(field !== undefined && { field }),
+  txn,
+})

@@ -1,0 +1,33 @@
+import type { McpServer } from '@modelcontextprotocol/server'
+import { z } from 'zod'
+import type { CollectionLister } from '../../retrieval/collections.ts'
+import { collectionListSchema, toCollectionList } from '../../retrieval/wire/answer.ts'
+import type { ToolContext } from '../server.ts'
+import { run } from './tool.ts'
+
+const scopes = ['docs.search'] as const
+
+/** `list_collections`: what `GET /collections` answers. */
+export function registerListCollections(
+  server: McpServer,
+  { listCollections }: { readonly listCollections: CollectionLister },
+  { call, challenge, ...deps }: ToolContext,
+): void {
+  server.registerTool(
+    'list_collections',
+    {
+      title: 'List collections',
+      description:
+        'Lists the collections that hold at least one document for you, with their ids for the member `collections` of a search.',
+      inputSchema: z.strictObject({}),
+      outputSchema: collectionListSchema,
+      annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false },
+      scopeChallenge: challenge(scopes),
+    },
+    () =>
+      run({ call, tool: 'list_collections', scopes, ...deps }, async (principal, deadline) => {
+        const structuredContent = toCollectionList(await listCollections(principal, deadline), principal.txn)
+        return { structuredContent, content: [{ type: 'text', text: JSON.stringify(structuredContent) }] }
+      }),
+  )
+}

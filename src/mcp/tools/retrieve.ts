@@ -1,0 +1,47 @@
+import type { McpServer } from '@modelcontextprotocol/server'
+import { z } from 'zod'
+import { AppError } from '../../kernel/errors.ts'
+import type { Retriever } from '../../retrieval/retrieve.ts'
+import { answerSchema, toAnswer } from '../../retrieval/wire/answer.ts'
+import { questionSchema, toQuestion } from '../../retrieval/wire/question.ts'
+import type { ToolContext } from '../server.ts'
+import { quoted, untrustedMembers } from '../untrusted.ts'
+import { run } from './tool.ts'
+
+export interface RetrieveToolDeps {
+  readonly retrieve: Retriever
+  /** Milliseconds that the permission index is behind at most. */
+  readonly indexLagMs: () => number
+}
+
+const scopes = ['docs.search'] as const
+const output = z.strictObject({ ...untrustedMembers, ...answerSchema.shape })
+
+/** `retrieve`: what `POST /retrieve` answers, marked as others' words. */
+export function registerRetrieve(
+  server: McpServer,
+  { retrieve, indexLagMs }: RetrieveToolDeps,
+  { call, challenge, ...deps }: ToolContext,
+): void {
+  server.registerTool(
+    'retrieve',
+    {
+      title: 'Search documents',
+      description:
+        'Finds passages that answer a question, best first, among the documents that the person you work for may read and has lent to you. Each passage names its document, its place in it and its source: cite them. An empty list means that nothing readable was found, not that nothing exists. `complete: false` means that the search was cut short; ask again.',
+      inputSchema: questionSchema,
+      outputSchema: output,
+      // What it gives was written by anybody: where a client limits what a model may do after that, it should here.
+      annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: true },
+      scopeChallenge: challenge(scopes),
+    },
+    (asked) =>
+      run({ call, tool: 'retrieve', scopes, ...deps }, async (principal, deadline) => {
+        // A grant that cannot be presented yet must not be ignored: the caller would take a smaller answer for all.
+        if (asked.approval !== undefined)
+          throw new AppError('not_found', { public: 'This approval is not known.' })
+        const found = await retrieve(principal, toQuestion(asked), deadline)
+        return quoted(toAnswer(found, indexLagMs(), principal.txn))
+      }),
+  )
+}
