@@ -37,6 +37,40 @@ create table agents (
 );
 CREATE CONSTRAINT TRIGGER agents_told AFTER INSERT OR DELETE OR UPDATE ON public.agents DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION registry_changed();
 
+create table approval_grants (
+  id text not null,
+  approval text not null,
+  subject text not null,
+  agent text not null,
+  delegation text not null,
+  objects text[] not null,
+  query_hmac text,
+  vault_call text,
+  expires_at timestamp with time zone not null,
+  max_uses integer,
+  used integer default 0 not null,
+  remembered boolean not null,
+  state text not null,
+  created_at timestamp with time zone not null,
+  live_at timestamp with time zone,
+  ended_at timestamp with time zone,
+  settled_at timestamp with time zone,
+  constraint approval_grants_pkey PRIMARY KEY (id),
+  constraint approval_grants_agent_fkey FOREIGN KEY (agent) REFERENCES agents(id),
+  constraint approval_grants_delegation_fkey FOREIGN KEY (delegation) REFERENCES delegations(id),
+  constraint approval_grants_check CHECK (((cardinality(objects) = 0) = (vault_call IS NOT NULL))),
+  constraint approval_grants_check1 CHECK (((query_hmac IS NULL) OR (max_uses = 1))),
+  constraint approval_grants_check2 CHECK (((NOT remembered) OR ((max_uses IS NULL) AND (vault_call IS NULL)))),
+  constraint approval_grants_check3 CHECK (((max_uses IS NULL) OR (used <= max_uses))),
+  constraint approval_grants_max_uses_check CHECK ((max_uses > 0)),
+  constraint approval_grants_state_check CHECK ((state = ANY (ARRAY['preparing'::text, 'live'::text, 'ended'::text])))
+);
+CREATE UNIQUE INDEX approval_grants_approval ON public.approval_grants USING btree (approval) WHERE (live_at IS NOT NULL);
+CREATE INDEX approval_grants_delegation ON public.approval_grants USING btree (delegation) WHERE (state <> 'ended'::text);
+CREATE INDEX approval_grants_subject ON public.approval_grants USING btree (subject, agent, delegation) WHERE (state = 'live'::text);
+CREATE INDEX approval_grants_unsettled ON public.approval_grants USING btree (expires_at) WHERE (settled_at IS NULL);
+CREATE CONSTRAINT TRIGGER approval_grants_told AFTER UPDATE ON public.approval_grants DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((old.state = 'live'::text) AND (new.state = 'ended'::text))) EXECUTE FUNCTION approval_grant_changed();
+
 create table authority (
   single boolean default true not null,
   version bigint not null,
@@ -403,6 +437,29 @@ create table oauth_grants (
 CREATE INDEX oauth_grants_delegation ON public.oauth_grants USING btree (delegation) WHERE (delegation IS NOT NULL);
 CREATE INDEX oauth_grants_subject ON public.oauth_grants USING btree (subject);
 
+create table offer_limits (
+  subject text not null,
+  agent text not null,
+  made_at timestamp with time zone[] not null,
+  constraint offer_limits_pkey PRIMARY KEY (subject, agent),
+  constraint offer_limits_agent_fkey FOREIGN KEY (agent) REFERENCES agents(id)
+);
+
+create table offers (
+  id text not null,
+  subject text not null,
+  agent text not null,
+  delegation text not null,
+  query_hmac text not null,
+  document_ids text[] not null,
+  expires_at timestamp with time zone not null,
+  constraint offers_pkey PRIMARY KEY (id),
+  constraint offers_agent_fkey FOREIGN KEY (agent) REFERENCES agents(id),
+  constraint offers_delegation_fkey FOREIGN KEY (delegation) REFERENCES delegations(id),
+  constraint offers_document_ids_check CHECK (((cardinality(document_ids) >= 1) AND (cardinality(document_ids) <= 8)))
+);
+CREATE INDEX offers_expires_at ON public.offers USING btree (expires_at);
+
 create table passkey_challenges_used (
   challenge_hash text not null,
   expires_at timestamp with time zone not null,
@@ -577,6 +634,16 @@ create table upstream_sign_ins (
   constraint upstream_sign_ins_stage_check CHECK ((stage = ANY (ARRAY['begun'::text, 'claimed'::text, 'answered'::text])))
 );
 CREATE INDEX upstream_sign_ins_expiry ON public.upstream_sign_ins USING btree (expires_at);
+
+CREATE OR REPLACE FUNCTION public.approval_grant_changed()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  perform authority_changed('delegation', old.delegation, null, false);
+  return null;
+end
+$function$;
 
 CREATE OR REPLACE FUNCTION public.authority_changed(kind text, key text, until timestamp with time zone, lifted boolean)
  RETURNS void

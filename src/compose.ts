@@ -40,6 +40,7 @@ import { createRevocations, type Revocations } from './delegation/revocations.ts
 import { createServices, type Services } from './delegation/services.ts'
 import { type KeyRing, openKeyRing } from './delegation/signing-key.ts'
 import { createJudge } from './delegation/verify.ts'
+import { createGrants, type Grants } from './grants.ts'
 import type { Ground } from './ground.ts'
 import { createApp } from './http/app.ts'
 import type { App } from './http/env.ts'
@@ -196,6 +197,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
   const services = createServices({ sql: database, fga })
   const administrators = createAdministrators({ sql: database })
   const delegations = createDelegations({ database, fga, clock, randomBytes })
+  const grants = createGrants({ database, fga, clock, log, randomBytes })
   const accountLinks = createAccountLinks({ database, delegations, clock })
   const revocations = createRevocations({ sql: database, clock })
   const authority = stack.use(await followAuthority({ database, clock, log }))
@@ -274,6 +276,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
       revocations: () => revocations.sweep(),
       spent_proofs: () => proofs.sweep(),
       authority: () => authority.sweep(),
+      ...grants.tasks,
       ...issuer.tasks,
     }),
   )
@@ -421,6 +424,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     administrators,
     accountLinks,
     delegations,
+    grants,
     clients,
     keys,
     issuer,
@@ -451,6 +455,7 @@ export interface Service extends AsyncDisposable {
   readonly administrators: Administrators
   readonly accountLinks: AccountLinks
   readonly delegations: Delegations
+  readonly grants: Grants
   readonly clients: Clients
   readonly keys: KeyRing
   readonly issuer: Issuer

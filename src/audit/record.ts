@@ -6,8 +6,14 @@ export type Proven =
   | { readonly proof: 'asked' | 'asked_fast' }
   | { readonly proof: 'held'; readonly age_ms: number }
 
+/** Presented grants of approvals that cover it; left out where there is none. */
+export interface ByGrants {
+  readonly grants?: readonly string[]
+}
+
 /** One document that left, by which of its passages, and why. */
-export type Released = Proven & { readonly document_id: string; readonly chunk_ids: readonly string[] }
+export type Released = Proven &
+  ByGrants & { readonly document_id: string; readonly chunk_ids: readonly string[] }
 
 /** What a record says beside who asked; one closed union, so that readers can rely on it. */
 export type DecisionEvent =
@@ -26,12 +32,14 @@ export type DecisionEvent =
       readonly passed_over: number
       readonly errors: number
       readonly complete: boolean
+      /** `o_…`, where the person could be asked for more. */
+      readonly offer?: string
     }
   | {
       readonly event: 'document_read'
       readonly document_id: string
       /** null: nothing was released. */
-      readonly released: Proven | null
+      readonly released: (Proven & ByGrants) | null
       readonly model_id: string
       readonly openfga_request_ids: readonly string[]
     }
@@ -98,6 +106,33 @@ export type DecisionEvent =
       readonly expires_at: string
     }
   | {
+      /** A person's yes to an agent, from here on. */
+      readonly event: 'grant_made'
+      readonly grant: string
+      readonly approval: string
+      readonly grantor: string
+      readonly agent: string
+      /** Documents; folders or collections of a remembered one. */
+      readonly objects: readonly string[]
+      /** null: it is for documents. */
+      readonly vault_call: string | null
+      /** For one question only. */
+      readonly one_question: boolean
+      /** null: no limit. */
+      readonly max_uses: number | null
+      readonly remembered: boolean
+      readonly expires_at: string
+    }
+  | {
+      readonly event: 'grant_ended'
+      readonly grant: string
+      readonly approval: string
+      readonly grantor: string
+      readonly agent: string
+      /** Its time being over is in `grant_made`. `forgotten`: an older copy of the database may not know of its end. */
+      readonly reason: 'revoked' | 'delegation_ended' | 'used_up' | 'forgotten'
+    }
+  | {
       /** A person let a client have tokens for them. */
       readonly event: 'consented'
       readonly client: string
@@ -157,6 +192,7 @@ export type DecisionEvent =
       readonly event: 'recovered'
       readonly whole_at: string
       readonly delegations_ended: number
+      readonly grants_ended: number
       readonly tuples_removed: number
       readonly sessions_ended: number
       readonly artifacts_ended: number

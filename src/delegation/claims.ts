@@ -79,10 +79,22 @@ export function actorChain(claims: Claims): Result<readonly ActorClaim[], 'bad_a
   return ok(chain)
 }
 
-/** The one form of `document_access` that there is yet. */
+/** The form of `document_access` that narrows. */
 export const collectionNarrowing = z.strictObject({
   type: z.literal('document_access'),
   collections: z.array(z.string().refine(isId)).min(1).max(100),
+})
+
+/** In a token: presents what a person agreed to, and widens nothing by itself. Of one call to a third party, or of documents. */
+export const grantPresented = z.strictObject({
+  type: z.enum(['document_access', 'vault_call']),
+  grant: z.string().regex(/^g_[A-Za-z0-9_-]{1,100}$/),
+})
+
+/** In a request for approval only: asks for what an answer of `POST /retrieve` offered. Never in a token. */
+export const offerAsked = z.strictObject({
+  type: z.literal('document_access'),
+  offer: z.string().regex(/^o_[A-Za-z0-9_-]{1,100}$/),
 })
 
 export const scopesOf = (claims: Claims): readonly string[] =>

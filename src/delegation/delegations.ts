@@ -4,6 +4,8 @@ import type { Clock } from '../kernel/clock.ts'
 import { AppError } from '../kernel/errors.ts'
 import type { FgaObject } from '../kernel/ids.ts'
 import type { Database, Sql } from '../store/sql.ts'
+import { endGrantsOf, settleGrants } from './approvals/grant-ends.ts'
+import type { ApprovalGrant } from './approvals/grant-row.ts'
 import { checked } from './delegation-checks.ts'
 import { delegationTuples } from './delegation-tuples.ts'
 import { canonicalJson, type ForeignDetail } from './details.ts'
@@ -54,8 +56,8 @@ export interface Delegations {
    */
   lend(lending: Lending, by?: Who): Promise<Delegation>
   /**
-   * Dead in every check from the moment the row says so, and with it, on record, the grants that hang on it; then the
-   * tuples go. False: no such live delegation.
+   * Dead in every check from the moment the row says so, and with it, on record, the consents of clients and the grants of
+   * approvals that hang on it; then the tuples go. False: no such live delegation.
    */
   revoke(id: string, by?: Who): Promise<boolean>
   /**
@@ -93,7 +95,8 @@ export function createDelegations({ database, fga, clock, randomBytes }: Delegat
   const get: Delegations['get'] = async (id) =>
     (await database.query<DelegationRow>(`${select} where id = $1`, [id])).map(fromRow)[0]
 
-  async function settle(delegation: Delegation): Promise<void> {
+  async function settle(delegation: Delegation, grants: readonly ApprovalGrant[] = []): Promise<void> {
+    if (grants.length > 0) await settleGrants({ sql: database, fga }, grants, now())
     await fga.write({ deletes: delegationTuples(delegation) })
     await database.query('update delegations set settled_at = $2 where id = $1', [delegation.id, now()])
   }
@@ -112,16 +115,16 @@ export function createDelegations({ database, fga, clock, randomBytes }: Delegat
       throw new AppError('conflict', { public: 'The delegation was revoked while it was being made.' })
     },
     async revoke(id, by = operator(newId('t'))) {
-      const row = await database.transaction((sql) => end(sql, id, { now: now(), by }))
-      if (row === undefined) return false
+      const ended = await database.transaction((sql) => end(sql, id, { now: now(), by }))
+      if (ended === undefined) return false
       // One that is still being lent is left to mend(): whoever lends it may be writing its tuples now.
-      if (row.was === 'live') await settle(fromRow(row))
+      if (ended.was === 'live') await settle(ended.delegation, ended.grants)
       return true
     },
     async revokeWithin(sql, id, by) {
-      const row = await end(sql, id, { now: now(), by })
+      const ended = await end(sql, id, { now: now(), by })
       return async () => {
-        if (row?.was === 'live') await settle(fromRow(row))
+        if (ended?.was === 'live') await settle(ended.delegation, ended.grants)
       }
     },
     async listOf(subject) {
@@ -178,13 +181,20 @@ async function activate(sql: Sql, id: string, by: Who): Promise<Delegation | und
   return live
 }
 
-/** Revokes the row, ends the grants that hang on it, and puts it on record, all in one. */
+interface Ended {
+  readonly delegation: Delegation
+  readonly was: Delegation['state']
+  /** Of approvals, ended with it: their tuples are still there. */
+  readonly grants: readonly ApprovalGrant[]
+}
+
+/** Revokes the row, ends the consents and the grants that hang on it, and puts it on record, all in one. */
 async function end(
   sql: Sql,
   id: string,
   { now, by }: { readonly now: Date; readonly by: Who },
-): Promise<(DelegationRow & { readonly was: string }) | undefined> {
-  const [row] = await sql.query<DelegationRow & { readonly was: string }>(
+): Promise<Ended | undefined> {
+  const [row] = await sql.query<DelegationRow & Pick<Ended, 'was'>>(
     `update delegations set state = 'revoked', revoked_at = $2
        from (select id as old_id, state as was from delegations where id = $1) as old
      where id = old_id and state <> 'revoked' returning ${columns}, was`,
@@ -200,8 +210,9 @@ async function end(
     [id],
   )
   await sql.query('delete from oauth_grants where delegation = $1', [id])
-  await record(sql, { ...by, delegation: id }, eventOf('delegation_revoked', fromRow(row)))
-  return row
+  const delegation = fromRow(row)
+  await record(sql, { ...by, delegation: id }, eventOf('delegation_revoked', delegation))
+  return { delegation, was: row.was, grants: await endGrantsOf(sql, id, { now, by }) }
 }
 
 const eventOf = (

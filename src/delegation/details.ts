@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { CollectionNarrowing } from '../kernel/principal.ts'
 import { ok, type Result, refuse } from '../kernel/result.ts'
-import { collectionNarrowing } from './claims.ts'
+import { collectionNarrowing, grantPresented } from './claims.ts'
 
 /**
  * A detail (RFC 9396) of another's API, such as `trade_order` of a broker. What it means is that API's business; here
@@ -14,13 +14,24 @@ export interface ForeignDetail {
   readonly [member: string]: unknown
 }
 
+/** The yes of a person that a token presents: see `Principal.grant`. */
+export interface GrantPresented {
+  readonly type: 'document_access' | 'vault_call'
+  readonly grant: string
+}
+
 /** Everything that a token's or a request's `authorization_details` says. */
 export interface Details {
   readonly documents: readonly CollectionNarrowing[]
+  /** At most one. A request may hold it only where a token that holds it is shown. */
+  readonly grants: readonly GrantPresented[]
   readonly others: readonly ForeignDetail[]
 }
 
 export const ownDetailType = 'document_access'
+/** Nobody else's API has a type of these names: it would be read as ours. */
+const ownTypes: ReadonlySet<string> = new Set([ownDetailType, 'vault_call'])
+export const isOwnType = (type: string): boolean => ownTypes.has(type)
 export const detailsMax = 10
 const bytesMax = 2_048
 const depthMax = 5
@@ -31,17 +42,21 @@ export const isDetailType = (type: string): boolean => /^[A-Za-z][A-Za-z0-9._:/-
 const foreign = z.custom<ForeignDetail>(isForeignDetail, `is no detail of at most ${bytesMax} bytes`)
 
 const all = z
-  .array(z.union([collectionNarrowing, foreign]))
+  .array(z.union([collectionNarrowing, grantPresented, foreign]))
   .max(detailsMax)
   // Two would leave open whether the second widens or narrows the first.
-  .refine((list) => list.filter(({ type }) => type === ownDetailType).length <= 1)
+  .refine((list) => list.filter(({ type }) => isOwnType(type)).length <= 1)
 
 /** Splits details into ours and those of others. Absent: none at all. NOT checked: which API knows which type. */
 export function detailsOf(value: unknown): Result<Details, 'bad_details'> {
   const parsed = all.safeParse(value === undefined ? [] : value)
   if (!parsed.success) return refuse('bad_details')
-  const ours = collectionNarrowing.array().parse(parsed.data.filter(({ type }) => type === ownDetailType))
-  return ok({ documents: ours, others: foreign.array().parse(parsed.data.filter(isForeignDetail)) })
+  const own = parsed.data.filter((detail) => !isForeignDetail(detail))
+  return ok({
+    documents: own.flatMap((detail) => collectionNarrowing.safeParse(detail).data ?? []),
+    grants: own.flatMap((detail) => grantPresented.safeParse(detail).data ?? []),
+    others: parsed.data.filter(isForeignDetail),
+  })
 }
 
 /**
@@ -51,7 +66,7 @@ export function detailsOf(value: unknown): Result<Details, 'bad_details'> {
 export function isForeignDetail(value: unknown): value is ForeignDetail {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
   if (!('type' in value) || typeof value.type !== 'string' || !isDetailType(value.type)) return false
-  if (value.type === ownDetailType || !isPlain(value, depthMax)) return false
+  if (isOwnType(value.type) || !isPlain(value, depthMax)) return false
   if ('locations' in value && !isLocations(value.locations)) return false
   return Buffer.byteLength(JSON.stringify(value)) <= bytesMax
 }

@@ -4,6 +4,8 @@ import { tupleId } from '../authz/fga.ts'
 import type { Clock } from '../kernel/clock.ts'
 import type { FgaObject } from '../kernel/ids.ts'
 import type { Database } from '../store/sql.ts'
+import { recordEnd } from './approvals/grant-ends.ts'
+import { type GrantRow, grantColumns, grantOf } from './approvals/grant-row.ts'
 import { delegationTuples } from './delegation-tuples.ts'
 import type { Delegations } from './delegations.ts'
 import { type Epoch, markerObject, readMarker, tellOpenFga } from './epoch.ts'
@@ -13,7 +15,9 @@ export interface Recovered {
   readonly whole_at: string
   /** Delegations that OpenFGA no longer knows whole: taken back since. */
   readonly delegations_ended: number
-  /** Tuples of delegations that the database does not know, or that are over. */
+  /** Grants of approvals: all of them, since each may have been used or taken back since. */
+  readonly grants_ended: number
+  /** Tuples of delegations and grants that the database does not know, or that are over. */
   readonly tuples_removed: number
   readonly sessions_ended: number
   /** Codes, refresh tokens, device codes, grants and the like at the authorization server. */
@@ -52,6 +56,9 @@ export async function recover(deps: RecoverDeps, txn: string): Promise<Recovered
   const sessions = await database.query('delete from browser_sessions returning person')
   await step('sessions')
 
+  const grantsEnded = await endGrants(deps, txn)
+  await step('grants')
+
   const { ended, removed } = await settleDelegations(deps, txn)
   await step('delegations')
 
@@ -61,6 +68,7 @@ export async function recover(deps: RecoverDeps, txn: string): Promise<Recovered
   const recovered = {
     whole_at: wholeAt.toISOString(),
     delegations_ended: ended,
+    grants_ended: grantsEnded,
     tuples_removed: removed,
     sessions_ended: sessions.length,
     artifacts_ended: artifacts.length,
@@ -103,6 +111,20 @@ async function end(
   })
 }
 
+/** Whatever was offered or agreed to: how often it was used since nobody knows. Its tuples go with the rest. */
+async function endGrants({ database, clock }: RecoverDeps, txn: string): Promise<number> {
+  return database.transaction(async (sql) => {
+    await sql.query('delete from offers')
+    const rows = await sql.query<GrantRow>(
+      `update approval_grants set state = 'ended', ended_at = $1, settled_at = null where state <> 'ended'
+       returning ${grantColumns}`,
+      [new Date(clock.now())],
+    )
+    for (const row of rows) await recordEnd(sql, operator(txn), grantOf(row), 'forgotten')
+    return rows.length
+  })
+}
+
 /**
  * A live row without all of its tuples was taken back since; tuples without a live row are of what was lent since, or
  * was over already. Reads the whole store: it can be asked for no less.
@@ -112,8 +134,10 @@ async function settleDelegations(
   txn: string,
 ): Promise<{ readonly ended: number; readonly removed: number }> {
   const stored = new Map<string, Map<string, StoredTuple>>()
+  const granting: StoredTuple[] = []
   for await (const page of fga.readAll()) {
     for (const tuple of page) {
+      if (isOfGrant(tuple)) granting.push(tuple)
       const id = delegationOf(tuple)
       if (id === undefined) continue
       const known = stored.get(id) ?? new Map<string, StoredTuple>()
@@ -126,7 +150,8 @@ async function settleDelegations(
   )
   for (const { id } of taken) await delegations.revoke(id, operator(txn))
   const standing = new Set(live.filter((one) => !taken.includes(one)).map(({ id }) => id))
-  let removed = 0
+  if (granting.length > 0) await fga.write({ deletes: granting.map(toKey) })
+  let removed = granting.length
   for (const [id, tuples] of stored) {
     if (standing.has(id)) continue
     await fga.write({ deletes: [...tuples.values()].map(toKey) })
@@ -138,6 +163,9 @@ async function settleDelegations(
   ])
   return { ended: taken.length, removed }
 }
+
+const isOfGrant = ({ user, object }: StoredTuple): boolean =>
+  [object, user].some((one) => one.startsWith('grant:'))
 
 function delegationOf({ user, object }: StoredTuple): string | undefined {
   if (object === markerObject) return undefined

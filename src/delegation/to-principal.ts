@@ -74,6 +74,7 @@ export async function toPrincipal(
     client,
     scopes: scopesFor(party.value.kind, claims, issuer, agents),
     authorizationDetails: withinCollections(details, agents),
+    ...(read.value.grant !== undefined && { grant: read.value.grant }),
     ...(issuer.kind === 'own' && claims.grant_id !== undefined ? { grantId: claims.grant_id } : {}),
     ...(claims.cnf !== undefined && { boundTo: claims.cnf.jkt }),
     txn: isTxn(claims.txn) ? claims.txn : deps.newTxn(),
@@ -96,6 +97,8 @@ interface Token {
   readonly client: string
   readonly chain: readonly ActorClaim[]
   readonly details: readonly CollectionNarrowing[]
+  /** What it presents, `g_…`. */
+  readonly grant: string | undefined
   /** Undefined where `sub` is no person's key. Of an external issuer: unless the account is linked. */
   readonly user: FgaObject | undefined
   /** Who the subject is at a trusted issuer. */
@@ -136,6 +139,7 @@ function readToken(
     client,
     chain: chain.value,
     details: details.value.documents,
+    grant: details.value.grants[0]?.grant,
     user,
     elsewhere: elsewhere.value,
   })

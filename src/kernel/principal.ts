@@ -36,6 +36,11 @@ export interface Principal {
   readonly authorizationDetails: readonly CollectionNarrowing[]
   /** Id of the live delegation whose row was checked against this token. Present iff there is an actor. */
   readonly delegation?: string
+  /**
+   * Grant of an approval that the token presents, `g_…`, as the token names it: whether it counts for this agent,
+   * delegation and question is for its row to say, on every use.
+   */
+  readonly grant?: string
   /** Id of the grant family of the token, for revocation. */
   readonly grantId?: string
   /** Thumbprint of the key that the token is bound to, where it is: whoever shows it proves that key (RFC 9449). */

@@ -124,6 +124,7 @@ describe('with a service running', () => {
       return {
         whole_at: '',
         delegations_ended: 0,
+        grants_ended: 0,
         tuples_removed: 0,
         sessions_ended: 0,
         artifacts_ended: 0,

@@ -2,10 +2,12 @@ import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import pg from 'pg'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { operator } from '../../src/audit/record.ts'
 import { type Fga, tupleId } from '../../src/authz/fga.ts'
 import { deployModel } from '../../src/authz/model/deploy.ts'
 import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
 import { createAgents } from '../../src/delegation/agents.ts'
+import { createApprovalGrants } from '../../src/delegation/approvals/grants.ts'
 import { type Authority, followAuthority } from '../../src/delegation/authority.ts'
 import { createDelegations, type Delegations } from '../../src/delegation/delegations.ts'
 import { type Epoch, openEpoch } from '../../src/delegation/epoch.ts'
@@ -230,7 +232,7 @@ describe(
       expect((await tuplesLeft(copy.fga)).every((tuple) => tuple.includes(before))).toBe(true)
     })
 
-    test.each(['begun', 'sessions', 'delegations', 'index'])(
+    test.each(['begun', 'sessions', 'grants', 'delegations', 'index'])(
       'stays shut where recovery died after “%s”, and opens when it is run again',
       async (last) => {
         const before = await wentOn(async (stand, lent) => void (await stand.delegations.revoke(lent)))
@@ -303,6 +305,34 @@ test('with the tuples in the same database an older copy is whole and cries no w
   expect(await stand.recover()).toMatchObject({ delegations_ended: 0, artifacts_ended: 2, tuples_removed: 0 })
   stand.epoch.assertSound()
   expect(await stand.delegations.isLive(lent)).toBe(true)
+})
+
+test('recovery ends every grant of an approval: how often it was used since nobody knows', async () => {
+  const database = await openMigrated()
+  const fga = await openFga(database, clock)
+  await using stand = await standOn(database, fga, { isApart: false })
+  await addBot(database)
+  const delegation = await stand.lend()
+  const grants = createApprovalGrants({ database, fga, clock, log: () => undefined, randomBytes })
+  const wanted = {
+    approval: 'ap_1',
+    subject: 'user:anne' as const,
+    agent: 'bot',
+    delegation,
+    objects: ['folder:board'] as const,
+    until: new Date(clock.now() + 300_000),
+    remembered: true,
+  }
+  const { id } = await grants.prepare(wanted)
+  await database.transaction((sql) => grants.activateWithin(sql, id, operator('t_tests')))
+  // Made since that copy: the database does not know of it.
+  await fga.write({ writes: [{ user: 'grant:g_since', relation: 'granted_by', object: 'document:minutes' }] })
+  expect(await stand.recover()).toMatchObject({ grants_ended: 1, tuples_removed: 4, delegations_ended: 0 })
+  expect(await grants.get(id)).toMatchObject({ state: 'ended' })
+  const left: string[] = []
+  for await (const page of fga.readAll()) left.push(...page.map(tupleId))
+  expect(left.filter((tuple) => tuple.includes('grant:'))).toEqual([])
+  expect(await stand.delegations.isLive(delegation)).toBe(true)
 })
 
 test('what is revoked is soon beyond forgetting: the number is raised for it within the next look', async () => {

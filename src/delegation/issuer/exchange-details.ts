@@ -4,13 +4,15 @@ import {
   type Details,
   detailsOf,
   type ForeignDetail,
+  type GrantPresented,
   heldDetails,
   isDetailFor,
+  isOwnType,
   ownDetailType,
 } from '../details.ts'
 import { isOurs, type ResourceEntry } from './resources.ts'
 
-export type Detail = CollectionNarrowing | ForeignDetail
+export type Detail = CollectionNarrowing | GrantPresented | ForeignDetail
 
 /** What of the token's details goes along: our own narrow by set inclusion, others' only as they were granted. */
 export function detailsFor(
@@ -23,8 +25,9 @@ export function detailsFor(
   if (!held.ok || !wanted.ok || (asked !== undefined && isEmpty(wanted.value)))
     return refuse('invalid_authorization_details', 'these are no details that are known')
   const documents = narrowedDocuments(asked === undefined ? undefined : wanted.value.documents, held.value)
+  const grants = heldGrants(wanted.value.grants, held.value.grants)
   const others = heldDetails(wanted.value.others, held.value.others)
-  if (documents === undefined || others === undefined)
+  if (documents === undefined || grants === undefined || others === undefined)
     return refuse('invalid_authorization_details', 'more than the subject token holds')
   const isOwn = isOurs(entry.resource, publicUrl)
   // An agent as an addressee carries what is for others; our API and MCP know of none.
@@ -37,11 +40,12 @@ export function detailsFor(
   // Without its details a token could mean anything there, or one step further.
   if (held.value.others.length > 0 && fitting.length === 0 && (!isOwn || knowsOthers))
     return refuse('invalid_authorization_details', 'nothing of it is for that API')
-  return ok(isOwn ? [...documents, ...fitting] : fitting)
+  return ok(isOwn ? [...documents, ...grants, ...fitting] : fitting)
 }
 
-const isEmpty = ({ documents, others }: Details): boolean => documents.length + others.length === 0
-export const isForeign = (detail: Detail): boolean => detail.type !== ownDetailType
+const isEmpty = ({ documents, grants, others }: Details): boolean =>
+  documents.length + grants.length + others.length === 0
+export const isForeign = (detail: Detail): boolean => !isOwnType(detail.type)
 
 function narrowedDocuments(
   wanted: readonly CollectionNarrowing[] | undefined,
@@ -53,4 +57,14 @@ function narrowedDocuments(
     held.every((one) => collections.every((id) => one.collections.includes(id))),
   )
   return isNarrower ? wanted : undefined
+}
+
+/** What the person said yes to goes along as it is named, or not at all; whose it is, its row says on every use. */
+function heldGrants(
+  wanted: readonly GrantPresented[],
+  held: readonly GrantPresented[],
+): readonly GrantPresented[] | undefined {
+  const isHeld = ({ type, grant }: GrantPresented): boolean =>
+    held.some((one) => one.type === type && one.grant === grant)
+  return wanted.every(isHeld) ? wanted : undefined
 }

@@ -5,7 +5,7 @@ import type { Sql } from '../../store/sql.ts'
 import { type Agent, type Agents, isScope, withinLimits } from '../agents.ts'
 import { scopesOfKind } from '../claims.ts'
 import type { Client } from '../clients.ts'
-import { isDetailType, ownDetailType } from '../details.ts'
+import { isDetailType, isOwnType, ownDetailType } from '../details.ts'
 
 /** One API that a token can be for (RFC 8707): the token's only audience. */
 export interface ResourceEntry {
@@ -219,7 +219,7 @@ function assertUsable(
 }
 
 // Ours is for our own APIs: at another's it would look like a limit that nobody there keeps.
-const isForeignType = (type: string): boolean => type !== ownDetailType && isDetailType(type)
+const isForeignType = (type: string): boolean => !isOwnType(type) && isDetailType(type)
 
 async function assertClients(sql: Sql, field: string, clients: readonly string[]): Promise<void> {
   const rows = await sql.query<{ id: string }>(

@@ -1,0 +1,56 @@
+import { record, type Who } from '../../audit/record.ts'
+import type { Fga } from '../../authz/fga.ts'
+import type { Sql } from '../../store/sql.ts'
+import { type ApprovalGrant, type GrantRow, grantColumns, grantOf } from './grant-row.ts'
+import { grantTuples } from './grant-tuples.ts'
+
+export type GrantEnd = 'revoked' | 'delegation_ended' | 'used_up' | 'forgotten'
+
+/**
+ * Ends whatever hangs on a delegation, in the transaction that ends the delegation itself. From its commit on none of
+ * it is presented; the tuples of those that it gives back are left to {@link settleGrants}. Whoever calls has locked the
+ * delegation's row first.
+ */
+export async function endGrantsOf(
+  sql: Sql,
+  delegation: string,
+  { now, by }: { readonly now: Date; readonly by: Who },
+): Promise<ApprovalGrant[]> {
+  // In the order of their ids, as a use takes them: neither waits for what the other holds.
+  const rows = await sql.query<GrantRow & { readonly was_live: boolean }>(
+    `update approval_grants set state = 'ended', ended_at = $2
+     where id in (
+       select id from approval_grants where delegation = $1 and state <> 'ended' order by id for update
+     ) returning ${grantColumns}, live_at is not null as was_live`,
+    [delegation, now],
+  )
+  for (const row of rows) await recordEnd(sql, by, grantOf(row), 'delegation_ended')
+  // Of one that is still being prepared somebody may be writing the tuples now: mend() removes them.
+  return rows.filter(({ was_live }) => was_live).map(grantOf)
+}
+
+export const recordEnd = (
+  sql: Sql,
+  by: Who,
+  { id, approval, subject, agent, delegation }: ApprovalGrant,
+  reason: GrantEnd,
+): Promise<void> =>
+  record(
+    sql,
+    { ...by, delegation },
+    { event: 'grant_ended', grant: id, approval, grantor: subject, agent, reason },
+  )
+
+/** Removes the tuples of grants that have ended. May run twice. */
+export async function settleGrants(
+  { sql, fga }: { readonly sql: Sql; readonly fga: Pick<Fga, 'write'> },
+  grants: readonly ApprovalGrant[],
+  now: Date,
+): Promise<void> {
+  const deletes = grants.flatMap(grantTuples)
+  if (deletes.length > 0) await fga.write({ deletes })
+  await sql.query('update approval_grants set settled_at = $2 where id = any($1)', [
+    grants.map(({ id }) => id),
+    now,
+  ])
+}
