@@ -166,10 +166,12 @@ create table decision_records (
   delegation text,
   detail jsonb not null,
   tool text,
+  trace_id text,
   constraint decision_records_pkey PRIMARY KEY (record_no)
 );
 CREATE INDEX decision_records_at ON public.decision_records USING btree (at);
 CREATE INDEX decision_records_subject ON public.decision_records USING btree (subject, at);
+CREATE INDEX decision_records_trace ON public.decision_records USING btree (trace_id) WHERE (trace_id IS NOT NULL);
 CREATE INDEX decision_records_txn ON public.decision_records USING btree (txn);
 CREATE TRIGGER decision_records_append_only BEFORE DELETE OR UPDATE ON public.decision_records FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER decision_records_no_truncate BEFORE TRUNCATE ON public.decision_records FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();

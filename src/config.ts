@@ -243,6 +243,11 @@ export const settings = z.object({
     .describe(
       'Different administrators who must confirm a changed authorization model. Default 2; 1 in the demo.',
     ),
+  OTEL_EXPORTER_OTLP_ENDPOINT: httpUrl
+    .optional()
+    .describe(
+      'Receiver of traces (OpenTelemetry, OTLP over HTTP; /v1/traces is added). Left out: none are sent.',
+    ),
   REMIT_DEMO: flag
     .optional()
     .describe(
@@ -274,6 +279,7 @@ export interface Config {
   readonly outboundAllowedOrigins: readonly string[]
   readonly ratePerMinute: number
   readonly beginPerMinute: number
+  readonly otlpEndpoint: string | undefined
   readonly demo: boolean
 }
 
@@ -347,6 +353,7 @@ export function loadConfig(env: Environment): Config {
     outboundAllowedOrigins: value.OUTBOUND_ALLOWED_ORIGINS ?? [],
     ratePerMinute: value.RATE_PER_MINUTE,
     beginPerMinute: value.BEGIN_PER_MINUTE,
+    otlpEndpoint: value.OTEL_EXPORTER_OTLP_ENDPOINT,
     demo,
   })
 }

@@ -12,6 +12,7 @@ import { type Reembedded, type ReembedOptions, reembed } from './ingest/reembed.
 import type { Clock } from './kernel/clock.ts'
 import type { Log } from './kernel/log.ts'
 import { OperatorError } from './kernel/operator-error.ts'
+import { version } from './kernel/version.ts'
 import { createSystemFetch } from './outbound/system.ts'
 import { loadSample } from './sample/load.ts'
 import { giveSamplePasswords, samplePasswordsFile } from './sample/passwords.ts'
@@ -20,6 +21,7 @@ import { type Listening, type ListenOptions, listen } from './serve.ts'
 import { lockHome } from './store/home.ts'
 import { lockFolder } from './store/lock.ts'
 import { countWithoutVector } from './store/vectors.ts'
+import { openTelemetry } from './telemetry.ts'
 import { type DemoFacts, progressLine, welcome } from './welcome.ts'
 
 export interface StartOptions {
@@ -44,6 +46,7 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
   const { clock, log, fetch, print, signal } = options
   await using stack = new AsyncDisposableStack()
   stack.use(await lockFolder(config.home))
+  stack.use(await openTelemetry({ endpoint: config.otlpEndpoint, version }))
   // Asked before the first intake, not after it: a taken port would waste half a minute.
   await assertFree(config)
   const onProgress = progressLine(options.isTerminal, (text) => process.stderr.write(text))

@@ -44,6 +44,9 @@ const homes: Readonly<Record<string, RegExp>> = {
   hono: /^src\/(http|mcp|cli)\//,
   commander: /^src\/cli\//,
   undici: /^src\/outbound\//,
+  // What a step of a trace says is decided in one place; who receives it, in another.
+  '@opentelemetry/api': /^src\/(kernel\/trace|telemetry)\.ts$/,
+  '@opentelemetry/sdk-trace': /^src\/telemetry\.ts$/,
   // For APIs of others, which are not this service: it verifies tokens by its own code.
   '@remit/client': /^(test|examples)\//,
 }

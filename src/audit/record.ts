@@ -1,4 +1,5 @@
 import type { Principal } from '../kernel/principal.ts'
+import { traceId } from '../kernel/trace.ts'
 import type { Sql } from '../store/sql.ts'
 
 /** OpenFGA's yes: past its caches, perhaps from them, or its own of so many milliseconds before. */
@@ -212,9 +213,19 @@ export type Who = Pick<Principal, 'subject' | 'actors' | 'client' | 'txn'> &
 export async function record(sql: Sql, who: Who, decision: DecisionEvent): Promise<void> {
   const { event, ...detail } = decision
   await sql.query(
-    `insert into decision_records (txn, event, subject, actors, client, delegation, tool, detail)
-     values ($1, $2, $3, $4, $5, $6, $7, $8)`,
-    [who.txn, event, who.subject, who.actors, who.client, who.delegation ?? null, who.tool ?? null, detail],
+    `insert into decision_records (txn, event, subject, actors, client, delegation, tool, trace_id, detail)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+    [
+      who.txn,
+      event,
+      who.subject,
+      who.actors,
+      who.client,
+      who.delegation ?? null,
+      who.tool ?? null,
+      traceId() ?? null,
+      detail,
+    ],
   )
 }
 

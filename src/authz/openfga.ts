@@ -10,6 +10,7 @@ import {
 } from '@openfga/sdk'
 import { AppError } from '../kernel/errors.ts'
 import type { FgaObject } from '../kernel/ids.ts'
+import { step, traceHeaders } from '../kernel/trace.ts'
 import {
   type BatchAnswer,
   type Check,
@@ -62,6 +63,7 @@ export function createFgaApi({ apiUrl, apiToken, timeoutMs, adapter }: OpenFgaTr
   // axios' own time-out starts anew with every byte: a server that trickles would hold a request for ever.
   client.interceptors.request.use((config) => {
     const limit = AbortSignal.timeout(timeoutMs)
+    for (const [name, value] of Object.entries(traceHeaders())) config.headers.set(name, value)
     return {
       ...config,
       signal: config.signal instanceof AbortSignal ? AbortSignal.any([config.signal, limit]) : limit,
@@ -167,16 +169,21 @@ async function batchOnce(
     context,
     correlation_id: String(index),
   }))
-  const answer = await guarded(() =>
-    api.batchCheck(
-      storeId,
-      {
-        checks: items,
-        authorization_model_id: modelId,
-        consistency: preference(options),
-      },
-      callOptions(options),
-    ),
+  const answer = await step(
+    'openfga BatchCheck',
+    { kind: 'client', attributes: { 'rpc.system.name': 'openfga', 'rpc.method': 'BatchCheck' } },
+    () =>
+      guarded(() =>
+        api.batchCheck(
+          storeId,
+          {
+            checks: items,
+            authorization_model_id: modelId,
+            consistency: preference(options),
+          },
+          callOptions(options),
+        ),
+      ),
   )
   const result: Readonly<Record<string, { allowed?: boolean; error?: object }>> | undefined | null =
     answer.result
@@ -205,27 +212,30 @@ async function writeOnce(
   writes: readonly Tuple[],
   deletes: readonly TupleKey[],
 ): Promise<void> {
-  await guarded(() =>
-    api.write(storeId, {
-      authorization_model_id: modelId,
-      ...(writes.length > 0 && {
-        writes: {
-          tuple_keys: writes.map(({ user, relation, object, condition }) => ({
-            user,
-            relation,
-            object,
-            ...(condition && { condition: { name: condition.name, context: condition.context } }),
-          })),
-          on_duplicate: WriteRequestWritesOnDuplicate.Ignore,
-        },
+  const attributes = { 'rpc.system.name': 'openfga', 'rpc.method': 'Write' }
+  await step('openfga Write', { kind: 'client', attributes }, () =>
+    guarded(() =>
+      api.write(storeId, {
+        authorization_model_id: modelId,
+        ...(writes.length > 0 && {
+          writes: {
+            tuple_keys: writes.map(({ user, relation, object, condition }) => ({
+              user,
+              relation,
+              object,
+              ...(condition && { condition: { name: condition.name, context: condition.context } }),
+            })),
+            on_duplicate: WriteRequestWritesOnDuplicate.Ignore,
+          },
+        }),
+        ...(deletes.length > 0 && {
+          deletes: {
+            tuple_keys: deletes.map(({ user, relation, object }) => ({ user, relation, object })),
+            on_missing: WriteRequestDeletesOnMissing.Ignore,
+          },
+        }),
       }),
-      ...(deletes.length > 0 && {
-        deletes: {
-          tuple_keys: deletes.map(({ user, relation, object }) => ({ user, relation, object })),
-          on_missing: WriteRequestDeletesOnMissing.Ignore,
-        },
-      }),
-    }),
+    ),
   )
 }
 

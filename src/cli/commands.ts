@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
 import { operator, record } from '../audit/record.ts'
+import { readThread } from '../audit/thread.ts'
 import type { Fga } from '../authz/fga.ts'
 import { type Administrators, roles } from '../delegation/administrators.ts'
 import type { Agents } from '../delegation/agents.ts'
@@ -347,6 +348,20 @@ const commands = {
       return recover(newTxn())
     },
   ),
+  trace: command(z.strictObject({ txn: z.string().min(1).max(64) }), async ({ txn }, { database }) => ({
+    steps: (await readThread(database, txn)).map(
+      ({ at, event, subject, actors, trace, detail, ...rest }) => ({
+        step: `${at.toISOString()} ${event}`,
+        for: subject,
+        by: actors,
+        client: rest.client,
+        delegation: rest.delegation ?? null,
+        tool: rest.tool ?? null,
+        trace: trace ?? null,
+        ...detail,
+      }),
+    ),
+  })),
   drift: command(z.strictObject({}), (_, { drift }) => drift()),
 } as const satisfies Record<string, Command>
 

@@ -18,6 +18,7 @@ import { createRemitHttp, type RemitHttp, type TokenSource } from './remit-http.
 import { addResourceCommands } from './resources.ts'
 import type { SignIns } from './sign-ins.ts'
 import type { Terminal } from './terminal.ts'
+import { addTraceCommand } from './trace.ts'
 
 export interface CliDeps {
   readonly admin: AdminClient
@@ -126,6 +127,7 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
 
   addIssuerCommands(program, deps)
   addResourceCommands(program, deps)
+  addTraceCommand(program, deps)
 
   program
     .command('recover')

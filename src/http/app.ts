@@ -6,6 +6,7 @@ import { type App, type AppContext, type AppEnv, createRouter } from './env.ts'
 import { requireDeadline, requireFrame, requireHost } from './middleware/frame.ts'
 import { requireOpen } from './middleware/open.ts'
 import { wantsPage } from './middleware/session.ts'
+import { requireTrace } from './middleware/trace.ts'
 import { pageHeaders } from './pages/layout.ts'
 import { notFoundPage } from './pages/not-found.ts'
 import { createErrorHandler } from './problem.ts'
@@ -45,6 +46,7 @@ export function createApp(deps: AppDeps): App {
   )
   app.use(
     '*',
+    requireTrace,
     requireFrame({ newTxn, clientAddress: createClientAddress(deps.trustedProxies) }),
     deps.observe,
     requireHost(hosts),

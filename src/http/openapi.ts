@@ -1,8 +1,9 @@
+import { version } from '../kernel/version.ts'
 import type { App } from './env.ts'
 
 const info = {
   title: 'Remit',
-  version: '0.1.0',
+  version,
   description:
     'Fine-grained authorized retrieval for AI agents: an agent that asks gets passages that exactly the person it works for may read, within what that person lent it.',
 }

@@ -5,6 +5,7 @@ import type { IndexStatus } from '../authz/permission-index.ts'
 import { AppError } from '../kernel/errors.ts'
 import type { AppEnv } from './env.ts'
 import { requireHost } from './middleware/frame.ts'
+import { routeOf } from './middleware/trace.ts'
 
 /** What operators see of readiness; nothing of it is on the public listener. */
 export interface Readiness {
@@ -40,7 +41,7 @@ export function createMetrics(now: () => number): Metrics {
       const started = now()
       await next()
       // The pattern, never the path: a path holds document ids.
-      const route = c.req.matchedRoutes.findLast(({ path }) => !path.endsWith('*'))?.path ?? 'none'
+      const route = routeOf(c) ?? 'none'
       answers.inc({ route, method: c.req.method, status: c.res.status })
       seconds.observe({ route }, (now() - started) / 1_000)
     },

@@ -1,4 +1,5 @@
 import { type Db, type Job, type JobResult, PgBoss } from 'pg-boss'
+import { traced, traceHeaders } from '../kernel/trace.ts'
 import type { Database, Sql, SqlValue } from '../store/sql.ts'
 import type { Handler, Queue, Task } from './queue.ts'
 
@@ -65,8 +66,18 @@ export function createPgBossQueue({ database, name, concurrency = 8, onError }: 
   } as const
 
   async function settle(job: Job<Task['data']>, handler: Handler): Promise<JobResult> {
+    const { traceparent, ...data } = job.data
     try {
-      await handler(job.data, stopping.signal)
+      // What a request left to be done is a later step of its trace.
+      await traced(
+        `job ${name}`,
+        {
+          kind: 'internal',
+          attributes: { 'messaging.destination.name': name },
+          carrier: typeof traceparent === 'string' ? { traceparent } : {},
+        },
+        () => handler(data, stopping.signal),
+      )
       return { id: job.id, status: 'completed' }
     } catch (error) {
       const failure = error instanceof Error ? error : new Error(String(error))
@@ -87,7 +98,11 @@ export function createPgBossQueue({ database, name, concurrency = 8, onError }: 
   return {
     start,
     async send(sql, tasks) {
-      const jobs = tasks.map(({ key, data }) => ({ data, singletonKey: key }))
+      const { traceparent } = traceHeaders()
+      const jobs = tasks.map(({ key, data }) => ({
+        data: { ...data, ...(traceparent !== undefined && { traceparent }) },
+        singletonKey: key,
+      }))
       await boss.insert(name, jobs, { db: bossDb(sql) })
     },
     wake() {

@@ -2,6 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import pg, { type ClientBase } from 'pg'
 import pgvector from 'pgvector/pg'
 import { AppError } from '../kernel/errors.ts'
+import { step } from '../kernel/trace.ts'
 import { channel, type Database, type Ear, type Sql, type SqlValue } from './sql.ts'
 
 export interface PgDatabaseOptions {
@@ -145,7 +146,17 @@ async function rollBack(client: pg.PoolClient): Promise<Error | undefined> {
   }
 }
 
-async function run<Row extends object>(
+function run<Row extends object>(
+  client: pg.ClientBase,
+  text: string,
+  values?: readonly SqlValue[],
+): Promise<Row[]> {
+  const [operation = ''] = text.trimStart().split(/\s/, 1)
+  const attributes = { 'db.system.name': 'postgresql', 'db.operation.name': operation.toUpperCase() }
+  return step(`sql ${operation}`, { kind: 'client', attributes }, () => send<Row>(client, text, values))
+}
+
+async function send<Row extends object>(
   client: pg.ClientBase,
   text: string,
   values?: readonly SqlValue[],

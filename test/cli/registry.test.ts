@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { record } from '../../src/audit/record.ts'
 import { type Commands, openCommands, remit, serving } from './world.ts'
 
 let world: Commands
@@ -169,4 +170,35 @@ test('a client goes with the consents for it, unless an API has it', async () =>
     stderr: expect.stringContaining('https://broker.test'),
   })
   for (const name of ['nobody', 'remit-cli']) expect((await run('client', 'remove', name)).code).toBe(1)
+})
+
+test('one action is printed from its first record to its last, others’ left out', async () => {
+  const who = { subject: 'user:anne', actors: ['agent:research-bot'], client: 'bot-app' } as const
+  for (const txn of ['t_thread', 't_other', 't_thread'])
+    await record(
+      world.database,
+      { ...who, txn },
+      {
+        event: 'collections_listed',
+        collections: [txn],
+        model_id: 'm',
+        considered: 1,
+        denied: 0,
+        passed_over: 0,
+        errors: 0,
+      },
+    )
+  const ran = await run('trace', 't_thread')
+  expect(ran.stdout.split('\n').filter((line) => !line.startsWith(' '))).toEqual([
+    expect.stringMatching(/^\d{4}-.*Z collections_listed$/),
+    expect.stringMatching(/ collections_listed$/),
+    '',
+  ])
+  expect(ran.stdout).toContain('  for: user:anne\n  by: agent:research-bot\n  client: bot-app\n')
+  expect(ran.stdout).not.toContain('t_other')
+  expect(await run('trace', 't_none')).toMatchObject({
+    code: 0,
+    stdout: '',
+    stderr: 'Nothing is on record under t_none.\n',
+  })
 })

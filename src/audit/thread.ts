@@ -1,0 +1,45 @@
+import type { Sql } from '../store/sql.ts'
+
+/** One record of an action, as it was written. */
+export interface ThreadStep {
+  readonly at: Date
+  readonly event: string
+  readonly subject: string
+  /** Outermost first. */
+  readonly actors: readonly string[]
+  readonly client: string
+  readonly delegation: string | undefined
+  /** Of MCP, by which it was asked. */
+  readonly tool: string | undefined
+  readonly trace: string | undefined
+  readonly detail: Readonly<Record<string, unknown>>
+}
+
+/** More of one action than anybody reads; the record itself has all of it. */
+export const threadMax = 1_000
+
+/**
+ * What was put on record under one txn, and under the traces that it was part of, oldest first: from the agent's first
+ * call to the last request that came of it. NOT checked: who may see it.
+ */
+export async function readThread(sql: Sql, txn: string): Promise<readonly ThreadStep[]> {
+  const rows = await sql.query<ThreadRow>(
+    `select at, event, subject, actors, client, delegation, tool, trace_id, detail from decision_records
+     where txn = $1
+        or trace_id in (select trace_id from decision_records where txn = $1 and trace_id is not null)
+     order by record_no limit ${threadMax}`,
+    [txn],
+  )
+  return rows.map(({ delegation, tool, trace_id: trace, ...row }) => ({
+    ...row,
+    delegation: delegation ?? undefined,
+    tool: tool ?? undefined,
+    trace: trace ?? undefined,
+  }))
+}
+
+interface ThreadRow extends Omit<ThreadStep, 'delegation' | 'tool' | 'trace'> {
+  readonly delegation: string | null
+  readonly tool: string | null
+  readonly trace_id: string | null
+}
