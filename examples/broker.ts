@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage } from 'node:http'
-import { createResourceGuard, memoryStore } from '@remit/client'
+import { createResourceGuard, memoryStore } from '@remit/client/guard'
 
 const { ISSUER = 'http://localhost:8787/oauth', RESOURCE = 'http://127.0.0.1:4000/api' } = process.env
 const guard = createResourceGuard({

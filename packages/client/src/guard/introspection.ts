@@ -1,5 +1,5 @@
-import { isObject } from './access.ts'
-import { type Fetch, fetchJson } from './fetch-json.ts'
+import { type Fetch, fetchJson } from '../shared/fetch-json.ts'
+import { isObject } from '../shared/json.ts'
 
 /** Asks the issuer whether a token still counts (RFC 7662), so that a revoked one is refused before it ends. */
 export interface Introspection {

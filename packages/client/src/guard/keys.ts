@@ -1,6 +1,6 @@
 import { type CryptoKey, importJWK, type JWK } from 'jose'
-import { isObject } from './access.ts'
-import { type Fetch, fetchJson, isSafe } from './fetch-json.ts'
+import { type Fetch, fetchJson, isSafe } from '../shared/fetch-json.ts'
+import { isObject } from '../shared/json.ts'
 
 /** `unavailable`: nothing is known about the key, since the issuer's keys cannot be had. */
 export type FoundKey = CryptoKey | 'unknown' | 'unavailable'

@@ -15,14 +15,15 @@ export async function fetchJson(fetch: Fetch, url: string, init: RequestInit = {
       await response.body?.cancel()
       return undefined
     }
-    return JSON.parse(await limitedText(response))
+    return JSON.parse(await limitedText(response, bytesMax))
   } catch {
     // Every cause is the same to the caller, who refuses: it could not be had.
     return undefined
   }
 }
 
-async function limitedText(response: Response): Promise<string> {
+/** Throws where there is more than that, or what is no UTF-8. */
+export async function limitedText(response: Response, bytesMax: number): Promise<string> {
   const decoder = new TextDecoder('utf-8', { fatal: true })
   let text = ''
   let size = 0

@@ -1,6 +1,6 @@
 import { calculateJwkThumbprint, EmbeddedJWK, jwtVerify } from 'jose'
-import { isWord } from './access.ts'
-import { digest } from './digest.ts'
+import { digest } from '../shared/digest.ts'
+import { isWord } from '../shared/json.ts'
 
 /** Remembers proofs, for all processes of an API together. */
 export interface ReplayStore {

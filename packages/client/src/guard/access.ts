@@ -1,13 +1,10 @@
+import type { Detail } from '../shared/detail.ts'
+import { isObject, isWord } from '../shared/json.ts'
+
 /** One agent of the chain, as the token names it. */
 export interface Actor {
   readonly issuer: string
   readonly subject: string
-}
-
-/** One of the token's `authorization_details` (RFC 9396). */
-export interface Detail {
-  readonly type: string
-  readonly [member: string]: unknown
 }
 
 /** Who a request is for, who makes it, and what exactly it may do. */
@@ -35,7 +32,6 @@ export interface Access {
 }
 
 const chainMax = 4
-const detailsMax = 20
 
 /** `act`, outermost first (RFC 8693 §4.1). Undefined: nobody acts, or a link does not say who it is. */
 export function actorsOf(act: unknown): Access['actors'] | undefined {
@@ -50,19 +46,3 @@ export function actorsOf(act: unknown): Access['actors'] | undefined {
   const [outermost, ...inner] = chain
   return outermost === undefined ? undefined : [outermost, ...inner]
 }
-
-/** Undefined: not a list of details. */
-export function detailsOf(claim: unknown): readonly Detail[] | undefined {
-  if (claim === undefined) return []
-  if (!Array.isArray(claim) || claim.length > detailsMax) return undefined
-  const all: readonly unknown[] = claim
-  return all.every(isDetail) ? all : undefined
-}
-
-export const isWord = (value: unknown): value is string =>
-  typeof value === 'string' && value !== '' && value.length <= 1_024
-
-export const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
-
-const isDetail = (value: unknown): value is Detail => isObject(value) && isWord(value['type'])

@@ -2,7 +2,12 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { type CryptoKey, calculateJwkThumbprint, exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { createResourceGuard, type GuardOptions, memoryStore, type RefusalCode } from '../src/index.ts'
+import {
+  createResourceGuard,
+  type GuardOptions,
+  memoryStore,
+  type RefusalCode,
+} from '../../src/guard/index.ts'
 
 const resource = 'https://broker.test/api'
 const order = { type: 'trade_order', symbol: 'ACME', quantity: 10 }

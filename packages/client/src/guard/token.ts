@@ -1,5 +1,7 @@
 import { type CryptoKey, decodeProtectedHeader, jwtVerify, type ProtectedHeaderParameters } from 'jose'
-import { type Access, actorsOf, detailsOf, isObject, isWord } from './access.ts'
+import { detailsOf } from '../shared/detail.ts'
+import { isObject, isWord } from '../shared/json.ts'
+import { type Access, actorsOf } from './access.ts'
 import type { KeySource } from './keys.ts'
 import type { Outcome, RefusalCode } from './refusal.ts'
 

@@ -1,13 +1,15 @@
 import type { JWK } from 'jose'
-import type { Access, Detail } from './access.ts'
-import { digest } from './digest.ts'
-import { type Fetch, isSafe } from './fetch-json.ts'
+import type { Detail } from '../shared/detail.ts'
+import { digest } from '../shared/digest.ts'
+import { type Fetch, isSafe } from '../shared/fetch-json.ts'
+import { canonicalJson } from '../shared/json.ts'
+import type { Access } from './access.ts'
 import { type Introspection, isActive } from './introspection.ts'
 import { fixedKeys, issuerKeys } from './keys.ts'
 import { isProven, proofAlgorithms, type ReplayStore } from './proof.ts'
 import { createChallenges, type Outcome, type Refusal } from './refusal.ts'
 import { readToken } from './token.ts'
-import { canonicalJson, type UseStore } from './uses.ts'
+import type { UseStore } from './uses.ts'
 
 export interface GuardOptions {
   /** Exact `iss`, `https://remit.example/oauth`. */

@@ -1,0 +1,125 @@
+import { RemitError } from '../errors/error.ts'
+import { errorFromResponse, retryAfterOf } from '../errors/from-response.ts'
+import { Unavailable } from '../errors/kinds.ts'
+import { limitedText } from '../shared/fetch-json.ts'
+import type { Platform } from '../shared/platform.ts'
+import type { Check } from '../shared/shape.ts'
+import type { Person, TokenSource } from '../tokens/token.ts'
+import { sendFor } from './authorized.ts'
+
+export interface ApiRequest {
+  readonly method: 'GET' | 'POST'
+  /** Begins with a slash; may have a query. */
+  readonly path: string
+  readonly body?: object
+  readonly headers?: Readonly<Record<string, string>>
+  /** All that the route asks for. */
+  readonly scopes: readonly string[]
+  /** Sending it twice is like sending it once: then it is sent again where the service asks to come back. */
+  readonly isRepeatable: boolean
+  readonly signal?: AbortSignal | undefined
+  /** Milliseconds. Default: the client's. */
+  readonly timeoutMs?: number
+}
+
+export interface Answer {
+  readonly response: Response
+  /** What an answer that is no success says. Reads the body. */
+  error(): Promise<RemitError>
+}
+
+/** One agent's requests to the service, each for a person. */
+export interface Api {
+  /** The answer, whatever its status; its body is not read yet. */
+  send(person: Person, request: ApiRequest): Promise<Answer>
+  /**
+   * The answer of a success, as JSON of that shape.
+   *
+   * @throws RemitError of the service's code; `bad_answer` where it cannot be read.
+   */
+  json<T>(person: Person, request: ApiRequest, check: Check<T>): Promise<T>
+}
+
+export interface ApiDeps {
+  /** Of the service, without a slash at its end: also the audience of its tokens. */
+  readonly url: string
+  readonly source: TokenSource
+  readonly platform: Platform
+  readonly timeoutMs: number
+  /** Scopes of the token that serves reading. One that is not among them has a token of its own. */
+  readonly readScopes: readonly string[]
+}
+
+const bytesMax = 32 * 1024 * 1024
+const attemptsMax = 3
+const waitSecondsMax = 10
+
+export function createApi({ url, source, platform, timeoutMs, readScopes }: ApiDeps): Api {
+  async function attempt(person: Person, request: ApiRequest, signal: AbortSignal): Promise<Answer> {
+    const { method, path, body, scopes, headers = {} } = request
+    const sent = {
+      method,
+      url: `${url}${path}`,
+      headers: new Headers({
+        accept: 'application/json',
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+        ...headers,
+      }),
+      body: body === undefined ? undefined : JSON.stringify(body),
+      signal,
+    }
+    const isReading = scopes.every((scope) => readScopes.includes(scope))
+    const wanted = { person, audience: url, scopes: isReading ? readScopes : scopes, signal }
+    for (let made = 1; ; made += 1) {
+      const { response, token } = await sendFor(source, wanted, sent, platform)
+      const seconds = waitOf(response, platform.now())
+      if (!request.isRepeatable || made === attemptsMax || seconds === undefined) {
+        const context = { secrets: [token.reveal()], now: platform.now() }
+        return { response, error: () => errorFromResponse(response, context) }
+      }
+      await response.body?.cancel()
+      await platform.sleep(seconds * 1_000, signal)
+    }
+  }
+
+  async function inTime<T>(request: ApiRequest, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const end = AbortSignal.timeout(request.timeoutMs ?? timeoutMs)
+    try {
+      return await run(request.signal === undefined ? end : AbortSignal.any([request.signal, end]))
+    } catch (thrown) {
+      // The caller's own reason is theirs; ours says what happened.
+      if (!end.aborted || request.signal?.aborted === true) throw thrown
+      throw new Unavailable('unavailable', { message: 'There was no answer in time.' }, {})
+    }
+  }
+
+  return {
+    send: (person, request) => inTime(request, (signal) => attempt(person, request, signal)),
+    json: (person, request, check) =>
+      inTime(request, async (signal) => {
+        const { response, error } = await attempt(person, request, signal)
+        if (!response.ok) throw await error()
+        const answer = await readJson(response)
+        if (check(answer)) return answer
+        const message = `The answer to ${request.method} ${request.path.replace(/\?.*/, '')} cannot be read.`
+        throw new RemitError('bad_answer', { message, status: response.status }, {})
+      }),
+  }
+}
+
+/** Seconds; undefined: it is not worth asking again. */
+function waitOf(response: Response, now: number): number | undefined {
+  if (response.status !== 503 && response.status !== 429) return undefined
+  const seconds = retryAfterOf(response.headers, now)
+  return seconds === undefined || seconds > waitSecondsMax ? undefined : seconds
+}
+
+async function readJson(response: Response): Promise<unknown> {
+  const text = await limitedText(response, bytesMax)
+  try {
+    return JSON.parse(text)
+  } catch {
+    // No shape fits undefined: the caller says that it cannot be read.
+    return undefined
+  }
+}

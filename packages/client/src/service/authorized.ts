@@ -1,0 +1,75 @@
+import { Unavailable } from '../errors/kinds.ts'
+import type { Platform } from '../shared/platform.ts'
+import type { AccessToken, TokenRequest, TokenSource } from '../tokens/token.ts'
+
+export interface SentRequest {
+  readonly method: string
+  readonly url: string
+  readonly headers: Headers
+  /** Can be sent twice: no stream. */
+  readonly body: string | Uint8Array<ArrayBuffer> | undefined
+  readonly signal: AbortSignal
+}
+
+/**
+ * Sends a request under a token, with the proof that it needs, once more where the server asks for a nonce. No redirect
+ * is followed: a token goes where it was meant to, or nowhere.
+ *
+ * @throws Unavailable where there is no answer; the signal's reason where it was given up.
+ */
+export async function sendAs(
+  token: AccessToken,
+  { method, url, headers, body, signal }: SentRequest,
+  { fetch }: Pick<Platform, 'fetch'>,
+): Promise<Response> {
+  const { prover } = token
+  for (let attempt = 1; ; attempt += 1) {
+    const sent = new Headers(headers)
+    sent.set('authorization', `${prover === undefined ? 'Bearer' : 'DPoP'} ${token.reveal()}`)
+    if (prover !== undefined) sent.set('dpop', await prover.prove({ method, url, token: token.reveal() }))
+    const response = await attemptOnce(
+      () =>
+        fetch(url, {
+          method,
+          headers: sent,
+          redirect: 'manual',
+          signal,
+          ...(body !== undefined && { body }),
+        }),
+      signal,
+    )
+    const isNonceNew = prover?.learn(url, response) === true
+    if (attempt > 1 || !isNonceNew || !asksForNonce(response)) return response
+    await response.body?.cancel()
+  }
+}
+
+/** As `sendAs`, with a token of the source; another one, once, where the API did not take the first. */
+export async function sendFor(
+  source: TokenSource,
+  wanted: TokenRequest,
+  request: SentRequest,
+  platform: Pick<Platform, 'fetch'>,
+): Promise<{ readonly response: Response; readonly token: AccessToken }> {
+  const first = await source.get(wanted)
+  const response = await sendAs(first, request, platform)
+  if (response.status !== 401) return { response, token: first }
+  await source.drop(wanted, first)
+  const second = await source.get(wanted)
+  if (second.reveal() === first.reveal()) return { response, token: first }
+  await response.body?.cancel()
+  return { response: await sendAs(second, request, platform), token: second }
+}
+
+async function attemptOnce(send: () => Promise<Response>, signal: AbortSignal): Promise<Response> {
+  try {
+    return await send()
+  } catch {
+    signal.throwIfAborted()
+    // What a platform throws may quote the request, which holds the token.
+    throw new Unavailable('unavailable', { message: 'There was no answer.' }, {})
+  }
+}
+
+const asksForNonce = (response: Response): boolean =>
+  response.status === 401 && /error="use_dpop_nonce"/.test(response.headers.get('www-authenticate') ?? '')

@@ -1,0 +1,36 @@
+import { isSafe } from '../shared/fetch-json.ts'
+import { type PlatformOptions, platformOf } from '../shared/platform.ts'
+import type { Person, TokenSource } from '../tokens/token.ts'
+import { createApi } from './api.ts'
+import { createSession, type Session } from './session.ts'
+
+export interface RemitOptions extends PlatformOptions {
+  /** Of the service: its PUBLIC_URL, exactly. */
+  readonly url: string
+  /** Where the agent's tokens come from; it is who the agent is. */
+  readonly token: TokenSource
+  /** Milliseconds that a call may take, its retries included. Default 30,000. */
+  readonly timeoutMs?: number
+  /** Of the tokens that serve reading. Default `docs.search docs.read`. */
+  readonly scopes?: readonly string[]
+}
+
+export interface Remit {
+  /** The agent, working for this person from here on. Cheap: one for each conversation, or each request. */
+  for(person: Person): Session
+}
+
+/** One agent's way to the service. Nothing is sent before a session asks. */
+export function createRemit(options: RemitOptions): Remit {
+  const { token: source, timeoutMs = 30_000, scopes: readScopes = ['docs.search', 'docs.read'] } = options
+  const url = options.url.replace(/\/$/, '')
+  if (!isSafe(url)) throw new TypeError(`${url} has to be an https URL, or http on loopback.`)
+  const platform = platformOf(options)
+  const api = createApi({ url, source, platform, timeoutMs, readScopes })
+  return {
+    for(person) {
+      if (person.subject === '') throw new TypeError('A person has a subject.')
+      return createSession(Object.freeze({ ...person }), api)
+    },
+  }
+}

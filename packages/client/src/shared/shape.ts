@@ -1,0 +1,38 @@
+import { isObject } from './json.ts'
+
+/** Whether a value has a shape. Members that are not named in it are let through. */
+export type Check<T> = (value: unknown) => value is T
+
+export const isText: Check<string> = (value) => typeof value === 'string'
+export const isNumber: Check<number> = (value): value is number => Number.isFinite(value)
+export const isBoolean: Check<boolean> = (value) => typeof value === 'boolean'
+export const isAnyObject: Check<object> = isObject
+export const isRecord: Check<Readonly<Record<string, unknown>>> = isObject
+
+/** For members that may be left out, and for nothing else. */
+export const optional =
+  <T>(check: Check<T>): Check<T> =>
+  (value): value is T =>
+    value === undefined || check(value)
+
+export const orNull =
+  <T>(check: Check<T>): Check<T | null> =>
+  (value): value is T | null =>
+    value === null || check(value)
+
+export const listOf =
+  <T>(check: Check<T>): Check<readonly T[]> =>
+  (value): value is readonly T[] =>
+    Array.isArray(value) && value.every((one) => check(one))
+
+/** One of these words, exactly. */
+export const wordOf =
+  <T extends string>(...words: readonly T[]): Check<T> =>
+  (value): value is T =>
+    words.some((word) => word === value)
+
+/** An object with these members; each member of the type needs its check. */
+export function shape<T extends object>(members: { readonly [K in keyof T]-?: Check<T[K]> }): Check<T> {
+  const checks: readonly [string, (value: unknown) => boolean][] = Object.entries(members)
+  return (value): value is T => isObject(value) && checks.every(([name, check]) => check(value[name]))
+}

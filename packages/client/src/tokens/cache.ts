@@ -1,0 +1,79 @@
+import { abandonable } from '../shared/abandon.ts'
+import { canonicalJson } from '../shared/json.ts'
+import type { AccessToken, TokenRequest } from './token.ts'
+
+/** Access tokens in memory, of whatever people, agents and APIs. */
+export interface TokenCache {
+  /** The one that is held under the key, or the one that `obtain` brings: asked for once, however many wait. */
+  get(key: string, signal: AbortSignal | undefined, obtain: () => Promise<AccessToken>): Promise<AccessToken>
+  /** Forgets this token, and no other that has taken its place. */
+  drop(key: string, token: AccessToken): void
+  put(key: string, token: AccessToken): void
+}
+
+export interface KeyParts {
+  readonly issuer: string
+  readonly agent: string
+  /** Of the key that tokens are bound to. */
+  readonly thumbprint: string | undefined
+  readonly request: TokenRequest
+}
+
+/** Person and agent and audience, and whatever else makes two tokens different ones. */
+export const cacheKey = ({ issuer, agent, thumbprint, request }: KeyParts): string =>
+  canonicalJson([
+    issuer,
+    agent,
+    thumbprint ?? null,
+    request.person.subject,
+    request.audience,
+    [...new Set(request.scopes)].sort(),
+    request.details ?? [],
+  ])
+
+const heldMax = 10_000
+const aheadMsMax = 30_000
+
+/**
+ * Holds at most 10,000 tokens, those asked for last. A token is renewed 30 seconds before it ends, or in the last fifth of
+ * its life where that is shorter. What failed is not held: the next one asks anew.
+ */
+export function createTokenCache({ now = Date.now }: { readonly now?: () => number } = {}): TokenCache {
+  const held = new Map<string, { readonly token: AccessToken; readonly until: number }>()
+  const coming = new Map<string, Promise<AccessToken>>()
+
+  function put(key: string, token: AccessToken): void {
+    const left = token.facts.expiresAt - now()
+    held.delete(key)
+    held.set(key, { token, until: token.facts.expiresAt - Math.min(aheadMsMax, left / 5) })
+    const [oldest] = held.keys()
+    if (held.size > heldMax && oldest !== undefined) held.delete(oldest)
+  }
+
+  function obtainOnce(key: string, obtain: () => Promise<AccessToken>): Promise<AccessToken> {
+    const going = coming.get(key)
+    if (going !== undefined) return going
+    const begun = obtain()
+      .then((token) => {
+        put(key, token)
+        return token
+      })
+      .finally(() => coming.delete(key))
+    coming.set(key, begun)
+    return begun
+  }
+
+  return {
+    async get(key, signal, obtain) {
+      signal?.throwIfAborted()
+      const entry = held.get(key)
+      if (entry !== undefined && entry.until > now()) return entry.token
+      // Whoever gives up waiting leaves it to the others.
+      return abandonable(obtainOnce(key, obtain), signal)
+    },
+    put,
+    drop(key, token) {
+      if (held.get(key)?.token === token) held.delete(key)
+    },
+  }
+}

@@ -1,0 +1,119 @@
+import { errorFromResponse } from '../errors/from-response.ts'
+import { Unavailable } from '../errors/kinds.ts'
+import { isRemitError } from '../errors/make.ts'
+import { limitedText } from '../shared/fetch-json.ts'
+import { isObject } from '../shared/json.ts'
+import { type Platform, type PlatformOptions, platformOf } from '../shared/platform.ts'
+import { type ClientProof, proveClient } from './client-proof.ts'
+import { createDiscovery, type IssuerMetadata } from './metadata.ts'
+import { createProver, type ProofKey, type Prover } from './prover.ts'
+
+export interface IssuerOptions extends PlatformOptions, ClientProof {
+  /** Exact `iss`, `https://remit.example/oauth`. */
+  readonly issuer: string
+  /** Binds every token to this key (DPoP). Left out: bearer tokens. */
+  readonly proofKey?: ProofKey
+}
+
+/** One client's requests at one authorization server. */
+export interface IssuerClient {
+  readonly issuer: string
+  readonly agent: string
+  readonly prover: Prover | undefined
+  readonly platform: Platform
+  /**
+   * Sends a form and gives the JSON object of a 200. `secrets` are kept out of errors.
+   *
+   * @throws RemitError of OAuth's own code (`invalid_grant`, …); Unavailable where there was no answer in 15 seconds.
+   */
+  post(endpoint: Endpoint, form: Form, secrets: readonly string[]): Promise<Readonly<Record<string, unknown>>>
+}
+
+export type Endpoint = 'token' | 'device' | 'backchannel'
+export type Form = Readonly<Record<string, string | undefined>>
+
+const bytesMax = 256 * 1024
+const timeoutMs = 15_000
+const waitSecondsMax = 5
+
+export function createIssuerClient(options: IssuerOptions): IssuerClient {
+  const platform = platformOf(options)
+  const { fetch, now, sleep } = platform
+  const { issuer, clientId, proofKey } = options
+  const discovery = createDiscovery({ fetch, now })
+  const prover = proofKey && createProver(proofKey, now)
+
+  async function send(url: string, form: Form, withProof: boolean, secrets: string[]): Promise<Response> {
+    // Made anew for each attempt: the issuer takes an assertion, and a proof, once.
+    const proof = await proveClient(options, issuer, now())
+    secrets.push(
+      ...Object.values(form).filter((value) => value !== undefined),
+      proof['client_assertion'] ?? '',
+    )
+    const sent = Object.entries({ ...form, ...proof }).filter(
+      (entry): entry is [string, string] => entry[1] !== undefined,
+    )
+    const headers: Record<string, string> = {
+      accept: 'application/json',
+      'content-type': 'application/x-www-form-urlencoded',
+    }
+    if (withProof && prover !== undefined) headers['dpop'] = await prover.prove({ method: 'POST', url })
+    try {
+      return await fetch(url, {
+        method: 'POST',
+        headers,
+        body: new URLSearchParams(sent).toString(),
+        // A token that follows a redirect goes to whoever wrote it.
+        redirect: 'manual',
+        signal: AbortSignal.timeout(timeoutMs),
+      })
+    } catch {
+      // What a platform throws may quote the request, which holds tokens.
+      throw new Unavailable('unavailable', { message: `${issuer} gave no answer.` }, {})
+    }
+  }
+
+  return {
+    issuer,
+    agent: clientId,
+    prover,
+    platform,
+    async post(endpoint, form, known) {
+      const url = addressOf(endpoint, await discovery.issuer(issuer))
+      const secrets = [...known]
+      const withProof = endpoint === 'token'
+      for (let attempt = 1; ; attempt += 1) {
+        const response = await send(url, form, withProof, secrets)
+        const isNonceNew = withProof && prover?.learn(url, response) === true
+        if (response.status === 200) return readAnswer(response, issuer)
+        const error = await errorFromResponse(response, { secrets, now: now() })
+        if (attempt > 1) throw error
+        if (isRemitError(error, 'use_dpop_nonce') && isNonceNew) continue
+        // Nothing was decided yet: a 503 of the issuer is no answer to what was asked.
+        const wait = error.retryAfter
+        if (response.status !== 503 || wait === undefined || wait > waitSecondsMax) throw error
+        await sleep(wait * 1_000)
+      }
+    },
+  }
+}
+
+async function readAnswer(response: Response, issuer: string): Promise<Readonly<Record<string, unknown>>> {
+  try {
+    const answer: unknown = JSON.parse(await limitedText(response, bytesMax))
+    if (isObject(answer)) return answer
+  } catch {
+    // Told below: nothing of a broken answer is repeated, it may hold half a token.
+  }
+  throw new Unavailable('unavailable', { message: `The answer of ${issuer} cannot be read.` }, {})
+}
+
+function addressOf(endpoint: Endpoint, metadata: IssuerMetadata): string {
+  const address = {
+    token: metadata.tokenEndpoint,
+    device: metadata.deviceAuthorizationEndpoint,
+    backchannel: metadata.backchannelEndpoint,
+  }[endpoint]
+  if (address === undefined) throw new TypeError(`${metadata.issuer} has no endpoint for this (${endpoint}).`)
+  return address
+}

@@ -1,0 +1,103 @@
+import { Unavailable } from '../errors/kinds.ts'
+import { type Fetch, fetchJson, isSafe } from '../shared/fetch-json.ts'
+import { isObject } from '../shared/json.ts'
+
+/** What a client has to know of an authorization server (RFC 8414). */
+export interface IssuerMetadata {
+  readonly issuer: string
+  readonly tokenEndpoint: string
+  readonly deviceAuthorizationEndpoint: string | undefined
+  readonly backchannelEndpoint: string | undefined
+}
+
+export interface Discovery {
+  /**
+   * The issuer's metadata, kept for ten minutes.
+   *
+   * @throws Unavailable where it cannot be had, names another issuer, or an address that is not safe.
+   */
+  issuer(issuer: string): Promise<IssuerMetadata>
+  /**
+   * The one authorization server of an API (RFC 9728), if it is of the API's own origin. The API says so itself, so it
+   * must not be able to send an agent's proof, and a person's token, to any other: such an issuer has to be named.
+   *
+   * @throws Unavailable as above; TypeError where it has to be named.
+   */
+  issuerOf(resource: string): Promise<string>
+}
+
+export interface DiscoveryDeps {
+  readonly fetch: Fetch
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
+}
+
+const keptMs = 600_000
+const keptMax = 100
+
+export function createDiscovery({ fetch, now }: DiscoveryDeps): Discovery {
+  const issuers = remember((issuer) => readIssuer(issuer, fetch), now)
+  const resources = remember((resource) => readResource(resource, fetch), now)
+  return { issuer: issuers, issuerOf: resources }
+}
+
+async function readIssuer(issuer: string, fetch: Fetch): Promise<IssuerMetadata> {
+  if (!isSafe(issuer)) throw new TypeError(`${issuer} has to be an https URL, or http on loopback.`)
+  const { origin, path } = partsOf(issuer)
+  for (const address of [
+    `${origin}/.well-known/oauth-authorization-server${path}`,
+    `${origin}${path}/.well-known/openid-configuration`,
+  ]) {
+    const document = await fetchJson(fetch, address)
+    // A document that names another issuer is not this one's (RFC 8414 §3.3).
+    if (!isObject(document) || document['issuer'] !== issuer) continue
+    const tokenEndpoint = addressOf(document['token_endpoint'])
+    if (tokenEndpoint === undefined) continue
+    return {
+      issuer,
+      tokenEndpoint,
+      deviceAuthorizationEndpoint: addressOf(document['device_authorization_endpoint']),
+      backchannelEndpoint: addressOf(document['backchannel_authentication_endpoint']),
+    }
+  }
+  throw new Unavailable('unavailable', { message: `What ${issuer} says of itself cannot be had.` }, {})
+}
+
+async function readResource(resource: string, fetch: Fetch): Promise<string> {
+  if (!isSafe(resource)) throw new TypeError(`${resource} has to be an https URL, or http on loopback.`)
+  const { origin, path } = partsOf(resource)
+  const document = await fetchJson(fetch, `${origin}/.well-known/oauth-protected-resource${path}`)
+  const message = `Which server issues tokens for ${resource} cannot be had.`
+  if (!isObject(document) || document['resource'] !== resource)
+    throw new Unavailable('unavailable', { message }, {})
+  const servers: readonly unknown[] = [document['authorization_servers']].flat()
+  const own = servers.filter((server) => typeof server === 'string' && URL.parse(server)?.origin === origin)
+  const [issuer] = own
+  if (own.length !== 1 || typeof issuer !== 'string')
+    throw new TypeError(`The issuer of tokens for ${resource} has to be named.`)
+  return issuer
+}
+
+function partsOf(address: string): { readonly origin: string; readonly path: string } {
+  const url = new URL(address)
+  return { origin: url.origin, path: url.pathname === '/' ? '' : url.pathname.replace(/\/$/, '') }
+}
+
+const addressOf = (value: unknown): string | undefined =>
+  typeof value === 'string' && isSafe(value) ? value : undefined
+
+/** One read at a time for each key; what failed is not kept. */
+function remember<T>(read: (key: string) => Promise<T>, now: () => number): (key: string) => Promise<T> {
+  const kept = new Map<string, { readonly value: Promise<T>; readonly until: number }>()
+  return (key) => {
+    const entry = kept.get(key)
+    if (entry !== undefined && entry.until > now()) return entry.value
+    if (kept.size >= keptMax) kept.clear()
+    const value = read(key)
+    kept.set(key, { value, until: now() + keptMs })
+    value.catch(() => {
+      if (kept.get(key)?.value === value) kept.delete(key)
+    })
+    return value
+  }
+}

@@ -1,0 +1,39 @@
+import type { Detail } from '../shared/detail.ts'
+import { canonicalJson } from '../shared/json.ts'
+
+/** Whether what was granted is what was asked for, or less. */
+export type Within = (granted: Detail, asked: Detail) => boolean
+
+/** Members that only ever make a detail smaller, so that an issuer may add them. */
+const limits = new Set(['until', 'valid_until', 'max_uses'])
+
+/**
+ * The same detail, or a smaller one: every member of the one that was asked for is there and equal, a list may have lost
+ * items, and nothing was added but an end or a number of uses. A missing member is not smaller: without its limit an order
+ * has none. An offer of documents becomes its grant. Which numbers are smaller orders only an API knows: see `within` of
+ * `withApproval`.
+ */
+export const isWithin: Within = (granted, asked) => {
+  if (granted.type !== asked.type) return false
+  if (granted.type === 'document_access' && typeof asked['offer'] === 'string')
+    return typeof granted['grant'] === 'string' && onlyHas(granted, ['type', 'grant'])
+  const kept = Object.keys(asked).every((name) => isPart(granted[name], asked[name]))
+  return kept && onlyHas(granted, Object.keys(asked))
+}
+
+/**
+ * Whether everything that was granted is within something that was asked for, and something was. Where nothing in
+ * particular was asked for, whatever came is less.
+ */
+export const areWithin = (granted: readonly Detail[], asked: readonly Detail[], within = isWithin): boolean =>
+  asked.length === 0 ||
+  (granted.length > 0 && granted.every((one) => asked.some((other) => within(one, other))))
+
+const onlyHas = (detail: Detail, names: readonly string[]): boolean =>
+  Object.keys(detail).every((name) => names.includes(name) || limits.has(name))
+
+function isPart(granted: unknown, asked: unknown): boolean {
+  if (!Array.isArray(granted) || !Array.isArray(asked)) return canonicalJson(granted) === canonicalJson(asked)
+  const all = new Set(asked.map(canonicalJson))
+  return granted.length > 0 && granted.every((one) => all.has(canonicalJson(one)))
+}

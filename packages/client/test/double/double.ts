@@ -1,0 +1,171 @@
+import { type CryptoKey, decodeJwt, exportJWK, generateKeyPair, type JWK, jwtVerify, SignJWT } from 'jose'
+import type { Person } from '../../src/index.ts'
+
+export const url = 'https://remit.test'
+export const issuer = `${url}/oauth`
+
+/** What went over the wire, as the other side saw it. */
+export interface Seen {
+  readonly method: string
+  readonly url: string
+  readonly headers: Headers
+  readonly body: string
+}
+
+export type Answering = (seen: Seen) => Promise<Response | undefined> | Response | undefined
+
+export interface Double {
+  readonly fetch: (url: string, init: RequestInit) => Promise<Response>
+  readonly seen: Seen[]
+  /** Stands before everything else; undefined passes on. */
+  before: Answering
+  /** Milliseconds since the epoch. */
+  now: () => number
+  /** Milliseconds that every answer takes at most, at random. */
+  delayMs: number
+  readonly agents: Readonly<
+    Record<'agent-a' | 'agent-b', { clientId: string; key: { privateKey: CryptoKey; kid: string } }>
+  >
+  /** A person who handed a token to this agent. */
+  person(subject: string, agent: string): Person
+  mint(claims: Readonly<Record<string, unknown>>): Promise<string>
+  requests(path: string): readonly Seen[]
+}
+
+/**
+ * The service as a client sees it, in memory: strict about what it is sent, and telling who it thinks is asking. For what
+ * the real one does not do on demand; the real one is asked by test/client.
+ */
+export async function createDouble(): Promise<Double> {
+  const signing = await generateKeyPair('ES256')
+  const keys: Record<string, { privateKey: CryptoKey; kid: string; jwk: JWK }> = {}
+  for (const id of ['agent-a', 'agent-b']) {
+    const { privateKey, publicKey } = await generateKeyPair('ES256')
+    keys[id] = { privateKey, kid: `${id}-key`, jwk: await exportJWK(publicKey) }
+  }
+  const assertions = new Set<string>()
+
+  const double: Double = {
+    seen: [],
+    before: () => undefined,
+    now: Date.now,
+    delayMs: 0,
+    agents: {
+      'agent-a': { clientId: 'agent-a', key: keys['agent-a']! },
+      'agent-b': { clientId: 'agent-b', key: keys['agent-b']! },
+    },
+    person: (subject, agent) => ({ subject, subjectToken: async () => `handed:${subject}:${agent}` }),
+    mint(claims) {
+      const iat = Math.floor(double.now() / 1_000)
+      const all = { iss: issuer, aud: url, iat, exp: iat + 300, jti: crypto.randomUUID(), ...claims }
+      return new SignJWT(all).setProtectedHeader({ alg: 'ES256', typ: 'at+jwt' }).sign(signing.privateKey)
+    },
+    requests: (path) => double.seen.filter((one) => new URL(one.url).pathname === path),
+    async fetch(address, init) {
+      init.signal?.throwIfAborted()
+      const seen: Seen = {
+        method: init.method ?? 'GET',
+        url: address,
+        headers: new Headers(init.headers),
+        body: typeof init.body === 'string' ? init.body : '',
+      }
+      double.seen.push(seen)
+      if (double.delayMs > 0)
+        await new Promise((resolve) => setTimeout(resolve, Math.random() * double.delayMs))
+      init.signal?.throwIfAborted()
+      return (await double.before(seen)) ?? answer(seen)
+    },
+  }
+
+  async function answer(seen: Seen): Promise<Response> {
+    const { pathname } = new URL(seen.url)
+    if (pathname === '/.well-known/oauth-authorization-server/oauth')
+      return Response.json({
+        issuer,
+        token_endpoint: `${issuer}/token`,
+        device_authorization_endpoint: `${issuer}/device/auth`,
+        backchannel_authentication_endpoint: `${issuer}/backchannel`,
+      })
+    if (pathname === '/oauth/token') return token(seen)
+    if (pathname === '/retrieve') return retrieve(seen)
+    return problem(404, 'not_found')
+  }
+
+  async function token(seen: Seen): Promise<Response> {
+    const form = new URLSearchParams(seen.body)
+    const client = await clientOf(form)
+    if (client === undefined) return Response.json({ error: 'invalid_client' }, { status: 401 })
+    const [word, subject, addressee] = (form.get('subject_token') ?? '').split(':')
+    if (word !== 'handed' || subject === undefined || addressee !== client)
+      return Response.json({ error: 'invalid_request', error_description: 'no such token' }, { status: 400 })
+    const details = form.get('authorization_details')
+    const claims = { sub: subject, aud: form.get('resource'), client_id: client, act: { sub: client } }
+    return Response.json({
+      access_token: await double.mint(claims),
+      token_type: seen.headers.has('dpop') ? 'DPoP' : 'Bearer',
+      expires_in: 300,
+      scope: form.get('scope'),
+      ...(details !== null && { authorization_details: JSON.parse(details) }),
+    })
+  }
+
+  async function clientOf(form: URLSearchParams): Promise<string | undefined> {
+    const key = keys[form.get('client_id') ?? '']
+    if (key === undefined) return undefined
+    const { payload } = await jwtVerify(form.get('client_assertion') ?? '', key.jwk, {
+      audience: issuer,
+      issuer: form.get('client_id') ?? '',
+      currentDate: new Date(double.now()),
+    })
+    if (payload.jti === undefined || assertions.has(payload.jti)) return undefined
+    assertions.add(payload.jti)
+    return payload.sub
+  }
+
+  /** Finds for everybody one passage, which says who asked. */
+  function retrieve(seen: Seen): Response {
+    const [, sent = ''] = (seen.headers.get('authorization') ?? '').split(' ')
+    const { sub, client_id: agent } = decodeJwt(sent)
+    const { query } = JSON.parse(seen.body) as { readonly query: string }
+    return Response.json(found(`${sub} ${String(agent)} ${query}`))
+  }
+
+  return double
+}
+
+export const problem = (
+  status: number,
+  code: string,
+  more: object = {},
+  headers: Record<string, string> = {},
+) =>
+  new Response(
+    JSON.stringify({ type: `${url}/docs/errors/${code}`, title: code, status, code, txn: 't_1', ...more }),
+    {
+      status,
+      headers: { 'content-type': 'application/problem+json', ...headers },
+    },
+  )
+
+/** An answer to a question, with one passage of this text. */
+export const found = (text: string) => ({
+  results: [
+    {
+      chunk_id: 'c_1',
+      document_id: 'handbook/a',
+      collection: 'handbook',
+      title: 'A',
+      uri: null,
+      ordinal: 0,
+      text,
+      rank: 1,
+      locator: { headings: ['A'], start: 0, end: text.length },
+      provenance: { source: 'loader', updated_at: null },
+    },
+  ],
+  complete: true,
+  mode_used: 'hybrid',
+  freshness: { index_lag_ms: 0, authorization_model_id: 'm' },
+  scope_key: 's',
+  txn: 't_1',
+})
