@@ -37,6 +37,14 @@ create table agents (
 );
 CREATE CONSTRAINT TRIGGER agents_told AFTER INSERT OR DELETE OR UPDATE ON public.agents DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION registry_changed();
 
+create table approval_askers (
+  subject text not null,
+  agent text not null,
+  blocked_at timestamp with time zone,
+  constraint approval_askers_pkey PRIMARY KEY (subject, agent),
+  constraint approval_askers_agent_fkey FOREIGN KEY (agent) REFERENCES agents(id)
+);
+
 create table approval_grants (
   id text not null,
   approval text not null,
@@ -70,6 +78,43 @@ CREATE INDEX approval_grants_delegation ON public.approval_grants USING btree (d
 CREATE INDEX approval_grants_subject ON public.approval_grants USING btree (subject, agent, delegation) WHERE (state = 'live'::text);
 CREATE INDEX approval_grants_unsettled ON public.approval_grants USING btree (expires_at) WHERE (settled_at IS NULL);
 CREATE CONSTRAINT TRIGGER approval_grants_told AFTER UPDATE ON public.approval_grants DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((old.state = 'live'::text) AND (new.state = 'ended'::text))) EXECUTE FUNCTION approval_grant_changed();
+
+create table approvals (
+  id text not null,
+  subject text not null,
+  agent text not null,
+  client text not null,
+  delegation text not null,
+  front text not null,
+  asked jsonb not null,
+  digest text not null,
+  purpose text,
+  binding_message text,
+  reference text,
+  state text not null,
+  version integer default 1 not null,
+  rounds jsonb default '[]'::jsonb not null,
+  created_at timestamp with time zone not null,
+  expires_at timestamp with time zone not null,
+  extended boolean default false not null,
+  decided_at timestamp with time zone,
+  reason text,
+  answer jsonb,
+  grant_id text,
+  blocked boolean default false not null,
+  txn text not null,
+  constraint approvals_pkey PRIMARY KEY (id),
+  constraint approvals_reference_key UNIQUE (reference),
+  constraint approvals_agent_fkey FOREIGN KEY (agent) REFERENCES agents(id),
+  constraint approvals_delegation_fkey FOREIGN KEY (delegation) REFERENCES delegations(id),
+  constraint approvals_check CHECK (((state = 'approved'::text) = (answer IS NOT NULL))),
+  constraint approvals_check1 CHECK (((state = ANY (ARRAY['approved'::text, 'denied'::text])) = (decided_at IS NOT NULL))),
+  constraint approvals_front_check CHECK ((front = ANY (ARRAY['rest'::text, 'ciba'::text]))),
+  constraint approvals_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'info_requested'::text, 'approved'::text, 'denied'::text, 'expired'::text])))
+);
+CREATE INDEX approvals_asker ON public.approvals USING btree (subject, agent, created_at);
+CREATE INDEX approvals_open ON public.approvals USING btree (expires_at) WHERE (state = ANY (ARRAY['pending'::text, 'info_requested'::text]));
+CREATE TRIGGER approvals_told AFTER INSERT OR UPDATE ON public.approvals FOR EACH ROW EXECUTE FUNCTION approval_changed();
 
 create table authority (
   single boolean default true not null,
@@ -636,6 +681,17 @@ create table upstream_sign_ins (
   constraint upstream_sign_ins_stage_check CHECK ((stage = ANY (ARRAY['begun'::text, 'claimed'::text, 'answered'::text])))
 );
 CREATE INDEX upstream_sign_ins_expiry ON public.upstream_sign_ins USING btree (expires_at);
+
+CREATE OR REPLACE FUNCTION public.approval_changed()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  -- Delivered when this is committed, and to the committing session before its commit is answered.
+  perform pg_notify('remit_approvals', new.id || ' ' || new.version);
+  return null;
+end
+$function$;
 
 CREATE OR REPLACE FUNCTION public.approval_grant_changed()
  RETURNS trigger

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { openApprovalsPart } from './approvals.ts'
 import { createExplainer } from './authz/explain/explain.ts'
 import { createWhoCan } from './authz/explain/who-can.ts'
 import type { Fga } from './authz/fga.ts'
@@ -23,6 +24,7 @@ import type { Config } from './config.ts'
 import { type Administrators, createAdministrators } from './delegation/administrators.ts'
 import { createAgentAdministration } from './delegation/agent-administration.ts'
 import { type Agents, createAgents } from './delegation/agents.ts'
+import type { Approvals } from './delegation/approvals/approvals.ts'
 import { followAuthority } from './delegation/authority.ts'
 import { createCachedVerifier } from './delegation/cached-verifier.ts'
 import { type Clients, createClients } from './delegation/clients.ts'
@@ -225,6 +227,11 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
   const listCollections = createCollectionLister({ sql: database, nominator, gate })
   const readDocument = createDocumentReader({ sql: database, gate })
   const indexLagMs = () => index.status().lagMs
+  const assertOpen = (): void => {
+    authority.assertHeard()
+    epoch.assertSound()
+  }
+  const asking = stack.use(await openApprovalsPart({ database, fga, gate, grants, clock, log, assertOpen }))
   const issuer = await openIssuer({
     config,
     database,
@@ -278,6 +285,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
       authority: () => authority.sweep(),
       ...grants.tasks,
       ...issuer.tasks,
+      ...asking.tasks,
     }),
   )
 
@@ -318,10 +326,6 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
   })
   const metrics = createMetrics(now)
   observeIndex(metrics.registry, () => index.status())
-  const assertOpen = (): void => {
-    authority.assertHeard()
-    epoch.assertSound()
-  }
   const isOpen = (): boolean => authority.isHeard && epoch.isSound
   const probe = () => Promise.all([answers(database), fga.isHealthy()])
   const readiness = async (): Promise<Readiness> => {
@@ -403,6 +407,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
         now,
       }),
       ...issuer.routes,
+      asking.routes({ requireBearer, publicUrl: config.publicUrl }),
       docsRoutes({ openApi: () => openApiOf(app), errorPages: new URL('../docs/errors/', import.meta.url) }),
     ],
   })
@@ -425,6 +430,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     accountLinks,
     delegations,
     grants,
+    approvals: asking.approvals,
     clients,
     keys,
     issuer,
@@ -456,6 +462,7 @@ export interface Service extends AsyncDisposable {
   readonly accountLinks: AccountLinks
   readonly delegations: Delegations
   readonly grants: Grants
+  readonly approvals: Approvals
   readonly clients: Clients
   readonly keys: KeyRing
   readonly issuer: Issuer

@@ -67,6 +67,8 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
   const { host, port, ops } = config
   const listening = stack.use(await listenAs('PORT', { fetch: service.app.fetch, host, port }))
   stack.use(await listenAs('OPS_PORT', { fetch: service.ops.fetch, ...ops }))
+  // The first to end: whoever waits for a person is answered before the listeners are left to drain.
+  stack.defer(() => service.approvals.endWaits())
   const withoutVector = ground.embeddings.available ? await countWithoutVector(ground.database) : 0
   if (withoutVector > 0) log('passages_without_vector', { count: withoutVector, command: reembedCommand })
   signal?.throwIfAborted()

@@ -134,6 +134,31 @@ export type DecisionEvent =
       readonly reason: 'revoked' | 'delegation_ended' | 'used_up' | 'forgotten'
     }
   | {
+      /** An agent asked its person. `blocked`: they had blocked it, and it was denied unseen. */
+      readonly event: 'approval_asked'
+      readonly approval: string
+      readonly front: 'rest' | 'ciba'
+      readonly kind: 'documents' | 'vault_call' | 'access'
+      readonly documents?: readonly string[]
+      readonly expires_at: string
+      readonly blocked: boolean
+    }
+  /** The person's question, and the agent's answer. Their words are not kept here. */
+  | {
+      readonly event: 'approval_info_requested' | 'approval_answered'
+      readonly approval: string
+      readonly round: number
+    }
+  | {
+      readonly event: 'approval_decided'
+      readonly approval: string
+      readonly decision: 'approved' | 'denied'
+      /** Which says what a yes opens. */
+      readonly grant?: string
+    }
+  | { readonly event: 'approval_expired'; readonly approval: string }
+  | { readonly event: 'agent_blocked' | 'agent_unblocked'; readonly agent: string }
+  | {
       /** A person let a client have tokens for them. */
       readonly event: 'consented'
       readonly client: string

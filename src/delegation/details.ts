@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import type { CollectionNarrowing } from '../kernel/principal.ts'
 import { ok, type Result, refuse } from '../kernel/result.ts'
+import { hasPlainCharacters } from '../kernel/text.ts'
 import { collectionNarrowing, grantPresented } from './claims.ts'
 
 /**
@@ -75,7 +76,7 @@ const isLocations = (value: unknown): boolean =>
   Array.isArray(value) && value.length > 0 && value.every((one) => typeof one === 'string')
 
 function isPlain(value: unknown, depth: number): boolean {
-  if (typeof value === 'string') return !/[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/u.test(value)
+  if (typeof value === 'string') return hasPlainCharacters(value)
   if (typeof value === 'number') return Number.isFinite(value)
   if (typeof value === 'boolean' || value === null) return true
   if (typeof value !== 'object' || depth === 0) return false

@@ -7,3 +7,25 @@ export const text = (least: number, most: number) =>
     .min(least)
     .max(most)
     .refine((value) => !value.includes('\0') && value.isWellFormed(), 'must not hold NUL or lone surrogates')
+
+/**
+ * Whether text of somebody else can be shown on one line as what it is: 1 to `most` characters, nothing but spaces not
+ * among them, none that controls, is invisible, turns the direction around, is private, or is half of one.
+ */
+export const isPlain = (value: string, most: number): boolean =>
+  value.length <= most && value.trim() !== '' && hasPlainCharacters(value)
+
+/** No control, format (bidirectional, zero-width), surrogate, private-use, or line or paragraph separator character. */
+export const hasPlainCharacters = (value: string): boolean =>
+  !/[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/u.test(value)
+
+/** Text that {@link isPlain}. */
+export const plain = (most: number) =>
+  z
+    .string()
+    .min(1)
+    .max(most)
+    .refine(
+      (value) => isPlain(value, most),
+      'must be words on one line, without control or formatting characters',
+    )

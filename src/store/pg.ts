@@ -3,7 +3,7 @@ import pg, { type ClientBase } from 'pg'
 import pgvector from 'pgvector/pg'
 import { AppError } from '../kernel/errors.ts'
 import { step } from '../kernel/trace.ts'
-import { channel, type Database, type Ear, type Sql, type SqlValue } from './sql.ts'
+import { type Channel, channels, type Database, type Ear, type Sql, type SqlValue } from './sql.ts'
 
 export interface PgDatabaseOptions {
   readonly kind: Database['kind']
@@ -16,9 +16,10 @@ const int8 = 20
 
 /** Wraps a `pg` pool as a {@link Database}. pgvector's types are registered on every connection. */
 export function createPgDatabase({ kind, pool: poolConfig, onClose }: PgDatabaseOptions): Database {
-  const listeners: ((payload: string) => void)[] = []
-  const tell = (payload: string): void => {
-    for (const listener of listeners) listener(payload)
+  const listeners: { readonly on: Channel; readonly listener: (payload: string) => void }[] = []
+  /** On every channel, where none is named. */
+  const tell = (payload: string, channel?: string): void => {
+    for (const { on, listener } of listeners) if (channel === undefined || channel === on) listener(payload)
   }
   const pool = new pg.Pool({
     ...poolConfig,
@@ -30,8 +31,8 @@ export function createPgDatabase({ kind, pool: poolConfig, onClose }: PgDatabase
       client.setTypeParser(int8, Number)
       await pgvector.registerTypes(client)
       // A session is notified of its own commit before that is answered: whoever changed something has been heard.
-      client.on('notification', ({ payload = '' }) => tell(payload))
-      await client.query(`listen ${channel}`)
+      client.on('notification', ({ channel, payload = '' }) => tell(payload, channel))
+      await client.query(channels.map((channel) => `listen ${channel}`).join('; '))
     },
   })
   // An idle connection that breaks must not end the process; the next query reports it.
@@ -90,10 +91,13 @@ export function createPgDatabase({ kind, pool: poolConfig, onClose }: PgDatabase
     vectorType: kind === 'pglite' ? 'vector' : 'halfvec',
     query,
     transaction,
-    onNotice: (listener) => {
-      listeners.push(listener)
+    onNotice: (listener, on = 'remit_authority') => {
+      listeners.push({ on, listener })
     },
-    openEar: kind === 'postgres' ? (listener) => openEar(poolConfig, listener) : undefined,
+    openEar:
+      kind === 'postgres'
+        ? (listener, on = 'remit_authority') => openEar(poolConfig, listener, on)
+        : undefined,
     close,
     [Symbol.asyncDispose]: close,
   }
@@ -102,7 +106,11 @@ export function createPgDatabase({ kind, pool: poolConfig, onClose }: PgDatabase
 const earMsMax = 2_000
 
 /** Listens beside the pool, whose connections come and go. Every question has an end: half-open is not hearing. */
-async function openEar(config: pg.PoolConfig, listener: (payload: string) => void): Promise<Ear> {
+async function openEar(
+  config: pg.PoolConfig,
+  listener: (payload: string) => void,
+  on: Channel,
+): Promise<Ear> {
   const client = new pg.Client({ ...config, query_timeout: earMsMax, connectionTimeoutMillis: earMsMax })
   // Not waited for: the other side of a half-open connection never says goodbye.
   const close = async (): Promise<void> => void client.end().catch(() => undefined)
@@ -124,7 +132,7 @@ async function openEar(config: pg.PoolConfig, listener: (payload: string) => voi
     void close()
     throw asUnavailable(error) ?? error
   }
-  await query(`listen ${channel}`)
+  await query(`listen ${on}`)
   return { query, [Symbol.asyncDispose]: close }
 }
 

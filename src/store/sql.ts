@@ -30,18 +30,19 @@ export interface Database extends Sql, AsyncDisposable {
    */
   transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T>
   /**
-   * Calls the listener with what was notified on {@link channel}. A change that this process commits is told before
+   * Calls the listener with what was notified on the channel, `remit_authority` where left out. A change that this process commits is told before
    * its `query` or `transaction` resolves, on both kinds. Those of other processes only happen to be told here, to
    * connections that are open: whoever relies on them opens an {@link Ear}.
    */
-  onNotice(listener: (payload: string) => void): void
+  onNotice(listener: (payload: string) => void, on?: Channel): void
   /** A connection of its own that listens. Undefined on PGlite, which has one session and one process. */
-  readonly openEar: ((listener: (payload: string) => void) => Promise<Ear>) | undefined
+  readonly openEar: ((listener: (payload: string) => void, on?: Channel) => Promise<Ear>) | undefined
   close(): Promise<void>
 }
 
-/** The one channel on which the database tells of changes. */
-export const channel = 'remit_authority'
+/** On which the database tells of changes: of who may act, and of what people are asked. */
+export const channels = ['remit_authority', 'remit_approvals'] as const
+export type Channel = (typeof channels)[number]
 
 /** Hears what any process notifies for as long as its questions are answered. A failed question closes it. */
 export interface Ear extends Sql, AsyncDisposable {}

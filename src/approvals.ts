@@ -1,0 +1,57 @@
+import { randomBytes } from 'node:crypto'
+import type { Fga } from './authz/fga.ts'
+import type { Gate } from './authz/gate.ts'
+import { type Approvals, openApprovals } from './delegation/approvals/approvals.ts'
+import { createResolve } from './delegation/approvals/resolve.ts'
+import type { Grants } from './grants.ts'
+import type { App } from './http/env.ts'
+import type { RequireBearer } from './http/middleware/bearer.ts'
+import { approvalRoutes } from './http/routes/approvals.ts'
+import type { Clock } from './kernel/clock.ts'
+import type { Log } from './kernel/log.ts'
+import type { Database } from './store/sql.ts'
+
+export interface ApprovalsPartDeps {
+  readonly database: Database
+  readonly fga: Fga
+  readonly gate: Gate
+  readonly grants: Grants
+  readonly clock: Clock
+  readonly log: Log
+  /** Throws a 503 while it is not known who may act. */
+  readonly assertOpen: () => void
+}
+
+/** What agents ask of people: the table with its fronts. */
+export interface ApprovalsPart extends AsyncDisposable {
+  readonly approvals: Approvals
+  /**
+   * The agents' side. `GET /approvals/{id}` with an Authorization header is theirs, without one the person's page:
+   * the page's router stands before this one and passes on what has the header.
+   */
+  routes(face: AgentsFace): App
+  /** Background tasks, each to be run now and every hour. */
+  readonly tasks: Readonly<Record<string, () => Promise<unknown>>>
+}
+
+export interface AgentsFace {
+  readonly requireBearer: RequireBearer
+  readonly publicUrl: string
+}
+
+export async function openApprovalsPart(deps: ApprovalsPartDeps): Promise<ApprovalsPart> {
+  const { database, grants } = deps
+  const approvals = await openApprovals({
+    ...deps,
+    sql: database,
+    grants: grants.approvalGrants,
+    randomBytes,
+  })
+  const resolve = createResolve({ findOffer: grants.offers.find })
+  return {
+    approvals,
+    routes: (face) => approvalRoutes({ approvals, resolve, ...face }),
+    tasks: { approvals: () => approvals.mend() },
+    [Symbol.asyncDispose]: () => approvals[Symbol.asyncDispose](),
+  }
+}

@@ -1,0 +1,59 @@
+import type { FgaObject } from '../../kernel/ids.ts'
+import type { Asked } from './asked.ts'
+
+export type ApprovalState = 'pending' | 'info_requested' | 'approved' | 'denied' | 'expired'
+
+/** One question of the person, and the agent's answer: untrusted text. */
+export interface Round {
+  readonly question: string
+  readonly askedAt: Date
+  readonly answer?: string
+  readonly answeredAt?: Date
+}
+
+/** One question of one agent to the one person it works for. */
+export interface Approval {
+  /** `ap_…` */
+  readonly id: string
+  /** `user:anne` */
+  readonly subject: FgaObject
+  /** Id of the outermost actor, `research-bot`. */
+  readonly agent: string
+  readonly client: string
+  readonly delegation: string
+  readonly asked: Asked
+  readonly front: 'rest' | 'ciba'
+  /** The agent's own words, as is `bindingMessage`: shown, never believed. */
+  readonly purpose?: string
+  readonly bindingMessage?: string
+  /** Keyed hash of the one auth_req_id that may come of it. */
+  readonly reference?: string
+  /** By the clock: also `expired` where its time or its delegation is over and nobody has written it down yet. */
+  readonly state: ApprovalState
+  readonly rounds: readonly Round[]
+  readonly createdAt: Date
+  readonly expiresAt: Date
+  /** The person's words to the agent. */
+  readonly reason?: string
+  /** `g_…`, of a yes to documents or to a call. */
+  readonly grant?: string
+  /** As narrowed. */
+  readonly answer?: Asked
+  /** Thread of the request that asked, through every record of what came of it. */
+  readonly txn: string
+  /** One more with every change. */
+  readonly version: number
+}
+
+/** Who asks: an agent with a token. */
+export interface Asker {
+  readonly subject: FgaObject
+  /** Id of the outermost actor. */
+  readonly agent: string
+  readonly client: string
+  readonly delegation: string
+  readonly txn: string
+}
+
+export const isOpen = ({ state }: Pick<Approval, 'state'>): boolean =>
+  state === 'pending' || state === 'info_requested'

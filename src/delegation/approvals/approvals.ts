@@ -1,0 +1,156 @@
+import { AppError } from '../../kernel/errors.ts'
+import type { FgaObject } from '../../kernel/ids.ts'
+import type { Log } from '../../kernel/log.ts'
+import type { Result } from '../../kernel/result.ts'
+import type { Approval, Asker } from './approval.ts'
+import { ask, type Wish } from './ask.ts'
+import type { Asked } from './asked.ts'
+import { type Blocks, createBlocks } from './blocks.ts'
+import { type Changes, followApprovals } from './changes.ts'
+import { type DecideDeps, type DecideOptions, type Decision, decide, type Refusal } from './decide.ts'
+import { expire } from './expire.ts'
+import { answer } from './rounds.ts'
+import { readApprovals } from './rows.ts'
+import { type ShownApproval, show } from './view.ts'
+import { createWaits } from './waits.ts'
+
+/**
+ * What agents ask of the people they work for. One table, whichever front a question came by (REST, CIBA):
+ * `pending → info_requested → pending → approved | denied | expired`. Each step is one conditional update with its
+ * record; the clock expires by itself.
+ */
+export interface Approvals extends AsyncDisposable {
+  /**
+   * Puts a question to the person. An equal one that is open is joined: same asker, same front, same digest of what is
+   * asked; then the words and the end are those of the first. A blocked agent's is denied at once, which looks like any
+   * denial. 422 for words that are not plain or an end out of bounds; 403 where the delegation has ended; 429 beyond 5
+   * open or 20 an hour of this agent with this person, or 10 minutes after a no to the same.
+   * NOT checked: that what is asked was offered, or is a connection of theirs; whoever resolved it has.
+   */
+  ask(asker: Asker, asked: Asked, wish: Wish): Promise<Approval>
+  /** The asker's own, under the same client, person and delegation; undefined for every other and for none. */
+  of(asker: Asker, id: string): Promise<Approval | undefined>
+  /** The one that an auth_req_id stands for (CIBA), by its keyed hash. */
+  ofReference(reference: string): Promise<Approval | undefined>
+  /**
+   * The same once it has changed, at once where it is not `pending`, and as it stands when the signal fires or the
+   * service closes. Across processes. Throws a 503 while it is not known who may act.
+   */
+  wait(asker: Asker, id: string, signal: AbortSignal): Promise<Approval | undefined>
+  /**
+   * The agent's answer to the person's question, 1 to 1,000 plain characters. The first one gives the person as long
+   * again. 404 for what is not theirs, 409 where no question is open, 422 for other text.
+   */
+  answer(asker: Asker, id: string, text: string): Promise<Approval>
+  /** The person's, newest first: what waits for them, and what was decided or ended in the last 7 days. */
+  mine(
+    subject: FgaObject,
+  ): Promise<{ readonly open: readonly Approval[]; readonly recent: readonly Approval[] }>
+  /** As their page shows it. Another person's is undefined, as one that does not exist. */
+  oneOfMine(subject: FgaObject, id: string): Promise<ShownApproval | undefined>
+  decide(
+    subject: FgaObject,
+    id: string,
+    decision: Decision,
+    options: DecideOptions,
+  ): Promise<Result<Approval, Refusal>>
+  /**
+   * After each commit, in this process and for what was heard from others. Nothing may rely on it alone: a crash
+   * between a commit and its listener must mend itself. A listener that throws is logged.
+   */
+  onChange(listener: (approval: Approval) => void | Promise<void>): Disposable
+  readonly blocks: Blocks
+  /** Writes down what has expired, and forgets what is long over. Returns how many expired. */
+  mend(): Promise<number>
+  /** Answers whoever waits: the service is about to stop. */
+  endWaits(): void
+}
+
+export interface ApprovalsDeps extends DecideDeps {
+  readonly randomBytes: (size: number) => Buffer
+  readonly log: Log
+  readonly assertOpen: () => void
+}
+
+const recentMs = 7 * 24 * 3_600_000
+const recentMax = 50
+
+export async function openApprovals(deps: ApprovalsDeps): Promise<Approvals> {
+  const { database, clock, log, assertOpen } = deps
+  const changes = await followApprovals({ database, log })
+  const waits = createWaits({ changes, clock, assertOpen })
+  const read = (where: string, ...values: readonly (string | Date)[]) =>
+    readApprovals(database, where, new Date(clock.now()), values)
+
+  const of: Approvals['of'] = async ({ subject, agent, client, delegation }, id) =>
+    (
+      await read(
+        'a.id = $2 and a.subject = $3 and a.agent = $4 and a.client = $5 and a.delegation = $6',
+        id,
+        subject,
+        agent,
+        client,
+        delegation,
+      )
+    )[0]
+
+  return {
+    ask: (asker, asked, wish) => ask(deps, asker, asked, wish),
+    of,
+    ofReference: async (reference) => (await read('a.reference = $2', reference))[0],
+    wait: (asker, id, signal) =>
+      waits.until(() => of(asker, id), { id, owner: `${asker.subject} ${asker.agent}` }, signal),
+    async answer(asker, id, text) {
+      const approval = await of(asker, id)
+      if (approval === undefined) throw new AppError('not_found')
+      await answer(deps, asker, approval, text)
+      const after = await of(asker, id)
+      if (after === undefined) throw new AppError('not_found')
+      return after
+    },
+    async mine(subject) {
+      const since = new Date(clock.now() - recentMs)
+      const all = await read(
+        `a.subject = $2 and not a.blocked and (a.state in ('pending', 'info_requested') or a.created_at > $3)
+         order by a.created_at desc, a.id limit 1000`,
+        subject,
+        since,
+      )
+      const open = all.filter(({ state }) => state === 'pending' || state === 'info_requested')
+      return { open, recent: all.filter((one) => !open.includes(one)).slice(0, recentMax) }
+    },
+    async oneOfMine(subject, id) {
+      const [approval] = await read('a.id = $2 and a.subject = $3 and not a.blocked', id, subject)
+      return approval && show(deps, approval)
+    },
+    decide: (subject, id, decision, options) => decide(deps, { subject, id }, decision, options),
+    onChange: (listener) => listening(changes, listener, { read: (id) => read('a.id = $2', id), log }),
+    blocks: createBlocks(database),
+    mend: () => expire(deps),
+    endWaits: () => waits.close(),
+    async [Symbol.asyncDispose]() {
+      waits.close()
+      await changes[Symbol.asyncDispose]()
+    },
+  }
+}
+
+interface Listening {
+  readonly read: (id: string) => Promise<Approval[]>
+  readonly log: Log
+}
+
+function listening(
+  changes: Pick<Changes, 'onChange'>,
+  listener: (approval: Approval) => void | Promise<void>,
+  { read, log }: Listening,
+): Disposable {
+  async function tell(id: string): Promise<void> {
+    try {
+      for (const approval of await read(id)) await listener(approval)
+    } catch (error) {
+      log('approval_untold', { reason: error instanceof Error ? error.message : 'thrown value' })
+    }
+  }
+  return changes.onChange((id) => void tell(id))
+}

@@ -1,0 +1,168 @@
+import { record } from '../../audit/record.ts'
+import type { Clock } from '../../kernel/clock.ts'
+import { AppError, invalid } from '../../kernel/errors.ts'
+import { isPlain } from '../../kernel/text.ts'
+import type { Database, Sql } from '../../store/sql.ts'
+import { agentObject } from '../agents.ts'
+import type { Approval, Asker } from './approval.ts'
+import { type Asked, digestOfAsked } from './asked.ts'
+import { assertRoom } from './limits.ts'
+import { isCurrent, readApprovals } from './rows.ts'
+
+export interface Wish {
+  /** The agent's own words, at most 500 characters on one line. */
+  readonly purpose?: string
+  /** Shown on both devices (CIBA), at most 100 characters on one line. */
+  readonly bindingMessage?: string
+  /** How long the person has: 30 to 86,400. Never longer than what was lent. */
+  readonly seconds: number
+  readonly front: Approval['front']
+  /**
+   * Keyed hash of the auth_req_id (CIBA). Where an equal question is joined it takes the place of the one before: one
+   * yes is one token, so that a client that lost its first answer gets no second trade.
+   */
+  readonly reference?: string
+}
+
+export const secondsLeast = 30
+export const secondsMost = 86_400
+export const purposeMax = 500
+export const bindingMessageMax = 100
+
+export interface AskDeps {
+  readonly database: Database
+  readonly clock: Clock
+  readonly randomBytes: (size: number) => Buffer
+}
+
+/**
+ * Puts a question to the person, or joins an equal one that is open. Everything is counted while the row of this pair
+ * of person and agent is held: two questions at once are two for the limits, and one where they are equal.
+ */
+export async function ask(deps: AskDeps, asker: Asker, asked: Asked, wish: Wish): Promise<Approval> {
+  assertWords(wish)
+  const id = `ap_${deps.randomBytes(16).toString('base64url')}`
+  const now = new Date(deps.clock.now())
+  return deps.database.transaction(async (sql) => {
+    const { isBlocked } = await hold(sql, asker)
+    const end = await endOfLending(sql, asker, now)
+    const open = await joined(sql, { asker, asked, wish, now })
+    if (open !== undefined) return open
+    await assertRoom(sql, asker, asked, now)
+    const expiresAt = new Date(Math.min(now.getTime() + wish.seconds * 1_000, end.getTime()))
+    await insert(sql, { id, asker, asked, wish, now, expiresAt, isBlocked })
+    const [approval] = await readApprovals(sql, 'a.id = $2', now, [id])
+    if (approval === undefined) throw new Error('An approval was lost while it was asked for.')
+    await record(sql, whoAsks(asker), {
+      event: 'approval_asked',
+      approval: id,
+      front: wish.front,
+      kind: asked.kind,
+      ...(asked.kind === 'documents' && { documents: asked.documentIds }),
+      expires_at: expiresAt.toISOString(),
+      blocked: isBlocked,
+    })
+    return approval
+  })
+}
+
+/** Who a record is about where the agent did something. */
+export const whoAsks = ({ subject, agent, client, delegation, txn }: Asker) => ({
+  subject,
+  actors: [agentObject(agent)],
+  client,
+  delegation,
+  txn,
+})
+
+/** Held until the transaction ends: whoever else counts questions of this pair waits here. */
+async function hold(sql: Sql, { subject, agent }: Asker): Promise<{ readonly isBlocked: boolean }> {
+  const [row] = await sql.query<{ blocked_at: Date | null }>(
+    `insert into approval_askers (subject, agent) values ($1, $2)
+     on conflict (subject, agent) do update set agent = excluded.agent returning blocked_at`,
+    [subject, agent],
+  )
+  return { isBlocked: row !== undefined && row.blocked_at !== null }
+}
+
+/** Asked once more: it may have ended since the token was looked at. */
+async function endOfLending(sql: Sql, { subject, agent, delegation }: Asker, now: Date): Promise<Date> {
+  const [row] = await sql.query<{ expires_at: Date }>(
+    `select d.expires_at from delegations d join agents g on g.id = $3
+     where d.id = $1 and d.subject = $2 and (d.agent = $3 or $3 = any(d.sub_agents))
+       and d.state = 'live' and d.expires_at > $4 and g.disabled_at is null`,
+    [delegation, subject, agent, now],
+  )
+  if (row === undefined) throw new AppError('actor_unauthorized', { internal: 'the delegation is over' })
+  return row.expires_at
+}
+
+interface Joining {
+  readonly asker: Asker
+  readonly asked: Asked
+  readonly wish: Wish
+  readonly now: Date
+}
+
+async function joined(sql: Sql, { asker, asked, wish, now }: Joining): Promise<Approval | undefined> {
+  const { subject, agent, client, delegation } = asker
+  const [open] = await readApprovals(
+    sql,
+    `a.subject = $2 and a.agent = $3 and a.client = $4 and a.delegation = $5 and a.front = $6 and a.digest = $7
+       and a.state in ('pending', 'info_requested') and ${isCurrent}`,
+    now,
+    [subject, agent, client, delegation, wish.front, digestOfAsked(asked)],
+  )
+  if (open === undefined || wish.reference === undefined) return open
+  const { reference } = wish
+  await sql.query('update approvals set reference = $2, version = version + 1 where id = $1', [
+    open.id,
+    reference,
+  ])
+  return { ...open, reference, version: open.version + 1 }
+}
+
+interface Inserting extends Joining {
+  readonly id: string
+  readonly expiresAt: Date
+  readonly isBlocked: boolean
+}
+
+async function insert(sql: Sql, { id, asker, asked, wish, now, expiresAt, isBlocked }: Inserting) {
+  await sql.query(
+    `insert into approvals (id, subject, agent, client, delegation, front, asked, digest, purpose, binding_message,
+       reference, state, created_at, expires_at, decided_at, blocked, txn)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
+    [
+      id,
+      asker.subject,
+      asker.agent,
+      asker.client,
+      asker.delegation,
+      wish.front,
+      asked,
+      digestOfAsked(asked),
+      wish.purpose ?? null,
+      wish.bindingMessage ?? null,
+      wish.reference ?? null,
+      // To the agent a denial like any other; the person never hears of it.
+      isBlocked ? 'denied' : 'pending',
+      now,
+      expiresAt,
+      isBlocked ? now : null,
+      isBlocked,
+      asker.txn,
+    ],
+  )
+}
+
+function assertWords({ purpose, bindingMessage, seconds }: Wish): void {
+  if (purpose !== undefined && !isPlain(purpose, purposeMax)) throw invalid('purpose', plainRule(purposeMax))
+  if (bindingMessage !== undefined && !isPlain(bindingMessage, bindingMessageMax))
+    throw invalid('binding_message', plainRule(bindingMessageMax))
+  if (!Number.isInteger(seconds) || seconds < secondsLeast || seconds > secondsMost)
+    throw invalid('requested_expiry', `must be ${secondsLeast} to ${secondsMost} seconds`)
+}
+
+export const plainRule = (most: number): string =>
+  `must be 1 to ${most} characters on one line, without control or formatting characters`

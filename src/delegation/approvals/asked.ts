@@ -1,0 +1,48 @@
+import { createHash } from 'node:crypto'
+import { canonicalJson, type ForeignDetail } from '../details.ts'
+import type { VaultCall } from './grant-row.ts'
+
+/** What is asked. All ids are resolved by us: nothing in it is the agent's word. */
+export type Asked =
+  | {
+      /** Documents that an offer stands for, for the question that it was made for. */
+      readonly kind: 'documents'
+      readonly offer: string
+      readonly documentIds: readonly string[]
+      readonly queryHmac: string
+    }
+  | {
+      readonly kind: 'vault_call'
+      readonly call: VaultCall
+      /** Name of the provider. */
+      readonly provider: string
+    }
+  | {
+      /** A token for an API. */
+      readonly kind: 'access'
+      readonly resource: string
+      readonly scopes: readonly string[]
+      readonly details: readonly ForeignDetail[]
+      readonly collections?: readonly string[]
+    }
+
+/** Equal for equal questions: each offer has an id of its own, whatever it stands for. */
+export const digestOfAsked = (asked: Asked): string => digest(canonicalJson(comparable(asked)))
+
+/**
+ * What a person has said no to, as a part of what was asked: `asked @> matter` holds for the same question, for the same
+ * documents by other words, and for fewer of them.
+ */
+export function matterOf(asked: Asked): object {
+  if (asked.kind === 'documents') return { kind: asked.kind, documentIds: asked.documentIds }
+  return asked
+}
+
+/** sha256, base64url. */
+export const digest = (text: string): string => createHash('sha256').update(text).digest('base64url')
+
+function comparable(asked: Asked): object {
+  if (asked.kind !== 'documents') return asked
+  const { offer: _, documentIds, ...rest } = asked
+  return { ...rest, documentIds: [...documentIds].sort() }
+}

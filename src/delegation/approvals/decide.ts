@@ -1,0 +1,234 @@
+import { record, type Who } from '../../audit/record.ts'
+import type { FgaObject } from '../../kernel/ids.ts'
+import { ok, type Result, refuse } from '../../kernel/result.ts'
+import { isPlain } from '../../kernel/text.ts'
+import type { Database, Sql } from '../../store/sql.ts'
+import type { BrowserSession } from '../sessions.ts'
+import { atPages } from '../sign-ins.ts'
+import { type Approval, isOpen } from './approval.ts'
+import { blockAgent } from './blocks.ts'
+import type { WantedGrant } from './grant-checks.ts'
+import { roundsMax } from './rounds.ts'
+import { readApprovals, roundsToColumn } from './rows.ts'
+import { type Terms, termsOf, type Yes } from './terms.ts'
+import { digestOf, type ShownApproval, show, type ViewDeps } from './view.ts'
+
+/** What a person answers. Texts are at most 500 characters on one line. */
+export type Decision =
+  | Yes
+  | {
+      readonly answer: 'deny'
+      /** Told to the agent. */
+      readonly reason?: string
+      /** Denies whatever else this agent asks of them, now and from now on. */
+      readonly block?: boolean
+    }
+  | { readonly answer: 'ask'; readonly question: string }
+
+export interface DecideOptions {
+  /** Of the page that the person looked at (`digestOf`). */
+  readonly digest: string
+  /** Theirs. NOT checked here: that the sign-in is recent and the request from our page; `requireSession` does. */
+  readonly session: Pick<BrowserSession, 'person' | 'subject'> & {
+    /** When they last verified themself in front of their device (UV), here or freshly at their own provider. */
+    readonly verifiedAt?: Date | undefined
+  }
+}
+
+/**
+ * `changed`: not what the page showed; nothing was decided. `over`: decided already, its time is over, or what was
+ * lent is. `needs_verification`: a yes to this takes one of the last 5 minutes. `not_offered`, with the member: more or
+ * other than the page shows. `not_plain`: a text that cannot be shown as what it is. `too_many_rounds`: five questions.
+ * `question_open`: the agent has yet to answer.
+ */
+export type Refusal =
+  | 'not_found'
+  | 'over'
+  | 'changed'
+  | 'needs_verification'
+  | 'not_offered'
+  | 'not_plain'
+  | 'too_many_rounds'
+  | 'question_open'
+
+/** Of grants.ts. */
+export interface GrantMaker {
+  /** Row, then tuples: it opens nothing before it is activated, and `mend()` clears up where it never is. */
+  prepare(wanted: WantedGrant): Promise<{ readonly id: string }>
+  /** In the transaction that says "approved", on record with it. False: its delegation or its time has ended. */
+  activateWithin(sql: Sql, id: string, by: Who): Promise<boolean>
+}
+
+export interface DecideDeps extends ViewDeps {
+  readonly database: Database
+  readonly grants: GrantMaker
+}
+
+export const textMax = 500
+export const verifiedMsMax = 5 * 60_000
+
+/**
+ * Decides for the one whose approval it is, on exactly what they saw. One conditional update makes it count, with its
+ * record: of two decisions at once one finds nothing to change. A crash before leaves a grant that is not live, which
+ * mends itself.
+ */
+export async function decide(
+  deps: DecideDeps,
+  key: { readonly subject: FgaObject; readonly id: string },
+  decision: Decision,
+  { digest, session }: DecideOptions,
+): Promise<Result<Approval, Refusal>> {
+  const { database, clock } = deps
+  const { subject, id } = key
+  // Somebody else's session is nobody's here.
+  if (session.subject !== subject) return refuse('not_found')
+  const [approval] = await readApprovals(database, theirs, new Date(clock.now()), [id, subject])
+  if (approval === undefined) return refuse('not_found')
+  if (!isOpen(approval)) return refuse('over')
+  const shown = await show(deps, approval)
+  if (digestOf(shown) !== digest) return refuse('changed')
+  const change = await changeOf(deps, shown, decision, session.verifiedAt)
+  if (!change.ok) return change
+  const by: Who = { ...atPages(session.person, approval.txn), delegation: approval.delegation }
+  const isDone = await undone(
+    database.transaction((sql) =>
+      commit(sql, deps, { was: approval, to: change.value, by, now: new Date(clock.now()) }),
+    ),
+  )
+  const [after] = await readApprovals(database, theirs, new Date(clock.now()), [id, subject])
+  if (after === undefined) return refuse('not_found')
+  if (isDone) return ok(after)
+  return refuse(isOpen(after) ? 'changed' : 'over')
+}
+
+const theirs = 'a.id = $2 and a.subject = $3 and not a.blocked'
+
+interface Change {
+  readonly state: 'approved' | 'denied' | 'info_requested'
+  readonly question?: string
+  readonly reason?: string
+  readonly blocks?: boolean
+  readonly terms?: Terms
+  readonly grant?: string
+}
+
+async function changeOf(
+  { clock, grants }: DecideDeps,
+  shown: ShownApproval,
+  decision: Decision,
+  verifiedAt: Date | undefined,
+): Promise<Result<Change, Refusal>> {
+  switch (decision.answer) {
+    case 'ask': {
+      if (shown.state === 'info_requested') return refuse('question_open')
+      if (shown.rounds.length >= roundsMax) return refuse('too_many_rounds')
+      if (!isPlain(decision.question, textMax)) return refuse('not_plain', 'question')
+      return ok({ state: 'info_requested', question: decision.question })
+    }
+    case 'deny': {
+      const { reason, block: blocks = false } = decision
+      if (reason !== undefined && !isPlain(reason, textMax)) return refuse('not_plain', 'reason')
+      return ok({ state: 'denied', blocks, ...(reason !== undefined && { reason }) })
+    }
+    case 'approve': {
+      const now = clock.now()
+      if (shown.asked.kind !== 'access' && !isVerified(verifiedAt, now)) return refuse('needs_verification')
+      const terms = termsOf(shown, decision, now)
+      if (!terms.ok) return terms
+      const { grant } = terms.value
+      if (grant === undefined) return ok({ state: 'approved', terms: terms.value })
+      const { id } = await grants.prepare(grant)
+      return ok({ state: 'approved', terms: terms.value, grant: id })
+    }
+  }
+}
+
+interface Committing {
+  readonly was: Approval
+  readonly to: Change
+  readonly by: Who
+  readonly now: Date
+}
+
+async function commit(
+  sql: Sql,
+  { grants }: Pick<DecideDeps, 'grants'>,
+  committing: Committing,
+): Promise<void> {
+  const { was, to, by, now } = committing
+  // The pair's row before any approval's, as whoever asks takes them: nobody waits in a circle.
+  if (to.blocks) await blockAgent(sql, was, { by, now })
+  if (!(await write(sql, was, to, now))) throw new Undone()
+  // An approval without its grant would be a yes to nothing.
+  if (to.grant !== undefined && !(await grants.activateWithin(sql, to.grant, by))) throw new Undone()
+  if (to.blocks) await denyOthers(sql, was, { by, now })
+  await record(sql, by, eventOf(was, to))
+}
+
+/** Somebody else was there before, or what was lent has ended: rolls back. */
+class Undone extends Error {}
+
+async function undone(work: Promise<void>): Promise<boolean> {
+  try {
+    await work
+    return true
+  } catch (error) {
+    if (error instanceof Undone) return false
+    throw error
+  }
+}
+
+/** A clock that was set back proves nothing. */
+const isVerified = (at: Date | undefined, now: number): boolean =>
+  at !== undefined && now - at.getTime() <= verifiedMsMax && at.getTime() <= now + 1_000
+
+/** False: it is over, or not what was looked at. */
+async function write(sql: Sql, was: Approval, to: Change, now: Date): Promise<boolean> {
+  const rounds =
+    to.question === undefined ? was.rounds : [...was.rounds, { question: to.question, askedAt: now }]
+  const isDecided = to.state !== 'info_requested'
+  const rows = await sql.query(
+    `update approvals set state = $3, version = version + 1, rounds = $4::jsonb, decided_at = $5, reason = $6,
+       answer = $7, grant_id = $8
+     where id = $1 and version = $2 and state in ('pending', 'info_requested') and expires_at > $9 returning id`,
+    [
+      was.id,
+      was.version,
+      to.state,
+      roundsToColumn(rounds),
+      isDecided ? now : null,
+      to.reason ?? null,
+      to.terms?.answer ?? null,
+      to.grant ?? null,
+      now,
+    ],
+  )
+  return rows.length === 1
+}
+
+/** Whatever else the agent has open with this person is denied with it. */
+async function denyOthers(
+  sql: Sql,
+  { subject, agent }: Approval,
+  { by, now }: Pick<Committing, 'by' | 'now'>,
+) {
+  const others = await sql.query<{ id: string }>(
+    `update approvals set state = 'denied', version = version + 1, decided_at = $3
+     where id in (select id from approvals where subject = $1 and agent = $2
+       and state in ('pending', 'info_requested') and expires_at > $3 order by id for update) returning id`,
+    [subject, agent, now],
+  )
+  for (const { id } of others)
+    await record(sql, by, { event: 'approval_decided', approval: id, decision: 'denied' })
+}
+
+function eventOf({ id, rounds }: Approval, { state, grant }: Change) {
+  if (state === 'info_requested')
+    return { event: 'approval_info_requested', approval: id, round: rounds.length + 1 } as const
+  return {
+    event: 'approval_decided',
+    approval: id,
+    decision: state,
+    ...(grant !== undefined && { grant }),
+  } as const
+}

@@ -1,0 +1,66 @@
+import { AppError } from '../../kernel/errors.ts'
+import type { Sql } from '../../store/sql.ts'
+import type { Asker } from './approval.ts'
+import { type Asked, matterOf } from './asked.ts'
+import { isCurrent } from './rows.ts'
+
+/** Questions of one agent that one person has before them at a time. */
+export const openMax = 5
+/** Questions of one agent to one person in an hour, answered or not. */
+export const hourlyMax = 20
+/** How long a no stands before the same may be asked again, in milliseconds. */
+export const coolDownMs = 10 * 60_000
+
+const hourMs = 3_600_000
+
+/**
+ * Throws 429 with `Retry-After` where this agent has asked this person enough: so that nobody says yes because they are
+ * tired. The caller holds the pair's row, so that nothing is counted twice.
+ */
+export async function assertRoom(
+  sql: Sql,
+  { subject, agent }: Pick<Asker, 'subject' | 'agent'>,
+  asked: Asked,
+  now: Date,
+): Promise<void> {
+  const [counts] = await sql.query<Counts>(
+    `select
+       (select count(*) from approvals a where a.subject = $2 and a.agent = $3
+          and a.state in ('pending', 'info_requested') and ${isCurrent}) as open,
+       (select min(a.expires_at) from approvals a where a.subject = $2 and a.agent = $3
+          and a.state in ('pending', 'info_requested') and ${isCurrent}) as open_until,
+       (select count(*) from approvals a where a.subject = $2 and a.agent = $3 and a.created_at > $4) as recent,
+       (select min(a.created_at) from approvals a where a.subject = $2 and a.agent = $3 and a.created_at > $4) as since,
+       (select max(a.decided_at) from approvals a where a.subject = $2 and a.agent = $3 and a.created_at > $5
+          and a.state = 'denied' and a.decided_at > $6 and a.asked @> $7::jsonb) as denied_at`,
+    [
+      now,
+      subject,
+      agent,
+      new Date(now.getTime() - hourMs),
+      // A question lives a day, and one more by an answer: the index finds those that can have been denied lately.
+      new Date(now.getTime() - 50 * hourMs),
+      new Date(now.getTime() - coolDownMs),
+      matterOf(asked),
+    ],
+  )
+  if (counts === undefined) throw new Error('Counting gave no row.')
+  const { open, open_until: openUntil, recent, since, denied_at: deniedAt } = counts
+  if (deniedAt !== null) throw tooMany(deniedAt.getTime() + coolDownMs, now)
+  if (open >= openMax) throw tooMany(openUntil?.getTime() ?? now.getTime(), now)
+  if (recent >= hourlyMax) throw tooMany((since?.getTime() ?? now.getTime()) + hourMs, now)
+}
+
+interface Counts {
+  readonly open: number
+  readonly open_until: Date | null
+  readonly recent: number
+  readonly since: Date | null
+  readonly denied_at: Date | null
+}
+
+const tooMany = (until: number, now: Date): AppError =>
+  new AppError('rate_limited', {
+    public: 'This person has been asked enough for now.',
+    headers: { 'retry-after': String(Math.max(1, Math.ceil((until - now.getTime()) / 1_000))) },
+  })

@@ -1,0 +1,52 @@
+import type { Fga } from '../../authz/fga.ts'
+import type { Clock } from '../../kernel/clock.ts'
+import { collectionObject, documentObject, type FgaObject, splitObject } from '../../kernel/ids.ts'
+import type { Sql } from '../../store/sql.ts'
+import type { Place, ShownDocument } from './view.ts'
+
+export interface PlacesDeps {
+  readonly sql: Sql
+  readonly fga: Fga
+  readonly clock: Clock
+}
+
+const msMax = 5_000
+
+/**
+ * Where a yes may be remembered, later documents included: the collections in which these documents are filed, which
+ * their reader may know of (`GET /collections`), and the folders and collections that they lie in, where the person is
+ * a viewer there. Give it only documents that they were just cleared for.
+ */
+export async function placesOf(
+  { sql, fga, clock }: PlacesDeps,
+  subject: FgaObject,
+  documents: readonly ShownDocument[],
+): Promise<Place[]> {
+  if (documents.length === 0) return []
+  const filed = new Set<FgaObject>(documents.map(({ collection }) => collectionObject(collection)))
+  const around = new Set<FgaObject>()
+  for (const { id } of documents) {
+    for await (const { user } of fga.read({ object: documentObject(id), relation: 'parent' }))
+      if (isPlace(user) && !filed.has(user)) around.add(user)
+  }
+  const asked = [...around]
+  const { verdicts } = await fga.batchCheck(
+    asked.map((object) => ({ user: subject, relation: 'viewer', object })),
+    { now: clock.now(), signal: AbortSignal.timeout(msMax), consistency: 'fresh' },
+  )
+  const visible = [...filed, ...asked.filter((_, index) => verdicts[index] === 'allowed')].sort()
+  const titles = await titlesOf(sql, visible)
+  return visible.map((object) => ({ object, title: titles.get(object) ?? splitObject(object).id }))
+}
+
+const isPlace = (object: string): object is FgaObject =>
+  object.startsWith('folder:') || object.startsWith('collection:')
+
+/** Folders have none. */
+async function titlesOf(sql: Sql, places: readonly FgaObject[]): Promise<ReadonlyMap<string, string>> {
+  const rows = await sql.query<{ object: string; title: string }>(
+    `select 'collection:' || id as object, title from collections where 'collection:' || id = any($1)`,
+    [places],
+  )
+  return new Map(rows.map(({ object, title }) => [object, title]))
+}

@@ -1,0 +1,59 @@
+import { invalid } from '../../kernel/errors.ts'
+import type { Principal } from '../../kernel/principal.ts'
+import type { Asker } from './approval.ts'
+import type { Asked } from './asked.ts'
+import { askerOf } from './asker.ts'
+import type { VaultCall } from './grant-row.ts'
+
+/** What an agent asks for, in its own words. */
+export type WantedDetail =
+  | { readonly type: 'document_access'; readonly offer: string }
+  | {
+      readonly type: 'vault_call'
+      readonly connection: string
+      readonly method: string
+      readonly path: string
+      readonly content_type?: string | undefined
+      readonly body_digest?: string | undefined
+    }
+
+/** Turns it into what is asked, every id our own. */
+export type Resolve = (principal: Principal, detail: WantedDetail) => Promise<Asked>
+
+export interface ResolveDeps {
+  /** What an offer of this principal's stands for; undefined for every other, for one that is over, and for none. */
+  readonly findOffer: (
+    holder: Asker,
+    offer: string,
+  ) => Promise<
+    { readonly id: string; readonly documentIds: readonly string[]; readonly queryHmac: string } | undefined
+  >
+  /** Throws where this principal could not make the call even with an approval. Left out: there is no vault. */
+  readonly resolveCall?: (
+    principal: Principal,
+    call: VaultCall,
+  ) => Promise<{ readonly call: VaultCall; readonly provider: string }>
+}
+
+export function createResolve({ findOffer, resolveCall }: ResolveDeps): Resolve {
+  return async (principal, detail) => {
+    if (detail.type === 'document_access') {
+      const offer = await findOffer(askerOf(principal), detail.offer)
+      // The same for one of somebody else, one that is over, and one that never was.
+      if (offer === undefined) throw invalid('authorization_details.0.offer', 'There is no such offer.')
+      const { id, documentIds, queryHmac } = offer
+      return { kind: 'documents', offer: id, documentIds, queryHmac }
+    }
+    if (resolveCall === undefined)
+      throw invalid('authorization_details.0.type', 'There are no connections here.')
+    const { connection, method, path, content_type: contentType, body_digest: bodyDigest } = detail
+    const resolved = await resolveCall(principal, {
+      connection,
+      method,
+      path,
+      ...(contentType !== undefined && { contentType }),
+      ...(bodyDigest !== undefined && { bodyDigest }),
+    })
+    return { kind: 'vault_call', ...resolved }
+  }
+}

@@ -1,0 +1,52 @@
+import { record } from '../../audit/record.ts'
+import type { Clock } from '../../kernel/clock.ts'
+import { AppError, invalid } from '../../kernel/errors.ts'
+import { isPlain } from '../../kernel/text.ts'
+import type { Database } from '../../store/sql.ts'
+import type { Approval, Asker, Round } from './approval.ts'
+import { plainRule, whoAsks } from './ask.ts'
+import { roundsToColumn } from './rows.ts'
+
+/** Questions that a person may ask back. */
+export const roundsMax = 5
+export const answerMax = 1_000
+
+export interface AnswerDeps {
+  readonly database: Database
+  readonly clock: Clock
+}
+
+/**
+ * The agent's answer to the question that is open, as untrusted text. The first answer gives the person as long again as
+ * they had; no later one does. 409 where no question is open, also where another answer was first.
+ */
+export async function answer(
+  { database, clock }: AnswerDeps,
+  asker: Asker,
+  approval: Approval,
+  text: string,
+): Promise<void> {
+  if (!isPlain(text, answerMax)) throw invalid('text', plainRule(answerMax))
+  const now = new Date(clock.now())
+  const last = approval.rounds.at(-1)
+  if (approval.state !== 'info_requested' || last === undefined) throw noQuestion()
+  const rounds: Round[] = [...approval.rounds.slice(0, -1), { ...last, answer: text, answeredAt: now }]
+  await database.transaction(async (sql) => {
+    const answered = await sql.query(
+      `update approvals set state = 'pending', version = version + 1, rounds = $3::jsonb, extended = true,
+         expires_at = case when extended then expires_at else least(
+           greatest(expires_at, $4::timestamptz + (expires_at - created_at)),
+           (select d.expires_at from delegations d where d.id = approvals.delegation)) end
+       where id = $1 and version = $2 and state = 'info_requested' and expires_at > $4 returning id`,
+      [approval.id, approval.version, roundsToColumn(rounds), now],
+    )
+    if (answered.length === 0) throw noQuestion()
+    await record(sql, whoAsks(asker), {
+      event: 'approval_answered',
+      approval: approval.id,
+      round: rounds.length,
+    })
+  })
+}
+
+const noQuestion = (): AppError => new AppError('conflict', { public: 'No question is open.' })

@@ -1,0 +1,101 @@
+import type { FgaObject } from '../../kernel/ids.ts'
+import type { Sql, SqlValue } from '../../store/sql.ts'
+import { type Approval, type ApprovalState, isOpen, type Round } from './approval.ts'
+import type { Asked } from './asked.ts'
+
+/**
+ * Approvals as they stand at `now`. `where` is a condition on `a` whose parameters begin at $2. One whose time is over,
+ * or whose delegation or agent is, reads as expired, whatever the row says.
+ */
+export async function readApprovals(
+  sql: Sql,
+  where: string,
+  now: Date,
+  values: readonly SqlValue[],
+): Promise<Approval[]> {
+  const rows = await sql.query<ApprovalRow>(
+    `select ${columns}, ${isCurrent} as current from approvals a where ${where}`,
+    [now, ...values],
+  )
+  return rows.map((row) => fromRow(row))
+}
+
+/** SQL: whether the open approval `a` can still be answered at $1. */
+export const isCurrent = `(a.expires_at > $1 and exists (
+  select from delegations d where d.id = a.delegation and d.state = 'live' and d.expires_at > $1)
+  and not exists (select from agents g where g.id = a.agent and g.disabled_at is not null))`
+
+const columns = `a.id, a.subject, a.agent, a.client, a.delegation, a.asked, a.front, a.purpose, a.binding_message,
+  a.reference, a.state, a.version, a.rounds, a.created_at, a.expires_at, a.reason, a.answer, a.grant_id, a.txn`
+
+interface ApprovalRow {
+  readonly id: string
+  readonly subject: FgaObject
+  readonly agent: string
+  readonly client: string
+  readonly delegation: string
+  readonly asked: Asked
+  readonly front: Approval['front']
+  readonly purpose: string | null
+  readonly binding_message: string | null
+  readonly reference: string | null
+  readonly state: ApprovalState
+  readonly version: number
+  readonly rounds: readonly RoundRow[]
+  readonly created_at: Date
+  readonly expires_at: Date
+  readonly reason: string | null
+  readonly answer: Asked | null
+  readonly grant_id: string | null
+  readonly txn: string
+  readonly current: boolean
+}
+
+interface RoundRow {
+  readonly question: string
+  readonly asked_at: string
+  readonly answer?: string
+  readonly answered_at?: string
+}
+
+const fromRow = (row: ApprovalRow): Approval => ({
+  id: row.id,
+  subject: row.subject,
+  agent: row.agent,
+  client: row.client,
+  delegation: row.delegation,
+  asked: row.asked,
+  front: row.front,
+  ...(row.purpose !== null && { purpose: row.purpose }),
+  ...(row.binding_message !== null && { bindingMessage: row.binding_message }),
+  ...(row.reference !== null && { reference: row.reference }),
+  state: isOpen(row) && !row.current ? 'expired' : row.state,
+  rounds: row.rounds.map(toRound),
+  createdAt: row.created_at,
+  expiresAt: row.expires_at,
+  ...(row.reason !== null && { reason: row.reason }),
+  ...(row.grant_id !== null && { grant: row.grant_id }),
+  ...(row.answer !== null && { answer: row.answer }),
+  txn: row.txn,
+  version: row.version,
+})
+
+const toRound = ({ question, asked_at, answer, answered_at }: RoundRow): Round => ({
+  question,
+  askedAt: new Date(asked_at),
+  ...(answer !== undefined && { answer }),
+  ...(answered_at !== undefined && { answeredAt: new Date(answered_at) }),
+})
+
+/** As the column `rounds` holds them: `pg` would make an array of Postgres out of a bare one. */
+export const roundsToColumn = (rounds: readonly Round[]): string =>
+  JSON.stringify(
+    rounds.map(
+      ({ question, askedAt, answer, answeredAt }): RoundRow => ({
+        question,
+        asked_at: askedAt.toISOString(),
+        ...(answer !== undefined && { answer }),
+        ...(answeredAt !== undefined && { answered_at: answeredAt.toISOString() }),
+      }),
+    ),
+  )

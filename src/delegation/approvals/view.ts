@@ -1,0 +1,195 @@
+import type { Fga } from '../../authz/fga.ts'
+import type { Cleared, Gate, Guarded } from '../../authz/gate.ts'
+import { presentedTuples } from '../../authz/presented.ts'
+import type { Clock } from '../../kernel/clock.ts'
+import { documentObject, type FgaObject } from '../../kernel/ids.ts'
+import type { Principal } from '../../kernel/principal.ts'
+import type { Sql } from '../../store/sql.ts'
+import { agentObject } from '../agents.ts'
+import { canonicalJson } from '../details.ts'
+import type { Approval } from './approval.ts'
+import { digest } from './asked.ts'
+import { placesOf } from './places.ts'
+
+/** An approval as its person's page shows it: what they can say yes to now, in our words. */
+export interface ShownApproval extends Approval {
+  readonly agentTitle: string
+  /** undefined: a client of another issuer, of which we know its id alone. */
+  readonly clientTitle?: string
+  /**
+   * Those of the documents asked for that the person may read and has lent to this agent, now. What is no longer so is
+   * not here and cannot be approved. Empty for what is not about documents.
+   */
+  readonly documents: readonly ShownDocument[]
+  /** What a yes may be remembered for: where one of the documents lies, and the person may look. */
+  readonly places: readonly Place[]
+  /** Of what was lent: no yes lasts longer. */
+  readonly lentUntil: Date
+  readonly lentFor: string
+}
+
+export interface ShownDocument {
+  readonly id: string
+  readonly title: string
+  readonly collection: string
+  /** `user:bob` */
+  readonly owner?: string
+  readonly isSensitive: boolean
+}
+
+/** A folder or collection. */
+export interface Place {
+  readonly object: FgaObject
+  readonly title: string
+}
+
+export interface ViewDeps {
+  readonly sql: Sql
+  readonly fga: Fga
+  readonly gate: Gate
+  readonly clock: Clock
+}
+
+const msMax = 5_000
+
+/**
+ * Draws the page's view under the approver's own permission: titles are read only for documents that the gate has just
+ * cleared for them as a person, and only those stay that OpenFGA says this agent can be told of under this delegation.
+ * Throws a 503 where OpenFGA does not answer: then nothing is shown, and nothing decided.
+ */
+export async function show(deps: ViewDeps, approval: Approval): Promise<ShownApproval> {
+  const [titles, documents] = await Promise.all([
+    titlesOf(deps.sql, approval),
+    approval.asked.kind === 'documents' ? shownDocuments(deps, approval, approval.asked.documentIds) : [],
+  ])
+  const places = await placesOf(deps, approval.subject, documents)
+  return { ...approval, ...titles, documents, places }
+}
+
+/**
+ * Of everything that the page shows: whoever decides sends it back, so that they decide what they have seen. Left out:
+ * ids that say nothing to a person, and how much time is left.
+ */
+export function digestOf(shown: ShownApproval): string {
+  const { id, subject, agent, agentTitle, client, clientTitle, asked, purpose, bindingMessage } = shown
+  const { state, rounds, expiresAt, documents, places, lentUntil, lentFor } = shown
+  return digest(
+    canonicalJson({
+      id,
+      subject,
+      agent: [agent, agentTitle],
+      client: [client, clientTitle ?? null],
+      asked: asked.kind === 'documents' ? asked.queryHmac : asked,
+      words: [purpose ?? null, bindingMessage ?? null],
+      state,
+      rounds: rounds.map(({ question, answer }) => [question, answer ?? null]),
+      documents: documents.map((one) => [
+        one.id,
+        one.title,
+        one.collection,
+        one.owner ?? null,
+        one.isSensitive,
+      ]),
+      places: places.map(({ object, title }) => [object, title]),
+      ends: [expiresAt.toISOString(), lentUntil.toISOString()],
+      lentFor,
+    }),
+  )
+}
+
+async function titlesOf(sql: Sql, { agent, client, delegation }: Approval) {
+  const [row] = await sql.query<TitleRow>(
+    `select (select title from agents where id = $1) as agent_title,
+       (select title from clients where client_id = $2) as client_title, expires_at, purpose
+     from delegations where id = $3`,
+    [agent, client, delegation],
+  )
+  if (row === undefined) throw new Error('An approval has no delegation.')
+  return {
+    agentTitle: row.agent_title ?? agent,
+    ...(row.client_title !== null && { clientTitle: row.client_title }),
+    lentUntil: row.expires_at,
+    lentFor: row.purpose,
+  }
+}
+
+interface TitleRow {
+  readonly agent_title: string | null
+  readonly client_title: string | null
+  readonly expires_at: Date
+  readonly purpose: string
+}
+
+async function shownDocuments(
+  { sql, fga, gate, clock }: ViewDeps,
+  { subject, agent, delegation, txn }: Approval,
+  documentIds: readonly string[],
+): Promise<ShownDocument[]> {
+  const signal = AbortSignal.timeout(msMax)
+  const now = clock.now()
+  const clearing = gate.open(personOf({ subject, txn, now }), {
+    consistency: 'strict',
+    passOver: false,
+    signal,
+  })
+  const { cleared, stopped } = await clearing.clear(documentIds.map((documentId) => ({ documentId })))
+  if (stopped !== undefined) throw stopped
+  const asAgent = {
+    user: subject,
+    contextual: presentedTuples({ user: subject, agent: agentObject(agent), delegation }),
+  }
+  const { verdicts } = await fga.batchCheck(
+    cleared.flatMap(({ documentId }) => [
+      { ...asAgent, relation: 'can_be_told', object: documentObject(documentId) },
+      { user: subject, relation: 'sensitive', object: documentObject(documentId) },
+    ]),
+    { now, signal, consistency: 'fresh' },
+  )
+  const told = cleared.filter((_, index) => verdicts[2 * index] === 'allowed')
+  // Where nobody knows, it says so: a person who is warned for nothing looks twice.
+  const sensitive = new Set(
+    cleared.filter((_, index) => verdicts[2 * index + 1] !== 'denied').map(({ documentId }) => documentId),
+  )
+  const rows = await readTitles(sql, told)
+  return rows.map(({ id, title, collection, owner }) => ({
+    id,
+    title: title === '' ? id : title,
+    collection,
+    ...(owner !== null && { owner }),
+    isSensitive: sensitive.has(id),
+  }))
+}
+
+interface DocumentRow {
+  readonly id: string
+  readonly title: string
+  readonly collection: string
+  readonly owner: string | null
+}
+
+/** Only of what was cleared for the person who looks. In a fixed order. */
+const readTitles = (sql: Sql, documents: readonly Cleared<Guarded>[]): Promise<DocumentRow[]> =>
+  sql.query<DocumentRow>(
+    `select id, title, collection, owner from documents where id = any($1) and live_revision is not null order by id`,
+    [documents.map(({ documentId }) => documentId)],
+  )
+
+/** The approver themself, in front of their own page. */
+const personOf = ({
+  subject,
+  txn,
+  now,
+}: {
+  readonly subject: FgaObject
+  readonly txn: string
+  readonly now: number
+}): Principal => ({
+  kind: 'person',
+  subject,
+  actors: [],
+  client: 'remit-pages',
+  scopes: new Set(['docs.read']),
+  authorizationDetails: [],
+  txn,
+  expiresAt: Math.floor(now / 1_000) + 60,
+})
