@@ -41,6 +41,7 @@ import { createRegistry } from './delegation/registry.ts'
 import { createRevocations, type Revocations } from './delegation/revocations.ts'
 import { createServices, type Services } from './delegation/services.ts'
 import { type KeyRing, openKeyRing } from './delegation/signing-key.ts'
+import { createSpent } from './delegation/spent.ts'
 import { createJudge } from './delegation/verify.ts'
 import { createGrants, type Grants } from './grants.ts'
 import type { Ground } from './ground.ts'
@@ -369,11 +370,12 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
       retrieveRoutes({ retrieve, requireBearer, indexLagMs }),
       documentRoutes({ readDocument, requireBearer }),
       collectionRoutes({ listCollections, requireBearer }),
-      openMcp({
+      await openMcp({
         config,
         verifier,
         proofs,
         admit: admission.principal,
+        spent: createSpent({ sql: database, clock }),
         log,
         retrieve,
         readDocument,

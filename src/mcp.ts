@@ -1,6 +1,8 @@
+import { join } from 'node:path'
 import type { Config } from './config.ts'
 import type { Proofs } from './delegation/dpop.ts'
 import { outer } from './delegation/reasons.ts'
+import type { Spent } from './delegation/spent.ts'
 import type { Verifier } from './delegation/verify.ts'
 import type { App } from './http/env.ts'
 import { createRequireBearer } from './http/middleware/bearer.ts'
@@ -11,6 +13,7 @@ import type { Principal } from './kernel/principal.ts'
 import { refuse } from './kernel/result.ts'
 import { createMcpFace } from './mcp/face.ts'
 import { createServer, type ServerDeps } from './mcp/server.ts'
+import { loadSecret } from './store/secret.ts'
 
 export interface McpDeps extends ServerDeps {
   readonly config: Config
@@ -18,16 +21,24 @@ export interface McpDeps extends ServerDeps {
   readonly proofs: Proofs
   /** Counts what this principal asks, with what it asks elsewhere; throws 429. */
   readonly admit: (principal: Principal) => void
+  readonly spent: Spent
   readonly log: Log
 }
 
 /** `/mcp`, an audience of its own: a token for the API is no good here, nor one for here at the API. */
-export function openMcp({ config, verifier, proofs, admit, log, ...features }: McpDeps): App {
+export async function openMcp(deps: McpDeps): Promise<App> {
+  const { config, verifier, proofs, admit, spent, log, ...features } = deps
   const { publicUrl, host, port } = config
   const resource = `${publicUrl}/mcp`
   const { protocol } = new URL(publicUrl)
   return mcpRoutes({
-    face: createMcpFace({ serve: (context) => createServer(features, context), resource, log }),
+    face: createMcpFace({
+      serve: (context) => createServer(features, context),
+      key: await loadSecret(join(config.home, 'keys'), 'mcp.key'),
+      spent,
+      resource,
+      log,
+    }),
     requireBearer: createRequireBearer({
       async verify(token, presented) {
         const verified = await verifier.verify(token, 'mcp', presented)

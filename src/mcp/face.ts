@@ -5,6 +5,7 @@ import type { Principal, Scope } from '../kernel/principal.ts'
 import type { Deadline } from '../retrieval/deadline.ts'
 import { createCall } from './call.ts'
 import type { ToolContext } from './server.ts'
+import { createRequestState, type RequestStateDeps } from './state.ts'
 
 /** One message as it came in, from a caller who was verified and admitted. */
 export interface McpRequest {
@@ -18,7 +19,7 @@ export interface McpRequest {
 /** Answers one message, in the revision of 2026-07-28 or the one before; keeps nothing of it. */
 export type McpFace = (message: McpRequest) => Promise<Response>
 
-export interface McpFaceDeps {
+export interface McpFaceDeps extends RequestStateDeps {
   readonly serve: (context: ToolContext) => McpServer
   /** The audience of the tokens. */
   readonly resource: string
@@ -30,17 +31,18 @@ export interface McpFaceDeps {
  * Throws `insufficient_scope` with the complete set, so that the door answers in its own form and scheme. NOT checked
  * here: the token, Origin and Host, size and rate: the door does.
  */
-export function createMcpFace({ serve, resource, log }: McpFaceDeps): McpFace {
+export function createMcpFace({ serve, resource, log, ...stateDeps }: McpFaceDeps): McpFace {
   return async ({ request, body, principal, deadline }) => {
     const call = createCall(principal, deadline)
     const { txn } = principal
+    const state = createRequestState(principal, body, stateDeps)
     let lacking: readonly Scope[] | undefined
     const challenge: ToolContext['challenge'] = (scopes) => () => {
       const wanted = call.lacking(scopes)
       lacking = wanted
       return wanted && { scopes: [...wanted] }
     }
-    const handler = createMcpHandler(() => serve({ call, log, txn, challenge }), {
+    const handler = createMcpHandler(() => serve({ call, log, txn, challenge, state }), {
       onerror: (error) => log('mcp_refused', { txn, reason: error.message }),
       keepAliveMs: 0,
     })
