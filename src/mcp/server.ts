@@ -1,6 +1,7 @@
 import { McpServer, type ScopeChallengeHandler, type ServerOptions } from '@modelcontextprotocol/server'
 import type { Log } from '../kernel/log.ts'
 import type { Scope } from '../kernel/principal.ts'
+import { version } from '../kernel/version.ts'
 import type { CollectionLister } from '../retrieval/collections.ts'
 import type { DocumentReader } from '../retrieval/document.ts'
 import type { Call } from './call.ts'
@@ -44,7 +45,7 @@ const listed = { ttlMs: 300_000, cacheScope: 'private' } as const
 /** A server for one call: which tools there are is the same for everybody, what they give is for this caller. */
 export function createServer(deps: ServerDeps, context: ToolContext): McpServer {
   const server = new McpServer(
-    { name: 'remit', title: 'Remit', version: '0.1.0' },
+    { name: 'remit', title: 'Remit', version },
     {
       ...serverOptions(context),
       instructions,
