@@ -1,7 +1,13 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
-import { createServer, request as httpRequest, type Server } from 'node:http'
+import {
+  createServer,
+  request as httpRequest,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -73,14 +79,14 @@ export async function openProxy({
   readonly to: number
   readonly token: () => Promise<string>
 }): Promise<Proxy> {
-  server.on('request', async (incoming, outgoing) => {
-    const authorization = `Bearer ${await token()}`
+  const forward = (authorization: string, incoming: IncomingMessage, outgoing: ServerResponse): void => {
+    const { method, url: path, headers } = incoming
     const forwarded = httpRequest({
       host: '127.0.0.1',
       port: to,
-      method: incoming.method,
-      path: incoming.url,
-      headers: { ...incoming.headers, authorization },
+      method,
+      path,
+      headers: { ...headers, authorization },
     })
     forwarded.on('response', (response) => {
       outgoing.writeHead(response.statusCode ?? 502, response.headers)
@@ -89,6 +95,12 @@ export async function openProxy({
     forwarded.on('error', () => outgoing.destroy())
     outgoing.on('close', () => forwarded.destroy())
     incoming.pipe(forwarded)
+  }
+  server.on('request', (incoming, outgoing) => {
+    token().then(
+      (value) => forward(`Bearer ${value}`, incoming, outgoing),
+      () => outgoing.destroy(),
+    )
   })
   if (!server.listening) {
     server.listen(0, '127.0.0.1')
