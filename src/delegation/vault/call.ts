@@ -1,0 +1,81 @@
+import { createHash } from 'node:crypto'
+import { z } from 'zod'
+import { canonicalJson } from '../details.ts'
+import { pathLengthMax } from './path.ts'
+
+/** One call to a third party. A grant is for exactly one of them. */
+export interface VaultCall {
+  /** Id of the connection once it is resolved; as an agent asks, the provider's name. */
+  readonly connection: string
+  readonly method: string
+  /** With its query, in its one spelling: see path.ts. */
+  readonly path: string
+  readonly contentType?: string
+  /** Of the body's bytes: see {@link digestOfBody}. */
+  readonly bodyDigest?: string
+}
+
+export const callMethods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'] as const
+export type CallMethod = (typeof callMethods)[number]
+
+/** Of those, the ones that may have a body. */
+export const hasBody = (method: string): boolean => method !== 'GET' && method !== 'HEAD'
+
+/** RFC 9110 §8.3, without anything that two readers could read in two ways. */
+export const contentType = z
+  .string()
+  .max(200)
+  .regex(/^[\w.+-]+\/[\w.+-]+( ?; ?[\w-]+=([\w.+'-]+|"[\w .+'()?:=/-]*"))*$/, 'is no media type')
+
+/** The detail `vault_call` (RFC 9396), as it is asked for. */
+export const vaultCallDetail = z
+  .strictObject({
+    type: z.literal('vault_call'),
+    connection: z.string().min(1).max(100),
+    method: z.enum(callMethods),
+    path: z.string().min(1).max(pathLengthMax),
+    content_type: contentType.optional(),
+    body_digest: z
+      .string()
+      .regex(/^[\w-]{43}$/, 'must be a sha256 in base64url')
+      .optional(),
+  })
+  .refine(({ method, body_digest: digest }) => digest === undefined || hasBody(method), {
+    path: ['body_digest'],
+    message: 'is for methods that have a body',
+  })
+  .refine(({ content_type: type, body_digest: digest }) => type === undefined || digest !== undefined, {
+    path: ['content_type'],
+    message: 'is for calls that have a body',
+  })
+export type VaultCallDetail = z.output<typeof vaultCallDetail>
+
+export const callOf = (detail: VaultCallDetail): VaultCall => ({
+  connection: detail.connection,
+  method: detail.method,
+  path: detail.path,
+  ...(detail.content_type !== undefined && { contentType: detail.content_type }),
+  ...(detail.body_digest !== undefined && { bodyDigest: detail.body_digest }),
+})
+
+/** One text for one call, by which a grant and a call are compared. */
+export const vaultCallText = ({
+  connection,
+  method,
+  path,
+  contentType: type,
+  bodyDigest,
+}: VaultCall): string =>
+  canonicalJson({
+    connection,
+    method,
+    path,
+    content_type: type ?? null,
+    body_digest: bodyDigest ?? null,
+  })
+
+/** sha256 in base64url; undefined for no bytes at all, which is no body. */
+export const digestOfBody = (body: Uint8Array | undefined): string | undefined =>
+  body === undefined || body.byteLength === 0
+    ? undefined
+    : createHash('sha256').update(body).digest('base64url')

@@ -1,0 +1,78 @@
+import type { ResolvedPath } from './path.ts'
+
+/** What an agent may do without asking: methods, and paths as patterns. */
+export interface CallRule {
+  readonly methods: readonly string[]
+  // `/repos/*/*/issues?state&page`: `*` is one whole segment, `**` any number of them; after `?` the query parameters that
+  // may be sent, `?*` for any. Nothing else has a meaning.
+  readonly paths: readonly string[]
+}
+
+type Path = Pick<ResolvedPath, 'segments' | 'parameters'>
+
+/** Whether one of the rules covers a call. Who may GET may HEAD. */
+export const isCovered = (rules: readonly CallRule[], method: string, path: Path): boolean =>
+  rules.some(
+    ({ methods, paths }) =>
+      (methods.includes(method) || (method === 'HEAD' && methods.includes('GET'))) &&
+      paths.some((pattern) => isMatch(pattern, path)),
+  )
+
+/** Whether a path and its query are of a pattern, compared letter by letter. */
+export function isMatch(pattern: string, { segments, parameters }: Path): boolean {
+  const [path = '', query] = split(pattern)
+  const names = query === undefined ? [] : query.split('&')
+  const isNamed = names.includes('*') || parameters.every((name) => names.includes(name))
+  return isNamed && fits(path.slice(1).split('/'), segments)
+}
+
+/**
+ * Whether a path is one of those that hand out credentials. Read as generously as any server might: in any case and
+ * width of letters, with or without a slash at its end or a suffix after its last segment (`/token.json`), whatever the
+ * query.
+ */
+export function isMinting(mints: readonly string[], { segments }: Pick<Path, 'segments'>): boolean {
+  const folded = segments.map(fold)
+  const plain = folded.at(-1) === '' ? folded.slice(0, -1) : folded
+  const bare = [...plain.slice(0, -1), (plain.at(-1) ?? '').replace(/(?<=.)\.[^.]*$/, '')]
+  return mints.some((pattern) => {
+    const [path = ''] = split(pattern)
+    const wanted = path.slice(1).split('/').map(fold)
+    return fits(wanted, plain) || fits(wanted, bare)
+  })
+}
+
+/** Query parameters by which APIs let a request be another one than it looks: method, headers or credentials. */
+export const hasOverride = ({ parameters }: Pick<Path, 'parameters'>): boolean =>
+  parameters.some((name) => overrides.test(name))
+
+const overrides =
+  /^(_method|(x[-_])?http[-_]?method([-_]?override)?|\$(httpmethod|httpheaders|req)|access_token|oauth_token|authorization)$/i
+
+const fold = (segment: string): string => segment.normalize('NFKC').toLowerCase().trim()
+
+function split(pattern: string): [path: string, query: string | undefined] {
+  const at = pattern.indexOf('?')
+  return at < 0 ? [pattern, undefined] : [pattern.slice(0, at), pattern.slice(at + 1)]
+}
+
+/** In one pass and a half: `**` is given more only when what follows it did not fit. No pattern takes long. */
+function fits(pattern: readonly string[], segments: readonly string[]): boolean {
+  let [p, s] = [0, 0]
+  let star: { readonly p: number; s: number } | undefined
+  while (s < segments.length) {
+    const wanted = pattern[p]
+    const given = segments[s]
+    if (wanted === '**') {
+      star = { p, s }
+      p += 1
+    } else if (wanted === given || (wanted === '*' && given !== '')) {
+      p += 1
+      s += 1
+    } else if (star !== undefined) {
+      star.s += 1
+      ;[p, s] = [star.p + 1, star.s]
+    } else return false
+  }
+  return pattern.slice(p).every((rest) => rest === '**')
+}

@@ -1,0 +1,161 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { resolvePath } from '../../../src/delegation/vault/path.ts'
+import { hasOverride, isCovered, isMatch, isMinting } from '../../../src/delegation/vault/patterns.ts'
+
+function at(path: string) {
+  const resolved = resolvePath(path, ['https://api.acme.example'])
+  if (!resolved.ok) throw new Error(`${path} ${resolved.detail}`)
+  return resolved.value
+}
+
+describe('a pattern', () => {
+  test.each([
+    ['/user', '/user', true],
+    ['/user', '/user/', false],
+    ['/user', '/users', false],
+    ['/user', '/User', false],
+    ['/user', '/user/keys', false],
+    ['/repos/*/*/issues', '/repos/a/b/issues', true],
+    ['/repos/*/*/issues', '/repos/a/issues', false],
+    ['/repos/*/*/issues', '/repos/a/b/c/issues', false],
+    ['/repos/*', '/repos/', false],
+    ['/repos/a*', '/repos/ab', false],
+    ['/repos/a*', '/repos/a*', true],
+    ['/repos/**', '/repos', true],
+    ['/repos/**', '/repos/', true],
+    ['/repos/**', '/repos/a/b/c', true],
+    ['/repos/**', '/reposa', false],
+    ['/repos/**/issues', '/repos/issues', true],
+    ['/repos/**/issues', '/repos/a/b/issues/1/issues', true],
+    ['/repos/**/issues', '/repos/a/issues/1', false],
+    ['/**', '/', true],
+    ['/**', '/a/b', true],
+    ['/**/a/**/b', '/x/a/y/b', true],
+    ['/**/a/**/b', '/x/b/y/a', false],
+    ['/a%20b', '/a%20b', false],
+    ['/a b', '/a%20b', true],
+    ['/files/ü', '/files/%C3%BC', true],
+    ['/user', '/user?page=1', false],
+    ['/user?page', '/user?page=1', true],
+    ['/user?page', '/user', true],
+    ['/user?page', '/user?page=1&page=2', true],
+    ['/user?page', '/user?page=1&admin=1', false],
+    ['/user?page', '/user?Page=1', false],
+    ['/user?page', '/user?%70age=1', true],
+    ['/user?page', '/user?page[]=1', false],
+    ['/user?page&state', '/user?state=a&page=1', true],
+    ['/user?*', '/user?anything=1&at%20all', true],
+    ['/user?*', '/users?anything', false],
+    ['/user?', '/user?*=1', false],
+    ['/user*', '/user', false],
+  ])('%s and %s: %j', (pattern, path, expected) => {
+    expect(isMatch(pattern, at(path))).toBe(expected)
+  })
+
+  test('means what a slow reading of it means', () => {
+    const segment = fc.constantFrom('a', 'b', 'ab')
+    const part = fc.constantFrom('a', 'b', 'ab', '*', '**')
+    fc.assert(
+      fc.property(
+        fc.array(part, { minLength: 1, maxLength: 6 }),
+        fc.array(segment, { minLength: 1, maxLength: 7 }),
+        (pattern, segments) => {
+          expect(isMatch(`/${pattern.join('/')}`, { segments, parameters: [] })).toBe(
+            slowly(pattern, segments),
+          )
+        },
+      ),
+      { numRuns: 3_000 },
+    )
+  })
+
+  test('takes no time, however many stars it has', () => {
+    const pattern = `/${'**/a/'.repeat(200)}b`
+    const segments = Array.from({ length: 2_000 }, () => 'a')
+    const before = performance.now()
+    expect(isMatch(pattern, { segments, parameters: [] })).toBe(false)
+    expect(performance.now() - before).toBeLessThan(2_000)
+  })
+})
+
+describe('rules', () => {
+  const rules = [
+    { methods: ['GET'], paths: ['/user', '/repos/**?*'] },
+    { methods: ['POST', 'PATCH'], paths: ['/repos/*/*/issues'] },
+  ]
+  test.each([
+    ['GET', '/user', true],
+    ['HEAD', '/user', true],
+    ['POST', '/user', false],
+    ['DELETE', '/repos/a/b', false],
+    ['POST', '/repos/a/b/issues', true],
+    ['POST', '/repos/a/b/issues?x=1', false],
+    ['PUT', '/repos/a/b/issues', false],
+    ['GET', '/repos/a/b/issues?x=1', true],
+    ['get', '/user', false],
+  ])('cover method, path and query together: %s %s: %j', (method, path, expected) => {
+    expect(isCovered(rules, method, at(path))).toBe(expected)
+  })
+
+  test('that are none cover nothing', () => {
+    expect(isCovered([], 'GET', at('/user'))).toBe(false)
+    expect(isCovered([{ methods: [], paths: ['/**?*'] }], 'GET', at('/user'))).toBe(false)
+  })
+})
+
+describe('a path that hands out credentials', () => {
+  const mints = ['/token', '/**/tokens', '/user/keys/**', '/app/**']
+  test.each([
+    '/token',
+    '/token/',
+    '/TOKEN',
+    '/Token?a=b',
+    '/%74oken',
+    '/token.json',
+    '/token%20',
+    '/%EF%BD%94oken', // ｔoken
+    '/a/b/tokens',
+    '/tokens',
+    '/tokens.xml',
+    '/user/keys',
+    '/user/keys/',
+    '/User/Keys/1',
+    '/user/keys/1?x',
+    '/app',
+    '/app/a/b/c',
+    '/app.json',
+  ])('is known in every spelling: %s', (path) => {
+    expect(isMinting(mints, at(path))).toBe(true)
+  })
+
+  test.each(['/', '/a', '/tokens/1', '/my/token', '/user', '/user/keysmith', '/application', '/.token'])(
+    'is not taken for another: %s',
+    (path) => {
+      expect(isMinting(mints, at(path))).toBe(false)
+    },
+  )
+})
+
+test.each([
+  ['/a?_method=DELETE', true],
+  ['/a?x-http-method-override=PUT', true],
+  ['/a?X_HTTP_Method=PUT', true],
+  ['/a?%24httpMethod=PUT', true],
+  ['/a?$httpHeaders=x', true],
+  ['/a?access_token=x', true],
+  ['/a?ACCESS_TOKEN=x', true],
+  ['/a?b=_method', false],
+  ['/a?$filter=x&$top=1', false],
+  ['/a?method=x', false],
+])('a query by which a request becomes another one is known: %s: %j', (path, expected) => {
+  expect(hasOverride(at(path))).toBe(expected)
+})
+
+function slowly([first, ...rest]: readonly string[], segments: readonly string[]): boolean {
+  if (first === undefined) return segments.length === 0
+  if (first === '**')
+    return segments.some((_, index) => slowly(rest, segments.slice(index))) || slowly(rest, [])
+  const [given, ...others] = segments
+  return given !== undefined && (first === '*' || first === given) && slowly(rest, others)
+}
