@@ -1,11 +1,18 @@
 import { HTTPException } from 'hono/http-exception'
-import { AppError, asAppError, type ErrorCode, errorCodes, stackOf } from '../kernel/errors.ts'
+import {
+  AppError,
+  asAppError,
+  type ErrorCode,
+  errorCodes,
+  type ProblemMembers,
+  stackOf,
+} from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
 import { wwwAuthenticate } from './challenge.ts'
 import type { AppContext } from './env.ts'
 
 /** RFC 9457, with our code, the field that is wrong and the thread of the request. */
-export interface Problem {
+export interface Problem extends ProblemMembers {
   readonly type: string
   readonly title: string
   readonly status: number
@@ -30,6 +37,7 @@ export function createErrorHandler({ publicUrl, log }: { readonly publicUrl: str
       code: error.code,
       ...(error.field !== undefined && { field: error.field }),
       txn,
+      ...error.members,
     }
     // `c.body`, so that headers set by middleware before the error are kept.
     return c.body(JSON.stringify(problem), {

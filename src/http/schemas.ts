@@ -14,6 +14,14 @@ export const problem = z
     code: z.enum(Object.keys(errorCodes) as [string, ...string[]]),
     field: z.string().optional(),
     txn: z.string(),
+    authorization_details: z
+      .array(z.looseObject({ type: z.string() }))
+      .optional()
+      .openapi({ description: 'Of `approval_required`: what to ask for by `POST /approvals`, as it stands' }),
+    connect_url: z
+      .string()
+      .optional()
+      .openapi({ description: 'Of `connection_required` and `reconnect_required`: the person’s page' }),
   })
   .openapi('Problem')
 

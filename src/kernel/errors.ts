@@ -11,6 +11,7 @@ export const errorCodes = {
   insufficient_user_authentication: { status: 401, title: 'A more recent sign-in is needed.' },
   insufficient_scope: { status: 403, title: 'The access token lacks a scope.' },
   actor_unauthorized: { status: 403, title: 'This agent may not act here.' },
+  approval_required: { status: 403, title: 'The person has to agree to exactly this first.' },
   forbidden: { status: 403, title: 'The caller may not do this.' },
   not_found: { status: 404, title: 'There is nothing here for this caller.' },
   conflict: { status: 409, title: 'The state of the resource does not allow this.' },
@@ -27,6 +28,7 @@ export const errorCodes = {
   search_unavailable: { status: 503, title: 'Search is not answering.' },
   storage_unavailable: { status: 503, title: 'The database is not answering.' },
   deadline_exceeded: { status: 503, title: 'The request ran out of time.' },
+  outcome_unknown: { status: 504, title: 'Nobody knows whether the call took effect.' },
 } as const
 
 export type ErrorCode = keyof typeof errorCodes
@@ -54,7 +56,16 @@ export interface AppErrorOptions {
   readonly headers?: Readonly<Record<string, string>>
   /** Goes out as `WWW-Authenticate`, with where the API is described (RFC 9728 §5.1). */
   readonly challenge?: Challenge
+  /** What a caller needs to go on, beside the members that every problem has (RFC 9457 §3.2). Goes out as it stands. */
+  readonly members?: ProblemMembers
   readonly cause?: unknown
+}
+
+export interface ProblemMembers {
+  /** Of `approval_required`: what may be asked for by POST /approvals, as it stands. */
+  readonly authorization_details?: readonly object[]
+  /** Of `connection_required` and `reconnect_required`: the person's page. */
+  readonly connect_url?: string
 }
 
 /** An expected failure. Only its code's title and its public half leave the service. */
@@ -64,6 +75,7 @@ export class AppError extends Error {
   readonly field: string | undefined
   readonly headers: Readonly<Record<string, string>>
   readonly challenge: Challenge | undefined
+  readonly members: ProblemMembers
 
   constructor(code: ErrorCode, options: AppErrorOptions = {}) {
     super(options.internal ?? options.public ?? errorCodes[code].title, { cause: options.cause })
@@ -73,6 +85,7 @@ export class AppError extends Error {
     this.field = options.field
     this.headers = options.headers ?? {}
     this.challenge = options.challenge
+    this.members = options.members ?? {}
   }
 
   get status(): number {

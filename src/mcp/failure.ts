@@ -37,10 +37,11 @@ function logged(thrown: unknown, { log, txn }: FailureDeps): AppError {
   return error
 }
 
-const toWire = ({ code, public: detail, field }: AppError, txn: string) => ({
+const toWire = ({ code, public: detail, field, members }: AppError, txn: string) => ({
   code,
   title: errorCodes[code].title,
   ...(detail !== undefined && { detail }),
   ...(field !== undefined && { field }),
   txn,
+  ...members,
 })

@@ -46,6 +46,12 @@ describe('a problem', () => {
     })
   })
 
+  test('holds what the caller needs to go on', async () => {
+    const members = { connect_url: 'https://remit.example/connections/requests/cr_1' }
+    const response = await failing(new AppError('conflict', { members })).ask()
+    expect(await response.json()).toMatchObject({ code: 'conflict', ...members })
+  })
+
   test.each<[string, unknown]>([
     ['an error of the inside', new Error('select inner-word from decision_records')],
     ['an error with a cause', new TypeError('inner-word', { cause: new Error('inner-cause') })],

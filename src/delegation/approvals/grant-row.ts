@@ -1,5 +1,5 @@
 import type { FgaObject } from '../../kernel/ids.ts'
-import { canonicalJson } from '../details.ts'
+import type { VaultCall } from '../vault/call.ts'
 
 /**
  * A person's yes to exactly this: the row that decides, and tuples that OpenFGA reads while the grant is presented.
@@ -29,27 +29,6 @@ export interface ApprovalGrant {
   readonly remembered: boolean
   readonly state: 'preparing' | 'live' | 'ended'
 }
-
-/** One call to a third party, every part of it resolved by us. */
-export interface VaultCall {
-  readonly connection: string
-  readonly method: string
-  /** Resolved, with its query. */
-  readonly path: string
-  readonly contentType?: string
-  /** Of the body's bytes. */
-  readonly bodyDigest?: string
-}
-
-/** One text for one call, by which a row and a call are compared. */
-export const vaultCallText = ({ connection, method, path, contentType, bodyDigest }: VaultCall): string =>
-  canonicalJson({
-    connection,
-    method,
-    path,
-    content_type: contentType ?? null,
-    body_digest: bodyDigest ?? null,
-  })
 
 export interface GrantRow {
   readonly id: string

@@ -5,16 +5,10 @@ import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import type { Log } from '../../kernel/log.ts'
 import { outermostActor, type Principal } from '../../kernel/principal.ts'
 import type { Database, Sql } from '../../store/sql.ts'
+import { type VaultCall, vaultCallText } from '../vault/call.ts'
 import { checkedGrant, type WantedGrant } from './grant-checks.ts'
 import { recordEnd, settleGrants } from './grant-ends.ts'
-import {
-  type ApprovalGrant,
-  type GrantRow,
-  grantColumns,
-  grantOf,
-  type VaultCall,
-  vaultCallText,
-} from './grant-row.ts'
+import { type ApprovalGrant, type GrantRow, grantColumns, grantOf } from './grant-row.ts'
 import { grantTuples, strayTuples } from './grant-tuples.ts'
 
 /** What an approval's yes becomes. See docs/flows/approvals.md. */

@@ -16,7 +16,6 @@ export interface VaultCall {
 }
 
 export const callMethods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'] as const
-export type CallMethod = (typeof callMethods)[number]
 
 /** Of those, the ones that may have a body. */
 export const hasBody = (method: string): boolean => method !== 'GET' && method !== 'HEAD'
