@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { canonicalJson, type ForeignDetail } from '../details.ts'
-import type { VaultCall } from './grant-row.ts'
+import type { VaultCall } from '../vault/call.ts'
 
 /** What is asked. All ids are resolved by us: nothing in it is the agent's word. */
 export type Asked =

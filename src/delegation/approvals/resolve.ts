@@ -1,9 +1,9 @@
 import { invalid } from '../../kernel/errors.ts'
 import type { Principal } from '../../kernel/principal.ts'
+import type { VaultCall } from '../vault/call.ts'
 import type { Asker } from './approval.ts'
 import type { Asked } from './asked.ts'
 import { askerOf } from './asker.ts'
-import type { VaultCall } from './grant-row.ts'
 
 /** What an agent asks for, in its own words. */
 export type WantedDetail =
