@@ -200,6 +200,62 @@ create table collections (
   constraint collections_pkey PRIMARY KEY (id)
 );
 
+create table connection_agents (
+  connection text not null,
+  agent text not null,
+  client text not null,
+  rules jsonb not null,
+  agreed_at timestamp with time zone not null,
+  constraint connection_agents_pkey PRIMARY KEY (connection, agent, client),
+  constraint connection_agents_agent_fkey FOREIGN KEY (agent) REFERENCES agents(id) ON DELETE CASCADE,
+  constraint connection_agents_connection_fkey FOREIGN KEY (connection) REFERENCES connections(id) ON DELETE CASCADE
+);
+CREATE INDEX connection_agents_agent ON public.connection_agents USING btree (agent, client);
+
+create table connection_requests (
+  id text not null,
+  subject text not null,
+  agent text not null,
+  client text not null,
+  provider text not null,
+  txn text not null,
+  expires_at timestamp with time zone not null,
+  constraint connection_requests_pkey PRIMARY KEY (id),
+  constraint connection_requests_subject_agent_client_provider_key UNIQUE (subject, agent, client, provider),
+  constraint connection_requests_agent_fkey FOREIGN KEY (agent) REFERENCES agents(id) ON DELETE CASCADE
+);
+CREATE INDEX connection_requests_expiry ON public.connection_requests USING btree (expires_at);
+
+create table connections (
+  id text not null,
+  subject text not null,
+  provider text not null,
+  issuer text not null,
+  account text not null,
+  account_title text not null,
+  state text not null,
+  scopes text[] not null,
+  sealed text,
+  wrapped_key bytea,
+  key_version text,
+  token_expires_at timestamp with time zone,
+  refreshable boolean not null,
+  sealed_at timestamp with time zone not null,
+  lease bigint default 0 not null,
+  leased_until timestamp with time zone,
+  created_at timestamp with time zone not null,
+  ended_at timestamp with time zone,
+  constraint connections_pkey PRIMARY KEY (id),
+  constraint connections_sealed CHECK (
+CASE
+    WHEN (state = 'ended'::text) THEN (num_nonnulls(sealed, wrapped_key, key_version) = 0)
+    ELSE (num_nulls(sealed, wrapped_key, key_version) = 0)
+END),
+  constraint connections_state_check CHECK ((state = ANY (ARRAY['live'::text, 'needs_reconnect'::text, 'ended'::text])))
+);
+CREATE UNIQUE INDEX connections_account ON public.connections USING btree (subject, provider, account) WHERE (state <> 'ended'::text);
+CREATE INDEX connections_key_version ON public.connections USING btree (key_version, id) WHERE (state <> 'ended'::text);
+
 create table decision_records (
   record_no bigint generated always as identity not null,
   at timestamp with time zone default now() not null,

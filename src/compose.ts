@@ -87,6 +87,7 @@ import { createSearch } from './retrieval/search.ts'
 import { loadSecret } from './store/secret.ts'
 import type { Database } from './store/sql.ts'
 import { countWithoutVector } from './store/vectors.ts'
+import { openVault, type Vault } from './vault.ts'
 
 export interface ComposeOptions {
   readonly config: Config
@@ -112,7 +113,14 @@ const importLinesMax = 1_000_000
 const modelPollMs = 500
 
 /** Builds every part by hand and hands each what it needs. The only place that knows everybody. */
-export async function compose({ config, ground, clock, log, fetch }: ComposeOptions): Promise<Service> {
+export async function compose({
+  config,
+  ground,
+  clock,
+  log,
+  fetch,
+  outbound,
+}: ComposeOptions): Promise<Service> {
   const { database } = ground
   const now = () => clock.now()
   const newTxn = () => `t_${randomBytes(16).toString('base64url')}`
@@ -253,6 +261,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     listCollections,
     newTxn,
   })
+  const vault = await openVault({ config, database, clock, log, outbound })
   const parser = stack.use(createParser())
   const ingest = stack.use(
     createIngest({
@@ -436,6 +445,7 @@ export async function compose({ config, ground, clock, log, fetch }: ComposeOpti
     clients,
     keys,
     issuer,
+    vault,
     ownIssuer: ownIssuerName(config.publicUrl),
     ingest,
     newTxn,
@@ -468,6 +478,7 @@ export interface Service extends AsyncDisposable {
   readonly clients: Clients
   readonly keys: KeyRing
   readonly issuer: Issuer
+  readonly vault: Vault
   /** `iss` of the built-in issuer, by which registered agents of ours are known. */
   readonly ownIssuer: string
   readonly ingest: Ingest

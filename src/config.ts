@@ -3,9 +3,11 @@ import { homedir } from 'node:os'
 import { resolve } from 'node:path'
 import { z } from 'zod'
 import { presetNames } from './delegation/presets.ts'
+import type { VaultKey } from './delegation/vault/keys.ts'
 import { OperatorError } from './kernel/operator-error.ts'
+import { httpsOrLoopback, isLoopback, json, variableName } from './setting-forms.ts'
+import { missingVaultSecrets, type VaultProvider, vaultKeys, vaultProviders } from './vault-settings.ts'
 
-const loopbackHosts = new Set(['127.0.0.1', '::1', 'localhost', '[::1]'])
 const algorithms = [
   'ES256',
   'ES384',
@@ -29,24 +31,8 @@ const grantableScopes = [
 
 const httpUrl = z.url({ protocol: /^https?$/, message: 'must be an http or https URL' })
 
-const httpsOrLoopback = z
-  .string()
-  .refine(isHttpsOrLoopback, { message: 'must be https, or http on loopback' })
-
-// `URL.parse`, not `new URL`: a throw would hide every other problem.
-function isHttpsOrLoopback(value: string): boolean {
-  const url = URL.parse(value)
-  return url?.protocol === 'https:' || (url?.protocol === 'http:' && isLoopback(url.hostname))
-}
-
-// A person's sign-in through an issuer: our client there. The secret itself never stands in this setting, which is
-// what people copy around.
-const signIn = z.strictObject({
-  client_id: z.string().min(1),
-  client_secret_env: z
-    .string()
-    .regex(/^[A-Z][A-Z0-9_]*$/, 'must be the name of an environment variable (A-Z 0-9 _)'),
-})
+// A person's sign-in through an issuer: our client there.
+const signIn = z.strictObject({ client_id: z.string().min(1), client_secret_env: variableName })
 
 /** One trusted issuer of access tokens (design §7). */
 export const trustedIssuer = z.strictObject({
@@ -71,17 +57,7 @@ export const trustedIssuer = z.strictObject({
 })
 export type TrustedIssuer = z.infer<typeof trustedIssuer>
 
-const jsonIssuers = z
-  .string()
-  .transform((text, context) => {
-    try {
-      return JSON.parse(text) as unknown
-    } catch {
-      context.addIssue({ code: 'custom', message: 'is not JSON' })
-      return z.NEVER
-    }
-  })
-  .pipe(z.array(trustedIssuer).min(1, 'names no issuer: leave it out instead'))
+const jsonIssuers = json.pipe(z.array(trustedIssuer).min(1, 'names no issuer: leave it out instead'))
 
 // Not 0, any free port: PUBLIC_URL, by which tokens are bound, could not name it.
 const portRule = 'must be a port, 1 to 65535'
@@ -159,6 +135,16 @@ export const settings = z.object({
     .optional()
     .describe(
       'JSON array of issuers whose access tokens are accepted. With sign_in {client_id, client_secret_env} people sign in through it; the secret is read from the variable that client_secret_env names.',
+    ),
+  VAULT_PROVIDERS: vaultProviders
+    .optional()
+    .describe(
+      'JSON array of APIs of others whose accounts people may link for agents: [{provider: "github"|"google"|"openid", client_id, client_secret_env, name?, title?, scopes?, rules?; openid: issuer, api_origins, mints?, authorize?, scope_on_refresh?, token_exchange?}]. docs/vault.md.',
+    ),
+  VAULT_KEYS: vaultKeys
+    .optional()
+    .describe(
+      'Keys that wrap those of the vault, VERSION:BASE64 of 32 bytes each, with commas between, the current one first. Default: a key file in REMIT_HOME. After a change: npm run remit -- vault rewrap.',
     ),
   EMBEDDINGS_BASE_URL: httpUrl
     .optional()
@@ -268,6 +254,11 @@ export interface Config {
   readonly trustedIssuers: readonly TrustedIssuer[]
   /** Our client's secret at each trusted issuer with `sign_in`, by issuer. */
   readonly signInSecrets: ReadonlyMap<string, string>
+  readonly vaultProviders: readonly VaultProvider[]
+  /** Our client's secret at each of them, by the variable that holds it. */
+  readonly vaultSecrets: ReadonlyMap<string, string>
+  /** The current one first; empty: the key file. */
+  readonly vaultKeys: readonly VaultKey[]
   readonly embeddings: EmbeddingsConfig
   readonly requestDeadlineMs: number
   readonly verdictTtlMs: number
@@ -320,6 +311,7 @@ export function loadConfig(env: Environment): Config {
   const problems = [
     ...issues.map(({ path, message }) => `${path.join('.')} ${message}`),
     ...missingSecrets(value.TRUSTED_ISSUERS ?? [], env),
+    ...missingVaultSecrets(value.VAULT_PROVIDERS ?? [], env),
     ...contradictions(value, { publicUrl, loopback, embedded, demo })
       .filter(({ of }) => !of.some((name) => unread.has(name)))
       .map(({ problem }) => problem),
@@ -342,6 +334,11 @@ export function loadConfig(env: Environment): Config {
           },
     trustedIssuers: value.TRUSTED_ISSUERS ?? [],
     signInSecrets: signInSecrets(value.TRUSTED_ISSUERS ?? [], env),
+    vaultProviders: value.VAULT_PROVIDERS ?? [],
+    vaultSecrets: new Map(
+      (value.VAULT_PROVIDERS ?? []).map(({ client_secret_env: name }) => [name, env[name] ?? '']),
+    ),
+    vaultKeys: value.VAULT_KEYS ?? [],
     embeddings: embeddings(value),
     requestDeadlineMs: value.REQUEST_DEADLINE_MS,
     verdictTtlMs: value.VERDICT_TTL * 1_000,
@@ -467,8 +464,4 @@ function embeddings(value: z.infer<typeof settings>): EmbeddingsConfig {
     apiKey: value.EMBEDDINGS_API_KEY,
     dimensions: value.EMBEDDINGS_DIMENSIONS ?? 0,
   }
-}
-
-function isLoopback(host: string): boolean {
-  return loopbackHosts.has(host.toLowerCase())
 }

@@ -224,6 +224,45 @@ export type DecisionEvent =
       readonly artifacts_ended: number
     }
   | {
+      /** Of the vault: linked, linked once more, refreshed, refused by its provider, taken back. Never a token. */
+      readonly event:
+        | 'connection_made'
+        | 'connection_renewed'
+        | 'connection_refreshed'
+        | 'connection_broken'
+        | 'connection_ended'
+      readonly connection: string
+      readonly provider: string
+      /** Its id there. */
+      readonly account: string
+    }
+  | {
+      readonly event: 'connection_used'
+      readonly connection: string
+      readonly provider: string
+      readonly account: string
+      /** Not the connection's own token, but a narrower one that was made from it (RFC 8693). */
+      readonly exchanged: boolean
+    }
+  | {
+      /** What an agent may do there, through which client; no rules: it is over. */
+      readonly event: 'connection_agreed' | 'connection_agent_removed'
+      readonly connection: string
+      readonly provider: string
+      readonly agent: string
+      readonly through: string
+      readonly rules: readonly {
+        readonly methods: readonly string[]
+        readonly paths: readonly string[]
+      }[]
+    }
+  | {
+      readonly event: 'data_keys_rewrapped'
+      /** Version of the key by which they are wrapped now. */
+      readonly to: string
+      readonly rewrapped: number
+    }
+  | {
       readonly event: 'drift_mended'
       readonly object: string
       readonly added: readonly string[]

@@ -6,7 +6,9 @@ import { ok, type Result, refuse } from '../../kernel/result.ts'
 import { type Fetch, limitedText } from '../fetch-json.ts'
 import { type PresetName, presets } from '../presets.ts'
 import { isSafe } from '../remote-keys.ts'
+import { shownName } from '../shown-name.ts'
 import { accountKey } from '../subject.ts'
+import { discover } from './configuration.ts'
 
 /** Who somebody is at another provider, as its signed ID token says. */
 export interface UpstreamIdentity {
@@ -61,7 +63,6 @@ export interface UpstreamProviderDeps {
   readonly clock: Clock
 }
 
-const timeoutSeconds = 5
 const metadataMs = 600_000
 // How long ago they may have signed in there. An older session would make ours look recent, which lets lend and link.
 const signInSecondsMax = 300
@@ -78,7 +79,7 @@ export function createUpstreamProvider(
 
   async function configuration(): Promise<client.Configuration> {
     if (held === undefined || clock.now() - held.at >= metadataMs)
-      held = { config: await discover(settings, fetch), at: clock.now() }
+      held = { config: await discover(settings, guarded(fetch, issuer)), at: clock.now() }
     return held.config
   }
 
@@ -140,36 +141,6 @@ export function createUpstreamProvider(
 /** Where an issuer sends the browser back to: register `PUBLIC_URL` + this as redirect URI there. */
 export const callbackPath = (namespace: string): string => `/sign-in/upstream/${namespace}/callback`
 
-async function discover(
-  { issuer, clientId, clientSecret }: UpstreamProviderSettings,
-  fetch: Fetch,
-): Promise<client.Configuration> {
-  const config = await client.discovery(new URL(issuer), clientId, {}, clientAuth(clientSecret), {
-    timeout: timeoutSeconds,
-    [client.customFetch]: guarded(fetch, issuer),
-    // Its own rule is https only. Ours lets loopback through, and nothing else in the clear: held to in `guarded` for
-    // what we ask, and below for where the browser is sent.
-    execute: [client.allowInsecureRequests, client.enableNonRepudiationChecks],
-  })
-  const server = config.serverMetadata()
-  // The library compares as URLs, for which `https://a` is `https://a/`.
-  if (server.issuer !== issuer) throw new Error('The discovery document names another issuer.')
-  if (!isSafe(server.authorization_endpoint ?? 'about:blank', issuer))
-    throw new Error(
-      'The authorization endpoint is missing, or neither of the issuer’s own host nor of a public name over https.',
-    )
-  return config
-}
-
-const clientAuth = (secret: string): client.ClientAuth => {
-  const basic = client.ClientSecretBasic(secret)
-  const post = client.ClientSecretPost(secret)
-  return (server, ...rest) => {
-    const methods = server.token_endpoint_auth_methods_supported ?? ['client_secret_basic']
-    return (methods.includes('client_secret_basic') ? basic : post)(server, ...rest)
-  }
-}
-
 /** Asks the issuer’s own host, or a public name over https, only; follows no redirect and reads no more than 256 KiB. */
 const guarded =
   (fetch: Fetch, issuer: string): client.CustomFetch =>
@@ -197,13 +168,8 @@ const idToken = z.looseObject({
     .catch([]),
 })
 
-const nameMax = 80
-
-/** Names are shown next to decisions: no line breaks, no marks that turn the direction of what follows. */
-function nameIn({ name, preferred_username: other, sub }: z.output<typeof idToken>): string {
-  const [first = sub] = [name, other].flatMap((one) => one?.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '').trim() || [])
-  return first.slice(0, nameMax)
-}
+const nameIn = ({ name, preferred_username: other, sub }: z.output<typeof idToken>): string =>
+  shownName([name, other], sub)
 
 function kindOf(error: unknown): UpstreamRefusal {
   if (error instanceof client.AuthorizationResponseError)

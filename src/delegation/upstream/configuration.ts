@@ -1,0 +1,57 @@
+import * as client from 'openid-client'
+import { isSafe } from '../remote-keys.ts'
+
+/** Our client at an OpenID provider. */
+export interface ClientSettings {
+  readonly issuer: string
+  readonly clientId: string
+  readonly clientSecret: string
+}
+
+const timeoutSeconds = 5
+
+/**
+ * Reads the provider's discovery document by `fetch`, which guards where it asks. Checked: that it names this issuer,
+ * and that the browser is sent to the issuer's own host or to a public name over https.
+ */
+export async function discover(
+  { issuer, clientId, clientSecret }: ClientSettings,
+  fetch: client.CustomFetch,
+): Promise<client.Configuration> {
+  const config = await client.discovery(new URL(issuer), clientId, {}, clientAuth(clientSecret), {
+    timeout: timeoutSeconds,
+    [client.customFetch]: fetch,
+    // Its own rule is https only. Ours lets loopback through, and nothing else in the clear: held to in `fetch` for
+    // what we ask, and below for where the browser is sent.
+    execute: [client.allowInsecureRequests, client.enableNonRepudiationChecks],
+  })
+  const server = config.serverMetadata()
+  // The library compares as URLs, for which `https://a` is `https://a/`.
+  if (server.issuer !== issuer) throw new Error('The discovery document names another issuer.')
+  if (!isSafe(server.authorization_endpoint ?? 'about:blank', issuer))
+    throw new Error(
+      'The authorization endpoint is missing, or neither of the issuer’s own host nor of a public name over https.',
+    )
+  return config
+}
+
+/** Our client where the endpoints are known and there is nothing to discover. */
+export function configure(
+  server: client.ServerMetadata,
+  { clientId, clientSecret }: ClientSettings,
+  fetch: client.CustomFetch,
+): client.Configuration {
+  const config = new client.Configuration(server, clientId, {}, clientAuth(clientSecret))
+  config.timeout = timeoutSeconds
+  config[client.customFetch] = fetch
+  return config
+}
+
+const clientAuth = (secret: string): client.ClientAuth => {
+  const basic = client.ClientSecretBasic(secret)
+  const post = client.ClientSecretPost(secret)
+  return (server, ...rest) => {
+    const methods = server.token_endpoint_auth_methods_supported ?? ['client_secret_basic']
+    return (methods.includes('client_secret_basic') ? basic : post)(server, ...rest)
+  }
+}

@@ -1,0 +1,128 @@
+import type { Who } from '../../audit/record.ts'
+import type { Clock } from '../../kernel/clock.ts'
+import { type FgaObject, splitObject } from '../../kernel/ids.ts'
+import { outermostActor, type Principal } from '../../kernel/principal.ts'
+import { ok, type Result, refuse } from '../../kernel/result.ts'
+import type { Sql } from '../../store/sql.ts'
+import type { Provider, Rule } from './provider.ts'
+import { rulesOf } from './rows.ts'
+import type { LiveTokens } from './tokens.ts'
+
+/** What one agent may do, through one client, with an account that a person linked. */
+export interface ConnectionForAgent {
+  readonly id: string
+  readonly provider: Provider
+  readonly subject: FgaObject
+  /** Id of the outermost agent, without its type. */
+  readonly agent: string
+  readonly client: string
+  /** What the person agreed to; whatever else is asked for needs an approval. */
+  readonly rules: readonly Rule[]
+}
+
+export type NoConnection = 'connection_required' | 'reconnect_required' | 'not_found'
+
+export interface Use<T> {
+  /** On record before the token is used, and with each refresh. */
+  readonly by: Who
+  /**
+   * Whether the API refused the token itself (401). Then it is refreshed once and used once more, where that can be;
+   * what comes of that is the answer. Left out: never.
+   */
+  readonly isRefused?: (answer: T) => boolean
+}
+
+export interface Connections {
+  /**
+   * By this person, for the outermost agent and the client through which it speaks: another client of the same agent
+   * is another consent. `not_found`: no such provider, or no agent. `connection_required` for whatever is missing: the
+   * account, the consent, the agent, the person or what they lent it. NOT checked: the scope `vault.use`.
+   */
+  find(principal: Principal, provider: string): Promise<Result<ConnectionForAgent, NoConnection>>
+  /**
+   * The only way to a token: of this moment, refreshed where it is over, exchanged for a narrower one where the
+   * provider can. `use` must let it get nowhere else. Throws `connection_required` or `reconnect_required` where the
+   * connection ended meanwhile, `provider_unavailable` where the provider does not answer. NOT checked: that an agent
+   * may use it; {@link find} did.
+   */
+  withToken<T>(
+    connection: string,
+    use: (token: string, provider: Provider) => Promise<T>,
+    options: Use<T>,
+  ): Promise<T>
+  /** The address of our page on which the person, and nobody else, can agree to what `find` lacked. Opens nothing. */
+  connectUrl(principal: Principal, provider: string): Promise<string>
+}
+
+export interface ConnectionsDeps {
+  readonly sql: Sql
+  readonly clock: Clock
+  readonly providers: readonly Provider[]
+  readonly tokens: LiveTokens
+  readonly randomBytes: (size: number) => Buffer
+  readonly publicUrl: string
+}
+
+// Long enough for somebody who is told of it in the evening.
+const requestMs = 24 * 3_600_000
+
+export function createConnections(deps: ConnectionsDeps): Connections {
+  const { sql, clock, providers, tokens, publicUrl } = deps
+
+  return {
+    async find(principal, name) {
+      const provider = providers.find((one) => one.name === name)
+      const agent = agentOf(principal)
+      if (provider === undefined || agent === undefined) return refuse('not_found')
+      const { subject, client } = principal
+      const [row] = await sql.query<{ id: string; state: string; rules: unknown }>(
+        `select c.id, c.state, a.rules from connections as c join connection_agents as a on a.connection = c.id
+         where c.subject = $1 and c.provider = $2 and c.issuer = $7 and c.state <> 'ended' and a.agent = $3 and a.client = $4
+           and exists (select from agents where id = $3 and disabled_at is null)
+           and exists (select from delegations where id = $5 and subject = $1 and state = 'live' and expires_at > $6
+             and resource is null and (agent = $3 or $3 = any(sub_agents)))
+           and not exists (select from revocations where (until is null or until > $6)
+             and (kind, key) in (('subject', $1), ('agent', $3)))
+         limit 1`,
+        [subject, name, agent, client, principal.delegation ?? null, new Date(clock.now()), provider.issuer],
+      )
+      if (row === undefined) return refuse('connection_required')
+      if (row.state !== 'live') return refuse('reconnect_required')
+      return ok({ id: row.id, provider, subject, agent, client, rules: rulesOf(row.rules) })
+    },
+    async withToken(connection, use, { by, isRefused = () => false }) {
+      const first = await tokens.get(connection, by)
+      const answer = await use(first.token, first.provider)
+      if (!isRefused(answer)) return answer
+      const second = await tokens.after(first, by)
+      return second === undefined ? answer : use(second.token, second.provider)
+    },
+    async connectUrl(principal, provider) {
+      const agent = agentOf(principal)
+      if (agent === undefined) throw new Error('Only an agent is led to the page.')
+      // One for each: asking again and again makes no more of them.
+      const [row] = await sql.query<{ id: string }>(
+        `insert into connection_requests (id, subject, agent, client, provider, txn, expires_at)
+         values ($1, $2, $3, $4, $5, $6, $7)
+         on conflict (subject, agent, client, provider)
+           do update set txn = excluded.txn, expires_at = excluded.expires_at
+         returning id`,
+        [
+          `cr_${deps.randomBytes(16).toString('base64url')}`,
+          principal.subject,
+          agent,
+          principal.client,
+          provider,
+          principal.txn,
+          new Date(clock.now() + requestMs),
+        ],
+      )
+      return `${publicUrl}/connections/requests/${row?.id ?? ''}`
+    },
+  }
+}
+
+const agentOf = (principal: Principal): string | undefined => {
+  const actor = outermostActor(principal)
+  return actor && splitObject(actor).id
+}

@@ -1,0 +1,82 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { CompactEncrypt, compactDecrypt } from 'jose'
+import { z } from 'zod'
+import type { KeyEncryption, WrappedKey } from './keys.ts'
+
+/** What a connection keeps from everybody. */
+export type Tokens = z.output<typeof tokens>
+
+const tokens = z.strictObject({
+  accessToken: z.string().min(1),
+  refreshToken: z.string().min(1).optional(),
+})
+
+/** Which row it belongs to: what was sealed for one opens in no other. */
+export interface Place {
+  readonly connection: string
+  /** `user:anne` */
+  readonly subject: string
+}
+
+export interface Sealed {
+  /** Compact JWE, `dir` and `A256GCM`. */
+  readonly jwe: string
+  readonly key: WrappedKey
+}
+
+export interface Envelope {
+  /** Under a new key of its own each time. */
+  seal(place: Place, content: Tokens): Promise<Sealed>
+  /** Throws where it was sealed for another row, with a key that is not there, or was changed. */
+  open(place: Place, sealed: Sealed): Promise<Tokens>
+  /** The same content under the current key-encryption key; undefined where it is that already. */
+  rewrap(place: Place, key: WrappedKey): Promise<WrappedKey | undefined>
+}
+
+const purpose = 'connection tokens'
+const dataKeyBytes = 32
+
+/** Seals each record by a data key of its own, and that by a key that the database does not have. */
+export function createEnvelope(keys: KeyEncryption): Envelope {
+  return {
+    async seal(place, content) {
+      const dataKey = randomBytes(dataKeyBytes)
+      const header = { alg: 'dir', enc: 'A256GCM', ...headerOf(place, dataKey) }
+      const jwe = await new CompactEncrypt(Buffer.from(JSON.stringify(tokens.parse(content))))
+        .setProtectedHeader(header)
+        .encrypt(dataKey)
+      return { jwe, key: await keys.wrap(dataKey, contextOf(place)) }
+    },
+    async open(place, { jwe, key }) {
+      const dataKey = await keys.unwrap(key, contextOf(place))
+      const { plaintext, protectedHeader } = await compactDecrypt(jwe, dataKey, {
+        keyManagementAlgorithms: ['dir'],
+        contentEncryptionAlgorithms: ['A256GCM'],
+      })
+      const expected = headerOf(place, dataKey)
+      // Wrapped key and content swapped together would decrypt: the header says whose they are.
+      for (const [name, value] of Object.entries(expected)) {
+        if (protectedHeader[name] !== value)
+          throw new Error('A sealed record stands in the place of another.')
+      }
+      return tokens.parse(JSON.parse(Buffer.from(plaintext).toString('utf8')))
+    },
+    async rewrap(place, key) {
+      if (key.version === keys.current) return undefined
+      return keys.wrap(await keys.unwrap(key, contextOf(place)), contextOf(place))
+    },
+  }
+}
+
+const contextOf = ({ connection, subject }: Place): string => `${connection} ${hashOf(subject)}`
+
+const hashOf = (value: string | Uint8Array): string =>
+  createHash('sha256').update(value).digest('base64url').slice(0, 22)
+
+/** `kid` names the data key, not the one that wraps it: that one changes while this stays as it is. */
+const headerOf = ({ connection, subject }: Place, dataKey: Uint8Array) => ({
+  kid: hashOf(dataKey),
+  connection,
+  subject: hashOf(subject),
+  purpose,
+})

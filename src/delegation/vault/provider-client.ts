@@ -1,0 +1,256 @@
+import * as client from 'openid-client'
+import { z } from 'zod'
+import type { Clock } from '../../kernel/clock.ts'
+import { ok, type Result, refuse } from '../../kernel/result.ts'
+import type { GuardedFetch } from '../../outbound/guarded-fetch.ts'
+import { shownName } from '../shown-name.ts'
+import { configure, discover } from '../upstream/configuration.ts'
+import type { Tokens } from './envelope.ts'
+import { asFetch } from './outbound.ts'
+import type { AccountEndpoint, Provider, TokenExchange } from './provider.ts'
+import { revokeAt } from './revoke.ts'
+
+/** What a provider gave. */
+export interface Granted {
+  readonly tokens: Tokens
+  /** undefined: it did not say; then those that were asked for. */
+  readonly scopes: readonly string[] | undefined
+  /** undefined: it did not say. */
+  readonly expiresAt: Date | undefined
+}
+
+export interface Account {
+  readonly id: string
+  readonly title: string
+}
+
+/** What our side keeps until the browser comes back. */
+export interface ConnectChecks {
+  readonly state: string
+  readonly nonce: string
+  readonly verifier: string
+}
+
+export type RedeemRefusal = 'denied_there' | 'not_verified' | 'provider_unavailable'
+
+/** Remit as a client of one provider. Every request goes through the guarded fetch. */
+export interface ProviderClient {
+  readonly provider: Provider
+  /** Where the browser goes. */
+  begin(): Promise<Result<ConnectChecks & { readonly url: string }, 'provider_unavailable'>>
+  /**
+   * Redeems the code that the browser came back with (`search`: the callback's query). Checked: state, RFC 9207 `iss`
+   * where it is sent or announced, PKCE; of an ID token signature, issuer, audience, nonce, expiry. NOT checked: that
+   * this browser began it.
+   */
+  redeem(
+    search: string,
+    checks: ConnectChecks,
+  ): Promise<Result<Granted & { account: Account }, RedeemRefusal>>
+  /** `refused`: the refresh token is not good any more. The old one stays where no new one is given. */
+  refresh(
+    refreshToken: string,
+    scopes: readonly string[],
+  ): Promise<Result<Granted, 'refused' | 'provider_unavailable'>>
+  /** RFC 8693: a narrower token, which is kept nowhere. */
+  exchange(accessToken: string, wanted: TokenExchange): Promise<Result<string, 'provider_unavailable'>>
+  /** Best effort; false: the provider did not take it, or has no way to. */
+  revoke(tokens: Tokens): Promise<boolean>
+}
+
+export interface ProviderClientDeps {
+  readonly publicUrl: string
+  readonly outbound: GuardedFetch
+  readonly clock: Clock
+}
+
+/** Where a provider sends the browser back to: register `PUBLIC_URL` + this as redirect URI there. */
+export const connectCallbackPath = (provider: string): string => `/connections/${provider}/callback`
+
+const metadataMs = 600_000
+
+export function createProviderClient(
+  provider: Provider,
+  clientSecret: string,
+  { publicUrl, outbound, clock }: ProviderClientDeps,
+): ProviderClient {
+  const settings = { issuer: provider.issuer, clientId: provider.clientId, clientSecret }
+  // One for each provider: a code that another one's answer carries is never sent here (RFC 9700 §4.4).
+  const redirectUri = `${publicUrl}${connectCallbackPath(provider.name)}`
+  const fetch = asFetch(outbound, provider.quirks)
+  const { endpoints } = provider
+  const isOpenid = provider.account === 'id_token'
+  let held: { readonly config: client.Configuration; readonly at: number } | undefined
+
+  async function configuration(): Promise<client.Configuration> {
+    if (held === undefined || clock.now() - held.at >= metadataMs)
+      held = {
+        config:
+          endpoints === undefined
+            ? await discover(settings, fetch)
+            : configure(metadataOf(provider.issuer, endpoints), settings, fetch),
+        at: clock.now(),
+      }
+    return held.config
+  }
+
+  function granted(answer: client.TokenEndpointResponse, before?: string): Granted {
+    const { access_token: accessToken, refresh_token: refreshToken = before, expires_in, scope } = answer
+    if (answer.token_type.toLowerCase() !== 'bearer' || !isToken(accessToken))
+      throw new Error('The provider gave a token of another kind.')
+    return {
+      tokens: { accessToken, ...(refreshToken !== undefined && { refreshToken }) },
+      scopes: scope === undefined ? undefined : scope.split(/[\s,]+/).filter((one) => one !== ''),
+      expiresAt: expires_in === undefined ? undefined : new Date(clock.now() + expires_in * 1_000),
+    }
+  }
+
+  return {
+    provider,
+    async begin() {
+      try {
+        const config = await configuration()
+        const checks = {
+          state: client.randomState(),
+          nonce: client.randomNonce(),
+          verifier: client.randomPKCECodeVerifier(),
+        }
+        const url = client.buildAuthorizationUrl(config, {
+          ...provider.authorize,
+          redirect_uri: redirectUri,
+          scope: provider.scopes.join(' '),
+          state: checks.state,
+          ...(isOpenid && { nonce: checks.nonce }),
+          code_challenge: await client.calculatePKCECodeChallenge(checks.verifier),
+          code_challenge_method: 'S256',
+        })
+        return ok({ ...checks, url: url.href })
+      } catch (error) {
+        return refuse('provider_unavailable', messageOf(error))
+      }
+    },
+    async redeem(search, { state, nonce, verifier }) {
+      try {
+        // Built from the settings: what the request says of its own address is the sender's word.
+        const back = new URL(`${redirectUri}${search}`)
+        const answer = await client.authorizationCodeGrant(await configuration(), back, {
+          expectedState: state,
+          pkceCodeVerifier: verifier,
+          ...(isOpenid && { expectedNonce: nonce, idTokenExpected: true }),
+        })
+        const given = granted(answer)
+        const account =
+          provider.account === 'id_token'
+            ? accountIn(answer.claims())
+            : await askAccount(provider.account, given.tokens.accessToken, outbound)
+        if (account === undefined) return refuse('not_verified', 'whose account it is cannot be told')
+        return ok({ ...given, account })
+      } catch (error) {
+        return refuse(redeemRefusal(error), messageOf(error))
+      }
+    },
+    async refresh(refreshToken, scopes) {
+      try {
+        const parameters = provider.scopeOnRefresh && scopes.length > 0 ? { scope: scopes.join(' ') } : {}
+        const answer = await client.refreshTokenGrant(await configuration(), refreshToken, parameters)
+        return ok(granted(answer, refreshToken))
+      } catch (error) {
+        const isRefused = error instanceof client.ResponseBodyError && error.error === 'invalid_grant'
+        return refuse(isRefused ? 'refused' : 'provider_unavailable', messageOf(error))
+      }
+    },
+    async exchange(accessToken, wanted) {
+      try {
+        const answer = await client.genericGrantRequest(await configuration(), tokenExchangeGrant, {
+          ...wanted,
+          subject_token: accessToken,
+          subject_token_type: accessTokenType,
+          requested_token_type: accessTokenType,
+        })
+        return ok(granted(answer).tokens.accessToken)
+      } catch (error) {
+        return refuse('provider_unavailable', messageOf(error))
+      }
+    },
+    async revoke(tokens) {
+      try {
+        return await revokeAt(provider, tokens, { configuration, clientSecret, outbound })
+      } catch {
+        // Whatever it was: ours are gone, and the page says that the provider was not reached.
+        return false
+      }
+    },
+  }
+}
+
+const tokenExchangeGrant = 'urn:ietf:params:oauth:grant-type:token-exchange'
+const accessTokenType = 'urn:ietf:params:oauth:token-type:access_token'
+
+const metadataOf = (
+  issuer: string,
+  { authorization, token, revocation }: NonNullable<Provider['endpoints']>,
+): client.ServerMetadata => ({
+  issuer,
+  authorization_endpoint: authorization,
+  token_endpoint: token,
+  ...(revocation !== undefined && { revocation_endpoint: revocation }),
+})
+
+/** What a header can carry. */
+const isToken = (token: string): boolean => /^[\x21-\x7e]{1,16384}$/.test(token)
+
+const claims = z.looseObject({
+  sub: z.string().min(1).max(255),
+  email: z.string().optional().catch(undefined),
+  preferred_username: z.string().optional().catch(undefined),
+  name: z.string().optional().catch(undefined),
+})
+
+function accountIn(idToken: unknown): Account | undefined {
+  const { data } = claims.safeParse(idToken)
+  return (
+    data && { id: data.sub, title: shownName([data.email, data.preferred_username, data.name], data.sub) }
+  )
+}
+
+const accountMs = 5_000
+const accountBytesMax = 64 * 1024
+
+async function askAccount(
+  { url, id, title }: AccountEndpoint,
+  token: string,
+  outbound: GuardedFetch,
+): Promise<Account | undefined> {
+  const { status, body } = await outbound(url, {
+    headers: { authorization: `Bearer ${token}`, accept: 'application/json', 'user-agent': 'Remit' },
+    timeoutMs: accountMs,
+    bytesMax: accountBytesMax,
+  })
+  if (status !== 200) return undefined
+  const member = z.union([z.string().min(1).max(255), z.int()])
+  const { data } = z.record(z.string(), z.unknown()).safeParse(JSON.parse(Buffer.from(body).toString('utf8')))
+  const found = member.safeParse(data?.[id])
+  if (!found.success) return undefined
+  const named = z.string().safeParse(data?.[title])
+  return { id: String(found.data), title: shownName([named.data], String(found.data)) }
+}
+
+function redeemRefusal(error: unknown): RedeemRefusal {
+  if (error instanceof client.AuthorizationResponseError)
+    return error.error === 'access_denied' ? 'denied_there' : 'not_verified'
+  return isOutage(error) ? 'provider_unavailable' : 'not_verified'
+}
+
+/** No answer at all. */
+const isOutage = (error: unknown): boolean =>
+  error instanceof Error &&
+  (error.name === 'OutboundError' ||
+    error.name === 'TimeoutError' ||
+    error.name === 'AbortError' ||
+    (error.cause !== undefined && error.cause !== error && isOutage(error.cause)))
+
+/** For the operator. Neither the library's messages nor the guarded fetch's hold a token, a code or an answer. */
+const messageOf = (error: unknown): string => {
+  if (error instanceof client.ResponseBodyError) return `${error.status} ${error.error.slice(0, 60)}`
+  return error instanceof Error ? error.message : 'thrown value'
+}

@@ -1,0 +1,54 @@
+import { z } from 'zod'
+import type { FgaObject } from '../../kernel/ids.ts'
+import type { Sql } from '../../store/sql.ts'
+import type { Place, Sealed } from './envelope.ts'
+import type { Rule } from './provider.ts'
+
+/** A row of `connections` that has not ended. */
+export interface ConnectionRow {
+  readonly id: string
+  readonly subject: FgaObject
+  readonly provider: string
+  readonly issuer: string
+  readonly account: string
+  readonly account_title: string
+  readonly state: 'live' | 'needs_reconnect'
+  readonly scopes: readonly string[]
+  readonly sealed: string
+  readonly wrapped_key: Uint8Array
+  readonly key_version: string
+  readonly token_expires_at: Date | null
+  readonly refreshable: boolean
+  readonly sealed_at: Date
+  readonly lease: number
+  readonly created_at: Date
+}
+
+export const columns = `id, subject, provider, issuer, account, account_title, state, scopes, sealed, wrapped_key, key_version,
+  token_expires_at, refreshable, sealed_at, lease, created_at`
+
+/** Undefined for one that has ended, or never was. */
+export async function readRow(sql: Sql, id: string): Promise<ConnectionRow | undefined> {
+  const rows = await sql.query<ConnectionRow>(
+    `select ${columns} from connections where id = $1 and state <> 'ended'`,
+    [id],
+  )
+  return rows[0]
+}
+
+export const placeOf = ({ id, subject }: Pick<ConnectionRow, 'id' | 'subject'>): Place => ({
+  connection: id,
+  subject,
+})
+
+export const sealedOf = ({ sealed, wrapped_key, key_version }: ConnectionRow): Sealed => ({
+  jwe: sealed,
+  key: { bytes: wrapped_key, version: key_version },
+})
+
+const rules = z.array(
+  z.strictObject({ title: z.string(), methods: z.array(z.string()), paths: z.array(z.string()) }),
+)
+
+/** Throws for what is none: a rule that cannot be read allows nothing. */
+export const rulesOf = (value: unknown): readonly Rule[] => rules.parse(value)

@@ -1,0 +1,212 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { record, type Who } from '../../audit/record.ts'
+import type { Clock } from '../../kernel/clock.ts'
+import { AppError } from '../../kernel/errors.ts'
+import type { Log } from '../../kernel/log.ts'
+import type { Database } from '../../store/sql.ts'
+import type { Envelope } from './envelope.ts'
+import { type Lease, takeLease } from './lease.ts'
+import type { Provider } from './provider.ts'
+import type { Granted, ProviderClient } from './provider-client.ts'
+import { type ConnectionRow, placeOf, readRow, sealedOf } from './rows.ts'
+
+/** A token as it is handed to whoever makes one call with it. */
+export interface LiveToken {
+  readonly connection: string
+  readonly token: string
+  readonly provider: Provider
+  /** When the pair was sealed that it is of, or that it was exchanged for. */
+  readonly sealedAt: Date
+}
+
+export interface LiveTokens {
+  /** Refreshed where it is over, exchanged where the provider can; on record as used before it is handed out. */
+  get(connection: string, by: Who): Promise<LiveToken>
+  /** Another one than that which was refused; undefined where there is none to be had. */
+  after(refused: LiveToken, by: Who): Promise<LiveToken | undefined>
+}
+
+export interface LiveTokensDeps {
+  readonly database: Database
+  readonly envelope: Envelope
+  /** By name. */
+  readonly clients: ReadonlyMap<string, ProviderClient>
+  readonly clock: Clock
+  readonly log: Log
+  /** Tests end the process here. */
+  readonly step?: (name: string) => Promise<void>
+}
+
+/** A token that ends this soon is refreshed first: the call takes time, and clocks differ. */
+const marginMs = 60_000
+/** A call may still begin with a token that lasts this long, where the provider does not answer. */
+const leastMs = 5_000
+/** An API that refuses every token does not make us ask its provider again and again. */
+const refusedAgainMs = 60_000
+const waitMsMax = 15_000
+const pauseMs = 50
+
+/**
+ * One refresh at a time, in this process and among all of them: whoever needs one takes the row's next number for a
+ * while and asks the provider without a transaction, the others wait for what it writes. The new pair is written before
+ * it is used; where the number was passed on meanwhile (taken back, connected anew), it is not written at all.
+ */
+export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
+  const { database, envelope, clients, clock, log, step = async () => undefined } = deps
+  const flights = new Map<string, Promise<ConnectionRow>>()
+
+  const clientOf = ({ provider, issuer }: ConnectionRow): ProviderClient => {
+    const client = clients.get(provider)
+    // Renamed or given to another issuer in the settings: these tokens are not for it.
+    if (client === undefined || client.provider.issuer !== issuer) throw new AppError('connection_required')
+    return client
+  }
+
+  async function usable(id: string): Promise<ConnectionRow> {
+    const row = await readRow(database, id)
+    if (row === undefined) throw new AppError('connection_required')
+    if (row.state !== 'live') throw new AppError('reconnect_required')
+    return row
+  }
+
+  /** The row once it holds another pair than `old`, by our refresh or somebody's. */
+  async function renewed(old: ConnectionRow, by: Who): Promise<ConnectionRow> {
+    for (let waited = 0; ; waited += pauseMs) {
+      const row = await usable(old.id)
+      if (row.sealed_at.getTime() !== old.sealed_at.getTime()) return row
+      const lease = await takeLease(database, row, clock.now())
+      if (lease !== undefined) return refresh(row, lease, by)
+      if (waited >= waitMsMax) throw unavailable('somebody else is refreshing it')
+      await sleep(pauseMs)
+    }
+  }
+
+  function flight(row: ConnectionRow, by: Who): Promise<ConnectionRow> {
+    const known = flights.get(row.id)
+    if (known !== undefined) return known
+    const mine = renewed(row, by).finally(() => flights.delete(row.id))
+    flights.set(row.id, mine)
+    return mine
+  }
+
+  async function refresh(row: ConnectionRow, lease: Lease, by: Who): Promise<ConnectionRow> {
+    const client = clientOf(row)
+    const { refreshToken } = await envelope.open(placeOf(row), sealedOf(row))
+    if (refreshToken === undefined) return broken(row, lease, by)
+    const granted = await client.refresh(refreshToken, row.scopes)
+    await step('refreshed')
+    if (granted.ok) return keep(row, lease, by, granted.value)
+    log('vault_refresh_failed', { provider: row.provider, reason: granted.reason, detail: granted.detail })
+    if (granted.reason === 'refused') return broken(row, lease, by)
+    await lease.giveBack()
+    throw unavailable(granted.detail)
+  }
+
+  /** Written before it is used: a pair that is lost after its first use cannot be had again. */
+  async function keep(
+    row: ConnectionRow,
+    lease: Lease,
+    by: Who,
+    { tokens, scopes, expiresAt }: Granted,
+  ): Promise<ConnectionRow> {
+    const { jwe, key } = await envelope.seal(placeOf(row), tokens)
+    const written = await persistently(() =>
+      database.transaction(async (sql) => {
+        const isOurs = await lease.write(sql, {
+          sealed: jwe,
+          key,
+          tokenExpiresAt: expiresAt,
+          refreshable: tokens.refreshToken !== undefined,
+          scopes: scopes ?? row.scopes,
+          sealedAt: new Date(Math.max(clock.now(), row.sealed_at.getTime() + 1)),
+        })
+        if (isOurs) await record(sql, by, eventOf('connection_refreshed', row))
+        return isOurs
+      }),
+    )
+    // Taken back meanwhile: what the provider gave since must not live on there. Connected anew: it may be the same
+    // grant, and is left alone.
+    if (!written && (await readRow(database, row.id)) === undefined) await clientOf(row).revoke(tokens)
+    return usable(row.id)
+  }
+
+  /** Never deleted: the person sees it, and connects once more. */
+  async function broken(row: ConnectionRow, lease: Lease, by: Who): Promise<ConnectionRow> {
+    await database.transaction(async (sql) => {
+      if (await lease.breakOff(sql)) await record(sql, by, eventOf('connection_broken', row))
+    })
+    // Whoever was before us has written another pair: then it is that.
+    return usable(row.id)
+  }
+
+  async function handOut(row: ConnectionRow, by: Who): Promise<LiveToken> {
+    const client = clientOf(row)
+    const { accessToken } = await envelope.open(placeOf(row), sealedOf(row))
+    const { provider } = client
+    const exchanged = provider.tokenExchange && (await client.exchange(accessToken, provider.tokenExchange))
+    if (exchanged !== undefined && !exchanged.ok) {
+      log('vault_exchange_failed', { provider: row.provider, detail: exchanged.detail })
+      throw unavailable(exchanged.detail)
+    }
+    await record(database, by, { ...eventOf('connection_used', row), exchanged: exchanged !== undefined })
+    return {
+      connection: row.id,
+      token: exchanged?.value ?? accessToken,
+      provider,
+      sealedAt: row.sealed_at,
+    }
+  }
+
+  return {
+    async get(id, by) {
+      const row = await usable(id)
+      clientOf(row)
+      const leftMs = row.token_expires_at ? row.token_expires_at.getTime() - clock.now() : Infinity
+      if (leftMs > marginMs) return handOut(row, by)
+      if (!row.refreshable && leftMs > 0) return handOut(row, by)
+      return handOut(await flight(row, by).catch(orAsItIs(row, leftMs)), by)
+    },
+    async after({ connection, sealedAt }, by) {
+      const row = await usable(connection)
+      if (row.sealed_at.getTime() !== sealedAt.getTime()) return handOut(row, by)
+      if (!row.refreshable || clock.now() - sealedAt.getTime() < refusedAgainMs) return undefined
+      return handOut(await flight(row, by), by)
+    },
+  }
+}
+
+/** Where the provider does not answer, what still counts is used. */
+const orAsItIs =
+  (row: ConnectionRow, leftMs: number) =>
+  (error: unknown): ConnectionRow => {
+    if (error instanceof AppError && error.code === 'provider_unavailable' && leftMs > leastMs) return row
+    throw error
+  }
+
+const triesMsApart = [100, 400, 1_500]
+
+/** The provider has taken the old pair back already: a database that hiccups must not lose the new one. */
+async function persistently<T>(work: () => Promise<T>): Promise<T> {
+  for (const pause of triesMsApart) {
+    try {
+      return await work()
+    } catch (error) {
+      if (!(error instanceof AppError) || error.code !== 'storage_unavailable') throw error
+    }
+    await sleep(pause)
+  }
+  return work()
+}
+
+const unavailable = (internal: string | undefined): AppError =>
+  new AppError('provider_unavailable', {
+    headers: { 'retry-after': '5' },
+    ...(internal !== undefined && { internal }),
+  })
+
+const eventOf = <Event extends string>(event: Event, { id, provider, account }: ConnectionRow) => ({
+  event,
+  connection: id,
+  provider,
+  account,
+})

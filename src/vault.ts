@@ -1,0 +1,69 @@
+import { randomBytes } from 'node:crypto'
+import { access } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Config } from './config.ts'
+import { type Connections, createConnections } from './delegation/vault/connections.ts'
+import { createEnvelope } from './delegation/vault/envelope.ts'
+import { createLocalKeys, type KeyEncryption } from './delegation/vault/keys.ts'
+import { createProvider } from './delegation/vault/provider.ts'
+import { createProviderClient } from './delegation/vault/provider-client.ts'
+import { createLiveTokens } from './delegation/vault/tokens.ts'
+import type { Clock } from './kernel/clock.ts'
+import type { Log } from './kernel/log.ts'
+import type { GuardedFetch } from './outbound/guarded-fetch.ts'
+import { loadSecret } from './store/secret.ts'
+import type { Database } from './store/sql.ts'
+
+export interface VaultDeps {
+  readonly config: Config
+  readonly database: Database
+  readonly clock: Clock
+  readonly log: Log
+  /** The guarded fetch. */
+  readonly outbound: GuardedFetch
+}
+
+/** Accounts at APIs of others, and the tokens that no agent holds. */
+export interface Vault {
+  readonly connections: Connections
+}
+
+export async function openVault({ config, database, clock, log, outbound }: VaultDeps): Promise<Vault> {
+  const { publicUrl } = config
+  const envelope = createEnvelope(await openKeys(config))
+  const providers = config.vaultProviders.map((entry) => createProvider(entry))
+  const clients = new Map(
+    config.vaultProviders.map((entry) => {
+      const provider = createProvider(entry)
+      const secret = config.vaultSecrets.get(entry.client_secret_env) ?? ''
+      return [provider.name, createProviderClient(provider, secret, { publicUrl, outbound, clock })]
+    }),
+  )
+  const tokens = createLiveTokens({ database, envelope, clients, clock, log })
+  return {
+    connections: createConnections({ sql: database, clock, providers, tokens, randomBytes, publicUrl }),
+  }
+}
+
+const fileName = 'vault.key'
+/** Version of the key in the file, which VAULT_KEYS cannot name. */
+const fileVersion = 'home'
+
+/** From the setting; without it from the file, which is made at the first start. One that is there stays readable. */
+async function openKeys({ home, vaultKeys }: Config): Promise<KeyEncryption> {
+  const dir = join(home, 'keys')
+  const [first, ...rest] = vaultKeys
+  const load = async () => ({ version: fileVersion, key: await loadSecret(dir, fileName) })
+  if (first === undefined) return createLocalKeys([await load()])
+  return createLocalKeys([first, ...rest, ...((await isThere(join(dir, fileName))) ? [await load()] : [])])
+}
+
+async function isThere(path: string): Promise<boolean> {
+  try {
+    await access(path)
+    return true
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false
+    throw error
+  }
+}

@@ -1,0 +1,182 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import type { Database } from '../../../src/store/sql.ts'
+import { describeDatabases } from '../../support/backends.ts'
+import { openTestDatabase } from '../../support/database.ts'
+import { type ProviderDouble, startProvider } from '../../support/provider.ts'
+import { by, openVaultParts } from './world.ts'
+
+let double: ProviderDouble
+beforeAll(async () => {
+  double = await startProvider()
+})
+afterAll(() => double?.[Symbol.asyncDispose]())
+
+describeDatabases('an access token that is over', (kind) => {
+  let database: Database
+  let parts: Awaited<ReturnType<typeof openVaultParts>>
+  beforeAll(async () => {
+    database = await openTestDatabase(kind)
+    parts = await openVaultParts(database, double)
+  })
+  afterAll(() => database?.close())
+  beforeEach(async () => {
+    double.mood = 'rotates'
+    double.tokenDelayMs = 0
+    await database.query('delete from connections')
+    await database.query('select 1')
+  })
+
+  const used = (connections = parts.connections) =>
+    connections.withToken('c_1', async (token) => token, { by })
+  const refreshes = (since: number) =>
+    double.tokenRequests.slice(since).filter(({ grant_type }) => grant_type === 'refresh_token')
+  const row = async () =>
+    (await database.query<{ state: string; sealed: string }>('select * from connections'))[0]
+  const events = async () =>
+    (
+      await database.query<{ event: string }>(
+        `select event from decision_records where event like 'connection%' order by record_no`,
+      )
+    ).map(({ event }) => event)
+
+  test('is refreshed once for 50 uses at once by two processes', async () => {
+    await parts.put({ tokens: double.grant(), endsIn: -1 })
+    double.tokenDelayMs = 50
+    const other = parts.process()
+    const before = double.tokenRequests.length
+    const tokens = await Promise.all(
+      Array.from({ length: 50 }, (_, index) => used(index % 2 === 0 ? parts.connections : other)),
+    )
+    expect(new Set(tokens).size).toBe(1)
+    expect(refreshes(before)).toHaveLength(1)
+  })
+
+  test('is refreshed before it ends, and the new pair is there before it is used', async () => {
+    const first = double.grant()
+    await parts.put({ tokens: first, endsIn: 30 })
+    const sealed = (await row())?.sealed
+    await parts.connections.withToken(
+      'c_1',
+      async (token) => {
+        expect(token).not.toBe(first.accessToken)
+        expect((await row())?.sealed).not.toBe(sealed)
+      },
+      { by },
+    )
+    expect((await events()).slice(-2)).toEqual(['connection_refreshed', 'connection_used'])
+  })
+
+  test('keeps its refresh token where the provider gives no new one', async () => {
+    const { refreshToken, accessToken } = double.grant()
+    await parts.put({ tokens: { refreshToken, accessToken }, endsIn: -1 })
+    double.mood = 'drops the refresh token'
+    await used()
+    parts.clock.move(3_600_000)
+    const before = double.tokenRequests.length
+    await used()
+    expect(refreshes(before)).toMatchObject([{ refresh_token: refreshToken }])
+  })
+
+  test('ends in “connect again” where the provider refuses, and is not deleted', async () => {
+    await parts.put({ tokens: double.grant(), endsIn: -1 })
+    double.mood = 'refuses'
+    await expect(used()).rejects.toMatchObject({ code: 'reconnect_required' })
+    expect(await row()).toMatchObject({ state: 'needs_reconnect', sealed: expect.stringContaining('.') })
+    expect((await events()).at(-1)).toBe('connection_broken')
+    const before = double.tokenRequests.length
+    await expect(used()).rejects.toMatchObject({ code: 'reconnect_required' })
+    expect(refreshes(before)).toEqual([])
+  })
+
+  test.each(['is down', 'sends garbage', 'sends a huge answer', 'redirects'] as const)(
+    'stays as it is where the provider %s, and is tried anew',
+    async (mood) => {
+      await parts.put({ tokens: double.grant(), endsIn: -1 })
+      double.mood = mood
+      await expect(used()).rejects.toMatchObject({ code: 'provider_unavailable' })
+      expect(await row()).toMatchObject({ state: 'live' })
+      double.mood = 'rotates'
+      expect(await used()).toMatch(/^at_/)
+    },
+  )
+
+  test('is used for as long as it lasts where the provider is down', async () => {
+    const { accessToken, refreshToken } = double.grant()
+    await parts.put({ tokens: { accessToken, refreshToken }, endsIn: 30 })
+    double.mood = 'is down'
+    expect(await used()).toBe(accessToken)
+  })
+
+  test('is refreshed once and used once more where the API refuses it', async () => {
+    const { accessToken, refreshToken } = double.grant()
+    await parts.put({ tokens: { accessToken, refreshToken } })
+    parts.clock.move(120_000)
+    const seen: string[] = []
+    const answer = await parts.connections.withToken(
+      'c_1',
+      async (token) => {
+        seen.push(token)
+        return token === accessToken ? 401 : 200
+      },
+      { by, isRefused: (status) => status === 401 },
+    )
+    expect(answer).toBe(200)
+    expect(seen).toHaveLength(2)
+    // An API that refuses everything does not make us ask for tokens again and again.
+    const before = double.tokenRequests.length
+    await parts.connections.withToken('c_1', async () => 401, { by, isRefused: () => true })
+    expect(refreshes(before)).toEqual([])
+  })
+
+  test('does not come back to life by a refresh that was in flight when it was taken back', async () => {
+    await parts.put({ tokens: double.grant(), endsIn: -1 })
+    double.tokenDelayMs = 200
+    const before = double.tokenRequests.length
+    const using = used()
+    using.catch(() => undefined)
+    await expect.poll(() => refreshes(before).length).toBe(1)
+    await database.query(
+      `update connections set state = 'ended', sealed = null, wrapped_key = null, key_version = null, ended_at = now()`,
+    )
+    await expect(using).rejects.toMatchObject({ code: 'connection_required' })
+    expect(await row()).toMatchObject({ state: 'ended', sealed: null })
+    // What the provider gave meanwhile does not live on there either.
+    expect(double.revoked).toContain(double.issued.at(-1))
+  })
+
+  test('is not written over by whoever held the lease before', async () => {
+    await parts.put({ tokens: double.grant(), endsIn: -1 })
+    double.tokenDelayMs = 300
+    const before = double.tokenRequests.length
+    const late = used()
+    await expect.poll(() => refreshes(before).length).toBe(1)
+    // Its time is over while it waits, and another one comes in between.
+    await database.query(`update connections set lease = lease + 1, sealed_at = now() + interval '1 hour'`)
+    const sealed = (await row())?.sealed
+    await late
+    expect((await row())?.sealed).toBe(sealed)
+  })
+})
+
+describe('a provider that understands token exchange', () => {
+  test('is asked for a narrower token, and only that is used', async () => {
+    await using database = await openTestDatabase()
+    const parts = await openVaultParts(database, double, {
+      entry: { token_exchange: { audience: 'reports', scope: 'reports.read' } },
+    })
+    double.mood = 'rotates'
+    const { accessToken, refreshToken } = double.grant()
+    await parts.put({ tokens: { accessToken, refreshToken } })
+    const token = await parts.connections.withToken('c_1', async (one) => one, { by })
+    expect(token).toMatch(/^narrow_/)
+    expect(double.tokenRequests.at(-1)).toMatchObject({
+      audience: 'reports',
+      scope: 'reports.read',
+      subject_token: accessToken,
+    })
+    double.forget(accessToken)
+    await expect(parts.connections.withToken('c_1', async (one) => one, { by })).rejects.toMatchObject({
+      code: 'provider_unavailable',
+    })
+  })
+})

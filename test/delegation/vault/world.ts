@@ -1,0 +1,133 @@
+import { randomBytes } from 'node:crypto'
+import type { Who } from '../../../src/audit/record.ts'
+import { createAgents } from '../../../src/delegation/agents.ts'
+import { createConnections } from '../../../src/delegation/vault/connections.ts'
+import { createEnvelope, type Tokens } from '../../../src/delegation/vault/envelope.ts'
+import { createLocalKeys } from '../../../src/delegation/vault/keys.ts'
+import { createProvider, type ProviderEntry, type Rule } from '../../../src/delegation/vault/provider.ts'
+import { createProviderClient } from '../../../src/delegation/vault/provider-client.ts'
+import { createLiveTokens, type LiveTokensDeps } from '../../../src/delegation/vault/tokens.ts'
+import type { Principal } from '../../../src/kernel/principal.ts'
+import { createSystemFetch } from '../../../src/outbound/system.ts'
+import type { Database } from '../../../src/store/sql.ts'
+import { type ProviderDouble, providerSecret } from '../../support/provider.ts'
+import { movableClock, own, publicUrl, putDelegation } from '../world.ts'
+
+export const readRule: Rule = { title: 'Read everything', methods: ['GET'], paths: ['/**?*'] }
+
+export const by: Who = {
+  subject: 'user:anne',
+  actors: ['agent:research-bot'],
+  client: 'agent-app',
+  txn: 't_test',
+}
+
+export interface PutConnection {
+  readonly id?: string
+  readonly subject?: `user:${string}`
+  readonly tokens: Tokens
+  readonly agent?: string
+  readonly client?: string
+  /** Seconds from now. */
+  readonly endsIn?: number
+  readonly state?: 'live' | 'needs_reconnect'
+}
+
+/** The vault on a database, with one provider, agents `research-bot` and `other-bot`, and a delegation `d_1` to the first. */
+export async function openVaultParts(
+  database: Database,
+  double: ProviderDouble,
+  options: { readonly entry?: object; readonly step?: LiveTokensDeps['step'] } = {},
+) {
+  const clock = movableClock()
+  const keys = createLocalKeys([{ version: 'one', key: new Uint8Array(Buffer.alloc(32, 1)) }])
+  const envelope = createEnvelope(keys)
+  const provider = createProvider(double.entry(options.entry) as unknown as ProviderEntry)
+  const logged: { readonly event: string; readonly fields?: object }[] = []
+  const log = (event: string, fields?: object) => void logged.push({ event, ...(fields && { fields }) })
+  const client = createProviderClient(provider, providerSecret, {
+    publicUrl,
+    outbound: createSystemFetch([double.origin]),
+    clock,
+  })
+  /** A process of its own on the same database. */
+  const process = () => {
+    const tokens = createLiveTokens({
+      database,
+      envelope,
+      clients: new Map([[provider.name, client]]),
+      clock,
+      log,
+      ...(options.step !== undefined && { step: options.step }),
+    })
+    return createConnections({ sql: database, clock, providers: [provider], tokens, randomBytes, publicUrl })
+  }
+  const agents = createAgents({ sql: database, clock })
+  for (const id of ['research-bot', 'other-bot'])
+    await agents.save({ id, owner: 'user:dan', purpose: 'tests', issuer: own, sub: id })
+  const end = new Date(clock.now() + 86_400_000)
+  await putDelegation(database, { id: 'd_1', subject: 'user:anne', agent: 'research-bot', expiresAt: end })
+
+  async function put({
+    id = 'c_1',
+    subject = 'user:anne',
+    tokens,
+    agent = 'research-bot',
+    client: through = 'agent-app',
+    endsIn = 3_600,
+    state = 'live',
+  }: PutConnection): Promise<string> {
+    const { jwe, key } = await envelope.seal({ connection: id, subject }, tokens)
+    await database.query(
+      `insert into connections (id, subject, provider, issuer, account, account_title, state, scopes, sealed, wrapped_key,
+         key_version, token_expires_at, refreshable, sealed_at, created_at)
+       values ($1, $2, $3, $4, $5, 'anne@acme.test', $6, '{openid}', $7, $8, $9, $10, $11, $12, $12)`,
+      [
+        id,
+        subject,
+        provider.name,
+        provider.issuer,
+        `account of ${id}`,
+        state,
+        jwe,
+        key.bytes,
+        key.version,
+        new Date(clock.now() + endsIn * 1_000),
+        tokens.refreshToken !== undefined,
+        new Date(clock.now()),
+      ],
+    )
+    await database.query(
+      `insert into connection_agents (connection, agent, client, rules, agreed_at) values ($1, $2, $3, $4, now())`,
+      [id, agent, through, JSON.stringify([readRule])],
+    )
+    return id
+  }
+
+  return {
+    database,
+    clock,
+    keys,
+    envelope,
+    provider,
+    client,
+    agents,
+    logged,
+    process,
+    connections: process(),
+    put,
+  }
+}
+
+export const agentPrincipal = (changes: Partial<Principal> = {}): Principal => ({
+  kind: 'agent',
+  subject: 'user:anne',
+  actors: ['agent:research-bot'],
+  client: 'agent-app',
+  scopes: new Set(['vault.use']),
+  authorizationDetails: [],
+  delegation: 'd_1',
+  txn: 't_test',
+  expiresAt: Math.floor(Date.now() / 1_000) + 300,
+  ...changes,
+})
