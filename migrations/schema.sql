@@ -103,6 +103,7 @@ create table approvals (
   grant_id text,
   blocked boolean default false not null,
   txn text not null,
+  decided_in jsonb,
   constraint approvals_pkey PRIMARY KEY (id),
   constraint approvals_reference_key UNIQUE (reference),
   constraint approvals_agent_fkey FOREIGN KEY (agent) REFERENCES agents(id),
@@ -133,6 +134,26 @@ create table authority_changes (
   constraint authority_changes_pkey PRIMARY KEY (version),
   constraint authority_changes_kind_check CHECK ((kind = ANY (ARRAY['jti'::text, 'grant'::text, 'subject'::text, 'agent'::text, 'delegation'::text, 'registry'::text])))
 );
+
+create table backchannel_requests (
+  id_hash text not null,
+  approval text not null,
+  subject text not null,
+  agent text not null,
+  client_id text not null,
+  delegation text not null,
+  expires_at timestamp with time zone not null,
+  ping bytea,
+  pings integer default 0 not null,
+  ping_after timestamp with time zone not null,
+  constraint backchannel_requests_pkey PRIMARY KEY (id_hash),
+  constraint backchannel_requests_agent_fkey FOREIGN KEY (agent) REFERENCES agents(id) ON DELETE CASCADE,
+  constraint backchannel_requests_client_id_fkey FOREIGN KEY (client_id) REFERENCES clients(client_id) ON DELETE CASCADE,
+  constraint backchannel_requests_delegation_fkey FOREIGN KEY (delegation) REFERENCES delegations(id) ON DELETE CASCADE
+);
+CREATE INDEX backchannel_requests_approval ON public.backchannel_requests USING btree (approval);
+CREATE INDEX backchannel_requests_expiry ON public.backchannel_requests USING btree (expires_at);
+CREATE INDEX backchannel_requests_ping ON public.backchannel_requests USING btree (ping_after) WHERE (ping IS NOT NULL);
 
 create table browser_sessions (
   id_hash text not null,
@@ -183,6 +204,7 @@ create table clients (
   title text,
   redirect_uris text[] default '{}'::text[] not null,
   jwks jsonb,
+  notification_endpoint text,
   constraint clients_pkey PRIMARY KEY (client_id),
   constraint clients_agent_fkey FOREIGN KEY (agent) REFERENCES agents(id),
   constraint clients_service_fkey FOREIGN KEY (service) REFERENCES services(name),
@@ -532,6 +554,8 @@ create table oauth_grants (
   amr text[] default '{}'::text[] not null,
   upstream_issuer text,
   upstream_sub text,
+  txn text,
+  lends boolean default true not null,
   constraint oauth_grants_pkey PRIMARY KEY (grant_id),
   constraint oauth_grants_client_id_fkey FOREIGN KEY (client_id) REFERENCES clients(client_id),
   constraint oauth_grants_delegation_fkey FOREIGN KEY (delegation) REFERENCES delegations(id),

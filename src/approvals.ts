@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { Fga } from './authz/fga.ts'
 import type { Gate } from './authz/gate.ts'
 import { type Approvals, openApprovals } from './delegation/approvals/approvals.ts'
-import { createResolve } from './delegation/approvals/resolve.ts'
+import { createResolve, type Resolve } from './delegation/approvals/resolve.ts'
 import type { Grants } from './grants.ts'
 import type { App } from './http/env.ts'
 import type { RequireBearer } from './http/middleware/bearer.ts'
@@ -25,6 +25,8 @@ export interface ApprovalsPartDeps {
 /** What agents ask of people: the table with its fronts. */
 export interface ApprovalsPart extends AsyncDisposable {
   readonly approvals: Approvals
+  /** What a detail of ours asks for. */
+  readonly resolve: Resolve
   /**
    * The agents' side. `GET /approvals/{id}` with an Authorization header is theirs, without one the person's page:
    * the page's router stands before this one and passes on what has the header.
@@ -50,6 +52,7 @@ export async function openApprovalsPart(deps: ApprovalsPartDeps): Promise<Approv
   const resolve = createResolve({ findOffer: grants.offers.find })
   return {
     approvals,
+    resolve,
     routes: (face) => approvalRoutes({ approvals, resolve, ...face }),
     tasks: { approvals: () => approvals.mend() },
     [Symbol.asyncDispose]: () => approvals[Symbol.asyncDispose](),

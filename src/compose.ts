@@ -241,26 +241,31 @@ export async function compose({
     epoch.assertSound()
   }
   const asking = stack.use(await openApprovalsPart({ database, fga, gate, grants, clock, log, assertOpen }))
-  const issuer = await openIssuer({
-    config,
-    database,
-    fga,
-    clock,
-    fetch,
-    log,
-    keys,
-    people,
-    agents,
-    clients,
-    administrators,
-    delegations,
-    revocations,
-    verifier,
-    proofs,
-    proofSecret,
-    listCollections,
-    newTxn,
-  })
+  const issuer = stack.use(
+    await openIssuer({
+      approvals: asking.approvals,
+      resolve: asking.resolve,
+      outbound,
+      config,
+      database,
+      fga,
+      clock,
+      fetch,
+      log,
+      keys,
+      people,
+      agents,
+      clients,
+      administrators,
+      delegations,
+      revocations,
+      verifier,
+      proofs,
+      proofSecret,
+      listCollections,
+      newTxn,
+    }),
+  )
   const vault = await openVault({ config, database, clock, log, outbound })
   const parser = stack.use(createParser())
   const ingest = stack.use(

@@ -1,9 +1,12 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import type { Fga } from './authz/fga.ts'
+import { openBackchannel } from './backchannel.ts'
 import type { Config } from './config.ts'
 import type { Administrators } from './delegation/administrators.ts'
 import type { Agents } from './delegation/agents.ts'
+import type { Approvals } from './delegation/approvals/approvals.ts'
+import type { Resolve } from './delegation/approvals/resolve.ts'
 import { type Clients, cliClient } from './delegation/clients.ts'
 import type { Delegations } from './delegation/delegations.ts'
 import type { Proofs } from './delegation/dpop.ts'
@@ -53,6 +56,7 @@ import type { Clock } from './kernel/clock.ts'
 import type { FgaObject } from './kernel/ids.ts'
 import type { Log } from './kernel/log.ts'
 import type { Principal } from './kernel/principal.ts'
+import type { GuardedFetch } from './outbound/guarded-fetch.ts'
 import type { CollectionLister } from './retrieval/collections.ts'
 import { samplePasswordsFile } from './sample/passwords.ts'
 import { loadSecret } from './store/secret.ts'
@@ -77,11 +81,16 @@ export interface IssuerDeps {
   /** 32 bytes, those that `proofs` derives its nonces from. */
   readonly proofSecret: Uint8Array
   readonly listCollections: CollectionLister
+  readonly approvals: Approvals
+  /** Turns what is asked for by a detail of ours into what a person is asked. */
+  readonly resolve: Resolve
+  /** For addresses that clients registered. */
+  readonly outbound: GuardedFetch
   readonly newTxn: () => string
 }
 
 /** The built-in authorization server and what belongs to it. */
-export interface Issuer {
+export interface Issuer extends AsyncDisposable {
   readonly routes: readonly App[]
   readonly passwords: Passwords
   readonly barring: Barring
@@ -146,7 +155,9 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     issuer,
     demo,
   })
+  const asking = openBackchannel({ ...deps, seal, grants, publicUrl })
   const server = createAuthorizationServer({
+    backchannel: asking.backchannel,
     publicUrl,
     issuer,
     keys,
@@ -239,7 +250,9 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
       passkey_challenges: async () => passkeys?.sweep(),
       upstream_sign_ins: () => upstream.sweep(),
       signing_keys: () => keys.sweep(),
+      ...asking.tasks,
     },
+    [Symbol.asyncDispose]: () => asking[Symbol.asyncDispose](),
   }
 }
 

@@ -127,14 +127,17 @@ const commands = {
     services: (await services.list()).map(({ name: service, ...rest }) => ({ service, ...rest })),
   })),
   client_list: command(z.strictObject({}), async (_, { clients }) => ({
-    clients: (await clients.list()).map(({ clientId, kind, of, title, redirectUris, keys }) => ({
-      client: clientId,
-      kind,
-      of,
-      title,
-      redirect_uris: redirectUris,
-      keys,
-    })),
+    clients: (await clients.list()).map(
+      ({ clientId, kind, of, title, redirectUris, keys, notificationEndpoint }) => ({
+        client: clientId,
+        kind,
+        of,
+        title,
+        redirect_uris: redirectUris,
+        keys,
+        ...(notificationEndpoint !== null && { notification_endpoint: notificationEndpoint }),
+      }),
+    ),
   })),
   service_add: command(
     z.strictObject({ name: id, collections: z.array(id), prefixes: z.array(z.string().min(1)).default([]) }),
@@ -214,9 +217,16 @@ const commands = {
       title: z.string().min(1).max(200),
       redirect_uris: z.array(z.string().max(2_000)).max(20).default([]),
       jwks: optional(publicJwks),
+      notification_endpoint: optional(z.string().max(2_000)),
     }),
-    async ({ client_id: clientId, kind, of, title, redirect_uris: redirectUris, jwks }, { clients }) => {
-      await clients.register(clientOf(clientId, kind, of), { title, redirectUris, jwks })
+    async ({ client_id: clientId, kind, of, title, ...registration }, { clients }) => {
+      const { redirect_uris: redirectUris, jwks, notification_endpoint: notificationEndpoint } = registration
+      await clients.register(clientOf(clientId, kind, of), {
+        title,
+        redirectUris,
+        jwks,
+        notificationEndpoint,
+      })
       return { client: clientId }
     },
   ),

@@ -15,6 +15,7 @@ interface ClientFlags {
   readonly title: string
   readonly redirectUri: string[]
   readonly jwks?: string
+  readonly ping?: string
 }
 
 /** Commands of the built-in authorization server: accounts, clients, what was lent, agents, signing keys. */
@@ -75,7 +76,8 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     .requiredOption('--title <title>', 'what people are shown')
     .option('--redirect-uri <uri>', 'where the browser may return to; repeat for more', collect, [])
     .option('--jwks <file>', 'its public keys (JWK set); left out: a public client')
-    .action(async (id: string, { kind, of, title, redirectUri, jwks }: ClientFlags) => {
+    .option('--ping <url>', 'where an agent’s client is told that a person answered; left out: it polls')
+    .action(async (id: string, { kind, of, title, redirectUri, jwks, ping }: ClientFlags) => {
       await admin.run('client_add', {
         client_id: id,
         kind,
@@ -83,6 +85,7 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
         redirect_uris: redirectUri,
         ...(of !== undefined && { of }),
         ...(jwks !== undefined && { jwks: JSON.parse(await readFile(jwks, 'utf8')) as unknown }),
+        ...(ping !== undefined && { notification_endpoint: ping }),
       })
       terminal.say(`The client ${id} is registered.`)
     })

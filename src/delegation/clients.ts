@@ -20,6 +20,11 @@ export interface Registration {
   readonly redirectUris: readonly string[]
   /** Public keys for `private_key_jwt`; undefined: a public client, which proves nothing. */
   readonly jwks: { readonly keys: readonly PublicJwk[] } | undefined
+  /**
+   * Where it is told that an answer is there (CIBA, ping); left out: it polls. An address of outside: only the guarded
+   * fetcher asks it.
+   */
+  readonly notificationEndpoint?: string | undefined
 }
 
 const publicJwk = z
@@ -42,6 +47,8 @@ export interface ListedClient {
   readonly title: string | null
   readonly redirectUris: readonly string[]
   readonly keys: number
+  /** null: it polls. */
+  readonly notificationEndpoint: string | null
 }
 
 export interface Clients {
@@ -73,7 +80,8 @@ export function createClients({ sql }: { readonly sql: Sql }): Clients {
     list: () =>
       sql.query<ListedClient>(
         `select client_id as "clientId", kind, coalesce(agent, service) as of, title,
-           redirect_uris as "redirectUris", coalesce(jsonb_array_length(jwks::jsonb -> 'keys'), 0) as keys
+           redirect_uris as "redirectUris", coalesce(jsonb_array_length(jwks::jsonb -> 'keys'), 0) as keys,
+           notification_endpoint as "notificationEndpoint"
          from clients order by client_id`,
       ),
     async assertRemovable(clientId) {
@@ -93,7 +101,8 @@ export function createClients({ sql }: { readonly sql: Sql }): Clients {
     },
     async registered(clientId) {
       const rows = await sql.query<ClientRow & RegistrationRow>(
-        `select client_id, kind, agent, service, clients.title, redirect_uris, clients.jwks
+        `select client_id, kind, agent, service, clients.title, redirect_uris, clients.jwks,
+           notification_endpoint
          from clients left join agents on agents.id = agent
          where client_id = $1 and clients.title is not null and disabled_at is null`,
         [clientId],
@@ -103,6 +112,7 @@ export function createClients({ sql }: { readonly sql: Sql }): Clients {
         title: row.title,
         redirectUris: row.redirect_uris,
         jwks: row.jwks ?? undefined,
+        notificationEndpoint: row.notification_endpoint ?? undefined,
       }))[0]
     },
     async register(client, registration) {
@@ -120,12 +130,17 @@ export function createClients({ sql }: { readonly sql: Sql }): Clients {
       if (!isDeepStrictEqual(known, wanted))
         throw invalid('client_id', `The client ${client.clientId} is registered as something else.`)
       if (registration === undefined) return
-      await sql.query('update clients set title = $2, redirect_uris = $3, jwks = $4 where client_id = $1', [
-        client.clientId,
-        registration.title,
-        registration.redirectUris,
-        registration.jwks ?? null,
-      ])
+      await sql.query(
+        `update clients set title = $2, redirect_uris = $3, jwks = $4, notification_endpoint = $5
+         where client_id = $1`,
+        [
+          client.clientId,
+          registration.title,
+          registration.redirectUris,
+          registration.jwks ?? null,
+          registration.notificationEndpoint ?? null,
+        ],
+      )
     },
   }
 }
@@ -140,11 +155,17 @@ async function assertKnown(sql: Sql, agent: string | null, service: string | nul
   if (!row.service) throw invalid('of', `There is no service ${service}.`)
 }
 
-function assertUsable(client: Client, { redirectUris, jwks }: Registration): void {
+function assertUsable(client: Client, { redirectUris, jwks, notificationEndpoint }: Registration): void {
   if (client.kind === 'service' && jwks === undefined)
     throw invalid('jwks', 'A service proves itself with its key: register its public one.')
   const keys = publicJwks.safeParse(jwks ?? { keys: [{ kty: 'EC' }] })
   if (!keys.success) throw invalid('jwks', keys.error.issues[0]?.message ?? 'This is no set of public keys.')
+  if (notificationEndpoint !== undefined) {
+    if (client.kind !== 'agent' || jwks === undefined)
+      throw invalid('notification_endpoint', 'Only an agent’s client that has a key asks people by itself.')
+    if (!isNotifiable(notificationEndpoint))
+      throw invalid('notification_endpoint', 'An https URL without a fragment is needed.')
+  }
   for (const [index, uri] of redirectUris.entries()) {
     if (!isRedirect(uri))
       throw invalid(
@@ -162,6 +183,18 @@ function isRedirect(uri: string): boolean {
   )
 }
 
+/** NOT asked here: whether it may be asked at all (the guarded fetcher does, each time; plain http only where allowed). */
+function isNotifiable(uri: string): boolean {
+  const url = URL.parse(uri)
+  return (
+    url !== null &&
+    /^https?:$/.test(url.protocol) &&
+    !uri.includes('#') &&
+    url.username === '' &&
+    url.password === ''
+  )
+}
+
 export interface ClientRow {
   readonly client_id: string
   readonly kind: string
@@ -173,6 +206,7 @@ interface RegistrationRow {
   readonly title: string
   readonly redirect_uris: string[]
   readonly jwks: { readonly keys: PublicJwk[] } | null
+  readonly notification_endpoint: string | null
 }
 
 /** A row as a client; the table's checks keep kind, agent and service in step. */

@@ -31,8 +31,8 @@ export interface Details {
 
 export const ownDetailType = 'document_access'
 /** Nobody else's API has a type of these names: it would be read as ours. */
-const ownTypes: ReadonlySet<string> = new Set([ownDetailType, 'vault_call'])
-export const isOwnType = (type: string): boolean => ownTypes.has(type)
+export const ownDetailTypes: readonly string[] = [ownDetailType, 'vault_call']
+export const isOwnType = (type: string): boolean => ownDetailTypes.includes(type)
 export const detailsMax = 10
 const bytesMax = 2_048
 const depthMax = 5

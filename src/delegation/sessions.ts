@@ -3,6 +3,7 @@ import type { Clock } from '../kernel/clock.ts'
 import type { FgaObject } from '../kernel/ids.ts'
 import type { Database } from '../store/sql.ts'
 import type { Seal } from './issuer/seal.ts'
+import type { ExternalAccount } from './links.ts'
 import type { SignInEnds } from './sign-in-ends.ts'
 import type { SignInStanding } from './sign-in-standing.ts'
 import { atPages, type SignedIn } from './sign-ins.ts'
@@ -17,6 +18,8 @@ export interface BrowserSession {
   readonly signedInAt: Date
   /** When the person in front of it was last verified by more than what they know; undefined: not in this session. */
   readonly verifiedAt?: Date
+  /** Who they are at the trusted issuer through which they came. */
+  readonly upstream?: ExternalAccount
   /** Proves that a request came from a page of ours; bound to this session. */
   readonly csrf: string
 }
@@ -98,16 +101,18 @@ export function createSessions(deps: SessionsDeps): Sessions {
     },
     async find(id) {
       const rows = await database.query<SessionRow>(
-        `select person, amr, signed_in_at, verified_at from browser_sessions
+        `select person, amr, signed_in_at, verified_at, upstream_issuer, upstream_sub from browser_sessions
          where id_hash = $1 and expires_at > $2 and not ${isRevoked('$2')} and ${isWhoTheyWere}`,
         [hashOf(id), new Date(clock.now())],
       )
-      return rows.map(({ person, amr, signed_in_at, verified_at }) => ({
+      return rows.map(({ person, amr, signed_in_at, verified_at, upstream_issuer, upstream_sub }) => ({
         person,
         subject: `user:${person}` as const,
         amr,
         signedInAt: signed_in_at,
         ...(verified_at !== null && { verifiedAt: verified_at }),
+        ...(upstream_issuer !== null &&
+          upstream_sub !== null && { upstream: { issuer: upstream_issuer, sub: upstream_sub } }),
         csrf: seal.hash('session csrf', id),
       }))[0]
     },
@@ -165,6 +170,8 @@ interface SessionRow {
   readonly person: string
   readonly amr: string[]
   readonly signed_in_at: Date
+  readonly upstream_issuer: string | null
+  readonly upstream_sub: string | null
   readonly verified_at: Date | null
 }
 

@@ -203,7 +203,7 @@ test('a client library of others goes from the refusal to the metadata and to th
     expect(read.resource).toBe(resource)
     expect(read.authorization_servers).toEqual([`${publicUrl}/oauth`])
     expect(read.bearer_methods_supported).toEqual(['header'])
-    expect(read.authorization_details_types_supported).toEqual(['document_access'])
+    expect(read.authorization_details_types_supported).toEqual(['document_access', 'vault_call'])
     expect(read.scopes_supported).toEqual(expect.arrayContaining(['docs.search', 'docs.read']))
     expect(read.scopes_supported).not.toContain('offline_access')
     expect(read['actor_profile_required']).toBe(resource !== publicUrl)

@@ -1,4 +1,5 @@
 import type { FgaObject } from '../../kernel/ids.ts'
+import type { ExternalAccount } from '../links.ts'
 import type { Asked } from './asked.ts'
 
 export type ApprovalState = 'pending' | 'info_requested' | 'approved' | 'denied' | 'expired'
@@ -37,12 +38,22 @@ export interface Approval {
   readonly reason?: string
   /** `g_…`, of a yes to documents or to a call. */
   readonly grant?: string
+  /** Of a yes: the sign-in in which it was said, on which whatever comes of it rests. */
+  readonly decidedIn?: DecidedIn
   /** As narrowed. */
   readonly answer?: Asked
   /** Thread of the request that asked, through every record of what came of it. */
   readonly txn: string
   /** One more with every change. */
   readonly version: number
+}
+
+/** How the person had proven who they are when they decided. */
+export interface DecidedIn {
+  readonly signedInAt: Date
+  readonly amr: readonly string[]
+  /** Who they are at the trusted issuer through which they came. */
+  readonly upstream?: ExternalAccount
 }
 
 /** Who asks: an agent with a token. */

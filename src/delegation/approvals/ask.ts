@@ -12,7 +12,7 @@ import { isCurrent, readApprovals } from './rows.ts'
 export interface Wish {
   /** The agent's own words, at most 500 characters on one line. */
   readonly purpose?: string
-  /** Shown on both devices (CIBA), at most 100 characters on one line. */
+  /** Shown on both devices (CIBA), at most 128 characters on one line. */
   readonly bindingMessage?: string
   /** How long the person has: 30 to 86,400. Never longer than what was lent. */
   readonly seconds: number
@@ -27,7 +27,7 @@ export interface Wish {
 export const secondsLeast = 30
 export const secondsMost = 86_400
 export const purposeMax = 500
-export const bindingMessageMax = 100
+export const bindingMessageMax = 128
 
 export interface AskDeps {
   readonly database: Database

@@ -9,7 +9,7 @@ import { type Approval, isOpen } from './approval.ts'
 import { blockAgent } from './blocks.ts'
 import type { WantedGrant } from './grant-checks.ts'
 import { roundsMax } from './rounds.ts'
-import { readApprovals, roundsToColumn } from './rows.ts'
+import { decidedInToColumn, readApprovals, roundsToColumn } from './rows.ts'
 import { type Terms, termsOf, type Yes } from './terms.ts'
 import { digestOf, type ShownApproval, show, type ViewDeps } from './view.ts'
 
@@ -29,10 +29,12 @@ export interface DecideOptions {
   /** Of the page that the person looked at (`digestOf`). */
   readonly digest: string
   /** Theirs. NOT checked here: that the sign-in is recent and the request from our page; `requireSession` does. */
-  readonly session: Pick<BrowserSession, 'person' | 'subject'> & {
-    /** When they last verified themself in front of their device (UV), here or freshly at their own provider. */
-    readonly verifiedAt?: Date | undefined
-  }
+  readonly session: Pick<BrowserSession, 'person' | 'subject'> &
+    /** When and how they signed in: a token for an API that comes of a yes (CIBA) rests on it, and is none without. */
+    Partial<Pick<BrowserSession, 'signedInAt' | 'amr' | 'upstream'>> & {
+      /** When they last verified themself in front of their device (UV), here or freshly at their own provider. */
+      readonly verifiedAt?: Date | undefined
+    }
 }
 
 /**
@@ -92,7 +94,7 @@ export async function decide(
   const by: Who = { ...atPages(session.person, approval.txn), delegation: approval.delegation }
   const isDone = await undone(
     database.transaction((sql) =>
-      commit(sql, deps, { was: approval, to: change.value, by, now: new Date(clock.now()) }),
+      commit(sql, deps, { was: approval, to: change.value, by, session, now: new Date(clock.now()) }),
     ),
   )
   const [after] = await readApprovals(database, theirs, new Date(clock.now()), [id, subject])
@@ -147,6 +149,7 @@ interface Committing {
   readonly was: Approval
   readonly to: Change
   readonly by: Who
+  readonly session: DecideOptions['session']
   readonly now: Date
 }
 
@@ -155,10 +158,10 @@ async function commit(
   { grants }: Pick<DecideDeps, 'grants'>,
   committing: Committing,
 ): Promise<void> {
-  const { was, to, by, now } = committing
+  const { was, to, by, session, now } = committing
   // The pair's row before any approval's, as whoever asks takes them: nobody waits in a circle.
   if (to.blocks) await blockAgent(sql, was, { by, now })
-  if (!(await write(sql, was, to, now))) throw new Undone()
+  if (!(await write(sql, was, to, { session, now }))) throw new Undone()
   // An approval without its grant would be a yes to nothing.
   if (to.grant !== undefined && !(await grants.activateWithin(sql, to.grant, by))) throw new Undone()
   if (to.blocks) await denyOthers(sql, was, { by, now })
@@ -183,13 +186,18 @@ const isVerified = (at: Date | undefined, now: number): boolean =>
   at !== undefined && now - at.getTime() <= verifiedMsMax && at.getTime() <= now + 1_000
 
 /** False: it is over, or not what was looked at. */
-async function write(sql: Sql, was: Approval, to: Change, now: Date): Promise<boolean> {
+async function write(
+  sql: Sql,
+  was: Approval,
+  to: Change,
+  { session, now }: Pick<Committing, 'session' | 'now'>,
+): Promise<boolean> {
   const rounds =
     to.question === undefined ? was.rounds : [...was.rounds, { question: to.question, askedAt: now }]
   const isDecided = to.state !== 'info_requested'
   const rows = await sql.query(
     `update approvals set state = $3, version = version + 1, rounds = $4::jsonb, decided_at = $5, reason = $6,
-       answer = $7, grant_id = $8
+       answer = $7, grant_id = $8, decided_in = $10
      where id = $1 and version = $2 and state in ('pending', 'info_requested') and expires_at > $9 returning id`,
     [
       was.id,
@@ -201,6 +209,7 @@ async function write(sql: Sql, was: Approval, to: Change, now: Date): Promise<bo
       to.terms?.answer ?? null,
       to.grant ?? null,
       now,
+      to.state === 'approved' ? decidedInToColumn(session) : null,
     ],
   )
   return rows.length === 1

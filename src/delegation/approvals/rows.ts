@@ -1,6 +1,7 @@
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { Sql, SqlValue } from '../../store/sql.ts'
-import { type Approval, type ApprovalState, isOpen, type Round } from './approval.ts'
+import type { ExternalAccount } from '../links.ts'
+import { type Approval, type ApprovalState, type DecidedIn, isOpen, type Round } from './approval.ts'
 import type { Asked } from './asked.ts'
 
 /**
@@ -26,7 +27,8 @@ export const isCurrent = `(a.expires_at > $1 and exists (
   and not exists (select from agents g where g.id = a.agent and g.disabled_at is not null))`
 
 const columns = `a.id, a.subject, a.agent, a.client, a.delegation, a.asked, a.front, a.purpose, a.binding_message,
-  a.reference, a.state, a.version, a.rounds, a.created_at, a.expires_at, a.reason, a.answer, a.grant_id, a.txn`
+  a.reference, a.state, a.version, a.rounds, a.created_at, a.expires_at, a.reason, a.answer, a.grant_id, a.txn,
+  a.decided_in`
 
 interface ApprovalRow {
   readonly id: string
@@ -48,7 +50,14 @@ interface ApprovalRow {
   readonly answer: Asked | null
   readonly grant_id: string | null
   readonly txn: string
+  readonly decided_in: DecidedInRow | null
   readonly current: boolean
+}
+
+interface DecidedInRow {
+  readonly signed_in_at: string
+  readonly amr: readonly string[]
+  readonly upstream?: ExternalAccount
 }
 
 interface RoundRow {
@@ -75,10 +84,26 @@ const fromRow = (row: ApprovalRow): Approval => ({
   expiresAt: row.expires_at,
   ...(row.reason !== null && { reason: row.reason }),
   ...(row.grant_id !== null && { grant: row.grant_id }),
+  ...(row.decided_in !== null && { decidedIn: toDecidedIn(row.decided_in) }),
   ...(row.answer !== null && { answer: row.answer }),
   txn: row.txn,
   version: row.version,
 })
+
+const toDecidedIn = ({ signed_in_at, ...rest }: DecidedInRow): DecidedIn => ({
+  signedInAt: new Date(signed_in_at),
+  ...rest,
+})
+
+/** As the column `decided_in` holds it; null where the sign-in is not known. */
+export const decidedInToColumn = ({ signedInAt, amr, upstream }: Partial<DecidedIn>): string | null =>
+  signedInAt === undefined
+    ? null
+    : JSON.stringify({
+        signed_in_at: signedInAt.toISOString(),
+        amr: amr ?? [],
+        ...(upstream !== undefined && { upstream }),
+      })
 
 const toRound = ({ question, asked_at, answer, answered_at }: RoundRow): Round => ({
   question,

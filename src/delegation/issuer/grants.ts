@@ -21,19 +21,24 @@ export interface GrantLink {
   /** Who they are at the trusted issuer through which they signed in. */
   readonly upstream: ExternalAccount | undefined
   readonly expiresAt: Date
+  /** Thread of the request that was said yes to, with which its tokens go on. Left out: each token has one of its own. */
+  readonly txn?: string | undefined
+  /** False: `delegation` was lent before, and does not end with this grant. Default true. */
+  readonly lends?: boolean
 }
 
 export interface GrantLinks {
   /**
-   * On record as a consent, with the link without which the grant gives no token. 403 where the sign-in counts no more:
-   * whoever was revoked, or whose account elsewhere lost its link to this person, while they were asked.
+   * On record as a consent, with the link without which the grant gives no token; once, where it is saved again. 403
+   * where the sign-in counts no more: whoever was revoked, or whose account elsewhere lost its link to this person,
+   * while they were asked.
    */
   save(link: GrantLink, consent: Consented): Promise<void>
   /** Undefined also for one of a person who is revoked by either name, or who came through a link that is over. */
   get(grantId: string): Promise<GrantLink | undefined>
   /**
    * The grant was ended at the authorization server: by a refresh token or code that was used twice, or by its client.
-   * What was lent by the same consent ends with it.
+   * What was lent by the same consent ends with it; what was lent before does not.
    */
   end(grantId: string, txn: string): Promise<void>
   /** Every consent for a client, and what was lent by it. Returns how many. */
@@ -66,7 +71,7 @@ export function createGrantLinks(deps: GrantLinksDeps): GrantLinks {
   async function end(grantId: string, txn: string): Promise<void> {
     const [link] = (await database.query<GrantRow>(`${select} where grant_id = $1`, [grantId])).map(fromRow)
     // What was lent first: it takes the link along. The other way about, a crash between would leave it standing.
-    if (link?.delegation !== undefined)
+    if (link?.delegation !== undefined && link.lends !== false)
       await delegations.revoke(link.delegation, {
         subject: `user:${link.subject}`,
         actors: [],
@@ -105,7 +110,7 @@ async function save(
   { resource, scope, txn }: Consented,
   standing: SignInStanding,
 ): Promise<void> {
-  const { grantId, clientId, subject, delegation, signedInAt, amr, upstream, expiresAt } = link
+  const { grantId, clientId, subject, delegation, signedInAt, amr, upstream, expiresAt, lends = true } = link
   // Whoever ends the link now waits for this row, and then finds the grant; who has ended it already is seen.
   if (upstream !== undefined)
     await sql.query('select 1 from account_links where issuer = $1 and sub = $2 for share', [
@@ -113,10 +118,11 @@ async function save(
       upstream.sub,
     ])
   if ((await standing.of(signInOf(link), sql)) !== 'stands') throw new AppError('forbidden')
-  await sql.query(
-    `insert into oauth_grants
-       (grant_id, client_id, subject, delegation, signed_in_at, amr, expires_at, upstream_issuer, upstream_sub)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+  const saved = await sql.query(
+    `insert into oauth_grants (grant_id, client_id, subject, delegation, signed_in_at, amr, expires_at,
+       upstream_issuer, upstream_sub, txn, lends)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+     on conflict (grant_id) do nothing returning grant_id`,
     [
       grantId,
       clientId,
@@ -127,8 +133,11 @@ async function save(
       expiresAt,
       upstream?.issuer ?? null,
       upstream?.sub ?? null,
+      link.txn ?? null,
+      lends,
     ],
   )
+  if (saved.length === 0) return
   await record(
     sql,
     { ...atPages(subject, txn), ...(delegation !== undefined && { delegation }) },
@@ -155,9 +164,12 @@ const fromRow = (row: GrantRow): GrantLink => ({
       ? undefined
       : { issuer: row.upstream_issuer, sub: row.upstream_sub },
   expiresAt: row.expires_at,
+  txn: row.txn ?? undefined,
+  lends: row.lends,
 })
 
-const select = `select grant_id, client_id, subject, delegation, signed_in_at, amr, expires_at, upstream_issuer, upstream_sub
+const select = `select grant_id, client_id, subject, delegation, signed_in_at, amr, expires_at, upstream_issuer,
+    upstream_sub, txn, lends
   from oauth_grants`
 
 interface GrantRow {
@@ -170,4 +182,6 @@ interface GrantRow {
   readonly upstream_issuer: string | null
   readonly upstream_sub: string | null
   readonly expires_at: Date
+  readonly txn: string | null
+  readonly lends: boolean
 }

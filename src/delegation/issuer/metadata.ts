@@ -24,6 +24,7 @@ export function createMetadata({ publicUrl }: { readonly publicUrl: string }) {
       revocation_endpoint_auth_signing_alg_values_supported: algorithms,
       introspection_endpoint_auth_methods_supported: methods,
       introspection_endpoint_auth_signing_alg_values_supported: algorithms,
+      backchannel_user_code_parameter_supported: false,
       protected_resources: [publicUrl, `${publicUrl}/mcp`],
       service_documentation: `${publicUrl}/docs`,
     }

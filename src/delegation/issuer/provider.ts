@@ -1,4 +1,5 @@
 import {
+  type Adapter,
   type Configuration,
   errors,
   type KoaContextWithOIDC,
@@ -8,11 +9,13 @@ import {
 import type { Log } from '../../kernel/log.ts'
 import { scopesOfKind } from '../claims.ts'
 import type { Clients } from '../clients.ts'
-import { ownDetailType } from '../details.ts'
+import { ownDetailTypes } from '../details.ts'
 import { proofAlgorithms } from '../dpop.ts'
 import type { People } from '../people.ts'
 import type { KeyRing } from '../signing-key.ts'
 import type { Artifacts } from './artifacts.ts'
+import { type Backchannel, isBackchannel } from './ciba/backchannel.ts'
+import { keptSeconds, secondsOf } from './ciba/wish.ts'
 import { assertIsAssertion } from './client-assertion.ts'
 import { clientMetadata } from './client-metadata.ts'
 import { issuerCookies } from './cookies.ts'
@@ -39,6 +42,7 @@ export interface ProviderDeps extends TokenClaimsDeps {
   readonly clients: Clients
   readonly people: People
   readonly resources: Resources
+  readonly backchannel: Backchannel
   readonly pages: IssuerPages
   /** 32 bytes from which the nonces of DPoP proofs are derived. */
   readonly proofSecret: Uint8Array
@@ -58,7 +62,10 @@ const signInSecondsMax = 15 * minute
  * after a rotation, and when an API is registered that knows more.
  */
 export function createProvider(deps: ProviderDeps, foreignTypes: readonly string[]): Provider {
-  const provider = new Provider(deps.issuer, configuration(deps, foreignTypes))
+  const provider: Provider = new Provider(
+    deps.issuer,
+    configuration(deps, foreignTypes, () => provider),
+  )
   // `ctx` is told about PUBLIC_URL by the mount, never by a sender's headers.
   provider.proxy = true
   provider.on('grant.error', (ctx: KoaContextWithOIDC, error: errors.OIDCProviderError) => {
@@ -78,8 +85,13 @@ export function createProvider(deps: ProviderDeps, foreignTypes: readonly string
   return provider
 }
 
-function configuration(deps: ProviderDeps, foreignTypes: readonly string[]): Configuration {
+function configuration(
+  deps: ProviderDeps,
+  foreignTypes: readonly string[],
+  provider: () => Provider,
+): Configuration {
   const { artifacts, clients, people, grants, delegations, resources, publicUrl, keys, pages } = deps
+  const { backchannel } = deps
 
   async function resourceServer(identifier: string, clientId: string): Promise<ResourceServer> {
     const [entry, client] = await Promise.all([resources.get(identifier), clients.registered(clientId)])
@@ -110,21 +122,24 @@ function configuration(deps: ProviderDeps, foreignTypes: readonly string[]): Con
 
   const validate = async (ctx: KoaContextWithOIDC, detail: object): Promise<void> => {
     const { resource, audience, authorization_details: all } = ctx.oidc.params ?? {}
-    const problem = await detailProblem(detail, { all, resource: resource ?? audience ?? publicUrl }, deps)
+    const asked = { all, resource: resource ?? audience ?? publicUrl, isBackchannel: isBackchannel(ctx) }
+    const problem = await detailProblem(detail, asked, deps)
     if (problem !== undefined) throw new errors.InvalidAuthorizationDetails(problem)
   }
 
+  const stores: Readonly<Record<string, (inner: Adapter) => Adapter>> = {
+    Client: (inner) => ({
+      ...inner,
+      find: async (id) => {
+        const client = await clients.registered(id)
+        return client && clientMetadata(client, foreignTypes)
+      },
+    }),
+    BackchannelAuthenticationRequest: (inner) => backchannel.store(inner, provider),
+  }
+
   return {
-    adapter: (model) =>
-      model === 'Client'
-        ? {
-            ...artifacts.of(model),
-            find: async (id) => {
-              const client = await clients.registered(id)
-              return client && clientMetadata(client, foreignTypes)
-            },
-          }
-        : artifacts.of(model),
+    adapter: (model) => stores[model]?.(artifacts.of(model)) ?? artifacts.of(model),
     jwks: { keys: [keys.current().privateJwk as never] },
     cookies: issuerCookies(publicUrl, deps.cookieKey),
     clientAuthMethods: ['none', 'private_key_jwt'],
@@ -140,7 +155,9 @@ function configuration(deps: ProviderDeps, foreignTypes: readonly string[]): Con
     claims: { openid: ['sub'] },
     pkce: { required: () => true },
     rotateRefreshToken: true,
-    issueRefreshToken: async (_ctx, client) => client.grantTypeAllowed('refresh_token'),
+    // What a person said yes to from afar is one token: for the next one they are asked again.
+    issueRefreshToken: async (_ctx, client, { kind }) =>
+      kind !== 'BackchannelAuthenticationRequest' && client.grantTypeAllowed('refresh_token'),
     expiresWithSession: async () => false,
     // Each request is its own consent, and each consent its own delegation.
     loadExistingGrant: async (ctx) => {
@@ -148,6 +165,7 @@ function configuration(deps: ProviderDeps, foreignTypes: readonly string[]): Con
       return id === undefined ? undefined : ctx.oidc.provider.Grant.find(id)
     },
     async findAccount(ctx, sub, token) {
+      if (isBackchannel(ctx)) return backchannel.account(ctx, sub)
       assertAsksForNoMore(ctx, token)
       if (!(await people.has(sub))) return undefined
       const grantId = token !== undefined && 'grantId' in token ? token.grantId : undefined
@@ -171,14 +189,21 @@ function configuration(deps: ProviderDeps, foreignTypes: readonly string[]): Con
       sub_agents: async (ctx, value, client) => {
         if (value !== undefined && !/^[\x21-\x7e]+( [\x21-\x7e]+)*$/.test(value))
           throw new errors.InvalidRequest('sub_agents is a list of agents')
-        // The first hook with the parameters in hand: a request that names no scope asks for what its kind may read.
         const { params } = ctx.oidc
-        if (params !== undefined && params['scope'] === undefined)
+        if (params === undefined) return
+        if (isBackchannel(ctx) && value !== undefined)
+          throw new errors.InvalidRequest('sub_agents are agreed to where the person consents')
+        // The first hook with the parameters in hand: a request that names no scope asks for what its kind may read.
+        if (params['scope'] === undefined)
           params['scope'] = await defaultScope(params['resource'], client.clientId)
+        // OpenID's own names nothing of the API.
+        else if (isBackchannel(ctx) && params['scope'] === 'openid')
+          params['scope'] = `openid ${await defaultScope(params['resource'], client.clientId)}`
       },
     },
     interactions: { url: (_ctx, interaction) => `/oauth/interaction/${interaction.uid}` },
     features: {
+      ciba: backchannel.feature,
       devInteractions: { enabled: false },
       userinfo: { enabled: false },
       rpInitiatedLogout: { enabled: false },
@@ -216,7 +241,7 @@ function configuration(deps: ProviderDeps, foreignTypes: readonly string[]): Con
       },
       richAuthorizationRequests: {
         enabled: true,
-        types: Object.fromEntries([ownDetailType, ...foreignTypes].map((type) => [type, { validate }])),
+        types: Object.fromEntries([...ownDetailTypes, ...foreignTypes].map((type) => [type, { validate }])),
         // What the person agreed to, which the consent put into the grant; the request is only a wish.
         authorizationDetailsForGrantSource: (ctx) => ctx.oidc.entities.Grant?.rar,
         authorizationDetailsForAccessToken: async (ctx, token, source) => {
@@ -235,6 +260,9 @@ function configuration(deps: ProviderDeps, foreignTypes: readonly string[]): Con
     ttl: {
       AuthorizationCode: minute,
       DeviceCode: 10 * minute,
+      // When the answer has to be there is the approval's to say.
+      BackchannelAuthenticationRequest: ({ oidc }) =>
+        keptSeconds(secondsOf(oidc.params?.['requested_expiry'])),
       Interaction: 15 * minute,
       // From the sign-in on, however often it is used: a browser left alone must not lend for its owner for days.
       Session: (_ctx, session) => within(signInSecondsMax, (session.loginTs ?? now()) + signInSecondsMax),

@@ -1,12 +1,23 @@
 import { collectionNarrowing } from '../claims.ts'
-import { detailsOf, isDetailFor, isForeignDetail } from '../details.ts'
+import { detailsMax, detailsOf, isDetailFor, isForeignDetail, isOwnType } from '../details.ts'
 import { isOurs, type Resources } from './resources.ts'
 
 export interface DetailsRequest {
   /** The whole parameter, as it came. */
   readonly all: unknown
   readonly resource: unknown
+  /** The person is asked on a page of their own that shows more than a consent: for documents, and for one call. */
+  readonly isBackchannel?: boolean
 }
+
+/** `{offer}` of documents, and a call: they ask for an approval, and never stand in a token. */
+export const onlyAsks = (detail: unknown): detail is object =>
+  typeof detail === 'object' &&
+  detail !== null &&
+  'type' in detail &&
+  isOwnType(String(detail.type)) &&
+  !('collections' in detail) &&
+  !('grant' in detail)
 
 /**
  * Why one requested detail (RFC 9396) cannot be asked for at this API; undefined where it can. Addressed to an agent,
@@ -14,13 +25,21 @@ export interface DetailsRequest {
  */
 export async function detailProblem(
   detail: object,
-  { all, resource }: DetailsRequest,
+  { all, resource, isBackchannel = false }: DetailsRequest,
   { resources, publicUrl }: { readonly resources: Resources; readonly publicUrl: string },
 ): Promise<string | undefined> {
   if (typeof resource !== 'string') return 'details are for exactly one resource'
-  if (typeof all !== 'string' || !detailsOf(JSON.parse(all)).ok)
+  const given: unknown = typeof all === 'string' ? JSON.parse(all) : undefined
+  if (!Array.isArray(given) || given.length > detailsMax) return `at most ${detailsMax} details`
+  const asks = isBackchannel && onlyAsks(detail)
+  if (!detailsOf(isBackchannel ? given.filter((one) => !onlyAsks(one)) : given).ok)
     return 'at most 10 details, one of them document_access, each of at most 2 KiB of plain text'
   const entry = await resources.get(resource)
+  // What it stands for is looked up once it is known who is asked.
+  if (asks)
+    return entry?.authorizationDetailsTypes.includes(typeOf(detail)) === true
+      ? undefined
+      : `this resource does not know ${typeOf(detail)}`
   if (!isForeignDetail(detail)) {
     if (!collectionNarrowing.safeParse(detail).success)
       return 'document_access is {type, collections: [id, …]}'
@@ -39,3 +58,5 @@ export async function detailProblem(
     ? undefined
     : 'locations has to name the one API that the detail is for'
 }
+
+const typeOf = (detail: object): string => ('type' in detail ? String(detail.type) : '')

@@ -5,7 +5,7 @@ import type { Sql } from '../../store/sql.ts'
 import { type Agent, type Agents, isScope, withinLimits } from '../agents.ts'
 import { scopesOfKind } from '../claims.ts'
 import type { Client } from '../clients.ts'
-import { isDetailType, isOwnType, ownDetailType } from '../details.ts'
+import { isDetailType, isOwnType, ownDetailType, ownDetailTypes } from '../details.ts'
 
 /** One API that a token can be for (RFC 8707): the token's only audience. */
 export interface ResourceEntry {
@@ -61,7 +61,7 @@ export function createResources({ sql, agents, publicUrl }: ResourcesDeps): Reso
   const builtIn = (resource: string, scopes: readonly string[]): ResourceEntry => ({
     resource,
     scopes,
-    authorizationDetailsTypes: [ownDetailType],
+    authorizationDetailsTypes: ownDetailTypes,
     allowedClients: undefined,
     owner: undefined,
   })

@@ -2,12 +2,12 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Provider } from 'oidc-provider'
 import { hostCookies } from './cookies.ts'
 import { createDemoConsent, type DemoConsent } from './demo-consent.ts'
-import { createDevicePolling } from './device-polling.ts'
 import { type ExchangeGrantDeps, registerExchange } from './exchange-grant.ts'
 import { createInteractions, type Interactions, type InteractionsDeps } from './interactions.ts'
 import { createJwtEndpoints, type JwtEndpointsDeps } from './jwt-endpoints.ts'
 import { createKnownTypes } from './known-types.ts'
 import { createMetadata } from './metadata.ts'
+import { createPolling } from './polling.ts'
 import { createProvider, type ProviderDeps } from './provider.ts'
 import { createUnavailable } from './unavailable.ts'
 
@@ -29,7 +29,7 @@ export interface AuthorizationServerDeps
 export function createAuthorizationServer(deps: AuthorizationServerDeps): AuthorizationServer {
   const { clock, keys, publicUrl } = deps
   const jwtEndpoints = createJwtEndpoints(deps)
-  const polling = createDevicePolling(clock)
+  const polling = createPolling(clock)
   const metadata = createMetadata({ publicUrl })
   let made:
     | { readonly kid: string; readonly types: string; readonly provider: Provider; readonly answer: Answer }
@@ -44,6 +44,7 @@ export function createAuthorizationServer(deps: AuthorizationServerDeps): Author
       provider.use(createUnavailable(deps.pages.error))
       provider.use(hostCookies)
       provider.use(polling)
+      provider.use(deps.backchannel.answers)
       provider.use(jwtEndpoints)
       provider.use(metadata)
       registerExchange(provider, deps)

@@ -43,8 +43,9 @@ export async function tokenClaims(
   return { ...person, act: actorClaim(agent), delegation: link.delegation }
 }
 
-const personClaims = ({ grantId, signedInAt, amr, upstream }: GrantLink) => ({
+const personClaims = ({ grantId, signedInAt, amr, upstream, txn }: GrantLink) => ({
   sub_profile: 'user',
+  ...(txn !== undefined && { txn }),
   grant_id: grantId,
   auth_time: Math.floor(signedInAt.getTime() / 1_000),
   ...(amr.length > 0 && { amr }),

@@ -12,9 +12,13 @@ export interface BegunLimitDeps {
 /** The answer to one request too many at this place below `/oauth`; undefined: go on. */
 export type BegunLimit = (c: AppContext, inside: string) => Response | Promise<Response> | undefined
 
-/** Each of these keeps a row for minutes before anybody has proven anything; `/device` takes guesses at codes. */
+/**
+ * Each of these keeps a row for minutes before anybody has proven anything; `/device` takes guesses at codes, and
+ * `/backchannel` at people.
+ */
 const counted: ReadonlyMap<string, 'page' | 'json'> = new Map([
   ['/auth', 'page'],
+  ['/backchannel', 'json'],
   ['/device', 'page'],
   ['/device/auth', 'json'],
   ['/request', 'json'],

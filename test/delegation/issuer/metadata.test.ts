@@ -67,6 +67,7 @@ describe('the authorization server announces only what is so:', () => {
       'device_authorization_endpoint',
       'introspection_endpoint',
       'revocation_endpoint',
+      'backchannel_authentication_endpoint',
     ]) {
       const response = await post(member, { client_id: 'nobody', token: 'x' })
       expect([member, response.status, await errorOf(response)]).toEqual([member, 401, 'invalid_client'])
@@ -75,7 +76,7 @@ describe('the authorization server announces only what is so:', () => {
 
   test('grant types that are known, and no other', async () => {
     const known = announced('grant_types_supported') as string[]
-    expect(known).toHaveLength(5)
+    expect(known).toHaveLength(6)
     for (const grantType of known) {
       const response = await token({ grant_type: grantType, client_id: 'nobody' })
       expect([grantType, await errorOf(response)]).toEqual([grantType, 'invalid_client'])
@@ -147,6 +148,12 @@ describe('the authorization server announces only what is so:', () => {
     }
     expect(scopes).toEqual(['openid', 'offline_access', ...new Set(Object.values(scopesOfKind).flat())])
     expect((await fetch(String(announced('service_documentation')))).status).toBe(200)
+  })
+
+  test('that it asks people who are not there (CIBA): clients poll, or are told; no user code', async () => {
+    expect(announced('backchannel_token_delivery_modes_supported')).toEqual(['poll', 'ping'])
+    expect(announced('backchannel_user_code_parameter_supported')).toBe(false)
+    expect(metadata['backchannel_authentication_endpoint']).toBe(`${world.issuer}/backchannel`)
   })
 
   test('the algorithms of proofs: with each of them a whole proof is asked for its nonce, with another it is none', async () => {

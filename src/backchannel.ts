@@ -1,0 +1,62 @@
+import type { Agents } from './delegation/agents.ts'
+import type { Approvals } from './delegation/approvals/approvals.ts'
+import type { Resolve } from './delegation/approvals/resolve.ts'
+import type { Clients } from './delegation/clients.ts'
+import type { Delegations } from './delegation/delegations.ts'
+import { type Backchannel, createBackchannel } from './delegation/issuer/ciba/backchannel.ts'
+import { createLentTo } from './delegation/issuer/ciba/lent.ts'
+import { createPings } from './delegation/issuer/ciba/pings.ts'
+import { createBackchannelRequests } from './delegation/issuer/ciba/requests.ts'
+import { createResults } from './delegation/issuer/ciba/results.ts'
+import type { GrantLinks } from './delegation/issuer/grants.ts'
+import type { Seal } from './delegation/issuer/seal.ts'
+import type { Clock } from './kernel/clock.ts'
+import type { Log } from './kernel/log.ts'
+import type { GuardedFetch } from './outbound/guarded-fetch.ts'
+import type { Sql } from './store/sql.ts'
+
+export interface BackchannelPartDeps {
+  readonly database: Sql
+  readonly seal: Seal
+  readonly clock: Clock
+  readonly log: Log
+  readonly outbound: GuardedFetch
+  readonly clients: Clients
+  readonly agents: Agents
+  readonly delegations: Delegations
+  readonly grants: GrantLinks
+  readonly approvals: Approvals
+  readonly resolve: Resolve
+  readonly newTxn: () => string
+  readonly publicUrl: string
+}
+
+export interface BackchannelPart extends AsyncDisposable {
+  readonly backchannel: Backchannel
+  /** Background tasks, each to be run now and every hour. */
+  readonly tasks: Readonly<Record<string, () => Promise<unknown>>>
+}
+
+/** CIBA at the authorization server, as a front of the approvals table, and the pings that belong to it. */
+export function openBackchannel(deps: BackchannelPartDeps): BackchannelPart {
+  const { database: sql, seal, clock, approvals } = deps
+  const requests = createBackchannelRequests({ sql, seal, clock })
+  const pings = createPings({ ...deps, requests, fetch: deps.outbound })
+  const listening = approvals.onChange(({ id, front, state }) => {
+    if (front === 'ciba' && (state === 'approved' || state === 'denied')) pings.wake(id)
+  })
+  return {
+    backchannel: createBackchannel({
+      ...deps,
+      requests,
+      pings,
+      lentTo: createLentTo({ sql, clock }),
+      resultOf: createResults({ ...deps, requests }),
+    }),
+    tasks: { backchannel_requests: () => requests.sweep() },
+    async [Symbol.asyncDispose]() {
+      listening[Symbol.dispose]()
+      await pings[Symbol.asyncDispose]()
+    },
+  }
+}

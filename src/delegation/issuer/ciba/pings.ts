@@ -1,0 +1,98 @@
+import type { Clock } from '../../../kernel/clock.ts'
+import type { Log } from '../../../kernel/log.ts'
+import { OutboundError } from '../../../outbound/error.ts'
+import type { GuardedFetch } from '../../../outbound/guarded-fetch.ts'
+import type { Clients } from '../../clients.ts'
+import type { BackchannelRequests, Ping } from './requests.ts'
+
+/** Tells clients that wish it that an answer is there (CIBA §10.2). */
+export interface Pings extends AsyncDisposable {
+  /** Looks now for clients of this approval that are to be told; nobody waits for it. */
+  wake(approval: string): void
+  /** Looks for all that are due, and waits until each was tried. */
+  run(approval?: string): Promise<void>
+}
+
+export interface PingsDeps {
+  readonly requests: BackchannelRequests
+  readonly clients: Pick<Clients, 'registered'>
+  readonly fetch: GuardedFetch
+  readonly clock: Clock
+  readonly log: Log
+  /** Milliseconds between two looks for what nobody woke us for. Default 5,000. */
+  readonly everyMs?: number
+}
+
+const timeoutMs = 5_000
+const bytesMax = 16_384
+// Longer than one try lasts: only who died with it is taken up again.
+const takenMs = 30_000
+/** Seconds until the next try after the first, second, … one that failed for a while. */
+const pauses = [2, 10, 60, 300]
+
+/**
+ * One POST of the auth_req_id to the client's registered address, with the token that the client sent for it. Only the
+ * guarded fetcher asks that address; no redirect is followed and nothing that comes back is read. A refusal (4xx) is
+ * final: the client can still poll. What may pass by itself is tried five times. NOT promised: exactly once.
+ */
+export function createPings({ requests, clients, fetch, clock, log, everyMs = 5_000 }: PingsDeps): Pings {
+  const stopping = new AbortController()
+  const running = new Set<Promise<void>>()
+
+  async function send(ping: Ping): Promise<void> {
+    const outcome = await tell(ping)
+    const pause = outcome === 'later' ? pauses[ping.tries - 1] : undefined
+    const next = pause === undefined ? 'never' : { after: new Date(clock.now() + pause * 1_000) }
+    await requests.setPing(ping.idHash, next)
+  }
+
+  async function tell({ client, authReqId, token }: Ping): Promise<'told' | 'refused' | 'later'> {
+    const url = (await clients.registered(client))?.notificationEndpoint
+    if (url === undefined) return 'refused'
+    try {
+      const { status } = await fetch(url, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+        body: JSON.stringify({ auth_req_id: authReqId }),
+        timeoutMs,
+        bytesMax,
+        signal: stopping.signal,
+      })
+      if (status >= 200 && status < 300) return 'told'
+      log('ping_refused', { client, status })
+      return status >= 500 || status === 429 ? 'later' : 'refused'
+    } catch (error) {
+      if (!(error instanceof OutboundError)) throw error
+      // Its text holds neither the address nor the token.
+      log('ping_failed', { client, reason: error.message })
+      return error.reason === 'url_refused' || error.reason === 'address_refused' ? 'refused' : 'later'
+    }
+  }
+
+  async function run(approval?: string): Promise<void> {
+    const due = await requests.takePings({ forMs: takenMs, ...(approval !== undefined && { approval }) })
+    await Promise.all(due.map(send))
+  }
+
+  function begin(approval?: string): void {
+    if (stopping.signal.aborted) return
+    const mine = run(approval)
+      .catch((error: unknown) =>
+        log('pings_failed', { reason: error instanceof Error ? error.message : 'thrown value' }),
+      )
+      .finally(() => running.delete(mine))
+    running.add(mine)
+  }
+
+  // A decision of a process that died before it told anybody.
+  const timer = setInterval(begin, everyMs).unref()
+  return {
+    wake: begin,
+    run,
+    async [Symbol.asyncDispose]() {
+      clearInterval(timer)
+      stopping.abort()
+      await Promise.all(running)
+    },
+  }
+}
