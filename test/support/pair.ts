@@ -6,7 +6,7 @@ import pg from 'pg'
 import { openKeyRing } from '../../src/delegation/signing-key.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
 import type { Database } from '../../src/store/sql.ts'
-import { freshSettings, remit, startService } from '../e2e/process.ts'
+import { type Exit, freshSettings, remit, startService } from '../e2e/process.ts'
 
 /** Two processes of the real service on one native Postgres and one OpenFGA, with one issuer's keys. */
 export interface Pair extends AsyncDisposable {
@@ -20,6 +20,8 @@ export interface Pair extends AsyncDisposable {
   agentToken(person?: string): Promise<AgentToken>
   /** A person's token that is addressed to the agent, who may exchange it. */
   subjectToken(): Promise<string>
+  /** Asks the second one to stop, as an orchestrator does, and waits until it has. */
+  stopSecond(): Promise<Exit>
   /** A command of the first one's operator; its standard output. */
   command(...args: readonly string[]): Promise<string>
 }
@@ -70,7 +72,7 @@ export async function openPair({ databaseUrl, openfga }: PairOptions): Promise<P
   stack.use(startService(env))
   await ready(first.url)
   await cp(join(first.home, 'keys'), join(second.home, 'keys'), { recursive: true })
-  stack.use(startService({ ...second.env, ...common }))
+  const other = stack.use(startService({ ...second.env, ...common }))
   await ready(second.url)
 
   const command: Pair['command'] = async (...args) => {
@@ -109,6 +111,10 @@ export async function openPair({ databaseUrl, openfga }: PairOptions): Promise<P
     publicUrl: first.url,
     database,
     clientKey: privateKey,
+    stopSecond() {
+      other.kill('SIGTERM')
+      return other.exit
+    },
     command,
     subjectToken: () =>
       sign(
@@ -125,7 +131,7 @@ export async function openPair({ databaseUrl, openfga }: PairOptions): Promise<P
       const token = await sign(
         {
           client_id: 'agent-app',
-          scope: 'docs.search docs.read',
+          scope: 'docs.search docs.read approvals.request',
           sub_profile: 'user',
           act: { iss: issuer, sub: agent, sub_profile: 'ai_agent' },
           delegation,

@@ -1,6 +1,7 @@
 import { record } from '../../audit/record.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import type { Database } from '../../store/sql.ts'
+import type { Approval } from './approval.ts'
 import { whoAsks } from './ask.ts'
 import { isCurrent, readApprovals } from './rows.ts'
 
@@ -24,25 +25,25 @@ export async function expire({
     `delete from approvals where expires_at < $1 and state not in ('pending', 'info_requested')`,
     [new Date(clock.now() - keptMs)],
   )
-  const over = await readApprovals(
-    database,
-    `a.state in ('pending', 'info_requested') and not ${isCurrent} order by a.expires_at limit ${batchMax}`,
-    now,
-    [],
-  )
   let count = 0
-  for (const approval of over) {
-    const isWritten = await database.transaction(async (sql) => {
-      const rows = await sql.query(
-        `update approvals set state = 'expired', version = version + 1
-         where id = $1 and version = $2 and state in ('pending', 'info_requested') returning id`,
-        [approval.id, approval.version],
-      )
-      if (rows.length === 1)
-        await record(sql, whoAsks(approval), { event: 'approval_expired', approval: approval.id })
-      return rows.length === 1
-    })
-    if (isWritten) count += 1
+  for (;;) {
+    const over = await readApprovals(database, isOver, now, [])
+    for (const approval of over) if (await write(database, approval)) count += 1
+    if (over.length < batchMax) return count
   }
-  return count
 }
+
+const isOver = `a.state in ('pending', 'info_requested') and not ${isCurrent} order by a.expires_at limit ${batchMax}`
+
+/** False: somebody was there before. */
+const write = (database: Database, approval: Approval): Promise<boolean> =>
+  database.transaction(async (sql) => {
+    const rows = await sql.query(
+      `update approvals set state = 'expired', version = version + 1
+       where id = $1 and version = $2 and state in ('pending', 'info_requested') returning id`,
+      [approval.id, approval.version],
+    )
+    if (rows.length === 0) return false
+    await record(sql, whoAsks(approval), { event: 'approval_expired', approval: approval.id })
+    return true
+  })

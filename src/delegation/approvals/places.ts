@@ -24,19 +24,26 @@ export async function placesOf(
 ): Promise<Place[]> {
   if (documents.length === 0) return []
   const filed = new Set<FgaObject>(documents.map(({ collection }) => collectionObject(collection)))
-  const around = new Set<FgaObject>()
-  for (const { id } of documents) {
+  const holding = new Map<FgaObject, Set<string>>()
+  const hold = (object: FgaObject, id: string) =>
+    holding.set(object, (holding.get(object) ?? new Set()).add(id))
+  for (const { id, collection } of documents) {
+    hold(collectionObject(collection), id)
     for await (const { user } of fga.read({ object: documentObject(id), relation: 'parent' }))
-      if (isPlace(user) && !filed.has(user)) around.add(user)
+      if (isPlace(user)) hold(user, id)
   }
-  const asked = [...around]
+  const asked = [...holding.keys()].filter((object) => !filed.has(object))
   const { verdicts } = await fga.batchCheck(
     asked.map((object) => ({ user: subject, relation: 'viewer', object })),
     { now: clock.now(), signal: AbortSignal.timeout(msMax), consistency: 'fresh' },
   )
   const visible = [...filed, ...asked.filter((_, index) => verdicts[index] === 'allowed')].sort()
   const titles = await titlesOf(sql, visible)
-  return visible.map((object) => ({ object, title: titles.get(object) ?? splitObject(object).id }))
+  return visible.map((object) => ({
+    object,
+    title: titles.get(object) ?? splitObject(object).id,
+    documentIds: [...(holding.get(object) ?? [])],
+  }))
 }
 
 const isPlace = (object: string): object is FgaObject =>

@@ -57,7 +57,9 @@ export function termsOf(shown: ShownApproval, yes: Yes, now: number): Result<Ter
   if (yes.remember !== undefined) {
     const { object, until: wanted } = yes.remember
     if (yes.oneUse === true) return refuse('not_offered', 'oneUse')
-    if (!shown.places.some((place) => place.object === object)) return refuse('not_offered', 'remember')
+    const place = shown.places.find((one) => one.object === object)
+    // What is remembered holds for something that they say yes to.
+    if (!chosen.some((id) => place?.documentIds.includes(id))) return refuse('not_offered', 'remember')
     const until = endOf(wanted, { now, most: rememberedMostMs, lentUntil: shown.lentUntil })
     if (until === undefined) return refuse('not_offered', 'until')
     return ok({ answer, grant: { ...whose, objects: [object], remembered: true, until } })

@@ -41,6 +41,8 @@ export interface ShownDocument {
 export interface Place {
   readonly object: FgaObject
   readonly title: string
+  /** Those of the shown documents that lie there, in their order. */
+  readonly documentIds: readonly string[]
 }
 
 export interface ViewDeps {
@@ -90,7 +92,7 @@ export function digestOf(shown: ShownApproval): string {
         one.owner ?? null,
         one.isSensitive,
       ]),
-      places: places.map(({ object, title }) => [object, title]),
+      places: places.map(({ object, title, documentIds }) => [object, title, documentIds]),
       ends: [expiresAt.toISOString(), lentUntil.toISOString()],
       lentFor,
     }),

@@ -32,6 +32,8 @@ export interface WaitsDeps {
 
 export const waitsMax = 20
 const tickMs = 500
+// What ends with what was lent is told by nobody here.
+const lookMs = 5_000
 
 export function createWaits({ changes, clock, assertOpen }: WaitsDeps): Waits {
   const closing = new AbortController()
@@ -60,12 +62,12 @@ export function createWaits({ changes, clock, assertOpen }: WaitsDeps): Waits {
       try {
         let current: Approval | undefined = first
         while (current?.state === 'pending' && current.version === first.version && !stop.aborted) {
-          if (heard === seen && clock.now() < current.expiresAt.getTime()) {
+          const lookAt = Math.min(clock.now() + lookMs, current.expiresAt.getTime())
+          while (heard === seen && !stop.aborted && clock.now() < lookAt) {
             assertOpen()
             await pause(stop, (end) => {
               wake = end
             })
-            if (heard === seen && !stop.aborted && clock.now() < current.expiresAt.getTime()) continue
           }
           seen = heard
           current = await read()

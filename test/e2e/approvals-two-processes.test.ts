@@ -1,0 +1,127 @@
+import { randomBytes } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Asker } from '../../src/delegation/approvals/approval.ts'
+import { type Approvals, openApprovals } from '../../src/delegation/approvals/approvals.ts'
+import { digestOf } from '../../src/delegation/approvals/view.ts'
+import { native, needsOpenfga, needsPostgres } from '../support/native.ts'
+import { openPair, type Pair } from '../support/pair.ts'
+
+const subject = 'user:anne'
+
+/** The person decides in this process; agents wait in two others. */
+describe('a decision in one process', needsPostgres.skip ? needsPostgres : needsOpenfga, () => {
+  let pair: Pair
+  let approvals: Approvals
+  beforeAll(async () => {
+    if (native.databaseUrl === undefined || native.openfga === undefined) return
+    pair = await openPair({ databaseUrl: native.databaseUrl, openfga: native.openfga })
+    const none = () => {
+      throw new Error('Nothing here is about documents.')
+    }
+    approvals = await openApprovals({
+      database: pair.database,
+      sql: pair.database,
+      fga: {
+        storeId: 'none',
+        modelId: 'none',
+        batchCheck: none,
+        listObjects: none,
+        read: none,
+        readAll: none,
+        readChanges: none,
+        write: none,
+        isHealthy: none,
+      },
+      gate: { open: none },
+      grants: { prepare: none, activateWithin: none },
+      clock: { now: Date.now },
+      randomBytes,
+      log: () => undefined,
+      assertOpen: () => undefined,
+    })
+  }, 120_000)
+  afterAll(async () => {
+    await approvals?.[Symbol.asyncDispose]()
+    await pair?.[Symbol.asyncDispose]()
+  })
+
+  async function asked() {
+    const { token, delegation } = await pair.agentToken()
+    const asker: Asker = { subject, agent: 'research-bot', client: 'agent-app', delegation, txn: 't_1' }
+    const approval = await approvals.ask(
+      asker,
+      { kind: 'access', resource: 'https://broker.test', scopes: ['trade'], details: [] },
+      { seconds: 60, front: 'rest' },
+    )
+    return { token, asker, id: approval.id }
+  }
+  async function look(url: string, id: string, token: string) {
+    const response = await fetch(`${url}/approvals/${id}`, {
+      headers: { authorization: `Bearer ${token}`, prefer: 'wait=30' },
+    })
+    const { state } = (await response.json()) as { state: string }
+    return { state, at: performance.now() }
+  }
+  async function approve(id: string) {
+    const shown = await approvals.oneOfMine(subject, id)
+    if (shown === undefined) throw new Error('not shown')
+    const session = { person: 'anne', subject } as const
+    return approvals.decide(subject, id, { answer: 'approve' }, { digest: digestOf(shown), session })
+  }
+
+  test('wakes those who wait in two others, within a second', async () => {
+    const { token, id } = await asked()
+    const waiting = pair.urls.map((url) => look(url, id, token))
+    // One that comes later is answered at once: then less is shown here, and nothing that is not so.
+    await delay(500)
+    expect(await approve(id)).toMatchObject({ ok: true })
+    const decidedAt = performance.now()
+    for (const { state, at } of await Promise.all(waiting)) {
+      expect(state).toBe('approved')
+      expect(at - decidedAt).toBeLessThan(1_000)
+    }
+  }, 30_000)
+
+  test('is heard by listeners in this one, whichever process the agent answered in', async () => {
+    const { token, id } = await asked()
+    const heard: (string | undefined)[] = []
+    using _listening = approvals.onChange((approval) => {
+      if (approval.id === id) heard.push(approval.rounds.at(-1)?.answer)
+    })
+    const shown = await approvals.oneOfMine(subject, id)
+    if (shown === undefined) throw new Error('not shown')
+    await approvals.decide(
+      subject,
+      id,
+      { answer: 'ask', question: 'Why?' },
+      { digest: digestOf(shown), session: { person: 'anne', subject } },
+    )
+    const answered = await fetch(`${pair.urls[1]}/approvals/${id}/answers`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ text: 'So.' }),
+    })
+    expect(answered.status).toBe(200)
+    await expect.poll(() => heard).toContain('So.')
+  }, 30_000)
+
+  test('of two processes that decide at once, one decides', async () => {
+    const { id, asker } = await asked()
+    const results = await Promise.all([approve(id), approve(id), approve(id)])
+    expect(results.filter(({ ok }) => ok)).toHaveLength(1)
+    expect(await approvals.of(asker, id)).toMatchObject({ state: 'approved' })
+  })
+
+  test('that stops answers who waits there first, as it stands', async () => {
+    const { token, id } = await asked()
+    const waiting = look(pair.urls[1], id, token)
+    await delay(500)
+    const stoppedAt = performance.now()
+    const { code } = await pair.stopSecond()
+    expect(code).toBe(0)
+    expect((await waiting).state).toBe('pending')
+    // Open requests would be waited for, ten seconds long.
+    expect((await waiting).at - stoppedAt).toBeLessThan(5_000)
+  }, 30_000)
+})
