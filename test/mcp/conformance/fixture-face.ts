@@ -2,10 +2,12 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createApp } from '../../../src/http/app.ts'
+import type { App } from '../../../src/http/env.ts'
 import { createRequireBearer } from '../../../src/http/middleware/bearer.ts'
 import { hostsOf } from '../../../src/http/middleware/frame.ts'
 import { createAdmission } from '../../../src/http/middleware/limits.ts'
 import { mcpRoutes } from '../../../src/http/routes/mcp.ts'
+import type { Principal } from '../../../src/kernel/principal.ts'
 import { ok, refuse } from '../../../src/kernel/result.ts'
 import { createMcpFace } from '../../../src/mcp/face.ts'
 import { listen } from '../../../src/serve.ts'
@@ -14,19 +16,22 @@ import { principal } from '../../http/principal.ts'
 import { createFixture } from './fixture.ts'
 import { openProxy, type Proxy } from './suite.ts'
 
-/** The real door and the real face, with the suite's tools inside, behind a proxy that knows the token. */
-export async function openFixtureFace(): Promise<Proxy> {
-  const front = createServer().listen(0, '127.0.0.1')
-  await once(front, 'listening')
-  const { port: outside } = front.address() as AddressInfo
-  const publicUrl = `http://localhost:${outside}`
-  const port = await freePort()
-  const hosts = hostsOf(publicUrl, '127.0.0.1', port)
+export const agent: Principal = { ...principal, kind: 'agent', actors: ['agent:a'], delegation: 'd_1' }
+
+export interface FixtureOptions {
+  readonly publicUrl: string
+  readonly port?: number
+  /** Token → who it is. */
+  readonly tokens: Readonly<Record<string, Principal>>
+}
+
+/** The real door and the real face, with the suite's tools inside. */
+export function createFixtureApp({ publicUrl, port = 0, tokens }: FixtureOptions): App {
   const admission = createAdmission({ perMinute: 100_000, now: Date.now })
   const used = new Set<string>()
-  const app = createApp({
+  return createApp({
     publicUrl,
-    hosts,
+    hosts: hostsOf(publicUrl, '127.0.0.1', port),
     trustedProxies: [],
     requestDeadlineMs: 5_000,
     now: Date.now,
@@ -51,10 +56,10 @@ export async function openFixtureFace(): Promise<Proxy> {
           log: () => undefined,
         }),
         requireBearer: createRequireBearer({
-          verify: async (token) =>
-            token === 'good'
-              ? ok({ ...principal, kind: 'agent', actors: ['agent:a'] })
-              : refuse('invalid_token'),
+          async verify(token) {
+            const who = tokens[token]
+            return who === undefined ? refuse('invalid_token') : ok(who)
+          },
           admit: admission.principal,
           publicUrl,
           nonce: () => 'a-nonce',
@@ -62,6 +67,19 @@ export async function openFixtureFace(): Promise<Proxy> {
         origins: new Set([publicUrl]),
       }),
     ],
+  })
+}
+
+/** The same on a port, behind a proxy that knows the token. */
+export async function openFixtureFace(): Promise<Proxy> {
+  const front = createServer().listen(0, '127.0.0.1')
+  await once(front, 'listening')
+  const { port: outside } = front.address() as AddressInfo
+  const port = await freePort()
+  const app = createFixtureApp({
+    publicUrl: `http://localhost:${outside}`,
+    port,
+    tokens: { good: agent },
   })
   const listening = await listen({ fetch: app.fetch, host: '127.0.0.1', port, drainMs: 100 })
   const proxy = await openProxy({ server: front, to: port, token: async () => 'good' })

@@ -1,0 +1,104 @@
+import { decodeJwt } from 'jose'
+import type { Page } from 'playwright-core'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type IssuerWorld, openIssuerWorld, password } from '../../delegation/issuer/world.ts'
+import { openChromium } from '../../support/chromium.ts'
+import { needsChromium } from '../../support/native.ts'
+import { type Driven, driveV1, driveV2, isSignInNeeded } from './clients.ts'
+import { SignIn } from './store.ts'
+
+// The official clients, as programs use them, and a person in a real browser.
+
+const clients = {
+  // With a refresh token it would use that for a step-up, ask for nothing more, and give up.
+  'v1 (2025-11-25)': { drive: driveV1, bound: false, refreshes: false },
+  'v2 (2026-07-28)': { drive: driveV2, bound: false, refreshes: true },
+  'v2 with a token bound to its key': { drive: driveV2, bound: true, refreshes: true },
+} as const
+
+describe('with an official client', needsChromium, () => {
+  let world: IssuerWorld
+  beforeAll(async () => {
+    if (needsChromium.skip === true) return
+    world = await openIssuerWorld()
+    await world.put({
+      'handbook/travel': { text: 'Travel budget: 900.', access: { viewers: ['user:anne'] } },
+      'handbook/secret': { text: 'Secret travel budget.', access: { viewers: ['user:bob'] } },
+    })
+  })
+  afterAll(() => world?.[Symbol.asyncDispose]())
+
+  /** Goes where the program sends the person, signs in if asked, lends the handbook, and gives where it leads back. */
+  async function consent(page: Page, url: URL): Promise<URL> {
+    const returned = page.waitForRequest((request) => request.url().startsWith('http://127.0.0.1:49152/'))
+    await page.goto(url.href)
+    if (await page.getByLabel('Password').isVisible()) {
+      await page.getByLabel('Account').fill('anne')
+      await page.getByLabel('Password').fill(password)
+      await page.getByRole('button', { name: 'Sign in', exact: true }).click()
+    }
+    await page.getByLabel('The handbook').check()
+    await page.getByRole('button', { name: 'Agree' }).click()
+    return new URL((await returned).url())
+  }
+
+  async function withPerson<T>(
+    driven: Driven,
+    signIn: SignIn,
+    page: Page,
+    step: () => Promise<T>,
+  ): Promise<T> {
+    const sent = signIn.opened.length
+    const error: unknown = await step().then(
+      () => undefined,
+      (thrown: unknown) => thrown,
+    )
+    expect(isSignInNeeded(error)).toBe(true)
+    expect(signIn.opened).toHaveLength(sent + 1)
+    await driven.finish(await consent(page, signIn.opened.at(-1) ?? new URL('about:blank')))
+    return step()
+  }
+
+  test.each(Object.entries(clients))(
+    '%s: sign-in by browser → search → step-up → reading',
+    async (_, { drive, ...kept }) => {
+      await using browser = await openChromium()
+      await browser.context.route('http://127.0.0.1:49152/**', (route) => route.fulfill({ body: 'Back.' }))
+      const signIn = new SignIn({ clientId: 'public-agent', ...kept })
+      await using driven = drive(`${world.url}/mcp`, signIn)
+
+      await withPerson(driven, signIn, browser.page, () => driven.connect())
+      expect(signIn.opened[0]?.searchParams.get('scope')).toBe('docs.search')
+      expect(decodeJwt(signIn.held?.access_token ?? '')).toMatchObject({
+        sub: 'anne',
+        aud: `${world.url}/mcp`,
+        scope: 'docs.search',
+        act: { sub: 'research-bot' },
+        ...(kept.bound && { cnf: { jkt: expect.any(String) } }),
+      })
+      expect(signIn.held?.token_type.toLowerCase()).toBe(kept.bound ? 'dpop' : 'bearer')
+
+      expect(await driven.tools()).toEqual(
+        expect.arrayContaining(['retrieve', 'read_document', 'list_collections']),
+      )
+      const found = await driven.call('retrieve', { query: 'travel budget' })
+      expect(found.structuredContent).toMatchObject({
+        content_trust: 'untrusted',
+        results: [{ document_id: 'handbook/travel' }],
+      })
+
+      const read = await withPerson(driven, signIn, browser.page, () =>
+        driven.call('read_document', { id: 'handbook/travel' }),
+      )
+      expect(signIn.opened[1]?.searchParams.get('scope')?.split(' ').sort()).toEqual([
+        'docs.read',
+        'docs.search',
+      ])
+      expect(read.structuredContent).toMatchObject({ id: 'handbook/travel', text: 'Travel budget: 900.' })
+      expect(await driven.read('remit://document/handbook%2Ftravel')).toMatchObject({
+        contents: [{ text: 'Travel budget: 900.' }],
+      })
+      expect(await driven.call('read_document', { id: 'handbook/secret' })).toMatchObject({ isError: true })
+    },
+  )
+})
