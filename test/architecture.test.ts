@@ -54,6 +54,11 @@ const homes: Readonly<Record<string, RegExp>> = {
 /** What a package may be made of: others run it where there is no Node, and trust no more than they have to. */
 const ingredients: Readonly<Record<string, readonly string[]>> = { client: ['jose'] }
 
+/** Entries of such a package for one platform, which nothing else of it imports. */
+const platformEntries: Readonly<Record<string, readonly string[]>> = {
+  'packages/client/src/node.ts': ['node:async_hooks'],
+}
+
 /** Path from the repository's root → source text. */
 type Sources = ReadonlyMap<string, string>
 
@@ -104,6 +109,8 @@ describe('the guard catches', () => {
     ['the engine outside its one home', 'src/authz/gate.ts', `import { e } from '@remit/engine'`],
     ['the client’s guard inside the service', 'src/http/a.ts', `import { g } from '@remit/client'`],
     ['Node inside the client', 'packages/client/src/a.ts', `import { hash } from 'node:crypto'`],
+    ['Node’s entry inside the client', 'packages/client/src/a.ts', `import { c } from './node.ts'`],
+    ['more of Node in that entry', 'packages/client/src/node.ts', `import { hash } from 'node:crypto'`],
     ['a library inside the client', 'packages/client/src/a.ts', `import { z } from 'zod'`],
     ['the inside of a package', 'src/authz/embedded.ts', `import { e } from '@remit/engine/src/check.ts'`],
     [
@@ -135,6 +142,9 @@ describe('the guard catches', () => {
     expect(forbidden('src/store/a.ts', text)).toEqual([])
     expect(forbidden('src/authz/embedded.ts', `import { e } from '@remit/engine'`)).toEqual([])
     expect(forbidden('packages/client/src/a.ts', `import { jwtVerify } from 'jose'`)).toEqual([])
+    expect(
+      forbidden('packages/client/src/node.ts', `import { AsyncLocalStorage } from 'node:async_hooks'`),
+    ).toEqual([])
     expect(forbidden('packages/client/test/a.test.ts', `import { createServer } from 'node:http'`)).toEqual(
       [],
     )
@@ -167,6 +177,7 @@ function isAllowed(path: string, specifier: string): boolean {
 /** What others run knows nothing of the service; only its tests may use the shared test support. */
 function isInsidePackage(path: string, target: string): boolean {
   const [, name, folder] = path.split('/')
+  if (folder === 'src' && target in platformEntries) return false
   return target.startsWith(`packages/${name}/`) || (folder === 'test' && target.startsWith('test/support/'))
 }
 
@@ -176,7 +187,7 @@ function isAtHome(path: string, specifier: string): boolean {
   if (name.startsWith('@remit/') && specifier !== name) return false
   const [, made, folder] = path.split('/')
   if (zoneOf(path) === 'packages' && folder === 'src' && made !== undefined && made in ingredients)
-    return ingredients[made]?.includes(name) === true
+    return ingredients[made]?.includes(name) === true || platformEntries[path]?.includes(name) === true
   if (zoneOf(path) === 'packages' || zoneOf(path) === 'main') return !name.startsWith('@remit/')
   return homes[name]?.test(path) ?? true
 }

@@ -17,12 +17,28 @@ export {
   WrongPerson,
 } from './errors/kinds.ts'
 export { errorFromJSON, isRemitError } from './errors/make.ts'
+export type { Access, AccessInit } from './service/access.ts'
+export type {
+  Approval,
+  ApprovalAsked,
+  ApprovalQuestion,
+  Approvals,
+  WaitOptions,
+} from './service/approvals.ts'
 export type { CollectionList, Document, Passage, Question, RetrieveAnswer } from './service/contract.ts'
 export { createRemit, type Remit, type RemitOptions } from './service/remit.ts'
 export type { CallOptions, Session } from './service/session.ts'
 export type { Detail } from './shared/detail.ts'
+export { type PlatformOptions } from './shared/platform.ts'
 export { createTokenCache, type TokenCache } from './tokens/cache.ts'
+export { type Ciba, ciba } from './tokens/ciba.ts'
+export { type DeviceFlow, type DeviceFlowOptions, deviceFlow } from './tokens/device.ts'
 export { type ExchangeOptions, exchange } from './tokens/exchange.ts'
 export { createProofKey, type ProofKey } from './tokens/prover.ts'
 export { type StaticTokenOptions, staticToken } from './tokens/static.ts'
 export { type AccessToken, type Person, type TokenRequest, type TokenSource } from './tokens/token.ts'
+export { isWithin, type Within } from './tokens/within.ts'
+export { type ContextStore, type Conversations, conversationsOn } from './tools/conversations.ts'
+export type { Tool, ToolCall, WrappedTool } from './tools/tool.ts'
+export { type ApprovalOptions, withApproval } from './tools/with-approval.ts'
+export { type DeviceFlowToolOptions, withDeviceFlow } from './tools/with-device-flow.ts'

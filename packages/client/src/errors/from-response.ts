@@ -22,7 +22,9 @@ export interface ResponseContext {
 export async function errorFromResponse(response: Response, context: ResponseContext): Promise<RemitError> {
   const { status } = response
   const body = await readBody(response)
-  const code = wordsOf(body['code']) ?? wordsOf(body['error']) ?? codeOf(status)
+  // OAuth has no word for it, and would say that it is unavailable.
+  const said429 = status === 429 ? 'rate_limited' : undefined
+  const code = said429 ?? wordsOf(body['code']) ?? wordsOf(body['error']) ?? codeOf(status)
   const said = wordsOf(body['detail']) ?? wordsOf(body['title']) ?? wordsOf(body['error_description'])
   const facts: ErrorFacts = {
     message: scrubbed(said ?? `The answer was ${status}.`, context.secrets),
@@ -66,6 +68,11 @@ function dataOf(code: string, body: Readonly<Record<string, unknown>>, headers: 
       return { connectUrl: body['connect_url'] }
     case 'insufficient_scope':
       return { scopes: scopesIn(headers) }
+    // CIBA: what the person wants to know first, and why they refused.
+    case 'authorization_pending':
+      return { infoRequest: body['info_request'] }
+    case 'access_denied':
+      return { reason: body['reason'] }
     default:
       return {}
   }

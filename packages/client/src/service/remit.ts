@@ -1,5 +1,7 @@
 import { isSafe } from '../shared/fetch-json.ts'
 import { type PlatformOptions, platformOf } from '../shared/platform.ts'
+import type { Ciba } from '../tokens/ciba.ts'
+import type { DeviceFlow } from '../tokens/device.ts'
 import type { Person, TokenSource } from '../tokens/token.ts'
 import { createApi } from './api.ts'
 import { createSession, type Session } from './session.ts'
@@ -9,6 +11,10 @@ export interface RemitOptions extends PlatformOptions {
   readonly url: string
   /** Where the agent's tokens come from; it is who the agent is. */
   readonly token: TokenSource
+  /** Needed for `withApproval`: of the same agent. */
+  readonly ciba?: Ciba
+  /** Needed for `withDeviceFlow`: a client that stands for the same agent. */
+  readonly device?: DeviceFlow
   /** Milliseconds that a call may take, its retries included. Default 30,000. */
   readonly timeoutMs?: number
   /** Of the tokens that serve reading. Default `docs.search docs.read`. */
@@ -22,7 +28,13 @@ export interface Remit {
 
 /** One agent's way to the service. Nothing is sent before a session asks. */
 export function createRemit(options: RemitOptions): Remit {
-  const { token: source, timeoutMs = 30_000, scopes: readScopes = ['docs.search', 'docs.read'] } = options
+  const {
+    token: source,
+    ciba,
+    device,
+    timeoutMs = 30_000,
+    scopes: readScopes = ['docs.search', 'docs.read'],
+  } = options
   const url = options.url.replace(/\/$/, '')
   if (!isSafe(url)) throw new TypeError(`${url} has to be an https URL, or http on loopback.`)
   const platform = platformOf(options)
@@ -30,7 +42,7 @@ export function createRemit(options: RemitOptions): Remit {
   return {
     for(person) {
       if (person.subject === '') throw new TypeError('A person has a subject.')
-      return createSession(Object.freeze({ ...person }), api)
+      return createSession(Object.freeze({ ...person }), { api, source, ciba, device, platform })
     },
   }
 }

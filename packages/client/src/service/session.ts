@@ -1,5 +1,11 @@
-import type { Person } from '../tokens/token.ts'
+import { NoPerson } from '../errors/kinds.ts'
+import type { Platform } from '../shared/platform.ts'
+import type { Ciba } from '../tokens/ciba.ts'
+import type { DeviceFlow } from '../tokens/device.ts'
+import type { Person, TokenRequest, TokenSource } from '../tokens/token.ts'
+import { type Access, accessFrom } from './access.ts'
 import type { Api } from './api.ts'
+import { type Approvals, createApprovals } from './approvals.ts'
 import {
   type CollectionList,
   type Document,
@@ -11,7 +17,7 @@ import {
 } from './contract.ts'
 
 export interface CallOptions {
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
   /** Milliseconds. Default: what `createRemit` was given. */
   readonly timeoutMs?: number
 }
@@ -28,21 +34,37 @@ export interface Session {
   readDocument(id: string, options?: CallOptions & { readonly approval?: string }): Promise<Document>
   /** Collections in which there is something to read. */
   collections(options?: CallOptions): Promise<CollectionList>
+  /** Asks the person for more than they lent. */
+  readonly approvals: Approvals
+  /** Leave to call another API for this person, by tokens of the agent's source. */
+  access(api: Omit<TokenRequest, 'person'>): Promise<Access>
 }
 
-export function createSession(person: Person, api: Api): Session {
-  const read = ['docs.search']
-  return Object.freeze<Session>({
+/** What a session stands on, for this package alone. */
+export interface Parts {
+  readonly api: Api
+  readonly source: TokenSource
+  readonly ciba: Ciba | undefined
+  readonly device: DeviceFlow | undefined
+  readonly platform: Platform
+}
+
+// Beside the session, not in it: whoever holds a session calls APIs with it and gets no token out.
+const partsOfSessions = new WeakMap<object, Parts>()
+
+export function createSession(person: Person, parts: Parts): Session {
+  const { api, source, platform } = parts
+  const session = Object.freeze<Session>({
     person,
     retrieve: (question, options) =>
       api.json(
         person,
-        // An approval may be good for one use: what was counted must not be counted twice.
         {
           method: 'POST',
           path: '/retrieve',
           body: question,
-          scopes: read,
+          scopes: ['docs.search'],
+          // An approval may be good for one use: what was counted must not be counted twice.
           isRepeatable: question.approval === undefined,
           ...options,
         },
@@ -53,7 +75,7 @@ export function createSession(person: Person, api: Api): Session {
         person,
         {
           method: 'GET',
-          path: `/documents/${encodeURIComponent(id)}${approval === undefined ? '' : `?approval=${encodeURIComponent(approval)}`}`,
+          path: `/documents/${encodeURIComponent(id)}${queryOf({ approval })}`,
           scopes: ['docs.read'],
           isRepeatable: approval === undefined,
           ...options,
@@ -63,8 +85,25 @@ export function createSession(person: Person, api: Api): Session {
     collections: (options) =>
       api.json(
         person,
-        { method: 'GET', path: '/collections', scopes: read, isRepeatable: true, ...options },
+        { method: 'GET', path: '/collections', scopes: ['docs.search'], isRepeatable: true, ...options },
         isCollectionList,
       ),
+    approvals: createApprovals(api, person, platform),
+    access: (wanted) => accessFrom(source, { ...wanted, person }, platform),
   })
+  partsOfSessions.set(session, parts)
+  return session
 }
+
+/**
+ * @throws NoPerson for whatever `remit.for` did not make: a tool works for somebody, or not at all.
+ */
+export function partsOf(session: Session | undefined): Parts {
+  const parts = typeof session === 'object' ? partsOfSessions.get(session) : undefined
+  if (parts === undefined)
+    throw new NoPerson('no_person', { message: 'There is nobody for whom this could be done.' }, {})
+  return parts
+}
+
+const queryOf = ({ approval }: { readonly approval: string | undefined }): string =>
+  approval === undefined ? '' : `?${new URLSearchParams({ approval })}`

@@ -17,7 +17,7 @@ export interface TokenRequest {
   /** Exact audience: the URL of the API. */
   readonly audience: string
   readonly scopes: readonly string[]
-  readonly details?: readonly Detail[]
+  readonly details?: readonly Detail[] | undefined
   readonly signal?: AbortSignal | undefined
 }
 

@@ -7,9 +7,12 @@ export type Within = (granted: Detail, asked: Detail) => boolean
 /** Members that only ever make a detail smaller, so that an issuer may add them. */
 const limits = new Set(['until', 'valid_until', 'max_uses'])
 
+/** Lists of what is allowed, which are less with fewer items. Any other may be a list of what is not. */
+const allowLists = new Set(['collections', 'actions', 'locations', 'datatypes', 'privileges'])
+
 /**
- * The same detail, or a smaller one: every member of the one that was asked for is there and equal, a list may have lost
- * items, and nothing was added but an end or a number of uses. A missing member is not smaller: without its limit an order
+ * The same detail, or a smaller one: every member of the one that was asked for is there and equal, a list that allows
+ * (`collections`, and those of RFC 9396 §2.2) may have lost items, and nothing was added but an end or a number of uses. A missing member is not smaller: without its limit an order
  * has none. An offer of documents becomes its grant. Which numbers are smaller orders only an API knows: see `within` of
  * `withApproval`.
  */
@@ -17,7 +20,7 @@ export const isWithin: Within = (granted, asked) => {
   if (granted.type !== asked.type) return false
   if (granted.type === 'document_access' && typeof asked['offer'] === 'string')
     return typeof granted['grant'] === 'string' && onlyHas(granted, ['type', 'grant'])
-  const kept = Object.keys(asked).every((name) => isPart(granted[name], asked[name]))
+  const kept = Object.keys(asked).every((name) => isPart(name, granted[name], asked[name]))
   return kept && onlyHas(granted, Object.keys(asked))
 }
 
@@ -32,8 +35,10 @@ export const areWithin = (granted: readonly Detail[], asked: readonly Detail[], 
 const onlyHas = (detail: Detail, names: readonly string[]): boolean =>
   Object.keys(detail).every((name) => names.includes(name) || limits.has(name))
 
-function isPart(granted: unknown, asked: unknown): boolean {
-  if (!Array.isArray(granted) || !Array.isArray(asked)) return canonicalJson(granted) === canonicalJson(asked)
+function isPart(name: string, granted: unknown, asked: unknown): boolean {
+  if (canonicalJson(granted) === canonicalJson(asked)) return true
+  if (!allowLists.has(name) || !Array.isArray(granted) || !Array.isArray(asked)) return false
   const all = new Set(asked.map(canonicalJson))
+  // None left may mean that no limit is left.
   return granted.length > 0 && granted.every((one) => all.has(canonicalJson(one)))
 }

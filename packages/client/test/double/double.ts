@@ -1,8 +1,11 @@
 import { type CryptoKey, decodeJwt, exportJWK, generateKeyPair, type JWK, jwtVerify, SignJWT } from 'jose'
 import type { Person } from '../../src/index.ts'
+import { createFlows } from './flows.ts'
 
 export const url = 'https://remit.test'
 export const issuer = `${url}/oauth`
+/** An API of others, whose tokens the same issuer makes. */
+export const broker = 'https://broker.test/api'
 
 /** What went over the wire, as the other side saw it. */
 export interface Seen {
@@ -14,7 +17,8 @@ export interface Seen {
 
 export type Answering = (seen: Seen) => Promise<Response | undefined> | Response | undefined
 
-export interface Double {
+export interface Double
+  extends Pick<ReturnType<typeof createFlows>, 'questions' | 'signIns' | 'people' | 'endSignIns'> {
   readonly fetch: (url: string, init: RequestInit) => Promise<Response>
   readonly seen: Seen[]
   /** Stands before everything else; undefined passes on. */
@@ -23,6 +27,8 @@ export interface Double {
   now: () => number
   /** Milliseconds that every answer takes at most, at random. */
   delayMs: number
+  /** Milliseconds between two polls at least. */
+  intervalMs: number
   readonly agents: Readonly<
     Record<'agent-a' | 'agent-b', { clientId: string; key: { privateKey: CryptoKey; kid: string } }>
   >
@@ -45,7 +51,17 @@ export async function createDouble(): Promise<Double> {
   }
   const assertions = new Set<string>()
 
+  const flows = createFlows({
+    mint: (claims) => double.mint(claims),
+    intervalMs: () => double.intervalMs,
+    now: () => double.now(),
+  })
   const double: Double = {
+    questions: flows.questions,
+    signIns: flows.signIns,
+    people: flows.people,
+    endSignIns: flows.endSignIns,
+    intervalMs: 1_000,
     seen: [],
     before: () => undefined,
     now: Date.now,
@@ -79,6 +95,7 @@ export async function createDouble(): Promise<Double> {
 
   async function answer(seen: Seen): Promise<Response> {
     const { pathname } = new URL(seen.url)
+    if (seen.url === broker || seen.url.startsWith(`${broker}/`)) return brokered(seen)
     if (pathname === '/.well-known/oauth-authorization-server/oauth')
       return Response.json({
         issuer,
@@ -86,15 +103,19 @@ export async function createDouble(): Promise<Double> {
         device_authorization_endpoint: `${issuer}/device/auth`,
         backchannel_authentication_endpoint: `${issuer}/backchannel`,
       })
-    if (pathname === '/oauth/token') return token(seen)
+    if (pathname.startsWith('/oauth/')) return atIssuer(pathname, seen)
     if (pathname === '/retrieve') return retrieve(seen)
     return problem(404, 'not_found')
   }
 
-  async function token(seen: Seen): Promise<Response> {
+  async function atIssuer(pathname: string, seen: Seen): Promise<Response> {
     const form = new URLSearchParams(seen.body)
     const client = await clientOf(form)
     if (client === undefined) return Response.json({ error: 'invalid_client' }, { status: 401 })
+    return (await flows.answer(pathname, form, client)) ?? exchange(form, client, seen)
+  }
+
+  async function exchange(form: URLSearchParams, client: string, seen: Seen): Promise<Response> {
     const [word, subject, addressee] = (form.get('subject_token') ?? '').split(':')
     if (word !== 'handed' || subject === undefined || addressee !== client)
       return Response.json({ error: 'invalid_request', error_description: 'no such token' }, { status: 400 })
@@ -120,6 +141,13 @@ export async function createDouble(): Promise<Double> {
     if (payload.jti === undefined || assertions.has(payload.jti)) return undefined
     assertions.add(payload.jti)
     return payload.sub
+  }
+
+  /** An API of others, which says for whom it was called, by which agent. */
+  function brokered(seen: Seen): Response {
+    const { sub, client_id, aud } = decodeJwt((seen.headers.get('authorization') ?? ' ').split(' ')[1] ?? '')
+    if (aud !== broker) return problem(401, 'invalid_token')
+    return Response.json({ for: sub, by: client_id, path: new URL(seen.url).pathname })
   }
 
   /** Finds for everybody one passage, which says who asked. */

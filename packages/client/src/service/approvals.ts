@@ -1,0 +1,130 @@
+import { ApprovalDenied, ApprovalExpired } from '../errors/kinds.ts'
+import { type Detail, isDetail } from '../shared/detail.ts'
+import type { Platform } from '../shared/platform.ts'
+import { type Check, isNumber, isText, listOf, optional, shape, wordOf } from '../shared/shape.ts'
+import type { Person } from '../tokens/token.ts'
+import type { Api, ApiRequest } from './api.ts'
+import type { CallOptions } from './session.ts'
+
+export interface ApprovalQuestion {
+  /** What to ask for: `{type: 'document_access', offer: 'o_…'}`, or what `ApprovalRequired` says. */
+  readonly authorization_details: readonly Detail[]
+  /** In the agent's own words; the person sees them as such. */
+  readonly purpose: string
+  /** Seconds that the person has. Default 300. */
+  readonly requested_expiry?: number
+}
+
+export interface ApprovalAsked {
+  readonly id: string
+  readonly state: 'pending' | 'info_requested' | 'denied'
+  readonly expires_at: string
+  /** Seconds between two looks. */
+  readonly interval: number
+}
+
+export interface Approval {
+  readonly id: string
+  readonly state: 'pending' | 'info_requested' | 'approved' | 'denied' | 'expired'
+  /** The person's, that is open. Text of theirs, not of the service. */
+  readonly question?: string
+  /** To be named as `approval` where it is used. */
+  readonly grant_id?: string
+  readonly authorization_details?: readonly Detail[]
+  readonly reason?: string
+  readonly expires_at: string
+}
+
+export interface WaitOptions {
+  readonly signal?: AbortSignal
+  /** Answers what the person asks back, in the agent's words. Left out: `wait` ends with their question. */
+  readonly onQuestion?: (question: string) => string | Promise<string>
+}
+
+export interface Approvals {
+  /** Asks the person. An equal question that is open is that one. */
+  request(question: ApprovalQuestion, options?: CallOptions): Promise<ApprovalAsked>
+  get(id: string, options?: CallOptions): Promise<Approval>
+  /**
+   * Waits until the person has answered, or asks back: `approved`, with the grant in `grant_id`, or `info_requested`.
+   *
+   * @throws ApprovalDenied, ApprovalExpired
+   */
+  wait(id: string, options?: WaitOptions): Promise<Approval>
+  /** Answers what the person asked back. */
+  answer(id: string, text: string, options?: CallOptions): Promise<Approval>
+}
+
+const scopes = ['approvals.request']
+const waitSeconds = 30
+const marginMs = 15_000
+const pauseMs = 1_000
+
+export function createApprovals(api: Api, person: Person, platform: Platform): Approvals {
+  const at = (id: string, more = '') => `/approvals/${encodeURIComponent(id)}${more}`
+  const look = (id: string, request: Partial<ApiRequest> = {}): Promise<Approval> =>
+    api.json(person, { method: 'GET', path: at(id), scopes, isRepeatable: true, ...request }, isApproval)
+
+  const approvals: Approvals = {
+    request: (question, options) =>
+      api.json(
+        person,
+        { method: 'POST', path: '/approvals', body: question, scopes, isRepeatable: false, ...options },
+        isApprovalAsked,
+      ),
+    get: (id, options) => look(id, options),
+    async wait(id, { signal, onQuestion } = {}) {
+      const patient = {
+        headers: { prefer: `wait=${waitSeconds}` },
+        timeoutMs: waitSeconds * 1_000 + marginMs,
+        signal,
+      }
+      for (;;) {
+        const begun = platform.now()
+        const found = await look(id, patient)
+        if (found.state === 'approved') return found
+        if (found.state === 'denied') throw deniedOf(found)
+        if (found.state === 'expired') {
+          const message = 'Nobody answered in time.'
+          throw new ApprovalExpired('approval_expired', { message }, { approval: id })
+        }
+        if (found.state === 'info_requested' && found.question !== undefined) {
+          if (onQuestion === undefined) return found
+          await approvals.answer(id, await onQuestion(found.question), { ...(signal && { signal }) })
+        } else if (platform.now() - begun < pauseMs) {
+          // A service that does not wait must not be asked without end.
+          await platform.sleep(pauseMs, signal)
+        }
+      }
+    },
+    answer: (id, text, options) =>
+      api.json(
+        person,
+        { method: 'POST', path: at(id, '/answers'), body: { text }, scopes, isRepeatable: false, ...options },
+        isApproval,
+      ),
+  }
+  return Object.freeze(approvals)
+}
+
+function deniedOf({ id, reason }: Approval): ApprovalDenied {
+  const message = 'The person did not approve this.'
+  return new ApprovalDenied('approval_denied', { message }, { approval: id, ...(reason && { reason }) })
+}
+
+const isApprovalAsked: Check<ApprovalAsked> = shape<ApprovalAsked>({
+  id: isText,
+  state: wordOf('pending', 'info_requested', 'denied'),
+  expires_at: isText,
+  interval: isNumber,
+})
+
+const isApproval: Check<Approval> = shape<Approval>({
+  id: isText,
+  state: wordOf('pending', 'info_requested', 'approved', 'denied', 'expired'),
+  question: optional(isText),
+  grant_id: optional(isText),
+  authorization_details: optional(listOf(isDetail)),
+  reason: optional(isText),
+  expires_at: isText,
+})

@@ -1,0 +1,130 @@
+import { type ApprovalPending, type PendingApproval, Unavailable } from '../errors/kinds.ts'
+import { isRemitError } from '../errors/make.ts'
+import { accessWith } from '../service/access.ts'
+import { type Parts, partsOf, type Session } from '../service/session.ts'
+import type { Detail } from '../shared/detail.ts'
+import { askedOf, type Ciba, type CibaRequest } from '../tokens/ciba.ts'
+import type { AccessToken } from '../tokens/token.ts'
+import type { Within } from '../tokens/within.ts'
+import { createOpenQuestions } from './open-questions.ts'
+import type { Tool, ToolCall, WrappedTool } from './tool.ts'
+
+export interface ApprovalOptions<Args> {
+  /** The API that the tool calls: exact address, as it is registered. */
+  readonly audience: string
+  readonly scopes?: readonly string[]
+  /** What exactly the person is asked for, of this call's arguments. Default: the scopes alone. */
+  readonly details?: (args: Args) => readonly Detail[]
+  /** What the person reads beside it, of this call's arguments: plain text on one line. */
+  readonly bindingMessage: (args: Args) => string
+  /**
+   * `interrupt` (default): asks, and throws `ApprovalPending`, whose `data.resume` the app stores; the call that is given
+   * it goes on. `poll`: the same, but this process remembers: the same call again looks again. `block`: waits.
+   */
+  readonly mode?: 'interrupt' | 'poll' | 'block'
+  /** Seconds that the person has. Default: the issuer's. */
+  readonly expirySeconds?: number
+  /** What counts as less, where only the API knows it: 5 shares of 10. Default: the same, or plainly less. */
+  readonly within?: Within
+  /** With `block`: called once the person was asked, so that the app can say so. */
+  readonly onPending?: (pending: ApprovalPending, session: Session) => void | Promise<void>
+  /** With `block`: answers what the person asks back. Left out: their question ends the call, as `ApprovalPending`. */
+  readonly onQuestion?: (question: string, args: Args, session: Session) => string | Promise<string>
+}
+
+/**
+ * A tool that asks its person first, on their own device (CIBA), for exactly what this call is about. The tool runs only
+ * with a token that was granted for that: same person, same API, the details of these arguments or less, which it finds in
+ * `access.details`. One answer is one call: it is not kept for the next.
+ *
+ * The wrapped tool throws: ApprovalPending; ApprovalDenied, so that a no is never a result; ApprovalExpired;
+ * GrantedDiffers; WrongPerson; NoPerson.
+ */
+export function withApproval<Args, Result>(
+  options: ApprovalOptions<Args>,
+  tool: Tool<Args, Result>,
+): WrappedTool<Args, Result> {
+  const { mode = 'interrupt' } = options
+  const open = createOpenQuestions()
+
+  function requestOf(args: Args, session: Session, { signal }: ToolCall): CibaRequest {
+    const { audience, scopes = [], details, bindingMessage, expirySeconds, within } = options
+    return {
+      person: session.person,
+      audience,
+      scopes,
+      details: details?.(args) ?? [],
+      bindingMessage: bindingMessage(args),
+      expirySeconds,
+      within,
+      signal,
+    }
+  }
+
+  async function approved(args: Args, session: Session, call: ToolCall, parts: Parts): Promise<AccessToken> {
+    const { ciba } = parts
+    if (ciba === undefined) throw new TypeError('createRemit was given no ciba: nobody can be asked.')
+    const request = requestOf(args, session, call)
+    if (call.resume !== undefined && mode !== 'block') return ciba.poll(call.resume, request)
+    switch (mode) {
+      case 'interrupt':
+        throw askedOf(await ciba.start(request))
+      case 'poll':
+        return open.look(ciba, request, parts.platform.now)
+      case 'block': {
+        const begun = call.resume ?? (await ciba.start(request))
+        await options.onPending?.(askedOf(begun), session)
+        return waitFor({ ciba, begun, request, args, session, parts })
+      }
+    }
+  }
+
+  async function waitFor({
+    ciba,
+    begun,
+    request,
+    args,
+    session,
+    parts,
+  }: Waiting<Args>): Promise<AccessToken> {
+    let pending = begun
+    let answered: string | undefined
+    for (;;) {
+      await parts.platform.sleep(pending.interval * 1_000, request.signal)
+      try {
+        return await ciba.poll(pending, request)
+      } catch (error) {
+        // The person is still there, and the next look may get through.
+        if (error instanceof Unavailable && parts.platform.now() < pending.expiresAt) continue
+        if (!isRemitError(error, 'approval_pending')) throw error
+        pending = error.data.resume
+        const { question } = error.data
+        if (question === undefined || question.text === answered) continue
+        if (options.onQuestion === undefined) throw error
+        const { signal } = request
+        await session.approvals.answer(
+          question.approval,
+          await options.onQuestion(question.text, args, session),
+          { signal },
+        )
+        answered = question.text
+      }
+    }
+  }
+
+  return async (args, session, call = {}) => {
+    const parts = partsOf(session)
+    call.signal?.throwIfAborted()
+    const token = await approved(args, session, call, parts)
+    return await tool(args, accessWith(session.person, token, parts.platform))
+  }
+}
+
+interface Waiting<Args> {
+  readonly ciba: Ciba
+  readonly begun: PendingApproval
+  readonly request: CibaRequest
+  readonly args: Args
+  readonly session: Session
+  readonly parts: Parts
+}
