@@ -1,7 +1,7 @@
-import { createProofKey, createRemit, exchange, isRemitError, type Person } from '@remit/client'
-import * as openid from 'openid-client'
+import { createProofKey, createRemit, exchange, findIssuer, isRemitError, type Person } from '@remit/client'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
+import { signInTo } from './people.ts'
 
 // The client on the real service: its own authorization server, real tokens, a port of loopback.
 let world: IssuerWorld
@@ -26,27 +26,20 @@ beforeAll(async () => {
 afterAll(() => world?.[Symbol.asyncDispose]())
 
 /** What the person's own program gets: a token that is addressed to the agent, and good for nothing else. */
-async function handOver(user: string): Promise<string> {
-  const options = { execute: [openid.allowInsecureRequests], algorithm: 'oauth2' as const }
-  const config = await openid.discovery(new URL(world.issuer), 'cli', undefined, openid.None(), options)
-  const pkceCodeVerifier = openid.randomPKCECodeVerifier()
-  const browser = world.browser()
-  const start = openid.buildAuthorizationUrl(config, {
-    redirect_uri: world.redirectUri,
-    code_challenge: await openid.calculatePKCECodeChallenge(pkceCodeVerifier),
-    code_challenge_method: 'S256',
-    resource: `${world.url}/agents/research-bot`,
-    scope: 'docs.search docs.read',
-  })
-  const back = await world.consent(browser, await browser.open(start.href), { user })
-  return (await openid.authorizationCodeGrant(config, back.url, { pkceCodeVerifier })).access_token
-}
+const handOver = (user: string): Promise<string> =>
+  signInTo(
+    world,
+    'cli',
+    { resource: `${world.url}/agents/research-bot`, scope: 'docs.search docs.read' },
+    { user },
+  )
 
 const person = (subject: 'anne' | 'bob'): Person => ({ subject, subjectToken: async () => handed[subject] })
 
 async function agent(more: { readonly proofKey?: Awaited<ReturnType<typeof createProofKey>> } = {}) {
   const { key: privateKey, kid } = world.keys['agent-app']
-  const token = exchange({ issuer: world.issuer, clientId: 'agent-app', key: { privateKey, kid }, ...more })
+  const issuer = await findIssuer(world.url)
+  const token = exchange({ issuer, clientId: 'agent-app', key: { privateKey, kid }, ...more })
   return createRemit({ url: world.url, token })
 }
 

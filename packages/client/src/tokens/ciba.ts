@@ -117,8 +117,10 @@ function outcomeOf(error: RemitError, pending: PendingApproval): RemitError {
   switch (error.code) {
     case 'authorization_pending':
       return askedOf(pending, questionOf(error.data))
-    case 'slow_down':
-      return askedOf({ ...pending, interval: pending.interval + slowDownSeconds })
+    case 'slow_down': {
+      const interval = Math.max(pending.interval + slowDownSeconds, error.retryAfter ?? 0)
+      return askedOf({ ...pending, interval })
+    }
     case 'access_denied': {
       const { reason } = { reason: undefined, ...error.data }
       const message = 'The person did not approve this.'

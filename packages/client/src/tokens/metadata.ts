@@ -1,6 +1,7 @@
 import { Unavailable } from '../errors/kinds.ts'
 import { type Fetch, fetchJson, isSafe } from '../shared/fetch-json.ts'
 import { isObject } from '../shared/json.ts'
+import { type PlatformOptions, platformOf } from '../shared/platform.ts'
 
 /** What a client has to know of an authorization server (RFC 8414). */
 export interface IssuerMetadata {
@@ -17,13 +18,6 @@ export interface Discovery {
    * @throws Unavailable where it cannot be had, names another issuer, or an address that is not safe.
    */
   issuer(issuer: string): Promise<IssuerMetadata>
-  /**
-   * The one authorization server of an API (RFC 9728), if it is of the API's own origin. The API says so itself, so it
-   * must not be able to send an agent's proof, and a person's token, to any other: such an issuer has to be named.
-   *
-   * @throws Unavailable as above; TypeError where it has to be named.
-   */
-  issuerOf(resource: string): Promise<string>
 }
 
 export interface DiscoveryDeps {
@@ -36,9 +30,7 @@ const keptMs = 600_000
 const keptMax = 100
 
 export function createDiscovery({ fetch, now }: DiscoveryDeps): Discovery {
-  const issuers = remember((issuer) => readIssuer(issuer, fetch), now)
-  const resources = remember((resource) => readResource(resource, fetch), now)
-  return { issuer: issuers, issuerOf: resources }
+  return { issuer: remember((issuer) => readIssuer(issuer, fetch), now) }
 }
 
 async function readIssuer(issuer: string, fetch: Fetch): Promise<IssuerMetadata> {
@@ -63,7 +55,14 @@ async function readIssuer(issuer: string, fetch: Fetch): Promise<IssuerMetadata>
   throw new Unavailable('unavailable', { message: `What ${issuer} says of itself cannot be had.` }, {})
 }
 
-async function readResource(resource: string, fetch: Fetch): Promise<string> {
+/**
+ * The one authorization server of an API by what that says of itself (RFC 9728), if it is of the API's own origin: an
+ * API must not be able to send an agent's proof, and a person's token, to any other.
+ *
+ * @throws TypeError where the issuer has to be named by you; Unavailable where it cannot be had.
+ */
+export async function findIssuer(resource: string, options: PlatformOptions = {}): Promise<string> {
+  const { fetch } = platformOf(options)
   if (!isSafe(resource)) throw new TypeError(`${resource} has to be an https URL, or http on loopback.`)
   const { origin, path } = partsOf(resource)
   const document = await fetchJson(fetch, `${origin}/.well-known/oauth-protected-resource${path}`)
