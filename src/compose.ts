@@ -266,7 +266,14 @@ export async function compose({
       newTxn,
     }),
   )
-  const vault = await openVault({ config, database, clock, log, outbound })
+  const vault = await openVault({
+    config,
+    database,
+    clock,
+    log,
+    outbound,
+    requireSession: issuer.requireSession,
+  })
   const parser = stack.use(createParser())
   const ingest = stack.use(
     createIngest({
@@ -300,6 +307,7 @@ export async function compose({
       authority: () => authority.sweep(),
       ...grants.tasks,
       ...issuer.tasks,
+      ...vault.tasks,
       ...asking.tasks,
     }),
   )
@@ -423,6 +431,7 @@ export async function compose({
         now,
       }),
       ...issuer.routes,
+      ...vault.routes,
       asking.routes({ requireBearer, publicUrl: config.publicUrl }),
       docsRoutes({ openApi: () => openApiOf(app), errorPages: new URL('../docs/errors/', import.meta.url) }),
     ],

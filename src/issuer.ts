@@ -38,7 +38,7 @@ import { createUpstreamSignIns } from './delegation/upstream/sign-ins.ts'
 import type { Verifier } from './delegation/verify.ts'
 import type { App } from './http/env.ts'
 import { createBegunLimit } from './http/middleware/begun.ts'
-import { createRequireSession } from './http/middleware/session.ts'
+import { createRequireSession, type RequireSession } from './http/middleware/session.ts'
 import { issuerPages } from './http/pages/issuer-pages.ts'
 import { accountRoutes } from './http/routes/accounts.ts'
 import { delegationRoutes } from './http/routes/delegations.ts'
@@ -96,6 +96,8 @@ export interface Issuer extends AsyncDisposable {
   readonly barring: Barring
   readonly resources: Resources
   readonly grants: GrantLinks
+  /** Demands the person's own browser session. */
+  readonly requireSession: RequireSession
   /** Only in the demo. */
   readonly demoConsent: DemoConsent | undefined
   /** Background tasks, each to be run now and every hour. */
@@ -242,6 +244,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     barring: createBarring({ database: sql, clock, signInEnds }),
     resources,
     grants,
+    requireSession,
     demoConsent: server.demoConsent,
     tasks: {
       oauth_artifacts: () => artifacts.sweep(),

@@ -2,12 +2,20 @@ import { randomBytes } from 'node:crypto'
 import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Config } from './config.ts'
+import { createSeal } from './delegation/issuer/seal.ts'
+import { createConnecting } from './delegation/vault/connect.ts'
 import { type Connections, createConnections } from './delegation/vault/connections.ts'
 import { createEnvelope } from './delegation/vault/envelope.ts'
 import { createLocalKeys, type KeyEncryption } from './delegation/vault/keys.ts'
+import { createOwnConnections } from './delegation/vault/own-connections.ts'
+import { createParties } from './delegation/vault/parties.ts'
 import { createProvider } from './delegation/vault/provider.ts'
 import { createProviderClient } from './delegation/vault/provider-client.ts'
 import { createLiveTokens } from './delegation/vault/tokens.ts'
+import type { App } from './http/env.ts'
+import type { RequireSession } from './http/middleware/session.ts'
+import { connectionRoutes } from './http/routes/connections.ts'
+import { createCookie } from './http/sign-in/cookies.ts'
 import type { Clock } from './kernel/clock.ts'
 import type { Log } from './kernel/log.ts'
 import type { GuardedFetch } from './outbound/guarded-fetch.ts'
@@ -15,6 +23,7 @@ import { loadSecret } from './store/secret.ts'
 import type { Database } from './store/sql.ts'
 
 export interface VaultDeps {
+  readonly requireSession: RequireSession
   readonly config: Config
   readonly database: Database
   readonly clock: Clock
@@ -26,12 +35,16 @@ export interface VaultDeps {
 /** Accounts at APIs of others, and the tokens that no agent holds. */
 export interface Vault {
   readonly connections: Connections
+  readonly routes: readonly App[]
+  /** Background tasks, each to be run now and every hour. */
+  readonly tasks: Readonly<Record<string, () => Promise<unknown>>>
 }
 
-export async function openVault({ config, database, clock, log, outbound }: VaultDeps): Promise<Vault> {
+export async function openVault(deps: VaultDeps): Promise<Vault> {
+  const { config, database, clock, log, outbound, requireSession } = deps
   const { publicUrl } = config
   const envelope = createEnvelope(await openKeys(config))
-  const providers = config.vaultProviders.map((entry) => createProvider(entry))
+  const seal = createSeal(await loadSecret(join(config.home, 'keys'), 'oauth.key'))
   const clients = new Map(
     config.vaultProviders.map((entry) => {
       const provider = createProvider(entry)
@@ -39,9 +52,26 @@ export async function openVault({ config, database, clock, log, outbound }: Vaul
       return [provider.name, createProviderClient(provider, secret, { publicUrl, outbound, clock })]
     }),
   )
+  const providers = [...clients.values()].map(({ provider }) => provider)
   const tokens = createLiveTokens({ database, envelope, clients, clock, log })
+  const parties = createParties({ sql: database, clock })
+  const shared = { database, envelope, clients, parties, clock }
+  const connecting = createConnecting({ ...shared, seal, log, randomBytes })
   return {
     connections: createConnections({ sql: database, clock, providers, tokens, randomBytes, publicUrl }),
+    routes: [
+      connectionRoutes({
+        own: createOwnConnections({ ...shared, connecting }),
+        connecting,
+        parties,
+        providers,
+        cookie: createCookie('remit_connect', { publicUrl, sameSite: 'Lax' }),
+        requireSession,
+        perMinute: config.ratePerMinute,
+        now: () => clock.now(),
+      }),
+    ],
+    tasks: { connection_requests: () => parties.sweep() },
   }
 }
 

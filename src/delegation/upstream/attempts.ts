@@ -1,61 +1,55 @@
-import { z } from 'zod'
+import type { z } from 'zod'
 import type { Clock } from '../../kernel/clock.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { Seal } from '../issuer/seal.ts'
 
-/** A sign-in that went off to another provider. */
-export interface Begun {
-  readonly issuer: string
-  readonly checks: { readonly state: string; readonly nonce: string; readonly verifier: string }
-  /** Paths of ours: where it goes on, and where it was begun. */
-  readonly next: string
-  readonly back: string
+/** What was begun holds at least the state by which the browser comes back. */
+interface Stateful {
+  readonly checks: { readonly state: string }
 }
 
-/** Who came back. */
-export type Answered = z.output<typeof answered>
-
-const checks = z.object({ state: z.string(), nonce: z.string(), verifier: z.string() })
-const begun = z.object({ issuer: z.string(), checks, next: z.string(), back: z.string() })
-const answered = z.object({
-  issuer: z.string(),
-  sub: z.string(),
-  key: z.string(),
-  name: z.string(),
-  signedInAt: z.number(),
-  amr: z.array(z.string()),
-})
-
-/** `browser`: the value that only the browser which began it has. `binding`: what began it. */
-export interface Attempts {
+/**
+ * Something that went off to another provider and comes back. `browser`: the value that only the browser which began it
+ * has. `binding`: what began it.
+ */
+export interface Attempts<Begun extends Stateful, Answered> {
   begin(browser: string, binding: string, attempt: Begun): Promise<void>
   /** Once, for this browser and state; then nobody else can redeem its code. */
   claim(browser: string, state: string): Promise<Begun | undefined>
-  answer(browser: string, identity: Answered): Promise<void>
+  answer(browser: string, answer: Answered): Promise<void>
   drop(browser: string): Promise<void>
-  /** Who came back, for a page that asks before anything happens. */
+  /** What came back, for a page that asks before anything happens. */
   look(browser: string, binding: string): Promise<Answered | undefined>
   /** The same, once. */
   take(browser: string, binding: string): Promise<Answered | undefined>
   sweep(): Promise<number>
 }
 
-const livesMs = 600_000
-
-/** Sign-ins under way, one row each; each step is one conditional statement, so that it happens once. */
-export function createAttempts({
-  sql,
-  seal,
-  clock,
-}: {
+export interface AttemptsDeps<Begun extends Stateful, Answered> {
   readonly sql: Sql
   readonly seal: Seal
   readonly clock: Clock
-}): Attempts {
-  const hashOf = (browser: string) => seal.hash('upstream browser', browser)
-  const stateHash = (state: string) => seal.hash('upstream state', state)
-  const bound = (binding: string) => seal.hash('upstream binding', binding)
-  const context = (hash: string, stage: string) => `upstream ${stage} ${hash}`
+  /** Keeps those of one use from being those of another. */
+  readonly use: string
+  readonly begun: z.ZodType<Begun>
+  readonly answered: z.ZodType<Answered>
+}
+
+const livesMs = 600_000
+
+/** Attempts under way, one row each; each step is one conditional statement, so that it happens once. */
+export function createAttempts<Begun extends Stateful, Answered>({
+  sql,
+  seal,
+  clock,
+  use,
+  begun,
+  answered,
+}: AttemptsDeps<Begun, Answered>): Attempts<Begun, Answered> {
+  const hashOf = (browser: string) => seal.hash(`${use} browser`, browser)
+  const stateHash = (state: string) => seal.hash(`${use} state`, state)
+  const bound = (binding: string) => seal.hash(`${use} binding`, binding)
+  const context = (hash: string, stage: string) => `${use} ${stage} ${hash}`
   const now = () => new Date(clock.now())
   const end = () => new Date(clock.now() + livesMs)
   const opened = (hash: string, [row]: readonly { readonly sealed: Uint8Array }[]) =>
@@ -85,12 +79,12 @@ export function createAttempts({
       )
       return row && begun.parse(seal.open(context(hash, 'begun'), row.sealed))
     },
-    async answer(browser, identity) {
+    async answer(browser, answer) {
       const hash = hashOf(browser)
       await sql.query(
         `update upstream_sign_ins set stage = 'answered', sealed = $2, expires_at = $3
          where browser_hash = $1 and stage = 'claimed'`,
-        [hash, seal.close(context(hash, 'answered'), identity), end()],
+        [hash, seal.close(context(hash, 'answered'), answer), end()],
       )
     },
     async drop(browser) {

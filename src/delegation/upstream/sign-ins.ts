@@ -1,3 +1,4 @@
+import { z } from 'zod'
 import type { Clock } from '../../kernel/clock.ts'
 import type { Log } from '../../kernel/log.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
@@ -61,10 +62,28 @@ export interface UpstreamSignInsDeps {
   readonly links: Pick<AccountLinks, 'of'>
 }
 
+const begun = z.object({
+  issuer: z.string(),
+  checks: z.object({ state: z.string(), nonce: z.string(), verifier: z.string() }),
+  // Paths of ours: where it goes on, and where it was begun.
+  next: z.string(),
+  back: z.string(),
+})
+
+/** Who came back. */
+const answered = z.object({
+  issuer: z.string(),
+  sub: z.string(),
+  key: z.string(),
+  name: z.string(),
+  signedInAt: z.number(),
+  amr: z.array(z.string()),
+})
+
 /** Sign-in through trusted issuers, bound to the browser and to the sign-in or session that began it. */
 export function createUpstreamSignIns(deps: UpstreamSignInsDeps): UpstreamSignIns {
   const { log, providers, people, links } = deps
-  const attempts = createAttempts(deps)
+  const attempts = createAttempts({ ...deps, use: 'upstream', begun, answered })
   const at = (namespace: string) => providers.find((one) => one.namespace === namespace)
 
   return {

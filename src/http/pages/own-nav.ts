@@ -4,6 +4,7 @@ import type { Html } from './layout.ts'
 
 const titles: Readonly<Record<OwnPage, string>> = {
   '/delegations': 'What you lent',
+  '/connections': 'Connected accounts',
   '/passkeys': 'Passkeys',
   '/accounts': 'Linked accounts',
 }

@@ -1,0 +1,76 @@
+import { record, type Who } from '../../audit/record.ts'
+import type { FgaObject } from '../../kernel/ids.ts'
+import type { Sql } from '../../store/sql.ts'
+import type { Rule } from './provider.ts'
+
+/** Who may use a connection: an agent, and the client through which it speaks. */
+export interface Party {
+  readonly agent: string
+  readonly client: string
+}
+
+export interface AgreedConnection {
+  readonly id: string
+  readonly subject: FgaObject
+  readonly provider: string
+}
+
+/**
+ * Notes what a person agreed to, on record with it, and answers what agents were waiting for. An agent has one account of
+ * a provider through one client: agreed to for another account, the one before is over.
+ */
+export async function agree(
+  sql: Sql,
+  { id, subject, provider }: AgreedConnection,
+  agreement: { readonly parties: readonly Party[]; readonly rules: readonly Rule[]; readonly now: Date },
+  who: Who,
+): Promise<void> {
+  const { parties, rules, now } = agreement
+  for (const { agent, client } of parties) {
+    await sql.query(
+      `delete from connection_agents as a using connections as c where a.connection = c.id and c.subject = $1
+         and c.provider = $2 and c.id <> $3 and a.agent = $4 and a.client = $5`,
+      [subject, provider, id, agent, client],
+    )
+    await sql.query(
+      `insert into connection_agents (connection, agent, client, rules, agreed_at) values ($1, $2, $3, $4, $5)
+       on conflict (connection, agent, client) do update set rules = excluded.rules, agreed_at = excluded.agreed_at`,
+      [id, agent, client, JSON.stringify(rules), now],
+    )
+    await sql.query(
+      'delete from connection_requests where subject = $1 and provider = $2 and agent = $3 and client = $4',
+      [subject, provider, agent, client],
+    )
+    await record(sql, who, {
+      event: 'connection_agreed',
+      connection: id,
+      provider,
+      agent,
+      through: client,
+      rules: rules.map(({ methods, paths }) => ({ methods, paths })),
+    })
+  }
+}
+
+/** False: it was not agreed to. */
+export async function endAgreement(
+  sql: Sql,
+  { id, provider }: AgreedConnection,
+  { agent, client }: Party,
+  who: Who,
+): Promise<boolean> {
+  const ended = await sql.query(
+    'delete from connection_agents where connection = $1 and agent = $2 and client = $3 returning agent',
+    [id, agent, client],
+  )
+  if (ended.length === 0) return false
+  await record(sql, who, {
+    event: 'connection_agent_removed',
+    connection: id,
+    provider,
+    agent,
+    through: client,
+    rules: [],
+  })
+  return true
+}

@@ -1,0 +1,216 @@
+import { z } from 'zod'
+import { record } from '../../audit/record.ts'
+import type { Clock } from '../../kernel/clock.ts'
+import { AppError, invalid } from '../../kernel/errors.ts'
+import type { Log } from '../../kernel/log.ts'
+import { ok, type Result, refuse } from '../../kernel/result.ts'
+import type { Database } from '../../store/sql.ts'
+import type { Seal } from '../issuer/seal.ts'
+import type { Lender } from '../own-delegations.ts'
+import { atPages } from '../sign-ins.ts'
+import { createAttempts } from '../upstream/attempts.ts'
+import { type AgreedConnection, agree, type Party } from './agreements.ts'
+import type { Envelope } from './envelope.ts'
+import type { Parties } from './parties.ts'
+import type { Provider, Rule } from './provider.ts'
+import type { Account, Granted, ProviderClient, RedeemRefusal } from './provider-client.ts'
+
+/** A person in one browser session of theirs. */
+export interface Owner extends Lender {
+  /** Names the session: whoever begins is who ends it. */
+  readonly session: string
+}
+
+/** What a person agrees to, before they go to the provider. */
+export interface Agreement {
+  readonly parties: readonly Party[]
+  /** Titles of the provider's rules. */
+  readonly rules: readonly string[]
+}
+
+export type ConnectRefusal = RedeemRefusal | 'not_begun_here'
+
+export interface Connecting {
+  /** `agreement` undefined: nothing new, an account is renewed. 404 for an unknown provider, 422 for an agent that neither waits for this person nor was lent anything by them. */
+  begin(
+    owner: Owner,
+    provider: string,
+    agreement: Agreement | undefined,
+  ): Promise<Result<{ readonly url: string; readonly browser: string }, 'provider_unavailable'>>
+  /**
+   * The browser came back with this query. Only notes it: nothing is redeemed before {@link finish} knows who is in front
+   * of it. False: not begun in this browser, over, or answered at the address of another provider.
+   */
+  returned(provider: string, search: string, browser: string | undefined): Promise<boolean>
+  /** In the session that began it, once: redeems the code, seals the tokens, and what was agreed to counts. */
+  finish(owner: Owner, browser: string | undefined): Promise<Result<AgreedConnection, ConnectRefusal>>
+  /** What somebody may agree to at this provider, by title; 422 for another one. */
+  rulesOf(provider: Provider, titles: readonly string[]): readonly Rule[]
+}
+
+export interface ConnectingDeps {
+  readonly database: Database
+  readonly seal: Seal
+  readonly envelope: Envelope
+  /** By name. */
+  readonly clients: ReadonlyMap<string, ProviderClient>
+  readonly parties: Parties
+  readonly clock: Clock
+  readonly log: Log
+  readonly randomBytes: (size: number) => Buffer
+}
+
+const rule = z.object({ title: z.string(), methods: z.array(z.string()), paths: z.array(z.string()) })
+const begun = z.object({
+  provider: z.string(),
+  checks: z.object({ state: z.string(), nonce: z.string(), verifier: z.string() }),
+  parties: z.array(z.object({ agent: z.string(), client: z.string() })),
+  rules: z.array(rule),
+})
+const answered = begun.extend({ search: z.string() })
+
+/** Links an account by code and PKCE, bound to the browser and to the session that began it. */
+export function createConnecting(deps: ConnectingDeps): Connecting {
+  const { database, clients, parties, log, randomBytes } = deps
+  const attempts = createAttempts({ ...deps, sql: database, use: 'connect', begun, answered })
+
+  const rulesOf: Connecting['rulesOf'] = (provider, titles) => {
+    const chosen = provider.rules.filter(({ title }) => titles.includes(title))
+    if (chosen.length === 0 || chosen.length !== new Set(titles).size)
+      throw invalid('rules', 'Choose what it may do.')
+    return chosen
+  }
+
+  return {
+    rulesOf,
+    async begin(owner, name, agreement) {
+      const client = clients.get(name)
+      if (client === undefined) throw new AppError('not_found')
+      if (agreement !== undefined) await assertParties(parties, owner, name, agreement.parties)
+      const rules = agreement === undefined ? [] : rulesOf(client.provider, agreement.rules)
+      const going = await client.begin()
+      if (!going.ok) {
+        log('vault_connect_refused', { provider: name, reason: going.reason, detail: going.detail })
+        return going
+      }
+      const { url, ...checks } = going.value
+      const browser = randomBytes(32).toString('base64url')
+      await attempts.begin(browser, owner.session, {
+        provider: name,
+        checks,
+        parties: [...(agreement?.parties ?? [])],
+        rules: rules.map(plain),
+      })
+      return ok({ url, browser })
+    },
+    async returned(name, search, browser) {
+      const state = new URLSearchParams(search).get('state')
+      if (browser === undefined || state === null) return false
+      const attempt = await attempts.claim(browser, state)
+      if (attempt === undefined) return false
+      // Begun at one, answered at the address of another: a mix-up.
+      if (attempt.provider !== name) {
+        await attempts.drop(browser)
+        return false
+      }
+      await attempts.answer(browser, { ...attempt, search })
+      return true
+    },
+    async finish(owner, browser) {
+      const attempt = browser === undefined ? undefined : await attempts.take(browser, owner.session)
+      const client = attempt && clients.get(attempt.provider)
+      if (attempt === undefined || client === undefined) return refuse('not_begun_here')
+      const redeemed = await client.redeem(attempt.search, attempt.checks)
+      if (!redeemed.ok) {
+        const { reason, detail } = redeemed
+        log('vault_connect_refused', { provider: attempt.provider, reason, detail })
+        return redeemed
+      }
+      return ok(await keep(deps, owner, { ...redeemed.value, ...attempt, provider: client.provider }))
+    },
+  }
+}
+
+const plain = ({ title, methods, paths }: Rule) => ({ title, methods: [...methods], paths: [...paths] })
+
+/** Only who waits for this very person, or was lent something by them: no page of ours offers anybody else. */
+export async function assertParties(
+  parties: Parties,
+  { subject }: Pick<Owner, 'subject'>,
+  provider: string,
+  wanted: readonly Party[],
+): Promise<void> {
+  if (wanted.length === 0) throw invalid('agents', 'Choose who may use it.')
+  const waiting = (await parties.requests(subject)).filter((one) => one.provider === provider)
+  const known = [...waiting, ...(await parties.offered(subject))]
+  for (const [index, { agent, client }] of wanted.entries()) {
+    if (!known.some((one) => one.agent === agent && one.client === client))
+      throw invalid(`agents.${index}`, 'There is no such agent that you could let use it.')
+  }
+}
+
+interface Redeemed extends Granted {
+  readonly account: Account
+  readonly provider: Provider
+  readonly parties: readonly Party[]
+  readonly rules: readonly Rule[]
+}
+
+/** A row of its own, or the one of this account anew: its id, and what was agreed to for others, stay. */
+async function keep(
+  { database, envelope, clock, randomBytes }: ConnectingDeps,
+  { person, subject, txn }: Owner,
+  { account, provider, tokens, scopes, expiresAt, parties, rules }: Redeemed,
+): Promise<AgreedConnection> {
+  const who = atPages(person, txn)
+  const now = new Date(clock.now())
+  const { name, issuer } = provider
+  const [known] = await database.query<{ id: string }>(
+    `select id from connections where subject = $1 and provider = $2 and account = $3 and state <> 'ended'`,
+    [subject, name, account.id],
+  )
+  const id = known?.id ?? `c_${randomBytes(16).toString('base64url')}`
+  const { jwe, key } = await envelope.seal({ connection: id, subject }, tokens)
+  return database.transaction(async (sql) => {
+    const [row] = await sql.query<{ id: string; is_new: boolean }>(
+      `insert into connections (id, subject, provider, issuer, account, account_title, state, scopes, sealed,
+         wrapped_key, key_version, token_expires_at, refreshable, sealed_at, created_at)
+       values ($1, $2, $3, $4, $5, $6, 'live', $7, $8, $9, $10, $11, $12, $13, $13)
+       on conflict (subject, provider, account) where state <> 'ended' do update set
+         issuer = excluded.issuer, account_title = excluded.account_title, state = 'live', scopes = excluded.scopes,
+         sealed = excluded.sealed, wrapped_key = excluded.wrapped_key, key_version = excluded.key_version,
+         token_expires_at = excluded.token_expires_at, refreshable = excluded.refreshable,
+         sealed_at = greatest(excluded.sealed_at, connections.sealed_at + interval '1 ms'),
+         -- A refresh that is under way must not write what it got for the tokens before.
+         lease = connections.lease + 1, leased_until = null
+         where connections.id = excluded.id
+       returning id, (xmax = 0) as is_new`,
+      [
+        id,
+        subject,
+        name,
+        issuer,
+        account.id,
+        account.title,
+        scopes ?? provider.scopes,
+        jwe,
+        key.bytes,
+        key.version,
+        expiresAt ?? null,
+        tokens.refreshToken !== undefined,
+        now,
+      ],
+    )
+    // Connected twice at once: what was sealed for the one row does not open in the other.
+    if (row === undefined) throw new AppError('conflict', { public: 'It was connected a moment ago.' })
+    await record(sql, who, {
+      event: row.is_new ? 'connection_made' : 'connection_renewed',
+      connection: id,
+      provider: name,
+      account: account.id,
+    })
+    const connection = { id, subject, provider: name }
+    await agree(sql, connection, { parties, rules, now }, who)
+    return connection
+  })
+}

@@ -1,0 +1,189 @@
+import { record } from '../../audit/record.ts'
+import type { Clock } from '../../kernel/clock.ts'
+import { AppError } from '../../kernel/errors.ts'
+import type { FgaObject } from '../../kernel/ids.ts'
+import type { Database, Sql } from '../../store/sql.ts'
+import { atPages } from '../sign-ins.ts'
+import { agree, endAgreement, type Party } from './agreements.ts'
+import { type Agreement, assertParties, type Connecting, type Owner } from './connect.ts'
+import type { Envelope } from './envelope.ts'
+import type { Parties } from './parties.ts'
+import type { Provider, Rule } from './provider.ts'
+import type { ProviderClient } from './provider-client.ts'
+import { type ConnectionRow, columns, placeOf, rulesOf, sealedOf } from './rows.ts'
+
+/** A connection as its person sees it. Holds no token. */
+export interface OwnConnection {
+  readonly id: string
+  readonly provider: string
+  /** undefined: it is not in the settings any more, and nobody can use it. */
+  readonly providerTitle: string | undefined
+  readonly accountTitle: string
+  readonly state: 'live' | 'needs_reconnect'
+  readonly scopes: readonly string[]
+  readonly createdAt: Date
+  readonly agents: readonly AgreedParty[]
+}
+
+export interface AgreedParty extends Party {
+  readonly agentTitle: string
+  readonly clientTitle: string
+  readonly isDisabled: boolean
+  readonly rules: readonly Rule[]
+}
+
+/** What one person has connected. Nobody else's connection is there for them: 404 as for none. */
+export interface OwnConnections {
+  list(subject: FgaObject): Promise<OwnConnection[]>
+  /** Lets more agents use an account that is connected already; nothing is asked of the provider. */
+  agree(owner: Owner, id: string, agreement: Agreement): Promise<void>
+  removeAgent(owner: Owner, id: string, party: Party): Promise<void>
+  /**
+   * From the next use on there is none: what is sealed is gone, and a refresh under way writes nothing any more. Then
+   * the provider is told; false: it has no way to be told, or did not answer.
+   */
+  disconnect(owner: Owner, id: string): Promise<{ readonly toldProvider: boolean }>
+}
+
+export interface OwnConnectionsDeps {
+  readonly database: Database
+  readonly envelope: Envelope
+  readonly clients: ReadonlyMap<string, ProviderClient>
+  readonly parties: Parties
+  readonly connecting: Pick<Connecting, 'rulesOf'>
+  readonly clock: Clock
+}
+
+export function createOwnConnections(deps: OwnConnectionsDeps): OwnConnections {
+  const { database, envelope, clients, parties, connecting, clock } = deps
+  const now = () => new Date(clock.now())
+
+  async function own(sql: Sql, { subject }: Owner, id: string): Promise<ConnectionRow> {
+    const [row] = await sql.query<ConnectionRow>(
+      `select ${columns} from connections where id = $1 and subject = $2 and state <> 'ended' for update`,
+      [id, subject],
+    )
+    if (row === undefined) throw new AppError('not_found')
+    return row
+  }
+
+  const providerOf = ({ provider, issuer }: ConnectionRow): Provider | undefined => {
+    const found = clients.get(provider)?.provider
+    return found?.issuer === issuer ? found : undefined
+  }
+
+  return {
+    async list(subject) {
+      const rows = await database.query<ConnectionRow>(
+        `select ${columns} from connections where subject = $1 and state <> 'ended' order by provider, account_title, id`,
+        [subject],
+      )
+      const agreed = await agreedOf(
+        database,
+        rows.map(({ id }) => id),
+      )
+      return rows.map((row) => ({
+        id: row.id,
+        provider: row.provider,
+        providerTitle: providerOf(row)?.title,
+        accountTitle: row.account_title,
+        state: row.state,
+        scopes: row.scopes,
+        createdAt: row.created_at,
+        agents: agreed.get(row.id) ?? [],
+      }))
+    },
+    async agree(owner, id, agreement) {
+      const { person, txn } = owner
+      const { provider: name } = await own(database, owner, id)
+      await assertParties(parties, owner, name, agreement.parties)
+      await database.transaction(async (sql) => {
+        const row = await own(sql, owner, id)
+        const provider = providerOf(row)
+        if (provider === undefined) throw new AppError('not_found')
+        const rules = connecting.rulesOf(provider, agreement.rules)
+        await agree(sql, row, { parties: agreement.parties, rules, now: now() }, atPages(person, txn))
+      })
+    },
+    async removeAgent(owner, id, party) {
+      const { person, txn } = owner
+      await database.transaction(async (sql) => {
+        const row = await own(sql, owner, id)
+        if (!(await endAgreement(sql, row, party, atPages(person, txn)))) throw new AppError('not_found')
+      })
+    },
+    async disconnect(owner, id) {
+      const { person, txn } = owner
+      const row = await database.transaction(async (sql) => {
+        const held = await own(sql, owner, id)
+        await end(sql, held.id, now())
+        await record(sql, atPages(person, txn), {
+          event: 'connection_ended',
+          connection: id,
+          provider: held.provider,
+          account: held.account,
+        })
+        return held
+      })
+      return { toldProvider: await tell(row) }
+    },
+  }
+
+  /** After it has ended here: the provider may take its time, or not answer at all. */
+  async function tell(row: ConnectionRow): Promise<boolean> {
+    if (providerOf(row) === undefined) return false
+    try {
+      const tokens = await envelope.open(placeOf(row), sealedOf(row))
+      return (await clients.get(row.provider)?.revoke(tokens)) ?? false
+    } catch {
+      // Sealed by a key that is gone: nobody can use it either, and nobody can name it to the provider.
+      return false
+    }
+  }
+}
+
+/** Nothing sealed is left, and whoever holds the lease writes nothing any more. */
+async function end(sql: Sql, id: string, now: Date): Promise<void> {
+  await sql.query(
+    `update connections set state = 'ended', sealed = null, wrapped_key = null, key_version = null,
+       lease = lease + 1, leased_until = null, ended_at = $2 where id = $1`,
+    [id, now],
+  )
+  await sql.query('delete from connection_agents where connection = $1', [id])
+}
+
+interface AgreedRow {
+  readonly connection: string
+  readonly agent: string
+  readonly agent_title: string
+  readonly client: string
+  readonly client_title: string
+  readonly is_disabled: boolean
+  readonly rules: unknown
+}
+
+async function agreedOf(
+  sql: Sql,
+  ids: readonly string[],
+): Promise<ReadonlyMap<string, readonly AgreedParty[]>> {
+  const rows = await sql.query<AgreedRow>(
+    `select ca.connection, ca.agent, a.title as agent_title, ca.client, coalesce(c.title, ca.client) as client_title,
+       a.disabled_at is not null as is_disabled, ca.rules
+     from connection_agents as ca join agents as a on a.id = ca.agent left join clients as c on c.client_id = ca.client
+     where ca.connection = any($1) order by agent_title, client_title, ca.agent, ca.client`,
+    [ids],
+  )
+  const found = new Map<string, AgreedParty[]>()
+  for (const row of rows) {
+    const party = {
+      agent: row.agent,
+      agentTitle: row.agent_title,
+      client: row.client,
+      clientTitle: row.client_title,
+      isDisabled: row.is_disabled,
+      rules: rulesOf(row.rules),
+    }
+    found.set(row.connection, [...(found.get(row.connection) ?? []), party])
+  }
+  return found
+}

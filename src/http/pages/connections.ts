@@ -1,0 +1,135 @@
+import { html } from 'hono/html'
+import type { AgreedParty, OwnConnection } from '../../delegation/vault/own-connections.ts'
+import type { ConnectionRequest, KnownParty } from '../../delegation/vault/parties.ts'
+import type { Provider, Rule } from '../../delegation/vault/provider.ts'
+import { type Html, page } from './layout.ts'
+import { ownNav } from './own-nav.ts'
+import { partyValue } from './party.ts'
+
+export type ConnectionsDone =
+  | 'connected'
+  | 'agreed'
+  | 'refused'
+  | 'agent_removed'
+  | 'disconnected'
+  | 'disconnected_here'
+
+const doneWords: Readonly<Record<ConnectionsDone, string>> = {
+  connected: 'Connected. What you agreed to counts from now on.',
+  agreed: 'Agreed. It counts from now on.',
+  refused: 'Refused. The agent can do nothing there for you.',
+  agent_removed: 'Taken back. That agent can use this account no more.',
+  disconnected: 'Disconnected. The tokens are deleted here, and the provider was told that they are over.',
+  disconnected_here:
+    'Disconnected. The tokens are deleted here. The provider could not be told: take Remit off the list of connected applications there, too.',
+}
+
+export const isDone = (value: string | undefined): value is ConnectionsDone =>
+  value !== undefined && Object.hasOwn(doneWords, value)
+
+export interface ConnectionsPage {
+  readonly person: string
+  readonly csrf: string
+  readonly connections: readonly OwnConnection[]
+  readonly requests: readonly ConnectionRequest[]
+  readonly providers: readonly Provider[]
+  /** Whom the person may let use an account without being asked. */
+  readonly offered: readonly KnownParty[]
+  readonly done?: ConnectionsDone
+  readonly problem?: string
+}
+
+/** Accounts elsewhere that agents may use, by which agent and how far; how to end it, and who waits. */
+export function connectionsPage(given: ConnectionsPage): string {
+  const { person, csrf, connections, requests, providers, done, problem } = given
+  return page({
+    title: 'Connected accounts',
+    body: html`<div class="top"><h1>Connected accounts</h1>
+<span class="soft who">${person}</span></div>
+${done === undefined ? '' : html`<p class="done" role="status">${doneWords[done]}</p>`}
+${problem === undefined ? '' : html`<p class="problem" role="alert">${problem}</p>`}
+<p class="soft">Agents use these accounts through Remit, which keeps the keys to them. No agent ever sees one, and each may do only what you agreed to.</p>
+${requests.map((one) => waiting(one, providers))}
+${connections.length === 0 ? html`<p class="empty">No account is connected.</p>` : connections.map((one) => card(one, csrf))}
+${
+  providers.length === 0
+    ? html`<p class="soft">There is no provider here whose accounts could be connected.</p>`
+    : html`<details${connections.length === 0 && requests.length === 0 ? html` open` : ''}><summary>Connect an account</summary>
+${given.offered.length === 0 ? html`<p class="empty">First <a href="/delegations">lend an agent something</a>: then you can let it use an account as well.</p>` : providers.map((provider) => connectForm({ provider, csrf, parties: given.offered }))}</details>`
+}
+${ownNav({ current: '/connections', csrf })}`,
+  })
+}
+
+const titleOf = (name: string, providers: readonly Provider[]): string =>
+  providers.find((one) => one.name === name)?.title ?? name
+
+const waiting = (one: ConnectionRequest, providers: readonly Provider[]): Html =>
+  html`<section class="card" aria-label="${one.agentTitle} waits"><h2>${one.agentTitle} <span class="tag">waits for you</span></h2>
+<p class="soft">It wants to use your ${titleOf(one.provider, providers)} account, through ${one.clientTitle}.</p>
+<p><a href="/connections/requests/${one.id}">Look at it</a></p></section>`
+
+function card(one: OwnConnection, csrf: string): Html {
+  const provider = one.providerTitle ?? one.provider
+  const id = encodeURIComponent(one.id)
+  return html`<section class="card" aria-label="${provider}: ${one.accountTitle}">
+<h2>${provider}</h2><p>${one.accountTitle}</p>
+${one.providerTitle === undefined ? html`<p class="problem">It is not set up here any more: nobody can use it.</p>` : ''}
+${one.state === 'live' ? '' : html`<p class="problem" role="alert">${provider} does not renew it any more. Connect the same account again; what you agreed to stays.</p>`}
+${one.agents.length === 0 ? html`<p class="soft">No agent may use it.</p>` : html`<ul class="rows">${one.agents.map((agent) => agreed(agent, { id, csrf }))}</ul>`}
+${one.state === 'live' || one.providerTitle === undefined ? '' : again(one.provider, csrf)}
+<form method="post" action="/connections/${id}/disconnect"><input type="hidden" name="csrf" value="${csrf}"><button class="bad" type="submit">Disconnect<span class="unseen"> ${provider}: ${one.accountTitle}</span></button></form>
+</section>`
+}
+
+/** The same account once more: nothing new is agreed to. */
+const again = (provider: string, csrf: string): Html =>
+  html`<form class="way" method="post" action="/connections/${provider}/connect"><input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="again" value="yes"><button class="main" type="submit">Connect again</button></form>`
+
+const agreed = (
+  party: AgreedParty,
+  { id, csrf }: { readonly id: string; readonly csrf: string },
+): Html => html`<li><p><strong>${party.agentTitle}</strong> <small>through ${party.clientTitle}</small></p>
+${party.isDisabled ? html`<p class="soft">This agent is disabled: it can do nothing now.</p>` : ''}
+<ul>${party.rules.map(ruleWords)}</ul>
+<form class="aside" method="post" action="/connections/${id}/agents/remove"><input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="party" value="${partyValue(party)}"><button type="submit">Take back<span class="unseen"> from ${party.agentTitle}</span></button></form></li>`
+
+/** In words, and to the letter: what is shown is what is held to. */
+export const ruleWords = ({ title, methods, paths }: Rule): Html =>
+  html`<li>${title}<details class="inner exact"><summary><small>exactly</small></summary>${paths.map((path) => html`<code>${methods.join(' ')} ${path}</code><br>`)}</details></li>`
+
+export interface ConnectForm {
+  readonly provider: Provider
+  readonly csrf: string
+  readonly parties: readonly KnownParty[]
+  /** A request of one agent: it alone, and not to be chosen. */
+  readonly isFixed?: boolean
+  /** Where an account is connected already: agreed to there, without leaving. */
+  readonly connection?: OwnConnection
+}
+
+/** Who may use it, and for what: agreed to before the browser leaves for the provider. */
+export const connectForm = ({
+  provider,
+  csrf,
+  parties,
+  isFixed = false,
+  connection,
+}: ConnectForm): Html => html`<form method="post" action="${connection === undefined ? `/connections/${provider.name}/connect` : `/connections/${encodeURIComponent(connection.id)}/agents`}">
+<input type="hidden" name="csrf" value="${csrf}">
+${isFixed ? '' : html`<h2>${provider.title}</h2>`}
+${
+  isFixed
+    ? parties.map((party) => html`<input type="hidden" name="party" value="${partyValue(party)}">`)
+    : html`<fieldset><legend>Who may use it?</legend>${parties.map(
+        (party) =>
+          html`<label class="line"><input type="checkbox" name="party" value="${partyValue(party)}"> <span>${party.agentTitle} <small>through ${party.clientTitle}</small></span></label>`,
+      )}</fieldset>`
+}
+<fieldset><legend>What may it do there?</legend>${provider.rules.map(
+  ({ title, methods, paths }, index) =>
+    html`<label class="line"><input type="checkbox" name="rule" value="${title}"${index === 0 ? html` checked` : ''}> <span>${title}${methods.every((one) => one === 'GET') ? '' : html` <span class="tag">changes things</span>`}<br><small><code>${methods.join(' ')}</code> ${paths.map((path, at) => html`${at === 0 ? '' : ', '}<code>${path}</code>`)}</small></span></label>`,
+)}</fieldset>
+<p class="soft"><small>Whatever else it wants to do there, it has to ask you for each time.</small></p>
+<div class="buttons"><button class="main" type="submit">${connection === undefined ? `Agree, and go to ${provider.title}` : `Agree, with ${connection.accountTitle}`}</button></div>
+</form>`

@@ -1,0 +1,329 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import type { Connections } from '../../src/delegation/vault/connections.ts'
+import { type Browser, openBrowser, type Page } from '../delegation/issuer/browser.ts'
+import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
+import { agentPrincipal, by } from '../delegation/vault/world.ts'
+import {
+  type AuthorizeMood,
+  type ProviderDouble,
+  providerSecret,
+  providerSecretVariable,
+  startProvider,
+} from '../support/provider.ts'
+import { type OwnBrowser, openOwnBrowser, signIn } from './own-browser.ts'
+
+let double: ProviderDouble
+let other: ProviderDouble
+let world: IssuerWorld
+let delegation: string
+let anne: OwnBrowser
+let bob: OwnBrowser
+beforeAll(async () => {
+  double = await startProvider()
+  other = await startProvider()
+  world = await openIssuerWorld({
+    env: {
+      VAULT_PROVIDERS: JSON.stringify([
+        double.entry({ rules: [readReports, writeReports] }),
+        other.entry({ name: 'other', title: 'Other' }),
+      ]),
+      OUTBOUND_ALLOWED_ORIGINS: `${double.origin},${other.origin}`,
+      [providerSecretVariable]: providerSecret,
+    },
+  })
+  delegation = await world.lend('anne', 'research-bot', 'organization:acme')
+  anne = await openOwnBrowser(world, 'anne')
+  bob = await openOwnBrowser(world, 'bob')
+})
+afterAll(async () => {
+  await world?.[Symbol.asyncDispose]()
+  await double?.[Symbol.asyncDispose]()
+  await other?.[Symbol.asyncDispose]()
+})
+beforeEach(async () => {
+  double.authorizeMood = 'agrees'
+  double.mood = 'rotates'
+  double.person = { sub: 'p-1', email: 'anne@acme.test' }
+  await world.database.query('delete from connections')
+  await world.database.query('delete from connection_requests')
+})
+
+const readReports = { title: 'Read reports', methods: ['GET'], paths: ['/reports/**?*'] }
+const writeReports = { title: 'Write reports', methods: ['POST'], paths: ['/reports'] }
+const principal = (changes = {}) => agentPrincipal({ delegation, ...changes })
+const connections: Connections = {
+  find: (...given) => world.service.vault.connections.find(...given),
+  withToken: (...given) => world.service.vault.connections.withToken(...given),
+  connectUrl: (...given) => world.service.vault.connections.connectUrl(...given),
+}
+const party = 'research-bot agent-app'
+
+const onwards = ({ text }: Page): string =>
+  (/http-equiv="refresh" content="0;url=([^"]+)"/.exec(text)?.[1] ?? `nowhere:\n${text}`).replaceAll(
+    '&amp;',
+    '&',
+  )
+
+const page = (browser: Browser) => browser.open(`${world.url}/connections`)
+
+/** Agrees on our page and is sent to the provider and back to the callback's address, which is not opened yet. */
+async function away(browser: Browser, from: Page, fields = { party, rule: 'Read reports' }): Promise<string> {
+  const going = await browser.submit(from, '/connections/acme/connect', fields)
+  return (await openBrowser(double.origin).open(onwards(going))).url.href
+}
+
+async function through(browser: Browser, callback: string): Promise<Page> {
+  const back = await browser.open(callback)
+  return browser.open(new URL(onwards(back), world.url).href)
+}
+
+const connect = async (browser: Browser, fields?: { party: string; rule: string }) =>
+  through(browser, await away(browser, await page(browser), fields))
+
+const rows = () =>
+  world.database.query<{ id: string; state: string; account: string }>(
+    'select * from connections order by id',
+  )
+
+describe('an account is connected', () => {
+  test('by the page, for the agent and the client that the person chose, to do what they were shown', async () => {
+    const shown = await page(anne.browser)
+    expect(shown.text).toContain('Read reports')
+    expect(shown.text).toContain('/reports/**?*')
+    const done = await connect(anne.browser)
+    expect(done.url.href).toBe(`${world.url}/connections?done=connected`)
+    expect(done.text).toContain('anne@acme.test')
+    const found = await connections.find(principal(), 'acme')
+    expect(found).toMatchObject({ ok: true, value: { rules: [readReports] } })
+    expect(await connections.find(principal({ client: 'public-agent' }), 'acme')).toMatchObject({
+      reason: 'connection_required',
+    })
+    const token = await connections.withToken(found.ok ? found.value.id : '', async (one) => one, { by })
+    expect(double.issued).toContain(token)
+  })
+
+  test('by a request that an agent was sent away with, in its own words from our registry', async () => {
+    const url = await connections.connectUrl(principal({ client: 'public-agent' }), 'acme')
+    const asked = await anne.browser.open(url)
+    expect(asked.text).toContain('research-bot')
+    expect(asked.text).toContain('Research in the terminal')
+    const callback = await away(anne.browser, asked, {
+      party: 'research-bot public-agent',
+      rule: 'Read reports',
+    })
+    expect((await through(anne.browser, callback)).text).toContain('Connected.')
+    expect(await connections.find(principal({ client: 'public-agent' }), 'acme')).toMatchObject({ ok: true })
+    // Answered: it is there no more.
+    expect((await anne.browser.open(url)).status).toBe(404)
+  })
+
+  test('is agreed to for another client without leaving, and is on record', async () => {
+    await connect(anne.browser)
+    const asked = await anne.browser.open(
+      await connections.connectUrl(principal({ client: 'public-agent' }), 'acme'),
+    )
+    const [row] = await rows()
+    const agreed = await anne.browser.submit(asked, `/connections/${row?.id}/agents`, {
+      rule: 'Read reports',
+    })
+    expect(agreed.text).toContain('Agreed.')
+    expect(await connections.find(principal({ client: 'public-agent' }), 'acme')).toMatchObject({ ok: true })
+    const events = await world.database.query<{ event: string }>(
+      `select event from decision_records where event like 'connection%' order by record_no desc limit 3`,
+    )
+    expect(events.map(({ event }) => event)).toEqual([
+      'connection_agreed',
+      'connection_agreed',
+      'connection_made',
+    ])
+  })
+
+  test('once: the same account anew keeps its row and what others were let do', async () => {
+    await connect(anne.browser)
+    const before = await rows()
+    await connect(anne.browser, { party: 'research-bot public-agent', rule: 'Write reports' })
+    expect(await rows()).toMatchObject([{ id: before[0]?.id, state: 'live' }])
+    expect(await connections.find(principal(), 'acme')).toMatchObject({
+      ok: true,
+      value: { rules: [readReports] },
+    })
+  })
+
+  test('once more where the provider had refused, with one press', async () => {
+    await connect(anne.browser)
+    await world.database.query(`update connections set state = 'needs_reconnect'`)
+    const shown = await page(anne.browser)
+    expect(shown.text).toContain('Connect again')
+    const going = await anne.browser.submit(shown, '/connections/acme/connect')
+    const callback = (await openBrowser(double.origin).open(onwards(going))).url.href
+    await through(anne.browser, callback)
+    expect(await connections.find(principal(), 'acme')).toMatchObject({
+      ok: true,
+      value: { rules: [readReports] },
+    })
+  })
+
+  test('by a program of the page’s origin', async () => {
+    const answer = await anne.send('POST', '/connections/acme/connect', {
+      body: { agents: [{ agent: 'research-bot', client: 'agent-app' }], rules: ['Read reports'] },
+    })
+    expect(answer.status).toBe(200)
+    const { authorization_url: url } = (await answer.json()) as { authorization_url: string }
+    expect(new URL(url).origin).toBe(double.origin)
+    const listed = await anne.send('GET', '/connections')
+    expect(await listed.json()).toMatchObject({
+      connections: [],
+      providers: [{ name: 'acme' }, { name: 'other' }],
+    })
+  })
+})
+
+describe('nobody connects', () => {
+  test('by the link of somebody else: it shows them what a link that is over shows', async () => {
+    const url = await connections.connectUrl(principal(), 'acme')
+    const strangers = await bob.browser.open(url)
+    expect(strangers.status).toBe(404)
+    expect(strangers.text).not.toContain('research-bot')
+    const none = await bob.browser.open(`${world.url}/connections/requests/cr_${'x'.repeat(22)}`)
+    expect(strangers.text).toBe(none.text)
+  })
+
+  test('without being signed in: the link leads there, and then back to the request', async () => {
+    const url = await connections.connectUrl(principal(), 'acme')
+    const browser = world.browser()
+    const led = await browser.open(url)
+    expect(led.url.pathname).toBe('/sign-in')
+    expect(led.url.searchParams.get('next')).toBe(new URL(url).pathname)
+    const after = await signIn(world, browser, 'anne', new URL(url).pathname)
+    expect(after.url.href).toBe(url)
+    expect(after.text).toContain('research-bot')
+  })
+
+  test('what another person, or another browser of the same person, began', async () => {
+    const callback = await away(anne.browser, await page(anne.browser))
+    const strangers = await bob.browser.open(callback)
+    expect(strangers.status).toBe(400)
+    const second = await openOwnBrowser(world, 'anne')
+    expect((await second.browser.open(callback)).status).toBe(400)
+    // The browser that began it, but somebody else has signed in there since.
+    const stolen = await openOwnBrowser(world, 'bob')
+    const cookie = anne.browser.cookies.get('remit_connect')
+    if (cookie !== undefined) stolen.browser.cookies.set('remit_connect', cookie)
+    const before = double.tokenRequests.length
+    const finished = await through(stolen.browser, callback)
+    expect(finished.status).toBe(400)
+    expect(finished.text).toContain('not begun in this browser')
+    // The code is redeemed by nobody.
+    expect(double.tokenRequests.length).toBe(before)
+    expect(await rows()).toEqual([])
+  })
+
+  test('twice by one answer: neither its address nor its end can be played again', async () => {
+    const callback = await away(anne.browser, await page(anne.browser))
+    const cookie = anne.browser.cookies.get('remit_connect')
+    await through(anne.browser, callback)
+    await world.database.query('delete from connections')
+    if (cookie !== undefined) anne.browser.cookies.set('remit_connect', cookie)
+    expect((await anne.browser.open(callback)).status).toBe(400)
+    expect((await anne.browser.open(`${world.url}/connections/finish`)).status).toBe(400)
+    expect(await rows()).toEqual([])
+  })
+
+  test.each<AuthorizeMood>([
+    'refuses',
+    'names another issuer',
+    'leaves out its issuer',
+    'leaves out the state',
+    'sends the code of somebody else',
+  ])('where the provider %s', async (mood) => {
+    double.authorizeMood = mood
+    const callback = await away(anne.browser, await page(anne.browser))
+    const back = await anne.browser.open(callback)
+    const end = back.status === 400 ? back : await anne.browser.open(new URL(onwards(back), world.url).href)
+    expect(end.status).toBe(400)
+    expect(await rows()).toEqual([])
+  })
+
+  test('by an answer at the address of another provider (mix-up)', async () => {
+    const callback = await away(anne.browser, await page(anne.browser))
+    const before = [double.tokenRequests.length, other.tokenRequests.length]
+    const mixed = await anne.browser.open(callback.replace('/connections/acme/', '/connections/other/'))
+    expect(mixed.status).toBe(400)
+    expect([double.tokenRequests.length, other.tokenRequests.length]).toEqual(before)
+  })
+
+  test('an agent to whom the person lends nothing, or that nobody knows', async () => {
+    for (const agent of ['other-bot', 'nobody-bot']) {
+      const answer = await anne.send('POST', '/connections/acme/connect', {
+        body: { agents: [{ agent, client: 'helper-app' }], rules: ['Read reports'] },
+      })
+      expect(answer.status).toBe(422)
+    }
+    const rules = await anne.send('POST', '/connections/acme/connect', {
+      body: { agents: [{ agent: 'research-bot', client: 'agent-app' }], rules: ['Read everything'] },
+    })
+    expect(rules.status).toBe(422)
+  })
+
+  test.each([
+    ['GET', '/connections'],
+    ['POST', '/connections/acme/connect'],
+    ['DELETE', '/connections/c_1'],
+    ['DELETE', '/connections/c_1/agents/research-bot?client=agent-app'],
+  ])('by any token: %s %s', async (method, path) => {
+    const authorization = `Bearer ${await world.token({ user: 'anne', agent: 'research-bot' })}`
+    const answer = await anne.send(method, path, { headers: { authorization } })
+    expect(answer.status).toBe(403)
+  })
+
+  test('from another site', async () => {
+    const answer = await anne.send('POST', '/connections/acme/connect', {
+      body: { agents: [], rules: [] },
+      headers: { origin: 'https://evil.example' },
+    })
+    expect(answer.status).toBe(403)
+  })
+})
+
+describe('an account is taken back', () => {
+  test('whole: its tokens are gone here and the provider is told', async () => {
+    await connect(anne.browser)
+    const [row] = await rows()
+    const gone = await anne.send('DELETE', `/connections/${row?.id}`)
+    expect(await gone.json()).toMatchObject({ id: row?.id, told_provider: true })
+    expect(double.revoked.slice(-2).map((token) => token.slice(0, 3))).toEqual(['rt_', 'at_'])
+    expect(await rows()).toMatchObject([{ state: 'ended', sealed: null, wrapped_key: null }])
+    expect(await connections.find(principal(), 'acme')).toMatchObject({ reason: 'connection_required' })
+    expect((await anne.send('DELETE', `/connections/${row?.id}`)).status).toBe(404)
+  })
+
+  test('also where the provider cannot be told, and the page says what is left to do there', async () => {
+    await connect(anne.browser)
+    const [row] = await rows()
+    const shown = await page(anne.browser)
+    await world.database.query(`update connections set issuer = 'https://gone.example'`)
+    const after = await anne.browser.submit(shown, `/connections/${row?.id}/disconnect`)
+    expect(after.text).toContain('The provider could not be told')
+  })
+
+  test('from one agent, and not by somebody else', async () => {
+    await connect(anne.browser)
+    const [row] = await rows()
+    const path = `/connections/${row?.id}/agents/research-bot?client=agent-app`
+    expect((await bob.send('DELETE', path)).status).toBe(404)
+    expect((await bob.send('DELETE', `/connections/${row?.id}`)).status).toBe(404)
+    expect((await anne.send('DELETE', path)).status).toBe(200)
+    expect(await connections.find(principal(), 'acme')).toMatchObject({ reason: 'connection_required' })
+    expect(await rows()).toMatchObject([{ state: 'live' }])
+  })
+})
+
+test('no page, answer, log line or record of all this held a token', async () => {
+  await connect(anne.browser)
+  const listed = await (await anne.send('GET', '/connections')).text()
+  const shown = (await page(anne.browser)).text
+  const records = await world.database.query('select * from decision_records')
+  const everything = [listed, shown, JSON.stringify(records), JSON.stringify(world.logged)].join('\n')
+  expect(double.issued.length).toBeGreaterThan(20)
+  for (const token of double.issued) expect(everything).not.toContain(token)
+})
