@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { Fga } from './authz/fga.ts'
 import type { Gate } from './authz/gate.ts'
 import { type Approvals, openApprovals } from './delegation/approvals/approvals.ts'
-import { createResolve, type Resolve } from './delegation/approvals/resolve.ts'
+import { createResolve, type Resolve, type ResolveDeps } from './delegation/approvals/resolve.ts'
 import type { Grants } from './grants.ts'
 import type { App } from './http/env.ts'
 import type { RequireBearer } from './http/middleware/bearer.ts'
@@ -16,6 +16,7 @@ export interface ApprovalsPartDeps {
   readonly fga: Fga
   readonly gate: Gate
   readonly grants: Grants
+  readonly resolveCall: NonNullable<ResolveDeps['resolveCall']>
   readonly clock: Clock
   readonly log: Log
   /** Throws a 503 while it is not known who may act. */
@@ -42,14 +43,14 @@ export interface AgentsFace {
 }
 
 export async function openApprovalsPart(deps: ApprovalsPartDeps): Promise<ApprovalsPart> {
-  const { database, grants } = deps
+  const { database, grants, resolveCall } = deps
   const approvals = await openApprovals({
     ...deps,
     sql: database,
     grants: grants.approvalGrants,
     randomBytes,
   })
-  const resolve = createResolve({ findOffer: grants.offers.find })
+  const resolve = createResolve({ findOffer: grants.offers.find, resolveCall })
   return {
     approvals,
     resolve,

@@ -88,6 +88,7 @@ import { loadSecret } from './store/secret.ts'
 import type { Database } from './store/sql.ts'
 import { countWithoutVector } from './store/vectors.ts'
 import { openVault, type Vault } from './vault.ts'
+import { createVaultCalls } from './vault-calls.ts'
 
 export interface ComposeOptions {
   readonly config: Config
@@ -240,7 +241,19 @@ export async function compose({
     authority.assertHeard()
     epoch.assertSound()
   }
-  const asking = stack.use(await openApprovalsPart({ database, fga, gate, grants, clock, log, assertOpen }))
+  const asking = stack.use(
+    await openApprovalsPart({
+      database,
+      fga,
+      gate,
+      grants,
+      clock,
+      log,
+      assertOpen,
+      // The vault's pages stand behind the issuer's sign-in, which stands behind this; asked by requests only.
+      resolveCall: (...asked) => calls.resolveCall(...asked),
+    }),
+  )
   const issuer = stack.use(
     await openIssuer({
       approvals: asking.approvals,
@@ -274,6 +287,7 @@ export async function compose({
     outbound,
     requireSession: issuer.requireSession,
   })
+  const calls = createVaultCalls({ database, vault, grants, outbound, log })
   const parser = stack.use(createParser())
   const ingest = stack.use(
     createIngest({
@@ -433,6 +447,7 @@ export async function compose({
       ...issuer.routes,
       ...vault.routes,
       asking.routes({ requireBearer, publicUrl: config.publicUrl }),
+      calls.routes({ requireBearer }),
       docsRoutes({ openApi: () => openApiOf(app), errorPages: new URL('../docs/errors/', import.meta.url) }),
     ],
   })

@@ -223,6 +223,7 @@ export type DecisionEvent =
       readonly sessions_ended: number
       readonly artifacts_ended: number
     }
+  | VaultCallEvent
   | {
       /** Of the vault: linked, linked once more, refreshed, refused by its provider, taken back. Never a token. */
       readonly event:
@@ -268,6 +269,31 @@ export type DecisionEvent =
       readonly added: readonly string[]
       readonly removed: readonly string[]
     }
+
+/** Of a call to a third party. */
+interface VaultCallFacts {
+  readonly connection: string
+  readonly provider: string
+  readonly method: string
+  /** Without its query. */
+  readonly path: string
+  /** sha256 of the canonical call, its query and the digest of its body included. */
+  readonly call_digest: string
+  /** The approval that it was made with. null: the person had agreed to such calls. */
+  readonly grant: string | null
+  readonly request_bytes: number
+}
+
+type VaultCallEvent =
+  /** About to be sent: may have happened from now on, whatever is on record after it. */
+  | (VaultCallFacts & { readonly event: 'vault_call_begun' })
+  | (VaultCallFacts & {
+      readonly event: 'vault_called'
+      /** unknown: it was sent, may have changed something, and no whole answer came. */
+      readonly outcome: 'answered' | 'no_answer' | 'unknown'
+      readonly status: number | null
+      readonly answer_bytes: number
+    })
 
 /** Who a record is about: a principal, or the machine's operator for commands and jobs. */
 export type Who = Pick<Principal, 'subject' | 'actors' | 'client' | 'txn'> &

@@ -38,8 +38,12 @@ export interface ApiAnswer {
   readonly status?: number
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: string | Uint8Array
+  /** In its place: sent one after the other, each in a packet of its own. */
+  readonly parts?: readonly (string | Uint8Array)[]
   /** Milliseconds before it answers. */
   readonly afterMs?: number
+  /** Hangs up: before it says anything, or before the end of what it says. */
+  readonly hangsUp?: 'at once' | 'half way'
 }
 
 /** An OpenID provider with an API, on loopback, which behaves badly on purpose where a test says so. */
@@ -297,9 +301,23 @@ export async function startProvider(): Promise<ProviderDouble> {
       response.writeHead(401, { 'content-type': 'application/json' }).end('{"message":"Bad credentials"}')
       return
     }
-    const { status = 200, headers = {}, body: given = '', afterMs = 0 } = double.api(seen)
+    const {
+      status = 200,
+      headers = {},
+      body: given = '',
+      parts = [],
+      afterMs = 0,
+      hangsUp,
+    } = double.api(seen)
     await sleep(afterMs)
-    response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(given)
+    if (hangsUp === 'at once') return void response.destroy()
+    response.writeHead(status, { 'content-type': 'application/json', ...headers })
+    for (const part of parts) {
+      response.write(part)
+      await sleep(5)
+    }
+    if (hangsUp === 'half way') return void response.destroy()
+    response.end(given)
   }
 
   return double

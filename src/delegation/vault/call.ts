@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import { canonicalJson } from '../details.ts'
-import { pathLengthMax } from './path.ts'
 
 /** One call to a third party. A grant is for exactly one of them. */
 export interface VaultCall {
@@ -25,37 +24,6 @@ export const contentType = z
   .string()
   .max(200)
   .regex(/^[\w.+-]+\/[\w.+-]+( ?; ?[\w-]+=([\w.+'-]+|"[\w .+'()?:=/-]*"))*$/, 'is no media type')
-
-/** The detail `vault_call` (RFC 9396), as it is asked for. */
-export const vaultCallDetail = z
-  .strictObject({
-    type: z.literal('vault_call'),
-    connection: z.string().min(1).max(100),
-    method: z.enum(callMethods),
-    path: z.string().min(1).max(pathLengthMax),
-    content_type: contentType.optional(),
-    body_digest: z
-      .string()
-      .regex(/^[\w-]{43}$/, 'must be a sha256 in base64url')
-      .optional(),
-  })
-  .refine(({ method, body_digest: digest }) => digest === undefined || hasBody(method), {
-    path: ['body_digest'],
-    message: 'is for methods that have a body',
-  })
-  .refine(({ content_type: type, body_digest: digest }) => type === undefined || digest !== undefined, {
-    path: ['content_type'],
-    message: 'is for calls that have a body',
-  })
-export type VaultCallDetail = z.output<typeof vaultCallDetail>
-
-export const callOf = (detail: VaultCallDetail): VaultCall => ({
-  connection: detail.connection,
-  method: detail.method,
-  path: detail.path,
-  ...(detail.content_type !== undefined && { contentType: detail.content_type }),
-  ...(detail.body_digest !== undefined && { bodyDigest: detail.body_digest }),
-})
 
 /** One text for one call, by which a grant and a call are compared. */
 export const vaultCallText = ({

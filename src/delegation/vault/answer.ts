@@ -1,0 +1,83 @@
+import type { OutboundResponse } from '../../outbound/guarded-fetch.ts'
+import type { Provider } from './provider.ts'
+import { createScrubber } from './scrub.ts'
+
+/** What an agent gets of what a third party answered. */
+export interface VaultAnswer {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string>>
+  /** Text where it says that it is text and is UTF-8; anything else in base64. */
+  readonly body: string
+  readonly encoding: 'text' | 'base64'
+}
+
+export interface Shown {
+  /** Every token that was sent with it. */
+  readonly tokens: readonly string[]
+  /** What was asked, for `location`. */
+  readonly url: string
+  readonly provider: Pick<Provider, 'apiOrigins'>
+}
+
+/**
+ * An answer without what must not get to an agent: the token in any form, cookies, challenges, and whatever else is not
+ * on the list; a `location` only within the provider's API. Undefined: it cannot be told what is in it.
+ */
+export function answerOf(
+  { status, headers, body }: OutboundResponse,
+  { tokens, url, provider }: Shown,
+): VaultAnswer | undefined {
+  const scrubber = createScrubber(tokens)
+  const kept: Record<string, string> = {}
+  for (const [name, value] of headers) {
+    if (!isAllowed(name) || value.length > valueMax) continue
+    const said = name === 'location' ? locationOf(value, url, provider) : value
+    if (said === undefined) continue
+    const clean = scrubber.text(said)
+    if (clean === undefined) return undefined
+    kept[name] = clean
+  }
+  const clean = scrubber.bytes(body)
+  if (clean === undefined) return undefined
+  const text = textOf(clean, headers.get('content-type'))
+  return text === undefined
+    ? { status, headers: kept, body: Buffer.from(clean).toString('base64'), encoding: 'base64' }
+    : { status, headers: kept, body: text, encoding: 'text' }
+}
+
+const valueMax = 4_096
+
+const allowed: ReadonlySet<string> = new Set([
+  'content-type',
+  'content-language',
+  'content-disposition',
+  'etag',
+  'last-modified',
+  'link',
+  'location',
+  'retry-after',
+])
+
+const isAllowed = (name: string): boolean => allowed.has(name) || /^(x-)?ratelimit(-|$)/.test(name)
+
+/** As the agent could ask for it. Undefined: it leads elsewhere. */
+function locationOf(value: string, url: string, { apiOrigins }: Shown['provider']): string | undefined {
+  const to = URL.parse(value, url)
+  if (to === null || to.username !== '' || to.password !== '' || !apiOrigins.includes(to.origin))
+    return undefined
+  const path = `${to.pathname}${to.search}`
+  return to.origin === apiOrigins[0] ? path : `${to.origin}${path}`
+}
+
+const textual =
+  /^(text\/|application\/([\w.-]+\+)?(json|xml|yaml|javascript|x-www-form-urlencoded|x-ndjson)\b)/i
+
+function textOf(bytes: Uint8Array, type: string | null): string | undefined {
+  if (bytes.byteLength > 0 && !textual.test(type ?? '')) return undefined
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+  } catch {
+    // It says that it is text, and is not.
+    return undefined
+  }
+}

@@ -1,0 +1,226 @@
+import { createHash } from 'node:crypto'
+import { record } from '../../audit/record.ts'
+import { AppError } from '../../kernel/errors.ts'
+import type { Log } from '../../kernel/log.ts'
+import type { Principal } from '../../kernel/principal.ts'
+import { OutboundError } from '../../outbound/error.ts'
+import type { GuardedFetch } from '../../outbound/guarded-fetch.ts'
+import type { Database } from '../../store/sql.ts'
+import type { ApprovalGrants } from '../approvals/grants.ts'
+import { answerOf, type VaultAnswer } from './answer.ts'
+import { digestOfBody, hasBody, type VaultCall, vaultCallText } from './call.ts'
+import { callHeaders } from './call-headers.ts'
+import type { ConnectionForAgent, Connections } from './connections.ts'
+import { isCovered } from './patterns.ts'
+import type { ResolveCall, ResolvedCall } from './resolve-call.ts'
+
+export interface VaultRequest {
+  /** Name of the provider. */
+  readonly connection: string
+  readonly method: string
+  readonly path: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly body?: Uint8Array
+  /** Grant of a person who agreed to exactly this call. */
+  readonly approval?: string
+}
+
+/**
+ * One call to a third party with the person's token, which stays here. What the person agreed to for this agent is done;
+ * anything else takes an approval of exactly this call, which counts once, before it is sent. Whatever changes something
+ * is on record before it is sent, and how it ended before the answer leaves. Not retried but after a 401, once, with
+ * another token. NOT checked: the scope `vault.use`.
+ */
+export type VaultFetch = (principal: Principal, asked: VaultRequest) => Promise<VaultAnswer>
+
+export interface VaultFetchDeps {
+  readonly database: Database
+  readonly connections: Pick<Connections, 'withToken' | 'connectUrl'>
+  readonly resolve: ResolveCall
+  readonly grants: Pick<ApprovalGrants, 'useWithin' | 'settle'>
+  readonly outbound: GuardedFetch
+  readonly log: Log
+  /** Milliseconds for one request to the provider. Default 20 seconds. */
+  readonly timeoutMs?: number
+  /** Bytes of its answer. Default 1 MiB. */
+  readonly bytesMax?: number
+}
+
+/** How a request ended: with an answer, or without one that could be given on. */
+type Outcome = { readonly answer: VaultAnswer; readonly bytes: number } | { readonly failed: Failure }
+type Failure = 'not_sent' | 'timed_out' | 'too_large' | 'broken' | 'unreadable'
+
+export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
+  const { database, connections, resolve, grants, outbound, log } = deps
+  const { timeoutMs = 20_000, bytesMax = 1_048_576 } = deps
+
+  async function begin(principal: Principal, call: Begun): Promise<void> {
+    const isAllowed = await database.transaction(async (sql) => {
+      const { grant } = call
+      const use = { id: grant ?? '', principal, vaultCall: call.call }
+      if (grant !== undefined && !(await grants.useWithin(sql, use))) return false
+      await record(sql, principal, { event: 'vault_call_begun', ...factsOf(call) })
+      return true
+    })
+    if (!isAllowed) throw approvalRequired(call)
+  }
+
+  async function send({ path, found, call }: Begun, token: string, tokens: readonly string[], asked: Sent) {
+    try {
+      const response = await outbound(path.url, {
+        method: call.method,
+        // Nothing of what came in but this list: no token of ours, no cookie, no address.
+        headers: { ...asked.headers, authorization: `Bearer ${token}` },
+        ...(asked.body !== undefined && { body: asked.body }),
+        timeoutMs,
+        bytesMax,
+      })
+      const answer = answerOf(response, { tokens, url: path.url, provider: found.provider })
+      if (answer === undefined) return { failed: 'unreadable' as const }
+      return { answer, bytes: response.body.byteLength }
+    } catch (error) {
+      if (!(error instanceof OutboundError)) throw error
+      log('vault_call_failed', { provider: found.provider.name, reason: error.message })
+      return { failed: failureOf(error) }
+    }
+  }
+
+  async function unlinked(
+    principal: Principal,
+    { provider }: ConnectionForAgent,
+    code: 'connection_required' | 'reconnect_required',
+  ): Promise<AppError> {
+    const connect_url = await connections.connectUrl(principal, provider.name)
+    return new AppError(code, { members: { connect_url } })
+  }
+
+  /** Where the connection ended between being found and being used. */
+  async function ended(principal: Principal, found: ConnectionForAgent, error: unknown) {
+    if (!(error instanceof AppError)) return undefined
+    return error.code === 'connection_required' || error.code === 'reconnect_required'
+      ? unlinked(principal, found, error.code)
+      : undefined
+  }
+
+  return async (principal, asked) => {
+    const headers = callHeaders(asked.headers)
+    const body = asked.body?.byteLength === 0 ? undefined : asked.body
+    const digest = digestOfBody(body)
+    const wanted: VaultCall = {
+      connection: asked.connection,
+      method: asked.method,
+      path: asked.path,
+      ...(headers['content-type'] !== undefined && { contentType: headers['content-type'] }),
+      ...(digest !== undefined && { bodyDigest: digest }),
+    }
+    const resolved = await resolve(principal, wanted, (member) => members[member])
+    const { found, path, call } = resolved
+    const isAgreed = isCovered(found.rules, call.method, path)
+    const grant = isAgreed ? undefined : (asked.approval ?? principal.grant)
+    const begun: Begun = { ...resolved, grant, requestBytes: body?.byteLength ?? 0 }
+    if (!isAgreed && grant === undefined) throw approvalRequired(resolved)
+
+    const tokens: string[] = []
+    const use = async (token: string): Promise<Outcome> => {
+      // Once, and only now: a token that cannot be had must not use an approval up.
+      if (tokens.length === 0 && (grant !== undefined || isWrite(call))) await begin(principal, begun)
+      tokens.push(token)
+      return send(begun, token, tokens, { headers, body })
+    }
+    const isRefused = (one: Outcome) => 'answer' in one && one.answer.status === 401
+    const outcome = await connections
+      .withToken(found.id, use, { by: principal, isRefused })
+      .catch(async (error: unknown) => {
+        throw (await ended(principal, found, error)) ?? error
+      })
+    await record(database, principal, {
+      event: 'vault_called',
+      ...factsOf(begun),
+      ...resultOf(outcome, call),
+    })
+    if (grant !== undefined) await grants.settle([grant])
+    if ('failed' in outcome) throw failed(outcome.failed, call, bytesMax)
+    if (isRefused(outcome)) throw await unlinked(principal, found, 'reconnect_required')
+    return outcome.answer
+  }
+}
+
+/** Where a request says what a call is made of. */
+const members = {
+  connection: 'connection',
+  method: 'method',
+  path: 'path',
+  contentType: 'headers.content-type',
+  bodyDigest: 'body',
+} as const
+
+interface Sent {
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: Uint8Array | undefined
+}
+
+interface Begun extends ResolvedCall {
+  readonly grant: string | undefined
+  readonly requestBytes: number
+}
+
+/** May change something there. */
+const isWrite = ({ method }: VaultCall): boolean => hasBody(method)
+
+/** What an agent has to ask its person for, by names that it knows. */
+const approvalRequired = ({ found, call }: ResolvedCall): AppError =>
+  new AppError('approval_required', {
+    members: {
+      authorization_details: [
+        {
+          type: 'vault_call',
+          connection: found.provider.name,
+          method: call.method,
+          path: call.path,
+          ...(call.contentType !== undefined && { content_type: call.contentType }),
+          ...(call.bodyDigest !== undefined && { body_digest: call.bodyDigest }),
+        },
+      ],
+    },
+  })
+
+/** On record without the query, which may hold what somebody searched for; the digest says whether it was that call. */
+const factsOf = ({ found, call, grant, requestBytes }: Begun) => ({
+  connection: found.id,
+  provider: found.provider.name,
+  method: call.method,
+  path: call.path.split('?')[0] ?? '',
+  call_digest: createHash('sha256').update(vaultCallText(call)).digest('base64url'),
+  grant: grant ?? null,
+  request_bytes: requestBytes,
+})
+
+const resultOf = (outcome: Outcome, call: VaultCall) =>
+  'failed' in outcome
+    ? {
+        outcome: isUnknown(outcome.failed, call) ? ('unknown' as const) : ('no_answer' as const),
+        status: null,
+        answer_bytes: 0,
+      }
+    : { outcome: 'answered' as const, status: outcome.answer.status, answer_bytes: outcome.bytes }
+
+/** It was sent, it may have changed something, and nobody was told. */
+const isUnknown = (failure: Failure, call: VaultCall): boolean => failure !== 'not_sent' && isWrite(call)
+
+function failureOf({ reason, sent }: OutboundError): Failure {
+  if (!sent) return 'not_sent'
+  return reason === 'timed_out' || reason === 'too_large' ? reason : 'broken'
+}
+
+function failed(failure: Failure, call: VaultCall, bytesMax: number): AppError {
+  if (isUnknown(failure, call)) return new AppError('outcome_unknown')
+  return new AppError('provider_unavailable', {
+    public: {
+      not_sent: 'It cannot be reached; nothing was sent.',
+      timed_out: 'It takes too long to answer.',
+      too_large: `Its answer is larger than ${bytesMax} bytes.`,
+      broken: 'It gave no whole answer.',
+      unreadable: 'Its answer cannot be read.',
+    }[failure],
+  })
+}

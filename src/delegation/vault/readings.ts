@@ -1,0 +1,192 @@
+/** A text as somebody may read it, which knows of each character from where to where it stands in the original. */
+export interface Reading {
+  readonly text: string
+  readonly from: Uint32Array
+  readonly to: Uint32Array
+}
+
+/** The text itself. As every reading it is without NULs, and so the same for UTF-16. */
+export function readingOf(text: string): Reading {
+  const built = builder(text.length)
+  for (let at = 0; at < text.length; at += 1) built.add(text.charCodeAt(at), at, at + 1)
+  return built.done()
+}
+
+/** Without blanks, line ends and backslashes. A backslash goes with what it stands before. */
+export function squeezed({ text, from, to }: Reading): Reading {
+  const built = builder(text.length)
+  let escaped: number | undefined
+  for (let at = 0; at < text.length; at += 1) {
+    const code = text.charCodeAt(at)
+    if (code === backslash) {
+      escaped ??= from[at]
+      continue
+    }
+    if (code > 0x20 && code !== 0xa0) built.add(code, escaped ?? from[at] ?? 0, to[at] ?? 0)
+    escaped = undefined
+  }
+  return built.done()
+}
+
+/**
+ * With one layer of escapes taken off: those of URLs, of JSON and JavaScript, of HTML, each a reading of its own, since
+ * to one of them the others are plain text. None where there is none.
+ */
+export const unescaped = (reading: Reading): readonly Reading[] =>
+  [urls, scripts, pages].flatMap((escapes) => without(escapes, reading) ?? [])
+
+function without({ pattern, codeOf }: Escapes, { text, from, to }: Reading): Reading | undefined {
+  const built = builder(text.length)
+  let at = 0
+  const copyTo = (end: number): void => {
+    for (; at < end; at += 1) built.add(text.charCodeAt(at), from[at] ?? 0, to[at] ?? 0)
+  }
+  for (const found of text.matchAll(pattern)) {
+    copyTo(found.index)
+    at += found[0].length
+    built.add(codeOf(found.groups ?? {}), from[found.index] ?? 0, to[at - 1] ?? 0)
+  }
+  if (at === 0) return undefined
+  copyTo(text.length)
+  return built.done()
+}
+
+/**
+ * Whatever could be read out of base64 or base64url, each of the four ways to cut it into groups being one reading. Of a
+ * squeezed one. Only what comes out as text: nine characters or more of printable ASCII. `done` is what was decoded
+ * before, in another reading of the same place.
+ */
+export function fromBase64(reading: Reading, done: Set<string>): readonly Reading[] {
+  const isNew = ({ 0: run, index }: RegExpExecArray): boolean => {
+    const key = `${reading.from[index]} ${run}`
+    return !done.has(key) && done.add(key) !== undefined
+  }
+  const runs = [...reading.text.matchAll(/[A-Za-z0-9+/_-]{12,}/g)].filter(isNew)
+  return [0, 1, 2, 3].map((shift) => decoded(reading, runs, shift)).filter(({ text }) => text !== '')
+}
+
+const backslash = 0x5c
+const stretchMin = 9
+/** Between two stretches; stands for nothing. */
+const gap = 1
+
+function decoded({ from, to }: Reading, runs: readonly RegExpExecArray[], shift: number): Reading {
+  const built = builder(runs.reduce((sum, [run]) => sum + run.length, 0))
+  for (const { 0: run, index } of runs) {
+    const bytes = Buffer.from(run.slice(shift), 'base64')
+    let start = built.length()
+    for (const [at, byte] of bytes.entries()) {
+      const first = index + shift + Math.floor((at * 4) / 3)
+      const last = index + shift + Math.floor((at * 8 + 7) / 6)
+      if (isText(byte)) built.add(byte, from[first] ?? 0, to[last] ?? 0)
+      else start = built.cut(start)
+    }
+    built.cut(start)
+  }
+  return built.done()
+}
+
+const isText = (byte: number): boolean =>
+  (byte >= 0x20 && byte < 0x7f) || byte === 0 || (byte >= 9 && byte <= 13)
+
+function builder(most: number) {
+  const codes = new Uint16Array(most)
+  const from = new Uint32Array(most)
+  const to = new Uint32Array(most)
+  let length = 0
+  const add = (code: number, start: number, end: number): void => {
+    if (code === 0) return
+    codes[length] = code
+    from[length] = start
+    to[length] = end
+    length += 1
+  }
+  return {
+    add,
+    length: () => length,
+    /** Ends the stretch that began at `start`, which is dropped where it is too short for anything. */
+    cut(start: number): number {
+      if (length - start < stretchMin) length = start
+      else add(gap, 0, 0)
+      return length
+    },
+    done: (): Reading => ({
+      text: Buffer.from(codes.buffer, 0, length * 2).toString('utf16le'),
+      from: from.subarray(0, length),
+      to: to.subarray(0, length),
+    }),
+  }
+}
+
+const named: Readonly<Record<string, string>> = {
+  excl: '!',
+  quot: '"',
+  num: '#',
+  dollar: '$',
+  percnt: '%',
+  amp: '&',
+  apos: "'",
+  lpar: '(',
+  rpar: ')',
+  ast: '*',
+  midast: '*',
+  plus: '+',
+  comma: ',',
+  period: '.',
+  sol: '/',
+  colon: ':',
+  semi: ';',
+  lt: '<',
+  equals: '=',
+  gt: '>',
+  quest: '?',
+  commat: '@',
+  lsqb: '[',
+  lbrack: '[',
+  bsol: '\\',
+  rsqb: ']',
+  rbrack: ']',
+  hat: '^',
+  lowbar: '_',
+  grave: '`',
+  lcub: '{',
+  lbrace: '{',
+  verbar: '|',
+  vert: '|',
+  rcub: '}',
+  rbrace: '}',
+}
+
+interface Escapes {
+  readonly pattern: RegExp
+  readonly codeOf: (groups: Readonly<Record<string, string | undefined>>) => number
+}
+
+const number = (digits: string, base: number): number => Math.min(Number.parseInt(digits, base), 0xffff)
+
+const urls: Escapes = {
+  pattern: /%u(?<long>[0-9a-f]{4})|%(?<short>[0-9a-f]{2})/gi,
+  codeOf: ({ long, short = '' }) => number(long ?? short, 16),
+}
+
+const scripts: Escapes = {
+  pattern:
+    /\\(?:u(?<long>[0-9a-f]{4})|u\{(?<any>[0-9a-f]{1,8})\}|x(?<short>[0-9a-f]{2})|(?<octal>[0-3]?[0-7]{1,2})|(?<plain>[^]))/gi,
+  codeOf({ long, any, short, octal, plain = ' ' }) {
+    if (octal !== undefined) return number(octal, 8)
+    const hex = long ?? any ?? short
+    return hex === undefined ? (/[nrtbfv]/i.test(plain) ? ' ' : plain).charCodeAt(0) : number(hex, 16)
+  },
+}
+
+const pages: Escapes = {
+  pattern: new RegExp(
+    `&#x(?<hex>[0-9a-f]{1,8});?|&#(?<decimal>[0-9]{1,8});?|&(?<name>${Object.keys(named).join('|')});`,
+    'gi',
+  ),
+  codeOf({ hex, decimal, name = '' }) {
+    if (hex !== undefined) return number(hex, 16)
+    if (decimal !== undefined) return number(decimal, 10)
+    return (named[name.toLowerCase()] ?? ' ').charCodeAt(0)
+  },
+}

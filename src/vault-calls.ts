@@ -1,0 +1,59 @@
+import type { ResolveDeps } from './delegation/approvals/resolve.ts'
+import { createVaultFetch } from './delegation/vault/fetch.ts'
+import { createCallResolution } from './delegation/vault/resolve-call.ts'
+import type { Grants } from './grants.ts'
+import type { App } from './http/env.ts'
+import type { RequireBearer } from './http/middleware/bearer.ts'
+import { vaultFetchRoutes } from './http/routes/vault-fetch.ts'
+import type { Log } from './kernel/log.ts'
+import type { GuardedFetch } from './outbound/guarded-fetch.ts'
+import type { Database } from './store/sql.ts'
+import type { Vault } from './vault.ts'
+
+export interface VaultCallsDeps {
+  readonly database: Database
+  readonly vault: Pick<Vault, 'connections'>
+  readonly grants: Pick<Grants, 'approvalGrants'>
+  readonly outbound: GuardedFetch
+  readonly log: Log
+}
+
+/** What agents do with accounts that people linked. */
+export interface VaultCalls {
+  /** For what asks people: a call as it would be sent. */
+  readonly resolveCall: NonNullable<ResolveDeps['resolveCall']>
+  routes(face: { readonly requireBearer: RequireBearer }): App
+}
+
+export function createVaultCalls({ database, vault, grants, outbound, log }: VaultCallsDeps): VaultCalls {
+  const { connections } = vault
+  const resolve = createCallResolution({ connections })
+  const fetch = createVaultFetch({
+    database,
+    connections,
+    resolve,
+    grants: grants.approvalGrants,
+    outbound,
+    log,
+  })
+  return {
+    async resolveCall(principal, asked) {
+      const { found, call } = await resolve(
+        principal,
+        asked,
+        (member) => `authorization_details.0.${wire[member]}`,
+      )
+      return { call, provider: found.provider.name }
+    },
+    routes: (face) => vaultFetchRoutes({ fetch, ...face }),
+  }
+}
+
+/** Members of a detail as they are on the wire. */
+const wire = {
+  connection: 'connection',
+  method: 'method',
+  path: 'path',
+  contentType: 'content_type',
+  bodyDigest: 'body_digest',
+} as const
