@@ -204,6 +204,12 @@ export const settings = z.object({
     .describe(
       'Exact origins (https://gitlab.corp.example:8443,http://127.0.0.1:9000) that may be asked although they are http or their addresses are not public: providers, push services and pings of clients inside your network. Default none.',
     ),
+  CLIENT_ID_METADATA_DOCUMENTS: z
+    .literal('draft-02')
+    .optional()
+    .describe(
+      'draft-02: clients that nobody registered may sign in as agents, known by a document at their own https address (draft-ietf-oauth-client-id-metadata-document-02). Default: off.',
+    ),
   RATE_PER_MINUTE: z.coerce
     .number()
     .int()
@@ -268,6 +274,8 @@ export interface Config {
   readonly bodyBytesMax: number
   readonly trustedProxies: readonly string[]
   readonly outboundAllowedOrigins: readonly string[]
+  /** The draft by which clients that nobody registered are known; undefined: there are none. */
+  readonly clientIdMetadataDocuments: 'draft-02' | undefined
   readonly ratePerMinute: number
   readonly beginPerMinute: number
   readonly otlpEndpoint: string | undefined
@@ -348,6 +356,7 @@ export function loadConfig(env: Environment): Config {
     bodyBytesMax: value.BODY_BYTES_MAX,
     trustedProxies: value.TRUSTED_PROXIES ?? [],
     outboundAllowedOrigins: value.OUTBOUND_ALLOWED_ORIGINS ?? [],
+    clientIdMetadataDocuments: value.CLIENT_ID_METADATA_DOCUMENTS,
     ratePerMinute: value.RATE_PER_MINUTE,
     beginPerMinute: value.BEGIN_PER_MINUTE,
     otlpEndpoint: value.OTEL_EXPORTER_OTLP_ENDPOINT,

@@ -13,6 +13,8 @@ import type { Proofs } from './delegation/dpop.ts'
 import type { Fetch } from './delegation/fetch-json.ts'
 import { createActorTokens } from './delegation/issuer/actor-token.ts'
 import { createArtifacts } from './delegation/issuer/artifacts.ts'
+import { createClientDocuments } from './delegation/issuer/cimd/documents.ts'
+import { createStrangers } from './delegation/issuer/cimd/strangers.ts'
 import type { DemoConsent } from './delegation/issuer/demo-consent.ts'
 import { createExchange } from './delegation/issuer/exchange.ts'
 import { createGrantLinks, type GrantLinks } from './delegation/issuer/grants.ts'
@@ -158,16 +160,23 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     demo,
   })
   const asking = openBackchannel({ ...deps, seal, grants, publicUrl })
+  const areStrangersWelcome = config.clientIdMetadataDocuments !== undefined
+  const strangers = createStrangers({
+    clients,
+    agents,
+    documents: areStrangersWelcome ? createClientDocuments(deps) : undefined,
+    issuer,
+  })
   const server = createAuthorizationServer({
+    ...strangers,
+    areStrangersWelcome,
     backchannel: asking.backchannel,
     publicUrl,
     issuer,
     keys,
     cookieKey: seal.hash('cookie key', ''),
     artifacts,
-    clients,
     people,
-    agents,
     delegations,
     grants,
     signIns,

@@ -175,7 +175,7 @@ function assertUsable(client: Client, { redirectUris, jwks, notificationEndpoint
   }
 }
 
-function isRedirect(uri: string): boolean {
+export function isRedirect(uri: string): boolean {
   const url = URL.parse(uri)
   if (url === null || uri.includes('#') || url.username !== '' || url.password !== '') return false
   return (

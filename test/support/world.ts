@@ -12,6 +12,7 @@ import { type Config, loadConfig } from '../../src/config.ts'
 import type { Embedder } from '../../src/embed/embedder.ts'
 import type { Ground } from '../../src/ground.ts'
 import type { FgaObject } from '../../src/kernel/ids.ts'
+import type { GuardedFetch } from '../../src/outbound/guarded-fetch.ts'
 import { createSystemFetch } from '../../src/outbound/system.ts'
 import { takeIn } from '../../src/sample/seed.ts'
 import type { Database } from '../../src/store/sql.ts'
@@ -31,6 +32,8 @@ export interface WorldOptions {
   readonly openfga?: (real: OpenFgaApi) => OpenFgaApi
   readonly database?: (real: Database) => Database
   readonly now?: () => number
+  /** Stands for the internet. Default: the real fetcher. */
+  readonly outbound?: GuardedFetch
 }
 
 export interface DocumentSketch {
@@ -108,7 +111,7 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
         : { available: true, embedder },
     [Symbol.asyncDispose]: async () => undefined,
   }
-  const outbound = createSystemFetch(config.outboundAllowedOrigins)
+  const outbound = options.outbound ?? createSystemFetch(config.outboundAllowedOrigins)
   const service = await compose({ config, ground, clock: { now }, log, fetch, outbound })
   const { fga } = service
   const change = (tuples: readonly string[]): Tuple[] => tuples.map(toTuple)

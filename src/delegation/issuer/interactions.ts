@@ -12,6 +12,7 @@ import type { Lendable } from '../lendable.ts'
 import type { ExternalAccount } from '../links.ts'
 import { mayReach } from '../reach.ts'
 import { atPages, type SignedIn, type SignIns } from '../sign-ins.ts'
+import { isStranger } from './cimd/strangers.ts'
 import type { GrantLinks } from './grants.ts'
 import { grantSecondsMax } from './provider.ts'
 import { agentIdOf, isOurs } from './resources.ts'
@@ -48,6 +49,8 @@ export interface ConsentPending extends Asking {
   /** Asked for, and nothing that this person could give: an administrator's, without the role. */
   readonly withheld: readonly string[]
   readonly oidcScopes: readonly string[]
+  /** Nobody registered it: it is known by a document at its own address. */
+  readonly isStranger: boolean
   /** Present for an agent's client. */
   readonly agent: Agent | undefined
   /** To whom a program of the person's own hands the token: it opens nothing but that agent's exchange. */
@@ -102,6 +105,8 @@ export interface InteractionsDeps {
   readonly publicUrl: string
   /** An administrator's roles of this person, each a scope. */
   readonly rolesOf: (person: string) => Promise<readonly string[]>
+  /** Writes down a client that nobody registered, when the first person lets it in. */
+  readonly introduce: (client: Client & Registration, person: string) => Promise<void>
   /** What this person may lend at all. */
   readonly lendable: (person: string) => Promise<readonly Lendable[]>
 }
@@ -186,6 +191,8 @@ async function consentPending(
   if (asked === undefined || more.length > 0) return undefined
   const { client } = asking
   const agent = client.kind === 'agent' ? await deps.agents.get(client.agent) : undefined
+  // As a person's own program it would get all that the person may.
+  if (client.kind === 'agent' && agent === undefined) return undefined
   const held = asked[0] === deps.publicUrl ? await deps.rolesOf(person) : asked[1]
   const withheld = asked[1].filter((scope) => isRole(scope) && !held.includes(scope))
   const asksFor = requestedDetails(details.params['authorization_details'])
@@ -203,13 +210,17 @@ async function consentPending(
     scopes: asked[1].filter((scope) => !withheld.includes(scope)),
     withheld,
     oidcScopes: missingOIDCScope,
+    isStranger: isStranger(client),
     agent,
     addressee: agent === undefined ? await addresseeOf(asked[0], deps) : undefined,
     isOurs: ours,
     details: asksFor.others,
     lendable: agent === undefined || !ours ? [] : lendableOf(await deps.lendable(person), narrowed, agent),
     isNarrowed: narrowed !== undefined,
-    subAgents: agent === undefined ? [] : await knownAgents(details.params['sub_agents'], agent, deps),
+    subAgents:
+      agent === undefined || isStranger(client)
+        ? []
+        : await knownAgents(details.params['sub_agents'], agent, deps),
   }
 }
 
@@ -256,6 +267,7 @@ async function grantFor(
   const seconds = checkedSeconds(choice.seconds)
   const expiresAt = new Date(clock.now() + seconds * 1_000)
   const objects = chosen(pending, choice)
+  if (pending.isStranger) await deps.introduce(client, person)
   const delegation =
     agent === undefined
       ? undefined

@@ -16,6 +16,7 @@ import type { KeyRing } from '../signing-key.ts'
 import type { Artifacts } from './artifacts.ts'
 import { type Backchannel, isBackchannel } from './ciba/backchannel.ts'
 import { keptSeconds, secondsOf } from './ciba/wish.ts'
+import { documentFeature, isByDocument } from './cimd/feature.ts'
 import { assertIsAssertion } from './client-assertion.ts'
 import { clientMetadata } from './client-metadata.ts'
 import { issuerCookies } from './cookies.ts'
@@ -44,6 +45,8 @@ export interface ProviderDeps extends TokenClaimsDeps {
   readonly resources: Resources
   readonly backchannel: Backchannel
   readonly pages: IssuerPages
+  /** Whether clients that nobody registered may come with a document of their own. */
+  readonly areStrangersWelcome: boolean
   /** 32 bytes from which the nonces of DPoP proofs are derived. */
   readonly proofSecret: Uint8Array
   readonly log: Log
@@ -92,6 +95,7 @@ function configuration(
 ): Configuration {
   const { artifacts, clients, people, grants, delegations, resources, publicUrl, keys, pages } = deps
   const { backchannel } = deps
+  const documents = deps.areStrangersWelcome ? documentFeature(clients) : undefined
 
   async function resourceServer(identifier: string, clientId: string): Promise<ResourceServer> {
     const [entry, client] = await Promise.all([resources.get(identifier), clients.registered(clientId)])
@@ -131,6 +135,7 @@ function configuration(
     Client: (inner) => ({
       ...inner,
       find: async (id) => {
+        if (documents !== undefined && (await isByDocument(clients, id))) return undefined
         const client = await clients.registered(id)
         return client && clientMetadata(client, foreignTypes)
       },
@@ -140,6 +145,7 @@ function configuration(
 
   return {
     adapter: (model) => stores[model]?.(artifacts.of(model)) ?? artifacts.of(model),
+    ...(documents && { fetch: documents.fetch }),
     jwks: { keys: [keys.current().privateJwk as never] },
     cookies: issuerCookies(publicUrl, deps.cookieKey),
     clientAuthMethods: ['none', 'private_key_jwt'],
@@ -203,6 +209,7 @@ function configuration(
     },
     interactions: { url: (_ctx, interaction) => `/oauth/interaction/${interaction.uid}` },
     features: {
+      ...documents?.features,
       ciba: backchannel.feature,
       devInteractions: { enabled: false },
       userinfo: { enabled: false },

@@ -68,7 +68,18 @@ function titleOf({ agent, addressee, isOurs }: ConsentPending): string {
   return isOurs ? 'Lend your reading?' : 'Let it act for you there?'
 }
 
-const agentLead = ({ agent, client, scopes, isOurs, resource }: ConsentPending): Html =>
+const agentLead = (pending: ConsentPending): Html =>
+  pending.isStranger ? strangerLead(pending) : knownLead(pending)
+
+/** Its own name and words are not shown: whoever has the address chose them. */
+const strangerLead = ({ client, scopes, redirectUri }: ConsentPending): Html =>
+  html`<p>A program at <strong>${client.title}</strong> wants to <strong>${say(scopes)}</strong> for you.</p>
+<p class="problem">Nobody registered it here, and nobody here vouches for it: all that is known is its address, <code>${client.clientId}</code>.</p>
+<p>Agree only if you have just started this in a program of <strong>${client.title}</strong> yourself. What you lend goes to
+<strong>${redirectUri === undefined ? client.title : new URL(redirectUri).host}</strong>${isOnThisComputer(redirectUri) ? ', a program on this computer, which may be any program on it' : ''}.</p>
+<p class="soft">It never sees more than you may read yourself, and no sensitive document.</p>`
+
+const knownLead = ({ agent, client, scopes, isOurs, resource }: ConsentPending): Html =>
   html`<p>The agent <strong>${agent?.title ?? ''}</strong> (<code>${agent?.id ?? ''}</code>), through <strong>${client.title}</strong>, wants to
 <strong>${isOurs ? say(scopes) : `use ${scopes.join(', ')}`}</strong> for you${isOurs ? '' : html` at <code>${resource}</code>`}.</p>
 <p class="soft">What it is for: ${agent?.purpose ?? ''} Who answers for it: ${agent?.owner ?? ''}.
@@ -123,6 +134,9 @@ function subAgents({ subAgents: asked }: ConsentPending): Html | string {
 
 function destination({ redirectUri }: ConsentPending): string {
   if (redirectUri === undefined) return 'the device that shows the code'
-  const { hostname, host } = new URL(redirectUri)
-  return hostname === '127.0.0.1' || hostname === '[::1]' ? `a program on this computer (${host})` : host
+  const { host } = new URL(redirectUri)
+  return isOnThisComputer(redirectUri) ? `a program on this computer (${host})` : host
 }
+
+const isOnThisComputer = (redirectUri: string | undefined): boolean =>
+  redirectUri !== undefined && /^(127\.0\.0\.1|\[::1\])$/.test(new URL(redirectUri).hostname)

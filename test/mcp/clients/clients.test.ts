@@ -1,26 +1,34 @@
 import { decodeJwt } from 'jose'
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { clientId, document, openWeb } from '../../delegation/issuer/cimd/web.ts'
 import { type IssuerWorld, openIssuerWorld, password } from '../../delegation/issuer/world.ts'
 import { openChromium } from '../../support/chromium.ts'
 import { needsChromium } from '../../support/native.ts'
 import { type Driven, driveV1, driveV2, isSignInNeeded } from './clients.ts'
-import { SignIn } from './store.ts'
+import { SignIn, type SignInOptions } from './store.ts'
 
 // The official clients, as programs use them, and a person in a real browser.
 
 const clients = {
   // With a refresh token it would use that for a step-up, ask for nothing more, and give up.
-  'v1 (2025-11-25)': { drive: driveV1, bound: false, refreshes: false },
-  'v2 (2026-07-28)': { drive: driveV2, bound: false, refreshes: true },
-  'v2 with a token bound to its key': { drive: driveV2, bound: true, refreshes: true },
+  'v1 (2025-11-25)': { drive: driveV1, clientId: 'public-agent', refreshes: false },
+  'v2 (2026-07-28)': { drive: driveV2, clientId: 'public-agent' },
+  'v2 with a token bound to its key': { drive: driveV2, clientId: 'public-agent', bound: true },
+  'v2 that nobody registered, by its document': { drive: driveV2, metadataUrl: clientId },
 } as const
+
+const web = openWeb()
 
 describe('with an official client', needsChromium, () => {
   let world: IssuerWorld
   beforeAll(async () => {
     if (needsChromium.skip === true) return
-    world = await openIssuerWorld()
+    web.at.set(clientId, document({ redirect_uris: ['http://127.0.0.1/callback'] }))
+    world = await openIssuerWorld({
+      env: { CLIENT_ID_METADATA_DOCUMENTS: 'draft-02' },
+      outbound: web.fetch,
+    })
     await world.put({
       'handbook/travel': { text: 'Travel budget: 900.', access: { viewers: ['user:anne'] } },
       'handbook/secret': { text: 'Secret travel budget.', access: { viewers: ['user:bob'] } },
@@ -61,10 +69,11 @@ describe('with an official client', needsChromium, () => {
 
   test.each(Object.entries(clients))(
     '%s: sign-in by browser → search → step-up → reading',
-    async (_, { drive, ...kept }) => {
+    async (_, { drive, ...options }) => {
+      const kept: SignInOptions = options
       await using browser = await openChromium()
       await browser.context.route('http://127.0.0.1:49152/**', (route) => route.fulfill({ body: 'Back.' }))
-      const signIn = new SignIn({ clientId: 'public-agent', ...kept })
+      const signIn = new SignIn(kept)
       await using driven = drive(`${world.url}/mcp`, signIn)
 
       await withPerson(driven, signIn, browser.page, () => driven.connect())
@@ -73,7 +82,7 @@ describe('with an official client', needsChromium, () => {
         sub: 'anne',
         aud: `${world.url}/mcp`,
         scope: 'docs.search',
-        act: { sub: 'research-bot' },
+        act: { sub: kept.metadataUrl === undefined ? 'research-bot' : expect.stringMatching(/^cimd\//) },
         ...(kept.bound && { cnf: { jkt: expect.any(String) } }),
       })
       expect(signIn.held?.token_type.toLowerCase()).toBe(kept.bound ? 'dpop' : 'bearer')

@@ -21,7 +21,7 @@ export class SignIn {
   /** Where the person was sent, latest last. */
   readonly opened: URL[] = []
   held: { access_token: string; token_type: string; refresh_token?: string; scope?: string } | undefined
-  private readonly known: { client_id: string } | undefined
+  private known: { client_id: string } | undefined
   private readonly refreshes: boolean
   private readonly session: Promise<DpopSession> | undefined
   private discovered: OAuthDiscoveryState | undefined
@@ -37,9 +37,10 @@ export class SignIn {
     return 'a-state'
   }
   clientInformation(): { client_id: string } | undefined {
-    return (
-      this.known ?? (this.clientMetadataUrl === undefined ? undefined : { client_id: this.clientMetadataUrl })
-    )
+    return this.known
+  }
+  saveClientInformation(information: { client_id: string }): void {
+    this.known = information
   }
   tokens() {
     return this.held

@@ -1,0 +1,100 @@
+import { createHash } from 'node:crypto'
+import type { Agent, AgentLimits, Agents } from '../../agents.ts'
+import type { Client, Clients, Registration } from '../../clients.ts'
+import type { ClientDocument, ClientDocuments } from './documents.ts'
+
+/**
+ * Clients that nobody registered, beside those that somebody did. Each is an agent's of its own, with the least that is of
+ * use, no agents below it, and gets its rows when the first person lets it in.
+ */
+export interface Strangers {
+  /** Registered ones, and strangers by their documents: a document that is gone is a client that is gone. */
+  readonly clients: Clients
+  /** Registered ones, and those that the strangers would be, once their document was read here. */
+  readonly agents: Agents
+  /** Writes down an agent and a client, where this is a stranger that no person let in before. */
+  introduce(client: Client & Registration, person: string): Promise<void>
+}
+
+export interface StrangersDeps {
+  readonly clients: Clients
+  readonly agents: Agents
+  /** Undefined: there are no strangers, and those that were let in before are let in no more. */
+  readonly documents: ClientDocuments | undefined
+  /** `iss` of the built-in issuer, by which its agents are known. */
+  readonly issuer: string
+}
+
+const limits: AgentLimits = {
+  scopes: ['docs.search', 'docs.read', 'approvals.request'],
+  collections: undefined,
+}
+
+/** One agent a document: the address as a digest, since ids have no room for addresses. */
+const strangerAgent = (clientId: string): string =>
+  `cimd/${createHash('sha256').update(clientId).digest('base64url')}`
+
+/** Whether it is known by a document of its own, and nobody registered it. */
+export const isStranger = (client: Client): boolean =>
+  client.kind === 'agent' && client.agent === strangerAgent(client.clientId)
+
+export function createStrangers({ clients, agents, documents, issuer }: StrangersDeps): Strangers {
+  const seen = new Map<string, ClientDocument>()
+
+  const agentOf = ({ clientId, host }: ClientDocument): Agent => ({
+    id: strangerAgent(clientId),
+    // Nobody answers for it.
+    owner: '',
+    title: host,
+    purpose: `A program that nobody registered here, known by ${clientId}`.slice(0, 500),
+    issuer,
+    sub: strangerAgent(clientId),
+    limits,
+    jwks: undefined,
+    hostClients: [],
+    disabledAt: undefined,
+  })
+
+  return {
+    clients: {
+      ...clients,
+      async registered(clientId) {
+        const row = await clients.registered(clientId)
+        if (row !== undefined && !isStranger(row)) return row
+        // There, and yet not to be let in: its agent is disabled.
+        if (row === undefined && (await clients.get(clientId)) !== undefined) return undefined
+        const found = await documents?.get(clientId)
+        if (found === undefined) return undefined
+        const agent = strangerAgent(clientId)
+        remember(seen, agent, found)
+        const { host: title, redirectUris } = found
+        return { clientId, kind: 'agent', agent, title, redirectUris, jwks: undefined }
+      },
+    },
+    agents: {
+      ...agents,
+      async get(id) {
+        const known = await agents.get(id)
+        const document = seen.get(id)
+        return known ?? (document && agentOf(document))
+      },
+    },
+    async introduce({ clientId, redirectUris, title }, person) {
+      const document = seen.get(strangerAgent(clientId))
+      if (document === undefined || (await clients.get(clientId)) !== undefined) return
+      const { id, purpose, sub } = agentOf(document)
+      // A row names somebody who answers: whoever let it in, for themself.
+      await agents.save({ id, owner: `user:${person}`, title, purpose, issuer, sub, limits })
+      await clients.register({ clientId, kind: 'agent', agent: id }, { title, redirectUris, jwks: undefined })
+    },
+  }
+}
+
+const seenMax = 1_000
+
+function remember(seen: Map<string, ClientDocument>, agent: string, found: ClientDocument): void {
+  seen.delete(agent)
+  seen.set(agent, found)
+  const [oldest] = seen.keys()
+  if (seen.size > seenMax && oldest !== undefined) seen.delete(oldest)
+}
