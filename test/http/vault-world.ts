@@ -36,7 +36,7 @@ export async function openVaultWorld(database: Backend['database'] = 'pglite', e
   )
   const key = await loadSecret(join(world.config.home, 'keys'), 'vault.key')
   const envelope = createEnvelope(createLocalKeys([{ version: 'home', key }]))
-  await world.lend('anne', 'research-bot', 'collection:handbook')
+  const delegation = await world.lend('anne', 'research-bot', 'collection:handbook')
   const token = await world.token({ user: 'anne', agent: 'research-bot' })
 
   /** As if this person had connected an account and agreed that the agent may do this there. */
@@ -131,6 +131,7 @@ export async function openVaultWorld(database: Backend['database'] = 'pglite', e
     world,
     double,
     token,
+    delegation,
     link,
     send,
     fetch,
