@@ -192,8 +192,10 @@ export async function compose({
   const nominator = createNominator({ fga, index, now, serverDeadlineMs: openfgaListDeadlineMs })
   const keyed = createKeyed(await loadSecret(keysDir, 'digest.key'))
   const embedder = ground.embeddings.available ? ground.embeddings.embedder : undefined
+  const grants = createGrants({ database, fga, clock, log, randomBytes })
   const retrieve = createRetriever({
     sql: database,
+    ...grants,
     search: createSearch(database),
     nominator,
     gate,
@@ -209,7 +211,6 @@ export async function compose({
   const services = createServices({ sql: database, fga })
   const administrators = createAdministrators({ sql: database })
   const delegations = createDelegations({ database, fga, clock, randomBytes })
-  const grants = createGrants({ database, fga, clock, log, randomBytes })
   const accountLinks = createAccountLinks({ database, delegations, clock })
   const revocations = createRevocations({ sql: database, clock })
   const authority = stack.use(await followAuthority({ database, clock, log }))
@@ -234,8 +235,13 @@ export async function compose({
       newTxn,
     }),
   })
-  const listCollections = createCollectionLister({ sql: database, nominator, gate })
-  const readDocument = createDocumentReader({ sql: database, gate })
+  const listCollections = createCollectionLister({
+    sql: database,
+    nominator,
+    gate,
+    approvals: grants.approvals,
+  })
+  const readDocument = createDocumentReader({ sql: database, gate, presenting: grants.presenting })
   const indexLagMs = () => index.status().lagMs
   const assertOpen = (): void => {
     authority.assertHeard()

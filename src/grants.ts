@@ -4,11 +4,15 @@ import {
   createApprovalGrants,
 } from './delegation/approvals/grants.ts'
 import { createOffers, type Offers } from './delegation/approvals/offers.ts'
+import { type Approvals, createPresenting, type Presenting } from './retrieval/approvals.ts'
 
 /** What an agent is offered beside what was lent, and what came of its person's yes. */
 export interface Grants {
   readonly approvalGrants: ApprovalGrants
   readonly offers: Offers
+  /** As retrieval presents and offers them. */
+  readonly approvals: Approvals
+  readonly presenting: Presenting
   /** To be run every hour. */
   readonly tasks: Readonly<Record<string, () => Promise<unknown>>>
 }
@@ -16,9 +20,12 @@ export interface Grants {
 export function createGrants(deps: ApprovalGrantsDeps): Grants {
   const approvalGrants = createApprovalGrants(deps)
   const offers = createOffers({ ...deps, sql: deps.database })
+  const approvals: Approvals = { ...approvalGrants, ...offers, makeOfferWithin: offers.makeWithin }
   return {
     approvalGrants,
     offers,
+    approvals,
+    presenting: createPresenting({ ...deps, approvals }),
     tasks: { approval_grants: () => approvalGrants.mend(), offers: () => offers.sweep() },
   }
 }

@@ -41,6 +41,8 @@ export type DecisionEvent =
       readonly document_id: string
       /** null: nothing was released. */
       readonly released: (Proven & ByGrants) | null
+      /** The agent was told that its person could be asked. */
+      readonly approval_required?: true
       readonly model_id: string
       readonly openfga_request_ids: readonly string[]
     }

@@ -3,6 +3,7 @@ import { AppError } from '../kernel/errors.ts'
 import { documentObject, type FgaObject } from '../kernel/ids.ts'
 import { outermostActor, type Principal } from '../kernel/principal.ts'
 import type { Check, Fga, TupleKey } from './fga.ts'
+import { coveringGrants, type ShownGrant } from './gate/granted.ts'
 import type { Limiter } from './gate/limiter.ts'
 import { createAsker, type ReplicaDeps } from './gate/replica.ts'
 import { presentedTuples } from './presented.ts'
@@ -27,6 +28,14 @@ export interface GateOptions {
    * document, so that the time taken does not tell which are there.
    */
   readonly passOver: boolean
+  /** Grants of approvals that are presented beside the delegation. Their documents are never left out unasked. */
+  readonly grants?: readonly ShownGrant[]
+  /**
+   * Also asks, within the first call, which of the best documents that are kept from an agent it may at least be told
+   * of: up to 8 that the replica refuses for nothing but being sensitive; with `passOver` off, of whatever is asked
+   * about first. As many are asked about for one as for many, and none where there is none.
+   */
+  readonly tell?: boolean
   /** At its end only what is proven by then is cleared. */
   readonly signal?: AbortSignal
 }
@@ -64,6 +73,10 @@ export interface Clearing {
    */
   clear<T extends Guarded>(items: readonly T[], enough?: number): Promise<Clearance<T>>
   proofOf(documentId: string): Proof | undefined
+  /** Best first: documents that were denied, and of which OpenFGA said all the same that the agent may be told. */
+  readonly tellable: readonly string[]
+  /** By which of the grants presented each of these documents goes: see gate/granted.ts. Throws as that does. */
+  grantsOf(documentIds: readonly string[]): Promise<ReadonlyMap<string, readonly string[]>>
   /** The model that all of it was decided under. */
   readonly modelId: string
   readonly counts: GateCounts
@@ -95,7 +108,7 @@ export interface Question {
  * The person stays the subject. An agent adds what it may be told: one item asks both.
  * Throws when an agent comes without its delegation: what is absent never decides.
  */
-export function questionFor(principal: Principal): Question {
+export function questionFor(principal: Principal, grants: readonly string[] = []): Question {
   if (principal.kind === 'service') throw new AppError('forbidden', { internal: 'a service asked to read' })
   const agent = outermostActor(principal)
   const user = principal.subject
@@ -108,13 +121,21 @@ export function questionFor(principal: Principal): Question {
   return {
     user,
     relation: 'can_read_delegated',
-    contextual: presentedTuples({ user, agent, delegation: principal.delegation }),
+    contextual: presentedTuples({ user, agent, delegation: principal.delegation, grants }),
   }
 }
 
 export function createGate(deps: GateDeps): Gate {
   return {
-    open: (principal, options) => createClearing(deps, questionFor(principal), options),
+    open: (principal, options) =>
+      createClearing(
+        deps,
+        questionFor(
+          principal,
+          options.grants?.map(({ id }) => id),
+        ),
+        options,
+      ),
   }
 }
 
@@ -122,15 +143,28 @@ export function createGate(deps: GateDeps): Gate {
 const batchMax = 50
 // The replica is asked about so many at a time, so that no request holds the process.
 const lookMax = 200
+// Of which an agent is told at most.
+const tellMax = 8
 
 type Told = Proof | 'denied' | 'passed_over' | 'error'
 
+/** One check of a call: whether a document may be read, or whether the agent may be told of it. */
+interface Item {
+  readonly id: string
+  readonly telling: boolean
+}
+
 function createClearing(deps: GateDeps, question: Question, options: GateOptions): Clearing {
   const { fga, held, limiter, now } = deps
-  const { consistency, passOver, signal } = options
+  const { consistency, passOver, signal, grants = [] } = options
+  const granted = new Set(grants.flatMap(({ documentIds }) => documentIds))
   const { modelId } = fga
   const asker = createAsker(deps, question, consistency)
   const told = new Map<string, Told>()
+  // Of those that are kept from the agent; whether it may be told of them is OpenFGA's to say.
+  const kept: string[] = []
+  const mayTell = new Set<string>()
+  let telling = options.tell === true
   const requestIds: string[] = []
   let checks = 0
   let calls = 0
@@ -138,27 +172,31 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
   /** Settles what needs no question, and gives what has to be asked. */
   function sift(documentIds: readonly string[]): Pending {
     const { generation } = held
-    const look = asker.look(documentIds)
+    const look = asker.look(documentIds, { tell: telling && passOver })
+    kept.push(...look.kept)
     const asked = documentIds.filter((id) => {
       const age = look.held.get(id)
-      if (passOver && look.refused.has(id)) told.set(id, 'passed_over')
+      if (passOver && look.refused.has(id) && !granted.has(id)) told.set(id, 'passed_over')
       else if (age !== undefined) told.set(id, { kind: 'held', ageMs: age })
       else return true
       return false
     })
-    return { asked, generation, cacheable: look.cacheable, holdable: look.holdable }
+    return { asked: asked.map(toItem), generation, cacheable: look.cacheable, holdable: look.holdable }
   }
 
   /** Undefined when at least one call answered; documents of a call that did not count as errors. */
   async function ask(pending: Pending): Promise<AppError | undefined> {
     const { asked, cacheable } = pending
-    const kind = consistency === 'fast' && asked.every((id) => cacheable.has(id)) ? 'asked_fast' : 'asked'
+    // What only fills up is not looked at.
+    const counts = asked.filter(({ id, telling: isTelling }) => !isTelling || kept.includes(id))
+    const kind =
+      consistency === 'fast' && counts.every(({ id }) => cacheable.has(id)) ? 'asked_fast' : 'asked'
     const answers = await Promise.all(pages(asked).map((page) => askPage(page, kind, pending)))
     return answers.every((answer) => answer !== undefined) ? answers[0] : undefined
   }
 
   async function askPage(
-    page: readonly string[],
+    page: readonly Item[],
     kind: 'asked' | 'asked_fast',
     { generation, holdable }: Pending,
   ): Promise<AppError | undefined> {
@@ -182,8 +220,12 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
       // Another model came into force: one answer under two would be neither's.
       if (fga.modelId !== modelId)
         throw new AppError('authorization_unavailable', { internal: 'model changed' })
-      for (const [index, id] of page.entries()) {
+      for (const [index, { id, telling: isTelling }] of page.entries()) {
         const verdict = verdicts[index]
+        if (isTelling) {
+          if (verdict === 'allowed') mayTell.add(id)
+          continue
+        }
         told.set(id, verdict === 'allowed' ? { kind: sent } : verdict === 'denied' ? 'denied' : 'error')
         if (verdict === 'allowed' && holdable.has(id)) {
           const end = holdable.get(id)
@@ -192,13 +234,28 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
       }
       return undefined
     } catch (error) {
-      for (const id of page) told.set(id, 'error')
+      for (const { id, telling: isTelling } of page) if (!isTelling) told.set(id, 'error')
       if (error instanceof AppError) return error
       throw error
     }
   }
 
-  const toCheck = (id: string): Check => ({ ...question, object: documentObject(id) })
+  /** What the first call asks beside: of those that are kept, filled up with others, so that one looks like many. */
+  function itemsToTell(wave: readonly Guarded[], all: readonly Guarded[]): readonly Item[] {
+    telling = false
+    if (!passOver) kept.push(...distinct(wave))
+    const ids = kept.length === 0 ? [] : [...new Set([...kept, ...distinct(all)])].slice(0, tellMax)
+    kept.splice(tellMax)
+    return ids.map((id) => ({ id, telling: true }))
+  }
+
+  const toItem = (id: string): Item => ({ id, telling: false })
+  const toCheck = ({ id, telling: isTelling }: Item): Check => ({
+    ...question,
+    ...(isTelling && { relation: 'can_be_told' }),
+    object: documentObject(id),
+  })
+  const isDenied = (id: string): boolean => ['denied', 'passed_over'].includes(String(told.get(id)))
   const proofOf = (id: string): Proof | undefined => {
     const found = told.get(id)
     return typeof found === 'object' ? found : undefined
@@ -208,7 +265,18 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
   return {
     modelId,
     proofOf,
+    grantsOf: (documentIds) =>
+      coveringGrants(deps, {
+        question,
+        grants,
+        documentIds,
+        sensitive: asker.maybeSensitive,
+        ...(signal && { signal }),
+      }),
     requestIds,
+    get tellable() {
+      return kept.filter((id) => mayTell.has(id) && isDenied(id))
+    },
     get counts() {
       const [denied, passedOver, errors] = [countOf('denied'), countOf('passed_over'), countOf('error')]
       return { considered: told.size, denied, passedOver, errors, checks, calls }
@@ -231,7 +299,7 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
           pending.push(sift(distinct(slice).filter((id) => !told.has(id))))
           wave.push(...slice.filter((item) => !isRefused(told.get(item.documentId))))
         }
-        const stopped = await ask(join(pending))
+        const stopped = await ask(join(pending, telling ? itemsToTell(wave, items) : []))
         if (stopped !== undefined) return { cleared: proven(), stopped }
         cleared.push(...wave.filter(isCleared).slice(0, enough - cleared.length))
       }
@@ -242,15 +310,15 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
 
 /** What a wave leaves to ask OpenFGA. */
 interface Pending {
-  readonly asked: readonly string[]
+  readonly asked: readonly Item[]
   /** Of the held verdicts, when the replica was looked at. */
   readonly generation: number
   readonly cacheable: ReadonlySet<string>
   readonly holdable: ReadonlyMap<string, number | undefined>
 }
 
-const join = (parts: readonly Pending[]): Pending => ({
-  asked: parts.flatMap(({ asked }) => asked),
+const join = (parts: readonly Pending[], more: readonly Item[]): Pending => ({
+  asked: [...parts.flatMap(({ asked }) => asked), ...more],
   // The earliest: whatever was dropped since any of the looks counts.
   generation: Math.min(...parts.map(({ generation }) => generation)),
   cacheable: new Set(parts.flatMap(({ cacheable }) => [...cacheable])),
@@ -263,9 +331,10 @@ const distinct = (items: readonly Guarded[]): string[] => [
 
 const isRefused = (told: Told | undefined): boolean => typeof told === 'string'
 
-function pages(ids: readonly string[]): string[][] {
-  const result: string[][] = []
-  for (let start = 0; start < ids.length; start += batchMax) result.push(ids.slice(start, start + batchMax))
+function pages(items: readonly Item[]): Item[][] {
+  const result: Item[][] = []
+  for (let start = 0; start < items.length; start += batchMax)
+    result.push(items.slice(start, start + batchMax))
   return result
 }
 

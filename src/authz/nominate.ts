@@ -13,7 +13,13 @@ export interface Nomination {
 
 /** The permission index, and OpenFGA's own streamed list while that is not ready. Neither decides. */
 export interface Nominator {
-  nominate(principal: Principal, options: { readonly signal?: AbortSignal }): Promise<Nomination>
+  nominate(principal: Principal, options: NominateOptions): Promise<Nomination>
+}
+
+export interface NominateOptions {
+  readonly signal?: AbortSignal
+  /** Ids of the grants that the gate will be shown. */
+  readonly grants?: readonly string[]
 }
 
 export interface NominatorDeps {
@@ -26,9 +32,9 @@ export interface NominatorDeps {
 
 export function createNominator({ fga, index, now, serverDeadlineMs }: NominatorDeps): Nominator {
   return {
-    async nominate(principal, { signal }) {
+    async nominate(principal, { signal, grants }) {
       const started = now()
-      const question = questionFor(principal)
+      const question = questionFor(principal, grants)
       const nominated = index.nominate(question)
       if (nominated !== undefined) return { documentIds: nominated, complete: true }
       const { user, relation, contextual } = question

@@ -3,6 +3,7 @@ import type { Clearance, Gate } from '../authz/gate.ts'
 import type { Nominator } from '../authz/nominate.ts'
 import type { Principal } from '../kernel/principal.ts'
 import type { Sql } from '../store/sql.ts'
+import { type Approvals, shown } from './approvals.ts'
 import type { Deadline } from './deadline.ts'
 import { narrowedCollections } from './scope.ts'
 
@@ -22,6 +23,7 @@ export interface CollectionListerDeps {
   readonly sql: Sql
   readonly nominator: Nominator
   readonly gate: Gate
+  readonly approvals: Pick<Approvals, 'presentable'>
 }
 
 interface Filed {
@@ -33,9 +35,13 @@ interface Filed {
  * Collections in which the gate has just cleared at least one document; filing alone shows nothing.
  * Asks about one document of each, as it is now (`strict`), then about more of those that are not proven yet.
  */
-export function createCollectionLister({ sql, nominator, gate }: CollectionListerDeps): CollectionLister {
+export function createCollectionLister(deps: CollectionListerDeps): CollectionLister {
+  const { sql, nominator, gate, approvals } = deps
   return async (principal, { signal }) => {
-    const { documentIds, complete } = await nominator.nominate(principal, { signal })
+    // By remembered grants alone: nothing of a document leaves, so that this is no use of one that is counted.
+    const presented = await approvals.presentable(principal, { named: [] })
+    const grants = presented.map(({ id }) => id)
+    const { documentIds, complete } = await nominator.nominate(principal, { signal, grants })
     const { collections: within } = narrowedCollections(principal)
     const rows = await sql.query<{ id: string; collection: string }>(
       `select id, collection from documents
@@ -45,7 +51,12 @@ export function createCollectionLister({ sql, nominator, gate }: CollectionListe
     )
     let open = rows.map(({ id, collection }): Filed => ({ documentId: id, collection }))
     const proven = new Set<string>()
-    const clearing = gate.open(principal, { consistency: 'strict', passOver: true, signal })
+    const clearing = gate.open(principal, {
+      consistency: 'strict',
+      passOver: true,
+      grants: shown(presented),
+      signal,
+    })
     let stopped: Clearance<Filed>['stopped']
     for (let each = 1; open.length > 0 && stopped === undefined; each *= 4) {
       const wave = takeEach(open, each)

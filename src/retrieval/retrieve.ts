@@ -5,7 +5,16 @@ import type { Embedder } from '../embed/embedder.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
 import type { Principal } from '../kernel/principal.ts'
-import type { Sql } from '../store/sql.ts'
+import type { Database } from '../store/sql.ts'
+import {
+  type Approvals,
+  byGrants,
+  namedBy,
+  type Presented,
+  type Presenting,
+  shown,
+  type Uses,
+} from './approvals.ts'
 import type { Candidate, Mode } from './candidate.ts'
 import { type Deadline, isOver } from './deadline.ts'
 import type { Filter } from './filter.ts'
@@ -24,6 +33,8 @@ export interface Question {
   readonly collections?: readonly string[]
   readonly filter?: Filter
   readonly consistency: 'fast' | 'strict'
+  /** A grant that the agent presents, `g_…`. No part of what is asked: its digest is the same with and without. */
+  readonly approval?: string
 }
 
 export interface Answer {
@@ -34,10 +45,14 @@ export interface Answer {
   readonly modeUsed: Mode
   readonly modelId: string
   readonly scopeKey: string
+  /** The person could be asked for more than the agent was given: `o_…`. */
+  readonly offer?: string
 }
 
 export interface RetrieverDeps {
-  readonly sql: Sql
+  readonly sql: Database
+  readonly approvals: Approvals
+  readonly presenting: Presenting
   readonly search: Search
   readonly nominator: Nominator
   readonly gate: Gate
@@ -61,51 +76,100 @@ interface Found {
 
 /**
  * Answers a question with passages that the principal may read: nominate → search → gate → read → record.
- * Every candidate is cleared before any text is loaded, and the record is committed before the answer leaves.
- * Does NOT check token scopes: the face does.
+ * Every candidate is cleared before any text is loaded, and the record is committed before the answer leaves, with
+ * the uses of the grants that it rests on. Does NOT check token scopes: the face does.
  */
 export function createRetriever(deps: RetrieverDeps): Retriever {
-  const { sql, search, nominator, gate, keyed } = deps
+  const { keyed, approvals, presenting } = deps
   return async (principal, question, deadline) => {
-    const branches = await prepare(question, deps, deadline)
-    const nomination = await nominator.nominate(principal, { signal: deadline.signal })
-    const visible = await search.visible(nomination.documentIds, {
-      ...narrowedCollections(principal, question.collections),
-      ...(question.filter && { filter: question.filter }),
-    })
-    const clearing = gate.open(principal, {
-      consistency: question.consistency,
-      passOver: true,
-      signal: deadline.signal,
-    })
-    const found = await clearBest({ question, visible, branches, clearing, deadline })
-    const passages = await readPassages(sql, found.cleared)
-    // Withdrawn or replaced since it was found: another passage would stand in its place.
-    const isWhole = passages.length === found.cleared.length
-    const complete = found.complete && nomination.complete && isWhole
-    const { considered, denied, passedOver, errors } = clearing.counts
-    // Before anything is returned: an answer that nobody can account for is not given.
-    await record(sql, principal, {
+    const [branches, mayOffer] = await Promise.all([
+      prepare(question, deps, deadline),
+      // Before anything is asked: where none may be made, nothing is done that could tell by the time it takes.
+      approvals.mayOffer(principal),
+    ])
+    const queryHmac = keyed.query(question)
+    const asked = { principal, question, queryHmac, branches, deadline, mayOffer }
+    return presenting.answer(
+      principal,
+      { named: namedBy(principal, question.approval), queryHmac },
+      (presented) => answerWith(asked, presented, deps),
+    )
+  }
+}
+
+interface Asked {
+  readonly principal: Principal
+  readonly question: Question
+  readonly queryHmac: string
+  readonly branches: Branches
+  readonly deadline: Deadline
+  readonly mayOffer: boolean
+}
+
+/** Undefined: it would have rested on a use that does not count. */
+async function answerWith(
+  asked: Asked,
+  presented: readonly Presented[],
+  deps: RetrieverDeps,
+): Promise<Answer | undefined> {
+  const { sql, search, nominator, gate, keyed, approvals, presenting } = deps
+  const { principal, question, queryHmac, branches, deadline, mayOffer } = asked
+  const grants = presented.map(({ id }) => id)
+  const nomination = await nominator.nominate(principal, { signal: deadline.signal, grants })
+  const visible = await search.visible(nomination.documentIds, {
+    ...narrowedCollections(principal, question.collections),
+    ...(question.filter && { filter: question.filter }),
+  })
+  const clearing = gate.open(principal, {
+    consistency: question.consistency,
+    passOver: true,
+    grants: shown(presented),
+    tell: mayOffer,
+    signal: deadline.signal,
+  })
+  const found = await clearBest({ question, visible, branches, clearing, deadline })
+  const passages = await readPassages(sql, found.cleared)
+  // Withdrawn or replaced since it was found: another passage would stand in its place.
+  const isWhole = passages.length === found.cleared.length
+  const complete = found.complete && nomination.complete && isWhole
+  const uses = await presenting.usesOf(clearing, presented, [
+    ...new Set(passages.map(({ documentId }) => documentId)),
+  ])
+  if (uses === undefined) return undefined
+  const { considered, denied, passedOver, errors } = clearing.counts
+  const { tellable } = clearing
+  let offer: string | undefined
+  // Before anything is returned: an answer that nobody can account for is not given.
+  const used = { uses, principal, queryHmac, isSingle: tellable.length === 0 }
+  const counts = await presenting.commit(used, async (own) => {
+    offer =
+      tellable.length === 0
+        ? undefined
+        : await approvals.makeOfferWithin(own, principal, { queryHmac, documentIds: tellable })
+    await record(own, principal, {
       event: 'retrieved',
-      query_hmac: keyed.query(question),
+      query_hmac: queryHmac,
       model_id: clearing.modelId,
       consistency: question.consistency,
       mode: branches.modeUsed,
       openfga_request_ids: clearing.requestIds,
-      released: released(passages, clearing),
+      released: released(passages, clearing, uses),
       considered,
       denied,
       passed_over: passedOver,
       errors,
       complete,
+      ...(offer !== undefined && { offer }),
     })
-    return {
-      passages,
-      complete,
-      modeUsed: branches.modeUsed,
-      modelId: clearing.modelId,
-      scopeKey: keyed.scope(principal, clearing.modelId),
-    }
+  })
+  if (!counts) return undefined
+  return {
+    passages,
+    complete,
+    modeUsed: branches.modeUsed,
+    modelId: clearing.modelId,
+    scopeKey: keyed.scope(principal, { modelId: clearing.modelId, grants }),
+    ...(offer !== undefined && { offer }),
   }
 }
 
@@ -201,7 +265,7 @@ async function clearBest({
 }
 
 /** What leaves, and by which of OpenFGA's yeses. */
-function released(passages: readonly Passage[], clearing: Clearing): Released[] {
+function released(passages: readonly Passage[], clearing: Clearing, uses: Uses): Released[] {
   const byDocument = new Map<string, string[]>()
   for (const { documentId, chunkId } of passages) {
     byDocument.set(documentId, [...(byDocument.get(documentId) ?? []), chunkId])
@@ -210,5 +274,6 @@ function released(passages: readonly Passage[], clearing: Clearing): Released[] 
     document_id,
     chunk_ids,
     ...proven(clearing.proofOf(document_id)),
+    ...byGrants(uses, document_id),
   }))
 }

@@ -7,7 +7,14 @@ export interface Keyed {
   /** Of the canonical query; the record keeps this instead of the words. */
   query(question: Question): string
   /** Lets a cache below the service keep scopes apart. Holds no tuple state: it does not tell of revocations. */
-  scope(principal: Principal, modelId: string): string
+  scope(principal: Principal, under: Under): string
+}
+
+/** What an answer was made under beside its principal. */
+export interface Under {
+  readonly modelId: string
+  /** Grants of approvals that were presented. */
+  readonly grants: readonly string[]
 }
 
 export function createKeyed(key: Uint8Array): Keyed {
@@ -25,12 +32,12 @@ export function createKeyed(key: Uint8Array): Keyed {
         collections === undefined ? null : [...collections].sort(),
         filter === undefined ? null : canonical(filter),
       ]),
-    scope: ({ subject, actors, delegation, scopes, authorizationDetails }, modelId) =>
+    scope: ({ subject, actors, delegation, scopes, authorizationDetails }, { modelId, grants }) =>
       digest('scope', [
         subject,
         actors,
         delegation ?? null,
-        [],
+        [...grants].sort(),
         [...scopes].sort(),
         authorizationDetails.map(({ type, collections }) => [type, [...collections].sort()]),
         modelId,

@@ -38,6 +38,7 @@ describe('the collections of a request', () => {
 
 describe('keyed digests', () => {
   const keyed = createKeyed(new Uint8Array(32).fill(1))
+  const under = { modelId: 'm', grants: [] }
   const question: Question = {
     query: 'recall cost',
     topK: 10,
@@ -57,6 +58,7 @@ describe('keyed digests', () => {
       query: 'recall cost',
     }
     expect(keyed.query(same)).toBe(keyed.query(question))
+    expect(keyed.query({ ...same, approval: 'g_1' })).toBe(keyed.query(question))
   })
 
   test.each<[string, Partial<Question>]>([
@@ -82,31 +84,32 @@ describe('keyed digests', () => {
   test('cannot be made without the key, and hold nothing of the words', () => {
     const other = createKeyed(new Uint8Array(32).fill(2))
     expect(other.query(question)).not.toBe(keyed.query(question))
-    expect(other.scope(principal, 'm')).not.toBe(keyed.scope(principal, 'm'))
+    expect(other.scope(principal, under)).not.toBe(keyed.scope(principal, under))
     expect(keyed.query(question)).toMatch(/^[A-Za-z0-9_-]{43}$/)
   })
 
   test('of a scope are the same in whatever order scopes and collections come', () => {
     const one = { ...within(['a', 'b']), scopes: new Set(['docs.read', 'docs.search'] as const) }
     const two = { ...within(['b', 'a']), scopes: new Set(['docs.search', 'docs.read'] as const) }
-    expect(keyed.scope(one, 'm')).toBe(keyed.scope(two, 'm'))
+    expect(keyed.scope(one, under)).toBe(keyed.scope(two, under))
   })
 
   test('of a scope do not depend on the request: txn, client and end of the token', () => {
     const later = { ...principal, txn: 't_2', expiresAt: 99, client: 'other' }
-    expect(keyed.scope(later, 'm')).toBe(keyed.scope(principal, 'm'))
+    expect(keyed.scope(later, under)).toBe(keyed.scope(principal, under))
   })
 
-  test.each<[string, Principal, string]>([
-    ['person', { ...principal, subject: 'user:bob' }, 'm'],
-    ['agent', { ...principal, actors: ['agent:b'] }, 'm'],
-    ['chain of agents', { ...principal, actors: ['agent:a', 'agent:b'] }, 'm'],
-    ['delegation', { ...principal, delegation: 'd_2' }, 'm'],
-    ['scopes', { ...principal, scopes: new Set(['docs.search']) }, 'm'],
-    ['narrowing', within(['a']), 'm'],
-    ['narrowing to nothing', within([]), 'm'],
-    ['model', principal, 'm2'],
-  ])('of a scope differ by %s', (_, who, model) => {
-    expect(keyed.scope(who, model)).not.toBe(keyed.scope(principal, 'm'))
+  test.each<[string, Principal, object]>([
+    ['person', { ...principal, subject: 'user:bob' }, {}],
+    ['agent', { ...principal, actors: ['agent:b'] }, {}],
+    ['chain of agents', { ...principal, actors: ['agent:a', 'agent:b'] }, {}],
+    ['delegation', { ...principal, delegation: 'd_2' }, {}],
+    ['scopes', { ...principal, scopes: new Set(['docs.search']) }, {}],
+    ['narrowing', within(['a']), {}],
+    ['narrowing to nothing', within([]), {}],
+    ['model', principal, { modelId: 'm2' }],
+    ['grant', principal, { grants: ['g_1'] }],
+  ])('of a scope differ by %s', (_, who, more) => {
+    expect(keyed.scope(who, { ...under, ...more })).not.toBe(keyed.scope(principal, under))
   })
 })

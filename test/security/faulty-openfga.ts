@@ -22,7 +22,7 @@ export interface Fault {
   readonly hang?: (call: AskedCall) => boolean
   /** Instead of 200. */
   readonly status?: (call: AskedCall) => number | undefined
-  /** Changes the verdicts of one batch check, by object. */
+  /** Changes the verdicts of one batch check, by object; of those on being told alone, by `object can_be_told`. */
   readonly verdicts?: (verdicts: Verdicts, call: AskedCall) => Verdicts
   /** Runs once OpenFGA has decided and before its answer is sent. */
   readonly decided?: (call: AskedCall) => Promise<void>
@@ -99,7 +99,7 @@ export async function startFaultyOpenFga(): Promise<FaultyOpenFga> {
 }
 
 interface Check {
-  readonly tuple_key: { readonly object: string }
+  readonly tuple_key: { readonly object: string; readonly relation: string }
   readonly correlation_id: string
 }
 
@@ -129,11 +129,14 @@ async function trueAnswer(real: OpenFgaApi, asked: Asked): Promise<string> {
   const { result = {} } = await real.batchCheck(storeId, body)
   const byObject: Verdicts = {}
   for (const { tuple_key, correlation_id } of checks)
-    byObject[tuple_key.object] = { ...result[correlation_id] }
+    byObject[nameOf(tuple_key)] = { ...result[correlation_id] }
   const told = fault.verdicts?.(byObject, call) ?? byObject
   const entries = checks.flatMap(({ tuple_key, correlation_id }) => {
-    const verdict = told[tuple_key.object]
+    const verdict = told[nameOf(tuple_key)]
     return verdict === undefined ? [] : [[correlation_id, verdict] as const]
   })
   return JSON.stringify({ result: Object.fromEntries(entries) })
 }
+
+const nameOf = ({ object, relation }: Check['tuple_key']): string =>
+  relation === 'can_be_told' ? `${object} ${relation}` : object

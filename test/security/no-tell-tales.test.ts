@@ -43,9 +43,14 @@ const hiddenFromBoth: Readonly<Record<string, DocumentSketch>> = {
   },
 }
 
-/** Hidden from her agent alone. */
+/** Hidden from her agent alone: of the first it may be told, where it may ask for approval. */
+const sensitive: DocumentSketch = { text: perfect, metadata, access: { ...staff, sensitive: true } }
 const hiddenFromAgent: Readonly<Record<string, DocumentSketch>> = {
-  'that is sensitive': { text: perfect, metadata, access: { ...staff, sensitive: true } },
+  'that is sensitive, and not lent': {
+    ...sensitive,
+    collection: 'finance',
+    access: { viewers: ['user:anne'], sensitive: true },
+  },
   'that was not lent': { collection: 'finance', text: perfect, metadata, access: { viewers: ['user:anne'] } },
 }
 
@@ -67,6 +72,8 @@ const visible: Readonly<Record<string, DocumentSketch>> = {
     ]),
   ),
   'handbook/unread': { text: 'Travel budget of nobody.' },
+  // There is always something that an agent could ask for: an offer, or a limit of offers, must not depend on the rest.
+  'handbook/board': { ...sensitive, text: 'Travel budget of the board.' },
 }
 
 const fields = { year: 'number', topic: 'string', day: 'date', open: 'boolean' } as const
@@ -127,16 +134,23 @@ const asks: readonly Ask[] = [
   ),
 ]
 
-type Reader = 'person' | 'agent' | 'nobody'
+type Reader = 'person' | 'agent' | 'mute agent' | 'nobody'
 
 const tokenOf = async (world: World, reader: Reader): Promise<string | undefined> => {
   if (reader === 'nobody') return undefined
-  return world.token({ user: 'anne', ...(reader === 'agent' && { agent: 'research-bot' }) })
+  return world.token({
+    user: 'anne',
+    ...(reader !== 'person' && { agent: 'research-bot' }),
+    // It may not ask for approval.
+    ...(reader === 'mute agent' && { scopes: ['docs.search', 'docs.read'] }),
+  })
 }
 
 /** Status, header names and values, and body to the byte, of every ask; without `txn` and `index_lag_ms`. */
 async function answers(world: World, reader: Reader): Promise<string[]> {
   const token = await tokenOf(world, reader)
+  // The hour begins anew: each time the same ten are offered something.
+  await world.database.query('delete from offer_limits')
   const seen: string[] = []
   for (const [method, path, body] of asks) {
     const headers = path === '/imports' ? { 'content-type': 'application/x-ndjson' } : {}
@@ -151,7 +165,9 @@ async function answers(world: World, reader: Reader): Promise<string[]> {
 }
 
 const normalised = (text: string): string =>
-  text.replaceAll(/"txn":"[^"]*"/g, '"txn":"…"').replaceAll(/"index_lag_ms":[\d.]+/g, '"index_lag_ms":0')
+  text
+    .replaceAll(/"(txn|offer_id)":"[^"]*"/g, '"$1":"…"')
+    .replaceAll(/"index_lag_ms":[\d.]+/g, '"index_lag_ms":0')
 
 async function open(env: Readonly<Record<string, string>> = {}): Promise<World> {
   const world = await openWorld({ env: { ...env, REQUEST_DEADLINE_MS: '60000' } })
@@ -173,7 +189,10 @@ describe('one world, before and after a document is taken in', () => {
   beforeAll(async () => {
     world = await open()
     await world.put(visible)
-    for (const reader of ['person', 'agent'] as const) before[reader] = await answers(world, reader)
+    for (const reader of ['person', 'agent', 'mute agent'] as const)
+      before[reader] = await answers(world, reader)
+    expect(before.agent?.filter((line) => line.includes('"approval":{"offer_id"'))).toHaveLength(10)
+    expect(before['mute agent']?.join('')).not.toContain('"approval":{"offer_id"')
   })
   afterAll(() => world?.[Symbol.asyncDispose]())
 
@@ -209,12 +228,26 @@ describe('one world, before and after a document is taken in', () => {
           await bearer('person'),
         )
         expect(own.status).toBe(200)
-        expect(await answers(world, 'agent')).toEqual(before.agent)
+        for (const reader of ['agent', 'mute agent'] as const)
+          expect(await answers(world, reader)).toEqual(before[reader])
       } finally {
-        await withdraw(world, 'hidden/one')
+        await withdraw(world, idOf(sketch))
       }
     },
   )
+
+  test('one that is sensitive changes no byte for an agent that may not ask, and for one that may only that', async () => {
+    await world.put({ 'hidden/one': sensitive })
+    expect(await answers(world, 'mute agent')).toEqual(before['mute agent'])
+    const told = (lines: readonly string[] = []) =>
+      lines.map((line) =>
+        line.includes(`/documents/${hidden} `)
+          ? 'the document itself'
+          : line.replaceAll(/"approval":[^}]*},/g, ''),
+      )
+    expect(told(await answers(world, 'agent'))).toEqual(told(before.agent))
+    await withdraw(world, 'hidden/one')
+  })
 
   test('a hidden document and one that never was are answered alike, on every route that takes an id', async () => {
     await world.put({ 'hidden/one': { text: perfect, metadata, access: { viewers: ['user:bob'] } } })
@@ -268,7 +301,7 @@ describe('two worlds with the same keys, of which one took in hidden documents f
         .replaceAll(/"scope_key":"[^"]*"/g, '"scope_key":"…"'),
     )
 
-  test.each(['person', 'agent', 'nobody'] as const)(
+  test.each(['person', 'agent', 'mute agent', 'nobody'] as const)(
     'every answer to a %s is the same to the byte',
     async (reader) => {
       const theirs = withoutModel(await answers(other, reader), other)

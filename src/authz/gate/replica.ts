@@ -7,6 +7,11 @@ import { type HeldVerdicts, heldKey } from './held.ts'
 export interface Look {
   /** The replica has the tail and says no: not worth asking about. */
   readonly refused: ReadonlySet<string>
+  /**
+   * In the order given: those that it would refuse for nothing but being sensitive, with the tail or without it. Only worth
+   * asking about; whether the agent may be told of them is OpenFGA's to say.
+   */
+  readonly kept: readonly string[]
   /** Milliseconds since OpenFGA was asked: its own yes, which may be said again. */
   readonly held: ReadonlyMap<string, number>
   /** OpenFGA's caches may answer: nothing that these lead to was taken away since those were filled. */
@@ -27,7 +32,9 @@ export interface ReplicaDeps {
 /** The replica and the held verdicts, for one question. */
 export interface Asker {
   /** For `strict` it only says what is refused. */
-  look(documentIds: readonly string[]): Look
+  look(documentIds: readonly string[], options: { readonly tell: boolean }): Look
+  /** Those that are not known to be ordinary: only these can need a grant. All, where it has not the tail. */
+  maybeSensitive(documentIds: readonly string[]): readonly string[]
   /** Keeps a yes that OpenFGA gave to a question sent after `askedAt`, in `generation`. */
   hold(documentId: string, yes: { askedAt: number; generation: number; until?: number }): void
 }
@@ -35,7 +42,13 @@ export interface Asker {
 /** Milliseconds: a change log that was not read to its end for longer may hide a removal. */
 export const tailMaxMs = 1_000
 
-const nothing: Look = { refused: new Set(), held: new Map(), cacheable: new Set(), holdable: new Map() }
+const nothing: Look = {
+  refused: new Set(),
+  kept: [],
+  held: new Map(),
+  cacheable: new Set(),
+  holdable: new Map(),
+}
 
 export function createAsker(
   { fga, index, held, now, cacheTtlMs }: ReplicaDeps,
@@ -44,6 +57,8 @@ export function createAsker(
 ): Asker {
   const { modelId } = fga
   const keyOf = heldKey(question, fga)
+  // OpenFGA's caches may still know of no grant where there is one now.
+  const presentsGrants = question.contextual.some(({ object }) => object.startsWith('grant:'))
 
   /** It holds all that OpenFGA held less than a second ago, what this process wrote included, under this model. */
   function hasTail(at: number): boolean {
@@ -64,6 +79,11 @@ export function createAsker(
   function ordinary(ids: readonly string[], at: number): readonly string[] {
     const sensitive = index.evaluate({ ...question, relation: 'sensitive' }, ids, at)
     return ids.filter((id) => sensitive?.get(id)?.allowed === false)
+  }
+
+  function keptOf(refused: readonly string[], at: number): readonly string[] {
+    const verdicts = index.evaluate({ ...question, relation: 'can_be_told' }, refused, at)
+    return refused.filter((id) => verdicts?.get(id)?.allowed === true)
   }
 
   function heldOf(ids: readonly string[], at: number) {
@@ -95,19 +115,30 @@ export function createAsker(
   }
 
   return {
-    look(ids) {
+    maybeSensitive(ids) {
       const at = now()
-      const verdicts = hasTail(at) ? index.evaluate(question, ids, at) : undefined
+      if (!hasTail(at)) return ids
+      const known = new Set(ordinary(ids, at))
+      return ids.filter((id) => !known.has(id))
+    },
+    look(ids, { tell }) {
+      const at = now()
+      const isAtTail = hasTail(at)
+      const verdicts = isAtTail || tell ? index.evaluate(question, ids, at) : undefined
       if (verdicts === undefined) return nothing
       const refused = new Set(ids.filter((id) => verdicts.get(id)?.allowed === false))
-      if (consistency === 'strict') return { ...nothing, refused }
+      const kept = tell ? keptOf([...refused], at) : []
+      if (!isAtTail) return { ...nothing, kept }
+      if (consistency === 'strict') return { ...nothing, refused, kept }
       const allowed = ids.filter((id) => verdicts.get(id)?.allowed === true)
-      const touched = index.touched(allowed, at - cacheTtlMs)
+      const touched = index.touched([...allowed, ...kept], at - cacheTtlMs)
       const plain = ordinary(allowed, at)
+      const perhapsCached = presentsGrants ? plain : allowed
       return {
         refused,
+        kept,
         held: heldOf(plain, at),
-        cacheable: new Set(allowed.filter((id) => !touched.has(id))),
+        cacheable: new Set([...perhapsCached, ...kept].filter((id) => !touched.has(id))),
         holdable: new Map(plain.map((id) => [id, verdicts.get(id)?.until])),
       }
     },

@@ -25,11 +25,11 @@ export interface ApprovalGrants {
    */
   activateWithin(sql: Sql, id: string, by: Who): Promise<boolean>
   /**
-   * What may be presented with a question: the one asked for, in the request or in the token, if its row matches the
-   * subject, the outermost agent, the delegation and, where it is for one question, that question's digest; and every
-   * live remembered one. Anything else is as if nothing had been asked for. Empty without an agent.
+   * What may be presented with a question: those named, by the request or by its token, whose rows match the subject, the
+   * outermost agent, the delegation and, where one is for one question, that question's digest; and every live remembered
+   * one. Anything else is as if nothing had been named. Empty without an agent.
    */
-  presentable(principal: Principal, asked?: Presenting): Promise<readonly PresentableGrant[]>
+  presentable(principal: Principal, asking: Presenting): Promise<readonly PresentableGrant[]>
   /**
    * Counts one use, in the transaction of the record that names it. False: it does not count (any more), and the
    * caller has to roll back and answer as if it had not been presented. One conditional UPDATE, so that as many pass as
@@ -51,14 +51,14 @@ export interface ApprovalGrants {
 }
 
 export interface Presenting {
-  /** Named by the request: `g_…`. */
-  readonly asked?: string
+  /** `g_…` */
+  readonly named: readonly string[]
   readonly queryHmac?: string
 }
 
 export type PresentableGrant = Pick<ApprovalGrant, 'id' | 'objects' | 'remembered'>
 
-export interface GrantUse extends Omit<Presenting, 'asked'> {
+export interface GrantUse extends Omit<Presenting, 'named'> {
   readonly id: string
   readonly principal: Principal
   /** The call that is about to be made, for a grant of one. */
@@ -116,10 +116,9 @@ export function createApprovalGrants(deps: ApprovalGrantsDeps): ApprovalGrants {
       await record(sql, { ...by, delegation: live.delegation }, madeEvent(live))
       return true
     },
-    async presentable(principal, { asked, queryHmac } = {}) {
+    async presentable(principal, { named, queryHmac }) {
       const holder = holderOf(principal)
       if (holder === undefined) return []
-      const named = [asked, principal.grant].filter((id) => id !== undefined)
       return database.query<Pick<GrantRow, 'id' | 'objects' | 'remembered'>>(
         `select id, objects, remembered from approval_grants
          where ${counts} and vault_call is null

@@ -1,11 +1,13 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import type { DocumentReader } from '../../retrieval/document.ts'
 import { documentSchema, toDocument } from '../../retrieval/wire/answer.ts'
+import { approval as approvalParameter } from '../../retrieval/wire/question.ts'
 import { type App, createRouter } from '../env.ts'
 import type { RequireBearer } from '../middleware/bearer.ts'
 import { endInTime } from '../middleware/frame.ts'
 import { bearer, id, problems } from '../schemas.ts'
 
+const approval = approvalParameter.clone()
 // Made anew: only what is made after the library extended zod can be named in the contract.
 const document = documentSchema.clone().openapi('Document')
 
@@ -14,7 +16,10 @@ export interface DocumentRouteDeps {
   readonly requireBearer: RequireBearer
 }
 
-/** `GET /documents/{id}`: the whole text if cleared, else the same 404 as for a missing one. */
+/**
+ * `GET /documents/{id}`: the whole text if cleared; 403 `approval_required` to an agent that may be told of it and may
+ * ask; else the same 404 as for a missing one.
+ */
 export function documentRoutes({ readDocument, requireBearer }: DocumentRouteDeps): App {
   const route = createRoute({
     method: 'get',
@@ -22,14 +27,15 @@ export function documentRoutes({ readDocument, requireBearer }: DocumentRouteDep
     summary: 'One document, whole',
     security: bearer,
     middleware: [endInTime, requireBearer({ kinds: ['person', 'agent'], scopes: ['docs.read'] })] as const,
-    request: { params: z.strictObject({ id }) },
+    request: { params: z.strictObject({ id }), query: z.strictObject({ approval: approval.optional() }) },
     responses: {
       200: { description: 'The document', content: { 'application/json': { schema: document } } },
       ...problems(404),
     },
   })
   return createRouter().openapi(route, async (c) => {
-    const found = await readDocument(c.get('principal'), c.req.valid('param').id, c.get('deadline'))
+    const { approval: grant } = c.req.valid('query')
+    const found = await readDocument(c.get('principal'), c.req.valid('param').id, c.get('deadline'), grant)
     return c.json(toDocument(found, c.get('txn')), 200)
   })
 }

@@ -1,5 +1,4 @@
 import { createRoute } from '@hono/zod-openapi'
-import { AppError } from '../../kernel/errors.ts'
 import type { Retriever } from '../../retrieval/retrieve.ts'
 import { answerSchema, toAnswer } from '../../retrieval/wire/answer.ts'
 import { questionSchema, toQuestion } from '../../retrieval/wire/question.ts'
@@ -41,11 +40,7 @@ export function retrieveRoutes({ retrieve, requireBearer, indexLagMs }: Retrieve
     },
   })
   return createRouter().openapi(route, async (c) => {
-    const asked = c.req.valid('json')
-    // A grant that cannot be presented yet must not be ignored: the caller would take a smaller answer for all.
-    if (asked.approval !== undefined)
-      throw new AppError('not_found', { public: 'This approval is not known.' })
-    const found = await retrieve(c.get('principal'), toQuestion(asked), c.get('deadline'))
+    const found = await retrieve(c.get('principal'), toQuestion(c.req.valid('json')), c.get('deadline'))
     return c.json(toAnswer(found, indexLagMs(), c.get('txn')), 200)
   })
 }

@@ -1,6 +1,5 @@
 import type { McpServer } from '@modelcontextprotocol/server'
 import { z } from 'zod'
-import { AppError } from '../../kernel/errors.ts'
 import type { Retriever } from '../../retrieval/retrieve.ts'
 import { answerSchema, toAnswer } from '../../retrieval/wire/answer.ts'
 import { questionSchema, toQuestion } from '../../retrieval/wire/question.ts'
@@ -37,9 +36,6 @@ export function registerRetrieve(
     },
     (asked) =>
       run({ call, tool: 'retrieve', scopes, ...deps }, async (principal, deadline) => {
-        // A grant that cannot be presented yet must not be ignored: the caller would take a smaller answer for all.
-        if (asked.approval !== undefined)
-          throw new AppError('not_found', { public: 'This approval is not known.' })
         const found = await retrieve(principal, toQuestion(asked), deadline)
         return quoted(toAnswer(found, indexLagMs(), principal.txn))
       }),

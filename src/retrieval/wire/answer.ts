@@ -32,6 +32,10 @@ export const answerSchema = z.strictObject({
   ),
   complete: z.boolean(),
   mode_used: z.enum(['hybrid', 'vector', 'keyword']),
+  approval: z
+    .strictObject({ offer_id: z.string() })
+    .optional()
+    .describe('The person could be asked for more: POST /approvals takes it for 5 minutes.'),
   freshness: z.strictObject({ index_lag_ms: z.number(), authorization_model_id: z.string() }),
   scope_key: z.string(),
   txn: z.string(),
@@ -57,7 +61,7 @@ export const collectionListSchema = z.strictObject({
 })
 
 export function toAnswer(
-  { passages, complete, modeUsed, modelId, scopeKey }: Answer,
+  { passages, complete, modeUsed, modelId, scopeKey, offer }: Answer,
   /** Milliseconds that the permission index is behind at most. */
   indexLagMs: number,
   txn: string,
@@ -66,6 +70,7 @@ export function toAnswer(
     results: passages.map((passage, index) => toResult(passage, index + 1)),
     complete,
     mode_used: modeUsed,
+    ...(offer !== undefined && { approval: { offer_id: offer } }),
     freshness: { index_lag_ms: indexLagMs, authorization_model_id: modelId },
     scope_key: scopeKey,
     txn,

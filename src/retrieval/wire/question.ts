@@ -15,6 +15,12 @@ const filter = z
   .record(text(1, 100), z.union([scalar, z.strictObject({ in: z.array(scalar).min(1).max(100) }), range]))
   .refine((fields) => Object.keys(fields).length <= 20, 'at most 20 fields')
 
+/** A grant that is presented. One that does not count for this principal and this question is as if it were left out. */
+export const approval = z
+  .string()
+  .regex(/^g_[A-Za-z0-9_-]{1,100}$/, 'must be g_…')
+  .describe('What the person agreed to, as GET /approvals/{id} names it (grant_id).')
+
 /** What every face takes as a question, beside what only one of them knows. */
 export const questionMembers = {
   query: text(1, 8_192)
@@ -34,10 +40,7 @@ export const questionMembers = {
     .enum(['fast', 'strict'])
     .default('fast')
     .describe('strict: every permission is asked anew, past all caches.'),
-  approval: z
-    .string()
-    .regex(/^g_[A-Za-z0-9_-]{1,100}$/, 'must be g_…')
-    .optional(),
+  approval: approval.optional(),
 }
 
 /** A question as it is asked at every face: words, or a vector of the caller's own. Unknown members are refused. */
@@ -61,7 +64,16 @@ export const questionSchema = z
   })
 
 export function toQuestion(asked: z.output<typeof questionSchema>): Question {
-  const { query, embedding, top_k, mode, collections, filter: conditions, consistency } = asked
+  const {
+    query,
+    embedding,
+    top_k,
+    mode,
+    collections,
+    filter: conditions,
+    consistency,
+    approval: grant,
+  } = asked
   return {
     ...(query !== undefined && { query }),
     ...(embedding !== undefined && { embedding: unit(embedding) }),
@@ -70,6 +82,7 @@ export function toQuestion(asked: z.output<typeof questionSchema>): Question {
     ...(collections !== undefined && { collections }),
     ...(conditions !== undefined && { filter: conditions }),
     consistency,
+    ...(grant !== undefined && { approval: grant }),
   }
 }
 

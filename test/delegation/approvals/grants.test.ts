@@ -112,10 +112,10 @@ describeDatabases('grants of approvals', (kind) => {
         `grant:${id} granted_by document:b`,
         `user:anne grantor grant:${id}`,
       ])
-      expect(await shown(bot(), { asked: id })).toEqual([])
+      expect(await shown(bot(), { named: [id] })).toEqual([])
       expect(await use(id)).toBe(false)
       expect(await activate(id)).toBe(true)
-      expect(await shown(bot(), { asked: id })).toEqual([id])
+      expect(await shown(bot(), { named: [id] })).toEqual([id])
       expect(await activate(id)).toBe(false)
     })
 
@@ -126,7 +126,7 @@ describeDatabases('grants of approvals', (kind) => {
         throw new Error('killed')
       })
       await expect(failing).rejects.toThrow('killed')
-      expect(await shown(bot(), { asked: id })).toEqual([])
+      expect(await shown(bot(), { named: [id] })).toEqual([])
     })
 
     test('answers one question once: a second grant of the same approval cannot count', async () => {
@@ -134,7 +134,7 @@ describeDatabases('grants of approvals', (kind) => {
       await granted({ approval })
       const second = await grants.prepare(wanted({ approval }))
       await expect(activate(second.id)).rejects.toThrow(/approval_grants_approval/)
-      expect(await shown(bot(), { asked: second.id })).toEqual([])
+      expect(await shown(bot(), { named: [second.id] })).toEqual([])
     })
 
     test('never outlasts what was lent', async () => {
@@ -163,11 +163,10 @@ describeDatabases('grants of approvals', (kind) => {
     test('counts for this person, outermost agent and delegation, and looks like nothing for any other', async () => {
       const id = await granted()
       const other = await lend()
-      expect(await shown(bot(), { asked: id })).toEqual([id])
-      expect(await shown(bot({ grant: id }), {})).toEqual([id])
-      expect(await shown(bot({ actors: ['agent:research-bot', 'agent:helper-bot'] }), { asked: id })).toEqual(
-        [id],
-      )
+      expect(await shown(bot(), { named: [id] })).toEqual([id])
+      expect(
+        await shown(bot({ actors: ['agent:research-bot', 'agent:helper-bot'] }), { named: [id] }),
+      ).toEqual([id])
       for (const stranger of [
         bot({ subject: 'user:bob' }),
         bot({ actors: ['agent:helper-bot'] }),
@@ -175,32 +174,32 @@ describeDatabases('grants of approvals', (kind) => {
         bot({ delegation: other }),
         { ...bot(), kind: 'person' as const, actors: [] },
       ]) {
-        expect(await shown(stranger, { asked: id })).toEqual([])
+        expect(await shown(stranger, { named: [id] })).toEqual([])
         expect(await use(id, { principal: stranger })).toBe(false)
       }
-      expect(await shown(bot(), { asked: 'g_never' })).toEqual([])
-      expect(await shown(bot(), {})).toEqual([])
+      expect(await shown(bot(), { named: ['g_never'] })).toEqual([])
+      expect(await shown(bot(), { named: [] })).toEqual([])
     })
 
     test('of one question counts for that question', async () => {
       const id = await granted({ queryHmac: 'this' })
-      expect(await shown(bot(), { asked: id, queryHmac: 'this' })).toEqual([id])
-      expect(await shown(bot(), { asked: id, queryHmac: 'that' })).toEqual([])
-      expect(await shown(bot(), { asked: id })).toEqual([])
+      expect(await shown(bot(), { named: [id], queryHmac: 'this' })).toEqual([id])
+      expect(await shown(bot(), { named: [id], queryHmac: 'that' })).toEqual([])
+      expect(await shown(bot(), { named: [id] })).toEqual([])
       expect(await use(id, { queryHmac: 'that' })).toBe(false)
       expect(await use(id)).toBe(false)
       expect(await use(id, { queryHmac: 'this' })).toBe(true)
       expect(await use(id, { queryHmac: 'this' })).toBe(false)
-      expect(await shown(bot(), { asked: id, queryHmac: 'this' })).toEqual([])
+      expect(await shown(bot(), { named: [id], queryHmac: 'this' })).toEqual([])
     })
 
     test('of a remembered one happens by itself, under its delegation alone', async () => {
       const remembering = await lend()
       const id = await granted({ delegation: remembering, remembered: true, objects: ['folder:board'] })
-      expect(await shown(bot({ delegation: remembering }), {})).toEqual([id])
-      expect(await shown(bot(), {})).toEqual([])
+      expect(await shown(bot({ delegation: remembering }), { named: [] })).toEqual([id])
+      expect(await shown(bot(), { named: [] })).toEqual([])
       await grants.revoke('user:anne', id, by)
-      expect(await shown(bot({ delegation: remembering }), {})).toEqual([])
+      expect(await shown(bot({ delegation: remembering }), { named: [] })).toEqual([])
     })
 
     test('of a call to a third party opens no document, and counts for exactly that call', async () => {
@@ -212,7 +211,7 @@ describeDatabases('grants of approvals', (kind) => {
       }
       const id = await granted({ objects: [], vaultCall: { ...call, bodyDigest: 'digest' } })
       expect(await tuplesOf(id)).toEqual([])
-      expect(await shown(bot(), { asked: id })).toEqual([])
+      expect(await shown(bot(), { named: [id] })).toEqual([])
       for (const other of [
         undefined,
         call,
@@ -268,9 +267,9 @@ describeDatabases('grants of approvals', (kind) => {
       const second = Math.ceil(clock.now() / 1_000) * 1_000
       const id = await granted({ until: new Date(second + 10_500) })
       clock.move(second + 10_000 - clock.now())
-      expect(await shown(bot(), { asked: id })).toEqual([id])
+      expect(await shown(bot(), { named: [id] })).toEqual([id])
       clock.move(1)
-      expect(await shown(bot(), { asked: id })).toEqual([])
+      expect(await shown(bot(), { named: [id] })).toEqual([])
       expect(await use(id)).toBe(false)
       clock.move(61_000)
       await grants.mend()
@@ -283,7 +282,7 @@ describeDatabases('grants of approvals', (kind) => {
       expect((await grants.listOf('user:anne')).map((one) => one.id)).toContain(id)
       expect(await grants.revoke('user:bob', id, by)).toBe(false)
       expect(await grants.revoke('user:anne', id, by)).toBe(true)
-      expect(await shown(bot(), { asked: id })).toEqual([])
+      expect(await shown(bot(), { named: [id] })).toEqual([])
       expect(await use(id)).toBe(false)
       expect(await tuplesOf(id)).toEqual([])
       expect(await ends(id)).toEqual(['revoked'])
@@ -296,7 +295,7 @@ describeDatabases('grants of approvals', (kind) => {
       const id = await granted(of)
       const answering = await grants.prepare(wanted(of))
       await delegations.revoke(lent)
-      expect(await shown(bot(of), { asked: id })).toEqual([])
+      expect(await shown(bot(of), { named: [id] })).toEqual([])
       expect(await use(id, { principal: bot(of) })).toBe(false)
       expect(await grants.get(id)).toMatchObject({ state: 'ended' })
       expect(await tuplesOf(id)).toEqual([])
@@ -316,7 +315,7 @@ describeDatabases('grants of approvals', (kind) => {
         throw new Error('killed')
       })
       await expect(undone).rejects.toThrow('killed')
-      expect(await shown(bot({ delegation: lent }), { asked: id })).toEqual([id])
+      expect(await shown(bot({ delegation: lent }), { named: [id] })).toEqual([id])
     })
 
     test('of one that was never answered comes after a minute', async () => {

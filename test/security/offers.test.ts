@@ -1,0 +1,188 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { openWorld, type RetrieveBody, type World } from '../support/world.ts'
+import { type AskedCall, type FaultyOpenFga, startFaultyOpenFga, type Verdicts } from './faulty-openfga.ts'
+
+// An offer tells one bit. Everything here asks whether it tells more, or tells it without OpenFGA.
+
+const text = 'Quicksilver budgets of the year.'
+const asking = { query: 'quicksilver budgets', mode: 'keyword', top_k: 4, consistency: 'strict' }
+const told = { viewers: ['user:anne'], sensitive: true }
+
+let faulty: FaultyOpenFga
+let world: World
+let bot: string
+const calls: AskedCall[] = []
+
+beforeAll(async () => {
+  faulty = await startFaultyOpenFga()
+  world = await openWorld({ openfga: faulty.wrap })
+  await world.put({
+    ...Object.fromEntries(
+      Array.from({ length: 12 }, (_, index) => [
+        `open/${index}`,
+        { text, access: { viewers: ['user:anne'] } },
+      ]),
+    ),
+    'open/first': { text: `${text} ${text}`, access: { viewers: ['user:anne'] } },
+  })
+  await world.lend('anne', 'research-bot', 'collection:handbook')
+  bot = await world.token({ user: 'anne', agent: 'research-bot' })
+}, 60_000)
+afterAll(async () => {
+  await world?.[Symbol.asyncDispose]()
+  await faulty?.[Symbol.asyncDispose]()
+})
+beforeEach(() => world.database.query('delete from offer_limits'))
+
+type Answer = RetrieveBody & { readonly approval?: { readonly offer_id: string } }
+const ask = async () => (await world.retrieve(bot, asking)) as Answer
+
+/** Checks sent to OpenFGA for one question: as few as it takes once the replica has all, whatever the machine does. */
+async function checksSent(times = 8): Promise<number> {
+  let fewest = Number.POSITIVE_INFINITY
+  for (let count = 0; count < times; count += 1) {
+    calls.length = 0
+    faulty.set({
+      verdicts: (all, call) => {
+        calls.push(call)
+        return all
+      },
+    })
+    await ask()
+    faulty.set(undefined)
+    fewest = Math.min(
+      fewest,
+      calls.reduce((sum, { objects }) => sum + objects.length, 0),
+    )
+    await vi.waitUntil(() => world.service.index.status().lagMs < 1_000, { timeout: 10_000 })
+  }
+  return fewest
+}
+
+async function withDocuments(
+  documents: Parameters<World['put']>[0],
+  run: () => Promise<void>,
+): Promise<void> {
+  await world.put(documents)
+  try {
+    await run()
+  } finally {
+    const loader = { subject: 'service:loader', actors: [], client: 'test', txn: 't_test' } as const
+    for (const id of Object.keys(documents)) {
+      const job = await world.service.ingest.withdraw(loader, id)
+      await world.service.ingest.waitForJob(job, loader.subject, AbortSignal.timeout(20_000))
+    }
+  }
+}
+
+const perfect = `${text} ${text} ${text}`
+const untold: Parameters<World['put']>[0] = {
+  'hidden/none': { text: perfect, access: { sensitive: true } },
+  'hidden/bob': { text: perfect, access: { viewers: ['user:bob'], sensitive: true } },
+  'hidden/blocked': { text: perfect, access: { ...told, blocked: ['user:anne'] } },
+  'hidden/elsewhere': { collection: 'finance', text: perfect, access: told },
+}
+
+describe('an offer', () => {
+  test('and the checks behind it are as many whatever is there of which the agent may not be told', async () => {
+    const plain = await checksSent()
+    await withDocuments(untold, async () => {
+      expect(await checksSent()).toBe(plain)
+      expect((await ask()).approval).toBeUndefined()
+    })
+  }, 60_000)
+
+  test('takes as many checks for one document as for eight, or for fifteen', async () => {
+    const sent: number[] = []
+    for (const count of [1, 8, 15]) {
+      const kept = Array.from({ length: count }, (_, index) => [
+        `kept/${index}`,
+        { text: perfect, access: told },
+      ])
+      await withDocuments(Object.fromEntries(kept), async () => {
+        sent.push(await checksSent())
+        await world.database.query('delete from offer_limits')
+        expect((await ask()).approval).toEqual({ offer_id: expect.stringMatching(/^o_[\w-]{22}$/) })
+      })
+    }
+    // A question for 4 whose best candidates are all kept goes through more of them.
+    expect(new Set(sent)).toEqual(new Set([4 + 8]))
+    const offered = await world.database.query<{ count: number }>(
+      'select max(cardinality(document_ids)) as count from offers',
+    )
+    expect(offered).toEqual([{ count: 8 }])
+  }, 60_000)
+
+  test('asks nothing more once its limit is reached', async () => {
+    await withDocuments({ 'kept/one': { text: perfect, access: told } }, async () => {
+      for (let count = 0; count < 10; count += 1) expect((await ask()).approval).toBeDefined()
+      expect((await ask()).approval).toBeUndefined()
+      expect(await checksSent()).toBe(4)
+    })
+  }, 60_000)
+
+  test.each<[string, (verdicts: Verdicts) => Verdicts]>([
+    ['says no', (all) => mapTold(all, () => ({ allowed: false }))],
+    ['fails on it', (all) => mapTold(all, () => ({ error: { message: 'too deep' } }))],
+    ['leaves it out', (all) => mapTold(all, () => undefined)],
+  ])(
+    'is never the replica’s word: none where OpenFGA %s',
+    async (_, verdicts) => {
+      await withDocuments({ 'kept/one': { text: perfect, access: told } }, async () => {
+        expect((await ask()).approval).toBeDefined()
+        faulty.set({ verdicts })
+        const answer = await ask()
+        faulty.set(undefined)
+        expect(answer.approval).toBeUndefined()
+        expect([answer.results.length, answer.complete]).toEqual([4, true])
+      })
+    },
+    60_000,
+  )
+})
+
+describe('a document by its id', () => {
+  const read = async (id: string) => {
+    calls.length = 0
+    faulty.set({
+      verdicts: (all, call) => {
+        calls.push(call)
+        return all
+      },
+    })
+    const response = await world.call('GET', `/documents/${encodeURIComponent(id)}`, { token: bot })
+    faulty.set(undefined)
+    return { status: response.status, asked: calls.map(({ objects }) => objects.length) }
+  }
+
+  test('is asked about twice in one call, whether it may be read, may be told of, is hidden or is nowhere', async () => {
+    await withDocuments({ ...untold, 'kept/one': { text, access: told } }, async () => {
+      expect(await read('open/1')).toEqual({ status: 200, asked: [2] })
+      expect(await read('kept/one')).toEqual({ status: 403, asked: [2] })
+      for (const id of [...Object.keys(untold), 'never/was'])
+        expect(await read(id)).toEqual({ status: 404, asked: [2] })
+    })
+    // Withdrawn: whatever tuples were left of it.
+    await world.write('user:anne viewer document:kept/one', 'user:* sensitive document:kept/one')
+    await world.write('collection:handbook filed_in document:kept/one')
+    expect(await read('kept/one')).toEqual({ status: 404, asked: [2] })
+  }, 60_000)
+
+  test('on which OpenFGA alone has no verdict is the 404 of a missing one, although it may be told of', async () => {
+    await withDocuments({ 'kept/two': { text, access: told } }, async () => {
+      faulty.set({ verdicts: (all) => ({ ...all, 'document:kept/two': { error: { message: 'too deep' } } }) })
+      const response = await world.call('GET', '/documents/kept%2Ftwo', { token: bot })
+      faulty.set(undefined)
+      expect(response.status).toBe(404)
+    })
+  }, 60_000)
+})
+
+function mapTold(all: Verdicts, change: () => Verdicts[string] | undefined): Verdicts {
+  return Object.fromEntries(
+    Object.entries(all).flatMap(([name, verdict]) => {
+      const told = name.endsWith(' can_be_told') ? change() : verdict
+      return told === undefined ? [] : [[name, told]]
+    }),
+  )
+}
