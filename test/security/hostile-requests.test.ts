@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { operator } from '../../src/audit/record.ts'
 import { errorCodes } from '../../src/kernel/errors.ts'
+import { principal } from '../http/principal.ts'
 import { openWorld, type World } from '../support/world.ts'
 import {
   type Body,
@@ -18,6 +19,7 @@ const runs = Number(process.env['FUZZ_RUNS'] ?? 800)
 
 let world: World
 let planId = ''
+let offer = ''
 const dsl = readFileSync(new URL('../../model.fga', import.meta.url), 'utf8')
 const tokens: Record<string, string | undefined> = { nobody: undefined, forged: 'a.b.c', browser: undefined }
 /** What a page of ours would send in a signed-in browser. */
@@ -62,13 +64,16 @@ const byName = {
     'agent:research-bot',
   ],
   name: ['until'],
+  agent: ['research-bot', 'other-bot'],
+  client: ['agent-app'],
   key: ['year', 'topic', 'day', 'open', 'expires_at'],
   value: ['travel', '2026-01-01'],
 }
 
 const callers = (operation: string): readonly string[] => {
+  if (/ \/(approvals|vault)/.test(operation)) return ['agent']
   if (/^(post \/retrieve|get \/(documents|collections))/.test(operation)) return ['person', 'agent']
-  if (/\/delegations/.test(operation)) return ['browser']
+  if (/\/(delegations|connections)/.test(operation)) return ['browser']
   if (/^(put \/(collections|fields)|post \/(explain|who-can))|\/(model|agents)/.test(operation))
     return ['administrator']
   return operation === 'post /access' ? ['administrator', 'service'] : ['service']
@@ -108,6 +113,8 @@ const repair = (
       return { plan_id: planId }
     case 'post /agents':
       return { ...agent, id: 'new-bot' }
+    case 'post /approvals':
+      return { authorization_details: [{ type: 'document_access', offer }], purpose: 'tests' }
     case 'post /delegations':
       return { agent: 'research-bot', scope: ['collection:handbook'], expires_at: inAnHour, purpose: 'tests' }
     case 'post /access':
@@ -131,7 +138,8 @@ beforeAll(async () => {
     'handbook/kept': { text: 'Hours.', access: { viewers: ['user:anne'] } },
   })
   await world.service.administrators.add('user:dan', ['security.read', 'security.write', 'agents.write'])
-  await world.lend('anne', 'research-bot', 'collection:handbook')
+  const delegation = await world.lend('anne', 'research-bot', 'collection:handbook')
+  offer = (await offered(delegation)) ?? ''
   tokens['person'] = await world.token({ user: 'anne' })
   tokens['administrator'] = await world.token({ user: 'dan' })
   tokens['agent'] = await world.token({ user: 'anne', agent: 'research-bot' })
@@ -143,6 +151,23 @@ beforeAll(async () => {
   })
   planId = ((await planned.json()) as { plan: { plan_id: string } }).plan.plan_id
 })
+
+/** As an answer to a question of the agent brings it. */
+const offered = (delegation: string): Promise<string | undefined> =>
+  world.database.transaction((sql) =>
+    world.service.grants.offers.makeWithin(
+      sql,
+      {
+        ...principal,
+        kind: 'agent',
+        actors: ['agent:research-bot'],
+        scopes: new Set(['approvals.request']),
+        delegation,
+      },
+      { queryHmac: 'x', documentIds: ['handbook/travel'] },
+    ),
+  )
+
 async function signedIn(user: string): Promise<Readonly<Record<string, string>>> {
   await world.service.issuer.passwords.set(user, 'correct horse battery')
   const origin = world.config.publicUrl
@@ -219,7 +244,8 @@ test('whatever is sent to whatever route, by whomever: no 5xx, no stack, every r
       const seen = [...reached.keys()].filter((key) => key.startsWith(`${method} ${path} `))
       // Past the token, the scope and the schema: done, or refused for want of the object alone.
       const done =
-        /^(get|delete) .*\{id\}|(access|disable)$/.test(`${method} ${path}`) && path !== '/access'
+        /^(get|delete) .*\{id\}|(access|disable|answers|connect|vault\/fetch)$/.test(`${method} ${path}`) &&
+        path !== '/access'
           ? / (20[02]|404)$/
           : / 20[012]$/
       expect(

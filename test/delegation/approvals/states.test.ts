@@ -98,6 +98,27 @@ describeBackends('an approval', (backend) => {
     }
   })
 
+  test('takes one of several questions at once', async () => {
+    const asked = await world.ask(asker, ['board/1'])
+    const shown = await world.approvals.oneOfMine(asker.subject, asked.id)
+    const over = { digest: shown === undefined ? '' : digestOf(shown) }
+    const results = await Promise.all([
+      ...['Why?', 'What for?', 'Which?'].map((question) =>
+        world.decide(asked, { answer: 'ask', question }, over),
+      ),
+      world.approvals.answer(asker, asked.id, 'So.').catch(() => undefined),
+    ])
+    expect(results.filter((one) => one !== undefined && 'ok' in one && one.ok)).toHaveLength(1)
+    const after = await world.approvals.of(asker, asked.id)
+    expect(after?.rounds).toHaveLength(1)
+    expect(await world.recorded(asked.id)).toEqual(
+      ['approval_asked', 'approval_info_requested', 'approval_answered'].slice(
+        0,
+        after?.state === 'pending' ? 3 : 2,
+      ),
+    )
+  })
+
   test('takes five questions, no more, and one at a time', async () => {
     const asked = await world.ask(asker, ['board/1'], { seconds: 3_000 })
     for (let round = 1; round <= 5; round += 1) {
