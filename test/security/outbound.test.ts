@@ -6,7 +6,6 @@ import { inspect } from 'node:util'
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { isPublicAddress } from '../../src/outbound/addresses.ts'
-import { asFetch } from '../../src/outbound/as-fetch.ts'
 import { OutboundError } from '../../src/outbound/error.ts'
 import {
   createGuardedFetch,
@@ -530,29 +529,6 @@ describe('the request', () => {
       reason: 'unreachable',
       sent: false,
     })
-  })
-})
-
-describe('as the fetch of a library', () => {
-  test('it is as guarded, follows no redirect, and streams nothing', async () => {
-    await using server = await serve((request, response) =>
-      request.url === '/moved'
-        ? response.writeHead(302, { location: '/' }).end()
-        : response.writeHead(request.method === 'DELETE' ? 204 : 200).end(),
-    )
-    const fetch = asFetch(
-      createGuardedFetch({ lookup: resolver(names), allowedOrigins: [server.origin] }),
-      limits,
-    )
-    const form = new URLSearchParams({ a: 'b c' })
-    expect((await fetch(server.origin, { method: 'POST', body: form, redirect: 'follow' })).status).toBe(200)
-    expect(server.seen[0]).toMatchObject({ body: 'a=b+c' })
-    expect((await fetch(`${server.origin}/moved`, { redirect: 'follow' })).status).toBe(302)
-    expect((await fetch(server.origin, { method: 'DELETE' })).status).toBe(204)
-    await expect(fetch('https://169.254.169.254/')).rejects.toMatchObject({ reason: 'address_refused' })
-    await expect(fetch(server.origin, { method: 'POST', body: new Blob(['a']) })).rejects.toBeInstanceOf(
-      TypeError,
-    )
   })
 })
 

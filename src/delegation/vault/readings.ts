@@ -75,11 +75,15 @@ function decoded({ from, to }: Reading, runs: readonly RegExpExecArray[], shift:
   for (const { 0: run, index } of runs) {
     const bytes = Buffer.from(run.slice(shift), 'base64')
     let start = built.length()
-    for (const [at, byte] of bytes.entries()) {
+    for (let at = 0; at < bytes.length; at += 1) {
+      const byte = bytes[at] ?? 0
+      if (!isText(byte)) {
+        start = built.cut(start)
+        continue
+      }
       const first = index + shift + Math.floor((at * 4) / 3)
       const last = index + shift + Math.floor((at * 8 + 7) / 6)
-      if (isText(byte)) built.add(byte, from[first] ?? 0, to[last] ?? 0)
-      else start = built.cut(start)
+      built.add(byte, from[first] ?? 0, to[last] ?? 0)
     }
     built.cut(start)
   }
