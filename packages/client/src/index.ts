@@ -10,6 +10,7 @@ export {
   InsufficientScope,
   NoPerson,
   NotFound,
+  OutcomeUnknown,
   type PendingApproval,
   RateLimited,
   SignInRequired,
@@ -28,6 +29,7 @@ export type {
 export type { CollectionList, Document, Passage, Question, RetrieveAnswer } from './service/contract.ts'
 export { createRemit, type Remit, type RemitOptions } from './service/remit.ts'
 export type { CallOptions, Session } from './service/session.ts'
+export type { VaultFetch, VaultInit } from './service/vault.ts'
 export type { Detail } from './shared/detail.ts'
 export { type PlatformOptions } from './shared/platform.ts'
 export { createTokenCache, type TokenCache } from './tokens/cache.ts'
@@ -42,4 +44,10 @@ export { isWithin, type Within } from './tokens/within.ts'
 export { type ContextStore, type Conversations, conversationsOn } from './tools/conversations.ts'
 export type { Tool, ToolCall, WrappedTool } from './tools/tool.ts'
 export { type ApprovalOptions, withApproval } from './tools/with-approval.ts'
+export {
+  type ConnectionOptions,
+  type ConnectionTool,
+  type Vault,
+  withConnection,
+} from './tools/with-connection.ts'
 export { type DeviceFlowToolOptions, withDeviceFlow } from './tools/with-device-flow.ts'

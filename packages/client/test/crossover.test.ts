@@ -10,8 +10,10 @@ import {
   exchange,
   isRemitError,
   type Session,
+  type Vault,
   type WrappedTool,
   withApproval,
+  withConnection,
   withDeviceFlow,
 } from '../src/index.ts'
 import { conversations } from '../src/node.ts'
@@ -41,6 +43,7 @@ beforeAll(async () => {
       ciba: ciba(options),
       device: deviceFlow(options),
       fetch: double.fetch,
+      sleep: (ms) => setTimeout(Math.min(ms, 2)),
     })
     return people.map((person) => ({
       session: remit.for(double.person(person, agent)),
@@ -49,7 +52,7 @@ beforeAll(async () => {
   })
 })
 
-const call = async (word: string, access: Access): Promise<string> => {
+const call = async (word: string, access: Pick<Access, 'fetch'> | Pick<Vault, 'fetch'>): Promise<string> => {
   const response = await access.fetch(`/${word}`)
   const { for: person, by, path } = (await response.json()) as Readonly<Record<string, string>>
   return `${person} ${by} ${path?.split('/').at(-1)}`
@@ -73,6 +76,20 @@ const enter = (userCode: string, { person }: Session): void => {
   for (const started of double.signIns) if (started.userCode === userCode) started.by = person.subject
 }
 
+const linked = withConnection<string, string>(
+  {
+    connection: 'github',
+    mode: 'block',
+    // The person is known by the address that they are shown; the agent, by the session.
+    onConnect: ({ data }, session) => {
+      const person = new URL(data.connectUrl).searchParams.get('for')
+      const { who } = sessions.find((one) => one.session === session) ?? { who: 'nobody' }
+      if (who.startsWith(`${person} `)) double.linked.add(who)
+    },
+  },
+  (word, vault) => call(word, vault),
+)
+
 const { run, bind } = conversations()
 const tools: Readonly<Record<string, WrappedTool<string, string>>> = {
   'a question': async (query, session) => (await session.retrieve({ query })).results[0]?.text ?? 'nothing',
@@ -88,6 +105,7 @@ const tools: Readonly<Record<string, WrappedTool<string, string>>> = {
   'approval that is waited for': approval('block'),
   'approval that is looked for': until(approval('poll')),
   'approval that interrupts': resumed(approval('interrupt')),
+  'a third party': linked,
   'sign-in that is waited for': withDeviceFlow(
     {
       audience: broker,

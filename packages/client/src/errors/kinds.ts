@@ -86,6 +86,11 @@ export class Unavailable extends RemitError {
   override readonly name = 'Unavailable'
 }
 
+/** A call to a third party was sent, and nobody knows whether it took effect: look before doing it again. */
+export class OutcomeUnknown extends RemitError {
+  override readonly name = 'OutcomeUnknown'
+}
+
 /** A tool was called for nobody: no session was given, or none that `remit.for` made. */
 export class NoPerson extends RemitError {
   override readonly name = 'NoPerson'
@@ -118,7 +123,9 @@ export interface ErrorsByCode {
   search_unavailable: Unavailable
   storage_unavailable: Unavailable
   temporarily_unavailable: Unavailable
+  provider_unavailable: Unavailable
   deadline_exceeded: Unavailable
+  outcome_unknown: OutcomeUnknown
   no_person: NoPerson
   wrong_person: WrongPerson
   granted_differs: GrantedDiffers
@@ -176,7 +183,9 @@ export const kinds: { readonly [C in keyof ErrorsByCode]: Make<ErrorsByCode[C]> 
   search_unavailable: unavailable,
   storage_unavailable: unavailable,
   temporarily_unavailable: unavailable,
+  provider_unavailable: unavailable,
   deadline_exceeded: unavailable,
+  outcome_unknown: kind(OutcomeUnknown, isAnyObject),
   no_person: kind(NoPerson, isAnyObject),
   wrong_person: kind(WrongPerson, isAnyObject),
   granted_differs: kind(GrantedDiffers, isAnyObject),

@@ -15,6 +15,7 @@ import {
   type Question,
   type RetrieveAnswer,
 } from './contract.ts'
+import { createVaultFetch, type VaultFetch } from './vault.ts'
 
 export interface CallOptions {
   readonly signal?: AbortSignal | undefined
@@ -36,6 +37,8 @@ export interface Session {
   collections(options?: CallOptions): Promise<CollectionList>
   /** Asks the person for more than they lent. */
   readonly approvals: Approvals
+  /** Calls a third party with the account that the person linked. */
+  readonly vaultFetch: VaultFetch
   /** Leave to call another API for this person, by tokens of the agent's source. */
   access(api: Omit<TokenRequest, 'person'>): Promise<Access>
 }
@@ -89,6 +92,7 @@ export function createSession(person: Person, parts: Parts): Session {
         isCollectionList,
       ),
     approvals: createApprovals(api, person, platform),
+    vaultFetch: createVaultFetch(api, person),
     access: (wanted) => accessFrom(source, { ...wanted, person }, platform),
   })
   partsOfSessions.set(session, parts)

@@ -17,4 +17,6 @@ export interface ToolCall {
   readonly signal?: AbortSignal | undefined
   /** Goes on with a question that was put earlier, in another process perhaps: `data.resume` of `ApprovalPending`. */
   readonly resume?: PendingApproval
+  /** A grant that the person gave since, for what a tool of `withConnection` was refused. */
+  readonly approval?: string
 }

@@ -27,6 +27,8 @@ export interface Double
   now: () => number
   /** Milliseconds that every answer takes at most, at random. */
   delayMs: number
+  /** `anne agent-a`: who has linked an account, for which agent. */
+  readonly linked: Set<string>
   /** Milliseconds between two polls at least. */
   intervalMs: number
   readonly agents: Readonly<
@@ -62,6 +64,7 @@ export async function createDouble(): Promise<Double> {
     people: flows.people,
     endSignIns: flows.endSignIns,
     intervalMs: 1_000,
+    linked: new Set(),
     seen: [],
     before: () => undefined,
     now: Date.now,
@@ -105,6 +108,7 @@ export async function createDouble(): Promise<Double> {
       })
     if (pathname.startsWith('/oauth/')) return atIssuer(pathname, seen)
     if (pathname === '/retrieve') return retrieve(seen)
+    if (pathname === '/vault/fetch') return vaulted(seen)
     return problem(404, 'not_found')
   }
 
@@ -148,6 +152,15 @@ export async function createDouble(): Promise<Double> {
     const { sub, client_id, aud } = decodeJwt((seen.headers.get('authorization') ?? ' ').split(' ')[1] ?? '')
     if (aud !== broker) return problem(401, 'invalid_token')
     return Response.json({ for: sub, by: client_id, path: new URL(seen.url).pathname })
+  }
+
+  /** A third party's API, which says whose account was used, once that is linked for this agent. */
+  function vaulted(seen: Seen): Response {
+    const { sub, client_id } = decodeJwt((seen.headers.get('authorization') ?? ' ').split(' ')[1] ?? '')
+    const { path } = JSON.parse(seen.body) as { readonly path: string }
+    if (!double.linked.has(`${sub} ${client_id}`))
+      return problem(409, 'connection_required', { connect_url: `${url}/connections/github?for=${sub}` })
+    return Response.json(fromVault(JSON.stringify({ for: sub, by: client_id, path })))
   }
 
   /** Finds for everybody one passage, which says who asked. */
@@ -195,5 +208,14 @@ export const found = (text: string) => ({
   mode_used: 'hybrid',
   freshness: { index_lag_ms: 0, authorization_model_id: 'm' },
   scope_key: 's',
+  txn: 't_1',
+})
+
+/** What a third party answered, as the vault tells it. */
+export const fromVault = (body: string, status = 200) => ({
+  status,
+  headers: { 'content-type': 'application/json' },
+  body,
+  encoding: 'text',
   txn: 't_1',
 })

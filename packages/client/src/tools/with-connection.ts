@@ -1,0 +1,155 @@
+import type { RemitError } from '../errors/error.ts'
+import type { ApprovalRequired, ConnectionRequired } from '../errors/kinds.ts'
+import { isRemitError } from '../errors/make.ts'
+import { partsOf, type Session } from '../service/session.ts'
+import type { VaultInit } from '../service/vault.ts'
+import type { Person } from '../tokens/token.ts'
+import type { ToolCall, WrappedTool } from './tool.ts'
+
+export interface ConnectionOptions<Args> {
+  /** Name of the provider at the service: `github`. */
+  readonly connection: string
+  /**
+   * `interrupt` (default): what the person has to do first is thrown: `ConnectionRequired` says where they link their
+   * account, `ApprovalRequired` what to ask them for. `block`: waits until they have.
+   */
+  readonly mode?: 'interrupt' | 'block'
+  /** Needed with `block`: shows this person where to link their account. */
+  readonly onConnect?: (required: ConnectionRequired, session: Session) => void | Promise<void>
+  /**
+   * With `block`: why the agent wants a call that the person has not agreed to, in its own words; they are asked and waited
+   * for. Left out: such a call ends with `ApprovalRequired`.
+   */
+  readonly purpose?: (args: Args) => string
+  /** With `block` and `purpose`: answers what the person asks back. */
+  readonly onQuestion?: (question: string, args: Args, session: Session) => string | Promise<string>
+  /** Milliseconds that the person has to link their account. Default ten minutes. */
+  readonly waitMs?: number
+}
+
+/** Leave to call a third party with the person's account. */
+export interface Vault {
+  readonly person: Person
+  readonly connection: string
+  /** As `fetch`, for a path at the provider's API. */
+  fetch(path: string, init?: Omit<VaultInit, 'approval'>): Promise<Response>
+}
+
+export type ConnectionTool<Args, Result> = (args: Args, vault: Vault) => Result | Promise<Result>
+
+const waitMsDefault = 600_000
+const pauseMs = 3_000
+
+/**
+ * A tool that works with an account of its person at a third party. Its token never comes here: calls go through the
+ * service's vault, for this person and agent. A refusal ends the wrapped tool also where the tool itself took it for an
+ * answer.
+ *
+ * The wrapped tool throws: ConnectionRequired; ApprovalRequired; ApprovalDenied; ApprovalExpired; OutcomeUnknown; NoPerson.
+ */
+export function withConnection<Args, Result>(
+  options: ConnectionOptions<Args>,
+  tool: ConnectionTool<Args, Result>,
+): WrappedTool<Args, Result> {
+  const { connection, mode = 'interrupt', onConnect } = options
+  if (mode === 'block' && onConnect === undefined)
+    throw new TypeError(
+      'A tool that waits for an account has to show where to link it: onConnect is missing.',
+    )
+
+  return async (args, session, call = {}) => {
+    partsOf(session)
+    const asking = createAsking({ args, session, call, options })
+    const vault: Vault = Object.freeze<Vault>({
+      person: session.person,
+      connection,
+      fetch: (path, init = {}) => asking.fetch(path, { ...init, signal: init.signal ?? call.signal }),
+    })
+    const result = await tool(args, vault)
+    if (asking.refusal() !== undefined) throw asking.refusal()
+    return result
+  }
+}
+
+interface AskingDeps<Args> {
+  readonly args: Args
+  readonly session: Session
+  readonly call: ToolCall
+  readonly options: ConnectionOptions<Args>
+}
+
+/** One call of a tool: its requests, each with whatever the person has to do first. */
+function createAsking<Args>({ args, session, call, options }: AskingDeps<Args>) {
+  const { connection, mode = 'interrupt', onConnect, purpose, onQuestion, waitMs = waitMsDefault } = options
+  const { platform } = partsOf(session)
+  let refusal: RemitError | undefined
+
+  async function connected(path: string, init: VaultInit): Promise<Response> {
+    const end = platform.now() + waitMs
+    for (let isShown = false; ; ) {
+      try {
+        return await session.vaultFetch(connection, path, init)
+      } catch (error) {
+        const required = connectionRequired(error)
+        if (required === undefined || mode !== 'block' || platform.now() >= end) throw error
+        if (!isShown) await onConnect?.(required, session)
+        isShown = true
+        // Nothing was sent to the provider: the same call again is the first one.
+        await platform.sleep(pauseMs, init.signal)
+      }
+    }
+  }
+
+  /** The grant of the person who was asked. */
+  async function agreed(required: ApprovalRequired, init: VaultInit): Promise<string> {
+    if (mode !== 'block' || purpose === undefined) throw required
+    const { signal } = init
+    const { authorizationDetails: authorization_details } = required.data
+    const { id } = await session.approvals.request(
+      { authorization_details, purpose: purpose(args) },
+      { signal },
+    )
+    const approval = await session.approvals.wait(id, {
+      ...(signal && { signal }),
+      ...(onQuestion && { onQuestion: (question: string) => onQuestion(question, args, session) }),
+    })
+    // They ask back, and nobody answers: it is still to be asked for.
+    if (approval.grant_id === undefined) throw required
+    return approval.grant_id
+  }
+
+  async function fetch(path: string, init: VaultInit): Promise<Response> {
+    try {
+      return await connected(path, init)
+    } catch (error) {
+      if (!isRemitError(error, 'approval_required')) throw error
+      return await connected(path, { ...init, approval: call.approval ?? (await agreed(error, init)) })
+    }
+  }
+
+  return {
+    refusal: () => refusal,
+    async fetch(path: string, init: VaultInit): Promise<Response> {
+      try {
+        return await fetch(path, init)
+      } catch (error) {
+        if (isRemitError(error) && refusals.has(error.code)) refusal ??= error
+        throw error
+      }
+    },
+  }
+}
+
+const refusals = new Set([
+  'connection_required',
+  'reconnect_required',
+  'approval_required',
+  'approval_denied',
+  'approval_expired',
+  'outcome_unknown',
+])
+
+function connectionRequired(error: unknown): ConnectionRequired | undefined {
+  if (isRemitError(error, 'connection_required')) return error
+  return isRemitError(error, 'reconnect_required') ? error : undefined
+}
