@@ -1,3 +1,14 @@
+export { type AiTool, aiTool } from './adapters/ai-sdk.ts'
+export { type DefinedTool, defineTool, type ToolDefinition, type Who } from './adapters/define-tool.ts'
+export {
+  type LangChainDocument,
+  type LangChainTool,
+  langChainDocuments,
+  langChainTool,
+} from './adapters/langchain.ts'
+export { type FunctionCall, type OpenAiTools, openAiTools, type ToolMessage } from './adapters/openai.ts'
+export { type Cited, type RetrieveArgs, readDocumentTool, retrieveTool } from './adapters/remit-tools.ts'
+export type { InputSchema } from './adapters/schema.ts'
 export { RemitError, type SerializedError } from './errors/error.ts'
 export {
   ActorUnauthorized,

@@ -1,0 +1,77 @@
+import { isRemitError } from '../errors/make.ts'
+import type { ToolCall } from '../tools/tool.ts'
+import { type DefinedTool, sessionOf, type Who } from './define-tool.ts'
+import { jsonSchemaOf } from './schema.ts'
+
+export interface FunctionTool {
+  readonly type: 'function'
+  readonly function: {
+    readonly name: string
+    readonly description: string
+    readonly parameters: Record<string, unknown>
+  }
+}
+
+/** One of `message.tool_calls` of a chat completion. */
+export interface FunctionCall {
+  readonly id: string
+  readonly function: { readonly name: string; readonly arguments: string }
+}
+
+export interface ToolMessage {
+  readonly role: 'tool'
+  readonly tool_call_id: string
+  readonly content: string
+}
+
+export interface OpenAiTools {
+  /** For `tools` of a request. */
+  readonly tools: FunctionTool[]
+  /**
+   * Does what the model called, and gives the message with its result. What a model can mend (a tool that is not there,
+   * wrong arguments, a document that is not found) is told to it. Everything else is thrown, to the app: a denial, a question
+   * that waits, an account to link. None of that is content for a model.
+   */
+  answer(call: FunctionCall, options?: ToolCall): Promise<ToolMessage>
+}
+
+const forTheModel = new Set(['unknown_tool', 'invalid_arguments', 'invalid_request', 'not_found'])
+
+/** Tools for OpenAI's chat completions, and for whatever speaks them, bound to whom they work for. */
+export function openAiTools(defined: readonly DefinedTool<unknown, unknown>[], who: Who): OpenAiTools {
+  const byName = new Map(defined.map((tool) => [tool.name, tool]))
+  if (byName.size !== defined.length) throw new TypeError('Two tools have one name.')
+
+  async function run({ function: { name, arguments: text } }: FunctionCall, options?: ToolCall) {
+    const tool = byName.get(name)
+    if (tool === undefined) return { error: 'unknown_tool' }
+    try {
+      return await tool.call(parsed(text), sessionOf(who), options)
+    } catch (error) {
+      if (isRemitError(error) && forTheModel.has(error.code))
+        return { error: error.code, message: error.message }
+      throw error
+    }
+  }
+
+  return {
+    tools: defined.map(({ name, description, input }) => ({
+      type: 'function',
+      function: { name, description, parameters: jsonSchemaOf(input) },
+    })),
+    answer: async (call, options) => ({
+      role: 'tool',
+      tool_call_id: call.id,
+      content: JSON.stringify((await run(call, options)) ?? null),
+    }),
+  }
+}
+
+/** Undefined, which is no tool's arguments, for what is no JSON. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
