@@ -71,4 +71,7 @@ async function main() {
     }
 }
 
-main()
+main().catch((error) => {
+  console.error(String(error))
+  process.exitCode = 1
+})
