@@ -15,7 +15,7 @@ import { createMcpFace } from './mcp/face.ts'
 import { createServer, type ServerDeps } from './mcp/server.ts'
 import { loadSecret } from './store/secret.ts'
 
-export interface McpDeps extends ServerDeps {
+export interface McpDeps extends Omit<ServerDeps, 'publicUrl'> {
   readonly config: Config
   readonly verifier: Verifier
   readonly proofs: Proofs
@@ -33,7 +33,7 @@ export async function openMcp(deps: McpDeps): Promise<App> {
   const { protocol } = new URL(publicUrl)
   return mcpRoutes({
     face: createMcpFace({
-      serve: (context) => createServer(features, context),
+      serve: (context) => createServer({ ...features, publicUrl }, context),
       key: await loadSecret(join(config.home, 'keys'), 'mcp.key'),
       spent,
       resource,

@@ -1,5 +1,5 @@
 import type { ResolveDeps } from './delegation/approvals/resolve.ts'
-import { createVaultFetch } from './delegation/vault/fetch.ts'
+import { createVaultFetch, type VaultFetch } from './delegation/vault/fetch.ts'
 import { createCallResolution } from './delegation/vault/resolve-call.ts'
 import type { Grants } from './grants.ts'
 import type { App } from './http/env.ts'
@@ -22,6 +22,8 @@ export interface VaultCallsDeps {
 export interface VaultCalls {
   /** For what asks people: a call as it would be sent. */
   readonly resolveCall: NonNullable<ResolveDeps['resolveCall']>
+  /** One call with the person's token, which the agent never holds. */
+  readonly fetch: VaultFetch
   routes(face: { readonly requireBearer: RequireBearer }): App
 }
 
@@ -45,6 +47,7 @@ export function createVaultCalls({ database, vault, grants, outbound, log }: Vau
       )
       return { call, provider: found.provider.name }
     },
+    fetch,
     routes: (face) => vaultFetchRoutes({ fetch, ...face }),
   }
 }

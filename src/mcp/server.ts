@@ -1,4 +1,5 @@
 import { McpServer, type ScopeChallengeHandler, type ServerOptions } from '@modelcontextprotocol/server'
+import type { VaultFetch } from '../delegation/vault/fetch.ts'
 import type { Log } from '../kernel/log.ts'
 import type { Scope } from '../kernel/principal.ts'
 import { version } from '../kernel/version.ts'
@@ -9,7 +10,9 @@ import { registerDocuments } from './documents.ts'
 import type { RequestState } from './state.ts'
 import { registerListCollections } from './tools/list-collections.ts'
 import { registerReadDocument } from './tools/read-document.ts'
+import { type ApprovalToolDeps, registerRequestApproval } from './tools/request-approval.ts'
 import { type RetrieveToolDeps, registerRetrieve } from './tools/retrieve.ts'
+import { registerVaultFetch } from './tools/vault-fetch.ts'
 
 /** What every tool gets of the one call that its server is made for. */
 export interface ToolContext {
@@ -21,7 +24,8 @@ export interface ToolContext {
   readonly state: RequestState
 }
 
-export interface ServerDeps extends RetrieveToolDeps {
+export interface ServerDeps extends RetrieveToolDeps, ApprovalToolDeps {
+  readonly vaultFetch: VaultFetch
   readonly readDocument: DocumentReader
   readonly listCollections: CollectionLister
 }
@@ -62,6 +66,8 @@ export function createServer(deps: ServerDeps, context: ToolContext): McpServer 
   registerRetrieve(server, deps, context)
   registerReadDocument(server, deps, context)
   registerListCollections(server, deps, context)
+  registerRequestApproval(server, deps, context)
+  registerVaultFetch(server, deps, context)
   registerDocuments(server, deps, context)
   return server
 }

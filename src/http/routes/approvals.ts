@@ -5,13 +5,17 @@ import { purposeMax, secondsLeast, secondsMost } from '../../delegation/approval
 import { askerOf } from '../../delegation/approvals/asker.ts'
 import type { Resolve } from '../../delegation/approvals/resolve.ts'
 import { answerMax } from '../../delegation/approvals/rounds.ts'
+import {
+  approvalBody as approvalSchema,
+  approvalToWire,
+  approvalDetail as detailSchema,
+} from '../../delegation/approvals/wire.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import { plain } from '../../kernel/text.ts'
 import { type App, type AppContext, createRouter } from '../env.ts'
 import type { RequireBearer } from '../middleware/bearer.ts'
 import { jsonBody } from '../middleware/json.ts'
 import { bearer, id, problems } from '../schemas.ts'
-import { approvalBody, approvalDetail, approvalToWire } from './approvals-wire.ts'
 import { preferredWait } from './writing.ts'
 
 export interface ApprovalRoutesDeps {
@@ -22,6 +26,9 @@ export interface ApprovalRoutesDeps {
 }
 
 const bodyBytesMax = 16 * 1024
+// Made anew: only what is made after the library extended zod can be named in the contract.
+const approvalDetail = detailSchema.clone().openapi('ApprovalDetail')
+const approvalBody = approvalSchema.clone().openapi('Approval')
 /** Seconds between two looks of a client that does not wait. */
 const interval = 5
 

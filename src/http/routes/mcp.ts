@@ -3,7 +3,6 @@ import type { Principal } from '../../kernel/principal.ts'
 import type { Deadline } from '../../retrieval/deadline.ts'
 import { type App, type AppContext, createRouter } from '../env.ts'
 import type { RequireBearer } from '../middleware/bearer.ts'
-import { endInTime } from '../middleware/frame.ts'
 import { jsonBody } from '../middleware/json.ts'
 
 export interface McpRouteDeps {
@@ -20,7 +19,8 @@ export interface McpRouteDeps {
   readonly origins: ReadonlySet<string>
 }
 
-const bodyBytesMax = 256 * 1024
+// As for POST /vault/fetch, which it may carry.
+const bodyBytesMax = 1_048_576
 
 /**
  * `/mcp`: what stands before the protocol. A page elsewhere gets nothing, with a token or without; there are no sessions, so
@@ -35,7 +35,8 @@ export function mcpRoutes({ face, requireBearer, origins }: McpRouteDeps): App {
       throw new AppError('forbidden', { public: 'Pages of other origins may not ask here.' })
     await next()
   })
-  routes.post('/mcp', endInTime, bearer, ...jsonBody(bodyBytesMax), async (c) => {
+  // Not ended at the deadline here: the tools that read end themselves, and what was sent elsewhere may have happened.
+  routes.post('/mcp', bearer, ...jsonBody(bodyBytesMax), async (c) => {
     const body: unknown = await c.req.json().catch(() => undefined)
     if (body === undefined) return refused(c, -32_700, 'The body is not JSON.')
     // Many messages in one would count as one for every limit. No revision that is served has them.

@@ -1,8 +1,8 @@
 import { z } from 'zod'
+import { id } from '../../kernel/contract-id.ts'
 import { AppError } from '../../kernel/errors.ts'
 import { text } from '../../kernel/text.ts'
 import type { Question } from '../retrieve.ts'
-import { id } from './ids.ts'
 
 const scalar = z.union([text(0, 1_000), z.number(), z.boolean()])
 const range = z.strictObject({

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { isId } from '../../kernel/ids.ts'
+import { isId } from './ids.ts'
 
 const pattern = '^[A-Za-z0-9._/@+=%-]{1,200}$'
 

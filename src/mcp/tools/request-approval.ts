@@ -1,0 +1,129 @@
+import type { CallToolResult, McpServer } from '@modelcontextprotocol/server'
+import { z } from 'zod'
+import type { Approval, Asker } from '../../delegation/approvals/approval.ts'
+import type { Approvals } from '../../delegation/approvals/approvals.ts'
+import { purposeMax, secondsLeast, secondsMost } from '../../delegation/approvals/ask.ts'
+import { askerOf } from '../../delegation/approvals/asker.ts'
+import type { Resolve } from '../../delegation/approvals/resolve.ts'
+import { answerMax } from '../../delegation/approvals/rounds.ts'
+import { approvalBody, approvalDetail, approvalToWire } from '../../delegation/approvals/wire.ts'
+import { AppError, invalid } from '../../kernel/errors.ts'
+import { plain } from '../../kernel/text.ts'
+import type { Deadline } from '../../retrieval/deadline.ts'
+import { opensPages, sendTo } from '../pages.ts'
+import type { ToolContext } from '../server.ts'
+import { run } from './tool.ts'
+
+export interface ApprovalToolDeps {
+  readonly approvals: Pick<Approvals, 'ask' | 'of' | 'wait' | 'answer'>
+  readonly resolve: Resolve
+  readonly publicUrl: string
+}
+
+const scopes = ['approvals.request'] as const
+
+const input = z
+  .strictObject({
+    authorization_details: z
+      .array(approvalDetail)
+      .length(1)
+      .optional()
+      .describe('To ask: what `retrieve` offered, or what the error approval_required said, as it stands.'),
+    purpose: plain(purposeMax)
+      .optional()
+      .describe('To ask: why, in your own words. The person sees them as yours.'),
+    requested_expiry: z
+      .int()
+      .min(secondsLeast)
+      .max(secondsMost)
+      .default(300)
+      .describe('Seconds to answer in.'),
+    id: z
+      .string()
+      .regex(/^ap_[\w-]{1,100}$/)
+      .optional()
+      .describe('Instead of asking: the question whose state is wanted. Waits a few seconds for the person.'),
+    answer: plain(answerMax).optional().describe('With id: your answer to what the person asked back.'),
+  })
+  .superRefine(({ authorization_details, purpose, id, answer }, context) => {
+    const issue = (path: string, message: string) =>
+      context.addIssue({ code: 'custom', path: [path], message })
+    if ((authorization_details === undefined) === (id === undefined))
+      issue('id', 'exactly one of authorization_details and id is needed')
+    if (authorization_details !== undefined && purpose === undefined) issue('purpose', 'is needed to ask')
+    if (answer !== undefined && id === undefined) issue('answer', 'goes with id')
+  })
+
+const output = z.strictObject({
+  ...approvalBody.shape,
+  url: z.string().describe('Where the person answers. Only they can, in their own browser.'),
+})
+
+/** `request_approval`: asks the person for more than was lent, and looks how that stands. It decides nothing. */
+export function registerRequestApproval(
+  server: McpServer,
+  { approvals, resolve, publicUrl }: ApprovalToolDeps,
+  { call, challenge, state, ...deps }: ToolContext,
+): void {
+  const pageOf = (id: string) => `${publicUrl}/approvals/${id}`
+
+  async function look(asker: Asker, id: string, deadline: Deadline): Promise<CallToolResult> {
+    const found = await approvals.wait(asker, id, until(deadline))
+    if (found === undefined) throw new AppError('not_found')
+    return shown(found, pageOf(id))
+  }
+
+  server.registerTool(
+    'request_approval',
+    {
+      title: 'Ask the person',
+      description:
+        'Asks the person you work for to agree to more than they lent you: to documents that a search could have found, or to one call with an account of theirs. They answer on their own page, not here; nothing you write decides it. `grant_id` of an approved answer is what the other tools take as `approval`. Ask once, and look again with `id`.',
+      inputSchema: input,
+      outputSchema: output,
+      annotations: {
+        readOnlyHint: false,
+        destructiveHint: false,
+        idempotentHint: true,
+        openWorldHint: false,
+      },
+      scopeChallenge: challenge(scopes),
+    },
+    (asked, context) =>
+      run({ call, tool: 'request_approval', scopes, ...deps }, async (principal, deadline) => {
+        const asker = askerOf(principal)
+        // Back from the page; whatever the client says of it, the table says how it stands.
+        const carried = context.mcpReq.requestState<string>()
+        if (carried !== undefined) return look(asker, carried, deadline)
+        if (asked.id !== undefined && asked.answer === undefined) return look(asker, asked.id, deadline)
+        if (asked.id !== undefined)
+          return shown(await approvals.answer(asker, asked.id, asked.answer ?? ''), pageOf(asked.id))
+        const [detail] = asked.authorization_details ?? []
+        if (detail === undefined) throw invalid('authorization_details', 'Exactly one is needed.')
+        const approval = await approvals.ask(asker, await resolve(principal, detail), {
+          ...(asked.purpose !== undefined && { purpose: asked.purpose }),
+          seconds: asked.requested_expiry,
+          front: 'rest',
+        })
+        const url = pageOf(approval.id)
+        if (approval.state !== 'pending' || !opensPages(server)) return shown(approval, url)
+        const message =
+          'An agent asks you to agree to something. What it is stands on this page, where you decide.'
+        return sendTo({ url, message, carried: approval.id }, state, context)
+      }),
+  )
+}
+
+const marginMs = 500
+
+/** A little less than the call has. */
+const until = ({ signal, at, now }: Deadline): AbortSignal =>
+  AbortSignal.any([signal, AbortSignal.timeout(Math.max(0, at - now() - marginMs))])
+
+/** A no is an error, so that no model reads it as an answer. */
+function shown(approval: Approval, url: string): CallToolResult {
+  const structuredContent = { ...approvalToWire(approval), url }
+  const isOver = approval.state === 'denied' || approval.state === 'expired'
+  const content = [{ type: 'text' as const, text: JSON.stringify(structuredContent) }]
+  return isOver ? { isError: true, content } : { structuredContent, content }
+}
