@@ -6,7 +6,7 @@ import type { Agents } from './agents.ts'
 import type { Delegation, Delegations, Lending } from './delegations.ts'
 import type { Lendables } from './lendable.ts'
 import { reachesNothing } from './reach.ts'
-import { atPages } from './sign-ins.ts'
+import { atPages } from './sign-in/sign-ins.ts'
 
 /** A delegation as its lender sees it. */
 export interface OwnDelegation extends Delegation {

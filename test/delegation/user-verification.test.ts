@@ -1,5 +1,9 @@
 import { expect, test } from 'vitest'
-import { isUserVerified, isVerifiedNow, verificationMs } from '../../src/delegation/user-verification.ts'
+import {
+  isUserVerified,
+  isVerifiedNow,
+  verificationMs,
+} from '../../src/delegation/sign-in/user-verification.ts'
 
 test.each<[string, readonly string[]]>([
   ['several factors, by the provider’s own word', ['pwd', 'mfa']],

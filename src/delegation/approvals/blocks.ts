@@ -1,7 +1,7 @@
 import { record, type Who } from '../../audit/record.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { Database, Sql } from '../../store/sql.ts'
-import { atPages } from '../sign-ins.ts'
+import { atPages } from '../sign-in/sign-ins.ts'
 
 /** An agent that may ask this person nothing: it is told no at once, and they hear nothing of it. */
 export interface Block {

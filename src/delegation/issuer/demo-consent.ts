@@ -4,7 +4,7 @@ import type { Clock } from '../../kernel/clock.ts'
 import { invalid } from '../../kernel/errors.ts'
 import { isRole } from '../administrators.ts'
 import { cliClient } from '../clients.ts'
-import type { People } from '../people.ts'
+import type { People } from '../sign-in/people.ts'
 import type { GrantLinks } from './grants.ts'
 
 export interface DemoConsent {

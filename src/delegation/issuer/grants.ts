@@ -4,8 +4,8 @@ import { AppError } from '../../kernel/errors.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import type { Delegations } from '../delegations.ts'
 import type { ExternalAccount } from '../links.ts'
-import type { SignInStanding } from '../sign-in-standing.ts'
-import { atPages } from '../sign-ins.ts'
+import type { SignInStanding } from '../sign-in/sign-in-standing.ts'
+import { atPages } from '../sign-in/sign-ins.ts'
 
 /** What one consent stands for, by the grant id that its tokens carry. */
 export interface GrantLink {

@@ -5,7 +5,7 @@ import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { Seal } from '../issuer/seal.ts'
 import type { AccountLinks } from '../links.ts'
-import type { People, Person } from '../people.ts'
+import type { People, Person } from '../sign-in/people.ts'
 import { createAttempts } from './attempts.ts'
 import type { UpstreamIdentity, UpstreamProvider, UpstreamRefusal } from './provider.ts'
 

@@ -1,5 +1,5 @@
 import type { MiddlewareHandler } from 'hono'
-import type { BrowserSession, Sessions } from '../../delegation/sessions.ts'
+import type { BrowserSession, Sessions } from '../../delegation/sign-in/sessions.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { AppContext, AppEnv } from '../env.ts'
 import { pageHeaders } from '../pages/layout.ts'

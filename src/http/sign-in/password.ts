@@ -1,6 +1,6 @@
 import { html } from 'hono/html'
-import type { Passwords } from '../../delegation/passwords.ts'
-import type { SignIns } from '../../delegation/sign-ins.ts'
+import type { Passwords } from '../../delegation/sign-in/passwords.ts'
+import type { SignIns } from '../../delegation/sign-in/sign-ins.ts'
 import { isKey } from '../../delegation/subject.ts'
 import { AppError } from '../../kernel/errors.ts'
 import { type AppContext, addressOf } from '../env.ts'

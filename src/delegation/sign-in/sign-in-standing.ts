@@ -1,7 +1,7 @@
-import type { Clock } from '../kernel/clock.ts'
-import type { Sql } from '../store/sql.ts'
-import type { ExternalAccount } from './links.ts'
-import { accountKey } from './subject.ts'
+import type { Clock } from '../../kernel/clock.ts'
+import type { Sql } from '../../store/sql.ts'
+import type { ExternalAccount } from '../links.ts'
+import { accountKey } from '../subject.ts'
 
 /** `link_over`: the account elsewhere is not this person, or not any more. */
 export type Standing = 'stands' | 'revoked' | 'link_over'

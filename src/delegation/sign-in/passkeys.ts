@@ -7,11 +7,11 @@ import {
   verifyAuthenticationResponse,
   verifyRegistrationResponse,
 } from '@simplewebauthn/server'
-import { record } from '../audit/record.ts'
-import type { Clock } from '../kernel/clock.ts'
-import { ok, type Result, refuse } from '../kernel/result.ts'
-import type { Database, Sql } from '../store/sql.ts'
-import type { Seal } from './issuer/seal.ts'
+import { record } from '../../audit/record.ts'
+import type { Clock } from '../../kernel/clock.ts'
+import { ok, type Result, refuse } from '../../kernel/result.ts'
+import type { Database, Sql } from '../../store/sql.ts'
+import type { Seal } from '../issuer/seal.ts'
 import { assertion, attestation, challengeIn } from './passkey-answers.ts'
 import { type ChallengeUse, createChallenges } from './passkey-challenges.ts'
 import { isLocal, type Person } from './people.ts'

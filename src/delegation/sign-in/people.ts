@@ -1,7 +1,7 @@
-import { AppError } from '../kernel/errors.ts'
-import type { Sql } from '../store/sql.ts'
-import type { ExternalAccount } from './links.ts'
-import { isKey } from './subject.ts'
+import { AppError } from '../../kernel/errors.ts'
+import type { Sql } from '../../store/sql.ts'
+import type { ExternalAccount } from '../links.ts'
+import { isKey } from '../subject.ts'
 
 /** Somebody who can sign in here; `key` stands after `user:`. */
 export interface Person {

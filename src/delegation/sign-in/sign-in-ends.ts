@@ -1,8 +1,8 @@
-import type { Clock } from '../kernel/clock.ts'
-import type { Database, Sql } from '../store/sql.ts'
-import { endSignIns, personHash, tokenMsMax } from './issuer/artifacts.ts'
-import type { Seal } from './issuer/seal.ts'
-import { createRevocations } from './revocations.ts'
+import type { Clock } from '../../kernel/clock.ts'
+import type { Database, Sql } from '../../store/sql.ts'
+import { endSignIns, personHash, tokenMsMax } from '../issuer/artifacts.ts'
+import type { Seal } from '../issuer/seal.ts'
+import { createRevocations } from '../revocations.ts'
 
 /** What ends with a sign-in, each in the caller's transaction. NOT ended: what the person has lent. */
 export interface SignInEnds {

@@ -1,9 +1,9 @@
-import { record, type Who } from '../audit/record.ts'
-import type { Sql } from '../store/sql.ts'
-import type { ExternalAccount } from './links.ts'
+import { record, type Who } from '../../audit/record.ts'
+import type { Sql } from '../../store/sql.ts'
+import type { ExternalAccount } from '../links.ts'
+import { isKey } from '../subject.ts'
 import type { People } from './people.ts'
 import type { SignInStanding } from './sign-in-standing.ts'
-import { isKey } from './subject.ts'
 
 /** Who has just proved who they are, and how. */
 export interface SignedIn {

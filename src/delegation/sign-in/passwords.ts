@@ -1,8 +1,8 @@
 import { type Argon2Parameters, argon2, randomBytes, timingSafeEqual } from 'node:crypto'
 import { promisify } from 'node:util'
-import type { Clock } from '../kernel/clock.ts'
-import { invalid } from '../kernel/errors.ts'
-import type { Database } from '../store/sql.ts'
+import type { Clock } from '../../kernel/clock.ts'
+import { invalid } from '../../kernel/errors.ts'
+import type { Database } from '../../store/sql.ts'
 import type { SignInEnds } from './sign-in-ends.ts'
 
 export interface Passwords {
