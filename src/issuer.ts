@@ -25,6 +25,7 @@ import { ownIssuerName } from './delegation/issuers.ts'
 import { createLendables } from './delegation/lendable.ts'
 import { createAccountLinks } from './delegation/links.ts'
 import { createOwnDelegations } from './delegation/own-delegations.ts'
+import { createOwnPrograms } from './delegation/own-programs.ts'
 import type { Revocations } from './delegation/revocations.ts'
 import { createPasskeys } from './delegation/sign-in/passkeys.ts'
 import { createPasswords, type Passwords } from './delegation/sign-in/passwords.ts'
@@ -227,6 +228,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
       }),
       delegationRoutes({
         delegations: createOwnDelegations({ sql, delegations, lendables, agents, clock }),
+        programs: createOwnPrograms({ database: sql, delegations, signInEnds, clock }),
         lendables,
         agents,
         requireSession,

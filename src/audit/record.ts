@@ -170,6 +170,8 @@ export type DecisionEvent =
       readonly expires_at: string
     }
   | { readonly event: 'consent_refused'; readonly client: string }
+  /** The person signed one program out; what was lent by the same consent has a record of its own. */
+  | { readonly event: 'consent_ended'; readonly client: string; readonly grant: string }
   /** By RFC 8176, at which door. */
   | {
       readonly event: 'signed_in'

@@ -239,6 +239,8 @@ describe('/delegations lets in', () => {
     ['DELETE', '/delegations/d_any'],
     ['POST', '/delegations/lend'],
     ['POST', '/delegations/d_any/revoke'],
+    ['DELETE', '/delegations/programs/any'],
+    ['POST', '/delegations/programs/any/end'],
     ['POST', '/sign-out'],
   ] as const
   const every = [['GET', '/delegations'], ...writes] as const

@@ -13,6 +13,8 @@ export interface SignInEnds {
    * too. Codes, refresh tokens and access tokens of a grant end with it.
    */
   everywhere(sql: Sql, person: string, options: { readonly grants: 'own' | 'all' }): Promise<void>
+  /** One grant, with its codes, refresh tokens and access tokens. Its link need not be there any more. */
+  grant(sql: Sql, id: string): Promise<void>
 }
 
 export interface SignInEndsDeps {
@@ -27,22 +29,29 @@ export function createSignInEnds({ seal, clock, issuer }: SignInEndsDeps): SignI
     await endSignIns(sql, personHash(seal, person), new Date(clock.now()))
   }
 
-  async function endGrants(sql: Sql, person: string, grants: 'own' | 'all'): Promise<void> {
-    const which = `subject = $1${grants === 'own' ? ' and delegation is null' : ''}`
-    const held = await sql.query<GrantId>(`select grant_id from oauth_grants where ${which}`, [person])
-    const ids = held.map(({ grant_id }) => grant_id)
-    // Before the links: who ends a delegation takes both in this order, and neither waits for the other for ever.
+  // Before the links: who ends a delegation takes both in this order, and neither waits for the other for ever.
+  async function endArtifacts(sql: Sql, ids: readonly string[]): Promise<void> {
     await sql.query(
       `delete from oauth_artifacts where grant_id = any($1) or (model = 'Grant' and id_hash = any($2))`,
       [ids, ids.map((id) => seal.hash('Grant', id))],
     )
+  }
+
+  async function revokeTokens(sql: Sql, ids: readonly string[]): Promise<void> {
+    const revocations = createRevocations({ sql, clock })
+    const until = new Date(clock.now() + tokenMsMax)
+    for (const id of ids)
+      await revocations.revoke({ kind: 'grant', issuer, id }, { until, reason: 'grant ended' })
+  }
+
+  async function endGrants(sql: Sql, person: string, grants: 'own' | 'all'): Promise<void> {
+    const which = `subject = $1${grants === 'own' ? ' and delegation is null' : ''}`
+    const held = await sql.query<GrantId>(`select grant_id from oauth_grants where ${which}`, [person])
+    await endArtifacts(sql, held.map(idOf))
     const ended = await sql.query<GrantId>(`delete from oauth_grants where ${which} returning grant_id`, [
       person,
     ])
-    const revocations = createRevocations({ sql, clock })
-    const until = new Date(clock.now() + tokenMsMax)
-    for (const { grant_id: id } of ended)
-      await revocations.revoke({ kind: 'grant', issuer, id }, { until, reason: 'grant ended' })
+    await revokeTokens(sql, ended.map(idOf))
   }
 
   return {
@@ -57,12 +66,19 @@ export function createSignInEnds({ seal, clock, issuer }: SignInEndsDeps): SignI
           personHash(seal, person),
         ])
     },
+    async grant(sql, id) {
+      await endArtifacts(sql, [id])
+      await sql.query('delete from oauth_grants where grant_id = $1', [id])
+      await revokeTokens(sql, [id])
+    },
   }
 }
 
 interface GrantId {
   readonly grant_id: string
 }
+
+const idOf = ({ grant_id }: GrantId): string => grant_id
 
 /** Shuts somebody out and lets them in again. */
 export interface Barring {

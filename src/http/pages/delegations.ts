@@ -2,11 +2,14 @@ import { html } from 'hono/html'
 import type { Agent } from '../../delegation/agents.ts'
 import type { Lendable } from '../../delegation/lendable.ts'
 import type { LentItem, OwnDelegation } from '../../delegation/own-delegations.ts'
+import type { OwnProgram } from '../../delegation/own-programs.ts'
 import { mayReach } from '../../delegation/reach.ts'
 import { splitObject } from '../../kernel/ids.ts'
 import { detailLists } from './details.ts'
 import { type Html, page } from './layout.ts'
 import { ownNav } from './own-nav.ts'
+import { programsSection } from './programs.ts'
+import { left, moment } from './times.ts'
 
 export interface DelegationsPage {
   /** Account key of who is signed in. */
@@ -14,6 +17,8 @@ export interface DelegationsPage {
   readonly csrf: string
   /** Those that count now. */
   readonly lent: readonly OwnDelegation[]
+  /** That get tokens for this person now. */
+  readonly programs: readonly OwnProgram[]
   readonly offered: readonly Lendable[]
   /** Those that are not disabled. */
   readonly agents: readonly Agent[]
@@ -27,11 +32,12 @@ export interface DelegationsPage {
   readonly tried?: Tried
 }
 
-export type Done = 'lent' | 'taken_back'
+export type Done = 'lent' | 'taken_back' | 'signed_out'
 
 const doneWords: Readonly<Record<Done, string>> = {
   lent: 'Lent. It counts from now on.',
   taken_back: 'Taken back. The agent reads nothing under it any more.',
+  signed_out: 'Signed out. That program has to ask you again.',
 }
 
 export interface Tried {
@@ -67,7 +73,7 @@ const untouched: Tried = {
 
 /** What somebody has lent, to whom, until when; how to take it back, and how to lend more. */
 export function delegationsPage(given: DelegationsPage): string {
-  const { person, csrf, lent, agents, offered, now, done } = given
+  const { person, csrf, lent, programs, agents, offered, now, done } = given
   const known = new Map(agents.map((agent) => [agent.id, agent]))
   return page({
     title: 'What you have lent',
@@ -81,6 +87,7 @@ ${
 ${lent.map((one) => card(one, { csrf, now, agent: known.get(one.agent), offered }))}`
 }
 ${lendSection(given)}
+${programsSection({ programs, csrf, now })}
 ${ownNav({ current: '/delegations', csrf })}`,
   })
 }
@@ -184,14 +191,3 @@ function limitHints(agents: readonly Agent[], offered: readonly Lendable[]): Htm
 }
 
 const shortened = (words: string): string => (words.length > 60 ? `${words.slice(0, 59)}…` : words)
-
-const format = new Intl.DateTimeFormat('en-GB', { dateStyle: 'long', timeStyle: 'short', timeZone: 'UTC' })
-
-const moment = (at: Date): Html => html`<time datetime="${at.toISOString()}">${format.format(at)} UTC</time>`
-
-function left(ms: number): string {
-  const hours = Math.round(ms / 3_600_000)
-  if (hours >= 48) return `${Math.round(hours / 24)} days left`
-  if (hours >= 2) return `${hours} hours left`
-  return `${Math.max(1, Math.round(ms / 60_000))} min left`
-}

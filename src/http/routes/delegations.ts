@@ -3,6 +3,7 @@ import type { MiddlewareHandler } from 'hono'
 import type { Agents } from '../../delegation/agents.ts'
 import type { Lendables } from '../../delegation/lendable.ts'
 import type { Lender, OwnDelegation, OwnDelegations } from '../../delegation/own-delegations.ts'
+import type { OwnProgram, OwnPrograms } from '../../delegation/own-programs.ts'
 import { AppError } from '../../kernel/errors.ts'
 import { type FgaObject, isId, splitObject } from '../../kernel/ids.ts'
 import { text } from '../../kernel/text.ts'
@@ -17,6 +18,7 @@ import { triedOf, wishOf } from './delegations-form.ts'
 
 export interface DelegationRoutesDeps {
   readonly delegations: OwnDelegations
+  readonly programs: OwnPrograms
   readonly lendables: Pick<Lendables, 'offered'>
   readonly agents: Pick<Agents, 'list'>
   readonly requireSession: RequireSession
@@ -80,8 +82,26 @@ const output = z
   })
   .openapi('Delegation')
 
+const program = z
+  .strictObject({
+    id: z.string(),
+    client_id: z.string(),
+    title: z.string(),
+    agent: z.string().optional().openapi({ description: 'As whom it reads for you; absent: as you.' }),
+    delegation: z.string().optional().openapi({ description: 'What it reads under' }),
+    signed_in_at: z.iso.datetime(),
+    expires_at: z.iso.datetime(),
+  })
+  .openapi('Program')
+
 const one = z.strictObject({ delegation: output, txn: z.string() }).openapi('DelegationAnswer')
-const list = z.strictObject({ delegations: z.array(output), txn: z.string() }).openapi('DelegationList')
+const list = z
+  .strictObject({
+    delegations: z.array(output),
+    programs: z.array(program).openapi({ description: 'That get tokens for you by a consent of yours' }),
+    txn: z.string(),
+  })
+  .openapi('DelegationList')
 const revoked = z.strictObject({ id: z.string(), txn: z.string() }).openapi('DelegationRevoked')
 
 /**
@@ -89,7 +109,7 @@ const revoked = z.strictObject({ id: z.string(), txn: z.string() }).openapi('Del
  * for people; the token that changes need comes with every answer to GET, in the header `X-CSRF-Token` or in the form.
  */
 export function delegationRoutes(deps: DelegationRoutesDeps): App {
-  const { delegations, lendables, agents, requireSession } = deps
+  const { delegations, programs, lendables, agents, requireSession } = deps
   const limits = createLimits({ perMinute: deps.perMinute, now: deps.now })
   const routes = createRouter()
   const json = <T extends z.ZodType>(schema: T) => ({ 'application/json': { schema } })
@@ -104,8 +124,9 @@ export function delegationRoutes(deps: DelegationRoutesDeps): App {
     const done = c.req.method === 'GET' ? doneIn(c.req.query('done')) : undefined
     const who = lender(c)
     const { csrf } = c.get('session')
-    const [lent, offered, registered] = await Promise.all([
+    const [lent, signedIn, offered, registered] = await Promise.all([
       delegations.list(who),
+      programs.list(who.person),
       lendables.offered(who.subject),
       agents.list(),
     ])
@@ -113,6 +134,7 @@ export function delegationRoutes(deps: DelegationRoutesDeps): App {
       person: who.person,
       csrf,
       lent,
+      programs: signedIn,
       offered,
       agents: registered.filter(({ disabledAt }) => disabledAt === undefined),
       once: deps.randomBytes(16).toString('base64url'),
@@ -145,8 +167,12 @@ export function delegationRoutes(deps: DelegationRoutesDeps): App {
   })
   routes.openapi(listRoute, async (c) => {
     c.header('x-csrf-token', c.get('session').csrf)
-    const lent = await delegations.list(lender(c))
-    return c.json({ delegations: lent.map(toWire), txn: c.get('txn') }, 200)
+    const who = lender(c)
+    const [lent, signedIn] = await Promise.all([delegations.list(who), programs.list(who.person)])
+    return c.json(
+      { delegations: lent.map(toWire), programs: signedIn.map(programToWire), txn: c.get('txn') },
+      200,
+    )
   })
 
   const lendRoute = createRoute({
@@ -187,6 +213,21 @@ export function delegationRoutes(deps: DelegationRoutesDeps): App {
     return c.json({ id, txn: c.get('txn') }, 200)
   })
 
+  const endRoute = createRoute({
+    method: 'delete',
+    path: '/delegations/programs/{id}',
+    summary: 'Sign one program out, with every token it has, and take back what was lent by the same consent',
+    security: session,
+    middleware: [requireSession({ write: true })] as const,
+    request: { params: z.strictObject({ id }) },
+    responses: { 200: { description: 'Over', content: json(revoked) }, ...problems(404) },
+  })
+  routes.openapi(endRoute, async (c) => {
+    const { id } = c.req.valid('param')
+    await programs.end(lender(c), id)
+    return c.json({ id, txn: c.get('txn') }, 200)
+  })
+
   // The page's own forms, which can send neither JSON nor DELETE.
   routes.post('/delegations/lend', requireSession({ write: true }), async (c: AppContext) => {
     const who = lender(c)
@@ -202,22 +243,32 @@ export function delegationRoutes(deps: DelegationRoutesDeps): App {
     }
     return c.redirect('/delegations?done=lent', 303)
   })
-  routes.post('/delegations/:id/revoke', requireSession({ write: true }), async (c: AppContext) => {
+  const ended = (done: Done, end: OwnPrograms['end']) => async (c: AppContext) => {
     try {
-      await delegations.revoke(lender(c), c.req.param('id') ?? '')
+      await end(lender(c), c.req.param('id') ?? '')
     } catch (error) {
       // Over already, perhaps by a second press: the page shows how it stands.
       if (!(error instanceof AppError) || error.code !== 'not_found') throw error
     }
-    return c.redirect('/delegations?done=taken_back', 303)
-  })
+    return c.redirect(`/delegations?done=${done}`, 303)
+  }
+  routes.post(
+    '/delegations/:id/revoke',
+    requireSession({ write: true }),
+    ended('taken_back', delegations.revoke),
+  )
+  routes.post(
+    '/delegations/programs/:id/end',
+    requireSession({ write: true }),
+    ended('signed_out', programs.end),
+  )
 
   return routes
 }
 
 /** What the page says is chosen from its own words; whatever else is in the address is not shown. */
 const doneIn = (value: string | undefined): Done | undefined =>
-  value === 'lent' || value === 'taken_back' ? value : undefined
+  value === 'lent' || value === 'taken_back' || value === 'signed_out' ? value : undefined
 
 const toWire = ({ id, agent, subAgents, items, clients, purpose, standing, ...one }: OwnDelegation) => ({
   id,
@@ -233,4 +284,14 @@ const toWire = ({ id, agent, subAgents, items, clients, purpose, standing, ...on
   standing,
   created_at: one.createdAt.toISOString(),
   expires_at: one.expiresAt.toISOString(),
+})
+
+const programToWire = ({ id, clientId, title, agent, delegation, signedInAt, expiresAt }: OwnProgram) => ({
+  id,
+  client_id: clientId,
+  title,
+  ...(agent !== undefined && { agent }),
+  ...(delegation !== undefined && { delegation }),
+  signed_in_at: signedInAt.toISOString(),
+  expires_at: expiresAt.toISOString(),
 })
