@@ -8,7 +8,6 @@ import {
   heldDetails,
   isDetailFor,
   isOwnType,
-  ownDetailType,
 } from '../details.ts'
 import { isOurs, type ResourceEntry } from './resources.ts'
 
@@ -36,7 +35,7 @@ export function detailsFor(
   const fitting = others.filter(fits)
   if (asked !== undefined && fitting.length < others.length)
     return refuse('invalid_authorization_details', 'that API does not know this')
-  const knowsOthers = entry.authorizationDetailsTypes.some((type) => type !== ownDetailType)
+  const knowsOthers = entry.authorizationDetailsTypes.some((type) => !isOwnType(type))
   // Without its details a token could mean anything there, or one step further.
   if (held.value.others.length > 0 && fitting.length === 0 && (!isOwn || knowsOthers))
     return refuse('invalid_authorization_details', 'nothing of it is for that API')
