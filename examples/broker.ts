@@ -18,15 +18,24 @@ const answer = async ({ method = '', url: path = '', headers }: IncomingMessage)
   if (!access.ok) return Response.json(access.refusal, access.refusal)
   const symbol = url.searchParams.get('symbol')
   const quantity = Number(url.searchParams.get('quantity'))
+  const price = Number(url.searchParams.get('price')) // dollars for each, at most
   const agreed = guard.permits(
     access.value,
-    (one) => one['symbol'] === symbol && quantity >= 1 && quantity <= Number(one['quantity']),
+    (one) =>
+      one['symbol'] === symbol &&
+      quantity >= 1 &&
+      quantity <= Number(one['quantity']) &&
+      price > 0 &&
+      price <= Number(one['limit']),
   )
   if (!agreed.ok) return Response.json(agreed.refusal, agreed.refusal)
   const used = await guard.use(access.value, agreed.value)
   if (!used.ok) return Response.json(used.refusal, used.refusal)
   const { subject, actors } = access.value
-  return Response.json({ bought: quantity, of: symbol, for: subject, by: actors[0].subject }, { status: 201 })
+  return Response.json(
+    { bought: quantity, of: symbol, price, for: subject, by: actors[0].subject },
+    { status: 201 },
+  )
 }
 
 createServer((request, response) => {

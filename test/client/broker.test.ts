@@ -62,8 +62,8 @@ const forOrder = () => ({
   authorization_details: JSON.stringify([order]),
 })
 
-async function buy(quantity: string, token?: string, symbol = 'ACME') {
-  const response = await fetch(`${resource}/orders?symbol=${symbol}&quantity=${quantity}`, {
+async function buy(quantity: string, token?: string, { symbol = 'ACME', price = '12.50' } = {}) {
+  const response = await fetch(`${resource}/orders?symbol=${symbol}&quantity=${quantity}&price=${price}`, {
     method: 'POST',
     headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
   })
@@ -72,19 +72,22 @@ async function buy(quantity: string, token?: string, symbol = 'ACME') {
 
 test('an API of others sells ten shares once to the agent of whoever agreed to ten, and never eleven', async () => {
   const token = await obtain('agent-app', forOrder())
-  for (const [quantity, symbol] of [
-    ['11', 'ACME'],
-    ['-1', 'ACME'],
-    ['x', 'ACME'],
-    ['10', 'OTHER'],
+  for (const [quantity, order] of [
+    ['11', {}],
+    ['-1', {}],
+    ['x', {}],
+    ['10', { symbol: 'OTHER' }],
+    ['10', { price: '12.51' }],
+    ['10', { price: '-1' }],
+    ['10', { price: '' }],
   ] as const)
-    expect(await buy(quantity, token, symbol)).toMatchObject({
+    expect(await buy(quantity, token, order)).toMatchObject({
       status: 403,
       body: { error: 'access_denied' },
     })
   expect(await buy('10', token)).toMatchObject({
     status: 201,
-    body: { bought: 10, of: 'ACME', for: 'anne', by: 'research-bot' },
+    body: { bought: 10, of: 'ACME', price: 12.5, for: 'anne', by: 'research-bot' },
   })
   expect(await buy('1', token)).toMatchObject({ status: 403, body: { error: 'already_used' } })
 })
