@@ -1,5 +1,8 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import {
   type ApprovalPending,
+  type AskingOptions,
+  askingRetrieveTool,
   ciba,
   createProofKey,
   createRemit,
@@ -7,14 +10,16 @@ import {
   errorFromJSON,
   exchange,
   isRemitError,
+  openAiTools,
   type ProofKey,
+  retrieveTool,
   type Session,
   withApproval,
   withDeviceFlow,
 } from '@remit/client'
 import { createResourceGuard, memoryStore } from '@remit/client/guard'
 import { decodeJwt } from 'jose'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Asked } from '../../src/delegation/approvals/asked.ts'
 import { createAsking } from '../delegation/issuer/asking.ts'
 import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
@@ -48,6 +53,8 @@ beforeAll(async () => {
   })
   await world.put({
     'handbook/travel': { text: 'Travel costs.', access: { viewers: ['user:anne', 'user:bob'] } },
+    'handbook/merger': { text: 'Merger travel.', access: { viewers: ['user:anne'], sensitive: true } },
+    'handbook/closing': { text: 'Closing travel.', access: { viewers: ['user:anne'], sensitive: true } },
   })
   await world.lend('anne', 'research-bot', 'collection:handbook')
   const scope = 'docs.search docs.read approvals.request'
@@ -238,6 +245,88 @@ describe('a tool that needs a sign-in', () => {
       () => 'done',
     )
     await expect(tool('x', anne)).rejects.toMatchObject({ code: 'wrong_person' })
+  })
+})
+
+describe('a question whose answer is sensitive', () => {
+  // Pauses of the tests before moved the clock on: the index is behind by as much until it has looked again.
+  beforeEach(() => delay(300))
+
+  const reading = (options: Partial<AskingOptions> = {}) =>
+    openAiTools([askingRetrieveTool({ purpose: ({ query }) => `To answer: ${query}`, ...options })], anne)
+  const found = async (query: string, options?: Partial<AskingOptions>) => {
+    const call = { id: 'c', function: { name: 'retrieve', arguments: JSON.stringify({ query }) } }
+    const { content } = await reading(options).answer(call)
+    const { passages } = JSON.parse(content) as { passages: readonly { document_id: string }[] }
+    return { ids: passages.map(({ document_id }) => document_id).sort(), content }
+  }
+
+  test('is put to the person, and answered with what they released for it alone', async () => {
+    const { ids } = await found('merger travel', {
+      onPending: async (asked, session) => {
+        expect(session).toBe(anne)
+        expect(await asking.open('anne')).toMatchObject({ id: asked.id, purpose: 'To answer: merger travel' })
+        await asking.decide('anne', { answer: 'approve' })
+      },
+    })
+    expect(ids).toContain('handbook/merger')
+    // One answer: the next question finds nothing of it without another yes.
+    const { results } = await anne.retrieve({ query: 'merger travel' })
+    expect(results.map(({ document_id }) => document_id)).toEqual(['handbook/travel'])
+  })
+
+  test('is answered from the rest after a no, with no word of it, and is not put again at once', async () => {
+    const heard: string[] = []
+    const options: Partial<AskingOptions> = {
+      onPending: async () => {
+        heard.push('asked')
+        await asking.decide('anne', { answer: 'deny', reason: 'Not today' })
+      },
+      onDenied: ({ code, data }) => void heard.push(`${code} ${(data as { reason?: string }).reason}`),
+    }
+    expect(reading().tools).toEqual(openAiTools([retrieveTool], anne).tools)
+    const { ids, content } = await found('closing travel', options)
+    expect(ids).toEqual(['handbook/travel'])
+    expect(content).not.toMatch(/Not today|denied|approv|closing/i)
+    expect((await found('closing travel', options)).ids).toEqual(['handbook/travel'])
+    expect(heard).toEqual(['asked', 'approval_denied Not today'])
+  })
+
+  test('that the person asks back about is answered from the rest where nobody replies, and else goes on', async () => {
+    const ask = async () => void (await asking.decide('anne', { answer: 'ask', question: 'What for?' }))
+    expect((await found('merger travel', { onPending: ask })).ids).toEqual(['handbook/travel'])
+    answered = () => asking.decide('anne', { answer: 'approve' })
+    await asking.decide('anne', { answer: 'deny' })
+    for (const table of ['approvals', 'approval_askers']) await world.database.query(`delete from ${table}`)
+    const { ids } = await found('merger travel', { onPending: ask, onQuestion: () => 'The board.' })
+    expect(ids).toContain('handbook/merger')
+  })
+})
+
+describe('tools in one another', () => {
+  test('a sign-in first, then the approval: the inner one is for the same person and call', async () => {
+    const inner = buy('block', () => asking.decide('anne', { answer: 'approve' }))
+    const signals: unknown[] = []
+    const outer = withDeviceFlow<Order, unknown>(
+      {
+        audience: world.url,
+        scopes: ['docs.search'],
+        mode: 'block',
+        onSignIn: (signIn) => enterCode(world, signIn, { ...consent, user: 'anne' }),
+      },
+      (order, access, session, call) => {
+        expect([access.audience, session]).toEqual([world.url, anne])
+        signals.push(call.signal)
+        return inner(order, session, call)
+      },
+    )
+    const { signal } = new AbortController()
+    expect(await outer({ ...ten, symbol: 'NESTED' }, anne, { signal })).toMatchObject([
+      { status: 403 },
+      { status: 200, said: { for: 'anne' } },
+      { status: 403 },
+    ])
+    expect(signals).toEqual([signal])
   })
 })
 

@@ -7,7 +7,13 @@ export {
   langChainTool,
 } from './adapters/langchain.ts'
 export { type FunctionCall, type OpenAiTools, openAiTools, type ToolMessage } from './adapters/openai.ts'
-export { type Cited, type RetrieveArgs, readDocumentTool, retrieveTool } from './adapters/remit-tools.ts'
+export {
+  askingRetrieveTool,
+  type Cited,
+  type RetrieveArgs,
+  readDocumentTool,
+  retrieveTool,
+} from './adapters/remit-tools.ts'
 export type { InputSchema } from './adapters/schema.ts'
 export { RemitError, type SerializedError } from './errors/error.ts'
 export {
@@ -39,7 +45,7 @@ export type {
 } from './service/approvals.ts'
 export type { CollectionList, Document, Passage, Question, RetrieveAnswer } from './service/contract.ts'
 export { createRemit, type Remit, type RemitOptions } from './service/remit.ts'
-export type { CallOptions, Session } from './service/session.ts'
+export type { CallOptions, RetrieveOptions, Session } from './service/session.ts'
 export type { VaultFetch, VaultInit } from './service/vault.ts'
 export type { Detail } from './shared/detail.ts'
 export { type PlatformOptions } from './shared/platform.ts'
@@ -53,6 +59,7 @@ export { type StaticTokenOptions, staticToken } from './tokens/static.ts'
 export { type AccessToken, type Person, type TokenRequest, type TokenSource } from './tokens/token.ts'
 export { isWithin, type Within } from './tokens/within.ts'
 export { type ContextStore, type Conversations, conversationsOn } from './tools/conversations.ts'
+export { type AskingOptions, retrieveAsking } from './tools/retrieve-asking.ts'
 export type { Tool, ToolCall, WrappedTool } from './tools/tool.ts'
 export { type ApprovalOptions, withApproval } from './tools/with-approval.ts'
 export {

@@ -23,6 +23,14 @@ export interface CallOptions {
   readonly timeoutMs?: number
 }
 
+export interface RetrieveOptions extends CallOptions {
+  /**
+   * Asks to be told, in `approval`, whether there is more that the person could release: the token for it holds
+   * `approvals.request` too. Default false.
+   */
+  readonly offers?: boolean
+}
+
 /**
  * One agent, working for one person. Everything that is done through it is done for that person, and everything that is
  * done for a person goes through one: hand it on, do not keep it in a place that conversations share.
@@ -30,7 +38,7 @@ export interface CallOptions {
 export interface Session {
   readonly person: Person
   /** Passages that the person may read, within what they lent to the agent. */
-  retrieve(question: Question, options?: CallOptions): Promise<RetrieveAnswer>
+  retrieve(question: Question, options?: RetrieveOptions): Promise<RetrieveAnswer>
   /** A whole document. `approval`: a grant that the person gave for it. */
   readDocument(id: string, options?: CallOptions & { readonly approval?: string }): Promise<Document>
   /** Collections in which there is something to read. */
@@ -59,14 +67,14 @@ export function createSession(person: Person, parts: Parts): Session {
   const { api, source, platform } = parts
   const session = Object.freeze<Session>({
     person,
-    retrieve: (question, options) =>
+    retrieve: (question, { offers = false, ...options } = {}) =>
       api.json(
         person,
         {
           method: 'POST',
           path: '/retrieve',
           body: question,
-          scopes: ['docs.search'],
+          scopes: offers ? ['docs.search', 'approvals.request'] : ['docs.search'],
           // An approval may be good for one use: what was counted must not be counted twice.
           isRepeatable: question.approval === undefined,
           ...options,

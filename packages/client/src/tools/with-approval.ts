@@ -116,7 +116,7 @@ export function withApproval<Args, Result>(
     const parts = partsOf(session)
     call.signal?.throwIfAborted()
     const token = await approved(args, session, call, parts)
-    return await tool(args, accessWith(session.person, token, parts.platform))
+    return await tool(args, accessWith(session.person, token, parts.platform), session, call)
   }
 }
 

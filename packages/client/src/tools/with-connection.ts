@@ -35,7 +35,12 @@ export interface Vault {
   fetch(path: string, init?: Omit<VaultInit, 'approval'>): Promise<Response>
 }
 
-export type ConnectionTool<Args, Result> = (args: Args, vault: Vault) => Result | Promise<Result>
+export type ConnectionTool<Args, Result> = (
+  args: Args,
+  vault: Vault,
+  session: Session,
+  call: ToolCall,
+) => Result | Promise<Result>
 
 const waitMsDefault = 600_000
 const pauseMs = 3_000
@@ -65,7 +70,7 @@ export function withConnection<Args, Result>(
       connection,
       fetch: (path, init = {}) => asking.fetch(path, { ...init, signal: init.signal ?? call.signal }),
     })
-    const result = await tool(args, vault)
+    const result = await tool(args, vault, session, call)
     if (asking.refusal() !== undefined) throw asking.refusal()
     return result
   }

@@ -33,7 +33,7 @@ export function withDeviceFlow<Args, Result>(
   if (mode === 'block' && onSignIn === undefined)
     throw new TypeError('A tool that waits for a sign-in has to show where: onSignIn is missing.')
 
-  return async (args, session, { signal } = {}) => {
+  return async (args, session, call = {}) => {
     const { device, platform } = partsOf(session)
     if (device === undefined) throw new TypeError('createRemit was given no device: nobody can sign in.')
     const source: TokenSource = {
@@ -43,7 +43,8 @@ export function withDeviceFlow<Args, Result>(
           ? device.wait(request, (signIn) => onSignIn?.(signIn, session))
           : device.look(request),
     }
+    const { signal } = call
     const wanted = { person: session.person, audience, scopes, details: details?.(args), signal }
-    return await tool(args, await accessFrom(source, wanted, platform))
+    return await tool(args, await accessFrom(source, wanted, platform), session, call)
   }
 }
