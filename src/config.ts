@@ -245,6 +245,11 @@ export const settings = z.object({
     .describe(
       'Sample corpus, people and demo tokens. Default on only when everything is embedded and loopback.',
     ),
+  DEMO_SAMPLE: flag
+    .default(true)
+    .describe(
+      'false: the demo starts empty, without the sample company, for people and documents of your own.',
+    ),
 })
 
 export interface Config {
@@ -280,6 +285,8 @@ export interface Config {
   readonly beginPerMinute: number
   readonly otlpEndpoint: string | undefined
   readonly demo: boolean
+  /** Whether the demo brings its company. */
+  readonly demoSample: boolean
 }
 
 export type EmbeddingsConfig =
@@ -361,6 +368,7 @@ export function loadConfig(env: Environment): Config {
     beginPerMinute: value.BEGIN_PER_MINUTE,
     otlpEndpoint: value.OTEL_EXPORTER_OTLP_ENDPOINT,
     demo,
+    demoSample: demo && value.DEMO_SAMPLE,
   })
 }
 

@@ -55,7 +55,7 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
   const outbound = createSystemFetch(config.outboundAllowedOrigins)
   const service = stack.use(await compose({ config, ground, clock, log, fetch, outbound }))
   signal?.throwIfAborted()
-  const demo = config.demo ? await seedDemo(config, ground, service, options) : undefined
+  const demo = config.demoSample ? await seedDemo(config, ground, service, options) : undefined
   stack.use(
     await startAdminServer({
       dir: config.home,
