@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import type { Configuration, KoaContextWithOIDC } from 'oidc-provider'
 
 const prefix = '__Host-'
@@ -16,7 +17,6 @@ export function issuerCookies(publicUrl: string, key: string): NonNullable<Confi
     signed: true,
     overwrite: true,
     secure,
-    ...(secure && { path: '/' }),
   } as const
   return {
     keys: [key],
@@ -26,22 +26,62 @@ export function issuerCookies(publicUrl: string, key: string): NonNullable<Confi
       resume: bound('remit_oauth_resume'),
     },
     long: options,
-    short: options,
+    // One answer may end a flow and begin the next: two cookies of one name.
+    short: { ...options, overwrite: false },
   }
 }
 
 /**
- * Browsers drop a `__Host-` cookie with a path, and the library gives one of its own to where a flow goes on. Of two
- * flows that one browser begins at once, the later one is then the one that can be finished.
+ * Browsers drop a `__Host-` cookie with a path, and the library tells the flows of one browser apart by nothing but
+ * their paths. So what it sets for a flow goes out under a name that ends with the flow's id, and {@link ofFlow} gives it
+ * back under the name that the library knows.
  */
 export async function hostCookies(ctx: KoaContextWithOIDC, next: () => Promise<void>): Promise<void> {
   await next()
   const set = ctx.res.getHeader('set-cookie')
   if (set === undefined) return
-  ctx.res.setHeader(
-    'set-cookie',
-    [set].flat().map((line) => (String(line).startsWith(prefix) ? atRoot(String(line)) : String(line))),
+  const lines = [set].flat().map(String)
+  const over = flowsOf(lines, /^=$/)
+  const begun = flowsOf(lines, /^=./)
+  const open = begun.length === 0 ? [] : openFlows(ctx.req.headers.cookie ?? '')
+  // A browser sends first what it got first (RFC 6265 §5.4).
+  const oldest = open.slice(0, Math.max(0, open.length + 1 - flowsMax))
+  ctx.res.setHeader('set-cookie', [...lines.map(atRoot), ...[...over, ...oldest].flatMap(removal)])
+}
+
+/** Makes the flow's own cookies those that the library finds in the request. `path`: of the request, which names it. */
+export function ofFlow(request: IncomingMessage, path: string): void {
+  const segments = path.split('/')
+  request.headers.cookie = request.headers.cookie?.replaceAll(flowPair, (pair, name, flow) =>
+    segments.includes(flow) ? name : pair,
   )
 }
 
-const atRoot = (line: string): string => line.replace(/; path=[^;]*/i, '; path=/')
+/** Sign-ins that one browser may have begun and not finished: each takes some 600 bytes of every request. */
+const flowsMax = 6
+const flowNames = [`${prefix}remit_oauth_interaction`, `${prefix}remit_oauth_resume`]
+const flowPair = new RegExp(`(?<=^|;\\s*)(${flowNames.join('|')})\\.([\\w-]+)(?=(?:\\.sig)?=)`, 'g')
+const flowLine = new RegExp(`^(${flowNames.join('|')})((?:\\.sig)?=[^;]*); path=[^;]*/([\\w-]+)(?=;|$)`, 'i')
+
+const atRoot = (line: string): string =>
+  line.startsWith(prefix)
+    ? line.replace(flowLine, '$1.$3$2; path=/').replace(/; path=[^;]*/i, '; path=/')
+    : line
+
+/** Ids of the flows for which the library sets such a value. */
+const flowsOf = (lines: readonly string[], value: RegExp): string[] =>
+  lines.flatMap((line) => {
+    const [, name, set = '', flow = ''] = flowLine.exec(line) ?? []
+    return name === flowNames[1] && value.test(set) ? [flow] : []
+  })
+
+const openFlows = (cookie: string): string[] => [
+  ...new Set([...cookie.matchAll(flowPair)].map(([, , flow = '']) => flow)),
+]
+
+const removal = (flow: string): string[] =>
+  flowNames.flatMap((name) =>
+    ['', '.sig'].map(
+      (end) => `${name}.${flow}${end}=; path=/; expires=Thu, 01 Jan 1970 00:00:00 GMT; secure; httponly`,
+    ),
+  )

@@ -13,6 +13,7 @@ import type { ExternalAccount } from '../links.ts'
 import { mayReach } from '../reach.ts'
 import { atPages, type SignedIn, type SignIns } from '../sign-in/sign-ins.ts'
 import { isStranger } from './cimd/strangers.ts'
+import { ofFlow } from './cookies.ts'
 import type { GrantLinks } from './grants.ts'
 import { grantSecondsMax } from './provider.ts'
 import { agentIdOf, isOurs } from './resources.ts'
@@ -115,6 +116,7 @@ export function createInteractions(deps: InteractionsDeps): Interactions {
   const { provider, clients, seal, signIns } = deps
   return {
     async find(request, response, uid) {
+      ofFlow(request, uid)
       const details = await provider()
         .interactionDetails(request, response)
         .catch(() => undefined)

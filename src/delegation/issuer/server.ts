@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Provider } from 'oidc-provider'
-import { hostCookies } from './cookies.ts'
+import { hostCookies, ofFlow } from './cookies.ts'
 import { createDemoConsent, type DemoConsent } from './demo-consent.ts'
 import { type ExchangeGrantDeps, registerExchange } from './exchange-grant.ts'
 import { createInteractions, type Interactions, type InteractionsDeps } from './interactions.ts'
@@ -58,6 +58,7 @@ export function createAuthorizationServer(deps: AuthorizationServerDeps): Author
     demoConsent: deps.demo ? createDemoConsent({ ...deps, provider: () => current().provider }) : undefined,
     async handle(request, response, inside) {
       settle(request, inside, publicUrl)
+      ofFlow(request, new URL(inside, publicUrl).pathname)
       await known.refresh()
       const closed = new Promise<void>((resolve) => response.once('close', resolve))
       await current().answer(request, response)

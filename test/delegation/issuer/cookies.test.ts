@@ -50,20 +50,28 @@ const submit = (
   return send(new URL(path, origin), { method: 'POST', body: new URLSearchParams({ csrf, ...fields }) })
 }
 
-test('over https every cookie of a whole flow is bound to this host, signatures included', async () => {
+/** Where a sign-in for the person's own program begins. */
+function begin(state = 'one') {
   const query = new URLSearchParams({
     client_id: 'cli',
     response_type: 'code',
     redirect_uri: world.redirectUri,
     scope: 'docs.search',
+    state,
     code_challenge: 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM',
     code_challenge_method: 'S256',
   })
-  const signIn = await send(new URL(`${origin}/oauth/auth?${query}`))
+  return send(new URL(`${origin}/oauth/auth?${query}`))
+}
+
+const flows = () => [...jar.keys()].filter((name) => /_(interaction|resume)/.test(name))
+
+test('over https every cookie of a whole flow is bound to this host, signatures included', async () => {
+  const signIn = await begin()
   const consent = await submit(signIn, '/sign-in', { user: 'anne', password })
   const back = await submit(consent, '/consent', { seconds: '3600' })
   expect(back.url.searchParams.get('code')).toEqual(expect.any(String))
-  const names = new Set(lines.map((line) => line.split('=')[0]))
+  const names = new Set(lines.map((line) => line.replace(/(?:\.[\w-]{43})?(\.sig)?=.*$/, '$1')))
   for (const name of ['remit_oauth', 'remit_oauth_interaction', 'remit_oauth_resume'])
     for (const sig of ['', '.sig']) expect(names).toContain(`__Host-${name}${sig}`)
   for (const line of lines) {
@@ -80,12 +88,32 @@ test('a session under the name that another host could set is none', async () =>
   const signature = jar.get('__Host-remit_oauth.sig') ?? ''
   jar.clear()
   jar.set('remit_oauth', session).set('remit_oauth.sig', signature)
-  const query = new URLSearchParams({
-    client_id: 'cli',
-    response_type: 'code',
-    redirect_uri: world.redirectUri,
-    code_challenge: 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM',
-    code_challenge_method: 'S256',
-  })
-  expect((await send(new URL(`${origin}/oauth/auth?${query}`))).text).toContain('name="password"')
+  expect((await begin()).text).toContain('name="password"')
+})
+
+test.each([
+  ['one', 'two'],
+  ['two', 'one'],
+])(
+  'of two sign-ins begun in one browser %s and then %s is finished, and nothing is left',
+  async (...order) => {
+    jar.clear()
+    const pages = { one: await begin('one'), two: await begin('two') }
+    for (const state of order as ('one' | 'two')[]) {
+      const consent = await submit(pages[state], '/sign-in', { user: 'anne', password })
+      const { searchParams } = (await submit(consent, '/consent', { seconds: '3600' })).url
+      expect([searchParams.get('state'), searchParams.get('code')]).toEqual([state, expect.any(String)])
+    }
+    expect(flows()).toEqual([])
+  },
+)
+
+test('a browser carries six sign-ins that were not finished, and the seventh ends the oldest', async () => {
+  jar.clear()
+  const oldest = await begin()
+  const second = await begin()
+  for (let more = 2; more < 7; more += 1) await begin()
+  expect(flows()).toHaveLength(6 * 4)
+  expect((await submit(oldest, '/sign-in', { user: 'anne', password })).text).toContain('over. Start again')
+  expect((await submit(second, '/sign-in', { user: 'anne', password })).text).toContain('/consent')
 })
