@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import type { OpenFgaApi } from '@openfga/sdk'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { openWorld, type World } from '../support/world.ts'
 
@@ -41,3 +42,38 @@ test('until recovery has ended nobody is answered and nothing is issued; after i
   await delay(1_000)
   expect(await status('/collections', await world.token({ user: 'anne' }))).toBe(200)
 })
+
+test('recovery fills the permission index from OpenFGA itself: what its log never told of is found again', {
+  timeout: 60_000,
+}, async () => {
+  await using deaf = await openWorld({ openfga: silentAbout('document:travel', 'viewer') })
+  await deaf.put({ travel: { text: 'Travel costs are refunded.' } })
+  await deaf.write('user:anne viewer document:travel')
+  const found = async () =>
+    (await deaf.retrieve(await deaf.token({ user: 'anne' }), { query: 'travel' })).results.length
+  await deaf.service.index.catchUp()
+  expect(await found()).toBe(0)
+  await deaf.service.recover('t_tests')
+  // A token says in whole seconds when it was issued.
+  await delay(1_000)
+  expect(await found()).toBe(1)
+})
+
+/** OpenFGA with a log of changes in which some were lost. */
+function silentAbout(object: string, relation: string) {
+  return (real: OpenFgaApi): OpenFgaApi =>
+    new Proxy(real, {
+      get(target, name) {
+        const value = Reflect.get(target, name, target) as unknown
+        if (typeof value !== 'function') return value
+        if (name !== 'readChanges') return value.bind(target)
+        return async (...given: Parameters<OpenFgaApi['readChanges']>) => {
+          const page = await target.readChanges(...given)
+          const told = page.changes.filter(
+            ({ tuple_key }) => tuple_key.object !== object || tuple_key.relation !== relation,
+          )
+          return { ...page, changes: told }
+        }
+      },
+    })
+}
