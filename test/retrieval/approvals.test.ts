@@ -38,7 +38,12 @@ describeBackends('approvals of documents', (backend) => {
     delegation = await world.lend('anne', 'research-bot', 'collection:handbook')
     bot = await world.token({ user: 'anne', agent: 'research-bot' })
     // What is given may take a second to be seen.
-    await vi.waitUntil(async () => ids(await ask(bot, asking)).includes('handbook/open'), second)
+    const anne = await world.token({ user: 'anne' })
+    const all = ['board/1', 'board/2', 'handbook/open']
+    await vi.waitUntil(async () => {
+      const seen = ids(await ask(anne, asking))
+      return all.every((id) => seen.includes(id)) && ids(await ask(bot, asking)).includes('handbook/open')
+    }, second)
   }, 30_000)
   afterAll(() => world?.[Symbol.asyncDispose]())
 

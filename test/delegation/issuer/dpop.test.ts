@@ -147,7 +147,7 @@ describe('a token that is bound to its holder’s key', () => {
   test('with an id in the address is proven for the address as it was sent', async () => {
     const url = `${world.url}/documents/handbook%2Ftravel`
     const reading = (proof: string) =>
-      world.call('GET', '/documents/handbook%2Ftravel?a=b', {
+      world.call('GET', '/documents/handbook%2Ftravel?approval=g_AAAAAAAAAAAAAAAAAAAAAA', {
         headers: { authorization: `DPoP ${token}`, dpop: proof },
       })
     const proof = await holder.proof({ method: 'GET', url, accessToken: token })
