@@ -2,11 +2,13 @@ import { randomBytes } from 'node:crypto'
 import type { Fga } from './authz/fga.ts'
 import type { Gate } from './authz/gate.ts'
 import { type Approvals, openApprovals } from './delegation/approvals/approvals.ts'
+import { createOwnApprovals, type OwnApprovalsDeps } from './delegation/approvals/own.ts'
 import { createResolve, type Resolve, type ResolveDeps } from './delegation/approvals/resolve.ts'
 import type { Grants } from './grants.ts'
 import type { App } from './http/env.ts'
 import type { RequireBearer } from './http/middleware/bearer.ts'
 import { approvalRoutes } from './http/routes/approvals.ts'
+import { type OwnApprovalRoutesDeps, ownApprovalRoutes } from './http/routes/own-approvals.ts'
 import type { Clock } from './kernel/clock.ts'
 import type { Log } from './kernel/log.ts'
 import type { Database } from './store/sql.ts'
@@ -28,11 +30,10 @@ export interface ApprovalsPart extends AsyncDisposable {
   readonly approvals: Approvals
   /** What a detail of ours asks for. */
   readonly resolve: Resolve
-  /**
-   * The agents' side. `GET /approvals/{id}` with an Authorization header is theirs, without one the person's page:
-   * the page's router stands before this one and passes on what has the header.
-   */
+  /** The agents' side. `GET /approvals/{id}` with an Authorization header is theirs, without one the person's. */
   routes(face: AgentsFace): App
+  /** The person's side: stands before the agents', and passes on what is theirs. */
+  ownRoutes(face: PeoplesFace): App
   /** Background tasks, each to be run now and every hour. */
   readonly tasks: Readonly<Record<string, () => Promise<unknown>>>
 }
@@ -41,6 +42,9 @@ export interface AgentsFace {
   readonly requireBearer: RequireBearer
   readonly publicUrl: string
 }
+
+export type PeoplesFace = Omit<OwnApprovalRoutesDeps, 'own' | 'approvals' | 'grants' | 'log' | 'now'> &
+  Pick<OwnApprovalsDeps, 'lendables' | 'agents' | 'showCall'>
 
 export async function openApprovalsPart(deps: ApprovalsPartDeps): Promise<ApprovalsPart> {
   const { database, grants, resolveCall } = deps
@@ -55,6 +59,15 @@ export async function openApprovalsPart(deps: ApprovalsPartDeps): Promise<Approv
     approvals,
     resolve,
     routes: (face) => approvalRoutes({ approvals, resolve, ...face }),
+    ownRoutes: (face) =>
+      ownApprovalRoutes({
+        ...face,
+        own: createOwnApprovals({ ...face, approvals, grants: grants.approvalGrants }),
+        approvals,
+        grants: grants.approvalGrants,
+        log: deps.log,
+        now: () => deps.clock.now(),
+      }),
     tasks: { approvals: () => approvals.mend() },
     [Symbol.asyncDispose]: () => approvals[Symbol.asyncDispose](),
   }

@@ -22,7 +22,7 @@ import { createResources, type Resources } from './delegation/issuer/resources.t
 import { createSeal } from './delegation/issuer/seal.ts'
 import { createAuthorizationServer } from './delegation/issuer/server.ts'
 import { ownIssuerName } from './delegation/issuers.ts'
-import { createLendables } from './delegation/lendable.ts'
+import { createLendables, type Lendables } from './delegation/lendable.ts'
 import { createAccountLinks } from './delegation/links.ts'
 import { createOwnDelegations } from './delegation/own-delegations.ts'
 import { createOwnPrograms } from './delegation/own-programs.ts'
@@ -36,6 +36,7 @@ import { createSignInStanding } from './delegation/sign-in/sign-in-standing.ts'
 import { createSignIns } from './delegation/sign-in/sign-ins.ts'
 import type { KeyRing } from './delegation/signing-key.ts'
 import { createSpent } from './delegation/spent.ts'
+import { createStepUp, type StepUp } from './delegation/step-up.ts'
 import { createUpstreamProvider } from './delegation/upstream/provider.ts'
 import { createUpstreamSignIns } from './delegation/upstream/sign-ins.ts'
 import type { Verifier } from './delegation/verify.ts'
@@ -50,7 +51,7 @@ import { passkeyRoutes } from './http/routes/passkeys.ts'
 import { type ProtectedResource, protectedResourceRoutes } from './http/routes/protected-resource.ts'
 import { signInRoutes } from './http/routes/sign-in.ts'
 import { upstreamRoutes } from './http/routes/upstream.ts'
-import { createCookie, createSessionCookie } from './http/sign-in/cookies.ts'
+import { createCookie, createSessionCookie, type OwnCookie } from './http/sign-in/cookies.ts'
 import { createPasskeyMethod } from './http/sign-in/passkey.ts'
 import { createPasswordMethod } from './http/sign-in/password.ts'
 import { createSignIn } from './http/sign-in/sign-in.ts'
@@ -101,6 +102,9 @@ export interface Issuer extends AsyncDisposable {
   readonly grants: GrantLinks
   /** Demands the person's own browser session. */
   readonly requireSession: RequireSession
+  readonly sessionCookie: OwnCookie
+  readonly stepUp: StepUp
+  readonly lendables: Lendables
   /** Only in the demo. */
   readonly demoConsent: DemoConsent | undefined
   /** Background tasks, each to be run now and every hour. */
@@ -256,6 +260,9 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     resources,
     grants,
     requireSession,
+    sessionCookie,
+    stepUp: createStepUp({ passkeys, sessions, clock }),
+    lendables,
     demoConsent: server.demoConsent,
     tasks: {
       oauth_artifacts: () => artifacts.sweep(),

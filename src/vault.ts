@@ -11,6 +11,7 @@ import { createOwnConnections } from './delegation/vault/own-connections.ts'
 import { createParties } from './delegation/vault/parties.ts'
 import { createProvider } from './delegation/vault/provider.ts'
 import { createProviderClient } from './delegation/vault/provider-client.ts'
+import { createShowCall, type ShowCall } from './delegation/vault/shown-call.ts'
 import { createLiveTokens } from './delegation/vault/tokens.ts'
 import type { App } from './http/env.ts'
 import type { RequireSession } from './http/middleware/session.ts'
@@ -35,6 +36,8 @@ export interface VaultDeps {
 /** Accounts at APIs of others, and the tokens that no agent holds. */
 export interface Vault {
   readonly connections: Connections
+  /** For what asks people: where a call goes, and with which account. */
+  readonly showCall: ShowCall
   readonly routes: readonly App[]
   /** Background tasks, each to be run now and every hour. */
   readonly tasks: Readonly<Record<string, () => Promise<unknown>>>
@@ -57,11 +60,13 @@ export async function openVault(deps: VaultDeps): Promise<Vault> {
   const parties = createParties({ sql: database, clock })
   const shared = { database, envelope, clients, parties, clock }
   const connecting = createConnecting({ ...shared, seal, log, randomBytes })
+  const own = createOwnConnections({ ...shared, connecting })
   return {
     connections: createConnections({ sql: database, clock, providers, tokens, randomBytes, publicUrl }),
+    showCall: createShowCall({ connections: own, providers }),
     routes: [
       connectionRoutes({
-        own: createOwnConnections({ ...shared, connecting }),
+        own,
         connecting,
         parties,
         providers,

@@ -10,7 +10,7 @@ import { type Changes, followApprovals } from './changes.ts'
 import { type DecideDeps, type DecideOptions, type Decision, decide, type Refusal } from './decide.ts'
 import { expire } from './expire.ts'
 import { answer } from './rounds.ts'
-import { readApprovals } from './rows.ts'
+import { isCurrent, readApprovals } from './rows.ts'
 import { type ShownApproval, show } from './view.ts'
 import { createWaits } from './waits.ts'
 
@@ -46,6 +46,8 @@ export interface Approvals extends AsyncDisposable {
   mine(
     subject: FgaObject,
   ): Promise<{ readonly open: readonly Approval[]; readonly recent: readonly Approval[] }>
+  /** How many wait for an answer of this person's. */
+  waiting(subject: FgaObject): Promise<number>
   /** As their page shows it. Another person's is undefined, as one that does not exist. */
   oneOfMine(subject: FgaObject, id: string): Promise<ShownApproval | undefined>
   decide(
@@ -118,6 +120,14 @@ export async function openApprovals(deps: ApprovalsDeps): Promise<Approvals> {
       )
       const open = all.filter(({ state }) => state === 'pending' || state === 'info_requested')
       return { open, recent: all.filter((one) => !open.includes(one)).slice(0, recentMax) }
+    },
+    async waiting(subject) {
+      const [row] = await database.query<{ count: number }>(
+        `select count(*) as count from approvals a
+         where a.subject = $2 and not a.blocked and a.state = 'pending' and ${isCurrent}`,
+        [new Date(clock.now()), subject],
+      )
+      return row?.count ?? 0
     },
     async oneOfMine(subject, id) {
       const [approval] = await read('a.id = $2 and a.subject = $3 and not a.blocked', id, subject)

@@ -7,6 +7,7 @@ import { onwardsPage } from '../pages/onwards.ts'
 import { createSessionCookie } from '../sign-in/cookies.ts'
 import { ownPage } from '../sign-in/next.ts'
 import { formLimit } from '../sign-in/sign-in.ts'
+import { isForm } from './form.ts'
 
 export interface SessionDeps {
   readonly sessions: Pick<Sessions, 'find'>
@@ -93,8 +94,5 @@ export const wantsPage = (c: AppContext): boolean =>
 async function tokenOf(c: AppContext): Promise<unknown> {
   const sent = c.req.header('x-csrf-token')
   if (sent !== undefined) return sent
-  const type = (c.req.header('content-type') ?? '').split(';')[0]?.trim().toLowerCase()
-  return type === 'application/x-www-form-urlencoded'
-    ? (await c.req.parseBody({ all: true }))['csrf']
-    : undefined
+  return isForm(c) ? (await c.req.parseBody({ all: true }))['csrf'] : undefined
 }

@@ -3,6 +3,7 @@ import type { Agent } from '../../delegation/agents.ts'
 import type { ConsentPending } from '../../delegation/issuer/interactions.ts'
 import { detailLists } from './details.ts'
 import { type Html, page } from './layout.ts'
+import { sayScopes } from './scopes.ts'
 
 export interface ConsentPage {
   readonly pending: ConsentPending
@@ -20,16 +21,6 @@ const ends = [
   { seconds: 1_209_600, label: '14 days' },
 ] as const
 const endByDefault = 28_800
-
-const meanings: Readonly<Record<string, string>> = {
-  'docs.search': 'search',
-  'docs.read': 'read whole documents',
-  'approvals.request': 'ask you to approve single sensitive documents',
-  'vault.use': 'use the accounts that you have connected',
-  'agents.write': 'register and disable agents',
-  'security.read': 'look at the security records',
-  'security.write': 'change security settings',
-}
 
 /** Says who asks, for what, until when. Names come from our registry; the client's own words are not shown. */
 export function consentPage({ pending, action, refuse, problem }: ConsentPage): string {
@@ -73,7 +64,7 @@ const agentLead = (pending: ConsentPending): Html =>
 
 /** Its own name and words are not shown: whoever has the address chose them. */
 const strangerLead = ({ client, scopes, redirectUri }: ConsentPending): Html =>
-  html`<p>A program at <strong>${client.title}</strong> wants to <strong>${say(scopes)}</strong> for you.</p>
+  html`<p>A program at <strong>${client.title}</strong> wants to <strong>${sayScopes(scopes)}</strong> for you.</p>
 <p class="problem">Nobody registered it here, and nobody here vouches for it: all that is known is its address, <code>${client.clientId}</code>.</p>
 <p>Agree only if you have just started this in a program of <strong>${client.title}</strong> yourself. What you lend goes to
 <strong>${redirectUri === undefined ? client.title : new URL(redirectUri).host}</strong>${isOnThisComputer(redirectUri) ? ', a program on this computer, which may be any program on it' : ''}.</p>
@@ -81,7 +72,7 @@ const strangerLead = ({ client, scopes, redirectUri }: ConsentPending): Html =>
 
 const knownLead = ({ agent, client, scopes, isOurs, resource }: ConsentPending): Html =>
   html`<p>The agent <strong>${agent?.title ?? ''}</strong> (<code>${agent?.id ?? ''}</code>), through <strong>${client.title}</strong>, wants to
-<strong>${isOurs ? say(scopes) : `use ${scopes.join(', ')}`}</strong> for you${isOurs ? '' : html` at <code>${resource}</code>`}.</p>
+<strong>${isOurs ? sayScopes(scopes) : `use ${scopes.join(', ')}`}</strong> for you${isOurs ? '' : html` at <code>${resource}</code>`}.</p>
 <p class="soft">What it is for: ${agent?.purpose ?? ''} Who answers for it: ${agent?.owner ?? ''}.
 ${isOurs ? 'It never sees more than you may read yourself, and no sensitive document.' : 'It opens none of your documents here.'}</p>`
 
@@ -97,23 +88,18 @@ const ownLead = (pending: ConsentPending): Html =>
 /** What it is handed opens nothing by itself: the agent exchanges it, within what was lent. */
 const handing = ({ client, scopes }: ConsentPending, { id, title, purpose, owner }: Agent): Html =>
   html`<p><strong>${client.title}</strong> hands this to the agent <strong>${title}</strong> (<code>${id}</code>), which may then
-<strong>${say(scopes)}</strong> for you, within what you lent it. Without that it reads nothing.</p>
+<strong>${sayScopes(scopes)}</strong> for you, within what you lent it. Without that it reads nothing.</p>
 <p class="soft">What it is for: ${purpose} Who answers for it: ${owner}. It never sees more than you may read yourself.
 <a href="/delegations">What you have lent</a></p>`
 
 const ownWish = ({ client, scopes, isOurs, resource }: ConsentPending): Html =>
-  html`<p><strong>${client.title}</strong> wants to <strong>${isOurs ? say(scopes) : `use ${scopes.join(', ')}`}</strong> as you${isOurs ? '' : html` at <code>${resource}</code>`}, with everything that you
+  html`<p><strong>${client.title}</strong> wants to <strong>${isOurs ? sayScopes(scopes) : `use ${scopes.join(', ')}`}</strong> as you${isOurs ? '' : html` at <code>${resource}</code>`}, with everything that you
 may do yourself. Only agree if this is a program of yours.</p>`
 
 const details = ({ details: asked }: ConsentPending): Html | string =>
   asked.length === 0
     ? ''
     : html`<fieldset><legend>What exactly it may do there</legend>${detailLists(asked)}</fieldset>`
-
-const say = (scopes: readonly string[]): string => {
-  const words = scopes.map((scope) => meanings[scope] ?? scope)
-  return words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} and ${words.at(-1) ?? ''}`
-}
 
 function objects({ lendable, isNarrowed }: ConsentPending): Html {
   if (lendable.length === 0)

@@ -3,6 +3,7 @@ import type { OwnPage } from '../sign-in/next.ts'
 import type { Html } from './layout.ts'
 
 const titles: Readonly<Record<OwnPage, string>> = {
+  '/approvals': 'Approvals',
   '/delegations': 'What you lent',
   '/connections': 'Connected accounts',
   '/passkeys': 'Passkeys',

@@ -15,7 +15,8 @@ import { plain } from '../../kernel/text.ts'
 import { type App, type AppContext, createRouter } from '../env.ts'
 import type { RequireBearer } from '../middleware/bearer.ts'
 import { jsonBody } from '../middleware/json.ts'
-import { bearer, id, problems } from '../schemas.ts'
+import { bearer, id, problems, session } from '../schemas.ts'
+import { oneSchema } from './own-approvals-wire.ts'
 import { preferredWait } from './writing.ts'
 
 export interface ApprovalRoutesDeps {
@@ -103,13 +104,15 @@ export function approvalRoutes({ approvals, resolve, requireBearer, publicUrl }:
     method: 'get',
     path: '/approvals/{id}',
     summary: 'How a question to the person stands; with `Prefer: wait`, once that changes',
-    security: bearer,
+    description:
+      'With an `Authorization` header the agent’s side. Without one the person’s own, in their browser: what exactly is asked, as JSON with `X-CSRF-Token`, or as a page.',
+    security: [...bearer, ...session],
     middleware: [agents] as const,
     request: { params, headers: prefer },
     responses: {
       200: {
         description: 'How it stands. `Retry-After` while it is not over',
-        content: json(approvalBody),
+        content: json(z.union([approvalBody, oneSchema])),
       },
       ...problems(404),
     },

@@ -1,6 +1,7 @@
 import type { ConnectRefusal } from '../../delegation/vault/connect.ts'
 import { AppError } from '../../kernel/errors.ts'
 import { type App, type AppContext, createRouter } from '../env.ts'
+import { isForm } from '../middleware/form.ts'
 import { connectionRequestPage, noRequestPage, notConnectedPage } from '../pages/connection-request.ts'
 import { pageHeaders } from '../pages/layout.ts'
 import { onwardsPage } from '../pages/onwards.ts'
@@ -122,10 +123,6 @@ async function unlessOver<T>(work: Promise<T>): Promise<T | undefined> {
     throw error
   }
 }
-
-const isForm = (c: AppContext): boolean =>
-  (c.req.header('content-type') ?? '').split(';')[0]?.trim().toLowerCase() ===
-  'application/x-www-form-urlencoded'
 
 function html(c: AppContext, body: string, status: 200 | 400 | 404): Response | Promise<Response> {
   for (const [name, value] of Object.entries(pageHeaders())) c.header(name, value)

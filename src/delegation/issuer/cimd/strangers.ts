@@ -30,9 +30,14 @@ const limits: AgentLimits = {
   collections: undefined,
 }
 
+const prefix = 'cimd/'
+
+/** Whether nobody registered this agent: its title is the host that its document is at. */
+export const isStrangerAgent = (agent: string): boolean => agent.startsWith(prefix)
+
 /** One agent a document: the address as a digest, since ids have no room for addresses. */
 const strangerAgent = (clientId: string): string =>
-  `cimd/${createHash('sha256').update(clientId).digest('base64url')}`
+  `${prefix}${createHash('sha256').update(clientId).digest('base64url')}`
 
 /** Whether it is known by a document of its own, and nobody registered it. */
 export const isStranger = (client: Client): boolean =>

@@ -1,0 +1,108 @@
+import type { FgaObject } from '../../kernel/ids.ts'
+import type { Agents } from '../agents.ts'
+import type { Lendables } from '../lendable.ts'
+import type { ShowCall, ShownCall } from '../vault/shown-call.ts'
+import type { Approval } from './approval.ts'
+import type { Approvals } from './approvals.ts'
+import type { Block } from './blocks.ts'
+import type { ApprovalGrant } from './grant-row.ts'
+import type { ApprovalGrants } from './grants.ts'
+import type { ShownApproval } from './view.ts'
+
+/** Everything that one person has to do with approvals, as their page shows it. */
+export interface OwnApprovals {
+  list(subject: FgaObject): Promise<OwnList>
+  /** Another person's is undefined, as one that does not exist. */
+  one(subject: FgaObject, id: string): Promise<OwnApproval | undefined>
+}
+
+export interface OwnList {
+  readonly open: readonly Listed[]
+  /** Decided or over, of the last 7 days. */
+  readonly recent: readonly Listed[]
+  readonly grants: readonly ShownGrant[]
+  readonly blocked: readonly Block[]
+}
+
+export interface Listed extends Approval {
+  readonly agentTitle: string
+}
+
+export interface OwnApproval {
+  readonly shown: ShownApproval
+  /** Of what asks for one. */
+  readonly call: ShownCall | undefined
+  /** What came of a yes, while it counts. */
+  readonly grant: ShownGrant | undefined
+}
+
+/** A grant as its person sees it. */
+export interface ShownGrant extends ApprovalGrant {
+  readonly agentTitle: string
+  /** Titles only of what they may read now: of anything else it is none of their business. */
+  readonly items: readonly { readonly object: FgaObject; readonly title: string | undefined }[]
+}
+
+export interface OwnApprovalsDeps {
+  readonly approvals: Pick<Approvals, 'mine' | 'oneOfMine' | 'blocks'>
+  readonly grants: Pick<ApprovalGrants, 'listOf'>
+  readonly lendables: Pick<Lendables, 'among'>
+  readonly agents: Pick<Agents, 'get'>
+  readonly showCall: ShowCall
+}
+
+export function createOwnApprovals(deps: OwnApprovalsDeps): OwnApprovals {
+  const { approvals, grants, lendables, agents, showCall } = deps
+
+  async function titlesOf(ids: readonly string[]): Promise<(id: string) => string> {
+    const found = await Promise.all([...new Set(ids)].map((id) => agents.get(id)))
+    const titles = new Map(found.flatMap((one) => (one === undefined ? [] : [[one.id, one.title]])))
+    return (id) => titles.get(id) ?? id
+  }
+
+  async function shown(subject: FgaObject, all: readonly ApprovalGrant[]): Promise<ShownGrant[]> {
+    if (all.length === 0) return []
+    const [known, titleOf] = await Promise.all([
+      lendables.among(
+        subject,
+        all.flatMap(({ objects }) => objects),
+      ),
+      titlesOf(all.map(({ agent }) => agent)),
+    ])
+    return all.map((one) => ({
+      ...one,
+      agentTitle: titleOf(one.agent),
+      items: one.objects.map((object) => ({ object, title: known.get(object)?.title })),
+    }))
+  }
+
+  return {
+    async list(subject) {
+      const [{ open, recent }, live, blocked] = await Promise.all([
+        approvals.mine(subject),
+        grants.listOf(subject),
+        approvals.blocks.of(subject),
+      ])
+      const titleOf = await titlesOf([...open, ...recent].map(({ agent }) => agent))
+      const listed = (one: Approval): Listed => ({ ...one, agentTitle: titleOf(one.agent) })
+      return {
+        open: open.map(listed),
+        recent: recent.map(listed),
+        grants: await shown(subject, live),
+        blocked,
+      }
+    },
+    async one(subject, id) {
+      const approval = await approvals.oneOfMine(subject, id)
+      if (approval === undefined) return undefined
+      const { asked, grant: made } = approval
+      const live =
+        made === undefined ? [] : (await grants.listOf(subject)).filter(({ id: grant }) => grant === made)
+      const [[grant], call] = await Promise.all([
+        shown(subject, live),
+        asked.kind === 'vault_call' ? showCall(subject, asked) : undefined,
+      ])
+      return { shown: approval, call, grant }
+    },
+  }
+}

@@ -1,0 +1,168 @@
+import { html } from 'hono/html'
+import { textMax } from '../../delegation/approvals/decide.ts'
+import { coolDownMs, hourlyMax, openMax } from '../../delegation/approvals/limits.ts'
+import type { OwnApproval } from '../../delegation/approvals/own.ts'
+import { roundsMax } from '../../delegation/approvals/rounds.ts'
+import type { ShownApproval } from '../../delegation/approvals/view.ts'
+import type { StepUpWay } from '../../delegation/step-up.ts'
+import type { Html } from './layout.ts'
+
+/** The forms of an answer as they were filled in. */
+export interface TriedAnswer {
+  readonly documents: readonly string[] | undefined
+  readonly extent: string
+  readonly seconds: string
+  readonly place: string
+  readonly rememberSeconds: string
+  readonly reason: string
+  readonly blocks: boolean
+  readonly question: string
+}
+
+export const untouched: TriedAnswer = {
+  documents: undefined,
+  extent: 'once',
+  seconds: '900',
+  place: '',
+  rememberSeconds: '86400',
+  reason: '',
+  blocks: false,
+  question: '',
+}
+
+export interface Answering {
+  readonly own: OwnApproval
+  readonly csrf: string
+  /** Of what this page shows. */
+  readonly digest: string
+  readonly tried: TriedAnswer
+  /** Whether the sign-in is too old to answer. */
+  readonly isStale: boolean
+  /** How the person verifies themself for a yes; undefined: they have, or it takes none. */
+  readonly stepUp: StepUpWay | undefined
+  /** Milliseconds since the epoch. */
+  readonly now: number
+  readonly publicUrl: string
+}
+
+const spans = [
+  { seconds: 300, label: '5 minutes' },
+  { seconds: 900, label: '15 minutes' },
+  { seconds: 3_600, label: '1 hour' },
+  { seconds: 28_800, label: '8 hours' },
+  { seconds: 86_400, label: '24 hours' },
+] as const
+const longSpans = [
+  { seconds: 3_600, label: '1 hour' },
+  { seconds: 86_400, label: '24 hours' },
+  { seconds: 604_800, label: '7 days' },
+  { seconds: 2_592_000, label: '30 days' },
+] as const
+
+/** Yes, as far as they want, and no. */
+export function answerForms(given: Answering): Html {
+  const { own, isStale } = given
+  if (isStale)
+    return html`<p><a class="button main" href="/sign-in?next=${encodeURIComponent(`/approvals/${own.shown.id}`)}">Sign in again to answer</a></p>
+<p class="soft">Your sign-in was more than a quarter of an hour ago.</p>`
+  return html`${isNothing(own.shown) ? '' : yesForm(given)}${noForm(given)}`
+}
+
+/** Nothing is left that could be agreed to. */
+const isNothing = ({ asked, documents }: ShownApproval): boolean =>
+  asked.kind === 'documents' && documents.length === 0
+
+function yesForm(given: Answering): Html {
+  const { own, stepUp } = given
+  const { shown } = own
+  if (stepUp !== undefined && stepUp.way !== 'passkey') return otherWay(stepUp.way, shown.id)
+  const script =
+    stepUp === undefined
+      ? ''
+      : html` data-passkey="get" data-options="${JSON.stringify(stepUp.options)}" hidden`
+  return html`${stepUp === undefined ? '' : html`<p class="soft" data-without-script>Approving this takes a passkey, and this browser uses none here: it is too old, or runs no JavaScript. You can refuse.</p>`}
+<form method="post" action="/approvals/${shown.id}/decision" id="yes"${script}>
+${hidden(given, 'approve')}${stepUp === undefined ? '' : html`<input type="hidden" name="answer">`}
+${extent(given)}
+<div class="buttons"><button class="main wide" type="submit">${stepUp === undefined ? 'Approve' : 'Approve with your passkey'}</button></div>
+<p class="problem" role="status"></p></form>`
+}
+
+const hidden = ({ csrf, digest }: Answering, decision: string): Html =>
+  html`<input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="digest" value="${digest}"><input type="hidden" name="decision" value="${decision}">`
+
+const otherWay = (way: 'elsewhere' | 'add_passkey' | 'none', id: string): Html => {
+  const back = encodeURIComponent(`/approvals/${id}`)
+  switch (way) {
+    case 'elsewhere':
+      return html`<p>To approve this, show that it is you who sits here: <a href="/sign-in?next=${back}">sign in once more</a> at your provider, in a way that takes more than a password.</p>`
+    case 'add_passkey':
+      return html`<p>To approve this you need a passkey: your fingerprint, your face or the PIN of a device of yours. <a href="/passkeys">Add one</a>, then come back.</p>`
+    case 'none':
+      return html`<p class="problem">This takes a passkey, and there are none here: the address of this service is a number, not a name. You can refuse.</p>`
+  }
+}
+
+/** How far a yes goes. A token for an API is as long as it is. */
+function extent({ own, tried, now }: Answering): Html | string {
+  const { shown } = own
+  const { kind } = shown.asked
+  if (kind === 'access') return ''
+  const select = (name: string, all: readonly Span[], chosen: string) =>
+    html`<select name="${name}" aria-label="For how long?">${within(all, shown.lentUntil.getTime() - now).map(({ seconds, label }) => html`<option value="${seconds}"${String(seconds) === chosen ? html` selected` : ''}>${label}</option>`)}</select>`
+  if (kind === 'vault_call')
+    return html`<label class="field">It may do this once, within<select name="seconds">${within(spans, shown.lentUntil.getTime() - now).map(({ seconds, label }) => html`<option value="${seconds}"${String(seconds) === tried.seconds ? html` selected` : ''}>${label}</option>`)}</select></label>`
+  const choice = (value: string, label: Html, more: Html) =>
+    html`<div class="choice"><label class="line"><input type="radio" name="extent" value="${value}"${tried.extent === value ? html` checked` : ''}> <span>${label}</span></label><div class="more">${more}</div></div>`
+  return html`<fieldset><legend>How far does your yes go?</legend>
+${choice('once', html`<strong>Once</strong><br><small>for one answer to what it just looked for</small>`, html`Within ${select('seconds', spans, tried.seconds)}`)}
+${choice('while', html`<strong>For a while</strong><br><small>as often as it needs these documents</small>`, html`For ${select('while_seconds', spans, tried.seconds)}`)}
+${
+  shown.places.length === 0
+    ? ''
+    : choice(
+        'remember',
+        html`<strong>Without asking again</strong><br><small>for everything in one place, not only these documents</small>`,
+        html`<select name="place" aria-label="Where?">${shown.places.map(({ object, title }) => html`<option value="${object}"${object === tried.place ? html` selected` : ''}>${title}</option>`)}</select>
+<p class="warnbox"><strong>Documents that are added there later are included</strong>, sensitive ones too, as far as you may read them and have lent them.</p>For ${select('remember_seconds', longSpans, tried.rememberSeconds)}`,
+      )
+}</fieldset>`
+}
+
+interface Span {
+  readonly seconds: number
+  readonly label: string
+}
+
+/** No yes lasts longer than what was lent: what would is offered as that. */
+function within(all: readonly Span[], lentMs: number): readonly Span[] {
+  const whole = all.filter(({ seconds }) => seconds * 1_000 <= lentMs)
+  const [next] = all.slice(whole.length)
+  return next === undefined ? whole : [...whole, { ...next, label: 'until what you lent it ends' }]
+}
+
+function noForm(given: Answering): Html {
+  const { own, tried } = given
+  const { shown } = own
+  const isOpen = tried.blocks || tried.reason !== ''
+  return html`<form method="post" action="/approvals/${shown.id}/decision" class="way">${hidden(given, 'deny')}
+<button class="wide" type="submit">Refuse</button>
+<details class="inner"${isOpen ? html` open` : ''}><summary>With a reason, or for good</summary>
+<label class="field light">Tell the agent why<input type="text" name="reason" value="${tried.reason}" maxlength="${textMax}" autocomplete="off"></label>
+<label class="line"><input type="checkbox" name="block" value="yes"${tried.blocks ? html` checked` : ''}> <span>Block this agent <small>whatever it asks of you is refused from now on, and you hear nothing of it. What you lent it stays.</small></span></label>
+<p class="soft"><small>An agent can have ${openMax} questions before you at a time and ask ${hourlyMax} in an hour; after a no it has to wait ${coolDownMs / 60_000} minutes before it can ask the same again.</small></p></details></form>
+<p class="soft"><small>If you do not know why it asks, refuse: nothing is lost.</small></p>`
+}
+
+/** What they want to know first. */
+export function askForm(given: Answering): Html | string {
+  const { own, tried, isStale } = given
+  const { shown } = own
+  const left = roundsMax - shown.rounds.length
+  if (isStale || shown.state === 'info_requested' || left <= 0) return ''
+  return html`<details${tried.question === '' ? '' : html` open`}><summary>Ask it something first</summary>
+<form method="post" action="/approvals/${shown.id}/decision">${hidden(given, 'ask')}
+<label class="field light">Your question to the agent<input type="text" name="question" value="${tried.question}" maxlength="${textMax}" required autocomplete="off"></label>
+<div class="buttons"><button type="submit">Ask</button></div>
+<p class="soft"><small>${left === 1 ? 'One question is left' : `${left} questions are left`}. Nothing is agreed to by asking.</small></p></form></details>`
+}

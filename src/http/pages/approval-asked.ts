@@ -1,0 +1,115 @@
+import { html } from 'hono/html'
+import type { Asked } from '../../delegation/approvals/asked.ts'
+import type { OwnApproval } from '../../delegation/approvals/own.ts'
+import type { ShownApproval, ShownDocument } from '../../delegation/approvals/view.ts'
+import type { ShownCall } from '../../delegation/vault/shown-call.ts'
+import { splitObject } from '../../kernel/ids.ts'
+import { hasPlainCharacters } from '../../kernel/text.ts'
+import { detailLists } from './details.ts'
+import type { Html } from './layout.ts'
+import { sayScopes } from './scopes.ts'
+
+/** In one line: who wants what. Names are of our registry. */
+export function headline({ shown, call }: OwnApproval): string {
+  const { agentTitle, asked, documents } = shown
+  switch (asked.kind) {
+    case 'documents': {
+      const many = documents.length === 1 ? 'a document' : `${documents.length || ''} documents`.trim()
+      return `${agentTitle} wants to read ${many} for you`
+    }
+    case 'vault_call':
+      return `${agentTitle} wants to ${verbs[asked.call.method] ?? 'do something'} at ${call?.providerTitle ?? asked.provider} for you`
+    case 'access':
+      return `${agentTitle} wants to act for you at ${hostOf(asked.resource)}`
+  }
+}
+
+const verbs: Readonly<Record<string, string>> = {
+  GET: 'read something',
+  HEAD: 'look at something',
+  POST: 'send or create something',
+  PUT: 'replace something',
+  PATCH: 'change something',
+  DELETE: 'delete something',
+}
+
+export interface AskedOptions {
+  /** Whether it can still be answered: then documents can be left out. */
+  readonly isOpen: boolean
+  /** Of the documents, those that are ticked; undefined: all. */
+  readonly ticked: readonly string[] | undefined
+  readonly publicUrl: string
+}
+
+/** What exactly is asked for, or was agreed to. */
+export function askedSection({ shown, call }: OwnApproval, options: AskedOptions): Html {
+  const { asked } = shown
+  switch (asked.kind) {
+    case 'documents':
+      return documentsSection(shown, options)
+    case 'vault_call':
+      return callSection(asked, call)
+    case 'access':
+      return accessSection(asked, options)
+  }
+}
+
+function documentsSection(shown: ShownApproval, { isOpen, ticked }: AskedOptions): Html {
+  const { documents, answer, state } = shown
+  const agreed = answer?.kind === 'documents' && state === 'approved' ? answer.documentIds : undefined
+  const listed = agreed === undefined ? documents : documents.filter(({ id }) => agreed.includes(id))
+  if (listed.length === 0)
+    return html`<p class="empty">${isOpen ? 'Of what it asked for there is nothing now that you may read and have lent it. There is nothing to agree to.' : 'There is nothing of it now that you may read and have lent to this agent.'}</p>`
+  if (!isOpen)
+    return html`<section aria-label="Documents"><ul class="docs">${listed.map((one) => html`<li>${documentLine(one)}</li>`)}</ul></section>`
+  return html`<fieldset><legend>${listed.length === 1 ? 'This document' : 'These documents'}</legend>
+<p class="soft">${listed.length === 1 ? 'It is one' : 'They are ones'} that you may read yourself.${listed.length === 1 ? '' : ' Untick what it should not get.'}</p>
+<div class="docs">${listed.map(
+    (one) =>
+      html`<label class="line"><input type="checkbox" name="document" value="${one.id}" form="yes"${ticked === undefined || ticked.includes(one.id) ? html` checked` : ''}> <span>${documentLine(one)}</span></label>`,
+  )}</div></fieldset>`
+}
+
+const documentLine = ({ title, owner, collection, isSensitive }: ShownDocument): Html =>
+  html`<bdi><strong>${title}</strong></bdi>${isSensitive ? html` <span class="tag warn">sensitive</span>` : ''}<br><small>${owner === undefined ? '' : html`owner ${splitObject(owner as `user:${string}`).id} · `}in ${collection}</small>`
+
+function callSection({ call }: Extract<Asked, { kind: 'vault_call' }>, shown: ShownCall | undefined): Html {
+  const [path = '', query] = call.path.split(/\?(.*)/s)
+  const isWrite = call.method !== 'GET' && call.method !== 'HEAD'
+  return html`<section aria-label="The call"><h2>This one call, once</h2>
+<dl><dt>At</dt><dd><strong>${shown?.providerTitle ?? ''}</strong><br><code>${shown?.host ?? 'not set up here any more'}</code></dd>
+<dt>With your account</dt><dd>${shown?.account === undefined ? 'not connected any more' : html`<bdi>${shown.account}</bdi>`}</dd>
+<dt>Does</dt><dd><code>${call.method}</code> ${isWrite ? html`<span class="tag warn">changes things there</span>` : html`<span class="tag">reads only</span>`}</dd>
+<dt>To</dt><dd><code>${path}</code></dd>
+${query === undefined ? '' : html`<dt>Asking for</dt><dd>${pairs(query)}</dd>`}
+${call.bodyDigest === undefined ? '' : html`<dt>Sends</dt><dd>something of the type <code>${call.contentType ?? ''}</code>. Only the agent has it; it can send nothing else than what has this fingerprint:<br><code>${call.bodyDigest}</code></dd>`}</dl>
+<p class="soft">Remit makes the call. The agent never gets the key to your account.</p></section>`
+}
+
+/** Query parameters as they are meant, where they can be shown as what they are. */
+function pairs(query: string): Html {
+  const all = [...new URLSearchParams(query)]
+  return all.flat().every(hasPlainCharacters)
+    ? html`<ul class="plain">${all.map(([name, value]) => html`<li><code>${name}</code> <bdi>${value}</bdi></li>`)}</ul>`
+    : html`<code>${query}</code>`
+}
+
+function accessSection(
+  { resource, scopes, details, collections }: Extract<Asked, { kind: 'access' }>,
+  { publicUrl }: AskedOptions,
+): Html {
+  const isOurs = resource === publicUrl || resource === `${publicUrl}/mcp`
+  return html`<section aria-label="What it may do"><h2>What exactly it may do there</h2>
+${isOurs ? html`<p>It may <strong>${sayScopes(scopes)}</strong> for you, within what you lent it.</p>` : html`<p>It may use <strong>${scopes.length === 0 ? 'this alone' : scopes.join(', ')}</strong> at <code>${resource}</code>.</p>`}
+${collections === undefined ? '' : html`<p>Only in: ${collections.join(', ')}.</p>`}
+${detailLists(details)}</section>`
+}
+
+function hostOf(resource: string): string {
+  try {
+    return new URL(resource).host || resource
+  } catch {
+    // Any URI may name an API.
+    return resource
+  }
+}

@@ -1,0 +1,66 @@
+import { html } from 'hono/html'
+import type { Listed, OwnList } from '../../delegation/approvals/own.ts'
+import { grantRow } from './approval-grants.ts'
+import { type Html, page } from './layout.ts'
+import { left, moment } from './moments.ts'
+import { ownNav } from './own-nav.ts'
+
+export type ApprovalsDone = 'approved' | 'denied' | 'blocked' | 'taken_back' | 'unblocked'
+
+const doneWords: Readonly<Record<ApprovalsDone, string>> = {
+  approved: 'Approved. The agent can go on.',
+  denied: 'Refused. The agent was told no.',
+  blocked: 'Refused and blocked. You will hear nothing more of this agent.',
+  taken_back: 'Taken back. The agent can do nothing with it any more.',
+  unblocked: 'The agent may ask you again.',
+}
+
+export const isApprovalsDone = (value: string | undefined): value is ApprovalsDone =>
+  value !== undefined && Object.hasOwn(doneWords, value)
+
+export interface ApprovalsPage {
+  readonly person: string
+  readonly csrf: string
+  readonly list: OwnList
+  /** Milliseconds since the epoch. */
+  readonly now: number
+  readonly done?: ApprovalsDone
+}
+
+/** What agents ask of somebody, what they agreed to, and whom they no longer want to hear. */
+export function approvalsPage({ person, csrf, list, now, done }: ApprovalsPage): string {
+  const { open, recent, grants, blocked } = list
+  return page({
+    title: open.length === 0 ? 'Approvals' : `(${open.length}) Approvals`,
+    body: html`<div class="top"><h1>Approvals</h1><span class="soft who">${person}</span></div>
+${done === undefined ? '' : html`<p class="done" role="status">${doneWords[done]}</p>`}
+${open.length === 0 ? html`<p class="empty">Nothing waits for you.</p>` : open.map((one) => card(one, now))}
+<h2>What you agreed to</h2>
+${grants.length === 0 ? html`<p class="soft">Nothing counts now beside <a href="/delegations">what you lent</a>.</p>` : html`<ul class="rows">${grants.map((one) => grantRow(one, { csrf, now }))}</ul>`}
+${recent.length === 0 ? '' : html`<h2>The last 7 days</h2><ul class="rows">${recent.map(past)}</ul>`}
+${blocked.length === 0 ? '' : html`<h2>Blocked agents</h2><ul class="rows">${blocked.map(({ agent, agentTitle, since }) => html`<li><div class="row"><div><p><strong>${agentTitle}</strong></p><p class="soft"><small>since ${moment(since)}</small></p></div><form method="post" action="/approvals/blocks/lift"><input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="agent" value="${agent}"><button type="submit">Unblock<span class="unseen"> ${agentTitle}</span></button></form></div></li>`)}</ul>`}
+${ownNav({ current: '/approvals', csrf })}`,
+  })
+}
+
+const kinds: Readonly<Record<Listed['asked']['kind'], string>> = {
+  documents: 'wants to read documents for you',
+  vault_call: 'wants to use an account of yours once',
+  access: 'wants to act for you',
+}
+
+const card = (one: Listed, now: number): Html =>
+  html`<section class="card" aria-label="${one.agentTitle} ${kinds[one.asked.kind]}"><h2><a class="whole" href="/approvals/${one.id}">${one.agentTitle} ${kinds[one.asked.kind]}</a></h2>
+<p class="soft">${one.state === 'pending' ? 'Waits for your answer' : 'You asked; it has yet to answer'} · ${left(one.expiresAt.getTime() - now)}</p></section>`
+
+const states: Readonly<Record<Listed['state'], string>> = {
+  pending: 'waits',
+  info_requested: 'waits',
+  approved: 'approved',
+  denied: 'refused',
+  expired: 'no answer in time',
+}
+
+const past = (one: Listed): Html =>
+  html`<li><p><a href="/approvals/${one.id}">${one.agentTitle} ${kinds[one.asked.kind]}</a></p>
+<p class="soft"><small><span class="tag">${states[one.state]}</span> asked on ${moment(one.createdAt)}</small></p></li>`

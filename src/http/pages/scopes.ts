@@ -1,0 +1,15 @@
+/** Our scopes in words; another's as it is written there. */
+export const sayScopes = (scopes: readonly string[]): string => {
+  const words = scopes.map((scope) => meanings[scope] ?? scope)
+  return words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} and ${words.at(-1) ?? ''}`
+}
+
+const meanings: Readonly<Record<string, string>> = {
+  'docs.search': 'search',
+  'docs.read': 'read whole documents',
+  'approvals.request': 'ask you to approve single sensitive documents',
+  'vault.use': 'use the accounts that you have connected',
+  'agents.write': 'register and disable agents',
+  'security.read': 'look at the security records',
+  'security.write': 'change security settings',
+}
