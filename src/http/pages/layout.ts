@@ -60,7 +60,7 @@ export function pageHeaders(
 }
 
 const style = `
-:root { color-scheme: light dark; --line: color-mix(in srgb, currentColor 20%, transparent); --soft: color-mix(in srgb, currentColor 65%, transparent); --accent: light-dark(#0b5b4f, #6fd6c3); --on-accent: light-dark(#fff, #06231f); --card: light-dark(#fff, #1b1d1f); --ground: light-dark(#f4f4f1, #111314); --bad: light-dark(#a3171c, #ff9b96); }
+:root { color-scheme: light dark; --line: color-mix(in srgb, currentColor 20%, transparent); --soft: color-mix(in srgb, currentColor 65%, transparent); --accent: light-dark(#0b5b4f, #6fd6c3); --on-accent: light-dark(#fff, #06231f); --card: light-dark(#fff, #1b1d1f); --ground: light-dark(#f4f4f1, #111314); --bad: light-dark(#a3171c, #ff9b96); --warn: light-dark(#7a4a00, #f0bd6a); --tint: color-mix(in srgb, currentColor 5%, transparent); }
 * { box-sizing: border-box; }
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0; background: var(--ground); }
 header { max-width: 34rem; margin: 3rem auto 0; padding: 0 1.5rem; font-weight: 650; letter-spacing: .01em; }
@@ -94,6 +94,14 @@ button.bad { color: var(--bad); border-color: currentColor; } .unseen { position
 details { margin-top: 1.5rem; border-top: 1px solid var(--line); padding-top: 1rem; } summary { font-weight: 650; cursor: pointer; } details.inner { margin-top: 1rem; } details.inner > summary { font-weight: 500; }
 label.light { font-weight: 400; } textarea { font: inherit; font-weight: 400; font-family: ui-monospace, monospace; font-size: .9rem; width: 100%; padding: .55rem .7rem; margin-top: .25rem; border: 1px solid var(--line); border-radius: .4rem; background: var(--ground); color: inherit; resize: vertical; }
 input[type=checkbox] { width: 1.05rem; height: 1.05rem; flex: none; accent-color: var(--accent); align-self: center; }
+.kicker { margin: 0 0 .35rem; font-size: .85rem; font-weight: 600; color: var(--accent); } h1 { overflow-wrap: anywhere; }
+.docs { list-style: none; margin: .5rem 0 0; padding: 0; border: 1px solid var(--line); border-radius: .6rem; overflow: hidden; } .docs > * { padding: .7rem .9rem; overflow-wrap: anywhere; } .docs > * + * { border-top: 1px solid var(--line); } .docs > label.line { align-items: center; padding: .7rem .9rem; cursor: pointer; }
+.tag.warn { color: var(--warn); border-color: currentColor; font-weight: 600; } .warnbox { color: var(--warn); margin: .5rem 0; }
+.words { margin: 1.25rem 0; padding: .75rem .9rem; background: var(--tint); border-radius: .6rem; overflow: hidden; } .words figcaption { font-size: .85rem; color: var(--soft); } .words blockquote { margin: .35rem 0 0; padding-left: .75rem; border-left: 3px solid var(--line); overflow-wrap: anywhere; } .words blockquote p { margin: 0; }
+.asked { margin: .75rem 0 0; padding: .6rem .9rem; border: 1px solid var(--accent); border-radius: .6rem; overflow-wrap: anywhere; }
+.choice { border: 1px solid var(--line); border-radius: .6rem; padding: .25rem .9rem; margin-top: .5rem; } .choice:has(input:checked) { border-color: var(--accent); } .choice .more { padding: 0 0 .7rem 1.65rem; } .choice:not(:has(input:checked)) .more { display: none; } .choice select { width: auto; max-width: 100%; } .choice label.line { cursor: pointer; }
+input[type=radio] { width: 1.05rem; height: 1.05rem; flex: none; accent-color: var(--accent); align-self: center; } a.button { display: block; text-align: center; text-decoration: none; font-weight: 600; padding: .75rem 1.1rem; border-radius: .4rem; background: var(--accent); color: var(--on-accent); }
+dl.facts { margin-top: 1.75rem; padding-top: 1rem; border-top: 1px solid var(--line); font-size: .9rem; } section.card a.whole { text-decoration: none; }
 @media (max-width: 30rem) { header { margin-top: 1rem; padding: 0 1rem; } main { border-radius: 0; border-width: 1px 0; margin: .75rem 0 0; padding: 1.25rem 1rem 2rem; } section.card dl { display: block; } section.card dd { margin-bottom: .5rem; } section.card button, .buttons button { width: 100%; padding-block: .75rem; } label.line { padding: .5rem 0; } }`
 
 const styleDigest = `sha256-${createHash('sha256').update(style).digest('base64')}`
