@@ -2,7 +2,7 @@ import { html } from 'hono/html'
 import type { ShownGrant } from '../../delegation/approvals/own.ts'
 import { splitObject } from '../../kernel/ids.ts'
 import type { Html } from './layout.ts'
-import { left, moment } from './moments.ts'
+import { left, moment } from './times.ts'
 
 /** What was agreed to and counts now, and how to take it back. */
 export const grantRow = (

@@ -7,9 +7,9 @@ import { type Answering, answerForms, askForm } from './approval-answers.ts'
 import { askedSection, headline } from './approval-asked.ts'
 import { grantRow } from './approval-grants.ts'
 import { type Html, page } from './layout.ts'
-import { left, moment } from './moments.ts'
 import { ownNav } from './own-nav.ts'
 import { passkeyScript, scriptTag } from './passkey-script.ts'
+import { left, moment } from './times.ts'
 import { words } from './words.ts'
 
 export interface ApprovalPage extends Answering {

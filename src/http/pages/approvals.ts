@@ -2,8 +2,8 @@ import { html } from 'hono/html'
 import type { Listed, OwnList } from '../../delegation/approvals/own.ts'
 import { grantRow } from './approval-grants.ts'
 import { type Html, page } from './layout.ts'
-import { left, moment } from './moments.ts'
 import { ownNav } from './own-nav.ts'
+import { left, moment } from './times.ts'
 
 export type ApprovalsDone = 'approved' | 'denied' | 'blocked' | 'taken_back' | 'unblocked'
 

@@ -38,6 +38,12 @@ describeBackends('an approval', (backend) => {
       'approval_answered',
       'approval_decided',
     ])
+    const [kept] = await world.database.query<{ all: string }>(
+      `select string_agg(detail::text, ' ') as all from decision_records where detail ->> 'approval' = $1`,
+      [asked.id],
+    )
+    expect(kept?.all).toContain('board/1')
+    expect(kept?.all).not.toMatch(/What for|For the report|quarterly|Minutes/)
   })
 
   test('keeps the person’s reason for a no, and is over for good', async () => {
@@ -71,6 +77,15 @@ describeBackends('an approval', (backend) => {
     await world.service.delegations.revoke(asker.delegation)
     expect(await world.decide(asked, { answer: 'approve' })).toEqual({ ok: false, reason: 'over' })
     expect(await world.approvals.mine(asker.subject)).toMatchObject({ open: [] })
+  })
+
+  test('is over once its agent is disabled', async () => {
+    const other = await world.asker('anne', 'other-bot')
+    const asked = await world.ask(other, ['board/1'])
+    await world.service.agents.disable('other-bot')
+    expect(await world.decide(asked, { answer: 'approve' })).toEqual({ ok: false, reason: 'over' })
+    await expect(world.ask(other, ['board/2'])).rejects.toMatchObject({ code: 'actor_unauthorized' })
+    await world.service.agents.enable('other-bot')
   })
 
   test('never lasts longer than what was lent', async () => {

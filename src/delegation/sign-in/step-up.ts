@@ -1,5 +1,5 @@
-import type { Clock } from '../kernel/clock.ts'
-import { ok, type Result, refuse } from '../kernel/result.ts'
+import type { Clock } from '../../kernel/clock.ts'
+import { ok, type Result, refuse } from '../../kernel/result.ts'
 import { type PasskeyRefusal, type Passkeys, passkeyAmr } from './passkeys.ts'
 import type { BrowserSession, Sessions } from './sessions.ts'
 
