@@ -12,6 +12,7 @@ import { ingestFolder } from './ingest.ts'
 import { addIssuerCommands } from './issuer.ts'
 import { printFacts, printList } from './listing.ts'
 import { addLoginCommands } from './login.ts'
+import { addMcpCommands, type McpCommandsDeps } from './mcp/command.ts'
 import { addModelCommands } from './model.ts'
 import { addRegistryCommands } from './registry.ts'
 import { createRemitHttp, type RemitHttp, type TokenSource } from './remit-http.ts'
@@ -35,6 +36,8 @@ export interface CliDeps {
   readonly signIns: SignIns
   /** REMIT_TOKEN: an access token of a service or a person, which wins over all others. */
   readonly envToken: string | undefined
+  /** Of `remit mcp`. */
+  readonly door: McpCommandsDeps['door']
   readonly newKey: () => string
   readonly now: () => number
 }
@@ -75,6 +78,7 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
     })
 
   addLoginCommands(program, deps)
+  addMcpCommands(program, deps)
 
   program
     .command('token')
@@ -83,11 +87,7 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
     .option('--agent <agent>', 'the agent that acts for the person')
     .option('--service <name>', 'the service')
     .option('--scope <scopes>', 'narrows, for example "docs.search docs.read"')
-    .addOption(
-      new Option('--resource <resource>', 'where it counts; mcp is not built yet')
-        .choices(['api', 'mcp'])
-        .default('api'),
-    )
+    .addOption(new Option('--resource <resource>', 'where it counts').choices(['api', 'mcp']).default('api'))
     .action(async (flags: TokenFlags) => terminal.out(await tokenFor(flags, deps.demoTokens)))
 
   addRegistryCommands(program, deps)

@@ -1,8 +1,9 @@
+import type { CryptoKey } from 'jose'
 import * as client from 'openid-client'
 import { scopesOfKind } from '../delegation/claims.ts'
 import { cliClient } from '../delegation/clients.ts'
 import type { Fetch } from '../delegation/fetch-json.ts'
-import type { SignInStore } from './sign-in-store.ts'
+import type { SignIn, SignInStore } from './sign-in-store.ts'
 
 /** What a person has to be shown so that they can sign in elsewhere (RFC 8628 §3.3). */
 export interface Prompt {
@@ -19,12 +20,38 @@ export interface Identity {
   readonly signedInAt: number | undefined
 }
 
-/** The person's own sign-ins, by the address of the service. */
+/** As which program a person signs in, and for what. */
+export interface SignInProgram {
+  readonly clientId: string
+  /** The audience of its tokens at the service of this address. */
+  readonly audience: (url: string) => string
+  /** What it asks for where nothing else is said. */
+  readonly scope: string
+  /** What to say to whoever has no sign-in. */
+  readonly hint: string
+  /** What to say where the service does not know it. */
+  readonly unregistered?: string
+  /** Binds its tokens to this key (DPoP, RFC 9449); left out: bearer tokens. */
+  readonly proofKey?: { readonly privateKey: CryptoKey; readonly publicKey: CryptoKey }
+}
+
+/** A person's sign-ins with one program, by the address of the service. */
 export interface SignIns {
-  /** Device flow (RFC 8628): shows, waits, keeps. Throws where the person refuses, or the code is over. */
-  login(url: string, scope: string | undefined, show: (prompt: Prompt) => void): Promise<Identity>
-  /** An access token that counts for half a minute at least; undefined where nobody is signed in. */
-  token(url: string): Promise<string | undefined>
+  /**
+   * Device flow (RFC 8628): shows, waits, keeps. Throws where the person refuses, the code is over, or it is given up by
+   * the signal.
+   */
+  login(
+    url: string,
+    scope: string | undefined,
+    show: (prompt: Prompt) => void,
+    signal?: AbortSignal,
+  ): Promise<Identity>
+  /**
+   * An access token that counts for half a minute at least, and is not the one that was `refused`; undefined where
+   * nobody is signed in. Throws `SignInOver` where the service has ended the sign-in, which is then forgotten.
+   */
+  token(url: string, refused?: string): Promise<string | undefined>
   /** Undefined where nobody is signed in. */
   whoami(url: string): Promise<Identity | undefined>
   /** Ends the sign-in at the service and forgets it here; false where there was none. */
@@ -35,29 +62,53 @@ export interface SignInsDeps {
   readonly store: SignInStore
   readonly fetch: Fetch
   readonly now: () => number
+  /** Default: the command line, as the person themself. */
+  readonly program?: SignInProgram
 }
+
+/** The service takes this sign-in no more: only a new one helps. */
+export class SignInOver extends Error {}
 
 const leastMs = 30_000
 
-/** Whatever a person may hold. Of administrators' scopes the service gives those whose role they have. */
-const everything = scopesOfKind.person.join(' ')
-
 export const signInHint = 'Sign in: npm run remit -- login'
 
+const commandLine: SignInProgram = {
+  clientId: cliClient,
+  audience: (url) => url,
+  // Whatever a person may hold. Of administrators' scopes the service gives those whose role they have.
+  scope: scopesOfKind.person.join(' '),
+  hint: signInHint,
+}
+
 /**
- * Signs a person in at the service's authorization server as its built-in client, and keeps the tokens fresh. It opens
- * no browser, and hands tokens to nobody but the service that gave them.
+ * Signs a person in at the service's authorization server with a program that has no secret, and keeps the tokens fresh. It
+ * opens no browser, and hands tokens to nobody but the service that gave them.
  */
-export function createSignIns({ store, fetch, now }: SignInsDeps): SignIns {
+export function createSignIns({ store, fetch, now, program = commandLine }: SignInsDeps): SignIns {
+  const { clientId, hint } = program
+  const over = (url: string, cause?: unknown) =>
+    new SignInOver(`Your sign-in at ${url} is over. ${hint}`, { cause })
+
   async function server(url: string): Promise<client.Configuration> {
     const isPlain = new URL(url).protocol === 'http:'
     if (isPlain && !isLoopback(url))
       throw new Error(`${url} is plain http: tokens would travel in the clear. Use https.`)
-    return client.discovery(new URL(`${url}/oauth`), cliClient, undefined, client.None(), {
+    return client.discovery(new URL(`${url}/oauth`), clientId, undefined, client.None(), {
       algorithm: 'oauth2',
       execute: isPlain ? [client.allowInsecureRequests] : [],
       [client.customFetch]: (to, init) => fetch(to, { ...init, body: init.body ?? null }),
     })
+  }
+
+  const proving = (config: client.Configuration): client.DPoPOptions =>
+    program.proofKey === undefined ? {} : { DPoP: client.getDPoPHandle(config, program.proofKey) }
+
+  /** What OAuth says, for a person. */
+  const told = (error: unknown, otherwise: string): Error => {
+    const code = errorCode(error)
+    const said = code === 'invalid_client' ? program.unregistered : refusals.get(code)
+    return new Error(said ?? (code === undefined ? otherwise : `${otherwise} (${code})`), { cause: error })
   }
 
   async function keep(url: string, tokens: client.TokenEndpointResponse): Promise<string> {
@@ -72,23 +123,31 @@ export function createSignIns({ store, fetch, now }: SignInsDeps): SignIns {
     return accessToken
   }
 
-  async function refreshed(url: string): Promise<string | undefined> {
+  const counts = (kept: SignIn, refused: string | undefined): boolean =>
+    kept.expires_at - now() > leastMs && kept.access_token !== refused
+
+  async function refreshed(url: string, refused: string | undefined): Promise<string | undefined> {
     // Another process may have done it while this one waited.
     const kept = await store.read(url)
     if (kept === undefined) return undefined
-    if (kept.expires_at - now() > leastMs) return kept.access_token
+    if (counts(kept, refused)) return kept.access_token
+    const config = await server(url)
     try {
-      return await keep(url, await client.refreshTokenGrant(await server(url), kept.refresh_token))
+      return await keep(
+        url,
+        await client.refreshTokenGrant(config, kept.refresh_token, undefined, proving(config)),
+      )
     } catch (error) {
-      if (!isOver(error)) throw error
+      if (!isOver(error))
+        throw errorCode(error) === undefined ? error : told(error, 'The sign-in was refused.')
       await store.remove(url)
-      throw new Error(`Your sign-in at ${url} is over. ${signInHint}`, { cause: error })
+      throw over(url, error)
     }
   }
 
   async function identity(url: string, token: string): Promise<Identity> {
     const { active, sub, scope, auth_time } = await client.tokenIntrospection(await server(url), token)
-    if (!active || sub === undefined) throw new Error(`Your sign-in at ${url} is over. ${signInHint}`)
+    if (!active || sub === undefined) throw over(url)
     return {
       subject: sub,
       scope: scope ?? '',
@@ -96,24 +155,34 @@ export function createSignIns({ store, fetch, now }: SignInsDeps): SignIns {
     }
   }
 
-  const token: SignIns['token'] = async (url) => {
+  const token: SignIns['token'] = async (url, refused) => {
     const kept = await store.read(url)
-    if (kept === undefined || kept.expires_at - now() > leastMs) return kept?.access_token
-    return store.alone(() => refreshed(url))
+    if (kept === undefined || counts(kept, refused)) return kept?.access_token
+    return store.alone(() => refreshed(url, refused))
   }
 
   return {
     token,
-    async login(url, scope, show) {
+    async login(url, scope, show, signal) {
       const config = await server(url)
-      const started = await client.initiateDeviceAuthorization(config, {
-        resource: url,
-        scope: scope ?? everything,
-      })
+      const started = await client
+        .initiateDeviceAuthorization(config, {
+          resource: program.audience(url),
+          scope: scope ?? program.scope,
+        })
+        .catch((error: unknown) => {
+          throw errorCode(error) === undefined ? error : told(error, 'The service refused.')
+        })
       show({ url: started.verification_uri, code: started.user_code, seconds: started.expires_in })
-      const tokens = await client.pollDeviceAuthorizationGrant(config, started).catch((error: unknown) => {
-        throw new Error(refusals.get(errorCode(error)) ?? 'The sign-in failed.', { cause: error })
-      })
+      const tokens = await client
+        .pollDeviceAuthorizationGrant(config, started, undefined, {
+          ...proving(config),
+          ...(signal && { signal }),
+        })
+        .catch((error: unknown) => {
+          signal?.throwIfAborted()
+          throw told(error, 'The sign-in failed.')
+        })
       await store.alone(async () => {
         // One that cannot be read is replaced: this is how it is mended.
         const before = await store.read(url).catch(() => undefined)

@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { exportJWK, generateKeyPair } from 'jose'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { publicUrl } from '../delegation/world.ts'
+import { own, publicUrl } from '../delegation/world.ts'
 import { type Commands, openCommands, remit, serving } from './world.ts'
 
 let world: Commands
@@ -43,6 +43,20 @@ test('a client is registered with its public keys, and a private one is refused'
   expect(await world.deps.clients.registered('bot-app')).toMatchObject({ kind: 'agent', title: 'Bot' })
   const other = await remit(['client', 'add', 'bot-app', '--kind', 'person', '--title', 'Bot'], world)
   expect(other.stderr).toContain('registered as something else')
+})
+
+test('the agent of programs on people’s own computers is registered with an owner, and its client without a key', async () => {
+  await using _server = await serving(world)
+  expect((await remit(['mcp', 'register'], world)).stderr).toContain('--owner')
+  const registered = await remit(['mcp', 'register', '--owner', 'user:anne'], world)
+  expect(registered).toMatchObject({ code: 0, stdout: '' })
+  expect(await world.deps.agents.get('local-mcp')).toMatchObject({ owner: 'user:anne', issuer: own })
+  expect(await world.deps.clients.registered('remit-mcp')).toMatchObject({
+    kind: 'agent',
+    agent: 'local-mcp',
+    redirectUris: [],
+    jwks: undefined,
+  })
 })
 
 test('after a rotation a new key signs, and the old one is still published', async () => {

@@ -1,6 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { PassThrough, Readable } from 'node:stream'
 import { type AdminClientOptions, createAdminClient } from '../../src/cli/admin-client.ts'
 import { startAdminServer } from '../../src/cli/admin-server.ts'
 import type { AdminDeps } from '../../src/cli/commands.ts'
@@ -138,6 +139,9 @@ export const nobody: SignIns = {
 }
 
 const notHere = () => Promise.reject(new Error('There is no demo.'))
+/** Where no program is. */
+export const noDoor = { folder: '/nowhere', stdin: Readable.from([]), stdout: new PassThrough() }
+
 export const noDemo: DemoTokens = { person: notHere, agent: notHere, service: notHere }
 
 /** One command line, as a shell would run it. */
@@ -174,6 +178,7 @@ export async function remit(
     signIns: more.signIns ?? nobody,
     publicUrl: more.url ?? publicUrl,
     envToken: more.envToken,
+    door: noDoor,
     newKey: randomUUID,
     now: Date.now,
   })

@@ -1,0 +1,402 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { chmod, cp, readFile, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { decodeJwt } from 'jose'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { digestOf } from '../../../src/delegation/approvals/view.ts'
+import { type DoorOptions, type DoorWorld, doorArguments, openDoorWorld } from './world.ts'
+
+// The door as a host starts it: a process of its own, spoken to by the official client over its standard streams. Signing in
+// takes five seconds at least, so that most tests share one sign-in.
+
+const slow = 60_000
+const patience = 30_000
+
+let world: DoorWorld
+/** Signed in as anne, with what she lent: the handbook. */
+let signedIn: string
+beforeAll(async () => {
+  world = await openDoorWorld()
+  signedIn = await world.folder()
+  const { service } = world.service
+  await service.agents.save({
+    id: 'local-mcp',
+    owner: 'user:dan',
+    purpose: 'tests',
+    issuer: service.ownIssuer,
+    sub: 'local-mcp',
+  })
+  await service.clients.register(
+    { clientId: 'remit-mcp', kind: 'agent', agent: 'local-mcp' },
+    { title: 'Programs on your own computer', redirectUris: [], jwks: undefined },
+  )
+  await world.service.put({
+    'handbook/travel': { text: 'Travel budget: 900.', access: { viewers: ['user:anne'] } },
+    'handbook/board': {
+      text: 'The travel budget of the board is secret.',
+      access: { viewers: ['user:anne'], sensitive: true },
+    },
+    'finance/travel': {
+      collection: 'finance',
+      text: 'The travel budget of finance.',
+      access: { viewers: ['user:anne'] },
+    },
+  })
+}, slow)
+afterAll(() => world?.[Symbol.asyncDispose]())
+
+const legacy = { versionNegotiation: { mode: 'legacy' } } as const
+
+/** The same in a folder of its own, to be spoiled. */
+async function copied(): Promise<string> {
+  const folder = await world.folder()
+  await cp(signedIn, folder, { recursive: true })
+  return folder
+}
+
+async function opened(options: Partial<DoorOptions> = {}) {
+  const door = world.open({ folder: options.folder ?? signedIn, ...options })
+  await door.connect()
+  return door
+}
+
+const file = (folder: string, end: 'json' | 'key') =>
+  join(folder, 'remit', 'mcp', 'remit-mcp', `${encodeURIComponent(world.url)}.${end}`)
+
+const keptIn = async (folder: string) =>
+  JSON.parse(await readFile(file(folder, 'json'), 'utf8')) as Record<string, string | number>
+
+/** As if the access token were over. */
+async function expire(folder: string): Promise<void> {
+  await writeFile(file(folder, 'json'), JSON.stringify({ ...(await keptIn(folder)), expires_at: 0 }))
+}
+
+const retrieve = (door: Awaited<ReturnType<typeof opened>>, query = 'travel budget') =>
+  door.client.callTool({ name: 'retrieve', arguments: { query } })
+
+test('signs the person in by a code on stderr, as an agent with what they lend it, its token bound to a key of 0600', {
+  timeout: slow,
+}, async () => {
+  const door = await opened()
+  // A host has its handshake at once, and asks for the first thing only then.
+  expect([door.said(), door.codes]).toEqual(['', []])
+  const { tools } = await door.client.listTools()
+  expect(tools.map(({ name }) => name)).toContain('retrieve')
+  expect(door.said()).toContain(`open in a browser:  ${world.url}/oauth/device\n`)
+  expect(door.said()).toContain('remit-mcp may ask for anne: docs.search docs.read approvals.request\n')
+  const found = await retrieve(door)
+  expect(found.structuredContent).toMatchObject({
+    content_trust: 'untrusted',
+    results: [{ document_id: 'handbook/travel' }],
+  })
+  await door.close()
+  expect(door.strays).toEqual([])
+  for (const path of [file(signedIn, 'json'), file(signedIn, 'key')])
+    expect((await stat(path)).mode & 0o777).toBe(0o600)
+  expect((await stat(join(signedIn, 'remit', 'mcp', 'remit-mcp'))).mode & 0o777).toBe(0o700)
+  const { access_token: token } = await keptIn(signedIn)
+  expect(decodeJwt(String(token))).toMatchObject({
+    sub: 'anne',
+    aud: `${world.url}/mcp`,
+    client_id: 'remit-mcp',
+    act: { sub: 'local-mcp' },
+    delegation: expect.any(String),
+    cnf: { jkt: expect.any(String) },
+  })
+  // Without the key it is nothing.
+  const stolen = await fetch(`${world.url}/mcp`, {
+    method: 'POST',
+    headers: { authorization: `DPoP ${token}`, 'content-type': 'application/json' },
+    body: '{}',
+  })
+  expect(stolen.status).toBe(401)
+})
+
+test.each([
+  ['2026-07-28', {}],
+  ['2025-11-25', legacy],
+] as const)('speaks revision %s, and asks nobody again', { timeout: slow }, async (revision, client) => {
+  const door = await opened({ client })
+  expect(door.client.getNegotiatedProtocolVersion()).toBe(revision)
+  const { tools } = await door.client.listTools()
+  expect(tools.map(({ name }) => name)).toContain('request_approval')
+  expect((await retrieve(door)).structuredContent).toMatchObject({ results: [{}] })
+  const read = await door.client.readResource({ uri: 'remit://document/handbook%2Ftravel' })
+  expect(read.contents).toMatchObject([{ text: 'Travel budget: 900.' }])
+  const missing = await door.client.callTool({ name: 'read_document', arguments: { id: 'finance/travel' } })
+  expect(missing).toMatchObject({ isError: true })
+  expect(door.codes).toEqual([])
+  await door.close()
+  expect(door.strays).toEqual([])
+})
+
+test('two doors with one sign-in refresh it once, and neither ends it for the other', {
+  timeout: slow,
+}, async () => {
+  const folder = signedIn
+  const { refresh_token: before } = await keptIn(folder)
+  await expire(folder)
+  const doors = await Promise.all([opened({ folder }), opened({ folder, client: legacy })])
+  await Promise.all(doors.flatMap((door) => [retrieve(door), retrieve(door)]))
+  expect((await keptIn(folder))['refresh_token']).not.toBe(before)
+  await expire(folder)
+  const again = await Promise.all(doors.map((door) => retrieve(door)))
+  expect(again).toMatchObject([{ structuredContent: {} }, { structuredContent: {} }])
+  for (const door of doors) {
+    expect(door.codes).toEqual([])
+    await door.close()
+  }
+})
+
+/** The same again until it goes through, as a model does that was told to try again. */
+async function eventually<T>(what: () => Promise<T>): Promise<T> {
+  for (let tried = 1; ; tried += 1) {
+    try {
+      return await what()
+    } catch (error) {
+      if (tried === 40) throw error
+      await sleep(500)
+    }
+  }
+}
+
+describe('what the person has to do', () => {
+  test('is told to whoever cannot wait for it, and goes on meanwhile; a sign-in that they took back is asked for anew', {
+    timeout: slow,
+  }, async () => {
+    const folder = await world.folder()
+    const door = await opened({ folder, argv: ['--patience', '1'] })
+    await expect(door.client.listTools()).rejects.toThrow(
+      new RegExp(`Sign in first: open ${world.url}/oauth/device in a browser, enter [A-Z]{4}-[A-Z]{4}, and`),
+    )
+    await eventually(() => retrieve(door))
+    expect(door.codes).toHaveLength(1)
+
+    const { access_token: token } = await keptIn(folder)
+    await world.service.service.delegations.revoke(String(decodeJwt(String(token))['delegation']))
+    await expect(retrieve(door)).rejects.toThrow('Sign in first')
+    // Whoever starts the door now has the handshake at once all the same, and as the service would give it.
+    const other = await opened({ folder, onCode: async () => undefined })
+    expect(other.client.getDiscoverResult()).toEqual(door.client.getDiscoverResult())
+    await other.close()
+    const found = await eventually(() => retrieve(door))
+    expect(found.structuredContent).toMatchObject({ results: [{}] })
+    expect(door.codes).toHaveLength(2)
+    await door.close()
+  })
+
+  test('is asked for once where they say no, and the call ends with that', { timeout: slow }, async () => {
+    const door = await opened({
+      folder: await world.folder(),
+      onCode: (code) => world.agree(code, { refuse: true }),
+    })
+    await expect(door.client.listTools()).rejects.toThrow('The sign-in was refused.')
+    expect(door.codes).toHaveLength(1)
+    await door.close()
+  })
+
+  test('is to agree to more where a tool needs it: asked once, with what is held already', {
+    timeout: slow,
+  }, async () => {
+    const folder = signedIn
+    const door = await opened()
+    const args = { connection: 'acme', method: 'GET', path: '/issues/1' }
+    const answered = await door.client.callTool({ name: 'vault_fetch', arguments: args })
+    // There is no such account here, which only a token with the scope is told.
+    expect(answered).toMatchObject({ isError: true })
+    expect(JSON.stringify(answered.content)).toContain('not_found')
+    expect(door.codes).toHaveLength(1)
+    const { scope } = decodeJwt(String((await keptIn(folder))['access_token']))
+    expect(String(scope).split(' ').sort()).toEqual([
+      'approvals.request',
+      'docs.read',
+      'docs.search',
+      'vault.use',
+    ])
+    await door.close()
+  })
+
+  test('comes through: the page of an approval, by URL-mode elicitation, and what they said there', {
+    timeout: slow,
+  }, async () => {
+    const { approvals } = world.service.service
+    const opens = { capabilities: { elicitation: { url: {} } } }
+    const door = await opened({ client: { ...opens, versionNegotiation: { mode: { pin: '2026-07-28' } } } })
+    const pages: string[] = []
+    door.client.setRequestHandler('elicitation/create', async ({ params }) => {
+      const { url } = params as { readonly url: string }
+      pages.push(url)
+      const id = url.split('/').at(-1) ?? ''
+      const shown = await approvals.oneOfMine('user:anne', id)
+      const session = { person: 'anne', subject: 'user:anne' as const, verifiedAt: new Date() }
+      const decision = { answer: 'approve' } as const
+      await approvals.decide('user:anne', id, decision, { digest: shown ? digestOf(shown) : '', session })
+      return { action: 'accept' }
+    })
+    const found = await retrieve(door, 'travel budget of the board')
+    const { approval } = found.structuredContent as { readonly approval: { readonly offer_id: string } }
+    const asked = await door.client.callTool({
+      name: 'request_approval',
+      arguments: {
+        authorization_details: [{ type: 'document_access', offer: approval.offer_id }],
+        purpose: 'The report',
+      },
+    })
+    const { id, state, grant_id } = asked.structuredContent as Record<string, string>
+    expect(pages).toEqual([`${world.url}/approvals/${id}`])
+    expect(state).toBe('approved')
+    const opened_ = await door.client.callTool({
+      name: 'retrieve',
+      arguments: { query: 'travel budget of the board', approval: grant_id },
+    })
+    expect(JSON.stringify(opened_.structuredContent)).toContain('of the board is secret')
+    await door.close()
+    expect(door.strays).toEqual([])
+  })
+})
+
+describe('a service that fails', () => {
+  test('in the middle of a call ends it with an error, and the next call goes through when it is back', {
+    timeout: slow,
+  }, async () => {
+    const door = await opened()
+    const holding = world.hold()
+    const call = retrieve(door)
+    await holding
+    world.kill()
+    await expect(call).rejects.toThrow('The service does not answer.')
+    world.release()
+    await expect(retrieve(door)).rejects.toThrow('The service does not answer.')
+    await world.revive()
+    expect((await retrieve(door)).structuredContent).toMatchObject({ results: [{}] })
+    expect(door.codes).toEqual([])
+    await door.close()
+  })
+
+  test.each([
+    ['2026-07-28', {}],
+    ['2025-11-25', legacy],
+  ] as const)(
+    'to answer in time is given up by the client of %s, and by the door with it',
+    {
+      timeout: slow,
+    },
+    async (_, client) => {
+      const door = await opened({ client })
+      await retrieve(door)
+      const holding = world.hold()
+      const giveUp = new AbortController()
+      const call = door.client.callTool(
+        { name: 'retrieve', arguments: { query: 'travel' } },
+        { signal: giveUp.signal },
+      )
+      const socket = await holding
+      const ended = once(socket, 'close')
+      giveUp.abort('enough')
+      await expect(call).rejects.toThrow()
+      socket.resume()
+      await ended
+      world.release()
+      expect((await retrieve(door)).structuredContent).toMatchObject({ results: [{}] })
+      await door.close()
+      // No answer came to what was given up.
+      expect(door.strays).toEqual([])
+    },
+  )
+})
+
+const codeShown = /enter this code: +(\S+)\n/
+
+/** `remit mcp` without a client: what it prints, and how it ends. */
+async function run(folder: string, input?: string, argv: readonly string[] = []) {
+  const child = spawn(process.execPath, doorArguments(world.url, argv), {
+    env: { PATH: process.env['PATH'] ?? '', HOME: folder, XDG_CONFIG_HOME: folder },
+    cwd: folder,
+  })
+  let [stdout, stderr] = ['', '']
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text))
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text))
+  if (input === undefined) child.stdin.end()
+  else child.stdin.write(input)
+  const exited = once(child, 'exit') as Promise<[number]>
+  return { child, exited, stdout: () => stdout, stderr: () => stderr }
+}
+
+describe('the program', () => {
+  test.each([
+    ['key', 0o644],
+    ['key', 0o660],
+    ['json', 0o604],
+  ] as const)(
+    'uses no %s that others could read (%o), and asks nobody anything',
+    { timeout: slow },
+    async (end, mode) => {
+      const folder = await copied()
+      await chmod(file(folder, end), mode)
+      const { exited, stdout, stderr } = await run(
+        folder,
+        end === 'key' ? undefined : '{"jsonrpc":"2.0","id":1,"method":"tools/list"}\n',
+      )
+      if (end === 'key') expect((await exited)[0]).toBe(1)
+      else await expect.poll(stdout, { timeout: patience }).toContain('Others can read')
+      expect(end === 'key' ? stderr() : stdout()).toContain(file(folder, end))
+      if (end === 'key') expect(stdout()).toBe('')
+    },
+  )
+
+  test('uses no key that is none', { timeout: slow }, async () => {
+    const folder = await copied()
+    await writeFile(file(folder, 'key'), '{"kty":"EC"}')
+    const { exited, stderr } = await run(folder)
+    expect((await exited)[0]).toBe(1)
+    expect(stderr()).toContain('is not a key. Remove it, and sign in again.')
+  })
+
+  test('ends when its host closes the input, in the middle of a sign-in as well, and says nothing on stdout', {
+    timeout: slow,
+  }, async () => {
+    const idle = await run(signedIn)
+    expect((await idle.exited)[0]).toBe(0)
+    expect([idle.stdout(), idle.stderr()]).toEqual(['', ''])
+
+    const waiting = await run(await world.folder(), '{"jsonrpc":"2.0","id":1,"method":"tools/list"}\n')
+    await expect.poll(waiting.stderr, { timeout: patience }).toContain('enter this code')
+    waiting.child.stdin.end()
+    expect((await waiting.exited)[0]).toBe(0)
+    expect(waiting.stdout()).toBe('')
+  })
+
+  test('says who has to register its client where nobody did', { timeout: slow }, async () => {
+    const folder = await world.folder()
+    const argv = ['--client', 'nobody-knows']
+    const { child, stdout } = await run(folder, '{"jsonrpc":"2.0","id":7,"method":"tools/list"}\n', argv)
+    await expect.poll(stdout, { timeout: patience }).toContain('\n')
+    expect(JSON.parse(stdout())).toMatchObject({
+      id: 7,
+      error: { code: -32_000, message: expect.stringContaining('knows no client nobody-knows') },
+    })
+    child.kill()
+  })
+
+  test('signs in ahead, and out: the door asks nobody between the two, and no token counts after', {
+    timeout: slow,
+  }, async () => {
+    const folder = await world.folder()
+    const ahead = await run(folder, undefined, ['sign-in'])
+    await expect.poll(ahead.stderr, { timeout: patience }).toMatch(codeShown)
+    await world.agree(codeShown.exec(ahead.stderr())?.[1] ?? '')
+    expect((await ahead.exited)[0]).toBe(0)
+    const door = await opened({ folder })
+    await retrieve(door)
+    expect(door.codes).toEqual([])
+    const out = await run(folder, undefined, ['sign-out'])
+    expect((await out.exited)[0]).toBe(0)
+    // The next call finds nobody signed in.
+    const next = retrieve(door)
+    await expect.poll(() => door.codes.length, { timeout: patience }).toBe(1)
+    await next
+    await door.close()
+  })
+})
