@@ -292,6 +292,7 @@ export async function compose({
     log,
     outbound,
     requireSession: issuer.requireSession,
+    newTxn,
   })
   const calls = createVaultCalls({ database, vault, grants, outbound, log })
   const parser = stack.use(createParser())

@@ -6,7 +6,13 @@ import { presetNames } from './delegation/presets.ts'
 import type { VaultKey } from './delegation/vault/keys.ts'
 import { OperatorError } from './kernel/operator-error.ts'
 import { httpsOrLoopback, isLoopback, json, variableName } from './setting-forms.ts'
-import { missingVaultSecrets, type VaultProvider, vaultKeys, vaultProviders } from './vault-settings.ts'
+import {
+  missingVaultSecrets,
+  type VaultProvider,
+  vaultKeys,
+  vaultLostKeys,
+  vaultProviders,
+} from './vault-settings.ts'
 
 const algorithms = [
   'ES256',
@@ -146,6 +152,11 @@ export const settings = z.object({
     .describe(
       'Keys that wrap those of the vault, VERSION:BASE64 of 32 bytes each, with commas between, the current one first. Default: a key file in REMIT_HOME. After a change: npm run remit -- vault rewrap.',
     ),
+  VAULT_LOST_KEYS: vaultLostKeys
+    .default([])
+    .describe(
+      'Versions of keys that are lost for good, with commas between: people are asked to connect the accounts that they sealed once more. docs/vault.md.',
+    ),
   EMBEDDINGS_BASE_URL: httpUrl
     .optional()
     .describe('OpenAI-compatible endpoint for embeddings. Without it a local model is used.'),
@@ -270,6 +281,8 @@ export interface Config {
   readonly vaultSecrets: ReadonlyMap<string, string>
   /** The current one first; empty: the key file. */
   readonly vaultKeys: readonly VaultKey[]
+  /** Accounts that these sealed, and that do not open, are to be connected once more. */
+  readonly vaultLostKeys: readonly string[]
   readonly embeddings: EmbeddingsConfig
   readonly requestDeadlineMs: number
   readonly verdictTtlMs: number
@@ -354,6 +367,7 @@ export function loadConfig(env: Environment): Config {
       (value.VAULT_PROVIDERS ?? []).map(({ client_secret_env: name }) => [name, env[name] ?? '']),
     ),
     vaultKeys: value.VAULT_KEYS ?? [],
+    vaultLostKeys: value.VAULT_LOST_KEYS,
     embeddings: embeddings(value),
     requestDeadlineMs: value.REQUEST_DEADLINE_MS,
     verdictTtlMs: value.VERDICT_TTL * 1_000,

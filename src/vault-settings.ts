@@ -101,6 +101,12 @@ export const vaultKeys = z
     message: 'names a version "home", which is the key file in REMIT_HOME',
   })
 
+/** Versions, with commas between. */
+export const vaultLostKeys = z
+  .string()
+  .transform((text) => text.split(',').map((one) => one.trim()))
+  .pipe(z.array(z.string().regex(/^[A-Za-z0-9_-]{1,40}$/, 'holds something that is no version of a key')))
+
 /** Each provider whose secret is not there: nobody could connect. */
 export const missingVaultSecrets = (
   entries: readonly VaultProvider[],

@@ -1,16 +1,24 @@
 import { randomBytes } from 'node:crypto'
 import { access } from 'node:fs/promises'
 import { join } from 'node:path'
+import { operator } from './audit/record.ts'
 import type { Config } from './config.ts'
 import { createSeal } from './delegation/issuer/seal.ts'
 import { createConnecting } from './delegation/vault/connect.ts'
 import { type Connections, createConnections } from './delegation/vault/connections.ts'
-import { createEnvelope } from './delegation/vault/envelope.ts'
+import { createEnvelope, type Envelope } from './delegation/vault/envelope.ts'
 import { createLocalKeys, type KeyEncryption } from './delegation/vault/keys.ts'
 import { createOwnConnections } from './delegation/vault/own-connections.ts'
 import { createParties } from './delegation/vault/parties.ts'
 import { createProvider } from './delegation/vault/provider.ts'
 import { createProviderClient } from './delegation/vault/provider-client.ts'
+import {
+  createVaultKeyring,
+  giveUp,
+  missingKeys,
+  said,
+  type VaultKeyring,
+} from './delegation/vault/rewrap.ts'
 import { createShowCall, type ShowCall } from './delegation/vault/shown-call.ts'
 import { createLiveTokens } from './delegation/vault/tokens.ts'
 import type { App } from './http/env.ts'
@@ -19,6 +27,7 @@ import { connectionRoutes } from './http/routes/connections.ts'
 import { createCookie } from './http/sign-in/cookies.ts'
 import type { Clock } from './kernel/clock.ts'
 import type { Log } from './kernel/log.ts'
+import { OperatorError } from './kernel/operator-error.ts'
 import type { GuardedFetch } from './outbound/guarded-fetch.ts'
 import { loadSecret } from './store/secret.ts'
 import type { Database } from './store/sql.ts'
@@ -31,6 +40,7 @@ export interface VaultDeps {
   readonly log: Log
   /** The guarded fetch. */
   readonly outbound: GuardedFetch
+  readonly newTxn: () => string
 }
 
 /** Accounts at APIs of others, and the tokens that no agent holds. */
@@ -38,15 +48,18 @@ export interface Vault {
   readonly connections: Connections
   /** For what asks people: where a call goes, and with which account. */
   readonly showCall: ShowCall
+  readonly keyring: VaultKeyring
   readonly routes: readonly App[]
   /** Background tasks, each to be run now and every hour. */
   readonly tasks: Readonly<Record<string, () => Promise<unknown>>>
 }
 
+/** Throws an {@link OperatorError} where accounts in use are sealed by a key that is not here. */
 export async function openVault(deps: VaultDeps): Promise<Vault> {
   const { config, database, clock, log, outbound, requireSession } = deps
   const { publicUrl } = config
   const envelope = createEnvelope(await openKeys(config))
+  await assertKeys({ database, envelope }, deps)
   const seal = createSeal(await loadSecret(join(config.home, 'keys'), 'oauth.key'))
   const clients = new Map(
     config.vaultProviders.map((entry) => {
@@ -62,6 +75,7 @@ export async function openVault(deps: VaultDeps): Promise<Vault> {
   const connecting = createConnecting({ ...shared, seal, log, randomBytes })
   const own = createOwnConnections({ ...shared, connecting })
   return {
+    keyring: createVaultKeyring({ database, envelope }),
     connections: createConnections({ sql: database, clock, providers, tokens, randomBytes, publicUrl }),
     showCall: createShowCall({ connections: own, providers }),
     routes: [
@@ -78,6 +92,21 @@ export async function openVault(deps: VaultDeps): Promise<Vault> {
     ],
     tasks: { connection_requests: () => parties.sweep() },
   }
+}
+
+/** Else each of them would fail by itself, and be taken for a provider that refuses. */
+async function assertKeys(
+  vault: { readonly database: Database; readonly envelope: Envelope },
+  { config, log, newTxn }: Pick<VaultDeps, 'config' | 'log' | 'newTxn'>,
+): Promise<void> {
+  const count = await giveUp(vault, config.vaultLostKeys, operator(newTxn()))
+  if (count > 0) log('vault_keys_given_up', { count })
+  const missing = await missingKeys(vault.database, vault.envelope)
+  if (missing.length === 0) return
+  const versions = missing.map(({ version }) => version).join(',')
+  throw new OperatorError(
+    `The vault cannot be opened: ${said(missing)}. Put it back: into VAULT_KEYS, or "${fileVersion}" as ${fileName} into the folder keys of REMIT_HOME. Where it is lost for good, VAULT_LOST_KEYS=${versions} has these accounts connected once more by their people.`,
+  )
 }
 
 const fileName = 'vault.key'

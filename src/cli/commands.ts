@@ -16,6 +16,7 @@ import type { Passwords } from '../delegation/sign-in/passwords.ts'
 import type { People } from '../delegation/sign-in/people.ts'
 import type { Barring } from '../delegation/sign-in/sign-in-ends.ts'
 import type { KeyRing } from '../delegation/signing-key.ts'
+import type { VaultKeyring } from '../delegation/vault/rewrap.ts'
 import { allCollections } from '../ingest/collection-list.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
 import { isId } from '../kernel/ids.ts'
@@ -36,6 +37,7 @@ export interface AdminDeps {
   readonly resources: Resources
   readonly grants: Pick<GrantLinks, 'endOf'>
   readonly keys: KeyRing
+  readonly vault: { readonly keyring: VaultKeyring }
   /** `iss` of the built-in issuer, by which registered agents of ours are known. */
   readonly ownIssuer: string
   /** Left out: not the demo, and no command speaks for a person. */
@@ -346,6 +348,12 @@ const commands = {
     return { agent }
   }),
   keys_rotate: command(z.strictObject({}), async (_, { keys }) => ({ kid: (await keys.rotate()).kid })),
+  vault_list: command(z.strictObject({}), async (_, { vault }) => ({
+    accounts: await vault.keyring.counts(),
+  })),
+  vault_rewrap: command(z.strictObject({}), (_, { vault, newTxn }) =>
+    vault.keyring.rewrap(operator(newTxn())),
+  ),
   recover: command(
     z.strictObject({ anyway: z.boolean().default(false) }),
     async ({ anyway }, { mayHaveForgotten, recover, newTxn }) => {

@@ -20,6 +20,7 @@ import { addResourceCommands } from './resources.ts'
 import type { SignIns } from './sign-ins.ts'
 import type { Terminal } from './terminal.ts'
 import { addTraceCommand } from './trace.ts'
+import { addVaultCommands } from './vault.ts'
 
 export interface CliDeps {
   readonly admin: AdminClient
@@ -127,6 +128,7 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
 
   addIssuerCommands(program, deps)
   addResourceCommands(program, deps)
+  addVaultCommands(program, deps)
   addTraceCommand(program, deps)
 
   program

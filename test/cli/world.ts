@@ -23,6 +23,9 @@ import { createPeople } from '../../src/delegation/sign-in/people.ts'
 import { createBarring, createSignInEnds } from '../../src/delegation/sign-in/sign-in-ends.ts'
 import { createSignInStanding } from '../../src/delegation/sign-in/sign-in-standing.ts'
 import { openKeyRing } from '../../src/delegation/signing-key.ts'
+import { createEnvelope } from '../../src/delegation/vault/envelope.ts'
+import { createLocalKeys } from '../../src/delegation/vault/keys.ts'
+import { createVaultKeyring } from '../../src/delegation/vault/rewrap.ts'
 import { systemClock } from '../../src/kernel/clock.ts'
 import { openMigrated, own, publicUrl } from '../delegation/world.ts'
 import { openFga } from '../delegation/world-fga.ts'
@@ -78,6 +81,7 @@ export async function openCommands() {
     randomBytes,
   })
   const signInEnds = createSignInEnds({ seal: createSeal(randomBytes(32)), clock: systemClock, issuer: own })
+  const vaultKeys = createLocalKeys([{ version: 'two', key: randomBytes(32) }])
   const deps: AdminDeps = {
     database,
     fga,
@@ -90,6 +94,7 @@ export async function openCommands() {
     agents,
     delegations,
     keys,
+    vault: { keyring: createVaultKeyring({ database, envelope: createEnvelope(vaultKeys) }) },
     ownIssuer: own,
     resources: createResources({ sql: database, agents, publicUrl }),
     grants: createGrantLinks({

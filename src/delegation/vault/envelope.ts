@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { CompactEncrypt, compactDecrypt } from 'jose'
 import { z } from 'zod'
-import type { KeyEncryption, WrappedKey } from './keys.ts'
+import { type KeyEncryption, NotUnwrapped, type WrappedKey } from './keys.ts'
 
 /** What a connection keeps from everybody. */
 export type Tokens = z.output<typeof tokens>
@@ -25,12 +25,16 @@ export interface Sealed {
 }
 
 export interface Envelope {
+  /** Of the key-encryption key by which data keys are wrapped from now on. */
+  readonly currentVersion: string
   /** Under a new key of its own each time. */
   seal(place: Place, content: Tokens): Promise<Sealed>
   /** Throws where it was sealed for another row, with a key that is not there, or was changed. */
   open(place: Place, sealed: Sealed): Promise<Tokens>
   /** The same content under the current key-encryption key; undefined where it is that already. */
   rewrap(place: Place, key: WrappedKey): Promise<WrappedKey | undefined>
+  /** Whether the key that it was wrapped by is here. Throws where that cannot be told now. */
+  opens(place: Place, key: WrappedKey): Promise<boolean>
 }
 
 const purpose = 'connection tokens'
@@ -39,6 +43,7 @@ const dataKeyBytes = 32
 /** Seals each record by a data key of its own, and that by a key that the database does not have. */
 export function createEnvelope(keys: KeyEncryption): Envelope {
   return {
+    currentVersion: keys.current,
     async seal(place, content) {
       const dataKey = randomBytes(dataKeyBytes)
       const header = { alg: 'dir', enc: 'A256GCM', ...headerOf(place, dataKey) }
@@ -64,6 +69,15 @@ export function createEnvelope(keys: KeyEncryption): Envelope {
     async rewrap(place, key) {
       if (key.version === keys.current) return undefined
       return keys.wrap(await keys.unwrap(key, contextOf(place)), contextOf(place))
+    },
+    async opens(place, key) {
+      try {
+        await keys.unwrap(key, contextOf(place))
+        return true
+      } catch (error) {
+        if (error instanceof NotUnwrapped) return false
+        throw error
+      }
     },
   }
 }

@@ -11,7 +11,10 @@ export interface KeyEncryption {
   readonly current: string
   /** By the current version. */
   wrap(dataKey: Uint8Array, context: string): Promise<WrappedKey>
-  /** Throws for a version that is not there, another context, and for what was changed. */
+  /**
+   * Throws {@link NotUnwrapped} for a version that is not there, another key of its name, another context, and for what
+   * was changed. Whatever else it throws says that it cannot be asked now.
+   */
   unwrap(wrapped: WrappedKey, context: string): Promise<Uint8Array>
 }
 
@@ -26,11 +29,11 @@ export interface VaultKey {
   readonly key: Uint8Array
 }
 
-/** A version that this process has no key for: it was wrapped elsewhere, or the key is gone. */
-export class UnknownKeyVersion extends Error {
-  constructor(version: string) {
-    super(`The vault has no key of version ${version}.`)
-    this.name = 'UnknownKeyVersion'
+/** It does not open here, and will not by being tried again. */
+export class NotUnwrapped extends Error {
+  constructor(message: string, cause?: unknown) {
+    super(message, { cause })
+    this.name = 'NotUnwrapped'
   }
 }
 
@@ -43,7 +46,7 @@ export function createLocalKeys(keys: readonly [VaultKey, ...VaultKey[]]): KeyEn
   const byVersion = new Map(keys.map(({ version, key }) => [version, key]))
   const keyOf = (version: string): Uint8Array => {
     const key = byVersion.get(version)
-    if (key === undefined) throw new UnknownKeyVersion(version)
+    if (key === undefined) throw new NotUnwrapped(`The vault has no key of version ${version}.`)
     return key
   }
   const aad = (version: string, context: string) => Buffer.from(`remit vault key\0${version}\0${context}`)
@@ -58,11 +61,16 @@ export function createLocalKeys(keys: readonly [VaultKey, ...VaultKey[]]): KeyEn
     },
     async unwrap({ bytes, version }, context) {
       const all = Buffer.from(bytes)
-      const decipher = createDecipheriv('aes-256-gcm', keyOf(version), all.subarray(0, ivBytes), {
-        authTagLength: tagBytes,
-      })
-      decipher.setAAD(aad(version, context)).setAuthTag(all.subarray(ivBytes, ivBytes + tagBytes))
-      return Buffer.concat([decipher.update(all.subarray(ivBytes + tagBytes)), decipher.final()])
+      const key = keyOf(version)
+      try {
+        const decipher = createDecipheriv('aes-256-gcm', key, all.subarray(0, ivBytes), {
+          authTagLength: tagBytes,
+        })
+        decipher.setAAD(aad(version, context)).setAuthTag(all.subarray(ivBytes, ivBytes + tagBytes))
+        return Buffer.concat([decipher.update(all.subarray(ivBytes + tagBytes)), decipher.final()])
+      } catch (error) {
+        throw new NotUnwrapped(`The key ${version} does not open this.`, error)
+      }
     },
   }
 }

@@ -51,10 +51,10 @@ export async function openVaultParts(
     clock,
   })
   /** A process of its own on the same database. */
-  const process = () => {
+  const process = (sealing = envelope) => {
     const tokens = createLiveTokens({
       database,
-      envelope,
+      envelope: sealing,
       clients: new Map([[provider.name, client]]),
       clock,
       log,

@@ -1,0 +1,32 @@
+import type { Command } from 'commander'
+import type { AdminClient } from './admin-client.ts'
+import { printList } from './listing.ts'
+import type { Terminal } from './terminal.ts'
+
+/** Commands for the keys by which people's accounts at APIs of others are sealed. */
+export function addVaultCommands(
+  program: Command,
+  { admin, terminal }: { readonly admin: AdminClient; readonly terminal: Terminal },
+): void {
+  const vault = program.command('vault').description('Works on the keys of the vault.')
+  vault
+    .command('list')
+    .description('Prints how many accounts are sealed by which key.')
+    .option('--json', 'one line of JSON each', false)
+    .action(async ({ json }: { readonly json: boolean }) => {
+      const { accounts } = await admin.run('vault_list', {})
+      printList(terminal, accounts, { json, none: 'No accounts.', name: 'provider' })
+    })
+  vault
+    .command('rewrap')
+    .description('Wraps every data key by the current key. May be stopped and run again, beside anything.')
+    .action(async () => {
+      const { to, rewrapped, left } = await admin.run('vault_rewrap', {})
+      terminal.say(`${String(rewrapped)} data keys are wrapped by ${String(to)} from now on.`)
+      if (left === 0) return
+      // Whoever removes the old key on the word of this would lose them.
+      throw new Error(
+        `${String(left)} are wrapped by another key still (remit vault list): run it again once every process has the new settings, and keep the old key until then. What stays cannot be read.`,
+      )
+    })
+}
