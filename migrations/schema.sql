@@ -115,6 +115,7 @@ create table approvals (
 );
 CREATE INDEX approvals_asker ON public.approvals USING btree (subject, agent, created_at);
 CREATE INDEX approvals_open ON public.approvals USING btree (expires_at) WHERE (state = ANY (ARRAY['pending'::text, 'info_requested'::text]));
+CREATE TRIGGER approvals_over BEFORE INSERT OR UPDATE ON public.approvals FOR EACH ROW WHEN ((new.state <> ALL (ARRAY['pending'::text, 'info_requested'::text]))) EXECUTE FUNCTION approval_over();
 CREATE TRIGGER approvals_told AFTER INSERT OR UPDATE ON public.approvals FOR EACH ROW EXECUTE FUNCTION approval_changed();
 
 create table authority (
@@ -780,6 +781,17 @@ AS $function$
 begin
   perform authority_changed('delegation', old.delegation, null, false);
   return null;
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION public.approval_over()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  new.asked := new.asked - 'body';
+  new.answer := new.answer - 'body';
+  return new;
 end
 $function$;
 

@@ -118,7 +118,7 @@ export type DecisionEvent =
       /** Documents; folders or collections of a remembered one. */
       readonly objects: readonly string[]
       /** null: it is for documents. */
-      readonly vault_call: string | null
+      readonly vault_call: RecordedCall | null
       /** For one question only. */
       readonly one_question: boolean
       /** null: no limit. */
@@ -274,15 +274,19 @@ export type DecisionEvent =
       readonly removed: readonly string[]
     }
 
-/** Of a call to a third party. */
-interface VaultCallFacts {
+/** One call to a third party. */
+interface RecordedCall {
   readonly connection: string
-  readonly provider: string
   readonly method: string
   /** Without its query. */
   readonly path: string
   /** sha256 of the canonical call, its query and the digest of its body included. */
   readonly call_digest: string
+}
+
+/** That it was made, or is about to be. */
+interface VaultCallFacts extends RecordedCall {
+  readonly provider: string
   /** The approval that it was made with. null: the person had agreed to such calls. */
   readonly grant: string | null
   readonly request_bytes: number

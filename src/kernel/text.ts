@@ -19,6 +19,14 @@ export const isPlain = (value: string, most: number): boolean =>
 export const hasPlainCharacters = (value: string): boolean =>
   !/[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/u.test(value)
 
+/** Text of several lines to be read to the letter: whatever of it is not {@link isPlain} stands as its number. */
+export const visible = (value: string): string =>
+  value.replaceAll(/[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/gu, (one) =>
+    one === '\n' || one === '\t'
+      ? one
+      : `⟨U+${one.codePointAt(0)?.toString(16).toUpperCase().padStart(4, '0')}⟩`,
+  )
+
 /** Text that {@link isPlain}. */
 export const plain = (most: number) =>
   z

@@ -20,9 +20,9 @@ import {
 import { createResourceGuard, memoryStore } from '@remit/client/guard'
 import { decodeJwt } from 'jose'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import type { Asked } from '../../src/delegation/approvals/asked.ts'
 import { createAsking } from '../delegation/issuer/asking.ts'
 import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
+import { askedCall } from '../support/approvals.ts'
 import { enterCode, signInTo } from './people.ts'
 
 // A tool that asks first, on the real service: its authorization server, its table of approvals, and an API of others
@@ -331,11 +331,7 @@ describe('tools in one another', () => {
 })
 
 describe('what an agent asks for over REST', () => {
-  const asked: Asked = {
-    kind: 'vault_call',
-    provider: 'github',
-    call: { connection: 'c_1', method: 'POST', path: '/user/repos' },
-  }
+  const asked = askedCall({ connection: 'c_1', method: 'POST', path: '/user/repos' })
   const begin = async () => {
     const { delegation } = decodeJwt(signedIn)
     const asker = {

@@ -4,6 +4,7 @@ import type { Wish } from '../../src/delegation/approvals/ask.ts'
 import type { Asked } from '../../src/delegation/approvals/asked.ts'
 import type { Page } from '../delegation/issuer/browser.ts'
 import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
+import { askedCall } from '../support/approvals.ts'
 import { type Authenticator, createAuthenticator } from '../support/authenticator.ts'
 import { describeBackends } from '../support/backends.ts'
 import { type OwnBrowser, openOwnBrowser } from './own-browser.ts'
@@ -420,6 +421,12 @@ describeBackends('/approvals for the person', (backend) => {
     expect(vault).toContain('a b')
     expect(vault).toContain(call.bodyDigest)
     expect(vault).toContain('changes things there')
+    expect(vault).toContain('not shown')
+    const text = '{"title":"<b>Hello</b>",\n"to":"\u202Eeve"}'
+    const told = await ask(askedCall({ ...call, path: '/repos/acme/site/issues' }, text))
+    expect((await page(told)).text).toContain(
+      '<pre>{&quot;title&quot;:&quot;&lt;b&gt;Hello&lt;/b&gt;&quot;,\n&quot;to&quot;:&quot;⟨U+202E⟩eve&quot;}</pre>',
+    )
     const detail = { type: 'trade_order', side: 'buy', symbol: 'ACME', quantity: 10 }
     const id = await ask({
       kind: 'access',

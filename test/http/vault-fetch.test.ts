@@ -262,6 +262,7 @@ describeDatabases('POST /vault/fetch', (kind) => {
             path: '/issues?draft=1',
             content_type: 'application/json',
             body_digest: 'XJJJYIINaBy0rHwd12wbVrlj279xj6ugA2kd0mzOPjg',
+            body: '{"title":"Hello"}',
           },
         ],
       })
@@ -277,6 +278,33 @@ describeDatabases('POST /vault/fetch', (kind) => {
         ['vault_call_begun', approval, id],
         ['vault_called', approval, id],
       ])
+      const [made] = await vault.world.database.query<{ detail: object }>(
+        `select detail from decision_records where event = 'grant_made' order by record_no desc limit 1`,
+      )
+      expect(made?.detail).toMatchObject({
+        grant: approval,
+        vault_call: { path: '/issues', call_digest: records[0]?.detail['call_digest'] },
+      })
+    })
+
+    test('is told to the person as it would be sent, and nothing else can be shown in its place', async () => {
+      await vault.link()
+      const refused = await vault.fetch(issue)
+      const [detail] = refused.body['authorization_details'] as [Record<string, unknown>]
+      const ask = (more: object) =>
+        vault.send('/approvals', { authorization_details: [{ ...detail, ...more }], purpose: 'tests' })
+      for (const body of ['{"title":"Hello "}', '', 'a\0', 'a'.repeat(8_193)])
+        expect((await ask({ body })).body, body.slice(0, 20)).toMatchObject({ status: 422 })
+      const asked = await ask({})
+      const shown = await vault.world.service.approvals.oneOfMine('user:anne', String(asked.body['id']))
+      expect(shown?.asked).toMatchObject({ call: { path: '/issues?draft=1' }, body: '{"title":"Hello"}' })
+      // What is no text, or long, is a digest.
+      const bytes = { ...issue, body: undefined, body_base64: Buffer.from([0xff, 0]).toString('base64') }
+      for (const call of [bytes, { ...issue, body: 'a'.repeat(8_193) }]) {
+        const details = (await vault.fetch(call)).body['authorization_details']
+        expect(details).toMatchObject([{ body_digest: expect.any(String) }])
+        expect(JSON.stringify(details)).not.toContain('"body"')
+      }
     })
 
     test('is not done with an approval of anything else, which stays as it is', async () => {

@@ -1,5 +1,7 @@
 import { operator } from '../../src/audit/record.ts'
+import type { Asked } from '../../src/delegation/approvals/asked.ts'
 import type { WantedGrant } from '../../src/delegation/approvals/grant-checks.ts'
+import type { VaultCall } from '../../src/delegation/vault/call.ts'
 import type { World } from './world.ts'
 
 /** As if the person had said yes to exactly this, in one go; gives the grant's id. */
@@ -21,3 +23,11 @@ export async function agree(
   if (!counts) throw new Error('The grant does not count.')
   return id
 }
+
+/** A call to an API of others as it is asked for, once it was resolved. */
+export const askedCall = (call: VaultCall, body?: string): Extract<Asked, { kind: 'vault_call' }> => ({
+  kind: 'vault_call',
+  call,
+  provider: 'github',
+  ...(body !== undefined && { body }),
+})

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { canonicalJson, type ForeignDetail } from '../details.ts'
 import type { VaultCall } from '../vault/call.ts'
 
-/** What is asked. All ids are resolved by us: nothing in it is the agent's word. */
+/** What is asked. All ids are resolved by us, and a body is held to the digest that is approved: nothing in it is the agent's word. */
 export type Asked =
   | {
       /** Documents that an offer stands for, for the question that it was made for. */
@@ -16,6 +16,8 @@ export type Asked =
       readonly call: VaultCall
       /** Name of the provider. */
       readonly provider: string
+      /** The very text that would be sent, where the agent shows it. Forgotten as soon as the question is over. */
+      readonly body?: string
     }
   | {
       /** A token for an API. */
@@ -35,6 +37,7 @@ export const digestOfAsked = (asked: Asked): string => digest(canonicalJson(comp
  */
 export function matterOf(asked: Asked): object {
   if (asked.kind === 'documents') return { kind: asked.kind, documentIds: asked.documentIds }
+  if (asked.kind === 'vault_call') return { kind: asked.kind, call: asked.call }
   return asked
 }
 

@@ -5,7 +5,7 @@ import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import type { Log } from '../../kernel/log.ts'
 import { outermostActor, type Principal } from '../../kernel/principal.ts'
 import type { Database, Sql } from '../../store/sql.ts'
-import { type VaultCall, vaultCallText } from '../vault/call.ts'
+import { recordedCall, type VaultCall, vaultCallText } from '../vault/call.ts'
 import { checkedGrant, type WantedGrant } from './grant-checks.ts'
 import { recordEnd, settleGrants } from './grant-ends.ts'
 import { type ApprovalGrant, type GrantRow, grantColumns, grantOf } from './grant-row.ts'
@@ -285,7 +285,7 @@ const madeEvent = ({
   grantor: subject,
   agent,
   objects,
-  vault_call: grant.vaultCall === undefined ? null : vaultCallText(grant.vaultCall),
+  vault_call: grant.vaultCall === undefined ? null : recordedCall(grant.vaultCall),
   one_question: grant.queryHmac !== undefined,
   max_uses: maxUses ?? null,
   remembered,

@@ -1,6 +1,6 @@
 import { invalid } from '../../kernel/errors.ts'
 import type { Principal } from '../../kernel/principal.ts'
-import type { VaultCall } from '../vault/call.ts'
+import { digestOfBody, type VaultCall } from '../vault/call.ts'
 import type { Asker } from './approval.ts'
 import type { Asked } from './asked.ts'
 import { askerOf } from './asker.ts'
@@ -15,6 +15,7 @@ export type WantedDetail =
       readonly path: string
       readonly content_type?: string | undefined
       readonly body_digest?: string | undefined
+      readonly body?: string | undefined
     }
 
 /** Turns it into what is asked, every id our own. */
@@ -46,7 +47,11 @@ export function createResolve({ findOffer, resolveCall }: ResolveDeps): Resolve 
     }
     if (resolveCall === undefined)
       throw invalid('authorization_details.0.type', 'There are no connections here.')
-    const { connection, method, path, content_type: contentType, body_digest: bodyDigest } = detail
+    const { connection, method, path, content_type: contentType, body } = detail
+    const bodyDigest = body === undefined ? detail.body_digest : digestOfBody(Buffer.from(body))
+    // Else a person would read one thing and agree to another.
+    if (detail.body_digest !== undefined && detail.body_digest !== bodyDigest)
+      throw invalid('authorization_details.0.body', 'This is not the body that body_digest is of.')
     const resolved = await resolveCall(principal, {
       connection,
       method,
@@ -54,6 +59,6 @@ export function createResolve({ findOffer, resolveCall }: ResolveDeps): Resolve 
       ...(contentType !== undefined && { contentType }),
       ...(bodyDigest !== undefined && { bodyDigest }),
     })
-    return { kind: 'vault_call', ...resolved }
+    return { kind: 'vault_call', ...resolved, ...(body !== undefined && { body }) }
   }
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { id } from '../../kernel/contract-id.ts'
-import { plain } from '../../kernel/text.ts'
+import { plain, text } from '../../kernel/text.ts'
+import { shownBodyMax } from '../vault/call.ts'
 import type { Approval } from './approval.ts'
 
 /** What may be asked for, as RFC 9396 details. Every member is known: there is nothing to overlook. */
@@ -23,6 +24,11 @@ export const approvalDetail = z.discriminatedUnion('type', [
       .regex(/^[\w-]{43}$/)
       .optional()
       .describe('sha256 of the body, base64url'),
+    body: text(1, shownBodyMax)
+      .optional()
+      .describe(
+        'The body itself, where it is text: shown to the person, who sees a digest otherwise. Has to be what `body_digest` says',
+      ),
   }),
 ])
 

@@ -19,6 +19,21 @@ export const callMethods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'] as 
 /** Of those, the ones that may have a body. */
 export const hasBody = (method: string): boolean => method !== 'GET' && method !== 'HEAD'
 
+/** Characters of a body that a person is shown before they agree; a longer one is a digest to them. */
+export const shownBodyMax = 8_192
+
+/** As a person can be shown it; undefined where it is no text, or too long. */
+export function shownBody(body: Uint8Array | undefined): string | undefined {
+  if (body === undefined || body.byteLength === 0 || body.byteLength > 3 * shownBodyMax) return undefined
+  try {
+    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(body)
+    return text.length > shownBodyMax || text.includes('\0') ? undefined : text
+  } catch {
+    // Bytes.
+    return undefined
+  }
+}
+
 /** RFC 9110 §8.3, without anything that two readers could read in two ways. */
 export const contentType = z
   .string()
@@ -46,3 +61,11 @@ export const digestOfBody = (body: Uint8Array | undefined): string | undefined =
   body === undefined || body.byteLength === 0
     ? undefined
     : createHash('sha256').update(body).digest('base64url')
+
+/** On record without the query, which may hold what somebody searched for; the digest says whether it was that call. */
+export const recordedCall = (call: VaultCall) => ({
+  connection: call.connection,
+  method: call.method,
+  path: call.path.split('?')[0] ?? '',
+  call_digest: createHash('sha256').update(vaultCallText(call)).digest('base64url'),
+})

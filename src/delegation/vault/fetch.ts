@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { record } from '../../audit/record.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { Log } from '../../kernel/log.ts'
@@ -8,7 +7,7 @@ import type { GuardedFetch } from '../../outbound/guarded-fetch.ts'
 import type { Database } from '../../store/sql.ts'
 import type { ApprovalGrants } from '../approvals/grants.ts'
 import { answerOf, type VaultAnswer } from './answer.ts'
-import { digestOfBody, hasBody, type VaultCall, vaultCallText } from './call.ts'
+import { digestOfBody, hasBody, recordedCall, shownBody, type VaultCall } from './call.ts'
 import { callHeaders } from './call-headers.ts'
 import type { ConnectionForAgent, Connections } from './connections.ts'
 import { isCovered } from './patterns.ts'
@@ -117,8 +116,8 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
     const { found, path, call } = resolved
     const isAgreed = isCovered(found.rules, call.method, path)
     const grant = isAgreed ? undefined : (asked.approval ?? principal.grant)
-    const begun: Begun = { ...resolved, grant, requestBytes: body?.byteLength ?? 0 }
-    if (!isAgreed && grant === undefined) throw approvalRequired(resolved)
+    const begun: Begun = { ...resolved, grant, body }
+    if (!isAgreed && grant === undefined) throw approvalRequired(begun)
 
     const tokens: string[] = []
     const use = async (token: string): Promise<Outcome> => {
@@ -161,15 +160,16 @@ interface Sent {
 
 interface Begun extends ResolvedCall {
   readonly grant: string | undefined
-  readonly requestBytes: number
+  readonly body: Uint8Array | undefined
 }
 
 /** May change something there. */
 const isWrite = ({ method }: VaultCall): boolean => hasBody(method)
 
 /** What an agent has to ask its person for, by names that it knows. */
-const approvalRequired = ({ found, call }: ResolvedCall): AppError =>
-  new AppError('approval_required', {
+function approvalRequired({ found, call, body }: Begun): AppError {
+  const shown = shownBody(body)
+  return new AppError('approval_required', {
     members: {
       authorization_details: [
         {
@@ -179,20 +179,18 @@ const approvalRequired = ({ found, call }: ResolvedCall): AppError =>
           path: call.path,
           ...(call.contentType !== undefined && { content_type: call.contentType }),
           ...(call.bodyDigest !== undefined && { body_digest: call.bodyDigest }),
+          ...(shown !== undefined && { body: shown }),
         },
       ],
     },
   })
+}
 
-/** On record without the query, which may hold what somebody searched for; the digest says whether it was that call. */
-const factsOf = ({ found, call, grant, requestBytes }: Begun) => ({
-  connection: found.id,
+const factsOf = ({ found, call, grant, body }: Begun) => ({
+  ...recordedCall(call),
   provider: found.provider.name,
-  method: call.method,
-  path: call.path.split('?')[0] ?? '',
-  call_digest: createHash('sha256').update(vaultCallText(call)).digest('base64url'),
   grant: grant ?? null,
-  request_bytes: requestBytes,
+  request_bytes: body?.byteLength ?? 0,
 })
 
 const resultOf = (outcome: Outcome, call: VaultCall) =>

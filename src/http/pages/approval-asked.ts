@@ -2,9 +2,10 @@ import { html } from 'hono/html'
 import type { Asked } from '../../delegation/approvals/asked.ts'
 import type { OwnApproval } from '../../delegation/approvals/own.ts'
 import type { ShownApproval, ShownDocument } from '../../delegation/approvals/view.ts'
+import type { VaultCall } from '../../delegation/vault/call.ts'
 import type { ShownCall } from '../../delegation/vault/shown-call.ts'
 import { splitObject } from '../../kernel/ids.ts'
-import { hasPlainCharacters } from '../../kernel/text.ts'
+import { hasPlainCharacters, visible } from '../../kernel/text.ts'
 import { detailLists } from './details.ts'
 import type { Html } from './layout.ts'
 import { sayScopes } from './scopes.ts'
@@ -48,7 +49,7 @@ export function askedSection({ shown, call }: OwnApproval, options: AskedOptions
     case 'documents':
       return documentsSection(shown, options)
     case 'vault_call':
-      return callSection(asked, call)
+      return callSection(asked, { shown: call, isOpen: options.isOpen })
     case 'access':
       return accessSection(asked, options)
   }
@@ -73,7 +74,10 @@ function documentsSection(shown: ShownApproval, { isOpen, ticked }: AskedOptions
 const documentLine = ({ title, owner, collection, isSensitive }: ShownDocument): Html =>
   html`<bdi><strong>${title}</strong></bdi>${isSensitive ? html` <span class="tag warn">sensitive</span>` : ''}<br><small>${owner === undefined ? '' : html`owner ${splitObject(owner as `user:${string}`).id} · `}in ${collection}</small>`
 
-function callSection({ call }: Extract<Asked, { kind: 'vault_call' }>, shown: ShownCall | undefined): Html {
+function callSection(
+  { call, body }: Extract<Asked, { kind: 'vault_call' }>,
+  { shown, isOpen }: { readonly shown: ShownCall | undefined; readonly isOpen: boolean },
+): Html {
   const [path = '', query] = call.path.split(/\?(.*)/s)
   const isWrite = call.method !== 'GET' && call.method !== 'HEAD'
   return html`<section aria-label="The call"><h2>This one call, once</h2>
@@ -82,8 +86,21 @@ function callSection({ call }: Extract<Asked, { kind: 'vault_call' }>, shown: Sh
 <dt>Does</dt><dd><code>${call.method}</code> ${isWrite ? html`<span class="tag warn">changes things there</span>` : html`<span class="tag">reads only</span>`}</dd>
 <dt>To</dt><dd><code>${path}</code></dd>
 ${query === undefined ? '' : html`<dt>Asking for</dt><dd>${pairs(query)}</dd>`}
-${call.bodyDigest === undefined ? '' : html`<dt>Sends</dt><dd>something of the type <code>${call.contentType ?? ''}</code>. Only the agent has it; it can send nothing else than what has this fingerprint:<br><code>${call.bodyDigest}</code></dd>`}</dl>
+${call.bodyDigest === undefined ? '' : html`<dt>Sends</dt><dd>${sent(call, body, isOpen)}</dd>`}</dl>
 <p class="soft">Remit makes the call. The agent never gets the key to your account.</p></section>`
+}
+
+/** What would be sent in the person's name, to the letter; what cannot be seen is said by its number. */
+function sent(
+  { contentType = '', bodyDigest = '' }: VaultCall,
+  body: string | undefined,
+  isOpen: boolean,
+): Html {
+  if (body !== undefined)
+    return html`this, of the type <code>${contentType}</code>, ${Buffer.byteLength(body)} bytes:<pre>${visible(body)}</pre>`
+  if (!isOpen)
+    return html`what stood here, of the type <code>${contentType}</code>. It is not kept; its fingerprint is:<br><code>${bodyDigest}</code>`
+  return html`something of the type <code>${contentType}</code> <span class="tag warn">not shown</span> Only the agent has it; it can send nothing else than what has this fingerprint:<br><code>${bodyDigest}</code><br><small>If you do not know what it is, refuse, or ask.</small>`
 }
 
 /** Query parameters as they are meant, where they can be shown as what they are. */

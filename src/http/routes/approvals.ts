@@ -26,7 +26,8 @@ export interface ApprovalRoutesDeps {
   readonly publicUrl: string
 }
 
-const bodyBytesMax = 16 * 1024
+// A body that is shown, every character of it escaped.
+const bodyBytesMax = 64 * 1024
 // Made anew: only what is made after the library extended zod can be named in the contract.
 const approvalDetail = detailSchema.clone().openapi('ApprovalDetail')
 const approvalBody = approvalSchema.clone().openapi('Approval')

@@ -57,7 +57,7 @@ export const listSchema = z
 
 const asked = z.looseObject({ kind }).openapi({
   description:
-    '`vault_call`: `{provider, provider_title, host, account?, method, path, content_type?, body_digest?}`. `access`: `{resource, scopes, authorization_details, collections?}`.',
+    '`vault_call`: `{provider, provider_title, host, account?, method, path, content_type?, body_digest?, body?}`. `access`: `{resource, scopes, authorization_details, collections?}`.',
 })
 
 const ownSchema = z
@@ -228,6 +228,7 @@ function askedToWire(one: Asked, call: ShownCall | undefined): z.output<typeof a
         path: one.call.path,
         ...(one.call.contentType !== undefined && { content_type: one.call.contentType }),
         ...(one.call.bodyDigest !== undefined && { body_digest: one.call.bodyDigest }),
+        ...(one.body !== undefined && { body: one.body }),
       }
     case 'access':
       return {

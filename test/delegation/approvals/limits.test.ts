@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import type { Asker } from '../../../src/delegation/approvals/approval.ts'
+import { askedCall } from '../../support/approvals.ts'
 import { describeDatabases } from '../../support/backends.ts'
 import { type AskingWorld, notedGrants, openAskingWorld } from './world.ts'
 
@@ -117,15 +118,14 @@ describeDatabases('against fatigue', (database) => {
   })
 
   test('a no to one call or one order says nothing of another', async () => {
-    const call = (path: string) => ({
-      kind: 'vault_call' as const,
-      provider: 'github',
-      call: { connection: 'github', method: 'POST', path },
-    })
+    const call = (path: string, body?: string) =>
+      askedCall({ connection: 'github', method: 'POST', path }, body)
     const wish = { seconds: 300, front: 'rest' } as const
     const asked = await world.approvals.ask(asker, call('/issues'), wish)
     await world.decide(asked, { answer: 'deny' })
     expect(await refused(world.approvals.ask(asker, call('/issues'), wish))).toMatchObject(limited)
+    // Nor is it another one where its body is shown.
+    expect(await refused(world.approvals.ask(asker, call('/issues', 'Hello'), wish))).toMatchObject(limited)
     expect((await world.approvals.ask(asker, call('/pulls'), wish)).state).toBe('pending')
   })
 

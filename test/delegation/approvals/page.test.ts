@@ -2,6 +2,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import type { Asker } from '../../../src/delegation/approvals/approval.ts'
 import type { Decision } from '../../../src/delegation/approvals/decide.ts'
 import { digestOf } from '../../../src/delegation/approvals/view.ts'
+import { askedCall } from '../../support/approvals.ts'
 import { describeBackends } from '../../support/backends.ts'
 import { type AskingWorld, notedGrants, openAskingWorld } from './world.ts'
 
@@ -219,7 +220,7 @@ describeBackends('what a person is shown and says yes to', (backend) => {
       bodyDigest: 'x'.repeat(43),
     }
     const wish = { seconds: 300, front: 'rest' } as const
-    const asked = await world.approvals.ask(asker, { kind: 'vault_call', provider: 'github', call }, wish)
+    const asked = await world.approvals.ask(asker, askedCall(call), wish)
     for (const more of [
       { documentIds: ['board/1'] },
       { remember: { object: 'collection:finance' as const, until: inMs(60_000) } },
@@ -229,5 +230,44 @@ describeBackends('what a person is shown and says yes to', (backend) => {
       })
     expect(await world.decide(asked, { answer: 'approve', oneUse: false })).toMatchObject({ ok: true })
     expect(grants.prepared.at(-1)).toMatchObject({ objects: [], vaultCall: call, maxUses: 1 })
+  })
+
+  test('shows what would be sent for as long as it is asked, and forgets it whichever way that ends', async () => {
+    const wish = { seconds: 300, front: 'rest' } as const
+    const text = 'Dear Bob,\nyou are fired.'
+    const call = (path: string) =>
+      askedCall({ connection: 'c_1', method: 'POST', path, contentType: 'text/plain' }, text)
+    const ask = async (path: string) => world.approvals.ask(asker, call(path), wish)
+    const approved = await ask('/1')
+    const page = await shown(approved.id)
+    expect(page.asked).toMatchObject({ body: text })
+    // A page that showed another text is not what is decided on.
+    const other = { ...page, asked: { ...call('/1'), body: 'Dear Bob,\nwelcome.' } }
+    expect(digestOf(other)).not.toBe(digestOf(page))
+    await world.decide(approved, { answer: 'approve' })
+    const denied = await ask('/2')
+    await world.decide(denied, { answer: 'deny' })
+    const expired = await ask('/3')
+    world.clock.move(301_000)
+    await world.approvals.mend()
+    const blocking = await ask('/4')
+    const beside = await ask('/5')
+    await world.decide(blocking, { answer: 'deny', block: true })
+    const unseen = await ask('/6')
+    const ids = [approved, denied, expired, blocking, beside, unseen].map(({ id }) => id)
+    const rows = await world.database.query<{ state: string; row: string }>(
+      'select state, to_jsonb(a)::text as row from approvals as a where id = any($1)',
+      [ids],
+    )
+    expect(rows.map(({ state }) => state).sort()).toEqual([
+      'approved',
+      'denied',
+      'denied',
+      'denied',
+      'denied',
+      'expired',
+    ])
+    for (const { row } of rows) expect(row).not.toContain('fired')
+    await world.approvals.blocks.lift(asker.subject, asker.agent, 't_tests')
   })
 })

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import type { Asker } from '../../../src/delegation/approvals/approval.ts'
 import { digestOf } from '../../../src/delegation/approvals/view.ts'
+import { askedCall } from '../../support/approvals.ts'
 import { describeBackends } from '../../support/backends.ts'
 import { type AskingWorld, documents, notedGrants, openAskingWorld } from './world.ts'
 
@@ -246,11 +247,7 @@ describeBackends('an approval', (backend) => {
     expect(await world.decide(asked, { answer: 'deny' }, none)).toMatchObject({ ok: true })
     const call = await world.approvals.ask(
       asker,
-      {
-        kind: 'vault_call',
-        provider: 'github',
-        call: { connection: 'github', method: 'POST', path: '/issues' },
-      },
+      askedCall({ connection: 'github', method: 'POST', path: '/issues' }),
       { seconds: 300, front: 'rest' },
     )
     expect(await world.decide(call, { answer: 'approve' }, none)).toMatchObject({

@@ -2,11 +2,13 @@ import { errors, type KoaContextWithOIDC } from 'oidc-provider'
 import { z } from 'zod'
 import { AppError } from '../../../kernel/errors.ts'
 import type { Principal, Scope } from '../../../kernel/principal.ts'
+import { text } from '../../../kernel/text.ts'
 import { agentObject } from '../../agents.ts'
 import type { Asker } from '../../approvals/approval.ts'
 import type { Asked } from '../../approvals/asked.ts'
 import type { Resolve } from '../../approvals/resolve.ts'
 import { detailsOf } from '../../details.ts'
+import { shownBodyMax } from '../../vault/call.ts'
 import { onlyAsks } from '../requested-details.ts'
 import { agentIdOf, isOurs } from '../resources.ts'
 
@@ -77,6 +79,7 @@ const asks = z.discriminatedUnion('type', [
       .string()
       .regex(/^[\w-]{43}$/)
       .optional(),
+    body: text(1, shownBodyMax).optional(),
   }),
 ])
 
