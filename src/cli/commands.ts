@@ -5,7 +5,7 @@ import { readThread } from '../audit/thread.ts'
 import type { Fga } from '../authz/fga.ts'
 import { type Administrators, roles } from '../delegation/administrators.ts'
 import type { Agents } from '../delegation/agents.ts'
-import { type Client, type Clients, publicJwks } from '../delegation/clients.ts'
+import { type Client, type Clients, publicJwks, requestAlgorithms } from '../delegation/clients.ts'
 import type { Delegations } from '../delegation/delegations.ts'
 import type { DemoConsent } from '../delegation/issuer/demo-consent.ts'
 import type { GrantLinks } from '../delegation/issuer/grants.ts'
@@ -130,7 +130,7 @@ const commands = {
   })),
   client_list: command(z.strictObject({}), async (_, { clients }) => ({
     clients: (await clients.list()).map(
-      ({ clientId, kind, of, title, redirectUris, keys, notificationEndpoint }) => ({
+      ({ clientId, kind, of, title, redirectUris, keys, notificationEndpoint, requestAlgorithm }) => ({
         client: clientId,
         kind,
         of,
@@ -138,6 +138,7 @@ const commands = {
         redirect_uris: redirectUris,
         keys,
         ...(notificationEndpoint !== null && { notification_endpoint: notificationEndpoint }),
+        ...(requestAlgorithm !== null && { request_algorithm: requestAlgorithm }),
       }),
     ),
   })),
@@ -220,14 +221,17 @@ const commands = {
       redirect_uris: z.array(z.string().max(2_000)).max(20).default([]),
       jwks: optional(publicJwks),
       notification_endpoint: optional(z.string().max(2_000)),
+      request_algorithm: optional(z.enum(requestAlgorithms)),
     }),
     async ({ client_id: clientId, kind, of, title, ...registration }, { clients }) => {
       const { redirect_uris: redirectUris, jwks, notification_endpoint: notificationEndpoint } = registration
+      const { request_algorithm: requestAlgorithm } = registration
       await clients.register(clientOf(clientId, kind, of), {
         title,
         redirectUris,
         jwks,
         notificationEndpoint,
+        requestAlgorithm,
       })
       return { client: clientId }
     },

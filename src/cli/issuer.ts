@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { type Command, Option } from 'commander'
+import { requestAlgorithms } from '../delegation/clients.ts'
 import type { AdminClient } from './admin-client.ts'
 import { printList } from './listing.ts'
 import type { Terminal } from './terminal.ts'
@@ -16,6 +17,7 @@ interface ClientFlags {
   readonly redirectUri: string[]
   readonly jwks?: string
   readonly ping?: string
+  readonly signs?: string
 }
 
 /** Commands of the built-in authorization server: accounts, clients, what was lent, agents, signing keys. */
@@ -77,7 +79,12 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     .option('--redirect-uri <uri>', 'where the browser may return to; repeat for more', collect, [])
     .option('--jwks <file>', 'its public keys (JWK set); left out: a public client')
     .option('--ping <url>', 'where an agent’s client is told that a person answered; left out: it polls')
-    .action(async (id: string, { kind, of, title, redirectUri, jwks, ping }: ClientFlags) => {
+    .addOption(
+      new Option('--signs <algorithm>', 'it asks people by signed requests only; left out: it may').choices(
+        requestAlgorithms,
+      ),
+    )
+    .action(async (id: string, { kind, of, title, redirectUri, jwks, ping, signs }: ClientFlags) => {
       await admin.run('client_add', {
         client_id: id,
         kind,
@@ -86,6 +93,7 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
         ...(of !== undefined && { of }),
         ...(jwks !== undefined && { jwks: JSON.parse(await readFile(jwks, 'utf8')) as unknown }),
         ...(ping !== undefined && { notification_endpoint: ping }),
+        ...(signs !== undefined && { request_algorithm: signs }),
       })
       terminal.say(`The client ${id} is registered.`)
     })

@@ -25,7 +25,13 @@ export interface Registration {
    * fetcher asks it.
    */
   readonly notificationEndpoint?: string | undefined
+  /** The one algorithm by which it signs whatever it asks people (CIBA §7.1.1); left out: it may, by any. */
+  readonly requestAlgorithm?: RequestAlgorithm | undefined
 }
+
+/** Algorithms by which a client may sign what it asks for (FAPI 1.0 Advanced §8.6, and Ed25519 beside them). */
+export const requestAlgorithms = ['ES256', 'PS256', 'EdDSA', 'Ed25519'] as const
+export type RequestAlgorithm = (typeof requestAlgorithms)[number]
 
 const publicJwk = z
   .looseObject({ kty: z.enum(['EC', 'OKP', 'RSA']), kid: z.string().optional() })
@@ -49,6 +55,8 @@ export interface ListedClient {
   readonly keys: number
   /** null: it polls. */
   readonly notificationEndpoint: string | null
+  /** null: it need not sign what it asks people. */
+  readonly requestAlgorithm: string | null
 }
 
 export interface Clients {
@@ -81,7 +89,7 @@ export function createClients({ sql }: { readonly sql: Sql }): Clients {
       sql.query<ListedClient>(
         `select client_id as "clientId", kind, coalesce(agent, service) as of, title,
            redirect_uris as "redirectUris", coalesce(jsonb_array_length(jwks::jsonb -> 'keys'), 0) as keys,
-           notification_endpoint as "notificationEndpoint"
+           notification_endpoint as "notificationEndpoint", request_alg as "requestAlgorithm"
          from clients order by client_id`,
       ),
     async assertRemovable(clientId) {
@@ -102,7 +110,7 @@ export function createClients({ sql }: { readonly sql: Sql }): Clients {
     async registered(clientId) {
       const rows = await sql.query<ClientRow & RegistrationRow>(
         `select client_id, kind, agent, service, clients.title, redirect_uris, clients.jwks,
-           notification_endpoint
+           notification_endpoint, request_alg
          from clients left join agents on agents.id = agent
          where client_id = $1 and clients.title is not null and disabled_at is null`,
         [clientId],
@@ -113,6 +121,7 @@ export function createClients({ sql }: { readonly sql: Sql }): Clients {
         redirectUris: row.redirect_uris,
         jwks: row.jwks ?? undefined,
         notificationEndpoint: row.notification_endpoint ?? undefined,
+        requestAlgorithm: row.request_alg ?? undefined,
       }))[0]
     },
     async register(client, registration) {
@@ -131,7 +140,8 @@ export function createClients({ sql }: { readonly sql: Sql }): Clients {
         throw invalid('client_id', `The client ${client.clientId} is registered as something else.`)
       if (registration === undefined) return
       await sql.query(
-        `update clients set title = $2, redirect_uris = $3, jwks = $4, notification_endpoint = $5
+        `update clients set title = $2, redirect_uris = $3, jwks = $4, notification_endpoint = $5,
+           request_alg = $6
          where client_id = $1`,
         [
           client.clientId,
@@ -139,6 +149,7 @@ export function createClients({ sql }: { readonly sql: Sql }): Clients {
           registration.redirectUris,
           registration.jwks ?? null,
           registration.notificationEndpoint ?? null,
+          registration.requestAlgorithm ?? null,
         ],
       )
     },
@@ -155,17 +166,20 @@ async function assertKnown(sql: Sql, agent: string | null, service: string | nul
   if (!row.service) throw invalid('of', `There is no service ${service}.`)
 }
 
-function assertUsable(client: Client, { redirectUris, jwks, notificationEndpoint }: Registration): void {
+function assertUsable(client: Client, registration: Registration): void {
+  const { redirectUris, jwks, notificationEndpoint, requestAlgorithm } = registration
   if (client.kind === 'service' && jwks === undefined)
     throw invalid('jwks', 'A service proves itself with its key: register its public one.')
   const keys = publicJwks.safeParse(jwks ?? { keys: [{ kty: 'EC' }] })
   if (!keys.success) throw invalid('jwks', keys.error.issues[0]?.message ?? 'This is no set of public keys.')
-  if (notificationEndpoint !== undefined) {
-    if (client.kind !== 'agent' || jwks === undefined)
-      throw invalid('notification_endpoint', 'Only an agent’s client that has a key asks people by itself.')
-    if (!isNotifiable(notificationEndpoint))
-      throw invalid('notification_endpoint', 'An https URL without a fragment is needed.')
-  }
+  for (const [field, value] of Object.entries({
+    notification_endpoint: notificationEndpoint,
+    request_algorithm: requestAlgorithm,
+  }))
+    if (value !== undefined && (client.kind !== 'agent' || jwks === undefined))
+      throw invalid(field, 'Only an agent’s client that has a key asks people by itself.')
+  if (notificationEndpoint !== undefined && !isNotifiable(notificationEndpoint))
+    throw invalid('notification_endpoint', 'An https URL without a fragment is needed.')
   for (const [index, uri] of redirectUris.entries()) {
     if (!isRedirect(uri))
       throw invalid(
@@ -207,6 +221,7 @@ interface RegistrationRow {
   readonly redirect_uris: string[]
   readonly jwks: { readonly keys: PublicJwk[] } | null
   readonly notification_endpoint: string | null
+  readonly request_alg: RequestAlgorithm | null
 }
 
 /** A row as a client; the table's checks keep kind, agent and service in step. */

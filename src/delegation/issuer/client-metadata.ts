@@ -15,7 +15,7 @@ export function clientMetadata(
   client: Client & Registration,
   foreignTypes: readonly string[],
 ): AdapterPayload {
-  const { clientId, title, redirectUris, jwks, kind, notificationEndpoint } = client
+  const { clientId, title, redirectUris, jwks, kind, notificationEndpoint, requestAlgorithm } = client
   return {
     client_id: clientId,
     client_name: title,
@@ -29,6 +29,9 @@ export function clientMetadata(
     id_token_signed_response_alg: 'ES256',
     authorization_details_types: detailTypes(kind, foreignTypes),
     ...(asksPeople(client) && {
+      ...(requestAlgorithm !== undefined && {
+        backchannel_authentication_request_signing_alg: requestAlgorithm,
+      }),
       backchannel_token_delivery_mode: notificationEndpoint === undefined ? 'poll' : 'ping',
       // Never the real one: the library would ask it unguarded. Ours does (ciba/pings.ts).
       ...(notificationEndpoint !== undefined && {

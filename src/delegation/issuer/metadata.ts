@@ -17,6 +17,9 @@ export function createMetadata({ publicUrl }: { readonly publicUrl: string }) {
     const algorithms = announced['token_endpoint_auth_signing_alg_values_supported']
     ctx.body = {
       ...announced,
+      // Signed requests are for the backchannel, which has a member of its own.
+      request_parameter_supported: false,
+      request_object_signing_alg_values_supported: undefined,
       scopes_supported: ['openid', 'offline_access', ...new Set(Object.values(scopesOfKind).flat())],
       claims_supported: ['iss', 'sub', 'auth_time'],
       response_modes_supported: responseModes,

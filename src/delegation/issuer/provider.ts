@@ -8,7 +8,7 @@ import {
 } from 'oidc-provider'
 import type { Log } from '../../kernel/log.ts'
 import { scopesOfKind } from '../claims.ts'
-import type { Clients } from '../clients.ts'
+import { type Clients, requestAlgorithms } from '../clients.ts'
 import { ownDetailTypes } from '../details.ts'
 import { proofAlgorithms } from '../dpop.ts'
 import type { People } from '../sign-in/people.ts'
@@ -155,6 +155,7 @@ function configuration(
       idTokenSigningAlgValues: ['ES256'],
       clientAuthSigningAlgValues: ['ES256', 'PS256', 'RS256', 'EdDSA', 'Ed25519'],
       dPoPSigningAlgValues: [...proofAlgorithms],
+      requestObjectSigningAlgValues: [...requestAlgorithms],
     },
     responseTypes: ['code'],
     scopes: ['openid', 'offline_access'],
@@ -211,6 +212,10 @@ function configuration(
     features: {
       ...documents?.features,
       ciba: backchannel.feature,
+      requestObjects: {
+        enabled: true,
+        assertJwtClaimsAndHeader: async (ctx, claims, header) => backchannel.signed(ctx, claims, header),
+      },
       devInteractions: { enabled: false },
       userinfo: { enabled: false },
       rpInitiatedLogout: { enabled: false },

@@ -2,6 +2,7 @@ import { decodeJwt, SignJWT } from 'jose'
 import * as client from 'openid-client'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { createAsking } from './asking.ts'
+import { byHand, type Signing } from './by-hand.ts'
 import { type IssuerWorld, openIssuerWorld } from './world.ts'
 
 let world: IssuerWorld
@@ -77,7 +78,7 @@ describe('a standard client (openid-client)', () => {
       txn: approval.txn,
       amr: ['pwd'],
     })
-    expect(tokens.claims()).toMatchObject({ sub: 'anne', aud: 'agent-app' })
+    expect(tokens.claims()).toMatchObject({ sub: 'anne', aud: 'agent-app', auth_time: expect.any(Number) })
     expect(await found(tokens.access_token)).toEqual(['handbook/travel'])
   })
 
@@ -459,11 +460,36 @@ describe('a request', () => {
     expect((await ask({ resource: `${world.url}/agents/other-bot` })).error).toBe('invalid_target')
   })
 
-  test('hands on nothing to other agents, and has no user code and no request object', async () => {
+  test('hands on nothing to other agents, and has no user code and no request from elsewhere', async () => {
     expect((await ask({ sub_agents: 'other-bot' })).error).toBe('invalid_request')
     expect((await ask({ user_code: '1234' })).error).toBe('invalid_request')
-    expect((await ask({ request: 'eyJhbGciOiJub25lIn0.e30.' })).error).toBe('request_not_supported')
     expect((await ask({ request_uri: 'https://app.test/request' })).error).toBe('request_uri_not_supported')
+  })
+
+  test('that its client signed counts as it was signed, and is not taken for an assertion, nor an assertion for it', async () => {
+    const hand = byHand(world)
+    const { key, kid } = world.keys['agent-app']
+    const program = { id: 'agent-app', key, kid, alg: 'ES256' }
+    const asked = { scope: 'openid docs.search', login_hint: 'anne' }
+    const request = await hand.request(program, asked)
+    // What stands beside it is nobody's word.
+    const { body } = await hand.send('/backchannel', {
+      request,
+      ...(await hand.as(program)),
+      scope: 'openid docs.search docs.read',
+      binding_message: 'Not signed',
+    })
+    expect(body.auth_req_id).toEqual(expect.any(String))
+    const shown = await asking.open('anne')
+    expect(shown).toMatchObject({ asked: { scopes: ['docs.search'] } })
+    expect(shown).not.toHaveProperty('bindingMessage')
+    const refusedAs = async (signing: Signing) => (await hand.ask(program, asked, signing)).body.error
+    expect(await refusedAs({ claims: { sub: 'agent-app' } })).toBe('invalid_request')
+    for (const typ of ['at+jwt', 'client-authentication+jwt', 'dpop+jwt'])
+      expect(await refusedAs({ header: { typ } })).toBe('invalid_request')
+    const assertion = { ...(await hand.as(program)), client_assertion: request }
+    const asAssertion = await hand.send('/backchannel', { ...asked, ...assertion })
+    expect([asAssertion.status, asAssertion.body.error]).toEqual([401, 'invalid_client'])
   })
 
   test('narrowed to collections gets a token that reads there alone', async () => {

@@ -1,6 +1,9 @@
+import { SignJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { scopesOfKind } from '../../../src/delegation/claims.ts'
+import { requestAlgorithms } from '../../../src/delegation/clients.ts'
 import { makeHolder } from '../../support/dpop.ts'
+import { byHand } from './by-hand.ts'
 import { type IssuerWorld, openIssuerWorld } from './world.ts'
 
 // Whatever the authorization server announces (RFC 8414) is tried: a member without a trial here fails the last test.
@@ -106,14 +109,29 @@ describe('the authorization server announces only what is so:', () => {
     expect(plain.to?.searchParams.get('error')).toBe('invalid_request')
   })
 
-  test('no request objects, no claims parameter, one kind of subject', async () => {
+  test('no request objects where a person is at the program, no claims parameter, one kind of subject', async () => {
     expect(announced('request_uri_parameter_supported')).toBe(false)
+    expect(announced('request_parameter_supported')).toBe(false)
     expect(announced('claims_parameter_supported')).toBe(false)
     expect(announced('subject_types_supported')).toEqual(['public'])
     expect(announced('claim_types_supported')).toEqual(['normal'])
     expect(announced('claims_supported')).toEqual(['iss', 'sub', 'auth_time'])
     const { to } = await authorize({ request_uri: 'https://app.test/request', prompt: 'none' })
     expect(to?.searchParams.get('error')).toMatch(/request_uri|invalid_request/)
+    const { key, kid } = world.keys['agent-app']
+    const request = await new SignJWT({ iss: 'agent-app', aud: world.issuer, prompt: 'none' })
+      .setProtectedHeader({ alg: 'ES256', kid })
+      .setExpirationTime('1 min')
+      .sign(key)
+    const signed = await authorize({ request })
+    expect(signed.to?.searchParams.get('error') ?? signed.page).toContain('request_not_supported')
+    const hand = byHand(world)
+    const program = { id: 'agent-app', key, kid, alg: 'ES256' }
+    const pushed = await hand.send('/request', {
+      request: await hand.request(program, { client_id: 'agent-app' }),
+      ...(await hand.as(program)),
+    })
+    expect(pushed.body.error).toBe('request_not_supported')
   })
 
   test('clients that are public or prove themselves with a key, at every endpoint', async () => {
@@ -153,6 +171,20 @@ describe('the authorization server announces only what is so:', () => {
   test('that it asks people who are not there (CIBA): clients poll, or are told; no user code', async () => {
     expect(announced('backchannel_token_delivery_modes_supported')).toEqual(['poll', 'ping'])
     expect(announced('backchannel_user_code_parameter_supported')).toBe(false)
+    const algorithms = announced(
+      'backchannel_authentication_request_signing_alg_values_supported',
+    ) as string[]
+    expect(algorithms).toEqual([...requestAlgorithms])
+    const hand = byHand(world)
+    await world.lend('anne', 'research-bot', 'collection:handbook')
+    for (const algorithm of requestAlgorithms) {
+      const program = await hand.register(`signs-${algorithm}`, {
+        alg: algorithm,
+        requestAlgorithm: algorithm,
+      })
+      const { status } = await hand.ask(program, { login_hint: 'anne', scope: 'openid docs.search' })
+      expect([algorithm, status]).toEqual([algorithm, 200])
+    }
     expect(metadata['backchannel_authentication_endpoint']).toBe(`${world.issuer}/backchannel`)
   })
 

@@ -20,6 +20,7 @@ import type { Lent, LentTo } from './lent.ts'
 import type { Pings } from './pings.ts'
 import type { BackchannelRequests } from './requests.ts'
 import type { ResultOf } from './results.ts'
+import { assertSignedRequest } from './signed-request.ts'
 import { askedBy, keptSeconds, secondsOf, type Wish, wishOf } from './wish.ts'
 import { infoRequest } from './words.ts'
 
@@ -30,6 +31,8 @@ export interface Backchannel {
   store(inner: Adapter, provider: () => Provider): Adapter
   /** Whom a request at the endpoint means; undefined for everybody whom this client's agent may not ask. */
   account(ctx: KoaContextWithOIDC, person: string): Promise<Account | undefined>
+  /** A request that its client signed (CIBA §7.1.1): here alone, and only if it is one. */
+  readonly signed: (ctx: KoaContextWithOIDC, claims: object, header: object) => void
   /** Around the token endpoint: what the person wants to know, and why they refused. */
   readonly answers: (ctx: KoaContextWithOIDC, next: () => Promise<void>) => Promise<void>
 }
@@ -153,6 +156,11 @@ export function createBackchannel(deps: BackchannelDeps): Backchannel {
       const account: Account = { accountId: person, claims: async () => ({ sub: person }) }
       found.set(account, { ...lent, agent: client.agent })
       return account
+    },
+    signed(ctx, claims, header) {
+      if (isBackchannel(ctx)) return assertSignedRequest({ ...claims }, { ...header }, clock.now())
+      // Of pushed parameters the library makes such a request itself.
+      if (ctx.oidc.entities.PushedAuthorizationRequest === undefined) throw new errors.RequestNotSupported()
     },
     async answers(ctx, next) {
       await next()

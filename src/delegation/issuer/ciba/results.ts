@@ -129,6 +129,8 @@ async function grant(granting: Granting, deps: ResultsDeps): Promise<Partial<Ada
     grantId,
     amr: [...signIn.amr],
     authTime: Math.floor(signIn.signedInAt.getTime() / 1_000),
+    // Said to whoever was not there to see it.
+    claims: { id_token: { auth_time: { essential: true } } },
     ...(rar.length > 0 && { rar: [...rar] }),
   }
 }

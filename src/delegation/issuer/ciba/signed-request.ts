@@ -1,0 +1,35 @@
+import { errors } from 'oidc-provider'
+
+type Members = Readonly<Record<string, unknown>>
+
+// CIBA §7.1.1.
+const required = ['iss', 'aud', 'exp', 'iat', 'nbf', 'jti']
+// RFC 9101 §4 names one, most libraries send `JWT` or none.
+const types = new Set(['jwt', 'oauth-authz-req+jwt'])
+/** Seconds from its `nbf` to its `exp`, and to now (FAPI 1.0 Advanced §5.2.2, 13 and 17). */
+const lifetimeMax = 3_600
+
+/**
+ * What a signed authentication request has to be beyond what the library sees to: signature, algorithm, issuer,
+ * audience, and that it is not over. NOT checked: that its `jti` is new. Only its own client can send it, whose
+ * assertion of who it is is good once.
+ */
+export function assertSignedRequest(claims: Members, { typ }: Members, now: number): void {
+  const refuse = (why: string) => new errors.InvalidRequestObject(`the signed request ${why}`)
+  if (
+    typ !== undefined &&
+    !types.has(
+      String(typ)
+        .toLowerCase()
+        .replace(/^application\//, ''),
+    )
+  )
+    throw refuse('is a JWT of another type')
+  const missing = required.filter((name) => claims[name] === undefined)
+  if (missing.length > 0) throw refuse(`lacks ${missing.join(', ')}`)
+  // With a subject it could be shown as an assertion of who its client is, by whoever saw it (RFC 9101 §10.8).
+  if (claims['sub'] !== undefined) throw refuse('has a subject')
+  const nbf = Number(claims['nbf'])
+  if (!(nbf >= now / 1_000 - lifetimeMax)) throw refuse('is more than an hour old')
+  if (!(Number(claims['exp']) - nbf <= lifetimeMax)) throw refuse('lives longer than an hour')
+}
