@@ -59,6 +59,30 @@ test('the agent of programs on people’s own computers is registered with an ow
   })
 })
 
+test('a client that asks people from afar says where it is told and how it signs, which takes a key', async () => {
+  await using _server = await serving(world)
+  const file = join(world.database.folder, 'asking.json')
+  const { publicKey } = await generateKeyPair('ES256')
+  await writeFile(file, JSON.stringify({ keys: [await exportJWK(publicKey)] }))
+  const of = ['--kind', 'agent', '--of', 'research-bot', '--title', 'Asking']
+  const add = (...flags: readonly string[]) => remit(['client', 'add', 'asking-app', ...of, ...flags], world)
+  const ping = ['--ping', 'https://asking.test/ciba']
+  for (const flags of [ping, ['--signs', 'ES256']])
+    expect(await add(...flags)).toMatchObject({ code: 1, stderr: expect.stringContaining('has a key') })
+  expect((await add('--jwks', file, '--ping', 'ftp://asking.test')).stderr).toContain('https URL')
+  expect((await add('--jwks', file, '--signs', 'RS256')).stderr).toContain('Allowed choices are ES256, PS256')
+  expect((await add('--jwks', file, ...ping, '--signs', 'ES256')).code).toBe(0)
+  expect(await world.deps.clients.registered('asking-app')).toMatchObject({
+    notificationEndpoint: 'https://asking.test/ciba',
+    requestAlgorithm: 'ES256',
+  })
+  const { stdout } = await remit(['client', 'list', '--json'], world)
+  expect(stdout).toContain('"request_algorithm":"ES256"')
+  // What is left out is taken back.
+  expect((await add('--jwks', file)).code).toBe(0)
+  expect(await world.deps.clients.registered('asking-app')).toMatchObject({ requestAlgorithm: undefined })
+})
+
 test('after a rotation a new key signs, and the old one is still published', async () => {
   await using _server = await serving(world)
   const { keys } = world.deps
