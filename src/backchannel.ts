@@ -39,8 +39,8 @@ export interface BackchannelPart extends AsyncDisposable {
 
 /** CIBA at the authorization server, as a front of the approvals table, and the pings that belong to it. */
 export function openBackchannel(deps: BackchannelPartDeps): BackchannelPart {
-  const { database: sql, seal, clock, approvals } = deps
-  const requests = createBackchannelRequests({ sql, seal, clock })
+  const { database: sql, seal, clock, log, approvals } = deps
+  const requests = createBackchannelRequests({ sql, seal, clock, log })
   const pings = createPings({ ...deps, requests, fetch: deps.outbound })
   const listening = approvals.onChange(({ id, front, state }) => {
     if (front === 'ciba' && (state === 'approved' || state === 'denied')) pings.wake(id)

@@ -1,4 +1,5 @@
 import type { FgaObject } from '../../../kernel/ids.ts'
+import type { Log } from '../../../kernel/log.ts'
 import type { Sql } from '../../../store/sql.ts'
 import type { Seal } from '../seal.ts'
 
@@ -28,7 +29,8 @@ export interface BackchannelRequests {
   get(id: string): Promise<BackchannelRequest | undefined>
   /**
    * Takes those that were answered and whose clients are not told yet, for the next `forMs`: nobody else takes them
-   * until then, and whoever took them and died is not waited for longer. `approval`: only those of this one.
+   * until then, and whoever took them and died is not waited for longer. `approval`: only those of this one. What does
+   * not open, sealed with another key or changed, is given up and holds up no other.
    */
   takePings(options: { readonly forMs: number; readonly approval?: string }): Promise<readonly Ping[]>
   /** Later, or never: told, or given up. */
@@ -37,6 +39,7 @@ export interface BackchannelRequests {
   sweep(): Promise<number>
 }
 
+const context = (idHash: string) => `backchannel ping ${idHash}`
 const keptMs = 3_600_000
 const takenMax = 20
 
@@ -44,6 +47,7 @@ export interface BackchannelRequestsDeps {
   readonly sql: Sql
   readonly seal: Seal
   readonly clock: { now(): number }
+  readonly log: Log
 }
 
 /** One row for each auth_req_id, by its keyed hash; what a ping needs of it is sealed. Each method is one statement. */
@@ -51,10 +55,15 @@ export function createBackchannelRequests({
   sql,
   seal,
   clock,
+  log,
 }: BackchannelRequestsDeps): BackchannelRequests {
   const now = () => new Date(clock.now())
   const hashOf = (id: string) => seal.hash('backchannel request', id)
-  const context = (idHash: string) => `backchannel ping ${idHash}`
+  const setPing: BackchannelRequests['setPing'] = async (idHash, next) => {
+    await (next === 'never'
+      ? sql.query('update backchannel_requests set ping = null where id_hash = $1', [idHash])
+      : sql.query('update backchannel_requests set ping_after = $2 where id_hash = $1', [idHash, next.after]))
+  }
 
   return {
     async save(id, { approval, subject, agent, client, delegation, expiresAt }, token) {
@@ -95,22 +104,13 @@ export function createBackchannelRequests({
          returning id_hash, approval, client_id, ping, pings`,
         [now(), new Date(clock.now() + forMs), approval ?? null],
       )
-      return rows.map(({ id_hash: idHash, approval: asked, client_id: client, ping, pings: tries }) => {
-        const { id, token } = seal.open(context(idHash), ping) as {
-          readonly id: string
-          readonly token: string
-        }
-        return { idHash, approval: asked, client, authReqId: id, token, tries }
-      })
+      const pings = rows.flatMap((row) => readPing(row, seal) ?? [])
+      const unread = rows.filter(({ id_hash }) => !pings.some(({ idHash }) => idHash === id_hash))
+      if (unread.length > 0) log('pings_unreadable', { count: unread.length })
+      for (const { id_hash } of unread) await setPing(id_hash, 'never')
+      return pings
     },
-    async setPing(idHash, next) {
-      await (next === 'never'
-        ? sql.query('update backchannel_requests set ping = null where id_hash = $1', [idHash])
-        : sql.query('update backchannel_requests set ping_after = $2 where id_hash = $1', [
-            idHash,
-            next.after,
-          ]))
-    },
+    setPing,
     async sweep() {
       const rows = await sql.query(
         'delete from backchannel_requests where expires_at < $1 returning id_hash',
@@ -136,6 +136,18 @@ interface PingRow {
   readonly client_id: string
   readonly ping: Uint8Array
   readonly pings: number
+}
+
+function readPing(
+  { id_hash: idHash, approval, client_id: client, ping, pings: tries }: PingRow,
+  seal: Seal,
+): Ping | undefined {
+  try {
+    const { id, token } = seal.open(context(idHash), ping) as { readonly id: string; readonly token: string }
+    return { idHash, approval, client, authReqId: id, token, tries }
+  } catch {
+    return undefined
+  }
 }
 
 const fromRow = ({ client_id: client, expires_at: expiresAt, ...row }: RequestRow): BackchannelRequest => ({

@@ -1,0 +1,252 @@
+import { randomBytes } from 'node:crypto'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { createClients } from '../../../src/delegation/clients.ts'
+import { createPings, type Pings } from '../../../src/delegation/issuer/ciba/pings.ts'
+import {
+  type BackchannelRequests,
+  createBackchannelRequests,
+} from '../../../src/delegation/issuer/ciba/requests.ts'
+import { createSeal } from '../../../src/delegation/issuer/seal.ts'
+import { createGuardedFetch } from '../../../src/outbound/guarded-fetch.ts'
+import type { Database } from '../../../src/store/sql.ts'
+import { describeDatabases } from '../../support/backends.ts'
+import { openTestDatabase } from '../../support/database.ts'
+import { movableClock } from '../world.ts'
+import { type Notified, openNotified } from './notified.ts'
+
+const token = 'the-clients-own-token'
+
+describeDatabases('a ping', (kind) => {
+  let database: Database
+  let notified: Notified
+  let clock: ReturnType<typeof movableClock>
+  let requests: BackchannelRequests
+  let seal: ReturnType<typeof createSeal>
+  const logged: unknown[] = []
+  const opened: Pings[] = []
+
+  beforeAll(async () => {
+    database = await openTestDatabase(kind)
+    notified = await openNotified()
+    await database.query(
+      `insert into agents (id, owner, title, purpose, issuer, sub) values ('bot', 'user:dan', 'Bot', 'tests', 'i', 'bot')`,
+    )
+    await database.query(
+      `insert into delegations (id, subject, agent, sub_agents, scope, purpose, standing, expires_at, state, created_at)
+       values ('d', 'user:anne', 'bot', '{}', '{}', 'tests', false, now() + interval '9 hours', 'live', now())`,
+    )
+  })
+  afterAll(async () => {
+    await notified?.[Symbol.asyncDispose]()
+    await database?.close()
+  })
+  beforeEach(async () => {
+    clock = movableClock()
+    seal = createSeal(randomBytes(32))
+    requests = createBackchannelRequests({ sql: database, seal, clock, log: (...line) => logged.push(line) })
+    await registered(notified.url)
+  })
+  afterEach(async () => {
+    for (const pings of opened.splice(0)) await pings[Symbol.asyncDispose]()
+    notified.answer = { status: 204 }
+    notified.told.length = 0
+    logged.length = 0
+    for (const table of ['backchannel_requests', 'approvals', 'clients'])
+      await database.query(`delete from ${table}`)
+  })
+
+  const registered = (notificationEndpoint: string) =>
+    createClients({ sql: database }).register(
+      { clientId: 'app', kind: 'agent', agent: 'bot' },
+      { title: 'App', redirectUris: [], jwks: { keys: [{ kty: 'EC' }] }, notificationEndpoint },
+    )
+
+  /** One process of the service. Nothing is done by its timer here. */
+  function aProcess(allowedOrigins: readonly string[] = [notified.origin]): Pings {
+    const lookup = async () => [{ address: '127.0.0.1', family: 4 }]
+    const pings = createPings({
+      requests,
+      clients: createClients({ sql: database }),
+      fetch: createGuardedFetch({ lookup, allowedOrigins }),
+      clock,
+      log: (...line) => logged.push(line),
+      everyMs: 3_600_000,
+    })
+    opened.push(pings)
+    return pings
+  }
+
+  /** A question, and an auth_req_id that stands for it. */
+  async function asked(id: string, state = 'approved', { isTold = true } = {}) {
+    const approval = `ap_${id}`
+    const at = new Date(clock.now())
+    await database.query(
+      `insert into approvals (id, subject, agent, client, delegation, front, asked, digest, state, created_at, expires_at,
+         decided_at, answer, txn)
+       values ($1, 'user:anne', 'bot', 'app', 'd', 'ciba', '{}', $1, $2, $3, $3, $4, $5, 't')`,
+      [
+        approval,
+        state,
+        at,
+        state === 'approved' || state === 'denied' ? at : null,
+        state === 'approved' ? {} : null,
+      ],
+    )
+    const about = {
+      subject: 'user:anne',
+      agent: 'bot',
+      client: 'app',
+      delegation: 'd',
+      expiresAt: at,
+    } as const
+    await requests.save(id, { approval, ...about }, isTold ? token : undefined)
+  }
+
+  const told = () =>
+    notified.told.map(({ body }) => (JSON.parse(body) as { auth_req_id: string }).auth_req_id)
+  const left = () => database.query('select 1 from backchannel_requests where ping is not null')
+
+  test.each(['approved', 'denied'])(
+    'of an answer (%s) is one request that says which, and no more',
+    async (state) => {
+      await asked('one', state)
+      const pings = aProcess()
+      for (let run = 0; run < 3; run += 1) await pings.run()
+      expect(notified.told).toMatchObject([
+        {
+          method: 'POST',
+          path: '/ciba',
+          headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+          body: '{"auth_req_id":"one"}',
+        },
+      ])
+      expect(await left()).toEqual([])
+    },
+  )
+
+  test('is for answers: not while it is asked, not when its time is over, not for clients that poll', async () => {
+    for (const state of ['pending', 'info_requested', 'expired']) await asked(state, state)
+    await asked('polled', 'approved', { isTold: false })
+    await aProcess().run()
+    expect(notified.told).toEqual([])
+  })
+
+  test.each([301, 307, 400, 401, 403, 404, 410])(
+    'that is answered %i is not sent again, nor anywhere else',
+    async (status) => {
+      notified.answer = { status, headers: { location: `${notified.origin}/elsewhere` } }
+      await asked('one')
+      const pings = aProcess()
+      await pings.run()
+      clock.move(86_400_000)
+      await pings.run()
+      expect(notified.told.map(({ path }) => path)).toEqual(['/ciba'])
+      expect(logged).toEqual([['ping_refused', { client: 'app', status }]])
+    },
+  )
+
+  test('that fails for a while is tried five times within seven minutes, and then given up', async () => {
+    notified.answer = { status: 503 }
+    await asked('one')
+    const pings = aProcess()
+    const tries: number[] = []
+    for (let second = 0; second <= 500; second += 1) {
+      await pings.run()
+      if (notified.told.length > tries.length) tries.push(second)
+      clock.move(1_000)
+    }
+    expect(tries).toEqual([0, 2, 12, 72, 372])
+    expect(await left()).toEqual([])
+  })
+
+  test('to an address inside, or one that is not https, asks nobody and is not tried again', async () => {
+    for (const url of [
+      notified.url,
+      'https://inside.test/ciba',
+      'https://127.0.0.1/ciba',
+      'https://[::1]/ciba',
+    ]) {
+      await registered(url)
+      await asked(url)
+      await aProcess([]).run()
+    }
+    expect(notified.told).toEqual([])
+    expect(logged.map((line) => JSON.stringify(line))).toEqual([
+      expect.stringContaining('ping_failed'),
+      ...Array.from({ length: 3 }, () => expect.stringContaining('ping_failed')),
+    ])
+    expect(await left()).toEqual([])
+    for (const secret of [token, 'inside.test', '127.0.0.1'])
+      expect(JSON.stringify(logged)).not.toContain(secret)
+  })
+
+  test('of twenty answers is sent once each, whoever of five processes looks', async () => {
+    const ids = Array.from({ length: 20 }, (_, index) => `id-${String(index).padStart(2, '0')}`)
+    for (const id of ids) await asked(id)
+    await Promise.all(Array.from({ length: 5 }, () => aProcess().run()))
+    await aProcess().run()
+    expect(told().sort()).toEqual(ids)
+  })
+
+  test('that a process took and died with is taken up after half a minute', async () => {
+    await asked('one')
+    expect(await requests.takePings({ forMs: 30_000 })).toHaveLength(1)
+    const pings = aProcess()
+    await pings.run()
+    clock.move(29_000)
+    await pings.run()
+    expect(told()).toEqual([])
+    clock.move(2_000)
+    await pings.run()
+    expect(told()).toEqual(['one'])
+  })
+
+  test('is kept so that a copy of the database tells nobody: no id, no token, nothing that opens in another row', async () => {
+    await asked('first-id')
+    await asked('second-id')
+    const rows = await database.query<{ kept: string }>(
+      'select (id_hash, ping)::text as kept from backchannel_requests',
+    )
+    for (const secret of ['first-id', 'second-id', token])
+      for (const form of ['utf8', 'hex', 'base64url'] as const)
+        expect(JSON.stringify(rows)).not.toContain(Buffer.from(secret).toString(form))
+    // Swapped by whoever may write there: neither client hears of the other's.
+    await database.query(
+      `update backchannel_requests a set ping = b.ping from backchannel_requests b where a.id_hash <> b.id_hash`,
+    )
+    await aProcess().run()
+    expect(told()).toEqual([])
+    expect(logged).toEqual([['pings_unreadable', { count: 2 }]])
+  })
+
+  test('that does not open any more takes none of the others along, and is given up', async () => {
+    await asked('one')
+    await database.query(`update backchannel_requests set ping = decode('00', 'hex')`)
+    await asked('two')
+    await aProcess().run()
+    expect(told()).toEqual(['two'])
+    expect(await left()).toEqual([])
+    expect(logged).toEqual([['pings_unreadable', { count: 1 }]])
+  })
+
+  test('is not begun once the service stops, and what is under way is waited for', async () => {
+    await asked('one')
+    const pings = aProcess()
+    const running = pings.run()
+    await pings[Symbol.asyncDispose]()
+    await running
+    await asked('two')
+    pings.wake('ap_two')
+    expect(told()).not.toContain('two')
+  })
+
+  test('goes with its request, an hour after that is over', async () => {
+    await asked('one')
+    clock.move(3_599_000)
+    expect(await requests.sweep()).toBe(0)
+    clock.move(2_000)
+    expect(await requests.sweep()).toBe(1)
+    await aProcess().run()
+    expect(told()).toEqual([])
+  })
+})
