@@ -140,7 +140,8 @@ function configuration(
         return client && clientMetadata(client, foreignTypes)
       },
     }),
-    BackchannelAuthenticationRequest: (inner) => backchannel.store(inner, provider),
+    BackchannelAuthenticationRequest: (inner) => sparing(backchannel.store(inner, provider)),
+    DeviceCode: sparing,
   }
 
   return {
@@ -310,6 +311,16 @@ function assertAsksForNoMore({ oidc: { params } }: KoaContextWithOIDC, token: ob
     throw new errors.InvalidAuthorizationDetails('details are asked for where the person consents')
   if (resource !== undefined && ![token.resource].flat().includes(resource)) throw new errors.InvalidTarget()
 }
+
+/** The same for what is redeemed before its account is looked for: device codes, and answers from afar. */
+const sparing = (inner: Adapter): Adapter => ({
+  ...inner,
+  async consume(id) {
+    const ctx = Provider.ctx
+    if (ctx !== undefined) assertAsksForNoMore(ctx, (await inner.find(id)) ?? undefined)
+    await inner.consume(id)
+  },
+})
 
 /** A stored token is the business of the client that it was issued to; JWTs are judged in jwt-endpoints.ts. */
 const isOwn = (

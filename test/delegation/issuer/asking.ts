@@ -52,6 +52,12 @@ export async function createAsking(world: IssuerWorld) {
       const { open } = await world.service.approvals.mine(`user:${person}`)
       return open[0]
     },
+    /** What a yes to it may be remembered for. */
+    async places(person: string) {
+      const { open } = await world.service.approvals.mine(`user:${person}`)
+      const shown = open[0] && (await world.service.approvals.oneOfMine(`user:${person}`, open[0].id))
+      return shown?.places ?? []
+    },
     /** Decides the person's newest open question, as the page would. */
     async decide(person: string, decision: Decision, signedIn: object = {}) {
       const { approvals } = world.service

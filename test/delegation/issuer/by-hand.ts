@@ -78,9 +78,9 @@ export function byHand(world: IssuerWorld) {
   async function send(
     endpoint: string,
     form: Readonly<Record<string, string>>,
-    more: HeadersInit = {},
+    more: Readonly<Record<string, string>> = {},
   ): Promise<Said> {
-    const headers = { accept: 'application/json', ...Object.fromEntries(new Headers(more)) }
+    const headers = { accept: 'application/json', ...more }
     const body = new URLSearchParams(form)
     const response = await fetch(`${world.issuer}${endpoint}`, { method: 'POST', body, headers })
     return { status: response.status, headers: response.headers, body: (await response.json()) as Answer }
@@ -103,7 +103,7 @@ export function byHand(world: IssuerWorld) {
         request: await request(program, asked, signing),
         ...(await as(program)),
       }),
-    poll: async (program: Program, id: unknown, headers?: HeadersInit) =>
+    poll: async (program: Program, id: unknown, headers?: Readonly<Record<string, string>>) =>
       send('/token', { grant_type: cibaGrant, auth_req_id: String(id), ...(await as(program)) }, headers),
   }
 }

@@ -234,8 +234,13 @@ describe('polling', () => {
   test('for more than was asked is refused, and uses nothing up', async () => {
     const id = await begun()
     await asking.decide('anne', { answer: 'approve' })
-    const more = { resource: `${world.url}/mcp` }
-    expect((await asking.poll('agent-app', id, more)).body.error).toBe('invalid_target')
+    const details = JSON.stringify([{ type: 'document_access', collections: ['handbook'] }])
+    for (const [more, error] of [
+      [{ resource: `${world.url}/mcp` }, 'invalid_target'],
+      [{ authorization_details: details }, 'invalid_authorization_details'],
+    ] as const)
+      expect((await asking.poll('agent-app', id, more)).body.error).toBe(error)
+    expect((await asking.poll('agent-app', id)).body).toHaveProperty('access_token')
   })
 
   test('an answer is given once: of 20 polls at once one gets the token', { timeout: 30_000 }, async () => {
