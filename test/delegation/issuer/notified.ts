@@ -7,7 +7,6 @@ export interface Told {
   readonly path: string
   readonly headers: IncomingHttpHeaders
   readonly body: string
-  readonly at: number
 }
 
 /** A client's notification endpoint (CIBA §10.2): a server of its own on loopback, which answers as a test says. */
@@ -25,13 +24,17 @@ export interface Notified extends AsyncDisposable {
 
 export async function openNotified(): Promise<Notified> {
   const told: Told[] = []
-  const server = createServer(async (request, response) => {
+  const server = createServer((request, response) => {
     let body = ''
-    for await (const part of request.setEncoding('utf8')) body += String(part)
-    const { method = '', url: path = '', headers } = request
-    told.push({ method, path, headers, body, at: performance.now() })
-    const { status, headers: more = {}, body: said = '' } = notified.answer
-    response.writeHead(status, more).end(said)
+    request.setEncoding('utf8').on('data', (part: string) => {
+      body += part
+    })
+    request.on('end', () => {
+      const { method = '', url: path = '', headers } = request
+      told.push({ method, path, headers, body })
+      const { status, headers: more = {}, body: said = '' } = notified.answer
+      response.writeHead(status, more).end(said)
+    })
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
   const address = server.address()

@@ -26,11 +26,17 @@ export interface ResultsDeps {
   readonly publicUrl: string
 }
 
-/** What the library's store says of one request, with what came of it. */
-export type ResultOf = (id: string, payload: AdapterPayload, provider: Provider) => Promise<AdapterPayload>
+/** What the library's store says of one request, with what came of it. Undefined: as if it were unknown. */
+export type ResultOf = (
+  id: string,
+  payload: AdapterPayload,
+  provider: Provider,
+) => Promise<AdapterPayload | undefined>
 
 // One token comes of it, which is made right then.
 const grantSeconds = 300
+// Longer than one poll is under way.
+const overlapMs = 10_000
 
 /**
  * What came of a request is said by the approvals table each time somebody polls, and is written nowhere else: between
@@ -39,7 +45,7 @@ const grantSeconds = 300
  * however often, with whichever of several auth_req_ids that stand for the one question.
  */
 export function createResults(deps: ResultsDeps): ResultOf {
-  const { requests, approvals, seal } = deps
+  const { requests, approvals, seal, clock } = deps
   const seconds = (at: Date) => Math.ceil(at.getTime() / 1_000)
 
   return async (id, payload, provider) => {
@@ -47,8 +53,11 @@ export function createResults(deps: ResultsDeps): ResultOf {
     // Nobody was asked: the process died before, and nobody was told this id.
     if (request === undefined) return over(payload)
     const grantId = seal.hash('grant of approval', request.approval)
-    // A replay ends this grant; nothing is made any more.
-    if (payload['consumed'] !== undefined) return { ...payload, grantId }
+    // A replay ends this grant; nothing is made any more. But who asked twice at once is told nothing, and ends nothing:
+    // the other poll's answer may still be on its way, and nobody but this client could have come.
+    const { consumed } = payload
+    if (typeof consumed === 'number')
+      return consumed * 1_000 + overlapMs > clock.now() ? undefined : { ...payload, grantId }
     const approval = await approvals.of(asker(request, payload), request.approval)
     if (approval === undefined || approval.state === 'expired') return over(payload)
     const open = { ...payload, exp: seconds(approval.expiresAt) }
