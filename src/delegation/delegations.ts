@@ -110,6 +110,9 @@ export function createDelegations({ database, fga, clock, randomBytes }: Delegat
       await fga.write({ writes: delegationTuples(row) })
       const live = await database.transaction((sql) => activate(sql, row.id, by))
       if (live !== undefined) return live
+      // Somebody lent the same at once, by the same id: it stands, and its tuples with it.
+      const made = await get(row.id)
+      if (made?.state === 'live') return made
       // Revoked while its tuples were being written: they must not outlive it.
       await settle(row)
       throw new AppError('conflict', { public: 'The delegation was revoked while it was being made.' })
@@ -232,15 +235,16 @@ const eventOf = (
 /** Writes the row, or finds the one of an earlier try. */
 async function begin(database: Database, wanted: Delegation, now: Date): Promise<Delegation> {
   return database.transaction(async (sql) => {
-    const known = (await sql.query<DelegationRow>(`${select} where id = $1 for update`, [wanted.id])).map(
-      fromRow,
-    )[0]
+    const find = async () =>
+      (await sql.query<DelegationRow>(`${select} where id = $1 for update`, [wanted.id])).map(fromRow)[0]
+    const known = await find()
     if (known !== undefined) return resumed(known, wanted, now)
     if (wanted.standing) await makeRoom(sql, wanted, now)
-    await sql.query(
+    const begun = await sql.query(
       `insert into delegations (id, subject, agent, sub_agents, scope, purpose, standing, expires_at, state,
          created_at, resource, authorization_details)
-       values ($1, $2, $3, $4, $5, $6, $7, $8, 'lending', $9, $10, $11)`,
+       values ($1, $2, $3, $4, $5, $6, $7, $8, 'lending', $9, $10, $11)
+       on conflict (id) do nothing returning id`,
       [
         wanted.id,
         wanted.subject,
@@ -255,7 +259,11 @@ async function begin(database: Database, wanted: Delegation, now: Date): Promise
         wanted.details.length > 0 ? JSON.stringify(wanted.details) : null,
       ],
     )
-    return wanted
+    if (begun.length === 1) return wanted
+    // Somebody began the same at once, and has committed it.
+    const other = await find()
+    if (other === undefined) throw new Error('A delegation was lost while it was being made.')
+    return resumed(other, wanted, now)
   })
 }
 

@@ -104,6 +104,17 @@ describe('lending', () => {
     })
   })
 
+  test('under the same id by many at once is one lending, that stands with its tuples', async () => {
+    const wanted = lending({ id: 'd_at-once' })
+    const made = await Promise.all(Array.from({ length: 5 }, () => delegations.lend(wanted)))
+    expect(new Set(made.map(({ id, state }) => `${id} ${state}`))).toEqual(new Set(['d_at-once live']))
+    expect(await delegations.isLive('d_at-once')).toBe(true)
+    expect(await tuplesOf(fga, 'd_at-once')).toHaveLength(3)
+    expect(await reads('d_at-once')).toBe('allowed')
+    const [row] = await database.query('select settled_at from delegations where id = $1', ['d_at-once'])
+    expect(row).toEqual({ settled_at: null })
+  })
+
   test('keeps at most one live standing one for a person and an agent, and lets an ended one give way', async () => {
     const end = new Date(clock.now() + 5_000)
     const first = await delegations.lend(lending({ subject: 'user:stan', standing: true, expiresAt: end }))
