@@ -1,9 +1,8 @@
-import { randomBytes } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Asker } from '../../src/delegation/approvals/approval.ts'
-import { type Approvals, openApprovals } from '../../src/delegation/approvals/approvals.ts'
-import { digestOf } from '../../src/delegation/approvals/view.ts'
+import type { Approvals } from '../../src/delegation/approvals/approvals.ts'
+import { type Decider, openDecider } from '../support/decider.ts'
 import { native, needsOpenfga, needsPostgres } from '../support/native.ts'
 import { openPair, type Pair } from '../support/pair.ts'
 
@@ -12,37 +11,16 @@ const subject = 'user:anne'
 /** The person decides in this process; agents wait in two others. */
 describe('a decision in one process', needsPostgres.skip ? needsPostgres : needsOpenfga, () => {
   let pair: Pair
+  let decider: Decider
   let approvals: Approvals
   beforeAll(async () => {
     if (native.databaseUrl === undefined || native.openfga === undefined) return
     pair = await openPair({ databaseUrl: native.databaseUrl, openfga: native.openfga })
-    const none = () => {
-      throw new Error('Nothing here is about documents.')
-    }
-    approvals = await openApprovals({
-      database: pair.database,
-      sql: pair.database,
-      fga: {
-        storeId: 'none',
-        modelId: 'none',
-        batchCheck: none,
-        listObjects: none,
-        read: none,
-        readAll: none,
-        readChanges: none,
-        write: none,
-        isHealthy: none,
-      },
-      gate: { open: none },
-      grants: { prepare: none, activateWithin: none },
-      clock: { now: Date.now },
-      randomBytes,
-      log: () => undefined,
-      assertOpen: () => undefined,
-    })
+    decider = await openDecider(pair.database)
+    approvals = decider.approvals
   }, 120_000)
   afterAll(async () => {
-    await approvals?.[Symbol.asyncDispose]()
+    await decider?.[Symbol.asyncDispose]()
     await pair?.[Symbol.asyncDispose]()
   })
 
@@ -63,12 +41,7 @@ describe('a decision in one process', needsPostgres.skip ? needsPostgres : needs
     const { state } = (await response.json()) as { state: string }
     return { state, at: performance.now() }
   }
-  async function approve(id: string) {
-    const shown = await approvals.oneOfMine(subject, id)
-    if (shown === undefined) throw new Error('not shown')
-    const session = { person: 'anne', subject } as const
-    return approvals.decide(subject, id, { answer: 'approve' }, { digest: digestOf(shown), session })
-  }
+  const approve = (id: string) => decider.decide(subject, id, { answer: 'approve' })
 
   test('wakes those who wait in two others, within a second', async () => {
     const { token, id } = await asked()
@@ -89,14 +62,7 @@ describe('a decision in one process', needsPostgres.skip ? needsPostgres : needs
     using _listening = approvals.onChange((approval) => {
       if (approval.id === id) heard.push(approval.rounds.at(-1)?.answer)
     })
-    const shown = await approvals.oneOfMine(subject, id)
-    if (shown === undefined) throw new Error('not shown')
-    await approvals.decide(
-      subject,
-      id,
-      { answer: 'ask', question: 'Why?' },
-      { digest: digestOf(shown), session: { person: 'anne', subject } },
-    )
+    await decider.decide(subject, id, { answer: 'ask', question: 'Why?' })
     const answered = await fetch(`${pair.urls[1]}/approvals/${id}/answers`, {
       method: 'POST',
       headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },

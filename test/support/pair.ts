@@ -22,6 +22,8 @@ export interface Pair extends AsyncDisposable {
   subjectToken(): Promise<string>
   /** Asks the second one to stop, as an orchestrator does, and waits until it has. */
   stopSecond(): Promise<Exit>
+  /** Ends the second one as a crash does, and waits until it is gone. */
+  killSecond(): Promise<Exit>
   /** A command of the first one's operator; its standard output. */
   command(...args: readonly string[]): Promise<string>
 }
@@ -34,13 +36,15 @@ export interface AgentToken {
 }
 
 export interface PairOptions {
+  /** Settings of both. */
+  readonly env?: Readonly<Record<string, string>>
   readonly databaseUrl: string
   readonly openfga: { readonly url: string; readonly token: string }
 }
 
 const agent = 'research-bot'
 
-export async function openPair({ databaseUrl, openfga }: PairOptions): Promise<Pair> {
+export async function openPair({ databaseUrl, openfga, env: more = {} }: PairOptions): Promise<Pair> {
   await using stack = new AsyncDisposableStack()
   const name = `remit_test_${randomBytes(6).toString('hex')}`
   const own = new URL(databaseUrl)
@@ -67,6 +71,7 @@ export async function openPair({ databaseUrl, openfga }: PairOptions): Promise<P
     ]),
     // The limits are for strangers; here they would be what is measured.
     RATE_PER_MINUTE: '1000000',
+    ...more,
   }
   const env = { ...first.env, ...common }
   stack.use(startService(env))
@@ -113,6 +118,10 @@ export async function openPair({ databaseUrl, openfga }: PairOptions): Promise<P
     clientKey: privateKey,
     stopSecond() {
       other.kill('SIGTERM')
+      return other.exit
+    },
+    killSecond() {
+      other.kill('SIGKILL')
       return other.exit
     },
     command,
