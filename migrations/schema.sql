@@ -183,18 +183,28 @@ create table chunk_texts (
   constraint chunk_texts_chunk_id_fkey FOREIGN KEY (chunk_id) REFERENCES chunks(chunk_id) ON DELETE CASCADE
 );
 
+create table chunk_words (
+  chunk_id text not null,
+  doc_no integer not null,
+  ordinal integer not null,
+  words integer not null,
+  tsv tsvector not null,
+  constraint chunk_words_pkey PRIMARY KEY (chunk_id),
+  constraint chunk_words_chunk_id_fkey FOREIGN KEY (chunk_id) REFERENCES chunks(chunk_id) ON DELETE CASCADE
+);
+CREATE INDEX chunk_words_doc_no ON public.chunk_words USING btree (doc_no);
+CREATE INDEX chunk_words_tsv ON public.chunk_words USING gin (tsv);
+
 create table chunks (
   chunk_id text not null,
   doc_no integer not null,
   ordinal integer not null,
   embedding vector(384),
-  tsv tsvector not null,
   constraint chunks_pkey PRIMARY KEY (chunk_id),
   constraint chunks_doc_no_fkey FOREIGN KEY (doc_no) REFERENCES documents(doc_no)
 );
 CREATE INDEX chunks_doc_no ON public.chunks USING btree (doc_no);
 CREATE INDEX chunks_embedding ON public.chunks USING hnsw (embedding vector_ip_ops);
-CREATE INDEX chunks_tsv ON public.chunks USING gin (tsv);
 CREATE INDEX chunks_without_vector ON public.chunks USING btree (chunk_id) WHERE (embedding IS NULL);
 
 create table clients (
@@ -653,6 +663,33 @@ create table push_subscriptions (
 CREATE INDEX push_subscriptions_person ON public.push_subscriptions USING btree (person);
 CREATE INDEX push_subscriptions_seen ON public.push_subscriptions USING btree (seen_at);
 CREATE INDEX push_subscriptions_session ON public.push_subscriptions USING btree (session_hash);
+
+create table ranking_corpora (
+  snapshot integer not null,
+  collection text not null,
+  passages integer not null,
+  words_on_average integer not null,
+  constraint ranking_corpora_pkey PRIMARY KEY (snapshot, collection),
+  constraint ranking_corpora_snapshot_fkey FOREIGN KEY (snapshot) REFERENCES ranking_snapshots(snapshot) ON DELETE CASCADE
+);
+
+create table ranking_snapshots (
+  snapshot integer generated always as identity not null,
+  per text not null,
+  passages integer not null,
+  made_at timestamp with time zone default now() not null,
+  constraint ranking_snapshots_pkey PRIMARY KEY (snapshot),
+  constraint ranking_snapshots_per_check CHECK ((per = ANY (ARRAY['deployment'::text, 'collection'::text])))
+);
+
+create table ranking_words (
+  snapshot integer not null,
+  collection text not null,
+  lexeme text collate "C" not null,
+  passages integer not null,
+  constraint ranking_words_pkey PRIMARY KEY (snapshot, collection, lexeme),
+  constraint ranking_words_snapshot_fkey FOREIGN KEY (snapshot) REFERENCES ranking_snapshots(snapshot) ON DELETE CASCADE
+);
 
 create table resources (
   resource text not null,

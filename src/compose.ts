@@ -81,6 +81,7 @@ import { openMcp } from './mcp.ts'
 import type { GuardedFetch } from './outbound/guarded-fetch.ts'
 import { createCollectionLister } from './retrieval/collections.ts'
 import { createDocumentReader } from './retrieval/document.ts'
+import { createRankingStatistics, type RankingStatistics } from './retrieval/ranking/renew.ts'
 import { createRetriever } from './retrieval/retrieve.ts'
 import { createKeyed } from './retrieval/scope.ts'
 import { createSearch } from './retrieval/search.ts'
@@ -193,10 +194,11 @@ export async function compose({
   const keyed = createKeyed(await loadSecret(keysDir, 'digest.key'))
   const embedder = ground.embeddings.available ? ground.embeddings.embedder : undefined
   const grants = createGrants({ database, fga, clock, log, randomBytes })
+  const ranking = stack.use(createRankingStatistics({ database, scope: config.rankingStatistics, now, log }))
   const retrieve = createRetriever({
     sql: database,
     ...grants,
-    search: createSearch(database),
+    search: createSearch(database, { statistics: config.rankingStatistics }),
     nominator,
     gate,
     embedder,
@@ -498,6 +500,7 @@ export async function compose({
     ownIssuer: ownIssuerName(config.publicUrl),
     ingest,
     newTxn,
+    ranking,
     revocations,
     async mayHaveForgotten() {
       await epoch.check()
@@ -532,6 +535,7 @@ export interface Service extends AsyncDisposable {
   readonly ownIssuer: string
   readonly ingest: Ingest
   readonly newTxn: () => string
+  readonly ranking: RankingStatistics
   readonly revocations: Revocations
   /** Whether the database is older than OpenFGA, or a recovery has not ended. */
   readonly mayHaveForgotten: () => Promise<boolean>

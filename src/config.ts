@@ -199,6 +199,12 @@ export const settings = z.object({
   INDEX_POLL_MS: milliseconds(10, 10_000)
     .default(100)
     .describe('Milliseconds between two looks of the permission index at the end of the OpenFGA change log.'),
+  RANKING_STATISTICS: z
+    .enum(['deployment', 'collection'])
+    .default('deployment')
+    .describe(
+      'Whose passages tell how common a word is when words rank: all of the deployment, or each collection its own, so that no collection says anything of the words of another.',
+    ),
   BODY_BYTES_MAX: z.coerce
     .number()
     .int()
@@ -289,6 +295,7 @@ export interface Config {
   readonly modelApplyApprovers: number
   readonly openfgaCacheTtlMs: number
   readonly indexPollMs: number
+  readonly rankingStatistics: 'deployment' | 'collection'
   readonly bodyBytesMax: number
   readonly trustedProxies: readonly string[]
   readonly outboundAllowedOrigins: readonly string[]
@@ -374,6 +381,7 @@ export function loadConfig(env: Environment): Config {
     modelApplyApprovers: value.MODEL_APPLY_APPROVERS ?? (demo ? 1 : 2),
     openfgaCacheTtlMs: value.OPENFGA_CACHE_TTL * 1_000,
     indexPollMs: value.INDEX_POLL_MS,
+    rankingStatistics: value.RANKING_STATISTICS,
     bodyBytesMax: value.BODY_BYTES_MAX,
     trustedProxies: value.TRUSTED_PROXIES ?? [],
     outboundAllowedOrigins: value.OUTBOUND_ALLOWED_ORIGINS ?? [],

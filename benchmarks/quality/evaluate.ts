@@ -26,6 +26,8 @@ export async function loadCollection(
     access: { viewers: [running.subject(reader)] },
   }))
   await importDocuments(running, wire, say)
+  // Else a minute later: how common the words are.
+  await service.ranking.renew()
 }
 
 /** Asks every judged question as that person and compares with the judgements. Passages count as their documents. */

@@ -1,3 +1,4 @@
+import { readFile, writeFile } from 'node:fs/promises'
 import type { Embedder } from '../../src/embed/embedder.ts'
 
 /**
@@ -21,4 +22,33 @@ export function remembering(embedder: Embedder, vectors: Map<string, Float32Arra
       })
     },
   }
+}
+
+interface Line {
+  readonly text: string
+  /** Base64 of 32-bit floats. */
+  readonly vector: string
+}
+
+/** Vectors that an earlier run kept in this file; none where there is no file yet, or no name. */
+export async function readVectors(path: string | undefined): Promise<Map<string, Float32Array>> {
+  const text = path === undefined ? '' : await readFile(path, 'utf8').catch(() => '')
+  const lines = text.split('\n').filter((line) => line !== '')
+  return new Map(
+    lines.map((line) => {
+      const { text: passage, vector } = JSON.parse(line) as Line
+      return [passage, new Float32Array(Uint8Array.from(Buffer.from(vector, 'base64')).buffer)]
+    }),
+  )
+}
+
+export async function writeVectors(
+  path: string | undefined,
+  vectors: ReadonlyMap<string, Float32Array>,
+): Promise<void> {
+  if (path === undefined) return
+  const lines = [...vectors].map(([text, { buffer, byteOffset, byteLength }]) =>
+    JSON.stringify({ text, vector: Buffer.from(buffer, byteOffset, byteLength).toString('base64') }),
+  )
+  await writeFile(path, `${lines.join('\n')}\n`)
 }

@@ -47,9 +47,15 @@ async function show(
 ): Promise<string | undefined> {
   await hide(sql, docNo)
   await sql.query(
-    `insert into chunks (chunk_id, doc_no, ordinal, embedding, tsv)
-     select chunk_id, doc_no, ordinal, embedding, tsv from staged_chunks
+    `insert into chunks (chunk_id, doc_no, ordinal, embedding)
+     select chunk_id, doc_no, ordinal, embedding from staged_chunks
      where doc_no = $1 and revision = $2 order by ordinal`,
+    [docNo, revision],
+  )
+  await sql.query(
+    `insert into chunk_words (chunk_id, doc_no, ordinal, words, tsv)
+     select chunk_id, doc_no, ordinal, (select coalesce(sum(cardinality(positions)), 0) from unnest(tsv)), tsv
+     from staged_chunks where doc_no = $1 and revision = $2`,
     [docNo, revision],
   )
   await sql.query(

@@ -49,7 +49,7 @@ export async function stage(
   })
 }
 
-// Title and headings weigh most (A), the body least (D): the ranking relies on both.
+// Title and headings are marked (A), and so is the body (D). Both rank alike: docs/decisions/0005-ranking.md.
 async function insertPage(
   sql: Sql,
   vectorType: Database['vectorType'],

@@ -3,6 +3,8 @@ import type { ChunkId } from '../kernel/ids.ts'
 import type { Database, Sql, SqlValue } from '../store/sql.ts'
 import type { Candidate } from './candidate.ts'
 import { type Fields, type Filter, filterSql } from './filter.ts'
+import { byWords } from './ranking/keyword.ts'
+import type { Scope } from './ranking/weigh.ts'
 
 /** The documents that a search may touch, already narrowed by nomination, collections and filter. */
 export interface Visible {
@@ -20,7 +22,7 @@ export interface Search {
   visible(documentIds: readonly string[], narrowing: Narrowing): Promise<Visible>
   /** Nearest by inner product of unit vectors, best first. */
   vector(visible: Visible, embedding: Float32Array, limit: number): Promise<Candidate[]>
-  /** Best by word match, best first. */
+  /** Best by BM25, best first. */
   keyword(visible: Visible, query: string, limit: number): Promise<Candidate[]>
 }
 
@@ -30,6 +32,8 @@ export interface SearchOptions {
    * index is used, which is approximate. Defaults to 50,000.
    */
   readonly exactChunksMax?: number
+  /** Whose passages tell how common a word is. Defaults to all of the deployment's. */
+  readonly statistics?: Scope
 }
 
 interface Row {
@@ -39,12 +43,11 @@ interface Row {
   readonly score: number
 }
 
-// Of D (body), C, B, A (title and headings). Postgres' own 0.1 for D lets titles drown the text: measured in
-// docs/decisions/0005-ranking.md.
-const wordWeights = [0.8, 0.8, 0.8, 1]
-
 /** Searches the chunks of the given documents only; every branch is filtered before its limit. */
-export function createSearch(database: Database, { exactChunksMax = 50_000 }: SearchOptions = {}): Search {
+export function createSearch(
+  database: Database,
+  { exactChunksMax = 50_000, statistics = 'deployment' }: SearchOptions = {},
+): Search {
   return {
     async visible(documentIds, { collections, filter }) {
       const values: SqlValue[] = [documentIds]
@@ -78,21 +81,7 @@ export function createSearch(database: Database, { exactChunksMax = 50_000 }: Se
 
     async keyword(visible, query, limit) {
       if (visible.docNos.length === 0) return []
-      // Any of the words, ranked: a question in plain language rarely has all its words in one passage. The
-      // rank of a passage depends on it and the words alone, never on counts over a corpus with hidden parts.
-      const rows = await database.query<Row>(
-        `with words as (
-           select coalesce(string_agg(quote_literal(lexeme), ' | '), '')::tsquery as query
-           from unnest(to_tsvector('english', $1))
-         )
-         select c.chunk_id, d.id as document_id, c.ordinal, ts_rank($4::real[], c.tsv, words.query) as score
-         from words, chunks c join documents d using (doc_no)
-         where c.doc_no = any($2::int[]) and c.tsv @@ words.query
-         order by score desc, c.chunk_id
-         limit $3`,
-        [query, visible.docNos, limit, wordWeights],
-      )
-      return rows.map(toCandidate)
+      return byWords(database, visible, query, limit, { scope: statistics })
     },
   }
 }

@@ -46,12 +46,12 @@ describeBackends('ingestion', (backend) => {
       expect(row).toEqual({ live_revision: 1, chunk_count: 0 })
     })
 
-    test('ranks words of its title and headings above those of its body', async () => {
+    test('is found by the words of its title and headings, marked as such, and of its body', async () => {
       await world.putDone({ id: 'weights', title: 'Travel', text: '# Hotels\n\nBook early.', access: anne })
       const rows = await world.database.query<{ title: string; heading: string; body: string }>(
         `select ts_filter(tsv, '{a}') @@ 'travel' as title, ts_filter(tsv, '{a}') @@ 'hotel' as heading,
          ts_filter(tsv, '{d}') @@ 'book' as body
-       from chunks join documents using (doc_no) where id = 'weights'`,
+       from chunk_words join documents using (doc_no) where id = 'weights'`,
       )
       expect(rows).toEqual([{ title: true, heading: true, body: true }])
     })

@@ -64,7 +64,7 @@ async function publish(
   for (let at = 0; at < total; at++) {
     const id = `c_${String(at).padStart(3, '0')}`
     await database.query(
-      `insert into chunks (chunk_id, doc_no, ordinal, tsv) select $1, doc_no, $2, '' from documents`,
+      `insert into chunks (chunk_id, doc_no, ordinal) select $1, doc_no, $2 from documents`,
       [id, at],
     )
     await database.query(

@@ -7,7 +7,7 @@ import { native, needsModel, needsShared } from '../support/native.ts'
 
 const needed = native.shared === undefined ? needsShared : needsModel
 
-test('hybrid search answers the 225 Cranfield questions with nDCG@10 of at least 0.40, better than either half', {
+test('hybrid search answers the 225 Cranfield questions with nDCG@10 of at least 0.424, better than either half', {
   ...needed,
   timeout: 600_000,
 }, async () => {
@@ -17,7 +17,7 @@ test('hybrid search answers the 225 Cranfield questions with nDCG@10 of at least
   const hybrid = await evaluate(running, collection, 'hybrid')
   const vector = await evaluate(running, collection, 'vector')
   const keyword = await evaluate(running, collection, 'keyword')
-  expect(hybrid.ndcg10).toBeGreaterThanOrEqual(0.4)
+  expect(hybrid.ndcg10).toBeGreaterThanOrEqual(0.424)
   expect(hybrid.ndcg10).toBeGreaterThan(vector.ndcg10)
   expect(hybrid.ndcg10).toBeGreaterThan(keyword.ndcg10)
 })
