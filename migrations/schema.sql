@@ -646,11 +646,12 @@ create table push_notices (
   approval text not null,
   round integer not null,
   tries integer not null,
-  tried_at timestamp with time zone not null,
+  due_at timestamp with time zone not null,
   done boolean not null,
+  told text[] default '{}'::text[] not null,
   constraint push_notices_pkey PRIMARY KEY (approval, round)
 );
-CREATE INDEX push_notices_tried ON public.push_notices USING btree (tried_at);
+CREATE INDEX push_notices_due ON public.push_notices USING btree (due_at);
 
 create table push_subscriptions (
   endpoint_hash text not null,

@@ -79,6 +79,7 @@ import { OperatorError } from './kernel/operator-error.ts'
 import { refuse } from './kernel/result.ts'
 import { openMcp } from './mcp.ts'
 import type { GuardedFetch } from './outbound/guarded-fetch.ts'
+import { openPush } from './push.ts'
 import { createCollectionLister } from './retrieval/collections.ts'
 import { createDocumentReader } from './retrieval/document.ts'
 import { createRankingStatistics, type RankingStatistics } from './retrieval/ranking/renew.ts'
@@ -287,6 +288,18 @@ export async function compose({
       newTxn,
     }),
   )
+  const push = stack.use(
+    await openPush({
+      config,
+      database,
+      clock,
+      log,
+      outbound,
+      assertOpen,
+      approvals: asking.approvals,
+      requireSession: issuer.requireSession,
+    }),
+  )
   const vault = await openVault({
     config,
     database,
@@ -332,6 +345,7 @@ export async function compose({
       ...issuer.tasks,
       ...vault.tasks,
       ...asking.tasks,
+      ...push.tasks,
     }),
   )
 
@@ -458,6 +472,7 @@ export async function compose({
       }),
       ...issuer.routes,
       ...vault.routes,
+      ...push.routes,
       asking.ownRoutes({
         requireSession: issuer.requireSession,
         sessionCookie: issuer.sessionCookie,

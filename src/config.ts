@@ -221,6 +221,13 @@ export const settings = z.object({
     .describe(
       'Exact origins (https://gitlab.corp.example:8443,http://127.0.0.1:9000) that may be asked although they are http or their addresses are not public: providers, push services and pings of clients inside your network. Default none.',
     ),
+  PUSH_CONTACT: z
+    .string()
+    .regex(/^(https:\/\/[^\s/]+|mailto:[^\s@]+@[^\s@]+$)/, 'must be an https: or mailto: address')
+    .optional()
+    .describe(
+      'Where push services reach whoever runs this (RFC 8292): an https: or mailto: address. Default PUBLIC_URL; where that is not https, mailto:remit@localhost, which some of them refuse.',
+    ),
   CLIENT_ID_METADATA_DOCUMENTS: z
     .literal('draft-02')
     .optional()
@@ -299,6 +306,8 @@ export interface Config {
   readonly bodyBytesMax: number
   readonly trustedProxies: readonly string[]
   readonly outboundAllowedOrigins: readonly string[]
+  /** By which push services reach whoever runs this. */
+  readonly pushContact: string
   /** The draft by which clients that nobody registered are known; undefined: there are none. */
   readonly clientIdMetadataDocuments: 'draft-02' | undefined
   readonly ratePerMinute: number
@@ -385,6 +394,8 @@ export function loadConfig(env: Environment): Config {
     bodyBytesMax: value.BODY_BYTES_MAX,
     trustedProxies: value.TRUSTED_PROXIES ?? [],
     outboundAllowedOrigins: value.OUTBOUND_ALLOWED_ORIGINS ?? [],
+    pushContact:
+      value.PUSH_CONTACT ?? (publicUrl.startsWith('https:') ? publicUrl : 'mailto:remit@localhost'),
     clientIdMetadataDocuments: value.CLIENT_ID_METADATA_DOCUMENTS,
     ratePerMinute: value.RATE_PER_MINUTE,
     beginPerMinute: value.BEGIN_PER_MINUTE,

@@ -44,6 +44,8 @@ const homes: Readonly<Record<string, RegExp>> = {
   hono: /^src\/(http|mcp|cli)\//,
   commander: /^src\/cli\//,
   undici: /^src\/outbound\//,
+  // It signs and encrypts there; asking an address is the guarded fetcher’s alone.
+  'web-push': /^src\/delegation\/push\//,
   // What a step of a trace says is decided in one place; who receives it, in another.
   '@opentelemetry/api': /^src\/(kernel\/trace|telemetry)\.ts$/,
   '@opentelemetry/sdk-trace': /^src\/telemetry\.ts$/,

@@ -83,6 +83,17 @@ describe('the configuration', () => {
       ])
   })
 
+  test('tells push services whom to write to: the operator’s address, else our own', () => {
+    const https = { HOST: '127.0.0.1', PUBLIC_URL: 'https://localhost:8443' }
+    expect(loadConfig({}).pushContact).toBe('mailto:remit@localhost')
+    expect(loadConfig(https).pushContact).toBe('https://localhost:8443')
+    expect(loadConfig({ ...https, PUSH_CONTACT: 'mailto:ops@corp.example' }).pushContact).toBe(
+      'mailto:ops@corp.example',
+    )
+    for (const wrong of ['ops@corp.example', 'http://corp.example', 'mailto:ops', 'https:// x'])
+      expect(about(problemsOf({ PUSH_CONTACT: wrong })), wrong).toEqual(['PUSH_CONTACT'])
+  })
+
   test('takes an empty setting for one that was left out, and looks at no others', () => {
     expect(loadConfig({ PORT: '', DATABASE_URL: '', PATH: '/bin', toString: 'x' })).toEqual(loadConfig({}))
   })

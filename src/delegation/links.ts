@@ -3,6 +3,7 @@ import type { Clock } from '../kernel/clock.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
 import type { Database, Sql } from '../store/sql.ts'
 import type { Delegations } from './delegations.ts'
+import { endPushOf } from './push/ends.ts'
 
 /** An account at a trusted issuer, as its preset reads it: `sub` is the token's, at Entra `tid.oid`. */
 export interface ExternalAccount {
@@ -72,6 +73,8 @@ export function createAccountLinks({
         )
         if (ended.length === 0) return undefined
         await record(sql, who, { event: 'account_unlinked', issuer, sub, person })
+        // Whose browser it was is not known once a session is over: each is asked anew when it is next opened.
+        await endPushOf(sql, person)
         return endWhatCameOf(sql, { issuer, sub }, (id) => delegations.revokeWithin(sql, id, who))
       })
       for (const settle of afterwards ?? []) await settle()

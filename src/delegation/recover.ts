@@ -54,6 +54,7 @@ export async function recover(deps: RecoverDeps, txn: string): Promise<Recovered
     `delete from oauth_artifacts where model <> 'ReplayDetection' returning model`,
   )
   const sessions = await database.query('delete from browser_sessions returning person')
+  await database.query('delete from push_subscriptions')
   await step('sessions')
 
   const grantsEnded = await endGrants(deps, txn)

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Browser } from '../delegation/issuer/browser.ts'
 import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
 import { faultyDatabase } from '../security/faulty-database.ts'
-import { describeBackends } from '../support/backends.ts'
+import { describeDatabases } from '../support/backends.ts'
 import { type OwnBrowser, openOwnBrowser } from './own-browser.ts'
 
 interface Program {
@@ -15,14 +15,17 @@ interface Program {
   readonly delegation?: string
 }
 
-describeBackends('a program that somebody signed in', (backend) => {
+describeDatabases('a program that somebody signed in', (database) => {
   const faults = faultyDatabase()
   let world: IssuerWorld
   let anne: OwnBrowser
   let bob: OwnBrowser
   let browser: Browser
   beforeAll(async () => {
-    world = await openIssuerWorld({ backend, database: faults.wrap })
+    world = await openIssuerWorld({
+      backend: { database, openfga: 'engine' },
+      database: faults.wrap,
+    })
     await world.put({ 'handbook/travel': { text: 'Travel.', access: { viewers: ['user:anne'] } } })
     anne = await openOwnBrowser(world, 'anne')
     bob = await openOwnBrowser(world, 'bob')

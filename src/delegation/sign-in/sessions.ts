@@ -4,6 +4,7 @@ import type { FgaObject } from '../../kernel/ids.ts'
 import type { Database } from '../../store/sql.ts'
 import type { Seal } from '../issuer/seal.ts'
 import type { ExternalAccount } from '../links.ts'
+import { endPushOf, endPushOfSession, passPushOn } from '../push/ends.ts'
 import type { SignInEnds } from './sign-in-ends.ts'
 import type { SignInStanding } from './sign-in-standing.ts'
 import { atPages, type SignedIn } from './sign-ins.ts'
@@ -22,6 +23,8 @@ export interface BrowserSession {
   readonly upstream?: ExternalAccount
   /** Proves that a request came from a page of ours; bound to this session. */
   readonly csrf: string
+  /** Keyed hash of its id, by which the database knows it. */
+  readonly idHash: string
 }
 
 export interface Sessions {
@@ -70,8 +73,10 @@ export function createSessions(deps: SessionsDeps): Sessions {
       if (upstream !== undefined && elsewhere === undefined)
         throw new Error('Nobody is trusted for this sign-in.')
       await database.transaction(async (sql) => {
-        if (before !== undefined)
+        if (before !== undefined) {
+          await passPushOn(sql, { from: hashOf(before), to: hashOf(id), person })
           await sql.query('delete from browser_sessions where id_hash = $1', [hashOf(before)])
+        }
         await sql.query(
           `insert into browser_sessions (id_hash, person, amr, signed_in_at, expires_at,
              upstream_issuer, upstream_sub, upstream_person, verified_at)
@@ -114,6 +119,7 @@ export function createSessions(deps: SessionsDeps): Sessions {
         ...(upstream_issuer !== null &&
           upstream_sub !== null && { upstream: { issuer: upstream_issuer, sub: upstream_sub } }),
         csrf: seal.hash('session csrf', id),
+        idHash: hashOf(id),
       }))[0]
     },
     async verified(id, { amr, txn }) {
@@ -132,6 +138,7 @@ export function createSessions(deps: SessionsDeps): Sessions {
           'delete from browser_sessions where id_hash = $1 returning person',
           [hashOf(id)],
         )
+        await endPushOfSession(sql, hashOf(id))
         for (const { person } of ended) {
           await signInEnds.atAuthorizationServer(sql, person)
           await record(sql, atPages(person, txn), { event: 'signed_out' })
@@ -144,7 +151,10 @@ export function createSessions(deps: SessionsDeps): Sessions {
           'select person from browser_sessions where id_hash = $1',
           [hashOf(id)],
         )
-        if (own !== undefined) await signInEnds.atAuthorizationServer(sql, own.person)
+        if (own !== undefined) {
+          await signInEnds.atAuthorizationServer(sql, own.person)
+          await endPushOf(sql, own.person, { except: hashOf(id) })
+        }
         const ended = await sql.query<{ person: string }>(
           `delete from browser_sessions as other using browser_sessions as own
            where own.id_hash = $1 and other.person = own.person and other.id_hash <> own.id_hash

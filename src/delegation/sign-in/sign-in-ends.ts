@@ -2,6 +2,7 @@ import type { Clock } from '../../kernel/clock.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import { endSignIns, personHash, tokenMsMax } from '../issuer/artifacts.ts'
 import type { Seal } from '../issuer/seal.ts'
+import { endPushOf } from '../push/ends.ts'
 import { createRevocations } from '../revocations.ts'
 
 /** What ends with a sign-in, each in the caller's transaction. NOT ended: what the person has lent. */
@@ -58,6 +59,7 @@ export function createSignInEnds({ seal, clock, issuer }: SignInEndsDeps): SignI
     atAuthorizationServer,
     async everywhere(sql, person, { grants }) {
       await sql.query('delete from browser_sessions where person = $1', [person])
+      await endPushOf(sql, person)
       await atAuthorizationServer(sql, person)
       await endGrants(sql, person, grants)
       // Also what no grant hangs on yet.

@@ -1,0 +1,95 @@
+import type { Clock } from '../../kernel/clock.ts'
+import type { Sql } from '../../store/sql.ts'
+import { isCurrent } from '../approvals/rows.ts'
+
+/** That somebody's answer is waited for: a new question, or the agent's answer to theirs. */
+export interface Notice {
+  readonly approval: string
+  /** How many of the person's own questions were answered by then. */
+  readonly round: number
+  /** Account key of who is to be told. */
+  readonly person: string
+  /** Until when an answer counts. */
+  readonly expiresAt: Date
+  /** This one included. */
+  readonly tries: number
+  /** Endpoints that were told, or are not to be asked again, by their hashes. */
+  readonly told: readonly string[]
+}
+
+/** One row for each approval and round. Each method is one statement. */
+export interface Notices {
+  /**
+   * Takes what somebody is to be told now, for the next `forMs`: nobody else takes it until then, and whoever took it and
+   * died is not waited for longer. `approval`: only that one's. What is answered or over is never taken.
+   */
+  take(options: { readonly forMs: number; readonly approval?: string }): Promise<readonly Notice[]>
+  told(notice: Notice, endpointHash: string): Promise<void>
+  /** Later, or never again. */
+  set(notice: Notice, next: { readonly after: Date } | 'never'): Promise<void>
+  /** Drops those that nobody has been at for a week: their questions are long over. Returns how many. */
+  sweep(): Promise<number>
+}
+
+const takenMax = 10
+// Whoever dies of one each time leaves it to others, but not for ever.
+const triesMax = 10
+const keptMs = 7 * 24 * 3_600_000
+
+export function createNotices({ sql, clock }: { readonly sql: Sql; readonly clock: Clock }): Notices {
+  const now = () => new Date(clock.now())
+  return {
+    async take({ forMs, approval }) {
+      const rows = await sql.query<NoticeRow>(
+        `with due as (
+           select a.id, jsonb_array_length(a.rounds) as round
+           from approvals a left join push_notices n on n.approval = a.id and n.round = jsonb_array_length(a.rounds)
+           where a.state = 'pending' and ${isCurrent} and ($3::text is null or a.id = $3)
+             and (n.approval is null or not n.done and n.due_at <= $1 and n.tries < ${triesMax})
+           order by a.created_at limit ${takenMax}),
+         taken as (
+           insert into push_notices as n (approval, round, tries, due_at, done)
+           select id, round, 1, $2, false from due
+           on conflict (approval, round) do update set tries = n.tries + 1, due_at = excluded.due_at
+             where not n.done and n.due_at <= $1
+           returning approval, round, tries, told)
+         select taken.*, a.subject, a.expires_at from taken join approvals a on a.id = taken.approval`,
+        [now(), new Date(clock.now() + forMs), approval ?? null],
+      )
+      return rows.map(({ subject, expires_at: expiresAt, ...row }) => ({
+        ...row,
+        person: subject.slice('user:'.length),
+        expiresAt,
+      }))
+    },
+    async told({ approval, round }, endpointHash) {
+      await sql.query(
+        'update push_notices set told = array_append(told, $3) where approval = $1 and round = $2',
+        [approval, round, endpointHash],
+      )
+    },
+    async set({ approval, round }, next) {
+      await sql.query('update push_notices set done = $3, due_at = $4 where approval = $1 and round = $2', [
+        approval,
+        round,
+        next === 'never',
+        next === 'never' ? now() : next.after,
+      ])
+    },
+    async sweep() {
+      const rows = await sql.query('delete from push_notices where due_at < $1 returning approval', [
+        new Date(clock.now() - keptMs),
+      ])
+      return rows.length
+    },
+  }
+}
+
+interface NoticeRow {
+  readonly approval: string
+  readonly round: number
+  readonly tries: number
+  readonly told: readonly string[]
+  readonly subject: string
+  readonly expires_at: Date
+}

@@ -1,0 +1,79 @@
+import { join } from 'node:path'
+import type { Config } from './config.ts'
+import type { Approvals } from './delegation/approvals/approvals.ts'
+import { createSeal } from './delegation/issuer/seal.ts'
+import { createMessages } from './delegation/push/message.ts'
+import { createNotices } from './delegation/push/notices.ts'
+import { createPushes } from './delegation/push/pushes.ts'
+import { createSubscriptions, type Subscriptions } from './delegation/push/subscriptions.ts'
+import { vapidKeyOf } from './delegation/push/vapid.ts'
+import type { App } from './http/env.ts'
+import type { RequireSession } from './http/middleware/session.ts'
+import { pushRoutes } from './http/routes/push.ts'
+import type { Clock } from './kernel/clock.ts'
+import type { Log } from './kernel/log.ts'
+import type { GuardedFetch } from './outbound/guarded-fetch.ts'
+import { loadSecret } from './store/secret.ts'
+import type { Database } from './store/sql.ts'
+
+export interface PushDeps {
+  readonly config: Config
+  readonly database: Database
+  readonly clock: Clock
+  readonly log: Log
+  /** The guarded fetch: endpoints come from outside. */
+  readonly outbound: GuardedFetch
+  readonly approvals: Pick<Approvals, 'onChange'>
+  readonly requireSession: RequireSession
+  readonly assertOpen: () => void
+}
+
+/** Telling people, in browsers where they wished it, that an answer of theirs is waited for. */
+export interface Push extends AsyncDisposable {
+  /** To stand before whatever else answers under `/approvals/`. */
+  readonly routes: readonly App[]
+  readonly subscriptions: Subscriptions
+  /** By which browsers know this deployment (`applicationServerKey`), in base64url. */
+  readonly publicKey: string
+  /** Background tasks, each to be run now and every hour. */
+  readonly tasks: Readonly<Record<string, () => Promise<unknown>>>
+}
+
+export async function openPush(deps: PushDeps): Promise<Push> {
+  const { config, database: sql, clock, approvals } = deps
+  const secret = await loadSecret(join(config.home, 'keys'), 'oauth.key')
+  const key = vapidKeyOf(secret)
+  const subscriptions = createSubscriptions({ sql, seal: createSeal(secret), clock })
+  const notices = createNotices({ sql, clock })
+  const pushes = createPushes({
+    ...deps,
+    notices,
+    subscriptions,
+    messageFor: createMessages({ key, contact: config.pushContact }),
+    fetch: deps.outbound,
+  })
+  const listening = approvals.onChange(({ id, state }) => {
+    if (state === 'pending') pushes.wake(id)
+  })
+  return {
+    routes: [
+      pushRoutes({
+        subscriptions,
+        requireSession: deps.requireSession,
+        allowedOrigins: config.outboundAllowedOrigins,
+        perMinute: config.ratePerMinute,
+        now: () => clock.now(),
+      }),
+    ],
+    subscriptions,
+    publicKey: key.publicKey,
+    tasks: {
+      push_subscriptions: () => subscriptions.sweep(),
+      push_notices: () => notices.sweep(),
+    },
+    async [Symbol.asyncDispose]() {
+      listening[Symbol.dispose]()
+      await pushes[Symbol.asyncDispose]()
+    },
+  }
+}

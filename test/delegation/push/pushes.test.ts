@@ -1,0 +1,280 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { createNotices } from '../../../src/delegation/push/notices.ts'
+import { OutboundError } from '../../../src/outbound/error.ts'
+import { createGuardedFetch } from '../../../src/outbound/guarded-fetch.ts'
+import { describeDatabases } from '../../support/backends.ts'
+import { openPushWorld, type PushWorld } from './world.ts'
+
+describeDatabases('a notice', (kind) => {
+  let world: PushWorld
+  beforeAll(async () => {
+    world = await openPushWorld(kind)
+  })
+  afterAll(() => world?.[Symbol.asyncDispose]())
+
+  let count = 0
+  const somebody = () => {
+    count += 1
+    return `somebody-${count}`
+  }
+
+  test('is sent once, however many processes look for it at once, and however often', async () => {
+    const person = somebody()
+    const browser = await world.browser(person)
+    const processes = [world.process(), world.process(), world.process()]
+    const approval = await world.ask(person)
+    await Promise.all([...processes, ...processes].map((one) => one.run()))
+    await Promise.all(processes.map((one) => one.run(approval)))
+    world.clock.move(60_000)
+    await Promise.all(processes.map((one) => one.run()))
+    expect(browser.messages).toHaveLength(1)
+    expect(await world.noted(approval)).toEqual([{ tries: 1, done: true, told: [expect.any(String)] }])
+  })
+
+  test('that two processes take in one moment is sent by the first alone', async () => {
+    const person = somebody()
+    const browser = await world.browser(person)
+    await world.ask(person)
+    const [taken, held] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    // The first one has taken it, and its statement is not committed yet.
+    const first = world.database.transaction(async (sql) => {
+      await createNotices({ sql, clock: world.clock }).take({ forMs: 30_000 })
+      taken.resolve()
+      await held.promise
+    })
+    await taken.promise
+    const second = world.process().run()
+    await delay(100)
+    held.resolve()
+    await Promise.all([first, second])
+    expect(browser.messages).toHaveLength(0)
+  })
+
+  test('that a process died with before it was sent is sent by the next one that looks, once', async () => {
+    const person = somebody()
+    const browser = await world.browser(person)
+    const approval = await world.ask(person)
+    // Taken, and never heard of again.
+    await createNotices({ sql: world.database, clock: world.clock }).take({ forMs: 30_000 })
+    const process = world.process()
+    await process.run()
+    expect(browser.messages).toHaveLength(0)
+    world.clock.move(30_001)
+    await process.run()
+    await process.run()
+    expect(browser.messages).toHaveLength(1)
+    expect(await world.noted(approval)).toMatchObject([{ tries: 2, done: true }])
+  })
+
+  test('that nobody was woken for is found by the look that each process takes by itself', async () => {
+    const person = somebody()
+    const browser = await world.browser(person)
+    await world.ask(person)
+    await using _process = world.process({ everyMs: 50 })
+    await expect.poll(() => browser.messages.length, { timeout: 5_000 }).toBe(1)
+  })
+
+  test.each([404, 410])('ends a subscription that the push service knows no more (%i)', async (status) => {
+    const person = somebody()
+    const [gone, kept] = [await world.browser(person), await world.browser(person)]
+    gone.answers.push(status)
+    const approval = await world.ask(person)
+    await world.process().run()
+    expect(kept.messages).toHaveLength(1)
+    expect(await world.subscriptions.count(person)).toBe(1)
+    expect(await world.noted(approval)).toMatchObject([{ done: true }])
+  })
+
+  test.each([429, 500, 503])('is tried again after %i, in that browser alone', async (status) => {
+    const person = somebody()
+    const [busy, well] = [await world.browser(person), await world.browser(person)]
+    busy.answers.push(status)
+    await world.ask(person)
+    const process = world.process()
+    await process.run()
+    expect([busy.messages.length, well.messages.length]).toEqual([0, 1])
+    world.clock.move(1_000)
+    await process.run()
+    expect(busy.messages).toHaveLength(0)
+    world.clock.move(1_001)
+    await process.run()
+    expect([busy.messages.length, well.messages.length]).toEqual([1, 1])
+  })
+
+  test('waits as long as a busy push service wishes, within five minutes', async () => {
+    const person = somebody()
+    const browser = await world.browser(person)
+    browser.answers.push({ status: 429, headers: { 'retry-after': '120' } })
+    browser.answers.push({ status: 503, headers: { 'retry-after': '86400' } })
+    await world.ask(person, 3_600)
+    const process = world.process()
+    await process.run()
+    world.clock.move(119_000)
+    await process.run()
+    expect(browser.answers).toHaveLength(1)
+    world.clock.move(1_001)
+    await process.run()
+    expect(browser.answers).toHaveLength(0)
+    world.clock.move(300_001)
+    await process.run()
+    expect(browser.messages).toHaveLength(1)
+  })
+
+  test('is given up after five tries, and the browser is told of the next question all the same', async () => {
+    const person = somebody()
+    const browser = await world.browser(person)
+    browser.answers.push(500, 500, 500, 500, 500)
+    const approval = await world.ask(person, 86_000)
+    const process = world.process()
+    for (let time = 0; time < 8; time += 1) {
+      await process.run()
+      world.clock.move(301_000)
+    }
+    expect(browser.messages).toHaveLength(0)
+    expect(browser.answers).toHaveLength(0)
+    expect(await world.noted(approval)).toMatchObject([{ tries: 5, done: true }])
+    await world.ask(person)
+    await process.run()
+    expect(browser.messages).toHaveLength(1)
+  })
+
+  test.each([400, 401, 403, 413])('is not tried again where it was refused (%i)', async (status) => {
+    const person = somebody()
+    const browser = await world.browser(person)
+    browser.answers.push(status)
+    await world.ask(person)
+    const process = world.process()
+    await process.run()
+    world.clock.move(60_000)
+    await process.run()
+    expect(browser.messages).toHaveLength(0)
+    expect(await world.subscriptions.count(person)).toBe(1)
+  })
+
+  test('follows no redirect: what it would be sent to is not asked', async () => {
+    const person = somebody()
+    const [browser, elsewhere] = [await world.browser(person), await world.browser(somebody())]
+    const { endpoint: location } = elsewhere.subscription
+    browser.answers.push({ status: 307, headers: { location } })
+    await world.ask(person)
+    const before = world.requests.length
+    await world.process().run()
+    expect(world.requests.slice(before)).toHaveLength(1)
+    expect(elsewhere.messages).toHaveLength(0)
+  })
+
+  test('asks no address that is not public, whatever its name says by then, and ends its subscription', async () => {
+    const person = somebody()
+    const { keys } = (await world.browser(somebody())).subscription
+    const owner = { person, session: 'none' }
+    await world.subscriptions.save(owner, { endpoint: 'https://push.example/x', ...keys })
+    await world.ask(person)
+    const asked: string[] = []
+    const fetch = createGuardedFetch({
+      lookup: async (host) => {
+        asked.push(host)
+        return [{ address: '10.0.0.7', family: 4 }]
+      },
+      allowedOrigins: [],
+    })
+    await world.process({ fetch }).run()
+    expect(asked).toEqual(['push.example'])
+    expect(await world.subscriptions.count(person)).toBe(0)
+  })
+
+  test('is not sent once its question is answered or over', async () => {
+    const person = somebody()
+    const browser = await world.browser(person)
+    const [denied, blocked] = [await world.ask(person), await world.ask(person)]
+    await world.ask(person, 30)
+    const taken = await world.ask(person)
+    await world.database.query(
+      `update approvals set state = 'denied', decided_at = now(), blocked = (id = $2) where id = any($1)`,
+      [[denied, blocked], blocked],
+    )
+    await world.database.query(
+      `update delegations set state = 'revoked' where id = (select delegation from approvals where id = $1)`,
+      [taken],
+    )
+    world.clock.move(31_000)
+    await world.process().run()
+    expect(browser.messages).toHaveLength(0)
+  })
+
+  test('of a question that was put before somebody wished to be told is not sent afterwards', async () => {
+    const person = somebody()
+    await world.ask(person)
+    const process = world.process()
+    await process.run()
+    const browser = await world.browser(person)
+    world.clock.move(60_000)
+    await process.run()
+    expect(browser.messages).toHaveLength(0)
+  })
+
+  test('is sent to nobody while it is not known who may act, and not lost', async () => {
+    const person = somebody()
+    const browser = await world.browser(person)
+    await world.ask(person)
+    let isOpen = false
+    const assertOpen = () => {
+      if (!isOpen) throw new Error('not heard')
+    }
+    const process = world.process({ assertOpen })
+    await expect(process.run()).rejects.toThrow('not heard')
+    expect(browser.messages).toHaveLength(0)
+    isOpen = true
+    await process.run()
+    expect(browser.messages).toHaveLength(1)
+  })
+
+  test('that was under way when the process stopped is sent by the next one', async () => {
+    const person = somebody()
+    const browser = await world.browser(person)
+    browser.answers.push('slow')
+    await world.ask(person)
+    const process = world.process()
+    const running = process.run()
+    await expect.poll(() => browser.answers).toEqual([])
+    await process[Symbol.asyncDispose]()
+    await running
+    world.clock.move(30_001)
+    await world.process().run()
+    expect(browser.messages).toHaveLength(1)
+  })
+
+  test('leaves no endpoint and no words of a push service in the log', async () => {
+    const person = somebody()
+    const browser = await world.browser(person)
+    browser.answers.push(403)
+    await world.ask(person)
+    await world.process().run()
+    const fetch = async () => {
+      throw new OutboundError('unreachable', { sent: false, code: 'ECONNREFUSED' })
+    }
+    await world.ask(person)
+    await world.process({ fetch }).run()
+    const logged = world.logged.join('\n')
+    expect(logged).toContain('"push_refused","status":403')
+    expect(logged).toContain('unreachable')
+    expect(logged).not.toMatch(/send\/|Why should I/)
+  })
+
+  test('is forgotten a week later, a browser that nobody has seen for 90 days too', async () => {
+    const person = somebody()
+    await world.browser(person)
+    const approval = await world.ask(person)
+    await world.process().run()
+    const notices = createNotices({ sql: world.database, clock: world.clock })
+    world.clock.move(7 * 86_400_000 - 1_000)
+    await notices.sweep()
+    expect(await world.noted(approval)).toHaveLength(1)
+    world.clock.move(2_000)
+    await notices.sweep()
+    expect(await world.noted(approval)).toHaveLength(0)
+    world.clock.move(83 * 86_400_000)
+    expect(await world.subscriptions.sweep()).toBeGreaterThan(0)
+    expect(await world.subscriptions.count(person)).toBe(0)
+  })
+})
