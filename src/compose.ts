@@ -477,6 +477,7 @@ export async function compose({
         requireSession: issuer.requireSession,
         sessionCookie: issuer.sessionCookie,
         stepUp: issuer.stepUp,
+        push,
         lendables: issuer.lendables,
         agents,
         showCall: vault.showCall,

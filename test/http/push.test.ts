@@ -23,7 +23,7 @@ describeDatabases('being told in a browser', (database) => {
   let service: PushService
   let world: IssuerWorld
   let key: string
-  let someone: OwnBrowser
+  let someone: OwnBrowser | undefined
   let offset = 0
   beforeAll(async () => {
     service = await startPushService()
@@ -33,7 +33,6 @@ describeDatabases('being told in a browser', (database) => {
       now: () => Date.now() + offset,
     })
     key = vapidKeyOf(await loadSecret(join(world.config.home, 'keys'), 'oauth.key')).publicKey
-    someone = await openOwnBrowser(world, 'bob')
   })
   afterAll(async () => {
     await world?.[Symbol.asyncDispose]()
@@ -225,6 +224,7 @@ describeDatabases('being told in a browser', (database) => {
     ['a secret of another length', { keys: { auth: 'AAAA' } }, 'keys.auth'],
     ['an unknown member', { topic: 'x' }, 'topic'],
   ])('names the field: %s', async (_, over: object, field) => {
+    someone ??= await openOwnBrowser(world, 'bob')
     const good = service.browser(key).subscription
     const keys = { ...good.keys, ...('keys' in over ? (over.keys as object) : {}) }
     expect(await post(someone, '', { ...good, ...over, keys })).toMatchObject({

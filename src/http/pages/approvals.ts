@@ -1,8 +1,10 @@
 import { html } from 'hono/html'
 import type { Listed, OwnList } from '../../delegation/approvals/own.ts'
 import { grantRow } from './approval-grants.ts'
+import { installableHead } from './installable.ts'
 import { type Html, page } from './layout.ts'
 import { ownNav } from './own-nav.ts'
+import { type PushSection, pushHead, pushSection } from './push.ts'
 import { left, moment } from './times.ts'
 
 export type ApprovalsDone = 'approved' | 'denied' | 'blocked' | 'taken_back' | 'unblocked'
@@ -22,16 +24,19 @@ export interface ApprovalsPage {
   readonly person: string
   readonly csrf: string
   readonly list: OwnList
+  /** Being told in browsers. */
+  readonly push: Omit<PushSection, 'csrf'>
   /** Milliseconds since the epoch. */
   readonly now: number
   readonly done?: ApprovalsDone
 }
 
 /** What agents ask of somebody, what they agreed to, and whom they no longer want to hear. */
-export function approvalsPage({ person, csrf, list, now, done }: ApprovalsPage): string {
+export function approvalsPage({ person, csrf, list, push, now, done }: ApprovalsPage): string {
   const { open, recent, grants, blocked } = list
   return page({
     title: open.length === 0 ? 'Approvals' : `(${open.length}) Approvals`,
+    head: html`${installableHead}${pushHead}`,
     body: html`<div class="top"><h1>Approvals</h1><span class="soft who">${person}</span></div>
 ${done === undefined ? '' : html`<p class="done" role="status">${doneWords[done]}</p>`}
 ${open.length === 0 ? html`<p class="empty">Nothing waits for you.</p>` : open.map((one) => card(one, now))}
@@ -39,6 +44,7 @@ ${open.length === 0 ? html`<p class="empty">Nothing waits for you.</p>` : open.m
 ${grants.length === 0 ? html`<p class="soft">Nothing counts now beside <a href="/delegations">what you lent</a>.</p>` : html`<ul class="rows">${grants.map((one) => grantRow(one, { csrf, now }))}</ul>`}
 ${recent.length === 0 ? '' : html`<h2>The last 7 days</h2><ul class="rows">${recent.map(past)}</ul>`}
 ${blocked.length === 0 ? '' : html`<h2>Blocked agents</h2><ul class="rows">${blocked.map(({ agent, agentTitle, since }) => html`<li><div class="row"><div><p><strong>${agentTitle}</strong></p><p class="soft"><small>since ${moment(since)}</small></p></div><form method="post" action="/approvals/blocks/lift"><input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="agent" value="${agent}"><button type="submit">Unblock<span class="unseen"> ${agentTitle}</span></button></form></div></li>`)}</ul>`}
+${pushSection({ ...push, csrf })}
 ${ownNav({ current: '/approvals', csrf })}`,
   })
 }

@@ -1,4 +1,6 @@
 import { readFileSync } from 'node:fs'
+import { html } from 'hono/html'
+import type { Html } from './layout.ts'
 
 /** The same bytes for everybody, signed in or not. */
 export interface StaticFile {
@@ -60,3 +62,9 @@ export const installable = {
     headers: { 'content-type': 'image/svg+xml', 'content-security-policy': "default-src 'none'" },
   },
 } satisfies Readonly<Record<string, StaticFile>>
+
+/** For the head of a page from which it can be put on the home screen. */
+export const installableHead: Html = html`<link rel="manifest" href="/approvals/manifest.webmanifest">
+<link rel="icon" href="/approvals/icon.svg" type="image/svg+xml">
+<link rel="apple-touch-icon" href="/approvals/icon-192.png">
+<meta name="theme-color" content="#0b5b4f">`

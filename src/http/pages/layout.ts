@@ -34,17 +34,18 @@ ${head ?? ''}
  * it. `formTargets`: origins that a form's answer may redirect to; browsers hold redirects to the same list. `script`:
  * whether it runs one of ours; no page runs
  * any other. `listed`: an empty list, equal to 'none', to which the library adds the digest of its one script
- * (browsers complain of 'none' beside anything).
+ * (browsers complain of 'none' beside anything). `app`: it can be put on a home screen, and its script asks us.
  */
 export function pageHeaders(
   formTargets: readonly string[] = [],
-  { script = false }: { readonly script?: boolean | 'listed' } = {},
+  { script = false, app = false }: { readonly script?: boolean | 'listed'; readonly app?: boolean } = {},
 ): Readonly<Record<string, string>> {
   return {
     'content-security-policy': [
       "default-src 'none'",
       `style-src '${styleDigest}'`,
       script === 'listed' ? 'script-src' : `script-src ${script ? "'self'" : "'none'"}`,
+      ...(app ? ["connect-src 'self'", "img-src 'self'", "manifest-src 'self'", "worker-src 'self'"] : []),
       `form-action ${["'self'", ...formTargets].join(' ')}`,
       "frame-ancestors 'none'",
       "base-uri 'none'",

@@ -6,6 +6,7 @@ const page = '/approvals'
 
 // A new one takes over at once: there is nothing that an old one could be in the middle of.
 self.addEventListener('install', () => self.skipWaiting())
+self.addEventListener('activate', (event) => event.waitUntil(self.clients.claim()))
 
 self.addEventListener('push', (event) => {
   event.waitUntil(

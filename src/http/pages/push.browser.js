@@ -2,12 +2,12 @@
 // that has no such thing, the section says so and everything else works.
 
 const section = document.querySelector('[data-push]')
-if (section !== null) void begin()
-
 const part = (name) => section.querySelector(`[data-push-${name}]`)
 const say = (text) => {
   part('status').textContent = text
 }
+
+if (section !== null) void begin()
 
 async function begin() {
   if (!('serviceWorker' in navigator && 'PushManager' in window && 'Notification' in window)) {
@@ -17,7 +17,7 @@ async function begin() {
   }
   part('on').addEventListener('click', () => void doing(start))
   part('off').addEventListener('click', () => void doing(stop))
-  show((await ours())?.told === true)
+  show((await ours().catch(() => undefined))?.told === true)
 }
 
 /** The subscription of this browser, and whether it is this person's: somebody else's is not taken over unasked. */

@@ -3,6 +3,7 @@ import type { MiddlewareHandler } from 'hono'
 import type { Approvals } from '../../delegation/approvals/approvals.ts'
 import type { ApprovalGrants } from '../../delegation/approvals/grants.ts'
 import type { OwnApproval, OwnApprovals } from '../../delegation/approvals/own.ts'
+import type { Subscriptions } from '../../delegation/push/subscriptions.ts'
 import { atPages } from '../../delegation/sign-in/sign-ins.ts'
 import type { StepUp } from '../../delegation/sign-in/step-up.ts'
 import { AppError } from '../../kernel/errors.ts'
@@ -36,6 +37,8 @@ export interface OwnApprovalRoutesDeps {
   readonly approvals: Pick<Approvals, 'decide' | 'blocks'>
   readonly grants: Pick<ApprovalGrants, 'revoke'>
   readonly stepUp: StepUp
+  /** By which browsers are told, and in how many somebody is. */
+  readonly push: { readonly publicKey: string; readonly subscriptions: Pick<Subscriptions, 'count'> }
   readonly sessionCookie: OwnCookie
   readonly requireSession: RequireSession
   readonly publicUrl: string
@@ -60,7 +63,7 @@ const approvalId = /^ap_[\w-]{1,100}$/
  * JSON for programs of the page's origin, pages for people.
  */
 export function ownApprovalRoutes(deps: OwnApprovalRoutesDeps): App {
-  const { own, approvals, grants, requireSession } = deps
+  const { own, approvals, grants, push, requireSession } = deps
   const limits = createLimits({ perMinute: deps.perMinute, now: deps.now })
   const routes = createRouter()
   const json = <T extends z.ZodType>(schema: T) => ({ 'application/json': { schema } })
@@ -86,10 +89,12 @@ export function ownApprovalRoutes(deps: OwnApprovalRoutesDeps): App {
       person,
       csrf: c.get('session').csrf,
       list: await own.list(subject),
+      push: { publicKey: push.publicKey, devices: await push.subscriptions.count(person) },
       now: deps.now(),
       ...(isApprovalsDone(done) && { done }),
     })
-    for (const [name, value] of Object.entries(pageHeaders())) c.header(name, value)
+    for (const [name, value] of Object.entries(pageHeaders([], { script: true, app: true })))
+      c.header(name, value)
     return c.html(page)
   }
 
