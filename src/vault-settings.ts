@@ -51,6 +51,9 @@ const provider = z
         resource: z.string().min(1).optional(),
         scope: z.string().min(1).optional(),
       })
+      .refine((wanted) => Object.values(wanted).some((one) => one !== undefined), {
+        message: 'names nothing that would make a token narrower',
+      })
       .optional(),
   })
   .superRefine((entry, context) => {

@@ -334,3 +334,66 @@ describe('EMBEDDINGS_BASE_URL', () => {
     expect(JSON.stringify(config.trustedIssuers)).not.toContain('told to nobody')
   })
 })
+
+describe('the vault’s settings', () => {
+  const entry = {
+    provider: 'openid',
+    issuer: 'https://id.example',
+    api_origins: ['https://api.example'],
+    client_id: 'remit',
+    client_secret_env: 'API_SECRET',
+  }
+  const vault = (...changes: readonly object[]) => ({
+    VAULT_PROVIDERS: JSON.stringify(changes.map((change) => ({ ...entry, ...change }))),
+    API_SECRET: 'told to nobody',
+  })
+  const key = (version: string, byte: number) => `${version}:${Buffer.alloc(32, byte).toString('base64')}`
+
+  test('are providers by name, whose secrets stand elsewhere, and keys, the current one first', () => {
+    const config = loadConfig({
+      ...vault({}, { name: 'narrow', token_exchange: { audience: 'reports' } }),
+      VAULT_KEYS: `${key('two', 2)}, ${key('one', 1)}`,
+      VAULT_LOST_KEYS: 'zero',
+    })
+    expect(config.vaultKeys.map(({ version }) => version)).toEqual(['two', 'one'])
+    expect(config.vaultLostKeys).toEqual(['zero'])
+    expect(JSON.stringify(config.vaultProviders)).not.toContain('told to nobody')
+  })
+
+  test.each<[string, Record<string, string>, string]>([
+    [
+      'a provider whose secret is not there',
+      { ...vault({}), API_SECRET: '' },
+      'VAULT_PROVIDERS.0.client_secret_env',
+    ],
+    ['two providers of one name', vault({}, {}), 'VAULT_PROVIDERS'],
+    [
+      'an API in the clear',
+      vault({ api_origins: ['http://api.example'] }),
+      'VAULT_PROVIDERS.0.api_origins.0',
+    ],
+    [
+      'an API that is more than an origin',
+      vault({ api_origins: ['https://api.example/v1'] }),
+      'VAULT_PROVIDERS.0.api_origins.0',
+    ],
+    [
+      'an exchange that makes nothing narrower',
+      vault({ token_exchange: {} }),
+      'VAULT_PROVIDERS.0.token_exchange',
+    ],
+    ['a member that nobody knows', vault({ scope: 'x' }), 'VAULT_PROVIDERS.0'],
+    [
+      'a rule for every method',
+      vault({ rules: [{ title: 'All', methods: ['*'], paths: ['/**'] }] }),
+      'VAULT_PROVIDERS.0.rules.0.methods.0',
+    ],
+    ['a key of 16 bytes', { VAULT_KEYS: `one:${Buffer.alloc(16).toString('base64')}` }, 'VAULT_KEYS'],
+    ['two keys of one version', { VAULT_KEYS: `${key('one', 1)},${key('one', 2)}` }, 'VAULT_KEYS'],
+    ['a key by the name of the file’s', { VAULT_KEYS: key('home', 1) }, 'VAULT_KEYS'],
+    ['a lost key that is no version', { VAULT_LOST_KEYS: 'a b' }, 'VAULT_LOST_KEYS'],
+  ])('refuse %s', (_, env, named) => {
+    expect(problemsOf(env).join('\n')).toContain(named)
+    expect(problemsOf(env).join('\n')).not.toContain('told to nobody')
+  })
+})

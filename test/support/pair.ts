@@ -14,10 +14,12 @@ export interface Pair extends AsyncDisposable {
   readonly urls: readonly [string, string]
   readonly publicUrl: string
   readonly database: Database
+  /** The keys of both. */
+  readonly keysDir: string
   /** Private key of `agent-app`, the client of the agent `research-bot`. */
   readonly clientKey: CryptoKey
   /** A token of the issuer for the agent under a delegation of its own, and what there is to revoke of it. */
-  agentToken(person?: string): Promise<AgentToken>
+  agentToken(person?: string, scope?: string): Promise<AgentToken>
   /** A person's token that is addressed to the agent, who may exchange it. */
   subjectToken(): Promise<string>
   /** Asks the second one to stop, as an orchestrator does, and waits until it has. */
@@ -115,6 +117,7 @@ export async function openPair({ databaseUrl, openfga, env: more = {} }: PairOpt
     urls: [first.url, second.url],
     publicUrl: first.url,
     database,
+    keysDir: join(first.home, 'keys'),
     clientKey: privateKey,
     stopSecond() {
       other.kill('SIGTERM')
@@ -130,7 +133,7 @@ export async function openPair({ databaseUrl, openfga, env: more = {} }: PairOpt
         { client_id: 'cli', scope: 'docs.search docs.read' },
         { sub: 'anne', aud: `${first.url}/agents/${agent}` },
       ),
-    async agentToken(person = 'anne') {
+    async agentToken(person = 'anne', scope = 'docs.search docs.read approvals.request') {
       const [jti, grant, delegation] = [`j_${randomUUID()}`, `g_${randomUUID()}`, `d_${randomUUID()}`]
       await database.query(
         `insert into delegations (id, subject, agent, sub_agents, scope, purpose, standing, expires_at, state, created_at)
@@ -140,7 +143,7 @@ export async function openPair({ databaseUrl, openfga, env: more = {} }: PairOpt
       const token = await sign(
         {
           client_id: 'agent-app',
-          scope: 'docs.search docs.read approvals.request',
+          scope,
           sub_profile: 'user',
           act: { iss: issuer, sub: agent, sub_profile: 'ai_agent' },
           delegation,

@@ -26,6 +26,14 @@ export type AuthorizeMood =
   | 'leaves out the state'
   | 'sends the code of somebody else'
 
+/** What it gives for a token that is to be exchanged (RFC 8693). */
+export type ExchangeMood =
+  | 'narrows'
+  | 'gives the same token back'
+  | 'gives a token of another type'
+  | 'gives more'
+  | 'does not know the target'
+
 export interface SeenRequest {
   readonly method: string
   /** Path with query. */
@@ -54,6 +62,7 @@ export interface ProviderDouble extends AsyncDisposable {
   entry(changes?: object): Record<string, unknown>
   mood: ProviderMood
   authorizeMood: AuthorizeMood
+  exchangeMood: ExchangeMood
   /** Before the token endpoint answers. */
   tokenDelayMs: number
   /** Of access tokens. */
@@ -125,6 +134,7 @@ export async function startProvider(): Promise<ProviderDouble> {
     }),
     mood: 'rotates',
     authorizeMood: 'agrees',
+    exchangeMood: 'narrows',
     tokenDelayMs: 0,
     expiresInSeconds: 3_600,
     person: { sub: 'p-1', email: 'anne@acme.test' },
@@ -261,14 +271,18 @@ export async function startProvider(): Promise<ProviderDouble> {
         })
       }
       case 'urn:ietf:params:oauth:grant-type:token-exchange': {
-        if (!access.has(parameters['subject_token'] ?? '')) return refuse('invalid_request')
-        const narrower = token('narrow')
+        const given = parameters['subject_token'] ?? ''
+        if (!access.has(given)) return refuse('invalid_request')
+        if (double.exchangeMood === 'does not know the target') return refuse('invalid_target')
+        const narrower = double.exchangeMood === 'gives the same token back' ? given : token('narrow')
         access.add(narrower)
+        const type = double.exchangeMood === 'gives a token of another type' ? 'jwt' : 'access_token'
         return void send(200, {
           access_token: narrower,
-          issued_token_type: 'urn:ietf:params:oauth:token-type:access_token',
+          issued_token_type: `urn:ietf:params:oauth:token-type:${type}`,
           token_type: 'Bearer',
           expires_in: 60,
+          ...(double.exchangeMood === 'gives more' && { scope: 'reports.read reports.write' }),
         })
       }
       default:

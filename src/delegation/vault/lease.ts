@@ -44,9 +44,11 @@ export async function takeLease(
   const isOurs = `id = $1 and lease = $2 and state = 'live'`
   return {
     async write(within, { sealed, key, tokenExpiresAt, refreshable, scopes, sealedAt }) {
+      // The number passes on with it: whoever read the row while this was under way would else take the next one with the
+      // pair before, which the provider does not take a second time.
       const written = await within.query(
         `update connections set sealed = $3, wrapped_key = $4, key_version = $5, token_expires_at = $6,
-           refreshable = $7, scopes = $8, sealed_at = $9, leased_until = null
+           refreshable = $7, scopes = $8, sealed_at = $9, lease = lease + 1, leased_until = null
          where ${isOurs} returning id`,
         [id, lease, sealed, key.bytes, key.version, tokenExpiresAt ?? null, refreshable, scopes, sealedAt],
       )

@@ -7,7 +7,7 @@ import { shownName } from '../shown-name.ts'
 import { configure, discover } from '../upstream/configuration.ts'
 import type { Tokens } from './envelope.ts'
 import { asFetch } from './outbound.ts'
-import type { AccountEndpoint, Provider, TokenExchange } from './provider.ts'
+import type { AccountEndpoint, Provider } from './provider.ts'
 import { revokeAt } from './revoke.ts'
 
 /** What a provider gave. */
@@ -52,8 +52,15 @@ export interface ProviderClient {
     refreshToken: string,
     scopes: readonly string[],
   ): Promise<Result<Granted, 'refused' | 'provider_unavailable'>>
-  /** RFC 8693: a narrower token, which is kept nowhere. */
-  exchange(accessToken: string, wanted: TokenExchange): Promise<Result<string, 'provider_unavailable'>>
+  /**
+   * RFC 8693: a token for what the provider's data names, which is kept nowhere. `refused`: the provider does not take
+   * the one that we hold. Not taken for an answer: the same token again, one of another type, and one that says that it
+   * can do more than was asked for and `scopes`, which are the connection's.
+   */
+  exchange(
+    accessToken: string,
+    scopes: readonly string[],
+  ): Promise<Result<string, 'refused' | 'provider_unavailable'>>
   /** Best effort; false: the provider did not take it, or has no way to. */
   revoke(tokens: Tokens): Promise<boolean>
 }
@@ -159,7 +166,8 @@ export function createProviderClient(
         return refuse(isRefused ? 'refused' : 'provider_unavailable', messageOf(error))
       }
     },
-    async exchange(accessToken, wanted) {
+    async exchange(accessToken, scopes) {
+      const wanted = { ...provider.tokenExchange }
       try {
         const answer = await client.genericGrantRequest(await configuration(), tokenExchangeGrant, {
           ...wanted,
@@ -167,9 +175,18 @@ export function createProviderClient(
           subject_token_type: accessTokenType,
           requested_token_type: accessTokenType,
         })
-        return ok(granted(answer).tokens.accessToken)
+        const given = granted(answer)
+        const known = new Set([...scopes, ...(wanted.scope ?? '').split(' ')])
+        if (
+          given.tokens.accessToken === accessToken ||
+          answer['issued_token_type'] !== accessTokenType ||
+          given.scopes?.every((one) => known.has(one)) === false
+        )
+          return refuse('provider_unavailable', 'the exchange gave no narrower access token')
+        return ok(given.tokens.accessToken)
       } catch (error) {
-        return refuse('provider_unavailable', messageOf(error))
+        const isRefused = error instanceof client.ResponseBodyError && isOfToken.has(error.error)
+        return refuse(isRefused ? 'refused' : 'provider_unavailable', messageOf(error))
       }
     },
     async revoke(tokens) {
@@ -185,12 +202,15 @@ export function createProviderClient(
 
 const tokenExchangeGrant = 'urn:ietf:params:oauth:grant-type:token-exchange'
 const accessTokenType = 'urn:ietf:params:oauth:token-type:access_token'
+// RFC 8693 §2.2.2 says the first of a subject token that is not good; others are about us, or about what is asked for.
+const isOfToken: ReadonlySet<string> = new Set(['invalid_request', 'invalid_grant', 'invalid_token'])
 
 const metadataOf = (
   issuer: string,
-  { authorization, token, revocation }: NonNullable<Provider['endpoints']>,
+  { authorization, token, revocation, clientAuth }: NonNullable<Provider['endpoints']>,
 ): client.ServerMetadata => ({
   issuer,
+  ...(clientAuth !== undefined && { token_endpoint_auth_methods_supported: [clientAuth] }),
   authorization_endpoint: authorization,
   token_endpoint: token,
   ...(revocation !== undefined && { revocation_endpoint: revocation }),

@@ -45,6 +45,8 @@ export interface Endpoints {
   readonly authorization: string
   readonly token: string
   readonly revocation?: string
+  /** Left out: `client_secret_basic`. */
+  readonly clientAuth?: 'client_secret_post'
 }
 
 export interface AccountEndpoint {
@@ -117,6 +119,8 @@ const wellKnown: Readonly<Record<'github' | 'google', Known>> = {
     endpoints: {
       authorization: 'https://github.com/login/oauth/authorize',
       token: 'https://github.com/login/oauth/access_token',
+      // The only one that its documentation knows.
+      clientAuth: 'client_secret_post',
     },
     scopes: ['read:user', 'repo'],
     authorize: {},
@@ -127,26 +131,28 @@ const wellKnown: Readonly<Record<'github' | 'google', Known>> = {
       '/applications/**',
       '/app-manifests/**',
       '/authorizations/**',
-      '/user/keys/**',
-      '/user/gpg_keys/**',
-      '/user/ssh_signing_keys/**',
-      '/user/codespaces/**',
-      '/repos/*/*/keys/**',
-      '/repos/*/*/hooks/**',
-      '/repos/*/*/actions/runners/**',
-      '/repos/*/*/actions/secrets/**',
-      '/orgs/*/hooks/**',
-      '/orgs/*/actions/runners/**',
-      '/orgs/*/actions/secrets/**',
-      '/orgs/*/personal-access-tokens/**',
-      '/orgs/*/personal-access-token-requests/**',
+      '/copilot_internal/**',
       '/enterprises/**',
+      ...['keys', 'gpg_keys', 'ssh_signing_keys', 'codespaces'].map((what) => `/user/${what}/**`),
+      // Everything has a second address, by number.
+      ...['/repos/*/*', '/repositories/*'].flatMap((repository) => [
+        ...['keys', 'hooks', 'codespaces', 'dependabot/secrets'].map((what) => `${repository}/${what}/**`),
+        ...['runners', 'secrets'].map((what) => `${repository}/actions/${what}/**`),
+        `${repository}/environments/*/secrets/**`,
+      ]),
+      ...['/orgs/*', '/organizations/*'].flatMap((organization) => [
+        ...['hooks', 'codespaces', 'dependabot/secrets'].map((what) => `${organization}/${what}/**`),
+        ...['runners', 'runner-groups', 'secrets'].map((what) => `${organization}/actions/${what}/**`),
+        `${organization}/personal-access-tokens/**`,
+        `${organization}/personal-access-token-requests/**`,
+      ]),
     ],
     rules: [
       {
         title: 'Read repositories: their files, issues, pull requests and commits',
         methods: ['GET'],
-        paths: ['/user', '/user/repos?*', '/repos/**?*', '/search/**?*'],
+        // By number as well: so GitHub links to the next page.
+        paths: ['/user', '/user/repos?*', '/repos/**?*', '/repositories/**?*', '/search/**?*'],
       },
       {
         title: 'Write issues and comments',
@@ -174,7 +180,18 @@ const wellKnown: Readonly<Record<'github' | 'google', Known>> = {
       'https://docs.googleapis.com',
       'https://sheets.googleapis.com',
     ],
-    mints: ['/oauth2/**', '/auth/**', '/identitytoolkit/**', '/v1/token', '/token', '/v1/projects/**'],
+    mints: [
+      '/oauth2/**',
+      '/auth/**',
+      '/identitytoolkit/**',
+      '/v1/token',
+      '/token',
+      '/v1/projects/**',
+      '/storage/v1/projects/*/hmacKeys/**',
+      ...['asps', 'tokens', 'verificationCodes'].map((what) => `/admin/directory/v1/users/*/${what}/**`),
+      // One call that holds others, whose paths nobody looks at.
+      '/batch/**',
+    ],
     rules: [
       { title: 'Read files in Google Drive', methods: ['GET'], paths: ['/drive/v3/**?*'] },
       { title: 'Read mail', methods: ['GET'], paths: ['/gmail/v1/users/me/**?*'] },
@@ -198,7 +215,17 @@ function generic(entry: ProviderEntry): Known {
     authorize: entry.authorize ?? {},
     account: 'id_token',
     apiOrigins,
-    mints: entry.mints ?? ['/oauth2/**', '/oauth/**', '/token', '/**/token', '/**/tokens', '/realms/**'],
+    mints: entry.mints ?? [
+      '/$batch/**',
+      '/**/$batch',
+      '/batch/**',
+      '/oauth2/**',
+      '/oauth/**',
+      '/token',
+      '/**/token',
+      '/**/tokens',
+      '/realms/**',
+    ],
     rules: [readAll],
     scopeOnRefresh: entry.scope_on_refresh ?? false,
     quirks: noQuirks,

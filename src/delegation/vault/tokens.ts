@@ -93,6 +93,7 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
     const client = clientOf(row)
     const { refreshToken } = await envelope.open(placeOf(row), sealedOf(row))
     if (refreshToken === undefined) return broken(row, lease, by)
+    await step('leased')
     const granted = await client.refresh(refreshToken, row.scopes)
     await step('refreshed')
     if (granted.ok) return keep(row, lease, by, granted.value)
@@ -124,6 +125,7 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
         return isOurs
       }),
     )
+    await step('kept')
     // Taken back meanwhile: what the provider gave since must not live on there. Connected anew: it may be the same
     // grant, and is left alone.
     if (!written && (await readRow(database, row.id)) === undefined) await clientOf(row).revoke(tokens)
@@ -139,14 +141,18 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
     return usable(row.id)
   }
 
-  async function handOut(row: ConnectionRow, by: Who): Promise<LiveToken> {
+  /** Where the provider exchanges tokens and does not take this one any more, of the next pair. */
+  async function handOut(row: ConnectionRow, by: Who, isNew = false): Promise<LiveToken> {
     const client = clientOf(row)
     const { accessToken } = await envelope.open(placeOf(row), sealedOf(row))
     const { provider } = client
-    const exchanged = provider.tokenExchange && (await client.exchange(accessToken, provider.tokenExchange))
+    const exchanged = provider.tokenExchange && (await client.exchange(accessToken, row.scopes))
     if (exchanged !== undefined && !exchanged.ok) {
-      log('vault_exchange_failed', { provider: row.provider, detail: exchanged.detail })
-      throw unavailable(exchanged.detail)
+      const { reason, detail } = exchanged
+      log('vault_exchange_failed', { provider: row.provider, reason, detail })
+      if (reason === 'provider_unavailable' || isNew) throw unavailable(detail)
+      if (!row.refreshable) throw new AppError('reconnect_required')
+      return handOut(await flight(row, by), by, true)
     }
     await record(database, by, { ...eventOf('connection_used', row), exchanged: exchanged !== undefined })
     return {

@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { takeLease } from '../../../src/delegation/vault/lease.ts'
+import { readRow } from '../../../src/delegation/vault/rows.ts'
 import type { Database } from '../../../src/store/sql.ts'
 import { describeDatabases } from '../../support/backends.ts'
 import { openTestDatabase } from '../../support/database.ts'
@@ -49,6 +51,17 @@ describeDatabases('an access token that is over', (kind) => {
     )
     expect(new Set(tokens).size).toBe(1)
     expect(refreshes(before)).toHaveLength(1)
+  })
+
+  test('is not refreshed a second time by whoever looked while the first time was under way', async () => {
+    await parts.put({ tokens: double.grant(), endsIn: -1 })
+    double.tokenDelayMs = 100
+    const before = double.tokenRequests.length
+    const using = used()
+    await expect.poll(() => refreshes(before).length).toBe(1)
+    const seen = await readRow(database, 'c_1')
+    await using
+    expect(seen && (await takeLease(database, seen, parts.clock.now() + 60_000))).toBeUndefined()
   })
 
   test('is refreshed before it ends, and the new pair is there before it is used', async () => {
@@ -159,24 +172,62 @@ describeDatabases('an access token that is over', (kind) => {
 })
 
 describe('a provider that understands token exchange', () => {
-  test('is asked for a narrower token, and only that is used', async () => {
-    await using database = await openTestDatabase()
-    const parts = await openVaultParts(database, double, {
+  let database: Database
+  let parts: Awaited<ReturnType<typeof openVaultParts>>
+  beforeAll(async () => {
+    database = await openTestDatabase()
+    parts = await openVaultParts(database, double, {
       entry: { token_exchange: { audience: 'reports', scope: 'reports.read' } },
     })
+  })
+  afterAll(() => database?.close())
+  beforeEach(async () => {
     double.mood = 'rotates'
+    double.exchangeMood = 'narrows'
+    await database.query('delete from connections')
+  })
+  const used = () => parts.connections.withToken('c_1', async (token) => token, { by })
+
+  test('is asked for a narrower token, and only that is used', async () => {
     const { accessToken, refreshToken } = double.grant()
     await parts.put({ tokens: { accessToken, refreshToken } })
-    const token = await parts.connections.withToken('c_1', async (one) => one, { by })
-    expect(token).toMatch(/^narrow_/)
+    expect(await used()).toMatch(/^narrow_/)
     expect(double.tokenRequests.at(-1)).toMatchObject({
       audience: 'reports',
       scope: 'reports.read',
       subject_token: accessToken,
     })
+  })
+
+  test.each([
+    'gives the same token back',
+    'gives a token of another type',
+    'gives more',
+    'does not know the target',
+  ] as const)('and %s is not used at all: the whole token is not used in its place', async (mood) => {
+    await parts.put({ tokens: double.grant() })
+    double.exchangeMood = mood
+    await expect(used()).rejects.toMatchObject({ code: 'provider_unavailable' })
+  })
+
+  test('and does not take the token any more is asked for another pair, once', async () => {
+    const { accessToken, refreshToken } = double.grant()
+    await parts.put({ tokens: { accessToken, refreshToken } })
     double.forget(accessToken)
-    await expect(parts.connections.withToken('c_1', async (one) => one, { by })).rejects.toMatchObject({
-      code: 'provider_unavailable',
-    })
+    const before = double.tokenRequests.length
+    expect(await used()).toMatch(/^narrow_/)
+    expect(double.tokenRequests.slice(before).map(({ grant_type }) => grant_type?.split(':').at(-1))).toEqual(
+      ['token-exchange', 'refresh_token', 'token-exchange'],
+    )
+  })
+
+  test('and takes neither the token nor what refreshes it has its person connect once more', async () => {
+    const { accessToken } = double.grant()
+    await parts.put({ tokens: { accessToken, refreshToken: 'not_theirs' } })
+    double.forget(accessToken)
+    await expect(used()).rejects.toMatchObject({ code: 'reconnect_required' })
+    await database.query('delete from connections')
+    await parts.put({ tokens: { accessToken } })
+    await expect(used()).rejects.toMatchObject({ code: 'reconnect_required' })
   })
 })

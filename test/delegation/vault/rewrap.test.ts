@@ -55,7 +55,9 @@ describeDatabases('a change of the vault’s key', (kind) => {
     ).map(({ detail }) => detail)
   /** Uses an account by the new key alone. */
   const usedBy = (id: string) =>
-    parts.process(createEnvelope(createLocalKeys([two]))).withToken(id, async (token) => token, { by })
+    parts
+      .process({ sealing: createEnvelope(createLocalKeys([two])) })
+      .withToken(id, async (token) => token, { by })
 
   test('wraps every data key by it, on record, and leaves what is sealed; another run changes nothing', async () => {
     await put(230)

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { Who } from '../../../src/audit/record.ts'
 import { createAgents } from '../../../src/delegation/agents.ts'
 import { createConnections } from '../../../src/delegation/vault/connections.ts'
-import { createEnvelope, type Tokens } from '../../../src/delegation/vault/envelope.ts'
+import { createEnvelope, type Envelope, type Tokens } from '../../../src/delegation/vault/envelope.ts'
 import { createLocalKeys } from '../../../src/delegation/vault/keys.ts'
 import { createProvider, type ProviderEntry, type Rule } from '../../../src/delegation/vault/provider.ts'
 import { createProviderClient } from '../../../src/delegation/vault/provider-client.ts'
@@ -37,7 +37,7 @@ export interface PutConnection {
 export async function openVaultParts(
   database: Database,
   double: ProviderDouble,
-  options: { readonly entry?: object; readonly step?: LiveTokensDeps['step'] } = {},
+  options: { readonly entry?: object } = {},
 ) {
   const clock = movableClock()
   const keys = createLocalKeys([{ version: 'one', key: new Uint8Array(Buffer.alloc(32, 1)) }])
@@ -51,14 +51,20 @@ export async function openVaultParts(
     clock,
   })
   /** A process of its own on the same database. */
-  const process = (sealing = envelope) => {
+  const process = ({
+    sealing = envelope,
+    step = async () => undefined,
+  }: {
+    readonly sealing?: Envelope
+    readonly step?: NonNullable<LiveTokensDeps['step']>
+  } = {}) => {
     const tokens = createLiveTokens({
       database,
       envelope: sealing,
       clients: new Map([[provider.name, client]]),
       clock,
       log,
-      ...(options.step !== undefined && { step: options.step }),
+      step,
     })
     return createConnections({ sql: database, clock, providers: [provider], tokens, randomBytes, publicUrl })
   }
