@@ -41,6 +41,8 @@ export interface Realm extends AsyncDisposable {
   signIn(client: RealmClient, user: RealmUser, scope?: string): Promise<Tokens>
   /** Any other request at the token endpoint. Throws for an error answer. */
   grant(client: RealmClient, parameters: Readonly<Record<string, string>>): Promise<Tokens>
+  /** Ends what somebody is signed in to, as its administrator: their refresh tokens are not good any more. */
+  signOut(sub: string): Promise<void>
   /** Signs with a new key from now on. */
   rotateKey(): Promise<void>
 }
@@ -49,9 +51,12 @@ export interface Realm extends AsyncDisposable {
 export async function openRealm({
   clients = [],
   scopes = ['docs.search', 'docs.read'],
+  rotates = false,
 }: {
   readonly clients?: readonly RealmClient[]
   readonly scopes?: readonly string[]
+  /** Each refresh token is good once. */
+  readonly rotates?: boolean
 } = {}): Promise<Realm> {
   if (native.keycloak === undefined) throw new Error('This test needs a live Keycloak (KEYCLOAK_TEST_URL).')
   const { url, user, password } = native.keycloak
@@ -81,7 +86,13 @@ export async function openRealm({
       .split('/')
       .at(-1) ?? ''
 
-  await administer('POST', '', { realm, enabled: true, sslRequired: 'none' })
+  await administer('POST', '', {
+    realm,
+    enabled: true,
+    sslRequired: 'none',
+    revokeRefreshToken: rotates,
+    refreshTokenMaxReuse: 0,
+  })
   for (const name of scopes) {
     const attributes = { 'include.in.token.scope': 'true', 'display.on.consent.screen': 'false' }
     const id = await made(`/${realm}/client-scopes`, { name, protocol: 'openid-connect', attributes })
@@ -113,6 +124,9 @@ export async function openRealm({
     signIn: (client, person, scope = 'openid docs.search docs.read') =>
       grant(client, { grant_type: 'password', username: person.name, password: person.password, scope }),
     grant,
+    async signOut(sub) {
+      await administer('POST', `/${realm}/users/${sub}/logout`)
+    },
     async rotateKey() {
       const { id: parentId } = (await administer('GET', `/${realm}`)) as { readonly id: string }
       const name = `rsa-${randomBytes(4).toString('hex')}`
