@@ -1,7 +1,7 @@
 /**
  * Prints what a client proves itself with at `/oauth` (`private_key_jwt`, RFC 7523 §3): good once, for a minute.
  *
- *     npx node examples/assertion.ts CLIENT_ID [KEY_FILE]
+ *     npm run -s example -- assertion CLIENT_ID [KEY_FILE]
  */
 import { readFile } from 'node:fs/promises'
 import { importJWK, type JWK, SignJWT } from 'jose'

@@ -2,7 +2,7 @@
  * Remit as a retriever and a tool of LangChain.js, for whoever the conversation is with. With the demo running:
  *
  *     TOKEN=$(npm run -s remit -- token --user anne --agent research-bot) \
- *       npx node examples/langchain.ts "What did the March recall cost?"
+ *       npm run -s example -- langchain "What did the March recall cost?"
  */
 import { BaseRetriever } from '@langchain/core/retrievers'
 import { RunnableLambda } from '@langchain/core/runnables'

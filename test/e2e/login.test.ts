@@ -121,11 +121,21 @@ describe('a person of the demo at the command line', { timeout: slow }, () => {
     await using program = startCommand(
       ['What did the March recall cost?'],
       { ...settings.env, REMIT_URL: settings.url },
-      'examples/agent.ts',
+      'examples/agent-exchange.ts',
     )
     await confirm(program, 'anne')
     expect(await program.exit).toMatchObject({ code: 0 })
     expect(program.stdout()).toContain('finance/recall/recall-cost-2026.md  What the March recall cost\n')
+
+    await using quickStart = startCommand(['quick-start'], settings.env, 'examples/run.ts')
+    expect([(await quickStart.exit).code, quickStart.stderr()]).toEqual([0, ''])
+    const otter = '  "Anne saw an otter by the river." [notes/otter, Otters]'
+    expect(
+      quickStart
+        .stdout()
+        .split('\n')
+        .filter((line) => line.startsWith('  ')),
+    ).toEqual([otter, '  (nothing)', otter, '  (nothing)'])
 
     await login('kim')
     const explained = await cli(...question)

@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import { digestOf } from '../../src/delegation/approvals/view.ts'
 import { createEnvelope } from '../../src/delegation/vault/envelope.ts'
 import { createLocalKeys } from '../../src/delegation/vault/keys.ts'
 import type { Rule } from '../../src/delegation/vault/provider.ts'
 import { loadSecret } from '../../src/store/secret.ts'
+import { decide } from '../support/approvals.ts'
 import type { Backend } from '../support/backends.ts'
 import { providerSecret, providerSecretVariable, startProvider } from '../support/provider.ts'
-import { openWorld } from '../support/world.ts'
+import { openWorld, type World, type WorldOptions } from '../support/world.ts'
 
 export const readRules: readonly Rule[] = [
   { title: 'Read issues', methods: ['GET'], paths: ['/issues/**?state&q', '/echo/**?*'] },
@@ -21,11 +21,19 @@ export interface Answered {
 }
 
 /** The whole service with a provider that behaves as a test says, whose API is the only inside address it may ask. */
-export async function openVaultWorld(database: Backend['database'] = 'pglite', entry: object = {}) {
+export const openVaultWorld = (database: Backend['database'] = 'pglite', entry: object = {}) =>
+  openVaultWorldOn(openWorld, database, entry)
+
+/** The same around another world: one on a port, with people who can sign in. */
+export async function openVaultWorldOn<W extends World>(
+  open: (options: WorldOptions) => Promise<W>,
+  database: Backend['database'] = 'pglite',
+  entry: object = {},
+) {
   await using stack = new AsyncDisposableStack()
   const double = stack.use(await startProvider())
   const world = stack.use(
-    await openWorld({
+    await open({
       backend: { database, openfga: 'engine' },
       env: {
         VAULT_PROVIDERS: JSON.stringify([double.entry(entry)]),
@@ -99,18 +107,9 @@ export async function openVaultWorld(database: Backend['database'] = 'pglite', e
     const { authorization_details } = refused.body
     const asked = await send('/approvals', { authorization_details, purpose: 'tests' }, { as })
     if (asked.status !== 201) throw new Error(asked.text)
-    const id = String(asked.body['id'])
-    const shown = await world.service.approvals.oneOfMine('user:anne', id)
-    if (shown === undefined) throw new Error('It is not shown to anne.')
-    const session = { person: 'anne', subject: 'user:anne' as const, verifiedAt: new Date() }
-    const decided = await world.service.approvals.decide(
-      'user:anne',
-      id,
-      { answer: 'approve' },
-      { digest: digestOf(shown), session },
-    )
-    if (!decided.ok || decided.value.grant === undefined) throw new Error('It was not approved.')
-    return decided.value.grant
+    const grant = await decide(world.service, String(asked.body['id']), { answer: 'approve' })
+    if (grant === undefined) throw new Error('It was not approved.')
+    return grant
   }
 
   /** What is on record of calls, oldest first. */

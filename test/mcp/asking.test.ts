@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Decision } from '../../src/delegation/approvals/decide.ts'
-import { digestOf } from '../../src/delegation/approvals/view.ts'
 import { openVaultWorld, type VaultWorld } from '../http/vault-world.ts'
+import { decide as decideFor } from '../support/approvals.ts'
 import { callTool, message, type Reply, replyOf, type Said, textOf } from './world.ts'
 
 // What needs the person: more than was lent, and accounts of theirs. By what the client can do.
@@ -45,17 +45,7 @@ async function comeBack(first: Reply, name: string, args: object): Promise<Reply
   return replyOf(await vault.world.call('POST', '/mcp', { token, body, headers }))
 }
 
-async function decide(id: unknown, decision: Decision): Promise<void> {
-  const { approvals } = vault.world.service
-  const shown = await approvals.oneOfMine('user:anne', String(id))
-  if (shown === undefined) throw new Error('It is not shown to anne.')
-  const session = { person: 'anne', subject: 'user:anne' as const, verifiedAt: new Date() }
-  const decided = await approvals.decide('user:anne', String(id), decision, {
-    digest: digestOf(shown),
-    session,
-  })
-  expect(decided.ok).toBe(true)
-}
+const decide = (id: unknown, decision: Decision) => decideFor(vault.world.service, String(id), decision)
 
 const read = { connection: 'acme', method: 'GET', path: '/issues/1' }
 const write = {

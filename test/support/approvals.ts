@@ -1,6 +1,8 @@
 import { operator } from '../../src/audit/record.ts'
 import type { Asked } from '../../src/delegation/approvals/asked.ts'
+import type { Decision } from '../../src/delegation/approvals/decide.ts'
 import type { WantedGrant } from '../../src/delegation/approvals/grant-checks.ts'
+import { digestOf } from '../../src/delegation/approvals/view.ts'
 import type { VaultCall } from '../../src/delegation/vault/call.ts'
 import type { World } from './world.ts'
 
@@ -31,3 +33,19 @@ export const askedCall = (call: VaultCall, body?: string): Extract<Asked, { kind
   provider: 'github',
   ...(body !== undefined && { body }),
 })
+
+/** What the person says on their page, as it stands there; gives the grant's id of a yes. */
+export async function decide(
+  { approvals }: Pick<World['service'], 'approvals'>,
+  id: string,
+  decision: Decision,
+  person = 'anne',
+): Promise<string | undefined> {
+  const subject = `user:${person}` as const
+  const shown = await approvals.oneOfMine(subject, id)
+  if (shown === undefined) throw new Error(`It is not shown to ${person}.`)
+  const session = { person, subject, verifiedAt: new Date() }
+  const decided = await approvals.decide(subject, id, decision, { digest: digestOf(shown), session })
+  if (!decided.ok) throw new Error(`It was not decided: ${decided.reason}.`)
+  return decided.value.grant
+}

@@ -4,7 +4,7 @@
  * running, in the folder of the repository:
  *
  *     npm run -s remit -- token --user anne --agent research-bot    # once: makes and registers the agent's key
- *     npm run -s example:agent -- "What did the March recall cost?"
+ *     npm run -s example -- agent-exchange "What did the March recall cost?"
  */
 import { readFile } from 'node:fs/promises'
 import { type CryptoKey, importJWK, type JWK } from 'jose'
