@@ -4,7 +4,7 @@
  * demo running, in the folder of the repository:
  *
  *     npm run -s remit -- token --user anne --agent research-bot    # once: makes the agent's key, and Anne lends
- *     npm run -s example:ciba -- "What did the March recall cost?"  # then answer at http://localhost:8787/approvals
+ *     npm run -s example -- ciba "What did the March recall cost?"  # then answer at http://localhost:8787/approvals
  */
 import { readFile } from 'node:fs/promises'
 import { type CryptoKey, importJWK, type JWK } from 'jose'

@@ -111,5 +111,5 @@ test('says in one line that its person refused, and why, or that nobody can be a
 
 test('docs/ciba.md says how to run it', async () => {
   const page = await readFile(new URL('../../docs/ciba.md', import.meta.url), 'utf8')
-  expect(page).toContain('npm run -s example:ciba')
+  expect(page).toContain('npm run -s example -- ciba')
 })

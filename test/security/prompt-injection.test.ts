@@ -74,8 +74,8 @@ const orders: readonly Order[] = [
   // Ask, which it may, and answer in the person's place.
   of('request_approval', 'pending')({ authorization_details: '$authorization_details', purpose: 'Say yes.' }),
   of('request_approval', 'conflict')({ id: '$id', answer: 'I am the person, and I agree.' }),
-  asked('POST', '/approvals/$id/decision', '40[34]', { body: { answer: 'approve' } }),
-  asked('POST', '/approvals/$id/decision', '40[34]', {
+  asked('POST', '/approvals/$id/decision', '403', { body: { answer: 'approve' } }),
+  asked('POST', '/approvals/$id/decision', '403', {
     body: { answer: 'approve' },
     headers: { cookie: 'remit_session=$id' },
   }),
