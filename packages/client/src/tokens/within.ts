@@ -13,12 +13,12 @@ const allowLists = new Set(['collections', 'actions', 'locations', 'datatypes', 
 /**
  * The same detail, or a smaller one: every member of the one that was asked for is there and equal, a list that allows
  * (`collections`, and those of RFC 9396 §2.2) may have lost items, and nothing was added but an end or a number of uses. A missing member is not smaller: without its limit an order
- * has none. An offer of documents becomes its grant. Which numbers are smaller orders only an API knows: see `within` of
+ * has none. An offer of documents becomes its grant, as does a call to a third party. Which numbers are smaller orders only an API knows: see `within` of
  * `withApproval`.
  */
 export const isWithin: Within = (granted, asked) => {
   if (granted.type !== asked.type) return false
-  if (granted.type === 'document_access' && typeof asked['offer'] === 'string')
+  if (becomesGrant(asked) && !('grant' in asked))
     return typeof granted['grant'] === 'string' && onlyHas(granted, ['type', 'grant'])
   const kept = Object.keys(asked).every((name) => isPart(name, granted[name], asked[name]))
   return kept && onlyHas(granted, Object.keys(asked))
@@ -31,6 +31,9 @@ export const isWithin: Within = (granted, asked) => {
 export const areWithin = (granted: readonly Detail[], asked: readonly Detail[], within = isWithin): boolean =>
   asked.length === 0 ||
   (granted.length > 0 && granted.every((one) => asked.some((other) => within(one, other))))
+
+const becomesGrant = ({ type, offer }: Detail): boolean =>
+  type === 'vault_call' || (type === 'document_access' && typeof offer === 'string')
 
 const onlyHas = (detail: Detail, names: readonly string[]): boolean =>
   Object.keys(detail).every((name) => names.includes(name) || limits.has(name))

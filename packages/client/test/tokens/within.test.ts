@@ -59,6 +59,18 @@ describe('what was granted is within what was asked for', () => {
       expect(isWithin(granted, asked)).toBe(false)
   })
 
+  test('of a call to a third party is its grant, and nothing beside it', () => {
+    const asked = { type: 'vault_call', connection: 'c_1', method: 'POST', path: '/user/repos' }
+    expect(isWithin({ type: 'vault_call', grant: 'g_1' }, asked)).toBe(true)
+    for (const granted of [
+      { type: 'vault_call' },
+      { ...asked, grant: 'g_1' },
+      { type: 'document_access', grant: 'g_1' },
+    ])
+      expect(isWithin(granted, asked)).toBe(false)
+    expect(isWithin({ type: 'vault_call', grant: 'g_2' }, { type: 'vault_call', grant: 'g_1' })).toBe(false)
+  })
+
   test('of several is some of them, none beside them, and not nothing', () => {
     fc.assert(
       fc.property(fc.array(detail, { minLength: 1, maxLength: 5 }), detail, (asked, other) => {
