@@ -1,10 +1,11 @@
 import type { Candidate } from './candidate.ts'
 
-// Cormack, Clarke, Büttcher (SIGIR 2009): k = 60 keeps the head of one list from drowning the other.
-const k = 60
+// Reciprocal ranks (Cormack, Clarke, Büttcher, SIGIR 2009). Their k of 60 is for many lists; of these two, each good by itself, the
+// heads say more: docs/decisions/0020-bm25.md.
+const k = 10
 
 /**
- * Merges ranked lists by reciprocal rank: score = Σ 1 / (60 + rank). Ties fall to the chunk id, a digest,
+ * Merges ranked lists by reciprocal rank: score = Σ 1 / (10 + rank). Ties fall to the chunk id, a digest,
  * so that the order never depends on what else is stored.
  */
 export function fuse(lists: readonly (readonly Candidate[])[]): Candidate[] {

@@ -19,17 +19,17 @@ const rankings = fc.array(
 )
 
 describe('fusion', () => {
-  test('adds 1 / (60 + rank) over the lists', () => {
+  test('adds 1 / (10 + rank) over the lists', () => {
     expect(fuse([list('a', 'b'), list('b')])).toEqual([
-      candidate('b', 1 / 62 + 1 / 61),
-      candidate('a', 1 / 61),
+      candidate('b', 1 / 12 + 1 / 11),
+      candidate('a', 1 / 11),
     ])
   })
 
   test('looks at ranks only: scores of two searches cannot be compared', () => {
     const words = [candidate('a', 0.001), candidate('b', 0.0005)]
     const vectors = [candidate('b', 900), candidate('a', 899)]
-    expect(fuse([words, vectors]).map(({ score }) => score)).toEqual([1 / 61 + 1 / 62, 1 / 62 + 1 / 61])
+    expect(fuse([words, vectors]).map(({ score }) => score)).toEqual([1 / 11 + 1 / 12, 1 / 12 + 1 / 11])
   })
 
   test('gives equal scores in the order of their chunk ids, whichever list comes first', () => {
