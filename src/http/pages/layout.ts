@@ -70,9 +70,9 @@ main { max-width: 34rem; margin: 1rem auto 3rem; padding: 1.75rem 1.5rem; backgr
 h1 { font-size: 1.35rem; line-height: 1.3; margin: 0 0 .75rem; } h2 { font-size: 1rem; margin: 1.5rem 0 .4rem; }
 p { margin: .5rem 0; } .soft, small { color: var(--soft); } .soft small { color: inherit; }
 fieldset { border: 0; margin: 1.25rem 0 0; padding: 0; } legend { font-weight: 600; padding: 0; margin-bottom: .3rem; }
-label.line { display: flex; gap: .6rem; align-items: baseline; padding: .3rem 0; }
+label.line { display: flex; gap: .6rem; align-items: baseline; padding: .3rem 0; min-height: 2.75rem; }
 label.field { display: block; margin-top: 1rem; font-weight: 600; }
-input[type=text], input[type=password], select { font: inherit; font-weight: 400; width: 100%; padding: .55rem .7rem; margin-top: .25rem; border: 1px solid var(--line); border-radius: .4rem; background: var(--ground); color: inherit; }
+input[type=text], input[type=password], select, button { min-height: 2.75rem; } input[type=text], input[type=password], select { font: inherit; font-weight: 400; width: 100%; padding: .55rem .7rem; margin-top: .25rem; border: 1px solid var(--line); border-radius: .4rem; background: var(--ground); color: inherit; }
 input:focus-visible, select:focus-visible, textarea:focus-visible, button:focus-visible, summary:focus-visible, a:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 .buttons { display: flex; flex-wrap: wrap; gap: .75rem; margin-top: 1.5rem; }
 button { font: inherit; font-weight: 600; padding: .6rem 1.1rem; border-radius: .4rem; border: 1px solid var(--line); background: transparent; color: inherit; cursor: pointer; }
@@ -81,7 +81,7 @@ button.wide { width: 100%; } form.way { margin: .75rem 0 0; }
 .ways:not(:has(> form:not([hidden]))) + .or { display: none; } .or { display: flex; align-items: center; gap: .75rem; color: var(--soft); margin: 1.25rem 0 0; } .or::before, .or::after { content: ""; flex: 1; border-top: 1px solid var(--line); }
 ul.rows { list-style: none; padding: 0; margin: 1rem 0; } ul.rows > li { border-top: 1px solid var(--line); padding: .9rem 0; } ul.rows p { margin: .15rem 0; }
 .row { display: flex; flex-wrap: wrap; gap: .5rem .75rem; align-items: flex-end; justify-content: space-between; } .row > form.grow { flex: 1 1 14rem; display: flex; gap: .5rem; align-items: flex-end; } .row label { flex: 1; } .row label.field { margin-top: 0; }
-nav.own { border-top: 1px solid var(--line); margin-top: 1.75rem; padding-top: 1rem; display: flex; flex-wrap: wrap; gap: .4rem 1.25rem; align-items: center; font-size: .95rem; } nav.own button { padding: 0; border: 0; font-weight: 400; text-decoration: underline; } nav.own [aria-current] { font-weight: 600; text-decoration: none; }
+nav.own { border-top: 1px solid var(--line); margin-top: 1.75rem; padding-top: 1rem; display: flex; flex-wrap: wrap; gap: 0 1.25rem; align-items: center; font-size: .95rem; } nav.own a, nav.own button { display: inline-flex; align-items: center; min-height: 2.75rem; } nav.own button { padding: 0; border: 0; font-weight: 400; text-decoration: underline; } nav.own [aria-current] { font-weight: 600; text-decoration: none; }
 a { color: var(--accent); }
 button.main { background: var(--accent); color: var(--on-accent); border-color: transparent; }
 .done { border: 1px solid var(--accent); border-radius: .4rem; padding: .5rem .75rem; } .problem { color: var(--bad); font-weight: 600; } code { font-family: ui-monospace, monospace; overflow-wrap: anywhere; }
@@ -92,7 +92,7 @@ section.card { border: 1px solid var(--line); border-radius: .6rem; padding: 1re
 .tag { font-size: .75rem; font-weight: 500; border: 1px solid var(--line); border-radius: 1rem; padding: .05rem .5rem; vertical-align: middle; }
 .empty { padding: 1rem; border: 1px dashed var(--line); border-radius: .6rem; text-align: center; }
 button.bad { color: var(--bad); border-color: currentColor; } .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
-details { margin-top: 1.5rem; border-top: 1px solid var(--line); padding-top: 1rem; } summary { font-weight: 650; cursor: pointer; } details.inner { margin-top: 1rem; } details.inner > summary { font-weight: 500; }
+details { margin-top: 1.5rem; border-top: 1px solid var(--line); padding-top: 1rem; } summary { font-weight: 650; cursor: pointer; min-height: 2.75rem; align-content: center; } details.inner { margin-top: 1rem; } details.inner > summary { font-weight: 500; }
 label.light { font-weight: 400; } textarea { font: inherit; font-weight: 400; font-family: ui-monospace, monospace; font-size: .9rem; width: 100%; padding: .55rem .7rem; margin-top: .25rem; border: 1px solid var(--line); border-radius: .4rem; background: var(--ground); color: inherit; resize: vertical; }
 input[type=checkbox] { width: 1.05rem; height: 1.05rem; flex: none; accent-color: var(--accent); align-self: center; }
 .kicker { margin: 0 0 .35rem; font-size: .85rem; font-weight: 600; color: var(--accent); } h1 { overflow-wrap: anywhere; }

@@ -1,0 +1,165 @@
+import axe, { type AxeResults } from 'axe-core'
+import type { Page } from 'playwright-core'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type IssuerWorld, openIssuerWorld, password } from '../delegation/issuer/world.ts'
+import { type Chromium, openChromium } from '../support/chromium.ts'
+import { needsChromium } from '../support/native.ts'
+import { startCommand } from './process.ts'
+
+const phone = { width: 390, height: 844 }
+// What is pressed, and lower than a thumb: runs in the page.
+const missed = `[...document.querySelectorAll('button, label.line, select, input[type=text], summary, a.button, nav a')]
+  .filter((one) => one.checkVisibility())
+  .map((one) => [one.textContent, one.getBoundingClientRect().height])
+  .filter(([, height]) => height < 44)`
+// A folder for pictures of the pages, to be looked at.
+const shots = process.env.REMIT_SHOTS
+
+describe('a person answers on their phone', needsChromium, () => {
+  let world: IssuerWorld
+  beforeAll(async () => {
+    if (needsChromium.skip === true) return
+    world = await openIssuerWorld()
+    const issuer = world.service.ownIssuer
+    await world.service.agents.save({
+      id: 'research-bot',
+      title: 'Research assistant',
+      owner: 'user:dan',
+      purpose: 'Finds and compares what your organization wrote.',
+      issuer,
+      sub: 'research-bot',
+    })
+    const access = { owner: 'user:bob', viewers: ['user:anne'], sensitive: true }
+    const minutes = { collection: 'finance', text: 'The board decided on the budget.', access }
+    await world.put({
+      'board/2026-05': { ...minutes, title: 'Board minutes, 12 May' },
+      'board/2026-06': { ...minutes, title: 'Board minutes, 9 June' },
+      'board/2026-07': { ...minutes, title: 'Board minutes, 14 July: salaries' },
+    })
+    await world.service.delegations.lend({
+      subject: 'user:anne',
+      agent: 'research-bot',
+      scope: ['collection:finance'],
+      purpose: 'Preparing the quarterly report',
+      expiresAt: new Date(Date.now() + 8 * 3_600_000),
+    })
+  })
+  afterAll(() => world?.[Symbol.asyncDispose]())
+
+  /** Signed in with a passkey of this device, on the list of approvals. */
+  async function openPhone(
+    user: string,
+    options: object = {},
+  ): Promise<Chromium & { readonly said: string[] }> {
+    const browser = await openChromium({ ...phone, ...options })
+    const { page, context } = browser
+    const said: string[] = []
+    page.on('console', (message) => said.push(message.text()))
+    await browser.addDevice()
+    await page.goto(`${world.url}/sign-in?next=/passkeys`)
+    await page.getByLabel('Account').fill(user)
+    await page.getByLabel('Password').fill(password)
+    await page.getByRole('button', { name: 'Sign in', exact: true }).click()
+    await page.getByLabel('What is it on?').fill('My phone')
+    await page.getByRole('button', { name: 'Add a passkey' }).click()
+    await page.getByText('never used').waitFor()
+    await context.clearCookies()
+    await page.goto(`${world.url}/sign-in?next=/approvals`)
+    await page.getByRole('button', { name: 'Sign in with a passkey' }).click()
+    await page.waitForURL('**/approvals')
+    return { ...browser, said, [Symbol.asyncDispose]: () => browser[Symbol.asyncDispose]() }
+  }
+
+  const shot = async (page: Page, name: string): Promise<void> => {
+    if (shots !== undefined) await page.screenshot({ path: `${shots}/page-${name}.png`, fullPage: true })
+  }
+
+  /** Nothing serious by axe, nothing wider than the screen, nothing that a thumb misses. */
+  async function expectKind(page: Page): Promise<void> {
+    await page.evaluate(axe.source)
+    const { violations } = await page.evaluate<AxeResults>('axe.run()')
+    const grave = violations.filter(({ impact }) => impact === 'serious' || impact === 'critical')
+    expect(grave.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`)).toEqual([])
+    expect(await page.evaluate('document.documentElement.scrollWidth - innerWidth')).toBeLessThanOrEqual(0)
+    expect(await page.evaluate(missed)).toEqual([])
+  }
+
+  test('asks back, leaves one of three documents out, approves for one use, and the agent reads two, once', async () => {
+    await using browser = await openPhone('anne')
+    const { page, said } = browser
+    await page.getByText('Nothing waits for you.').waitFor()
+    await expectKind(page)
+    await using agent = startCommand(
+      [],
+      {
+        REMIT_URL: world.url,
+        TOKEN: await world.token({ user: 'anne', agent: 'research-bot' }),
+        QUERY: 'What did the board decide on the budget?',
+      },
+      'test/support/asking-agent.ts',
+    )
+    const heard = async (step: string): Promise<{ readonly what: unknown; readonly at: number }> => {
+      await agent.said(`{"step":"${step}"`)
+      await expect.poll(() => agent.stdout()).toMatch(new RegExp(`{"step":"${step}".*}\n`))
+      const line = agent
+        .stdout()
+        .split('\n')
+        .find((one) => one.startsWith(`{"step":"${step}"`))
+      return JSON.parse(line ?? '{}') as { what: unknown; at: number }
+    }
+    expect((await heard('first')).what).toEqual([])
+    await heard('asked')
+
+    await page.reload()
+    await shot(page, 'list-light')
+    await expectKind(page)
+    await page.getByRole('link', { name: /Research assistant wants to read documents/ }).click()
+    await page
+      .getByRole('heading', { name: 'Research assistant wants to read 3 documents for you' })
+      .waitFor()
+    await shot(page, 'one-light')
+    await expectKind(page)
+    await page.getByText('Ask it something first').click()
+    await page.getByLabel('Your question to the agent').fill('Which minutes, and what will you do with them?')
+    await shot(page, 'ask-light')
+    await page.getByRole('button', { name: 'Ask', exact: true }).click()
+    await page.getByText('Asked. Its answer will be here.').waitFor()
+    await shot(page, 'asked-light')
+    await expectKind(page)
+    expect((await heard('question')).what).toBe('Which minutes, and what will you do with them?')
+    await expect
+      .poll(async () => {
+        await page.getByRole('link', { name: 'Look again' }).click()
+        return page.getByText('The three sets of minutes since May.').count()
+      })
+      .toBe(1)
+
+    // Their passkey was a while ago.
+    await world.database.query('update browser_sessions set verified_at = $1', [
+      new Date(Date.now() - 360_000),
+    ])
+    await page.reload()
+    await page.getByLabel(/Board minutes, 14 July/).uncheck()
+    await page.emulateMedia({ colorScheme: 'dark' })
+    await shot(page, 'answered-dark')
+    await expectKind(page)
+    await page.emulateMedia({ colorScheme: 'light' })
+    await shot(page, 'answered-light')
+    const at = Date.now()
+    await page.getByRole('button', { name: 'Approve with your passkey' }).click()
+    await page.getByText('Approved. The agent can go on.').waitFor()
+    await shot(page, 'approved-light')
+    await expectKind(page)
+
+    const decided = await heard('decided')
+    expect(decided.what).toBe('approved')
+    expect(decided.at - at).toBeLessThan(5_000)
+    expect((await heard('once')).what).toEqual(['board/2026-05', 'board/2026-06'])
+    expect((await heard('twice')).what).toEqual([])
+    expect((await agent.exit).code).toBe(0)
+    await page.reload()
+    expect(await page.getByText('Nothing counts now').count()).toBe(1)
+    // Nothing was blocked, nothing complained.
+    expect(said).toEqual([])
+  }, 120_000)
+})
