@@ -219,7 +219,12 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     publicUrl,
     ...(demo && { hint: `This is the demo. The passwords are in ${samplePasswordsFile(config.home)}` }),
   })
-  const requireSession = createRequireSession({ sessions, publicUrl, now })
+  const requireSession = createRequireSession({
+    sessions,
+    publicUrl,
+    countWaiting: (subject) => deps.approvals.waiting(subject),
+    now,
+  })
   return {
     routes: [
       signInRoutes({

@@ -15,8 +15,13 @@ export interface AppEnv {
     principal: Principal
     deadline: Deadline
     /** The person's own browser, where a route asks for it. */
-    session: BrowserSession
+    session: PageSession
   }
+}
+
+export interface PageSession extends BrowserSession {
+  /** Questions of agents that wait for this person, as every page says; 0 for a program, which asks. */
+  readonly waiting: number
 }
 
 export type App = OpenAPIHono<AppEnv>

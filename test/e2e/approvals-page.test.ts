@@ -1,6 +1,8 @@
 import axe, { type AxeResults } from 'axe-core'
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Wish } from '../../src/delegation/approvals/ask.ts'
+import type { Asked } from '../../src/delegation/approvals/asked.ts'
 import { type IssuerWorld, openIssuerWorld, password } from '../delegation/issuer/world.ts'
 import { type Chromium, openChromium } from '../support/chromium.ts'
 import { needsChromium } from '../support/native.ts'
@@ -17,9 +19,23 @@ const shots = process.env.REMIT_SHOTS
 
 describe('a person answers on their phone', needsChromium, () => {
   let world: IssuerWorld
+  let delegation: string
   beforeAll(async () => {
     if (needsChromium.skip === true) return
-    world = await openIssuerWorld()
+    world = await openIssuerWorld({
+      env: {
+        VAULT_PROVIDERS: JSON.stringify([
+          { provider: 'github', client_id: 'remit', client_secret_env: 'GITHUB_SECRET' },
+        ]),
+        GITHUB_SECRET: 'tests',
+      },
+    })
+    await world.database.query(
+      `insert into connections (id, subject, provider, issuer, account, account_title, state, scopes, sealed, wrapped_key,
+         key_version, token_expires_at, refreshable, sealed_at, created_at)
+       values ('c_1', 'user:anne', 'github', 'https://github.com/login/oauth', '1', 'anne-weber', 'live', '{}', 'none', 'none',
+         'home', now(), true, now(), now())`,
+    )
     const issuer = world.service.ownIssuer
     await world.service.agents.save({
       id: 'research-bot',
@@ -36,13 +52,14 @@ describe('a person answers on their phone', needsChromium, () => {
       'board/2026-06': { ...minutes, title: 'Board minutes, 9 June' },
       'board/2026-07': { ...minutes, title: 'Board minutes, 14 July: salaries' },
     })
-    await world.service.delegations.lend({
+    const lent = await world.service.delegations.lend({
       subject: 'user:anne',
       agent: 'research-bot',
       scope: ['collection:finance'],
       purpose: 'Preparing the quarterly report',
       expiresAt: new Date(Date.now() + 8 * 3_600_000),
     })
+    delegation = lent.id
   })
   afterAll(() => world?.[Symbol.asyncDispose]())
 
@@ -162,4 +179,64 @@ describe('a person answers on their phone', needsChromium, () => {
     // Nothing was blocked, nothing complained.
     expect(said).toEqual([])
   }, 120_000)
+
+  async function asked(what: Asked, words: Partial<Wish>): Promise<string> {
+    const asker = {
+      subject: 'user:anne',
+      agent: 'research-bot',
+      client: 'agent-app',
+      delegation,
+      txn: 't_1',
+    } as const
+    return (await world.service.approvals.ask(asker, what, { seconds: 600, front: 'rest', ...words })).id
+  }
+
+  test('says a call to a third party and an order in words, also where there is little room and no script', async () => {
+    await using browser = await openChromium({ width: 360, height: 740, script: false })
+    const { page } = browser
+    const call = {
+      connection: 'c_1',
+      method: 'POST',
+      path: '/repos/acme/website/issues?labels=board%20follow-up',
+      contentType: 'application/json',
+      bodyDigest: '1xKq3F8yZr5mVw0a7hJcN2bLtGpQeSdUoXiYkMfR9vA',
+    }
+    const callId = await asked(
+      { kind: 'vault_call', provider: 'github', call },
+      { purpose: 'To open the issue that the board asked for.' },
+    )
+    const order = { type: 'trade_order', side: 'buy', symbol: 'ACME', quantity: 10, limit: '42.50 EUR' }
+    const orderId = await asked(
+      { kind: 'access', resource: 'https://broker.example/api', scopes: ['trade'], details: [order] },
+      { bindingMessage: 'W3-K9', front: 'ciba' },
+    )
+    await page.goto(`${world.url}/sign-in?next=/approvals`)
+    await page.getByLabel('Account').fill('anne')
+    await page.getByLabel('Password').fill(password)
+    await page.getByRole('button', { name: 'Sign in', exact: true }).click()
+    await page.waitForURL('**/approvals')
+    await shot(page, 'list-narrow')
+    await page.goto(`${world.url}/approvals/${callId}`)
+    await page.getByRole('heading', { name: 'wants to send or create something at GitHub for you' }).waitFor()
+    for (const words of ['api.github.com', 'anne-weber', 'board follow-up', 'changes things there'])
+      expect(await page.getByText(words).count()).toBe(1)
+    // It takes a passkey, which takes the script.
+    expect(await page.getByRole('button', { name: /Approve/ }).count()).toBe(0)
+    await shot(page, 'call-narrow')
+    await page.goto(`${world.url}/approvals/${orderId}`)
+    await page.getByText('42.50 EUR').waitFor()
+    await shot(page, 'order-narrow')
+    await page.getByRole('button', { name: 'Approve' }).click()
+    await page.getByText('Approved. The agent can go on.').waitFor()
+    await page.goto(`${world.url}/approvals/${callId}`)
+    await page.getByText('Refuse with a reason, or block this agent').click()
+    await page.getByLabel('Tell the agent why').fill('Write it yourself, please.')
+    await page.getByLabel('Block this agent').check()
+    await shot(page, 'refuse-narrow')
+    await page.getByRole('button', { name: 'Refuse' }).last().click()
+    await page.getByText('Refused and blocked.').waitFor()
+    await shot(page, 'blocked-narrow')
+    await page.getByRole('button', { name: 'Unblock' }).click()
+    await page.getByText('The agent may ask you again.').waitFor()
+  })
 })

@@ -1,6 +1,7 @@
 import type { MiddlewareHandler } from 'hono'
 import type { BrowserSession, Sessions } from '../../delegation/sign-in/sessions.ts'
 import { AppError } from '../../kernel/errors.ts'
+import type { FgaObject } from '../../kernel/ids.ts'
 import type { AppContext, AppEnv } from '../env.ts'
 import { pageHeaders } from '../pages/layout.ts'
 import { onwardsPage } from '../pages/onwards.ts'
@@ -12,6 +13,8 @@ import { isForm } from './form.ts'
 export interface SessionDeps {
   readonly sessions: Pick<Sessions, 'find'>
   readonly publicUrl: string
+  /** Questions of agents that wait for somebody. */
+  readonly countWaiting: (subject: FgaObject) => Promise<number>
   readonly now: () => number
 }
 
@@ -34,7 +37,8 @@ export const isRecent = (signedInAt: Date, now: number): boolean => now - signed
  * token, the person's own included, may do what only the person in front of their browser may. A page (a browser that
  * asks for HTML) without a session, or with one that is too old for what it does, is led to the sign-in.
  */
-export function createRequireSession({ sessions, publicUrl, now }: SessionDeps): RequireSession {
+export function createRequireSession(deps: SessionDeps): RequireSession {
+  const { sessions, publicUrl, countWaiting, now } = deps
   const sessionCookie = createSessionCookie(publicUrl)
   const origin = new URL(publicUrl).origin
 
@@ -65,7 +69,7 @@ export function createRequireSession({ sessions, publicUrl, now }: SessionDeps):
       }
 
       async function pass(value: BrowserSession): Promise<void> {
-        c.set('session', value)
+        c.set('session', { ...value, waiting: wantsPage(c) ? await countWaiting(value.subject) : 0 })
         await next()
       }
     }

@@ -2,11 +2,10 @@ import { html } from 'hono/html'
 import type { AccountLink } from '../../delegation/links.ts'
 import type { UpstreamIdentity } from '../../delegation/upstream/provider.ts'
 import { type Html, page } from './layout.ts'
-import { ownNav } from './own-nav.ts'
+import { type OwnNav, ownNav } from './own-nav.ts'
 
-export interface AccountsPage {
+export interface AccountsPage extends OwnNav {
   readonly person: string
-  readonly csrf: string
   readonly links: readonly AccountLink[]
   readonly providers: readonly { readonly namespace: string; readonly host: string }[]
   readonly problem?: string
@@ -15,7 +14,15 @@ export interface AccountsPage {
 }
 
 /** Accounts elsewhere that are this person: link, end. */
-export function accountsPage({ person, csrf, links, providers, problem, stale }: AccountsPage): string {
+export function accountsPage({
+  person,
+  csrf,
+  waiting,
+  links,
+  providers,
+  problem,
+  stale,
+}: AccountsPage): string {
   return page({
     title: 'Linked accounts',
     body: html`<h1>Linked accounts</h1>
@@ -25,7 +32,7 @@ ${problem === undefined ? '' : html`<p class="problem" role="alert">${problem}</
 ${links.length === 0 ? html`<p class="soft">No account is linked.</p>` : html`<ul class="rows">${links.map((link) => row(link, { csrf, stale }))}</ul>`}
 ${stale ? html`<p><a href="/sign-in?next=%2Faccounts">Sign in again</a> to change anything here: it was more than a quarter of an hour ago.</p>` : providers.map((provider) => linkForm(provider, csrf))}
 ${providers.length === 0 ? html`<p class="soft">There is no other provider here through which people sign in.</p>` : ''}
-${ownNav({ current: '/accounts', csrf })}`,
+${ownNav({ current: '/accounts', csrf, waiting })}`,
   })
 }
 

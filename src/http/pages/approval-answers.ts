@@ -141,28 +141,34 @@ function within(all: readonly Span[], lentMs: number): readonly Span[] {
   return next === undefined ? whole : [...whole, { ...next, label: 'until what you lent it ends' }]
 }
 
-function noForm(given: Answering): Html {
-  const { own, tried } = given
-  const { shown } = own
-  const isOpen = tried.blocks || tried.reason !== ''
-  return html`<form method="post" action="/approvals/${shown.id}/decision" class="way">${hidden(given, 'deny')}
-<button class="wide" type="submit">Refuse</button>
-<details class="inner"${isOpen ? html` open` : ''}><summary>With a reason, or for good</summary>
-<label class="field light">Tell the agent why<input type="text" name="reason" value="${tried.reason}" maxlength="${textMax}" autocomplete="off"></label>
-<label class="line"><input type="checkbox" name="block" value="yes"${tried.blocks ? html` checked` : ''}> <span>Block this agent <small>whatever it asks of you is refused from now on, and you hear nothing of it. What you lent it stays.</small></span></label>
-<p class="soft"><small>An agent can have ${openMax} questions before you at a time and ask ${hourlyMax} in an hour; after a no it has to wait ${coolDownMs / 60_000} minutes before it can ask the same again.</small></p></details></form>
+const noForm = (given: Answering): Html =>
+  html`<form method="post" action="/approvals/${given.own.shown.id}/decision" class="way">${hidden(given, 'deny')}
+<button class="wide" type="submit">Refuse</button></form>
 <p class="soft"><small>If you do not know why it asks, refuse: nothing is lost.</small></p>`
-}
+
+/** What else than yes and no: a question first, or a no that says more. */
+export const moreWays = (given: Answering): Html | string =>
+  given.isStale ? '' : html`<div class="ways-on">${askForm(given)}${longNoForm(given)}</div>`
 
 /** What they want to know first. */
-export function askForm(given: Answering): Html | string {
-  const { own, tried, isStale } = given
+function askForm(given: Answering): Html | string {
+  const { own, tried } = given
   const { shown } = own
   const left = roundsMax - shown.rounds.length
-  if (isStale || shown.state === 'info_requested' || left <= 0) return ''
+  if (shown.state === 'info_requested' || left <= 0) return ''
   return html`<details${tried.question === '' ? '' : html` open`}><summary>Ask it something first</summary>
 <form method="post" action="/approvals/${shown.id}/decision">${hidden(given, 'ask')}
 <label class="field light">Your question to the agent<input type="text" name="question" value="${tried.question}" maxlength="${textMax}" required autocomplete="off"></label>
-<div class="buttons"><button type="submit">Ask</button></div>
-<p class="soft"><small>${left === 1 ? 'One question is left' : `${left} questions are left`}. Nothing is agreed to by asking.</small></p></form></details>`
+<p class="soft"><small>${left === 1 ? 'One question is left' : `${left} questions are left`}. Nothing is agreed to by asking.</small></p>
+<button class="wide" type="submit">Ask</button></form></details>`
+}
+
+function longNoForm(given: Answering): Html {
+  const { own, tried } = given
+  return html`<details${tried.blocks || tried.reason !== '' ? html` open` : ''}><summary>Refuse with a reason, or block this agent</summary>
+<form method="post" action="/approvals/${own.shown.id}/decision">${hidden(given, 'deny')}
+<label class="field light">Tell the agent why<input type="text" name="reason" value="${tried.reason}" maxlength="${textMax}" autocomplete="off"></label>
+<label class="line"><input type="checkbox" name="block" value="yes"${tried.blocks ? html` checked` : ''}> <span>Block this agent<br><small>Whatever it asks of you is refused from now on, and you hear nothing of it. What you lent it stays.</small></span></label>
+<button class="wide bad" type="submit">Refuse</button>
+<p class="soft"><small>An agent can have ${openMax} questions before you at a time and ask ${hourlyMax} in an hour; after a no it has to wait ${coolDownMs / 60_000} minutes before it can ask the same again.</small></p></form></details>`
 }

@@ -62,17 +62,21 @@ function documentsSection(shown: ShownApproval, { isOpen, ticked }: AskedOptions
   if (listed.length === 0)
     return html`<p class="empty">${isOpen ? 'Of what it asked for there is nothing now that you may read and have lent it. There is nothing to agree to.' : 'There is nothing of it now that you may read and have lent to this agent.'}</p>`
   if (!isOpen)
-    return html`<section aria-label="Documents"><ul class="docs">${listed.map((one) => html`<li>${documentLine(one)}</li>`)}</ul></section>`
+    return html`<section aria-label="Documents"><ul class="docs">${listed.map((one) => html`<li>${documentLine(one, placeOf(one, shown))}</li>`)}</ul></section>`
   return html`<fieldset><legend>${listed.length === 1 ? 'This document' : 'These documents'}</legend>
 <p class="soft">${listed.length === 1 ? 'It is one' : 'They are ones'} that you may read yourself.${listed.length === 1 ? '' : ' Untick what it should not get.'}</p>
 <div class="docs">${listed.map(
     (one) =>
-      html`<label class="line"><input type="checkbox" name="document" value="${one.id}" form="yes"${ticked === undefined || ticked.includes(one.id) ? html` checked` : ''}> <span>${documentLine(one)}</span></label>`,
+      html`<label class="line"><input type="checkbox" name="document" value="${one.id}" form="yes"${ticked === undefined || ticked.includes(one.id) ? html` checked` : ''}> <span>${documentLine(one, placeOf(one, shown))}</span></label>`,
   )}</div></fieldset>`
 }
 
-const documentLine = ({ title, owner, collection, isSensitive }: ShownDocument): Html =>
-  html`<bdi><strong>${title}</strong></bdi>${isSensitive ? html` <span class="tag warn">sensitive</span>` : ''}<br><small>${owner === undefined ? '' : html`owner ${splitObject(owner as `user:${string}`).id} · `}in ${collection}</small>`
+/** Where it is filed, by the title that whoever may read it may know. */
+const placeOf = ({ collection }: ShownDocument, { places }: ShownApproval): string =>
+  places.find(({ object }) => object === `collection:${collection}`)?.title ?? collection
+
+const documentLine = ({ title, owner, isSensitive }: ShownDocument, place: string): Html =>
+  html`<bdi><strong>${title}</strong></bdi><br><small>${isSensitive ? html`<span class="tag warn">sensitive</span> ` : ''}${owner === undefined ? '' : html`owner ${splitObject(owner as `user:${string}`).id} · `}${place}</small>`
 
 function callSection(
   { call, body }: Extract<Asked, { kind: 'vault_call' }>,

@@ -9,19 +9,17 @@ export const grantRow = (
   one: ShownGrant,
   { csrf, now }: { readonly csrf: string; readonly now: number },
 ): Html => html`<li><p><strong>${one.agentTitle}</strong> ${one.remembered ? html`<span class="tag">need not ask</span>` : ''}</p>
-<p>${what(one)}</p>
+<div>${what(one)}</div>
 <p class="soft"><small>${one.maxUses === undefined ? 'As often as it needs' : 'Once'}, until ${moment(one.until)} (${left(one.until.getTime() - now)})</small></p>
 <form class="aside" method="post" action="/approvals/grants/${one.id}/revoke"><input type="hidden" name="csrf" value="${csrf}"><button class="bad" type="submit">Take back<span class="unseen"> from ${one.agentTitle}</span></button></form></li>`
 
 function what({ items, vaultCall, remembered }: ShownGrant): Html {
   if (vaultCall !== undefined)
     return html`May make this call: <code>${vaultCall.method}</code> <code>${vaultCall.path}</code>`
-  const named = items.map(
-    ({ object, title }, index) => html`${index === 0 ? '' : ', '}${nameOf(object, title)}`,
-  )
+  const named = html`<ul>${items.map(({ object, title }) => html`<li>${nameOf(object, title)}</li>`)}</ul>`
   return remembered
-    ? html`May read everything in ${named} that you may read and have lent it. Documents that are added there later are included.`
-    : html`May read ${named}`
+    ? html`May read whatever you may read and have lent it in:${named}Documents that are added there later are included.`
+    : html`May read:${named}`
 }
 
 const nameOf = (object: ShownGrant['objects'][number], title: string | undefined): Html =>

@@ -3,16 +3,16 @@ import type { OwnApproval } from '../../delegation/approvals/own.ts'
 import { roundsMax } from '../../delegation/approvals/rounds.ts'
 import type { ShownApproval } from '../../delegation/approvals/view.ts'
 import { isStrangerAgent } from '../../delegation/issuer/cimd/strangers.ts'
-import { type Answering, answerForms, askForm } from './approval-answers.ts'
+import { type Answering, answerForms, moreWays } from './approval-answers.ts'
 import { askedSection, headline } from './approval-asked.ts'
 import { grantRow } from './approval-grants.ts'
 import { type Html, page } from './layout.ts'
-import { ownNav } from './own-nav.ts'
+import { type OwnNav, ownNav } from './own-nav.ts'
 import { passkeyScript, scriptTag } from './passkey-script.ts'
 import { left, moment } from './times.ts'
 import { words } from './words.ts'
 
-export interface ApprovalPage extends Answering {
+export interface ApprovalPage extends Answering, OwnNav {
   readonly own: OwnApproval
   /** Account key of who is signed in. */
   readonly person: string
@@ -24,16 +24,16 @@ export interface ApprovalPage extends Answering {
 
 /** One question of an agent: who asks, for what, until when; and the person's answer. */
 export function approvalPage(given: ApprovalPage): string {
-  const { own, person, csrf, problem, now } = given
+  const { own, person, csrf, waiting, problem, now } = given
   const { shown } = own
   const isOpen = shown.state === 'pending' || shown.state === 'info_requested'
   const title = headline(own)
   return page({
     title,
     head: scriptTag(passkeyScript.path),
-    body: html`<p class="kicker">${kickers[shown.state]}</p>
+    body: html`<p class="kicker">${kickers[shown.state]}${isOpen ? ` · ${left(shown.expiresAt.getTime() - now)}` : ''}</p>
 <h1>${title}</h1>
-<p>Asked by the agent <strong>${shown.agentTitle}</strong>, through <strong>${shown.clientTitle ?? shown.client}</strong>, for you: <strong>${person}</strong>.</p>
+<p>Asked by the agent <strong>${shown.agentTitle}</strong>, through <strong>${shown.clientTitle ?? shown.client}</strong>, for you, signed in as <strong>${person}</strong>.</p>
 ${isStrangerAgent(shown.agent) ? html`<p class="problem">Nobody registered this agent here, and nobody here vouches for it.</p>` : ''}
 ${problem === undefined ? '' : html`<p class="problem" role="alert">${problem}</p>`}
 ${given.isAsked && shown.state === 'info_requested' ? html`<p class="done" role="status">Asked. Its answer will be here.</p>` : ''}
@@ -41,12 +41,12 @@ ${askedSection(own, { isOpen, ticked: given.tried.documents, publicUrl: given.pu
 ${ownWords(shown)}
 ${shown.rounds.length === 0 ? '' : conversation(shown)}
 ${isOpen ? answerForms(given) : outcome(own, given)}
-${isOpen ? askForm(given) : ''}
-<dl class="facts">${isOpen ? html`<dt>Answer until</dt><dd>${moment(shown.expiresAt)} <small>(${left(shown.expiresAt.getTime() - now)})</small></dd>` : ''}
+${isOpen ? moreWays(given) : ''}
+<dl class="facts">${isOpen ? html`<dt>Answer until</dt><dd>${moment(shown.expiresAt)}</dd>` : ''}
 <dt>You lent it</dt><dd>for ${shown.lentFor}, until ${moment(shown.lentUntil)}</dd>
 <dt>Agent</dt><dd><code>${shown.agent}</code></dd><dt>Program</dt><dd><code>${shown.client}</code></dd></dl>
 <p><a href="/approvals">All approvals</a></p>
-${ownNav({ current: '/approvals', csrf })}`,
+${ownNav({ current: '/approvals', csrf, waiting })}`,
   })
 }
 
@@ -85,18 +85,12 @@ function outcome({ shown, grant }: OwnApproval, { csrf, now }: ApprovalPage): Ht
 }
 
 /** An approval of somebody else, and one that there never was: all the same. */
-export const noApprovalPage = ({
-  person,
-  csrf,
-}: {
-  readonly person: string
-  readonly csrf: string
-}): string =>
+export const noApprovalPage = ({ person, csrf, waiting }: OwnNav & { readonly person: string }): string =>
   page({
     title: 'Nothing here for you',
     body: html`<h1>There is nothing here for you</h1>
 <p>You are signed in as <strong>${person}</strong>. There is no such question for you: the address is wrong, it was long ago, or it is for somebody else.</p>
 <p>If somebody sent you this link to have you agree to something, do nothing more.</p>
 <p><a href="/approvals">Your approvals</a></p>
-${ownNav({ current: '/approvals', csrf })}`,
+${ownNav({ current: '/approvals', csrf, waiting })}`,
   })

@@ -3,7 +3,7 @@ import type { Listed, OwnList } from '../../delegation/approvals/own.ts'
 import { grantRow } from './approval-grants.ts'
 import { installableHead } from './installable.ts'
 import { type Html, page } from './layout.ts'
-import { ownNav } from './own-nav.ts'
+import { type OwnNav, ownNav } from './own-nav.ts'
 import { type PushSection, pushHead, pushSection } from './push.ts'
 import { left, moment } from './times.ts'
 
@@ -20,9 +20,8 @@ const doneWords: Readonly<Record<ApprovalsDone, string>> = {
 export const isApprovalsDone = (value: string | undefined): value is ApprovalsDone =>
   value !== undefined && Object.hasOwn(doneWords, value)
 
-export interface ApprovalsPage {
+export interface ApprovalsPage extends OwnNav {
   readonly person: string
-  readonly csrf: string
   readonly list: OwnList
   /** Being told in browsers. */
   readonly push: Omit<PushSection, 'csrf'>
@@ -32,7 +31,7 @@ export interface ApprovalsPage {
 }
 
 /** What agents ask of somebody, what they agreed to, and whom they no longer want to hear. */
-export function approvalsPage({ person, csrf, list, push, now, done }: ApprovalsPage): string {
+export function approvalsPage({ person, csrf, waiting, list, push, now, done }: ApprovalsPage): string {
   const { open, recent, grants, blocked } = list
   return page({
     title: open.length === 0 ? 'Approvals' : `(${open.length}) Approvals`,
@@ -45,7 +44,7 @@ ${grants.length === 0 ? html`<p class="soft">Nothing counts now beside <a href="
 ${recent.length === 0 ? '' : html`<h2>The last 7 days</h2><ul class="rows">${recent.map(past)}</ul>`}
 ${blocked.length === 0 ? '' : html`<h2>Blocked agents</h2><ul class="rows">${blocked.map(({ agent, agentTitle, since }) => html`<li><div class="row"><div><p><strong>${agentTitle}</strong></p><p class="soft"><small>since ${moment(since)}</small></p></div><form method="post" action="/approvals/blocks/lift"><input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="agent" value="${agent}"><button type="submit">Unblock<span class="unseen"> ${agentTitle}</span></button></form></div></li>`)}</ul>`}
 ${pushSection({ ...push, csrf })}
-${ownNav({ current: '/approvals', csrf })}`,
+${ownNav({ current: '/approvals', csrf, waiting })}`,
   })
 }
 

@@ -4,11 +4,10 @@ import type { ConnectionRequest } from '../../delegation/vault/parties.ts'
 import type { Provider } from '../../delegation/vault/provider.ts'
 import { connectForm } from './connections.ts'
 import { page } from './layout.ts'
-import { ownNav } from './own-nav.ts'
+import { type OwnNav, ownNav } from './own-nav.ts'
 
-export interface ConnectionRequestPage {
+export interface ConnectionRequestPage extends OwnNav {
   readonly person: string
-  readonly csrf: string
   readonly request: ConnectionRequest
   readonly provider: Provider
   /** Of this provider, which this person has connected already. */
@@ -17,7 +16,7 @@ export interface ConnectionRequestPage {
 
 /** Who asks for what, in our words from our registry, before anything leads to the provider. */
 export function connectionRequestPage(given: ConnectionRequestPage): string {
-  const { person, csrf, request, provider, connected } = given
+  const { person, csrf, waiting, request, provider, connected } = given
   const form = { provider, csrf, parties: [request], isFixed: true }
   const live = connected.filter(({ state }) => state === 'live')
   return page({
@@ -30,18 +29,18 @@ ${live.length === 0 ? connectForm(form) : html`<details><summary>Use another acc
 <form class="aside" method="post" action="/connections/requests/${request.id}/refuse"><input type="hidden" name="csrf" value="${csrf}"><button class="wide" type="submit">Refuse</button></form>
 <dl><dt>Signed in as</dt><dd>${person}</dd><dt>Asked by</dt><dd>${request.clientTitle} <small>(<code>${request.client}</code>)</small></dd><dt>Goes to</dt><dd>${new URL(provider.issuer).host}</dd></dl>
 <p class="soft"><small>If you did not just ask this agent for something, refuse. You can end it at any time under “Connected accounts”.</small></p>
-${ownNav({ current: '/connections', csrf })}`,
+${ownNav({ current: '/connections', csrf, waiting })}`,
   })
 }
 
 /** A request that is over, answered, or somebody else's: all the same. */
-export const noRequestPage = ({ person, csrf }: { readonly person: string; readonly csrf: string }): string =>
+export const noRequestPage = ({ person, csrf, waiting }: OwnNav & { readonly person: string }): string =>
   page({
     title: 'Nothing here for you',
     body: html`<h1>There is nothing here for you</h1>
 <p>You are signed in as <strong>${person}</strong>. This request was answered already, is over, or is for somebody else.</p>
 <p><a href="/connections">Your connected accounts</a></p>
-${ownNav({ current: '/connections', csrf })}`,
+${ownNav({ current: '/connections', csrf, waiting })}`,
   })
 
 /** A connection that came to nothing. */

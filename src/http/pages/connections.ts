@@ -3,7 +3,7 @@ import type { AgreedParty, OwnConnection } from '../../delegation/vault/own-conn
 import type { ConnectionRequest, KnownParty } from '../../delegation/vault/parties.ts'
 import type { Provider, Rule } from '../../delegation/vault/provider.ts'
 import { type Html, page } from './layout.ts'
-import { ownNav } from './own-nav.ts'
+import { type OwnNav, ownNav } from './own-nav.ts'
 import { partyValue } from './party.ts'
 
 export type ConnectionsDone =
@@ -27,9 +27,8 @@ const doneWords: Readonly<Record<ConnectionsDone, string>> = {
 export const isDone = (value: string | undefined): value is ConnectionsDone =>
   value !== undefined && Object.hasOwn(doneWords, value)
 
-export interface ConnectionsPage {
+export interface ConnectionsPage extends OwnNav {
   readonly person: string
-  readonly csrf: string
   readonly connections: readonly OwnConnection[]
   readonly requests: readonly ConnectionRequest[]
   readonly providers: readonly Provider[]
@@ -41,7 +40,7 @@ export interface ConnectionsPage {
 
 /** Accounts elsewhere that agents may use, by which agent and how far; how to end it, and who waits. */
 export function connectionsPage(given: ConnectionsPage): string {
-  const { person, csrf, connections, requests, providers, done, problem } = given
+  const { person, csrf, waiting, connections, requests, providers, done, problem } = given
   return page({
     title: 'Connected accounts',
     body: html`<div class="top"><h1>Connected accounts</h1>
@@ -49,7 +48,7 @@ export function connectionsPage(given: ConnectionsPage): string {
 ${done === undefined ? '' : html`<p class="done" role="status">${doneWords[done]}</p>`}
 ${problem === undefined ? '' : html`<p class="problem" role="alert">${problem}</p>`}
 <p class="soft">Agents use these accounts through Remit, which keeps the keys to them. No agent ever sees one, and each may do only what you agreed to.</p>
-${requests.map((one) => waiting(one, providers))}
+${requests.map((one) => waits(one, providers))}
 ${connections.length === 0 ? html`<p class="empty">No account is connected.</p>` : connections.map((one) => card(one, csrf))}
 ${
   providers.length === 0
@@ -57,14 +56,14 @@ ${
     : html`<details${connections.length === 0 && requests.length === 0 ? html` open` : ''}><summary>Connect an account</summary>
 ${given.offered.length === 0 ? html`<p class="empty">First <a href="/delegations">lend an agent something</a>: then you can let it use an account as well.</p>` : providers.map((provider) => connectForm({ provider, csrf, parties: given.offered }))}</details>`
 }
-${ownNav({ current: '/connections', csrf })}`,
+${ownNav({ current: '/connections', csrf, waiting })}`,
   })
 }
 
 const titleOf = (name: string, providers: readonly Provider[]): string =>
   providers.find((one) => one.name === name)?.title ?? name
 
-const waiting = (one: ConnectionRequest, providers: readonly Provider[]): Html =>
+const waits = (one: ConnectionRequest, providers: readonly Provider[]): Html =>
   html`<section class="card" aria-label="${one.agentTitle} waits"><h2>${one.agentTitle} <span class="tag">waits for you</span></h2>
 <p class="soft">It wants to use your ${titleOf(one.provider, providers)} account, through ${one.clientTitle}.</p>
 <p><a href="/connections/requests/${one.id}">Look at it</a></p></section>`

@@ -7,14 +7,13 @@ import { mayReach } from '../../delegation/reach.ts'
 import { splitObject } from '../../kernel/ids.ts'
 import { detailLists } from './details.ts'
 import { type Html, page } from './layout.ts'
-import { ownNav } from './own-nav.ts'
+import { type OwnNav, ownNav } from './own-nav.ts'
 import { programsSection } from './programs.ts'
 import { left, moment } from './times.ts'
 
-export interface DelegationsPage {
+export interface DelegationsPage extends OwnNav {
   /** Account key of who is signed in. */
   readonly person: string
-  readonly csrf: string
   /** Those that count now. */
   readonly lent: readonly OwnDelegation[]
   /** That get tokens for this person now. */
@@ -73,7 +72,7 @@ const untouched: Tried = {
 
 /** What somebody has lent, to whom, until when; how to take it back, and how to lend more. */
 export function delegationsPage(given: DelegationsPage): string {
-  const { person, csrf, lent, programs, agents, offered, now, done } = given
+  const { person, csrf, waiting, lent, programs, agents, offered, now, done } = given
   const known = new Map(agents.map((agent) => [agent.id, agent]))
   return page({
     title: 'What you have lent',
@@ -88,7 +87,7 @@ ${lent.map((one) => card(one, { csrf, now, agent: known.get(one.agent), offered 
 }
 ${lendSection(given)}
 ${programsSection({ programs, csrf, now })}
-${ownNav({ current: '/delegations', csrf })}`,
+${ownNav({ current: '/delegations', csrf, waiting })}`,
   })
 }
 

@@ -1,12 +1,11 @@
 import { html } from 'hono/html'
 import type { Passkey } from '../../delegation/sign-in/passkeys.ts'
 import { type Html, page } from './layout.ts'
-import { ownNav } from './own-nav.ts'
+import { type OwnNav, ownNav } from './own-nav.ts'
 import { passkeyScript, scriptTag } from './passkey-script.ts'
 
-export interface PasskeysPage {
+export interface PasskeysPage extends OwnNav {
   readonly person: string
-  readonly csrf: string
   readonly passkeys: readonly Passkey[]
   /** What the browser needs to make one; left out where none can be added now. */
   readonly options?: object
@@ -22,7 +21,7 @@ export interface PasskeysPage {
 
 /** A person's passkeys: add, name, remove. */
 export function passkeysPage(given: PasskeysPage): string {
-  const { person, csrf, passkeys, options, problem, stale, verified, now } = given
+  const { person, csrf, waiting, passkeys, options, problem, stale, verified, now } = given
   return page({
     title: 'Passkeys',
     head: scriptTag(passkeyScript.path),
@@ -37,7 +36,7 @@ ${
 }
 ${stale ? html`<p><a href="/sign-in?next=%2Fpasskeys">Sign in again</a> to change anything here: it was more than a quarter of an hour ago.</p>` : ''}
 ${options === undefined || stale ? '' : addForm(csrf, options, verified || passkeys.length === 0)}
-${ownNav({ current: '/passkeys', csrf })}`,
+${ownNav({ current: '/passkeys', csrf, waiting })}`,
   })
 }
 

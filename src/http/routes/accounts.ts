@@ -87,11 +87,12 @@ export function accountRoutes(deps: AccountRoutesDeps): App {
     problem?: string,
     status: 200 | 404 | 409 | 503 = 200,
   ): Promise<Response> {
-    const { person, csrf, signedInAt } = c.get('session')
+    const { person, csrf, waiting, signedInAt } = c.get('session')
     const why = problem ?? (isLocal(person) ? undefined : 'Only accounts of this service can have links.')
     const body = accountsPage({
       person,
       csrf,
+      waiting,
       links: await links.list(person),
       providers: isLocal(person) ? upstream.providers : [],
       stale: !isRecent(signedInAt, now()),

@@ -26,13 +26,14 @@ export function connectionFormRoutes(deps: ConnectionRoutesDeps & ConnectionFace
 
   routes.get('/connections/requests/:id', read, async (c: AppContext) => {
     const { person, subject } = owner(c)
-    const { csrf } = c.get('session')
+    const { csrf, waiting } = c.get('session')
     // Looked for among this person's: somebody else's is as one that was never made.
     const request = (await parties.requests(subject)).find((one) => one.id === c.req.param('id'))
     const provider = providers.find((one) => one.name === request?.provider)
-    if (request === undefined || provider === undefined) return html(c, noRequestPage({ person, csrf }), 404)
+    if (request === undefined || provider === undefined)
+      return html(c, noRequestPage({ person, csrf, waiting }), 404)
     const connected = (await own.list(subject)).filter((one) => one.provider === provider.name)
-    return html(c, connectionRequestPage({ person, csrf, request, provider, connected }), 200)
+    return html(c, connectionRequestPage({ person, csrf, waiting, request, provider, connected }), 200)
   })
 
   routes.post('/connections/requests/:id/refuse', write, async (c: AppContext) => {

@@ -123,6 +123,7 @@ export function connectionRoutes(deps: ConnectionRoutesDeps): App {
     const page = connectionsPage({
       person,
       csrf: c.get('session').csrf,
+      waiting: c.get('session').waiting,
       connections,
       requests,
       providers,

@@ -123,7 +123,7 @@ export function delegationRoutes(deps: DelegationRoutesDeps): App {
   const show = async (c: AppContext, status: 200 | 409 | 422, tried?: Tried) => {
     const done = c.req.method === 'GET' ? doneIn(c.req.query('done')) : undefined
     const who = lender(c)
-    const { csrf } = c.get('session')
+    const { csrf, waiting } = c.get('session')
     const [lent, signedIn, offered, registered] = await Promise.all([
       delegations.list(who),
       programs.list(who.person),
@@ -133,6 +133,7 @@ export function delegationRoutes(deps: DelegationRoutesDeps): App {
     const page = delegationsPage({
       person: who.person,
       csrf,
+      waiting,
       lent,
       programs: signedIn,
       offered,

@@ -53,13 +53,14 @@ export function createApprovalPages(deps: ApprovalPagesDeps): ApprovalPages {
     const own = await find(subject, c.req.param('id') ?? '')
     const isNone = own === undefined
     for (const [name, value] of Object.entries(pageHeaders([], { script: !isNone }))) c.header(name, value)
-    if (isNone) return c.html(noApprovalPage({ person, csrf: session.csrf }), 404)
+    if (isNone) return c.html(noApprovalPage({ ...session, person }), 404)
     const digest = digestOf(own.shown)
     const isVerified = !takesVerification(own.shown) || isVerifiedNow(session, now())
     const page = approvalPage({
       own,
       person,
       csrf: session.csrf,
+      waiting: session.waiting,
       digest,
       tried,
       isStale: !isRecent(session.signedInAt, now()),

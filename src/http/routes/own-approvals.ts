@@ -88,6 +88,7 @@ export function ownApprovalRoutes(deps: OwnApprovalRoutesDeps): App {
     const page = approvalsPage({
       person,
       csrf: c.get('session').csrf,
+      waiting: c.get('session').waiting,
       list: await own.list(subject),
       push: { publicKey: push.publicKey, devices: await push.subscriptions.count(person) },
       now: deps.now(),

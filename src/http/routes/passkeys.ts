@@ -66,7 +66,7 @@ export function passkeyRoutes(deps: PasskeyRoutesDeps): App {
   })
 
   async function show(c: AppContext, problem?: string, status: 200 | 422 = 200): Promise<Response> {
-    const { person, csrf, signedInAt, verifiedAt } = c.get('session')
+    const { person, csrf, waiting, signedInAt, verifiedAt } = c.get('session')
     const owner = await people.get(person)
     const why = problem ?? unavailable(passkeys, person)
     const options = owner === undefined || !isLocal(person) ? undefined : await passkeys?.offer(owner, csrf)
@@ -75,6 +75,7 @@ export function passkeyRoutes(deps: PasskeyRoutesDeps): App {
       passkeysPage({
         person,
         csrf,
+        waiting,
         passkeys: (await passkeys?.list(person)) ?? [],
         stale: !isRecent(signedInAt, now()),
         verified: verifiedAt !== undefined,
