@@ -165,7 +165,7 @@ function askForm(given: Answering): Html | string {
 
 function longNoForm(given: Answering): Html {
   const { own, tried } = given
-  return html`<details${tried.blocks || tried.reason !== '' ? html` open` : ''}><summary>Refuse with a reason, or block this agent</summary>
+  return html`<details${tried.blocks || tried.reason !== '' ? html` open` : ''}><summary>Refuse and say why, or block it</summary>
 <form method="post" action="/approvals/${own.shown.id}/decision">${hidden(given, 'deny')}
 <label class="field light">Tell the agent why<input type="text" name="reason" value="${tried.reason}" maxlength="${textMax}" autocomplete="off"></label>
 <label class="line"><input type="checkbox" name="block" value="yes"${tried.blocks ? html` checked` : ''}> <span>Block this agent<br><small>Whatever it asks of you is refused from now on, and you hear nothing of it. What you lent it stays.</small></span></label>

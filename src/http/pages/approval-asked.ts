@@ -1,4 +1,5 @@
 import { html } from 'hono/html'
+import { isOpen } from '../../delegation/approvals/approval.ts'
 import type { Asked } from '../../delegation/approvals/asked.ts'
 import type { OwnApproval } from '../../delegation/approvals/own.ts'
 import type { ShownApproval, ShownDocument } from '../../delegation/approvals/view.ts'
@@ -13,15 +14,16 @@ import { sayScopes } from './scopes.ts'
 /** In one line: who wants what. Names are of our registry. */
 export function headline({ shown, call }: OwnApproval): string {
   const { agentTitle, asked, documents } = shown
+  const wants = isOpen(shown) ? 'wants' : 'wanted'
   switch (asked.kind) {
     case 'documents': {
-      const many = documents.length === 1 ? 'a document' : `${documents.length || ''} documents`.trim()
-      return `${agentTitle} wants to read ${many} for you`
+      const count = isOpen(shown) && documents.length > 0 ? `${documents.length} ` : ''
+      return `${agentTitle} ${wants} to read ${count === '1 ' ? 'a document' : `${count}documents`} for you`
     }
     case 'vault_call':
-      return `${agentTitle} wants to ${verbs[asked.call.method] ?? 'do something'} at ${call?.providerTitle ?? asked.provider} for you`
+      return `${agentTitle} ${wants} to ${verbs[asked.call.method] ?? 'do something'} at ${call?.providerTitle ?? asked.provider} for you`
     case 'access':
-      return `${agentTitle} wants to act for you at ${hostOf(asked.resource)}`
+      return `${agentTitle} ${wants} to act for you at ${hostOf(asked.resource)}`
   }
 }
 
@@ -35,8 +37,6 @@ const verbs: Readonly<Record<string, string>> = {
 }
 
 export interface AskedOptions {
-  /** Whether it can still be answered: then documents can be left out. */
-  readonly isOpen: boolean
   /** Of the documents, those that are ticked; undefined: all. */
   readonly ticked: readonly string[] | undefined
   readonly publicUrl: string
@@ -55,13 +55,14 @@ export function askedSection({ shown, call }: OwnApproval, options: AskedOptions
   }
 }
 
-function documentsSection(shown: ShownApproval, { isOpen, ticked }: AskedOptions): Html {
+function documentsSection(shown: ShownApproval, { ticked }: AskedOptions): Html {
+  const canChoose = isOpen(shown)
   const { documents, answer, state } = shown
   const agreed = answer?.kind === 'documents' && state === 'approved' ? answer.documentIds : undefined
   const listed = agreed === undefined ? documents : documents.filter(({ id }) => agreed.includes(id))
   if (listed.length === 0)
-    return html`<p class="empty">${isOpen ? 'Of what it asked for there is nothing now that you may read and have lent it. There is nothing to agree to.' : 'There is nothing of it now that you may read and have lent to this agent.'}</p>`
-  if (!isOpen)
+    return html`<p class="empty">${canChoose ? 'Of what it asked for there is nothing now that you may read and have lent it. There is nothing to agree to.' : 'There is nothing of it now that you may read and have lent to this agent.'}</p>`
+  if (!canChoose)
     return html`<section aria-label="Documents"><ul class="docs">${listed.map((one) => html`<li>${documentLine(one, placeOf(one, shown))}</li>`)}</ul></section>`
   return html`<fieldset><legend>${listed.length === 1 ? 'This document' : 'These documents'}</legend>
 <p class="soft">${listed.length === 1 ? 'It is one' : 'They are ones'} that you may read yourself.${listed.length === 1 ? '' : ' Untick what it should not get.'}</p>
@@ -84,7 +85,7 @@ function callSection(
 ): Html {
   const [path = '', query] = call.path.split(/\?(.*)/s)
   const isWrite = call.method !== 'GET' && call.method !== 'HEAD'
-  return html`<section aria-label="The call"><h2>This one call, once</h2>
+  return html`<section class="card" aria-label="The call"><h2>This one call, once</h2>
 <dl><dt>At</dt><dd><strong>${shown?.providerTitle ?? ''}</strong><br><code>${shown?.host ?? 'not set up here any more'}</code></dd>
 <dt>With your account</dt><dd>${shown?.account === undefined ? 'not connected any more' : html`<bdi>${shown.account}</bdi>`}</dd>
 <dt>Does</dt><dd><code>${call.method}</code> ${isWrite ? html`<span class="tag warn">changes things there</span>` : html`<span class="tag">reads only</span>`}</dd>
@@ -120,7 +121,7 @@ function accessSection(
   { publicUrl }: AskedOptions,
 ): Html {
   const isOurs = resource === publicUrl || resource === `${publicUrl}/mcp`
-  return html`<section aria-label="What it may do"><h2>What exactly it may do there</h2>
+  return html`<section class="card" aria-label="What it may do"><h2>What exactly it may do there</h2>
 ${isOurs ? html`<p>It may <strong>${sayScopes(scopes)}</strong> for you, within what you lent it.</p>` : html`<p>It may use <strong>${scopes.length === 0 ? 'this alone' : scopes.join(', ')}</strong> at <code>${resource}</code>.</p>`}
 ${collections === undefined ? '' : html`<p>Only in: ${collections.join(', ')}.</p>`}
 ${detailLists(details)}</section>`

@@ -1,4 +1,5 @@
 import { html } from 'hono/html'
+import { isOpen } from '../../delegation/approvals/approval.ts'
 import type { OwnApproval } from '../../delegation/approvals/own.ts'
 import { roundsMax } from '../../delegation/approvals/rounds.ts'
 import type { ShownApproval } from '../../delegation/approvals/view.ts'
@@ -26,23 +27,23 @@ export interface ApprovalPage extends Answering, OwnNav {
 export function approvalPage(given: ApprovalPage): string {
   const { own, person, csrf, waiting, problem, now } = given
   const { shown } = own
-  const isOpen = shown.state === 'pending' || shown.state === 'info_requested'
+  const canAnswer = isOpen(shown)
   const title = headline(own)
   return page({
     title,
     head: scriptTag(passkeyScript.path),
-    body: html`<p class="kicker">${kickers[shown.state]}${isOpen ? ` · ${left(shown.expiresAt.getTime() - now)}` : ''}</p>
+    body: html`<p class="kicker">${kickers[shown.state]}${canAnswer ? ` · ${left(shown.expiresAt.getTime() - now)}` : ''}</p>
 <h1>${title}</h1>
 <p>Asked by the agent <strong>${shown.agentTitle}</strong>, through <strong>${shown.clientTitle ?? shown.client}</strong>, for you, signed in as <strong>${person}</strong>.</p>
 ${isStrangerAgent(shown.agent) ? html`<p class="problem">Nobody registered this agent here, and nobody here vouches for it.</p>` : ''}
 ${problem === undefined ? '' : html`<p class="problem" role="alert">${problem}</p>`}
-${given.isAsked && shown.state === 'info_requested' ? html`<p class="done" role="status">Asked. Its answer will be here.</p>` : ''}
-${askedSection(own, { isOpen, ticked: given.tried.documents, publicUrl: given.publicUrl })}
+${given.isAsked && canAnswer ? html`<p class="done" role="status">Asked. Its answer ${shown.state === 'pending' ? 'is below' : 'will be here'}.</p>` : ''}
+${askedSection(own, { ticked: given.tried.documents, publicUrl: given.publicUrl })}
 ${ownWords(shown)}
 ${shown.rounds.length === 0 ? '' : conversation(shown)}
-${isOpen ? answerForms(given) : outcome(own, given)}
-${isOpen ? moreWays(given) : ''}
-<dl class="facts">${isOpen ? html`<dt>Answer until</dt><dd>${moment(shown.expiresAt)}</dd>` : ''}
+${canAnswer ? answerForms(given) : outcome(own, given)}
+${canAnswer ? moreWays(given) : ''}
+<dl class="facts">${canAnswer ? html`<dt>Answer until</dt><dd>${moment(shown.expiresAt)}</dd>` : ''}
 <dt>You lent it</dt><dd>for ${shown.lentFor}, until ${moment(shown.lentUntil)}</dd>
 <dt>Agent</dt><dd><code>${shown.agent}</code></dd><dt>Program</dt><dd><code>${shown.client}</code></dd></dl>
 <p><a href="/approvals">All approvals</a></p>
@@ -59,7 +60,7 @@ const kickers: Readonly<Record<ShownApproval['state'], string>> = {
 }
 
 function ownWords({ purpose, bindingMessage }: ShownApproval): Html {
-  return html`${bindingMessage === undefined ? '' : words({ by: 'It shows these words where you started it', text: bindingMessage, note: 'If you see other words there, or none, refuse.' })}${
+  return html`${bindingMessage === undefined ? '' : words({ by: 'Where you started this, it shows the same words', text: bindingMessage, note: 'Other words there, or none? Then refuse.' })}${
     purpose === undefined ? '' : words({ by: 'Why, in the agent’s own words', text: purpose })
   }`
 }

@@ -49,13 +49,13 @@ ${ownNav({ current: '/approvals', csrf, waiting })}`,
 }
 
 const kinds: Readonly<Record<Listed['asked']['kind'], string>> = {
-  documents: 'wants to read documents for you',
-  vault_call: 'wants to use an account of yours once',
-  access: 'wants to act for you',
+  documents: 'to read documents for you',
+  vault_call: 'to use an account of yours once',
+  access: 'to act for you',
 }
 
 const card = (one: Listed, now: number): Html =>
-  html`<section class="card" aria-label="${one.agentTitle} ${kinds[one.asked.kind]}"><h2><a class="whole" href="/approvals/${one.id}">${one.agentTitle} ${kinds[one.asked.kind]}</a></h2>
+  html`<section class="card" aria-label="${one.agentTitle} wants ${kinds[one.asked.kind]}"><h2><a class="whole" href="/approvals/${one.id}">${one.agentTitle} wants ${kinds[one.asked.kind]}</a></h2>
 <p class="soft">${one.state === 'pending' ? 'Waits for your answer' : 'You asked; it has yet to answer'} · ${left(one.expiresAt.getTime() - now)}</p></section>`
 
 const states: Readonly<Record<Listed['state'], string>> = {
@@ -67,5 +67,5 @@ const states: Readonly<Record<Listed['state'], string>> = {
 }
 
 const past = (one: Listed): Html =>
-  html`<li><p><a href="/approvals/${one.id}">${one.agentTitle} ${kinds[one.asked.kind]}</a></p>
+  html`<li><p><a href="/approvals/${one.id}">${one.agentTitle} wanted ${kinds[one.asked.kind]}</a></p>
 <p class="soft"><small><span class="tag">${states[one.state]}</span> asked on ${moment(one.createdAt)}</small></p></li>`
