@@ -3,6 +3,7 @@ import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Wish } from '../../src/delegation/approvals/ask.ts'
 import type { Asked } from '../../src/delegation/approvals/asked.ts'
+import { digestOfBody } from '../../src/delegation/vault/call.ts'
 import { type IssuerWorld, openIssuerWorld, password } from '../delegation/issuer/world.ts'
 import { type Chromium, openChromium } from '../support/chromium.ts'
 import { needsChromium } from '../support/native.ts'
@@ -117,7 +118,9 @@ describe('a person answers on their phone', needsChromium, () => {
     )
     const heard = async (step: string): Promise<{ readonly what: unknown; readonly at: number }> => {
       await agent.said(`{"step":"${step}"`)
-      await expect.poll(() => agent.stdout()).toMatch(new RegExp(`{"step":"${step}".*}\n`))
+      await expect
+        .poll(() => agent.stdout(), { timeout: 20_000 })
+        .toMatch(new RegExp(`{"step":"${step}".*}\n`))
       const line = agent
         .stdout()
         .split('\n')
@@ -145,11 +148,14 @@ describe('a person answers on their phone', needsChromium, () => {
     await expectKind(page)
     expect((await heard('question')).what).toBe('Which minutes, and what will you do with them?')
     await expect
-      .poll(async () => {
-        const again = page.getByRole('link', { name: 'Look again' })
-        if ((await again.count()) > 0) await again.click()
-        return page.getByText('The three sets of minutes since May.').count()
-      })
+      .poll(
+        async () => {
+          const again = page.getByRole('link', { name: 'Look again' })
+          if ((await again.count()) > 0) await again.click()
+          return page.getByText('The three sets of minutes since May.').count()
+        },
+        { timeout: 20_000 },
+      )
       .toBe(1)
 
     // Their passkey was a while ago.
@@ -195,15 +201,16 @@ describe('a person answers on their phone', needsChromium, () => {
   test('says a call to a third party and an order in words, also where there is little room and no script', async () => {
     await using browser = await openChromium({ width: 360, height: 740, script: false })
     const { page } = browser
+    const body = '{"title": "Publish the budget",\n "body": "As the board decided on 9 June."}'
     const call = {
       connection: 'c_1',
       method: 'POST',
       path: '/repos/acme/website/issues?labels=board%20follow-up',
       contentType: 'application/json',
-      bodyDigest: '1xKq3F8yZr5mVw0a7hJcN2bLtGpQeSdUoXiYkMfR9vA',
+      bodyDigest: digestOfBody(Buffer.from(body)) ?? '',
     }
     const callId = await asked(
-      { kind: 'vault_call', provider: 'github', call },
+      { kind: 'vault_call', provider: 'github', call, body },
       { purpose: 'To open the issue that the board asked for.' },
     )
     const order = { type: 'trade_order', side: 'buy', symbol: 'ACME', quantity: 10, limit: '42.50 EUR' }
@@ -219,7 +226,13 @@ describe('a person answers on their phone', needsChromium, () => {
     await shot(page, 'list-narrow')
     await page.goto(`${world.url}/approvals/${callId}`)
     await page.getByRole('heading', { name: 'wants to send or create something at GitHub for you' }).waitFor()
-    for (const words of ['api.github.com', 'anne-weber', 'board follow-up', 'changes things there'])
+    for (const words of [
+      'api.github.com',
+      'anne-weber',
+      'board follow-up',
+      'changes things there',
+      'As the board decided',
+    ])
       expect(await page.getByText(words).count()).toBe(1)
     // It takes a passkey, which takes the script.
     expect(await page.getByRole('button', { name: /Approve/ }).count()).toBe(0)

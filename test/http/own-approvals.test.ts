@@ -425,7 +425,7 @@ describeBackends('/approvals for the person', (backend) => {
     const text = '{"title":"<b>Hello</b>",\n"to":"\u202Eeve"}'
     const told = await ask(askedCall({ ...call, path: '/repos/acme/site/issues' }, text))
     expect((await page(told)).text).toContain(
-      '<pre>{&quot;title&quot;:&quot;&lt;b&gt;Hello&lt;/b&gt;&quot;,\n&quot;to&quot;:&quot;⟨U+202E⟩eve&quot;}</pre>',
+      '<pre tabindex="0">{&quot;title&quot;:&quot;&lt;b&gt;Hello&lt;/b&gt;&quot;,\n&quot;to&quot;:&quot;⟨U+202E⟩eve&quot;}</pre>',
     )
     const detail = { type: 'trade_order', side: 'buy', symbol: 'ACME', quantity: 10 }
     const id = await ask({

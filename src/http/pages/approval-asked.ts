@@ -49,7 +49,7 @@ export function askedSection({ shown, call }: OwnApproval, options: AskedOptions
     case 'documents':
       return documentsSection(shown, options)
     case 'vault_call':
-      return callSection(asked, { shown: call, isOpen: options.isOpen })
+      return callSection(asked, { shown: call, canAnswer: isOpen(shown) })
     case 'access':
       return accessSection(asked, options)
   }
@@ -81,7 +81,7 @@ const documentLine = ({ title, owner, isSensitive }: ShownDocument, place: strin
 
 function callSection(
   { call, body }: Extract<Asked, { kind: 'vault_call' }>,
-  { shown, isOpen }: { readonly shown: ShownCall | undefined; readonly isOpen: boolean },
+  { shown, canAnswer }: { readonly shown: ShownCall | undefined; readonly canAnswer: boolean },
 ): Html {
   const [path = '', query] = call.path.split(/\?(.*)/s)
   const isWrite = call.method !== 'GET' && call.method !== 'HEAD'
@@ -91,7 +91,7 @@ function callSection(
 <dt>Does</dt><dd><code>${call.method}</code> ${isWrite ? html`<span class="tag warn">changes things there</span>` : html`<span class="tag">reads only</span>`}</dd>
 <dt>To</dt><dd><code>${path}</code></dd>
 ${query === undefined ? '' : html`<dt>Asking for</dt><dd>${pairs(query)}</dd>`}
-${call.bodyDigest === undefined ? '' : html`<dt>Sends</dt><dd>${sent(call, body, isOpen)}</dd>`}</dl>
+${call.bodyDigest === undefined ? '' : html`<dt>Sends</dt><dd>${sent(call, body, canAnswer)}</dd>`}</dl>
 <p class="soft">Remit makes the call. The agent never gets the key to your account.</p></section>`
 }
 
@@ -99,11 +99,11 @@ ${call.bodyDigest === undefined ? '' : html`<dt>Sends</dt><dd>${sent(call, body,
 function sent(
   { contentType = '', bodyDigest = '' }: VaultCall,
   body: string | undefined,
-  isOpen: boolean,
+  canAnswer: boolean,
 ): Html {
   if (body !== undefined)
-    return html`this, of the type <code>${contentType}</code>, ${Buffer.byteLength(body)} bytes:<pre>${visible(body)}</pre>`
-  if (!isOpen)
+    return html`this, of the type <code>${contentType}</code>, ${Buffer.byteLength(body)} bytes:<pre tabindex="0">${visible(body)}</pre>`
+  if (!canAnswer)
     return html`what stood here, of the type <code>${contentType}</code>. It is not kept; its fingerprint is:<br><code>${bodyDigest}</code>`
   return html`something of the type <code>${contentType}</code> <span class="tag warn">not shown</span> Only the agent has it; it can send nothing else than what has this fingerprint:<br><code>${bodyDigest}</code><br><small>If you do not know what it is, refuse, or ask.</small>`
 }
