@@ -1,11 +1,11 @@
 import { decodeJwt } from 'jose'
-import * as client from 'openid-client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { callbackPath } from '../../src/delegation/upstream/provider.ts'
 import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
 import { openChromium } from '../support/chromium.ts'
 import { openRealm, type Realm } from '../support/keycloak.ts'
 import { needsChromium, needsKeycloak } from '../support/native.ts'
+import { lendTo } from './lend-to.ts'
 
 const needed = needsKeycloak.skip === true ? needsKeycloak : needsChromium
 const person = { name: 'anne', password: 'of the realm' }
@@ -42,42 +42,18 @@ describe('through a live Keycloak in a real browser', needed, () => {
 
   test('a person signs in there, consents here, and their agent reads what is theirs', async () => {
     await using browser = await openChromium()
-    const { page, context } = browser
-    const { key, kid } = world.keys['agent-app']
-    const config = await client.discovery(
-      new URL(world.issuer),
-      'agent-app',
-      undefined,
-      client.PrivateKeyJwt({ key, kid }),
-      { execute: [client.allowInsecureRequests] },
-    )
-    const verifier = client.randomPKCECodeVerifier()
-    await context.route('https://app.test/**', (route) => route.fulfill({ body: 'Back at the application.' }))
-    await page.goto(
-      client.buildAuthorizationUrl(config, {
-        redirect_uri: world.redirectUri,
-        scope: 'docs.search docs.read',
-        code_challenge: await client.calculatePKCECodeChallenge(verifier),
-        code_challenge_method: 'S256',
-      }).href,
-    )
-    await page.getByRole('button', { name: /^Continue with 127\.0\.0\.1/ }).click()
-    await page.locator('#username').fill(person.name)
-    await page.locator('#password').fill(person.password)
-    await page.locator('#kc-login').click()
-    await page.getByRole('heading', { name: 'Lend your reading?' }).waitFor()
-    await page.getByLabel('The handbook').check()
-    await page.getByRole('button', { name: 'Agree' }).click()
-    await page.waitForURL('https://app.test/**')
-    const tokens = await client.authorizationCodeGrant(config, new URL(page.url()), {
-      pkceCodeVerifier: verifier,
+    const token = await lendTo(world, browser, async (page) => {
+      await page.getByRole('button', { name: /^Continue with 127\.0\.0\.1/ }).click()
+      await page.locator('#username').fill(person.name)
+      await page.locator('#password').fill(person.password)
+      await page.locator('#kc-login').click()
     })
-    expect(decodeJwt(tokens.access_token)).toMatchObject({
+    expect(decodeJwt(token)).toMatchObject({
       sub: `staff/${sub}`,
       upstream: { iss: realm.issuer, sub },
       act: { sub: 'research-bot' },
     })
-    const { results } = await world.retrieve(tokens.access_token, { query: 'travel', top_k: 5 })
+    const { results } = await world.retrieve(token, { query: 'travel', top_k: 5 })
     expect(results.map(({ document_id }) => document_id)).toEqual(['handbook/staff'])
     expect(await world.service.people.get(`staff/${sub}`)).toMatchObject({ name: 'anne Tester' })
   }, 60_000)

@@ -1,5 +1,4 @@
 import { decodeJwt } from 'jose'
-import * as client from 'openid-client'
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { callbackPath } from '../../src/delegation/upstream/provider.ts'
@@ -7,6 +6,7 @@ import { type IssuerWorld, openIssuerWorld, password } from '../delegation/issue
 import { openChromium } from '../support/chromium.ts'
 import { needsChromium } from '../support/native.ts'
 import { clientSecret, secretVariable, startUpstream, type UpstreamDouble } from '../support/upstream.ts'
+import { lendTo } from './lend-to.ts'
 
 describe('in a real browser', needsChromium, () => {
   // Another site for the browser: 127.0.0.1 there, localhost here. Its rules for cookies are the real ones.
@@ -49,39 +49,16 @@ describe('in a real browser', needsChromium, () => {
     expect(await device.credentials()).toHaveLength(1)
     await context.clearCookies()
 
-    const { key, kid } = world.keys['agent-app']
-    const config = await client.discovery(
-      new URL(world.issuer),
-      'agent-app',
-      undefined,
-      client.PrivateKeyJwt({ key, kid }),
-      { execute: [client.allowInsecureRequests] },
+    const token = await lendTo(world, browser, async (page) =>
+      page.getByRole('button', { name: 'Sign in with a passkey' }).click(),
     )
-    const verifier = client.randomPKCECodeVerifier()
-    await context.route('https://app.test/**', (route) => route.fulfill({ body: 'Back at the application.' }))
-    await page.goto(
-      client.buildAuthorizationUrl(config, {
-        redirect_uri: world.redirectUri,
-        scope: 'docs.search docs.read',
-        code_challenge: await client.calculatePKCECodeChallenge(verifier),
-        code_challenge_method: 'S256',
-      }).href,
-    )
-    await page.getByRole('button', { name: 'Sign in with a passkey' }).click()
-    await page.getByRole('heading', { name: 'Lend your reading?' }).waitFor()
-    await page.getByLabel('The handbook').check()
-    await page.getByRole('button', { name: 'Agree' }).click()
-    await page.waitForURL('https://app.test/**')
-    const tokens = await client.authorizationCodeGrant(config, new URL(page.url()), {
-      pkceCodeVerifier: verifier,
-    })
-    expect(decodeJwt(tokens.access_token)).toMatchObject({
+    expect(decodeJwt(token)).toMatchObject({
       sub: 'anne',
       amr: ['swk', 'user', 'mfa'],
       act: { sub: 'research-bot' },
       delegation: expect.any(String),
     })
-    const { results } = await world.retrieve(tokens.access_token, { query: 'travel' })
+    const { results } = await world.retrieve(token, { query: 'travel' })
     expect(results).toMatchObject([{ document_id: 'handbook/travel' }])
   })
 
