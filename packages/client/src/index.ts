@@ -35,6 +35,7 @@ export {
   WrongPerson,
 } from './errors/kinds.ts'
 export { errorFromJSON, isRemitError } from './errors/make.ts'
+export { McpSignIn, type McpSignInOptions, type McpTokens } from './mcp/sign-in.ts'
 export type { Access, AccessInit } from './service/access.ts'
 export type {
   Approval,

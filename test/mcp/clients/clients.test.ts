@@ -1,3 +1,5 @@
+import { DpopSession } from '@modelcontextprotocol/client'
+import { McpSignIn } from '@remit/client'
 import { decodeJwt } from 'jose'
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -5,18 +7,24 @@ import { clientId, document, openWeb } from '../../delegation/issuer/cimd/web.ts
 import { type IssuerWorld, openIssuerWorld, password } from '../../delegation/issuer/world.ts'
 import { openChromium } from '../../support/chromium.ts'
 import { needsChromium } from '../../support/native.ts'
-import { type Driven, driveV1, driveV2, isSignInNeeded } from './clients.ts'
-import { SignIn, type SignInOptions } from './store.ts'
+import { type Driven, driveV1, driveV2, isSignInNeeded, type SignIn } from './clients.ts'
 
 // The official clients, as programs use them, and a person in a real browser.
 
+const registered = { client_id: 'public-agent' }
 const clients = {
-  // With a refresh token it would use that for a step-up, ask for nothing more, and give up.
-  'v1 (2025-11-25)': { drive: driveV1, clientId: 'public-agent', refreshes: false },
-  'v2 (2026-07-28)': { drive: driveV2, clientId: 'public-agent' },
-  'v2 with a token bound to its key': { drive: driveV2, clientId: 'public-agent', bound: true },
-  'v2 that nobody registered, by its document': { drive: driveV2, metadataUrl: clientId },
+  'v1 (2025-11-25)': { drive: driveV1, client: registered, refreshes: false },
+  'v2 (2026-07-28)': { drive: driveV2, client: registered },
+  'v2 with a token bound to its key': { drive: driveV2, client: registered, bound: true },
+  'v2 that nobody registered, by its document': { drive: driveV2, clientMetadataUrl: clientId },
 } as const
+
+interface Kept {
+  readonly client?: { readonly client_id: string }
+  readonly clientMetadataUrl?: string
+  readonly refreshes?: boolean
+  readonly bound?: boolean
+}
 
 const web = openWeb()
 
@@ -52,40 +60,48 @@ describe('with an official client', needsChromium, () => {
 
   async function withPerson<T>(
     driven: Driven,
-    signIn: SignIn,
+    opened: readonly URL[],
     page: Page,
     step: () => Promise<T>,
   ): Promise<T> {
-    const sent = signIn.opened.length
+    const sent = opened.length
     const error: unknown = await step().then(
       () => undefined,
       (thrown: unknown) => thrown,
     )
     expect(isSignInNeeded(error)).toBe(true)
-    expect(signIn.opened).toHaveLength(sent + 1)
-    await driven.finish(await consent(page, signIn.opened.at(-1) ?? new URL('about:blank')))
+    expect(opened).toHaveLength(sent + 1)
+    await driven.finish(await consent(page, opened.at(-1) ?? new URL('about:blank')))
     return step()
   }
 
   test.each(Object.entries(clients))(
     '%s: sign-in by browser → search → step-up → reading',
     async (_, { drive, ...options }) => {
-      const kept: SignInOptions = options
+      const { bound = false, clientMetadataUrl, client, ...known }: Kept = options
       await using browser = await openChromium()
       await browser.context.route('http://127.0.0.1:49152/**', (route) => route.fulfill({ body: 'Back.' }))
-      const signIn = new SignIn(kept)
+      const opened: URL[] = []
+      const signIn: SignIn = new McpSignIn({
+        ...known,
+        ...(client !== undefined && { client: { ...client, issuer: world.issuer } }),
+        ...(clientMetadataUrl !== undefined && { clientMetadataUrl }),
+        ...(bound && { dpop: DpopSession.create() }),
+        redirectUrl: 'http://127.0.0.1:49152/callback',
+        open: (url) => void opened.push(url),
+      })
       await using driven = drive(`${world.url}/mcp`, signIn)
 
-      await withPerson(driven, signIn, browser.page, () => driven.connect())
-      expect(signIn.opened[0]?.searchParams.get('scope')).toBe('docs.search')
-      expect(decodeJwt(signIn.held?.access_token ?? '')).toMatchObject({
+      await withPerson(driven, opened, browser.page, () => driven.connect())
+      expect(opened[0]?.searchParams.get('scope')).toBe('docs.search')
+      expect(decodeJwt(signIn.tokens()?.access_token ?? '')).toMatchObject({
         sub: 'anne',
         aud: `${world.url}/mcp`,
         scope: 'docs.search',
-        act: { sub: kept.metadataUrl === undefined ? 'research-bot' : expect.stringMatching(/^cimd\//) },
-        ...(kept.bound && { cnf: { jkt: expect.any(String) } }),
+        act: { sub: clientMetadataUrl === undefined ? 'research-bot' : expect.stringMatching(/^cimd\//) },
+        ...(bound && { cnf: { jkt: expect.any(String) } }),
       })
-      expect(signIn.held?.token_type.toLowerCase()).toBe(kept.bound ? 'dpop' : 'bearer')
+      expect(signIn.tokens()?.token_type.toLowerCase()).toBe(bound ? 'dpop' : 'bearer')
 
       expect(await driven.tools()).toEqual(
         expect.arrayContaining(['retrieve', 'read_document', 'list_collections']),
@@ -96,13 +112,10 @@ describe('with an official client', needsChromium, () => {
         results: [{ document_id: 'handbook/travel' }],
       })
 
-      const read = await withPerson(driven, signIn, browser.page, () =>
+      const read = await withPerson(driven, opened, browser.page, () =>
         driven.call('read_document', { id: 'handbook/travel' }),
       )
-      expect(signIn.opened[1]?.searchParams.get('scope')?.split(' ').sort()).toEqual([
-        'docs.read',
-        'docs.search',
-      ])
+      expect(opened[1]?.searchParams.get('scope')?.split(' ').sort()).toEqual(['docs.read', 'docs.search'])
       expect(read.structuredContent).toMatchObject({ id: 'handbook/travel', text: 'Travel budget: 900.' })
       expect(await driven.read('remit://document/handbook%2Ftravel')).toMatchObject({
         contents: [{ text: 'Travel budget: 900.' }],

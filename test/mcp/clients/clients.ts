@@ -1,8 +1,13 @@
-import { Client, StreamableHTTPClientTransport, UnauthorizedError } from '@modelcontextprotocol/client'
+import {
+  Client,
+  type DpopSession,
+  StreamableHTTPClientTransport,
+  UnauthorizedError,
+} from '@modelcontextprotocol/client'
 import { UnauthorizedError as UnauthorizedErrorV1 } from '@modelcontextprotocol/sdk/client/auth.js'
 import { Client as ClientV1 } from '@modelcontextprotocol/sdk/client/index.js'
 import { StreamableHTTPClientTransport as TransportV1 } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
-import type { SignIn } from './store.ts'
+import type { McpSignIn } from '@remit/client'
 
 export interface ToolResult {
   readonly structuredContent?: unknown
@@ -20,6 +25,8 @@ export interface Driven extends AsyncDisposable {
   read(uri: string): Promise<unknown>
 }
 
+export type SignIn = McpSignIn<DpopSession>
+
 const info = { name: 'test-client', version: '1.0.0' }
 
 export const isSignInNeeded = (error: unknown): boolean =>
@@ -36,7 +43,7 @@ export function driveV1(url: string, signIn: SignIn): Driven {
       current = new TransportV1(new URL(url), { authProvider: signIn })
       await client.connect(current as Parameters<ClientV1['connect']>[0])
     },
-    finish: (back) => current.finishAuth(back.searchParams.get('code') ?? ''),
+    finish: (back) => current.finishAuth(signIn.back(back).get('code') ?? ''),
     tools: async () => (await client.listTools()).tools.map(({ name }) => name),
     async call(name, args) {
       const result = await client.callTool({ name, arguments: args })
@@ -59,7 +66,7 @@ export function driveV2(url: string, signIn: SignIn): Driven {
       current = make()
       await client.connect(current)
     },
-    finish: (back) => current.finishAuth(back.searchParams),
+    finish: (back) => current.finishAuth(signIn.back(back)),
     tools: async () => (await client.listTools()).tools.map(({ name }) => name),
     call: (name, args) => client.callTool({ name, arguments: args }),
     read: (uri) => client.readResource({ uri }),

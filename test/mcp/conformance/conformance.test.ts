@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import { z } from 'zod'
@@ -10,7 +11,7 @@ import { freePort } from '../../delegation/issuer/world.ts'
 import type { World } from '../../support/world.ts'
 import { openMcpWorld, revisions } from '../world.ts'
 import { openFixtureFace } from './fixture-face.ts'
-import { openProxy, type Proxy, runSuite } from './suite.ts'
+import { openProxy, type Proxy, runSuite, type SuiteResult } from './suite.ts'
 
 // MCP's own suite is run by its command, as anybody would; a proxy on loopback adds the agent's token, which it knows nothing of.
 
@@ -19,16 +20,19 @@ const expected = z
   .parse(parse(readFileSync(new URL('expected-failures.yml', import.meta.url), 'utf8')))
 
 const suiteFolder = new URL('../../../node_modules/@modelcontextprotocol/conformance/', import.meta.url)
-const requirements = z.object({ server: z.array(z.string()) })
+const requirements = z.object({ server: z.array(z.string()), client: z.array(z.string()) })
 
-/** The scenarios that a revision requires of a server, as the suite lists them. */
-const requiredBy = (revision: string): readonly string[] =>
-  requirements.parse(parse(readFileSync(new URL(`requirements/${revision}.yaml`, suiteFolder), 'utf8')))
-    .server
+/** The scenarios that a revision requires of a server or a client, as the suite lists them. */
+const requiredBy = (revision: string, leg: 'server' | 'client' = 'server'): readonly string[] =>
+  requirements.parse(parse(readFileSync(new URL(`requirements/${revision}.yaml`, suiteFolder), 'utf8')))[leg]
 
 /** What of these scenarios passed; what failed or was warned of beside what is expected; what was expected and passed. */
 async function examine(url: string, revision: string, scenarios: readonly string[], known: string) {
-  const { checks } = await runSuite(['--url', `${url}/mcp`, '--requirements', revision])
+  const { checks } = await runSuite('server', ['--url', `${url}/mcp`, '--requirements', revision])
+  return judge(checks, scenarios, known)
+}
+
+function judge(checks: SuiteResult['checks'], scenarios: readonly string[], known: string) {
   const reasons = expected[known] ?? {}
   const looked = [...checks].filter(([check]) => scenarios.includes(check.split(':')[0] ?? ''))
   const bad = looked.filter(([, outcomes]) => outcomes.some((one) => /FAILURE|WARNING/.test(one)))
@@ -102,4 +106,35 @@ describe('a server under examination, in the same wiring', () => {
     const found = await examine(face.url, revision, required, revision)
     expect(found).toMatchObject({ failed: [], notFailed: [], scenarios: required.length })
   })
+})
+
+describe('a client with our sign-in', () => {
+  const program = fileURLToPath(new URL('client.ts', import.meta.url))
+  /** Extensions that it has; of the others it does not say that it would. */
+  const extensions = ['auth/dpop', 'auth/dpop-nonce']
+
+  test.each([
+    ['2026-07-28', extensions],
+    ['2025-11-25', []],
+  ] as const)(
+    'passes every scenario of signing in that revision %s requires',
+    { timeout: 240_000 },
+    async (revision, more) => {
+      const scenarios = [
+        ...requiredBy(revision, 'client').filter((name) => name.startsWith('auth/')),
+        ...more,
+      ]
+      const { checks } = await runSuite('client', [
+        '--command',
+        `${process.execPath} ${program}`,
+        // The suites of 2026-07-28 leave out what belongs to it alone.
+        ...(revision === '2026-07-28'
+          ? ['--requirements', revision]
+          : ['--suite', 'auth', '--spec-version', revision]),
+        ...['--timeout', '60000'],
+      ])
+      const found = judge(checks, scenarios, `client ${revision}`)
+      expect(found).toMatchObject({ failed: [], notFailed: [], scenarios: scenarios.length })
+    },
+  )
 })

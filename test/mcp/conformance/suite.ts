@@ -25,10 +25,10 @@ export interface SuiteResult {
 }
 
 /** Runs MCP's own conformance command as anybody would, and reads what it looked at. */
-export async function runSuite(flags: readonly string[]): Promise<SuiteResult> {
+export async function runSuite(leg: 'server' | 'client', flags: readonly string[]): Promise<SuiteResult> {
   const results = await mkdtemp(join(tmpdir(), 'remit-conformance-'))
   try {
-    const child = spawn(process.execPath, [command, 'server', ...flags, '--output-dir', results], {
+    const child = spawn(process.execPath, [command, leg, ...flags, '--output-dir', results], {
       env: { ...process.env, NO_COLOR: '1', FORCE_COLOR: '0' },
     })
     let printed = ''
@@ -47,12 +47,11 @@ async function checksIn(folder: string): Promise<Map<string, string[]>> {
   const checks = new Map<string, string[]>()
   for (const name of await readdir(folder, { recursive: true })) {
     if (!name.endsWith('checks.json')) continue
-    // server-SCENARIO-TIMESTAMP/checks.json
-    const scenario =
-      name
-        .split('/')[0]
-        ?.replace(/^server-/, '')
-        .replace(/-\d{4}-\d\d-\d\dT.*$/, '') ?? ''
+    // server-SCENARIO-TIMESTAMP/checks.json, or auth/SCENARIO-TIMESTAMP/checks.json
+    const scenario = name
+      .replace(/\/checks\.json$/, '')
+      .replace(/^server-/, '')
+      .replace(/-\d{4}-\d\d-\d\dT.*$/, '')
     const read = JSON.parse(await readFile(join(folder, name), 'utf8')) as { id: string; status: string }[]
     for (const { id, status } of read) {
       const key = `${scenario}:${id}`
