@@ -15,7 +15,10 @@ export interface ApprovalOptions<Args> {
   readonly scopes?: readonly string[]
   /** What exactly the person is asked for, of this call's arguments. Default: the scopes alone. */
   readonly details?: (args: Args) => readonly Detail[]
-  /** What the person reads beside it, of this call's arguments: plain text on one line. */
+  /**
+   * What the person reads beside it, of this call's arguments: at most 128 characters of plain text on one line. Their page
+   * tells them to refuse where the app did not show the same words.
+   */
   readonly bindingMessage: (args: Args) => string
   /**
    * `interrupt` (default): asks, and throws `ApprovalPending`, whose `data.resume` the app stores; the call that is given
@@ -26,8 +29,12 @@ export interface ApprovalOptions<Args> {
   readonly expirySeconds?: number
   /** What counts as less, where only the API knows it: 5 shares of 10. Default: the same, or plainly less. */
   readonly within?: Within
-  /** With `block`: called once the person was asked, so that the app can say so. */
-  readonly onPending?: (pending: ApprovalPending, session: Session) => void | Promise<void>
+  /** With `block`: called once the person was asked, so that the app can say so, with the words that it has to show. */
+  readonly onPending?: (
+    pending: ApprovalPending,
+    session: Session,
+    bindingMessage: string,
+  ) => void | Promise<void>
   /** With `block`: answers what the person asks back. Left out: their question ends the call, as `ApprovalPending`. */
   readonly onQuestion?: (question: string, args: Args, session: Session) => string | Promise<string>
 }
@@ -73,7 +80,7 @@ export function withApproval<Args, Result>(
         return open.look(ciba, request, parts.platform.now)
       case 'block': {
         const begun = call.resume ?? (await ciba.start(request))
-        await options.onPending?.(askedOf(begun), session)
+        await options.onPending?.(askedOf(begun), session, request.bindingMessage)
         return waitFor({ ciba, begun, request, args, session, parts })
       }
     }

@@ -101,13 +101,13 @@ describe('a tool that asks first', () => {
     const told: unknown[] = []
     const tool = buy({
       mode: 'block',
-      onPending: ({ code }, { person }) => void told.push([code, person.subject]),
+      onPending: ({ code }, { person }, words) => void told.push([code, person.subject, words]),
     })
     double.people.asked = (question) => {
       question.outcome = { approve: [detailOf(ten)] }
     }
     expect(await tool(ten, sessionOf())).toBe('anne by agent-a')
-    expect(told).toEqual([['approval_pending', 'anne']])
+    expect(told).toEqual([['approval_pending', 'anne', 'Buy 10 ACME']])
   })
 
   test('asks at most as often as the issuer wants, and slower when told so', async () => {
