@@ -198,6 +198,13 @@ describe('REMIT_DEMO', () => {
     )
   })
 
+  test('brings its company unless DEMO_SAMPLE=false, which makes no demo of what is none', () => {
+    expect(loadConfig({ REMIT_DEMO: 'true' })).toMatchObject({ demo: true, demoSample: true })
+    const empty = { DEMO_SAMPLE: 'false' }
+    expect(loadConfig({ REMIT_DEMO: 'true', ...empty })).toMatchObject({ demo: true, demoSample: false })
+    expect(loadConfig({ TRUSTED_ISSUERS: issuers({}) })).toMatchObject({ demo: false, demoSample: false })
+  })
+
   test.each(['127.0.0.1', '::1', 'localhost', 'LOCALHOST'])('may go with HOST=%s', (host) => {
     expect(loadConfig({ REMIT_DEMO: 'true', HOST: host }).demo).toBe(true)
   })
