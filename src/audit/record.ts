@@ -223,6 +223,7 @@ export type DecisionEvent =
       readonly whole_at: string
       readonly delegations_ended: number
       readonly grants_ended: number
+      readonly accounts_to_reconnect: number
       readonly tuples_removed: number
       readonly sessions_ended: number
       readonly artifacts_ended: number

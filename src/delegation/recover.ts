@@ -9,6 +9,7 @@ import { type GrantRow, grantColumns, grantOf } from './approvals/grant-row.ts'
 import { delegationTuples } from './delegation-tuples.ts'
 import type { Delegations } from './delegations.ts'
 import { type Epoch, markerObject, readMarker, tellOpenFga } from './epoch.ts'
+import { forgetAgreements } from './vault/agreements.ts'
 
 export interface Recovered {
   /** When the database was last known to be whole: what happened after that may be forgotten. */
@@ -17,6 +18,8 @@ export interface Recovered {
   readonly delegations_ended: number
   /** Grants of approvals: all of them, since each may have been used or taken back since. */
   readonly grants_ended: number
+  /** Linked accounts, which are to be connected and agreed to once more. */
+  readonly accounts_to_reconnect: number
   /** Tuples of delegations and grants that the database does not know, or that are over. */
   readonly tuples_removed: number
   readonly sessions_ended: number
@@ -60,6 +63,9 @@ export async function recover(deps: RecoverDeps, txn: string): Promise<Recovered
   const grantsEnded = await endGrants(deps, txn)
   await step('grants')
 
+  const accounts = await database.transaction(forgetAgreements)
+  await step('accounts')
+
   const { ended, removed } = await settleDelegations(deps, txn)
   await step('delegations')
 
@@ -70,6 +76,7 @@ export async function recover(deps: RecoverDeps, txn: string): Promise<Recovered
     whole_at: wholeAt.toISOString(),
     delegations_ended: ended,
     grants_ended: grantsEnded,
+    accounts_to_reconnect: accounts,
     tuples_removed: removed,
     sessions_ended: sessions.length,
     artifacts_ended: artifacts.length,

@@ -125,6 +125,7 @@ describe('with a service running', () => {
         whole_at: '',
         delegations_ended: 0,
         grants_ended: 0,
+        accounts_to_reconnect: 0,
         tuples_removed: 0,
         sessions_ended: 0,
         artifacts_ended: 0,

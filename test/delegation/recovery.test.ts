@@ -232,7 +232,7 @@ describe(
       expect((await tuplesLeft(copy.fga)).every((tuple) => tuple.includes(before))).toBe(true)
     })
 
-    test.each(['begun', 'sessions', 'grants', 'delegations', 'index'])(
+    test.each(['begun', 'sessions', 'grants', 'accounts', 'delegations', 'index'])(
       'stays shut where recovery died after “%s”, and opens when it is run again',
       async (last) => {
         const before = await wentOn(async (stand, lent) => void (await stand.delegations.revoke(lent)))
@@ -333,6 +333,31 @@ test('recovery ends every grant of an approval: how often it was used since nobo
   for await (const page of fga.readAll()) left.push(...page.map(tupleId))
   expect(left.filter((tuple) => tuple.includes('grant:'))).toEqual([])
   expect(await stand.delegations.isLive(delegation)).toBe(true)
+})
+
+test('recovery has linked accounts connected and agreed to once more: what was taken back since nobody knows', async () => {
+  const database = await openMigrated()
+  await using stand = await standOn(database, await openFga(database, clock), { isApart: false })
+  await addBot(database)
+  for (const [id, state] of [
+    ['c_1', 'live'],
+    ['c_2', 'needs_reconnect'],
+  ] as const)
+    await database.query(
+      `insert into connections (id, subject, provider, issuer, account, account_title, state, scopes, sealed,
+         wrapped_key, key_version, refreshable, sealed_at, created_at)
+       values ($1, 'user:anne', 'github', 'https://github.com', $1, 'anne', $2, '{}', 'x', '\\x00', 'one', true, now(), now())`,
+      [id, state],
+    )
+  await database.query(
+    `insert into connection_agents (connection, agent, client, rules, agreed_at) values ('c_1', 'bot', 'app', '[]', now())`,
+  )
+  expect(await stand.recover()).toMatchObject({ accounts_to_reconnect: 1 })
+  expect(await database.query('select id, state from connections order by id')).toEqual([
+    { id: 'c_1', state: 'needs_reconnect' },
+    { id: 'c_2', state: 'needs_reconnect' },
+  ])
+  expect(await database.query('select * from connection_agents')).toEqual([])
 })
 
 test('what is revoked is soon beyond forgetting: the number is raised for it within the next look', async () => {

@@ -74,3 +74,18 @@ export async function endAgreement(
   })
   return true
 }
+
+/**
+ * After an older copy of the database was put in place: what was agreed to may have been taken back since, and tokens
+ * that were renewed since are none any more, which their provider would take for theft. Nothing is agreed to from here
+ * on, and accounts are to be connected once more. Returns how many.
+ */
+export async function forgetAgreements(sql: Sql): Promise<number> {
+  await sql.query('delete from connection_agents')
+  await sql.query('delete from connection_requests')
+  const rows = await sql.query(
+    `update connections set state = 'needs_reconnect', lease = lease + 1, leased_until = null
+     where state = 'live' returning id`,
+  )
+  return rows.length
+}
