@@ -15,6 +15,22 @@ const missed = `[...document.querySelectorAll('button, label.line, select, input
   .filter((one) => one.checkVisibility())
   .map((one) => [one.textContent, one.getBoundingClientRect().height])
   .filter(([, height]) => height < 44)`
+// Whether a click on the middle of the yes would reach it, so many milliseconds after the page came up.
+const reaches = (ms: number): string => `(() => {
+  const button = document.querySelector('#yes button')
+  button.scrollIntoView({ block: 'center' })
+  button.style.animation = 'none'
+  button.offsetWidth
+  button.style.animation = ''
+  for (const one of button.getAnimations()) {
+    one.pause()
+    one.currentTime = ${ms}
+  }
+  const { x, y, width, height } = button.getBoundingClientRect()
+  const there = document.elementFromPoint(x + width / 2, y + height / 2)
+  for (const one of button.getAnimations()) one.finish()
+  return there === button
+})()`
 // A folder for pictures of the pages, to be looked at.
 const shots = process.env.REMIT_SHOTS
 
@@ -169,6 +185,8 @@ describe('a person answers on their phone', needsChromium, () => {
     await expectKind(page)
     await page.emulateMedia({ colorScheme: 'light' })
     await shot(page, 'answered-light')
+    // Meant for a window that closed under a double click.
+    expect([await page.evaluate(reaches(500)), await page.evaluate(reaches(1_000))]).toEqual([false, true])
     const at = Date.now()
     await page.getByRole('button', { name: 'Approve with your passkey' }).click()
     await page.getByText('Approved. The agent can go on.').waitFor()

@@ -72,6 +72,10 @@ export function answerForms(given: Answering): Html {
 const isNothing = ({ asked, documents }: ShownApproval): boolean =>
   asked.kind === 'documents' && documents.length === 0
 
+/**
+ * Its button takes no click in the first second (see the style of `#yes`): one that was meant for a window which closed
+ * under it must not land on a yes.
+ */
 function yesForm(given: Answering): Html {
   const { own, stepUp } = given
   const { shown } = own
