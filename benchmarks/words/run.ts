@@ -92,8 +92,8 @@ async function fill(sql: Sql): Promise<void> {
 }
 
 /** The statement of docs/decisions/0005-ranking.md. */
-const rankAsBefore = ({ docNos }: Visible, question: string) =>
-  database.query(
+function rankAsBefore({ docNos }: Visible, question: string) {
+  return database.query(
     `with words as (
        select coalesce(string_agg(quote_literal(lexeme), ' | '), '')::tsquery as query
        from unnest(to_tsvector('english', $1))
@@ -105,6 +105,7 @@ const rankAsBefore = ({ docNos }: Visible, question: string) =>
      limit $3`,
     [question, docNos, wanted],
   )
+}
 
 async function timed(work: () => Promise<unknown>): Promise<number> {
   const from = performance.now()

@@ -105,6 +105,24 @@ describeDatabases('words rank', (kind) => {
     expect(looked).toEqual(["'jetti'"])
   })
 
+  test('of rare words first is looked for among all where the others add more', async () => {
+    await store(database, {
+      weak: `jetty ${'filling '.repeat(200)}`,
+      strong: 'amber basalt cedar delta ember fjord',
+    })
+    const search = createSearch(database)
+    const open = await search.visible(['weak', 'strong', ...all.filter((_, index) => index % 10 !== 0)], {})
+    const question = 'jetty amber basalt cedar delta ember fjord'
+    const ways = [true, false].map((rareFirst) =>
+      byWords(database, open, question, 1, { scope: 'deployment', rareFirst }),
+    )
+    const [found, expected] = await Promise.all(ways)
+    expect(found).toEqual(expected)
+    const rare = await byWords(database, open, 'jetty', 1, { scope: 'deployment' })
+    expect(rare.map(({ documentId }) => documentId)).toEqual(['weak'])
+    expect(found).not.toMatchObject(rare.map(({ documentId }) => ({ documentId })))
+  })
+
   test('by permissions before the limit: the first of those that are visible, whatever is hidden', async () => {
     const one = await createSearch(database).visible(['d/10'], {})
     const found = await byWords(database, one, 'amber', 1, { scope: 'deployment' })
