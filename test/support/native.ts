@@ -12,6 +12,8 @@ export interface NativeServices {
   readonly keycloak: { readonly url: string; readonly user: string; readonly password: string } | undefined
   /** A Chromium's program. */
   readonly chromium: string | undefined
+  /** A folder with the Python SDK of MCP and what it needs. */
+  readonly mcpPython: string | undefined
   /** A folder with the local embedding model. */
   readonly modelFolder: string | undefined
   /** The folder of the shared data sets (`data/kubernetes`, `data/cranfield`), read only. */
@@ -32,6 +34,9 @@ export const needsKeycloak = needs(native.keycloak !== undefined, 'a live Keyclo
 /** Options of a test or suite that looks at pages in a real browser. */
 export const needsChromium = needs(native.chromium !== undefined, 'Chromium (CHROMIUM_PATH)')
 
+/** Options of a test or suite that runs MCP's Python SDK. */
+export const needsMcpPython = needs(native.mcpPython !== undefined, 'the Python SDK of MCP (MCP_PYTHON_PATH)')
+
 /** Options of a test or suite that embeds text. */
 export const needsModel = needs(
   native.modelFolder !== undefined,
@@ -48,7 +53,7 @@ export function needs(present: boolean, what: string): TestOptions {
 
 function readServices(env: NodeJS.ProcessEnv): NativeServices {
   const { TEST_DATABASE_URL, OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN, EMBEDDINGS_MODEL_PATH, REMIT_SHARED } = env
-  const { CHROMIUM_PATH } = env
+  const { CHROMIUM_PATH, MCP_PYTHON_PATH } = env
   const { KEYCLOAK_TEST_URL, KEYCLOAK_TEST_USER, KEYCLOAK_TEST_PASSWORD } = env
   // A server without its token would fail every test with 401s: half a setting is a mistake, not an absence.
   if (Boolean(OPENFGA_TEST_URL) !== Boolean(OPENFGA_TEST_TOKEN))
@@ -66,6 +71,7 @@ function readServices(env: NodeJS.ProcessEnv): NativeServices {
         ? { url: KEYCLOAK_TEST_URL, user: KEYCLOAK_TEST_USER, password: KEYCLOAK_TEST_PASSWORD }
         : undefined,
     chromium: CHROMIUM_PATH || undefined,
+    mcpPython: MCP_PYTHON_PATH || undefined,
     modelFolder: EMBEDDINGS_MODEL_PATH || undefined,
     shared: REMIT_SHARED || undefined,
   }
