@@ -17,6 +17,9 @@ export interface Running extends AsyncDisposable {
   readonly service: Service
   readonly ground: Ground
   readonly issuer: TestIssuer
+  readonly url: string
+  /** Its folder, which goes with it. */
+  readonly home: string
   /** `postgres` or `pglite`, and `OpenFGA` or `engine`: said beside every figure. */
   readonly backend: string
   /** Subject of a person of the issuer, `user:bench/anne`. */
@@ -34,6 +37,8 @@ export interface RunningOptions {
   readonly modelFolder?: string | undefined
   /** Vectors of passages to use again and to add to; left out: each passage is embedded. */
   readonly vectors?: Map<string, Float32Array> | undefined
+  /** More settings, as the environment would hold them. */
+  readonly env?: Readonly<Record<string, string>>
 }
 
 export const serviceClient = 'loader-client'
@@ -46,6 +51,7 @@ export async function startService({
   openfga,
   modelFolder,
   vectors,
+  env = {},
 }: RunningOptions): Promise<Running> {
   const stack = new AsyncDisposableStack()
   try {
@@ -65,6 +71,7 @@ export async function startService({
       OPENFGA_API_URL: openfga?.url,
       OPENFGA_API_TOKEN: openfga?.token,
       EMBEDDINGS_MODEL_PATH: modelFolder,
+      ...env,
     })
     const log = (event: string, fields?: object): void => {
       process.stderr.write(`${JSON.stringify({ event, ...fields })}\n`)
@@ -94,6 +101,8 @@ export async function startService({
       service,
       ground,
       issuer,
+      url: config.publicUrl,
+      home,
       backend: `${ground.database.kind} × ${openfga === undefined ? 'engine' : 'OpenFGA'}`,
       subject: (person): FgaObject => `user:${namespace}/${person}`,
       token: (options) => issuer.token(options),

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { operator } from '../../src/audit/record.ts'
 import type { Asker } from '../../src/delegation/approvals/approval.ts'
 import { digestOf } from '../../src/delegation/approvals/view.ts'
 import { vapidKeyOf } from '../../src/delegation/push/vapid.ts'
@@ -176,6 +177,17 @@ describeDatabases('being told in a browser', (database) => {
     expect(his.messages).toEqual([])
   })
 
+  test('nobody is told any more who was told through an account that is theirs no longer', async () => {
+    const anne = await openOwnBrowser(world, 'anne')
+    const browser = await told(anne)
+    const account = { issuer: 'https://elsewhere.test', sub: 'a', person: 'anne' }
+    await world.service.accountLinks.link(account, operator('t_tests'))
+    await world.service.accountLinks.unlink(account, operator('t_tests'))
+    await ask()
+    await quiet()
+    expect(browser.messages).toEqual([])
+  })
+
   test('a person has ten browsers; with an eleventh the one that was not seen for longest goes', async () => {
     const anne = await openOwnBrowser(world, 'anne')
     const browsers: PushedBrowser[] = []
@@ -302,5 +314,12 @@ describeDatabases('being told in a browser', (database) => {
     expect(worker.headers.get('service-worker-allowed')).toBe('/approvals')
     expect(worker.headers.get('content-type')).toContain('text/javascript')
     expect(await worker.text()).not.toMatch(/'fetch'|caches|importScripts/)
+  })
+
+  test('nobody is told after an older copy of the database was put in place', async () => {
+    const anne = await openOwnBrowser(world, 'anne')
+    await told(anne)
+    await world.service.recover('t_tests')
+    expect(await world.database.query('select 1 from push_subscriptions')).toEqual([])
   })
 })
