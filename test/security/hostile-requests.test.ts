@@ -1,3 +1,4 @@
+import { createECDH, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -70,7 +71,12 @@ const byName = {
   value: ['travel', '2026-01-01'],
 }
 
+// The person's side of what agents ask; the other half is the agents'.
+const isOwn = (operation: string): boolean =>
+  /^(get \/approvals|delete \/approvals\/.*|post \/approvals\/(push.*|.*\/decision))$/.test(operation)
+
 const callers = (operation: string): readonly string[] => {
+  if (isOwn(operation)) return ['browser']
   if (/ \/(approvals|vault)/.test(operation)) return ['agent']
   if (/^(post \/retrieve|get \/(documents|collections))/.test(operation)) return ['person', 'agent']
   if (/\/(delegations|connections)/.test(operation)) return ['browser']
@@ -85,6 +91,12 @@ const agent = {
   purpose: 'tests',
   scopes: ['docs.search'],
   collections: null,
+}
+const endpoint = 'https://push.test/1'
+const browserKey = createECDH('prime256v1')
+const keys = {
+  p256dh: browserKey.generateKeys('base64url'),
+  auth: randomBytes(16).toString('base64url'),
 }
 const inAnHour = new Date(Date.now() + 3_600_000).toISOString()
 
@@ -115,6 +127,13 @@ const repair = (
       return { ...agent, id: 'new-bot' }
     case 'post /approvals':
       return { authorization_details: [{ type: 'document_access', offer }], purpose: 'tests' }
+    case 'post /approvals/{id}/decision':
+      return { decision: 'deny', digest: 'none' }
+    case 'post /approvals/push':
+      return { endpoint, keys }
+    case 'post /approvals/push/seen':
+    case 'post /approvals/push/end':
+      return { endpoint }
     case 'post /delegations':
       return { agent: 'research-bot', scope: ['collection:handbook'], expires_at: inAnHour, purpose: 'tests' }
     case 'post /access':
@@ -244,8 +263,9 @@ test('whatever is sent to whatever route, by whomever: no 5xx, no stack, every r
       const seen = [...reached.keys()].filter((key) => key.startsWith(`${method} ${path} `))
       // Past the token, the scope and the schema: done, or refused for want of the object alone.
       const done =
-        /^(get|delete) .*\{id\}|(access|disable|answers|connect|vault\/fetch)$/.test(`${method} ${path}`) &&
-        path !== '/access'
+        /^(get|delete) .*\{id\}|(access|disable|answers|decision|connect|vault\/fetch)$/.test(
+          `${method} ${path}`,
+        ) && path !== '/access'
           ? / (20[02]|404)$/
           : / 20[012]$/
       expect(

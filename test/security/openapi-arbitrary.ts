@@ -2,7 +2,12 @@ import fc, { type Arbitrary } from 'fast-check'
 import { createValues, type Schema, type Values } from './schema-arbitrary.ts'
 
 interface Operation {
-  readonly parameters?: readonly { readonly name: string; readonly in: string; readonly schema?: Schema }[]
+  readonly parameters?: readonly {
+    readonly name: string
+    readonly in: string
+    readonly required?: boolean
+    readonly schema?: Schema
+  }[]
   readonly requestBody?: { readonly content?: Readonly<Record<string, { readonly schema?: Schema }>> }
 }
 
@@ -130,7 +135,7 @@ function toRequest(path: string, method: string, { verb, segment, query, type, b
       : (body ?? (verb === method.toUpperCase() ? undefined : '{}'))
   return {
     method: verb,
-    path: path.replace(/\{\w+\}/, () => segment) + (search.size > 0 ? `?${search}` : ''),
+    path: path.replace(/\{\w+\}/g, () => segment) + (search.size > 0 ? `?${search}` : ''),
     headers: { ...headers, ...(sent !== undefined && { 'content-type': type }) },
     body: sent,
   }
@@ -154,10 +159,13 @@ function fittingParts(
   const [type = '', content] = contentOf(operation)
   const json = values.of(content?.schema ?? {}).map((body) => stringify(finish(body as Body)))
   const lines = fc.array(values.of(line).map(stringify), { maxLength: 4 }).map((all) => all.join('\n'))
+  const needed = (operation.parameters ?? []).filter(
+    ({ in: place, required }) => place === 'query' && required,
+  )
   return fc.record({
     verb: fc.constant(method.toUpperCase()),
     segment: values.text('id').map(encode),
-    query: fc.constant({}),
+    query: fc.record(Object.fromEntries(needed.map(({ name }) => [name, values.text(name)]))),
     type: fc.constant(type),
     body: type === '' ? fc.constant(undefined) : type.includes('ndjson') ? lines : json,
     headers: fc.constant({}),
