@@ -466,7 +466,7 @@ function contradictions(
   refuse(
     !demo && value.TRUSTED_ISSUERS === undefined,
     [...demoOf, 'TRUSTED_ISSUERS'],
-    'TRUSTED_ISSUERS is required without REMIT_DEMO: nobody could get a token that is accepted',
+    'TRUSTED_ISSUERS is required without REMIT_DEMO; [] lets in nobody but the people of our own accounts',
   )
   refuse(
     !loopback && new URL(publicUrl).protocol !== 'https:',
