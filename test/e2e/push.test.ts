@@ -96,7 +96,7 @@ describe('on a phone', needsChromium, () => {
       worker.evaluate(
         `registration.getNotifications().then((all) => all.map(({ title, body, tag }) => ({ title, body, tag })))`,
       )
-    await expect.poll(shown).toEqual([
+    await expect.poll(shown, { timeout: 10_000 }).toEqual([
       {
         title: 'Somebody asks for your answer',
         body: 'Open Remit to see who, and for what.',
