@@ -235,6 +235,8 @@ describe('what the person has to do', () => {
       await approvals.decide('user:anne', id, decision, { digest: shown ? digestOf(shown) : '', session })
       return { action: 'accept' }
     })
+    // The questions of the other tests were offered something as well, and there is a limit an hour.
+    await world.service.database.query('delete from offer_limits')
     const found = await retrieve(door, 'travel budget of the board')
     const { approval } = found.structuredContent as { readonly approval: { readonly offer_id: string } }
     const asked = await door.client.callTool({
