@@ -147,6 +147,7 @@ create table backchannel_requests (
   ping bytea,
   pings integer default 0 not null,
   ping_after timestamp with time zone not null,
+  consented boolean default false not null,
   constraint backchannel_requests_pkey PRIMARY KEY (id_hash),
   constraint backchannel_requests_agent_fkey FOREIGN KEY (agent) REFERENCES agents(id) ON DELETE CASCADE,
   constraint backchannel_requests_client_id_fkey FOREIGN KEY (client_id) REFERENCES clients(client_id) ON DELETE CASCADE,

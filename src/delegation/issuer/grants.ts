@@ -25,13 +25,15 @@ export interface GrantLink {
   readonly txn?: string | undefined
   /** False: `delegation` was lent before, and does not end with this grant. Default true. */
   readonly lends?: boolean
+  /** The question whose yes it is (CIBA): made once for all requests that stand for it. */
+  readonly approval?: string
 }
 
 export interface GrantLinks {
   /**
    * On record as a consent, with the link without which the grant gives no token; once, where it is saved again. 403
    * where the sign-in counts no more: whoever was revoked, or whose account elsewhere lost its link to this person,
-   * while they were asked.
+   * while they were asked; and where it is of an approval and was ended, or is over.
    */
   save(link: GrantLink, consent: Consented): Promise<void>
   /** Undefined also for one of a person who is revoked by either name, or who came through a link that is over. */
@@ -92,7 +94,8 @@ export function createGrantLinks(deps: GrantLinksDeps): GrantLinks {
       for (const { grant_id: grantId } of rows) await end(grantId, txn)
       return rows.length
     },
-    save: (link, consent) => database.transaction((sql) => save(sql, link, consent, standing)),
+    save: (link, consent) =>
+      database.transaction((sql) => save(sql, link, consent, { standing, now: new Date(clock.now()) })),
     async sweep() {
       const rows = await database.query('delete from oauth_grants where expires_at < $1 returning grant_id', [
         new Date(clock.now()),
@@ -108,7 +111,7 @@ async function save(
   sql: Sql,
   link: GrantLink,
   { resource, scope, txn }: Consented,
-  standing: SignInStanding,
+  { standing, now }: { readonly standing: SignInStanding; readonly now: Date },
 ): Promise<void> {
   const { grantId, clientId, subject, delegation, signedInAt, amr, upstream, expiresAt, lends = true } = link
   // Whoever ends the link now waits for this row, and then finds the grant; who has ended it already is seen.
@@ -137,7 +140,10 @@ async function save(
       lends,
     ],
   )
-  if (saved.length === 0) return
+  const isNew = saved.length > 0
+  if (link.approval !== undefined && !(await stands(sql, link.approval, { grantId, isNew, now })))
+    throw new AppError('forbidden')
+  if (!isNew) return
   await record(
     sql,
     { ...atPages(subject, txn), ...(delegation !== undefined && { delegation }) },
@@ -150,6 +156,24 @@ async function save(
       expires_at: expiresAt.toISOString(),
     },
   )
+}
+
+interface Made {
+  readonly grantId: string
+  /** There was no row of it. */
+  readonly isNew: boolean
+  readonly now: Date
+}
+
+/** Whether the one consent of an approval is made now for the first time, or is there and not over. */
+async function stands(sql: Sql, approval: string, { grantId, isNew, now }: Made): Promise<boolean> {
+  const rows = isNew
+    ? await sql.query(
+        `update backchannel_requests set consented = true where approval = $1 and not consented returning id_hash`,
+        [approval],
+      )
+    : await sql.query('select 1 from oauth_grants where grant_id = $1 and expires_at > $2', [grantId, now])
+  return rows.length > 0
 }
 
 const fromRow = (row: GrantRow): GrantLink => ({

@@ -160,6 +160,21 @@ describeDatabases('an answer from afar', (kind) => {
     expect(await poll(second)).toEqual(over)
   })
 
+  test('is one consent for all requests that stand for the question: ended or over, no other makes it again', async () => {
+    for (const ends of [
+      'delete from oauth_grants where txn = $1',
+      `update oauth_grants set expires_at = now() - interval '1 second' where txn = $1`,
+    ]) {
+      await world.database.query('delete from approvals')
+      const [first, second, third] = [await begun(), await begun(), await begun()]
+      const { txn } = await approve()
+      expect(await poll(first)).toHaveProperty('access_token')
+      expect(await poll(second)).toHaveProperty('access_token')
+      await world.database.query(ends, [txn])
+      expect([ends, await poll(third)]).toEqual([ends, over])
+    }
+  })
+
   test('of a sign-in that nobody knows is none', async () => {
     const id = await begun()
     await approve('anne', { signedInAt: undefined })

@@ -42,7 +42,8 @@ const overlapMs = 10_000
  * What came of a request is said by the approvals table each time somebody polls, and is written nowhere else: between
  * a decision and its token there is nothing that a crash could leave undone. All that a yes makes (the grant, its link,
  * what is lent for another's API) has an id that follows from the approval, so that it is made once, whoever polls,
- * however often, with whichever of several auth_req_ids that stand for the one question.
+ * however often, with whichever of several auth_req_ids that stand for the one question. Once that has ended, by the clock
+ * or by whom it is of, nothing more comes of the yes.
  */
 export function createResults(deps: ResultsDeps): ResultOf {
   const { requests, approvals, seal, clock } = deps
@@ -126,11 +127,12 @@ async function grant(granting: Granting, deps: ResultsDeps): Promise<Partial<Ada
         ...signInOf(signIn),
         txn: approval.txn,
         expiresAt,
+        approval: approval.id,
       },
       { resource, scope, txn: approval.txn },
     )
   } catch (error) {
-    // The sign-in counts no more: whoever was revoked, or whose link ended, since they decided.
+    // The sign-in counts no more (whoever was revoked, or whose link ended, since they decided), or the consent is over.
     if (error instanceof AppError && error.code === 'forbidden') return undefined
     throw error
   }
