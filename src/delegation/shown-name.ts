@@ -3,7 +3,7 @@ const nameMax = 80
 /** Names are shown next to decisions: no line breaks, no marks that turn the direction of what follows. */
 export function shownName(candidates: readonly (string | undefined)[], otherwise: string): string {
   const [first = otherwise] = candidates.flatMap(
-    (one) => one?.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '').trim() || [],
+    (one) => one?.replace(/[\p{C}\p{Zl}\p{Zp}\p{DI}]/gu, '').trim() || [],
   )
   return first.slice(0, nameMax)
 }

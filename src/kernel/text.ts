@@ -9,19 +9,27 @@ export const text = (least: number, most: number) =>
     .refine((value) => !value.includes('\0') && value.isWellFormed(), 'must not hold NUL or lone surrogates')
 
 /**
+ * What nobody sees as what it is: control, format (bidirectional, zero-width), surrogate, private-use, line and paragraph
+ * separator characters, and whatever else may be drawn as nothing (fillers, joiners, variation selectors: 256 of those can
+ * carry a hidden text, byte by byte). Not: the one selector that makes a sign an emoji.
+ */
+const unseen = String.raw`[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]|\p{DI}(?<!\p{ExtPict}[\uFE0E\uFE0F]|[#*0-9]\uFE0F(?=\u20E3))`
+const oneUnseen = new RegExp(unseen, 'u')
+const allUnseen = new RegExp(unseen, 'gu')
+
+/**
  * Whether text of somebody else can be shown on one line as what it is: 1 to `most` characters, nothing but spaces not
  * among them, none that controls, is invisible, turns the direction around, is private, or is half of one.
  */
 export const isPlain = (value: string, most: number): boolean =>
-  value.length <= most && value.trim() !== '' && hasPlainCharacters(value)
+  value.length <= most && !/^[\s\u2800]*$/u.test(value) && hasPlainCharacters(value)
 
-/** No control, format (bidirectional, zero-width), surrogate, private-use, or line or paragraph separator character. */
-export const hasPlainCharacters = (value: string): boolean =>
-  !/[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/u.test(value)
+/** No character that controls, turns the direction around, is drawn as nothing, is private, or is half of one. */
+export const hasPlainCharacters = (value: string): boolean => !oneUnseen.test(value)
 
 /** Text of several lines to be read to the letter: whatever of it is not {@link isPlain} stands as its number. */
 export const visible = (value: string): string =>
-  value.replaceAll(/[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/gu, (one) =>
+  value.replaceAll(allUnseen, (one) =>
     one === '\n' || one === '\t'
       ? one
       : `⟨U+${one.codePointAt(0)?.toString(16).toUpperCase().padStart(4, '0')}⟩`,
