@@ -433,8 +433,13 @@ describeBackends('/approvals for the person', (backend) => {
       resource: 'https://broker.test/api',
       scopes: ['trade'],
       details: [detail],
+      collections: ['handbook.checked-by-IT'],
     })
     const access = await page(id)
+    // Any id, whether there is such a collection or not: the program's word, not ours.
+    expect(access.text).toContain(
+      '<code>handbook.checked-by-IT</code> <span class="tag">not checked by us</span>',
+    )
     expect(access.text).toContain('wants to act for you at broker.test')
     expect(access.text).toContain('trade_order')
     expect(access.text).toContain('ACME')

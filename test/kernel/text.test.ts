@@ -14,7 +14,7 @@ describe('text of somebody else', () => {
     ...[0xad, 0x200b, 0x202e, 0xe0041, 0xe000, 0x2028, 0x85],
   ]
 
-  test.each(nothing)('of U+%i is not plain, and is said by its number', (point) => {
+  test.each(nothing)('with character %i is not plain, and is said by its number', (point) => {
     const one = `a${String.fromCodePoint(point)}b`
     expect(isPlain(one, 100)).toBe(false)
     expect(visible(one)).toBe(`a⟨U+${point.toString(16).toUpperCase().padStart(4, '0')}⟩b`)

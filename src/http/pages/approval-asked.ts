@@ -123,7 +123,7 @@ function accessSection(
   const isOurs = resource === publicUrl || resource === `${publicUrl}/mcp`
   return html`<section class="card" aria-label="What it may do"><h2>What exactly it may do there</h2>
 ${isOurs ? html`<p>It may <strong>${sayScopes(scopes)}</strong> for you, within what you lent it.</p>` : html`<p>It may use <strong>${scopes.length === 0 ? 'this alone' : scopes.join(', ')}</strong> at <code>${resource}</code>.</p>`}
-${collections === undefined ? '' : html`<p>Only in: ${collections.join(', ')}.</p>`}
+${collections === undefined ? '' : html`<p>Only in what it calls ${collections.map((one) => html`<code>${one}</code> `)}<span class="tag">not checked by us</span></p>`}
 ${detailLists(details)}</section>`
 }
 
