@@ -38,6 +38,7 @@ export interface Approval {
   readonly reason?: string
   /** `g_…`, of a yes to documents or to a call. */
   readonly grant?: string
+  readonly decidedAt?: Date
   /** Of a yes: the sign-in in which it was said, on which whatever comes of it rests. */
   readonly decidedIn?: DecidedIn
   /** As narrowed. */

@@ -38,7 +38,9 @@ export const digestOfAsked = (asked: Asked): string => digest(canonicalJson(comp
 export function matterOf(asked: Asked): object {
   if (asked.kind === 'documents') return { kind: asked.kind, documentIds: asked.documentIds }
   if (asked.kind === 'vault_call') return { kind: asked.kind, call: asked.call }
-  return asked
+  // A narrower question in the words of one who has just been refused would be another one each time.
+  const { collections: _, ...rest } = asked
+  return rest
 }
 
 /** sha256, base64url. */

@@ -28,7 +28,7 @@ export const isCurrent = `(a.expires_at > $1 and exists (
 
 const columns = `a.id, a.subject, a.agent, a.client, a.delegation, a.asked, a.front, a.purpose, a.binding_message,
   a.reference, a.state, a.version, a.rounds, a.created_at, a.expires_at, a.reason, a.answer, a.grant_id, a.txn,
-  a.decided_in`
+  a.decided_at, a.decided_in`
 
 interface ApprovalRow {
   readonly id: string
@@ -50,6 +50,7 @@ interface ApprovalRow {
   readonly answer: Asked | null
   readonly grant_id: string | null
   readonly txn: string
+  readonly decided_at: Date | null
   readonly decided_in: DecidedInRow | null
   readonly current: boolean
 }
@@ -84,6 +85,7 @@ const fromRow = (row: ApprovalRow): Approval => ({
   expiresAt: row.expires_at,
   ...(row.reason !== null && { reason: row.reason }),
   ...(row.grant_id !== null && { grant: row.grant_id }),
+  ...(row.decided_at !== null && { decidedAt: row.decided_at }),
   ...(row.decided_in !== null && { decidedIn: toDecidedIn(row.decided_in) }),
   ...(row.answer !== null && { answer: row.answer }),
   txn: row.txn,

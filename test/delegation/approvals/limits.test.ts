@@ -129,6 +129,25 @@ describeDatabases('against fatigue', (database) => {
     expect((await world.approvals.ask(asker, call('/pulls'), wish)).state).toBe('pending')
   })
 
+  test('a no to a token is one to the same token for other collections: their names are the agent’s to choose', async () => {
+    const wish = { seconds: 300, front: 'ciba' } as const
+    const access = {
+      kind: 'access',
+      resource: 'https://remit.test',
+      scopes: ['docs.search'],
+      details: [],
+    } as const
+    const asked = await world.approvals.ask(asker, access, wish)
+    await world.decide(asked, { answer: 'deny' })
+    for (const collections of [['handbook'], ['finance', 'made-up']])
+      expect(await refused(world.approvals.ask(asker, { ...access, collections }, wish))).toMatchObject(
+        limited,
+      )
+    expect((await world.approvals.ask(asker, { ...access, scopes: ['docs.read'] }, wish)).state).toBe(
+      'pending',
+    )
+  })
+
   test('a blocked agent is told no like any other, nobody hears of it, and it is lifted by the person alone', async () => {
     const asked = await world.ask(asker, ['board/1'])
     const open = await world.ask(asker, ['board/2'])

@@ -298,6 +298,17 @@ describe('polling', () => {
     })
   })
 
+  test('gives no token for a yes that was not fetched within ten minutes, however long was asked for', async () => {
+    const id = await begun({ requested_expiry: '3600' })
+    await asking.decide('anne', { answer: 'approve' })
+    ahead += 601_000
+    expect((await asking.poll('agent-app', id)).body.error).toBe('expired_token')
+    const fetched = await begun({ requested_expiry: '3600' })
+    await asking.decide('anne', { answer: 'approve' })
+    ahead += 590_000
+    expect((await asking.poll('agent-app', fetched)).body).toHaveProperty('access_token')
+  })
+
   test('two equal questions are one to the person; both get the one consent', async () => {
     const first = await begun()
     const second = await begun()

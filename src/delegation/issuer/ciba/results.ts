@@ -35,6 +35,9 @@ export type ResultOf = (
 
 // One token comes of it, which is made right then.
 const grantSeconds = 300
+// From the yes on. Until it is fetched, nothing of it stands where the person could take it back: hours later they have
+// forgotten it, or changed the password with which somebody else had said it.
+const fetchMs = 600_000
 // Longer than one poll is under way.
 const overlapMs = 10_000
 
@@ -64,6 +67,8 @@ export function createResults(deps: ResultsDeps): ResultOf {
     const open = { ...payload, exp: seconds(approval.expiresAt) }
     if (approval.state === 'denied') return { ...open, ...denied(denialText(approval.reason)) }
     if (approval.state !== 'approved') return open
+    if (approval.decidedAt === undefined || approval.decidedAt.getTime() + fetchMs <= clock.now())
+      return over(payload)
     const made = await grant({ request, approval, payload, grantId, provider }, deps)
     return made === undefined ? { ...open, ...denied('What was lent is over.') } : { ...open, ...made }
   }
