@@ -23,21 +23,21 @@ export interface Shown {
  * An answer without what must not get to an agent: the token in any form, cookies, challenges, and whatever else is not
  * on the list; a `location` only within the provider's API. Undefined: it cannot be told what is in it.
  */
-export function answerOf(
+export async function answerOf(
   { status, headers, body }: OutboundResponse,
   { tokens, url, provider }: Shown,
-): VaultAnswer | undefined {
+): Promise<VaultAnswer | undefined> {
   const scrubber = createScrubber(tokens)
   const kept: Record<string, string> = {}
   for (const [name, value] of headers) {
     if (!isAllowed(name) || value.length > valueMax) continue
     const said = name === 'location' ? locationOf(value, url, provider) : value
     if (said === undefined) continue
-    const clean = scrubber.text(said)
+    const clean = await scrubber.text(said)
     if (clean === undefined) return undefined
     kept[name] = clean
   }
-  const clean = scrubber.bytes(body)
+  const clean = await scrubber.bytes(body)
   if (clean === undefined) return undefined
   const text = textOf(clean, headers.get('content-type'))
   return text === undefined

@@ -45,6 +45,8 @@ export interface VaultFetchDeps {
   readonly bytesMax?: number
 }
 
+const largeBytes = 65_536
+
 /** How a request ended: with an answer, or without one that could be given on. */
 type Outcome = { readonly answer: VaultAnswer; readonly bytes: number } | { readonly failed: Failure }
 type Failure = 'not_sent' | 'timed_out' | 'too_large' | 'broken' | 'unreadable'
@@ -52,6 +54,14 @@ type Failure = 'not_sent' | 'timed_out' | 'too_large' | 'broken' | 'unreadable'
 export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
   const { database, connections, resolve, grants, outbound, log } = deps
   const { timeoutMs = 20_000, bytesMax = 1_048_576 } = deps
+
+  let last: Promise<unknown> = Promise.resolve()
+  /** Looking through a large answer takes hundreds of times its memory: of those one at a time. */
+  function inTurn<T>(look: () => Promise<T>): Promise<T> {
+    const mine = last.then(look)
+    last = mine.catch(() => undefined)
+    return mine
+  }
 
   async function begin(principal: Principal, call: Begun): Promise<void> {
     const isAllowed = await database.transaction(async (sql) => {
@@ -74,7 +84,8 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
         timeoutMs,
         bytesMax,
       })
-      const answer = answerOf(response, { tokens, url: path.url, provider: found.provider })
+      const look = () => answerOf(response, { tokens, url: path.url, provider: found.provider })
+      const answer = await (response.body.byteLength > largeBytes ? inTurn(look) : look())
       if (answer === undefined) return { failed: 'unreadable' as const }
       return { answer, bytes: response.body.byteLength }
     } catch (error) {

@@ -5,6 +5,9 @@ export interface Reading {
   readonly to: Uint32Array
 }
 
+/** One step towards how somebody may read it: as long as the text, and not to be made of several at once. */
+export type Undo = () => Reading | undefined
+
 /** The text itself. As every reading it is without NULs, and so the same for UTF-16. */
 export function readingOf(text: string): Reading {
   const built = builder(text.length)
@@ -30,10 +33,10 @@ export function squeezed({ text, from, to }: Reading): Reading {
 
 /**
  * With one layer of escapes taken off: those of URLs, of JSON and JavaScript, of HTML, each a reading of its own, since
- * to one of them the others are plain text. None where there is none.
+ * to one of them the others are plain text. Each is made when it is called for; undefined where there is nothing to undo.
  */
-export const unescaped = (reading: Reading): readonly Reading[] =>
-  [urls, scripts, pages].flatMap((escapes) => without(escapes, reading) ?? [])
+export const unescaped = (reading: Reading): readonly Undo[] =>
+  [urls, scripts, pages].map((escapes) => () => without(escapes, reading))
 
 function without({ pattern, codeOf }: Escapes, { text, from, to }: Reading): Reading | undefined {
   const built = builder(text.length)
@@ -56,13 +59,16 @@ function without({ pattern, codeOf }: Escapes, { text, from, to }: Reading): Rea
  * squeezed one. Only what comes out as text: nine characters or more of printable ASCII. `done` is what was decoded
  * before, in another reading of the same place.
  */
-export function fromBase64(reading: Reading, done: Set<string>): readonly Reading[] {
+export function fromBase64(reading: Reading, done: Set<string>): readonly Undo[] {
   const isNew = ({ 0: run, index }: RegExpExecArray): boolean => {
     const key = `${reading.from[index]} ${run}`
     return !done.has(key) && done.add(key) !== undefined
   }
   const runs = [...reading.text.matchAll(/[A-Za-z0-9+/_-]{12,}/g)].filter(isNew)
-  return [0, 1, 2, 3].map((shift) => decoded(reading, runs, shift)).filter(({ text }) => text !== '')
+  return [0, 1, 2, 3].map((shift) => () => {
+    const found = decoded(reading, runs, shift)
+    return found.text === '' ? undefined : found
+  })
 }
 
 const backslash = 0x5c

@@ -1,15 +1,19 @@
+import { setImmediate as pause } from 'node:timers/promises'
 import { fromBase64, type Reading, readingOf, squeezed, unescaped } from './readings.ts'
 
+/** Lets others go on between two readings: a body can be made so that looking through it takes seconds. */
 export interface Scrubber {
   /** The same bytes where no form of a secret was in them. Undefined: it could not be looked through to its end. */
-  bytes(given: Uint8Array): Uint8Array | undefined
+  bytes(given: Uint8Array): Promise<Uint8Array | undefined>
   /** Of a header; undefined as above. */
-  text(given: string): string | undefined
+  text(given: string): Promise<string | undefined>
 }
 
 const depthMax = 5
 // How many times its own length is read: a body that is an encoding of an encoding of … must not hold us up.
 const workMax = 24
+// Characters of a reading that is worth a pause; less is read in a millisecond or two.
+const pauseAt = 16_384
 const mark = '[removed]'
 
 /**
@@ -22,8 +26,8 @@ const mark = '[removed]'
 export function createScrubber(secrets: readonly string[]): Scrubber {
   const needles = secrets.flatMap(needlesOf)
 
-  function scrub(given: string): string | undefined {
-    const found = ranges(given, needles)
+  async function scrub(given: string): Promise<string | undefined> {
+    const found = await ranges(given, needles)
     if (found === undefined) return undefined
     let [scrubbed, at] = ['', 0]
     for (const { from, to } of found) {
@@ -34,9 +38,9 @@ export function createScrubber(secrets: readonly string[]): Scrubber {
   }
 
   return {
-    bytes(given) {
+    async bytes(given) {
       const text = Buffer.from(given.buffer, given.byteOffset, given.byteLength).toString('latin1')
-      const scrubbed = scrub(text)
+      const scrubbed = await scrub(text)
       return scrubbed === text ? given : scrubbed === undefined ? undefined : Buffer.from(scrubbed, 'latin1')
     },
     text: scrub,
@@ -49,7 +53,7 @@ interface Range {
 }
 
 /** Every place in the text where a needle is in some reading of it, in order, none touching another. */
-function ranges(text: string, needles: readonly string[]): readonly Range[] | undefined {
+async function ranges(text: string, needles: readonly string[]): Promise<readonly Range[] | undefined> {
   const found: Range[] = []
   let work = workMax * (text.length + 1)
   let readings: readonly Reading[] = [readingOf(text)]
@@ -61,9 +65,12 @@ function ranges(text: string, needles: readonly string[]): readonly Range[] | un
       work -= reading.text.length
       if (work < 0) return undefined
       const plain = squeezed(reading)
-      found.push(...placesIn(plain, needles))
-      for (const less of [...unescaped(reading), ...fromBase64(plain, runs)])
-        if (!seen.has(less.text)) next.set(less.text, less)
+      for (const place of placesIn(plain, needles)) found.push(place)
+      for (const undo of [...unescaped(reading), ...fromBase64(plain, runs)]) {
+        if (reading.text.length > pauseAt) await pause()
+        const less = undo()
+        if (less !== undefined && !seen.has(less.text)) next.set(less.text, less)
+      }
     }
     for (const text of next.keys()) seen.add(text)
     readings = [...next.values()]
