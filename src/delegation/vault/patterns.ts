@@ -42,12 +42,16 @@ export function isMinting(mints: readonly string[], { segments }: Pick<Path, 'se
   })
 }
 
-/** Query parameters by which APIs let a request be another one than it looks: method, headers or credentials. */
+/**
+ * Query parameters by which APIs let a request be another one than it looks: method, headers or credentials. Read as
+ * generously as any server might: PHP drops blanks before a name and writes `_` for a dot, and `_method[]` is a list.
+ */
 export const hasOverride = ({ parameters }: Pick<Path, 'parameters'>): boolean =>
-  parameters.some((name) => overrides.test(name))
+  parameters.some((name) => overrides.test(fold(name).replace(/\[.*$/, '').replaceAll(/[. ]/g, '_')))
 
+// `_HttpMethod` is Salesforce's.
 const overrides =
-  /^(_method|(x[-_])?http[-_]?method([-_]?override)?|\$(httpmethod|httpheaders|req)|access_token|oauth_token|authorization)$/i
+  /^(_method|_?(x[-_])?(http[-_]?method([-_]?override)?|method[-_]?override)|\$(httpmethod|httpheaders|req)|(access|oauth|bearer)_token|authorization)$/
 
 const fold = (segment: string): string => segment.normalize('NFKC').toLowerCase().trim()
 
