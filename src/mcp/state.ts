@@ -31,8 +31,9 @@ export function createRequestState(
   body: unknown,
   { key, spent }: RequestStateDeps,
 ): RequestState {
-  const bound = JSON.stringify([subject, actors, client, delegation ?? null, asked(body)])
-  const codec = createRequestStateCodec<unknown>({ key, ttlSeconds: seconds, bind: () => bound })
+  // Only where there is a state: a body may be nested deeper than this can follow, which is a reason to refuse no other.
+  const bound = () => JSON.stringify([subject, actors, client, delegation ?? null, asked(body)])
+  const codec = createRequestStateCodec<unknown>({ key, ttlSeconds: seconds, bind: bound })
   return {
     mint: (value, context) => codec.mint({ id: randomUUID(), value }, context),
     async verify(state, context) {

@@ -36,7 +36,17 @@ function openCalls() {
   const inputResponses = { confirm: { action: 'accept', content: { ok: true } } }
   const goOn = (requestState: string, token?: keyof typeof tokens, changed: object = {}) =>
     call({ name: tool, arguments: { a: 1 }, inputResponses, requestState, ...changed }, token)
-  return { begin, goOn }
+  const nested = async (state: object): Promise<number> => {
+    const { body, headers } = message('tools/call', { name: tool, arguments: { a: 'DEEP' }, ...state })
+    const deep = '['.repeat(100_000) + ']'.repeat(100_000)
+    const response = await app.request(`${publicUrl}/mcp`, {
+      method: 'POST',
+      headers: { ...headers, authorization: 'Bearer mine' },
+      body: JSON.stringify(body).replace('"DEEP"', deep),
+    })
+    return response.status
+  }
+  return { begin, goOn, nested }
 }
 
 const refusal = { error: { code: -32_602, message: 'Invalid or expired requestState' } }
@@ -58,6 +68,12 @@ describe('the state of a call', () => {
     const state = await begin()
     const all = await Promise.all(Array.from({ length: 20 }, () => goOn(state)))
     expect(all.filter(({ result }) => result !== undefined)).toHaveLength(1)
+  })
+
+  test('is not what arguments that are nested without end break on', async () => {
+    const { begin, nested } = openCalls()
+    expect(await nested({})).toBeLessThan(500)
+    expect(await nested({ requestState: await begin() })).toBeLessThan(500)
   })
 
   test.each(Object.keys(tokens).filter((one) => one !== 'mine'))('is worth nothing to %s', async (token) => {
