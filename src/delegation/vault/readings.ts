@@ -59,14 +59,29 @@ function without({ pattern, codeOf }: Escapes, { text, from, to }: Reading): Rea
  * squeezed one. Only what comes out as text: nine characters or more of printable ASCII. `done` is what was decoded
  * before, in another reading of the same place.
  */
-export function fromBase64(reading: Reading, done: Set<string>): readonly Undo[] {
+export const fromBase64 = (reading: Reading, done: Set<string>): readonly Undo[] =>
+  fromDigits(reading, done, { pattern: /[A-Za-z0-9+/_-]{12,}/g, encoding: 'base64', each: 4 / 3, shifts: 4 })
+
+/** The same of hexadecimal, cut in two ways. */
+export const fromHex = (reading: Reading, done: Set<string>): readonly Undo[] =>
+  fromDigits(reading, done, { pattern: /[0-9a-f]{18,}/gi, encoding: 'hex', each: 2, shifts: 2 })
+
+interface Digits {
+  readonly pattern: RegExp
+  readonly encoding: 'base64' | 'hex'
+  /** Characters for a byte. */
+  readonly each: number
+  readonly shifts: number
+}
+
+function fromDigits(reading: Reading, done: Set<string>, digits: Digits): readonly Undo[] {
   const isNew = ({ 0: run, index }: RegExpExecArray): boolean => {
-    const key = `${reading.from[index]} ${run}`
+    const key = `${digits.encoding} ${reading.from[index]} ${run}`
     return !done.has(key) && done.add(key) !== undefined
   }
-  const runs = [...reading.text.matchAll(/[A-Za-z0-9+/_-]{12,}/g)].filter(isNew)
-  return [0, 1, 2, 3].map((shift) => () => {
-    const found = decoded(reading, runs, shift)
+  const runs = [...reading.text.matchAll(digits.pattern)].filter(isNew)
+  return Array.from({ length: digits.shifts }, (_, shift) => () => {
+    const found = decoded(reading, runs, { ...digits, shift })
     return found.text === '' ? undefined : found
   })
 }
@@ -76,10 +91,14 @@ const stretchMin = 9
 /** Between two stretches; stands for nothing. */
 const gap = 1
 
-function decoded({ from, to }: Reading, runs: readonly RegExpExecArray[], shift: number): Reading {
+function decoded(
+  { from, to }: Reading,
+  runs: readonly RegExpExecArray[],
+  { encoding, each, shift }: Digits & { readonly shift: number },
+): Reading {
   const built = builder(runs.reduce((sum, [run]) => sum + run.length, 0))
   for (const { 0: run, index } of runs) {
-    const bytes = Buffer.from(run.slice(shift), 'base64')
+    const bytes = Buffer.from(run.slice(shift), encoding)
     let start = built.length()
     for (let at = 0; at < bytes.length; at += 1) {
       const byte = bytes[at] ?? 0
@@ -87,8 +106,8 @@ function decoded({ from, to }: Reading, runs: readonly RegExpExecArray[], shift:
         start = built.cut(start)
         continue
       }
-      const first = index + shift + Math.floor((at * 4) / 3)
-      const last = index + shift + Math.floor((at * 8 + 7) / 6)
+      const first = index + shift + Math.floor(at * each)
+      const last = index + shift + Math.floor((at + 7 / 8) * each)
       built.add(byte, from[first] ?? 0, to[last] ?? 0)
     }
     built.cut(start)

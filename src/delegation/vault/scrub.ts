@@ -1,5 +1,5 @@
 import { setImmediate as pause } from 'node:timers/promises'
-import { fromBase64, type Reading, readingOf, squeezed, unescaped } from './readings.ts'
+import { fromBase64, fromHex, type Reading, readingOf, squeezed, unescaped } from './readings.ts'
 
 /** Lets others go on between two readings: a body can be made so that looking through it takes seconds. */
 export interface Scrubber {
@@ -66,7 +66,7 @@ async function ranges(text: string, needles: readonly string[]): Promise<readonl
       if (work < 0) return undefined
       const plain = squeezed(reading)
       for (const place of placesIn(plain, needles)) found.push(place)
-      for (const undo of [...unescaped(reading), ...fromBase64(plain, runs)]) {
+      for (const undo of [...unescaped(reading), ...fromBase64(plain, runs), ...fromHex(plain, runs)]) {
         if (reading.text.length > pauseAt) await pause()
         const less = undo()
         if (less !== undefined && !seen.has(less.text)) next.set(less.text, less)

@@ -35,6 +35,7 @@ const ways: Readonly<Record<string, { say(text: string): string; read(text: stri
   'HTML, hexadecimal': { say: (text) => each(text, (hex) => `&#x${hex};`), read: (text) => [unentity(text)] },
   base64: { say: (text) => Buffer.from(text, 'latin1').toString('base64'), read: unbase64 },
   base64url: { say: (text) => Buffer.from(text, 'latin1').toString('base64url'), read: unbase64 },
+  hexadecimal: { say: (text) => Buffer.from(text, 'latin1').toString('hex'), read: unhex },
   'base64 in lines': {
     say: (text) => Buffer.from(text, 'latin1').toString('base64').replaceAll(/.{20}/g, '$&\r\n'),
     read: (text) => unbase64(text.replaceAll(/\s/g, '')),
@@ -203,6 +204,13 @@ const unentity = (text: string): string =>
     .replaceAll('&sol;', '/')
     .replaceAll('&quot;', '"')
     .replaceAll('&amp;', '&')
+
+function unhex(text: string): string[] {
+  const runs = text.match(/[0-9a-f]{2,}/gi) ?? []
+  return runs.flatMap((run) =>
+    [0, 1].map((shift) => Buffer.from(run.slice(shift), 'hex').toString('latin1')),
+  )
+}
 
 function unbase64(text: string): string[] {
   const runs = text.match(/[A-Za-z0-9+/_-]{8,}/g) ?? []
