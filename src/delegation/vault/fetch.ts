@@ -1,5 +1,5 @@
 import { record } from '../../audit/record.ts'
-import { AppError } from '../../kernel/errors.ts'
+import { AppError, invalid } from '../../kernel/errors.ts'
 import type { Log } from '../../kernel/log.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import { OutboundError } from '../../outbound/error.ts'
@@ -10,7 +10,7 @@ import { answerOf, type VaultAnswer } from './answer.ts'
 import { digestOfBody, hasBody, recordedCall, shownBody, type VaultCall } from './call.ts'
 import { callHeaders } from './call-headers.ts'
 import type { ConnectionForAgent, Connections } from './connections.ts'
-import { isCovered } from './patterns.ts'
+import { hasOverrideInForm, isCovered } from './patterns.ts'
 import type { ResolveCall, ResolvedCall } from './resolve-call.ts'
 
 export interface VaultRequest {
@@ -125,6 +125,8 @@ export function createVaultFetch(deps: VaultFetchDeps): VaultFetch {
     }
     const resolved = await resolve(principal, wanted, (member) => members[member])
     const { found, path, call } = resolved
+    if (hasOverrideInForm(call.contentType, body))
+      throw invalid('body', 'A field of the form says another method, headers or credentials.')
     const isAgreed = isCovered(found.rules, call.method, path)
     const grant = isAgreed ? undefined : (asked.approval ?? principal.grant)
     const begun: Begun = { ...resolved, grant, body }

@@ -49,6 +49,28 @@ export function isMinting(mints: readonly string[], { segments }: Pick<Path, 'se
 export const hasOverride = ({ parameters }: Pick<Path, 'parameters'>): boolean =>
   parameters.some((name) => overrides.test(fold(name).replace(/\[.*$/, '').replaceAll(/[. ]/g, '_')))
 
+/**
+ * The same in a form, where Rails, Symfony and Laravel look for `_method` before anywhere else. Of any other type of body
+ * nothing is known. Undecodable names are read with what stands in for what is none.
+ */
+export function hasOverrideInForm(type: string | undefined, body: Uint8Array | undefined): boolean {
+  const text = Buffer.from(body ?? []).toString('utf8')
+  if (/^application\/x-www-form-urlencoded/i.test(type ?? ''))
+    return hasOverride({ parameters: [...new URLSearchParams(text.replaceAll(';', '&')).keys()] })
+  if (!/^multipart\/form-data/i.test(type ?? '')) return false
+  const names = text.matchAll(/name\*?\s*=\s*(?:[\w-]*'[^']*')?"?([^"\r\n;]*)/gi)
+  return hasOverride({ parameters: [...names].map(([, name = '']) => unquoted(name)) })
+}
+
+function unquoted(name: string): string {
+  try {
+    return decodeURIComponent(name)
+  } catch {
+    // As it stands.
+    return name
+  }
+}
+
 // `_HttpMethod` is Salesforce's.
 const overrides =
   /^(_method|_?(x[-_])?(http[-_]?method([-_]?override)?|method[-_]?override)|\$(httpmethod|httpheaders|req)|(access|oauth|bearer)_token|authorization)$/

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { resolvePath } from '../../../src/delegation/vault/path.ts'
-import { hasOverride, isCovered, isMatch, isMinting } from '../../../src/delegation/vault/patterns.ts'
+import { hasOverride, hasOverrideInForm, isCovered, isMatch, isMinting } from '../../../src/delegation/vault/patterns.ts'
 
 function at(path: string) {
   const resolved = resolvePath(path, ['https://api.acme.example'])
@@ -161,6 +161,22 @@ test.each([
   ['/a?method=x', false],
 ])('a query by which a request becomes another one is known: %s: %j', (path, expected) => {
   expect(hasOverride(at(path))).toBe(expected)
+})
+
+const form = 'application/x-www-form-urlencoded'
+const parts = 'multipart/form-data; boundary=b'
+test.each([
+  [form, '_method=DELETE', true],
+  [`${form}; charset=utf-8`, 'a=b&%5Fmethod=DELETE', true],
+  ['Application/X-WWW-Form-Urlencoded', 'a=b;+_method=DELETE', true],
+  [form, 'a=_method&method=x', false],
+  [parts, '--b\r\ncontent-disposition: form-data; name="_method"\r\n\r\nDELETE\r\n--b--', true],
+  [parts, '--b\r\ncontent-disposition: form-data; name=_method\r\n\r\nDELETE\r\n--b--', true],
+  [parts, '--b\r\ncontent-disposition: form-data; name="title"\r\n\r\n_method\r\n--b--', false],
+  ['text/plain', '_method=DELETE', false],
+  [undefined, '', false],
+])('a form by which a request becomes another one is known: %s %s: %j', (type, body, expected) => {
+  expect(hasOverrideInForm(type, Buffer.from(body))).toBe(expected)
 })
 
 function slowly([first, ...rest]: readonly string[], segments: readonly string[]): boolean {
