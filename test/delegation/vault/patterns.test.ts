@@ -1,7 +1,13 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { resolvePath } from '../../../src/delegation/vault/path.ts'
-import { hasOverride, hasOverrideInForm, isCovered, isMatch, isMinting } from '../../../src/delegation/vault/patterns.ts'
+import {
+  hasOverride,
+  hasOverrideInForm,
+  isCovered,
+  isMatch,
+  isMinting,
+} from '../../../src/delegation/vault/patterns.ts'
 
 function at(path: string) {
   const resolved = resolvePath(path, ['https://api.acme.example'])

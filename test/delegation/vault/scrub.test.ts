@@ -82,20 +82,24 @@ describe('what is left of an answer', () => {
 
   test('has none of it in bytes that are no text, and wherever it stood in pieces', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.uint8Array({ maxLength: 200 }), fc.uint8Array({ maxLength: 200 }), async (before, after) => {
-        const given = Buffer.concat([before, Buffer.from(token), after])
-        const left = Buffer.from((await createScrubber([token]).bytes(given)) ?? [])
-        expect(left.includes(token)).toBe(false)
-        // What may be a part of how its first character is spelled goes with it.
-        const kept = Buffer.from(
-          Buffer.from(before)
-            .toString('latin1')
-            .replace(/\\[^a-z]*$/, ''),
-          'latin1',
-        )
-        expect(left.subarray(0, kept.length).equals(kept)).toBe(true)
-        expect(left.subarray(left.length - after.length).equals(after)).toBe(true)
-      }),
+      fc.asyncProperty(
+        fc.uint8Array({ maxLength: 200 }),
+        fc.uint8Array({ maxLength: 200 }),
+        async (before, after) => {
+          const given = Buffer.concat([before, Buffer.from(token), after])
+          const left = Buffer.from((await createScrubber([token]).bytes(given)) ?? [])
+          expect(left.includes(token)).toBe(false)
+          // What may be a part of how its first character is spelled goes with it.
+          const kept = Buffer.from(
+            Buffer.from(before)
+              .toString('latin1')
+              .replace(/\\[^a-z]*$/, ''),
+            'latin1',
+          )
+          expect(left.subarray(0, kept.length).equals(kept)).toBe(true)
+          expect(left.subarray(left.length - after.length).equals(after)).toBe(true)
+        },
+      ),
       { numRuns: 500 },
     )
   })
@@ -118,7 +122,8 @@ describe('what is left of an answer', () => {
   test('is still JSON where it was', async () => {
     for (const one of [token, `/${token}`, `\\${token}`, `"${token}"`, `\u0000${token}`]) {
       const left =
-        (await createScrubber([one.trim()]).text(JSON.stringify({ a: one, b: [`Bearer ${one}`], c: 1 }))) ?? ''
+        (await createScrubber([one.trim()]).text(JSON.stringify({ a: one, b: [`Bearer ${one}`], c: 1 }))) ??
+        ''
       expect(JSON.parse(left)).toMatchObject({ c: 1 })
       expect(left).toContain('[removed]')
     }
@@ -207,9 +212,7 @@ const unentity = (text: string): string =>
 
 function unhex(text: string): string[] {
   const runs = text.match(/[0-9a-f]{2,}/gi) ?? []
-  return runs.flatMap((run) =>
-    [0, 1].map((shift) => Buffer.from(run.slice(shift), 'hex').toString('latin1')),
-  )
+  return runs.flatMap((run) => [0, 1].map((shift) => Buffer.from(run.slice(shift), 'hex').toString('latin1')))
 }
 
 function unbase64(text: string): string[] {
