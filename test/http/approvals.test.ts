@@ -283,7 +283,7 @@ describeBackends('/approvals for agents', (backend) => {
     })
     expect(text.status).toBe(415)
     expect(
-      (await send('POST', `/approvals/${id}/answers`, { body: { text: 'x'.repeat(20_000) } })).status,
+      (await send('POST', `/approvals/${id}/answers`, { body: { text: 'x'.repeat(100_000) } })).status,
     ).toBe(413)
   })
 
