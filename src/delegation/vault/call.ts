@@ -34,11 +34,18 @@ export function shownBody(body: Uint8Array | undefined): string | undefined {
   }
 }
 
+const charsets = /^"?(utf-8|us-ascii)"?$/i
+
 /** RFC 9110 §8.3, without anything that two readers could read in two ways. */
 export const contentType = z
   .string()
   .max(200)
   .regex(/^[\w.+-]+\/[\w.+-]+( ?; ?[\w-]+=([\w.+'-]+|"[\w .+'()?:=/-]*"))*$/, 'is no media type')
+  // The person is shown the body as UTF-8; in another charset the API would read something else in it.
+  .refine(
+    (type) => [...type.matchAll(/; ?charset=([^ ;]*)/gi)].every(([, name = '']) => charsets.test(name)),
+    'may name no charset but utf-8',
+  )
 
 /** One text for one call, by which a grant and a call are compared. */
 export const vaultCallText = ({
