@@ -77,6 +77,9 @@ export function ownApprovalRoutes(deps: OwnApprovalRoutesDeps): App {
   }
   const find = async (subject: FgaObject, wanted: string): Promise<OwnApproval | undefined> =>
     approvalId.test(wanted) ? own.one(subject, wanted) : undefined
+  // A program that forgot its token is told to bring one; only a browser is led to the sign-in.
+  const isAgents = (c: AppContext): boolean =>
+    c.req.header('authorization') !== undefined || (deps.sessionCookie.read(c) === undefined && !wantsPage(c))
   const by = (c: AppContext) => atPages(c.get('session').person, c.get('txn'))
   const pages = createApprovalPages({ ...deps, approver, find })
 
@@ -129,9 +132,9 @@ export function ownApprovalRoutes(deps: OwnApprovalRoutesDeps): App {
   // With a token it is the agents' route, which says in the contract what both answer.
   routes.get(
     '/approvals/:id',
-    async (c, next) => (c.req.header('authorization') === undefined ? read(c, next) : next()),
+    async (c, next) => (isAgents(c) ? next() : read(c, next)),
     async (c: AppContext, next) => {
-      if (c.req.header('authorization') !== undefined) return next()
+      if (isAgents(c)) return next()
       c.header('vary', 'Accept')
       if (wantsPage(c)) return pages.show(c)
       const { subject } = approver(c)
