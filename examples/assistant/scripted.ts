@@ -31,7 +31,7 @@ function toolFor(text: string): readonly [string, object] {
     return below === null ? ['buy', order] : ['buy_when_below', { ...order, below: Number(below[1]) }]
   }
   const priced = /\bprice of ([A-Z]+)\b/.exec(text)
-  return priced === null ? ['retrieve', { query: text, top_k: 3 }] : ['quote', { symbol: priced[1] }]
+  return priced === null ? ['retrieve', { query: text, top_k: 1 }] : ['quote', { symbol: priced[1] }]
 }
 
 interface Result {
