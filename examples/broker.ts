@@ -1,7 +1,12 @@
 import { createServer, type IncomingMessage } from 'node:http'
 import { createResourceGuard, memoryStore } from '@remit/client/guard'
 
-const { ISSUER = 'http://localhost:8787/oauth', RESOURCE = 'http://127.0.0.1:4000/api' } = process.env
+const {
+  PORT = '8787',
+  PUBLIC_URL = `http://localhost:${PORT}`,
+  ISSUER = `${PUBLIC_URL}/oauth`,
+  RESOURCE = 'http://127.0.0.1:4000/api',
+} = process.env
 const guard = createResourceGuard({
   issuer: ISSUER,
   resource: RESOURCE,
@@ -43,4 +48,4 @@ createServer((request, response) => {
     async (made) => response.writeHead(made.status, Object.fromEntries(made.headers)).end(await made.text()),
     () => response.writeHead(500).end(),
   )
-}).listen(Number(new URL(RESOURCE).port), '127.0.0.1')
+}).listen(Number(new URL(RESOURCE).port), '127.0.0.1', () => console.log(`Orders at ${RESOURCE}`))

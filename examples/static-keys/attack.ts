@@ -10,6 +10,7 @@ async function tries(what: string, headers: Record<string, string>, method: stri
 
 const withKey = { 'x-api-key': KEY }
 const withToken = { authorization: `Bearer ${TOKEN}` }
+if (KEY === '' && TOKEN === '') console.error('Set what leaked: KEY, TOKEN, or both.')
 if (KEY !== '') {
   await tries('key: list', withKey, 'GET', '/invoices')
   await tries("key: pay Bob's i-3", withKey, 'POST', '/invoices/i-3/pay')

@@ -40,5 +40,10 @@ export function serveInvoices(resource: string, admit: Admit): void {
         response.writeHead(made.status, Object.fromEntries(made.headers)).end(await made.text()),
       () => response.writeHead(500).end(),
     )
-  }).listen(Number(port), '127.0.0.1', () => console.log(`Invoices at ${resource}`))
+  })
+    .on('error', ({ message }) => {
+      console.error(`${message}. Is another step still running?`)
+      process.exitCode = 1
+    })
+    .listen(Number(port), '127.0.0.1', () => console.log(`Invoices at ${resource}`))
 }

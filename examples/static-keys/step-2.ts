@@ -6,8 +6,10 @@ import { createResourceGuard, memoryStore } from '@remit/client/guard'
 import { type Admit, serveInvoices } from './invoices.ts'
 
 const {
+  PORT = '8787',
+  PUBLIC_URL = `http://localhost:${PORT}`,
+  ISSUER = `${PUBLIC_URL}/oauth`,
   RESOURCE = 'http://127.0.0.1:4100/api',
-  ISSUER = 'http://localhost:8787/oauth',
   INVOICES_KEY = '',
 } = process.env
 const guard = createResourceGuard({
