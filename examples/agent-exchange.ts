@@ -70,7 +70,7 @@ async function ask(): Promise<void> {
 /** What went wrong, as one sentence for whoever runs this. */
 function said(error: unknown): string {
   if (error instanceof client.ResponseBodyError)
-    return `Refused (${error.error}): ${error.error_description ?? 'no reason given'}. What is lent: ${api}/delegations`
+    return `Refused (${error.error}): ${(error.error_description ?? 'no reason given').replace(/\.?$/, '.')} What is lent: ${api}/delegations`
   if (!(error instanceof Error)) return 'Something was thrown that is no error.'
   const { code } = { code: undefined, ...error } as { readonly code: unknown }
   if (code === 'ENOENT')

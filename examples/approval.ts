@@ -9,6 +9,7 @@ import assert from 'node:assert/strict'
 
 const { PORT = '8787', PUBLIC_URL: api = `http://localhost:${PORT}`, TOKEN = '' } = process.env
 const query = process.argv[2] ?? 'What was said about the Kestel settlement?'
+assert(TOKEN, 'TOKEN is missing: TOKEN=$(npm run -s remit -- token --user anne --agent research-bot)')
 
 interface Answer {
   readonly results: readonly { readonly document_id: string }[]
@@ -48,7 +49,7 @@ console.log(`Asked: ${asked.id}. To answer: ${api}/approvals`)
 // 3. It waits. Nothing that it can send decides this.
 let approval = asked
 while (approval.state === 'pending') approval = await call<Approval>('GET', `/approvals/${asked.id}`)
-assert.equal(approval.state, 'approved')
+assert(approval.state === 'approved', `Nothing is released: the question is ${approval.state}.`)
 
 // 4. The grant is for this question, once.
 const granted = { ...question, approval: approval.grant_id }

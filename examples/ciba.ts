@@ -61,7 +61,7 @@ async function ask(
     binding_message: why,
     ...(details.length > 0 && { authorization_details: JSON.stringify(details) }),
   })
-  console.error(`${person} has ${started.expires_in} seconds to answer at ${api}/approvals`)
+  console.error(`${why}: ${person} has ${started.expires_in} seconds to answer at ${api}/approvals`)
   // Waits as long as it is told to between two looks, and longer where it is told to slow down.
   return (await client.pollBackchannelAuthenticationGrant(issuer, started)).access_token
 }

@@ -18,6 +18,7 @@ const {
   READ = '/user/repos',
   WRITE = '/repos/OWNER/NAME/issues',
 } = process.env
+assert(TOKEN, 'TOKEN is missing: TOKEN=$(npm run -s remit -- token --user anne --agent research-bot)')
 
 const remit = createRemit({ url, token: staticToken({ subject: PERSON, token: TOKEN }) })
 const session = remit.for({ subject: PERSON })
