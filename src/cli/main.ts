@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { isAbsolute, join, resolve } from 'node:path'
-import { loadConfig, settings } from '../config.ts'
+import { ConfigError, loadConfig, settings } from '../config.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { createAdminClient } from './admin-client.ts'
 import { createDemoTokens } from './demo-tokens.ts'
@@ -21,9 +21,16 @@ if (existsSync('.env')) process.loadEnvFile('.env')
 const wholeService = () => import('../start.ts')
 
 /** Only what finds the service is read here: the service itself may run under other settings than this shell. */
-const { REMIT_HOME, PORT, PUBLIC_URL, OPENFGA_API_URL, OPENFGA_API_TOKEN } = settings
+const read = settings
   .pick({ REMIT_HOME: true, PORT: true, PUBLIC_URL: true, OPENFGA_API_URL: true, OPENFGA_API_TOKEN: true })
-  .parse(process.env)
+  .safeParse(process.env)
+if (!read.success) {
+  console.error(
+    new ConfigError(read.error.issues.map(({ path, message }) => `${path.join('.')} ${message}`)).message,
+  )
+  process.exit(1)
+}
+const { REMIT_HOME, PORT, PUBLIC_URL, OPENFGA_API_URL, OPENFGA_API_TOKEN } = read.data
 
 // Whoever reads the output may have seen enough (`remit … | head`): no reason for a stack trace.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

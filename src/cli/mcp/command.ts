@@ -111,9 +111,17 @@ export function addMcpCommands(program: Command, deps: McpCommandsDeps): void {
     .action(async ({ owner }: { readonly owner: string }) => {
       const title = 'Programs on your own computer'
       const purpose = 'Answers you in programs on your own computer that speak MCP.'
-      await admin.run('agent_add', { id: agent, owner, title, purpose, scopes, collections: null })
+      const added = await admin.run('agent_add', {
+        id: agent,
+        owner,
+        title,
+        purpose,
+        scopes,
+        collections: null,
+      })
       await admin.run('client_add', { client_id: 'remit-mcp', kind: 'agent', of: agent, title })
       terminal.say(`The agent ${agent} is registered. People lend it something when they sign in.`)
+      if (added['owner_known'] === false) terminal.say(`Note: there is no account of its owner ${owner} yet.`)
     })
 }
 
