@@ -70,7 +70,7 @@ test('whoever stole a session and adds a passkey of their own is told when it co
   const stolen = world.browser()
   await signIn(world, stolen, 'bob')
   const page = await stolen.open(`${world.url}/passkeys`)
-  expect(page.text).toContain('a new one can approve what is sensitive only after a day')
+  expect(page.text).toContain('another one can approve what is sensitive only after a day')
   const thiefs = await added(stolen)
   expect((await owner.open(`${world.url}/passkeys`)).text).toContain('If that was not you, remove it.')
   await signInBy(thiefs)

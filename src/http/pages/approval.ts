@@ -44,7 +44,7 @@ ${shown.rounds.length === 0 ? '' : conversation(shown)}
 ${canAnswer ? answerForms(given) : outcome(own, given)}
 ${canAnswer ? moreWays(given) : ''}
 <dl class="facts">${canAnswer ? html`<dt>Answer until</dt><dd>${moment(shown.expiresAt)}</dd>` : ''}
-<dt>You lent it</dt><dd>for ${shown.lentFor}, until ${moment(shown.lentUntil)}</dd>
+<dt>You lent it</dt><dd>until ${moment(shown.lentUntil)}</dd><dt>Lent for</dt><dd>${shown.lentFor}</dd>
 <dt>Agent</dt><dd><code>${shown.agent}</code></dd><dt>Program</dt><dd><code>${shown.client}</code></dd></dl>
 <p><a href="/approvals">All approvals</a></p>
 ${ownNav({ current: '/approvals', csrf, waiting })}`,

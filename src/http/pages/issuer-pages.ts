@@ -8,7 +8,7 @@ export const issuerPages: IssuerPages = {
     page({
       title: 'This did not work',
       body: html`<h1>This did not work</h1>
-<p>The application that sent you here asked for something that cannot be done.</p>
+<p>${code === 'invalid_client' ? 'The application that sent you here is not registered here under the client id that it gave.' : 'The application that sent you here asked for something that cannot be done.'}</p>
 <p class="soft"><code>${code}</code> ${detail}</p>`,
     }),
   deviceCode: ({ form, problem }) =>

@@ -92,7 +92,7 @@ section.card { border: 1px solid var(--line); border-radius: .6rem; padding: 1re
 .tag { white-space: nowrap; font-size: .75rem; font-weight: 500; border: 1px solid var(--line); border-radius: 1rem; padding: .05rem .5rem; vertical-align: middle; }
 .empty { padding: 1rem; border: 1px dashed var(--line); border-radius: .6rem; text-align: center; }
 button.bad { color: var(--bad); border-color: currentColor; } .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
-details { margin-top: 1.5rem; border-top: 1px solid var(--line); padding-top: 1rem; } summary { font-weight: 650; cursor: pointer; min-height: 2.75rem; align-content: center; } details.inner { margin-top: 1rem; } details.inner > summary { font-weight: 500; }
+details { margin-top: 1.5rem; border-top: 1px solid var(--line); padding-top: 1rem; } summary { font-weight: 650; cursor: pointer; min-height: 2.75rem; align-content: center; } details.inner { margin-top: 1rem; } details.inner > summary { font-weight: 500; } details.exact { margin: 0; border: 0; padding: 0; }
 label.light { font-weight: 400; } textarea { font: inherit; font-weight: 400; font-family: ui-monospace, monospace; font-size: .9rem; width: 100%; padding: .55rem .7rem; margin-top: .25rem; border: 1px solid var(--line); border-radius: .4rem; background: var(--ground); color: inherit; resize: vertical; }
 input[type=checkbox] { width: 1.05rem; height: 1.05rem; flex: none; accent-color: var(--accent); align-self: center; }
 .kicker { margin: 0 0 .35rem; font-size: .85rem; font-weight: 600; color: var(--accent); } h1 { overflow-wrap: anywhere; }

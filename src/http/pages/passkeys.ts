@@ -41,7 +41,7 @@ ${ownNav({ current: '/passkeys', csrf, waiting })}`,
 }
 
 const addForm = (csrf: string, options: object, counts: boolean): Html => html`<h2>Add a passkey</h2>
-${counts ? '' : html`<p class="soft">You did not sign in with one of yours: a new one can approve what is sensitive only after a day. <a href="/sign-in?next=%2Fpasskeys">Sign in with a passkey</a> first if you can.</p>`}
+${counts ? '' : html`<p class="soft">You did not sign in with one of yours: another one can approve what is sensitive only after a day. <a href="/sign-in?next=%2Fpasskeys">Sign in with a passkey</a> first if you can.</p>`}
 <p class="soft" data-without-script>This browser makes no passkeys here: it is too old, or runs no JavaScript.</p>
 <form method="post" action="/passkeys" data-passkey="create" data-options="${JSON.stringify(options)}" hidden>
 <input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="answer">
