@@ -82,7 +82,7 @@ ${done === undefined ? '' : html`<p class="done" role="status">${doneWords[done]
 ${
   lent.length === 0
     ? html`<p class="empty">Nothing. No agent can read anything for you now.</p>`
-    : html`<p class="soft">These agents may read for you. None of them sees more than you may read yourself, and no sensitive document.</p>
+    : html`<p class="soft">These agents may read for you. None of them sees more than you may read yourself, and no sensitive document unless you approve it.</p>
 ${lent.map((one) => card(one, { csrf, now, agent: known.get(one.agent), offered }))}`
 }
 ${lendSection(given)}
