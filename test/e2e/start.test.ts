@@ -115,7 +115,8 @@ describe('npm start on an empty folder', { timeout: slow }, () => {
     expect(reembedding).toMatchObject({ code: 1, stdout: '' })
     expect(reembedding.stderr).toContain(`Another process uses ${settings.home}.`)
 
-    expect(documents(await ask(settings, 'anne', question))).toEqual(found.anne)
+    // In any order: how common words are was counted again since, with what the start had put in.
+    expect(documents(await ask(settings, 'anne', question)).sort()).toEqual(found.anne?.toSorted())
     service.kill('SIGKILL')
     await service.exit
   })

@@ -124,7 +124,7 @@ describe('a message', () => {
 
   test('that is not JSON, is too large, or is many, is refused before anything is made for it', async () => {
     expect(await post('{')).toMatchObject({ status: 400, body: { error: { code: -32_700 } } })
-    expect((await post(' '.repeat(300_000))).status).toBe(413)
+    expect((await post(' '.repeat(1_100_000))).status).toBe(413)
     expect((await post('{}', { 'content-type': 'text/plain' })).status).toBe(415)
     const { body } = message('ping', {}, { revision: '2025-11-25' })
     expect(await post(JSON.stringify([body, body]))).toMatchObject({

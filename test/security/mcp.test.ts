@@ -101,10 +101,14 @@ describe('a document that orders models about', () => {
   })
 
   test('gives an agent that obeys it nothing', async () => {
-    for (const id of ['finance/budget', 'handbook/secret']) {
+    for (const [id, code] of [
+      ['finance/budget', 'not_found'],
+      // Lent, and sensitive: its person may be asked.
+      ['handbook/secret', 'approval_required'],
+    ] as const) {
       const reply = await callTool(world, 'read_document', { id }, { token })
       expect(reply.body.result).toMatchObject({ isError: true })
-      expect(JSON.parse(textOf(reply))).toMatchObject({ code: 'not_found' })
+      expect(JSON.parse(textOf(reply))).toMatchObject({ code })
     }
   })
 })
