@@ -5,6 +5,7 @@ import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { clientId, document, openWeb } from '../../delegation/issuer/cimd/web.ts'
 import { type IssuerWorld, openIssuerWorld, password } from '../../delegation/issuer/world.ts'
+import { decide } from '../../support/approvals.ts'
 import { openChromium } from '../../support/chromium.ts'
 import { needsChromium } from '../../support/native.ts'
 import { type Driven, driveV1, driveV2, isSignInNeeded, type SignIn } from './clients.ts'
@@ -39,6 +40,10 @@ describe('with an official client', needsChromium, () => {
     })
     await world.put({
       'handbook/travel': { text: 'Travel budget: 900.', access: { viewers: ['user:anne'] } },
+      'handbook/board': {
+        text: 'Travel budget of the board.',
+        access: { viewers: ['user:anne'], sensitive: true },
+      },
       'handbook/secret': { text: 'Secret travel budget.', access: { viewers: ['user:bob'] } },
     })
   })
@@ -76,7 +81,8 @@ describe('with an official client', needsChromium, () => {
   }
 
   test.each(Object.entries(clients))(
-    '%s: sign-in by browser → search → step-up → reading',
+    '%s: sign-in by browser → search → step-up → reading → step-up → approval → reading what it opens',
+    { timeout: 60_000 },
     async (_, { drive, ...options }) => {
       const { bound = false, clientMetadataUrl, client, ...known }: Kept = options
       await using browser = await openChromium()
@@ -121,6 +127,31 @@ describe('with an official client', needsChromium, () => {
         contents: [{ text: 'Travel budget: 900.' }],
       })
       expect(await driven.call('read_document', { id: 'handbook/secret' })).toMatchObject({ isError: true })
+
+      const none = await withPerson(driven, opened, browser.page, () =>
+        driven.call('request_approval', { id: 'ap_none' }),
+      )
+      expect(none).toMatchObject({ isError: true })
+      expect(opened[2]?.searchParams.get('scope')).toContain('approvals.request')
+      const query = { query: 'travel budget' }
+      const offered = (await driven.call('retrieve', query)).structuredContent as {
+        readonly approval?: { readonly offer_id: string }
+      }
+      const asked = await driven.call('request_approval', {
+        authorization_details: [{ type: 'document_access', offer: offered.approval?.offer_id }],
+        purpose: 'The report',
+      })
+      // It opens no addresses: the person is led there by what the result says.
+      const { id, url } = asked.structuredContent as { readonly id: string; readonly url: string }
+      expect(asked.structuredContent).toMatchObject({ state: 'pending' })
+      expect(url).toBe(`${world.url}/approvals/${id}`)
+      const grant = await decide(world.service, id, { answer: 'approve' })
+      expect(await driven.call('request_approval', { id })).toMatchObject({
+        structuredContent: { state: 'approved', grant_id: grant },
+      })
+      const opens = await driven.call('retrieve', { ...query, approval: grant })
+      expect(JSON.stringify(opens.structuredContent)).toContain('Travel budget of the board.')
+      expect(JSON.stringify(offered)).not.toContain('of the board')
     },
   )
 })
