@@ -68,13 +68,13 @@ const strangerLead = ({ client, scopes, redirectUri }: ConsentPending): Html =>
 <p class="problem">Nobody registered it here, and nobody here vouches for it: all that is known is its address, <code>${client.clientId}</code>.</p>
 <p>Agree only if you have just started this in a program of <strong>${client.title}</strong> yourself. What you lend goes to
 <strong>${redirectUri === undefined ? client.title : new URL(redirectUri).host}</strong>${isOnThisComputer(redirectUri) ? ', a program on this computer, which may be any program on it' : ''}.</p>
-<p class="soft">It never sees more than you may read yourself, and no sensitive document.</p>`
+<p class="soft">It never sees more than you may read yourself, and no sensitive document unless you approve it.</p>`
 
 const knownLead = ({ agent, client, scopes, isOurs, resource }: ConsentPending): Html =>
   html`<p>The agent <strong>${agent?.title ?? ''}</strong> (<code>${agent?.id ?? ''}</code>), through <strong>${client.title}</strong>, wants to
 <strong>${isOurs ? sayScopes(scopes) : `use ${scopes.join(', ')}`}</strong> for you${isOurs ? '' : html` at <code>${resource}</code>`}.</p>
 <p class="soft">What it is for: ${agent?.purpose ?? ''} Who answers for it: ${agent?.owner ?? ''}.
-${isOurs ? 'It never sees more than you may read yourself, and no sensitive document.' : 'It opens none of your documents here.'}</p>`
+${isOurs ? 'It never sees more than you may read yourself, and no sensitive document unless you approve it.' : 'It opens none of your documents here.'}</p>`
 
 const isEmpty = ({ scopes, oidcScopes }: ConsentPending): boolean => scopes.length + oidcScopes.length === 0
 
