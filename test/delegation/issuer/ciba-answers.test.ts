@@ -1,6 +1,6 @@
 import { decodeJwt } from 'jose'
 import * as client from 'openid-client'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { operator } from '../../../src/audit/record.ts'
 import { describeBackends } from '../../support/backends.ts'
 import type { RetrieveBody } from '../../support/world.ts'
@@ -38,6 +38,9 @@ describeBackends('a yes from afar', (backend) => {
     })
     delegation = await world.lend('anne', 'research-bot', 'collection:handbook')
     await world.lend('anne', 'other-bot', 'collection:handbook')
+    // Until then an offer would hold fewer of them.
+    const anne = await world.token({ user: 'anne' })
+    await vi.waitUntil(async () => ids(await ask(anne, question)).length === 3, { timeout: 10_000 })
   }, 60_000)
   afterAll(() => world?.[Symbol.asyncDispose]())
   afterEach(async () => {
