@@ -22,7 +22,9 @@ import { fuse } from './fuse.ts'
 import { proven } from './proven.ts'
 import { type Passage, readPassages } from './read.ts'
 import { type Keyed, narrowedCollections } from './scope.ts'
-import type { Search, Visible } from './search.ts'
+import type { Search } from './search.ts'
+import { lookUpVisible } from './visible/look-up.ts'
+import type { Visible } from './visible/visible.ts'
 
 /** What is asked: words, or a vector of the caller's own. */
 export interface Question {
@@ -112,11 +114,11 @@ async function answerWith(
   presented: readonly Presented[],
   deps: RetrieverDeps,
 ): Promise<Answer | undefined> {
-  const { sql, search, nominator, gate, keyed, approvals, presenting } = deps
+  const { sql, nominator, gate, keyed, approvals, presenting } = deps
   const { principal, question, queryHmac, branches, deadline, mayOffer } = asked
   const grants = presented.map(({ id }) => id)
   const nomination = await nominator.nominate(principal, { signal: deadline.signal, grants })
-  const visible = await search.visible(nomination.documentIds, {
+  const visible = await lookUpVisible(sql, nomination.documentIds, {
     ...narrowedCollections(principal, question.collections),
     ...(question.filter && { filter: question.filter }),
   })

@@ -1,25 +1,12 @@
 import { toSql } from 'pgvector'
 import type { ChunkId } from '../kernel/ids.ts'
-import type { Database, Sql, SqlValue } from '../store/sql.ts'
+import type { Database, Sql } from '../store/sql.ts'
 import type { Candidate } from './candidate.ts'
-import { type Fields, type Filter, filterSql } from './filter.ts'
 import { byWords } from './ranking/keyword.ts'
 import type { Scope } from './ranking/weigh.ts'
-
-/** The documents that a search may touch, already narrowed by nomination, collections and filter. */
-export interface Visible {
-  readonly docNos: readonly number[]
-  /** Their live chunks together: an exact count, from which the plan is chosen. */
-  readonly chunks: number
-}
-
-export interface Narrowing {
-  readonly collections?: readonly string[]
-  readonly filter?: Filter
-}
+import type { Visible } from './visible/visible.ts'
 
 export interface Search {
-  visible(documentIds: readonly string[], narrowing: Narrowing): Promise<Visible>
   /** Nearest by inner product of unit vectors, best first. */
   vector(visible: Visible, embedding: Float32Array, limit: number): Promise<Candidate[]>
   /** Best by BM25, best first. */
@@ -49,26 +36,6 @@ export function createSearch(
   { exactChunksMax = 50_000, statistics = 'deployment' }: SearchOptions = {},
 ): Search {
   return {
-    async visible(documentIds, { collections, filter }) {
-      const values: SqlValue[] = [documentIds]
-      const conditions = ['id = any($1)', 'live_revision is not null', 'chunk_count > 0']
-      if (collections !== undefined) {
-        values.push(collections)
-        conditions.push(`collection = any($${values.length})`)
-      }
-      if (filter !== undefined) conditions.push(...filterSql(filter, await readFields(database), values))
-      // Only now: a wrong filter is refused the same way for those who may read nothing.
-      if (documentIds.length === 0) return { docNos: [], chunks: 0 }
-      const rows = await database.query<{ doc_no: number; chunk_count: number }>(
-        `select doc_no, chunk_count from documents where ${conditions.join(' and ')} order by doc_no`,
-        values,
-      )
-      return {
-        docNos: rows.map(({ doc_no }) => doc_no),
-        chunks: rows.reduce((sum, { chunk_count }) => sum + chunk_count, 0),
-      }
-    },
-
     async vector(visible, embedding, limit) {
       if (visible.docNos.length === 0) return []
       if (visible.chunks <= exactChunksMax) return exact(database, visible, embedding, limit)
@@ -142,10 +109,3 @@ const toCandidate = ({ chunk_id, document_id, ordinal, score }: Row): Candidate 
   ordinal,
   score,
 })
-
-async function readFields(sql: Sql): Promise<Fields> {
-  const rows = await sql.query<{ name: string; type: 'string' | 'number' | 'boolean' | 'date' }>(
-    'select name, type from fields',
-  )
-  return new Map(rows.map(({ name, type }) => [name, type]))
-}

@@ -170,7 +170,7 @@ async function send<Row extends object>(
   values?: readonly SqlValue[],
 ): Promise<Row[]> {
   try {
-    const result = await (values === undefined ? client.query(text) : client.query(text, [...values]))
+    const result = await (values === undefined ? client.query(text) : client.query(text, values.map(toSent)))
     // Several statements in one text answer with an array of results: the queue relies on all their rows.
     const results = Array.isArray(result) ? (result as pg.QueryResult[]) : [result]
     return results.flatMap(({ rows }) => (rows ?? []) as Row[])
@@ -178,6 +178,9 @@ async function send<Row extends object>(
     throw asUnavailable(error) ?? withoutValue(error)
   }
 }
+
+// `pg` would send its bytes, and writes a list of numbers out one by one, each in quotes.
+const toSent = (value: SqlValue): SqlValue => (value instanceof Int32Array ? `{${value.join(',')}}` : value)
 
 // SQLSTATE classes 08 (connection), 53 (resources), 57P (shutdown), and Node's own socket errors.
 const unavailableCodes = /^(08|53|57P|57014|25P03|25P04|ECONN|EPIPE|ENOENT|ETIMEDOUT|EHOSTUNREACH)/

@@ -1,4 +1,4 @@
-/** A value that `pg` can send: arrays become Postgres arrays, objects JSON. */
+/** A value that can be sent: arrays become Postgres arrays, an Int32Array an `int[]`, bytes a `bytea`, objects JSON. */
 export type SqlValue =
   | string
   | number
@@ -7,6 +7,7 @@ export type SqlValue =
   | null
   | Date
   | Uint8Array
+  | Int32Array
   | readonly SqlValue[]
   | object
 

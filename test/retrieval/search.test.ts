@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { createSearch, type Visible } from '../../src/retrieval/search.ts'
+import { createSearch } from '../../src/retrieval/search.ts'
+import { lookUpVisible } from '../../src/retrieval/visible/look-up.ts'
+import type { Visible } from '../../src/retrieval/visible/visible.ts'
 import { describeBackends } from '../support/backends.ts'
 import { createWordEmbedder } from '../support/embedder.ts'
 import { openWorld, type World } from '../support/world.ts'
@@ -25,7 +27,7 @@ describeBackends('search', (backend) => {
       (_, index) => index % 3 === 0,
     )
     hidden = Array.from({ length: 200 }, (_, index) => `d/${index}`).filter((_, index) => index % 3 !== 0)
-    visible = await createSearch(world.database).visible(readable, {})
+    visible = await lookUpVisible(world.database, readable, {})
   })
   afterAll(() => world?.[Symbol.asyncDispose]())
 
