@@ -56,6 +56,7 @@ import { accessRoutes } from './http/routes/access.ts'
 import { agentRoutes } from './http/routes/agents.ts'
 import { collectionRoutes } from './http/routes/collections.ts'
 import { collectionWriteRoutes } from './http/routes/collections-write.ts'
+import { consoleRoutes } from './http/routes/console.ts'
 import { docsRoutes } from './http/routes/docs.ts'
 import { documentRoutes } from './http/routes/documents.ts'
 import { documentWriteRoutes } from './http/routes/documents-write.ts'
@@ -486,6 +487,10 @@ export async function compose({
       }),
       asking.routes({ requireBearer, publicUrl: config.publicUrl }),
       calls.routes({ requireBearer }),
+      consoleRoutes({
+        folder: new URL('../packages/console/dist/', import.meta.url),
+        publicUrl: config.publicUrl,
+      }),
       docsRoutes({ openApi: () => openApiOf(app), errorPages: new URL('../docs/errors/', import.meta.url) }),
     ],
   })
