@@ -82,6 +82,7 @@ import { openMcp } from './mcp.ts'
 import type { GuardedFetch } from './outbound/guarded-fetch.ts'
 import { openPush } from './push.ts'
 import { createCollectionLister } from './retrieval/collections.ts'
+import { createCorpus } from './retrieval/corpus/corpus.ts'
 import { createDocumentReader } from './retrieval/document.ts'
 import { createRankingStatistics, type RankingStatistics } from './retrieval/ranking/renew.ts'
 import { createRetriever } from './retrieval/retrieve.ts'
@@ -197,8 +198,10 @@ export async function compose({
   const embedder = ground.embeddings.available ? ground.embeddings.embedder : undefined
   const grants = createGrants({ database, fga, clock, log, randomBytes })
   const ranking = stack.use(createRankingStatistics({ database, scope: config.rankingStatistics, now, log }))
+  const corpus = stack.use(createCorpus({ database, log }))
   const retrieve = createRetriever({
     sql: database,
+    corpus,
     ...grants,
     search: createSearch(database, { statistics: config.rankingStatistics }),
     nominator,
@@ -316,6 +319,7 @@ export async function compose({
     createIngest({
       database,
       fga,
+      corpusChanged: corpus.changed,
       queue: createPgBossQueue({
         database,
         name: 'documents',

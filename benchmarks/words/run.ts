@@ -37,7 +37,7 @@ for (const share of [1, 0.1, 0.01]) {
   const ids = Array.from({ length: documents.length * copies }, (_, at) => at)
     .filter((at) => ((at * 2_654_435_761) % 2 ** 32) / 2 ** 32 < share)
     .map(String)
-  const visible = await lookUpVisible(database, ids, {})
+  const visible = await lookUpVisible({ database }, ids, {})
   const before: number[] = []
   const now: number[] = []
   for (const { text } of queries.slice(0, Number(QUESTIONS))) {

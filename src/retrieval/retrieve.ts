@@ -16,6 +16,7 @@ import {
   type Uses,
 } from './approvals.ts'
 import type { Candidate, Mode } from './candidate.ts'
+import type { Corpus } from './corpus/corpus.ts'
 import { type Deadline, isOver } from './deadline.ts'
 import type { Filter } from './filter.ts'
 import { fuse } from './fuse.ts'
@@ -56,6 +57,7 @@ export interface RetrieverDeps {
   readonly approvals: Approvals
   readonly presenting: Presenting
   readonly search: Search
+  readonly corpus: Corpus
   readonly nominator: Nominator
   readonly gate: Gate
   /** Undefined: no model could be had, and every question is answered by words. */
@@ -114,11 +116,11 @@ async function answerWith(
   presented: readonly Presented[],
   deps: RetrieverDeps,
 ): Promise<Answer | undefined> {
-  const { sql, nominator, gate, keyed, approvals, presenting } = deps
+  const { sql, corpus, nominator, gate, keyed, approvals, presenting } = deps
   const { principal, question, queryHmac, branches, deadline, mayOffer } = asked
   const grants = presented.map(({ id }) => id)
   const nomination = await nominator.nominate(principal, { signal: deadline.signal, grants })
-  const visible = await lookUpVisible(sql, nomination.documentIds, {
+  const visible = await lookUpVisible({ database: sql, corpus }, nomination.documentIds, {
     ...narrowedCollections(principal, question.collections),
     ...(question.filter && { filter: question.filter }),
   })

@@ -27,7 +27,7 @@ describeBackends('search', (backend) => {
       (_, index) => index % 3 === 0,
     )
     hidden = Array.from({ length: 200 }, (_, index) => `d/${index}`).filter((_, index) => index % 3 !== 0)
-    visible = await lookUpVisible(world.database, readable, {})
+    visible = await lookUpVisible({ database: world.database }, readable, {})
   })
   afterAll(() => world?.[Symbol.asyncDispose]())
 

@@ -69,7 +69,7 @@ describeDatabases('words rank', (kind) => {
     statistics = counting(database, 'deployment')
     await statistics.renew()
     const readable = all.filter((_, index) => index % 3 !== 1)
-    visible = await lookUpVisible(database, readable, {})
+    visible = await lookUpVisible({ database }, readable, {})
   })
   afterAll(async () => {
     await statistics?.[Symbol.asyncDispose]()
@@ -113,7 +113,7 @@ describeDatabases('words rank', (kind) => {
       strong: 'amber basalt cedar delta ember fjord',
     })
     const open = await lookUpVisible(
-      database,
+      { database },
       ['weak', 'strong', ...all.filter((_, index) => index % 10 !== 0)],
       {},
     )
@@ -129,7 +129,7 @@ describeDatabases('words rank', (kind) => {
   })
 
   test('by permissions before the limit: the first of those that are visible, whatever is hidden', async () => {
-    const one = await lookUpVisible(database, ['d/10'], {})
+    const one = await lookUpVisible({ database }, ['d/10'], {})
     const found = await byWords(database, one, 'amber', 1, { scope: 'deployment' })
     expect(found.map(({ documentId }) => documentId)).toEqual(['d/10'])
   })
@@ -167,7 +167,7 @@ describeDatabases('words rank', (kind) => {
     await each.renew()
     const search = createSearch(database, { statistics: 'collection' })
     const found = async (ids: readonly string[]) =>
-      search.keyword(await lookUpVisible(database, ids, {}), 'amber jetty', 300)
+      search.keyword(await lookUpVisible({ database }, ids, {}), 'amber jetty', 300)
     const before = await found(all)
     expect(before).toHaveLength(300)
     await store(database, many('f', 50, 'The jetty.'), 'two')
