@@ -303,10 +303,18 @@ create table decision_records (
   detail jsonb not null,
   tool text,
   trace_id text,
-  constraint decision_records_pkey PRIMARY KEY (record_no)
+  decision text default 'none'::text not null,
+  objects text[] default '{}'::text[] not null,
+  constraint decision_records_pkey PRIMARY KEY (record_no),
+  constraint decision_records_decision_check CHECK ((decision = ANY (ARRAY['allowed'::text, 'denied'::text, 'error'::text, 'none'::text])))
 );
-CREATE INDEX decision_records_at ON public.decision_records USING btree (at);
-CREATE INDEX decision_records_subject ON public.decision_records USING btree (subject, at);
+CREATE INDEX decision_records_actor ON public.decision_records USING btree ((actors[1]), at, record_no) WHERE (actors <> '{}'::text[]);
+CREATE INDEX decision_records_at ON public.decision_records USING btree (at, record_no);
+CREATE INDEX decision_records_client ON public.decision_records USING btree (client, at, record_no);
+CREATE INDEX decision_records_event ON public.decision_records USING btree (event, at, record_no);
+CREATE INDEX decision_records_objects ON public.decision_records USING gin (objects) WITH (fastupdate=off);
+CREATE INDEX decision_records_refused ON public.decision_records USING btree (decision, at, record_no) WHERE (decision = ANY (ARRAY['denied'::text, 'error'::text]));
+CREATE INDEX decision_records_subject ON public.decision_records USING btree (subject, at, record_no);
 CREATE INDEX decision_records_trace ON public.decision_records USING btree (trace_id) WHERE (trace_id IS NOT NULL);
 CREATE INDEX decision_records_txn ON public.decision_records USING btree (txn);
 CREATE TRIGGER decision_records_append_only BEFORE DELETE OR UPDATE ON public.decision_records FOR EACH ROW EXECUTE FUNCTION refuse_change();

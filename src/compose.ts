@@ -2,6 +2,8 @@ import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { openApprovalsPart } from './approvals.ts'
+import { createRecordReader } from './audit/query.ts'
+import { record } from './audit/record.ts'
 import { createExplainer } from './authz/explain/explain.ts'
 import { createWhoCan } from './authz/explain/who-can.ts'
 import type { Fga } from './authz/fga.ts'
@@ -34,6 +36,7 @@ import { openEpoch } from './delegation/epoch.ts'
 import type { Fetch } from './delegation/fetch-json.ts'
 import { externalIssuer, ownIssuer, ownIssuerName } from './delegation/issuers.ts'
 import { type AccountLinks, createAccountLinks } from './delegation/links.ts'
+import { createNames } from './delegation/names.ts'
 import { outer } from './delegation/reasons.ts'
 import { type Recovered, recover } from './delegation/recover.ts'
 import { createRegistry } from './delegation/registry.ts'
@@ -54,6 +57,7 @@ import { openApiOf } from './http/openapi.ts'
 import { createMetrics, createOps, indexDetails, observeIndex, type Readiness } from './http/ops.ts'
 import { accessRoutes } from './http/routes/access.ts'
 import { agentRoutes } from './http/routes/agents.ts'
+import { auditRoutes } from './http/routes/audit.ts'
 import { collectionRoutes } from './http/routes/collections.ts'
 import { collectionWriteRoutes } from './http/routes/collections-write.ts'
 import { consoleRoutes } from './http/routes/console.ts'
@@ -373,6 +377,7 @@ export async function compose({
     isReader: (subject) => administrators.has(subject, 'security.read'),
     now,
   })
+  const names = createNames({ sql: database })
   const models = createModelChanges({
     database,
     api: ground.openfga,
@@ -464,6 +469,12 @@ export async function compose({
       explainRoutes({
         ...reading,
         explain: createExplainer({ sql: database, fga, index, agentOf: agents.get, now }),
+      }),
+      auditRoutes({
+        ...reading,
+        record: (who, looked) => record(database, who, looked),
+        reader: createRecordReader({ sql: database }),
+        names,
       }),
       whoCanRoutes({ ...reading, whoCan: createWhoCan({ sql: database, fga, index, limiter, now }) }),
       modelRoutes({ models, matchesFile, requireBearer, isAdministrator, now }),

@@ -1,6 +1,7 @@
 import type { Principal } from '../kernel/principal.ts'
 import { traceId } from '../kernel/trace.ts'
 import type { Sql } from '../store/sql.ts'
+import { decisionOf, objectsOf } from './facts.ts'
 
 /** OpenFGA's yes: past its caches, perhaps from them, or its own of so many milliseconds before. */
 export type Proven =
@@ -74,6 +75,23 @@ export type DecisionEvent =
       readonly complete: boolean
       readonly model_id: string
       readonly openfga_request_ids: readonly string[]
+    }
+  | {
+      /** Somebody looked at the record. */
+      readonly event: 'record_read'
+      /** What was asked for: a question by name, or filters. */
+      readonly question: string
+      readonly filter: Readonly<Record<string, string>>
+      /** All of it at once, from there on; else one page. */
+      readonly exported: boolean
+    }
+  | {
+      /** A request whose token was good, and which was refused all the same. */
+      readonly event: 'request_refused'
+      readonly code: string
+      readonly method: string
+      /** The route's pattern; what stood in its place is not kept. */
+      readonly route: string
     }
   | {
       readonly event: 'access_changed'
@@ -312,8 +330,9 @@ export type Who = Pick<Principal, 'subject' | 'actors' | 'client' | 'txn'> &
 export async function record(sql: Sql, who: Who, decision: DecisionEvent): Promise<void> {
   const { event, ...detail } = decision
   await sql.query(
-    `insert into decision_records (txn, event, subject, actors, client, delegation, tool, trace_id, detail)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+    `insert into decision_records
+       (txn, event, subject, actors, client, delegation, tool, trace_id, detail, decision, objects)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
     [
       who.txn,
       event,
@@ -324,6 +343,8 @@ export async function record(sql: Sql, who: Who, decision: DecisionEvent): Promi
       who.tool ?? null,
       traceId() ?? null,
       detail,
+      decisionOf(decision),
+      objectsOf(who, decision),
     ],
   )
 }

@@ -8,6 +8,8 @@ import { assertAdministrator, type IsAdministrator } from './writing.ts'
 /** What stands before the questions of security teams: a person with `security.read`, in scope and in role. */
 export interface Reading {
   readonly asReader: ReturnType<typeof middlewareOf>
+  /** The same, of a request without a body. */
+  readonly asLooker: readonly [ReturnType<RequireBearer>]
   readonly assertReader: (principal: Principal) => Promise<void>
 }
 
@@ -20,11 +22,15 @@ export interface ReadingDeps {
 
 const bodyBytesMax = 16 * 1024
 
+const readerOf = (requireBearer: RequireBearer) =>
+  requireBearer({ kinds: ['person'], scopes: ['security.read'] })
+
 const middlewareOf = (requireBearer: RequireBearer) =>
-  [requireBearer({ kinds: ['person'], scopes: ['security.read'] }), ...jsonBody(bodyBytesMax)] as const
+  [readerOf(requireBearer), ...jsonBody(bodyBytesMax)] as const
 
 export const createReading = ({ requireBearer, isReader, now }: ReadingDeps): Reading => ({
   asReader: middlewareOf(requireBearer),
+  asLooker: [readerOf(requireBearer)],
   assertReader: (principal) => assertAdministrator(principal, isReader, now()),
 })
 

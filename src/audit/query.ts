@@ -1,0 +1,124 @@
+import { invalid } from '../kernel/errors.ts'
+import type { Sql } from '../store/sql.ts'
+import type { Decision } from './facts.ts'
+import type { DecisionEvent } from './record.ts'
+
+/** All of them have to fit; none: the whole record. */
+export interface RecordFilter {
+  readonly subject?: string | undefined
+  /** Anywhere in the chain of agents. */
+  readonly actor?: string | undefined
+  readonly client?: string | undefined
+  /** `type:id` of what it was about. */
+  readonly object?: string | undefined
+  readonly txn?: string | undefined
+  readonly event?: DecisionEvent['event'] | undefined
+  readonly decision?: Decision | undefined
+  /** From here on. */
+  readonly since?: Date | undefined
+  /** And before here. */
+  readonly until?: Date | undefined
+}
+
+/** One record, as it was written. */
+export interface RecordEntry {
+  /** In the order in which they were begun; a number that is missing was never committed. */
+  readonly seq: number
+  /** ISO 8601, microseconds. */
+  readonly time: string
+  readonly event: DecisionEvent['event']
+  readonly decision: Decision
+  readonly subject: string
+  /** Outermost first. */
+  readonly actors: readonly string[]
+  readonly client: string
+  readonly delegation: string | null
+  /** Of MCP, by which it was asked. */
+  readonly tool: string | null
+  readonly txn: string
+  readonly trace_id: string | null
+  readonly detail: Readonly<Record<string, unknown>>
+}
+
+export interface RecordPage {
+  readonly entries: readonly RecordEntry[]
+  /** Where the next page begins; undefined on the last. */
+  readonly next: string | undefined
+}
+
+export interface RecordReader {
+  /** Newest first. Throws `invalid_request` for a cursor that is none. */
+  page(
+    filter: RecordFilter,
+    options: { readonly cursor?: string; readonly limit: number },
+  ): Promise<RecordPage>
+}
+
+/** Reads the record. Does NOT check who asks, nor put on record that somebody did. */
+export const createRecordReader = ({ sql }: { readonly sql: Sql }): RecordReader => ({
+  async page(filter, { cursor, limit }) {
+    const after = placeOf(cursor)
+    const entries = await sql.query<RecordEntry>(select, [
+      filter.subject ?? null,
+      filter.actor ?? null,
+      filter.client ?? null,
+      filter.object ?? null,
+      filter.txn ?? null,
+      filter.event ?? null,
+      filter.decision ?? null,
+      filter.since ?? null,
+      filter.until ?? null,
+      after?.time ?? null,
+      after?.seq ?? null,
+      limit + 1,
+    ])
+    const last = entries.length > limit ? entries[limit - 1] : undefined
+    return { entries: entries.slice(0, limit), next: last && cursorAfter(last) }
+  },
+})
+
+// What is not asked for is null, and planned away: the statement has no name, so it is planned for its values.
+const select = `
+  select record_no as seq, to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as time, event, decision,
+    subject, actors, client, delegation, tool, txn, trace_id, detail
+  from decision_records
+  where ($1::text is null or subject = $1)
+    and ($2::text is null or (actors <> '{}' and actors[1] = $2) or (objects @> array[$2] and $2 = any(actors)))
+    and ($3::text is null or client = $3)
+    and ($4::text is null or objects @> array[$4])
+    and ($5::text is null or txn = $5)
+    and ($6::text is null or event = $6)
+    and ($7::text is null or decision = $7)
+    and ($8::timestamptz is null or at >= $8)
+    and ($9::timestamptz is null or at < $9)
+    and ($10::timestamptz is null or (at, record_no) < ($10, $11::bigint))
+  order by at desc, record_no desc
+  limit $12`
+
+interface Place {
+  readonly time: string
+  readonly seq: number
+}
+
+/** Opaque to callers. A place in the record, no right to anything: it need not be secret or signed. */
+const cursorAfter = ({ time, seq }: Place): string =>
+  Buffer.from(JSON.stringify([time, seq])).toString('base64url')
+
+function placeOf(cursor: string | undefined): Place | undefined {
+  if (cursor === undefined) return undefined
+  const [time, seq] = partsOf(cursor)
+  if (typeof time === 'string' && timePattern.test(time) && Number.isSafeInteger(seq))
+    return { time, seq: Number(seq) }
+  throw invalid('cursor', 'This cursor is not of this list.')
+}
+
+const timePattern = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/
+
+function partsOf(cursor: string): readonly unknown[] {
+  try {
+    const parts: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8'))
+    return Array.isArray(parts) ? parts : []
+  } catch {
+    return []
+  }
+}

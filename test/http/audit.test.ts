@@ -1,0 +1,172 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { needsPostgres } from '../support/native.ts'
+import { openWorld, type World } from '../support/world.ts'
+
+describe.each([
+  { database: 'pglite', options: {} },
+  { database: 'postgres', options: needsPostgres },
+] as const)('GET /audit', ({ database, options }) => {
+  describe(`on ${database}`, options, () => {
+    let world: World
+    let delegation: string
+    let answered: string
+    const tokens = { admin: '', writer: '', person: '', agent: '' }
+
+    beforeAll(async () => {
+      world = await openWorld({ backend: { database, openfga: 'engine' } })
+      await world.put({
+        plan: { text: 'Otters build.', access: { viewers: ['user:anne'] } },
+        menu: { text: 'Otters eat.', access: { viewers: ['user:bob'] } },
+      })
+      delegation = await world.lend('anne', 'research-bot', 'collection:handbook')
+      await world.service.administrators.add('user:dan', ['security.read'])
+      await world.service.administrators.add('user:carol', ['security.write'])
+      tokens.admin = await world.token({ user: 'dan' })
+      tokens.writer = await world.token({ user: 'carol' })
+      tokens.person = await world.token({ user: 'anne' })
+      tokens.agent = await world.token({ user: 'anne', agent: 'research-bot' })
+      answered = (await world.retrieve(tokens.agent, { query: 'otters' })).txn
+      await world.call('GET', '/documents/menu', { token: tokens.agent })
+      await world.retrieve(tokens.person, { query: 'otters' })
+    })
+    afterAll(() => world?.[Symbol.asyncDispose]())
+
+    const ask = async (query: string, token = tokens.admin) => {
+      const response = await world.call('GET', `/audit?${query}`, { token })
+      return { status: response.status, body: (await response.json()) as Answer }
+    }
+    const events = async (query: string) => (await ask(query)).body.records.map(({ event }) => event)
+
+    test('tells who, for whom, by which agent, what and how it went, with names beside ids', async () => {
+      const { status, body } = await ask(`txn=${answered}&event=retrieved`)
+      expect(status).toBe(200)
+      expect(body.records).toEqual([
+        {
+          seq: expect.any(Number),
+          time: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/),
+          event: 'retrieved',
+          decision: 'allowed',
+          subject: 'user:anne',
+          actors: ['agent:research-bot'],
+          client: expect.any(String),
+          delegation,
+          txn: answered,
+          names: expect.objectContaining({ 'user:anne': 'anne', 'agent:research-bot': 'research-bot' }),
+          detail: expect.objectContaining({ considered: 1 }),
+        },
+      ])
+      expect(JSON.stringify(body)).not.toContain('tters')
+    })
+
+    test('is filtered by each member, and by all of them together', async () => {
+      expect(await events('object=document:plan&subject=user:anne&event=retrieved')).toHaveLength(2)
+      expect(await events('object=document:plan&actor=agent:research-bot&event=retrieved')).toHaveLength(1)
+      expect(await events('object=document:menu&event=retrieved')).toEqual([])
+      expect(await events('decision=denied&subject=user:anne')).toEqual(['document_read'])
+      expect(await events('actor=agent:other-bot')).toEqual([])
+      expect(await events(`object=delegation:${delegation}&event=delegation_made`)).toHaveLength(1)
+      const { records } = (await ask('event=retrieved')).body
+      const [newest, oldest] = records as [Row, Row]
+      expect(await events(`event=retrieved&since=${newest.time}`)).toHaveLength(1)
+      expect(await events(`event=retrieved&until=${newest.time}`)).toHaveLength(1)
+      expect(await events(`event=retrieved&client=${oldest.client}`)).toContain('retrieved')
+      expect(await events('client=nobody')).toEqual([])
+    })
+
+    test('finds an inner agent of a chain by its name', async () => {
+      const { record } = await import('../../src/audit/record.ts')
+      const who = {
+        subject: 'user:bob',
+        actors: ['agent:outer', 'agent:inner'],
+        client: 'outer',
+        txn: 't_chain',
+      } as const
+      await record(world.database, who, { event: 'agent_blocked', agent: 'thief' })
+      expect(await events('actor=agent:inner')).toEqual(['agent_blocked'])
+      expect(await events('actor=agent:outer')).toEqual(['agent_blocked'])
+      expect(await events('object=agent:thief')).toEqual(['agent_blocked'])
+    })
+
+    test('goes on at a cursor, newest first, and names each record once', async () => {
+      const all = (await ask('limit=200&until=2999-01-01T00:00:00Z&subject=service:loader')).body.records
+      const seen: Row[] = []
+      let cursor: string | undefined
+      do {
+        const { body } = await ask(
+          `limit=1&subject=service:loader${cursor === undefined ? '' : `&cursor=${cursor}`}`,
+        )
+        seen.push(...body.records)
+        cursor = body.next_cursor
+      } while (cursor !== undefined)
+      expect(all.length).toBeGreaterThan(1)
+      expect(seen).toEqual(all)
+      expect(seen.map(({ seq }) => seq)).toEqual(seen.map(({ seq }) => seq).toSorted((a, b) => b - a))
+    })
+
+    test('is exported as lines, all of it, in our form, OCSF’s and CEF', async () => {
+      const lines = async (query: string) => {
+        const response = await world.call('GET', `/audit?${query}`, {
+          token: tokens.admin,
+          headers: { accept: 'application/x-ndjson' },
+        })
+        expect(response.status).toBe(200)
+        return (await response.text()).trimEnd().split('\n')
+      }
+      const own = (await lines('event=retrieved')).map((line) => JSON.parse(line) as Row)
+      expect(own).toEqual((await ask('event=retrieved')).body.records)
+      const [ocsf = ''] = await lines(`txn=${answered}&event=retrieved&format=ocsf`)
+      expect(JSON.parse(ocsf)).toMatchObject({
+        class_uid: 6003,
+        activity_id: 2,
+        type_uid: 600302,
+        status_id: 1,
+        metadata: { correlation_uid: answered },
+        actor: { user: { uid: 'user:anne', name: 'anne' } },
+        unmapped: { actors: [{ uid: 'agent:research-bot' }] },
+      })
+      const [cef = ''] = await lines(`txn=${answered}&event=retrieved&format=cef`)
+      expect(cef).toMatch(/^CEF:0\|Remit\|Remit\|[\d.]+\|retrieved\|Question answered\|3\|rt=\d+ /)
+      expect(cef).toContain(`outcome=allowed suser=anne suid=user:anne`)
+    })
+
+    test('is for administrators who may read it, and looking is itself on record', async () => {
+      expect((await ask('', tokens.person)).status).toBe(403)
+      expect((await ask('', tokens.writer)).status).toBe(403)
+      expect((await ask('', tokens.agent)).status).toBe(403)
+      await ask('subject=user:bob')
+      expect((await ask('event=record_read&subject=user:dan')).body.records[1]).toMatchObject({
+        subject: 'user:dan',
+        detail: { question: 'list', filter: { subject: 'user:bob' }, exported: false },
+      })
+    })
+
+    test('refuses what it does not know by name', async () => {
+      for (const [query, field] of [
+        ['event=guessed', 'event'],
+        ['decision=maybe', 'decision'],
+        ['limit=201', 'limit'],
+        ['limit=x', 'limit'],
+        ['since=yesterday', 'since'],
+        ['cursor=x', 'cursor'],
+        ['everything=1', 'everything'],
+        ['format=cef', 'format'],
+      ]) {
+        const { status, body } = await ask(query ?? '')
+        expect({ query, status, field: body.field }).toEqual({ query, status: 422, field })
+      }
+    })
+  })
+})
+
+interface Row {
+  readonly seq: number
+  readonly time: string
+  readonly event: string
+  readonly client: string
+}
+
+interface Answer {
+  readonly records: readonly Row[]
+  readonly next_cursor?: string
+  readonly field?: string
+}
