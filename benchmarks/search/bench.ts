@@ -1,0 +1,264 @@
+import { createRandom } from '../kubernetes/random.ts'
+import { sharedData } from '../support/shared.ts'
+import { type Cell, cellsOf, type Pooled, poolOf, type Topic } from './cells.ts'
+import type { Corpus } from './corpus.ts'
+import { dot, vectorAt } from './corpus.ts'
+import { type Extras, extras } from './extras.ts'
+import { loadCorpus, passageOf } from './load.ts'
+import { type Measured, measure } from './measure.ts'
+import { createOracle } from './oracle.ts'
+import type { Place, Servers } from './servers.ts'
+import { type WholeService, wholeService } from './service.ts'
+import { openStore } from './tuples.ts'
+import { auth0Way, listWay, refillLeast, refillWay } from './ways/checking.ts'
+import { type Connection, connect } from './ways/connection.ts'
+import { copyWays } from './ways/copies.ts'
+import { labelsOf } from './ways/labels.ts'
+import { type Ours, openOurs } from './ways/ours.ts'
+import { nearest, rawWay } from './ways/raw.ts'
+import { sentTo } from './ways/vector.ts'
+import type { Way } from './ways/way.ts'
+import { topK } from './ways/way.ts'
+import { doorsWorld } from './worlds/doors.ts'
+import { driveWorld } from './worlds/drive.ts'
+import { kubernetesWorld } from './worlds/kubernetes.ts'
+import { treeWorld } from './worlds/tree.ts'
+import type { Layout, Policy, World } from './worlds/world.ts'
+
+export interface BenchOptions {
+  readonly corpus: Corpus
+  readonly servers: Servers
+  readonly policies: readonly Policy[]
+  readonly levels: readonly number[]
+  readonly topics: readonly Topic[]
+  /** Asked in the cells of the first policy. */
+  readonly filters: readonly Cell['filter'][]
+  readonly questions: number
+  readonly people: number
+  readonly seed: number
+  /** Names of peers begin with one of these; all where undefined. */
+  readonly only: readonly string[] | undefined
+  readonly budgetMs: number
+  /** Of each measure of many clients. */
+  readonly seconds: number
+  /** Passages to be released while access comes and goes. */
+  readonly releases: number
+  /** For the service over HTTP; left out: that is not measured. */
+  readonly modelFolder: string | undefined
+  readonly env: NodeJS.ProcessEnv
+  readonly say: (text: string) => void
+}
+
+export interface Benched {
+  readonly measured: readonly Measured[]
+  readonly ef99: number
+  readonly worlds: readonly WorldFacts[]
+  readonly leftOut: readonly string[]
+  readonly extras: Extras | undefined
+  readonly service: WholeService | undefined
+}
+
+export interface WorldFacts {
+  readonly policy: Policy
+  readonly layout: Layout
+  readonly tuples: number
+  readonly excludes: boolean
+  readonly writeSeconds: number
+}
+
+/** Every policy, one after the other: its tuples into a store of its own, then its cells, all ways side by side. */
+export async function bench(options: BenchOptions): Promise<Benched> {
+  const { corpus, servers, say } = options
+  const measured: Measured[] = []
+  const worlds: WorldFacts[] = []
+  const leftOut = new Set<string>()
+  const pool = poolOf(corpus, createOracle(corpus, []), Math.min(corpus.questions.length, 400))
+  say(
+    `${corpus.count} passages of ${corpus.documents.length} documents (${corpus.kind}), ${pool.length} questions`,
+  )
+  let ef99 = 0
+  let more: Extras | undefined
+  let service: WholeService | undefined
+  for (const [policy, layout, topics] of roundsOf(options)) {
+    const world = await worldOf(policy, layout, options)
+    await using place = await servers.open((template) => loadCorpus(template, corpus))
+    ef99 ||= await leastEf(place, corpus, pool)
+    const started = performance.now()
+    const store = await openStore(place, world.tuples)
+    const writeSeconds = (performance.now() - started) / 1_000
+    worlds.push({ policy, layout, tuples: world.tuples.length, excludes: world.excludes, writeSeconds })
+    say(`${policy}, ${layout}: ${world.tuples.length} tuples in ${writeSeconds.toFixed(0)} s`)
+    const cells = cellsOf({
+      ...options,
+      topics,
+      world,
+      oracle: createOracle(corpus, world.tuples),
+      pool,
+      filters: policy === options.policies[0] && topics.includes('independent') ? options.filters : [1],
+      random: createRandom(options.seed),
+      at: Date.now(),
+    })
+    // The policy's tenth, strewn: who reads a tenth is whom the figures of many clients are about.
+    const tenth = cells.find(
+      ({ topic, filter, level }) => topic === 'independent' && filter === 1 && level === 0.1,
+    )
+    const opened = await openWays({ options, place, world, store, ef99, leftOut })
+    try {
+      await warm(opened.ways, cells, place)
+      for (const cell of cells) {
+        const ways = opened.ways
+          .filter(({ name }) => cell.filter === 1 || /^(raw|ours)/.test(name))
+          .filter(({ name }) => cell.level >= refillLeast || !name.endsWith('refill'))
+        const rows = await measure({
+          corpus,
+          cell,
+          ways,
+          sent: (vector) => sentTo(place, vector),
+          budgetMs: options.budgetMs,
+        })
+        measured.push(...rows)
+        say(lineOf(cell, rows))
+      }
+      if (more === undefined && tenth !== undefined)
+        more = await extras(options, tenth, { place, store, ours: opened.ours })
+    } finally {
+      await opened[Symbol.asyncDispose]()
+    }
+    // After that: two processes would not write one replica, and neither do these two.
+    if (
+      service === undefined &&
+      tenth !== undefined &&
+      options.modelFolder !== undefined &&
+      place.url !== undefined
+    ) {
+      service = await wholeService({
+        servers,
+        place,
+        questions: tenth.questions,
+        documentIds: corpus.documents.map(({ id }) => id),
+        modelFolder: options.modelFolder,
+        clients: 16,
+        seconds: options.seconds,
+      })
+    }
+  }
+  return { measured, ef99, worlds, leftOut: [...leftOut], extras: more, service }
+}
+
+/** Which documents lie together decides what a question can lie to: strewn ones for all, those by topic for the others. */
+function roundsOf({ policies, topics }: BenchOptions): [Policy, Layout, readonly Topic[]][] {
+  const asked = (wanted: readonly Topic[]) => topics.filter((topic) => wanted.includes(topic))
+  return policies.flatMap((policy): [Policy, Layout, readonly Topic[]][] => {
+    if (policy === 'kubernetes') return [[policy, 'topics', topics]]
+    const rounds: [Policy, Layout, readonly Topic[]][] = [
+      [policy, 'strewn', asked(['independent'])],
+      [policy, 'topics', asked(['inside', 'outside'])],
+    ]
+    return rounds.filter(([, , some]) => some.length > 0)
+  })
+}
+
+async function worldOf(policy: Policy, layout: Layout, { corpus, seed, env }: BenchOptions): Promise<World> {
+  const random = createRandom(seed)
+  if (policy === 'kubernetes') return kubernetesWorld(corpus, sharedData('kubernetes', env))
+  if (policy === 'drive') return driveWorld(corpus, layout, random, Date.now())
+  return policy === 'tree' ? treeWorld(corpus, layout, random) : doorsWorld(corpus, layout, random)
+}
+
+interface OpenWaysOptions {
+  readonly options: BenchOptions
+  readonly place: Place
+  readonly world: World
+  readonly store: Awaited<ReturnType<typeof openStore>>
+  readonly ef99: number
+  readonly leftOut: Set<string>
+}
+
+interface OpenedWays extends AsyncDisposable {
+  readonly ways: readonly Way[]
+  readonly ours: Ours
+}
+
+async function openWays(opening: OpenWaysOptions): Promise<OpenedWays> {
+  const { options, place, world, store, ef99, leftOut } = opening
+  const { corpus, servers, only } = options
+  await using stack = new AsyncDisposableStack()
+  const isWanted = (name: string): boolean => only === undefined || only.some((one) => name.startsWith(one))
+  const opened = new Map<number, Connection>()
+  const withEf = async (ef: number): Promise<Connection> => {
+    const known = opened.get(ef)
+    if (known !== undefined) return known
+    const connection = await connect(place, { 'hnsw.ef_search': ef })
+    opened.set(ef, connection)
+    return connection
+  }
+  stack.defer(async () => {
+    for (const connection of opened.values()) await connection[Symbol.asyncDispose]()
+  })
+  const ours = stack.use(await openOurs(place, store))
+  const ids = corpus.documents.map(({ id }) => id)
+  // The index finds no more than it keeps in hand; deeper it goes on from there.
+  const deep = stack.use(
+    await connect(place, {
+      'hnsw.ef_search': Math.max(ef99, 100),
+      'hnsw.iterative_scan': 'strict_order',
+      'hnsw.max_scan_tuples': 200_000,
+    }),
+  )
+  const peers: (Way | undefined)[] = [
+    auth0Way(await withEf(Math.max(ef99, 50)), { servers, storeId: store.fga.storeId, ids }),
+    refillWay(deep, { fga: store.fga, ids }),
+    listWay(await withEf(40), { fga: store.fga, ids }),
+  ]
+  if (peers[0] === undefined)
+    leftOut.add('FGAFilter: needs a real OpenFGA server, and `npm ci` in benchmarks/search/auth0')
+  if (isWanted('row') || isWanted('labels')) {
+    const copies = await copyWays(place, corpus, labelsOf(corpus, world.tuples, Date.now()))
+    stack.defer(copies.close)
+    peers.push(...copies.ways)
+  }
+  const ways = [
+    rawWay('raw40', await withEf(40)),
+    rawWay('raw99', stack.use(await connect(place, { 'hnsw.ef_search': ef99 }))),
+    ours.search,
+    ours.fresh,
+    ours.hot,
+    ...(peers.filter((way) => way !== undefined && isWanted(way.name)) as Way[]),
+  ]
+  const owned = stack.move()
+  return { ways, ours, [Symbol.asyncDispose]: () => owned.disposeAsync() }
+}
+
+/** Statements are prepared, connections made and pages read before anything counts. */
+async function warm(ways: readonly Way[], cells: readonly Cell[], place: Place): Promise<void> {
+  const known = cells.toSorted((a, b) => b.level - a.level)[0]?.questions.slice(0, 2) ?? []
+  for (const one of known) for (const way of ways) await way.ask({ ...one, sent: sentTo(place, one.vector) })
+}
+
+const efs = [40, 60, 80, 100, 150, 200, 300, 400, 600, 800, 1_000]
+
+/** The smallest `ef_search` at which the raw search finds 99 % of the ten nearest. */
+async function leastEf(place: Place, corpus: Corpus, pool: readonly Pooled[]): Promise<number> {
+  for (const ef of efs) {
+    await using connection = await connect(place, { 'hnsw.ef_search': ef })
+    let found = 0
+    for (const { vector, least } of pool) {
+      const rows = await nearest(connection, { sent: sentTo(place, vector) }, topK)
+      found += rows.filter(
+        ({ chunk_id }) => dot(vector, vectorAt(corpus, passageOf(chunk_id))) >= least - 1e-5,
+      ).length
+    }
+    if (found >= 0.99 * topK * pool.length) return ef
+  }
+  return efs.at(-1) ?? 0
+}
+
+function lineOf({ policy, topic, level, filter, share }: Cell, rows: readonly Measured[]): string {
+  const raw = rows.find(({ way }) => way === 'raw40')?.p50 ?? Number.NaN
+  const shown = rows.map(
+    ({ way, p50, recall, leaks }) =>
+      `${way} ${p50.toFixed(1)} ms (×${(p50 / raw).toFixed(1)}) ${recall.toFixed(3)}${leaks > 0 ? ` ${leaks} LEAKS` : ''}`,
+  )
+  const filtered = filter === 1 ? '' : `, one of ${filter}`
+  return `${policy}, ${topic}, ${100 * level} % (${(100 * share).toFixed(3)})${filtered}: ${shown.join(' · ')}`
+}

@@ -1,0 +1,92 @@
+import { createRandom } from '../kubernetes/random.ts'
+import type { BenchOptions } from './bench.ts'
+import type { Cell } from './cells.ts'
+import { type Churned, churn } from './churn.ts'
+import type { Place } from './servers.ts'
+import { type Throughput, throughput } from './throughput.ts'
+import type { openStore } from './tuples.ts'
+import { connect } from './ways/connection.ts'
+import type { Ours } from './ways/ours.ts'
+import { rawWay } from './ways/raw.ts'
+import { sentTo } from './ways/vector.ts'
+import type { Way } from './ways/way.ts'
+
+/** What is not a cell of the grid: many clients at once, changes while asking, and what the indexes weigh. */
+export interface Extras {
+  readonly throughput: readonly Throughput[]
+  readonly churn: Churned
+  readonly indexes: Indexes
+}
+
+export interface Indexes {
+  /** Bytes. */
+  readonly hnsw: number
+  /** All that searching by vectors rests on, the raw index with it. */
+  readonly ours: number
+}
+
+const clients = 16
+
+export async function extras(
+  { corpus, seconds, releases, seed }: BenchOptions,
+  cell: Cell,
+  { place, ours, store }: { place: Place; ours: Ours; store: Awaited<ReturnType<typeof openStore>> },
+): Promise<Extras> {
+  await using stack = new AsyncDisposableStack()
+  const sent = (vector: Float32Array) => sentTo(place, vector)
+  const free: Way[] = []
+  // Each client has a connection of its own; PGlite has one for all.
+  for (let lane = 0; lane < clients; lane++)
+    free.push(rawWay('raw40', stack.use(await connect(place, { 'hnsw.ef_search': 40 }))))
+  const raw: Way = {
+    name: 'raw40',
+    kind: 'raw',
+    async ask(asked) {
+      const lane = free.pop()
+      if (lane === undefined) throw new Error('More clients than connections.')
+      try {
+        return await lane.ask(asked)
+      } finally {
+        free.push(lane)
+      }
+    },
+  }
+  const { questions } = cell
+  return {
+    throughput: await throughput({
+      ways: [raw, ours.fresh, ours.fast],
+      questions,
+      sent,
+      clients,
+      seconds,
+      rounds: 3,
+    }),
+    churn: await churn({
+      corpus,
+      fga: store.fga,
+      way: ours.fast,
+      questions,
+      sent,
+      clients: 4,
+      releases,
+      seconds: 3 * seconds,
+      random: createRandom(seed),
+    }),
+    indexes: await indexesOf(place),
+  }
+}
+
+/** Tables and indexes beside `chunks` and its key that name doors, cells or plans are there for search alone. */
+async function indexesOf({ database }: Place): Promise<Indexes> {
+  const rows = await database.query<{ name: string; bytes: number }>(
+    `select indexname as name, pg_relation_size(indexname::regclass) as bytes from pg_indexes
+     where tablename = 'chunks' and indexname <> 'chunks_pkey'
+     union all
+     select relname, pg_total_relation_size(oid) from pg_class
+     where relkind = 'r' and relnamespace = 'public'::regnamespace and relname ~ '^(cells?|doors?|search_|plan_)'`,
+  )
+  return {
+    hnsw: rows.find(({ name }) => name === 'chunks_embedding')?.bytes ?? 0,
+    ours: rows.reduce((sum, { bytes }) => sum + bytes, 0),
+  }
+}

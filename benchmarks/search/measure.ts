@@ -1,0 +1,130 @@
+import { createRandom } from '../kubernetes/random.ts'
+import type { Cell, Known } from './cells.ts'
+import { type Corpus, dot, vectorAt } from './corpus.ts'
+import { interval, mean, quantile } from './statistics.ts'
+import { type Answered, type Asked, topK, type Way } from './ways/way.ts'
+
+/** What one way did in one cell. Times in milliseconds. */
+export interface Measured {
+  readonly policy: string
+  readonly topic: string
+  readonly level: number
+  readonly filter: number
+  readonly share: number
+  readonly near: number
+  readonly way: string
+  readonly asked: number
+  /** Beside other work, nearer to what a quiet machine takes. */
+  readonly p10: number
+  readonly p50: number
+  readonly p95: number
+  readonly p99: number
+  /** Of the ten best that the person may read; of the ten best of all for a way that leaves nothing out. */
+  readonly recall: number
+  readonly recallInterval: readonly [number, number]
+  /** Answers with fewer than ten, or than there are. */
+  readonly short: number
+  readonly released: number
+  readonly leaks: number
+  /** Sent to OpenFGA, a document released. */
+  readonly checksEach: number
+}
+
+interface Sample {
+  readonly ms: number
+  readonly recall: number
+  readonly short: boolean
+  readonly released: number
+  readonly documents: number
+  readonly leaks: number
+  readonly checks: number
+}
+
+export interface MeasureOptions {
+  readonly corpus: Corpus
+  readonly cell: Cell
+  readonly ways: readonly Way[]
+  readonly sent: (vector: Float32Array) => Asked['sent']
+  /** After so many milliseconds a way is asked no more in this cell; once at least. */
+  readonly budgetMs: number
+}
+
+/** Asks every question by every way in turn, each time beginning with another, so that all meet the same machine. */
+export async function measure({ corpus, cell, ways, sent, budgetMs }: MeasureOptions): Promise<Measured[]> {
+  const samples = new Map(ways.map((way) => [way, [] as Sample[]]))
+  const spent = new Map(ways.map((way) => [way, 0]))
+  for (const [turn, known] of cell.questions.entries()) {
+    const asked: Asked = { ...known, sent: sent(known.vector) }
+    for (const way of rotated(ways, turn)) {
+      if ((spent.get(way) ?? 0) > budgetMs) continue
+      await way.prepare?.(asked)
+      const started = performance.now()
+      const answered = await way.ask(asked)
+      const ms = performance.now() - started
+      spent.set(way, (spent.get(way) ?? 0) + ms)
+      samples.get(way)?.push(judge(corpus, known, way, answered, ms))
+    }
+  }
+  return ways.map((way) => summary(cell, way, samples.get(way) ?? []))
+}
+
+// Sums of rounded numbers in another order differ a little.
+const tolerance = 1e-5
+
+function judge(corpus: Corpus, known: Known, way: Way, { passages, checks }: Answered, ms: number): Sample {
+  const isRaw = way.kind === 'raw'
+  const wanted = isRaw ? topK : Math.min(topK, known.passages)
+  const least = isRaw ? known.leastOfAll : known.least
+  const mayLeave = passages.filter((passage) => known.visible[corpus.documentOf[passage] ?? 0] === 1)
+  // OpenFGA takes the first that it allows.
+  const counted = isRaw ? passages : [...new Set(mayLeave)].slice(0, topK)
+  const found = counted.filter((passage) => dot(known.vector, vectorAt(corpus, passage)) >= least - tolerance)
+  const released = way.kind === 'release' ? passages : []
+  return {
+    ms,
+    recall: wanted === 0 ? 1 : Math.min(1, found.length / wanted),
+    short: counted.length < wanted,
+    released: released.length,
+    documents: new Set(released.map((passage) => corpus.documentOf[passage])).size,
+    leaks: way.kind === 'release' ? passages.length - mayLeave.length : 0,
+    checks,
+  }
+}
+
+function summary(cell: Cell, way: Way, samples: readonly Sample[]): Measured {
+  const { policy, topic, level, filter, share, near } = cell
+  const of = (pick: (sample: Sample) => number): number[] => samples.map(pick)
+  const sum = (pick: (sample: Sample) => number): number => of(pick).reduce((all, one) => all + one, 0)
+  const times = of(({ ms }) => ms)
+  const recalls = of(({ recall }) => recall)
+  return {
+    policy,
+    topic,
+    level,
+    filter,
+    share,
+    near,
+    way: way.name,
+    asked: samples.length,
+    p10: quantile(times, 0.1),
+    p50: quantile(times, 0.5),
+    p95: quantile(times, 0.95),
+    p99: quantile(times, 0.99),
+    recall: mean(recalls),
+    recallInterval: interval(recalls, createRandom(1)),
+    short: samples.filter(({ short }) => short).length,
+    released: sum(({ released }) => released),
+    leaks: sum(({ leaks }) => leaks),
+    checksEach:
+      sum(({ checks }) => checks) /
+      Math.max(
+        1,
+        sum(({ documents }) => documents),
+      ),
+  }
+}
+
+const rotated = <T>(items: readonly T[], by: number): T[] => [
+  ...items.slice(by % items.length),
+  ...items.slice(0, by % items.length),
+]

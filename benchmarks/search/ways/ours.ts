@@ -1,0 +1,97 @@
+import type { Fga } from '../../../src/authz/fga.ts'
+import { createHeldVerdicts } from '../../../src/authz/gate/held.ts'
+import { createLimiter } from '../../../src/authz/gate/limiter.ts'
+import { createGate } from '../../../src/authz/gate.ts'
+import { createPermissionIndex, type FollowingIndex } from '../../../src/authz/index/create.ts'
+import { createStorage } from '../../../src/authz/index/storage.ts'
+import type { ModelVersion } from '../../../src/authz/model/pin.ts'
+import { createNominator } from '../../../src/authz/nominate.ts'
+import type { Principal } from '../../../src/kernel/principal.ts'
+import { createSearch } from '../../../src/retrieval/search.ts'
+import { passageOf } from '../load.ts'
+import type { Place } from '../servers.ts'
+import { type Asked, topK, type Way } from './way.ts'
+
+export interface Ours extends AsyncDisposable {
+  readonly index: FollowingIndex
+  /** Who may read what, and the search: neither decides. */
+  readonly search: Way
+  /** The same and OpenFGA's own yes for each document, past its caches and ours. */
+  readonly fresh: Way
+  /** Asked a moment ago: the yeses are held, and may be said again. */
+  readonly hot: Way
+  /** What `fast` gives whoever asks, held or not. */
+  readonly fast: Way
+}
+
+// As the service searches: what the gate refuses must not leave too few (src/retrieval/retrieve.ts).
+const depth = 100
+
+/** The service's own parts, put together as src/compose.ts does. */
+export async function openOurs(
+  { database }: Place,
+  { fga, model }: { readonly fga: Fga; readonly model: ModelVersion },
+): Promise<Ours> {
+  const now = Date.now
+  const held = createHeldVerdicts({ now, ttlMs: 5_000 })
+  const index = createPermissionIndex({
+    fga,
+    storage: createStorage(database, fga.storeId),
+    now,
+    log: () => undefined,
+    pollMs: 100,
+  })
+  index.useModel(model.id, model.json)
+  await index.catchUp()
+  const gate = createGate({ fga, index, held, limiter: createLimiter(200), now, cacheTtlMs: 10_000 })
+  const nominator = createNominator({ fga, index, now, serverDeadlineMs: 2_500 })
+  const search = createSearch(database)
+
+  async function candidates({ person, vector, filter }: Asked) {
+    const principal = principalOf(person)
+    const { documentIds } = await nominator.nominate(principal, {})
+    const visible = await search.visible(
+      documentIds,
+      filter === undefined ? {} : { filter: { [filter[0]]: filter[1] } },
+    )
+    return { principal, found: await search.vector(visible, vector, depth) }
+  }
+
+  async function answer(asked: Asked, consistency: 'fast' | 'strict') {
+    const { principal, found } = await candidates(asked)
+    const clearing = gate.open(principal, { consistency, passOver: true })
+    const { cleared } = await clearing.clear(found, topK)
+    return {
+      passages: cleared.map(({ chunkId }) => passageOf(chunkId)),
+      checks: clearing.counts.checks,
+    }
+  }
+
+  const fast: Way = { name: 'ours, fast', kind: 'release', ask: (asked) => answer(asked, 'fast') }
+  return {
+    index,
+    search: {
+      name: 'ours, search',
+      kind: 'nominate',
+      async ask(asked) {
+        const { found } = await candidates(asked)
+        return { passages: found.map(({ chunkId }) => passageOf(chunkId)), checks: 0 }
+      },
+    },
+    fresh: { name: 'ours, fresh', kind: 'release', ask: (asked) => answer(asked, 'strict') },
+    hot: { ...fast, name: 'ours, hot', prepare: fast.ask },
+    fast,
+    [Symbol.asyncDispose]: () => index[Symbol.asyncDispose](),
+  }
+}
+
+export const principalOf = (person: `user:${string}`): Principal => ({
+  kind: 'person',
+  subject: person,
+  actors: [],
+  client: 'bench',
+  scopes: new Set(['docs.search']),
+  authorizationDetails: [],
+  txn: 't_bench',
+  expiresAt: Number.MAX_SAFE_INTEGER,
+})

@@ -1,0 +1,30 @@
+/** One way to answer a question for a person: ours, a peer's, or the search that asks nobody. */
+export interface Way {
+  readonly name: string
+  /**
+   * `release`: only what the person may read. `nominate`: what is worth asking OpenFGA about, all of which it may refuse.
+   * `raw`: whatever is nearest.
+   */
+  readonly kind: 'release' | 'nominate' | 'raw'
+  ask(asked: Asked): Promise<Answered>
+  /** Not timed: what this way has at hand when the question comes. */
+  readonly prepare?: (asked: Asked) => Promise<unknown>
+}
+
+export interface Asked {
+  readonly person: `user:${string}`
+  readonly vector: Float32Array
+  /** The same as the database takes it. */
+  readonly sent: string | Uint8Array
+  /** A field of documents and the value wanted. */
+  readonly filter?: readonly [name: 'tenth' | 'hundredth', value: number]
+}
+
+export interface Answered {
+  /** Passages by number, best first; at most `topK` where they are released. */
+  readonly passages: readonly number[]
+  /** Checks that OpenFGA was asked for. */
+  readonly checks: number
+}
+
+export const topK = 10

@@ -1,0 +1,52 @@
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { expect, test } from 'vitest'
+import type { Measured } from '../../benchmarks/search/measure.ts'
+
+const run = fileURLToPath(new URL('../../benchmarks/search/run.ts', import.meta.url))
+
+interface Report {
+  readonly leaks: number
+  readonly recall: number
+  readonly about: { readonly servers: string; readonly passages: number }
+  readonly measured: readonly Measured[]
+  readonly figures: readonly { readonly name: string; readonly verdict: string }[]
+  readonly extras: {
+    readonly churn: { readonly leaks: number; readonly released: number; readonly removals: number }
+  }
+}
+
+test('the benchmark of search, small: nothing leaks, not while access comes and goes either, recall is 0.99 in every cell, and it ends with one line of JSON', {
+  timeout: 240_000,
+}, async () => {
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    [
+      run,
+      ...['--quick', '--json', '--chunks', '1200', '--levels', '0.1', '--questions', '3', '--people', '2'],
+      ...['--budget', '100', '--seconds', '0.2', '--releases', '200'],
+    ],
+    { maxBuffer: 2 ** 24 },
+  )
+  const report = JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '') as Report
+  expect(report.leaks).toBe(0)
+  expect(report.recall).toBeGreaterThanOrEqual(0.99)
+  expect(report.extras.churn.removals).toBeGreaterThan(0)
+  expect(report.extras.churn.released).toBeGreaterThan(200)
+  const ways = new Set(report.measured.map(({ way }) => way))
+  for (const way of ['raw40', 'raw99', 'ours, search', 'ours, fresh', 'ours, hot', 'labels &&, planner'])
+    expect(ways).toContain(way)
+  const cells = new Set(report.measured.map(({ policy, topic }) => `${policy} ${topic}`))
+  expect([...cells].sort()).toEqual(
+    ['tree', 'drive']
+      .flatMap((policy) => ['independent', 'inside', 'outside'].map((topic) => `${policy} ${topic}`))
+      .sort(),
+  )
+  for (const { asked, p50, recallInterval } of report.measured) {
+    expect(asked).toBeGreaterThan(0)
+    expect(p50).toBeGreaterThan(0)
+    expect(recallInterval).toHaveLength(2)
+  }
+  expect(report.figures.map(({ name }) => name)).toContain('recall@10, mean of the worst cell')
+})
