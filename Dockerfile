@@ -1,3 +1,10 @@
+# The console's files: what makes them is not in the image.
+FROM node:24-slim AS console
+WORKDIR /app
+COPY package.json package-lock.json .npmrc ./
+COPY packages packages
+RUN npm ci --ignore-scripts && npm run build --workspace @remit/console
+
 FROM node:24-slim
 
 WORKDIR /app
@@ -12,6 +19,7 @@ RUN npm ci --omit=dev --ignore-scripts && npm cache clean --force
 COPY model.fga ./
 COPY migrations migrations
 COPY src src
+COPY --from=console /app/packages/console/dist packages/console/dist
 
 # Keys, the sample's database and fetched model weights; nothing else is written.
 ENV REMIT_HOME=/var/lib/remit EMBEDDINGS_CACHE=/var/lib/remit/models HOST=0.0.0.0 PORT=8787

@@ -369,12 +369,15 @@ create table documents (
   was_sensitive boolean default false not null,
   withdrawn_at timestamp with time zone,
   accepted_version bigint,
+  changed_in xid8 default pg_current_xact_id() not null,
   constraint documents_pkey PRIMARY KEY (doc_no),
   constraint documents_id_key UNIQUE (id),
   constraint documents_collection_fkey FOREIGN KEY (collection) REFERENCES collections(id)
 );
+CREATE INDEX documents_changed_in ON public.documents USING btree (changed_in);
 CREATE INDEX documents_collection ON public.documents USING btree (collection);
 CREATE INDEX documents_metadata ON public.documents USING gin (metadata jsonb_path_ops);
+CREATE TRIGGER documents_changed BEFORE UPDATE OF live_revision, chunk_count, collection ON public.documents FOR EACH ROW EXECUTE FUNCTION document_changed();
 
 create table engine_changes (
   store_id text not null,
@@ -864,6 +867,16 @@ AS $function$
 begin
   perform authority_changed('delegation', old.id, null, false);
   return null;
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION public.document_changed()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  new.changed_in := pg_current_xact_id();
+  return new;
 end
 $function$;
 

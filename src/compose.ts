@@ -60,6 +60,7 @@ import { agentRoutes } from './http/routes/agents.ts'
 import { auditRoutes } from './http/routes/audit.ts'
 import { collectionRoutes } from './http/routes/collections.ts'
 import { collectionWriteRoutes } from './http/routes/collections-write.ts'
+import { consoleRoutes } from './http/routes/console.ts'
 import { docsRoutes } from './http/routes/docs.ts'
 import { documentRoutes } from './http/routes/documents.ts'
 import { documentWriteRoutes } from './http/routes/documents-write.ts'
@@ -85,6 +86,7 @@ import { openMcp } from './mcp.ts'
 import type { GuardedFetch } from './outbound/guarded-fetch.ts'
 import { openPush } from './push.ts'
 import { createCollectionLister } from './retrieval/collections.ts'
+import { createCorpus } from './retrieval/corpus/corpus.ts'
 import { createDocumentReader } from './retrieval/document.ts'
 import { createRankingStatistics, type RankingStatistics } from './retrieval/ranking/renew.ts'
 import { createRetriever } from './retrieval/retrieve.ts'
@@ -200,8 +202,10 @@ export async function compose({
   const embedder = ground.embeddings.available ? ground.embeddings.embedder : undefined
   const grants = createGrants({ database, fga, clock, log, randomBytes })
   const ranking = stack.use(createRankingStatistics({ database, scope: config.rankingStatistics, now, log }))
+  const corpus = stack.use(createCorpus({ database, log }))
   const retrieve = createRetriever({
     sql: database,
+    corpus,
     ...grants,
     search: createSearch(database, { statistics: config.rankingStatistics }),
     nominator,
@@ -319,6 +323,7 @@ export async function compose({
     createIngest({
       database,
       fga,
+      corpusChanged: corpus.changed,
       queue: createPgBossQueue({
         database,
         name: 'documents',
@@ -497,6 +502,10 @@ export async function compose({
       }),
       asking.routes({ requireBearer, publicUrl: config.publicUrl }),
       calls.routes({ requireBearer }),
+      consoleRoutes({
+        folder: new URL('../packages/console/dist/', import.meta.url),
+        publicUrl: config.publicUrl,
+      }),
       docsRoutes({ openApi: () => openApiOf(app), errorPages: new URL('../docs/errors/', import.meta.url) }),
     ],
   })

@@ -7,7 +7,7 @@ import type { Administrators } from './delegation/administrators.ts'
 import type { Agents } from './delegation/agents.ts'
 import type { Approvals } from './delegation/approvals/approvals.ts'
 import type { Resolve } from './delegation/approvals/resolve.ts'
-import { type Clients, cliClient } from './delegation/clients.ts'
+import { type Clients, cliClient, consoleClient } from './delegation/clients.ts'
 import type { Delegations } from './delegation/delegations.ts'
 import type { Proofs } from './delegation/dpop.ts'
 import type { Fetch } from './delegation/fetch-json.ts'
@@ -203,6 +203,10 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
   await clients.register(
     { clientId: cliClient, kind: 'person' },
     { title: 'Remit on the command line', redirectUris: [], jwks: undefined },
+  )
+  await clients.register(
+    { clientId: consoleClient, kind: 'person' },
+    { title: 'Remit console', redirectUris: [`${publicUrl}/console/callback`], jwks: undefined },
   )
   const now = () => clock.now()
   const sessionCookie = createSessionCookie(publicUrl)

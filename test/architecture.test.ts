@@ -54,7 +54,11 @@ const homes: Readonly<Record<string, RegExp>> = {
 }
 
 /** What a package may be made of: others run it where there is no Node, and trust no more than they have to. */
-const ingredients: Readonly<Record<string, readonly string[]>> = { client: ['jose'] }
+const ingredients: Readonly<Record<string, readonly string[]>> = {
+  client: ['jose'],
+  // A client of the API like any other: it sees the service through HTTP alone.
+  console: ['@remit/client', 'preact'],
+}
 
 /** Entries of such a package for one platform, which nothing else of it imports. */
 const platformEntries: Readonly<Record<string, readonly string[]>> = {
@@ -70,7 +74,7 @@ interface Import {
   readonly typeOnly: boolean
 }
 
-const repository = readSources(['src/**/*.ts', 'packages/*/{src,test}/**/*.ts'])
+const repository = readSources(['src/**/*.ts', 'packages/*/{src,test}/**/*.{ts,tsx}'])
 
 describe('the house', () => {
   test('is looked at: sources and imports are found at all', () => {
@@ -114,6 +118,12 @@ describe('the guard catches', () => {
     ['Node’s entry inside the client', 'packages/client/src/a.ts', `import { c } from './node.ts'`],
     ['more of Node in that entry', 'packages/client/src/node.ts', `import { hash } from 'node:crypto'`],
     ['a library inside the client', 'packages/client/src/a.ts', `import { z } from 'zod'`],
+    [
+      'the service inside the console',
+      'packages/console/src/a.tsx',
+      `import { i } from '../../../src/kernel/ids.ts'`,
+    ],
+    ['Node inside the console', 'packages/console/src/a.ts', `import { hash } from 'node:crypto'`],
     ['the inside of a package', 'src/authz/embedded.ts', `import { e } from '@remit/engine/src/check.ts'`],
     [
       'a package reached by path',

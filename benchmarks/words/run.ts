@@ -1,6 +1,7 @@
 import { byWords } from '../../src/retrieval/ranking/keyword.ts'
 import { createRankingStatistics } from '../../src/retrieval/ranking/renew.ts'
-import { createSearch, type Visible } from '../../src/retrieval/search.ts'
+import { lookUpVisible } from '../../src/retrieval/visible/look-up.ts'
+import type { Visible } from '../../src/retrieval/visible/visible.ts'
 import { migrate } from '../../src/store/migrate.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
 import type { Sql } from '../../src/store/sql.ts'
@@ -31,13 +32,12 @@ const started = performance.now()
 await statistics.renew()
 console.log(`counted in ${((performance.now() - started) / 1_000).toFixed(1)} s`)
 
-const search = createSearch(database)
 console.log('visible    passages   p50 of before   mean of before   (1: as long)')
 for (const share of [1, 0.1, 0.01]) {
   const ids = Array.from({ length: documents.length * copies }, (_, at) => at)
     .filter((at) => ((at * 2_654_435_761) % 2 ** 32) / 2 ** 32 < share)
     .map(String)
-  const visible = await search.visible(ids, {})
+  const visible = await lookUpVisible({ database }, ids, {})
   const before: number[] = []
   const now: number[] = []
   for (const { text } of queries.slice(0, Number(QUESTIONS))) {

@@ -12,6 +12,9 @@ export type Client =
 /** The command line, by which people sign in at this service: public, for the device flow only. */
 export const cliClient = 'remit-cli'
 
+/** The console at `/console`: public, in a browser, for administrators themselves. */
+export const consoleClient = 'remit-console'
+
 /** What the authorization server has to know of a client that starts flows. */
 export interface Registration {
   /** Shown to people. */
@@ -94,7 +97,8 @@ export function createClients({ sql }: { readonly sql: Sql }): Clients {
       ),
     async assertRemovable(clientId) {
       if ((await get(clientId)) === undefined) throw invalid('client_id', `There is no client ${clientId}.`)
-      if (clientId === cliClient) throw invalid('client_id', 'Every start registers it anew.')
+      if (clientId === cliClient || clientId === consoleClient)
+        throw invalid('client_id', 'Every start registers it anew.')
       const owned = await sql.query<{ resource: string }>(
         'select resource from resources where owner_client = $1 order by resource',
         [clientId],
@@ -181,7 +185,8 @@ function assertUsable(client: Client, registration: Registration): void {
   if (notificationEndpoint !== undefined && !isNotifiable(notificationEndpoint))
     throw invalid('notification_endpoint', 'An https URL without a fragment is needed.')
   for (const [index, uri] of redirectUris.entries()) {
-    if (!isRedirect(uri))
+    // The console's address is our own, which the configuration has judged.
+    if (client.clientId !== consoleClient && !isRedirect(uri))
       throw invalid(
         `redirect_uris.${index}`,
         'An https URL without a fragment is needed, or http on loopback.',

@@ -86,6 +86,11 @@ export interface IngestContext {
   readonly log: Log
   /** Called after each step; a throw there is a crash. Tests only. */
   readonly step: (step: Step, documentId: string) => Promise<void>
+  /**
+   * Tells whoever holds the corpus in memory, after the commit, that these documents came or went. Never rejects. Waited
+   * for before anybody hears of it: who was told that a document is there finds it.
+   */
+  readonly corpusChanged: (docNos: readonly number[]) => Promise<void>
   /** Tells who waits for a job that something of it ended. */
   readonly jobChanged: (jobId: string) => void
 }

@@ -42,9 +42,10 @@ export interface Ingest extends AsyncDisposable {
   close(): Promise<void>
 }
 
-export interface IngestDeps extends Omit<IngestContext, 'locks' | 'step' | 'jobChanged'> {
+export interface IngestDeps extends Omit<IngestContext, 'locks' | 'step' | 'jobChanged' | 'corpusChanged'> {
   /** Tests crash the worker here. */
   readonly step?: (step: Step, documentId: string) => Promise<void>
+  readonly corpusChanged?: IngestContext['corpusChanged']
   /** Milliseconds between two comparisons with OpenFGA. Defaults to an hour. */
   readonly driftEveryMs?: number
 }
@@ -55,13 +56,14 @@ const jobsKeptDays = 30
 /** Wires ingestion. Nothing runs before {@link Ingest.start}. */
 export function createIngest({
   step = async () => undefined,
+  corpusChanged = async () => undefined,
   driftEveryMs = 3_600_000,
   ...deps
 }: IngestDeps): Ingest {
   const { database, queue, newId, log } = deps
   const waiter = createJobWaiter()
   const locks = createLocks({ database, newId })
-  const context: IngestContext = { ...deps, locks, step, jobChanged: waiter.changed }
+  const context: IngestContext = { ...deps, locks, step, corpusChanged, jobChanged: waiter.changed }
   const timers: NodeJS.Timeout[] = []
   const running = new Set<Promise<unknown>>()
   let closing: Promise<void> | undefined

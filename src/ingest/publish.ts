@@ -16,7 +16,7 @@ export async function publish(
   context: IngestContext,
   task: { readonly document: string; readonly revision: number },
 ): Promise<string | undefined> {
-  const { database, fga, step } = context
+  const { database, fga, step, corpusChanged } = context
   const revision = await readRevision(database, task.document, task.revision)
   if (revision === undefined) return undefined
   const object = documentObject(revision.id)
@@ -29,6 +29,7 @@ export async function publish(
   await settleObject(database, fga, object)
   await step('tuples', revision.id)
   const jobId = await database.transaction((sql) => show(sql, revision, context.newId()))
+  await corpusChanged([revision.docNo])
   await step('published', revision.id)
   return jobId
 }

@@ -28,7 +28,7 @@ export async function withdrawDocuments(
   writer: Writer,
   withdrawing: Withdrawing,
 ): Promise<void> {
-  const { database, fga, clock, step, jobChanged } = context
+  const { database, fga, clock, step, jobChanged, corpusChanged } = context
   const { ids, jobId, begin } = withdrawing
   const now = clock.now()
   await context.locks.hold(ids.map(documentObject).sort(), async () => {
@@ -60,6 +60,7 @@ export async function withdrawDocuments(
         }
       }
     })
+    await corpusChanged([...documents.values()].map(({ docNo }) => docNo))
     for (const id of ids) await step('withdrawn', id)
     for (const id of ids) await settleObject(database, fga, documentObject(id))
   })

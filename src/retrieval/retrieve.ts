@@ -16,13 +16,16 @@ import {
   type Uses,
 } from './approvals.ts'
 import type { Candidate, Mode } from './candidate.ts'
+import type { Corpus } from './corpus/corpus.ts'
 import { type Deadline, isOver } from './deadline.ts'
 import type { Filter } from './filter.ts'
 import { fuse } from './fuse.ts'
 import { proven } from './proven.ts'
 import { type Passage, readPassages } from './read.ts'
 import { type Keyed, narrowedCollections } from './scope.ts'
-import type { Search, Visible } from './search.ts'
+import type { Search } from './search.ts'
+import { lookUpVisible } from './visible/look-up.ts'
+import type { Visible } from './visible/visible.ts'
 
 /** What is asked: words, or a vector of the caller's own. */
 export interface Question {
@@ -54,6 +57,7 @@ export interface RetrieverDeps {
   readonly approvals: Approvals
   readonly presenting: Presenting
   readonly search: Search
+  readonly corpus: Corpus
   readonly nominator: Nominator
   readonly gate: Gate
   /** Undefined: no model could be had, and every question is answered by words. */
@@ -112,11 +116,11 @@ async function answerWith(
   presented: readonly Presented[],
   deps: RetrieverDeps,
 ): Promise<Answer | undefined> {
-  const { sql, search, nominator, gate, keyed, approvals, presenting } = deps
+  const { sql, corpus, nominator, gate, keyed, approvals, presenting } = deps
   const { principal, question, queryHmac, branches, deadline, mayOffer } = asked
   const grants = presented.map(({ id }) => id)
   const nomination = await nominator.nominate(principal, { signal: deadline.signal, grants })
-  const visible = await search.visible(nomination.documentIds, {
+  const visible = await lookUpVisible({ database: sql, corpus }, nomination.documentIds, {
     ...narrowedCollections(principal, question.collections),
     ...(question.filter && { filter: question.filter }),
   })

@@ -3,7 +3,16 @@ import pg, { type ClientBase } from 'pg'
 import pgvector from 'pgvector/pg'
 import { AppError } from '../kernel/errors.ts'
 import { step } from '../kernel/trace.ts'
-import { type Channel, channels, type Database, type Ear, type Sql, type SqlValue } from './sql.ts'
+import { intsParameter } from './binary.ts'
+import {
+  type Channel,
+  channels,
+  type Database,
+  type Ear,
+  type Sql,
+  type SqlValue,
+  type Statement,
+} from './sql.ts'
 
 export interface PgDatabaseOptions {
   readonly kind: Database['kind']
@@ -13,6 +22,26 @@ export interface PgDatabaseOptions {
 }
 
 const int8 = 20
+
+/**
+ * What leaves a statement one plan: an index for each table, in a loop, and HNSW only where its text orders by distance.
+ * A generic plan is the same whatever the values. Compiling costs more than any of these statements takes.
+ */
+const forcing = {
+  enable_seqscan: 'off',
+  enable_bitmapscan: 'off',
+  enable_hashjoin: 'off',
+  enable_mergejoin: 'off',
+  enable_memoize: 'off',
+  max_parallel_workers_per_gather: '0',
+  jit: 'off',
+  plan_cache_mode: 'force_generic_plan',
+  'hnsw.iterative_scan': 'relaxed_order',
+} as const
+const setConfig = (isLocal: boolean): string =>
+  `select ${Object.entries(forcing)
+    .map(([name, value]) => `set_config('${name}', '${value}', ${isLocal})`)
+    .join(', ')}`
 
 /** Wraps a `pg` pool as a {@link Database}. pgvector's types are registered on every connection. */
 export function createPgDatabase({ kind, pool: poolConfig, onClose }: PgDatabaseOptions): Database {
@@ -37,6 +66,7 @@ export function createPgDatabase({ kind, pool: poolConfig, onClose }: PgDatabase
   })
   // An idle connection that breaks must not end the process; the next query reports it.
   pool.on('error', () => undefined)
+  const forcedPool = kind === 'postgres' ? openForcedPool(poolConfig) : undefined
   const inTransaction = new AsyncLocalStorage<true>()
   let closing: Promise<void> | undefined
 
@@ -51,6 +81,29 @@ export function createPgDatabase({ kind, pool: poolConfig, onClose }: PgDatabase
       return await run(client, text, values)
     } catch (error) {
       // A text of several statements may have begun a transaction before it failed.
+      broken = await rollBack(client)
+      throw error
+    } finally {
+      client.release(broken)
+    }
+  }
+
+  const forced: Database['forced'] = async (statement, values) => {
+    // One session: settings that live as long as a transaction. Its round trips stay in this machine.
+    if (forcedPool === undefined) {
+      return transaction(async (sql) => {
+        await sql.query(setConfig(true))
+        return sql.query(statement.text, values)
+      })
+    }
+    if (inTransaction.getStore()) {
+      throw new Error('Inside a transaction only its own Sql may be used: PGlite has one session.')
+    }
+    const client = await connect(forcedPool)
+    let broken: Error | undefined
+    try {
+      return await run(client, statement, values)
+    } catch (error) {
       broken = await rollBack(client)
       throw error
     } finally {
@@ -80,7 +133,7 @@ export function createPgDatabase({ kind, pool: poolConfig, onClose }: PgDatabase
 
   const close = (): Promise<void> => {
     closing ??= (async () => {
-      await pool.end()
+      await Promise.all([pool.end(), forcedPool?.end()])
       await onClose?.()
     })()
     return closing
@@ -90,6 +143,7 @@ export function createPgDatabase({ kind, pool: poolConfig, onClose }: PgDatabase
     kind,
     vectorType: kind === 'pglite' ? 'vector' : 'halfvec',
     query,
+    forced,
     transaction,
     onNotice: (listener, on = 'remit_authority') => {
       listeners.push({ on, listener })
@@ -101,6 +155,23 @@ export function createPgDatabase({ kind, pool: poolConfig, onClose }: PgDatabase
     close,
     [Symbol.asyncDispose]: close,
   }
+}
+
+/** Connections whose settings are {@link forcing} for good. Opened as they are needed, as many as the other pool may. */
+function openForcedPool(config: pg.PoolConfig): pg.Pool {
+  const pool = new pg.Pool({
+    ...config,
+    // oxlint-disable-next-line typescript/no-misused-promises -- the pool waits for it; its types do not say so
+    onConnect: async (client: ClientBase) => {
+      client.on('error', () => undefined)
+      client.setTypeParser(int8, Number)
+      // Loads pgvector: before it is loaded, a wrong value of its settings would pass.
+      await client.query(`select '[1]'::vector`)
+      await client.query(setConfig(false))
+    },
+  })
+  pool.on('error', () => undefined)
+  return pool
 }
 
 const earMsMax = 2_000
@@ -156,21 +227,25 @@ async function rollBack(client: pg.PoolClient): Promise<Error | undefined> {
 
 function run<Row extends object>(
   client: pg.ClientBase,
-  text: string,
+  statement: string | Statement,
   values?: readonly SqlValue[],
 ): Promise<Row[]> {
+  const text = typeof statement === 'string' ? statement : statement.text
   const [operation = ''] = text.trimStart().split(/\s/, 1)
   const attributes = { 'db.system.name': 'postgresql', 'db.operation.name': operation.toUpperCase() }
-  return step(`sql ${operation}`, { kind: 'client', attributes }, () => send<Row>(client, text, values))
+  return step(`sql ${operation}`, { kind: 'client', attributes }, () => send<Row>(client, statement, values))
 }
 
 async function send<Row extends object>(
   client: pg.ClientBase,
-  text: string,
+  statement: string | Statement,
   values?: readonly SqlValue[],
 ): Promise<Row[]> {
+  const asked = typeof statement === 'string' ? { text: statement } : { ...statement }
   try {
-    const result = await (values === undefined ? client.query(text) : client.query(text, [...values]))
+    const result = await (values === undefined
+      ? client.query(asked.text)
+      : client.query({ ...asked, values: values.map(toSent) }))
     // Several statements in one text answer with an array of results: the queue relies on all their rows.
     const results = Array.isArray(result) ? (result as pg.QueryResult[]) : [result]
     return results.flatMap(({ rows }) => (rows ?? []) as Row[])
@@ -178,6 +253,9 @@ async function send<Row extends object>(
     throw asUnavailable(error) ?? withoutValue(error)
   }
 }
+
+// `pg` would send its bytes as they lie, and writes a list of numbers out one by one, each in quotes.
+const toSent = (value: SqlValue): SqlValue => (value instanceof Int32Array ? intsParameter(value) : value)
 
 // SQLSTATE classes 08 (connection), 53 (resources), 57P (shutdown), and Node's own socket errors.
 const unavailableCodes = /^(08|53|57P|57014|25P03|25P04|ECONN|EPIPE|ENOENT|ETIMEDOUT|EHOSTUNREACH)/

@@ -1,4 +1,4 @@
-/** A value that `pg` can send: arrays become Postgres arrays, objects JSON. */
+/** A value that can be sent: arrays become Postgres arrays, an Int32Array an `int[]`, bytes a `bytea`, objects JSON. */
 export type SqlValue =
   | string
   | number
@@ -7,6 +7,7 @@ export type SqlValue =
   | null
   | Date
   | Uint8Array
+  | Int32Array
   | readonly SqlValue[]
   | object
 
@@ -19,10 +20,25 @@ export interface Sql {
   ): Promise<Row[]>
 }
 
+/** A statement that is prepared once a connection, under a name that no other text has. */
+export interface Statement {
+  readonly name: string
+  readonly text: string
+}
+
 export interface Database extends Sql, AsyncDisposable {
   readonly kind: 'pglite' | 'postgres'
   /** `halfvec` on native Postgres; `vector` on PGlite, where halfvec is up to 2.8 times slower. */
   readonly vectorType: 'vector' | 'halfvec'
+  /**
+   * Runs one statement whose plan its text decides, never the database's guess: loops over index scans, an ordered
+   * HNSW scan that goes on until the limit is met (`relaxed_order`), no parallel workers. Prepared, and one round trip on
+   * native Postgres, where such statements have connections of their own.
+   */
+  forced<Row extends object = Record<string, unknown>>(
+    statement: Statement,
+    values: readonly SqlValue[],
+  ): Promise<Row[]>
   /**
    * Runs `work` in one transaction; its throw rolls back.
    * Inside `work` only the given `Sql` may be used: PGlite has one session, so a second one would wait

@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { createSearch, type Visible } from '../../src/retrieval/search.ts'
+import { createSearch } from '../../src/retrieval/search.ts'
+import { lookUpVisible } from '../../src/retrieval/visible/look-up.ts'
+import type { Visible } from '../../src/retrieval/visible/visible.ts'
 import { describeBackends } from '../support/backends.ts'
 import { createWordEmbedder } from '../support/embedder.ts'
 import { openWorld, type World } from '../support/world.ts'
@@ -25,7 +27,7 @@ describeBackends('search', (backend) => {
       (_, index) => index % 3 === 0,
     )
     hidden = Array.from({ length: 200 }, (_, index) => `d/${index}`).filter((_, index) => index % 3 !== 0)
-    visible = await createSearch(world.database).visible(readable, {})
+    visible = await lookUpVisible({ database: world.database }, readable, {})
   })
   afterAll(() => world?.[Symbol.asyncDispose]())
 
@@ -35,46 +37,30 @@ describeBackends('search', (backend) => {
     expect(visible).toMatchObject({ chunks: 67 })
   })
 
-  test('finds by index what it finds by comparing everything, and nothing outside of the given documents', async () => {
-    const exact = createSearch(world.database)
-    const indexed = createSearch(world.database, { exactChunksMax: 0 })
+  test('finds nothing outside of the given documents', async () => {
+    const search = createSearch(world.database)
     for (const question of ['amber cedar', 'jetty basalt number 33', 'grove']) {
-      const embedding = await embedder.embedQuery(question)
-      const best = await exact.vector(visible, embedding, 10)
-      const found = await indexed.vector(visible, embedding, 10)
+      const found = await search.vector(visible, await embedder.embedQuery(question), 10)
       expect(found).toHaveLength(10)
-      expect(found.map(({ score }) => score.toFixed(3))).toEqual(best.map(({ score }) => score.toFixed(3)))
       expect(ids(found).filter((id) => hidden.includes(id))).toEqual([])
     }
   })
 
-  test('falls back to comparing everything where the index gives up early', async () => {
-    const indexed = createSearch(world.database, { exactChunksMax: 0 })
-    const embedding = await embedder.embedQuery('amber')
-    expect(await indexed.vector(visible, embedding, 67)).toHaveLength(67)
-  })
-
-  test('compares without the index below the limit, and with it above', async () => {
-    const plans: string[] = []
-    const watched = {
-      ...world.database,
-      query: async <Row extends object>(text: string, values?: readonly never[]): Promise<Row[]> => {
-        plans.push(await explain(world, text, values ?? []))
-        return world.database.query<Row>(text, values)
+  test('tells which plan answered, and neither the question nor who asked', async () => {
+    const events: object[] = []
+    const search = createSearch(world.database, { onPlan: (event) => events.push(event) })
+    await search.vector(visible, await embedder.embedQuery('amber'), 10)
+    expect(events).toEqual([
+      {
+        plan: 'exact',
+        predictedMs: expect.any(Number),
+        actualMs: expect.any(Number),
+        visible: 67,
+        corpus: visible.corpusChunks,
+        returned: 10,
+        fellBack: false,
       },
-    }
-    await createSearch(watched).vector(visible, await embedder.embedQuery('amber'), 10)
-    expect(plans.join('\n')).not.toContain('chunks_embedding')
-    const hnsw = await world.database.transaction(async (sql) => {
-      await sql.query(
-        `select set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true)`,
-      )
-      const rows = await sql.query<{ 'QUERY PLAN': string }>(
-        `explain select chunk_id from chunks where doc_no = any('{1,2,3}') order by embedding <#> '[${[...(await embedder.embedQuery('amber'))].join(',')}]' limit 10`,
-      )
-      return rows.map((row) => row['QUERY PLAN']).join('\n')
-    })
-    expect(hnsw).toContain('chunks_embedding')
+    ])
   })
 
   test('ranks words by how well they match, ties by chunk id, and is the same every time', async () => {
@@ -94,8 +80,3 @@ describeBackends('search', (backend) => {
     },
   )
 })
-
-async function explain(world: World, text: string, values: readonly never[]): Promise<string> {
-  const rows = await world.database.query<{ 'QUERY PLAN': string }>(`explain ${text}`, values)
-  return rows.map((row) => row['QUERY PLAN']).join('\n')
-}

@@ -18,15 +18,16 @@ export function faultyDatabase(): FaultyDatabase {
   let statement: RegExp | undefined
   let first: ((real: Database) => Promise<void>) | undefined
   let hits = 0
+  const meet = async (text: string, real: Database): Promise<void> => {
+    // The queue works in the background; it is not what is asked here.
+    if (!statement?.test(text) || /pgboss/.test(text)) return
+    hits += 1
+    if (first === undefined) throw new AppError('storage_unavailable', { internal: 'connection terminated' })
+    await first(real)
+  }
   const guard = (sql: Sql, real: Database): Sql => ({
     async query(text, values) {
-      // The queue works in the background; it is not what is asked here.
-      if (statement?.test(text) && !/pgboss/.test(text)) {
-        hits += 1
-        if (first === undefined)
-          throw new AppError('storage_unavailable', { internal: 'connection terminated' })
-        await first(real)
-      }
+      await meet(text, real)
       return sql.query(text, values)
     },
   })
@@ -34,6 +35,10 @@ export function faultyDatabase(): FaultyDatabase {
     wrap: (real) => ({
       ...real,
       ...guard(real, real),
+      forced: async (forced, values) => {
+        await meet(forced.text, real)
+        return real.forced(forced, values)
+      },
       transaction: (work) => real.transaction((sql) => work(guard(sql, real))),
     }),
     set(next, before) {

@@ -7,7 +7,9 @@ import { createStorage } from '../../../src/authz/index/storage.ts'
 import type { ModelVersion } from '../../../src/authz/model/pin.ts'
 import { createNominator } from '../../../src/authz/nominate.ts'
 import type { Principal } from '../../../src/kernel/principal.ts'
+import { createCorpus } from '../../../src/retrieval/corpus/corpus.ts'
 import { createSearch } from '../../../src/retrieval/search.ts'
+import { lookUpVisible } from '../../../src/retrieval/visible/look-up.ts'
 import { passageOf } from '../load.ts'
 import type { Place } from '../servers.ts'
 import { type Asked, topK, type Way } from './way.ts'
@@ -45,15 +47,15 @@ export async function openOurs(
   await index.catchUp()
   const gate = createGate({ fga, index, held, limiter: createLimiter(200), now, cacheTtlMs: 10_000 })
   const nominator = createNominator({ fga, index, now, serverDeadlineMs: 2_500 })
+  const corpus = createCorpus({ database, log: () => undefined })
   const search = createSearch(database)
 
   async function candidates({ person, vector, filter }: Asked) {
     const principal = principalOf(person)
     const { documentIds } = await nominator.nominate(principal, {})
-    const visible = await search.visible(
-      documentIds,
-      filter === undefined ? {} : { filter: { [filter[0]]: filter[1] } },
-    )
+    const visible = await lookUpVisible({ database, corpus }, documentIds, {
+      ...(filter !== undefined && { filter: { [filter[0]]: filter[1] } }),
+    })
     return { principal, found: await search.vector(visible, vector, depth) }
   }
 
@@ -81,7 +83,10 @@ export async function openOurs(
     fresh: { name: 'ours, fresh', kind: 'release', ask: (asked) => answer(asked, 'strict') },
     hot: { ...fast, name: 'ours, hot', prepare: fast.ask },
     fast,
-    [Symbol.asyncDispose]: () => index[Symbol.asyncDispose](),
+    async [Symbol.asyncDispose]() {
+      await index[Symbol.asyncDispose]()
+      await corpus[Symbol.asyncDispose]()
+    },
   }
 }
 

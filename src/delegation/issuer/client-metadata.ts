@@ -1,5 +1,5 @@
 import type { AdapterPayload } from 'oidc-provider'
-import type { Client, Registration } from '../clients.ts'
+import { type Client, consoleClient, type Registration } from '../clients.ts'
 import { ownDetailTypes } from '../details.ts'
 import { responseModes } from './metadata.ts'
 
@@ -25,8 +25,12 @@ export function clientMetadata(
     grant_types: grantTypes(client),
     token_endpoint_auth_method: jwks === undefined ? 'none' : 'private_key_jwt',
     ...(jwks !== undefined && { jwks: { keys: [...jwks.keys] } }),
-    application_type: redirectUris.some((uri) => uri.startsWith('http:')) ? 'native' : 'web',
+    // To a native one the library would send codes on any port of loopback: nothing there is the console.
+    application_type:
+      clientId !== consoleClient && redirectUris.some((uri) => uri.startsWith('http:')) ? 'native' : 'web',
     id_token_signed_response_alg: 'ES256',
+    // What is got out of a page by whatever means is worth nothing without its key (RFC 9449 §5.2).
+    ...(clientId === consoleClient && { dpop_bound_access_tokens: true }),
     authorization_details_types: detailTypes(kind, foreignTypes),
     ...(asksPeople(client) && {
       ...(requestAlgorithm !== undefined && {
@@ -47,7 +51,9 @@ function detailTypes(kind: Client['kind'], foreignTypes: readonly string[]): str
   return kind === 'agent' ? [...ownDetailTypes, ...foreignTypes] : [...foreignTypes]
 }
 
-function grantTypes({ kind, redirectUris, jwks }: Client & Registration): string[] {
+function grantTypes({ clientId, kind, redirectUris, jwks }: Client & Registration): string[] {
+  // A page keeps nothing that outlives it: it asks anew, by the sign-in.
+  if (clientId === consoleClient) return ['authorization_code']
   if (kind === 'service') return ['client_credentials']
   return [
     ...(redirectUris.length > 0 ? ['authorization_code'] : []),

@@ -19,6 +19,7 @@ import { keptSeconds, secondsOf } from './ciba/wish.ts'
 import { documentFeature, isByDocument } from './cimd/feature.ts'
 import { assertIsAssertion } from './client-assertion.ts'
 import { clientMetadata } from './client-metadata.ts'
+import { type ConsoleConsentDeps, createConsoleConsent } from './console-consent.ts'
 import { issuerCookies } from './cookies.ts'
 import { detailProblem } from './requested-details.ts'
 import { isOurs, mayTarget, type Resources, scopesAt } from './resources.ts'
@@ -34,7 +35,7 @@ export interface IssuerPages {
   deviceDone(page: { readonly client: string }): string
 }
 
-export interface ProviderDeps extends TokenClaimsDeps {
+export interface ProviderDeps extends TokenClaimsDeps, ConsoleConsentDeps {
   readonly publicUrl: string
   readonly issuer: string
   readonly keys: KeyRing
@@ -96,6 +97,7 @@ function configuration(
   const { artifacts, clients, people, grants, delegations, resources, publicUrl, keys, pages } = deps
   const { backchannel } = deps
   const documents = deps.areStrangersWelcome ? documentFeature(clients) : undefined
+  const consoleConsent = createConsoleConsent(deps)
 
   async function resourceServer(identifier: string, clientId: string): Promise<ResourceServer> {
     const [entry, client] = await Promise.all([resources.get(identifier), clients.registered(clientId)])
@@ -150,6 +152,9 @@ function configuration(
     jwks: { keys: [keys.current().privateJwk as never] },
     cookies: issuerCookies(publicUrl, deps.cookieKey),
     clientAuthMethods: ['none', 'private_key_jwt'],
+    // A page is answered where its client's codes go, and nowhere else.
+    clientBasedCORS: (_ctx, origin, { clientAuthMethod, redirectUris = [] }) =>
+      clientAuthMethod === 'none' && redirectUris.some((uri) => URL.parse(uri)?.origin === origin),
     assertJwtClientAuthClaimsAndHeader: async (_ctx, _claims, header) => assertIsAssertion(header),
     clientDefaults: { id_token_signed_response_alg: 'ES256', response_types: ['code'] },
     enabledJWA: {
@@ -170,7 +175,7 @@ function configuration(
     // Each request is its own consent, and each consent its own delegation.
     loadExistingGrant: async (ctx) => {
       const id = ctx.oidc.result?.consent?.grantId
-      return id === undefined ? undefined : ctx.oidc.provider.Grant.find(id)
+      return id === undefined ? consoleConsent(ctx) : ctx.oidc.provider.Grant.find(id)
     },
     async findAccount(ctx, sub, token) {
       if (isBackchannel(ctx)) return backchannel.account(ctx, sub)

@@ -2,7 +2,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { byWords } from '../../../src/retrieval/ranking/keyword.ts'
 import { createRankingStatistics, type RankingStatistics } from '../../../src/retrieval/ranking/renew.ts'
 import { dampeningOf, mostOften, type Scope, weightOf } from '../../../src/retrieval/ranking/weigh.ts'
-import { createSearch, type Visible } from '../../../src/retrieval/search.ts'
+import { createSearch } from '../../../src/retrieval/search.ts'
+import { lookUpVisible } from '../../../src/retrieval/visible/look-up.ts'
+import type { Visible } from '../../../src/retrieval/visible/visible.ts'
 import type { Database } from '../../../src/store/sql.ts'
 import { describeDatabases } from '../../support/backends.ts'
 import { openTestDatabase } from '../../support/database.ts'
@@ -67,7 +69,7 @@ describeDatabases('words rank', (kind) => {
     statistics = counting(database, 'deployment')
     await statistics.renew()
     const readable = all.filter((_, index) => index % 3 !== 1)
-    visible = await createSearch(database).visible(readable, {})
+    visible = await lookUpVisible({ database }, readable, {})
   })
   afterAll(async () => {
     await statistics?.[Symbol.asyncDispose]()
@@ -110,8 +112,11 @@ describeDatabases('words rank', (kind) => {
       weak: `jetty ${'filling '.repeat(200)}`,
       strong: 'amber basalt cedar delta ember fjord',
     })
-    const search = createSearch(database)
-    const open = await search.visible(['weak', 'strong', ...all.filter((_, index) => index % 10 !== 0)], {})
+    const open = await lookUpVisible(
+      { database },
+      ['weak', 'strong', ...all.filter((_, index) => index % 10 !== 0)],
+      {},
+    )
     const question = 'jetty amber basalt cedar delta ember fjord'
     const ways = [true, false].map((rareFirst) =>
       byWords(database, open, question, 1, { scope: 'deployment', rareFirst }),
@@ -124,7 +129,7 @@ describeDatabases('words rank', (kind) => {
   })
 
   test('by permissions before the limit: the first of those that are visible, whatever is hidden', async () => {
-    const one = await createSearch(database).visible(['d/10'], {})
+    const one = await lookUpVisible({ database }, ['d/10'], {})
     const found = await byWords(database, one, 'amber', 1, { scope: 'deployment' })
     expect(found.map(({ documentId }) => documentId)).toEqual(['d/10'])
   })
@@ -162,7 +167,7 @@ describeDatabases('words rank', (kind) => {
     await each.renew()
     const search = createSearch(database, { statistics: 'collection' })
     const found = async (ids: readonly string[]) =>
-      search.keyword(await search.visible(ids, {}), 'amber jetty', 300)
+      search.keyword(await lookUpVisible({ database }, ids, {}), 'amber jetty', 300)
     const before = await found(all)
     expect(before).toHaveLength(300)
     await store(database, many('f', 50, 'The jetty.'), 'two')

@@ -1,0 +1,33 @@
+import { render } from 'preact'
+import { createApi } from './api.ts'
+import { Shell } from './shell.tsx'
+import { createSignIn, type SignInState } from './sign-in/sign-in.ts'
+import './style.css'
+import { Welcome } from './views/welcome.tsx'
+
+const origin = document.querySelector<HTMLMetaElement>('meta[name=remit]')?.content ?? location.origin
+const root = document.querySelector('#console')
+
+if (location.origin !== origin) {
+  // Tokens are for PUBLIC_URL, and a session there is none here.
+  location.replace(`${origin}${location.pathname}${location.search}`)
+} else if (root !== null) {
+  await start(root)
+}
+
+async function start(place: Element): Promise<void> {
+  const signIn = await createSignIn(origin)
+  const state: SignInState = await signIn.resume()
+  if ('refused' in state) {
+    render(<Welcome refused={state.refused} signIn={signIn} />, place)
+    return
+  }
+  const { person } = state
+  const value = {
+    api: createApi({ origin, ...person, source: signIn.source }),
+    subject: `user:${person.subject}`,
+    roles: person.roles,
+    signInAgain: () => void signIn.leave({ anew: true }),
+  }
+  render(<Shell value={value} />, place)
+}

@@ -1,0 +1,28 @@
+import type { ComponentChildren } from 'preact'
+import type { Answer } from '../use-answer.ts'
+import { ProblemBox } from './problem.tsx'
+
+/** What was asked for: while it is on its way, where it failed, and once it is there. */
+export function Asked<T>({
+  answer,
+  what,
+  children,
+}: {
+  readonly answer: Answer<T>
+  /** Named while it is on its way: `the record`. */
+  readonly what: string
+  readonly children: (value: T) => ComponentChildren
+}) {
+  switch (answer.state) {
+    case 'asking':
+      return (
+        <p class="soft" role="status">
+          Asking for {what} …
+        </p>
+      )
+    case 'failed':
+      return <ProblemBox problem={answer.problem} />
+    case 'there':
+      return <>{children(answer.value)}</>
+  }
+}

@@ -1,0 +1,61 @@
+import type { ComponentChildren } from 'preact'
+import { useEffect, useState } from 'preact/hooks'
+
+/** Where the person is, below `/console`. */
+export interface Place {
+  /** `/record/t_1` */
+  readonly path: string
+  readonly query: URLSearchParams
+}
+
+export const addressOf = (path: string): string => (path === '/' ? '/console' : `/console${path}`)
+
+const moved = 'remit-moved'
+
+export function go(path: string, { replace = false } = {}): void {
+  history[replace ? 'replaceState' : 'pushState'](null, '', addressOf(path))
+  dispatchEvent(new Event(moved))
+}
+
+export function usePlace(): Place {
+  const [place, setPlace] = useState(placeNow)
+  useEffect(() => {
+    const look = (): void => setPlace(placeNow())
+    addEventListener('popstate', look)
+    addEventListener(moved, look)
+    return () => {
+      removeEventListener('popstate', look)
+      removeEventListener(moved, look)
+    }
+  }, [])
+  return place
+}
+
+function placeNow(): Place {
+  const path = location.pathname.replace(/^\/console/, '').replace(/\/$/, '')
+  return { path: path === '' ? '/' : path, query: new URLSearchParams(location.search) }
+}
+
+/** A link within the console: a real one, so that it can be opened in a tab of its own. */
+export function Link(props: {
+  readonly to: string
+  readonly children: ComponentChildren
+  readonly current?: boolean
+  readonly class?: string
+}) {
+  const { to, children, current = false } = props
+  return (
+    <a
+      href={addressOf(to)}
+      class={props.class}
+      aria-current={current ? 'page' : undefined}
+      onClick={(event) => {
+        if (event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return
+        event.preventDefault()
+        go(to)
+      }}
+    >
+      {children}
+    </a>
+  )
+}

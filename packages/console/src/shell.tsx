@@ -1,0 +1,70 @@
+import type { ComponentChildren } from 'preact'
+import { Heading } from './parts/heading.tsx'
+import { Link, type Place, usePlace } from './router.tsx'
+import { type Console, ConsoleContext } from './use-answer.ts'
+import { agentViews } from './views/agents.tsx'
+
+/** What one entry of the navigation leads to. */
+export interface Section {
+  readonly path: string
+  readonly title: string
+  /** The role without which the API answers nothing there. */
+  readonly role: 'security.read' | 'security.write' | 'agents.write'
+  /** `rest`: segments of the path below its own. */
+  readonly show: (place: Place, rest: readonly string[]) => ComponentChildren
+}
+
+const sections: readonly Section[] = [agentViews]
+
+export function Shell({ value }: { readonly value: Console }) {
+  const place = usePlace()
+  const [, first = '', ...rest] = place.path.split('/').map(decodeURIComponent)
+  const own = sections.filter(({ role }) => value.roles.includes(role))
+  const section = own.find(({ path }) => path === `/${first}`)
+  return (
+    <ConsoleContext.Provider value={value}>
+      <a class="skip" href="#content">
+        To the content
+      </a>
+      <header>
+        <Link to="/" class="home">
+          <span class="mark" aria-hidden="true">
+            ◖
+          </span>{' '}
+          Remit console
+        </Link>
+        <span class="who">
+          <span class="unseen">Signed in as </span>
+          {value.subject}
+        </span>
+      </header>
+      <nav aria-label="Console">
+        <ul>
+          {own.map(({ path, title }) => (
+            <li key={path}>
+              <Link to={path} current={path === `/${first}`}>
+                {title}
+              </Link>
+            </li>
+          ))}
+        </ul>
+      </nav>
+      <main id="content">{section?.show(place, rest) ?? <Nothing isHome={first === ''} own={own} />}</main>
+    </ConsoleContext.Provider>
+  )
+}
+
+function Nothing({ isHome, own }: { readonly isHome: boolean; readonly own: readonly Section[] }) {
+  return (
+    <>
+      <Heading title={isHome ? 'What can be asked here' : 'There is nothing at this address'} />
+      <ul class="plain">
+        {own.map(({ path, title }) => (
+          <li key={path}>
+            <Link to={path}>{title}</Link>
+          </li>
+        ))}
+      </ul>
+    </>
+  )
+}

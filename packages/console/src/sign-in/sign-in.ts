@@ -1,0 +1,109 @@
+import { AccessToken, createProofKey, createProver, type TokenSource } from '@remit/client'
+import { type Begun, begin, clientId, codeOf, type Refusal, redeem } from './code-flow.ts'
+
+export interface Person {
+  /** `sub`: `anne`. */
+  readonly subject: string
+  /** Of security.read, security.write, agents.write. */
+  readonly roles: readonly string[]
+}
+
+export type SignInState = { readonly person: Person } | { readonly refused: Refusal }
+
+export interface SignIn {
+  /** At the start: from the answer in the address, or by the session at the authorization server. */
+  resume(): Promise<SignInState>
+  /** Leaves for the sign-in page and comes back to where the person is. */
+  leave(options?: { readonly anew?: boolean }): Promise<void>
+  /** Tokens for the API. In memory alone: whoever reloads the page gets others. */
+  readonly source: TokenSource
+}
+
+/** What a token lacks of its end when it is not used any more, in milliseconds. */
+const marginMs = 15_000
+const kept = 'remit-console-sign-in'
+
+export async function createSignIn(origin: string): Promise<SignIn> {
+  // Its private half cannot leave the browser: a token that was read by whatever means is worth nothing elsewhere.
+  const prover = createProver(await createProofKey(), () => Date.now())
+  let token: AccessToken | undefined
+  let renewal: Promise<SignInState> | undefined
+
+  async function redeemed(
+    code: string | { readonly refused: Refusal },
+    verifier: string,
+  ): Promise<SignInState> {
+    if (typeof code !== 'string') return code
+    const tokens = await redeem(origin, { code, verifier }, prover)
+    if (tokens === undefined) return { refused: 'failed' }
+    const { subject, scopes, accessToken, expiresIn } = tokens
+    const expiresAt = Date.now() + expiresIn * 1_000
+    token = new AccessToken(
+      accessToken,
+      { subject, audience: origin, scopes, details: [], expiresAt },
+      prover,
+    )
+    return { person: { subject, roles: scopes.filter((scope) => scope !== 'openid') } }
+  }
+
+  /** Asks without showing anything: the answer is an address of our own origin, which the fetch ends at. */
+  async function silently(): Promise<SignInState> {
+    const { url, begun } = await begin(origin, { path: '', prompt: 'none' })
+    const response = await fetch(url).catch(() => undefined)
+    if (response === undefined) return { refused: 'failed' }
+    await response.body?.cancel()
+    return redeemed(codeOf(new URL(response.url), begun, origin), begun.verifier)
+  }
+
+  const renew = (): Promise<SignInState> => {
+    renewal ??= silently().finally(() => {
+      renewal = undefined
+    })
+    return renewal
+  }
+
+  return {
+    async resume() {
+      const here = new URL(location.href)
+      if (here.pathname !== '/console/callback') return renew()
+      const begun = takeBegun()
+      const code = codeOf(here, begun, origin)
+      history.replaceState(null, '', begun?.path ?? '/console')
+      return redeemed(code, begun?.verifier ?? '')
+    },
+    async leave({ anew = false } = {}) {
+      const path = `${location.pathname}${location.search}`
+      const { url, begun } = await begin(origin, { path, ...(anew && { prompt: 'login' as const }) })
+      sessionStorage.setItem(kept, JSON.stringify(begun))
+      location.assign(url)
+    },
+    source: {
+      agent: clientId,
+      async get() {
+        if (token === undefined || token.facts.expiresAt - marginMs < Date.now()) {
+          token = undefined
+          await renew()
+        }
+        if (token === undefined) throw new SignInOver()
+        return token
+      },
+      async drop(_, refused) {
+        if (token === refused) token = undefined
+      },
+    },
+  }
+}
+
+/** There is no session at the authorization server any more, or it gives this person nothing. */
+export class SignInOver extends Error {
+  override readonly name = 'SignInOver'
+}
+
+function takeBegun(): Begun | undefined {
+  const text = sessionStorage.getItem(kept)
+  sessionStorage.removeItem(kept)
+  if (text === null) return undefined
+  const begun: Begun = JSON.parse(text)
+  // An address of the console's own, whatever was put there.
+  return begun.path.startsWith('/console') ? begun : { ...begun, path: '/console' }
+}

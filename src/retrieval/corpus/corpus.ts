@@ -1,0 +1,126 @@
+import { createTurns } from '../../authz/index/turns.ts'
+import type { Log } from '../../kernel/log.ts'
+import type { Database } from '../../store/sql.ts'
+import { createDocumentTable, type DocumentRow, type Documents } from './documents.ts'
+import { readAll, readSince, readThese, type Seen } from './read.ts'
+
+/**
+ * The corpus in memory: which documents are live, where they are filed and how many chunks they have. It only nominates
+ * and counts: one that is missing is not found for as long as it is, one too many finds nothing in the database.
+ */
+export interface Corpus extends AsyncDisposable {
+  /** undefined while it is not read yet, or nothing was heard for `staleAfterMs`: ask the database. */
+  current(): Documents | undefined
+  /** The same however old, for what does not mind: undefined only before all was read once. */
+  lastKnown(): Documents | undefined
+  /** Called after each change with the numbers of the documents concerned, each once. Must not throw. */
+  onChange(listener: (docNos: readonly number[]) => void): void
+  /** This process committed something about these. Resolves when it is in; where it cannot be read now, it is later. */
+  changed(docNos: readonly number[]): Promise<void>
+  /** Reads now what any process committed before this call. Rejects when it cannot be had. */
+  refresh(): Promise<void>
+}
+
+export interface CorpusDeps {
+  readonly database: Database
+  readonly log: Log
+  /** Milliseconds between two looks at what other processes did. Default 500. */
+  readonly pollMs?: number
+  /** Default 2 s. */
+  readonly staleAfterMs?: number
+  /** Milliseconds between two times at which everything is read again. Default an hour. */
+  readonly reloadMs?: number
+  /** Milliseconds that never jump. Default: since the process began. */
+  readonly elapsed?: () => number
+}
+
+/** Reads the corpus in the background, and follows it. */
+export function createCorpus(deps: CorpusDeps): Corpus {
+  const { database, log, pollMs = 500, staleAfterMs = 2_000, reloadMs = 3_600_000 } = deps
+  const { elapsed = () => performance.now() } = deps
+  const table = createDocumentTable()
+  const listeners: ((docNos: readonly number[]) => void)[] = []
+  let seen: Seen | undefined
+  let heardAt = Number.NEGATIVE_INFINITY
+  let loadedAt = Number.NEGATIVE_INFINITY
+  let isDeaf = false
+  let closed = false
+  let timer: NodeJS.Timeout | undefined
+
+  function tell(docNos: readonly number[]): void {
+    if (docNos.length > 0) for (const listener of listeners) listener(docNos)
+  }
+
+  const take = (rows: readonly DocumentRow[]): void =>
+    tell(rows.filter((row) => table.put(row)).map(({ docNo }) => docNo))
+
+  async function load(): Promise<void> {
+    const found = new Set<number>()
+    const now = await readAll(database, (rows) => {
+      for (const { docNo } of rows) found.add(docNo)
+      take(rows)
+    })
+    tell(table.keepOnly(found))
+    seen = now
+  }
+
+  /** One after the other, so that no older answer undoes a newer one. */
+  const turns = createTurns(async () => {
+    const beganAt = elapsed()
+    if (seen === undefined || beganAt - loadedAt > reloadMs) {
+      await load()
+      loadedAt = beganAt
+    } else {
+      const { rows, seen: now } = await readSince(database, seen)
+      if (now.end < seen.end) {
+        // An older copy was put in its place: what it lacks has to go.
+        log('corpus_went_back')
+        await load()
+      } else {
+        take(rows)
+        seen = now
+      }
+    }
+    heardAt = beganAt
+  })
+
+  async function poll(): Promise<void> {
+    try {
+      await turns.repeat()
+      if (isDeaf) log('corpus_heard')
+      isDeaf = false
+    } catch (error) {
+      if (!isDeaf && !closed)
+        log('corpus_unheard', { reason: error instanceof Error ? error.message : 'thrown value' })
+      isDeaf = true
+    }
+    schedule(pollMs)
+  }
+
+  function schedule(delay: number): void {
+    if (!closed) timer = setTimeout(() => void poll(), delay).unref()
+  }
+
+  schedule(0)
+  return {
+    current: () => (seen !== undefined && elapsed() - heardAt <= staleAfterMs ? table : undefined),
+    lastKnown: () => (seen === undefined ? undefined : table),
+    onChange(listener) {
+      listeners.push(listener)
+    },
+    async changed(docNos) {
+      try {
+        await turns.take(async () => take(await readThese(database, docNos)))
+      } catch (error) {
+        // Committed all the same: the next look finds it.
+        log('corpus_behind', { reason: error instanceof Error ? error.message : 'thrown value' })
+      }
+    },
+    refresh: () => turns.repeat(),
+    async [Symbol.asyncDispose]() {
+      closed = true
+      clearTimeout(timer)
+      await turns.idle()
+    },
+  }
+}

@@ -1,0 +1,118 @@
+/** All live documents, by the number that stands beside their chunks and never changes. A document is live when it has a chunk. */
+export interface Documents {
+  /** How many are live. */
+  readonly size: number
+  /** Live chunks together, exactly. */
+  readonly chunks: number
+  /** One more than the largest number seen. */
+  readonly end: number
+  /** undefined: not live. */
+  numberOf(documentId: string): number | undefined
+  idOf(docNo: number): string | undefined
+  collectionOf(docNo: number): string | undefined
+  /** 0: not live. */
+  chunksOf(docNo: number): number
+  /** Numbers of those that are live, ascending. */
+  live(): Generator<number>
+}
+
+export interface DocumentRow {
+  readonly docNo: number
+  readonly id: string
+  readonly collection: string
+  /** 0: not live. */
+  readonly chunks: number
+}
+
+/** With the side that writes. */
+export interface DocumentTable extends Documents {
+  /** Whether anything is different now. */
+  put(row: DocumentRow): boolean
+  /** Takes out what is not among these numbers, and gives what it took. */
+  keepOnly(docNos: ReadonlySet<number>): number[]
+}
+
+export function createDocumentTable(): DocumentTable {
+  const numbers = new Map<string, number>()
+  const ids: (string | undefined)[] = []
+  // Collections are few: their names stand once.
+  const names: string[] = []
+  const places = new Map<string, number>()
+  let collections = new Int32Array(1024)
+  let counts = new Int32Array(1024)
+  let chunks = 0
+
+  function placeOf(collection: string): number {
+    const known = places.get(collection)
+    if (known !== undefined) return known
+    places.set(collection, names.length)
+    return names.push(collection) - 1
+  }
+
+  function makeRoom(docNo: number): void {
+    if (docNo < counts.length) return
+    const length = Math.max(docNo + 1, 2 * counts.length)
+    counts = grown(counts, length)
+    collections = grown(collections, length)
+  }
+
+  function remove(docNo: number): boolean {
+    const id = ids[docNo]
+    if (id === undefined) return false
+    // A copy of the database may have given the number to another.
+    if (numbers.get(id) === docNo) numbers.delete(id)
+    ids[docNo] = undefined
+    chunks -= counts[docNo] ?? 0
+    counts[docNo] = 0
+    return true
+  }
+
+  function put({ docNo, id, collection, chunks: count }: DocumentRow): boolean {
+    if (count === 0) return remove(docNo)
+    const place = placeOf(collection)
+    if (ids[docNo] === id && counts[docNo] === count && collections[docNo] === place) return false
+    remove(docNo)
+    makeRoom(docNo)
+    // No holes: an array with them is a dictionary to the engine.
+    while (ids.length < docNo) ids.push(undefined)
+    ids[docNo] = id
+    numbers.set(id, docNo)
+    counts[docNo] = count
+    collections[docNo] = place
+    chunks += count
+    return true
+  }
+
+  return {
+    get size() {
+      return numbers.size
+    },
+    get chunks() {
+      return chunks
+    },
+    get end() {
+      return ids.length
+    },
+    numberOf: (id) => numbers.get(id),
+    idOf: (docNo) => ids[docNo],
+    collectionOf: (docNo) => (ids[docNo] === undefined ? undefined : names[collections[docNo] ?? -1]),
+    chunksOf: (docNo) => counts[docNo] ?? 0,
+    *live() {
+      for (let docNo = 0; docNo < ids.length; docNo++) if (ids[docNo] !== undefined) yield docNo
+    },
+    put,
+    keepOnly(docNos) {
+      const gone: number[] = []
+      for (let docNo = 0; docNo < ids.length; docNo++) {
+        if (!docNos.has(docNo) && remove(docNo)) gone.push(docNo)
+      }
+      return gone
+    },
+  }
+}
+
+function grown(array: Int32Array<ArrayBuffer>, length: number): Int32Array<ArrayBuffer> {
+  const larger = new Int32Array(length)
+  larger.set(array)
+  return larger
+}

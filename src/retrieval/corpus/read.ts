@@ -1,0 +1,75 @@
+import type { Sql } from '../../store/sql.ts'
+import type { DocumentRow } from './documents.ts'
+
+/** What a read saw, as Postgres writes it: the place to read on from. */
+export interface Seen {
+  readonly snapshot: string
+  /** Transactions from this number on were not begun. */
+  readonly end: bigint
+}
+
+interface Row {
+  readonly snapshot: string
+  readonly doc_no: number | null
+  readonly id: string
+  readonly collection: string
+  readonly chunks: number
+}
+
+const pageSize = 10_000
+const columns = `id, doc_no, collection, case when live_revision is null then 0 else chunk_count end as chunks`
+
+/** Reads every document that there is or was, in pages. What is committed meanwhile comes after the place it gives. */
+export async function readAll(sql: Sql, onPage: (rows: readonly DocumentRow[]) => void): Promise<Seen> {
+  let first: string | undefined
+  for (let last = 0; ; ) {
+    const rows = await sql.query<Row>(
+      `select pg_current_snapshot()::text as snapshot, d.* from (values (1)) as one
+       left join (select ${columns} from documents where doc_no > $1 order by doc_no limit $2) d on true`,
+      [last, pageSize],
+    )
+    first ??= rows[0]?.snapshot
+    const found = rows.flatMap(toDocument)
+    onPage(found)
+    last = found.at(-1)?.docNo ?? last
+    if (found.length < pageSize) return seenBy(first)
+  }
+}
+
+/**
+ * What was committed since a read, whenever it was begun: whatever that read's snapshot did not show. A number that is
+ * not given yet came with a copy of another database, whose rows were read when all were.
+ */
+export async function readSince(
+  sql: Sql,
+  { snapshot }: Seen,
+): Promise<{ readonly rows: readonly DocumentRow[]; readonly seen: Seen }> {
+  const rows = await sql.query<Row>(
+    `select pg_current_snapshot()::text as snapshot, d.* from (values (1)) as one
+     left join (
+       select ${columns} from documents
+       where changed_in >= pg_snapshot_xmin($1::pg_snapshot)
+         and changed_in < pg_snapshot_xmax(pg_current_snapshot())
+         and not pg_visible_in_snapshot(changed_in, $1::pg_snapshot)
+     ) d on true`,
+    [snapshot],
+  )
+  return { rows: rows.flatMap(toDocument), seen: seenBy(rows[0]?.snapshot) }
+}
+
+/** These documents as they are now. */
+export async function readThese(sql: Sql, docNos: readonly number[]): Promise<readonly DocumentRow[]> {
+  const rows = await sql.query<Row>(
+    `select '' as snapshot, ${columns} from documents where doc_no = any($1::int[])`,
+    [Int32Array.from(docNos)],
+  )
+  return rows.flatMap(toDocument)
+}
+
+const toDocument = ({ doc_no, id, collection, chunks }: Row): DocumentRow[] =>
+  doc_no === null ? [] : [{ docNo: doc_no, id, collection, chunks }]
+
+/** `xmin:xmax:in progress`, https://www.postgresql.org/docs/current/functions-info.html */
+function seenBy(snapshot = ''): Seen {
+  return { snapshot, end: BigInt(snapshot.split(':')[1] ?? '') }
+}

@@ -1,0 +1,48 @@
+import type { ChunkId } from '../../kernel/ids.ts'
+import type { Candidate } from '../candidate.ts'
+import type { Visible } from '../visible/visible.ts'
+
+/**
+ * Ways to find the nearest of what is visible:
+ * `exact` compares all of it, `graph` walks HNSW past what is not visible, `cells` compares what is visible near the
+ * question.
+ */
+export type PlanName = 'exact' | 'graph' | 'cells'
+
+export interface Ask {
+  readonly visible: Visible
+  /** A unit vector. */
+  readonly embedding: Float32Array
+  readonly limit: number
+}
+
+/** What one search took. Tells neither who asked nor what. */
+export interface PlanEvent {
+  readonly plan: PlanName
+  /** Milliseconds that the model of costs said. */
+  readonly predictedMs: number
+  readonly actualMs: number
+  /** Chunks that were visible, and all. */
+  readonly visible: number
+  readonly corpus: number
+  readonly returned: number
+  /** A cheaper plan was tried first and found too little; its time is part of `actualMs`. */
+  readonly fellBack: boolean
+}
+
+/** Told after each search; must not throw. */
+export type OnPlan = (event: PlanEvent) => void
+
+export interface Row {
+  readonly chunk_id: string
+  readonly document_id: string
+  readonly ordinal: number
+  readonly score: number
+}
+
+export const toCandidate = ({ chunk_id, document_id, ordinal, score }: Row): Candidate => ({
+  chunkId: chunk_id as ChunkId,
+  documentId: document_id,
+  ordinal,
+  score,
+})

@@ -1,0 +1,40 @@
+import type { Database } from './sql.ts'
+
+/**
+ * A vector as pgvector's `halfvec_recv` and `vector_recv` read it (int16 count, int16 0, then the numbers, big-endian):
+ * a third of the time of its text.
+ */
+export function vectorParameter(vectorType: Database['vectorType'], vector: Float32Array): Buffer {
+  const size = vectorType === 'halfvec' ? 2 : 4
+  const buffer = Buffer.allocUnsafe(4 + size * vector.length)
+  const view = new DataView(buffer.buffer, buffer.byteOffset)
+  view.setInt16(0, vector.length)
+  view.setInt16(2, 0)
+  let at = 4
+  for (const number of vector) {
+    if (size === 2) view.setFloat16(at, number)
+    else view.setFloat32(at, number)
+    at += size
+  }
+  return buffer
+}
+
+const int4 = 23
+
+/** An `int[]` as Postgres' `array_recv` reads it: however many, nothing of it is parsed as text. */
+export function intsParameter(numbers: Int32Array): Buffer {
+  const { length } = numbers
+  const buffer = Buffer.allocUnsafe(length === 0 ? 12 : 20 + 8 * length)
+  const view = new DataView(buffer.buffer, buffer.byteOffset)
+  view.setInt32(0, length === 0 ? 0 : 1)
+  view.setInt32(4, 0)
+  view.setInt32(8, int4)
+  if (length === 0) return buffer
+  view.setInt32(12, length)
+  view.setInt32(16, 1)
+  for (let index = 0, at = 20; index < length; index += 1, at += 8) {
+    view.setInt32(at, 4)
+    view.setInt32(at + 4, numbers[index] ?? 0)
+  }
+  return buffer
+}

@@ -1,0 +1,78 @@
+import { decodeJwt } from 'jose'
+import * as client from 'openid-client'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type Browser, openBrowser } from './browser.ts'
+import { type IssuerWorld, openIssuerWorld, password } from './world.ts'
+
+let world: IssuerWorld
+let browser: Browser
+let config: client.Configuration
+beforeAll(async () => {
+  world = await openIssuerWorld()
+  await world.service.administrators.add('user:bob', ['security.read'])
+  browser = world.browser()
+  config = await client.discovery(new URL(world.issuer), 'remit-console', undefined, client.None(), {
+    execute: [client.allowInsecureRequests],
+    algorithm: 'oauth2',
+  })
+})
+afterAll(() => world?.[Symbol.asyncDispose]())
+
+async function begin(parameters: Record<string, string> = {}, by = browser) {
+  const verifier = client.randomPKCECodeVerifier()
+  const url = client.buildAuthorizationUrl(config, {
+    redirect_uri: `${world.url}/console/callback`,
+    resource: world.url,
+    scope: 'openid security.read security.write docs.read',
+    code_challenge: await client.calculatePKCECodeChallenge(verifier),
+    code_challenge_method: 'S256',
+    ...parameters,
+  })
+  return { page: await by.open(url.href), checks: { pkceCodeVerifier: verifier } }
+}
+
+const redeem = async ({ page, checks }: Awaited<ReturnType<typeof begin>>, bound = true) =>
+  client.authorizationCodeGrant(config, page.url, checks, undefined, {
+    ...(bound && { DPoP: client.getDPoPHandle(config, await client.randomDPoPKeyPair('ES256')) }),
+  })
+
+const refusalOf = ({ page }: Awaited<ReturnType<typeof begin>>) => page.url.searchParams.get('error')
+
+test('whoever signs in to the console gets the roles that they have, and no other scope, by no page that asks', async () => {
+  const { page, checks } = await begin()
+  const back = await browser.submit(page, '/sign-in', { user: 'bob', password })
+  expect(back.url.pathname).toBe('/console/callback')
+  const { access_token, refresh_token } = await redeem({ page: back, checks })
+  expect(decodeJwt(access_token)).toMatchObject({ sub: 'bob', scope: 'security.read', aud: world.url })
+  expect(decodeJwt(access_token)).not.toHaveProperty('act')
+  expect(refresh_token).toBeUndefined()
+})
+
+test('asks nothing while the session lasts, and its codes give no token without a key', async () => {
+  const begun = await begin({ prompt: 'none' })
+  await expect(redeem(begun, false)).rejects.toMatchObject({ error: 'invalid_grant' })
+  expect(world.logged.at(-1)?.fields).toMatchObject({ reason: expect.stringMatching(/DPoP/i) })
+  expect((await redeem(await begin({ prompt: 'none' }))).token_type).toBe('dpop')
+})
+
+test('sends no code to another port of this machine, and none for another API', async () => {
+  const elsewhere = new URL(world.url)
+  elsewhere.port = '1'
+  const { page } = await begin({ redirect_uri: `${elsewhere.origin}/console/callback`, prompt: 'none' })
+  expect([page.status, page.url.origin]).toEqual([400, world.url])
+  expect(refusalOf(await begin({ resource: `${world.url}/mcp`, prompt: 'none' }))).toBe('access_denied')
+})
+
+test('lets nobody in without a session, without a role, or whose sign-in counts no more', async () => {
+  expect(refusalOf(await begin({ prompt: 'none' }, openBrowser(world.url)))).toBe('login_required')
+  await world.service.administrators.remove('user:bob')
+  expect(refusalOf(await begin({ prompt: 'none' }))).toBe('access_denied')
+  await world.service.administrators.add('user:bob', ['security.read'])
+  expect(refusalOf(await begin({ prompt: 'none' }))).toBe(null)
+  await world.service.revocations.revoke({ kind: 'subject', id: 'user:bob' }, { reason: 'left' })
+  expect(refusalOf(await begin({ prompt: 'none' }))).toBe('access_denied')
+})
+
+test('is not a client that an operator can take away', async () => {
+  await expect(world.service.clients.assertRemovable('remit-console')).rejects.toThrow('registers it anew')
+})

@@ -1,0 +1,94 @@
+import { describe, expect, test } from 'vitest'
+import { createCosts } from '../../../src/retrieval/plans/costs.ts'
+import { pick, type Situation } from '../../../src/retrieval/plans/pick.ts'
+
+const million = 1_000_000
+const situation = (of: Partial<Situation>): Situation => ({
+  visible: million,
+  documents: (of.visible ?? million) / 10,
+  corpus: million,
+  limit: 10,
+  ...of,
+})
+const near = (share: number) => ({ share, chunks: 6_000, pairs: 1_500 })
+
+describe('the plan', () => {
+  test.each([
+    ['nothing is visible', situation({ visible: 0 })],
+    ['little is visible', situation({ visible: 1_000, near: near(0.001) })],
+    ['little is visible, and all of it near the question', situation({ visible: 1_000, near: near(1) })],
+    ['nothing is known of the question’s surroundings', situation({ visible: 6_000 })],
+  ])('compares all where %s', (_, of) => {
+    expect(pick(of, createCosts())).toMatchObject({ plan: 'exact' })
+  })
+
+  test.each([
+    ['a tenth is visible', situation({ visible: million / 10, near: near(0.1) })],
+    ['half is visible, but little near the question', situation({ visible: million / 2, near: near(0.02) })],
+    ['a hundredth is visible, and all near the question', situation({ visible: 20_000, near: near(1) })],
+  ])('compares what is near where %s', (_, of) => {
+    expect(pick(of, createCosts())).toMatchObject({ plan: 'cells' })
+  })
+
+  test('walks the graph where all is visible and nothing is known of the surroundings', () => {
+    expect(pick(situation({}), createCosts())).toMatchObject({ plan: 'graph', otherwise: 'exact' })
+  })
+
+  test('walks the graph without knowing the surroundings only where nearly all is visible, or all else is slow', () => {
+    const costs = createCosts()
+    expect(pick(situation({ visible: 20_000, documents: 2_000, corpus: 30_000 }), costs).plan).toBe('exact')
+    expect(pick(situation({ visible: million / 2 }), costs).plan).toBe('graph')
+    expect(pick(situation({ visible: million / 5 }), costs).plan).toBe('exact')
+  })
+
+  test('keeps more candidates at a time where less of what is met is visible, within what pgvector takes', () => {
+    const efs = [1, 0.6, 0.3].map((share) => {
+      const choice = pick(situation({ visible: share * million, limit: 100 }), createCosts())
+      return choice.plan === 'graph' ? choice.walk.ef : 0
+    })
+    expect(efs).toEqual([400, 667, 800])
+  })
+
+  test('takes more rows than are wanted: a walk comes upon the best out of order', () => {
+    const rows = [1, 10, 100].map((limit) => {
+      const choice = pick(situation({ limit }), createCosts())
+      return choice.plan === 'graph' ? choice.walk.rows : 0
+    })
+    expect(rows).toEqual([40, 40, 200])
+  })
+
+  test('gives a walk up after what the sure plan would have taken', () => {
+    const costs = createCosts()
+    const of = situation({ visible: 40_000, documents: 4_000, corpus: 40_000 })
+    const choice = pick(of, costs)
+    if (choice.plan !== 'graph') throw new Error(choice.plan)
+    const sureMs = costs.of('exact', { chunks: 40_000, lookUps: 4_000 })
+    expect(costs.of('graph', { places: choice.walk.tuples })).toBeLessThan(choice.predictedMs + sureMs + 0.1)
+    expect(choice.walk.tuples).toBeLessThanOrEqual(20_000)
+  })
+
+  test('depends on counts and costs alone', () => {
+    const of = situation({ visible: 30_000, near: near(0.4) })
+    expect(pick(of, createCosts())).toEqual(pick(of, createCosts()))
+  })
+})
+
+describe('costs', () => {
+  test('follow what was measured, a twentieth at a time, and never run away', () => {
+    const costs = createCosts()
+    const before = costs.of('exact', { chunks: 1_000 })
+    costs.learn('exact', before, 2 * before)
+    expect(costs.of('exact', { chunks: 1_000 }) / before).toBeCloseTo(2 ** 0.05, 5)
+    for (let times = 0; times < 1_000; times += 1) costs.learn('exact', 1, 1_000)
+    expect(costs.of('exact', { chunks: 1_000 }) / before).toBeCloseTo(8, 5)
+  })
+
+  test('of one plan say nothing of another, and a clock that stood still says nothing at all', () => {
+    const costs = createCosts()
+    const before = costs.of('graph', { places: 100 })
+    costs.learn('exact', 1, 8)
+    costs.learn('graph', 1, 0)
+    costs.learn('graph', 0, 1)
+    expect(costs.of('graph', { places: 100 })).toBe(before)
+  })
+})
