@@ -5,7 +5,7 @@ import type { Model, Relation } from './model.ts'
 import { typeOf } from './names.ts'
 import type { Outcome } from './outcome.ts'
 import { createSession, type Session } from './session.ts'
-import type { Node, TupleKey, TupleStore } from './tuples.ts'
+import type { Node, TupleKey, TupleView } from './tuples.ts'
 
 export interface CheckRequest {
   readonly user: string
@@ -38,7 +38,7 @@ export const createMemo = (): Memo => ({ shared: new Map() })
  */
 export function check(
   model: Model,
-  tuples: TupleStore,
+  tuples: TupleView,
   request: CheckRequest,
   memo?: Memo,
   depthMax = 25,
@@ -63,7 +63,7 @@ export function settle(outcome: Outcome): boolean {
 
 function askerFor(
   model: Model,
-  tuples: TupleStore,
+  tuples: TupleView,
   request: CheckRequest,
   memo: Memo | undefined,
   depthMax: number,

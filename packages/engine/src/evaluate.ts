@@ -227,7 +227,9 @@ export function createEvaluator(session: Session, options: EvaluatorOptions): Ev
   /** The server gives up on depth only for subjects that are a member of something at all; the others get their no first. */
   function isMemberAnywhere(relation: Relation): boolean {
     const everyone = session.node(`${user.node.type}:*`)
-    const objects = [...user.node.in, ...everyone.in, ...session.contextual()].map((tuple) => tuple.object)
+    const objects = [...session.into(user.node), ...session.into(everyone), ...session.contextual()].map(
+      (tuple) => tuple.object,
+    )
     return objects.some((object) => object.type === relation.type && memberAt(relation, object) !== 'no')
   }
 

@@ -1,3 +1,4 @@
+export { type Affected, type AffectedInput, affectedBy } from './affected.ts'
 export { type CheckRequest, check, createMemo, type Memo } from './check.ts'
 export type { Json, JsonObject, ParamType } from './condition-values.ts'
 export type { Condition } from './conditions.ts'
@@ -18,6 +19,7 @@ export type { ChangeQuery, ChangeRow, Journal, ModelRow, StoreRow, TupleRow, Wri
 export { listObjects } from './list-objects.ts'
 export { listUsers } from './list-users.ts'
 export { compileModel, type Model, type Relation, type Rewrite } from './model.ts'
+export { overlayTuples, type TupleChange } from './overlay.ts'
 export { type ReachingUsers, type ReachingUsersOptions, reachingUsers } from './reaching-users.ts'
 export { type Candidates, listCandidates, relaxModel } from './relax.ts'
 export { createSession, type Session, type SessionInput } from './session.ts'
@@ -28,6 +30,7 @@ export {
   type Tuple,
   type TupleKey,
   type TupleStore,
+  type TupleView,
   userOf,
 } from './tuples.ts'
 export { ulidFloor, ulidTime } from './ulid.ts'

@@ -3,7 +3,7 @@ import { createEvaluator } from './evaluate.ts'
 import type { Model, Relation, Rewrite } from './model.ts'
 import type { Outcome } from './outcome.ts'
 import { createSession, type Session, type SessionInput } from './session.ts'
-import type { Node, Tuple, TupleStore } from './tuples.ts'
+import type { Node, Tuple, TupleView } from './tuples.ts'
 
 /** How deep a list goes before it errs. The server's has no limit; this one keeps the call stack. */
 const depthMax = 400
@@ -17,7 +17,7 @@ const depthMax = 400
  */
 export function* listObjects(
   model: Model,
-  tuples: TupleStore,
+  tuples: TupleView,
   relation: Relation,
   input: SessionInput,
 ): Generator<string> {
@@ -110,7 +110,7 @@ function createIncoming(session: Session): (node: Node) => Iterable<Tuple> {
   for (const tuple of session.contextual()) extra.set(tuple.user, [...(extra.get(tuple.user) ?? []), tuple])
   return (node) => {
     const more = extra.get(node)
-    return more === undefined ? node.in : [...node.in, ...more]
+    return more === undefined ? session.into(node) : [...session.into(node), ...more]
   }
 }
 
@@ -120,7 +120,8 @@ interface Edge {
   readonly isSure: boolean
 }
 
-interface ReverseGraph {
+/** Which relations rest on which. */
+export interface ReverseGraph {
   computedFrom(relation: Relation): readonly Edge[]
   /** Relations `x from tupleset` of a type, where x is the given relation of the parent. */
   through(type: string, tupleset: string, computed: Relation): readonly Edge[]
@@ -132,7 +133,7 @@ interface ReverseGraph {
 
 const graphs = new WeakMap<Model, ReverseGraph>()
 
-function reverseGraph(model: Model): ReverseGraph {
+export function reverseGraph(model: Model): ReverseGraph {
   const before = graphs.get(model)
   if (before !== undefined) return before
   const graph = buildGraph(model)
@@ -195,7 +196,8 @@ interface Leaf {
   readonly isSure: boolean
 }
 
-function leavesOf(rewrite: Rewrite, isSure = true): Leaf[] {
+/** The parts of a rule that read tuples or other relations. */
+export function leavesOf(rewrite: Rewrite, isSure = true): Leaf[] {
   switch (rewrite.kind) {
     case 'union':
       return rewrite.children.flatMap((part) => leavesOf(part, isSure))

@@ -1,7 +1,7 @@
 import { type ConditionError, type FgaError, tooComplex } from './errors.ts'
 import type { Model, Relation, Rewrite } from './model.ts'
 import { createSession, type Session, type SessionInput } from './session.ts'
-import { type Node, type Tuple, type TupleStore, userOf } from './tuples.ts'
+import { type Node, type Tuple, type TupleView, userOf } from './tuples.ts'
 
 export interface UserFilter {
   readonly type: string
@@ -37,7 +37,7 @@ interface Expansion {
  */
 export function listUsers(
   model: Model,
-  tuples: TupleStore,
+  tuples: TupleView,
   relation: Relation,
   input: ListUsersInput,
 ): string[] {

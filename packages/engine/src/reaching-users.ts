@@ -1,5 +1,5 @@
 import type { Model, Relation, Rewrite } from './model.ts'
-import { type Node, type Tuple, type TupleStore, userOf } from './tuples.ts'
+import { type Node, type Tuple, type TupleView, userOf } from './tuples.ts'
 
 export interface ReachingUsers {
   /** `user:anne`: every one that a chain of tuples leads to. A superset: exclusions and conditions are left out. */
@@ -20,13 +20,13 @@ export interface ReachingUsersOptions {
 /** Whom a check of this relation could allow, of one subject type: to be asked about one by one. Never throws. */
 export function reachingUsers(
   model: Model,
-  tuples: TupleStore,
+  tuples: TupleView,
   relation: Relation,
   object: string,
   type: string,
   { usersMax }: ReachingUsersOptions,
 ): ReachingUsers {
-  const walk = createWalk(model, type, usersMax)
+  const walk = createWalk(model, tuples, type, usersMax)
   const start = tuples.node(object)
   const granted = start === undefined ? new Set<string>() : walk.collect([[relation, start]], 'granted')
   const everyone = granted.delete(`${type}:*`)
@@ -38,7 +38,7 @@ export function reachingUsers(
 
 type Question = readonly [Relation, Node]
 
-function createWalk(model: Model, type: string, usersMax: number) {
+function createWalk(model: Model, tuples: TupleView, type: string, usersMax: number) {
   const subtracted: Question[] = []
   let complete = true
 
@@ -58,7 +58,7 @@ function createWalk(model: Model, type: string, usersMax: number) {
     }
 
     function assigned(relation: Relation, node: Node): void {
-      const bucket = node.out.get(relation.name)
+      const bucket = tuples.at(node, relation.name)
       for (const tuple of bucket?.concrete ?? []) if (tuple.user.type === type) add(userOf(tuple))
       for (const tuple of bucket?.usersets ?? []) {
         if (tuple.userRelation !== '') visit(relationOf(tuple), tuple.user)
@@ -78,7 +78,7 @@ function createWalk(model: Model, type: string, usersMax: number) {
         case 'computed':
           return visit(rule.relation, node)
         case 'ttu':
-          for (const { user } of node.out.get(rule.tupleset)?.concrete ?? [])
+          for (const { user } of tuples.at(node, rule.tupleset)?.concrete ?? [])
             visit(rule.targets.get(user.type), user)
           return
         case 'union':
@@ -88,7 +88,7 @@ function createWalk(model: Model, type: string, usersMax: number) {
         case 'exclusion':
           follow(rule.base, relation, node)
           if (side === 'any') follow(rule.subtract, relation, node)
-          else subtracted.push(...questionsIn(rule.subtract, relation, node))
+          else subtracted.push(...questionsIn(rule.subtract, relation, node, tuples))
       }
     }
 
@@ -111,21 +111,24 @@ function createWalk(model: Model, type: string, usersMax: number) {
 }
 
 /** The questions that a rule puts, for a subtracted rule to be followed by itself. */
-function questionsIn(rule: Rewrite, relation: Relation, node: Node): Question[] {
+function questionsIn(rule: Rewrite, relation: Relation, node: Node, tuples: TupleView): Question[] {
   switch (rule.kind) {
     case 'this':
       return [[relation, node]]
     case 'computed':
       return [[rule.relation, node]]
     case 'ttu':
-      return (node.out.get(rule.tupleset)?.concrete ?? []).flatMap(({ user }): Question[] => {
+      return (tuples.at(node, rule.tupleset)?.concrete ?? []).flatMap(({ user }): Question[] => {
         const target = rule.targets.get(user.type)
         return target === undefined ? [] : [[target, user]]
       })
     case 'union':
     case 'intersection':
-      return rule.children.flatMap((child) => questionsIn(child, relation, node))
+      return rule.children.flatMap((child) => questionsIn(child, relation, node, tuples))
     case 'exclusion':
-      return [...questionsIn(rule.base, relation, node), ...questionsIn(rule.subtract, relation, node)]
+      return [
+        ...questionsIn(rule.base, relation, node, tuples),
+        ...questionsIn(rule.subtract, relation, node, tuples),
+      ]
   }
 }

@@ -4,7 +4,7 @@ import { linkModel, type Model, type Relation, type Rewrite } from './model.ts'
 import { analyseModel } from './model-graph.ts'
 import type { ModelAst, RewriteAst } from './model-json.ts'
 import { createSession, type Session, type SessionInput } from './session.ts'
-import type { Node, TupleStore } from './tuples.ts'
+import type { Node, TupleView } from './tuples.ts'
 
 /**
  * The model with every `but not` reduced to its base and every condition met: what it grants is a superset of what
@@ -45,7 +45,7 @@ export interface Candidates {
  */
 export function listCandidates(
   relaxed: Model,
-  tuples: TupleStore,
+  tuples: TupleView,
   relation: Relation,
   input: SessionInput,
 ): Candidates {

@@ -9,7 +9,7 @@ import {
   type Node,
   type Tuple,
   type TupleKey,
-  type TupleStore,
+  type TupleView,
   userOf,
 } from './tuples.ts'
 
@@ -33,6 +33,8 @@ export interface Session {
   /** All tuples on this object and relation that fit the model, their conditions not looked at. */
   every(relation: Relation, node: Node, parts?: readonly BucketPart[]): Iterable<Tuple>
   contextual(): Iterable<Tuple>
+  /** The stored tuples whose user this is. */
+  into(node: Node): Iterable<Tuple>
   /** Whether the tuple fits the model; invalid ones are not seen. */
   isValid(relation: Relation, tuple: Tuple): boolean
   /** Whether the condition of a tuple holds. */
@@ -56,7 +58,7 @@ export interface SessionInput {
 const nothing: Read = { tuples: [], error: undefined }
 const noContext: JsonObject = {}
 
-export function createSession(model: Model, tuples: TupleStore, input: SessionInput): Session {
+export function createSession(model: Model, tuples: TupleView, input: SessionInput): Session {
   const context = input.context ?? noContext
   const overlay = createOverlay(tuples, input.contextualTuples ?? [])
   const verdicts = new Map<Tuple, boolean | ConditionError>()
@@ -98,7 +100,7 @@ export function createSession(model: Model, tuples: TupleStore, input: SessionIn
     const stored =
       extra !== undefined && override
         ? undefined
-        : findIn(node.out.get(relation.name), user.node, user.relation)
+        : findIn(tuples.at(node, relation.name), user.node, user.relation)
     return [extra, stored].filter((tuple) => tuple !== undefined)
   }
 
@@ -109,20 +111,21 @@ export function createSession(model: Model, tuples: TupleStore, input: SessionIn
     isValid,
     node: overlay.node,
     contextual: overlay.all,
+    into: tuples.into,
     concrete: (relation, node) =>
       filter(
         relation,
-        node.out.get(relation.name)?.concrete ?? [],
+        tuples.at(node, relation.name)?.concrete ?? [],
         overlay.at(node, relation.name)?.concrete ?? [],
       ),
     usersets: (relation, node, wanted) =>
       filter(
         relation,
-        (node.out.get(relation.name)?.usersets ?? []).filter(wanted),
+        (tuples.at(node, relation.name)?.usersets ?? []).filter(wanted),
         (overlay.at(node, relation.name)?.usersets ?? []).filter(wanted),
       ),
     *every(relation, node, parts = ['concrete', 'usersets']) {
-      for (const bucket of [overlay.at(node, relation.name), node.out.get(relation.name)]) {
+      for (const bucket of [overlay.at(node, relation.name), tuples.at(node, relation.name)]) {
         for (const part of parts) {
           for (const tuple of bucket?.[part] ?? []) if (isValid(relation, tuple)) yield tuple
         }
@@ -130,9 +133,9 @@ export function createSession(model: Model, tuples: TupleStore, input: SessionIn
     },
     own,
     direct(relation, node, override) {
-      const tuples = own(relation, node, override)
-      if (tuples.length === 0) return false
-      const read = filter(relation, tuples, [])
+      const found = own(relation, node, override)
+      if (found.length === 0) return false
+      const read = filter(relation, found, [])
       return read.error ?? read.tuples.length > 0
     },
   }
@@ -174,7 +177,7 @@ interface Overlay {
 }
 
 /** Contextual tuples kept beside the store, on the store's own nodes where these exist. */
-function createOverlay(store: TupleStore, keys: readonly TupleKey[]): Overlay {
+function createOverlay(store: TupleView, keys: readonly TupleKey[]): Overlay {
   const fresh = new Map<string, Node>()
   const buckets = new Map<Node, Map<string, Bucket>>()
   const all: Tuple[] = []

@@ -51,17 +51,25 @@ export interface Bucket {
   index: Map<Node, Tuple> | undefined
 }
 
-/** The tuples of one store, in memory, with every index that a check needs. */
-export interface TupleStore {
+/** Tuples as questions read them: a store, or a store with changes laid over it (`overlayTuples`). */
+export interface TupleView {
   readonly size: number
   node(name: string): Node | undefined
   get(key: TupleKey): Tuple | undefined
+  /** The tuples on an object and relation. */
+  at(object: Node, relation: string): Bucket | undefined
+  /** The tuples whose user this is (also as the object of a userset), in no order. */
+  into(user: Node): Iterable<Tuple>
+  /** All tuples after this ULID ('' = from the start) in the order they were written. */
+  after(ulid: string): Iterable<Tuple>
+}
+
+/** The tuples of one store, in memory, with every index that a check needs. */
+export interface TupleStore extends TupleView {
   /** Adds a tuple that is not there yet; throws if it is. ULIDs must arrive in growing order. */
   add(key: TupleKey, ulid: string): Tuple
   /** Removes a tuple and answers it; undefined if it was not there. */
   remove(key: TupleKey): Tuple | undefined
-  /** All tuples after this ULID ('' = from the start) in the order they were written. */
-  after(ulid: string): Iterable<Tuple>
 }
 
 /** Buckets up to this size are searched through; larger ones get an index by user. */
@@ -206,13 +214,15 @@ export function createTupleStore(): TupleStore {
     },
     node: (name) => nodes.get(name),
     get: find,
+    at: (object, relation) => object.out.get(relation),
+    into: (user) => user.in,
     add,
     remove,
     after,
   }
 }
 
-const isConcrete = (tuple: Tuple): boolean => tuple.userRelation === '' && !tuple.user.wildcard
+export const isConcrete = (tuple: Tuple): boolean => tuple.userRelation === '' && !tuple.user.wildcard
 
 const partOf = (bucket: Bucket, tuple: Tuple): Tuple[] =>
   isConcrete(tuple) ? bucket.concrete : bucket.usersets

@@ -2,7 +2,7 @@ import { type CheckRequest, relationOf } from '../check.ts'
 import { createEvaluator } from '../evaluate.ts'
 import type { Model } from '../model.ts'
 import { createSession } from '../session.ts'
-import type { TupleStore } from '../tuples.ts'
+import type { TupleView } from '../tuples.ts'
 import type { Explanation, Reason } from './reasons.ts'
 import { createTree, type TreeOptions } from './tree.ts'
 
@@ -16,7 +16,7 @@ export interface ExplainOptions extends Partial<Omit<TreeOptions, 'context'>> {}
  */
 export function explain(
   model: Model,
-  tuples: TupleStore,
+  tuples: TupleView,
   request: CheckRequest,
   options: ExplainOptions = {},
 ): Explanation {

@@ -1,0 +1,241 @@
+import type { JsonObject } from './condition-values.ts'
+import { leavesOf, reverseGraph } from './list-objects.ts'
+import type { Model, Relation, Rewrite } from './model.ts'
+import { splitUser, typeOf } from './names.ts'
+import { createSession, type Session } from './session.ts'
+import type { Node, TupleKey, TupleView } from './tuples.ts'
+
+/** Which answers may rest on one tuple: a superset. */
+export interface Affected {
+  /** Objects of the target's type whose answer may, by name. */
+  readonly objects: ReadonlySet<string>
+  /** Users of the type for whom it may, by name. */
+  readonly users: ReadonlySet<string>
+  /**
+   * For every user: the tuple leads to everyone, lies on a circle or on a chain near the depth limit, or beside a
+   * condition that cannot be evaluated.
+   */
+  readonly everybody: boolean
+  /** `type#relation object`: what is asked behind the tuple. Whoever brings a contextual tuple there is one for whom it may. */
+  readonly questions: ReadonlySet<string>
+}
+
+export interface AffectedInput {
+  /** The changed tuple itself; that it is stored is not needed. */
+  readonly key: TupleKey
+  /** Type of the users. */
+  readonly type: string
+  /** Context of the questions. */
+  readonly context?: JsonObject
+}
+
+/** Hops after which a check errs, less one: what is near it counts as beyond. */
+const depthMax = 24
+const yieldEvery = 2_000
+
+type Question = readonly [Relation, Node]
+
+/**
+ * The answers about `target` that may change when one tuple is written or deleted. Give it tuples that hold all of
+ * before and all of after the change: conditions are taken as met and exclusions followed, so that what follows from
+ * many tuples changed at once is in the union over them. Yields now and then, for whoever drives it to let others run;
+ * what is stored meanwhile may be in or not. One thing it does not see: a check that fails on depth for a member
+ * of something, where it is a plain no for a member of nothing, on a chain that the tuple is not part of.
+ */
+export function* affectedBy(
+  model: Model,
+  tuples: TupleView,
+  target: Relation,
+  { key, type, context }: AffectedInput,
+): Generator<undefined, Affected> {
+  const session = createSession(model, tuples, { user: `${type}:`, context })
+  const { usersets, direct, above } = startOf(session, target, key)
+  const up = yield* walk(above, (question) => upwards(session, target, question))
+  const down = createDescent(session, type)
+  down.meet(direct)
+  if (usersets.length > 0) down.watchSiblings(key)
+  const below = yield* walk(usersets, down.step)
+  const isDeep = usersets.length > 0 && up.hops + below.hops >= depthMax
+  return {
+    objects: new Set([...(up.seen.get(target) ?? [])].map(({ name }) => name)),
+    users: down.users,
+    everybody: down.everybody || down.isUnsure || isDeep,
+    questions: new Set(
+      [...below.seen].flatMap(([{ key: name }, nodes]) => [...nodes].map((node) => `${name} ${node.name}`)),
+    ),
+  }
+}
+
+interface Start {
+  /** The user itself, where the tuple names it or everyone. */
+  readonly direct: Node | undefined
+  /** What is asked of the tuple's user. */
+  readonly usersets: readonly Question[]
+  /** What is asked of the tuple's object. */
+  readonly above: readonly Question[]
+}
+
+function startOf({ model, node }: Session, target: Relation, key: TupleKey): Start {
+  const { object: userName, relation: userRelation } = splitUser(key.user)
+  const user = node(userName)
+  const object = node(key.object)
+  const useful = reverseGraph(model).behind(target)
+  const usersets: Question[] = []
+  const above: Question[] = []
+  const own = model.types.get(typeOf(key.object))?.get(key.relation)
+  const isAsked = own !== undefined && useful.has(own)
+  if (isAsked) above.push([own, object])
+  const userset = model.types.get(user.type)?.get(userRelation)
+  if (isAsked && userset !== undefined) usersets.push([userset, user])
+  for (const relation of model.types.get(object.type)?.values() ?? []) {
+    if (!useful.has(relation)) continue
+    for (const { leaf } of leavesOf(relation.rewrite)) {
+      if (leaf.kind !== 'ttu' || leaf.tupleset !== key.relation) continue
+      const through = leaf.targets.get(user.type)
+      if (through === undefined) continue
+      above.push([relation, object])
+      usersets.push([through, user])
+    }
+  }
+  return { direct: isAsked && userRelation === '' ? user : undefined, usersets, above }
+}
+
+interface Step {
+  /** The same object, no hop. */
+  readonly here: readonly Question[]
+  /** One hop on. */
+  readonly next: readonly Question[]
+}
+
+/** Questions that ask this one. */
+function upwards({ model, into }: Session, target: Relation, [relation, node]: Question): Step {
+  const graph = reverseGraph(model)
+  const useful = graph.behind(target)
+  const here = graph.computedFrom(relation).map(({ to }): Question => [to, node])
+  const next: Question[] = []
+  for (const tuple of into(node)) {
+    const { object } = tuple
+    if (tuple.userRelation === relation.name) {
+      const on = model.types.get(object.type)?.get(tuple.relation)
+      if (on !== undefined) next.push([on, object])
+    }
+    if (tuple.userRelation !== '') continue
+    for (const { to } of graph.through(object.type, tuple.relation, relation)) next.push([to, object])
+  }
+  const isUseful = ([one]: Question): boolean => useful.has(one)
+  return { here: here.filter(isUseful), next: next.filter(isUseful) }
+}
+
+/** Follows questions to the users for whom they could be answered by a yes. */
+function createDescent(session: Session, type: string) {
+  const { model } = session
+  const users = new Set<string>()
+  const found = { users, everybody: false, isUnsure: false }
+
+  function meet(user: Node | undefined): void {
+    if (user?.type !== type) return
+    if (user.wildcard) found.everybody = true
+    else users.add(user.name)
+  }
+
+  function watch(tuples: Iterable<Parameters<Session['holds']>[0]>): void {
+    for (const tuple of tuples) if (typeof session.holds(tuple) !== 'boolean') found.isUnsure = true
+  }
+
+  function follow(rule: Rewrite, relation: Relation, node: Node): Step {
+    switch (rule.kind) {
+      case 'this':
+        return assigned(relation, node)
+      case 'computed':
+        return { here: [[rule.relation, node]], next: [] }
+      case 'ttu': {
+        const tupleset = model.types.get(node.type)?.get(rule.tupleset)
+        const parents = tupleset === undefined ? [] : [...session.every(tupleset, node, ['concrete'])]
+        watch(parents)
+        const next = parents.flatMap(({ user }): Question[] => {
+          const through = rule.targets.get(user.type)
+          return through === undefined ? [] : [[through, user]]
+        })
+        return { here: [], next }
+      }
+      case 'union':
+      case 'intersection':
+        return join(rule.children.map((child) => follow(child, relation, node)))
+      case 'exclusion':
+        return join([follow(rule.base, relation, node), follow(rule.subtract, relation, node)])
+    }
+  }
+
+  function assigned(relation: Relation, node: Node): Step {
+    for (const { user } of session.every(relation, node, ['concrete'])) meet(user)
+    const next: Question[] = []
+    for (const tuple of session.every(relation, node, ['usersets'])) {
+      watch([tuple])
+      const userset = model.types.get(tuple.user.type)?.get(tuple.userRelation)
+      if (userset !== undefined) next.push([userset, tuple.user])
+      else meet(tuple.user)
+    }
+    return { here: [], next }
+  }
+
+  return Object.assign(found, {
+    meet,
+    step: ([relation, node]: Question): Step => {
+      const { here, next } = follow(relation.rewrite, relation, node)
+      const isReachable = ([one]: Question): boolean => one.strategy(type).reachable
+      return { here: here.filter(isReachable), next: next.filter(isReachable) }
+    },
+    /** Read together with the tuple: a condition of theirs that cannot be evaluated is passed over, or not, because of it. */
+    watchSiblings({ object, relation, condition }: TupleKey): void {
+      const own = model.types.get(typeOf(object))?.get(relation)
+      if (own === undefined) return
+      const node = session.node(object)
+      watch(session.every(own, node, own.isTupleset ? ['concrete'] : ['usersets']))
+      // Itself, as it was: what takes its place may have another condition.
+      if (condition !== undefined)
+        watch([{ object: node, relation, user: node, userRelation: '', condition, ulid: '', place: -1 }])
+    },
+  })
+}
+
+const join = (steps: readonly Step[]): Step => ({
+  here: steps.flatMap(({ here }) => here),
+  next: steps.flatMap(({ next }) => next),
+})
+
+interface Walked {
+  readonly seen: ReadonlyMap<Relation, ReadonlySet<Node>>
+  /** The longest way, counted up to the depth limit; a circle reaches it. */
+  readonly hops: number
+}
+
+/** Level by level, where what was seen is gone through again on a longer way, until ways are as long as they may be. */
+function* walk(start: readonly Question[], step: (question: Question) => Step): Generator<undefined, Walked> {
+  const seen = new Map<Relation, Set<Node>>()
+  let hops = 0
+  let steps = 0
+  for (let level = start; level.length > 0; hops += 1) {
+    const onLevel = new Map<Relation, Set<Node>>()
+    const next: Question[] = []
+    const open = [...level]
+    for (let question = open.pop(); question !== undefined; question = open.pop()) {
+      const isOld = !add(seen, question)
+      if (!add(onLevel, question) || (isOld && hops > depthMax)) continue
+      const { here, next: further } = step(question)
+      open.push(...here)
+      for (const one of further) next.push(one)
+      steps += 1
+      if (steps % yieldEvery === 0) yield
+    }
+    level = next
+  }
+  return { seen, hops }
+}
+
+function add(to: Map<Relation, Set<Node>>, [relation, node]: Question): boolean {
+  const nodes = to.get(relation) ?? new Set<Node>()
+  to.set(relation, nodes)
+  if (nodes.has(node)) return false
+  nodes.add(node)
+  return true
+}
