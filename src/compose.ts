@@ -22,6 +22,7 @@ import { createNominator } from './authz/nominate.ts'
 import { observeWrites } from './authz/observed-fga.ts'
 import { createFga } from './authz/openfga.ts'
 import type { PermissionIndex } from './authz/permission-index.ts'
+import { createWhatIf } from './authz/what-if/what-if.ts'
 import type { Config } from './config.ts'
 import { type Administrators, createAdministrators } from './delegation/administrators.ts'
 import { createAgentAdministration } from './delegation/agent-administration.ts'
@@ -71,6 +72,7 @@ import { jobRoutes } from './http/routes/jobs.ts'
 import { modelRoutes } from './http/routes/model.ts'
 import { createReading } from './http/routes/reading.ts'
 import { retrieveRoutes } from './http/routes/retrieve.ts'
+import { whatIfRoutes } from './http/routes/what-if.ts'
 import { whoCanRoutes } from './http/routes/who-can.ts'
 import { createIngest, type Ingest } from './ingest/ingest.ts'
 import { supportedMimeTypes } from './ingest/parse/parsed.ts'
@@ -372,23 +374,21 @@ export async function compose({
     nonce: () => proofs.nonce(),
   })
   const isAdministrator = (subject: string) => administrators.has(subject, 'security.write')
-  const reading = createReading({
-    requireBearer,
-    isReader: (subject) => administrators.has(subject, 'security.read'),
-    now,
-  })
   const names = createNames({ sql: database })
+  const isReader = (subject: string) => administrators.has(subject, 'security.read')
+  const reading = createReading({ requireBearer, isReader, now })
+  const listLiveDelegations = async () =>
+    (await delegations.listLive()).map(({ id, subject, agent, subAgents }) => ({
+      id,
+      subject,
+      agents: [agent, ...subAgents],
+    }))
   const models = createModelChanges({
     database,
     api: ground.openfga,
     active,
     index,
-    listLiveDelegations: async () =>
-      (await delegations.listLive()).map(({ id, subject, agent, subAgents }) => ({
-        id,
-        subject,
-        agents: [agent, ...subAgents],
-      })),
+    listLiveDelegations,
     approvers: config.modelApplyApprovers,
     isAdministrator: (sql, subject) => administrators.keeps(sql, subject, 'security.write'),
     now,
@@ -477,6 +477,13 @@ export async function compose({
         names,
       }),
       whoCanRoutes({ ...reading, whoCan: createWhoCan({ sql: database, fga, index, limiter, now }) }),
+      whatIfRoutes({
+        whatIf: createWhatIf({ sql: database, fga, index, listLiveDelegations, now }),
+        requireBearer,
+        isReader,
+        isWriter: isAdministrator,
+        now,
+      }),
       modelRoutes({ models, matchesFile, requireBearer, isAdministrator, now }),
       agentRoutes({
         agents,

@@ -94,6 +94,21 @@ export type DecisionEvent =
       readonly route: string
     }
   | {
+      /** Who would gain and lose by a change that nobody made. */
+      readonly event: 'what_if_asked'
+      readonly writes: readonly string[]
+      readonly deletes: readonly string[]
+      /** sha256 of a changed model's text. */
+      readonly model_digest: string | null
+      /** null: all. */
+      readonly people: readonly string[] | null
+      readonly documents: readonly string[] | null
+      readonly gained: Readonly<Record<'can_read' | 'can_read_delegated', number>>
+      readonly lost: Readonly<Record<'can_read' | 'can_read_delegated', number>>
+      readonly complete: boolean
+      readonly model_id: string
+    }
+  | {
       readonly event: 'access_changed'
       readonly writes: readonly string[]
       readonly deletes: readonly string[]

@@ -5,24 +5,24 @@ import { splitUser, typeOf } from './names.ts'
 import { createSession, type Session } from './session.ts'
 import type { Node, TupleKey, TupleView } from './tuples.ts'
 
-/** Which answers may rest on one tuple: a superset. */
+/** Which answers may rest on some tuples: a superset. */
 export interface Affected {
   /** Objects of the target's type whose answer may, by name. */
   readonly objects: ReadonlySet<string>
   /** Users of the type for whom it may, by name. */
   readonly users: ReadonlySet<string>
   /**
-   * For every user: the tuple leads to everyone, lies on a circle or on a chain near the depth limit, or beside a
+   * For every user: a tuple leads to everyone, lies on a circle or on a chain near the depth limit, or beside a
    * condition that cannot be evaluated.
    */
   readonly everybody: boolean
-  /** `type#relation object`: what is asked behind the tuple. Whoever brings a contextual tuple there is one for whom it may. */
+  /** `type#relation object`: what is asked behind the tuples. Whoever brings a contextual tuple there is one for whom it may. */
   readonly questions: ReadonlySet<string>
 }
 
 export interface AffectedInput {
-  /** The changed tuple itself; that it is stored is not needed. */
-  readonly key: TupleKey
+  /** The changed tuples, all of them on one object and relation; that they are stored is not needed. */
+  readonly keys: readonly TupleKey[]
   /** Type of the users. */
   readonly type: string
   /** Context of the questions. */
@@ -36,24 +36,28 @@ const yieldEvery = 2_000
 type Question = readonly [Relation, Node]
 
 /**
- * The answers about `target` that may change when one tuple is written or deleted. Give it tuples that hold all of
+ * The answers about `target` that may change when tuples on one object and relation are written or deleted. Give it tuples that hold all of
  * before and all of after the change: conditions are taken as met and exclusions followed, so that what follows from
  * many tuples changed at once is in the union over them. Yields now and then, for whoever drives it to let others run;
  * what is stored meanwhile may be in or not. One thing it does not see: a check that fails on depth for a member
- * of something, where it is a plain no for a member of nothing, on a chain that the tuple is not part of.
+ * of something, where it is a plain no for a member of nothing, on a chain that no changed tuple is part of.
  */
 export function* affectedBy(
   model: Model,
   tuples: TupleView,
   target: Relation,
-  { key, type, context }: AffectedInput,
+  { keys, type, context }: AffectedInput,
 ): Generator<undefined, Affected> {
   const session = createSession(model, tuples, { user: `${type}:`, context })
-  const { usersets, direct, above } = startOf(session, target, key)
-  const up = yield* walk(above, (question) => upwards(session, target, question))
+  const starts = keys.map((key) => startOf(session, target, key))
+  const usersets = starts.flatMap((start) => start.usersets)
+  const up = yield* walk(
+    starts.flatMap(({ above }) => above),
+    (question) => upwards(session, target, question),
+  )
   const down = createDescent(session, type)
-  down.meet(direct)
-  if (usersets.length > 0) down.watchSiblings(key)
+  for (const { direct } of starts) down.meet(direct)
+  if (usersets.length > 0) for (const key of keys) down.watchSiblings(key)
   const below = yield* walk(usersets, down.step)
   const isDeep = usersets.length > 0 && up.hops + below.hops >= depthMax
   return {

@@ -122,8 +122,11 @@ test('what a change may affect holds every answer that it changes', () => {
       for (const target of relations.values()) {
         const found = new Set<string>()
         for (const type of ['user', 'bot'])
-          for (const key of changed) {
-            const affected = done(affectedBy(model, union, target, { key, type, context }))
+          for (const keys of Map.groupBy(
+            changed,
+            ({ object, relation }) => `${object}#${relation}`,
+          ).values()) {
+            const affected = done(affectedBy(model, union, target, { keys, type, context }))
             const who = affected.everybody
               ? users.filter((user) => user.startsWith(`${type}:`))
               : affected.users

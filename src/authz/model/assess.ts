@@ -2,6 +2,7 @@ import { setImmediate } from 'node:timers/promises'
 import type { OpenFgaApi } from '@openfga/sdk'
 import { compileModel, FgaError, findWeightedProblems, type Model } from '@remit/engine'
 import { AppError, invalid } from '../../kernel/errors.ts'
+import type { LiveDelegation } from '../compare/askers.ts'
 import { contextAt } from '../fga.ts'
 import type { ModelJson } from './dsl.ts'
 import {
@@ -10,7 +11,6 @@ import {
   type Impact,
   type ImpactLimits,
   invalidTuples,
-  type LiveDelegation,
   type Side,
 } from './impact.ts'
 import { type Finding, refusalsOf, warningsOf } from './invariants.ts'

@@ -1,25 +1,15 @@
+import { checkTuple, keyOf, type Model, type TupleStore } from '@remit/engine'
 import {
-  ConditionError,
-  check,
-  checkTuple,
-  createMemo,
-  FgaError,
-  keyOf,
-  type Memo,
-  type Model,
-  type TupleStore,
-} from '@remit/engine'
-import { type FgaObject, splitObject } from '../../kernel/ids.ts'
-import type { TupleKey } from '../fga.ts'
-import { presentedTuples } from '../presented.ts'
-
-export interface LiveDelegation {
-  readonly id: string
-  /** `user:anne` */
-  readonly subject: FgaObject
-  /** `research-bot` and those to which it may be passed on. */
-  readonly agents: readonly string[]
-}
+  type Asker,
+  type Compared,
+  delegatedAskers,
+  type LiveDelegation,
+  ownAsker,
+  stranger,
+} from '../compare/askers.ts'
+import { comparePairs, createSlices, type Verdicts } from '../compare/compare.ts'
+import { namesIn } from '../compare/names.ts'
+import { createTally, type Tally } from '../compare/tally.ts'
 
 export interface ImpactInput {
   readonly base: Model
@@ -44,8 +34,6 @@ export interface ImpactLimits {
   /** Milliseconds. */
   readonly duration: number
 }
-
-export type Compared = 'can_read' | 'can_read_delegated'
 
 /** relation → who → ids of documents. Who is `user:anne`, `anyone`, or `user:anne by agent:research-bot`. */
 export type Gains = Readonly<Record<Compared, Readonly<Record<string, readonly string[]>>>>
@@ -76,51 +64,32 @@ export interface Impact {
 }
 
 const defaults: ImpactLimits = { questions: 5_000_000, gains: 200_000, duration: 300_000 }
-const sliceMs = 10
 const samplesMax = 20
-// Stands for everybody for whom no tuple is stored. No id that may be written looks like this.
-const stranger = 'user:!anyone'
 
-/**
- * Evaluates both models for every person and document that the tuples name, and for every live delegation as its
- * agents would ask. In slices, so that the process goes on answering.
- */
+/** Evaluates both models for every person and document that the tuples name, and for every live delegation. */
 export async function compareModels(input: ImpactInput): Promise<Impact> {
+  const { base, candidate, tuples, delegations, context } = input
   const limits = { ...defaults, ...input.limits }
-  const { people, documents } = namesIn(input.tuples)
-  const askers = [
-    ...[stranger, ...people].map(ownAsker),
-    ...input.delegations.flatMap(({ id, subject, agents }) =>
-      agents.map((agent) => delegatedAsker(subject, agent, id)),
-    ),
-  ]
-  const tally = createTally()
-  const started = input.now()
-  let slice = started
-  let asked = 0
-  let complete = true
-  for (const asker of askers) {
-    let ask = questionsOf(input, asker)
-    for (const document of documents) {
-      if (++asked > limits.questions || tally.gained > limits.gains) complete = false
-      if (asked % 16 === 0 && input.now() - slice > sliceMs) {
-        await input.pause()
-        slice = input.now()
-        if (slice - started > limits.duration) complete = false
-        // The tuples may have changed meanwhile, and a memo holds for one state of them.
-        ask = questionsOf(input, asker)
-      }
-      if (!complete) break
-      tally.add(asker, document, ask(document))
-    }
-    if (!complete) break
-  }
+  const { people, documents } = namesIn(tuples)
+  const askers = [...[stranger, ...people].map(ownAsker), ...delegations.flatMap(delegatedAskers)]
+  const found = createFound()
+  const { stopped } = await comparePairs({
+    sides: () => ({ before: { model: base, tuples }, after: { model: candidate, tuples } }),
+    groups: askers.map((asker) => ({ asker, documents })),
+    context,
+    slices: createSlices(input.now, input.pause),
+    limits,
+    take(asker, document, verdicts) {
+      found.add(asker, document, verdicts)
+      return found.gained <= limits.gains
+    },
+  })
   return {
-    complete,
+    complete: stopped === undefined,
     people: people.length,
     documents: documents.length,
-    delegations: input.delegations.length,
-    ...tally.result(),
+    delegations: delegations.length,
+    ...found.result(),
   }
 }
 
@@ -139,92 +108,24 @@ export function invalidTuples(base: Model, candidate: Model, tuples: TupleStore)
   return { count, samples }
 }
 
-interface Asker {
-  readonly who: string
-  readonly user: string
-  readonly relation: Compared
-  readonly contextual: readonly TupleKey[]
-}
+const isBeyondOwn = ({ user }: Asker, { after, askAfter }: Verdicts): boolean =>
+  after === true && askAfter({ user, relation: 'can_read', contextual: [] }) !== true
 
-const ownAsker = (user: string): Asker => ({
-  who: user === stranger ? 'anyone' : user,
-  user,
-  relation: 'can_read',
-  contextual: [],
-})
+const isByRequest = ({ relation, contextual }: Asker, { askAfter }: Verdicts): boolean =>
+  askAfter({
+    user: stranger,
+    relation,
+    contextual: contextual.map((tuple) => ({ ...tuple, user: stranger })),
+  }) === true
 
-const delegatedAsker = (user: FgaObject, agent: string, delegation: string): Asker => ({
-  who: `${user} by agent:${agent}`,
-  user,
-  relation: 'can_read_delegated',
-  contextual: presentedTuples({ user, agent: `agent:${agent}`, delegation }),
-})
-
-interface Verdicts {
-  readonly before: boolean | undefined
-  readonly after: boolean | undefined
-  readonly beyondOwn: boolean
-  readonly byRequest: boolean
-}
-
-function questionsOf({ base, candidate, tuples, context }: ImpactInput, asker: Asker) {
-  const memos = new Map<Model, Memo>([
-    [base, createMemo()],
-    [candidate, createMemo()],
-  ])
-  const { user, relation, contextual } = asker
-  const strangers = contextual.map((tuple) => ({ ...tuple, user: stranger }))
-  const ask = (
-    model: Model,
-    question: { user: string; relation: string; object: string; contextualTuples?: readonly TupleKey[] },
-  ) => allows(model, tuples, { ...question, context }, memos.get(model))
-  return (document: string): Verdicts => {
-    const object = `document:${document}`
-    const before = ask(base, { user, relation, object, contextualTuples: contextual })
-    const after = ask(candidate, { user, relation, object, contextualTuples: contextual })
-    if (relation === 'can_read') return { before, after, beyondOwn: false, byRequest: false }
-    return {
-      before,
-      after,
-      beyondOwn: after === true && ask(candidate, { user, relation: 'can_read', object }) !== true,
-      byRequest: ask(candidate, { user: stranger, relation, object, contextualTuples: strangers }) === true,
-    }
-  }
-}
-
-/** undefined: it cannot be evaluated, which is no yes. */
-function allows(
-  model: Model,
-  tuples: TupleStore,
-  request: Parameters<typeof check>[2],
-  memo: Memo | undefined,
-): boolean | undefined {
-  try {
-    return check(model, tuples, request, memo)
-  } catch (error) {
-    if (error instanceof ConditionError || error instanceof FgaError) return undefined
-    throw error
-  }
-}
-
-function namesIn(tuples: TupleStore): { readonly people: string[]; readonly documents: string[] } {
-  const people = new Set<string>()
-  const documents = new Set<string>()
-  for (const { user, userRelation, object } of tuples.after('')) {
-    if (user.type === 'user' && userRelation === '' && !user.wildcard) people.add(user.name)
-    if (object.type === 'document') documents.add(splitObject(object.name).id)
-  }
-  return { people: [...people].sort(), documents: [...documents].sort() }
-}
-
-function createTally() {
+function createFound() {
   const gains: Record<Compared, Record<string, string[]>> = { can_read: {}, can_read_delegated: {} }
   const sides = {
-    can_read: { gained: createSide(), lost: createSide() },
-    can_read_delegated: { gained: createSide(), lost: createSide() },
-    beyondOwn: createSide(),
-    byRequest: createSide(),
-    unknown: createSide(),
+    can_read: { gained: createTally({ samplesMax }), lost: createTally({ samplesMax }) },
+    can_read_delegated: { gained: createTally({ samplesMax }), lost: createTally({ samplesMax }) },
+    beyondOwn: createTally({ samplesMax }),
+    byRequest: createTally({ samplesMax }),
+    unknown: createTally({ samplesMax }),
   }
   let unanswered = 0
   let gained = 0
@@ -232,18 +133,22 @@ function createTally() {
     get gained() {
       return gained
     },
-    add({ who, relation }: Asker, document: string, { before, after, beyondOwn, byRequest }: Verdicts): void {
+    add(asker: Asker, document: string, verdicts: Verdicts): void {
+      const { who, relation } = asker
+      const { before, after } = verdicts
       if (after === undefined) {
         unanswered += 1
-        if (before === false) sides.unknown.add(who, document)
+        if (before === false) sides.unknown.add(asker, document)
       }
-      if (beyondOwn) sides.beyondOwn.add(who, document)
-      if (byRequest) sides.byRequest.add(who, document)
+      if (relation === 'can_read_delegated') {
+        if (isBeyondOwn(asker, verdicts)) sides.beyondOwn.add(asker, document)
+        if (isByRequest(asker, verdicts)) sides.byRequest.add(asker, document)
+      }
       if ((before === true) === (after === true)) return
       const side = sides[relation]
-      if (before === true) return side.lost.add(who, document)
+      if (before === true) return side.lost.add(asker, document)
       gained += 1
-      side.gained.add(who, document)
+      side.gained.add(asker, document)
       const documents = gains[relation][who] ?? []
       documents.push(document)
       gains[relation][who] = documents
@@ -251,35 +156,23 @@ function createTally() {
     result: () => ({
       gains,
       changes: {
-        can_read: { gained: sides.can_read.gained.result(), lost: sides.can_read.lost.result() },
+        can_read: { gained: sideOf(sides.can_read.gained), lost: sideOf(sides.can_read.lost) },
         can_read_delegated: {
-          gained: sides.can_read_delegated.gained.result(),
-          lost: sides.can_read_delegated.lost.result(),
+          gained: sideOf(sides.can_read_delegated.gained),
+          lost: sideOf(sides.can_read_delegated.lost),
         },
       },
-      beyondOwn: sides.beyondOwn.result(),
-      byRequest: sides.byRequest.result(),
+      beyondOwn: sideOf(sides.beyondOwn),
+      byRequest: sideOf(sides.byRequest),
       unanswered,
-      unknown: sides.unknown.result(),
+      unknown: sideOf(sides.unknown),
     }),
   }
 }
 
-function createSide() {
-  const people = new Set<string>()
-  const documents = new Set<string>()
-  const samples: { who: string; document: string }[] = []
-  let count = 0
-  return {
-    add(who: string, document: string): void {
-      count += 1
-      // One a person: twenty documents of one and the same say less than twenty people.
-      if (samples.length < samplesMax && !people.has(who)) samples.push({ who, document })
-      people.add(who)
-      documents.add(document)
-    },
-    result: (): Side => ({ count, people: people.size, documents: documents.size, samples }),
-  }
+function sideOf(tally: Tally): Side {
+  const { samples, ...counts } = tally.result()
+  return { ...counts, samples: samples.map(({ asker, document }) => ({ who: asker.who, document })) }
 }
 
 /** Gains that are not among those of another comparison. */

@@ -1,0 +1,45 @@
+import type { FgaObject } from '../../kernel/ids.ts'
+import type { TupleKey } from '../fga.ts'
+import { presentedTuples } from '../presented.ts'
+
+/** What is compared: what a person reads, and what an agent is told for them. */
+export type Compared = 'can_read' | 'can_read_delegated'
+
+export interface LiveDelegation {
+  readonly id: string
+  /** `user:anne` */
+  readonly subject: FgaObject
+  /** `research-bot` and those to which it may be passed on. */
+  readonly agents: readonly string[]
+}
+
+/** Somebody for whom every document is asked about, as the gate would. */
+export interface Asker {
+  /** `user:anne`, `anyone`, or `user:anne by agent:research-bot`. */
+  readonly who: string
+  readonly user: string
+  readonly agent?: string
+  readonly delegation?: string
+  readonly relation: Compared
+  readonly contextual: readonly TupleKey[]
+}
+
+/** Stands for everybody for whom no tuple is stored. No id that may be written looks like this. */
+export const stranger = 'user:!anyone'
+
+export const ownAsker = (user: string): Asker => ({
+  who: user === stranger ? 'anyone' : user,
+  user,
+  relation: 'can_read',
+  contextual: [],
+})
+
+export const delegatedAskers = ({ id, subject, agents }: LiveDelegation): Asker[] =>
+  agents.map((agent) => ({
+    who: `${subject} by agent:${agent}`,
+    user: subject,
+    agent: `agent:${agent}`,
+    delegation: id,
+    relation: 'can_read_delegated',
+    contextual: presentedTuples({ user: subject, agent: `agent:${agent}`, delegation: id }),
+  }))

@@ -1,0 +1,139 @@
+import {
+  ConditionError,
+  check,
+  createMemo,
+  FgaError,
+  type Memo,
+  type Model,
+  type TupleView,
+} from '@remit/engine'
+import { documentObject } from '../../kernel/ids.ts'
+import type { TupleKey } from '../fga.ts'
+import type { Asker } from './askers.ts'
+
+/** A model and the tuples that it is asked on. */
+export interface Side {
+  readonly model: Model
+  readonly tuples: TupleView
+}
+
+export interface ComparePairs {
+  /** Asked for at the start and after each pause: the tuples may have changed meanwhile. */
+  readonly sides: () => { readonly before: Side; readonly after: Side }
+  readonly groups: Iterable<Group>
+  /** Context of every question. */
+  readonly context: { readonly current_time: string }
+  readonly slices: Slices
+  readonly limits: PairLimits
+  /** Takes one answer; false: enough. */
+  readonly take: (asker: Asker, document: string, verdicts: Verdicts) => boolean
+}
+
+/** One who asks, and the ids of the documents that are asked about. */
+export interface Group {
+  readonly asker: Asker
+  readonly documents: Iterable<string>
+}
+
+export interface PairLimits {
+  /** Questions, each asked on both sides. */
+  readonly questions: number
+  /** Milliseconds. */
+  readonly duration: number
+}
+
+/** undefined: it cannot be evaluated, which is no yes. */
+export interface Verdicts {
+  readonly before: boolean | undefined
+  readonly after: boolean | undefined
+  /** Another question about the same document, on the side after. */
+  readonly askAfter: (question: Pick<Asker, 'user' | 'relation' | 'contextual'>) => boolean | undefined
+}
+
+export interface Ended {
+  readonly asked: number
+  /** What stopped it before its end. */
+  readonly stopped: 'questions' | 'time' | 'enough' | undefined
+}
+
+/** Work in slices of 10 ms, between which everything else in the process has a turn. */
+export interface Slices {
+  /** Milliseconds since it began, as of the last slice. */
+  readonly elapsed: number
+  /** undefined: the slice is not over. Else it has to be awaited. */
+  readonly pauseWhenOver: () => Promise<void> | undefined
+}
+
+const sliceMs = 10
+
+export function createSlices(now: () => number, pause: () => Promise<void>): Slices {
+  const began = now()
+  let slice = began
+  return {
+    get elapsed() {
+      return slice - began
+    },
+    pauseWhenOver() {
+      if (now() - slice <= sliceMs) return undefined
+      return pause().then(() => {
+        slice = now()
+      })
+    },
+  }
+}
+
+/** Asks each question on both sides, as the gate would. In slices, so that the process goes on answering. */
+export async function comparePairs(input: ComparePairs): Promise<Ended> {
+  const { groups, slices, limits, take } = input
+  let sides = input.sides()
+  let asked = 0
+  for (const { asker, documents } of groups) {
+    let ask = questionsOf(sides, asker, input.context)
+    for (const document of documents) {
+      if (asked >= limits.questions) return { asked, stopped: 'questions' }
+      asked += 1
+      const pause = asked % 16 === 0 ? slices.pauseWhenOver() : undefined
+      if (pause !== undefined) {
+        await pause
+        if (slices.elapsed > limits.duration) return { asked, stopped: 'time' }
+        sides = input.sides()
+        // A memo holds for one state of the tuples.
+        ask = questionsOf(sides, asker, input.context)
+      }
+      if (!take(asker, document, ask(document))) return { asked, stopped: 'enough' }
+    }
+  }
+  return { asked, stopped: undefined }
+}
+
+function questionsOf(
+  { before, after }: { readonly before: Side; readonly after: Side },
+  asker: Asker,
+  context: ComparePairs['context'],
+) {
+  const askBefore = questionOn(before, context)
+  const askAfter = questionOn(after, context)
+  return (document: string): Verdicts => {
+    const object = documentObject(document)
+    return {
+      before: askBefore(asker, object),
+      after: askAfter(asker, object),
+      askAfter: (question) => askAfter(question, object),
+    }
+  }
+}
+
+function questionOn({ model, tuples }: Side, context: ComparePairs['context']) {
+  const memo: Memo = createMemo()
+  return (
+    { user, relation, contextual }: { user: string; relation: string; contextual: readonly TupleKey[] },
+    object: string,
+  ): boolean | undefined => {
+    try {
+      return check(model, tuples, { user, relation, object, contextualTuples: contextual, context }, memo)
+    } catch (error) {
+      if (error instanceof ConditionError || error instanceof FgaError) return undefined
+      throw error
+    }
+  }
+}

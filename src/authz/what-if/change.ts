@@ -1,0 +1,66 @@
+import { isDeepStrictEqual } from 'node:util'
+import { checkTuple, type Model, type TupleKey, type TupleView } from '@remit/engine'
+import { invalid } from '../../kernel/errors.ts'
+import { isId } from '../../kernel/ids.ts'
+import { requestOnlyKeys } from '../tuples.ts'
+
+/** Tuples as they would be written and deleted, whoever may do so or nobody. */
+export interface SupposedChange {
+  readonly writes: readonly TupleKey[]
+  readonly deletes: readonly TupleKey[]
+}
+
+/**
+ * Refuses what could not be stored at all: ids that break the rule, tuples that do not fit the model, and those that only
+ * come with a request. Grants too: nobody asks with one here, so that one would seem to change nothing.
+ */
+export function assertSupposable({ writes, deletes }: SupposedChange, model: Model): void {
+  for (const [index, tuple] of writes.entries()) {
+    assertForm(`writes.${index}`, tuple)
+    const misfit = checkTuple(model, tuple)
+    if (misfit !== undefined) throw invalid(`writes.${index}`, sentence(misfit.reason))
+    // It would win over the clock that a check sends.
+    const { condition } = tuple
+    if (condition !== undefined && 'current_time' in condition.context)
+      throw invalid(`writes.${index}.condition.context.current_time`, 'This member is not allowed.')
+  }
+  for (const [index, tuple] of deletes.entries()) assertForm(`deletes.${index}`, tuple)
+}
+
+/** Writes of what is stored as it is, and deletes of what is not: they change nothing. */
+export function unchangedBy({ writes, deletes }: SupposedChange, tuples: TupleView): SupposedChange {
+  return {
+    writes: writes.filter((tuple) => {
+      const stored = tuples.get(tuple)
+      return stored !== undefined && isDeepStrictEqual(stored.condition, tuple.condition)
+    }),
+    deletes: deletes.filter((tuple) => tuples.get(tuple) === undefined),
+  }
+}
+
+function assertForm(field: string, { user, relation, object }: TupleKey): void {
+  const [type = '', id = '', ...rest] = object.split(':')
+  if (rest.length > 0 || type === '' || !isId(id)) throw invalid(`${field}.object`, 'This is not an object.')
+  if (!isSubject(user)) throw invalid(`${field}.user`, 'This is not a subject.')
+  if (requestOnlyKeys.has(`${type}#${relation}`))
+    throw invalid(`${field}.relation`, 'This comes with a request and is never stored.')
+  if (type === 'grant' || relation === 'granted_by')
+    throw invalid(
+      `${field}.relation`,
+      'Nobody is supposed to present a grant here: an approval says what it opens.',
+    )
+}
+
+function isSubject(user: string): boolean {
+  const [object = '', relation, ...more] = user.split('#')
+  const [type = '', id = '', ...rest] = object.split(':')
+  return (
+    more.length === 0 &&
+    rest.length === 0 &&
+    type !== '' &&
+    relation !== '' &&
+    (isId(id) || (id === '*' && relation === undefined))
+  )
+}
+
+const sentence = (reason: string): string => `${reason.charAt(0).toUpperCase()}${reason.slice(1)}.`

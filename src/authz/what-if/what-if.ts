@@ -1,0 +1,259 @@
+import { setImmediate } from 'node:timers/promises'
+import { compileModel, FgaError, type Model, type TupleView } from '@remit/engine'
+import { record } from '../../audit/record.ts'
+import { AppError, invalid } from '../../kernel/errors.ts'
+import { documentObject, isId, splitObject } from '../../kernel/ids.ts'
+import type { Principal } from '../../kernel/principal.ts'
+import type { Sql } from '../../store/sql.ts'
+import type { Asker, Compared, LiveDelegation } from '../compare/askers.ts'
+import type { PairLimits, Verdicts } from '../compare/compare.ts'
+import { type Counted, createTally } from '../compare/tally.ts'
+import { caughtUp, type ReplicaState } from '../explain/replica.ts'
+import { contextAt, type Fga } from '../fga.ts'
+import { digestOf, ModelSyntaxError, readDsl } from '../model/dsl.ts'
+import { refusalsOf } from '../model/invariants.ts'
+import type { PermissionIndex } from '../permission-index.ts'
+import { assertSupposable, type SupposedChange, unchangedBy } from './change.ts'
+import { suppose } from './suppose.ts'
+
+export interface WhatIfQuestion extends SupposedChange {
+  /** A changed model, as text. */
+  readonly model?: string
+  /** Only these, `user:anne`. */
+  readonly people?: readonly string[]
+  /** Only these ids. */
+  readonly documents?: readonly string[]
+}
+
+/** Those who gain or lose, and where the documents are filed. */
+export interface Difference extends Counted {
+  /** The most first, at most 50; undefined: filed nowhere. */
+  readonly collections: readonly {
+    readonly collection: string | undefined
+    readonly count: number
+    readonly documents: number
+  }[]
+}
+
+export interface WhatIfAnswer {
+  readonly changes: Readonly<Record<Compared, { readonly gained: Difference; readonly lost: Difference }>>
+  /** Why somebody may be missing; empty: nobody is. */
+  readonly limitedBy: readonly ('questions' | 'time' | 'replica')[]
+  /** How many were asked about, and how many questions that took. */
+  readonly asked: { readonly people: number; readonly agents: number; readonly questions: number }
+  /** Questions that could not be answered before or after, which denies. */
+  readonly unanswered: number
+  /** What of the change is so already. */
+  readonly unchanged: SupposedChange
+  readonly replica: ReplicaState
+  /** Milliseconds: when the last read of the change log that reached its end began. */
+  readonly readTo: number
+  readonly tuples: number
+  /** Milliseconds since the epoch that conditions were evaluated with. */
+  readonly at: number
+  /** In force, before the change. */
+  readonly modelId: string
+  /** sha256 of the changed model's text. */
+  readonly candidate: string | undefined
+}
+
+export type WhatIf = (
+  asker: Principal,
+  question: WhatIfQuestion,
+  options: { readonly signal: AbortSignal },
+) => Promise<WhatIfAnswer>
+
+export interface WhatIfDeps {
+  readonly sql: Sql
+  readonly fga: Pick<Fga, 'modelId'>
+  readonly index: PermissionIndex
+  readonly listLiveDelegations: () => Promise<readonly LiveDelegation[]>
+  readonly now: () => number
+  readonly limits?: Partial<PairLimits>
+}
+
+const defaults: PairLimits = { questions: 5_000_000, duration: 30_000 }
+const samplesMax = 100
+const collectionsMax = 50
+// Each may take its half minute: who comes later is told to come again.
+const waitingMax = 4
+
+/**
+ * Who would gain and who would lose which documents. Nothing is written, and OpenFGA is not asked: the replica answers,
+ * with the change laid over its tuples. On record before it is given. One at a time. Throws `invalid_request` for a
+ * change that does not fit the model, `authorization_unavailable` while there is no replica, `rate_limited` where too
+ * many wait. NOT looked at: what the registry of agents or a token takes away besides. Does NOT check who asks.
+ */
+export function createWhatIf(deps: WhatIfDeps): WhatIf {
+  let queue: Promise<unknown> = Promise.resolve()
+  let waiting = 0
+  return async (asker, question, options) => {
+    if (waiting >= waitingMax)
+      throw new AppError('rate_limited', {
+        public: 'Others are waiting for what would be, too.',
+        headers: { 'retry-after': '30' },
+      })
+    waiting += 1
+    const mine = queue.then(() => answerAndRecord(deps, asker, question, options.signal))
+    queue = mine.catch(() => undefined)
+    return await mine.finally(() => {
+      waiting -= 1
+    })
+  }
+}
+
+async function answerAndRecord(
+  deps: WhatIfDeps,
+  asker: Principal,
+  question: WhatIfQuestion,
+  signal: AbortSignal,
+): Promise<WhatIfAnswer> {
+  const answer = await answerTo(deps, question, signal)
+  const { can_read, can_read_delegated } = answer.changes
+  await record(deps.sql, asker, {
+    event: 'what_if_asked',
+    writes: question.writes.map(toLine),
+    deletes: question.deletes.map(toLine),
+    model_digest: answer.candidate ?? null,
+    people: question.people ?? null,
+    documents: question.documents ?? null,
+    gained: { can_read: can_read.gained.count, can_read_delegated: can_read_delegated.gained.count },
+    lost: { can_read: can_read.lost.count, can_read_delegated: can_read_delegated.lost.count },
+    complete: answer.limitedBy.length === 0,
+    model_id: answer.modelId,
+  })
+  return answer
+}
+
+async function answerTo(
+  deps: WhatIfDeps,
+  question: WhatIfQuestion,
+  signal: AbortSignal,
+): Promise<WhatIfAnswer> {
+  const { fga, index, now } = deps
+  assertPeople(question)
+  const candidate = question.model === undefined ? undefined : readModel(question.model)
+  const replica = await caughtUp(index, fga, signal)
+  const delegations = await deps.listLiveDelegations()
+  const view = replica.view()
+  const { tailReadAt } = index.status()
+  if (view === undefined || tailReadAt === undefined)
+    throw new AppError('authorization_unavailable', {
+      public: 'The replica of the permissions is not ready yet.',
+    })
+  const { model, modelId, tuples } = view
+  const after = candidate ?? model
+  assertSupposable(question, after)
+  const at = now()
+  const found = createFound(tuples)
+  const ended = await suppose({
+    change: question,
+    before: model,
+    after,
+    tuples,
+    delegations,
+    ...(question.people && { people: question.people }),
+    ...(question.documents && { documents: question.documents }),
+    context: contextAt(at),
+    now,
+    pause: () => setImmediate(),
+    limits: { ...defaults, ...deps.limits },
+    take: found.take,
+  })
+  return {
+    ...found.result(),
+    limitedBy: [
+      ...(replica.state === 'ready' ? [] : (['replica'] as const)),
+      ...(ended.stopped === 'questions' || ended.stopped === 'time' ? [ended.stopped] : []),
+    ],
+    asked: { people: ended.people, agents: ended.agents, questions: ended.asked },
+    unchanged: unchangedBy(question, tuples),
+    replica: { state: replica.state, lagMs: replica.lagMs },
+    readTo: tailReadAt,
+    tuples: tuples.size,
+    at,
+    modelId,
+    candidate: question.model === undefined ? undefined : digestOf(question.model),
+  }
+}
+
+/** A model that can be compared: it compiles, and has what the service asks for. */
+function readModel(dsl: string): Model {
+  try {
+    const model = compileModel(readDsl(dsl))
+    const [lacks] = refusalsOf(model).filter(
+      ({ rule }) => rule === 'relation_missing' || rule === 'request_only_missing',
+    )
+    if (lacks !== undefined) throw invalid('model', `${lacks.relation}: ${lacks.detail}`)
+    return model
+  } catch (error) {
+    if (error instanceof FgaError || error instanceof ModelSyntaxError) throw invalid('model', error.message)
+    throw error
+  }
+}
+
+function assertPeople({ people = [] }: WhatIfQuestion): void {
+  for (const [index, person] of people.entries()) {
+    const { type, id } = splitObject(person)
+    if (type !== 'user' || !isId(id)) throw invalid(`question.people.${index}`, 'user:ID is needed.')
+  }
+}
+
+function createFound(tuples: TupleView) {
+  const sides = {
+    can_read: { gained: createFiledTally(tuples), lost: createFiledTally(tuples) },
+    can_read_delegated: { gained: createFiledTally(tuples), lost: createFiledTally(tuples) },
+  }
+  let unanswered = 0
+  return {
+    take(asker: Asker, document: string, { before, after }: Verdicts): void {
+      if (before === undefined || after === undefined) unanswered += 1
+      if ((before === true) === (after === true)) return
+      sides[asker.relation][after === true ? 'gained' : 'lost'].add(asker, document)
+    },
+    result: () => ({
+      unanswered,
+      changes: {
+        can_read: { gained: sides.can_read.gained.result(), lost: sides.can_read.lost.result() },
+        can_read_delegated: {
+          gained: sides.can_read_delegated.gained.result(),
+          lost: sides.can_read_delegated.lost.result(),
+        },
+      },
+    }),
+  }
+}
+
+function createFiledTally(tuples: TupleView) {
+  const all = createTally({ samplesMax, fill: true })
+  const filed = new Map<string | undefined, ReturnType<typeof createTally>>()
+
+  function collectionOf(document: string): string | undefined {
+    const node = tuples.node(documentObject(document))
+    const [first] = node === undefined ? [] : (tuples.at(node, 'filed_in')?.concrete ?? [])
+    return first && splitObject(first.user.name).id
+  }
+
+  return {
+    add(asker: Asker, document: string): void {
+      all.add(asker, document)
+      const collection = collectionOf(document)
+      const tally = filed.get(collection) ?? createTally({ samplesMax: 0 })
+      filed.set(collection, tally)
+      tally.add(asker, document)
+    },
+    result: (): Difference => ({
+      ...all.result(),
+      collections: [...filed]
+        .map(([collection, tally]) => {
+          const { count, documents } = tally.result()
+          return { collection, count, documents }
+        })
+        .sort((a, b) => b.count - a.count)
+        .slice(0, collectionsMax),
+    }),
+  }
+}
+
+const toLine = ({ user, relation, object }: SupposedChange['deletes'][number]): string =>
+  `${user} ${relation} ${object}`
