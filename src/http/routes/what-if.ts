@@ -29,7 +29,7 @@ const key = {
   relation: text(1, 60).openapi({ example: 'member' }),
   object: text(1, 300).openapi({ example: 'group:finance' }),
 }
-const condition = z.strictObject({ name: text(1, 60), context: z.record(text(1, 60), z.json()) })
+const condition = z.strictObject({ name: text(1, 60), context: z.record(text(1, 60), z.unknown()) })
 const write = z.strictObject({ ...key, condition: condition.optional() })
 const body = z
   .strictObject({
@@ -149,7 +149,8 @@ async function assertMayAsk(
 }
 
 const toQuestion = ({ writes, deletes, model, question }: z.output<typeof body>): WhatIfQuestion => ({
-  writes,
+  // What came as JSON is JSON.
+  writes: writes as WhatIfQuestion['writes'],
   deletes,
   ...(model !== undefined && { model }),
   ...(question?.people && { people: question.people }),
