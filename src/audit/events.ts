@@ -20,6 +20,7 @@ export const eventKinds: Readonly<Record<DecisionEvent['event'], EventKind>> = {
   collections_listed: kind('Collections listed', 'read', 1),
   explained: kind('Decision explained', 'read', 4),
   who_can_listed: kind('Readers listed', 'read', 4),
+  what_if_asked: kind('What-if asked', 'read', 4),
   record_read: kind('Record read', 'read', 4),
   request_refused: kind('Request refused', 'other', 5),
   access_changed: kind('Access changed', 'update', 4),

@@ -77,6 +77,7 @@ function objectsIn(decided: DecisionEvent): readonly string[] {
     case 'explained':
       return [String(decided.question['object'])]
     case 'access_changed':
+    case 'what_if_asked':
       return [...decided.writes, ...decided.deletes].map(objectOfTuple)
     case 'drift_mended':
       return [...decided.added, ...decided.removed].map(objectOfTuple)
