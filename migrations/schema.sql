@@ -20,6 +20,15 @@ create table administrators (
   constraint administrators_roles_check CHECK (((cardinality(roles) > 0) AND (roles <@ ARRAY['security.read'::text, 'security.write'::text, 'agents.write'::text])))
 );
 
+create table agent_reach (
+  agent text not null,
+  day date not null,
+  document_id text not null,
+  reads integer not null,
+  constraint agent_reach_pkey PRIMARY KEY (agent, day, document_id)
+);
+CREATE INDEX agent_reach_first ON public.agent_reach USING btree (agent, document_id, day);
+
 create table agents (
   id text not null,
   owner text not null,
@@ -312,7 +321,7 @@ CREATE INDEX decision_records_actor ON public.decision_records USING btree ((act
 CREATE INDEX decision_records_at ON public.decision_records USING btree (at, record_no);
 CREATE INDEX decision_records_client ON public.decision_records USING btree (client, at, record_no);
 CREATE INDEX decision_records_event ON public.decision_records USING btree (event, at, record_no);
-CREATE INDEX decision_records_objects ON public.decision_records USING gin (objects) WITH (fastupdate=off);
+CREATE INDEX decision_records_objects ON public.decision_records USING gin (objects) WITH (fastupdate='on');
 CREATE INDEX decision_records_refused ON public.decision_records USING btree (decision, at, record_no) WHERE (decision = ANY (ARRAY['denied'::text, 'error'::text]));
 CREATE INDEX decision_records_subject ON public.decision_records USING btree (subject, at, record_no);
 CREATE INDEX decision_records_trace ON public.decision_records USING btree (trace_id) WHERE (trace_id IS NOT NULL);
@@ -704,6 +713,63 @@ create table ranking_words (
   constraint ranking_words_snapshot_fkey FOREIGN KEY (snapshot) REFERENCES ranking_snapshots(snapshot) ON DELETE CASCADE
 );
 
+create table record_gaps (
+  from_no bigint not null,
+  to_no bigint not null,
+  since timestamp with time zone not null,
+  horizon xid8 not null,
+  constraint record_gaps_pkey PRIMARY KEY (from_no)
+);
+
+create table record_leaves (
+  seal_no bigint not null,
+  record_nos bigint[] not null,
+  digests bytea not null,
+  constraint record_leaves_pkey PRIMARY KEY (seal_no),
+  constraint record_leaves_seal_no_fkey FOREIGN KEY (seal_no) REFERENCES record_seals(seal_no),
+  constraint record_leaves_check CHECK ((length(digests) = (32 * cardinality(record_nos))))
+);
+CREATE TRIGGER record_leaves_append_only BEFORE DELETE OR UPDATE ON public.record_leaves FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER record_leaves_no_truncate BEFORE TRUNCATE ON public.record_leaves FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+create table record_people (
+  alias text not null,
+  subject text,
+  key bytea,
+  erasing_since timestamp with time zone,
+  erased_at timestamp with time zone,
+  constraint record_people_pkey PRIMARY KEY (alias),
+  constraint record_people_subject_key UNIQUE (subject),
+  constraint record_people_check CHECK (
+CASE
+    WHEN (erased_at IS NULL) THEN (num_nulls(subject, key) = 0)
+    ELSE (num_nonnulls(subject, key) = 0)
+END)
+);
+CREATE INDEX record_people_erasing ON public.record_people USING btree (erasing_since) WHERE ((erasing_since IS NOT NULL) AND (erased_at IS NULL));
+
+create table record_seals (
+  seal_no bigint not null,
+  sealed_at timestamp with time zone not null,
+  records integer not null,
+  first_no bigint not null,
+  last_no bigint not null,
+  sealed_to bigint not null,
+  newest_at timestamp with time zone not null,
+  digest bytea not null,
+  head bytea not null,
+  public_key bytea not null,
+  signature bytea not null,
+  constraint record_seals_pkey PRIMARY KEY (seal_no),
+  constraint record_seals_digest_check CHECK ((length(digest) = 32)),
+  constraint record_seals_head_check CHECK ((length(head) = 32)),
+  constraint record_seals_public_key_check CHECK ((length(public_key) = 32)),
+  constraint record_seals_records_check CHECK ((records > 0)),
+  constraint record_seals_signature_check CHECK ((length(signature) = 64))
+);
+CREATE TRIGGER record_seals_append_only BEFORE DELETE OR UPDATE ON public.record_seals FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER record_seals_no_truncate BEFORE TRUNCATE ON public.record_seals FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
 create table resources (
   resource text not null,
   scopes text[] not null,
@@ -880,12 +946,75 @@ begin
 end
 $function$;
 
+CREATE OR REPLACE FUNCTION public.record_drop_oldest(before timestamp with time zone)
+ RETURNS TABLE(seal_no bigint, records bigint)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+declare oldest bigint; gone bigint;
+begin
+  -- Whatever is asked for, nobody takes away what happened lately.
+  if before > now() - interval '30 days' then
+    raise exception 'records of the last 30 days cannot be dropped';
+  end if;
+  select l.seal_no into oldest from record_leaves l order by l.seal_no limit 1;
+  if oldest is null or exists (select 1 from record_seals s where s.seal_no = oldest and s.newest_at >= before) then
+    return;
+  end if;
+  perform set_config('remit.record_change', 'retention', true);
+  delete from decision_records d using record_leaves l
+    where l.seal_no = oldest and d.record_no = any(l.record_nos);
+  get diagnostics gone = row_count;
+  delete from record_leaves l where l.seal_no = oldest;
+  perform set_config('remit.record_change', '', true);
+  return query select oldest, gone;
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION public.record_erase(whose text, nos bigint[], subjects text[], details jsonb[])
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+declare changed bigint;
+begin
+  if not exists (select 1 from record_people where alias = whose and erasing_since is not null and erased_at is null) then
+    raise exception 'nobody of this alias is being erased';
+  end if;
+  perform set_config('remit.record_change', 'erasure', true);
+  update decision_records d set subject = given.subject, detail = given.detail
+  from unnest(nos, subjects, details) given (record_no, subject, detail)
+  where d.record_no = given.record_no;
+  get diagnostics changed = row_count;
+  perform set_config('remit.record_change', '', true);
+  return changed;
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION public.record_tidy()
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+  select gin_clean_pending_list('decision_records_objects');
+$function$;
+
 CREATE OR REPLACE FUNCTION public.refuse_change()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
 begin
-  raise exception 'decision_records is append-only';
+  if tg_op = 'UPDATE' and current_setting('remit.record_change', true) = 'erasure'
+    and to_jsonb(new) - 'subject' - 'detail' = to_jsonb(old) - 'subject' - 'detail' then
+    return new;
+  end if;
+  if tg_op = 'DELETE' and current_setting('remit.record_change', true) = 'retention' then
+    return old;
+  end if;
+  raise exception '% is append-only', tg_table_name;
 end
 $function$;
 

@@ -3,9 +3,13 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { openApprovalsPart } from './approvals.ts'
 import { createRecordReader } from './audit/query.ts'
-import { record } from './audit/record.ts'
+import { createRecordQuestions } from './audit/questions.ts'
+import { type DecisionEvent, record, type Who } from './audit/record.ts'
+import { readThread } from './audit/thread.ts'
 import { createExplainer } from './authz/explain/explain.ts'
+import { createToday } from './authz/explain/today.ts'
 import { createWhoCan } from './authz/explain/who-can.ts'
+import { createWhy } from './authz/explain/why.ts'
 import type { Fga } from './authz/fga.ts'
 import { createHeldVerdicts } from './authz/gate/held.ts'
 import { createLimiter } from './authz/gate/limiter.ts'
@@ -59,6 +63,7 @@ import { createMetrics, createOps, indexDetails, observeIndex, type Readiness } 
 import { accessRoutes } from './http/routes/access.ts'
 import { agentRoutes } from './http/routes/agents.ts'
 import { auditRoutes } from './http/routes/audit.ts'
+import { auditQuestionRoutes } from './http/routes/audit-questions.ts'
 import { collectionRoutes } from './http/routes/collections.ts'
 import { collectionWriteRoutes } from './http/routes/collections-write.ts'
 import { consoleRoutes } from './http/routes/console.ts'
@@ -87,6 +92,7 @@ import { refuse } from './kernel/result.ts'
 import { openMcp } from './mcp.ts'
 import type { GuardedFetch } from './outbound/guarded-fetch.ts'
 import { openPush } from './push.ts'
+import { openRecord, type RecordKeeping } from './record.ts'
 import { createCollectionLister } from './retrieval/collections.ts'
 import { createCorpus } from './retrieval/corpus/corpus.ts'
 import { createDocumentReader } from './retrieval/document.ts'
@@ -205,6 +211,7 @@ export async function compose({
   const grants = createGrants({ database, fga, clock, log, randomBytes })
   const ranking = stack.use(createRankingStatistics({ database, scope: config.rankingStatistics, now, log }))
   const corpus = stack.use(createCorpus({ database, log }))
+  const why = createWhy({ index, now })
   const retrieve = createRetriever({
     sql: database,
     corpus,
@@ -214,6 +221,8 @@ export async function compose({
     gate,
     embedder,
     keyed,
+    why,
+    keepsQueries: config.auditQueryText,
     log,
   })
 
@@ -254,7 +263,7 @@ export async function compose({
     gate,
     approvals: grants.approvals,
   })
-  const readDocument = createDocumentReader({ sql: database, gate, presenting: grants.presenting })
+  const readDocument = createDocumentReader({ sql: database, gate, presenting: grants.presenting, why })
   const indexLagMs = () => index.status().lagMs
   const assertOpen = (): void => {
     authority.assertHeard()
@@ -320,6 +329,7 @@ export async function compose({
     newTxn,
   })
   const calls = createVaultCalls({ database, vault, grants, outbound, log })
+  const keeping = await openRecord({ config, database, clock, log, newTxn })
   const parser = stack.use(createParser())
   const ingest = stack.use(
     createIngest({
@@ -357,6 +367,7 @@ export async function compose({
       ...vault.tasks,
       ...asking.tasks,
       ...push.tasks,
+      ...keeping.tasks,
     }),
   )
 
@@ -374,9 +385,13 @@ export async function compose({
     nonce: () => proofs.nonce(),
   })
   const isAdministrator = (subject: string) => administrators.has(subject, 'security.write')
-  const names = createNames({ sql: database })
   const isReader = (subject: string) => administrators.has(subject, 'security.read')
   const reading = createReading({ requireBearer, isReader, now })
+  const looking = {
+    ...reading,
+    record: (who: Who, looked: DecisionEvent) => record(database, who, looked),
+    names: createNames({ sql: database }),
+  }
   const listLiveDelegations = async () =>
     (await delegations.listLive()).map(({ id, subject, agent, subAgents }) => ({
       id,
@@ -409,6 +424,7 @@ export async function compose({
         changes_heard: authority.isHeard,
         database: databaseOk,
         openfga: openfgaOk,
+        record: { insert_only_by_role: keeping.isInsertOnly },
         permission_index: indexDetails(index.status()),
         authorization_model: { id: active.current.id, matches_file: matchesFile() },
         embeddings: ground.embeddings.available
@@ -432,6 +448,7 @@ export async function compose({
     log,
     limitAddress: admission.address,
     observe: metrics.observe,
+    record: looking.record,
     isReady: async () => isOpen() && (await probe()).every(Boolean),
     assertOpen,
     jwks: async () => keys.jwks(),
@@ -470,11 +487,13 @@ export async function compose({
         ...reading,
         explain: createExplainer({ sql: database, fga, index, agentOf: agents.get, now }),
       }),
-      auditRoutes({
-        ...reading,
-        record: (who, looked) => record(database, who, looked),
-        reader: createRecordReader({ sql: database }),
-        names,
+      auditRoutes({ ...looking, reader: createRecordReader({ sql: database }) }),
+      auditQuestionRoutes({
+        ...looking,
+        questions: createRecordQuestions({ sql: database }),
+        thread: (txn) => readThread(database, txn),
+        today: createToday({ sql: database, fga, limiter, agentOf: agents.get, now }),
+        now,
       }),
       whoCanRoutes({ ...reading, whoCan: createWhoCan({ sql: database, fga, index, limiter, now }) }),
       whatIfRoutes({
@@ -544,6 +563,7 @@ export async function compose({
     ingest,
     newTxn,
     ranking,
+    record: keeping,
     revocations,
     async mayHaveForgotten() {
       await epoch.check()
@@ -579,6 +599,7 @@ export interface Service extends AsyncDisposable {
   readonly ingest: Ingest
   readonly newTxn: () => string
   readonly ranking: RankingStatistics
+  readonly record: RecordKeeping
   readonly revocations: Revocations
   /** Whether the database is older than OpenFGA, or a recovery has not ended. */
   readonly mayHaveForgotten: () => Promise<boolean>

@@ -157,6 +157,19 @@ export const settings = z.object({
     .describe(
       'Versions of keys that are lost for good, with commas between: people are asked to connect the accounts that they sealed once more. docs/vault.md.',
     ),
+  AUDIT_QUERY_TEXT: flag
+    .default(false)
+    .describe(
+      'true: the record holds what was asked, in words, beside its HMAC. Whoever may read the record reads it; an erasure takes it out. docs/audit.md.',
+    ),
+  AUDIT_RETENTION_DAYS: z.coerce
+    .number()
+    .int()
+    .min(30)
+    .optional()
+    .describe(
+      'Days after which records are taken away, whole seals at a time; at least 30. Their heads stay. Default: never. docs/audit.md.',
+    ),
   EMBEDDINGS_BASE_URL: httpUrl
     .optional()
     .describe('OpenAI-compatible endpoint for embeddings. Without it a local model is used.'),
@@ -296,6 +309,9 @@ export interface Config {
   readonly vaultKeys: readonly VaultKey[]
   /** Accounts that these sealed, and that do not open, are to be connected once more. */
   readonly vaultLostKeys: readonly string[]
+  /** undefined: records are kept for ever. */
+  readonly auditQueryText: boolean
+  readonly auditRetentionDays: number | undefined
   readonly embeddings: EmbeddingsConfig
   readonly requestDeadlineMs: number
   readonly verdictTtlMs: number
@@ -384,6 +400,8 @@ export function loadConfig(env: Environment): Config {
     ),
     vaultKeys: value.VAULT_KEYS ?? [],
     vaultLostKeys: value.VAULT_LOST_KEYS,
+    auditQueryText: value.AUDIT_QUERY_TEXT,
+    auditRetentionDays: value.AUDIT_RETENTION_DAYS,
     embeddings: embeddings(value),
     requestDeadlineMs: value.REQUEST_DEADLINE_MS,
     verdictTtlMs: value.VERDICT_TTL * 1_000,

@@ -54,6 +54,7 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
   signal?.throwIfAborted()
   const outbound = createSystemFetch(config.outboundAllowedOrigins)
   const service = stack.use(await compose({ config, ground, clock, log, fetch, outbound }))
+  stack.use(service.record.sealing())
   signal?.throwIfAborted()
   const demo = config.demoSample ? await seedDemo(config, ground, service, options) : undefined
   stack.use(

@@ -23,6 +23,8 @@ export const eventKinds: Readonly<Record<DecisionEvent['event'], EventKind>> = {
   what_if_asked: kind('What-if asked', 'read', 4),
   record_read: kind('Record read', 'read', 4),
   request_refused: kind('Request refused', 'other', 5),
+  person_erased: kind('Person erased', 'delete', 6),
+  records_dropped: kind('Records dropped', 'delete', 4),
   access_changed: kind('Access changed', 'update', 4),
   document_accepted: kind('Document accepted', 'create', 1),
   document_published: kind('Document published', 'create', 1),

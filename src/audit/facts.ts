@@ -57,7 +57,8 @@ export function objectsOf(
   const found = new Set<string>(objectsIn(decided))
   if (delegation !== undefined) found.add(`delegation:${delegation}`)
   for (const inner of actors.slice(1)) found.add(inner)
-  return [...found].slice(0, objectsMax)
+  // Of people only the subject is found by an index: an erasure has to reach everything else.
+  return [...found].filter((object) => !object.startsWith('user:')).slice(0, objectsMax)
 }
 
 function objectsIn(decided: DecisionEvent): readonly string[] {

@@ -77,13 +77,14 @@ export const createRecordReader = ({ sql }: { readonly sql: Sql }): RecordReader
   },
 })
 
+const columns = `record_no as seq, to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as time, event,
+  decision, subject, actors, client, delegation, tool, txn, trace_id, detail`
+
 // What is not asked for is null, and planned away: the statement has no name, so it is planned for its values.
-const select = `
-  select record_no as seq, to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as time, event, decision,
-    subject, actors, client, delegation, tool, txn, trace_id, detail
-  from decision_records
-  where ($1::text is null or subject = $1)
-    and ($2::text is null or (actors <> '{}' and actors[1] = $2) or (objects @> array[$2] and $2 = any(actors)))
+const matching = (actor: string): string => `
+  select * from decision_records
+  where ${actor}
+    and ($1::text is null or subject = $1)
     and ($3::text is null or client = $3)
     and ($4::text is null or objects @> array[$4])
     and ($5::text is null or txn = $5)
@@ -92,6 +93,16 @@ const select = `
     and ($8::timestamptz is null or at >= $8)
     and ($9::timestamptz is null or at < $9)
     and ($10::timestamptz is null or (at, record_no) < ($10, $11::bigint))
+  order by at desc, record_no desc
+  limit $12`
+
+// The outermost agent has an index in this order, inner ones are found by another: each by its own, then together.
+const select = `
+  select ${columns} from (
+    (${matching(`($2::text is null or actors <> '{}' and actors[1] = $2)`)})
+    union all
+    (${matching(`$2::text is not null and objects @> array[$2] and $2 = any(actors[2:])`)})
+  ) found
   order by at desc, record_no desc
   limit $12`
 

@@ -13,16 +13,24 @@ export interface ByGrants {
   readonly grants?: readonly string[]
 }
 
+/** The stored tuples that it rested on when it was decided, as the replica had them; left out where it could not tell. */
+export interface ByTuples {
+  readonly why?: readonly string[]
+}
+
 /** One document that left, by which of its passages, and why. */
 export type Released = Proven &
-  ByGrants & { readonly document_id: string; readonly chunk_ids: readonly string[] }
+  ByGrants &
+  ByTuples & { readonly document_id: string; readonly chunk_ids: readonly string[] }
 
 /** What a record says beside who asked; one closed union, so that readers can rely on it. */
 export type DecisionEvent =
   | {
       readonly event: 'retrieved'
-      /** HMAC of the canonical query; the query's text is never kept. */
+      /** HMAC of the canonical query. */
       readonly query_hmac: string
+      /** Its words, only where AUDIT_QUERY_TEXT says so. */
+      readonly query?: string
       readonly model_id: string
       readonly consistency: 'fast' | 'strict'
       readonly mode: string
@@ -41,7 +49,7 @@ export type DecisionEvent =
       readonly event: 'document_read'
       readonly document_id: string
       /** null: nothing was released. */
-      readonly released: (Proven & ByGrants) | null
+      readonly released: (Proven & ByGrants & ByTuples) | null
       /** The agent was told that its person could be asked. */
       readonly approval_required?: true
       readonly model_id: string
@@ -92,6 +100,15 @@ export type DecisionEvent =
       readonly method: string
       /** The route's pattern; what stood in its place is not kept. */
       readonly route: string
+    }
+  /** A person's key of the record was destroyed; whose is not told, nor can be. */
+  | { readonly event: 'person_erased'; readonly alias: string }
+  | {
+      /** By retention: the oldest seal's records; its head is kept. */
+      readonly event: 'records_dropped'
+      readonly to_seal: number
+      readonly records: number
+      readonly before: string
     }
   | {
       /** Who would gain and lose by a change that nobody made. */

@@ -24,9 +24,13 @@ export const threadMax = 1_000
  */
 export async function readThread(sql: Sql, txn: string): Promise<readonly ThreadStep[]> {
   const rows = await sql.query<ThreadRow>(
-    `select at, event, subject, actors, client, delegation, tool, trace_id, detail from decision_records
-     where txn = $1
-        or trace_id in (select trace_id from decision_records where txn = $1 and trace_id is not null)
+    // One by each index: an OR of the two would read the whole record.
+    `select at, event, subject, actors, client, delegation, tool, trace_id, detail from (
+       select * from decision_records where txn = $1
+       union all
+       select * from decision_records where txn <> $1 and trace_id = any(array(
+         select distinct trace_id from decision_records where txn = $1 and trace_id is not null))
+     ) found
      order by record_no limit ${threadMax}`,
     [txn],
   )

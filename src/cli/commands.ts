@@ -1,6 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
 import { operator, record } from '../audit/record.ts'
+import type { Erased } from '../audit/seal/erase.ts'
+import { type ExportedHead, parseHeads } from '../audit/seal/heads.ts'
+import type { Verified } from '../audit/seal/verify.ts'
 import { readThread } from '../audit/thread.ts'
 import type { Fga } from '../authz/fga.ts'
 import { type Administrators, roles } from '../delegation/administrators.ts'
@@ -50,6 +53,7 @@ export interface AdminDeps {
   /** Whether the database is older than OpenFGA, or a recovery has not ended. */
   readonly mayHaveForgotten: () => Promise<boolean>
   readonly recover: (txn: string) => Promise<Recovered>
+  readonly record: Keeping
   readonly newTxn: () => string
 }
 
@@ -58,6 +62,13 @@ export interface NewCollection {
   readonly title: string
   readonly organization?: string
   readonly publicAllowed: boolean
+}
+
+/** What commands need of the record's keeping. */
+interface Keeping {
+  readonly verify: (heads: readonly ExportedHead[]) => Promise<Verified>
+  readonly heads: (after: number, limit: number) => Promise<readonly ExportedHead[]>
+  readonly erase: (subject: string) => Promise<Erased>
 }
 
 /** Checks the arguments and says what would run; the arguments are what goes on record. */
@@ -384,6 +395,22 @@ const commands = {
       }),
     ),
   })),
+  audit_verify: command(
+    // A head holds everything before it: few of a file are enough, and they have to fit into a request.
+    z.strictObject({ heads: z.array(z.looseObject({})).max(100).default([]) }),
+    ({ heads }, { record: keeping }) => keeping.verify(parseHeads(heads)),
+    ({ heads }) => ({ heads: heads.length }),
+  ),
+  audit_heads: command(
+    z.strictObject({ after: z.int().min(0).default(0), limit: z.int().min(1).max(10_000).default(10_000) }),
+    async ({ after, limit }, { record: keeping }) => ({ heads: await keeping.heads(after, limit) }),
+  ),
+  audit_erase: command(
+    z.strictObject({ subject: z.string().regex(/^user:[^*]/, 'must be user:SUBJECT') }),
+    ({ subject }, { record: keeping }) => keeping.erase(subject),
+    // Whom it erases is what it must not keep.
+    () => ({}),
+  ),
   drift: command(z.strictObject({}), (_, { drift }) => drift()),
 } as const satisfies Record<string, Command>
 
@@ -415,10 +442,12 @@ const isCommand = (name: string): name is CommandName => Object.hasOwn(commands,
 function command<Args extends object>(
   schema: z.ZodType<Args>,
   run: (args: Args, deps: AdminDeps) => Promise<object>,
+  /** What goes on record, where that is not all. */
+  recorded: (args: Args) => object = (args) => args,
 ): Command {
   return (args) => {
     const parsed = schema.safeParse(args)
-    if (parsed.success) return { checked: parsed.data, run: (deps) => run(parsed.data, deps) }
+    if (parsed.success) return { checked: recorded(parsed.data), run: (deps) => run(parsed.data, deps) }
     const [issue] = parsed.error.issues
     throw invalid(issue?.path.join('.') ?? '', issue?.message ?? 'The arguments do not fit.')
   }

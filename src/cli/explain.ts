@@ -11,7 +11,8 @@ export interface ExplainCommandDeps extends AsPersonDeps {
   readonly publicUrl: string
 }
 
-interface AsWhom {
+/** As which administrator a question is asked, and how its answer is printed. */
+export interface AsWhom {
   readonly as?: string
   readonly token?: string
   readonly url?: string
@@ -85,7 +86,7 @@ export function addExplainCommands(program: Command, deps: ExplainCommandDeps): 
 
 const collect = (value: string, before: readonly string[]): string[] => [...before, value]
 
-const asWhom = (command: Command): Command =>
+export const asWhom = (command: Command): Command =>
   command
     .option('--as <user>', 'administrator of the demo who asks (lena where nobody is signed in)')
     .option('--token <token>', 'access token of an administrator (default: REMIT_TOKEN, or your sign-in)')
@@ -97,7 +98,19 @@ function subjectLine({ kind, user, via }: WhoCanAnswer['subjects'][number]): str
   return `${kind === 'everyone' ? 'everyone' : user}  ${via ?? 'OpenFGA says so; the replica does not show how'}`
 }
 
-async function ask<T>(deps: ExplainCommandDeps, flags: AsWhom, path: string, body: object): Promise<T> {
+/** Without a body it is a GET. */
+async function ask<T>(deps: ExplainCommandDeps, flags: AsWhom, path: string, body?: object): Promise<T> {
+  return (await (await sendAs(deps, flags, path, body)).json()) as T
+}
+
+/** The answer, whatever its form. Throws what a refusal says. */
+export async function sendAs(
+  deps: ExplainCommandDeps,
+  flags: AsWhom,
+  path: string,
+  body?: object,
+  accept = 'application/json',
+): Promise<Response> {
   const { token, as: user } = flags
   const url = (flags.url ?? deps.publicUrl).replace(/\/$/, '')
   const http = createRemitHttp({
@@ -106,12 +119,11 @@ async function ask<T>(deps: ExplainCommandDeps, flags: AsWhom, path: string, bod
     fetch: deps.fetch,
   })
   const response = await http.send(path, () => ({
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(body),
+    headers: { accept, ...(body !== undefined && { 'content-type': 'application/json' }) },
+    ...(body !== undefined && { method: 'POST', body: JSON.stringify(body) }),
   }))
   if (!response.ok) throw new Error(await problemOf(response))
-  return (await response.json()) as T
+  return response
 }
 
 // What stands in a condition is anybody's text, which a terminal would obey.

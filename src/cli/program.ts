@@ -5,6 +5,7 @@ import type { Resource } from '../delegation/issuers.ts'
 import type { Reembedded } from '../ingest/reembed.ts'
 import { AppError } from '../kernel/errors.ts'
 import type { AdminClient } from './admin-client.ts'
+import { addAuditCommands } from './audit.ts'
 import type { DemoTokens } from './demo-tokens.ts'
 import { addExplainCommands } from './explain.ts'
 import { importFile } from './import.ts'
@@ -130,6 +131,7 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
   addResourceCommands(program, deps)
   addVaultCommands(program, deps)
   addTraceCommand(program, deps)
+  addAuditCommands(program, deps, outcome)
 
   program
     .command('recover')

@@ -1,6 +1,8 @@
 /** Where a command writes. stdout carries the answer and nothing else; people are told on stderr. */
 export interface Terminal {
   out(line: string): void
+  /** Part of an answer, as it comes. */
+  write(text: string): void
   /** A line for people. */
   say(line: string): void
   /** A bar that is drawn over and over where stderr is a terminal, and nothing elsewhere. */
@@ -20,6 +22,9 @@ export function createTerminal({ stdout, stderr }: TerminalStreams): Terminal {
   return {
     out(line) {
       stdout.write(`${line}\n`)
+    },
+    write(text) {
+      stdout.write(text)
     },
     say(line) {
       stderr.write(`${drawn ? clear : ''}${line}\n`)

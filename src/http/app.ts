@@ -5,6 +5,7 @@ import { createClientAddress } from './client-address.ts'
 import { type App, type AppContext, type AppEnv, createRouter } from './env.ts'
 import { requireDeadline, requireFrame, requireHost } from './middleware/frame.ts'
 import { requireOpen } from './middleware/open.ts'
+import { recordRefusals } from './middleware/refusals.ts'
 import { wantsPage } from './middleware/session.ts'
 import { requireTrace } from './middleware/trace.ts'
 import { pageHeaders } from './pages/layout.ts'
@@ -25,6 +26,8 @@ export interface AppDeps {
   readonly limitAddress: MiddlewareHandler<AppEnv>
   /** Counts answers for /metrics. */
   readonly observe: MiddlewareHandler<AppEnv>
+  /** Puts on record who was refused. */
+  readonly record: Parameters<typeof recordRefusals>[0]
   /** Each face of the contract, one router a file. */
   readonly routes: readonly App[]
   /** Throws while nobody may be answered: it is not known who may act. */
@@ -60,6 +63,7 @@ export function createApp(deps: AppDeps): App {
   })
   app.get('/oauth/jwks', async (c) => c.json(await deps.jwks(), 200))
   app.use('*', requireOpen({ assertOpen: deps.assertOpen, log }))
+  app.use('*', recordRefusals(deps.record))
   for (const routes of deps.routes) app.route('/', routes)
   return app
 }

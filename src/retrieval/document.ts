@@ -1,11 +1,12 @@
 import { record } from '../audit/record.ts'
+import type { Why } from '../authz/explain/why.ts'
 import type { Gate } from '../authz/gate.ts'
 import { AppError } from '../kernel/errors.ts'
 import type { Principal } from '../kernel/principal.ts'
 import type { Sql } from '../store/sql.ts'
 import { byGrants, mayAsk, namedBy, type Presented, type Presenting, shown } from './approvals.ts'
 import type { Deadline } from './deadline.ts'
-import { proven } from './proven.ts'
+import { because, proven } from './proven.ts'
 import { liveRevision, readDocument, type WholeDocument } from './read.ts'
 import { narrowedCollections } from './scope.ts'
 
@@ -24,6 +25,7 @@ export interface DocumentReaderDeps {
   readonly sql: Sql
   readonly gate: Gate
   readonly presenting: Presenting
+  readonly why: Why
 }
 
 /**
@@ -37,13 +39,13 @@ export interface DocumentReaderDeps {
  * document and OpenFGA says that it may be told of it, the answer is 403 `approval_required`. No offer comes of it:
  * those are made by a question. Does NOT check token scopes: the face does.
  */
-export function createDocumentReader({ sql, gate, presenting }: DocumentReaderDeps): DocumentReader {
+export function createDocumentReader({ sql, gate, presenting, why }: DocumentReaderDeps): DocumentReader {
   return async (principal, documentId, deadline, approval) => {
     const reading = { principal, documentId, deadline }
     const { document, toldOf } = await presenting.answer(
       principal,
       { named: namedBy(principal, approval) },
-      (presented) => readWith(reading, presented, { sql, gate, presenting }),
+      (presented) => readWith(reading, presented, { sql, gate, presenting, why }),
     )
     if (document !== undefined) return document
     throw toldOf ? approvalRequired() : new AppError('not_found')
@@ -66,7 +68,7 @@ interface Read {
 async function readWith(
   { principal, documentId, deadline: { signal } }: Reading,
   presented: readonly Presented[],
-  { sql, gate, presenting }: DocumentReaderDeps,
+  { sql, gate, presenting, why }: DocumentReaderDeps,
 ): Promise<Read | undefined> {
   const { collections } = narrowedCollections(principal)
   const live = await liveRevision(sql, documentId, collections)
@@ -91,7 +93,18 @@ async function readWith(
       released:
         document === undefined
           ? null
-          : { ...proven(clearing.proofOf(documentId)), ...byGrants(uses, documentId) },
+          : {
+              ...proven(clearing.proofOf(documentId)),
+              ...byGrants(uses, documentId),
+              ...because(
+                why(principal, {
+                  grants: presented.map(({ id }) => id),
+                  modelId: clearing.modelId,
+                  documentIds: [documentId],
+                }),
+                documentId,
+              ),
+            },
       ...(toldOf && { approval_required: true }),
       model_id: clearing.modelId,
       openfga_request_ids: clearing.requestIds,

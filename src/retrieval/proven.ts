@@ -6,3 +6,12 @@ export function proven(proof: Proof | undefined): Proven {
   if (proof === undefined) throw new Error('Something was read that the gate did not clear.')
   return proof.kind === 'held' ? { proof: 'held', age_ms: proof.ageMs } : { proof: proof.kind }
 }
+
+/** The tuples that it rested on, where they are known. */
+export function because(
+  why: ReadonlyMap<string, readonly string[]>,
+  documentId: string,
+): { readonly why?: readonly string[] } {
+  const tuples = why.get(documentId)
+  return tuples === undefined ? {} : { why: tuples }
+}

@@ -1,4 +1,5 @@
 import { type Released, record } from '../audit/record.ts'
+import type { Why } from '../authz/explain/why.ts'
 import type { Cleared, Clearing, Gate } from '../authz/gate.ts'
 import type { Nominator } from '../authz/nominate.ts'
 import type { Embedder } from '../embed/embedder.ts'
@@ -20,7 +21,7 @@ import type { Corpus } from './corpus/corpus.ts'
 import { type Deadline, isOver } from './deadline.ts'
 import type { Filter } from './filter.ts'
 import { fuse } from './fuse.ts'
-import { proven } from './proven.ts'
+import { because, proven } from './proven.ts'
 import { type Passage, readPassages } from './read.ts'
 import { type Keyed, narrowedCollections } from './scope.ts'
 import type { Search } from './search.ts'
@@ -63,6 +64,9 @@ export interface RetrieverDeps {
   /** Undefined: no model could be had, and every question is answered by words. */
   readonly embedder: Embedder | undefined
   readonly keyed: Keyed
+  readonly why: Why
+  /** Whether the record keeps what was asked, not only its digest. */
+  readonly keepsQueries: boolean
   readonly log: Log
 }
 
@@ -142,6 +146,8 @@ async function answerWith(
   if (uses === undefined) return undefined
   const { considered, denied, passedOver, errors } = clearing.counts
   const { tellable } = clearing
+  const documentIds = [...new Set(passages.map(({ documentId }) => documentId))]
+  const why = deps.why(principal, { grants, modelId: clearing.modelId, documentIds })
   let offer: string | undefined
   // Before anything is returned: an answer that nobody can account for is not given.
   const used = { uses, principal, queryHmac, isSingle: tellable.length === 0 }
@@ -153,11 +159,12 @@ async function answerWith(
     await record(own, principal, {
       event: 'retrieved',
       query_hmac: queryHmac,
+      ...(deps.keepsQueries && question.query !== undefined && { query: question.query }),
       model_id: clearing.modelId,
       consistency: question.consistency,
       mode: branches.modeUsed,
       openfga_request_ids: clearing.requestIds,
-      released: released(passages, clearing, uses),
+      released: released(passages, clearing, uses, why),
       considered,
       denied,
       passed_over: passedOver,
@@ -269,7 +276,12 @@ async function clearBest({
 }
 
 /** What leaves, and by which of OpenFGA's yeses. */
-function released(passages: readonly Passage[], clearing: Clearing, uses: Uses): Released[] {
+function released(
+  passages: readonly Passage[],
+  clearing: Clearing,
+  uses: Uses,
+  why: ReturnType<Why>,
+): Released[] {
   const byDocument = new Map<string, string[]>()
   for (const { documentId, chunkId } of passages) {
     byDocument.set(documentId, [...(byDocument.get(documentId) ?? []), chunkId])
@@ -279,5 +291,6 @@ function released(passages: readonly Passage[], clearing: Clearing, uses: Uses):
     chunk_ids,
     ...proven(clearing.proofOf(document_id)),
     ...byGrants(uses, document_id),
+    ...because(why, document_id),
   }))
 }

@@ -105,6 +105,15 @@ export async function openCommands() {
     }),
     saveCollection,
     publicUrl,
+    record: {
+      verify: async () => {
+        throw new Error('not here')
+      },
+      heads: async () => [],
+      erase: async () => {
+        throw new Error('not here')
+      },
+    },
     mayHaveForgotten: async () => false,
     recover: async () => {
       throw new Error('not here')

@@ -28,7 +28,7 @@ beforeAll(async () => {
     database: storage.wrap,
     env: { REQUEST_DEADLINE_MS: '1000' },
   })
-  await world.service.administrators.add('user:dan', ['security.write'])
+  await world.service.administrators.add('user:dan', ['security.write', 'security.read'])
   await everyKindOfTraffic()
 })
 afterAll(async () => {
@@ -61,6 +61,10 @@ test('a decision record holds no token, text, title, question or metadata', asyn
       'document_withdrawn',
       'collection_saved',
       'fields_saved',
+      'explained',
+      'who_can_listed',
+      'record_read',
+      'request_refused',
     ]),
   )
   expectClean(JSON.stringify(rows))
@@ -141,6 +145,18 @@ async function everyKindOfTraffic(): Promise<void> {
     await ask('POST', '/retrieve', `Bearer ${reader}`, { query })
   }
   await ask('POST', '/retrieve', broken, { query })
+  const reader = await token({ user: 'dan', scopes: ['security.read'] })
+  const open_ = { relation: 'can_read', object: 'document:open' }
+  await ask('POST', '/explain', reader, { ...open_, user: 'user:anne' })
+  await ask('POST', '/who-can', reader, open_)
+  for (const path of [
+    '',
+    '/readers?document=open',
+    '/reads?subject=user:anne&today=true',
+    '/reach?agent=agent:a',
+  ])
+    await ask('GET', `/audit${path}`, reader)
+  await ask('GET', `/audit?object=document:${query}`, readers[0] ?? '')
 }
 
 /** While OpenFGA and the database fail, and while something throws what nobody expected. */

@@ -66,6 +66,7 @@ export function createFace({
     limitAddress: admission.address,
     assertOpen: () => undefined,
     observe: (_, next) => next(),
+    record: async () => undefined,
     isReady: async () => true,
     jwks: async () => ({ keys: [] }),
     routes: [

@@ -140,6 +140,98 @@ describe.each([
       })
     })
 
+    test('whoever is refused with a good token is on record, by route and code', async () => {
+      expect((await ask('', tokens.person)).status).toBe(403)
+      expect((await ask('event=request_refused&subject=user:anne')).body.records[0]).toMatchObject({
+        decision: 'denied',
+        detail: { method: 'GET', route: '/audit' },
+      })
+      expect((await world.call('GET', '/audit', { token: 'stranger' })).status).toBe(401)
+    })
+
+    test('keeps the tuples that a release rested on, as they were then', async () => {
+      const question = `txn=${answered}&event=retrieved`
+      const before = (await ask(question)).body.records[0]
+      expect(before).toMatchObject({
+        detail: {
+          released: [
+            { document_id: 'plan', why: expect.arrayContaining(['user:anne viewer document:plan']) },
+          ],
+        },
+      })
+      await world.remove('user:anne viewer document:plan')
+      expect((await ask(question)).body.records[0]).toEqual(before)
+      await world.write('user:anne viewer document:plan')
+    })
+
+    const get = async (path: string) => {
+      const response = await world.call('GET', path, { token: tokens.admin })
+      expect(response.status).toBe(200)
+      return (await response.json()) as Readonly<Record<string, unknown>>
+    }
+
+    test('tells who was given a document between two times, and through which agents', async () => {
+      expect(await get('/audit/readers?document=plan')).toMatchObject({
+        readers: [
+          { subject: 'user:anne', actors: [], answers: 1 },
+          { subject: 'user:anne', actors: ['agent:research-bot'], answers: 1, last_txn: answered },
+        ],
+        names: { 'user:anne': 'anne' },
+        complete: true,
+      })
+      expect(await get('/audit/readers?document=plan&until=2020-01-01T00:00:00Z')).toMatchObject({
+        readers: [],
+      })
+      expect(await get('/audit/readers?document=menu')).toMatchObject({ readers: [] })
+    })
+
+    test('tells what an agent read for a person, and what of it would be refused today', async () => {
+      const reads = '/audit/reads?subject=user:anne&agent=agent:research-bot'
+      expect(await get(`${reads}&today=true`)).toMatchObject({
+        documents: [{ document_id: 'plan', delegation, answers: 1, today: 'allowed' }],
+        complete: true,
+        asked_today: 1,
+      })
+      await world.service.agents.disable('research-bot')
+      expect(await get(`${reads}&today=true`)).toMatchObject({ documents: [{ today: 'denied' }] })
+      await world.service.agents.enable('research-bot')
+      await world.remove('user:anne viewer document:plan')
+      expect(await get(`${reads}&today=true`)).toMatchObject({ documents: [{ today: 'denied' }] })
+      expect((await get(reads))['documents']).not.toHaveProperty('0.today')
+      await world.write('user:anne viewer document:plan')
+    })
+
+    test('tells everything of one action', async () => {
+      const { steps } = (await get(`/audit/thread?txn=${answered}`)) as { steps: { event: string }[] }
+      expect(steps.map(({ event }) => event)).toContain('retrieved')
+    })
+
+    test('tells of an agent’s day that is unlike the ones before, by a statistic that it states', async () => {
+      const day = (back: number) => new Date(Date.parse('2026-06-30T12:00:00Z') - back * 86_400_000)
+      for (let back = 1; back <= 10; back += 1)
+        await world.database.query(
+          `insert into agent_reach select 'agent:reacher', $1::date, 'd' || n, 2 from generate_series(1, $2::int) n`,
+          [day(back).toISOString(), 4 + (back % 3)],
+        )
+      const reach = '/audit/reach?agent=agent:reacher&until=2026-06-30T12:00:00Z'
+      expect(await get(reach)).toMatchObject({ unusual: false })
+      await world.database.query(
+        `insert into agent_reach select 'agent:reacher', '2026-06-30', 'x' || n, 1 from generate_series(1, 40) n`,
+      )
+      expect(await get(reach)).toMatchObject({
+        unusual: true,
+        measures: [
+          { name: 'documents', last: 40, median: 5, threshold: 11.7, unusual: true },
+          { name: 'new_documents', last: 40, median: 0, threshold: 3, unusual: true },
+          { name: 'reads', last: 40, unusual: true },
+        ],
+      })
+      expect(await get('/audit/reach?agent=agent:nobody')).toMatchObject({ days: [], unusual: null })
+      expect((await ask('event=record_read&limit=2')).body.records[1]).toMatchObject({
+        detail: { question: 'reach', filter: { agent: 'agent:nobody' } },
+      })
+    })
+
     test('refuses what it does not know by name', async () => {
       for (const [query, field] of [
         ['event=guessed', 'event'],

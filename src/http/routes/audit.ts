@@ -11,9 +11,11 @@ import { type App, createRouter } from '../env.ts'
 import { bearer, problems } from '../schemas.ts'
 import type { Reading } from './reading.ts'
 
+/** Puts on record who looks. */
+export type OnRecord = (who: Who, looked: DecisionEvent) => Promise<void>
+
 export interface AuditRouteDeps extends Reading {
-  /** Puts on record who looks. */
-  readonly record: (who: Who, looked: DecisionEvent) => Promise<void>
+  readonly record: OnRecord
   readonly reader: RecordReader
   readonly names: Names
 }
@@ -24,7 +26,8 @@ const ndjson = 'application/x-ndjson'
 const formats = ['json', 'ocsf', 'cef'] as const
 type Format = (typeof formats)[number]
 
-const time = z.iso
+/** A point in time, as it is asked for. */
+export const moment = z.iso
   .datetime({ offset: true })
   .refine((value) => Number.isFinite(Date.parse(value)), 'is no time')
 
@@ -42,8 +45,8 @@ const query = z.strictObject({
   txn: text(1, 64).optional(),
   event: z.enum(eventNames as [DecisionEvent['event'], ...DecisionEvent['event'][]]).optional(),
   decision: z.enum(decisions).optional(),
-  since: time.optional().openapi({ description: 'From here on.' }),
-  until: time.optional().openapi({ description: 'And before here.' }),
+  since: moment.optional().openapi({ description: 'From here on.' }),
+  until: moment.optional().openapi({ description: 'And before here.' }),
   cursor: text(1, 200).optional(),
   limit: z.coerce.number<string>().int().min(1).max(limitMax).default(50),
   format: z.enum(formats).default('json').openapi({

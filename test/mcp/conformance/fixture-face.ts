@@ -40,6 +40,7 @@ export function createFixtureApp({ publicUrl, port = 0, tokens }: FixtureOptions
     limitAddress: admission.address,
     assertOpen: () => undefined,
     observe: (_, next) => next(),
+    record: async () => undefined,
     isReady: async () => true,
     jwks: async () => ({ keys: [] }),
     routes: [

@@ -1,0 +1,63 @@
+import { z } from 'zod'
+import { invalid } from '../../kernel/errors.ts'
+import type { Sql } from '../../store/sql.ts'
+
+/** A head as it is kept elsewhere: with it, nobody can rewrite what was sealed before, whatever keys they have. */
+export type ExportedHead = z.output<typeof exportedHead>
+
+const hex = z.string().regex(/^[0-9a-f]{64}$/)
+const exportedHead = z.looseObject({
+  seal: z.int().min(1),
+  sealed_at: z.string(),
+  records: z.int(),
+  head: hex,
+  /** base64url, 32 bytes. */
+  public_key: z.string().regex(/^[A-Za-z0-9_-]{43}$/),
+  /** base64url, 64 bytes. */
+  signature: z.string().regex(/^[A-Za-z0-9_-]{86}$/),
+})
+
+interface HeadRow {
+  readonly seal_no: number
+  readonly sealed_at: Date
+  readonly records: number
+  readonly head: Uint8Array
+  readonly public_key: Uint8Array
+  readonly signature: Uint8Array
+}
+
+/** Heads after a seal, oldest first, at most `limit`. */
+export async function readHeads(
+  sql: Sql,
+  { after, limit }: { readonly after: number; readonly limit: number },
+) {
+  const rows = await sql.query<HeadRow>(
+    `select seal_no, sealed_at, records, head, public_key, signature from record_seals
+     where seal_no > $1 order by seal_no limit $2`,
+    [after, limit],
+  )
+  return rows.map(
+    (row): ExportedHead => ({
+      seal: row.seal_no,
+      sealed_at: row.sealed_at.toISOString(),
+      records: row.records,
+      head: Buffer.from(row.head).toString('hex'),
+      public_key: Buffer.from(row.public_key).toString('base64url'),
+      signature: Buffer.from(row.signature).toString('base64url'),
+    }),
+  )
+}
+
+/** The last one; undefined where nothing is sealed yet. */
+export async function lastHead(sql: Sql): Promise<ExportedHead | undefined> {
+  const [row] = await sql.query<{ last: number | null }>('select max(seal_no) as last from record_seals')
+  if (row?.last == null) return undefined
+  return (await readHeads(sql, { after: row.last - 1, limit: 1 }))[0]
+}
+
+/** Of lines that were kept elsewhere. Throws `invalid_request` for what is none. */
+export const parseHeads = (heads: unknown): readonly ExportedHead[] => {
+  const parsed = z.array(exportedHead).safeParse(heads)
+  if (parsed.success) return parsed.data
+  throw invalid('heads', `Line ${Number(parsed.error.issues[0]?.path[0] ?? 0) + 1} is not an exported head.`)
+}

@@ -1,0 +1,39 @@
+import type { Clock } from '../../kernel/clock.ts'
+import type { Database } from '../../store/sql.ts'
+import { operator, record } from '../record.ts'
+
+export interface RetentionDeps {
+  readonly database: Database
+  readonly clock: Clock
+  readonly newTxn: () => string
+  /** How long records are kept; undefined: for ever. */
+  readonly days: number | undefined
+}
+
+/** Takes whole seals off the beginning once all of their records are old enough. Their heads stay: the chain still verifies. */
+export function createRetention({ database, clock, newTxn, days }: RetentionDeps) {
+  return async (): Promise<number> => {
+    if (days === undefined) return 0
+    const before = new Date(clock.now() - days * 86_400_000)
+    let total = 0
+    for (;;) {
+      const dropped = await database.transaction(async (sql) => {
+        const [one] = await sql.query<{ seal_no: number; records: number }>(
+          'select seal_no, records from record_drop_oldest($1)',
+          [before],
+        )
+        // With it: nobody takes away what happened without a word.
+        if (one !== undefined)
+          await record(sql, operator(newTxn()), {
+            event: 'records_dropped',
+            to_seal: one.seal_no,
+            records: one.records,
+            before: before.toISOString(),
+          })
+        return one?.records
+      })
+      if (dropped === undefined) return total
+      total += dropped
+    }
+  }
+}

@@ -1,0 +1,355 @@
+import type { Sql } from '../../store/sql.ts'
+import {
+  digestOf,
+  type KeyedPerson,
+  KeyMissing,
+  peopleIn,
+  type SealedRow,
+  sealedColumns,
+} from './canonical.ts'
+import { digestOfLeaves, headOf, noHead } from './head.ts'
+import type { ExportedHead } from './heads.ts'
+import { isSigned, keyName } from './key.ts'
+import { keysOf } from './people.ts'
+
+/** Something that is not as it was sealed, and where. */
+export interface Finding {
+  readonly kind:
+    | 'changed'
+    | 'swapped'
+    | 'removed'
+    | 'unsealed'
+    | 'erased_without_erasure'
+    | 'seal_changed'
+    | 'seal_missing'
+    | 'foreign_key'
+    | 'head_differs'
+    | 'truncated'
+  readonly seal?: number
+  readonly record?: number
+  /** The other one of two that changed places. */
+  readonly other?: number
+  readonly detail?: string
+}
+
+export interface Verified {
+  readonly records: number
+  readonly seals: number
+  /** Not sealed yet, and younger than a minute. */
+  readonly waiting: number
+  /** Taken away by retention, with their heads kept. */
+  readonly dropped: { readonly seals: number; readonly records: number }
+  /** Seal and head of the last one: what to compare with a head that is kept elsewhere. */
+  readonly head: { readonly seal: number; readonly head: string } | undefined
+  /** At most a hundred; `found` counts them all. */
+  readonly findings: readonly Finding[]
+  readonly found: number
+}
+
+export interface VerifyOptions {
+  /** Whose seals count, beside those of the heads. */
+  readonly publicKey: Uint8Array
+  /** Heads that were kept elsewhere. */
+  readonly heads?: readonly ExportedHead[]
+  readonly now: number
+}
+
+interface SealRow {
+  readonly seal_no: number
+  readonly sealed_at: Date
+  readonly records: number
+  readonly first_no: number
+  readonly last_no: number
+  readonly sealed_to: number
+  readonly newest_at: Date
+  readonly digest: Uint8Array
+  readonly head: Uint8Array
+  readonly public_key: Uint8Array
+  readonly signature: Uint8Array
+  /** null: dropped. */
+  readonly record_nos: readonly number[] | null
+  readonly digests: Uint8Array | null
+}
+
+const findingsMax = 100
+const recordsAtOnce = 5_000
+// Each read begins where the one before ended; most seals of an idle service hold a record or two.
+const sealsAtOnce = 1_000
+const peopleMax = 50_000
+// The job runs each second: what is older was left out.
+const lateMs = 60_000
+
+/**
+ * Compares the whole record with its seals, from the first on, in bounded memory: a bit for each number beside one batch.
+ * Tells what was edited, removed or swapped, and where; a tail that was cut off shows against a head kept elsewhere.
+ */
+export async function verifyRecord(
+  sql: Sql,
+  { publicKey, heads = [], now }: VerifyOptions,
+): Promise<Verified> {
+  const findings: Finding[] = []
+  let found = 0
+  const find = (finding: Finding): void => {
+    found += 1
+    if (findings.length < findingsMax) findings.push(finding)
+  }
+  const kept = new Map(heads.map((one) => [one.seal, one]))
+  const trusted = new Set(
+    [publicKey, ...heads.map((one) => Buffer.from(one.public_key, 'base64url'))].map(keyName),
+  )
+  const foreign = new Set<string>()
+  const people = createPeopleCache(sql)
+  const mismatches: { row: SealedRow; seal: number }[] = []
+  const leaves = new Map<number, Buffer>()
+  const seen = createBits()
+  const dropped = { seals: 0, records: 0 }
+  let previous = noHead
+  let last: { seal: number; head: string; sealedTo: number } | undefined
+  let seals = 0
+  let records = 0
+  const droppedTo = await droppedByRetention(sql)
+
+  for (let after = 0; ; ) {
+    const batch = await readSeals(sql, after)
+    if (batch.length === 0) break
+    const rows = new Map(
+      (
+        await readRows(
+          sql,
+          batch.flatMap(({ record_nos }) => record_nos ?? []),
+        )
+      ).map((row) => [row.record_no, row]),
+    )
+    await people.load([...rows.values()])
+    for (const one of batch) {
+      checkSeal(one, after + 1)
+      after = one.seal_no
+    }
+    function checkSeal(one: SealRow, expected: number): void {
+      const seal = one.seal_no
+      if (seal !== expected)
+        find({ kind: 'seal_missing', seal: expected, detail: `seals ${expected} to ${seal - 1}` })
+      const head = headOf({
+        seal,
+        sealed_at: one.sealed_at.toISOString(),
+        records: one.records,
+        first: one.first_no,
+        last: one.last_no,
+        sealed_to: one.sealed_to,
+        newest_at: one.newest_at.toISOString(),
+        digest: Buffer.from(one.digest).toString('hex'),
+        previous,
+      })
+      const own = Buffer.from(one.head).toString('hex')
+      if (head.toString('hex') !== own || !isSigned(one.head, one.signature, one.public_key))
+        find({ kind: 'seal_changed', seal, detail: 'its head, its signature or the one before does not fit' })
+      const name = keyName(one.public_key)
+      if (!trusted.has(name) && !foreign.has(name)) {
+        foreign.add(name)
+        find({ kind: 'foreign_key', seal, detail: `signed by ${name}, which is not this service’s key` })
+      }
+      const elsewhere = kept.get(seal)
+      if (elsewhere !== undefined && elsewhere.head !== own)
+        find({ kind: 'head_differs', seal, detail: 'another head was kept elsewhere' })
+      previous = own
+      last = { seal, head: own, sealedTo: one.sealed_to }
+      seals += 1
+      if (one.record_nos === null || one.digests === null) {
+        if (seal <= droppedTo) {
+          dropped.seals += 1
+          dropped.records += one.records
+        } else find({ kind: 'removed', seal, detail: `all ${one.records} records of the seal` })
+        return
+      }
+      if (!digestOfLeaves(one.digests).equals(one.digest) || one.record_nos.length !== one.records)
+        find({ kind: 'seal_changed', seal, detail: 'the digests of its records do not fit' })
+      checkRecords(seal, one.record_nos, Buffer.from(one.digests))
+    }
+    function checkRecords(seal: number, numbers: readonly number[], digests: Buffer): void {
+      for (const [index, number] of numbers.entries()) {
+        seen.add(number)
+        const leaf = digests.subarray(index * 32, index * 32 + 32)
+        const row = rows.get(number)
+        if (row === undefined) {
+          find({ kind: 'removed', seal, record: number })
+          continue
+        }
+        records += 1
+        const fits = people.digestOf(row)?.equals(leaf) === true
+        if (!fits && mismatches.length < findingsMax) {
+          mismatches.push({ row, seal })
+          leaves.set(number, Buffer.from(leaf))
+        } else if (!fits) find({ kind: 'changed', seal, record: number })
+        else if (people.isHidden(row))
+          find({ kind: 'erased_without_erasure', seal, record: number, detail: 'its person was not erased' })
+      }
+    }
+  }
+  for (const finding of explained(mismatches, leaves, people.digestOf)) find(finding)
+  const waiting = await findUnsealed(sql, { sealedTo: last?.sealedTo ?? 0, seen, records, now }, find)
+  const newest = Math.max(0, ...heads.map(({ seal }) => seal))
+  if (newest > (last?.seal ?? 0))
+    find({
+      kind: 'truncated',
+      seal: newest,
+      detail: `a head of seal ${newest} was kept; the last here is ${last?.seal ?? 0}`,
+    })
+  return {
+    records,
+    seals,
+    waiting,
+    dropped,
+    head: last && { seal: last.seal, head: last.head },
+    findings,
+    found,
+  }
+}
+
+/** Of two rows that changed places each has what the other was sealed with. */
+function* explained(
+  mismatches: readonly { readonly row: SealedRow; readonly seal: number }[],
+  leaves: ReadonlyMap<number, Buffer>,
+  digest: (row: SealedRow, recordNo?: number) => Buffer | undefined,
+): Generator<Finding> {
+  const told = new Set<number>()
+  for (const { row, seal } of mismatches) {
+    if (told.has(row.record_no)) continue
+    const other = mismatches.find(
+      ({ row: its }) =>
+        its !== row &&
+        !told.has(its.record_no) &&
+        digest(row, its.record_no)?.equals(leaves.get(its.record_no) ?? row0),
+    )
+    told.add(row.record_no)
+    if (other === undefined) {
+      yield { kind: 'changed', seal, record: row.record_no }
+      continue
+    }
+    told.add(other.row.record_no)
+    yield { kind: 'swapped', seal, record: row.record_no, other: other.row.record_no }
+  }
+}
+
+const row0 = Buffer.alloc(0)
+
+const readSeals = async (sql: Sql, after: number): Promise<SealRow[]> => {
+  const rows = await sql.query<SealRow>(
+    `with next as (
+       select s.*, sum(s.records) over (order by s.seal_no) - s.records as before from (
+         select * from record_seals where seal_no > $1 order by seal_no limit ${sealsAtOnce}) s)
+     select next.*, l.record_nos, l.digests from next left join record_leaves l using (seal_no)
+     where before < ${recordsAtOnce} order by seal_no`,
+    [after],
+  )
+  return rows.map((row) => ({ ...row, record_nos: row.record_nos?.map(Number) ?? null }))
+}
+
+const readRows = (sql: Sql, numbers: readonly number[]): Promise<SealedRow[]> =>
+  numbers.length === 0
+    ? Promise.resolve([])
+    : sql.query<SealedRow>(
+        `select ${sealedColumns} from decision_records where record_no = any($1::bigint[])`,
+        [numbers],
+      )
+
+/** Seals up to here were taken away, as the record itself says. */
+async function droppedByRetention(sql: Sql): Promise<number> {
+  const [row] = await sql.query<{ to: number | null }>(
+    `select max((detail ->> 'to_seal')::bigint) as to from decision_records where event = 'records_dropped'`,
+  )
+  return row?.to ?? 0
+}
+
+interface Unsealed {
+  readonly sealedTo: number
+  readonly seen: Bits
+  readonly records: number
+  readonly now: number
+}
+
+/** Gives how many are not sealed yet and need not be. */
+async function findUnsealed(
+  sql: Sql,
+  { sealedTo, seen, records, now }: Unsealed,
+  find: (finding: Finding) => void,
+): Promise<number> {
+  const late = new Date(now - lateMs)
+  const [counts] = await sql.query<{ young: number; old: number; all: number }>(
+    `select count(*) filter (where record_no > $1 and at >= $2) as young,
+       count(*) filter (where record_no > $1 and at < $2) as old, count(*) filter (where record_no <= $1) as all
+     from decision_records`,
+    [sealedTo, late],
+  )
+  const { young = 0, old = 0, all = 0 } = counts ?? {}
+  if (old > 0) find({ kind: 'unsealed', record: sealedTo + 1, detail: `${old} records were never sealed` })
+  if (all === records) return young
+  // One that came into a place that was passed by: late, or put there.
+  for (let after = Number.MIN_SAFE_INTEGER; ; ) {
+    const numbers = await sql.query<{ record_no: number; at: Date }>(
+      'select record_no, at from decision_records where record_no > $1 and record_no <= $2 order by record_no limit 50000',
+      [after, sealedTo],
+    )
+    for (const { record_no, at } of numbers)
+      if (!seen.has(record_no) && at < late) find({ kind: 'unsealed', record: record_no })
+    const end = numbers.at(-1)
+    if (end === undefined) return young
+    after = end.record_no
+  }
+}
+
+/** Keys of the people in the rows at hand, and whether an alias is really that of somebody who was erased. */
+function createPeopleCache(sql: Sql) {
+  let keys = new Map<string, KeyedPerson>()
+  const live = new Map<string, boolean>()
+  const personOf = (subject: string): KeyedPerson | undefined => keys.get(subject)
+  return {
+    async load(rows: readonly SealedRow[]): Promise<void> {
+      if (keys.size > peopleMax) keys = new Map()
+      const fresh = [...new Set(rows.flatMap(peopleIn))].filter((one) => !keys.has(one))
+      for (const [subject, one] of await keysOf(sql, fresh)) keys.set(subject, one)
+      const aliases = [...new Set(rows.map(({ subject }) => subject))].filter(
+        (subject) => subject.startsWith('erased:') && !live.has(subject),
+      )
+      if (aliases.length === 0) return
+      const erased = await sql.query<{ alias: string }>(
+        'select alias from record_people where alias = any($1) and erasing_since is not null',
+        [aliases],
+      )
+      const known = new Set(erased.map(({ alias }) => alias))
+      for (const alias of aliases) live.set(alias, !known.has(alias))
+    },
+    digestOf(row: SealedRow, recordNo?: number): Buffer | undefined {
+      try {
+        return digestOf(row, personOf, recordNo)
+      } catch (error) {
+        if (error instanceof KeyMissing) return undefined
+        throw error
+      }
+    },
+    isHidden: ({ subject }: SealedRow): boolean => live.get(subject) === true,
+  }
+}
+
+interface Bits {
+  add(number: number): void
+  has(number: number): boolean
+}
+
+/** A bit for each number, in pages that are there only where there is one. */
+function createBits(): Bits {
+  const pages = new Map<number, Uint8Array>()
+  const pageBits = 65_536
+  return {
+    add(number) {
+      const index = Math.floor(number / pageBits)
+      const page = pages.get(index) ?? new Uint8Array(pageBits / 8)
+      pages.set(index, page)
+      const bit = number % pageBits
+      page[bit >> 3] = (page[bit >> 3] ?? 0) | (1 << (bit & 7))
+    },
+    has(number) {
+      const bit = number % pageBits
+      return (((pages.get(Math.floor(number / pageBits))?.[bit >> 3] ?? 0) >> (bit & 7)) & 1) === 1
+    },
+  }
+}

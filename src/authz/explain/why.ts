@@ -1,0 +1,57 @@
+import { explain, type Reason } from '@remit/engine'
+import { documentObject } from '../../kernel/ids.ts'
+import type { Principal } from '../../kernel/principal.ts'
+import { contextAt, tupleId } from '../fga.ts'
+import { questionFor } from '../gate.ts'
+import type { PermissionIndex } from '../permission-index.ts'
+
+/** The stored tuples that each release rests on, `user:anne member group:eng`, as the replica had them in that moment. */
+export type Why = (
+  principal: Principal,
+  asked: {
+    readonly grants: readonly string[]
+    readonly modelId: string
+    readonly documentIds: readonly string[]
+  },
+) => ReadonlyMap<string, readonly string[]>
+
+// Of one answer, and of one document: a record is no dump of the graph.
+const documentsMax = 20
+const tuplesMax = 20
+
+/**
+ * Kept at evaluation time, since tomorrow's tuples explain nothing of today. OpenFGA has decided; this only says by what the
+ * replica says so too. A document is left out where it cannot: it is not built, follows another model or says no.
+ */
+export const createWhy =
+  ({ index, now }: { readonly index: Pick<PermissionIndex, 'view'>; readonly now: () => number }): Why =>
+  (principal, { grants, modelId, documentIds }) => {
+    const found = new Map<string, readonly string[]>()
+    const view = index.view()
+    if (view?.modelId !== modelId) return found
+    const { user, relation, contextual } = questionFor(principal, grants)
+    const context = contextAt(now())
+    for (const id of documentIds.slice(0, documentsMax)) {
+      const question = { user, relation, object: documentObject(id), contextualTuples: contextual, context }
+      try {
+        const { allowed, reason } = explain(view.model, view.tuples, question, { exclusionMax: 0 })
+        if (allowed) found.set(id, [...tuplesIn(reason)].slice(0, tuplesMax))
+      } catch {
+        // It knows no such relation or object; why stays untold.
+      }
+    }
+    return found
+  }
+
+/** What came with the request is in the record already. */
+function tuplesIn(reason: Reason, found = new Set<string>()): ReadonlySet<string> {
+  if (reason.holds !== 'yes' || reason.kind === 'not') return found
+  if (reason.kind === 'tuple' && !reason.contextual) {
+    const end = reason.condition?.parameters['expires_at']
+    found.add(
+      `${tupleId({ ...reason.tuple, object: reason.tuple.object as `${string}:${string}` })}${typeof end === 'string' ? ` until ${end}` : ''}`,
+    )
+  }
+  if ('because' in reason) for (const inner of reason.because) tuplesIn(inner, found)
+  return found
+}

@@ -1,0 +1,234 @@
+import { readFile } from 'node:fs/promises'
+import { type Command, Option } from 'commander'
+import type { AdminClient } from './admin-client.ts'
+import { type AsWhom, asWhom, type ExplainCommandDeps, sendAs } from './explain.ts'
+import { printFacts, printList } from './listing.ts'
+
+export interface AuditCommandDeps extends ExplainCommandDeps {
+  readonly admin: AdminClient
+}
+
+type Row = Readonly<Record<string, unknown>>
+type Flags = AsWhom & Readonly<Record<string, unknown>>
+
+const filters = [
+  'subject',
+  'actor',
+  'client',
+  'object',
+  'txn',
+  'event',
+  'decision',
+  'since',
+  'until',
+] as const
+
+/**
+ * `audit`: questions are asked as a signed-in administrator; whether the record is whole, and what takes from it, is the
+ * machine's.
+ */
+export function addAuditCommands(program: Command, deps: AuditCommandDeps, outcome: { ok: boolean }): void {
+  const { admin, terminal } = deps
+  const audit = program.command('audit').description('Asks the record, and looks whether it is whole.')
+
+  const list = audit
+    .command('list')
+    .description('Prints records, newest first.')
+    .option('--limit <n>', 'how many, at most 200', '50')
+    .option('--all', 'every record that fits, as lines', false)
+    .addOption(
+      new Option('--format <format>', 'of the lines').choices(['json', 'ocsf', 'cef']).default('json'),
+    )
+  for (const name of filters) list.option(`--${name} <${name}>`, `by ${name}`)
+  asWhom(list).action(async (flags: Flags) => {
+    const query = queryOf(flags, filters)
+    if (flags['all'] === true) {
+      query.set('format', String(flags['format']))
+      const response = await sendAs(deps, flags, `/audit?${query}`, undefined, 'application/x-ndjson')
+      const decoder = new TextDecoder()
+      for await (const part of response.body ?? []) {
+        const text = decoder.decode(part, { stream: true })
+        terminal.write(text)
+      }
+      return
+    }
+    query.set('limit', String(flags['limit']))
+    const { records } = await ask<{ records: readonly Row[] }>(deps, flags, `/audit?${query}`)
+    printList(
+      terminal,
+      records.map(({ time, event, decision, names, detail, ...rest }) => ({
+        record: `${String(time)} ${String(event)} ${String(decision)}`,
+        ...rest,
+        names,
+        detail,
+      })),
+      { json: flags.json, none: 'Nothing on record fits.', name: 'record' },
+    )
+  })
+
+  asWhom(
+    spanned(audit.command('readers <document>')).description(
+      'Who was given a document, and through which agents.',
+    ),
+  ).action(async (document: string, flags: Flags) => {
+    const query = queryOf(flags, ['since', 'until'])
+    query.set('document', document)
+    const answer = await ask<{ readers: readonly Row[]; complete: boolean }>(
+      deps,
+      flags,
+      `/audit/readers?${query}`,
+    )
+    printList(terminal, answer.readers, {
+      json: flags.json,
+      none: 'Nobody, as far as the record goes.',
+      name: 'subject',
+    })
+    sayIncomplete(answer.complete)
+  })
+
+  asWhom(
+    spanned(audit.command('reads <user>'))
+      .description('What a person was given: by an agent, or themselves.')
+      .option('--agent <agent>', 'agent:ID through which')
+      .option('--today', 'asks of each whether it would be given today', false),
+  ).action(async (subject: string, flags: Flags) => {
+    const query = queryOf(flags, ['agent', 'since', 'until'])
+    query.set('subject', subject)
+    if (flags['today'] === true) query.set('today', 'true')
+    const answer = await ask<{ documents: readonly Row[]; complete: boolean; asked_today?: number }>(
+      deps,
+      flags,
+      `/audit/reads?${query}`,
+    )
+    printList(terminal, answer.documents, {
+      json: flags.json,
+      none: 'Nothing, as far as the record goes.',
+      name: 'document_id',
+    })
+    sayIncomplete(answer.complete)
+    if (answer.asked_today !== undefined && answer.asked_today < answer.documents.length)
+      terminal.say(`Only the newest ${answer.asked_today} were asked about today.`)
+  })
+
+  asWhom(
+    audit.command('thread <txn>').description('Everything of one action, from its first record to its last.'),
+  ).action(async (txn: string, flags: Flags) => {
+    const query = new URLSearchParams({ txn })
+    const { steps } = await ask<{ steps: readonly Row[] }>(deps, flags, `/audit/thread?${query}`)
+    printList(
+      terminal,
+      steps.map(({ time, event, ...rest }) => ({ step: `${String(time)} ${String(event)}`, ...rest })),
+      { json: flags.json, none: `Nothing is on record under ${txn}.`, name: 'step' },
+    )
+  })
+
+  asWhom(
+    audit
+      .command('reach <agent>')
+      .description('What an agent reads, day by day, and whether the last day is unlike the ones before.')
+      .option('--until <time>', 'the day to judge, ISO 8601 (default: today)'),
+  ).action(async (agent: string, flags: Flags) => {
+    const query = queryOf(flags, ['until'])
+    query.set('agent', agent)
+    const answer = await ask<Row & { days: readonly Row[]; measures: readonly Row[] }>(
+      deps,
+      flags,
+      `/audit/reach?${query}`,
+    )
+    if (flags.json) return terminal.out(JSON.stringify(answer))
+    printList(terminal, answer.days, { json: false, none: 'It was given nothing.', name: 'day' })
+    for (const { name, last, median, threshold, unusual } of answer.measures)
+      terminal.out(
+        `${String(name).replaceAll('_', ' ')}: ${String(last)}, usually ${String(median)}, unusual over ${String(threshold)}${unusual === true ? ' — UNUSUAL' : ''}`,
+      )
+    if (answer['unusual'] === null)
+      terminal.say('Fewer than 7 days with anything read: nothing to compare with.')
+  })
+
+  audit
+    .command('verify')
+    .description('Compares the whole record with its seals: what was edited, removed or swapped, and where.')
+    .option('--against <file>', 'heads that were kept elsewhere (remit audit heads)')
+    .option('--json', 'prints the answer as JSON', false)
+    .action(async ({ against, json }: { readonly against?: string; readonly json: boolean }) => {
+      const heads = against === undefined ? [] : chosen(await readFile(against, 'utf8'))
+      const { findings, ...facts } = (await admin.run('audit_verify', { heads })) as Row & {
+        findings: readonly Row[]
+        found: number
+      }
+      outcome.ok &&= facts.found === 0
+      if (json) return terminal.out(JSON.stringify({ ...facts, findings }))
+      printFacts(terminal, facts, false)
+      for (const finding of findings) terminal.out(findingLine(finding))
+      terminal.say(facts.found === 0 ? 'The record is whole.' : 'The record is NOT whole.')
+    })
+  audit
+    .command('heads')
+    .description('Prints the heads of the seals, one line of JSON each, to be kept elsewhere.')
+    .option('--after <seal>', 'only those after this seal', '0')
+    .action(async ({ after }: { readonly after: string }) => {
+      for (let from = Number(after); ; ) {
+        const { heads } = (await admin.run('audit_heads', { after: from })) as { heads: readonly Row[] }
+        for (const head of heads) terminal.out(JSON.stringify(head))
+        const last = heads.at(-1)
+        if (last === undefined) return
+        from = Number(last['seal'])
+      }
+    })
+  audit
+    .command('erase <user>')
+    .description('Takes a person out of the record for good: their key is destroyed, the seals stay whole.')
+    .option('--yes', 'does it; without it nothing is done', false)
+    .action(async (subject: string, { yes }: { readonly yes: boolean }) => {
+      if (!yes) throw new Error(`This cannot be undone. To erase ${subject} from the record: --yes`)
+      const { alias, records } = await admin.run('audit_erase', { subject })
+      terminal.say(`${String(records)} records say ${String(alias)} from now on.`)
+    })
+
+  function sayIncomplete(complete: boolean): void {
+    if (!complete) terminal.say('There are more than are listed: narrow it by --since and --until.')
+  }
+}
+
+const spanned = (command: Command): Command =>
+  command
+    .option('--since <time>', 'from here on, ISO 8601')
+    .option('--until <time>', 'and before here, ISO 8601')
+
+function queryOf(flags: Flags, names: readonly string[]): URLSearchParams {
+  const query = new URLSearchParams()
+  for (const name of names) if (flags[name] !== undefined) query.set(name, String(flags[name]))
+  return query
+}
+
+async function ask<T>(deps: ExplainCommandDeps, flags: AsWhom, path: string): Promise<T> {
+  return (await (await sendAs(deps, flags, path)).json()) as T
+}
+
+const chosenMax = 100
+
+/** The last head holds all before it; others between tell from where on it differs. */
+function chosen(text: string): unknown[] {
+  const lines = text.split('\n').filter((line) => line.trim() !== '')
+  if (lines.length === 0) throw new Error('The file holds no heads.')
+  const step = Math.max(1, Math.ceil(lines.length / (chosenMax - 1)))
+  const kept = lines.filter((_, index) => index % step === 0)
+  const last = lines.at(-1) ?? ''
+  return [...kept, ...(kept.at(-1) === last ? [] : [last])].map((line, index) => {
+    try {
+      return JSON.parse(line) as unknown
+    } catch {
+      throw new Error(`Line ${index * step + 1} of the file is not JSON.`)
+    }
+  })
+}
+
+function findingLine({ kind, seal, record, other, detail }: Row): string {
+  const where = [
+    record === undefined ? undefined : `record ${String(record)}`,
+    other === undefined ? undefined : `and record ${String(other)}`,
+    seal === undefined ? undefined : `(seal ${String(seal)})`,
+    detail === undefined ? undefined : `: ${String(detail)}`,
+  ].filter((part) => part !== undefined)
+  return `${String(kind).replaceAll('_', ' ')}: ${where.join(' ')}`
+}

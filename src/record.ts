@@ -1,0 +1,101 @@
+import { join } from 'node:path'
+import { createErasures, type Erased } from './audit/seal/erase.ts'
+import { type ExportedHead, readHeads } from './audit/seal/heads.ts'
+import { openSealKey } from './audit/seal/key.ts'
+import { createRetention } from './audit/seal/retention.ts'
+import { createSealer } from './audit/seal/sealer.ts'
+import { type Verified, verifyRecord } from './audit/seal/verify.ts'
+import type { Config } from './config.ts'
+import type { Clock } from './kernel/clock.ts'
+import type { Log } from './kernel/log.ts'
+import { guardRecord } from './store/guard-record.ts'
+import type { Database } from './store/sql.ts'
+
+export interface RecordDeps {
+  readonly config: Config
+  readonly database: Database
+  readonly clock: Clock
+  readonly log: Log
+  readonly newTxn: () => string
+}
+
+/** What keeps the record sealed, and as short as it has to be. */
+export interface RecordKeeping {
+  /** The service's role can add records and nothing else; else only triggers keep them. */
+  readonly isInsertOnly: boolean
+  /** Seals what was committed until now; gives how many records. */
+  seal(): Promise<number>
+  /** Seals about once a second until disposed, and once more then. */
+  sealing(): AsyncDisposable
+  verify(heads: readonly ExportedHead[]): Promise<Verified>
+  heads(after: number, limit: number): Promise<readonly ExportedHead[]>
+  erase(subject: string): Promise<Erased>
+  /** To be run every hour. */
+  readonly tasks: Readonly<Record<string, () => Promise<unknown>>>
+}
+
+const sealEveryMs = 1_000
+
+export async function openRecord({
+  config,
+  database,
+  clock,
+  log,
+  newTxn,
+}: RecordDeps): Promise<RecordKeeping> {
+  const { isInsertOnly } = await guardRecord(database)
+  // Where it could be had: on PGlite there are no roles that hold.
+  if (!isInsertOnly && database.kind === 'postgres')
+    log('record_not_insert_only', {
+      detail: 'its owner is the service: docker/record-owner.sql gives it one of its own',
+    })
+  const key = await openSealKey(join(config.home, 'keys'))
+  const sealer = createSealer({ database, key, clock })
+  const erasures = createErasures({ database, clock, newTxn })
+  const dropOld = createRetention({ database, clock, newTxn, days: config.auditRetentionDays })
+  return {
+    isInsertOnly,
+    seal: sealer.seal,
+    sealing: () => everySecond(sealer.seal, log),
+    verify: async (heads) => {
+      // What was done a moment ago is looked at too.
+      await sealer.seal()
+      return verifyRecord(database, { publicKey: key.publicKey, heads, now: clock.now() })
+    },
+    heads: (after, limit) => readHeads(database, { after, limit }),
+    erase: erasures.erase,
+    tasks: { record_erasures: erasures.mend, record_retention: dropOld },
+  }
+}
+
+/** A turn begins a second after the one before ended: it never runs beside itself. */
+function everySecond(work: () => Promise<unknown>, log: Log): AsyncDisposable {
+  let timer: NodeJS.Timeout | undefined
+  let running: Promise<void> = Promise.resolve()
+  let ended = false
+  const turn = async (): Promise<void> => {
+    try {
+      await work()
+    } catch (error) {
+      log('background_failed', {
+        name: 'seal',
+        reason: error instanceof Error ? error.message : 'thrown value',
+      })
+    }
+  }
+  const next = (): void => {
+    if (ended) return
+    timer = setTimeout(() => {
+      running = turn().then(next)
+    }, sealEveryMs).unref()
+  }
+  next()
+  return {
+    async [Symbol.asyncDispose]() {
+      ended = true
+      clearTimeout(timer)
+      await running
+      await turn()
+    },
+  }
+}

@@ -1,0 +1,391 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { type DecisionEvent, operator, record } from '../../src/audit/record.ts'
+import { createErasures } from '../../src/audit/seal/erase.ts'
+import { readHeads } from '../../src/audit/seal/heads.ts'
+import { openSealKey, type SealKey } from '../../src/audit/seal/key.ts'
+import { createRetention } from '../../src/audit/seal/retention.ts'
+import { createSealer } from '../../src/audit/seal/sealer.ts'
+import { verifyRecord } from '../../src/audit/seal/verify.ts'
+import type { Database } from '../../src/store/sql.ts'
+import { openTestDatabase } from '../support/database.ts'
+import { needsPostgres } from '../support/native.ts'
+
+const who = (subject: `user:${string}`, txn = 't_1') =>
+  ({ subject, actors: ['agent:research-bot'], client: 'bot', txn, delegation: 'd_1' }) as const
+const read = (document_id: string): DecisionEvent => ({
+  event: 'document_read',
+  document_id,
+  released: { proof: 'asked' },
+  model_id: 'm_1',
+  openfga_request_ids: [],
+})
+
+describe.each([
+  { kind: 'pglite', options: {} },
+  { kind: 'postgres', options: needsPostgres },
+] as const)('the sealed record', ({ kind, options }) => {
+  describe(`on ${kind}`, options, () => {
+    let database: Database
+    let folder: string
+    let key: SealKey
+    let now = Date.now()
+    const clock = { now: () => now }
+    const newTxn = () => 't_job'
+
+    beforeAll(async () => {
+      folder = await mkdtemp(join(tmpdir(), 'remit-seal-'))
+      key = await openSealKey(folder)
+      database = await openTestDatabase(kind)
+    })
+    afterAll(async () => {
+      await database?.close()
+      await rm(folder, { recursive: true, force: true })
+    })
+    beforeEach(async () => {
+      now = Date.now()
+      await asOwner(
+        'delete from record_leaves; delete from record_seals; delete from decision_records; delete from record_gaps; delete from record_people; delete from agent_reach',
+      )
+    })
+    afterEach(() => asOwner('select 1'))
+
+    const seal = () => createSealer({ database, key, clock }).seal()
+    const verify = (heads: Awaited<ReturnType<typeof readHeads>> = []) =>
+      verifyRecord(database, { publicKey: key.publicKey, heads, now })
+    /** As whoever owns the tables could. */
+    const asOwner = (statements: string) =>
+      database.transaction(async (sql) => {
+        const tables = ['decision_records', 'record_seals', 'record_leaves']
+        for (const table of tables) await sql.query(`alter table ${table} disable trigger user`)
+        for (const one of statements.split('; ')) await sql.query(one)
+        for (const table of tables) await sql.query(`alter table ${table} enable trigger user`)
+      })
+    const numbers = async (): Promise<number[]> =>
+      (await database.query<{ record_no: number }>('select record_no from decision_records order by 1')).map(
+        ({ record_no }) => record_no,
+      )
+    /** Eight records in two seals. */
+    async function sealed(): Promise<number[]> {
+      for (const document of ['a', 'b', 'c', 'd']) await record(database, who('user:anne'), read(document))
+      await seal()
+      for (const document of ['e', 'f', 'g', 'h']) await record(database, who('user:bob'), read(document))
+      await seal()
+      return numbers()
+    }
+
+    test('is whole where nobody touched it, and seals nothing twice', async () => {
+      const [, , , , , , , last] = await sealed()
+      expect(await seal()).toBe(0)
+      const verified = await verify()
+      expect(verified).toMatchObject({ records: 8, seals: 2, waiting: 0, found: 0, findings: [] })
+      expect(verified.head?.seal).toBe(2)
+      await record(database, who('user:anne'), read('late'))
+      expect(await verify()).toMatchObject({ records: 8, waiting: 1, found: 0 })
+      expect((await numbers()).at(-1)).toBeGreaterThan(last ?? 0)
+    })
+
+    test.each([
+      ['its subject', `subject = 'user:bob'`],
+      ['its time', `at = at + interval '1 microsecond'`],
+      ['its agents', `actors = '{agent:other}'`],
+      ['how it went', `decision = 'denied'`],
+      ['what it was about', `objects = '{}'`],
+      ['its detail', `detail = detail || '{"document_id": "x"}'`],
+      ['its trace', `trace_id = 'x'`],
+      ['to whom it looks erased', `subject = (select alias from record_people where subject = 'user:anne')`],
+    ])('shows a record that was edited in %s, and which', async (_, change) => {
+      const [, second] = await sealed()
+      await asOwner(`update decision_records set ${change} where record_no = ${second}`)
+      const { found, findings } = await verify()
+      expect(found).toBe(1)
+      expect(findings).toMatchObject([{ seal: 1, record: second }])
+    })
+
+    test('shows a record that was removed, one at the end too', async () => {
+      const all = await sealed()
+      await asOwner(`delete from decision_records where record_no in (${all[2]}, ${all[7]})`)
+      expect((await verify()).findings).toEqual([
+        { kind: 'removed', seal: 1, record: all[2] },
+        { kind: 'removed', seal: 2, record: all[7] },
+      ])
+    })
+
+    test('shows two records that changed places, within a seal and across', async () => {
+      const all = await sealed()
+      const columns = ['at', 'txn', 'subject', 'objects', 'detail']
+        .map((one) => `${one} = o.${one}`)
+        .join(', ')
+      const swap = (one = 0, other = 0) =>
+        asOwner(
+          `update decision_records d set ${columns} from decision_records o
+           where (d.record_no, o.record_no) in ((${one}, ${other}), (${other}, ${one}))`,
+        )
+      await swap(all[0], all[1])
+      await swap(all[2], all[6])
+      expect((await verify()).findings).toEqual([
+        { kind: 'swapped', seal: 1, record: all[0], other: all[1] },
+        { kind: 'swapped', seal: 1, record: all[2], other: all[6] },
+      ])
+    })
+
+    test('shows a record that was put between others, and one that nobody seals', async () => {
+      const all = await sealed()
+      await asOwner(
+        `insert into decision_records (record_no, at, txn, event, subject, actors, client, detail)
+         overriding system value select record_no - 100000, at - interval '1 hour', txn, event, subject, actors, client, detail
+         from decision_records where record_no = ${all[0]}`,
+      )
+      expect((await verify()).findings).toEqual([{ kind: 'unsealed', record: (all[0] ?? 0) - 100_000 }])
+      now += 120_000
+      await record(database, who('user:anne'), read('x'))
+      await asOwner(`update decision_records set at = at - interval '1 minute' where record_no > ${all[7]}`)
+      expect((await verify()).findings).toContainEqual(
+        expect.objectContaining({ kind: 'unsealed', detail: '1 records were never sealed' }),
+      )
+    })
+
+    test('shows seals that were edited, left out or made with another key', async () => {
+      await sealed()
+      await asOwner(`update record_seals set sealed_at = sealed_at - interval '1 day' where seal_no = 1`)
+      expect((await verify()).findings).toMatchObject([{ kind: 'seal_changed', seal: 1 }])
+      await asOwner(`update record_seals set sealed_at = sealed_at + interval '1 day' where seal_no = 1`)
+      expect((await verify()).found).toBe(0)
+      await asOwner(
+        `update record_leaves set digests = overlay(digests placing '\\x00' from 3) where seal_no = 2`,
+      )
+      expect((await verify()).findings).toContainEqual(
+        expect.objectContaining({ kind: 'seal_changed', seal: 2 }),
+      )
+      await asOwner('delete from record_leaves where seal_no = 1; delete from record_seals where seal_no = 1')
+      expect((await verify()).findings).toContainEqual(
+        expect.objectContaining({ kind: 'seal_missing', seal: 1 }),
+      )
+
+      await asOwner('delete from record_leaves; delete from record_seals')
+      const other = await openSealKey(await mkdtemp(join(folder, 'other-')))
+      await createSealer({ database, key: other, clock }).seal()
+      expect((await verify()).findings).toMatchObject([{ kind: 'foreign_key', seal: 1 }])
+    })
+
+    test('shows against a head kept elsewhere that its tail was cut off, or that it was all sealed anew', async () => {
+      const all = await sealed()
+      const heads = await readHeads(database, { after: 0, limit: 100 })
+      expect((await verify(heads)).found).toBe(0)
+      await asOwner(
+        `delete from record_leaves where seal_no = 2; delete from record_seals where seal_no = 2; delete from decision_records where record_no > ${all[3]}`,
+      )
+      expect((await verify()).found).toBe(0)
+      expect((await verify(heads)).findings).toMatchObject([{ kind: 'truncated', seal: 2 }])
+      // By somebody who has the key as well.
+      await asOwner(
+        `delete from record_leaves; delete from record_seals; update decision_records set subject = 'user:bob'`,
+      )
+      await seal()
+      expect((await verify()).found).toBe(0)
+      expect((await verify(heads)).findings).toContainEqual(
+        expect.objectContaining({ kind: 'head_differs', seal: 1 }),
+      )
+    })
+
+    test('passes by what was rolled back, and a crash leaves a batch sealed or not at all', async () => {
+      await record(database, who('user:anne'), read('a'))
+      await database
+        .transaction(async (sql) => {
+          await record(sql, who('user:anne'), read('b'))
+          throw new Error('rolled back')
+        })
+        .catch(() => undefined)
+      await record(database, who('user:anne'), read('c'))
+      for (const statement of [
+        'insert into record_seals',
+        'insert into record_leaves',
+        'insert into record_gaps',
+      ]) {
+        const failing: Database = {
+          ...database,
+          transaction: (work) =>
+            database.transaction((sql) =>
+              work({
+                query: async (text, values) => {
+                  if (text.includes(statement)) throw new Error('crash')
+                  return sql.query(text, values)
+                },
+              }),
+            ),
+        }
+        await expect(createSealer({ database: failing, key, clock }).seal()).rejects.toThrow('crash')
+        expect(await verify()).toMatchObject({ seals: 0, waiting: 2, found: 0 })
+      }
+      expect(await seal()).toBe(2)
+      expect(await verify()).toMatchObject({ records: 2, seals: 1, found: 0 })
+      const [first] = await numbers()
+      const gaps = await database.query('select from_no, to_no from record_gaps where from_no > $1', [
+        first ?? 0,
+      ])
+      expect(gaps).toEqual([{ from_no: (first ?? 0) + 1, to_no: (first ?? 0) + 1 }])
+      // Nobody can have that number any more.
+      now += 3_600_001
+      await record(database, who('user:anne'), read('d'))
+      await seal()
+      expect(await database.query('select 1 from record_gaps')).toHaveLength(0)
+    })
+
+    test('a person is erased by the destruction of their key, and the chain stays whole', async () => {
+      await sealed()
+      await record(database, who('user:carol', 't_c'), {
+        event: 'access_changed',
+        writes: ['user:anne viewer document:x', 'user:annex viewer document:x'],
+        deletes: [],
+      })
+      await record(database, operator('t_op'), {
+        event: 'command',
+        command: 'person_add',
+        arguments: { key: 'anne', name: 'Anne Berger' },
+      })
+      await record(database, who('user:anne'), {
+        event: 'connection_made',
+        connection: 'c_1',
+        provider: 'mail',
+        account: 'anne@mail.example',
+      })
+      await seal()
+      await record(database, who('user:anne'), read('not sealed yet'))
+      const { head } = await verify()
+      const { alias, records } = await createErasures({ database, clock, newTxn }).erase('user:anne')
+      expect(records).toBe(8)
+      const left = JSON.stringify(await database.query('select * from decision_records'))
+      expect(left).not.toMatch(/user:anne\b|Anne Berger|anne@mail|"anne"/)
+      expect(left).toContain('user:annex')
+      expect(left).toContain(alias)
+      expect(
+        await database.query('select subject, key from record_people where alias = $1', [alias]),
+      ).toEqual([{ subject: null, key: null }])
+      const after = await verify()
+      expect(after).toMatchObject({ found: 0, head })
+      await seal()
+      expect(await verify()).toMatchObject({ found: 0, waiting: 0 })
+      // Whoever comes back is somebody else.
+      await record(database, who('user:anne'), read('again'))
+      await seal()
+      expect((await createErasures({ database, clock, newTxn }).erase('user:anne')).alias).not.toBe(alias)
+      expect(await verify()).toMatchObject({ found: 0 })
+    })
+
+    test('an erasure that a crash cut short goes on by itself', async () => {
+      await sealed()
+      const failing: Database = {
+        ...database,
+        query: async (text, values) => {
+          if (text.includes('erased_at = $2')) throw new Error('crash')
+          return database.query(text, values)
+        },
+      }
+      await expect(createErasures({ database: failing, clock, newTxn }).erase('user:anne')).rejects.toThrow(
+        'crash',
+      )
+      expect(await verify()).toMatchObject({ found: 0 })
+      await createErasures({ database, clock, newTxn }).mend()
+      expect(await database.query('select 1 from record_people where subject = $1', ['user:anne'])).toEqual(
+        [],
+      )
+      expect(await verify()).toMatchObject({ found: 0 })
+    })
+
+    test('retention takes whole seals off the beginning, says so, and the chain still verifies', async () => {
+      const all = await sealed()
+      const heads = await readHeads(database, { after: 0, limit: 100 })
+      const drop = createRetention({ database, clock, newTxn, days: 30 })
+      await asOwner(
+        `update decision_records set at = at - interval '40 days' where record_no <= ${all[3]}; delete from record_leaves; delete from record_seals`,
+      )
+      await seal()
+      expect(await drop()).toBe(0)
+      await asOwner(`delete from record_leaves; delete from record_seals; delete from decision_records`)
+      await record(database, who('user:anne'), read('old'))
+      await asOwner(`update decision_records set at = at - interval '40 days'`)
+      await seal()
+      await record(database, who('user:anne'), read('new'))
+      await seal()
+      expect(await drop()).toBe(1)
+      await seal()
+      expect(await verify()).toMatchObject({
+        found: 0,
+        dropped: { seals: 1, records: 1 },
+        records: 2,
+        seals: 3,
+      })
+      // Not by a word that the record does not hold, and not what is younger than any retention may be.
+      await asOwner(`delete from decision_records where event = 'records_dropped'`)
+      expect((await verify()).findings).toContainEqual(expect.objectContaining({ kind: 'removed', seal: 1 }))
+      await expect(database.query('select record_drop_oldest(now())')).rejects.toThrow('30 days')
+      expect(heads).toHaveLength(2)
+    })
+
+    test.each([
+      'update record_seals set records = 1',
+      'delete from record_leaves',
+      'truncate record_seals cascade',
+      `select record_erase('erased:x', '{1}', '{user:bob}', '{}')`,
+    ])('refuses %s', async (statement) => {
+      await sealed()
+      await expect(database.query(statement)).rejects.toThrow(/append-only|being erased/)
+    })
+
+    test('agents’ reach is counted once for each record, by day', async () => {
+      await sealed()
+      await record(database, who('user:anne'), read('a'))
+      await record(database, { ...who('user:anne'), actors: [] }, read('a'))
+      await seal()
+      const rows = await database.query<{ document_id: string; reads: number }>(
+        `select agent, document_id, reads from agent_reach where document_id in ('a', 'b') order by document_id`,
+      )
+      expect(rows).toEqual([
+        { agent: 'agent:research-bot', document_id: 'a', reads: 2 },
+        { agent: 'agent:research-bot', document_id: 'b', reads: 1 },
+      ])
+    })
+  })
+})
+
+describe('sealing beside others', needsPostgres, () => {
+  let database: Database
+  let folder: string
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'remit-seal-'))
+    database = await openTestDatabase('postgres')
+  })
+  afterAll(async () => {
+    await database?.close()
+    await rm(folder, { recursive: true, force: true })
+  })
+
+  test('seals a record that is committed after later ones, and two sealers make one chain', async () => {
+    const key = await openSealKey(folder)
+    const clock = { now: Date.now }
+    const seal = () => createSealer({ database, key, clock }).seal()
+    const { promise: mayCommit, resolve: commit } = Promise.withResolvers<void>()
+    const { promise: isWritten, resolve: written } = Promise.withResolvers<void>()
+    const slow = database.transaction(async (sql) => {
+      await record(sql, who('user:anne'), read('slow'))
+      written()
+      await mayCommit
+    })
+    await isWritten
+    await record(database, who('user:anne'), read('fast'))
+    expect(await seal()).toBe(1)
+    commit()
+    await slow
+    for (let count = 0; count < 20; count += 1) await record(database, who('user:anne'), read(`d${count}`))
+    const both = await Promise.all([seal(), seal(), seal()])
+    await seal()
+    expect(both.reduce((sum, one) => sum + one, 0)).toBe(21)
+    expect(await verifyRecord(database, { publicKey: key.publicKey, now: Date.now() })).toMatchObject({
+      records: 22,
+      waiting: 0,
+      found: 0,
+    })
+  })
+})

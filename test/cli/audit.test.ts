@@ -1,0 +1,103 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type AdminDeps, runCommand } from '../../src/cli/commands.ts'
+import { type CliDeps, runCli } from '../../src/cli/program.ts'
+import { createTerminal } from '../../src/cli/terminal.ts'
+import { openWorld, type World } from '../support/world.ts'
+import { nobody } from './world.ts'
+
+let world: World
+let folder: string
+let txn: string
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'remit-audit-'))
+  world = await openWorld()
+  await world.put({ plan: { text: 'Otters build.', access: { viewers: ['user:anne'] } } })
+  await world.service.administrators.add('user:dan', ['security.read'])
+  await world.lend('anne', 'research-bot', 'collection:handbook')
+  const token = await world.token({ user: 'anne', agent: 'research-bot' })
+  txn = (await world.retrieve(token, { query: 'otters' })).txn
+})
+afterAll(async () => {
+  await world?.[Symbol.asyncDispose]()
+  await rm(folder, { recursive: true, force: true })
+})
+
+async function remit(...argv: readonly string[]) {
+  let out = ''
+  let said = ''
+  const { database, service } = world
+  const code = await runCli(argv, {
+    admin: {
+      run: (name: string, args: object) =>
+        runCommand(name, args, { ...service, database } as unknown as AdminDeps),
+    },
+    demoTokens: { person: ({ user }: { user: string }) => world.token({ user }) },
+    terminal: createTerminal({
+      stdout: { write: (text) => (out += text) },
+      stderr: { write: (text) => (said += text) },
+    }),
+    fetch: ((url: string, init: RequestInit) => service.app.request(url, init)) as typeof fetch,
+    publicUrl: world.config.publicUrl,
+    envToken: undefined,
+    signIns: nobody,
+  } as unknown as CliDeps)
+  return { code, out, said }
+}
+
+test('remit audit answers the questions of an incident, as an administrator of the demo', async () => {
+  const as = ['--as', 'dan']
+  expect((await remit('audit', 'readers', 'plan', ...as)).out).toContain(
+    'user:anne\n  actors: agent:research-bot',
+  )
+  const reads = ['audit', 'reads', 'user:anne', '--agent', 'agent:research-bot', ...as]
+  expect((await remit(...reads, '--today')).out).toMatch(/^plan\n[^]*today: allowed/)
+  expect((await remit('audit', 'thread', txn, ...as)).out).toContain(' retrieved\n')
+  await world.service.record.seal()
+  const reach = await remit('audit', 'reach', 'agent:research-bot', ...as)
+  expect(reach).toMatchObject({ code: 0, said: expect.stringContaining('Fewer than 7 days') })
+  expect(reach.out).toContain('documents: 1')
+  expect((await remit('audit', 'list', '--event', 'retrieved', ...as)).out).toMatch(/ retrieved allowed\n/)
+  const lines = (await remit('audit', 'list', '--all', '--txn', txn, '--format', 'ocsf', ...as)).out
+  expect(
+    lines
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line).class_uid),
+  ).toContain(6003)
+  expect(await remit('audit', 'list', '--as', 'anne')).toMatchObject({ code: 1, out: '' })
+})
+
+test('remit audit verify ends with 1 where the record is not whole, and says where', async () => {
+  expect(await remit('audit', 'verify')).toMatchObject({ code: 0, said: 'The record is whole.\n' })
+  const heads = join(folder, 'heads.ndjson')
+  const { out } = await remit('audit', 'heads')
+  await writeFile(heads, out)
+  expect((await remit('audit', 'verify', '--against', heads)).code).toBe(0)
+  await writeFile(heads, `${out}${JSON.stringify({ ...JSON.parse(out.split('\n')[0] ?? ''), seal: 999 })}\n`)
+  const cut = await remit('audit', 'verify', '--against', heads, '--json')
+  expect(cut.code).toBe(1)
+  expect(JSON.parse(cut.out).findings).toMatchObject([{ kind: 'truncated', seal: 999 }])
+  await writeFile(heads, 'no head\n')
+  expect(await remit('audit', 'verify', '--against', heads)).toMatchObject({
+    code: 1,
+    said: 'Line 1 of the file is not JSON.\n',
+  })
+  await world.database.query('alter table decision_records disable trigger user')
+  await world.database.query(`update decision_records set client = 'x' where txn = $1`, [txn])
+  await world.database.query('alter table decision_records enable trigger user')
+  const edited = await remit('audit', 'verify')
+  expect(edited.code).toBe(1)
+  expect(edited.out).toMatch(/^changed: record \d+ \(seal 1\)$/m)
+  expect(edited.said).toBe('The record is NOT whole.\n')
+})
+
+test('remit audit erase asks for a yes, and does not keep whom it erased', async () => {
+  expect((await remit('audit', 'erase', 'user:anne')).code).toBe(1)
+  expect((await remit('audit', 'erase', 'user:anne', '--yes')).said).toMatch(/^\d+ records say erased:/)
+  const rows = await world.database.query('select * from decision_records')
+  expect(JSON.stringify(rows)).not.toMatch(/user:anne\b/)
+  expect((await remit('audit', 'readers', 'plan', '--as', 'dan')).out).toMatch(/^erased:/)
+})
