@@ -3,6 +3,8 @@ import { Heading } from './parts/heading.tsx'
 import { Link, type Place, usePlace } from './router.tsx'
 import { type Console, ConsoleContext } from './use-answer.ts'
 import { agentViews } from './views/agents.tsx'
+import { explainViews } from './views/why/explain.tsx'
+import { whoCanViews } from './views/why/who-can.tsx'
 
 /** What one entry of the navigation leads to. */
 export interface Section {
@@ -14,7 +16,7 @@ export interface Section {
   readonly show: (place: Place, rest: readonly string[]) => ComponentChildren
 }
 
-const sections: readonly Section[] = [agentViews]
+const sections: readonly Section[] = [explainViews, whoCanViews, agentViews]
 
 export function Shell({ value }: { readonly value: Console }) {
   const place = usePlace()

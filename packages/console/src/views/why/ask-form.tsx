@@ -1,0 +1,77 @@
+import type { ComponentChildren } from 'preact'
+import { go } from '../../router.tsx'
+
+/** What a question is made of: the fields of its form, and the members of its address. */
+export type Asked = Readonly<Record<string, string>>
+
+/** The named fields of an address that say something. */
+export const askedOf = (query: URLSearchParams, names: readonly string[]): Asked =>
+  Object.fromEntries(
+    names.flatMap((name) => {
+      const value = query.get(name)?.trim() ?? ''
+      return value === '' ? [] : [[name, value]]
+    }),
+  )
+
+export const addressWith = (path: string, asked: Asked): string => `${path}?${new URLSearchParams(asked)}`
+
+/** A question as a form: putting it is going to its address, which can be kept, sent and gone back to. */
+export function AskForm(props: {
+  readonly path: string
+  readonly button: string
+  readonly children: ComponentChildren
+}) {
+  const { path, button, children } = props
+  return (
+    <form
+      class="line wide"
+      onSubmit={(event) => {
+        event.preventDefault()
+        const fields = [...new FormData(event.currentTarget)].flatMap(([name, value]) =>
+          typeof value === 'string' && value.trim() !== '' ? [[name, value.trim()] as const] : [],
+        )
+        go(addressWith(path, Object.fromEntries(fields)))
+      }}
+    >
+      {children}
+      <button type="submit" class="main">
+        {button}
+      </button>
+    </form>
+  )
+}
+
+export function Field(props: {
+  readonly name: string
+  readonly title: string
+  readonly hint?: string
+  readonly asked: Asked
+  readonly example: string
+  readonly isNeeded?: boolean
+  readonly choices?: readonly string[]
+}) {
+  const { name, title, hint, asked, example, isNeeded = false, choices } = props
+  return (
+    <label>
+      {title} {hint !== undefined && <small class="soft">{hint}</small>}
+      <input
+        type="text"
+        name={name}
+        defaultValue={asked[name] ?? ''}
+        placeholder={example}
+        required={isNeeded}
+        autocomplete="off"
+        autocapitalize="off"
+        spellcheck={false}
+        list={choices === undefined ? undefined : `${name}-choices`}
+      />
+      {choices !== undefined && (
+        <datalist id={`${name}-choices`}>
+          {choices.map((choice) => (
+            <option key={choice} value={choice} />
+          ))}
+        </datalist>
+      )}
+    </label>
+  )
+}

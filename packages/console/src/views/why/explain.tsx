@@ -1,0 +1,130 @@
+import { Asked as AskedFor } from '../../parts/asked.tsx'
+import { Heading } from '../../parts/heading.tsx'
+import type { Section } from '../../shell.tsx'
+import { useAnswer } from '../../use-answer.ts'
+import { type Asked, AskForm, askedOf, Field } from './ask-form.tsx'
+import type { Explained, Verdict } from './reason.ts'
+import { ReplicaNote } from './replica.tsx'
+import { ReasonTree } from './tree.tsx'
+import './why.css'
+
+/** `/explain?user=…&relation=…&object=…`, with `agent` and `delegation` for an agent; asked as soon as it is opened. */
+export const explainViews: Section = {
+  path: '/explain',
+  title: 'Why',
+  role: 'security.read',
+  show: ({ query }) => {
+    const asked = askedOf(query, ['user', 'agent', 'delegation', 'grants', 'relation', 'object', 'at'])
+    return <Explain asked={asked} key={JSON.stringify(asked)} />
+  },
+}
+
+const relations = ['can_read', 'can_read_delegated', 'can_be_told', 'viewer', 'owner', 'blocked', 'member']
+
+function Explain({ asked }: { readonly asked: Asked }) {
+  const isAsked = ['user', 'relation', 'object'].every((name) => asked[name] !== undefined)
+  return (
+    <>
+      <Heading title="Why may they, or why not?" />
+      <AskForm path="/explain" button="Ask why">
+        <Field name="user" title="Who" asked={asked} example="user:anne" isNeeded />
+        <Field name="relation" title="Has" asked={asked} example="can_read" isNeeded choices={relations} />
+        <Field name="object" title="Of" asked={asked} example="document:handbook/travel.md" isNeeded />
+        <details class="more" open={['agent', 'grants', 'at'].some((name) => asked[name] !== undefined)}>
+          <summary>Through an agent, or by another clock</summary>
+          <div class="line">
+            <Field name="agent" title="Agent" asked={asked} example="research-bot" />
+            <Field name="delegation" title="Delegation" asked={asked} example="d_…" />
+            <Field name="grants" title="Approvals" hint="by commas" asked={asked} example="g_…" />
+            <Field
+              name="at"
+              title="Clock"
+              hint="for what ends"
+              asked={asked}
+              example="2027-01-01T00:00:00Z"
+            />
+          </div>
+        </details>
+      </AskForm>
+      {isAsked && <Answer asked={asked} />}
+    </>
+  )
+}
+
+function Answer({ asked }: { readonly asked: Asked }) {
+  const { grants, ...rest } = asked
+  const body = { ...rest, ...(grants !== undefined && { grants: grants.split(/[\s,]+/) }) }
+  const answer = useAnswer('explained', (api, signal) => api.post<Explained>('/explain', body, signal))
+  return (
+    <AskedFor answer={answer} what="the reason">
+      {(explained) => <Why explained={explained} isByClock={asked['at'] !== undefined} />}
+    </AskedFor>
+  )
+}
+
+function Why({ explained, isByClock }: { readonly explained: Explained; readonly isByClock: boolean }) {
+  const { decision, in_words, registry, error, reason, cut, sides, replica, at } = explained
+  return (
+    <>
+      <section class={`answer ${decision}`} aria-live="polite">
+        <p class="said">
+          <Word verdict={decision} /> {in_words}
+        </p>
+        {registry !== undefined && <p class={registry.allows ? undefined : 'bad'}>{registry.in_words}</p>}
+        {isByClock && <p class="warn">By the clock of {at}, on today’s tuples: this is no history.</p>}
+        {error !== undefined && <p class="bad">{error}</p>}
+        {sides !== undefined && <Sides sides={sides} />}
+      </section>
+      <Agreement explained={explained} />
+      <ReplicaNote replica={replica} />
+      <h2>Tuple by tuple</h2>
+      {reason === null ? <p>No tree: the replica cannot be used now.</p> : <ReasonTree reason={reason} />}
+      {cut > 0 && <p class="soft">{cut} more branches are not shown.</p>}
+      <p class="soft">
+        Model <code>{explained.authorization_model_id}</code> · on record as <code>{explained.txn}</code>
+      </p>
+    </>
+  )
+}
+
+const words: Readonly<Record<Verdict, string>> = { allowed: 'Yes.', denied: 'No.', error: 'Undecided.' }
+
+const Word = ({ verdict }: { readonly verdict: Verdict }) => <strong>{words[verdict]}</strong>
+
+/** OpenFGA's word beside the replica's, from which the tree comes. */
+function Agreement({ explained: { decision, explained, agrees } }: { readonly explained: Explained }) {
+  return (
+    <>
+      <dl class="facts">
+        <dt>OpenFGA says</dt>
+        <dd>{decision}. This counts.</dd>
+        <dt>The replica says</dt>
+        <dd>{explained === null ? 'nothing: it cannot be used now' : `${explained}. The tree is its.`}</dd>
+      </dl>
+      {agrees === false && (
+        <p class="problem" role="alert">
+          The replica says otherwise than OpenFGA: do not take the tree for the reason.
+        </p>
+      )}
+    </>
+  )
+}
+
+const sideNames = {
+  person: 'The person may read it',
+  delegation: 'What was lent is in force',
+  scope: 'It is within what was lent',
+  sensitive: 'It is sensitive',
+  approval: 'An approval covers it',
+} as const
+
+const Sides = ({ sides }: { readonly sides: NonNullable<Explained['sides']> }) => (
+  <ul class="sides">
+    {(Object.keys(sideNames) as (keyof typeof sideNames)[]).map((side) => (
+      <li key={side}>
+        {sideNames[side]}:{' '}
+        <strong>{{ allowed: 'yes', denied: 'no', error: 'not answered' }[sides[side]]}</strong>
+      </li>
+    ))}
+  </ul>
+)

@@ -1,0 +1,117 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { needsChromium } from '../support/native.ts'
+import { type ConsolePage, type ConsoleWorld, openConsoleWorld, phone } from './open.ts'
+
+const hostile = 'group:<img/src=x/onerror=alert(1)>'
+
+describe('why and who, in the console', needsChromium, () => {
+  let world: ConsoleWorld
+  let browser: ConsolePage
+  let lent: string
+  beforeAll(async () => {
+    if (needsChromium.skip === true) return
+    world = await openConsoleWorld()
+    await world.put({
+      plan: { text: 'Otters.', access: { viewers: ['group:eng#member'], parents: ['collection:handbook'] } },
+      menu: { text: 'Fish.', access: { viewers: ['user:*'], blocked: ['user:carol'] } },
+      pay: { collection: 'finance', text: 'Gold.', access: { viewers: ['user:anne'], sensitive: true } },
+    })
+    await world.write(
+      'user:anne member group:eng',
+      `user:carol member ${hostile}`,
+      `${hostile}#member viewer document:plan`,
+    )
+    lent = await world.lend('anne', 'research-bot', 'collection:finance')
+    await world.service.index.catchUp()
+    browser = await world.open()
+  })
+  afterAll(async () => {
+    await browser?.[Symbol.asyncDispose]()
+    await world?.[Symbol.asyncDispose]()
+  })
+
+  const recorded = (event: string) =>
+    world.database.query<{ subject: string; detail: Record<string, unknown> }>(
+      'select subject, detail from decision_records where event = $1 order by record_no',
+      [event],
+    )
+
+  test('explains from a link: the answer in words, then every tuple, folded and unfolded by keyboard', async () => {
+    const { page } = browser
+    await browser.signIn('bob', '/console/explain?user=user:anne&relation=can_read&object=document:plan')
+    await page.getByText('Yes. user:anne has can_read of document:plan.').waitFor()
+    await page.getByText('allowed. This counts.').waitFor()
+    const tuple = page.getByText('user:anne member group:eng', { exact: true })
+    expect(await tuple.isVisible()).toBe(true)
+    expect(await browser.findings('explain')).toEqual([])
+    await page.locator('.tree summary').first().focus()
+    await page.keyboard.press('Enter')
+    expect(await tuple.isVisible()).toBe(false)
+    await page.keyboard.press('Enter')
+    expect(await tuple.isVisible()).toBe(true)
+    expect(await recorded('explained')).toMatchObject([
+      { subject: 'user:bob', detail: { question: { user: 'user:anne', object: 'document:plan' } } },
+    ])
+  })
+
+  test('says of an agent which side failed, and keeps the question in the address', async () => {
+    const { page } = browser
+    await page.getByLabel('Has').fill('can_read_delegated')
+    await page.getByLabel('Of', { exact: true }).fill('document:pay')
+    await page.getByText('Through an agent, or by another clock').click()
+    await page.getByLabel('Agent').fill('research-bot')
+    await page.getByLabel('Delegation').fill(lent)
+    await page.getByRole('button', { name: 'Ask why' }).click()
+    await page.getByText('It is sensitive, and no approval that was presented covers it.').waitFor()
+    await page.getByText('An approval covers it: no').waitFor()
+    expect(new URL(page.url()).searchParams.get('delegation')).toBe(lent)
+    expect(await browser.findings('explain-agent')).toEqual([])
+    await page.goBack()
+    await page.getByText('Yes. user:anne has can_read of document:plan.').waitFor()
+  })
+
+  test('runs nothing of what stands in a tuple', async () => {
+    const { page } = browser
+    await page.goto(`${world.url}/console/explain?user=user:carol&relation=can_read&object=document:plan`)
+    await page.getByText(`user:carol member ${hostile}`, { exact: true }).waitFor()
+    expect(await page.locator('img, main script').count()).toBe(0)
+    expect(browser.said).toEqual([])
+  })
+
+  test('lists who can, everyone and whom that leaves out, and leads from each to why', async () => {
+    const { page } = browser
+    await page.getByRole('link', { name: 'Who can' }).click()
+    await page.getByLabel('Of', { exact: true }).fill('document:menu')
+    await page.getByRole('button', { name: 'List them' }).click()
+    await page.getByText('everyone', { exact: true }).waitFor()
+    expect(await page.getByText('left out of everyone').count()).toBe(1)
+    expect(await browser.findings('who-can')).toEqual([])
+    await page.getByRole('link', { name: 'Explain user:carol' }).click()
+    await page.getByText('No. user:carol does not have can_read of document:menu.').waitFor()
+    expect(await recorded('who_can_listed')).toMatchObject([
+      { subject: 'user:bob', detail: { object: 'document:menu', listed: 2, complete: true } },
+    ])
+  })
+
+  test('names the field of a question that cannot be asked', async () => {
+    const { page } = browser
+    await page.goto(`${world.url}/console/explain`)
+    await page.getByLabel('Who').fill('anne')
+    await page.getByLabel('Has').fill('can_read')
+    await page.getByLabel('Of', { exact: true }).fill('document:plan')
+    await page.getByRole('button', { name: 'Ask why' }).click()
+    await page.getByRole('alert').waitFor()
+    expect(await page.getByRole('alert').textContent()).toMatch(/type:id .*\(user\)/)
+  })
+
+  test('fit a phone', async () => {
+    await using handset = await world.open(phone)
+    await handset.signIn('bob', '/console/explain?user=user:anne&relation=can_read&object=document:plan')
+    await handset.page.getByText('user:anne member group:eng', { exact: true }).waitFor()
+    expect(await handset.findings('phone-explain')).toEqual([])
+    await handset.page.goto(`${world.url}/console/who-can?relation=can_read&object=document:plan`)
+    await handset.page.getByRole('code').getByText('user:anne', { exact: true }).waitFor()
+    expect(await handset.findings('phone-who-can')).toEqual([])
+    expect(handset.said).toEqual([])
+  })
+})
