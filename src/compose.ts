@@ -8,6 +8,7 @@ import { type DecisionEvent, record, type Who } from './audit/record.ts'
 import { readThread } from './audit/thread.ts'
 import { createExplainer } from './authz/explain/explain.ts'
 import { createToday } from './authz/explain/today.ts'
+import { createViewAs } from './authz/explain/view-as.ts'
 import { createWhoCan } from './authz/explain/who-can.ts'
 import { createWhy } from './authz/explain/why.ts'
 import type { Fga } from './authz/fga.ts'
@@ -77,6 +78,7 @@ import { jobRoutes } from './http/routes/jobs.ts'
 import { modelRoutes } from './http/routes/model.ts'
 import { createReading } from './http/routes/reading.ts'
 import { retrieveRoutes } from './http/routes/retrieve.ts'
+import { viewAsRoutes } from './http/routes/view-as.ts'
 import { whatIfRoutes } from './http/routes/what-if.ts'
 import { whoCanRoutes } from './http/routes/who-can.ts'
 import { createIngest, type Ingest } from './ingest/ingest.ts'
@@ -494,6 +496,18 @@ export async function compose({
         thread: (txn) => readThread(database, txn),
         today: createToday({ sql: database, fga, limiter, agentOf: agents.get, now }),
         now,
+      }),
+      viewAsRoutes({
+        ...reading,
+        viewAs: createViewAs({
+          sql: database,
+          fga,
+          index,
+          limiter,
+          agentOf: agents.get,
+          isLive: delegations.isLive,
+          now,
+        }),
       }),
       whoCanRoutes({ ...reading, whoCan: createWhoCan({ sql: database, fga, index, limiter, now }) }),
       whatIfRoutes({

@@ -126,6 +126,20 @@ export type DecisionEvent =
       readonly model_id: string
     }
   | {
+      /** What a person would be given, or an agent for them. */
+      readonly event: 'viewed_as'
+      readonly user: string
+      readonly agent?: string
+      readonly delegation?: string
+      readonly collection?: string
+      /** Not its first page. */
+      readonly continued: boolean
+      readonly listed: number
+      readonly complete: boolean
+      readonly model_id: string
+      readonly openfga_request_ids: readonly string[]
+    }
+  | {
       readonly event: 'access_changed'
       readonly writes: readonly string[]
       readonly deletes: readonly string[]

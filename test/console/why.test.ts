@@ -93,6 +93,23 @@ describe('why and who, in the console', needsChromium, () => {
     ])
   })
 
+  test('shows what somebody would be given, themselves and through an agent, and that one looked', async () => {
+    const { page } = browser
+    await page.goto(`${world.url}/console/view-as?user=user:anne`)
+    await page.getByRole('cell', { name: 'plan', exact: true }).waitFor()
+    expect(await page.getByRole('row').count()).toBe(4)
+    expect(await browser.findings('view-as')).toEqual([])
+    await page.getByLabel('Through agent').fill('research-bot')
+    await page.getByLabel('Delegation').fill(lent)
+    await page.getByRole('button', { name: 'View as' }).click()
+    await page.getByText('Nothing that OpenFGA confirms.').waitFor()
+    expect(await page.getByText('Gold.').count()).toBe(0)
+    expect(await recorded('viewed_as')).toMatchObject([
+      { subject: 'user:bob', detail: { user: 'user:anne', listed: 3 } },
+      { subject: 'user:bob', detail: { user: 'user:anne', agent: 'research-bot', listed: 0 } },
+    ])
+  })
+
   test('names the field of a question that cannot be asked', async () => {
     const { page } = browser
     await page.goto(`${world.url}/console/explain`)
@@ -101,7 +118,7 @@ describe('why and who, in the console', needsChromium, () => {
     await page.getByLabel('Of', { exact: true }).fill('document:plan')
     await page.getByRole('button', { name: 'Ask why' }).click()
     await page.getByRole('alert').waitFor()
-    expect(await page.getByRole('alert').textContent()).toMatch(/type:id .*\(user\)/)
+    expect(await page.getByRole('alert').textContent()).toMatch(/type:id.*\(user\)/)
   })
 
   test('fit a phone', async () => {

@@ -80,7 +80,7 @@ const callers = (operation: string): readonly string[] => {
   if (/ \/(approvals|vault)/.test(operation)) return ['agent']
   if (/^(post \/retrieve|get \/(documents|collections))/.test(operation)) return ['person', 'agent']
   if (/\/(delegations|connections)/.test(operation)) return ['browser']
-  if (/^(put \/(collections|fields)|post \/(explain|who-can))|\/(model|agents)/.test(operation))
+  if (/^(put \/(collections|fields)|post \/(explain|view-as|who-can))|\/(model|agents)/.test(operation))
     return ['administrator']
   return operation === 'post /access' ? ['administrator', 'service'] : ['service']
 }

@@ -4,6 +4,7 @@ import { Link, type Place, usePlace } from './router.tsx'
 import { type Console, ConsoleContext } from './use-answer.ts'
 import { agentViews } from './views/agents.tsx'
 import { explainViews } from './views/why/explain.tsx'
+import { viewAsViews } from './views/why/view-as.tsx'
 import { whoCanViews } from './views/why/who-can.tsx'
 
 /** What one entry of the navigation leads to. */
@@ -16,7 +17,7 @@ export interface Section {
   readonly show: (place: Place, rest: readonly string[]) => ComponentChildren
 }
 
-const sections: readonly Section[] = [explainViews, whoCanViews, agentViews]
+const sections: readonly Section[] = [explainViews, whoCanViews, viewAsViews, agentViews]
 
 export function Shell({ value }: { readonly value: Console }) {
   const place = usePlace()

@@ -1,15 +1,11 @@
-import { useState } from 'preact/hooks'
-import type { Problem } from '../../api.ts'
 import { Asked as AskedFor } from '../../parts/asked.tsx'
 import { Heading } from '../../parts/heading.tsx'
-import { ProblemBox } from '../../parts/problem.tsx'
 import { Table } from '../../parts/table.tsx'
 import { Link } from '../../router.tsx'
 import type { Section } from '../../shell.tsx'
-import { asProblem, useAnswer, useConsole } from '../../use-answer.ts'
+import { useAnswer } from '../../use-answer.ts'
 import { type Asked, AskForm, addressWith, askedOf, Field } from './ask-form.tsx'
-import type { Replica } from './reason.ts'
-import { ReplicaNote } from './replica.tsx'
+import { type Page, Pages } from './pages.tsx'
 import './why.css'
 
 interface Subject {
@@ -18,12 +14,8 @@ interface Subject {
   readonly via: string | null
 }
 
-interface Page {
+interface WhoCanPage extends Page {
   readonly subjects: readonly Subject[]
-  readonly cursor: string | null
-  readonly complete: boolean
-  readonly replica: Replica
-  readonly txn: string
 }
 
 /** `/who-can?relation=…&object=…` */
@@ -59,76 +51,47 @@ function WhoCan({ asked }: { readonly asked: Asked }) {
 }
 
 function FirstPage({ asked }: { readonly asked: Asked }) {
-  const answer = useAnswer('listed', (api, signal) => api.post<Page>('/who-can', asked, signal))
+  const answer = useAnswer('listed', (api, signal) => api.post<WhoCanPage>('/who-can', asked, signal))
   return (
     <AskedFor answer={answer} what="the people">
-      {(first) => <Pages first={first} asked={asked} />}
+      {(first) => (
+        <Pages first={first} path="/who-can" asked={asked} missing="Somebody may be missing from this list.">
+          {(pages, hasMore) => <Listed pages={pages} hasMore={hasMore} asked={asked} />}
+        </Pages>
+      )}
     </AskedFor>
   )
 }
 
-function Pages({ first, asked }: { readonly first: Page; readonly asked: Asked }) {
-  const { api } = useConsole()
-  const [pages, setPages] = useState<readonly Page[]>([first])
-  const [problem, setProblem] = useState<Problem>()
-  const [isAsking, setAsking] = useState(false)
-  const last = pages.at(-1) ?? first
+const Listed = ({
+  pages,
+  hasMore,
+  asked,
+}: {
+  readonly pages: readonly WhoCanPage[]
+  readonly hasMore: boolean
+  readonly asked: Asked
+}) => {
   const subjects = pages.flatMap((page) => page.subjects)
-
-  async function more(): Promise<void> {
-    setAsking(true)
-    setProblem(undefined)
-    try {
-      const next = await api.post<Page>('/who-can', { ...asked, cursor: last.cursor })
-      setPages([...pages, next])
-    } catch (thrown) {
-      setProblem(asProblem(thrown))
-    } finally {
-      setAsking(false)
-    }
-  }
-
+  if (subjects.length === 0) return <p>Nobody that OpenFGA confirms.</p>
   return (
-    <>
-      {subjects.length === 0 ? (
-        <p>Nobody that OpenFGA confirms.</p>
-      ) : (
-        <Table
-          caption={`${subjects.length}${last.cursor === null ? '' : ' so far'}, each confirmed by OpenFGA`}
-          rows={subjects}
-          keyOf={({ user }) => user}
-          columns={[
-            { title: 'Who', cell: (subject) => <Who {...subject} /> },
-            { title: 'How', cell: ({ via }) => via ?? '' },
-            {
-              title: 'Why',
-              cell: ({ user }) => (
-                <Link to={addressWith('/explain', { user, ...asked })}>
-                  Explain<span class="unseen"> {user}</span>
-                </Link>
-              ),
-            },
-          ]}
-        />
-      )}
-      {problem !== undefined && <ProblemBox problem={problem} />}
-      {last.cursor !== null && (
-        <p>
-          <button type="button" disabled={isAsking} onClick={() => void more()}>
-            More
-          </button>
-        </p>
-      )}
-      {pages.some(({ complete }) => !complete) && (
-        <p class="warn" role="status">
-          Somebody may be missing from this list.
-        </p>
-      )}
-      <ReplicaNote replica={last.replica} />
-      <p class="soft">
-        On record as <code>{last.txn}</code>
-      </p>
-    </>
+    <Table
+      caption={`${subjects.length}${hasMore ? ' so far' : ''}, each confirmed by OpenFGA`}
+      rows={subjects}
+      keyOf={({ user }) => user}
+      columns={[
+        { title: 'Who', cell: (subject) => <Who {...subject} /> },
+        { title: 'How', cell: ({ via }) => via ?? '' },
+        {
+          title: 'Why',
+          cell: ({ user }) => (
+            <Link to={addressWith('/explain', { user, ...asked })}>
+              Explain<span class="unseen"> {user}</span>
+            </Link>
+          ),
+        },
+      ]}
+    />
   )
 }
 
