@@ -16,7 +16,7 @@ COPY package.json package-lock.json .npmrc ./
 COPY packages packages
 RUN npm ci --omit=dev --ignore-scripts && npm cache clean --force
 
-COPY model.fga ./
+COPY model.fga model.fga.yaml ./
 COPY migrations migrations
 COPY src src
 COPY --from=console /app/packages/console/dist packages/console/dist

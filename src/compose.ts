@@ -23,6 +23,7 @@ import { createModelChanges } from './authz/model/changes.ts'
 import { deployModel } from './authz/model/deploy.ts'
 import { digestOf } from './authz/model/dsl.ts'
 import type { ModelVersion } from './authz/model/pin.ts'
+import { createTruthTable } from './authz/model/truth-table.ts'
 import { createNominator } from './authz/nominate.ts'
 import { observeWrites } from './authz/observed-fga.ts'
 import { createFga } from './authz/openfga.ts'
@@ -76,6 +77,7 @@ import { fieldRoutes } from './http/routes/fields.ts'
 import { importRoutes } from './http/routes/imports.ts'
 import { jobRoutes } from './http/routes/jobs.ts'
 import { modelRoutes } from './http/routes/model.ts'
+import { modelTestRoutes } from './http/routes/model-tests.ts'
 import { createReading } from './http/routes/reading.ts'
 import { retrieveRoutes } from './http/routes/retrieve.ts'
 import { viewAsRoutes } from './http/routes/view-as.ts'
@@ -518,6 +520,15 @@ export async function compose({
         now,
       }),
       modelRoutes({ models, matchesFile, requireBearer, isAdministrator, now }),
+      modelTestRoutes({
+        truthTable: createTruthTable({
+          api: ground.openfga,
+          own: () => readFile(new URL('../model.fga.yaml', import.meta.url), 'utf8'),
+        }),
+        requireBearer,
+        isAdministrator,
+        now,
+      }),
       agentRoutes({
         agents,
         administration: createAgentAdministration({ sql: database, agents }),

@@ -28,7 +28,7 @@ export async function build(): Promise<void> {
     })
     const outputs = Object.entries(metafile.outputs)
     const [script, { cssBundle = '' } = {}] =
-      outputs.find(([, { entryPoint }]) => entryPoint !== undefined) ?? []
+      outputs.find(([, { entryPoint }]) => entryPoint?.endsWith('src/main.tsx')) ?? []
     const page = (await readFile(here('src/index.html'), 'utf8'))
       .replace('%SCRIPT%', basename(script ?? ''))
       .replace('%STYLE%', basename(cssBundle))

@@ -3,6 +3,8 @@ import { Heading } from './parts/heading.tsx'
 import { Link, type Place, usePlace } from './router.tsx'
 import { type Console, ConsoleContext } from './use-answer.ts'
 import { agentViews } from './views/agents.tsx'
+import { modelViews } from './views/model/model.tsx'
+import { whatIfViews } from './views/what-if/what-if.tsx'
 import { explainViews } from './views/why/explain.tsx'
 import { viewAsViews } from './views/why/view-as.tsx'
 import { whoCanViews } from './views/why/who-can.tsx'
@@ -17,7 +19,14 @@ export interface Section {
   readonly show: (place: Place, rest: readonly string[]) => ComponentChildren
 }
 
-const sections: readonly Section[] = [explainViews, whoCanViews, viewAsViews, agentViews]
+const sections: readonly Section[] = [
+  explainViews,
+  whoCanViews,
+  viewAsViews,
+  whatIfViews,
+  modelViews,
+  agentViews,
+]
 
 export function Shell({ value }: { readonly value: Console }) {
   const place = usePlace()

@@ -70,11 +70,7 @@ export async function readStoreFile(path: string): Promise<StoreFile> {
     content.tests.map(async (test) => ({
       name: test.name,
       tuples: [...common, ...test.tuples, ...(await tuplesIn(files, test.tuple_file))],
-      questions: [
-        ...test.check.flatMap(checks),
-        ...test.list_objects.flatMap(objectLists),
-        ...test.list_users.flatMap(userLists),
-      ],
+      questions: questionsOf(test),
     })),
   )
   const { model, model_file } = content
@@ -84,6 +80,31 @@ export async function readStoreFile(path: string): Promise<StoreFile> {
     tests,
   }
 }
+
+/**
+ * The same from text, about a model of one's own in place of the one that it names. There is no folder: tuples that
+ * it would take from other files are refused. Throws StoreFileError.
+ */
+export function readStoreText(content: string, model: ModelJson, name: string): StoreFile {
+  const { tests, tuples: common, ...rest } = parseStore(content, name)
+  if ([rest, ...tests].some((part) => 'tuple_file' in part || 'tuple_files' in part))
+    throw new StoreFileError(`${name}: tuples have to stand in the text itself`)
+  return {
+    name: rest.name ?? name,
+    model,
+    tests: tests.map((test) => ({
+      name: test.name,
+      tuples: [...common, ...test.tuples],
+      questions: questionsOf(test),
+    })),
+  }
+}
+
+const questionsOf = (test: z.infer<typeof store>['tests'][number]): readonly Question[] => [
+  ...test.check.flatMap(checks),
+  ...test.list_objects.flatMap(objectLists),
+  ...test.list_users.flatMap(userLists),
+]
 
 const text = z.string().min(1)
 const context = z.record(text, z.unknown()).optional()

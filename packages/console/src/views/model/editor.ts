@@ -1,0 +1,96 @@
+import { defaultKeymap, history, historyKeymap } from '@codemirror/commands'
+import { syntaxHighlighting } from '@codemirror/language'
+import { type Diagnostic, lintKeymap, setDiagnostics } from '@codemirror/lint'
+import { EditorState } from '@codemirror/state'
+import { drawSelection, EditorView, keymap, lineNumbers } from '@codemirror/view'
+import { colours, openfga } from './language.ts'
+
+export interface TextProblem {
+  readonly line: number
+  readonly column: number
+  readonly end_line: number
+  readonly end_column: number
+  readonly message: string
+}
+
+export interface Editor {
+  readonly text: () => string
+  show(problems: readonly TextProblem[]): void
+  goTo(problem: TextProblem): void
+  destroy(): void
+}
+
+/**
+ * The editor, in a chunk of its own. It lives in a shadow root, where its styles need no inline style, which the
+ * page's policy refuses. Tab leaves it, as everywhere.
+ */
+export function openEditor(options: {
+  readonly root: ShadowRoot
+  readonly text: string
+  readonly labelledBy: string
+  readonly onChange: (text: string) => void
+}): Editor {
+  const { root, text, labelledBy, onChange } = options
+  const view = new EditorView({
+    root,
+    parent: root,
+    state: EditorState.create({
+      doc: text,
+      extensions: [
+        lineNumbers(),
+        history(),
+        drawSelection(),
+        openfga,
+        syntaxHighlighting(colours),
+        keymap.of([...lintKeymap, ...defaultKeymap, ...historyKeymap]),
+        EditorView.lineWrapping,
+        EditorView.contentAttributes.of({ 'aria-label': labelledBy, spellcheck: 'false' }),
+        EditorView.updateListener.of(({ docChanged, state }) => {
+          if (docChanged) onChange(state.doc.toString())
+        }),
+        theme,
+      ],
+    }),
+  })
+  // It scrolls, so that whoever has no mouse can get there.
+  view.scrollDOM.tabIndex = 0
+  const diagnostic = (problem: TextProblem): Diagnostic => {
+    const from = place(problem.line, problem.column)
+    const end = place(problem.end_line, problem.end_column)
+    return { from, to: Math.max(from, end), severity: 'error', message: problem.message }
+  }
+  function place(line: number, column: number): number {
+    const { doc } = view.state
+    const { from, to } = doc.line(Math.min(Math.max(line, 1), doc.lines))
+    return Math.min(from + column - 1, to)
+  }
+  return {
+    text: () => view.state.doc.toString(),
+    show: (problems) => view.dispatch(setDiagnostics(view.state, problems.map(diagnostic))),
+    goTo({ line, column }) {
+      view.dispatch({ selection: { anchor: place(line, column) }, scrollIntoView: true })
+      view.focus()
+    },
+    destroy: () => view.destroy(),
+  }
+}
+
+// Without the pictures of the package's own style: the page loads none.
+const theme = EditorView.theme({
+  '&': { fontSize: '0.9rem', maxHeight: '32rem', background: 'var(--card)', color: 'inherit' },
+  '&.cm-focused': { outline: '3px solid var(--accent)', outlineOffset: '2px' },
+  '.cm-scroller': { overflow: 'auto', fontFamily: 'ui-monospace, monospace', lineHeight: '1.5' },
+  '.cm-content': { caretColor: 'currentColor' },
+  '.cm-cursor': { borderLeftColor: 'currentColor' },
+  '.cm-gutters': { background: 'var(--card)', color: 'var(--soft)', border: 'none' },
+  '&.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground, .cm-selectionBackground': {
+    background: 'color-mix(in srgb, var(--accent) 30%, transparent)',
+  },
+  '.cm-lintRange-error': {
+    backgroundImage: 'none',
+    textDecoration: 'underline wavy var(--bad)',
+    textDecorationSkipInk: 'none',
+  },
+  '.cm-lintPoint-error:after': { borderBottomColor: 'var(--bad)' },
+  '.cm-tooltip, .cm-panel': { background: 'var(--card)', color: 'inherit', border: '1px solid var(--line)' },
+})

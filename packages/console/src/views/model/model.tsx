@@ -1,0 +1,238 @@
+import { useEffect, useState } from 'preact/hooks'
+import type { Problem } from '../../api.ts'
+import { Asked } from '../../parts/asked.tsx'
+import { Heading } from '../../parts/heading.tsx'
+import { ProblemBox } from '../../parts/problem.tsx'
+import { Table } from '../../parts/table.tsx'
+import { go, Link } from '../../router.tsx'
+import type { Section } from '../../shell.tsx'
+import { asProblem, useAnswer, useConsole } from '../../use-answer.ts'
+import type { TextProblem } from './editor.ts'
+import { Findings } from './findings.tsx'
+import { ModelEditor } from './model-editor.tsx'
+import { OnePlan } from './plan.tsx'
+import { TruthTable } from './truth-table.tsx'
+import { type Checked, type Plan, planPath, type Shown, type Tested } from './wire.ts'
+import './model.css'
+
+export const modelViews: Section = {
+  path: '/model',
+  title: 'Model',
+  role: 'security.write',
+  show: (_, [first, id]) =>
+    first === 'plans' && id !== undefined ? <OnePlan id={id} key={id} /> : <Model />,
+}
+
+function Model() {
+  const answer = useAnswer('model', (api, signal) => api.get<Shown>('/model', signal))
+  return (
+    <>
+      <Heading title="The model" />
+      <Asked answer={answer} what="the model">
+        {(shown) => (
+          <>
+            <InForce shown={shown} />
+            <Awaiting plans={shown.awaiting} />
+            {shown.model === null ? (
+              <p>Of the model in force no text was kept: a plan is made by the command line.</p>
+            ) : (
+              <Workbench text={shown.model} />
+            )}
+            <History shown={shown} />
+          </>
+        )}
+      </Asked>
+    </>
+  )
+}
+
+function InForce({ shown: { model_id, history, matches_file } }: { readonly shown: Shown }) {
+  const [now] = history
+  return (
+    <dl class="facts">
+      <dt>In force</dt>
+      <dd>
+        <code>{model_id}</code>
+        {now !== undefined && ` since ${now.activated_at}`}
+        {now !== undefined && now.activated_by.length > 0 && `, by ${now.activated_by.join(' and ')}`}
+      </dd>
+      <dt>model.fga</dt>
+      <dd>{matches_file ? 'says the same' : 'says something else, which changes nothing'}</dd>
+    </dl>
+  )
+}
+
+function Awaiting({ plans }: { readonly plans: readonly Plan[] }) {
+  if (plans.length === 0) return null
+  return (
+    <section aria-labelledby="awaiting">
+      <h2 id="awaiting">Waiting for another person</h2>
+      <ul class="plain">
+        {plans.map(({ plan_id, planner, approved_by }) => (
+          <li key={plan_id}>
+            <Link to={planPath(plan_id)}>
+              Planned by {planner}, confirmed by {approved_by.join(', ')}
+            </Link>
+          </li>
+        ))}
+      </ul>
+    </section>
+  )
+}
+
+const waitMs = 400
+const clean: Checked = { problems: [], refusals: [], warnings: [] }
+
+function Workbench({ text }: { readonly text: string }) {
+  const { api } = useConsole()
+  const [draft, setDraft] = useState(text)
+  const [checked, setChecked] = useState<Checked & { readonly of: string }>({ ...clean, of: text })
+  const [lookAt, setLookAt] = useState<TextProblem>()
+  const [tests, setTests] = useState('')
+  const [tested, setTested] = useState<Tested & { readonly of: string }>()
+  const [problem, setProblem] = useState<Problem>()
+  const [doing, setDoing] = useState<'testing' | 'planning'>()
+
+  // While somebody types nothing is asked, and an answer about what stands there no more is not waited for.
+  useEffect(() => {
+    if (draft === checked.of) return undefined
+    const stop = new AbortController()
+    const timer = setTimeout(() => {
+      api.post<Checked>('/model/check', { model: draft }, stop.signal).then(
+        (found) => setChecked({ ...found, of: draft }),
+        (thrown: unknown) => {
+          if (!stop.signal.aborted) setProblem(asProblem(thrown))
+        },
+      )
+    }, waitMs)
+    return () => {
+      clearTimeout(timer)
+      stop.abort()
+    }
+  }, [draft])
+
+  async function during(what: 'testing' | 'planning', work: () => Promise<void>): Promise<void> {
+    setDoing(what)
+    setProblem(undefined)
+    try {
+      await work()
+    } catch (thrown) {
+      setProblem(asProblem(thrown))
+    } finally {
+      setDoing(undefined)
+    }
+  }
+  const test = () =>
+    during('testing', async () => {
+      const body = { model: draft, ...(tests.trim() !== '' && { tests }) }
+      setTested({ ...(await api.post<Tested>('/model/test', body)), of: draft })
+    })
+  const plan = () =>
+    during('planning', async () => {
+      const { plan: made } = await api.post<{ readonly plan: Plan }>('/model/plan', { model: draft })
+      go(planPath(made.plan_id))
+    })
+
+  const isWrong = checked.problems.length > 0
+  const isUnsure = checked.of !== draft
+  return (
+    <section aria-labelledby="change">
+      <h2 id="change">Change it</h2>
+      <p class="soft">
+        Nothing here changes anything: a plan shows who would gain and who would lose what, and enough
+        different people have to confirm it.
+      </p>
+      <ModelEditor text={text} problems={checked.problems} lookAt={lookAt} onChange={setDraft} />
+      <div role="status" class="checked">
+        {isUnsure
+          ? 'Looking at it …'
+          : isWrong
+            ? `${checked.problems.length} problems`
+            : 'No problem in the text.'}
+      </div>
+      {isWrong && (
+        <ul class="plain">
+          {checked.problems.map((found) => (
+            <li key={`${found.line} ${found.column} ${found.message}`}>
+              <button type="button" class="bad" onClick={() => setLookAt({ ...found })}>
+                Line {found.line}: {found.message}
+              </button>
+            </li>
+          ))}
+        </ul>
+      )}
+      <Findings title="May not come into force" kind="problem" found={checked.refusals} />
+      <Findings title="To be known" kind="note" found={checked.warnings} />
+      <details class="more">
+        <summary>A truth table of your own</summary>
+        <label>
+          Tests <small class="soft">a store file (.fga.yaml); left empty: those of model.fga</small>
+          <textarea
+            rows={8}
+            spellcheck={false}
+            value={tests}
+            onInput={({ currentTarget }) => setTests(currentTarget.value)}
+          />
+        </label>
+      </details>
+      <p class="buttons">
+        <button type="button" disabled={isWrong || doing !== undefined} onClick={() => void test()}>
+          {doing === 'testing' ? 'Running …' : 'Run the truth table'}
+        </button>{' '}
+        <button
+          type="button"
+          class="main"
+          disabled={isWrong || isUnsure || draft === text || doing !== undefined}
+          onClick={() => void plan()}
+        >
+          {doing === 'planning' ? 'Planning …' : 'Plan this change'}
+        </button>
+      </p>
+      {problem !== undefined && <ProblemBox problem={problem} />}
+      {tested !== undefined && tested.of !== draft && <p class="warn">Of the text before it was changed:</p>}
+      {tested !== undefined && <TruthTable tested={tested} />}
+    </section>
+  )
+}
+
+function History({ shown: { history, model_id: current } }: { readonly shown: Shown }) {
+  const { api } = useConsole()
+  const [problem, setProblem] = useState<Problem>()
+  async function back(id: string): Promise<void> {
+    try {
+      const { plan } = await api.post<{ readonly plan: Plan }>('/model/plan', { model_id: id })
+      go(planPath(plan.plan_id))
+    } catch (thrown) {
+      setProblem(asProblem(thrown))
+    }
+  }
+  return (
+    <section aria-labelledby="history">
+      <h2 id="history">What was in force</h2>
+      {problem !== undefined && <ProblemBox problem={problem} />}
+      <Table
+        caption="The newest first"
+        rows={history}
+        keyOf={({ model_id, activated_at }) => `${model_id} ${activated_at}`}
+        columns={[
+          { title: 'Model', cell: ({ model_id }) => <code>{model_id}</code> },
+          { title: 'Since', cell: ({ activated_at }) => activated_at },
+          { title: 'Confirmed by', cell: ({ activated_by }) => activated_by.join(', ') },
+          {
+            title: 'Change',
+            cell: ({ plan_id, model_id }) => (
+              <>
+                {plan_id !== undefined && <Link to={planPath(plan_id)}>Its plan</Link>}{' '}
+                {model_id !== current && (
+                  <button type="button" onClick={() => void back(model_id)}>
+                    Plan going back
+                  </button>
+                )}
+              </>
+            ),
+          },
+        ]}
+      />
+    </section>
+  )
+}

@@ -1,0 +1,157 @@
+import { useState } from 'preact/hooks'
+import type { Problem } from '../../api.ts'
+import { Asked } from '../../parts/asked.tsx'
+import { Heading } from '../../parts/heading.tsx'
+import { ProblemBox } from '../../parts/problem.tsx'
+import { Link } from '../../router.tsx'
+import { asProblem, useAnswer, useConsole } from '../../use-answer.ts'
+import { Effect } from './effect.tsx'
+import { Findings } from './findings.tsx'
+import type { Plan } from './wire.ts'
+import './model.css'
+
+interface Read {
+  readonly plan: Plan
+  readonly diff: string
+}
+
+/** What whoever confirms a change reads: who gains, who loses, and what changes in the text. */
+export function OnePlan({ id }: { readonly id: string }) {
+  const answer = useAnswer(`plan ${id}`, (api, signal) =>
+    api.get<Read>(`/model/plans/${encodeURIComponent(id)}`, signal),
+  )
+  return (
+    <>
+      <Heading title="A change of the model" />
+      <p>
+        <Link to="/model">To the model</Link>
+      </p>
+      <Asked answer={answer} what="the plan">
+        {({ plan, diff }) => (
+          <>
+            <Facts plan={plan} />
+            <Findings title="It may not come into force" kind="problem" found={plan.refusals} />
+            <h2>What it would do</h2>
+            <Completeness plan={plan} />
+            <Effect canRead={plan.can_read} delegated={plan.can_read_delegated} />
+            <Findings title="To be known" kind="note" found={plan.warnings} />
+            <Invalid plan={plan} />
+            <h2>What changes in the text</h2>
+            <Diff diff={diff} />
+            <Confirm plan={plan} />
+          </>
+        )}
+      </Asked>
+    </>
+  )
+}
+
+const Facts = ({ plan: { planner, expires_at, approved_by } }: { readonly plan: Plan }) => (
+  <dl class="facts">
+    <dt>Planned by</dt>
+    <dd>{planner}</dd>
+    <dt>Confirmed by</dt>
+    <dd>{approved_by.join(', ') || 'nobody yet'}</dd>
+    <dt>Counts until</dt>
+    <dd>{expires_at}</dd>
+  </dl>
+)
+
+const Completeness = ({ plan }: { readonly plan: Plan }) => (
+  <>
+    <p class="soft">
+      Of {plan.people} people, {plan.documents} documents and {plan.delegations} live delegations.
+    </p>
+    {!plan.complete && (
+      <p class="problem">Somebody may be missing: it cannot come into force as long as that is so.</p>
+    )}
+    {plan.unanswered > 0 && <p class="warn">{plan.unanswered} questions could not be answered.</p>}
+  </>
+)
+
+const Invalid = ({ plan: { invalid_tuples: invalid } }: { readonly plan: Plan }) =>
+  invalid.count === 0 ? null : (
+    <section class="note">
+      <h3>{invalid.count} tuples would count no more</h3>
+      <ul>
+        {invalid.samples.map(({ tuple, reason }) => (
+          <li key={tuple}>
+            <code>{tuple}</code>: {reason}
+          </li>
+        ))}
+      </ul>
+    </section>
+  )
+
+const kinds: Readonly<Record<string, string>> = { '+': 'added', '-': 'removed', '@': 'soft' }
+
+const Diff = ({ diff }: { readonly diff: string }) =>
+  diff.trim() === '' ? (
+    <p>Nothing.</p>
+  ) : (
+    <pre class="diff">
+      {diff.split('\n').map((line, place) => (
+        // Lines of one text, which never changes.
+        // biome-ignore lint/suspicious/noArrayIndexKey: lines have no other name
+        <span key={place} class={kinds[line.charAt(0)]}>
+          {line}
+          {'\n'}
+        </span>
+      ))}
+    </pre>
+  )
+
+interface Applied {
+  readonly state: 'awaiting_second' | 'active'
+  readonly approved_by: readonly string[]
+  readonly model_id?: string
+}
+
+function Confirm({ plan }: { readonly plan: Plan }) {
+  const { api, subject } = useConsole()
+  const [applied, setApplied] = useState<Applied>()
+  const [problem, setProblem] = useState<Problem>()
+  const [isSending, setSending] = useState(false)
+  const state = applied?.state ?? plan.state
+  const saidYes = (applied?.approved_by ?? plan.approved_by).includes(subject)
+
+  async function confirm(): Promise<void> {
+    setSending(true)
+    setProblem(undefined)
+    try {
+      setApplied(await api.post<Applied>('/model/apply', { plan_id: plan.plan_id }))
+    } catch (thrown) {
+      setProblem(asProblem(thrown))
+    } finally {
+      setSending(false)
+    }
+  }
+
+  return (
+    <section aria-labelledby="confirm">
+      <h2 id="confirm">Confirm it</h2>
+      {state === 'active' ? (
+        <p class="done" role="status">
+          It is in force.
+        </p>
+      ) : saidYes ? (
+        <p class="done" role="status">
+          You have confirmed it. You cannot confirm it a second time: somebody else has to. Send them the
+          address of this page; it counts until {plan.expires_at}.
+        </p>
+      ) : (
+        <p>
+          <button
+            type="button"
+            class="main"
+            disabled={isSending || plan.refusals.length > 0 || !plan.complete}
+            onClick={() => void confirm()}
+          >
+            {isSending ? 'Confirming …' : 'Confirm this change'}
+          </button>
+        </p>
+      )}
+      {problem !== undefined && <ProblemBox problem={problem} />}
+    </section>
+  )
+}

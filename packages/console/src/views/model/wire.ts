@@ -1,0 +1,85 @@
+import type { TextProblem } from './editor.ts'
+
+export interface Side {
+  readonly count: number
+  readonly people: number
+  readonly documents: number
+  readonly samples: readonly { readonly who: string; readonly document_id: string }[]
+}
+
+export interface Change {
+  readonly gained: Side
+  readonly lost: Side
+}
+
+export interface Finding {
+  readonly rule: string
+  readonly relation: string
+  readonly detail: string
+}
+
+/** `GET /model/plans/{id}` and others give a plan so. */
+export interface Plan {
+  readonly plan_id: string
+  readonly state: 'open' | 'awaiting_second' | 'active'
+  readonly planner: string
+  readonly base_model: string
+  readonly expires_at: string
+  readonly approved_by: readonly string[]
+  readonly complete: boolean
+  readonly people: number
+  readonly documents: number
+  readonly delegations: number
+  readonly unanswered: number
+  readonly can_read: Change
+  readonly can_read_delegated: Change
+  readonly invalid_tuples: {
+    readonly count: number
+    readonly samples: readonly { readonly tuple: string; readonly reason: string }[]
+  }
+  readonly refusals: readonly Finding[]
+  readonly warnings: readonly Finding[]
+  readonly next_engine_answers_differently: readonly {
+    readonly rule: string
+    readonly relations: readonly string[]
+    readonly detail: string
+  }[]
+}
+
+export interface Shown {
+  readonly model_id: string
+  readonly model: string | null
+  readonly matches_file: boolean
+  readonly history: readonly {
+    readonly model_id: string
+    readonly plan_id?: string
+    readonly activated_by: readonly string[]
+    readonly activated_at: string
+  }[]
+  readonly awaiting: readonly Plan[]
+}
+
+export interface Checked {
+  readonly problems: readonly TextProblem[]
+  readonly refusals: readonly Finding[]
+  readonly warnings: readonly Finding[]
+}
+
+export type Answer = boolean | readonly string[] | { readonly error: string }
+
+export interface Tested {
+  readonly passed: number
+  readonly failed: number
+  readonly tests: readonly {
+    readonly name: string
+    readonly refused?: string
+    readonly questions: readonly {
+      readonly question: string
+      readonly expected: Answer
+      readonly got: Answer
+      readonly passed: boolean
+    }[]
+  }[]
+}
+
+export const planPath = (id: string): string => `/model/plans/${encodeURIComponent(id)}`

@@ -1,0 +1,59 @@
+import type { errors } from '@openfga/syntax-transformer'
+import { validator } from '@openfga/syntax-transformer'
+import { compileModel, FgaError } from '@remit/engine'
+import { readDsl } from './dsl.ts'
+import { type Finding, refusalsOf, warningsOf } from './invariants.ts'
+
+/** What is wrong in a model's text, and where: lines and columns count from 1, `endColumn` is the first behind it. */
+export interface TextProblem {
+  readonly line: number
+  readonly column: number
+  readonly endLine: number
+  readonly endColumn: number
+  readonly message: string
+}
+
+export interface ModelCheck {
+  readonly problems: readonly TextProblem[]
+  /** Of a text without problems: none of these may come into force. */
+  readonly refusals: readonly Finding[]
+  readonly warnings: readonly Finding[]
+}
+
+/** What a text alone shows, for whoever is writing it. Asks nobody and looks at no tuple: a plan does. */
+export function checkText(dsl: string): ModelCheck {
+  const problems = problemsOf(dsl)
+  if (problems.length > 0) return { problems, refusals: [], warnings: [] }
+  try {
+    const model = compileModel(readDsl(dsl))
+    return { problems, refusals: refusalsOf(model), warnings: warningsOf(model) }
+  } catch (error) {
+    if (!(error instanceof FgaError)) throw error
+    // What OpenFGA's own reading lets pass has no place in the text.
+    return { problems: [atStart(error.message)], refusals: [], warnings: [] }
+  }
+}
+
+type Found = errors.DSLSyntaxError['errors'][number] | errors.ModelValidationError['errors'][number]
+
+function problemsOf(dsl: string): readonly TextProblem[] {
+  try {
+    validator.validateDSL(dsl)
+    return []
+  } catch (error) {
+    if (!(error instanceof Error)) throw error
+    const found = 'errors' in error && Array.isArray(error.errors) ? (error.errors as readonly Found[]) : []
+    return found.length === 0 ? [atStart(error.message)] : found.map(toProblem)
+  }
+}
+
+/** Its reader counts lines and columns from 0. */
+const toProblem = ({ msg, line, column }: Found): TextProblem => ({
+  line: (line?.start ?? 0) + 1,
+  column: (column?.start ?? 0) + 1,
+  endLine: (line?.end ?? 0) + 1,
+  endColumn: (column?.end ?? 0) + 1,
+  message: msg,
+})
+
+const atStart = (message: string): TextProblem => ({ line: 1, column: 1, endLine: 1, endColumn: 1, message })

@@ -1,0 +1,137 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { needsChromium } from '../support/native.ts'
+import { type ConsolePage, type ConsoleWorld, openConsoleWorld, phone } from './open.ts'
+
+const hostile = '# <img src=x onerror="alert(1)"><script>alert(2)</script>'
+
+describe('a change of the model, in the console', needsChromium, () => {
+  let world: ConsoleWorld
+  let browser: ConsolePage
+  beforeAll(async () => {
+    if (needsChromium.skip === true) return
+    world = await openConsoleWorld({ env: { MODEL_APPLY_APPROVERS: '2' } })
+    await world.service.administrators.add('user:dan', ['security.write'])
+    await world.put({ plan: { text: 'Otters.', access: { viewers: ['user:bob'], blocked: ['user:bob'] } } })
+    await world.write('user:carol member group:finance', 'group:finance#member viewer document:plan')
+    await world.service.index.catchUp()
+    browser = await world.open()
+  })
+  afterAll(async () => {
+    await browser?.[Symbol.asyncDispose]()
+    await world?.[Symbol.asyncDispose]()
+  })
+
+  /** Replaces the text in the editor, as whoever pastes does. */
+  async function write(change: (text: string) => string): Promise<void> {
+    const { page } = browser
+    const text = page.getByRole('textbox', { name: 'The model’s text' })
+    await text.click()
+    const [current] = await world.database.query<{ dsl: string }>(
+      'select dsl from models order by activated_at desc limit 1',
+    )
+    await page.keyboard.press('ControlOrMeta+a')
+    // Typed over a selection, Chromium's own editing tries an inline style first, which the page's policy refuses.
+    await page.evaluate(`((pasted) => {
+      const clipboardData = new DataTransfer()
+      clipboardData.setData('text/plain', pasted)
+      const place = document.querySelector('.editor').shadowRoot.querySelector('.cm-content')
+      place.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true, cancelable: true }))
+    })(${JSON.stringify(change(current?.dsl ?? ''))})`)
+  }
+
+  test('shows what is wrong while it is written, and leads to the line', async () => {
+    const { page } = browser
+    await browser.signIn('anne', '/console/model')
+    await write((text) => text.replace(/define can_read: .*/, 'define can_read: nobody'))
+    const found = page.getByRole('button', { name: 'the relation `nobody` does not exist.' })
+    await found.waitFor()
+    expect(await page.getByRole('button', { name: 'Plan this change' }).isDisabled()).toBe(true)
+    expect(await browser.findings('model-wrong')).toEqual([])
+    await found.click()
+    expect(await page.evaluate('document.activeElement.classList.contains("editor")')).toBe(true)
+    expect(browser.said).toEqual([])
+  })
+
+  test('runs the truth table, and shows what no longer holds', async () => {
+    const { page } = browser
+    await write((text) => text.replace(/define can_read: .*/, 'define can_read: viewer'))
+    await page.getByText('No problem in the text.').waitFor()
+    await page.getByRole('button', { name: 'Run the truth table' }).click()
+    await page.getByText(/hold, [1-9]\d* do not/).waitFor({ timeout: 60_000 })
+    await page
+      .getByText(/, expected: no/)
+      .first()
+      .waitFor()
+    expect(await browser.findings('model-tests')).toEqual([])
+  })
+
+  test('plans it with who gains and who loses, and its editor cannot confirm it alone', async () => {
+    const { page } = browser
+    await write((text) =>
+      text
+        .replace('# The person themselves.', hostile)
+        .replace(/define can_read: .*/, 'define can_read: viewer'),
+    )
+    await page.getByText('No problem in the text.').waitFor()
+    await page.getByRole('button', { name: 'Plan this change' }).click()
+    await page.getByRole('heading', { name: 'What it would do' }).waitFor({ timeout: 60_000 })
+    await page.getByText('user:bob: plan').waitFor()
+    expect(await browser.findings('model-plan')).toEqual([])
+    await page.getByRole('button', { name: 'Confirm this change' }).click()
+    await page.getByText('You cannot confirm it a second time').waitFor()
+    expect(await page.getByRole('button', { name: 'Confirm this change' }).count()).toBe(0)
+    await page.reload()
+    await page.getByText('You cannot confirm it a second time').waitFor()
+    const token = await world.token({ user: 'anne' })
+    const plan_id = decodeURIComponent(new URL(page.url()).pathname.split('/').at(-1) ?? '')
+    expect((await world.call('POST', '/model/apply', { token, body: { plan_id } })).status).toBe(409)
+  })
+
+  test('runs nothing of what stands in a model', async () => {
+    const { page } = browser
+    expect(await page.getByText(`+    ${hostile}`).count()).toBe(1)
+    expect(await page.locator('img, main script').count()).toBe(0)
+    expect(browser.said).toEqual([])
+  })
+
+  test('tells before it is done what lending would give to an agent, and what leaving a group takes', async () => {
+    const { page } = browser
+    await page.getByRole('link', { name: 'What if' }).click()
+    await page.getByText('Lend something to an agent').click()
+    await page.getByLabel('Who lends').fill('user:carol')
+    await page.getByLabel('What', { exact: true }).first().fill('collection:handbook')
+    await page.getByLabel('To agent').fill('research-bot')
+    await page.getByRole('button', { name: 'Suppose it' }).nth(0).click()
+    await page.getByRole('button', { name: 'What would change?' }).click()
+    await page.getByText('user:carol by agent:research-bot: plan').waitFor()
+    expect(await browser.findings('what-if-lend')).toEqual([])
+    await page.getByLabel('If these tuples were added').fill('')
+    await page.getByLabel('If these tuples were removed').fill('user:carol member group:finance')
+    await page.getByRole('button', { name: 'What would change?' }).click()
+    await page.getByText('user:carol: plan').waitFor()
+    await using handset = await world.open(phone)
+    await handset.signIn('bob', '/console/what-if?deletes=user:carol+member+group:finance')
+    await handset.page.getByRole('button', { name: 'What would change?' }).click()
+    await handset.page.getByText('user:carol: plan').waitFor()
+    expect(await handset.findings('phone-what-if')).toEqual([])
+    expect([...browser.said, ...handset.said]).toEqual([])
+  })
+
+  test('is in force once a second person confirms it, who reads it on a phone', async () => {
+    await using handset = await world.open(phone)
+    const { page } = handset
+    await handset.signIn('dan', '/console/model')
+    await page.getByRole('textbox', { name: 'The model’s text' }).waitFor()
+    expect(await handset.findings('phone-model')).toEqual([])
+    await page.getByRole('link', { name: 'Planned by user:anne, confirmed by user:anne' }).click()
+    await page.getByText('user:bob: plan').waitFor()
+    expect(await handset.findings('phone-model-plan')).toEqual([])
+    await page.getByRole('button', { name: 'Confirm this change' }).click()
+    await page.getByText('It is in force.').waitFor({ timeout: 60_000 })
+    expect(handset.said).toEqual([])
+    const [pinned] = await world.database.query<{ activated_by: string[] }>(
+      'select activated_by from models order by activated_at desc limit 1',
+    )
+    expect(pinned?.activated_by).toEqual(['user:anne', 'user:dan'])
+  })
+})
