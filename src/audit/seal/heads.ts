@@ -48,13 +48,6 @@ export async function readHeads(
   )
 }
 
-/** The last one; undefined where nothing is sealed yet. */
-export async function lastHead(sql: Sql): Promise<ExportedHead | undefined> {
-  const [row] = await sql.query<{ last: number | null }>('select max(seal_no) as last from record_seals')
-  if (row?.last == null) return undefined
-  return (await readHeads(sql, { after: row.last - 1, limit: 1 }))[0]
-}
-
 /** Of lines that were kept elsewhere. Throws `invalid_request` for what is none. */
 export const parseHeads = (heads: unknown): readonly ExportedHead[] => {
   const parsed = z.array(exportedHead).safeParse(heads)
