@@ -121,6 +121,7 @@ describe("the operators' /readyz", () => {
       database_whole: true,
       changes_heard: true,
       openfga: true,
+      record: { insert_only_by_role: false },
       permission_index: { state: expect.any(String), lag_ms: expect.any(Number), tuples: expect.any(Number) },
       authorization_model: { id: world.service.fga.modelId, matches_file: true },
       embeddings: { available: true, model: 'test-words', passages_without_vector: 0 },
