@@ -27,7 +27,6 @@ create table agent_reach (
   reads integer not null,
   constraint agent_reach_pkey PRIMARY KEY (agent, day, document_id)
 );
-CREATE INDEX agent_reach_first ON public.agent_reach USING btree (agent, document_id, day);
 
 create table agents (
   id text not null,
