@@ -1,13 +1,13 @@
 /** Plans of `POST /model/plan`, as a person who has to confirm one reads them. */
 
-interface Side {
+export interface Side {
   readonly count: number
   readonly people: number
   readonly documents: number
   readonly samples: readonly { readonly who: string; readonly document_id: string }[]
 }
 
-interface Finding {
+export interface Finding {
   readonly rule: string
   readonly relation: string
   readonly detail: string

@@ -5,6 +5,7 @@ import { readStoreFile } from '../authz/model/store-file.ts'
 import { testStoreFile } from '../authz/model/store-test.ts'
 import { createFgaApi } from '../authz/openfga.ts'
 import { personToken } from './as-person.ts'
+import { planToMarkdown } from './model-markdown.ts'
 import {
   diffToText,
   modelToText,
@@ -20,6 +21,11 @@ import { createRemitHttp, problemOf } from './remit-http.ts'
 interface TestFlags {
   readonly server?: string
   readonly token?: string
+}
+
+interface PlanFlags extends PersonFlags {
+  readonly json?: boolean
+  readonly markdown?: boolean
 }
 
 interface PersonFlags {
@@ -53,7 +59,9 @@ export function addModelCommands(program: Command, deps: CliDeps, outcome: { ok:
 
   asPerson(model.command('plan <file>'))
     .description('Shows who would gain and who would lose which documents under a changed model.')
-    .action(async (file: string, flags: PersonFlags) => {
+    .option('--json', 'prints the plan as the service answers it')
+    .option('--markdown', 'prints the plan as a comment on a change')
+    .action(async (file: string, flags: PlanFlags) => {
       const dsl = await readFile(file, 'utf8')
       outcome.ok &&= await showPlan({ model: dsl }, flags, deps)
     })
@@ -103,9 +111,10 @@ const asPerson = (command: Command): Command =>
     .option('--url <url>', 'address of the service')
 
 /** Whether it could be applied. */
-async function showPlan(body: object, flags: PersonFlags, deps: CliDeps): Promise<boolean> {
+async function showPlan(body: object, flags: PlanFlags, deps: CliDeps): Promise<boolean> {
   const { plan } = await ask<{ readonly plan: WirePlan }>('POST', '/model/plan', body, flags, deps)
-  deps.terminal.out(planToText(plan))
+  const { json, markdown } = flags
+  deps.terminal.out(json ? JSON.stringify(plan) : markdown ? planToMarkdown(plan) : planToText(plan))
   if (!plan.complete || plan.refusals.length > 0) return false
   deps.terminal.say(`Confirm it with: npm run remit -- model apply ${plan.plan_id}`)
   return true

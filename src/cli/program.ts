@@ -22,6 +22,7 @@ import type { SignIns } from './sign-ins.ts'
 import type { Terminal } from './terminal.ts'
 import { addTraceCommand } from './trace.ts'
 import { addVaultCommands } from './vault.ts'
+import { addWhatIfCommand } from './what-if.ts'
 
 export interface CliDeps {
   readonly admin: AdminClient
@@ -216,6 +217,7 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
 
   addModelCommands(program, deps, outcome)
   addExplainCommands(program, deps)
+  addWhatIfCommand(program, deps)
   return program
 }
 

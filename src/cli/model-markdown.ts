@@ -1,0 +1,68 @@
+import type { Finding, Side, WirePlan } from './model-plan.ts'
+
+/** A plan as a comment on the change that it is about: what must be seen first, the rest folded away. */
+export function planToMarkdown(plan: WirePlan): string {
+  const { people, documents, delegations, watermark } = plan
+  const isApplicable = plan.complete && plan.refusals.length === 0
+  return [
+    '### What this change of the authorization model would do',
+    '',
+    ...(isApplicable ? [] : ['> **It could not come into force as it is.**', '']),
+    ...(plan.complete
+      ? []
+      : ['> The plan is not complete: somebody who is not named here could gain something.', '']),
+    ...findings('Refused', plan.refusals),
+    '| | gain | lose |',
+    '|---|---|---|',
+    `| people | ${counts(plan.can_read.gained)} | ${counts(plan.can_read.lost)} |`,
+    `| agents, for people | ${counts(plan.can_read_delegated.gained)} | ${counts(plan.can_read_delegated.lost)} |`,
+    '',
+    ...samples('People gain', plan.can_read.gained),
+    ...samples('People lose', plan.can_read.lost),
+    ...samples('Agents gain', plan.can_read_delegated.gained),
+    ...samples('Agents lose', plan.can_read_delegated.lost),
+    ...(plan.unanswered === 0
+      ? []
+      : [`${plan.unanswered} questions could not be answered, which denies.`, '']),
+    ...(plan.invalid_tuples.count === 0
+      ? []
+      : [`${plan.invalid_tuples.count} stored tuples would not count any more.`, '']),
+    ...findings('Warnings', plan.warnings),
+    `Tried on ${watermark.tuples} tuples read to ${watermark.read_to}: ${people} people and anyone, ${documents} documents, ${delegations} delegations. Text with sha256 ${code(plan.digest)}, in place of model ${code(plan.base_model)}.`,
+  ].join('\n')
+}
+
+const counts = ({ count, people, documents }: Side): string =>
+  count === 0 ? 'nothing' : `**${count}**: ${people} of them, ${documents} documents`
+
+function samples(title: string, { count, samples: some }: Side): string[] {
+  if (count === 0) return []
+  const rest = count - some.length
+  return [
+    `<details><summary>${title}</summary>`,
+    '',
+    ...some.map(({ who, document_id }) => `- ${code(who)} ${code(`document:${document_id}`)}`),
+    ...(rest > 0 ? [`- and ${rest} more`] : []),
+    '',
+    '</details>',
+    '',
+  ]
+}
+
+function findings(title: string, found: readonly Finding[]): string[] {
+  if (found.length === 0) return []
+  return [
+    `**${title}**`,
+    '',
+    ...found.map(
+      ({ relation, detail, rule }) => `- ${code(relation === '' ? rule : relation)} ${code(detail)}`,
+    ),
+    '',
+  ]
+}
+
+/** As letters: names and details hold text of whoever wrote the model or an id, which must draw nothing in a comment. */
+function code(text: string): string {
+  const plain = text.replaceAll(/\p{C}/gu, '?').replaceAll('`', '’')
+  return `\`${plain}\``
+}

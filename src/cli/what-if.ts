@@ -1,0 +1,174 @@
+import { readFile } from 'node:fs/promises'
+import { type Command, InvalidArgumentError } from 'commander'
+import type { Fetch } from '../delegation/fetch-json.ts'
+import { type AsPersonDeps, personToken } from './as-person.ts'
+import { createRemitHttp, problemOf } from './remit-http.ts'
+import type { Terminal } from './terminal.ts'
+
+export interface WhatIfCommandDeps extends AsPersonDeps {
+  readonly terminal: Terminal
+  readonly fetch: Fetch
+  readonly publicUrl: string
+}
+
+interface Flags {
+  readonly write: Tuple[]
+  readonly delete: Tuple[]
+  readonly model?: string
+  readonly person: string[]
+  readonly document: string[]
+  readonly as?: string
+  readonly token?: string
+  readonly url?: string
+  readonly json: boolean
+}
+
+interface Tuple {
+  readonly user: string
+  readonly relation: string
+  readonly object: string
+  readonly condition?: object
+}
+
+interface Difference {
+  readonly count: number
+  readonly people: number
+  readonly documents: number
+  readonly samples: readonly { readonly who: string; readonly document_id: string }[]
+  readonly collections: readonly { readonly collection: string | null; readonly count: number }[]
+}
+
+interface Change {
+  readonly gained: Difference
+  readonly lost: Difference
+}
+
+interface Answer {
+  readonly complete: boolean
+  readonly limited_by: readonly string[]
+  readonly can_read: Change
+  readonly can_read_delegated: Change
+  readonly asked: { readonly people: number; readonly agents: number; readonly questions: number }
+  readonly unanswered: number
+  readonly unchanged: { readonly writes: readonly Tuple[]; readonly deletes: readonly Tuple[] }
+  readonly watermark: { readonly read_to: string; readonly tuples: number }
+  readonly authorization_model_id: string
+}
+
+/** `what-if`: asks as a signed-in administrator, never with machine rights. */
+export function addWhatIfCommand(program: Command, deps: WhatIfCommandDeps): void {
+  const { terminal } = deps
+  program
+    .command('what-if')
+    .description('Who would gain and lose which documents by a change. Nothing is changed.')
+    .option(
+      '--write <tuple>',
+      '"user relation object", and an end (ISO 8601) where it has one; repeat for more',
+      write,
+      [],
+    )
+    .option('--delete <tuple>', '"user relation object"; repeat for more', remove, [])
+    .option('--model <file>', 'a changed model; it takes security.write')
+    .option('--person <user>', 'only about user:ID; repeat for more', collect, [])
+    .option('--document <id>', 'only about this document; repeat for more', collect, [])
+    .option(
+      '--as <user>',
+      'administrator of the demo who asks (lena where nobody is signed in; kim with --model)',
+    )
+    .option('--token <token>', 'access token of an administrator (default: REMIT_TOKEN, or your sign-in)')
+    .option('--url <url>', 'address of the service')
+    .option('--json', 'prints what the service answers', false)
+    .action(async (flags: Flags) => {
+      const answer = await ask(deps, flags)
+      if (flags.json) return terminal.out(JSON.stringify(answer))
+      for (const line of linesOf(answer)) terminal.out(printable(line))
+    })
+}
+
+async function ask(deps: WhatIfCommandDeps, flags: Flags): Promise<Answer> {
+  const { token, as: user, person: people, document: documents } = flags
+  const model = flags.model === undefined ? undefined : await readFile(flags.model, 'utf8')
+  const body = {
+    writes: flags.write,
+    deletes: flags.delete,
+    ...(model !== undefined && { model }),
+    ...((people.length > 0 || documents.length > 0) && {
+      question: { ...(people.length > 0 && { people }), ...(documents.length > 0 && { documents }) },
+    }),
+  }
+  const url = (flags.url ?? deps.publicUrl).replace(/\/$/, '')
+  const as =
+    model === undefined
+      ? { scope: 'security.read', userByDefault: 'lena' }
+      : { scope: 'security.write', userByDefault: 'kim' }
+  const http = createRemitHttp({
+    url,
+    token: () => personToken({ url, token, user, ...as }, deps),
+    fetch: deps.fetch,
+  })
+  const response = await http.send('/what-if', () => ({
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  }))
+  if (!response.ok) throw new Error(await problemOf(response))
+  return (await response.json()) as Answer
+}
+
+function linesOf(answer: Answer): string[] {
+  const { asked, can_read, can_read_delegated: lent, unchanged, watermark } = answer
+  return [
+    ...(answer.complete ? [] : [`NOT COMPLETE (${answer.limited_by.join(', ')}): somebody may be missing.`]),
+    ...unchanged.writes.map((tuple) => `Is so already: ${lineOf(tuple)}`),
+    ...unchanged.deletes.map((tuple) => `Is not stored: ${lineOf(tuple)}`),
+    ...differenceLines('People gain', '+', can_read.gained),
+    ...differenceLines('People lose', '-', can_read.lost),
+    ...differenceLines('Agents gain', '+', lent.gained),
+    ...differenceLines('Agents lose', '-', lent.lost),
+    ...(answer.unanswered === 0
+      ? []
+      : [`${answer.unanswered} questions could not be answered, which denies.`]),
+    `It can reach ${asked.people} people and ${asked.agents} agents: ${asked.questions} questions, on ${watermark.tuples} tuples read to ${watermark.read_to}. Nothing is changed.`,
+  ]
+}
+
+function differenceLines(title: string, sign: string, difference: Difference): string[] {
+  const { count, people, documents, samples, collections } = difference
+  if (count === 0) return [`${title} nothing.`]
+  const shown = samples.slice(0, 20)
+  return [
+    `${title} ${count}: ${people} of them, ${documents} documents`,
+    ...collections
+      .slice(0, 10)
+      .map(({ collection, count: inIt }) => `  ${inIt} in ${collection ?? 'no collection'}`),
+    ...shown.map(({ who, document_id }) => `  ${sign} ${who}  document:${document_id}`),
+    ...(count > shown.length ? [`  ${sign} and ${count - shown.length} more`] : []),
+  ]
+}
+
+const lineOf = ({ user, relation, object }: Tuple): string => `${user} ${relation} ${object}`
+
+function tupleIn(text: string, parts: number): string[] {
+  const words = text.trim().split(/\s+/)
+  if (words.length < 3 || words.length > parts)
+    throw new InvalidArgumentError(
+      'A tuple is "user relation object", as in "user:anne member group:finance".',
+    )
+  return words
+}
+
+function write(text: string, before: readonly Tuple[]): Tuple[] {
+  const [user = '', relation = '', object = '', end] = tupleIn(text, 4)
+  const condition = end === undefined ? {} : { condition: { name: 'until', context: { expires_at: end } } }
+  return [...before, { user, relation, object, ...condition }]
+}
+
+function remove(text: string, before: readonly Tuple[]): Tuple[] {
+  const [user = '', relation = '', object = ''] = tupleIn(text, 3)
+  return [...before, { user, relation, object }]
+}
+
+const collect = (value: string, before: readonly string[]): string[] => [...before, value]
+
+// An id is anybody's text, which a terminal would obey.
+const printable = (line: string): string => line.replaceAll(/\p{C}/gu, '?')
