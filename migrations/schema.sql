@@ -181,6 +181,22 @@ create table browser_sessions (
 CREATE INDEX browser_sessions_expiry ON public.browser_sessions USING btree (expires_at);
 CREATE INDEX browser_sessions_person ON public.browser_sessions USING btree (person);
 
+create table cell_lease (
+  single boolean default true not null,
+  holder text not null,
+  until timestamp with time zone not null,
+  constraint cell_lease_pkey PRIMARY KEY (single),
+  constraint cell_lease_single_check CHECK (single)
+);
+
+create table cell_models (
+  generation integer generated always as identity not null,
+  passages integer not null,
+  model bytea not null,
+  made_at timestamp with time zone default now() not null,
+  constraint cell_models_pkey PRIMARY KEY (generation)
+);
+
 create table chunk_texts (
   chunk_id text not null,
   text text not null,
@@ -212,8 +228,8 @@ create table chunks (
   constraint chunks_pkey PRIMARY KEY (chunk_id),
   constraint chunks_doc_no_fkey FOREIGN KEY (doc_no) REFERENCES documents(doc_no)
 );
-CREATE INDEX chunks_doc_no ON public.chunks USING btree (doc_no);
 CREATE INDEX chunks_embedding ON public.chunks USING hnsw (embedding vector_ip_ops);
+CREATE INDEX chunks_place ON public.chunks USING btree (doc_no, ordinal);
 CREATE INDEX chunks_without_vector ON public.chunks USING btree (chunk_id) WHERE (embedding IS NULL);
 
 create table clients (
@@ -352,6 +368,17 @@ CREATE INDEX delegations_subject ON public.delegations USING btree (subject, age
 CREATE INDEX delegations_unsettled ON public.delegations USING btree (expires_at) WHERE (settled_at IS NULL);
 CREATE CONSTRAINT TRIGGER delegations_gone AFTER DELETE ON public.delegations DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION delegation_changed();
 CREATE CONSTRAINT TRIGGER delegations_told AFTER UPDATE ON public.delegations DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((old.state = 'live'::text) AND (old.* IS DISTINCT FROM new.*))) EXECUTE FUNCTION delegation_changed();
+
+create table document_cells (
+  doc_no integer not null,
+  generation integer not null,
+  cells bytea not null,
+  codes bytea not null,
+  changed_in xid8 default pg_current_xact_id() not null,
+  constraint document_cells_pkey PRIMARY KEY (doc_no),
+  constraint document_cells_doc_no_fkey FOREIGN KEY (doc_no) REFERENCES documents(doc_no)
+);
+CREATE INDEX document_cells_changed_in ON public.document_cells USING btree (changed_in);
 
 create table document_texts (
   doc_no integer not null,

@@ -97,6 +97,7 @@ import { openMcp } from './mcp.ts'
 import type { GuardedFetch } from './outbound/guarded-fetch.ts'
 import { openPush } from './push.ts'
 import { openRecord, type RecordKeeping } from './record.ts'
+import { createCells } from './retrieval/cells/cells.ts'
 import { createCollectionLister } from './retrieval/collections.ts'
 import { createCorpus } from './retrieval/corpus/corpus.ts'
 import { createDocumentReader } from './retrieval/document.ts'
@@ -216,11 +217,12 @@ export async function compose({
   const ranking = stack.use(createRankingStatistics({ database, scope: config.rankingStatistics, now, log }))
   const corpus = stack.use(createCorpus({ database, log }))
   const why = createWhy({ index, now })
+  const cells = stack.use(createCells({ database, log }))
   const retrieve = createRetriever({
     sql: database,
     corpus,
     ...grants,
-    search: createSearch(database, { statistics: config.rankingStatistics }),
+    search: createSearch(database, { cells, statistics: config.rankingStatistics }),
     nominator,
     gate,
     embedder,
@@ -340,6 +342,7 @@ export async function compose({
       database,
       fga,
       corpusChanged: corpus.changed,
+      placePassages: cells.place,
       queue: createPgBossQueue({
         database,
         name: 'documents',

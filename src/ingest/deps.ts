@@ -3,7 +3,7 @@ import type { Queue } from '../jobs/queue.ts'
 import type { Clock } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'
 import type { Principal } from '../kernel/principal.ts'
-import type { Database } from '../store/sql.ts'
+import type { Database, Sql } from '../store/sql.ts'
 import type { Locks } from './locks.ts'
 
 /** One chunk that is ready to be embedded and stored. Offsets are UTF-16 units in the document's text. */
@@ -91,6 +91,8 @@ export interface IngestContext {
    * for before anybody hears of it: who was told that a document is there finds it.
    */
   readonly corpusChanged: (docNos: readonly number[]) => Promise<void>
+  /** Notes where the passages of a staged revision lie, for search by vectors, in the transaction that makes them live. */
+  readonly placePassages: (sql: Sql, revision: { docNo: number; revision: number }) => Promise<void>
   /** Tells who waits for a job that something of it ended. */
   readonly jobChanged: (jobId: string) => void
 }

@@ -42,10 +42,12 @@ export interface Ingest extends AsyncDisposable {
   close(): Promise<void>
 }
 
-export interface IngestDeps extends Omit<IngestContext, 'locks' | 'step' | 'jobChanged' | 'corpusChanged'> {
+export interface IngestDeps
+  extends Omit<IngestContext, 'locks' | 'step' | 'jobChanged' | 'corpusChanged' | 'placePassages'> {
   /** Tests crash the worker here. */
   readonly step?: (step: Step, documentId: string) => Promise<void>
   readonly corpusChanged?: IngestContext['corpusChanged']
+  readonly placePassages?: IngestContext['placePassages']
   /** Milliseconds between two comparisons with OpenFGA. Defaults to an hour. */
   readonly driftEveryMs?: number
 }
@@ -57,13 +59,21 @@ const jobsKeptDays = 30
 export function createIngest({
   step = async () => undefined,
   corpusChanged = async () => undefined,
+  placePassages = async () => undefined,
   driftEveryMs = 3_600_000,
   ...deps
 }: IngestDeps): Ingest {
   const { database, queue, newId, log } = deps
   const waiter = createJobWaiter()
   const locks = createLocks({ database, newId })
-  const context: IngestContext = { ...deps, locks, step, corpusChanged, jobChanged: waiter.changed }
+  const context: IngestContext = {
+    ...deps,
+    locks,
+    step,
+    corpusChanged,
+    placePassages,
+    jobChanged: waiter.changed,
+  }
   const timers: NodeJS.Timeout[] = []
   const running = new Set<Promise<unknown>>()
   let closing: Promise<void> | undefined

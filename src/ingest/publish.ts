@@ -28,7 +28,7 @@ export async function publish(
   await step('hidden', revision.id)
   await settleObject(database, fga, object)
   await step('tuples', revision.id)
-  const jobId = await database.transaction((sql) => show(sql, revision, context.newId()))
+  const jobId = await database.transaction((sql) => show(sql, revision, context))
   await corpusChanged([revision.docNo])
   await step('published', revision.id)
   return jobId
@@ -38,13 +38,18 @@ export async function publish(
 export async function hide(sql: Sql, docNo: number): Promise<void> {
   await sql.query('delete from chunks where doc_no = $1', [docNo])
   await sql.query('delete from document_texts where doc_no = $1', [docNo])
+  // Not deleted: whoever holds it in memory has to hear that it is gone.
+  await sql.query(
+    `update document_cells set cells = '', codes = '', changed_in = pg_current_xact_id() where doc_no = $1`,
+    [docNo],
+  )
   await sql.query('update documents set live_revision = null, chunk_count = 0 where doc_no = $1', [docNo])
 }
 
 async function show(
   sql: Sql,
   { id, docNo, revision, itemNo }: Revision,
-  txn: string,
+  { newId, placePassages }: IngestContext,
 ): Promise<string | undefined> {
   await hide(sql, docNo)
   await sql.query(
@@ -53,6 +58,7 @@ async function show(
      where doc_no = $1 and revision = $2 order by ordinal`,
     [docNo, revision],
   )
+  await placePassages(sql, { docNo, revision })
   await sql.query(
     `insert into chunk_words (chunk_id, doc_no, ordinal, words, tsv)
      select chunk_id, doc_no, ordinal, (select coalesce(sum(cardinality(positions)), 0) from unnest(tsv)), tsv
@@ -79,6 +85,6 @@ async function show(
     [docNo, revision],
   )
   await sql.query('delete from revisions where doc_no = $1 and revision = $2', [docNo, revision])
-  await record(sql, operator(txn), { event: 'document_published', document_id: id, revision })
+  await record(sql, operator(newId()), { event: 'document_published', document_id: id, revision })
   return finishItem(sql, itemNo, { state: 'done' })
 }

@@ -1,5 +1,6 @@
 import type { Database } from '../store/sql.ts'
 import type { Candidate } from './candidate.ts'
+import type { Cells } from './cells/cells.ts'
 import { createNearest } from './plans/nearest.ts'
 import type { OnPlan } from './plans/plan.ts'
 import { byWords } from './ranking/keyword.ts'
@@ -14,6 +15,8 @@ export interface Search {
 }
 
 export interface SearchOptions {
+  /** Undefined: plan E is never picked. */
+  readonly cells?: Pick<Cells, 'sets'>
   /** Told of each search by vectors: which plan, and what it took. */
   readonly onPlan?: OnPlan
   /** Whose passages tell how common a word is. Defaults to all of the deployment's. */
@@ -23,9 +26,9 @@ export interface SearchOptions {
 /** Searches the chunks of the given documents only; every branch is filtered before its limit. */
 export function createSearch(
   database: Database,
-  { onPlan, statistics = 'deployment' }: SearchOptions = {},
+  { cells, onPlan, statistics = 'deployment' }: SearchOptions = {},
 ): Search {
-  const nearest = createNearest({ database, onPlan })
+  const nearest = createNearest({ database, cells, onPlan })
   return {
     // Over nothing, too: how long it takes must not tell that there is nothing.
     vector: (visible, embedding, limit) => nearest({ visible, embedding, limit }),

@@ -65,6 +65,9 @@ export async function shapeVectors(
   // Rewriting a large table takes longer than a request may.
   await sql.query('set local statement_timeout = 0')
   await sql.query('drop index if exists chunks_embedding')
+  // Where the old vectors lay says nothing of the new ones.
+  await sql.query('delete from document_cells')
+  await sql.query('delete from cell_models')
   for (const table of ['chunks', 'staged_chunks']) {
     await sql.query(`alter table ${table} alter column embedding type ${type} using null::${type}`)
   }

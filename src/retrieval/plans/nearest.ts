@@ -1,13 +1,18 @@
 import type { Database } from '../../store/sql.ts'
 import type { Candidate } from '../candidate.ts'
+import type { CellSet } from '../cells/members.ts'
+import { findNear } from '../cells/near.ts'
+import { cells, looseOf } from './cells.ts'
 import { type Costs, createCosts } from './costs.ts'
 import { exact } from './exact.ts'
 import { graph } from './graph.ts'
 import { type Choice, pick } from './pick.ts'
-import type { Ask, OnPlan, PlanName } from './plan.ts'
+import type { Ask, OnPlan } from './plan.ts'
 
 export interface NearestDeps {
   readonly database: Database
+  /** Undefined: there are never any. */
+  readonly cells?: { sets(): readonly CellSet[] } | undefined
   readonly onPlan?: OnPlan | undefined
   readonly costs?: Costs
   /** Milliseconds of a clock that never goes back. */
@@ -17,33 +22,37 @@ export interface NearestDeps {
 /** Nearest by inner product of unit vectors, best first; never fewer than there are, up to the limit. */
 export type Nearest = (ask: Ask) => Promise<Candidate[]>
 
+/** Picks a plan for each question, and takes another where the first finds too little. */
 export function createNearest({
   database,
+  cells: corpusCells,
   onPlan,
   costs = createCosts(),
   ticks = () => performance.now(),
 }: NearestDeps): Nearest {
-  const sure = (_plan: 'exact' | 'cells', ask: Ask) => exact(database, ask)
-
   return async (ask) => {
     const { visible, limit } = ask
+    const started = ticks()
+    const sets = corpusCells?.sets() ?? []
+    const loose = sets.length === 0 ? undefined : looseOf(sets, visible)
     const choice = pick(
-      { visible: visible.chunks, documents: visible.docNos.length, corpus: visible.corpusChunks, limit },
+      {
+        visible: visible.chunks,
+        documents: visible.docNos.length,
+        corpus: visible.corpusChunks,
+        limit,
+        ...(loose && { loose: loose.length }),
+      },
       costs,
     )
-    const started = ticks()
-    let plan: PlanName = choice.plan
-    let found = await run(choice, ask)
+    let found = await run(choice, ask, sets, loose)
     const alone = ticks() - started
     costs.learn(choice.plan, choice.predictedMs, alone)
-    // pgvector gives up without a word: what the walk lacks is found by a plan that does not.
-    const fellBack = choice.plan === 'graph' && found.length < Math.min(limit, visible.chunks)
-    if (fellBack) {
-      plan = choice.otherwise
-      found = await sure(choice.otherwise, ask)
-    }
+    // pgvector gives up without a word, and cells may be behind: what is missing is found by comparing all.
+    const fellBack = choice.plan !== 'exact' && found.length < Math.min(limit, visible.chunks)
+    if (fellBack) found = await exact(database, ask)
     onPlan?.({
-      plan,
+      plan: fellBack ? 'exact' : choice.plan,
       predictedMs: choice.predictedMs,
       actualMs: fellBack ? ticks() - started : alone,
       visible: visible.chunks,
@@ -54,7 +63,21 @@ export function createNearest({
     return found
   }
 
-  function run(choice: Choice, ask: Ask): Promise<Candidate[]> {
-    return choice.plan === 'graph' ? graph(database, ask, choice.walk) : sure(choice.plan, ask)
+  async function run(
+    choice: Choice,
+    ask: Ask,
+    sets: readonly CellSet[],
+    loose: Int32Array = new Int32Array(),
+  ): Promise<Candidate[]> {
+    switch (choice.plan) {
+      case 'exact':
+        return exact(database, ask)
+      case 'graph':
+        return graph(database, ask, choice.walk)
+      case 'cells': {
+        const { visible, embedding, limit } = ask
+        return cells(database, ask, findNear(sets, visible, embedding, { rows: choice.rows, limit }), loose)
+      }
+    }
   }
 }

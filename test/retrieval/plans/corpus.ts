@@ -1,21 +1,12 @@
 import { toSql } from 'pgvector'
+import { seeded } from '../../../src/retrieval/cells/random.ts'
 import { type Visible, visibleOf } from '../../../src/retrieval/visible/visible.ts'
 import type { Database } from '../../../src/store/sql.ts'
-
-/** Numbers from 0 to below 1 that are the same every time. */
-export function createRandom(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-}
 
 export interface Stored {
   readonly chunkId: string
   readonly docNo: number
+  readonly ordinal: number
   readonly topic: number
   readonly vector: Float32Array
 }
@@ -42,7 +33,7 @@ export async function storeCorpus(
   database: Database,
   { documents, chunksEach, topics, dimensions = 384 }: CorpusOptions,
 ): Promise<Corpus> {
-  const random = createRandom(7)
+  const random = seeded(7)
   const gauss = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random())
   const near = (centre: Float32Array, spread: number) => unit(centre.map((value) => value + spread * gauss()))
   const scattered = 1 / Math.sqrt(dimensions)
@@ -53,7 +44,7 @@ export async function storeCorpus(
     const document = near(centres[topic] ?? new Float32Array(dimensions), 0.8 * scattered)
     for (let ordinal = 0; ordinal < chunksEach; ordinal += 1) {
       const chunkId = `c_${String(docNo * chunksEach + ordinal).padStart(8, '0')}`
-      chunks.push({ chunkId, docNo, topic, vector: near(document, 0.5 * scattered) })
+      chunks.push({ chunkId, docNo, ordinal, topic, vector: near(document, 0.5 * scattered) })
     }
   }
   await database.query(`insert into collections (id, title) values ('c', 'c') on conflict do nothing`)
@@ -66,11 +57,12 @@ export async function storeCorpus(
     const page = chunks.slice(from, from + 1_000)
     await database.query(
       `insert into chunks (chunk_id, doc_no, ordinal, embedding)
-       select c.chunk_id, c.doc_no, 0, c.embedding::${database.vectorType}
-       from unnest($1::text[], $2::int[], $3::text[]) as c (chunk_id, doc_no, embedding)`,
+       select c.chunk_id, c.doc_no, c.ordinal, c.embedding::${database.vectorType}
+       from unnest($1::text[], $2::int[], $3::int[], $4::text[]) as c (chunk_id, doc_no, ordinal, embedding)`,
       [
         page.map(({ chunkId }) => chunkId),
         page.map(({ docNo }) => docNo),
+        page.map(({ ordinal }) => ordinal),
         page.map(({ vector }) => toSql([...vector])),
       ],
     )

@@ -42,14 +42,14 @@ describeDatabases('search plans', (kind) => {
 
   test('that compare all read documents by their number, and neither the HNSW index nor the whole table', async () => {
     const shape = await explain(exactStatement, [vector(), Int32Array.of(1, 2, 3), wanted])
-    expect(shape).toContain('Index Scan using chunks_doc_no')
+    expect(shape).toContain('Index Scan using chunks_place')
     expect(shape).not.toMatch(/chunks_embedding|Seq Scan|Hash|Merge|Bitmap|Memoize|Gather/)
   })
 
   test('that walk the graph read the HNSW index in its order, and ask for each document’s bit', async () => {
     const shape = await explain(graphStatement, [vector(), new Uint8Array(60), 40, '300', '20000'])
     expect(shape).toMatch(/Index Scan using chunks_embedding[^]*Order By[^]*Filter:[^\n]*get_bit/)
-    expect(shape).not.toMatch(/chunks_doc_no|Seq Scan|Sort|Hash|Merge|Bitmap|Memoize|Gather/)
+    expect(shape).not.toMatch(/chunks_place|Seq Scan|Sort|Hash|Merge|Bitmap|Memoize|Gather/)
   })
 
   const shares: [string, (docNo: number, topic: number) => boolean][] = [

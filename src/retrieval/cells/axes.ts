@@ -1,0 +1,70 @@
+import type { Vectors } from './kmeans.ts'
+
+const rounds = 20
+
+/**
+ * The directions in which these vectors differ from 0 most, one after the other, each of length 1 and at right angles to
+ * the others: principal axes, by subspace iteration.
+ */
+export function principalAxes(
+  { numbers, dimensions }: Vectors,
+  count: number,
+  random: () => number,
+): Float32Array {
+  const spread = covarianceOf(numbers, dimensions)
+  let axes = orthonormal(
+    Float64Array.from({ length: count * dimensions }, () => random() - 0.5),
+    dimensions,
+  )
+  for (let round = 0; round < rounds; round += 1)
+    axes = orthonormal(times(spread, axes, dimensions), dimensions)
+  return Float32Array.from(axes)
+}
+
+function covarianceOf(numbers: Float32Array, dimensions: number): Float64Array {
+  const sums = new Float64Array(dimensions * dimensions)
+  for (let from = 0; from < numbers.length; from += dimensions) {
+    for (let row = 0; row < dimensions; row += 1) {
+      const value = numbers[from + row] as number
+      const at = row * dimensions
+      for (let column = 0; column <= row; column += 1)
+        sums[at + column] = (sums[at + column] as number) + value * (numbers[from + column] as number)
+    }
+  }
+  for (let row = 0; row < dimensions; row += 1)
+    for (let column = 0; column < row; column += 1)
+      sums[column * dimensions + row] = sums[row * dimensions + column] as number
+  return sums
+}
+
+function times(matrix: Float64Array, axes: Float64Array, dimensions: number): Float64Array {
+  const result = new Float64Array(axes.length)
+  for (let from = 0; from < axes.length; from += dimensions) {
+    for (let row = 0; row < dimensions; row += 1) {
+      let sum = 0
+      const at = row * dimensions
+      for (let column = 0; column < dimensions; column += 1)
+        sum += (matrix[at + column] as number) * (axes[from + column] as number)
+      result[from + row] = sum
+    }
+  }
+  return result
+}
+
+/** Gram–Schmidt. */
+function orthonormal(axes: Float64Array, dimensions: number): Float64Array {
+  for (let from = 0; from < axes.length; from += dimensions) {
+    for (let other = 0; other < from; other += dimensions) {
+      let along = 0
+      for (let at = 0; at < dimensions; at += 1)
+        along += (axes[from + at] as number) * (axes[other + at] as number)
+      for (let at = 0; at < dimensions; at += 1)
+        axes[from + at] = (axes[from + at] as number) - along * (axes[other + at] as number)
+    }
+    let square = 0
+    for (let at = 0; at < dimensions; at += 1) square += (axes[from + at] as number) ** 2
+    const length = Math.sqrt(square) || 1
+    for (let at = 0; at < dimensions; at += 1) axes[from + at] = (axes[from + at] as number) / length
+  }
+  return axes
+}

@@ -1,0 +1,125 @@
+import type { Log } from '../../kernel/log.ts'
+import type { Database, Sql } from '../../store/sql.ts'
+import { type CellSet, createCellSet } from './members.ts'
+import { placeAll } from './place.ts'
+import {
+  type DocumentCells,
+  readAllCells,
+  readCellsSince,
+  readGenerations,
+  readModel,
+  readStagedVectors,
+  saveCells,
+} from './storage.ts'
+import { createUpkeep, type UpkeepOptions } from './upkeep.ts'
+
+/** Which passages lie near each other, in memory, for plan E. */
+export interface Cells extends AsyncDisposable {
+  /** One while all is well, two while passages move to a newer one, none where the corpus is small. */
+  sets(): readonly CellSet[]
+  /** Puts the passages of a document that is about to be live into cells, in the caller's transaction. */
+  place(sql: Sql, revision: { readonly docNo: number; readonly revision: number }): Promise<void>
+  /** Reads now what any process committed before this call. */
+  refresh(): Promise<void>
+  /** Trains and moves now what there is to train and move. Resolves when nothing is left, or another process does it. */
+  renew(): Promise<void>
+}
+
+export interface CellsDeps extends UpkeepOptions {
+  readonly database: Database
+  readonly log: Log
+  /** Milliseconds between two looks at what was committed. Default a second. */
+  readonly pollMs?: number
+}
+
+export function createCells(deps: CellsDeps): Cells {
+  const { database, log, pollMs = 1_000 } = deps
+  let sets: CellSet[] = []
+  let snapshot: string | undefined
+  let last: Promise<void> = Promise.resolve()
+  let isDeaf = false
+  let closed = false
+  let timer: NodeJS.Timeout | undefined
+
+  function take({ docNo, generation, cells, codes }: DocumentCells): void {
+    for (const set of sets) if (set.generation !== generation || cells.length === 0) set.remove(docNo)
+    if (cells.length > 0) sets.find((set) => set.generation === generation)?.put(docNo, cells, codes)
+  }
+
+  async function follow(): Promise<void> {
+    const generations = await readGenerations(database)
+    const isSame = generations.map(({ generation }) => generation).join() === known()
+    if (generations.length === 0) {
+      sets = []
+      snapshot = undefined
+      return
+    }
+    if (!isSame) {
+      const kept = new Map(sets.map((set) => [set.generation, set]))
+      const next: CellSet[] = []
+      let isNew = false
+      for (const { generation } of generations) {
+        const model = kept.get(generation)?.model ?? (await readModel(database, generation))
+        if (model === undefined) continue
+        isNew ||= !kept.has(generation)
+        next.push(kept.get(generation) ?? createCellSet(generation, model))
+      }
+      sets = next
+      // Of a set that was not held, what lies in it was passed over.
+      if (isNew) snapshot = undefined
+    }
+    if (snapshot === undefined) {
+      snapshot = await readAllCells(database, take)
+    } else {
+      const since = await readCellsSince(database, snapshot)
+      for (const row of since.rows) take(row)
+      snapshot = since.snapshot
+    }
+  }
+
+  const known = (): string => sets.map(({ generation }) => generation).join()
+
+  /** One after the other, so that no older answer undoes a newer one. */
+  function refresh(): Promise<void> {
+    const mine = last.then(follow)
+    last = mine.catch(() => undefined)
+    return mine
+  }
+
+  async function poll(): Promise<void> {
+    try {
+      await refresh()
+      isDeaf = false
+    } catch (error) {
+      if (!isDeaf && !closed)
+        log('cells_unheard', { reason: error instanceof Error ? error.message : 'thrown value' })
+      isDeaf = true
+    }
+    if (!closed) timer = setTimeout(() => void poll(), pollMs).unref()
+  }
+  timer = setTimeout(() => void poll(), 0).unref()
+  const upkeep = createUpkeep(deps)
+
+  return {
+    sets: () => sets,
+    async place(sql, { docNo, revision }) {
+      const newest = sets.at(-1)
+      if (newest === undefined) return
+      const vectors = await readStagedVectors(sql, database.vectorType, { docNo, revision })
+      if (vectors.dimensions !== newest.model.centroids.dimensions) return
+      const placed = placeAll(newest.model, vectors)
+      await saveCells(sql, { docNo, generation: newest.generation, ...placed })
+    },
+    refresh,
+    async renew() {
+      await upkeep.renew()
+      await refresh()
+    },
+    async [Symbol.asyncDispose]() {
+      closed = true
+      clearTimeout(timer)
+      await upkeep[Symbol.asyncDispose]()
+      await last
+    },
+  }
+}

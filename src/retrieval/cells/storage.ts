@@ -1,0 +1,250 @@
+import type { Database, Sql } from '../../store/sql.ts'
+import type { Vectors } from './kmeans.ts'
+import type { CellModel } from './model.ts'
+import { modelFromBytes, modelToBytes } from './model-bytes.ts'
+import type { Placed } from './worker.ts'
+
+export interface Generation {
+  readonly generation: number
+  /** Live passages when it was made. */
+  readonly passages: number
+}
+
+/** Newest last. */
+export async function readGenerations(sql: Sql): Promise<readonly Generation[]> {
+  return sql.query<{ generation: number; passages: number }>(
+    'select generation, passages from cell_models order by generation',
+  )
+}
+
+/** undefined: it is gone. */
+export async function readModel(sql: Sql, generation: number): Promise<CellModel | undefined> {
+  const [row] = await sql.query<{ model: Buffer }>('select model from cell_models where generation = $1', [
+    generation,
+  ])
+  return row && modelFromBytes(row.model)
+}
+
+export async function saveModel(sql: Sql, model: CellModel, passages: number): Promise<void> {
+  await sql.query('insert into cell_models (model, passages) values ($1, $2)', [
+    modelToBytes(model),
+    passages,
+  ])
+}
+
+/** What lies in no older one any more. */
+export async function dropOlder(sql: Sql, generation: number): Promise<void> {
+  await sql.query(
+    `delete from cell_models m where generation < $1 and not exists (
+       select from document_cells d where d.generation = m.generation and d.cells <> '')`,
+    [generation],
+  )
+}
+
+export interface DocumentCells {
+  readonly docNo: number
+  readonly generation: number
+  /** Empty: the document is gone. */
+  readonly cells: Uint16Array
+  readonly codes: Int8Array
+}
+
+interface Row {
+  readonly snapshot: string
+  readonly doc_no: number | null
+  readonly generation: number
+  readonly cells: Buffer
+  readonly codes: Buffer
+}
+
+const pageSize = 5_000
+const columns = 'doc_no, generation, cells, codes'
+
+/** Reads all, in pages, and gives the snapshot from which to read on. */
+export async function readAllCells(sql: Sql, onRow: (row: DocumentCells) => void): Promise<string> {
+  let first: string | undefined
+  for (let last = 0; ; ) {
+    const rows = await sql.query<Row>(
+      `select pg_current_snapshot()::text as snapshot, d.* from (values (1)) as one
+       left join (select ${columns} from document_cells where doc_no > $1 order by doc_no limit $2) d on true`,
+      [last, pageSize],
+    )
+    first ??= rows[0]?.snapshot ?? ''
+    const found = rows.flatMap(toCells)
+    for (const row of found) onRow(row)
+    last = found.at(-1)?.docNo ?? last
+    if (found.length < pageSize) return first
+  }
+}
+
+/** What a snapshot did not show, whenever it was begun. */
+export async function readCellsSince(
+  sql: Sql,
+  snapshot: string,
+): Promise<{ readonly rows: readonly DocumentCells[]; readonly snapshot: string }> {
+  const rows = await sql.query<Row>(
+    `select pg_current_snapshot()::text as snapshot, d.* from (values (1)) as one
+     left join (
+       select ${columns} from document_cells
+       where changed_in >= pg_snapshot_xmin($1::pg_snapshot) and not pg_visible_in_snapshot(changed_in, $1::pg_snapshot)
+     ) d on true`,
+    [snapshot],
+  )
+  return { rows: rows.flatMap(toCells), snapshot: rows[0]?.snapshot ?? snapshot }
+}
+
+function toCells({ doc_no, generation, cells, codes }: Row): DocumentCells[] {
+  if (doc_no === null) return []
+  // Copies begin at 0: two bytes may not begin anywhere.
+  return [
+    {
+      docNo: doc_no,
+      generation,
+      cells: new Uint16Array(Uint8Array.from(cells).buffer),
+      codes: new Int8Array(Uint8Array.from(codes).buffer),
+    },
+  ]
+}
+
+/** Of one document, in the transaction that makes it live. */
+export async function saveCells(sql: Sql, { docNo, generation, cells, codes }: DocumentCells): Promise<void> {
+  await sql.query(
+    `insert into document_cells (doc_no, generation, cells, codes) values ($1, $2, $3, $4)
+     on conflict (doc_no) do update set generation = excluded.generation, cells = excluded.cells,
+       codes = excluded.codes, changed_in = pg_current_xact_id()`,
+    [docNo, generation, bytesOf(cells), bytesOf(codes)],
+  )
+}
+
+const bytesOf = ({ buffer, byteOffset, byteLength }: Uint16Array | Int8Array): Buffer =>
+  Buffer.from(buffer, byteOffset, byteLength)
+
+export interface Unplaced {
+  readonly docNo: number
+  readonly revision: number
+  readonly vectors: Vectors
+}
+
+/** Live documents after this number that do not lie in this generation, with their vectors by ordinal. */
+export async function readUnplaced(
+  database: Database,
+  generation: number,
+  after: number,
+  passagesMax: number,
+): Promise<readonly Unplaced[]> {
+  const rows = await database.query<{ doc_no: number; revision: number; vectors: (Buffer | null)[] }>(
+    `select d.doc_no, d.live_revision as revision,
+       (select array_agg(${send(database)}(c.embedding) order by c.ordinal) from chunks c where c.doc_no = d.doc_no) as vectors
+     from (
+       select d.doc_no, d.live_revision, sum(d.chunk_count) over (order by d.doc_no) - d.chunk_count as before
+       from documents d left join document_cells m on m.doc_no = d.doc_no and m.cells <> ''
+       where d.doc_no > $2 and d.live_revision is not null and d.chunk_count > 0
+         and m.generation is distinct from $1 and coalesce(m.generation, 0) < $1
+       order by d.doc_no limit 500
+     ) d where d.before < $3`,
+    [generation, after, passagesMax],
+  )
+  return rows.map(({ doc_no, revision, vectors }) => ({
+    docNo: doc_no,
+    revision,
+    vectors: vectorsFrom(database, vectors),
+  }))
+}
+
+/** Some of the live vectors, as if drawn by lot. */
+export async function readSample(database: Database, percent: number): Promise<Vectors> {
+  const rows = await database.query<{ vector: Buffer }>(
+    `select ${send(database)}(embedding) as vector from chunks tablesample bernoulli ($1)
+     where embedding is not null`,
+    [Math.min(100, Math.max(0.001, percent))],
+  )
+  return vectorsFrom(
+    database,
+    rows.map(({ vector }) => vector),
+  )
+}
+
+/** Of a document that is about to be live. */
+export async function readStagedVectors(
+  sql: Sql,
+  vectorType: Database['vectorType'],
+  { docNo, revision }: { readonly docNo: number; readonly revision: number },
+): Promise<Vectors> {
+  const rows = await sql.query<{ vector: Buffer | null }>(
+    `select ${send({ vectorType })}(embedding) as vector from staged_chunks
+     where doc_no = $1 and revision = $2 order by ordinal`,
+    [docNo, revision],
+  )
+  return vectorsFrom(
+    { vectorType },
+    rows.map(({ vector }) => vector),
+  )
+}
+
+/**
+ * Places of documents that are still at the revision whose vectors were read; one that was replaced or withdrawn
+ * meanwhile is left out.
+ */
+export async function savePlaced(
+  database: Database,
+  generation: number,
+  documents: readonly (Unplaced & { readonly placed: Placed })[],
+): Promise<void> {
+  await database.transaction(async (sql) => {
+    const rows = await sql.query<{ doc_no: number; revision: number }>(
+      `select doc_no, live_revision as revision from documents where doc_no = any($1::int[]) order by doc_no for share`,
+      [Int32Array.from(documents, ({ docNo }) => docNo)],
+    )
+    const live = new Map(rows.map(({ doc_no, revision }) => [doc_no, revision]))
+    const same = documents.filter(({ docNo, revision }) => live.get(docNo) === revision)
+    await sql.query(
+      `insert into document_cells (doc_no, generation, cells, codes)
+       select n, $1, decode(cells, 'base64'), decode(codes, 'base64')
+       from unnest($2::int[], $3::text[], $4::text[]) as d (n, cells, codes)
+       on conflict (doc_no) do update set generation = excluded.generation, cells = excluded.cells,
+         codes = excluded.codes, changed_in = pg_current_xact_id()`,
+      [
+        generation,
+        Int32Array.from(same, ({ docNo }) => docNo),
+        same.map(({ placed }) => bytesOf(placed.cells).toString('base64')),
+        same.map(({ placed }) => bytesOf(placed.codes).toString('base64')),
+      ],
+    )
+  })
+}
+
+/** Whether this holder may look after the cells now. */
+export async function takeLease(sql: Sql, holder: string, seconds: number): Promise<boolean> {
+  const rows = await sql.query(
+    `insert into cell_lease (holder, until) values ($1, now() + make_interval(secs => $2))
+     on conflict (single) do update set holder = excluded.holder, until = excluded.until
+     where cell_lease.until < now() or cell_lease.holder = $1 returning 1`,
+    [holder, seconds],
+  )
+  return rows.length > 0
+}
+
+export async function endLease(sql: Sql, holder: string): Promise<void> {
+  await sql.query('delete from cell_lease where holder = $1', [holder])
+}
+
+const send = ({ vectorType }: Pick<Database, 'vectorType'>): string =>
+  vectorType === 'halfvec' ? 'halfvec_send' : 'vector_send'
+
+/** As `halfvec_send` and `vector_send` write them. One that is missing is all 0. */
+function vectorsFrom(
+  { vectorType }: Pick<Database, 'vectorType'>,
+  rows: readonly (Buffer | null)[],
+): Vectors {
+  const dimensions = rows.find((row) => row !== null)?.readInt16BE(0) ?? 0
+  const numbers = new Float32Array(rows.length * dimensions)
+  const size = vectorType === 'halfvec' ? 2 : 4
+  for (const [index, row] of rows.entries()) {
+    if (row === null) continue
+    const view = new DataView(row.buffer, row.byteOffset, row.byteLength)
+    const from = index * dimensions
+    for (let at = 0; at < dimensions; at += 1)
+      numbers[from + at] = size === 2 ? view.getFloat16(4 + 2 * at) : view.getFloat32(4 + 4 * at)
+  }
+  return { numbers, dimensions }
+}

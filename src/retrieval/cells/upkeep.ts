@@ -1,0 +1,178 @@
+import { randomUUID } from 'node:crypto'
+import type { Log } from '../../kernel/log.ts'
+import type { Database, Sql } from '../../store/sql.ts'
+import { countOf, dot, nearestCentroid, type Vectors } from './kmeans.ts'
+import type { CellModel } from './model.ts'
+import {
+  dropOlder,
+  endLease,
+  readGenerations,
+  readModel,
+  readSample,
+  readUnplaced,
+  saveModel,
+  savePlaced,
+  takeLease,
+} from './storage.ts'
+import { type CellWorker, createCellWorker } from './worker.ts'
+
+export interface UpkeepOptions {
+  /** Passages below which there are no cells: comparing all of them is as fast. Default 25,000. */
+  readonly passagesMin?: number
+  /** Milliseconds between two looks at whether there is something to do. Default a minute. */
+  readonly everyMs?: number
+  readonly seed?: () => number
+}
+
+export interface Upkeep extends AsyncDisposable {
+  renew(): Promise<void>
+}
+
+interface Deps extends UpkeepOptions {
+  readonly database: Database
+  readonly log: Log
+}
+
+const leaseSeconds = 120
+const cellsPerRoot = 4
+const cellsMax = 2_048
+const samplesPerCell = 16
+const samplesMin = 20_000
+// Passages that are moved in one transaction.
+const batch = 1_000
+// Trained for that many, a model is looked at again when there are a fifth more or less.
+const changedBy = 0.2
+const driftMax = 1.2
+const driftSamples = 2_000
+
+/**
+ * Trains cells where the corpus is large enough and none fit, and moves passages into the newest ones, a batch a
+ * transaction. Whatever a crash leaves is found at the next look: what is not in the newest model is moved, and a model
+ * in which nothing lies goes.
+ */
+export function createUpkeep({
+  database,
+  log,
+  passagesMin = 25_000,
+  everyMs = 60_000,
+  seed = () => Date.now(),
+}: Deps): Upkeep {
+  const holder = randomUUID()
+  const closing = new AbortController()
+  let running: Promise<void> = Promise.resolve()
+  /** Passages when the newest model was last found to fit. */
+  let fitted: { readonly generation: number; readonly passages: number } | undefined
+
+  function renew(): Promise<void> {
+    const mine = running.then(work)
+    running = mine.catch(() => undefined)
+    return mine
+  }
+
+  async function work(): Promise<void> {
+    const passages = await countPassages(database)
+    if (passages < passagesMin) return
+    if (!(await takeLease(database, holder, leaseSeconds))) return
+    const keeping = setInterval(() => {
+      takeLease(database, holder, leaseSeconds).catch(() => undefined)
+    }, leaseSeconds * 250)
+    let worker: CellWorker | undefined
+    const thread = () => (worker ??= createCellWorker())
+    // Nobody waits for a minute of arithmetic at the end.
+    const stop = () => void worker?.[Symbol.asyncDispose]()
+    closing.signal.addEventListener('abort', stop)
+    try {
+      if (!(await fits(passages))) await train(thread(), passages)
+      await moveAll(thread)
+    } finally {
+      clearInterval(keeping)
+      closing.signal.removeEventListener('abort', stop)
+      await worker?.[Symbol.asyncDispose]()
+      await endLease(database, holder)
+    }
+  }
+
+  async function fits(passages: number): Promise<boolean> {
+    const newest = (await readGenerations(database)).at(-1)
+    if (newest === undefined) return false
+    if (fitted?.generation !== newest.generation) fitted = newest
+    if (Math.abs(passages - fitted.passages) <= changedBy * fitted.passages) return true
+    const model = await readModel(database, newest.generation)
+    if (model === undefined) return false
+    // Cells for a quarter as many passages are too large, whatever lies in them.
+    if (passages > 4 * newest.passages) return false
+    const sample = await readSample(database, (100 * driftSamples) / passages)
+    if (errorOf(model, sample) > driftMax * model.error) return false
+    fitted = { generation: newest.generation, passages }
+    return true
+  }
+
+  async function train(worker: CellWorker, passages: number): Promise<void> {
+    const count = Math.min(cellsMax, Math.round(cellsPerRoot * Math.sqrt(passages)))
+    const wanted = Math.max(samplesMin, samplesPerCell * count)
+    const sample = await readSample(database, (100 * wanted) / passages)
+    // Passages without vectors are found by words.
+    if (countOf(sample) < count) return
+    const model = await worker.train(sample, count, seed())
+    closing.signal.throwIfAborted()
+    await saveModel(database, model, passages)
+    log('cells_trained', { passages, cells: countOf(model.centroids) })
+  }
+
+  async function moveAll(thread: () => CellWorker): Promise<void> {
+    const newest = (await readGenerations(database)).at(-1)
+    const model = newest && (await readModel(database, newest.generation))
+    if (newest === undefined || model === undefined) return
+    let after = 0
+    for (;;) {
+      closing.signal.throwIfAborted()
+      const documents = await readUnplaced(database, newest.generation, after, batch)
+      const last = documents.at(-1)
+      if (last === undefined) break
+      const placed = []
+      for (const document of documents)
+        placed.push({ ...document, placed: await thread().place(model, document.vectors) })
+      await savePlaced(database, newest.generation, placed)
+      after = last.docNo
+    }
+    await dropOlder(database, newest.generation)
+  }
+
+  const look = (): void => {
+    renew().catch((error: unknown) => {
+      if (closing.signal.aborted) return
+      log('background_failed', {
+        name: 'cells',
+        reason: error instanceof Error ? error.message : 'thrown value',
+      })
+    })
+  }
+  const timer = setInterval(look, everyMs).unref()
+  look()
+
+  return {
+    renew,
+    async [Symbol.asyncDispose]() {
+      clearInterval(timer)
+      closing.abort(new Error('The service is shutting down.'))
+      await running
+    },
+  }
+}
+
+async function countPassages(sql: Sql): Promise<number> {
+  const [row] = await sql.query<{ passages: number }>(
+    'select coalesce(sum(chunk_count), 0)::bigint as passages from documents where live_revision is not null',
+  )
+  return row?.passages ?? 0
+}
+
+/** Mean squared distance to the nearest centroid. Both are of length 1 but for rounding. */
+function errorOf({ centroids }: CellModel, { numbers, dimensions }: Vectors): number {
+  let sum = 0
+  for (let at = 0; at < numbers.length; at += dimensions) {
+    const cell = nearestCentroid(centroids, numbers, at)
+    sum += 2 - 2 * dot(centroids.numbers, cell * dimensions, numbers, at, dimensions)
+  }
+  return sum / Math.max(1, numbers.length / dimensions)
+}

@@ -1,0 +1,48 @@
+import { Worker } from 'node:worker_threads'
+import type { Vectors } from './kmeans.ts'
+import type { CellModel } from './model.ts'
+
+/** The cells and codes of vectors, in their order: `codes` has {@link codeLength} bytes for each. */
+export interface Placed {
+  readonly cells: Uint16Array
+  readonly codes: Int8Array
+}
+
+/** Arithmetic in a thread of its own: it takes seconds to minutes, and nothing else may wait for it. */
+export interface CellWorker extends AsyncDisposable {
+  train(samples: Vectors, count: number, seed: number): Promise<CellModel>
+  /** The vectors are handed over: they are empty afterwards. */
+  place(model: CellModel, vectors: Vectors): Promise<Placed>
+}
+
+export function createCellWorker(): CellWorker {
+  const worker = new Worker(new URL('./worker-thread.ts', import.meta.url))
+  worker.unref()
+  const waiting: { resolve(value: unknown): void; reject(error: Error): void }[] = []
+  let given: CellModel | undefined
+  const fail = (error: Error): void => {
+    for (const { reject } of waiting.splice(0)) reject(error)
+  }
+  worker.on('message', (value: unknown) => waiting.shift()?.resolve(value))
+  worker.on('error', fail)
+  worker.on('exit', () => fail(new Error('The thread of the cells ended.')))
+
+  /** Answered in the order of asking. */
+  const ask = <T>(message: object, handedOver: ArrayBuffer[] = []): Promise<T> =>
+    new Promise<unknown>((resolve, reject) => {
+      waiting.push({ resolve, reject })
+      worker.postMessage(message, handedOver)
+    }) as Promise<T>
+
+  return {
+    train: (samples, count, seed) => ask({ kind: 'train', samples, count, seed }),
+    place(model, vectors) {
+      const isNew = model !== given
+      given = model
+      return ask({ kind: 'place', vectors, ...(isNew && { model }) }, [vectors.numbers.buffer as ArrayBuffer])
+    },
+    async [Symbol.asyncDispose]() {
+      await worker.terminate()
+    },
+  }
+}

@@ -1,0 +1,60 @@
+import { vectorParameter } from '../../store/binary.ts'
+import type { Database, Statement } from '../../store/sql.ts'
+import type { Candidate } from '../candidate.ts'
+import type { CellSet } from '../cells/members.ts'
+import type { Near } from '../cells/near.ts'
+import type { Visible } from '../visible/visible.ts'
+import { type Ask, type Row, toCandidate } from './plan.ts'
+
+/** Plan E. What lies in no cell yet is compared whole, as in plan A. */
+export const cellsStatement: Statement = {
+  name: 'plan_cells',
+  text: `with best as materialized (
+    select chunk_id, doc_no, ordinal, distance
+    from (
+      select c.chunk_id, c.doc_no, c.ordinal, (c.embedding <#> $1) + 0 as distance
+      from unnest($2::int[], $3::int[]) as near (doc_no, ordinal)
+      join chunks c on c.doc_no = near.doc_no and c.ordinal = near.ordinal
+      where c.embedding is not null
+      union all
+      select c.chunk_id, c.doc_no, c.ordinal, (c.embedding <#> $1) + 0
+      from unnest($4::int[]) as loose (doc_no) join chunks c on c.doc_no = loose.doc_no
+      where c.embedding is not null
+    ) compared
+    order by distance, chunk_id
+    limit $5
+  )
+  select best.chunk_id, d.id as document_id, best.ordinal, -best.distance as score
+  from best join documents d on d.doc_no = best.doc_no
+  order by best.distance, best.chunk_id`,
+}
+
+/** Compares the nominated chunks, and all of the documents that lie in no cell. May return fewer than there are. */
+export async function cells(
+  database: Database,
+  { embedding, limit }: Ask,
+  near: Near,
+  loose: Int32Array,
+): Promise<Candidate[]> {
+  const rows = await database.forced<Row>(cellsStatement, [
+    vectorParameter(database.vectorType, embedding),
+    near.docs,
+    near.ordinals,
+    loose,
+    limit,
+  ])
+  return rows.map(toCandidate)
+}
+
+/** Visible documents that lie in no cell: those that were published a moment ago. */
+export function looseOf(sets: readonly CellSet[], visible: Visible): Int32Array {
+  const bits = visible.bits()
+  const placed = sets.map((set) => set.bits())
+  const loose: number[] = []
+  for (let byte = 0; byte < bits.length; byte += 1) {
+    let rest = bits[byte] ?? 0
+    for (const own of placed) rest &= ~(own[byte] ?? 0)
+    for (let bit = 0; rest !== 0; bit += 1, rest >>= 1) if ((rest & 1) === 1) loose.push(8 * byte + bit)
+  }
+  return Int32Array.from(loose)
+}

@@ -1,0 +1,190 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type Cells, createCells } from '../../../src/retrieval/cells/cells.ts'
+import { codeLength } from '../../../src/retrieval/cells/model.ts'
+import { readUnplaced, savePlaced, takeLease } from '../../../src/retrieval/cells/storage.ts'
+import { cellsStatement } from '../../../src/retrieval/plans/cells.ts'
+import type { Costs } from '../../../src/retrieval/plans/costs.ts'
+import { createNearest } from '../../../src/retrieval/plans/nearest.ts'
+import type { PlanEvent } from '../../../src/retrieval/plans/plan.ts'
+import type { Visible } from '../../../src/retrieval/visible/visible.ts'
+import { vectorParameter } from '../../../src/store/binary.ts'
+import type { Database } from '../../../src/store/sql.ts'
+import { describeDatabases } from '../../support/backends.ts'
+import { openTestDatabase } from '../../support/database.ts'
+import { type Corpus, storeCorpus } from '../plans/corpus.ts'
+
+const documents = 240
+const chunksEach = 5
+const topics = 20
+const wanted = 10
+
+describeDatabases('cells', (kind) => {
+  let database: Database
+  let corpus: Corpus
+  let cells: Cells
+  const events: PlanEvent[] = []
+  const open = (passagesMin = 1_000) =>
+    createCells({
+      database,
+      log: () => undefined,
+      pollMs: 3_600_000,
+      everyMs: 3_600_000,
+      passagesMin,
+      seed: () => 1,
+    })
+
+  beforeAll(async () => {
+    database = await openTestDatabase(kind)
+    corpus = await storeCorpus(database, { documents, chunksEach, topics })
+    cells = open()
+    await cells.renew()
+  })
+  afterAll(async () => {
+    await cells?.[Symbol.asyncDispose]()
+    await database?.close()
+  })
+
+  const dear: Costs = { of: (plan) => (plan === 'cells' ? 0.1 : 50), learn: () => undefined }
+  const search = (visible: Visible, question: Float32Array, limit = wanted, of = cells) =>
+    createNearest({ database, cells: of, costs: dear, onPlan: (event) => events.push(event) })({
+      visible,
+      embedding: question,
+      limit,
+    })
+  const generations = () =>
+    database.query<{ generation: number; lie: number }>(
+      `select m.generation, (select count(*) from document_cells d where d.generation = m.generation and d.cells <> '') as lie
+       from cell_models m order by 1`,
+    )
+
+  test('hold every passage of a corpus that is large enough', async () => {
+    expect(cells.sets()).toHaveLength(1)
+    const held = cells.sets()[0]?.cells.reduce((sum, { size }) => sum + size, 0)
+    expect(held).toBe(documents * chunksEach)
+  })
+
+  test('are not made for a small one', async () => {
+    await using small = open(1_000_000)
+    const before = await generations()
+    await small.renew()
+    expect(await generations()).toEqual(before)
+  })
+
+  const shares: [string, (docNo: number, topic: number) => boolean][] = [
+    ['everything', () => true],
+    ['half, whatever it is about', (docNo) => docNo % 40 >= 20],
+    ['a tenth, whatever it is about', (docNo) => (docNo * 7) % 10 === 0],
+    ['the topic of the question', (_, topic) => topic === 3],
+    ['everything but the topic of the question', (_, topic) => topic !== 3],
+    ['one document', (docNo) => docNo === 17],
+  ]
+  test.each(shares)('find what comparing here finds, and only of what is visible: %s', async (_, passes) => {
+    const visible = corpus.visible(passes)
+    let found = 0
+    let best = 0
+    for (let round = 0; round < 10; round += 1) {
+      const question = corpus.ask(3)
+      const expected = corpus.best(visible, question, wanted)
+      const ids = (await search(visible, question)).map(({ chunkId }) => chunkId as string)
+      expect(ids).toHaveLength(Math.min(wanted, visible.chunks))
+      best += expected.length
+      found += expected.filter((id) => ids.includes(id)).length
+      expect(events.at(-1)).toMatchObject({ plan: 'cells', fellBack: false })
+    }
+    expect(found / best).toBeGreaterThanOrEqual(0.99)
+  })
+
+  test('give as many as are wanted', async () => {
+    const visible = corpus.visible((docNo) => docNo % 2 === 0)
+    for (const limit of [1, 100]) expect(await search(visible, corpus.ask(2), limit)).toHaveLength(limit)
+  })
+
+  test('read each passage by document and place, in a loop, and neither the HNSW index nor the whole table', async () => {
+    const values = [vectorParameter(database.vectorType, corpus.ask(1)), ...numbers(3), wanted]
+    const rows = await database.forced<{ 'QUERY PLAN': string }>(
+      { name: 'explain_cells', text: `explain (costs off) ${cellsStatement.text}` },
+      values,
+    )
+    const shape = rows.map((row) => row['QUERY PLAN']).join('\n')
+    expect(shape).toMatch(
+      /Index Scan using chunks_place[^]*Index Cond: \(\(doc_no = near.doc_no\) AND \(ordinal = near.ordinal\)\)/,
+    )
+    expect(shape).not.toMatch(/chunks_embedding|Seq Scan|Hash|Merge|Bitmap|Memoize|Gather/)
+  })
+
+  test('are joined by what was published a moment ago, which lies in none yet', async () => {
+    const visible = corpus.visible((docNo) => docNo <= 100)
+    const [newest] = cells.sets()
+    newest?.remove(17)
+    const question = corpus.chunks.find(({ docNo }) => docNo === 17)?.vector ?? new Float32Array()
+    const [first] = await search(visible, question)
+    expect(first?.documentId).toBe('d/17')
+    expect(events.at(-1)).toMatchObject({ plan: 'cells', fellBack: false })
+    await using again = open()
+    await again.refresh()
+    expect(again.sets()[0]?.cells.reduce((sum, { size }) => sum + size, 0)).toBe(documents * chunksEach)
+  })
+
+  test('that are behind are followed by comparing all', async () => {
+    const visible = corpus.visible((docNo) => docNo === 30)
+    await database.query('update chunks set ordinal = ordinal + 100 where doc_no = 30')
+    expect(await search(visible, corpus.ask(3))).toHaveLength(chunksEach)
+    expect(events.at(-1)).toMatchObject({ plan: 'exact', fellBack: true })
+    await database.query('update chunks set ordinal = ordinal - 100 where doc_no = 30')
+  })
+
+  test('are trained by one process at a time, and by the next one where that died', async () => {
+    await database.query('update cell_models set passages = 1')
+    expect(await takeLease(database, 'somebody else', 60)).toBe(true)
+    await using other = open()
+    const before = await generations()
+    await other.renew()
+    expect(await generations()).toEqual(before)
+    await database.query(`update cell_lease set until = now() - interval '1 second'`)
+    await other.renew()
+    const after = await generations()
+    expect(after).toEqual([{ generation: (before[0]?.generation ?? 0) + 1, lie: documents }])
+    await cells.refresh()
+    expect(cells.sets().map(({ generation }) => generation)).toEqual(
+      after.map(({ generation }) => generation),
+    )
+  })
+
+  test('keep nothing of a document that was replaced while its passages were looked at', async () => {
+    const newest = cells.sets().at(-1)?.generation ?? 0
+    await database.query(`update document_cells set cells = '' where doc_no in (50, 51)`)
+    const unplaced = await readUnplaced(database, newest, 0, 1_000)
+    expect(unplaced.map(({ docNo }) => docNo)).toEqual([50, 51])
+    await database.query('update documents set live_revision = 2 where doc_no = 50')
+    const placed = { cells: new Uint16Array(chunksEach), codes: new Int8Array(chunksEach * codeLength) }
+    await savePlaced(
+      database,
+      newest,
+      unplaced.map((document) => ({ ...document, placed })),
+    )
+    const left = await readUnplaced(database, newest, 0, 1_000)
+    expect(left.map(({ docNo, revision }) => [docNo, revision])).toEqual([[50, 2]])
+    await cells.renew()
+    expect(await readUnplaced(database, newest, 0, 1_000)).toEqual([])
+  })
+
+  test('of two models answer together while passages move, and the older one goes with the last of them', async () => {
+    const [before] = await generations()
+    // As a crash in the middle leaves it: a newer model, and half of the passages in it.
+    await database.query(`insert into cell_models (passages, model) select passages, model from cell_models`)
+    await database.query(
+      `update document_cells set generation = generation + 1, changed_in = pg_current_xact_id() where doc_no <= 120`,
+    )
+    await cells.refresh()
+    expect(cells.sets()).toHaveLength(2)
+    const visible = corpus.visible(() => true)
+    const question = corpus.ask(3)
+    const ids = (await search(visible, question)).map(({ chunkId }) => chunkId as string)
+    expect(corpus.best(visible, question, wanted).filter((id) => !ids.includes(id))).toEqual([])
+    await cells.renew()
+    expect(await generations()).toEqual([{ generation: (before?.generation ?? 0) + 1, lie: documents }])
+    expect(cells.sets()).toHaveLength(1)
+  })
+})
+
+const numbers = (count: number): Int32Array[] => Array.from({ length: count }, () => Int32Array.of(1, 2, 3))

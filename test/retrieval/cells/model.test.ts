@@ -1,0 +1,166 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { type CellSet, createCellSet, noCell } from '../../../src/retrieval/cells/members.ts'
+import { type CellModel, codeLength, placeIn, trainModel } from '../../../src/retrieval/cells/model.ts'
+import { modelFromBytes, modelToBytes } from '../../../src/retrieval/cells/model-bytes.ts'
+import { findNear } from '../../../src/retrieval/cells/near.ts'
+import { placeAll } from '../../../src/retrieval/cells/place.ts'
+import { seeded } from '../../../src/retrieval/cells/random.ts'
+import { visibleOf } from '../../../src/retrieval/visible/visible.ts'
+
+const dimensions = 48
+const topics = 30
+const documents = 600
+const each = 5
+
+const random = seeded(3)
+const gauss = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random())
+function near(centre: Float32Array, spread: number): Float32Array {
+  const moved = centre.map((value) => value + (spread * gauss()) / Math.sqrt(dimensions))
+  const length = Math.hypot(...moved)
+  return moved.map((value) => value / length)
+}
+const centres = Array.from({ length: topics }, () => near(new Float32Array(dimensions), 1))
+const about = (topic: number) => centres[topic % topics] ?? new Float32Array(dimensions)
+const numbers = new Float32Array(documents * each * dimensions)
+for (let docNo = 0; docNo < documents; docNo += 1) {
+  const document = near(about(docNo), 0.7)
+  for (let at = 0; at < each; at += 1) numbers.set(near(document, 0.5), (docNo * each + at) * dimensions)
+}
+const samples = { numbers, dimensions }
+const model = trainModel(samples, 80, seeded(1))
+const placed = placeAll(model, samples)
+const set = setOf(model)
+
+function setOf(of: CellModel): CellSet {
+  const made = createCellSet(1, of)
+  for (let docNo = 0; docNo < documents; docNo += 1)
+    made.put(
+      docNo + 1,
+      placed.cells.slice(docNo * each, (docNo + 1) * each),
+      placed.codes.slice(docNo * each * codeLength, (docNo + 1) * each * codeLength),
+    )
+  return made
+}
+
+function best(question: Float32Array, docNos: readonly number[], limit: number): string[] {
+  return docNos
+    .flatMap((docNo) => Array.from({ length: each }, (_, ordinal) => ({ docNo, ordinal })))
+    .map(({ docNo, ordinal }) => {
+      const at = ((docNo - 1) * each + ordinal) * dimensions
+      return {
+        name: `${docNo}/${ordinal}`,
+        score: question.reduce((sum, value, index) => sum + value * (numbers[at + index] ?? 0), 0),
+      }
+    })
+    .sort((a, b) => b.score - a.score)
+    .slice(0, limit)
+    .map(({ name }) => name)
+}
+
+const every = Array.from({ length: documents }, (_, index) => index + 1)
+
+test.each([
+  ['everything is visible', () => true],
+  ['a tenth is visible', (docNo: number) => docNo % 10 === 0],
+  ['everything but the topic of the question is visible', (docNo: number) => (docNo - 1) % topics !== 3],
+  ['only the topic of the question is visible', (docNo: number) => (docNo - 1) % topics === 3],
+])('nominates the best and nothing that is hidden where %s', (_, passes) => {
+  const docNos = every.filter(passes)
+  const visible = visibleOf(Int32Array.from(docNos), docNos.length * each, documents * each)
+  let found = 0
+  for (let round = 0; round < 20; round += 1) {
+    const question = near(about(3), 0.8)
+    const { docs, ordinals } = findNear([set], visible, question, { rows: 60, limit: 10 })
+    const names = new Set([...docs].map((docNo, at) => `${docNo}/${ordinals[at]}`))
+    expect([...docs].filter((docNo) => !visible.has(docNo))).toEqual([])
+    expect(docs.length).toBeGreaterThanOrEqual(Math.min(60, visible.chunks))
+    found += best(question, docNos, 10).filter((name) => names.has(name)).length
+  }
+  expect(found / 200).toBeGreaterThanOrEqual(0.99)
+})
+
+test('nominates what lies in an older model and in the newest one together', () => {
+  const newer = createCellSet(2, trainModel(samples, 40, seeded(9)))
+  const older = setOf(model)
+  for (const docNo of every.filter((docNo) => docNo % 2 === 0)) {
+    const own = {
+      numbers: numbers.subarray((docNo - 1) * each * dimensions, docNo * each * dimensions),
+      dimensions,
+    }
+    const { cells, codes } = placeAll(newer.model, own)
+    older.remove(docNo)
+    newer.put(docNo, cells, codes)
+  }
+  const visible = visibleOf(Int32Array.from(every), documents * each, documents * each)
+  const question = near(about(5), 0.8)
+  const { docs, ordinals } = findNear([older, newer], visible, question, { rows: 100, limit: 10 })
+  const names = new Set([...docs].map((docNo, at) => `${docNo}/${ordinals[at]}`))
+  expect(best(question, every, 10).filter((name) => !names.has(name))).toEqual([])
+})
+
+test('a model is the same for the same samples and numbers, and comes back from its bytes as it was', () => {
+  const some = { numbers: numbers.subarray(0, 500 * dimensions), dimensions }
+  const [one, other] = [trainModel(some, 20, seeded(5)), trainModel(some, 20, seeded(5))]
+  expect(other).toEqual(one)
+  expect(modelFromBytes(modelToBytes(one))).toEqual(one)
+  expect(() => modelFromBytes(modelToBytes(one).subarray(0, -4))).toThrow('cut')
+})
+
+test('codes tell most of what the centroid leaves open', () => {
+  let [open, left] = [0, 0]
+  for (let at = 0; at < 500; at += 1) {
+    const { cell, code } = placeIn(model, numbers, at * dimensions)
+    for (let offset = 0; offset < dimensions; offset += 1) {
+      const rest =
+        (numbers[at * dimensions + offset] ?? 0) - (model.centroids.numbers[cell * dimensions + offset] ?? 0)
+      const told = code.reduce(
+        (sum, value, axis) => sum + value * model.step * (model.axes[axis * dimensions + offset] ?? 0),
+        0,
+      )
+      open += rest ** 2
+      left += (rest - told) ** 2
+    }
+  }
+  expect(left / open).toBeLessThan(0.5)
+})
+
+test('a passage without a vector lies in no cell', () => {
+  const { cells } = placeAll(model, { numbers: new Float32Array(2 * dimensions), dimensions })
+  expect([...cells]).toEqual([noCell, noCell])
+})
+
+test('what lies where is right after any puts and removals', () => {
+  const place = fc.integer({ min: 0, max: 3 })
+  const act = fc.record({ docNo: fc.integer({ min: 0, max: 5 }), places: fc.array(place, { maxLength: 4 }) })
+  fc.assert(
+    fc.property(fc.array(act), (acts) => {
+      const own = createCellSet(1, model)
+      const expected = new Map<number, readonly number[]>()
+      for (const { docNo, places } of acts) {
+        if (places.length === 0) own.remove(docNo)
+        else own.put(docNo, Uint16Array.from(places), codesOf(docNo, places))
+        if (places.length === 0) expected.delete(docNo)
+        else expected.set(docNo, places)
+      }
+      const held = own.cells.flatMap(({ size, docs, ordinals, codes }, cell) =>
+        Array.from({ length: size }, (_, at) =>
+          [docs[at], ordinals[at], cell, codes[at * codeLength]].join(),
+        ),
+      )
+      const wanted = [...expected].flatMap(([docNo, places]) =>
+        places.map((cell, ordinal) => [docNo, ordinal, cell, 10 * docNo + ordinal].join()),
+      )
+      expect(held.sort()).toEqual(wanted.sort())
+      const bits = own.bits()
+      for (let docNo = 0; docNo < 6; docNo += 1)
+        expect((((bits[docNo >> 3] ?? 0) >> (docNo & 7)) & 1) === 1).toBe(expected.has(docNo))
+    }),
+  )
+})
+
+function codesOf(docNo: number, places: readonly number[]): Int8Array {
+  const codes = new Int8Array(places.length * codeLength)
+  for (const ordinal of places.keys()) codes[ordinal * codeLength] = 10 * docNo + ordinal
+  return codes
+}
