@@ -28,6 +28,8 @@ export interface Measured {
   readonly leaks: number
   /** Sent to OpenFGA, a document released. */
   readonly checksEach: number
+  /** p50 of each of its parts, where it tells them. */
+  readonly steps: Readonly<Record<string, number>>
 }
 
 interface Sample {
@@ -38,6 +40,7 @@ interface Sample {
   readonly documents: number
   readonly leaks: number
   readonly checks: number
+  readonly steps: Answered['steps']
 }
 
 export interface MeasureOptions {
@@ -71,7 +74,13 @@ export async function measure({ corpus, cell, ways, sent, budgetMs }: MeasureOpt
 // Sums of rounded numbers in another order differ a little.
 const tolerance = 1e-5
 
-function judge(corpus: Corpus, known: Known, way: Way, { passages, checks }: Answered, ms: number): Sample {
+function judge(
+  corpus: Corpus,
+  known: Known,
+  way: Way,
+  { passages, checks, steps }: Answered,
+  ms: number,
+): Sample {
   const isRaw = way.kind === 'raw'
   const wanted = isRaw ? topK : Math.min(topK, known.passages)
   const least = isRaw ? known.leastOfAll : known.least
@@ -88,6 +97,7 @@ function judge(corpus: Corpus, known: Known, way: Way, { passages, checks }: Ans
     documents: new Set(released.map((passage) => corpus.documentOf[passage])).size,
     leaks: way.kind === 'release' ? passages.length - mayLeave.length : 0,
     checks,
+    steps,
   }
 }
 
@@ -121,6 +131,15 @@ function summary(cell: Cell, way: Way, samples: readonly Sample[]): Measured {
         1,
         sum(({ documents }) => documents),
       ),
+    steps: Object.fromEntries(
+      Object.keys(samples[0]?.steps ?? {}).map((name) => [
+        name,
+        quantile(
+          of(({ steps }) => steps?.[name] ?? 0),
+          0.5,
+        ),
+      ]),
+    ),
   }
 }
 

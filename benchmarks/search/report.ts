@@ -57,7 +57,7 @@ const columns = [
   'released',
   'leaks',
   'checksEach',
-] as const satisfies readonly (keyof Measured)[]
+] as const satisfies readonly Exclude<keyof Measured, 'steps' | 'recallInterval'>[]
 
 const csvOf = (rows: readonly Measured[]): string =>
   `${[...columns, 'recallFrom', 'recallTo'].join(',')}\n${rows
@@ -104,6 +104,20 @@ function markdownOf({ about, figures, measured, worlds, leftOut, ef99, extras, s
       : [
           `Over HTTP: /retrieve ${service.retrieve.p50.toFixed(1)} ms and ${service.retrieveRate.toFixed(0)}/s; an authenticated route that does nothing ${service.emptyP50.toFixed(1)}, the raw search ${service.rawP50.toFixed(1)}, a row ${service.insertP50.toFixed(1)}, the three ${service.least.p50.toFixed(1)} ms and ${service.leastRate.toFixed(0)}/s.`,
         ]),
+    '## Where the time goes: p50 of each part in ms',
+    table([
+      ['who may read what', 'way', 'parts'],
+      ['---', '---', '---'],
+      ...measured
+        .filter(({ steps, filter }) => filter === 1 && 'gate' in steps)
+        .map((row) => [
+          `${row.policy}, ${row.topic}, ${100 * row.level} %`,
+          row.way,
+          Object.entries(row.steps)
+            .map(([name, ms]) => `${name} ${ms.toPrecision(2)}`)
+            .join(', '),
+        ]),
+    ]),
     '## p50 in ms (of raw40’s) / recall@10',
     table([
       ['who may read what', ...ways],

@@ -52,20 +52,27 @@ export async function openOurs(
 
   async function candidates({ person, vector, filter }: Asked) {
     const principal = principalOf(person)
+    const [lap, steps] = stopwatch()
     const { documentIds } = await nominator.nominate(principal, {})
+    lap('nominate')
     const visible = await lookUpVisible({ database, corpus }, documentIds, {
       ...(filter !== undefined && { filter: { [filter[0]]: filter[1] } }),
     })
-    return { principal, found: await search.vector(visible, vector, depth) }
+    lap('look up')
+    const found = await search.vector(visible, vector, depth)
+    lap('search')
+    return { principal, found, lap, steps }
   }
 
   async function answer(asked: Asked, consistency: 'fast' | 'strict') {
-    const { principal, found } = await candidates(asked)
+    const { principal, found, lap, steps } = await candidates(asked)
     const clearing = gate.open(principal, { consistency, passOver: true })
     const { cleared } = await clearing.clear(found, topK)
+    lap('gate')
     return {
       passages: cleared.map(({ chunkId }) => passageOf(chunkId)),
       checks: clearing.counts.checks,
+      steps,
     }
   }
 
@@ -76,8 +83,8 @@ export async function openOurs(
       name: 'ours, search',
       kind: 'nominate',
       async ask(asked) {
-        const { found } = await candidates(asked)
-        return { passages: found.map(({ chunkId }) => passageOf(chunkId)), checks: 0 }
+        const { found, steps } = await candidates(asked)
+        return { passages: found.map(({ chunkId }) => passageOf(chunkId)), checks: 0, steps }
       },
     },
     fresh: { name: 'ours, fresh', kind: 'release', ask: (asked) => answer(asked, 'strict') },
@@ -90,7 +97,18 @@ export async function openOurs(
   }
 }
 
-export const principalOf = (person: `user:${string}`): Principal => ({
+function stopwatch() {
+  const steps: Record<string, number> = {}
+  let last = performance.now()
+  const lap = (name: string): void => {
+    const now = performance.now()
+    steps[name] = now - last
+    last = now
+  }
+  return [lap, steps] as const
+}
+
+const principalOf = (person: `user:${string}`): Principal => ({
   kind: 'person',
   subject: person,
   actors: [],

@@ -25,6 +25,8 @@ export interface Answered {
   readonly passages: readonly number[]
   /** Checks that OpenFGA was asked for. */
   readonly checks: number
+  /** Milliseconds that its parts took. */
+  readonly steps?: Readonly<Record<string, number>>
 }
 
 export const topK = 10
