@@ -7,6 +7,7 @@ import { type Extras, extras } from './extras.ts'
 import { loadCorpus, passageOf } from './load.ts'
 import { type Measured, measure } from './measure.ts'
 import { createOracle } from './oracle.ts'
+import { processorTimeOf } from './processor.ts'
 import type { Place, Servers } from './servers.ts'
 import { type WholeService, wholeService } from './service.ts'
 import { openStore } from './tuples.ts'
@@ -115,6 +116,7 @@ export async function bench(options: BenchOptions): Promise<Benched> {
           ways,
           sent: (vector) => sentTo(place, vector),
           budgetMs: options.budgetMs,
+          processorTime: await processorTimeOf(place),
         })
         measured.push(...rows)
         say(lineOf(cell, rows))

@@ -85,6 +85,19 @@ export function figuresOf(
       ),
     )
   }
+  for (const topics of ['others', 'outside'] as const) {
+    const limits = topics === 'others' ? { least: 3, aim: 1.5 } : { least: 6, aim: 3 }
+    figures.push(
+      figure(
+        `… by processor time, ${topics === 'others' ? 'not outside' : 'outside'}`,
+        most(
+          grid(search).filter(within(topics)),
+          (row) => row.processor / (beside(row, 'raw99')?.processor ?? Number.NaN),
+        ),
+        limits,
+      ),
+    )
+  }
   const tail = (row: Measured): number => {
     const raw = beside(row, 'raw99')
     return raw === undefined ? Number.NaN : row.p95 / row.p50 / (raw.p95 / raw.p50)

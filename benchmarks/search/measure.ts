@@ -1,6 +1,7 @@
 import { createRandom } from '../kubernetes/random.ts'
 import type { Cell, Known } from './cells.ts'
 import { type Corpus, dot, vectorAt } from './corpus.ts'
+import type { ProcessorTime } from './processor.ts'
 import { interval, mean, quantile } from './statistics.ts'
 import { type Answered, type Asked, topK, type Way } from './ways/way.ts'
 
@@ -19,6 +20,8 @@ export interface Measured {
   readonly p50: number
   readonly p95: number
   readonly p99: number
+  /** Processor time in the middle: this process and the database, without OpenFGA. */
+  readonly processor: number
   /** Of the ten best that the person may read; of the ten best of all for a way that leaves nothing out. */
   readonly recall: number
   readonly recallInterval: readonly [number, number]
@@ -34,6 +37,7 @@ export interface Measured {
 
 interface Sample {
   readonly ms: number
+  readonly processor: number
   readonly recall: number
   readonly short: boolean
   readonly released: number
@@ -50,10 +54,12 @@ export interface MeasureOptions {
   readonly sent: (vector: Float32Array) => Asked['sent']
   /** After so many milliseconds a way is asked no more in this cell; once at least. */
   readonly budgetMs: number
+  readonly processorTime: ProcessorTime
 }
 
 /** Asks every question by every way in turn, each time beginning with another, so that all meet the same machine. */
-export async function measure({ corpus, cell, ways, sent, budgetMs }: MeasureOptions): Promise<Measured[]> {
+export async function measure(options: MeasureOptions): Promise<Measured[]> {
+  const { corpus, cell, ways, sent, budgetMs, processorTime } = options
   const samples = new Map(ways.map((way) => [way, [] as Sample[]]))
   const spent = new Map(ways.map((way) => [way, 0]))
   for (const [turn, known] of cell.questions.entries()) {
@@ -61,11 +67,13 @@ export async function measure({ corpus, cell, ways, sent, budgetMs }: MeasureOpt
     for (const way of rotated(ways, turn)) {
       if ((spent.get(way) ?? 0) > budgetMs) continue
       await way.prepare?.(asked)
+      const before = processorTime()
       const started = performance.now()
       const answered = await way.ask(asked)
       const ms = performance.now() - started
+      const processor = processorTime() - before
       spent.set(way, (spent.get(way) ?? 0) + ms)
-      samples.get(way)?.push(judge(corpus, known, way, answered, ms))
+      samples.get(way)?.push({ ...judge(corpus, known, way, answered), ms, processor })
     }
   }
   return ways.map((way) => summary(cell, way, samples.get(way) ?? []))
@@ -79,8 +87,7 @@ function judge(
   known: Known,
   way: Way,
   { passages, checks, steps }: Answered,
-  ms: number,
-): Sample {
+): Omit<Sample, 'ms' | 'processor'> {
   const isRaw = way.kind === 'raw'
   const wanted = isRaw ? topK : Math.min(topK, known.passages)
   const least = isRaw ? known.leastOfAll : known.least
@@ -90,7 +97,6 @@ function judge(
   const found = counted.filter((passage) => dot(known.vector, vectorAt(corpus, passage)) >= least - tolerance)
   const released = way.kind === 'release' ? passages : []
   return {
-    ms,
     recall: wanted === 0 ? 1 : Math.min(1, found.length / wanted),
     short: counted.length < wanted,
     released: released.length,
@@ -120,6 +126,10 @@ function summary(cell: Cell, way: Way, samples: readonly Sample[]): Measured {
     p50: quantile(times, 0.5),
     p95: quantile(times, 0.95),
     p99: quantile(times, 0.99),
+    processor: quantile(
+      of(({ processor }) => processor),
+      0.5,
+    ),
     recall: mean(recalls),
     recallInterval: interval(recalls, createRandom(1)),
     short: samples.filter(({ short }) => short).length,

@@ -52,6 +52,7 @@ const columns = [
   'p50',
   'p95',
   'p99',
+  'processor',
   'recall',
   'short',
   'released',
