@@ -79,7 +79,8 @@ async function sealing(sql: Database): Promise<void> {
     'sealing',
     `${rate.toFixed(0)} records/s; 2,000 records take ${((busy / sealed) * 2_000).toFixed(2)} s of a processor, Postgres’s included`,
   )
-  expect(rate >= 2_000, 'sealing 2,000 records/s')
+  // By the clock too where nobody else uses the machine.
+  expect((busy / sealed) * 2_000 < 1, 'one processor seals 2,000 records/s')
   await sql.query('vacuum analyze agent_reach')
 }
 

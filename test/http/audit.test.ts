@@ -232,6 +232,20 @@ describe.each([
       })
     })
 
+    test('whoever may read the record may write nothing by that', async () => {
+      const writes = [
+        ['PUT', '/fields', { bird: 'string' }],
+        ['PUT', '/collections/board', { title: 'Board', writers: [], taggers: [] }],
+        ['POST', '/access', { writes: [{ user: 'user:dan', relation: 'viewer', object: 'document:plan' }] }],
+        ['POST', '/model/plan', { model: 'model' }],
+        ['POST', '/agents/research-bot/disable', {}],
+      ] as const
+      for (const [method, path, body] of writes)
+        expect((await world.call(method, path, { token: tokens.admin, body })).status, path).toBe(403)
+      for (const method of ['POST', 'PUT', 'PATCH', 'DELETE'])
+        expect((await world.call(method, '/audit', { token: tokens.admin })).status, method).toBe(404)
+    })
+
     test('refuses what it does not know by name', async () => {
       for (const [query, field] of [
         ['event=guessed', 'event'],
