@@ -97,6 +97,12 @@ model_file: ./model.fga
     for (const who of [{ user: 'bob' }, { user: 'anne' }, { user: 'anne', agent: 'research-bot' }])
       for (const path of ['/model/check', '/model/test'])
         expect((await ask(path, { model }, await world.token(who))).status).toBe(403)
+    // With a token from when they had it.
+    await world.service.administrators.add('user:carol', ['security.write'])
+    const before = await world.token({ user: 'carol' })
+    await world.service.administrators.remove('user:carol', ['security.write'])
+    for (const path of ['/model/check', '/model/test'])
+      expect((await ask(path, { model }, before)).status).toBe(403)
     const shown = await world.call('GET', '/model', { token: writer })
     expect(await shown.json()).toMatchObject({ matches_file: true, awaiting: [] })
   })

@@ -126,6 +126,12 @@ describe('POST /view-as', () => {
   test('is for people with the role alone', async () => {
     for (const who of [{ user: 'carol' }, { user: 'anne' }, { user: 'anne', agent: 'research-bot' }])
       expect((await ask({ user: 'user:anne' }, await world.token(who))).status).toBe(403)
+    // With a token from when they had it.
+    await world.service.administrators.add('user:bob', ['security.read'])
+    const before = await world.token({ user: 'bob' })
+    expect((await ask({ user: 'user:anne' }, before)).status).toBe(200)
+    await world.service.administrators.remove('user:bob', ['security.read'])
+    expect((await ask({ user: 'user:anne' }, before)).status).toBe(403)
   })
 
   test('leaves a trace that names who looked, as whom and through what, before it answers', async () => {
@@ -138,6 +144,6 @@ describe('POST /view-as', () => {
     })
     const found = await world.call('GET', '/audit?object=user:anne&event=viewed_as', { token: reader })
     const { records } = (await found.json()) as { records: { subject: string }[] }
-    expect(new Set(records.map(({ subject }) => subject))).toEqual(new Set(['user:dan']))
+    expect(new Set(records.map(({ subject }) => subject))).toEqual(new Set(['user:bob', 'user:dan']))
   })
 })
