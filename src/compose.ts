@@ -230,6 +230,7 @@ export async function compose({
     why,
     keepsQueries: config.auditQueryText,
     log,
+    now,
   })
 
   const keys = await openKeyRing(keysDir, clock)

@@ -1,6 +1,6 @@
 import type { Principal } from '../kernel/principal.ts'
 import { traceId } from '../kernel/trace.ts'
-import type { Sql } from '../store/sql.ts'
+import type { Sql, SqlValue } from '../store/sql.ts'
 import { decisionOf, objectsOf } from './facts.ts'
 
 /** OpenFGA's yes: past its caches, perhaps from them, or its own of so many milliseconds before. */
@@ -372,26 +372,48 @@ type VaultCallEvent =
 export type Who = Pick<Principal, 'subject' | 'actors' | 'client' | 'txn'> &
   Partial<Pick<Principal, 'delegation' | 'tool'>>
 
+const columns = {
+  txn: 'text',
+  event: 'text',
+  subject: 'text',
+  actors: 'text[]',
+  client: 'text',
+  delegation: 'text',
+  tool: 'text',
+  trace_id: 'text',
+  detail: 'jsonb',
+  decision: 'text',
+  objects: 'text[]',
+} as const
+/** For a statement that writes a record together with something else: its columns, their parameters, {@link recordValues}. */
+export const recordColumns = Object.keys(columns).join(', ')
+export const recordRow = (firstParameter: number): string =>
+  Object.values(columns)
+    .map((type, at) => `$${firstParameter + at}::${type}`)
+    .join(', ')
+
+export function recordValues(who: Who, decision: DecisionEvent): SqlValue[] {
+  const { event, ...detail } = decision
+  return [
+    who.txn,
+    event,
+    who.subject,
+    who.actors,
+    who.client,
+    who.delegation ?? null,
+    who.tool ?? null,
+    traceId() ?? null,
+    detail,
+    decisionOf(decision),
+    objectsOf(who, decision),
+  ]
+}
+
 /** Writes one record. Give it the transaction of what it records, or the database for a row of its own. */
 export async function record(sql: Sql, who: Who, decision: DecisionEvent): Promise<void> {
-  const { event, ...detail } = decision
   await sql.query(
-    `insert into decision_records
-       (txn, event, subject, actors, client, delegation, tool, trace_id, detail, decision, objects)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-    [
-      who.txn,
-      event,
-      who.subject,
-      who.actors,
-      who.client,
-      who.delegation ?? null,
-      who.tool ?? null,
-      traceId() ?? null,
-      detail,
-      decisionOf(decision),
-      objectsOf(who, decision),
-    ],
+    `insert into decision_records (${recordColumns}) values (${recordRow(1)})`,
+    recordValues(who, decision),
   )
 }
 

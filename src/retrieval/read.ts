@@ -1,4 +1,7 @@
+import { type DecisionEvent, recordColumns, recordRow, recordValues } from '../audit/record.ts'
 import type { Cleared } from '../authz/gate.ts'
+import { splitObject } from '../kernel/ids.ts'
+import { outermostActor, type Principal } from '../kernel/principal.ts'
 import type { Sql } from '../store/sql.ts'
 import type { Candidate } from './candidate.ts'
 
@@ -58,19 +61,71 @@ interface PassageRow extends DocumentColumns {
 
 const documentColumns = 'd.id, d.collection, d.title, d.uri, d.owner, d.source, d.source_updated_at'
 
+const passageColumns = `c.chunk_id, c.ordinal, t.text, t.headings, t.page, t.start_offset, t.end_offset, ${documentColumns}`
+const passagesFrom = `chunks c join chunk_texts t using (chunk_id) join documents d using (doc_no)
+  where c.chunk_id = any($1) and d.live_revision is not null`
+
 /**
- * Loads the text of cleared candidates, in their order. The only statement that joins text to a search:
- * uncleared candidates do not type-check here. What was withdrawn meanwhile is left out.
+ * Loads the text of cleared candidates, in their order. With {@link readRecorded} the only statement that joins text to a
+ * search: uncleared candidates do not type-check here. What was withdrawn meanwhile is left out.
  */
 export async function readPassages(sql: Sql, candidates: readonly Cleared<Candidate>[]): Promise<Passage[]> {
   if (candidates.length === 0) return []
-  const rows = await sql.query<PassageRow>(
-    `select c.chunk_id, c.ordinal, t.text, t.headings, t.page, t.start_offset, t.end_offset, ${documentColumns}
-     from chunks c join chunk_texts t using (chunk_id) join documents d using (doc_no)
-     where c.chunk_id = any($1) and d.live_revision is not null`,
-    [candidates.map(({ chunkId }) => chunkId)],
+  const rows = await sql.query<PassageRow>(`select ${passageColumns} from ${passagesFrom}`, [
+    chunkIds(candidates),
+  ])
+  return inOrder(candidates, rows)
+}
+
+export interface Recording {
+  readonly principal: Principal
+  readonly decision: DecisionEvent
+  /** It is not known that no remembered approval could have been presented. */
+  readonly unlooked: boolean
+}
+
+/**
+ * The same, and their record in the same statement: it says that all of them left. Undefined, and nothing is on record: one
+ * of them was withdrawn meanwhile, or where nobody had looked there is a remembered approval to present.
+ */
+export async function readRecorded(
+  sql: Sql,
+  candidates: readonly Cleared<Candidate>[],
+  { principal, decision, unlooked }: Recording,
+): Promise<Passage[] | undefined> {
+  const agent = outermostActor(principal)
+  const rows = await sql.query<PassageRow | { readonly chunk_id: null }>(
+    `with passage as materialized (select ${passageColumns} from ${passagesFrom}),
+     recorded as (
+       insert into decision_records (${recordColumns})
+       select ${recordRow(5)}
+       where (select count(*) from passage) = cardinality($1::text[])
+         and ($2::text is null or not exists (
+           select from approval_grants
+           where subject = $3 and agent = $2 and delegation = $4 and state = 'live' and remembered
+         ))
+       returning record_no
+     )
+     select passage.* from recorded left join passage on true`,
+    [
+      chunkIds(candidates),
+      unlooked && agent !== undefined ? splitObject(agent).id : null,
+      principal.subject,
+      principal.delegation ?? null,
+      ...recordValues(principal, decision),
+    ],
   )
-  const byId = new Map(rows.map((row) => [row.chunk_id, row]))
+  return rows.length === 0 ? undefined : inOrder(candidates, rows)
+}
+
+const chunkIds = (candidates: readonly Candidate[]): string[] => candidates.map(({ chunkId }) => chunkId)
+
+function inOrder(
+  candidates: readonly Candidate[],
+  rows: readonly (PassageRow | { readonly chunk_id: null })[],
+): Passage[] {
+  const byId = new Map<string, PassageRow>()
+  for (const row of rows) if (row.chunk_id !== null) byId.set(row.chunk_id, row)
   return candidates.flatMap(({ chunkId }) => {
     const row = byId.get(chunkId)
     return row === undefined ? [] : [toPassage(row)]

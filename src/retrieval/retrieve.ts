@@ -1,4 +1,3 @@
-import { type Released, record } from '../audit/record.ts'
 import type { Why } from '../authz/explain/why.ts'
 import type { Cleared, Clearing, Gate } from '../authz/gate.ts'
 import type { Nominator } from '../authz/nominate.ts'
@@ -7,22 +6,15 @@ import { AppError, invalid } from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
 import type { Principal } from '../kernel/principal.ts'
 import type { Database } from '../store/sql.ts'
-import {
-  type Approvals,
-  byGrants,
-  namedBy,
-  type Presented,
-  type Presenting,
-  shown,
-  type Uses,
-} from './approvals.ts'
+import { type Approvals, mayAsk, namedBy, type Presented, type Presenting, shown } from './approvals.ts'
 import type { Candidate, Mode } from './candidate.ts'
 import type { Corpus } from './corpus/corpus.ts'
 import { type Deadline, isOver } from './deadline.ts'
 import type { Filter } from './filter.ts'
 import { fuse } from './fuse.ts'
-import { because, proven } from './proven.ts'
-import { type Passage, readPassages } from './read.ts'
+import { createPlainHolders, type PlainHolders } from './plain.ts'
+import type { Passage } from './read.ts'
+import { release } from './release.ts'
 import { type Keyed, narrowedCollections } from './scope.ts'
 import type { Search } from './search.ts'
 import { lookUpVisible } from './visible/look-up.ts'
@@ -68,6 +60,7 @@ export interface RetrieverDeps {
   /** Whether the record keeps what was asked, not only its digest. */
   readonly keepsQueries: boolean
   readonly log: Log
+  readonly now: () => number
 }
 
 export type Retriever = (principal: Principal, question: Question, deadline: Deadline) => Promise<Answer>
@@ -88,20 +81,28 @@ interface Found {
  * the uses of the grants that it rests on. Does NOT check token scopes: the face does.
  */
 export function createRetriever(deps: RetrieverDeps): Retriever {
-  const { keyed, approvals, presenting } = deps
+  const { keyed, approvals, presenting, now } = deps
+  const plain = createPlainHolders(now)
   return async (principal, question, deadline) => {
+    const named = namedBy(principal, question.approval)
+    const isPlain = named.length === 0 && plain.has(principal)
     const [branches, mayOffer] = await Promise.all([
       prepare(question, deps, deadline),
       // Before anything is asked: where none may be made, nothing is done that could tell by the time it takes.
-      approvals.mayOffer(principal),
+      isPlain ? mayAsk(principal) : approvals.mayOffer(principal),
     ])
     const queryHmac = keyed.query(question)
-    const asked = { principal, question, queryHmac, branches, deadline, mayOffer }
-    return presenting.answer(
-      principal,
-      { named: namedBy(principal, question.approval), queryHmac },
-      (presented) => answerWith(asked, presented, deps),
-    )
+    const asked = { principal, question, queryHmac, branches, deadline, mayOffer, plain }
+    if (isPlain) {
+      const answer = await answerWith({ ...asked, unlooked: true }, [], deps)
+      if (answer !== undefined) return answer
+      plain.forget(principal)
+    }
+    return presenting.answer(principal, { named, queryHmac }, (presented) => {
+      if (named.length === 0 && presented.length === 0 && mayOffer === mayAsk(principal))
+        plain.note(principal)
+      return answerWith({ ...asked, unlooked: false }, presented, deps)
+    })
   }
 }
 
@@ -112,16 +113,19 @@ interface Asked {
   readonly branches: Branches
   readonly deadline: Deadline
   readonly mayOffer: boolean
+  readonly plain: PlainHolders
+  /** Nobody looked whether something could be presented: what records the answer does. */
+  readonly unlooked: boolean
 }
 
-/** Undefined: it would have rested on a use that does not count. */
+/** Undefined: it would have rested on a use that does not count, or lacked what could be presented. */
 async function answerWith(
   asked: Asked,
   presented: readonly Presented[],
   deps: RetrieverDeps,
 ): Promise<Answer | undefined> {
-  const { sql, corpus, nominator, gate, keyed, approvals, presenting } = deps
-  const { principal, question, queryHmac, branches, deadline, mayOffer } = asked
+  const { sql, corpus, nominator, gate, keyed } = deps
+  const { principal, question, queryHmac, branches, deadline, mayOffer, unlooked, plain } = asked
   const grants = presented.map(({ id }) => id)
   const nomination = await nominator.nominate(principal, { signal: deadline.signal, grants })
   const visible = await lookUpVisible({ database: sql, corpus }, nomination.documentIds, {
@@ -136,52 +140,17 @@ async function answerWith(
     signal: deadline.signal,
   })
   const found = await clearBest({ question, visible, branches, clearing, deadline })
-  const passages = await readPassages(sql, found.cleared)
-  // Withdrawn or replaced since it was found: another passage would stand in its place.
-  const isWhole = passages.length === found.cleared.length
-  const complete = found.complete && nomination.complete && isWhole
-  const uses = await presenting.usesOf(clearing, presented, [
-    ...new Set(passages.map(({ documentId }) => documentId)),
-  ])
-  if (uses === undefined) return undefined
-  const { considered, denied, passedOver, errors } = clearing.counts
-  const { tellable } = clearing
-  const documentIds = [...new Set(passages.map(({ documentId }) => documentId))]
-  const why = deps.why(principal, { grants, modelId: clearing.modelId, documentIds })
-  let offer: string | undefined
-  // Before anything is returned: an answer that nobody can account for is not given.
-  const used = { uses, principal, queryHmac, isSingle: tellable.length === 0 }
-  const counts = await presenting.commit(used, async (own) => {
-    offer =
-      tellable.length === 0
-        ? undefined
-        : await approvals.makeOfferWithin(own, principal, { queryHmac, documentIds: tellable })
-    await record(own, principal, {
-      event: 'retrieved',
-      query_hmac: queryHmac,
-      ...(deps.keepsQueries && question.query !== undefined && { query: question.query }),
-      model_id: clearing.modelId,
-      consistency: question.consistency,
-      mode: branches.modeUsed,
-      openfga_request_ids: clearing.requestIds,
-      released: released(passages, clearing, uses, why),
-      considered,
-      denied,
-      passed_over: passedOver,
-      errors,
-      complete,
-      ...(offer !== undefined && { offer }),
-    })
-  })
-  if (!counts) return undefined
-  return {
-    passages,
-    complete,
-    modeUsed: branches.modeUsed,
-    modelId: clearing.modelId,
-    scopeKey: keyed.scope(principal, { modelId: clearing.modelId, grants }),
-    ...(offer !== undefined && { offer }),
-  }
+  const complete = found.complete && nomination.complete
+  const left = { principal, question, queryHmac, modeUsed: branches.modeUsed, unlooked, plain }
+  const released = await release({ ...left, presented, clearing, cleared: found.cleared, complete }, deps)
+  return (
+    released && {
+      ...released,
+      modeUsed: branches.modeUsed,
+      modelId: clearing.modelId,
+      scopeKey: keyed.scope(principal, { modelId: clearing.modelId, grants }),
+    }
+  )
 }
 
 /** Chooses what to search by. A model that does not answer leaves the words; a vector search has nothing else. */
@@ -273,24 +242,4 @@ async function clearBest({
     }
     depth *= deeper
   }
-}
-
-/** What leaves, and by which of OpenFGA's yeses. */
-function released(
-  passages: readonly Passage[],
-  clearing: Clearing,
-  uses: Uses,
-  why: ReturnType<Why>,
-): Released[] {
-  const byDocument = new Map<string, string[]>()
-  for (const { documentId, chunkId } of passages) {
-    byDocument.set(documentId, [...(byDocument.get(documentId) ?? []), chunkId])
-  }
-  return [...byDocument].map(([document_id, chunk_ids]) => ({
-    document_id,
-    chunk_ids,
-    ...proven(clearing.proofOf(document_id)),
-    ...byGrants(uses, document_id),
-    ...because(why, document_id),
-  }))
 }

@@ -1,0 +1,249 @@
+import { randomBytes } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import pg from 'pg'
+import { toSql } from 'pgvector'
+import { Pool } from 'undici'
+import { createFgaApi } from '../../src/authz/openfga.ts'
+import { compose } from '../../src/compose.ts'
+import { loadConfig } from '../../src/config.ts'
+import { followAuthority } from '../../src/delegation/authority.ts'
+import { createCachedVerifier } from '../../src/delegation/cached-verifier.ts'
+import { createProofs } from '../../src/delegation/dpop.ts'
+import { ownIssuer } from '../../src/delegation/issuers.ts'
+import { createRegistry } from '../../src/delegation/registry.ts'
+import { createJudge } from '../../src/delegation/verify.ts'
+import type { Ground } from '../../src/ground.ts'
+import { createApp } from '../../src/http/app.ts'
+import { createRouter } from '../../src/http/env.ts'
+import { createRequireBearer } from '../../src/http/middleware/bearer.ts'
+import { hostsOf } from '../../src/http/middleware/frame.ts'
+import { createSystemFetch } from '../../src/outbound/system.ts'
+import { listen } from '../../src/serve.ts'
+import { migrate } from '../../src/store/migrate.ts'
+import { openPostgres } from '../../src/store/postgres.ts'
+import { createWordEmbedder } from '../../test/support/embedder.ts'
+import { createTestTokens } from '../../test/support/tokens.ts'
+import { agent, createVectors, dimensions, fillCorpus } from './corpus.ts'
+
+/**
+ * Whole `POST /retrieve`, hot: its verdicts held, its record committed. Beside it, by turns over the same HTTP server,
+ * database and pool, a route of the same frame that verifies the same token, searches HNSW as it is (`ef_search` 40, nobody
+ * asked), inserts one row and answers with ids. Native Postgres and a real OpenFGA server: TEST_DATABASE_URL (a database is
+ * made there), OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN.
+ */
+const { values } = parseArgs({
+  options: {
+    passages: { type: 'string', default: '20000' },
+    rounds: { type: 'string', default: '300' },
+    clients: { type: 'string', default: '16' },
+  },
+})
+const { TEST_DATABASE_URL, OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN } = process.env
+if (TEST_DATABASE_URL === undefined || OPENFGA_TEST_URL === undefined || OPENFGA_TEST_TOKEN === undefined)
+  throw new Error('Set TEST_DATABASE_URL, OPENFGA_TEST_URL and OPENFGA_TEST_TOKEN.')
+const passages = Number(values.passages)
+const rounds = Number(values.rounds)
+const clients = Number(values.clients)
+const shares = new Map([
+  ['all', 1],
+  ['tenth', 0.1],
+  ['hundredth', 0.01],
+])
+const questionsCount = 20
+
+const clock = { now: Date.now }
+const log = () => undefined
+await using stack = new AsyncDisposableStack()
+const home = await mkdtemp(join(tmpdir(), 'remit-bench-'))
+stack.defer(() => rm(home, { recursive: true, force: true }))
+const name = `remit_bench_${randomBytes(6).toString('hex')}`
+await administer(`create database ${name}`)
+stack.defer(() => administer(`drop database if exists ${name} with (force)`))
+const url = new URL(TEST_DATABASE_URL)
+url.pathname = `/${name}`
+const opened = stack.use(await openPostgres({ url: url.href }))
+let sent = 0
+const database: typeof opened = {
+  ...opened,
+  query: (text, parameters) => {
+    sent += 1
+    return opened.query(text, parameters)
+  },
+}
+await migrate(database, { dir: new URL('../../migrations/', import.meta.url), dimensions })
+await database.query(
+  'create table bench_rows (no bigint generated always as identity primary key, detail jsonb)',
+)
+
+const config = loadConfig({
+  REMIT_HOME: home,
+  // Nothing but hot answers: so long are verdicts held at most.
+  VERDICT_TTL: '60',
+  RATE_PER_MINUTE: '10000000',
+  PORT: '8790',
+})
+const ground: Ground = {
+  database,
+  openfga: createFgaApi({ apiUrl: OPENFGA_TEST_URL, apiToken: OPENFGA_TEST_TOKEN, timeoutMs: 4_000 }),
+  embeddings: { available: true, embedder: createWordEmbedder() },
+  [Symbol.asyncDispose]: async () => undefined,
+}
+const outbound = createSystemFetch([])
+const service = stack.use(await compose({ config, ground, clock, log, fetch, outbound }))
+const draw = createVectors(1)
+await fillCorpus({ service, database }, { passages, shares, draw })
+const tokens = createTestTokens({ ...service, publicUrl: config.publicUrl, clock, randomBytes })
+const raw = await createRaw()
+const ours = stack.use(await listen({ fetch: service.app.fetch, host: '127.0.0.1', port: 0 }))
+const bare = stack.use(await listen({ fetch: raw.fetch, host: '127.0.0.1', port: 0 }))
+const pools = {
+  ours: new Pool(`http://127.0.0.1:${ours.port}`, { connections: clients }),
+  bare: new Pool(`http://127.0.0.1:${bare.port}`, { connections: clients }),
+}
+stack.defer(() => Promise.all([pools.ours.close(), pools.bare.close()]).then(() => undefined))
+
+console.log(
+  'who             visible   p50 bare   p50 /retrieve   ratio   p95 ratio   per s, of bare   statements',
+)
+for (const [user, share] of shares) {
+  for (const by of [undefined, agent]) {
+    const bodies = Array.from({ length: questionsCount }, () =>
+      JSON.stringify({ embedding: [...draw()], mode: 'vector', top_k: 10 }),
+    )
+    const token = async () => tokens.mint({ user, ...(by !== undefined && { agent: by }) })
+    let bearer = await token()
+    for (const body of bodies) await ask('ours', bearer, body)
+    for (const body of bodies) await ask('bare', bearer, body)
+    const took = { ours: [] as number[], bare: [] as number[] }
+    const before = sent
+    for (let round = 0; round < rounds; round += 1) {
+      const body = bodies[round % bodies.length] ?? ''
+      took.bare.push(await timed(() => ask('bare', bearer, body)))
+      took.ours.push(await timed(() => ask('ours', bearer, body)))
+    }
+    const statements = (sent - before) / rounds - 2
+    bearer = await token()
+    const rate = { ours: 0, bare: 0 }
+    for (let turn = 0; turn < 6; turn += 1) {
+      const which = turn % 2 === 0 ? 'bare' : 'ours'
+      rate[which] += await timed(() => together(which, bearer, bodies))
+    }
+    console.log(
+      [
+        `${user}${by === undefined ? '' : ' by agent'}`.padEnd(16),
+        `${100 * share} %`.padEnd(8),
+        `${at(took.bare, 0.5).toFixed(2)} ms`.padStart(10),
+        `${at(took.ours, 0.5).toFixed(2)} ms`.padStart(14),
+        (at(took.ours, 0.5) / at(took.bare, 0.5)).toFixed(2).padStart(9),
+        (at(took.ours, 0.95) / at(took.bare, 0.95)).toFixed(2).padStart(9),
+        (rate.bare / rate.ours).toFixed(2).padStart(14),
+        statements.toFixed(2).padStart(14),
+      ].join(' '),
+    )
+  }
+}
+
+/** The same frame and the same token, then nothing that has to do with permissions. */
+async function createRaw() {
+  const authority = stack.use(await followAuthority({ database, clock, log }))
+  const newTxn = () => `t_${randomBytes(16).toString('base64url')}`
+  const proofs = createProofs({ sql: database, clock, secret: randomBytes(32) })
+  const verifier = createCachedVerifier({
+    authority,
+    clock,
+    newTxn,
+    proofs,
+    judge: createJudge({
+      issuers: [ownIssuer({ publicUrl: config.publicUrl, keys: service.keys.find })],
+      lookUp: createRegistry({ sql: database, authority }),
+      clock,
+      demo: config.demo,
+      newTxn,
+    }),
+  })
+  const requireBearer = createRequireBearer({
+    async verify(token, presented) {
+      const verified = await verifier.verify(token, 'api', presented)
+      return verified.ok ? verified : { ok: false, reason: 'invalid_token' }
+    },
+    admit: () => undefined,
+    publicUrl: config.publicUrl,
+    nonce: () => proofs.nonce(),
+  })
+  const routes = createRouter()
+  routes.post(
+    '/retrieve',
+    requireBearer({ kinds: ['person', 'agent'], scopes: ['docs.search'] }),
+    async (c) => {
+      const { embedding } = (await c.req.json()) as { embedding: number[] }
+      const found = await database.query<{ chunk_id: string }>(
+        'select chunk_id from chunks order by embedding <#> $1 limit 10',
+        [toSql(embedding)],
+      )
+      await database.query('insert into bench_rows (detail) values ($1)', [{ found: found.length }])
+      return c.json(found, 200)
+    },
+  )
+  return createApp({
+    publicUrl: config.publicUrl,
+    hosts: hostsOf(config.publicUrl, config.host, config.port),
+    trustedProxies: [],
+    requestDeadlineMs: config.requestDeadlineMs,
+    now: Date.now,
+    newTxn,
+    log,
+    limitAddress: async (_, next) => next(),
+    observe: async (_, next) => next(),
+    isReady: async () => true,
+    assertOpen: () => authority.assertHeard(),
+    jwks: async () => ({}),
+    routes: [routes],
+  })
+}
+
+async function ask(which: keyof typeof pools, token: string, body: string): Promise<void> {
+  const answer = await pools[which].request({
+    path: '/retrieve',
+    method: 'POST',
+    headers: {
+      authorization: `Bearer ${token}`,
+      'content-type': 'application/json',
+      host: new URL(config.publicUrl).host,
+    },
+    body,
+  })
+  const answered = await answer.body.text()
+  if (answer.statusCode !== 200) throw new Error(`${answer.statusCode} ${answered}`)
+}
+
+/** So many questions by so many clients at once. */
+async function together(which: keyof typeof pools, token: string, bodies: readonly string[]): Promise<void> {
+  let asked = 0
+  const client = async (): Promise<void> => {
+    while (asked < rounds) {
+      asked += 1
+      await ask(which, token, bodies[asked % bodies.length] ?? '')
+    }
+  }
+  await Promise.all(Array.from({ length: clients }, client))
+}
+
+async function administer(statement: string): Promise<void> {
+  const client = new pg.Client({ connectionString: TEST_DATABASE_URL })
+  await client.connect()
+  await client.query(statement)
+  await client.end()
+}
+
+async function timed(work: () => Promise<unknown>): Promise<number> {
+  const from = performance.now()
+  await work()
+  return performance.now() - from
+}
+
+function at(times: readonly number[], share: number): number {
+  return times.toSorted((a, b) => a - b)[Math.floor(times.length * share)] ?? Number.NaN
+}

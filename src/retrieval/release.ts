@@ -1,0 +1,135 @@
+import { type DecisionEvent, type Released, record } from '../audit/record.ts'
+import type { Why } from '../authz/explain/why.ts'
+import type { Cleared, Clearing } from '../authz/gate.ts'
+import type { Principal } from '../kernel/principal.ts'
+import type { Database } from '../store/sql.ts'
+import { type Approvals, byGrants, type Presented, type Presenting, type Uses } from './approvals.ts'
+import type { Candidate, Mode } from './candidate.ts'
+import type { PlainHolders } from './plain.ts'
+import { because, proven } from './proven.ts'
+import { type Passage, readPassages, readRecorded } from './read.ts'
+import type { Question } from './retrieve.ts'
+
+export interface Releasing {
+  readonly principal: Principal
+  readonly question: Question
+  readonly queryHmac: string
+  readonly modeUsed: Mode
+  readonly presented: readonly Presented[]
+  readonly clearing: Clearing
+  readonly cleared: readonly Cleared<Candidate>[]
+  readonly complete: boolean
+  /** Nobody looked whether something could be presented: what records the answer does. */
+  readonly unlooked: boolean
+  readonly plain: PlainHolders
+}
+
+export interface ReleaseDeps {
+  readonly sql: Database
+  readonly approvals: Approvals
+  readonly presenting: Presenting
+  readonly why: Why
+  /** Whether the record keeps what was asked, not only its digest. */
+  readonly keepsQueries: boolean
+}
+
+export interface Release {
+  readonly passages: readonly Passage[]
+  readonly complete: boolean
+  readonly offer?: string
+}
+
+/**
+ * Reads what was cleared and puts it on record, with the uses of the grants that it rests on and the offer that is made:
+ * an answer that nobody can account for is not given. In the usual case one statement. Undefined: it would have rested on a
+ * use that does not count, or lacked what could be presented; nothing is on record.
+ */
+export async function release(
+  releasing: Releasing,
+  deps: ReleaseDeps,
+): Promise<Release | undefined> {
+  const { sql, approvals, presenting } = deps
+  const { principal, queryHmac, presented, clearing, cleared, plain, unlooked } = releasing
+  const { tellable } = clearing
+  if (presented.length === 0 && tellable.length === 0) {
+    const { complete } = releasing
+    const decision = eventOf(releasing, { items: cleared, uses: none, complete }, deps)
+    const passages = await readRecorded(sql, cleared, { principal, decision, unlooked })
+    if (passages !== undefined) return { passages, complete }
+  }
+  if (unlooked && (await approvals.presentable(principal, { named: [] })).length > 0) return undefined
+  const passages = await readPassages(sql, cleared)
+  // Withdrawn or replaced since it was found: another passage would stand in its place.
+  const complete = releasing.complete && passages.length === cleared.length
+  const documentIds = [...new Set(passages.map(({ documentId }) => documentId))]
+  const uses = await presenting.usesOf(clearing, presented, documentIds)
+  if (uses === undefined) return undefined
+  if (tellable.length > 0) plain.forget(principal)
+  let offer: string | undefined
+  const used = { uses, principal, queryHmac, isSingle: tellable.length === 0 }
+  const counts = await presenting.commit(used, async (own) => {
+    offer =
+      tellable.length === 0
+        ? undefined
+        : await approvals.makeOfferWithin(own, principal, { queryHmac, documentIds: tellable })
+    await record(own, principal, {
+      ...eventOf(releasing, { items: passages, uses, complete }, deps),
+      ...(offer !== undefined && { offer }),
+    })
+  })
+  return counts ? { passages, complete, ...(offer !== undefined && { offer }) } : undefined
+}
+
+const none: Uses = { byDocument: new Map(), grants: [] }
+
+interface Leaving {
+  readonly items: readonly { readonly documentId: string; readonly chunkId: string }[]
+  readonly uses: Uses
+  readonly complete: boolean
+}
+
+function eventOf(
+  { principal, question, queryHmac, modeUsed, presented, clearing }: Releasing,
+  { items, uses, complete }: Leaving,
+  { why, keepsQueries }: ReleaseDeps,
+): Extract<DecisionEvent, { readonly event: 'retrieved' }> {
+  const { considered, denied, passedOver, errors } = clearing.counts
+  const grants = presented.map(({ id }) => id)
+  const documentIds = [...new Set(items.map(({ documentId }) => documentId))]
+  const reasons = why(principal, { grants, modelId: clearing.modelId, documentIds })
+  return {
+    event: 'retrieved',
+    query_hmac: queryHmac,
+    ...(keepsQueries && question.query !== undefined && { query: question.query }),
+    model_id: clearing.modelId,
+    consistency: question.consistency,
+    mode: modeUsed,
+    openfga_request_ids: clearing.requestIds,
+    released: releasedOf(items, clearing, uses, reasons),
+    considered,
+    denied,
+    passed_over: passedOver,
+    errors,
+    complete,
+  }
+}
+
+/** What leaves, and by which of OpenFGA's yeses. */
+function releasedOf(
+  items: Leaving['items'],
+  clearing: Clearing,
+  uses: Uses,
+  reasons: ReturnType<Why>,
+): Released[] {
+  const byDocument = new Map<string, string[]>()
+  for (const { documentId, chunkId } of items) {
+    byDocument.set(documentId, [...(byDocument.get(documentId) ?? []), chunkId])
+  }
+  return [...byDocument].map(([document_id, chunk_ids]) => ({
+    document_id,
+    chunk_ids,
+    ...proven(clearing.proofOf(document_id)),
+    ...byGrants(uses, document_id),
+    ...because(reasons, document_id),
+  }))
+}
