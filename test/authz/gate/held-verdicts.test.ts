@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { Principal } from '../../../src/kernel/principal.ts'
 import { anne, annesBot } from '../double.ts'
-import type { TestIndex } from '../parts.ts'
+import { gateOf, type TestIndex } from '../parts.ts'
 import { createGateWorld, type GateWorld, toTuple } from './world.ts'
 
 const bob: Principal = { ...anne, subject: 'user:bob' }
@@ -12,6 +12,10 @@ const lent = [
   'user:anne delegator delegation:d_1 until 2026-11-25T00:00:00Z',
   'agent:research-bot agent delegation:d_1',
 ]
+
+const filed = ['collection:c filed_in document:a', 'delegation:d_1 delegated_to collection:c']
+// `holding` asks 20 s after noon, and again a second later.
+const soon = '2026-11-24T12:00:23.000Z'
 
 /** Anne may read `a`, has asked once, and the yes is held: the second answer comes without a question. */
 async function holding(
@@ -112,6 +116,62 @@ describe('a held yes does not outlive', () => {
       change: (world) => world.add('user:* sensitive collection:c'),
     },
     {
+      title: 'being ordinary: the folder above its folder became sensitive',
+      tuples: [viewer, ...lent, 'folder:outer parent folder:f', 'folder:f parent document:a'],
+      principal: annesBot,
+      change: (world) => world.add('user:* sensitive folder:outer'),
+    },
+    {
+      title: 'owning it',
+      tuples: ['user:anne owner document:a'],
+      change: (world) => {
+        world.remove('user:anne owner document:a')
+        world.add('user:bob owner document:a')
+      },
+    },
+    {
+      title: 'being for everybody',
+      tuples: ['user:* viewer document:a'],
+      change: (world) => world.remove('user:* viewer document:a'),
+    },
+    {
+      title: 'a membership of an organization',
+      tuples: ['user:anne member organization:o', 'organization:o#member viewer document:a'],
+      change: (world) => world.remove('user:anne member organization:o'),
+    },
+    {
+      title: 'the folder that it lay in',
+      tuples: ['user:anne viewer folder:f', 'folder:f parent document:a'],
+      change: (world) => world.remove('folder:f parent document:a'),
+    },
+    {
+      title: 'the collection that was lent, in which it was filed',
+      tuples: [viewer, ...lent.slice(1), ...filed],
+      principal: annesBot,
+      change: (world) => world.remove('collection:c filed_in document:a'),
+    },
+    {
+      title: 'the agent below another in its delegation',
+      tuples: [
+        viewer,
+        ...lent.filter((line) => !line.startsWith('agent:')),
+        'agent:research-bot sub_agent delegation:d_1',
+      ],
+      principal: annesBot,
+      change: (world) => world.remove('agent:research-bot sub_agent delegation:d_1'),
+    },
+    {
+      title: 'the time for which it was lent',
+      tuples: [viewer, lent[0] ?? '', lent[2] ?? '', `user:anne delegator delegation:d_1 until ${soon}`],
+      principal: annesBot,
+      change: (world) => world.pass(2_000),
+    },
+    {
+      title: 'the time for which she was in a group',
+      tuples: [`user:anne member group:g until ${soon}`, 'group:g#member viewer document:a'],
+      change: (world) => world.pass(2_000),
+    },
+    {
       title: 'the delegation',
       tuples: [viewer, ...lent],
       principal: annesBot,
@@ -201,6 +261,35 @@ describe('a held yes does not outlive', () => {
     world.onDecided(() => undefined)
     world.useModel('model-1')
     expect((await world.ask()).calls).toHaveLength(1)
+  })
+
+  test('a removal that was stamped before what was read already: from where the log is read again on', async () => {
+    const world = await holding()
+    world.truth.remove(toTuple(viewer))
+    // Committed late: each look at the end of the log finds nothing.
+    world.pass(900)
+    expect((await world.ask()).proofs).toEqual([{ kind: 'held', ageMs: 1_900 }])
+    world.replica.remove(toTuple(viewer))
+    world.pass(100)
+    expect(await world.ask({ passOver: false })).toMatchObject({ ids: [], calls: [{ consistency: 'fresh' }] })
+  })
+
+  test('a removal that the log never tells of by more than its time', async () => {
+    const world = await holding()
+    world.truth.remove(toTuple(viewer))
+    for (let ms = 1_000; ms < 4_900; ms += 100) world.pass(100)
+    expect((await world.ask()).ids).toEqual(['a'])
+    world.pass(100)
+    world.pass(100)
+    expect(await world.ask()).toMatchObject({ ids: [], calls: [{ ids: ['a'] }] })
+  })
+
+  test('the process that held it: another one asks OpenFGA', async () => {
+    const world = await holding()
+    const begun = gateOf({ fga: world.fga, now: world.now, index: world.replica })
+    const clearing = begun.open(anne, { consistency: 'fast', passOver: true })
+    await clearing.clear([{ documentId: 'a' }])
+    expect([clearing.proofOf('a'), clearing.counts.calls]).toEqual([{ kind: 'asked_fast' }, 1])
   })
 
   test('a replica that has not read the log for a second, and one that is broken or not ready', async () => {
