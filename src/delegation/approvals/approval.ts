@@ -27,8 +27,6 @@ export interface Approval {
   /** The agent's own words, as is `bindingMessage`: shown, never believed. */
   readonly purpose?: string
   readonly bindingMessage?: string
-  /** Keyed hash of the one auth_req_id that may come of it. */
-  readonly reference?: string
   /** By the clock: also `expired` where its time or its delegation is over and nobody has written it down yet. */
   readonly state: ApprovalState
   readonly rounds: readonly Round[]

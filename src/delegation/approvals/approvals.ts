@@ -30,8 +30,6 @@ export interface Approvals extends AsyncDisposable {
   ask(asker: Asker, asked: Asked, wish: Wish): Promise<Approval>
   /** The asker's own, under the same client, person and delegation; undefined for every other and for none. */
   of(asker: Asker, id: string): Promise<Approval | undefined>
-  /** The one that an auth_req_id stands for (CIBA), by its keyed hash. */
-  ofReference(reference: string): Promise<Approval | undefined>
   /**
    * The same once it has changed, at once where it is not `pending`, and as it stands when the signal fires or the
    * service closes. Across processes. Throws a 503 while it is not known who may act.
@@ -99,7 +97,6 @@ export async function openApprovals(deps: ApprovalsDeps): Promise<Approvals> {
   return {
     ask: (asker, asked, wish) => ask(deps, asker, asked, wish),
     of,
-    ofReference: async (reference) => (await read('a.reference = $2', reference))[0],
     wait: (asker, id, signal) =>
       waits.until(() => of(asker, id), { id, owner: `${asker.subject} ${asker.agent}` }, signal),
     async answer(asker, id, text) {

@@ -17,11 +17,6 @@ export interface Wish {
   /** How long the person has: 30 to 86,400. Never longer than what was lent. */
   readonly seconds: number
   readonly front: Approval['front']
-  /**
-   * Keyed hash of the auth_req_id (CIBA). Where an equal question is joined it takes the place of the one before: one
-   * yes is one token, so that a client that lost its first answer gets no second trade.
-   */
-  readonly reference?: string
 }
 
 export const secondsLeast = 30
@@ -113,13 +108,7 @@ async function joined(sql: Sql, { asker, asked, wish, now }: Joining): Promise<A
     now,
     [subject, agent, client, delegation, wish.front, digestOfAsked(asked)],
   )
-  if (open === undefined || wish.reference === undefined) return open
-  const { reference } = wish
-  await sql.query('update approvals set reference = $2, version = version + 1 where id = $1', [
-    open.id,
-    reference,
-  ])
-  return { ...open, reference, version: open.version + 1 }
+  return open
 }
 
 interface Inserting extends Joining {
@@ -131,8 +120,8 @@ interface Inserting extends Joining {
 async function insert(sql: Sql, { id, asker, asked, wish, now, expiresAt, isBlocked }: Inserting) {
   await sql.query(
     `insert into approvals (id, subject, agent, client, delegation, front, asked, digest, purpose, binding_message,
-       reference, state, created_at, expires_at, decided_at, blocked, txn)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
+       state, created_at, expires_at, decided_at, blocked, txn)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
     [
       id,
       asker.subject,
@@ -144,7 +133,6 @@ async function insert(sql: Sql, { id, asker, asked, wish, now, expiresAt, isBloc
       digestOfAsked(asked),
       wish.purpose ?? null,
       wish.bindingMessage ?? null,
-      wish.reference ?? null,
       // To the agent a denial like any other; the person never hears of it.
       isBlocked ? 'denied' : 'pending',
       now,

@@ -46,9 +46,19 @@ export async function assertRoom(
   )
   if (counts === undefined) throw new Error('Counting gave no row.')
   const { open, open_until: openUntil, recent, since, denied_at: deniedAt } = counts
-  if (deniedAt !== null) throw tooMany(deniedAt.getTime() + coolDownMs, now)
-  if (open >= openMax) throw tooMany(openUntil?.getTime() ?? now.getTime(), now)
-  if (recent >= hourlyMax) throw tooMany((since?.getTime() ?? now.getTime()) + hourMs, now)
+  if (deniedAt !== null) throw tooMany('This person said no to this.', deniedAt.getTime() + coolDownMs, now)
+  if (open >= openMax)
+    throw tooMany(
+      `This person has ${openMax} questions of this agent before them.`,
+      openUntil?.getTime() ?? now.getTime(),
+      now,
+    )
+  if (recent >= hourlyMax)
+    throw tooMany(
+      `This person was asked ${hourlyMax} times within an hour.`,
+      (since?.getTime() ?? now.getTime()) + hourMs,
+      now,
+    )
 }
 
 interface Counts {
@@ -59,8 +69,8 @@ interface Counts {
   readonly denied_at: Date | null
 }
 
-const tooMany = (until: number, now: Date): AppError =>
+const tooMany = (why: string, until: number, now: Date): AppError =>
   new AppError('rate_limited', {
-    public: 'This person has been asked enough for now.',
+    public: `${why} There is room again at ${new Date(until).toISOString()}.`,
     headers: { 'retry-after': String(Math.max(1, Math.ceil((until - now.getTime()) / 1_000))) },
   })

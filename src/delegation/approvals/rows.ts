@@ -27,7 +27,7 @@ export const isCurrent = `(a.expires_at > $1 and exists (
   and not exists (select from agents g where g.id = a.agent and g.disabled_at is not null))`
 
 const columns = `a.id, a.subject, a.agent, a.client, a.delegation, a.asked, a.front, a.purpose, a.binding_message,
-  a.reference, a.state, a.version, a.rounds, a.created_at, a.expires_at, a.reason, a.answer, a.grant_id, a.txn,
+  a.state, a.version, a.rounds, a.created_at, a.expires_at, a.reason, a.answer, a.grant_id, a.txn,
   a.decided_at, a.decided_in`
 
 interface ApprovalRow {
@@ -40,7 +40,6 @@ interface ApprovalRow {
   readonly front: Approval['front']
   readonly purpose: string | null
   readonly binding_message: string | null
-  readonly reference: string | null
   readonly state: ApprovalState
   readonly version: number
   readonly rounds: readonly RoundRow[]
@@ -78,7 +77,6 @@ const fromRow = (row: ApprovalRow): Approval => ({
   front: row.front,
   ...(row.purpose !== null && { purpose: row.purpose }),
   ...(row.binding_message !== null && { bindingMessage: row.binding_message }),
-  ...(row.reference !== null && { reference: row.reference }),
   state: isOpen(row) && !row.current ? 'expired' : row.state,
   rounds: row.rounds.map(toRound),
   createdAt: row.created_at,

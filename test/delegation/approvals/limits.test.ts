@@ -53,15 +53,6 @@ describeDatabases('against fatigue', (database) => {
     expect((await world.ask(asker, ['board/1'])).id).not.toBe(asked.id)
   })
 
-  test('of auth_req_ids that join, the last one alone is what comes of it', async () => {
-    const ciba = { front: 'ciba', seconds: 300 } as const
-    const first = await world.ask(asker, ['board/1'], { ...ciba, reference: 'one' })
-    const second = await world.ask(asker, ['board/1'], { ...ciba, reference: 'two' })
-    expect(second.id).toBe(first.id)
-    expect(await world.approvals.ofReference('one')).toBeUndefined()
-    expect(await world.approvals.ofReference('two')).toMatchObject({ id: first.id, reference: 'two' })
-  })
-
   test('five are open at a time, also of those that come at once, and there is room when one is over', async () => {
     const asking = await Promise.allSettled(
       Array.from({ length: 9 }, (_, index) => world.ask(asker, ['board/1'], { query: `${index}` })),
