@@ -83,6 +83,7 @@ import { retrieveRoutes } from './http/routes/retrieve.ts'
 import { viewAsRoutes } from './http/routes/view-as.ts'
 import { whatIfRoutes } from './http/routes/what-if.ts'
 import { whoCanRoutes } from './http/routes/who-can.ts'
+import { observeSearch } from './http/search-metrics.ts'
 import { createIngest, type Ingest } from './ingest/ingest.ts'
 import { supportedMimeTypes } from './ingest/parse/parsed.ts'
 import { createParser } from './ingest/parse/parser.ts'
@@ -101,10 +102,12 @@ import { createCells } from './retrieval/cells/cells.ts'
 import { createCollectionLister } from './retrieval/collections.ts'
 import { createCorpus } from './retrieval/corpus/corpus.ts'
 import { createDocumentReader } from './retrieval/document.ts'
+import type { OnPlan } from './retrieval/plans/plan.ts'
 import { createRankingStatistics, type RankingStatistics } from './retrieval/ranking/renew.ts'
 import { createRetriever } from './retrieval/retrieve.ts'
 import { createKeyed } from './retrieval/scope.ts'
 import { createSearch } from './retrieval/search.ts'
+import { createShadow } from './retrieval/shadow.ts'
 import { loadSecret } from './store/secret.ts'
 import type { Database } from './store/sql.ts'
 import { countWithoutVector } from './store/vectors.ts'
@@ -218,11 +221,27 @@ export async function compose({
   const corpus = stack.use(createCorpus({ database, log }))
   const why = createWhy({ index, now })
   const cells = stack.use(createCells({ database, log }))
+  const metrics = createMetrics(now)
+  const searchMetrics = observeSearch(metrics.registry)
+  const shadow = stack.use(
+    createShadow({
+      database,
+      share: config.shadowSearchShare,
+      random: Math.random,
+      onShadow: searchMetrics.onShadow,
+    }),
+  )
+  const onPlan: OnPlan = (event) => {
+    searchMetrics.onPlan(event)
+    shadow.onPlan(event)
+  }
   const retrieve = createRetriever({
     sql: database,
     corpus,
     ...grants,
-    search: createSearch(database, { cells, statistics: config.rankingStatistics }),
+    search: shadow.watch(
+      createSearch(database, { cells, statistics: config.rankingStatistics, onPlan }),
+    ),
     nominator,
     gate,
     embedder,
@@ -231,6 +250,7 @@ export async function compose({
     keepsQueries: config.auditQueryText,
     log,
     now,
+    onAnswer: searchMetrics.onAnswer,
   })
 
   const keys = await openKeyRing(keysDir, clock)
@@ -417,7 +437,6 @@ export async function compose({
     now,
     newId: () => `m_${randomBytes(16).toString('base64url')}`,
   })
-  const metrics = createMetrics(now)
   observeIndex(metrics.registry, () => index.status())
   const isOpen = (): boolean => authority.isHeard && epoch.isSound
   const probe = () => Promise.all([answers(database), fga.isHealthy()])

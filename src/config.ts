@@ -218,6 +218,14 @@ export const settings = z.object({
     .describe(
       'Whose passages tell how common a word is when words rank: all of the deployment, or each collection its own, so that no collection says anything of the words of another.',
     ),
+  SHADOW_SEARCH_SHARE: z.coerce
+    .number()
+    .min(0)
+    .max(1)
+    .default(0.001)
+    .describe(
+      'Part of the searches by vectors that is done again exactly once the answer has left, to tell operators the live recall; 0: none.',
+    ),
   BODY_BYTES_MAX: z.coerce
     .number()
     .int()
@@ -319,6 +327,7 @@ export interface Config {
   readonly openfgaCacheTtlMs: number
   readonly indexPollMs: number
   readonly rankingStatistics: 'deployment' | 'collection'
+  readonly shadowSearchShare: number
   readonly bodyBytesMax: number
   readonly trustedProxies: readonly string[]
   readonly outboundAllowedOrigins: readonly string[]
@@ -409,6 +418,7 @@ export function loadConfig(env: Environment): Config {
     openfgaCacheTtlMs: value.OPENFGA_CACHE_TTL * 1_000,
     indexPollMs: value.INDEX_POLL_MS,
     rankingStatistics: value.RANKING_STATISTICS,
+    shadowSearchShare: value.SHADOW_SEARCH_SHARE,
     bodyBytesMax: value.BODY_BYTES_MAX,
     trustedProxies: value.TRUSTED_PROXIES ?? [],
     outboundAllowedOrigins: value.OUTBOUND_ALLOWED_ORIGINS ?? [],

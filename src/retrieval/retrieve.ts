@@ -1,5 +1,5 @@
 import type { Why } from '../authz/explain/why.ts'
-import type { Cleared, Clearing, Gate } from '../authz/gate.ts'
+import type { Cleared, Clearing, Gate, GateCounts } from '../authz/gate.ts'
 import type { Nominator } from '../authz/nominate.ts'
 import type { Embedder } from '../embed/embedder.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
@@ -45,6 +45,13 @@ export interface Answer {
   readonly offer?: string
 }
 
+/** What one answer took of OpenFGA, and what it brought: documents, each once. Tells neither who asked nor what. */
+export interface AnswerEvent extends GateCounts {
+  readonly returned: number
+}
+
+export type OnAnswer = (event: AnswerEvent) => void
+
 export interface RetrieverDeps {
   readonly sql: Database
   readonly approvals: Approvals
@@ -61,6 +68,8 @@ export interface RetrieverDeps {
   readonly keepsQueries: boolean
   readonly log: Log
   readonly now: () => number
+  /** Told of each answer; must not throw. */
+  readonly onAnswer?: OnAnswer
 }
 
 export type Retriever = (principal: Principal, question: Question, deadline: Deadline) => Promise<Answer>
@@ -124,7 +133,7 @@ async function answerWith(
   presented: readonly Presented[],
   deps: RetrieverDeps,
 ): Promise<Answer | undefined> {
-  const { sql, corpus, nominator, gate, keyed } = deps
+  const { sql, corpus, nominator, gate, keyed, onAnswer } = deps
   const { principal, question, queryHmac, branches, deadline, mayOffer, unlooked, plain } = asked
   const grants = presented.map(({ id }) => id)
   const nomination = await nominator.nominate(principal, { signal: deadline.signal, grants })
@@ -143,14 +152,15 @@ async function answerWith(
   const complete = found.complete && nomination.complete
   const left = { principal, question, queryHmac, modeUsed: branches.modeUsed, unlooked, plain }
   const released = await release({ ...left, presented, clearing, cleared: found.cleared, complete }, deps)
-  return (
-    released && {
-      ...released,
-      modeUsed: branches.modeUsed,
-      modelId: clearing.modelId,
-      scopeKey: keyed.scope(principal, { modelId: clearing.modelId, grants }),
-    }
-  )
+  if (released === undefined) return undefined
+  const documents = new Set(released.passages.map(({ documentId }) => documentId))
+  onAnswer?.({ ...clearing.counts, returned: documents.size })
+  return {
+    ...released,
+    modeUsed: branches.modeUsed,
+    modelId: clearing.modelId,
+    scopeKey: keyed.scope(principal, { modelId: clearing.modelId, grants }),
+  }
 }
 
 /** Chooses what to search by. A model that does not answer leaves the words; a vector search has nothing else. */

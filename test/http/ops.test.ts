@@ -46,10 +46,11 @@ describe('/metrics', () => {
     const names = new Set(found.map(([name]) => name))
     for (const ours of ['route', 'method', 'status']) expect(names).toContain(ours)
     // The rest is the runtime's own; `kind` is there once the garbage was collected, which may be never.
+    const searches = ['plan', 'verdict']
     const runtimes = ['le', 'kind', 'space', 'type', 'version', 'major', 'minor', 'patch']
-    expect([...names].filter((name) => !['route', 'method', 'status', ...runtimes].includes(name))).toEqual(
-      [],
-    )
+    expect(
+      [...names].filter((name) => !['route', 'method', 'status', ...searches, ...runtimes].includes(name)),
+    ).toEqual([])
     const routes = new Set(found.flatMap(([name, value]) => (name === 'route' ? [value] : [])))
     expect(routes).toContain('/documents/:id')
     expect(routes).toContain('/retrieve')
@@ -68,6 +69,16 @@ describe('/metrics', () => {
     expect(text).toMatch(
       /remit_http_answers_total\{route="\/documents\/:id",method="GET",status="404"\} [1-9]/,
     )
+    // What searching took and brought.
+    for (const told of [
+      /remit_plan_seconds_count\{plan="exact"\} [1-9]/,
+      /remit_plan_actual_to_predicted_count\{plan="exact"\} [1-9]/,
+      /remit_gate_documents_total\{verdict="allowed"\} [1-9]/,
+      /remit_gate_checks_total [1-9]/,
+      /remit_gate_calls_count [1-9]/,
+      /remit_answer_documents_total [1-9]/,
+    ])
+      expect(text).toMatch(told)
     for (const name of recognisable) expect(text.toLowerCase()).not.toContain(name)
   })
 

@@ -1,0 +1,108 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { vectorParameter } from '../store/binary.ts'
+import type { Database } from '../store/sql.ts'
+import type { Candidate } from './candidate.ts'
+import { exactStatement } from './plans/exact.ts'
+import type { Ask, OnPlan, PlanName, Row } from './plans/plan.ts'
+import type { Search } from './search.ts'
+
+/** How much of what is nearest a search found, for one that was done again exactly. */
+export interface ShadowEvent {
+  readonly plan: PlanName
+  /** 0 to 1, of the best {@link recallAt}. */
+  readonly recall: number
+}
+
+export interface ShadowDeps {
+  readonly database: Database
+  /** Part of the searches by vectors that is done again, 0 to 1. */
+  readonly share: number
+  /** 0 to 1. */
+  readonly random: () => number
+  readonly onShadow: (event: ShadowEvent) => void
+  /** Milliseconds before it begins: the answer has left by then. Defaults to 500. */
+  readonly afterMs?: number
+  /** Milliseconds after which it is given up. Defaults to 2,000. */
+  readonly longestMs?: number
+}
+
+/** Looks now and then whether the plans find what is nearest, when the answer has left and never more than one at a time. */
+export interface Shadow extends AsyncDisposable {
+  /** To be told of each plan. */
+  readonly onPlan: OnPlan
+  watch(search: Search): Search
+}
+
+export const recallAt = 10
+
+/**
+ * Only searches whose plan may miss something are done again, and none on PGlite, whose one session everybody waits for.
+ * What was asked is kept until then and nowhere else.
+ */
+export function createShadow(deps: ShadowDeps): Shadow {
+  const { database, share, random, onShadow, afterMs = 500, longestMs = 2_000 } = deps
+  const isOff = share === 0 || database.kind === 'pglite'
+  const planned = new AsyncLocalStorage<{ plan?: PlanName }>()
+  let isBusy = false
+  let running: Promise<void> = Promise.resolve()
+  let timer: NodeJS.Timeout | undefined
+
+  async function repeat(ask: Ask, found: readonly Candidate[], plan: PlanName): Promise<void> {
+    const best = await database.transaction(async (sql) => {
+      await sql.query(
+        `select set_config('statement_timeout', $1, true), set_config('max_parallel_workers_per_gather', '0', true)`,
+        [String(longestMs)],
+      )
+      return sql.query<Row>(exactStatement.text, [
+        vectorParameter(database.vectorType, ask.embedding),
+        ask.visible.docNos,
+        recallAt,
+      ])
+    })
+    if (best.length > 0) onShadow({ plan, recall: recallOf(found, best) })
+  }
+
+  function later(ask: Ask, found: readonly Candidate[], plan: PlanName): void {
+    isBusy = true
+    timer = setTimeout(() => {
+      running = repeat(ask, found, plan)
+        // It took too long, or the database is busy: nothing is learned.
+        .catch(() => undefined)
+        .finally(() => {
+          isBusy = false
+        })
+    }, afterMs).unref()
+  }
+
+  return {
+    onPlan({ plan }) {
+      const store = planned.getStore()
+      if (store !== undefined) store.plan = plan
+    },
+    watch: (search) =>
+      isOff
+        ? search
+        : {
+            ...search,
+            async vector(visible, embedding, limit) {
+              const store: { plan?: PlanName } = {}
+              const found = await planned.run(store, () => search.vector(visible, embedding, limit))
+              const { plan } = store
+              if (plan !== undefined && plan !== 'exact' && !isBusy && random() < share)
+                later({ visible, embedding, limit }, found, plan)
+              return found
+            },
+          },
+    async [Symbol.asyncDispose]() {
+      clearTimeout(timer)
+      await running
+    },
+  }
+}
+
+/** By distance, not by name: of passages that are equally near it does not matter which were found. */
+function recallOf(found: readonly Candidate[], best: readonly Row[]): number {
+  const worst = best.at(-1)?.score ?? Number.NEGATIVE_INFINITY
+  const asNear = found.filter(({ score }) => score >= worst - 1e-6).length
+  return Math.min(1, asNear / best.length)
+}
