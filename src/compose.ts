@@ -239,9 +239,7 @@ export async function compose({
     sql: database,
     corpus,
     ...grants,
-    search: shadow.watch(
-      createSearch(database, { cells, statistics: config.rankingStatistics, onPlan }),
-    ),
+    search: shadow.watch(createSearch(database, { cells, statistics: config.rankingStatistics, onPlan })),
     nominator,
     gate,
     embedder,

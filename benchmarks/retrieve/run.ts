@@ -197,6 +197,7 @@ async function createRaw() {
     log,
     limitAddress: async (_, next) => next(),
     observe: async (_, next) => next(),
+    record: async () => undefined,
     isReady: async () => true,
     assertOpen: () => authority.assertHeard(),
     jwks: async () => ({}),

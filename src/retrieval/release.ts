@@ -44,10 +44,7 @@ export interface Release {
  * an answer that nobody can account for is not given. In the usual case one statement. Undefined: it would have rested on a
  * use that does not count, or lacked what could be presented; nothing is on record.
  */
-export async function release(
-  releasing: Releasing,
-  deps: ReleaseDeps,
-): Promise<Release | undefined> {
+export async function release(releasing: Releasing, deps: ReleaseDeps): Promise<Release | undefined> {
   const { sql, approvals, presenting } = deps
   const { principal, queryHmac, presented, clearing, cleared, plain, unlooked } = releasing
   const { tellable } = clearing

@@ -72,6 +72,10 @@ function rarest(words: readonly Word[], visible: Visible, limit: number, { corpo
   return count
 }
 
+const indexed = 'p.tsv @@ $1::tsquery'
+// The index on words serves no such test: the visible documents' own is what is left.
+const unindexed = `(${indexed}) is true`
+
 // `ts_rank` of one word is Σ 1/i² over its places, divided by π²/6: turned round, how often it stands there.
 async function rank(
   database: Database,
@@ -81,6 +85,9 @@ async function rank(
   limit: number,
 ): Promise<Candidate[]> {
   const lexemes = words.map(({ lexeme }) => quoted(lexeme))
+  const postings = words.slice(0, needed).reduce((sum, { passages }) => sum + passages, 0)
+  // Fewer are visible than have such a word: to walk the postings first takes longer than all the rest.
+  const hasAWord = visible.chunks <= postings ? unindexed : indexed
   const dampenings = [unknownCorpus, ...corpora].map(dampeningOf)
   const rows = await database.query<Row>(
     `select p.chunk_id, d.id as document_id, p.ordinal, s.score
@@ -95,7 +102,7 @@ async function rank(
          select round(1 / (1.6449340668 * (1 - ts_rank('{1,1,1,1}', p.tsv, word.query))) - 0.5) as n offset 0
        ) times
      ) s
-     where p.doc_no = any($2::int[]) and p.tsv @@ $1::tsquery
+     where p.doc_no = any($2::int[]) and ${hasAWord}
      order by s.score desc, p.chunk_id
      limit $3`,
     [
