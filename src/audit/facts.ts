@@ -77,8 +77,6 @@ function objectsIn(decided: DecisionEvent): readonly string[] {
       return decided.collections.map((id) => `collection:${id}`)
     case 'explained':
       return [String(decided.question['object'])]
-    case 'viewed_as':
-      return [decided.user, ...named(decided)]
     case 'access_changed':
     case 'what_if_asked':
       return [...decided.writes, ...decided.deletes].map(objectOfTuple)

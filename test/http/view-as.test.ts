@@ -142,8 +142,13 @@ describe('POST /view-as', () => {
       subject: 'user:dan',
       detail: { user: 'user:anne', agent: 'research-bot', delegation: lent, listed: 4, complete: true },
     })
-    const found = await world.call('GET', '/audit?object=user:anne&event=viewed_as', { token: reader })
-    const { records } = (await found.json()) as { records: { subject: string }[] }
-    expect(new Set(records.map(({ subject }) => subject))).toEqual(new Set(['user:bob', 'user:dan']))
+    const found = await world.call('GET', `/audit?event=viewed_as&object=delegation:${lent}`, {
+      token: reader,
+    })
+    const { records } = (await found.json()) as { records: { subject: string; detail: { user: string } }[] }
+    expect(records.map(({ subject, detail }) => [subject, detail.user])).toContainEqual([
+      'user:dan',
+      'user:anne',
+    ])
   })
 })
