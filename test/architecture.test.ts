@@ -57,7 +57,16 @@ const homes: Readonly<Record<string, RegExp>> = {
 const ingredients: Readonly<Record<string, readonly string[]>> = {
   client: ['jose'],
   // A client of the API like any other: it sees the service through HTTP alone.
-  console: ['@remit/client', 'preact'],
+  console: [
+    '@remit/client',
+    'preact',
+    '@codemirror/commands',
+    '@codemirror/language',
+    '@codemirror/lint',
+    '@codemirror/state',
+    '@codemirror/view',
+    '@lezer/highlight',
+  ],
 }
 
 /** Entries of such a package for one platform, which nothing else of it imports. */
