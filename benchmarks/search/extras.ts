@@ -76,14 +76,14 @@ export async function extras(
   }
 }
 
-/** Tables and indexes beside `chunks` and its key that name doors, cells or plans are there for search alone. */
+/** Of `chunks` every index but its key, and the tables that are there for search by vectors alone. */
 async function indexesOf({ database }: Place): Promise<Indexes> {
   const rows = await database.query<{ name: string; bytes: number }>(
     `select indexname as name, pg_relation_size(indexname::regclass) as bytes from pg_indexes
      where tablename = 'chunks' and indexname <> 'chunks_pkey'
      union all
      select relname, pg_total_relation_size(oid) from pg_class
-     where relkind = 'r' and relnamespace = 'public'::regnamespace and relname ~ '^(cells?|doors?|search_|plan_)'`,
+     where relkind = 'r' and relnamespace = 'public'::regnamespace and relname in ('cell_models', 'document_cells')`,
   )
   return {
     hnsw: rows.find(({ name }) => name === 'chunks_embedding')?.bytes ?? 0,

@@ -18,7 +18,7 @@ interface Report {
 }
 
 test('the benchmark of search, small: nothing leaks, not while access comes and goes either, recall is 0.99 in every cell, and it ends with one line of JSON', {
-  timeout: 240_000,
+  timeout: 600_000,
 }, async () => {
   const { stdout } = await promisify(execFile)(
     process.execPath,

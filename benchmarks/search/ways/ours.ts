@@ -7,6 +7,7 @@ import { createStorage } from '../../../src/authz/index/storage.ts'
 import type { ModelVersion } from '../../../src/authz/model/pin.ts'
 import { createNominator } from '../../../src/authz/nominate.ts'
 import type { Principal } from '../../../src/kernel/principal.ts'
+import { createCells } from '../../../src/retrieval/cells/cells.ts'
 import { createCorpus } from '../../../src/retrieval/corpus/corpus.ts'
 import { createSearch } from '../../../src/retrieval/search.ts'
 import { lookUpVisible } from '../../../src/retrieval/visible/look-up.ts'
@@ -48,7 +49,9 @@ export async function openOurs(
   const gate = createGate({ fga, index, held, limiter: createLimiter(200), now, cacheTtlMs: 10_000 })
   const nominator = createNominator({ fga, index, now, serverDeadlineMs: 2_500 })
   const corpus = createCorpus({ database, log: () => undefined })
-  const search = createSearch(database)
+  const cells = createCells({ database, log: () => undefined })
+  await Promise.all([corpus.refresh(), cells.refresh()])
+  const search = createSearch(database, { cells })
 
   async function candidates({ person, vector, filter }: Asked) {
     const principal = principalOf(person)
@@ -93,6 +96,7 @@ export async function openOurs(
     async [Symbol.asyncDispose]() {
       await index[Symbol.asyncDispose]()
       await corpus[Symbol.asyncDispose]()
+      await cells[Symbol.asyncDispose]()
     },
   }
 }
