@@ -72,6 +72,10 @@ const database: typeof opened = {
     sent += 1
     return opened.query(text, parameters)
   },
+  forced: (statement, parameters) => {
+    sent += 1
+    return opened.forced(statement, parameters)
+  },
 }
 await migrate(database, { dir: new URL('../../migrations/', import.meta.url), dimensions })
 await database.query(
@@ -83,6 +87,7 @@ const config = loadConfig({
   // Nothing but hot answers: so long are verdicts held at most.
   VERDICT_TTL: '60',
   RATE_PER_MINUTE: '10000000',
+  REQUEST_DEADLINE_MS: '60000',
   PORT: '8790',
 })
 const ground: Ground = {
