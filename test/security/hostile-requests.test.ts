@@ -65,7 +65,10 @@ const byName = {
     'agent:research-bot',
   ],
   name: ['until'],
-  agent: ['research-bot', 'other-bot'],
+  agent: ['research-bot', 'other-bot', 'agent:research-bot', 'agent:research-bot'],
+  subject: ['user:anne', 'user:bob'],
+  document: ['handbook/travel'],
+  txn: ['txn-1'],
   client: ['agent-app'],
   key: ['year', 'topic', 'day', 'open', 'expires_at'],
   value: ['travel', '2026-01-01'],
@@ -80,7 +83,11 @@ const callers = (operation: string): readonly string[] => {
   if (/ \/(approvals|vault)/.test(operation)) return ['agent']
   if (/^(post \/retrieve|get \/(documents|collections))/.test(operation)) return ['person', 'agent']
   if (/\/(delegations|connections)/.test(operation)) return ['browser']
-  if (/^(put \/(collections|fields)|post \/(explain|view-as|who-can))|\/(model|agents)/.test(operation))
+  if (
+    /^(put \/(collections|fields)|post \/(explain|view-as|what-if|who-can))|\/(model|agents|activity|audit)/.test(
+      operation,
+    )
+  )
     return ['administrator']
   return operation === 'post /access' ? ['administrator', 'service'] : ['service']
 }
@@ -98,6 +105,14 @@ const keys = {
   p256dh: browserKey.generateKeys('base64url'),
   auth: randomBytes(16).toString('base64url'),
 }
+const truthTable = `model_file: ./model.fga
+tests:
+  - name: nothing is stored
+    check:
+      - user: user:anne
+        object: document:handbook/travel
+        assertions: { can_read: false }
+`
 const inAnHour = new Date(Date.now() + 3_600_000).toISOString()
 
 const repair = (
@@ -119,8 +134,13 @@ const repair = (
       return { user: 'user:anne', relation: 'can_read', object: 'document:handbook/travel' }
     case 'post /who-can':
       return { relation: 'can_read', object: 'document:handbook/travel' }
+    case 'post /what-if':
+      return { deletes: [{ user: 'user:anne', relation: 'viewer', object: 'document:handbook/travel' }] }
     case 'post /model/plan':
+    case 'post /model/check':
       return { model: dsl }
+    case 'post /model/test':
+      return { model: dsl, tests: truthTable }
     case 'post /model/apply':
       return { plan_id: planId }
     case 'post /agents':
