@@ -59,3 +59,9 @@ export function Link(props: {
     </a>
   )
 }
+
+/** A path with a query, without what is empty. */
+export function withQuery(path: string, query: Readonly<Record<string, string | undefined>>): string {
+  const given = Object.entries(query).filter((pair): pair is [string, string] => (pair[1] ?? '') !== '')
+  return given.length === 0 ? path : `${path}?${new URLSearchParams(given)}`
+}

@@ -8,6 +8,7 @@ import { whatIfViews } from './views/what-if/what-if.tsx'
 import { explainViews } from './views/why/explain.tsx'
 import { viewAsViews } from './views/why/view-as.tsx'
 import { whoCanViews } from './views/why/who-can.tsx'
+import { recordViews } from './views/record/index.tsx'
 
 /** What one entry of the navigation leads to. */
 export interface Section {
@@ -20,6 +21,7 @@ export interface Section {
 }
 
 const sections: readonly Section[] = [
+  recordViews,
   explainViews,
   whoCanViews,
   viewAsViews,
@@ -28,10 +30,11 @@ const sections: readonly Section[] = [
   agentViews,
 ]
 
-export function Shell({ value }: { readonly value: Console }) {
+export function Shell({ value: signedIn }: { readonly value: Omit<Console, 'leadsTo'> }) {
   const place = usePlace()
   const [, first = '', ...rest] = place.path.split('/').map(decodeURIComponent)
-  const own = sections.filter(({ role }) => value.roles.includes(role))
+  const own = sections.filter(({ role }) => signedIn.roles.includes(role))
+  const value = { ...signedIn, leadsTo: (path: string) => own.some((one) => one.path === path) }
   const section = own.find(({ path }) => path === `/${first}`)
   return (
     <ConsoleContext.Provider value={value}>

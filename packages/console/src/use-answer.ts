@@ -7,6 +7,8 @@ export interface Console {
   readonly api: Api
   readonly subject: string
   readonly roles: readonly string[]
+  /** Whether there is such a section for this person: `/explain`. */
+  readonly leadsTo: (path: string) => boolean
   /** Leaves for the sign-in page, to prove anew who one is, and comes back. */
   readonly signInAgain: () => void
 }

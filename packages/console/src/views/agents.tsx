@@ -3,6 +3,8 @@ import { Asked } from '../parts/asked.tsx'
 import { Heading } from '../parts/heading.tsx'
 import { ProblemBox } from '../parts/problem.tsx'
 import { Table } from '../parts/table.tsx'
+import { Time } from '../parts/time.tsx'
+import { agentPath } from '../paths.ts'
 import { Link } from '../router.tsx'
 import type { Section } from '../shell.tsx'
 import { type Answer, asProblem, useAnswer, useConsole } from '../use-answer.ts'
@@ -26,8 +28,6 @@ export const agentViews: Section = {
   role: 'agents.write',
   show: (_, rest) => (rest.length === 0 ? <Agents /> : <OneAgent id={rest.join('/')} key={rest.join('/')} />),
 }
-
-export const agentPath = (id: string): string => `/agents/${encodeURIComponent(id)}`
 
 function Agents() {
   const answer = useAnswer('agents', (api, signal) =>
@@ -88,7 +88,12 @@ function Facts({ agent }: { readonly agent: Agent }) {
       <dt>State</dt>
       <dd>
         <State state={state} />
-        {agent.disabled_at !== undefined && ` since ${agent.disabled_at}`}
+        {agent.disabled_at !== undefined && (
+          <>
+            {' '}
+            since <Time at={agent.disabled_at} />
+          </>
+        )}
       </dd>
       <dt>Title</dt>
       <dd>{title}</dd>

@@ -1,6 +1,8 @@
 import { decodeJwt } from 'jose'
 import type { Page, Request } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { events } from '../../packages/console/src/views/record/events.ts'
+import { eventNames } from '../../src/audit/events.ts'
 import { needsChromium } from '../support/native.ts'
 import { type ConsolePage, type ConsoleWorld, openConsoleWorld, phone } from './open.ts'
 
@@ -9,6 +11,8 @@ const hostile = `<img src=x onerror="alert(1)"><script>alert(2)</script>`
 describe('the console', needsChromium, () => {
   let world: ConsoleWorld
   let browser: ConsolePage
+  let delegation: string
+  let action: string
   beforeAll(async () => {
     if (needsChromium.skip === true) return
     world = await openConsoleWorld()
@@ -20,6 +24,13 @@ describe('the console', needsChromium, () => {
       issuer: world.service.ownIssuer,
       sub: 'other-bot',
     })
+    await world.put({
+      'handbook/travel': { text: 'Travel costs.', access: { viewers: ['user:anne'] } },
+      'finance/budget': { collection: 'finance', text: 'The travel budget.', access: { owner: 'user:anne' } },
+    })
+    delegation = await world.lend('anne', 'research-bot', 'collection:handbook', 'collection:finance')
+    const token = await world.token({ user: 'anne', agent: 'research-bot' })
+    action = (await world.retrieve(token, { query: 'travel' })).txn
     browser = await world.open()
   })
   afterAll(async () => {
@@ -69,7 +80,7 @@ describe('the console', needsChromium, () => {
     const { page } = browser
     await page.getByRole('link', { name: 'other-bot' }).click()
     await page.getByRole('heading', { name: 'Agent other-bot' }).waitFor()
-    expect(await page.getByText(hostile, { exact: true }).count()).toBe(1)
+    await page.getByText(hostile, { exact: true }).waitFor()
     await page.getByRole('link', { name: 'Agents' }).click()
     await page.getByRole('link', { name: 'research-bot' }).waitFor()
     expect(await page.locator('img, main script').count()).toBe(0)
@@ -91,12 +102,58 @@ describe('the console', needsChromium, () => {
     expect((await world.call('POST', '/retrieve', { token, body: { query: 'x' } })).status).toBe(403)
   })
 
+  test('leads from a document that leaked to who got it, through which agent, by which delegation, in four clicks', async () => {
+    const { page } = browser
+    await page.getByRole('link', { name: 'Record' }).click()
+    await page.getByLabel('About').fill('document:finance/budget')
+    await page.getByLabel('Decision').selectOption('allowed')
+    await page.getByRole('button', { name: 'Search' }).click()
+    await page.getByText('1 record.').waitFor()
+    const row = page.getByRole('row', { name: 'retrieved' })
+    expect(await row.innerText()).toMatch(
+      /user:anne anne[\s\S]*agent:research-bot[\s\S]*document:finance\/budget/,
+    )
+    expect(await browser.findings('record')).toEqual([])
+    await row.getByRole('link', { name: 'retrieved' }).click()
+    await page.getByRole('heading', { name: `Action ${action}` }).waitFor()
+    const steps = page.getByRole('listitem').filter({ has: page.locator('.step') })
+    await page.getByRole('heading', { name: 'What it rests on' }).waitFor()
+    expect(await steps.first().innerText()).toMatch(/delegation_made[\s\S]*collection:finance/)
+    expect(await steps.last().innerText()).toMatch(
+      /2 documents left:[\s\S]*document:finance\/budget · 1 passage/,
+    )
+    expect(await browser.findings('action')).toEqual([])
+    await steps.last().getByRole('link', { name: 'agent:research-bot' }).click()
+    await page.getByRole('heading', { name: 'Agent research-bot' }).waitFor()
+    await page.goBack()
+    await steps.last().getByRole('link', { name: delegation }).click()
+    await page.getByRole('cell', { name: 'delegation_made' }).waitFor()
+  })
+
+  test('says which field of a search is wrong, and that nothing fits', async () => {
+    const { page } = browser
+    await page.getByRole('link', { name: 'Record' }).click()
+    await page.getByLabel('About').fill('document:nobody/has-it')
+    await page.getByLabel('About').press('Enter')
+    await page.getByText('Nothing on record fits.').waitFor()
+    await page.goto(`${world.url}/console/record?event=nonsense`)
+    await page.getByRole('alert').getByText('(event)').waitFor()
+    expect(await browser.findings('record-problem')).toEqual([])
+  })
+
+  test('asks for every event that there is', () => {
+    expect(events).toEqual(eventNames)
+  })
+
   test('shows whoever has one role only what that role opens, on a phone too', async () => {
     await using handset = await world.open(phone)
-    await handset.signIn('bob')
-    await handset.page.getByRole('heading', { name: 'What can be asked here' }).waitFor()
+    await handset.signIn('bob', '/console/record')
+    await handset.page.getByRole('link', { name: 'retrieved' }).waitFor()
     expect(await handset.page.getByRole('link', { name: 'Agents' }).count()).toBe(0)
-    expect(await handset.findings('phone-home')).toEqual([])
+    expect(await handset.findings('phone-record')).toEqual([])
+    await handset.page.getByRole('link', { name: 'retrieved' }).click()
+    await handset.page.getByText('2 documents left:').waitFor()
+    expect(await handset.findings('phone-action')).toEqual([])
     expect(handset.said).toEqual([])
   })
 
@@ -110,11 +167,11 @@ describe('the console', needsChromium, () => {
 
   test('asks for a sign-in anew where the last one counts no more, and comes back to the place', async () => {
     const { page } = browser
-    await world.database.query(`delete from oauth_grants`)
+    const before = await consents('anne')
     await page.context().clearCookies()
     await page.goto(`${world.url}/console/agents/research-bot`)
     await page.getByRole('button', { name: 'Sign in' }).waitFor()
-    expect(await consents('anne')).toHaveLength(3)
+    expect(await consents('anne')).toEqual(before)
   })
 })
 

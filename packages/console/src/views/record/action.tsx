@@ -1,0 +1,244 @@
+import type { ComponentChildren } from 'preact'
+import type { Api } from '../../api.ts'
+import { Asked } from '../../parts/asked.tsx'
+import { Decision } from '../../parts/decision.tsx'
+import { Heading } from '../../parts/heading.tsx'
+import { Id } from '../../parts/id.tsx'
+import { Time } from '../../parts/time.tsx'
+import { explainPath, recordPath, whoCanPath } from '../../paths.ts'
+import { Link, withQuery } from '../../router.tsx'
+import { useAnswer, useConsole } from '../../use-answer.ts'
+import { type Entry, type EntryPage, idsIn, type Released, releasedIn } from './entry.ts'
+
+interface Thread {
+  /** Oldest first. */
+  readonly entries: readonly Entry[]
+  readonly isWhole: boolean
+  /** How each delegation came about that it rests on. */
+  readonly delegations: readonly Entry[]
+}
+
+const pageMax = 200
+const pagesMax = 5
+
+async function readThread(api: Api, txn: string, signal: AbortSignal): Promise<Thread> {
+  const entries: Entry[] = []
+  let cursor: string | undefined
+  for (let page = 1; page <= pagesMax; page += 1) {
+    const query = withQuery('/audit', { txn, limit: String(pageMax), cursor })
+    const { records, next_cursor }: EntryPage = await api.get(query, signal)
+    entries.push(...records)
+    cursor = next_cursor
+    if (cursor === undefined) break
+  }
+  entries.sort((one, other) => one.seq - other.seq)
+  const named = [...new Set(entries.flatMap(({ delegation }) => delegation ?? []))]
+  const here = new Set(entries.map(({ seq }) => seq))
+  const made = await Promise.all(
+    named
+      .slice(0, 5)
+      .map((id) =>
+        api.get<EntryPage>(
+          withQuery('/audit', { object: `delegation:${id}`, event: 'delegation_made' }),
+          signal,
+        ),
+      ),
+  )
+  return {
+    entries,
+    isWhole: cursor === undefined,
+    delegations: made.flatMap(({ records }) => records).filter(({ seq }) => !here.has(seq)),
+  }
+}
+
+/** Everything under one txn, in order: from what was lent or agreed to, through each exchange, to what left. */
+export function Action({ txn }: { readonly txn: string }) {
+  const answer = useAnswer(`action ${txn}`, (api, signal) => readThread(api, txn, signal))
+  return (
+    <>
+      <Heading title={`Action ${txn}`}>
+        Action <code>{txn}</code>
+      </Heading>
+      <Asked answer={answer} what="what is on record">
+        {(thread) => <Steps thread={thread} />}
+      </Asked>
+    </>
+  )
+}
+
+function Steps({ thread: { entries, delegations, isWhole } }: { readonly thread: Thread }) {
+  const [first] = entries
+  if (first === undefined) return <p role="status">Nothing is on record under it.</p>
+  const left = entries.reduce((sum, entry) => sum + releasedIn(entry).length, 0)
+  return (
+    <>
+      <p role="status" class="soft">
+        {entries.length === 1 ? '1 record' : `${entries.length} records`}
+        {isWhole ? '' : ', the newest ones'}; {left === 0 ? 'nothing left' : `${left} releases of documents`}.
+        Times in UTC.
+      </p>
+      {delegations.length > 0 && (
+        <>
+          <h2>What it rests on</h2>
+          <ol class="steps">
+            {delegations.map((entry) => (
+              <Step key={entry.seq} entry={entry} />
+            ))}
+          </ol>
+        </>
+      )}
+      <h2>What happened</h2>
+      <ol class="steps">
+        {entries.map((entry) => (
+          <Step key={entry.seq} entry={entry} />
+        ))}
+      </ol>
+    </>
+  )
+}
+
+function Step({ entry }: { readonly entry: Entry }) {
+  const { time, event, decision, subject, actors, client, delegation, tool, trace_id: trace, names } = entry
+  const released = releasedIn(entry)
+  return (
+    <li>
+      <p class="step">
+        <Time at={time} /> <strong>{event}</strong> <Decision decision={decision} />
+      </p>
+      {released.length > 0 && <Left entry={entry} released={released} />}
+      <dl class="facts">
+        <Fact title="For">
+          <Id id={subject} name={names[subject]} />
+        </Fact>
+        {actors.length > 0 && (
+          <Fact title="Through">
+            {actors.map((actor, index) => (
+              <span key={actor}>
+                {index > 0 && ' ← '}
+                <Id id={actor} name={names[actor]} />
+              </span>
+            ))}
+          </Fact>
+        )}
+        <Fact title="Client">
+          <Link to={recordPath({ client })}>
+            <code>{client}</code>
+          </Link>
+          {names[client] !== undefined && <span class="soft"> {names[client]}</span>}
+        </Fact>
+        {delegation !== undefined && (
+          <Fact title="Delegation">
+            <Id id={`delegation:${delegation}`} />
+          </Fact>
+        )}
+        {tool !== undefined && <Fact title="Tool">{tool}</Fact>}
+        {trace !== undefined && (
+          <Fact title="Trace">
+            <code>{trace}</code>
+          </Fact>
+        )}
+        <Details entry={entry} />
+      </dl>
+    </li>
+  )
+}
+
+const Fact = ({ title, children }: { readonly title: string; readonly children: ComponentChildren }) => (
+  <>
+    <dt>{title}</dt>
+    <dd>{children}</dd>
+  </>
+)
+
+const Details = ({ entry: { detail, delegation } }: { readonly entry: Entry }) => (
+  <>
+    {Object.entries(detail)
+      // Said already, in a form of its own.
+      .filter(([member, value]) => member !== 'released' || value === null)
+      .filter(([member, value]) => member !== 'delegation' || value !== delegation)
+      .map(([member, value]) => (
+        <Fact key={member} title={member.replaceAll('_', ' ')}>
+          <Value member={member} value={value} />
+        </Fact>
+      ))}
+  </>
+)
+
+function Value({ member, value }: { readonly member: string; readonly value: unknown }) {
+  const ids = idsIn(member, value)
+  if (ids !== undefined)
+    return (
+      <ul class="plain">
+        {ids.map((id) => (
+          <li key={id}>
+            <Id id={id} />
+          </li>
+        ))}
+      </ul>
+    )
+  if (member.endsWith('_at') && typeof value === 'string') return <Time at={value} />
+  if (Array.isArray(value) && value.length === 0) return <span class="soft">none</span>
+  if (Array.isArray(value) && value.every((one) => typeof one === 'string'))
+    return (
+      <ul class="plain">
+        {value.map((one) => (
+          <li key={one}>
+            <code>{one}</code>
+          </li>
+        ))}
+      </ul>
+    )
+  if (value === null) return <span class="soft">nothing</span>
+  return <code>{typeof value === 'string' ? value : JSON.stringify(value)}</code>
+}
+
+/** What left, and the two questions that follow: why could it, and who else can. */
+function Left({ entry, released }: { readonly entry: Entry; readonly released: readonly Released[] }) {
+  const { leadsTo } = useConsole()
+  const [actor] = entry.actors
+  return (
+    <div class="left">
+      <p>{released.length === 1 ? 'One document' : `${released.length} documents`} left:</p>
+      <ul>
+        {released.map(({ document_id: id, chunk_ids: chunks, proof, grants = [] }) => (
+          <li key={id}>
+            <Id id={`document:${id}`} />
+            <span class="soft">
+              {chunks !== undefined &&
+                ` · ${chunks.length === 1 ? '1 passage' : `${chunks.length} passages`}`}{' '}
+              · {proof.replaceAll('_', ' ')}
+            </span>
+            {grants.map((grant) => (
+              <span key={grant}>
+                {' '}
+                · <Id id={`grant:${grant}`} />
+              </span>
+            ))}
+            {leadsTo('/explain') && (
+              <>
+                {' '}
+                ·{' '}
+                <Link
+                  to={explainPath({
+                    user: entry.subject,
+                    agent: actor?.replace(/^agent:/, ''),
+                    delegation: entry.delegation,
+                    object: `document:${id}`,
+                  })}
+                >
+                  why
+                </Link>
+              </>
+            )}
+            {leadsTo('/who-can') && (
+              <>
+                {' '}
+                · <Link to={whoCanPath(`document:${id}`)}>who can</Link>
+              </>
+            )}
+          </li>
+        ))}
+      </ul>
+    </div>
+  )
+}

@@ -1,0 +1,81 @@
+/** One record, as `GET /audit` gives it. */
+export interface Entry {
+  readonly seq: number
+  readonly time: string
+  readonly event: string
+  readonly decision: 'allowed' | 'denied' | 'error' | 'none'
+  readonly subject: string
+  /** Outermost first. */
+  readonly actors: readonly string[]
+  readonly client: string
+  readonly delegation?: string
+  readonly tool?: string
+  readonly txn: string
+  readonly trace_id?: string
+  readonly names: Readonly<Record<string, string>>
+  readonly detail: Readonly<Record<string, unknown>>
+}
+
+export interface EntryPage {
+  readonly records: readonly Entry[]
+  readonly next_cursor?: string
+}
+
+/** One document that left. */
+export interface Released {
+  readonly document_id: string
+  readonly chunk_ids?: readonly string[]
+  readonly proof: string
+  readonly grants?: readonly string[]
+}
+
+/** What of it left. A single document that was read stands in another form than those of an answer. */
+export function releasedIn({ event, detail }: Entry): readonly Released[] {
+  const { released, document_id: document } = detail
+  if (
+    event === 'document_read' &&
+    typeof document === 'string' &&
+    released !== null &&
+    typeof released === 'object'
+  )
+    return [{ ...(released as Omit<Released, 'document_id'>), document_id: document }]
+  return event === 'retrieved' && Array.isArray(released) ? released : []
+}
+
+const types: Readonly<Record<string, string>> = {
+  agent: 'agent',
+  approval: 'approval',
+  collection: 'collection',
+  collections: 'collection',
+  connection: 'connection',
+  delegation: 'delegation',
+  document_id: 'document',
+  documents: 'document',
+  grant: 'grant',
+  plan: 'plan',
+  sub_agents: 'agent',
+}
+
+/** Ids in one member of a detail, as `type:id`; undefined where it holds something else. */
+export function idsIn(member: string, value: unknown): readonly string[] | undefined {
+  const all = [value].flat()
+  if (all.length === 0 || !all.every((one): one is string => typeof one === 'string')) return undefined
+  const type = types[member]
+  if (type !== undefined) return all.map((id) => `${type}:${id}`)
+  return member === 'object' ||
+    member === 'objects' ||
+    member === 'scope' ||
+    member === 'lender' ||
+    member === 'grantor'
+    ? all.every((id) => /^[a-z_]+:[^/]/.test(id))
+      ? all
+      : undefined
+    : undefined
+}
+
+/** What it was about, in a line. */
+export function about(entry: Entry): readonly string[] {
+  const released = releasedIn(entry).map(({ document_id: id }) => `document:${id}`)
+  if (released.length > 0) return released
+  return Object.entries(entry.detail).flatMap(([member, value]) => idsIn(member, value) ?? [])
+}

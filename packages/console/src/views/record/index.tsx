@@ -1,0 +1,10 @@
+import type { Section } from '../../shell.tsx'
+import { Action } from './action.tsx'
+import { Search } from './search.tsx'
+
+export const recordViews: Section = {
+  path: '/record',
+  title: 'Record',
+  role: 'security.read',
+  show: ({ query }, [txn]) => (txn === undefined ? <Search query={query} /> : <Action key={txn} txn={txn} />),
+}

@@ -1,0 +1,232 @@
+import { useEffect, useState } from 'preact/hooks'
+import type { Api } from '../../api.ts'
+import { Asked } from '../../parts/asked.tsx'
+import { Decision } from '../../parts/decision.tsx'
+import { Heading } from '../../parts/heading.tsx'
+import { Id } from '../../parts/id.tsx'
+import { ProblemBox } from '../../parts/problem.tsx'
+import { Table } from '../../parts/table.tsx'
+import { Time } from '../../parts/time.tsx'
+import { actionPath, recordPath } from '../../paths.ts'
+import { go, Link, withQuery } from '../../router.tsx'
+import { asProblem, useAnswer, useConsole } from '../../use-answer.ts'
+import { about, type Entry, type EntryPage } from './entry.ts'
+import { events } from './events.ts'
+
+const fields = ['object', 'subject', 'actor', 'client', 'txn', 'event', 'decision', 'since', 'until'] as const
+type Filter = Readonly<Partial<Record<(typeof fields)[number], string>>>
+
+export function Search({ query }: { readonly query: URLSearchParams }) {
+  const filter: Filter = Object.fromEntries(
+    fields.flatMap((name) => (query.get(name) ? [[name, query.get(name)]] : [])),
+  )
+  const key = JSON.stringify(filter)
+  return (
+    <>
+      <Heading title="The record" />
+      <FilterForm key={`form ${key}`} filter={filter} />
+      <Found key={key} filter={filter} />
+    </>
+  )
+}
+
+const ask = (api: Api, filter: Filter, cursor?: string, signal?: AbortSignal): Promise<EntryPage> =>
+  api.get(withQuery('/audit', { ...filter, cursor }), signal)
+
+function FilterForm({ filter }: { readonly filter: Filter }) {
+  const text = (name: 'object' | 'subject' | 'actor' | 'client' | 'txn', label: string, example: string) => (
+    <label>
+      {label}
+      <input
+        type="text"
+        name={name}
+        value={filter[name] ?? ''}
+        placeholder={example}
+        autocomplete="off"
+        spellcheck={false}
+      />
+    </label>
+  )
+  // The record is in UTC, and so are these.
+  const time = (name: 'since' | 'until', label: string) => (
+    <label>
+      {label}
+      <input type="datetime-local" name={name} value={filter[name]?.replace(/(:00)?Z$/, '') ?? ''} step={1} />
+    </label>
+  )
+  return (
+    <form
+      class="filters"
+      role="search"
+      aria-label="The record"
+      onSubmit={(event) => {
+        event.preventDefault()
+        go(recordPath(filterOf(new FormData(event.currentTarget))))
+      }}
+    >
+      {text('object', 'About', 'document:…')}
+      {text('subject', 'Person', 'user:…')}
+      {text('actor', 'Agent', 'agent:…')}
+      {text('client', 'Client', '')}
+      {text('txn', 'Action (txn)', 't_…')}
+      <label>
+        Event
+        <select name="event">
+          <option value="">any</option>
+          {events.map((name) => (
+            <option key={name} value={name} selected={name === filter.event}>
+              {name}
+            </option>
+          ))}
+        </select>
+      </label>
+      <label>
+        Decision
+        <select name="decision">
+          <option value="">any</option>
+          {['allowed', 'denied', 'error', 'none'].map((name) => (
+            <option key={name} value={name} selected={name === filter.decision}>
+              {name}
+            </option>
+          ))}
+        </select>
+      </label>
+      {time('since', 'From (UTC)')}
+      {time('until', 'Before (UTC)')}
+      <div class="buttons">
+        <button type="submit" class="main">
+          Search
+        </button>
+        <button type="button" onClick={() => go('/record')}>
+          Clear
+        </button>
+      </div>
+    </form>
+  )
+}
+
+function filterOf(form: FormData): Filter {
+  const value = (name: string): string => String(form.get(name) ?? '').trim()
+  return Object.fromEntries(
+    fields.flatMap((name) => {
+      const given = value(name)
+      if (given === '') return []
+      return [[name, name === 'since' || name === 'until' ? inUtc(given) : given]]
+    }),
+  )
+}
+
+/** `2026-11-26T04:00`, with or without seconds, as browsers give it. */
+const inUtc = (local: string): string => `${local.length === 16 ? `${local}:00` : local}Z`
+
+function Found({ filter }: { readonly filter: Filter }) {
+  const answer = useAnswer(`record ${JSON.stringify(filter)}`, (api, signal) =>
+    ask(api, filter, undefined, signal),
+  )
+  return (
+    <Asked answer={answer} what="the record">
+      {(first) => <Pages first={first} filter={filter} />}
+    </Asked>
+  )
+}
+
+function Pages({ first, filter }: { readonly first: EntryPage; readonly filter: Filter }) {
+  const { api } = useConsole()
+  const [entries, setEntries] = useState(first.records)
+  const [next, setNext] = useState(first.next_cursor)
+  const [isAsking, setAsking] = useState(false)
+  const [problem, setProblem] = useState<ReturnType<typeof asProblem>>()
+
+  async function more(): Promise<void> {
+    setAsking(true)
+    try {
+      const page = await ask(api, filter, next)
+      setEntries((before) => [...before, ...page.records])
+      setNext(page.next_cursor)
+    } catch (thrown) {
+      setProblem(asProblem(thrown))
+    } finally {
+      setAsking(false)
+    }
+  }
+
+  const count = entries.length === 1 ? '1 record' : `${entries.length} records`
+  return (
+    <>
+      <Said
+        text={
+          entries.length === 0
+            ? 'Nothing on record fits.'
+            : `${count}${next === undefined ? '' : ', and older ones'}.`
+        }
+      />
+      {entries.length > 0 && <Entries entries={entries} />}
+      {problem !== undefined && <ProblemBox problem={problem} />}
+      {next !== undefined && (
+        <button type="button" disabled={isAsking} onClick={() => void more()}>
+          Older ones
+        </button>
+      )}
+    </>
+  )
+}
+
+/** Said to whoever does not see the list grow. The element has to be there before its text. */
+function Said({ text }: { readonly text: string }) {
+  const [said, setSaid] = useState('')
+  useEffect(() => setSaid(text), [text])
+  return (
+    <p role="status" class="soft">
+      {said}
+    </p>
+  )
+}
+
+const shownMax = 3
+
+const Entries = ({ entries }: { readonly entries: readonly Entry[] }) => (
+  <Table
+    caption="Newest first, times in UTC"
+    rows={entries}
+    keyOf={({ seq }) => seq}
+    columns={[
+      { title: 'Time', cell: ({ time }) => <Time at={time} /> },
+      {
+        title: 'Event',
+        cell: ({ event, txn }) => <Link to={actionPath(txn)}>{event}</Link>,
+      },
+      { title: 'Decision', cell: ({ decision }) => <Decision decision={decision} /> },
+      {
+        title: 'Person',
+        cell: ({ subject, names }) => <Id id={subject} name={names[subject]} />,
+      },
+      {
+        title: 'Through',
+        cell: ({ actors, client, names }) =>
+          actors.length === 0 ? (
+            <span class="soft">{names[client] ?? client}</span>
+          ) : (
+            <ul class="plain">
+              {actors.map((actor) => (
+                <li key={actor}>
+                  <Id id={actor} name={names[actor]} />
+                </li>
+              ))}
+            </ul>
+          ),
+      },
+      { title: 'About', cell: (entry) => <About ids={about(entry)} /> },
+    ]}
+  />
+)
+
+const About = ({ ids }: { readonly ids: readonly string[] }) => (
+  <ul class="plain">
+    {ids.slice(0, shownMax).map((id) => (
+      <li key={id}>
+        <Id id={id} />
+      </li>
+    ))}
+    {ids.length > shownMax && <li class="soft">and {ids.length - shownMax} more</li>}
+  </ul>
+)
