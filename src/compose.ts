@@ -556,6 +556,7 @@ export async function compose({
         ownIssuer: ownIssuerName(config.publicUrl),
         requireBearer,
         isAdministrator: (subject) => administrators.has(subject, 'agents.write'),
+        isReader: (subject) => administrators.has(subject, 'security.read'),
         now,
       }),
       ...issuer.routes,

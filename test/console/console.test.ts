@@ -125,6 +125,13 @@ describe('the console', needsChromium, () => {
     expect(await browser.findings('action')).toEqual([])
     await steps.last().getByRole('link', { name: 'agent:research-bot' }).click()
     await page.getByRole('heading', { name: 'Agent research-bot' }).waitFor()
+    const lent = page.getByRole('row', { name: delegation })
+    expect(await lent.innerText()).toMatch(/user:anne[\s\S]*collection:finance[\s\S]*live/)
+    await page
+      .getByRole('region', { name: 'What it did last' })
+      .getByText('document:finance/budget')
+      .waitFor()
+    expect(await browser.findings('agent')).toEqual([])
     await page.goBack()
     await steps.last().getByRole('link', { name: delegation }).click()
     await page.getByRole('cell', { name: 'delegation_made' }).waitFor()
@@ -145,15 +152,18 @@ describe('the console', needsChromium, () => {
     expect(events).toEqual(eventNames)
   })
 
-  test('shows whoever has one role only what that role opens, on a phone too', async () => {
+  test('shows whoever may read the record no switch, and all of it on a phone too', async () => {
     await using handset = await world.open(phone)
     await handset.signIn('bob', '/console/record')
     await handset.page.getByRole('link', { name: 'retrieved' }).waitFor()
-    expect(await handset.page.getByRole('link', { name: 'Agents' }).count()).toBe(0)
     expect(await handset.findings('phone-record')).toEqual([])
     await handset.page.getByRole('link', { name: 'retrieved' }).click()
     await handset.page.getByText('2 documents left:').waitFor()
     expect(await handset.findings('phone-action')).toEqual([])
+    await handset.page.getByRole('link', { name: 'agent:research-bot' }).last().click()
+    await handset.page.getByRole('row', { name: delegation }).waitFor()
+    expect(await handset.page.getByRole('heading', { name: 'Kill switch' }).count()).toBe(0)
+    expect(await handset.findings('phone-agent')).toEqual([])
     expect(handset.said).toEqual([])
   })
 

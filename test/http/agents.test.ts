@@ -174,6 +174,20 @@ describe('agents are registered and switched off', () => {
   })
 })
 
+test('whoever may read the record looks at agents, and changes none', async () => {
+  await world.service.administrators.add('user:carol', ['security.read'])
+  const token = await world.token({ user: 'carol' })
+  for (const [method, path, status] of [
+    ['GET', '/agents', 200],
+    ['GET', '/agents/research-bot', 200],
+    ['POST', '/agents/research-bot/disable', 403],
+  ] as const)
+    expect((await world.call(method, path, { token })).status).toBe(status)
+  await world.service.administrators.remove('user:carol', ['security.read'])
+  // The role counts, and not what the token says of it.
+  expect((await world.call('GET', '/agents', { token })).status).toBe(403)
+})
+
 test('an administrator whose sign-in is older than 15 minutes changes nothing', async () => {
   let now = Date.now()
   await using aged = await openWorld({ now: () => now })

@@ -2,7 +2,7 @@ import type { ComponentChildren } from 'preact'
 import { Heading } from './parts/heading.tsx'
 import { Link, type Place, usePlace } from './router.tsx'
 import { type Console, ConsoleContext } from './use-answer.ts'
-import { agentViews } from './views/agents.tsx'
+import { agentViews } from './views/agents/index.tsx'
 import { modelViews } from './views/model/model.tsx'
 import { whatIfViews } from './views/what-if/what-if.tsx'
 import { explainViews } from './views/why/explain.tsx'
@@ -14,8 +14,8 @@ import { recordViews } from './views/record/index.tsx'
 export interface Section {
   readonly path: string
   readonly title: string
-  /** The role without which the API answers nothing there. */
-  readonly role: 'security.read' | 'security.write' | 'agents.write'
+  /** One of these roles: without, the API answers nothing there. */
+  readonly roles: readonly ('security.read' | 'security.write' | 'agents.write')[]
   /** `rest`: segments of the path below its own. */
   readonly show: (place: Place, rest: readonly string[]) => ComponentChildren
 }
@@ -33,7 +33,7 @@ const sections: readonly Section[] = [
 export function Shell({ value: signedIn }: { readonly value: Omit<Console, 'leadsTo'> }) {
   const place = usePlace()
   const [, first = '', ...rest] = place.path.split('/').map(decodeURIComponent)
-  const own = sections.filter(({ role }) => signedIn.roles.includes(role))
+  const own = sections.filter(({ roles }) => roles.some((role) => signedIn.roles.includes(role)))
   const value = { ...signedIn, leadsTo: (path: string) => own.some((one) => one.path === path) }
   const section = own.find(({ path }) => path === `/${first}`)
   return (

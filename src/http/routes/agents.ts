@@ -3,6 +3,7 @@ import type { AgentAdministration } from '../../delegation/agent-administration.
 import type { Agent, Agents } from '../../delegation/agents.ts'
 import { publicJwks } from '../../delegation/clients.ts'
 import { AppError } from '../../kernel/errors.ts'
+import type { Principal } from '../../kernel/principal.ts'
 import { text } from '../../kernel/text.ts'
 import { type App, createRouter } from '../env.ts'
 import type { RequireBearer } from '../middleware/bearer.ts'
@@ -18,6 +19,8 @@ export interface AgentRouteDeps {
   readonly requireBearer: RequireBearer
   /** Of the role `agents.write`. */
   readonly isAdministrator: IsAdministrator
+  /** Of the role `security.read`: looks, and changes nothing. */
+  readonly isReader: IsAdministrator
   readonly now: () => number
 }
 
@@ -70,11 +73,20 @@ const json = <T extends z.ZodType>(description: string, schema: T) => ({
 
 /**
  * `POST /agents`, `GET /agents`, `GET /agents/{id}`, `POST /agents/{id}/disable`: for a person who is an administrator
- * with `agents.write` and signed in within 15 minutes, never for an agent. No route enables: `remit agent enable`.
+ * with `agents.write` and signed in within 15 minutes, never for an agent; looking also with `security.read`. No route
+ * enables: `remit agent enable`.
  */
 export function agentRoutes(deps: AgentRouteDeps): App {
-  const { agents, administration, ownIssuer, requireBearer, isAdministrator, now } = deps
+  const { agents, administration, ownIssuer, requireBearer, isAdministrator, isReader, now } = deps
   const administrator = requireBearer({ kinds: ['person'], scopes: ['agents.write'] })
+  const looker = requireBearer({ kinds: ['person'], scopes: [], anyOf: ['agents.write', 'security.read'] })
+  const assertLooker = (principal: Principal): Promise<void> => {
+    const { scopes } = principal
+    const mayLook: IsAdministrator = async (subject) =>
+      (scopes.has('agents.write') && (await isAdministrator(subject))) ||
+      (scopes.has('security.read') && (await isReader(subject)))
+    return assertAdministrator(principal, mayLook, now())
+  }
   const params = z.strictObject({ id })
   const saveRoute = createRoute({
     method: 'post',
@@ -94,7 +106,7 @@ export function agentRoutes(deps: AgentRouteDeps): App {
     path: '/agents',
     summary: 'Every registered agent',
     security: bearer,
-    middleware: [administrator] as const,
+    middleware: [looker] as const,
     responses: { 200: json('By id', all), ...problems() },
   })
   const showRoute = createRoute({
@@ -102,7 +114,7 @@ export function agentRoutes(deps: AgentRouteDeps): App {
     path: '/agents/{id}',
     summary: 'One registered agent',
     security: bearer,
-    middleware: [administrator] as const,
+    middleware: [looker] as const,
     request: { params },
     responses: { 200: json('The agent', one), ...problems(404) },
   })
@@ -133,11 +145,11 @@ export function agentRoutes(deps: AgentRouteDeps): App {
       return c.json({ agent: toWire(agent), txn: c.get('txn') }, isNew ? 201 : 200)
     })
     .openapi(listRoute, async (c) => {
-      await assertAdministrator(c.get('principal'), isAdministrator, now())
+      await assertLooker(c.get('principal'))
       return c.json({ agents: (await agents.list()).map(toWire), txn: c.get('txn') }, 200)
     })
     .openapi(showRoute, async (c) => {
-      await assertAdministrator(c.get('principal'), isAdministrator, now())
+      await assertLooker(c.get('principal'))
       const agent = await agents.get(c.req.valid('param').id)
       if (agent === undefined) throw new AppError('not_found')
       return c.json({ agent: toWire(agent), txn: c.get('txn') }, 200)

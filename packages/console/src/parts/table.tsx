@@ -39,7 +39,7 @@ export function Table<T>({
           <tr key={keyOf(row)} role="row">
             {columns.map(({ title, cell, isNumber }) => (
               <td key={title} role="cell" data-title={title} class={isNumber ? 'number' : undefined}>
-                {cell(row)}
+                <div>{cell(row)}</div>
               </td>
             ))}
           </tr>

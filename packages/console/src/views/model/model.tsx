@@ -18,7 +18,7 @@ import './model.css'
 export const modelViews: Section = {
   path: '/model',
   title: 'Model',
-  role: 'security.write',
+  roles: ['security.write'],
   show: (_, [first, id]) =>
     first === 'plans' && id !== undefined ? <OnePlan id={id} key={id} /> : <Model />,
 }

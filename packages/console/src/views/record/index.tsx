@@ -5,6 +5,6 @@ import { Search } from './search.tsx'
 export const recordViews: Section = {
   path: '/record',
   title: 'Record',
-  role: 'security.read',
+  roles: ['security.read'],
   show: ({ query }, [txn]) => (txn === undefined ? <Search query={query} /> : <Action key={txn} txn={txn} />),
 }

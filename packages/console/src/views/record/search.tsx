@@ -1,16 +1,13 @@
 import { useEffect, useState } from 'preact/hooks'
 import type { Api } from '../../api.ts'
 import { Asked } from '../../parts/asked.tsx'
-import { Decision } from '../../parts/decision.tsx'
 import { Heading } from '../../parts/heading.tsx'
-import { Id } from '../../parts/id.tsx'
 import { ProblemBox } from '../../parts/problem.tsx'
-import { Table } from '../../parts/table.tsx'
-import { Time } from '../../parts/time.tsx'
-import { actionPath, recordPath } from '../../paths.ts'
-import { go, Link, withQuery } from '../../router.tsx'
+import { recordPath } from '../../paths.ts'
+import { go, withQuery } from '../../router.tsx'
 import { asProblem, useAnswer, useConsole } from '../../use-answer.ts'
-import { about, type Entry, type EntryPage } from './entry.ts'
+import { Entries } from './entries.tsx'
+import type { EntryPage } from './entry.ts'
 import { events } from './events.ts'
 
 const fields = ['object', 'subject', 'actor', 'client', 'txn', 'event', 'decision', 'since', 'until'] as const
@@ -181,52 +178,3 @@ function Said({ text }: { readonly text: string }) {
     </p>
   )
 }
-
-const shownMax = 3
-
-const Entries = ({ entries }: { readonly entries: readonly Entry[] }) => (
-  <Table
-    caption="Newest first, times in UTC"
-    rows={entries}
-    keyOf={({ seq }) => seq}
-    columns={[
-      { title: 'Time', cell: ({ time }) => <Time at={time} /> },
-      {
-        title: 'Event',
-        cell: ({ event, txn }) => <Link to={actionPath(txn)}>{event}</Link>,
-      },
-      { title: 'Decision', cell: ({ decision }) => <Decision decision={decision} /> },
-      {
-        title: 'Person',
-        cell: ({ subject, names }) => <Id id={subject} name={names[subject]} />,
-      },
-      {
-        title: 'Through',
-        cell: ({ actors, client, names }) =>
-          actors.length === 0 ? (
-            <span class="soft">{names[client] ?? client}</span>
-          ) : (
-            <ul class="plain">
-              {actors.map((actor) => (
-                <li key={actor}>
-                  <Id id={actor} name={names[actor]} />
-                </li>
-              ))}
-            </ul>
-          ),
-      },
-      { title: 'About', cell: (entry) => <About ids={about(entry)} /> },
-    ]}
-  />
-)
-
-const About = ({ ids }: { readonly ids: readonly string[] }) => (
-  <ul class="plain">
-    {ids.slice(0, shownMax).map((id) => (
-      <li key={id}>
-        <Id id={id} />
-      </li>
-    ))}
-    {ids.length > shownMax && <li class="soft">and {ids.length - shownMax} more</li>}
-  </ul>
-)

@@ -26,7 +26,7 @@ interface WhatIfAnswer {
 export const whatIfViews: Section = {
   path: '/what-if',
   title: 'What if',
-  role: 'security.read',
+  roles: ['security.read'],
   show: ({ query }) => (
     <WhatIf key={query.toString()} writes={query.get('writes') ?? ''} deletes={query.get('deletes') ?? ''} />
   ),

@@ -12,7 +12,7 @@ import './why.css'
 export const explainViews: Section = {
   path: '/explain',
   title: 'Why',
-  role: 'security.read',
+  roles: ['security.read'],
   show: ({ query }) => {
     const asked = askedOf(query, ['user', 'agent', 'delegation', 'grants', 'relation', 'object', 'at'])
     return <Explain asked={asked} key={JSON.stringify(asked)} />

@@ -21,7 +21,7 @@ interface ViewPage extends Page {
 export const viewAsViews: Section = {
   path: '/view-as',
   title: 'View as',
-  role: 'security.read',
+  roles: ['security.read'],
   show: ({ query }) => {
     const asked = askedOf(query, ['user', 'agent', 'delegation', 'collection'])
     return <ViewAs asked={asked} key={JSON.stringify(asked)} />

@@ -22,7 +22,7 @@ interface WhoCanPage extends Page {
 export const whoCanViews: Section = {
   path: '/who-can',
   title: 'Who can',
-  role: 'security.read',
+  roles: ['security.read'],
   show: ({ query }) => {
     const asked = askedOf(query, ['relation', 'object'])
     return <WhoCan asked={asked} key={JSON.stringify(asked)} />

@@ -1,0 +1,76 @@
+import { useState } from 'preact/hooks'
+import { Asked } from '../../parts/asked.tsx'
+import { Heading } from '../../parts/heading.tsx'
+import { Id } from '../../parts/id.tsx'
+import { Time } from '../../parts/time.tsx'
+import { type Answer, useAnswer, useConsole } from '../../use-answer.ts'
+import { KillSwitch } from './kill-switch.tsx'
+import { Lent, Read } from './on-record.tsx'
+import { type Agent, State } from './registry.tsx'
+
+/** What an agent is, what people lend to it, what it read, and its switch. */
+export function OneAgent({ id }: { readonly id: string }) {
+  const { roles } = useConsole()
+  const [changed, setChanged] = useState<Agent>()
+  const read: Answer<{ readonly agent: Agent }> = useAnswer(`agent ${id}`, (api, signal) =>
+    api.get(`/agents/${encodeURIComponent(id)}`, signal),
+  )
+  const answer: typeof read = changed === undefined ? read : { state: 'there', value: { agent: changed } }
+  return (
+    <>
+      <Heading title={`Agent ${id}`} />
+      <Asked answer={answer} what="the agent">
+        {({ agent }) => (
+          <>
+            <Facts agent={agent} />
+            {roles.includes('agents.write') && <KillSwitch agent={agent} onDone={setChanged} />}
+          </>
+        )}
+      </Asked>
+      {roles.includes('security.read') && (
+        <>
+          <Lent agent={id} />
+          <Read agent={id} />
+        </>
+      )}
+    </>
+  )
+}
+
+function Facts({ agent }: { readonly agent: Agent }) {
+  const { title, purpose, owner, scopes, collections, actor, jwks, state } = agent
+  return (
+    <dl class="facts">
+      <dt>State</dt>
+      <dd>
+        <State state={state} />
+        {agent.disabled_at !== undefined && (
+          <>
+            {' '}
+            since <Time at={agent.disabled_at} />
+          </>
+        )}
+      </dd>
+      <dt>Title</dt>
+      <dd>{title}</dd>
+      <dt>What it is for</dt>
+      <dd>{purpose}</dd>
+      <dt>Answers for it</dt>
+      <dd>
+        <Id id={owner} />
+      </dd>
+      <dt>Scopes at most</dt>
+      <dd>{scopes === null ? 'those of every agent' : scopes.join(', ') || 'none'}</dd>
+      <dt>Reads at most</dt>
+      <dd>
+        {collections === null ? 'wherever people lend it something' : collections.join(', ') || 'nothing'}
+      </dd>
+      <dt>Named in tokens</dt>
+      <dd>
+        {actor.sub} of {actor.issuer}
+      </dd>
+      <dt>Keys of its own</dt>
+      <dd>{jwks?.keys.length ?? 0}</dd>
+    </dl>
+  )
+}

@@ -1,0 +1,10 @@
+import type { Section } from '../../shell.tsx'
+import { OneAgent } from './agent.tsx'
+import { Agents } from './list.tsx'
+
+export const agentViews: Section = {
+  path: '/agents',
+  title: 'Agents',
+  roles: ['agents.write', 'security.read'],
+  show: (_, [id]) => (id === undefined ? <Agents /> : <OneAgent key={id} id={id} />),
+}

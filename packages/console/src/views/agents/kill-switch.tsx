@@ -1,0 +1,80 @@
+import { useState } from 'preact/hooks'
+import { ProblemBox } from '../../parts/problem.tsx'
+import { asProblem, useConsole } from '../../use-answer.ts'
+import type { Agent } from './registry.tsx'
+
+/** By typing its name: what is pulled here is put back at the machine only. */
+export function KillSwitch({
+  agent,
+  onDone,
+}: {
+  readonly agent: Agent
+  readonly onDone: (agent: Agent) => void
+}) {
+  const { api } = useConsole()
+  const [typed, setTyped] = useState('')
+  const [isSending, setSending] = useState(false)
+  const [problem, setProblem] = useState<ReturnType<typeof asProblem>>()
+  if (agent.state === 'disabled')
+    return (
+      <section aria-labelledby="switch">
+        <h2 id="switch">Kill switch</h2>
+        <p role="status" class="done">
+          Disabled. No token in whose chain it stands counts any more, none is made, and nobody can lend to
+          it.
+        </p>
+        <p>Only whoever runs this service enables it, at the machine:</p>
+        <pre>
+          <code>npm run remit -- agent enable {agent.id}</code>
+        </pre>
+      </section>
+    )
+
+  async function disable(): Promise<void> {
+    setSending(true)
+    setProblem(undefined)
+    try {
+      const { agent: after } = await api.post<{ readonly agent: Agent }>(
+        `/agents/${encodeURIComponent(agent.id)}/disable`,
+      )
+      onDone(after)
+    } catch (thrown) {
+      setProblem(asProblem(thrown))
+    } finally {
+      setSending(false)
+    }
+  }
+
+  return (
+    <section aria-labelledby="switch">
+      <h2 id="switch">Kill switch</h2>
+      <p>
+        From the next request on no token in whose chain it stands is accepted, its clients can start nothing,
+        and what people lent to it is over once it is enabled again. No page enables it: that is done at the
+        machine.
+      </p>
+      <form
+        class="line"
+        onSubmit={(event) => {
+          event.preventDefault()
+          void disable()
+        }}
+      >
+        <label>
+          Type <code>{agent.id}</code> to confirm
+          <input
+            type="text"
+            autocomplete="off"
+            spellcheck={false}
+            value={typed}
+            onInput={({ currentTarget }) => setTyped(currentTarget.value)}
+          />
+        </label>
+        <button type="submit" class="bad" disabled={typed !== agent.id || isSending}>
+          Disable this agent
+        </button>
+      </form>
+      {problem !== undefined && <ProblemBox problem={problem} />}
+    </section>
+  )
+}

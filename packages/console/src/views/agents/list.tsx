@@ -1,0 +1,35 @@
+import { Asked } from '../../parts/asked.tsx'
+import { Heading } from '../../parts/heading.tsx'
+import { Id } from '../../parts/id.tsx'
+import { Table } from '../../parts/table.tsx'
+import { agentPath } from '../../paths.ts'
+import { Link } from '../../router.tsx'
+import { useAnswer } from '../../use-answer.ts'
+import { type Agent, State } from './registry.tsx'
+
+export function Agents() {
+  const answer = useAnswer('agents', (api, signal) =>
+    api.get<{ readonly agents: readonly Agent[] }>('/agents', signal),
+  )
+  return (
+    <>
+      <Heading title="Agents" />
+      <Asked answer={answer} what="the registry">
+        {({ agents }) => (
+          <Table
+            caption={`${agents.length} registered`}
+            rows={agents}
+            keyOf={({ id }) => id}
+            columns={[
+              { title: 'Agent', cell: ({ id }) => <Link to={agentPath(id)}>{id}</Link> },
+              { title: 'Title', cell: ({ title }) => title },
+              { title: 'What it is for', cell: ({ purpose }) => purpose },
+              { title: 'Answers for it', cell: ({ owner }) => <Id id={owner} /> },
+              { title: 'State', cell: ({ state }) => <State state={state} /> },
+            ]}
+          />
+        )}
+      </Asked>
+    </>
+  )
+}

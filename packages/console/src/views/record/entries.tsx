@@ -1,0 +1,57 @@
+import { Decision } from '../../parts/decision.tsx'
+import { Id } from '../../parts/id.tsx'
+import { Table } from '../../parts/table.tsx'
+import { Time } from '../../parts/time.tsx'
+import { actionPath } from '../../paths.ts'
+import { Link } from '../../router.tsx'
+import { about, type Entry } from './entry.ts'
+
+const shownMax = 3
+
+/** Records in a list, each leading to its whole action. */
+export const Entries = ({ entries }: { readonly entries: readonly Entry[] }) => (
+  <Table
+    caption="Newest first, times in UTC"
+    rows={entries}
+    keyOf={({ seq }) => seq}
+    columns={[
+      { title: 'Time', cell: ({ time }) => <Time at={time} /> },
+      {
+        title: 'Event',
+        cell: ({ event, txn }) => <Link to={actionPath(txn)}>{event}</Link>,
+      },
+      { title: 'Decision', cell: ({ decision }) => <Decision decision={decision} /> },
+      {
+        title: 'Person',
+        cell: ({ subject, names }) => <Id id={subject} name={names[subject]} />,
+      },
+      {
+        title: 'Through',
+        cell: ({ actors, client, names }) =>
+          actors.length === 0 ? (
+            <span class="soft">{names[client] ?? client}</span>
+          ) : (
+            <ul class="plain">
+              {actors.map((actor) => (
+                <li key={actor}>
+                  <Id id={actor} name={names[actor]} />
+                </li>
+              ))}
+            </ul>
+          ),
+      },
+      { title: 'About', cell: (entry) => <About ids={about(entry)} /> },
+    ]}
+  />
+)
+
+const About = ({ ids }: { readonly ids: readonly string[] }) => (
+  <ul class="plain">
+    {ids.slice(0, shownMax).map((id) => (
+      <li key={id}>
+        <Id id={id} />
+      </li>
+    ))}
+    {ids.length > shownMax && <li class="soft">and {ids.length - shownMax} more</li>}
+  </ul>
+)
