@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { openApprovalsPart } from './approvals.ts'
+import { readActivity } from './audit/activity.ts'
 import { createRecordReader } from './audit/query.ts'
 import { createRecordQuestions } from './audit/questions.ts'
 import { type DecisionEvent, record, type Who } from './audit/record.ts'
@@ -63,6 +64,7 @@ import { createAdmission } from './http/middleware/limits.ts'
 import { openApiOf } from './http/openapi.ts'
 import { createMetrics, createOps, indexDetails, observeIndex, type Readiness } from './http/ops.ts'
 import { accessRoutes } from './http/routes/access.ts'
+import { activityRoutes } from './http/routes/activity.ts'
 import { agentRoutes } from './http/routes/agents.ts'
 import { auditRoutes } from './http/routes/audit.ts'
 import { auditQuestionRoutes } from './http/routes/audit-questions.ts'
@@ -538,6 +540,13 @@ export async function compose({
         requireBearer,
         isReader,
         isWriter: isAdministrator,
+        now,
+      }),
+      activityRoutes({
+        ...reading,
+        readActivity: (options) => readActivity(database, options),
+        countWaiting: () => asking.approvals.waiting(),
+        index: () => index.status(),
         now,
       }),
       modelRoutes({ models, matchesFile, requireBearer, isAdministrator, now }),

@@ -66,6 +66,7 @@ const ingredients: Readonly<Record<string, readonly string[]>> = {
     '@codemirror/state',
     '@codemirror/view',
     '@lezer/highlight',
+    'uplot',
   ],
 }
 

@@ -30,6 +30,10 @@ describe('the console', needsChromium, () => {
     })
     delegation = await world.lend('anne', 'research-bot', 'collection:handbook', 'collection:finance')
     const token = await world.token({ user: 'anne', agent: 'research-bot' })
+    const refused = await world.call('GET', '/documents/handbook%2Ftravel', {
+      token: await world.token({ user: 'bob' }),
+    })
+    expect(refused.status).toBe(404)
     action = (await world.retrieve(token, { query: 'travel' })).txn
     browser = await world.open()
   })
@@ -102,6 +106,20 @@ describe('the console', needsChromium, () => {
     expect((await world.call('POST', '/retrieve', { token, body: { query: 'x' } })).status).toBe(403)
   })
 
+  test('says at a glance how much was asked and refused, in a picture and in numbers that lead on', async () => {
+    const { page } = browser
+    await page.getByRole('link', { name: 'Overview' }).click()
+    await page.locator('canvas').waitFor()
+    expect(await browser.findings('overview')).toEqual([])
+    await page.getByText('As a table').click()
+    await page.getByRole('columnheader', { name: 'Denied' }).waitFor()
+    await page.emulateMedia({ colorScheme: 'dark' })
+    expect(await browser.findings('overview-dark')).toEqual([])
+    await page.emulateMedia({ colorScheme: 'light' })
+    await page.getByRole('definition').nth(1).getByRole('link', { name: '1' }).click()
+    await page.getByRole('row', { name: 'document_read' }).getByText('user:bob').waitFor()
+  })
+
   test('leads from a document that leaked to who got it, through which agent, by which delegation, in four clicks', async () => {
     const { page } = browser
     await page.getByRole('link', { name: 'Record' }).click()
@@ -119,6 +137,8 @@ describe('the console', needsChromium, () => {
     const steps = page.getByRole('listitem').filter({ has: page.locator('.step') })
     await page.getByRole('heading', { name: 'What it rests on' }).waitFor()
     expect(await steps.first().innerText()).toMatch(/delegation_made[\s\S]*collection:finance/)
+    const rested = steps.last().getByRole('list', { name: 'What finance/budget rested on then' })
+    expect(await rested.innerText()).toContain('user:anne owner document:finance/budget')
     expect(await steps.last().innerText()).toMatch(
       /2 documents left:[\s\S]*document:finance\/budget · 1 passage/,
     )
@@ -164,6 +184,9 @@ describe('the console', needsChromium, () => {
     await handset.page.getByRole('row', { name: delegation }).waitFor()
     expect(await handset.page.getByRole('heading', { name: 'Kill switch' }).count()).toBe(0)
     expect(await handset.findings('phone-agent')).toEqual([])
+    await handset.page.getByRole('link', { name: 'Overview' }).click()
+    await handset.page.locator('canvas').waitFor()
+    expect(await handset.findings('phone-overview')).toEqual([])
     expect(handset.said).toEqual([])
   })
 

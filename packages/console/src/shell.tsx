@@ -4,11 +4,12 @@ import { Link, type Place, usePlace } from './router.tsx'
 import { type Console, ConsoleContext } from './use-answer.ts'
 import { agentViews } from './views/agents/index.tsx'
 import { modelViews } from './views/model/model.tsx'
+import { overviewViews } from './views/overview/index.tsx'
+import { recordViews } from './views/record/index.tsx'
 import { whatIfViews } from './views/what-if/what-if.tsx'
 import { explainViews } from './views/why/explain.tsx'
 import { viewAsViews } from './views/why/view-as.tsx'
 import { whoCanViews } from './views/why/who-can.tsx'
-import { recordViews } from './views/record/index.tsx'
 
 /** What one entry of the navigation leads to. */
 export interface Section {
@@ -21,6 +22,7 @@ export interface Section {
 }
 
 const sections: readonly Section[] = [
+  overviewViews,
   recordViews,
   explainViews,
   whoCanViews,
@@ -32,7 +34,7 @@ const sections: readonly Section[] = [
 
 export function Shell({ value: signedIn }: { readonly value: Omit<Console, 'leadsTo'> }) {
   const place = usePlace()
-  const [, first = '', ...rest] = place.path.split('/').map(decodeURIComponent)
+  const [, first = '', ...rest] = place.path.split('/').map(decoded)
   const own = sections.filter(({ roles }) => roles.some((role) => signedIn.roles.includes(role)))
   const value = { ...signedIn, leadsTo: (path: string) => own.some((one) => one.path === path) }
   const section = own.find(({ path }) => path === `/${first}`)
@@ -67,6 +69,15 @@ export function Shell({ value: signedIn }: { readonly value: Omit<Console, 'lead
       <main id="content">{section?.show(place, rest) ?? <Nothing isHome={first === ''} own={own} />}</main>
     </ConsoleContext.Provider>
   )
+}
+
+/** An address that somebody typed may hold a `%` that means nothing. */
+function decoded(segment: string): string {
+  try {
+    return decodeURIComponent(segment)
+  } catch {
+    return segment
+  }
 }
 
 function Nothing({ isHome, own }: { readonly isHome: boolean; readonly own: readonly Section[] }) {

@@ -44,8 +44,8 @@ export interface Approvals extends AsyncDisposable {
   mine(
     subject: FgaObject,
   ): Promise<{ readonly open: readonly Approval[]; readonly recent: readonly Approval[] }>
-  /** How many wait for an answer of this person's. */
-  waiting(subject: FgaObject): Promise<number>
+  /** How many wait for an answer of this person's; of anybody's, where none is named. */
+  waiting(subject?: FgaObject): Promise<number>
   /** As their page shows it. Another person's is undefined, as one that does not exist. */
   oneOfMine(subject: FgaObject, id: string): Promise<ShownApproval | undefined>
   decide(
@@ -121,8 +121,8 @@ export async function openApprovals(deps: ApprovalsDeps): Promise<Approvals> {
     async waiting(subject) {
       const [row] = await database.query<{ count: number }>(
         `select count(*) as count from approvals a
-         where a.subject = $2 and not a.blocked and a.state = 'pending' and ${isCurrent}`,
-        [new Date(clock.now()), subject],
+         where ($2::text is null or a.subject = $2) and not a.blocked and a.state = 'pending' and ${isCurrent}`,
+        [new Date(clock.now()), subject ?? null],
       )
       return row?.count ?? 0
     },

@@ -103,7 +103,7 @@ function Step({ entry }: { readonly entry: Entry }) {
   return (
     <li>
       <p class="step">
-        <Time at={time} /> <strong>{event}</strong> <Decision decision={decision} />
+        <Time at={time} isExact /> <strong>{event}</strong> <Decision decision={decision} />
       </p>
       {released.length > 0 && <Left entry={entry} released={released} />}
       <dl class="facts">
@@ -200,7 +200,7 @@ function Left({ entry, released }: { readonly entry: Entry; readonly released: r
     <div class="left">
       <p>{released.length === 1 ? 'One document' : `${released.length} documents`} left:</p>
       <ul>
-        {released.map(({ document_id: id, chunk_ids: chunks, proof, grants = [] }) => (
+        {released.map(({ document_id: id, chunk_ids: chunks, proof, grants = [], why = [] }) => (
           <li key={id}>
             <Id id={`document:${id}`} />
             <span class="soft">
@@ -235,6 +235,15 @@ function Left({ entry, released }: { readonly entry: Entry; readonly released: r
                 {' '}
                 · <Link to={whoCanPath(`document:${id}`)}>who can</Link>
               </>
+            )}
+            {why.length > 0 && (
+              <ul aria-label={`What ${id} rested on then`}>
+                {why.map((tuple) => (
+                  <li key={tuple}>
+                    <code>{tuple}</code>
+                  </li>
+                ))}
+              </ul>
             )}
           </li>
         ))}

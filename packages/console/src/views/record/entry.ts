@@ -27,6 +27,8 @@ export interface Released {
   readonly chunk_ids?: readonly string[]
   readonly proof: string
   readonly grants?: readonly string[]
+  /** The stored tuples that it rested on when it was decided. */
+  readonly why?: readonly string[]
 }
 
 /** What of it left. A single document that was read stands in another form than those of an answer. */

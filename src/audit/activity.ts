@@ -1,0 +1,58 @@
+import type { Sql } from '../store/sql.ts'
+
+/** What was asked for in one stretch of time, by how it went. */
+export interface Stretch {
+  /** When it begins. */
+  readonly at: Date
+  readonly allowed: number
+  readonly denied: number
+  readonly error: number
+}
+
+export interface Activity {
+  /** Oldest first, each as long as the other; none is left out. */
+  readonly stretches: readonly Stretch[]
+  /** Documents whose permissions were found to differ, and mended, in all that time. */
+  readonly driftMended: number
+}
+
+export interface ActivityOptions {
+  readonly until: Date
+  readonly stretchMs: number
+  readonly count: number
+}
+
+/** Requests for something: not what follows from them, nor what people do with their own account. */
+const asked = ['retrieved', 'document_read', 'collections_listed', 'vault_called', 'request_refused']
+
+/** Counts the record: how many, never who or what. */
+export async function readActivity(
+  sql: Sql,
+  { until, stretchMs, count }: ActivityOptions,
+): Promise<Activity> {
+  const last = Math.floor(until.getTime() / stretchMs)
+  const first = last - count + 1
+  const since = new Date(first * stretchMs)
+  const [rows, [drift]] = await Promise.all([
+    sql.query<{ stretch: number; allowed: number; denied: number; error: number }>(
+      `select floor(extract(epoch from at) * 1000 / $3)::int as stretch,
+         count(*) filter (where decision = 'allowed')::int as allowed,
+         count(*) filter (where decision = 'denied')::int as denied,
+         count(*) filter (where decision = 'error')::int as error
+       from decision_records where event = any($1) and at >= $2 group by 1`,
+      [asked, since, stretchMs],
+    ),
+    sql.query<{ count: number }>(
+      `select count(*)::int as count from decision_records where event = 'drift_mended' and at >= $1`,
+      [since],
+    ),
+  ])
+  const counted = new Map(rows.map((row) => [row.stretch, row]))
+  return {
+    driftMended: drift?.count ?? 0,
+    stretches: Array.from({ length: count }, (_, index) => {
+      const { allowed = 0, denied = 0, error = 0 } = counted.get(first + index) ?? {}
+      return { at: new Date((first + index) * stretchMs), allowed, denied, error }
+    }),
+  }
+}
