@@ -110,6 +110,8 @@ import { createRetriever } from './retrieval/retrieve.ts'
 import { createKeyed } from './retrieval/scope.ts'
 import { createSearch } from './retrieval/search.ts'
 import { createShadow } from './retrieval/shadow.ts'
+import { createSnapshots } from './retrieval/visible/snapshots.ts'
+import { createVisibility } from './retrieval/visible/visibility.ts'
 import { loadSecret } from './store/secret.ts'
 import type { Database } from './store/sql.ts'
 import { countWithoutVector } from './store/vectors.ts'
@@ -237,12 +239,12 @@ export async function compose({
     searchMetrics.onPlan(event)
     shadow.onPlan(event)
   }
+  const snapshots = createSnapshots({ index, corpus })
   const retrieve = createRetriever({
     sql: database,
-    corpus,
     ...grants,
     search: shadow.watch(createSearch(database, { cells, statistics: config.rankingStatistics, onPlan })),
-    nominator,
+    visibility: createVisibility({ database, snapshots, corpus, nominator }),
     gate,
     embedder,
     keyed,

@@ -16,6 +16,15 @@ export interface PermissionIndex extends AsyncDisposable {
    */
   nominate(question: Question): readonly string[] | undefined
   /**
+   * The same as doors, kept up from now on: a document that comes to a door or moves to another needs no new question.
+   * undefined while the index is not ready, and where the question brings tuples on documents: ask `nominate`.
+   */
+  reach(question: Question): Reach | undefined
+  /** The door at which a document stands, see docs/decisions/0021-doors-and-plans.md. -1: at none. Any number says nothing while it is not ready. */
+  doorOf(documentId: string): number
+  /** Called with the ids of documents that stand at another door now; without any, when all may. Must not throw. */
+  onMove(listener: (documentIds?: readonly string[]) => void): void
+  /**
    * The full model on the replica, exclusions and conditions at `now` included. Absent from the map: it could not
    * be evaluated, or the model has no such relation. undefined while the index is not ready. A denial is a hint,
    * an allowance decides nothing.
@@ -42,6 +51,15 @@ export interface PermissionIndex extends AsyncDisposable {
   leadingTo(documentIds: readonly string[], objects: ReadonlySet<string>): ReadonlySet<string>
   /** Resolves when everything that OpenFGA held when this was called is in. Rejects when it cannot be had. */
   catchUp(options?: { readonly signal?: AbortSignal }): Promise<void>
+}
+
+/** Who was asked about reaches these doors. */
+export interface Reach {
+  /** One for each user with what they present and ask. */
+  readonly key: string
+  /** It is kept up no longer, and what it says may be too little. */
+  readonly isOver: boolean
+  opens(door: number): boolean
 }
 
 export interface WrittenChange {

@@ -1,6 +1,5 @@
 import type { Why } from '../authz/explain/why.ts'
 import type { Cleared, Clearing, Gate, GateCounts } from '../authz/gate.ts'
-import type { Nominator } from '../authz/nominate.ts'
 import type { Embedder } from '../embed/embedder.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
@@ -8,7 +7,6 @@ import type { Principal } from '../kernel/principal.ts'
 import type { Database } from '../store/sql.ts'
 import { type Approvals, mayAsk, namedBy, type Presented, type Presenting, shown } from './approvals.ts'
 import type { Candidate, Mode } from './candidate.ts'
-import type { Corpus } from './corpus/corpus.ts'
 import { type Deadline, isOver } from './deadline.ts'
 import type { Filter } from './filter.ts'
 import { fuse } from './fuse.ts'
@@ -17,7 +15,7 @@ import type { Passage } from './read.ts'
 import { release } from './release.ts'
 import { type Keyed, narrowedCollections } from './scope.ts'
 import type { Search } from './search.ts'
-import { lookUpVisible } from './visible/look-up.ts'
+import type { Visibility } from './visible/visibility.ts'
 import type { Visible } from './visible/visible.ts'
 
 /** What is asked: words, or a vector of the caller's own. */
@@ -57,8 +55,7 @@ export interface RetrieverDeps {
   readonly approvals: Approvals
   readonly presenting: Presenting
   readonly search: Search
-  readonly corpus: Corpus
-  readonly nominator: Nominator
+  readonly visibility: Visibility
   readonly gate: Gate
   /** Undefined: no model could be had, and every question is answered by words. */
   readonly embedder: Embedder | undefined
@@ -133,11 +130,12 @@ async function answerWith(
   presented: readonly Presented[],
   deps: RetrieverDeps,
 ): Promise<Answer | undefined> {
-  const { sql, corpus, nominator, gate, keyed, onAnswer } = deps
+  const { visibility, gate, keyed, onAnswer } = deps
   const { principal, question, queryHmac, branches, deadline, mayOffer, unlooked, plain } = asked
   const grants = presented.map(({ id }) => id)
-  const nomination = await nominator.nominate(principal, { signal: deadline.signal, grants })
-  const visible = await lookUpVisible({ database: sql, corpus }, nomination.documentIds, {
+  const sight = await visibility.of(principal, {
+    signal: deadline.signal,
+    grants,
     ...narrowedCollections(principal, question.collections),
     ...(question.filter && { filter: question.filter }),
   })
@@ -148,8 +146,8 @@ async function answerWith(
     tell: mayOffer,
     signal: deadline.signal,
   })
-  const found = await clearBest({ question, visible, branches, clearing, deadline })
-  const complete = found.complete && nomination.complete
+  const found = await clearBest({ question, visible: sight.visible, branches, clearing, deadline })
+  const complete = found.complete && sight.complete
   const left = { principal, question, queryHmac, modeUsed: branches.modeUsed, unlooked, plain }
   const released = await release({ ...left, presented, clearing, cleared: found.cleared, complete }, deps)
   if (released === undefined) return undefined

@@ -34,6 +34,9 @@ export function createTestIndex(modelId: string, now: () => number): TestIndex {
     status: () => ({ ...status, tuples: tuples.size }),
     view: () => (isReady() ? { modelId: id, model, tuples } : undefined),
     nominate: () => undefined,
+    reach: () => undefined,
+    doorOf: () => -1,
+    onMove: () => undefined,
     touched: (documentIds, since) => new Set(removedAt >= since ? documentIds : []),
     wrote: ({ writes = [], deletes = [] }) => {
       if (deletes.length > 0) removedAt = now()

@@ -10,7 +10,8 @@ import type { Principal } from '../../../src/kernel/principal.ts'
 import { createCells } from '../../../src/retrieval/cells/cells.ts'
 import { createCorpus } from '../../../src/retrieval/corpus/corpus.ts'
 import { createSearch } from '../../../src/retrieval/search.ts'
-import { lookUpVisible } from '../../../src/retrieval/visible/look-up.ts'
+import { createSnapshots } from '../../../src/retrieval/visible/snapshots.ts'
+import { createVisibility } from '../../../src/retrieval/visible/visibility.ts'
 import { passageOf } from '../load.ts'
 import type { Place } from '../servers.ts'
 import { type Asked, topK, type Way } from './way.ts'
@@ -49,19 +50,19 @@ export async function openOurs(
   const gate = createGate({ fga, index, held, limiter: createLimiter(200), now, cacheTtlMs: 10_000 })
   const nominator = createNominator({ fga, index, now, serverDeadlineMs: 2_500 })
   const corpus = createCorpus({ database, log: () => undefined })
+  const snapshots = createSnapshots({ index, corpus })
   const cells = createCells({ database, log: () => undefined })
   await Promise.all([corpus.refresh(), cells.refresh()])
+  const visibility = createVisibility({ database, snapshots, corpus, nominator })
   const search = createSearch(database, { cells })
 
   async function candidates({ person, vector, filter }: Asked) {
     const principal = principalOf(person)
     const [lap, steps] = stopwatch()
-    const { documentIds } = await nominator.nominate(principal, {})
-    lap('nominate')
-    const visible = await lookUpVisible({ database, corpus }, documentIds, {
+    const { visible } = await visibility.of(principal, {
       ...(filter !== undefined && { filter: { [filter[0]]: filter[1] } }),
     })
-    lap('look up')
+    lap('visible')
     const found = await search.vector(visible, vector, depth)
     lap('search')
     return { principal, found, lap, steps }

@@ -21,7 +21,7 @@ export { listUsers } from './list-users.ts'
 export { compileModel, type Model, type Relation, type Rewrite } from './model.ts'
 export { overlayTuples, type TupleChange } from './overlay.ts'
 export { type ReachingUsers, type ReachingUsersOptions, reachingUsers } from './reaching-users.ts'
-export { type Candidates, listCandidates, relaxModel } from './relax.ts'
+export { type Candidates, listCandidates, relaxModel, tuplesBehind } from './relax.ts'
 export { createSession, type Session, type SessionInput } from './session.ts'
 export {
   createTupleStore,

@@ -68,8 +68,10 @@ export function reach(
 
   function follow(tuple: Tuple, isSure: boolean): void {
     const relation = session.model.types.get(tuple.object.type)?.get(tuple.relation)
-    if (relation === undefined || !useful.has(relation) || !holds(session, relation, tuple)) return
-    reach(relation, tuple.object, isSure && graph.isSureByTuple(relation))
+    if (relation === undefined || !useful.has(relation)) return
+    const granting = graph.byTuple(relation)
+    if (granting === 'none' || !holds(session, relation, tuple)) return
+    reach(relation, tuple.object, isSure && granting === 'sure')
   }
 
   function step(relation: Relation, node: Node, isSure: boolean): void {
@@ -125,8 +127,8 @@ export interface ReverseGraph {
   computedFrom(relation: Relation): readonly Edge[]
   /** Relations `x from tupleset` of a type, where x is the given relation of the parent. */
   through(type: string, tupleset: string, computed: Relation): readonly Edge[]
-  /** Whether a tuple on the relation alone grants it. */
-  isSureByTuple(relation: Relation): boolean
+  /** Whether a tuple on the relation grants it: alone, perhaps, or not at all, as in a relaxed model whose rule lost that part. */
+  byTuple(relation: Relation): 'sure' | 'perhaps' | 'none'
   /** Relations that the target may rest on, itself included. */
   behind(target: Relation): ReadonlySet<Relation>
 }
@@ -147,10 +149,13 @@ function buildGraph(model: Model): ReverseGraph {
   const computed = new Map<Relation, Edge[]>()
   const through = new Map<string, Edge[]>()
   const behind = new Map<Relation, ReadonlySet<Relation>>()
+  const granting = new Map<Relation, 'sure' | 'perhaps'>()
   for (const relations of model.types.values()) {
     for (const relation of relations.values()) {
       for (const { leaf, isSure } of leavesOf(relation.rewrite)) {
         const edge = { to: relation, isSure }
+        if (leaf.kind === 'this' && granting.get(relation) !== 'sure')
+          granting.set(relation, isSure ? 'sure' : 'perhaps')
         if (leaf.kind === 'computed')
           computed.set(leaf.relation, [...(computed.get(leaf.relation) ?? []), edge])
         if (leaf.kind !== 'ttu') continue
@@ -164,8 +169,7 @@ function buildGraph(model: Model): ReverseGraph {
   return {
     computedFrom: (relation) => computed.get(relation) ?? none,
     through: (type, tupleset, relation) => through.get(`${type}#${tupleset} ${relation.key}`) ?? none,
-    isSureByTuple: (relation) =>
-      leavesOf(relation.rewrite).some(({ leaf, isSure }) => leaf.kind === 'this' && isSure),
+    byTuple: (relation) => granting.get(relation) ?? 'none',
     behind(target) {
       const before = behind.get(target)
       if (before !== undefined) return before

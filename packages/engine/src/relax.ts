@@ -4,7 +4,7 @@ import { linkModel, type Model, type Relation, type Rewrite } from './model.ts'
 import { analyseModel } from './model-graph.ts'
 import type { ModelAst, RewriteAst } from './model-json.ts'
 import { createSession, type Session, type SessionInput } from './session.ts'
-import type { Node, TupleView } from './tuples.ts'
+import type { Node, Tuple, TupleView } from './tuples.ts'
 
 /**
  * The model with every `but not` reduced to its base and every condition met: what it grants is a superset of what
@@ -37,6 +37,11 @@ export interface Candidates {
    * stays a superset until a tuple is added whose user (without its relation) is one of these.
    */
   readonly reached: ReadonlySet<string>
+  /**
+   * Whether the list would hold this object with the tuples that are on it now, everything else as it was: a superset
+   * for as long as the list is one. Only for a type that no tuple may have for its user.
+   */
+  holds(object: string): boolean
 }
 
 /**
@@ -62,10 +67,100 @@ export function listCandidates(
     (one, node, reached) => !isGated(one) || stands(one.rewrite, one, node, session, reached),
   )
   const users = userTypes(relaxed)
-  const names = new Set([session.user.node.name, `${session.user.node.type}:*`])
-  for (const nodes of seen.values())
-    for (const { name, type } of nodes.keys()) if (users.has(type)) names.add(name)
-  return { objects: [...(seen.get(relation)?.keys() ?? [])].map(({ name }) => name), reached: names }
+  const reached = new Set([session.user.node.name, `${session.user.node.type}:*`])
+  const bearing = new Map<Relation, Set<string>>()
+  for (const [one, nodes] of seen) {
+    const names = [...nodes.keys()].filter(({ type }) => users.has(type)).map(({ name }) => name)
+    if (names.length > 0) bearing.set(one, new Set(names))
+    for (const name of names) reached.add(name)
+  }
+  return {
+    objects: [...(seen.get(relation)?.keys() ?? [])].map(({ name }) => name),
+    reached,
+    holds: (object) => standsAt(relation, session.node(object), session, bearing),
+  }
+}
+
+/**
+ * Whether the relation stands at an object, by the tuples on it and by what was reached. By names: a node may be
+ * another one by now.
+ */
+function standsAt(
+  target: Relation,
+  node: Node,
+  session: Session,
+  bearing: ReadonlyMap<Relation, ReadonlySet<string>>,
+): boolean {
+  const { user } = session
+  // A relation that comes up again on the way to itself adds nothing.
+  const open = new Set<Relation>()
+
+  function has(relation: Relation): boolean {
+    if (open.has(relation)) return false
+    open.add(relation)
+    const found = isMet(relation.rewrite, relation)
+    open.delete(relation)
+    return found
+  }
+
+  function bears(tuple: Tuple, relation: Relation | undefined): boolean {
+    return relation !== undefined && (bearing.get(relation)?.has(tuple.user.name) ?? false)
+  }
+
+  function isAssigned(tuple: Tuple): boolean {
+    if (tuple.userRelation !== '')
+      return bears(tuple, session.model.types.get(tuple.user.type)?.get(tuple.userRelation))
+    if (user.relation !== '') return false
+    return tuple.user.wildcard ? tuple.user.type === user.node.type : tuple.user.name === user.node.name
+  }
+
+  function isMet(rule: Rewrite, owner: Relation): boolean {
+    switch (rule.kind) {
+      case 'this':
+        return some(session.every(owner, node), isAssigned)
+      case 'computed':
+        return has(rule.relation)
+      case 'ttu': {
+        const tupleset = session.model.types.get(node.type)?.get(rule.tupleset)
+        if (tupleset === undefined) return false
+        return some(session.every(tupleset, node, ['concrete']), (tuple) =>
+          bears(tuple, rule.targets.get(tuple.user.type)),
+        )
+      }
+      case 'union':
+        return rule.children.some((part) => isMet(part, owner))
+      case 'intersection':
+        return rule.children.every((part) => isMet(part, owner))
+      case 'exclusion':
+        return isMet(rule.base, owner)
+    }
+  }
+
+  return has(target)
+}
+
+function some(tuples: Iterable<Tuple>, test: (tuple: Tuple) => boolean): boolean {
+  for (const tuple of tuples) if (test(tuple)) return true
+  return false
+}
+
+/**
+ * Names of the relations of its own type whose tuples the relation may rest on: objects with the same tuples on these
+ * are alike to everybody. undefined: a tuple may have an object of that type for its user, so that more counts.
+ */
+export function tuplesBehind(relaxed: Model, relation: Relation): ReadonlySet<string> | undefined {
+  if (userTypes(relaxed).has(relation.type)) return undefined
+  const names = new Set<string>()
+  const seen = new Set([relation])
+  function note(rule: Rewrite, owner: Relation): void {
+    if (rule.kind === 'this') names.add(owner.name)
+    else if (rule.kind === 'ttu') names.add(rule.tupleset)
+    else if (rule.kind === 'computed') seen.add(rule.relation)
+    else if (rule.kind === 'exclusion') note(rule.base, owner)
+    else for (const part of rule.children) note(part, owner)
+  }
+  for (const one of seen) note(one.rewrite, one)
+  return names
 }
 
 function hasIntersection(rewrite: Rewrite): boolean {

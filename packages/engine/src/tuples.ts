@@ -25,8 +25,11 @@ export interface Node {
   readonly id: number
   /** Tuples whose object this is, by relation. */
   readonly out: Map<string, Bucket>
-  /** Tuples whose user this is (also as the object of a userset), in no order. */
+  /** Tuples whose user this is (also as the object of a userset), in no order: on objects that stand, and on those apart. */
   in: Set<Tuple>
+  aside: Set<Tuple>
+  /** See {@link TupleStore.setApart}. */
+  apart: boolean
 }
 
 export interface Tuple {
@@ -70,6 +73,13 @@ export interface TupleStore extends TupleView {
   add(key: TupleKey, ulid: string): Tuple
   /** Removes a tuple and answers it; undefined if it was not there. */
   remove(key: TupleKey): Tuple | undefined
+  /**
+   * Whether another object stands for this one: `standing` passes it by. Forgotten with its last tuple. Does nothing
+   * where no tuple names the object.
+   */
+  setApart(name: string, apart: boolean): void
+  /** The same tuples, in which walks from users to objects come to those only that are not set apart. */
+  readonly standing: TupleView
 }
 
 /** Buckets up to this size are searched through; larger ones get an index by user. */
@@ -106,6 +116,8 @@ export const makeNode = (name: string, id: number, type = typeOf(name)): Node =>
   id,
   out: new Map(),
   in: noSet,
+  aside: noSet,
+  apart: false,
 })
 
 // Most objects are nobody's subject, and most buckets hold one tuple: at a million of them, what is empty or has room to
@@ -165,8 +177,7 @@ export function createTupleStore(): TupleStore {
     else if (isConcrete(tuple)) bucket.concrete = [tuple]
     else bucket.usersets = [tuple]
     if (isConcrete(tuple)) bucket.index?.set(tuple.user, tuple)
-    if (tuple.user.in === noSet) tuple.user.in = new Set()
-    tuple.user.in.add(tuple)
+    enter(tuple)
     log.push(tuple)
     size += 1
     return tuple
@@ -182,6 +193,7 @@ export function createTupleStore(): TupleStore {
     if (isConcrete(tuple)) bucket.index?.delete(tuple.user)
     if (bucket.concrete.length === 0 && bucket.usersets.length === 0) tuple.object.out.delete(tuple.relation)
     tuple.user.in.delete(tuple)
+    tuple.user.aside.delete(tuple)
     forget(tuple.object)
     forget(tuple.user)
     log[tuple.place] = undefined
@@ -190,8 +202,26 @@ export function createTupleStore(): TupleStore {
     return tuple
   }
 
+  function enter(tuple: Tuple): void {
+    const side = tuple.object.apart ? 'aside' : 'in'
+    if (tuple.user[side] === noSet) tuple.user[side] = new Set()
+    tuple.user[side].add(tuple)
+  }
+
+  function setApart(name: string, apart: boolean): void {
+    const node = nodes.get(name)
+    if (node === undefined || node.apart === apart) return
+    node.apart = apart
+    for (const { concrete, usersets } of node.out.values()) {
+      for (const tuple of [...concrete, ...usersets]) {
+        tuple.user[apart ? 'in' : 'aside'].delete(tuple)
+        enter(tuple)
+      }
+    }
+  }
+
   function forget(node: Node): void {
-    if (node.out.size === 0 && node.in.size === 0) nodes.delete(node.name)
+    if (node.out.size === 0 && node.in.size === 0 && node.aside.size === 0) nodes.delete(node.name)
   }
 
   function compact(): void {
@@ -208,7 +238,7 @@ export function createTupleStore(): TupleStore {
     }
   }
 
-  return {
+  const standing: TupleView = {
     get size() {
       return size
     },
@@ -216,9 +246,21 @@ export function createTupleStore(): TupleStore {
     get: find,
     at: (object, relation) => object.out.get(relation),
     into: (user) => user.in,
+    after,
+  }
+  return {
+    get size() {
+      return size
+    },
+    node: standing.node,
+    get: find,
+    at: standing.at,
+    into: (user) => (user.aside.size === 0 ? user.in : [...user.in, ...user.aside]),
+    after,
     add,
     remove,
-    after,
+    setApart,
+    standing,
   }
 }
 

@@ -3,10 +3,10 @@ import { compileModel, type Model } from '@remit/engine'
 import type { Log } from '../../kernel/log.ts'
 import { type Change, type Fga, PositionRefused, tupleId } from '../fga.ts'
 import type { IndexStatus, PermissionIndex } from '../permission-index.ts'
-import { createCandidateLists } from './candidates.ts'
 import { createFollower, placeBeforeNow } from './follow.ts'
 import { evaluateLocally } from './local.ts'
 import { createPersistence, type Snapshot } from './persist.ts'
+import { createReaches } from './reaches.ts'
 import { createRecent, leadingTo } from './recent.ts'
 import { findDifferences } from './reconcile.ts'
 import { createReplica, type Effect, type Replica, toStored } from './replica.ts'
@@ -47,7 +47,7 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
   const { fga, storage, now, log, pollMs, rememberMs = 60_000, staleAfterMs = 2_000 } = deps
   const openedAt = now()
   const closing = new AbortController()
-  const lists = createCandidateLists()
+  const reaches = createReaches()
   const recent = createRecent(rememberMs)
   let replica = createReplica()
   let persistence = createPersistence(storage)
@@ -64,7 +64,7 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
     for (const { tuple } of changes) told?.add(tupleId(tuple))
     const effects = replica.apply(changes)
     recent.note(effects, now())
-    lists.note(effects)
+    reaches.note(effects)
     persistence.note(effects)
   }
 
@@ -72,11 +72,13 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
   async function build(): Promise<void> {
     const stored = isStoredBad ? undefined : await loadStored()
     replica = stored?.replica ?? createReplica()
-    lists.clear()
     if (stored === undefined) {
+      reaches.follow(replica.tuples)
       const position = await placeBeforeNow(fga, now(), closing.signal)
-      for await (const page of fga.readAll({ signal: closing.signal }))
+      for await (const page of fga.readAll({ signal: closing.signal })) {
         for (const tuple of page) replica.put(tuple)
+        reaches.filled(page)
+      }
       follower.start({ position, reconciledAt: now() }, { isOld: false })
     } else follower.start(stored.mark, { isOld: true })
   }
@@ -84,9 +86,11 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
   async function loadStored(): Promise<{ readonly replica: Replica; readonly mark: Mark } | undefined> {
     const loaded = createReplica()
     persistence = createPersistence(storage)
+    reaches.follow(loaded.tuples)
     const stored = await storage
       .load((page) => {
         for (const tuple of page) loaded.put(tuple)
+        reaches.filled(page)
       })
       .catch((error: unknown) => {
         log('index_not_loaded', { reason: reasonOf(error) })
@@ -209,7 +213,7 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
     useModel(id, json) {
       model = undefined
       const compiled = compileModel(json, id)
-      lists.useModel(compiled)
+      reaches.useModel(compiled)
       recent.useModel(compiled)
       // What subtracts in this model may have been written while the one before did not mind.
       if (isBuilt) recent.forgetBefore(now())
@@ -219,7 +223,10 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
       const current = ready()
       return current && { modelId: current.id, model: current.compiled, tuples: replica.tuples }
     },
-    nominate: (question) => ready() && lists.nominate(question, replica.tuples, now()),
+    nominate: (question) => ready() && reaches.nominate(question, now()),
+    reach: (question) => ready() && reaches.reach(question, now()),
+    doorOf: reaches.doorOf,
+    onMove: reaches.onMove,
     evaluate(question, documentIds, at) {
       const current = ready()
       return current && evaluateLocally(current.compiled, replica.tuples, question, documentIds, at)

@@ -1,4 +1,4 @@
-import { setBit } from '../visible/visible.ts'
+import { setBit } from '../../kernel/bits.ts'
 import { countOf } from './kmeans.ts'
 import { type CellModel, codeLength } from './model.ts'
 

@@ -13,13 +13,15 @@ export interface Corpus extends AsyncDisposable {
   current(): Documents | undefined
   /** The same however old, for what does not mind: undefined only before all was read once. */
   lastKnown(): Documents | undefined
-  /** Called after each change with the numbers of the documents concerned, each once. Must not throw. */
-  onChange(listener: (docNos: readonly number[]) => void): void
+  /** Called after each change with the numbers of the documents concerned, also while all are read. Must not throw. */
+  onChange(listener: CorpusListener): void
   /** This process committed something about these. Resolves when it is in; where it cannot be read now, it is later. */
   changed(docNos: readonly number[]): Promise<void>
   /** Reads now what any process committed before this call. Rejects when it cannot be had. */
   refresh(): Promise<void>
 }
+
+export type CorpusListener = (docNos: readonly number[], documents: Documents) => void
 
 export interface CorpusDeps {
   readonly database: Database
@@ -39,7 +41,7 @@ export function createCorpus(deps: CorpusDeps): Corpus {
   const { database, log, pollMs = 500, staleAfterMs = 2_000, reloadMs = 3_600_000 } = deps
   const { elapsed = () => performance.now() } = deps
   const table = createDocumentTable()
-  const listeners: ((docNos: readonly number[]) => void)[] = []
+  const listeners: CorpusListener[] = []
   let seen: Seen | undefined
   let heardAt = Number.NEGATIVE_INFINITY
   let loadedAt = Number.NEGATIVE_INFINITY
@@ -48,7 +50,7 @@ export function createCorpus(deps: CorpusDeps): Corpus {
   let timer: NodeJS.Timeout | undefined
 
   function tell(docNos: readonly number[]): void {
-    if (docNos.length > 0) for (const listener of listeners) listener(docNos)
+    if (docNos.length > 0) for (const listener of listeners) listener(docNos, table)
   }
 
   const take = (rows: readonly DocumentRow[]): void =>

@@ -10,6 +10,8 @@ export interface Documents {
   numberOf(documentId: string): number | undefined
   idOf(docNo: number): string | undefined
   collectionOf(docNo: number): string | undefined
+  /** Whether a live document is filed in one of these, now. */
+  filedIn(collections: readonly string[]): (docNo: number) => boolean
   /** 0: not live. */
   chunksOf(docNo: number): number
   /** Numbers of those that are live, ascending. */
@@ -96,6 +98,14 @@ export function createDocumentTable(): DocumentTable {
     numberOf: (id) => numbers.get(id),
     idOf: (docNo) => ids[docNo],
     collectionOf: (docNo) => (ids[docNo] === undefined ? undefined : names[collections[docNo] ?? -1]),
+    filedIn(wanted) {
+      const isWanted = new Uint8Array(names.length)
+      for (const name of wanted) {
+        const place = places.get(name)
+        if (place !== undefined) isWanted[place] = 1
+      }
+      return (docNo) => ids[docNo] !== undefined && isWanted[collections[docNo] ?? -1] === 1
+    },
     chunksOf: (docNo) => counts[docNo] ?? 0,
     *live() {
       for (let docNo = 0; docNo < ids.length; docNo++) if (ids[docNo] !== undefined) yield docNo

@@ -1,0 +1,246 @@
+import {
+  type Candidates,
+  listCandidates,
+  type Model,
+  relaxModel,
+  type TupleStore,
+  tuplesBehind,
+} from '@remit/engine'
+import { hasBit, setBit } from '../../kernel/bits.ts'
+import { splitObject } from '../../kernel/ids.ts'
+import type { Question } from '../gate.ts'
+import type { Reach } from '../permission-index.ts'
+import { createDoors, type Doors } from './doors.ts'
+import type { Effect } from './replica.ts'
+
+/** Who reaches which doors, remembered and kept up as long as it stays a superset. */
+export interface Reaches {
+  useModel(model: Model): void
+  /** From now on of these tuples, of which nothing is known yet. */
+  follow(tuples: TupleStore): void
+  /** These were added while nobody asks. */
+  filled(tuples: Iterable<{ readonly object: string }>): void
+  note(effects: readonly Effect[]): void
+  /** undefined: the model has no such relation, or what is asked brings tuples on documents. */
+  reach(question: Question, now: number): Reach | undefined
+  /** Ids of the documents at the doors that are reached. undefined: the model has no such relation. */
+  nominate(question: Question, now: number): readonly string[] | undefined
+  /** -1: at none. */
+  doorOf(documentId: string): number
+  /** Called with the ids of documents that stand elsewhere now; without, when that may be so of all of them. */
+  onMove(listener: (documentIds?: readonly string[]) => void): void
+}
+
+interface Kept extends Reach, Pick<Candidates, 'reached' | 'holds'> {
+  open: Uint8Array
+  isOver: boolean
+  /** Something was removed since: still a superset, but perhaps a wide one. */
+  isWide: boolean
+  readonly madeAt: number
+  /** In names. */
+  readonly weight: number
+}
+
+export interface ReachesOptions {
+  /** Names that are kept for all questions together. Default 1 million, which takes about 50 MB. */
+  readonly namesMax?: number
+  /** Milliseconds after which a reach is made anew if something was removed. Default 5 s. */
+  readonly wideMs?: number
+}
+
+const asked = ['can_read', 'can_read_delegated'] as const
+
+export function createReaches(options: ReachesOptions = {}): Reaches {
+  const { namesMax = 1_000_000, wideMs = 5_000 } = options
+  const kept = new Map<string, Kept>()
+  const listeners: ((documentIds?: readonly string[]) => void)[] = []
+  let names = 0
+  let relaxed: Model | undefined
+  let tuples: TupleStore | undefined
+  let counted: ReadonlySet<string> | undefined
+  let doors: Doors | undefined
+
+  const tell = (documentIds?: readonly string[]): void => {
+    for (const listener of listeners) listener(documentIds)
+  }
+
+  function drop(reach: Kept): void {
+    if (reach.isOver) return
+    reach.isOver = true
+    kept.delete(reach.key)
+    names -= reach.weight
+  }
+
+  function keep(reach: Kept): void {
+    kept.set(reach.key, reach)
+    names += reach.weight
+    // The first is the one that nobody has asked for the longest.
+    for (const oldest of kept.values()) {
+      if (names <= namesMax || oldest === reach) break
+      drop(oldest)
+    }
+  }
+
+  function clear(): void {
+    for (const reach of [...kept.values()]) drop(reach)
+  }
+
+  function recall(key: string, now: number): Kept | undefined {
+    const reach = kept.get(key)
+    if (reach === undefined) return undefined
+    if (reach.isWide && now - reach.madeAt > wideMs) {
+      drop(reach)
+      return undefined
+    }
+    // Last again.
+    kept.delete(key)
+    kept.set(key, reach)
+    return reach
+  }
+
+  function list({ user, relation: name, contextual }: Question): Candidates | undefined {
+    const relation = relaxed?.types.get('document')?.get(name)
+    if (relaxed === undefined || relation === undefined || tuples === undefined) return undefined
+    return listCandidates(relaxed, tuples.standing, relation, { user, contextualTuples: contextual })
+  }
+
+  function make(key: string, question: Question, now: number): Kept | undefined {
+    const found = list(question)
+    if (found === undefined || doors === undefined) return undefined
+    const { objects, reached, holds } = found
+    const made: Kept = {
+      key,
+      reached,
+      holds,
+      open: new Uint8Array((doors.end >> 3) + 1),
+      // What is reached is kept twice; a bit for each door weighs little, but there may be many doors.
+      weight: 2 * reached.size + (doors.end >> 8),
+      isOver: false,
+      isWide: false,
+      madeAt: now,
+      opens: (door) => hasBit(made.open, door),
+    }
+    for (const object of objects) setBit(made.open, doors.doorOf(object))
+    return made
+  }
+
+  function idsAt(reach: Kept | undefined): string[] | undefined {
+    if (reach === undefined || doors === undefined) return undefined
+    const ids: string[] = []
+    for (let door = 0; door < doors.end; door++)
+      if (reach.opens(door)) for (const name of doors.at(door)) ids.push(idOf(name))
+    return ids
+  }
+
+  /** Doors that are new to one who was asked about before. */
+  function look(reach: Kept, renewed: readonly number[], { end, standsFor }: Doors): void {
+    if (reach.open.length <= end >> 3) {
+      const open = new Uint8Array((end >> 2) + 1)
+      open.set(reach.open)
+      reach.open = open
+    }
+    for (const door of renewed) {
+      const document = standsFor(door)
+      // Where each document has a door of its own, whoever a tuple on it concerns was dropped.
+      setBit(reach.open, door, document !== undefined && counted !== undefined && reach.holds(document))
+    }
+  }
+
+  function settle(): void {
+    if (doors === undefined) return
+    const { moved, renewed } = doors.settle()
+    if (renewed.length > 0) for (const reach of kept.values()) look(reach, renewed, doors)
+    if (moved.length > 0) tell(moved.map(idOf))
+  }
+
+  function standAnew(): void {
+    clear()
+    doors = tuples && relaxed && createDoors(tuples, counted)
+    for (const { object } of tuples?.after('') ?? []) if (isDocument(object.name)) doors?.touch(object.name)
+    doors?.settle()
+    tell()
+  }
+
+  const onDocuments = ({ contextual }: Question): string[] =>
+    contextual.map(({ object }) => object).filter(isDocument)
+
+  const keyOf = ({ user, relation, contextual }: Question): string =>
+    JSON.stringify([user, relation, contextual])
+
+  function reach(question: Question, now: number): Kept | undefined {
+    if (onDocuments(question).length > 0) return undefined
+    const key = keyOf(question)
+    const before = recall(key, now)
+    if (before !== undefined) return before
+    const made = make(key, question, now)
+    if (made !== undefined) keep(made)
+    return made
+  }
+
+  return {
+    reach,
+    useModel(model) {
+      relaxed = relaxModel(model)
+      const before = counted
+      counted = countedBy(relaxed)
+      if (doors === undefined || !isSame(before, counted)) standAnew()
+      else clear()
+    },
+    follow(store) {
+      tuples = store
+      standAnew()
+    },
+    filled(added) {
+      for (const { object } of added) if (isDocument(object)) doors?.touch(object)
+      settle()
+    },
+    note(effects) {
+      for (const { kind, tuple } of effects) {
+        const { object, relation } = tuple
+        const isOnDocument = isDocument(object)
+        if (isOnDocument && (counted === undefined || counted.has(relation))) doors?.touch(object)
+        // What is on a document concerns nobody but who comes to that document.
+        if (isOnDocument && counted !== undefined) continue
+        const user = tuple.user.split('#')[0] ?? tuple.user
+        for (const one of [...kept.values()]) {
+          if (!one.reached.has(user)) continue
+          if (kind === 'removed') one.isWide = true
+          else drop(one)
+        }
+      }
+      settle()
+    },
+    nominate(question, now) {
+      const named = onDocuments(question)
+      if (named.length === 0) return idsAt(reach(question, now))
+      const found = list(question)
+      if (found === undefined || counted === undefined) return found?.objects.map(idOf)
+      // What is on a document is nobody's way to another one.
+      const contextual = question.contextual.filter(({ object }) => !isDocument(object))
+      const ids = idsAt(make('', { ...question, contextual }, now))
+      return [...new Set([...(ids ?? []), ...named.filter(found.holds).map(idOf)])]
+    },
+    doorOf: (documentId) => doors?.doorOf(`document:${documentId}`) ?? -1,
+    onMove(listener) {
+      listeners.push(listener)
+    },
+  }
+}
+
+const isDocument = (object: string): boolean => object.startsWith('document:')
+const idOf = (name: string): string => splitObject(name as `document:${string}`).id
+
+/** Relations of documents whose tuples count for one of the questions. undefined: more than those counts. */
+function countedBy(model: Model): ReadonlySet<string> | undefined {
+  const names = new Set<string>()
+  for (const name of asked) {
+    const relation = model.types.get('document')?.get(name)
+    const behind = relation === undefined ? new Set<string>() : tuplesBehind(model, relation)
+    if (behind === undefined) return undefined
+    for (const one of behind) names.add(one)
+  }
+  return names
+}
+
+const isSame = (a: ReadonlySet<string> | undefined, b: ReadonlySet<string> | undefined): boolean =>
+  a === b || (a !== undefined && b !== undefined && a.size === b.size && [...a].every((one) => b.has(one)))

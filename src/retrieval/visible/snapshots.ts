@@ -1,0 +1,157 @@
+import type { Question } from '../../authz/gate.ts'
+import type { PermissionIndex, Reach } from '../../authz/permission-index.ts'
+import { hasBit, setBit } from '../../kernel/bits.ts'
+import type { Corpus } from '../corpus/corpus.ts'
+import type { Documents } from '../corpus/documents.ts'
+import { type Content, contentIn } from './visible.ts'
+
+/**
+ * What each person, with what they present, may perhaps see of the corpus: a bit for each document, and an exact count.
+ * A document that comes, goes or moves to another door turns one bit in each of them; none is made anew for it.
+ */
+export interface Snapshots {
+  /** undefined where index or corpus are not ready, or the question brings tuples on documents. */
+  of(question: Question): Snapshot | undefined
+}
+
+export interface Snapshot {
+  readonly content: Content
+  /** As they are at this moment: to be used before the next `await`. */
+  readonly documents: Documents
+}
+
+export interface SnapshotsDeps {
+  readonly index: Pick<PermissionIndex, 'reach' | 'doorOf' | 'onMove'>
+  readonly corpus: Pick<Corpus, 'current' | 'lastKnown' | 'onChange'>
+  /**
+   * Bytes of all snapshots together. Default 128 MB: of a million documents those of 30 people who see all of them, or of
+   * 800 who see a hundredth.
+   */
+  readonly bytesMax?: number
+  /** Told of each snapshot that is made. */
+  readonly onMake?: () => void
+}
+
+interface Kept {
+  readonly reach: Reach
+  bits: Buffer
+  /** Documents, and their chunks. */
+  size: number
+  chunks: number
+  /** In bytes, with the numbers that are made of the bits, when it was last asked for. */
+  weight: number
+  /** As it was handed out: its bits are not written to any more. */
+  content: Content | undefined
+}
+
+// Room for so many documents more before a bitmap is copied.
+const room = 512
+
+export function createSnapshots(deps: SnapshotsDeps): Snapshots {
+  const { index, corpus, bytesMax = 128_000_000, onMake } = deps
+  const kept = new Map<string, Kept>()
+  let bytes = 0
+  let known: Documents | undefined
+  // By number: the door at which a document stands, and the chunks that it counts for in every snapshot.
+  let doors = new Int32Array(0)
+  let counts = new Int32Array(0)
+
+  function drop(key: string): void {
+    bytes -= kept.get(key)?.weight ?? 0
+    kept.delete(key)
+  }
+
+  function keep(one: Kept): void {
+    const { key } = one.reach
+    one.weight = one.bits.length + 4 * one.size
+    kept.set(key, one)
+    bytes += one.weight
+    // The first is the one that nobody has asked for the longest.
+    for (const oldest of kept.keys()) {
+      if (bytes <= bytesMax || oldest === key) break
+      drop(oldest)
+    }
+  }
+
+  function make(reach: Reach, end: number): Kept {
+    const bits = Buffer.alloc((end + room) >> 3)
+    let size = 0
+    let chunks = 0
+    for (let docNo = 0; docNo < end; docNo++) {
+      const count = counts[docNo] ?? 0
+      if (count === 0 || !reach.opens(doors[docNo] ?? -1)) continue
+      setBit(bits, docNo)
+      size += 1
+      chunks += count
+    }
+    onMake?.()
+    return { reach, bits, size, chunks, weight: 0, content: undefined }
+  }
+
+  function turn(one: Kept, docNo: number, was: number, is: number): void {
+    if (was === is) return
+    const isShort = one.bits.length <= docNo >> 3
+    if (one.content !== undefined || isShort) {
+      const copy = Buffer.alloc(isShort ? (docNo + 2 * room) >> 3 : one.bits.length)
+      copy.set(one.bits)
+      one.bits = copy
+      one.content = undefined
+    }
+    setBit(one.bits, docNo, is > 0)
+    one.size += Number(is > 0) - Number(was > 0)
+    one.chunks += is - was
+  }
+
+  /** Documents that came, went, or may stand at another door. */
+  function follow(docNos: Iterable<number>, documents: Documents): void {
+    if (counts.length < documents.end) {
+      counts = grown(counts, 2 * documents.end)
+      doors = grown(doors, 2 * documents.end)
+    }
+    for (const [key, { reach }] of kept) if (reach.isOver) drop(key)
+    for (const docNo of docNos) {
+      const id = documents.idOf(docNo)
+      const count = documents.chunksOf(docNo)
+      const door = id === undefined ? -1 : index.doorOf(id)
+      for (const one of kept.values()) {
+        const was = hasBit(one.bits, docNo) ? (counts[docNo] ?? 0) : 0
+        turn(one, docNo, was, one.reach.opens(door) ? count : 0)
+      }
+      counts[docNo] = count
+      doors[docNo] = door
+    }
+  }
+
+  // What was read before anybody listened.
+  known = corpus.lastKnown()
+  if (known !== undefined) follow(known.live(), known)
+  corpus.onChange((docNos, documents) => {
+    known = documents
+    follow(docNos, documents)
+  })
+  index.onMove((documentIds) => {
+    if (known === undefined) return
+    const documents = known
+    follow(documentIds?.flatMap((id) => documents.numberOf(id) ?? []) ?? documents.live(), documents)
+  })
+
+  return {
+    of(question) {
+      const documents = corpus.current()
+      const reach = index.reach(question)
+      if (documents === undefined || reach === undefined) return undefined
+      let one = kept.get(reach.key)
+      drop(reach.key)
+      if (one?.reach !== reach) one = make(reach, documents.end)
+      keep(one)
+      one.content ??= contentIn(one.bits, one.chunks)
+      return { content: one.content, documents }
+    },
+  }
+}
+
+function grown(array: Int32Array<ArrayBuffer>, length: number): Int32Array<ArrayBuffer> {
+  const larger = new Int32Array(length)
+  larger.set(array)
+  return larger
+}

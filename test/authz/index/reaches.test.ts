@@ -1,0 +1,235 @@
+import { readFileSync } from 'node:fs'
+import {
+  compileModel,
+  createTupleStore,
+  listCandidates,
+  type Model,
+  relaxModel,
+  type Tuple,
+  type TupleKey,
+} from '@remit/engine'
+import { describe, expect, test } from 'vitest'
+import { createRandom } from '../../../packages/engine/test/support/random.ts'
+import type { Change, StoredTuple } from '../../../src/authz/fga.ts'
+import type { Question } from '../../../src/authz/gate.ts'
+import { createReaches } from '../../../src/authz/index/reaches.ts'
+import { createReplica } from '../../../src/authz/index/replica.ts'
+import { readDsl } from '../../../src/authz/model/dsl.ts'
+import { compiled, createDocumentWorld, questionsOf, somePool } from './worlds.ts'
+
+const seed = Number(process.env.FUZZ_SEED ?? Date.now() % 1_000_000_000)
+const worlds = Number(process.env.FUZZ_WORLDS ?? 150)
+const inForce = compileModel(readDsl(readFileSync(new URL('../../../model.fga', import.meta.url), 'utf8')))
+const never = Number.POSITIVE_INFINITY
+
+/** The replica, with all that is kept of who reaches what, and beside it the tuples alone. */
+function open(model: Model, wideMs = never) {
+  const replica = createReplica()
+  const plain = createTupleStore()
+  const relaxed = relaxModel(model)
+  const reaches = createReaches({ wideMs })
+  reaches.useModel(model)
+  reaches.follow(replica.tuples)
+  let now = 0
+  return {
+    reaches,
+    replica,
+    now: () => ++now,
+    change(changes: readonly (readonly ['write' | 'delete', TupleKey])[]) {
+      now += 1
+      const told = changes.map(([operation, key]): Change => ({ operation, tuple: storedOf(key, now) }))
+      reaches.note(replica.apply(told))
+      for (const [operation, key] of changes) {
+        plain.remove(key)
+        if (operation === 'write') plain.add(key, '')
+      }
+    },
+    nominated: (question: Question) => [...(reaches.nominate(question, ++now) ?? [])].sort(),
+    /** From the tuples as they are, document by document. */
+    listed(question: Question) {
+      const relation = relaxed.types.get('document')?.get(question.relation)
+      if (relation === undefined) throw new Error('a relation got lost')
+      const { user, contextual } = question
+      const { objects } = listCandidates(relaxed, plain, relation, { user, contextualTuples: contextual })
+      return objects.map((object) => object.slice('document:'.length)).sort()
+    },
+  }
+}
+
+const storedOf = (key: TupleKey, writtenAt: number): StoredTuple => ({ ...key, writtenAt }) as StoredTuple
+
+test(`who reaches which doors, kept up through changes, is who would reach the documents if asked anew, in ${worlds} random worlds (FUZZ_SEED=${seed})`, () => {
+  const wrong: string[] = []
+  const counts = { asked: 0, listed: 0, kept: 0 }
+  for (let nth = 0; nth < worlds; nth++) {
+    const random = createRandom(seed + nth)
+    const world = createDocumentWorld(random)
+    const model = compiled(world.model)
+    if (model === undefined) continue
+    // One makes anew what may be wider than it has to be, the other never does.
+    const exact = open(model, 0)
+    const wide = open(model)
+    const pool = somePool(random, world, 90)
+    const contextual = random.chance(0.3) ? random.sample(somePool(random, world, 8), 0.4) : []
+    const isHeld = new Set<TupleKey>()
+    for (let turn = 0; turn < 12; turn++) {
+      const changes = random.sample(pool, turn === 0 ? 0.5 : 0.06).map((key) => {
+        const operation = isHeld.has(key) && random.chance(0.8) ? 'delete' : 'write'
+        if (operation === 'write') isHeld.add(key)
+        else isHeld.delete(key)
+        return [operation, key] as const
+      })
+      const before = questionsOf(contextual).map((question) => wide.reaches.reach(question, wide.now()))
+      for (const index of [exact, wide]) index.change(changes)
+      for (const [at, question] of questionsOf(contextual).entries()) {
+        const listed = exact.listed(question)
+        counts.asked += 1
+        counts.listed += listed.length
+        const name = `${seed + nth} turn ${turn}: ${JSON.stringify(question)}`
+        if (exact.nominated(question).join() !== listed.join())
+          wrong.push(`${name} ${exact.nominated(question).join()} for ${listed.join()}`)
+        const found = new Set(wide.nominated(question))
+        if (!listed.every((id) => found.has(id))) wrong.push(`${name} lost some of ${listed.join()}`)
+        const reach = wide.reaches.reach(question, wide.now())
+        if (reach === undefined) continue
+        if (reach === before[at]) counts.kept += 1
+        for (const id of ['1', '2', '3', '4', '5', '6'])
+          if (reach.opens(wide.reaches.doorOf(id)) !== found.has(id))
+            wrong.push(`${name} differs by door at ${id}`)
+      }
+    }
+  }
+  console.log(`seed ${seed}: ${JSON.stringify(counts)}`)
+  expect(wrong).toEqual([])
+  expect(counts.listed).toBeGreaterThan(worlds)
+  expect(counts.kept).toBeGreaterThan(counts.asked / 20)
+}, 600_000)
+
+describe('doors', () => {
+  const key = (line: string): TupleKey => {
+    const [user = '', relation = '', object = ''] = line.split(' ')
+    return { user, relation, object }
+  }
+  const write = (...lines: readonly string[]) => lines.map((line) => ['write', key(line)] as const)
+  const remove = (...lines: readonly string[]) => lines.map((line) => ['delete', key(line)] as const)
+  const about = (user: string): Question => ({ user: `user:${user}`, relation: 'can_read', contextual: [] })
+
+  function openFolder() {
+    const index = open(inForce)
+    index.change(
+      write(
+        'user:anne member group:eng',
+        'group:eng#member viewer folder:f',
+        'collection:c filed_in folder:f',
+        ...['1', '2', '3'].flatMap((id) => [
+          `folder:f parent document:${id}`,
+          `collection:c filed_in document:${id}`,
+        ]),
+      ),
+    )
+    return index
+  }
+
+  test('are shared by documents with the same tuples, and left with the first that is a document’s own', () => {
+    const { reaches, change } = openFolder()
+    const moved: string[][] = []
+    reaches.onMove((ids) => void moved.push([...(ids ?? ['all'])]))
+    const door = reaches.doorOf('1')
+    expect([reaches.doorOf('2'), reaches.doorOf('3')]).toEqual([door, door])
+    change(write('user:bob viewer document:2'))
+    expect(reaches.doorOf('2')).not.toBe(door)
+    expect(reaches.doorOf('3')).toBe(door)
+    change(remove('user:bob viewer document:2'))
+    expect(reaches.doorOf('2')).toBe(door)
+    expect(moved).toEqual([['2'], ['2']])
+  })
+
+  test('do not tell apart what only takes away, or ends', () => {
+    const { reaches, change } = openFolder()
+    const door = reaches.doorOf('1')
+    change(write('user:anne blocked document:1', 'user:* sensitive document:1'))
+    expect(reaches.doorOf('1')).toBe(door)
+    const until = { name: 'until', context: { expires_at: '2099-01-01T00:00:00Z' } }
+    const later = { name: 'until', context: { expires_at: '2100-01-01T00:00:00Z' } }
+    change([
+      ['write', { ...key('user:bob viewer document:1'), condition: until }],
+      ['write', { ...key('user:bob viewer document:2'), condition: later }],
+    ])
+    expect(reaches.doorOf('1')).toBe(reaches.doorOf('2'))
+  })
+
+  test('there is none for a document that nobody was given, and nobody sees it', () => {
+    const { reaches, change, nominated } = openFolder()
+    expect(reaches.doorOf('untagged')).toBe(-1)
+    change(write('user:anne blocked document:untagged'))
+    expect(reaches.doorOf('untagged')).toBe(-1)
+    for (const user of ['anne', 'bob']) {
+      expect(nominated(about(user))).not.toContain('untagged')
+      expect(reaches.reach(about(user), 0)?.opens(-1)).toBe(false)
+    }
+  })
+
+  test('let a document come, be shared and go without anybody being asked about anew', () => {
+    const { reaches, change, nominated, listed } = openFolder()
+    const readers = [about('anne'), about('bob')]
+    const before = readers.map((question) => reaches.reach(question, 0))
+    const steps = [
+      write('folder:f parent document:new'),
+      write('user:carol owner document:new'),
+      write('user:bob viewer document:new'),
+      remove('user:bob viewer document:1', 'folder:f parent document:1'),
+      remove('user:bob viewer document:new'),
+    ]
+    for (const step of steps) {
+      change(step)
+      for (const question of readers) expect(nominated(question)).toEqual(listed(question))
+    }
+    expect(readers.map((question) => reaches.reach(question, 0))).toEqual(before)
+    expect(before.map((reach) => reach?.isOver)).toEqual([false, false])
+  })
+
+  test('are asked about anew only for those whom a new member or a share of the folder concerns', () => {
+    const { reaches, change, nominated } = openFolder()
+    const [anne, bob] = [about('anne'), about('bob')].map((question) => reaches.reach(question, 0))
+    change(write('user:bob member group:eng'))
+    expect([anne?.isOver, bob?.isOver]).toEqual([false, true])
+    expect(nominated(about('bob'))).toEqual(['1', '2', '3'])
+    change(write('group:eng#member viewer folder:other', 'folder:other parent document:9'))
+    expect(anne?.isOver).toBe(true)
+    expect(nominated(about('anne'))).toEqual(['1', '2', '3', '9'])
+  })
+
+  test('leave every document to those who walk the tuples for another purpose', () => {
+    const { replica } = openFolder()
+    const folder = replica.tuples.node('folder:f')
+    if (folder === undefined) throw new Error('no folder')
+    const documentsFrom = (tuples: Iterable<Tuple>) => [...tuples].map(({ object }) => object.name).sort()
+    expect(documentsFrom(replica.tuples.into(folder))).toEqual(['document:1', 'document:2', 'document:3'])
+    expect(documentsFrom(replica.tuples.standing.into(folder))).toEqual(['document:1'])
+  })
+
+  test('are found for a question that brings tuples on documents as well, by their ids', () => {
+    const { reaches, nominated } = openFolder()
+    const question: Question = {
+      ...about('bob'),
+      contextual: [{ user: 'user:bob', relation: 'viewer', object: 'document:2' }],
+    }
+    expect(reaches.reach(question, 0)).toBeUndefined()
+    expect(nominated(question)).toEqual(['2'])
+  })
+
+  test('are forgotten, the longest unasked first, and asked about anew', () => {
+    const index = openFolder()
+    const few = createReaches({ namesMax: 8 })
+    few.useModel(inForce)
+    const replica = createReplica()
+    few.follow(replica.tuples)
+    few.note(replica.apply([{ operation: 'write', tuple: storedOf(key('user:anne viewer document:1'), 1) }]))
+    const anne = few.reach(about('anne'), 0)
+    expect(few.reach(about('anne'), 0)).toBe(anne)
+    for (const user of ['bob', 'carol', 'dan']) few.reach(about(user), 0)
+    expect(anne?.isOver).toBe(true)
+    expect(few.nominate(about('anne'), 0)).toEqual(['1'])
+    expect(index.nominated(about('nobody'))).toEqual([])
+  })
+})
