@@ -3,6 +3,7 @@ import type { Page, Request } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { events } from '../../packages/console/src/views/record/events.ts'
 import { eventNames } from '../../src/audit/events.ts'
+import { password } from '../delegation/issuer/world.ts'
 import { needsChromium } from '../support/native.ts'
 import { type ConsolePage, type ConsoleWorld, openConsoleWorld, phone } from './open.ts'
 
@@ -120,7 +121,7 @@ describe('the console', needsChromium, () => {
     await page.getByRole('row', { name: 'document_read' }).getByText('user:bob').waitFor()
   })
 
-  test('leads from a document that leaked to who got it, through which agent, by which delegation, in four clicks', async () => {
+  test('leads from a document that leaked to who got it, through which agent, by which delegation and which tuple, in six clicks', async () => {
     const { page } = browser
     await page.getByRole('link', { name: 'Record' }).click()
     await page.getByLabel('About').fill('document:finance/budget')
@@ -143,6 +144,11 @@ describe('the console', needsChromium, () => {
       /2 documents left:[\s\S]*document:finance\/budget · 1 passage/,
     )
     expect(await browser.findings('action')).toEqual([])
+    await steps.last().getByRole('link', { name: 'why' }).first().click()
+    await page.getByRole('heading', { name: 'Why' }).waitFor()
+    await page.getByText('user:anne owner document:finance/budget').first().waitFor()
+    expect(await page.getByLabel('Delegation').inputValue()).toBe(delegation)
+    await page.goBack()
     await steps.last().getByRole('link', { name: 'agent:research-bot' }).click()
     await page.getByRole('heading', { name: 'Agent research-bot' }).waitFor()
     const lent = page.getByRole('row', { name: delegation })
@@ -198,7 +204,31 @@ describe('the console', needsChromium, () => {
     expect(await consents('carol')).toEqual([])
   })
 
-  test('asks for a sign-in anew where the last one counts no more, and comes back to the place', async () => {
+  test('asks for a sign-in anew where the last one is too old, and comes back to the place', async () => {
+    const { page } = browser
+    const tooOld = {
+      title: 'A recent sign-in is needed',
+      code: 'insufficient_user_authentication',
+      txn: 't_1',
+    }
+    await page.goto(`${world.url}/console/agents`)
+    await page.getByRole('link', { name: 'research-bot' }).waitFor()
+    await page.route('**/agents/research-bot', (route) =>
+      route.fulfill({ status: 403, contentType: 'application/problem+json', json: tooOld }),
+    )
+    await page.getByRole('link', { name: 'research-bot' }).click()
+    await page.getByRole('alert').getByText('A recent sign-in is needed').waitFor()
+    expect(await browser.findings('too-old')).toEqual([])
+    await page.unroute('**/agents/research-bot')
+    await page.getByRole('button', { name: 'Sign in again' }).click()
+    await page.getByLabel('Account').fill('anne')
+    await page.getByLabel('Password').fill(password)
+    await page.getByRole('button', { name: 'Sign in', exact: true }).click()
+    await page.waitForURL(`${world.url}/console/agents/research-bot`)
+    await page.getByRole('heading', { name: 'Kill switch' }).waitFor()
+  })
+
+  test('shows nothing to whoever has no session any more', async () => {
     const { page } = browser
     const before = await consents('anne')
     await page.context().clearCookies()
