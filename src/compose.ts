@@ -24,6 +24,7 @@ import { createModelChanges } from './authz/model/changes.ts'
 import { deployModel } from './authz/model/deploy.ts'
 import { digestOf } from './authz/model/dsl.ts'
 import type { ModelVersion } from './authz/model/pin.ts'
+import { createModelShadow } from './authz/model/shadow.ts'
 import { createTruthTable } from './authz/model/truth-table.ts'
 import { createNominator } from './authz/nominate.ts'
 import { observeWrites } from './authz/observed-fga.ts'
@@ -79,6 +80,7 @@ import { fieldRoutes } from './http/routes/fields.ts'
 import { importRoutes } from './http/routes/imports.ts'
 import { jobRoutes } from './http/routes/jobs.ts'
 import { modelRoutes } from './http/routes/model.ts'
+import { modelShadowRoutes } from './http/routes/model-shadow.ts'
 import { modelTestRoutes } from './http/routes/model-tests.ts'
 import { createReading } from './http/routes/reading.ts'
 import { retrieveRoutes } from './http/routes/retrieve.ts'
@@ -209,7 +211,20 @@ export async function compose({
   active.onChange(held.drop)
 
   const limiter = createLimiter(checksInFlightMax)
+  const modelShadow = stack.use(
+    createModelShadow({
+      database,
+      active,
+      index,
+      now,
+      random: Math.random,
+      newId: () => `s_${randomBytes(16).toString('base64url')}`,
+      newTxn,
+      log,
+    }),
+  )
   const gate = createGate({
+    onDecided: modelShadow.onDecided,
     fga,
     index,
     held,
@@ -551,6 +566,7 @@ export async function compose({
         index: () => index.status(),
         now,
       }),
+      modelShadowRoutes({ shadow: modelShadow, requireBearer, isAdministrator, now }),
       modelRoutes({ models, matchesFile, requireBearer, isAdministrator, now }),
       modelTestRoutes({
         truthTable: createTruthTable({

@@ -261,6 +261,16 @@ export type DecisionEvent =
       readonly model_id?: string
     }
   | {
+      /** A changed model is evaluated beside the one in force, and no longer; nobody is answered from it. */
+      readonly event: 'model_shadow_started' | 'model_shadow_ended' | 'model_shadow_read'
+      readonly shadow: string
+      readonly plan: string
+      readonly base_model: string
+      readonly share?: number
+      readonly ends_at?: string
+      readonly because?: 'over' | 'stopped' | 'model_changed'
+    }
+  | {
       readonly event: 'token_exchanged'
       readonly resource: string
       readonly scope: string

@@ -95,6 +95,16 @@ export interface Gate {
 export interface GateDeps extends ReplicaDeps {
   readonly fga: Fga
   readonly limiter: Limiter
+  /** Told of every decision, for whoever only watches; must be quick and not throw. */
+  readonly onDecided?: (decided: Decided) => void
+}
+
+/** What was asked, and every document that was considered for it, however that went. */
+export interface Decided {
+  readonly question: Question
+  readonly documentIds: readonly string[]
+  /** Milliseconds since the epoch. */
+  readonly at: number
 }
 
 /** The question for one principal: relation and request-only tuples. See model.fga. */
@@ -262,6 +272,31 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
   }
   const countOf = (what: Told): number => [...told.values()].filter((one) => one === what).length
 
+  async function clearInWaves<T extends Guarded>(items: readonly T[], enough: number): Promise<Clearance<T>> {
+    const isCleared = (item: T): item is Cleared<T> => proofOf(item.documentId) !== undefined
+    // Also what an earlier round proved, and this one did not come to.
+    const proven = () => items.filter(isCleared).slice(0, enough)
+    const cleared: Cleared<T>[] = []
+    let next = 0
+    // Where OpenFGA refuses what the replica would have let through, each wave is twice the one before.
+    for (let size = enough; next < items.length && cleared.length < enough; size *= 2) {
+      const wave: T[] = []
+      const pending: Pending[] = []
+      while (next < items.length && wave.length < size) {
+        if (signal?.aborted) return { cleared: proven(), stopped: overdue() }
+        if (pending.length > 0) await setImmediate()
+        const slice = items.slice(next, next + Math.min(lookMax, size - wave.length))
+        next += slice.length
+        pending.push(sift(distinct(slice).filter((id) => !told.has(id))))
+        wave.push(...slice.filter((item) => !isRefused(told.get(item.documentId))))
+      }
+      const stopped = await ask(join(pending, telling ? itemsToTell(wave, items) : []))
+      if (stopped !== undefined) return { cleared: proven(), stopped }
+      cleared.push(...wave.filter(isCleared).slice(0, enough - cleared.length))
+    }
+    return { cleared, stopped: undefined }
+  }
+
   return {
     modelId,
     proofOf,
@@ -281,29 +316,13 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
       const [denied, passedOver, errors] = [countOf('denied'), countOf('passed_over'), countOf('error')]
       return { considered: told.size, denied, passedOver, errors, checks, calls }
     },
-    async clear<T extends Guarded>(items: readonly T[], enough = items.length) {
-      const isCleared = (item: T): item is Cleared<T> => proofOf(item.documentId) !== undefined
-      // Also what an earlier round proved, and this one did not come to.
-      const proven = () => items.filter(isCleared).slice(0, enough)
-      const cleared: Cleared<T>[] = []
-      let next = 0
-      // Where OpenFGA refuses what the replica would have let through, each wave is twice the one before.
-      for (let size = enough; next < items.length && cleared.length < enough; size *= 2) {
-        const wave: T[] = []
-        const pending: Pending[] = []
-        while (next < items.length && wave.length < size) {
-          if (signal?.aborted) return { cleared: proven(), stopped: overdue() }
-          if (pending.length > 0) await setImmediate()
-          const slice = items.slice(next, next + Math.min(lookMax, size - wave.length))
-          next += slice.length
-          pending.push(sift(distinct(slice).filter((id) => !told.has(id))))
-          wave.push(...slice.filter((item) => !isRefused(told.get(item.documentId))))
-        }
-        const stopped = await ask(join(pending, telling ? itemsToTell(wave, items) : []))
-        if (stopped !== undefined) return { cleared: proven(), stopped }
-        cleared.push(...wave.filter(isCleared).slice(0, enough - cleared.length))
+    async clear(items, enough = items.length) {
+      const before = told.size
+      try {
+        return await clearInWaves(items, enough)
+      } finally {
+        deps.onDecided?.({ question, documentIds: [...told.keys()].slice(before), at: now() })
       }
-      return { cleared, stopped: undefined }
     },
   }
 }

@@ -15,6 +15,7 @@ import {
   type WirePlanRead,
 } from './model-plan.ts'
 import { isPassing, reportOf } from './model-report.ts'
+import { shadowToText, type WireShadow } from './model-shadow.ts'
 import type { CliDeps } from './program.ts'
 import { createRemitHttp, problemOf } from './remit-http.ts'
 
@@ -81,6 +82,38 @@ export function addModelCommands(program: Command, deps: CliDeps, outcome: { ok:
           ? `The model ${answer.model_id ?? ''} is in force, confirmed by ${answer.approved_by.join(', ')}.`
           : `Confirmed by ${answer.approved_by.join(', ')}. Somebody else has to confirm it too: remit model show ${id}, then remit model apply ${id}`,
       )
+    })
+
+  const shadow = model
+    .command('shadow')
+    .description(
+      'Evaluates what is asked under a planned model as well, for a while; nobody is answered from it.',
+    )
+
+  asPerson(shadow.command('start <plan>'))
+    .description('Begins.')
+    .option('--minutes <n>', 'until it ends by itself, at most 1440', Number, 60)
+    .option('--share <part>', 'of the questions, above 0 and at most 1', Number, 1)
+    .action(async (plan: string, flags: PersonFlags & { minutes: number; share: number }) => {
+      const { minutes, share } = flags
+      const body = { plan_id: plan, minutes, share }
+      const { shadow: begun } = await ask<WireShadow>('POST', '/model/shadow', body, flags, deps)
+      deps.terminal.out(`It runs until ${begun?.ends_at ?? ''}: npm run remit -- model shadow show`)
+    })
+
+  asPerson(shadow.command('stop'))
+    .description('Ends it before its time.')
+    .action(async (flags: PersonFlags) => {
+      await ask<WireShadow>('DELETE', '/model/shadow', undefined, flags, deps)
+      deps.terminal.out('It is stopped: npm run remit -- model shadow show')
+    })
+
+  asPerson(shadow.command('show'))
+    .description('Where the planned model would have answered otherwise.')
+    .option('--json', 'prints what the service answers')
+    .action(async (flags: PlanFlags) => {
+      const found = await ask<WireShadow>('GET', '/model/shadow', undefined, flags, deps)
+      deps.terminal.out(flags.json ? JSON.stringify(found) : shadowToText(found))
     })
 
   asPerson(model.command('show [plan]'))
