@@ -63,8 +63,9 @@ function orthonormal(axes: Float64Array, dimensions: number): Float64Array {
     }
     let square = 0
     for (let at = 0; at < dimensions; at += 1) square += (axes[from + at] as number) ** 2
-    const length = Math.sqrt(square) || 1
-    for (let at = 0; at < dimensions; at += 1) axes[from + at] = (axes[from + at] as number) / length
+    // What is left of one too many is rounding.
+    const scale = square > 1e-18 ? 1 / Math.sqrt(square) : 0
+    for (let at = 0; at < dimensions; at += 1) axes[from + at] = (axes[from + at] as number) * scale
   }
   return axes
 }

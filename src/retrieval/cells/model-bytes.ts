@@ -14,8 +14,8 @@ export function modelToBytes({ centroids, axes, step, error }: CellModel): Buffe
   return Buffer.concat([head, ...[groups, starts, numbers, axes].map(bytesOf)])
 }
 
-/** Throws on bytes of another length than they say. */
-export function modelFromBytes(bytes: Buffer): CellModel {
+/** undefined: of another length than it says, as one with shorter codes is. */
+export function modelFromBytes(bytes: Buffer): CellModel | undefined {
   const [dimensions, groupCount, count] = [bytes.readInt32LE(0), bytes.readInt32LE(4), bytes.readInt32LE(8)]
   // A copy begins at 0: typed arrays may not begin anywhere.
   const body = Uint8Array.from(bytes.subarray(header)).buffer
@@ -25,8 +25,7 @@ export function modelFromBytes(bytes: Buffer): CellModel {
     count * dimensions,
     codeLength * dimensions,
   ] as const
-  if (body.byteLength !== 4 * lengths.reduce((sum, length) => sum + length, 0))
-    throw new Error('The model of cells is cut.')
+  if (body.byteLength !== 4 * lengths.reduce((sum, length) => sum + length, 0)) return undefined
   const [toStarts, toNumbers, toAxes] = [
     4 * lengths[0],
     4 * (lengths[0] + lengths[1]),

@@ -17,7 +17,7 @@ export async function readGenerations(sql: Sql): Promise<readonly Generation[]> 
   )
 }
 
-/** undefined: it is gone. */
+/** undefined: it is gone, or of another version of this program. */
 export async function readModel(sql: Sql, generation: number): Promise<CellModel | undefined> {
   const [row] = await sql.query<{ model: Buffer }>('select model from cell_models where generation = $1', [
     generation,

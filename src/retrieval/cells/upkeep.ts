@@ -95,10 +95,10 @@ export function createUpkeep({
   async function fits(passages: number): Promise<boolean> {
     const newest = (await readGenerations(database)).at(-1)
     if (newest === undefined) return false
-    if (fitted?.generation !== newest.generation) fitted = newest
-    if (Math.abs(passages - fitted.passages) <= changedBy * fitted.passages) return true
     const model = await readModel(database, newest.generation)
     if (model === undefined) return false
+    if (fitted?.generation !== newest.generation) fitted = newest
+    if (Math.abs(passages - fitted.passages) <= changedBy * fitted.passages) return true
     // Cells for a quarter as many passages are too large, whatever lies in them.
     if (passages > 4 * newest.passages) return false
     const sample = await readSample(database, (100 * driftSamples) / passages)

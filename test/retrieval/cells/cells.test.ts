@@ -168,6 +168,16 @@ describeDatabases('cells', (kind) => {
     expect(await readUnplaced(database, newest, 0, 1_000)).toEqual([])
   })
 
+  test('of a model that cannot be read are trained anew', async () => {
+    const before = cells.sets().at(-1)?.generation ?? 0
+    await database.query(`update cell_models set model = substring(model from 1 for length(model) - 4)`)
+    await using other = open()
+    await other.renew()
+    expect(await generations()).toEqual([{ generation: before + 1, lie: documents }])
+    expect(other.sets().map(({ generation }) => generation)).toEqual([before + 1])
+    await cells.refresh()
+  })
+
   test('of two models answer together while passages move, and the older one goes with the last of them', async () => {
     const [before] = await generations()
     // As a crash in the middle leaves it: a newer model, and half of the passages in it.

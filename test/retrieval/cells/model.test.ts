@@ -104,7 +104,7 @@ test('a model is the same for the same samples and numbers, and comes back from 
   const [one, other] = [trainModel(some, 20, seeded(5)), trainModel(some, 20, seeded(5))]
   expect(other).toEqual(one)
   expect(modelFromBytes(modelToBytes(one))).toEqual(one)
-  expect(() => modelFromBytes(modelToBytes(one).subarray(0, -4))).toThrow('cut')
+  expect(modelFromBytes(modelToBytes(one).subarray(0, -4))).toBeUndefined()
 })
 
 test('codes tell most of what the centroid leaves open', () => {

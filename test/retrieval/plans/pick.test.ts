@@ -28,7 +28,7 @@ describe('the plan', () => {
     ['all is visible', situation({ ...cells })],
     ['a few documents lie in no cell yet', situation({ visible: million / 2, loose: 20 })],
   ])('compares what is near where %s', (_, of) => {
-    expect(pick(of, createCosts())).toMatchObject({ plan: 'cells', rows: 200 })
+    expect(pick(of, createCosts())).toMatchObject({ plan: 'cells', rows: 300 })
   })
 
   test('walks the graph where all is visible and there are no cells', () => {
