@@ -3,6 +3,8 @@
 -- From its next start on the service may read the record and add to it, and nothing else: it can neither change nor remove a
 -- row, nor drop the table, nor switch off a trigger. An erasure and retention go by two functions of the owner's.
 -- An upgrade that changes these tables says so: give them back first (alter table … owner to remit).
+-- As a superuser: nothing is looked up where the service may create (CVE-2018-1058).
+set search_path = pg_catalog, pg_temp;
 do $$ begin
   if not exists (select from pg_roles where rolname = 'remit_record') then create role remit_record nologin; end if;
 end $$;
@@ -11,8 +13,21 @@ end $$;
 alter schema public owner to remit_record;
 grant usage, create on schema public to :"service";
 
-create or replace function remit_guard_record() returns void language plpgsql security definer
-set search_path = pg_catalog, public, pg_temp as $$
+-- Where this ran before: the next start may replace the functions, and then hands them over again.
+create temp table remit_service ();
+alter table remit_service owner to :"service";
+do $$ declare one regprocedure; begin
+  for one in select oid from pg_proc
+    where pronamespace = 'public'::regnamespace and proowner = 'remit_record'::regrole loop
+    execute format('alter function %s owner to %s', one,
+      (select relowner::regrole from pg_class where oid = 'pg_temp.remit_service'::regclass));
+  end loop;
+end $$;
+drop table remit_service;
+
+-- Runs as a superuser: it may find nothing where the service may create.
+create or replace function public.remit_guard_record() returns void language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
 declare service text := session_user; one text;
 begin
   foreach one in array array['decision_records', 'record_seals', 'record_leaves'] loop
@@ -20,8 +35,10 @@ begin
     execute format('revoke all on public.%I from public, %I', one, service);
     execute format('grant select, insert on public.%I to %I', one, service);
   end loop;
-  -- The two that may change it also read who is being erased.
-  execute 'grant select on public.record_people to remit_record';
+  -- The two that may change it also read who is being erased: in a table, which nobody can put a view in the place of.
+  execute 'alter table public.record_people owner to remit_record';
+  execute format('revoke all on public.record_people from public, %I', service);
+  execute format('grant select, insert, update on public.record_people to %I', service);
   foreach one in array array['record_erase(text, bigint[], text[], jsonb[])', 'record_drop_oldest(timestamptz)', 'record_tidy()',
       'refuse_change()'] loop
     execute format('alter function public.%s owner to remit_record', one);
@@ -30,5 +47,6 @@ begin
   end loop;
 end
 $$;
-revoke all on function remit_guard_record() from public;
-grant execute on function remit_guard_record() to :"service";
+revoke all on function public.remit_guard_record() from public;
+grant execute on function public.remit_guard_record() to :"service";
+reset search_path;

@@ -1012,7 +1012,7 @@ CREATE OR REPLACE FUNCTION public.record_drop_oldest(before timestamp with time 
  RETURNS TABLE(seal_no bigint, records bigint)
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare oldest bigint; gone bigint;
 begin
@@ -1020,15 +1020,22 @@ begin
   if before > now() - interval '30 days' then
     raise exception 'records of the last 30 days cannot be dropped';
   end if;
-  select l.seal_no into oldest from record_leaves l order by l.seal_no limit 1;
-  if oldest is null or exists (select 1 from record_seals s where s.seal_no = oldest and s.newest_at >= before) then
+  select l.seal_no into oldest from public.record_leaves l order by l.seal_no limit 1;
+  if oldest is null or exists (select 1 from public.record_seals s where s.seal_no = oldest and s.newest_at >= before) then
     return;
   end if;
+  -- The records' own times: whoever may write seals may write one that says that it is old.
+  if exists (
+    select 1 from public.record_leaves l join public.decision_records d on d.record_no = any(l.record_nos)
+    where l.seal_no = oldest and d.at >= before
+  ) then
+    raise exception 'seal % holds records that are younger than it says', oldest;
+  end if;
   perform set_config('remit.record_change', 'retention', true);
-  delete from decision_records d using record_leaves l
+  delete from public.decision_records d using public.record_leaves l
     where l.seal_no = oldest and d.record_no = any(l.record_nos);
   get diagnostics gone = row_count;
-  delete from record_leaves l where l.seal_no = oldest;
+  delete from public.record_leaves l where l.seal_no = oldest;
   perform set_config('remit.record_change', '', true);
   return query select oldest, gone;
 end
@@ -1038,15 +1045,17 @@ CREATE OR REPLACE FUNCTION public.record_erase(whose text, nos bigint[], subject
  RETURNS bigint
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 declare changed bigint;
 begin
-  if not exists (select 1 from record_people where alias = whose and erasing_since is not null and erased_at is null) then
+  if not exists (
+    select 1 from public.record_people where alias = whose and erasing_since is not null and erased_at is null
+  ) then
     raise exception 'nobody of this alias is being erased';
   end if;
   perform set_config('remit.record_change', 'erasure', true);
-  update decision_records d set subject = given.subject, detail = given.detail
+  update public.decision_records d set subject = given.subject, detail = given.detail
   from unnest(nos, subjects, details) given (record_no, subject, detail)
   where d.record_no = given.record_no;
   get diagnostics changed = row_count;
@@ -1059,9 +1068,9 @@ CREATE OR REPLACE FUNCTION public.record_tidy()
  RETURNS void
  LANGUAGE sql
  SECURITY DEFINER
- SET search_path TO 'public', 'pg_temp'
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-  select gin_clean_pending_list('decision_records_objects');
+  select gin_clean_pending_list('public.decision_records_objects'::regclass);
 $function$;
 
 CREATE OR REPLACE FUNCTION public.refuse_change()

@@ -14,6 +14,7 @@ describe('the record of a service with a role of its own', needsPostgres, () => 
   let admin: pg.Client
   let inside: pg.Client
   let service: Database
+  let script: string
   const urlOf = (database: string, role?: string): string => {
     const url = new URL(native.databaseUrl ?? '')
     url.pathname = `/${database}`
@@ -29,8 +30,9 @@ describe('the record of a service with a role of its own', needsPostgres, () => 
     inside = new pg.Client({ connectionString: urlOf(name) })
     await inside.connect()
     await inside.query('create extension vector')
-    const script = await readFile(new URL('../../docker/record-owner.sql', import.meta.url), 'utf8')
-    await inside.query(script.replaceAll(':"service"', name))
+    const text = await readFile(new URL('../../docker/record-owner.sql', import.meta.url), 'utf8')
+    script = text.replaceAll(':"service"', name)
+    await inside.query(script)
     service = await openPostgres({ url: urlOf(name, name), poolSize: 2 })
     await migrate(service, { dir: new URL('../../migrations/', import.meta.url), dimensions: 3 })
     expect(await guardRecord(service)).toEqual({ isInsertOnly: true })
@@ -69,6 +71,47 @@ describe('the record of a service with a role of its own', needsPostgres, () => 
     expect((await guardRecord(service)).isInsertOnly).toBe(true)
   })
 
+  test('runs nothing of the service’s as its owner or as a superuser', async () => {
+    await service.query('create table witness (who text)')
+    await service.query('grant all on witness to public')
+    const seen = (name: string, returns: string, result: string) =>
+      service.query(`create or replace function public.${name} returns ${returns} language plpgsql as $$ begin
+        insert into public.witness values (current_user); return ${result}; end $$`)
+    await seen('gin_clean_pending_list(text)', 'bigint', '0')
+    await seen('format(text, text)', 'text', `pg_catalog.format($1, variadic array[$2])`)
+    await service.query('select record_tidy()')
+    // As at a start: in a session that has looked nothing up yet.
+    const started = await openPostgres({ url: urlOf(name, name), poolSize: 1 })
+    await guardRecord(started)
+    await started.close()
+    await seen('looked()', 'boolean', 'true')
+    const view = `create view record_people as
+      select 'erased:v' as alias, now() as erasing_since, null::timestamptz as erased_at where looked()`
+    await service
+      .transaction(async (sql) => {
+        await sql.query('alter table record_people rename to people_kept')
+        await sql.query(view)
+        await sql.query('grant select on record_people to public')
+        await sql.query(`select record_erase('erased:v', '{}', '{}', '{}')`)
+        await sql.query('drop view record_people')
+        await sql.query('alter table people_kept rename to record_people')
+      })
+      .catch((error: unknown) => expect(String(error)).toMatch(/must be owner/))
+    expect(await service.query('select distinct who from witness')).toEqual([])
+    await service.query('drop function public.gin_clean_pending_list(text), public.format(text, text)')
+  })
+
+  test('loses nothing of late to a seal that says that it is old', async () => {
+    await service.query(`insert into record_seals select 0, '2000-01-01', 1, max(record_no), max(record_no), 0,
+      '2000-01-01', sha256(''), sha256(''), sha256(''), sha512('') from decision_records`)
+    await service.query(`insert into record_leaves select 0, array[max(record_no)], sha256('') from decision_records`)
+    const before = await service.query('select record_no from decision_records')
+    await service.query(`select record_drop_oldest(now() - interval '31 days')`).catch((error: unknown) => {
+      expect(String(error)).toMatch(/younger/)
+    })
+    expect(await service.query('select record_no from decision_records')).toEqual(before)
+  })
+
   test('is added to, and erased from by the one way that there is', async () => {
     await record(service, { ...operator('t_2'), subject: 'user:anne' }, { event: 'signed_out' })
     await service.query(
@@ -80,6 +123,13 @@ describe('the record of a service with a role of its own', needsPostgres, () => 
     )
     expect(row?.n).toBe(1)
     await expect(service.query(`select record_drop_oldest(now())`)).rejects.toThrow('30 days')
+  })
+
+  test('is handed back where its owner’s script runs again, and guarded at the next start', async () => {
+    await inside.query(script)
+    await service.query(`alter function record_tidy() set work_mem = '4MB'`)
+    expect(await guardRecord(service)).toEqual({ isInsertOnly: true })
+    await expect(service.query('alter function record_tidy() reset work_mem')).rejects.toThrow('must be owner')
   })
 
   test('is guarded again at the next start, and a service that owns it is told so', async () => {

@@ -274,6 +274,34 @@ describe.each([
       expect(await verify()).toMatchObject({ found: 0 })
     })
 
+    test('shows a record that was hidden by an erasure of which the record says nothing', async () => {
+      const [, second = 0] = await sealed()
+      await database.query(`update record_people set erasing_since = now() where subject = 'user:anne'`)
+      await database.query(
+        `select record_erase(alias, array[record_no], array[alias], array[detail])
+         from decision_records, record_people p where record_no = $1 and p.subject = 'user:anne'`,
+        [second],
+      )
+      expect((await verify()).findings).toMatchObject([{ kind: 'erased_without_erasure', record: second }])
+    })
+
+    test('shows a seal before the first, and a drop of what no retention takes', async () => {
+      const all = await sealed()
+      await asOwner(`insert into record_seals select 0, sealed_at, records, first_no, last_no, sealed_to, newest_at, digest, head,
+        public_key, signature from record_seals where seal_no = 1`)
+      expect((await verify()).findings).toMatchObject([{ kind: 'seal_changed', seal: 0 }])
+      await asOwner(`delete from record_seals where seal_no = 0; delete from record_leaves where seal_no = 1;
+        delete from decision_records where record_no <= ${all[3]}`.replaceAll(';\n', '; '))
+      await record(database, operator('t_9'), {
+        event: 'records_dropped',
+        to_seal: 1,
+        records: 4,
+        before: new Date(now).toISOString(),
+      })
+      await seal()
+      expect((await verify()).findings).toMatchObject([{ kind: 'removed', seal: 1 }])
+    })
+
     test('an erasure that a crash cut short goes on by itself', async () => {
       await sealed()
       const failing: Database = {

@@ -78,6 +78,8 @@ const sealsAtOnce = 1_000
 const peopleMax = 50_000
 // The job runs each second: what is older was left out.
 const lateMs = 60_000
+// Retention takes nothing that is younger, whatever a record says of it.
+const keptMs = 30 * 86_400_000
 
 /**
  * Compares the whole record with its seals, from the first on, in bounded memory: a bit for each number beside one batch.
@@ -108,6 +110,11 @@ export async function verifyRecord(
   let seals = 0
   let records = 0
   const droppedTo = await droppedByRetention(sql)
+  // The chain begins at 1: nothing else would look at these, and retention takes the lowest first.
+  for (const { seal_no } of await sql.query<{ seal_no: number }>(
+    `select seal_no from record_seals where seal_no < 1 order by seal_no limit ${findingsMax}`,
+  ))
+    find({ kind: 'seal_changed', seal: seal_no, detail: 'no seal has such a number' })
 
   for (let after = 0; ; ) {
     const batch = await readSeals(sql, after)
@@ -155,7 +162,7 @@ export async function verifyRecord(
       last = { seal, head: own, sealedTo: one.sealed_to }
       seals += 1
       if (one.record_nos === null || one.digests === null) {
-        if (seal <= droppedTo) {
+        if (seal <= droppedTo && one.newest_at.getTime() < now - keptMs) {
           dropped.seals += 1
           dropped.records += one.records
         } else find({ kind: 'removed', seal, detail: `all ${one.records} records of the seal` })
@@ -312,7 +319,9 @@ function createPeopleCache(sql: Sql) {
       )
       if (aliases.length === 0) return
       const erased = await sql.query<{ alias: string }>(
-        'select alias from record_people where alias = any($1) and erasing_since is not null',
+        // The record itself has to say so, where whoever may write the table of people cannot take it back.
+        `select alias from record_people p where alias = any($1) and erasing_since is not null and exists (
+           select 1 from decision_records where event = 'person_erased' and detail ->> 'alias' = p.alias)`,
         [aliases],
       )
       const known = new Set(erased.map(({ alias }) => alias))
