@@ -254,15 +254,25 @@ describe.each([
         ['limit=x', 'limit'],
         ['since=yesterday', 'since'],
         ['cursor=x', 'cursor'],
+        [`cursor=${cursorAt('2026-99-99T99:99:99.000000Z')}`, 'cursor'],
+        [`cursor=${cursorAt('2026-02-30T00:00:00.000000Z')}`, 'cursor'],
+        ['since=9999-12-31T23:59:59-23:00', 'since'],
+        ['until=0000-12-31T23:59:59Z', 'until'],
         ['everything=1', 'everything'],
         ['format=cef', 'format'],
       ]) {
         const { status, body } = await ask(query ?? '')
         expect({ query, status, field: body.field }).toEqual({ query, status: 422, field })
       }
+      for (const until of ['0000-01-01T00:00:00Z', '9999-12-31T23:59:59-23:59']) {
+        const path = `/audit/reach?agent=agent:research-bot&until=${until}`
+        expect((await world.call('GET', path, { token: tokens.admin })).status).toBe(422)
+      }
     })
   })
 })
+
+const cursorAt = (time: string): string => Buffer.from(JSON.stringify([time, 1])).toString('base64url')
 
 interface Row {
   readonly seq: number

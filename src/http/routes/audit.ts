@@ -26,10 +26,14 @@ const ndjson = 'application/x-ndjson'
 const formats = ['json', 'ocsf', 'cef'] as const
 type Format = (typeof formats)[number]
 
+// What Postgres reads as it is written: years of four digits, and none is 0.
+const firstMs = Date.parse('0001-01-01T00:00:00Z')
+const endMs = Date.parse('+010000-01-01T00:00:00Z')
+
 /** A point in time, as it is asked for. */
 export const moment = z.iso
   .datetime({ offset: true })
-  .refine((value) => Number.isFinite(Date.parse(value)), 'is no time')
+  .refine((value) => Date.parse(value) >= firstMs && Date.parse(value) < endMs, 'is no time')
 
 const query = z.strictObject({
   subject: text(1, 600).optional().openapi({ example: 'user:anne' }),
