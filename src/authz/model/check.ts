@@ -1,7 +1,7 @@
 import type { errors } from '@openfga/syntax-transformer'
 import { validator } from '@openfga/syntax-transformer'
 import { compileModel, FgaError } from '@remit/engine'
-import { readDsl } from './dsl.ts'
+import { readDsl, tooDeep, tooDeepIn } from './dsl.ts'
 import { type Finding, refusalsOf, warningsOf } from './invariants.ts'
 
 /** What is wrong in a model's text, and where: lines and columns count from 1, `endColumn` is the first behind it. */
@@ -37,6 +37,8 @@ export function checkText(dsl: string): ModelCheck {
 type Found = errors.DSLSyntaxError['errors'][number] | errors.ModelValidationError['errors'][number]
 
 function problemsOf(dsl: string): readonly TextProblem[] {
+  const deep = tooDeepIn(dsl)
+  if (deep !== undefined) return [{ ...atStart(tooDeep), line: deep, endLine: deep }]
   try {
     validator.validateDSL(dsl)
     return []

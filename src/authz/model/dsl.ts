@@ -7,14 +7,36 @@ export type ModelJson = Omit<AuthorizationModel, 'id'>
 
 /** Text that is no model. The message names each line that is wrong. */
 export class ModelSyntaxError extends Error {
-  constructor(message: string, cause: unknown) {
+  constructor(message: string, cause?: unknown) {
     super(message, { cause })
     this.name = 'ModelSyntaxError'
   }
 }
 
 /** Reads a model's text. Throws ModelSyntaxError. Does not check what the model means: `compileModel` does. */
-export const readDsl = (dsl: string): ModelJson => reading(() => transformer.transformDSLToJSONObject(dsl))
+export function readDsl(dsl: string): ModelJson {
+  const deep = tooDeepIn(dsl)
+  if (deep !== undefined) throw new ModelSyntaxError(`line ${deep}: ${tooDeep}`)
+  return reading(() => transformer.transformDSLToJSONObject(dsl))
+}
+
+const depthMax = 12
+export const tooDeep = `Parentheses are nested more than ${depthMax} deep.`
+
+/**
+ * The line on which parentheses are nested deeper than anybody writes, from 1. The transformer takes seconds for a hundred
+ * of them, and nobody else has a turn meanwhile.
+ */
+export function tooDeepIn(dsl: string): number | undefined {
+  for (const [index, line] of dsl.split('\n').entries()) {
+    let depth = 0
+    for (const one of line) {
+      depth += one === '(' ? 1 : one === ')' ? -1 : 0
+      if (depth > depthMax) return index + 1
+    }
+  }
+  return undefined
+}
 
 /** Reads the files of a model in modules (`fga.mod`). Throws ModelSyntaxError. */
 export const readModules = (
