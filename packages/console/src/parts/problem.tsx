@@ -8,7 +8,7 @@ export function ProblemBox({ problem }: { readonly problem: Problem }) {
   return (
     <div class="problem" role="alert">
       <p>
-        <strong>{problem.title}.</strong> {problem.message}
+        <strong>{problem.title.replace(/\.?$/, '.')}</strong> {problem.message}
         {problem.field !== undefined && (
           <>
             {' '}
