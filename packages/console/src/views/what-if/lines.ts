@@ -1,3 +1,5 @@
+import { agentId } from '../why/ask-form.tsx'
+
 export interface Line {
   readonly user: string
   readonly relation: string
@@ -56,7 +58,7 @@ export const presets: readonly Preset[] = [
     lines: ({ user, object, agent }) => ({
       writes: [
         `${user} delegator delegation:supposed until 2999-01-01T00:00:00Z`,
-        `agent:${agent} agent delegation:supposed`,
+        `agent:${agentId(agent ?? '')} agent delegation:supposed`,
         `delegation:supposed delegated_to ${object}`,
       ],
     }),

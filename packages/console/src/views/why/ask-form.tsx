@@ -4,11 +4,15 @@ import { go } from '../../router.tsx'
 /** What a question is made of: the fields of its form, and the members of its address. */
 export type Asked = Readonly<Record<string, string>>
 
+/** `agent:research-bot`, as the record and tuples have it, is the agent `research-bot` to whoever is asked. */
+export const agentId = (written: string): string => written.replace(/^agent:/, '')
+
 /** The named fields of an address that say something. */
 export const askedOf = (query: URLSearchParams, names: readonly string[]): Asked =>
   Object.fromEntries(
     names.flatMap((name) => {
-      const value = query.get(name)?.trim() ?? ''
+      const written = query.get(name)?.trim() ?? ''
+      const value = name === 'agent' ? agentId(written) : written
       return value === '' ? [] : [[name, value]]
     }),
   )
