@@ -155,6 +155,14 @@ function PresetForm({
   )
 }
 
+const Unchanged = ({ lines, why }: { readonly lines: readonly Line[]; readonly why: string }) =>
+  lines.length === 0 ? null : (
+    <p class="warn">
+      Changes nothing, since it {why}:{' '}
+      {lines.map(({ user, relation, object }) => `${user} ${relation} ${object}`).join('; ')}
+    </p>
+  )
+
 const limits: Readonly<Record<string, string>> = {
   questions: 'there are too many to go through',
   time: 'there was no time to go through all',
@@ -163,14 +171,13 @@ const limits: Readonly<Record<string, string>> = {
 
 function Told({ answer }: { readonly answer: WhatIfAnswer }) {
   const { complete, limited_by, can_read, can_read_delegated, asked, unchanged, replica, txn } = answer
-  const same = [...unchanged.writes, ...unchanged.deletes]
   return (
     <section aria-labelledby="told">
       <h2 id="told">What would change</h2>
       <div role="status">
         {complete ? (
           <p>
-            Everybody whom it can reach was looked at: {asked.people} people, {asked.agents} agents.
+            Everybody whom it can reach was looked at: people {asked.people}, agents {asked.agents}.
           </p>
         ) : (
           <p class="warn">
@@ -179,12 +186,8 @@ function Told({ answer }: { readonly answer: WhatIfAnswer }) {
           </p>
         )}
       </div>
-      {same.length > 0 && (
-        <p class="warn">
-          Changes nothing, being so already:{' '}
-          {same.map(({ user, relation, object }) => `${user} ${relation} ${object}`).join('; ')}
-        </p>
-      )}
+      <Unchanged lines={unchanged.writes} why="is stored already" />
+      <Unchanged lines={unchanged.deletes} why="is not stored" />
       <Effect canRead={can_read} delegated={can_read_delegated} />
       <ReplicaNote replica={replica} />
       <p class="soft">
