@@ -66,7 +66,7 @@ export function Shell({ value: signedIn }: { readonly value: Omit<Console, 'lead
           ))}
         </ul>
       </nav>
-      <main id="content">{section?.show(place, rest) ?? <Nothing isHome={first === ''} own={own} />}</main>
+      <main id="content">{section?.show(place, rest) ?? <Nothing first={first} own={own} />}</main>
     </ConsoleContext.Provider>
   )
 }
@@ -80,10 +80,22 @@ function decoded(segment: string): string {
   }
 }
 
-function Nothing({ isHome, own }: { readonly isHome: boolean; readonly own: readonly Section[] }) {
+function Nothing({ first, own }: { readonly first: string; readonly own: readonly Section[] }) {
+  const closed = sections.find(({ path }) => path === `/${first}`)
+  const title =
+    first === ''
+      ? 'What can be asked here'
+      : closed === undefined
+        ? 'There is nothing at this address'
+        : `${closed.title}: not with your roles`
   return (
     <>
-      <Heading title={isHome ? 'What can be asked here' : 'There is nothing at this address'} />
+      <Heading title={title} />
+      {closed !== undefined && (
+        <p>
+          It takes the role <code>{closed.roles.join(' or ')}</code>, which the operator gives at the machine.
+        </p>
+      )}
       <ul class="plain">
         {own.map(({ path, title }) => (
           <li key={path}>
