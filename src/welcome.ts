@@ -62,6 +62,7 @@ function demoLines(config: Config, demo: DemoFacts): string[] {
     `DEMO: ${documents} documents of ${company}, a company that does not exist. Its people:`,
     ...people.map(({ key, name, role }) => `  ${key.padEnd(width)}  ${name}, ${role}`),
     `  Their passwords: ${passwords}`,
+    `  Administrators:  kim, with every role, and lena, at ${config.publicUrl}/console`,
     'Agents that people lent their reading to:',
     ...agents.map(({ id, purpose }) => `  ${id}: ${purpose}`),
     '',
