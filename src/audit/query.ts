@@ -118,8 +118,7 @@ const cursorAfter = ({ time, seq }: Place): string =>
 function placeOf(cursor: string | undefined): Place | undefined {
   if (cursor === undefined) return undefined
   const [time, seq] = partsOf(cursor)
-  if (typeof time === 'string' && isTime(time) && Number.isSafeInteger(seq))
-    return { time, seq: Number(seq) }
+  if (typeof time === 'string' && isTime(time) && Number.isSafeInteger(seq)) return { time, seq: Number(seq) }
   throw invalid('cursor', 'This cursor is not of this list.')
 }
 
@@ -128,7 +127,11 @@ const timePattern = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/
 /** One that Postgres takes: the 30th of February has the form of one. */
 function isTime(text: string): boolean {
   const time = timePattern.test(text) ? Date.parse(text) : Number.NaN
-  return Number.isFinite(time) && new Date(time).toISOString().startsWith(text.slice(0, 19)) && !text.startsWith('0000')
+  return (
+    Number.isFinite(time) &&
+    new Date(time).toISOString().startsWith(text.slice(0, 19)) &&
+    !text.startsWith('0000')
+  )
 }
 
 function partsOf(cursor: string): readonly unknown[] {

@@ -104,7 +104,9 @@ describe('the record of a service with a role of its own', needsPostgres, () => 
   test('loses nothing of late to a seal that says that it is old', async () => {
     await service.query(`insert into record_seals select 0, '2000-01-01', 1, max(record_no), max(record_no), 0,
       '2000-01-01', sha256(''), sha256(''), sha256(''), sha512('') from decision_records`)
-    await service.query(`insert into record_leaves select 0, array[max(record_no)], sha256('') from decision_records`)
+    await service.query(
+      `insert into record_leaves select 0, array[max(record_no)], sha256('') from decision_records`,
+    )
     const before = await service.query('select record_no from decision_records')
     await service.query(`select record_drop_oldest(now() - interval '31 days')`).catch((error: unknown) => {
       expect(String(error)).toMatch(/younger/)
@@ -129,7 +131,9 @@ describe('the record of a service with a role of its own', needsPostgres, () => 
     await inside.query(script)
     await service.query(`alter function record_tidy() set work_mem = '4MB'`)
     expect(await guardRecord(service)).toEqual({ isInsertOnly: true })
-    await expect(service.query('alter function record_tidy() reset work_mem')).rejects.toThrow('must be owner')
+    await expect(service.query('alter function record_tidy() reset work_mem')).rejects.toThrow(
+      'must be owner',
+    )
   })
 
   test('is guarded again at the next start, and a service that owns it is told so', async () => {

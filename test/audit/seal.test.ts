@@ -290,8 +290,10 @@ describe.each([
       await asOwner(`insert into record_seals select 0, sealed_at, records, first_no, last_no, sealed_to, newest_at, digest, head,
         public_key, signature from record_seals where seal_no = 1`)
       expect((await verify()).findings).toMatchObject([{ kind: 'seal_changed', seal: 0 }])
-      await asOwner(`delete from record_seals where seal_no = 0; delete from record_leaves where seal_no = 1;
-        delete from decision_records where record_no <= ${all[3]}`.replaceAll(';\n', '; '))
+      await asOwner(
+        `delete from record_seals where seal_no = 0; delete from record_leaves where seal_no = 1;
+        delete from decision_records where record_no <= ${all[3]}`.replaceAll(';\n', '; '),
+      )
       await record(database, operator('t_9'), {
         event: 'records_dropped',
         to_seal: 1,

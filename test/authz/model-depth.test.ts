@@ -7,7 +7,9 @@ const nested = (depth: number): string =>
 
 test('a model’s text that is nested deeper than anybody writes is refused before it is read', () => {
   const began = process.cpuUsage()
-  expect(checkText(nested(150)).problems).toMatchObject([{ line: 7, message: expect.stringMatching(/nested/) }])
+  expect(checkText(nested(150)).problems).toMatchObject([
+    { line: 7, message: expect.stringMatching(/nested/) },
+  ])
   expect(() => readDsl(nested(150))).toThrow(ModelSyntaxError)
   expect(process.cpuUsage(began).user).toBeLessThan(200_000)
   expect(checkText(nested(4)).problems).toEqual([])
