@@ -41,7 +41,7 @@ for (let document = 0; document < documents; document++) {
 const lent = Array.from({ length: delegations }, (_, nth): LiveDelegation => {
   add(`user:p${nth}`, 'delegator', `delegation:t${nth}`, until)
   add('agent:bot', 'agent', `delegation:t${nth}`)
-  add(`delegation:t${nth}`, 'delegated_to', `collection:c${nth % 20}`)
+  for (let of = 0; of < 10; of++) add(`delegation:t${nth}`, 'delegated_to', `collection:c${(nth + of) % 20}`)
   return { id: `t${nth}`, subject: `user:p${nth}`, agents: ['bot'] }
 })
 console.log(`${tuples.size} tuples, ${documents} documents, ${people} people, ${delegations} delegations\n`)
@@ -66,7 +66,7 @@ const changes: readonly (readonly [string, SupposedChange])[] = [
   ],
   [
     'a collection of 10,000 documents is lent',
-    { writes: [{ user: 'delegation:t5', relation: 'delegated_to', object: 'collection:c9' }], deletes: [] },
+    { writes: [{ user: 'delegation:t5', relation: 'delegated_to', object: 'collection:c17' }], deletes: [] },
   ],
 ]
 

@@ -18,6 +18,10 @@ export interface Affected {
   readonly everybody: boolean
   /** `type#relation object`: what is asked behind the tuples. Whoever brings a contextual tuple there is one for whom it may. */
   readonly questions: ReadonlySet<string>
+  /** Users whom a tuple names itself. */
+  readonly direct: ReadonlySet<string>
+  /** What is asked of the tuples' users: who has none of it under the relaxed model, and is not named, is not affected. */
+  readonly asked: readonly { readonly relation: string; readonly object: string }[]
 }
 
 export interface AffectedInput {
@@ -61,6 +65,8 @@ export function* affectedBy(
   const below = yield* walk(usersets, down.step)
   const isDeep = usersets.length > 0 && up.hops + below.hops >= depthMax
   return {
+    direct: new Set(starts.flatMap(({ direct }) => (direct === undefined ? [] : [direct.name]))),
+    asked: usersets.map(([{ name }, node]) => ({ relation: name, object: node.name })),
     objects: new Set([...(up.seen.get(target) ?? [])].map(({ name }) => name)),
     users: down.users,
     everybody: down.everybody || down.isUnsure || isDeep,

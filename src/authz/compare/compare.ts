@@ -88,6 +88,13 @@ export async function comparePairs(input: ComparePairs): Promise<Ended> {
   let sides = input.sides()
   let asked = 0
   for (const { asker, documents } of groups) {
+    // To find a group takes its time as well.
+    const rest = slices.pauseWhenOver()
+    if (rest !== undefined) {
+      await rest
+      if (slices.elapsed > limits.duration) return { asked, stopped: 'time' }
+      sides = input.sides()
+    }
     let ask = questionsOf(sides, asker, input.context)
     for (const document of documents) {
       if (asked >= limits.questions) return { asked, stopped: 'questions' }

@@ -10,6 +10,7 @@ import {
 } from '../compare/askers.ts'
 import type { Group, Slices } from '../compare/compare.ts'
 import { namesIn } from '../compare/names.ts'
+import { type Could, createCould } from './could.ts'
 
 export interface ReachInput {
   readonly model: Model
@@ -20,59 +21,88 @@ export interface ReachInput {
   readonly delegations: readonly LiveDelegation[]
   readonly context: { readonly current_time: string }
   readonly slices: Slices
+  /** Fewer documents are asked about sooner than it is found out which of them somebody could have. Default 200. */
+  readonly narrowFrom?: number | undefined
+}
+
+/** With the ids of its documents, made once for all who share them. */
+interface Reached extends Affected {
+  readonly documents: readonly string[]
 }
 
 /**
  * Those whom a change of tuples can reach, each with the documents that it can reach: all others are answered as
- * before, and need not be asked about.
+ * before, and need not be asked about. Each group is made when its turn comes.
  */
-export async function reachedBy(input: ReachInput): Promise<Group[]> {
-  const { tuples, delegations } = input
+export async function reachedBy(input: ReachInput): Promise<Iterable<Group>> {
   const own = await affectedOf(input, 'can_read')
   const lent = await affectedOf(input, 'can_read_delegated')
-  const everybody = own.some(({ everybody }) => everybody) ? [stranger, ...namesIn(tuples).people] : []
+  return groupsOf(input, own, lent)
+}
+
+function* groupsOf(
+  { model, tuples, delegations, narrowFrom = 200 }: ReachInput,
+  own: readonly Reached[],
+  lent: readonly Reached[],
+): Iterable<Group> {
+  const could = createCould([model], tuples)
+  const everybody = own.some((affected) => affected.everybody) ? [stranger, ...namesIn(tuples).people] : []
   const people = new Set([...everybody, ...own.flatMap(({ users }) => [...users]).sort()])
-  return [
-    ...[...people].map((user) => groupOf(ownAsker(user), own)),
-    ...delegations.flatMap(delegatedAskers).map((asker) => groupOf(asker, lent)),
-  ].filter(({ documents }) => documents.size > 0)
+  for (const user of people) {
+    const asker = ownAsker(user)
+    const bearing = own.filter((affected) => affected.everybody || affected.users.has(user))
+    yield { asker, documents: documentsOf(asker, bearing, could, narrowFrom) }
+  }
+  for (const asker of delegations.flatMap(delegatedAskers)) {
+    const bearing = lent.filter((affected) => affected.everybody || bears(affected, asker, could))
+    yield { asker, documents: documentsOf(asker, bearing, could, narrowFrom) }
+  }
 }
 
 /** By object and relation, so that a hundred members of one group are looked into once. */
 async function affectedOf(
   { model, tuples, changed, context, slices }: ReachInput,
   relation: Compared,
-): Promise<readonly Affected[]> {
+): Promise<readonly Reached[]> {
   const target = model.types.get('document')?.get(relation)
   if (target === undefined) return []
-  const found: Affected[] = []
+  const found: Reached[] = []
   for (const keys of Map.groupBy(changed, ({ object, relation: on }) => `${object}#${on}`).values()) {
     const work = affectedBy(model, tuples, target, { keys, type: 'user', context })
     for (let next = work.next(); ; next = work.next()) {
       if (next.done === true) {
-        found.push(next.value)
+        const documents = [...next.value.objects].map((name) => splitObject(name).id)
+        if (documents.length > 0) found.push({ ...next.value, documents })
         break
       }
       await slices.pauseWhenOver()
     }
   }
-  return found.filter(({ objects }) => objects.size > 0)
+  return found
 }
 
-function groupOf(
+/** All agents of one name share what a request of theirs brings: whether it is enough for this one is asked. */
+function bears({ users, questions, direct, asked }: Reached, asker: Asker, could: Could): boolean {
+  const isMet =
+    users.has(asker.user) ||
+    asker.contextual.some(({ object, relation }) =>
+      questions.has(`${splitObject(object).type}#${relation} ${object}`),
+    )
+  if (!isMet || direct.has(asker.user)) return isMet
+  return asked.some((question) => could.have(asker, question))
+}
+
+function documentsOf(
   asker: Asker,
-  affected: readonly Affected[],
-): Group & { readonly documents: ReadonlySet<string> } {
-  const bearing = affected.filter(
-    ({ everybody, users, questions }) =>
-      everybody ||
-      users.has(asker.user) ||
-      asker.contextual.some(({ object, relation }) =>
-        questions.has(`${splitObject(object).type}#${relation} ${object}`),
-      ),
-  )
-  return {
-    asker,
-    documents: new Set(bearing.flatMap(({ objects }) => [...objects].map((name) => splitObject(name).id))),
-  }
+  bearing: readonly Reached[],
+  could: Could,
+  narrowFrom: number,
+): Iterable<string> {
+  const [first, ...others] = bearing
+  if (first === undefined) return []
+  const all = others.length === 0 ? first.documents : new Set(bearing.flatMap(({ documents }) => documents))
+  const count = Array.isArray(all) ? all.length : (all as ReadonlySet<string>).size
+  if (count < narrowFrom) return all
+  const theirs = could.read(asker)
+  return [...all].filter((document) => theirs.has(document))
 }

@@ -19,6 +19,7 @@ import {
 } from '../compare/compare.ts'
 import { namesIn } from '../compare/names.ts'
 import type { SupposedChange } from './change.ts'
+import { createCould } from './could.ts'
 import { reachedBy } from './reach.ts'
 
 export interface SupposeInput {
@@ -39,6 +40,8 @@ export interface SupposeInput {
   /** Lets everything else in the process have a turn. */
   readonly pause: () => Promise<void>
   readonly limits: PairLimits
+  /** See reach.ts. */
+  readonly narrowFrom?: number
   readonly take: (asker: Asker, document: string, verdicts: Verdicts) => void
 }
 
@@ -50,7 +53,7 @@ export interface Supposed extends Ended {
 
 /**
  * Asks what may be read before and after a change that nobody makes: on the tuples with the change laid over them. Where
- * only tuples change, only those are asked about whom it can reach; with another model everybody, about everything.
+ * only tuples change, only those are asked about whom it can reach; with another model everybody, about all that they could have.
  */
 export async function suppose(input: SupposeInput): Promise<Supposed> {
   const { change, before, after, tuples } = input
@@ -68,12 +71,22 @@ export async function suppose(input: SupposeInput): Promise<Supposed> {
   const union = overlayTuples(tuples, { writes: change.writes })
   const groups =
     before === after
-      ? await reachedBy({ model: after, tuples: union, changed, delegations, context: input.context, slices })
-      : everyone(union, delegations)
-  const asked = narrowed(groups, input)
+      ? await reachedBy({
+          model: after,
+          tuples: union,
+          changed,
+          delegations,
+          context: input.context,
+          slices,
+          narrowFrom: input.narrowFrom,
+        })
+      : everyone([before, after], union, delegations)
+  const met = { can_read: 0, can_read_delegated: 0 }
   const ended = await comparePairs({
     sides,
-    groups: asked,
+    groups: narrowed(groups, input, ({ relation }) => {
+      met[relation] += 1
+    }),
     context: input.context,
     slices,
     limits: input.limits,
@@ -82,16 +95,19 @@ export async function suppose(input: SupposeInput): Promise<Supposed> {
       return true
     },
   })
-  const own = asked.filter(({ asker }) => asker.relation === 'can_read').length
-  return { ...ended, people: own, agents: asked.length - own }
+  return { ...ended, people: met.can_read, agents: met.can_read_delegated }
 }
 
-function everyone(tuples: TupleView, delegations: readonly LiveDelegation[]): Group[] {
-  const { people, documents } = namesIn(tuples)
-  return [...[stranger, ...people].map(ownAsker), ...delegations.flatMap(delegatedAskers)].map((asker) => ({
-    asker,
-    documents,
-  }))
+/** About whatever they could have under one of the models: of the rest nobody has anything under either. */
+function* everyone(
+  models: readonly Model[],
+  tuples: TupleView,
+  delegations: readonly LiveDelegation[],
+): Iterable<Group> {
+  const could = createCould(models, tuples)
+  const people = [stranger, ...namesIn(tuples).people].map(ownAsker)
+  for (const asker of [...people, ...delegations.flatMap(delegatedAskers)])
+    yield { asker, documents: could.read(asker) }
 }
 
 /** Delegations that the change makes, or adds somebody to: as if they were in force. */
@@ -118,20 +134,25 @@ function supposedDelegations(changed: readonly TupleKey[], views: readonly Tuple
 }
 
 /** Each asker once, and only whom and what is asked about. */
-function narrowed(groups: readonly Group[], { people, documents }: SupposeInput): Group[] {
+function* narrowed(
+  groups: Iterable<Group>,
+  { people, documents }: SupposeInput,
+  onMet: (asker: Asker) => void,
+): Iterable<Group> {
   const wantedPeople = people && new Set(people)
   const wantedDocuments = documents && new Set(documents)
-  const once = new Map(
-    groups.map((group) => {
-      const { user, agent, delegation } = group.asker
-      return [`${user} ${agent ?? ''} ${delegation ?? ''}`, group]
-    }),
-  )
-  return [...once.values()]
-    .filter(({ asker }) => wantedPeople?.has(asker.user) ?? true)
-    .map(({ asker, documents: all }) => ({
-      asker,
-      documents:
-        wantedDocuments === undefined ? all : [...all].filter((document) => wantedDocuments.has(document)),
-    }))
+  const met = new Set<string>()
+  for (const { asker, documents: all } of groups) {
+    const { user, agent = '', delegation = '' } = asker
+    const name = `${user} ${agent} ${delegation}`
+    if (met.has(name) || wantedPeople?.has(user) === false) continue
+    met.add(name)
+    const asked =
+      wantedDocuments === undefined ? all : [...all].filter((document) => wantedDocuments.has(document))
+    if (!isEmpty(asked)) onMet(asker)
+    // Also where there is nothing to ask: to find that out took its time, and others have their turn in between.
+    yield { asker, documents: asked }
+  }
 }
+
+const isEmpty = (items: Iterable<string>): boolean => items[Symbol.iterator]().next().done === true

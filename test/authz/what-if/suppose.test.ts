@@ -157,7 +157,7 @@ function measured({ change, after, tuples, delegations: lent = delegations }: In
     ...lent.flatMap(delegatedAskers),
   ]) {
     const memos = [createMemo(), createMemo()]
-    for (const object of [...documents, 'document:own']) {
+    for (const object of [...documents, 'document:own', 'document:hidden']) {
       const ask = (compiled: typeof model, store: TupleStore, memo = createMemo()): boolean => {
         try {
           return check(
@@ -189,7 +189,13 @@ test(`what is said to be gained and lost is what is, in ${worlds} random worlds 
         deletes: Array.from({ length: random.below(3) }, () => random.pick(stored)),
       }
       const lent = ['d1', 'd2', 'd3'].flatMap((id) => lentBy(id, [...stored, ...change.writes]))
-      const input = { change, after: model, tuples, delegations: lent }
+      const input = {
+        change,
+        after: model,
+        tuples,
+        delegations: lent,
+        ...(round % 2 === 1 && { narrowFrom: 0 }),
+      }
       const { lines, asked } = await predicted(input)
       expect(lines, `seed ${seed + nth}, round ${round}: ${JSON.stringify(change)}`).toEqual(measured(input))
       counts.differences += lines.length
@@ -213,24 +219,40 @@ function lentBy(id: string, keys: readonly TupleKey[]): LiveDelegation[] {
     .map(({ user }) => ({ id, subject: user as FgaObject, agents }))
 }
 
-test('with another model everybody is asked about everything, with changed tuples as well', async () => {
-  const after = compile(
-    replaceOnce(dsl, 'define can_read: viewer but not blocked', 'define can_read: viewer').dsl,
-  )
-  const random = createRandom(seed)
-  const tuples = storeOf([
-    ...start,
-    ...Array.from({ length: 40 }, () => createTuple(random)),
-    { user: 'user:dan', relation: 'viewer', object: 'document:a' },
-    { user: 'user:dan', relation: 'blocked', object: 'document:a' },
-  ])
-  for (const writes of [[], [{ user: 'user:carol', relation: 'viewer', object: 'document:b' }]]) {
-    const input = { change: { writes, deletes: [] }, after, tuples }
-    const { lines } = await predicted(input)
-    expect(lines).toEqual(measured(input))
-    expect(lines).toContain('+ user:dan  a')
-  }
-})
+test.each([
+  ['define can_read: viewer but not blocked', 'define can_read: viewer', '+ user:dan  a'],
+  // Under which an agent is told more than its person may read.
+  [
+    'define can_be_told: can_read and in_scope',
+    'define can_be_told: in_scope',
+    '+ user:anne by agent:bot d1 hidden',
+  ],
+])(
+  'with another model everybody is asked about all that they could have: %s → %s',
+  async (was, is, gained) => {
+    const after = compile(replaceOnce(dsl, was, is).dsl)
+    const random = createRandom(seed)
+    const key = (line: string): TupleKey => {
+      const [user = '', relation = '', object = ''] = line.split(' ')
+      return { user, relation, object }
+    }
+    const tuples = storeOf([
+      ...start,
+      ...[
+        'user:dan viewer document:a',
+        'user:dan blocked document:a',
+        'delegation:d1 delegated_to document:hidden',
+      ].map(key),
+      ...Array.from({ length: 40 }, () => createTuple(random)),
+    ])
+    for (const writes of [[], [key('user:carol viewer document:b')]]) {
+      const input = { change: { writes, deletes: [] }, after, tuples }
+      const { lines } = await predicted(input)
+      expect(lines).toEqual(measured(input))
+      expect(lines).toContain(gained)
+    }
+  },
+)
 
 test('a person out of one group is asked about alone, however many share what it opens', async () => {
   const crowd = Array.from({ length: 500 }, (_, nth) => ({
