@@ -49,6 +49,23 @@ export function findNear(
   return best(seen, rows)
 }
 
+const neighbours = 2_000
+
+/** The visible share of the chunks in the cells nearest to the question, exactly. */
+export function shareNear(sets: readonly CellSet[], visible: Visible, embedding: Float32Array): number {
+  const bits = visible.bits()
+  let [all, own] = [0, 0]
+  for (const { cell } of rankCells(sets, embedding)) {
+    if (all >= neighbours) break
+    all += cell.size
+    for (let at = 0; at < cell.size; at += 1) {
+      const docNo = cell.docs[at] as number
+      own += ((bits[docNo >> 3] ?? 0) >> (docNo & 7)) & 1
+    }
+  }
+  return own / Math.max(1, all)
+}
+
 interface RankedCell {
   readonly cell: Cell
   readonly score: number

@@ -11,6 +11,8 @@ export interface Situation {
   readonly limit: number
   /** Visible documents that lie in no cell yet. Undefined: there are no cells. */
   readonly loose?: number
+  /** Visible share of the chunks in the cells nearest to the question. Asked only where nearly all is visible. */
+  shareNear?(): number
 }
 
 export type Choice =
@@ -27,7 +29,7 @@ export type Choice =
       readonly walk: Walk
     }
 
-// Nothing is known of a question's surroundings, which may be what is hidden.
+// Without cells nothing is known of a question's surroundings, which may be what is hidden.
 const shareMin = 0.9
 const shareMinOfMany = 0.3
 // Comparing everything is right, and past this it is slow: then a walk that may miss something is the better answer.
@@ -51,28 +53,30 @@ const tuplesMax = 20_000
 export function pick(situation: Situation, costs: Costs): Choice {
   const { visible, documents, limit, loose } = situation
   const exactMs = costs.of('exact', { chunks: visible, lookUps: documents })
+  let sure: Choice = { plan: 'exact', predictedMs: exactMs }
   if (loose !== undefined && loose <= looseMax) {
     const rows = Math.max(rowsOfCodesMin, rowsOfCodesTimes * limit)
     const perDocument = visible / Math.max(1, documents)
-    const cellsMs = costs.of('cells', {
+    const predictedMs = costs.of('cells', {
       chunks: rows + loose * perDocument,
       lookUps: rows + loose,
       looks: Math.min(visible, looksUsual),
     })
-    if (cellsMs < exactMs) return { plan: 'cells', predictedMs: cellsMs, rows }
+    if (predictedMs < exactMs) sure = { plan: 'cells', predictedMs, rows }
   }
-  if (!mayWalk(situation, exactMs)) return { plan: 'exact', predictedMs: exactMs }
   const { walk, places } = walkOf(situation)
   const predictedMs = costs.of('graph', { places })
-  if (predictedMs >= exactMs) return { plan: 'exact', predictedMs: exactMs }
-  // What the walk may cost beyond what is foreseen is what comparing all costs: together at most about twice.
+  if (predictedMs >= sure.predictedMs || !mayWalk(situation, exactMs)) return sure
+  // What the walk may cost beyond what is foreseen is what the sure plan costs: together at most about twice.
   const perPlace = costs.of('graph', { places: 1 }) - costs.of('graph', {})
-  const tuples = Math.min(tuplesMax, Math.ceil(places + exactMs / perPlace))
+  const tuples = Math.min(tuplesMax, Math.ceil(places + sure.predictedMs / perPlace))
   return { plan: 'graph', predictedMs, walk: { ...walk, tuples } }
 }
 
-function mayWalk({ visible, corpus }: Situation, exactMs: number): boolean {
+function mayWalk({ visible, corpus, loose, shareNear }: Situation, exactMs: number): boolean {
   const share = visible / Math.max(corpus, visible, 1)
+  // Everything but what the question is about may be visible: a walk would go through what is hidden.
+  if (loose !== undefined) return share >= shareMin && (shareNear?.() ?? 0) >= shareMin
   return share >= shareMin || (share >= shareMinOfMany && exactMs > exactMsMax)
 }
 

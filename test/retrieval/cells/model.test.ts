@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { type CellSet, createCellSet, noCell } from '../../../src/retrieval/cells/members.ts'
 import { type CellModel, codeLength, placeIn, trainModel } from '../../../src/retrieval/cells/model.ts'
 import { modelFromBytes, modelToBytes } from '../../../src/retrieval/cells/model-bytes.ts'
-import { findNear } from '../../../src/retrieval/cells/near.ts'
+import { findNear, shareNear } from '../../../src/retrieval/cells/near.ts'
 import { placeAll } from '../../../src/retrieval/cells/place.ts'
 import { seeded } from '../../../src/retrieval/cells/random.ts'
 import { visibleOf } from '../../../src/retrieval/visible/visible.ts'
@@ -78,6 +78,27 @@ test.each([
     found += best(question, docNos, 10).filter((name) => names.has(name)).length
   }
   expect(found / 200).toBeGreaterThanOrEqual(0.99)
+})
+
+test('tells how much of what is near a question is visible', () => {
+  const question = near(about(3), 0.8)
+  const shareOf = (passes: (docNo: number) => boolean) => {
+    const docNos = every.filter(passes)
+    return shareNear(
+      [set],
+      visibleOf(Int32Array.from(docNos), docNos.length * each, documents * each),
+      question,
+    )
+  }
+  expect(shareOf(() => true)).toBe(1)
+  expect(shareOf(() => false)).toBe(0)
+  // Nearly all is near where there is so little; what the question is about all the more.
+  const [without, only] = [
+    shareOf((docNo) => (docNo - 1) % topics !== 3),
+    shareOf((docNo) => (docNo - 1) % topics === 3),
+  ]
+  expect(without + only).toBeCloseTo(1, 5)
+  expect(only).toBeGreaterThan(1 / topics)
 })
 
 test('nominates what lies in an older model and in the newest one together', () => {

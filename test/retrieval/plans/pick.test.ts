@@ -10,7 +10,7 @@ const situation = (of: Partial<Situation>): Situation => ({
   limit: 10,
   ...of,
 })
-const cells = { loose: 0 }
+const cells = { loose: 0, shareNear: () => 0.5 }
 
 describe('the plan', () => {
   test.each([
@@ -25,10 +25,23 @@ describe('the plan', () => {
   test.each([
     ['a hundredth is visible', situation({ visible: million / 100, ...cells })],
     ['half is visible', situation({ visible: million / 2, ...cells })],
-    ['all is visible', situation({ ...cells })],
+    ['all is visible but what is near the question', situation({ ...cells })],
     ['a few documents lie in no cell yet', situation({ visible: million / 2, loose: 20 })],
   ])('compares what is near where %s', (_, of) => {
     expect(pick(of, createCosts())).toMatchObject({ plan: 'cells', rows: 300 })
+  })
+
+  test('walks the graph where nearly all is visible, near the question too', () => {
+    const of = situation({ visible: 0.95 * million, loose: 0, shareNear: () => 0.93 })
+    expect(pick(of, createCosts())).toMatchObject({ plan: 'graph' })
+  })
+
+  test('asks what is near the question only where nearly all is visible', () => {
+    const shareNear = () => {
+      throw new Error('asked')
+    }
+    expect(pick(situation({ visible: million / 2, loose: 0, shareNear }), createCosts()).plan).toBe('cells')
+    expect(() => pick(situation({ loose: 0, shareNear }), createCosts())).toThrow('asked')
   })
 
   test('walks the graph where all is visible and there are no cells', () => {
