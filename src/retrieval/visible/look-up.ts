@@ -55,7 +55,8 @@ export async function withinFilter(
   const fields = await readFields(database)
   const isSparse = content.docNos().length <= documents.end * sparse
   const values: SqlValue[] = [isSparse ? content.docNos() : content.bits()]
-  const conditions = filterSql(filter, fields, values).join(' and ')
+  // `{}` is a filter, too.
+  const conditions = ['true', ...filterSql(filter, fields, values)].join(' and ')
   const rows = await database.query<{ doc_no: number }>(
     isSparse
       ? `select doc_no from documents where doc_no = any($1::int[]) and ${conditions} order by doc_no`
