@@ -48,7 +48,7 @@ describe('a change of the model, in the console', needsChromium, () => {
     expect(await page.getByRole('button', { name: 'Plan this change' }).isDisabled()).toBe(true)
     expect(await browser.findings('model-wrong')).toEqual([])
     await found.click()
-    expect(await page.evaluate('document.activeElement.classList.contains("editor")')).toBe(true)
+    await page.waitForFunction('document.activeElement.classList.contains("editor")')
     expect(browser.said).toEqual([])
   })
 
