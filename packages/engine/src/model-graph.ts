@@ -188,23 +188,36 @@ function flatten(
   return distinct.flatMap((child) => flatten(child, relation, relations))
 }
 
-/** Longest chain from the label to a subject of this type, in tuples; undefined when there is none, Infinity when it recurses. */
-export function weight(
+/**
+ * Longest chain from the label to a subject of this type, in tuples; undefined when there is none, Infinity when it recurses
+ * or comes to one of `path`. Whatever the way to a label, its weight is the same: each is weighed once.
+ */
+function weight(
   relations: ReadonlyMap<string, RelationAst>,
   label: string,
   subject: string,
-  path: ReadonlySet<string>,
+  path: Iterable<string>,
 ): number | undefined {
-  if (label === subject || label === `${subject}:*`) return 1
-  const relation = relations.get(label)
-  if (relation === undefined) return undefined
-  if (path.has(label)) return Number.POSITIVE_INFINITY
-  const deeper = new Set([...path, label])
-  let longest: number | undefined
-  for (const leaf of leavesOf(relation, relations)) {
-    const steps = weight(relations, leaf.label, subject, deeper)
-    if (steps === undefined) continue
-    longest = Math.max(longest ?? 0, steps + (leaf.via === 'userset' || leaf.via === 'ttu' ? 1 : 0))
+  const open = new Set(path)
+  const known = new Map<string, number | undefined>()
+
+  function weigh(at: string): number | undefined {
+    if (at === subject || at === `${subject}:*`) return 1
+    const relation = relations.get(at)
+    if (relation === undefined) return undefined
+    if (open.has(at)) return Number.POSITIVE_INFINITY
+    if (known.has(at)) return known.get(at)
+    open.add(at)
+    let longest: number | undefined
+    for (const leaf of leavesOf(relation, relations)) {
+      const steps = weigh(leaf.label)
+      if (steps === undefined) continue
+      longest = Math.max(longest ?? 0, steps + (leaf.via === 'userset' || leaf.via === 'ttu' ? 1 : 0))
+    }
+    open.delete(at)
+    known.set(at, longest)
+    return longest
   }
-  return longest
+
+  return weigh(label)
 }

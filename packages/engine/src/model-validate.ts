@@ -13,10 +13,11 @@ export function validateModel(ast: ModelAst): void {
   const types = new Map(ast.types.map((type) => [type.type, type]))
   validateNames(ast.types)
   for (const type of [...ast.types].sort((a, b) => (a.type < b.type ? -1 : 1))) {
+    const clear = new Set<string>()
     for (const [name, rewrite] of [...type.relations].sort(([a], [b]) => (a < b ? -1 : 1))) {
       validateRewrite(rewrite, type, name, types)
       validateRestrictions(type, name, types, ast)
-      validateEntrypoints(type, name, rewrite, types)
+      validateEntrypoints(type, name, rewrite, types, clear)
     }
   }
   for (const [key, condition] of ast.conditions) {
@@ -103,11 +104,17 @@ function validateRestrictions(type: TypeAst, name: string, types: Types, ast: Mo
   }
 }
 
-function validateEntrypoints(type: TypeAst, name: string, rewrite: RewriteAst, types: Types): void {
+function validateEntrypoints(
+  type: TypeAst,
+  name: string,
+  rewrite: RewriteAst,
+  types: Types,
+  clear: Set<string>,
+): void {
   const entry = findEntry(types, type.type, name, rewrite, new Map())
   if (!entry.found)
     throw invalidRelation(type.type, name, entry.loop ? 'potential loop' : 'no entrypoints defined')
-  if (hasCycle(type, name, rewrite, new Set()))
+  if (hasCycle(type, name, new Set(), clear))
     throw invalidRelation(type.type, name, 'an authorization model cannot contain a cycle')
 }
 
@@ -223,20 +230,31 @@ function allEntries(
   return some
 }
 
-function hasCycle(type: TypeAst, name: string, rewrite: RewriteAst, visited: ReadonlySet<string>): boolean {
-  const seen = new Set([...visited, name])
-  switch (rewrite.kind) {
-    case 'computed': {
-      if (seen.has(rewrite.relation)) return true
-      return hasCycle(type, rewrite.relation, type.relations.get(rewrite.relation) ?? { kind: 'this' }, seen)
-    }
+/**
+ * Whether relations of one type that name each other lead from this one into a circle. `clear` grows by those from which
+ * none does: looked into anew on every way to them, a text of forty lines would keep the process for ever.
+ */
+function hasCycle(type: TypeAst, name: string, path: Set<string>, clear: Set<string>): boolean {
+  if (path.has(name)) return true
+  if (clear.has(name)) return false
+  path.add(name)
+  const found = computedIn(type.relations.get(name)).some((next) => hasCycle(type, next, path, clear))
+  path.delete(name)
+  if (!found) clear.add(name)
+  return found
+}
+
+function computedIn(rewrite: RewriteAst | undefined): string[] {
+  switch (rewrite?.kind) {
+    case 'computed':
+      return [rewrite.relation]
     case 'union':
     case 'intersection':
-      return rewrite.children.some((child) => hasCycle(type, name, child, seen))
+      return rewrite.children.flatMap(computedIn)
     case 'exclusion':
-      return hasCycle(type, name, rewrite.base, seen) || hasCycle(type, name, rewrite.subtract, seen)
+      return [...computedIn(rewrite.base), ...computedIn(rewrite.subtract)]
     default:
-      return false
+      return []
   }
 }
 

@@ -146,3 +146,16 @@ describe('what the weighted-graph engine refuses', () => {
     ])
   })
 })
+
+describe('a model of which relations name each other over many ways', () => {
+  const chain = (count: number, operands: (at: number) => string): JsonObject =>
+    parseDsl(
+      `model\n  schema 1.1\ntype user\ntype document\n  relations\n    define r0: [user]\n${Array.from({ length: count }, (_, at) => `    define r${at + 1}: ${operands(at)}\n`).join('')}`,
+    )
+
+  test('is compiled and planned looking once into each: forty lines of two ways are two to the fortieth', () => {
+    const model = compileModel(chain(40, (at) => `r${at} or r${at}`))
+    expect(model.types.get('document')?.get('r40')?.strategy('user').reachable).toBe(true)
+    expect(compileModel(chain(2_000, (at) => `[user] or r${at}`)).types.size).toBe(2)
+  })
+})
