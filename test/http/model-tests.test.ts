@@ -92,6 +92,11 @@ model_file: ./model.fga
     })
   })
 
+  test('let four wait and tell who comes later to come again', async () => {
+    const answers = await Promise.all(Array.from({ length: 6 }, () => ask('/model/test', { model })))
+    expect(answers.map(({ status }) => status).sort()).toEqual([200, 200, 200, 200, 429, 429])
+  })
+
   test('are for people with the role alone, and leave the model as it is', async () => {
     await world.lend('anne', 'research-bot', 'collection:handbook')
     for (const who of [{ user: 'bob' }, { user: 'anne' }, { user: 'anne', agent: 'research-bot' }])

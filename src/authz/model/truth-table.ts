@@ -13,10 +13,12 @@ export type TruthTable = (wanted: {
 
 const questionsMax = 2_000
 const testsMax = 200
+// Each may be thousands of questions to the server that answers everybody: who comes later is told to come again.
+const waitingMax = 4
 
 /**
- * Throws `invalid_request` for a text that is no model or no table, or that OpenFGA refuses. Live tuples are not
- * looked at.
+ * Throws `invalid_request` for a text that is no model or no table, or that OpenFGA refuses; `rate_limited` where too
+ * many wait. Live tuples are not looked at.
  */
 export function createTruthTable(deps: {
   readonly api: OpenFgaApi
@@ -24,12 +26,21 @@ export function createTruthTable(deps: {
   readonly own: () => Promise<string>
 }): TruthTable {
   let queue: Promise<unknown> = Promise.resolve()
-  return ({ dsl, tests }) => {
+  let waiting = 0
+  return async ({ dsl, tests }) => {
+    if (waiting >= waitingMax)
+      throw new AppError('rate_limited', {
+        public: 'Others are waiting for their tables, too.',
+        headers: { 'retry-after': '10' },
+      })
+    waiting += 1
     const run = async () => testsOf(deps.api, read(dsl, tests ?? (await deps.own())))
     // One table at a time: each makes and removes stores on the server that also answers everybody.
     const mine = queue.then(run)
     queue = mine.catch(() => undefined)
-    return mine
+    return await mine.finally(() => {
+      waiting -= 1
+    })
   }
 }
 
