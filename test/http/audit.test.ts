@@ -250,6 +250,9 @@ describe.each([
       for (const [query, field] of [
         ['event=guessed', 'event'],
         ['decision=maybe', 'decision'],
+        ['actor=research-bot', 'actor'],
+        ['subject=anne', 'subject'],
+        ['object=handbook/travel', 'object'],
         ['limit=201', 'limit'],
         ['limit=x', 'limit'],
         ['since=yesterday', 'since'],

@@ -35,13 +35,16 @@ export const moment = z.iso
   .datetime({ offset: true })
   .refine((value) => Date.parse(value) >= firstMs && Date.parse(value) < endMs, 'is no time')
 
+// Without its type an id is of nothing on record, and an empty list would read as if nothing had happened.
+const typed = (max: number) => text(1, max).refine((id) => /^[a-z][\w-]*:./.test(id), 'must be TYPE:ID')
+
 const query = z.strictObject({
-  subject: text(1, 600).optional().openapi({ example: 'user:anne' }),
-  actor: text(1, 300)
+  subject: typed(600).optional().openapi({ example: 'user:anne' }),
+  actor: typed(300)
     .optional()
     .openapi({ example: 'agent:research-bot', description: 'Anywhere in the chain of agents.' }),
   client: text(1, 500).optional(),
-  object: text(1, 300).optional().openapi({
+  object: typed(300).optional().openapi({
     example: 'document:handbook/travel.md',
     description:
       '`type:id` of what it was about: a document, collection, delegation, approval, grant, plan …',
