@@ -4,7 +4,7 @@ import { type Cell, cellsOf, type Pooled, poolOf, type Topic } from './cells.ts'
 import type { Corpus } from './corpus.ts'
 import { dot, vectorAt } from './corpus.ts'
 import { type Extras, extras } from './extras.ts'
-import { loadCorpus, passageOf } from './load.ts'
+import { loadCorpus, passageOf, renewCells } from './load.ts'
 import { type Measured, measure } from './measure.ts'
 import { createOracle } from './oracle.ts'
 import { processorTimeOf } from './processor.ts'
@@ -82,7 +82,10 @@ export async function bench(options: BenchOptions): Promise<Benched> {
   let service: WholeService | undefined
   for (const [policy, layout, topics] of roundsOf(options)) {
     const world = await worldOf(policy, layout, options)
-    await using place = await servers.open((template) => loadCorpus(template, corpus))
+    await using place = await servers.open({
+      load: (template) => loadCorpus(template, corpus),
+      renew: renewCells,
+    })
     ef99 ||= await leastEf(place, corpus, pool)
     const started = performance.now()
     const store = await openStore(place, world.tuples)

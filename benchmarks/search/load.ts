@@ -62,7 +62,10 @@ export async function loadCorpus(place: Place, corpus: Corpus): Promise<void> {
     ...indexes.map(({ definition }) => definition),
     'analyze',
   ])
-  // What lies near what, as the service finds it out in the background; nothing where the corpus is small.
+}
+
+/** What lies near what, as the service finds it out in the background; nothing where the corpus is small. */
+export async function renewCells({ database }: Place): Promise<void> {
   await using cells = createCells({ database, log: () => undefined })
   await cells.renew()
 }

@@ -19,7 +19,7 @@ import { levelsAll, type Policy, policies } from './worlds/world.ts'
  *   npm run bench -- --corpus real --chunks 100000 --questions 60 --out benchmarks/results
  *
  * Native Postgres and OpenFGA where TEST_DATABASE_URL, OPENFGA_TEST_URL and OPENFGA_TEST_TOKEN are set, else PGlite and the
- * engine. `--corpus` is `seeded`, `real` (see vectors.ts) or `grown` (real ones grown to `--chunks`).
+ * engine. `--keep NAME` leaves the loaded database for the next run. `--corpus` is `seeded`, `real` (see vectors.ts) or `grown` (real ones grown to `--chunks`).
  */
 const { values } = parseArgs({
   options: {
@@ -39,6 +39,7 @@ const { values } = parseArgs({
     budget: { type: 'string' },
     vectors: { type: 'string', default: join(tmpdir(), 'remit-vectors') },
     before: { type: 'string' },
+    keep: { type: 'string' },
     out: { type: 'string' },
     name: { type: 'string' },
   },
@@ -64,7 +65,7 @@ async function corpusOf(kind: string): Promise<Corpus> {
 }
 
 const corpus = await corpusOf(values.corpus ?? (quick ? 'seeded' : 'real'))
-await using servers = await openServers(process.env)
+await using servers = await openServers(process.env, values.keep === undefined ? {} : { keep: values.keep })
 say(servers.name)
 const benched = await bench({
   corpus,

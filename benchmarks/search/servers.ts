@@ -12,13 +12,28 @@ import { openPostgres } from '../../src/store/postgres.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { dimensions } from './corpus.ts'
 
+export interface ServersOptions {
+  /**
+   * The name of a loaded database that stays for the next run, which then begins at once. Native Postgres only. Whether
+   * it holds the same corpus is NOT checked: name it after it.
+   */
+  readonly keep?: string
+}
+
 /** Where everything runs, ours and the peers'. */
 export interface Servers extends AsyncDisposable {
   /** `Postgres 18.4, pgvector 0.8.5 × OpenFGA`, or `PGlite … × engine`: said beside every figure. */
   readonly name: string
   readonly openfga: { readonly url: string; readonly token: string } | undefined
   /** A migrated database of its own: what `fill` puts into the first is in every other one too. */
-  open(fill: (place: Place) => Promise<void>): Promise<Place>
+  open(fill: Fill): Promise<Place>
+}
+
+export interface Fill {
+  /** Passages and indexes: minutes. */
+  load(place: Place): Promise<void>
+  /** What may have to follow a change of the service: run over a kept database too. */
+  renew(place: Place): Promise<void>
 }
 
 /** One database, and the way to OpenFGA. */
@@ -34,14 +49,15 @@ const openfgaTimeoutMs = 30_000
 const poolSize = 16
 
 /** Native Postgres and a real OpenFGA where the environment names both (`TEST_DATABASE_URL`, `OPENFGA_TEST_URL`, `_TOKEN`). */
-export async function openServers(env: NodeJS.ProcessEnv): Promise<Servers> {
+export async function openServers(env: NodeJS.ProcessEnv, { keep }: ServersOptions = {}): Promise<Servers> {
   const { TEST_DATABASE_URL: url, OPENFGA_TEST_URL: openfga, OPENFGA_TEST_TOKEN: token } = env
-  return url && openfga && token ? openNative(url, { url: openfga, token }) : openEmbeddedOnes()
+  return url && openfga && token ? openNative(url, { url: openfga, token }, keep) : openEmbeddedOnes()
 }
 
 async function openNative(
   admin: string,
   openfga: { readonly url: string; readonly token: string },
+  keep: string | undefined,
 ): Promise<Servers> {
   const made: string[] = []
   let template: string | undefined
@@ -54,21 +70,36 @@ async function openNative(
   }
   const drop = (name: string) => administer(admin, `drop database if exists ${name} with (force)`)
   const api = createFgaApi({ apiUrl: openfga.url, apiToken: openfga.token, timeoutMs: openfgaTimeoutMs })
+  const filled = async (name: string, fill: Fill, isLoaded = false): Promise<string> => {
+    await using database = await connect(name)
+    await migrated(database)
+    const place = { database, api, url: urlOf(admin, name), [Symbol.asyncDispose]: async () => undefined }
+    if (!isLoaded) await fill.load(place)
+    await fill.renew(place)
+    return name
+  }
+  const kept = async (keep: string, fill: Fill): Promise<string> => {
+    if (!/^[a-z0-9_]{1,40}$/.test(keep)) throw new Error('--keep takes a-z, 0-9 and _, at most 40 of them.')
+    const name = `remit_search_kept_${keep}`
+    const said = await administer(
+      admin,
+      `select coalesce(shobj_description(oid, 'pg_database'), '') from pg_database where datname = '${name}'`,
+    )
+    const isLoaded = said === 'loaded'
+    if (!isLoaded) {
+      // One that a stop left half filled.
+      await drop(name)
+      await administer(admin, `create database ${name}`)
+    }
+    await filled(name, fill, isLoaded)
+    await administer(admin, `comment on database ${name} is 'loaded'`)
+    return name
+  }
   return {
     name: `Postgres ${await administer(admin, 'show server_version')} × OpenFGA`,
     openfga,
     async open(fill) {
-      if (template === undefined) {
-        template = await make()
-        await using database = await connect(template)
-        await migrated(database)
-        await fill({
-          database,
-          api,
-          url: urlOf(admin, template),
-          [Symbol.asyncDispose]: async () => undefined,
-        })
-      }
+      template ??= await (keep === undefined ? filled(await make(), fill) : kept(keep, fill))
       const name = await make(template)
       const database = await connect(name)
       return {
@@ -106,7 +137,8 @@ async function openEmbeddedOnes(): Promise<Servers> {
           await rm(socketDir, { recursive: true, force: true })
         },
       }
-      await fill(place)
+      await fill.load(place)
+      await fill.renew(place)
       return place
     },
     [Symbol.asyncDispose]: async () => undefined,
