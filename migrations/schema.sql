@@ -361,7 +361,9 @@ create table delegations (
   constraint delegations_agent_fkey FOREIGN KEY (agent) REFERENCES agents(id),
   constraint delegations_state_check CHECK ((state = ANY (ARRAY['lending'::text, 'live'::text, 'revoked'::text])))
 );
+CREATE INDEX delegations_agent ON public.delegations USING btree (agent, created_at DESC, id);
 CREATE UNIQUE INDEX delegations_standing ON public.delegations USING btree (subject, agent) WHERE (standing AND (state <> 'revoked'::text));
+CREATE INDEX delegations_sub_agents ON public.delegations USING gin (sub_agents) WHERE (sub_agents <> '{}'::text[]);
 CREATE INDEX delegations_subject ON public.delegations USING btree (subject, agent);
 CREATE INDEX delegations_unsettled ON public.delegations USING btree (expires_at) WHERE (settled_at IS NULL);
 CREATE CONSTRAINT TRIGGER delegations_gone AFTER DELETE ON public.delegations DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION delegation_changed();

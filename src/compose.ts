@@ -44,6 +44,7 @@ import { createProofs } from './delegation/dpop.ts'
 import { openEpoch } from './delegation/epoch.ts'
 import type { Fetch } from './delegation/fetch-json.ts'
 import { externalIssuer, ownIssuer, ownIssuerName } from './delegation/issuers.ts'
+import { createListLent } from './delegation/lent.ts'
 import { type AccountLinks, createAccountLinks } from './delegation/links.ts'
 import { createNames } from './delegation/names.ts'
 import { outer } from './delegation/reasons.ts'
@@ -68,6 +69,7 @@ import { accessRoutes } from './http/routes/access.ts'
 import { activityRoutes } from './http/routes/activity.ts'
 import { agentRoutes } from './http/routes/agents.ts'
 import { auditRoutes } from './http/routes/audit.ts'
+import { auditDelegationRoutes } from './http/routes/audit-delegations.ts'
 import { auditQuestionRoutes } from './http/routes/audit-questions.ts'
 import { collectionRoutes } from './http/routes/collections.ts'
 import { collectionWriteRoutes } from './http/routes/collections-write.ts'
@@ -539,6 +541,7 @@ export async function compose({
         today: createToday({ sql: database, fga, limiter, agentOf: agents.get, now }),
         now,
       }),
+      auditDelegationRoutes({ ...looking, listLent: createListLent({ sql: database, now }) }),
       viewAsRoutes({
         ...reading,
         viewAs: createViewAs({

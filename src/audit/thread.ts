@@ -1,9 +1,14 @@
 import type { Sql } from '../store/sql.ts'
+import type { Decision } from './facts.ts'
 
 /** One record of an action, as it was written. */
 export interface ThreadStep {
+  readonly seq: number
   readonly at: Date
   readonly event: string
+  readonly decision: Decision
+  /** Another than the one asked for, where a trace leads there. */
+  readonly txn: string
   readonly subject: string
   /** Outermost first. */
   readonly actors: readonly string[]
@@ -25,7 +30,7 @@ export const threadMax = 1_000
 export async function readThread(sql: Sql, txn: string): Promise<readonly ThreadStep[]> {
   const rows = await sql.query<ThreadRow>(
     // One by each index: an OR of the two would read the whole record.
-    `select at, event, subject, actors, client, delegation, tool, trace_id, detail from (
+    `select record_no as seq, at, event, decision, txn, subject, actors, client, delegation, tool, trace_id, detail from (
        select * from decision_records where txn = $1
        union all
        select * from decision_records where txn <> $1 and trace_id = any(array(

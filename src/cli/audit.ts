@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { type Command, Option } from 'commander'
+import { lentStates } from '../delegation/lent.ts'
 import type { AdminClient } from './admin-client.ts'
 import { type AsWhom, asWhom, type ExplainCommandDeps, sendAs } from './explain.ts'
 import { printFacts, printList } from './listing.ts'
@@ -120,6 +121,30 @@ export function addAuditCommands(program: Command, deps: AuditCommandDeps, outco
       steps.map(({ time, event, ...rest }) => ({ step: `${String(time)} ${String(event)}`, ...rest })),
       { json: flags.json, none: `Nothing is on record under ${txn}.`, name: 'step' },
     )
+  })
+
+  asWhom(
+    audit
+      .command('delegations')
+      .description('Who lent what to which agent, newest first, ended ones too.')
+      .option('--delegation <id>', 'this one')
+      .option('--subject <user>', 'user:ID who lent it')
+      .option('--agent <agent>', 'agent:ID to whom it was lent or may be passed on')
+      .addOption(new Option('--state <state>', 'what became of it').choices(lentStates))
+      .option('--limit <n>', 'how many, at most 200', '100')
+      .option('--cursor <cursor>', 'the page after this one'),
+  ).action(async (flags: Flags) => {
+    const query = queryOf(flags, ['delegation', 'subject', 'agent', 'state', 'limit', 'cursor'])
+    const { delegations, next_cursor: next } = await ask<{
+      delegations: readonly Row[]
+      next_cursor?: string
+    }>(deps, flags, `/audit/delegations?${query}`)
+    printList(terminal, delegations, {
+      json: flags.json,
+      none: 'No delegation fits.',
+      name: 'delegation',
+    })
+    if (next !== undefined) terminal.say(`There are more: --cursor ${next}`)
   })
 
   asWhom(

@@ -1,8 +1,9 @@
 import { decodeJwt } from 'jose'
-import type { Page, Request } from 'playwright-core'
+import type { Locator, Page, Request } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { events } from '../../packages/console/src/views/record/events.ts'
 import { eventNames } from '../../src/audit/events.ts'
+import { record } from '../../src/audit/record.ts'
 import { password } from '../delegation/issuer/world.ts'
 import { needsChromium } from '../support/native.ts'
 import { type ConsolePage, type ConsoleWorld, openConsoleWorld, phone } from './open.ts'
@@ -35,6 +36,14 @@ describe('the console', needsChromium, () => {
       token: await world.token({ user: 'bob' }),
     })
     expect(refused.status).toBe(404)
+    const who = { subject: 'user:dan', actors: [], client: 'remit-console', txn: 't_model' } as const
+    await record(world.database, who, {
+      event: 'model_activated',
+      plan: 'p_wider',
+      digest: 'x',
+      base_model: 'before',
+      model_id: 'after',
+    })
     action = (await world.retrieve(token, { query: 'travel' })).txn
     browser = await world.open()
   })
@@ -121,7 +130,91 @@ describe('the console', needsChromium, () => {
     await page.getByRole('row', { name: 'document_read' }).getByText('user:bob').waitFor()
   })
 
-  test('leads from a document that leaked to who got it, through which agent, by which delegation and which tuple, in six clicks', async () => {
+  test('leads from a document that leaked to people, agent, delegation, model change and the tuple that let it out, in six clicks', async () => {
+    const { page } = browser
+    let clicks = 0
+    const click = async (link: Locator): Promise<void> => {
+      clicks += 1
+      await link.click()
+    }
+    await click(page.getByRole('link', { name: 'Who got it' }))
+    await page.getByLabel('Document').fill('document:finance/budget')
+    await click(page.getByRole('button', { name: 'Who got it?' }))
+    await page.getByText('One person.').waitFor()
+    const reader = page.getByRole('row', { name: 'user:anne' })
+    expect(await reader.innerText()).toMatch(/user:anne anne[\s\S]*agent:research-bot[\s\S]*\b1\b/)
+    expect(await browser.findings('readers')).toEqual([])
+    await click(reader.getByRole('link', { name: /^20\d\d-/ }))
+    await page.getByRole('heading', { name: `Action ${action}` }).waitFor()
+    const grounds = page.getByRole('listitem').filter({ hasText: 'model_activated' })
+    expect(await grounds.innerText()).toMatch(/user:dan[\s\S]*plan:p_wider/)
+    const rested = page.getByRole('list', { name: 'What finance/budget rested on then' })
+    expect(await rested.innerText()).toContain('user:anne owner document:finance/budget')
+    await click(rested.getByRole('link', { name: 'how it came about' }).first())
+    await page.getByRole('link', { name: 'document_published' }).waitFor()
+    await page.goBack()
+    await click(page.getByRole('link', { name: `delegation:${delegation}` }).first())
+    await page.getByRole('heading', { name: `Delegation ${delegation}` }).waitFor()
+    const facts = page.locator('dl.facts').first()
+    expect(await facts.innerText()).toMatch(
+      /live[\s\S]*user:anne anne[\s\S]*agent:research-bot[\s\S]*collection:finance/,
+    )
+    await page.getByRole('row', { name: 'delegation_made' }).waitFor()
+    expect(await browser.findings('delegation')).toEqual([])
+    await click(page.getByRole('link', { name: 'What it read for them since' }))
+    await page.getByText('0 would be refused today').waitFor()
+    expect(await page.getByRole('row', { name: 'finance/budget' }).innerText()).toMatch(/allowed[\s\S]*Explain/)
+    expect(await browser.findings('reads')).toEqual([])
+    expect(clicks).toBe(6)
+  })
+
+  test('says what would be refused today of what was given then, and why', async () => {
+    const { page } = browser
+    await world.remove('user:anne owner document:finance/budget')
+    await page.reload()
+    await page.getByText('1 would be refused today').waitFor()
+    const row = page.getByRole('row', { name: 'finance/budget' })
+    await row.getByText('refused').waitFor()
+    await row.getByRole('link', { name: 'Explain' }).click()
+    await page.getByText('user:anne may not read it').waitFor()
+    await world.write('user:anne owner document:finance/budget')
+  })
+
+  test('says of an agent whether it reads more than usual, and lists what people lent to it', async () => {
+    const { page } = browser
+    for (let back = 1; back <= 9; back += 1)
+      await world.database.query(
+        `insert into agent_reach select 'agent:research-bot', now()::date - $1::int, 'd' || n, 2 from generate_series(1, $2::int) n`,
+        [back, back === 2 ? 60 : 4],
+      )
+    await page.goto(`${world.url}/console/agents/research-bot`)
+    await page.getByText('No: today it read as on its days before.').waitFor()
+    await page.getByText('Day by day').click()
+    const day = new Date(Date.now() - 2 * 86_400_000).toISOString().slice(0, 10)
+    await page.getByRole('link', { name: `Judge it ${day}` }).click()
+    await page.getByText(`Yes: on ${day} it read more than its days before let expect.`).waitFor()
+    expect(await page.getByRole('row', { name: 'Documents never given' }).innerText()).toMatch(/56[\s\S]*unusual/)
+    expect(await browser.findings('agent-reach')).toEqual([])
+    const lent = page.getByRole('region', { name: 'What people lent to it' })
+    await lent.getByRole('row', { name: delegation }).waitFor()
+    await page.getByLabel('For whom').fill('user:anne')
+    await page.getByRole('button', { name: 'What it read for them' }).click()
+    await page.getByText('2 documents; of these').waitFor()
+  })
+
+  test('lists delegations to pick from, by whose, to whom and what became of them', async () => {
+    const { page } = browser
+    await world.service.delegations.revoke(await world.lend('bob', 'research-bot', 'collection:finance'))
+    await page.getByRole('link', { name: 'Delegations' }).click()
+    await page.getByLabel('State').selectOption('revoked')
+    await page.getByLabel('Who lent').fill('user:bob')
+    await page.getByRole('button', { name: 'List them' }).click()
+    await page.getByText('1, of which 0 live').waitFor()
+    expect(await page.getByRole('row', { name: 'user:bob' }).innerText()).toMatch(/collection:finance[\s\S]*revoked/)
+    expect(await browser.findings('delegations')).toEqual([])
+  })
+
+  test('leads from the search of the record to one action, to why, and to the agent', async () => {
     const { page } = browser
     await page.getByRole('link', { name: 'Record' }).click()
     await page.getByLabel('About').fill('document:finance/budget')
@@ -138,8 +231,6 @@ describe('the console', needsChromium, () => {
     const steps = page.getByRole('listitem').filter({ has: page.locator('.step') })
     await page.getByRole('heading', { name: 'What it rests on' }).waitFor()
     expect(await steps.first().innerText()).toMatch(/delegation_made[\s\S]*collection:finance/)
-    const rested = steps.last().getByRole('list', { name: 'What finance/budget rested on then' })
-    expect(await rested.innerText()).toContain('user:anne owner document:finance/budget')
     expect(await steps.last().innerText()).toMatch(
       /2 documents left:[\s\S]*document:finance\/budget · 1 passage/,
     )

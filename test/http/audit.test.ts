@@ -203,7 +203,60 @@ describe.each([
 
     test('tells everything of one action', async () => {
       const { steps } = (await get(`/audit/thread?txn=${answered}`)) as { steps: { event: string }[] }
-      expect(steps.map(({ event }) => event)).toContain('retrieved')
+      expect(steps.filter(({ event }) => event === 'retrieved')).toMatchObject([
+        { decision: 'allowed', txn: answered, seq: expect.any(Number) },
+      ])
+    })
+
+    test('tells who lent what to which agent, until when and what became of it, a page at a time', async () => {
+      const other = await world.lend('bob', 'other-bot', 'collection:finance', 'document:menu')
+      await world.service.delegations.revoke(other)
+      const passed = await world.service.delegations.lend({
+        subject: 'user:bob',
+        agent: 'other-bot',
+        subAgents: ['research-bot'],
+        scope: ['document:menu'],
+        purpose: 'Lunch.',
+        expiresAt: new Date(Date.now() + 60_000),
+      })
+      await world.database.query(`update delegations set expires_at = now() - interval '1 s' where id = $1`, [
+        passed.id,
+      ])
+      const listed = async (query: string) =>
+        ((await get(`/audit/delegations?${query}`))['delegations'] as { delegation: string }[]).map(
+          (one) => one.delegation,
+        )
+      expect(await get(`/audit/delegations?delegation=${other}`)).toMatchObject({
+        delegations: [
+          {
+            delegation: other,
+            subject: 'user:bob',
+            agent: 'agent:other-bot',
+            sub_agents: [],
+            scope: ['collection:finance', 'document:menu'],
+            standing: false,
+            created_at: expect.any(String),
+            expires_at: expect.any(String),
+            revoked_at: expect.any(String),
+            state: 'revoked',
+          },
+        ],
+        names: { 'user:bob': 'bob', 'agent:other-bot': 'other-bot' },
+      })
+      expect(await listed('agent=agent:research-bot')).toEqual([passed.id, delegation])
+      expect(await listed('agent=agent:research-bot&state=live')).toEqual([delegation])
+      expect(await listed('state=over')).toEqual([passed.id])
+      expect(await listed('subject=user:bob')).toEqual([passed.id, other])
+      expect(await listed('subject=user:nobody')).toEqual([])
+      const first = await get('/audit/delegations?limit=1')
+      expect(first['delegations']).toHaveLength(1)
+      expect(await listed(`limit=200&cursor=${String(first['next_cursor'])}`)).toEqual([other, delegation])
+      expect((await ask('event=record_read&limit=2')).body.records[1]).toMatchObject({
+        subject: 'user:dan',
+        detail: { question: 'delegations' },
+      })
+      for (const token of [tokens.person, tokens.writer, tokens.agent])
+        expect((await world.call('GET', '/audit/delegations', { token })).status).toBe(403)
     })
 
     test('tells of an agent’s day that is unlike the ones before, by a statistic that it states', async () => {
@@ -266,6 +319,16 @@ describe.each([
       ]) {
         const { status, body } = await ask(query ?? '')
         expect({ query, status, field: body.field }).toEqual({ query, status: 422, field })
+      }
+      for (const [query, field] of [
+        ['agent=research-bot', 'agent'],
+        ['subject=anne', 'subject'],
+        ['state=lending', 'state'],
+        ['cursor=x', 'cursor'],
+        [`cursor=${Buffer.from('[9e99,"x"]').toString('base64url')}`, 'cursor'],
+      ]) {
+        const answer = await world.call('GET', `/audit/delegations?${query}`, { token: tokens.admin })
+        expect({ query, ...((await answer.json()) as object) }).toMatchObject({ query, status: 422, field })
       }
       for (const until of ['0000-01-01T00:00:00Z', '9999-12-31T23:59:59-23:59']) {
         const path = `/audit/reach?agent=agent:research-bot&until=${until}`

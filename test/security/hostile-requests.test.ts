@@ -82,7 +82,7 @@ const callers = (operation: string): readonly string[] => {
   if (isOwn(operation)) return ['browser']
   if (/ \/(approvals|vault)/.test(operation)) return ['agent']
   if (/^(post \/retrieve|get \/(documents|collections))/.test(operation)) return ['person', 'agent']
-  if (/\/(delegations|connections)/.test(operation)) return ['browser']
+  if (/ \/(delegations|connections)/.test(operation)) return ['browser']
   if (
     /^(put \/(collections|fields)|post \/(explain|view-as|what-if|who-can))|\/(model|agents|activity|audit)/.test(
       operation,

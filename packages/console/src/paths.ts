@@ -1,13 +1,39 @@
 import { withQuery } from './router.tsx'
 
+type Query = Readonly<Record<string, string | undefined>>
+
 /** Where the console's views are, for whoever leads to them. */
-export const recordPath = (filter: Readonly<Record<string, string | undefined>>): string =>
-  withQuery('/record', filter)
+export const recordPath = (filter: Query): string => withQuery('/record', filter)
 
 /** One action: everything under one txn. */
 export const actionPath = (txn: string): string => `/record/${encodeURIComponent(txn)}`
 
-export const agentPath = (id: string): string => `/agents/${encodeURIComponent(id)}`
+/** Who was given a document: its id, without `document:`. */
+export const readersPath = (document: string): string => withQuery('/readers', { document })
+
+/** What somebody was given; `agent:research-bot`, or themselves. */
+export const readsPath = (asked: {
+  readonly subject: string
+  readonly agent?: string | undefined
+  readonly since?: string | undefined
+  readonly until?: string | undefined
+  readonly today?: 'true' | undefined
+}): string => withQuery('/reads', asked)
+
+export const agentPath = (id: string, until?: string): string =>
+  withQuery(`/agents/${encodeURIComponent(id)}`, { until })
+
+export const delegationsPath = (filter: Query): string => withQuery('/delegations', filter)
+
+export const delegationPath = (id: string): string => `/delegations/${encodeURIComponent(id)}`
+
+export const planPath = (id: string): string => `/model/plans/${encodeURIComponent(id)}`
+
+export const viewAsPath = (asked: Query): string => withQuery('/view-as', asked)
+
+/** Tuples that are wondered about, one a line. */
+export const whatIfPath = (lines: { readonly writes?: string; readonly deletes?: string }): string =>
+  withQuery('/what-if', lines)
 
 export interface Why {
   readonly user: string

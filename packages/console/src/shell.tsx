@@ -3,8 +3,11 @@ import { Heading } from './parts/heading.tsx'
 import { Link, type Place, usePlace } from './router.tsx'
 import { type Console, ConsoleContext } from './use-answer.ts'
 import { agentViews } from './views/agents/index.tsx'
+import { delegationViews } from './views/delegations/index.tsx'
 import { modelViews } from './views/model/model.tsx'
 import { overviewViews } from './views/overview/index.tsx'
+import { readersViews } from './views/questions/readers.tsx'
+import { readsViews } from './views/questions/reads.tsx'
 import { recordViews } from './views/record/index.tsx'
 import { whatIfViews } from './views/what-if/what-if.tsx'
 import { explainViews } from './views/why/explain.tsx'
@@ -24,12 +27,15 @@ export interface Section {
 const sections: readonly Section[] = [
   overviewViews,
   recordViews,
+  readersViews,
+  readsViews,
   explainViews,
   whoCanViews,
   viewAsViews,
   whatIfViews,
   modelViews,
   agentViews,
+  delegationViews,
 ]
 
 export function Shell({ value: signedIn }: { readonly value: Omit<Console, 'leadsTo'> }) {

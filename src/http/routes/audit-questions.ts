@@ -1,4 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
+import { decisions } from '../../audit/facts.ts'
 import type { RecordQuestions } from '../../audit/questions.ts'
 import type { ThreadStep } from '../../audit/thread.ts'
 import type { Today } from '../../authz/explain/today.ts'
@@ -23,10 +24,12 @@ export interface AuditQuestionDeps extends Reading {
   readonly now: () => number
 }
 
-const person = text(1, 600)
+/** `user:ID` */
+export const person = text(1, 600)
   .refine((value) => /^user:[^*#]+$/.test(value), 'must be user:ID')
   .openapi({ example: 'user:anne' })
-const agentId = text(1, 300)
+/** `agent:ID` */
+export const agentId = text(1, 300)
   .refine((value) => /^agent:[^*#]+$/.test(value), 'must be agent:ID')
   .openapi({ example: 'agent:research-bot' })
 const span = { since: moment.optional(), until: moment.optional() }
@@ -83,8 +86,11 @@ const threadAnswer = z
   .strictObject({
     steps: z.array(
       z.strictObject({
+        seq: z.int(),
         time: z.string(),
         event: z.string(),
+        decision: z.enum(decisions),
+        txn: z.string().openapi({ description: 'Another than the one asked for where a trace leads there.' }),
         subject: z.string(),
         actors: z.array(z.string()),
         client: z.string(),

@@ -1,14 +1,14 @@
-import { agentPath, recordPath } from '../paths.ts'
+import { agentPath, delegationPath, planPath, readersPath, recordPath } from '../paths.ts'
 import { Link } from '../router.tsx'
-import { useConsole } from '../use-answer.ts'
+import { type Console, useConsole } from '../use-answer.ts'
 
-/** Who or what something names, leading on to what is on record of it. A name beside the id, never in its place. */
+/** Who or what something names, leading on to what is known of it. A name beside the id, never in its place. */
 export function Id({ id, name }: { readonly id: string; readonly name?: string | undefined }) {
   const { leadsTo } = useConsole()
-  const to = placeOf(id, leadsTo('/agents'))
+  const to = placeOf(id, leadsTo)
   return (
     <>
-      {to === undefined || !leadsTo('/record') ? (
+      {to === undefined ? (
         <code>{id}</code>
       ) : (
         <Link to={to}>
@@ -20,16 +20,36 @@ export function Id({ id, name }: { readonly id: string; readonly name?: string |
   )
 }
 
-function placeOf(id: string, hasAgents: boolean): string | undefined {
-  const [type = '', rest] = id.split(/:(.*)/s)
-  if (rest === undefined || rest === '') return undefined
+function placeOf(id: string, leadsTo: Console['leadsTo']): string | undefined {
+  const [type = '', rest = ''] = id.split(/:(.*)/s)
+  if (rest === '' || rest === '*') return undefined
+  // Who acts is looked for by other filters than what was acted on.
+  if (type === 'agent' && leadsTo('/agents')) return agentPath(rest)
+  if (type === 'plan' && leadsTo('/model')) return planPath(rest)
+  if (!leadsTo('/record')) return undefined
   switch (type) {
     case 'user':
     case 'service':
       return recordPath({ subject: id })
     case 'agent':
-      return hasAgents ? agentPath(rest) : recordPath({ actor: id })
+      return recordPath({ actor: id })
+    case 'document':
+      return readersPath(rest)
+    case 'delegation':
+      return delegationPath(rest)
     default:
-      return recordPath({ object: id })
+      // `group:eng#member`: about the group.
+      return recordPath({ object: id.replace(/#[^#]*$/, '') })
   }
+}
+
+/** A stored tuple, each part leading on. */
+export function Tuple({ tuple }: { readonly tuple: string }) {
+  const [user = '', relation = '', object = '', ...end] = tuple.split(' ')
+  return (
+    <span class="tuple">
+      <Id id={user} /> <code>{relation}</code> <Id id={object} />
+      {end.length > 0 && <span class="soft"> {end.join(' ')}</span>}
+    </span>
+  )
 }

@@ -5,11 +5,12 @@ import { Id } from '../../parts/id.tsx'
 import { Time } from '../../parts/time.tsx'
 import { type Answer, useAnswer, useConsole } from '../../use-answer.ts'
 import { KillSwitch } from './kill-switch.tsx'
-import { Lent, Read } from './on-record.tsx'
+import { Lent, Read, ReadFor } from './on-record.tsx'
+import { Reach } from './reach.tsx'
 import { type Agent, State } from './registry.tsx'
 
-/** What an agent is, what people lend to it, what it read, and its switch. */
-export function OneAgent({ id }: { readonly id: string }) {
+/** What an agent is, its switch, whether it reads more than usual, what people lend to it, what it read. */
+export function OneAgent({ id, until }: { readonly id: string; readonly until: string | undefined }) {
   const { roles } = useConsole()
   const [changed, setChanged] = useState<Agent>()
   const read: Answer<{ readonly agent: Agent }> = useAnswer(`agent ${id}`, (api, signal) =>
@@ -29,6 +30,8 @@ export function OneAgent({ id }: { readonly id: string }) {
       </Asked>
       {roles.includes('security.read') && (
         <>
+          <Reach agent={id} until={until} />
+          <ReadFor agent={id} />
           <Lent agent={id} />
           <Read agent={id} />
         </>

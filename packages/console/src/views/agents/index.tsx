@@ -6,5 +6,6 @@ export const agentViews: Section = {
   path: '/agents',
   title: 'Agents',
   roles: ['agents.write', 'security.read'],
-  show: (_, [id]) => (id === undefined ? <Agents /> : <OneAgent key={id} id={id} />),
+  show: ({ query }, [id]) =>
+    id === undefined ? <Agents /> : <OneAgent key={id} id={id} until={query.get('until') ?? undefined} />,
 }

@@ -81,5 +81,3 @@ export interface Tested {
     }[]
   }[]
 }
-
-export const planPath = (id: string): string => `/model/plans/${encodeURIComponent(id)}`

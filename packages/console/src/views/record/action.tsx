@@ -3,9 +3,9 @@ import type { Api } from '../../api.ts'
 import { Asked } from '../../parts/asked.tsx'
 import { Decision } from '../../parts/decision.tsx'
 import { Heading } from '../../parts/heading.tsx'
-import { Id } from '../../parts/id.tsx'
+import { Id, Tuple } from '../../parts/id.tsx'
 import { Time } from '../../parts/time.tsx'
-import { explainPath, recordPath, whoCanPath } from '../../paths.ts'
+import { actionPath, explainPath, recordPath, whoCanPath } from '../../paths.ts'
 import { Link, withQuery } from '../../router.tsx'
 import { useAnswer, useConsole } from '../../use-answer.ts'
 import { type Entry, type EntryPage, idsIn, type Released, releasedIn } from './entry.ts'
@@ -14,40 +14,38 @@ interface Thread {
   /** Oldest first. */
   readonly entries: readonly Entry[]
   readonly isWhole: boolean
-  /** How each delegation came about that it rests on. */
-  readonly delegations: readonly Entry[]
+  /** How each delegation came about that it rests on, and the model that was in force when something left. */
+  readonly grounds: readonly Entry[]
 }
 
-const pageMax = 200
-const pagesMax = 5
+/** `GET /audit/thread`. */
+interface ThreadAnswer {
+  readonly steps: readonly Omit<Entry, 'names'>[]
+  readonly names: Entry['names']
+}
+
+const stepsMax = 1_000
+const delegationsMax = 5
 
 async function readThread(api: Api, txn: string, signal: AbortSignal): Promise<Thread> {
-  const entries: Entry[] = []
-  let cursor: string | undefined
-  for (let page = 1; page <= pagesMax; page += 1) {
-    const query = withQuery('/audit', { txn, limit: String(pageMax), cursor })
-    const { records, next_cursor }: EntryPage = await api.get(query, signal)
-    entries.push(...records)
-    cursor = next_cursor
-    if (cursor === undefined) break
-  }
-  entries.sort((one, other) => one.seq - other.seq)
-  const named = [...new Set(entries.flatMap(({ delegation }) => delegation ?? []))]
-  const here = new Set(entries.map(({ seq }) => seq))
-  const made = await Promise.all(
-    named
-      .slice(0, 5)
-      .map((id) =>
-        api.get<EntryPage>(
-          withQuery('/audit', { object: `delegation:${id}`, event: 'delegation_made' }),
-          signal,
-        ),
-      ),
+  const { steps, names } = await api.get<ThreadAnswer>(withQuery('/audit/thread', { txn }), signal)
+  const entries = steps.map((step): Entry => ({ ...step, names }))
+  const named = [...new Set(entries.flatMap(({ delegation }) => delegation ?? []))].slice(0, delegationsMax)
+  const left = entries.findLast((entry) => releasedIn(entry).length > 0)
+  const pages = await Promise.all(
+    [
+      ...named.map((id) => ({ object: `delegation:${id}`, event: 'delegation_made' })),
+      ...(left === undefined ? [] : [{ event: 'model_activated', until: left.time, limit: '1' }]),
+    ].map((filter) => api.get<EntryPage>(withQuery('/audit', filter), signal)),
   )
+  const here = new Set(entries.map(({ seq }) => seq))
   return {
     entries,
-    isWhole: cursor === undefined,
-    delegations: made.flatMap(({ records }) => records).filter(({ seq }) => !here.has(seq)),
+    isWhole: entries.length < stepsMax,
+    grounds: pages
+      .flatMap(({ records }) => records)
+      .filter(({ seq }) => !here.has(seq))
+      .sort((one, other) => one.seq - other.seq),
   }
 }
 
@@ -60,13 +58,19 @@ export function Action({ txn }: { readonly txn: string }) {
         Action <code>{txn}</code>
       </Heading>
       <Asked answer={answer} what="what is on record">
-        {(thread) => <Steps thread={thread} />}
+        {(thread) => <Steps thread={thread} txn={txn} />}
       </Asked>
     </>
   )
 }
 
-function Steps({ thread: { entries, delegations, isWhole } }: { readonly thread: Thread }) {
+function Steps({
+  thread: { entries, grounds, isWhole },
+  txn,
+}: {
+  readonly thread: Thread
+  readonly txn: string
+}) {
   const [first] = entries
   if (first === undefined) return <p role="status">Nothing is on record under it.</p>
   const left = entries.reduce((sum, entry) => sum + releasedIn(entry).length, 0)
@@ -74,15 +78,15 @@ function Steps({ thread: { entries, delegations, isWhole } }: { readonly thread:
     <>
       <p role="status" class="soft">
         {entries.length === 1 ? '1 record' : `${entries.length} records`}
-        {isWhole ? '' : ', the newest ones'}; {left === 0 ? 'nothing left' : `${left} releases of documents`}.
+        {isWhole ? '' : ', the oldest ones'}; {left === 0 ? 'nothing left' : `${left} releases of documents`}.
         Times in UTC.
       </p>
-      {delegations.length > 0 && (
+      {grounds.length > 0 && (
         <>
           <h2>What it rests on</h2>
           <ol class="steps">
-            {delegations.map((entry) => (
-              <Step key={entry.seq} entry={entry} />
+            {grounds.map((entry) => (
+              <Step key={entry.seq} entry={entry} isOther={false} />
             ))}
           </ol>
         </>
@@ -90,14 +94,15 @@ function Steps({ thread: { entries, delegations, isWhole } }: { readonly thread:
       <h2>What happened</h2>
       <ol class="steps">
         {entries.map((entry) => (
-          <Step key={entry.seq} entry={entry} />
+          <Step key={entry.seq} entry={entry} isOther={entry.txn !== txn} />
         ))}
       </ol>
     </>
   )
 }
 
-function Step({ entry }: { readonly entry: Entry }) {
+/** `isOther`: of another action, to which a trace leads. */
+function Step({ entry, isOther }: { readonly entry: Entry; readonly isOther: boolean }) {
   const { time, event, decision, subject, actors, client, delegation, tool, trace_id: trace, names } = entry
   const released = releasedIn(entry)
   return (
@@ -126,6 +131,14 @@ function Step({ entry }: { readonly entry: Entry }) {
           </Link>
           {names[client] !== undefined && <span class="soft"> {names[client]}</span>}
         </Fact>
+        {isOther && (
+          <Fact title="Action">
+            <Link to={actionPath(entry.txn)}>
+              <code>{entry.txn}</code>
+            </Link>{' '}
+            <span class="soft">of the same trace</span>
+          </Fact>
+        )}
         {delegation !== undefined && (
           <Fact title="Delegation">
             <Id id={`delegation:${delegation}`} />
@@ -226,7 +239,7 @@ function Left({ entry, released }: { readonly entry: Entry; readonly released: r
                     object: `document:${id}`,
                   })}
                 >
-                  why
+                  why now
                 </Link>
               </>
             )}
@@ -236,18 +249,30 @@ function Left({ entry, released }: { readonly entry: Entry; readonly released: r
                 · <Link to={whoCanPath(`document:${id}`)}>who can</Link>
               </>
             )}
-            {why.length > 0 && (
-              <ul aria-label={`What ${id} rested on then`}>
-                {why.map((tuple) => (
-                  <li key={tuple}>
-                    <code>{tuple}</code>
-                  </li>
-                ))}
-              </ul>
-            )}
+            {why.length > 0 && <Then id={id} why={why} until={entry.time} />}
           </li>
         ))}
       </ul>
     </div>
   )
 }
+
+/** The stored tuples that a release rested on when it was decided, each with what is on record of it up to then. */
+const Then = (props: { readonly id: string; readonly why: readonly string[]; readonly until: string }) => (
+  <>
+    <p class="soft">It was allowed then by</p>
+    <ul aria-label={`What ${props.id} rested on then`}>
+      {props.why.map((tuple) => (
+        <li key={tuple}>
+          <Tuple tuple={tuple} /> ·{' '}
+          <Link to={recordPath({ object: objectOf(tuple), decision: 'none', until: props.until })}>
+            how it came about
+          </Link>
+        </li>
+      ))}
+    </ul>
+  </>
+)
+
+/** Of `user:anne viewer document:plan until …`. */
+const objectOf = (tuple: string): string => tuple.split(' ')[2] ?? ''

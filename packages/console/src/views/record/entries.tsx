@@ -1,3 +1,4 @@
+import { Chain } from '../../parts/chain.tsx'
 import { Decision } from '../../parts/decision.tsx'
 import { Id } from '../../parts/id.tsx'
 import { Table } from '../../parts/table.tsx'
@@ -27,18 +28,7 @@ export const Entries = ({ entries }: { readonly entries: readonly Entry[] }) => 
       },
       {
         title: 'Through',
-        cell: ({ actors, client, names }) =>
-          actors.length === 0 ? (
-            <span class="soft">{names[client] ?? client}</span>
-          ) : (
-            <ul class="plain">
-              {actors.map((actor) => (
-                <li key={actor}>
-                  <Id id={actor} name={names[actor]} />
-                </li>
-              ))}
-            </ul>
-          ),
+        cell: ({ actors, client, names }) => <Chain actors={actors} client={client} names={names} />,
       },
       { title: 'About', cell: (entry) => <About ids={about(entry)} /> },
     ]}

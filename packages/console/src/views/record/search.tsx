@@ -2,6 +2,7 @@ import { useEffect, useState } from 'preact/hooks'
 import type { Api } from '../../api.ts'
 import { Asked } from '../../parts/asked.tsx'
 import { Heading } from '../../parts/heading.tsx'
+import { inUtc, Moment } from '../../parts/moment.tsx'
 import { ProblemBox } from '../../parts/problem.tsx'
 import { recordPath } from '../../paths.ts'
 import { go, withQuery } from '../../router.tsx'
@@ -44,13 +45,6 @@ function FilterForm({ filter }: { readonly filter: Filter }) {
       />
     </label>
   )
-  // The record is in UTC, and so are these.
-  const time = (name: 'since' | 'until', label: string) => (
-    <label>
-      {label}
-      <input type="datetime-local" name={name} value={filter[name]?.replace(/(:00)?Z$/, '') ?? ''} step={1} />
-    </label>
-  )
   return (
     <form
       class="filters"
@@ -88,8 +82,8 @@ function FilterForm({ filter }: { readonly filter: Filter }) {
           ))}
         </select>
       </label>
-      {time('since', 'From (UTC)')}
-      {time('until', 'Before (UTC)')}
+      <Moment name="since" title="From (UTC)" value={filter.since} />
+      <Moment name="until" title="Before (UTC)" value={filter.until} />
       <div class="buttons">
         <button type="submit" class="main">
           Search
@@ -112,9 +106,6 @@ function filterOf(form: FormData): Filter {
     }),
   )
 }
-
-/** `2026-11-26T04:00`, with or without seconds, as browsers give it. */
-const inUtc = (local: string): string => `${local.length === 16 ? `${local}:00` : local}Z`
 
 function Found({ filter }: { readonly filter: Filter }) {
   const answer = useAnswer(`record ${JSON.stringify(filter)}`, (api, signal) =>

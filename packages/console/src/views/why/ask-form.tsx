@@ -1,4 +1,5 @@
 import type { ComponentChildren } from 'preact'
+import { inUtc } from '../../parts/moment.tsx'
 import { go } from '../../router.tsx'
 
 /** What a question is made of: the fields of its form, and the members of its address. */
@@ -31,8 +32,15 @@ export function AskForm(props: {
       class="line wide"
       onSubmit={(event) => {
         event.preventDefault()
+        const { elements } = event.currentTarget
+        const isTime = (name: string): boolean => {
+          const field = elements.namedItem(name)
+          return field instanceof HTMLInputElement && field.type === 'datetime-local'
+        }
         const fields = [...new FormData(event.currentTarget)].flatMap(([name, value]) =>
-          typeof value === 'string' && value.trim() !== '' ? [[name, value.trim()] as const] : [],
+          typeof value === 'string' && value.trim() !== ''
+            ? [[name, isTime(name) ? inUtc(value) : value.trim()] as const]
+            : [],
         )
         go(addressWith(path, Object.fromEntries(fields)))
       }}

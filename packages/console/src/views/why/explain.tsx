@@ -2,6 +2,7 @@ import { Asked as AskedFor } from '../../parts/asked.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import type { Section } from '../../shell.tsx'
 import { useAnswer } from '../../use-answer.ts'
+import { DelegationField } from '../delegations/field.tsx'
 import { type Asked, AskForm, askedOf, Field } from './ask-form.tsx'
 import type { Explained, Verdict } from './reason.ts'
 import { ReplicaNote } from './replica.tsx'
@@ -34,7 +35,7 @@ function Explain({ asked }: { readonly asked: Asked }) {
           <summary>Through an agent, or by another clock</summary>
           <div class="line">
             <Field name="agent" title="Agent" asked={asked} example="research-bot" />
-            <Field name="delegation" title="Delegation" asked={asked} example="d_…" />
+            <DelegationField chosen={asked['delegation']} hint="of the agent" />
             <Field name="grants" title="Approvals" hint="by commas" asked={asked} example="g_…" />
             <Field
               name="at"

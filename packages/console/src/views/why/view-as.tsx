@@ -4,6 +4,7 @@ import { Table } from '../../parts/table.tsx'
 import { Link } from '../../router.tsx'
 import type { Section } from '../../shell.tsx'
 import { useAnswer } from '../../use-answer.ts'
+import { DelegationField } from '../delegations/field.tsx'
 import { type Asked, AskForm, addressWith, askedOf, Field } from './ask-form.tsx'
 import { type Page, Pages } from './pages.tsx'
 import './why.css'
@@ -39,7 +40,7 @@ function ViewAs({ asked }: { readonly asked: Asked }) {
       <AskForm path="/view-as" button="View as">
         <Field name="user" title="Who" asked={asked} example="user:anne" isNeeded />
         <Field name="agent" title="Through agent" asked={asked} example="themselves" />
-        <Field name="delegation" title="Delegation" hint="of the agent" asked={asked} example="d_…" />
+        <DelegationField chosen={asked['delegation']} hint="of the agent" />
         <Field name="collection" title="Only in" asked={asked} example="any collection" />
       </AskForm>
       {asked['user'] !== undefined && <FirstPage asked={asked} />}

@@ -1,0 +1,133 @@
+import { Asked } from '../../parts/asked.tsx'
+import { Table } from '../../parts/table.tsx'
+import { agentPath, recordPath } from '../../paths.ts'
+import { Link, withQuery } from '../../router.tsx'
+import { useAnswer } from '../../use-answer.ts'
+
+/** `GET /audit/reach`. */
+interface ReachAnswer {
+  /** Oldest first. */
+  readonly days: readonly Day[]
+  readonly measures: readonly Measure[]
+  readonly unusual: boolean | null
+}
+
+interface Day {
+  readonly day: string
+  readonly documents: number
+  readonly new_documents: number
+  readonly reads: number
+}
+
+interface Measure {
+  readonly name: 'documents' | 'new_documents' | 'reads'
+  readonly last: number
+  readonly median: number
+  readonly threshold: number
+  readonly unusual: boolean
+}
+
+const names = {
+  documents: 'Documents',
+  new_documents: 'Documents never given before',
+  reads: 'Answers that held them',
+}
+
+/** Whether one day of an agent is unlike the ones before: today, unless the address names another by its end. */
+export function Reach({ agent, until }: { readonly agent: string; readonly until: string | undefined }) {
+  const answer = useAnswer(`reach ${agent} ${until}`, (api, signal) =>
+    api.get<ReachAnswer>(withQuery('/audit/reach', { agent: `agent:${agent}`, until }), signal),
+  )
+  return (
+    <section aria-labelledby="reach">
+      <h2 id="reach">Is its reach unusual?</h2>
+      <Asked answer={answer} what="how much it reads">
+        {(reach) => <Judged agent={agent} day={until?.slice(0, 10)} reach={reach} />}
+      </Asked>
+    </section>
+  )
+}
+
+function Judged({
+  agent,
+  day,
+  reach: { days, measures, unusual },
+}: {
+  readonly agent: string
+  readonly day: string | undefined
+  readonly reach: ReachAnswer
+}) {
+  const when = day === undefined ? 'Today' : `On ${day}`
+  if (days.length === 0) return <p>It was given nothing in the four weeks before.</p>
+  return (
+    <>
+      {unusual === null ? (
+        <p>It has read on fewer than seven days before: there is nothing to compare with.</p>
+      ) : (
+        <>
+          <p class={unusual ? 'bad' : undefined} role="status">
+            {unusual
+              ? `Yes: ${when.toLowerCase()} it read more than its days before let expect.`
+              : `No: ${when.toLowerCase()} it read as on its days before.`}
+          </p>
+          <Table
+            caption="Against the days of the four weeks before on which it read anything"
+            rows={measures}
+            keyOf={({ name }) => name}
+            columns={[
+              { title: 'What', cell: ({ name }) => names[name] },
+              { title: when, cell: ({ last }) => last, isNumber: true },
+              { title: 'Usually', cell: ({ median }) => median, isNumber: true },
+              { title: 'Unusual above', cell: ({ threshold }) => threshold, isNumber: true },
+              {
+                title: 'So it is',
+                cell: (one) => (
+                  <span class={one.unusual ? 'tag bad' : 'tag'}>{one.unusual ? 'unusual' : 'usual'}</span>
+                ),
+              },
+            ]}
+          />
+        </>
+      )}
+      <details class="more" open={unusual === null}>
+        <summary>Day by day</summary>
+        <Table
+          caption="Newest first, days of UTC"
+          rows={days.toReversed()}
+          keyOf={({ day: one }) => one}
+          columns={[
+            {
+              title: 'Day',
+              cell: ({ day: one }) => (
+                <Link
+                  to={recordPath({
+                    actor: `agent:${agent}`,
+                    decision: 'allowed',
+                    since: `${one}T00:00:00Z`,
+                    until: `${nextDay(one)}T00:00:00Z`,
+                  })}
+                >
+                  {one}
+                </Link>
+              ),
+            },
+            { title: 'Documents', cell: ({ documents }) => documents, isNumber: true },
+            { title: 'Never before', cell: ({ new_documents }) => new_documents, isNumber: true },
+            { title: 'Answers', cell: ({ reads }) => reads, isNumber: true },
+            {
+              title: 'Unusual?',
+              cell: ({ day: one }) => (
+                <Link to={agentPath(agent, `${one}T23:59:59Z`)}>
+                  Judge it<span class="unseen"> {one}</span>
+                </Link>
+              ),
+            },
+          ]}
+        />
+      </details>
+    </>
+  )
+}
+
+const nextDay = (day: string): string =>
+  new Date(Date.parse(`${day}T00:00:00Z`) + 86_400_000).toISOString().slice(0, 10)

@@ -1,0 +1,88 @@
+import { useEffect, useRef, useState } from 'preact/hooks'
+import { useAnswer } from '../../use-answer.ts'
+import { agentId } from '../why/ask-form.tsx'
+import { askLent, type Lent } from './lent.ts'
+
+const waitMs = 300
+
+interface Pair {
+  readonly subject: string
+  readonly agent: string
+}
+
+/**
+ * Delegations of the person and the agent that stand in the same form, to pick from. They are asked for, which is on record,
+ * once both have been written.
+ */
+export function DelegationField({
+  chosen,
+  hint,
+}: {
+  readonly chosen: string | undefined
+  readonly hint: string
+}) {
+  const ref = useRef<HTMLSelectElement>(null)
+  const [pair, setPair] = useState<Pair>()
+  useEffect(() => {
+    const form = ref.current?.form
+    if (form === null || form === undefined) return undefined
+    let timer: ReturnType<typeof setTimeout> | undefined
+    const read = (): void => {
+      const fields = new FormData(form)
+      const subject = String(fields.get('user') ?? '').trim()
+      const agent = agentId(String(fields.get('agent') ?? '').trim())
+      setPair(
+        /^user:[^*#]+$/.test(subject) && agent !== '' ? { subject, agent: `agent:${agent}` } : undefined,
+      )
+    }
+    const later = ({ target }: Event): void => {
+      if (target === ref.current) return
+      clearTimeout(timer)
+      timer = setTimeout(read, waitMs)
+    }
+    form.addEventListener('input', later)
+    ref.current?.addEventListener('focus', read)
+    return () => {
+      clearTimeout(timer)
+      form.removeEventListener('input', later)
+      ref.current?.removeEventListener('focus', read)
+    }
+  }, [])
+  const answer = useAnswer(pair === undefined ? null : JSON.stringify(pair), (api, signal) =>
+    askLent(api, { ...pair, limit: '50' }, signal),
+  )
+  const found = pair !== undefined && answer.state === 'there' ? answer.value.delegations : []
+  const usable = found.filter(({ resource }) => resource === undefined)
+  const isOther = chosen !== undefined && !usable.some(({ delegation }) => delegation === chosen)
+  return (
+    <label>
+      Delegation <small class="soft">{hint}</small>
+      <select ref={ref} name="delegation">
+        <option value="">{saidOf(pair, answer.state, usable.length)}</option>
+        {isOther && (
+          <option value={chosen} selected>
+            {chosen}
+          </option>
+        )}
+        {usable.map((one) => (
+          <option key={one.delegation} value={one.delegation} selected={one.delegation === chosen}>
+            {titleOf(one)}
+          </option>
+        ))}
+      </select>
+    </label>
+  )
+}
+
+function saidOf(pair: Pair | undefined, state: string, count: number): string {
+  if (pair === undefined) return 'name the person and the agent first'
+  if (state === 'asking') return 'asking …'
+  if (state === 'failed') return 'could not be asked for'
+  return count === 0 ? 'nothing was lent' : `choose one of ${count}`
+}
+
+const titleOf = ({ delegation, scope, state, expires_at: until, revoked_at: revoked }: Lent): string => {
+  const more = scope.length > 1 ? ` and ${scope.length - 1} more` : ''
+  const end = (revoked ?? until).slice(0, 16).replace('T', ' ')
+  return `${state}, ${scope[0] ?? 'nothing'}${more}, until ${end} · ${delegation}`
+}

@@ -1,0 +1,16 @@
+import type { Section } from '../../shell.tsx'
+import { askedOf } from '../why/ask-form.tsx'
+import { Delegation } from './delegation.tsx'
+import { Delegations } from './list.tsx'
+
+/** `/delegations?subject=…&agent=…&state=…`, and `/delegations/{id}`. */
+export const delegationViews: Section = {
+  path: '/delegations',
+  title: 'Delegations',
+  roles: ['security.read'],
+  show: ({ query }, [id]) => {
+    if (id !== undefined) return <Delegation key={id} id={id} />
+    const asked = askedOf(query, ['subject', 'agent', 'state'])
+    return <Delegations key={JSON.stringify(asked)} asked={asked} />
+  },
+}

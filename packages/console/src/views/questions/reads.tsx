@@ -1,0 +1,163 @@
+import { Asked as AskedFor } from '../../parts/asked.tsx'
+import { Heading } from '../../parts/heading.tsx'
+import { Id } from '../../parts/id.tsx'
+import { Moment } from '../../parts/moment.tsx'
+import { Table } from '../../parts/table.tsx'
+import { Time } from '../../parts/time.tsx'
+import { actionPath, explainPath } from '../../paths.ts'
+import { Link, withQuery } from '../../router.tsx'
+import type { Section } from '../../shell.tsx'
+import { useAnswer } from '../../use-answer.ts'
+import { type Asked, AskForm, askedOf, Field } from '../why/ask-form.tsx'
+import '../why/why.css'
+
+/** `GET /audit/reads`. */
+interface Reads {
+  readonly documents: readonly Given[]
+  readonly complete: boolean
+  readonly asked_today?: number
+  readonly txn: string
+}
+
+type Today = 'allowed' | 'denied' | 'error' | 'not_asked'
+
+interface Given {
+  readonly document_id: string
+  readonly delegation: string | null
+  readonly answers: number
+  readonly first_at: string
+  readonly last_at: string
+  readonly last_txn: string
+  readonly today?: Today
+}
+
+/** `/reads?subject=…`, with `agent`, `since`, `until`, and `today=true` to ask what of it would be refused now. */
+export const readsViews: Section = {
+  path: '/reads',
+  title: 'What they got',
+  roles: ['security.read'],
+  show: ({ query }) => {
+    const asked = askedOf(query, ['subject', 'agent', 'since', 'until', 'today'])
+    return <Reads asked={asked} key={JSON.stringify(asked)} />
+  },
+}
+
+function Reads({ asked }: { readonly asked: Asked }) {
+  return (
+    <>
+      <Heading title="What did they get?" />
+      <p class="soft">
+        Documents that a person was given, by one agent or themselves, by what is on record; and what of it
+        OpenFGA would refuse today.
+      </p>
+      <AskForm path="/reads" button="What did they get?">
+        <Field name="subject" title="Who" asked={asked} example="user:anne" isNeeded />
+        <Field name="agent" title="Through agent" asked={asked} example="themselves" />
+        <Moment name="since" title="From (UTC)" value={asked['since']} />
+        <Moment name="until" title="Before (UTC)" value={asked['until']} />
+        <label class="check">
+          <input type="checkbox" name="today" value="true" defaultChecked={asked['today'] === 'true'} />
+          Ask what of it would be refused today
+        </label>
+      </AskForm>
+      {asked['subject'] !== undefined && <Answer asked={asked} subject={asked['subject']} />}
+    </>
+  )
+}
+
+function Answer({ asked, subject }: { readonly asked: Asked; readonly subject: string }) {
+  const { agent } = asked
+  const query = { ...asked, ...(agent !== undefined && { agent: `agent:${agent}` }) }
+  const answer = useAnswer('reads', (api, signal) => api.get<Reads>(withQuery('/audit/reads', query), signal))
+  return (
+    <AskedFor answer={answer} what="what they got">
+      {(found) => <Found found={found} subject={subject} agent={agent} />}
+    </AskedFor>
+  )
+}
+
+function Found({
+  found: { documents, complete, asked_today: asked },
+  subject,
+  agent,
+}: {
+  readonly found: Reads
+  readonly subject: string
+  readonly agent: string | undefined
+}) {
+  if (documents.length === 0) return <p role="status">Nothing, as far as the record goes.</p>
+  const refused = documents.filter(({ today }) => today === 'denied')
+  const count = documents.length === 1 ? 'One document' : `${documents.length} documents`
+  return (
+    <>
+      <p role="status">
+        {count}
+        {!complete && ', and more: narrow the time'}
+        {asked !== undefined && (
+          <>
+            ; of {asked === documents.length ? 'these' : `the newest ${asked}`}{' '}
+            <strong>{refused.length} would be refused today</strong>, without the approvals of then
+          </>
+        )}
+        .
+      </p>
+      <Table
+        caption={asked === undefined ? 'The last first, times in UTC' : 'Refused today first, times in UTC'}
+        rows={[...refused, ...documents.filter(({ today }) => today !== 'denied')]}
+        keyOf={({ document_id }) => document_id}
+        columns={[
+          { title: 'Document', cell: ({ document_id }) => <Id id={`document:${document_id}`} /> },
+          ...(asked === undefined
+            ? []
+            : [{ title: 'Today', cell: ({ today = 'not_asked' }: Given) => <TodayTag today={today} /> }]),
+          { title: 'Answers', cell: ({ answers }) => answers, isNumber: true },
+          { title: 'First', cell: ({ first_at }) => <Time at={first_at} /> },
+          {
+            title: 'Last',
+            cell: ({ last_at, last_txn }) => (
+              <Link to={actionPath(last_txn)}>
+                <Time at={last_at} />
+              </Link>
+            ),
+          },
+          ...(agent === undefined
+            ? []
+            : [
+                {
+                  title: 'Under',
+                  cell: ({ delegation }: Given) =>
+                    delegation === null ? '–' : <Id id={`delegation:${delegation}`} />,
+                },
+              ]),
+          {
+            title: 'Why now',
+            cell: ({ document_id: id, delegation }) => (
+              <Link
+                to={explainPath({
+                  user: subject,
+                  agent,
+                  delegation: delegation ?? undefined,
+                  object: `document:${id}`,
+                })}
+              >
+                Explain<span class="unseen"> {id}</span>
+              </Link>
+            ),
+          },
+        ]}
+      />
+    </>
+  )
+}
+
+const tags: Readonly<Record<Today, readonly [string, string]>> = {
+  allowed: ['tag good', 'allowed'],
+  denied: ['tag bad', 'refused'],
+  error: ['tag warn', 'undecided'],
+  not_asked: ['soft', 'not asked'],
+}
+
+function TodayTag({ today }: { readonly today: Today }) {
+  const [style, word] = tags[today]
+  return <span class={style}>{word}</span>
+}
