@@ -49,9 +49,7 @@ describe('a change of the model, in the console', needsChromium, () => {
     expect(await browser.findings('model-wrong')).toEqual([])
     await found.click()
     // Asked from outside: `waitForFunction` evaluates text in the page, which the page's policy refuses when it must wait.
-    await expect
-      .poll(() => page.evaluate('document.activeElement.classList.contains("editor")'))
-      .toBe(true)
+    await expect.poll(() => page.evaluate('document.activeElement.classList.contains("editor")')).toBe(true)
     expect(browser.said).toEqual([])
   })
 

@@ -55,9 +55,12 @@ export function DelegationField({
   const usable = found.filter(({ resource }) => resource === undefined)
   const isOther = chosen !== undefined && !usable.some(({ delegation }) => delegation === chosen)
   return (
-    <label>
-      Delegation <small class="soft">{hint}</small>
-      <select ref={ref} name="delegation">
+    // Its options are no part of its label.
+    <div class="field">
+      <label for="delegation">
+        Delegation <small class="soft">{hint}</small>
+      </label>
+      <select ref={ref} id="delegation" name="delegation">
         <option value="">{saidOf(pair, answer.state, usable.length)}</option>
         {isOther && (
           <option value={chosen} selected>
@@ -70,7 +73,7 @@ export function DelegationField({
           </option>
         ))}
       </select>
-    </label>
+    </div>
   )
 }
 

@@ -78,8 +78,7 @@ function Steps({
     <>
       <p role="status" class="soft">
         {entries.length === 1 ? '1 record' : `${entries.length} records`}
-        {isWhole ? '' : ', the oldest ones'}; {left === 0 ? 'nothing left' : `${left} releases of documents`}.
-        Times in UTC.
+        {isWhole ? '' : ', the oldest ones'}; {leavesSaid(left)}. Times in UTC.
       </p>
       {grounds.length > 0 && (
         <>
@@ -256,6 +255,9 @@ function Left({ entry, released }: { readonly entry: Entry; readonly released: r
     </div>
   )
 }
+
+const leavesSaid = (count: number): string =>
+  count === 0 ? 'nothing left' : count === 1 ? 'one document left' : `${count} times a document left`
 
 /** The stored tuples that a release rested on when it was decided, each with what is on record of it up to then. */
 const Then = (props: { readonly id: string; readonly why: readonly string[]; readonly until: string }) => (

@@ -35,7 +35,7 @@ function Explain({ asked }: { readonly asked: Asked }) {
           <summary>Through an agent, or by another clock</summary>
           <div class="line">
             <Field name="agent" title="Agent" asked={asked} example="research-bot" />
-            <DelegationField chosen={asked['delegation']} hint="of the agent" />
+            <DelegationField chosen={asked['delegation']} hint="that was lent" />
             <Field name="grants" title="Approvals" hint="by commas" asked={asked} example="g_…" />
             <Field
               name="at"

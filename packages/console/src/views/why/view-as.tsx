@@ -40,7 +40,7 @@ function ViewAs({ asked }: { readonly asked: Asked }) {
       <AskForm path="/view-as" button="View as">
         <Field name="user" title="Who" asked={asked} example="user:anne" isNeeded />
         <Field name="agent" title="Through agent" asked={asked} example="themselves" />
-        <DelegationField chosen={asked['delegation']} hint="of the agent" />
+        <DelegationField chosen={asked['delegation']} hint="that was lent" />
         <Field name="collection" title="Only in" asked={asked} example="any collection" />
       </AskForm>
       {asked['user'] !== undefined && <FirstPage asked={asked} />}
