@@ -8,6 +8,7 @@ import { createRecordQuestions } from './audit/questions.ts'
 import { type DecisionEvent, record, type Who } from './audit/record.ts'
 import { readThread } from './audit/thread.ts'
 import { createExplainer } from './authz/explain/explain.ts'
+import { createMemberships } from './authz/explain/memberships.ts'
 import { createToday } from './authz/explain/today.ts'
 import { createViewAs } from './authz/explain/view-as.ts'
 import { createWhoCan } from './authz/explain/who-can.ts'
@@ -81,6 +82,7 @@ import { explainRoutes } from './http/routes/explain.ts'
 import { fieldRoutes } from './http/routes/fields.ts'
 import { importRoutes } from './http/routes/imports.ts'
 import { jobRoutes } from './http/routes/jobs.ts'
+import { membershipRoutes } from './http/routes/memberships.ts'
 import { modelRoutes } from './http/routes/model.ts'
 import { modelShadowRoutes } from './http/routes/model-shadow.ts'
 import { modelTestRoutes } from './http/routes/model-tests.ts'
@@ -553,6 +555,10 @@ export async function compose({
           isLive: delegations.isLive,
           now,
         }),
+      }),
+      membershipRoutes({
+        ...reading,
+        memberships: createMemberships({ sql: database, fga, index, limiter, now }),
       }),
       whoCanRoutes({ ...reading, whoCan: createWhoCan({ sql: database, fga, index, limiter, now }) }),
       whatIfRoutes({

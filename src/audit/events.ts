@@ -21,6 +21,7 @@ export const eventKinds: Readonly<Record<DecisionEvent['event'], EventKind>> = {
   explained: kind('Decision explained', 'read', 4),
   who_can_listed: kind('Readers listed', 'read', 4),
   what_if_asked: kind('What-if asked', 'read', 4),
+  memberships_listed: kind('Memberships listed', 'read', 4),
   viewed_as: kind('Looked as somebody', 'read', 5),
   record_read: kind('Record read', 'read', 4),
   request_refused: kind('Request refused', 'other', 5),

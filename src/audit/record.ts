@@ -140,6 +140,18 @@ export type DecisionEvent =
       readonly openfga_request_ids: readonly string[]
     }
   | {
+      /** In which groups a person is, or whom a group holds. */
+      readonly event: 'memberships_listed'
+      readonly user?: string
+      readonly object?: string
+      /** Not its first page. */
+      readonly continued: boolean
+      readonly listed: number
+      readonly complete: boolean
+      readonly model_id: string
+      readonly openfga_request_ids: readonly string[]
+    }
+  | {
       readonly event: 'access_changed'
       readonly writes: readonly string[]
       readonly deletes: readonly string[]

@@ -32,7 +32,20 @@ interface WhoCanAnswer {
   readonly complete: boolean
 }
 
-/** `explain` and `who-can`: both ask as a signed-in administrator, never with machine rights. */
+interface MembershipsAnswer {
+  readonly memberships: readonly {
+    readonly member: string
+    readonly relation: string
+    readonly group: string
+    readonly counts: 'allowed' | 'denied' | 'error'
+    readonly via: string | null
+    readonly until: string | null
+  }[]
+  readonly cursor: string | null
+  readonly complete: boolean
+}
+
+/** `explain`, `who-can` and `groups`: all ask as a signed-in administrator, never with machine rights. */
 export function addExplainCommands(program: Command, deps: ExplainCommandDeps): void {
   const { terminal } = deps
   asWhom(
@@ -82,6 +95,39 @@ export function addExplainCommands(program: Command, deps: ExplainCommandDeps): 
     if (found === 0 && complete) terminal.say('Nobody.')
     if (!complete) terminal.say('The list may lack people: the replica or OpenFGA could not tell all.')
   })
+
+  asWhom(
+    program
+      .command('groups <who>')
+      .description('The groups that a person is in, and through which; or whom a group holds.'),
+  ).action(async (who: string, flags: AsWhom) => {
+    const asked = who.startsWith('user:') ? { user: who } : { group: who }
+    let complete = true
+    let found = 0
+    let cursor: string | null = null
+    do {
+      const page: MembershipsAnswer = await ask(deps, flags, '/memberships', {
+        ...asked,
+        ...(cursor !== null && { cursor }),
+      })
+      for (const one of page.memberships)
+        terminal.out(flags.json ? JSON.stringify(one) : printable(membershipLine(one, who)))
+      found += page.memberships.length
+      complete &&= page.complete
+      cursor = page.cursor
+    } while (cursor !== null)
+    if (found === 0 && complete) terminal.say('None.')
+    if (!complete) terminal.say('The list may lack some: the replica or OpenFGA could not tell all.')
+  })
+}
+
+const counted = { allowed: '', denied: '  does not count now', error: '  OpenFGA did not say' }
+
+function membershipLine(one: MembershipsAnswer['memberships'][number], who: string): string {
+  const end = one.until === null ? '' : `  until ${one.until}`
+  return one.member === who
+    ? `${one.group}  ${one.via ?? one.relation}${end}${counted[one.counts]}`
+    : `${one.member}  ${one.relation}${end}${counted[one.counts]}`
 }
 
 const collect = (value: string, before: readonly string[]): string[] => [...before, value]

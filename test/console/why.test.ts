@@ -110,6 +110,28 @@ describe('why and who, in the console', needsChromium, () => {
     ])
   })
 
+  test('shows a person’s groups and through which, a group’s members, and that one looked', async () => {
+    const { page } = browser
+    await world.write('group:eng#member member group:staff')
+    await page.getByRole('link', { name: 'People and groups' }).click()
+    await page.getByLabel('Person or group').fill('user:anne')
+    await page.getByRole('button', { name: 'Show' }).click()
+    const nested = page.getByRole('row', { name: 'group:staff' })
+    expect(await nested.innerText()).toMatch(/member of group:eng, member of group:staff[\s\S]*yes/)
+    await page.getByRole('region', { name: 'What they lent' }).getByRole('row', { name: lent }).waitFor()
+    expect(await browser.findings('person')).toEqual([])
+    await nested.getByRole('link', { name: 'group:staff' }).click()
+    await page.getByRole('row', { name: 'group:eng#member' }).getByText('yes').waitFor()
+    expect(await browser.findings('group')).toEqual([])
+    await page.getByRole('link', { name: 'group:eng#member' }).click()
+    await page.getByRole('link', { name: 'user:anne' }).waitFor()
+    expect(await recorded('memberships_listed')).toMatchObject([
+      { subject: 'user:bob', detail: { user: 'user:anne', listed: 2, complete: true } },
+      { subject: 'user:bob', detail: { object: 'group:staff', listed: 1, complete: true } },
+      { subject: 'user:bob', detail: { object: 'group:eng', listed: 1, complete: true } },
+    ])
+  })
+
   test('names the field of a question that cannot be asked', async () => {
     const { page } = browser
     await page.goto(`${world.url}/console/explain`)

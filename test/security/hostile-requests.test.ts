@@ -84,7 +84,7 @@ const callers = (operation: string): readonly string[] => {
   if (/^(post \/retrieve|get \/(documents|collections))/.test(operation)) return ['person', 'agent']
   if (/ \/(delegations|connections)/.test(operation)) return ['browser']
   if (
-    /^(put \/(collections|fields)|post \/(explain|view-as|what-if|who-can))|\/(model|agents|activity|audit)/.test(
+    /^(put \/(collections|fields)|post \/(explain|memberships|view-as|what-if|who-can))|\/(model|agents|activity|audit)/.test(
       operation,
     )
   )
@@ -132,6 +132,8 @@ const repair = (
       }
     case 'post /explain':
       return { user: 'user:anne', relation: 'can_read', object: 'document:handbook/travel' }
+    case 'post /memberships':
+      return { user: 'user:anne' }
     case 'post /who-can':
       return { relation: 'can_read', object: 'document:handbook/travel' }
     case 'post /what-if':

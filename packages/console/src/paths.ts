@@ -27,6 +27,9 @@ export const delegationsPath = (filter: Query): string => withQuery('/delegation
 
 export const delegationPath = (id: string): string => `/delegations/${encodeURIComponent(id)}`
 
+/** `user:anne`, `group:eng`, `organization:acme` */
+export const personPath = (who: string): string => `/people/${encodeURIComponent(who)}`
+
 export const planPath = (id: string): string => `/model/plans/${encodeURIComponent(id)}`
 
 export const viewAsPath = (asked: Query): string => withQuery('/view-as', asked)

@@ -6,6 +6,7 @@ import { agentViews } from './views/agents/index.tsx'
 import { delegationViews } from './views/delegations/index.tsx'
 import { modelViews } from './views/model/model.tsx'
 import { overviewViews } from './views/overview/index.tsx'
+import { peopleViews } from './views/people/index.tsx'
 import { readersViews } from './views/questions/readers.tsx'
 import { readsViews } from './views/questions/reads.tsx'
 import { recordViews } from './views/record/index.tsx'
@@ -36,6 +37,7 @@ const sections: readonly Section[] = [
   modelViews,
   agentViews,
   delegationViews,
+  peopleViews,
 ]
 
 export function Shell({ value: signedIn }: { readonly value: Omit<Console, 'leadsTo'> }) {

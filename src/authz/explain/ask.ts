@@ -65,10 +65,10 @@ export function assertInModel({ model }: ReplicaView, { user, relation, object }
     throw invalid(misfit.kind === 'relation' ? 'relation' : 'object', sentence(misfit.reason))
 }
 
-export function assertObject(object: string): void {
+export function assertObject(object: string, field = 'object'): void {
   const { type, id } = splitObject(object)
   if (!object.includes(':') || !typeName.test(type) || !isId(id))
-    throw invalid('object', 'type:id is needed, with an id of the contract.')
+    throw invalid(field, 'type:id is needed, with an id of the contract.')
 }
 
 export function assertRelation(relation: string): void {

@@ -1,4 +1,4 @@
-import { agentPath, delegationPath, planPath, readersPath, recordPath } from '../paths.ts'
+import { agentPath, delegationPath, personPath, planPath, readersPath, recordPath } from '../paths.ts'
 import { Link } from '../router.tsx'
 import { type Console, useConsole } from '../use-answer.ts'
 
@@ -29,6 +29,11 @@ function placeOf(id: string, leadsTo: Console['leadsTo']): string | undefined {
   if (!leadsTo('/record')) return undefined
   switch (type) {
     case 'user':
+      return personPath(id)
+    case 'group':
+    case 'organization':
+      // `group:eng#member`: the group.
+      return personPath(id.replace(/#[^#]*$/, ''))
     case 'service':
       return recordPath({ subject: id })
     case 'agent':
@@ -38,7 +43,6 @@ function placeOf(id: string, leadsTo: Console['leadsTo']): string | undefined {
     case 'delegation':
       return delegationPath(rest)
     default:
-      // `group:eng#member`: about the group.
       return recordPath({ object: id.replace(/#[^#]*$/, '') })
   }
 }

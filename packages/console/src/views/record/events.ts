@@ -6,6 +6,7 @@ export const events = [
   'explained',
   'who_can_listed',
   'what_if_asked',
+  'memberships_listed',
   'viewed_as',
   'record_read',
   'request_refused',

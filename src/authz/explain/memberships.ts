@@ -1,0 +1,226 @@
+import {
+  explain,
+  keyOf,
+  listCandidates,
+  type Model,
+  type Relation,
+  type Rewrite,
+  relaxModel,
+  type Tuple,
+} from '@remit/engine'
+import { record } from '../../audit/record.ts'
+import { invalid } from '../../kernel/errors.ts'
+import { type FgaObject, isId, splitObject } from '../../kernel/ids.ts'
+import type { Principal } from '../../kernel/principal.ts'
+import type { Sql } from '../../store/sql.ts'
+import { contextAt, type Fga, type Verdict } from '../fga.ts'
+import type { Limiter } from '../gate/limiter.ts'
+import type { PermissionIndex, ReplicaView } from '../permission-index.ts'
+import { assertObject } from './ask.ts'
+import { cursorAfter, placeOf } from './cursor.ts'
+import { caughtUp, type ReplicaState } from './replica.ts'
+import { wayOf } from './way.ts'
+
+/** Of a person: the groups that they are in, by themselves or through others. Of a group: whom it was told to hold. */
+export interface MembershipQuestion {
+  readonly of: { readonly user: FgaObject } | { readonly group: FgaObject }
+  readonly cursor?: string
+  /** Most memberships asked about for one page. */
+  readonly limit: number
+}
+
+export interface Membership {
+  /** `user:anne`, or a group within the group: `group:eng#member`. */
+  readonly member: string
+  readonly relation: string
+  readonly group: FgaObject
+  /** OpenFGA's word, now: an ended one is denied. */
+  readonly verdict: Verdict
+  /** `member of group:eng, member of group:staff`; undefined where the replica shows none. */
+  readonly via: string | undefined
+  /** When what is stored ends, as it was written; undefined: it does not, or is none that is stored. */
+  readonly until: string | undefined
+}
+
+export interface MembershipPage {
+  readonly memberships: readonly Membership[]
+  /** Where the next page begins; undefined on the last. */
+  readonly cursor: string | undefined
+  /** False: something may be missing: the replica is behind or is not there, or OpenFGA did not answer about some. */
+  readonly complete: boolean
+  readonly replica: ReplicaState
+  readonly modelId: string
+}
+
+export type Memberships = (
+  asker: Principal,
+  question: MembershipQuestion,
+  options: { readonly signal: AbortSignal },
+) => Promise<MembershipPage>
+
+export interface MembershipsDeps {
+  readonly sql: Sql
+  readonly fga: Fga
+  readonly index: PermissionIndex
+  readonly limiter: Limiter
+  readonly now: () => number
+}
+
+/**
+ * The replica nominates, OpenFGA says of each whether it counts. A group is whatever the model lets stand for its members on
+ * the left of a tuple: `group#member`, `organization#member`. On record before it is given. Does NOT check who asks.
+ */
+export function createMemberships({ sql, fga, index, limiter, now }: MembershipsDeps): Memberships {
+  return async (asker, question, { signal }) => {
+    const { of, limit } = question
+    const subject = 'user' in of ? of.user : of.group
+    if ('user' in of) assertPerson(of.user)
+    else assertObject(of.group, 'group')
+    const list = {
+      object: subject,
+      relation: 'user' in of ? 'groups' : 'members',
+      ...(question.cursor !== undefined && { cursor: question.cursor }),
+    }
+    const after = placeOf(list)
+    const { view, ...replica } = await caughtUp(index, fga, signal)
+    const at = now()
+    const modelId = fga.modelId
+    const current = view()
+    const nominated = current === undefined ? [] : nominate(current, of)
+    const open = nominated.filter((one) => after === undefined || nameOf(one) > after)
+    const page = open.slice(0, limit)
+    const { verdicts, requestIds } =
+      page.length === 0
+        ? { verdicts: [], requestIds: [] }
+        : await limiter.run(page.length, signal, () =>
+            fga.batchCheck(
+              page.map(({ member, relation, group }) => ({ user: member, relation, object: group })),
+              { now: at, signal },
+            ),
+          )
+    const memberships = page.map(
+      (one, place): Membership => ({
+        ...one,
+        verdict: verdicts[place] ?? 'error',
+        via: 'user' in of ? wayTo(view(), one, at) : undefined,
+      }),
+    )
+    const last = page.at(-1)
+    const complete = replica.state === 'ready' && memberships.every(({ verdict }) => verdict !== 'error')
+    await record(sql, asker, {
+      event: 'memberships_listed',
+      ...('user' in of ? { user: of.user } : { object: of.group }),
+      continued: after !== undefined,
+      listed: memberships.length,
+      complete,
+      model_id: modelId,
+      openfga_request_ids: requestIds,
+    })
+    return {
+      memberships,
+      cursor: last !== undefined && open.length > page.length ? cursorAfter(list, nameOf(last)) : undefined,
+      complete,
+      replica: { state: replica.state, lagMs: replica.lagMs },
+      modelId,
+    }
+  }
+}
+
+type Nominated = Pick<Membership, 'member' | 'relation' | 'group' | 'until'>
+
+const nameOf = ({ member, relation, group }: Nominated): string => `${group} ${relation} ${member}`
+
+/** In the order of pages, by code unit, as they are compared with the cursor. */
+function nominate(view: ReplicaView, of: MembershipQuestion['of']): readonly Nominated[] {
+  const found = 'user' in of ? groupsOf(view, of.user) : membersOf(view, of.group)
+  return found.toSorted((one, other) => (nameOf(one) < nameOf(other) ? -1 : 1))
+}
+
+function groupsOf({ model, tuples }: ReplicaView, user: FgaObject): readonly Nominated[] {
+  const relaxed = relaxModel(model)
+  return groupings(relaxed).flatMap((relation) =>
+    relation.strategy('user').reachable
+      ? listCandidates(relaxed, tuples, relation, { user }).objects.map((group) => ({
+          member: user,
+          relation: relation.name,
+          group: group as FgaObject,
+          until: endOf(tuples.get({ user, relation: relation.name, object: group })),
+        }))
+      : [],
+  )
+}
+
+function membersOf({ model, tuples }: ReplicaView, group: FgaObject): readonly Nominated[] {
+  const { type } = splitObject(group)
+  const own = groupings(model).filter((relation) => relation.type === type)
+  if (own.length === 0) throw invalid('group', 'The model has no such groups.')
+  const node = tuples.node(group)
+  if (node === undefined) return []
+  const relations = new Set(own.flatMap((relation) => [...directOf(relation.rewrite, relation)]))
+  return [...relations].flatMap(({ name }) => {
+    const { concrete = [], usersets = [] } = tuples.at(node, name) ?? {}
+    return [...concrete, ...usersets].map((tuple): Nominated => {
+      const key = keyOf(tuple)
+      return { member: key.user, relation: name, group, until: endOf(tuple) }
+    })
+  })
+}
+
+/** Relations that stand for their members in tuples of others, each once. */
+function groupings(model: Model): readonly Relation[] {
+  const found = new Set<Relation>()
+  for (const relations of model.types.values())
+    for (const { restrictions } of relations.values())
+      for (const { type, relation } of restrictions) {
+        const target = relation === undefined ? undefined : model.types.get(type)?.get(relation)
+        if (target !== undefined) found.add(target)
+      }
+  return [...found]
+}
+
+/** The relations of the same object whose tuples give this one; what comes from other objects is not among them. */
+function* directOf(rule: Rewrite, relation: Relation, seen = new Set<Relation>()): Generator<Relation> {
+  switch (rule.kind) {
+    case 'this':
+      yield relation
+      return
+    case 'computed':
+      if (seen.has(rule.relation)) return
+      seen.add(rule.relation)
+      yield* directOf(rule.relation.rewrite, rule.relation, seen)
+      return
+    case 'ttu':
+      return
+    case 'union':
+    case 'intersection':
+      for (const child of rule.children) yield* directOf(child, relation, seen)
+      return
+    case 'exclusion':
+      yield* directOf(rule.base, relation, seen)
+  }
+}
+
+function endOf(tuple: Pick<Tuple, 'condition'> | undefined): string | undefined {
+  const end = tuple?.condition?.context['expires_at']
+  return typeof end === 'string' ? end : undefined
+}
+
+function wayTo(
+  view: ReplicaView | undefined,
+  { member, relation, group }: Nominated,
+  at: number,
+): string | undefined {
+  if (view === undefined) return undefined
+  const { allowed, reason } = explain(
+    view.model,
+    view.tuples,
+    { user: member, relation, object: group, context: contextAt(at) },
+    { exclusionMax: 1 },
+  )
+  return allowed ? wayOf(reason) : undefined
+}
+
+function assertPerson(user: string): void {
+  const { type, id } = splitObject(user)
+  if (type !== 'user' || !isId(id)) throw invalid('user', 'Whose groups: name user:ID.')
+}
