@@ -27,6 +27,7 @@ import { createAccountLinks } from './delegation/links.ts'
 import { createOwnDelegations } from './delegation/own-delegations.ts'
 import { createOwnPrograms } from './delegation/own-programs.ts'
 import type { Revocations } from './delegation/revocations.ts'
+import { createConsoleSignOut } from './delegation/sign-in/console-sign-out.ts'
 import { createPasskeys } from './delegation/sign-in/passkeys.ts'
 import { createPasswords, type Passwords } from './delegation/sign-in/passwords.ts'
 import type { People } from './delegation/sign-in/people.ts'
@@ -197,6 +198,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     proofs: deps.proofs,
     proofSecret: deps.proofSecret,
     revocations: deps.revocations,
+    consoleSignOut: createConsoleSignOut({ database: sql, signInEnds, newTxn }),
     rolesOf: (person) => deps.administrators.rolesOf(`user:${person}`),
     lendable: (person) => lendables.offered(`user:${person}`),
   })

@@ -1,6 +1,7 @@
 import type { KoaContextWithOIDC } from 'oidc-provider'
-import type { Clients } from '../clients.ts'
+import { type Clients, consoleClient } from '../clients.ts'
 import type { Revocations } from '../revocations.ts'
+import type { ConsoleSignOut } from '../sign-in/console-sign-out.ts'
 import type { Verifier } from '../verify.ts'
 import { owns, type Resources } from './resources.ts'
 
@@ -10,6 +11,8 @@ export interface JwtEndpointsDeps {
   readonly verifier: Verifier
   readonly revocations: Revocations
   readonly issuer: string
+  /** Whoever gives back the console's token signs out of it. */
+  readonly consoleSignOut: ConsoleSignOut
 }
 
 /**
@@ -17,7 +20,8 @@ export interface JwtEndpointsDeps {
  * authenticates the client, then refuses them. Only the client that a token was issued to ends it; only that one and
  * the owner of its API are told about it. Others get the answer of a token that was never there.
  */
-export function createJwtEndpoints({ clients, resources, verifier, revocations, issuer }: JwtEndpointsDeps) {
+export function createJwtEndpoints(deps: JwtEndpointsDeps) {
+  const { clients, resources, verifier, revocations, issuer, consoleSignOut } = deps
   return async (ctx: KoaContextWithOIDC, next: () => Promise<void>): Promise<void> => {
     await next()
     const route = ctx.oidc?.route
@@ -34,6 +38,8 @@ export function createJwtEndpoints({ clients, resources, verifier, revocations, 
     const isOwn = claims.client_id === client.clientId
     if (route === 'revocation') {
       if (!isOwn) return
+      // RFC 7009 §2.1: what the token was made from ends with it.
+      if (client.clientId === consoleClient) await consoleSignOut(claims.sub)
       const until = new Date(claims.exp * 1_000)
       await revocations.revoke({ kind: 'jti', issuer, id: claims.jti }, { until, reason: 'client' })
       return

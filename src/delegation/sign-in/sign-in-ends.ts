@@ -14,6 +14,8 @@ export interface SignInEnds {
    * too. Codes, refresh tokens and access tokens of a grant end with it.
    */
   everywhere(sql: Sql, person: string, options: { readonly grants: 'own' | 'all' }): Promise<void>
+  /** All that one program holds that acts as the person, and the authorization server's sessions, by which it gets more. */
+  program(sql: Sql, person: string, clientId: string): Promise<void>
   /** One grant, with its codes, refresh tokens and access tokens. Its link need not be there any more. */
   grant(sql: Sql, id: string): Promise<void>
 }
@@ -45,13 +47,20 @@ export function createSignInEnds({ seal, clock, issuer }: SignInEndsDeps): SignI
       await revocations.revoke({ kind: 'grant', issuer, id }, { until, reason: 'grant ended' })
   }
 
-  async function endGrants(sql: Sql, person: string, grants: 'own' | 'all'): Promise<void> {
-    const which = `subject = $1${grants === 'own' ? ' and delegation is null' : ''}`
-    const held = await sql.query<GrantId>(`select grant_id from oauth_grants where ${which}`, [person])
+  /** `clientId`: of that program alone. */
+  async function endGrants(
+    sql: Sql,
+    person: string,
+    { own, clientId }: { readonly own: boolean; readonly clientId?: string },
+  ): Promise<void> {
+    const which = 'subject = $1 and (not $2 or delegation is null) and ($3::text is null or client_id = $3)'
+    const values = [person, own, clientId ?? null]
+    const held = await sql.query<GrantId>(`select grant_id from oauth_grants where ${which}`, values)
     await endArtifacts(sql, held.map(idOf))
-    const ended = await sql.query<GrantId>(`delete from oauth_grants where ${which} returning grant_id`, [
-      person,
-    ])
+    const ended = await sql.query<GrantId>(
+      `delete from oauth_grants where ${which} returning grant_id`,
+      values,
+    )
     await revokeTokens(sql, ended.map(idOf))
   }
 
@@ -61,12 +70,16 @@ export function createSignInEnds({ seal, clock, issuer }: SignInEndsDeps): SignI
       await sql.query('delete from browser_sessions where person = $1', [person])
       await endPushOf(sql, person)
       await atAuthorizationServer(sql, person)
-      await endGrants(sql, person, grants)
+      await endGrants(sql, person, { own: grants === 'own' })
       // Also what no grant hangs on yet.
       if (grants === 'all')
         await sql.query('delete from oauth_artifacts where person_hash = $1 and ended_at is null', [
           personHash(seal, person),
         ])
+    },
+    async program(sql, person, clientId) {
+      await atAuthorizationServer(sql, person)
+      await endGrants(sql, person, { own: true, clientId })
     },
     async grant(sql, id) {
       await endArtifacts(sql, [id])

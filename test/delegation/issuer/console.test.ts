@@ -73,6 +73,30 @@ test('lets nobody in without a session, without a role, or whose sign-in counts 
   expect(refusalOf(await begin({ prompt: 'none' }))).toBe('access_denied')
 })
 
+test('whoever gives back its token is signed out of it, in every tab and on record; nobody else’s client ends it', async () => {
+  await world.service.administrators.add('user:anne', ['security.read'])
+  const by = world.browser()
+  const { page, checks } = await begin({}, by)
+  const first = await redeem({ page: await by.submit(page, '/sign-in', { user: 'anne', password }), checks })
+  const tokens = [first, await redeem(await begin({ prompt: 'none' }, by))].map((one) => one.access_token)
+  const active = async () =>
+    Promise.all(tokens.map(async (token) => (await client.tokenIntrospection(config, token)).active))
+  const execute = [client.allowInsecureRequests]
+  const issuer = new URL(world.issuer)
+  const cli = await client.discovery(issuer, 'cli', undefined, client.None(), { execute, algorithm: 'oauth2' })
+  await client.tokenRevocation(cli, first.access_token)
+  expect(await active()).toEqual([true, true])
+  expect(refusalOf(await begin({ prompt: 'none' }, by))).toBe(null)
+
+  await client.tokenRevocation(config, first.access_token)
+  expect(await active()).toEqual([false, false])
+  expect(refusalOf(await begin({ prompt: 'none' }, by))).toBe('login_required')
+  const ended = await world.database.query(
+    `select client from decision_records where event = 'signed_out' and subject = 'user:anne'`,
+  )
+  expect(ended).toEqual([{ client: 'remit-console' }])
+})
+
 test('is not a client that an operator can take away', async () => {
   await expect(world.service.clients.assertRemovable('remit-console')).rejects.toThrow('registers it anew')
 })
