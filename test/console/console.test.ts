@@ -325,6 +325,49 @@ describe('the console', needsChromium, () => {
     await page.getByRole('heading', { name: 'Kill switch' }).waitFor()
   })
 
+  test('says until when one is signed in, and offers to go on before that ends', async () => {
+    await using other = await world.open()
+    const { page } = other
+    await page.clock.install()
+    await other.signIn('bob', '/console/agents')
+    await page.getByRole('link', { name: 'research-bot' }).waitFor()
+    expect(await page.getByRole('status').first().innerText()).toMatch(/^until \d\d:\d\d UTC$/)
+    await page.clock.fastForward('13:30')
+    await page.getByText(/^your sign-in ends at /).waitFor()
+    await page.getByRole('button', { name: 'Sign in anew' }).waitFor()
+    expect(await other.findings('sign-in-ends')).toEqual([])
+    await page.clock.fastForward('02:00')
+    await page.getByText('your sign-in is over').waitFor()
+  })
+
+  test('signs out at the authorization server too, on record: whoever opens it next has to sign in', async () => {
+    const { page } = browser
+    await page.goto(`${world.url}/console/agents`)
+    const [asked] = await Promise.all([
+      apiRequest(page),
+      page.getByRole('link', { name: 'Agents' }).waitFor(),
+    ])
+    const ended = async () =>
+      world.database.query(
+        `select from decision_records where event = 'signed_out' and subject = 'user:anne'`,
+      )
+    expect(await ended()).toHaveLength(0)
+    await page.getByRole('button', { name: 'Sign out' }).click()
+    await page.getByRole('heading', { name: 'You are signed out' }).waitFor()
+    expect(await browser.findings('signed-out')).toEqual([])
+    expect(await ended()).toHaveLength(1)
+    const [, token = ''] = ((await asked.allHeaders())['authorization'] ?? '').split(' ')
+    const [known] = await world.database.query(
+      `select from revocations where kind = 'jti' and key like '%' || $1`,
+      [String(decodeJwt(token).jti)],
+    )
+    expect(known).toBeDefined()
+    await page.reload()
+    await page.getByRole('heading', { name: 'Who got what' }).waitFor()
+    await page.getByRole('button', { name: 'Sign in' }).click()
+    await page.getByLabel('Password').waitFor()
+  })
+
   test('shows nothing to whoever has no session any more', async () => {
     const { page } = browser
     const before = await consents('anne')

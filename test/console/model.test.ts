@@ -66,6 +66,36 @@ describe('a change of the model, in the console', needsChromium, () => {
     expect(await browser.findings('model-tests')).toEqual([])
   })
 
+  test('runs a planned change in the shadow of what is really asked, shows what it would answer otherwise, and stops it', async () => {
+    const { page } = browser
+    await write((text) => text.replace(/define can_read: .*/, 'define can_read: viewer'))
+    await page.getByText('No problem in the text.').waitFor()
+    await page.getByRole('button', { name: 'Plan this change' }).click()
+    await page.getByLabel('Minutes').fill('5', { timeout: 60_000 })
+    await page.getByRole('button', { name: 'Run it in the shadow' }).click()
+    await page.getByText('Nothing was asked yet.').waitFor()
+    const token = await world.token({ user: 'bob' })
+    const row = page.getByRole('row', { name: 'user:bob' })
+    await expect
+      .poll(
+        async () => {
+          expect((await world.retrieve(token, { query: 'otters' })).results).toEqual([])
+          await page.getByRole('button', { name: 'Look again' }).click()
+          await page.getByRole('button', { name: 'Stop it' }).waitFor()
+          return row.count()
+        },
+        { timeout: 20_000, interval: 500 },
+      )
+      .toBe(1)
+    expect(await row.innerText()).toMatch(/document:plan[\s\S]*denied[\s\S]*allowed/)
+    expect(await browser.findings('shadow')).toEqual([])
+    await page.getByRole('button', { name: 'Stop it' }).click()
+    await page.getByText('stopped', { exact: true }).waitFor()
+    expect(await page.getByRole('button', { name: 'Stop it' }).count()).toBe(0)
+    await page.getByRole('link', { name: 'To the model' }).click()
+    await page.getByRole('textbox', { name: 'The model’s text' }).waitFor()
+  })
+
   test('plans it with who gains and who loses, and its editor cannot confirm it alone', async () => {
     const { page } = browser
     await write((text) =>

@@ -5,6 +5,7 @@ import { SignInOver } from './sign-in/sign-in.ts'
 export interface Api {
   get<T>(path: string, signal?: AbortSignal): Promise<T>
   post<T>(path: string, body?: unknown, signal?: AbortSignal): Promise<T>
+  delete<T>(path: string): Promise<T>
 }
 
 /** What went wrong, as RFC 9457 says it or as near to it as can be. */
@@ -61,6 +62,7 @@ export function createApi(options: {
   return {
     get: (path, signal) => ask('GET', path, undefined, signal),
     post: (path, body, signal) => ask('POST', path, body, signal),
+    delete: (path) => ask('DELETE', path, undefined),
   }
 }
 

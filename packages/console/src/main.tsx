@@ -24,9 +24,15 @@ async function start(place: Element): Promise<void> {
   }
   const { person } = state
   const value = {
-    api: createApi({ origin, ...person, source: signIn.source }),
+    api: createApi({ origin, subject: person.subject, roles: person.roles, source: signIn.source }),
     subject: `user:${person.subject}`,
     roles: person.roles,
+    until: person.until,
+    async signOut() {
+      const isOver = await signIn.end()
+      if (isOver) render(<Welcome refused="signed_out" signIn={signIn} />, place)
+      return isOver
+    },
     signInAgain: () => void signIn.leave({ anew: true }),
   }
   render(<Shell value={value} />, place)

@@ -1,5 +1,6 @@
 import type { ComponentChildren } from 'preact'
 import { Heading } from './parts/heading.tsx'
+import { SignedIn } from './parts/signed-in.tsx'
 import { Link, type Place, usePlace } from './router.tsx'
 import { type Console, ConsoleContext } from './use-answer.ts'
 import { agentViews } from './views/agents/index.tsx'
@@ -58,10 +59,7 @@ export function Shell({ value: signedIn }: { readonly value: Omit<Console, 'lead
           </span>{' '}
           Remit console
         </Link>
-        <span class="who">
-          <span class="unseen">Signed in as </span>
-          {value.subject}
-        </span>
+        <SignedIn />
       </header>
       <nav aria-label="Console">
         <ul>

@@ -9,6 +9,10 @@ export interface Console {
   readonly roles: readonly string[]
   /** Whether there is such a section for this person: `/explain`. */
   readonly leadsTo: (path: string) => boolean
+  /** Milliseconds since the epoch: when the sign-in ends. */
+  readonly until: number
+  /** False: the service was not there to be told. */
+  readonly signOut: () => Promise<boolean>
   /** Leaves for the sign-in page, to prove anew who one is, and comes back. */
   readonly signInAgain: () => void
 }

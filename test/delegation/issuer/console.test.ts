@@ -83,7 +83,10 @@ test('whoever gives back its token is signed out of it, in every tab and on reco
     Promise.all(tokens.map(async (token) => (await client.tokenIntrospection(config, token)).active))
   const execute = [client.allowInsecureRequests]
   const issuer = new URL(world.issuer)
-  const cli = await client.discovery(issuer, 'cli', undefined, client.None(), { execute, algorithm: 'oauth2' })
+  const cli = await client.discovery(issuer, 'cli', undefined, client.None(), {
+    execute,
+    algorithm: 'oauth2',
+  })
   await client.tokenRevocation(cli, first.access_token)
   expect(await active()).toEqual([true, true])
   expect(refusalOf(await begin({ prompt: 'none' }, by))).toBe(null)

@@ -20,7 +20,12 @@ export interface Tokens {
   readonly scopes: readonly string[]
   /** `sub` of the ID token. */
   readonly subject: string
+  /** Milliseconds since the epoch: when they proved last who they are. */
+  readonly signedInAt: number
 }
+
+/** Seconds that a sign-in counts for administrators' routes, and the authorization server's session with it. */
+export const signInSeconds = 900
 
 const redirectUri = (origin: string): string => `${origin}/console/callback`
 
@@ -39,6 +44,8 @@ export async function begin(
     state: begun.state,
     code_challenge: base64url(new Uint8Array(digest)),
     code_challenge_method: 'S256',
+    // With it the ID token says when that was (OpenID Connect Core §2, auth_time).
+    max_age: String(signInSeconds),
     ...(prompt !== undefined && { prompt }),
   })
   return { url: `${origin}/oauth/auth?${query}`, begun }
@@ -89,23 +96,33 @@ function tokensOf(answer: unknown): Tokens | undefined {
   const { access_token, id_token, expires_in, scope, token_type } = Object(answer)
   if (typeof access_token !== 'string' || typeof id_token !== 'string' || token_type !== 'DPoP')
     return undefined
-  const subject = subjectOf(id_token)
-  if (subject === undefined) return undefined
+  const person = personOf(id_token)
+  if (person === undefined) return undefined
   return {
     accessToken: access_token,
     expiresIn: Number(expires_in),
     scopes: String(scope ?? '').split(' '),
-    subject,
+    ...person,
   }
 }
 
+/** Gives it back (RFC 7009): the service ends the sign-in with it. False: nobody took it. */
+export async function revoke(origin: string, accessToken: string): Promise<boolean> {
+  const body = new URLSearchParams({ client_id: clientId, token: accessToken })
+  const url = `${origin}/oauth/token/revocation`
+  const response = await fetch(url, { method: 'POST', body, credentials: 'omit' }).catch(() => undefined)
+  return response?.ok ?? false
+}
+
 // It came from the token endpoint itself, so that its signature says nothing more (OpenID Connect Core §3.1.3.7).
-function subjectOf(idToken: string): string | undefined {
+function personOf(idToken: string): Pick<Tokens, 'subject' | 'signedInAt'> | undefined {
   try {
     const payload = (idToken.split('.')[1] ?? '').replaceAll('-', '+').replaceAll('_', '/')
     const bytes = Uint8Array.from(atob(payload), (one) => one.charCodeAt(0))
-    const { sub } = JSON.parse(new TextDecoder().decode(bytes))
-    return typeof sub === 'string' ? sub : undefined
+    const { sub, auth_time: time } = JSON.parse(new TextDecoder().decode(bytes))
+    return typeof sub === 'string' && typeof time === 'number'
+      ? { subject: sub, signedInAt: time * 1_000 }
+      : undefined
   } catch {
     return undefined
   }

@@ -1,11 +1,22 @@
 import { AccessToken, createProofKey, createProver, type TokenSource } from '@remit/client'
-import { type Begun, begin, clientId, codeOf, type Refusal, redeem } from './code-flow.ts'
+import {
+  type Begun,
+  begin,
+  clientId,
+  codeOf,
+  type Refusal,
+  redeem,
+  revoke,
+  signInSeconds,
+} from './code-flow.ts'
 
 export interface Person {
   /** `sub`: `anne`. */
   readonly subject: string
   /** Of security.read, security.write, agents.write. */
   readonly roles: readonly string[]
+  /** Milliseconds since the epoch: until then the API answers without a sign-in anew. */
+  readonly until: number
 }
 
 export type SignInState = { readonly person: Person } | { readonly refused: Refusal }
@@ -15,6 +26,8 @@ export interface SignIn {
   resume(): Promise<SignInState>
   /** Leaves for the sign-in page and comes back to where the person is. */
   leave(options?: { readonly anew?: boolean }): Promise<void>
+  /** Ends the sign-in here and at the authorization server. False: the service was not there to be told. */
+  end(): Promise<boolean>
   /** Tokens for the API. In memory alone: whoever reloads the page gets others. */
   readonly source: TokenSource
 }
@@ -36,14 +49,15 @@ export async function createSignIn(origin: string): Promise<SignIn> {
     if (typeof code !== 'string') return code
     const tokens = await redeem(origin, { code, verifier }, prover)
     if (tokens === undefined) return { refused: 'failed' }
-    const { subject, scopes, accessToken, expiresIn } = tokens
+    const { subject, scopes, accessToken, expiresIn, signedInAt } = tokens
     const expiresAt = Date.now() + expiresIn * 1_000
     token = new AccessToken(
       accessToken,
       { subject, audience: origin, scopes, details: [], expiresAt },
       prover,
     )
-    return { person: { subject, roles: scopes.filter((scope) => scope !== 'openid') } }
+    const roles = scopes.filter((scope) => scope !== 'openid')
+    return { person: { subject, roles, until: signedInAt + signInSeconds * 1_000 } }
   }
 
   /** Asks without showing anything: the answer is an address of our own origin, which the fetch ends at. */
@@ -62,6 +76,14 @@ export async function createSignIn(origin: string): Promise<SignIn> {
     return renewal
   }
 
+  async function get(): Promise<AccessToken | undefined> {
+    if (token === undefined || token.facts.expiresAt - marginMs < Date.now()) {
+      token = undefined
+      await renew()
+    }
+    return token
+  }
+
   return {
     async resume() {
       const here = new URL(location.href)
@@ -77,15 +99,19 @@ export async function createSignIn(origin: string): Promise<SignIn> {
       sessionStorage.setItem(kept, JSON.stringify(begun))
       location.assign(url)
     },
+    async end() {
+      // Without one there is nothing to end: the authorization server gave none any more.
+      const held = await get()
+      if (held !== undefined && !(await revoke(origin, held.reveal()))) return false
+      token = undefined
+      return true
+    },
     source: {
       agent: clientId,
       async get() {
-        if (token === undefined || token.facts.expiresAt - marginMs < Date.now()) {
-          token = undefined
-          await renew()
-        }
-        if (token === undefined) throw new SignInOver()
-        return token
+        const held = await get()
+        if (held === undefined) throw new SignInOver()
+        return held
       },
       async drop(_, refused) {
         if (token === refused) token = undefined

@@ -1,8 +1,26 @@
 import type { Refusal } from '../sign-in/code-flow.ts'
 import type { SignIn } from '../sign-in/sign-in.ts'
 
+const titles = {
+  login_required: 'Who got what, through whom, why',
+  failed: 'The sign-in did not work',
+  signed_out: 'You are signed out',
+}
+const said = {
+  login_required:
+    'For security teams: the record of every answer, the agents, the rules, and what would change. What you ask here is itself on record.',
+  failed: 'Nobody was signed in. Try once more.',
+  signed_out: 'In every tab of the console. Whoever opens it next has to sign in.',
+}
+
 /** For whoever is not signed in, or may not be here. */
-export function Welcome({ refused, signIn }: { readonly refused: Refusal; readonly signIn: SignIn }) {
+export function Welcome({
+  refused,
+  signIn,
+}: {
+  readonly refused: Refusal | 'signed_out'
+  readonly signIn: SignIn
+}) {
   return (
     <main class="welcome">
       <p class="mark-line">
@@ -27,12 +45,8 @@ export function Welcome({ refused, signIn }: { readonly refused: Refusal; readon
         </>
       ) : (
         <>
-          <h1>{refused === 'failed' ? 'The sign-in did not work' : 'Who got what, through whom, why'}</h1>
-          <p>
-            {refused === 'failed'
-              ? 'Nobody was signed in. Try once more.'
-              : 'For security teams: the record of every answer, the agents, the rules, and what would change. What you ask here is itself on record.'}
-          </p>
+          <h1>{titles[refused]}</h1>
+          <p>{said[refused]}</p>
           <button type="button" class="main" onClick={() => void signIn.leave()}>
             Sign in
           </button>

@@ -12,6 +12,7 @@ import type { TextProblem } from './editor.ts'
 import { Findings } from './findings.tsx'
 import { ModelEditor } from './model-editor.tsx'
 import { OnePlan } from './plan.tsx'
+import { ShadowReport, shadowPath } from './shadow.tsx'
 import { TruthTable } from './truth-table.tsx'
 import type { Checked, Plan, Shown, Tested } from './wire.ts'
 import './model.css'
@@ -20,8 +21,10 @@ export const modelViews: Section = {
   path: '/model',
   title: 'Model',
   roles: ['security.write'],
-  show: (_, [first, id]) =>
-    first === 'plans' && id !== undefined ? <OnePlan id={id} key={id} /> : <Model />,
+  show: (_, [first, id]) => {
+    if (first === 'shadow') return <ShadowReport />
+    return first === 'plans' && id !== undefined ? <OnePlan id={id} key={id} /> : <Model />
+  },
 }
 
 function Model() {
@@ -33,6 +36,9 @@ function Model() {
         {(shown) => (
           <>
             <InForce shown={shown} />
+            <p>
+              <Link to={shadowPath}>What ran in the shadow</Link>
+            </p>
             <Awaiting plans={shown.awaiting} />
             {shown.model === null ? (
               <p>Of the model in force no text was kept: a plan is made by the command line.</p>

@@ -7,6 +7,7 @@ import { Link } from '../../router.tsx'
 import { asProblem, useAnswer, useConsole } from '../../use-answer.ts'
 import { Effect } from './effect.tsx'
 import { Findings } from './findings.tsx'
+import { StartShadow } from './shadow.tsx'
 import type { Plan } from './wire.ts'
 import './model.css'
 
@@ -38,6 +39,7 @@ export function OnePlan({ id }: { readonly id: string }) {
             <Invalid plan={plan} />
             <h2>What changes in the text</h2>
             <Diff diff={diff} />
+            {plan.state !== 'active' && plan.refusals.length === 0 && <StartShadow plan={plan.plan_id} />}
             <Confirm plan={plan} />
           </>
         )}

@@ -1,0 +1,62 @@
+import { useEffect, useState } from 'preact/hooks'
+import { useConsole } from '../use-answer.ts'
+
+const lastMinutes = 2
+const minuteMs = 60_000
+
+/** Who is signed in, until when, and the way out. Near the end it says so, and whoever works on signs in anew. */
+export function SignedIn() {
+  const { subject, until, signOut, signInAgain } = useConsole()
+  const left = useMinutesTo(until)
+  const [isLeaving, setLeaving] = useState(false)
+  const [hasFailed, setFailed] = useState(false)
+
+  async function leave(): Promise<void> {
+    setLeaving(true)
+    const isOver = await signOut()
+    // Where it is over there is nothing here any more.
+    if (isOver) return
+    setFailed(true)
+    setLeaving(false)
+  }
+
+  return (
+    <div class="signed-in">
+      <span class="who">
+        <span class="unseen">Signed in as </span>
+        {subject}
+      </span>
+      <span role="status" class={left > lastMinutes ? 'soft' : 'warn'}>
+        {hasFailed
+          ? 'The service was not told: try again.'
+          : left > lastMinutes
+            ? `until ${clockOf(until)}`
+            : left > 0
+              ? `your sign-in ends at ${clockOf(until)}`
+              : 'your sign-in is over'}
+      </span>
+      {left <= lastMinutes && (
+        <button type="button" onClick={signInAgain}>
+          Sign in anew
+        </button>
+      )}
+      <button type="button" disabled={isLeaving} onClick={() => void leave()}>
+        Sign out
+      </button>
+    </div>
+  )
+}
+
+const clockOf = (time: number): string => `${new Date(time).toISOString().slice(11, 16)} UTC`
+
+const minutesTo = (time: number): number => Math.max(0, Math.ceil((time - Date.now()) / minuteMs))
+
+/** Looks as often as it matters. */
+function useMinutesTo(time: number): number {
+  const [left, setLeft] = useState(() => minutesTo(time))
+  useEffect(() => {
+    const timer = setInterval(() => setLeft(minutesTo(time)), 10_000)
+    return () => clearInterval(timer)
+  }, [time])
+  return left
+}
