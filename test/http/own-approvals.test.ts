@@ -104,6 +104,18 @@ describeBackends('/approvals for the person', (backend) => {
   const submit = (from: Page, fields: Readonly<Record<string, string | readonly string[]>>, who = anne) =>
     who.browser.submit(from, '/decision', fields)
 
+  test('says of each question on the list what is asked and why, in the agent’s words that run nothing', async () => {
+    const id = await ask(undefined, { purpose: 'For <b>June</b>', bindingMessage: 'W3-K9' })
+    const { text } = await anne.browser.open(`${world.url}/approvals`)
+    const words = '<q><bdi>W3-K9</bdi></q> <q><bdi>For &lt;b&gt;June&lt;/b&gt;</bdi></q>'
+    expect(text).toMatch(new RegExp(`href="/approvals/${id}">research-bot wants to read documents for you`))
+    expect(text).toContain(`${words} <span class="tag">its own words, not checked by us</span>`)
+    await decide(id, { decision: 'deny', digest: await digestOf(id) })
+    const after = await anne.browser.open(`${world.url}/approvals`)
+    expect(after.text).toContain(`wanted to read documents for you</a></p>\n<p>${words}`)
+    expect((await bob.browser.open(`${world.url}/approvals`)).text).not.toContain('W3-K9')
+  })
+
   test('lists what waits, shows one in our words, and takes a yes to some of it for one use', async () => {
     const id = await ask()
     expect((await list()).open).toEqual([
@@ -427,7 +439,14 @@ describeBackends('/approvals for the person', (backend) => {
     expect((await page(told)).text).toContain(
       '<pre tabindex="0">{&quot;title&quot;:&quot;&lt;b&gt;Hello&lt;/b&gt;&quot;,\n&quot;to&quot;:&quot;⟨U+202E⟩eve&quot;}</pre>',
     )
-    const detail = { type: 'trade_order', side: 'buy', symbol: 'ACME', quantity: 10 }
+    const detail = {
+      type: 'trade_order',
+      side: 'buy',
+      symbol: 'ACME',
+      quantity: 10,
+      venues: ['XFRA', { name: 'X\u202EETR', fees: [1, null] }],
+      [`lim\u200bit`]: { amount: '12.50', notes: [] },
+    }
     const id = await ask({
       kind: 'access',
       resource: 'https://broker.test/api',
@@ -442,7 +461,15 @@ describeBackends('/approvals for the person', (backend) => {
     )
     expect(access.text).toContain('wants to act for you at broker.test')
     expect(access.text).toContain('trade_order')
-    expect(access.text).toContain('ACME')
+    expect(access.text).toContain('<dt>symbol</dt><dd><code>ACME</code></dd>')
+    expect(access.text).toContain(
+      '<dd><ul class="plain"><li><code>XFRA</code></li><li><dl>' +
+        '<dt>fees</dt><dd><ul class="plain"><li><code>1</code></li><li><code>null</code></li></ul></dd>' +
+        '<dt>name</dt><dd><code>X⟨U+202E⟩ETR</code></dd></dl></li></ul></dd>',
+    )
+    expect(access.text).toContain(
+      '<dt>lim⟨U+200B⟩it</dt><dd><dl><dt>notes</dt><dd><code>[]</code></dd><dt>amount</dt><dd><code>12.50</code></dd></dl></dd>',
+    )
     // A token for one order of a few minutes takes no passkey.
     expect(access.text).not.toContain('data-passkey')
     expect((await submit(access, {})).url.search).toBe('?done=approved')

@@ -21,9 +21,21 @@ export function headline({ shown, call }: OwnApproval): string {
       return `${agentTitle} ${wants} to read ${count === '1 ' ? 'a document' : `${count}documents`} for you`
     }
     case 'vault_call':
-      return `${agentTitle} ${wants} to ${verbs[asked.call.method] ?? 'do something'} at ${call?.providerTitle ?? asked.provider} for you`
+      return `${agentTitle} ${wants} ${wish(asked, call?.providerTitle)}`
     case 'access':
-      return `${agentTitle} ${wants} to act for you at ${hostOf(asked.resource)}`
+      return `${agentTitle} ${wants} ${wish(asked)}`
+  }
+}
+
+/** What somebody wants, without what only the page of the question looks at anew. */
+export function wish(asked: Asked, providerTitle?: string): string {
+  switch (asked.kind) {
+    case 'documents':
+      return 'to read documents for you'
+    case 'vault_call':
+      return `to ${verbs[asked.call.method] ?? 'do something'} at ${providerTitle ?? asked.provider} for you`
+    case 'access':
+      return `to act for you at ${hostOf(asked.resource)}`
   }
 }
 

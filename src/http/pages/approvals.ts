@@ -1,5 +1,6 @@
 import { html } from 'hono/html'
 import type { Listed, OwnList } from '../../delegation/approvals/own.ts'
+import { wish } from './approval-asked.ts'
 import { grantRow } from './approval-grants.ts'
 import { installableHead } from './installable.ts'
 import { type Html, page } from './layout.ts'
@@ -48,15 +49,18 @@ ${ownNav({ current: '/approvals', csrf, waiting })}`,
   })
 }
 
-const kinds: Readonly<Record<Listed['asked']['kind'], string>> = {
-  documents: 'to read documents for you',
-  vault_call: 'to use an account of yours once',
-  access: 'to act for you',
-}
-
 const card = (one: Listed, now: number): Html =>
-  html`<section class="card" aria-label="${one.agentTitle} wants ${kinds[one.asked.kind]}"><h2><a class="whole" href="/approvals/${one.id}">${one.agentTitle} wants ${kinds[one.asked.kind]}</a></h2>
+  html`<section class="card" aria-label="${one.agentTitle} wants ${wish(one.asked)}"><h2><a class="whole" href="/approvals/${one.id}">${one.agentTitle} wants ${wish(one.asked)}</a></h2>
+${ownWords(one)}
 <p class="soft">${one.state === 'pending' ? 'Waits for your answer' : 'You asked; it has yet to answer'} · ${left(one.expiresAt.getTime() - now)}</p></section>`
+
+/** By which questions of one agent are told apart: its own words, which nobody has looked at. */
+function ownWords({ purpose, bindingMessage }: Listed): Html | string {
+  const said = [bindingMessage, purpose].filter((text) => text !== undefined)
+  return said.length === 0
+    ? ''
+    : html`<p>${said.map((text) => html`<q><bdi>${text}</bdi></q> `)}<span class="tag">its own words, not checked by us</span></p>`
+}
 
 const states: Readonly<Record<Listed['state'], string>> = {
   pending: 'waits',
@@ -67,5 +71,6 @@ const states: Readonly<Record<Listed['state'], string>> = {
 }
 
 const past = (one: Listed): Html =>
-  html`<li><p><a href="/approvals/${one.id}">${one.agentTitle} wanted ${kinds[one.asked.kind]}</a></p>
+  html`<li><p><a href="/approvals/${one.id}">${one.agentTitle} wanted ${wish(one.asked)}</a></p>
+${ownWords(one)}
 <p class="soft"><small><span class="tag">${states[one.state]}</span> asked on ${moment(one.createdAt)}</small></p></li>`

@@ -88,7 +88,7 @@ button.main { background: var(--accent); color: var(--on-accent); border-color: 
 dl { margin: .75rem 0; display: grid; grid-template-columns: auto 1fr; gap: .3rem 1rem; } dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 ul { margin: .25rem 0; padding-left: 1.2rem; } ul.plain { list-style: none; padding: 0; margin: 0; }
 .top { display: flex; gap: 1rem; align-items: baseline; justify-content: space-between; } .who { font-weight: 600; }
-section.card { border: 1px solid var(--line); border-radius: .6rem; padding: 1rem; margin-top: 1rem; } section.card h2 { margin: 0; overflow-wrap: anywhere; } section.card > p { margin: .15rem 0 0; } section.card dl { grid-template-columns: 8rem 1fr; }
+section.card { border: 1px solid var(--line); border-radius: .6rem; padding: 1rem; margin-top: 1rem; } section.card h2 { margin: 0; overflow-wrap: anywhere; } section.card > p { margin: .15rem 0 0; } section.card dl { grid-template-columns: 8rem 1fr; } dd dl, section.card dd dl { grid-template-columns: auto 1fr; margin: 0; } dd li + li { margin-top: .3rem; }
 .tag { white-space: nowrap; font-size: .75rem; font-weight: 500; border: 1px solid var(--line); border-radius: 1rem; padding: .05rem .5rem; vertical-align: middle; }
 .empty { padding: 1rem; border: 1px dashed var(--line); border-radius: .6rem; text-align: center; }
 button.bad { color: var(--bad); border-color: currentColor; } .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
