@@ -2,8 +2,9 @@ import { setImmediate } from 'node:timers/promises'
 import { AppError } from '../kernel/errors.ts'
 import { documentObject, type FgaObject } from '../kernel/ids.ts'
 import { outermostActor, type Principal } from '../kernel/principal.ts'
-import type { Check, Fga, TupleKey } from './fga.ts'
+import type { Check, Fga, TupleKey, Verdict } from './fga.ts'
 import { coveringGrants, type ShownGrant } from './gate/granted.ts'
+import { askInParts } from './gate/in-parts.ts'
 import type { Limiter } from './gate/limiter.ts'
 import { createAsker, type ReplicaDeps } from './gate/replica.ts'
 import { presentedTuples } from './presented.ts'
@@ -59,7 +60,7 @@ export interface GateCounts {
   /** Denied by the replica, and not asked about. */
   readonly passedOver: number
   readonly errors: number
-  /** How many checks went to OpenFGA, in how many calls. */
+  /** Questions put to OpenFGA, one a document, whole or in parts; in how many calls. */
   readonly checks: number
   readonly calls: number
 }
@@ -211,22 +212,34 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
     { generation, holdable }: Pending,
   ): Promise<AppError | undefined> {
     const askedAt = now()
-    let sent = kind
-    try {
+    // Of the first call: where the second is told more freshly, that is more than is said.
+    let sent: typeof kind | undefined
+    const send = async (questions: readonly Check[]): Promise<readonly Verdict[]> => {
       const { verdicts, requestIds: ids } = await until(signal, () =>
-        limiter.run(page.length, signal, () => {
-          checks += page.length
-          calls += 1
+        limiter.run(questions.length, signal, () => {
+          calls += Math.ceil(questions.length / batchMax)
           // Something was taken away while it waited: no cache may answer.
-          if (held.generation !== generation) sent = 'asked'
-          return fga.batchCheck(page.map(toCheck), {
+          const how = held.generation === generation ? kind : 'asked'
+          sent ??= how
+          return fga.batchCheck(questions, {
             now: now(),
-            consistency: sent === 'asked' ? 'fresh' : 'cached',
+            consistency: how === 'asked' ? 'fresh' : 'cached',
             ...(signal && { signal }),
           })
         }),
       )
       requestIds.push(...ids)
+      return verdicts
+    }
+    try {
+      const parts = passOver
+        ? asker.takeApart(page.flatMap((one) => (one.telling ? [] : [one.id])))
+        : undefined
+      checks += page.length
+      const verdicts = await askInParts(
+        page.map((one) => ({ check: toCheck(one), parts: one.telling ? undefined : parts?.get(one.id) })),
+        send,
+      )
       // Another model came into force: one answer under two would be neither's.
       if (fga.modelId !== modelId)
         throw new AppError('authorization_unavailable', { internal: 'model changed' })
@@ -236,7 +249,10 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
           if (verdict === 'allowed') mayTell.add(id)
           continue
         }
-        told.set(id, verdict === 'allowed' ? { kind: sent } : verdict === 'denied' ? 'denied' : 'error')
+        told.set(
+          id,
+          verdict === 'allowed' ? { kind: sent ?? kind } : verdict === 'denied' ? 'denied' : 'error',
+        )
         if (verdict === 'allowed' && holdable.has(id)) {
           const end = holdable.get(id)
           asker.hold(id, { askedAt, generation, ...(end !== undefined && { until: end }) })

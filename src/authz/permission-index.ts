@@ -1,4 +1,4 @@
-import type { Model, TupleStore } from '@remit/engine'
+import type { CheckPart, Model, TupleStore } from '@remit/engine'
 import type { Tuple, TupleKey } from './fga.ts'
 import type { Question } from './gate.ts'
 
@@ -35,6 +35,15 @@ export interface PermissionIndex extends AsyncDisposable {
     now: number,
   ): ReadonlyMap<string, LocalVerdict> | undefined
   /**
+   * Smaller questions by whose answers OpenFGA's yes to each document follows, under the model of `view`: see
+   * `createTakeApart` of the engine. Absent from the map: not a yes here, or nothing would be spared. Empty while it is not ready.
+   */
+  takeApart(
+    question: Question,
+    documentIds: readonly string[],
+    now: number,
+  ): ReadonlyMap<string, readonly CheckPart[]>
+  /**
    * Those of the documents that a change since `since` (milliseconds) may have taken away from somebody: a tuple
    * was removed, or one was added that excludes, on something that they lead to. All, when it cannot tell.
    */
@@ -61,6 +70,8 @@ export interface Reach {
   readonly isOver: boolean
   opens(door: number): boolean
 }
+
+export type { CheckPart }
 
 export interface WrittenChange {
   readonly writes?: readonly Tuple[]

@@ -5,6 +5,7 @@ import type { Fga, Tuple, TupleKey } from '../../src/authz/fga.ts'
 import { createHeldVerdicts, type HeldVerdicts } from '../../src/authz/gate/held.ts'
 import { createLimiter } from '../../src/authz/gate/limiter.ts'
 import { createGate, type Gate } from '../../src/authz/gate.ts'
+import { takeApartLocally } from '../../src/authz/index/local.ts'
 import { leadingTo } from '../../src/authz/index/recent.ts'
 import type { IndexStatus, LocalVerdict, PermissionIndex } from '../../src/authz/permission-index.ts'
 
@@ -63,6 +64,8 @@ export function createTestIndex(modelId: string, now: () => number): TestIndex {
       }
       return verdicts
     },
+    takeApart: (question, documentIds, at) =>
+      isReady() ? takeApartLocally(model, tuples, question, documentIds, at) : new Map(),
     add(...added) {
       for (const tuple of added) {
         written += 1

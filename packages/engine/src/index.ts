@@ -1,4 +1,5 @@
 export { type Affected, type AffectedInput, affectedBy } from './affected.ts'
+export { type CheckPart, createTakeApart, type TakeApart } from './apart.ts'
 export { type CheckRequest, check, createMemo, type Memo } from './check.ts'
 export type { Json, JsonObject, ParamType } from './condition-values.ts'
 export type { Condition } from './conditions.ts'

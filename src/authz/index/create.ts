@@ -4,7 +4,7 @@ import type { Log } from '../../kernel/log.ts'
 import { type Change, type Fga, PositionRefused, tupleId } from '../fga.ts'
 import type { IndexStatus, PermissionIndex } from '../permission-index.ts'
 import { createFollower, placeBeforeNow } from './follow.ts'
-import { evaluateLocally } from './local.ts'
+import { evaluateLocally, takeApartLocally } from './local.ts'
 import { createPersistence, type Snapshot } from './persist.ts'
 import { createReaches } from './reaches.ts'
 import { createRecent, leadingTo } from './recent.ts'
@@ -230,6 +230,12 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
     evaluate(question, documentIds, at) {
       const current = ready()
       return current && evaluateLocally(current.compiled, replica.tuples, question, documentIds, at)
+    },
+    takeApart(question, documentIds, at) {
+      const current = ready()
+      return current
+        ? takeApartLocally(current.compiled, replica.tuples, question, documentIds, at)
+        : new Map()
     },
     touched: (documentIds, since) =>
       ready() ? recent.touched(documentIds, since, replica.tuples) : new Set(documentIds),

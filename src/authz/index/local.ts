@@ -1,7 +1,9 @@
 import {
+  type CheckPart,
   type Condition,
   check,
   createMemo,
+  createTakeApart,
   type JsonObject,
   type Model,
   type TupleStore,
@@ -38,6 +40,23 @@ export function evaluateLocally(
       { allowed: isAllowed, ...(until !== undefined && { until }) },
     ]),
   )
+}
+
+/** See `PermissionIndex`. */
+export function takeApartLocally(
+  model: Model,
+  tuples: TupleStore,
+  { user, relation, contextual }: LocalQuestion,
+  documentIds: readonly string[],
+  now: number,
+): ReadonlyMap<string, readonly CheckPart[]> {
+  const takeApart = createTakeApart(model, tuples, {
+    user,
+    contextualTuples: contextual,
+    context: contextAt(now),
+  })
+  const found = documentIds.map((id) => [id, takeApart(relation, documentObject(id))] as const)
+  return new Map(found.flatMap(([id, parts]) => (parts === undefined ? [] : [[id, parts]])))
 }
 
 /**

@@ -1,0 +1,149 @@
+import { createEvaluator } from './evaluate.ts'
+import type { Model, Relation, Rewrite } from './model.ts'
+import { createSession, type SessionInput } from './session.ts'
+import { keyOf, type Node, type TupleView } from './tuples.ts'
+
+/** A smaller question, and the answer by which the larger one follows. An error is no answer. */
+export interface CheckPart {
+  readonly user: string
+  readonly relation: string
+  readonly object: string
+  readonly allowed: boolean
+}
+
+/** The parts of one question of the session's subject; undefined: it is not a yes here, or parts would spare nothing. */
+export type TakeApart = (relation: string, object: string) => readonly CheckPart[] | undefined
+
+/**
+ * Takes a yes apart along the tuples that grant it here, so that what many questions lead to is asked once. The yes
+ * follows from the parts by the rules of the model alone: tuples that are wrong here make parts that come out
+ * otherwise, never a wrong yes. All parts have to be asked with the same contextual tuples and context, under this
+ * model, and every one has to come out as it says.
+ *
+ * Of `a or b` one is enough; `a and b` needs both; `a but not b` needs a, and a plain no to b, which is asked whole.
+ * `a from parent` needs that the parent is one, and a of it. What a group is given is given to its members, except
+ * where something behind it is `and` or `but not`: there nothing is taken apart.
+ */
+export function createTakeApart(
+  model: Model,
+  tuples: TupleView,
+  input: SessionInput,
+  depthMax = 25,
+): TakeApart {
+  const session = createSession(model, tuples, input)
+  const { ask, askRule } = createEvaluator(session, { depthMax, mode: 'check' })
+  const known = new Map<string, readonly CheckPart[]>()
+
+  const whole = (relation: Relation, node: Node): CheckPart => ({
+    user: input.user,
+    relation: relation.name,
+    object: node.name,
+    allowed: true,
+  })
+
+  function question(relation: Relation, node: Node): readonly CheckPart[] {
+    const key = `${relation.key} ${node.id}`
+    const before = known.get(key)
+    if (before !== undefined) return before
+    // Where it leads back to itself it is asked as it is.
+    known.set(key, [whole(relation, node)])
+    const parts = take(relation.rewrite, relation, node) ?? [whole(relation, node)]
+    known.set(key, parts)
+    return parts
+  }
+
+  /** Undefined: the relation has to be asked whole. */
+  function take(rule: Rewrite, relation: Relation, node: Node): readonly CheckPart[] | undefined {
+    switch (rule.kind) {
+      case 'this':
+        return throughGroup(relation, node)
+      case 'computed':
+        return question(rule.relation, node)
+      case 'ttu':
+        return throughParent(rule, node)
+      case 'union': {
+        const granting = rule.children.find((child) => askRule(child, relation, node) === 'yes')
+        return granting && take(granting, relation, node)
+      }
+      case 'intersection': {
+        const sides = rule.children.map((child) => take(child, relation, node))
+        return sides.every((side) => side !== undefined) ? sides.flat() : undefined
+      }
+      case 'exclusion': {
+        const { subtract } = rule
+        if (subtract.kind !== 'computed') return undefined
+        const base = take(rule.base, relation, node)
+        return base && [{ ...whole(subtract.relation, node), allowed: false }, ...base]
+      }
+    }
+  }
+
+  function throughParent(rule: Rewrite & { kind: 'ttu' }, node: Node): readonly CheckPart[] | undefined {
+    const tupleset = model.types.get(node.type)?.get(rule.tupleset)
+    if (tupleset === undefined) return undefined
+    for (const { user } of session.concrete(tupleset, node).tuples) {
+      const target = rule.targets.get(user.type)
+      if (target === undefined || ask(target, user) !== 'yes') continue
+      const link = { user: user.name, relation: tupleset.name, object: node.name, allowed: true }
+      return [link, ...question(target, user)]
+    }
+    return undefined
+  }
+
+  function throughGroup(relation: Relation, node: Node): readonly CheckPart[] | undefined {
+    const { user } = session
+    const isEveryone = ({ name }: Node): boolean => name === `${user.node.type}:*`
+    if (!isPlain(relation) || session.direct(relation, node, true) === true) return undefined
+    const given = session.usersets(relation, node, () => true).tuples
+    if (given.some((tuple) => isEveryone(tuple.user))) return undefined
+    for (const tuple of given) {
+      const target = model.types.get(tuple.user.type)?.get(tuple.userRelation)
+      if (target === undefined || ask(target, tuple.user) !== 'yes') continue
+      const { user: group } = keyOf(tuple)
+      const link = { user: group, relation: relation.name, object: node.name, allowed: true }
+      return [link, ...question(target, tuple.user)]
+    }
+    return undefined
+  }
+
+  const plain = new Map<Relation, boolean>()
+
+  /** Whether everything behind it is `or`: what leads to it from a group leads to it from each of its members. */
+  function isPlain(relation: Relation): boolean {
+    const before = plain.get(relation)
+    if (before !== undefined) return before
+    // Where it leads back to itself, the rest of it decides.
+    plain.set(relation, true)
+    const found = isPlainRule(relation.rewrite, relation)
+    plain.set(relation, found)
+    return found
+  }
+
+  function isPlainRule(rule: Rewrite, relation: Relation): boolean {
+    switch (rule.kind) {
+      case 'this':
+        return relation.restrictions.every((one) => {
+          const target = one.relation === undefined ? undefined : model.types.get(one.type)?.get(one.relation)
+          return target === undefined || isPlain(target)
+        })
+      case 'computed':
+        return isPlain(rule.relation)
+      case 'ttu':
+        return [...rule.targets.values()].every(isPlain)
+      case 'union':
+        return rule.children.every((child) => isPlainRule(child, relation))
+      case 'intersection':
+      case 'exclusion':
+        return false
+    }
+  }
+
+  return (relation, object) => {
+    const found = model.types.get(object.slice(0, object.indexOf(':')))?.get(relation)
+    const node = session.node(object)
+    if (found === undefined || ask(found, node) !== 'yes') return undefined
+    const parts = question(found, node)
+    // Without a tuple that others may share it is the same work, in more questions.
+    return parts.some(({ user }) => user !== input.user) ? parts : undefined
+  }
+}

@@ -1,0 +1,51 @@
+import { AppError } from '../../kernel/errors.ts'
+import type { FgaObject } from '../../kernel/ids.ts'
+import { type Check, tupleId, type Verdict } from '../fga.ts'
+import type { CheckPart } from '../permission-index.ts'
+
+/** A question, and smaller ones by whose answers a yes to it follows. They are OpenFGA's to answer, every one of them. */
+export interface Divided {
+  readonly check: Check
+  readonly parts: readonly CheckPart[] | undefined
+}
+
+/**
+ * One verdict for each question. Parts go in its place, each once for all that share it; what its parts do not say yes
+ * to, by a denial or an error or a missing answer, is asked whole, so that a denial is always an answer to the question
+ * itself. `send` answers checks in their order; where it fails the second time, what was proven before stands.
+ */
+export async function askInParts(
+  questions: readonly Divided[],
+  send: (checks: readonly Check[]) => Promise<readonly Verdict[]>,
+): Promise<readonly Verdict[]> {
+  const distinct = new Map<string, Check>()
+  for (const { check, parts } of questions) {
+    for (const one of parts?.map((part) => checkOf(part, check)) ?? [check]) distinct.set(tupleId(one), one)
+  }
+  const answers = await send([...distinct.values()])
+  const told = new Map([...distinct.keys()].map((key, index) => [key, answers[index] ?? 'error']))
+  const isProven = (parts: readonly CheckPart[], check: Check): boolean =>
+    parts.length > 0 &&
+    parts.every((part) => told.get(tupleId(checkOf(part, check))) === (part.allowed ? 'allowed' : 'denied'))
+  const verdicts = questions.map(({ check, parts }): Verdict | undefined => {
+    if (parts === undefined) return told.get(tupleId(check))
+    return isProven(parts, check) ? 'allowed' : undefined
+  })
+  const open = questions.filter((_, index) => verdicts[index] === undefined)
+  if (open.length === 0) return verdicts.map((verdict) => verdict ?? 'error')
+  const whole = await send(open.map(({ check }) => check)).catch(unanswered)
+  const rest = whole[Symbol.iterator]()
+  return verdicts.map((verdict) => verdict ?? rest.next().value ?? 'error')
+}
+
+const checkOf = ({ user, relation, object }: CheckPart, { contextual }: Check): Check => ({
+  user,
+  relation,
+  object: object as FgaObject,
+  ...(contextual && { contextual }),
+})
+
+function unanswered(error: unknown): readonly Verdict[] {
+  if (error instanceof AppError) return []
+  throw error
+}

@@ -1,0 +1,147 @@
+import { describe, expect, test } from 'vitest'
+import type { Check, Fga, Verdict } from '../../../src/authz/fga.ts'
+import { AppError } from '../../../src/kernel/errors.ts'
+import { anne } from '../double.ts'
+import { gateOf } from '../parts.ts'
+import { createGateWorld, type GateWorld } from './world.ts'
+
+const ids = ['a', 'b', 'c'] as const
+const items = ids.map((documentId) => ({ documentId }))
+
+/** Three documents of a folder in a folder that a group of anne's group may read. */
+function filed(): GateWorld {
+  const world = createGateWorld()
+  world.add(
+    ...ids.map((id) => `folder:inner parent document:${id}`),
+    'folder:outer parent folder:inner',
+    'group:all#member viewer folder:outer',
+    'group:team#member member group:all',
+    'user:anne member group:team',
+  )
+  world.pass(20_000)
+  return world
+}
+
+/** What was sent, call by call. */
+function sending(
+  world: GateWorld,
+  answer: (check: Check, call: number) => Verdict | Error | undefined = () => undefined,
+) {
+  const calls: string[][] = []
+  const fga: Fga = {
+    ...world.fga,
+    storeId: world.fga.storeId,
+    modelId: world.fga.modelId,
+    async batchCheck(checks, options) {
+      const call = calls.push(checks.map(({ user, relation, object }) => `${user} ${relation} ${object}`))
+      const given = checks.map((one) => answer(one, call))
+      const failed = given.find((one) => one instanceof Error)
+      if (failed !== undefined) throw failed
+      const { verdicts, requestIds } = await world.fga.batchCheck(checks, options)
+      return {
+        verdicts: verdicts.map((verdict, at) => (given[at] as Verdict | undefined) ?? verdict),
+        requestIds,
+      }
+    },
+  }
+  const gate = gateOf({ fga, now: world.now, index: world.replica })
+  return {
+    calls,
+    async ask({ passOver = true } = {}) {
+      const clearing = gate.open(anne, { consistency: 'strict', passOver })
+      const { cleared, stopped } = await clearing.clear(items)
+      return { ids: cleared.map(({ documentId }) => documentId), stopped, counts: clearing.counts }
+    },
+  }
+}
+
+const whole = ids.map((id) => `user:anne can_read document:${id}`)
+
+describe('what is asked in parts', () => {
+  test('asks once about the folders and groups that documents share', async () => {
+    const { calls, ask } = sending(filed())
+    expect(await ask()).toMatchObject({ ids, counts: { checks: 3, calls: 1 } })
+    expect(calls).toHaveLength(1)
+    expect(calls[0]?.toSorted()).toEqual(
+      [
+        ...ids.flatMap((id) => [`user:anne blocked document:${id}`, `folder:inner parent document:${id}`]),
+        'folder:outer parent folder:inner',
+        'group:all#member viewer folder:outer',
+        'group:team#member member group:all',
+        'user:anne member group:team',
+      ].toSorted(),
+    )
+  })
+
+  test.each([
+    'folder:inner parent document:b',
+    'folder:outer parent folder:inner',
+    'group:all#member viewer folder:outer',
+    'group:team#member member group:all',
+    'user:anne member group:team',
+  ])('is refused where OpenFGA no longer has %s, which the replica has not heard', async (gone) => {
+    const world = filed()
+    const [user = '', relation = '', object = ''] = gone.split(' ')
+    world.truth.remove({ user, relation, object: object as `document:${string}` })
+    const { calls, ask } = sending(world)
+    const left = object === 'document:b' ? ['a', 'c'] : []
+    expect((await ask()).ids).toEqual(left)
+    // A denial is always the answer to the question itself.
+    expect(calls[1]).toEqual(whole.filter((one) => !left.some((id) => one.endsWith(`:${id}`))))
+  })
+
+  test('is refused where the person was blocked and the replica has not heard', async () => {
+    const world = filed()
+    world.truth.add({ user: 'group:team#member', relation: 'blocked', object: 'document:c' })
+    expect((await sending(world).ask()).ids).toEqual(['a', 'b'])
+  })
+
+  test.each<Verdict>(['error', 'denied'])('is asked whole where a part comes back as %s', async (verdict) => {
+    const { calls, ask } = sending(filed(), ({ relation, object }) =>
+      relation === 'parent' && object === 'document:a' ? verdict : undefined,
+    )
+    expect((await ask()).ids).toEqual(ids)
+    expect(calls[1]).toEqual(['user:anne can_read document:a'])
+  })
+
+  test('is no yes where nobody knows whether the person is blocked', async () => {
+    const { ask } = sending(filed(), ({ relation, object }) =>
+      object === 'document:a' && relation !== 'parent' ? 'error' : undefined,
+    )
+    expect(await ask()).toMatchObject({ ids: ['b', 'c'], counts: { errors: 1 } })
+  })
+
+  test('keeps what was proven where the second call fails', async () => {
+    const world = filed()
+    world.truth.remove({ user: 'folder:inner', relation: 'parent', object: 'document:a' })
+    const { ask } = sending(world, (_, call) =>
+      call === 2 ? new AppError('authorization_unavailable') : undefined,
+    )
+    expect(await ask()).toMatchObject({ ids: ['b', 'c'], counts: { errors: 1 } })
+  })
+})
+
+describe('is asked whole', () => {
+  test('what the replica has under another model', async () => {
+    const world = filed()
+    world.replica.setModel('model-2')
+    const { calls, ask } = sending(world)
+    expect((await ask()).ids).toEqual(ids)
+    expect(calls).toEqual([whole])
+  })
+
+  test('where the time taken must not tell what is there', async () => {
+    const { calls, ask } = sending(filed())
+    expect((await ask({ passOver: false })).ids).toEqual(ids)
+    expect(calls).toEqual([whole])
+  })
+
+  test('what was shared on the document itself: nothing would be spared', async () => {
+    const world = createGateWorld()
+    world.add(...ids.map((id) => `user:anne viewer document:${id}`))
+    world.pass(20_000)
+    const { calls, ask } = sending(world)
+    expect((await ask()).ids).toEqual(ids)
+    expect(calls).toEqual([whole])
+  })
+})
