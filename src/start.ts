@@ -20,6 +20,7 @@ import { isSeeded, seedSample } from './sample/seed.ts'
 import { type Listening, type ListenOptions, listen } from './serve.ts'
 import { lockHome } from './store/home.ts'
 import { lockFolder } from './store/lock.ts'
+import type { Database } from './store/sql.ts'
 import { countWithoutVector } from './store/vectors.ts'
 import { openTelemetry } from './telemetry.ts'
 import { type DemoFacts, progressLine, welcome } from './welcome.ts'
@@ -38,6 +39,7 @@ export interface StartOptions {
 
 export interface RunningService extends AsyncDisposable {
   readonly service: Service
+  readonly database: Database
   readonly port: number
 }
 
@@ -75,7 +77,8 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
   signal?.throwIfAborted()
   print(welcome(config, { embeddings: ground.embeddings, withoutVector, demo }))
   const owned = stack.move()
-  return { service, port: listening.port, [Symbol.asyncDispose]: () => owned.disposeAsync() }
+  const { database } = ground
+  return { service, database, port: listening.port, [Symbol.asyncDispose]: () => owned.disposeAsync() }
 }
 
 async function assertFree({ host, port, ops }: Config): Promise<void> {

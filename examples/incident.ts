@@ -1,0 +1,80 @@
+/**
+ * An incident that did not happen: two days at the demo company, in a service of their own, and afterwards that service with
+ * its record for whoever wants to find out. docs/incident.md does.
+ *
+ *     npm run -s example -- incident
+ */
+import { randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { loadConfig } from '../src/config.ts'
+import { loadSample } from '../src/sample/load.ts'
+import { giveSamplePasswords, samplePasswordsFile } from '../src/sample/passwords.ts'
+import { seedSample } from '../src/sample/seed.ts'
+import { type RunningService, start } from '../src/start.ts'
+import { openActors } from './incident/actors.ts'
+import { recordBy, takeOverClock } from './incident/clock.ts'
+import { leaked, type Moment, steps } from './incident/story.ts'
+
+const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
+const config = loadConfig({
+  REMIT_HOME: '.remit-incident',
+  ...process.env,
+  // Two people for each change of the model, as outside a demo.
+  MODEL_APPLY_APPROVERS: '2',
+  DEMO_SAMPLE: 'false',
+  // No model is there: words alone find what the story needs, and the same in each run.
+  EMBEDDINGS_MODEL_PATH: here('incident'),
+})
+const { home, publicUrl: url, port } = config
+const told = join(home, 'story-told')
+const isTold = existsSync(told)
+if (existsSync(home) && !isTold) throw new Error(`The story was cut short: remove ${home} and start again.`)
+
+const dayMs = 86_400_000
+const today = Math.floor(Date.now() / dayMs) * dayMs
+const at = ({ day, time }: Moment): number => today + (day - 3) * dayMs + Date.parse(`1970-01-01T${time}Z`)
+const clock = takeOverClock()
+if (!isTold) clock.put(at({ day: 0, time: '06:00' }))
+
+const running = await start(config, {
+  clock,
+  log: (event, fields) => console.error(JSON.stringify({ event, ...fields })),
+  fetch,
+  print: () => undefined,
+  isTerminal: false,
+})
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => void running[Symbol.asyncDispose]().then(() => process.exit(0)))
+if (!isTold) await tell(running)
+console.log(`
+Two days at Wrenfield Dosing are on record. This morning somebody writes: “${leaked} leaked.”
+
+Find out as docs/incident.md does, in another terminal, after
+  export REMIT_HOME=${home} PORT=${port}
+or in a browser, at ${url}/console, as lena or kim. Passwords: ${samplePasswordsFile(home)}
+
+Ctrl-C stops.`)
+
+async function tell({ service, database }: RunningService): Promise<void> {
+  const record = await recordBy(clock, database)
+  const put = async (moment: number | undefined): Promise<void> => {
+    // What happened until now is sealed at its own time.
+    await service.record.seal()
+    clock.put(moment)
+    await record.follow()
+  }
+  const sample = await loadSample(here('../sample'), new Date())
+  await seedSample(sample, { ...service, database, issuer: service.ownIssuer })
+  await giveSamplePasswords(home, sample.people, { passwords: service.issuer.passwords, randomBytes })
+  const actors = await openActors({ home, url, service, model: await readFile(here('../model.fga'), 'utf8') })
+  for (const step of steps) {
+    await put(at(step))
+    await actors.do(step)
+  }
+  await put(undefined)
+  await record.leave()
+  await writeFile(told, 'yes\n')
+}
