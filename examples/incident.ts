@@ -41,7 +41,9 @@ if (!isTold) clock.put(at({ day: 0, time: '06:00' }))
 
 const running = await start(config, {
   clock,
-  log: (event, fields) => console.error(JSON.stringify({ event, ...fields })),
+  log(event, fields) {
+    if (event !== 'model_changed') console.error(JSON.stringify({ event, ...fields }))
+  },
   fetch,
   print: () => undefined,
   isTerminal: false,
@@ -65,6 +67,8 @@ async function tell({ service, database }: RunningService): Promise<void> {
     await service.record.seal()
     clock.put(moment)
     await record.follow()
+    // As after any sleep: what it had read is old until the next look.
+    await service.index.catchUp()
   }
   const sample = await loadSample(here('../sample'), new Date())
   await seedSample(sample, { ...service, database, issuer: service.ownIssuer })

@@ -75,11 +75,7 @@ export async function openActors({ home, url, service, model }: ActorsDeps) {
         const body = { query: step.asks, top_k: 3 }
         await call(await reader(step.for, step.by), 'POST', '/retrieve', body)
       } else if ('reads' in step) {
-        await call(
-          await reader(step.for, step.by),
-          'GET',
-          `/documents/${encodeURIComponent(step.reads)}`,
-        )
+        await call(await reader(step.for, step.by), 'GET', `/documents/${encodeURIComponent(step.reads)}`)
       } else if ('lends' in step) {
         await service.delegations.lend({
           subject: `user:${step.for}`,

@@ -4,6 +4,7 @@ import { lentStates } from '../delegation/lent.ts'
 import type { AdminClient } from './admin-client.ts'
 import { type AsWhom, asWhom, type ExplainCommandDeps, sendAs } from './explain.ts'
 import { printFacts, printList } from './listing.ts'
+import { recordLines, type WireNames, type WireRecord, withName } from './record-lines.ts'
 
 export interface AuditCommandDeps extends ExplainCommandDeps {
   readonly admin: AdminClient
@@ -23,6 +24,21 @@ const filters = [
   'since',
   'until',
 ] as const
+
+interface RecordPage {
+  readonly records: readonly (WireRecord & { readonly names: WireNames })[]
+}
+
+interface Thread {
+  readonly steps: readonly WireRecord[]
+  readonly names: WireNames
+}
+
+interface Reader extends Row {
+  readonly subject: string
+  readonly actors: readonly string[]
+  readonly client: string
+}
 
 /**
  * `audit`: questions are asked as a signed-in administrator; whether the record is whole, and what takes from it, is the
@@ -54,17 +70,10 @@ export function addAuditCommands(program: Command, deps: AuditCommandDeps, outco
       return
     }
     query.set('limit', String(flags['limit']))
-    const { records } = await ask<{ records: readonly Row[] }>(deps, flags, `/audit?${query}`)
-    printList(
-      terminal,
-      records.map(({ time, event, decision, names, detail, ...rest }) => ({
-        record: `${String(time)} ${String(event)} ${String(decision)}`,
-        ...rest,
-        names,
-        detail,
-      })),
-      { json: flags.json, none: 'Nothing on record fits.', name: 'record' },
-    )
+    const { records } = await ask<RecordPage>(deps, flags, `/audit?${query}`)
+    if (flags.json || records.length === 0)
+      return printList(terminal, records, { json: true, none: 'Nothing on record fits.', name: 'record' })
+    for (const { names, ...one } of records) printRecord(one, names)
   })
 
   asWhom(
@@ -74,12 +83,18 @@ export function addAuditCommands(program: Command, deps: AuditCommandDeps, outco
   ).action(async (document: string, flags: Flags) => {
     const query = queryOf(flags, ['since', 'until'])
     query.set('document', document)
-    const answer = await ask<{ readers: readonly Row[]; complete: boolean }>(
+    const answer = await ask<{ readers: readonly Reader[]; names: WireNames; complete: boolean }>(
       deps,
       flags,
       `/audit/readers?${query}`,
     )
-    printList(terminal, answer.readers, {
+    const named = answer.readers.map(({ subject, actors, client, ...rest }) => ({
+      subject: withName(subject, answer.names),
+      by: actors.length === 0 ? 'themselves' : actors.map((actor) => withName(actor, answer.names)),
+      client: withName(client, answer.names),
+      ...rest,
+    }))
+    printList(terminal, flags.json ? answer.readers : named, {
       json: flags.json,
       none: 'Nobody, as far as the record goes.',
       name: 'subject',
@@ -115,12 +130,17 @@ export function addAuditCommands(program: Command, deps: AuditCommandDeps, outco
     audit.command('thread <txn>').description('Everything of one action, from its first record to its last.'),
   ).action(async (txn: string, flags: Flags) => {
     const query = new URLSearchParams({ txn })
-    const { steps } = await ask<{ steps: readonly Row[] }>(deps, flags, `/audit/thread?${query}`)
-    printList(
-      terminal,
-      steps.map(({ time, event, ...rest }) => ({ step: `${String(time)} ${String(event)}`, ...rest })),
-      { json: flags.json, none: `Nothing is on record under ${txn}.`, name: 'step' },
-    )
+    const { steps, names } = await ask<Thread>(deps, flags, `/audit/thread?${query}`)
+    if (flags.json || steps.length === 0)
+      return printList(terminal, steps, {
+        json: true,
+        none: `Nothing is on record under ${txn}.`,
+        name: 'step',
+      })
+    for (const step of steps) printRecord(step, names)
+    const grounds = await groundsOf(deps, flags, steps)
+    if (grounds.length > 0) terminal.out('\nIt rests on')
+    for (const { names: its, ...one } of grounds) printRecord(one, its)
   })
 
   asWhom(
@@ -210,6 +230,10 @@ export function addAuditCommands(program: Command, deps: AuditCommandDeps, outco
       terminal.say(`${String(records)} records say ${String(alias)} from now on.`)
     })
 
+  function printRecord(one: WireRecord, names: WireNames): void {
+    for (const line of recordLines(one, names)) terminal.out(line)
+  }
+
   function sayIncomplete(complete: boolean): void {
     if (!complete) terminal.say('There are more than are listed: narrow it by --since and --until.')
   }
@@ -224,6 +248,27 @@ function queryOf(flags: Flags, names: readonly string[]): URLSearchParams {
   const query = new URLSearchParams()
   for (const name of names) if (flags[name] !== undefined) query.set(name, String(flags[name]))
   return query
+}
+
+/** How each delegation of an action came about, and the model that was in force when something was given. */
+async function groundsOf(
+  deps: ExplainCommandDeps,
+  flags: AsWhom,
+  steps: readonly WireRecord[],
+): Promise<RecordPage['records']> {
+  const lent = new Set(steps.flatMap(({ delegation }) => delegation ?? []))
+  const given = steps.findLast(({ detail }) => detail['model_id'] !== undefined)
+  const filters = [
+    ...[...lent].map((id) => ({ object: `delegation:${id}`, event: 'delegation_made' })),
+    ...(given === undefined ? [] : [{ event: 'model_activated', until: given.time, limit: '1' }]),
+  ]
+  const pages: RecordPage[] = []
+  for (const filter of filters) pages.push(await ask(deps, flags, `/audit?${new URLSearchParams(filter)}`))
+  const here = new Set(steps.map(({ time, event }) => `${time} ${event}`))
+  return pages
+    .flatMap(({ records }) => records)
+    .filter(({ time, event }) => !here.has(`${time} ${event}`))
+    .toSorted((one, other) => one.time.localeCompare(other.time))
 }
 
 async function ask<T>(deps: ExplainCommandDeps, flags: AsWhom, path: string): Promise<T> {

@@ -26,13 +26,26 @@ function readable(row: Row, name: string): string {
   return [said(row[name]), ...rest.map(([key, value]) => `  ${words(key)}: ${said(value)}`)].join('\n')
 }
 
-const words = (key: string): string => key.replaceAll('_', ' ')
+/** A member's name as people read it. */
+export const words = (key: string): string => key.replaceAll('_', ' ')
 
 function said(value: unknown): string {
   if (Array.isArray(value) && value.every((one) => typeof one === 'string'))
     return printable(value.join(', ')) || 'none'
+  if (isFlat(value))
+    return printable(
+      Object.entries(value)
+        .map(([key, one]) => `${words(key)} ${String(one)}`)
+        .join(', '),
+    )
   return printable(typeof value === 'string' ? value : JSON.stringify(value))
 }
 
+const isFlat = (value: unknown): value is Readonly<Record<string, string | number>> =>
+  typeof value === 'object' &&
+  value !== null &&
+  !Array.isArray(value) &&
+  Object.values(value).every((one) => typeof one === 'string' || typeof one === 'number')
+
 // Titles and purposes are others' text, which a terminal would obey.
-const printable = (text: string): string => text.replaceAll(/\p{C}/gu, '?')
+export const printable = (text: string): string => text.replaceAll(/\p{C}/gu, '?')

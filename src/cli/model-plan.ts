@@ -56,6 +56,8 @@ export interface WireModel {
   readonly history: readonly {
     readonly model_id: string
     readonly digest: string
+    /** Left out: a start put it in force. */
+    readonly plan_id?: string
     readonly activated_by: readonly string[]
     readonly activated_at: string
   }[]
@@ -101,7 +103,7 @@ export function modelToText({ model_id, digest, matches_file, history, awaiting 
     'Before, the newest first:',
     ...history.map(
       (one) =>
-        `  ${one.activated_at} ${one.model_id} ${one.digest.slice(0, 12)} ${one.activated_by.join(', ') || 'by a start'}`,
+        `  ${one.activated_at} ${one.model_id} ${one.digest.slice(0, 12)} ${one.plan_id === undefined ? 'by a start' : `${one.plan_id}, confirmed by ${one.activated_by.join(', ')}`}`,
     ),
     ...awaiting.map((plan) => `\nWaits for another yes:\n${planToText(plan)}`),
   ].join('\n')

@@ -116,13 +116,13 @@ export function addModelCommands(program: Command, deps: CliDeps, outcome: { ok:
       deps.terminal.out(flags.json ? JSON.stringify(found) : shadowToText(found))
     })
 
-  asPerson(model.command('show [plan]'))
+  asPerson(model.command('show [id]'))
     .description(
-      'Shows the model in force, those before it, and plans that wait for another yes; or one plan and what its text changes.',
+      'Shows the model in force, those before it, and plans that wait for another yes; or one plan, by its id or by that of the model, and what its text changes.',
     )
     .action(async (id: string | undefined, flags: PersonFlags) => {
       if (id !== undefined) {
-        const path = `/model/plans/${encodeURIComponent(id)}`
+        const path = `/model/plans/${encodeURIComponent(await planOf(id, flags, deps))}`
         const { plan, diff } = await ask<WirePlanRead>('GET', path, undefined, flags, deps)
         deps.terminal.out(`${planToText(plan)}\n${diffToText(diff)}`)
         return
@@ -151,6 +151,16 @@ async function showPlan(body: object, flags: PlanFlags, deps: CliDeps): Promise<
   if (!plan.complete || plan.refusals.length > 0) return false
   deps.terminal.say(`Confirm it with: npm run remit -- model apply ${plan.plan_id}`)
   return true
+}
+
+/** A record names the model that decided, not the plan that brought it. */
+async function planOf(id: string, flags: PersonFlags, deps: CliDeps): Promise<string> {
+  if (id.startsWith('m_')) return id
+  const { history } = await ask<WireModel>('GET', '/model', undefined, flags, deps)
+  const version = history.find(({ model_id }) => model_id === id)
+  if (version === undefined) throw new Error(`No model ${id} was ever in force.`)
+  if (version.plan_id !== undefined) return version.plan_id
+  throw new Error(`A start put ${id} in force at ${version.activated_at}: there is no plan of it.`)
 }
 
 async function previous(flags: PersonFlags, deps: CliDeps): Promise<string> {

@@ -1,0 +1,111 @@
+import { printable, words } from './listing.ts'
+
+/** A record as `GET /audit` and `GET /audit/thread` give it. */
+export interface WireRecord {
+  readonly time: string
+  readonly event: string
+  /** Left out where the answer has it in another place. */
+  readonly decision?: string
+  readonly subject: string
+  readonly actors: readonly string[]
+  readonly client: string
+  readonly delegation?: string | null
+  readonly tool?: string | null
+  readonly trace_id?: string | null
+  /** `t_…` */
+  readonly txn?: string
+  readonly detail: Readonly<Record<string, unknown>>
+}
+
+export type WireNames = Readonly<Record<string, string>>
+
+interface Released {
+  readonly document_id?: string
+  readonly chunk_ids?: readonly string[]
+  readonly proof?: string
+  readonly age_ms?: number
+  readonly grants?: readonly string[]
+  readonly why?: readonly string[]
+}
+
+// How an answer was come by, which is asked for last: on one line.
+const aside = new Set([
+  'mode',
+  'consistency',
+  'complete',
+  'considered',
+  'denied',
+  'passed_over',
+  'errors',
+  'query_hmac',
+  'openfga_request_ids',
+])
+
+/** One record for people: who, through what, what it says, and of each document that left, by which tuples. */
+export function recordLines(one: WireRecord, names: WireNames): string[] {
+  const { document_id: document, released, ...detail } = one.detail
+  const members = Object.entries(detail).filter(([, value]) => value !== null && String(value) !== '')
+  return [
+    `${one.time.replace(/\.\d+Z$/, 'Z')} ${one.event}${one.decision === undefined || one.decision === 'none' ? '' : ` ${one.decision}`}`,
+    line('for', withName(one.subject, names)),
+    ...(one.actors.length === 0
+      ? []
+      : [line('by', one.actors.map((actor) => withName(actor, names)).join(', '))]),
+    line('client', withName(one.client, names)),
+    ...['delegation', 'tool', 'trace_id', 'txn'].flatMap((member) => {
+      const value = one[member as 'txn']
+      return typeof value === 'string' ? [line(member, value)] : []
+    }),
+    ...members
+      .filter(
+        ([member, value]) => !aside.has(member) && (member !== 'delegation' || value !== one.delegation),
+      )
+      .map(([member, value]) => line(member, said(value, names))),
+    ...(typeof document === 'string' && !isReleased(released) ? [line('document', document)] : []),
+    ...releasedIn(document, released).flatMap(releasedLines),
+    ...asideLine(members.filter(([member]) => aside.has(member))),
+  ].map(printable)
+}
+
+/** `user:anne (Anne Kerrigan)`: a name beside the id, never in its place. */
+export const withName = (id: string, names: WireNames): string =>
+  names[id] === undefined ? id : `${id} (${names[id]})`
+
+const line = (member: string, value: string): string => `  ${words(member)}: ${value}`
+
+function said(value: unknown, names: WireNames): string {
+  if (Array.isArray(value)) return value.map((one) => said(one, names)).join(', ') || 'none'
+  return typeof value === 'string' ? withName(value, names) : JSON.stringify(value)
+}
+
+const isReleased = (released: unknown): released is Released | readonly Released[] =>
+  typeof released === 'object' && released !== null
+
+/** A document that was read whole stands in another form than those of an answer. */
+function releasedIn(document: unknown, released: unknown): readonly Released[] {
+  if (!isReleased(released)) return []
+  return [released]
+    .flat()
+    .map((one) => ({ ...(typeof document === 'string' && { document_id: document }), ...one }))
+}
+
+function releasedLines({
+  document_id: id = '',
+  chunk_ids: chunks,
+  proof,
+  grants = [],
+  why = [],
+}: Released): string[] {
+  const passages =
+    chunks === undefined ? 'whole' : chunks.length === 1 ? '1 passage' : `${chunks.length} passages`
+  const how = [passages, words(proof ?? ''), ...grants.map((grant) => `grant:${grant}`)].join(', ')
+  return [
+    `  gave document:${id} (${how})${why.length === 0 ? '' : ', allowed then by'}`,
+    ...why.map((tuple) => `    ${tuple}`),
+  ]
+}
+
+const asideLine = (members: readonly (readonly [string, unknown])[]): string[] =>
+  members.length === 0
+    ? []
+    : [`  ${members.map(([member, value]) => `${words(member)} ${said(value, {})}`).join(', ')}`]
