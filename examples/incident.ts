@@ -9,6 +9,7 @@ import { existsSync } from 'node:fs'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import '../packages/console/prepare.ts'
 import { loadConfig } from '../src/config.ts'
 import { loadSample } from '../src/sample/load.ts'
 import { giveSamplePasswords, samplePasswordsFile } from '../src/sample/passwords.ts'
@@ -56,7 +57,7 @@ Two days at Wrenfield Dosing are on record. This morning somebody writes: “${l
 
 Find out as docs/incident.md does, in another terminal, after
   export REMIT_HOME=${home} PORT=${port}
-or in a browser, at ${url}/console, as lena or kim. Passwords: ${samplePasswordsFile(home)}
+or in a browser, at ${url}/console, as lena. Passwords: ${samplePasswordsFile(home)}
 
 Ctrl-C stops.`)
 

@@ -1,5 +1,7 @@
 import { createAdminClient } from '../../src/cli/admin-client.ts'
 import { createDemoTokens } from '../../src/cli/demo-tokens.ts'
+import type { Lending } from '../../src/delegation/delegations.ts'
+import { atPages } from '../../src/delegation/sign-in/sign-ins.ts'
 import type { FgaObject } from '../../src/kernel/ids.ts'
 import type { RunningService } from '../../src/start.ts'
 import { briefing, changed, filed, folder, type Step } from './story.ts'
@@ -20,14 +22,20 @@ export async function openActors({ home, url, service, model }: ActorsDeps) {
   const tokens = createDemoTokens({ admin, home, fetch })
   let plan = ''
 
-  await admin.run('admin_add', { subject: 'user:lena', roles: ['security.write'] })
+  await admin.run('admin_add', { subject: 'user:emil', roles: ['security.write'] })
+  await admin.run('admin_add', { subject: 'user:lena', roles: ['security.write', 'agents.write'] })
   await admin.run('agent_add', { ...briefing, scopes: ['docs.search', 'docs.read'], collections: null })
-  await service.delegations.lend({
-    subject: 'user:jon',
+
+  // As their own page does, where they are signed in.
+  const lend = (person: string, wish: Pick<Lending, 'agent' | 'scope' | 'purpose'>) =>
+    service.delegations.lend(
+      { subject: `user:${person}`, expiresAt: new Date(Date.now() + lentMs), ...wish },
+      atPages(person, service.newTxn()),
+    )
+  await lend('jon', {
     agent: briefing.id,
     scope: ['collection:customers'],
     purpose: 'A page before each visit',
-    expiresAt: new Date(Date.now() + lentMs),
   })
 
   async function call<T>(token: string, method: string, path: string, body?: object): Promise<T | undefined> {
@@ -77,12 +85,10 @@ export async function openActors({ home, url, service, model }: ActorsDeps) {
       } else if ('reads' in step) {
         await call(await reader(step.for, step.by), 'GET', `/documents/${encodeURIComponent(step.reads)}`)
       } else if ('lends' in step) {
-        await service.delegations.lend({
-          subject: `user:${step.for}`,
+        await lend(step.for, {
           agent: step.to,
           scope: [step.lends as FgaObject],
           purpose: step.purpose,
-          expiresAt: new Date(Date.now() + lentMs),
         })
       } else if (step.does === 'file') await file()
       else if (step.does === 'plan') {

@@ -67,7 +67,7 @@ export const steps: readonly Step[] = [
   { day: 1, time: '08:31', for: 'carol', by: 'research-bot', asks: 'Which tube does the D9 have?' },
   { day: 1, time: '09:04', for: 'kim', does: 'plan' },
   { day: 1, time: '09:06', for: 'kim', does: 'confirm' },
-  { day: 1, time: '09:41', for: 'lena', does: 'confirm' },
+  { day: 1, time: '09:41', for: 'emil', does: 'confirm' },
   { day: 1, time: '09:58', for: 'jon', by: 'brief-bot', asks: 'What does Brackwater complain about?' },
   { day: 1, time: '10:15', does: 'file' },
   { day: 1, time: '10:22', for: 'fay', reads: leaked },

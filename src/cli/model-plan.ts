@@ -67,8 +67,9 @@ export interface WireModel {
 /** What a plan says, worst first. */
 export function planToText(plan: WirePlan): string {
   const { people, documents, delegations, watermark } = plan
+  const isOpen = plan.state !== 'active'
   return [
-    `Plan ${plan.plan_id} by ${plan.planner}, until ${plan.expires_at}`,
+    `Plan ${plan.plan_id} by ${plan.planner}, ${isOpen ? `until ${plan.expires_at}` : 'which came into force'}`,
     `  from model ${plan.base_model} to the text with sha256 ${plan.digest}`,
     `  tried on ${watermark.tuples} tuples read to ${watermark.read_to}: ${people} people and anyone, ${documents} documents, ${delegations} delegations`,
     ...(plan.complete ? [] : ['NOT COMPLETE: somebody who is not named here could gain something.']),
@@ -82,7 +83,8 @@ export function planToText(plan: WirePlan): string {
     ...listed('Warnings:', plan.warnings.map(findingToText)),
     ...listed(
       'OpenFGA’s coming engine would answer differently, with the tuples for it:',
-      plan.next_engine_answers_differently.map(differenceToText),
+      // To be known before a yes, and no more after it.
+      isOpen ? plan.next_engine_answers_differently.map(differenceToText) : [],
     ),
     ...(plan.approved_by.length === 0 ? [] : [`Confirmed by ${plan.approved_by.join(', ')}.`]),
   ].join('\n')

@@ -47,10 +47,12 @@ export function recordLines(one: WireRecord, names: WireNames): string[] {
   const members = Object.entries(detail).filter(([, value]) => value !== null && String(value) !== '')
   return [
     `${one.time.replace(/\.\d+Z$/, 'Z')} ${one.event}${one.decision === undefined || one.decision === 'none' ? '' : ` ${one.decision}`}`,
-    line('for', withName(one.subject, names)),
     ...(one.actors.length === 0
-      ? []
-      : [line('by', one.actors.map((actor) => withName(actor, names)).join(', '))]),
+      ? [line('by', withName(one.subject, names))]
+      : [
+          line('for', withName(one.subject, names)),
+          line('by', one.actors.map((actor) => withName(actor, names)).join(', ')),
+        ]),
     line('client', withName(one.client, names)),
     ...['delegation', 'tool', 'trace_id', 'txn'].flatMap((member) => {
       const value = one[member as 'txn']

@@ -34,35 +34,39 @@ export async function openConsoleWorld(options: WorldOptions = {}): Promise<Cons
   const [world] = await Promise.all([openIssuerWorld(options), buildIfOlder()])
   await world.service.administrators.add('user:anne', ['security.read', 'security.write', 'agents.write'])
   await world.service.administrators.add('user:bob', ['security.read'])
+  return { ...world, open: (size) => openConsolePage(world.url, () => password, size) }
+}
+
+/** A browser for the console of a service, wherever that runs. */
+export async function openConsolePage(
+  url: string,
+  passwordOf: (user: string) => string,
+  size: { readonly width: number; readonly height: number } = desktop,
+): Promise<ConsolePage> {
+  const browser = await openChromium(size)
+  const { page } = browser
+  const said: string[] = []
+  page.on('console', (message) => {
+    // A page's first proof has no nonce yet, which the server answers with one: browsers note every such answer.
+    if (!/^Failed to load resource: .* status of 40[01]/.test(message.text())) said.push(message.text())
+  })
+  page.on('pageerror', (error) => said.push(error.message))
+  page.on('dialog', async (dialog) => {
+    said.push(`dialog: ${dialog.message()}`)
+    await dialog.dismiss()
+  })
   return {
-    ...world,
-    async open(size = desktop) {
-      const browser = await openChromium(size)
-      const { page } = browser
-      const said: string[] = []
-      page.on('console', (message) => {
-        // A page's first proof has no nonce yet, which the server answers with one: browsers note every such answer.
-        if (!/^Failed to load resource: .* status of 40[01]/.test(message.text())) said.push(message.text())
-      })
-      page.on('pageerror', (error) => said.push(error.message))
-      page.on('dialog', async (dialog) => {
-        said.push(`dialog: ${dialog.message()}`)
-        await dialog.dismiss()
-      })
-      return {
-        ...browser,
-        said,
-        async signIn(user, path = '/console') {
-          await page.goto(`${world.url}${path}`)
-          await page.getByRole('button', { name: 'Sign in' }).click()
-          await page.getByLabel('Account').fill(user)
-          await page.getByLabel('Password').fill(password)
-          await page.getByRole('button', { name: 'Sign in', exact: true }).click()
-          await page.waitForURL(`${world.url}${path}`)
-        },
-        findings: (name) => findings(page, name, size.width < 600),
-      }
+    ...browser,
+    said,
+    async signIn(user, path = '/console') {
+      await page.goto(`${url}${path}`)
+      await page.getByRole('button', { name: 'Sign in' }).click()
+      await page.getByLabel('Account').fill(user)
+      await page.getByLabel('Password').fill(passwordOf(user))
+      await page.getByRole('button', { name: 'Sign in', exact: true }).click()
+      await page.waitForURL(`${url}${path}`)
     },
+    findings: (name) => findings(page, name, size.width < 600),
   }
 }
 

@@ -48,14 +48,18 @@ export function OnePlan({ id }: { readonly id: string }) {
   )
 }
 
-const Facts = ({ plan: { planner, expires_at, approved_by } }: { readonly plan: Plan }) => (
+const Facts = ({ plan: { planner, expires_at, approved_by, state } }: { readonly plan: Plan }) => (
   <dl class="facts">
     <dt>Planned by</dt>
     <dd>{planner}</dd>
     <dt>Confirmed by</dt>
     <dd>{approved_by.join(', ') || 'nobody yet'}</dd>
-    <dt>Counts until</dt>
-    <dd>{expires_at}</dd>
+    {state !== 'active' && (
+      <>
+        <dt>Counts until</dt>
+        <dd>{expires_at}</dd>
+      </>
+    )}
   </dl>
 )
 
