@@ -70,8 +70,10 @@ export function recordLines(one: WireRecord, names: WireNames): string[] {
 }
 
 /** `user:anne (Anne Kerrigan)`: a name beside the id, never in its place. */
-export const withName = (id: string, names: WireNames): string =>
-  names[id] === undefined ? id : `${id} (${names[id]})`
+export function withName(id: string, names: WireNames): string {
+  const name = names[id]
+  return name === undefined || id.endsWith(`:${name}`) ? id : `${id} (${name})`
+}
 
 const line = (member: string, value: string): string => `  ${words(member)}: ${value}`
 

@@ -50,11 +50,16 @@ async function remit(...argv: readonly string[]) {
 test('remit audit answers the questions of an incident, as an administrator of the demo', async () => {
   const as = ['--as', 'dan']
   expect((await remit('audit', 'readers', 'plan', ...as)).out).toContain(
-    'user:anne\n  actors: agent:research-bot',
+    'user:anne\n  by: agent:research-bot\n',
   )
   const reads = ['audit', 'reads', 'user:anne', '--agent', 'agent:research-bot', ...as]
   expect((await remit(...reads, '--today')).out).toMatch(/^plan\n[^]*today: allowed/)
-  expect((await remit('audit', 'thread', txn, ...as)).out).toContain(' retrieved\n')
+  const thread = (await remit('audit', 'thread', txn, ...as)).out
+  expect(thread).toMatch(/ retrieved( allowed)?\n {2}for: user:anne\n {2}by: agent:research-bot\n/)
+  expect(thread).toMatch(
+    /gave document:plan \(1 passage, \w[\w ]+\), allowed then by\n {4}user:anne viewer document:plan\n/,
+  )
+  expect(thread).toMatch(/\nIt rests on\n.* delegation_made\n[^]* {2}scope: collection:handbook\n/)
   await world.service.record.seal()
   const reach = await remit('audit', 'reach', 'agent:research-bot', ...as)
   expect(reach).toMatchObject({ code: 0, said: expect.stringContaining('Fewer than 7 days') })

@@ -65,7 +65,17 @@ test('a plan says who gains and what the coming engine changes, two people apply
     stderr: expect.stringContaining('needs somebody else'),
   })
   expect((await model('carol', 'apply', made.id)).stdout).toContain('confirmed by user:dan, user:carol.')
-  expect((await model('dan', 'show')).stdout).toContain('which is not model.fga')
+  const shown = (await model('dan', 'show')).stdout
+  expect(shown).toContain('which is not model.fga')
+  expect(shown).toContain(`${made.id}, confirmed by user:dan, user:carol\n`)
+  // A record names the model that decided.
+  const [, model_id = ''] = /^In force: (\S+),/.exec(shown) ?? []
+  const brought = (await model('dan', 'show', model_id)).stdout
+  expect(brought).toContain(`Plan ${made.id} by user:dan, which came into force\n`)
+  expect(brought).not.toContain('coming engine')
+  const [, first_id = ''] = /Z (\S+) \S+ by a start$/m.exec(shown) ?? []
+  expect((await model('dan', 'show', first_id)).stderr).toContain('there is no plan of it')
+  expect((await model('dan', 'show', 'other')).stderr).toContain('No model other was ever in force.')
 
   const back = await model('dan', 'rollback')
   expect(back.code).toBe(0)
