@@ -6,7 +6,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { readFile, writeFile } from 'node:fs/promises'
+import { copyFile, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import '../packages/console/prepare.ts'
@@ -17,7 +17,7 @@ import { seedSample } from '../src/sample/seed.ts'
 import { type RunningService, start } from '../src/start.ts'
 import { openActors } from './incident/actors.ts'
 import { recordBy, takeOverClock } from './incident/clock.ts'
-import { leaked, type Moment, steps } from './incident/story.ts'
+import { changed, leaked, type Moment, steps } from './incident/story.ts'
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
 const config = loadConfig({
@@ -74,11 +74,19 @@ async function tell({ service, database }: RunningService): Promise<void> {
   const sample = await loadSample(here('../sample'), new Date())
   await seedSample(sample, { ...service, database, issuer: service.ownIssuer })
   await giveSamplePasswords(home, sample.people, { passwords: service.issuer.passwords, randomBytes })
-  const actors = await openActors({ home, url, service, model: await readFile(here('../model.fga'), 'utf8') })
+  // What Kim has on her disk: her text, and the truth table that she did not run.
+  const model = changed(await readFile(here('../model.fga'), 'utf8'))
+  await writeFile(join(home, 'model.fga'), model)
+  await copyFile(here('../model.fga.yaml'), join(home, 'model.fga.yaml'))
+  const actors = await openActors({ home, url, service, model })
   for (const step of steps) {
     await put(at(step))
     await actors.do(step)
   }
+  await put(at({ day: 2, time: '23:00' }))
+  // As a job of every night does, to a place that the database's administrator cannot write.
+  const heads = await service.record.heads(0, 1_000)
+  await writeFile(join(home, 'heads.ndjson'), heads.map((head) => `${JSON.stringify(head)}\n`).join(''))
   await put(undefined)
   await record.leave()
   await writeFile(told, 'yes\n')

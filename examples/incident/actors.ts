@@ -4,13 +4,13 @@ import type { Lending } from '../../src/delegation/delegations.ts'
 import { atPages } from '../../src/delegation/sign-in/sign-ins.ts'
 import type { FgaObject } from '../../src/kernel/ids.ts'
 import type { RunningService } from '../../src/start.ts'
-import { briefing, changed, filed, folder, type Step } from './story.ts'
+import { briefing, filed, folder, type Step } from './story.ts'
 
 export interface ActorsDeps {
   readonly home: string
   readonly url: string
   readonly service: RunningService['service']
-  /** Text of the model in force. */
+  /** Text of the model that Kim plans. */
   readonly model: string
 }
 
@@ -96,7 +96,7 @@ export async function openActors({ home, url, service, model }: ActorsDeps) {
           await administrator(step.for),
           'POST',
           '/model/plan',
-          { model: changed(model) },
+          { model },
         )
         plan = made?.plan.plan_id ?? ''
       } else await call(await administrator(step.for), 'POST', '/model/apply', { plan_id: plan })

@@ -137,7 +137,9 @@ export function addAuditCommands(program: Command, deps: AuditCommandDeps, outco
         none: `Nothing is on record under ${txn}.`,
         name: 'step',
       })
-    for (const step of steps) printRecord(step, names)
+    // That it is of this action goes without saying.
+    for (const { txn: its, ...step } of steps)
+      printRecord({ ...step, ...(its !== undefined && its !== txn && { txn: its }) }, names)
     const grounds = await groundsOf(deps, flags, steps)
     if (grounds.length > 0) terminal.out('\nIt rests on')
     for (const { names: its, ...one } of grounds) printRecord(one, its)
