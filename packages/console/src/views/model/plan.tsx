@@ -138,7 +138,8 @@ function Confirm({ plan }: { readonly plan: Plan }) {
       <h2 id="confirm">Confirm it</h2>
       {state === 'active' ? (
         <p class="done" role="status">
-          It is in force.
+          {applied === undefined ? 'It came into force. What is in force now: ' : 'It is in force.'}
+          {applied === undefined && <Link to="/model">the model</Link>}
         </p>
       ) : saidYes ? (
         <p class="done" role="status">

@@ -111,7 +111,7 @@ function Step({ entry, isOther }: { readonly entry: Entry; readonly isOther: boo
       </p>
       {released.length > 0 && <Left entry={entry} released={released} />}
       <dl class="facts">
-        <Fact title="For">
+        <Fact title={actors.length === 0 ? 'By' : 'For'}>
           <Id id={subject} name={names[subject]} />
         </Fact>
         {actors.length > 0 && (
