@@ -36,6 +36,15 @@ describe('docs/flows', () => {
   })
 })
 
+test('docs/incident.md shows pictures that exist, small ones, and links to pages that do', () => {
+  const page = new URL('docs/incident.md', root)
+  const targets = [...readFileSync(page, 'utf8').matchAll(/\]\(([^)#:]+)\)/g)].map(([, to]) => to ?? '')
+  const pictures = targets.filter((to) => to.endsWith('.png'))
+  expect(pictures.length).toBeGreaterThan(2)
+  expect(targets.filter((to) => !isThere(new URL(to, page)))).toEqual([])
+  expect(pictures.filter((to) => readFileSync(new URL(to, page)).length > 150_000)).toEqual([])
+})
+
 describe('a promise that points to its test', () => {
   test.each(['docs/threats.md', 'README.md', 'CONTRIBUTING.md'])('%s names tests that exist', (page) => {
     const named = testsNamedIn(text(page))
