@@ -2,7 +2,7 @@ import { type DecisionEvent, recordColumns, recordRow, recordValues } from '../a
 import type { Cleared } from '../authz/gate.ts'
 import { splitObject } from '../kernel/ids.ts'
 import { outermostActor, type Principal } from '../kernel/principal.ts'
-import type { Sql } from '../store/sql.ts'
+import type { Database, Sql, Statement } from '../store/sql.ts'
 import type { Candidate } from './candidate.ts'
 
 /** A passage with its citation. */
@@ -77,6 +77,23 @@ export async function readPassages(sql: Sql, candidates: readonly Cleared<Candid
   return inOrder(candidates, rows)
 }
 
+/** Planned once a connection: planning it took longer than running it. */
+export const recordedStatement: Statement = {
+  name: 'read_recorded',
+  text: `with passage as materialized (select ${passageColumns} from ${passagesFrom}),
+   recorded as (
+     insert into decision_records (${recordColumns})
+     select ${recordRow(5)}
+     where (select count(*) from passage) = cardinality($1::text[])
+       and ($2::text is null or not exists (
+         select from approval_grants
+         where subject = $3 and agent = $2 and delegation = $4 and state = 'live' and remembered
+       ))
+     returning record_no
+   )
+   select passage.* from recorded left join passage on true`,
+}
+
 export interface Recording {
   readonly principal: Principal
   readonly decision: DecisionEvent
@@ -89,32 +106,18 @@ export interface Recording {
  * of them was withdrawn meanwhile, or where nobody had looked there is a remembered approval to present.
  */
 export async function readRecorded(
-  sql: Sql,
+  database: Database,
   candidates: readonly Cleared<Candidate>[],
   { principal, decision, unlooked }: Recording,
 ): Promise<Passage[] | undefined> {
   const agent = outermostActor(principal)
-  const rows = await sql.query<PassageRow | { readonly chunk_id: null }>(
-    `with passage as materialized (select ${passageColumns} from ${passagesFrom}),
-     recorded as (
-       insert into decision_records (${recordColumns})
-       select ${recordRow(5)}
-       where (select count(*) from passage) = cardinality($1::text[])
-         and ($2::text is null or not exists (
-           select from approval_grants
-           where subject = $3 and agent = $2 and delegation = $4 and state = 'live' and remembered
-         ))
-       returning record_no
-     )
-     select passage.* from recorded left join passage on true`,
-    [
-      chunkIds(candidates),
-      unlooked && agent !== undefined ? splitObject(agent).id : null,
-      principal.subject,
-      principal.delegation ?? null,
-      ...recordValues(principal, decision),
-    ],
-  )
+  const rows = await database.forced<PassageRow | { readonly chunk_id: null }>(recordedStatement, [
+    chunkIds(candidates),
+    unlooked && agent !== undefined ? splitObject(agent).id : null,
+    principal.subject,
+    principal.delegation ?? null,
+    ...recordValues(principal, decision),
+  ])
   return rows.length === 0 ? undefined : inOrder(candidates, rows)
 }
 

@@ -73,6 +73,8 @@ export type Retriever = (principal: Principal, question: Question, deadline: Dea
 
 interface Branches {
   readonly modeUsed: Mode
+  /** How many of each list at first. */
+  readonly depth: number
   run(visible: Visible, depth: number): Promise<Candidate[][]>
 }
 
@@ -166,8 +168,10 @@ async function prepare(question: Question, deps: RetrieverDeps, { signal }: Dead
   const { search } = deps
   const { query, mode } = question
   const byWords = (visible: Visible, depth: number) => search.keyword(visible, query ?? '', depth)
+  const alone = Math.max(aloneMin, question.topK * deeper)
   const words: Branches = {
     modeUsed: 'keyword',
+    depth: alone,
     run: async (visible, depth) => [await byWords(visible, depth)],
   }
   if (mode === 'keyword') return words
@@ -180,11 +184,13 @@ async function prepare(question: Question, deps: RetrieverDeps, { signal }: Dead
   if (mode === 'vector' || query === undefined) {
     return {
       modeUsed: 'vector',
+      depth: alone,
       run: async (visible, depth) => [await search.vector(visible, embedding, depth)],
     }
   }
   return {
     modeUsed: 'hybrid',
+    depth: Math.max(fusedMin, alone),
     run: (visible, depth) => Promise.all([search.vector(visible, embedding, depth), byWords(visible, depth)]),
   }
 }
@@ -219,8 +225,10 @@ interface ClearBestOptions {
   readonly deadline: Deadline
 }
 
-// Of each list: fusing only 50 loses a little of what the longer lists agree on (docs/decisions/0005-ranking.md).
-const firstDepth = 100
+// Fusing only 50 of each list loses a little of what the longer ones agree on (docs/decisions/0005-ranking.md). Of one list
+// only its head can be in the answer; the rest stands by for what is refused.
+const fusedMin = 100
+const aloneMin = 40
 const deeper = 4
 
 /**
@@ -234,7 +242,7 @@ async function clearBest({
   clearing,
   deadline,
 }: ClearBestOptions): Promise<Found> {
-  let depth = Math.max(firstDepth, question.topK * deeper)
+  let { depth } = branches
   if (isOver(deadline)) return { cleared: [], complete: false }
   for (;;) {
     const lists = await branches.run(visible, depth)
