@@ -1,4 +1,4 @@
-import { createHmac } from 'node:crypto'
+import { createHmac, createSecretKey } from 'node:crypto'
 import type { Principal } from '../kernel/principal.ts'
 import type { Question } from './retrieve.ts'
 
@@ -18,20 +18,27 @@ export interface Under {
 }
 
 export function createKeyed(key: Uint8Array): Keyed {
-  const digest = (purpose: string, value: unknown): string =>
-    createHmac('sha256', key)
-      .update(`${purpose}\n${JSON.stringify(value)}`)
-      .digest('base64url')
+  const secret = createSecretKey(key)
+  const digest = (purpose: string, value: unknown, vectors: readonly Float32Array[] = []): string => {
+    const hmac = createHmac('sha256', secret).update(`${purpose}\n${JSON.stringify(value)}`)
+    for (const vector of vectors) hmac.update(vector)
+    return hmac.digest('base64url')
+  }
   return {
     query: ({ query, embedding, topK, mode, collections, filter }) =>
-      digest('query', [
-        query ?? null,
-        embedding === undefined ? null : [...embedding],
-        topK,
-        mode,
-        collections === undefined ? null : [...collections].sort(),
-        filter === undefined ? null : canonical(filter),
-      ]),
+      digest(
+        'query',
+        [
+          query ?? null,
+          // Its numbers follow as they lie: written out they took longer than all the rest.
+          embedding?.length ?? null,
+          topK,
+          mode,
+          collections === undefined ? null : [...collections].sort(),
+          filter === undefined ? null : canonical(filter),
+        ],
+        embedding === undefined ? [] : [embedding],
+      ),
     scope: ({ subject, actors, delegation, scopes, authorizationDetails }, { modelId, grants }) =>
       digest('scope', [
         subject,

@@ -32,7 +32,9 @@ function prototypeIn(body: unknown): string | undefined {
     if (typeof value !== 'object' || value === null) continue
     const at = (name: string): string => (path === '' ? name : `${path}.${name}`)
     if (Object.hasOwn(value, '__proto__')) return at('__proto__')
-    for (const [name, member] of Object.entries(value)) {
+    // Not by entries: of a vector those are hundreds of pairs.
+    for (const name in value) {
+      const member: unknown = value[name as keyof typeof value]
       if (typeof member === 'object' && member !== null) open.push({ value: member, path: at(name) })
     }
   }

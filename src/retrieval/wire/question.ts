@@ -88,8 +88,13 @@ export function toQuestion(asked: z.output<typeof questionSchema>): Question {
 
 // Stored vectors have length 1: one of another length would only scale the scores, zero has no direction.
 function unit(values: readonly number[]): Float32Array {
-  const length = Math.hypot(...values)
-  if (!Number.isFinite(length) || length === 0) {
+  let largest = 0
+  for (const value of values) largest = Math.max(largest, Math.abs(value))
+  // By parts of the largest: no square is past what a number can hold.
+  let squares = 0
+  for (const value of values) squares += (value / largest) ** 2
+  const length = largest * Math.sqrt(squares)
+  if (!Number.isFinite(length) || largest === 0) {
     throw new AppError('invalid_request', { field: 'embedding', public: 'The vector has no direction.' })
   }
   return Float32Array.from(values, (value) => value / length)
