@@ -74,6 +74,8 @@ export interface Clearing {
    */
   clear<T extends Guarded>(items: readonly T[], enough?: number): Promise<Clearance<T>>
   proofOf(documentId: string): Proof | undefined
+  /** The yes that was said again, where it was: the same object every time. */
+  heldYes(documentId: string): object | undefined
   /** Best first: documents that were denied, and of which OpenFGA said all the same that the agent may be told. */
   readonly tellable: readonly string[]
   /** By which of the grants presented each of these documents goes: see gate/granted.ts. Throws as that does. */
@@ -172,6 +174,7 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
   const { modelId } = fga
   const asker = createAsker(deps, question, consistency)
   const told = new Map<string, Told>()
+  const repeated = new Map<string, object>()
   // Of those that are kept from the agent; whether it may be told of them is OpenFGA's to say.
   const kept: string[] = []
   const mayTell = new Set<string>()
@@ -183,13 +186,16 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
   /** Settles what needs no question, and gives what has to be asked. */
   function sift(documentIds: readonly string[]): Pending {
     const { generation } = held
+    const at = now()
     const look = asker.look(documentIds, { tell: telling && passOver })
     kept.push(...look.kept)
     const asked = documentIds.filter((id) => {
-      const age = look.held.get(id)
+      const yes = look.held.get(id)
       if (passOver && look.refused.has(id) && !granted.has(id)) told.set(id, 'passed_over')
-      else if (age !== undefined) told.set(id, { kind: 'held', ageMs: age })
-      else return true
+      else if (yes !== undefined) {
+        told.set(id, { kind: 'held', ageMs: at - yes.askedAt })
+        repeated.set(id, yes)
+      } else return true
       return false
     })
     return { asked: asked.map(toItem), generation, cacheable: look.cacheable, holdable: look.holdable }
@@ -316,6 +322,7 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
   return {
     modelId,
     proofOf,
+    heldYes: (documentId) => repeated.get(documentId),
     grantsOf: (documentIds) =>
       coveringGrants(deps, {
         question,

@@ -101,6 +101,7 @@ async function readWith(
                   grants: presented.map(({ id }) => id),
                   modelId: clearing.modelId,
                   documentIds: [documentId],
+                  heldYes: clearing.heldYes,
                 }),
                 documentId,
               ),

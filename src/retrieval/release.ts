@@ -93,7 +93,8 @@ function eventOf(
   const { considered, denied, passedOver, errors } = clearing.counts
   const grants = presented.map(({ id }) => id)
   const documentIds = [...new Set(items.map(({ documentId }) => documentId))]
-  const reasons = why(principal, { grants, modelId: clearing.modelId, documentIds })
+  const { modelId, heldYes } = clearing
+  const reasons = why(principal, { grants, modelId, documentIds, heldYes })
   return {
     event: 'retrieved',
     query_hmac: queryHmac,

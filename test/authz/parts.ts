@@ -1,13 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { transformer } from '@openfga/syntax-transformer'
-import { check, compileModel, createMemo, createTupleStore, type JsonObject } from '@remit/engine'
+import { compileModel, createTupleStore, type JsonObject } from '@remit/engine'
 import type { Fga, Tuple, TupleKey } from '../../src/authz/fga.ts'
 import { createHeldVerdicts, type HeldVerdicts } from '../../src/authz/gate/held.ts'
 import { createLimiter } from '../../src/authz/gate/limiter.ts'
 import { createGate, type Gate } from '../../src/authz/gate.ts'
-import { takeApartLocally } from '../../src/authz/index/local.ts'
+import { evaluateLocally, takeApartLocally } from '../../src/authz/index/local.ts'
 import { leadingTo } from '../../src/authz/index/recent.ts'
-import type { IndexStatus, LocalVerdict, PermissionIndex } from '../../src/authz/permission-index.ts'
+import type { IndexStatus, PermissionIndex } from '../../src/authz/permission-index.ts'
 
 /** A replica that a test fills by hand: what it holds, how far it read, what was taken away when. */
 export interface TestIndex extends PermissionIndex {
@@ -46,24 +46,8 @@ export function createTestIndex(modelId: string, now: () => number): TestIndex {
     holds: () => true,
     leadingTo: (documentIds, objects) => leadingTo(documentIds, objects, tuples),
     catchUp: async () => undefined,
-    evaluate({ user, relation, contextual }, documentIds, at) {
-      if (!isReady()) return undefined
-      const memo = createMemo()
-      const context = { current_time: new Date(at).toISOString() }
-      const verdicts = new Map<string, LocalVerdict>()
-      for (const documentId of documentIds) {
-        const object = `document:${documentId}`
-        const until = endOf(tuples.after(''), object)
-        try {
-          const asked = { user, relation, object, contextualTuples: contextual, context }
-          const allowed = check(model, tuples, asked, memo)
-          verdicts.set(documentId, { allowed, ...(until !== undefined && { until }) })
-        } catch {
-          // Absent: it could not be evaluated.
-        }
-      }
-      return verdicts
-    },
+    evaluate: (question, documentIds, at) =>
+      isReady() ? evaluateLocally(model, tuples, question, documentIds, at) : undefined,
     takeApart: (question, documentIds, at) =>
       isReady() ? takeApartLocally(model, tuples, question, documentIds, at) : new Map(),
     add(...added) {
@@ -88,18 +72,6 @@ export function createTestIndex(modelId: string, now: () => number): TestIndex {
     },
     [Symbol.asyncDispose]: async () => undefined,
   }
-}
-
-/** The earliest end of a tuple on the object itself: as much as these tests need. */
-function endOf(
-  all: Iterable<{ readonly object: { readonly name: string }; readonly condition?: unknown }>,
-  object: string,
-): number | undefined {
-  const ends = [...all].flatMap((tuple) => {
-    const condition = tuple.condition as { context: { expires_at: string } } | undefined
-    return tuple.object.name === object && condition ? [Date.parse(condition.context.expires_at)] : []
-  })
-  return ends.length === 0 ? undefined : Math.min(...ends)
 }
 
 export interface GateParts {

@@ -126,7 +126,7 @@ export function linkModel(ast: ModelAst, analysis: Analysis): Map<string, Map<st
         rewrite: { kind: 'this' },
         restrictions: type.restrictions.get(name) ?? [],
         isTupleset: analysis.isTupleset(key),
-        strategy: (label) => analysis.strategy(key, label),
+        strategy: remembered((label) => analysis.strategy(key, label)),
       }
       relations.set(name, relation)
       pending.push(() => {
@@ -136,6 +136,18 @@ export function linkModel(ast: ModelAst, analysis: Analysis): Map<string, Map<st
   }
   for (const finish of pending) finish()
   return types
+}
+
+/** By the label alone: every question asks this of every relation that it meets. */
+function remembered(find: (label: string) => Strategy): (label: string) => Strategy {
+  const found = new Map<string, Strategy>()
+  return (label) => {
+    const before = found.get(label)
+    if (before !== undefined) return before
+    const strategy = find(label)
+    found.set(label, strategy)
+    return strategy
+  }
 }
 
 function resolve(

@@ -69,6 +69,8 @@ export interface TupleView {
 
 /** The tuples of one store, in memory, with every index that a check needs. */
 export interface TupleStore extends TupleView {
+  /** Grows with every tuple that comes or goes. */
+  readonly revision: number
   /** Adds a tuple that is not there yet; throws if it is. ULIDs must arrive in growing order. */
   add(key: TupleKey, ulid: string): Tuple
   /** Removes a tuple and answers it; undefined if it was not there. */
@@ -132,6 +134,7 @@ export function createTupleStore(): TupleStore {
   const words = new Map<string, string>()
   let log: (Tuple | undefined)[] = []
   let size = 0
+  let revision = 0
   let nextId = 0
 
   function intern(name: string): Node {
@@ -180,6 +183,7 @@ export function createTupleStore(): TupleStore {
     enter(tuple)
     log.push(tuple)
     size += 1
+    revision += 1
     return tuple
   }
 
@@ -198,6 +202,7 @@ export function createTupleStore(): TupleStore {
     forget(tuple.user)
     log[tuple.place] = undefined
     size -= 1
+    revision += 1
     if (log.length > 1024 && log.length > size * 2) compact()
     return tuple
   }
@@ -251,6 +256,9 @@ export function createTupleStore(): TupleStore {
   return {
     get size() {
       return size
+    },
+    get revision() {
+      return revision
     },
     node: standing.node,
     get: find,

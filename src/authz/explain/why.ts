@@ -12,6 +12,8 @@ export type Why = (
     readonly grants: readonly string[]
     readonly modelId: string
     readonly documentIds: readonly string[]
+    /** The yes that was said again; undefined: it is OpenFGA's of just now. */
+    readonly heldYes: (documentId: string) => object | undefined
   },
 ) => ReadonlyMap<string, readonly string[]>
 
@@ -22,26 +24,44 @@ const tuplesMax = 20
 /**
  * Kept at evaluation time, since tomorrow's tuples explain nothing of today. OpenFGA has decided; this only says by what the
  * replica says so too. A document is left out where it cannot: it is not built, follows another model or says no.
+ *
+ * A yes that is said again rests on what it rested on: it would not be said, had any of that been taken away.
  */
-export const createWhy =
-  ({ index, now }: { readonly index: Pick<PermissionIndex, 'view'>; readonly now: () => number }): Why =>
-  (principal, { grants, modelId, documentIds }) => {
+export function createWhy({
+  index,
+  now,
+}: {
+  readonly index: Pick<PermissionIndex, 'view'>
+  readonly now: () => number
+}): Why {
+  const known = new WeakMap<object, Known>()
+  return (principal, { grants, modelId, documentIds, heldYes }) => {
     const found = new Map<string, readonly string[]>()
     const view = index.view()
     if (view?.modelId !== modelId) return found
     const { user, relation, contextual } = questionFor(principal, grants)
     const context = contextAt(now())
     for (const id of documentIds.slice(0, documentsMax)) {
+      const yes = heldYes(id)
+      const before = yes && known.get(yes)
+      if (before !== undefined && now() < before.until) {
+        found.set(id, before.tuples)
+        continue
+      }
       const question = { user, relation, object: documentObject(id), contextualTuples: contextual, context }
       try {
         const { allowed, reason } = explain(view.model, view.tuples, question, { exclusionMax: 0 })
-        if (allowed) found.set(id, [...tuplesIn(reason)].slice(0, tuplesMax))
+        if (!allowed) continue
+        const tuples = [...tuplesIn(reason)].slice(0, tuplesMax)
+        found.set(id, tuples)
+        if (yes !== undefined) known.set(yes, { tuples, until: endOf(reason) - second })
       } catch {
         // It knows no such relation or object; why stays untold.
       }
     }
     return found
   }
+}
 
 /** What came with the request is in the record already. */
 function tuplesIn(reason: Reason, found = new Set<string>()): ReadonlySet<string> {
@@ -54,4 +74,21 @@ function tuplesIn(reason: Reason, found = new Set<string>()): ReadonlySet<string
   }
   if ('because' in reason) for (const inner of reason.because) tuplesIn(inner, found)
   return found
+}
+
+interface Known {
+  readonly tuples: readonly string[]
+  /** Milliseconds since the epoch. */
+  readonly until: number
+}
+
+// OpenFGA is asked with the time rounded up.
+const second = 1_000
+
+/** The earliest end that it rests on; what ends by anything but its time is over at once. */
+function endOf(reason: Reason): number {
+  const inner = 'because' in reason ? Math.min(...reason.because.map(endOf)) : Number.POSITIVE_INFINITY
+  if (reason.kind !== 'tuple' || reason.condition === undefined) return inner
+  const end = reason.condition.parameters['expires_at']
+  return Math.min(inner, typeof end === 'string' ? Date.parse(end) : Number.NEGATIVE_INFINITY)
 }

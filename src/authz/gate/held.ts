@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { tupleId } from '../fga.ts'
 import type { Question } from '../gate.ts'
+import type { ReplicaView } from '../permission-index.ts'
 
 /** OpenFGA's own yes, kept for a moment. Whether it may be said again is for the replica (replica.ts). */
 export interface HeldYes {
@@ -12,6 +13,14 @@ export interface HeldYes {
   readonly until?: number
 }
 
+/** The replica said of a held yes that it stands, and says the same until a tuple comes or goes, or this is over. */
+export interface Confirmed {
+  readonly tuples: ReplicaView['tuples']
+  readonly revision: number
+  readonly model: ReplicaView['model']
+  readonly until: number | undefined
+}
+
 /** Yeses of OpenFGA only: neither a denial nor an error can be put in. Bounded; those not used longest go first. */
 export interface HeldVerdicts {
   /** Grows with every change that may have taken something away. */
@@ -21,6 +30,7 @@ export interface HeldVerdicts {
   /** One that is not older than the time to live, and that no `drop` came after. */
   find(key: string, now: number): HeldYes | undefined
   hold(key: string, yes: HeldYes): void
+  readonly confirmed: WeakMap<HeldYes, Confirmed>
   /**
    * Notes a write of this process once it is in, or may be, before its caller hears of it. `objects` are those on
    * which it took a tuple away, or added one that takes away: what leads to any of them may not be said again. Gives
@@ -71,6 +81,7 @@ export function createHeldVerdicts({ now, ttlMs, entriesMax = 50_000 }: HeldOpti
       entries.set(key, yes)
       return yes
     },
+    confirmed: new WeakMap(),
     hold(key, yes) {
       if (ttlMs === 0 || yes.generation < oldest) return
       entries.delete(key)

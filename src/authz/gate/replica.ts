@@ -1,7 +1,7 @@
 import type { Fga } from '../fga.ts'
 import type { Consistency, Question } from '../gate.ts'
 import type { CheckPart, PermissionIndex } from '../permission-index.ts'
-import { type HeldVerdicts, heldKey } from './held.ts'
+import { type HeldVerdicts, type HeldYes, heldKey } from './held.ts'
 
 /** What the replica lets the gate leave unasked, or ask for less. It never lets anything through by itself. */
 export interface Look {
@@ -12,8 +12,8 @@ export interface Look {
    * asking about; whether the agent may be told of them is OpenFGA's to say.
    */
   readonly kept: readonly string[]
-  /** Milliseconds since OpenFGA was asked: its own yes, which may be said again. */
-  readonly held: ReadonlyMap<string, number>
+  /** OpenFGA's own yes, which may be said again: nothing that the document leads to was taken away since. */
+  readonly held: ReadonlyMap<string, HeldYes>
   /** OpenFGA's caches may answer: nothing that these lead to was taken away since those were filled. */
   readonly cacheable: ReadonlySet<string>
   /** A yes about these may be held; with the earliest end that the replica met, in milliseconds since the epoch. */
@@ -80,43 +80,71 @@ export function createAsker(
     )
   }
 
-  /** Whose yes may outlive its answer: nothing sensitive, whoever asks; and what cannot be told is not. */
-  function ordinary(ids: readonly string[], at: number): readonly string[] {
+  /**
+   * Whose yes may outlive its answer: nothing sensitive, whoever asks; and what cannot be told is not. With the earliest end
+   * that was met when that was looked at.
+   */
+  function ordinary(ids: readonly string[], at: number): ReadonlyMap<string, number | undefined> {
     const sensitive = index.evaluate({ ...question, relation: 'sensitive' }, ids, at)
-    return ids.filter((id) => sensitive?.get(id)?.allowed === false)
+    return new Map(
+      ids.flatMap((id) => {
+        const verdict = sensitive?.get(id)
+        return verdict?.allowed === false ? [[id, verdict.until]] : []
+      }),
+    )
   }
 
-  function keptOf(refused: readonly string[], at: number): readonly string[] {
+  function tellableOf(refused: readonly string[], at: number): readonly string[] {
     const verdicts = index.evaluate({ ...question, relation: 'can_be_told' }, refused, at)
     return refused.filter((id) => verdicts?.get(id)?.allowed === true)
   }
 
-  function heldOf(ids: readonly string[], at: number) {
-    const found = new Map<string, number>()
-    const generations = new Map<string, number>()
+  function heldOf(ids: readonly string[], at: number): ReadonlyMap<string, HeldYes> {
+    const found = new Map<string, HeldYes>()
     for (const id of ids) {
       const yes = held.find(keyOf(id), at)
-      if (yes === undefined || isOver(yes.until, at)) continue
-      found.set(id, at - yes.askedAt)
-      generations.set(id, yes.generation)
+      if (yes !== undefined && !isOver(yes.until, at)) found.set(id, yes)
     }
     if (found.size === 0) return found
     // Taken away and given back since: the yes is from before, and what OpenFGA says now is not known.
-    const oldest = Math.max(...found.values())
-    for (const id of index.touched([...found.keys()], at - oldest)) found.delete(id)
-    forgetTaken(found, generations)
+    let oldest = at
+    for (const { askedAt } of found.values()) oldest = Math.min(oldest, askedAt)
+    for (const id of index.touched([...found.keys()], oldest)) found.delete(id)
+    forgetTaken(found)
     return found
   }
 
   /** What this process took away counts by its order, not by a clock, and whether or not the replica has it yet. */
-  function forgetTaken(found: Map<string, number>, generations: ReadonlyMap<string, number>): void {
-    const taken = held.takenSince(Math.min(...generations.values()))
+  function forgetTaken(found: Map<string, HeldYes>): void {
+    let oldest = held.generation
+    for (const { generation } of found.values()) oldest = Math.min(oldest, generation)
+    const taken = held.takenSince(oldest)
     if (taken === undefined) return found.clear()
     if (taken.size === 0) return
     for (const id of index.leadingTo([...found.keys()], taken)) {
-      const since = held.takenSince(generations.get(id) ?? 0)
+      const since = held.takenSince(found.get(id)?.generation ?? 0)
       if (since === undefined || index.leadingTo([id], since).size > 0) found.delete(id)
     }
+  }
+
+  function confirm(yes: HeldYes, until: number | undefined): void {
+    const view = index.view()
+    if (view === undefined) return
+    const { tuples, model } = view
+    held.confirmed.set(yes, { tuples, revision: tuples.revision, model, until })
+  }
+
+  /** The replica would say what it said when it was last asked: nothing in it is otherwise than then. */
+  function isConfirmed(yes: HeldYes, at: number): boolean {
+    const before = held.confirmed.get(yes)
+    const view = before && index.view()
+    return (
+      view !== undefined &&
+      before?.tuples === view.tuples &&
+      before.revision === view.tuples.revision &&
+      before.model === view.model &&
+      !isOver(before.until, at)
+    )
   }
 
   return {
@@ -127,28 +155,38 @@ export function createAsker(
     maybeSensitive(ids) {
       const at = now()
       if (!hasTail(at)) return ids
-      const known = new Set(ordinary(ids, at))
+      const known = ordinary(ids, at)
       return ids.filter((id) => !known.has(id))
     },
     look(ids, { tell }) {
       const at = now()
       const isAtTail = hasTail(at)
-      const verdicts = isAtTail || tell ? index.evaluate(question, ids, at) : undefined
+      const kept = isAtTail && consistency === 'fast' ? heldOf(ids, at) : nothing.held
+      const standing = new Map([...kept].filter(([, yes]) => isConfirmed(yes, at)))
+      const open = standing.size === 0 ? ids : ids.filter((id) => !standing.has(id))
+      if (open.length === 0) return { ...nothing, held: standing }
+      const verdicts = isAtTail || tell ? index.evaluate(question, open, at) : undefined
       if (verdicts === undefined) return nothing
-      const refused = new Set(ids.filter((id) => verdicts.get(id)?.allowed === false))
-      const kept = tell ? keptOf([...refused], at) : []
-      if (!isAtTail) return { ...nothing, kept }
-      if (consistency === 'strict') return { ...nothing, refused, kept }
-      const allowed = ids.filter((id) => verdicts.get(id)?.allowed === true)
-      const touched = index.touched([...allowed, ...kept], at - cacheTtlMs)
+      const refused = new Set(open.filter((id) => verdicts.get(id)?.allowed === false))
+      const tellable = tell ? tellableOf([...refused], at) : []
+      if (!isAtTail) return { ...nothing, kept: tellable }
+      if (consistency === 'strict') return { ...nothing, refused, kept: tellable }
+      const allowed = open.filter((id) => verdicts.get(id)?.allowed === true)
+      const touched = index.touched([...allowed, ...tellable], at - cacheTtlMs)
       const plain = ordinary(allowed, at)
-      const perhapsCached = presentsGrants ? plain : allowed
+      for (const [id, until] of plain) {
+        const yes = kept.get(id)
+        if (yes === undefined) continue
+        standing.set(id, yes)
+        confirm(yes, earlier(until, verdicts.get(id)?.until))
+      }
+      const perhapsCached = presentsGrants ? [...plain.keys()] : allowed
       return {
         refused,
-        kept,
-        held: heldOf(plain, at),
-        cacheable: new Set([...perhapsCached, ...kept].filter((id) => !touched.has(id))),
-        holdable: new Map(plain.map((id) => [id, verdicts.get(id)?.until])),
+        kept: tellable,
+        held: standing,
+        cacheable: new Set([...perhapsCached, ...tellable].filter((id) => !touched.has(id))),
+        holdable: new Map([...plain].map(([id, until]) => [id, earlier(until, verdicts.get(id)?.until)])),
       }
     },
     hold(documentId, yes) {
@@ -160,3 +198,6 @@ export function createAsker(
 // As the gate asks OpenFGA: rounded up, so that a grant that ends within this second is over.
 const isOver = (until: number | undefined, at: number): boolean =>
   until !== undefined && Math.ceil(at / 1_000) * 1_000 >= until
+
+const earlier = (one: number | undefined, other: number | undefined): number | undefined =>
+  one === undefined || other === undefined ? (one ?? other) : Math.min(one, other)
