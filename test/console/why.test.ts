@@ -113,7 +113,7 @@ describe('why and who, in the console', needsChromium, () => {
   test('shows a person’s groups and through which, a group’s members, and that one looked', async () => {
     const { page } = browser
     await world.write('group:eng#member member group:staff')
-    await page.getByRole('link', { name: 'People and groups' }).click()
+    await page.getByRole('link', { name: 'People' }).click()
     await page.getByLabel('Person or group').fill('user:anne')
     await page.getByRole('button', { name: 'Show' }).click()
     const nested = page.getByRole('row', { name: 'group:staff' })

@@ -23,8 +23,6 @@ export const readsPath = (asked: {
 export const agentPath = (id: string, until?: string): string =>
   withQuery(`/agents/${encodeURIComponent(id)}`, { until })
 
-export const delegationsPath = (filter: Query): string => withQuery('/delegations', filter)
-
 export const delegationPath = (id: string): string => `/delegations/${encodeURIComponent(id)}`
 
 /** `user:anne`, `group:eng`, `organization:acme` */

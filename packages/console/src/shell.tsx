@@ -1,4 +1,5 @@
 import type { ComponentChildren } from 'preact'
+import { useEffect, useRef } from 'preact/hooks'
 import { Heading } from './parts/heading.tsx'
 import { SignedIn } from './parts/signed-in.tsx'
 import { Link, type Place, usePlace } from './router.tsx'
@@ -46,6 +47,11 @@ export function Shell({ value: signedIn }: { readonly value: Omit<Console, 'lead
   const [, first = '', ...rest] = place.path.split('/').map(decoded)
   const own = sections.filter(({ roles }) => roles.some((role) => signedIn.roles.includes(role)))
   const value = { ...signedIn, leadsTo: (path: string) => own.some((one) => one.path === path) }
+  const list = useRef<HTMLUListElement>(null)
+  useEffect(() => {
+    // On a narrow screen they stand in one line, of which only a part is seen.
+    list.current?.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' })
+  }, [first])
   const section = own.find(({ path }) => path === `/${first}`)
   return (
     <ConsoleContext.Provider value={value}>
@@ -62,7 +68,7 @@ export function Shell({ value: signedIn }: { readonly value: Omit<Console, 'lead
         <SignedIn />
       </header>
       <nav aria-label="Console">
-        <ul>
+        <ul ref={list}>
           {own.map(({ path, title }) => (
             <li key={path}>
               <Link to={path} current={path === `/${first}`}>

@@ -1,18 +1,26 @@
 import { agentPath, delegationPath, personPath, planPath, readersPath, recordPath } from '../paths.ts'
 import { Link } from '../router.tsx'
 import { type Console, useConsole } from '../use-answer.ts'
+import { Time } from './time.tsx'
 
 /** Who or what something names, leading on to what is known of it. A name beside the id, never in its place. */
-export function Id({ id, name }: { readonly id: string; readonly name?: string | undefined }) {
+export function Id(props: {
+  readonly id: string
+  readonly name?: string | undefined
+  /** Without its type, where a column's title says that. */
+  readonly isShort?: boolean
+}) {
+  const { id, name, isShort = false } = props
   const { leadsTo } = useConsole()
+  const shown = isShort ? id.replace(/^[^:]*:/, '') : id
   const to = placeOf(id, leadsTo)
   return (
     <>
       {to === undefined ? (
-        <code>{id}</code>
+        <code>{shown}</code>
       ) : (
         <Link to={to}>
-          <code>{id}</code>
+          <code>{shown}</code>
         </Link>
       )}
       {name !== undefined && name !== id && <span class="soft"> {name}</span>}
@@ -53,7 +61,12 @@ export function Tuple({ tuple }: { readonly tuple: string }) {
   return (
     <span class="tuple">
       <Id id={user} /> <code>{relation}</code> <Id id={object} />
-      {end.length > 0 && <span class="soft"> {end.join(' ')}</span>}
+      {end[0] === 'until' && end[1] !== undefined && (
+        <span class="soft">
+          {' '}
+          until <Time at={end[1]} />
+        </span>
+      )}
     </span>
   )
 }

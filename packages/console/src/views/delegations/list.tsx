@@ -95,9 +95,12 @@ function Pages(props: {
         rows={rows}
         keyOf={({ delegation }) => delegation}
         columns={[
-          { title: 'Delegation', cell: ({ delegation }: Lent) => <Id id={`delegation:${delegation}`} /> },
+          {
+            title: 'Delegation',
+            cell: ({ delegation }: Lent) => <Id id={`delegation:${delegation}`} isShort />,
+          },
           { title: 'Whose', cell: ({ subject }: Lent) => <Id id={subject} name={names[subject]} /> },
-          { title: 'To', cell: ({ agent }: Lent) => <Id id={agent} name={names[agent]} /> },
+          { title: 'To', cell: ({ agent }: Lent) => <Id id={agent} name={names[agent]} isShort /> },
           { title: 'What', cell: (one: Lent) => <Scope of={one} /> },
           { title: 'Since', cell: ({ created_at }: Lent) => <Time at={created_at} /> },
           {

@@ -4,6 +4,7 @@ import { Asked } from '../../parts/asked.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { ProblemBox } from '../../parts/problem.tsx'
 import { Table } from '../../parts/table.tsx'
+import { Time } from '../../parts/time.tsx'
 import { planPath } from '../../paths.ts'
 import { go, Link } from '../../router.tsx'
 import type { Section } from '../../shell.tsx'
@@ -60,7 +61,12 @@ function InForce({ shown: { model_id, history, matches_file } }: { readonly show
       <dt>In force</dt>
       <dd>
         <code>{model_id}</code>
-        {now !== undefined && ` since ${now.activated_at}`}
+        {now !== undefined && (
+          <>
+            {' '}
+            since <Time at={now.activated_at} /> UTC
+          </>
+        )}
         {now !== undefined && now.activated_by.length > 0 && `, by ${now.activated_by.join(' and ')}`}
       </dd>
       <dt>model.fga</dt>
@@ -218,13 +224,16 @@ function History({ shown: { history, model_id: current } }: { readonly shown: Sh
       <h2 id="history">What was in force</h2>
       {problem !== undefined && <ProblemBox problem={problem} />}
       <Table
-        caption="The newest first"
+        caption="The newest first, times in UTC"
         rows={history}
         keyOf={({ model_id, activated_at }) => `${model_id} ${activated_at}`}
         columns={[
           { title: 'Model', cell: ({ model_id }) => <code>{model_id}</code> },
-          { title: 'Since', cell: ({ activated_at }) => activated_at },
-          { title: 'Confirmed by', cell: ({ activated_by }) => activated_by.join(', ') },
+          { title: 'Since', cell: ({ activated_at }) => <Time at={activated_at} /> },
+          {
+            title: 'Confirmed by',
+            cell: ({ activated_by }) => activated_by.join(', ') || <span class="soft">–</span>,
+          },
           {
             title: 'Change',
             cell: ({ plan_id, model_id }) => (

@@ -3,6 +3,7 @@ import type { Problem } from '../../api.ts'
 import { Asked } from '../../parts/asked.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { ProblemBox } from '../../parts/problem.tsx'
+import { Time } from '../../parts/time.tsx'
 import { Link } from '../../router.tsx'
 import { asProblem, useAnswer, useConsole } from '../../use-answer.ts'
 import { Effect } from './effect.tsx'
@@ -57,7 +58,9 @@ const Facts = ({ plan: { planner, expires_at, approved_by, state } }: { readonly
     {state !== 'active' && (
       <>
         <dt>Counts until</dt>
-        <dd>{expires_at}</dd>
+        <dd>
+          <Time at={expires_at} /> UTC
+        </dd>
       </>
     )}
   </dl>
@@ -144,7 +147,7 @@ function Confirm({ plan }: { readonly plan: Plan }) {
       ) : saidYes ? (
         <p class="done" role="status">
           You have confirmed it. You cannot confirm it a second time: somebody else has to. Send them the
-          address of this page; it counts until {plan.expires_at}.
+          address of this page; it counts until <Time at={plan.expires_at} /> UTC.
         </p>
       ) : (
         <p>

@@ -69,7 +69,7 @@ function draw(place: HTMLElement, stretches: readonly Stretch[], seconds: number
       tzDate: (at) => uPlot.tzDate(new Date(at * 1_000), 'Etc/UTC'),
       scales: { y: { range: (_, __, max) => [0, Math.max(max, 4)] } },
       axes: [
-        { ...axis, values: (_, times) => times.map(hourOf) },
+        { ...axis, size: 28, values: (_, times) => times.map(hourOf) },
         { ...axis, size: 44 },
       ],
       series: [{}, series('allowed', '--accent'), series('denied', '--bad'), series('errors', '--warn')],

@@ -8,7 +8,7 @@ import { Person } from './person.tsx'
 /** `/people/user:anne`, `/people/group:eng`. */
 export const peopleViews: Section = {
   path: '/people',
-  title: 'People and groups',
+  title: 'People',
   roles: ['security.read'],
   show: (_, [who]) => {
     if (who === undefined) return <Find />

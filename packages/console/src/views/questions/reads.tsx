@@ -106,7 +106,7 @@ function Found({
         rows={[...refused, ...documents.filter(({ today }) => today !== 'denied')]}
         keyOf={({ document_id }) => document_id}
         columns={[
-          { title: 'Document', cell: ({ document_id }) => <Id id={`document:${document_id}`} /> },
+          { title: 'Document', cell: ({ document_id }) => <Id id={`document:${document_id}`} isShort /> },
           ...(asked === undefined
             ? []
             : [{ title: 'Today', cell: ({ today = 'not_asked' }: Given) => <TodayTag today={today} /> }]),
@@ -126,7 +126,7 @@ function Found({
                 {
                   title: 'Under',
                   cell: ({ delegation }: Given) =>
-                    delegation === null ? '–' : <Id id={`delegation:${delegation}`} />,
+                    delegation === null ? '–' : <Id id={`delegation:${delegation}`} isShort />,
                 },
               ]),
           {

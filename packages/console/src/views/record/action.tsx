@@ -257,7 +257,7 @@ function Left({ entry, released }: { readonly entry: Entry; readonly released: r
 }
 
 const leavesSaid = (count: number): string =>
-  count === 0 ? 'nothing left' : count === 1 ? 'one document left' : `${count} times a document left`
+  count === 0 ? 'nothing left' : count === 1 ? 'one document left' : `${count} documents left`
 
 /** The stored tuples that a release rested on when it was decided, each with what is on record of it up to then. */
 const Then = (props: { readonly id: string; readonly why: readonly string[]; readonly until: string }) => (

@@ -1,4 +1,5 @@
 import type { ComponentChildren } from 'preact'
+import { Time } from '../../parts/time.tsx'
 import { type Reason, saidOf } from './reason.ts'
 import './tree.css'
 
@@ -85,10 +86,16 @@ export const TupleLine = (tuple: {
 function About({ reason: { source, written_at: written, condition } }: { readonly reason: Reason }) {
   return (
     <span class="soft">
-      {source === 'request' ? 'comes with the request' : written !== undefined && `written ${written}`}
+      {source === 'request'
+        ? 'comes with the request'
+        : written !== undefined && (
+            <>
+              written <Time at={written} />
+            </>
+          )}
       {condition?.until !== undefined && (
         <span class={condition.holds === 'yes' ? undefined : 'bad'}>
-          , {condition.holds === 'yes' ? 'until' : 'ended'} {condition.until}
+          , {condition.holds === 'yes' ? 'until' : 'ended'} <Time at={condition.until} />
         </span>
       )}
       {condition?.error !== undefined && <span class="bad">, {condition.error}</span>}

@@ -1,5 +1,6 @@
 import { Asked as AskedFor } from '../../parts/asked.tsx'
 import { Heading } from '../../parts/heading.tsx'
+import { Id } from '../../parts/id.tsx'
 import { Table } from '../../parts/table.tsx'
 import { Link } from '../../router.tsx'
 import type { Section } from '../../shell.tsx'
@@ -86,7 +87,7 @@ function Viewed(props: {
       rows={documents}
       keyOf={(document) => document.document_id}
       columns={[
-        { title: 'Document', cell: (document) => <code>{document.document_id}</code> },
+        { title: 'Document', cell: ({ document_id: id }) => <Id id={`document:${id}`} isShort /> },
         { title: 'Filed in', cell: ({ collection }) => collection },
         { title: 'How', cell: ({ via }) => via ?? '' },
         {

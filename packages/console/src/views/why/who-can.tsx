@@ -1,5 +1,6 @@
 import { Asked as AskedFor } from '../../parts/asked.tsx'
 import { Heading } from '../../parts/heading.tsx'
+import { Id } from '../../parts/id.tsx'
 import { Table } from '../../parts/table.tsx'
 import { Link } from '../../router.tsx'
 import type { Section } from '../../shell.tsx'
@@ -100,7 +101,6 @@ const Who = ({ kind, user }: Pick<Subject, 'kind' | 'user'>) =>
     <strong>everyone</strong>
   ) : (
     <>
-      <code>{user}</code>
-      {kind === 'excluded' && <span class="tag bad">left out of everyone</span>}
+      <Id id={user} /> {kind === 'excluded' && <span class="tag bad">left out of everyone</span>}
     </>
   )
