@@ -26,6 +26,7 @@ const desktop = { width: 1280, height: 800 }
 const shots = process.env.REMIT_SHOTS
 // What is pressed, and lower than a thumb: runs in the page.
 const missed = `[...document.querySelectorAll('button, select, input, summary, nav a')]
+  .map((one) => (one.type === 'checkbox' && one.closest('label')) || one)
   .filter((one) => one.checkVisibility())
   .map((one) => [one.textContent, one.getBoundingClientRect().height])
   .filter(([, height]) => height < 44)`

@@ -141,6 +141,14 @@ describe('an incident at the demo company', { timeout: 120_000 }, () => {
       await console.goto(`${settings.url}/console/agents/brief-bot`)
       await console.getByText('Disabled. No token in whose chain it stands counts any more').waitFor()
       expect(await handset.findings('phone-incident-agent')).toEqual([])
+      // The other one as well, in bed: from the phone.
+      await console.goto(`${settings.url}/console/agents/research-bot`)
+      await console.getByLabel('Type research-bot to confirm').fill('research-bot')
+      expect(await handset.findings('phone-kill-switch')).toEqual([])
+      await console.getByRole('button', { name: 'Disable this agent' }).click()
+      await console.getByText('Disabled. No token in whose chain it stands counts any more').waitFor()
+      const asked = remit(['token', '--user', 'ida', '--agent', 'research-bot'], { home: settings.home })
+      expect(await asked).toMatchObject({ code: 1, stderr: expect.stringContaining('is disabled') })
       expect(handset.said).toEqual([])
     },
   )
