@@ -1,107 +1,159 @@
 import { setBit } from '../../kernel/bits.ts'
+import { createKernel, type Kernel } from './kernel.ts'
 import { countOf } from './kmeans.ts'
-import { type CellModel, codeLength } from './model.ts'
+import type { CellModel } from './model.ts'
 
-/** The chunks of one cell, in no order: chunk `at` is `ordinals[at]` of document `docs[at]`. */
-export interface Cell {
-  readonly size: number
-  readonly docs: Int32Array
-  readonly ordinals: Int32Array
-  /** {@link codeLength} bytes each. */
-  readonly codes: Int8Array
-}
-
-/** Which chunks lie in which cell of one model, in memory. It only nominates: one too many finds nothing. */
+/**
+ * Which chunks lie in which cell of one model, in memory. It only nominates: one too many finds nothing.
+ *
+ * A chunk has a slot, which it keeps: its code lies there in the kernel's memory, and what else is known of it at the same
+ * place of the arrays here. Sixteen slots beside each other are a block, and belong to one cell, so that what is looked at
+ * together lies together.
+ */
 export interface CellSet {
   readonly generation: number
   readonly model: CellModel
-  readonly cells: readonly Cell[]
+  /** Chunks in it. */
+  readonly size: number
+  /** By slot: the document, by number. 0, which no document has: nothing is in it. */
+  readonly docs: Int32Array
+  /** By slot: place of the chunk in its document. */
+  readonly ordinals: Int32Array
+  /** By slot: the next one of the same document; 0, which is no slot, after the last. */
+  readonly next: Int32Array
+  /** By number of a document: its first slot; 0 or nothing where there is none. */
+  readonly firsts: Int32Array
+  /** By block: its cell. */
+  readonly cellOf: Uint16Array
+  /** By cell: its blocks. */
+  readonly blocks: readonly (readonly number[])[]
+  readonly kernel: Kernel
+  /** Bytes of all this, about. */
+  readonly bytes: number
   /** Documents whose chunks are in it, as bits by number; may end before the largest number. */
   bits(): Uint8Array
   /** In place of what was known of the document. `cells` has one number a chunk; {@link noCell}: no vector. */
-  put(docNo: number, cells: Uint16Array, codes: Int8Array): void
+  put(docNo: number, cells: Uint16Array, codes: Uint8Array): void
   remove(docNo: number): void
 }
 
 /** Of a chunk without a vector. */
 export const noCell = 0xffff
 
-interface Growing {
-  size: number
-  docs: Int32Array
-  ordinals: Int32Array
-  codes: Int8Array
-}
+export const slotsInBlock = 16
 
 export function createCellSet(generation: number, model: CellModel): CellSet {
-  const cells: Growing[] = Array.from({ length: countOf(model.centroids) }, () => ({
-    size: 0,
-    docs: new Int32Array(0),
-    ordinals: new Int32Array(0),
-    codes: new Int8Array(0),
-  }))
-  const cellsOf = new Map<number, Uint16Array>()
-  let bits = new Uint8Array(1024)
+  const count = countOf(model.centroids)
+  const kernel = createKernel(model)
+  const blocks: number[][] = Array.from({ length: count }, () => [])
+  /** By cell: the first of its slots that hold nothing; the others by `next`. */
+  const holes = new Int32Array(count)
+  let docs = new Int32Array(0)
+  let ordinals = new Int32Array(0)
+  let next = new Int32Array(0)
+  let cellOf = new Uint16Array(0)
+  let firsts = new Int32Array(8_192)
+  let bits = new Uint8Array(1_024)
+  // Slot 0 is none.
+  let blockCount = 1
+  let size = 0
+
+  /** A block for a cell that is full. */
+  function addBlock(cell: number): void {
+    const block = blockCount
+    blockCount += 1
+    const end = blockCount * slotsInBlock
+    if (end > docs.length) {
+      docs = grown(docs, end)
+      ordinals = grown(ordinals, end)
+      next = grown(next, end)
+      cellOf = grown(cellOf, docs.length / slotsInBlock)
+    }
+    cellOf[block] = cell
+    blocks[cell]?.push(block)
+    for (let slot = end - 1; slot >= block * slotsInBlock; slot -= 1) leave(slot, cell)
+  }
+
+  function leave(slot: number, cell: number): void {
+    docs[slot] = 0
+    next[slot] = holes[cell] ?? 0
+    holes[cell] = slot
+  }
+
+  function take(cell: number): number {
+    if (holes[cell] === 0) addBlock(cell)
+    const slot = holes[cell] ?? 0
+    holes[cell] = next[slot] ?? 0
+    return slot
+  }
 
   function remove(docNo: number): void {
-    for (const cell of cellsOf.get(docNo) ?? []) {
-      const own = cells[cell]
-      if (own !== undefined) removeFrom(own, docNo)
+    for (let slot = firsts[docNo] ?? 0; slot !== 0; ) {
+      const after = next[slot] ?? 0
+      leave(slot, cellOf[Math.floor(slot / slotsInBlock)] ?? 0)
+      size -= 1
+      slot = after
     }
-    if (cellsOf.delete(docNo)) bits[docNo >> 3] = (bits[docNo >> 3] ?? 0) & ~(1 << (docNo & 7))
+    if (docNo < firsts.length) firsts[docNo] = 0
+    setBit(bits, docNo, false)
   }
 
   return {
     generation,
     model,
-    cells,
+    blocks,
+    kernel,
+    get size() {
+      return size
+    },
+    get docs() {
+      return docs
+    },
+    get ordinals() {
+      return ordinals
+    },
+    get next() {
+      return next
+    },
+    get firsts() {
+      return firsts
+    },
+    get cellOf() {
+      return cellOf
+    },
+    get bytes() {
+      return kernel.bytes + bits.length + cellOf.byteLength + 3 * docs.byteLength + firsts.byteLength
+    },
     bits: () => bits,
-    put(docNo, places, codes) {
+    put(docNo, cells, codes) {
       remove(docNo)
-      for (const [ordinal, place] of places.entries()) {
-        const own = cells[place]
-        if (own !== undefined)
-          addTo(own, docNo, ordinal, codes.subarray(ordinal * codeLength, (ordinal + 1) * codeLength))
+      if (docNo >= firsts.length) {
+        firsts = grown(firsts, docNo + 1)
+        bits = grown(bits, firsts.length >> 3)
       }
-      cellsOf.set(docNo, Uint16Array.from(new Set(places)))
-      if (docNo >> 3 >= bits.length) bits = grown(bits, Uint8Array, (docNo >> 3) + 1)
+      for (const [ordinal, cell] of cells.entries()) {
+        if (cell >= count) continue
+        const slot = take(cell)
+        docs[slot] = docNo
+        ordinals[slot] = ordinal
+        next[slot] = firsts[docNo] ?? 0
+        firsts[docNo] = slot
+        kernel.put(slot, codes, ordinal)
+        size += 1
+      }
       setBit(bits, docNo)
     },
     remove,
   }
 }
 
-function addTo(cell: Growing, docNo: number, ordinal: number, code: Int8Array): void {
-  const at = cell.size
-  if (at === cell.docs.length) {
-    cell.docs = grown(cell.docs, Int32Array, at + 1)
-    cell.ordinals = grown(cell.ordinals, Int32Array, at + 1)
-    cell.codes = grown(cell.codes, Int8Array, cell.docs.length * codeLength, 1)
-  }
-  cell.docs[at] = docNo
-  cell.ordinals[at] = ordinal
-  cell.codes.set(code, at * codeLength)
-  cell.size = at + 1
-}
-
-function removeFrom(cell: Growing, docNo: number): void {
-  for (let at = cell.size - 1; at >= 0; at -= 1) {
-    if (cell.docs[at] !== docNo) continue
-    const last = cell.size - 1
-    cell.docs[at] = cell.docs[last] ?? 0
-    cell.ordinals[at] = cell.ordinals[last] ?? 0
-    cell.codes.copyWithin(at * codeLength, last * codeLength, (last + 1) * codeLength)
-    cell.size = last
-  }
-}
-
-function grown<Numbers extends Uint8Array | Int8Array | Int32Array>(
+/** By a half, in whole blocks and bytes of bits. */
+function grown<Numbers extends Int32Array | Uint16Array | Uint8Array>(
   old: Numbers,
-  Type: new (length: number) => Numbers,
   atLeast: number,
-  times = 1.5,
 ): Numbers {
-  const larger = new Type(Math.max(atLeast, Math.ceil(old.length * times)))
+  const length = slotsInBlock * Math.ceil(Math.max(atLeast, 1.5 * old.length) / slotsInBlock)
+  const larger = new (old.constructor as new (length: number) => Numbers)(length)
   larger.set(old)
   return larger
 }

@@ -1,17 +1,16 @@
-import { type CellModel, codeLength } from './model.ts'
+import { axesMax, type CellModel } from './model.ts'
 
-const header = 28
+const header = 20
 
-/** Little-endian: three int32 (dimensions, groups, centroids), two float64 (step, error), then the arrays. */
-export function modelToBytes({ centroids, axes, step, error }: CellModel): Buffer {
+/** Little-endian: three int32 (dimensions, groups, centroids), a float64 (error), then the arrays. */
+export function modelToBytes({ centroids, axes, steps, error }: CellModel): Buffer {
   const { dimensions, groups, starts, numbers } = centroids
   const head = Buffer.alloc(header)
   head.writeInt32LE(dimensions, 0)
   head.writeInt32LE(groups.length / dimensions, 4)
   head.writeInt32LE(numbers.length / dimensions, 8)
-  head.writeDoubleLE(step, 12)
-  head.writeDoubleLE(error, 20)
-  return Buffer.concat([head, ...[groups, starts, numbers, axes].map(bytesOf)])
+  head.writeDoubleLE(error, 12)
+  return Buffer.concat([head, ...[groups, starts, numbers, axes, steps].map(bytesOf)])
 }
 
 /** undefined: of another length than it says, as one with shorter codes is. */
@@ -23,24 +22,22 @@ export function modelFromBytes(bytes: Buffer): CellModel | undefined {
     groupCount * dimensions,
     groupCount + 1,
     count * dimensions,
-    codeLength * dimensions,
+    axesMax * dimensions,
+    axesMax,
   ] as const
   if (body.byteLength !== 4 * lengths.reduce((sum, length) => sum + length, 0)) return undefined
-  const [toStarts, toNumbers, toAxes] = [
-    4 * lengths[0],
-    4 * (lengths[0] + lengths[1]),
-    4 * (lengths[0] + lengths[1] + lengths[2]),
-  ]
+  const starts = lengths.map((_, at) => 4 * lengths.slice(0, at).reduce((sum, length) => sum + length, 0))
+  const [groups = 0, places = 0, numbers = 0, axes = 0, steps = 0] = starts
   return {
     centroids: {
       dimensions,
-      groups: new Float32Array(body, 0, lengths[0]),
-      starts: new Int32Array(body, toStarts, lengths[1]),
-      numbers: new Float32Array(body, toNumbers, lengths[2]),
+      groups: new Float32Array(body, groups, lengths[0]),
+      starts: new Int32Array(body, places, lengths[1]),
+      numbers: new Float32Array(body, numbers, lengths[2]),
     },
-    axes: new Float32Array(body, toAxes, lengths[3]),
-    step: bytes.readDoubleLE(12),
-    error: bytes.readDoubleLE(20),
+    axes: new Float32Array(body, axes, lengths[3]),
+    steps: new Float32Array(body, steps, lengths[4]),
+    error: bytes.readDoubleLE(12),
   }
 }
 

@@ -1,7 +1,6 @@
 import type { Visible } from '../visible/visible.ts'
-import { dot } from './kmeans.ts'
-import type { Cell, CellSet } from './members.ts'
-import { type CellModel, codeLength } from './model.ts'
+import { type Kernel, slotsMax } from './kernel.ts'
+import { type CellSet, slotsInBlock } from './members.ts'
 
 /** Chunks that are worth comparing, by document and place in it. Nominated, no more. */
 export interface Near {
@@ -17,15 +16,19 @@ export interface NearOptions {
 }
 
 // Measured: docs/decisions/0023-search-plans.md.
-const looksMin = 8_000
-const looksMax = 48_000
-const deviations = 4
-const looksBetween = 4_000
+/** Where no more chunks are visible, the code of each is looked at. */
+export const looksAll = 16_000
+const looksMin = 16_000
+const looksMax = 24_000
+const deviations = 3
+// What is searched is deeper than what is answered: how good the last of that is tells.
+const depthOfLimit = 4
+const limitMin = 10
 
 /**
- * Looks at the visible chunks of the cells nearest to the question, and nominates the nearest of them by codes. Stops
- * where the next cell is so far that hardly anything in it can be among the best. What is not visible costs a look at
- * its bit, never a comparison.
+ * Looks at codes of visible chunks, and nominates the best of them. At all of them, document by document, where few are
+ * visible. Else at those in the cells nearest to the question, until the next cell is so far that hardly anything in it can
+ * be among the best; what is not visible there costs a look at its bit.
  */
 export function findNear(
   sets: readonly CellSet[],
@@ -33,176 +36,183 @@ export function findNear(
   embedding: Float32Array,
   { rows, limit }: NearOptions,
 ): Near {
-  const bits = visible.bits()
-  const seen = createSeen()
-  let nextAt = looksMin
-  let farthest = Number.NEGATIVE_INFINITY
-  for (const { cell, score, along } of rankCells(sets, embedding)) {
-    if (seen.size >= looksMax) break
-    if (seen.size >= nextAt) {
-      nextAt = seen.size + looksBetween
-      farthest = scoreOf(seen, limit) - deviations * Math.sqrt(seen.squares / seen.size)
-    }
-    if (score < farthest) break
-    look(cell, score, along, bits, seen)
-  }
-  return best(seen, rows)
+  seen.size = 0
+  seen.counts.fill(0)
+  const ends = sets.map((set) => {
+    if (visible.chunks <= looksAll) lookAtDocuments(set, visible.docNos, embedding, rows)
+    else lookAtCells(set, visible.bits(), embedding, { rows, limit })
+    return seen.size
+  })
+  return best(sets, ends, rows)
 }
 
-const neighbours = 2_000
+// Scores lie between -1 and 1, and by codes a little beside. Sorting thousands of them to find one takes longer than
+// counting them.
+const steps = 8_192
+const stepOf = (score: number): number => Math.max(0, Math.min(steps - 1, ((score + 2) * (steps / 4)) | 0))
 
-/** The visible share of the chunks in the cells nearest to the question, exactly. */
-export function shareNear(sets: readonly CellSet[], visible: Visible, embedding: Float32Array): number {
-  const bits = visible.bits()
-  let [all, own] = [0, 0]
-  for (const { cell } of rankCells(sets, embedding)) {
-    if (all >= neighbours) break
-    all += cell.size
-    for (let at = 0; at < cell.size; at += 1) {
-      const docNo = cell.docs[at] as number
-      own += ((bits[docNo >> 3] ?? 0) >> (docNo & 7)) & 1
-    }
-  }
-  return own / Math.max(1, all)
-}
-
-interface RankedCell {
-  readonly cell: Cell
-  readonly score: number
-  readonly along: Float32Array
-}
-
-/**
- * All of them, nearest first: by groups, as a passage finds its cell, the best of a question that lies between cells are
- * missed.
- */
-function* rankCells(sets: readonly CellSet[], embedding: Float32Array): Generator<RankedCell> {
-  const all = sets.reduce((sum, { cells }) => sum + cells.length, 0)
-  // Distance and place in one number: numbers are sorted without asking a function for each pair.
-  const keys = new Float64Array(all)
-  const scores = new Float32Array(all)
-  let at = 0
-  for (const { model } of sets) {
-    const { numbers, dimensions } = model.centroids
-    for (let from = 0; from < numbers.length; from += dimensions, at += 1) {
-      const score = dot(numbers, from, embedding, 0, dimensions)
-      scores[at] = score
-      keys[at] = Math.floor((2 - score) * precision) * placesMax + at
-    }
-  }
-  keys.sort()
-  const alongs = sets.map(({ model }) => alongAxes(model, embedding))
-  for (const key of keys) {
-    const place = key % placesMax
-    let [set, index] = [0, place]
-    while (index >= (sets[set]?.cells.length ?? Number.POSITIVE_INFINITY)) {
-      index -= sets[set]?.cells.length ?? 0
-      set += 1
-    }
-    const [cell, along] = [sets[set]?.cells[index], alongs[set]]
-    if (cell !== undefined && along !== undefined) yield { cell, score: scores[place] ?? 0, along }
-  }
-}
-
-// Together below 2^53.
-const precision = 2 ** 24
-const placesMax = 2 ** 20
-
-/** What 1 at each place of a code adds to a score. */
-function alongAxes(
-  { axes, step, centroids: { dimensions } }: CellModel,
-  embedding: Float32Array,
-): Float32Array {
-  const along = new Float32Array(codeLength)
-  for (let axis = 0; axis < codeLength; axis += 1)
-    along[axis] = step * dot(axes, axis * dimensions, embedding, 0, dimensions)
-  return along
-}
-
-/** What was looked at so far. */
-interface Seen {
-  size: number
-  /** Squared differences of scores from those of their cells, together. */
-  squares: number
-  docs: Int32Array
-  ordinals: Int32Array
-  scores: Float32Array
-}
-
-const createSeen = (): Seen => ({
+/** What may be among the best of what was looked at. One for all questions: nothing waits while it is in use. */
+const seen = {
   size: 0,
-  squares: 0,
-  docs: new Int32Array(2 * looksMin),
-  ordinals: new Int32Array(2 * looksMin),
-  scores: new Float32Array(2 * looksMin),
-})
+  slots: new Int32Array(slotsMax),
+  scores: new Float32Array(slotsMax),
+  /** How many scores lie in each step. */
+  counts: new Int32Array(steps),
+}
 
-function makeRoom(seen: Seen, atLeast: number): void {
-  if (atLeast <= seen.docs.length) return
-  const [docs, ordinals, scores] = [seen.docs, seen.ordinals, seen.scores]
-  seen.docs = new Int32Array(2 * atLeast)
-  seen.ordinals = new Int32Array(2 * atLeast)
-  seen.scores = new Float32Array(2 * atLeast)
-  seen.docs.set(docs)
-  seen.ordinals.set(ordinals)
+function lookAtDocuments(set: CellSet, docNos: Int32Array, embedding: Float32Array, rows: number): void {
+  const { kernel, firsts, next, cellOf } = set
+  const { slots, scores } = kernel
+  const cellScores = kernel.ask(embedding)
+  let count = 0
+  for (const docNo of docNos) {
+    for (let slot = firsts[docNo] ?? 0; slot !== 0; slot = next[slot] as number) {
+      slots[count] = slot
+      scores[count] = cellScores[cellOf[(slot / slotsInBlock) | 0] as number] as number
+      count += 1
+      if (count < slotsMax) continue
+      look(kernel, count, rows)
+      count = 0
+    }
+  }
+  look(kernel, count, rows)
+}
+
+function lookAtCells(
+  { kernel, docs, blocks }: CellSet,
+  bits: Uint8Array,
+  embedding: Float32Array,
+  { rows, limit }: NearOptions,
+): void {
+  const { slots, scores } = kernel
+  const cellScores = kernel.ask(embedding)
+  const reach = deviations * kernel.deviation
+  let [count, looked] = [0, 0]
+  let farthest = Number.NEGATIVE_INFINITY
+  for (const cell of nearestFirst(cellScores)) {
+    const score = cellScores[cell] as number
+    if (score < farthest) break
+    for (const block of blocks[cell] as readonly number[]) {
+      count = putVisible(docs, bits, block, score, slots, scores, count)
+      if (count <= slotsMax - slotsInBlock) continue
+      look(kernel, count, rows)
+      looked += count
+      count = 0
+    }
+    if (looked >= looksMax) break
+    if (looked >= looksMin) farthest = scoreOf(Math.max(limitMin, limit / depthOfLimit)) - reach
+  }
+  look(kernel, count, rows)
+}
+
+/** Adds those of a block to the kernel's slots that are visible. A loop of its own, so that it is compiled by itself. */
+function putVisible(
+  docs: Int32Array,
+  bits: Uint8Array,
+  block: number,
+  score: number,
+  slots: Int32Array,
+  scores: Float32Array,
+  count: number,
+): number {
+  let to = count
+  const end = (block + 1) * slotsInBlock
+  for (let slot = end - slotsInBlock; slot < end; slot += 1) {
+    const docNo = docs[slot] as number
+    slots[to] = slot
+    scores[to] = score
+    // Written in any case, and written over by the next where it is not visible: nothing to be guessed.
+    to += ((bits[docNo >> 3] as number) >> (docNo & 7)) & 1
+  }
+  return to
+}
+
+/** Looks at the codes in the first `count` of the kernel's slots, and keeps what may be among the best so far. */
+function look(kernel: Kernel, count: number, rows: number): void {
+  const kept = kernel.score(count, scoreOf(rows))
+  const { size } = seen
+  if (size + kept > seen.slots.length) makeRoom(2 * (size + kept))
+  seen.slots.set(kernel.slots.subarray(0, kept), size)
+  seen.scores.set(kernel.scores.subarray(0, kept), size)
+  seen.size += kept
+  addCounts(seen.scores, size, seen.size, seen.counts)
+}
+
+/** Cells by what they score, best first but for a step: counted, which takes a tenth of sorting them. */
+function nearestFirst(scores: Float32Array): Uint16Array {
+  const places = new Int32Array(steps)
+  addCounts(scores, 0, scores.length, places)
+  // Of each step from the highest on, where its cells begin.
+  for (let step = steps - 1, before = 0; step >= 0; step -= 1) {
+    const own = places[step] as number
+    places[step] = before
+    before += own
+  }
+  const order = new Uint16Array(scores.length)
+  for (let cell = 0; cell < scores.length; cell += 1) {
+    const step = stepOf(scores[cell] as number)
+    const place = places[step] as number
+    order[place] = cell
+    places[step] = place + 1
+  }
+  return order
+}
+
+function addCounts(scores: Float32Array, from: number, end: number, to: Int32Array): void {
+  for (let at = from; at < end; at += 1) {
+    const step = stepOf(scores[at] as number)
+    to[step] = (to[step] as number) + 1
+  }
+}
+
+function makeRoom(length: number): void {
+  const { slots, scores } = seen
+  seen.slots = new Int32Array(length)
+  seen.scores = new Float32Array(length)
+  seen.slots.set(slots)
   seen.scores.set(scores)
 }
 
-// No calls and no iterators in here: it runs for tens of thousands of chunks.
-function look(cell: Cell, score: number, along: Float32Array, bits: Uint8Array, seen: Seen): void {
-  makeRoom(seen, seen.size + cell.size)
-  const { size: count, docs, ordinals, codes } = cell
-  const { docs: toDocs, ordinals: toOrdinals, scores } = seen
-  let { size, squares } = seen
-  for (let at = 0; at < count; at += 1) {
-    const docNo = docs[at] as number
-    if ((((bits[docNo >> 3] as number) >> (docNo & 7)) & 1) !== 1) continue
-    let apart = 0
-    for (let axis = 0, from = at * codeLength; axis < codeLength; axis += 4, from += 4)
-      apart +=
-        (along[axis] as number) * (codes[from] as number) +
-        (along[axis + 1] as number) * (codes[from + 1] as number) +
-        (along[axis + 2] as number) * (codes[from + 2] as number) +
-        (along[axis + 3] as number) * (codes[from + 3] as number)
-    toDocs[size] = docNo
-    toOrdinals[size] = ordinals[at] as number
-    scores[size] = score + apart
-    squares += apart * apart
-    size += 1
-  }
-  seen.size = size
-  seen.squares = squares
-}
+// Documents have fewer chunks than that.
+const ordinalsMax = 2 ** 21
 
-function best(seen: Seen, rows: number): Near {
-  const { size, docs, ordinals, scores } = seen
-  const least = size <= rows ? Number.NEGATIVE_INFINITY : scoreOf(seen, rows)
+/** So many of those seen, the best but for a step: however many are as good as the last of them. */
+function best(sets: readonly CellSet[], ends: readonly number[], rows: number): Near {
+  const { step, above } = stepAt(rows)
+  const found = new Float64Array(Math.min(rows, seen.size))
+  let [size, level] = [0, rows - above]
+  for (const [place, { docs, ordinals }] of sets.entries()) {
+    const end = ends[place] as number
+    for (let at = ends[place - 1] ?? 0; at < end; at += 1) {
+      const own = stepOf(seen.scores[at] as number)
+      if (own < step || (own === step && level === 0)) continue
+      if (own === step) level -= 1
+      const slot = seen.slots[at] as number
+      found[size] = (docs[slot] as number) * ordinalsMax + (ordinals[slot] as number)
+      size += 1
+    }
+  }
   // In the order in which they lie in the table: its pages are read one after the other.
-  const found: number[] = []
-  for (let at = 0; at < size; at += 1) if ((scores[at] as number) >= least) found.push(at)
-  found.sort(
-    (a, b) => (docs[a] as number) - (docs[b] as number) || (ordinals[a] as number) - (ordinals[b] as number),
-  )
+  found.sort()
   return {
-    docs: Int32Array.from(found, (at) => docs[at] ?? 0),
-    ordinals: Int32Array.from(found, (at) => ordinals[at] ?? 0),
+    docs: Int32Array.from(found, (key) => Math.floor(key / ordinalsMax)),
+    ordinals: Int32Array.from(found, (key) => key % ordinalsMax),
   }
 }
 
-// Scores lie between -1 and 1. Sorting thousands of them to find one takes longer than counting them.
-const steps = 4096
+/** The step in which the last of the best `rows` of those seen lies, and how many lie above it; 0 where there are fewer. */
+function stepAt(rows: number): { readonly step: number; readonly above: number } {
+  let above = 0
+  for (let step = steps - 1; step > 0; step -= 1) {
+    const own = seen.counts[step] as number
+    if (above + own >= rows) return { step, above }
+    above += own
+  }
+  return { step: 0, above }
+}
 
-/** A score that `rows` of those seen reach, and few more: those within one step. */
-function scoreOf({ size, scores }: Seen, rows: number): number {
-  const counts = new Int32Array(steps)
-  for (let at = 0; at < size; at += 1) {
-    const step = Math.max(0, Math.min(steps - 1, Math.floor((((scores[at] as number) + 1) * steps) / 2)))
-    counts[step] = (counts[step] as number) + 1
-  }
-  let step = steps
-  for (let above = 0; step > 0 && above < rows; ) {
-    step -= 1
-    above += counts[step] ?? 0
-  }
-  return step === 0 ? Number.NEGATIVE_INFINITY : (2 * step) / steps - 1
+/** A score that at least `rows` of those seen reach. */
+function scoreOf(rows: number): number {
+  const { step } = stepAt(rows)
+  return step === 0 ? Number.NEGATIVE_INFINITY : (4 * step) / steps - 2
 }

@@ -7,7 +7,7 @@ import type { Placed } from './worker.ts'
 export function placeAll(model: CellModel, vectors: Vectors): Placed {
   const count = countOf(vectors)
   const cells = new Uint16Array(count)
-  const codes = new Int8Array(count * codeLength)
+  const codes = new Uint8Array(count * codeLength)
   for (let index = 0; index < count; index += 1) {
     const at = index * vectors.dimensions
     if (vectors.numbers.subarray(at, at + vectors.dimensions).every((value) => value === 0)) {

@@ -46,7 +46,7 @@ export interface DocumentCells {
   readonly generation: number
   /** Empty: the document is gone. */
   readonly cells: Uint16Array
-  readonly codes: Int8Array
+  readonly codes: Uint8Array
 }
 
 interface Row {
@@ -101,7 +101,7 @@ function toCells({ doc_no, generation, cells, codes }: Row): DocumentCells[] {
       docNo: doc_no,
       generation,
       cells: new Uint16Array(Uint8Array.from(cells).buffer),
-      codes: new Int8Array(Uint8Array.from(codes).buffer),
+      codes: Uint8Array.from(codes),
     },
   ]
 }
@@ -116,7 +116,7 @@ export async function saveCells(sql: Sql, { docNo, generation, cells, codes }: D
   )
 }
 
-const bytesOf = ({ buffer, byteOffset, byteLength }: Uint16Array | Int8Array): Buffer =>
+const bytesOf = ({ buffer, byteOffset, byteLength }: Uint16Array | Uint8Array): Buffer =>
   Buffer.from(buffer, byteOffset, byteLength)
 
 export interface Unplaced {

@@ -5,7 +5,7 @@ import type { CellModel } from './model.ts'
 /** The cells and codes of vectors, in their order: `codes` has {@link codeLength} bytes for each. */
 export interface Placed {
   readonly cells: Uint16Array
-  readonly codes: Int8Array
+  readonly codes: Uint8Array
 }
 
 /** Arithmetic in a thread of its own: it takes seconds to minutes, and nothing else may wait for it. */

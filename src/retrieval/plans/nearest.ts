@@ -1,7 +1,7 @@
 import type { Database } from '../../store/sql.ts'
 import type { Candidate } from '../candidate.ts'
 import type { CellSet } from '../cells/members.ts'
-import { findNear, shareNear } from '../cells/near.ts'
+import { findNear } from '../cells/near.ts'
 import { cells, looseOf } from './cells.ts'
 import { type Costs, createCosts } from './costs.ts'
 import { exact } from './exact.ts'
@@ -41,7 +41,7 @@ export function createNearest({
         documents: visible.docNos.length,
         corpus: visible.corpusChunks,
         limit,
-        ...(loose && { loose: loose.length, shareNear: () => shareNear(sets, visible, ask.embedding) }),
+        ...(loose && { loose: loose.length }),
       },
       costs,
     )

@@ -1,3 +1,4 @@
+import { looksAll } from '../cells/near.ts'
 import type { Costs } from './costs.ts'
 import type { Walk } from './graph.ts'
 
@@ -11,8 +12,6 @@ export interface Situation {
   readonly limit: number
   /** Visible documents that lie in no cell yet. Undefined: there are no cells. */
   readonly loose?: number
-  /** Visible share of the chunks in the cells nearest to the question. Asked only where nearly all is visible. */
-  shareNear?(): number
 }
 
 export type Choice =
@@ -40,10 +39,8 @@ const efMax = 800
 // Measured: places that a walk visits for each candidate that it keeps.
 const placesPerCandidate = 12
 const rowsMin = 40
-// Measured on real vectors: of 200 nominated by codes for 10, hardly ever one is missing that 800 would have.
-const rowsOfCodesMin = 300
-const rowsOfCodesTimes = 4
-const looksUsual = 16_000
+// Measured on real vectors: what codes put behind so many more than are wanted is hardly ever among the best ten.
+const rowsMore = 70
 // All of them are compared whole.
 const looseMax = 300
 // As many as fit into `work_mem` at its default of 4 MB, at some 190 bytes each.
@@ -55,12 +52,12 @@ export function pick(situation: Situation, costs: Costs): Choice {
   const exactMs = costs.of('exact', { chunks: visible, lookUps: documents })
   let sure: Choice = { plan: 'exact', predictedMs: exactMs }
   if (loose !== undefined && loose <= looseMax) {
-    const rows = Math.max(rowsOfCodesMin, rowsOfCodesTimes * limit)
+    const rows = limit + rowsMore
     const perDocument = visible / Math.max(1, documents)
     const predictedMs = costs.of('cells', {
       chunks: rows + loose * perDocument,
       lookUps: rows + loose,
-      looks: Math.min(visible, looksUsual),
+      looks: Math.min(visible, looksAll),
     })
     if (predictedMs < exactMs) sure = { plan: 'cells', predictedMs, rows }
   }
@@ -73,10 +70,10 @@ export function pick(situation: Situation, costs: Costs): Choice {
   return { plan: 'graph', predictedMs, walk: { ...walk, tuples } }
 }
 
-function mayWalk({ visible, corpus, loose, shareNear }: Situation, exactMs: number): boolean {
+/** Only where there are no cells: they find as much sooner, and what is hidden near the question does not mislead them. */
+function mayWalk({ visible, corpus, loose }: Situation, exactMs: number): boolean {
+  if (loose !== undefined) return false
   const share = visible / Math.max(corpus, visible, 1)
-  // Everything but what the question is about may be visible: a walk would go through what is hidden.
-  if (loose !== undefined) return share >= shareMin && (shareNear?.() ?? 0) >= shareMin
   return share >= shareMin || (share >= shareMinOfMany && exactMs > exactMsMax)
 }
 

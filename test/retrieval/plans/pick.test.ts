@@ -10,12 +10,12 @@ const situation = (of: Partial<Situation>): Situation => ({
   limit: 10,
   ...of,
 })
-const cells = { loose: 0, shareNear: () => 0.5 }
+const cells = { loose: 0 }
 
 describe('the plan', () => {
   test.each([
     ['nothing is visible', situation({ visible: 0, ...cells })],
-    ['little is visible', situation({ visible: 1_000, ...cells })],
+    ['little is visible', situation({ visible: 300, ...cells })],
     ['there are no cells', situation({ visible: 6_000 })],
     ['much lies in no cell yet', situation({ visible: 30_000, loose: 1_000 })],
   ])('compares all where %s', (_, of) => {
@@ -25,23 +25,10 @@ describe('the plan', () => {
   test.each([
     ['a hundredth is visible', situation({ visible: million / 100, ...cells })],
     ['half is visible', situation({ visible: million / 2, ...cells })],
-    ['all is visible but what is near the question', situation({ ...cells })],
+    ['all is visible', situation({ ...cells })],
     ['a few documents lie in no cell yet', situation({ visible: million / 2, loose: 20 })],
   ])('compares what is near where %s', (_, of) => {
-    expect(pick(of, createCosts())).toMatchObject({ plan: 'cells', rows: 300 })
-  })
-
-  test('walks the graph where nearly all is visible, near the question too', () => {
-    const of = situation({ visible: 0.95 * million, loose: 0, shareNear: () => 0.93 })
-    expect(pick(of, createCosts())).toMatchObject({ plan: 'graph' })
-  })
-
-  test('asks what is near the question only where nearly all is visible', () => {
-    const shareNear = () => {
-      throw new Error('asked')
-    }
-    expect(pick(situation({ visible: million / 2, loose: 0, shareNear }), createCosts()).plan).toBe('cells')
-    expect(() => pick(situation({ loose: 0, shareNear }), createCosts())).toThrow('asked')
+    expect(pick(of, createCosts())).toMatchObject({ plan: 'cells', rows: 80 })
   })
 
   test('walks the graph where all is visible and there are no cells', () => {
