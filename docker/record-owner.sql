@@ -2,7 +2,7 @@
 --   psql --set service=remit -d remit -f docker/record-owner.sql
 -- From its next start on the service may read the record and add to it, and nothing else: it can neither change nor remove a
 -- row, nor drop the table, nor switch off a trigger. An erasure and retention go by two functions of the owner's.
--- An upgrade that changes these tables says so: give them back first (alter table … owner to remit).
+-- Run it again, with the service stopped, before an upgrade that says so: until the next start these belong to the service.
 -- As a superuser: nothing is looked up where the service may create (CVE-2018-1058).
 set search_path = pg_catalog, pg_temp;
 do $$ begin
@@ -13,10 +13,15 @@ end $$;
 alter schema public owner to remit_record;
 grant usage, create on schema public to :"service";
 
--- Where this ran before: the next start may replace the functions, and then hands them over again.
+-- Where this ran before: the next start may change all of it, and then hands it over again.
 create temp table remit_service ();
 alter table remit_service owner to :"service";
-do $$ declare one regprocedure; begin
+do $$ declare one regprocedure; held regclass; begin
+  for held in select oid from pg_class
+    where relnamespace = 'public'::regnamespace and relkind = 'r' and relowner = 'remit_record'::regrole loop
+    execute format('alter table %s owner to %s', held,
+      (select relowner::regrole from pg_class where oid = 'pg_temp.remit_service'::regclass));
+  end loop;
   for one in select oid from pg_proc
     where pronamespace = 'public'::regnamespace and proowner = 'remit_record'::regrole loop
     execute format('alter function %s owner to %s', one,
@@ -35,6 +40,12 @@ begin
     execute format('revoke all on public.%I from public, %I', one, service);
     execute format('grant select, insert on public.%I to %I', one, service);
   end loop;
+  -- What is listed of it: by its owner's own function, at each seal.
+  foreach one in array array['record_who', 'record_given'] loop
+    execute format('alter table public.%I owner to remit_record', one);
+    execute format('revoke all on public.%I from public, %I', one, service);
+    execute format('grant select on public.%I to %I', one, service);
+  end loop;
   -- The two that may change it also read who is being erased: in a table, which nobody can put a view in the place of.
   execute 'alter table public.record_people owner to remit_record';
   execute format('revoke all on public.record_people from public, %I', service);
@@ -45,6 +56,9 @@ begin
     execute format('revoke all on function public.%s from public', one);
     execute format('grant execute on function public.%s to %I', one, service);
   end loop;
+  -- Only where a seal is: nobody may hang it on a table of their own.
+  execute 'alter function public.record_list() owner to remit_record';
+  execute format('revoke all on function public.record_list() from public, %I', service);
 end
 $$;
 revoke all on function public.remit_guard_record() from public;

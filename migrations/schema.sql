@@ -337,8 +337,8 @@ CREATE INDEX decision_records_event ON public.decision_records USING btree (even
 CREATE INDEX decision_records_objects ON public.decision_records USING gin (objects) WITH (fastupdate='on');
 CREATE INDEX decision_records_refused ON public.decision_records USING btree (decision, at, record_no) WHERE (decision = ANY (ARRAY['denied'::text, 'error'::text]));
 CREATE INDEX decision_records_subject ON public.decision_records USING btree (subject, at, record_no);
-CREATE INDEX decision_records_trace ON public.decision_records USING btree (trace_id) WHERE (trace_id IS NOT NULL);
-CREATE INDEX decision_records_txn ON public.decision_records USING btree (txn);
+CREATE INDEX decision_records_trace ON public.decision_records USING btree (trace_id, record_no) WHERE (trace_id IS NOT NULL);
+CREATE INDEX decision_records_txn ON public.decision_records USING btree (txn, record_no);
 CREATE TRIGGER decision_records_append_only BEFORE DELETE OR UPDATE ON public.decision_records FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER decision_records_no_truncate BEFORE TRUNCATE ON public.decision_records FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
@@ -785,6 +785,18 @@ create table record_gaps (
   constraint record_gaps_pkey PRIMARY KEY (from_no)
 );
 
+create table record_given (
+  document_id text not null,
+  at timestamp with time zone not null,
+  record_no bigint not null,
+  who bigint not null,
+  constraint record_given_pkey PRIMARY KEY (document_id, at, record_no) INCLUDE (who)
+);
+CREATE INDEX record_given_no ON public.record_given USING brin (record_no) WITH (pages_per_range='16');
+CREATE INDEX record_given_who ON public.record_given USING btree (who, at) INCLUDE (document_id);
+CREATE TRIGGER record_given_append_only BEFORE DELETE OR UPDATE ON public.record_given FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER record_given_no_truncate BEFORE TRUNCATE ON public.record_given FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
 create table record_leaves (
   seal_no bigint not null,
   record_nos bigint[] not null,
@@ -794,6 +806,7 @@ create table record_leaves (
   constraint record_leaves_check CHECK ((length(digests) = (32 * cardinality(record_nos))))
 );
 CREATE TRIGGER record_leaves_append_only BEFORE DELETE OR UPDATE ON public.record_leaves FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER record_leaves_list AFTER INSERT ON public.record_leaves FOR EACH ROW EXECUTE FUNCTION record_list();
 CREATE TRIGGER record_leaves_no_truncate BEFORE TRUNCATE ON public.record_leaves FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 create table record_people (
@@ -831,8 +844,20 @@ create table record_seals (
   constraint record_seals_records_check CHECK ((records > 0)),
   constraint record_seals_signature_check CHECK ((length(signature) = 64))
 );
+CREATE INDEX record_seals_numbers ON public.record_seals USING gist (int8range(first_no, last_no, '[]'::text));
 CREATE TRIGGER record_seals_append_only BEFORE DELETE OR UPDATE ON public.record_seals FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER record_seals_no_truncate BEFORE TRUNCATE ON public.record_seals FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+create table record_who (
+  who bigint generated always as identity not null,
+  subject text not null,
+  actors text[] not null,
+  client text not null,
+  constraint record_who_pkey PRIMARY KEY (who)
+);
+CREATE INDEX record_who_subject ON public.record_who USING btree (subject);
+CREATE TRIGGER record_who_append_only BEFORE DELETE OR UPDATE ON public.record_who FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER record_who_no_truncate BEFORE TRUNCATE ON public.record_who FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 create table resources (
   resource text not null,
@@ -1016,26 +1041,32 @@ CREATE OR REPLACE FUNCTION public.record_drop_oldest(before timestamp with time 
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare oldest bigint; gone bigint;
+declare oldest bigint; gone bigint; nos bigint[]; whos bigint[];
 begin
   -- Whatever is asked for, nobody takes away what happened lately.
   if before > now() - interval '30 days' then
     raise exception 'records of the last 30 days cannot be dropped';
   end if;
-  select l.seal_no into oldest from public.record_leaves l order by l.seal_no limit 1;
+  -- Nothing is listed meanwhile: whom it would name might be gone.
+  perform pg_advisory_xact_lock(7364838);
+  select l.seal_no, l.record_nos into oldest, nos from public.record_leaves l order by l.seal_no limit 1;
   if oldest is null or exists (select 1 from public.record_seals s where s.seal_no = oldest and s.newest_at >= before) then
     return;
   end if;
   -- The records' own times: whoever may write seals may write one that says that it is old.
-  if exists (
-    select 1 from public.record_leaves l join public.decision_records d on d.record_no = any(l.record_nos)
-    where l.seal_no = oldest and d.at >= before
-  ) then
+  if exists (select 1 from public.decision_records d where d.record_no = any(nos) and d.at >= before) then
     raise exception 'seal % holds records that are younger than it says', oldest;
   end if;
   perform set_config('remit.record_change', 'retention', true);
-  delete from public.decision_records d using public.record_leaves l
-    where l.seal_no = oldest and d.record_no = any(l.record_nos);
+  with dropped as (
+    delete from public.record_given g
+    where g.record_no between (select min(n) from unnest(nos) n) and (select max(n) from unnest(nos) n)
+      and g.record_no = any(nos)
+    returning g.who)
+  select array_agg(distinct dropped.who) into whos from dropped;
+  delete from public.record_who w
+    where w.who = any(whos) and not exists (select from public.record_given g where g.who = w.who);
+  delete from public.decision_records d where d.record_no = any(nos);
   get diagnostics gone = row_count;
   delete from public.record_leaves l where l.seal_no = oldest;
   perform set_config('remit.record_change', '', true);
@@ -1049,20 +1080,51 @@ CREATE OR REPLACE FUNCTION public.record_erase(whose text, nos bigint[], subject
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-declare changed bigint;
+declare person text; changed bigint;
 begin
-  if not exists (
-    select 1 from public.record_people where alias = whose and erasing_since is not null and erased_at is null
-  ) then
+  select p.subject into person from public.record_people p
+    where p.alias = whose and p.erasing_since is not null and p.erased_at is null;
+  if person is null then
     raise exception 'nobody of this alias is being erased';
   end if;
   perform set_config('remit.record_change', 'erasure', true);
   update public.decision_records d set subject = given.subject, detail = given.detail
   from unnest(nos, subjects, details) given (record_no, subject, detail)
-  where d.record_no = given.record_no;
+  where d.record_no = given.record_no
+    and (given.subject = d.subject or d.subject = person and given.subject = whose)
+    and exists (
+      select from public.record_seals s join public.record_leaves l on l.seal_no = s.seal_no
+      where int8range(s.first_no, s.last_no, '[]') @> given.record_no and given.record_no = any(l.record_nos));
   get diagnostics changed = row_count;
+  update public.record_who w set subject = whose where w.subject = person;
   perform set_config('remit.record_change', '', true);
   return changed;
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION public.record_list()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  -- As the job that seals does: one at a time, and retention waits.
+  perform pg_advisory_xact_lock(7364838);
+  insert into public.record_who (subject, actors, client)
+  select distinct d.subject, d.actors, d.client
+  from unnest(new.record_nos) n join public.decision_records d on d.record_no = n
+  where d.decision = 'allowed' and d.event in ('retrieved', 'document_read') and not exists (
+    select from public.record_who w where w.subject = d.subject and w.actors = d.actors and w.client = d.client);
+  insert into public.record_given (document_id, at, record_no, who)
+  select distinct substr(object, 10), d.at, d.record_no, w.who
+  from unnest(new.record_nos) n join public.decision_records d on d.record_no = n
+    join public.record_who w on w.subject = d.subject and w.actors = d.actors and w.client = d.client
+    cross join unnest(d.objects) object
+  where d.decision = 'allowed' and d.event in ('retrieved', 'document_read') and starts_with(object, 'document:')
+  order by d.record_no
+  on conflict do nothing;
+  return null;
 end
 $function$;
 

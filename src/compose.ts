@@ -538,7 +538,7 @@ export async function compose({
       auditRoutes({ ...looking, reader: createRecordReader({ sql: database }) }),
       auditQuestionRoutes({
         ...looking,
-        questions: createRecordQuestions({ sql: database }),
+        questions: createRecordQuestions({ database }),
         thread: (txn) => readThread(database, txn),
         today: createToday({ sql: database, fga, limiter, agentOf: agents.get, now }),
         now,

@@ -51,7 +51,7 @@ export async function openRecord({
     })
   const key = await openSealKey(join(config.home, 'keys'))
   const sealer = createSealer({ database, key, clock })
-  const erasures = createErasures({ database, clock, newTxn })
+  const erasures = createErasures({ database, clock, newTxn, seal: sealer.seal })
   const dropOld = createRetention({ database, clock, newTxn, days: config.auditRetentionDays })
   return {
     isInsertOnly,

@@ -36,15 +36,19 @@ try {
   await rm(folder, { recursive: true, force: true })
 }
 
-/** 2,000 people, 20 agents of which one asks half of all, 10,000 documents of which a few are read most. */
+/**
+ * 2,000 people of whom one is in every sixth answer, 20 agents of which one asks half of all and gives all of it one trace,
+ * 10,000 documents of which a few are read most.
+ */
 async function fill(sql: Database): Promise<void> {
   const took = await timed(async () => {
     const step = 50_000
     for (let from = 0; from < wanted; from += step)
       await sql.query(
-        `insert into decision_records (at, txn, event, subject, actors, client, delegation, detail, decision, objects)
+        `insert into decision_records (at, txn, event, subject, actors, client, delegation, trace_id, detail, decision, objects)
          select now() - ($4::float8 - n) / $4 * interval '1 day' * $3::int, 't_' || n, 'retrieved', 'user:p' || who,
            array['agent:a' || agent], 'client-' || agent, 'd_' || who || '_' || agent,
+           md5('trace' || case when agent = 0 then 0 else n end),
            jsonb_build_object('query_hmac', md5(n::text), 'model_id', '01KB0000000000000000000000', 'consistency', 'fast',
              'mode', 'hybrid', 'openfga_request_ids', jsonb_build_array(md5(n::text)), 'considered', 6, 'denied', 1,
              'passed_over', 0, 'errors', 0, 'complete', true, 'released',
@@ -53,7 +57,7 @@ async function fill(sql: Database): Promise<void> {
                'group:g' || d % 50 || '#member viewer document:' || d))) from unnest(documents) d)),
            'allowed', (select array_agg('document:' || d) from unnest(documents) d) || array['delegation:d_' || who || '_' || agent]
          from (
-           select n, (random() * 1999)::int as who, case when n % 2 = 0 then 0 else 1 + (random() * 18)::int end as agent,
+           select n, case when n % 6 = 0 then 7 else (random() * 1999)::int end as who, case when n % 2 = 0 then 0 else 1 + (random() * 18)::int end as agent,
              array(select distinct (power(random(), 3) * 9999)::int from generate_series(1, 5) where n > 0) as documents
            from generate_series($1::int, $2::int) n) made`,
         [from + 1, Math.min(from + step, wanted), days, wanted],
@@ -85,7 +89,9 @@ async function sealing(sql: Database): Promise<void> {
 }
 
 async function asking(sql: Database): Promise<void> {
-  const questions = createRecordQuestions({ sql })
+  // Of an agent that gives each action a trace of its own.
+  const odd = Math.floor(wanted / 20) * 2 + 1
+  const questions = createRecordQuestions({ database: sql })
   const reader = createRecordReader({ sql })
   const now = new Date()
   const since = new Date(now.getTime() - 10 * 86_400_000)
@@ -99,10 +105,22 @@ async function asking(sql: Database): Promise<void> {
       async () => (await questions.readers('9000', { since, until: now })).rows.length,
     ],
     [
+      'who ever got the document that is read most',
+      async () => (await questions.readers('0', {})).rows.length,
+    ],
+    [
       'what the busiest agent read for one person',
+      async () => (await questions.reads({ subject: 'user:p8', agent: 'agent:a0' }, {})).rows.length,
+    ],
+    [
+      'what it read for the person who is in every sixth answer',
       async () => (await questions.reads({ subject: 'user:p7', agent: 'agent:a0' }, {})).rows.length,
     ],
-    ['everything of one action', async () => (await readThread(sql, 't_77777')).length],
+    ['everything of one action', async () => (await readThread(sql, `t_${odd}`)).length],
+    [
+      'everything of an action that shares its trace with half of all',
+      async () => (await readThread(sql, `t_${odd + 1}`)).length,
+    ],
     [
       'the reach of the busiest agent',
       async () => (await questions.reach('agent:a0', { until: now, history: 28 })).days.length,

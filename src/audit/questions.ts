@@ -1,4 +1,4 @@
-import type { Sql } from '../store/sql.ts'
+import type { Database, Sql } from '../store/sql.ts'
 
 /** The questions of an incident, asked of the record. None of them checks who asks, nor puts it on record. */
 export interface RecordQuestions {
@@ -30,7 +30,7 @@ interface Times {
   readonly answers: number
   readonly first_at: string
   readonly last_at: string
-  /** One of these actions, the last. */
+  /** One of these actions, the last. Empty: its record is gone, which `audit verify` tells. */
   readonly last_txn: string
 }
 
@@ -78,46 +78,107 @@ const rowsMax = 1_000
 /** Fewer days with anything read tell nothing about the next. */
 const daysMin = 7
 
-const times = `count(*) as answers, ${stamp('min(at)')} as first_at, ${stamp('max(at)')} as last_at,
-  (array_agg(txn order by at desc))[1] as last_txn`
-const given = `decision = 'allowed' and event in ('retrieved', 'document_read')`
+const listedTimes = `sum(answers)::bigint as answers, min(first_at) as first_at, max(last_at) as last_at`
+const answerTimes = `answers, ${stamp('first_at')} as first_at, ${stamp('last_at')} as last_at`
 
 function stamp(value: string): string {
   return `to_char(${value} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`
 }
 
-export const createRecordQuestions = ({ sql }: { readonly sql: Sql }): RecordQuestions => ({
+/**
+ * Answers that no seal holds yet, and that are therefore not listed: after the last one, or in a gap. $1 is a number up to
+ * which all is known to be sealed, by which the database plans; what counts is the table of this moment. Neither may be planned
+ * together with what is asked for: it would be looked for in the whole record.
+ */
+const unsealed = `unsealed as materialized (
+  select d.* from (
+    select record_no from decision_records
+    where record_no > $1 and record_no > coalesce((select sealed_to from record_seals order by seal_no desc limit 1), 0)
+    union all
+    select late.record_no from record_gaps g cross join lateral (
+      select record_no from decision_records where record_no between g.from_no and g.to_no offset 0) late
+  ) place cross join lateral (select * from decision_records d where d.record_no = place.record_no offset 0) d
+  where decision = 'allowed' and event in ('retrieved', 'document_read')
+    and ($2::timestamptz is null or at >= $2) and ($3::timestamptz is null or at < $3))`
+const between = `($2::timestamptz is null or at >= $2) and ($3::timestamptz is null or at < $3)`
+
+async function sealedTo(sql: Sql): Promise<number> {
+  const [last] = await sql.query<{ sealed_to: number }>(
+    'select sealed_to from record_seals order by seal_no desc limit 1',
+  )
+  return last?.sealed_to ?? 0
+}
+
+/** Compiling a statement takes longer than any of these; and what it groups may be as much as there are people. */
+const asked = <T>(database: Database, work: (sql: Sql) => Promise<T>): Promise<T> =>
+  database.transaction(async (sql) => {
+    await sql.query(`select set_config('jit', 'off', true), set_config('work_mem', '64MB', true)`)
+    return work(sql)
+  })
+
+export const createRecordQuestions = ({ database }: { readonly database: Database }): RecordQuestions => ({
   async readers(document, { since, until }) {
-    const rows = await sql.query<Reader>(
-      `select subject, actors, client, ${times} from decision_records
-       where objects @> array[$1] and ${given}
-         and ($2::timestamptz is null or at >= $2) and ($3::timestamptz is null or at < $3)
-       group by subject, actors, client order by max(at) desc, subject limit ${rowsMax + 1}`,
-      [`document:${document}`, since ?? null, until ?? null],
+    const rows = await asked(database, async (sql) =>
+      sql.query<Reader>(
+        `with ${unsealed},
+       counted as (
+         select who, count(*) as answers, min(at) as first_at, max(at) as last_at
+         from record_given where document_id = $4 and ${between} group by who),
+       found as (
+         select subject, actors, client, ${listedTimes} from (
+           select subject, actors, client, answers, first_at, last_at from counted join record_who using (who)
+           union all
+           select subject, actors, client, 1, at, at from unsealed where objects @> array['document:' || $4]
+         ) listed
+         group by subject, actors, client order by last_at desc, subject limit ${rowsMax + 1})
+       select subject, actors, client, ${answerTimes}, coalesce(last_txn, '') as last_txn from found left join lateral (
+         select txn as last_txn from decision_records d
+         where d.at = last_at and d.actors = found.actors and d.client = found.client
+           and d.objects @> array['document:' || $4]
+         -- While somebody is being erased, the record may name them still where the list does not.
+         order by d.subject = found.subject desc, record_no desc limit 1) last on true
+       order by found.last_at desc, subject`,
+        [await sealedTo(sql), since ?? null, until ?? null, document],
+      ),
     )
     return listed(rows)
   },
   async reads({ subject, agent }, { since, until }) {
-    const rows = await sql.query<Read>(
-      `select substr(object, 10) as document_id, (array_agg(delegation order by at desc))[1] as delegation, ${times}
-       from decision_records, unnest(objects) object
-       where subject = $1 and ${given} and object like 'document:%'
-         and (case when $2::text is null then actors = '{}' else $2 = any(actors) end)
-         and ($3::timestamptz is null or at >= $3) and ($4::timestamptz is null or at < $4)
-       group by object order by max(at) desc, object limit ${rowsMax + 1}`,
-      [subject, agent ?? null, since ?? null, until ?? null],
+    const through = `(case when $5::text is null then actors = '{}' else $5 = any(actors) end)`
+    const rows = await asked(database, async (sql) =>
+      sql.query<Read>(
+        `with ${unsealed},
+       found as (
+         select document_id, ${listedTimes} from (
+           select document_id, count(*) as answers, min(at) as first_at, max(at) as last_at from record_given
+           where who = any(array(select who from record_who where subject = $4 and ${through})) and ${between}
+           group by document_id
+           union all
+           select substr(object, 10), 1, at, at from unsealed cross join unnest(objects) object
+           where subject = $4 and ${through} and starts_with(object, 'document:')
+         ) listed
+         group by document_id order by last_at desc, document_id limit ${rowsMax + 1})
+       select document_id, delegation, ${answerTimes}, coalesce(last_txn, '') as last_txn from found left join lateral (
+         select delegation, txn as last_txn from decision_records d
+         where d.at = last_at and ${through} and d.objects @> array['document:' || document_id]
+         order by d.subject = $4 desc, record_no desc limit 1) last on true
+       order by found.last_at desc, document_id`,
+        [await sealedTo(sql), since ?? null, until ?? null, subject, agent ?? null],
+      ),
     )
     return listed(rows)
   },
   async reach(agent, { until, history }) {
-    const days = await sql.query<ReachDay>(
-      `with firsts as (select document_id, min(day) as first from agent_reach where agent = $1 group by document_id)
+    const days = await asked(database, async (sql) =>
+      sql.query<ReachDay>(
+        `with firsts as (select document_id, min(day) as first from agent_reach where agent = $1 group by document_id)
        select day::text as day, count(*) as documents, count(*) filter (where first = day) as new_documents,
          sum(reads)::bigint as reads
        from agent_reach join firsts using (document_id)
        where agent = $1 and day <= $2::date and day > $2::date - $3::int
        group by day order by day`,
-      [agent, until.toISOString().slice(0, 10), history + 1],
+        [agent, until.toISOString().slice(0, 10), history + 1],
+      ),
     )
     return { days, ...judged(days, until.toISOString().slice(0, 10)) }
   },

@@ -29,12 +29,16 @@ export const threadMax = 1_000
  */
 export async function readThread(sql: Sql, txn: string): Promise<readonly ThreadStep[]> {
   const rows = await sql.query<ThreadRow>(
-    // One by each index: an OR of the two would read the whole record.
-    `select record_no as seq, at, event, decision, txn, subject, actors, client, delegation, tool, trace_id, detail from (
-       select * from decision_records where txn = $1
+    // Each by its own index and in its order: an OR of the two would read the whole record, and so would a sort where
+    // somebody gives one trace to all of theirs.
+    `with own as materialized (
+       select * from decision_records where txn = $1 order by record_no limit ${threadMax})
+     select record_no as seq, at, event, decision, txn, subject, actors, client, delegation, tool, trace_id, detail from (
+       select * from own
        union all
-       select * from decision_records where txn <> $1 and trace_id = any(array(
-         select distinct trace_id from decision_records where txn = $1 and trace_id is not null))
+       select others.* from (select distinct trace_id as trace from own where trace_id is not null) traces
+         cross join lateral (
+           select * from decision_records where trace_id = trace and txn <> $1 order by record_no limit ${threadMax}) others
      ) found
      order by record_no limit ${threadMax}`,
     [txn],

@@ -1,4 +1,5 @@
 import { readdir, readFile } from 'node:fs/promises'
+import { OperatorError } from '../kernel/operator-error.ts'
 import type { Database } from './sql.ts'
 
 export interface MigrateOptions {
@@ -8,7 +9,10 @@ export interface MigrateOptions {
   readonly dimensions: number
 }
 
-/** Brings the schema up to date, one transaction a file, and returns the names applied now. */
+/**
+ * Brings the schema up to date, one transaction a file, and returns the names applied now. Throws OperatorError where a file
+ * changes what belongs to the record's owner, and that has not been handed back for it.
+ */
 export async function migrate(database: Database, { dir, dimensions }: MigrateOptions): Promise<string[]> {
   await database.query(
     'create table if not exists migrations (name text primary key, applied_at timestamptz not null default now())',
@@ -22,7 +26,9 @@ export async function migrate(database: Database, { dir, dimensions }: MigrateOp
       if (database.kind === 'postgres') await sql.query('lock table migrations in exclusive mode')
       const known = await sql.query('select 1 from migrations where name = $1', [name])
       if (known.length > 0) return false
-      await sql.query(text)
+      await sql.query(text).catch((error: unknown) => {
+        throw refused(error) ? handBack(name, error) : error
+      })
       await sql.query('insert into migrations (name) values ($1)', [name])
       return true
     })
@@ -30,6 +36,16 @@ export async function migrate(database: Database, { dir, dimensions }: MigrateOp
   }
   return applied
 }
+
+// insufficient_privilege
+const refused = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && error.code === '42501'
+
+const handBack = (name: string, error: unknown): OperatorError =>
+  new OperatorError(
+    `${name} changes what belongs to the owner of the record (${error instanceof Error ? error.message : 'refused'}). Nothing of it was done. With the service stopped, run docker/record-owner.sql once more as a superuser, then start again: docs/audit.md, "Upgrading".`,
+    error,
+  )
 
 const fill = (text: string, vectorType: string, dimensions: number): string =>
   text.replaceAll(':vector', vectorType).replaceAll(':dimensions', String(dimensions))

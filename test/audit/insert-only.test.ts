@@ -1,8 +1,12 @@
 import { randomBytes } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { copyFile, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { operator, record } from '../../src/audit/record.ts'
+import { OperatorError } from '../../src/kernel/operator-error.ts'
 import { guardRecord } from '../../src/store/guard-record.ts'
 import { migrate } from '../../src/store/migrate.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
@@ -30,6 +34,9 @@ describe('the record of a service with a role of its own', needsPostgres, () => 
     inside = new pg.Client({ connectionString: urlOf(name) })
     await inside.connect()
     await inside.query('create extension vector')
+    await inside.query(
+      `create table witness (record_nos bigint[], who text); alter table witness owner to ${name}`,
+    )
     const text = await readFile(new URL('../../docker/record-owner.sql', import.meta.url), 'utf8')
     script = text.replaceAll(':"service"', name)
     await inside.query(script)
@@ -56,6 +63,12 @@ describe('the record of a service with a role of its own', needsPostgres, () => 
     'alter table decision_records owner to current_user',
     'delete from record_seals',
     'delete from record_leaves',
+    'delete from record_given',
+    `update record_given set document_id = 'x'`,
+    `insert into record_given (document_id, at, record_no, who) values ('x', now(), 1, 1)`,
+    `insert into record_who (subject, actors, client) values ('user:bob', '{}', 'x')`,
+    'truncate record_who',
+    'create trigger mine after insert on witness for each row execute function record_list()',
     'create or replace function refuse_change() returns trigger language plpgsql as $$ begin return new; end $$',
     'set role remit_record',
     'grant all on decision_records to current_user',
@@ -72,11 +85,10 @@ describe('the record of a service with a role of its own', needsPostgres, () => 
   })
 
   test('runs nothing of the service’s as its owner or as a superuser', async () => {
-    await service.query('create table witness (who text)')
     await service.query('grant all on witness to public')
     const seen = (name: string, returns: string, result: string) =>
       service.query(`create or replace function public.${name} returns ${returns} language plpgsql as $$ begin
-        insert into public.witness values (current_user); return ${result}; end $$`)
+        insert into public.witness (who) values (current_user); return ${result}; end $$`)
     await seen('gin_clean_pending_list(text)', 'bigint', '0')
     await seen('format(text, text)', 'text', `pg_catalog.format($1, variadic array[$2])`)
     await service.query('select record_tidy()')
@@ -114,16 +126,43 @@ describe('the record of a service with a role of its own', needsPostgres, () => 
     expect(await service.query('select record_no from decision_records')).toEqual(before)
   })
 
-  test('is added to, and erased from by the one way that there is', async () => {
-    await record(service, { ...operator('t_2'), subject: 'user:anne' }, { event: 'signed_out' })
+  test('is added to, and erased from by the one way that there is: what is sealed, by the alias, and listed so', async () => {
+    const who = { ...operator('t_2'), subject: 'user:anne' } as const
+    await record(service, who, {
+      event: 'document_read',
+      document_id: 'handbook',
+      released: { proof: 'asked' },
+      model_id: 'm_1',
+      openfga_request_ids: [],
+    })
     await service.query(
       `insert into record_people (alias, subject, key, erasing_since) values ('erased:a', 'user:anne', '\\x00', now())`,
     )
-    const [row] = await service.query<{ n: number }>(
-      `select record_erase('erased:a', array[record_no], array['erased:a'], array[detail]) as n
-       from decision_records where txn = 't_2'`,
+    const erase = async (to: string) => {
+      const [row] = await service.query<{ n: number }>(
+        `select record_erase('erased:a', array[record_no], array[$1], array[detail || '{"touched": true}']) as n
+         from decision_records where txn = 't_2'`,
+        [to],
+      )
+      return row?.n
+    }
+    const left = () =>
+      service.query(`select subject, detail ? 'touched' as touched from decision_records where txn = 't_2'`)
+    // Nobody would see that it was changed: it is sealed after that.
+    expect(await erase('erased:a')).toBe(0)
+    expect(await left()).toEqual([{ subject: 'user:anne', touched: false }])
+    await service.query(`insert into record_seals select 1, now(), 1, record_no, record_no, record_no, at,
+      sha256(''), sha256(''), sha256(''), sha512('') from decision_records where txn = 't_2'`)
+    await service.query(
+      `insert into record_leaves select 1, array[record_no], sha256('') from decision_records where txn = 't_2'`,
     )
-    expect(row?.n).toBe(1)
+    const listed = () =>
+      service.query('select subject, document_id from record_given join record_who using (who)')
+    expect(await listed()).toEqual([{ subject: 'user:anne', document_id: 'handbook' }])
+    expect(await erase('user:bob')).toBe(0)
+    expect(await erase('erased:a')).toBe(1)
+    expect(await left()).toEqual([{ subject: 'erased:a', touched: true }])
+    expect(await listed()).toEqual([{ subject: 'erased:a', document_id: 'handbook' }])
     await expect(service.query(`select record_drop_oldest(now())`)).rejects.toThrow('30 days')
   })
 
@@ -141,5 +180,47 @@ describe('the record of a service with a role of its own', needsPostgres, () => 
     const owner = await openPostgres({ url: urlOf(name), poolSize: 1 })
     expect(await guardRecord(owner)).toEqual({ isInsertOnly: false })
     await owner.close()
+  })
+
+  test('is not upgraded behind its owner’s back: a start says what to do first, and nothing is half done', async () => {
+    const other = `${name}_old`
+    const old = await mkdtemp(join(tmpdir(), 'remit-migrations-'))
+    const dir = new URL('../../migrations/', import.meta.url)
+    const until = '0050_record_definers.sql'
+    for (const file of await readdir(dir))
+      if (/^\d{4}_/.test(file) && file < until) await copyFile(new URL(file, dir), join(old, file))
+    await admin.query(`create database ${other} owner ${name}`)
+    const root = new pg.Client({ connectionString: urlOf(other) })
+    await root.connect()
+    await root.query('create extension vector')
+    // As it was then: it knew nothing of what is listed.
+    await root.query(
+      script
+        .replace(/ {2}-- What is listed[^]*?end loop;\n/, '')
+        .replace(/ {2}-- Only where a seal[^]*?service\);\n/, ''),
+    )
+    const upgraded = await openPostgres({ url: urlOf(other, name), poolSize: 2 })
+    try {
+      await migrate(upgraded, { dir: pathToFileURL(`${old}/`), dimensions: 3 })
+      expect(await guardRecord(upgraded)).toEqual({ isInsertOnly: true })
+      await record(upgraded, operator('t_1'), { event: 'command', command: 'drift', arguments: {} })
+      const start = () => migrate(upgraded, { dir, dimensions: 3 })
+      await expect(start()).rejects.toThrow(OperatorError)
+      await expect(start()).rejects.toThrow(
+        /^0050_record_definers.*docker\/record-owner\.sql.*docs\/audit\.md/,
+      )
+      expect(await upgraded.query('select 1 from migrations where name >= $1', [until])).toEqual([])
+      await root.query(script)
+      expect(await start()).toContain(until)
+      expect(await guardRecord(upgraded)).toEqual({ isInsertOnly: true })
+      await expect(upgraded.query('delete from decision_records')).rejects.toThrow('permission denied')
+      await expect(upgraded.query('delete from record_given')).rejects.toThrow('permission denied')
+      expect(await upgraded.query('select txn from decision_records')).toEqual([{ txn: 't_1' }])
+    } finally {
+      await upgraded.close()
+      await root.end()
+      await admin.query(`drop database ${other} with (force)`)
+      await rm(old, { recursive: true })
+    }
   })
 })

@@ -1,4 +1,6 @@
+import { setTimeout } from 'node:timers/promises'
 import type { Clock } from '../../kernel/clock.ts'
+import { OperatorError } from '../../kernel/operator-error.ts'
 import type { Database } from '../../store/sql.ts'
 import { operator, record } from '../record.ts'
 import { masked, type SealedRow, sealedColumns } from './canonical.ts'
@@ -14,23 +16,38 @@ export interface EraseDeps {
   readonly database: Database
   readonly clock: Clock
   readonly newTxn: () => string
+  /** Seals what was committed until now; 0 also while another process does. */
+  readonly seal: () => Promise<number>
+  /** Between two looks at what another process is sealing. Default: 200. */
+  readonly pauseMs?: number
 }
 
 export interface Erasures {
-  /** Takes a person out of the record for good. May run twice. Does NOT touch anything but the record. */
+  /**
+   * Takes a person out of the record for good. May run twice. Does NOT touch anything but the record. Throws OperatorError
+   * where something that names them is never sealed: what is sealed is erased then, and the rest stays to be done.
+   */
   erase(subject: string): Promise<Erased>
   /** Goes on with those that a crash left. */
   mend(): Promise<void>
 }
 
+interface Pass {
+  readonly erased: number
+  /** That name them, and could not be touched yet. */
+  readonly unsealed: number
+}
+
 const batchMax = 2_000
+/** Looks in a row at which nothing more was sealed or erased. */
+const idleMax = 50
 
 /**
  * Erases people by the destruction of their key: an alias that it made takes their place in each record, and then the key
  * goes. Seals are over aliases from the first, so the chain stays as it is; what is left tells that one person did all
- * of it, and not who.
+ * of it, and not who. Only what is sealed is touched: a change of anything else would show nowhere.
  */
-export function createErasures({ database, clock, newTxn }: EraseDeps): Erasures {
+export function createErasures({ database, clock, newTxn, seal, pauseMs = 200 }: EraseDeps): Erasures {
   async function begin(subject: string): Promise<void> {
     await database.transaction(async (sql) => {
       await ensureKeys(sql, [subject])
@@ -42,10 +59,11 @@ export function createErasures({ database, clock, newTxn }: EraseDeps): Erasures
     })
   }
 
-  async function finish(subject: string, alias: string, key: Uint8Array): Promise<number> {
+  async function pass(subject: string, alias: string, key: Uint8Array): Promise<Pass> {
     const personOf = (one: string) => (one === subject ? { key, alias } : undefined)
     const bare = subject.slice('user:'.length)
     let total = 0
+    let unsealed = 0
     for (let after = 0; ; ) {
       const rows = await database.query<SealedRow>(
         `select ${sealedColumns} from decision_records
@@ -57,16 +75,21 @@ export function createErasures({ database, clock, newTxn }: EraseDeps): Erasures
         .map((row) => ({ ...masked(row, personOf), row }))
         .filter(({ subject: own, detail, row }) => own !== row.subject || detail !== row.detail)
       if (changed.length > 0) {
-        await database.query('select record_erase($1, $2::bigint[], $3::text[], $4::jsonb[])', [
-          alias,
-          changed.map(({ row }) => row.record_no),
-          changed.map((one) => one.subject),
-          changed.map((one) => one.detail),
-        ])
-        total += changed.length
+        const [done] = await database.query<{ erased: number }>(
+          'select record_erase($1, $2::bigint[], $3::text[], $4::jsonb[]) as erased',
+          [
+            alias,
+            changed.map(({ row }) => row.record_no),
+            changed.map((one) => one.subject),
+            changed.map((one) => one.detail),
+          ],
+        )
+        const erased = done?.erased ?? 0
+        total += erased
+        unsealed += changed.length - erased
       }
       const last = rows.at(-1)
-      if (last === undefined) return total
+      if (last === undefined) return { erased: total, unsealed }
       after = last.record_no
     }
   }
@@ -74,10 +97,17 @@ export function createErasures({ database, clock, newTxn }: EraseDeps): Erasures
   async function complete(subject: string, alias: string, key: Uint8Array): Promise<number> {
     let total = 0
     // What was recorded meanwhile names them still.
-    for (;;) {
-      const changed = await finish(subject, alias, key)
-      total += changed
-      if (changed === 0) break
+    for (let idle = 0; ; ) {
+      const sealed = await seal()
+      const { erased, unsealed } = await pass(subject, alias, key)
+      total += erased
+      if (erased === 0 && unsealed === 0) break
+      idle = sealed + erased > 0 ? 0 : idle + 1
+      if (idle === idleMax)
+        throw new OperatorError(
+          `${unsealed} records that name them are sealed by nobody: remit audit verify tells which. The rest is erased.`,
+        )
+      if (idle > 0) await setTimeout(pauseMs)
     }
     await database.query(
       'update record_people set subject = null, key = null, erased_at = $2 where alias = $1',
@@ -101,7 +131,11 @@ export function createErasures({ database, clock, newTxn }: EraseDeps): Erasures
       return { alias: one.alias, records: await complete(one.subject, one.alias, one.key) }
     },
     async mend() {
-      for (const { subject, alias, key } of await open()) await complete(subject, alias, key)
+      const failed: unknown[] = []
+      // One that cannot be ended keeps nobody else named.
+      for (const { subject, alias, key } of await open())
+        await complete(subject, alias, key).catch((error: unknown) => failed.push(error))
+      if (failed.length > 0) throw failed[0]
     },
   }
 }
