@@ -148,6 +148,39 @@ describe.each([
       )
     })
 
+    test.each([
+      ['leaves somebody out', `delete from record_given where record_no = `, 1],
+      ['has another document', `update record_given set document_id = 'x' where record_no = `, 1],
+      ['has another time', `update record_given set at = at - interval '1 us' where record_no = `, 1],
+      [
+        'has somebody else',
+        `insert into record_who (subject, actors, client) select 'user:bob', actors, client from record_who limit 1;
+         update record_given set who = (select max(who) from record_who) where record_no = `,
+        1,
+      ],
+      [
+        'calls a person erased who is not',
+        `update record_who set subject = (select alias from record_people where subject = 'user:anne') where subject = 'user:anne' or 0 = `,
+        4,
+      ],
+      [
+        'has what was never given',
+        `insert into record_given select 'secret', at, record_no, who from record_given where record_no = `,
+        1,
+      ],
+      [
+        'has a record that does not exist',
+        `insert into record_given select document_id, at, record_no - 1000000, who from record_given where record_no = `,
+        0,
+      ],
+    ])('shows a list of who was given what that %s', async (_, change, count) => {
+      const [, second = 0] = await sealed()
+      await asOwner(`${change.replace(/;\n */, '; ')}${second}`)
+      const { findings, found } = await verify()
+      expect(found).toBe(Math.max(count, 1))
+      expect(findings.every(({ kind }) => kind === 'listed_otherwise')).toBe(true)
+    })
+
     test('shows seals that were edited, left out or made with another key', async () => {
       await sealed()
       await asOwner(`update record_seals set sealed_at = sealed_at - interval '1 day' where seal_no = 1`)
@@ -176,13 +209,13 @@ describe.each([
       const heads = await readHeads(database, { after: 0, limit: 100 })
       expect((await verify(heads)).found).toBe(0)
       await asOwner(
-        `delete from record_leaves where seal_no = 2; delete from record_seals where seal_no = 2; delete from decision_records where record_no > ${all[3]}`,
+        `delete from record_leaves where seal_no = 2; delete from record_seals where seal_no = 2; delete from decision_records where record_no > ${all[3]}; delete from record_given where record_no > ${all[3]}`,
       )
       expect((await verify()).found).toBe(0)
       expect((await verify(heads)).findings).toMatchObject([{ kind: 'truncated', seal: 2 }])
       // By somebody who has the key as well.
       await asOwner(
-        `delete from record_leaves; delete from record_seals; update decision_records set subject = 'user:bob'`,
+        `delete from record_leaves; delete from record_seals; delete from record_given; update decision_records set subject = 'user:bob'`,
       )
       await seal()
       expect((await verify()).found).toBe(0)
@@ -303,7 +336,10 @@ describe.each([
         before: new Date(now).toISOString(),
       })
       await seal()
-      expect((await verify()).findings).toMatchObject([{ kind: 'removed', seal: 1 }])
+      const { findings } = await verify()
+      expect(findings).toContainEqual(expect.objectContaining({ kind: 'removed', seal: 1 }))
+      // Who was given the four is listed still.
+      expect(findings.filter(({ kind }) => kind === 'listed_otherwise')).toHaveLength(4)
     })
 
     test('an erasure that a crash cut short goes on by itself', async () => {
@@ -333,7 +369,9 @@ describe.each([
       )
       await seal()
       expect(await drop()).toBe(0)
-      await asOwner(`delete from record_leaves; delete from record_seals; delete from decision_records`)
+      await asOwner(
+        `delete from record_leaves; delete from record_seals; delete from decision_records; delete from record_given`,
+      )
       await record(database, who('user:anne'), read('old'))
       await asOwner(`update decision_records set at = at - interval '40 days'`)
       await seal()

@@ -10,6 +10,7 @@ import {
 import { digestOfLeaves, headOf, noHead } from './head.ts'
 import type { ExportedHead } from './heads.ts'
 import { isSigned, keyName } from './key.ts'
+import { createListing } from './listed.ts'
 import { keysOf } from './people.ts'
 
 /** Something that is not as it was sealed, and where. */
@@ -20,6 +21,8 @@ export interface Finding {
     | 'removed'
     | 'unsealed'
     | 'erased_without_erasure'
+    /** Who was given a document by it is listed in another way, or it is listed and there is no such record. */
+    | 'listed_otherwise'
     | 'seal_changed'
     | 'seal_missing'
     | 'foreign_key'
@@ -51,7 +54,18 @@ export interface VerifyOptions {
   readonly publicKey: Uint8Array
   /** Heads that were kept elsewhere. */
   readonly heads?: readonly ExportedHead[]
+  /** Number of a seal whose head is among them: what was sealed before it is not looked at again. Default: the first. */
+  readonly from?: number | undefined
+  /** Told after each few thousand records. */
+  readonly onProgress?: ((progress: VerifyProgress) => void) | undefined
   readonly now: number
+}
+
+export interface VerifyProgress {
+  readonly records: number
+  /** Number of the newest record that was looked at, and of the last one that is sealed. */
+  readonly at: number
+  readonly to: number
 }
 
 interface SealRow {
@@ -82,12 +96,12 @@ const lateMs = 60_000
 const keptMs = 30 * 86_400_000
 
 /**
- * Compares the whole record with its seals, from the first on, in bounded memory: a bit for each number beside one batch.
+ * Compares the whole record with its seals, from the first on, in bounded memory: a bit for each number beside two batches.
  * Tells what was edited, removed or swapped, and where; a tail that was cut off shows against a head kept elsewhere.
  */
 export async function verifyRecord(
   sql: Sql,
-  { publicKey, heads = [], now }: VerifyOptions,
+  { publicKey, heads = [], from = 1, onProgress, now }: VerifyOptions,
 ): Promise<Verified> {
   const findings: Finding[] = []
   let found = 0
@@ -101,14 +115,17 @@ export async function verifyRecord(
   )
   const foreign = new Set<string>()
   const people = createPeopleCache(sql)
+  const listing = createListing(sql, from > 1 ? undefined : Number.MIN_SAFE_INTEGER)
   const mismatches: { row: SealedRow; seal: number }[] = []
   const leaves = new Map<number, Buffer>()
   const seen = createBits()
   const dropped = { seals: 0, records: 0 }
-  let previous = noHead
+  let previous = from > 1 ? await headBefore(sql, from) : noHead
+  let floor = 0
   let last: { seal: number; head: string; sealedTo: number } | undefined
   let seals = 0
   let records = 0
+  let above = 0
   const droppedTo = await droppedByRetention(sql)
   // The chain begins at 1: nothing else would look at these, and retention takes the lowest first.
   for (const { seal_no } of await sql.query<{ seal_no: number }>(
@@ -116,21 +133,41 @@ export async function verifyRecord(
   ))
     find({ kind: 'seal_changed', seal: seal_no, detail: 'no seal has such a number' })
 
-  for (let after = 0; ; ) {
+  const [{ to } = { to: 0 }] = await sql.query<{ to: number }>(
+    'select sealed_to as to from record_seals order by seal_no desc limit 1',
+  )
+  const read = async (after: number): Promise<Batch | undefined> => {
     const batch = await readSeals(sql, after)
-    if (batch.length === 0) break
-    const rows = new Map(
-      (
-        await readRows(
-          sql,
-          batch.flatMap(({ record_nos }) => record_nos ?? []),
-        )
-      ).map((row) => [row.record_no, row]),
-    )
-    await people.load([...rows.values()])
-    for (const one of batch) {
+    if (batch.length === 0) return undefined
+    const numbers = batch.flatMap(({ record_nos }) => record_nos ?? [])
+    const found = await readRows(sql, numbers)
+    await people.load(found)
+    const rows = new Map(found.map((row) => [row.record_no, row]))
+    return { seals: batch, rows, numbers, otherwise: await listing.differing(numbers, rows) }
+  }
+
+  let after = from - 1
+  // The next is read while one is compared.
+  for (let next = read(after); ; ) {
+    const batch = await next
+    if (batch === undefined) break
+    const { seals: sealed, rows, numbers, otherwise } = batch
+    next = read(sealed.at(-1)?.seal_no ?? 0)
+    // Where the comparing throws, nobody waits for it.
+    next.catch(() => undefined)
+    const wrong = new Set<number>()
+    for (const one of sealed) {
       checkSeal(one, after + 1)
       after = one.seal_no
+    }
+    checkListed()
+    onProgress?.({ records, at: numbers.at(-1) ?? last?.sealedTo ?? 0, to })
+    function checkListed(): void {
+      const own = new Set(numbers)
+      // What was edited or removed is told as that.
+      for (const record_no of otherwise)
+        if (!wrong.has(record_no) && (rows.has(record_no) || !own.has(record_no)))
+          find({ kind: 'listed_otherwise', record: record_no })
     }
     function checkSeal(one: SealRow, expected: number): void {
       const seal = one.seal_no
@@ -161,6 +198,7 @@ export async function verifyRecord(
       previous = own
       last = { seal, head: own, sealedTo: one.sealed_to }
       seals += 1
+      if (seal === from && from > 1) floor = one.sealed_to
       if (one.record_nos === null || one.digests === null) {
         if (seal <= droppedTo && one.newest_at.getTime() < now - keptMs) {
           dropped.seals += 1
@@ -182,18 +220,27 @@ export async function verifyRecord(
           continue
         }
         records += 1
+        if (number > floor) above += 1
         const fits = people.digestOf(row)?.equals(leaf) === true
+        if (!fits) wrong.add(number)
         if (!fits && mismatches.length < findingsMax) {
           mismatches.push({ row, seal })
           leaves.set(number, Buffer.from(leaf))
         } else if (!fits) find({ kind: 'changed', seal, record: number })
-        else if (people.isHidden(row))
+        else if (people.isHidden(row)) {
+          wrong.add(number)
           find({ kind: 'erased_without_erasure', seal, record: number, detail: 'its person was not erased' })
+        }
       }
     }
   }
+  for (const record of await listing.rest()) find({ kind: 'listed_otherwise', record })
   for (const finding of explained(mismatches, leaves, people.digestOf)) find(finding)
-  const waiting = await findUnsealed(sql, { sealedTo: last?.sealedTo ?? 0, seen, records, now }, find)
+  const waiting = await findUnsealed(
+    sql,
+    { floor, sealedTo: last?.sealedTo ?? 0, seen, records: above, now },
+    find,
+  )
   const newest = Math.max(0, ...heads.map(({ seal }) => seal))
   if (newest > (last?.seal ?? 0))
     find({
@@ -239,6 +286,23 @@ function* explained(
 
 const row0 = Buffer.alloc(0)
 
+interface Batch {
+  readonly seals: readonly SealRow[]
+  /** Of its records those that are there. */
+  readonly rows: ReadonlyMap<number, SealedRow>
+  readonly numbers: readonly number[]
+  /** Listed as something else than they say. */
+  readonly otherwise: readonly number[]
+}
+
+async function headBefore(sql: Sql, seal: number): Promise<string> {
+  const [row] = await sql.query<{ head: string }>(
+    `select encode(head, 'hex') as head from record_seals where seal_no = $1`,
+    [seal - 1],
+  )
+  return row?.head ?? noHead
+}
+
 const readSeals = async (sql: Sql, after: number): Promise<SealRow[]> => {
   const rows = await sql.query<SealRow>(
     `with next as (
@@ -268,6 +332,8 @@ async function droppedByRetention(sql: Sql): Promise<number> {
 }
 
 interface Unsealed {
+  /** Only what is above is looked for. */
+  readonly floor: number
   readonly sealedTo: number
   readonly seen: Bits
   readonly records: number
@@ -277,21 +343,22 @@ interface Unsealed {
 /** Gives how many are not sealed yet and need not be. */
 async function findUnsealed(
   sql: Sql,
-  { sealedTo, seen, records, now }: Unsealed,
+  { floor, sealedTo, seen, records, now }: Unsealed,
   find: (finding: Finding) => void,
 ): Promise<number> {
   const late = new Date(now - lateMs)
+  const lowest = floor > 0 ? floor : Number.MIN_SAFE_INTEGER
   const [counts] = await sql.query<{ young: number; old: number; all: number }>(
     `select count(*) filter (where record_no > $1 and at >= $2) as young,
        count(*) filter (where record_no > $1 and at < $2) as old, count(*) filter (where record_no <= $1) as all
-     from decision_records`,
-    [sealedTo, late],
+     from decision_records where record_no > $3`,
+    [sealedTo, late, lowest],
   )
   const { young = 0, old = 0, all = 0 } = counts ?? {}
   if (old > 0) find({ kind: 'unsealed', record: sealedTo + 1, detail: `${old} records were never sealed` })
   if (all === records) return young
   // One that came into a place that was passed by: late, or put there.
-  for (let after = Number.MIN_SAFE_INTEGER; ; ) {
+  for (let after = lowest; ; ) {
     const numbers = await sql.query<{ record_no: number; at: Date }>(
       'select record_no, at from decision_records where record_no > $1 and record_no <= $2 order by record_no limit 50000',
       [after, sealedTo],
@@ -307,11 +374,16 @@ async function findUnsealed(
 /** Keys of the people in the rows at hand, and whether an alias is really that of somebody who was erased. */
 function createPeopleCache(sql: Sql) {
   let keys = new Map<string, KeyedPerson>()
+  // Those of the batch that is compared while another is read.
+  let older: ReadonlyMap<string, KeyedPerson> = new Map()
   const live = new Map<string, boolean>()
-  const personOf = (subject: string): KeyedPerson | undefined => keys.get(subject)
+  const personOf = (subject: string): KeyedPerson | undefined => keys.get(subject) ?? older.get(subject)
   return {
     async load(rows: readonly SealedRow[]): Promise<void> {
-      if (keys.size > peopleMax) keys = new Map()
+      if (keys.size > peopleMax) {
+        older = keys
+        keys = new Map()
+      }
       const fresh = [...new Set(rows.flatMap(peopleIn))].filter((one) => !keys.has(one))
       for (const [subject, one] of await keysOf(sql, fresh)) keys.set(subject, one)
       const aliases = [...new Set(rows.map(({ subject }) => subject))].filter(
