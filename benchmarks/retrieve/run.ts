@@ -1,11 +1,12 @@
+import { type ChildProcess, fork } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import pg from 'pg'
 import { toSql } from 'pgvector'
-import { Pool } from 'undici'
 import { createFgaApi } from '../../src/authz/openfga.ts'
 import { compose } from '../../src/compose.ts'
 import { loadConfig } from '../../src/config.ts'
@@ -26,18 +27,21 @@ import { migrate } from '../../src/store/migrate.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
 import { createWordEmbedder } from '../../test/support/embedder.ts'
 import { createTestTokens } from '../../test/support/tokens.ts'
+import type { Asked, Took } from './asking.ts'
 import { agent, createVectors, dimensions, fillCorpus } from './corpus.ts'
 
 /**
  * Whole `POST /retrieve`, hot: its verdicts held, its record committed. Beside it, by turns over the same HTTP server,
  * database and pool, a route of the same frame that verifies the same token, searches HNSW as it is (`ef_search` 40, nobody
- * asked), inserts one row and answers with ids. Native Postgres and a real OpenFGA server: TEST_DATABASE_URL (a database is
- * made there), OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN.
+ * asked), inserts one row and answers with ids. Another process asks. Both routes are asked `--warm` times before anything is
+ * measured: what is not compiled yet takes three times as long. Native Postgres and a real OpenFGA server:
+ * TEST_DATABASE_URL (a database is made there), OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN.
  */
 const { values } = parseArgs({
   options: {
     passages: { type: 'string', default: '20000' },
     rounds: { type: 'string', default: '300' },
+    warm: { type: 'string', default: '2000' },
     clients: { type: 'string', default: '16' },
   },
 })
@@ -46,6 +50,7 @@ if (TEST_DATABASE_URL === undefined || OPENFGA_TEST_URL === undefined || OPENFGA
   throw new Error('Set TEST_DATABASE_URL, OPENFGA_TEST_URL and OPENFGA_TEST_TOKEN.')
 const passages = Number(values.passages)
 const rounds = Number(values.rounds)
+const warm = Number(values.warm)
 const clients = Number(values.clients)
 const shares = new Map([
   ['all', 1],
@@ -104,11 +109,8 @@ const tokens = createTestTokens({ ...service, publicUrl: config.publicUrl, clock
 const raw = await createRaw()
 const ours = stack.use(await listen({ fetch: service.app.fetch, host: '127.0.0.1', port: 0 }))
 const bare = stack.use(await listen({ fetch: raw.fetch, host: '127.0.0.1', port: 0 }))
-const pools = {
-  ours: new Pool(`http://127.0.0.1:${ours.port}`, { connections: clients }),
-  bare: new Pool(`http://127.0.0.1:${bare.port}`, { connections: clients }),
-}
-stack.defer(() => Promise.all([pools.ours.close(), pools.bare.close()]).then(() => undefined))
+const asker = fork(new URL('./asking.ts', import.meta.url))
+stack.defer(() => void asker.kill())
 
 console.log(
   'who             visible   p50 bare   p50 /retrieve   ratio   p95 ratio   per s, of bare   statements',
@@ -119,22 +121,28 @@ for (const [user, share] of shares) {
       JSON.stringify({ embedding: [...draw()], mode: 'vector', top_k: 10 }),
     )
     const token = async () => tokens.mint({ user, ...(by !== undefined && { agent: by }) })
-    let bearer = await token()
-    for (const body of bodies) await ask('ours', bearer, body)
-    for (const body of bodies) await ask('bare', bearer, body)
+    // Of the order of an answer, so that both are asked beside the same noise.
+    const few = 20
     const took = { ours: [] as number[], bare: [] as number[] }
-    const before = sent
-    for (let round = 0; round < rounds; round += 1) {
-      const body = bodies[round % bodies.length] ?? ''
-      took.bare.push(await timed(() => ask('bare', bearer, body)))
-      took.ours.push(await timed(() => ask('ours', bearer, body)))
-    }
-    const statements = (sent - before) / rounds - 2
-    bearer = await token()
     const rate = { ours: 0, bare: 0 }
+    const ask = async (which: keyof typeof took, times: number, by: number): Promise<Took> =>
+      askBy(asker, {
+        port: which === 'ours' ? ours.port : bare.port,
+        host: new URL(config.publicUrl).host,
+        token: await token(),
+        bodies,
+        times,
+        clients: by,
+      })
+    for (const which of ['bare', 'ours'] as const) await ask(which, warm, 4)
+    const before = sent
+    for (let round = 0; round < rounds; round += few) {
+      for (const which of ['bare', 'ours'] as const) took[which].push(...(await ask(which, few, 1)).each)
+    }
+    const statements = (sent - before) / took.ours.length - 2
     for (let turn = 0; turn < 6; turn += 1) {
       const which = turn % 2 === 0 ? 'bare' : 'ours'
-      rate[which] += await timed(() => together(which, bearer, bodies))
+      rate[which] += (await ask(which, rounds, clients)).all
     }
     console.log(
       [
@@ -210,31 +218,10 @@ async function createRaw() {
   })
 }
 
-async function ask(which: keyof typeof pools, token: string, body: string): Promise<void> {
-  const answer = await pools[which].request({
-    path: '/retrieve',
-    method: 'POST',
-    headers: {
-      authorization: `Bearer ${token}`,
-      'content-type': 'application/json',
-      host: new URL(config.publicUrl).host,
-    },
-    body,
-  })
-  const answered = await answer.body.text()
-  if (answer.statusCode !== 200) throw new Error(`${answer.statusCode} ${answered}`)
-}
-
-/** So many questions by so many clients at once. */
-async function together(which: keyof typeof pools, token: string, bodies: readonly string[]): Promise<void> {
-  let asked = 0
-  const client = async (): Promise<void> => {
-    while (asked < rounds) {
-      asked += 1
-      await ask(which, token, bodies[asked % bodies.length] ?? '')
-    }
-  }
-  await Promise.all(Array.from({ length: clients }, client))
+async function askBy(child: ChildProcess, asked: Asked): Promise<Took> {
+  child.send(asked)
+  const [took] = (await once(child, 'message')) as [Took]
+  return took
 }
 
 async function administer(statement: string): Promise<void> {
@@ -242,12 +229,6 @@ async function administer(statement: string): Promise<void> {
   await client.connect()
   await client.query(statement)
   await client.end()
-}
-
-async function timed(work: () => Promise<unknown>): Promise<number> {
-  const from = performance.now()
-  await work()
-  return performance.now() - from
 }
 
 function at(times: readonly number[], share: number): number {

@@ -32,11 +32,12 @@ function prototypeIn(body: unknown): string | undefined {
     if (typeof value !== 'object' || value === null) continue
     const at = (name: string): string => (path === '' ? name : `${path}.${name}`)
     if (Object.hasOwn(value, '__proto__')) return at('__proto__')
-    // Not by entries: of a vector those are hundreds of pairs.
-    for (const name in value) {
-      const member: unknown = value[name as keyof typeof value]
-      if (typeof member === 'object' && member !== null) open.push({ value: member, path: at(name) })
+    const see = (member: unknown, name: string | number): void => {
+      if (typeof member === 'object' && member !== null) open.push({ value: member, path: at(String(name)) })
     }
+    // Not by entries: of a vector those are hundreds of pairs.
+    if (Array.isArray(value)) for (let index = 0; index < value.length; index += 1) see(value[index], index)
+    else for (const [name, member] of Object.entries(value)) see(member, name)
   }
   return undefined
 }
