@@ -255,6 +255,9 @@ describe.each([
         subject: 'user:dan',
         detail: { question: 'delegations' },
       })
+      // Begun, and nobody was told that it stands.
+      await world.database.query(`update delegations set state = 'lending' where id = $1`, [passed.id])
+      expect(await listed('subject=user:bob')).toEqual([other])
       for (const token of [tokens.person, tokens.writer, tokens.agent])
         expect((await world.call('GET', '/audit/delegations', { token })).status).toBe(403)
     })
