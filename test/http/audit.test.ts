@@ -258,7 +258,8 @@ describe.each([
       // Begun, and nobody was told that it stands.
       await world.database.query(`update delegations set state = 'lending' where id = $1`, [passed.id])
       expect(await listed('subject=user:bob')).toEqual([other])
-      for (const token of [tokens.person, tokens.writer, tokens.agent])
+      const former = await formerReader(world)
+      for (const token of [tokens.person, tokens.writer, tokens.agent, former])
         expect((await world.call('GET', '/audit/delegations', { token })).status).toBe(403)
     })
 
@@ -340,6 +341,14 @@ describe.each([
     })
   })
 })
+
+/** A token that was good until its person's role was taken away. */
+async function formerReader({ service, token }: World): Promise<string> {
+  await service.administrators.add('user:bob', ['security.read'])
+  const good = await token({ user: 'bob' })
+  await service.administrators.remove('user:bob')
+  return good
+}
 
 const cursorAt = (time: string): string => Buffer.from(JSON.stringify([time, 1])).toString('base64url')
 

@@ -128,6 +128,10 @@ describe.each(ways)('POST /memberships on $name', ({ options, ...backend }) => {
     test('is for administrators who may read, and on record before it is answered', async () => {
       for (const user of ['anne', 'carol'])
         expect((await ask({ user: 'user:anne' }, await world.token({ user }))).status).toBe(403)
+      await world.service.administrators.add('user:bob', ['security.read'])
+      const former = await world.token({ user: 'bob' })
+      await world.service.administrators.remove('user:bob')
+      expect((await ask({ user: 'user:anne' }, former)).status).toBe(403)
       await world.lend('anne', 'research-bot', 'collection:handbook')
       const agent = await world.token({ user: 'anne', agent: 'research-bot' })
       expect((await ask({ user: 'user:anne' }, agent)).status).toBe(403)
