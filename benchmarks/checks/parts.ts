@@ -1,0 +1,238 @@
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { transformer } from '@openfga/syntax-transformer'
+import { check, compileModel, createMemo, createTupleStore, type JsonObject } from '@remit/engine'
+import pg from 'pg'
+import { type Check, contextAt, type Tuple } from '../../src/authz/fga.ts'
+import { askInParts } from '../../src/authz/gate/in-parts.ts'
+import { takeApartLocally } from '../../src/authz/index/local.ts'
+import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
+import { documentObject } from '../../src/kernel/ids.ts'
+import { createRandom } from '../kubernetes/random.ts'
+import type { Corpus } from '../search/corpus.ts'
+import { driveWorld } from '../search/worlds/drive.ts'
+import { treeWorld } from '../search/worlds/tree.ts'
+
+/**
+ * Ten documents that a person may read, drawn from all of those, past all caches: `can_read` asked whole and in parts, of the
+ * real server on Postgres with its defaults and with one node at a time, in turn. Needs OPENFGA_BINARY and TEST_DATABASE_URL.
+ */
+const { OPENFGA_BINARY: binary, TEST_DATABASE_URL: admin } = process.env
+if (!binary || !admin) throw new Error('Set OPENFGA_BINARY (1.22.1) and TEST_DATABASE_URL.')
+
+const documents = 10_000
+const batches = 24
+const size = 10
+const rounds = 3
+const apiToken = 'key-of-the-benchmark'
+const settings = [
+  { name: 'defaults', env: {} },
+  { name: 'breadth 1', env: { OPENFGA_RESOLVE_NODE_BREADTH_LIMIT: '1' } },
+]
+const model = JSON.parse(
+  JSON.stringify(
+    transformer.transformDSLToJSONObject(readFileSync(new URL('../../model.fga', import.meta.url), 'utf8')),
+  ),
+) as JsonObject
+const compiled = compileModel(model)
+const database = `remit_parts_${process.pid}`
+const url = Object.assign(new URL(admin), { pathname: `/${database}` }).href
+const rows = new Map<string, { times: number[]; server: number[]; reads: number[]; checks: number[] }>()
+
+await query(admin, `create database ${database}`)
+try {
+  execFileSync(binary, ['migrate'], { env: environment(0, 0), stdio: 'ignore' })
+  const loading = await startServer({})
+  const worlds = []
+  for (const name of ['tree', 'drive'] as const) worlds.push(await load(name, loading))
+  loading.process.kill()
+  await query(url, 'analyze tuple')
+  for (let round = 0; round < rounds; round++) {
+    for (const { name: setting, env } of settings) {
+      const server = await startServer(env)
+      for (const world of worlds) {
+        for (const how of ['whole', 'in parts'] as const)
+          await measure(`${world.name}, ${setting}, ${how}`, world, how === 'whole', server)
+      }
+      server.process.kill()
+    }
+  }
+  for (const [name, { times, server, reads, checks }] of rows) {
+    console.log(
+      `${name.padEnd(28)} p50 ${at(times, 0.5).toFixed(1)} ms, p95 ${at(times, 0.95).toFixed(1)} ms; OpenFGA's processor ` +
+        `${at(server, 0.5).toFixed(1)} ms, ${at(reads, 0.5).toFixed(0)} reads, ${at(checks, 0.5).toFixed(0)} checks`,
+    )
+  }
+} finally {
+  await query(admin, `drop database if exists ${database} with (force)`)
+}
+
+interface Loaded {
+  readonly name: string
+  readonly storeId: string
+  readonly modelId: string
+  readonly store: ReturnType<typeof createTupleStore>
+  readonly asked: readonly { readonly user: `user:${string}`; readonly ids: readonly string[] }[]
+}
+
+async function load(name: 'tree' | 'drive', server: Server): Promise<Loaded> {
+  const corpus = {
+    documents: Array.from({ length: documents }, (_, n) => ({ id: `d${n}` })),
+  } as unknown as Corpus
+  const random = createRandom(7)
+  const world =
+    name === 'tree' ? treeWorld(corpus, 'strewn', random) : driveWorld(corpus, 'strewn', random, Date.now())
+  const tuples = [
+    ...new Map(world.tuples.map((one) => [`${one.user} ${one.relation} ${one.object}`, one])).values(),
+  ]
+  const { id: storeId } = await server.api.createStore({ name: 'benchmark' })
+  const { authorization_model_id: modelId } = await server.api.writeAuthorizationModel(
+    storeId,
+    model as never,
+  )
+  const fga = createFga(server.api, storeId, () => modelId)
+  const rest = Array.from({ length: Math.ceil(tuples.length / 100) }, (_, n) =>
+    tuples.slice(n * 100, n * 100 + 100),
+  )
+  const write = async (): Promise<void> => {
+    for (let page = rest.pop(); page !== undefined; page = rest.pop()) await fga.write({ writes: page })
+  }
+  await Promise.all([write(), write(), write(), write()])
+  const store = storeOf(tuples)
+  const people = random.pick(
+    world.askers.filter(({ level }) => level === 0.5 || level === 0.1),
+    batches,
+  )
+  const all = corpus.documents.map(({ id }) => id)
+  const asked = people.map(({ person }) => {
+    const memo = createMemo()
+    const mayRead = (id: string): boolean =>
+      check(
+        compiled,
+        store,
+        { ...question(person), object: documentObject(id), context: contextAt(Date.now()) },
+        memo,
+      )
+    return { user: person, ids: random.pick(all, all.length).filter(mayRead).slice(0, size) }
+  })
+  return { name, storeId, modelId, store, asked }
+}
+
+function storeOf(tuples: readonly Tuple[]) {
+  const store = createTupleStore()
+  for (const [order, tuple] of tuples.entries()) store.add(tuple, String(order).padStart(9, '0'))
+  return store
+}
+
+function question<U extends string>(user: U) {
+  return { user, relation: 'can_read', contextual: [] } as const
+}
+
+async function measure(name: string, world: Loaded, isWhole: boolean, server: Server): Promise<void> {
+  const row = rows.get(name) ?? { times: [], server: [], reads: [], checks: [] }
+  rows.set(name, row)
+  const fga = createFga(server.api, world.storeId, () => world.modelId)
+  const ask = async ({ user, ids }: Loaded['asked'][number]): Promise<number> => {
+    let sent = 0
+    const now = Date.now()
+    const parts = isWhole ? undefined : takeApartLocally(compiled, world.store, question(user), ids, now)
+    const verdicts = await askInParts(
+      ids.map((id) => ({ check: { ...question(user), object: documentObject(id) }, parts: parts?.get(id) })),
+      async (checks: readonly Check[]) => {
+        sent += checks.length
+        return (await fga.batchCheck(checks, { now })).verdicts
+      },
+    )
+    if (verdicts.some((verdict) => verdict !== 'allowed')) throw new Error(`${name}: ${verdicts} for ${user}`)
+    return sent
+  }
+  // The server learns which of its strategies is quicker, and its connections their statements.
+  for (const one of world.asked.slice(0, batches / 2)) await ask(one)
+  const before = { processor: server.processor(), reads: await server.reads() }
+  for (const one of world.asked) {
+    const began = performance.now()
+    row.checks.push(await ask(one))
+    row.times.push(performance.now() - began)
+  }
+  row.server.push((server.processor() - before.processor) / world.asked.length)
+  row.reads.push(((await server.reads()) - before.reads) / world.asked.length)
+}
+
+interface Server {
+  readonly api: ReturnType<typeof createFgaApi>
+  readonly process: ChildProcess
+  /** Milliseconds so far, of all its threads. */
+  processor(): number
+  /** Statements sent to its database for checks so far. */
+  reads(): Promise<number>
+}
+
+async function startServer(env: Record<string, string>): Promise<Server> {
+  const [http, metrics] = [await freePort(), await freePort()]
+  const child = spawn(binary as string, ['run'], {
+    stdio: 'ignore',
+    env: { ...environment(http, metrics), ...env },
+  })
+  const base = `http://127.0.0.1:${http}`
+  for (let tries = 0; tries < 100 && !(await answers(`${base}/healthz`)); tries++) await sleep(100)
+  const threads = new Map<string, number>()
+  return {
+    api: createFgaApi({ apiUrl: base, apiToken, timeoutMs: 30_000 }),
+    process: child,
+    processor() {
+      for (const thread of readdirSync(`/proc/${child.pid}/task`)) {
+        const [nanoseconds] = readFileSync(`/proc/${child.pid}/task/${thread}/schedstat`, 'utf8').split(' ')
+        threads.set(thread, Number(nanoseconds) / 1e6)
+      }
+      return [...threads.values()].reduce((sum, one) => sum + one, 0)
+    },
+    async reads() {
+      const text = await (await fetch(`http://127.0.0.1:${metrics}/metrics`)).text()
+      const sums = [...text.matchAll(/^openfga_datastore_query_count_sum\S* (\S+)$/gm)]
+      return sums.reduce((sum, [, count]) => sum + Number(count), 0)
+    },
+  }
+}
+
+function environment(http: number, metrics: number): Record<string, string> {
+  return {
+    OPENFGA_DATASTORE_ENGINE: 'postgres',
+    OPENFGA_DATASTORE_URI: `${url}?sslmode=disable`,
+    OPENFGA_AUTHN_METHOD: 'preshared',
+    OPENFGA_AUTHN_PRESHARED_KEYS: apiToken,
+    OPENFGA_HTTP_ADDR: `127.0.0.1:${http}`,
+    OPENFGA_GRPC_ADDR: '127.0.0.1:0',
+    OPENFGA_METRICS_ADDR: `127.0.0.1:${metrics}`,
+    OPENFGA_PLAYGROUND_ENABLED: 'false',
+    OPENFGA_LOG_LEVEL: 'error',
+  }
+}
+
+const answers = (address: string): Promise<boolean> =>
+  fetch(address).then(
+    ({ ok }) => ok,
+    () => false,
+  )
+
+function freePort(): Promise<number> {
+  return new Promise((resolve) => {
+    const server = createServer().listen(0, '127.0.0.1', () => {
+      const address = server.address()
+      server.close(() => resolve(address !== null && typeof address === 'object' ? address.port : 0))
+    })
+  })
+}
+
+async function query(connectionString: string, text: string): Promise<void> {
+  const client = new pg.Client({ connectionString })
+  await client.connect()
+  await client.query(text)
+  await client.end()
+}
+
+function at(values: readonly number[], share: number): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN
+}
