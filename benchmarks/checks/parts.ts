@@ -210,11 +210,12 @@ function environment(http: number, metrics: number): Record<string, string> {
   }
 }
 
-const answers = (address: string): Promise<boolean> =>
-  fetch(address).then(
+function answers(address: string): Promise<boolean> {
+  return fetch(address).then(
     ({ ok }) => ok,
     () => false,
   )
+}
 
 function freePort(): Promise<number> {
   return new Promise((resolve) => {
