@@ -137,11 +137,13 @@ describe('an incident at the demo company', { timeout: 120_000 }, () => {
       expect(await handset.findings('phone-incident-action')).toEqual([])
       await console.getByRole('link', { name: /^plan:m_/ }).click()
       await console.getByRole('heading', { name: 'What changes in the text' }).waitFor()
-      expect(await handset.findings('phone-incident-change')).toEqual([])
+      await console.getByText('It came into force.').waitFor()
+    expect(await console.getByText('It is in force.').count()).toBe(0)
+    expect(await handset.findings('phone-incident-change')).toEqual([])
       await console.goto(`${settings.url}/console/agents/brief-bot`)
       await console.getByText('Disabled. No token in whose chain it stands counts any more').waitFor()
       expect(await handset.findings('phone-incident-agent')).toEqual([])
-      // The other one as well, in bed: from the phone.
+      // The other one as well, from where one happens to be.
       await console.goto(`${settings.url}/console/agents/research-bot`)
       await console.getByLabel('Type research-bot to confirm').fill('research-bot')
       expect(await handset.findings('phone-kill-switch')).toEqual([])
