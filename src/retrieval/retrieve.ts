@@ -168,7 +168,7 @@ async function prepare(question: Question, deps: RetrieverDeps, { signal }: Dead
   const { search } = deps
   const { query, mode } = question
   const byWords = (visible: Visible, depth: number) => search.keyword(visible, query ?? '', depth)
-  const alone = Math.max(aloneMin, question.topK * deeper)
+  const alone = depthOfOne(question.topK)
   const words: Branches = {
     modeUsed: 'keyword',
     depth: alone,
@@ -230,6 +230,9 @@ interface ClearBestOptions {
 const fusedMin = 100
 const aloneMin = 40
 const deeper = 4
+
+/** How many are looked for at first, where there is one list. */
+export const depthOfOne = (topK: number): number => Math.max(aloneMin, topK * deeper)
 
 /**
  * Takes the best candidates through the gate until `topK` are cleared. Where refusals leave too few, it searches

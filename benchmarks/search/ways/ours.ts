@@ -9,6 +9,7 @@ import { createNominator } from '../../../src/authz/nominate.ts'
 import type { Principal } from '../../../src/kernel/principal.ts'
 import { createCells } from '../../../src/retrieval/cells/cells.ts'
 import { createCorpus } from '../../../src/retrieval/corpus/corpus.ts'
+import { depthOfOne } from '../../../src/retrieval/retrieve.ts'
 import { createSearch } from '../../../src/retrieval/search.ts'
 import { createSnapshots } from '../../../src/retrieval/visible/snapshots.ts'
 import { createVisibility } from '../../../src/retrieval/visible/visibility.ts'
@@ -28,8 +29,8 @@ export interface Ours extends AsyncDisposable {
   readonly fast: Way
 }
 
-// As the service searches: what the gate refuses must not leave too few (src/retrieval/retrieve.ts).
-const depth = 100
+// As the service searches by vectors.
+const depth = depthOfOne(topK)
 
 /** The service's own parts, put together as src/compose.ts does. */
 export async function openOurs(
