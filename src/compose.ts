@@ -65,7 +65,14 @@ import { createRequireBearer } from './http/middleware/bearer.ts'
 import { hostsOf } from './http/middleware/frame.ts'
 import { createAdmission } from './http/middleware/limits.ts'
 import { openApiOf } from './http/openapi.ts'
-import { createMetrics, createOps, indexDetails, observeIndex, type Readiness } from './http/ops.ts'
+import {
+  createMetrics,
+  createOps,
+  indexDetails,
+  observeIndex,
+  observeRecord,
+  type Readiness,
+} from './http/ops.ts'
 import { accessRoutes } from './http/routes/access.ts'
 import { activityRoutes } from './http/routes/activity.ts'
 import { agentRoutes } from './http/routes/agents.ts'
@@ -459,6 +466,7 @@ export async function compose({
     newId: () => `m_${randomBytes(16).toString('base64url')}`,
   })
   observeIndex(metrics.registry, () => index.status())
+  observeRecord(metrics.registry, () => keeping.unsealed())
   const isOpen = (): boolean => authority.isHeard && epoch.isSound
   const probe = () => Promise.all([answers(database), fga.isHealthy()])
   const readiness = async (): Promise<Readiness> => {

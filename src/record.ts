@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { createErasures, type Erased } from './audit/seal/erase.ts'
 import { type ExportedHead, readHeads } from './audit/seal/heads.ts'
 import { openSealKey } from './audit/seal/key.ts'
+import { readUnsealed, type Unsealed } from './audit/seal/lag.ts'
 import { createRetention } from './audit/seal/retention.ts'
 import { createSealer } from './audit/seal/sealer.ts'
 import { type Verified, verifyRecord } from './audit/seal/verify.ts'
@@ -27,7 +28,10 @@ export interface RecordKeeping {
   seal(): Promise<number>
   /** Seals about once a second until disposed, and once more then. */
   sealing(): AsyncDisposable
-  verify(heads: readonly ExportedHead[]): Promise<Verified>
+  /** How far that is behind. */
+  unsealed(): Promise<Unsealed>
+  /** From the seal of the newest head on, where `resumes`: what was sealed before it was verified when that head was kept. */
+  verify(heads: readonly ExportedHead[], resumes?: boolean): Promise<Verified>
   heads(after: number, limit: number): Promise<readonly ExportedHead[]>
   erase(subject: string): Promise<Erased>
   /** To be run every hour. */
@@ -57,10 +61,12 @@ export async function openRecord({
     isInsertOnly,
     seal: sealer.seal,
     sealing: () => everySecond(sealer.seal, log),
-    verify: async (heads) => {
+    unsealed: () => readUnsealed(database),
+    verify: async (heads, resumes = false) => {
       // What was done a moment ago is looked at too.
       await sealer.seal()
-      return verifyRecord(database, { publicKey: key.publicKey, heads, now: clock.now() })
+      const from = resumes ? Math.max(1, ...heads.map(({ seal }) => seal)) : 1
+      return verifyRecord(database, { publicKey: key.publicKey, heads, from, now: clock.now() })
     },
     heads: (after, limit) => readHeads(database, { after, limit }),
     erase: erasures.erase,

@@ -13,6 +13,12 @@ export interface AuditCommandDeps extends ExplainCommandDeps {
 type Row = Readonly<Record<string, unknown>>
 type Flags = AsWhom & Readonly<Record<string, unknown>>
 
+interface VerifyFlags {
+  readonly against?: string
+  readonly resume: boolean
+  readonly json: boolean
+}
+
 const filters = [
   'subject',
   'actor',
@@ -196,10 +202,13 @@ export function addAuditCommands(program: Command, deps: AuditCommandDeps, outco
     .command('verify')
     .description('Compares the whole record with its seals: what was edited, removed or swapped, and where.')
     .option('--against <file>', 'heads that were kept elsewhere (remit audit heads)')
+    .option('--resume', 'only from the last of those heads on: what is before it was verified then', false)
     .option('--json', 'prints the answer as JSON', false)
-    .action(async ({ against, json }: { readonly against?: string; readonly json: boolean }) => {
+    .action(async ({ against, resume, json }: VerifyFlags) => {
+      if (resume && against === undefined)
+        throw new Error('--resume goes on from a kept head: --against FILE.')
       const heads = against === undefined ? [] : chosen(await readFile(against, 'utf8'))
-      const { findings, ...facts } = (await admin.run('audit_verify', { heads })) as Row & {
+      const { findings, ...facts } = (await admin.run('audit_verify', { heads, resume })) as Row & {
         findings: readonly Row[]
         found: number
       }

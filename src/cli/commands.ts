@@ -397,9 +397,12 @@ const commands = {
   })),
   audit_verify: command(
     // A head holds everything before it: few of a file are enough, and they have to fit into a request.
-    z.strictObject({ heads: z.array(z.looseObject({})).max(100).default([]) }),
-    ({ heads }, { record: keeping }) => keeping.verify(parseHeads(heads)),
-    ({ heads }) => ({ heads: heads.length }),
+    z.strictObject({
+      heads: z.array(z.looseObject({})).max(100).default([]),
+      resume: z.boolean().default(false),
+    }),
+    ({ heads, resume }, { record: keeping }) => keeping.verify(parseHeads(heads), resume),
+    ({ heads, resume }) => ({ heads: heads.length, resume }),
   ),
   audit_heads: command(
     z.strictObject({ after: z.int().min(0).default(0), limit: z.int().min(1).max(10_000).default(10_000) }),

@@ -80,7 +80,7 @@ export function addModelCommands(program: Command, deps: CliDeps, outcome: { ok:
       deps.terminal.out(
         answer.state === 'active'
           ? `The model ${answer.model_id ?? ''} is in force, confirmed by ${answer.approved_by.join(', ')}.`
-          : `Confirmed by ${answer.approved_by.join(', ')}. Somebody else has to confirm it too: remit model show ${id}, then remit model apply ${id}`,
+          : `Confirmed by ${answer.approved_by.join(', ')}. Somebody else has to confirm it too: remit model show ${id}, then remit model apply ${id}${asUser(flags.user && 'NAME')}`,
       )
     })
 
@@ -149,9 +149,12 @@ async function showPlan(body: object, flags: PlanFlags, deps: CliDeps): Promise<
   const { json, markdown } = flags
   deps.terminal.out(json ? JSON.stringify(plan) : markdown ? planToMarkdown(plan) : planToText(plan))
   if (!plan.complete || plan.refusals.length > 0) return false
-  deps.terminal.say(`Confirm it with: npm run remit -- model apply ${plan.plan_id}`)
+  deps.terminal.say(`Confirm it with: npm run remit -- model apply ${plan.plan_id}${asUser(flags.user)}`)
   return true
 }
+
+/** Whoever was named on the line has to be named on the next one: in the demo nobody is signed in. */
+const asUser = (user: string | undefined): string => (user === undefined ? '' : ` --user ${user}`)
 
 /** A record names the model that decided, not the plan that brought it. */
 async function planOf(id: string, flags: PersonFlags, deps: CliDeps): Promise<string> {

@@ -68,7 +68,6 @@ describe('the record of a service with a role of its own', needsPostgres, () => 
     `insert into record_given (document_id, at, record_no, who) values ('x', now(), 1, 1)`,
     `insert into record_who (subject, actors, client) values ('user:bob', '{}', 'x')`,
     'truncate record_who',
-    'create trigger mine after insert on witness for each row execute function record_list()',
     'create or replace function refuse_change() returns trigger language plpgsql as $$ begin return new; end $$',
     'set role remit_record',
     'grant all on decision_records to current_user',
@@ -92,6 +91,11 @@ describe('the record of a service with a role of its own', needsPostgres, () => 
     await seen('gin_clean_pending_list(text)', 'bigint', '0')
     await seen('format(text, text)', 'text', `pg_catalog.format($1, variadic array[$2])`)
     await service.query('select record_tidy()')
+    await expect(
+      service.query(
+        'create trigger mine after insert on witness for each row execute function record_list()',
+      ),
+    ).rejects.toThrow('permission denied for function record_list')
     // As at a start: in a session that has looked nothing up yet.
     const started = await openPostgres({ url: urlOf(name, name), poolSize: 1 })
     await guardRecord(started)

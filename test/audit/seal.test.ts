@@ -224,6 +224,31 @@ describe.each([
       )
     })
 
+    test('goes on from a head that was kept: what was done since is found, and the head is compared first', async () => {
+      const all = await sealed()
+      const heads = await readHeads(database, { after: 1, limit: 1 })
+      const resume = (from = heads) =>
+        verifyRecord(database, { publicKey: key.publicKey, heads: from, from: 2, now })
+      expect(await resume()).toMatchObject({ found: 0, records: 4, seals: 1 })
+      await record(database, who('user:anne'), read('later'))
+      await seal()
+      expect(await resume()).toMatchObject({ found: 0, records: 5, seals: 2, waiting: 0 })
+      await asOwner(`update decision_records set client = 'x' where record_no in (${all[0]}, ${all[5]})`)
+      expect((await resume()).findings).toEqual([{ kind: 'changed', seal: 2, record: all[5] }])
+      const [head] = heads
+      const other = head === undefined ? [] : [{ ...head, head: '0'.repeat(64) }]
+      expect((await resume(other)).findings).toContainEqual(
+        expect.objectContaining({ kind: 'head_differs', seal: 2 }),
+      )
+      // Of what was never sealed, that which came since.
+      await asOwner(
+        `insert into decision_records (record_no, at, txn, event, subject, actors, client, detail)
+         overriding system value select record_no + 1000, at - interval '1 hour', txn, event, subject, actors, client, detail
+         from decision_records where record_no = ${all[7]}`,
+      )
+      expect((await resume()).findings).toContainEqual(expect.objectContaining({ kind: 'unsealed' }))
+    })
+
     test('passes by what was rolled back, and a crash leaves a batch sealed or not at all', async () => {
       await record(database, who('user:anne'), read('a'))
       await database

@@ -81,6 +81,8 @@ test('remit audit verify ends with 1 where the record is not whole, and says whe
   const { out } = await remit('audit', 'heads')
   await writeFile(heads, out)
   expect((await remit('audit', 'verify', '--against', heads)).code).toBe(0)
+  expect((await remit('audit', 'verify', '--against', heads, '--resume')).code).toBe(0)
+  expect((await remit('audit', 'verify', '--resume')).said).toContain('--against FILE')
   await writeFile(heads, `${out}${JSON.stringify({ ...JSON.parse(out.split('\n')[0] ?? ''), seal: 999 })}\n`)
   const cut = await remit('audit', 'verify', '--against', heads, '--json')
   expect(cut.code).toBe(1)

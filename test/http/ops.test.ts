@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { operator, record } from '../../src/audit/record.ts'
 import { type FaultyDatabase, faultyDatabase } from '../security/faulty-database.ts'
 import { type FaultyOpenFga, startFaultyOpenFga } from '../security/faulty-openfga.ts'
 import { openWorld, type World } from '../support/world.ts'
@@ -26,6 +27,33 @@ const operators = (path: string, host?: string): Response | Promise<Response> =>
   })
 
 describe('/metrics', () => {
+  test('says how many records are not sealed yet and how old the oldest is, and answers where the database does not', async () => {
+    const gauges = async () => {
+      const text = await (await operators('/metrics')).text()
+      return ['remit_record_unsealed', 'remit_record_unsealed_seconds'].map((name) =>
+        Number(new RegExp(`^${name} (.*)$`, 'm').exec(text)?.[1]),
+      )
+    }
+    await world.service.record.seal()
+    expect(await gauges()).toEqual([0, 0])
+    for (const n of [1, 2, 3])
+      await record(world.database, operator(`t_${n}`), { event: 'command', command: 'drift', arguments: {} })
+    await world.database.query('alter table decision_records disable trigger user')
+    await world.database.query(
+      `update decision_records set at = at - interval '10 minutes' where txn = 't_1'`,
+    )
+    await world.database.query('alter table decision_records enable trigger user')
+    const [rows, seconds = 0] = await gauges()
+    expect(rows).toBe(3)
+    expect(seconds).toBeGreaterThan(595)
+    expect((await operators('/readyz')).status).toBe(200)
+    storage.set(/./)
+    expect(await gauges()).toEqual([Number.NaN, Number.NaN])
+    storage.set(undefined)
+    await world.service.record.seal()
+    expect(await gauges()).toEqual([0, 0])
+  })
+
   const names = ['nightjar', 'wagtail', 'redstart']
   const recognisable = [
     ...names,

@@ -56,16 +56,7 @@ export interface VerifyOptions {
   readonly heads?: readonly ExportedHead[]
   /** Number of a seal whose head is among them: what was sealed before it is not looked at again. Default: the first. */
   readonly from?: number | undefined
-  /** Told after each few thousand records. */
-  readonly onProgress?: ((progress: VerifyProgress) => void) | undefined
   readonly now: number
-}
-
-export interface VerifyProgress {
-  readonly records: number
-  /** Number of the newest record that was looked at, and of the last one that is sealed. */
-  readonly at: number
-  readonly to: number
 }
 
 interface SealRow {
@@ -101,7 +92,7 @@ const keptMs = 30 * 86_400_000
  */
 export async function verifyRecord(
   sql: Sql,
-  { publicKey, heads = [], from = 1, onProgress, now }: VerifyOptions,
+  { publicKey, heads = [], from = 1, now }: VerifyOptions,
 ): Promise<Verified> {
   const findings: Finding[] = []
   let found = 0
@@ -133,9 +124,6 @@ export async function verifyRecord(
   ))
     find({ kind: 'seal_changed', seal: seal_no, detail: 'no seal has such a number' })
 
-  const [{ to } = { to: 0 }] = await sql.query<{ to: number }>(
-    'select sealed_to as to from record_seals order by seal_no desc limit 1',
-  )
   const read = async (after: number): Promise<Batch | undefined> => {
     const batch = await readSeals(sql, after)
     if (batch.length === 0) return undefined
@@ -161,7 +149,6 @@ export async function verifyRecord(
       after = one.seal_no
     }
     checkListed()
-    onProgress?.({ records, at: numbers.at(-1) ?? last?.sealedTo ?? 0, to })
     function checkListed(): void {
       const own = new Set(numbers)
       // What was edited or removed is told as that.
