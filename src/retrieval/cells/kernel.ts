@@ -117,7 +117,8 @@ const deviationOf = (adds: Float32Array): number =>
 
 // As kernel.wat has it: so many axes are looked at before it is told whether the others are worth it.
 const axesEarly = 64
-const deviationsLate = 3
+// More than the spread of all codes would call for: the best are so because all axes point their way, the later ones too.
+const deviationsLate = 5
 
 const pageSize = 65_536
 // 4 GB: codes of 40 million passages.

@@ -17,9 +17,9 @@ export interface NearOptions {
 
 // Measured: docs/decisions/0023-search-plans.md.
 /** Where no more chunks are visible, the code of each is looked at. */
-export const looksAll = 16_000
-const looksMin = 16_000
-const looksMax = 24_000
+export const looksAll = 24_000
+const looksMin = 24_000
+const looksMax = 32_000
 const deviations = 3
 // What is searched is deeper than what is answered: how good the last of that is tells.
 const depthOfLimit = 4
