@@ -66,7 +66,7 @@ export interface NewCollection {
 
 /** What commands need of the record's keeping. */
 interface Keeping {
-  readonly verify: (heads: readonly ExportedHead[]) => Promise<Verified>
+  readonly verify: (heads: readonly ExportedHead[], resumes: boolean) => Promise<Verified>
   readonly heads: (after: number, limit: number) => Promise<readonly ExportedHead[]>
   readonly erase: (subject: string) => Promise<Erased>
 }
