@@ -29,8 +29,10 @@ export interface Measured {
   readonly short: number
   readonly released: number
   readonly leaks: number
-  /** Sent to OpenFGA, a document released. */
+  /** Documents that OpenFGA was asked about, a document released. */
   readonly checksEach: number
+  /** Checks that were sent for it, a document released. */
+  readonly partsEach: number
   /** p50 of each of its parts, where it tells them. */
   readonly steps: Readonly<Record<string, number>>
 }
@@ -44,6 +46,7 @@ interface Sample {
   readonly documents: number
   readonly leaks: number
   readonly checks: number
+  readonly parts: number
   readonly steps: Answered['steps']
 }
 
@@ -86,7 +89,7 @@ function judge(
   corpus: Corpus,
   known: Known,
   way: Way,
-  { passages, checks, steps }: Answered,
+  { passages, checks, parts = checks, steps }: Answered,
 ): Omit<Sample, 'ms' | 'processor'> {
   const isRaw = way.kind === 'raw'
   const wanted = isRaw ? topK : Math.min(topK, known.passages)
@@ -103,6 +106,7 @@ function judge(
     documents: new Set(released.map((passage) => corpus.documentOf[passage])).size,
     leaks: way.kind === 'release' ? passages.length - mayLeave.length : 0,
     checks,
+    parts,
     steps,
   }
 }
@@ -113,6 +117,7 @@ function summary(cell: Cell, way: Way, samples: readonly Sample[]): Measured {
   const sum = (pick: (sample: Sample) => number): number => of(pick).reduce((all, one) => all + one, 0)
   const times = of(({ ms }) => ms)
   const recalls = of(({ recall }) => recall)
+  const documents = sum(({ documents }) => documents)
   return {
     policy,
     topic,
@@ -135,12 +140,8 @@ function summary(cell: Cell, way: Way, samples: readonly Sample[]): Measured {
     short: samples.filter(({ short }) => short).length,
     released: sum(({ released }) => released),
     leaks: sum(({ leaks }) => leaks),
-    checksEach:
-      sum(({ checks }) => checks) /
-      Math.max(
-        1,
-        sum(({ documents }) => documents),
-      ),
+    checksEach: sum(({ checks }) => checks) / Math.max(1, documents),
+    partsEach: sum(({ parts }) => parts) / Math.max(1, documents),
     steps: Object.fromEntries(
       Object.keys(samples[0]?.steps ?? {}).map((name) => [
         name,

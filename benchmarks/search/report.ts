@@ -58,6 +58,7 @@ const columns = [
   'released',
   'leaks',
   'checksEach',
+  'partsEach',
 ] as const satisfies readonly Exclude<keyof Measured, 'steps' | 'recallInterval'>[]
 
 const csvOf = (rows: readonly Measured[]): string =>

@@ -48,7 +48,18 @@ export async function openOurs(
   })
   index.useModel(model.id, model.json)
   await index.catchUp()
-  const gate = createGate({ fga, index, held, limiter: createLimiter(200), now, cacheTtlMs: 10_000 })
+  let sent = 0
+  const counted: Fga = {
+    ...fga,
+    get modelId() {
+      return fga.modelId
+    },
+    batchCheck(checks, options) {
+      sent += checks.length
+      return fga.batchCheck(checks, options)
+    },
+  }
+  const gate = createGate({ fga: counted, index, held, limiter: createLimiter(200), now, cacheTtlMs: 10_000 })
   const nominator = createNominator({ fga, index, now, serverDeadlineMs: 2_500 })
   const corpus = createCorpus({ database, log: () => undefined })
   const snapshots = createSnapshots({ index, corpus })
@@ -71,12 +82,15 @@ export async function openOurs(
 
   async function answer(asked: Asked, consistency: 'fast' | 'strict') {
     const { principal, found, lap, steps } = await candidates(asked)
+    const before = sent
     const clearing = gate.open(principal, { consistency, passOver: true })
     const { cleared } = await clearing.clear(found, topK)
     lap('gate')
     return {
       passages: cleared.map(({ chunkId }) => passageOf(chunkId)),
       checks: clearing.counts.checks,
+      // Right where one answer is made at a time, as in the grid.
+      parts: sent - before,
       steps,
     }
   }

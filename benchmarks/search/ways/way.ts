@@ -23,8 +23,10 @@ export interface Asked {
 export interface Answered {
   /** Passages by number, best first; at most `topK` where they are released. */
   readonly passages: readonly number[]
-  /** Checks that OpenFGA was asked for. */
+  /** Documents that OpenFGA was asked about. */
   readonly checks: number
+  /** Checks that were sent for it, where one document takes several smaller ones. */
+  readonly parts?: number
   /** Milliseconds that its parts took. */
   readonly steps?: Readonly<Record<string, number>>
 }
