@@ -48,7 +48,7 @@ export function findNear(
 
 // Scores lie between -1 and 1, and by codes a little beside. Sorting thousands of them to find one takes longer than
 // counting them.
-const steps = 8_192
+const steps = 4_096
 const stepOf = (score: number): number => Math.max(0, Math.min(steps - 1, ((score + 2) * (steps / 4)) | 0))
 
 /** What may be among the best of what was looked at. One for all questions: nothing waits while it is in use. */
@@ -98,9 +98,9 @@ function lookAtCells(
       look(kernel, count, rows)
       looked += count
       count = 0
+      if (looked >= looksMin) farthest = scoreOf(Math.max(limitMin, limit / depthOfLimit)) - reach
     }
     if (looked >= looksMax) break
-    if (looked >= looksMin) farthest = scoreOf(Math.max(limitMin, limit / depthOfLimit)) - reach
   }
   look(kernel, count, rows)
 }
