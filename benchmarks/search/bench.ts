@@ -11,7 +11,7 @@ import { processorTimeOf } from './processor.ts'
 import type { Place, Servers } from './servers.ts'
 import { type WholeService, wholeService } from './service.ts'
 import { openStore } from './tuples.ts'
-import { auth0Way, listWay, refillLeast, refillWay } from './ways/checking.ts'
+import { auth0Way, isRefilled, listWay, refillWay } from './ways/checking.ts'
 import { type Connection, connect } from './ways/connection.ts'
 import { copyWays } from './ways/copies.ts'
 import { labelsOf } from './ways/labels.ts'
@@ -112,7 +112,7 @@ export async function bench(options: BenchOptions): Promise<Benched> {
       for (const cell of cells) {
         const ways = opened.ways
           .filter(({ name }) => cell.filter === 1 || /^(raw|ours)/.test(name))
-          .filter(({ name }) => cell.level >= refillLeast || !name.endsWith('refill'))
+          .filter(({ name }) => isRefilled(cell.level) || !name.endsWith('refill'))
         const rows = await measure({
           corpus,
           cell,

@@ -76,8 +76,11 @@ export function auth0Way(
 const refillMax = 20_000
 // Ten calls of fifty: what OpenFGA's SDK has under way at a time.
 const checksAtOnce = 500
-/** Below it, one answer asks for thousands of checks: nobody does that, and one would take minutes. */
-export const refillLeast = 0.01
+/**
+ * Where its figures are about. Below, one answer asks for thousands of checks: nobody does that, and one would take
+ * minutes; a single answer at 1 % takes half a minute as it is.
+ */
+export const isRefilled = (level: number): boolean => level >= 0.1 || level === 0.01
 
 /** Fetches three times what is wanted, checks, and fetches three times as much again while too few are left. */
 export const refillWay = (
