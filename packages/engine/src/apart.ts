@@ -112,26 +112,31 @@ export function createTakeApart(
   function isPlain(relation: Relation): boolean {
     const before = plain.get(relation)
     if (before !== undefined) return before
-    // Where it leads back to itself, the rest of it decides.
-    plain.set(relation, true)
-    const found = isPlainRule(relation.rewrite, relation)
+    // Where some of it leads back to itself, nothing may be said of any before all of it was looked at.
+    const behind = new Set([relation])
+    let found = true
+    for (const one of behind) found &&= addBehind(one.rewrite, one, behind)
     plain.set(relation, found)
     return found
   }
 
-  function isPlainRule(rule: Rewrite, relation: Relation): boolean {
+  /** Adds what a rule leads to; false where it is more than `or`. */
+  function addBehind(rule: Rewrite, relation: Relation, behind: Set<Relation>): boolean {
     switch (rule.kind) {
       case 'this':
-        return relation.restrictions.every((one) => {
+        for (const one of relation.restrictions) {
           const target = one.relation === undefined ? undefined : model.types.get(one.type)?.get(one.relation)
-          return target === undefined || isPlain(target)
-        })
+          if (target !== undefined) behind.add(target)
+        }
+        return true
       case 'computed':
-        return isPlain(rule.relation)
+        behind.add(rule.relation)
+        return true
       case 'ttu':
-        return [...rule.targets.values()].every(isPlain)
+        for (const target of rule.targets.values()) behind.add(target)
+        return true
       case 'union':
-        return rule.children.every((child) => isPlainRule(child, relation))
+        return rule.children.every((child) => addBehind(child, relation, behind))
       case 'intersection':
       case 'exclusion':
         return false
