@@ -29,6 +29,11 @@ const config = loadConfig({
   // No model is there: words alone find what the story needs, and the same in each run.
   EMBEDDINGS_MODEL_PATH: here('incident'),
 })
+// It puts the clock of its process and of its record: nothing of that is for a database that others use.
+if (!config.demo)
+  throw new Error(
+    'The story has a service of its own: unset DATABASE_URL, OPENFGA_API_URL, TRUSTED_ISSUERS and HOST.',
+  )
 const { home, publicUrl: url, port } = config
 const told = join(home, 'story-told')
 const isTold = existsSync(told)
