@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { transformer } from '@openfga/syntax-transformer'
-import { compileModel, createTupleStore, type JsonObject } from '@remit/engine'
+import { compileModel, createTupleStore, type JsonObject, type Model } from '@remit/engine'
 import type { Fga, Tuple, TupleKey } from '../../src/authz/fga.ts'
 import { createHeldVerdicts, type HeldVerdicts } from '../../src/authz/gate/held.ts'
 import { createLimiter } from '../../src/authz/gate/limiter.ts'
@@ -19,12 +19,17 @@ export interface TestIndex extends PermissionIndex {
   setModel(id: string): void
 }
 
-const dsl = readFileSync(new URL('../../model.fga', import.meta.url), 'utf8')
-// Through JSON: the transformer's types do not say that it is plain JSON.
-const json = JSON.parse(JSON.stringify(transformer.transformDSLToJSONObject(dsl))) as JsonObject
-const model = compileModel(json)
+export const ownDsl = readFileSync(new URL('../../model.fga', import.meta.url), 'utf8')
 
-export function createTestIndex(modelId: string, now: () => number): TestIndex {
+function compile(dsl: string): Model {
+  // Through JSON: the transformer's types do not say that it is plain JSON.
+  return compileModel(JSON.parse(JSON.stringify(transformer.transformDSLToJSONObject(dsl))) as JsonObject)
+}
+
+const own = compile(ownDsl)
+
+export function createTestIndex(modelId: string, now: () => number, dsl = ownDsl): TestIndex {
+  const model = dsl === ownDsl ? own : compile(dsl)
   const tuples = createTupleStore()
   let id = modelId
   let written = 0

@@ -65,16 +65,19 @@ export function takeApartLocally(
  */
 function watchEnds(model: Model, now: number): { readonly model: Model; until(): number | undefined } {
   let until = Number.POSITIVE_INFINITY
-  const watch = (condition: Condition): Condition => ({
-    ...condition,
-    evaluate(request, stored, tuple) {
-      // What a condition of another kind says a moment later, nobody knows.
-      if (!isUntil(condition)) until = now
-      const isMet = condition.evaluate(request, stored, tuple)
-      if (isMet && isUntil(condition)) until = Math.min(until, endOf(stored) ?? now)
-      return isMet
-    },
-  })
+  const watch = (condition: Condition): Condition => {
+    const isKnown = isUntil(model, condition)
+    return {
+      ...condition,
+      evaluate(request, stored, tuple) {
+        // What a condition of another kind says a moment later, nobody knows.
+        if (!isKnown) until = now
+        const isMet = condition.evaluate(request, stored, tuple)
+        if (isMet && isKnown) until = Math.min(until, endOf(stored) ?? now)
+        return isMet
+      },
+    }
+  }
   const conditions = new Map([...model.conditions].map(([name, condition]) => [name, watch(condition)]))
   return {
     model: { ...model, conditions },
@@ -82,9 +85,12 @@ function watchEnds(model: Model, now: number): { readonly model: Model; until():
   }
 }
 
-/** It can only end, and its tuple says when. */
-const isUntil = ({ name, params }: Condition): boolean =>
-  name === 'until' && params.size === 2 && params.has('current_time') && params.has('expires_at')
+/** It can only end, and its tuple says when: by its whole text, since a model may mean something else by the name. */
+const isUntil = ({ ast }: Model, { name, params }: Condition): boolean =>
+  name === 'until' &&
+  ast.conditions.get(name)?.expression.replaceAll(/\s/g, '') === 'current_time<expires_at' &&
+  params.get('current_time')?.kind === 'timestamp' &&
+  params.get('expires_at')?.kind === 'timestamp'
 
 function endOf({ expires_at }: JsonObject): number | undefined {
   const end = typeof expires_at === 'string' ? Date.parse(expires_at) : Number.NaN

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { Principal } from '../../../src/kernel/principal.ts'
 import { anne, annesBot } from '../double.ts'
-import { gateOf, type TestIndex } from '../parts.ts'
+import { gateOf, ownDsl, type TestIndex } from '../parts.ts'
 import { createGateWorld, type GateWorld, toTuple } from './world.ts'
 
 const bob: Principal = { ...anne, subject: 'user:bob' }
@@ -217,6 +217,25 @@ describe('a held yes does not outlive', () => {
     world.pass(1)
     expect((await world.ask()).ids).toEqual([])
     world.pass(999)
+    expect((await world.ask()).ids).toEqual([])
+  })
+
+  test.each([
+    ['earlier than its tuple says', 'current_time < expires_at - duration("1h")'],
+    ['later, or begins there', 'current_time >= expires_at'],
+  ])('a time that the model in force means otherwise: %s', async (_, expression) => {
+    const model = ownDsl
+      .replace('current_time < expires_at', expression)
+      .replace('define blocked: [user,', 'define blocked: [user, user with until,')
+    const world = createGateWorld({ model })
+    world.add(
+      ...(expression.includes('<')
+        ? [`${viewer} until 2026-11-24T13:00:22Z`]
+        : [viewer, 'user:anne blocked document:a until 2026-11-24T12:00:22Z']),
+    )
+    world.pass(20_000)
+    for (let nth = 0; nth < 3; nth += 1) expect((await world.ask()).ids).toEqual(['a'])
+    world.pass(3_000)
     expect((await world.ask()).ids).toEqual([])
   })
 

@@ -62,18 +62,21 @@ const store = '01ARZ3NDEKTSV4RRFFQ69G5FAV'
 export function createGateWorld({
   ttlMs = 5_000,
   index = (replica) => replica,
+  model,
 }: {
   readonly ttlMs?: number
   /** Stands before the replica. */
   readonly index?: (replica: TestIndex) => PermissionIndex
+  /** As text. Default: ours. */
+  readonly model?: string
 } = {}): GateWorld {
   let at = noon
   let modelId = 'model-1'
   let decided: () => Promise<void> | void = () => undefined
   let override: (id: string) => Verdict | undefined = () => undefined
   const now = () => at
-  const truth = createTestIndex(modelId, now)
-  const replica = createTestIndex(modelId, now)
+  const truth = createTestIndex(modelId, now, model)
+  const replica = createTestIndex(modelId, now, model)
   const calls: AskedCall[] = []
 
   /** Also of folders and groups: a document may be asked about in parts. */
