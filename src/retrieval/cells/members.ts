@@ -134,11 +134,12 @@ export function createCellSet(generation: number, model: CellModel): CellSet {
       for (const [ordinal, cell] of cells.entries()) {
         if (cell >= count) continue
         const slot = take(cell)
+        // First, since it may find no memory: a slot that has a document but no code would trap each question about it.
+        kernel.put(slot, codes, ordinal)
         docs[slot] = docNo
         ordinals[slot] = ordinal
         next[slot] = firsts[docNo] ?? 0
         firsts[docNo] = slot
-        kernel.put(slot, codes, ordinal)
         size += 1
       }
       setBit(bits, docNo)
