@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { createRandom } from '../kubernetes/random.ts'
 import { sharedData } from '../support/shared.ts'
 import { type Cell, cellsOf, type Pooled, poolOf, type Topic } from './cells.ts'
@@ -42,6 +43,11 @@ export interface BenchOptions {
   readonly budgetMs: number
   /** Of each measure of many clients. */
   readonly seconds: number
+  /**
+   * Milliseconds from writing tuples until anything is measured. The index reads the last minute of changes again every
+   * half minute: just after a hundred thousand of them that is work which no service has that has been up for a while.
+   */
+  readonly settleMs: number
   /** Passages to be released while access comes and goes. */
   readonly releases: number
   /** For the service over HTTP; left out: that is not measured. */
@@ -89,7 +95,8 @@ export async function bench(options: BenchOptions): Promise<Benched> {
     ef99 ||= await leastEf(place, corpus, pool)
     const started = performance.now()
     const store = await openStore(place, world.tuples)
-    const writeSeconds = (performance.now() - started) / 1_000
+    const written = performance.now()
+    const writeSeconds = (written - started) / 1_000
     worlds.push({ policy, layout, tuples: world.tuples.length, excludes: world.excludes, writeSeconds })
     say(`${policy}, ${layout}: ${world.tuples.length} tuples in ${writeSeconds.toFixed(0)} s`)
     const cells = cellsOf({
@@ -108,6 +115,7 @@ export async function bench(options: BenchOptions): Promise<Benched> {
     )
     const opened = await openWays({ options, place, world, store, ef99, leftOut })
     try {
+      await sleep(Math.max(0, written + options.settleMs - performance.now()))
       await warm(opened.ways, cells, place)
       for (const cell of cells) {
         const ways = opened.ways

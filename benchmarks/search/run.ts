@@ -80,6 +80,7 @@ const benched = await bench({
   only: values.only === undefined ? undefined : values.only.split(','),
   budgetMs: number(values.budget, 1_000, 10_000),
   seconds: number(values.seconds, 1, 5),
+  settleMs: quick ? 0 : 65_000,
   releases: number(values.releases, 1_000, 1_000_000),
   modelFolder: process.env.EMBEDDINGS_MODEL_PATH,
   env: process.env,
