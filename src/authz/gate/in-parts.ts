@@ -19,16 +19,23 @@ export async function askInParts(
   send: (checks: readonly Check[]) => Promise<readonly Verdict[]>,
 ): Promise<readonly Verdict[]> {
   const distinct = new Map<string, Check>()
+  const brought = new Map<Check['contextual'], number>()
+  // What is brought along is part of a question: one's own would answer another's.
+  const keyOf = (one: Check): string => {
+    const mark = brought.get(one.contextual) ?? brought.size
+    brought.set(one.contextual, mark)
+    return `${mark} ${tupleId(one)}`
+  }
   for (const { check, parts } of questions) {
-    for (const one of parts?.map((part) => checkOf(part, check)) ?? [check]) distinct.set(tupleId(one), one)
+    for (const one of parts?.map((part) => checkOf(part, check)) ?? [check]) distinct.set(keyOf(one), one)
   }
   const answers = await send([...distinct.values()])
   const told = new Map([...distinct.keys()].map((key, index) => [key, answers[index] ?? 'error']))
   const isProven = (parts: readonly CheckPart[], check: Check): boolean =>
     parts.length > 0 &&
-    parts.every((part) => told.get(tupleId(checkOf(part, check))) === (part.allowed ? 'allowed' : 'denied'))
+    parts.every((part) => told.get(keyOf(checkOf(part, check))) === (part.allowed ? 'allowed' : 'denied'))
   const verdicts = questions.map(({ check, parts }): Verdict | undefined => {
-    if (parts === undefined) return told.get(tupleId(check))
+    if (parts === undefined) return told.get(keyOf(check))
     return isProven(parts, check) ? 'allowed' : undefined
   })
   const open = questions.filter((_, index) => verdicts[index] === undefined)

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { Check, Fga, Verdict } from '../../../src/authz/fga.ts'
+import { askInParts } from '../../../src/authz/gate/in-parts.ts'
 import { AppError } from '../../../src/kernel/errors.ts'
 import { anne } from '../double.ts'
 import { gateOf } from '../parts.ts'
@@ -144,4 +145,19 @@ describe('is asked whole', () => {
     expect((await ask()).ids).toEqual(ids)
     expect(calls).toEqual([whole])
   })
+})
+
+test('what one question brings along answers no other: the same words with other tuples beside them are asked apart', async () => {
+  const lent: Check = {
+    user: 'user:anne',
+    relation: 'can_read',
+    object: 'document:a',
+    contextual: [{ user: 'user:anne', relation: 'presented', object: 'delegation:d_1' }],
+  }
+  const { contextual: _, ...alone } = lent
+  const verdicts = await askInParts(
+    [lent, alone].map((check) => ({ check, parts: undefined })),
+    async (checks) => checks.map(({ contextual }) => (contextual ? 'allowed' : 'denied')),
+  )
+  expect(verdicts).toEqual(['allowed', 'denied'])
 })
