@@ -29,6 +29,7 @@ import { createWordEmbedder } from '../../test/support/embedder.ts'
 import { createTestTokens } from '../../test/support/tokens.ts'
 import type { Asked, Took } from './asking.ts'
 import { agent, createVectors, dimensions, fillCorpus } from './corpus.ts'
+import { profiled, spentSoFar } from './processor.ts'
 
 /**
  * Whole `POST /retrieve`, hot: its verdicts held, its record committed. Beside it, by turns over the same HTTP server,
@@ -43,6 +44,8 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '300' },
     warm: { type: 'string', default: '2000' },
     clients: { type: 'string', default: '16' },
+    who: { type: 'string', default: 'all,tenth,hundredth' },
+    profile: { type: 'string' },
   },
 })
 const { TEST_DATABASE_URL, OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN } = process.env
@@ -58,6 +61,7 @@ const shares = new Map([
   ['hundredth', 0.01],
 ])
 const questionsCount = 20
+const who = new Set(values.who.split(','))
 
 const clock = { now: Date.now }
 const log = () => undefined
@@ -113,9 +117,10 @@ const asker = fork(new URL('./asking.ts', import.meta.url))
 stack.defer(() => void asker.kill())
 
 console.log(
-  'who             visible   p50 bare   p50 /retrieve   ratio   p95 ratio   per s, of bare   statements',
+  'who             visible   p50 bare   p50 /retrieve   ratio   p95 ratio   per s, of bare   statements   node, of bare   postgres, of bare',
 )
 for (const [user, share] of shares) {
+  if (!who.has(user)) continue
   for (const by of [undefined, agent]) {
     const bodies = Array.from({ length: questionsCount }, () =>
       JSON.stringify({ embedding: [...draw()], mode: 'vector', top_k: 10 }),
@@ -140,9 +145,21 @@ for (const [user, share] of shares) {
       for (const which of ['bare', 'ours'] as const) took[which].push(...(await ask(which, few, 1)).each)
     }
     const statements = (sent - before) / took.ours.length - 2
+    const spent = { ours: { node: 0, postgres: 0 }, bare: { node: 0, postgres: 0 } }
     for (let turn = 0; turn < 6; turn += 1) {
       const which = turn % 2 === 0 ? 'bare' : 'ours'
+      const before = await spentSoFar(opened)
       rate[which] += (await ask(which, rounds, clients)).all
+      const after = await spentSoFar(opened)
+      spent[which].node += (after.node - before.node) / rounds / 3
+      spent[which].postgres += (after.postgres - before.postgres) / rounds / 3
+    }
+    for (const which of values.profile === undefined ? [] : (['bare', 'ours'] as const)) {
+      const file = join(
+        values.profile ?? '',
+        `${user}${by === undefined ? '' : '-agent'}-${which}.cpuprofile`,
+      )
+      await profiled(file, () => ask(which, rounds * 3, clients))
     }
     console.log(
       [
@@ -154,6 +171,8 @@ for (const [user, share] of shares) {
         (at(took.ours, 0.95) / at(took.bare, 0.95)).toFixed(2).padStart(9),
         (rate.bare / rate.ours).toFixed(2).padStart(14),
         statements.toFixed(2).padStart(14),
+        `${spent.ours.node.toFixed(2)} / ${spent.bare.node.toFixed(2)}`.padStart(14),
+        `${spent.ours.postgres.toFixed(2)} / ${spent.bare.postgres.toFixed(2)}`.padStart(14),
       ].join(' '),
     )
   }

@@ -6,9 +6,11 @@ const k = 10
 
 /**
  * Merges ranked lists by reciprocal rank: score = Σ 1 / (10 + rank). Ties fall to the chunk id, a digest,
- * so that the order never depends on what else is stored.
+ * so that the order never depends on what else is stored. One list alone stays as it is.
  */
-export function fuse(lists: readonly (readonly Candidate[])[]): Candidate[] {
+export function fuse(lists: readonly (readonly Candidate[])[]): readonly Candidate[] {
+  const [first, ...others] = lists
+  if (first !== undefined && others.length === 0) return first
   const fused = new Map<string, Candidate>()
   for (const list of lists) {
     for (const [index, candidate] of list.entries()) {

@@ -104,6 +104,16 @@ describe('a body', () => {
     expect((await call('/retrieve', init)).status).toBe(413)
   })
 
+  test('that says two lengths, or none that is a number, is counted as it comes or refused', async () => {
+    const { ask } = createFace()
+    const large = JSON.stringify({ query: 'a'.repeat(300_000) })
+    for (const headers of [
+      { 'content-length': '10', 'transfer-encoding': 'chunked' },
+      { 'content-length': 'ten' },
+    ])
+      expect((await ask(large, headers)).status).toBe(413)
+  })
+
   test('may have as much as fits below that', async () => {
     const response = await createFace().ask({
       query: 'a'.repeat(8_192),

@@ -37,10 +37,11 @@ describe('fusion', () => {
     expect(idsOf(fuse([list('a', 'c'), list('b', 'd')]))).toEqual(['a', 'b', 'c', 'd'])
   })
 
-  test('of one list keeps its order', () => {
+  test('of one list leaves it as it is', () => {
     fc.assert(
       fc.property(fc.uniqueArray(fc.string({ minLength: 1 })), (ids) => {
-        expect(idsOf(fuse([list(...ids)]))).toEqual(ids)
+        const only = list(...ids)
+        expect(fuse([only])).toBe(only)
       }),
     )
   })

@@ -223,6 +223,11 @@ describe('a body', () => {
     ['__proto__', '{"query":"x","__proto__":{"top_k":100}}', 422],
     ['__proto__ in a filter', '{"query":"x","filter":{"__proto__":1}}', 422],
     ['__proto__ written otherwise', '{"query":"x","filter":{"a":{"in":[{"\\u005f_proto__":1}]}}}', 422],
+    [
+      '__proto__ written otherwise where it would be dropped',
+      '{"query":"x","filter":{"\\u005f_proto__":1}}',
+      422,
+    ],
     ['constructor in a filter', '{"query":"x","filter":{"constructor":{"prototype":1}}}', 422],
     ['an escaped lone surrogate', '{"query":"\\ud800"}', 422],
     ['an escaped NUL', '{"query":"\\u0000"}', 422],
