@@ -1,5 +1,5 @@
 import { setBit } from '../../kernel/bits.ts'
-import { createKernel, type Kernel } from './kernel.ts'
+import { createKernel, type Kernel, slotsInBlock } from './kernel.ts'
 import { countOf } from './kmeans.ts'
 import type { CellModel } from './model.ts'
 
@@ -15,8 +15,6 @@ export interface CellSet {
   readonly model: CellModel
   /** Chunks in it. */
   readonly size: number
-  /** By slot: the document, by number. 0, which no document has: nothing is in it. */
-  readonly docs: Int32Array
   /** By slot: place of the chunk in its document. */
   readonly ordinals: Int32Array
   /** By slot: the next one of the same document; 0, which is no slot, after the last. */
@@ -40,15 +38,12 @@ export interface CellSet {
 /** Of a chunk without a vector. */
 export const noCell = 0xffff
 
-export const slotsInBlock = 16
-
 export function createCellSet(generation: number, model: CellModel): CellSet {
   const count = countOf(model.centroids)
   const kernel = createKernel(model)
   const blocks: number[][] = Array.from({ length: count }, () => [])
   /** By cell: the first of its slots that hold nothing; the others by `next`. */
   const holes = new Int32Array(count)
-  let docs = new Int32Array(0)
   let ordinals = new Int32Array(0)
   let next = new Int32Array(0)
   let cellOf = new Uint16Array(0)
@@ -58,30 +53,34 @@ export function createCellSet(generation: number, model: CellModel): CellSet {
   let blockCount = 1
   let size = 0
 
-  /** A block for a cell that is full. */
-  function addBlock(cell: number): void {
-    const block = blockCount
-    blockCount += 1
-    const end = blockCount * slotsInBlock
-    if (end > docs.length) {
-      docs = grown(docs, end)
+  /** Blocks for a cell that is full: a quarter more, beside each other, since they are read one after the other. */
+  function addBlocks(cell: number): void {
+    const own = blocks[cell] as number[]
+    const first = blockCount
+    const last = first + (own.length >> 2)
+    const end = (last + 1) * slotsInBlock
+    kernel.reserve(end)
+    blockCount = last + 1
+    if (end > next.length) {
       ordinals = grown(ordinals, end)
       next = grown(next, end)
-      cellOf = grown(cellOf, docs.length / slotsInBlock)
+      cellOf = grown(cellOf, next.length / slotsInBlock)
     }
-    cellOf[block] = cell
-    blocks[cell]?.push(block)
-    for (let slot = end - 1; slot >= block * slotsInBlock; slot -= 1) leave(slot, cell)
+    for (let block = first; block <= last; block += 1) {
+      cellOf[block] = cell
+      own.push(block)
+    }
+    for (let slot = end - 1; slot >= first * slotsInBlock; slot -= 1) leave(slot, cell)
   }
 
   function leave(slot: number, cell: number): void {
-    docs[slot] = 0
+    kernel.clear(slot)
     next[slot] = holes[cell] ?? 0
     holes[cell] = slot
   }
 
   function take(cell: number): number {
-    if (holes[cell] === 0) addBlock(cell)
+    if (holes[cell] === 0) addBlocks(cell)
     const slot = holes[cell] ?? 0
     holes[cell] = next[slot] ?? 0
     return slot
@@ -106,9 +105,6 @@ export function createCellSet(generation: number, model: CellModel): CellSet {
     get size() {
       return size
     },
-    get docs() {
-      return docs
-    },
     get ordinals() {
       return ordinals
     },
@@ -122,7 +118,7 @@ export function createCellSet(generation: number, model: CellModel): CellSet {
       return cellOf
     },
     get bytes() {
-      return kernel.bytes + bits.length + cellOf.byteLength + 3 * docs.byteLength + firsts.byteLength
+      return kernel.bytes + bits.length + cellOf.byteLength + 2 * next.byteLength + firsts.byteLength
     },
     bits: () => bits,
     put(docNo, cells, codes) {
@@ -134,9 +130,7 @@ export function createCellSet(generation: number, model: CellModel): CellSet {
       for (const [ordinal, cell] of cells.entries()) {
         if (cell >= count) continue
         const slot = take(cell)
-        // First, since it may find no memory: a slot that has a document but no code would trap each question about it.
-        kernel.put(slot, codes, ordinal)
-        docs[slot] = docNo
+        kernel.put(slot, docNo, codes, ordinal)
         ordinals[slot] = ordinal
         next[slot] = firsts[docNo] ?? 0
         firsts[docNo] = slot

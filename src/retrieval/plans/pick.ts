@@ -1,4 +1,4 @@
-import { looksAll } from '../cells/near.ts'
+import { looksOf } from '../cells/near.ts'
 import type { Costs } from './costs.ts'
 import type { Walk } from './graph.ts'
 
@@ -39,8 +39,9 @@ const efMax = 800
 // Measured: places that a walk visits for each candidate that it keeps.
 const placesPerCandidate = 12
 const rowsMin = 40
-// Measured on real vectors: what codes put behind so many more than are wanted is hardly ever among the best ten.
-const rowsMore = 70
+// Measured on real vectors: what codes put behind so many more than are wanted is hardly ever among the best ten. Of ten
+// times as much, not quite twice as many.
+const rowsMore = (visible: number): number => Math.max(50, Math.ceil(3 * visible ** (1 / 4)))
 // All of them are compared whole.
 const looseMax = 300
 // As many as fit into `work_mem` at its default of 4 MB, at some 190 bytes each.
@@ -52,12 +53,12 @@ export function pick(situation: Situation, costs: Costs): Choice {
   const exactMs = costs.of('exact', { chunks: visible, lookUps: documents })
   let sure: Choice = { plan: 'exact', predictedMs: exactMs }
   if (loose !== undefined && loose <= looseMax) {
-    const rows = limit + rowsMore
+    const rows = limit + rowsMore(visible)
     const perDocument = visible / Math.max(1, documents)
     const predictedMs = costs.of('cells', {
       chunks: rows + loose * perDocument,
       lookUps: rows + loose,
-      looks: Math.min(visible, looksAll),
+      looks: looksOf(visible),
     })
     if (predictedMs < exactMs) sure = { plan: 'cells', predictedMs, rows }
   }

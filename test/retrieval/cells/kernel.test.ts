@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import wabt from 'wabt'
+import { setBit } from '../../../src/kernel/bits.ts'
 import { createKernel } from '../../../src/retrieval/cells/kernel.ts'
 import { createCellSet, noCell } from '../../../src/retrieval/cells/members.ts'
 import {
@@ -76,48 +77,112 @@ const drawCode = (random: () => number) => {
   return Uint8Array.from({ length: codeLength }, () => 16 * level() + level())
 }
 
+const everyone = new Uint8Array(64).fill(255)
+
 test.each([1, 7, 8, 24, 100])(
   'scores cells and codes as one number after the other does: %i dimensions',
   (dimensions) => {
     const random = seeded(dimensions)
     const model = modelOf(dimensions, random)
     const kernel = createKernel(model)
-    const question = Float32Array.from({ length: dimensions }, () => random() - 0.5)
+    const drawn = Float32Array.from({ length: dimensions }, () => random() - 0.5)
+    const question = drawn.map((value) => value / Math.hypot(...drawn))
     const codes = Array.from({ length: 20 }, () => drawCode(random))
-    for (const [at, own] of codes.entries()) kernel.put(2 * at + 1, own, 0)
-    const cellScores = Array.from(kernel.ask(question))
+    kernel.reserve(50)
+    for (const [at, own] of codes.entries()) kernel.put(2 * at + 1, at + 1, own, 0)
     const backwards = codes.map((_, at) => codes.length - 1 - at)
     const expected = backwards.map((at) => plainScore(model, question, at % cells, codes[at] ?? none))
-    const score = (least: number) => {
+    const score = (rows: number) => {
+      const cellScores = kernel.ask(question, everyone, rows)
       kernel.slots.set(backwards.map((at) => 2 * at + 1))
       kernel.scores.set(backwards.map((at) => cellScores[at % cells] ?? 0))
-      const kept = kernel.score(codes.length, least)
-      return new Map(Array.from(kernel.slots.subarray(0, kept), (slot, at) => [slot, kernel.scores[at] ?? 0]))
+      kernel.look(codes.length)
+      const { size, slots, scores } = kernel.seen
+      return new Map(Array.from(slots.subarray(0, size), (slot, at) => [slot, scores[at] ?? 0]))
     }
-    const all = score(Number.NEGATIVE_INFINITY)
+    const all = score(codes.length)
     expect([...all.keys()]).toEqual(backwards.map((at) => 2 * at + 1))
-    for (const [at, one] of [...all.values()].entries()) expect(one).toBeCloseTo(expected[at] ?? 0, 5)
+    for (const [at, one] of [...all.values()].entries()) expect(one).toBeCloseTo(expected[at] ?? 0, 4)
     // What is far off is dropped, and what is left scores what it did.
-    const least = expected.toSorted((a, b) => b - a)[3] ?? 0
-    const some = score(least)
+    const some = score(4)
+    const least = [...all.values()].toSorted((a, b) => b - a)[3] ?? 0
     for (const [slot, one] of all) if (one >= least || some.has(slot)) expect(some.get(slot)).toBe(one)
-    expect(score(1_000).size).toBe(0)
   },
 )
+
+test('gathers of a block what is visible, in its order', () => {
+  const kernel = createKernel(modelOf(8, seeded(1)))
+  kernel.reserve(64)
+  const code = drawCode(seeded(2))
+  for (let at = 0; at < 16; at += 1) if (at !== 9) kernel.put(32 + at, 10 * at + 1, code, 0)
+  const bits = new Uint8Array(14)
+  for (const docNo of [1, 31, 91, 111, 150]) setBit(bits, docNo)
+  kernel.ask(new Float32Array(8).fill(0.3), bits, 10)
+  expect(kernel.gather(2, 0.5, 1)).toBe(4)
+  expect([...kernel.slots.subarray(1, 4)]).toEqual([32, 35, 43])
+  expect([...kernel.scores.subarray(1, 4)]).toEqual([0.5, 0.5, 0.5])
+  // Bits of one question are not those of the next.
+  kernel.ask(new Float32Array(8).fill(0.3), bits.subarray(0, 2), 10)
+  expect(kernel.gather(2, 0.5, 0)).toBe(1)
+})
 
 test('keeps what was put into it while its memory grows', () => {
   const kernel = createKernel(modelOf(8, seeded(1)))
   const before = kernel.bytes
   const code = drawCode(seeded(2))
-  kernel.put(1, code, 0)
-  kernel.put(50_000, code, 0)
+  kernel.reserve(2)
+  kernel.put(1, 1, code, 0)
+  kernel.reserve(50_001)
+  // With room for the bits of so many documents.
+  kernel.put(50_000, 1_000_000, code, 0)
   expect(kernel.bytes).toBeGreaterThan(before)
-  kernel.ask(new Float32Array(8).fill(0.3))
+  expect([1, 2, 50_000].map((slot) => kernel.docAt(slot))).toEqual([1, 0, 1_000_000])
+  // And for more chunks than are usually wanted.
+  kernel.ask(new Float32Array(8).fill(0.3), everyone, 30_000)
   kernel.slots.set([1, 50_000])
   kernel.scores.set([0, 0])
-  expect(kernel.score(2, Number.NEGATIVE_INFINITY)).toBe(2)
-  expect(kernel.scores[0]).toBe(kernel.scores[1])
-  expect(kernel.scores[0]).not.toBe(0)
+  kernel.look(2)
+  const { size, scores } = kernel.seen
+  expect(size).toBe(2)
+  expect(scores[0]).toBe(scores[1])
+  expect(scores[0]).not.toBe(0)
+})
+
+const manyOf = (count: number, codeOf: (at: number) => Uint8Array) => {
+  const model = modelOf(24, seeded(1))
+  const set = createCellSet(1, model)
+  const own = Array.from({ length: count }, (_, at) => codeOf(at))
+  for (const [at, code] of own.entries()) set.put(at + 1, Uint16Array.of(at % cells), code)
+  const question = model.centroids.numbers.slice(0, 24)
+  return { set, question, scoreOf: (at: number) => plainScore(model, question, at % cells, own[at] ?? none) }
+}
+
+test.each([
+  ['document by document', 1],
+  ['cell by cell', 1_000_000],
+])('nominates the best of thousands, %s', (_, counted) => {
+  const random = seeded(5)
+  const { set, question, scoreOf } = manyOf(6_000, () => drawCode(random))
+  const docNos = Int32Array.from({ length: 3_000 }, (__, at) => 2 * at + 1)
+  const visible = visibleOf(docNos, counted, 1_000_000)
+  const scores = new Map([...docNos].map((docNo) => [docNo, scoreOf(docNo - 1)]))
+  const sorted = [...scores.values()].toSorted((a, b) => b - a)
+  for (const rows of [1, 20, 300]) {
+    const { docs } = findNear([set], visible, question, { rows, limit: rows })
+    expect(docs).toHaveLength(rows)
+    const worst = Math.min(...[...docs].map((docNo) => scores.get(docNo) ?? -1))
+    expect(worst).toBeGreaterThan((sorted[rows - 1] ?? 0) - 2e-3)
+  }
+})
+
+test('nominates as many as are wanted of more that are equally good than are kept', () => {
+  const code = drawCode(seeded(3))
+  const { set, question } = manyOf(20_000, () => code)
+  const docNos = Int32Array.from({ length: 20_000 }, (_, at) => at + 1)
+  for (const rows of [10, 9_000]) {
+    const { docs } = findNear([set], visibleOf(docNos, 20_000, 20_000), question, { rows, limit: 10 })
+    expect(new Set(docs).size).toBe(rows)
+  }
 })
 
 test('the same chunks are nominated as by one number after the other, whatever is visible and however it is looked at', () => {

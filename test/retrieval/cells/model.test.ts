@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { hasBit } from '../../../src/kernel/bits.ts'
-import { type CellSet, createCellSet, noCell, slotsInBlock } from '../../../src/retrieval/cells/members.ts'
+import { slotsInBlock } from '../../../src/retrieval/cells/kernel.ts'
+import { type CellSet, createCellSet, noCell } from '../../../src/retrieval/cells/members.ts'
 import {
   axesMax,
   type CellModel,
@@ -159,7 +160,7 @@ test('what lies where is right after any puts and removals', () => {
       for (const [cell, blocks] of own.blocks.entries())
         for (const block of blocks)
           for (let slot = block * slotsInBlock; slot < (block + 1) * slotsInBlock; slot += 1) {
-            const docNo = own.docs[slot] ?? 0
+            const docNo = own.kernel.docAt(slot)
             if (docNo !== 0) held.push([docNo, own.ordinals[slot], cell, marked(own, slot)].join())
           }
       const wanted = [...expected].flatMap(([docNo, places]) =>
@@ -186,10 +187,10 @@ function codesOf(docNo: number, places: readonly number[]): Uint8Array {
 
 /** The lowest four bits of the code in a slot, by what they add to a score. */
 function marked({ kernel, model: { axes, steps } }: CellSet, slot: number): number {
-  kernel.ask(axes.subarray(0, dimensions))
+  kernel.ask(axes.subarray(0, dimensions), new Uint8Array(), 2)
   kernel.slots.set([slot, 0])
   kernel.scores.set([0, 0])
-  kernel.score(2, Number.NEGATIVE_INFINITY)
-  const [own = 0, none = 0] = kernel.scores
+  kernel.look(2)
+  const [own = 0, none = 0] = kernel.seen.scores
   return Math.round((own - none) / (steps[0] ?? 1))
 }
