@@ -18,6 +18,7 @@ export interface BatchItem {
 export interface Call {
   /** The part of the path after the store. */
   readonly path: string
+  readonly authorization: string | undefined
   readonly body: {
     readonly checks?: readonly BatchItem[]
     readonly authorization_model_id?: string
@@ -34,6 +35,7 @@ export type Answer = (call: Call, response: ServerResponse, nth: number) => unkn
 
 export interface Double extends AsyncDisposable {
   readonly fga: Fga
+  readonly url: string
   readonly calls: readonly Call[]
 }
 
@@ -44,7 +46,8 @@ export async function startDouble(answer: Answer, timeoutMs = 400): Promise<Doub
     let text = ''
     for await (const part of request) text += String(part)
     const path = (request.url ?? '').replace(`/stores/${storeId}/`, '')
-    const call: Call = { path, body: text === '' ? {} : JSON.parse(text) }
+    const { authorization } = request.headers
+    const call: Call = { path, authorization, body: text === '' ? {} : JSON.parse(text) }
     calls.push(call)
     const value = answer(call, response, calls.length - 1)
     if (value === undefined) return
@@ -57,8 +60,10 @@ export async function startDouble(answer: Answer, timeoutMs = 400): Promise<Doub
   await once(server, 'listening')
   const address = server.address()
   if (address === null || typeof address === 'string') throw new Error('The double has no port.')
-  const api = createFgaApi({ apiUrl: `http://127.0.0.1:${address.port}`, apiToken, timeoutMs })
+  const url = `http://127.0.0.1:${address.port}`
+  const api = createFgaApi({ apiUrl: url, apiToken, timeoutMs })
   return {
+    url,
     fga: createFga(api, storeId, () => modelId),
     calls,
     async [Symbol.asyncDispose]() {

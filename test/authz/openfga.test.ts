@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import type { Fga, Tuple } from '../../src/authz/fga.ts'
 import { createNominator } from '../../src/authz/nominate.ts'
 import type { FgaObject } from '../../src/kernel/ids.ts'
-import { type Answer, anne, apiToken, type Call, modelId, startDouble } from './double.ts'
+import { type Answer, anne, apiToken, type Call, modelId, startDouble, storeId } from './double.ts'
 
 const unavailable = expect.objectContaining({ code: 'authorization_unavailable', status: 503 })
 const options = { now: 0 } as const
@@ -301,9 +301,44 @@ describe('a question', () => {
     await using double = await startDouble((_, response) => {
       response.statusCode = status
       response.setHeader('retry-after', '1')
-      return {}
+      return { result: { 0: { allowed: true } } }
     })
     await expect(double.fga.batchCheck([check], options)).rejects.toEqual(unavailable)
     expect(double.calls).toHaveLength(1)
+  })
+
+  test.each([301, 307])(
+    'is asked of no other server: a redirect of status %d is no answer',
+    async (status) => {
+      await using elsewhere = await startDouble(asking)
+      await using double = await startDouble((_, response) => {
+        response.statusCode = status
+        response.setHeader('location', `${elsewhere.url}/stores/${storeId}/batch-check`)
+        return {}
+      })
+      await expect(double.fga.batchCheck([check], options)).rejects.toEqual(unavailable)
+      await expect(double.fga.write({ writes: [check] })).rejects.toEqual(unavailable)
+      await expect(collect(double.fga.read({}))).rejects.toEqual(unavailable)
+      expect([double.calls.length, elsewhere.calls.length]).toEqual([3, 0])
+    },
+  )
+
+  test('that fails says by what code or status, for whoever looks for the cause', async () => {
+    const double = await startDouble((_, response) => {
+      response.statusCode = 503
+      return {}
+    })
+    const fails = () => outcomeOf(double.fga.batchCheck([check], options))
+    expect(await fails()).toMatchObject({ message: 'OpenFGA 503' })
+    await double[Symbol.asyncDispose]()
+    expect(await fails()).toMatchObject({ message: 'OpenFGA ECONNREFUSED' })
+  })
+
+  test('says which key it comes with, and under which model', async () => {
+    await using double = await startDouble(asking)
+    await double.fga.batchCheck([check], options)
+    expect(double.calls).toMatchObject([
+      { authorization: `Bearer ${apiToken}`, body: { authorization_model_id: modelId } },
+    ])
   })
 })
