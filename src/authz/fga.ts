@@ -116,10 +116,17 @@ export interface Fga {
   /** Every stored tuple, 100 a page, in the order written. What changes meanwhile may be in or not. */
   readAll(options?: { readonly signal?: AbortSignal }): AsyncIterable<readonly StoredTuple[]>
   /**
-   * At most 100 changes after a place of the log. Throws `PositionRefused` where that is none. Near the end of a
+   * At most `limit` changes after a place of the log. Throws `PositionRefused` where that is none. Near the end of a
    * real server's log a change may still appear before ones that were read: it is stamped before it is committed.
    */
-  readChanges(position: ChangePosition, options?: { readonly signal?: AbortSignal }): Promise<ChangePage>
+  readChanges(
+    position: ChangePosition,
+    options?: {
+      readonly signal?: AbortSignal
+      /** 1 to 100, which is the default. */
+      readonly limit?: number
+    },
+  ): Promise<ChangePage>
   /**
    * Deletes, then writes. Writes that exist and deletes that do not are ignored, so that a step may run
    * twice. One transaction for up to 100 tuples; more go in parts, deletes first. A tuple whose condition

@@ -28,13 +28,14 @@ export async function readChanges(
   api: OpenFgaApi,
   storeId: string,
   position: ChangePosition,
-  signal: AbortSignal | undefined,
+  options: { readonly signal?: AbortSignal; readonly limit?: number },
 ): Promise<ChangePage> {
+  const { signal, limit = pageSize } = options
   const { after, startTime } = position
   const from = after === undefined && startTime !== undefined ? new Date(startTime).toISOString() : undefined
   const page = await guarded(async () => {
     try {
-      return await api.readChanges(storeId, undefined, pageSize, after, from, signal ? { signal } : {})
+      return await api.readChanges(storeId, undefined, limit, after, from, signal ? { signal } : {})
     } catch (error) {
       // Not a failure to wait out: the same question would be refused for ever.
       if (error instanceof FgaApiValidationError && error.statusCode === 400)
@@ -49,7 +50,7 @@ export async function readChanges(
       tuple: toStored(tuple_key, timestamp),
     })),
     position: token === undefined || token === '' ? position : { after: token },
-    isEnd: page.changes.length < pageSize,
+    isEnd: page.changes.length < limit,
   }
 }
 

@@ -142,7 +142,7 @@ export function createFga(api: OpenFgaApi, storeId: string, pinned: () => string
 
     readAll: ({ signal } = {}) => readAll(api, storeId, signal),
 
-    readChanges: (position, { signal } = {}) => readChanges(api, storeId, position, signal),
+    readChanges: (position, options = {}) => readChanges(api, storeId, position, options),
 
     async write({ writes = [], deletes = [] }) {
       const modelId = pinned()

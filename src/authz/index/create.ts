@@ -101,14 +101,20 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
     return { replica: loaded, mark: stored.mark }
   }
 
-  async function cycle(): Promise<void> {
+  async function orFail(work: () => Promise<void>): Promise<void> {
     try {
-      if (follower.mark === undefined) await build()
-      await follower.readOn()
+      await work()
     } catch (error) {
       fail(error)
       throw error
     }
+  }
+
+  async function cycle(): Promise<void> {
+    await orFail(async () => {
+      if (follower.mark === undefined) await build()
+      await follower.readOn()
+    })
     if (!isBuilt) recent.forgetBefore(now())
     // Only of what was said to be broken: a start without trouble says nothing.
     if (isFailing) log('index_ready', { tuples: replica.tuples.size })
@@ -137,7 +143,8 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
   const snapshot: Snapshot = {
     mark: () => follower.mark ?? { position: {}, reconciledAt: 0 },
     *all() {
-      for (const tuple of replica.tuples.after('')) yield toStored(tuple)
+      // Tuples come and go while these are stored.
+      for (const tuple of [...replica.tuples.after('')]) yield toStored(tuple)
     },
     get: (tuple) => replica.get(tuple),
     changedSince: (mark) => turns.take(() => follower.readFrom(mark)),
@@ -158,18 +165,21 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
       told = new Set()
       const compared = replica
       try {
-        const changes = await findDifferences({
+        const found = await findDifferences({
           fga,
           replica: compared,
           signal: closing.signal,
           catchUp: () => turns.repeat(),
-          told,
         })
-        // Built anew meanwhile: what the one before lacked says nothing of this one.
-        if (compared !== replica) return
-        if (changes.length > 0) log('index_reconciled', { changes: changes.length })
-        take(changes)
-        follower.setReconciled(now())
+        // Between two looks at the log: what one of them has read and not yet applied is no newer than this.
+        await turns.take(async () => {
+          // Built anew meanwhile: what the one before lacked says nothing of this one.
+          if (compared !== replica) return
+          const changes = found.filter(({ tuple }) => !told?.has(tupleId(tuple)))
+          if (changes.length > 0) log('index_reconciled', { changes: changes.length })
+          take(changes)
+          follower.setReconciled(now())
+        })
       } finally {
         told = undefined
       }
@@ -186,6 +196,7 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
       failures = 0
       saving.run()
       if (now() - (follower.mark?.reconciledAt ?? now()) > reconcileEveryMs) reconciling.run()
+      await turns.take(() => orFail(follower.lookBack))
     } catch {
       // Said where it failed; the next turn tries again.
       failures += 1

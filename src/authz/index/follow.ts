@@ -1,5 +1,13 @@
-import { type Change, type ChangePosition, type Fga, PositionRefused, type StoredTuple } from '../fga.ts'
-import { lastOfEach } from './replica.ts'
+import { setImmediate as giveWay } from 'node:timers/promises'
+import {
+  type Change,
+  type ChangePosition,
+  type Fga,
+  PositionRefused,
+  type StoredTuple,
+  tupleId,
+} from '../fga.ts'
+import { createLookBack, far, type Stretch, stretchOf } from './look-back.ts'
 import type { Mark } from './storage.ts'
 
 export interface FollowDeps {
@@ -18,32 +26,31 @@ export interface Follower {
   /** Goes on from here; `isOld`: what came late since it was stored has still to be looked for. */
   start(mark: Mark, options: { readonly isOld: boolean }): void
   setReconciled(at: number): void
-  /** Reads on to the end of the log, and again what may have come late. */
+  /** Reads on to the end of the log. */
   readOn(): Promise<void>
+  /** Looks for what came late, for a moment: what is not looked at now is at the next call. */
+  lookBack(): Promise<void>
   /** Reads what came after another mark, and late ones before it, to the end. Gives the tuples concerned. */
   readFrom(mark: Mark): Promise<readonly StoredTuple[]>
   reset(): void
 }
 
-// A change is stamped before it is committed: one with an earlier stamp may appear after a later one was read. What
-// is this far behind the last one seen is read again, the nearer part soon, the rest as long as a request may last.
-const near = { spanMs: 5_000, everyMs: 1_000, whileMs: 10_000 }
-const far = { spanMs: 60_000, everyMs: 30_000, whileMs: 90_000 }
 // How far a clock of OpenFGA may be behind ours.
 const skewMs = 3_600_000
+// So many at once keep a question waiting for a millisecond or two.
+const sliceSize = 200
 
 export function createFollower({ fga, now, signal, onChanges }: FollowDeps): Follower {
+  const past = createLookBack({ fga, now, signal })
   let mark: Mark | undefined
   let tailReadAt: number | undefined
-  let newsAt = Number.NEGATIVE_INFINITY
-  let nearAt = Number.NEGATIVE_INFINITY
-  let farAt = Number.NEGATIVE_INFINITY
+  let isUnknown = false
 
-  function reach(position: ChangePosition, changes: readonly Change[]): void {
-    if (mark === undefined || changes.length === 0) return
-    const times = changes.map(({ tuple }) => tuple.writtenAt)
-    mark = { ...mark, position, lastChangeAt: Math.max(mark.lastChangeAt ?? 0, ...times) }
-    newsAt = now()
+  function reach({ to, lastAt }: Stretch): void {
+    if (mark === undefined) return
+    const lastChangeAt = Math.max(mark.lastChangeAt ?? 0, lastAt)
+    mark = { ...mark, position: to, lastChangeAt }
+    past.heard(lastChangeAt)
   }
 
   /** In order and page by page: each state on the way was one of OpenFGA's. */
@@ -53,7 +60,11 @@ export function createFollower({ fga, now, signal, onChanges }: FollowDeps): Fol
       const beganAt = now()
       const page = await fga.readChanges(position, { signal })
       onChanges(page.changes)
-      reach(page.position, page.changes)
+      if (page.changes.length > 0) {
+        const stretch = stretchOf(position, page, beganAt)
+        past.add(stretch)
+        reach(stretch)
+      }
       position = page.position
       if (!page.isEnd) continue
       tailReadAt = beganAt
@@ -62,25 +73,31 @@ export function createFollower({ fga, now, signal, onChanges }: FollowDeps): Fol
   }
 
   /** To the end and only then applied, each tuple's last change: what is held already must not go back and forth. */
-  async function readAgain(position: ChangePosition): Promise<Change[]> {
-    const found: Change[] = []
-    let at = position
-    for (;;) {
+  async function readAgain(position: ChangePosition): Promise<readonly StoredTuple[]> {
+    const last = new Map<string, Change>()
+    const read: Stretch[] = []
+    for (let at = position, isEnd = false; !isEnd; ) {
+      const beganAt = now()
       const page = await fga.readChanges(at, { signal })
-      found.push(...page.changes)
+      for (const change of page.changes) {
+        const id = tupleId(change.tuple)
+        last.delete(id)
+        last.set(id, change)
+      }
+      if (page.changes.length > 0) read.push(stretchOf(at, page, beganAt))
       at = page.position
-      if (page.isEnd) break
+      isEnd = page.isEnd
     }
-    const last = lastOfEach(found)
-    onChanges(last)
-    if (at.after !== undefined && mark !== undefined && at.after !== mark.position.after) reach(at, found)
-    return last
-  }
-
-  function dueSpan(time: number): typeof near | undefined {
-    if (time - newsAt > far.whileMs) return undefined
-    if (time - farAt >= far.everyMs) return far
-    return time - newsAt > near.whileMs || time - nearAt < near.everyMs ? undefined : near
+    const changes = [...last.values()]
+    for (let start = 0; start < changes.length; start += sliceSize) {
+      if (start > 0) await giveWay()
+      onChanges(changes.slice(start, start + sliceSize))
+    }
+    // Only now: what failed before this is still due.
+    past.replace(position, read)
+    const end = read.at(-1)
+    if (end !== undefined && end.to.after !== mark?.position.after) reach(end)
+    return changes.map(({ tuple }) => tuple)
   }
 
   return {
@@ -92,8 +109,8 @@ export function createFollower({ fga, now, signal, onChanges }: FollowDeps): Fol
     },
     start(from, { isOld }) {
       mark = from
-      newsAt = isOld ? now() : Number.NEGATIVE_INFINITY
-      farAt = isOld ? Number.NEGATIVE_INFINITY : now()
+      isUnknown = isOld
+      past.clear()
     },
     setReconciled(at) {
       if (mark !== undefined) mark = { ...mark, reconciledAt: at }
@@ -101,26 +118,23 @@ export function createFollower({ fga, now, signal, onChanges }: FollowDeps): Fol
     async readOn() {
       if (mark === undefined) throw new Error('nothing to go on from')
       await readTail(mark)
-      const { lastChangeAt } = mark
-      const time = now()
-      const due = lastChangeAt === undefined ? undefined : dueSpan(time)
-      if (lastChangeAt === undefined || due === undefined) return
-      await readAgain({ startTime: lastChangeAt - due.spanMs })
-      // Only now: one that failed is still due.
-      nearAt = time
-      if (due === far) farAt = time
+      if (!isUnknown) return
+      if (mark.lastChangeAt !== undefined) await readAgain({ startTime: mark.lastChangeAt - far.spanMs })
+      isUnknown = false
+    },
+    async lookBack() {
+      const late = await past.look()
+      if (late !== undefined) await readAgain(late)
     },
     async readFrom(other) {
-      const after = await readAgain(other.position)
-      const late =
-        other.lastChangeAt === undefined
-          ? []
-          : await readAgain({ startTime: other.lastChangeAt - far.spanMs })
-      return lastOfEach([...after, ...late]).map(({ tuple }) => tuple)
+      return readAgain(
+        other.lastChangeAt === undefined ? other.position : { startTime: other.lastChangeAt - far.spanMs },
+      )
     },
     reset() {
       mark = undefined
       tailReadAt = undefined
+      past.clear()
     },
   }
 }

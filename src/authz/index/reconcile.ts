@@ -1,3 +1,4 @@
+import { setImmediate as giveWay } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import type { Change, Fga, StoredTuple } from '../fga.ts'
 import { tupleId } from '../fga.ts'
@@ -7,43 +8,38 @@ export interface ReconcileDeps {
   readonly fga: Pick<Fga, 'readAll'>
   readonly replica: Replica
   readonly signal: AbortSignal
+  /** Brings the replica to the end of the log. */
   readonly catchUp: () => Promise<void>
-  /** Keys of all that the log told of since this began; it grows meanwhile. */
-  readonly told: ReadonlySet<string>
 }
 
+// So many at once keep a question waiting for a millisecond or two.
+const sliceSize = 10_000
+
 /**
- * Compares the replica with all of OpenFGA's tuples and gives what mends it, to be applied before the next `await`.
- * What the log told of meanwhile is left out: there the log is newer than what was read.
+ * Compares the replica with all of OpenFGA's tuples and gives what mends it. What the log told of since this began is for the
+ * caller to leave out: there the log is newer than what was read.
  */
-export async function findDifferences({
-  fga,
-  replica,
-  signal,
-  catchUp,
-  told,
-}: ReconcileDeps): Promise<Change[]> {
+export async function findDifferences({ fga, replica, signal, catchUp }: ReconcileDeps): Promise<Change[]> {
   const same = new Set<object>()
-  const others: StoredTuple[] = []
+  const missing = new Map<string, StoredTuple>()
   for await (const page of fga.readAll({ signal })) {
     for (const tuple of page) {
       const held = replica.tuples.get(tuple as Parameters<typeof replica.tuples.get>[0])
       if (held !== undefined && isDeepStrictEqual(held.condition, tuple.condition)) same.add(held)
-      else others.push(tuple)
+      else missing.set(tupleId(tuple), tuple)
     }
   }
   await catchUp()
-  const isTold = (tuple: StoredTuple): boolean => told.has(tupleId(tuple))
-  const missing = others.filter((tuple) => !isTold(tuple))
-  const kept = new Set(missing.map(tupleId))
   const gone: StoredTuple[] = []
-  for (const held of replica.tuples.after('')) {
+  // Tuples come and go while these are compared.
+  for (const [at, held] of [...replica.tuples.after('')].entries()) {
+    if (at % sliceSize === sliceSize - 1) await giveWay()
     if (same.has(held)) continue
     const tuple = toStored(held)
-    if (!isTold(tuple) && !kept.has(tupleId(tuple))) gone.push(tuple)
+    if (!missing.has(tupleId(tuple))) gone.push(tuple)
   }
   return [
     ...gone.map((tuple): Change => ({ operation: 'delete', tuple })),
-    ...missing.map((tuple): Change => ({ operation: 'write', tuple })),
+    ...[...missing.values()].map((tuple): Change => ({ operation: 'write', tuple })),
   ]
 }

@@ -1,0 +1,133 @@
+import type { ChangePage, ChangePosition, Fga } from '../fga.ts'
+
+/** Consecutive changes of the log, at most a page. Between its places nothing else was when it was last looked at. */
+export interface Stretch {
+  readonly from: ChangePosition
+  readonly to: ChangePosition
+  readonly count: number
+  /** The latest stamp, by OpenFGA's clock. */
+  readonly lastAt: number
+  /** By ours. */
+  readonly lookedAt: number
+}
+
+/**
+ * What was read of the end of the log, and is looked at again: a change is stamped before it is committed, so one may
+ * appear before others that were read. A stretch that is as long as before and ends where it ended has nothing new in it;
+ * nothing else of it is kept, and it costs one page to find that out, however much was written.
+ */
+export interface LookBack {
+  /** Behind all others. */
+  add(stretch: Stretch): void
+  /** In the place of all from this one's place on; of all there are, where it is none of theirs. */
+  replace(from: ChangePosition, stretches: readonly Stretch[]): void
+  /** The log was read on, to a change of this time. */
+  heard(lastChangeAt: number): void
+  /**
+   * Looks at what is due, for a moment. Gives the place of the first stretch in which something is new: it stays due until it is
+   * replaced.
+   */
+  look(): Promise<ChangePosition | undefined>
+  clear(): void
+}
+
+export interface LookBackDeps {
+  readonly fga: Pick<Fga, 'readChanges'>
+  readonly now: () => number
+  readonly signal: AbortSignal
+}
+
+// So far behind the last change seen, so often, for so long after it was seen: the nearer part soon, the rest as long as a
+// request may last.
+const near = { spanMs: 5_000, everyMs: 1_000, whileMs: 10_000 }
+export const far = { spanMs: 60_000, everyMs: 30_000, whileMs: 90_000 }
+const pageMax = 100
+// After a bulk there are many: between two such moments the end of the log is read, and questions have the server.
+const momentMs = 40
+
+export const stretchOf = (from: ChangePosition, { changes, position }: ChangePage, at: number): Stretch => ({
+  from,
+  to: position,
+  count: changes.length,
+  lastAt: changes.reduce((last, { tuple }) => Math.max(last, tuple.writtenAt), 0),
+  lookedAt: at,
+})
+
+export function createLookBack({ fga, now, signal }: LookBackDeps): LookBack {
+  let stretches: Stretch[] = []
+  let lastChangeAt = 0
+  let newsAt = Number.NEGATIVE_INFINITY
+
+  function dueAt({ lastAt, lookedAt }: Stretch, time: number): number {
+    const isNear = time - newsAt <= near.whileMs && lastAt >= lastChangeAt - near.spanMs
+    return lookedAt + (isNear ? near : far).everyMs
+  }
+
+  /** The one that has been due for the longest, by its place. */
+  function mostDue(time: number): number | undefined {
+    let found: number | undefined
+    let earliest = time
+    for (const [at, stretch] of stretches.entries()) {
+      const due = dueAt(stretch, time)
+      if (due > earliest || (found !== undefined && due === earliest)) continue
+      found = at
+      earliest = due
+    }
+    return found
+  }
+
+  /** With those behind it, as many as one page holds: of single changes there are many. */
+  function joined(at: number): readonly [one: Stretch | undefined, size: number] {
+    let one = stretches[at]
+    let size = 1
+    for (; one !== undefined; size++) {
+      const next = stretches[at + size]
+      if (next === undefined || one.count + next.count > pageMax) break
+      one = {
+        ...one,
+        to: next.to,
+        count: one.count + next.count,
+        lastAt: Math.max(one.lastAt, next.lastAt),
+      }
+    }
+    return [one, size]
+  }
+
+  function forget(time: number): void {
+    if (time - newsAt > far.whileMs) stretches = []
+    const kept = stretches.findIndex(({ lastAt }) => lastAt >= lastChangeAt - far.spanMs)
+    if (kept > 0) stretches.splice(0, kept)
+  }
+
+  return {
+    add(stretch) {
+      stretches.push(stretch)
+    },
+    replace(from, others) {
+      const at = stretches.findIndex((stretch) => stretch.from === from)
+      stretches = [...stretches.slice(0, Math.max(0, at)), ...others]
+    },
+    heard(time) {
+      lastChangeAt = Math.max(lastChangeAt, time)
+      newsAt = now()
+    },
+    async look() {
+      const beganAt = now()
+      forget(beganAt)
+      do {
+        const time = now()
+        const at = mostDue(time)
+        if (at === undefined) return undefined
+        const [one, size] = joined(at)
+        if (one === undefined) return undefined
+        const page = await fga.readChanges(one.from, { signal, limit: one.count })
+        if (page.changes.length !== one.count || page.position.after !== one.to.after) return one.from
+        stretches.splice(at, size, { ...one, lookedAt: time })
+      } while (now() - beganAt < momentMs)
+      return undefined
+    },
+    clear() {
+      stretches = []
+    },
+  }
+}

@@ -1,0 +1,204 @@
+import { describe, expect, test } from 'vitest'
+import type { Change, ChangePosition, Fga } from '../../../src/authz/fga.ts'
+import { createFollower, type Follower } from '../../../src/authz/index/follow.ts'
+import { createReplica, type Replica } from '../../../src/authz/index/replica.ts'
+
+const second = 1_000
+const began = 1_800_000_000_000
+
+/** A log in which changes are stamped when they like and appear when they are put in, and each read takes its time. */
+function createLog(clock: { now: number }, readMs: number) {
+  const entries: (Change & { readonly id: string })[] = []
+  const reads: { readonly position: ChangePosition; readonly count: number }[] = []
+  let failure: Error | undefined
+  let ids = 0
+
+  const log: Pick<Fga, 'readChanges'> = {
+    async readChanges(position, { limit = 100 } = {}) {
+      clock.now += readMs
+      if (failure !== undefined) throw failure
+      const { after, startTime = 0 } = position
+      const from =
+        after === undefined
+          ? entries.findIndex(({ tuple }) => tuple.writtenAt >= startTime)
+          : entries.findIndex(({ id }) => id === after) + 1
+      const changes = from < 0 ? [] : entries.slice(from, from + limit)
+      reads.push({ position, count: changes.length })
+      const last = changes.at(-1)
+      return { changes, position: last ? { after: last.id } : position, isEnd: changes.length < limit }
+    },
+  }
+
+  return {
+    log,
+    reads,
+    fail(error: Error | undefined) {
+      failure = error
+    },
+    put(operation: Change['operation'], object: string, writtenAt: number) {
+      ids += 1
+      const entry: Change & { readonly id: string } = {
+        id: `token ${ids}`,
+        operation,
+        tuple: { user: 'user:anne', relation: 'viewer', object, writtenAt },
+      }
+      const before = entries.findLastIndex(({ tuple }) => tuple.writtenAt <= writtenAt)
+      entries.splice(before + 1, 0, entry)
+    },
+  }
+}
+
+interface Setting {
+  readonly clock: { now: number }
+  readonly source: ReturnType<typeof createLog>
+  readonly follower: Follower
+  readonly replica: Replica
+  /** How many changes were told of at once, in turn. */
+  readonly slices: number[]
+}
+
+/** After a bulk of `bulk` changes, two a millisecond, read to the end. */
+async function afterBulk(bulk: number, readMs = 10): Promise<Setting> {
+  const clock = { now: began }
+  const source = createLog(clock, readMs)
+  const replica = createReplica()
+  const slices: number[] = []
+  const follower = createFollower({
+    fga: source.log,
+    now: () => clock.now,
+    signal: new AbortController().signal,
+    onChanges(changes) {
+      slices.push(changes.length)
+      replica.apply(changes)
+    },
+  })
+  for (let at = 0; at < bulk; at++) source.put('write', `document:d${at}`, began - bulk / 2 + (at >> 1))
+  follower.start({ position: {}, reconciledAt: clock.now }, { isOld: false })
+  await follower.readOn()
+  source.reads.length = 0
+  slices.length = 0
+  return { clock, source, follower, replica, slices }
+}
+
+const has = ({ replica }: Setting, object: string): boolean =>
+  replica.get({ user: 'user:anne', relation: 'viewer', object, writtenAt: 0 }) !== undefined
+
+/** As the index does: to the end of the log, then a moment of looking back, until so much time has passed. */
+async function follow({ clock, follower }: Setting, forMs: number): Promise<void> {
+  for (const end = clock.now + forMs; clock.now < end; clock.now += 100) {
+    await follower.readOn()
+    await follower.lookBack()
+  }
+}
+
+describe('looking again at what was read of the log', () => {
+  test('never keeps the end of the log waiting for longer than a moment, however much was just written', async () => {
+    const setting = await afterBulk(20_000)
+    const { clock, follower } = setting
+    let longest = 0
+    for (const end = clock.now + 40 * second; clock.now < end; clock.now += 100) {
+      await follower.readOn()
+      const before = clock.now
+      await follower.lookBack()
+      longest = Math.max(longest, clock.now - before)
+    }
+    expect(setting.source.reads.length).toBeGreaterThan(200)
+    expect(longest).toBeLessThanOrEqual(50)
+  })
+
+  test('tells of nothing where nothing came late', async () => {
+    const setting = await afterBulk(10_000)
+    await follow(setting, 100 * second)
+    expect(setting.slices.filter((size) => size > 0)).toEqual([])
+  })
+
+  test('looks at single changes by the page, and at none when nothing was written for long', async () => {
+    const setting = await afterBulk(0)
+    const { clock, source } = setting
+    for (let at = 0; at < 50; at++) {
+      source.put('write', `document:single${at}`, clock.now)
+      await follow(setting, 100)
+    }
+    source.reads.length = 0
+    await follow(setting, second)
+    const looks = source.reads.filter(({ count }) => count > 0)
+    expect(looks.length).toBeGreaterThan(0)
+    expect(looks.length).toBeLessThanOrEqual(3)
+    await follow(setting, 100 * second)
+    source.reads.length = 0
+    await follow(setting, 60 * second)
+    expect(source.reads.filter(({ count }) => count > 0)).toEqual([])
+  })
+
+  test('finds what was committed late in the middle of a bulk', async () => {
+    const setting = await afterBulk(20_000)
+    setting.source.put('write', 'document:late', began - 9_000)
+    setting.source.put('delete', 'document:d19990', began - 5)
+    expect(has(setting, 'document:late')).toBe(false)
+    await follow(setting, 40 * second)
+    expect(has(setting, 'document:late')).toBe(true)
+    expect(has(setting, 'document:d19990')).toBe(false)
+  })
+
+  test('finds within two seconds what was committed late a moment ago', async () => {
+    const setting = await afterBulk(0)
+    const { clock, source } = setting
+    await follow(setting, 200 * second)
+    const stamp = clock.now
+    clock.now += 50
+    source.put('write', 'document:after', clock.now)
+    await follow(setting, 300)
+    source.put('write', 'document:late', stamp)
+    await follow(setting, 2 * second)
+    expect(has(setting, 'document:late')).toBe(true)
+  })
+
+  test('tells of what came late with what was changed after it: memory never goes back', async () => {
+    const setting = await afterBulk(400)
+    const { clock, source, replica } = setting
+    source.put('delete', 'document:d10', clock.now)
+    await follow(setting, 100)
+    expect(has(setting, 'document:d10')).toBe(false)
+    source.put('write', 'document:late', began - 190)
+    const seen: boolean[] = []
+    const { apply } = replica
+    Object.assign(replica, {
+      apply(changes: Iterable<Change>) {
+        const effects = apply(changes)
+        seen.push(has(setting, 'document:d10'))
+        return effects
+      },
+    })
+    await follow(setting, 40 * second)
+    expect(has(setting, 'document:late')).toBe(true)
+    expect(seen).not.toContain(true)
+  })
+
+  test('gives others a turn between slices where much is told of at once', async () => {
+    const setting = await afterBulk(20_000)
+    setting.source.put('write', 'document:late', began - 9_900)
+    let turns = 0
+    const count = (): void => {
+      turns += 1
+      timer = setImmediate(count)
+    }
+    let timer = setImmediate(count)
+    await follow(setting, 40 * second)
+    clearImmediate(timer)
+    expect(has(setting, 'document:late')).toBe(true)
+    expect(Math.max(...setting.slices)).toBeLessThanOrEqual(200)
+    expect(turns).toBeGreaterThan(50)
+  })
+
+  test('looks again where the log failed before what came late was in', async () => {
+    const setting = await afterBulk(1_000)
+    const { source, follower, clock } = setting
+    source.put('write', 'document:late', began - 400)
+    clock.now += 31 * second
+    source.fail(new Error('down'))
+    await expect(follower.lookBack()).rejects.toThrow('down')
+    source.fail(undefined)
+    await follow(setting, 2 * second)
+    expect(has(setting, 'document:late')).toBe(true)
+  })
+})
