@@ -41,6 +41,8 @@ export interface BenchOptions {
   /** Names of peers begin with one of these; all where undefined. */
   readonly only: readonly string[] | undefined
   readonly budgetMs: number
+  /** How often the raw search and ours are asked each question. */
+  readonly rounds: number
   /** Of each measure of many clients. */
   readonly seconds: number
   /**
@@ -127,6 +129,7 @@ export async function bench(options: BenchOptions): Promise<Benched> {
           ways,
           sent: (vector) => sentTo(place, vector),
           budgetMs: options.budgetMs,
+          rounds: options.rounds,
           processorTime: await processorTimeOf(place),
         })
         measured.push(...rows)

@@ -59,7 +59,7 @@ const columns = [
   'leaks',
   'checksEach',
   'partsEach',
-] as const satisfies readonly Exclude<keyof Measured, 'steps' | 'recallInterval'>[]
+] as const satisfies readonly Exclude<keyof Measured, 'steps' | 'times' | 'recallInterval'>[]
 
 const csvOf = (rows: readonly Measured[]): string =>
   `${[...columns, 'recallFrom', 'recallTo'].join(',')}\n${rows

@@ -77,7 +77,16 @@ test('a way that releases what its person may not read is caught with each passa
     way('leaking', [...best.passages.slice(0, 8), ...hidden.slice(0, 2)]),
     way('short', best.passages.slice(0, 5)),
   ]
-  const rows = await measure({ corpus, cell, ways, sent: () => '', budgetMs: 1_000, processorTime: () => 0 })
+  const rows = await measure({
+    corpus,
+    cell,
+    ways,
+    sent: () => '',
+    budgetMs: 1_000,
+    rounds: 2,
+    processorTime: () => 0,
+  })
+  expect(rows.map(({ asked }) => asked)).toEqual([1, 1, 1])
   expect(rows.map(({ leaks, recall, short }) => ({ leaks, recall, short }))).toEqual([
     { leaks: 0, recall: 1, short: 0 },
     { leaks: 2, recall: 0.8, short: 1 },
@@ -92,4 +101,6 @@ test('an interval holds the mean, and grows with what the values differ by', () 
   expect(from).toBeLessThan(0.9)
   expect(to).toBeGreaterThan(0.9)
   expect(quantile([3, 1, 2], 0.5)).toBe(2)
+  // The largest of twenty is the worst there was.
+  expect(quantile([9, ...Array.from({ length: 19 }, (_, at) => at / 10)], 0.95)).toBe(1.8)
 })
