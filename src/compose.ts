@@ -269,7 +269,9 @@ export async function compose({
   const retrieve = createRetriever({
     sql: database,
     ...grants,
-    search: shadow.watch(createSearch(database, { cells, statistics: config.rankingStatistics, onPlan })),
+    search: shadow.watch(
+      createSearch(database, { cells, corpus, statistics: config.rankingStatistics, onPlan }),
+    ),
     visibility: createVisibility({ database, snapshots, corpus, nominator }),
     gate,
     embedder,

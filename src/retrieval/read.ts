@@ -62,8 +62,12 @@ interface PassageRow extends DocumentColumns {
 const documentColumns = 'd.id, d.collection, d.title, d.uri, d.owner, d.source, d.source_updated_at'
 
 const passageColumns = `c.chunk_id, c.ordinal, t.text, t.headings, t.page, t.start_offset, t.end_offset, ${documentColumns}`
-const passagesFrom = `chunks c join chunk_texts t using (chunk_id) join documents d using (doc_no)
-  where c.chunk_id = any($1) and d.live_revision is not null`
+/** Only of the document under whose name a chunk was cleared: names may come from memory, and that be behind. */
+const passagesFrom = (
+  documentIds: number,
+): string => `unnest($1::text[], $${documentIds}::text[]) as cleared (chunk_id, id)
+  join chunks c using (chunk_id) join chunk_texts t using (chunk_id) join documents d using (doc_no)
+  where d.id = cleared.id and d.live_revision is not null`
 
 /**
  * Loads the text of cleared candidates, in their order. With {@link readRecorded} the only statement that joins text to a
@@ -71,8 +75,9 @@ const passagesFrom = `chunks c join chunk_texts t using (chunk_id) join document
  */
 export async function readPassages(sql: Sql, candidates: readonly Cleared<Candidate>[]): Promise<Passage[]> {
   if (candidates.length === 0) return []
-  const rows = await sql.query<PassageRow>(`select ${passageColumns} from ${passagesFrom}`, [
+  const rows = await sql.query<PassageRow>(`select ${passageColumns} from ${passagesFrom(2)}`, [
     chunkIds(candidates),
+    documentIds(candidates),
   ])
   return inOrder(candidates, rows)
 }
@@ -80,10 +85,10 @@ export async function readPassages(sql: Sql, candidates: readonly Cleared<Candid
 /** Planned once a connection: planning it took longer than running it. */
 export const recordedStatement: Statement = {
   name: 'read_recorded',
-  text: `with passage as materialized (select ${passageColumns} from ${passagesFrom}),
+  text: `with passage as materialized (select ${passageColumns} from ${passagesFrom(5)}),
    recorded as (
      insert into decision_records (${recordColumns})
-     select ${recordRow(5)}
+     select ${recordRow(6)}
      where (select count(*) from passage) = cardinality($1::text[])
        and ($2::text is null or not exists (
          select from approval_grants
@@ -116,12 +121,15 @@ export async function readRecorded(
     unlooked && agent !== undefined ? splitObject(agent).id : null,
     principal.subject,
     principal.delegation ?? null,
+    documentIds(candidates),
     ...recordValues(principal, decision),
   ])
   return rows.length === 0 ? undefined : inOrder(candidates, rows)
 }
 
 const chunkIds = (candidates: readonly Candidate[]): string[] => candidates.map(({ chunkId }) => chunkId)
+const documentIds = (candidates: readonly Candidate[]): string[] =>
+  candidates.map(({ documentId }) => documentId)
 
 function inOrder(
   candidates: readonly Candidate[],

@@ -228,11 +228,12 @@ interface ClearBestOptions {
 // Fusing only 50 of each list loses a little of what the longer ones agree on (docs/decisions/0005-ranking.md). Of one list
 // only its head can be in the answer; the rest stands by for what is refused.
 const fusedMin = 100
-const aloneMin = 40
+const aloneMin = 20
+const aloneEach = 2
 const deeper = 4
 
 /** How many are looked for at first, where there is one list. */
-export const depthOfOne = (topK: number): number => Math.max(aloneMin, topK * deeper)
+export const depthOfOne = (topK: number): number => Math.max(aloneMin, topK * aloneEach)
 
 /**
  * Takes the best candidates through the gate until `topK` are cleared. Where refusals leave too few, it searches

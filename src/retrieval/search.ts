@@ -1,6 +1,7 @@
 import type { Database } from '../store/sql.ts'
 import type { Candidate } from './candidate.ts'
 import type { Cells } from './cells/cells.ts'
+import type { Corpus } from './corpus/corpus.ts'
 import { createNearest } from './plans/nearest.ts'
 import type { OnPlan } from './plans/plan.ts'
 import { byWords } from './ranking/keyword.ts'
@@ -17,6 +18,8 @@ export interface Search {
 export interface SearchOptions {
   /** Undefined: plan E is never picked. */
   readonly cells?: Pick<Cells, 'sets'>
+  /** Undefined: names of documents are asked for. */
+  readonly corpus?: Pick<Corpus, 'lastKnown'>
   /** Told of each search by vectors: which plan, and what it took. */
   readonly onPlan?: OnPlan
   /** Whose passages tell how common a word is. Defaults to all of the deployment's. */
@@ -26,9 +29,9 @@ export interface SearchOptions {
 /** Searches the chunks of the given documents only; every branch is filtered before its limit. */
 export function createSearch(
   database: Database,
-  { cells, onPlan, statistics = 'deployment' }: SearchOptions = {},
+  { cells, corpus, onPlan, statistics = 'deployment' }: SearchOptions = {},
 ): Search {
-  const nearest = createNearest({ database, cells, onPlan })
+  const nearest = createNearest({ database, cells, corpus, onPlan })
   return {
     // Over nothing, too: how long it takes must not tell that there is nothing.
     vector: (visible, embedding, limit) => nearest({ visible, embedding, limit }),

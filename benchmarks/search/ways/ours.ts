@@ -63,7 +63,7 @@ export async function openOurs(
   const cells = createCells({ database, log: () => undefined })
   await Promise.all([corpus.refresh(), cells.refresh()])
   const visibility = createVisibility({ database, snapshots, corpus, nominator })
-  const search = createSearch(database, { cells })
+  const search = createSearch(database, { cells, corpus })
 
   /** Whoever asked before is known: what seeing for the first time costs is told by bench:doors. */
   async function sees({ person, filter }: Pick<Asked, 'person' | 'filter'>) {

@@ -1,32 +1,26 @@
 import { vectorParameter } from '../../store/binary.ts'
 import type { Database, Statement } from '../../store/sql.ts'
-import type { Candidate } from '../candidate.ts'
 import type { CellSet } from '../cells/members.ts'
 import type { Near } from '../cells/near.ts'
 import type { Visible } from '../visible/visible.ts'
-import { type Ask, type Row, toCandidate } from './plan.ts'
+import { type Ask, type Found, type Row, toFound } from './plan.ts'
 
 /** Plan E. What lies in no cell yet is compared whole, as in plan A. */
 export const cellsStatement: Statement = {
   name: 'plan_cells',
-  text: `with best as materialized (
-    select chunk_id, doc_no, ordinal, distance
-    from (
-      select c.chunk_id, c.doc_no, c.ordinal, (c.embedding <#> $1) + 0 as distance
-      from unnest($2::int[], $3::int[]) as near (doc_no, ordinal)
-      join chunks c on c.doc_no = near.doc_no and c.ordinal = near.ordinal
-      where c.embedding is not null
-      union all
-      select c.chunk_id, c.doc_no, c.ordinal, (c.embedding <#> $1) + 0
-      from unnest($4::int[]) as loose (doc_no) join chunks c on c.doc_no = loose.doc_no
-      where c.embedding is not null
-    ) compared
-    order by distance, chunk_id
-    limit $5
-  )
-  select best.chunk_id, d.id as document_id, best.ordinal, -best.distance as score
-  from best join documents d on d.doc_no = best.doc_no
-  order by best.distance, best.chunk_id`,
+  text: `select chunk_id, doc_no, ordinal, -distance as score
+  from (
+    select c.chunk_id, c.doc_no, c.ordinal, (c.embedding <#> $1) + 0 as distance
+    from unnest($2::int[], $3::int[]) as near (doc_no, ordinal)
+    join chunks c on c.doc_no = near.doc_no and c.ordinal = near.ordinal
+    where c.embedding is not null
+    union all
+    select c.chunk_id, c.doc_no, c.ordinal, (c.embedding <#> $1) + 0
+    from unnest($4::int[]) as loose (doc_no) join chunks c on c.doc_no = loose.doc_no
+    where c.embedding is not null
+  ) compared
+  order by distance, chunk_id
+  limit $5`,
 }
 
 /** Compares the nominated chunks, and all of the documents that lie in no cell. May return fewer than there are. */
@@ -35,7 +29,7 @@ export async function cells(
   { embedding, limit }: Ask,
   near: Near,
   loose: Int32Array,
-): Promise<Candidate[]> {
+): Promise<Found[]> {
   const rows = await database.forced<Row>(cellsStatement, [
     vectorParameter(database.vectorType, embedding),
     near.docs,
@@ -43,7 +37,7 @@ export async function cells(
     loose,
     limit,
   ])
-  return rows.map(toCandidate)
+  return rows.map(toFound)
 }
 
 /** Visible documents that lie in no cell: those that were published a moment ago. */

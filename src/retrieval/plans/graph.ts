@@ -1,7 +1,6 @@
 import { vectorParameter } from '../../store/binary.ts'
 import type { Database, Statement } from '../../store/sql.ts'
-import type { Candidate } from '../candidate.ts'
-import { type Ask, type Row, toCandidate } from './plan.ts'
+import { type Ask, type Found, type Row, toFound } from './plan.ts'
 
 /**
  * Plan B. Settings last as long as the statement's own transaction, and are read where the scan begins: it depends on
@@ -10,7 +9,7 @@ import { type Ask, type Row, toCandidate } from './plan.ts'
  */
 export const graphStatement: Statement = {
   name: 'plan_graph',
-  text: `select near.chunk_id, d.id as document_id, near.ordinal, -near.distance as score
+  text: `select near.chunk_id, near.doc_no, near.ordinal, -near.distance as score
   from (
     select set_config('hnsw.ef_search', $4, true) as ef, set_config('hnsw.max_scan_tuples', $5, true) as tuples offset 0
   ) settings
@@ -21,8 +20,7 @@ export const graphStatement: Statement = {
       and case when c.doc_no < 8 * length($2::bytea) then get_bit($2::bytea, c.doc_no) = 1 else false end
     order by c.embedding <#> $1
     limit $3
-  ) near
-  join documents d on d.doc_no = near.doc_no`,
+  ) near`,
 }
 
 export interface Walk {
@@ -41,7 +39,7 @@ export async function graph(
   database: Database,
   { visible, embedding, limit }: Ask,
   { ef, rows, tuples }: Walk,
-): Promise<Candidate[]> {
+): Promise<Found[]> {
   const found = await database.forced<Row>(graphStatement, [
     vectorParameter(database.vectorType, embedding),
     visible.bits(),
@@ -50,7 +48,7 @@ export async function graph(
     String(tuples),
   ])
   return found
-    .map(toCandidate)
+    .map(toFound)
     .sort((a, b) => b.score - a.score || (a.chunkId < b.chunkId ? -1 : 1))
     .slice(0, limit)
 }

@@ -2,17 +2,21 @@ import type { Database } from '../../store/sql.ts'
 import type { Candidate } from '../candidate.ts'
 import type { CellSet } from '../cells/members.ts'
 import { findNear } from '../cells/near.ts'
+import type { Corpus } from '../corpus/corpus.ts'
 import { cells, looseOf } from './cells.ts'
 import { type Costs, createCosts } from './costs.ts'
 import { exact } from './exact.ts'
 import { graph } from './graph.ts'
+import { named } from './names.ts'
 import { type Choice, pick } from './pick.ts'
-import type { Ask, OnPlan } from './plan.ts'
+import type { Ask, Found, OnPlan } from './plan.ts'
 
 export interface NearestDeps {
   readonly database: Database
   /** Undefined: there are never any. */
   readonly cells?: { sets(): readonly CellSet[] } | undefined
+  /** Knows names of documents. Undefined: the database is asked for all. */
+  readonly corpus?: Pick<Corpus, 'lastKnown'> | undefined
   readonly onPlan?: OnPlan | undefined
   readonly costs?: Costs
   /** Milliseconds of a clock that never goes back. */
@@ -26,6 +30,7 @@ export type Nearest = (ask: Ask) => Promise<Candidate[]>
 export function createNearest({
   database,
   cells: corpusCells,
+  corpus,
   onPlan,
   costs = createCosts(),
   ticks = () => performance.now(),
@@ -60,7 +65,7 @@ export function createNearest({
       returned: found.length,
       fellBack,
     })
-    return found
+    return named(database, corpus?.lastKnown(), found)
   }
 
   async function run(
@@ -68,7 +73,7 @@ export function createNearest({
     ask: Ask,
     sets: readonly CellSet[],
     loose: Int32Array = new Int32Array(),
-  ): Promise<Candidate[]> {
+  ): Promise<Found[]> {
     switch (choice.plan) {
       case 'exact':
         return exact(database, ask)

@@ -1,5 +1,4 @@
 import type { ChunkId } from '../../kernel/ids.ts'
-import type { Candidate } from '../candidate.ts'
 import type { Visible } from '../visible/visible.ts'
 
 /**
@@ -33,16 +32,24 @@ export interface PlanEvent {
 /** Told after each search; must not throw. */
 export type OnPlan = (event: PlanEvent) => void
 
-export interface Row {
-  readonly chunk_id: string
-  readonly document_id: string
+/** What a plan found: its document by number, see names.ts. */
+export interface Found {
+  readonly chunkId: ChunkId
+  readonly docNo: number
   readonly ordinal: number
   readonly score: number
 }
 
-export const toCandidate = ({ chunk_id, document_id, ordinal, score }: Row): Candidate => ({
+export interface Row {
+  readonly chunk_id: string
+  readonly doc_no: number
+  readonly ordinal: number
+  readonly score: number
+}
+
+export const toFound = ({ chunk_id, doc_no, ordinal, score }: Row): Found => ({
   chunkId: chunk_id as ChunkId,
-  documentId: document_id,
+  docNo: doc_no,
   ordinal,
   score,
 })
