@@ -125,12 +125,11 @@ function upwards({ model, into }: Session, target: Relation, [relation, node]: Q
   const next: Question[] = []
   for (const tuple of into(node)) {
     const { object } = tuple
-    if (tuple.userRelation === relation.name) {
-      const on = model.types.get(object.type)?.get(tuple.relation)
-      if (on !== undefined) next.push([on, object])
-    }
+    const on = model.types.get(object.type)?.get(tuple.relation)
+    if (on === undefined) continue
+    if (tuple.userRelation === relation.name) next.push([on, object])
     if (tuple.userRelation !== '') continue
-    for (const { to } of graph.through(object.type, tuple.relation, relation)) next.push([to, object])
+    for (const { to } of graph.through(on, relation)) next.push([to, object])
   }
   const isUseful = ([one]: Question): boolean => useful.has(one)
   return { here: here.filter(isUseful), next: next.filter(isUseful) }

@@ -80,8 +80,9 @@ export function reach(
       if (tuple.userRelation === relation.name) follow(tuple, isSure)
       if (tuple.userRelation !== '') continue
       const tupleset = session.model.types.get(tuple.object.type)?.get(tuple.relation)
-      for (const edge of graph.through(tuple.object.type, tuple.relation, relation)) {
-        if (!useful.has(edge.to) || tupleset === undefined || !holds(session, tupleset, tuple)) continue
+      if (tupleset === undefined) continue
+      for (const edge of graph.through(tupleset, relation)) {
+        if (!useful.has(edge.to) || !holds(session, tupleset, tuple)) continue
         reach(edge.to, tuple.object, isSure && edge.isSure)
       }
     }
@@ -125,8 +126,8 @@ interface Edge {
 /** Which relations rest on which. */
 export interface ReverseGraph {
   computedFrom(relation: Relation): readonly Edge[]
-  /** Relations `x from tupleset` of a type, where x is the given relation of the parent. */
-  through(type: string, tupleset: string, computed: Relation): readonly Edge[]
+  /** Relations `x from tupleset` of its type, where x is the given relation of the parent. */
+  through(tupleset: Relation, computed: Relation): readonly Edge[]
   /** Whether a tuple on the relation grants it: alone, perhaps, or not at all, as in a relaxed model whose rule lost that part. */
   byTuple(relation: Relation): 'sure' | 'perhaps' | 'none'
   /** Relations that the target may rest on, itself included. */
@@ -147,7 +148,8 @@ const none: readonly Edge[] = []
 
 function buildGraph(model: Model): ReverseGraph {
   const computed = new Map<Relation, Edge[]>()
-  const through = new Map<string, Edge[]>()
+  // By the relation of the parent, then by tupleset.
+  const through = new Map<Relation, Map<Relation, Edge[]>>()
   const behind = new Map<Relation, ReadonlySet<Relation>>()
   const granting = new Map<Relation, 'sure' | 'perhaps'>()
   for (const relations of model.types.values()) {
@@ -158,17 +160,18 @@ function buildGraph(model: Model): ReverseGraph {
           granting.set(relation, isSure ? 'sure' : 'perhaps')
         if (leaf.kind === 'computed')
           computed.set(leaf.relation, [...(computed.get(leaf.relation) ?? []), edge])
-        if (leaf.kind !== 'ttu') continue
+        const tupleset = leaf.kind === 'ttu' ? relations.get(leaf.tupleset) : undefined
+        if (leaf.kind !== 'ttu' || tupleset === undefined) continue
         for (const target of leaf.targets.values()) {
-          const key = `${relation.type}#${leaf.tupleset} ${target.key}`
-          through.set(key, [...(through.get(key) ?? []), edge])
+          const edges = through.get(target) ?? new Map<Relation, Edge[]>()
+          through.set(target, edges.set(tupleset, [...(edges.get(tupleset) ?? []), edge]))
         }
       }
     }
   }
   return {
     computedFrom: (relation) => computed.get(relation) ?? none,
-    through: (type, tupleset, relation) => through.get(`${type}#${tupleset} ${relation.key}`) ?? none,
+    through: (tupleset, relation) => through.get(relation)?.get(tupleset) ?? none,
     byTuple: (relation) => granting.get(relation) ?? 'none',
     behind(target) {
       const before = behind.get(target)

@@ -3,6 +3,7 @@ import { type Reached, reach } from './list-objects.ts'
 import { linkModel, type Model, type Relation, type Rewrite } from './model.ts'
 import { analyseModel } from './model-graph.ts'
 import type { ModelAst, RewriteAst } from './model-json.ts'
+import { type RuleParts, rulePartsOf } from './rule-parts.ts'
 import { createSession, type Session, type SessionInput } from './session.ts'
 import type { Node, Tuple, TupleView } from './tuples.ts'
 
@@ -29,19 +30,32 @@ function withoutExclusions(rewrite: RewriteAst): RewriteAst {
 
 const met = (condition: Condition): Condition => ({ ...condition, accepts: () => true, evaluate: () => true })
 
+/** Names, of which some may come several times. */
+export interface ReachedNames extends Iterable<string> {
+  readonly size: number
+  /**
+   * A list stays a superset until a tuple is added whose user (without its relation) is one of these.
+   */
+  has(name: string): boolean
+}
+
 export interface Candidates {
   /** Names of objects, each once, in no order. */
   readonly objects: readonly string[]
-  /**
-   * Names of all that the subject has some bearing relation to, itself and its type's wildcard included. The list
-   * stays a superset until a tuple is added whose user (without its relation) is one of these.
-   */
-  readonly reached: ReadonlySet<string>
+  /** What the subject has some bearing relation to, itself and its type's wildcard included. */
+  readonly reached: ReachedNames
   /**
    * Whether the list would hold this object with the tuples that are on it now, everything else as it was: a superset
-   * for as long as the list is one. Only for a type that no tuple may have for its user.
+   * for as long as the list is one. As `metBy` and `standsWith`, only where `tuplesBehind` tells what counts.
    */
   holds(object: string): boolean
+  /**
+   * The parts of the relation's rule that a tuple with this relation and user meets, on whichever object, as bits; 0: none,
+   * as for all whose user is not `reached`. A superset for as long as the list is one.
+   */
+  metBy(tuple: Tuple): number
+  /** Whether the list holds an object on which tuples meet these parts together. */
+  standsWith(met: number): boolean
 }
 
 /**
@@ -67,101 +81,83 @@ export function listCandidates(
     (one, node, reached) => !isGated(one) || stands(one.rewrite, one, node, session, reached),
   )
   const users = userTypes(relaxed)
-  const reached = new Set([session.user.node.name, `${session.user.node.type}:*`])
+  const { node: subject } = session.user
   const bearing = new Map<Relation, Set<string>>()
   for (const [one, nodes] of seen) {
-    const names = [...nodes.keys()].filter(({ type }) => users.has(type)).map(({ name }) => name)
-    if (names.length > 0) bearing.set(one, new Set(names))
-    for (const name of names) reached.add(name)
+    if (!users.has(one.type)) continue
+    const names = new Set<string>()
+    for (const { name } of nodes.keys()) names.add(name)
+    bearing.set(one, names)
   }
+  const parts = partsOf(relaxed, relation)
+  const metBy = (tuple: Tuple): number => (parts === undefined ? 0 : metParts(tuple, parts, session, bearing))
+  // Where nothing can be told by parts, everything may stand.
+  const standsWith = (met: number): boolean => parts === undefined || parts.standsWith(met)
   return {
     objects: [...(seen.get(relation)?.keys() ?? [])].map(({ name }) => name),
-    reached,
-    holds: (object) => standsAt(relation, session.node(object), session, bearing),
+    reached: namesIn([new Set([subject.name, `${subject.type}:*`]), ...bearing.values()]),
+    metBy,
+    standsWith,
+    holds(object) {
+      let met = 0
+      const node = session.node(object)
+      for (const name of parts?.relations ?? []) {
+        const counted = relaxed.types.get(relation.type)?.get(name)
+        for (const tuple of counted ? session.every(counted, node) : []) met |= metBy(tuple)
+      }
+      return standsWith(met)
+    },
   }
 }
 
-/**
- * Whether the relation stands at an object, by the tuples on it and by what was reached. By names: a node may be
- * another one by now.
- */
-function standsAt(
-  target: Relation,
-  node: Node,
-  session: Session,
+const namesIn = (sets: readonly ReadonlySet<string>[]): ReachedNames => ({
+  size: sets.reduce((sum, { size }) => sum + size, 0),
+  has: (name) => sets.some((names) => names.has(name)),
+  *[Symbol.iterator]() {
+    for (const names of sets) yield* names
+  },
+})
+
+/** By names: a node may be another one by now. */
+function metParts(
+  tuple: Tuple,
+  parts: RuleParts,
+  { model, user, isValid }: Session,
   bearing: ReadonlyMap<Relation, ReadonlySet<string>>,
-): boolean {
-  const { user } = session
-  // A relation that comes up again on the way to itself adds nothing.
-  const open = new Set<Relation>()
+): number {
+  const bears = (relation: Relation | undefined): boolean =>
+    relation !== undefined && (bearing.get(relation)?.has(tuple.user.name) ?? false)
 
-  function has(relation: Relation): boolean {
-    if (open.has(relation)) return false
-    open.add(relation)
-    const found = isMet(relation.rewrite, relation)
-    open.delete(relation)
-    return found
-  }
-
-  function bears(tuple: Tuple, relation: Relation | undefined): boolean {
-    return relation !== undefined && (bearing.get(relation)?.has(tuple.user.name) ?? false)
-  }
-
-  function isAssigned(tuple: Tuple): boolean {
-    if (tuple.userRelation !== '')
-      return bears(tuple, session.model.types.get(tuple.user.type)?.get(tuple.userRelation))
+  function isAssigned(): boolean {
+    if (tuple.userRelation !== '') return bears(model.types.get(tuple.user.type)?.get(tuple.userRelation))
     if (user.relation !== '') return false
     return tuple.user.wildcard ? tuple.user.type === user.node.type : tuple.user.name === user.node.name
   }
 
-  function isMet(rule: Rewrite, owner: Relation): boolean {
-    switch (rule.kind) {
-      case 'this':
-        return some(session.every(owner, node), isAssigned)
-      case 'computed':
-        return has(rule.relation)
-      case 'ttu': {
-        const tupleset = session.model.types.get(node.type)?.get(rule.tupleset)
-        if (tupleset === undefined) return false
-        return some(session.every(tupleset, node, ['concrete']), (tuple) =>
-          bears(tuple, rule.targets.get(tuple.user.type)),
-        )
-      }
-      case 'union':
-        return rule.children.some((part) => isMet(part, owner))
-      case 'intersection':
-        return rule.children.every((part) => isMet(part, owner))
-      case 'exclusion':
-        return isMet(rule.base, owner)
-    }
+  let met = 0
+  for (const { bit, relation, targets } of parts.reading(tuple.relation)) {
+    if (!isValid(relation, tuple)) continue
+    if (targets === undefined ? isAssigned() : bears(targets.get(tuple.user.type))) met |= bit
   }
-
-  return has(target)
+  return met
 }
 
-function some(tuples: Iterable<Tuple>, test: (tuple: Tuple) => boolean): boolean {
-  for (const tuple of tuples) if (test(tuple)) return true
-  return false
+const partsOfModels = new WeakMap<Model, Map<Relation, RuleParts | undefined>>()
+
+function partsOf(model: Model, relation: Relation): RuleParts | undefined {
+  const known = partsOfModels.get(model) ?? new Map<Relation, RuleParts | undefined>()
+  partsOfModels.set(model, known)
+  if (!known.has(relation)) known.set(relation, rulePartsOf(model, relation))
+  return known.get(relation)
 }
 
 /**
  * Names of the relations of its own type whose tuples the relation may rest on: objects with the same tuples on these
- * are alike to everybody. undefined: a tuple may have an object of that type for its user, so that more counts.
+ * are alike to everybody. undefined: more than that counts, since a tuple may have an object of that type for its user, or
+ * its rule has too many parts.
  */
-export function tuplesBehind(relaxed: Model, relation: Relation): ReadonlySet<string> | undefined {
-  if (userTypes(relaxed).has(relation.type)) return undefined
-  const names = new Set<string>()
-  const seen = new Set([relation])
-  function note(rule: Rewrite, owner: Relation): void {
-    if (rule.kind === 'this') names.add(owner.name)
-    else if (rule.kind === 'ttu') names.add(rule.tupleset)
-    else if (rule.kind === 'computed') seen.add(rule.relation)
-    else if (rule.kind === 'exclusion') note(rule.base, owner)
-    else for (const part of rule.children) note(part, owner)
-  }
-  for (const one of seen) note(one.rewrite, one)
-  return names
-}
+export const tuplesBehind = (relaxed: Model, relation: Relation): ReadonlySet<string> | undefined =>
+  userTypes(relaxed).has(relation.type) ? undefined : partsOf(relaxed, relation)?.relations
 
 function hasIntersection(rewrite: Rewrite): boolean {
   if (rewrite.kind === 'union') return rewrite.children.some(hasIntersection)

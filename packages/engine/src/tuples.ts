@@ -76,8 +76,8 @@ export interface TupleStore extends TupleView {
   /** Removes a tuple and answers it; undefined if it was not there. */
   remove(key: TupleKey): Tuple | undefined
   /**
-   * Whether another object stands for this one: `standing` passes it by. Forgotten with its last tuple. Does nothing
-   * where no tuple names the object.
+   * Whether `standing` passes this object by. Forgotten with its last tuple. Does nothing where no tuple names the
+   * object.
    */
   setApart(name: string, apart: boolean): void
   /** The same tuples, in which walks from users to objects come to those only that are not set apart. */
@@ -219,7 +219,9 @@ export function createTupleStore(): TupleStore {
     node.apart = apart
     for (const { concrete, usersets } of node.out.values()) {
       for (const tuple of [...concrete, ...usersets]) {
-        tuple.user[apart ? 'in' : 'aside'].delete(tuple)
+        const left = apart ? 'in' : 'aside'
+        tuple.user[left].delete(tuple)
+        if (tuple.user[left].size === 0) tuple.user[left] = noSet
         enter(tuple)
       }
     }
@@ -263,13 +265,18 @@ export function createTupleStore(): TupleStore {
     node: standing.node,
     get: find,
     at: standing.at,
-    into: (user) => (user.aside.size === 0 ? user.in : [...user.in, ...user.aside]),
+    into: (user) => (user.aside.size === 0 ? user.in : user.in.size === 0 ? user.aside : both(user)),
     after,
     add,
     remove,
     setApart,
     standing,
   }
+}
+
+function* both(user: Node): Generator<Tuple> {
+  yield* user.in
+  yield* user.aside
 }
 
 export const isConcrete = (tuple: Tuple): boolean => tuple.userRelation === '' && !tuple.user.wildcard

@@ -1,12 +1,11 @@
 import type { TupleStore } from '@remit/engine'
+import { createLocks, type Locks } from './locks.ts'
 
 /**
- * Doors: documents with the same tuples on them are reached alike by everybody, and count as one. One of them stands for
- * its door in the store; walks from people to documents pass the others by.
+ * Doors: documents with the same tuples on them are reached alike by everybody, and count as one. What such tuples say is
+ * a lock, which many doors share. Walks from people to documents pass all by that stand at a door.
  */
 export interface Doors {
-  /** How many there are. */
-  readonly size: number
   /** One more than the largest number. Numbers of doors that are gone are given again. */
   readonly end: number
   /** The tuples on this document are others now: the next `settle` looks at it. */
@@ -15,10 +14,11 @@ export interface Doors {
   settle(): Settled
   /** -1: at none, since there is no tuple on it that could let anybody in. */
   doorOf(document: string): number
-  /** A document that stands at this door. undefined: there is no such door. */
-  standsFor(door: number): string | undefined
   /** All documents that stand at this door. */
   at(door: number): Generator<string>
+  /** What is known of the locks of a door, in one: bit by bit, those of whichever lock. 0: there is no such door. */
+  anyOf(door: number, ofLock: (lock: number) => number): number
+  readonly locks: Pick<Locks, 'end' | 'tuple' | 'first' | 'next'>
 }
 
 export interface Settled {
@@ -31,10 +31,11 @@ export interface Settled {
 const none = -1
 
 /**
- * `relations`: whose tuples count. undefined: documents are told apart by more than those, and each has a door of its own.
+ * `relations`: whose tuples count. undefined: documents are told apart by more than those: each has a door of its own,
+ * without locks, and walks come to all of them.
  */
 export function createDoors(tuples: TupleStore, relations: ReadonlySet<string> | undefined): Doors {
-  const marks = new Map([...(relations ?? [])].map((name, index) => [name, index]))
+  const locks = createLocks()
   // By document: a place each. The documents of a door are a list through their places.
   const places = new Map<string, number>()
   const names: string[] = []
@@ -42,28 +43,26 @@ export function createDoors(tuples: TupleStore, relations: ReadonlySet<string> |
   const after: number[] = []
   const before: number[] = []
   const freePlaces: number[] = []
-  // By door.
+  // By door. Its locks are a list through links.
   const numbers = new Map<string, number>()
   const keys: (string | undefined)[] = []
   const first: number[] = []
+  const firstLink: number[] = []
   const freeDoors: number[] = []
+  const linked: number[] = []
+  const nextLink: number[] = []
+  const freeLinks: number[] = []
   const touched = new Set<string>()
 
   /** The same for equal sets of tuples, whatever their order and the ends that they have. */
-  function keyOf(document: string): string {
-    const node = tuples.node(document)
-    if (node === undefined || node.out.size === 0) return ''
-    if (relations === undefined) return document
-    const parts: string[] = []
-    for (const [relation, { concrete, usersets }] of node.out) {
-      const mark = marks.get(relation)
-      if (mark === undefined) continue
-      for (const list of [concrete, usersets]) {
-        for (const { user, userRelation, condition } of list)
-          parts.push(`${mark} ${user.id} ${userRelation} ${condition?.name ?? ''}`)
-      }
+  function locksOf(document: string): number[] {
+    const found: number[] = []
+    for (const [relation, { concrete, usersets }] of tuples.node(document)?.out ?? []) {
+      if (!relations?.has(relation)) continue
+      for (const tuple of concrete) found.push(locks.of(tuple))
+      for (const tuple of usersets) found.push(locks.of(tuple))
     }
-    return parts.sort().join()
+    return found.sort((a, b) => a - b)
   }
 
   const doorOf = (document: string): number => doors[places.get(document) ?? none] ?? none
@@ -76,41 +75,50 @@ export function createDoors(tuples: TupleStore, relations: ReadonlySet<string> |
     if (first[door] === place) {
       first[door] = next
       if (next === none) close(door, renewed)
-      else tuples.setApart(names[next] ?? '', false)
     }
     doors[place] = none
+  }
+
+  function open(key: string, held: readonly number[], renewed: Set<number>): number {
+    const door = freeDoors.pop() ?? keys.length
+    numbers.set(key, door)
+    keys[door] = key
+    first[door] = none
+    let link = none
+    for (const lock of held) {
+      const one = freeLinks.pop() ?? linked.length
+      linked[one] = lock
+      nextLink[one] = link
+      link = one
+      locks.hold(lock)
+    }
+    firstLink[door] = link
+    renewed.add(door)
+    return door
   }
 
   function close(door: number, renewed: Set<number>): void {
     numbers.delete(keys[door] ?? '')
     keys[door] = undefined
+    for (let link = firstLink[door] ?? none; link !== none; link = nextLink[link] ?? none) {
+      locks.release(linked[link] ?? none)
+      freeLinks.push(link)
+    }
+    firstLink[door] = none
     freeDoors.push(door)
     renewed.add(door)
   }
 
-  function join(document: string, key: string, renewed: Set<number>): void {
+  function join(document: string, door: number): void {
     const place = places.get(document) ?? freePlaces.pop() ?? names.length
     places.set(document, place)
     names[place] = document
-    const known = numbers.get(key)
-    const door = known ?? freeDoors.pop() ?? keys.length
     doors[place] = door
-    const head = known === undefined ? none : (first[door] ?? none)
-    if (head === none) {
-      numbers.set(key, door)
-      keys[door] = key
-      first[door] = place
-      renewed.add(door)
-      before[place] = none
-      after[place] = none
-    } else {
-      const next = after[head] ?? none
-      before[place] = head
-      after[place] = next
-      after[head] = place
-      if (next !== none) before[next] = place
-    }
-    tuples.setApart(document, head !== none)
+    const next = first[door] ?? none
+    before[place] = none
+    after[place] = next
+    if (next !== none) before[next] = place
+    first[door] = place
   }
 
   function forget(document: string): void {
@@ -122,9 +130,6 @@ export function createDoors(tuples: TupleStore, relations: ReadonlySet<string> |
   }
 
   return {
-    get size() {
-      return numbers.size
-    },
     get end() {
       return keys.length
     },
@@ -135,24 +140,23 @@ export function createDoors(tuples: TupleStore, relations: ReadonlySet<string> |
       const moved: string[] = []
       const renewed = new Set<number>()
       for (const document of touched) {
-        const key = keyOf(document)
+        const held = locksOf(document)
+        const isThere = relations === undefined ? tuples.node(document)?.out.size : held.length
+        const key = !isThere ? '' : relations === undefined ? document : held.join()
+        // Its node may be another one than before, of which nothing is known.
+        tuples.setApart(document, held.length > 0)
         const door = doorOf(document)
-        if (door !== none && keys[door] === key) {
-          // Its node may be another one than before, of which nothing is known.
-          tuples.setApart(document, names[first[door] ?? none] !== document)
-          continue
-        }
-        if (door === none && key === '') continue
+        if (door === none ? key === '' : keys[door] === key) continue
         if (door !== none) leave(document, door, renewed)
         if (key === '') forget(document)
-        else join(document, key, renewed)
+        else join(document, numbers.get(key) ?? open(key, held, renewed))
         moved.push(document)
       }
       touched.clear()
+      locks.sweep()
       return { moved, renewed: [...renewed] }
     },
     doorOf,
-    standsFor: (door) => (keys[door] === undefined ? undefined : names[first[door] ?? none]),
     *at(door) {
       if (keys[door] === undefined) return
       for (let place = first[door] ?? none; place !== none; place = after[place] ?? none) {
@@ -160,5 +164,12 @@ export function createDoors(tuples: TupleStore, relations: ReadonlySet<string> |
         if (name !== undefined) yield name
       }
     },
+    anyOf(door, ofLock) {
+      let found = 0
+      for (let link = firstLink[door] ?? none; link !== none; link = nextLink[link] ?? none)
+        found |= ofLock(linked[link] ?? none)
+      return found
+    },
+    locks,
   }
 }

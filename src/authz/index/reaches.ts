@@ -31,7 +31,7 @@ export interface Reaches {
   onMove(listener: (documentIds?: readonly string[]) => void): void
 }
 
-interface Kept extends Reach, Pick<Candidates, 'reached' | 'holds'> {
+interface Kept extends Reach, Pick<Candidates, 'reached' | 'metBy' | 'standsWith'> {
   open: Uint8Array
   isOver: boolean
   /** Something was removed since: still a superset, but perhaps a wide one. */
@@ -59,6 +59,8 @@ export function createReaches(options: ReachesOptions = {}): Reaches {
   let tuples: TupleStore | undefined
   let counted: ReadonlySet<string> | undefined
   let doors: Doors | undefined
+  // By lock, while somebody's doors are gone through; else nothing.
+  let met = new Int32Array(0)
 
   const tell = (documentIds?: readonly string[]): void => {
     for (const listener of listeners) listener(documentIds)
@@ -107,21 +109,41 @@ export function createReaches(options: ReachesOptions = {}): Reaches {
   function make(key: string, question: Question, now: number): Kept | undefined {
     const found = list(question)
     if (found === undefined || doors === undefined) return undefined
-    const { objects, reached, holds } = found
+    const { objects, reached, metBy, standsWith } = found
     const made: Kept = {
       key,
       reached,
-      holds,
+      metBy,
+      standsWith,
       open: new Uint8Array((doors.end >> 3) + 1),
-      // What is reached is kept twice; a bit for each door weighs little, but there may be many doors.
-      weight: 2 * reached.size + (doors.end >> 8),
+      // A bit for each door weighs little, but there may be many doors.
+      weight: reached.size + (doors.end >> 8),
       isOver: false,
       isWide: false,
       madeAt: now,
       opens: (door) => hasBit(made.open, door),
     }
-    for (const object of objects) setBit(made.open, doors.doorOf(object))
+    // Where there are no locks the walk came to the documents.
+    if (counted === undefined) for (const object of objects) setBit(made.open, doors.doorOf(object))
+    else openDoors(made, doors)
     return made
+  }
+
+  /** All doors, by the locks of what was reached: a look at each, whether it is opened or not. */
+  function openDoors({ open, reached, metBy, standsWith }: Kept, { end, anyOf, locks }: Doors): void {
+    if (met.length < locks.end) met = new Int32Array(2 * locks.end)
+    const looked: number[] = []
+    for (const user of reached) {
+      for (let lock = locks.first(user); lock !== -1; lock = locks.next(lock)) {
+        met[lock] = metOf(lock, metBy, locks)
+        looked.push(lock)
+      }
+    }
+    for (let door = 0; door < end; door++) {
+      const found = anyOf(door, (lock) => met[lock] ?? 0)
+      if (found !== 0 && standsWith(found)) setBit(open, door)
+    }
+    for (const lock of looked) met[lock] = 0
   }
 
   function idsAt(reach: Kept | undefined): string[] | undefined {
@@ -133,16 +155,24 @@ export function createReaches(options: ReachesOptions = {}): Reaches {
   }
 
   /** Doors that are new to one who was asked about before. */
-  function look(reach: Kept, renewed: readonly number[], { end, standsFor }: Doors): void {
+  function look(reach: Kept, renewed: readonly number[], { end, anyOf, locks }: Doors): void {
     if (reach.open.length <= end >> 3) {
       const open = new Uint8Array((end >> 2) + 1)
       open.set(reach.open)
       reach.open = open
     }
+    const { metBy, standsWith } = reach
+    // Many that come at once share their locks.
+    const known = new Map<number, number>()
+    const ofLock = (lock: number): number => {
+      const found = known.get(lock) ?? metOf(lock, metBy, locks)
+      known.set(lock, found)
+      return found
+    }
     for (const door of renewed) {
-      const document = standsFor(door)
-      // Where each document has a door of its own, whoever a tuple on it concerns was dropped.
-      setBit(reach.open, door, document !== undefined && counted !== undefined && reach.holds(document))
+      // Where there are no locks, whoever a tuple on the document concerns was dropped.
+      const found = anyOf(door, ofLock)
+      setBit(reach.open, door, found !== 0 && standsWith(found))
     }
   }
 
@@ -225,6 +255,11 @@ export function createReaches(options: ReachesOptions = {}): Reaches {
       listeners.push(listener)
     },
   }
+}
+
+function metOf(lock: number, metBy: Candidates['metBy'], locks: Doors['locks']): number {
+  const tuple = locks.tuple(lock)
+  return tuple === undefined ? 0 : metBy(tuple)
 }
 
 const isDocument = (object: string): boolean => object.startsWith('document:')

@@ -1,0 +1,108 @@
+import type { Model, Relation, Rewrite } from './model.ts'
+
+/**
+ * A relation's rule as parts that each read one kind of tuple on the object itself, a bit for each part. What a tuple meets
+ * of it follows from the tuple's relation and user alone, so that it is found once for all objects with such a tuple.
+ */
+export interface RuleParts {
+  /** Names of the relations of the object's type whose tuples count. */
+  readonly relations: ReadonlySet<string>
+  /** The parts that read tuples on this relation. */
+  readonly reading: (relation: string) => readonly RulePart[]
+  /** Whether the relation stands where these parts are met, and no others. Exclusions are left out. */
+  standsWith(met: number): boolean
+}
+
+export interface RulePart {
+  readonly bit: number
+  /** Whose tuples it reads. */
+  readonly relation: Relation
+  /** For `x from relation`: x, by the type of the parent. undefined: the tuples themselves assign. */
+  readonly targets: ReadonlyMap<string, Relation> | undefined
+}
+
+/** Bits of a number that can be set one by one. */
+const partsMax = 31
+
+/** undefined: it has too many parts for that. */
+export function rulePartsOf(model: Model, target: Relation): RuleParts | undefined {
+  const parts = collectParts(model, target)
+  if (parts.size > partsMax) return undefined
+  const reading = Map.groupBy(parts.values(), ({ relation }) => relation.name)
+  const known = new Map<number, boolean>()
+
+  function stands(met: number): boolean {
+    // A relation that comes up again on the way to itself adds nothing.
+    const open = new Set<Relation>()
+    function has(relation: Relation): boolean {
+      if (open.has(relation)) return false
+      open.add(relation)
+      const found = isMet(relation.rewrite, relation)
+      open.delete(relation)
+      return found
+    }
+    function isMet(rule: Rewrite, owner: Relation): boolean {
+      switch (rule.kind) {
+        case 'this':
+        case 'ttu':
+          return (met & (parts.get(partKey(rule, owner))?.bit ?? 0)) !== 0
+        case 'computed':
+          return has(rule.relation)
+        case 'union':
+          return rule.children.some((child) => isMet(child, owner))
+        case 'intersection':
+          return rule.children.every((child) => isMet(child, owner))
+        case 'exclusion':
+          return isMet(rule.base, owner)
+      }
+    }
+    return has(target)
+  }
+
+  return {
+    relations: new Set(reading.keys()),
+    reading: (relation) => reading.get(relation) ?? [],
+    standsWith(met) {
+      const before = known.get(met)
+      if (before !== undefined) return before
+      const found = stands(met)
+      known.set(met, found)
+      return found
+    },
+  }
+}
+
+const partKey = (rule: Rewrite & { kind: 'this' | 'ttu' }, owner: Relation): string =>
+  rule.kind === 'this' ? owner.name : `${rule.computed} from ${rule.tupleset}`
+
+function collectParts({ types }: Model, target: Relation): ReadonlyMap<string, RulePart> {
+  const parts = new Map<string, RulePart>()
+  const seen = new Set([target])
+  function collect(rule: Rewrite, owner: Relation): void {
+    switch (rule.kind) {
+      case 'this':
+      case 'ttu': {
+        const relation = rule.kind === 'this' ? owner : types.get(target.type)?.get(rule.tupleset)
+        const key = partKey(rule, owner)
+        if (relation === undefined || parts.has(key)) return
+        parts.set(key, {
+          bit: 1 << parts.size,
+          relation,
+          targets: rule.kind === 'ttu' ? rule.targets : undefined,
+        })
+        return
+      }
+      case 'computed':
+        seen.add(rule.relation)
+        return
+      case 'union':
+      case 'intersection':
+        for (const child of rule.children) collect(child, owner)
+        return
+      case 'exclusion':
+        collect(rule.base, owner)
+    }
+  }
+  for (const one of seen) collect(one.rewrite, one)
+  return parts
+}
