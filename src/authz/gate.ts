@@ -1,6 +1,7 @@
 import { setImmediate } from 'node:timers/promises'
 import { AppError } from '../kernel/errors.ts'
 import { documentObject, type FgaObject } from '../kernel/ids.ts'
+import { ofEach } from '../kernel/of-each.ts'
 import { outermostActor, type Principal } from '../kernel/principal.ts'
 import type { Check, Fga, TupleKey, Verdict } from './fga.ts'
 import { coveringGrants, type ShownGrant } from './gate/granted.ts'
@@ -121,7 +122,12 @@ export interface Question {
  * The person stays the subject. An agent adds what it may be told: one item asks both.
  * Throws when an agent comes without its delegation: what is absent never decides.
  */
-export function questionFor(principal: Principal, grants: readonly string[] = []): Question {
+export const questionFor = (principal: Principal, grants: readonly string[] = []): Question =>
+  grants.length === 0 ? questionOf(principal) : questionWith(principal, grants)
+
+const questionOf = ofEach((principal: Principal) => questionWith(principal, []))
+
+function questionWith(principal: Principal, grants: readonly string[]): Question {
   if (principal.kind === 'service') throw new AppError('forbidden', { internal: 'a service asked to read' })
   const agent = outermostActor(principal)
   const user = principal.subject

@@ -1,3 +1,4 @@
+import { ofEach } from '../kernel/of-each.ts'
 import { outermostActor, type Principal } from '../kernel/principal.ts'
 
 /**
@@ -34,10 +35,11 @@ export function createPlainHolders(now: () => number): PlainHolders {
   }
 }
 
-const keyOf = (principal: Principal): string =>
+const keyOf = ofEach((principal: Principal): string =>
   JSON.stringify([
     principal.subject,
     outermostActor(principal),
     principal.delegation,
     principal.scopes.has('approvals.request'),
-  ])
+  ]),
+)

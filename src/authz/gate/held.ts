@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { tupleId } from '../fga.ts'
 import type { Question } from '../gate.ts'
 import type { ReplicaView } from '../permission-index.ts'
@@ -127,10 +127,22 @@ export function createHeldVerdicts({ now, ttlMs, entriesMax = 50_000 }: HeldOpti
  * clock is left out, and it is all that is sent as context: whoever repeats a yes looks at the ends again.
  */
 export function heldKey(
-  { user, relation, contextual }: Question,
+  question: Question,
   { storeId, modelId }: { readonly storeId: string; readonly modelId: string },
 ): (documentId: string) => string {
-  const shared = JSON.stringify([storeId, modelId, user, relation, contextual.map(tupleId).sort()])
-  const digest = createHash('sha256').update(shared).digest('base64url')
+  let known = digests.get(question)
+  if (known?.storeId !== storeId || known.modelId !== modelId) {
+    const { user, relation, contextual } = question
+    const shared = JSON.stringify([storeId, modelId, user, relation, contextual.map(tupleId).sort()])
+    known = { storeId, modelId, digest: hash('sha256', shared, 'base64url') }
+    digests.set(question, known)
+  }
+  const { digest } = known
   return (documentId) => `${digest} ${documentId}`
 }
+
+// The same principal's question is the same object: digesting it took longer than looking up ten documents by it.
+const digests = new WeakMap<
+  Question,
+  { readonly storeId: string; readonly modelId: string; readonly digest: string }
+>()

@@ -8,6 +8,7 @@ import {
 } from '@remit/engine'
 import { hasBit, setBit } from '../../kernel/bits.ts'
 import { splitObject } from '../../kernel/ids.ts'
+import { ofEach } from '../../kernel/of-each.ts'
 import type { Question } from '../gate.ts'
 import type { Reach } from '../permission-index.ts'
 import { createDoors, type Doors } from './doors.ts'
@@ -194,8 +195,9 @@ export function createReaches(options: ReachesOptions = {}): Reaches {
   const onDocuments = ({ contextual }: Question): string[] =>
     contextual.map(({ object }) => object).filter(isDocument)
 
-  const keyOf = ({ user, relation, contextual }: Question): string =>
-    JSON.stringify([user, relation, contextual])
+  const keyOf = ofEach(({ user, relation, contextual }: Question): string =>
+    JSON.stringify([user, relation, contextual]),
+  )
 
   function reach(question: Question, now: number): Kept | undefined {
     if (onDocuments(question).length > 0) return undefined
