@@ -1,7 +1,7 @@
 import { setBit } from '../../kernel/bits.ts'
 import { createKernel, type Kernel, slotsInBlock } from './kernel.ts'
 import { countOf } from './kmeans.ts'
-import type { CellModel } from './model.ts'
+import { type CellModel, untoldOf } from './model.ts'
 
 /**
  * Which chunks lie in which cell of one model, in memory. It only nominates: one too many finds nothing.
@@ -13,6 +13,8 @@ import type { CellModel } from './model.ts'
 export interface CellSet {
   readonly generation: number
   readonly model: CellModel
+  /** See {@link untoldOf}. */
+  readonly untold: number
   /** Chunks in it. */
   readonly size: number
   /** By slot: place of the chunk in its document. */
@@ -100,6 +102,7 @@ export function createCellSet(generation: number, model: CellModel): CellSet {
   return {
     generation,
     model,
+    untold: untoldOf(model),
     blocks,
     kernel,
     get size() {

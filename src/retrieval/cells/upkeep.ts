@@ -17,7 +17,7 @@ import {
 import { type CellWorker, createCellWorker } from './worker.ts'
 
 export interface UpkeepOptions {
-  /** Passages below which there are no cells: comparing all of them is as fast. Default 25,000. */
+  /** Passages below which there are no cells: comparing all of them is as fast. Default 1,000. */
   readonly passagesMin?: number
   /** Milliseconds between two looks at whether there is something to do. Default a minute. */
   readonly everyMs?: number
@@ -53,7 +53,7 @@ const driftSamples = 2_000
 export function createUpkeep({
   database,
   log,
-  passagesMin = 25_000,
+  passagesMin = 1_000,
   everyMs = 60_000,
   seed = () => Date.now(),
 }: Deps): Upkeep {

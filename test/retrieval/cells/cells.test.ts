@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Cells, createCells } from '../../../src/retrieval/cells/cells.ts'
 import { codeLength } from '../../../src/retrieval/cells/model.ts'
-import { readUnplaced, savePlaced, takeLease } from '../../../src/retrieval/cells/storage.ts'
+import { modelToBytes } from '../../../src/retrieval/cells/model-bytes.ts'
+import { readModel, readUnplaced, savePlaced, takeLease } from '../../../src/retrieval/cells/storage.ts'
 import { cellsStatement } from '../../../src/retrieval/plans/cells.ts'
 import type { Costs } from '../../../src/retrieval/plans/costs.ts'
 import { createNearest } from '../../../src/retrieval/plans/nearest.ts'
@@ -175,6 +176,26 @@ describeDatabases('cells', (kind) => {
     expect(await generations()).toEqual([{ generation: before + 1, lie: documents }])
     expect(other.sets().map(({ generation }) => generation)).toEqual([before + 1])
     await cells.refresh()
+  })
+
+  test('whose codes tell too little of what they stand for are not asked', async () => {
+    const [newest] = await generations()
+    const model = await readModel(database, newest?.generation ?? 0)
+    if (model === undefined) throw new Error('There is no model.')
+    const write = (error: number) =>
+      database.query('update cell_models set model = $1', [modelToBytes({ ...model, error })])
+    await write(1)
+    await using other = open(1_000_000)
+    await other.refresh()
+    expect(other.sets()).toEqual([])
+    await search(
+      corpus.visible(() => true),
+      corpus.ask(3),
+      wanted,
+      other,
+    )
+    expect(events.at(-1)?.plan).not.toBe('cells')
+    await write(model.error)
   })
 
   test('of two models answer together while passages move, and the older one goes with the last of them', async () => {
