@@ -2,6 +2,7 @@ import { operator } from '../../src/audit/record.ts'
 import type { Tuple } from '../../src/authz/fga.ts'
 import type { Service } from '../../src/compose.ts'
 import { normalize } from '../../src/embed/embedder.ts'
+import { createCells } from '../../src/retrieval/cells/cells.ts'
 import type { Database, Sql } from '../../src/store/sql.ts'
 import { createRandom } from '../kubernetes/random.ts'
 
@@ -33,6 +34,9 @@ export async function fillCorpus(
   const documents = passages / passagesOfDocument
   await database.transaction((sql) => fill(sql, documents, draw))
   await database.query('analyze')
+  // As the service does within a minute.
+  await using cells = createCells({ database, log: () => undefined })
+  await cells.renew()
   const tuples: Tuple[] = Array.from({ length: documents }, (_, at) => [
     { user: 'collection:c', relation: 'filed_in', object: `document:${at}` } as const,
     { user: `folder:${at % foldersCount}`, relation: 'parent', object: `document:${at}` } as const,

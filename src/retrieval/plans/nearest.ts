@@ -46,7 +46,7 @@ export function createNearest({
         documents: visible.docNos.length,
         corpus: visible.corpusChunks,
         limit,
-        ...(loose && { loose: loose.length }),
+        ...(loose && { loose: loose.length, untold: Math.max(...sets.map(({ untold }) => untold)) }),
       },
       costs,
     )

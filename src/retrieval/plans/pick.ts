@@ -12,6 +12,8 @@ export interface Situation {
   readonly limit: number
   /** Visible documents that lie in no cell yet. Undefined: there are no cells. */
   readonly loose?: number
+  /** What codes do not tell of a vector, as `untoldOf` has it. */
+  readonly untold?: number
 }
 
 export type Choice =
@@ -41,7 +43,9 @@ const placesPerCandidate = 12
 const rowsMin = 40
 // Measured on real vectors: what codes put behind so many more than are wanted is hardly ever among the best ten. Of ten
 // times as much, not quite twice as many.
-const rowsMore = (visible: number): number => Math.max(50, Math.ceil(3 * visible ** (1 / 4)))
+const rowsMore = (visible: number, untold: number): number =>
+  Math.ceil(Math.max(50, 3 * visible ** (1 / 4)) * Math.max(1, untold / untoldUsual))
+const untoldUsual = 0.1
 // All of them are compared whole.
 const looseMax = 300
 // As many as fit into `work_mem` at its default of 4 MB, at some 190 bytes each.
@@ -49,11 +53,11 @@ const tuplesMax = 20_000
 
 /** Picks the cheapest plan of those that find what is to be found. */
 export function pick(situation: Situation, costs: Costs): Choice {
-  const { visible, documents, limit, loose } = situation
+  const { visible, documents, limit, loose, untold = 0 } = situation
   const exactMs = costs.of('exact', { chunks: visible, lookUps: documents })
   let sure: Choice = { plan: 'exact', predictedMs: exactMs }
   if (loose !== undefined && loose <= looseMax) {
-    const rows = limit + rowsMore(visible)
+    const rows = limit + rowsMore(visible, untold)
     const perDocument = visible / Math.max(1, documents)
     const predictedMs = costs.of('cells', {
       chunks: rows + loose * perDocument,

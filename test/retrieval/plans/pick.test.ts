@@ -31,6 +31,14 @@ describe('the plan', () => {
     expect(pick(of, createCosts())).toMatchObject({ plan: 'cells', rows })
   })
 
+  test('compares more where codes tell less', () => {
+    const rows = [0.05, 0.1, 0.2].map((untold) => {
+      const choice = pick(situation({ visible: 50_000, ...cells, untold }), createCosts())
+      return choice.plan === 'cells' ? choice.rows : 0
+    })
+    expect(rows).toEqual([60, 60, 110])
+  })
+
   test('walks the graph where all is visible and there are no cells', () => {
     expect(pick(situation({}), createCosts())).toMatchObject({ plan: 'graph' })
   })
