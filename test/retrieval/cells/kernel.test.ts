@@ -175,13 +175,20 @@ test.each([
   }
 })
 
-test('nominates as many as are wanted of more that are equally good than are kept', () => {
-  const code = drawCode(seeded(3))
-  const { set, question } = manyOf(20_000, () => code)
+test('nominates as many as are wanted, the best first seen among them, of more that are equally good than are kept', () => {
+  const model = modelOf(24, seeded(1))
+  const question = model.centroids.numbers.slice(0, 24)
+  const set = createCellSet(1, model)
+  const codes = [drawCode(seeded(3)), drawCode(seeded(4))].toSorted(
+    (a, b) => plainScore(model, question, 0, b) - plainScore(model, question, 0, a),
+  )
+  for (let docNo = 1; docNo <= 20_000; docNo += 1)
+    set.put(docNo, Uint16Array.of(0), codes[docNo <= 5 ? 0 : 1] ?? none)
   const docNos = Int32Array.from({ length: 20_000 }, (_, at) => at + 1)
   for (const rows of [10, 9_000]) {
     const { docs } = findNear([set], visibleOf(docNos, 20_000, 20_000), question, { rows, limit: 10 })
     expect(new Set(docs).size).toBe(rows)
+    expect([...docs.subarray(0, 5)]).toEqual([1, 2, 3, 4, 5])
   }
 })
 
