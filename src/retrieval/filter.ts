@@ -68,7 +68,11 @@ function range(field: string, type: FieldType, bounds: Range, path: string, valu
 // A cast of a value of another type would fail the whole query: `case` keeps it from being tried.
 function typed(field: string, type: FieldType, predicate: string): string {
   const kind = type === 'date' ? 'string' : type
-  const valid = type === 'date' ? ` and pg_input_is_valid(metadata ->> ${field}, 'timestamptz')` : ''
+  // `today` is a date to Postgres, and another one tomorrow: what matched once would not match for ever.
+  const valid =
+    type === 'date'
+      ? ` and pg_input_is_valid(metadata ->> ${field}, 'timestamptz') and metadata ->> ${field} !~* 'now|today|tomorrow|yesterday'`
+      : ''
   return `case when jsonb_typeof(metadata -> ${field}::text) = '${kind}'${valid} then ${predicate} else false end`
 }
 

@@ -30,6 +30,7 @@ const rows: Readonly<Record<string, object>> = {
   null: { team: null, year: null, draft: null, due: null },
   list: { team: ['red'], year: [2025], draft: [true], due: ['2025-06-01'] },
   object: { team: { in: 'red' }, year: { gte: 1 }, draft: {}, due: {} },
+  moving: { due: 'today' },
   huge: { year: 1e300, team: 'z'.repeat(500), due: '99999-01-01' },
 }
 
@@ -77,6 +78,7 @@ describe('a filter', () => {
     ['a date', { due: '2025-06-01' }, ['red']],
     ['the same instant in another zone', { due: '2026-06-01T10:00:00Z' }, ['blue']],
     ['one of some dates', { due: { in: ['2025-06-01', '2026-06-01T10:00:00Z'] } }, ['red', 'blue']],
+    ['no word for a day that moves', { due: { gte: '2000-01-01', lt: '3000-01-01' } }, ['red', 'blue']],
     ['dates from on', { due: { gte: '2026-01-01', lt: '2027-01-01' } }, ['blue']],
     ['all conditions together', { team: { in: ['red', 'blue'] }, draft: false }, ['blue']],
     ['no document for contradictions', { team: 'red', draft: false }, []],

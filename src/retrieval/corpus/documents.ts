@@ -14,6 +14,8 @@ export interface Documents {
   filedIn(collections: readonly string[]): (docNo: number) => boolean
   /** 0: not live. */
   chunksOf(docNo: number): number
+  /** How many bits are set, and the live chunks of those documents together. */
+  countIn(bits: Uint8Array): { readonly size: number; readonly chunks: number }
   /** Numbers of those that are live, ascending. */
   live(): Generator<number>
 }
@@ -107,6 +109,17 @@ export function createDocumentTable(): DocumentTable {
       return (docNo) => ids[docNo] !== undefined && isWanted[collections[docNo] ?? -1] === 1
     },
     chunksOf: (docNo) => counts[docNo] ?? 0,
+    countIn(bits) {
+      let size = 0
+      let all = 0
+      for (let index = 0; index < bits.length; index++) {
+        for (let rest = bits[index] ?? 0; rest !== 0; rest &= rest - 1) {
+          size += 1
+          all += counts[8 * index + 31 - Math.clz32(rest & -rest)] ?? 0
+        }
+      }
+      return { size, chunks: all }
+    },
     *live() {
       for (let docNo = 0; docNo < ids.length; docNo++) if (ids[docNo] !== undefined) yield docNo
     },

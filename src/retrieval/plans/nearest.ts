@@ -43,7 +43,7 @@ export function createNearest({
     const choice = pick(
       {
         visible: visible.chunks,
-        documents: visible.docNos.length,
+        documents: visible.size,
         corpus: visible.corpusChunks,
         limit,
         ...(loose && { loose: loose.length, untold: Math.max(...sets.map(({ untold }) => untold)) }),

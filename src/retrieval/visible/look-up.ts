@@ -1,8 +1,7 @@
 import type { Database, Sql, SqlValue } from '../../store/sql.ts'
 import type { Corpus } from '../corpus/corpus.ts'
-import type { Documents } from '../corpus/documents.ts'
 import { type Fields, type Filter, filterSql } from '../filter.ts'
-import { type Content, contentOf, type Visible, visibleOf } from './visible.ts'
+import { type Visible, visibleOf } from './visible.ts'
 
 export interface Narrowing {
   readonly collections?: readonly string[]
@@ -40,38 +39,6 @@ export async function lookUpVisible(
   const chunks = rows.reduce((sum, { chunk_count }) => sum + chunk_count, 0)
   const all = corpus?.lastKnown()?.chunks ?? rows[0]?.estimate ?? 0
   return visibleOf(Int32Array.from(docNos), chunks, Math.max(chunks, all))
-}
-
-// Above this part of all numbers, rows are read one after the other and a bit tells whether one counts.
-const sparse = 1 / 8
-
-/** Asks the database which of these match. Two statements whatever there is. Throws where the filter is wrong. */
-export async function withinFilter(
-  database: Database,
-  content: Content,
-  documents: Documents,
-  filter: Filter,
-): Promise<Content> {
-  const fields = await readFields(database)
-  const isSparse = content.docNos().length <= documents.end * sparse
-  const values: SqlValue[] = [isSparse ? content.docNos() : content.bits()]
-  // `{}` is a filter, too.
-  const conditions = ['true', ...filterSql(filter, fields, values)].join(' and ')
-  const rows = await database.query<{ doc_no: number }>(
-    isSparse
-      ? `select doc_no from documents where doc_no = any($1::int[]) and ${conditions} order by doc_no`
-      : `select doc_no from documents
-         where case when doc_no < 8 * length($1::bytea) then get_bit($1::bytea, doc_no) = 1 else false end
-           and ${conditions} order by doc_no`,
-    values,
-  )
-  // Some may be gone since.
-  const docNos = Int32Array.from(rows, ({ doc_no }) => doc_no).filter(
-    (docNo) => documents.chunksOf(docNo) > 0,
-  )
-  let chunks = 0
-  for (const docNo of docNos) chunks += documents.chunksOf(docNo)
-  return contentOf(docNos, chunks)
 }
 
 async function readFields(sql: Sql): Promise<Fields> {

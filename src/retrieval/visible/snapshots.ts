@@ -144,7 +144,7 @@ export function createSnapshots(deps: SnapshotsDeps): Snapshots {
       drop(reach.key)
       if (one?.reach !== reach) one = make(reach, documents.end)
       keep(one)
-      one.content ??= contentIn(one.bits, one.chunks)
+      one.content ??= contentIn(one.bits, one)
       return { content: one.content, documents }
     },
   }

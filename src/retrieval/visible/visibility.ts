@@ -3,10 +3,11 @@ import type { NominateOptions, Nominator } from '../../authz/nominate.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import type { Database } from '../../store/sql.ts'
 import type { Corpus } from '../corpus/corpus.ts'
-import type { Documents } from '../corpus/documents.ts'
-import { lookUpVisible, type Narrowing, withinFilter } from './look-up.ts'
+import { createFiled } from './filed.ts'
+import { lookUpVisible, type Narrowing } from './look-up.ts'
+import { createMatches } from './matches.ts'
 import type { Snapshots } from './snapshots.ts'
-import { type Content, contentOf, type Visible, visibleAs } from './visible.ts'
+import { type Visible, visibleAs } from './visible.ts'
 
 /** What a question may touch. It only nominates and counts: what is in it may still be refused. */
 export interface Visibility {
@@ -33,6 +34,8 @@ export interface VisibilityDeps {
  */
 export function createVisibility(deps: VisibilityDeps): Visibility {
   const { database, snapshots, corpus, nominator } = deps
+  const filed = createFiled(corpus)
+  const matches = createMatches(database)
   return {
     async of(principal, { grants, signal, collections, filter }) {
       const snapshot = snapshots.of(questionFor(principal, grants))
@@ -47,19 +50,10 @@ export function createVisibility(deps: VisibilityDeps): Visibility {
       }
       const { documents } = snapshot
       const all = documents.chunks
-      const filed = collections === undefined ? snapshot.content : within(snapshot, collections)
-      const content = filter === undefined ? filed : await withinFilter(database, filed, documents, filter)
+      let { content } = snapshot
+      if (collections !== undefined) content = filed.within(content, documents, collections)
+      if (filter !== undefined) content = await matches.within(content, documents, filter)
       return { visible: visibleAs(content, all), complete: true }
     },
   }
-}
-
-function within(
-  { content, documents }: { readonly content: Content; readonly documents: Documents },
-  collections: readonly string[],
-): Content {
-  const docNos = content.docNos().filter(documents.filedIn(collections))
-  let chunks = 0
-  for (const docNo of docNos) chunks += documents.chunksOf(docNo)
-  return contentOf(docNos, chunks)
 }

@@ -1,9 +1,12 @@
 import { hasBit, setBit } from '../../kernel/bits.ts'
+import type { Documents } from '../corpus/documents.ts'
 
 /** The documents that a search may touch, already narrowed by nomination, collections and filter. Never changes. */
 export interface Visible {
   /** Ascending. As a parameter of a query it is a Postgres `int[]`. */
   readonly docNos: Int32Array
+  /** How many documents: known without their numbers. */
+  readonly size: number
   /** Their live chunks together: an exact count, from which the plan is chosen. */
   readonly chunks: number
   /**
@@ -21,6 +24,8 @@ export interface Visible {
 
 /** Some documents, in whichever form they came; the other is made when it is asked for. Never changes. */
 export interface Content {
+  /** Documents, and their chunks. */
+  readonly size: number
   readonly chunks: number
   docNos(): Int32Array
   bits(): Buffer
@@ -30,6 +35,7 @@ export interface Content {
 export function contentOf(docNos: Int32Array, chunks: number): Content {
   let bits: Buffer | undefined
   return {
+    size: docNos.length,
     chunks,
     docNos: () => docNos,
     bits() {
@@ -40,16 +46,25 @@ export function contentOf(docNos: Int32Array, chunks: number): Content {
 }
 
 /** From a bitmap that is not written to any more. */
-export function contentIn(bits: Buffer, chunks: number): Content {
+export function contentIn(bits: Buffer, { size, chunks }: Pick<Content, 'size' | 'chunks'>): Content {
   let docNos: Int32Array | undefined
   return {
+    size,
     chunks,
     docNos() {
-      docNos ??= docNosIn(bits)
+      docNos ??= docNosIn(bits, size)
       return docNos
     },
     bits: () => bits,
   }
+}
+
+/** Those whose bit is set there, too. What is in neither costs nearly nothing: eight documents are a byte. */
+export function narrowed(content: Content, by: Buffer, documents: Documents): Content {
+  const of = content.bits()
+  const bits = Buffer.alloc(Math.min(of.length, by.length))
+  for (let at = 0; at < bits.length; at++) bits[at] = (of[at] ?? 0) & (by[at] ?? 0)
+  return contentIn(bits, documents.countIn(bits))
 }
 
 /** From numbers in ascending order. */
@@ -60,6 +75,7 @@ export const visibleAs = (content: Content, corpusChunks: number): Visible => ({
   get docNos() {
     return content.docNos()
   },
+  size: content.size,
   chunks: content.chunks,
   corpusChunks,
   has: (docNo) => hasBit(content.bits(), docNo),
@@ -72,9 +88,7 @@ function bitsOf(docNos: Int32Array): Buffer {
   return bits
 }
 
-function docNosIn(bits: Buffer): Int32Array {
-  let size = 0
-  for (const byte of bits) for (let rest = byte; rest !== 0; rest &= rest - 1) size += 1
+function docNosIn(bits: Buffer, size: number): Int32Array {
   const docNos = new Int32Array(size)
   let at = 0
   for (const [index, byte] of bits.entries()) {

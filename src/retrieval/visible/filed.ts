@@ -1,0 +1,50 @@
+import { setBit } from '../../kernel/bits.ts'
+import type { Corpus } from '../corpus/corpus.ts'
+import type { Documents } from '../corpus/documents.ts'
+import { createBounded } from './bounded.ts'
+import { type Content, narrowed } from './visible.ts'
+
+/** Which documents are filed in some collections: a bit for each, nobody's own, that turns with its document. */
+export interface Filed {
+  /** Those of the content that are filed in one of these. An unknown collection has none. */
+  within(content: Content, documents: Documents, collections: readonly string[]): Content
+}
+
+interface Kept {
+  readonly collections: ReadonlySet<string>
+  readonly bits: Buffer
+}
+
+// Room for so many documents more before a bitmap is made anew.
+const room = 4_096
+
+/** `bytesMax` of all bitmaps together: default 32 MB, 256 choices of collections where there are a million documents. */
+export function createFiled(corpus: Pick<Corpus, 'onChange'>, bytesMax = 32_000_000): Filed {
+  const kept = createBounded<Kept>(bytesMax)
+
+  corpus.onChange((docNos, documents) => {
+    for (const { collections, bits } of kept.values()) {
+      for (const docNo of docNos) setBit(bits, docNo, collections.has(documents.collectionOf(docNo) ?? ''))
+    }
+  })
+
+  function make(documents: Documents, collections: readonly string[]): Kept {
+    const bits = Buffer.alloc((documents.end + room) >> 3)
+    const isFiled = documents.filedIn(collections)
+    for (let docNo = 0; docNo < documents.end; docNo++) if (isFiled(docNo)) setBit(bits, docNo)
+    return { collections: new Set(collections), bits }
+  }
+
+  return {
+    within(content, documents, collections) {
+      const key = JSON.stringify([...collections].sort())
+      let one = kept.get(key)
+      // Beyond its end it was told of nothing.
+      if (one === undefined || one.bits.length * 8 < documents.end) {
+        one = make(documents, collections)
+        kept.set(key, one)
+      }
+      return narrowed(content, one.bits, documents)
+    },
+  }
+}

@@ -1,0 +1,213 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { seeded } from '../../../src/retrieval/cells/random.ts'
+import { type Corpus, createCorpus } from '../../../src/retrieval/corpus/corpus.ts'
+import type { Filter } from '../../../src/retrieval/filter.ts'
+import { createFiled } from '../../../src/retrieval/visible/filed.ts'
+import { lookUpVisible } from '../../../src/retrieval/visible/look-up.ts'
+import { createMatches } from '../../../src/retrieval/visible/matches.ts'
+import { type Content, contentOf } from '../../../src/retrieval/visible/visible.ts'
+import type { Database } from '../../../src/store/sql.ts'
+import { describeDatabases } from '../../support/backends.ts'
+import { openTestDatabase } from '../../support/database.ts'
+
+const never = 1_000_000_000
+const documents = 64
+const ids = Array.from({ length: documents + 40 }, (_, at) => `d${at}`)
+
+describeDatabases('what matches a filter', (kind) => {
+  let database: Database
+  let watched: Database
+  let corpus: Corpus
+  const statements: string[] = []
+
+  beforeAll(async () => {
+    database = await openTestDatabase(kind)
+    watched = {
+      ...database,
+      query: (text, values) => {
+        statements.push('find')
+        return database.query(text, values)
+      },
+      forced: (statement, values) => {
+        statements.push(statement.name)
+        return database.forced(statement, values)
+      },
+    }
+    await database.query(`insert into collections (id, title) values ('c', 'C'), ('d', 'D')`)
+    await database.query(`insert into fields (name, type) values ('year', 'number'), ('team', 'string')`)
+    for (let at = 0; at < documents; at++) await insert(at)
+  })
+  afterAll(() => database?.close())
+  beforeEach(async () => {
+    corpus = createCorpus({ database, log: () => undefined, pollMs: never, staleAfterMs: never })
+    await corpus.refresh()
+    statements.length = 0
+    return () => corpus[Symbol.asyncDispose]()
+  })
+
+  const insert = (at: number) =>
+    database.query(
+      `insert into documents (id, collection, live_revision, chunk_count, metadata) values ($1, $2, 1, $3, $4)`,
+      [`d${at}`, at % 3 === 0 ? 'd' : 'c', 1 + (at % 4), { year: 2000 + (at % 8), team: `t${at % 5}` }],
+    )
+  /** As a publication does. */
+  const publish = (id: string, metadata: object) =>
+    database.query('update documents set live_revision = live_revision + 1, metadata = $2 where id = $1', [
+      id,
+      metadata,
+    ])
+  const table = () => {
+    const known = corpus.current()
+    if (known === undefined) throw new Error('The corpus was not read.')
+    return known
+  }
+  const contentOfAll = (isSeen: (docNo: number) => boolean = () => true): Content => {
+    const docNos = Int32Array.from(table().live()).filter(isSeen)
+    return contentOf(
+      docNos,
+      docNos.reduce((sum, docNo) => sum + table().chunksOf(docNo), 0),
+    )
+  }
+  const shown = (content: Content) => [
+    [...content.docNos()],
+    content.size,
+    content.chunks,
+    [...contentOf(content.docNos(), 0).bits()].join().replace(/(,0)*$/, ''),
+  ]
+  const lookedUp = async (filter: Filter, collections?: readonly string[]) => {
+    const found = await lookUpVisible({ database }, ids, { filter, ...(collections && { collections }) })
+    return [[...found.docNos], found.docNos.length, found.chunks, expect.anything()]
+  }
+
+  test('is what the database says, whatever is published, withdrawn and added between two questions', async () => {
+    const matches = createMatches(watched)
+    const filed = createFiled(corpus)
+    const random = seeded(7)
+    const pick = (count: number) => Math.floor(random() * count)
+    const filters: Filter[] = [
+      { year: 2003 },
+      { year: { gte: 2002, lt: 2006 }, team: { in: ['t1', 't2', 'x'] } },
+      { team: 't4' },
+      {},
+    ]
+    let next = documents
+    for (let round = 0; round < 40; round++) {
+      for (let change = 0; change < pick(4); change++) {
+        const id = `d${pick(next)}`
+        if (pick(5) === 0) await insert(next++)
+        else if (pick(4) === 0)
+          await database.query(
+            'update documents set live_revision = case when live_revision is null then 1 end where id = $1',
+            [id],
+          )
+        else await publish(id, { year: 2000 + pick(8), team: pick(3) === 0 ? 'x' : `t${pick(5)}` })
+      }
+      await corpus.refresh()
+      const filter = filters[pick(filters.length)] ?? {}
+      const collections = [['c'], ['d'], ['c', 'd'], ['none', 'd'], []][pick(5)] ?? []
+      const all = contentOfAll()
+      expect(shown(await matches.within(all, table(), filter))).toEqual(await lookedUp(filter))
+      const narrowed = filed.within(all, table(), collections)
+      expect(shown(await matches.within(narrowed, table(), filter))).toEqual(
+        await lookedUp(filter, collections),
+      )
+    }
+  })
+
+  test('costs one statement once it was asked, and one more where something changed', async () => {
+    const matches = createMatches(watched)
+    const ask = async (content = contentOfAll()) => {
+      statements.length = 0
+      await matches.within(content, table(), { year: 2004 })
+      return [...statements]
+    }
+    expect(await ask()).toEqual(['filter_look', 'find'])
+    expect(await ask()).toEqual(['filter_look'])
+    await publish('d1', { year: 2004 })
+    expect(await ask()).toEqual(['filter_look', 'find'])
+    // For whoever asks, and whatever they see.
+    expect(await ask(contentOfAll(() => false))).toEqual(['filter_look'])
+    expect(await ask(contentOfAll((docNo) => docNo === 1))).toEqual(['filter_look'])
+  })
+
+  test('is looked for only among what is seen, the first time that somebody asks who sees little', async () => {
+    const matches = createMatches(watched)
+    const asked: unknown[] = []
+    const spied = createMatches({
+      ...watched,
+      query: (text, values) => {
+        asked.push(values?.[0] instanceof Int32Array ? values[0].length : 'all')
+        return watched.query(text, values)
+      },
+    })
+    const few = contentOfAll((docNo) => docNo <= 4)
+    for (const content of [few, contentOfAll(() => false), few])
+      expect(shown(await spied.within(content, table(), { team: 't1' }))).toEqual(
+        shown(await matches.within(content, table(), { team: 't1' })),
+      )
+    expect(asked).toEqual([few.size, 'all'])
+  })
+
+  test('is read once for all who ask at once', async () => {
+    const matches = createMatches(watched)
+    await Promise.all(
+      Array.from({ length: 8 }, () => matches.within(contentOfAll(), table(), { year: 2001 })),
+    )
+    expect(statements.filter((one) => one === 'find')).toHaveLength(1)
+  })
+
+  test('is refused where a field was taken away or has another type since, whatever was asked before', async () => {
+    const matches = createMatches(watched)
+    const filter = { team: 't1' }
+    const count = async () => (await matches.within(contentOfAll(), table(), filter)).size
+    const before = await count()
+    expect(before).toBeGreaterThan(0)
+    await database.query(`update fields set type = 'number' where name = 'team'`)
+    for (const content of [contentOfAll(), contentOfAll(() => false)])
+      await expect(matches.within(content, table(), filter)).rejects.toMatchObject({ field: 'filter.team' })
+    await database.query(`delete from fields where name = 'team'`)
+    await expect(matches.within(contentOfAll(), table(), filter)).rejects.toMatchObject({
+      field: 'filter.team',
+    })
+    await database.query(`insert into fields (name, type) values ('team', 'string')`)
+    expect(await count()).toBe(before)
+  })
+
+  test('is kept in so many bytes, those not asked for longest going first', async () => {
+    const matches = createMatches(watched, 60)
+    const ask = async (year: number) => {
+      statements.length = 0
+      await matches.within(contentOfAll(), table(), { year })
+      return statements.length
+    }
+    expect([await ask(2001), await ask(2002), await ask(2001), await ask(2003)]).toEqual([2, 2, 1, 2])
+    expect([await ask(2001), await ask(2002)]).toEqual([1, 2])
+  })
+
+  if (kind === 'postgres')
+    test('has what a transaction wrote that was begun before others and committed after them', async () => {
+      const matches = createMatches(database)
+      const count = async () => (await matches.within(contentOfAll(), table(), { team: 'late' })).size
+      expect(await count()).toBe(0)
+      let commit: () => void = () => undefined
+      let written: () => void = () => undefined
+      const isWritten = new Promise<void>((resolve) => {
+        written = resolve
+      })
+      const first = database.transaction(async (sql) => {
+        await sql.query(
+          `update documents set live_revision = 9, metadata = '{"team":"late"}' where id = 'd2'`,
+        )
+        written()
+        await new Promise<void>((resolve) => {
+          commit = resolve
+        })
+      })
+      await isWritten
+      await publish('d3', { team: 'late' })
+      expect(await count()).toBe(1)
+      commit()
+      await first
+      expect(await count()).toBe(2)
+    })
+})
