@@ -81,7 +81,7 @@ export function figuresOf(
     figures.push(
       figure(
         `search p50 ÷ raw99, ${topics === 'others' ? 'worst cell not outside the topic' : 'worst cell outside the topic'}`,
-        most(grid(search).filter(within(topics)), (row) => ratio(row, 'raw99')),
+        most(rows(search).filter(within(topics)), (row) => ratio(row, 'raw99')),
         limits,
       ),
     )
@@ -92,7 +92,7 @@ export function figuresOf(
       figure(
         `… by processor time, ${topics === 'others' ? 'not outside' : 'outside'}`,
         most(
-          grid(search).filter(within(topics)),
+          rows(search).filter(within(topics)),
           (row) => row.processor / (beside(row, 'raw99')?.processor ?? Number.NaN),
         ),
         limits,
@@ -106,11 +106,11 @@ export function figuresOf(
       0.95,
     )
   const tail = ({ policy, topic }: Measured): number => {
-    const of = (way: string) => grid(way).filter((row) => row.policy === policy && row.topic === topic)
+    const of = (way: string) => rows(way).filter((row) => row.policy === policy && row.topic === topic)
     return tailOf(of(search)) / tailOf(of('raw99'))
   }
   figures.push(
-    figure('p95 ÷ p50 of search, of raw99’s own, worst policy and topic', most(grid(search), tail), {
+    figure('p95 ÷ p50 of search, of raw99’s own, worst policy and topic', most(rows(search), tail), {
       least: 1.2,
       aim: 1,
     }),
@@ -153,7 +153,7 @@ export function figuresOf(
   figures.push(
     figure(
       'hot answer ÷ raw40, worst cell',
-      most(grid(hot), (row) => ratio(row, 'raw40')),
+      most(rows(hot), (row) => ratio(row, 'raw40')),
       { least: 2, aim: 1.3 },
     ),
   )

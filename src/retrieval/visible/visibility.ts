@@ -30,7 +30,7 @@ export interface VisibilityDeps {
 
 /**
  * From memory, where index and corpus are there; else by lists of ids, which the database is asked about. The same
- * statements are run for those who may read nothing and for everybody else: one pair with a filter, none without.
+ * statements are run for those who may read nothing and for everybody else: none without a filter.
  */
 export function createVisibility(deps: VisibilityDeps): Visibility {
   const { database, snapshots, corpus, nominator } = deps
