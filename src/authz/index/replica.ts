@@ -8,7 +8,7 @@ import {
   ulidFloor,
   ulidTime,
 } from '@remit/engine'
-import { type Change, type StoredTuple, tupleId } from '../fga.ts'
+import { type Change, type StoredTuple } from '../fga.ts'
 
 /** What a change of the log did to the replica; nothing for what it held already. */
 export interface Effect {
@@ -62,17 +62,6 @@ export function createReplica(): Replica {
         .map(({ operation, tuple }) => (operation === 'write' ? put(tuple) : remove(tuple)))
         .filter((effect) => effect !== undefined),
   }
-}
-
-/** The last change of each tuple, in the order of those. */
-export function lastOfEach(changes: readonly Change[]): Change[] {
-  const last = new Map<string, Change>()
-  for (const change of changes) {
-    const id = tupleId(change.tuple)
-    last.delete(id)
-    last.set(id, change)
-  }
-  return [...last.values()]
 }
 
 /** A tuple of the replica as the port gives it. */
