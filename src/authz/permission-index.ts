@@ -69,6 +69,9 @@ export interface Reach {
   /** It is kept up no longer, and what it says may be too little. */
   readonly isOver: boolean
   opens(door: number): boolean
+  /** All doors that it opens, ascending; how many there are. */
+  opened(): Iterable<number>
+  count(): number
 }
 
 export type { CheckPart }

@@ -6,7 +6,7 @@ import {
   type TupleStore,
   tuplesBehind,
 } from '@remit/engine'
-import { hasBit, setBit } from '../../kernel/bits.ts'
+import { bitsIn, countBits, hasBit, setBit } from '../../kernel/bits.ts'
 import { splitObject } from '../../kernel/ids.ts'
 import { ofEach } from '../../kernel/of-each.ts'
 import type { Question } from '../gate.ts'
@@ -123,6 +123,8 @@ export function createReaches(options: ReachesOptions = {}): Reaches {
       isWide: false,
       madeAt: now,
       opens: (door) => hasBit(made.open, door),
+      opened: () => bitsIn(made.open),
+      count: () => countBits(made.open),
     }
     // Where there are no locks the walk came to the documents.
     if (counted === undefined) for (const object of objects) setBit(made.open, doors.doorOf(object))
@@ -150,8 +152,7 @@ export function createReaches(options: ReachesOptions = {}): Reaches {
   function idsAt(reach: Kept | undefined): string[] | undefined {
     if (reach === undefined || doors === undefined) return undefined
     const ids: string[] = []
-    for (let door = 0; door < doors.end; door++)
-      if (reach.opens(door)) for (const name of doors.at(door)) ids.push(idOf(name))
+    for (const door of reach.opened()) for (const name of doors.at(door)) ids.push(idOf(name))
     return ids
   }
 

@@ -3,6 +3,7 @@ import type { PermissionIndex, Reach } from '../../authz/permission-index.ts'
 import { hasBit, setBit } from '../../kernel/bits.ts'
 import type { Corpus } from '../corpus/corpus.ts'
 import type { Documents } from '../corpus/documents.ts'
+import { createStands } from './stands.ts'
 import { type Content, contentIn } from './visible.ts'
 
 /**
@@ -28,6 +29,11 @@ export interface SnapshotsDeps {
    * 800 who see a hundredth.
    */
   readonly bytesMax?: number
+  /**
+   * Doors, as a part of all documents: whoever opens fewer pays for what is behind them, not for all documents. Default a
+   * sixteenth, because going from door to door costs several times a look at the next document.
+   */
+  readonly fewDoors?: number
   /** Told of each snapshot that is made. */
   readonly onMake?: () => void
 }
@@ -48,12 +54,12 @@ interface Kept {
 const room = 512
 
 export function createSnapshots(deps: SnapshotsDeps): Snapshots {
-  const { index, corpus, bytesMax = 128_000_000, onMake } = deps
+  const { index, corpus, bytesMax = 128_000_000, fewDoors = 1 / 16, onMake } = deps
   const kept = new Map<string, Kept>()
   let bytes = 0
   let known: Documents | undefined
-  // By number: the door at which a document stands, and the chunks that it counts for in every snapshot.
-  let doors = new Int32Array(0)
+  const stands = createStands()
+  // By number: the chunks that a document counts for in every snapshot.
   let counts = new Int32Array(0)
 
   function drop(key: string): void {
@@ -73,19 +79,16 @@ export function createSnapshots(deps: SnapshotsDeps): Snapshots {
     }
   }
 
-  function make(reach: Reach, end: number): Kept {
+  function make(reach: Reach, { end, countIn }: Documents): Kept {
     const bits = Buffer.alloc((end + room) >> 3)
-    let size = 0
-    let chunks = 0
-    for (let docNo = 0; docNo < end; docNo++) {
-      const count = counts[docNo] ?? 0
-      if (count === 0 || !reach.opens(doors[docNo] ?? -1)) continue
-      setBit(bits, docNo)
-      size += 1
-      chunks += count
+    if (reach.count() < end * fewDoors) {
+      for (const door of reach.opened())
+        for (let docNo = stands.first(door); docNo !== -1; docNo = stands.next(docNo)) setBit(bits, docNo)
+    } else {
+      for (let docNo = 0; docNo < end; docNo++) if (reach.opens(stands.doorOf(docNo))) setBit(bits, docNo)
     }
     onMake?.()
-    return { reach, bits, size, chunks, weight: 0, content: undefined }
+    return { reach, bits, ...countIn(bits), weight: 0, content: undefined }
   }
 
   function turn(one: Kept, docNo: number, was: number, is: number): void {
@@ -104,10 +107,7 @@ export function createSnapshots(deps: SnapshotsDeps): Snapshots {
 
   /** Documents that came, went, or may stand at another door. */
   function follow(docNos: Iterable<number>, documents: Documents): void {
-    if (counts.length < documents.end) {
-      counts = grown(counts, 2 * documents.end)
-      doors = grown(doors, 2 * documents.end)
-    }
+    if (counts.length < documents.end) counts = grown(counts, 2 * documents.end)
     for (const [key, { reach }] of kept) if (reach.isOver) drop(key)
     for (const docNo of docNos) {
       const id = documents.idOf(docNo)
@@ -118,7 +118,7 @@ export function createSnapshots(deps: SnapshotsDeps): Snapshots {
         turn(one, docNo, was, one.reach.opens(door) ? count : 0)
       }
       counts[docNo] = count
-      doors[docNo] = door
+      stands.move(docNo, door)
     }
   }
 
@@ -142,7 +142,7 @@ export function createSnapshots(deps: SnapshotsDeps): Snapshots {
       if (documents === undefined || reach === undefined) return undefined
       let one = kept.get(reach.key)
       drop(reach.key)
-      if (one?.reach !== reach) one = make(reach, documents.end)
+      if (one?.reach !== reach) one = make(reach, documents)
       keep(one)
       one.content ??= contentIn(one.bits, one)
       return { content: one.content, documents }

@@ -17,9 +17,10 @@ import { openTestDatabase } from '../../support/database.ts'
 const model = compileModel(readDsl(readFileSync(new URL('../../../model.fga', import.meta.url), 'utf8')))
 const documents = Array.from({ length: 12 }, (_, at) => `d${at}`)
 const people = ['anne', 'bob', 'carol']
-const questions = people.map(
-  (name): Question => ({ user: `user:${name}`, relation: 'can_read', contextual: [] }),
-)
+const about = (name: string): Question => ({ user: `user:${name}`, relation: 'can_read', contextual: [] })
+const questions = people.map(about)
+
+const presentedAt = (nth: number) => ({ user: 'user:x', relation: 'presented', object: `grant:${nth}` })
 
 /** Replica, doors and snapshots over a corpus; nothing of it waits for anybody. */
 async function openIndex(database: Database, options: Partial<SnapshotsDeps> = {}) {
@@ -130,25 +131,53 @@ describe('what is visible, bit by bit', () => {
 
   test('is after any changes of tuples and documents what it would be if made anew, with exact counts', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 25 }), async (steps) => {
-        await database.query('delete from documents')
-        const index = await openIndex(database)
-        await using _ = index.corpus
-        for (const one of steps) {
-          if ('write' in one) index.write(...new Set(one.write))
-          else if ('remove' in one) index.remove(...one.remove)
-          else {
-            const docNo = await setChunks(database, one.id, one.chunks)
-            // By this process, or by another one.
-            await (one.isTold ? index.corpus.changed([docNo]) : index.corpus.refresh())
+      fc.asyncProperty(
+        fc.array(step, { minLength: 1, maxLength: 25 }),
+        fc.boolean(),
+        async (steps, byDoors) => {
+          await database.query('delete from documents')
+          const index = await openIndex(database, { fewDoors: byDoors ? Number.POSITIVE_INFINITY : 0 })
+          await using _ = index.corpus
+          for (const one of steps) {
+            if ('write' in one) index.write(...new Set(one.write))
+            else if ('remove' in one) index.remove(...one.remove)
+            else {
+              const docNo = await setChunks(database, one.id, one.chunks)
+              // By this process, or by another one.
+              await (one.isTold ? index.corpus.changed([docNo]) : index.corpus.refresh())
+            }
+            // Those who were asked about before, and somebody new who sees the same as one of them.
+            const stranger = { ...questions[0], contextual: [presentedAt(index.now)] } as Question
+            for (const question of [...questions, stranger])
+              expect(seenBy(index, question)).toEqual(await lookedUp(index, question))
           }
-          for (const question of questions)
-            expect(seenBy(index, question)).toEqual(await lookedUp(index, question))
-        }
-      }),
+        },
+      ),
       { numRuns: 25 },
     )
   }, 120_000)
+
+  test.each([0, Number.POSITIVE_INFINITY])(
+    'is for somebody new what there is now, of documents that came, moved, were emptied and went (few doors: %d)',
+    async (fewDoors) => {
+      const index = await openIndex(database, { fewDoors })
+      await using _ = index.corpus
+      const docNos = await Promise.all(['d0', 'd1', 'd2', 'd3'].map((id) => setChunks(database, id, 2)))
+      index.write(...['d0', 'd1', 'd2', 'd3'].map((id) => `user:anne viewer document:${id}`))
+      await index.corpus.changed(docNos)
+      // To another door, to none, live without a passage, and away.
+      index.write('user:bob viewer document:d0', 'user:bob viewer document:d1')
+      index.remove('user:anne viewer document:d1')
+      await database.query(`update documents set chunk_count = 0 where id = 'd2'`)
+      await setChunks(database, 'd3', 0)
+      await index.corpus.changed(docNos)
+      for (const name of people) {
+        const question = { ...about(name), contextual: [presentedAt(index.now)] } as Question
+        expect(seenBy(index, question)).toEqual(await lookedUp(index, question))
+      }
+      expect(seenBy(index, about('anne')).docNos).toEqual([docNos[0]])
+    },
+  )
 
   test('is not made anew for those who read a folder into which documents are taken', async () => {
     const index = await openIndex(database)

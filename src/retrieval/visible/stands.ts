@@ -1,0 +1,58 @@
+/** Which documents stand at which door, by number: what somebody sees is gone through by the doors that are open. */
+export interface Stands {
+  /** -1: at none. */
+  move(docNo: number, door: number): void
+  doorOf(docNo: number): number
+  /** The documents at a door: the first, and the one after each; -1 after the last. */
+  first(door: number): number
+  next(docNo: number): number
+}
+
+const none = -1
+
+export function createStands(): Stands {
+  // By document, moved up by one: 0 is none, so that room that was never written to stands nowhere.
+  let doors = new Int32Array(0)
+  let after = new Int32Array(0)
+  let before = new Int32Array(0)
+  // By door.
+  let firsts = new Int32Array(0)
+
+  const doorOf = (docNo: number): number => (doors[docNo] ?? 0) + none
+  const first = (door: number): number => (firsts[door] ?? 0) + none
+  const next = (docNo: number): number => (after[docNo] ?? 0) + none
+
+  function link(last: number, door: number, docNo: number): void {
+    if (last === none) firsts[door] = docNo - none
+    else after[last] = docNo - none
+    if (docNo !== none) before[docNo] = last - none
+  }
+
+  return {
+    doorOf,
+    first,
+    next,
+    move(docNo, door) {
+      const was = doorOf(docNo)
+      if (was === door) return
+      if (docNo >= doors.length) {
+        doors = grown(doors, docNo)
+        after = grown(after, docNo)
+        before = grown(before, docNo)
+      }
+      if (door >= firsts.length) firsts = grown(firsts, door)
+      if (was !== none) link((before[docNo] ?? 0) + none, was, next(docNo))
+      doors[docNo] = door - none
+      if (door === none) return
+      const rest = first(door)
+      link(docNo, door, rest)
+      link(none, door, docNo)
+    },
+  }
+}
+
+function grown(array: Int32Array<ArrayBuffer>, at: number): Int32Array<ArrayBuffer> {
+  const larger = new Int32Array(2 * at + 64)
+  larger.set(array)
+  return larger
+}
