@@ -12,7 +12,7 @@ fi
 
 superuser=$(secret) remit=$(secret) openfga=$(secret) token=$(secret)
 
-# The containers run as users of their own, so the files are readable; each volume is mounted in one container only.
+# The containers run as users of their own, so the files are readable; each volume is mounted only where it is needed.
 umask 022
 printf %s "$superuser" >/secrets/postgres/superuser
 printf %s "$remit" >/secrets/postgres/remit

@@ -8,7 +8,7 @@ import {
   ulidFloor,
   ulidTime,
 } from '@remit/engine'
-import { type Change, type StoredTuple } from '../fga.ts'
+import type { Change, StoredTuple } from '../fga.ts'
 
 /** What a change of the log did to the replica; nothing for what it held already. */
 export interface Effect {
