@@ -11,7 +11,8 @@ type BatchCheck = OpenFgaApi['batchCheck']
  * (docs/decisions/0024). One attempt; what is no JSON is an answer without results. Throws `NoAnswer`.
  */
 export function createBatchCheck({ apiUrl, apiToken, timeoutMs }: OpenFgaTransport): BatchCheck {
-  // As axios does for all other calls: HTTP_PROXY, HTTPS_PROXY and NO_PROXY hold.
+  // HTTP_PROXY, HTTPS_PROXY and NO_PROXY hold, as for all other calls. Unlike those, ALL_PROXY does not, and https goes by
+  // HTTP_PROXY where HTTPS_PROXY is not set.
   const dispatcher = new EnvHttpProxyAgent()
   const authorization = apiToken === undefined ? {} : { authorization: `Bearer ${apiToken}` }
 

@@ -1,7 +1,7 @@
 import type { Database } from '../../store/sql.ts'
 import type { Candidate } from '../candidate.ts'
 import type { CellSet } from '../cells/members.ts'
-import { findNear } from '../cells/near.ts'
+import { findNear, type Near } from '../cells/near.ts'
 import type { Corpus } from '../corpus/corpus.ts'
 import { cells, looseOf } from './cells.ts'
 import { type Costs, createCosts } from './costs.ts'
@@ -80,9 +80,24 @@ export function createNearest({
       case 'graph':
         return graph(database, ask, choice.walk)
       case 'cells': {
-        const { visible, embedding, limit } = ask
-        return cells(database, ask, findNear(sets, visible, embedding, { rows: choice.rows, limit }), loose)
+        const near = nominate(sets, ask, choice.rows)
+        return near === undefined ? [] : cells(database, ask, near, loose)
       }
     }
+  }
+}
+
+/** Undefined: there is no memory to look at codes in. */
+function nominate(
+  sets: readonly CellSet[],
+  { visible, embedding, limit }: Ask,
+  rows: number,
+): Near | undefined {
+  try {
+    return findNear(sets, visible, embedding, { rows, limit })
+  } catch (error) {
+    // What WebAssembly throws where its memory cannot grow; comparing all needs none of it.
+    if (error instanceof RangeError) return undefined
+    throw error
   }
 }

@@ -133,6 +133,20 @@ describeDatabases('cells', (kind) => {
     await database.query('update chunks set ordinal = ordinal - 100 where doc_no = 30')
   })
 
+  test('are followed by comparing all, too, where there is no memory to look into them', async () => {
+    const [set] = cells.sets()
+    if (set === undefined) throw new Error('There are no cells.')
+    const noMemory = (): never => {
+      throw new RangeError('WebAssembly.Memory.grow(): Maximum memory size exceeded')
+    }
+    const full = { ...cells, sets: () => [{ ...set, kernel: { ...set.kernel, ask: noMemory } }] }
+    const visible = corpus.visible((docNo) => docNo % 2 === 0)
+    const question = corpus.ask(3)
+    const found = await search(visible, question, wanted, full)
+    expect(found.map(({ chunkId }) => chunkId)).toEqual(corpus.best(visible, question, wanted))
+    expect(events.at(-1)).toMatchObject({ plan: 'exact', fellBack: true })
+  })
+
   test('are trained by one process at a time, and by the next one where that died', async () => {
     await database.query('update cell_models set passages = 1')
     expect(await takeLease(database, 'somebody else', 60)).toBe(true)
