@@ -15,6 +15,11 @@ export interface Corpus extends AsyncDisposable {
   lastKnown(): Documents | undefined
   /** Called after each change with the numbers of the documents concerned, also while all are read. Must not throw. */
   onChange(listener: CorpusListener): void
+  /**
+   * Called when this is not the database any more that was read, or its server began anew: it may lack what was seen, and
+   * give the numbers of those transactions again. What is kept by snapshots of it is to be dropped. Must not throw.
+   */
+  onReplaced(listener: () => void): void
   /** This process committed something about these. Resolves when it is in; where it cannot be read now, it is later. */
   changed(docNos: readonly number[]): Promise<void>
   /** Reads now what any process committed before this call. Rejects when it cannot be had. */
@@ -42,6 +47,7 @@ export function createCorpus(deps: CorpusDeps): Corpus {
   const { elapsed = () => performance.now() } = deps
   const table = createDocumentTable()
   const listeners: CorpusListener[] = []
+  const replacedListeners: (() => void)[] = []
   let seen: Seen | undefined
   let heardAt = Number.NEGATIVE_INFINITY
   let loadedAt = Number.NEGATIVE_INFINITY
@@ -63,7 +69,11 @@ export function createCorpus(deps: CorpusDeps): Corpus {
       take(rows)
     })
     tell(table.keepOnly(found))
+    const before = seen
     seen = now
+    if (before === undefined || follows(now, before)) return
+    log(now.end < before.end ? 'corpus_went_back' : 'corpus_server_changed')
+    for (const listener of replacedListeners) listener()
   }
 
   /** One after the other, so that no older answer undoes a newer one. */
@@ -74,14 +84,10 @@ export function createCorpus(deps: CorpusDeps): Corpus {
       loadedAt = beganAt
     } else {
       const { rows, seen: now } = await readSince(database, seen)
-      if (now.end < seen.end) {
-        // An older copy was put in its place: what it lacks has to go.
-        log('corpus_went_back')
-        await load()
-      } else {
+      if (follows(now, seen)) {
         take(rows)
         seen = now
-      }
+      } else await load()
     }
     heardAt = beganAt
   })
@@ -110,6 +116,9 @@ export function createCorpus(deps: CorpusDeps): Corpus {
     onChange(listener) {
       listeners.push(listener)
     },
+    onReplaced(listener) {
+      replacedListeners.push(listener)
+    },
     async changed(docNos) {
       try {
         await turns.take(async () => take(await readThese(database, docNos)))
@@ -126,3 +135,9 @@ export function createCorpus(deps: CorpusDeps): Corpus {
     },
   }
 }
+
+/**
+ * False: an older copy was put in its place, or another server took over and may lack its last transactions; as soon as it
+ * has given their numbers again, nothing else tells. What it lacks has to go.
+ */
+const follows = (now: Seen, before: Seen): boolean => now.server === before.server && now.end >= before.end

@@ -6,10 +6,13 @@ export interface Seen {
   readonly snapshot: string
   /** Transactions from this number on were not begun. */
   readonly end: bigint
+  /** When the server began, that was asked: another one that takes its place began at another time. */
+  readonly server: string
 }
 
 interface Row {
   readonly snapshot: string
+  readonly server: string
   readonly doc_no: number | null
   readonly id: string
   readonly collection: string
@@ -17,18 +20,20 @@ interface Row {
 }
 
 const pageSize = 10_000
+/** Where a read stands: of whose transactions, and which of them it saw. For any role. */
+export const standing = `pg_current_snapshot()::text as snapshot, extract(epoch from pg_postmaster_start_time())::text as server`
 const columns = `id, doc_no, collection, case when live_revision is null then 0 else chunk_count end as chunks`
 
 /** Reads every document that there is or was, in pages. What is committed meanwhile comes after the place it gives. */
 export async function readAll(sql: Sql, onPage: (rows: readonly DocumentRow[]) => void): Promise<Seen> {
-  let first: string | undefined
+  let first: Row | undefined
   for (let last = 0; ; ) {
     const rows = await sql.query<Row>(
-      `select pg_current_snapshot()::text as snapshot, d.* from (values (1)) as one
+      `select ${standing}, d.* from (values (1)) as one
        left join (select ${columns} from documents where doc_no > $1 order by doc_no limit $2) d on true`,
       [last, pageSize],
     )
-    first ??= rows[0]?.snapshot
+    first ??= rows[0]
     const found = rows.flatMap(toDocument)
     onPage(found)
     last = found.at(-1)?.docNo ?? last
@@ -45,7 +50,7 @@ export async function readSince(
   { snapshot }: Seen,
 ): Promise<{ readonly rows: readonly DocumentRow[]; readonly seen: Seen }> {
   const rows = await sql.query<Row>(
-    `select pg_current_snapshot()::text as snapshot, d.* from (values (1)) as one
+    `select ${standing}, d.* from (values (1)) as one
      left join (
        select ${columns} from documents
        where changed_in >= pg_snapshot_xmin($1::pg_snapshot)
@@ -54,22 +59,23 @@ export async function readSince(
      ) d on true`,
     [snapshot],
   )
-  return { rows: rows.flatMap(toDocument), seen: seenBy(rows[0]?.snapshot) }
+  return { rows: rows.flatMap(toDocument), seen: seenBy(rows[0]) }
 }
 
 /** These documents as they are now. */
 export async function readThese(sql: Sql, docNos: readonly number[]): Promise<readonly DocumentRow[]> {
-  const rows = await sql.query<Row>(
-    `select '' as snapshot, ${columns} from documents where doc_no = any($1::int[])`,
+  const rows = await sql.query<Omit<Row, 'snapshot' | 'server'>>(
+    `select ${columns} from documents where doc_no = any($1::int[])`,
     [Int32Array.from(docNos)],
   )
   return rows.flatMap(toDocument)
 }
 
-const toDocument = ({ doc_no, id, collection, chunks }: Row): DocumentRow[] =>
+const toDocument = ({ doc_no, id, collection, chunks }: Omit<Row, 'snapshot' | 'server'>): DocumentRow[] =>
   doc_no === null ? [] : [{ docNo: doc_no, id, collection, chunks }]
 
 /** `xmin:xmax:in progress`, https://www.postgresql.org/docs/current/functions-info.html */
-function seenBy(snapshot = ''): Seen {
-  return { snapshot, end: BigInt(snapshot.split(':')[1] ?? '') }
+function seenBy(row: Row | undefined): Seen {
+  const { snapshot = '', server = '' } = row ?? {}
+  return { snapshot, end: BigInt(snapshot.split(':')[1] ?? ''), server }
 }

@@ -122,7 +122,13 @@ describeDatabases('the corpus in memory', (kind) => {
     }
     const corpus = await follow(before)
     const told: number[] = []
+    let replaced = 0
     corpus.onChange((docNos) => void told.push(...docNos))
+    corpus.onReplaced(() => {
+      replaced += 1
+    })
+    await corpus.refresh()
+    expect(replaced).toBe(0)
     // The older copy never had it, and has given its number to another since.
     await database.query('delete from documents where doc_no = $1', [lost])
     await insert(database, 'another', 1)
@@ -132,6 +138,36 @@ describeDatabases('the corpus in memory', (kind) => {
     expect(corpus.current()?.numberOf('lost')).toBeUndefined()
     expect(told).toContain(lost)
     expect(told).not.toContain(kept)
+    expect(replaced).toBe(1)
+  })
+
+  test.each([
+    ['between two looks', never],
+    ['while all is read again', -1],
+  ])('is made anew when another server took over that lacks what was seen, %s', async (_, reloadMs) => {
+    const lost = await insert(database, 'lost', 3)
+    let server = ''
+    const moving: Database = {
+      ...database,
+      query: async <Row extends object>(text: string, values?: readonly never[]) => {
+        const rows = await database.query<Row>(text, values)
+        return server === '' ? rows : rows.map((row) => ('server' in row ? { ...row, server } : row))
+      },
+    }
+    const logged: string[] = []
+    const corpus = await follow(moving, { reloadMs, log: (event) => void logged.push(event) })
+    let replaced = 0
+    corpus.onReplaced(() => {
+      replaced += 1
+    })
+    await database.query('delete from documents where doc_no = $1', [lost])
+    // Its transactions have higher numbers already.
+    await insert(database, 'another', 1)
+    server = 'another'
+    await corpus.refresh()
+    expect(rowsOf(corpus.current())).toEqual(await rowsIn(database))
+    await corpus.refresh()
+    expect([replaced, logged]).toEqual([1, ['corpus_server_changed']])
   })
 
   test('is not believed once it was not heard of, and is again when it is', async () => {
