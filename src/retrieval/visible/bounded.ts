@@ -1,13 +1,21 @@
-/** Values by key, all together bounded in bytes. Those not asked for longest go first. */
+/** Values by key, bounded in number and all together in bytes. Those not asked for longest go first. */
 export interface Bounded<Value> {
   /** As one that was asked for now. */
   get(key: string): Value | undefined
   set(key: string, value: Value): void
+  /** Not to be changed while they are walked. */
   values(): Iterable<Value>
 }
 
+export interface Bounds<Value> {
+  readonly bytesMax: number
+  /** What is small is many, and each costs more than its bytes. */
+  readonly entriesMax: number
+  bytesOf(key: string, value: Value): number
+}
+
 /** The latest stays, even where it is larger than all may be. */
-export function createBounded<Value extends { readonly bits: Uint8Array }>(bytesMax: number): Bounded<Value> {
+export function createBounded<Value>({ bytesMax, entriesMax, bytesOf }: Bounds<Value>): Bounded<Value> {
   // The latest last.
   const kept = new Map<string, { readonly value: Value; readonly bytes: number }>()
   let bytes = 0
@@ -15,17 +23,6 @@ export function createBounded<Value extends { readonly bits: Uint8Array }>(bytes
   function drop(key: string): void {
     bytes -= kept.get(key)?.bytes ?? 0
     kept.delete(key)
-  }
-
-  function set(key: string, value: Value): void {
-    drop(key)
-    const one = { value, bytes: value.bits.length + key.length }
-    kept.set(key, one)
-    bytes += one.bytes
-    for (const oldest of kept.keys()) {
-      if (bytes <= bytesMax || oldest === key) break
-      drop(oldest)
-    }
   }
 
   return {
@@ -36,7 +33,18 @@ export function createBounded<Value extends { readonly bits: Uint8Array }>(bytes
       kept.set(key, one)
       return one.value
     },
-    set,
-    values: () => [...kept.values()].map(({ value }) => value),
+    set(key, value) {
+      drop(key)
+      const one = { value, bytes: bytesOf(key, value) }
+      kept.set(key, one)
+      bytes += one.bytes
+      for (const oldest of kept.keys()) {
+        if ((bytes <= bytesMax && kept.size <= entriesMax) || oldest === key) break
+        drop(oldest)
+      }
+    },
+    *values() {
+      for (const { value } of kept.values()) yield value
+    },
   }
 }

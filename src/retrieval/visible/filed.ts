@@ -17,10 +17,17 @@ interface Kept {
 
 // Room for so many documents more before a bitmap is made anew.
 const room = 4_096
+// A changed document turns a bit in each; and collections may be asked for that there never were.
+const entriesMax = 500
 
 /** `bytesMax` of all bitmaps together: default 32 MB, 256 choices of collections where there are a million documents. */
 export function createFiled(corpus: Pick<Corpus, 'onChange'>, bytesMax = 32_000_000): Filed {
-  const kept = createBounded<Kept>(bytesMax)
+  const kept = createBounded<Kept>({
+    bytesMax,
+    entriesMax,
+    // The names stand in key and set, two bytes a letter at most.
+    bytesOf: (key, { bits }) => bits.length + 4 * key.length,
+  })
 
   corpus.onChange((docNos, documents) => {
     for (const { collections, bits } of kept.values()) {

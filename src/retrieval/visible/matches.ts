@@ -1,6 +1,9 @@
+import { createHash } from 'node:crypto'
 import { setBit } from '../../kernel/bits.ts'
 import type { Database, SqlValue, Statement } from '../../store/sql.ts'
+import type { Corpus } from '../corpus/corpus.ts'
 import type { Documents } from '../corpus/documents.ts'
+import { standing } from '../corpus/read.ts'
 import { type Fields, type Filter, filterSql } from '../filter.ts'
 import { createBounded } from './bounded.ts'
 import { type Content, contentOf, narrowed } from './visible.ts'
@@ -10,7 +13,8 @@ export interface Matches {
   /**
    * Those of the content that match, as the database has them now, whichever process wrote last. Throws where the filter is
    * wrong, whatever is in the content. A filter that was asked before costs one statement, and one more where
-   * something of the corpus changed since; another costs two.
+   * something of the corpus changed since; another costs two. One look at all documents is under way at a time:
+   * whoever sees much waits for their turn, everybody else is answered from among what they see.
    */
   within(content: Content, documents: Documents, filter: Filter): Promise<Content>
 }
@@ -22,12 +26,14 @@ interface Kept {
   readonly types: string
   /** Whatever this did not show yet is asked again. */
   readonly snapshot: string
+  readonly server: string
 }
 
 interface Now {
   readonly snapshot: string
+  readonly server: string
   readonly fields: Fields
-  /** Numbers of documents whose rows changed since. undefined: the database is an older copy of itself. */
+  /** Numbers of documents whose rows changed since. undefined: by an older copy or another server, which cannot tell. */
   readonly changed: Int32Array | undefined
 }
 
@@ -35,30 +41,56 @@ interface Now {
 const sparse = 1 / 8
 // Filters that were asked once by somebody who sees little.
 const askedMax = 1_000
+// Of a small corpus bits are few, and what holds them is more.
+const entriesMax = 10_000
 
-/** `bytesMax` of all bitmaps together: default 64 MB, 500 filters where there are a million documents. */
-export function createMatches(database: Database, bytesMax = 64_000_000): Matches {
-  const kept = createBounded<Kept>(bytesMax)
-  const making = new Map<string, Promise<Kept>>()
+export interface MatchesDeps {
+  readonly database: Database
+  readonly corpus: Pick<Corpus, 'onReplaced'>
+  /** Of all bitmaps together: default 64 MB, 500 filters where there are a million documents. */
+  readonly bytesMax?: number
+}
+
+export function createMatches({ database, corpus, bytesMax = 64_000_000 }: MatchesDeps): Matches {
+  // A filter may be a megabyte of text: nothing here holds more than its digest.
   const asked = new Set<string>()
+  let held = createHeld(bytesMax)
+  // Questions that are under way write to what is dropped.
+  corpus.onReplaced(() => {
+    held = createHeld(bytesMax)
+  })
+  let lastLook: Promise<unknown> = Promise.resolve()
 
-  function make(key: string, filter: Filter, { fields, snapshot }: Now): Promise<Kept> {
-    const made = find(database, filter, fields)
+  function make(
+    key: string,
+    filter: Filter,
+    { fields, snapshot, server }: Now,
+    documents: Documents,
+  ): Promise<Kept> {
+    const { making } = held
+    const looked = lastLook.then(() => find(database, filter, fields))
+    lastLook = looked.catch(() => undefined)
+    const made = looked
       .then((docNos) => {
-        const bits = Buffer.alloc(((docNos.at(-1) ?? 0) >> 3) + 1)
+        const bits = Buffer.alloc(lengthFor(documents, docNos.at(-1) ?? 0))
         for (const docNo of docNos) setBit(bits, docNo)
-        return { bits, types: typesOf(filter, fields), snapshot }
+        return { bits, types: typesOf(filter, fields), snapshot, server }
       })
       .finally(() => making.delete(key))
     making.set(key, made)
     return made
   }
 
-  async function renew(one: Kept, filter: Filter, { fields, snapshot, changed }: Now): Promise<Kept> {
+  async function renew(
+    one: Kept,
+    filter: Filter,
+    { fields, snapshot, changed }: Now,
+    documents: Documents,
+  ): Promise<Kept> {
     if (changed === undefined || changed.length === 0) return { ...one, snapshot }
     const matching = await find(database, filter, fields, changed)
     const end = changed.reduce((most, docNo) => Math.max(most, docNo), 0)
-    const bits = Buffer.alloc(Math.max(one.bits.length, (end >> 3) + 1))
+    const bits = Buffer.alloc(Math.max(one.bits.length, lengthFor(documents, end)))
     bits.set(one.bits)
     for (const docNo of changed) setBit(bits, docNo, false)
     for (const docNo of matching) setBit(bits, docNo)
@@ -67,25 +99,28 @@ export function createMatches(database: Database, bytesMax = 64_000_000): Matche
 
   return {
     async within(content, documents, filter) {
-      const key = JSON.stringify(filter)
+      const key = createHash('sha256').update(JSON.stringify(filter)).digest('base64url')
       const few = documents.end * sparse
+      const isFew = content.size <= few
       for (;;) {
+        const { kept, making } = held
         // What was read before this question was asked may lack what was answered since: what it lacks is looked for.
-        const before = (await making.get(key)) ?? kept.get(key)
-        const now = await look(database, before?.snapshot)
+        const before = (isFew ? undefined : await making.get(key)) ?? kept.get(key)
+        const now = await look(database, before)
         let one = before
         if (
           one?.types === typesOf(filter, now.fields) &&
           now.changed !== undefined &&
           now.changed.length <= few
         )
-          one = await renew(one, filter, now)
-        else if (making.has(key) || kept.get(key) !== before) continue
-        else if (content.size <= few && !asked.has(key)) {
+          one = await renew(one, filter, now, documents)
+        else if (isFew && (making.size > 0 || !asked.has(key))) {
           // Who sees little need not wait for what is only worth it when it is asked again.
+          const found = await find(database, filter, now.fields, content.docNos())
           note(asked, key)
-          return among(await find(database, filter, now.fields, content.docNos()), documents)
-        } else one = await make(key, filter, now)
+          return among(found, documents)
+        } else if (held.making !== making || making.has(key) || kept.get(key) !== before) continue
+        else one = await make(key, filter, now, documents)
         kept.set(key, one)
         return narrowed(content, one.bits, documents)
       }
@@ -93,13 +128,28 @@ export function createMatches(database: Database, bytesMax = 64_000_000): Matche
   }
 }
 
+function createHeld(bytesMax: number) {
+  return {
+    kept: createBounded<Kept>({
+      bytesMax,
+      entriesMax,
+      bytesOf: (key, { bits, types, snapshot }) => bits.length + key.length + types.length + snapshot.length,
+    }),
+    /** By key: under way, or waiting for its turn. */
+    making: new Map<string, Promise<Kept>>(),
+  }
+}
+
+/** In bytes, for all documents there are: its length must not tell of the last that matches. */
+const lengthFor = ({ end }: Documents, docNo: number): number => (Math.max(end, docNo) >> 3) + 1
+
 /**
  * The fields, and what changed since a snapshot: metadata of a live document changes with its revision only, and
  * `changed_in` with that. Of no snapshot nothing did.
  */
 const lookStatement: Statement = {
   name: 'filter_look',
-  text: `select pg_current_snapshot()::text as snapshot,
+  text: `select ${standing},
     pg_snapshot_xmax(pg_current_snapshot()) < pg_snapshot_xmax($1::pg_snapshot) as is_older,
     (select coalesce(json_object_agg(name, type), '{}') from fields) as fields,
     (select string_agg(int4send(doc_no), '') from documents
@@ -108,19 +158,22 @@ const lookStatement: Statement = {
        and not pg_visible_in_snapshot(changed_in, $1::pg_snapshot)) as changed`,
 }
 
-async function look(database: Database, since: string | undefined): Promise<Now> {
+async function look(database: Database, since: Kept | undefined): Promise<Now> {
   const [row] = await database.forced<{
     snapshot: string
+    server: string
     is_older: boolean | null
     fields: Record<string, 'string' | 'number' | 'boolean' | 'date'>
     changed: Uint8Array | null
-  }>(lookStatement, [since ?? null])
+  }>(lookStatement, [since?.snapshot ?? null])
   if (row === undefined) throw new Error('A statement that always gives a row gave none.')
-  const { snapshot, is_older: isOlder, fields, changed } = row
+  const { snapshot, server, is_older: isOlder, fields, changed } = row
+  const isOther = isOlder === true || (since !== undefined && since.server !== server)
   return {
     snapshot,
+    server,
     fields: new Map(Object.entries(fields)),
-    changed: isOlder === true ? undefined : numbersIn(changed),
+    changed: isOther ? undefined : numbersIn(changed),
   }
 }
 

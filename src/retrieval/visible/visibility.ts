@@ -35,7 +35,7 @@ export interface VisibilityDeps {
 export function createVisibility(deps: VisibilityDeps): Visibility {
   const { database, snapshots, corpus, nominator } = deps
   const filed = createFiled(corpus)
-  const matches = createMatches(database)
+  const matches = createMatches({ database, corpus })
   return {
     async of(principal, { grants, signal, collections, filter }) {
       const snapshot = snapshots.of(questionFor(principal, grants))

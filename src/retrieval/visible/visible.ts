@@ -59,11 +59,15 @@ export function contentIn(bits: Buffer, { size, chunks }: Pick<Content, 'size' |
   }
 }
 
-/** Those whose bit is set there, too. What is in neither costs nearly nothing: eight documents are a byte. */
+/**
+ * Those whose bit is set there, too. What is in neither costs nearly nothing: eight documents are a byte. As long as the
+ * content is, whatever is set there: how long the next steps take would tell of a document that is not the person's.
+ */
 export function narrowed(content: Content, by: Buffer, documents: Documents): Content {
   const of = content.bits()
-  const bits = Buffer.alloc(Math.min(of.length, by.length))
-  for (let at = 0; at < bits.length; at++) bits[at] = (of[at] ?? 0) & (by[at] ?? 0)
+  const bits = Buffer.alloc(of.length)
+  const end = Math.min(of.length, by.length)
+  for (let at = 0; at < end; at++) bits[at] = (of[at] ?? 0) & (by[at] ?? 0)
   return contentIn(bits, documents.countIn(bits))
 }
 

@@ -1,12 +1,14 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import { seeded } from '../../../src/retrieval/cells/random.ts'
 import { type Corpus, createCorpus } from '../../../src/retrieval/corpus/corpus.ts'
 import type { Filter } from '../../../src/retrieval/filter.ts'
 import { createFiled } from '../../../src/retrieval/visible/filed.ts'
 import { lookUpVisible } from '../../../src/retrieval/visible/look-up.ts'
 import { createMatches } from '../../../src/retrieval/visible/matches.ts'
-import { type Content, contentOf } from '../../../src/retrieval/visible/visible.ts'
-import type { Database } from '../../../src/store/sql.ts'
+import { type Content, contentIn, contentOf } from '../../../src/retrieval/visible/visible.ts'
+import type { Database, SqlValue, Statement } from '../../../src/store/sql.ts'
 import { describeDatabases } from '../../support/backends.ts'
 import { openTestDatabase } from '../../support/database.ts'
 
@@ -80,7 +82,7 @@ describeDatabases('what matches a filter', (kind) => {
   }
 
   test('is what the database says, whatever is published, withdrawn and added between two questions', async () => {
-    const matches = createMatches(watched)
+    const matches = createMatches({ database: watched, corpus })
     const filed = createFiled(corpus)
     const random = seeded(7)
     const pick = (count: number) => Math.floor(random() * count)
@@ -115,7 +117,7 @@ describeDatabases('what matches a filter', (kind) => {
   })
 
   test('costs one statement once it was asked, and one more where something changed', async () => {
-    const matches = createMatches(watched)
+    const matches = createMatches({ database: watched, corpus })
     const ask = async (content = contentOfAll()) => {
       statements.length = 0
       await matches.within(content, table(), { year: 2004 })
@@ -131,13 +133,16 @@ describeDatabases('what matches a filter', (kind) => {
   })
 
   test('is looked for only among what is seen, the first time that somebody asks who sees little', async () => {
-    const matches = createMatches(watched)
+    const matches = createMatches({ database: watched, corpus })
     const asked: unknown[] = []
     const spied = createMatches({
-      ...watched,
-      query: (text, values) => {
-        asked.push(values?.[0] instanceof Int32Array ? values[0].length : 'all')
-        return watched.query(text, values)
+      corpus,
+      database: {
+        ...watched,
+        query: (text, values) => {
+          asked.push(values?.[0] instanceof Int32Array ? values[0].length : 'all')
+          return watched.query(text, values)
+        },
       },
     })
     const few = contentOfAll((docNo) => docNo <= 4)
@@ -149,7 +154,7 @@ describeDatabases('what matches a filter', (kind) => {
   })
 
   test('is read once for all who ask at once', async () => {
-    const matches = createMatches(watched)
+    const matches = createMatches({ database: watched, corpus })
     await Promise.all(
       Array.from({ length: 8 }, () => matches.within(contentOfAll(), table(), { year: 2001 })),
     )
@@ -157,7 +162,7 @@ describeDatabases('what matches a filter', (kind) => {
   })
 
   test('is refused where a field was taken away or has another type since, whatever was asked before', async () => {
-    const matches = createMatches(watched)
+    const matches = createMatches({ database: watched, corpus })
     const filter = { team: 't1' }
     const count = async () => (await matches.within(contentOfAll(), table(), filter)).size
     const before = await count()
@@ -174,7 +179,7 @@ describeDatabases('what matches a filter', (kind) => {
   })
 
   test('is kept in so many bytes, those not asked for longest going first', async () => {
-    const matches = createMatches(watched, 60)
+    const matches = createMatches({ database: watched, corpus, bytesMax: 200 })
     const ask = async (year: number) => {
       statements.length = 0
       await matches.within(contentOfAll(), table(), { year })
@@ -184,9 +189,156 @@ describeDatabases('what matches a filter', (kind) => {
     expect([await ask(2001), await ask(2002)]).toEqual([1, 2])
   })
 
+  test('holds nothing of the text of a filter, whether it was refused, asked once or kept', async () => {
+    const matches = createMatches({ database, corpus })
+    const ask = (filter: Filter, isSeen?: () => boolean) =>
+      matches.within(contentOfAll(isSeen), table(), filter).then(
+        () => undefined,
+        () => undefined,
+      )
+    setFlagsFromString('--expose-gc')
+    const heap = () => {
+      runInNewContext('gc')()
+      return process.memoryUsage().heapUsed
+    }
+    const before = heap()
+    for (let at = 0; at < 6; at++) {
+      const text = `${at}`.padEnd(2_000_000, 'x')
+      await ask({ secret: text })
+      await ask({ secret: text }, () => false)
+      await ask({ team: `${text}y` }, () => false)
+      await ask({ team: text })
+    }
+    expect(heap() - before).toBeLessThan(8_000_000)
+  })
+
+  test('looks at as much, whether or not a document matches that is not seen', async () => {
+    const seen = contentOfAll((docNo) => docNo % 2 === 0).bits()
+    await database.query(
+      `insert into documents (id, collection, live_revision, chunk_count, metadata)
+       select 'hidden' || at, 'c', 1, 1, '{"team":"hidden"}' from generate_series(1, 40) as at`,
+    )
+    // With room, as snapshots have it.
+    const bits = Buffer.alloc(seen.length + 64)
+    bits.set(seen)
+    const { size, chunks } = table().countIn(bits)
+    const cost = async (team: string, matches = createMatches({ database, corpus })) => {
+      let read = 0
+      const counted = new Proxy(bits, {
+        get(target, key) {
+          if (typeof key === 'string' && /^\d+$/.test(key)) read += 1
+          return Reflect.get(target, key, target)
+        },
+      })
+      const found = await matches.within(contentIn(counted, { size, chunks }), table(), { team })
+      return { read, length: found.bits().length, size: found.size }
+    }
+    // Before this process has read of it.
+    const { length } = await cost('hidden')
+    expect(await cost('of nobody')).toMatchObject({ length, size: 0 })
+    await corpus.refresh()
+    expect(await cost('of nobody')).toEqual(await cost('hidden'))
+    // Nor where the bits were made before there was so much.
+    const matches = createMatches({ database, corpus })
+    for (const team of ['hidden', 'of nobody']) await cost(team, matches)
+    await database.query(`update documents set metadata = '{}' where id = 'hidden40'`)
+    expect(await cost('of nobody', matches)).toEqual(await cost('hidden', matches))
+    await database.query(`delete from documents where id like 'hidden%'`)
+  })
+
+  test('is looked for again once the corpus was read anew, also by who asked before', async () => {
+    let replaced: () => void = () => undefined
+    let reads = 0
+    let wait: Promise<void> | undefined
+    const matches = createMatches({
+      corpus: {
+        onReplaced(listener) {
+          replaced = listener
+        },
+      },
+      database: {
+        ...watched,
+        query: async <Row extends object>(text: string, values?: readonly SqlValue[]) => {
+          reads += 1
+          const rows = await database.query<Row>(text, values)
+          await wait
+          return rows
+        },
+      },
+    })
+    const ask = () => matches.within(contentOfAll(), table(), { year: 2002 })
+    await ask()
+    await ask()
+    expect(reads).toBe(1)
+    replaced()
+    const { promise, resolve } = Promise.withResolvers<void>()
+    wait = promise
+    const underWay = ask()
+    await vi.waitUntil(() => reads === 2)
+    replaced()
+    resolve()
+    await underWay
+    await ask()
+    expect(reads).toBe(3)
+  })
+
+  test('is looked for again where another server took over, which gives numbers of lost transactions again', async () => {
+    let server = ''
+    const matches = createMatches({
+      corpus,
+      database: {
+        ...database,
+        forced: async <Row extends object>(statement: Statement, values: readonly SqlValue[]) => {
+          const rows = await database.forced<Row>(statement, values)
+          return server === '' ? rows : rows.map((row) => ({ ...row, server }))
+        },
+      },
+    })
+    const count = async () => (await matches.within(contentOfAll(), table(), { team: 'again' })).size
+    expect(await count()).toBe(0)
+    await publish('d7', { team: 'again' })
+    await database.query(`update documents set changed_in = '3'::xid8 where id = 'd7'`)
+    expect(await count()).toBe(0)
+    server = 'another'
+    expect(await count()).toBe(1)
+  })
+
+  test('looks at everything once at a time, and whoever sees little waits for none', async () => {
+    let looks = 0
+    let most = 0
+    let all = 0
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const matches = createMatches({
+      corpus,
+      database: {
+        ...database,
+        query: async <Row extends object>(text: string, values?: readonly SqlValue[]) => {
+          if (values?.[0] instanceof Int32Array) return database.query<Row>(text, values)
+          all += 1
+          most = Math.max(most, ++looks)
+          await promise
+          return database.query<Row>(text, values).finally(() => {
+            looks -= 1
+          })
+        },
+      },
+    })
+    const asked = [1, 2, 3, 4].map((year) => matches.within(contentOfAll(), table(), { year: 2000 + year }))
+    await vi.waitUntil(() => all === 1)
+    for (const isSeen of [() => false, (docNo: number) => docNo <= 3]) {
+      const content = contentOfAll(isSeen)
+      for (const year of [2001, 2006, 2006, 2007, 2007])
+        expect((await matches.within(content, table(), { year })).size).toBeLessThanOrEqual(content.size)
+    }
+    expect(all).toBe(1)
+    resolve()
+    await Promise.all(asked)
+    expect([all, most]).toEqual([4, 1])
+  })
+
   if (kind === 'postgres')
     test('has what a transaction wrote that was begun before others and committed after them', async () => {
-      const matches = createMatches(database)
+      const matches = createMatches({ database, corpus })
       const count = async () => (await matches.within(contentOfAll(), table(), { team: 'late' })).size
       expect(await count()).toBe(0)
       let commit: () => void = () => undefined

@@ -1,0 +1,55 @@
+import { expect, test } from 'vitest'
+import type { CorpusListener } from '../../../src/retrieval/corpus/corpus.ts'
+import { createDocumentTable } from '../../../src/retrieval/corpus/documents.ts'
+import { createFiled } from '../../../src/retrieval/visible/filed.ts'
+import { contentOf } from '../../../src/retrieval/visible/visible.ts'
+
+function open(bytesMax?: number) {
+  const table = createDocumentTable()
+  for (const docNo of [1, 2, 3]) table.put({ docNo, id: `d${docNo}`, collection: 'c', chunks: 1 })
+  const listeners: CorpusListener[] = []
+  const filed = createFiled({ onChange: (listener) => void listeners.push(listener) }, bytesMax)
+  let made = 0
+  let turned = 0
+  const documents = {
+    ...table,
+    end: table.end,
+    filedIn: (collections: readonly string[]) => {
+      made += 1
+      return table.filedIn(collections)
+    },
+    collectionOf: (docNo: number) => {
+      turned += 1
+      return table.collectionOf(docNo)
+    },
+  }
+  return {
+    ask: (name: string) => filed.within(contentOf(Int32Array.of(1, 2, 3), 3), documents, [name]).size,
+    change: (docNo: number) => {
+      for (const listener of listeners) listener([docNo], documents)
+    },
+    get made() {
+      return made
+    },
+    get turned() {
+      return turned
+    },
+  }
+}
+
+test('however many collections are invented, a changed document turns few bits', () => {
+  const world = open()
+  for (let at = 0; at < 2_000; at++) expect(world.ask(`x${at}`)).toBe(0)
+  expect(world.ask('c')).toBe(3)
+  world.change(1)
+  expect(world.turned).toBe(500)
+})
+
+test('however long their names are, they count as what is kept', () => {
+  const world = open(100_000)
+  const names = Array.from({ length: 40 }, (_, at) => `${at}`.padEnd(5_000, 'x'))
+  for (const name of names) world.ask(name)
+  world.change(1)
+  expect(world.turned).toBeLessThan(5)
+  expect(world.made).toBe(40)
+})
