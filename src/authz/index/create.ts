@@ -11,7 +11,7 @@ import { createRecent, leadingTo } from './recent.ts'
 import { findDifferences } from './reconcile.ts'
 import { createReplica, type Effect, type Replica, toStored } from './replica.ts'
 import type { Mark, Storage } from './storage.ts'
-import { createOccasional, createTurns, unlessAborted } from './turns.ts'
+import { createOccasional, createTurns, isWithin, unlessAborted } from './turns.ts'
 
 export interface PermissionIndexDeps {
   /** The port itself, not one that waits for the index after a write. */
@@ -164,6 +164,7 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
     async work() {
       told = new Set()
       const compared = replica
+      const { unseen } = follower
       try {
         const found = await findDifferences({
           fga,
@@ -178,7 +179,8 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
           const changes = found.filter(({ tuple }) => !told?.has(tupleId(tuple)))
           if (changes.length > 0) log('index_reconciled', { changes: changes.length })
           take(changes)
-          follower.setReconciled(now())
+          // What was passed over meanwhile may have come where this had looked already.
+          if (follower.unseen === unseen) follower.setReconciled(now())
         })
       } finally {
         told = undefined
@@ -195,7 +197,7 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
       await turns.repeat()
       failures = 0
       saving.run()
-      if (now() - (follower.mark?.reconciledAt ?? now()) > reconcileEveryMs) reconciling.run()
+      if (!isWithin(reconcileEveryMs, now() - (follower.mark?.reconciledAt ?? now()))) reconciling.run()
       await turns.take(() => orFail(follower.lookBack))
     } catch {
       // Said where it failed; the next turn tries again.

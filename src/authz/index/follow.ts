@@ -23,6 +23,8 @@ export interface Follower {
   readonly mark: Mark | undefined
   /** When the last page began to be read after which nothing came. */
   readonly tailReadAt: number | undefined
+  /** How often so far there was more to look for than there was time: each time all tuples are due to be compared. */
+  readonly unseen: number
   /** Goes on from here; `isOld`: what came late since it was stored has still to be looked for. */
   start(mark: Mark, options: { readonly isOld: boolean }): void
   setReconciled(at: number): void
@@ -41,10 +43,21 @@ const skewMs = 3_600_000
 const sliceSize = 200
 
 export function createFollower({ fga, now, signal, onChanges }: FollowDeps): Follower {
-  const past = createLookBack({ fga, now, signal })
+  const past = createLookBack({ fga, now, signal, onUnseen })
   let mark: Mark | undefined
   let tailReadAt: number | undefined
-  let isUnknown = false
+  let unseen = 0
+  // What may have come late while nobody looked is before this.
+  let lateBefore: number | undefined
+
+  function onUnseen(): void {
+    unseen += 1
+    setReconciled(0)
+  }
+
+  function setReconciled(at: number): void {
+    if (mark !== undefined) mark = { ...mark, reconciledAt: at }
+  }
 
   function reach({ to, lastAt }: Stretch): void {
     if (mark === undefined) return
@@ -107,20 +120,24 @@ export function createFollower({ fga, now, signal, onChanges }: FollowDeps): Fol
     get tailReadAt() {
       return tailReadAt
     },
+    get unseen() {
+      return unseen
+    },
     start(from, { isOld }) {
       mark = from
-      isUnknown = isOld
+      lateBefore = isOld ? from.lastChangeAt : undefined
       past.clear()
+      // Whoever stored it may have stopped a moment ago: what it had just read may still get company.
+      if (lateBefore !== undefined) past.heard(lateBefore)
     },
-    setReconciled(at) {
-      if (mark !== undefined) mark = { ...mark, reconciledAt: at }
-    },
+    setReconciled,
     async readOn() {
       if (mark === undefined) throw new Error('nothing to go on from')
       await readTail(mark)
-      if (!isUnknown) return
-      if (mark.lastChangeAt !== undefined) await readAgain({ startTime: mark.lastChangeAt - far.spanMs })
-      isUnknown = false
+      if (lateBefore === undefined) return
+      // From before where it began: the mark has moved on meanwhile, by as long as nothing ran.
+      await readAgain({ startTime: lateBefore - far.spanMs })
+      lateBefore = undefined
     },
     async lookBack() {
       const late = await past.look()

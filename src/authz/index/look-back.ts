@@ -35,12 +35,16 @@ export interface LookBackDeps {
   readonly fga: Pick<Fga, 'readChanges'>
   readonly now: () => number
   readonly signal: AbortSignal
+  /** Told when something is forgotten that was not looked at late enough to know that nothing came late. */
+  readonly onUnseen: () => void
 }
 
 // So far behind the last change seen, so often, for so long after it was seen: the nearer part soon, the rest as long as a
 // request may last.
 const near = { spanMs: 5_000, everyMs: 1_000, whileMs: 10_000 }
 export const far = { spanMs: 60_000, everyMs: 30_000, whileMs: 90_000 }
+// What is looked at so long after its stamp is done with: by default OpenFGA gives a request 3 s.
+const settledMs = 20_000
 const pageMax = 100
 // After a bulk there are many: between two such moments the end of the log is read, and questions have the server.
 const momentMs = 40
@@ -53,15 +57,23 @@ export const stretchOf = (from: ChangePosition, { changes, position }: ChangePag
   lookedAt: at,
 })
 
-export function createLookBack({ fga, now, signal }: LookBackDeps): LookBack {
+export function createLookBack({ fga, now, signal, onUnseen }: LookBackDeps): LookBack {
   let stretches: Stretch[] = []
   let lastChangeAt = 0
   let newsAt = Number.NEGATIVE_INFINITY
 
-  function dueAt({ lastAt, lookedAt }: Stretch, time: number): number {
-    const isNear = time - newsAt <= near.whileMs && lastAt >= lastChangeAt - near.spanMs
-    return lookedAt + (isNear ? near : far).everyMs
+  /** A time that is still to come is one of a clock that was set back since. */
+  const lookedAt = (stretch: Stretch, time: number): number =>
+    stretch.lookedAt <= time ? stretch.lookedAt : Number.NEGATIVE_INFINITY
+
+  function dueAt(stretch: Stretch, time: number): number {
+    const isNear = time - newsAt <= near.whileMs && stretch.lastAt >= lastChangeAt - near.spanMs
+    return lookedAt(stretch, time) + (isNear ? near : far).everyMs
   }
+
+  /** By the stamps' clock, which showed `lastChangeAt` at `newsAt` or before: ours may be another. */
+  const isSettled = (stretch: Stretch, time: number): boolean =>
+    lastChangeAt - stretch.lastAt + (lookedAt(stretch, time) - newsAt) >= settledMs
 
   /** The one that has been due for the longest, by its place. */
   function mostDue(time: number): number | undefined {
@@ -94,9 +106,12 @@ export function createLookBack({ fga, now, signal }: LookBackDeps): LookBack {
   }
 
   function forget(time: number): void {
-    if (time - newsAt > far.whileMs) stretches = []
-    const kept = stretches.findIndex(({ lastAt }) => lastAt >= lastChangeAt - far.spanMs)
-    if (kept > 0) stretches.splice(0, kept)
+    const size =
+      time - newsAt > far.whileMs
+        ? stretches.length
+        : stretches.findIndex(({ lastAt }) => lastAt >= lastChangeAt - far.spanMs)
+    const forgotten = stretches.splice(0, Math.max(0, size))
+    if (!forgotten.every((stretch) => isSettled(stretch, time))) onUnseen()
   }
 
   return {
@@ -110,9 +125,12 @@ export function createLookBack({ fga, now, signal }: LookBackDeps): LookBack {
     heard(time) {
       lastChangeAt = Math.max(lastChangeAt, time)
       newsAt = now()
+      // At once: a place in the log that is stored says with it what was passed over on the way there.
+      forget(newsAt)
     },
     async look() {
       const beganAt = now()
+      newsAt = Math.min(newsAt, beganAt)
       forget(beganAt)
       do {
         const time = now()

@@ -40,6 +40,9 @@ export interface Occasional {
   idle(): Promise<void>
 }
 
+/** Whether so little time has passed. Less than none is what a clock says that was set back: nobody knows how much. */
+export const isWithin = (ms: number, passed: number): boolean => passed >= 0 && passed <= ms
+
 export function createOccasional(options: {
   readonly everyMs: number
   readonly now: () => number
@@ -51,7 +54,7 @@ export function createOccasional(options: {
   let beganAt = Number.NEGATIVE_INFINITY
   return {
     run() {
-      if (running !== undefined || now() - beganAt < everyMs) return
+      if (running !== undefined || isWithin(everyMs, now() - beganAt)) return
       beganAt = now()
       running = work()
         .catch(onError)

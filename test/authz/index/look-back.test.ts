@@ -1,7 +1,9 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import type { Change, ChangePosition, Fga } from '../../../src/authz/fga.ts'
+import { createPermissionIndex } from '../../../src/authz/index/create.ts'
 import { createFollower, type Follower } from '../../../src/authz/index/follow.ts'
 import { createReplica, type Replica } from '../../../src/authz/index/replica.ts'
+import type { Storage } from '../../../src/authz/index/storage.ts'
 
 const second = 1_000
 const began = 1_800_000_000_000
@@ -31,6 +33,7 @@ function createLog(clock: { now: number }, readMs: number) {
 
   return {
     log,
+    entries,
     reads,
     fail(error: Error | undefined) {
       failure = error
@@ -57,11 +60,7 @@ interface Setting {
   readonly slices: number[]
 }
 
-/** After a bulk of `bulk` changes, two a millisecond, read to the end. */
-async function afterBulk(bulk: number, readMs = 10): Promise<Setting> {
-  const clock = { now: began }
-  const source = createLog(clock, readMs)
-  const replica = createReplica()
+function open(clock: Setting['clock'], source: Setting['source'], replica = createReplica()): Setting {
   const slices: number[] = []
   const follower = createFollower({
     fga: source.log,
@@ -72,12 +71,30 @@ async function afterBulk(bulk: number, readMs = 10): Promise<Setting> {
       replica.apply(changes)
     },
   })
+  return { clock, source, follower, replica, slices }
+}
+
+/** After a bulk of `bulk` changes, two a millisecond, read to the end. */
+async function afterBulk(bulk: number, readMs = 10): Promise<Setting> {
+  const clock = { now: began }
+  const setting = open(clock, createLog(clock, readMs))
+  const { source, follower, slices } = setting
   for (let at = 0; at < bulk; at++) source.put('write', `document:d${at}`, began - bulk / 2 + (at >> 1))
   follower.start({ position: {}, reconciledAt: clock.now }, { isOld: false })
   await follower.readOn()
   source.reads.length = 0
   slices.length = 0
-  return { clock, source, follower, replica, slices }
+  return setting
+}
+
+/** The process stops and starts again after so long, with what it stored. */
+function restarted({ clock, source, follower, replica }: Setting, afterMs: number): Setting {
+  const { mark } = follower
+  if (mark === undefined) throw new Error('nothing stored')
+  clock.now += afterMs
+  const setting = open(clock, source, replica)
+  setting.follower.start(mark, { isOld: true })
+  return setting
 }
 
 const has = ({ replica }: Setting, object: string): boolean =>
@@ -200,5 +217,147 @@ describe('looking again at what was read of the log', () => {
     source.fail(undefined)
     await follow(setting, 2 * second)
     expect(has(setting, 'document:late')).toBe(true)
+  })
+
+  test('finds after a restart what came late while nobody looked, however long that was', async () => {
+    const first = await afterBulk(2)
+    const { source } = first
+    source.put('write', 'document:late', began - 50)
+    source.put('write', 'document:news', began + 600 * second)
+    const next = restarted(first, 601 * second)
+    await next.follower.readOn()
+    expect(has(next, 'document:news')).toBe(true)
+    expect(has(next, 'document:late')).toBe(true)
+  })
+
+  test('finds after a restart what comes late only then', async () => {
+    const setting = restarted(await afterBulk(2), second)
+    await follow(setting, second)
+    setting.source.put('write', 'document:late', began - 50)
+    await follow(setting, 3 * second)
+    expect(has(setting, 'document:late')).toBe(true)
+  })
+
+  test('looks at once, and as often as ever, where the clock was set back', async () => {
+    const setting = await afterBulk(2)
+    setting.clock.now -= 3_600 * second
+    setting.source.put('write', 'document:late', began - 50)
+    await follow(setting, second)
+    expect(has(setting, 'document:late')).toBe(true)
+    setting.source.reads.length = 0
+    await follow(setting, 200 * second)
+    expect(setting.source.reads.filter(({ count }) => count > 0).length).toBeLessThan(20)
+  })
+})
+
+describe('where there is more to look at again than there is time', () => {
+  const isDue = ({ follower }: Setting): boolean => follower.mark?.reconciledAt === 0
+
+  test('what was passed over makes the comparison of all tuples due, in the place that is stored', async () => {
+    const setting = await afterBulk(30_000, 200)
+    await follow(setting, 85 * second)
+    expect(isDue(setting)).toBe(false)
+    await follow(setting, 10 * second)
+    expect(isDue(setting)).toBe(true)
+  })
+
+  test('also where the process stood still: before anybody can store the place after it', async () => {
+    const setting = await afterBulk(200)
+    const { clock, source, follower } = setting
+    clock.now += 70 * second
+    source.put('write', 'document:news', clock.now)
+    await follower.readOn()
+    expect(isDue(setting)).toBe(true)
+  })
+
+  test('what was looked at in time does not, nor what was read when nothing could come late any more', async () => {
+    const setting = await afterBulk(10_000)
+    const { clock, source } = setting
+    for (let at = 0; at < 1_000; at++) {
+      source.put('write', `document:single${at}`, clock.now)
+      await follow(setting, 300)
+    }
+    await follow(setting, 200 * second)
+    expect(isDue(setting)).toBe(false)
+    for (let at = 0; at < 10_000; at++) source.put('write', `document:m${at}`, clock.now + at * 60)
+    const next = restarted(setting, 700 * second)
+    await follow(next, 200 * second)
+    expect(has(next, 'document:m9999')).toBe(true)
+    expect(isDue(next)).toBe(false)
+  })
+
+  const unstored: Storage = {
+    load: async () => undefined,
+    peek: async () => undefined,
+    begin: async () => 1,
+    save: async ({ version }) => version + 1,
+  }
+
+  test('all tuples are compared where the clock was set back: nobody knows how long ago they were', async () => {
+    const clock = { now: began }
+    let readAll = 0
+    await using _ = createPermissionIndex({
+      fga: {
+        readChanges: createLog(clock, 1).log.readChanges,
+        async *readAll() {
+          readAll += 1
+          yield []
+        },
+      },
+      storage: unstored,
+      now: () => clock.now,
+      log: () => undefined,
+      pollMs: 1,
+    })
+    for (const reads of [1, 2, 3]) {
+      await vi.waitUntil(() => readAll === reads, { timeout: 5_000 })
+      clock.now -= 1_000 * second
+    }
+    expect(readAll).toBe(3)
+  })
+
+  test('the comparison finds it within minutes, and is due again for what was passed over meanwhile', async () => {
+    const clock = { now: began }
+    const source = createLog(clock, 1)
+    let whileCompared: (() => Promise<void>) | undefined
+    await using index = createPermissionIndex({
+      fga: {
+        readChanges: source.log.readChanges,
+        async *readAll() {
+          yield source.entries.map(({ tuple }) => tuple)
+          const work = whileCompared
+          whileCompared = undefined
+          await work?.()
+        },
+      },
+      storage: unstored,
+      now: () => clock.now,
+      log: () => undefined,
+      pollMs: 1,
+    })
+    const comes = (count: number) => vi.waitUntil(() => index.status().tuples === count, { timeout: 5_000 })
+    /** For longer than anything is looked at again; what came late comes into the middle of it. */
+    const standStill = (name: string): void => {
+      source.put('write', `document:late-${name}`, clock.now - second)
+      clock.now += 70 * second
+      source.put('write', `document:news-${name}`, clock.now)
+    }
+    source.put('write', 'document:first', began)
+    await comes(1)
+    whileCompared = async () => {
+      standStill('two')
+      await comes(3)
+    }
+    standStill('one')
+    await comes(4)
+    await vi.waitUntil(() => whileCompared === undefined)
+    expect(index.status().tuples).toBe(4)
+    // Step by step: nothing else is passed over.
+    for (let step = 0; step < 31; step++) {
+      clock.now += 10 * second
+      const { length } = source.reads
+      await vi.waitUntil(() => source.reads.length >= length + 4, { interval: 2 })
+    }
+    await comes(5)
   })
 })
