@@ -1,4 +1,5 @@
 import { setBit } from '../../kernel/bits.ts'
+import { grown } from '../../kernel/grown.ts'
 import { createKernel, type Kernel, slotsInBlock } from './kernel.ts'
 import { countOf } from './kmeans.ts'
 import { type CellModel, untoldOf } from './model.ts'
@@ -64,9 +65,9 @@ export function createCellSet(generation: number, model: CellModel): CellSet {
     kernel.reserve(end)
     blockCount = last + 1
     if (end > next.length) {
-      ordinals = grown(ordinals, end)
-      next = grown(next, end)
-      cellOf = grown(cellOf, next.length / slotsInBlock)
+      ordinals = grown(ordinals, lengthFor(ordinals, end))
+      next = grown(next, lengthFor(next, end))
+      cellOf = grown(cellOf, lengthFor(cellOf, next.length / slotsInBlock))
     }
     for (let block = first; block <= last; block += 1) {
       cellOf[block] = cell
@@ -127,8 +128,8 @@ export function createCellSet(generation: number, model: CellModel): CellSet {
     put(docNo, cells, codes) {
       remove(docNo)
       if (docNo >= firsts.length) {
-        firsts = grown(firsts, docNo + 1)
-        bits = grown(bits, firsts.length >> 3)
+        firsts = grown(firsts, lengthFor(firsts, docNo + 1))
+        bits = grown(bits, lengthFor(bits, firsts.length >> 3))
       }
       for (const [ordinal, cell] of cells.entries()) {
         if (cell >= count) continue
@@ -146,12 +147,5 @@ export function createCellSet(generation: number, model: CellModel): CellSet {
 }
 
 /** By a half, in whole blocks and bytes of bits. */
-function grown<Numbers extends Int32Array | Uint16Array | Uint8Array>(
-  old: Numbers,
-  atLeast: number,
-): Numbers {
-  const length = slotsInBlock * Math.ceil(Math.max(atLeast, 1.5 * old.length) / slotsInBlock)
-  const larger = new (old.constructor as new (length: number) => Numbers)(length)
-  larger.set(old)
-  return larger
-}
+const lengthFor = ({ length }: { readonly length: number }, atLeast: number): number =>
+  slotsInBlock * Math.ceil(Math.max(atLeast, 1.5 * length) / slotsInBlock)

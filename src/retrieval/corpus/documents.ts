@@ -1,3 +1,5 @@
+import { grown } from '../../kernel/grown.ts'
+
 /** All live documents, by the number that stands beside their chunks and never changes. A document is live when it has a chunk. */
 export interface Documents {
   /** How many are live. */
@@ -132,10 +134,4 @@ export function createDocumentTable(): DocumentTable {
       return gone
     },
   }
-}
-
-function grown(array: Int32Array<ArrayBuffer>, length: number): Int32Array<ArrayBuffer> {
-  const larger = new Int32Array(length)
-  larger.set(array)
-  return larger
 }

@@ -1,6 +1,7 @@
 import type { Question } from '../../authz/gate.ts'
 import type { PermissionIndex, Reach } from '../../authz/permission-index.ts'
 import { hasBit, setBit } from '../../kernel/bits.ts'
+import { grown } from '../../kernel/grown.ts'
 import type { Corpus } from '../corpus/corpus.ts'
 import type { Documents } from '../corpus/documents.ts'
 import { createStands } from './stands.ts'
@@ -148,10 +149,4 @@ export function createSnapshots(deps: SnapshotsDeps): Snapshots {
       return { content: one.content, documents }
     },
   }
-}
-
-function grown(array: Int32Array<ArrayBuffer>, length: number): Int32Array<ArrayBuffer> {
-  const larger = new Int32Array(length)
-  larger.set(array)
-  return larger
 }

@@ -1,3 +1,5 @@
+import { grown } from '../../kernel/grown.ts'
+
 /** Which documents stand at which door, by number: what somebody sees is gone through by the doors that are open. */
 export interface Stands {
   /** -1: at none. */
@@ -9,6 +11,7 @@ export interface Stands {
 }
 
 const none = -1
+const roomFor = (at: number): number => 2 * at + 64
 
 export function createStands(): Stands {
   // By document, moved up by one: 0 is none, so that room that was never written to stands nowhere.
@@ -36,11 +39,11 @@ export function createStands(): Stands {
       const was = doorOf(docNo)
       if (was === door) return
       if (docNo >= doors.length) {
-        doors = grown(doors, docNo)
-        after = grown(after, docNo)
-        before = grown(before, docNo)
+        doors = grown(doors, roomFor(docNo))
+        after = grown(after, roomFor(docNo))
+        before = grown(before, roomFor(docNo))
       }
-      if (door >= firsts.length) firsts = grown(firsts, door)
+      if (door >= firsts.length) firsts = grown(firsts, roomFor(door))
       if (was !== none) link((before[docNo] ?? 0) + none, was, next(docNo))
       doors[docNo] = door - none
       if (door === none) return
@@ -49,10 +52,4 @@ export function createStands(): Stands {
       link(none, door, docNo)
     },
   }
-}
-
-function grown(array: Int32Array<ArrayBuffer>, at: number): Int32Array<ArrayBuffer> {
-  const larger = new Int32Array(2 * at + 64)
-  larger.set(array)
-  return larger
 }
