@@ -1,6 +1,6 @@
 import { join } from 'node:path'
-import type { OpenFgaApi } from '@openfga/sdk'
 import { embeddedUrl, openEmbedded } from './authz/embedded.ts'
+import type { FgaApi } from './authz/fga-api.ts'
 import { createFgaApi } from './authz/openfga.ts'
 import type { Config } from './config.ts'
 import type { WeightsProgress } from './embed/weights.ts'
@@ -22,7 +22,7 @@ export interface Stored extends AsyncDisposable {
 
 /** What the service stands on. */
 export interface Ground extends Stored {
-  readonly openfga: OpenFgaApi
+  readonly openfga: FgaApi
 }
 
 export interface GroundOptions {
@@ -97,7 +97,7 @@ async function openOpenFga(
   now: () => number,
   log: Log,
   exclusive: Exclusive | undefined,
-): Promise<OpenFgaApi> {
+): Promise<FgaApi> {
   if (openfga !== undefined) {
     return createFgaApi({
       apiUrl: openfga.apiUrl,

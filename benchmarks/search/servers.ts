@@ -2,9 +2,9 @@ import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { OpenFgaApi } from '@openfga/sdk'
 import pg from 'pg'
 import { embeddedUrl, openEmbedded } from '../../src/authz/embedded.ts'
+import type { FgaApi } from '../../src/authz/fga-api.ts'
 import { createFgaApi } from '../../src/authz/openfga.ts'
 import { migrate } from '../../src/store/migrate.ts'
 import { openPglite } from '../../src/store/pglite.ts'
@@ -39,7 +39,7 @@ export interface Fill {
 /** One database, and the way to OpenFGA. */
 export interface Place extends AsyncDisposable {
   readonly database: Database
-  readonly api: OpenFgaApi
+  readonly api: FgaApi
   /** Of native Postgres: connections beside the service's own can be opened. */
   readonly url: string | undefined
 }

@@ -1,12 +1,13 @@
-import { ConsistencyPreference, FgaApiValidationError, type OpenFgaApi, TupleOperation } from '@openfga/sdk'
+import { ConsistencyPreference, FgaApiValidationError, TupleOperation } from '@openfga/sdk'
 import { type ChangePage, type ChangePosition, PositionRefused, type StoredTuple } from './fga.ts'
+import type { FgaApi } from './fga-api.ts'
 import { guarded } from './guarded.ts'
 
 const pageSize = 100
 
 /** Every stored tuple, a page at a time. */
 export async function* readAll(
-  api: OpenFgaApi,
+  api: FgaApi,
   storeId: string,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<readonly StoredTuple[]> {
@@ -25,7 +26,7 @@ export async function* readAll(
 
 /** One page of the change log after a place of it. */
 export async function readChanges(
-  api: OpenFgaApi,
+  api: FgaApi,
   storeId: string,
   position: ChangePosition,
   options: { readonly signal?: AbortSignal; readonly limit?: number },

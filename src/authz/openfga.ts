@@ -22,6 +22,7 @@ import {
   type UntilCondition,
   type Verdict,
 } from './fga.ts'
+import type { FgaApi } from './fga-api.ts'
 import { guarded } from './guarded.ts'
 import { objectsOf } from './list-stream.ts'
 import { createBatchCheck } from './openfga-batch.ts'
@@ -58,7 +59,7 @@ const pageSize = 100
  * The OpenFGA API by the official SDK, without its retries: the query path has its own deadline. BatchCheck goes over the
  * network by a shorter way.
  */
-export function createFgaApi(transport: OpenFgaTransport): OpenFgaApi {
+export function createFgaApi(transport: OpenFgaTransport): FgaApi {
   const { apiUrl, apiToken, timeoutMs, adapter } = transport
   const configuration = new Configuration({
     apiUrl,
@@ -83,7 +84,7 @@ export function createFgaApi(transport: OpenFgaTransport): OpenFgaApi {
 }
 
 /** One store on the real server or the embedded engine; `pinned` gives the model in force, asked once a call. */
-export function createFga(api: OpenFgaApi, storeId: string, pinned: () => string): Fga {
+export function createFga(api: FgaApi, storeId: string, pinned: () => string): Fga {
   return {
     storeId,
     get modelId() {
@@ -166,7 +167,7 @@ export function createFga(api: OpenFgaApi, storeId: string, pinned: () => string
 }
 
 async function batchOnce(
-  api: OpenFgaApi,
+  api: FgaApi,
   storeId: string,
   modelId: string,
   checks: readonly Check[],
@@ -201,7 +202,7 @@ async function batchOnce(
   if (result === undefined || result === null) {
     throw new AppError('authorization_unavailable', { internal: 'OpenFGA answered without results' })
   }
-  const requestId: unknown = answer.$response.headers['x-request-id']
+  const requestId = answer.$response.headers['x-request-id']
   return {
     verdicts: checks.map((_, index) => verdictOf(result[String(index)])),
     requestIds: typeof requestId === 'string' ? [requestId] : [],
@@ -216,7 +217,7 @@ function verdictOf(item: { allowed?: boolean; error?: object | null } | null | u
 }
 
 async function writeOnce(
-  api: OpenFgaApi,
+  api: FgaApi,
   storeId: string,
   modelId: string,
   writes: readonly Tuple[],

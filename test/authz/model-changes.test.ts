@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
-import type { OpenFgaApi } from '@openfga/sdk'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { operator, type Who } from '../../src/audit/record.ts'
+import type { FgaApi } from '../../src/authz/fga-api.ts'
 import { createModelChanges, type ModelChanges } from '../../src/authz/model/changes.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { replaceOnce } from '../model/mutants.ts'
@@ -30,7 +30,7 @@ let world: World
 let time: number
 /** Called when OpenFGA has a model that is tried, or about to come into force. */
 let written: () => Promise<unknown>
-const telling = (real: OpenFgaApi): OpenFgaApi =>
+const telling = (real: FgaApi): FgaApi =>
   new Proxy(real, {
     get(target, name) {
       const value: unknown = Reflect.get(target, name)
@@ -385,7 +385,7 @@ describe('a crash', () => {
 
 describe('two first yeses at once in two processes', needsPostgres, () => {
   test('are the two that it takes', async () => {
-    let api: OpenFgaApi | undefined
+    let api: FgaApi | undefined
     await open({
       backend: { database: 'postgres', openfga: 'engine' },
       openfga: (real) => {

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { OpenFgaApi } from '@openfga/sdk'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { FgaApi } from '../../src/authz/fga-api.ts'
 import { openWorld, type World } from '../support/world.ts'
 
 let world: World
@@ -61,13 +61,13 @@ test('recovery fills the permission index from OpenFGA itself: what its log neve
 
 /** OpenFGA with a log of changes in which some were lost. */
 function silentAbout(object: string, relation: string) {
-  return (real: OpenFgaApi): OpenFgaApi =>
+  return (real: FgaApi): FgaApi =>
     new Proxy(real, {
       get(target, name) {
         const value = Reflect.get(target, name, target) as unknown
         if (typeof value !== 'function') return value
         if (name !== 'readChanges') return value.bind(target)
-        return async (...given: Parameters<OpenFgaApi['readChanges']>) => {
+        return async (...given: Parameters<FgaApi['readChanges']>) => {
           const page = await target.readChanges(...given)
           const told = page.changes.filter(
             ({ tuple_key }) => tuple_key.object !== object || tuple_key.relation !== relation,

@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { Readable } from 'node:stream'
-import type { OpenFgaApi } from '@openfga/sdk'
 import { operator } from '../../src/audit/record.ts'
 import { embeddedUrl, openEmbedded } from '../../src/authz/embedded.ts'
 import type { Fga, Tuple } from '../../src/authz/fga.ts'
+import type { FgaApi } from '../../src/authz/fga-api.ts'
 import { deployModel } from '../../src/authz/model/deploy.ts'
 import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
 import type { Step, Writer } from '../../src/ingest/deps.ts'
@@ -181,7 +181,7 @@ export async function openIngestWorld(
   return world
 }
 
-async function openfgaOf({ openfga }: Pick<Backend, 'openfga'>, database: Database): Promise<OpenFgaApi> {
+async function openfgaOf({ openfga }: Pick<Backend, 'openfga'>, database: Database): Promise<FgaApi> {
   if (openfga === 'engine') {
     const { adapter } = await openEmbedded(database, Date.now, () => undefined)
     return createFgaApi({ apiUrl: embeddedUrl, timeoutMs: 4_000, adapter })

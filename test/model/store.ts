@@ -1,15 +1,15 @@
-import type { OpenFgaApi } from '@openfga/sdk'
 import { embeddedUrl, openInMemory } from '../../src/authz/embedded.ts'
+import type { FgaApi } from '../../src/authz/fga-api.ts'
 import { readDsl } from '../../src/authz/model/dsl.ts'
 import type { Question, StoreTest } from '../../src/authz/model/store-file.ts'
 import { isSame, openTrial, RefusedError } from '../../src/authz/model/store-test.ts'
 import { createFgaApi } from '../../src/authz/openfga.ts'
 import { native } from '../support/native.ts'
 
-export const engineApi = (): OpenFgaApi =>
+export const engineApi = (): FgaApi =>
   createFgaApi({ apiUrl: embeddedUrl, timeoutMs: 10_000, adapter: openInMemory().adapter })
 
-export function serverApi(): OpenFgaApi {
+export function serverApi(): FgaApi {
   if (native.openfga === undefined) throw new Error('This test needs a real OpenFGA server.')
   return createFgaApi({ apiUrl: native.openfga.url, apiToken: native.openfga.token, timeoutMs: 10_000 })
 }

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { BatchCheckRequest, ListObjectsRequest, OpenFgaApi } from '@openfga/sdk'
+import type { BatchCheckRequest, ListObjectsRequest } from '@openfga/sdk'
+import type { FgaApi } from '../../src/authz/fga-api.ts'
 import { createFgaApi } from '../../src/authz/openfga.ts'
 
 /** One call of the query path, as it came over the wire. */
@@ -30,7 +31,7 @@ export interface Fault {
 
 export interface FaultyOpenFga extends AsyncDisposable {
   /** Give it to `openWorld`: questions go over a socket through the faults, everything else straight to `real`. */
-  readonly wrap: (real: OpenFgaApi) => OpenFgaApi
+  readonly wrap: (real: FgaApi) => FgaApi
   /** undefined: all is well again. */
   set(fault: Fault | undefined): void
 }
@@ -41,7 +42,7 @@ export interface FaultyOpenFga extends AsyncDisposable {
  */
 export async function startFaultyOpenFga(): Promise<FaultyOpenFga> {
   let fault: Fault = {}
-  let real: OpenFgaApi | undefined
+  let real: FgaApi | undefined
   const counts = new Map<string, number>()
 
   const server = createServer((request, response) => {
@@ -113,7 +114,7 @@ interface Asked {
   readonly call: AskedCall
 }
 
-async function trueAnswer(real: OpenFgaApi, asked: Asked): Promise<string> {
+async function trueAnswer(real: FgaApi, asked: Asked): Promise<string> {
   const { storeId, id, kind, body, checks, fault, call } = asked
   if (kind === 'model') {
     const { authorization_model } = await real.readAuthorizationModel(storeId, id)

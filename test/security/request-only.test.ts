@@ -1,7 +1,7 @@
 import { join } from 'node:path'
-import type { OpenFgaApi } from '@openfga/sdk'
 import { SignJWT } from 'jose'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import type { FgaApi } from '../../src/authz/fga-api.ts'
 import { compose } from '../../src/compose.ts'
 import { openKeyRing } from '../../src/delegation/signing-key.ts'
 import type { Principal } from '../../src/kernel/principal.ts'
@@ -13,7 +13,7 @@ import { openWorld, type World } from '../support/world.ts'
 // `acting_for` and `presented` come with a check, from a verified token. Stored ones would count for everybody:
 // these tests put them into OpenFGA past the service, see the harm, and see it end.
 
-let openfga: OpenFgaApi | undefined
+let openfga: FgaApi | undefined
 let world: World
 let lentToOther: string
 

@@ -2,10 +2,10 @@ import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { OpenFgaApi } from '@openfga/sdk'
 import { operator } from '../../src/audit/record.ts'
 import { embeddedUrl, openEmbedded } from '../../src/authz/embedded.ts'
 import type { Tuple } from '../../src/authz/fga.ts'
+import type { FgaApi } from '../../src/authz/fga-api.ts'
 import { createFgaApi } from '../../src/authz/openfga.ts'
 import { compose, type Service } from '../../src/compose.ts'
 import { type Config, loadConfig } from '../../src/config.ts'
@@ -29,7 +29,7 @@ export interface WorldOptions {
   /** null: keyword mode. */
   readonly embedder?: Embedder | null
   /** Stands before OpenFGA: a test's way to make it fail. */
-  readonly openfga?: (real: OpenFgaApi) => OpenFgaApi
+  readonly openfga?: (real: FgaApi) => FgaApi
   readonly database?: (real: Database) => Database
   readonly now?: () => number
   /** Stands for the internet. Default: the real fetcher. */
@@ -190,11 +190,7 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
   }
 }
 
-async function openfgaFor(
-  kind: Backend['openfga'],
-  database: Database,
-  now: () => number,
-): Promise<OpenFgaApi> {
+async function openfgaFor(kind: Backend['openfga'], database: Database, now: () => number): Promise<FgaApi> {
   if (kind === 'engine') {
     const { adapter } = await openEmbedded(database, now, () => undefined)
     return createFgaApi({ apiUrl: embeddedUrl, timeoutMs: 4_000, adapter })

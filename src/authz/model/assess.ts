@@ -1,9 +1,9 @@
 import { setImmediate } from 'node:timers/promises'
-import type { OpenFgaApi } from '@openfga/sdk'
 import { compileModel, FgaError, findWeightedProblems, type Model } from '@remit/engine'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import type { LiveDelegation } from '../compare/askers.ts'
 import { contextAt } from '../fga.ts'
+import type { FgaApi } from '../fga-api.ts'
 import type { ModelJson } from './dsl.ts'
 import {
   compareModels,
@@ -20,7 +20,7 @@ import { openTrial, RefusedError } from './store-test.ts'
 import type { TupleSource } from './tuple-source.ts'
 
 export interface AssessDeps {
-  readonly api: OpenFgaApi
+  readonly api: FgaApi
   readonly index: TupleSource
   readonly listLiveDelegations: () => Promise<readonly LiveDelegation[]>
   readonly now: () => number
@@ -88,7 +88,7 @@ function compile(json: ModelJson): Model {
 }
 
 /** Asked in a store of its own: a model in ours would be the latest one for whoever does not pin. */
-async function refusedBy(api: OpenFgaApi, json: ModelJson): Promise<Finding[]> {
+async function refusedBy(api: FgaApi, json: ModelJson): Promise<Finding[]> {
   try {
     await using _trial = await openTrial(api, json, [])
     return []

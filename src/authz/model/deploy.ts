@@ -1,6 +1,6 @@
-import type { OpenFgaApi } from '@openfga/sdk'
 import { AppError } from '../../kernel/errors.ts'
 import type { Database } from '../../store/sql.ts'
+import type { FgaApi } from '../fga-api.ts'
 import { digestOf, type ModelJson, readDsl } from './dsl.ts'
 import { keepVersion, type ModelVersion, type Pin, readPin, readVersion, writePin } from './pin.ts'
 
@@ -10,7 +10,7 @@ export interface DeployedModel {
 }
 
 export interface DeployOptions {
-  readonly api: OpenFgaApi
+  readonly api: FgaApi
   readonly database: Database
   /** Text of `model.fga`. */
   readonly dsl: string
@@ -82,7 +82,7 @@ async function versionOf(
 }
 
 // A server that lost its store answers reads with nothing and 200; better not to start on it.
-async function readPresent(api: OpenFgaApi, { store_id, model_id }: Pin): Promise<ModelJson> {
+async function readPresent(api: FgaApi, { store_id, model_id }: Pin): Promise<ModelJson> {
   try {
     // Both: the server goes on serving the models of a deleted store.
     await api.getStore(store_id)

@@ -1,5 +1,6 @@
-import { FgaApiError, type OpenFgaApi } from '@openfga/sdk'
+import { FgaApiError } from '@openfga/sdk'
 import { splitObject } from '../../kernel/ids.ts'
+import type { FgaApi } from '../fga-api.ts'
 import type { ModelJson } from './dsl.ts'
 import type { Question, StoreFile, StoreTuple } from './store-file.ts'
 
@@ -35,7 +36,7 @@ export class RefusedError extends Error {
 }
 
 /** Runs every test of a store file, each in a store of its own. Throws RefusedError for a model that is refused. */
-export async function testStoreFile(api: OpenFgaApi, file: StoreFile): Promise<readonly TestResult[]> {
+export async function testStoreFile(api: FgaApi, file: StoreFile): Promise<readonly TestResult[]> {
   const results: TestResult[] = []
   // One after the other: a server of one's own is small, and the answer is a report, not a page.
   for (const { name, tuples, questions } of file.tests) {
@@ -58,7 +59,7 @@ export async function testStoreFile(api: OpenFgaApi, file: StoreFile): Promise<r
 
 /** Opens a store with this model and these tuples. Throws RefusedError. */
 export async function openTrial(
-  api: OpenFgaApi,
+  api: FgaApi,
   model: ModelJson,
   tuples: readonly StoreTuple[],
 ): Promise<Trial> {
@@ -92,7 +93,7 @@ export function isSame(got: Answer, expected: boolean | readonly string[]): bool
 
 const writeMax = 100
 
-async function ask(api: OpenFgaApi, store: string, model: string, question: Question): Promise<Answer> {
+async function ask(api: FgaApi, store: string, model: string, question: Question): Promise<Answer> {
   const common = {
     authorization_model_id: model,
     ...(question.context !== undefined && { context: question.context }),
@@ -125,7 +126,7 @@ async function ask(api: OpenFgaApi, store: string, model: string, question: Ques
   }
 }
 
-type ListedUser = Awaited<ReturnType<OpenFgaApi['listUsers']>>['users'][number]
+type ListedUser = Awaited<ReturnType<FgaApi['listUsers']>>['users'][number]
 
 function userOf({ object, userset, wildcard }: ListedUser): string {
   if (wildcard) return `${wildcard.type}:*`

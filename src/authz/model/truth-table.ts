@@ -1,5 +1,5 @@
-import type { OpenFgaApi } from '@openfga/sdk'
 import { AppError, invalid } from '../../kernel/errors.ts'
+import type { FgaApi } from '../fga-api.ts'
 import { ModelSyntaxError, readDsl } from './dsl.ts'
 import { readStoreText, type StoreFile, StoreFileError } from './store-file.ts'
 import { RefusedError, type TestResult, testStoreFile } from './store-test.ts'
@@ -21,7 +21,7 @@ const waitingMax = 4
  * many wait. Live tuples are not looked at.
  */
 export function createTruthTable(deps: {
-  readonly api: OpenFgaApi
+  readonly api: FgaApi
   /** Text of the table that comes with model.fga. */
   readonly own: () => Promise<string>
 }): TruthTable {
@@ -58,7 +58,7 @@ function read(dsl: string, tests: string): StoreFile {
   }
 }
 
-async function testsOf(api: OpenFgaApi, file: StoreFile): Promise<readonly TestResult[]> {
+async function testsOf(api: FgaApi, file: StoreFile): Promise<readonly TestResult[]> {
   try {
     return await testStoreFile(api, file)
   } catch (error) {
