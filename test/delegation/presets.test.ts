@@ -1,4 +1,3 @@
-import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { trustedIssuer } from '../../src/config.ts'
 import { externalIssuer } from '../../src/delegation/issuers.ts'
@@ -6,6 +5,7 @@ import { normalise } from '../../src/delegation/normalise.ts'
 import { type Payload, type PresetName, presetNames, presets } from '../../src/delegation/presets.ts'
 import type { Verifier } from '../../src/delegation/verify.ts'
 import { startTestIssuer, type TestIssuer } from '../support/issuer.ts'
+import fc from '../support/properties.ts'
 import { openVerifying, putDelegation } from './world.ts'
 
 // What each product sends, as its documentation and trials show it: the claims that matter, with those around them.

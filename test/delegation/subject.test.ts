@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { accountKey, isKey, ownUser, subjectKey } from '../../src/delegation/subject.ts'
+import fc from '../support/properties.ts'
 
 test('keeps what is plain and writes every other byte as %XX', () => {
   expect(subjectKey('anne@example.org')).toBe('anne@example.org')

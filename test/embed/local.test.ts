@@ -3,12 +3,12 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Embedder } from '../../src/embed/embedder.ts'
 import { batches, createLocalEmbedder } from '../../src/embed/local.ts'
 import { readTokens, type Tokens } from '../../src/embed/tokens.ts'
 import { localModel } from '../support/model.ts'
+import fc from '../support/properties.ts'
 
 const cosine = (a: Float32Array, b: Float32Array): number =>
   a.reduce((sum, value, index) => sum + value * (b[index] ?? Number.NaN), 0)

@@ -1,4 +1,3 @@
-import fc from 'fast-check'
 import { Hono } from 'hono'
 import { describe, expect, test } from 'vitest'
 import type { AppEnv } from '../../src/http/env.ts'
@@ -6,6 +5,7 @@ import { type Admission, createAdmission, createLimits } from '../../src/http/mi
 import { createErrorHandler } from '../../src/http/problem.ts'
 import { AppError } from '../../src/kernel/errors.ts'
 import type { Principal } from '../../src/kernel/principal.ts'
+import fc from '../support/properties.ts'
 import { principal } from './principal.ts'
 
 function limitsAt(perMinute: number, bucketsMax?: number) {

@@ -1,4 +1,3 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { readTokens } from '../../src/embed/tokens.ts'
 import { type Chunk, type ChunkOptions, chunk } from '../../src/ingest/chunk.ts'
@@ -6,6 +5,7 @@ import { parseMarkdown } from '../../src/ingest/parse/markdown.ts'
 import type { Block, Parsed } from '../../src/ingest/parse/parsed.ts'
 import { parsePlain } from '../../src/ingest/parse/text.ts'
 import { localModel } from '../support/model.ts'
+import fc from '../support/properties.ts'
 
 /** One token a word, and two marks: sizes that a reader can check by eye. */
 const countWords = (text: string): number => (text.match(/\S+/g)?.length ?? 0) + 2

@@ -1,5 +1,4 @@
 import { readFile } from 'node:fs/promises'
-import fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
 import { parseDocument } from '../../src/ingest/parse/document.ts'
 import {
@@ -11,6 +10,7 @@ import {
   supportedMimeTypes,
 } from '../../src/ingest/parse/parsed.ts'
 import { createParser } from '../../src/ingest/parse/parser.ts'
+import fc from '../support/properties.ts'
 
 const parser = createParser()
 afterAll(() => parser[Symbol.asyncDispose]())

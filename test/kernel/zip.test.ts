@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { readZip, writeZip, ZipError } from '../../src/kernel/zip.ts'
+import fc from '../support/properties.ts'
 import { deflated } from '../support/zip.ts'
 
 test('reads back what it wrote, names and bytes', () => {

@@ -5,6 +5,7 @@ import { compileModel, createTupleStore } from '@remit/engine'
 import { expect, test } from 'vitest'
 import { type KubernetesData, readKubernetes, sample } from '../../benchmarks/kubernetes/data.ts'
 import { createRandom, type Random } from '../../benchmarks/kubernetes/random.ts'
+import { seed } from '../../packages/engine/test/support/seed.ts'
 import { delegatedAskers, type LiveDelegation, ownAsker } from '../../src/authz/compare/askers.ts'
 import { type Check, contextAt, type Fga, type Tuple } from '../../src/authz/fga.ts'
 import { readDsl } from '../../src/authz/model/dsl.ts'
@@ -19,14 +20,13 @@ const dsl = readFileSync(new URL('../../model.fga', import.meta.url), 'utf8')
 // 200 on all of the data are run by hand (benchmarks/README.md); a few on a share of it each time.
 const changes = Number(process.env['WHAT_IF_CHANGES'] ?? 6)
 const share = Number(process.env['WHAT_IF_SHARE'] ?? 0.03)
-const seed = Number(process.env['WHAT_IF_SEED'] ?? 1)
 // Of what a change is said to do, at most so many are asked of the server; and so many others beside them.
 const predictedMax = 400
 const others = 100
 // A server that others use as well answers so many in its time.
 const batch = 10
 
-test(`on ${share} of the Kubernetes set, ${changes} random changes do on a real server what was said before (seed ${seed})`, {
+test(`on ${share} of the Kubernetes set, ${changes} random changes do on a real server what was said before (FUZZ_SEED=${seed})`, {
   ...(native.shared === undefined ? needsShared : needsOpenfga),
   timeout: 3_600_000,
 }, async () => {

@@ -1,4 +1,3 @@
-import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import {
   type Condition,
@@ -10,6 +9,7 @@ import {
 } from '../../src/retrieval/filter.ts'
 import type { Database, SqlValue } from '../../src/store/sql.ts'
 import { openTestDatabase } from '../support/database.ts'
+import fc from '../support/properties.ts'
 
 const fields: Fields = new Map<string, FieldType>([
   ['team', 'string'],

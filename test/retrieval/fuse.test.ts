@@ -1,8 +1,8 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { ChunkId } from '../../src/kernel/ids.ts'
 import type { Candidate } from '../../src/retrieval/candidate.ts'
 import { fuse } from '../../src/retrieval/fuse.ts'
+import fc from '../support/properties.ts'
 
 const candidate = (id: string, score = 0): Candidate => ({
   chunkId: id as ChunkId,

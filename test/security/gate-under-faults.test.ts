@@ -1,6 +1,7 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { seed } from '../../packages/engine/test/support/seed.ts'
 import { openWorld, people, type RetrieveBody, type World } from '../support/world.ts'
 import { type FaultyOpenFga, startFaultyOpenFga } from './faulty-openfga.ts'
 
@@ -9,7 +10,6 @@ const lateMs = 250
 const parallel = 16
 const rounds = 16
 const documents = 48
-const seed = Number(process.env.FAULT_SEED ?? 20_261_124)
 
 let faulty: FaultyOpenFga
 let world: World
@@ -119,7 +119,7 @@ async function takeAway(): Promise<void> {
   may.get(`${person}'s agent`)?.delete(id)
 }
 
-test(`with every kind of fault and ${parallel} questions at once, nothing leaks and nothing is late`, async () => {
+test(`with every kind of fault and ${parallel} questions at once, nothing leaks and nothing is late (FUZZ_SEED=${seed})`, async () => {
   const lag = monitorEventLoopDelay({ resolution: 10 })
   lag.enable()
   const readers = Object.keys(tokens)

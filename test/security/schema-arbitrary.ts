@@ -1,4 +1,5 @@
-import fc, { type Arbitrary } from 'fast-check'
+import type { Arbitrary } from 'fast-check'
+import fc from '../support/properties.ts'
 
 /** The part of a JSON Schema that the contract uses. */
 export interface Schema {

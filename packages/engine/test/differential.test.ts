@@ -10,10 +10,10 @@ import {
   type Tally,
 } from './support/differ.ts'
 import { createRandom } from './support/random.ts'
+import { seed } from './support/seed.ts'
 import { engineTarget, serverTarget } from './support/target.ts'
 
 const wanted = Number(process.env['FUZZ_ANSWERS'] ?? 2000)
-const seed = Number(process.env['FUZZ_SEED'] ?? Date.now() % 1_000_000_000)
 
 const worldsAtOnce = 2
 // Worlds in which the server meets its own deadline three times over.

@@ -11,6 +11,7 @@ import {
 } from '../src/index.ts'
 import { createRandom } from './support/random.ts'
 import { addTuple, createScene, type Scene } from './support/scene.ts'
+import { seed } from './support/seed.ts'
 import { createSubject, fullContext } from './support/world.ts'
 
 const questions = ['group', 'folder', 'doc'].flatMap((type) =>
@@ -34,8 +35,7 @@ function ask(
   }
 }
 
-test('a batch answers every item as if it were asked alone, in any order, around cycles too', () => {
-  const seed = Number(process.env['FUZZ_SEED'] ?? 7)
+test(`a batch answers every item as if it were asked alone, in any order, around cycles too (FUZZ_SEED=${seed})`, () => {
   let asked = 0
   const wanted = Number(process.env['FUZZ_ANSWERS'] ?? 4000)
   let allowed = 0

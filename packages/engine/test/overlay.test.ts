@@ -18,9 +18,9 @@ import {
 } from '../src/index.ts'
 import { createRandom, type Random } from './support/random.ts'
 import { addTuple, createScene, type Scene, toKey } from './support/scene.ts'
+import { seed } from './support/seed.ts'
 import { createTuple, fullContext } from './support/world.ts'
 
-const seed = Number(process.env['FUZZ_SEED'] ?? 11)
 const worlds = Number(process.env['FUZZ_WORLDS'] ?? 25)
 const users = ['user:1', 'user:2', 'user:3', 'user:4', 'bot:1', 'bot:2']
 
@@ -75,7 +75,7 @@ function outcome(ask: () => boolean): string {
   }
 }
 
-test('tuples with a change laid over them answer as a store in which it was made', () => {
+test(`tuples with a change laid over them answer as a store in which it was made (FUZZ_SEED=${seed})`, () => {
   let differing = 0
   for (let nth = 0; nth < worlds; nth++) {
     const random = createRandom(seed + nth)
@@ -102,7 +102,7 @@ test('tuples with a change laid over them answer as a store in which it was made
   expect(differing).toBeGreaterThan(worlds)
 })
 
-test('what a change may affect holds every answer that it changes', () => {
+test(`what a change may affect holds every answer that it changes (FUZZ_SEED=${seed})`, () => {
   const missed: string[] = []
   const counts = { changed: 0, named: 0, all: 0 }
   for (let nth = 0; nth < worlds; nth++) {

@@ -10,6 +10,7 @@ import {
 } from '../src/index.ts'
 import { createRandom } from './support/random.ts'
 import { createScene, type Scene } from './support/scene.ts'
+import { seed } from './support/seed.ts'
 import { fullContext } from './support/world.ts'
 
 function isAllowed(
@@ -27,8 +28,7 @@ function isAllowed(
   }
 }
 
-test('nobody whom a check allows is missing, and nobody whom an exclusion takes from everyone', () => {
-  const seed = Number(process.env['FUZZ_SEED'] ?? 23)
+test(`nobody whom a check allows is missing, and nobody whom an exclusion takes from everyone (FUZZ_SEED=${seed})`, () => {
   let allowed = 0
   let takenOut = 0
   for (let world = 0; world < 60; world++) {

@@ -2,11 +2,11 @@ import { check, createTupleStore, keyOf, type TupleKey, type TupleStore } from '
 import { expect, test } from 'vitest'
 import { createRandom } from '../../../packages/engine/test/support/random.ts'
 import { createScene, toKey } from '../../../packages/engine/test/support/scene.ts'
+import { seed } from '../../../packages/engine/test/support/seed.ts'
 import { createTuple, fullContext } from '../../../packages/engine/test/support/world.ts'
 import { createHeldVerdicts } from '../../../src/authz/gate/held.ts'
 import { leadsToAny, subtractingRelations } from '../../../src/authz/index/recent.ts'
 
-const seed = Number(process.env.FUZZ_SEED ?? Date.now() % 1_000_000_000)
 const worlds = Number(process.env.FUZZ_WORLDS ?? 150)
 
 /**

@@ -10,6 +10,7 @@ import {
 } from '@remit/engine'
 import { describe, expect, test } from 'vitest'
 import { createRandom } from '../../../packages/engine/test/support/random.ts'
+import { seed } from '../../../packages/engine/test/support/seed.ts'
 import type { Change, StoredTuple } from '../../../src/authz/fga.ts'
 import type { Question } from '../../../src/authz/gate.ts'
 import { createReaches } from '../../../src/authz/index/reaches.ts'
@@ -17,7 +18,6 @@ import { createReplica } from '../../../src/authz/index/replica.ts'
 import { readDsl } from '../../../src/authz/model/dsl.ts'
 import { compiled, createDocumentWorld, questionsOf, somePool } from './worlds.ts'
 
-const seed = Number(process.env.FUZZ_SEED ?? Date.now() % 1_000_000_000)
 const worlds = Number(process.env.FUZZ_WORLDS ?? 150)
 const inForce = compileModel(readDsl(readFileSync(new URL('../../../model.fga', import.meta.url), 'utf8')))
 const never = Number.POSITIVE_INFINITY

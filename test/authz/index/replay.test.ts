@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { createRandom } from '../../../benchmarks/kubernetes/random.ts'
 import type { TupleLine } from '../../../benchmarks/support/import.ts'
 import { readLines } from '../../../benchmarks/support/lines.ts'
+import { seed } from '../../../packages/engine/test/support/seed.ts'
 import type { Fga, Tuple } from '../../../src/authz/fga.ts'
 import { createPermissionIndex } from '../../../src/authz/index/create.ts'
 import { createStorage } from '../../../src/authz/index/storage.ts'
@@ -15,7 +16,6 @@ import { native, needsOpenfga, needsShared } from '../../support/native.ts'
 
 // `REPLAY=all`: every person at every point, which takes about an hour.
 const isWhole = process.env.REPLAY === 'all'
-const seed = Number(process.env.FUZZ_SEED ?? Date.now() % 1_000_000_000)
 const points = isWhole ? 2 : 5
 const peopleMax = isWhole ? Number.POSITIVE_INFINITY : 20
 // The server cuts a list short at 3 s, and what it left out would not be missed here.

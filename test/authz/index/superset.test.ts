@@ -10,6 +10,7 @@ import {
 import { expect, test } from 'vitest'
 import { createRandom } from '../../../packages/engine/test/support/random.ts'
 import { toKey } from '../../../packages/engine/test/support/scene.ts'
+import { seed } from '../../../packages/engine/test/support/seed.ts'
 import {
   askBatch,
   createStore,
@@ -23,7 +24,6 @@ import { createReplica, toStored } from '../../../src/authz/index/replica.ts'
 import { needsOpenfga } from '../../support/native.ts'
 import { compiled, createDocumentWorld } from './worlds.ts'
 
-const seed = Number(process.env.FUZZ_SEED ?? Date.now() % 1_000_000_000)
 // All that random tuples may name.
 const ids = ['1', '2', '3']
 const worlds = Number(process.env.FUZZ_WORLDS ?? 200)

@@ -11,6 +11,7 @@ import {
 } from '@remit/engine'
 import { expect, test } from 'vitest'
 import { createRandom, type Random } from '../../../packages/engine/test/support/random.ts'
+import { seed } from '../../../packages/engine/test/support/seed.ts'
 import {
   delegatedAskers,
   type LiveDelegation,
@@ -26,7 +27,6 @@ const dsl = readFileSync(new URL('../../../model.fga', import.meta.url), 'utf8')
 const compile = (text: string) => compileModel(readDsl(text) as unknown as JsonObject)
 const model = compile(dsl)
 const context = { current_time: '2026-01-01T00:00:00Z' }
-const seed = Number(process.env['FUZZ_SEED'] ?? 5)
 const worlds = Number(process.env['FUZZ_WORLDS'] ?? 40)
 
 const people = ['anne', 'bob', 'carol', 'dan'].map((key) => `user:${key}`)

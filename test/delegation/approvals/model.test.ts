@@ -1,8 +1,8 @@
-import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { ApprovalState, Asker } from '../../../src/delegation/approvals/approval.ts'
 import { AppError } from '../../../src/kernel/errors.ts'
 import { describeDatabases } from '../../support/backends.ts'
+import fc from '../../support/properties.ts'
 import { type AskingWorld, notedGrants, openAskingWorld } from './world.ts'
 
 /** What somebody does next. Numbers choose among what is there. */

@@ -1,8 +1,8 @@
-import fc from 'fast-check'
 import { decodeJwt, SignJWT } from 'jose'
 import * as client from 'openid-client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openKeyRing } from '../../../src/delegation/signing-key.ts'
+import fc from '../../support/properties.ts'
 import { type IssuerWorld, openIssuerWorld } from './world.ts'
 
 const grantType = 'urn:ietf:params:oauth:grant-type:token-exchange'

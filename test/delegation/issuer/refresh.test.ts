@@ -1,7 +1,7 @@
-import fc from 'fast-check'
 import { decodeJwt } from 'jose'
 import * as client from 'openid-client'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import fc from '../../support/properties.ts'
 import { type IssuerWorld, openIssuerWorld } from './world.ts'
 
 let world: IssuerWorld

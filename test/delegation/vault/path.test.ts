@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { resolvePath } from '../../../src/delegation/vault/path.ts'
+import fc from '../../support/properties.ts'
 
 const origins = ['https://api.acme.example', 'https://files.acme.example:8443']
 const resolve = (path: string) => resolvePath(path, origins)

@@ -1,4 +1,3 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { resolvePath } from '../../../src/delegation/vault/path.ts'
 import {
@@ -8,6 +7,7 @@ import {
   isMatch,
   isMinting,
 } from '../../../src/delegation/vault/patterns.ts'
+import fc from '../../support/properties.ts'
 
 function at(path: string) {
   const resolved = resolvePath(path, ['https://api.acme.example'])

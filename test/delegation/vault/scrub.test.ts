@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { createScrubber } from '../../../src/delegation/vault/scrub.ts'
+import fc from '../../support/properties.ts'
 
 const token = 'ya29.a0Af+B/yB=_~x"7&k-\\Zq'
 

@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs'
-import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import wabt from 'wabt'
 import { setBit } from '../../../src/kernel/bits.ts'
@@ -16,6 +15,7 @@ import {
 import { findNear } from '../../../src/retrieval/cells/near.ts'
 import { seeded } from '../../../src/retrieval/cells/random.ts'
 import { visibleOf } from '../../../src/retrieval/visible/visible.ts'
+import fc from '../../support/properties.ts'
 
 const file = (name: string) => readFileSync(new URL(`../../../src/retrieval/cells/${name}`, import.meta.url))
 

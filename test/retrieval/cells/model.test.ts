@@ -1,4 +1,3 @@
-import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { hasBit } from '../../../src/kernel/bits.ts'
 import { slotsInBlock } from '../../../src/retrieval/cells/kernel.ts'
@@ -17,6 +16,7 @@ import { findNear } from '../../../src/retrieval/cells/near.ts'
 import { placeAll } from '../../../src/retrieval/cells/place.ts'
 import { seeded } from '../../../src/retrieval/cells/random.ts'
 import { visibleOf } from '../../../src/retrieval/visible/visible.ts'
+import fc from '../../support/properties.ts'
 
 const dimensions = 48
 const topics = 30

@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { averageOf, inSteps, weightOf } from '../../../src/retrieval/ranking/weigh.ts'
+import fc from '../../support/properties.ts'
 
 const count = fc.integer({ min: 0, max: 10_000_000 })
 

@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs'
 import { compileModel } from '@remit/engine'
-import fc from 'fast-check'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Change, StoredTuple } from '../../../src/authz/fga.ts'
 import type { Question } from '../../../src/authz/gate.ts'
@@ -13,6 +12,7 @@ import { createSnapshots, type SnapshotsDeps } from '../../../src/retrieval/visi
 import { visibleAs } from '../../../src/retrieval/visible/visible.ts'
 import type { Database } from '../../../src/store/sql.ts'
 import { openTestDatabase } from '../../support/database.ts'
+import fc from '../../support/properties.ts'
 
 const model = compileModel(readDsl(readFileSync(new URL('../../../model.fga', import.meta.url), 'utf8')))
 const documents = Array.from({ length: 12 }, (_, at) => `d${at}`)

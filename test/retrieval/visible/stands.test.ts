@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { createStands } from '../../../src/retrieval/visible/stands.ts'
+import fc from '../../support/properties.ts'
 
 test('whoever stands at a door is found there once, after any moves, and nobody else is', () => {
   const move = fc.tuple(fc.nat(9), fc.integer({ min: -1, max: 4 }))

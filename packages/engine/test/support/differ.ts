@@ -78,12 +78,12 @@ const count = (tally: Tally, kind: string, by = 1): void => {
 /** The server was too slow to answer, which says nothing of what it would have said. */
 export class Overdue extends Error {}
 
-/** The same target; throws `Overdue` where it gives up on its own deadline. */
+/** The same target; throws `Overdue` where it gives up on its own deadline, in the call or in one item of a batch. */
 export const insisting = (target: Target): Target => ({
   name: target.name,
   async call(method, path, body) {
     const answer = await target.call(method, path, body)
-    if (answer.body['code'] === 'deadline_exceeded') throw new Overdue(`${method} ${path}`)
+    if (answer.text.includes('"deadline_exceeded"')) throw new Overdue(`${method} ${path}`)
     return answer
   },
 })

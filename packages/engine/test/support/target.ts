@@ -66,6 +66,10 @@ async function send(
 /** What a query says, without the order of lists: a boolean, a sorted list, or `code:…`. */
 export type Verdict = boolean | string | readonly string[]
 
+/** The server gave up on its own deadline, of the call or of one item: that says nothing of what it would have said. */
+export const isOverdue = (verdict: Verdict | undefined): boolean =>
+  verdict === 'code:deadline_exceeded' || verdict === 'error:deadline_exceeded'
+
 export async function createStore(target: Target): Promise<string> {
   const { body } = await target.call('POST', '/stores', { name: 'matrix' })
   return `/stores/${String(body['id'])}`
