@@ -29,6 +29,8 @@ interface Entry {
   readonly height: number
   /** Depth at which it was asked: a depth error holds for this depth and deeper. */
   readonly depth: number
+  /** Place of the outermost open question that it rests on; Infinity where it rests on none any more. */
+  lowest: number
 }
 
 interface State {
@@ -92,6 +94,8 @@ export function createEvaluator(session: Session, options: EvaluatorOptions): Ev
       : depth + entry.height < options.depthMax
     if (!stands) return undefined
     state.deepest = Math.max(state.deepest, depth + entry.height)
+    // What is built on it rests on the same open question, and would outlive its yes.
+    state.lowest = Math.min(state.lowest, entry.lowest)
     return entry.outcome
   }
 
@@ -114,12 +118,20 @@ export function createEvaluator(session: Session, options: EvaluatorOptions): Ev
   function settle(key: number, outcome: Outcome, depth: number, position: number, mark: number): void {
     const isDenial = outcome === 'no' || outcome === 'cycle'
     const closed = state.lowest >= position
+    const lowest = closed ? Infinity : state.lowest
     if (!isDenial) for (const rested of state.provisional.splice(mark)) state.memo.delete(rested)
-    else if (closed) state.provisional.length = mark
+    else for (let at = mark; at < state.provisional.length; at++) restOn(state.provisional[at], lowest)
+    if (isDenial && closed) state.provisional.length = mark
     if (isDepthError(outcome) && state.work > workMax) return
     if (!closed && !isDenial && outcome !== 'yes') return
-    state.memo.set(key, { outcome, height: state.deepest - depth, depth })
+    state.memo.set(key, { outcome, height: state.deepest - depth, depth, lowest })
     if (!closed) state.provisional.push(key)
+  }
+
+  /** What rested on a question that is answered now rests on what that one rests on. */
+  function restOn(key: number | undefined, lowest: number): void {
+    const entry = key === undefined ? undefined : state.memo.get(key)
+    if (entry !== undefined) entry.lowest = lowest === Infinity ? lowest : Math.min(entry.lowest, lowest)
   }
 
   function rewrite(rule: Rewrite, relation: Relation, node: Node, depth: number): Outcome {

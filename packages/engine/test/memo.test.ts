@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { JsonObject } from '../src/condition-values.ts'
 import {
   ConditionError,
@@ -7,11 +7,13 @@ import {
   createMemo,
   createTupleStore,
   FgaError,
+  listObjects,
   type Memo,
 } from '../src/index.ts'
 import { createRandom } from './support/random.ts'
 import { addTuple, createScene, type Scene } from './support/scene.ts'
 import { seed } from './support/seed.ts'
+import { parseDsl } from './support/target.ts'
 import { createSubject, fullContext } from './support/world.ts'
 
 const questions = ['group', 'folder', 'doc'].flatMap((type) =>
@@ -61,6 +63,60 @@ test(`a batch answers every item as if it were asked alone, in any order, around
   }
   expect(allowed).toBeGreaterThan(asked / 50)
 }, 300_000)
+
+describe('what was built on an answer that rested on an open question', () => {
+  const model = compileModel(
+    parseDsl(`model
+  schema 1.1
+type user
+type folder
+  relations
+    define viewer: [user]
+type group
+  relations
+    define parent: [group, doc, folder]
+    define viewer: viewer from parent
+type doc
+  relations
+    define viewer: [group#viewer]
+    define reader: [user]
+    define left: reader but not viewer`),
+  )
+  const tuples = createTupleStore()
+  // On the way round from group:1 it is not known yet that the folder behind group:3 gives it.
+  for (const [order, line] of [
+    'group:3 parent group:1',
+    'group:2 parent group:3',
+    'group:1 parent group:2',
+    'doc:2 parent group:3',
+    'folder:1 parent group:3',
+    'user:anne viewer folder:1',
+    'group:1#viewer viewer doc:1',
+    'group:2#viewer viewer doc:2',
+    'group:1#viewer viewer doc:3',
+    // In whatever order it looks at them, one that begins at group:1 comes before doc:2.
+    'user:anne reader doc:1',
+    'user:anne reader doc:2',
+    'user:anne reader doc:3',
+  ].entries()) {
+    const [user = '', relation = '', object = ''] = line.split(' ')
+    addTuple(tuples, { user, relation, object }, order)
+  }
+
+  test('is forgotten with it: a batch gives what each question gives alone', () => {
+    const memo = createMemo()
+    for (const object of ['doc:1', 'doc:2'])
+      expect(ask({ model, tuples }, 'user:anne', { object, relation: 'viewer' }, {}, memo), object).toBe(true)
+  })
+
+  test('takes nothing out of an exclusion: nothing is listed that a check denies', () => {
+    const left = model.types.get('doc')?.get('left')
+    if (left === undefined) throw new Error('no relation')
+    for (const object of ['doc:1', 'doc:2', 'doc:3'])
+      expect(ask({ model, tuples }, 'user:anne', { object, relation: 'left' }, {}), object).toBe(false)
+    expect([...listObjects(model, tuples, left, { user: 'user:anne' })]).toEqual([])
+  })
+})
 
 test('an answer near the depth limit does not lend itself to a question that goes deeper', () => {
   const model = compileModel({
