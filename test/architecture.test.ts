@@ -27,6 +27,8 @@ const matrix: Readonly<Record<string, readonly string[]>> = {
   mcp: ['kernel', 'audit', 'authz', 'delegation', 'retrieval', 'ingest'],
   // The command line also works beside no running service: it takes the folder's lock, or finds the service's socket.
   cli: ['kernel', 'store', 'audit', 'authz', 'delegation', 'retrieval', 'ingest'],
+  // The wiring, a file for each part of the service; nothing that it wires knows of it.
+  parts: ['*'],
   main: ['*'],
 }
 
@@ -122,6 +124,8 @@ describe('the guard catches', () => {
     ['a worker started by path', 'src/ingest/a.ts', `new URL('../retrieval/a-worker.ts', import.meta.url)`],
     ['a face that imports another face', 'src/mcp/a.ts', `import { app } from '../http/app.ts'`],
     ['a feature that imports the wiring', 'src/authz/a.ts', `import { compose } from '../compose.ts'`],
+    ['a face that imports a part of it', 'src/http/a.ts', `import { openVault } from '../parts/vault.ts'`],
+    ['a library that the wiring reaches for', 'src/parts/a.ts', `import { Hono } from 'hono'`],
     ['a folder without a row', 'src/utils/a.ts', `export const a = 1`],
     ['the engine outside its one home', 'src/authz/gate.ts', `import { e } from '@remit/engine'`],
     ['the client’s guard inside the service', 'src/http/a.ts', `import { g } from '@remit/client'`],

@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { OperatorError } from '../../../src/kernel/operator-error.ts'
-import { openVault } from '../../../src/vault.ts'
+import { openVault } from '../../../src/parts/vault.ts'
 import { openVaultWorld, type VaultWorld } from '../../http/vault-world.ts'
 
 let vault: VaultWorld

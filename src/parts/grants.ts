@@ -2,9 +2,9 @@ import {
   type ApprovalGrants,
   type ApprovalGrantsDeps,
   createApprovalGrants,
-} from './delegation/approvals/grants.ts'
-import { createOffers, type Offers } from './delegation/approvals/offers.ts'
-import { type Approvals, createPresenting, type Presenting } from './retrieval/approvals.ts'
+} from '../delegation/approvals/grants.ts'
+import { createOffers, type Offers } from '../delegation/approvals/offers.ts'
+import { type Approvals, createPresenting, type Presenting } from '../retrieval/approvals.ts'
 
 /** What an agent is offered beside what was lent, and what came of its person's yes. */
 export interface Grants {

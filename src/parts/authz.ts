@@ -1,0 +1,147 @@
+import { randomBytes } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { createWhy, type Why } from '../authz/explain/why.ts'
+import type { Fga } from '../authz/fga.ts'
+import { createHeldVerdicts } from '../authz/gate/held.ts'
+import { createLimiter, type Limiter } from '../authz/gate/limiter.ts'
+import { createGate, type Gate } from '../authz/gate.ts'
+import { createPermissionIndex, type FollowingIndex } from '../authz/index/create.ts'
+import { catchUpAfterWrites, dropAfterWrites } from '../authz/index/own-writes.ts'
+import { createStorage } from '../authz/index/storage.ts'
+import { type ActiveModel, followModel } from '../authz/model/active.ts'
+import { type DeployedModel, deployModel } from '../authz/model/deploy.ts'
+import { digestOf } from '../authz/model/dsl.ts'
+import type { ModelVersion } from '../authz/model/pin.ts'
+import { createModelShadow, type ModelShadow } from '../authz/model/shadow.ts'
+import { createNominator, type Nominator } from '../authz/nominate.ts'
+import { observeWrites } from '../authz/observed-fga.ts'
+import { createFga } from '../authz/openfga.ts'
+import { OperatorError } from '../kernel/operator-error.ts'
+import type { Given } from './given.ts'
+
+export type AuthzDeps = Pick<Given, 'config' | 'ground' | 'database' | 'log' | 'now' | 'newTxn'>
+
+/** The model in force, OpenFGA behind its port, the replica of its tuples, and the gate. */
+export interface Authz extends AsyncDisposable {
+  readonly active: ActiveModel
+  /** Whether model.fga is what is in force. */
+  readonly matchesFile: () => boolean
+  readonly fga: Fga
+  readonly index: FollowingIndex
+  /** Shared by all that asks OpenFGA many questions at once. */
+  readonly limiter: Limiter
+  readonly gate: Gate
+  readonly nominator: Nominator
+  readonly why: Why
+  readonly modelShadow: ModelShadow
+}
+
+// More at once than OpenFGA has connections to its database (30) for only makes all of them late.
+const checksInFlightMax = 200
+// The server cuts its lists short without a word at 3 s: a list that took that long may lack documents.
+const openfgaListDeadlineMs = 2_500
+// A question about what was taken away lately looks back as far as OpenFGA's caches, and some time passes meanwhile.
+const leastRememberMs = 60_000
+// A change of the model is in force everywhere within a second.
+const modelPollMs = 500
+
+export async function openAuthz(deps: AuthzDeps): Promise<Authz> {
+  const { config, database, log, now, newTxn } = deps
+  const dsl = await readFile(new URL('../../model.fga', import.meta.url), 'utf8')
+  const deployed = await deploy(dsl, deps)
+  await using stack = new AsyncDisposableStack()
+  const active = stack.use(
+    followModel({
+      sql: database,
+      storeId: deployed.storeId,
+      first: deployed.model,
+      log,
+      // PGlite's one process switches itself.
+      ...(database.kind === 'postgres' && { pollMs: modelPollMs }),
+    }),
+  )
+  const matchesFile = () => active.current.digest === digestOf(dsl)
+  if (!matchesFile())
+    log('model_differs', { detail: 'model.fga is not the model in force; it changes nothing' })
+  const held = createHeldVerdicts({ now, ttlMs: config.verdictTtlMs })
+  const openfga = createFga(deps.ground.openfga, deployed.storeId, active.idInForce)
+  const index = stack.use(
+    createPermissionIndex({
+      fga: openfga,
+      storage: createStorage(database, deployed.storeId),
+      now,
+      log,
+      pollMs: config.indexPollMs,
+      rememberMs: Math.max(leastRememberMs, 2 * config.openfgaCacheTtlMs),
+    }),
+  )
+  const useModel = ({ id, json }: ModelVersion) => {
+    try {
+      index.useModel(id, json)
+    } catch (error) {
+      // OpenFGA decides all the same, and its lists nominate.
+      log('index_model_unread', { reason: error instanceof Error ? error.message : 'thrown value' })
+    }
+  }
+  useModel(active.current)
+  active.onChange(useModel)
+  const fga = observeWrites(openfga, [dropAfterWrites(index, held, catchUpAfterWrites(index, log))])
+  active.onChange(held.drop)
+
+  const limiter = createLimiter(checksInFlightMax)
+  const modelShadow = stack.use(
+    createModelShadow({
+      database,
+      active,
+      index,
+      now,
+      random: Math.random,
+      newId: () => `s_${randomBytes(16).toString('base64url')}`,
+      newTxn,
+      log,
+    }),
+  )
+  const gate = createGate({
+    onDecided: modelShadow.onDecided,
+    fga,
+    index,
+    held,
+    limiter,
+    now,
+    cacheTtlMs: config.openfgaCacheTtlMs,
+  })
+  const owned = stack.move()
+  return {
+    active,
+    matchesFile,
+    fga,
+    index,
+    limiter,
+    gate,
+    nominator: createNominator({ fga, index, now, serverDeadlineMs: openfgaListDeadlineMs }),
+    why: createWhy({ index, now }),
+    modelShadow,
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  }
+}
+
+async function deploy(dsl: string, { config, ground, database, now }: AuthzDeps): Promise<DeployedModel> {
+  try {
+    return await deployModel({
+      api: ground.openfga,
+      database,
+      dsl,
+      redeploy: config.demo,
+      now,
+      ...(config.openfga?.storeId !== undefined && { storeId: config.openfga.storeId }),
+    })
+  } catch (error) {
+    throw config.openfga !== undefined && isOpenFgaFailure(error)
+      ? new OperatorError(`OpenFGA at ${config.openfga.apiUrl} cannot be used: ${error.message}`, error)
+      : error
+  }
+}
+
+/** Unreachable, or its answer was an error: what whoever starts the service can mend. */
+const isOpenFgaFailure = (error: unknown): error is Error =>
+  error instanceof Error && ('isAxiosError' in error || error.name.startsWith('Fga'))

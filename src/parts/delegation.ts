@@ -1,0 +1,128 @@
+import { randomBytes } from 'node:crypto'
+import type { Fga } from '../authz/fga.ts'
+import { type Administrators, createAdministrators } from '../delegation/administrators.ts'
+import { createAgentAdministration } from '../delegation/agent-administration.ts'
+import { type Agents, createAgents } from '../delegation/agents.ts'
+import { followAuthority } from '../delegation/authority.ts'
+import { createCachedVerifier } from '../delegation/cached-verifier.ts'
+import { type Clients, createClients } from '../delegation/clients.ts'
+import { createDelegations, type Delegations } from '../delegation/delegations.ts'
+import { createProofs, type Proofs } from '../delegation/dpop.ts'
+import { type Epoch, openEpoch } from '../delegation/epoch.ts'
+import { externalIssuer, ownIssuer, ownIssuerName } from '../delegation/issuers.ts'
+import { type AccountLinks, createAccountLinks } from '../delegation/links.ts'
+import { createRegistry } from '../delegation/registry.ts'
+import { createRevocations, type Revocations } from '../delegation/revocations.ts'
+import { createServices, type Services } from '../delegation/services.ts'
+import { createPeople, type People } from '../delegation/sign-in/people.ts'
+import { type KeyRing, openKeyRing } from '../delegation/signing-key.ts'
+import { createJudge, type Verifier } from '../delegation/verify.ts'
+import type { App } from '../http/env.ts'
+import { agentRoutes } from '../http/routes/agents.ts'
+import { loadSecret } from '../store/secret.ts'
+import type { Door } from './door.ts'
+import type { Given } from './given.ts'
+
+export interface DelegationDeps
+  extends Pick<Given, 'config' | 'database' | 'clock' | 'log' | 'fetch' | 'now' | 'newTxn' | 'keysDir'> {
+  readonly fga: Fga
+}
+
+/** Who there is, who lent what to whom, and what makes a principal of a token. */
+export interface DelegationPart extends AsyncDisposable {
+  readonly keys: KeyRing
+  readonly people: People
+  readonly agents: Agents
+  readonly clients: Clients
+  readonly services: Services
+  readonly administrators: Administrators
+  readonly delegations: Delegations
+  readonly accountLinks: AccountLinks
+  readonly revocations: Revocations
+  readonly epoch: Epoch
+  readonly proofs: Proofs
+  /** 32 bytes, those that `proofs` derives its nonces from. */
+  readonly proofSecret: Uint8Array
+  readonly verifier: Verifier
+  /** Whether changes of who may act are heard. */
+  readonly isHeard: () => boolean
+  /** Throws a 503 while it is not known who may act. */
+  readonly assertOpen: () => void
+  /** Whether it is known who may act. */
+  readonly isOpen: () => boolean
+  routes(door: Pick<Door, 'requireBearer' | 'keepsAgents' | 'isReader'>): readonly App[]
+  /** Background tasks, each to be run now and every hour. */
+  readonly tasks: Readonly<Record<string, () => Promise<unknown>>>
+}
+
+export async function openDelegation(deps: DelegationDeps): Promise<DelegationPart> {
+  const { config, database, fga, clock, log, now, newTxn, keysDir } = deps
+  await using stack = new AsyncDisposableStack()
+  const keys = await openKeyRing(keysDir, clock)
+  const agents = createAgents({ sql: database, clock })
+  const administrators = createAdministrators({ sql: database })
+  const delegations = createDelegations({ database, fga, clock, randomBytes })
+  const revocations = createRevocations({ sql: database, clock })
+  const authority = stack.use(await followAuthority({ database, clock, log }))
+  const epoch = stack.use(
+    await openEpoch({ database, fga, authority, clock, log, isApart: config.openfga !== undefined }),
+  )
+  const proofSecret = await loadSecret(keysDir, 'dpop.key')
+  const proofs = createProofs({ sql: database, clock, secret: proofSecret })
+  const verifier = createCachedVerifier({
+    authority,
+    clock,
+    newTxn,
+    proofs,
+    judge: createJudge({
+      issuers: [
+        ownIssuer({ publicUrl: config.publicUrl, keys: keys.find }),
+        ...config.trustedIssuers.map((issuer) => externalIssuer(issuer, { fetch: deps.fetch, clock })),
+      ],
+      lookUp: createRegistry({ sql: database, authority }),
+      clock,
+      demo: config.demo,
+      newTxn,
+    }),
+  })
+  const owned = stack.move()
+  return {
+    keys,
+    people: createPeople({ sql: database }),
+    agents,
+    clients: createClients({ sql: database }),
+    services: createServices({ sql: database, fga }),
+    administrators,
+    delegations,
+    accountLinks: createAccountLinks({ database, delegations, clock }),
+    revocations,
+    epoch,
+    proofs,
+    proofSecret,
+    verifier,
+    isHeard: () => authority.isHeard,
+    assertOpen: () => {
+      authority.assertHeard()
+      epoch.assertSound()
+    },
+    isOpen: () => authority.isHeard && epoch.isSound,
+    routes: ({ requireBearer, keepsAgents, isReader }) => [
+      agentRoutes({
+        agents,
+        administration: createAgentAdministration({ sql: database, agents }),
+        ownIssuer: ownIssuerName(config.publicUrl),
+        requireBearer,
+        isAdministrator: keepsAgents,
+        isReader,
+        now,
+      }),
+    ],
+    tasks: {
+      delegations: () => delegations.mend(),
+      revocations: () => revocations.sweep(),
+      spent_proofs: () => proofs.sweep(),
+      authority: () => authority.sweep(),
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  }
+}

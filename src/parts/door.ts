@@ -1,0 +1,54 @@
+import type { Administrators } from '../delegation/administrators.ts'
+import type { Proofs } from '../delegation/dpop.ts'
+import { outer } from '../delegation/reasons.ts'
+import type { Verifier } from '../delegation/verify.ts'
+import { createRequireBearer, type RequireBearer } from '../http/middleware/bearer.ts'
+import { type Admission, createAdmission } from '../http/middleware/limits.ts'
+import { createReading, type Reading } from '../http/routes/reading.ts'
+import type { IsAdministrator } from '../http/routes/writing.ts'
+import { refuse } from '../kernel/result.ts'
+import type { Given } from './given.ts'
+
+export interface DoorDeps extends Pick<Given, 'config' | 'log' | 'now'> {
+  readonly verifier: Verifier
+  readonly proofs: Proofs
+  readonly administrators: Administrators
+}
+
+/** What stands before the API: tokens, limits and roles. */
+export interface Door {
+  readonly admission: Admission
+  readonly requireBearer: RequireBearer
+  /** Of the role `security.write`. */
+  readonly isAdministrator: IsAdministrator
+  /** Of the role `security.read`. */
+  readonly isReader: IsAdministrator
+  /** Of the role `agents.write`. */
+  readonly keepsAgents: IsAdministrator
+  readonly reading: Reading
+}
+
+export function createDoor({ config, log, now, verifier, proofs, administrators }: DoorDeps): Door {
+  const admission = createAdmission({ perMinute: config.ratePerMinute, now })
+  const requireBearer = createRequireBearer({
+    async verify(token, presented) {
+      const verified = await verifier.verify(token, 'api', presented)
+      if (verified.ok) return verified
+      // Outside it is one of a few words; why is for the operator alone.
+      log('token_refused', { reason: verified.reason })
+      return refuse(outer(verified.reason))
+    },
+    admit: admission.principal,
+    publicUrl: config.publicUrl,
+    nonce: () => proofs.nonce(),
+  })
+  const isReader: IsAdministrator = (subject) => administrators.has(subject, 'security.read')
+  return {
+    admission,
+    requireBearer,
+    isAdministrator: (subject) => administrators.has(subject, 'security.write'),
+    isReader,
+    keepsAgents: (subject) => administrators.has(subject, 'agents.write'),
+    reading: createReading({ requireBearer, isReader, now }),
+  }
+}

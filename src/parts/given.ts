@@ -1,0 +1,28 @@
+import type { Config } from '../config.ts'
+import type { Fetch } from '../delegation/fetch-json.ts'
+import type { Ground } from '../ground.ts'
+import type { Clock } from '../kernel/clock.ts'
+import type { Log } from '../kernel/log.ts'
+import type { GuardedFetch } from '../outbound/guarded-fetch.ts'
+import type { Database } from '../store/sql.ts'
+
+/** What a service is made of. */
+export interface ComposeOptions {
+  readonly config: Config
+  readonly ground: Ground
+  readonly clock: Clock
+  readonly log: Log
+  /** For the keys of trusted issuers. */
+  readonly fetch: Fetch
+  /** For every address that comes from outside or may be changed there. */
+  readonly outbound: GuardedFetch
+}
+
+/** What all parts are made of; each names what it takes. */
+export interface Given extends ComposeOptions {
+  readonly database: Database
+  readonly now: () => number
+  readonly newTxn: () => string
+  /** Folder of the keys that this deployment makes for itself. */
+  readonly keysDir: string
+}

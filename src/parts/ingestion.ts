@@ -1,0 +1,91 @@
+import { randomBytes } from 'node:crypto'
+import type { Fga } from '../authz/fga.ts'
+import type { Services } from '../delegation/services.ts'
+import type { App } from '../http/env.ts'
+import { accessRoutes } from '../http/routes/access.ts'
+import { collectionWriteRoutes } from '../http/routes/collections-write.ts'
+import { documentWriteRoutes } from '../http/routes/documents-write.ts'
+import { fieldRoutes } from '../http/routes/fields.ts'
+import { importRoutes } from '../http/routes/imports.ts'
+import { jobRoutes } from '../http/routes/jobs.ts'
+import { createIngest, type Ingest } from '../ingest/ingest.ts'
+import { supportedMimeTypes } from '../ingest/parse/parsed.ts'
+import { createParser } from '../ingest/parse/parser.ts'
+import { createPrepare } from '../ingest/prepare.ts'
+import { createPgBossQueue } from '../jobs/pgboss.ts'
+import type { Door } from './door.ts'
+import type { Given } from './given.ts'
+import type { Retrieval } from './retrieval.ts'
+
+export interface IngestionDeps
+  extends Pick<Given, 'config' | 'ground' | 'database' | 'clock' | 'log' | 'now'> {
+  readonly fga: Fga
+  /** To be told what was taken in. */
+  readonly retrieval: Pick<Retrieval, 'corpus' | 'cells'>
+}
+
+/** What takes documents in, and away again. Its jobs do not run before `ingest.start()`. */
+export interface Ingestion extends AsyncDisposable {
+  readonly ingest: Ingest
+  routes(face: IngestionFace): readonly App[]
+}
+
+export interface IngestionFace extends Pick<Door, 'requireBearer' | 'isAdministrator'> {
+  readonly services: Services
+}
+
+// Without a model nothing limits a passage; this is what the local model would read.
+const tokensMaxWithoutModel = 256
+const importLinesMax = 1_000_000
+
+export async function openIngestion(deps: IngestionDeps): Promise<Ingestion> {
+  const { config, database, clock, log, now } = deps
+  const { corpus, cells } = deps.retrieval
+  const { embeddings } = deps.ground
+  const embedder = embeddings.available ? embeddings.embedder : undefined
+  await using stack = new AsyncDisposableStack()
+  const parser = stack.use(createParser())
+  const ingest = stack.use(
+    createIngest({
+      database,
+      fga: deps.fga,
+      corpusChanged: corpus.changed,
+      placePassages: cells.place,
+      queue: createPgBossQueue({
+        database,
+        name: 'documents',
+        onError: (error) => log('job_failed', { reason: error.message }),
+      }),
+      embed: embedder && ((texts, options) => embedder.embedPassages(texts, options)),
+      prepare: createPrepare({
+        parser,
+        tokensMax: embedder?.tokensMax ?? tokensMaxWithoutModel,
+        countTokens: embedder ? (text) => embedder.countTokens(text) : (text) => Math.ceil(text.length / 4),
+      }),
+      mimeTypes: new Set(supportedMimeTypes),
+      clock,
+      newId: () => `j_${randomBytes(16).toString('base64url')}`,
+      limits: { lineBytesMax: config.bodyBytesMax, linesMax: importLinesMax },
+      log,
+    }),
+  )
+  const owned = stack.move()
+  return {
+    ingest,
+    routes: ({ services, requireBearer, isAdministrator }) => [
+      documentWriteRoutes({ ingest, requireBearer, bodyBytesMax: config.bodyBytesMax }),
+      importRoutes({ ingest, requireBearer }),
+      accessRoutes({
+        ingest,
+        requireBearer,
+        isAdministrator,
+        prefixesOf: async (service) => (await services.get(service))?.prefixes ?? [],
+        now,
+      }),
+      collectionWriteRoutes({ ingest, requireBearer, isAdministrator, now }),
+      fieldRoutes({ ingest, requireBearer, isAdministrator, now }),
+      jobRoutes({ ingest, requireBearer }),
+    ],
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  }
+}

@@ -1,0 +1,49 @@
+import { randomBytes } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import type { LiveDelegation } from '../authz/compare/askers.ts'
+import { createModelChanges } from '../authz/model/changes.ts'
+import { createTruthTable } from '../authz/model/truth-table.ts'
+import type { Administrators } from '../delegation/administrators.ts'
+import type { App } from '../http/env.ts'
+import { modelRoutes } from '../http/routes/model.ts'
+import { modelShadowRoutes } from '../http/routes/model-shadow.ts'
+import { modelTestRoutes } from '../http/routes/model-tests.ts'
+import type { Authz } from './authz.ts'
+import type { Door } from './door.ts'
+import type { Given } from './given.ts'
+
+export interface ModelsDeps extends Pick<Given, 'config' | 'ground' | 'database' | 'now'> {
+  readonly authz: Pick<Authz, 'active' | 'index' | 'matchesFile' | 'modelShadow'>
+  readonly administrators: Pick<Administrators, 'keeps'>
+  readonly listLiveDelegations: () => Promise<readonly LiveDelegation[]>
+  readonly door: Pick<Door, 'requireBearer' | 'isAdministrator'>
+}
+
+/** How the authorization model is tried, planned, confirmed and applied. */
+export function modelsRoutes(deps: ModelsDeps): readonly App[] {
+  const { config, database, now, administrators, listLiveDelegations } = deps
+  const { active, index, matchesFile, modelShadow } = deps.authz
+  const api = deps.ground.openfga
+  const { requireBearer, isAdministrator } = deps.door
+  const behind = { requireBearer, isAdministrator, now }
+  const models = createModelChanges({
+    database,
+    api,
+    active,
+    index,
+    listLiveDelegations,
+    approvers: config.modelApplyApprovers,
+    isAdministrator: (sql, subject) => administrators.keeps(sql, subject, 'security.write'),
+    now,
+    newId: () => `m_${randomBytes(16).toString('base64url')}`,
+  })
+  const truthTable = createTruthTable({
+    api,
+    own: () => readFile(new URL('../../model.fga.yaml', import.meta.url), 'utf8'),
+  })
+  return [
+    modelShadowRoutes({ ...behind, shadow: modelShadow }),
+    modelRoutes({ ...behind, models, matchesFile }),
+    modelTestRoutes({ ...behind, truthTable }),
+  ]
+}

@@ -1,0 +1,82 @@
+import type { Embeddings } from '../embeddings.ts'
+import { hostsOf } from '../http/middleware/frame.ts'
+import {
+  createOps,
+  indexDetails,
+  type Metrics,
+  observeIndex,
+  observeRecord,
+  type Readiness,
+} from '../http/ops.ts'
+import type { Database } from '../store/sql.ts'
+import { countWithoutVector } from '../store/vectors.ts'
+import type { Authz } from './authz.ts'
+import type { DelegationPart } from './delegation.ts'
+import type { Given } from './given.ts'
+import type { RecordKeeping } from './record.ts'
+
+export interface OperatorsDeps extends Pick<Given, 'config' | 'ground' | 'database'> {
+  readonly metrics: Metrics
+  readonly authz: Pick<Authz, 'active' | 'fga' | 'index' | 'matchesFile'>
+  readonly delegation: Pick<DelegationPart, 'epoch' | 'isHeard' | 'isOpen'>
+  readonly keeping: Pick<RecordKeeping, 'isInsertOnly' | 'unsealed'>
+}
+
+/** What operators see, and whether the service can answer at all. */
+export interface Operators {
+  readonly ops: ReturnType<typeof createOps>
+  readonly isReady: () => Promise<boolean>
+}
+
+export function createOperators(deps: OperatorsDeps): Operators {
+  const { config, database, metrics, delegation, keeping } = deps
+  const { active, fga, index, matchesFile } = deps.authz
+  observeIndex(metrics.registry, () => index.status())
+  observeRecord(metrics.registry, () => keeping.unsealed())
+  const probe = () => Promise.all([answers(database), fga.isHealthy()])
+  const readiness = async (): Promise<Readiness> => {
+    const [databaseOk, openfgaOk] = await probe()
+    return {
+      ready: databaseOk && openfgaOk && delegation.isOpen(),
+      details: {
+        // False: `remit recover` has to be run.
+        database_whole: delegation.epoch.isSound,
+        // False: changes of who may act are not heard. It mends itself once the database answers again.
+        changes_heard: delegation.isHeard(),
+        database: databaseOk,
+        openfga: openfgaOk,
+        record: { insert_only_by_role: keeping.isInsertOnly },
+        permission_index: indexDetails(index.status()),
+        authorization_model: { id: active.current.id, matches_file: matchesFile() },
+        embeddings: await detailsOf(deps.ground.embeddings, databaseOk ? database : undefined),
+      },
+    }
+  }
+  return {
+    ops: createOps({
+      hosts: hostsOf(`http://${config.ops.host}:${config.ops.port}`, config.ops.host, config.ops.port),
+      metrics,
+      readiness,
+    }),
+    isReady: async () => delegation.isOpen() && (await probe()).every(Boolean),
+  }
+}
+
+async function detailsOf(embeddings: Embeddings, database: Database | undefined) {
+  if (!embeddings.available) return { available: false, reason: embeddings.reason, mode: 'keyword' }
+  return {
+    available: true,
+    model: embeddings.embedder.model,
+    // Taken in while there was no model: found by words only. `remit reembed` mends it.
+    ...(database && { passages_without_vector: await countWithoutVector(database) }),
+  }
+}
+
+async function answers(database: Database): Promise<boolean> {
+  try {
+    await database.query('select 1')
+    return true
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,77 @@
+import { readActivity } from '../audit/activity.ts'
+import { createRecordReader } from '../audit/query.ts'
+import { createRecordQuestions } from '../audit/questions.ts'
+import { readThread } from '../audit/thread.ts'
+import type { LiveDelegation } from '../authz/compare/askers.ts'
+import { createExplainer } from '../authz/explain/explain.ts'
+import { createMemberships } from '../authz/explain/memberships.ts'
+import { createToday } from '../authz/explain/today.ts'
+import { createViewAs } from '../authz/explain/view-as.ts'
+import { createWhoCan } from '../authz/explain/who-can.ts'
+import { createWhatIf } from '../authz/what-if/what-if.ts'
+import type { Agents } from '../delegation/agents.ts'
+import type { Delegations } from '../delegation/delegations.ts'
+import { createListLent } from '../delegation/lent.ts'
+import { createNames } from '../delegation/names.ts'
+import type { App } from '../http/env.ts'
+import { activityRoutes } from '../http/routes/activity.ts'
+import { auditRoutes, type OnRecord } from '../http/routes/audit.ts'
+import { auditDelegationRoutes } from '../http/routes/audit-delegations.ts'
+import { auditQuestionRoutes } from '../http/routes/audit-questions.ts'
+import { explainRoutes } from '../http/routes/explain.ts'
+import { membershipRoutes } from '../http/routes/memberships.ts'
+import { viewAsRoutes } from '../http/routes/view-as.ts'
+import { whatIfRoutes } from '../http/routes/what-if.ts'
+import { whoCanRoutes } from '../http/routes/who-can.ts'
+import type { Authz } from './authz.ts'
+import type { Door } from './door.ts'
+import type { Given } from './given.ts'
+
+export interface OversightDeps extends Pick<Given, 'database' | 'now'> {
+  readonly authz: Pick<Authz, 'fga' | 'index' | 'limiter'>
+  readonly agents: Agents
+  readonly delegations: Pick<Delegations, 'isLive'>
+  readonly listLiveDelegations: () => Promise<readonly LiveDelegation[]>
+  /** Questions of agents that wait for somebody. */
+  readonly countWaiting: () => Promise<number>
+  readonly record: OnRecord
+  readonly door: Door
+}
+
+/** What security teams ask: why, who, what if, and what the record says. */
+export function oversightRoutes(deps: OversightDeps): readonly App[] {
+  const { database, now, door, record } = deps
+  const { reading, requireBearer, isReader, isAdministrator } = door
+  const looking = { ...reading, record, names: createNames({ sql: database }) }
+  const { fga, index, limiter } = deps.authz
+  const asking = { sql: database, fga, index, limiter, agentOf: deps.agents.get, now }
+  return [
+    explainRoutes({ ...reading, explain: createExplainer(asking) }),
+    auditRoutes({ ...looking, reader: createRecordReader({ sql: database }) }),
+    auditQuestionRoutes({
+      ...looking,
+      questions: createRecordQuestions({ database }),
+      thread: (txn) => readThread(database, txn),
+      today: createToday(asking),
+      now,
+    }),
+    auditDelegationRoutes({ ...looking, listLent: createListLent({ sql: database, now }) }),
+    viewAsRoutes({ ...reading, viewAs: createViewAs({ ...asking, isLive: deps.delegations.isLive }) }),
+    membershipRoutes({ ...reading, memberships: createMemberships(asking) }),
+    whoCanRoutes({ ...reading, whoCan: createWhoCan(asking) }),
+    whatIfRoutes({
+      whatIf: createWhatIf({ ...asking, listLiveDelegations: deps.listLiveDelegations }),
+      requireBearer,
+      isReader,
+      isWriter: isAdministrator,
+      now,
+    }),
+    activityRoutes({
+      ...reading,
+      readActivity: (options) => readActivity(database, options),
+      countWaiting: deps.countWaiting,
+      index: () => index.status(),
+      now,
+    }),
+  ]
+}

@@ -1,0 +1,107 @@
+import type { App } from '../http/env.ts'
+import type { RequireBearer } from '../http/middleware/bearer.ts'
+import { collectionRoutes } from '../http/routes/collections.ts'
+import { documentRoutes } from '../http/routes/documents.ts'
+import { retrieveRoutes } from '../http/routes/retrieve.ts'
+import type { SearchMetrics } from '../http/search-metrics.ts'
+import { type Cells, createCells } from '../retrieval/cells/cells.ts'
+import { type CollectionLister, createCollectionLister } from '../retrieval/collections.ts'
+import { type Corpus, createCorpus } from '../retrieval/corpus/corpus.ts'
+import { createDocumentReader, type DocumentReader } from '../retrieval/document.ts'
+import type { OnPlan } from '../retrieval/plans/plan.ts'
+import { createRankingStatistics, type RankingStatistics } from '../retrieval/ranking/renew.ts'
+import { createRetriever, type Retriever } from '../retrieval/retrieve.ts'
+import { createKeyed } from '../retrieval/scope.ts'
+import { createSearch } from '../retrieval/search.ts'
+import { createShadow } from '../retrieval/shadow.ts'
+import { createSnapshots } from '../retrieval/visible/snapshots.ts'
+import { createVisibility } from '../retrieval/visible/visibility.ts'
+import { loadSecret } from '../store/secret.ts'
+import type { Authz } from './authz.ts'
+import type { Given } from './given.ts'
+import type { Grants } from './grants.ts'
+
+export interface RetrievalDeps
+  extends Pick<Given, 'config' | 'ground' | 'database' | 'log' | 'now' | 'keysDir'> {
+  readonly authz: Pick<Authz, 'index' | 'gate' | 'nominator' | 'why'>
+  readonly grants: Pick<Grants, 'approvals' | 'presenting'>
+  readonly metrics: SearchMetrics
+}
+
+/** What answers: search, single documents, and which collections there are for somebody. */
+export interface Retrieval extends AsyncDisposable {
+  readonly retrieve: Retriever
+  readonly readDocument: DocumentReader
+  readonly listCollections: CollectionLister
+  /** How far behind OpenFGA's change log the replica is. */
+  readonly indexLagMs: () => number
+  /** To be told what was taken in. */
+  readonly corpus: Corpus
+  readonly cells: Cells
+  readonly ranking: RankingStatistics
+  routes(face: { readonly requireBearer: RequireBearer }): readonly App[]
+}
+
+export async function openRetrieval(deps: RetrievalDeps): Promise<Retrieval> {
+  const { config, database, log, now, grants, metrics } = deps
+  const { embeddings } = deps.ground
+  const { index, gate, nominator, why } = deps.authz
+  const keyed = createKeyed(await loadSecret(deps.keysDir, 'digest.key'))
+  await using stack = new AsyncDisposableStack()
+  const ranking = stack.use(createRankingStatistics({ database, scope: config.rankingStatistics, now, log }))
+  const corpus = stack.use(createCorpus({ database, log }))
+  const cells = stack.use(createCells({ database, log }))
+  const shadow = stack.use(
+    createShadow({
+      database,
+      share: config.shadowSearchShare,
+      random: Math.random,
+      onShadow: metrics.onShadow,
+    }),
+  )
+  const onPlan: OnPlan = (event) => {
+    metrics.onPlan(event)
+    shadow.onPlan(event)
+  }
+  const snapshots = createSnapshots({ index, corpus })
+  const retrieve = createRetriever({
+    sql: database,
+    ...grants,
+    search: shadow.watch(
+      createSearch(database, { cells, corpus, statistics: config.rankingStatistics, onPlan }),
+    ),
+    visibility: createVisibility({ database, snapshots, corpus, nominator }),
+    gate,
+    embedder: embeddings.available ? embeddings.embedder : undefined,
+    keyed,
+    why,
+    keepsQueries: config.auditQueryText,
+    log,
+    now,
+    onAnswer: metrics.onAnswer,
+  })
+  const readDocument = createDocumentReader({ sql: database, gate, presenting: grants.presenting, why })
+  const listCollections = createCollectionLister({
+    sql: database,
+    nominator,
+    gate,
+    approvals: grants.approvals,
+  })
+  const indexLagMs = () => index.status().lagMs
+  const owned = stack.move()
+  return {
+    retrieve,
+    readDocument,
+    listCollections,
+    indexLagMs,
+    corpus,
+    cells,
+    ranking,
+    routes: ({ requireBearer }) => [
+      retrieveRoutes({ retrieve, requireBearer, indexLagMs }),
+      documentRoutes({ readDocument, requireBearer }),
+      collectionRoutes({ listCollections, requireBearer }),
+    ],
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  }
+}
