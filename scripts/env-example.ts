@@ -10,7 +10,7 @@ export function envExample(): string {
   return `${header}\n${entries.join('\n')}`
 }
 
-const header = `# Every setting of the service. Generated from src/config.ts by:
+const header = `# Every setting of the service. Generated from src/settings by:
 #   npx node scripts/env-example.ts > .env.example
 # A setting that is left out or empty has its default. A copy named .env is read by npm start and npm run remit; the
 # environment wins: PORT=8797 OPS_PORT=8798 npm start.

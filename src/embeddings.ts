@@ -1,11 +1,11 @@
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
-import type { EmbeddingsConfig } from './config.ts'
 import type { Embedder } from './embed/embedder.ts'
 import { createLocalEmbedder } from './embed/local.ts'
 import { createRemoteEmbedder } from './embed/remote.ts'
 import { builds, findWeights, type Weights, type WeightsProgress } from './embed/weights.ts'
 import { OperatorError } from './kernel/operator-error.ts'
+import type { EmbeddingsConfig } from './settings/embeddings.ts'
 import type { Database } from './store/sql.ts'
 import {
   indexVectors,

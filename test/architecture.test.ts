@@ -27,6 +27,8 @@ const matrix: Readonly<Record<string, readonly string[]>> = {
   mcp: ['kernel', 'audit', 'authz', 'delegation', 'retrieval', 'ingest'],
   // The command line also works beside no running service: it takes the folder's lock, or finds the service's socket.
   cli: ['kernel', 'store', 'audit', 'authz', 'delegation', 'retrieval', 'ingest'],
+  // What of the environment means what.
+  settings: ['kernel', 'delegation'],
   // The wiring, a file for each part of the service; nothing that it wires knows of it.
   parts: ['*'],
   main: ['*'],

@@ -75,7 +75,7 @@ describe('a promise that points to its test', () => {
   })
 })
 
-test('.env.example is what src/config.ts says (else: npx node scripts/env-example.ts > .env.example)', () => {
+test('.env.example is what src/settings say (else: npx node scripts/env-example.ts > .env.example)', () => {
   expect(text('.env.example')).toBe(envExample())
 })
 

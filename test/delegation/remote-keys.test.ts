@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
-import { trustedIssuer } from '../../src/config.ts'
 import { fetchJson } from '../../src/delegation/fetch-json.ts'
 import { externalIssuer } from '../../src/delegation/issuers.ts'
 import { remoteKeys } from '../../src/delegation/remote-keys.ts'
+import { trustedIssuer } from '../../src/settings/issuers.ts'
 import { startTestIssuer, type TestIssuer, type TestIssuerOptions } from '../support/issuer.ts'
 import { movableClock } from './world.ts'
 

@@ -6,6 +6,10 @@ const loopbackHosts = new Set(['127.0.0.1', '::1', 'localhost', '[::1]'])
 
 export const isLoopback = (host: string): boolean => loopbackHosts.has(host.toLowerCase())
 
+export const text = z.string().min(1)
+
+export const httpUrl = z.url({ protocol: /^https?$/, message: 'must be an http or https URL' })
+
 export const httpsOrLoopback = z
   .string()
   .refine(isHttpsOrLoopback, { message: 'must be https, or http on loopback' })
@@ -16,15 +20,28 @@ function isHttpsOrLoopback(value: string): boolean {
   return url?.protocol === 'https:' || (url?.protocol === 'http:' && isLoopback(url.hostname))
 }
 
+export const flag = z
+  .enum(['true', 'false', '1', '0'], 'must be true or false')
+  .transform((value) => value === 'true' || value === '1')
+
+/** How many, at least `least`. */
+export const count = (least: number) => z.coerce.number().int().min(least)
+
+export const seconds = (least: number, most: number) => z.coerce.number().min(least).max(most)
+export const milliseconds = (least: number, most: number) => z.coerce.number().int().min(least).max(most)
+
+/** Several, with commas between. */
+export const list = z.string().transform((all) => all.split(',').map((one) => one.trim()))
+
 /** Where a secret is read from: it never stands in a setting that people copy around. */
 export const variableName = z
   .string()
   .regex(/^[A-Z][A-Z0-9_]*$/, 'must be the name of an environment variable (A-Z 0-9 _)')
 
 /** A setting that holds JSON. */
-export const json = z.string().transform((text, context) => {
+export const json = z.string().transform((value, context) => {
   try {
-    return JSON.parse(text) as unknown
+    return JSON.parse(value) as unknown
   } catch {
     context.addIssue({ code: 'custom', message: 'is not JSON' })
     return z.NEVER

@@ -1,6 +1,8 @@
 import { z } from 'zod'
-import { nameOf } from './delegation/vault/provider.ts'
-import { httpsOrLoopback, json, variableName } from './setting-forms.ts'
+import type { VaultKey } from '../delegation/vault/keys.ts'
+import { nameOf } from '../delegation/vault/provider.ts'
+import { httpsOrLoopback, json, list, variableName } from './forms.ts'
+import { type Environment, group } from './group.ts'
 
 const origin = httpsOrLoopback.refine((value) => URL.parse(value)?.origin === value, {
   message: 'must be an origin: scheme, host and port, nothing after them',
@@ -66,9 +68,9 @@ const provider = z
         context.addIssue({ code: 'custom', path: [member], message: 'is needed for provider "openid"' })
   })
 
-export type VaultProvider = z.output<typeof provider>
+type VaultProvider = z.output<typeof provider>
 
-export const vaultProviders = json.pipe(
+const vaultProviders = json.pipe(
   z
     .array(provider)
     .min(1, 'names no provider: leave it out instead')
@@ -78,9 +80,7 @@ export const vaultProviders = json.pipe(
 )
 
 /** `VERSION:BASE64` of 32 bytes, the current one first. */
-export const vaultKeys = z
-  .string()
-  .transform((text) => text.split(',').map((one) => one.trim()))
+const vaultKeys = list
   .pipe(
     z
       .array(
@@ -105,20 +105,52 @@ export const vaultKeys = z
   })
 
 /** Versions, with commas between. */
-export const vaultLostKeys = z
-  .string()
-  .transform((text) => text.split(',').map((one) => one.trim()))
-  .pipe(z.array(z.string().regex(/^[A-Za-z0-9_-]{1,40}$/, 'holds something that is no version of a key')))
+const vaultLostKeys = list.pipe(
+  z.array(z.string().regex(/^[A-Za-z0-9_-]{1,40}$/, 'holds something that is no version of a key')),
+)
+
+export interface VaultConfig {
+  readonly vaultProviders: readonly VaultProvider[]
+  /** Our client's secret at each of them, by the variable that holds it. */
+  readonly vaultSecrets: ReadonlyMap<string, string>
+  /** The current one first; empty: the key file. */
+  readonly vaultKeys: readonly VaultKey[]
+  /** Accounts that these sealed, and that do not open, are to be connected once more. */
+  readonly vaultLostKeys: readonly string[]
+}
+
+/** Whose accounts people may link, and what seals them. */
+export const vault = group({
+  settings: {
+    VAULT_PROVIDERS: vaultProviders
+      .optional()
+      .describe(
+        'JSON array of APIs of others whose accounts people may link for agents: [{provider: "github"|"google"|"openid", client_id, client_secret_env, name?, title?, scopes?, rules?; openid: issuer, api_origins, mints?, authorize?, scope_on_refresh?, token_exchange?}]. docs/vault.md.',
+      ),
+    VAULT_KEYS: vaultKeys
+      .optional()
+      .describe(
+        'Keys that wrap those of the vault, VERSION:BASE64 of 32 bytes each, with commas between, the current one first. Default: a key file in REMIT_HOME. After a change: npm run remit -- vault rewrap.',
+      ),
+    VAULT_LOST_KEYS: vaultLostKeys
+      .default([])
+      .describe(
+        'Versions of keys that are lost for good, with commas between: people are asked to connect the accounts that they sealed once more. docs/vault.md.',
+      ),
+  },
+  read: ({ VAULT_PROVIDERS: providers = [], VAULT_KEYS, VAULT_LOST_KEYS }, _, env): VaultConfig => ({
+    vaultProviders: providers,
+    vaultSecrets: new Map(providers.map(({ client_secret_env: name }) => [name, env[name] ?? ''])),
+    vaultKeys: VAULT_KEYS ?? [],
+    vaultLostKeys: VAULT_LOST_KEYS,
+  }),
+  contradictions: ({ VAULT_PROVIDERS: providers }, _, env) => missingSecrets(providers ?? [], env),
+})
 
 /** Each provider whose secret is not there: nobody could connect. */
-export const missingVaultSecrets = (
-  entries: readonly VaultProvider[],
-  env: Readonly<Record<string, string | undefined>>,
-): string[] =>
-  entries.flatMap(({ client_secret_env }, index) =>
-    env[client_secret_env]
-      ? []
-      : [
-          `VAULT_PROVIDERS.${index}.client_secret_env names ${client_secret_env}, which is not set: nobody could connect there`,
-        ],
-  )
+const missingSecrets = (entries: readonly VaultProvider[], env: Environment) =>
+  entries.map(({ client_secret_env: name }, index) => ({
+    isSo: !env[name],
+    of: [],
+    problem: `VAULT_PROVIDERS.${index}.client_secret_env names ${name}, which is not set: nobody could connect there`,
+  }))

@@ -1,0 +1,45 @@
+import { count, milliseconds } from './forms.ts'
+import { group } from './group.ts'
+
+export interface LimitsConfig {
+  readonly requestDeadlineMs: number
+  readonly bodyBytesMax: number
+  readonly ratePerMinute: number
+  readonly beginPerMinute: number
+  readonly modelApplyApprovers: number
+}
+
+/** How much, how often, how long; and how many must agree. */
+export const limits = group({
+  settings: {
+    REQUEST_DEADLINE_MS: milliseconds(100, 60_000)
+      .default(5_000)
+      .describe('Milliseconds that a request may take; then only what is proven is answered.'),
+    BODY_BYTES_MAX: count(1_024)
+      .default(20_000_000)
+      .describe('Largest document body in bytes; queries are held to 256 KiB, imports stream.'),
+    RATE_PER_MINUTE: count(1)
+      .default(600)
+      .describe(
+        'Requests a minute for each pair of person and agent; each client and each address has 20 times that.',
+      ),
+    BEGIN_PER_MINUTE: count(1)
+      .default(120)
+      .describe(
+        'Authorization requests, pushed requests and device codes that one network address may begin in a minute; behind a proxy that TRUSTED_PROXIES does not name all of its clients are one address.',
+      ),
+    MODEL_APPLY_APPROVERS: count(1)
+      .max(2)
+      .optional()
+      .describe(
+        'Different administrators who must confirm a changed authorization model. Default 2; 1 in the demo.',
+      ),
+  },
+  read: (value, { demo }): LimitsConfig => ({
+    requestDeadlineMs: value.REQUEST_DEADLINE_MS,
+    bodyBytesMax: value.BODY_BYTES_MAX,
+    ratePerMinute: value.RATE_PER_MINUTE,
+    beginPerMinute: value.BEGIN_PER_MINUTE,
+    modelApplyApprovers: value.MODEL_APPLY_APPROVERS ?? (demo ? 1 : 2),
+  }),
+})

@@ -1,0 +1,69 @@
+import { isIP } from 'node:net'
+import { z } from 'zod'
+import { httpUrl, list, text } from './forms.ts'
+import { group } from './group.ts'
+
+// Not 0, any free port: PUBLIC_URL, by which tokens are bound, could not name it.
+const portRule = 'must be a port, 1 to 65535'
+const port = z.coerce.number(portRule).int(portRule).min(1, portRule).max(65_535, portRule)
+
+/** An address, or a range in CIDR form that is not everybody. */
+function isAddressRange(value: string): boolean {
+  const [, address = '', prefix] = /^([^/%]+)(?:\/([1-9]\d{0,2}))?$/.exec(value) ?? []
+  const bits = { 4: 32, 6: 128 }[isIP(address)]
+  return bits !== undefined && Number(prefix ?? bits) <= bits
+}
+
+const addressRanges = list.refine((ranges) => ranges.every(isAddressRange), {
+  message: 'must be addresses or ranges like 10.0.0.0/8, with commas between them',
+})
+
+export interface ListeningConfig {
+  readonly host: string
+  readonly port: number
+  readonly publicUrl: string
+  readonly ops: { readonly host: string; readonly port: number }
+  readonly trustedProxies: readonly string[]
+}
+
+/** Where the service is reached. */
+export const listening = group({
+  settings: {
+    HOST: text.default('127.0.0.1').describe('Address to listen on.'),
+    PORT: port.default(8787).describe('Port to listen on.'),
+    PUBLIC_URL: httpUrl
+      .optional()
+      .describe(
+        'Address by which clients reach the service, without a trailing slash. Default http://localhost:PORT.',
+      ),
+    OPS_HOST: text
+      .default('127.0.0.1')
+      .describe("Address of the operators' listener (/metrics, /readyz with details)."),
+    OPS_PORT: port.default(8788).describe("Port of the operators' listener."),
+    TRUSTED_PROXIES: addressRanges
+      .optional()
+      .describe(
+        'Addresses and ranges (10.0.0.0/8,::1) of proxies that set X-Forwarded-For: limits then count the client, not the proxy. Default none.',
+      ),
+  },
+  read: (value, { publicUrl }): ListeningConfig => ({
+    host: value.HOST,
+    port: value.PORT,
+    publicUrl,
+    ops: { host: value.OPS_HOST, port: value.OPS_PORT },
+    trustedProxies: value.TRUSTED_PROXIES ?? [],
+  }),
+  contradictions: (_, { publicUrl, loopback }) => [
+    {
+      isSo: publicUrl.endsWith('/'),
+      of: ['PUBLIC_URL'],
+      problem: 'PUBLIC_URL must not end with a slash: it is compared as an exact string',
+    },
+    {
+      isSo: !loopback && new URL(publicUrl).protocol !== 'https:',
+      of: ['HOST', 'PUBLIC_URL'],
+      problem:
+        'PUBLIC_URL must be https unless HOST and PUBLIC_URL are loopback: tokens would travel in the clear',
+    },
+  ],
+})

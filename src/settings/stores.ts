@@ -1,0 +1,54 @@
+import { resolve } from 'node:path'
+import { z } from 'zod'
+import { httpUrl, isLoopback, text } from './forms.ts'
+import { group } from './group.ts'
+
+export interface StoresConfig {
+  readonly home: string
+  readonly databaseUrl: string | undefined
+  readonly openfga:
+    | { readonly apiUrl: string; readonly storeId: string | undefined; readonly apiToken: string | undefined }
+    | undefined
+}
+
+/** Where everything is kept. */
+export const stores = group({
+  settings: {
+    REMIT_HOME: text.default('.remit').describe('Folder (0700) for the embedded database, keys and sockets.'),
+    DATABASE_URL: z
+      .string()
+      .regex(/^postgres(ql)?:\/\//, 'must be a postgres:// URL')
+      .optional()
+      .describe('Native Postgres with pgvector >= 0.8.4. Without it PGlite runs in the process.'),
+    OPENFGA_API_URL: httpUrl
+      .optional()
+      .describe('OpenFGA server >= 1.22.1. Without it the embedded engine answers.'),
+    OPENFGA_STORE_ID: text
+      .optional()
+      .describe('Store to use; made and remembered at the first start when left out.'),
+    OPENFGA_API_TOKEN: text
+      .optional()
+      .describe(
+        'Preshared key of the OpenFGA server. Required with OPENFGA_API_URL unless that is loopback.',
+      ),
+  },
+  read: (value): StoresConfig => ({
+    home: resolve(value.REMIT_HOME),
+    databaseUrl: value.DATABASE_URL,
+    openfga:
+      value.OPENFGA_API_URL === undefined
+        ? undefined
+        : {
+            apiUrl: value.OPENFGA_API_URL,
+            storeId: value.OPENFGA_STORE_ID,
+            apiToken: value.OPENFGA_API_TOKEN,
+          },
+  }),
+  contradictions: ({ OPENFGA_API_URL: url, OPENFGA_API_TOKEN: token }) => [
+    {
+      isSo: url !== undefined && token === undefined && !isLoopback(new URL(url).hostname),
+      of: ['OPENFGA_API_TOKEN'],
+      problem: 'OPENFGA_API_TOKEN is required with an OPENFGA_API_URL that is not loopback',
+    },
+  ],
+})
