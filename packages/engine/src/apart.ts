@@ -22,7 +22,8 @@ export type TakeApart = (relation: string, object: string) => readonly CheckPart
  *
  * Of `a or b` one is enough; `a and b` needs both; `a but not b` needs a, and a plain no to b, which is asked whole.
  * `a from parent` needs that the parent is one, and a of it. What a group is given is given to its members, except
- * where something behind it is `and` or `but not`: there nothing is taken apart.
+ * where something behind it is `and` or `but not`: there nothing is taken apart. Nor is anything under a model that
+ * recurses through `and` or `but not`: there an answer depends on where the question began, and a part's is not the whole's.
  */
 export function createTakeApart(
   model: Model,
@@ -30,6 +31,7 @@ export function createTakeApart(
   input: SessionInput,
   depthMax = 25,
 ): TakeApart {
+  if (!model.isWeighted) return () => undefined
   const session = createSession(model, tuples, input)
   const { ask, askRule } = createEvaluator(session, { depthMax, mode: 'check' })
   const known = new Map<string, readonly CheckPart[]>()

@@ -248,6 +248,35 @@ test('a tuple that came with the request is told apart from a stored one', () =>
   ])
 })
 
+test('a yes beside a circle is shown with the tuples that grant it, where one rule asks for the same twice', () => {
+  const twice = compileModel(
+    parseDsl(`model
+  schema 1.1
+type user
+type folder
+  relations
+    define parent: [folder]
+    define viewer: [user, doc#viewer] or viewer from parent
+    define seen: viewer
+    define reader: viewer and seen
+type doc
+  relations
+    define viewer: [folder#viewer]`),
+  )
+  const tuples = storeOf(
+    'folder:low parent folder:low',
+    'folder:mid parent folder:low',
+    'folder:top parent folder:mid',
+    'user:anne viewer folder:top',
+  )
+  const { reason } = explain(twice, tuples, { user: 'user:anne', relation: 'reader', object: 'folder:low' })
+  expect(stepsIn(reason).map(({ tuple }) => `${tuple.user} ${tuple.relation} ${tuple.object}`)).toEqual([
+    'folder:mid parent folder:low',
+    'folder:top parent folder:mid',
+    'user:anne viewer folder:top',
+  ])
+})
+
 test('a circle and the depth limit are named where they are met', () => {
   const circle = storeOf('folder:a parent folder:b', 'folder:b parent folder:a', 'folder:a parent doc:plan')
   const kinds = reasonsIn(ask(circle, 'user:anne viewer doc:plan').reason).map(({ kind }) => kind)

@@ -25,8 +25,10 @@ export type Proof =
 const heightMax = 200
 
 interface Known {
-  readonly height: number
-  readonly proof: Proof | undefined
+  /** Up to which there is no proof. */
+  readonly failed: number
+  /** The lowest proof found, of this height. */
+  readonly found?: { readonly height: number; readonly proof: Proof }
 }
 
 /**
@@ -43,15 +45,22 @@ export function createProver(session: Session, { ask, askRule }: Evaluator) {
     if (height === 0 || !relation.strategy(user.label).reachable) return undefined
     const key = `${node.id} ${relation.index} ${hides}`
     const before = known.get(key)
-    if (before?.proof !== undefined && before.height <= height) return before.proof
-    if (before !== undefined && before.proof === undefined && before.height >= height) return undefined
+    if (before?.found !== undefined && before.found.height <= height) return before.found.proof
+    if (before !== undefined && before.failed >= height) return undefined
     if (hides && before === undefined && ask(relation, node) !== 'yes') {
-      known.set(key, { height: Infinity, proof: undefined })
+      known.set(key, { failed: Infinity })
       return undefined
     }
     const parts = prove(relation.rewrite, relation, node, height, hides)
-    const proof: Proof | undefined = parts && { kind: 'relation', relation, node, parts }
-    known.set(key, { height, proof })
+    const meanwhile = known.get(key)
+    if (parts === undefined) {
+      known.set(key, { ...meanwhile, failed: height })
+      return undefined
+    }
+    // A way that led back to itself has found a lower one: this one would hold it, in a circle.
+    if (meanwhile?.found !== undefined && meanwhile.found.height <= height) return meanwhile.found.proof
+    const proof: Proof = { kind: 'relation', relation, node, parts }
+    known.set(key, { failed: meanwhile?.failed ?? 0, found: { height, proof } })
     return proof
   }
 

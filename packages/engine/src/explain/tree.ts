@@ -36,10 +36,10 @@ interface Attempt {
   made: number
   /** Whether something was left out for want of levels. */
   isShallow: boolean
-  readonly seen: Set<string>
+  readonly seen: Set<string | Proof>
 }
 
-const begin = (levels: number, reasonsMax: number, seen: Iterable<string> = []): Attempt => ({
+const begin = (levels: number, reasonsMax: number, seen: Iterable<string | Proof> = []): Attempt => ({
   levels,
   reasonsMax,
   made: 0,
@@ -127,13 +127,14 @@ export function createTree(session: Session, evaluator: Evaluator, options: Tree
       case 'relation': {
         const { relation, node, parts } = proof
         const what = { holds: 'yes', relation: relation.name, object: node.name } as const
-        if (!isFirst(`yes ${keyOf(relation, node)}`)) return { kind: 'seen', ...what }
+        // Of one question there may be two: a contextual tuple hides the stored one for the one asked, not behind a recursion.
+        if (!isFirst(proof)) return { kind: 'seen', ...what }
         return { kind: 'relation', ...what, because: showAll(parts) }
       }
     }
   }
 
-  function isFirst(key: string): boolean {
+  function isFirst(key: string | Proof): boolean {
     if (attempt.seen.has(key)) return false
     attempt.seen.add(key)
     return true
