@@ -8,6 +8,8 @@ export interface PgBossQueueOptions {
   readonly name: string
   /** Tasks at a time. Defaults to 8. */
   readonly concurrency?: number
+  /** Seconds between looks at the queue, at most: a wake-up comes before. Defaults to 0.5. */
+  readonly pollSeconds?: number
   /** Told of everything that goes wrong in the background, tasks' failures included. */
   readonly onError: (error: Error) => void
 }
@@ -29,7 +31,8 @@ const queueOptions = {
 } as const
 
 /** A {@link Queue} on pg-boss 12 over our own database, so that a task commits with the row it belongs to. */
-export function createPgBossQueue({ database, name, concurrency = 8, onError }: PgBossQueueOptions): Queue {
+export function createPgBossQueue(options: PgBossQueueOptions): Queue {
+  const { database, name, concurrency = 8, pollSeconds = 0.5, onError } = options
   const stopping = new AbortController()
   const boss = new PgBoss({
     db: bossDb(database),
@@ -61,7 +64,7 @@ export function createPgBossQueue({ database, name, concurrency = 8, onError }: 
   const workOptions = {
     batchSize: concurrency,
     burstWhenBatchFull: true,
-    pollingIntervalSeconds: 0.5,
+    pollingIntervalSeconds: pollSeconds,
     perJobResults: true,
   } as const
 

@@ -53,7 +53,7 @@ test('another process that puts a model in force is noticed without a word from 
   const told: string[] = []
   model.onChange(({ id }) => void told.push(`${id} ${model.current.id}`))
   await pin('two')
-  await expect.poll(() => model.current.id, { timeout: 5_000 }).toBe('two')
+  await expect.poll(() => model.current.id, { interval: 20 }).toBe('two')
   expect(model.current).toEqual(version('two'))
   expect(told).toEqual(['two two'])
 })
@@ -82,12 +82,12 @@ test('a pin that names another store, or a model that is not kept, changes nothi
     `update settings set value = '{"store_id":"s","model_id":"lost","digest":""}' where key = 'authorization_model'`,
   )
   await expect(model.refresh()).rejects.toThrow('not kept')
-  await expect.poll(() => logged, { timeout: 5_000 }).toContain('model_unread')
+  await expect.poll(() => logged, { interval: 20 }).toContain('model_unread')
   expect(model.current.id).toBe('one')
   // Under the one in force less may be readable.
-  await expect.poll(() => attempt(model.idInForce), { timeout: 5_000 }).toBe('authorization_unavailable')
+  await expect.poll(() => attempt(model.idInForce), { interval: 20 }).toBe('authorization_unavailable')
   await pin('one')
-  await expect.poll(() => attempt(model.idInForce), { timeout: 5_000 }).toBe('one')
+  await expect.poll(() => attempt(model.idInForce), { interval: 20 }).toBe('one')
 })
 
 test('a refresh that failed is tried again by itself, nobody is answered meanwhile, and all are told once', async () => {
@@ -109,7 +109,7 @@ test('a refresh that failed is tried again by itself, nobody is answered meanwhi
   await expect(model.refresh()).rejects.toThrow('cannot switch')
   expect(attempt(model.idInForce)).toBe('authorization_unavailable')
   isBroken = false
-  await expect.poll(() => attempt(model.idInForce), { timeout: 5_000 }).toBe('two')
+  await expect.poll(() => attempt(model.idInForce), { interval: 20 }).toBe('two')
   expect(told).toEqual(['two'])
 })
 

@@ -70,7 +70,7 @@ describe.each(['pglite', 'postgres'] as const)('on %s', (kind) => {
     test('is soon whole again by itself', async () => {
       const authority = await follow()
       await revokeAnne()
-      await expect.poll(() => isDenied(authority), { timeout: 2_000, interval: 5 }).toBe(true)
+      await expect.poll(() => isDenied(authority), { interval: 5 }).toBe(true)
     })
 
     test('lets a revocation end with its time, and when it is taken back', async () => {
@@ -265,7 +265,7 @@ describe('on native Postgres', needsPostgres, () => {
       `select pg_terminate_backend(pid) from pg_stat_activity
        where datname = current_database() and pid <> pg_backend_pid() and query not ilike '%pg_stat_activity%'`,
     )
-    await expect.poll(() => events, { timeout: 5_000 }).toContain('authority_heard')
+    await expect.poll(() => events, { interval: 50 }).toContain('authority_heard')
     await revokeAnne()
     await expect.poll(() => isDenied(authority), { interval: 5 }).toBe(true)
   })

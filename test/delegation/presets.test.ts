@@ -159,7 +159,7 @@ beforeAll(async () => {
       externalIssuer(trustedIssuer.parse(issuers[name].entry()), {
         fetch,
         clock: world.clock,
-        timeoutMs: 500,
+        timeoutMs: 5_000,
       }),
     ),
   )

@@ -8,18 +8,24 @@ import { movableClock } from './world.ts'
 
 const header = { alg: 'ES256', kid: 'key-0' }
 
-function keysOf(issuer: TestIssuer, more: { readonly jwksUri?: string; readonly issuer?: string } = {}) {
+interface More {
+  readonly jwksUri?: string
+  readonly issuer?: string
+  readonly timeoutMs?: number
+}
+
+function keysOf(issuer: TestIssuer, more: More = {}) {
   const clock = movableClock()
-  const keys = remoteKeys({ issuer: issuer.issuer, fetch, clock, timeoutMs: 300, ...more })
+  const keys = remoteKeys({ issuer: issuer.issuer, fetch, clock, timeoutMs: 5_000, ...more })
   return { clock, keys }
 }
 
 /** How the keys look where the issuer answers the key set's address so. */
-async function withAnswer(answer: NonNullable<TestIssuerOptions['answer']>) {
+async function withAnswer(answer: NonNullable<TestIssuerOptions['answer']>, more: More = {}) {
   const issuer = await startTestIssuer({
     answer: (request, response) => request.url?.endsWith('/jwks') === true && answer(request, response),
   })
-  return { issuer, ...keysOf(issuer), [Symbol.asyncDispose]: issuer[Symbol.asyncDispose] }
+  return { issuer, ...keysOf(issuer, more), [Symbol.asyncDispose]: issuer[Symbol.asyncDispose] }
 }
 
 describe('an issuer’s keys', () => {
@@ -105,13 +111,14 @@ describe('a key set is refused, as 503 and never as a pass,', () => {
   })
 
   test('when it takes too long, in the headers or drop by drop', async () => {
-    await using silent = await withAnswer(() => true)
+    const hasty = { timeoutMs: 300 }
+    await using silent = await withAnswer(() => true, hasty)
     await using dripping = await withAnswer((_, response) => {
       response.writeHead(200, { 'content-type': 'application/json' })
       const drip = setInterval(() => response.write(' '), 50)
       response.on('close', () => clearInterval(drip))
       return true
-    })
+    }, hasty)
     expect(await silent.keys(header)).toEqual({ ok: false, reason: 'keys_unavailable' })
     expect(await dripping.keys(header)).toEqual({ ok: false, reason: 'keys_unavailable' })
   })

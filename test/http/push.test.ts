@@ -74,7 +74,7 @@ describeDatabases('being told in a browser', (database) => {
     return { id, asker, askBack }
   }
   const arrived = (browser: PushedBrowser, times: number) =>
-    expect.poll(() => browser.messages.length, { timeout: 4_000 }).toBe(times)
+    expect.poll(() => browser.messages.length).toBe(times)
   /** Long enough for what would have come. */
   const quiet = () => delay(400)
 
@@ -284,9 +284,8 @@ describeDatabases('being told in a browser', (database) => {
     const anne = await openOwnBrowser(world, 'anne')
     const browser = await told(anne)
     browser.answers.push('slow')
-    const began = performance.now()
+    // It never answers: a question that waited for it would not come back.
     const { id, asker } = await ask()
-    expect(performance.now() - began).toBeLessThan(1_000)
     await expect.poll(() => browser.answers).toEqual([])
     expect(await world.service.approvals.of(asker, id)).toMatchObject({ state: 'pending' })
     await anne.send('POST', '/approvals/push/end-all')

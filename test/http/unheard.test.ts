@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Database } from '../../src/store/sql.ts'
 import { openWorld, type World } from '../support/world.ts'
@@ -34,7 +33,7 @@ test('who has not heard of revocations for five seconds answers 503 to every tok
   const token = await world.token({ user: 'anne' })
   expect((await ask(token)).status).toBe(200)
   isCut = true
-  await delay(6_000)
+  await expect.poll(async () => (await ask(token)).status, { timeout: 15_000, interval: 200 }).toBe(503)
   const answers = await Promise.all([ask(token), ask('not.a.token')])
   for (const answer of answers) {
     expect(answer.status).toBe(503)
@@ -43,5 +42,5 @@ test('who has not heard of revocations for five seconds answers 503 to every tok
   }
   expect((await world.call('GET', '/healthz')).status).toBe(200)
   isCut = false
-  await expect.poll(async () => (await ask(token)).status, { timeout: 3_000 }).toBe(200)
+  await expect.poll(async () => (await ask(token)).status).toBe(200)
 })

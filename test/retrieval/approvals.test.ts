@@ -8,7 +8,7 @@ type Answer = RetrieveBody & { readonly approval?: { readonly offer_id: string }
 
 const tests = operator('t_tests')
 // OpenFGA's caches keep a no for 10 s: what is polled for less is not answered from them.
-const second = { timeout: 5_000 }
+const second = { timeout: 10_000 }
 const secret = { viewers: ['user:anne'], sensitive: true }
 const asking = { query: 'board minutes of the merger', top_k: 5, mode: 'keyword' }
 

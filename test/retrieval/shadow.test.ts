@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { ChunkId } from '../../src/kernel/ids.ts'
 import type { Candidate } from '../../src/retrieval/candidate.ts'
 import type { PlanName } from '../../src/retrieval/plans/plan.ts'
@@ -70,7 +70,7 @@ describe('a search that is done again exactly', needsPostgres, () => {
       const { told, shadow, ask } = watching({}, 'graph', found(numbers))
       expect(await ask()).toHaveLength(numbers.length)
       expect(told).toEqual([])
-      await vi.waitFor(() => expect(told).toEqual([{ plan: 'graph', recall }]))
+      await expect.poll(() => told).toEqual([{ plan: 'graph', recall }])
       await shadow[Symbol.asyncDispose]()
     }
   })
@@ -78,11 +78,11 @@ describe('a search that is done again exactly', needsPostgres, () => {
   test('is one at a time: what comes meanwhile is not begun', async () => {
     const { told, shadow, ask } = watching()
     await Promise.all([ask(), ask(), ask()])
-    await vi.waitFor(() => expect(told).toHaveLength(1))
+    await expect.poll(() => told).toHaveLength(1)
     await delay(60)
     expect(told).toHaveLength(1)
-    await ask()
-    await vi.waitFor(() => expect(told).toHaveLength(2))
+    // The one before it is told of a moment before it is over.
+    await expect.poll(async () => (await ask(), told.length)).toBeGreaterThan(1)
     await shadow[Symbol.asyncDispose]()
   })
 
@@ -103,6 +103,7 @@ describe('a search that is done again exactly', needsPostgres, () => {
 
   test('is given up when it takes too long, and the next one is begun', async () => {
     let slow = true
+    const begun = Promise.withResolvers<void>()
     const slowed: Database = {
       ...database,
       transaction: (work) =>
@@ -110,19 +111,22 @@ describe('a search that is done again exactly', needsPostgres, () => {
           work({
             async query(text, values) {
               const rows = await sql.query<never>(text, values)
-              if (slow && text.includes('set_config')) await sql.query('select pg_sleep(5)')
+              if (slow && text.includes('set_config')) {
+                begun.resolve()
+                await sql.query('select pg_sleep(60)')
+              }
               return rows
             },
           }),
         ),
     }
-    const { told, shadow, ask } = watching({ database: slowed, longestMs: 50 })
+    const { told, shadow, ask } = watching({ database: slowed, longestMs: 500 })
     await ask()
-    await delay(300)
+    await begun.promise
     expect(told).toEqual([])
     slow = false
-    await ask()
-    await vi.waitFor(() => expect(told).toHaveLength(1))
+    // Not begun while the first one goes on, which would do so for a minute.
+    await expect.poll(async () => (await ask(), told.length)).toBeGreaterThan(0)
     await shadow[Symbol.asyncDispose]()
   })
 })

@@ -7,7 +7,7 @@ import { openWorld, type World } from '../support/world.ts'
 const secret = { viewers: ['user:anne'], sensitive: true }
 const text = 'Board minutes of the merger.'
 const asking = { query: 'board minutes', top_k: 5, mode: 'keyword' }
-const second = { timeout: 5_000 }
+const second = { timeout: 10_000 }
 
 describeBackends('a grant of documents', (backend) => {
   let world: World

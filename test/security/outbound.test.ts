@@ -511,7 +511,7 @@ describe('the request', () => {
     await using server = await serveRaw(() => undefined)
     const controller = new AbortController()
     const ended = refusal(server.origin, { allowedOrigins: [server.origin] }, { signal: controller.signal })
-    await vi.waitFor(() => expect(server.connections()).toBe(1))
+    await expect.poll(() => server.connections()).toBe(1)
     controller.abort()
     expect((await ended).reason).toBe('aborted')
     const lookup = () => new Promise<never>(() => undefined)

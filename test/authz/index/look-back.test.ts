@@ -310,7 +310,7 @@ describe('where there is more to look at again than there is time', () => {
       pollMs: 1,
     })
     for (const reads of [1, 2, 3]) {
-      await vi.waitUntil(() => readAll === reads, { timeout: 5_000 })
+      await vi.waitUntil(() => readAll === reads, { timeout: 10_000 })
       clock.now -= 1_000 * second
     }
     expect(readAll).toBe(3)
@@ -335,7 +335,7 @@ describe('where there is more to look at again than there is time', () => {
       log: () => undefined,
       pollMs: 1,
     })
-    const comes = (count: number) => vi.waitUntil(() => index.status().tuples === count, { timeout: 5_000 })
+    const comes = (count: number) => vi.waitUntil(() => index.status().tuples === count, { timeout: 10_000 })
     /** For longer than anything is looked at again; what came late comes into the middle of it. */
     const standStill = (name: string): void => {
       source.put('write', `document:late-${name}`, clock.now - second)
@@ -350,13 +350,13 @@ describe('where there is more to look at again than there is time', () => {
     }
     standStill('one')
     await comes(4)
-    await vi.waitUntil(() => whileCompared === undefined)
+    await vi.waitUntil(() => whileCompared === undefined, { timeout: 10_000 })
     expect(index.status().tuples).toBe(4)
     // Step by step: nothing else is passed over.
     for (let step = 0; step < 31; step++) {
       clock.now += 10 * second
       const { length } = source.reads
-      await vi.waitUntil(() => source.reads.length >= length + 4, { interval: 2 })
+      await vi.waitUntil(() => source.reads.length >= length + 4, { interval: 2, timeout: 10_000 })
     }
     await comes(5)
   })

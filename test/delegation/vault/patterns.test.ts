@@ -81,7 +81,7 @@ describe('a pattern', () => {
     const segments = Array.from({ length: 2_000 }, () => 'a')
     const before = performance.now()
     expect(isMatch(pattern, { segments, parameters: [] })).toBe(false)
-    expect(performance.now() - before).toBeLessThan(2_000)
+    expect(performance.now() - before).toBeLessThan(10_000)
   })
 })
 

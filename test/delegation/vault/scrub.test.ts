@@ -169,7 +169,7 @@ describe('what is left of an answer', () => {
     isOver = true
     await others
     expect(turns).toBeGreaterThan(20)
-  })
+  }, 120_000)
 })
 
 const printable = Array.from({ length: 94 }, (_, index) => String.fromCharCode(0x21 + index))

@@ -78,7 +78,7 @@ describeDatabases('the corpus in memory', (kind) => {
   test('finds at its next look what a process published that was killed before it said so', async () => {
     const corpus = await follow(database, { pollMs: 20 })
     const docNo = await insert(database, 'late', 1)
-    await vi.waitFor(() => expect(corpus.current()?.numberOf('late')).toBe(docNo), { timeout: 5_000 })
+    await vi.waitFor(() => expect(corpus.current()?.numberOf('late')).toBe(docNo), { timeout: 10_000 })
   })
 
   test('reads a copy of another database once, whose transactions had higher numbers, and what is new each time', async () => {

@@ -274,7 +274,7 @@ describeDatabases('what matches a filter', (kind) => {
     const { promise, resolve } = Promise.withResolvers<void>()
     wait = promise
     const underWay = ask()
-    await vi.waitUntil(() => reads === 2)
+    await vi.waitUntil(() => reads === 2, { timeout: 10_000 })
     replaced()
     resolve()
     await underWay
@@ -324,7 +324,7 @@ describeDatabases('what matches a filter', (kind) => {
       },
     })
     const asked = [1, 2, 3, 4].map((year) => matches.within(contentOfAll(), table(), { year: 2000 + year }))
-    await vi.waitUntil(() => all === 1)
+    await vi.waitUntil(() => all === 1, { timeout: 10_000 })
     for (const isSeen of [() => false, (docNo: number) => docNo <= 3]) {
       const content = contentOfAll(isSeen)
       for (const year of [2001, 2006, 2006, 2007, 2007])

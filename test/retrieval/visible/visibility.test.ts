@@ -83,7 +83,7 @@ describe('what a question may touch', () => {
     'is the same from memory as from the database, narrowed by %s',
     async (_, narrowing) => {
       for (const name of ['anne', 'carol', 'nobody']) {
-        await vi.waitUntil(() => world.service.index.status().state === 'following')
+        await vi.waitUntil(() => world.service.index.status().state === 'following', { timeout: 10_000 })
         const { visible, complete } = await visibility.of(person(name), narrowing)
         const ids =
           world.service.index.nominate({ user: `user:${name}`, relation: 'can_read', contextual: [] }) ?? []
