@@ -1,10 +1,10 @@
-import { createRoute, z } from '@hono/zod-openapi'
+import { z } from '@hono/zod-openapi'
 import type { MembershipPage, MembershipQuestion, Memberships } from '../../authz/explain/memberships.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import { text } from '../../kernel/text.ts'
-import { type App, createRouter } from '../env.ts'
-import { bearer, problems } from '../schemas.ts'
-import { type Reading, replicaSchema, replicaToWire } from './reading.ts'
+import type { App } from '../env.ts'
+import { type OwnPart, pagedRoutes } from './paged.ts'
+import { type Reading, replicaSchema } from './reading.ts'
 
 export interface MembershipRouteDeps extends Reading {
   readonly memberships: Memberships
@@ -59,24 +59,13 @@ const answer = z
 
 /** `POST /memberships`: a person's groups, or a group's members; for administrators, and on record. */
 export function membershipRoutes(deps: MembershipRouteDeps): App {
-  const route = createRoute({
-    method: 'post',
+  return pagedRoutes(deps, {
     path: '/memberships',
     summary: 'In which groups a person is and through which, or whom a group holds',
-    security: bearer,
-    middleware: [...deps.asReader] as const,
-    request: { body: { required: true, content: { 'application/json': { schema: body } } } },
-    responses: {
-      200: { description: 'One page', content: { 'application/json': { schema: answer } } },
-      ...problems(),
-    },
-  })
-  return createRouter().openapi(route, async (c) => {
-    const principal = c.get('principal')
-    await deps.assertReader(principal)
-    const { signal } = c.get('deadline')
-    const page = await deps.memberships(principal, toQuestion(c.req.valid('json')), { signal })
-    return c.json(toWire(page, c.get('txn')), 200)
+    body,
+    answer,
+    ask: (principal, asked, options) => deps.memberships(principal, toQuestion(asked), options),
+    toWire,
   })
 }
 
@@ -87,19 +76,11 @@ const toQuestion = ({ user, group, cursor, limit }: z.output<typeof body>): Memb
   ...(cursor !== undefined && { cursor }),
 })
 
-const toWire = (
-  { memberships, cursor, complete, replica, modelId }: MembershipPage,
-  txn: string,
-): z.output<typeof answer> => ({
+const toWire = ({ memberships }: MembershipPage): OwnPart<z.output<typeof answer>> => ({
   memberships: memberships.map(({ verdict, via, until, ...rest }) => ({
     ...rest,
     counts: verdict,
     via: via ?? null,
     until: until ?? null,
   })),
-  cursor: cursor ?? null,
-  complete,
-  replica: replicaToWire(replica),
-  authorization_model_id: modelId,
-  txn,
 })

@@ -1,10 +1,11 @@
-import { createRoute, z } from '@hono/zod-openapi'
+import { z } from '@hono/zod-openapi'
 import type { ViewAs, ViewAsPage, ViewAsQuestion } from '../../authz/explain/view-as.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import { text } from '../../kernel/text.ts'
-import { type App, createRouter } from '../env.ts'
-import { bearer, id, problems } from '../schemas.ts'
-import { type Reading, replicaSchema, replicaToWire } from './reading.ts'
+import type { App } from '../env.ts'
+import { id } from '../schemas.ts'
+import { type OwnPart, pagedRoutes } from './paged.ts'
+import { type Reading, replicaSchema } from './reading.ts'
 
 export interface ViewAsRouteDeps extends Reading {
   readonly viewAs: ViewAs
@@ -49,24 +50,13 @@ const answer = z
 
 /** `POST /view-as`: what somebody would be given; for administrators, and on record. Ids alone: it opens nothing. */
 export function viewAsRoutes(deps: ViewAsRouteDeps): App {
-  const route = createRoute({
-    method: 'post',
+  return pagedRoutes(deps, {
     path: '/view-as',
     summary: 'The documents that a person may read, by themselves or through an agent, and how',
-    security: bearer,
-    middleware: [...deps.asReader] as const,
-    request: { body: { required: true, content: { 'application/json': { schema: body } } } },
-    responses: {
-      200: { description: 'One page', content: { 'application/json': { schema: answer } } },
-      ...problems(),
-    },
-  })
-  return createRouter().openapi(route, async (c) => {
-    const principal = c.get('principal')
-    await deps.assertReader(principal)
-    const { signal } = c.get('deadline')
-    const page = await deps.viewAs(principal, toQuestion(c.req.valid('json')), { signal })
-    return c.json(toWire(page, c.get('txn')), 200)
+    body,
+    answer,
+    ask: (principal, asked, options) => deps.viewAs(principal, toQuestion(asked), options),
+    toWire,
   })
 }
 
@@ -87,19 +77,11 @@ const toQuestion = ({
   ...(cursor !== undefined && { cursor }),
 })
 
-const toWire = (
-  { documents, cursor, complete, limitedBy, replica, modelId }: ViewAsPage,
-  txn: string,
-): z.output<typeof answer> => ({
+const toWire = ({ documents, limitedBy }: ViewAsPage): OwnPart<z.output<typeof answer>> => ({
   documents: documents.map(({ id: document, collection, via }) => ({
     document_id: document,
     collection,
     via: via ?? null,
   })),
-  cursor: cursor ?? null,
-  complete,
   limited_by: limitedBy ?? null,
-  replica: replicaToWire(replica),
-  authorization_model_id: modelId,
-  txn,
 })

@@ -1,10 +1,10 @@
-import { createRoute, z } from '@hono/zod-openapi'
+import { z } from '@hono/zod-openapi'
 import type { WhoCan, WhoCanPage, WhoCanQuestion } from '../../authz/explain/who-can.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import { text } from '../../kernel/text.ts'
-import { type App, createRouter } from '../env.ts'
-import { bearer, problems } from '../schemas.ts'
-import { type Reading, replicaSchema, replicaToWire } from './reading.ts'
+import type { App } from '../env.ts'
+import { type OwnPart, pagedRoutes } from './paged.ts'
+import { type Reading, replicaSchema } from './reading.ts'
 
 export interface WhoCanRouteDeps extends Reading {
   readonly whoCan: WhoCan
@@ -42,24 +42,13 @@ const answer = z
 
 /** `POST /who-can`: the people who have a relation to an object; for administrators, and on record. */
 export function whoCanRoutes(deps: WhoCanRouteDeps): App {
-  const route = createRoute({
-    method: 'post',
+  return pagedRoutes(deps, {
     path: '/who-can',
     summary: 'The people who have a relation to an object, and how each gets it',
-    security: bearer,
-    middleware: [...deps.asReader] as const,
-    request: { body: { required: true, content: { 'application/json': { schema: body } } } },
-    responses: {
-      200: { description: 'One page', content: { 'application/json': { schema: answer } } },
-      ...problems(),
-    },
-  })
-  return createRouter().openapi(route, async (c) => {
-    const principal = c.get('principal')
-    await deps.assertReader(principal)
-    const { signal } = c.get('deadline')
-    const page = await deps.whoCan(principal, toQuestion(c.req.valid('json')), { signal })
-    return c.json(toWire(page, c.get('txn')), 200)
+    body,
+    answer,
+    ask: (principal, asked, options) => deps.whoCan(principal, toQuestion(asked), options),
+    toWire,
   })
 }
 
@@ -70,14 +59,6 @@ const toQuestion = ({ object, cursor, ...rest }: z.output<typeof body>): WhoCanQ
   ...(cursor !== undefined && { cursor }),
 })
 
-const toWire = (
-  { entries, cursor, complete, replica, modelId }: WhoCanPage,
-  txn: string,
-): z.output<typeof answer> => ({
+const toWire = ({ entries }: WhoCanPage): OwnPart<z.output<typeof answer>> => ({
   subjects: entries.map(({ kind, user, via }) => ({ kind, user, via: via ?? null })),
-  cursor: cursor ?? null,
-  complete,
-  replica: replicaToWire(replica),
-  authorization_model_id: modelId,
-  txn,
 })
