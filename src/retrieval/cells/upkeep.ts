@@ -95,12 +95,16 @@ export function createUpkeep({
   async function fits(passages: number): Promise<boolean> {
     const newest = (await readGenerations(database)).at(-1)
     if (newest === undefined) return false
-    const model = await readModel(database, newest.generation)
-    if (model === undefined) return false
-    if (fitted?.generation !== newest.generation) fitted = newest
+    if (fitted?.generation !== newest.generation) {
+      // It may be of another version of this program. Read only while it is new here: it is megabytes.
+      if ((await readModel(database, newest.generation)) === undefined) return false
+      fitted = newest
+    }
     if (Math.abs(passages - fitted.passages) <= changedBy * fitted.passages) return true
     // Cells for a quarter as many passages are too large, whatever lies in them.
     if (passages > 4 * newest.passages) return false
+    const model = await readModel(database, newest.generation)
+    if (model === undefined) return false
     const sample = await readSample(database, (100 * driftSamples) / passages)
     if (errorOf(model, sample) > driftMax * model.error) return false
     fitted = { generation: newest.generation, passages }
@@ -121,14 +125,16 @@ export function createUpkeep({
 
   async function moveAll(thread: () => CellWorker): Promise<void> {
     const newest = (await readGenerations(database)).at(-1)
-    const model = newest && (await readModel(database, newest.generation))
-    if (newest === undefined || model === undefined) return
+    if (newest === undefined) return
+    let model: CellModel | undefined
     let after = 0
     for (;;) {
       closing.signal.throwIfAborted()
       const documents = await readUnplaced(database, newest.generation, after, batch)
       const last = documents.at(-1)
       if (last === undefined) break
+      model ??= await readModel(database, newest.generation)
+      if (model === undefined) return
       const placed = []
       for (const document of documents)
         placed.push({ ...document, placed: await thread().place(model, document.vectors) })

@@ -3,6 +3,7 @@ import { type Cells, createCells } from '../../../src/retrieval/cells/cells.ts'
 import { codeLength } from '../../../src/retrieval/cells/model.ts'
 import { modelToBytes } from '../../../src/retrieval/cells/model-bytes.ts'
 import { readModel, readUnplaced, savePlaced, takeLease } from '../../../src/retrieval/cells/storage.ts'
+import { createUpkeep } from '../../../src/retrieval/cells/upkeep.ts'
 import { cellsStatement } from '../../../src/retrieval/plans/cells.ts'
 import type { Costs } from '../../../src/retrieval/plans/costs.ts'
 import { createNearest } from '../../../src/retrieval/plans/nearest.ts'
@@ -180,6 +181,24 @@ describeDatabases('cells', (kind) => {
     expect(left.map(({ docNo, revision }) => [docNo, revision])).toEqual([[50, 2]])
     await cells.renew()
     expect(await readUnplaced(database, newest, 0, 1_000)).toEqual([])
+  })
+
+  test('that fit and lack nothing are looked at without reading them again', async () => {
+    let read = 0
+    const query: Database['query'] = (text, values) => {
+      if (text.startsWith('select model')) read += 1
+      return database.query(text, values)
+    }
+    const watched = { ...database, query }
+    await using upkeep = createUpkeep({ database: watched, log: () => undefined, everyMs: 3_600_000 })
+    await upkeep.renew()
+    expect(read).toBe(1)
+    await upkeep.renew()
+    expect(read).toBe(1)
+    await database.query(`update document_cells set cells = '', generation = 0 where doc_no = 7`)
+    await upkeep.renew()
+    expect(read).toBe(2)
+    expect(await readUnplaced(database, cells.sets().at(-1)?.generation ?? 0, 0, 1_000)).toEqual([])
   })
 
   test('of a model that cannot be read are trained anew', async () => {
