@@ -412,7 +412,7 @@ create table documents (
 CREATE INDEX documents_changed_in ON public.documents USING btree (changed_in);
 CREATE INDEX documents_collection ON public.documents USING btree (collection);
 CREATE INDEX documents_metadata ON public.documents USING gin (metadata jsonb_path_ops);
-CREATE TRIGGER documents_changed BEFORE UPDATE OF live_revision, chunk_count, collection ON public.documents FOR EACH ROW EXECUTE FUNCTION document_changed();
+CREATE TRIGGER documents_changed BEFORE UPDATE OF live_revision, chunk_count, collection, metadata ON public.documents FOR EACH ROW EXECUTE FUNCTION document_changed();
 
 create table engine_changes (
   store_id text not null,

@@ -144,8 +144,8 @@ function createHeld(bytesMax: number) {
 const lengthFor = ({ end }: Documents, docNo: number): number => (Math.max(end, docNo) >> 3) + 1
 
 /**
- * The fields, and what changed since a snapshot: metadata of a live document changes with its revision only, and
- * `changed_in` with that. Of no snapshot nothing did.
+ * The fields, and what changed since a snapshot: a trigger sets `changed_in` with whatever changes metadata, or whether a
+ * document is found. Of no snapshot nothing did.
  */
 const lookStatement: Statement = {
   name: 'filter_look',

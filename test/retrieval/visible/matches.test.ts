@@ -116,6 +116,17 @@ describeDatabases('what matches a filter', (kind) => {
     }
   })
 
+  test('follows metadata that is changed without a new revision, too', async () => {
+    const matches = createMatches({ database: watched, corpus })
+    const ask = async () => [...(await matches.within(contentOfAll(), table(), { year: 2030 })).docNos()]
+    expect(await ask()).toEqual([])
+    await database.query(`update documents set metadata = '{"year": 2030}' where id = 'd2'`)
+    const [now] = await database.query<{ doc_no: number }>(`select doc_no from documents where id = 'd2'`)
+    expect(await ask()).toEqual([now?.doc_no])
+    await database.query(`update documents set metadata = '{}' where id = 'd2'`)
+    expect(await ask()).toEqual([])
+  })
+
   test('costs one statement once it was asked, and one more where something changed', async () => {
     const matches = createMatches({ database: watched, corpus })
     const ask = async (content = contentOfAll()) => {
