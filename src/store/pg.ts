@@ -4,6 +4,7 @@ import pgvector from 'pgvector/pg'
 import { AppError } from '../kernel/errors.ts'
 import { step } from '../kernel/trace.ts'
 import { intsParameter } from './binary.ts'
+import { runPrepared } from './prepared.ts'
 import {
   type Channel,
   channels,
@@ -241,11 +242,11 @@ async function send<Row extends object>(
   statement: string | Statement,
   values?: readonly SqlValue[],
 ): Promise<Row[]> {
-  const asked = typeof statement === 'string' ? { text: statement } : { ...statement }
   try {
+    if (typeof statement !== 'string') return await runPrepared<Row>(client, statement, values ?? [])
     const result = await (values === undefined
-      ? client.query(asked.text)
-      : client.query({ ...asked, values: values.map(toSent) }))
+      ? client.query(statement)
+      : client.query({ text: statement, values: values.map(toSent) }))
     // Several statements in one text answer with an array of results: the queue relies on all their rows.
     const results = Array.isArray(result) ? (result as pg.QueryResult[]) : [result]
     return results.flatMap(({ rows }) => (rows ?? []) as Row[])
