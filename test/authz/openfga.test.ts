@@ -323,6 +323,59 @@ describe('a question', () => {
     },
   )
 
+  /** Sends a letter at a time, for as long as it is let. */
+  const trickle =
+    (ended: () => void): Answer =>
+    (_, response) => {
+      response.writeHead(200, { 'content-type': 'application/json' })
+      const timer = setInterval(() => response.write(' '), 20)
+      response.on('close', () => {
+        clearInterval(timer)
+        ended()
+      })
+    }
+
+  test('has so long for its whole answer, however that comes, and is then let go of', async () => {
+    const ended = Promise.withResolvers<void>()
+    await using double = await startDouble(trickle(ended.resolve), 200)
+    await expect(double.fga.batchCheck([check], options)).rejects.toMatchObject({
+      message: 'OpenFGA TimeoutError',
+    })
+    await ended.promise
+  })
+
+  test('ends with the request that it is for', async () => {
+    const ended = Promise.withResolvers<void>()
+    await using double = await startDouble(trickle(ended.resolve), 5_000)
+    const request = new AbortController()
+    const asked = outcomeOf(double.fga.batchCheck([check], { ...options, signal: request.signal }))
+    setTimeout(() => request.abort(), 100)
+    expect(await asked).toMatchObject({ message: 'OpenFGA AbortError' })
+    await ended.promise
+  })
+
+  test('is not sent for a request that is over', async () => {
+    await using double = await startDouble(asking)
+    const over = double.fga.batchCheck([check], { ...options, signal: AbortSignal.abort() })
+    expect(await outcomeOf(over)).toMatchObject({ message: 'OpenFGA AbortError' })
+    await double.fga.batchCheck([check], options)
+    expect(double.calls).toHaveLength(1)
+  })
+
+  test('takes an answer that comes in pieces', async () => {
+    await using double = await startDouble((_, response) => {
+      response.writeHead(200, { 'content-type': 'application/json' })
+      const pieces = ['{"result":{"0":{"allo', 'wed":tr', 'ue}}}']
+      const timer = setInterval(() => {
+        const piece = pieces.shift()
+        if (piece !== undefined) response.write(piece)
+        else response.end()
+      }, 20)
+      response.on('close', () => clearInterval(timer))
+    })
+    expect(await double.fga.batchCheck([check], options)).toMatchObject({ verdicts: ['allowed'] })
+  })
+
   test('that fails says by what code or status, for whoever looks for the cause', async () => {
     const double = await startDouble((_, response) => {
       response.statusCode = 503
