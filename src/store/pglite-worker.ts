@@ -7,14 +7,17 @@ interface WorkerData {
   readonly dataDir?: string
   readonly socket: string
   readonly loadDump?: Uint8Array<ArrayBuffer>
+  /** Postgres itself, compiled. */
+  readonly program: WebAssembly.Module
 }
 
-const { dataDir, socket, loadDump } = workerData as WorkerData
+const { dataDir, socket, loadDump, program } = workerData as WorkerData
 
 const db = await PGlite.create({
   ...(dataDir === undefined ? {} : { dataDir }),
   ...(loadDump === undefined ? {} : { loadDataDir: new Blob([loadDump]) }),
   extensions: { vector },
+  pgliteWasmModule: program,
 })
 await db.exec('create extension if not exists vector')
 // The pool holds one connection. The second place is for its successor: while a broken one takes leave, the only

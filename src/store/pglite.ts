@@ -1,6 +1,7 @@
 import { once } from 'node:events'
-import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { mkdir, readFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { createPgDatabase } from './pg.ts'
 import { socketPath } from './socket.ts'
@@ -28,7 +29,7 @@ export async function openPglite({ dataDir, socketDir, loadDump }: PgliteOptions
   const socket = await socketPath(socketDir, '.s.PGSQL.5432')
   if (dataDir !== undefined) await mkdir(dataDir, { recursive: true, mode: 0o700 })
   const worker = new Worker(new URL('./pglite-worker.ts', import.meta.url), {
-    workerData: { dataDir, socket: socket.path, loadDump },
+    workerData: { dataDir, socket: socket.path, loadDump, program: await compiledPostgres() },
   })
   const exited = once(worker, 'exit')
   try {
@@ -55,6 +56,17 @@ export async function openPglite({ dataDir, socketDir, loadDump }: PgliteOptions
       return (await dumped) as Uint8Array
     },
   }
+}
+
+// Node's types lack the value.
+declare const WebAssembly: { compile(bytes: Uint8Array<ArrayBuffer>): Promise<WebAssembly.Module> }
+let compiled: Promise<WebAssembly.Module> | undefined
+
+/** Once a process: each worker would compile its own, which takes longer than all else that it does at its start. */
+function compiledPostgres(): Promise<WebAssembly.Module> {
+  const folder = dirname(createRequire(import.meta.url).resolve('@electric-sql/pglite'))
+  compiled ??= readFile(join(folder, 'pglite.wasm')).then((bytes) => WebAssembly.compile(bytes))
+  return compiled
 }
 
 interface Reply {

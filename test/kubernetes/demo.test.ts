@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import pg from 'pg'
 import { describe, expect, test } from 'vitest'
 import { missesOf, tableOf } from '../../benchmarks/kubernetes/report.ts'
 import { runKubernetes } from '../../benchmarks/kubernetes/run.ts'
+import { administer } from '../support/administer.ts'
 import { backends } from '../support/backends.ts'
 import { native, needsModel, needsShared } from '../support/native.ts'
 
@@ -59,11 +59,4 @@ async function openTemporary(kind: 'pglite' | 'postgres'): Promise<Temporary> {
     url: url.href,
     [Symbol.asyncDispose]: () => administer(admin, `drop database if exists ${name} with (force)`),
   }
-}
-
-async function administer(url: string, statement: string): Promise<void> {
-  const client = new pg.Client({ connectionString: url })
-  await client.connect()
-  await client.query(statement)
-  await client.end()
 }

@@ -2,12 +2,11 @@ import { randomBytes } from 'node:crypto'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import pg from 'pg'
 import { inject } from 'vitest'
-import { migrate } from '../../src/store/migrate.ts'
 import { openPglite } from '../../src/store/pglite.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
 import type { Database } from '../../src/store/sql.ts'
+import { administer } from './administer.ts'
 import { native } from './native.ts'
 
 /** A migrated, empty database of its own. Close it: an unclosed one keeps the process alive. */
@@ -25,21 +24,13 @@ async function openTestPostgres(): Promise<Database> {
   if (native.databaseUrl === undefined)
     throw new Error('This test needs native Postgres (TEST_DATABASE_URL).')
   const name = `remit_test_${randomBytes(6).toString('hex')}`
-  await administer(native.databaseUrl, `create database ${name}`)
+  await administer(native.databaseUrl, `create database ${name} template ${inject('postgresTemplate')}`)
   const url = new URL(native.databaseUrl)
   url.pathname = `/${name}`
   const database = await openPostgres({ url: url.href, poolSize: 5 })
-  await migrate(database, { dir: new URL('../../migrations/', import.meta.url), dimensions: 384 })
   return closing(database, () =>
     administer(native.databaseUrl ?? '', `drop database if exists ${name} with (force)`),
   )
-}
-
-async function administer(url: string, statement: string): Promise<void> {
-  const client = new pg.Client({ connectionString: url })
-  await client.connect()
-  await client.query(statement)
-  await client.end()
 }
 
 function closing(database: Database, after: () => Promise<unknown>): Database {

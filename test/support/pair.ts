@@ -2,11 +2,11 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { cp } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type CryptoKey, exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose'
-import pg from 'pg'
 import { openKeyRing } from '../../src/delegation/signing-key.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { type Exit, freshSettings, remit, startService } from '../e2e/process.ts'
+import { administer } from './administer.ts'
 
 /** Two processes of the real service on one native Postgres and one OpenFGA, with one issuer's keys. */
 export interface Pair extends AsyncDisposable {
@@ -174,11 +174,4 @@ async function ready(url: string): Promise<void> {
     if (Date.now() > end) throw new Error(`${url} does not get ready.`)
     await new Promise((resolve) => setTimeout(resolve, 100))
   }
-}
-
-async function administer(url: string, statement: string): Promise<void> {
-  const client = new pg.Client({ connectionString: url })
-  await client.connect()
-  await client.query(statement)
-  await client.end()
 }
