@@ -2,6 +2,7 @@ import type { Clock } from '../../kernel/clock.ts'
 import type { Log } from '../../kernel/log.ts'
 import { OutboundError } from '../../outbound/error.ts'
 import type { GuardedFetch } from '../../outbound/guarded-fetch.ts'
+import { startTelling, tries } from '../telling.ts'
 import type { Message } from './message.ts'
 import type { Notice, Notices } from './notices.ts'
 import type { Subscription } from './subscription.ts'
@@ -28,12 +29,7 @@ export interface PushesDeps {
   readonly everyMs?: number
 }
 
-const timeoutMs = 5_000
-const bytesMax = 16_384
-// Longer than one try lasts: only who died with it is taken up again.
-const takenMs = 30_000
-/** Seconds until the next try after the first, second, … one that failed for a while. */
-const pauses = [2, 10, 60, 300]
+const { timeoutMs, bytesMax, takenMs, pauses } = tries
 const retryAfterMax = 300
 const ttlMax = 86_400
 
@@ -48,8 +44,6 @@ type Outcome = 'told' | 'gone' | 'refused' | { readonly laterBy: number }
  */
 export function createPushes(deps: PushesDeps): Pushes {
   const { notices, subscriptions, messageFor, fetch, clock, log, assertOpen, everyMs = 5_000 } = deps
-  const stopping = new AbortController()
-  const running = new Set<Promise<void>>()
 
   async function send(notice: Notice): Promise<void> {
     const seconds = Math.ceil((notice.expiresAt.getTime() - clock.now()) / 1_000)
@@ -80,7 +74,7 @@ export function createPushes(deps: PushesDeps): Pushes {
         body,
         timeoutMs,
         bytesMax,
-        signal: stopping.signal,
+        signal: telling.signal,
       })
       return judged(response)
     } catch (error) {
@@ -106,25 +100,10 @@ export function createPushes(deps: PushesDeps): Pushes {
     await Promise.all(due.map(send))
   }
 
-  function begin(approval?: string): void {
-    if (stopping.signal.aborted) return
-    const mine = run(approval)
-      .catch((error: unknown) =>
-        log('pushes_failed', { reason: error instanceof Error ? error.message : 'thrown value' }),
-      )
-      .finally(() => running.delete(mine))
-    running.add(mine)
-  }
-
-  // A question of a process that died before it told anybody.
-  const timer = setInterval(() => begin(), everyMs).unref()
+  const telling = startTelling({ name: 'pushes', run, log, everyMs })
   return {
-    wake: begin,
+    wake: telling.wake,
     run,
-    async [Symbol.asyncDispose]() {
-      clearInterval(timer)
-      stopping.abort()
-      await Promise.all(running)
-    },
+    [Symbol.asyncDispose]: () => telling[Symbol.asyncDispose](),
   }
 }

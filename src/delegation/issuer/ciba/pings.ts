@@ -3,6 +3,7 @@ import type { Log } from '../../../kernel/log.ts'
 import { OutboundError } from '../../../outbound/error.ts'
 import type { GuardedFetch } from '../../../outbound/guarded-fetch.ts'
 import type { Clients } from '../../clients.ts'
+import { startTelling, tries } from '../../telling.ts'
 import type { BackchannelRequests, Ping } from './requests.ts'
 
 /** Tells clients that wish it that an answer is there (CIBA §10.2). */
@@ -23,12 +24,7 @@ export interface PingsDeps {
   readonly everyMs?: number
 }
 
-const timeoutMs = 5_000
-const bytesMax = 16_384
-// Longer than one try lasts: only who died with it is taken up again.
-const takenMs = 30_000
-/** Seconds until the next try after the first, second, … one that failed for a while. */
-const pauses = [2, 10, 60, 300]
+const { timeoutMs, bytesMax, takenMs, pauses } = tries
 
 /**
  * One POST of the auth_req_id to the client's registered address, with the token that the client sent for it. Only the
@@ -36,9 +32,6 @@ const pauses = [2, 10, 60, 300]
  * final: the client can still poll. What may pass by itself is tried five times. NOT promised: exactly once.
  */
 export function createPings({ requests, clients, fetch, clock, log, everyMs = 5_000 }: PingsDeps): Pings {
-  const stopping = new AbortController()
-  const running = new Set<Promise<void>>()
-
   async function send(ping: Ping): Promise<void> {
     const outcome = await tell(ping)
     const pause = outcome === 'later' ? pauses[ping.tries - 1] : undefined
@@ -56,7 +49,7 @@ export function createPings({ requests, clients, fetch, clock, log, everyMs = 5_
         body: JSON.stringify({ auth_req_id: authReqId }),
         timeoutMs,
         bytesMax,
-        signal: stopping.signal,
+        signal: telling.signal,
       })
       if (status >= 200 && status < 300) return 'told'
       log('ping_refused', { client, status })
@@ -74,25 +67,10 @@ export function createPings({ requests, clients, fetch, clock, log, everyMs = 5_
     await Promise.all(due.map(send))
   }
 
-  function begin(approval?: string): void {
-    if (stopping.signal.aborted) return
-    const mine = run(approval)
-      .catch((error: unknown) =>
-        log('pings_failed', { reason: error instanceof Error ? error.message : 'thrown value' }),
-      )
-      .finally(() => running.delete(mine))
-    running.add(mine)
-  }
-
-  // A decision of a process that died before it told anybody.
-  const timer = setInterval(begin, everyMs).unref()
+  const telling = startTelling({ name: 'pings', run, log, everyMs })
   return {
-    wake: begin,
+    wake: telling.wake,
     run,
-    async [Symbol.asyncDispose]() {
-      clearInterval(timer)
-      stopping.abort()
-      await Promise.all(running)
-    },
+    [Symbol.asyncDispose]: () => telling[Symbol.asyncDispose](),
   }
 }
