@@ -2,22 +2,33 @@
 ;; Beside this text lies kernel.wasm, which it is made to by `npm run kernel`; a test holds the two together.
 ;; Instructions: https://webassembly.github.io/spec/core/exec/instructions.html#vector-instructions
 ;;
-;; 4,096 slots are a segment: the numbers of their documents (int32; 0: nothing is in the slot), then the early third of
-;; their codes (32 bytes each), then the rest of these (64 each): of most, no more is read than tells that they are not
-;; worth it. Sixteen are a block. Of a code, eight words of 16 bits are a group of 32
-;; axes: their lowest four bits are the first eight, the next four bits the next eight, and so on.
+;; 4,096 slots are a segment. Sixteen are a block: the numbers of their documents (int32; 0: nothing is in the slot), then the
+;; early third of their codes (32 bytes each). After the blocks of a segment there are as many
+;; places: the cells of documents' chunks, one document after the other (uint16), and their slots (int32). Then comes the
+;; rest of the codes (64 bytes each): of most, no more is read than tells that they are not worth it. Of a code, sixteen bytes
+;; are a group of 32 axes, four bits each: the lower four bits of all bytes, and the upper.
 (module
   (import "kernel" "memory" (memory 1))
-  ;; Where lies, in bytes: what a question has along each axis (192 int16); slots that are to be looked at (int32), and a score
-  ;; for each (float32); those that were, and theirs; how many scores lie in each of 4,096 steps (int32); a bit for each
-  ;; document; the segments.
+  ;; Where lies, in bytes: what a question has along each axis (192 int8, as codes have them); slots that are to be looked at
+  ;; (int32), and a score for each (float32); those that were, and theirs; how many scores lie in each of 4,096 steps (int32);
+  ;; runs of
+  ;; blocks whose slots are gathered: the first block, how many there are, and a score (float32); a bit for each document; of each document the first of its places, and how many there are (int32 each); the
+  ;; slots and cells of the chunks of visible documents; of each cell four times its step (int32), and its score; for each
+  ;; step where in the order of what is chosen it goes on, in bytes (int32); the segments.
   (global $along (export "along") (mut i32) (i32.const 0))
   (global $slots (export "slots") (mut i32) (i32.const 0))
   (global $scores (export "scores") (mut i32) (i32.const 0))
   (global $seenSlots (export "seenSlots") (mut i32) (i32.const 0))
   (global $seenScores (export "seenScores") (mut i32) (i32.const 0))
   (global $counts (export "counts") (mut i32) (i32.const 0))
+  (global $blocks (export "blocks") (mut i32) (i32.const 0))
   (global $bits (export "bits") (mut i32) (i32.const 0))
+  (global $runs (export "runs") (mut i32) (i32.const 0))
+  (global $metSlots (export "metSlots") (mut i32) (i32.const 0))
+  (global $metCells (export "metCells") (mut i32) (i32.const 0))
+  (global $cellSteps (export "cellSteps") (mut i32) (i32.const 0))
+  (global $cellScores (export "cellScores") (mut i32) (i32.const 0))
+  (global $order (export "order") (mut i32) (i32.const 0))
   (global $segments (export "segments") (mut i32) (i32.const 0))
   ;; The step in which the last of the best `rows` of those seen lies, and how many lie above it.
   (global $step (export "step") (mut i32) (i32.const 0))
@@ -54,60 +65,183 @@
         (local.set $to (i32.add (local.get $to) (i32.const 4)))
         (br $vector))))
 
-  ;; Adds those slots of a block that `bits` has the document of to the first `count`, with this score; returns how many
-  ;; there are then. Each is written in any case, and written over by the next where it is not visible: nothing to be guessed.
-  (func (export "gather")
-    (param $block i32) (param $score f32) (param $count i32) (result i32)
-    (local $at i32) (local $end i32) (local $slot i32) (local $document i32) (local $to i32)
+  ;; Gathers those slots that `bits` has the document of, with the scores of their cells, from the first `count` runs of blocks that
+  ;; lie beside each other. Returns how many there are. Each is written in any case, and written over by the next where it
+  ;; is not visible: nothing to be guessed.
+  (func (export "gather") (param $count i32) (result i32)
+    (local $run i32) (local $end i32) (local $block i32) (local $last i32) (local $score f32)
+    (local $at i32) (local $blockEnd i32) (local $slot i32) (local $document i32) (local $to i32) (local $any i32)
     (local $slots i32) (local $scores i32) (local $bits i32)
     (local.set $slots (global.get $slots))
     (local.set $scores (global.get $scores))
     (local.set $bits (global.get $bits))
-    (local.set $at (i32.add (global.get $segments) (i32.add
-      (i32.mul (i32.shr_u (local.get $block) (i32.const 8)) (i32.const 409600))
-      (i32.shl (i32.and (local.get $block) (i32.const 255)) (i32.const 6)))))
-    (local.set $end (i32.add (local.get $at) (i32.const 64)))
-    (local.set $slot (i32.shl (local.get $block) (i32.const 4)))
-    (local.set $to (i32.shl (local.get $count) (i32.const 2)))
-    (loop $next
-      (local.set $document (i32.load (local.get $at)))
-      (i32.store (i32.add (local.get $slots) (local.get $to)) (local.get $slot))
-      (f32.store (i32.add (local.get $scores) (local.get $to)) (local.get $score))
-      (local.set $to (i32.add (local.get $to) (i32.shl (i32.and
-        (i32.shr_u
-          (i32.load8_u (i32.add (local.get $bits) (i32.shr_u (local.get $document) (i32.const 3))))
-          (i32.and (local.get $document) (i32.const 7)))
-        (i32.const 1)) (i32.const 2))))
-      (local.set $slot (i32.add (local.get $slot) (i32.const 1)))
-      (local.set $at (i32.add (local.get $at) (i32.const 4)))
-      (br_if $next (i32.lt_u (local.get $at) (local.get $end))))
+    (local.set $run (global.get $blocks))
+    (local.set $end (i32.add (local.get $run) (i32.mul (local.get $count) (i32.const 12))))
+    ;; All of it is asked for at once: what is read one after the other is waited for one after the other.
+    (block $asked
+      (loop $next
+        (br_if $asked (i32.ge_u (local.get $run) (local.get $end)))
+        (local.set $block (i32.load (local.get $run)))
+        (local.set $last (i32.add (local.get $block) (i32.load offset=4 (local.get $run))))
+        (local.set $run (i32.add (local.get $run) (i32.const 12)))
+        (loop $blocks
+          (br_if $next (i32.ge_u (local.get $block) (local.get $last)))
+          (local.set $at (call $blockAt (local.get $block)))
+          (local.set $block (i32.add (local.get $block) (i32.const 1)))
+          (local.set $any (i32.add (local.get $any) (i32.add
+            (i32.add
+              (i32.add (i32.load (local.get $at)) (i32.load offset=64 (local.get $at)))
+              (i32.add (i32.load offset=128 (local.get $at)) (i32.load offset=192 (local.get $at))))
+            (i32.add
+              (i32.add (i32.load offset=256 (local.get $at)) (i32.load offset=320 (local.get $at)))
+              (i32.add (i32.load offset=384 (local.get $at))
+                (i32.add (i32.load offset=448 (local.get $at)) (i32.load offset=512 (local.get $at))))))))
+          (br $blocks))))
+    (global.set $any (local.get $any))
+    (local.set $run (global.get $blocks))
+    (block $done
+      (loop $next
+        (br_if $done (i32.ge_u (local.get $run) (local.get $end)))
+        (local.set $block (i32.load (local.get $run)))
+        (local.set $last (i32.add (local.get $block) (i32.load offset=4 (local.get $run))))
+        (local.set $score (f32.load offset=8 (local.get $run)))
+        (local.set $run (i32.add (local.get $run) (i32.const 12)))
+        (local.set $slot (i32.shl (local.get $block) (i32.const 4)))
+        (loop $blocks
+          (br_if $next (i32.ge_u (local.get $block) (local.get $last)))
+          (local.set $at (call $blockAt (local.get $block)))
+          (local.set $block (i32.add (local.get $block) (i32.const 1)))
+          (local.set $blockEnd (i32.add (local.get $at) (i32.const 64)))
+          (loop $each
+            (local.set $document (i32.load (local.get $at)))
+            (i32.store (i32.add (local.get $slots) (local.get $to)) (local.get $slot))
+            (f32.store (i32.add (local.get $scores) (local.get $to)) (local.get $score))
+            (local.set $to (i32.add (local.get $to) (i32.shl (i32.and
+              (i32.shr_u
+                (i32.load8_u (i32.add (local.get $bits) (i32.shr_u (local.get $document) (i32.const 3))))
+                (i32.and (local.get $document) (i32.const 7)))
+              (i32.const 1)) (i32.const 2))))
+            (local.set $slot (i32.add (local.get $slot) (i32.const 1)))
+            (local.set $at (i32.add (local.get $at) (i32.const 4)))
+            (br_if $each (i32.lt_u (local.get $at) (local.get $blockEnd))))
+          (br $blocks))))
     (i32.shr_u (local.get $to) (i32.const 2)))
 
-  ;; Looks at the codes of the first `count` slots. What each has as its score is that of its cell; to that comes `more`, and
-  ;; `unit` times the sum of what the code has at each axis times what lies along it. Most are far off, which a third of the
-  ;; axes tells: `late` is what the others add to that at most. What may be among the best `rows` of all that were seen for a
-  ;; question is put after the first `seen` of those, and counted. Returns how many there are then.
-  (func (export "look")
-    (param $count i32) (param $unit f32) (param $more f32) (param $late f32)
-    (param $rows i32) (param $seen i32) (result i32)
-    (local $at i32) (local $end i32) (local $kept i32) (local $slot i32) (local $least f32)
-    (local $code i32) (local $axes i32) (local $score f32) (local $own i32)
-    (local $words v128) (local $sum v128) (local $low v128)
-    (local $a v128) (local $b v128) (local $c v128) (local $d v128)
-    (local $e v128) (local $f v128) (local $g v128) (local $h v128)
-    (local $slots i32) (local $scores i32) (local $segments i32)
+  ;; Puts the chunks of the documents in the first `bytes` of `bits`, eight at a time, beside each other: at most `room`. What
+  ;; lies beyond a document's last is written, too, and written over by the next. Returns how many there are; -1 where there is no room.
+  (func (export "meet") (param $bytes i32) (param $room i32) (result i32)
+    (local $from i32) (local $end i32) (local $word i64) (local $run i32) (local $place i32) (local $left i32)
+    (local $count i32) (local $at i32) (local $own i32) (local $piece i32) (local $past i32)
+    (local.set $from (global.get $bits))
+    (local.set $end (i32.add (local.get $from) (local.get $bytes)))
+    (block $done
+      (loop $words
+        (br_if $done (i32.ge_u (local.get $from) (local.get $end)))
+        (local.set $word (i64.load (local.get $from)))
+        (local.set $run (i32.add (global.get $runs)
+          (i32.shl (i32.sub (local.get $from) (global.get $bits)) (i32.const 6))))
+        (local.set $from (i32.add (local.get $from) (i32.const 8)))
+        (loop $documents
+          (br_if $words (i64.eqz (local.get $word)))
+          (local.set $at (i32.add (local.get $run) (i32.shl (i32.wrap_i64 (i64.ctz (local.get $word))) (i32.const 3))))
+          ;; Without its lowest bit.
+          (local.set $word (i64.and (local.get $word) (i64.sub (local.get $word) (i64.const 1))))
+          (local.set $place (i32.load (local.get $at)))
+          (local.set $left (i32.load offset=4 (local.get $at)))
+          (if (i32.gt_u (i32.add (local.get $count) (local.get $left)) (local.get $room))
+            (then (return (i32.const -1))))
+          ;; Only of very long documents some lie in the next segment.
+          (loop $pieces
+            (br_if $documents (i32.eqz (local.get $left)))
+            (local.set $own (i32.and (local.get $place) (i32.const 4095)))
+            (local.set $piece (i32.sub (i32.const 4096) (local.get $own)))
+            (local.set $piece (select (local.get $left) (local.get $piece)
+              (i32.lt_u (local.get $left) (local.get $piece))))
+            (local.set $at (i32.add (global.get $segments)
+              (i32.mul (i32.shr_u (local.get $place) (i32.const 12)) (i32.const 434176))))
+            (local.set $past (i32.const 0))
+            (loop $eight
+              (v128.store
+                (i32.add (global.get $metCells) (i32.shl (i32.add (local.get $count) (local.get $past)) (i32.const 1)))
+                (v128.load offset=147456 (i32.add (local.get $at)
+                  (i32.shl (i32.add (local.get $own) (local.get $past)) (i32.const 1)))))
+              (v128.store
+                (i32.add (global.get $metSlots) (i32.shl (i32.add (local.get $count) (local.get $past)) (i32.const 2)))
+                (v128.load offset=155648 (i32.add (local.get $at)
+                  (i32.shl (i32.add (local.get $own) (local.get $past)) (i32.const 2)))))
+              (v128.store offset=16
+                (i32.add (global.get $metSlots) (i32.shl (i32.add (local.get $count) (local.get $past)) (i32.const 2)))
+                (v128.load offset=155664 (i32.add (local.get $at)
+                  (i32.shl (i32.add (local.get $own) (local.get $past)) (i32.const 2)))))
+              (local.set $past (i32.add (local.get $past) (i32.const 8)))
+              (br_if $eight (i32.lt_u (local.get $past) (local.get $piece))))
+            (local.set $count (i32.add (local.get $count) (local.get $piece)))
+            (local.set $place (i32.add (local.get $place) (local.get $piece)))
+            (local.set $left (i32.sub (local.get $left) (local.get $piece)))
+            (br $pieces)))))
+    (local.get $count))
+
+  ;; How many of those chunks lie in each step by their cells: added to `order`.
+  (func (export "survey") (param $count i32)
+    (local $at i32) (local $end i32) (local $own i32)
+    (local.set $at (global.get $metCells))
+    (local.set $end (i32.add (local.get $at) (i32.shl (local.get $count) (i32.const 1))))
+    (block $done
+      (loop $next
+        (br_if $done (i32.ge_u (local.get $at) (local.get $end)))
+        (local.set $own (i32.add (global.get $order)
+          (i32.load (i32.add (global.get $cellSteps) (i32.shl (i32.load16_u (local.get $at)) (i32.const 2))))))
+        (i32.store (local.get $own) (i32.add (i32.load (local.get $own)) (i32.const 1)))
+        (local.set $at (i32.add (local.get $at) (i32.const 2)))
+        (br $next))))
+
+  ;; Puts them, with their cells' scores, where `order` says, which is moved on: cell by cell, nearly, so that what is looked at
+  ;; together lies together. Behind `room` bytes there is one place for what is not wanted.
+  (func (export "choose") (param $count i32) (param $room i32)
+    (local $at i32) (local $own i32) (local $cell i32) (local $to i32)
+    (local $slots i32) (local $scores i32)
     (local.set $slots (global.get $slots))
     (local.set $scores (global.get $scores))
-    (local.set $segments (global.get $segments))
-    (local.set $low (v128.const i16x8 15 15 15 15 15 15 15 15))
+    (block $done
+      (loop $next
+        (br_if $done (i32.ge_u (local.get $at) (local.get $count)))
+        (local.set $cell (i32.shl
+          (i32.load16_u (i32.add (global.get $metCells) (i32.shl (local.get $at) (i32.const 1)))) (i32.const 2)))
+        (local.set $own (i32.add (global.get $order) (i32.load (i32.add (global.get $cellSteps) (local.get $cell)))))
+        (local.set $to (i32.load (local.get $own)))
+        (local.set $to (select (local.get $room) (local.get $to) (i32.gt_u (local.get $to) (local.get $room))))
+        (i32.store (local.get $own) (i32.add (local.get $to) (i32.const 4)))
+        (i32.store (i32.add (local.get $slots) (local.get $to))
+          (i32.load (i32.add (global.get $metSlots) (i32.shl (local.get $at) (i32.const 2)))))
+        (f32.store (i32.add (local.get $scores) (local.get $to))
+          (f32.load (i32.add (global.get $cellScores) (local.get $cell))))
+        (local.set $at (i32.add (local.get $at) (i32.const 1)))
+        (br $next))))
+
+  (func $blockAt (param $block i32) (result i32)
+    (i32.add (global.get $segments) (i32.add
+      (i32.mul (i32.shr_u (local.get $block) (i32.const 8)) (i32.const 434176))
+      (i32.mul (i32.and (local.get $block) (i32.const 255)) (i32.const 576)))))
+
+  ;; Looks at the codes of `count` slots from this one on. What each has as its score is that of its cell; to that comes `more`,
+  ;; and `unit` times the sum of what the code has at each axis times what lies along it. Most are far off, which a third of
+  ;; the axes tells: `late` is what the others add to that at most. What may be among the best `rows` of all that were seen
+  ;; for a question is put after the first `seen` of those, and counted. Returns how many there are then.
+  (func (export "look")
+    (param $from i32) (param $count i32) (param $unit f32) (param $more f32) (param $late f32)
+    (param $rows i32) (param $seen i32) (result i32)
+    (local $at i32) (local $end i32) (local $kept i32) (local $slot i32) (local $least f32)
+    (local $code i32) (local $score f32) (local $own i32)
+    (local $words v128) (local $others v128) (local $low v128)
+    (local $a v128) (local $b v128) (local $c v128) (local $d v128)
+    (local $slots i32) (local $scores i32)
+    (local.set $slots (i32.add (global.get $slots) (i32.shl (local.get $from) (i32.const 2))))
+    (local.set $scores (i32.add (global.get $scores) (i32.shl (local.get $from) (i32.const 2))))
+    (local.set $low (v128.const i32x4 0x0f0f0f0f 0x0f0f0f0f 0x0f0f0f0f 0x0f0f0f0f))
     (local.set $a (v128.load (global.get $along)))
     (local.set $b (v128.load offset=16 (global.get $along)))
     (local.set $c (v128.load offset=32 (global.get $along)))
     (local.set $d (v128.load offset=48 (global.get $along)))
-    (local.set $e (v128.load offset=64 (global.get $along)))
-    (local.set $f (v128.load offset=80 (global.get $along)))
-    (local.set $g (v128.load offset=96 (global.get $along)))
-    (local.set $h (v128.load offset=112 (global.get $along)))
     (local.set $least (f32.sub (call $leastOf (global.get $step)) (local.get $late)))
     (local.set $end (i32.shl (local.get $count) (i32.const 2)))
     ;; Codes lie anywhere in memory: asked for all at once, they are waited for together.
@@ -115,9 +249,12 @@
       (loop $next
         (br_if $asked (i32.ge_u (local.get $at) (local.get $end)))
         (local.set $slot (i32.load (i32.add (local.get $slots) (local.get $at))))
-        (local.set $kept (i32.add (local.get $kept) (i32.load offset=16384 (i32.add (local.get $segments) (i32.add
-          (i32.mul (i32.shr_u (local.get $slot) (i32.const 12)) (i32.const 409600))
-          (i32.shl (i32.and (local.get $slot) (i32.const 4095)) (i32.const 5)))))))
+        (local.set $kept (i32.add (local.get $kept) (i32.load offset=64
+          (i32.add (global.get $segments) (i32.add
+            (i32.mul (i32.shr_u (local.get $slot) (i32.const 12)) (i32.const 434176))
+            (i32.add
+              (i32.mul (i32.and (i32.shr_u (local.get $slot) (i32.const 4)) (i32.const 255)) (i32.const 576))
+              (i32.shl (i32.and (local.get $slot) (i32.const 15)) (i32.const 5))))))))
         (local.set $at (i32.add (local.get $at) (i32.const 4)))
         (br $next)))
     (global.set $any (local.get $kept))
@@ -128,32 +265,26 @@
       (loop $next
         (br_if $early (i32.ge_u (local.get $at) (local.get $end)))
         (local.set $slot (i32.load (i32.add (local.get $slots) (local.get $at))))
-        (local.set $code (i32.add (local.get $segments) (i32.add
-          (i32.mul (i32.shr_u (local.get $slot) (i32.const 12)) (i32.const 409600))
-          (i32.shl (i32.and (local.get $slot) (i32.const 4095)) (i32.const 5)))))
-        (local.set $words (v128.load offset=16384 (local.get $code)))
-        (local.set $sum (i32x4.add
-          (i32x4.add
-            (i32x4.dot_i16x8_s (v128.and (local.get $words) (local.get $low)) (local.get $a))
-            (i32x4.dot_i16x8_s
-              (v128.and (i16x8.shr_u (local.get $words) (i32.const 4)) (local.get $low)) (local.get $b)))
-          (i32x4.add
-            (i32x4.dot_i16x8_s
-              (v128.and (i16x8.shr_u (local.get $words) (i32.const 8)) (local.get $low)) (local.get $c))
-            (i32x4.dot_i16x8_s (i16x8.shr_u (local.get $words) (i32.const 12)) (local.get $d)))))
-        (local.set $words (v128.load offset=16400 (local.get $code)))
-        (local.set $sum (i32x4.add (local.get $sum) (i32x4.add
-          (i32x4.add
-            (i32x4.dot_i16x8_s (v128.and (local.get $words) (local.get $low)) (local.get $e))
-            (i32x4.dot_i16x8_s
-              (v128.and (i16x8.shr_u (local.get $words) (i32.const 4)) (local.get $low)) (local.get $f)))
-          (i32x4.add
-            (i32x4.dot_i16x8_s
-              (v128.and (i16x8.shr_u (local.get $words) (i32.const 8)) (local.get $low)) (local.get $g))
-            (i32x4.dot_i16x8_s (i16x8.shr_u (local.get $words) (i32.const 12)) (local.get $h))))))
+        (local.set $code (i32.add (global.get $segments) (i32.add
+            (i32.mul (i32.shr_u (local.get $slot) (i32.const 12)) (i32.const 434176))
+            (i32.add
+              (i32.mul (i32.and (i32.shr_u (local.get $slot) (i32.const 4)) (i32.const 255)) (i32.const 576))
+              (i32.shl (i32.and (local.get $slot) (i32.const 15)) (i32.const 5))))))
+        (local.set $words (v128.load offset=64 (local.get $code)))
+        (local.set $others (v128.load offset=80 (local.get $code)))
         (local.set $score (f32.add
           (f32.add (f32.load (i32.add (local.get $scores) (local.get $at))) (local.get $more))
-          (f32.mul (local.get $unit) (call $sum (local.get $sum)))))
+          (f32.mul (local.get $unit) (call $sum (i32x4.add
+            (i32x4.relaxed_dot_i8x16_i7x16_add_s
+              (local.get $a) (v128.and (local.get $words) (local.get $low))
+              (i32x4.relaxed_dot_i8x16_i7x16_add_s
+                (local.get $b) (v128.and (i16x8.shr_u (local.get $words) (i32.const 4)) (local.get $low))
+                (v128.const i32x4 0 0 0 0)))
+            (i32x4.relaxed_dot_i8x16_i7x16_add_s
+              (local.get $c) (v128.and (local.get $others) (local.get $low))
+              (i32x4.relaxed_dot_i8x16_i7x16_add_s
+                (local.get $d) (v128.and (i16x8.shr_u (local.get $others) (i32.const 4)) (local.get $low))
+                (v128.const i32x4 0 0 0 0))))))))
         (i32.store (i32.add (local.get $slots) (local.get $kept)) (local.get $slot))
         (f32.store (i32.add (local.get $scores) (local.get $kept)) (local.get $score))
         (local.set $kept (i32.add (local.get $kept) (i32.shl
@@ -167,32 +298,18 @@
       (loop $next
         (br_if $late (i32.ge_u (local.get $at) (local.get $kept)))
         (local.set $slot (i32.load (i32.add (local.get $slots) (local.get $at))))
-        (local.set $code (i32.add (local.get $segments) (i32.add
-          (i32.mul (i32.shr_u (local.get $slot) (i32.const 12)) (i32.const 409600))
+        (local.set $code (i32.add (global.get $segments) (i32.add
+          (i32.mul (i32.shr_u (local.get $slot) (i32.const 12)) (i32.const 434176))
           (i32.shl (i32.and (local.get $slot) (i32.const 4095)) (i32.const 6)))))
-        (local.set $axes (i32.add (global.get $along) (i32.const 128)))
-        (local.set $sum (v128.const i32x4 0 0 0 0))
-        (loop $group
-          (local.set $words (v128.load offset=147456 (local.get $code)))
-          (local.set $sum (i32x4.add (local.get $sum) (i32x4.add
-            (i32x4.add
-              (i32x4.dot_i16x8_s (v128.and (local.get $words) (local.get $low)) (v128.load (local.get $axes)))
-              (i32x4.dot_i16x8_s
-                (v128.and (i16x8.shr_u (local.get $words) (i32.const 4)) (local.get $low))
-                (v128.load offset=16 (local.get $axes))))
-            (i32x4.add
-              (i32x4.dot_i16x8_s
-                (v128.and (i16x8.shr_u (local.get $words) (i32.const 8)) (local.get $low))
-                (v128.load offset=32 (local.get $axes)))
-              (i32x4.dot_i16x8_s
-                (i16x8.shr_u (local.get $words) (i32.const 12))
-                (v128.load offset=48 (local.get $axes)))))))
-          (local.set $axes (i32.add (local.get $axes) (i32.const 64)))
-          (local.set $code (i32.add (local.get $code) (i32.const 16)))
-          (br_if $group (i32.lt_u (local.get $axes) (i32.add (global.get $along) (i32.const 384)))))
         (local.set $score (f32.add
           (f32.load (i32.add (local.get $scores) (local.get $at)))
-          (f32.mul (local.get $unit) (call $sum (local.get $sum)))))
+          (f32.mul (local.get $unit) (call $sum (i32x4.add
+            (call $group (v128.load offset=172032 (local.get $code)) (i32.const 64)
+              (call $group (v128.load offset=172048 (local.get $code)) (i32.const 96)
+                (v128.const i32x4 0 0 0 0)))
+            (call $group (v128.load offset=172064 (local.get $code)) (i32.const 128)
+              (call $group (v128.load offset=172080 (local.get $code)) (i32.const 160)
+                (v128.const i32x4 0 0 0 0))))))))
         (local.set $at (i32.add (local.get $at) (i32.const 4)))
         (br_if $next (f32.lt (local.get $score) (local.get $least)))
         (i32.store (i32.add (global.get $seenSlots) (local.get $seen)) (local.get $slot))
@@ -210,6 +327,40 @@
           (local.set $least (call $leastOf (global.get $step)))
           (br $up))))
     (i32.shr_u (local.get $seen) (i32.const 2)))
+
+  ;; A group of axes, and what lies along them from this byte on, added to `more`.
+  (func $group (param $words v128) (param $axes i32) (param $more v128) (result v128)
+    (local $low v128)
+    (local.set $low (v128.const i32x4 0x0f0f0f0f 0x0f0f0f0f 0x0f0f0f0f 0x0f0f0f0f))
+    (local.set $axes (i32.add (global.get $along) (local.get $axes)))
+    (i32x4.relaxed_dot_i8x16_i7x16_add_s
+      (v128.load (local.get $axes)) (v128.and (local.get $words) (local.get $low))
+      (i32x4.relaxed_dot_i8x16_i7x16_add_s
+        (v128.load offset=16 (local.get $axes))
+        (v128.and (i16x8.shr_u (local.get $words) (i32.const 4)) (local.get $low))
+        (local.get $more))))
+
+  ;; Leaves the best `rows` of the `seen` that were seen; of those in the last step the first. Returns how many there are then.
+  (func (export "keep") (param $seen i32) (param $rows i32) (result i32)
+    (local $at i32) (local $to i32) (local $level i32) (local $own i32)
+    (local.set $level (i32.sub (local.get $rows) (global.get $above)))
+    (local.set $seen (i32.shl (local.get $seen) (i32.const 2)))
+    (block $done
+      (loop $next
+        (br_if $done (i32.ge_u (local.get $at) (local.get $seen)))
+        (i32.store (i32.add (global.get $seenSlots) (local.get $to))
+          (i32.load (i32.add (global.get $seenSlots) (local.get $at))))
+        (f32.store (i32.add (global.get $seenScores) (local.get $to))
+          (f32.load (i32.add (global.get $seenScores) (local.get $at))))
+        (local.set $own (call $stepOf (f32.load (i32.add (global.get $seenScores) (local.get $at)))))
+        (local.set $at (i32.add (local.get $at) (i32.const 4)))
+        (br_if $next (i32.lt_s (local.get $own) (global.get $step)))
+        (if (i32.eq (local.get $own) (global.get $step)) (then
+          (br_if $next (i32.le_s (local.get $level) (i32.const 0)))
+          (local.set $level (i32.sub (local.get $level) (i32.const 1)))))
+        (local.set $to (i32.add (local.get $to) (i32.const 4)))
+        (br $next)))
+    (i32.shr_u (local.get $to) (i32.const 2)))
 
   (func $sum (param $of v128) (result f32)
     (local.set $of (i32x4.add (local.get $of)

@@ -20,13 +20,7 @@ export interface CellSet {
   readonly size: number
   /** By slot: place of the chunk in its document. */
   readonly ordinals: Int32Array
-  /** By slot: the next one of the same document; 0, which is no slot, after the last. */
-  readonly next: Int32Array
-  /** By number of a document: its first slot; 0 or nothing where there is none. */
-  readonly firsts: Int32Array
-  /** By block: its cell. */
-  readonly cellOf: Uint16Array
-  /** By cell: its blocks. */
+  /** By cell: its blocks, as runs of some beside each other: the first of each run, and how many there are. */
   readonly blocks: readonly (readonly number[])[]
   readonly kernel: Kernel
   /** Bytes of all this, about. */
@@ -45,12 +39,10 @@ export function createCellSet(generation: number, model: CellModel): CellSet {
   const count = countOf(model.centroids)
   const kernel = createKernel(model)
   const blocks: number[][] = Array.from({ length: count }, () => [])
-  /** By cell: the first of its slots that hold nothing; the others by `next`. */
+  const blocksOf = new Int32Array(count)
+  /** By cell: the first of its slots that hold nothing; the others by `ordinals`. */
   const holes = new Int32Array(count)
   let ordinals = new Int32Array(0)
-  let next = new Int32Array(0)
-  let cellOf = new Uint16Array(0)
-  let firsts = new Int32Array(8_192)
   let bits = new Uint8Array(1_024)
   // Slot 0 is none.
   let blockCount = 1
@@ -58,45 +50,36 @@ export function createCellSet(generation: number, model: CellModel): CellSet {
 
   /** Blocks for a cell that is full: a quarter more, beside each other, since they are read one after the other. */
   function addBlocks(cell: number): void {
-    const own = blocks[cell] as number[]
+    const own = blocksOf[cell] as number
     const first = blockCount
-    const last = first + (own.length >> 2)
-    const end = (last + 1) * slotsInBlock
+    const added = 1 + (own >> 2)
+    const end = (first + added) * slotsInBlock
     kernel.reserve(end)
-    blockCount = last + 1
-    if (end > next.length) {
-      ordinals = grown(ordinals, lengthFor(ordinals, end))
-      next = grown(next, lengthFor(next, end))
-      cellOf = grown(cellOf, lengthFor(cellOf, next.length / slotsInBlock))
-    }
-    for (let block = first; block <= last; block += 1) {
-      cellOf[block] = cell
-      own.push(block)
-    }
+    if (end > ordinals.length) ordinals = grown(ordinals, lengthFor(ordinals, end))
+    blockCount += added
+    blocksOf[cell] = own + added
+    blocks[cell]?.push(first, added)
     for (let slot = end - 1; slot >= first * slotsInBlock; slot -= 1) leave(slot, cell)
   }
 
   function leave(slot: number, cell: number): void {
     kernel.clear(slot)
-    next[slot] = holes[cell] ?? 0
+    ordinals[slot] = holes[cell] ?? 0
     holes[cell] = slot
   }
 
   function take(cell: number): number {
     if (holes[cell] === 0) addBlocks(cell)
     const slot = holes[cell] ?? 0
-    holes[cell] = next[slot] ?? 0
+    holes[cell] = ordinals[slot] ?? 0
     return slot
   }
 
   function remove(docNo: number): void {
-    for (let slot = firsts[docNo] ?? 0; slot !== 0; ) {
-      const after = next[slot] ?? 0
-      leave(slot, cellOf[Math.floor(slot / slotsInBlock)] ?? 0)
-      size -= 1
-      slot = after
-    }
-    if (docNo < firsts.length) firsts[docNo] = 0
+    const { slots, cells } = kernel.filed(docNo)
+    kernel.file(docNo, [], [])
+    for (const [at, slot] of slots.entries()) leave(slot, cells[at] as number)
+    size -= slots.length
     setBit(bits, docNo, false)
   }
 
@@ -112,34 +95,31 @@ export function createCellSet(generation: number, model: CellModel): CellSet {
     get ordinals() {
       return ordinals
     },
-    get next() {
-      return next
-    },
-    get firsts() {
-      return firsts
-    },
-    get cellOf() {
-      return cellOf
-    },
     get bytes() {
-      return kernel.bytes + bits.length + cellOf.byteLength + 2 * next.byteLength + firsts.byteLength
+      return kernel.bytes + bits.length + ordinals.byteLength
     },
     bits: () => bits,
     put(docNo, cells, codes) {
       remove(docNo)
-      if (docNo >= firsts.length) {
-        firsts = grown(firsts, lengthFor(firsts, docNo + 1))
-        bits = grown(bits, lengthFor(bits, firsts.length >> 3))
+      if (docNo >= 8 * bits.length) bits = grown(bits, lengthFor(bits, (docNo >> 3) + 1))
+      const slots: number[] = []
+      const cellsOf: number[] = []
+      try {
+        for (const [ordinal, cell] of cells.entries()) {
+          if (cell >= count) continue
+          const slot = take(cell)
+          slots.push(slot)
+          cellsOf.push(cell)
+          kernel.put(slot, docNo, codes, ordinal)
+          ordinals[slot] = ordinal
+        }
+        kernel.file(docNo, slots, cellsOf)
+      } catch (error) {
+        // There is no memory: what nobody would know of could not be removed.
+        for (const [at, slot] of slots.entries()) leave(slot, cellsOf[at] as number)
+        throw error
       }
-      for (const [ordinal, cell] of cells.entries()) {
-        if (cell >= count) continue
-        const slot = take(cell)
-        kernel.put(slot, docNo, codes, ordinal)
-        ordinals[slot] = ordinal
-        next[slot] = firsts[docNo] ?? 0
-        firsts[docNo] = slot
-        size += 1
-      }
+      size += slots.length
       setBit(bits, docNo)
     },
     remove,

@@ -1,5 +1,5 @@
 import type { Visible } from '../visible/visible.ts'
-import { leastOf, slotsInBlock, slotsMax, stepOf, steps } from './kernel.ts'
+import { type Kernel, leastOf, slotsMax, stepOf, steps } from './kernel.ts'
 import type { CellSet } from './members.ts'
 
 /** Chunks that are worth comparing, by document and place in it. Nominated, no more. */
@@ -32,42 +32,44 @@ export const looksOf = (chunks: number): number =>
   chunks <= looksAll ? chunks : Math.min(chunks, Math.max(looksLeast, looksEach * Math.sqrt(chunks)))
 
 /**
- * Looks at codes of visible chunks, and nominates the best of them. At all of them, document by document, where few are
- * visible. Else at those in the cells nearest to the question, until the next cell is so far that hardly anything in it can
- * be among the best; what is not visible there costs a look at its bit.
+ * Looks at codes of visible chunks in the cells nearest to the question, and nominates the best of them: until the next
+ * cell is so far that hardly anything in it can be among the best, and at all of them where few are visible. Which chunks these
+ * are is asked of the documents where that takes less, and else of the cells; what is not visible there costs a look at its bit.
  */
 export function findNear(
   sets: readonly CellSet[],
   visible: Visible,
   embedding: Float32Array,
-  { rows, limit }: NearOptions,
+  options: NearOptions,
 ): Near {
   for (const set of sets) {
-    if (visible.chunks <= looksAll) lookAtDocuments(set, visible, embedding, rows)
-    else lookAtCells(set, visible, embedding, { rows, limit })
+    const looks = looksOf(visible.chunks)
+    if (visible.chunks * visible.chunks <= documentsTimes * looks * set.size)
+      lookAtDocuments(set, visible, embedding, options)
+    else lookAtCells(set, visible, embedding, options)
+    set.kernel.keep()
   }
-  return best(sets, rows)
+  return best(sets, options.rows)
 }
 
-function lookAtDocuments(set: CellSet, visible: Visible, embedding: Float32Array, rows: number): void {
-  const { kernel, firsts, next, cellOf } = set
-  const cellScores = kernel.ask(embedding, none, rows)
-  const { slots, scores } = kernel
-  let count = 0
-  for (const docNo of visible.docNos) {
-    for (let slot = firsts[docNo] ?? 0; slot !== 0; slot = next[slot] as number) {
-      slots[count] = slot
-      scores[count] = cellScores[cellOf[(slot / slotsInBlock) | 0] as number] as number
-      count += 1
-      if (count < slotsMax) continue
-      kernel.look(count)
-      count = 0
-    }
-  }
-  kernel.look(count)
-}
+// A chunk that is met in its document costs half as much again as one that is met in its cell, and its code lies alone.
+const documentsTimes = 1 / 2
 
-const none = new Uint8Array()
+function lookAtDocuments(
+  { kernel }: CellSet,
+  visible: Visible,
+  embedding: Float32Array,
+  { rows, limit }: NearOptions,
+): void {
+  kernel.ask(embedding, visible.bits(), rows)
+  const looks = looksOf(visible.chunks)
+  const most = visible.chunks <= looksAll ? Number.POSITIVE_INFINITY : Math.ceil(looksTimes * looks)
+  const count = kernel.choose(visible.chunks, most)
+  for (let from = 0; from < count; from += slotsMax) {
+    if (from >= looks && (kernel.scores[from] as number) < farthestOf(kernel, limit)) break
+    kernel.look(from, Math.min(slotsMax, count - from))
+  }
+}
 
 function lookAtCells(
   { kernel, blocks }: CellSet,
@@ -76,26 +78,38 @@ function lookAtCells(
   { rows, limit }: NearOptions,
 ): void {
   const cellScores = kernel.ask(embedding, visible.bits(), rows)
-  const reach = deviations * kernel.deviation
   const looks = looksOf(visible.chunks)
-  let [count, looked] = [0, 0]
+  let looked = 0
   let farthest = Number.NEGATIVE_INFINITY
+  const look = (): void => {
+    const count = kernel.gather()
+    for (let from = 0; from < count; from += slotsMax) kernel.look(from, Math.min(slotsMax, count - from))
+    looked += count
+    if (looked >= looks) farthest = farthestOf(kernel, limit)
+  }
   for (const cell of nearestFirst(cellScores)) {
     const score = cellScores[cell] as number
-    if (score < farthest) break
-    for (const block of blocks[cell] as readonly number[]) {
-      count = kernel.gather(block, score, count)
-      if (count <= slotsMax - slotsInBlock) continue
-      kernel.look(count)
-      looked += count
-      count = 0
-      if (looked >= looks)
-        farthest = leastOf(stepAt(kernel.seen.counts, Math.max(limitMin, limit / depthOfLimit)).step) - reach
+    if (score < farthest || looked >= looksTimes * looks) break
+    const own = blocks[cell] as readonly number[]
+    for (let run = 0; run < own.length; run += 2) {
+      const first = own[run] as number
+      const end = first + (own[run + 1] as number)
+      for (let block = first; block < end; block += blocksMax) {
+        kernel.add(block, Math.min(blocksMax, end - block), score)
+        if (kernel.added >= slotsAtOnce) look()
+      }
     }
-    if (looked >= looksTimes * looks) break
   }
-  kernel.look(count)
+  look()
 }
+
+// Slots that are asked for at once: what they take fits into the nearer caches.
+const slotsAtOnce = 4_096
+const blocksMax = 64
+
+/** A cell that scores less has hardly anything that is among the best. */
+const farthestOf = ({ seen, deviation }: Kernel, limit: number): number =>
+  leastOf(stepAt(seen.counts, Math.max(limitMin, limit / depthOfLimit)).step) - deviations * deviation
 
 /** Cells by what they score, best first but for a step: counted, which takes a tenth of sorting them. */
 function nearestFirst(scores: Float32Array): Uint16Array {
