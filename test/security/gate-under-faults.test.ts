@@ -126,7 +126,9 @@ test(`with every kind of fault and ${parallel} questions at once, nothing leaks 
   const readers = Object.keys(tokens)
   const seen: Seen[] = []
   breakThings()
-  for (let round = 0; round < rounds; round += 1) {
+  const released = () => seen.flatMap((one) => one.released).length
+  // A machine that is busy answers less in time: it goes on until enough was released.
+  for (let round = 0; round < rounds || (released() <= 100 && round < 4 * rounds); round += 1) {
     const asked = Array.from({ length: parallel }, () => ask(pick(readers)))
     await takeAway()
     seen.push(...(await Promise.all(asked)))
@@ -138,7 +140,7 @@ test(`with every kind of fault and ${parallel} questions at once, nothing leaks 
   console.log(
     `seed ${seed}: ${seen.length} questions, ${count(({ status }) => status === 200)} answered, ` +
       `${count(({ status }) => status === 503)} with 503, ${count(({ complete }) => complete)} complete, ` +
-      `${seen.flatMap(({ released }) => released).length} passages and documents released, ` +
+      `${released()} passages and documents released, ` +
       `${seen.flatMap(({ leaked }) => leaked).length} leaked, slowest ${slowest.toFixed(0)} ms of ` +
       `${deadlineMs} + ${lateMs} (the process itself was kept from running for up to ${kept.toFixed(0)} ms)`,
   )
@@ -147,9 +149,9 @@ test(`with every kind of fault and ${parallel} questions at once, nothing leaks 
   // A busy machine may keep the whole process from running; that much later everything is.
   expect(slowest).toBeLessThan(deadlineMs + lateMs + kept)
   // Neither vacuous: much was released, and the faults were felt.
-  expect(seen.flatMap(({ released }) => released).length).toBeGreaterThan(100)
+  expect(released()).toBeGreaterThan(100)
   expect(count(({ complete, status }) => status === 503 || !complete)).toBeGreaterThan(20)
-}, 120_000)
+}, 240_000)
 
 test('and once the faults are over, the very next answers are whole and right, without a restart', async () => {
   faulty.set(undefined)

@@ -220,7 +220,7 @@ describeDatabases('whatever agents and their person do, in whatever order', (dat
       }),
       { numRuns: 25 },
     )
-  }, 120_000)
+  }, 300_000)
 })
 
 function fail(): never {
