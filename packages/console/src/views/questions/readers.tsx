@@ -4,12 +4,12 @@ import { Heading } from '../../parts/heading.tsx'
 import { Id } from '../../parts/id.tsx'
 import { Moment } from '../../parts/moment.tsx'
 import { Table } from '../../parts/table.tsx'
-import { Time } from '../../parts/time.tsx'
-import { actionPath, readsPath, recordPath, whoCanPath } from '../../paths.ts'
+import { readsPath, recordPath, whoCanPath } from '../../paths.ts'
 import { Link, withQuery } from '../../router.tsx'
 import type { Section } from '../../shell.tsx'
 import { useAnswer } from '../../use-answer.ts'
 import { type Asked, AskForm, askedOf, Field } from '../why/ask-form.tsx'
+import { type Given, givenColumns } from './given.tsx'
 import '../why/why.css'
 
 /** `GET /audit/readers`. */
@@ -20,14 +20,10 @@ interface Readers {
   readonly txn: string
 }
 
-interface Reader {
+interface Reader extends Given {
   readonly subject: string
   readonly actors: readonly string[]
   readonly client: string
-  readonly answers: number
-  readonly first_at: string
-  readonly last_at: string
-  readonly last_txn: string
 }
 
 /** `/readers?document=…`, with `since` and `until`: who got it, as far as the record goes. */
@@ -105,16 +101,7 @@ function Found({ found, asked }: { readonly found: Readers; readonly asked: Aske
             title: 'Through',
             cell: ({ actors, client }) => <Chain actors={actors} client={client} names={names} />,
           },
-          { title: 'Answers', cell: ({ answers }) => answers, isNumber: true },
-          { title: 'First', cell: ({ first_at }) => <Time at={first_at} /> },
-          {
-            title: 'Last',
-            cell: ({ last_at, last_txn }) => (
-              <Link to={actionPath(last_txn)}>
-                <Time at={last_at} />
-              </Link>
-            ),
-          },
+          ...givenColumns,
           {
             title: 'What else',
             cell: ({ subject, actors: [agent] }) => (

@@ -3,17 +3,17 @@ import { Heading } from '../../parts/heading.tsx'
 import { Id } from '../../parts/id.tsx'
 import { Moment } from '../../parts/moment.tsx'
 import { Table } from '../../parts/table.tsx'
-import { Time } from '../../parts/time.tsx'
-import { actionPath, explainPath } from '../../paths.ts'
+import { explainPath } from '../../paths.ts'
 import { Link, withQuery } from '../../router.tsx'
 import type { Section } from '../../shell.tsx'
 import { useAnswer } from '../../use-answer.ts'
 import { type Asked, AskForm, askedOf, Field } from '../why/ask-form.tsx'
+import { type Given, givenColumns } from './given.tsx'
 import '../why/why.css'
 
 /** `GET /audit/reads`. */
 interface Reads {
-  readonly documents: readonly Given[]
+  readonly documents: readonly GivenDocument[]
   readonly complete: boolean
   readonly asked_today?: number
   readonly txn: string
@@ -21,13 +21,9 @@ interface Reads {
 
 type Today = 'allowed' | 'denied' | 'error' | 'not_asked'
 
-interface Given {
+interface GivenDocument extends Given {
   readonly document_id: string
   readonly delegation: string | null
-  readonly answers: number
-  readonly first_at: string
-  readonly last_at: string
-  readonly last_txn: string
   readonly today?: Today
 }
 
@@ -109,23 +105,19 @@ function Found({
           { title: 'Document', cell: ({ document_id }) => <Id id={`document:${document_id}`} isShort /> },
           ...(asked === undefined
             ? []
-            : [{ title: 'Today', cell: ({ today = 'not_asked' }: Given) => <TodayTag today={today} /> }]),
-          { title: 'Answers', cell: ({ answers }) => answers, isNumber: true },
-          { title: 'First', cell: ({ first_at }) => <Time at={first_at} /> },
-          {
-            title: 'Last',
-            cell: ({ last_at, last_txn }) => (
-              <Link to={actionPath(last_txn)}>
-                <Time at={last_at} />
-              </Link>
-            ),
-          },
+            : [
+                {
+                  title: 'Today',
+                  cell: ({ today = 'not_asked' }: GivenDocument) => <TodayTag today={today} />,
+                },
+              ]),
+          ...givenColumns,
           ...(agent === undefined
             ? []
             : [
                 {
                   title: 'Under',
-                  cell: ({ delegation }: Given) =>
+                  cell: ({ delegation }: GivenDocument) =>
                     delegation === null ? '–' : <Id id={`delegation:${delegation}`} isShort />,
                 },
               ]),

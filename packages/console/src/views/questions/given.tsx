@@ -1,0 +1,26 @@
+import type { Column } from '../../parts/table.tsx'
+import { Time } from '../../parts/time.tsx'
+import { actionPath } from '../../paths.ts'
+import { Link } from '../../router.tsx'
+
+/** What the record sums up of answers that were given. */
+export interface Given {
+  readonly answers: number
+  readonly first_at: string
+  readonly last_at: string
+  readonly last_txn: string
+}
+
+/** How often, and when: the last one leads to its action. */
+export const givenColumns: readonly Column<Given>[] = [
+  { title: 'Answers', cell: ({ answers }) => answers, isNumber: true },
+  { title: 'First', cell: ({ first_at }) => <Time at={first_at} /> },
+  {
+    title: 'Last',
+    cell: ({ last_at, last_txn }) => (
+      <Link to={actionPath(last_txn)}>
+        <Time at={last_at} />
+      </Link>
+    ),
+  },
+]
