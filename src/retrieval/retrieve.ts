@@ -1,5 +1,5 @@
 import type { Why } from '../authz/explain/why.ts'
-import type { Cleared, Clearing, Gate, GateCounts } from '../authz/gate.ts'
+import type { Clearance, Cleared, Clearing, Gate, GateCounts, Guarded } from '../authz/gate.ts'
 import type { Embedder } from '../embed/embedder.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
@@ -76,6 +76,8 @@ interface Branches {
   /** How many of each list at first. */
   readonly depth: number
   run(visible: Visible, depth: number): Promise<Candidate[][]>
+  /** Documents that are found whatever is asked. */
+  foundAnyway(visible: Visible): readonly Guarded[]
 }
 
 interface Found {
@@ -173,6 +175,7 @@ async function prepare(question: Question, deps: RetrieverDeps, { signal }: Dead
     modeUsed: 'keyword',
     depth: alone,
     run: async (visible, depth) => [await byWords(visible, depth)],
+    foundAnyway: () => [],
   }
   if (mode === 'keyword') return words
   const embedding = await embed(question, deps, signal)
@@ -186,11 +189,13 @@ async function prepare(question: Question, deps: RetrieverDeps, { signal }: Dead
       modeUsed: 'vector',
       depth: alone,
       run: async (visible, depth) => [await search.vector(visible, embedding, depth)],
+      foundAnyway: (visible) => search.foundAnyway(visible, alone),
     }
   }
   return {
     modeUsed: 'hybrid',
     depth: Math.max(fusedMin, alone),
+    foundAnyway: (visible) => search.foundAnyway(visible, alone),
     run: (visible, depth) => Promise.all([search.vector(visible, embedding, depth), byWords(visible, depth)]),
   }
 }
@@ -237,7 +242,8 @@ export const depthOfOne = (topK: number): number => Math.max(aloneMin, topK * al
 
 /**
  * Takes the best candidates through the gate until `topK` are cleared. Where refusals leave too few, it searches
- * deeper, until that or exhaustion or the deadline.
+ * deeper, until that or exhaustion or the deadline. Whoever sees little waits for OpenFGA, hardly for the search: what is
+ * found whatever was asked is asked about meanwhile.
  */
 async function clearBest({
   question,
@@ -248,9 +254,11 @@ async function clearBest({
 }: ClearBestOptions): Promise<Found> {
   let { depth } = branches
   if (isOver(deadline)) return { cleared: [], complete: false }
+  let early = clearEarly(branches.foundAnyway(visible), clearing)
   for (;;) {
-    const lists = await branches.run(visible, depth)
-    const { cleared, stopped } = await clearing.clear(fuse(lists), question.topK)
+    const [before, lists] = await Promise.all([early, branches.run(visible, depth)])
+    const { cleared, stopped = before?.stopped } = await clearing.clear(fuse(lists), question.topK)
+    early = undefined
     // Nothing proven: say that permissions cannot be checked. Something proven: only that is released.
     if (stopped !== undefined && cleared.length === 0 && !isOver(deadline)) throw stopped
     const exhausted = lists.every((list) => list.length < depth)
@@ -263,3 +271,9 @@ async function clearBest({
     depth *= deeper
   }
 }
+
+/** What it is told the clearing does not ask again, so that only why it was stopped is of use. */
+const clearEarly = (
+  items: readonly Guarded[],
+  clearing: Clearing,
+): Promise<Clearance<Guarded>> | undefined => (items.length === 0 ? undefined : clearing.clear(items))

@@ -1,3 +1,4 @@
+import type { Guarded } from '../authz/gate.ts'
 import type { Database } from '../store/sql.ts'
 import type { Candidate } from './candidate.ts'
 import type { Cells } from './cells/cells.ts'
@@ -13,6 +14,11 @@ export interface Search {
   vector(visible: Visible, embedding: Float32Array, limit: number): Promise<Candidate[]>
   /** Best by BM25, best first. */
   keyword(visible: Visible, query: string, limit: number): Promise<Candidate[]>
+  /**
+   * Documents that searching by vectors finds whatever is asked: all that are visible, where they have no more passages than
+   * are looked for. None where it is not known what they are called.
+   */
+  foundAnyway(visible: Visible, limit: number): readonly Guarded[]
 }
 
 export interface SearchOptions {
@@ -38,5 +44,14 @@ export function createSearch(
 
     // For those who may read nothing, too: what is skipped for them would tell them from those who may read little.
     keyword: (visible, query, limit) => byWords(database, visible, query, limit, { scope: statistics }),
+
+    foundAnyway(visible, limit) {
+      const documents = corpus?.lastKnown()
+      if (documents === undefined || visible.chunks > limit) return []
+      return [...visible.docNos].flatMap((docNo) => {
+        const documentId = documents.idOf(docNo)
+        return documentId === undefined ? [] : [{ documentId }]
+      })
+    },
   }
 }

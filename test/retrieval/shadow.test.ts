@@ -50,6 +50,7 @@ describe('a search that is done again exactly', needsPostgres, () => {
     const shadow = createShadow({ ...deps, afterMs: 20, ...more })
     const search: Search = {
       keyword: async () => [],
+      foundAnyway: () => [],
       async vector() {
         const cost = { predictedMs: 1, actualMs: 1, visible: passages, corpus: passages, fellBack: false }
         shadow.onPlan({ ...cost, plan, returned: candidates.length })

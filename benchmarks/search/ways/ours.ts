@@ -1,7 +1,7 @@
 import type { Fga } from '../../../src/authz/fga.ts'
 import { createHeldVerdicts } from '../../../src/authz/gate/held.ts'
 import { createLimiter } from '../../../src/authz/gate/limiter.ts'
-import { createGate } from '../../../src/authz/gate.ts'
+import { createGate, type Guarded } from '../../../src/authz/gate.ts'
 import { createPermissionIndex, type FollowingIndex } from '../../../src/authz/index/create.ts'
 import { createStorage } from '../../../src/authz/index/storage.ts'
 import type { ModelVersion } from '../../../src/authz/model/pin.ts'
@@ -81,9 +81,13 @@ export async function openOurs(
     lap('visible')
     const before = sent
     const clearing = gate.open(principal, { consistency, passOver: true })
+    let early: readonly Guarded[] = search.foundAnyway(visible, depthOfOne(topK))
     for (let depth = depthOfOne(topK); ; depth *= 4) {
+      const asking = early.length === 0 ? undefined : clearing.clear(early)
       const found = await search.vector(visible, asked.vector, depth)
       lap('search')
+      await asking
+      early = []
       const { cleared } = await clearing.clear(found, topK)
       lap('gate')
       if (cleared.length < topK && found.length === depth) continue

@@ -1,0 +1,89 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { FgaApi } from '../../src/authz/fga-api.ts'
+import type { Database } from '../../src/store/sql.ts'
+import { describeDatabases } from '../support/backends.ts'
+import { openWorld, type World } from '../support/world.ts'
+
+interface Asking {
+  /** OpenFGA was asked. */
+  readonly asked: PromiseWithResolvers<void>
+  /** What was compared, when OpenFGA had been asked or gave no sign. */
+  readonly searched: ('asked' | 'not asked')[]
+  fails: boolean
+}
+const asking = new AsyncLocalStorage<Asking>()
+
+/** A search does not begin before OpenFGA was asked, for half a second. */
+const waiting = (database: Database): Database => ({
+  ...database,
+  async forced(statement, values) {
+    const now = asking.getStore()
+    if (now !== undefined && statement.name.startsWith('plan_')) {
+      const sign = now.asked.promise.then(() => 'asked' as const)
+      now.searched.push(await Promise.race([sign, sleep(500, 'not asked' as const)]))
+    }
+    return database.forced(statement, values)
+  },
+})
+
+const watched = (real: FgaApi): FgaApi =>
+  Object.create(real, {
+    batchCheck: {
+      value: async (...given: Parameters<FgaApi['batchCheck']>) => {
+        const now = asking.getStore()
+        now?.asked.resolve()
+        if (now?.fails) throw new Error('down')
+        return real.batchCheck(...given)
+      },
+    },
+  })
+
+describeDatabases('an answer for whoever sees little', (kind) => {
+  let world: World
+  beforeAll(async () => {
+    world = await openWorld({
+      backend: { database: kind, openfga: 'engine' },
+      database: waiting,
+      openfga: watched,
+    })
+    const some = (count: number, person: string) =>
+      Object.fromEntries(
+        Array.from({ length: count }, (_, at) => [
+          `${person}/${at}`,
+          { text: `Page ${at} of the travel budget.`, access: { viewers: [`user:${person}`] } },
+        ]),
+      )
+    await world.put({ ...some(3, 'anne'), ...some(30, 'bob') })
+  })
+  afterAll(() => world?.[Symbol.asyncDispose]())
+
+  async function ask(user: string, { mode = 'vector', fails = false } = {}) {
+    const token = await world.token({ user })
+    const now: Asking = { asked: Promise.withResolvers(), searched: [], fails }
+    const response = await asking.run(now, () =>
+      world.call('POST', '/retrieve', {
+        token,
+        body: { query: 'travel budget', mode, consistency: 'strict' },
+      }),
+    )
+    const { results } = (await response.json()) as { results?: { document_id: string }[] }
+    return { status: response.status, found: results?.length, searched: now.searched }
+  }
+
+  test.each(['vector', 'hybrid'])(
+    'by %s asks OpenFGA while it searches: what is found anyway is known before',
+    async (mode) => {
+      expect(await ask('anne', { mode })).toEqual({ status: 200, found: 3, searched: ['asked'] })
+    },
+  )
+
+  test('asks first what is found where more is visible than an answer looks for', async () => {
+    expect(await ask('bob')).toEqual({ status: 200, found: 10, searched: ['not asked'] })
+  })
+
+  test('releases nothing, and says why, where OpenFGA does not answer meanwhile', async () => {
+    expect(await ask('anne', { fails: true })).toEqual({ status: 503, found: undefined, searched: ['asked'] })
+  })
+})
