@@ -362,7 +362,7 @@ const lateFrom = placesFrom + 4 * slotsInSegment
 const pastEnd = 8
 const segmentLength = slotsInSegment * (10 + codeLength)
 // More than the spread of all codes would call for: the best are so because all axes point their way, the later ones too.
-const deviationsLate = 5
+const deviationsLate = 8
 // A quarter of them may be nobody's before they are swept, and a few.
 const placesWaste = 5 / 4
 
