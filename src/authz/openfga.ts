@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { createRequire } from 'node:module'
 import {
   type BatchCheckItem,
@@ -166,6 +167,10 @@ export function createFga(api: FgaApi, storeId: string, pinned: () => string): F
   }
 }
 
+// Of one call alone: an answer to another one, that comes late or once too often on a connection that is kept, is none to this.
+const callsOfThis = randomBytes(6).toString('hex')
+let calls = 0
+
 async function batchOnce(
   api: FgaApi,
   storeId: string,
@@ -174,11 +179,12 @@ async function batchOnce(
   options: QueryOptions,
 ): Promise<BatchAnswer> {
   const context = contextAt(options.now)
+  const call = `${callsOfThis}-${(calls++).toString(36)}`
   const items: BatchCheckItem[] = checks.map(({ user, relation, object, contextual = [] }, index) => ({
     tuple_key: { user, relation, object },
     contextual_tuples: { tuple_keys: [...contextual] },
     context,
-    correlation_id: String(index),
+    correlation_id: `${call}-${index}`,
   }))
   const answer = await step(
     'openfga BatchCheck',
@@ -204,7 +210,7 @@ async function batchOnce(
   }
   const requestId = answer.$response.headers['x-request-id']
   return {
-    verdicts: checks.map((_, index) => verdictOf(result[String(index)])),
+    verdicts: checks.map((_, index) => verdictOf(result[`${call}-${index}`])),
     requestIds: typeof requestId === 'string' ? [requestId] : [],
   }
 }

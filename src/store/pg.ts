@@ -261,7 +261,7 @@ const toSent = (value: SqlValue): SqlValue => (value instanceof Int32Array ? int
 // SQLSTATE classes 08 (connection), 53 (resources), 57P (shutdown), and Node's own socket errors.
 const unavailableCodes = /^(08|53|57P|57014|25P03|25P04|ECONN|EPIPE|ENOENT|ETIMEDOUT|EHOSTUNREACH)/
 const unavailableMessages =
-  /connection terminated|timeout exceeded when trying to connect|not queryable|cannot use a pool after/i
+  /connection terminated|timeout exceeded when trying to connect|query read timeout|not queryable|cannot use a pool after/i
 
 /** A database that is gone or overloaded is a 503, never a 500 and never an empty answer. */
 function asUnavailable(error: unknown): AppError | undefined {

@@ -41,7 +41,8 @@ class Prepared implements Submittable {
   readonly text: string
   readonly #client: ClientBase
   readonly #values: readonly SqlValue[]
-  readonly #settle: (rows: object[], error: unknown) => void
+  /** `pg` puts another one here that ends its wait of `query_timeout` first, and tells it what was overdue. */
+  callback: (error: unknown, rows?: object[]) => void
   readonly #rows: object[] = []
   #columns: readonly Column[] | undefined
   #failed: unknown
@@ -57,7 +58,7 @@ class Prepared implements Submittable {
     this.text = text
     this.#client = client
     this.#values = values
-    this.#settle = settle
+    this.callback = (error, rows = []) => settle(rows, error ?? undefined)
   }
 
   /** Gives what it fails with before anything is sent. */
@@ -118,11 +119,11 @@ class Prepared implements Submittable {
   }
 
   handleReadyForQuery(): void {
-    this.#settle(this.#rows, this.#failed)
+    this.callback(this.#failed, this.#rows)
   }
 
   handleError(error: unknown): void {
-    this.#settle([], error)
+    this.callback(error)
   }
 
   handleCommandComplete(): void {
@@ -140,7 +141,8 @@ class Prepared implements Submittable {
 
 /** A value as Postgres reads it: as text, or as bytes where it is bytes. */
 function sent(value: SqlValue): string | Buffer | null {
-  if (value === null) return null
+  // What the types forbid is not sent as a word of JavaScript.
+  if (value === null || value === undefined) return null
   if (typeof value !== 'object') return String(value)
   if (value instanceof Int32Array) return intsParameter(value)
   if (value instanceof Uint8Array)

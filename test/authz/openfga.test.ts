@@ -284,7 +284,10 @@ describe('health', () => {
 })
 
 describe('a question', () => {
-  const asking: Answer = ({ path }) => (path === 'batch-check' ? { result: { 0: { allowed: true } } } : {})
+  const asking: Answer = ({ path, body }) =>
+    path === 'batch-check' ? { result: { [idOf(body)]: { allowed: true } } } : {}
+  const idOf = (body: unknown): string =>
+    (body as { checks: [{ correlation_id: string }] }).checks[0].correlation_id
   const check = { user: 'user:anne', relation: 'viewer', object: 'document:a' } as const
 
   test.each([
@@ -298,10 +301,10 @@ describe('a question', () => {
   })
 
   test.each([429, 500, 503])('is sent once: status %d is not tried again', async (status) => {
-    await using double = await startDouble((_, response) => {
+    await using double = await startDouble((call, response, nth) => {
       response.statusCode = status
       response.setHeader('retry-after', '1')
-      return { result: { 0: { allowed: true } } }
+      return asking(call, response, nth)
     })
     await expect(double.fga.batchCheck([check], options)).rejects.toEqual(unavailable)
     expect(double.calls).toHaveLength(1)
@@ -363,9 +366,9 @@ describe('a question', () => {
   })
 
   test('takes an answer that comes in pieces', async () => {
-    await using double = await startDouble((_, response) => {
+    await using double = await startDouble(({ body }, response) => {
       response.writeHead(200, { 'content-type': 'application/json' })
-      const pieces = ['{"result":{"0":{"allo', 'wed":tr', 'ue}}}']
+      const pieces = [`{"result":{"${idOf(body)}":{"allo`, 'wed":tr', 'ue}}}']
       const timer = setInterval(() => {
         const piece = pieces.shift()
         if (piece !== undefined) response.write(piece)
@@ -374,6 +377,36 @@ describe('a question', () => {
       response.on('close', () => clearInterval(timer))
     })
     expect(await double.fga.batchCheck([check], options)).toMatchObject({ verdicts: ['allowed'] })
+  })
+
+  test('is answered by nothing that was said to another one: not late, not once too often, not by its place', async () => {
+    let before: unknown
+    await using double = await startDouble(({ body }) => {
+      const answer = { result: { [idOf(before ?? body)]: { allowed: true } } }
+      before = body
+      return answer
+    })
+    const ask = async () => (await double.fga.batchCheck([check], options)).verdicts
+    expect([await ask(), await ask(), await ask()]).toEqual([['allowed'], ['error'], ['error']])
+    await using listing = await startDouble(() => ({ result: [{ allowed: true }] }))
+    expect((await listing.fga.batchCheck([check], options)).verdicts).toEqual(['error'])
+  })
+
+  test('takes no answer that is longer than any can be, and lets go of it', async () => {
+    const ended = Promise.withResolvers<void>()
+    await using double = await startDouble((_, response) => {
+      response.writeHead(200, { 'content-type': 'application/json' })
+      response.on('close', ended.resolve)
+      const more = (): void => {
+        while (!response.destroyed && response.write(' '.repeat(65_536)));
+        response.once('drain', more)
+      }
+      more()
+    })
+    await expect(double.fga.batchCheck([check], options)).rejects.toMatchObject({
+      message: 'OpenFGA TooLargeError',
+    })
+    await ended.promise
   })
 
   test('that fails says by what code or status, for whoever looks for the cause', async () => {

@@ -104,6 +104,23 @@ describe('a statement that is prepared on a connection of native Postgres', need
     expect(await runPrepared(client, { name: 'one', text: 'select 1 as n' }, [])).toEqual([{ n: 1 }])
   })
 
+  test('is waited for no longer than a connection string says, and is not kept when it has been answered', async () => {
+    const connectionString = `${native.databaseUrl}?query_timeout=60000`
+    const patient = new pg.Client({ connectionString })
+    await patient.connect()
+    const timers = () => process.getActiveResourcesInfo().filter((one) => one === 'Timeout').length
+    const statement = { name: 'soon', text: 'select $1::int as n' }
+    const before = timers()
+    for (let n = 0; n < 20; n += 1) expect(await runPrepared(patient, statement, [n])).toEqual([{ n }])
+    expect(timers()).toBeLessThan(before + 20)
+    await patient.end()
+    const hasty = new pg.Client({ connectionString: `${native.databaseUrl}?query_timeout=100` })
+    await hasty.connect()
+    const late = runPrepared(hasty, { name: 'late', text: 'select pg_sleep(2)' }, [])
+    await expect(late).rejects.toThrow('Query read timeout')
+    await hasty.end()
+  })
+
   test('fails where its columns are others since they were described', async () => {
     const statement = { name: 'columns', text: 'select * from changing' }
     await client.query('create temp table changing as select 1 as a, 2 as b')

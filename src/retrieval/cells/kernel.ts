@@ -78,7 +78,8 @@ const runsMax = slotsMin / slotsInBlock
 /** Scores lie between -1 and 1, and by codes a little beside. Sorting thousands of them to find one takes longer than counting. */
 export const steps = 4_096
 export const stepOf = (score: number): number =>
-  Math.max(0, Math.min(steps - 1, ((score + 2) * (steps / 4)) | 0))
+  // Rounded as the kernel does it: at the edge of a step one that was counted would not be found again.
+  Math.max(0, Math.min(steps - 1, (Math.fround(score + 2) * (steps / 4)) | 0))
 /** Less than any in the step. Anything is in the first. */
 export const leastOf = (step: number): number =>
   step === 0 ? Number.NEGATIVE_INFINITY : (4 * step) / steps - 2

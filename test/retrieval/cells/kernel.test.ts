@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import wabt from 'wabt'
 import { setBit } from '../../../src/kernel/bits.ts'
-import { createKernel } from '../../../src/retrieval/cells/kernel.ts'
+import { createKernel, stepOf, steps } from '../../../src/retrieval/cells/kernel.ts'
 import { createCellSet, noCell } from '../../../src/retrieval/cells/members.ts'
 import {
   axesMax,
@@ -133,6 +133,19 @@ test('gathers of blocks what is visible, in its order', () => {
   kernel.ask(question, bits.subarray(0, 2), 10)
   kernel.add(2, 1, 0.5)
   expect(kernel.gather()).toBe(1)
+})
+
+test('a score is in the step here that the kernel counts it in, at the edge of a step, too', () => {
+  // As the kernel has it: every number between is a float32.
+  const counted = (score: number): number =>
+    Math.trunc(Math.min(steps - 1, Math.max(0, Math.fround(Math.fround(score + 2) * (steps / 4)))))
+  for (let step = 0; step < steps; step += 1) {
+    const edge = Math.fround((4 * step) / steps - 2)
+    for (const score of [edge, ...[1e-8, 3e-8, 1e-7].flatMap((by) => [edge - by, edge + by])].map(
+      Math.fround,
+    ))
+      expect(stepOf(score)).toBe(counted(score))
+  }
 })
 
 test('chooses of the visible documents the chunks whose cells score most, however many were counted', () => {
