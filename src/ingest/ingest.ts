@@ -8,7 +8,7 @@ import type { Caller } from './access-rights.ts'
 import { type CollectionInput, saveCollection, saveFields } from './collections.ts'
 import type { IngestContext, Step, Writer } from './deps.ts'
 import { type DriftReport, drift, mendUnsettled, removeRequestOnly } from './drift.ts'
-import type { FieldType } from './facts.ts'
+import { type FieldType, readFields } from './facts.ts'
 import { type ImportRequest, importDocuments } from './imports.ts'
 import { findJob, type Idempotency, insertJob, type JobNote, type JobView, readJob } from './job-store.ts'
 import { createLocks } from './locks.ts'
@@ -32,6 +32,8 @@ export interface Ingest extends AsyncDisposable {
   /** The operator's own tuples, without the allow-list: see {@link applyTuples}. */
   applyTuples(writer: Writer, change: AccessChange): Promise<void>
   saveCollection(writer: Writer, input: CollectionInput): Promise<void>
+  /** The metadata fields that filters may use, by name. */
+  fields(): Promise<ReadonlyMap<string, FieldType>>
   saveFields(writer: Writer, fields: Readonly<Record<string, FieldType>>): Promise<void>
   /** The job for its owner; undefined for anybody else. */
   job(id: string, owner: FgaObject): Promise<JobView | undefined>
@@ -136,6 +138,7 @@ export function createIngest({
     changeAccess: (caller, change) => changeAccess(context, caller, change),
     applyTuples: (writer, change) => applyTuples(context, writer, change),
     saveCollection: (writer, input) => saveCollection(context, writer, input),
+    fields: () => readFields(database),
     saveFields: (writer, fields) => saveFields(context, writer, fields),
     job: (id, owner) => readJob(database, id, owner),
     waitForJob: (id, owner, signal) => waiter.wait(id, () => readJob(database, id, owner), signal),

@@ -258,6 +258,35 @@ describe('PUT /collections/{id} and PUT /fields', () => {
     expect(await put('new/1', open)).toMatchObject({ status: 422, json: { field: 'metadata.year' } })
   })
 
+  test('GET /fields lists what was declared last, and nothing else, to whom PUT /fields is for', async () => {
+    const declare = (fields: object) => world.call('PUT', '/fields', { token: root, body: fields })
+    expect((await declare({ year: 'number', team: 'string' })).status).toBe(200)
+    expect((await declare({ published: 'date' })).status).toBe(200)
+    expect(await answer(await world.call('GET', '/fields', { token: root }))).toMatchObject({
+      status: 200,
+      json: { fields: { published: 'date' } },
+    })
+    for (const token of [loader, await world.token({ user: 'anne' })])
+      expect((await world.call('GET', '/fields', { token })).status).toBe(403)
+  })
+
+  test('a day as a filter is its first instant: what is later that day is found by a range', async () => {
+    expect((await world.call('PUT', '/fields', { token: root, body: { published: 'date' } })).status).toBe(
+      200,
+    )
+    const published = { ...body, metadata: { published: '2025-05-01T10:00Z' } }
+    expect((await put('of/may', published)).status).toBe(200)
+    const anne = await world.token({ user: 'anne' })
+    const found = async (condition: unknown) => {
+      const asked = { query: 'book early', filter: { published: condition } }
+      const { results } = await world.retrieve(anne, asked)
+      return results.map(({ document_id }) => document_id)
+    }
+    expect(await found('2025-05-01')).toEqual([])
+    expect(await found('2025-05-01T12:00+02:00')).toEqual(['of/may'])
+    expect(await found({ gte: '2025-05-01', lt: '2025-05-02' })).toEqual(['of/may'])
+  })
+
   test.each(['/collections/new', '/fields'])(
     '%s is closed to services and to people without the row',
     async (path) => {

@@ -21,27 +21,41 @@ const fields = z
 
 const answer = z.strictObject({ fields, txn: z.string() }).openapi('Fields')
 
-/** `PUT /fields`: the metadata fields that filters may use, one list for the deployment; replaces it. */
+/** `/fields`: the metadata fields that filters may use, one list for the deployment. PUT replaces it. */
 export function fieldRoutes({ ingest, requireBearer, isAdministrator, now }: FieldRouteDeps): App {
-  const route = createRoute({
+  const asWriter = requireBearer({ kinds: ['person'], scopes: ['security.write'] })
+  const responses = {
+    200: { description: 'The list in force', content: { 'application/json': { schema: answer } } },
+    ...problems(),
+  }
+  // Only for whom PUT is for: what fields are called may tell what documents are about.
+  const get = createRoute({
+    method: 'get',
+    path: '/fields',
+    summary: 'The metadata fields that filters may use',
+    security: bearer,
+    middleware: [asWriter] as const,
+    responses,
+  })
+  const put = createRoute({
     method: 'put',
     path: '/fields',
     summary: 'Declare the metadata fields that filters may use',
+    description: 'The whole list: a field that is left out is declared no more.',
     security: bearer,
-    middleware: [
-      requireBearer({ kinds: ['person'], scopes: ['security.write'] }),
-      ...jsonBody(bodyBytesMax),
-    ] as const,
+    middleware: [asWriter, ...jsonBody(bodyBytesMax)] as const,
     request: { body: { required: true, content: { 'application/json': { schema: fields } } } },
-    responses: {
-      200: { description: 'The list in force', content: { 'application/json': { schema: answer } } },
-      ...problems(),
-    },
+    responses,
   })
-  return createRouter().openapi(route, async (c) => {
-    await assertAdministrator(c.get('principal'), isAdministrator, now())
-    const list = c.req.valid('json')
-    await ingest.saveFields(c.get('principal'), list)
-    return c.json({ fields: list, txn: c.get('txn') }, 200)
-  })
+  return createRouter()
+    .openapi(get, async (c) => {
+      await assertAdministrator(c.get('principal'), isAdministrator, now())
+      return c.json({ fields: Object.fromEntries(await ingest.fields()), txn: c.get('txn') }, 200)
+    })
+    .openapi(put, async (c) => {
+      await assertAdministrator(c.get('principal'), isAdministrator, now())
+      const list = c.req.valid('json')
+      await ingest.saveFields(c.get('principal'), list)
+      return c.json({ fields: list, txn: c.get('txn') }, 200)
+    })
 }

@@ -34,8 +34,14 @@ export const questionMembers = {
     .describe('A vector of your own in place of words, from the model that this service embeds with.'),
   top_k: z.int().min(1).max(100).default(10).describe('Passages at most.'),
   mode: z.enum(['hybrid', 'vector', 'keyword']).optional(),
-  collections: z.array(id).max(100).optional().describe('Only documents that are filed in one of these.'),
-  filter: filter.optional().describe('Conditions on declared metadata fields, all of which must hold.'),
+  collections: z
+    .array(id)
+    .max(100)
+    .optional()
+    .describe('Only documents that are filed in one of these; [] is none.'),
+  filter: filter
+    .optional()
+    .describe('Conditions on declared metadata fields, all of which must hold (docs/filters.md).'),
   consistency: z
     .enum(['fast', 'strict'])
     .default('fast')
