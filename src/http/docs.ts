@@ -7,6 +7,8 @@ interface Schema {
   readonly properties?: Readonly<Record<string, Schema>>
   readonly required?: readonly string[]
   readonly items?: Schema
+  /** What members of any name hold; `false`: there are no others. */
+  readonly additionalProperties?: Schema | boolean
   readonly enum?: readonly unknown[]
   readonly anyOf?: readonly Schema[]
   readonly oneOf?: readonly Schema[]
@@ -84,7 +86,7 @@ ${
     ? ''
     : html`<h3>Parameters</h3><table>${operation.parameters.map(
         (parameter) =>
-          html`<tr><th scope="row"><code>${parameter.name}</code></th><td>${parameter.in}${parameter.required ? ', required' : ''}</td><td>${summarize(parameter.schema ?? {}, document)}</td></tr>`,
+          html`<tr><th scope="row"><code>${parameter.name}</code></th><td>${parameter.in}${parameter.required ? ', required' : ''}</td><td>${summarize(parameter.schema ?? {}, document)}${said(parameter)}</td></tr>`,
       )}</table>`
 }
 ${body === undefined ? '' : html`<h3>Body</h3>${renderSchema(body, document, 0)}`}
@@ -103,24 +105,37 @@ const depthMax = 6
 
 function renderSchema(given: Schema, document: OpenApi, depth: number): Html | string {
   const schema = resolve(given, document)
-  const items = schema.items === undefined ? schema : resolve(schema.items, document)
-  if (items.properties === undefined || depth > depthMax) return html`<p>${summarize(schema, document)}</p>`
+  const items = resolve(held(schema) ?? schema, document)
+  if (items.properties === undefined || depth > depthMax)
+    return html`<p>${summarize(schema, document)}${said(given, schema)}</p>`
   const required = new Set(items.required ?? [])
   return html`<table>${Object.entries(items.properties).map(([name, member]) => {
     const whole = resolve(member, document)
-    const inner = whole.items === undefined ? whole : resolve(whole.items, document)
-    return html`<tr><th scope="row"><code>${name}</code></th><td>${required.has(name) ? 'required' : ''}</td><td>${summarize(whole, document)}${inner.properties === undefined ? '' : renderSchema(whole, document, depth + 1)}</td></tr>`
+    const inner = resolve(held(whole) ?? whole, document)
+    return html`<tr><th scope="row"><code>${name}</code></th><td>${required.has(name) ? 'required' : ''}</td><td>${summarize(whole, document)}${said(member, whole)}${inner.properties === undefined ? '' : renderSchema(whole, document, depth + 1)}</td></tr>`
   })}</table>`
+}
+
+/** What the contract says of it: where it is used, or else where it is defined. */
+function said(
+  used: { readonly description?: string; readonly schema?: Schema },
+  defined?: Schema,
+): Html | string {
+  const text = used.description ?? used.schema?.description ?? defined?.description
+  return text === undefined ? '' : html`<p class="said">${text}</p>`
 }
 
 function summarize(given: Schema, document: OpenApi): string {
   const schema = resolve(given, document)
   const choices = schema.anyOf ?? schema.oneOf
-  if (choices !== undefined) return choices.map((choice) => summarize(choice, document)).join(' | ')
+  if (choices !== undefined)
+    return choices.map((choice) => shape(resolve(choice, document), document)).join(' | ')
   if (schema.enum !== undefined)
     return schema.enum.map((value) => JSON.stringify(value)).join(' | ') + defaultOf(schema)
   const type = schema.type === undefined ? 'any' : [schema.type].flat().join(' or ')
-  const of = schema.items === undefined ? '' : ` of ${summarize(schema.items, document)}`
+  const within = held(schema)
+  const of =
+    within === undefined ? '' : `${schema.items ? ' of ' : ', each member: '}${summarize(within, document)}`
   const bounds = [
     schema.minimum === undefined ? '' : `≥ ${schema.minimum}`,
     schema.maximum === undefined || schema.maximum === Number.MAX_SAFE_INTEGER ? '' : `≤ ${schema.maximum}`,
@@ -129,6 +144,19 @@ function summarize(given: Schema, document: OpenApi): string {
   ].filter((bound) => bound !== '')
   return `${type}${of}${bounds.length > 0 ? ` (${bounds.join(', ')})` : ''}${defaultOf(schema)}`
 }
+
+/** One of several choices: an object by its members, since no table follows. */
+const shape = (schema: Schema, document: OpenApi): string =>
+  schema.properties === undefined
+    ? summarize(schema, document)
+    : `{${Object.keys(schema.properties)
+        .map((name) => (schema.required?.includes(name) ? name : `${name}?`))
+        .join(', ')}}`
+
+/** What a list holds, or an object whose members are named by whoever sends it. */
+const held = ({ items, properties, additionalProperties }: Schema): Schema | undefined =>
+  items ??
+  (properties === undefined && typeof additionalProperties === 'object' ? additionalProperties : undefined)
 
 const defaultOf = (schema: Schema): string =>
   schema.default === undefined ? '' : `, default ${JSON.stringify(schema.default)}`
@@ -152,7 +180,7 @@ h1 small { font-weight: 400; opacity: .6; } h2 { margin-top: 3rem; border-top: 1
 h2 b, nav b { display: inline-block; min-width: 4.5rem; } h3 { font-size: 1rem; margin-bottom: .3rem; }
 nav ul { list-style: none; padding: 0; } table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--line); font-size: .92rem; font-weight: 400; overflow-wrap: anywhere; }
-dd { margin: 0 0 .5rem 1.5rem; } summary { cursor: pointer; } code { font-family: ui-monospace, monospace; font-size: .92em; }
+.said { margin: .1rem 0 .3rem; opacity: .8; } dd { margin: 0 0 .5rem 1.5rem; } summary { cursor: pointer; } code { font-family: ui-monospace, monospace; font-size: .92em; }
 a { color: LinkText; }
 @media (max-width: 40rem) {
   body { margin: 1rem auto; } nav li { padding: .3rem 0; } nav a { overflow-wrap: anywhere; } h2 { overflow-wrap: anywhere; }

@@ -27,3 +27,18 @@ test('the contract can be read as one page that needs no script', async () => {
     expect(page).toContain(path)
   }
 })
+
+test('the page says what the contract says of a member, and what a member holds whose names are free', async () => {
+  await using world = await openWorld()
+  const page = await (await world.call('GET', '/docs')).text()
+  const rowOf = (route: string, member: string): string => {
+    const section = page.slice(page.indexOf(`<section id="${route}">`))
+    return section.slice(section.indexOf(`<code>${member}</code>`)).split('</tr>')[0] ?? ''
+  }
+  const filter = rowOf('post-retrieve', 'filter')
+  expect(filter).toContain('Conditions on declared metadata fields, all of which must hold')
+  expect(filter).toContain('{in} | {gte?, gt?, lte?, lt?}')
+  expect(rowOf('put-fields', 'fields')).toContain('&quot;string&quot; | &quot;number&quot;')
+  expect(rowOf('get-audit', 'actor')).toContain('Anywhere in the chain of agents.')
+  expect(rowOf('post-explain', 'at')).toContain('The clock for conditions. The tuples are today’s.')
+})
