@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { Readable } from 'node:stream'
-import { type JobError, problemOf, type RemitHttp } from './remit-http.ts'
+import { problemOf, type RemitHttp, type Told } from './remit-http.ts'
 import type { Terminal } from './terminal.ts'
 
 export interface ImportOptions {
@@ -19,7 +19,7 @@ export interface ImportDeps {
   readonly newKey: () => string
 }
 
-/** Streams an NDJSON file to the service, waits for its job and prints errors by line. Returns whether all went well. */
+/** Streams an NDJSON file to the service, waits for its job and prints errors and notes by line. Returns whether all went well. */
 export async function importFile(
   options: ImportOptions,
   { http, terminal, newKey }: ImportDeps,
@@ -42,9 +42,12 @@ export async function importFile(
   const ended = await http.job(job.id, ({ done, failed, total }) =>
     terminal.progress(done + failed, total, 'documents'),
   )
-  for (const error of ended.errors) terminal.say(lineOf(error))
-  terminal.say(`${ended.done} of ${ended.total} in, ${ended.failed} failed.`)
-  return ended.state === 'done' && ended.failed === 0 && ended.errors.length === 0
+  const { state, done, failed, total, withdrawn, errors, notes } = ended
+  for (const told of [...errors, ...notes]) terminal.say(lineOf(told))
+  const gone = options.snapshotOf === undefined ? '' : ` ${withdrawn} withdrawn,`
+  terminal.say(`${done - withdrawn} of ${total - withdrawn} in,${gone} ${failed} failed.`)
+  const undone = notes.some(({ code }) => code === 'snapshot_not_applied')
+  return state === 'done' && failed === 0 && errors.length === 0 && !undone
 }
 
 function queryOf({ snapshotOf, allowEmpty, allowWithdraw }: ImportOptions): string {
@@ -55,7 +58,7 @@ function queryOf({ snapshotOf, allowEmpty, allowWithdraw }: ImportOptions): stri
   return `?${query}`
 }
 
-function lineOf({ line, id, code, field, detail }: JobError): string {
+function lineOf({ line, id, code, field, detail }: Told): string {
   const where = [line === undefined ? undefined : `line ${line}`, id, field].filter(
     (part) => part !== undefined,
   )

@@ -1,7 +1,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { basename, extname, join, relative, sep } from 'node:path'
 import { isId } from '../kernel/ids.ts'
-import { problemOf, type RemitHttp } from './remit-http.ts'
+import { problemOf, type RemitHttp, type Told } from './remit-http.ts'
 import type { Terminal } from './terminal.ts'
 
 export interface IngestOptions {
@@ -46,8 +46,9 @@ export async function ingestFolder(options: IngestOptions, { http, terminal }: I
   let failed = 0
   async function work(): Promise<void> {
     for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
-      const problem = await putFile(file, options, http)
+      const { problem, notes = [] } = await putFile(file, options, http)
       done += 1
+      for (const { code, detail } of notes) terminal.say(`note: ${shown(file)}: ${code} ${detail}`)
       if (problem !== undefined) {
         failed += 1
         terminal.say(`failed: ${shown(file)}: ${problem}`)
@@ -77,11 +78,17 @@ async function listFiles(folder: string): Promise<string[]> {
 const codeOf = (error: unknown): string =>
   error instanceof Error && 'code' in error ? String(error.code) : 'unknown reason'
 
-/** What went wrong with one file, or undefined. */
-async function putFile(file: string, options: IngestOptions, http: RemitHttp): Promise<string | undefined> {
+interface Put {
+  readonly problem?: string
+  readonly notes?: readonly Told[]
+}
+
+async function putFile(file: string, options: IngestOptions, http: RemitHttp): Promise<Put> {
   const id = `${options.prefix}${file}`
   if (!isId(id))
-    return `the name makes no valid id (${shown(id)}): use A-Z a-z 0-9 . _ / @ + = % - only, at most 200`
+    return {
+      problem: `the name makes no valid id (${shown(id)}): use A-Z a-z 0-9 . _ / @ + = % - only, at most 200`,
+    }
   const path = join(options.folder, file)
   const bytes = await readFile(path)
   const body = JSON.stringify({
@@ -102,12 +109,14 @@ async function putFile(file: string, options: IngestOptions, http: RemitHttp): P
     headers: { 'content-type': 'application/json', prefer: 'wait' },
     body,
   }))
-  if (!response.ok) return problemOf(response)
+  if (!response.ok) return { problem: await problemOf(response) }
   const { job } = (await response.json()) as { readonly job: { readonly id: string } }
-  const ended = await http.job(job.id)
-  return ended.state === 'done' && ended.failed === 0
-    ? undefined
-    : ended.errors.map(({ code, detail }) => `${code} ${detail}`).join('; ') || 'the job failed'
+  const { state, failed, errors, notes } = await http.job(job.id)
+  if (state === 'done' && failed === 0) return { notes }
+  return {
+    notes,
+    problem: errors.map(({ code, detail }) => `${code} ${detail}`).join('; ') || 'the job failed',
+  }
 }
 
 /** A Markdown file's first heading, else the file's name. */

@@ -18,10 +18,15 @@ export interface Job {
   readonly done: number
   readonly failed: number
   readonly total: number
-  readonly errors: readonly JobError[]
+  /** How many of those done were withdrawn. */
+  readonly withdrawn: number
+  readonly errors: readonly Told[]
+  /** What it kept or left undone beside what was asked. */
+  readonly notes: readonly Told[]
 }
 
-export interface JobError {
+/** What a job says of one document, or of itself. */
+export interface Told {
   readonly line?: number
   readonly id?: string
   readonly code: string

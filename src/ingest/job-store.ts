@@ -11,6 +11,8 @@ export interface JobView {
   readonly done: number
   readonly failed: number
   readonly total: number
+  /** How many of those done were withdrawn. */
+  readonly withdrawn: number
   /** The first 1,000. */
   readonly errors: readonly JobError[]
   /** What the owner should know of work that went well. The first 1,000. */
@@ -158,6 +160,7 @@ interface JobRow {
   readonly done: number
   readonly failed: number
   readonly notes: readonly JobNote[]
+  readonly withdrawn: number
 }
 
 interface ToldRow {
@@ -174,7 +177,10 @@ const toldMax = 1_000
 /** Reads a job for its owner. Anybody else gets what a missing one gets: undefined. */
 export async function readJob(sql: Sql, id: string, owner: string): Promise<JobView | undefined> {
   const [job] = await sql.query<JobRow>(
-    'select state, total, done, failed, notes from jobs where id = $1 and owner = $2',
+    // What a snapshot withdraws has no line, and every line has one.
+    `select state, total, done, failed, notes, case kind when 'document' then 0 else
+       (select count(*)::int from job_items where job_id = $1 and line is null and state = 'done') end as withdrawn
+     from jobs where id = $1 and owner = $2`,
     [id, owner],
   )
   if (job === undefined) return undefined
@@ -187,13 +193,14 @@ export async function readJob(sql: Sql, id: string, owner: string): Promise<JobV
      order by line nulls last, item_no`,
     [id, toldMax],
   )
-  const { total, done, failed } = job
+  const { total, done, failed, withdrawn } = job
   return {
     id,
     state: stateOf(job),
     done,
     failed,
     total,
+    withdrawn,
     errors: told.filter(({ state }) => state === 'failed').map(toError),
     notes: [...job.notes, ...told.filter(({ state }) => state !== 'failed').map(toNote)],
   }

@@ -61,7 +61,7 @@ async function peer(answer: (asked: Asked, count: number) => Answer) {
   }
 }
 
-const done = { state: 'done', done: 1, failed: 0, total: 1, errors: [] }
+const done = { state: 'done', done: 1, failed: 0, total: 1, withdrawn: 0, errors: [], notes: [] }
 const allWell = ({ method }: Asked): Answer =>
   method === 'GET' ? { status: 200, body: { id: 'j', ...done } } : { status: 202, body: { job: { id: 'j' } } }
 
@@ -144,6 +144,19 @@ describe('ingest', () => {
       stderr: expect.stringContaining('skipped, not a kind of document that is read: photo.png'),
     })
     expect(to.asked).toEqual([])
+  })
+
+  test('says what the service kept or left as it was, beside what it took in', async () => {
+    const notes = [
+      { id: 'handbook/a.md', code: 'sensitivity_kept', detail: 'It was marked sensitive itself.' },
+    ]
+    await using to = await peer((asked) =>
+      asked.method === 'GET' ? { status: 200, body: { id: 'j', ...done, notes } } : allWell(asked),
+    )
+    expect(await ingest(await put({ 'a.md': 'x' }), to.url)).toMatchObject({
+      code: 0,
+      stderr: expect.stringContaining('note: a.md: sensitivity_kept It was marked sensitive itself.\n'),
+    })
   })
 
   test('waits as Retry-After says and goes on', async () => {
@@ -277,12 +290,38 @@ describe('import', () => {
     const errors = [{ line: 7, id: 'x', code: 'invalid_request', field: 'title', detail: 'is missing' }]
     const { ran } = await importing((asked) =>
       asked.method === 'GET'
-        ? { status: 200, body: { id: 'j', state: 'done', done: 9, failed: 1, total: 10, errors } }
+        ? { status: 200, body: { id: 'j', ...done, done: 9, failed: 1, total: 10, errors } }
         : allWell(asked),
     )
     expect(ran.code).toBe(1)
     expect(ran.stderr).toContain('line 7, x, title: invalid_request: is missing')
     expect(ran.stderr).toContain('9 of 10 in, 1 failed.')
+  })
+
+  const snapshot = ['--mode', 'snapshot', '--collection', 'handbook']
+
+  test('says why a snapshot withdrew nothing and fails, although all its lines went in', async () => {
+    const detail = 'Nothing was withdrawn. The last line is not {"end": <count>}: the list may be cut short.'
+    const notes = [{ code: 'snapshot_not_applied', detail }]
+    const { ran } = await importing(
+      (asked) =>
+        asked.method === 'GET' ? { status: 200, body: { id: 'j', ...done, notes } } : allWell(asked),
+      ...snapshot,
+    )
+    expect(ran).toMatchObject({ code: 1, stdout: '' })
+    expect(ran.stderr).toContain(`job: snapshot_not_applied: ${detail}\n1 of 1 in, 0 withdrawn, 0 failed.\n`)
+  })
+
+  test('counts what a snapshot withdrew apart from what it took in', async () => {
+    const body = { id: 'j', ...done, done: 8, total: 8, withdrawn: 7 }
+    const { ran } = await importing(
+      (asked) => (asked.method === 'GET' ? { status: 200, body } : allWell(asked)),
+      ...snapshot,
+    )
+    expect(ran).toMatchObject({
+      code: 0,
+      stderr: expect.stringContaining('1 of 1 in, 7 withdrawn, 0 failed.\n'),
+    })
   })
 
   test('names the snapshot’s collection and what may go', async () => {

@@ -103,12 +103,12 @@ describe('a snapshot', () => {
   const live = async () => (await Promise.all(ids.map(async (id) => ((await isLive(id)) ? [id] : [])))).flat()
   const fill = () => world.importLines(ids.map(snap))
 
-  test('withdraws what is no longer listed', async () => {
+  test('withdraws what is no longer listed, and counts it apart', async () => {
     await fill()
     const job = await world.importLines([snap('snap/1'), snap('snap/2'), snap('snap/3'), { end: 3 }], {
       snapshot,
     })
-    expect(job.notes).toMatchObject([{ code: 'snapshot_applied' }])
+    expect(job).toMatchObject({ done: 4, total: 4, withdrawn: 1, notes: [{ code: 'snapshot_applied' }] })
     expect(await live()).toEqual(['snap/1', 'snap/2', 'snap/3'])
     expect(await world.tuples('document:snap/4')).toEqual([])
   })
@@ -127,7 +127,7 @@ describe('a snapshot', () => {
   ])('withdraws nothing and says so when %s', async (_, lines, options) => {
     await fill()
     const job = await world.importLines(lines, { snapshot: { ...snapshot, ...options } })
-    expect(job.notes).toMatchObject([{ code: 'snapshot_not_applied' }])
+    expect(job).toMatchObject({ withdrawn: 0, notes: [{ code: 'snapshot_not_applied' }] })
     expect(await live()).toEqual(ids)
   })
 

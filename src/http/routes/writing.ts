@@ -17,6 +17,7 @@ export const jobSchema = z
     done: z.int(),
     failed: z.int(),
     total: z.int(),
+    withdrawn: z.int().openapi({ description: 'How many of those done were withdrawn.' }),
     errors: z.array(
       z.strictObject({
         line: z.int().optional(),
