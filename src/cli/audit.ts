@@ -3,6 +3,7 @@ import { type Command, Option } from 'commander'
 import { lentStates } from '../delegation/lent.ts'
 import type { AdminClient } from './admin-client.ts'
 import { type AsWhom, asWhom, type ExplainCommandDeps, sendAs } from './explain.ts'
+import { anyType, bare, typed } from './ids.ts'
 import { printFacts, printList } from './listing.ts'
 import { recordLines, type WireNames, type WireRecord, withName } from './record-lines.ts'
 
@@ -19,17 +20,18 @@ interface VerifyFlags {
   readonly json: boolean
 }
 
-const filters = [
-  'subject',
-  'actor',
-  'client',
-  'object',
-  'txn',
-  'event',
-  'decision',
-  'since',
-  'until',
-] as const
+/** And how an id is taken: a service can be the subject too. */
+const filters = {
+  subject: anyType('user:anne', 'service:loader'),
+  actor: typed('agent'),
+  client: (given: string) => given,
+  object: anyType('document:handbook/travel.md', 'delegation:d_1'),
+  txn: (given: string) => given,
+  event: (given: string) => given,
+  decision: (given: string) => given,
+  since: (given: string) => given,
+  until: (given: string) => given,
+}
 
 interface RecordPage {
   readonly records: readonly (WireRecord & { readonly names: WireNames })[]
@@ -62,9 +64,9 @@ export function addAuditCommands(program: Command, deps: AuditCommandDeps, outco
     .addOption(
       new Option('--format <format>', 'of the lines').choices(['json', 'ocsf', 'cef']).default('json'),
     )
-  for (const name of filters) list.option(`--${name} <${name}>`, `by ${name}`)
+  for (const [name, parse] of Object.entries(filters)) list.option(`--${name} <${name}>`, `by ${name}`, parse)
   asWhom(list).action(async (flags: Flags) => {
-    const query = queryOf(flags, filters)
+    const query = queryOf(flags, Object.keys(filters))
     if (flags['all'] === true) {
       query.set('format', String(flags['format']))
       const response = await sendAs(deps, flags, `/audit?${query}`, undefined, 'application/x-ndjson')
@@ -88,7 +90,7 @@ export function addAuditCommands(program: Command, deps: AuditCommandDeps, outco
     ),
   ).action(async (document: string, flags: Flags) => {
     const query = queryOf(flags, ['since', 'until'])
-    query.set('document', document)
+    query.set('document', bare('document')(document))
     const answer = await ask<{ readers: readonly Reader[]; names: WireNames; complete: boolean }>(
       deps,
       flags,
@@ -111,11 +113,11 @@ export function addAuditCommands(program: Command, deps: AuditCommandDeps, outco
   asWhom(
     spanned(audit.command('reads <user>'))
       .description('What a person was given: by an agent, or themselves.')
-      .option('--agent <agent>', 'agent:ID through which')
+      .option('--agent <agent>', 'through which', typed('agent'))
       .option('--today', 'asks of each whether it would be given today', false),
   ).action(async (subject: string, flags: Flags) => {
     const query = queryOf(flags, ['agent', 'since', 'until'])
-    query.set('subject', subject)
+    query.set('subject', typed('user')(subject))
     if (flags['today'] === true) query.set('today', 'true')
     const answer = await ask<{ documents: readonly Row[]; complete: boolean; asked_today?: number }>(
       deps,
@@ -155,9 +157,9 @@ export function addAuditCommands(program: Command, deps: AuditCommandDeps, outco
     audit
       .command('delegations')
       .description('Who lent what to which agent, newest first, ended ones too.')
-      .option('--delegation <id>', 'this one')
-      .option('--subject <user>', 'user:ID who lent it')
-      .option('--agent <agent>', 'agent:ID to whom it was lent or may be passed on')
+      .option('--delegation <id>', 'this one', bare('delegation'))
+      .option('--subject <user>', 'who lent it', typed('user'))
+      .option('--agent <agent>', 'to whom it was lent or may be passed on', typed('agent'))
       .addOption(new Option('--state <state>', 'what became of it').choices(lentStates))
       .option('--limit <n>', 'how many, at most 200', '100')
       .option('--cursor <cursor>', 'the page after this one'),
@@ -182,7 +184,7 @@ export function addAuditCommands(program: Command, deps: AuditCommandDeps, outco
       .option('--until <time>', 'the day to judge, ISO 8601 (default: today)'),
   ).action(async (agent: string, flags: Flags) => {
     const query = queryOf(flags, ['until'])
-    query.set('agent', agent)
+    query.set('agent', typed('agent')(agent))
     const answer = await ask<Row & { days: readonly Row[]; measures: readonly Row[] }>(
       deps,
       flags,
@@ -235,7 +237,8 @@ export function addAuditCommands(program: Command, deps: AuditCommandDeps, outco
     .command('erase <user>')
     .description('Takes a person out of the record for good: their key is destroyed, the seals stay whole.')
     .option('--yes', 'does it; without it nothing is done', false)
-    .action(async (subject: string, { yes }: { readonly yes: boolean }) => {
+    .action(async (user: string, { yes }: { readonly yes: boolean }) => {
+      const subject = typed('user')(user)
       if (!yes) throw new Error(`This cannot be undone. To erase ${subject} from the record: --yes`)
       const { alias, records } = await admin.run('audit_erase', { subject })
       terminal.say(`${String(records)} records say ${String(alias)} from now on.`)

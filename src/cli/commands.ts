@@ -162,7 +162,7 @@ const commands = {
   ),
   admin_add: command(
     z.strictObject({
-      subject: z.string().regex(/^user:./, 'must be user:SUBJECT'),
+      subject: z.string().regex(/^user:./, 'must be user:SUBJECT, such as user:anne'),
       roles: z.array(z.enum(roles)).min(1),
     }),
     async ({ subject, roles: added }, { administrators }) => ({
@@ -248,7 +248,7 @@ const commands = {
     },
   ),
   delegation_list: command(
-    z.strictObject({ user: z.string().regex(/^user:./, 'must be user:SUBJECT') }),
+    z.strictObject({ user: z.string().regex(/^user:./, 'must be user:SUBJECT, such as user:anne') }),
     async ({ user }, { delegations }) => ({
       delegations: (await delegations.listOf(user as `user:${string}`)).map(
         ({ id: delegation, agent, scope, resource, details, state, expiresAt }) => ({
@@ -409,7 +409,7 @@ const commands = {
     async ({ after, limit }, { record: keeping }) => ({ heads: await keeping.heads(after, limit) }),
   ),
   audit_erase: command(
-    z.strictObject({ subject: z.string().regex(/^user:[^*]/, 'must be user:SUBJECT') }),
+    z.strictObject({ subject: z.string().regex(/^user:[^*]/, 'must be user:SUBJECT, such as user:anne') }),
     ({ subject }, { record: keeping }) => keeping.erase(subject),
     // Whom it erases is what it must not keep.
     () => ({}),

@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import type { Fetch } from '../delegation/fetch-json.ts'
 import { type AsPersonDeps, personToken } from './as-person.ts'
 import { type Explained, explanationLines } from './explain-tree.ts'
+import { anyType, bare, each, typed } from './ids.ts'
 import { createRemitHttp, problemOf } from './remit-http.ts'
 import type { Terminal } from './terminal.ts'
 
@@ -52,16 +53,16 @@ export function addExplainCommands(program: Command, deps: ExplainCommandDeps): 
     program
       .command('explain <user> <relation> <object>')
       .description('Why a user has a relation to an object, or has not.')
-      .option('--agent <agent>', 'the agent that asks for the user')
-      .option('--delegation <id>', 'under which the agent asks')
-      .option('--grant <id>', 'approval that it presents; repeat for more', collect, [])
+      .option('--agent <agent>', 'the agent that asks for the user', bare('agent'))
+      .option('--delegation <id>', 'under which the agent asks', bare('delegation'))
+      .option('--grant <id>', 'approval that it presents; repeat for more', each(bare('grant')), [])
       .option('--at <time>', 'clock for conditions, ISO 8601; the tuples are today’s'),
   ).action(async (user: string, relation: string, object: string, flags: ExplainFlags) => {
     const { agent, delegation, grant: grants, at } = flags
     const answer = await ask<Explained>(deps, flags, '/explain', {
-      user,
+      user: typed('user')(user),
       relation,
-      object,
+      object: objectOf(relation, object),
       ...(agent !== undefined && { agent }),
       ...(delegation !== undefined && { delegation }),
       ...(grants.length > 0 && { grants }),
@@ -83,7 +84,7 @@ export function addExplainCommands(program: Command, deps: ExplainCommandDeps): 
     do {
       const page: WhoCanAnswer = await ask(deps, flags, '/who-can', {
         relation,
-        object,
+        object: objectOf(relation, object),
         ...(cursor !== null && { cursor }),
       })
       for (const subject of page.subjects)
@@ -100,7 +101,8 @@ export function addExplainCommands(program: Command, deps: ExplainCommandDeps): 
     program
       .command('groups <who>')
       .description('The groups that a person is in, and through which; or whom a group holds.'),
-  ).action(async (who: string, flags: AsWhom) => {
+  ).action(async (given: string, flags: AsWhom) => {
+    const who = typed('user')(given)
     const asked = who.startsWith('user:') ? { user: who } : { group: who }
     let complete = true
     let found = 0
@@ -130,11 +132,19 @@ function membershipLine(one: MembershipsAnswer['memberships'][number], who: stri
     : `${one.member}  ${one.relation}${end}${counted[one.counts]}`
 }
 
-const collect = (value: string, before: readonly string[]): string[] => [...before, value]
+const anyObject = anyType('document:handbook/travel.md', 'folder:plans')
+
+/** Only documents can be read; other relations are of several types. */
+const objectOf = (relation: string, object: string): string =>
+  (relation.startsWith('can_read') ? typed('document') : anyObject)(object)
 
 export const asWhom = (command: Command): Command =>
   command
-    .option('--as <user>', 'administrator of the demo who asks (lena where nobody is signed in)')
+    .option(
+      '--as <user>',
+      'administrator of the demo who asks (lena where nobody is signed in)',
+      bare('user'),
+    )
     .option('--token <token>', 'access token of an administrator (default: REMIT_TOKEN, or your sign-in)')
     .option('--url <url>', 'address of the service')
     .option('--json', 'prints what the service answers', false)

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { type Command, Option } from 'commander'
 import { requestAlgorithms } from '../delegation/clients.ts'
 import type { AdminClient } from './admin-client.ts'
+import { bare, each, typed } from './ids.ts'
 import { printList } from './listing.ts'
 import type { Terminal } from './terminal.ts'
 
@@ -28,21 +29,22 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     .description('Ends every sign-in and token of theirs, an agent’s for them included. Also NAMESPACE/KEY.')
     .option('--unknown', 'bars somebody of whom there is no account yet', false)
     .action(async (key: string, { unknown }: { readonly unknown: boolean }) => {
-      await admin.run('person_disable', { key, unknown })
+      await admin.run('person_disable', { key: bare('user')(key), unknown })
       terminal.say(`${key} is disabled.`)
     })
   person
     .command('enable <key>')
     .description('Takes that back: they may sign in again. What they had lent stands as it stood.')
     .action(async (key: string) => {
-      await admin.run('person_enable', { key })
+      await admin.run('person_enable', { key: bare('user')(key) })
       terminal.say(`${key} is enabled.`)
     })
   person
     .command('add <key>')
     .description('Adds an account, or changes its name. It can sign in once it has a password.')
     .requiredOption('--name <name>', 'what people call them')
-    .action(async (key: string, { name }: { readonly name: string }) => {
+    .action(async (given: string, { name }: { readonly name: string }) => {
+      const key = bare('user')(given)
       await admin.run('person_add', { key, name })
       terminal.say(`The account ${key} is there. Give it a password: remit password ${key}`)
     })
@@ -52,7 +54,9 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     .description(
       'Gives an account a new password, prints it, and ends its sign-ins and programs that act as it.',
     )
-    .action(async (user: string) => terminal.out(String((await admin.run('password', { user }))['password'])))
+    .action(async (user: string) =>
+      terminal.out(String((await admin.run('password', { user: bare('user')(user) }))['password'])),
+    )
 
   const clients = program.command('client').description('Works on clients of the authorization server.')
   clients
@@ -76,7 +80,7 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     )
     .option('--of <id>', 'the agent or the service that it is')
     .requiredOption('--title <title>', 'what people are shown')
-    .option('--redirect-uri <uri>', 'where the browser may return to; repeat for more', collect, [])
+    .option('--redirect-uri <uri>', 'where the browser may return to; repeat for more', each(), [])
     .option('--jwks <file>', 'its public keys (JWK set); left out: a public client')
     .option('--ping <url>', 'where an agent’s client is told that a person answered; left out: it polls')
     .addOption(
@@ -90,7 +94,7 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
         kind,
         title,
         redirect_uris: redirectUri,
-        ...(of !== undefined && { of }),
+        ...(of !== undefined && { of: bare(kind === 'service' ? 'service' : 'agent')(of) }),
         ...(jwks !== undefined && { jwks: JSON.parse(await readFile(jwks, 'utf8')) as unknown }),
         ...(ping !== undefined && { notification_endpoint: ping }),
         ...(signs !== undefined && { request_algorithm: signs }),
@@ -109,17 +113,17 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
   const delegation = program.command('delegation').description('Works on what people have lent to agents.')
   delegation
     .command('list <user>')
-    .description('Prints what a person (user:anne) has lent.')
+    .description('Prints what a person has lent.')
     .option('--json', 'one line of JSON each', false)
     .action(async (user: string, { json }: { readonly json: boolean }) => {
-      const { delegations } = await admin.run('delegation_list', { user })
+      const { delegations } = await admin.run('delegation_list', { user: typed('user')(user) })
       printList(terminal, delegations, { json, none: 'Nothing lent.', name: 'delegation' })
     })
   delegation
     .command('revoke <id>')
     .description('Takes back what was lent: no token under it counts from now on.')
     .action(async (id: string) => {
-      await admin.run('delegation_revoke', { id })
+      await admin.run('delegation_revoke', { id: bare('delegation')(id) })
       terminal.say(`The delegation ${id} is over.`)
     })
 
@@ -127,26 +131,32 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
   agent
     .command('add <id>')
     .description('Registers an agent, or gives it exactly these properties. Never enables a disabled one.')
-    .requiredOption('--owner <user>', 'who answers for it, for example user:anne')
+    .requiredOption('--owner <user>', 'who answers for it, for example user:anne', typed('user'))
     .requiredOption('--purpose <text>', 'what it is for, as people are told')
     .option('--title <title>', 'what people are shown beside its id')
     .addOption(
       new Option('--scope <scope>', 'its tokens hold no other; repeat for more')
-        .argParser(collect)
+        .argParser(each())
         .makeOptionMandatory(),
     )
-    .option('--collection <id>', 'it reads nothing filed elsewhere; repeat for more', collect, [])
+    .option(
+      '--collection <id>',
+      'it reads nothing filed elsewhere; repeat for more',
+      each(bare('collection')),
+      [],
+    )
     .option('--any-collection', 'it may read wherever people lend it something', false)
     .option('--jwks <file>', 'its public keys (JWK set), which verify its actor tokens')
     .option(
       '--host-client <id>',
       'a client, not its own, through which it acts by actor tokens of its key; repeat for more',
-      collect,
+      each(),
       [],
     )
     .option('--actor-issuer <iss>', 'how a token of another issuer names it: act.iss')
     .option('--actor-sub <sub>', 'and act.sub')
-    .action(async (id: string, flags: AgentFlags) => {
+    .action(async (given: string, flags: AgentFlags) => {
+      const id = bare('agent')(given)
       const answer = await admin.run('agent_add', await agentArguments(id, flags))
       terminal.say(
         answer['replaced'] === true
@@ -169,14 +179,14 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     .description('Takes the kill switch back. What it was lent before is over, unless --keep-lent.')
     .option('--keep-lent', 'the switch was pulled by mistake: what people lent it counts again', false)
     .action(async (id: string, { keepLent }: { readonly keepLent: boolean }) => {
-      const { ended } = await admin.run('agent_enable', { id, keep_lent: keepLent })
+      const { ended } = await admin.run('agent_enable', { id: bare('agent')(id), keep_lent: keepLent })
       terminal.say(`The agent ${id} is enabled. Delegations ended: ${String(ended)}.`)
     })
   agent
     .command('disable <id>')
     .description('The kill switch: no token in whose chain it stands counts from now on.')
     .action(async (id: string) => {
-      await admin.run('agent_disable', { id })
+      await admin.run('agent_disable', { id: bare('agent')(id) })
       terminal.say(`The agent ${id} is disabled.`)
     })
 
@@ -232,5 +242,3 @@ async function agentArguments(id: string, flags: AgentFlags): Promise<object> {
     ...(jwks !== undefined && { jwks: JSON.parse(await readFile(jwks, 'utf8')) as unknown }),
   }
 }
-
-const collect = (value: string, before: readonly string[] | undefined): string[] => [...(before ?? []), value]

@@ -5,6 +5,7 @@ import { readStoreFile } from '../authz/model/store-file.ts'
 import { testStoreFile } from '../authz/model/store-test.ts'
 import { createFgaApi } from '../authz/openfga.ts'
 import { personToken } from './as-person.ts'
+import { bare } from './ids.ts'
 import { planToMarkdown } from './model-markdown.ts'
 import {
   diffToText,
@@ -139,7 +140,7 @@ interface Applied {
 
 const asPerson = (command: Command): Command =>
   command
-    .option('--user <user>', 'the administrator who asks (demo)')
+    .option('--user <user>', 'the administrator who asks (demo)', bare('user'))
     .option('--token <token>', 'the administrator’s access token (default: REMIT_TOKEN, or your sign-in)')
     .option('--url <url>', 'address of the service')
 

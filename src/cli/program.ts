@@ -8,6 +8,7 @@ import type { AdminClient } from './admin-client.ts'
 import { addAuditCommands } from './audit.ts'
 import type { DemoTokens } from './demo-tokens.ts'
 import { addExplainCommands } from './explain.ts'
+import { anyType, bare, each, typed } from './ids.ts'
 import { importFile } from './import.ts'
 import { ingestFolder } from './ingest.ts'
 import { addIssuerCommands } from './issuer.ts'
@@ -86,9 +87,9 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
   program
     .command('token')
     .description('Prints an access token of the demo: a person’s, an agent’s for a person, or a service’s.')
-    .option('--user <user>', 'the person, for example anne')
-    .option('--agent <agent>', 'the agent that acts for the person')
-    .option('--service <name>', 'the service')
+    .option('--user <user>', 'the person, for example anne', bare('user'))
+    .option('--agent <agent>', 'the agent that acts for the person', bare('agent'))
+    .option('--service <name>', 'the service', bare('service'))
     .option('--scope <scopes>', 'narrows, for example "docs.search docs.read"')
     .addOption(new Option('--resource <resource>', 'where it counts').choices(['api', 'mcp']).default('api'))
     .action(async (flags: TokenFlags) => terminal.out(await tokenFor(flags, deps.demoTokens)))
@@ -101,18 +102,20 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
     .description('Gives a person roles, keeping those that they have.')
     .addOption(
       new Option('--role <role>', `${roles.join(', ')}; repeat for more`)
-        .argParser(collect)
+        .argParser(each())
         .makeOptionMandatory(),
     )
-    .action(async (subject: string, { role }: { readonly role: string[] }) => {
+    .action(async (given: string, { role }: { readonly role: string[] }) => {
+      const subject = typed('user')(given)
       const answer = await admin.run('admin_add', { subject, roles: role })
       terminal.say(`${subject}: ${String(answer['roles'])}`)
     })
   admins
     .command('remove <subject>')
     .description('Takes roles back, all of them where none is named, from the next request on.')
-    .option('--role <role>', `${roles.join(', ')}; repeat for more`, collect)
-    .action(async (subject: string, { role }: { readonly role?: string[] }) => {
+    .option('--role <role>', `${roles.join(', ')}; repeat for more`, each())
+    .action(async (given: string, { role }: { readonly role?: string[] }) => {
+      const subject = typed('user')(given)
       const answer = await admin.run('admin_remove', { subject, ...(role !== undefined && { roles: role }) })
       terminal.say(`${subject}: ${String(answer['roles']) || 'no role'}`)
     })
@@ -172,13 +175,23 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
   program
     .command('ingest <folder>')
     .description('Puts a folder’s documents into a collection.')
-    .requiredOption('--collection <id>', 'where they are filed')
-    .option('--owner <user>', 'for example user:anne')
-    .option('--viewer <subject>', 'for example group:eng#member; repeat for more', collect, [])
-    .option('--parent <object>', 'folder or collection whose readers may read; repeat for more', collect, [])
+    .requiredOption('--collection <id>', 'where they are filed', bare('collection'))
+    .option('--owner <user>', 'for example user:anne', typed('user'))
+    .option(
+      '--viewer <subject>',
+      'for example user:anne or group:eng#member; repeat for more',
+      each(viewer),
+      [],
+    )
+    .option(
+      '--parent <object>',
+      'folder or collection whose readers may read; repeat for more',
+      each(parent),
+      [],
+    )
     .option('--no-readers', 'nobody may read them, nor what is there already of them')
     .option('--prefix <prefix>', 'put before each path to make its id (default: the collection and a slash)')
-    .option('--service <name>', 'service that writes (demo; elsewhere REMIT_TOKEN)')
+    .option('--service <name>', 'service that writes (demo; elsewhere REMIT_TOKEN)', bare('service'))
     .option('--url <url>', 'address of the service')
     .action(async (folder: string, flags: IngestFlags) => {
       const { collection, owner, viewer: viewers, parent: parents, prefix = `${collection}/` } = flags
@@ -195,10 +208,10 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
     .addOption(
       new Option('--mode <mode>', 'snapshot: what the file does not list is withdrawn').choices(['snapshot']),
     )
-    .option('--collection <id>', 'collection of the snapshot')
+    .option('--collection <id>', 'collection of the snapshot', bare('collection'))
     .option('--allow-empty', 'the snapshot may be empty', false)
     .option('--allow-withdraw <n>', 'withdraw up to n, even if that is more than half', count)
-    .option('--service <name>', 'service that writes (demo; elsewhere REMIT_TOKEN)')
+    .option('--service <name>', 'service that writes (demo; elsewhere REMIT_TOKEN)', bare('service'))
     .option('--url <url>', 'address of the service')
     .action(async (file: string, flags: ImportFlags) => {
       if ((flags.mode === undefined) !== (flags.collection === undefined)) {
@@ -251,6 +264,9 @@ interface ImportFlags extends WriterFlags {
   readonly allowWithdraw?: number
 }
 
+const viewer = anyType('user:anne', 'group:eng#member')
+const parent = anyType('collection:handbook', 'folder:plans')
+
 /** What is sent replaces who may read: saying nothing would take the documents from all their readers. */
 function assertReaders({ owner, viewer, parent, readers }: IngestFlags): void {
   const named = owner !== undefined || viewer.length > 0 || parent.length > 0
@@ -259,8 +275,6 @@ function assertReaders({ owner, viewer, parent, readers }: IngestFlags): void {
       'Name who may read the documents with --owner, --viewer or --parent, or say --no-readers. Who could read them before can no more, unless named again.',
     )
 }
-
-const collect = (value: string, before: readonly string[] | undefined): string[] => [...(before ?? []), value]
 
 function count(value: string): number {
   if (!/^\d{1,9}$/.test(value)) throw new InvalidArgumentError('A number is needed.')

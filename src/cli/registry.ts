@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import type { AdminClient } from './admin-client.ts'
+import { bare, each } from './ids.ts'
 import { printList } from './listing.ts'
 import type { Terminal } from './terminal.ts'
 
@@ -25,10 +26,11 @@ export function addRegistryCommands(
     .command('add <id>')
     .description('Adds a collection, or changes what is named of one that is there.')
     .option('--title <title>', 'what people call it; needed for a new one')
-    .option('--organization <id>', 'organization that it belongs to')
+    .option('--organization <id>', 'organization that it belongs to', bare('organization'))
     .option('--public-allowed', 'documents in it may be readable by everyone')
     .option('--no-public-allowed', 'they may not (a new one: unless said)')
-    .action(async (id: string, options: CollectionFlags) => {
+    .action(async (given: string, options: CollectionFlags) => {
+      const id = bare('collection')(given)
       const { title, organization, publicAllowed } = options
       const answer = await admin.run('collection_add', {
         id,
@@ -56,14 +58,15 @@ export function addRegistryCommands(
   services
     .command('add <name>')
     .description('Registers a service with exactly these collections and prefixes.')
-    .option('--collection <id>', 'may write and tag here; repeat for more', collect, [])
+    .option('--collection <id>', 'may write and tag here; repeat for more', each(bare('collection')), [])
     .option(
       '--prefix <prefix>',
       'may write groups and organizations whose id starts so; repeat for more',
-      collect,
+      each(),
       [],
     )
-    .action(async (name: string, { collection, prefix: prefixes }: ServiceFlags) => {
+    .action(async (given: string, { collection, prefix: prefixes }: ServiceFlags) => {
+      const name = bare('service')(given)
       await admin.run('service_add', { name, collections: collection, prefixes })
       terminal.say(`The service ${name} may write to ${collection.join(', ') || 'no collection'}.`)
     })
@@ -81,10 +84,9 @@ export function addRegistryCommands(
   services
     .command('remove <name>')
     .description('Takes away its rights and its clients; what it brought in stays.')
-    .action(async (name: string) => {
+    .action(async (given: string) => {
+      const name = bare('service')(given)
       await admin.run('service_remove', { name })
       terminal.say(`The service ${name} is gone.`)
     })
 }
-
-const collect = (value: string, before: readonly string[] | undefined): string[] => [...(before ?? []), value]

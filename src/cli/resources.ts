@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander'
 import type { AdminClient } from './admin-client.ts'
+import { each } from './ids.ts'
 import { printList } from './listing.ts'
 import type { Terminal } from './terminal.ts'
 
@@ -22,11 +23,11 @@ export function addResourceCommands(
     .description('Registers another’s API, or gives it exactly these properties.')
     .addOption(
       new Option('--scope <scope>', 'what tokens for it may hold; repeat for more')
-        .argParser(collect)
+        .argParser(each())
         .makeOptionMandatory(),
     )
-    .option('--details-type <type>', 'type of authorization_details that it knows; repeat', collect, [])
-    .option('--allow <client>', 'may have tokens for it, by exchange as well; repeat for more', collect, [])
+    .option('--details-type <type>', 'type of authorization_details that it knows; repeat', each(), [])
+    .option('--allow <client>', 'may have tokens for it, by exchange as well; repeat for more', each(), [])
     .option('--any-client', 'every client of a person or an agent may ask people for it', false)
     .option('--owner <client>', 'its own client, which may ask about tokens and pass them on')
     .action(async (url: string, { scope, detailsType, allow, anyClient, owner }: ResourceFlags) => {
@@ -57,5 +58,3 @@ export function addResourceCommands(
       terminal.say(`No token is made for ${url} any more.`)
     })
 }
-
-const collect = (value: string, before: readonly string[] | undefined): string[] => [...(before ?? []), value]

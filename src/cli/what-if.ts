@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { type Command, InvalidArgumentError } from 'commander'
 import type { Fetch } from '../delegation/fetch-json.ts'
 import { type AsPersonDeps, personToken } from './as-person.ts'
+import { bare, each, typed } from './ids.ts'
 import { createRemitHttp, problemOf } from './remit-http.ts'
 import type { Terminal } from './terminal.ts'
 
@@ -69,11 +70,12 @@ export function addWhatIfCommand(program: Command, deps: WhatIfCommandDeps): voi
     )
     .option('--delete <tuple>', '"user relation object"; repeat for more', remove, [])
     .option('--model <file>', 'a changed model; it takes security.write')
-    .option('--person <user>', 'only about user:ID; repeat for more', collect, [])
-    .option('--document <id>', 'only about this document; repeat for more', collect, [])
+    .option('--person <user>', 'only about this person; repeat for more', each(typed('user')), [])
+    .option('--document <id>', 'only about this document; repeat for more', each(bare('document')), [])
     .option(
       '--as <user>',
       'administrator of the demo who asks (lena where nobody is signed in; kim with --model)',
+      bare('user'),
     )
     .option('--token <token>', 'access token of an administrator (default: REMIT_TOKEN, or your sign-in)')
     .option('--url <url>', 'address of the service')
@@ -167,8 +169,6 @@ function remove(text: string, before: readonly Tuple[]): Tuple[] {
   const [user = '', relation = '', object = ''] = tupleIn(text, 3)
   return [...before, { user, relation, object }]
 }
-
-const collect = (value: string, before: readonly string[]): string[] => [...before, value]
 
 // An id is anybody's text, which a terminal would obey.
 const printable = (line: string): string => line.replaceAll(/\p{C}/gu, '?')

@@ -4,6 +4,7 @@ import type { Command } from 'commander'
 import type { Fetch } from '../../delegation/fetch-json.ts'
 import { isId } from '../../kernel/ids.ts'
 import type { AdminClient } from '../admin-client.ts'
+import { typed } from '../ids.ts'
 import { createSignInStore } from '../sign-in-store.ts'
 import { createSignIns, type Prompt, type SignInProgram, type SignIns } from '../sign-ins.ts'
 import type { Terminal } from '../terminal.ts'
@@ -107,7 +108,7 @@ export function addMcpCommands(program: Command, deps: McpCommandsDeps): void {
   mcp
     .command('register')
     .description(`Registers the agent ${agent} and its client, at this machine's running service.`)
-    .requiredOption('--owner <user>', 'who answers for it, for example user:anne')
+    .requiredOption('--owner <user>', 'who answers for it, for example user:anne', typed('user'))
     .action(async ({ owner }: { readonly owner: string }) => {
       const title = 'Programs on your own computer'
       const purpose = 'Answers you in programs on your own computer that speak MCP.'

@@ -26,11 +26,11 @@ export interface AuditQuestionDeps extends Reading {
 
 /** `user:ID` */
 export const person = text(1, 600)
-  .refine((value) => /^user:[^*#]+$/.test(value), 'must be user:ID')
+  .refine((value) => /^user:[^*#]+$/.test(value), 'must be user:ID, such as user:anne')
   .openapi({ example: 'user:anne' })
 /** `agent:ID` */
 export const agentId = text(1, 300)
-  .refine((value) => /^agent:[^*#]+$/.test(value), 'must be agent:ID')
+  .refine((value) => /^agent:[^*#]+$/.test(value), 'must be agent:ID, such as agent:research-bot')
   .openapi({ example: 'agent:research-bot' })
 const span = { since: moment.optional(), until: moment.optional() }
 

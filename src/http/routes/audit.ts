@@ -36,7 +36,11 @@ export const moment = z.iso
   .refine((value) => Date.parse(value) >= firstMs && Date.parse(value) < endMs, 'is no time')
 
 // Without its type an id is of nothing on record, and an empty list would read as if nothing had happened.
-const typed = (max: number) => text(1, max).refine((id) => /^[a-z][\w-]*:./.test(id), 'must be TYPE:ID')
+const typed = (max: number) =>
+  text(1, max).refine(
+    (id) => /^[a-z][\w-]*:./.test(id),
+    'must be TYPE:ID, such as document:handbook/travel.md',
+  )
 
 const query = z.strictObject({
   subject: typed(600).optional().openapi({ example: 'user:anne' }),
