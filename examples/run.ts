@@ -1,4 +1,5 @@
 /** Runs one of these programs by its name: `npm run -s example -- NAME [ARGUMENT]`. */
+import { AssertionError } from 'node:assert'
 import { globSync } from 'node:fs'
 
 const folder = new URL('./', import.meta.url)
@@ -6,7 +7,8 @@ const names = globSync(['*.ts', '*/*.ts'], { cwd: folder }).map((file) => file.r
 const [name = ''] = process.argv.splice(2, 1)
 if (names.includes(name) && name !== 'run')
   await import(new URL(`${name}.ts`, folder).href).catch((error: unknown) => {
-    console.error(String(error))
+    // A sentence that an example ends with is for whoever runs it.
+    console.error(error instanceof AssertionError && !error.generatedMessage ? error.message : String(error))
     process.exitCode = 1
   })
 else {

@@ -67,7 +67,7 @@ function demoLines(config: Config, demo: DemoFacts): string[] {
     ...agents.map(({ id, purpose }) => `  ${id}: ${purpose}`),
     '',
     'Sign in as one of them, with a browser on this machine. Paste into another terminal, in this folder:',
-    `npm run -s remit -- login${atUrl(config)} && npm run -s remit -- whoami${atUrl(config)}`,
+    `${command(config, 'login')} && ${command(config, 'whoami')}`,
     '',
     'The same question for three of them, by the agent research-bot: each time the person’s token, exchanged for one of the agent’s.',
     ...shown.flatMap(({ user, expected }) => [
@@ -79,17 +79,15 @@ function demoLines(config: Config, demo: DemoFacts): string[] {
   ]
 }
 
-// The other terminal knows no other port.
-const atUrl = ({ publicUrl }: Config): string =>
-  publicUrl === 'http://localhost:8787' ? '' : ` --url ${publicUrl}`
+// The other terminal lacks the settings of this one: without its folder the service is not found.
+const command = ({ home }: Config, line: string): string =>
+  `${home === resolve('.remit') ? '' : `REMIT_HOME=${quoted(home)} `}npm run -s remit -- ${line}`
 
 // The token is made when the command runs: one printed here would be dead in five minutes.
-function askLines({ home, publicUrl }: Config, user: string, question: string): string[] {
-  // The other terminal lacks the settings of this one: without its folder the service is not found.
-  const where = home === resolve('.remit') ? '' : `REMIT_HOME=${quoted(home)} `
+function askLines(config: Config, user: string, question: string): string[] {
   return [
-    `curl -s ${publicUrl}/retrieve \\`,
-    `  -H "authorization: Bearer $(${where}npm run -s remit -- token --user ${user} --agent research-bot)" \\`,
+    `curl -s ${config.publicUrl}/retrieve \\`,
+    `  -H "authorization: Bearer $(${command(config, `token --user ${user} --agent research-bot`)})" \\`,
     `  -H 'content-type: application/json' -d ${quoted(JSON.stringify({ query: question, top_k: 3 }))}`,
   ]
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { AppError, type ErrorCode, errorCodes } from '../kernel/errors.ts'
 import { lockHome } from '../store/home.ts'
 import { FolderLockedError } from '../store/lock.ts'
-import { pointerName, socketName } from './admin-server.ts'
+import { addressName, pointerName, socketName } from './admin-server.ts'
 import { type AdminDeps, type CommandName, runCommand } from './commands.ts'
 
 /** Opens everything that the commands need in this process, and closes it again. */
@@ -38,6 +38,10 @@ export function createAdminClient({ home, withService }: AdminClientOptions): Ad
     },
   }
 }
+
+/** Address of the service that runs on REMIT_HOME; undefined where none does, or where that is another's folder. */
+export const runningUrl = (home: string): Promise<string | undefined> =>
+  readFile(join(home, addressName), 'utf8').catch(() => undefined)
 
 async function locked(home: string): Promise<AsyncDisposable> {
   try {

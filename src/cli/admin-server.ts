@@ -20,6 +20,8 @@ export interface AdminServerOptions {
 /** Where a moved socket is written down: {@link socketPath} moves one whose path would be too long. */
 export const pointerName = 'admin.path'
 export const socketName = 'admin.sock'
+/** Where its address is written down, for commands whose shell does not name it. */
+export const addressName = 'admin.url'
 
 /**
  * The running service's face for the machine's operator: HTTP on a Unix socket (0600 in a 0700 folder). Who may
@@ -28,6 +30,7 @@ export const socketName = 'admin.sock'
 export async function startAdminServer({ dir, deps, onError }: AdminServerOptions): Promise<AsyncDisposable> {
   const socket = await socketPath(dir, socketName)
   const pointer = join(dir, pointerName)
+  const address = join(dir, addressName)
   const listener = getRequestListener(adminApp(deps, onError).fetch)
   const server = createServer((request, response) => {
     listener(request, response).catch(onError)
@@ -37,6 +40,7 @@ export async function startAdminServer({ dir, deps, onError }: AdminServerOption
     await once(server, 'listening')
     await chmod(socket.path, 0o600)
     await writeFile(pointer, socket.path, { mode: 0o600 })
+    await writeFile(address, deps.publicUrl, { mode: 0o600 })
   } catch (error) {
     server.close()
     await socket.remove()
@@ -48,6 +52,7 @@ export async function startAdminServer({ dir, deps, onError }: AdminServerOption
       server.closeIdleConnections()
       await closed
       await rm(pointer, { force: true })
+      await rm(address, { force: true })
       await socket.remove()
     },
   }

@@ -5,7 +5,7 @@ import { homedir } from 'node:os'
 import { isAbsolute, join, resolve } from 'node:path'
 import { ConfigError, loadConfig, settings } from '../config.ts'
 import { systemClock } from '../kernel/clock.ts'
-import { createAdminClient } from './admin-client.ts'
+import { createAdminClient, runningUrl } from './admin-client.ts'
 import { createDemoTokens } from './demo-tokens.ts'
 import { runCli } from './program.ts'
 import { createSignInStore } from './sign-in-store.ts'
@@ -45,6 +45,8 @@ function configFolder(): string {
 }
 
 const home = resolve(REMIT_HOME)
+// What this shell names counts; else the service of the folder, wherever it listens: the port that is usual may be another's.
+const running = process.env['PORT'] === undefined ? await runningUrl(home) : undefined
 const admin = createAdminClient({
   home,
   withService: async (work) => {
@@ -67,7 +69,7 @@ process.exitCode = await runCli(process.argv.slice(2), {
     fetch,
     now: Date.now,
   }),
-  publicUrl: PUBLIC_URL ?? `http://localhost:${PORT}`,
+  publicUrl: PUBLIC_URL ?? running ?? `http://localhost:${PORT}`,
   ...(OPENFGA_API_URL !== undefined && {
     openfga: {
       apiUrl: OPENFGA_API_URL,

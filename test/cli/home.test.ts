@@ -6,7 +6,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createDemoTokens } from '../../src/cli/demo-tokens.ts'
 import { lockHome } from '../../src/store/home.ts'
 import { remit as process } from '../e2e/process.ts'
-import { remit } from './world.ts'
+import { openCommands, remit, serving } from './world.ts'
 
 let folder: string
 beforeEach(async () => {
@@ -24,6 +24,23 @@ test.each([['person', 'disable', 'hugo'], ['agent', 'list'], ['token', '--user',
     expect(existsSync(home)).toBe(false)
   },
 )
+
+test('commands find the service by its folder, wherever it listens, unless the shell names another', async () => {
+  const world = await openCommands()
+  await using _closing = { [Symbol.asyncDispose]: () => world.database.close() }
+  const asked = async (env: Readonly<Record<string, string>>) => {
+    const ran = await process(['whoami'], { REMIT_HOME: world.home, XDG_CONFIG_HOME: folder, ...env })
+    return /for (\S+);/.exec(ran.stderr)?.[1]
+  }
+  const publicUrl = 'http://localhost:4711'
+  {
+    await using _server = await serving({ home: world.home, deps: { ...world.deps, publicUrl } })
+    expect(await asked({})).toBe(publicUrl)
+    expect(await asked({ PORT: '8797' })).toBe('http://localhost:8797')
+    expect(await asked({ PUBLIC_URL: 'http://remit.test' })).toBe('http://remit.test')
+  }
+  expect(await asked({})).toBe('http://localhost:8787')
+})
 
 test('a folder that holds other things is none either, and is left as it is', async () => {
   const ran = await remit(['drift'], { home: folder, withService: () => Promise.reject(new Error('opened')) })

@@ -92,6 +92,14 @@ test('examples/vault.ts has the account linked, reads, and writes once what Anne
   expect(sent.map(({ method, body }) => `${method} ${body}`)).toEqual(['GET ', 'POST {"title":"An otter"}'])
 })
 
+test('npm run example ends with the sentence alone where TOKEN is missing', async () => {
+  for (const name of ['approval', 'vault']) {
+    await using program = await start(name, [], { TOKEN: '' })
+    expect((await program.running.exit).code).toBe(1)
+    expect(program.running.stderr()).toMatch(/^TOKEN is missing: TOKEN=[^\n]*\n$/)
+  }
+})
+
 test('examples/README.md lists every program that there is, and about how long it is', () => {
   const folder = new URL('../../examples/', import.meta.url)
   const page = readFileSync(new URL('README.md', folder), 'utf8')

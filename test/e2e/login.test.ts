@@ -96,7 +96,7 @@ describe('a person of the demo at the command line', { timeout: slow }, () => {
     await using service = startService(settings.env)
     await service.said(ready)
     expect(service.stdout()).toContain(`Their passwords: ${join(settings.home, 'demo-passwords')}`)
-    expect(service.stdout()).toContain(`npm run -s remit -- login --url ${settings.url} && `)
+    expect(service.stdout()).toContain(`REMIT_HOME='${settings.home}' npm run -s remit -- login && `)
     expect(statSync(join(settings.home, 'demo-passwords')).mode & 0o777).toBe(0o600)
     const everybody = ['anne', 'bob', 'carol', 'kim'].map(passwordOf)
     expect(new Set(everybody).size).toBe(4)
