@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { envExample } from '../scripts/env-example.ts'
+import { eventNames } from '../src/audit/events.ts'
 import { errorCodes } from '../src/kernel/errors.ts'
 
 const root = new URL('../', import.meta.url)
@@ -73,6 +74,13 @@ describe('a promise that points to its test', () => {
     expect(JSON.stringify(components.schemas.RetrieveRequest)).toContain('"embedding"')
     expect(JSON.stringify(answers)).not.toMatch(/"(embeddings?|vectors?|scores?)":/)
   })
+})
+
+test('docs/audit.md lists every kind of event once, and no other', () => {
+  const [, section = ''] = text('docs/audit.md').split('### Kinds of events\n')
+  const [table = ''] = section.split('\n## ')
+  const listed = [...table.matchAll(/`(\w+)`/g)].map(([, name]) => name).filter((name) => name !== 'event')
+  expect(listed.sort()).toEqual([...eventNames].sort())
 })
 
 test('.env.example is what src/settings say (else: npx node scripts/env-example.ts > .env.example)', () => {
