@@ -204,11 +204,15 @@ function conditionMisfit(condition: { readonly name: string; readonly context: o
   if (stranger !== undefined)
     return { field: `condition.context.${stranger}`, detail: 'This member is not allowed.' }
   const end: unknown = 'expires_at' in condition.context ? condition.context.expires_at : undefined
-  if (typeof end !== 'string' || !instant.test(end) || Number.isNaN(Date.parse(end))) {
+  if (!isInstant(end)) {
     return { field: 'condition.context.expires_at', detail: 'Must be an RFC 3339 date-time.' }
   }
   return undefined
 }
+
+/** Whether it is a time at which a tuple can end. */
+export const isInstant = (value: unknown): boolean =>
+  typeof value === 'string' && instant.test(value) && !Number.isNaN(Date.parse(value))
 
 const instant = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})$/
 

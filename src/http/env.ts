@@ -45,7 +45,8 @@ export function createRouter(): App {
       const path =
         issue?.code === 'unrecognized_keys' ? [...issue.path, issue.keys[0] ?? ''] : (issue?.path ?? [])
       throw new AppError('invalid_request', {
-        field: path.map(String).join('.') || 'body',
+        // An empty name is shown as what it is: `filter.` would be the filter, and nothing the body.
+        field: path.map((name) => (name === '' ? '""' : String(name))).join('.') || 'body',
         public:
           issue?.code === 'unrecognized_keys' ? 'This member is not known.' : (issue?.message ?? 'Wrong.'),
       })

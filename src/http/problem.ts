@@ -33,7 +33,7 @@ export function createErrorHandler({ publicUrl, log }: { readonly publicUrl: str
       type: `${publicUrl}/docs/errors/${error.code}`,
       title: errorCodes[error.code].title,
       status: error.status,
-      ...(error.public !== undefined && { detail: error.public }),
+      ...detailOf(error),
       code: error.code,
       ...(error.field !== undefined && { field: error.field }),
       txn,
@@ -56,6 +56,13 @@ export function createErrorHandler({ publicUrl, log }: { readonly publicUrl: str
       },
     })
   }
+}
+
+/** A scope that is lacking is said in the body too: a challenge is a header, which few look at. */
+function detailOf({ code, public: said, challenge }: AppError): { readonly detail?: string } {
+  if (said !== undefined) return { detail: said }
+  const { scopes = [] } = challenge ?? {}
+  return code === 'insufficient_scope' && scopes.length > 0 ? { detail: `It takes ${scopes.join(' ')}.` } : {}
 }
 
 function fromHttp({ status, message }: HTTPException): AppError {

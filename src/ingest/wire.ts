@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { isId } from '../kernel/ids.ts'
-import { text } from '../kernel/text.ts'
+import { named, text } from '../kernel/text.ts'
 
 /** Most subjects in one list of a document's access. */
 const subjectsMax = 1_000
@@ -45,9 +45,13 @@ export const accessSchema = z.strictObject({
 export type Access = z.infer<typeof accessSchema>
 
 const scalar = z.union([text(0, 2_000), z.number(), z.boolean()])
-const metadata = z
-  .record(text(1, 100), z.union([scalar, z.array(scalar).max(100)]))
-  .refine((fields) => Object.keys(fields).length <= 64, 'at most 64 fields')
+const metadata = named(
+  z.union(
+    [scalar, z.array(scalar).max(100)],
+    'must be a string, a number, a boolean or a list of at most 100 of those',
+  ),
+  64,
+)
 
 const documentMembers = z.strictObject({
   id,

@@ -9,6 +9,24 @@ export const text = (least: number, most: number) =>
     .refine((value) => !value.includes('\0') && value.isWellFormed(), 'must not hold NUL or lone surrogates')
 
 /**
+ * An object of at most `most` members that are named by whoever sends it. Refused in words of ours: the schema's own
+ * are about records and keys, which nobody sent.
+ */
+export const named = <Value extends z.ZodType>(value: Value, most: number) =>
+  z
+    .record(text(1, nameMax), value, {
+      error: ({ code, path }) =>
+        code !== 'invalid_key'
+          ? 'must be an object'
+          : path?.at(-1) === ''
+            ? 'an empty name is no field'
+            : `a name has at most ${nameMax} characters, no NUL and no lone surrogate`,
+    })
+    .refine((members) => Object.keys(members).length <= most, `at most ${most} fields`)
+
+const nameMax = 100
+
+/**
  * What nobody sees as what it is: control, format (bidirectional, zero-width), surrogate, private-use, line and paragraph
  * separator characters, and whatever else may be drawn as nothing (fillers, joiners, variation selectors: 256 of those can
  * carry a hidden text, byte by byte). Not: the one selector that makes a sign an emoji.

@@ -71,6 +71,18 @@ describe('a bearer token', () => {
     expect(seen).toEqual([principal, bot])
   })
 
+  test('of another kind is told for whom the route is, and one that lacks a scope which it takes, in the body', async () => {
+    const { ask } = createFace({ tokens })
+    const told = async (token: string) =>
+      (
+        (await (await ask({ query: 'q' }, { authorization: `Bearer ${token}` })).json()) as {
+          detail?: string
+        }
+      ).detail
+    expect(await told('service')).toBe('This route is for people and agents only.')
+    expect(await told('reader')).toBe('It takes docs.search.')
+  })
+
   test.each([
     ['service', 403, 'forbidden', null],
     [

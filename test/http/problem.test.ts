@@ -142,6 +142,30 @@ describe('a problem', () => {
     expect(await response.json()).toMatchObject({ code: 'invalid_request', field })
   })
 
+  const conditions = 'must be a value, {in: [1 to 100 values]} or {gte, gt, lte, lt}'
+  test.each([
+    [{ year: null }, 'filter.year', conditions],
+    [{ year: [1] }, 'filter.year', conditions],
+    [{ year: { in: [] } }, 'filter.year', conditions],
+    [{ year: { in: [1], gte: 1 } }, 'filter.year', conditions],
+    [[], 'filter', 'must be an object'],
+    [null, 'filter', 'must be an object'],
+    [{ '': 1 }, 'filter.""', 'an empty name is no field'],
+    [
+      { ['x'.repeat(101)]: 1 },
+      `filter.${'x'.repeat(101)}`,
+      expect.stringMatching(/^a name has at most 100 /),
+    ],
+  ])('for the filter %j says what a filter is, and in whose member', async (filter, field, detail) => {
+    const response = await createFace().ask({ query: 'a', filter })
+    expect(await response.json()).toMatchObject({ status: 422, field, detail })
+  })
+
+  test('over 256 KiB is a 413 that names the limit', async () => {
+    const response = await createFace().ask(JSON.stringify({ query: 'x'.repeat(256 * 1_024) }))
+    expect(await response.json()).toMatchObject({ status: 413, detail: 'A body here has at most 256 KiB.' })
+  })
+
   test.each(['..', '%2e%2e', '.', 'a/access'])('for %s, which is no one segment, is a 404', async (id) => {
     expect((await createFace().call(`/documents/${id}`)).status).toBe(404)
   })

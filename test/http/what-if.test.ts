@@ -245,6 +245,11 @@ describe('POST /what-if refuses', () => {
       'writes.0.condition.context.current_time',
     ],
     [
+      'an end that is no time',
+      { writes: [{ ...tuple, condition: { name: 'until', context: { expires_at: 'tomorrow' } } }] },
+      'writes.0.condition.context.expires_at',
+    ],
+    [
       'what only a request brings',
       { writes: [{ user: 'user:anne', relation: 'acting_for', object: 'agent:research-bot' }] },
       'writes.0.relation',
@@ -270,5 +275,6 @@ describe('POST /what-if refuses', () => {
   ])('%s and names the field', async (_, body, field, who = 'reader') => {
     const answer = await ask(body, tokens[who as keyof typeof tokens])
     expect(answer).toMatchObject({ status: 422, body: { code: 'invalid_request', field } })
+    expect(answer.body['detail']).not.toMatch(/convert/)
   })
 })

@@ -48,6 +48,25 @@ describe('PUT and DELETE /documents/{id}', () => {
     expect((await read()).status).toBe(404)
   })
 
+  test('say of text that cannot be read that it was the text', async () => {
+    expect(await put('damaged', { ...body, text: '{"a":', mime_type: 'application/json' })).toMatchObject({
+      status: 422,
+      json: { field: 'text' },
+    })
+  })
+
+  test.each([
+    [{ year: null }, 'metadata.year', /^must be a string, a number, a boolean or a list/],
+    [{ year: { of: 1 } }, 'metadata.year', /^must be a string, a number, a boolean or a list/],
+    [{ '': 1 }, 'metadata.""', /^an empty name is no field$/],
+    [[], 'metadata', /^must be an object$/],
+  ])('say of the metadata %j what metadata is, and in whose member', async (metadata, field, detail) => {
+    expect(await put('of/metadata', { ...body, metadata })).toMatchObject({
+      status: 422,
+      json: { field, detail: expect.stringMatching(detail) },
+    })
+  })
+
   test('answer 202 with a job that its owner can look up, and only its owner', async () => {
     const { status, json } = await put('later', body, {})
     expect({ status, json }).toMatchObject({ status: 202, json: { job: { id: expect.any(String) } } })
@@ -116,7 +135,7 @@ describe('PUT and DELETE /documents/{id}', () => {
     const sent = { ...body, text: undefined, content_base64: 'AAAA', mime_type: 'application/pdf' }
     expect(await put('broken.pdf', sent)).toMatchObject({
       status: 422,
-      json: { code: 'invalid_request', field: 'text' },
+      json: { code: 'invalid_request', field: 'content_base64' },
     })
   })
 
@@ -297,6 +316,19 @@ describe('PUT /collections/{id} and PUT /fields', () => {
       ).toBe(403)
     },
   )
+
+  test('say which name is no name of a field', async () => {
+    const refused = async (fields: object) =>
+      answer(await world.call('PUT', '/fields', { token: root, body: fields }))
+    expect(await refused({ '': 'string' })).toMatchObject({
+      status: 422,
+      json: { field: '""', detail: 'an empty name is no field' },
+    })
+    expect(await refused({ 'a b': 'string' })).toMatchObject({ status: 422, json: { field: 'a b' } })
+    expect(await refused({ year: 'decimal' })).toMatchObject({
+      json: { field: 'year', detail: 'must be string, number, boolean or date' },
+    })
+  })
 
   test('refuse a service named wrongly and an unknown type of field', async () => {
     const wrong = await world.call('PUT', '/collections/new', {

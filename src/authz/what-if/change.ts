@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { checkTuple, type Model, type TupleKey, type TupleView } from '@remit/engine'
 import { invalid } from '../../kernel/errors.ts'
 import { isId } from '../../kernel/ids.ts'
-import { requestOnlyKeys } from '../tuples.ts'
+import { isInstant, requestOnlyKeys } from '../tuples.ts'
 
 /** Tuples as they would be written and deleted, whoever may do so or nobody. */
 export interface SupposedChange {
@@ -18,9 +18,15 @@ export function assertSupposable({ writes, deletes }: SupposedChange, model: Mod
   for (const [index, tuple] of writes.entries()) {
     assertForm(`writes.${index}`, tuple)
     const misfit = checkTuple(model, tuple)
+    const { condition } = tuple
+    // Of a mistyped end the engine speaks as OpenFGA does, of a context parameter that it failed to convert.
+    if (misfit !== undefined && condition?.name === 'until' && !isInstant(condition.context['expires_at']))
+      throw invalid(
+        `writes.${index}.condition.context.expires_at`,
+        'The end is no ISO 8601 time, as 2027-01-01T00:00:00Z is one.',
+      )
     if (misfit !== undefined) throw invalid(`writes.${index}`, sentence(misfit.reason))
     // It would win over the clock that a check sends.
-    const { condition } = tuple
     if (condition !== undefined && 'current_time' in condition.context)
       throw invalid(`writes.${index}.condition.context.current_time`, 'This member is not allowed.')
   }

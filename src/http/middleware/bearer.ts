@@ -61,11 +61,19 @@ export function createRequireBearer(deps: BearerDeps): RequireBearer {
       c.set('principal', principal)
       admit(principal)
       if (!requirement.kinds.includes(principal.kind))
-        throw new AppError('forbidden', { public: 'This route is for other clients.' })
+        throw new AppError('forbidden', {
+          public: `This route is for ${requirement.kinds.map((kind) => callers[kind]).join(' and ')} only.`,
+        })
       if (!isMet(requirement, principal))
         throw refusal('insufficient_scope', { scopes: neededBy(requirement, principal.kind) })
       await next()
     }
+}
+
+const callers: Readonly<Record<PrincipalKind, string>> = {
+  person: 'people',
+  agent: 'agents',
+  service: 'services',
 }
 
 interface Credentials {

@@ -19,6 +19,9 @@ const requireJson: MiddlewareHandler<AppEnv> = async function json(c, next) {
  * makes a whole Request and its stream first, half of what reading a question takes.
  */
 function requireSmall(bytesMax: number): MiddlewareHandler<AppEnv> {
+  const tooLarge = (): never => {
+    throw new AppError('payload_too_large', { public: `A body here has at most ${inUnits(bytesMax)}.` })
+  }
   const counted = bodyLimit({ maxSize: bytesMax, onError: tooLarge })
   return async function small(c, next) {
     const length = c.req.header('content-length')
@@ -62,6 +65,4 @@ function prototypeIn(body: unknown): string | undefined {
   return undefined
 }
 
-function tooLarge(): never {
-  throw new AppError('payload_too_large')
-}
+const inUnits = (bytes: number): string => (bytes % 1_024 === 0 ? `${bytes / 1_024} KiB` : `${bytes} bytes`)

@@ -72,7 +72,7 @@ export function documentWriteRoutes({ ingest, requireBearer, bodyBytesMax }: Doc
       if (body.id !== undefined && body.id !== id)
         throw invalid('id', 'Must be the id of the path, or left out.')
       const jobId = await ingest.put(c.get('principal'), { ...body, id }, idempotencyKeyOf(c))
-      return answerJob(c, ingest, jobId)
+      return answerJob(c, ingest, jobId, body.content_base64 === undefined ? 'text' : 'content_base64')
     })
     .openapi(remove, async (c) => {
       const jobId = await ingest.withdraw(c.get('principal'), c.req.valid('param').id, idempotencyKeyOf(c))

@@ -1,6 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import type { Ingest } from '../../ingest/ingest.ts'
-import { text } from '../../kernel/text.ts'
+import { named } from '../../kernel/text.ts'
 import { type App, createRouter } from '../env.ts'
 import type { RequireBearer } from '../middleware/bearer.ts'
 import { jsonBody } from '../middleware/json.ts'
@@ -15,9 +15,10 @@ export interface FieldRouteDeps {
 }
 
 const bodyBytesMax = 64 * 1024
-const fields = z
-  .record(text(1, 100), z.enum(['string', 'number', 'boolean', 'date']))
-  .refine((list) => Object.keys(list).length <= 200, 'at most 200 fields')
+const fields = named(
+  z.enum(['string', 'number', 'boolean', 'date'], 'must be string, number, boolean or date'),
+  200,
+)
 
 const answer = z.strictObject({ fields, txn: z.string() }).openapi('Fields')
 

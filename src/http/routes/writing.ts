@@ -84,8 +84,16 @@ export function idempotencyKeyOf(c: AppContext): string | undefined {
   return key
 }
 
-/** 202 with the job's id, or 200 with the whole job where the client waits and it ends in time. */
-export async function answerJob(c: AppContext, ingest: Ingest, jobId: string) {
+/**
+ * 202 with the job's id, or 200 with the whole job where the client waits and it ends in time. `content`: the member
+ * that held it, which is named where it cannot be read.
+ */
+export async function answerJob(
+  c: AppContext,
+  ingest: Ingest,
+  jobId: string,
+  content: 'text' | 'content_base64' = 'text',
+) {
   const txn = c.get('txn')
   const { subject } = c.get('principal')
   const ms = preferredWait(c.req.header('prefer'))
@@ -101,14 +109,14 @@ export async function answerJob(c: AppContext, ingest: Ingest, jobId: string) {
   if (ended === undefined) return c.json({ job: { id: jobId }, txn }, 202)
   // Whoever waits for one document looks at the status: content that cannot be read is a refusal.
   const [error] = ended.errors
-  if (ended.total === 1 && ended.state === 'failed' && error !== undefined) throw refusalOf(error)
+  if (ended.total === 1 && ended.state === 'failed' && error !== undefined) throw refusalOf(error, content)
   return c.json({ job: toWire(ended), txn }, 200)
 }
 
-function refusalOf({ code, detail }: JobView['errors'][number]): AppError {
+function refusalOf({ code, detail }: JobView['errors'][number], content: string): AppError {
   if (code === 'unsupported_media_type') return new AppError(code, { public: detail })
   if (code === 'too_large') return new AppError('payload_too_large', { public: detail })
-  return invalid('text', detail)
+  return invalid(content, detail)
 }
 
 async function waitFor(

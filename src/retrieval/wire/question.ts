@@ -1,19 +1,23 @@
 import { z } from 'zod'
 import { id } from '../../kernel/contract-id.ts'
 import { AppError } from '../../kernel/errors.ts'
-import { text } from '../../kernel/text.ts'
+import { named, text } from '../../kernel/text.ts'
 import type { Question } from '../retrieve.ts'
 
-const scalar = z.union([text(0, 1_000), z.number(), z.boolean()])
+const scalar = z.union([text(0, 1_000), z.number(), z.boolean()], 'must be a string, a number or a boolean')
 const range = z.strictObject({
   gte: scalar.optional(),
   gt: scalar.optional(),
   lte: scalar.optional(),
   lt: scalar.optional(),
 })
-const filter = z
-  .record(text(1, 100), z.union([scalar, z.strictObject({ in: z.array(scalar).min(1).max(100) }), range]))
-  .refine((fields) => Object.keys(fields).length <= 20, 'at most 20 fields')
+const filter = named(
+  z.union(
+    [scalar, z.strictObject({ in: z.array(scalar).min(1).max(100) }), range],
+    'must be a value, {in: [1 to 100 values]} or {gte, gt, lte, lt}',
+  ),
+  20,
+)
 
 /** A grant that is presented. One that does not count for this principal and this question is as if it were left out. */
 export const approval = z
