@@ -53,7 +53,7 @@ test('remit explain is refused for who is no administrator, and names a wrong fi
     code: 1,
     out: '',
   })
-  const { said } = await remit('explain', 'anne', 'can_read', 'document:plan', '--as', 'dan')
+  const { said } = await remit('explain', 'user:../x', 'can_read', 'document:plan', '--as', 'dan')
   expect(said).toContain('(user)')
 })
 
