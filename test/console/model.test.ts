@@ -110,6 +110,7 @@ describe('a change of the model, in the console', needsChromium, () => {
     expect(await browser.findings('model-plan')).toEqual([])
     await page.getByRole('button', { name: 'Confirm this change' }).click()
     await page.getByText('You cannot confirm it a second time').waitFor()
+    expect(await page.locator('dl.facts').innerText()).toMatch(/Confirmed by\s+user:anne\n/)
     expect(await page.getByRole('button', { name: 'Confirm this change' }).count()).toBe(0)
     await page.reload()
     await page.getByText('You cannot confirm it a second time').waitFor()
@@ -148,7 +149,7 @@ describe('a change of the model, in the console', needsChromium, () => {
     expect([...browser.said, ...handset.said]).toEqual([])
   })
 
-  test('is in force once a second person confirms it, who reads it on a phone', async () => {
+  test('is in force once a second person confirms it, who reads it on a phone, and nothing on the page says otherwise then', async () => {
     await using handset = await world.open(phone)
     const { page } = handset
     await handset.signIn('dan', '/console/model')
@@ -158,7 +159,9 @@ describe('a change of the model, in the console', needsChromium, () => {
     await page.getByText('user:bob: plan').waitFor()
     expect(await handset.findings('phone-model-plan')).toEqual([])
     await page.getByRole('button', { name: 'Confirm this change' }).click()
-    await page.getByText('It is in force.').waitFor({ timeout: 60_000 })
+    await page.getByText('It came into force.').waitFor({ timeout: 60_000 })
+    expect(await page.locator('dl.facts').innerText()).toMatch(/Confirmed by\s+user:anne, user:dan$/)
+    expect(await page.getByRole('button', { name: 'Run it in the shadow' }).count()).toBe(0)
     expect(handset.said).toEqual([])
     const [pinned] = await world.database.query<{ activated_by: string[] }>(
       'select activated_by from models order by activated_at desc limit 1',

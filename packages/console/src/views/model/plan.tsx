@@ -1,5 +1,5 @@
 import { useState } from 'preact/hooks'
-import type { Problem } from '../../api.ts'
+import type { Api, Problem } from '../../api.ts'
 import { Asked } from '../../parts/asked.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { ProblemBox } from '../../parts/problem.tsx'
@@ -17,11 +17,15 @@ interface Read {
   readonly diff: string
 }
 
+const readPlan = (api: Api, id: string, signal?: AbortSignal): Promise<Read> =>
+  api.get(`/model/plans/${encodeURIComponent(id)}`, signal)
+
 /** What whoever confirms a change reads: who gains, who loses, and what changes in the text. */
 export function OnePlan({ id }: { readonly id: string }) {
-  const answer = useAnswer(`plan ${id}`, (api, signal) =>
-    api.get<Read>(`/model/plans/${encodeURIComponent(id)}`, signal),
-  )
+  // Once it is confirmed the page is about another state of it: asked for again, and shown in the same place.
+  const [confirmed, setConfirmed] = useState<Read>()
+  const read = useAnswer(`plan ${id}`, (api, signal) => readPlan(api, id, signal))
+  const answer: typeof read = confirmed === undefined ? read : { state: 'there', value: confirmed }
   return (
     <>
       <Heading title="A change of the model" />
@@ -41,7 +45,7 @@ export function OnePlan({ id }: { readonly id: string }) {
             <h2>What changes in the text</h2>
             <Diff diff={diff} />
             {plan.state !== 'active' && plan.refusals.length === 0 && <StartShadow plan={plan.plan_id} />}
-            <Confirm plan={plan} />
+            <Confirm plan={plan} onConfirmed={setConfirmed} />
           </>
         )}
       </Asked>
@@ -110,25 +114,24 @@ const Diff = ({ diff }: { readonly diff: string }) =>
     </pre>
   )
 
-interface Applied {
-  readonly state: 'awaiting_second' | 'active'
-  readonly approved_by: readonly string[]
-  readonly model_id?: string
-}
-
-function Confirm({ plan }: { readonly plan: Plan }) {
+function Confirm({
+  plan,
+  onConfirmed,
+}: {
+  readonly plan: Plan
+  readonly onConfirmed: (now: Read) => void
+}) {
   const { api, subject } = useConsole()
-  const [applied, setApplied] = useState<Applied>()
   const [problem, setProblem] = useState<Problem>()
   const [isSending, setSending] = useState(false)
-  const state = applied?.state ?? plan.state
-  const saidYes = (applied?.approved_by ?? plan.approved_by).includes(subject)
+  const saidYes = plan.approved_by.includes(subject)
 
   async function confirm(): Promise<void> {
     setSending(true)
     setProblem(undefined)
     try {
-      setApplied(await api.post<Applied>('/model/apply', { plan_id: plan.plan_id }))
+      await api.post('/model/apply', { plan_id: plan.plan_id })
+      onConfirmed(await readPlan(api, plan.plan_id))
     } catch (thrown) {
       setProblem(asProblem(thrown))
     } finally {
@@ -139,10 +142,9 @@ function Confirm({ plan }: { readonly plan: Plan }) {
   return (
     <section aria-labelledby="confirm">
       <h2 id="confirm">Confirm it</h2>
-      {state === 'active' ? (
+      {plan.state === 'active' ? (
         <p class="done" role="status">
-          {applied === undefined ? 'It came into force. What is in force now: ' : 'It is in force.'}
-          {applied === undefined && <Link to="/model">the model</Link>}
+          It came into force. What is in force now: <Link to="/model">the model</Link>
         </p>
       ) : saidYes ? (
         <p class="done" role="status">
