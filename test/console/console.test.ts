@@ -340,7 +340,7 @@ describe('the console', needsChromium, () => {
     await page.getByText('your sign-in is over').waitFor()
   })
 
-  test('signs out at the authorization server too, on record: whoever opens it next has to sign in', async () => {
+  test('signs out in every tab at once and at the authorization server, on record: whoever opens it next has to sign in', async () => {
     const { page } = browser
     await page.goto(`${world.url}/console/agents`)
     const [asked] = await Promise.all([
@@ -352,8 +352,14 @@ describe('the console', needsChromium, () => {
         `select from decision_records where event = 'signed_out' and subject = 'user:anne'`,
       )
     expect(await ended()).toHaveLength(0)
+    const other = await page.context().newPage()
+    await other.goto(`${world.url}/console/record`)
+    await other.getByRole('link', { name: 'record_read' }).first().waitFor()
     await page.getByRole('button', { name: 'Sign out' }).click()
     await page.getByRole('heading', { name: 'You are signed out' }).waitFor()
+    await other.getByRole('heading', { name: 'You are signed out' }).waitFor({ timeout: 5_000 })
+    expect(await other.getByText('user:anne').count()).toBe(0)
+    await other.close()
     expect(await browser.findings('signed-out')).toEqual([])
     expect(await ended()).toHaveLength(1)
     const [, token = ''] = ((await asked.allHeaders())['authorization'] ?? '').split(' ')

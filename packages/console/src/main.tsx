@@ -17,7 +17,17 @@ if (location.origin !== origin) {
 
 async function start(place: Element): Promise<void> {
   const signIn = await createSignIn(origin)
+  const tabs = new BroadcastChannel('remit-console-signed-out')
+  let isOver = false
+  const showsNothing = (): void => {
+    isOver = true
+    signIn.forget()
+    render(<Welcome refused="signed_out" signIn={signIn} />, place)
+  }
+  // One sign-in for every tab: what a tab still showed after it would stand there for whoever comes next.
+  tabs.addEventListener('message', showsNothing)
   const state: SignInState = await signIn.resume()
+  if (isOver) return showsNothing()
   if ('refused' in state) {
     render(<Welcome refused={state.refused} signIn={signIn} />, place)
     return
@@ -29,9 +39,12 @@ async function start(place: Element): Promise<void> {
     roles: person.roles,
     until: person.until,
     async signOut() {
-      const isOver = await signIn.end()
-      if (isOver) render(<Welcome refused="signed_out" signIn={signIn} />, place)
-      return isOver
+      const isTold = await signIn.end()
+      if (isTold) {
+        tabs.postMessage(null)
+        showsNothing()
+      }
+      return isTold
     },
     signInAgain: () => void signIn.leave({ anew: true }),
   }

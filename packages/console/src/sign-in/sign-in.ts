@@ -28,6 +28,8 @@ export interface SignIn {
   leave(options?: { readonly anew?: boolean }): Promise<void>
   /** Ends the sign-in here and at the authorization server. False: the service was not there to be told. */
   end(): Promise<boolean>
+  /** Gives up what is held here: another tab has ended the sign-in. */
+  forget(): void
   /** Tokens for the API. In memory alone: whoever reloads the page gets others. */
   readonly source: TokenSource
 }
@@ -105,6 +107,9 @@ export async function createSignIn(origin: string): Promise<SignIn> {
       if (held !== undefined && !(await revoke(origin, held.reveal()))) return false
       token = undefined
       return true
+    },
+    forget() {
+      token = undefined
     },
     source: {
       agent: clientId,
