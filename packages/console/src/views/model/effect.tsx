@@ -1,3 +1,4 @@
+import { counted } from '../../parts/counted.ts'
 import type { Change, Side } from './wire.ts'
 
 /** Who gains and who loses, by themselves and through agents. */
@@ -19,7 +20,7 @@ function OneSide({ title, side }: { readonly title: string; readonly side: Side 
     <section class={count === 0 ? 'soft' : undefined}>
       <h3>{title}</h3>
       <p class="count">
-        <strong>{count}</strong> {count === 0 ? '' : `· ${people} people, ${documents} documents`}
+        <strong>{count}</strong> {count === 0 ? '' : `· ${people} of them, ${counted(documents, 'document')}`}
       </p>
       {samples.length > 0 && (
         <ul>

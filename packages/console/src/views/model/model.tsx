@@ -1,6 +1,7 @@
 import { useEffect, useState } from 'preact/hooks'
 import type { Problem } from '../../api.ts'
 import { Asked } from '../../parts/asked.tsx'
+import { counted } from '../../parts/counted.ts'
 import { Heading } from '../../parts/heading.tsx'
 import { ProblemBox } from '../../parts/problem.tsx'
 import { Table } from '../../parts/table.tsx'
@@ -160,7 +161,7 @@ function Workbench({ text }: { readonly text: string }) {
         {isUnsure
           ? 'Looking at it …'
           : isWrong
-            ? `${checked.problems.length} problems`
+            ? counted(checked.problems.length, 'problem')
             : 'No problem in the text.'}
       </div>
       {isWrong && (

@@ -1,6 +1,7 @@
 import { useState } from 'preact/hooks'
 import type { Api, Problem } from '../../api.ts'
 import { Asked } from '../../parts/asked.tsx'
+import { counted } from '../../parts/counted.ts'
 import { Heading } from '../../parts/heading.tsx'
 import { ProblemBox } from '../../parts/problem.tsx'
 import { Time } from '../../parts/time.tsx'
@@ -73,19 +74,20 @@ const Facts = ({ plan: { planner, expires_at, approved_by, state } }: { readonly
 const Completeness = ({ plan }: { readonly plan: Plan }) => (
   <>
     <p class="soft">
-      Of {plan.people} people, {plan.documents} documents and {plan.delegations} live delegations.
+      Of {counted(plan.people, 'person', 'people')}, {counted(plan.documents, 'document')} and{' '}
+      {counted(plan.delegations, 'live delegation')}.
     </p>
     {!plan.complete && (
       <p class="problem">Somebody may be missing: it cannot come into force as long as that is so.</p>
     )}
-    {plan.unanswered > 0 && <p class="warn">{plan.unanswered} questions could not be answered.</p>}
+    {plan.unanswered > 0 && <p class="warn">{counted(plan.unanswered, 'question')} could not be answered.</p>}
   </>
 )
 
 const Invalid = ({ plan: { invalid_tuples: invalid } }: { readonly plan: Plan }) =>
   invalid.count === 0 ? null : (
     <section class="note">
-      <h3>{invalid.count} tuples would count no more</h3>
+      <h3>{counted(invalid.count, 'tuple')} would count no more</h3>
       <ul>
         {invalid.samples.map(({ tuple, reason }) => (
           <li key={tuple}>

@@ -2,6 +2,7 @@ import type { TextProblem } from './editor.ts'
 
 export interface Side {
   readonly count: number
+  /** Whoever it is: a person, or a person through one agent. */
   readonly people: number
   readonly documents: number
   readonly samples: readonly { readonly who: string; readonly document_id: string }[]

@@ -1,6 +1,7 @@
 import type { ComponentChildren } from 'preact'
 import type { Api } from '../../api.ts'
 import { Asked } from '../../parts/asked.tsx'
+import { counted } from '../../parts/counted.ts'
 import { Decision } from '../../parts/decision.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { Id, Tuple } from '../../parts/id.tsx'
@@ -77,7 +78,7 @@ function Steps({
   return (
     <>
       <p role="status" class="soft">
-        {entries.length === 1 ? '1 record' : `${entries.length} records`}
+        {counted(entries.length, 'record')}
         {isWhole ? '' : ', the oldest ones'}; {leavesSaid(left)}. Times in UTC.
       </p>
       {grounds.length > 0 && (
@@ -217,7 +218,7 @@ function Left({ entry, released }: { readonly entry: Entry; readonly released: r
             <Id id={`document:${id}`} />
             <span class="soft">
               {chunks !== undefined &&
-                ` · ${chunks.length === 1 ? '1 passage' : `${chunks.length} passages`}`}{' '}
+                ` · ${counted(chunks.length, 'passage')}`}{' '}
               · {proof.replaceAll('_', ' ')}
             </span>
             {grants.map((grant) => (

@@ -1,6 +1,7 @@
 import { useEffect, useState } from 'preact/hooks'
 import type { Api } from '../../api.ts'
 import { Asked } from '../../parts/asked.tsx'
+import { counted } from '../../parts/counted.ts'
 import { Heading } from '../../parts/heading.tsx'
 import { inUtc, Moment } from '../../parts/moment.tsx'
 import { ProblemBox } from '../../parts/problem.tsx'
@@ -138,7 +139,7 @@ function Pages({ first, filter }: { readonly first: EntryPage; readonly filter: 
     }
   }
 
-  const count = entries.length === 1 ? '1 record' : `${entries.length} records`
+  const count = counted(entries.length, 'record')
   return (
     <>
       <Said
