@@ -116,13 +116,7 @@ const Diff = ({ diff }: { readonly diff: string }) =>
     </pre>
   )
 
-function Confirm({
-  plan,
-  onConfirmed,
-}: {
-  readonly plan: Plan
-  readonly onConfirmed: (now: Read) => void
-}) {
+function Confirm({ plan, onConfirmed }: { readonly plan: Plan; readonly onConfirmed: (now: Read) => void }) {
   const { api, subject } = useConsole()
   const [problem, setProblem] = useState<Problem>()
   const [isSending, setSending] = useState(false)

@@ -217,9 +217,8 @@ function Left({ entry, released }: { readonly entry: Entry; readonly released: r
           <li key={id}>
             <Id id={`document:${id}`} />
             <span class="soft">
-              {chunks !== undefined &&
-                ` · ${counted(chunks.length, 'passage')}`}{' '}
-              · {proof.replaceAll('_', ' ')}
+              {chunks !== undefined && ` · ${counted(chunks.length, 'passage')}`} ·{' '}
+              {proof.replaceAll('_', ' ')}
             </span>
             {grants.map((grant) => (
               <span key={grant}>
