@@ -173,7 +173,11 @@ export async function compose(options: ComposeOptions): Promise<Service> {
       }),
       asking.routes({ requireBearer, publicUrl }),
       calls.routes({ requireBearer }),
-      consoleRoutes({ folder: new URL('../packages/console/dist/', import.meta.url), publicUrl }),
+      consoleRoutes({
+        folder: new URL('../packages/console/dist/', import.meta.url),
+        publicUrl,
+        nonce: () => proofs.nonce(),
+      }),
       docsRoutes({ openApi: () => openApiOf(app), errorPages: new URL('../docs/errors/', import.meta.url) }),
     ],
   })

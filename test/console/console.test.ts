@@ -61,13 +61,18 @@ describe('the console', needsChromium, () => {
       )
     ).map(({ scope }) => scope)
 
-  test('signs an administrator in for their roles alone, each time on record, and a reload asks nothing', async () => {
+  test('signs an administrator in for their roles alone, each time on record, and a reload asks nothing and is refused nothing', async () => {
     const { page } = browser
     await browser.signIn('anne', '/console/agents')
     await page.getByRole('heading', { name: 'Agents' }).waitFor()
     expect(await browser.findings('agents')).toEqual([])
+    const refused: string[] = []
+    page.on('response', (one) => {
+      if (one.status() >= 400) refused.push(`${one.status()} ${one.url()}`)
+    })
     await page.reload()
     await page.getByRole('link', { name: 'research-bot' }).waitFor()
+    expect(refused).toEqual([])
     const roles = 'security.read security.write agents.write'
     expect(await consents('anne')).toEqual([roles, roles])
   })

@@ -48,7 +48,7 @@ export async function openConsolePage(
   const { page } = browser
   const said: string[] = []
   page.on('console', (message) => {
-    // A page's first proof has no nonce yet, which the server answers with one: browsers note every such answer.
+    // The first proof after a sign-in page has no nonce yet, which the server answers with one: browsers note every such answer.
     if (!/^Failed to load resource: .* status of 40[01]/.test(message.text())) said.push(message.text())
   })
   page.on('pageerror', (error) => said.push(error.message))

@@ -75,6 +75,8 @@ export function createProvider(deps: ProviderDeps, foreignTypes: readonly string
   provider.on('grant.error', (ctx: KoaContextWithOIDC, error: errors.OIDCProviderError) => {
     // Every wait of `remit login` is answered so: nothing was refused yet (RFC 8628 §3.5).
     if (error.error === 'authorization_pending' || error.error === 'slow_down') return
+    // Told with the nonce: how whoever has none yet gets one (RFC 9449 §8).
+    if (error.error === 'use_dpop_nonce') return
     // Outside it is one word; why is for the operator alone.
     deps.log('grant_refused', {
       client: ctx.oidc.client?.clientId,

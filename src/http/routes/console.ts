@@ -7,6 +7,8 @@ export interface ConsoleRouteDeps {
   /** What `packages/console/build.ts` makes: the page, and its files, whose names change with what is in them. */
   readonly folder: URL
   readonly publicUrl: string
+  /** For `DPoP-Nonce`. */
+  readonly nonce: () => string
 }
 
 /** Whatever stands in a record, in a name or in a model: nothing of it can run, load, frame or send anything. */
@@ -31,7 +33,7 @@ const types: Readonly<Record<string, string>> = {
  * `/console`: files alone, the same for everybody. The page signs its person in at the authorization server and asks the
  * API like any other client; no cookie opens anything here.
  */
-export function consoleRoutes({ folder, publicUrl }: ConsoleRouteDeps): App {
+export function consoleRoutes({ folder, publicUrl, nonce }: ConsoleRouteDeps): App {
   const routes = createRouter()
   routes.get('/console/files/:name{[A-Za-z0-9_-]+\\.(?:js|css)}', async (c) => {
     const name = c.req.param('name')
@@ -46,7 +48,12 @@ export function consoleRoutes({ folder, publicUrl }: ConsoleRouteDeps): App {
     const file = await read(new URL('index.html', folder))
     if (file === undefined) return c.html(notBuiltPage(), 503, pageHeaders())
     const html = new TextDecoder().decode(file).replace('%PUBLIC_URL%', encodeURI(publicUrl))
-    return c.html(html, 200, { ...pageHeaders(), 'content-security-policy': policy })
+    // The page ends here whenever it asks for a code, whose redeeming needs one: without, each load was refused once.
+    return c.html(html, 200, {
+      ...pageHeaders(),
+      'content-security-policy': policy,
+      'dpop-nonce': nonce(),
+    })
   }
   routes.get('/console', page)
   routes.get('/console/*', page)

@@ -55,6 +55,13 @@ test('asks nothing while the session lasts, and its codes give no token without 
   expect((await redeem(await begin({ prompt: 'none' }))).token_type).toBe('dpop')
 })
 
+test('puts nothing on the operator’s log as refused where a first proof is only told a nonce', async () => {
+  const refusals = () => world.logged.filter(({ event }) => event === 'grant_refused').length
+  const before = refusals()
+  expect((await redeem(await begin({ prompt: 'none' }))).token_type).toBe('dpop')
+  expect(refusals()).toBe(before)
+})
+
 test('sends no code to another port of this machine, and none for another API', async () => {
   const elsewhere = new URL(world.url)
   elsewhere.port = '1'

@@ -68,6 +68,7 @@ export async function createSignIn(origin: string): Promise<SignIn> {
     const response = await fetch(url).catch(() => undefined)
     if (response === undefined) return { refused: 'failed' }
     await response.body?.cancel()
+    prover.learn(response.url, response)
     return redeemed(codeOf(new URL(response.url), begun, origin), begun.verifier)
   }
 
