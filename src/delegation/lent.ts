@@ -17,6 +17,8 @@ export interface Lent {
   readonly expiresAt: Date
   readonly revokedAt: Date | undefined
   readonly state: LentState
+  /** Of the agent that it was lent to: it is given nothing, however live this is. */
+  readonly isAgentDisabled: boolean
 }
 
 export const lentStates = ['live', 'over', 'revoked'] as const
@@ -72,7 +74,8 @@ const state = `case when state = 'revoked' then 'revoked' when expires_at <= $5 
 // Outermost and inner agents each by an index of their own.
 const select = `
   select id, subject, agent, sub_agents, scope, resource, purpose, standing, created_at, expires_at, revoked_at,
-    ${state} as state
+    ${state} as state,
+    exists (select from agents where agents.id = agent and disabled_at is not null) as agent_disabled
   from delegations
   where state <> 'lending'
     and ($1::text is null or id = $1)
@@ -96,6 +99,7 @@ interface LentRow {
   readonly expires_at: Date
   readonly revoked_at: Date | null
   readonly state: LentState
+  readonly agent_disabled: boolean
 }
 
 const fromRow = (row: LentRow): Lent => ({
@@ -111,6 +115,7 @@ const fromRow = (row: LentRow): Lent => ({
   expiresAt: row.expires_at,
   revokedAt: row.revoked_at ?? undefined,
   state: row.state,
+  isAgentDisabled: row.agent_disabled,
 })
 
 /** Opaque to callers. A place in a list, no right to anything: it need not be secret or signed. */

@@ -143,6 +143,33 @@ describe('why and who, in the console', needsChromium, () => {
     expect(await page.getByRole('alert').textContent()).toMatch(/type:id.*\(user\)/)
   })
 
+  test('says of an agent that is disabled that it is given nothing, whatever OpenFGA says, and of what was lent to it', async () => {
+    const { page } = browser
+    await world.service.agents.save({
+      id: 'other-bot',
+      owner: 'user:dan',
+      purpose: 'tests',
+      issuer: world.service.ownIssuer,
+      sub: 'other-bot',
+    })
+    const delegation = await world.lend('anne', 'other-bot', 'collection:handbook')
+    await world.service.agents.disable('other-bot')
+    await page.goto(
+      `${world.url}/console/explain?user=user:anne&agent=other-bot&delegation=${delegation}&relation=can_read_delegated&object=document:plan`,
+    )
+    const said = page.locator('.said')
+    await said.getByText('No.').waitFor()
+    expect(await said.innerText()).toBe(
+      'No. The registry: agent:other-bot is disabled, and is given nothing.',
+    )
+    await page.getByText(/^OpenFGA, by tuples alone: Yes\./).waitFor()
+    expect(await page.getByText('This counts.').count()).toBe(0)
+    expect(await browser.findings('explain-disabled')).toEqual([])
+    await page.goto(`${world.url}/console/delegations?agent=other-bot`)
+    await page.getByText('1, of which 0 live').waitFor()
+    await page.getByRole('row', { name: delegation }).getByText('live, agent disabled').waitFor()
+  })
+
   test('fit a phone', async () => {
     await using handset = await world.open(phone)
     await handset.signIn('bob', '/console/explain?user=user:anne&relation=can_read&object=document:plan')

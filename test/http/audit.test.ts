@@ -239,6 +239,7 @@ describe.each([
             expires_at: expect.any(String),
             revoked_at: expect.any(String),
             state: 'revoked',
+            agent_disabled: false,
           },
         ],
         names: { 'user:bob': 'bob', 'agent:other-bot': 'other-bot' },

@@ -39,6 +39,9 @@ const lent = z
     expires_at: z.string(),
     revoked_at: z.string().optional(),
     state: z.enum(lentStates),
+    agent_disabled: z
+      .boolean()
+      .openapi({ description: 'Whether the agent is disabled that it was lent to, and is given nothing.' }),
   })
   .openapi('AuditDelegation')
 
@@ -121,4 +124,5 @@ const toWire = (row: Lent): z.output<typeof lent> => ({
   expires_at: row.expiresAt.toISOString(),
   ...(row.revokedAt !== undefined && { revoked_at: row.revokedAt.toISOString() }),
   state: row.state,
+  agent_disabled: row.isAgentDisabled,
 })

@@ -32,7 +32,7 @@ export function OneAgent({ id, until }: { readonly id: string; readonly until: s
         <>
           <Reach agent={id} until={until} />
           <ReadFor agent={id} />
-          <Lent agent={id} />
+          <Lent agent={id} key={changed?.state} />
           <Read agent={id} />
         </>
       )}

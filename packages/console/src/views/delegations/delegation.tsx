@@ -40,7 +40,7 @@ function Facts({ one, names }: { readonly one: Lent; readonly names: LentPage['n
       <dl class="facts">
         <dt>State</dt>
         <dd>
-          <State state={state} />
+          <State of={one} />
           {one.revoked_at !== undefined && (
             <>
               {' '}

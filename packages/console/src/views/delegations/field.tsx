@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { useAnswer } from '../../use-answer.ts'
 import { agentId } from '../why/ask-form.tsx'
-import { askLent, type Lent } from './lent.ts'
+import { askLent, type Lent, standingOf } from './lent.ts'
 
 const waitMs = 300
 
@@ -84,8 +84,9 @@ function saidOf(pair: Pair | undefined, state: string, count: number): string {
   return count === 0 ? 'nothing was lent' : `choose one of ${count}`
 }
 
-const titleOf = ({ delegation, scope, state, expires_at: until, revoked_at: revoked }: Lent): string => {
+const titleOf = (lent: Lent): string => {
+  const { delegation, scope, expires_at: until, revoked_at: revoked } = lent
   const more = scope.length > 1 ? ` and ${scope.length - 1} more` : ''
   const end = (revoked ?? until).slice(0, 16).replace('T', ' ')
-  return `${state}, ${scope[0] ?? 'nothing'}${more}, until ${end} · ${delegation}`
+  return `${standingOf(lent)}, ${scope[0] ?? 'nothing'}${more}, until ${end} · ${delegation}`
 }

@@ -16,7 +16,16 @@ export interface Lent {
   readonly expires_at: string
   readonly revoked_at?: string
   readonly state: 'live' | 'over' | 'revoked'
+  readonly agent_disabled: boolean
 }
+
+/** What is live opens nothing to an agent that is disabled. */
+export const isInForce = ({ state, agent_disabled }: Pick<Lent, 'state' | 'agent_disabled'>): boolean =>
+  state === 'live' && !agent_disabled
+
+/** In words: `live, agent disabled`. */
+export const standingOf = (lent: Pick<Lent, 'state' | 'agent_disabled'>): string =>
+  lent.state === 'live' && lent.agent_disabled ? 'live, agent disabled' : lent.state
 
 export interface LentPage {
   readonly delegations: readonly Lent[]

@@ -7,7 +7,7 @@ import { Table } from '../../parts/table.tsx'
 import { Time } from '../../parts/time.tsx'
 import { asProblem, useAnswer, useConsole } from '../../use-answer.ts'
 import { type Asked, AskForm, Field } from '../why/ask-form.tsx'
-import { askLent, type Lent, type LentFilter, type LentPage } from './lent.ts'
+import { askLent, isInForce, type Lent, type LentFilter, type LentPage, standingOf } from './lent.ts'
 import '../why/why.css'
 
 const states = { live: 'live', over: 'over: their time has passed', revoked: 'revoked' }
@@ -73,7 +73,7 @@ function Pages(props: {
   const next = pages.at(-1)?.next_cursor
   const rows = pages.flatMap(({ delegations }) => delegations)
   const names: Readonly<Record<string, string>> = Object.assign({}, ...pages.map((page) => page.names))
-  const live = rows.filter(({ state }) => state === 'live').length
+  const live = rows.filter(isInForce).length
 
   async function more(): Promise<void> {
     setAsking(true)
@@ -107,7 +107,7 @@ function Pages(props: {
             title: 'Until',
             cell: ({ expires_at, revoked_at }: Lent) => <Time at={revoked_at ?? expires_at} />,
           },
-          { title: 'State', cell: ({ state }: Lent) => <State state={state} /> },
+          { title: 'State', cell: (one: Lent) => <State of={one} /> },
         ].filter(({ title }) => title !== without)}
       />
       {problem !== undefined && <ProblemBox problem={problem} />}
@@ -122,8 +122,8 @@ function Pages(props: {
   )
 }
 
-export const State = ({ state }: Pick<Lent, 'state'>) => (
-  <span class={state === 'live' ? 'tag good' : 'tag'}>{state}</span>
+export const State = ({ of }: { readonly of: Lent }) => (
+  <span class={isInForce(of) ? 'tag good' : 'tag'}>{standingOf(of)}</span>
 )
 
 const shownMax = 4

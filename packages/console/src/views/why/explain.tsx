@@ -65,13 +65,20 @@ function Answer({ asked }: { readonly asked: Asked }) {
 
 function Why({ explained, isByClock }: { readonly explained: Explained; readonly isByClock: boolean }) {
   const { decision, in_words, registry, error, reason, cut, sides, replica, at } = explained
+  // Whatever OpenFGA says, nothing is given then: its yes in the place of the answer was taken for one.
+  const isKept = registry?.allows === false
   return (
     <>
-      <section class={`answer ${decision}`} aria-live="polite">
+      <section class={`answer ${isKept ? 'denied' : decision}`} aria-live="polite">
         <p class="said">
-          <Word verdict={decision} /> {in_words}
+          <Word verdict={isKept ? 'denied' : decision} /> {isKept ? registry.in_words : in_words}
         </p>
-        {registry !== undefined && <p class={registry.allows ? undefined : 'bad'}>{registry.in_words}</p>}
+        {isKept && (
+          <p>
+            OpenFGA, by tuples alone: <Word verdict={decision} /> {in_words}
+          </p>
+        )}
+        {registry?.allows === true && <p>{registry.in_words}</p>}
         {isByClock && <p class="warn">By the clock of {at}, on today’s tuples: this is no history.</p>}
         {error !== undefined && <p class="bad">{error}</p>}
         {sides !== undefined && <Sides sides={sides} />}
@@ -93,12 +100,19 @@ const words: Readonly<Record<Verdict, string>> = { allowed: 'Yes.', denied: 'No.
 const Word = ({ verdict }: { readonly verdict: Verdict }) => <strong>{words[verdict]}</strong>
 
 /** OpenFGA's word beside the replica's, from which the tree comes. */
-function Agreement({ explained: { decision, explained, agrees } }: { readonly explained: Explained }) {
+function Agreement({
+  explained: { decision, explained, agrees, registry },
+}: {
+  readonly explained: Explained
+}) {
   return (
     <>
       <dl class="facts">
         <dt>OpenFGA says</dt>
-        <dd>{decision}. This counts.</dd>
+        <dd>
+          {decision}.{' '}
+          {registry?.allows === false ? 'The registry gives nothing all the same.' : 'This counts.'}
+        </dd>
         <dt>The replica says</dt>
         <dd>{explained === null ? 'nothing: it cannot be used now' : `${explained}. The tree is its.`}</dd>
       </dl>
