@@ -7,6 +7,8 @@ export interface Stretch {
   readonly allowed: number
   readonly denied: number
   readonly error: number
+  /** Answers that held nothing, of which nothing was refused. */
+  readonly none: number
 }
 
 export interface Activity {
@@ -34,11 +36,12 @@ export async function readActivity(
   const first = last - count + 1
   const since = new Date(first * stretchMs)
   const [rows, [drift]] = await Promise.all([
-    sql.query<{ stretch: number; allowed: number; denied: number; error: number }>(
+    sql.query<{ stretch: number; allowed: number; denied: number; error: number; none: number }>(
       `select floor(extract(epoch from at) * 1000 / $3)::int as stretch,
          count(*) filter (where decision = 'allowed')::int as allowed,
          count(*) filter (where decision = 'denied')::int as denied,
-         count(*) filter (where decision = 'error')::int as error
+         count(*) filter (where decision = 'error')::int as error,
+         count(*) filter (where decision = 'none')::int as none
        from decision_records where event = any($1) and at >= $2 group by 1`,
       [asked, since, stretchMs],
     ),
@@ -51,8 +54,8 @@ export async function readActivity(
   return {
     driftMended: drift?.count ?? 0,
     stretches: Array.from({ length: count }, (_, index) => {
-      const { allowed = 0, denied = 0, error = 0 } = counted.get(first + index) ?? {}
-      return { at: new Date((first + index) * stretchMs), allowed, denied, error }
+      const { allowed = 0, denied = 0, error = 0, none = 0 } = counted.get(first + index) ?? {}
+      return { at: new Date((first + index) * stretchMs), allowed, denied, error, none }
     }),
   }
 }

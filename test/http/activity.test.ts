@@ -3,7 +3,12 @@ import { needsPostgres } from '../support/native.ts'
 import { openWorld, type World } from '../support/world.ts'
 
 interface Answer {
-  readonly stretches: readonly { readonly allowed: number; readonly denied: number; readonly error: number }[]
+  readonly stretches: readonly {
+    readonly allowed: number
+    readonly denied: number
+    readonly error: number
+    readonly none: number
+  }[]
   readonly index: object
 }
 
@@ -31,13 +36,14 @@ describe.each([
       await world.retrieve(token, { query: 'otters' })
       await world.call('GET', '/documents/menu', { token: await world.token({ user: 'anne' }) })
       await world.call('GET', '/documents/menu', { token })
+      await world.retrieve(token, { query: 'otters', collections: ['finance'] })
       const { status, body } = await ask('?hours=1')
       expect(status).toBe(200)
       const { stretches, index, ...rest } = body
       expect(stretches).toHaveLength(4)
-      const sum = (name: 'allowed' | 'denied' | 'error') =>
+      const sum = (name: 'allowed' | 'denied' | 'error' | 'none') =>
         stretches.reduce((total, one) => total + one[name], 0)
-      expect([sum('allowed'), sum('denied'), sum('error')]).toEqual([2, 1, 0])
+      expect([sum('allowed'), sum('denied'), sum('error'), sum('none')]).toEqual([2, 1, 0, 1])
       expect(rest).toMatchObject({ stretch_seconds: 900, approvals_waiting: 0, drift_mended: 0 })
       expect(index).toMatchObject({ tuples: expect.any(Number), lag_ms: expect.any(Number) })
       expect(JSON.stringify(body)).not.toMatch(/bob|anne|menu/)

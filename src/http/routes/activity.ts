@@ -34,6 +34,7 @@ const answer = z
           allowed: z.int(),
           denied: z.int(),
           error: z.int(),
+          none: z.int().openapi({ description: 'Answers that held nothing, of which nothing was refused.' }),
         }),
       )
       .openapi({ description: 'Questions, reads and calls by how they went, oldest first.' }),

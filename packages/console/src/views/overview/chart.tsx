@@ -36,7 +36,8 @@ export function Chart({
     <figure class="chart">
       <figcaption>
         <span class="key good">allowed</span> <span class="key bad">denied</span>{' '}
-        <span class="key warn">errors</span> <span class="soft">each {seconds / 60} minutes, UTC</span>
+        <span class="key soft">empty</span> <span class="key warn">errors</span>{' '}
+        <span class="soft">each {seconds / 60} minutes, UTC</span>
       </figcaption>
       <div ref={ref} aria-hidden="true" />
     </figure>
@@ -57,7 +58,7 @@ function draw(place: HTMLElement, stretches: readonly Stretch[], seconds: number
     points: { show: false },
     ...(uPlot.paths.stepped !== undefined && { paths: uPlot.paths.stepped({ align: 1 }) }),
   })
-  const of = (name: 'allowed' | 'denied' | 'error') => stretches.map((one) => one[name])
+  const of = (name: 'allowed' | 'denied' | 'none' | 'error') => stretches.map((one) => one[name])
   const times = stretches.map(({ at }) => Date.parse(at) / 1_000)
   const end = (times.at(-1) ?? 0) + seconds
   return new uPlot(
@@ -72,12 +73,18 @@ function draw(place: HTMLElement, stretches: readonly Stretch[], seconds: number
         { ...axis, size: 28, values: (_, times) => times.map(hourOf) },
         { ...axis, size: 44 },
       ],
-      series: [{}, series('allowed', '--accent'), series('denied', '--bad'), series('errors', '--warn')],
+      series: [
+        {},
+        series('allowed', '--accent'),
+        series('denied', '--bad'),
+        series('empty', '--soft'),
+        series('errors', '--warn'),
+      ],
     },
     // The last stretch reaches to its end.
     [
       [...times, end],
-      ...(['allowed', 'denied', 'error'] as const).map((name) => [...of(name), of(name).at(-1) ?? 0]),
+      ...(['allowed', 'denied', 'none', 'error'] as const).map((name) => [...of(name), of(name).at(-1) ?? 0]),
     ] as uPlot.AlignedData,
     place,
   )

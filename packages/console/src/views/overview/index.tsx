@@ -28,6 +28,8 @@ export interface Stretch {
   readonly allowed: number
   readonly denied: number
   readonly error: number
+  /** Answers that held nothing, of which nothing was refused. */
+  readonly none: number
 }
 
 export const overviewViews: Section = {
@@ -75,15 +77,19 @@ function Overview({ hours }: { readonly hours: string }) {
 function Shown({ activity }: { readonly activity: Activity }) {
   const { stretches, approvals_waiting: waiting, drift_mended: drift, index } = activity
   const since = stretches[0]?.at ?? ''
-  const sum = (of: 'allowed' | 'denied' | 'error'): number =>
+  const sum = (of: 'allowed' | 'denied' | 'error' | 'none'): number =>
     stretches.reduce((total, one) => total + one[of], 0)
-  const asked = sum('allowed') + sum('denied') + sum('error')
-  const busy = stretches.filter(({ allowed, denied, error }) => allowed + denied + error > 0)
+  const busy = stretches.filter(({ allowed, denied, error, none }) => allowed + denied + error + none > 0)
   return (
     <>
       <dl class="figures">
         <Figure title="Allowed" value={sum('allowed')} />
         <Figure title="Denied" value={sum('denied')} to={recordPath({ decision: 'denied', since })} />
+        <Figure
+          title="Empty"
+          value={sum('none')}
+          to={recordPath({ event: 'retrieved', decision: 'none', since })}
+        />
         <Figure
           title="Errors"
           value={sum('error')}
@@ -108,7 +114,7 @@ function Shown({ activity }: { readonly activity: Activity }) {
           isBad={index.state !== 'following' || index.lag_ms > 5_000}
         />
       </dl>
-      {asked === 0 ? (
+      {busy.length === 0 ? (
         <p role="status">Nothing was asked in this time.</p>
       ) : (
         <>
@@ -123,6 +129,7 @@ function Shown({ activity }: { readonly activity: Activity }) {
                 { title: 'From', cell: ({ at }) => <Time at={at} /> },
                 { title: 'Allowed', cell: ({ allowed }) => allowed, isNumber: true },
                 { title: 'Denied', cell: ({ denied }) => denied, isNumber: true },
+                { title: 'Empty', cell: ({ none }) => none, isNumber: true },
                 { title: 'Errors', cell: ({ error }) => error, isNumber: true },
               ]}
             />
