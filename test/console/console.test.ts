@@ -265,6 +265,16 @@ describe('the console', needsChromium, () => {
     await page.getByRole('cell', { name: 'delegation_made' }).waitFor()
   })
 
+  test('names the command of a record of one, where no document or agent is named', async () => {
+    const { page } = browser
+    const operator = { subject: 'service:remit', actors: [], client: 'machine', txn: 't_command' } as const
+    await record(world.database, operator, { event: 'command', command: 'drift', arguments: {} })
+    await page.goto(`${world.url}/console/record?event=command`)
+    const row = page.getByRole('row', { name: 'service:remit' })
+    await row.waitFor()
+    expect(await row.getByRole('cell').last().innerText()).toBe('drift')
+  })
+
   test('says which field of a search is wrong, and that nothing fits', async () => {
     const { page } = browser
     await page.getByRole('link', { name: 'Record' }).click()

@@ -1,3 +1,4 @@
+import { type ComponentChildren, Fragment } from 'preact'
 import { agentPath, delegationPath, personPath, planPath, readersPath, recordPath } from '../paths.ts'
 import { Link } from '../router.tsx'
 import { type Console, useConsole } from '../use-answer.ts'
@@ -17,16 +18,32 @@ export function Id(props: {
   return (
     <>
       {to === undefined ? (
-        <code>{shown}</code>
+        <code>{broken(shown)}</code>
       ) : (
         <Link to={to}>
-          <code>{shown}</code>
+          <code>{broken(shown)}</code>
         </Link>
       )}
       {name !== undefined && name !== id && <span class="soft"> {name}</span>}
     </>
   )
 }
+
+const partMax = 20
+
+/** Where a line may end within it: after what separates, and in what is longer than a column of a table should be. */
+const broken = (id: string): ComponentChildren =>
+  id
+    .split(/(?<=[:/])/)
+    .flatMap((part) => part.match(new RegExp(`.{1,${partMax}}`, 'gsu')) ?? [])
+    .map((part, place) => (
+      // The parts of an id never change.
+      // biome-ignore lint/suspicious/noArrayIndexKey: parts have no other name
+      <Fragment key={place}>
+        {place > 0 && <wbr />}
+        {part}
+      </Fragment>
+    ))
 
 function placeOf(id: string, leadsTo: Console['leadsTo']): string | undefined {
   const [type = '', rest = ''] = id.split(/:(.*)/s)

@@ -47,7 +47,7 @@ function Readers({ asked }: { readonly asked: Asked }) {
         is another question.
       </p>
       <AskForm path="/readers" button="Who got it?">
-        <Field name="document" title="Document" asked={asked} example="handbook/travel.md" isNeeded />
+        <Field name="document" title="Document" asked={asked} example="handbook/welcome.md" isNeeded />
         <Moment name="since" title="From (UTC)" value={asked['since']} />
         <Moment name="until" title="Before (UTC)" value={asked['until']} />
       </AskForm>

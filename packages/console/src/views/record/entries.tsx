@@ -19,7 +19,11 @@ export const Entries = ({ entries }: { readonly entries: readonly Entry[] }) => 
       { title: 'Time', cell: ({ time }) => <Time at={time} /> },
       {
         title: 'Event',
-        cell: ({ event, txn }) => <Link to={actionPath(txn)}>{event}</Link>,
+        cell: ({ event, txn }) => (
+          <Link to={actionPath(txn)} class="whole">
+            {event}
+          </Link>
+        ),
       },
       { title: 'Decision', cell: ({ decision }) => <Decision decision={decision} /> },
       {
@@ -30,18 +34,27 @@ export const Entries = ({ entries }: { readonly entries: readonly Entry[] }) => 
         title: 'Through',
         cell: ({ actors, client, names }) => <Chain actors={actors} client={client} names={names} />,
       },
-      { title: 'About', cell: (entry) => <About ids={about(entry)} /> },
+      { title: 'About', cell: (entry) => <About entry={entry} /> },
     ]}
   />
 )
 
-const About = ({ ids }: { readonly ids: readonly string[] }) => (
-  <ul class="plain">
-    {ids.slice(0, shownMax).map((id) => (
-      <li key={id}>
-        <Id id={id} />
-      </li>
-    ))}
-    {ids.length > shownMax && <li class="soft">and {ids.length - shownMax} more</li>}
-  </ul>
-)
+function About({ entry }: { readonly entry: Entry }) {
+  const ids = about(entry)
+  const { command } = entry.detail
+  return (
+    <ul class="plain">
+      {entry.event === 'command' && typeof command === 'string' && (
+        <li>
+          <code>{command}</code>
+        </li>
+      )}
+      {ids.slice(0, shownMax).map((id) => (
+        <li key={id}>
+          <Id id={id} />
+        </li>
+      ))}
+      {ids.length > shownMax && <li class="soft">and {ids.length - shownMax} more</li>}
+    </ul>
+  )
+}

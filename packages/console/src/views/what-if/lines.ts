@@ -65,7 +65,7 @@ export const presets: readonly Preset[] = [
   },
   {
     title: 'Mark something sensitive',
-    fields: [{ name: 'object', title: 'What', example: 'folder:handbook/pay' }],
+    fields: [{ name: 'object', title: 'What', example: 'folder:customers/pricing' }],
     lines: ({ object }) => ({ writes: [`user:* sensitive ${object}`] }),
   },
 ]

@@ -30,7 +30,7 @@ function Explain({ asked }: { readonly asked: Asked }) {
       <AskForm path="/explain" button="Ask why">
         <Field name="user" title="Who" asked={asked} example="user:anne" isNeeded />
         <Field name="relation" title="Has" asked={asked} example="can_read" isNeeded choices={relations} />
-        <Field name="object" title="Of" asked={asked} example="document:handbook/travel.md" isNeeded />
+        <Field name="object" title="Of" asked={asked} example="document:handbook/welcome.md" isNeeded />
         <details class="more" open={['agent', 'grants', 'at'].some((name) => asked[name] !== undefined)}>
           <summary>Through an agent, or by another clock</summary>
           <div class="line">

@@ -44,7 +44,7 @@ function WhoCan({ asked }: { readonly asked: Asked }) {
           isNeeded
           choices={['can_read', 'viewer', 'owner', 'blocked', 'member', 'writer', 'tagger']}
         />
-        <Field name="object" title="Of" asked={asked} example="document:handbook/travel.md" isNeeded />
+        <Field name="object" title="Of" asked={asked} example="document:handbook/welcome.md" isNeeded />
       </AskForm>
       {isAsked && <FirstPage asked={asked} />}
     </>
