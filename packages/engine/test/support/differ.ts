@@ -46,6 +46,8 @@ export interface Tally {
   knownCycles: number
   /** Known divergence: the server grants through another type's tupleset of that name (`recursion-through-strangers`). */
   strangers: number
+  /** Known divergence: the server's ListUsers leaves out whom its own Check grants, where an exclusion beside took them out. */
+  unlisted: number
   /** Loose questions on which both deny, one of them by an error. */
   loose: number
   /** Questions that the server answers differently from one store to the next. */
@@ -63,6 +65,7 @@ export const createTally = (): Tally => ({
   refused: 0,
   knownCycles: 0,
   strangers: 0,
+  unlisted: 0,
   loose: 0,
   unsteady: 0,
   byKind: new Map(),
@@ -94,6 +97,7 @@ export function addTo(tally: Tally, { byKind, differences, answers: _, ...counts
   tally.refused += counts.refused
   tally.knownCycles += counts.knownCycles
   tally.strangers += counts.strangers
+  tally.unlisted += counts.unlisted
   tally.loose += counts.loose
   tally.unsteady += counts.unsteady
   tally.positive += counts.positive
@@ -109,6 +113,30 @@ const isMore = (engine: Verdict, server: Verdict): boolean =>
     !same(engine, server))
 
 const same = (a: Verdict, b: Verdict): boolean => JSON.stringify(a) === JSON.stringify(b)
+
+/** Whether the engine lists all that the server does, and beside it only those whom the server grants when asked about each. */
+async function isUnlisted(
+  { kind, body }: Question,
+  engine: Verdict,
+  server: Verdict,
+  target: Target,
+  store: string,
+): Promise<boolean> {
+  if (kind !== 'list-users' || !Array.isArray(engine) || !Array.isArray(server)) return false
+  if (server.some((user) => !engine.includes(user))) return false
+  const { type, id } = body['object'] as { readonly type: string; readonly id: string }
+  const { relation = null, context = {}, contextual_tuples: tuple_keys = [] } = body
+  const asked = engine
+    .filter((user) => !server.includes(user))
+    .map((user) =>
+      askCheck(target, store, {
+        tuple_key: { user, relation, object: `${type}:${id}` },
+        context,
+        contextual_tuples: { tuple_keys },
+      }),
+    )
+  return (await Promise.all(asked)).every((verdict) => verdict === true)
+}
 
 /** One random world on both sides: its model, its tuples, and many questions. */
 export async function compareWorld(
@@ -164,6 +192,10 @@ export async function compareWorld(
     // Only its yes where there is none: the other way round is a defect of ours whatever the model.
     if (hasStrangers && right === true && left === false) {
       tally.strangers++
+      return
+    }
+    if (await isUnlisted(question, left, right, server, stores.server)) {
+      tally.unlisted++
       return
     }
     const steady = await isSteady(question, server, stores.server, world.model, stored, right)
