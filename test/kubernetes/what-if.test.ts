@@ -42,7 +42,8 @@ test(`on ${share} of the Kubernetes set, ${changes} random changes do on a real 
     ms: [] as number[],
   }
   const wrong: string[] = []
-  for (let nth = 0; nth < changes; nth++) {
+  // More of them where most change nothing: how many do is by chance.
+  for (let nth = 0; nth < changes || (seen.changed <= changes && nth < 10 * changes); nth++) {
     const change = world.draw()
     const predicted = new Map<string, boolean>()
     const started = performance.now()
