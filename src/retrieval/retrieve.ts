@@ -150,7 +150,14 @@ async function answerWith(
     tell: mayOffer,
     signal: deadline.signal,
   })
-  const found = await clearBest({ question, visible: sight.visible, branches, clearing, deadline })
+  const found = await clearBest({
+    question,
+    visible: sight.visible,
+    branches,
+    clearing,
+    deadline,
+    tells: mayOffer,
+  })
   const complete = found.complete && sight.complete
   const left = { principal, question, queryHmac, modeUsed: branches.modeUsed, unlooked, plain }
   const released = await release({ ...left, presented, clearing, cleared: found.cleared, complete }, deps)
@@ -228,6 +235,8 @@ interface ClearBestOptions {
   readonly branches: Branches
   readonly clearing: Clearing
   readonly deadline: Deadline
+  /** The first that are cleared are also those of which the agent may be told: the best ones, so after the search. */
+  readonly tells: boolean
 }
 
 // Fusing only 50 of each list loses a little of what the longer ones agree on (docs/decisions/0005-ranking.md). Of one list
@@ -251,10 +260,11 @@ async function clearBest({
   branches,
   clearing,
   deadline,
+  tells,
 }: ClearBestOptions): Promise<Found> {
   let { depth } = branches
   if (isOver(deadline)) return { cleared: [], complete: false }
-  let early = clearEarly(branches.foundAnyway(visible), clearing)
+  let early = clearEarly(tells ? [] : branches.foundAnyway(visible), clearing)
   for (;;) {
     const [before, lists] = await Promise.all([early, branches.run(visible, depth)])
     const { cleared, stopped = before?.stopped } = await clearing.clear(fuse(lists), question.topK)

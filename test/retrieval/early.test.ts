@@ -59,8 +59,11 @@ describeDatabases('an answer for whoever sees little', (kind) => {
   })
   afterAll(() => world?.[Symbol.asyncDispose]())
 
-  async function ask(user: string, { mode = 'vector', fails = false } = {}) {
-    const token = await world.token({ user })
+  async function ask(user: string, { mode = 'vector', fails = false, agent = false } = {}) {
+    const token = await world.token({
+      user,
+      ...(agent && { agent: 'research-bot', scopes: ['docs.search', 'approvals.request'] }),
+    })
     const now: Asking = { asked: Promise.withResolvers(), searched: [], fails }
     const response = await asking.run(now, () =>
       world.call('POST', '/retrieve', {
@@ -81,6 +84,11 @@ describeDatabases('an answer for whoever sees little', (kind) => {
 
   test('asks first what is found where more is visible than an answer looks for', async () => {
     expect(await ask('bob')).toEqual({ status: 200, found: 10, searched: ['not asked'] })
+  })
+
+  test('asks first what is best for an agent that may be told of more: it is told of the best, not of whatever there is', async () => {
+    await world.lend('anne', 'research-bot', 'collection:handbook')
+    expect(await ask('anne', { agent: true })).toEqual({ status: 200, found: 3, searched: ['not asked'] })
   })
 
   test('releases nothing, and says why, where OpenFGA does not answer meanwhile', async () => {
