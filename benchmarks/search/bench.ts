@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createRandom } from '../kubernetes/random.ts'
 import { sharedData } from '../support/shared.ts'
-import { type Cell, cellsOf, type Pooled, poolOf, type Topic } from './cells.ts'
+import { type Cell, cellName, cellsOf, type Pooled, poolOf, type Topic } from './cells.ts'
 import type { Corpus } from './corpus.ts'
 import { dot, vectorAt } from './corpus.ts'
 import { type Extras, extras } from './extras.ts'
@@ -19,8 +19,7 @@ import { labelsOf } from './ways/labels.ts'
 import { type Ours, openOurs } from './ways/ours.ts'
 import { nearest, rawWay } from './ways/raw.ts'
 import { sentTo } from './ways/vector.ts'
-import type { Way } from './ways/way.ts'
-import { topK } from './ways/way.ts'
+import { type Peer, topK, type Way } from './ways/way.ts'
 import { doorsWorld } from './worlds/doors.ts'
 import { driveWorld } from './worlds/drive.ts'
 import { kubernetesWorld } from './worlds/kubernetes.ts'
@@ -38,8 +37,8 @@ export interface BenchOptions {
   readonly questions: number
   readonly people: number
   readonly seed: number
-  /** Names of peers begin with one of these; all where undefined. */
-  readonly only: readonly string[] | undefined
+  /** Asked beside the raw search and ours. */
+  readonly only: readonly Peer[]
   readonly budgetMs: number
   /** How often the raw search and ours are asked each question. */
   readonly rounds: number
@@ -81,6 +80,10 @@ export async function bench(options: BenchOptions): Promise<Benched> {
   const measured: Measured[] = []
   const worlds: WorldFacts[] = []
   const leftOut = new Set<string>()
+  const leaveOut = (what: string): void => {
+    if (!leftOut.has(what)) say(`left out: ${what}`)
+    leftOut.add(what)
+  }
   const pool = poolOf(corpus, createOracle(corpus, []), Math.min(corpus.questions.length, 400))
   say(
     `${corpus.count} passages of ${corpus.documents.length} documents (${corpus.kind}), ${pool.length} questions`,
@@ -110,12 +113,13 @@ export async function bench(options: BenchOptions): Promise<Benched> {
       filters: policy === options.policies[0] && topics.includes('independent') ? options.filters : [1],
       random: createRandom(options.seed),
       at: Date.now(),
+      leaveOut,
     })
     // The policy's tenth, strewn: who reads a tenth is whom the figures of many clients are about.
     const tenth = cells.find(
       ({ topic, filter, level }) => topic === 'independent' && filter === 1 && level === 0.1,
     )
-    const opened = await openWays({ options, place, world, store, ef99, leftOut })
+    const opened = await openWays({ options, place, world, store, ef99, leaveOut })
     try {
       await sleep(Math.max(0, written + options.settleMs - performance.now()))
       await warm(opened.ways, cells, place)
@@ -158,6 +162,12 @@ export async function bench(options: BenchOptions): Promise<Benched> {
       })
     }
   }
+  if (more === undefined)
+    leaveOut(
+      'many clients, changes meanwhile and the whole service: they are asked in the cell independent, 10 %',
+    )
+  else if (service === undefined)
+    leaveOut('the whole service over HTTP: needs native Postgres and EMBEDDINGS_MODEL_PATH')
   return { measured, ef99, worlds, leftOut: [...leftOut], extras: more, service }
 }
 
@@ -187,7 +197,7 @@ interface OpenWaysOptions {
   readonly world: World
   readonly store: Awaited<ReturnType<typeof openStore>>
   readonly ef99: number
-  readonly leftOut: Set<string>
+  readonly leaveOut: (what: string) => void
 }
 
 interface OpenedWays extends AsyncDisposable {
@@ -196,10 +206,9 @@ interface OpenedWays extends AsyncDisposable {
 }
 
 async function openWays(opening: OpenWaysOptions): Promise<OpenedWays> {
-  const { options, place, world, store, ef99, leftOut } = opening
+  const { options, place, world, store, ef99, leaveOut } = opening
   const { corpus, servers, only } = options
   await using stack = new AsyncDisposableStack()
-  const isWanted = (name: string): boolean => only === undefined || only.some((one) => name.startsWith(one))
   const opened = new Map<number, Connection>()
   const withEf = async (ef: number): Promise<Connection> => {
     const known = opened.get(ef)
@@ -221,14 +230,14 @@ async function openWays(opening: OpenWaysOptions): Promise<OpenedWays> {
       'hnsw.max_scan_tuples': 200_000,
     }),
   )
-  const peers: (Way | undefined)[] = [
+  const peers: (Way<Peer> | undefined)[] = [
     auth0Way(await withEf(Math.max(ef99, 50)), { servers, storeId: store.fga.storeId, ids }),
     refillWay(deep, { fga: store.fga, ids }),
     listWay(await withEf(40), { fga: store.fga, ids }),
   ]
-  if (peers[0] === undefined)
-    leftOut.add('FGAFilter: needs a real OpenFGA server, and `npm ci` in benchmarks/search/auth0')
-  if (isWanted('row') || isWanted('labels')) {
+  if (peers[0] === undefined && only.includes('FGAFilter, fetch 50'))
+    leaveOut('FGAFilter: needs a real OpenFGA server, and `npm ci` in benchmarks/search/auth0')
+  if (only.includes('row-level security, iterative') || only.includes('labels &&, planner')) {
     const copies = await copyWays(place, corpus, labelsOf(corpus, world.tuples, Date.now()))
     stack.defer(copies.close)
     peers.push(...copies.ways)
@@ -239,7 +248,7 @@ async function openWays(opening: OpenWaysOptions): Promise<OpenedWays> {
     ours.search,
     ours.fresh,
     ours.hot,
-    ...(peers.filter((way) => way !== undefined && isWanted(way.name)) as Way[]),
+    ...peers.filter((way) => way !== undefined).filter(({ name }) => only.includes(name)),
   ]
   const owned = stack.move()
   return { ways, ours, [Symbol.asyncDispose]: () => owned.disposeAsync() }
@@ -269,12 +278,14 @@ async function leastEf(place: Place, corpus: Corpus, pool: readonly Pooled[]): P
   return efs.at(-1) ?? 0
 }
 
-function lineOf({ policy, topic, level, filter, share }: Cell, rows: readonly Measured[]): string {
+function lineOf(cell: Cell, rows: readonly Measured[]): string {
+  const { topic, share, near } = cell
   const raw = rows.find(({ way }) => way === 'raw40')?.p50 ?? Number.NaN
   const shown = rows.map(
     ({ way, p50, recall, leaks }) =>
       `${way} ${p50.toFixed(1)} ms (×${(p50 / raw).toFixed(1)}) ${recall.toFixed(3)}${leaks > 0 ? ` ${leaks} LEAKS` : ''}`,
   )
-  const filtered = filter === 1 ? '' : `, one of ${filter}`
-  return `${policy}, ${topic}, ${100 * level} % (${(100 * share).toFixed(3)})${filtered}: ${shown.join(' · ')}`
+  const isOff = (topic === 'inside' && near < 0.8) || (topic === 'outside' && near > 0)
+  const lies = isOff ? `, of the ten nearest ${(10 * near).toFixed(1)} may be read` : ''
+  return `${cellName(cell)} (${(100 * share).toFixed(3)}${lies}): ${shown.join(' · ')}`
 }

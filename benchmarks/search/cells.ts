@@ -7,7 +7,8 @@ import { topK } from './ways/way.ts'
 import type { Asker, World } from './worlds/world.ts'
 
 /** How a question lies to what its person may read. */
-export type Topic = 'independent' | 'inside' | 'outside'
+export const topics = ['independent', 'inside', 'outside'] as const
+export type Topic = (typeof topics)[number]
 
 /** Questions of one kind, with what the oracle says of each. */
 export interface Cell {
@@ -33,6 +34,14 @@ export interface Known extends Omit<Asked, 'sent'> {
   /** The same of all passages, whoever may read them. */
   readonly leastOfAll: number
 }
+
+export const cellName = ({
+  policy,
+  topic,
+  level,
+  filter,
+}: Pick<Cell, 'policy' | 'topic' | 'level' | 'filter'>): string =>
+  `${policy}, ${topic}, ${100 * level} %${filter === 1 ? '' : `, one of ${filter}`}`
 
 /** A question and the documents of its ten nearest passages. */
 export interface Pooled {
@@ -61,17 +70,23 @@ export interface CellsOptions {
   readonly people: number
   readonly random: Random
   readonly at: number
+  /** Told of every cell that there is nobody to ask in. */
+  readonly leaveOut: (cell: string) => void
 }
 
 export function cellsOf(options: CellsOptions): readonly Cell[] {
-  const { levels, topics, filters, random } = options
+  const { world, levels, topics, filters, random, leaveOut } = options
   const people = seen(options)
   return levels.flatMap((level) => {
     const askers = random.pick(
       people.filter((one) => one.level === level),
       options.people,
     )
-    if (askers.length === 0) return []
+    if (askers.length === 0) {
+      const named = topics.map((topic) => cellName({ policy: world.policy, topic, level, filter: 1 }))
+      leaveOut(`${named.join('; ')}: nobody reads about so much of these passages`)
+      return []
+    }
     return topics
       .filter((topic) => topic !== 'outside' || level < 1)
       .flatMap((topic) => filters.map((filter) => cellOf({ ...options, level, topic, filter, askers })))

@@ -1,15 +1,13 @@
-import { readFile } from 'node:fs/promises'
-import { cpus, loadavg, tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { mkdir, readFile } from 'node:fs/promises'
+import { cpus, loadavg } from 'node:os'
+import { CommanderError } from 'commander'
+import { readArguments, type Settings } from './arguments.ts'
 import { bench } from './bench.ts'
-import type { Topic } from './cells.ts'
 import { type Corpus, realCorpus, seededCorpus } from './corpus.ts'
 import { figuresOf } from './figures.ts'
 import { grownCorpus } from './grow.ts'
 import { type Run, writeReport } from './report.ts'
 import { openServers } from './servers.ts'
-import { levelsAll, type Policy, policies } from './worlds/world.ts'
 
 /**
  * Authorized search beside every peer's way and beside the search that asks nobody, in one run, question by question in
@@ -19,76 +17,48 @@ import { levelsAll, type Policy, policies } from './worlds/world.ts'
  *   npm run bench -- --corpus real --chunks 100000 --questions 60 --out benchmarks/results
  *
  * Native Postgres and OpenFGA where TEST_DATABASE_URL, OPENFGA_TEST_URL and OPENFGA_TEST_TOKEN are set, else PGlite and the
- * engine. `--keep NAME` leaves the loaded database for the next run. `--corpus` is `seeded`, `real` (see vectors.ts) or `grown` (real ones grown to `--chunks`).
+ * engine. `--help` names every flag; a wrong one ends with 2.
  */
-const { values } = parseArgs({
-  options: {
-    quick: { type: 'boolean', default: false },
-    json: { type: 'boolean', default: false },
-    corpus: { type: 'string' },
-    chunks: { type: 'string' },
-    policies: { type: 'string' },
-    levels: { type: 'string' },
-    topics: { type: 'string', default: 'independent,inside,outside' },
-    questions: { type: 'string' },
-    people: { type: 'string' },
-    seed: { type: 'string', default: '1' },
-    only: { type: 'string' },
-    seconds: { type: 'string' },
-    releases: { type: 'string' },
-    budget: { type: 'string' },
-    rounds: { type: 'string' },
-    vectors: { type: 'string', default: join(tmpdir(), 'remit-vectors') },
-    before: { type: 'string' },
-    keep: { type: 'string' },
-    out: { type: 'string' },
-    name: { type: 'string' },
-  },
-})
-const { quick } = values
-const number = (value: string | undefined, ifQuick: number, else_: number): number =>
-  value === undefined ? (quick ? ifQuick : else_) : Number(value)
-const list = <T extends string>(value: string): T[] => value.split(',') as T[]
-
-const began = performance.now()
-const seed = Number(values.seed)
-const chunks = number(values.chunks, 3_000, 100_000)
-const questions = number(values.questions, 8, 60)
 const say = (text: string): void => {
   process.stderr.write(`${((performance.now() - began) / 1_000).toFixed(0).padStart(5)} s  ${text}\n`)
 }
+const began = performance.now()
+const settings = ((): Settings => {
+  try {
+    return readArguments(process.argv.slice(2), process.env, {
+      out: (text) => process.stdout.write(text),
+      say: (text) => process.stderr.write(text),
+    })
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error
+    process.exit(error.exitCode === 0 ? 0 : 2)
+  }
+})()
+const { quick, chunks, seed, questions, vectors, keep, out } = settings
 
-async function corpusOf(kind: string): Promise<Corpus> {
-  if (kind === 'real') return realCorpus(values.vectors, chunks, process.env)
+async function corpusOf(kind: Corpus['kind']): Promise<Corpus> {
+  if (kind === 'real') return realCorpus(vectors, chunks, process.env)
   if (kind === 'grown')
-    return grownCorpus(await realCorpus(values.vectors, Math.ceil(chunks / 10), process.env), chunks, seed)
+    return grownCorpus(await realCorpus(vectors, Math.ceil(chunks / 10), process.env), chunks, seed)
   return seededCorpus(chunks, seed, quick ? 120 : 400)
 }
 
-const corpus = await corpusOf(values.corpus ?? (quick ? 'seeded' : 'real'))
-await using servers = await openServers(process.env, values.keep === undefined ? {} : { keep: values.keep })
+// Before anything that takes minutes: what comes of it is compared and written at the end.
+const before = settings.before === undefined ? undefined : await readRun(settings.before)
+if (out !== undefined) await mkdir(out, { recursive: true })
+const corpus = await corpusOf(settings.corpus)
+await using servers = await openServers(process.env, keep === undefined ? {} : { keep })
 say(servers.name)
 const benched = await bench({
+  ...settings,
   corpus,
   servers,
-  policies: values.policies ? list<Policy>(values.policies) : quick ? ['tree', 'drive'] : policies,
-  levels: values.levels ? list(values.levels).map(Number) : quick ? [1, 0.1, 0.01] : levelsAll,
-  topics: list<Topic>(values.topics),
   filters: quick ? [1, 10] : [1, 10, 100],
-  questions,
-  people: number(values.people, 3, 20),
-  seed,
-  only: values.only === undefined ? undefined : values.only.split(','),
-  budgetMs: number(values.budget, 1_000, 10_000),
-  rounds: number(values.rounds, 3, 3),
-  seconds: number(values.seconds, 1, 5),
   settleMs: quick ? 0 : 65_000,
-  releases: number(values.releases, 1_000, 1_000_000),
   modelFolder: process.env.EMBEDDINGS_MODEL_PATH,
   env: process.env,
   say,
 })
-const before = values.before === undefined ? undefined : await readRun(values.before)
 const run: Run = {
   ...benched,
   about: {
@@ -108,9 +78,8 @@ const run: Run = {
 }
 for (const { name, seen, least, aim, verdict } of run.figures)
   say(`${verdict.padEnd(12)} ${name}: ${seen} (${least}, aim ${aim})`)
-if (values.out !== undefined) {
-  const folder = values.out
-  const files = await writeReport(run, folder, values.name ?? `${corpus.kind}-${corpus.count}`)
+if (out !== undefined) {
+  const files = await writeReport(run, out, settings.name ?? `${corpus.kind}-${corpus.count}`)
   say(files.join(' '))
 }
 const ours = run.measured.filter(({ way }) => way.startsWith('ours'))
@@ -119,7 +88,7 @@ const leaks =
 // Of answers: a search that finds too few is searched deeper.
 const recall = Math.min(...ours.filter(({ way }) => way !== 'ours, search').map((row) => row.recall))
 if (leaks > 0 || recall < 0.99) process.exitCode = 1
-if (values.json) console.log(JSON.stringify({ leaks, recall, ...run }))
+if (settings.json) console.log(JSON.stringify({ leaks, recall, ...run }))
 
 async function readRun(path: string): Promise<Run> {
   return JSON.parse(await readFile(path, 'utf8')) as Run

@@ -79,7 +79,6 @@ async function openNative(
     return name
   }
   const kept = async (keep: string, fill: Fill): Promise<string> => {
-    if (!/^[a-z0-9_]{1,40}$/.test(keep)) throw new Error('--keep takes a-z, 0-9 and _, at most 40 of them.')
     const name = `remit_search_kept_${keep}`
     const said = await administer(
       admin,

@@ -6,7 +6,7 @@ import { passageOf } from '../load.ts'
 import type { Servers } from '../servers.ts'
 import type { Connection } from './connection.ts'
 import { nearest } from './raw.ts'
-import { topK, type Way } from './way.ts'
+import { type Peer, topK, type Way } from './way.ts'
 
 const relation = 'can_read'
 const objectOf = (ids: readonly string[], docNo: number): FgaObject => `document:${ids[docNo - 1]}`
@@ -32,7 +32,7 @@ interface Auth0 {
 export function auth0Way(
   connection: Connection,
   { servers: { openfga }, storeId, ids }: { servers: Servers; storeId: string; ids: readonly string[] },
-): Way | undefined {
+): Way<Peer> | undefined {
   if (openfga === undefined) return undefined
   const load = createRequire(new URL('../auth0/package.json', import.meta.url))
   let auth0: Auth0
@@ -86,7 +86,7 @@ export const isRefilled = (level: number): boolean => level >= 0.1 || level === 
 export const refillWay = (
   connection: Connection,
   { fga, ids }: { fga: Fga; ids: readonly string[] },
-): Way => ({
+): Way<Peer> => ({
   name: 'over-fetch ×3, refill',
   kind: 'release',
   async ask(asked) {
@@ -114,7 +114,10 @@ export const refillWay = (
 })
 
 /** OpenFGA lists what the person may read, and only that is searched, by the database's choice. */
-export const listWay = (connection: Connection, { fga, ids }: { fga: Fga; ids: readonly string[] }): Way => {
+export const listWay = (
+  connection: Connection,
+  { fga, ids }: { fga: Fga; ids: readonly string[] },
+): Way<Peer> => {
   const noOf = new Map(ids.map((id, at) => [`document:${id}`, at + 1]))
   return {
     name: 'ListObjects, id = any',

@@ -3,7 +3,7 @@ import { long, passageOf, slices } from '../load.ts'
 import type { Place } from '../servers.ts'
 import { connect } from './connection.ts'
 import type { Labels } from './labels.ts'
-import { topK, type Way } from './way.ts'
+import { type Peer, topK, type Way } from './way.ts'
 
 const reader = 'remit_search_reader'
 
@@ -15,7 +15,7 @@ export async function copyWays(
   place: Place,
   corpus: Corpus,
   labels: Labels,
-): Promise<{ readonly ways: readonly Way[]; readonly close: () => Promise<void> }> {
+): Promise<{ readonly ways: readonly Way<Peer>[]; readonly close: () => Promise<void> }> {
   const { database } = place
   await long(database, [
     'create table peer_documents (doc_no integer primary key, open integer[] not null, closed integer[] not null)',

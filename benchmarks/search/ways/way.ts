@@ -1,6 +1,6 @@
 /** One way to answer a question for a person: ours, a peer's, or the search that asks nobody. */
-export interface Way {
-  readonly name: string
+export interface Way<Name extends string = string> {
+  readonly name: Name
   /**
    * `release`: only what the person may read. `nominate`: what is worth asking OpenFGA about, all of which it may refuse.
    * `raw`: whatever is nearest.
@@ -32,3 +32,13 @@ export interface Answered {
 }
 
 export const topK = 10
+
+/** What others do: everything that is asked beside the raw search and ours. */
+export const peers = [
+  'FGAFilter, fetch 50',
+  'over-fetch ×3, refill',
+  'ListObjects, id = any',
+  'row-level security, iterative',
+  'labels &&, planner',
+] as const
+export type Peer = (typeof peers)[number]
