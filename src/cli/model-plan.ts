@@ -44,6 +44,11 @@ export interface WirePlan {
   readonly next_engine_answers_differently: readonly EngineDifference[]
 }
 
+export interface WireOpenPlans {
+  readonly plans: readonly Readonly<Record<string, unknown>>[]
+  readonly more: boolean
+}
+
 export interface WirePlanRead {
   readonly plan: WirePlan
   readonly diff: string

@@ -6,12 +6,14 @@ import { testStoreFile } from '../authz/model/store-test.ts'
 import { createFgaApi } from '../authz/openfga.ts'
 import { personToken } from './as-person.ts'
 import { bare } from './ids.ts'
+import { printList } from './listing.ts'
 import { planToMarkdown } from './model-markdown.ts'
 import {
   diffToText,
   modelToText,
   planToText,
   type WireModel,
+  type WireOpenPlans,
   type WirePlan,
   type WirePlanRead,
 } from './model-plan.ts'
@@ -66,6 +68,15 @@ export function addModelCommands(program: Command, deps: CliDeps, outcome: { ok:
     .action(async (file: string, flags: PlanFlags) => {
       const dsl = await readFile(file, 'utf8')
       outcome.ok &&= await showPlan({ model: dsl }, flags, deps)
+    })
+
+  asPerson(model.command('plans'))
+    .description('Lists the plans that can still be confirmed.')
+    .option('--json', 'one line of JSON each', false)
+    .action(async ({ json, ...flags }: PersonFlags & { readonly json: boolean }) => {
+      const { plans, more } = await ask<WireOpenPlans>('GET', '/model/plans', undefined, flags, deps)
+      printList(deps.terminal, plans, { json, none: 'No plan can be confirmed now.', name: 'plan_id' })
+      if (more) deps.terminal.say('There are older ones, which are not shown.')
     })
 
   asPerson(model.command('rollback [model]'))

@@ -161,6 +161,48 @@ describe('a plan', () => {
     expect(await apply('dan', third)).toMatchObject({ status: 409, body: { code: 'plan_outdated' } })
   })
 
+  test('is listed as long as it can be confirmed, whether anybody has yet or not', async () => {
+    const listed = async () => (await call('carol', 'GET', '/model/plans')).body['plans']
+    expect(await listed()).toEqual([])
+    const first = await plan(unblocked)
+    time += 1_000
+    const second = await plan(
+      replaceOnce(dsl, 'define can_be_told: can_read and in_scope', 'define can_be_told: can_read').dsl,
+    )
+    await apply('dan', first)
+    expect(await listed()).toEqual([
+      expect.objectContaining({ plan_id: second.plan_id, state: 'open', approved_by: [], applicable: false }),
+      expect.objectContaining({
+        plan_id: first.plan_id,
+        state: 'awaiting_second',
+        planner: 'user:dan',
+        approved_by: ['user:dan'],
+        applicable: true,
+        people: { gain: 1, lose: 0 },
+        agents: { gain: 0, lose: 0 },
+      }),
+    ])
+    time += 24 * 3_600_000 - 1_000
+    expect(await listed()).toEqual([expect.objectContaining({ plan_id: second.plan_id })])
+    const third = await plan(remarked)
+    await apply('dan', third)
+    await apply('carol', third)
+    expect(await listed()).toEqual([])
+  })
+
+  test('is listed among the newest hundred, and the list says that there are more', async () => {
+    const { plan_id } = await plan(remarked)
+    await world.database.query(
+      `insert into model_plans select 'm_' || n, planner, base_model, digest, dsl, json, report, gains, model_id, state,
+         created_at + n * interval '1 second', expires_at
+       from model_plans, generate_series(1, 100) n where id = $1`,
+      [plan_id],
+    )
+    const { body } = await call('dan', 'GET', '/model/plans')
+    const ids = (body['plans'] as { plan_id: string }[]).map((one) => one.plan_id)
+    expect([ids.length, ids[0], ids.at(-1), body['more']]).toEqual([100, 'm_100', 'm_1', true])
+  })
+
   test('does not count the yes of somebody who is no administrator any more', async () => {
     const made = await plan(unblocked)
     await apply('dan', made)
@@ -292,6 +334,7 @@ describe('a plan', () => {
       ['POST', '/model/plan', { model: dsl }],
       ['POST', '/model/apply', { plan_id: 'x' }],
       ['GET', '/model', undefined],
+      ['GET', '/model/plans', undefined],
     ] as const) {
       expect(await call('anne', method, path, body), path).toMatchObject({ status: 403 })
     }

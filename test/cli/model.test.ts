@@ -51,6 +51,10 @@ test('a plan says who gains and what the coming engine changes, two people apply
   expect(made.stdout).toContain('People gain 1: 1 of them, 1 documents\n  + user:anne  document:a\n')
   expect(made.stdout).toMatch(/coming engine .*\n {2}~ group#member, folder#viewer.*\[depth-limit-gone\]/)
 
+  expect(await model('carol', 'plans')).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining(`${made.id}\n  state: open\n  planner: user:dan\n`),
+  })
   const first = await model('dan', 'apply', made.id)
   expect(first).toMatchObject({
     code: 0,
@@ -64,7 +68,14 @@ test('a plan says who gains and what the coming engine changes, two people apply
     code: 1,
     stderr: expect.stringContaining('needs somebody else'),
   })
+  const [line = ''] = (await model('carol', 'plans', '--json')).stdout.split('\n')
+  expect(JSON.parse(line)).toMatchObject({ plan_id: made.id, approved_by: ['user:dan'] })
   expect((await model('carol', 'apply', made.id)).stdout).toContain('confirmed by user:dan, user:carol.')
+  expect(await model('carol', 'plans')).toMatchObject({
+    code: 0,
+    stdout: '',
+    stderr: 'No plan can be confirmed now.\n',
+  })
   const shown = (await model('dan', 'show')).stdout
   expect(shown).toContain('which is not model.fga')
   expect(shown).toContain(`${made.id}, confirmed by user:dan, user:carol\n`)

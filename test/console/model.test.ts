@@ -157,6 +157,7 @@ describe('a change of the model, in the console', needsChromium, () => {
     await handset.signIn('dan', '/console/model')
     await page.getByRole('textbox', { name: 'The model’s text' }).waitFor()
     expect(await handset.findings('phone-model')).toEqual([])
+    await page.getByRole('link', { name: 'Planned by user:anne, confirmed by nobody yet' }).waitFor()
     await page.getByRole('link', { name: 'Planned by user:anne, confirmed by user:anne' }).click()
     await page.getByText('user:bob: plan').waitFor()
     expect(await handset.findings('phone-model-plan')).toEqual([])

@@ -13,7 +13,9 @@ import {
   insertPlan,
   keepModelId,
   listAwaiting,
+  listOpen,
   markActive,
+  type OpenPlan,
   type Plan,
   readPlan,
 } from './plan-store.ts'
@@ -37,6 +39,8 @@ export interface ModelChanges {
   apply(who: Who, planId: string): Promise<Applied>
   /** A plan as whoever confirms it reads it: with its text, and what that changes in today's. Throws `not_found`. */
   read(planId: string): Promise<{ readonly plan: Plan; readonly text: string; readonly diff: string }>
+  /** Plans that can still be confirmed, whether anybody has or not, the newest first; `more`: not all of them. */
+  open(): Promise<{ readonly plans: readonly OpenPlan[]; readonly more: boolean }>
   /** What is in force, what was, the newest first, and what waits for another yes. */
   show(): Promise<{
     readonly current: ModelVersion
@@ -133,6 +137,7 @@ export function createModelChanges(deps: ModelChangesDeps): ModelChanges {
       const text = textOf(plan)
       return { plan, text, diff: diffLines(textOf(base), text) }
     },
+    open: () => listOpen(database, active.current.id, new Date(now())),
     async show() {
       const { current } = active
       const history = await listVersions(database)

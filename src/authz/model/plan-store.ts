@@ -74,6 +74,51 @@ export async function listAwaiting(sql: Sql, baseModel: string, now: Date): Prom
   return rows.map(fromRow)
 }
 
+/** What a list says of a plan; the rest of it can be megabytes. */
+export interface OpenPlan
+  extends Pick<Plan, 'id' | 'planner' | 'digest' | 'createdAt' | 'expiresAt' | 'approvedBy'> {
+  /** False: it cannot be applied, since it is refused or somebody could gain who is not named. */
+  readonly applicable: boolean
+  readonly people: { readonly gain: number; readonly lose: number }
+  readonly agents: { readonly gain: number; readonly lose: number }
+}
+
+interface OpenRow
+  extends Pick<PlanRow, 'id' | 'planner' | 'digest' | 'created_at' | 'expires_at' | 'approved_by'> {
+  readonly applicable: boolean
+  readonly people: OpenPlan['people']
+  readonly agents: OpenPlan['agents']
+}
+
+const openMax = 100
+
+/** Those that can still be confirmed on this model, the newest first, at most a hundred, and whether there are more. */
+export async function listOpen(
+  sql: Sql,
+  baseModel: string,
+  now: Date,
+): Promise<{ readonly plans: readonly OpenPlan[]; readonly more: boolean }> {
+  const rows = await sql.query<OpenRow>(
+    `select id, planner, digest, created_at, expires_at,
+       array(select subject from model_approvals a where a.plan = p.id order by at, subject) as approved_by,
+       (report->>'complete')::boolean and jsonb_array_length(report->'refusals') = 0 as applicable,
+       jsonb_build_object('gain', report#>'{changes,can_read,gained,count}',
+                          'lose', report#>'{changes,can_read,lost,count}') as people,
+       jsonb_build_object('gain', report#>'{changes,can_read_delegated,gained,count}',
+                          'lose', report#>'{changes,can_read_delegated,lost,count}') as agents
+     from model_plans p where state = 'open' and base_model = $1 and expires_at > $2
+     order by created_at desc, id limit $3`,
+    [baseModel, now, openMax + 1],
+  )
+  const plans = rows.slice(0, openMax).map(({ created_at, expires_at, approved_by, ...row }) => ({
+    ...row,
+    createdAt: created_at,
+    expiresAt: expires_at,
+    approvedBy: approved_by,
+  }))
+  return { plans, more: rows.length > openMax }
+}
+
 export async function insertPlan(sql: Sql, plan: Plan): Promise<void> {
   const { id, planner, baseModel, digest, dsl, json, report, gains, state, createdAt, expiresAt } = plan
   await sql.query(

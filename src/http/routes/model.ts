@@ -2,7 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi'
 import type { ModelChanges } from '../../authz/model/changes.ts'
 import type { Side } from '../../authz/model/impact.ts'
 import type { Finding } from '../../authz/model/invariants.ts'
-import type { Plan } from '../../authz/model/plan-store.ts'
+import type { OpenPlan, Plan } from '../../authz/model/plan-store.ts'
 import { text } from '../../kernel/text.ts'
 import { type App, createRouter } from '../env.ts'
 import type { RequireBearer } from '../middleware/bearer.ts'
@@ -85,6 +85,28 @@ const read = z
     txn: z.string(),
   })
   .openapi('ModelPlanRead')
+const counts = z.strictObject({ gain: z.int(), lose: z.int() })
+const openPlan = z
+  .strictObject({
+    plan_id: z.string(),
+    state: z.enum(['open', 'awaiting_second']),
+    planner: z.string(),
+    digest: z.string(),
+    created_at: z.string(),
+    expires_at: z.string(),
+    approved_by: z.array(z.string()),
+    applicable: z.boolean().openapi({ description: 'False: refused, or not complete' }),
+    people: counts,
+    agents: counts,
+  })
+  .openapi('ModelPlanOpen')
+const open = z
+  .strictObject({
+    plans: z.array(openPlan),
+    more: z.boolean().openapi({ description: 'There are others beside these, older ones' }),
+    txn: z.string(),
+  })
+  .openapi('ModelPlansOpen')
 const applied = z
   .strictObject({
     state: z.enum(['awaiting_second', 'active']),
@@ -119,7 +141,7 @@ const json = <T extends z.ZodType>(description: string, schema: T) => ({
   content: { 'application/json': { schema } },
 })
 
-/** `POST /model/plan`, `GET /model/plans/{id}`, `POST /model/apply`, `GET /model`: for an administrator. */
+/** `POST /model/plan`, `GET /model/plans`, `GET /model/plans/{id}`, `POST /model/apply`, `GET /model`: for an administrator. */
 export function modelRoutes({
   models,
   matchesFile,
@@ -136,6 +158,14 @@ export function modelRoutes({
     middleware: [administrator, ...jsonBody(bodyBytesMax)] as const,
     request: { body: { required: true, content: { 'application/json': { schema: wanted } } } },
     responses: { 200: json('The plan; it counts for 24 hours', planned), ...problems(404) },
+  })
+  const openRoute = createRoute({
+    method: 'get',
+    path: '/model/plans',
+    summary: 'Plans that can still be confirmed, the newest first',
+    security: bearer,
+    middleware: [administrator] as const,
+    responses: { 200: json('At most a hundred', open), ...problems() },
   })
   const readRoute = createRoute({
     method: 'get',
@@ -184,6 +214,11 @@ export function modelRoutes({
       )
       return c.json({ plan: toWire(made), txn: c.get('txn') }, 200)
     })
+    .openapi(openRoute, async (c) => {
+      await assertAdministrator(c.get('principal'), isAdministrator, now())
+      const { plans, more } = await models.open()
+      return c.json({ plans: plans.map(openToWire), more, txn: c.get('txn') }, 200)
+    })
     .openapi(readRoute, async (c) => {
       await assertAdministrator(c.get('principal'), isAdministrator, now())
       const { plan: made, text: model, diff } = await models.read(c.req.valid('param').id)
@@ -224,6 +259,22 @@ export function modelRoutes({
         200,
       )
     })
+}
+
+function openToWire(one: OpenPlan): z.output<typeof openPlan> {
+  const { id, planner, digest, createdAt, expiresAt, approvedBy, applicable, people, agents } = one
+  return {
+    plan_id: id,
+    state: approvedBy.length > 0 ? 'awaiting_second' : 'open',
+    planner,
+    digest,
+    created_at: createdAt.toISOString(),
+    expires_at: expiresAt.toISOString(),
+    approved_by: [...approvedBy],
+    applicable,
+    people,
+    agents,
+  }
 }
 
 function toWire({

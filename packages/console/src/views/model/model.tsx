@@ -16,7 +16,7 @@ import { ModelEditor } from './model-editor.tsx'
 import { OnePlan } from './plan.tsx'
 import { ShadowReport, shadowPath } from './shadow.tsx'
 import { TruthTable } from './truth-table.tsx'
-import type { Checked, Plan, Shown, Tested } from './wire.ts'
+import type { Checked, Open, Plan, Shown, Tested } from './wire.ts'
 import './model.css'
 
 export const modelViews: Section = {
@@ -41,7 +41,7 @@ function Model() {
             <p>
               <Link to={shadowPath}>What ran in the shadow</Link>
             </p>
-            <Awaiting plans={shown.awaiting} />
+            <OpenPlans />
             {shown.model === null ? (
               <p>Of the model in force no text was kept: a plan is made by the command line.</p>
             ) : (
@@ -76,20 +76,29 @@ function InForce({ shown: { model_id, history, matches_file } }: { readonly show
   )
 }
 
-function Awaiting({ plans }: { readonly plans: readonly Plan[] }) {
-  if (plans.length === 0) return null
+function OpenPlans() {
+  const answer = useAnswer('plans', (api, signal) => api.get<Open>('/model/plans', signal))
   return (
-    <section aria-labelledby="awaiting">
-      <h2 id="awaiting">Waiting for another person</h2>
-      <ul class="plain">
-        {plans.map(({ plan_id, planner, approved_by }) => (
-          <li key={plan_id}>
-            <Link to={planPath(plan_id)}>
-              Planned by {planner}, confirmed by {approved_by.join(', ')}
-            </Link>
-          </li>
-        ))}
-      </ul>
+    <section aria-labelledby="open">
+      <h2 id="open">Open plans</h2>
+      <Asked answer={answer} what="the open plans">
+        {({ plans, more }) => (
+          <>
+            {plans.length === 0 && <p class="soft">Nothing can be confirmed now.</p>}
+            <ul class="plain">
+              {plans.map(({ plan_id, planner, approved_by, expires_at }) => (
+                <li key={plan_id}>
+                  <Link to={planPath(plan_id)}>
+                    Planned by {planner}, confirmed by {approved_by.join(', ') || 'nobody yet'}
+                  </Link>
+                  , until <Time at={expires_at} /> UTC
+                </li>
+              ))}
+            </ul>
+            {more && <p class="soft">There are older ones, which are not shown.</p>}
+          </>
+        )}
+      </Asked>
     </section>
   )
 }

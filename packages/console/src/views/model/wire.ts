@@ -57,7 +57,12 @@ export interface Shown {
     readonly activated_by: readonly string[]
     readonly activated_at: string
   }[]
-  readonly awaiting: readonly Plan[]
+}
+
+/** `GET /model/plans`. */
+export interface Open {
+  readonly plans: readonly Pick<Plan, 'plan_id' | 'planner' | 'approved_by' | 'expires_at'>[]
+  readonly more: boolean
 }
 
 export interface Checked {
