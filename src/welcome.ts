@@ -2,6 +2,7 @@ import { resolve } from 'node:path'
 import type { Config } from './config.ts'
 import type { WeightsProgress } from './embed/weights.ts'
 import { type Embeddings, reembedCommand } from './embeddings.ts'
+import { counted } from './kernel/counted.ts'
 
 export interface WelcomeFacts {
   readonly embeddings: Embeddings
@@ -24,7 +25,7 @@ export function welcome(config: Config, { embeddings, withoutVector, demo }: Wel
   ]
   if (withoutVector > 0) {
     lines.push(
-      `                 ${withoutVector} passages were taken in without a model and are found by their words only.`,
+      `                 ${counted(withoutVector, 'passage was', 'passages were')} taken in without a model: found by words only.`,
       `                 Stop, run this, start again: ${reembedCommand}`,
     )
   }

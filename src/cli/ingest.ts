@@ -1,7 +1,8 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { basename, extname, join, relative, sep } from 'node:path'
+import { counted } from '../kernel/counted.ts'
 import { isId } from '../kernel/ids.ts'
-import { problemOf, type RemitHttp, type Told } from './remit-http.ts'
+import { type RemitHttp, refusalOf, type Told } from './remit-http.ts'
 import type { Terminal } from './terminal.ts'
 
 export interface IngestOptions {
@@ -34,7 +35,8 @@ const atOnce = 4
 
 /**
  * Puts every readable file of a folder into a collection and waits until each is in. A file whose name makes no
- * valid id is reported and left out; nothing is renamed. Returns whether all went well.
+ * valid id is reported and left out; nothing is renamed. What is refused for something that all files share (the token,
+ * the collection, who may read) is told once, and no further file is sent. Returns whether all went well.
  */
 export async function ingestFolder(options: IngestOptions, { http, terminal }: IngestDeps): Promise<boolean> {
   const files = await listFiles(options.folder)
@@ -44,10 +46,19 @@ export async function ingestFolder(options: IngestOptions, { http, terminal }: I
   const queue = [...wanted]
   let done = 0
   let failed = 0
+  let refused: string | undefined
   async function work(): Promise<void> {
     for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
-      const { problem, notes = [] } = await putFile(file, options, http)
+      const { problem, notes = [], isOfAll = false } = await putFile(file, options, http)
       done += 1
+      if (isOfAll && problem !== undefined) {
+        failed += 1
+        // Others were under way.
+        if (refused === undefined) terminal.say(`refused: ${problem} Every file would be: no more are sent.`)
+        refused = problem
+        queue.length = 0
+        continue
+      }
       for (const { code, detail } of notes) terminal.say(`note: ${shown(file)}: ${code} ${detail}`)
       if (problem !== undefined) {
         failed += 1
@@ -58,7 +69,7 @@ export async function ingestFolder(options: IngestOptions, { http, terminal }: I
   }
   await Promise.all(Array.from({ length: atOnce }, work))
   terminal.say(
-    `${done - failed} documents in ${options.collection}, ${failed} failed, ${skipped.length} skipped.`,
+    `${counted(done - failed, 'document')} in ${options.collection}, ${failed} failed, ${refused === undefined ? '' : `${wanted.length - done} not sent, `}${skipped.length} skipped.`,
   )
   return failed === 0
 }
@@ -81,6 +92,8 @@ const codeOf = (error: unknown): string =>
 interface Put {
   readonly problem?: string
   readonly notes?: readonly Told[]
+  /** The problem is nothing of this file’s. */
+  readonly isOfAll?: boolean
 }
 
 async function putFile(file: string, options: IngestOptions, http: RemitHttp): Promise<Put> {
@@ -109,7 +122,10 @@ async function putFile(file: string, options: IngestOptions, http: RemitHttp): P
     headers: { 'content-type': 'application/json', prefer: 'wait' },
     body,
   }))
-  if (!response.ok) return { problem: await problemOf(response) }
+  if (!response.ok) {
+    const { problem, field } = await refusalOf(response)
+    return { problem, isOfAll: isShared(response.status, field) }
+  }
   const { job } = (await response.json()) as { readonly job: { readonly id: string } }
   const { state, failed, errors, notes } = await http.job(job.id)
   if (state === 'done' && failed === 0) return { notes }
@@ -118,6 +134,12 @@ async function putFile(file: string, options: IngestOptions, http: RemitHttp): P
     problem: errors.map(({ code, detail }) => `${code} ${detail}`).join('; ') || 'the job failed',
   }
 }
+
+/** Of a refused document whether every other file's would be too. A conflict is with what is stored of this one. */
+const isShared = (status: number, field: string | undefined): boolean =>
+  status === 401 ||
+  (status === 403 && field === undefined) ||
+  ((status === 403 || status === 422) && field !== undefined && /^(collection|access)\b/.test(field))
 
 /** A Markdown file's first heading, else the file's name. */
 function titleOf(file: string, bytes: Buffer): string {

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { type Command, Option } from 'commander'
 import { requestAlgorithms } from '../delegation/clients.ts'
+import { counted } from '../kernel/counted.ts'
 import type { AdminClient } from './admin-client.ts'
 import { bare, each, typed } from './ids.ts'
 import { printList } from './listing.ts'
@@ -107,7 +108,9 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     .description('Takes a client away, with every consent that people gave it.')
     .action(async (id: string) => {
       const answer = await admin.run('client_remove', { client_id: id })
-      terminal.say(`The client ${id} is gone, and ${String(answer['consents_ended'])} consents with it.`)
+      terminal.say(
+        `The client ${id} is gone, and ${counted(Number(answer['consents_ended']), 'consent')} with it.`,
+      )
     })
 
   const delegation = program.command('delegation').description('Works on what people have lent to agents.')

@@ -1,3 +1,4 @@
+import { counted } from '../kernel/counted.ts'
 import type { Finding, Side, WirePlan } from './model-plan.ts'
 
 /** A plan as a comment on the change that it is about: what must be seen first, the rest folded away. */
@@ -23,17 +24,17 @@ export function planToMarkdown(plan: WirePlan): string {
     ...samples('Agents lose', plan.can_read_delegated.lost),
     ...(plan.unanswered === 0
       ? []
-      : [`${plan.unanswered} questions could not be answered, which denies.`, '']),
+      : [`${counted(plan.unanswered, 'question')} could not be answered, which denies.`, '']),
     ...(plan.invalid_tuples.count === 0
       ? []
-      : [`${plan.invalid_tuples.count} stored tuples would not count any more.`, '']),
+      : [`${counted(plan.invalid_tuples.count, 'stored tuple')} would not count any more.`, '']),
     ...findings('Warnings', plan.warnings),
-    `Tried on ${watermark.tuples} tuples read to ${watermark.read_to}: ${people} people and anyone, ${documents} documents, ${delegations} delegations. Text with sha256 ${code(plan.digest)}, in place of model ${code(plan.base_model)}.`,
+    `Tried on ${counted(watermark.tuples, 'tuple')} read to ${watermark.read_to}: ${counted(people, 'person', 'people')} and anyone, ${counted(documents, 'document')}, ${counted(delegations, 'delegation')}. Text with sha256 ${code(plan.digest)}, in place of model ${code(plan.base_model)}.`,
   ].join('\n')
 }
 
 const counts = ({ count, people, documents }: Side): string =>
-  count === 0 ? 'nothing' : `**${count}**: ${people} of them, ${documents} documents`
+  count === 0 ? 'nothing' : `**${count}**: ${people} of them, ${counted(documents, 'document')}`
 
 function samples(title: string, { count, samples: some }: Side): string[] {
   if (count === 0) return []

@@ -1,3 +1,4 @@
+import { counted } from '../kernel/counted.ts'
 /** Plans of `POST /model/plan`, as a person who has to confirm one reads them. */
 
 export interface Side {
@@ -76,14 +77,16 @@ export function planToText(plan: WirePlan): string {
   return [
     `Plan ${plan.plan_id} by ${plan.planner}, ${isOpen ? `until ${plan.expires_at}` : 'which came into force'}`,
     `  from model ${plan.base_model} to the text with sha256 ${plan.digest}`,
-    `  tried on ${watermark.tuples} tuples read to ${watermark.read_to}: ${people} people and anyone, ${documents} documents, ${delegations} delegations`,
+    `  tried on ${counted(watermark.tuples, 'tuple')} read to ${watermark.read_to}: ${counted(people, 'person', 'people')} and anyone, ${counted(documents, 'document')}, ${counted(delegations, 'delegation')}`,
     ...(plan.complete ? [] : ['NOT COMPLETE: somebody who is not named here could gain something.']),
     ...listed('REFUSED, this model cannot come into force:', plan.refusals.map(findingToText)),
     ...sideToText('People gain', '+', plan.can_read.gained),
     ...sideToText('People lose', '-', plan.can_read.lost),
     ...sideToText('Agents gain', '+', plan.can_read_delegated.gained),
     ...sideToText('Agents lose', '-', plan.can_read_delegated.lost),
-    ...(plan.unanswered === 0 ? [] : [`${plan.unanswered} questions could not be answered, which denies.`]),
+    ...(plan.unanswered === 0
+      ? []
+      : [`${counted(plan.unanswered, 'question')} could not be answered, which denies.`]),
     ...invalidToText(plan.invalid_tuples),
     ...listed('Warnings:', plan.warnings.map(findingToText)),
     ...listed(
@@ -133,7 +136,7 @@ function sideToText(title: string, sign: string, { count, people, documents, sam
   const shown = samples.map(({ who, document_id }) => `  ${sign} ${who}  document:${document_id}`)
   const rest = count - samples.length
   return [
-    `${title} ${count}: ${people} of them, ${documents} documents`,
+    `${title} ${count}: ${people} of them, ${counted(documents, 'document')}`,
     ...shown,
     ...(rest > 0 ? [`  ${sign} and ${rest} more`] : []),
   ]
@@ -142,7 +145,7 @@ function sideToText(title: string, sign: string, { count, people, documents, sam
 function invalidToText({ count, samples }: WirePlan['invalid_tuples']): string[] {
   if (count === 0) return []
   return [
-    `${count} stored tuples would not count any more:`,
+    `${counted(count, 'stored tuple')} would not count any more:`,
     ...samples.map(({ tuple, reason }) => `  ${tuple}  (${reason})`),
     ...(count > samples.length ? [`  and ${count - samples.length} more`] : []),
   ]

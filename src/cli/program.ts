@@ -3,6 +3,7 @@ import { roles } from '../delegation/administrators.ts'
 import type { Fetch } from '../delegation/fetch-json.ts'
 import type { Resource } from '../delegation/issuers.ts'
 import type { Reembedded } from '../ingest/reembed.ts'
+import { counted } from '../kernel/counted.ts'
 import { AppError } from '../kernel/errors.ts'
 import type { AdminClient } from './admin-client.ts'
 import { addAuditCommands } from './audit.ts'
@@ -168,7 +169,7 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
       terminal.say(
         passages === 0 && !replaced
           ? `Every passage has its vector of ${model} already.`
-          : `${passages} passages got a vector of ${model}. Start the service: npm start`,
+          : `${counted(passages, 'passage')} got a vector of ${model}. Start the service: npm start`,
       )
     })
 

@@ -78,7 +78,12 @@ function pauseMs(retryAfter: string | null, tried: number): number {
 }
 
 /** What a refused request says, in one line. */
-export async function problemOf(response: Response): Promise<string> {
+export const problemOf = async (response: Response): Promise<string> => (await refusalOf(response)).problem
+
+/** The same, and the member of the request that it is about. */
+export async function refusalOf(
+  response: Response,
+): Promise<{ readonly problem: string; readonly field?: string }> {
   const text = await response.text()
   try {
     const { title, detail, field, code } = JSON.parse(text) as Readonly<Record<string, unknown>>
@@ -87,9 +92,9 @@ export async function problemOf(response: Response): Promise<string> {
       field === undefined ? undefined : `(${field})`,
       code === 'insufficient_user_authentication' ? signInHint : undefined,
     ].filter((part) => part !== undefined)
-    return `${response.status} ${said.join(' ')}`
+    return { problem: `${response.status} ${said.join(' ')}`, ...(typeof field === 'string' && { field }) }
   } catch {
     // Not ours, or cut short: the status is all that can be told.
-    return `${response.status} ${response.statusText}`
+    return { problem: `${response.status} ${response.statusText}` }
   }
 }

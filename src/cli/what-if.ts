@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { type Command, InvalidArgumentError } from 'commander'
 import type { Fetch } from '../delegation/fetch-json.ts'
+import { counted } from '../kernel/counted.ts'
 import { type AsPersonDeps, personToken } from './as-person.ts'
 import { bare, each, typed } from './ids.ts'
 import { createRemitHttp, problemOf } from './remit-http.ts'
@@ -129,8 +130,8 @@ function linesOf(answer: Answer): string[] {
     ...differenceLines('Agents lose', '-', lent.lost),
     ...(answer.unanswered === 0
       ? []
-      : [`${answer.unanswered} questions could not be answered, which denies.`]),
-    `It can reach ${asked.people} people and ${asked.agents} agents: ${asked.questions} questions, on ${watermark.tuples} tuples read to ${watermark.read_to}. Nothing is changed.`,
+      : [`${counted(answer.unanswered, 'question')} could not be answered, which denies.`]),
+    `It can reach ${counted(asked.people, 'person', 'people')} and ${counted(asked.agents, 'agent')}: ${counted(asked.questions, 'question')}, on ${counted(watermark.tuples, 'tuple')} read to ${watermark.read_to}. Nothing is changed.`,
   ]
 }
 
@@ -139,7 +140,7 @@ function differenceLines(title: string, sign: string, difference: Difference): s
   if (count === 0) return [`${title} nothing.`]
   const shown = samples.slice(0, 20)
   return [
-    `${title} ${count}: ${people} of them, ${documents} documents`,
+    `${title} ${count}: ${people} of them, ${counted(documents, 'document')}`,
     ...collections
       .slice(0, 10)
       .map(({ collection, count: inIt }) => `  ${inIt} in ${collection ?? 'no collection'}`),

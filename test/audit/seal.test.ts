@@ -144,7 +144,7 @@ describe.each([
       await record(database, who('user:anne'), read('x'))
       await asOwner(`update decision_records set at = at - interval '1 minute' where record_no > ${all[7]}`)
       expect((await verify()).findings).toContainEqual(
-        expect.objectContaining({ kind: 'unsealed', detail: '1 records were never sealed' }),
+        expect.objectContaining({ kind: 'unsealed', detail: '1 record was never sealed' }),
       )
     })
 

@@ -171,10 +171,44 @@ describe('ingest', () => {
     expect(to.asked.filter(({ method }) => method === 'PUT')).toHaveLength(3)
   })
 
+  test.each([
+    ['a collection that it may not write to', 403, 'collection'],
+    ['a parent in another collection', 403, 'access.parents.0'],
+    ['a reader who is none', 422, 'access.viewers.0'],
+    ['a token that counts no more', 401, undefined],
+  ])('tells %s once, and sends nothing more', async (_, status, field) => {
+    const detail = 'This service may not write to this collection.'
+    await using to = await peer(() => ({ status, body: { detail, field } }))
+    const names = Array.from({ length: 30 }, (_, at) => [`${at}.md`, 'x'])
+    const ran = await ingest(await put(Object.fromEntries(names)), to.url)
+    expect(ran.code).toBe(1)
+    expect(ran.stderr.split(detail)).toHaveLength(2)
+    expect(to.asked.length).toBeLessThanOrEqual(4)
+    const sent = to.asked.length
+    expect(ran.stderr).toContain(
+      `0 documents in handbook, ${sent} failed, ${30 - sent} not sent, 0 skipped.\n`,
+    )
+  })
+
+  test('sends the others where one document is refused for itself: in another collection, by its name or text', async () => {
+    for (const [status, field] of [
+      [409, 'collection'],
+      [403, 'id'],
+      [422, 'content_base64'],
+    ] as const) {
+      await using to = await peer((asked) =>
+        asked.url.endsWith('a.md') ? { status, body: { detail: 'No.', field } } : allWell(asked),
+      )
+      expect((await ingest(await put({ 'a.md': 'x', 'b.md': 'x' }), to.url)).stderr).toContain(
+        '1 document in handbook, 1 failed, 0 skipped.\n',
+      )
+    }
+  })
+
   test('fails with the service’s reason for a refused document and for a failed job', async () => {
     await using refusing = await peer(() => ({
       status: 403,
-      body: { title: 'The caller may not do this.', detail: 'No right to write.' },
+      body: { title: 'The caller may not do this.', detail: 'No right to write.', field: 'id' },
     }))
     const root = await put({ 'a.md': 'x' })
     expect(await ingest(root, refusing.url)).toMatchObject({

@@ -48,7 +48,7 @@ async function plan(text: string, user = 'dan'): Promise<Ran & { readonly id: st
 test('a plan says who gains and what the coming engine changes, two people apply it, and it is taken back', async () => {
   const made = await plan(unblocked)
   expect(made).toMatchObject({ code: 0, stderr: expect.stringContaining(`model apply ${made.id}`) })
-  expect(made.stdout).toContain('People gain 1: 1 of them, 1 documents\n  + user:anne  document:a\n')
+  expect(made.stdout).toContain('People gain 1: 1 of them, 1 document\n  + user:anne  document:a\n')
   expect(made.stdout).toMatch(/coming engine .*\n {2}~ group#member, folder#viewer.*\[depth-limit-gone\]/)
 
   expect(await model('carol', 'plans')).toMatchObject({
@@ -90,7 +90,7 @@ test('a plan says who gains and what the coming engine changes, two people apply
 
   const back = await model('dan', 'rollback')
   expect(back.code).toBe(0)
-  expect(back.stdout).toContain('People lose 1: 1 of them, 1 documents\n  - user:anne  document:a\n')
+  expect(back.stdout).toContain('People lose 1: 1 of them, 1 document\n  - user:anne  document:a\n')
 }, 60_000)
 
 test('a refused model says why and ends with 1, as does a person who is no administrator', async () => {

@@ -51,7 +51,7 @@ test('remit what-if says who would lose what, where it is filed, and that nothin
   expect(stdout.match(/^ {2}- user:anne {2}document:f\d+$/gm)).toHaveLength(20)
   expect(stdout).toContain('  - and 10 more\n')
   expect(stdout).toMatch(
-    /It can reach 1 people and 0 agents: 30 questions, on \d+ tuples .* Nothing is changed\.\n$/,
+    /It can reach 1 person and 0 agents: 30 questions, on \d+ tuples .* Nothing is changed\.\n$/,
   )
 })
 
@@ -123,7 +123,7 @@ test('the command lines of the workflow run, and what it comments says who gains
   )
   expect(tested).toMatchObject({ code: 0, stdout: expect.stringContaining('Tests ') })
   expect(planned?.code).toBe(0)
-  expect(planned?.stdout).toContain('| people | **1**: 1 of them, 1 documents | nothing |')
+  expect(planned?.stdout).toContain('| people | **1**: 1 of them, 1 document | nothing |')
   expect(planned?.stdout).toContain('- `user:anne` `document:a`')
 })
 

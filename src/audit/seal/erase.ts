@@ -1,5 +1,6 @@
 import { setTimeout } from 'node:timers/promises'
 import type { Clock } from '../../kernel/clock.ts'
+import { counted } from '../../kernel/counted.ts'
 import { OperatorError } from '../../kernel/operator-error.ts'
 import type { Database } from '../../store/sql.ts'
 import { operator, record } from '../record.ts'
@@ -105,7 +106,7 @@ export function createErasures({ database, clock, newTxn, seal, pauseMs = 200 }:
       idle = sealed + erased > 0 ? 0 : idle + 1
       if (idle === idleMax)
         throw new OperatorError(
-          `${unsealed} records that name them are sealed by nobody: remit audit verify tells which. The rest is erased.`,
+          `${counted(unsealed, 'record that names them is', 'records that name them are')} sealed by nobody: remit audit verify tells which. The rest is erased.`,
         )
       if (idle > 0) await setTimeout(pauseMs)
     }

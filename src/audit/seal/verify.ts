@@ -1,3 +1,4 @@
+import { counted } from '../../kernel/counted.ts'
 import type { Sql } from '../../store/sql.ts'
 import {
   digestOf,
@@ -190,7 +191,7 @@ export async function verifyRecord(
         if (seal <= droppedTo && one.newest_at.getTime() < now - keptMs) {
           dropped.seals += 1
           dropped.records += one.records
-        } else find({ kind: 'removed', seal, detail: `all ${one.records} records of the seal` })
+        } else find({ kind: 'removed', seal, detail: `all of the seal: ${counted(one.records, 'record')}` })
         return
       }
       if (!digestOfLeaves(one.digests).equals(one.digest) || one.record_nos.length !== one.records)
@@ -342,7 +343,12 @@ async function findUnsealed(
     [sealedTo, late, lowest],
   )
   const { young = 0, old = 0, all = 0 } = counts ?? {}
-  if (old > 0) find({ kind: 'unsealed', record: sealedTo + 1, detail: `${old} records were never sealed` })
+  if (old > 0)
+    find({
+      kind: 'unsealed',
+      record: sealedTo + 1,
+      detail: `${counted(old, 'record was', 'records were')} never sealed`,
+    })
   if (all === records) return young
   // One that came into a place that was passed by: late, or put there.
   for (let after = lowest; ; ) {
