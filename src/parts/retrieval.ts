@@ -5,6 +5,7 @@ import { documentRoutes } from '../http/routes/documents.ts'
 import { retrieveRoutes } from '../http/routes/retrieve.ts'
 import type { SearchMetrics } from '../http/search-metrics.ts'
 import { type Cells, createCells } from '../retrieval/cells/cells.ts'
+import { threadsHere } from '../retrieval/cells/lookers.ts'
 import { type CollectionLister, createCollectionLister } from '../retrieval/collections.ts'
 import { type Corpus, createCorpus } from '../retrieval/corpus/corpus.ts'
 import { createDocumentReader, type DocumentReader } from '../retrieval/document.ts'
@@ -50,7 +51,7 @@ export async function openRetrieval(deps: RetrievalDeps): Promise<Retrieval> {
   await using stack = new AsyncDisposableStack()
   const ranking = stack.use(createRankingStatistics({ database, scope: config.rankingStatistics, now, log }))
   const corpus = stack.use(createCorpus({ database, log }))
-  const cells = stack.use(createCells({ database, log }))
+  const cells = stack.use(createCells({ database, log, threads: config.searchThreads ?? threadsHere() }))
   const shadow = stack.use(
     createShadow({
       database,

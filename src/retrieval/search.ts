@@ -23,7 +23,7 @@ export interface Search {
 
 export interface SearchOptions {
   /** Undefined: plan E is never picked. */
-  readonly cells?: Pick<Cells, 'sets'>
+  readonly cells?: Pick<Cells, 'sets' | 'lookers'>
   /** Undefined: names of documents are asked for. */
   readonly corpus?: Pick<Corpus, 'lastKnown'>
   /** Told of each search by vectors: which plan, and what it took. */

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { milliseconds, seconds } from './forms.ts'
+import { count, milliseconds, seconds } from './forms.ts'
 import { group } from './group.ts'
 
 export interface RetrievalConfig {
@@ -8,6 +8,7 @@ export interface RetrievalConfig {
   readonly indexPollMs: number
   readonly rankingStatistics: 'deployment' | 'collection'
   readonly shadowSearchShare: number
+  readonly searchThreads: number | undefined
 }
 
 /** How questions are searched for and decided. */
@@ -42,6 +43,12 @@ export const retrieval = group({
       .describe(
         'Part of the searches by vectors that is done again exactly once the answer has left, to tell operators the live recall; 0: none.',
       ),
+    SEARCH_THREADS: count(0)
+      .max(64)
+      .optional()
+      .describe(
+        'Threads that look for what is near a question, where it is asked about 3,000 passages or more; 0: the main one does. Default as many as there are cores, at most 4; on one core 0.',
+      ),
   },
   read: (value): RetrievalConfig => ({
     verdictTtlMs: value.VERDICT_TTL * 1_000,
@@ -49,5 +56,6 @@ export const retrieval = group({
     indexPollMs: value.INDEX_POLL_MS,
     rankingStatistics: value.RANKING_STATISTICS,
     shadowSearchShare: value.SHADOW_SEARCH_SHARE,
+    searchThreads: value.SEARCH_THREADS,
   }),
 })

@@ -8,6 +8,7 @@ import type { ModelVersion } from '../../../src/authz/model/pin.ts'
 import { createNominator } from '../../../src/authz/nominate.ts'
 import type { Principal } from '../../../src/kernel/principal.ts'
 import { createCells } from '../../../src/retrieval/cells/cells.ts'
+import { threadsHere } from '../../../src/retrieval/cells/lookers.ts'
 import { createCorpus } from '../../../src/retrieval/corpus/corpus.ts'
 import { depthOfOne } from '../../../src/retrieval/retrieve.ts'
 import { createSearch } from '../../../src/retrieval/search.ts'
@@ -60,7 +61,7 @@ export async function openOurs(
   const nominator = createNominator({ fga, index, now, serverDeadlineMs: 2_500 })
   const corpus = createCorpus({ database, log: () => undefined })
   const snapshots = createSnapshots({ index, corpus })
-  const cells = createCells({ database, log: () => undefined })
+  const cells = createCells({ database, log: () => undefined, threads: threadsHere() })
   await Promise.all([corpus.refresh(), cells.refresh()])
   const visibility = createVisibility({ database, snapshots, corpus, nominator })
   const search = createSearch(database, { cells, corpus })

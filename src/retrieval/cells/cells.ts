@@ -1,5 +1,6 @@
 import type { Log } from '../../kernel/log.ts'
 import type { Database, Sql } from '../../store/sql.ts'
+import { createLookers, type Lookers } from './lookers.ts'
 import { type CellSet, createCellSet } from './members.ts'
 import { placeAll } from './place.ts'
 import {
@@ -20,6 +21,8 @@ export interface Cells extends AsyncDisposable {
    * of its vectors to nominate by.
    */
   sets(): readonly CellSet[]
+  /** Who looks at them beside this thread. */
+  readonly lookers: Lookers
   /** Puts the passages of a document that is about to be live into cells, in the caller's transaction. */
   place(sql: Sql, revision: { readonly docNo: number; readonly revision: number }): Promise<void>
   /** Reads now what any process committed before this call. */
@@ -33,13 +36,16 @@ export interface CellsDeps extends UpkeepOptions {
   readonly log: Log
   /** Milliseconds between two looks at what was committed. Default a second. */
   readonly pollMs?: number
+  /** Threads that look at codes for questions. Default 0: this one does. */
+  readonly threads?: number
 }
 
 // Of noise (0.4), 70 rows found two of three; of text (0.05) and of noise around topics (0.19), all.
 const untoldMax = 0.25
 
 export function createCells(deps: CellsDeps): Cells {
-  const { database, log, pollMs = 1_000 } = deps
+  const { database, log, pollMs = 1_000, threads = 0 } = deps
+  const lookers = createLookers({ threads, log })
   let sets: CellSet[] = []
   let snapshot: string | undefined
   let last: Promise<void> = Promise.resolve()
@@ -52,11 +58,16 @@ export function createCells(deps: CellsDeps): Cells {
     if (cells.length > 0) sets.find((set) => set.generation === generation)?.put(docNo, cells, codes)
   }
 
+  function hold(next: CellSet[]): void {
+    if (sets.length > 0 || next.length > 0) lookers.use(next)
+    sets = next
+  }
+
   async function follow(): Promise<void> {
     const generations = await readGenerations(database)
     const isSame = generations.map(({ generation }) => generation).join() === known()
     if (generations.length === 0) {
-      sets = []
+      hold([])
       snapshot = undefined
       return
     }
@@ -70,7 +81,7 @@ export function createCells(deps: CellsDeps): Cells {
         isNew ||= !kept.has(generation)
         next.push(kept.get(generation) ?? createCellSet(generation, model))
       }
-      sets = next
+      hold(next)
       // Of a set that was not held, what lies in it was passed over.
       if (isNew) snapshot = undefined
     }
@@ -107,6 +118,7 @@ export function createCells(deps: CellsDeps): Cells {
   const upkeep = createUpkeep(deps)
 
   return {
+    lookers,
     sets: () => (sets.every(({ untold }) => untold <= untoldMax) ? sets : []),
     async place(sql, { docNo, revision }) {
       const newest = sets.at(-1)
@@ -125,6 +137,7 @@ export function createCells(deps: CellsDeps): Cells {
       closed = true
       clearTimeout(timer)
       await upkeep[Symbol.asyncDispose]()
+      await lookers[Symbol.asyncDispose]()
       await last
     },
   }

@@ -2,19 +2,24 @@
 ;; Beside this text lies kernel.wasm, which it is made to by `npm run kernel`; a test holds the two together.
 ;; Instructions: https://webassembly.github.io/spec/core/exec/instructions.html#vector-instructions
 ;;
-;; 4,096 slots are a segment. Sixteen are a block: the numbers of their documents (int32; 0: nothing is in the slot), then the
+;; `codes` are segments of 4,096 slots. Sixteen are a block: the numbers of their documents (int32; 0: nothing is in the slot), then the
 ;; early third of their codes (32 bytes each). After the blocks of a segment there are as many
 ;; places: the cells of documents' chunks, one document after the other (uint16), and their slots (int32). Then comes the
 ;; rest of the codes (64 bytes each): of most, no more is read than tells that they are not worth it. Of a code, sixteen bytes
 ;; are a group of 32 axes, four bits each: the lower four bits of all bytes, and the upper.
 (module
-  (import "kernel" "memory" (memory 1))
+  ;; What is written here lies in the thread's own memory. The other two are read by several threads while one writes: whatever
+  ;; a number there has become meanwhile, no loop may go on without end by it, and nothing there is written.
+  (import "kernel" "own" (memory $own 1))
+  (import "kernel" "codes" (memory $codes 1 65536 shared))
+  (import "kernel" "documents" (memory $documents 1 65536 shared))
   ;; Where lies, in bytes: what a question has along each axis (192 int8, as codes have them); slots that are to be looked at
   ;; (int32), and a score for each (float32); those that were, and theirs; how many scores lie in each of 4,096 steps (int32);
   ;; runs of
-  ;; blocks whose slots are gathered: the first block, how many there are, and a score (float32); a bit for each document; of each document the first of its places, and how many there are (int32 each); the
+  ;; blocks whose slots are gathered: the first block, how many there are, and a score (float32); a bit for each document; the
   ;; slots and cells of the chunks of visible documents; of each cell four times its step (int32), and its score; for each
-  ;; step where in the order of what is chosen it goes on, in bytes (int32); the segments.
+  ;; step where in the order of what is chosen it goes on, in bytes (int32). And in `documents`, of each the first of its places,
+  ;; and how many there are (int32 each): runs.
   (global $along (export "along") (mut i32) (i32.const 0))
   (global $slots (export "slots") (mut i32) (i32.const 0))
   (global $scores (export "scores") (mut i32) (i32.const 0))
@@ -29,7 +34,6 @@
   (global $cellSteps (export "cellSteps") (mut i32) (i32.const 0))
   (global $cellScores (export "cellScores") (mut i32) (i32.const 0))
   (global $order (export "order") (mut i32) (i32.const 0))
-  (global $segments (export "segments") (mut i32) (i32.const 0))
   ;; The step in which the last of the best `rows` of those seen lies, and how many lie above it.
   (global $step (export "step") (mut i32) (i32.const 0))
   (global $above (export "above") (mut i32) (i32.const 0))
@@ -37,7 +41,7 @@
   ;; What was read only to have it near.
   (global $any (mut i32) (i32.const 0))
 
-  ;; Inner products of `count` vectors, which lie one after the other, with the question, times `unit`, as float32. All are
+  ;; Inner products of `count` vectors, which lie one after the other in `documents`, with the question, times `unit`, as float32. All are
   ;; int16, and `bytes` is the length of one in bytes: a multiple of 32.
   (func (export "products")
     (param $vectors i32) (param $count i32) (param $bytes i32) (param $question i32) (param $to i32) (param $unit f32)
@@ -52,10 +56,10 @@
         ;; Two sums at a time: one alone would wait for each addition.
         (loop $numbers
           (local.set $one (i32x4.add (local.get $one) (i32x4.dot_i16x8_s
-            (v128.load (i32.add (local.get $vectors) (local.get $at)))
+            (v128.load $documents (i32.add (local.get $vectors) (local.get $at)))
             (v128.load (i32.add (local.get $question) (local.get $at))))))
           (local.set $other (i32x4.add (local.get $other) (i32x4.dot_i16x8_s
-            (v128.load offset=16 (i32.add (local.get $vectors) (local.get $at)))
+            (v128.load $documents offset=16 (i32.add (local.get $vectors) (local.get $at)))
             (v128.load offset=16 (i32.add (local.get $question) (local.get $at))))))
           (local.set $at (i32.add (local.get $at) (i32.const 32)))
           (br_if $numbers (i32.lt_u (local.get $at) (local.get $bytes))))
@@ -90,12 +94,12 @@
           (local.set $block (i32.add (local.get $block) (i32.const 1)))
           (local.set $any (i32.add (local.get $any) (i32.add
             (i32.add
-              (i32.add (i32.load (local.get $at)) (i32.load offset=64 (local.get $at)))
-              (i32.add (i32.load offset=128 (local.get $at)) (i32.load offset=192 (local.get $at))))
+              (i32.add (i32.load $codes (local.get $at)) (i32.load $codes offset=64 (local.get $at)))
+              (i32.add (i32.load $codes offset=128 (local.get $at)) (i32.load $codes offset=192 (local.get $at))))
             (i32.add
-              (i32.add (i32.load offset=256 (local.get $at)) (i32.load offset=320 (local.get $at)))
-              (i32.add (i32.load offset=384 (local.get $at))
-                (i32.add (i32.load offset=448 (local.get $at)) (i32.load offset=512 (local.get $at))))))))
+              (i32.add (i32.load $codes offset=256 (local.get $at)) (i32.load $codes offset=320 (local.get $at)))
+              (i32.add (i32.load $codes offset=384 (local.get $at))
+                (i32.add (i32.load $codes offset=448 (local.get $at)) (i32.load $codes offset=512 (local.get $at))))))))
           (br $blocks))))
     (global.set $any (local.get $any))
     (local.set $run (global.get $blocks))
@@ -113,7 +117,7 @@
           (local.set $block (i32.add (local.get $block) (i32.const 1)))
           (local.set $blockEnd (i32.add (local.get $at) (i32.const 64)))
           (loop $each
-            (local.set $document (i32.load (local.get $at)))
+            (local.set $document (i32.load $codes (local.get $at)))
             (i32.store (i32.add (local.get $slots) (local.get $to)) (local.get $slot))
             (f32.store (i32.add (local.get $scores) (local.get $to)) (local.get $score))
             (local.set $to (i32.add (local.get $to) (i32.shl (i32.and
@@ -146,8 +150,8 @@
           (local.set $at (i32.add (local.get $run) (i32.shl (i32.wrap_i64 (i64.ctz (local.get $word))) (i32.const 3))))
           ;; Without its lowest bit.
           (local.set $word (i64.and (local.get $word) (i64.sub (local.get $word) (i64.const 1))))
-          (local.set $place (i32.load (local.get $at)))
-          (local.set $left (i32.load offset=4 (local.get $at)))
+          (local.set $place (i32.load $documents (local.get $at)))
+          (local.set $left (i32.load $documents offset=4 (local.get $at)))
           (if (i32.gt_u (i32.add (local.get $count) (local.get $left)) (local.get $room))
             (then (return (i32.const -1))))
           ;; Only of very long documents some lie in the next segment.
@@ -157,21 +161,20 @@
             (local.set $piece (i32.sub (i32.const 4096) (local.get $own)))
             (local.set $piece (select (local.get $left) (local.get $piece)
               (i32.lt_u (local.get $left) (local.get $piece))))
-            (local.set $at (i32.add (global.get $segments)
-              (i32.mul (i32.shr_u (local.get $place) (i32.const 12)) (i32.const 434176))))
+            (local.set $at (i32.mul (i32.shr_u (local.get $place) (i32.const 12)) (i32.const 434176)))
             (local.set $past (i32.const 0))
             (loop $eight
               (v128.store
                 (i32.add (global.get $metCells) (i32.shl (i32.add (local.get $count) (local.get $past)) (i32.const 1)))
-                (v128.load offset=147456 (i32.add (local.get $at)
+                (v128.load $codes offset=147456 (i32.add (local.get $at)
                   (i32.shl (i32.add (local.get $own) (local.get $past)) (i32.const 1)))))
               (v128.store
                 (i32.add (global.get $metSlots) (i32.shl (i32.add (local.get $count) (local.get $past)) (i32.const 2)))
-                (v128.load offset=155648 (i32.add (local.get $at)
+                (v128.load $codes offset=155648 (i32.add (local.get $at)
                   (i32.shl (i32.add (local.get $own) (local.get $past)) (i32.const 2)))))
               (v128.store offset=16
                 (i32.add (global.get $metSlots) (i32.shl (i32.add (local.get $count) (local.get $past)) (i32.const 2)))
-                (v128.load offset=155664 (i32.add (local.get $at)
+                (v128.load $codes offset=155664 (i32.add (local.get $at)
                   (i32.shl (i32.add (local.get $own) (local.get $past)) (i32.const 2)))))
               (local.set $past (i32.add (local.get $past) (i32.const 8)))
               (br_if $eight (i32.lt_u (local.get $past) (local.get $piece))))
@@ -219,9 +222,17 @@
         (br $next))))
 
   (func $blockAt (param $block i32) (result i32)
-    (i32.add (global.get $segments) (i32.add
+    (i32.add
       (i32.mul (i32.shr_u (local.get $block) (i32.const 8)) (i32.const 434176))
-      (i32.mul (i32.and (local.get $block) (i32.const 255)) (i32.const 576)))))
+      (i32.mul (i32.and (local.get $block) (i32.const 255)) (i32.const 576))))
+
+  ;; Less 64, where the early axes of a slot lie.
+  (func $codeAt (param $slot i32) (result i32)
+    (i32.add
+      (i32.mul (i32.shr_u (local.get $slot) (i32.const 12)) (i32.const 434176))
+      (i32.add
+        (i32.mul (i32.and (i32.shr_u (local.get $slot) (i32.const 4)) (i32.const 255)) (i32.const 576))
+        (i32.shl (i32.and (local.get $slot) (i32.const 15)) (i32.const 5)))))
 
   ;; Looks at the codes of `count` slots from this one on. What each has as its score is that of its cell; to that comes `more`,
   ;; and `unit` times the sum of what the code has at each axis times what lies along it. Most are far off, which a third of
@@ -249,12 +260,7 @@
       (loop $next
         (br_if $asked (i32.ge_u (local.get $at) (local.get $end)))
         (local.set $slot (i32.load (i32.add (local.get $slots) (local.get $at))))
-        (local.set $kept (i32.add (local.get $kept) (i32.load offset=64
-          (i32.add (global.get $segments) (i32.add
-            (i32.mul (i32.shr_u (local.get $slot) (i32.const 12)) (i32.const 434176))
-            (i32.add
-              (i32.mul (i32.and (i32.shr_u (local.get $slot) (i32.const 4)) (i32.const 255)) (i32.const 576))
-              (i32.shl (i32.and (local.get $slot) (i32.const 15)) (i32.const 5))))))))
+        (local.set $kept (i32.add (local.get $kept) (i32.load $codes offset=64 (call $codeAt (local.get $slot)))))
         (local.set $at (i32.add (local.get $at) (i32.const 4)))
         (br $next)))
     (global.set $any (local.get $kept))
@@ -265,13 +271,9 @@
       (loop $next
         (br_if $early (i32.ge_u (local.get $at) (local.get $end)))
         (local.set $slot (i32.load (i32.add (local.get $slots) (local.get $at))))
-        (local.set $code (i32.add (global.get $segments) (i32.add
-            (i32.mul (i32.shr_u (local.get $slot) (i32.const 12)) (i32.const 434176))
-            (i32.add
-              (i32.mul (i32.and (i32.shr_u (local.get $slot) (i32.const 4)) (i32.const 255)) (i32.const 576))
-              (i32.shl (i32.and (local.get $slot) (i32.const 15)) (i32.const 5))))))
-        (local.set $words (v128.load offset=64 (local.get $code)))
-        (local.set $others (v128.load offset=80 (local.get $code)))
+        (local.set $code (call $codeAt (local.get $slot)))
+        (local.set $words (v128.load $codes offset=64 (local.get $code)))
+        (local.set $others (v128.load $codes offset=80 (local.get $code)))
         (local.set $score (f32.add
           (f32.add (f32.load (i32.add (local.get $scores) (local.get $at))) (local.get $more))
           (f32.mul (local.get $unit) (call $sum (i32x4.add
@@ -298,17 +300,17 @@
       (loop $next
         (br_if $late (i32.ge_u (local.get $at) (local.get $kept)))
         (local.set $slot (i32.load (i32.add (local.get $slots) (local.get $at))))
-        (local.set $code (i32.add (global.get $segments) (i32.add
+        (local.set $code (i32.add
           (i32.mul (i32.shr_u (local.get $slot) (i32.const 12)) (i32.const 434176))
-          (i32.shl (i32.and (local.get $slot) (i32.const 4095)) (i32.const 6)))))
+          (i32.shl (i32.and (local.get $slot) (i32.const 4095)) (i32.const 6))))
         (local.set $score (f32.add
           (f32.load (i32.add (local.get $scores) (local.get $at)))
           (f32.mul (local.get $unit) (call $sum (i32x4.add
-            (call $group (v128.load offset=172032 (local.get $code)) (i32.const 64)
-              (call $group (v128.load offset=172048 (local.get $code)) (i32.const 96)
+            (call $group (v128.load $codes offset=172032 (local.get $code)) (i32.const 64)
+              (call $group (v128.load $codes offset=172048 (local.get $code)) (i32.const 96)
                 (v128.const i32x4 0 0 0 0)))
-            (call $group (v128.load offset=172064 (local.get $code)) (i32.const 128)
-              (call $group (v128.load offset=172080 (local.get $code)) (i32.const 160)
+            (call $group (v128.load $codes offset=172064 (local.get $code)) (i32.const 128)
+              (call $group (v128.load $codes offset=172080 (local.get $code)) (i32.const 160)
                 (v128.const i32x4 0 0 0 0))))))))
         (local.set $at (i32.add (local.get $at) (i32.const 4)))
         (br_if $next (f32.lt (local.get $score) (local.get $least)))

@@ -1,13 +1,14 @@
 import { setBit } from '../../kernel/bits.ts'
 import { grown } from '../../kernel/grown.ts'
-import { createKernel, type Kernel, slotsInBlock } from './kernel.ts'
+import { type Codes, createCodes, slotsInBlock } from './codes.ts'
+import { createKernel, type Kernel } from './kernel.ts'
 import { countOf } from './kmeans.ts'
 import { type CellModel, untoldOf } from './model.ts'
 
 /**
  * Which chunks lie in which cell of one model, in memory. It only nominates: one too many finds nothing.
  *
- * A chunk has a slot, which it keeps: its code lies there in the kernel's memory, and what else is known of it at the same
+ * A chunk has a slot, which it keeps: its code lies there in memory that other threads read, too, and what else is known of it at the same
  * place of the arrays here. Sixteen slots beside each other are a block, and belong to one cell, so that what is looked at
  * together lies together.
  */
@@ -20,8 +21,8 @@ export interface CellSet {
   readonly size: number
   /** By slot: place of the chunk in its document. */
   readonly ordinals: Int32Array
-  /** By cell: its blocks, as runs of some beside each other: the first of each run, and how many there are. */
-  readonly blocks: readonly (readonly number[])[]
+  readonly codes: Codes
+  /** What this thread looks at them with. */
   readonly kernel: Kernel
   /** Bytes of all this, about. */
   readonly bytes: number
@@ -37,8 +38,8 @@ export const noCell = 0xffff
 
 export function createCellSet(generation: number, model: CellModel): CellSet {
   const count = countOf(model.centroids)
-  const kernel = createKernel(model)
-  const blocks: number[][] = Array.from({ length: count }, () => [])
+  const codes = createCodes(model)
+  const kernel = createKernel(codes)
   const blocksOf = new Int32Array(count)
   /** By cell: the first of its slots that hold nothing; the others by `ordinals`. */
   const holes = new Int32Array(count)
@@ -54,16 +55,16 @@ export function createCellSet(generation: number, model: CellModel): CellSet {
     const first = blockCount
     const added = 1 + (own >> 2)
     const end = (first + added) * slotsInBlock
-    kernel.reserve(end)
+    codes.reserve(end)
     if (end > ordinals.length) ordinals = grown(ordinals, lengthFor(ordinals, end))
     blockCount += added
     blocksOf[cell] = own + added
-    blocks[cell]?.push(first, added)
     for (let slot = end - 1; slot >= first * slotsInBlock; slot -= 1) leave(slot, cell)
+    codes.addBlocks(cell, first, added)
   }
 
   function leave(slot: number, cell: number): void {
-    kernel.clear(slot)
+    codes.clear(slot)
     ordinals[slot] = holes[cell] ?? 0
     holes[cell] = slot
   }
@@ -76,8 +77,8 @@ export function createCellSet(generation: number, model: CellModel): CellSet {
   }
 
   function remove(docNo: number): void {
-    const { slots, cells } = kernel.filed(docNo)
-    kernel.file(docNo, [], [])
+    const { slots, cells } = codes.filed(docNo)
+    codes.file(docNo, [], [])
     for (const [at, slot] of slots.entries()) leave(slot, cells[at] as number)
     size -= slots.length
     setBit(bits, docNo, false)
@@ -87,7 +88,7 @@ export function createCellSet(generation: number, model: CellModel): CellSet {
     generation,
     model,
     untold: untoldOf(model),
-    blocks,
+    codes,
     kernel,
     get size() {
       return size
@@ -96,10 +97,10 @@ export function createCellSet(generation: number, model: CellModel): CellSet {
       return ordinals
     },
     get bytes() {
-      return kernel.bytes + bits.length + ordinals.byteLength
+      return codes.bytes + kernel.bytes + bits.length + ordinals.byteLength
     },
     bits: () => bits,
-    put(docNo, cells, codes) {
+    put(docNo, cells, given) {
       remove(docNo)
       if (docNo >= 8 * bits.length) bits = grown(bits, lengthFor(bits, (docNo >> 3) + 1))
       const slots: number[] = []
@@ -110,10 +111,10 @@ export function createCellSet(generation: number, model: CellModel): CellSet {
           const slot = take(cell)
           slots.push(slot)
           cellsOf.push(cell)
-          kernel.put(slot, docNo, codes, ordinal)
+          codes.put(slot, docNo, given, ordinal)
           ordinals[slot] = ordinal
         }
-        kernel.file(docNo, slots, cellsOf)
+        codes.file(docNo, slots, cellsOf)
       } catch (error) {
         // There is no memory: what nobody would know of could not be removed.
         for (const [at, slot] of slots.entries()) leave(slot, cellsOf[at] as number)

@@ -1,5 +1,7 @@
 import type { Visible } from '../visible/visible.ts'
+import { blockRunsMax } from './codes.ts'
 import { type Kernel, leastOf, slotsMax, stepOf, steps } from './kernel.ts'
+import type { Looked, Lookers } from './lookers.ts'
 import type { CellSet } from './members.ts'
 
 /** Chunks that are worth comparing, by document and place in it. Nominated, no more. */
@@ -31,54 +33,90 @@ const limitMin = 10
 export const looksOf = (chunks: number): number =>
   chunks <= looksAll ? chunks : Math.min(chunks, Math.max(looksLeast, looksEach * Math.sqrt(chunks)))
 
-/**
- * Looks at codes of visible chunks in the cells nearest to the question, and nominates the best of them: until the next
- * cell is so far that hardly anything in it can be among the best, and at all of them where few are visible. Which chunks these
- * are is asked of the documents where that takes less, and else of the cells; what is not visible there costs a look at its bit.
- */
+/** What is looked for. */
+export interface Look {
+  readonly embedding: Float32Array
+  /** How many chunks are visible, */
+  readonly chunks: number
+  /** and of which documents, as bits by number. */
+  readonly bits: Uint8Array
+  readonly rows: number
+  readonly limit: number
+}
+
+/** The best chunks of what was looked at, by slot. */
+export interface Best {
+  readonly slots: Int32Array
+  readonly scores: Float32Array
+}
+
+/** Nominates chunks that are worth comparing; in this thread. */
 export function findNear(
   sets: readonly CellSet[],
   visible: Visible,
   embedding: Float32Array,
   options: NearOptions,
 ): Near {
-  for (const set of sets) {
-    const looks = looksOf(visible.chunks)
-    if (visible.chunks * visible.chunks <= documentsTimes * looks * set.size)
-      lookAtDocuments(set, visible, embedding, options)
-    else lookAtCells(set, visible, embedding, options)
-    set.kernel.keep()
-  }
-  return best(sets, options.rows)
+  const look = lookFor(visible, embedding, options)
+  return nominate(sets, lookHere(sets, look), look)
+}
+
+/** In a thread where one is to be had, and the question is worth it; else in this one. */
+export async function findNearBy(
+  lookers: Pick<Lookers, 'look'> | undefined,
+  sets: readonly CellSet[],
+  visible: Visible,
+  embedding: Float32Array,
+  options: NearOptions,
+): Promise<Near & Pick<Looked, 'waitedMs'>> {
+  const look = lookFor(visible, embedding, options)
+  const { best, waitedMs } = (await lookers?.look(sets, look)) ?? { best: lookHere(sets, look), waitedMs: 0 }
+  return { ...nominate(sets, best, look), waitedMs }
+}
+
+const lookFor = (visible: Visible, embedding: Float32Array, { rows, limit }: NearOptions): Look => ({
+  embedding,
+  chunks: visible.chunks,
+  bits: visible.bits(),
+  rows,
+  limit,
+})
+
+const lookHere = (sets: readonly CellSet[], look: Look): Best[] =>
+  sets.map(({ kernel, size }) => lookInto(kernel, size, look))
+
+/**
+ * Looks at codes of visible chunks in the cells nearest to the question, and gives the best of them: until the next
+ * cell is so far that hardly anything in it can be among the best, and at all of them where few are visible. Which chunks these
+ * are is asked of the documents where that takes less, and else of the cells; what is not visible there costs a look at its bit.
+ * What it gives is seen until the kernel is asked again.
+ */
+export function lookInto(kernel: Kernel, size: number, look: Look): Best {
+  const { chunks } = look
+  if (chunks * chunks <= documentsTimes * looksOf(chunks) * size) lookAtDocuments(kernel, look)
+  else lookAtCells(kernel, look)
+  kernel.keep()
+  const { seen } = kernel
+  return { slots: seen.slots.subarray(0, seen.size), scores: seen.scores.subarray(0, seen.size) }
 }
 
 // A chunk that is met in its document costs half as much again as one that is met in its cell, and its code lies alone.
 const documentsTimes = 1 / 2
 
-function lookAtDocuments(
-  { kernel }: CellSet,
-  visible: Visible,
-  embedding: Float32Array,
-  { rows, limit }: NearOptions,
-): void {
-  kernel.ask(embedding, visible.bits(), rows)
-  const looks = looksOf(visible.chunks)
-  const most = visible.chunks <= looksAll ? Number.POSITIVE_INFINITY : Math.ceil(looksTimes * looks)
-  const count = kernel.choose(visible.chunks, most)
+function lookAtDocuments(kernel: Kernel, { embedding, chunks, bits, rows, limit }: Look): void {
+  kernel.ask(embedding, bits, rows)
+  const looks = looksOf(chunks)
+  const most = chunks <= looksAll ? Number.POSITIVE_INFINITY : Math.ceil(looksTimes * looks)
+  const count = kernel.choose(chunks, most)
   for (let from = 0; from < count; from += slotsMax) {
     if (from >= looks && (kernel.scores[from] as number) < farthestOf(kernel, limit)) break
     kernel.look(from, Math.min(slotsMax, count - from))
   }
 }
 
-function lookAtCells(
-  { kernel, blocks }: CellSet,
-  visible: Visible,
-  embedding: Float32Array,
-  { rows, limit }: NearOptions,
-): void {
-  const cellScores = kernel.ask(embedding, visible.bits(), rows)
-  const looks = looksOf(visible.chunks)
+function lookAtCells(kernel: Kernel, { embedding, chunks, bits, rows, limit }: Look): void {
+  const cellScores = kernel.ask(embedding, bits, rows)
+  const looks = looksOf(chunks)
   let looked = 0
   let farthest = Number.NEGATIVE_INFINITY
   const look = (): void => {
@@ -87,15 +125,16 @@ function lookAtCells(
     looked += count
     if (looked >= looks) farthest = farthestOf(kernel, limit)
   }
+  const { blocks } = kernel
   for (const cell of nearestFirst(cellScores)) {
     const score = cellScores[cell] as number
     if (score < farthest || looked >= looksTimes * looks) break
-    const own = blocks[cell] as readonly number[]
-    for (let run = 0; run < own.length; run += 2) {
-      const first = own[run] as number
-      const end = first + (own[run + 1] as number)
-      for (let block = first; block < end; block += blocksMax) {
-        kernel.add(block, Math.min(blocksMax, end - block), score)
+    const end = 2 * blockRunsMax * (cell + 1)
+    for (let run = end - 2 * blockRunsMax; run < end && blocks[run + 1] !== 0; run += 2) {
+      const first = blocks[run] as number
+      const last = first + (blocks[run + 1] as number)
+      for (let block = first; block < last; block += blocksMax) {
+        kernel.add(block, Math.min(blocksMax, last - block), score)
         if (kernel.added >= slotsAtOnce) look()
       }
     }
@@ -141,36 +180,39 @@ function addCounts(scores: Float32Array, from: number, end: number, to: Int32Arr
 // Documents have fewer chunks than that.
 const ordinalsMax = 2 ** 21
 
-/** So many of those seen, the best but for a step: however many are as good as the last of them. */
-function best(sets: readonly CellSet[], rows: number): Near {
-  const { step, above } = stepAt(countsOf(sets), rows)
-  const found: number[] = []
-  let level = rows - above
-  for (const { kernel, ordinals } of sets) {
-    const { size, slots, scores } = kernel.seen
-    for (let at = 0; at < size; at += 1) {
-      const own = stepOf(scores[at] as number)
-      if (own < step || (own === step && level === 0)) continue
-      if (own === step) level -= 1
+/** Of the best of each set the best, where they are. */
+export function nominate(sets: readonly CellSet[], best: readonly Best[], { rows, bits }: Look): Near {
+  const scoreAtLeast = best.length > 1 ? leastScore(best, rows) : Number.NEGATIVE_INFINITY
+  const keys: number[] = []
+  for (const [index, { slots, scores }] of best.entries()) {
+    const { codes, ordinals } = sets[index] as CellSet
+    for (let at = 0; at < slots.length; at += 1) {
+      if ((scores[at] as number) < scoreAtLeast) continue
       const slot = slots[at] as number
-      found.push(kernel.docAt(slot) * ordinalsMax + (ordinals[slot] as number))
+      const docNo = codes.docAt(slot)
+      // While another thread looked, another document may have come into the slot.
+      if ((((bits[docNo >> 3] ?? 0) >> (docNo & 7)) & 1) === 0) continue
+      keys.push(docNo * ordinalsMax + (ordinals[slot] as number))
     }
   }
   // In the order in which they lie in the table: its pages are read one after the other.
-  const keys = Float64Array.from(found).sort()
-  return {
-    docs: Int32Array.from(keys, (key) => Math.floor(key / ordinalsMax)),
-    ordinals: Int32Array.from(keys, (key) => key % ordinalsMax),
+  const sorted = Float64Array.from(keys).sort()
+  const docs = new Int32Array(sorted.length)
+  const ordinals = new Int32Array(sorted.length)
+  for (let at = 0; at < sorted.length; at += 1) {
+    const key = sorted[at] as number
+    docs[at] = Math.floor(key / ordinalsMax)
+    ordinals[at] = key % ordinalsMax
   }
+  return { docs, ordinals }
 }
 
-/** How many lie in each step, in all of them. */
-function countsOf(sets: readonly CellSet[]): Int32Array {
-  const [first = new Int32Array(steps), ...others] = sets.map(({ kernel }) => kernel.seen.counts)
-  return others.length === 0
-    ? first
-    : first.map((count, step) => others.reduce((sum, counts) => sum + (counts[step] ?? 0), count))
-}
+/** What the last of the best `rows` of all scores. */
+const leastScore = (best: readonly Best[], rows: number): number =>
+  best
+    .flatMap(({ scores }) => [...scores])
+    .sort((one, other) => other - one)
+    .at(rows - 1) ?? Number.NEGATIVE_INFINITY
 
 /** The step in which the last of the best `rows` lies, and how many lie above it; 0 where there are fewer. */
 function stepAt(counts: Int32Array, rows: number): { readonly step: number; readonly above: number } {

@@ -1,7 +1,8 @@
 import type { Database } from '../../store/sql.ts'
 import type { Candidate } from '../candidate.ts'
+import type { Lookers } from '../cells/lookers.ts'
 import type { CellSet } from '../cells/members.ts'
-import { findNear, type Near } from '../cells/near.ts'
+import { findNearBy } from '../cells/near.ts'
 import type { Corpus } from '../corpus/corpus.ts'
 import { cells, looseOf } from './cells.ts'
 import { type Costs, createCosts } from './costs.ts'
@@ -14,7 +15,7 @@ import type { Ask, Found, OnPlan } from './plan.ts'
 export interface NearestDeps {
   readonly database: Database
   /** Undefined: there are never any. */
-  readonly cells?: { sets(): readonly CellSet[] } | undefined
+  readonly cells?: { sets(): readonly CellSet[]; readonly lookers?: Pick<Lookers, 'look'> } | undefined
   /** Knows names of documents. Undefined: the database is asked for all. */
   readonly corpus?: Pick<Corpus, 'lastKnown'> | undefined
   readonly onPlan?: OnPlan | undefined
@@ -35,7 +36,19 @@ export function createNearest({
   costs = createCosts(),
   ticks = () => performance.now(),
 }: NearestDeps): Nearest {
+  /** Questions that are searched for now. */
+  let asked = 0
+
   return async (ask) => {
+    asked += 1
+    try {
+      return await search(ask)
+    } finally {
+      asked -= 1
+    }
+  }
+
+  async function search(ask: Ask): Promise<Candidate[]> {
     const { visible, limit } = ask
     const started = ticks()
     const sets = corpusCells?.sets() ?? []
@@ -50,9 +63,11 @@ export function createNearest({
       },
       costs,
     )
-    let found = await run(choice, ask, sets, loose)
+    const ran = await run(choice, ask, sets, loose)
+    let { found } = ran
     const alone = ticks() - started
-    costs.learn(choice.plan, choice.predictedMs, alone)
+    // How many others asked at the same time says nothing of what the plan takes.
+    costs.learn(choice.plan, choice.predictedMs, alone - ran.waitedMs)
     // pgvector gives up without a word, and cells may be behind: what is missing is found by comparing all.
     const fellBack = choice.plan !== 'exact' && found.length < Math.min(limit, visible.chunks)
     if (fellBack) found = await exact(database, ask)
@@ -73,28 +88,32 @@ export function createNearest({
     ask: Ask,
     sets: readonly CellSet[],
     loose: Int32Array = new Int32Array(),
-  ): Promise<Found[]> {
+  ): Promise<{ readonly found: Found[]; readonly waitedMs: number }> {
     switch (choice.plan) {
       case 'exact':
-        return exact(database, ask)
+        return { found: await exact(database, ask), waitedMs: 0 }
       case 'graph':
-        return graph(database, ask, choice.walk)
+        return { found: await graph(database, ask, choice.walk), waitedMs: 0 }
       case 'cells': {
-        const near = nominate(sets, ask, choice.rows)
-        return near === undefined ? [] : cells(database, ask, near, loose)
+        // Alone, a question is answered sooner where nobody has to be woken for it.
+        const lookers = asked > 1 ? corpusCells?.lookers : undefined
+        const near = await nominate(lookers, sets, ask, choice.rows)
+        if (near === undefined) return { found: [], waitedMs: 0 }
+        return { found: await cells(database, ask, near, loose), waitedMs: near.waitedMs }
       }
     }
   }
 }
 
 /** Undefined: there is no memory to look at codes in. */
-function nominate(
+async function nominate(
+  lookers: Pick<Lookers, 'look'> | undefined,
   sets: readonly CellSet[],
   { visible, embedding, limit }: Ask,
   rows: number,
-): Near | undefined {
+): Promise<Awaited<ReturnType<typeof findNearBy>> | undefined> {
   try {
-    return findNear(sets, visible, embedding, { rows, limit })
+    return await findNearBy(lookers, sets, visible, embedding, { rows, limit })
   } catch (error) {
     // What WebAssembly throws where its memory cannot grow; comparing all needs none of it.
     if (error instanceof RangeError) return undefined

@@ -1,7 +1,8 @@
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { type Cells, createCells } from '../../../src/retrieval/cells/cells.ts'
 import { codeLength } from '../../../src/retrieval/cells/model.ts'
 import { modelToBytes } from '../../../src/retrieval/cells/model-bytes.ts'
+import { lookInto } from '../../../src/retrieval/cells/near.ts'
 import { readModel, readUnplaced, savePlaced, takeLease } from '../../../src/retrieval/cells/storage.ts'
 import { createUpkeep } from '../../../src/retrieval/cells/upkeep.ts'
 import { cellsStatement } from '../../../src/retrieval/plans/cells.ts'
@@ -33,6 +34,7 @@ describeDatabases('cells', (kind) => {
       everyMs: 3_600_000,
       passagesMin,
       seed: () => 1,
+      threads: 1,
     })
 
   beforeAll(async () => {
@@ -62,6 +64,23 @@ describeDatabases('cells', (kind) => {
   test('hold every passage of a corpus that is large enough', async () => {
     expect(cells.sets()).toHaveLength(1)
     expect(cells.sets()[0]?.size).toBe(documents * chunksEach)
+  })
+
+  test('are looked at in a thread as they are here', async () => {
+    const visible = corpus.visible(() => true)
+    // As if there were enough of them.
+    const look = { embedding: corpus.ask(3), chunks: 1_000_000, bits: visible.bits(), rows: 20, limit: 10 }
+    const [set] = cells.sets()
+    const best = await vi.waitFor(
+      async () => {
+        const looked = await cells.lookers.look(cells.sets(), look)
+        if (looked === undefined) throw new Error('Nobody looked.')
+        return looked.best
+      },
+      { timeout: 20_000, interval: 20 },
+    )
+    expect(set && best).toEqual(set && [lookInto(set.kernel, set.size, look)])
+    expect(best[0]?.slots).toHaveLength(20)
   })
 
   test('are not made for a small one', async () => {

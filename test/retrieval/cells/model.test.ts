@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { hasBit } from '../../../src/kernel/bits.ts'
-import { slotsInBlock } from '../../../src/retrieval/cells/kernel.ts'
+import { blockRunsMax, slotsInBlock } from '../../../src/retrieval/cells/codes.ts'
 import { type CellSet, createCellSet, noCell } from '../../../src/retrieval/cells/members.ts'
 import {
   axesMax,
@@ -157,11 +157,12 @@ test('what lies where is right after any puts and removals', () => {
         else expected.set(docNo, places)
       }
       const held: string[] = []
-      for (const [cell, blocks] of own.blocks.entries())
-        for (let run = 0; run < blocks.length; run += 2) {
+      const { blocks } = own.kernel
+      for (let cell = 0; cell < own.codes.cells; cell += 1)
+        for (let run = 2 * blockRunsMax * cell; blocks[run + 1] !== 0; run += 2) {
           const first = (blocks[run] ?? 0) * slotsInBlock
           for (let slot = first; slot < first + (blocks[run + 1] ?? 0) * slotsInBlock; slot += 1) {
-            const docNo = own.kernel.docAt(slot)
+            const docNo = own.codes.docAt(slot)
             if (docNo !== 0) held.push([docNo, own.ordinals[slot], cell, marked(own, slot)].join())
           }
         }
@@ -172,7 +173,7 @@ test('what lies where is right after any puts and removals', () => {
       expect(own.size).toBe(wanted.length)
       for (let docNo = 1; docNo <= 6; docNo += 1) {
         expect(hasBit(own.bits(), docNo)).toBe(expected.has(docNo))
-        const { slots, cells } = own.kernel.filed(docNo)
+        const { slots, cells } = own.codes.filed(docNo)
         expect(Array.from(slots, (slot) => own.ordinals[slot])).toEqual([
           ...(expected.get(docNo)?.keys() ?? []),
         ])
@@ -195,11 +196,11 @@ test('where documents have their chunks is right however often these come and go
   }
   const seen = new Set<number>()
   for (const [docNo, wanted] of expected) {
-    const { slots, cells } = own.kernel.filed(docNo)
+    const { slots, cells } = own.codes.filed(docNo)
     expect(Array.from(slots, (slot) => own.ordinals[slot])).toEqual([...wanted.keys()])
     expect(cells).toEqual(wanted)
     for (const slot of slots) {
-      expect(own.kernel.docAt(slot)).toBe(docNo)
+      expect(own.codes.docAt(slot)).toBe(docNo)
       seen.add(slot)
     }
   }

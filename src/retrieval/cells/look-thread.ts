@@ -1,0 +1,52 @@
+import { parentPort } from 'node:worker_threads'
+import type { Written } from './codes.ts'
+import { createKernel, type Kernel } from './kernel.ts'
+import { type Best, type Look, lookInto } from './near.ts'
+
+/** What there is from now on; or what is asked of it, and how many chunks lie in each. */
+export type ToThread =
+  | {
+      readonly kind: 'use'
+      readonly sets: readonly { readonly generation: number; readonly codes: Written }[]
+    }
+  | {
+      readonly kind: 'look'
+      readonly sets: readonly { readonly generation: number; readonly size: number }[]
+      readonly look: Look
+    }
+
+/** What was seen, and the milliseconds that it took. Undefined: the thread can be asked from now on. */
+export type FromThread =
+  | { readonly best: readonly Best[]; readonly tookMs: number }
+  | { readonly failed: string }
+  | undefined
+
+let kernels = new Map<number, Kernel>()
+
+function use(sets: Extract<ToThread, { kind: 'use' }>['sets']): void {
+  kernels = new Map(
+    sets.map(({ generation, codes }) => [generation, kernels.get(generation) ?? createKernel(codes)]),
+  )
+}
+
+function answer({ sets, look }: Extract<ToThread, { kind: 'look' }>): FromThread {
+  const started = performance.now()
+  try {
+    const best = sets.map(({ generation, size }) => {
+      const kernel = kernels.get(generation)
+      if (kernel === undefined) throw new Error('A set that is not known here.')
+      const { slots, scores } = lookInto(kernel, size, look)
+      // What lies in memory of the kernel is copied with all of that.
+      return { slots: slots.slice(), scores: scores.slice() }
+    })
+    return { best, tookMs: performance.now() - started }
+  } catch (error) {
+    return { failed: error instanceof Error ? error.message : 'thrown value' }
+  }
+}
+
+parentPort?.on('message', (message: ToThread) => {
+  if (message.kind === 'use') use(message.sets)
+  else parentPort?.postMessage(answer(message))
+})
+parentPort?.postMessage(undefined)

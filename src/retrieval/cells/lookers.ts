@@ -1,0 +1,131 @@
+import { availableParallelism } from 'node:os'
+import { Worker } from 'node:worker_threads'
+import type { Log } from '../../kernel/log.ts'
+import type { FromThread, ToThread } from './look-thread.ts'
+import type { CellSet } from './members.ts'
+import type { Best, Look } from './near.ts'
+
+/** Threads that look at codes, so that one question does not wait for the looks of all others. */
+export interface Lookers extends AsyncDisposable {
+  /** These are what is looked at from now on. */
+  use(sets: readonly CellSet[]): void
+  /**
+   * The best of each set. Undefined: look yourself, since the question is small, no thread is up yet, or there are none. What
+   * a thread fails at comes to undefined, too.
+   */
+  look(sets: readonly CellSet[], look: Look): Promise<Looked | undefined> | undefined
+}
+
+export interface Looked {
+  readonly best: readonly Best[]
+  /** Milliseconds until somebody looked, and until that was heard. */
+  readonly waitedMs: number
+}
+
+export interface LookersOptions {
+  /** How many. 0: none. */
+  readonly threads: number
+  readonly log: Log
+  /** Defaults to {@link looksWorthIt}. */
+  readonly least?: number
+}
+
+/** As many as there are cores, since the main one does little besides; more than a few are not needed to keep it busy. */
+export function threadsHere(): number {
+  const cores = availableParallelism()
+  return cores === 1 ? 0 : Math.min(cores, 4)
+}
+
+/** Visible chunks from which on looking takes far longer than handing the question over: 20 µs here, as many there. */
+const looksWorthIt = 3_000
+
+// One that cannot live is not begun again and again.
+const restMs = 1_000
+
+interface Thread {
+  readonly worker: Worker
+  readonly waiting: { readonly since: number; settle(looked: Looked | undefined): void }[]
+  isUp: boolean
+}
+
+export function createLookers({ threads, log, least = looksWorthIt }: LookersOptions): Lookers {
+  let running: Thread[] = []
+  let sets: readonly CellSet[] = []
+  let startable = Number.NEGATIVE_INFINITY
+  let closed = false
+
+  const tell = ({ worker }: Thread, message: ToThread): void => worker.postMessage(message)
+
+  const tellSets = (thread: Thread): void =>
+    tell(thread, {
+      kind: 'use',
+      sets: sets.map(({ generation, codes: { cells, dimensions, steps, codes, documents } }) => ({
+        generation,
+        codes: { cells, dimensions, steps, codes, documents },
+      })),
+    })
+
+  function start(): void {
+    const worker = new Worker(new URL('./look-thread.ts', import.meta.url))
+    worker.unref()
+    const thread: Thread = { worker, waiting: [], isUp: false }
+    running.push(thread)
+    tellSets(thread)
+    worker.on('message', (message: FromThread) => {
+      if (message === undefined) {
+        thread.isUp = true
+        return
+      }
+      const asked = thread.waiting.shift()
+      if ('failed' in message) {
+        log('search_thread_failed', { reason: message.failed })
+        asked?.settle(undefined)
+        return
+      }
+      const { best, tookMs } = message
+      asked?.settle({ best, waitedMs: performance.now() - asked.since - tookMs })
+    })
+    const end = (reason: string): void => {
+      if (!running.includes(thread)) return
+      running = running.filter((one) => one !== thread)
+      if (!closed) log('search_thread_ended', { reason })
+      startable = performance.now() + restMs
+      for (const { settle } of thread.waiting.splice(0)) settle(undefined)
+    }
+    worker.on('error', (error) => end(error instanceof Error ? error.message : 'thrown value'))
+    worker.on('exit', (code) => end(`exit code ${code}`))
+  }
+
+  /** Those that were never started, and those that ended: as soon as there is something for them. */
+  function startAll(): void {
+    if (running.length < threads && performance.now() >= startable) while (running.length < threads) start()
+  }
+
+  return {
+    use(next) {
+      sets = next
+      for (const thread of running) tellSets(thread)
+    },
+    look(asked, look) {
+      if (threads === 0 || closed || look.chunks < least) return undefined
+      startAll()
+      const free = leastBusy(running)
+      if (free === undefined) return undefined
+      return new Promise((resolve) => {
+        free.waiting.push({ since: performance.now(), settle: resolve })
+        tell(free, { kind: 'look', sets: asked.map(({ generation, size }) => ({ generation, size })), look })
+      })
+    },
+    async [Symbol.asyncDispose]() {
+      closed = true
+      await Promise.all(running.map(({ worker }) => worker.terminate()))
+    },
+  }
+}
+
+function leastBusy(threads: readonly Thread[]): Thread | undefined {
+  let free: Thread | undefined
+  for (const thread of threads)
+    if (thread.isUp && (free === undefined || thread.waiting.length < free.waiting.length)) free = thread
+  return free
+}

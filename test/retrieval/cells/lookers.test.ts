@@ -1,0 +1,250 @@
+import { afterEach, expect, test, vi } from 'vitest'
+import { createLookers, type Lookers } from '../../../src/retrieval/cells/lookers.ts'
+import { type CellSet, createCellSet } from '../../../src/retrieval/cells/members.ts'
+import { axesMax, type CellModel, codeLength } from '../../../src/retrieval/cells/model.ts'
+import { findNear, findNearBy as findNearWaiting } from '../../../src/retrieval/cells/near.ts'
+import { seeded } from '../../../src/retrieval/cells/random.ts'
+import { createNearest } from '../../../src/retrieval/plans/nearest.ts'
+import { type Visible, visibleOf } from '../../../src/retrieval/visible/visible.ts'
+import type { Database } from '../../../src/store/sql.ts'
+
+const dimensions = 24
+const cells = 7
+const random = seeded(11)
+
+const rows = (count: number) =>
+  Float32Array.from(
+    Array.from({ length: count }, () => {
+      const vector = Float32Array.from({ length: dimensions }, () => random() - 0.5)
+      return [...vector.map((value) => value / Math.hypot(...vector))]
+    }).flat(),
+  )
+
+const modelOf = (): CellModel => ({
+  centroids: { numbers: rows(cells), dimensions, groups: rows(1), starts: Int32Array.of(0, cells) },
+  axes: rows(axesMax),
+  steps: Float32Array.from({ length: axesMax }, () => random() / 1_000),
+  error: 1,
+})
+
+function put(set: CellSet, docNo: number, chunks = 3): void {
+  set.put(
+    docNo,
+    Uint16Array.from({ length: chunks }, () => Math.floor(random() * cells)),
+    Uint8Array.from({ length: chunks * codeLength }, () => Math.floor(random() * 256)),
+  )
+}
+
+function setOf(generation: number, documents: number): CellSet {
+  const set = createCellSet(generation, modelOf())
+  for (let docNo = 1; docNo <= documents; docNo += 1) put(set, docNo)
+  return set
+}
+
+const everyOther = (documents: number, chunks: number): Visible =>
+  visibleOf(
+    Int32Array.from({ length: documents / 2 }, (_, at) => 2 * at + 1),
+    chunks,
+    1_000_000,
+  )
+
+const told: string[] = []
+const open: Lookers[] = []
+
+function lookersOf(sets: readonly CellSet[], threads = 1): Lookers {
+  const lookers = createLookers({
+    threads,
+    log: (event, fields) => told.push(`${event}: ${fields?.reason}`),
+    least: 0,
+  })
+  open.push(lookers)
+  lookers.use(sets)
+  return lookers
+}
+
+/** Without how long it waited. */
+async function findNearBy(...asked: Parameters<typeof findNearWaiting>) {
+  const { docs, ordinals } = await findNearWaiting(...asked)
+  return { docs, ordinals }
+}
+
+const question = rows(1)
+const wanted = { rows: 20, limit: 10 }
+const lookAt = (visible: Visible) => ({
+  ...wanted,
+  embedding: question,
+  chunks: visible.chunks,
+  bits: visible.bits(),
+})
+
+/** Asks until a thread is there that answers. */
+const answered = (lookers: Lookers, sets: readonly CellSet[], visible: Visible) =>
+  vi.waitFor(
+    async () => {
+      const best = await lookers.look(sets, lookAt(visible))
+      if (best === undefined) throw new Error('Nobody looked.')
+      return best
+    },
+    { timeout: 20_000, interval: 20 },
+  )
+
+afterEach(async () => {
+  for (const lookers of open.splice(0)) await lookers[Symbol.asyncDispose]()
+  told.length = 0
+})
+
+test.each([
+  ['document by document', 1],
+  ['cell by cell', 1_000_000],
+])('a thread nominates what this one does, %s, and what came after it was started', async (_, counted) => {
+  const sets = [setOf(1, 4_000), setOf(2, 400)]
+  const lookers = lookersOf(sets, 2)
+  await answered(lookers, sets, everyOther(4_000, counted))
+  // Their memory grows, and documents come that have a larger number than any before.
+  for (const docNo of [4_001, 70_001, 300_001]) put(sets[1] as CellSet, docNo, 9_000)
+  const visible = visibleOf(Int32Array.of(1, 3, 5, 4_001, 300_001), counted, 1_000_000)
+  expect(lookers.look(sets, lookAt(visible))).toBeDefined()
+  const near = await findNearBy(lookers, sets, visible, question, wanted)
+  expect(near).toEqual(findNear(sets, visible, question, wanted))
+  expect(near.docs.length).toBeGreaterThanOrEqual(20)
+  expect(told).toEqual([])
+})
+
+test('what changes while a thread looks stops no thread, and nothing is nominated that is not visible', async () => {
+  const set = setOf(1, 3_000)
+  const lookers = lookersOf([set], 2)
+  const visible = everyOther(3_000, 1_000_000)
+  const few = everyOther(3_000, 1)
+  await answered(lookers, [set], visible)
+  let looking = true
+  let looked = 0
+  const ask = async (): Promise<void> => {
+    while (looking) {
+      const seen = looked % 2 === 0 ? visible : few
+      const { docs } = await findNearBy(lookers, [set], seen, question, wanted)
+      looked += 1
+      for (const docNo of docs) expect(docNo % 2).toBe(1)
+    }
+  }
+  const asking = Array.from({ length: 4 }, ask)
+  // Documents that may be seen and such that may not come and go, and take each other's slots.
+  for (let round = 0; round < 100; round += 1) {
+    for (let at = 0; at < 100; at += 1) {
+      const docNo = 1 + Math.floor(random() * 6_000)
+      if (random() < 0.4) set.remove(docNo)
+      else put(set, docNo, Math.floor(random() * 30))
+    }
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  looking = false
+  await Promise.all(asking)
+  expect(looked).toBeGreaterThan(30)
+  expect(told).toEqual([])
+  // And in the end all is as if nobody had looked meanwhile.
+  expect(await findNearBy(lookers, [set], visible, question, wanted)).toEqual(
+    findNear([set], visible, question, wanted),
+  )
+})
+
+test('what came into a slot while another thread looked is not nominated unless it is visible', async () => {
+  const set = setOf(1, 100)
+  const lookers = lookersOf([set])
+  const visible = everyOther(100, 1_000_000)
+  await answered(lookers, [set], visible)
+  const near = findNearBy(lookers, [set], visible, question, wanted)
+  for (let docNo = 1; docNo <= 100; docNo += 1) set.remove(docNo)
+  for (let docNo = 2; docNo <= 400; docNo += 2) put(set, docNo)
+  expect([...(await near).docs].filter((docNo) => docNo % 2 === 0)).toEqual([])
+})
+
+test('a thread that ends is answered for in this one, told, and begun anew', async () => {
+  const set = setOf(1, 400)
+  const lookers = lookersOf([set])
+  const visible = everyOther(400, 1_000_000)
+  const expected = findNear([set], visible, question, wanted)
+  await answered(lookers, [set], visible)
+  // No memory that anything could be looked at in.
+  lookers.use([{ ...set, generation: 2, codes: { ...set.codes, codes: {} as never } }])
+  expect(await findNearBy(lookers, [set], visible, question, wanted)).toEqual(expected)
+  expect(told).toEqual([expect.stringContaining('search_thread_ended')])
+  // Not at once: what ends each time would be begun without an end.
+  expect(lookers.look([set], lookAt(visible))).toBeUndefined()
+  expect(await findNearBy(lookers, [set], visible, question, wanted)).toEqual(expected)
+  lookers.use([set])
+  await answered(lookers, [set], visible)
+  expect(await findNearBy(lookers, [set], visible, question, wanted)).toEqual(expected)
+  expect(told).toHaveLength(1)
+})
+
+test('what a thread cannot answer is answered in this one, and told', async () => {
+  const [set, unknown] = [setOf(1, 400), setOf(2, 400)]
+  const lookers = lookersOf([set])
+  const visible = everyOther(400, 1_000_000)
+  await answered(lookers, [set], visible)
+  expect(await findNearBy(lookers, [unknown], visible, question, wanted)).toEqual(
+    findNear([unknown], visible, question, wanted),
+  )
+  expect(told).toEqual(['search_thread_failed: A set that is not known here.'])
+})
+
+test('there is a thread from the first question on that is worth one', async () => {
+  const set = setOf(1, 400)
+  const threads = () => process.getActiveResourcesInfo().filter((kind) => kind === 'MessagePort').length
+  const before = threads()
+  const none = createLookers({ threads: 0, log: () => undefined, least: 0 })
+  const some = createLookers({ threads: 2, log: () => undefined })
+  none.use([set])
+  some.use([set])
+  const small = everyOther(400, 600)
+  expect(none.look([set], lookAt(small))).toBeUndefined()
+  expect(some.look([set], lookAt(small))).toBeUndefined()
+  expect(threads()).toBe(before)
+  await none[Symbol.asyncDispose]()
+  await some[Symbol.asyncDispose]()
+})
+
+test('who still waits when it is closed is answered in this thread', async () => {
+  const set = setOf(1, 400)
+  const lookers = lookersOf([set])
+  const visible = everyOther(400, 1_000_000)
+  await answered(lookers, [set], visible)
+  const near = Array.from({ length: 20 }, () => findNearBy(lookers, [set], visible, question, wanted))
+  await lookers[Symbol.asyncDispose]()
+  for (const one of near) expect(await one).toEqual(findNear([set], visible, question, wanted))
+  expect(lookers.look([set], lookAt(visible))).toBeUndefined()
+  expect(told).toEqual([])
+})
+
+test('a question that is asked beside others is handed over, and how long it waits is not what its plan takes', async () => {
+  const set = setOf(1, 400)
+  const visible = everyOther(400, 600)
+  let now = 0
+  const handed: number[] = []
+  const learned: number[] = []
+  const nearest = createNearest({
+    database: { vectorType: 'halfvec', forced: async () => [], query: async () => [] } as unknown as Database,
+    cells: {
+      sets: () => [set],
+      lookers: {
+        async look(sets, { rows }) {
+          handed.push(rows)
+          now += 60
+          return {
+            best: sets.map(() => ({ slots: new Int32Array(), scores: new Float32Array() })),
+            waitedMs: 50,
+          }
+        },
+      },
+    },
+    costs: { of: (plan) => (plan === 'cells' ? 0 : 1_000), learn: (_, __, ms) => learned.push(ms) },
+    ticks: () => now,
+  })
+  const ask = { visible, embedding: question, limit: 10 }
+  await nearest(ask)
+  await nearest(ask)
+  expect(handed).toEqual([])
+  expect(learned).toEqual([0, 0])
+  await Promise.all([nearest(ask), nearest(ask)])
+  expect(handed).toHaveLength(1)
+  expect(learned.slice(2)).toContain(10)
+})
