@@ -24,6 +24,9 @@ export interface PgDatabaseOptions {
 
 const int8 = 20
 
+/** Else a date without a zone would be another instant on a server, in a database or for a role with a zone of its own. */
+const inUtc = `set timezone to 'UTC'`
+
 /**
  * What leaves a statement one plan: an index for each table, in a loop, and HNSW only where its text orders by distance.
  * A generic plan is the same whatever the values. Compiling costs more than any of these statements takes.
@@ -44,7 +47,7 @@ const setConfig = (isLocal: boolean): string =>
     .map(([name, value]) => `set_config('${name}', '${value}', ${isLocal})`)
     .join(', ')}`
 
-/** Wraps a `pg` pool as a {@link Database}. pgvector's types are registered on every connection. */
+/** Wraps a `pg` pool as a {@link Database}. Every connection is in UTC and knows pgvector's types. */
 export function createPgDatabase({ kind, pool: poolConfig, onClose }: PgDatabaseOptions): Database {
   const listeners: { readonly on: Channel; readonly listener: (payload: string) => void }[] = []
   /** On every channel, where none is named. */
@@ -62,7 +65,7 @@ export function createPgDatabase({ kind, pool: poolConfig, onClose }: PgDatabase
       await pgvector.registerTypes(client)
       // A session is notified of its own commit before that is answered: whoever changed something has been heard.
       client.on('notification', ({ channel, payload = '' }) => tell(payload, channel))
-      await client.query(channels.map((channel) => `listen ${channel}`).join('; '))
+      await client.query([inUtc, ...channels.map((channel) => `listen ${channel}`)].join('; '))
     },
   })
   // An idle connection that breaks must not end the process; the next query reports it.
@@ -168,7 +171,7 @@ function openForcedPool(config: pg.PoolConfig): pg.Pool {
       client.setTypeParser(int8, Number)
       // Loads pgvector: before it is loaded, a wrong value of its settings would pass.
       await client.query(`select '[1]'::vector`)
-      await client.query(setConfig(false))
+      await client.query(`${inUtc}; ${setConfig(false)}`)
     },
   })
   pool.on('error', () => undefined)
@@ -204,7 +207,7 @@ async function openEar(
     void close()
     throw asUnavailable(error) ?? error
   }
-  await query(`listen ${on}`)
+  await query(`${inUtc}; listen ${on}`)
   return { query, [Symbol.asyncDispose]: close }
 }
 

@@ -127,6 +127,26 @@ describe.each([
   })
 })
 
+test(
+  'a date without a zone is its midnight in UTC whatever the database’s own zone: by the pool, in a transaction, on the connections of fixed plans and on the ear',
+  needsPostgres,
+  async () => {
+    const seen = `select current_setting('timezone') as zone, '2025-05-01'::timestamptz as at`
+    const utc = [{ zone: 'UTC', at: new Date('2025-05-01T00:00:00Z') }]
+    await using owner = await openTestDatabase('postgres')
+    const [{ name = '' } = {}] = await owner.query<{ name: string }>('select current_database() as name')
+    await owner.query(`alter database ${name} set timezone to 'Asia/Tokyo'`)
+    const url = new URL(native.databaseUrl ?? '')
+    url.pathname = `/${name}`
+    await using database = await openPostgres({ url: url.href })
+    expect(await database.query(seen)).toEqual(utc)
+    expect(await database.transaction((sql) => sql.query(seen))).toEqual(utc)
+    expect(await database.forced({ name: 'seen', text: seen }, [])).toEqual(utc)
+    await using ear = await database.openEar?.(() => undefined)
+    expect(await ear?.query(seen)).toEqual(utc)
+  },
+)
+
 describe('a database that goes away', () => {
   test('gives storage_unavailable when the embedded one dies, in a query and ever after', async () => {
     const socketDir = await mkdtemp(join(tmpdir(), 'remit-test-'))
