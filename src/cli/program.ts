@@ -210,8 +210,12 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
       new Option('--mode <mode>', 'snapshot: what the file does not list is withdrawn').choices(['snapshot']),
     )
     .option('--collection <id>', 'collection of the snapshot', bare('collection'))
-    .option('--allow-empty', 'the snapshot may be empty', false)
-    .option('--allow-withdraw <n>', 'withdraw up to n, even if that is more than half', count)
+    .option('--allow-empty', 'lets an empty snapshot withdraw all, within --allow-withdraw', false)
+    .option(
+      '--allow-withdraw <n>',
+      'how many documents may go where they are more than half of the collection (else none go, and it says how many would)',
+      count,
+    )
     .option('--service <name>', 'service that writes (demo; elsewhere REMIT_TOKEN)', bare('service'))
     .option('--url <url>', 'address of the service')
     .action(async (file: string, flags: ImportFlags) => {

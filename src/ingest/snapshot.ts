@@ -1,3 +1,4 @@
+import { counted } from '../kernel/counted.ts'
 import type { Sql } from '../store/sql.ts'
 import type { IngestContext, Writer } from './deps.ts'
 import type { Received } from './imports.ts'
@@ -51,9 +52,10 @@ function doubtOf(
   if (end === undefined) return 'The last line is not {"end": <count>}: the list may be cut short.'
   if (refused > 0) return 'Some lines were refused.'
   if (end !== documents) return `The end line counts ${end} documents, the list holds ${documents}.`
-  if (documents === 0 && !allowEmpty) return 'An empty list needs allow_empty=true.'
+  if (documents === 0 && !allowEmpty)
+    return `The list is empty: it would withdraw ${counted(withdrawals, 'document')}, all that there are. If that is meant, import it again with allow_empty=true and allow_withdraw=${withdrawals} (remit import --allow-empty --allow-withdraw ${withdrawals}).`
   if (withdrawals * 2 > total && (allowWithdraw ?? 0) < withdrawals) {
-    return `This would withdraw ${withdrawals} of ${total} documents: it needs allow_withdraw=${withdrawals}.`
+    return `It would withdraw ${withdrawals} of the collection’s ${counted(total, 'document')}, more than half. If that is meant, import it again with allow_withdraw=${withdrawals} (remit import --allow-withdraw ${withdrawals}), which lets so many go and no more.`
   }
   return undefined
 }

@@ -131,6 +131,18 @@ describe('a snapshot', () => {
     expect(await live()).toEqual(ids)
   })
 
+  test('says how many would go, and with what they may', async () => {
+    await fill()
+    const reasonOf = async (lines: readonly object[]) =>
+      (await world.importLines(lines, { snapshot })).notes[0]?.detail
+    expect(await reasonOf([snap('snap/1'), { end: 1 }])).toMatch(
+      /3 of the collection’s 4 documents, more than half\. .* allow_withdraw=3 \(remit import --allow-withdraw 3\)/,
+    )
+    expect(await reasonOf([{ end: 0 }])).toMatch(
+      /all that there are\. .* allow_empty=true and allow_withdraw=4 /,
+    )
+  })
+
   test('withdraws more than half, or everything, when that is allowed', async () => {
     await fill()
     await world.importLines([snap('snap/1'), { end: 1 }], { snapshot: { ...snapshot, allowWithdraw: 3 } })

@@ -15,11 +15,18 @@ export interface ImportRouteDeps {
 const query = z.strictObject({
   mode: z.enum(['snapshot']).optional(),
   collection: id.optional(),
-  allow_empty: z.enum(['true', 'false']).optional(),
+  allow_empty: z
+    .enum(['true', 'false'])
+    .optional()
+    .openapi({ description: 'With mode=snapshot: lets an empty list withdraw all, within allow_withdraw' }),
   allow_withdraw: z
     .string()
-    .regex(/^\d{1,9}$/, 'must be a whole number')
-    .optional(),
+    .regex(/^\d{1,9}$/, 'must be a whole number of documents')
+    .optional()
+    .openapi({
+      description:
+        'With mode=snapshot: how many documents may be withdrawn where they are more than half of the collection. Left out: none then, and the job notes snapshot_not_applied with the number it would take',
+    }),
 })
 
 const requireNdjson: MiddlewareHandler<AppEnv> = async function ndjson(c, next) {
