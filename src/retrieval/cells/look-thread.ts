@@ -1,14 +1,13 @@
-import { parentPort } from 'node:worker_threads'
+import { parentPort, workerData } from 'node:worker_threads'
 import type { Written } from './codes.ts'
 import { createKernel, type Kernel } from './kernel.ts'
 import { type Best, type Look, lookInto } from './near.ts'
 
+type Sets = readonly { readonly generation: number; readonly codes: Written }[]
+
 /** What there is from now on; or what is asked of it, and how many chunks lie in each. */
 export type ToThread =
-  | {
-      readonly kind: 'use'
-      readonly sets: readonly { readonly generation: number; readonly codes: Written }[]
-    }
+  | { readonly kind: 'use'; readonly sets: Sets }
   | {
       readonly kind: 'look'
       readonly sets: readonly { readonly generation: number; readonly size: number }[]
@@ -23,7 +22,7 @@ export type FromThread =
 
 let kernels = new Map<number, Kernel>()
 
-function use(sets: Extract<ToThread, { kind: 'use' }>['sets']): void {
+function use(sets: Sets): void {
   kernels = new Map(
     sets.map(({ generation, codes }) => [generation, kernels.get(generation) ?? createKernel(codes)]),
   )
@@ -45,6 +44,7 @@ function answer({ sets, look }: Extract<ToThread, { kind: 'look' }>): FromThread
   }
 }
 
+use(workerData as Sets)
 parentPort?.on('message', (message: ToThread) => {
   if (message.kind === 'use') use(message.sets)
   else parentPort?.postMessage(answer(message))

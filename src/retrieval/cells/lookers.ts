@@ -54,23 +54,17 @@ export function createLookers({ threads, log, least = looksWorthIt }: LookersOpt
   let startable = Number.NEGATIVE_INFINITY
   let closed = false
 
-  const tell = ({ worker }: Thread, message: ToThread): void => worker.postMessage(message)
-
-  const tellSets = (thread: Thread): void =>
-    tell(thread, {
-      kind: 'use',
-      sets: sets.map(({ generation, codes: { cells, dimensions, steps, codes, documents } }) => ({
-        generation,
-        codes: { cells, dimensions, steps, codes, documents },
-      })),
-    })
+  const handed = () =>
+    sets.map(({ generation, codes: { cells, dimensions, steps, codes, documents } }) => ({
+      generation,
+      codes: { cells, dimensions, steps, codes, documents },
+    }))
 
   function start(): void {
-    const worker = new Worker(new URL('./look-thread.ts', import.meta.url))
+    const worker = new Worker(new URL('./look-thread.ts', import.meta.url), { workerData: handed() })
     worker.unref()
     const thread: Thread = { worker, waiting: [], isUp: false }
     running.push(thread)
-    tellSets(thread)
     worker.on('message', (message: FromThread) => {
       if (message === undefined) {
         thread.isUp = true
@@ -88,23 +82,33 @@ export function createLookers({ threads, log, least = looksWorthIt }: LookersOpt
     const end = (reason: string): void => {
       if (!running.includes(thread)) return
       running = running.filter((one) => one !== thread)
-      if (!closed) log('search_thread_ended', { reason })
-      startable = performance.now() + restMs
+      if (!closed) rest(reason)
       for (const { settle } of thread.waiting.splice(0)) settle(undefined)
     }
-    worker.on('error', (error) => end(error instanceof Error ? error.message : 'thrown value'))
+    worker.on('error', (error) => end(reasonOf(error)))
     worker.on('exit', (code) => end(`exit code ${code}`))
+  }
+
+  function rest(reason: string): void {
+    log('search_thread_ended', { reason })
+    startable = performance.now() + restMs
   }
 
   /** Those that were never started, and those that ended: as soon as there is something for them. */
   function startAll(): void {
-    if (running.length < threads && performance.now() >= startable) while (running.length < threads) start()
+    if (performance.now() < startable) return
+    try {
+      while (running.length < threads) start()
+    } catch (error) {
+      // Where the system has no thread left to give.
+      rest(reasonOf(error))
+    }
   }
 
   return {
     use(next) {
       sets = next
-      for (const thread of running) tellSets(thread)
+      for (const { worker } of running) tell(worker, { kind: 'use', sets: handed() })
     },
     look(asked, look) {
       if (threads === 0 || closed || look.chunks < least) return undefined
@@ -113,7 +117,11 @@ export function createLookers({ threads, log, least = looksWorthIt }: LookersOpt
       if (free === undefined) return undefined
       return new Promise((resolve) => {
         free.waiting.push({ since: performance.now(), settle: resolve })
-        tell(free, { kind: 'look', sets: asked.map(({ generation, size }) => ({ generation, size })), look })
+        tell(free.worker, {
+          kind: 'look',
+          sets: asked.map(({ generation, size }) => ({ generation, size })),
+          look,
+        })
       })
     },
     async [Symbol.asyncDispose]() {
@@ -122,6 +130,10 @@ export function createLookers({ threads, log, least = looksWorthIt }: LookersOpt
     },
   }
 }
+
+const tell = (worker: Worker, message: ToThread): void => worker.postMessage(message)
+
+const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : 'thrown value')
 
 function leastBusy(threads: readonly Thread[]): Thread | undefined {
   let free: Thread | undefined

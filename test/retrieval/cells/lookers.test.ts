@@ -176,6 +176,20 @@ test('a thread that ends is answered for in this one, told, and begun anew', asy
   expect(told).toHaveLength(1)
 })
 
+test('where no thread is to be had, questions are answered in this one, and it is tried again later', async () => {
+  const set = setOf(1, 400)
+  const visible = everyOther(400, 1_000_000)
+  const expected = findNear([set], visible, question, wanted)
+  // What cannot be handed over is refused at once, as where the system has no thread left.
+  const lookers = lookersOf([{ ...set, codes: { ...set.codes, codes: (() => undefined) as never } }])
+  for (const _ of [1, 2, 3])
+    expect(await findNearBy(lookers, [set], visible, question, wanted)).toEqual(expected)
+  expect(told).toEqual([expect.stringContaining('search_thread_ended')])
+  lookers.use([set])
+  await answered(lookers, [set], visible)
+  expect(told).toHaveLength(1)
+})
+
 test('what a thread cannot answer is answered in this one, and told', async () => {
   const [set, unknown] = [setOf(1, 400), setOf(2, 400)]
   const lookers = lookersOf([set])
