@@ -60,15 +60,32 @@ export function createRecent(keepMs: number): Recent {
   }
 }
 
-/** Those of the documents from which tuples lead to one of the objects, or that are one. */
+/**
+ * Those of the documents from which tuples lead to one of the objects, or that are one. Where no tuple leads to any of the
+ * objects nothing is walked: each minute the marker of epochs is written anew, and for as long as that is remembered every held
+ * yes would walk its document's graph for it.
+ */
 export function leadingTo(
   documentIds: readonly string[],
   objects: ReadonlySet<string>,
   tuples: TupleStore,
 ): ReadonlySet<string> {
   if (objects.size === 0) return new Set()
+  const areLedTo = [...objects].some((object) => isLedTo(object, tuples))
   const clean = new Set<Node>()
-  return new Set(documentIds.filter((id) => leadsToAny(documentObject(id), objects, clean, tuples)))
+  return new Set(
+    documentIds.filter((id) => {
+      const name = documentObject(id)
+      return areLedTo ? leadsToAny(name, objects, clean, tuples) : objects.has(name)
+    }),
+  )
+}
+
+function isLedTo(object: string, tuples: TupleStore): boolean {
+  const node = tuples.node(object)
+  if (node === undefined) return false
+  for (const _ of tuples.into(node)) return true
+  return false
 }
 
 const keyOf = ({ object, relation }: StoredTuple): string =>
