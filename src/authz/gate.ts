@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises'
 import { AppError } from '../kernel/errors.ts'
 import { documentObject, type FgaObject } from '../kernel/ids.ts'
 import { ofEach } from '../kernel/of-each.ts'
-import { outermostActor, type Principal } from '../kernel/principal.ts'
+import { callerOf, outermostActor, type Principal } from '../kernel/principal.ts'
 import type { Check, Fga, TupleKey, Verdict } from './fga.ts'
 import { coveringGrants, type ShownGrant } from './gate/granted.ts'
 import { askInParts } from './gate/in-parts.ts'
@@ -123,7 +123,7 @@ export interface Question {
  * Throws when an agent comes without its delegation: what is absent never decides.
  */
 export const questionFor = (principal: Principal, grants: readonly string[] = []): Question =>
-  grants.length === 0 ? questionOf(principal) : questionWith(principal, grants)
+  grants.length === 0 ? questionOf(callerOf(principal)) : questionWith(principal, grants)
 
 const questionOf = ofEach((principal: Principal) => questionWith(principal, []))
 

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import type { Clock } from '../kernel/clock.ts'
-import type { Principal } from '../kernel/principal.ts'
+import { inAction, type Principal } from '../kernel/principal.ts'
 import { ok, type Result } from '../kernel/result.ts'
 import type { Authority } from './authority.ts'
 import type { Proofs } from './dpop.ts'
@@ -39,7 +39,7 @@ export function createCachedVerifier(deps: CachedVerifierDeps): Verifier {
   function recall(key: string): Principal | undefined {
     const known = held.get(key)
     if (known === undefined || !stands(known)) return undefined
-    return known.hasOwnTxn ? known.principal : { ...known.principal, txn: newTxn() }
+    return known.hasOwnTxn ? known.principal : inAction(known.principal, newTxn())
   }
 
   async function judgeAnew(

@@ -1,6 +1,6 @@
 /**
  * Works something out of an object once, and knows it for as long as that object is there. Only for what never changes: a
- * principal is the same object for as long as its token is known.
+ * principal's caller is the same object for as long as its token is known.
  */
 export function ofEach<Key extends object, Value>(work: (key: Key) => Value): (key: Key) => Value {
   const known = new WeakMap<Key, { readonly value: Value }>()

@@ -57,3 +57,18 @@ export interface Principal {
 
 /** The agent that speaks now, if any. */
 export const outermostActor = (principal: Principal): FgaObject | undefined => principal.actors[0]
+
+/** The same caller in another action. */
+export function inAction(principal: Principal, txn: string): Principal {
+  const own = { ...principal, txn }
+  callers.set(own, callerOf(principal))
+  return own
+}
+
+/**
+ * Who a principal is in all of their actions: one object for as long as their token is known, so that what is worked out of it
+ * need not be worked out anew for each. For nothing that rests on `txn`.
+ */
+export const callerOf = (principal: Principal): Principal => callers.get(principal) ?? principal
+
+const callers = new WeakMap<Principal, Principal>()

@@ -1,5 +1,5 @@
 import { ofEach } from '../kernel/of-each.ts'
-import { outermostActor, type Principal } from '../kernel/principal.ts'
+import { callerOf, outermostActor, type Principal } from '../kernel/principal.ts'
 
 /**
  * Holders for whom the last look found no approval to present, and nothing against an offer. It only tells what is worth
@@ -21,17 +21,17 @@ export function createPlainHolders(now: () => number): PlainHolders {
   return {
     has(principal) {
       if (outermostActor(principal) === undefined) return true
-      const age = now() - (seen.get(keyOf(principal)) ?? Number.NEGATIVE_INFINITY)
+      const age = now() - (seen.get(keyOf(callerOf(principal))) ?? Number.NEGATIVE_INFINITY)
       return age >= 0 && age < keptMs
     },
     note(principal) {
-      const key = keyOf(principal)
+      const key = keyOf(callerOf(principal))
       seen.delete(key)
       seen.set(key, now())
       const [oldest] = seen.keys()
       if (seen.size > holdersMax && oldest !== undefined) seen.delete(oldest)
     },
-    forget: (principal) => void seen.delete(keyOf(principal)),
+    forget: (principal) => void seen.delete(keyOf(callerOf(principal))),
   }
 }
 

@@ -1,5 +1,5 @@
 import { createHmac, createSecretKey } from 'node:crypto'
-import type { Principal } from '../kernel/principal.ts'
+import { callerOf, type Principal } from '../kernel/principal.ts'
 import type { Question } from './retrieve.ts'
 
 /** Digests under the server's key: equal inputs are recognised, none can be guessed from outside. */
@@ -42,7 +42,8 @@ export function createKeyed(key: Uint8Array): Keyed {
         embedding === undefined ? [] : [embedding],
       ),
     scope: (principal, { modelId, grants }) => {
-      const before = grants.length === 0 ? scopes.get(principal) : undefined
+      const caller = callerOf(principal)
+      const before = grants.length === 0 ? scopes.get(caller) : undefined
       if (before?.modelId === modelId) return before.key
       const { subject, actors, delegation, authorizationDetails } = principal
       const key = digest('scope', [
@@ -54,7 +55,7 @@ export function createKeyed(key: Uint8Array): Keyed {
         authorizationDetails.map(({ type, collections }) => [type, [...collections].sort()]),
         modelId,
       ])
-      if (grants.length === 0) scopes.set(principal, { modelId, key })
+      if (grants.length === 0) scopes.set(caller, { modelId, key })
       return key
     },
   }

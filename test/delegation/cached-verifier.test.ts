@@ -2,6 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { SignJWT } from 'jose'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { questionFor } from '../../src/authz/gate.ts'
 import { createAgents } from '../../src/delegation/agents.ts'
 import { type Authority, followAuthority } from '../../src/delegation/authority.ts'
 import { createCachedVerifier } from '../../src/delegation/cached-verifier.ts'
@@ -12,6 +13,7 @@ import { createRegistry } from '../../src/delegation/registry.ts'
 import { createRevocations, type Revoked } from '../../src/delegation/revocations.ts'
 import { type KeyRing, openKeyRing } from '../../src/delegation/signing-key.ts'
 import { createJudge, type Verifier } from '../../src/delegation/verify.ts'
+import { callerOf, type Principal } from '../../src/kernel/principal.ts'
 import type { Database } from '../../src/store/sql.ts'
 import {
   type MovableClock,
@@ -186,16 +188,30 @@ test('what is known at one resource is nothing at the other', async () => {
   expect(await verifier.verify(token, 'mcp')).toMatchObject({ ok: false, reason: 'wrong_audience' })
 })
 
-test('requests under a token without a txn have one each', async () => {
-  const token = await tokenOf({ txn: undefined })
-  const txns = []
+test('requests under a token without a txn have one each, and are of one caller', async () => {
+  const principals = await seenThrice(await tokenOf({ txn: undefined }))
+  expect(new Set(principals.map(({ txn }) => txn)).size).toBe(3)
+  expect(worked.judged).toBe(1)
+  // What is worked out of a caller, such as what OpenFGA is asked of them, is there the next time.
+  expect(new Set(principals.map(callerOf)).size).toBe(1)
+  expect(new Set(principals.map((principal) => questionFor(principal))).size).toBe(1)
+})
+
+test('requests under two tokens are of two callers', async () => {
+  const [one] = await seenThrice(await tokenOf({ txn: undefined }))
+  const [other] = await seenThrice(await tokenOf({ txn: undefined, jti: 'j_other' }))
+  expect(one && callerOf(one)).not.toBe(other && callerOf(other))
+})
+
+async function seenThrice(token: string): Promise<readonly Principal[]> {
+  const seen: Principal[] = []
   for (let time = 0; time < 3; time += 1) {
     const result = await verifier.verify(token, 'api')
-    txns.push(result.ok && result.value.txn)
+    if (result.ok) seen.push(result.value)
   }
-  expect(new Set(txns).size).toBe(3)
-  expect(worked.judged).toBe(1)
-})
+  expect(seen.length).toBe(3)
+  return seen
+}
 
 describe('a known token is refused at its very next sight', () => {
   const removals: readonly [string, string, () => Promise<unknown>][] = [
