@@ -19,6 +19,7 @@ import type { KeyRing } from './delegation/signing-key.ts'
 import { createSpent } from './delegation/spent.ts'
 import { createApp } from './http/app.ts'
 import type { App } from './http/env.ts'
+import type { RequireBearer } from './http/middleware/bearer.ts'
 import { hostsOf } from './http/middleware/frame.ts'
 import { openApiOf } from './http/openapi.ts'
 import { createMetrics, type createOps } from './http/ops.ts'
@@ -184,6 +185,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
   const owned = stack.move()
   return {
     app,
+    requireBearer,
     ops: operators.ops,
     fga,
     index,
@@ -219,6 +221,8 @@ export async function compose(options: ComposeOptions): Promise<Service> {
 /** The composed service: its faces, and the features that commands and seeding use. */
 export interface Service extends AsyncDisposable {
   readonly app: App
+  /** What stands before a route of the app, for those that are put beside its own. */
+  readonly requireBearer: RequireBearer
   readonly ops: ReturnType<typeof createOps>
   readonly fga: Fga
   readonly index: PermissionIndex

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { Agent, request } from 'undici'
+import { jsonBody } from '../../src/http/middleware/json.ts'
 import { startService } from '../support/running.ts'
 import type { Known } from './cells.ts'
 import type { Place, Servers } from './servers.ts'
@@ -35,13 +36,35 @@ export interface WholeServiceOptions {
   readonly seconds: number
 }
 
+// Code that is not compiled yet takes three times as long, and ours is longer.
+const warmTimes = 2_000
+const rounds = 5
+const bodyBytesMax = 256 * 1024
+
 export async function wholeService(options: WholeServiceOptions): Promise<WholeService> {
   const { servers, place, questions, documentIds, modelFolder, clients, seconds } = options
   await place.database.query(
     'create table if not exists peer_rows (id uuid primary key, at timestamptz not null, data jsonb not null)',
   )
-  await using running = await startService({ databaseUrl: place.url, openfga: servers.openfga, modelFolder })
-  await running.service.index.catchUp()
+  await using running = await startService({
+    databaseUrl: place.url,
+    openfga: servers.openfga,
+    modelFolder,
+    // Nothing but hot answers: so long are verdicts held at most.
+    env: { VERDICT_TTL: '60' },
+  })
+  const { app, index, requireBearer } = running.service
+  // In the service's own frame: its token is verified, its body read, and nothing else is done.
+  app.post(
+    '/empty',
+    requireBearer({ kinds: ['person', 'agent'], scopes: ['docs.search'] }),
+    ...jsonBody(bodyBytesMax),
+    async (c) => {
+      await c.req.json()
+      return c.json({}, 200)
+    },
+  )
+  await index.catchUp()
   const agent = new Agent({ connections: clients })
   await using stack = new AsyncDisposableStack()
   stack.defer(() => agent.close())
@@ -63,30 +86,29 @@ export async function wholeService(options: WholeServiceOptions): Promise<WholeS
       )
   let leaks = 0
 
-  async function post(known: Known, body: object, wanted: number): Promise<unknown> {
-    const answer = await request(`${running.url}/retrieve`, {
+  async function post(path: string, known: Known): Promise<unknown> {
+    const answer = await request(`${running.url}${path}`, {
       method: 'POST',
       dispatcher: agent,
       headers: {
         authorization: `Bearer ${tokens.get(known.person)}`,
         'content-type': 'application/json',
       },
-      body: JSON.stringify({ embedding: [...known.vector], mode: 'vector', ...body }),
+      body: JSON.stringify({ embedding: [...known.vector], mode: 'vector', top_k: topK }),
     })
     const read = await answer.body.json()
-    if (answer.statusCode !== wanted) throw new Error(`${answer.statusCode}: ${JSON.stringify(read)}`)
+    if (answer.statusCode !== 200) throw new Error(`${answer.statusCode}: ${JSON.stringify(read)}`)
     return read
   }
 
   async function retrieve(known: Known): Promise<void> {
-    const { results } = (await post(known, { top_k: topK }, 200)) as {
+    const { results } = (await post('/retrieve', known)) as {
       readonly results: readonly { readonly document_id: string }[]
     }
     for (const { document_id } of results) if (known.visible[placeOf.get(document_id) ?? -1] !== 1) leaks += 1
   }
 
-  // Refused for its form: its token was verified and its body read, and nothing else is done.
-  const empty = (known: Known): Promise<unknown> => post(known, { top_k: 0 }, 422)
+  const empty = (known: Known): Promise<unknown> => post('/empty', known)
   const raw = (known: Known, lane: number) =>
     lanes[lane] === undefined ? undefined : nearest(lanes[lane], { sent: sentTo(place, known.vector) }, topK)
   const insert = (known: Known, lane: number) =>
@@ -112,22 +134,15 @@ export async function wholeService(options: WholeServiceOptions): Promise<WholeS
     await work()
     into.push(performance.now() - started)
   }
-  for (const known of questions) {
-    // Held from here on.
-    await retrieve(known)
-    await timed(times.retrieve, () => retrieve(known))
-    await timed(times.least, () => least(known))
-    await timed(times.empty, () => empty(known))
-    await timed(times.raw, () => raw(known, 0))
-    await timed(times.insert, () => insert(known, 0))
-  }
-
-  async function rate(work: (known: Known, lane: number) => Promise<void>): Promise<number> {
+  /** By all clients until so many milliseconds are over, or so often; how many a second. */
+  async function rate(
+    work: (known: Known, lane: number) => Promise<void>,
+    isOver: (answers: number, ms: number) => boolean,
+  ): Promise<number> {
     const began = performance.now()
-    const until = began + seconds * 1_000
     let answers = 0
     const client = async (lane: number): Promise<void> => {
-      for (let turn = lane * 7; performance.now() < until; turn++) {
+      for (let turn = lane * 7; !isOver(answers, performance.now() - began); turn++) {
         const known = questions[turn % questions.length]
         if (known === undefined) return
         await work(known, lane)
@@ -137,10 +152,23 @@ export async function wholeService(options: WholeServiceOptions): Promise<WholeS
     await Promise.all(Array.from({ length: clients }, (_, lane) => client(lane)))
     return answers / ((performance.now() - began) / 1_000)
   }
+  // Their verdicts are held from here on.
+  for (const known of questions) await retrieve(known)
+  for (const work of [least, retrieve]) await rate(work, (answers) => answers >= warmTimes)
+  for (let round = 0; round < rounds; round++) {
+    for (const known of questions) {
+      await timed(times.retrieve, () => retrieve(known))
+      await timed(times.least, () => least(known))
+      await timed(times.empty, () => empty(known))
+      await timed(times.raw, () => raw(known, 0))
+      await timed(times.insert, () => insert(known, 0))
+    }
+  }
+  const isTime = (_: number, ms: number): boolean => ms >= seconds * 1_000
   const rates = { retrieve: [] as number[], least: [] as number[] }
   for (let round = 0; round < 3; round++) {
-    rates.least.push(await rate(least))
-    rates.retrieve.push(await rate(retrieve))
+    rates.least.push(await rate(least, isTime))
+    rates.retrieve.push(await rate(retrieve, isTime))
   }
   const of = (values: readonly number[]) => ({ p50: quantile(values, 0.5), p95: quantile(values, 0.95) })
   return {
