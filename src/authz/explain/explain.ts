@@ -6,7 +6,7 @@ import type { PermissionIndex } from '../permission-index.ts'
 import { assertInModel, checkOf, type ExplainQuestion } from './ask.ts'
 import { type RegistryDeps, type RegistryLimit, registryLimit } from './registry.ts'
 import { type CaughtUp, caughtUp, type ReplicaState } from './replica.ts'
-import { inWords, type Sides, sideChecks, sidesOf } from './sides.ts'
+import { inWords, type Sides, sideChecks, sidesOf, unnamed } from './sides.ts'
 
 export interface ExplainAnswer {
   /** OpenFGA's own, asked past its caches. With `at` it is what it would say by that clock. */
@@ -93,7 +93,12 @@ async function ask(
     replica: { state: replica.state, lagMs: replica.lagMs },
     sides,
     registry: await registryLimit(deps, question),
-    inWords: inWords(decision, question, sides),
+    inWords: inWords(
+      decision,
+      question,
+      sides,
+      view !== undefined && replica.state === 'ready' ? unnamed(view, question) : [],
+    ),
     at,
     modelId,
   }

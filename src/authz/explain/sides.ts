@@ -50,8 +50,31 @@ export function sidesOf(verdicts: readonly Verdict[]): Sides | undefined {
   return { person, delegation, scope, sensitive, approval }
 }
 
-/** The answer in one or more plain sentences. */
-export function inWords(decision: Verdict, question: ExplainQuestion, sides: Sides | undefined): string {
+/**
+ * What of the question no stored tuple names: a mistyped id is denied like one that exists. Only for whoever may explain,
+ * who sees all tuples; of a replica that has caught up.
+ */
+export function unnamed({ tuples }: ReplicaView, { user, object }: ExplainQuestion): readonly string[] {
+  const said: string[] = []
+  const buckets = [...(tuples.node(object)?.out.values() ?? [])]
+  if (buckets.every(({ concrete, usersets }) => concrete.length + usersets.length === 0))
+    said.push(
+      `No stored tuple is about ${object}: its id may be mistyped, or it was never taken in, or withdrawn.`,
+    )
+  const who = tuples.node(user)
+  const isOne = !/#|:\*$/.test(user)
+  if (isOne && (who === undefined || tuples.into(who)[Symbol.iterator]().next().done === true))
+    said.push(`No stored tuple names ${user}: the id may be mistyped, or nothing was given to it by itself.`)
+  return said
+}
+
+/** The answer in one or more plain sentences; `unnamed`: those of {@link unnamed}. */
+export function inWords(
+  decision: Verdict,
+  question: ExplainQuestion,
+  sides: Sides | undefined,
+  unnamed: readonly string[],
+): string {
   const { user, agent, relation, object } = question
   const who = agent === undefined ? user : `agent:${agent} for ${user}`
   if (decision === 'error') return `OpenFGA could not decide whether ${who} has ${relation} of ${object}.`
@@ -60,7 +83,7 @@ export function inWords(decision: Verdict, question: ExplainQuestion, sides: Sid
       ? `${who} has ${relation} of ${object}: it is sensitive, and an approval covers it.`
       : `${who} has ${relation} of ${object}.`
   const failed = sides === undefined ? [] : failedSides(question, sides)
-  return [`${who} does not have ${relation} of ${object}.`, ...failed].join(' ')
+  return [`${who} does not have ${relation} of ${object}.`, ...unnamed, ...failed].join(' ')
 }
 
 function failedSides({ user, agent, delegation, relation, object }: ExplainQuestion, sides: Sides): string[] {

@@ -122,6 +122,33 @@ describe('an explanation', () => {
     expect(answer.inWords).toContain(words)
   })
 
+  test('says of a denial that no stored tuple is about the document, or names the person, where their ids are mistyped', async () => {
+    const wrong = await ask({ user: 'user:annne', object: 'document:plann' })
+    expect(wrong.inWords).toBe(
+      'user:annne does not have can_read of document:plann. No stored tuple is about document:plann: its id may be mistyped, or it was never taken in, or withdrawn. No stored tuple names user:annne: the id may be mistyped, or nothing was given to it by itself.',
+    )
+    const [right, late] = [await ask({ user: 'user:bob' }), await replicate()]
+    expect(right).toMatchObject({
+      decision: 'denied',
+      inWords: 'user:bob does not have can_read of document:plan.',
+    })
+    // Of a replica that is behind nothing of the kind can be said.
+    late.set({ state: 'building' })
+    const how = createExplainer({ sql: world.database, agentOf, fga: world.service.fga, index: late, now })
+    expect((await ask({ object: 'document:plann' }, how)).inWords).not.toContain('stored tuple')
+  })
+
+  test('says the same once the last tuple about a document is gone', async () => {
+    const key = { user: 'user:anne', relation: 'viewer', object: 'document:gone' } as const
+    const copy = await replicate()
+    copy.add(key)
+    copy.remove(key)
+    const how = createExplainer({ sql: world.database, agentOf, fga: world.service.fga, index: copy, now })
+    expect((await ask({ object: 'document:gone' }, how)).inWords).toContain(
+      'No stored tuple is about document:gone',
+    )
+  })
+
   test('is made with the tuples that the gate sends: an approval that is presented counts', async () => {
     await world.service.fga.write({
       writes: [
