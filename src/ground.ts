@@ -7,6 +7,7 @@ import type { WeightsProgress } from './embed/weights.ts'
 import { admitModel, type Embeddings, openEmbeddings, refuseUnfinished } from './embeddings.ts'
 import type { Log } from './kernel/log.ts'
 import { OperatorError } from './kernel/operator-error.ts'
+import type { Step } from './kernel/slow.ts'
 import { type Exclusive, lockDatabase } from './store/exclusive.ts'
 import { migrate } from './store/migrate.ts'
 import { openPglite } from './store/pglite.ts'
@@ -28,6 +29,7 @@ export interface Ground extends Stored {
 export interface GroundOptions {
   readonly now: () => number
   readonly log: Log
+  readonly step: Step
   readonly onProgress?: (progress: WeightsProgress) => void
 }
 
@@ -35,15 +37,20 @@ const dimensionsWithoutModel = 384
 const openfgaTimeoutMs = 4_000
 
 /** Opens what the configuration names, migrates the database and refuses vectors of another model. */
-export async function openGround(config: Config, { now, log, onProgress }: GroundOptions): Promise<Ground> {
+export async function openGround(
+  config: Config,
+  { now, log, step, onProgress }: GroundOptions,
+): Promise<Ground> {
   await using stack = new AsyncDisposableStack()
   const { database, embeddings, vectors } = stack.use(
-    await openStored(config, { mayChange: false, ...(onProgress && { onProgress }) }),
+    await openStored(config, { mayChange: false, step, ...(onProgress && { onProgress }) }),
   )
   if (embeddings.available) await admitModel(database, vectors, embeddings.embedder)
   const needsLock = config.databaseUrl !== undefined && config.openfga === undefined
   const exclusive = needsLock ? stack.use(await lockDatabase(config.databaseUrl)) : undefined
-  const openfga = await openOpenFga(config, database, now, log, exclusive)
+  const openfga = await step('opening the authorizer, with all stored tuples', () =>
+    openOpenFga(config, database, now, log, exclusive),
+  )
   const owned = stack.move()
   return { database, openfga, embeddings, [Symbol.asyncDispose]: () => owned.disposeAsync() }
 }
@@ -51,26 +58,33 @@ export async function openGround(config: Config, { now, log, onProgress }: Groun
 export interface StoredOptions {
   /** Whoever opens it will change the stored vectors to the configured model; else an unfinished change is refused. */
   readonly mayChange: boolean
+  readonly step: Step
   readonly onProgress?: (progress: WeightsProgress) => void
 }
 
 /** Opens the migrated database and the model, and nothing that decides. Does not compare the two. */
 export async function openStored(
   config: Config,
-  { mayChange, onProgress }: StoredOptions,
+  { mayChange, step, onProgress }: StoredOptions,
 ): Promise<Stored & { readonly vectors: StoredVectors }> {
   await using stack = new AsyncDisposableStack()
-  const database = stack.use(await openDatabase(config))
+  const database = stack.use(
+    await step('opening the database; an embedded one is made at the first start', () =>
+      openDatabase(config),
+    ),
+  )
   const vectors = await readStoredVectors(database)
   if (!mayChange) refuseUnfinished(vectors)
-  const embeddings = await openEmbeddings(config.embeddings, {
-    stored: vectors,
-    mayChange,
-    ...(onProgress && { onProgress }),
-  })
+  const embeddings = await step(
+    'looking for the embedding model and loading it; at the first start 23 MB are fetched',
+    () =>
+      openEmbeddings(config.embeddings, { stored: vectors, mayChange, ...(onProgress && { onProgress }) }),
+  )
   if (embeddings.available) stack.use(embeddings.embedder)
   const dimensions = embeddings.available ? embeddings.embedder.dimensions : dimensionsWithoutModel
-  await migrate(database, { dir: new URL('../migrations/', import.meta.url), dimensions })
+  await step('bringing the database’s tables to this version', () =>
+    migrate(database, { dir: new URL('../migrations/', import.meta.url), dimensions }),
+  )
   const owned = stack.move()
   return { database, embeddings, vectors, [Symbol.asyncDispose]: () => owned.disposeAsync() }
 }

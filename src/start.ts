@@ -12,6 +12,7 @@ import { type Reembedded, type ReembedOptions, reembed } from './ingest/reembed.
 import type { Clock } from './kernel/clock.ts'
 import type { Log } from './kernel/log.ts'
 import { OperatorError } from './kernel/operator-error.ts'
+import { createSteps } from './kernel/slow.ts'
 import { version } from './kernel/version.ts'
 import { createSystemFetch } from './outbound/system.ts'
 import { loadSample } from './sample/load.ts'
@@ -46,16 +47,21 @@ export interface RunningService extends AsyncDisposable {
 /** Starts everything in order and returns once it answers. Disposal drains and closes in reverse. */
 export async function start(config: Config, options: StartOptions): Promise<RunningService> {
   const { clock, log, fetch, print, signal } = options
+  const step = createSteps((doing) => log('still_starting', { doing }))
   await using stack = new AsyncDisposableStack()
   stack.use(await lockFolder(config.home))
   stack.use(await openTelemetry({ endpoint: config.otlpEndpoint, version }))
   // Asked before the first intake, not after it: a taken port would waste half a minute.
   await assertFree(config)
   const onProgress = progressLine(options.isTerminal, (text) => process.stderr.write(text))
-  const ground = stack.use(await openGround(config, { now: () => clock.now(), log, onProgress }))
+  const ground = stack.use(await openGround(config, { now: () => clock.now(), log, step, onProgress }))
   signal?.throwIfAborted()
   const outbound = createSystemFetch(config.outboundAllowedOrigins)
-  const service = stack.use(await compose({ config, ground, clock, log, fetch, outbound }))
+  const service = stack.use(
+    await step('putting the service together: the model in force, keys, what is stored of permissions', () =>
+      compose({ config, ground, clock, log, fetch, outbound }),
+    ),
+  )
   stack.use(service.record.sealing())
   signal?.throwIfAborted()
   const demo = config.demoSample ? await seedDemo(config, ground, service, options) : undefined
@@ -112,7 +118,11 @@ export async function withService<T>(
   work: (deps: AdminDeps) => Promise<T>,
 ): Promise<T> {
   const { clock, log } = options
-  await using ground = await openGround(config, { now: () => clock.now(), log })
+  await using ground = await openGround(config, {
+    now: () => clock.now(),
+    log,
+    step: createSteps((doing) => log('still_starting', { doing })),
+  })
   const outbound = createSystemFetch(config.outboundAllowedOrigins)
   await using service = await compose({ config, ground, ...options, outbound })
   return await work(adminDeps(config, ground, service))
@@ -134,11 +144,20 @@ const adminDeps = ({ publicUrl }: Config, ground: Ground, service: Service): Adm
 /** Makes all vectors anew with the configured model, or gives those passages one that lack it. No service runs. */
 export async function reembedStored(
   config: Config,
-  { isTerminal, onProgress }: Pick<StartOptions, 'isTerminal'> & Pick<ReembedOptions, 'onProgress'>,
+  {
+    isTerminal,
+    tell,
+    onProgress,
+  }: Pick<StartOptions, 'isTerminal'> &
+    Pick<ReembedOptions, 'onProgress'> & { readonly tell: (doing: string) => void },
 ): Promise<Reembedded> {
   await using _lock = await lockHome(config.home)
   const onWeights = progressLine(isTerminal, (text) => process.stderr.write(text))
-  await using stored = await openStored(config, { mayChange: true, onProgress: onWeights })
+  await using stored = await openStored(config, {
+    mayChange: true,
+    step: createSteps(tell),
+    onProgress: onWeights,
+  })
   const { database, embeddings } = stored
   if (!embeddings.available) throw new OperatorError(`There is no embedding model. ${embeddings.reason}`)
   return await reembed({

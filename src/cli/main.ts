@@ -55,13 +55,18 @@ const admin = createAdminClient({
   },
 })
 
+const terminal = createTerminal(process)
 process.exitCode = await runCli(process.argv.slice(2), {
   admin,
   demoTokens: createDemoTokens({ admin, home, fetch }),
-  terminal: createTerminal(process),
+  terminal,
   reembed: async (onProgress) => {
     const { reembedStored } = await wholeService()
-    return reembedStored(loadConfig(process.env), { isTerminal: process.stderr.isTTY, onProgress })
+    return reembedStored(loadConfig(process.env), {
+      isTerminal: process.stderr.isTTY,
+      tell: (doing) => terminal.say(`Still ${doing}.`),
+      onProgress,
+    })
   },
   fetch,
   signIns: createSignIns({

@@ -19,6 +19,7 @@ export interface Exit {
 /** A process of ours: what it said so far, and its end. */
 export interface Running extends AsyncDisposable {
   stdout(): string
+  /** Without what a start on a busy machine says of itself. */
   stderr(): string
   /** Resolves once stdout holds the text; rejects with all that was said when the process ends before. */
   said(text: string): Promise<void>
@@ -109,7 +110,7 @@ function run(args: readonly string[], env: Readonly<Record<string, string>>): Ru
   })
   return {
     stdout: () => said.stdout,
-    stderr: () => said.stderr,
+    stderr: () => said.stderr.replaceAll(/^.*"event":"still_starting".*\n/gm, ''),
     async said(text) {
       while (!said.stdout.includes(text)) {
         if (ended) throw new Error(`It ended before it said “${text}”:\n${said.stdout}\n${said.stderr}`)
