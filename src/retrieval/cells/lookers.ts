@@ -42,14 +42,27 @@ const looksWorthIt = 3_000
 // One that cannot live is not begun again and again.
 const restMs = 1_000
 
+// One that is looked at, and one that is begun without waiting for this thread. The others wait here for whichever thread is free
+// first: behind one that gets little of a core they would wait for all that is before them.
+const handedAtOnce = 2
+
+interface Asked {
+  readonly sets: readonly CellSet[]
+  readonly look: Look
+  readonly since: number
+  settle(looked: Looked | undefined): void
+}
+
 interface Thread {
   readonly worker: Worker
-  readonly waiting: { readonly since: number; settle(looked: Looked | undefined): void }[]
+  /** In the order in which they are answered. */
+  readonly handed: Asked[]
   isUp: boolean
 }
 
 export function createLookers({ threads, log, least = looksWorthIt }: LookersOptions): Lookers {
   let running: Thread[] = []
+  let waiting: Asked[] = []
   let sets: readonly CellSet[] = []
   let startable = Number.NEGATIVE_INFINITY
   let closed = false
@@ -63,14 +76,16 @@ export function createLookers({ threads, log, least = looksWorthIt }: LookersOpt
   function start(): void {
     const worker = new Worker(new URL('./look-thread.ts', import.meta.url), { workerData: handed() })
     worker.unref()
-    const thread: Thread = { worker, waiting: [], isUp: false }
+    const thread: Thread = { worker, handed: [], isUp: false }
     running.push(thread)
     worker.on('message', (message: FromThread) => {
       if (message === undefined) {
         thread.isUp = true
+        handOn()
         return
       }
-      const asked = thread.waiting.shift()
+      const asked = thread.handed.shift()
+      handOn()
       if ('failed' in message) {
         log('search_thread_failed', { reason: message.failed })
         asked?.settle(undefined)
@@ -83,7 +98,8 @@ export function createLookers({ threads, log, least = looksWorthIt }: LookersOpt
       if (!running.includes(thread)) return
       running = running.filter((one) => one !== thread)
       if (!closed) rest(reason)
-      for (const { settle } of thread.waiting.splice(0)) settle(undefined)
+      for (const { settle } of thread.handed.splice(0)) settle(undefined)
+      if (!running.some(({ isUp }) => isUp)) giveUp()
     }
     worker.on('error', (error) => end(reasonOf(error)))
     worker.on('exit', (code) => end(`exit code ${code}`))
@@ -105,27 +121,45 @@ export function createLookers({ threads, log, least = looksWorthIt }: LookersOpt
     }
   }
 
+  function handOn(): void {
+    for (let thread = leastBusy(running); thread !== undefined; thread = leastBusy(running)) {
+      const asked = waiting.shift()
+      if (asked === undefined) return
+      thread.handed.push(asked)
+      tell(thread.worker, {
+        kind: 'look',
+        sets: asked.sets.map(({ generation, size }) => ({ generation, size })),
+        look: asked.look,
+      })
+    }
+  }
+
+  /** Whoever waits is answered in this thread. */
+  function giveUp(): void {
+    const asked = waiting
+    waiting = []
+    for (const { settle } of asked) settle(undefined)
+  }
+
   return {
     use(next) {
       sets = next
+      // No thread knows any more what they ask for.
+      giveUp()
       for (const { worker } of running) tell(worker, { kind: 'use', sets: handed() })
     },
     look(asked, look) {
       if (threads === 0 || closed || look.chunks < least) return undefined
       startAll()
-      const free = leastBusy(running)
-      if (free === undefined) return undefined
-      return new Promise((resolve) => {
-        free.waiting.push({ since: performance.now(), settle: resolve })
-        tell(free.worker, {
-          kind: 'look',
-          sets: asked.map(({ generation, size }) => ({ generation, size })),
-          look,
-        })
+      if (!running.some(({ isUp }) => isUp)) return undefined
+      return new Promise((settle) => {
+        waiting.push({ sets: asked, look, since: performance.now(), settle })
+        handOn()
       })
     },
     async [Symbol.asyncDispose]() {
       closed = true
+      giveUp()
       await Promise.all(running.map(({ worker }) => worker.terminate()))
     },
   }
@@ -135,9 +169,10 @@ const tell = (worker: Worker, message: ToThread): void => worker.postMessage(mes
 
 const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : 'thrown value')
 
+/** Of those that have room for one more. */
 function leastBusy(threads: readonly Thread[]): Thread | undefined {
   let free: Thread | undefined
   for (const thread of threads)
-    if (thread.isUp && (free === undefined || thread.waiting.length < free.waiting.length)) free = thread
+    if (thread.isUp && thread.handed.length < (free?.handed.length ?? handedAtOnce)) free = thread
   return free
 }

@@ -165,7 +165,8 @@ test('a thread that ends is answered for in this one, told, and begun anew', asy
   await answered(lookers, [set], visible)
   // No memory that anything could be looked at in.
   lookers.use([{ ...set, generation: 2, codes: { ...set.codes, codes: {} as never } }])
-  expect(await findNearBy(lookers, [set], visible, question, wanted)).toEqual(expected)
+  const asked = Array.from({ length: 10 }, () => findNearBy(lookers, [set], visible, question, wanted))
+  for (const one of asked) expect(await one).toEqual(expected)
   expect(told).toEqual([expect.stringContaining('search_thread_ended')])
   // Not at once: what ends each time would be begun without an end.
   expect(lookers.look([set], lookAt(visible))).toBeUndefined()
@@ -174,6 +175,20 @@ test('a thread that ends is answered for in this one, told, and begun anew', asy
   await answered(lookers, [set], visible)
   expect(await findNearBy(lookers, [set], visible, question, wanted)).toEqual(expected)
   expect(told).toHaveLength(1)
+})
+
+test('who waits while passages move to another model is answered, too', async () => {
+  const [set, next] = [setOf(1, 400), setOf(2, 400)]
+  const lookers = lookersOf([set])
+  const visible = everyOther(400, 1_000_000)
+  await answered(lookers, [set], visible)
+  const asked = Array.from({ length: 10 }, () => findNearBy(lookers, [set], visible, question, wanted))
+  lookers.use([next])
+  for (const one of asked) expect(await one).toEqual(findNear([set], visible, question, wanted))
+  expect(await findNearBy(lookers, [next], visible, question, wanted)).toEqual(
+    findNear([next], visible, question, wanted),
+  )
+  expect(told).toEqual([])
 })
 
 test('where no thread is to be had, questions are answered in this one, and it is tried again later', async () => {
