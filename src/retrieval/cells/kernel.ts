@@ -21,8 +21,6 @@ export interface Kernel {
   readonly slots: Int32Array
   /** and what their cells score. */
   readonly scores: Float32Array
-  /** How far codes put chunks apart for the last question, by what the model was trained on: a standard deviation. */
-  readonly deviation: number
   /** What may be among the best of what was looked at for the last question. */
   readonly seen: Seen
   /**
@@ -34,8 +32,8 @@ export interface Kernel {
   add(block: number, blocks: number, score: number): void
   /** How many slots there are in what was added. */
   readonly added: number
-  /** Chooses the visible ones of what was added. Returns how many there are. */
-  gather(): number
+  /** Chooses the visible ones of what was added; most of it is visible where it is dense. Returns how many there are. */
+  gather(isDense: boolean): number
   /**
    * Chooses of so many visible chunks, met in their documents, those in the cells that score most, cell by cell but for a
    * step. Returns how many there are.
@@ -51,8 +49,6 @@ export interface Seen {
   readonly size: number
   readonly slots: Int32Array
   readonly scores: Float32Array
-  /** How many scores lie in each of the {@link steps}. Beyond the best that were wanted, not all are counted. */
-  readonly counts: Int32Array
 }
 
 /** Codes that are looked at in one go. After each, fewer are worth it. */
@@ -67,9 +63,6 @@ export const steps = 4_096
 export const stepOf = (score: number): number =>
   // Rounded as the kernel does it: at the edge of a step one that was counted would not be found again.
   Math.max(0, Math.min(steps - 1, (Math.fround(score + 2) * (steps / 4)) | 0))
-/** Less than any in the step. Anything is in the first. */
-export const leastOf = (step: number): number =>
-  step === 0 ? Number.NEGATIVE_INFINITY : (4 * step) / steps - 2
 
 export function createKernel(written: Written): Kernel {
   const { cells, dimensions, codes, documents, steps: stepsOfAxes } = written
@@ -90,7 +83,7 @@ export function createKernel(written: Written): Kernel {
   const blocks = new Int32Array(documents.buffer, blocksAt, 2 * blockRunsMax * cells)
   const placesLive = new Int32Array(documents.buffer, 0, 1)
   let view = arrange()
-  let [unit, more, late, deviation, wanted, seen, bitsEnd] = [0, 0, 0, 0, 0, 0, 0]
+  let [unit, more, late, wanted, seen, bitsEnd] = [0, 0, 0, 0, 0, 0]
   /** Of what is gathered next. */
   let [runs, added] = [0, 0]
 
@@ -174,11 +167,8 @@ export function createKernel(written: Written): Kernel {
     get scores() {
       return view.scores
     },
-    get deviation() {
-      return deviation
-    },
     get seen() {
-      return { size: seen, slots: view.seenSlots, scores: view.seenScores, counts: view.counts }
+      return { size: seen, slots: view.seenSlots, scores: view.seenScores }
     },
     ask(question, bits, most) {
       // Of each document that has a run: what is no bit of the question must not be taken for one.
@@ -199,7 +189,6 @@ export function createKernel(written: Written): Kernel {
       const adds = view.alongAxes.map((along, axis) => along * (stepsOfAxes[axis] as number))
       // The largest of them becomes the largest int8.
       unit = adds.reduce((most, add) => Math.max(most, Math.abs(add)), 0) / wholeAlong || 1
-      deviation = deviationOf(adds)
       let [own, later] = [0, 0]
       for (const [axis, add] of adds.entries()) {
         const along = Math.round(add / unit)
@@ -223,8 +212,8 @@ export function createKernel(written: Written): Kernel {
     get added() {
       return added
     },
-    gather() {
-      const count = gather(runs)
+    gather(isDense) {
+      const count = gather(runs, isDense ? 1 : 0)
       ;[runs, added] = [0, 0]
       return count
     },

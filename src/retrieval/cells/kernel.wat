@@ -71,8 +71,8 @@
 
   ;; Gathers those slots that `bits` has the document of, with the scores of their cells, from the first `count` runs of blocks that
   ;; lie beside each other. Returns how many there are. Each is written in any case, and written over by the next where it
-  ;; is not visible: nothing to be guessed.
-  (func (export "gather") (param $count i32) (result i32)
+  ;; is not visible: nothing to be guessed. Where most are visible (`dense`), their codes are asked for with their documents.
+  (func (export "gather") (param $count i32) (param $dense i32) (result i32)
     (local $run i32) (local $end i32) (local $block i32) (local $last i32) (local $score f32)
     (local $at i32) (local $blockEnd i32) (local $slot i32) (local $document i32) (local $to i32) (local $any i32)
     (local $slots i32) (local $scores i32) (local $bits i32)
@@ -92,14 +92,15 @@
           (br_if $next (i32.ge_u (local.get $block) (local.get $last)))
           (local.set $at (call $blockAt (local.get $block)))
           (local.set $block (i32.add (local.get $block) (i32.const 1)))
+          (local.set $any (i32.add (local.get $any) (i32.load $codes (local.get $at))))
+          (br_if $blocks (i32.eqz (local.get $dense)))
           (local.set $any (i32.add (local.get $any) (i32.add
             (i32.add
-              (i32.add (i32.load $codes (local.get $at)) (i32.load $codes offset=64 (local.get $at)))
-              (i32.add (i32.load $codes offset=128 (local.get $at)) (i32.load $codes offset=192 (local.get $at))))
+              (i32.add (i32.load $codes offset=64 (local.get $at)) (i32.load $codes offset=128 (local.get $at)))
+              (i32.add (i32.load $codes offset=192 (local.get $at)) (i32.load $codes offset=256 (local.get $at))))
             (i32.add
-              (i32.add (i32.load $codes offset=256 (local.get $at)) (i32.load $codes offset=320 (local.get $at)))
-              (i32.add (i32.load $codes offset=384 (local.get $at))
-                (i32.add (i32.load $codes offset=448 (local.get $at)) (i32.load $codes offset=512 (local.get $at))))))))
+              (i32.add (i32.load $codes offset=320 (local.get $at)) (i32.load $codes offset=384 (local.get $at)))
+              (i32.add (i32.load $codes offset=448 (local.get $at)) (i32.load $codes offset=512 (local.get $at)))))))
           (br $blocks))))
     (global.set $any (local.get $any))
     (local.set $run (global.get $blocks))
@@ -295,6 +296,18 @@
         (br $next)))
     (local.set $least (call $leastOf (global.get $step)))
     (local.set $seen (i32.shl (local.get $seen) (i32.const 2)))
+    ;; What is left lies strewn, and is asked for all at once, too.
+    (local.set $at (i32.const 0))
+    (block $asked
+      (loop $next
+        (br_if $asked (i32.ge_u (local.get $at) (local.get $kept)))
+        (local.set $slot (i32.load (i32.add (local.get $slots) (local.get $at))))
+        (local.set $own (i32.add (local.get $own) (i32.load $codes offset=172032 (i32.add
+          (i32.mul (i32.shr_u (local.get $slot) (i32.const 12)) (i32.const 434176))
+          (i32.shl (i32.and (local.get $slot) (i32.const 4095)) (i32.const 6))))))
+        (local.set $at (i32.add (local.get $at) (i32.const 4)))
+        (br $next)))
+    (global.set $any (local.get $own))
     (local.set $at (i32.const 0))
     (block $late
       (loop $next

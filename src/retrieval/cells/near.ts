@@ -1,6 +1,6 @@
 import type { Visible } from '../visible/visible.ts'
 import { blockRunsMax } from './codes.ts'
-import { type Kernel, leastOf, slotsMax, stepOf, steps } from './kernel.ts'
+import { type Kernel, slotsMax, stepOf, steps } from './kernel.ts'
 import type { Looked, Lookers } from './lookers.ts'
 import type { CellSet } from './members.ts'
 
@@ -10,28 +10,26 @@ export interface Near {
   readonly ordinals: Int32Array
 }
 
-export interface NearOptions {
-  /** How many are wanted. */
-  readonly rows: number
-  /** The answer ends with so many of them: how good the last of those is tells when to stop. */
-  readonly limit: number
+/** What says how many codes are looked at. */
+export interface Looking {
+  /** Chunks that are visible, and all. */
+  readonly visible: number
+  readonly corpus: number
+  readonly cells: number
 }
 
 // Measured: docs/decisions/0023-search-plans.md.
-/** Where no more chunks are visible, the code of each is looked at. */
-const looksAll = 24_000
-const looksLeast = 32_000
-const looksEach = 130
-// The stop rule takes over after the looks that are foreseen, and ends with so many times as many.
-const looksTimes = 4 / 3
-const deviations = 3
-// What is searched is deeper than what is answered: how good the last of that is tells.
-const depthOfLimit = 2
-const limitMin = 10
+const cellsLooked = 600
+const moreOfFewer = 1 / 4
 
-/** Codes that are looked at where so many chunks are visible: ten times as many take some three times as many looks. */
-export const looksOf = (chunks: number): number =>
-  chunks <= looksAll ? chunks : Math.min(chunks, Math.max(looksLeast, looksEach * Math.sqrt(chunks)))
+/**
+ * As many codes are looked at as so many cells hold of visible chunks, however large the corpus is, and some more where a
+ * smaller part is visible. With fewer cells it is all.
+ */
+export function looksOf({ visible, corpus, cells }: Looking): number {
+  const share = visible / Math.max(1, corpus, visible)
+  return Math.min(visible, Math.ceil(((cellsLooked / cells) * visible) / share ** moreOfFewer) || 0)
+}
 
 /** What is looked for. */
 export interface Look {
@@ -40,8 +38,8 @@ export interface Look {
   readonly chunks: number
   /** and of which documents, as bits by number. */
   readonly bits: Uint8Array
+  /** How many are wanted. */
   readonly rows: number
-  readonly limit: number
 }
 
 /** The best chunks of what was looked at, by slot. */
@@ -55,9 +53,9 @@ export function findNear(
   sets: readonly CellSet[],
   visible: Visible,
   embedding: Float32Array,
-  options: NearOptions,
+  rows: number,
 ): Near {
-  const look = lookFor(visible, embedding, options)
+  const look = lookFor(visible, embedding, rows)
   return nominate(sets, lookHere(sets, look), look)
 }
 
@@ -67,34 +65,33 @@ export async function findNearBy(
   sets: readonly CellSet[],
   visible: Visible,
   embedding: Float32Array,
-  options: NearOptions,
+  rows: number,
 ): Promise<Near & Pick<Looked, 'waitedMs'>> {
-  const look = lookFor(visible, embedding, options)
+  const look = lookFor(visible, embedding, rows)
   const { best, waitedMs } = (await lookers?.look(sets, look)) ?? { best: lookHere(sets, look), waitedMs: 0 }
   return { ...nominate(sets, best, look), waitedMs }
 }
 
-const lookFor = (visible: Visible, embedding: Float32Array, { rows, limit }: NearOptions): Look => ({
+const lookFor = (visible: Visible, embedding: Float32Array, rows: number): Look => ({
   embedding,
   chunks: visible.chunks,
   bits: visible.bits(),
   rows,
-  limit,
 })
 
 const lookHere = (sets: readonly CellSet[], look: Look): Best[] =>
   sets.map(({ kernel, size }) => lookInto(kernel, size, look))
 
 /**
- * Looks at codes of visible chunks in the cells nearest to the question, and gives the best of them: until the next
- * cell is so far that hardly anything in it can be among the best, and at all of them where few are visible. Which chunks these
- * are is asked of the documents where that takes less, and else of the cells; what is not visible there costs a look at its bit.
- * What it gives is seen until the kernel is asked again.
+ * Looks at codes of visible chunks in the cells nearest to the question, as many as are worth it, and gives the best of them.
+ * Which chunks these are is asked of the documents where that takes less, and else of the cells; what is not visible there
+ * costs a look at its bit. What it gives is seen until the kernel is asked again.
  */
-export function lookInto(kernel: Kernel, size: number, look: Look): Best {
-  const { chunks } = look
-  if (chunks * chunks <= documentsTimes * looksOf(chunks) * size) lookAtDocuments(kernel, look)
-  else lookAtCells(kernel, look)
+export function lookInto(kernel: Kernel, size: number, { embedding, chunks, bits, rows }: Look): Best {
+  const cellScores = kernel.ask(embedding, bits, rows)
+  const looks = looksOf({ visible: chunks, corpus: size, cells: cellScores.length })
+  if (chunks * chunks <= documentsTimes * looks * size) lookAtDocuments(kernel, chunks, looks)
+  else lookAtCells(kernel, cellScores, looks, chunks >= shareDense * size)
   kernel.keep()
   const { seen } = kernel
   return { slots: seen.slots.subarray(0, seen.size), scores: seen.scores.subarray(0, seen.size) }
@@ -102,33 +99,26 @@ export function lookInto(kernel: Kernel, size: number, look: Look): Best {
 
 // A chunk that is met in its document costs half as much again as one that is met in its cell, and its code lies alone.
 const documentsTimes = 1 / 2
+// Where fewer are visible, most of the codes beside each other are not looked at.
+const shareDense = 1 / 3
 
-function lookAtDocuments(kernel: Kernel, { embedding, chunks, bits, rows, limit }: Look): void {
-  kernel.ask(embedding, bits, rows)
-  const looks = looksOf(chunks)
-  const most = chunks <= looksAll ? Number.POSITIVE_INFINITY : Math.ceil(looksTimes * looks)
-  const count = kernel.choose(chunks, most)
-  for (let from = 0; from < count; from += slotsMax) {
-    if (from >= looks && (kernel.scores[from] as number) < farthestOf(kernel, limit)) break
-    kernel.look(from, Math.min(slotsMax, count - from))
-  }
+function lookAtDocuments(kernel: Kernel, chunks: number, looks: number): void {
+  // All of them: also of those that came after they were counted.
+  const count = kernel.choose(chunks, looks === chunks ? Number.POSITIVE_INFINITY : looks)
+  for (let from = 0; from < count; from += slotsMax) kernel.look(from, Math.min(slotsMax, count - from))
 }
 
-function lookAtCells(kernel: Kernel, { embedding, chunks, bits, rows, limit }: Look): void {
-  const cellScores = kernel.ask(embedding, bits, rows)
-  const looks = looksOf(chunks)
+function lookAtCells(kernel: Kernel, cellScores: Float32Array, looks: number, isDense: boolean): void {
   let looked = 0
-  let farthest = Number.NEGATIVE_INFINITY
   const look = (): void => {
-    const count = kernel.gather()
+    const count = kernel.gather(isDense)
     for (let from = 0; from < count; from += slotsMax) kernel.look(from, Math.min(slotsMax, count - from))
     looked += count
-    if (looked >= looks) farthest = farthestOf(kernel, limit)
   }
   const { blocks } = kernel
   for (const cell of nearestFirst(cellScores)) {
+    if (looked >= looks) break
     const score = cellScores[cell] as number
-    if (score < farthest || looked >= looksTimes * looks) break
     const end = 2 * blockRunsMax * (cell + 1)
     for (let run = end - 2 * blockRunsMax; run < end && blocks[run + 1] !== 0; run += 2) {
       const first = blocks[run] as number
@@ -146,14 +136,10 @@ function lookAtCells(kernel: Kernel, { embedding, chunks, bits, rows, limit }: L
 const slotsAtOnce = 4_096
 const blocksMax = 64
 
-/** A cell that scores less has hardly anything that is among the best. */
-const farthestOf = ({ seen, deviation }: Kernel, limit: number): number =>
-  leastOf(stepAt(seen.counts, Math.max(limitMin, limit / depthOfLimit)).step) - deviations * deviation
-
 /** Cells by what they score, best first but for a step: counted, which takes a tenth of sorting them. */
 function nearestFirst(scores: Float32Array): Uint16Array {
   const places = new Int32Array(steps)
-  addCounts(scores, 0, scores.length, places)
+  for (const score of scores) places[stepOf(score)] = (places[stepOf(score)] as number) + 1
   // Of each step from the highest on, where its cells begin.
   for (let step = steps - 1, before = 0; step >= 0; step -= 1) {
     const own = places[step] as number
@@ -168,13 +154,6 @@ function nearestFirst(scores: Float32Array): Uint16Array {
     places[step] = place + 1
   }
   return order
-}
-
-function addCounts(scores: Float32Array, from: number, end: number, to: Int32Array): void {
-  for (let at = from; at < end; at += 1) {
-    const step = stepOf(scores[at] as number)
-    to[step] = (to[step] as number) + 1
-  }
 }
 
 // Documents have fewer chunks than that.
@@ -213,14 +192,3 @@ const leastScore = (best: readonly Best[], rows: number): number =>
     .flatMap(({ scores }) => [...scores])
     .sort((one, other) => other - one)
     .at(rows - 1) ?? Number.NEGATIVE_INFINITY
-
-/** The step in which the last of the best `rows` lies, and how many lie above it; 0 where there are fewer. */
-function stepAt(counts: Int32Array, rows: number): { readonly step: number; readonly above: number } {
-  let above = 0
-  for (let step = steps - 1; step > 0; step -= 1) {
-    const own = counts[step] as number
-    if (above + own >= rows) return { step, above }
-    above += own
-  }
-  return { step: 0, above }
-}

@@ -35,7 +35,12 @@ interface Deps extends UpkeepOptions {
 
 const leaseSeconds = 120
 const cellsPerRoot = 4
-const cellsMax = 2_048
+// Every centroid is compared for each question.
+const cellsMax = 4_096
+const cellsFor = (passages: number): number =>
+  Math.min(cellsMax, Math.round(cellsPerRoot * Math.sqrt(passages)))
+// With fewer of what there should be, each holds too much, whatever that is.
+const cellsMin = 0.6
 const samplesPerCell = 16
 const samplesMin = 20_000
 // Passages that are moved in one transaction.
@@ -61,7 +66,7 @@ export function createUpkeep({
   const closing = new AbortController()
   let running: Promise<void> = Promise.resolve()
   /** Passages when the newest model was last found to fit. */
-  let fitted: { readonly generation: number; readonly passages: number } | undefined
+  let fitted: { readonly generation: number; readonly passages: number; readonly cells: number } | undefined
 
   function renew(): Promise<void> {
     const mine = running.then(work)
@@ -97,22 +102,22 @@ export function createUpkeep({
     if (newest === undefined) return false
     if (fitted?.generation !== newest.generation) {
       // It may be of another version of this program. Read only while it is new here: it is megabytes.
-      if ((await readModel(database, newest.generation)) === undefined) return false
-      fitted = newest
+      const model = await readModel(database, newest.generation)
+      if (model === undefined) return false
+      fitted = { ...newest, cells: countOf(model.centroids) }
     }
+    if (fitted.cells < cellsMin * cellsFor(passages)) return false
     if (Math.abs(passages - fitted.passages) <= changedBy * fitted.passages) return true
-    // Cells for a quarter as many passages are too large, whatever lies in them.
-    if (passages > 4 * newest.passages) return false
     const model = await readModel(database, newest.generation)
     if (model === undefined) return false
     const sample = await readSample(database, (100 * driftSamples) / passages)
     if (errorOf(model, sample) > driftMax * model.error) return false
-    fitted = { generation: newest.generation, passages }
+    fitted = { ...fitted, passages }
     return true
   }
 
   async function train(worker: CellWorker, passages: number): Promise<void> {
-    const count = Math.min(cellsMax, Math.round(cellsPerRoot * Math.sqrt(passages)))
+    const count = cellsFor(passages)
     const wanted = Math.max(samplesMin, samplesPerCell * count)
     const sample = await readSample(database, (100 * wanted) / passages)
     // Passages without vectors are found by words.

@@ -54,7 +54,7 @@ export interface Exports
     >
   > {
   products(vectors: number, count: number, bytes: number, question: number, to: number, unit: number): void
-  gather(runs: number): number
+  gather(runs: number, dense: number): number
   meet(bytes: number, room: number): number
   survey(count: number): void
   choose(count: number, room: number): void

@@ -59,7 +59,11 @@ export function createNearest({
         documents: visible.size,
         corpus: visible.corpusChunks,
         limit,
-        ...(loose && { loose: loose.length, untold: Math.max(...sets.map(({ untold }) => untold)) }),
+        ...(loose && {
+          loose: loose.length,
+          cells: Math.min(...sets.map(({ codes }) => codes.cells)),
+          untold: Math.max(...sets.map(({ untold }) => untold)),
+        }),
       },
       costs,
     )
@@ -109,11 +113,11 @@ export function createNearest({
 async function nominate(
   lookers: Pick<Lookers, 'look'> | undefined,
   sets: readonly CellSet[],
-  { visible, embedding, limit }: Ask,
+  { visible, embedding }: Ask,
   rows: number,
 ): Promise<Awaited<ReturnType<typeof findNearBy>> | undefined> {
   try {
-    return await findNearBy(lookers, sets, visible, embedding, { rows, limit })
+    return await findNearBy(lookers, sets, visible, embedding, rows)
   } catch (error) {
     // What WebAssembly throws where its memory cannot grow; comparing all needs none of it.
     if (error instanceof RangeError) return undefined

@@ -12,6 +12,8 @@ export interface Situation {
   readonly limit: number
   /** Visible documents that lie in no cell yet. Undefined: there are no cells. */
   readonly loose?: number
+  /** How many cells. */
+  readonly cells?: number
   /** What codes do not tell of a vector, as `untoldOf` has it. */
   readonly untold?: number
 }
@@ -54,7 +56,7 @@ const tuplesMax = 20_000
 
 /** Picks the cheapest plan of those that find what is to be found. */
 export function pick(situation: Situation, costs: Costs): Choice {
-  const { visible, documents, limit, loose, untold = 0 } = situation
+  const { visible, documents, corpus, limit, loose, cells = 1, untold = 0 } = situation
   const exactMs = costs.of('exact', { chunks: visible, lookUps: documents })
   let sure: Choice = { plan: 'exact', predictedMs: exactMs }
   if (loose !== undefined && loose <= looseMax) {
@@ -63,7 +65,7 @@ export function pick(situation: Situation, costs: Costs): Choice {
     const predictedMs = costs.of('cells', {
       chunks: rows + loose * perDocument,
       lookUps: rows + loose,
-      looks: looksOf(visible),
+      looks: looksOf({ visible, corpus, cells }),
     })
     if (predictedMs < exactMs) sure = { plan: 'cells', predictedMs, rows }
   }

@@ -69,7 +69,7 @@ describeDatabases('cells', (kind) => {
   test('are looked at in a thread as they are here', async () => {
     const visible = corpus.visible(() => true)
     // As if there were enough of them.
-    const look = { embedding: corpus.ask(3), chunks: 1_000_000, bits: visible.bits(), rows: 20, limit: 10 }
+    const look = { embedding: corpus.ask(3), chunks: 1_000_000, bits: visible.bits(), rows: 20 }
     const [set] = cells.sets()
     const best = await vi.waitFor(
       async () => {
@@ -167,8 +167,19 @@ describeDatabases('cells', (kind) => {
     expect(events.at(-1)).toMatchObject({ plan: 'exact', fellBack: true })
   })
 
-  test('are trained by one process at a time, and by the next one where that died', async () => {
-    await database.query('update cell_models set passages = 1')
+  test('that are too few are trained anew, by one process at a time, and by the next one where that died', async () => {
+    const [old] = await generations()
+    const model = await readModel(database, old?.generation ?? 0)
+    if (model === undefined) throw new Error('There is no model.')
+    // What a tenth as many passages would have.
+    const { dimensions, groups, numbers } = model.centroids
+    const centroids = {
+      dimensions,
+      groups: groups.slice(0, dimensions),
+      starts: Int32Array.of(0, 40),
+      numbers: numbers.slice(0, 40 * dimensions),
+    }
+    await database.query('update cell_models set model = $1', [modelToBytes({ ...model, centroids })])
     expect(await takeLease(database, 'somebody else', 60)).toBe(true)
     await using other = open()
     const before = await generations()

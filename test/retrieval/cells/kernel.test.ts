@@ -115,7 +115,7 @@ test.each([1, 7, 8, 24, 100])(
   },
 )
 
-test('gathers of blocks what is visible, in its order', () => {
+test.each([true, false])('gathers of blocks what is visible, in its order: dense %s', (isDense) => {
   const written = createCodes(modelOf(8, seeded(1)))
   const kernel = createKernel(written)
   written.reserve(128)
@@ -130,15 +130,15 @@ test('gathers of blocks what is visible, in its order', () => {
   expect(kernel.added).toBe(16)
   kernel.add(3, 2, 0.25)
   expect(kernel.added).toBe(48)
-  expect(kernel.gather()).toBe(6)
+  expect(kernel.gather(isDense)).toBe(6)
   expect([...kernel.slots.subarray(0, 6)]).toEqual([32, 35, 43, 48, 63, 64])
   expect([...kernel.scores.subarray(0, 6)]).toEqual([0.5, 0.5, 0.5, 0.25, 0.25, 0.25])
-  expect(kernel.gather()).toBe(0)
+  expect(kernel.gather(isDense)).toBe(0)
   // Bits of one question are not those of the next.
   kernel.add(2, 1, 0.5)
   kernel.ask(question, bits.subarray(0, 2), 10)
   kernel.add(2, 1, 0.5)
-  expect(kernel.gather()).toBe(1)
+  expect(kernel.gather(isDense)).toBe(1)
 })
 
 test('a score is in the step here that the kernel counts it in, at the edge of a step, too', () => {
@@ -232,7 +232,7 @@ test.each([
   const scores = new Map([...docNos].map((docNo) => [docNo, scoreOf(docNo - 1)]))
   const sorted = [...scores.values()].toSorted((a, b) => b - a)
   for (const rows of [1, 20, 300]) {
-    const { docs } = findNear([set], visible, question, { rows, limit: rows })
+    const { docs } = findNear([set], visible, question, rows)
     expect(docs).toHaveLength(rows)
     const worst = Math.min(...[...docs].map((docNo) => scores.get(docNo) ?? -1))
     expect(worst).toBeGreaterThan((sorted[rows - 1] ?? 0) - 2e-3)
@@ -250,7 +250,7 @@ test('nominates as many as are wanted, the best first seen among them, of more t
     set.put(docNo, Uint16Array.of(0), codes[docNo <= 5 ? 0 : 1] ?? none)
   const docNos = Int32Array.from({ length: 20_000 }, (_, at) => at + 1)
   for (const rows of [10, 9_000]) {
-    const { docs } = findNear([set], visibleOf(docNos, 20_000, 20_000), question, { rows, limit: 10 })
+    const { docs } = findNear([set], visibleOf(docNos, 20_000, 20_000), question, rows)
     expect(new Set(docs).size).toBe(rows)
     expect([...docs.subarray(0, 5)]).toEqual([1, 2, 3, 4, 5])
   }
@@ -287,7 +287,7 @@ test('the same chunks are nominated as by one number after the other, whatever i
         const docNos = documents.flatMap(({ isVisible }, index) => (isVisible ? [index + 1] : []))
         // Counted as many, cells are gone through; as few, documents are.
         const visible = visibleOf(Int32Array.from(docNos), isMany ? 1_000_000 : 10, 1_000_000)
-        const { docs, ordinals } = findNear([set], visible, question, { rows, limit: rows })
+        const { docs, ordinals } = findNear([set], visible, question, rows)
         const names = [...docs].map((docNo, at) => `${docNo}/${ordinals[at]}`)
         const sorted = scored.toSorted((a, b) => b.score - a.score)
         const last = sorted[Math.min(rows, sorted.length) - 1]?.score ?? 0

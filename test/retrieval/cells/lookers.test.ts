@@ -69,9 +69,9 @@ async function findNearBy(...asked: Parameters<typeof findNearWaiting>) {
 }
 
 const question = rows(1)
-const wanted = { rows: 20, limit: 10 }
+const wanted = 20
 const lookAt = (visible: Visible) => ({
-  ...wanted,
+  rows: wanted,
   embedding: question,
   chunks: visible.chunks,
   bits: visible.bits(),

@@ -81,7 +81,7 @@ test.each([
   let found = 0
   for (let round = 0; round < 20; round += 1) {
     const question = near(about(3), 0.8)
-    const { docs, ordinals } = findNear([set], visible, question, { rows: 60, limit: 10 })
+    const { docs, ordinals } = findNear([set], visible, question, 60)
     const names = new Set([...docs].map((docNo, at) => `${docNo}/${ordinals[at]}`))
     expect([...docs].filter((docNo) => !visible.has(docNo))).toEqual([])
     expect(docs.length).toBeGreaterThanOrEqual(Math.min(60, visible.chunks))
@@ -104,7 +104,7 @@ test('nominates what lies in an older model and in the newest one together', () 
   }
   const visible = visibleOf(Int32Array.from(every), documents * each, documents * each)
   const question = near(about(5), 0.8)
-  const { docs, ordinals } = findNear([older, newer], visible, question, { rows: 100, limit: 10 })
+  const { docs, ordinals } = findNear([older, newer], visible, question, 100)
   const names = new Set([...docs].map((docNo, at) => `${docNo}/${ordinals[at]}`))
   expect(best(question, every, 10).filter((name) => !names.has(name))).toEqual([])
 })

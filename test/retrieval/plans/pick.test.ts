@@ -10,14 +10,14 @@ const situation = (of: Partial<Situation>): Situation => ({
   limit: 10,
   ...of,
 })
-const cells = { loose: 0 }
+const cells = { loose: 0, cells: 4_096 }
 
 describe('the plan', () => {
   test.each([
     ['nothing is visible', situation({ visible: 0, ...cells })],
     ['little is visible', situation({ visible: 200, ...cells })],
     ['there are no cells', situation({ visible: 6_000 })],
-    ['much lies in no cell yet', situation({ visible: 30_000, loose: 1_000 })],
+    ['much lies in no cell yet', situation({ visible: 30_000, ...cells, loose: 1_000 })],
   ])('compares all where %s', (_, of) => {
     expect(pick(of, createCosts())).toMatchObject({ plan: 'exact' })
   })
@@ -26,7 +26,7 @@ describe('the plan', () => {
     ['a hundredth is visible', 100, situation({ visible: million / 100, ...cells })],
     ['half is visible', 100, situation({ visible: million / 2, ...cells })],
     ['all is visible', 105, situation({ ...cells })],
-    ['a few documents lie in no cell yet', 100, situation({ visible: million / 2, loose: 20 })],
+    ['a few documents lie in no cell yet', 100, situation({ visible: million / 2, ...cells, loose: 20 })],
   ])('compares what is near where %s, more where there is more of it: %i', (_, rows, of) => {
     expect(pick(of, createCosts())).toMatchObject({ plan: 'cells', rows })
   })
