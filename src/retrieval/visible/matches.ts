@@ -1,40 +1,31 @@
 import { createHash } from 'node:crypto'
 import { setBit } from '../../kernel/bits.ts'
-import type { Database, SqlValue, Statement } from '../../store/sql.ts'
+import type { Database, SqlValue } from '../../store/sql.ts'
 import type { Corpus } from '../corpus/corpus.ts'
 import type { Documents } from '../corpus/documents.ts'
-import { standing } from '../corpus/read.ts'
 import { type Fields, type Filter, filterSql } from '../filter.ts'
 import { createBounded } from './bounded.ts'
+import { createColumns } from './columns.ts'
+import { look, type Now, numbersIn, type Since } from './look.ts'
 import { type Content, contentOf, narrowed } from './visible.ts'
 
 /** Which documents match a filter: a bit for each document of the corpus, nobody's own, as a column is nobody's own. */
 export interface Matches {
   /**
    * Those of the content that match, as the database has them now, whichever process wrote last. Throws where the filter is
-   * wrong, whatever is in the content. A filter that was asked before costs one statement, and one more where
-   * something of the corpus changed since; another costs two. One look at all documents is under way at a time:
-   * whoever sees much waits for their turn, everybody else is answered from among what they see.
+   * wrong, whatever is in the content. What has to equal a value is seen in columns, in one statement; so is any
+   * filter that was asked before, and another costs two. One more, or two, where something of the corpus changed since. One look
+   * at all documents is under way at a time for each: whoever sees much waits for their turn, everybody else is
+   * answered from among what they see.
    */
   within(content: Content, documents: Documents, filter: Filter): Promise<Content>
 }
 
 /** Never written to: a question that still waits may go on from it. */
-interface Kept {
+interface Kept extends Since {
   readonly bits: Buffer
   /** Of the fields that the filter names, when it was looked at. */
   readonly types: string
-  /** Whatever this did not show yet is asked again. */
-  readonly snapshot: string
-  readonly server: string
-}
-
-interface Now {
-  readonly snapshot: string
-  readonly server: string
-  readonly fields: Fields
-  /** Numbers of documents whose rows changed since. undefined: by an older copy or another server, which cannot tell. */
-  readonly changed: Int32Array | undefined
 }
 
 // Above this part of all numbers, it is quicker to look at all.
@@ -47,11 +38,12 @@ const entriesMax = 10_000
 export interface MatchesDeps {
   readonly database: Database
   readonly corpus: Pick<Corpus, 'onReplaced'>
-  /** Of all bitmaps together: default 64 MB, 500 filters where there are a million documents. */
+  /** Of all bitmaps together: default 32 MB, 250 filters where there are a million documents; columns have as much. */
   readonly bytesMax?: number
 }
 
-export function createMatches({ database, corpus, bytesMax = 64_000_000 }: MatchesDeps): Matches {
+export function createMatches({ database, corpus, bytesMax = 32_000_000 }: MatchesDeps): Matches {
+  const columns = createColumns({ database, corpus })
   // A filter may be a megabyte of text: nothing here holds more than its digest.
   const asked = new Set<string>()
   let held = createHeld(bytesMax)
@@ -99,9 +91,11 @@ export function createMatches({ database, corpus, bytesMax = 64_000_000 }: Match
 
   return {
     async within(content, documents, filter) {
-      const key = createHash('sha256').update(JSON.stringify(filter)).digest('base64url')
       const few = documents.end * sparse
       const isFew = content.size <= few
+      const equal = await columns.within(content, documents, filter, !isFew)
+      if (equal !== 'unfit' && equal !== 'unread') return equal
+      const key = createHash('sha256').update(JSON.stringify(filter)).digest('base64url')
       for (;;) {
         const { kept, making } = held
         // What was read before this question was asked may lack what was answered since: what it lacks is looked for.
@@ -114,7 +108,7 @@ export function createMatches({ database, corpus, bytesMax = 64_000_000 }: Match
           now.changed.length <= few
         )
           one = await renew(one, filter, now, documents)
-        else if (isFew && (making.size > 0 || !asked.has(key))) {
+        else if (isFew && (equal === 'unread' || making.size > 0 || !asked.has(key))) {
           // Who sees little need not wait for what is only worth it when it is asked again.
           const found = await find(database, filter, now.fields, content.docNos())
           note(asked, key)
@@ -143,40 +137,6 @@ function createHeld(bytesMax: number) {
 /** In bytes, for all documents there are: its length must not tell of the last that matches. */
 const lengthFor = ({ end }: Documents, docNo: number): number => (Math.max(end, docNo) >> 3) + 1
 
-/**
- * The fields, and what changed since a snapshot: a trigger sets `changed_in` with whatever changes metadata, or whether a
- * document is found. Of no snapshot nothing did.
- */
-const lookStatement: Statement = {
-  name: 'filter_look',
-  text: `select ${standing},
-    pg_snapshot_xmax(pg_current_snapshot()) < pg_snapshot_xmax($1::pg_snapshot) as is_older,
-    (select coalesce(json_object_agg(name, type), '{}') from fields) as fields,
-    (select string_agg(int4send(doc_no), '') from documents
-     where changed_in >= pg_snapshot_xmin($1::pg_snapshot)
-       and changed_in < pg_snapshot_xmax(pg_current_snapshot())
-       and not pg_visible_in_snapshot(changed_in, $1::pg_snapshot)) as changed`,
-}
-
-async function look(database: Database, since: Kept | undefined): Promise<Now> {
-  const [row] = await database.forced<{
-    snapshot: string
-    server: string
-    is_older: boolean | null
-    fields: Record<string, 'string' | 'number' | 'boolean' | 'date'>
-    changed: Uint8Array | null
-  }>(lookStatement, [since?.snapshot ?? null])
-  if (row === undefined) throw new Error('A statement that always gives a row gave none.')
-  const { snapshot, server, is_older: isOlder, fields, changed } = row
-  const isOther = isOlder === true || (since !== undefined && since.server !== server)
-  return {
-    snapshot,
-    server,
-    fields: new Map(Object.entries(fields)),
-    changed: isOther ? undefined : numbersIn(changed),
-  }
-}
-
 /** All that match, or those among these numbers, ascending. One statement, also over none. */
 async function find(
   database: Database,
@@ -195,13 +155,6 @@ async function find(
     values,
   )
   return numbersIn(row?.found ?? null)
-}
-
-/** As `int4send` writes them: bytes are read sooner than as many rows. */
-function numbersIn(bytes: Uint8Array | null): Int32Array {
-  if (bytes === null) return new Int32Array(0)
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  return Int32Array.from({ length: bytes.byteLength >> 2 }, (_, at) => view.getInt32(4 * at))
 }
 
 function among(docNos: Int32Array, documents: Documents): Content {

@@ -1,0 +1,144 @@
+import { grown } from '../../kernel/grown.ts'
+import type { Database } from '../../store/sql.ts'
+import type { FieldType, Filter, Scalar } from '../filter.ts'
+import { numbersIn } from './look.ts'
+
+/**
+ * What each document has in one field, as a number, so that what equals a value is seen without asking anybody. Which values are
+ * equal Postgres said: two numbers that it takes for one have one text here.
+ */
+export interface Column {
+  readonly name: string
+  readonly type: FieldType
+  /** What two bytes count, at most. */
+  readonly valuesMax: number
+  /** Undefined: there are too many, and what equals one has to be asked. */
+  values: Values | undefined
+}
+
+interface Values {
+  /** By number of a document: its value's place; 0 where it has none of the type, or one that nobody may ask for here. */
+  codes: Uint16Array<ArrayBuffer>
+  readonly places: Map<string, number>
+  /** In bytes. */
+  text: number
+}
+
+/** In bytes. What is longer is asked of the database, where it is asked for at all. */
+const longest = 256
+// Room for so many documents more.
+const room = 4_096
+// What a map takes for each, beside the text.
+const perValue = 64
+
+/**
+ * What a filter wants fields to equal, as the text that stands for it in a column. undefined: it wants something else, or a value
+ * that no column has.
+ */
+export function equalities(filter: Filter): ReadonlyMap<string, readonly string[]> | undefined {
+  const wanted = new Map<string, string[]>()
+  for (const [name, condition] of Object.entries(filter)) {
+    if (typeof condition === 'object' && !('in' in condition)) return undefined
+    const texts: string[] = []
+    for (const value of typeof condition === 'object' ? condition.in : [condition]) {
+      const text = textOf(value)
+      if (text === undefined) return undefined
+      texts.push(text)
+    }
+    wanted.set(name, texts)
+  }
+  return wanted.size === 0 ? undefined : wanted
+}
+
+/** Of a number its decimal digits, as Postgres writes them without zeros at the end; not where JavaScript writes an exponent. */
+function textOf(value: Scalar): string | undefined {
+  const text = String(value)
+  if (typeof value === 'number') return /^-?\d+(\.\d+)?$/.test(text) ? text : undefined
+  // Postgres takes neither, and says so where it is asked.
+  if (!text.isWellFormed() || text.includes('\0')) return undefined
+  return Buffer.byteLength(text) <= longest ? text : undefined
+}
+
+const all = `documents d cross join unnest($1::text[], $2::text[]) as f (name, type) cross join lateral (
+  select case when jsonb_typeof(d.metadata -> f.name) = f.type then
+    case f.type when 'number' then trim_scale((d.metadata ->> f.name)::numeric)::text else d.metadata ->> f.name end
+  end as value) v`
+
+/** Looks at all documents. */
+export async function readColumn(
+  database: Database,
+  name: string,
+  type: FieldType,
+  valuesMax: number,
+): Promise<Column> {
+  const rows = await database.query<{ value: string; found: Uint8Array }>(
+    `select value, string_agg(int4send(doc_no), '') as found from ${all}
+     where octet_length(value) <= ${longest} group by value limit ${valuesMax + 1}`,
+    [[name], [type]],
+  )
+  const values = { codes: new Uint16Array(room), places: new Map(), text: 0 }
+  const column: Column = { name, type, valuesMax, values }
+  for (const { value, found } of rows) for (const docNo of numbersIn(found)) put(column, docNo, value)
+  return column
+}
+
+/** Reads again what these documents have. */
+export async function renewColumns(
+  database: Database,
+  columns: readonly Column[],
+  docNos: Int32Array,
+): Promise<void> {
+  const rows = await database.query<{ doc_no: number; name: string; value: string }>(
+    `select doc_no, name, value from ${all} where doc_no = any($3::int[]) and octet_length(value) <= ${longest}`,
+    [columns.map(({ name }) => name), columns.map(({ type }) => type), docNos],
+  )
+  for (const column of columns) for (const docNo of docNos) put(column, docNo, undefined)
+  const byName = new Map(columns.map((column) => [column.name, column]))
+  for (const { doc_no, name, value } of rows) {
+    const column = byName.get(name)
+    if (column !== undefined) put(column, doc_no, value)
+  }
+}
+
+function put(column: Column, docNo: number, value: string | undefined): void {
+  const { values } = column
+  if (values === undefined) return
+  const { places } = values
+  let place = value === undefined ? 0 : places.get(value)
+  if (place === undefined && value !== undefined) {
+    place = places.size + 1
+    if (place > column.valuesMax) {
+      column.values = undefined
+      return
+    }
+    places.set(value, place)
+    values.text += 2 * value.length
+  }
+  if (docNo >= values.codes.length) values.codes = grown(values.codes, docNo + (docNo >> 2) + room)
+  values.codes[docNo] = place ?? 0
+}
+
+export const bytesOf = ({ name, values }: Column): number =>
+  2 * name.length +
+  (values === undefined ? 0 : 2 * values.codes.length + values.text + perValue * values.places.size)
+
+/**
+ * Leaves those bits whose document has one of these values. What is in none of eight documents' bits is passed over; of the
+ * others all eight are looked up, so that nothing but the bits themselves says how long it takes.
+ */
+export function keepEqual(bits: Uint8Array, values: Values, wanted: readonly string[]): void {
+  const flags = new Uint8Array(values.places.size + 1)
+  for (const text of wanted) {
+    const place = values.places.get(text)
+    if (place !== undefined) flags[place] = 1
+  }
+  if (values.codes.length < 8 * bits.length) values.codes = grown(values.codes, 8 * bits.length + room)
+  const { codes } = values
+  for (let at = 0; at < bits.length; at++) {
+    const of = bits[at] ?? 0
+    if (of === 0) continue
+    let equal = 0
+    for (let bit = 7; bit >= 0; bit--) equal = (equal << 1) | (flags[codes[8 * at + bit] ?? 0] ?? 0)
+    bits[at] = of & equal
+  }
+}

@@ -1,0 +1,164 @@
+import { createTurns } from '../../authz/index/turns.ts'
+import type { Database } from '../../store/sql.ts'
+import type { Corpus } from '../corpus/corpus.ts'
+import type { Documents } from '../corpus/documents.ts'
+import { type Fields, type FieldType, type Filter, filterSql } from '../filter.ts'
+import { type Bounded, createBounded } from './bounded.ts'
+import { bytesOf, type Column, equalities, keepEqual, readColumn, renewColumns } from './column.ts'
+import { look, type Since } from './look.ts'
+import { type Content, contentIn } from './visible.ts'
+
+/** Fields in memory, nobody's own: what equals a value is seen there, also one that nobody asked for before. */
+export interface Columns {
+  /**
+   * Those of the content that match, as the database has them now. One statement; two more where something changed since. Throws
+   * where the filter is wrong. `unfit`: it asks for more than what is equal, or a field has too many values. `unread`: a field
+   * is being read, which looks at all documents; whoever waits for that is never told so.
+   */
+  within(
+    content: Content,
+    documents: Documents,
+    filter: Filter,
+    waits: boolean,
+  ): Promise<Content | 'unfit' | 'unread'>
+}
+
+/**
+ * Every document stands in each column as it was at `since` or later. A column never goes back, so whoever had it before they
+ * looked, and saw no change, has what they looked for.
+ */
+interface Table {
+  since: Since | undefined
+  /** As they were declared when somebody looked last. */
+  fields: Fields
+  readonly columns: Bounded<Column>
+}
+
+// More than so many changed documents are read sooner with all others.
+const changedMax = 10_000
+const columnsMax = 1_000
+
+export interface ColumnsDeps {
+  readonly database: Database
+  readonly corpus: Pick<Corpus, 'onReplaced'>
+  /** Of all columns together: default 32 MB, 16 fields of few values where there are a million documents. */
+  readonly bytesMax?: number
+  /** A field of more has none. Default 65,535, what two bytes count. */
+  readonly valuesMax?: number
+}
+
+export function createColumns(deps: ColumnsDeps): Columns {
+  const { database, corpus, bytesMax = 32_000_000, valuesMax = 65_535 } = deps
+  const fresh = (): Table => ({
+    since: undefined,
+    fields: new Map(),
+    columns: createBounded<Column>({
+      bytesMax,
+      entriesMax: columnsMax,
+      bytesOf: (_, column) => bytesOf(column),
+    }),
+  })
+  let table = fresh()
+  let reading: Promise<void> | undefined
+  // Whoever reads for what is dropped writes to that.
+  corpus.onReplaced(() => {
+    table = fresh()
+  })
+
+  const isLost = (changed: Int32Array | undefined): changed is undefined =>
+    changed === undefined || changed.length > changedMax
+
+  /** One after the other, so that no older answer undoes a newer one. */
+  const turns = createTurns(async () => {
+    const to = table
+    const { changed, fields: _, ...now } = await look(database, to.since)
+    if (isLost(changed)) {
+      if (table === to) table = fresh()
+      return
+    }
+    const columns = [...to.columns.values()]
+    if (changed.length > 0 && columns.length > 0) {
+      await renewColumns(database, columns, changed)
+      // They may weigh more.
+      for (const column of columns) to.columns.set(column.name, column)
+    }
+    to.since = now
+  })
+
+  /** One look at all documents is under way at a time, for whoever asks meanwhile: each looks again at what there is then. */
+  function read(to: Table, fields: readonly (readonly [string, FieldType])[]): Promise<void> {
+    reading ??= (async () => {
+      const { since } = to
+      const found: Column[] = []
+      for (const [name, type] of fields) found.push(await readColumn(database, name, type, valuesMax))
+      await turns.take(async () => {
+        for (const column of found) to.columns.set(column.name, column)
+        // What the others were told of meanwhile these may lack.
+        to.since = since
+      })
+    })().finally(() => {
+      reading = undefined
+    })
+    return reading
+  }
+
+  return {
+    async within(content, documents, filter, waits) {
+      const wanted = equalities(filter)
+      if (wanted === undefined) return 'unfit'
+      const names = [...wanted.keys()]
+      for (let hasRead = false; ; ) {
+        const from = table
+        const columns = names.map((name) => from.columns.get(name))
+        if (isUnfit(names, columns, from.fields)) return 'unfit'
+        const { fields, changed, ...now } = await look(database, from.since)
+        // Refuses what is wrong: what it says to ask is not asked.
+        filterSql(filter, fields, [])
+        from.fields = fields
+        from.since ??= now
+        if (isLost(changed)) {
+          if (table === from) table = fresh()
+          continue
+        }
+        if (isUnfit(names, columns, fields)) return 'unfit'
+        const missing = names.flatMap((name) => {
+          const type = fields.get(name)
+          return type === undefined || from.columns.get(name)?.type === type ? [] : [[name, type] as const]
+        })
+        if (missing.length > 0) {
+          // Together they are more than may be kept.
+          if (hasRead) return 'unfit'
+          hasRead = waits && reading === undefined
+          const isRead = read(from, missing)
+          // Whose own it is not looks again all the same.
+          const settled = hasRead ? isRead : isRead.catch(() => undefined)
+          if (!waits) return 'unread'
+          await settled
+          continue
+        }
+        if (changed.length > 0) await turns.repeat()
+        if (table !== from || names.some((name, at) => columns[at] !== from.columns.get(name))) continue
+        const bits = Buffer.from(content.bits())
+        for (const [at, texts] of [...wanted.values()].entries()) {
+          const values = columns[at]?.values
+          // Another one came, and now there are too many.
+          if (values === undefined) return 'unfit'
+          keepEqual(bits, values, texts)
+        }
+        return contentIn(bits, documents.countIn(bits))
+      }
+    },
+  }
+}
+
+/** Dates are equal where their instants are, which Postgres says. */
+const isUnfit = (
+  names: readonly string[],
+  columns: readonly (Column | undefined)[],
+  fields: Fields,
+): boolean =>
+  names.some((name, at) => {
+    const type = fields.get(name)
+    const column = columns[at]
+    return type === 'date' || (column !== undefined && column.type === type && column.values === undefined)
+  })
