@@ -12,15 +12,10 @@ import { type Content, contentIn } from './visible.ts'
 export interface Columns {
   /**
    * Those of the content that match, as the database has them now. One statement; two more where something changed since. Throws
-   * where the filter is wrong. `unfit`: it asks for more than what is equal, or a field has too many values. `unread`: a field
-   * is being read, which looks at all documents; whoever waits for that is never told so.
+   * where the filter is wrong. undefined: to be asked for, because it wants more than what is equal, a field has too many
+   * values, or is not read yet. Then it is, which looks at all documents and which nobody waits for.
    */
-  within(
-    content: Content,
-    documents: Documents,
-    filter: Filter,
-    waits: boolean,
-  ): Promise<Content | 'unfit' | 'unread'>
+  within(content: Content, documents: Documents, filter: Filter): Promise<Content | undefined>
 }
 
 /**
@@ -59,7 +54,7 @@ export function createColumns(deps: ColumnsDeps): Columns {
     }),
   })
   let table = fresh()
-  let reading: Promise<void> | undefined
+  let isReading = false
   // Whoever reads for what is dropped writes to that.
   corpus.onReplaced(() => {
     table = fresh()
@@ -85,10 +80,12 @@ export function createColumns(deps: ColumnsDeps): Columns {
     to.since = now
   })
 
-  /** One look at all documents is under way at a time, for whoever asks meanwhile: each looks again at what there is then. */
-  function read(to: Table, fields: readonly (readonly [string, FieldType])[]): Promise<void> {
-    reading ??= (async () => {
-      const { since } = to
+  /** One at a time: each looks at all documents. */
+  function read(to: Table, fields: readonly (readonly [string, FieldType])[]): void {
+    if (isReading) return
+    isReading = true
+    const { since } = to
+    const reading = async () => {
       const found: Column[] = []
       for (const [name, type] of fields) found.push(await readColumn(database, name, type, valuesMax))
       await turns.take(async () => {
@@ -96,21 +93,24 @@ export function createColumns(deps: ColumnsDeps): Columns {
         // What the others were told of meanwhile these may lack.
         to.since = since
       })
-    })().finally(() => {
-      reading = undefined
-    })
-    return reading
+    }
+    reading()
+      // Whoever asks next reads again.
+      .catch(() => undefined)
+      .finally(() => {
+        isReading = false
+      })
   }
 
   return {
-    async within(content, documents, filter, waits) {
+    async within(content, documents, filter) {
       const wanted = equalities(filter)
-      if (wanted === undefined) return 'unfit'
+      if (wanted === undefined) return undefined
       const names = [...wanted.keys()]
-      for (let hasRead = false; ; ) {
+      for (;;) {
         const from = table
         const columns = names.map((name) => from.columns.get(name))
-        if (isUnfit(names, columns, from.fields)) return 'unfit'
+        if (isUnfit(names, columns, from.fields)) return undefined
         const { fields, changed, ...now } = await look(database, from.since)
         // Refuses what is wrong: what it says to ask is not asked.
         filterSql(filter, fields, [])
@@ -120,21 +120,14 @@ export function createColumns(deps: ColumnsDeps): Columns {
           if (table === from) table = fresh()
           continue
         }
-        if (isUnfit(names, columns, fields)) return 'unfit'
+        if (isUnfit(names, columns, fields)) return undefined
         const missing = names.flatMap((name) => {
           const type = fields.get(name)
           return type === undefined || from.columns.get(name)?.type === type ? [] : [[name, type] as const]
         })
         if (missing.length > 0) {
-          // Together they are more than may be kept.
-          if (hasRead) return 'unfit'
-          hasRead = waits && reading === undefined
-          const isRead = read(from, missing)
-          // Whose own it is not looks again all the same.
-          const settled = hasRead ? isRead : isRead.catch(() => undefined)
-          if (!waits) return 'unread'
-          await settled
-          continue
+          read(from, missing)
+          return undefined
         }
         if (changed.length > 0) await turns.repeat()
         if (table !== from || names.some((name, at) => columns[at] !== from.columns.get(name))) continue
@@ -142,7 +135,7 @@ export function createColumns(deps: ColumnsDeps): Columns {
         for (const [at, texts] of [...wanted.values()].entries()) {
           const values = columns[at]?.values
           // Another one came, and now there are too many.
-          if (values === undefined) return 'unfit'
+          if (values === undefined) return undefined
           keepEqual(bits, values, texts)
         }
         return contentIn(bits, documents.countIn(bits))

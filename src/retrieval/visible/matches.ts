@@ -13,10 +13,10 @@ import { type Content, contentOf, narrowed } from './visible.ts'
 export interface Matches {
   /**
    * Those of the content that match, as the database has them now, whichever process wrote last. Throws where the filter is
-   * wrong, whatever is in the content. What has to equal a value is seen in columns, in one statement; so is any
-   * filter that was asked before, and another costs two. One more, or two, where something of the corpus changed since. One look
-   * at all documents is under way at a time for each: whoever sees much waits for their turn, everybody else is
-   * answered from among what they see.
+   * wrong, whatever is in the content. What equals a value is seen in columns, in one statement, once a field is there. Any
+   * other filter that was asked before costs one statement, and one more where something of the corpus changed since;
+   * another costs two. One look at all documents is under way at a time: whoever sees much waits for their turn, everybody else
+   * is answered from among what they see.
    */
   within(content: Content, documents: Documents, filter: Filter): Promise<Content>
 }
@@ -93,8 +93,8 @@ export function createMatches({ database, corpus, bytesMax = 32_000_000 }: Match
     async within(content, documents, filter) {
       const few = documents.end * sparse
       const isFew = content.size <= few
-      const equal = await columns.within(content, documents, filter, !isFew)
-      if (equal !== 'unfit' && equal !== 'unread') return equal
+      const equal = await columns.within(content, documents, filter)
+      if (equal !== undefined) return equal
       const key = createHash('sha256').update(JSON.stringify(filter)).digest('base64url')
       for (;;) {
         const { kept, making } = held
@@ -108,7 +108,7 @@ export function createMatches({ database, corpus, bytesMax = 32_000_000 }: Match
           now.changed.length <= few
         )
           one = await renew(one, filter, now, documents)
-        else if (isFew && (equal === 'unread' || making.size > 0 || !asked.has(key))) {
+        else if (isFew && (making.size > 0 || !asked.has(key))) {
           // Who sees little need not wait for what is only worth it when it is asked again.
           const found = await find(database, filter, now.fields, content.docNos())
           note(asked, key)
