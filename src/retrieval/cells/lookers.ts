@@ -159,7 +159,7 @@ export function createLookers({ threads, log, least = looksWorthIt }: LookersOpt
     },
     async [Symbol.asyncDispose]() {
       closed = true
-      giveUp()
+      // Who waits is answered as each ends.
       await Promise.all(running.map(({ worker }) => worker.terminate()))
     },
   }
