@@ -10,7 +10,7 @@ export const apiToken = 'preshared-key-of-the-test'
 
 export interface BatchItem {
   readonly tuple_key: { readonly user: string; readonly relation: string; readonly object: string }
-  readonly contextual_tuples: { readonly tuple_keys: readonly object[] }
+  readonly contextual_tuples?: { readonly tuple_keys: readonly object[] }
   readonly context: { readonly current_time: string }
   readonly correlation_id: string
 }
