@@ -149,9 +149,11 @@ async function measure(name: string, world: Loaded, isWhole: boolean, server: Se
   const ask = async ({ user, ids }: Loaded['asked'][number]): Promise<number> => {
     let sent = 0
     const now = Date.now()
-    const parts = isWhole ? undefined : takeApartLocally(compiled, world.store, question(user), ids, now)
+    // One for all, as at the gate: parts are shared by questions that bring the same along.
+    const one = question(user)
+    const parts = isWhole ? undefined : takeApartLocally(compiled, world.store, one, ids, now)
     const verdicts = await askInParts(
-      ids.map((id) => ({ check: { ...question(user), object: documentObject(id) }, parts: parts?.get(id) })),
+      ids.map((id) => ({ check: { ...one, object: documentObject(id) }, parts: parts?.get(id) })),
       async (checks: readonly Check[]) => {
         sent += checks.length
         return (await fga.batchCheck(checks, { now })).verdicts
