@@ -1,4 +1,4 @@
-import type { DecisionEvent } from './record.ts'
+import type { DecisionEvent } from './decision-event.ts'
 
 /** What an event is in others' words: what was done (OCSF's activities), and how much it matters from 0 to 10 (CEF). */
 export interface EventKind {

@@ -1,4 +1,5 @@
-import type { DecisionEvent, Who } from './record.ts'
+import type { DecisionEvent } from './decision-event.ts'
+import type { Who } from './record.ts'
 
 /** How it went, in one of four words for every event. `none`: nothing was decided, or there was nothing to decide. */
 export const decisions = ['allowed', 'denied', 'error', 'none'] as const

@@ -1,7 +1,7 @@
 import { invalid } from '../kernel/errors.ts'
 import type { Sql } from '../store/sql.ts'
+import type { DecisionEvent } from './decision-event.ts'
 import type { Decision } from './facts.ts'
-import type { DecisionEvent } from './record.ts'
 
 /** All of them have to fit; none: the whole record. */
 export interface RecordFilter {

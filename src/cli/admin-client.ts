@@ -5,7 +5,8 @@ import { AppError, type ErrorCode, errorCodes } from '../kernel/errors.ts'
 import { lockHome } from '../store/home.ts'
 import { FolderLockedError } from '../store/lock.ts'
 import { addressName, pointerName, socketName } from './admin-server.ts'
-import { type AdminDeps, type CommandName, runCommand } from './commands.ts'
+import type { AdminDeps } from './commands/command.ts'
+import { type CommandName, runCommand } from './commands.ts'
 
 /** Opens everything that the commands need in this process, and closes it again. */
 export type WithService = <T>(work: (deps: AdminDeps) => Promise<T>) => Promise<T>

@@ -7,7 +7,8 @@ import { Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { AppError } from '../kernel/errors.ts'
 import { socketPath } from '../store/socket.ts'
-import { type AdminDeps, runCommand } from './commands.ts'
+import type { AdminDeps } from './commands/command.ts'
+import { runCommand } from './commands.ts'
 
 export interface AdminServerOptions {
   /** REMIT_HOME. The caller holds its lock. */

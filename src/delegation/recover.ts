@@ -1,4 +1,5 @@
-import { type DecisionEvent, operator, record } from '../audit/record.ts'
+import type { DecisionEvent } from '../audit/decision-event.ts'
+import { operator, record } from '../audit/record.ts'
 import type { Fga, StoredTuple, Tuple } from '../authz/fga.ts'
 import { tupleId } from '../authz/fga.ts'
 import type { Clock } from '../kernel/clock.ts'

@@ -1,4 +1,5 @@
-import { type DecisionEvent, recordColumns, recordRow, recordValues } from '../audit/record.ts'
+import type { DecisionEvent } from '../audit/decision-event.ts'
+import { recordColumns, recordRow, recordValues } from '../audit/record.ts'
 import type { Cleared } from '../authz/gate.ts'
 import { splitObject } from '../kernel/ids.ts'
 import { outermostActor, type Principal } from '../kernel/principal.ts'

@@ -1,4 +1,5 @@
-import { type DecisionEvent, type Released, record } from '../audit/record.ts'
+import type { DecisionEvent, Released } from '../audit/decision-event.ts'
+import { record } from '../audit/record.ts'
 import type { Why } from '../authz/explain/why.ts'
 import type { Cleared, Clearing } from '../authz/gate.ts'
 import type { Principal } from '../kernel/principal.ts'

@@ -1,5 +1,6 @@
 import type { MiddlewareHandler } from 'hono'
-import type { DecisionEvent, Who } from '../../audit/record.ts'
+import type { DecisionEvent } from '../../audit/decision-event.ts'
+import type { Who } from '../../audit/record.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import type { AppEnv } from '../env.ts'

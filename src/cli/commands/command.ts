@@ -1,0 +1,94 @@
+import { z } from 'zod'
+import type { Erased } from '../../audit/seal/erase.ts'
+import type { ExportedHead } from '../../audit/seal/heads.ts'
+import type { Verified } from '../../audit/seal/verify.ts'
+import type { Fga } from '../../authz/fga.ts'
+import type { Administrators } from '../../delegation/administrators.ts'
+import type { Agents } from '../../delegation/agents.ts'
+import type { Clients } from '../../delegation/clients.ts'
+import type { Delegations } from '../../delegation/delegations.ts'
+import type { DemoConsent } from '../../delegation/issuer/demo-consent.ts'
+import type { GrantLinks } from '../../delegation/issuer/grants.ts'
+import type { Resources } from '../../delegation/issuer/resources.ts'
+import type { Recovered } from '../../delegation/recover.ts'
+import type { Services } from '../../delegation/services.ts'
+import type { Passwords } from '../../delegation/sign-in/passwords.ts'
+import type { People } from '../../delegation/sign-in/people.ts'
+import type { Barring } from '../../delegation/sign-in/sign-in-ends.ts'
+import type { KeyRing } from '../../delegation/signing-key.ts'
+import type { VaultKeyring } from '../../delegation/vault/rewrap.ts'
+import { invalid } from '../../kernel/errors.ts'
+import { isId } from '../../kernel/ids.ts'
+import type { Database } from '../../store/sql.ts'
+
+/** What the commands with machine rights work on. */
+export interface AdminDeps {
+  readonly database: Database
+  readonly fga: Pick<Fga, 'read'>
+  readonly services: Services
+  readonly administrators: Administrators
+  readonly people: People
+  readonly passwords: Passwords
+  readonly barring: Barring
+  readonly clients: Clients
+  readonly agents: Agents
+  readonly delegations: Delegations
+  readonly resources: Resources
+  readonly grants: Pick<GrantLinks, 'endOf'>
+  readonly keys: KeyRing
+  readonly vault: { readonly keyring: VaultKeyring }
+  /** `iss` of the built-in issuer, by which registered agents of ours are known. */
+  readonly ownIssuer: string
+  /** Left out: not the demo, and no command speaks for a person. */
+  readonly demoConsent?: DemoConsent | undefined
+  /** Address of the service. */
+  readonly publicUrl: string
+  readonly saveCollection: (collection: NewCollection) => Promise<void>
+  /** Compares tags with OpenFGA now, mends, and says what it found. */
+  readonly drift: () => Promise<object>
+  /** Whether the database is older than OpenFGA, or a recovery has not ended. */
+  readonly mayHaveForgotten: () => Promise<boolean>
+  readonly recover: (txn: string) => Promise<Recovered>
+  readonly record: Keeping
+  readonly newTxn: () => string
+}
+
+export interface NewCollection {
+  readonly id: string
+  readonly title: string
+  readonly organization?: string
+  readonly publicAllowed: boolean
+}
+
+/** What commands need of the record's keeping. */
+interface Keeping {
+  readonly verify: (heads: readonly ExportedHead[], resumes: boolean) => Promise<Verified>
+  readonly heads: (after: number, limit: number) => Promise<readonly ExportedHead[]>
+  readonly erase: (subject: string) => Promise<Erased>
+}
+
+/** Checks the arguments and says what would run; the arguments are what goes on record. */
+export type Command = (args: unknown) => {
+  readonly checked: object
+  readonly run: (deps: AdminDeps) => Promise<object>
+}
+
+export const id = z.string().refine(isId, {
+  error: ({ path = [], input }) => `${path.join('.')}: ${JSON.stringify(input)} is not an id`,
+})
+export const optional = <T extends z.ZodType>(schema: T) => z.exactOptional(schema)
+
+/** A command of these arguments. */
+export function command<Args extends object>(
+  schema: z.ZodType<Args>,
+  run: (args: Args, deps: AdminDeps) => Promise<object>,
+  /** What goes on record, where that is not all. */
+  recorded: (args: Args) => object = (args) => args,
+): Command {
+  return (args) => {
+    const parsed = schema.safeParse(args)
+    if (parsed.success) return { checked: recorded(parsed.data), run: (deps) => run(parsed.data, deps) }
+    const [issue] = parsed.error.issues
+    throw invalid(issue?.path.join('.') ?? '', issue?.message ?? 'The arguments do not fit.')
+  }
+}

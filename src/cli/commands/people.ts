@@ -1,0 +1,83 @@
+import { randomBytes } from 'node:crypto'
+import { z } from 'zod'
+import { roles } from '../../delegation/administrators.ts'
+import { invalid } from '../../kernel/errors.ts'
+import { isId } from '../../kernel/ids.ts'
+import { type Command, command, id, optional } from './command.ts'
+
+/** Of a local account, or `namespace/key` of somebody at a trusted issuer. */
+const personKey = z.string().refine(isId, 'is not an account key')
+
+/** People: their roles, their accounts, what they lent. */
+export const peopleCommands = {
+  admin_add: command(
+    z.strictObject({
+      subject: z.string().regex(/^user:./, 'must be user:SUBJECT, such as user:anne'),
+      roles: z.array(z.enum(roles)).min(1),
+    }),
+    async ({ subject, roles: added }, { administrators }) => ({
+      subject,
+      roles: await administrators.add(subject, added),
+    }),
+  ),
+  admin_list: command(z.strictObject({}), async (_, { administrators }) => ({
+    administrators: (await administrators.list()).map(({ subject, roles: held }) => ({
+      administrator: subject,
+      roles: held,
+    })),
+  })),
+  admin_remove: command(
+    z.strictObject({ subject: z.string(), roles: optional(z.array(z.enum(roles)).min(1)) }),
+    async ({ subject, roles: removed }, { administrators }) => {
+      if ((await administrators.rolesOf(subject)).length === 0)
+        throw invalid('subject', `${subject} is no administrator.`)
+      return { subject, roles: await administrators.remove(subject, removed) }
+    },
+  ),
+  person_add: command(
+    z.strictObject({ key: z.string(), name: z.string().min(1).max(200) }),
+    async (person, { people }) => {
+      await people.save(person)
+      return { person: person.key }
+    },
+  ),
+  person_disable: command(
+    z.strictObject({ key: personKey, unknown: z.boolean().default(false) }),
+    async ({ key, unknown }, { people, barring }) => {
+      // A mistyped key would bar nobody, and whoever was meant would go on.
+      if (!unknown && !(await people.has(key)))
+        throw invalid('key', `There is no account ${key}. To bar somebody who never signed in: --unknown`)
+      await barring.bar(key)
+      return { person: key }
+    },
+  ),
+  person_enable: command(z.strictObject({ key: personKey }), async ({ key }, { barring }) => {
+    if (!(await barring.admit(key))) throw invalid('key', `The person ${key} is not disabled.`)
+    return { person: key }
+  }),
+  password: command(z.strictObject({ user: z.string() }), async ({ user }, { passwords }) => {
+    const password = randomBytes(15).toString('base64url')
+    await passwords.set(user, password)
+    return { password }
+  }),
+  delegation_list: command(
+    z.strictObject({ user: z.string().regex(/^user:./, 'must be user:SUBJECT, such as user:anne') }),
+    async ({ user }, { delegations }) => ({
+      delegations: (await delegations.listOf(user as `user:${string}`)).map(
+        ({ id: delegation, agent, scope, resource, details, state, expiresAt }) => ({
+          delegation,
+          agent,
+          scope,
+          ...(resource !== undefined && { resource, authorization_details: details }),
+          state,
+          expires_at: expiresAt.toISOString(),
+        }),
+      ),
+    }),
+  ),
+  delegation_revoke: command(z.strictObject({ id }), async ({ id: delegation }, { delegations }) => {
+    if (!(await delegations.revoke(delegation)))
+      throw invalid('id', `There is no live delegation ${delegation}.`)
+    return { delegation }
+  }),
+} as const satisfies Record<string, Command>

@@ -1,0 +1,212 @@
+import { z } from 'zod'
+import type { Fga } from '../../authz/fga.ts'
+import { type Client, publicJwks, requestAlgorithms } from '../../delegation/clients.ts'
+import { assertCollections } from '../../delegation/services.ts'
+import { allCollections } from '../../ingest/collection-list.ts'
+import { invalid } from '../../kernel/errors.ts'
+import { type Command, command, id, optional } from './command.ts'
+
+/** Collections, and what may come to them: services, clients, APIs, agents. */
+export const registryCommands = {
+  collection_add: command(
+    z.strictObject({
+      id,
+      // Left out: as it is.
+      title: optional(z.string().min(1).max(1_000)),
+      organization: optional(id),
+      public_allowed: optional(z.boolean()),
+    }),
+    async (wanted, { database, fga, saveCollection }) => {
+      const known = (await allCollections(database)).find((one) => one.id === wanted.id)
+      const title = wanted.title ?? known?.title
+      if (title === undefined) throw invalid('title', 'A new collection needs a --title.')
+      const { organization } = wanted
+      await saveCollection({
+        id: wanted.id,
+        title,
+        publicAllowed: wanted.public_allowed ?? known?.publicAllowed ?? false,
+        ...(organization !== undefined && { organization }),
+      })
+      return {
+        collection: wanted.id,
+        ...(organization !== undefined && { organization_known: await isNamed(fga, organization) }),
+      }
+    },
+  ),
+  collection_list: command(z.strictObject({}), async (_, { database }) => ({
+    collections: (await allCollections(database)).map(({ id: collection, title, publicAllowed }) => ({
+      collection,
+      title,
+      public_allowed: publicAllowed,
+    })),
+  })),
+  service_add: command(
+    z.strictObject({ name: id, collections: z.array(id), prefixes: z.array(z.string().min(1)).default([]) }),
+    async (service, { services }) => {
+      await services.save(service)
+      return { service: service.name }
+    },
+  ),
+  service_list: command(z.strictObject({}), async (_, { services }) => ({
+    services: (await services.list()).map(({ name: service, ...rest }) => ({ service, ...rest })),
+  })),
+  service_remove: command(z.strictObject({ name: id }), async ({ name }, { services }) => {
+    if (!(await services.remove(name))) throw invalid('name', `There is no service ${name}.`)
+    return { service: name }
+  }),
+  client_add: command(
+    z.strictObject({
+      client_id: id,
+      kind: z.enum(['person', 'agent', 'service']),
+      of: optional(id),
+      title: z.string().min(1).max(200),
+      redirect_uris: z.array(z.string().max(2_000)).max(20).default([]),
+      jwks: optional(publicJwks),
+      notification_endpoint: optional(z.string().max(2_000)),
+      request_algorithm: optional(z.enum(requestAlgorithms)),
+    }),
+    async ({ client_id: clientId, kind, of, title, ...registration }, { clients }) => {
+      const { redirect_uris: redirectUris, jwks, notification_endpoint: notificationEndpoint } = registration
+      const { request_algorithm: requestAlgorithm } = registration
+      await clients.register(clientOf(clientId, kind, of), {
+        title,
+        redirectUris,
+        jwks,
+        notificationEndpoint,
+        requestAlgorithm,
+      })
+      return { client: clientId }
+    },
+  ),
+  client_list: command(z.strictObject({}), async (_, { clients }) => ({
+    clients: (await clients.list()).map(
+      ({ clientId, kind, of, title, redirectUris, keys, notificationEndpoint, requestAlgorithm }) => ({
+        client: clientId,
+        kind,
+        of,
+        title,
+        redirect_uris: redirectUris,
+        keys,
+        ...(notificationEndpoint !== null && { notification_endpoint: notificationEndpoint }),
+        ...(requestAlgorithm !== null && { request_algorithm: requestAlgorithm }),
+      }),
+    ),
+  })),
+  client_remove: command(
+    z.strictObject({ client_id: id }),
+    async ({ client_id: clientId }, { clients, grants, newTxn }) => {
+      await clients.assertRemovable(clientId)
+      const ended = await grants.endOf(clientId, newTxn())
+      await clients.remove(clientId)
+      return { client: clientId, consents_ended: ended }
+    },
+  ),
+  resource_add: command(
+    z.strictObject({
+      resource: z.string(),
+      scopes: z.array(z.string()),
+      authorization_details_types: z.array(z.string()).default([]),
+      allowed_clients: optional(z.array(z.string())),
+      owner_client: optional(z.string()),
+    }),
+    async (row, { resources }) => {
+      await resources.save({
+        resource: row.resource,
+        scopes: row.scopes,
+        authorizationDetailsTypes: row.authorization_details_types,
+        ...(row.allowed_clients !== undefined && { allowedClients: row.allowed_clients }),
+        ...(row.owner_client !== undefined && { ownerClient: row.owner_client }),
+      })
+      return { resource: row.resource }
+    },
+  ),
+  resource_list: command(z.strictObject({}), async (_, { resources }) => ({
+    resources: (await resources.list()).map(
+      ({ resource, scopes, authorizationDetailsTypes, allowedClients, owner }) => ({
+        resource,
+        scopes,
+        authorization_details_types: authorizationDetailsTypes,
+        allowed_clients: allowedClients ?? null,
+        owner_client: owner !== undefined && 'client' in owner ? owner.client : null,
+      }),
+    ),
+  })),
+  resource_remove: command(z.strictObject({ resource: z.string() }), async ({ resource }, { resources }) => {
+    if (!(await resources.remove(resource))) throw invalid('resource', `There is no row of ${resource}.`)
+    return { resource }
+  }),
+  agent_add: command(
+    z.strictObject({
+      id,
+      owner: z.string(),
+      title: optional(z.string()),
+      purpose: z.string(),
+      scopes: z.array(z.string()),
+      // null: no limit. Never left out: saying nothing must not widen.
+      collections: z.array(z.string()).nullable(),
+      actor: optional(z.strictObject({ issuer: z.string(), sub: z.string() })),
+      jwks: optional(publicJwks),
+      host_clients: z.array(z.string()).max(20).default([]),
+    }),
+    async (
+      { id: agent, title, scopes, collections, actor, jwks, host_clients: hostClients, ...rest },
+      { agents, database, ownIssuer, people },
+    ) => {
+      await assertCollections(database, collections ?? [])
+      const replaced = (await agents.get(agent)) !== undefined
+      await agents.save({
+        ...rest,
+        id: agent,
+        title: title ?? agent,
+        issuer: actor?.issuer ?? ownIssuer,
+        sub: actor?.sub ?? agent,
+        limits: { scopes, collections: collections ?? undefined },
+        jwks: jwks ?? null,
+        hostClients,
+      })
+      return { agent, replaced, owner_known: await people.has(rest.owner.slice('user:'.length)) }
+    },
+  ),
+  agent_list: command(z.strictObject({}), async (_, { agents }) => ({
+    agents: (await agents.list()).map(({ id: agent, owner, title, purpose, limits, jwks, disabledAt }) => ({
+      agent,
+      owner,
+      title,
+      purpose,
+      scopes: limits.scopes ?? null,
+      collections: limits.collections ?? null,
+      keys: jwks?.keys.length ?? 0,
+      disabled_at: disabledAt?.toISOString() ?? null,
+    })),
+  })),
+  agent_enable: command(
+    z.strictObject({ id, keep_lent: z.boolean().default(false) }),
+    async ({ id: agent, keep_lent: keepLent }, { agents, delegations }) => {
+      const known = await agents.get(agent)
+      if (known === undefined) throw invalid('id', `There is no agent ${agent}.`)
+      // Before it may act again: whatever pulled the switch may still hold its tokens.
+      const lent = keepLent || known.disabledAt === undefined ? [] : await delegations.listLive()
+      const ended = lent.filter((one) => one.agent === agent)
+      for (const one of ended) await delegations.revoke(one.id)
+      await agents.enable(agent)
+      return { agent, ended: ended.length }
+    },
+  ),
+  agent_disable: command(z.strictObject({ id }), async ({ id: agent }, { agents }) => {
+    if (!(await agents.disable(agent))) throw invalid('id', `There is no agent ${agent}.`)
+    return { agent }
+  }),
+} as const satisfies Record<string, Command>
+
+/** Whether OpenFGA holds anything about an organization. */
+async function isNamed(fga: Pick<Fga, 'read'>, organization: string): Promise<boolean> {
+  for await (const _ of fga.read({ object: `organization:${organization}` })) return true
+  return false
+}
+
+/** `of`: the agent or the service that the client is. */
+function clientOf(clientId: string, kind: Client['kind'], of: string | undefined): Client {
+  if (kind === 'person') return { clientId, kind }
+  if (of === undefined) throw invalid('of', `Name the ${kind} that the client is.`)
+  return kind === 'agent' ? { clientId, kind, agent: of } : { clientId, kind, service: of }
+}
