@@ -87,8 +87,7 @@ export function createLookers({ threads, log, least = looksWorthIt }: LookersOpt
       const asked = thread.handed.shift()
       handOn()
       if ('failed' in message) {
-        log('search_thread_failed', { reason: message.failed })
-        asked?.settle(undefined)
+        fail(asked, message.failed)
         return
       }
       const { best, tookMs } = message
@@ -110,6 +109,11 @@ export function createLookers({ threads, log, least = looksWorthIt }: LookersOpt
     startable = performance.now() + restMs
   }
 
+  function fail(asked: Asked | undefined, reason: string): void {
+    log('search_thread_failed', { reason })
+    asked?.settle(undefined)
+  }
+
   /** Those that were never started, and those that ended: as soon as there is something for them. */
   function startAll(): void {
     if (performance.now() < startable) return
@@ -125,12 +129,18 @@ export function createLookers({ threads, log, least = looksWorthIt }: LookersOpt
     for (let thread = leastBusy(running); thread !== undefined; thread = leastBusy(running)) {
       const asked = waiting.shift()
       if (asked === undefined) return
+      try {
+        tell(thread.worker, {
+          kind: 'look',
+          sets: asked.sets.map(({ generation, size }) => ({ generation, size })),
+          look: asked.look,
+        })
+      } catch (error) {
+        // Where there is no memory to copy it. Nobody answers it, so that the next answer would be taken for its.
+        fail(asked, reasonOf(error))
+        continue
+      }
       thread.handed.push(asked)
-      tell(thread.worker, {
-        kind: 'look',
-        sets: asked.sets.map(({ generation, size }) => ({ generation, size })),
-        look: asked.look,
-      })
     }
   }
 

@@ -216,6 +216,24 @@ test('what a thread cannot answer is answered in this one, and told', async () =
   expect(told).toEqual(['search_thread_failed: A set that is not known here.'])
 })
 
+test('what cannot be handed over is told and left to this one, and those after it get their own answers', async () => {
+  const set = setOf(1, 400)
+  const lookers = lookersOf([set])
+  const visible = everyOther(400, 1_000_000)
+  await answered(lookers, [set], visible)
+  const gone = rows(1)
+  structuredClone(gone.buffer, { transfer: [gone.buffer] })
+  const others = [rows(1), rows(1), rows(1), rows(1)]
+  // More than a thread is handed at once: one is refused as it is asked, the other as an answer comes.
+  const first = lookers.look([set], { ...lookAt(visible), embedding: gone })
+  const near = others.map((embedding) => findNearBy(lookers, [set], visible, embedding, wanted))
+  const last = lookers.look([set], { ...lookAt(visible), embedding: gone })
+  expect([await first, await last]).toEqual([undefined, undefined])
+  for (const [at, embedding] of others.entries())
+    expect(await near[at]).toEqual(findNear([set], visible, embedding, wanted))
+  expect(told).toEqual(Array.from({ length: 2 }, () => expect.stringContaining('search_thread_failed')))
+})
+
 test('there is a thread from the first question on that is worth one', async () => {
   const set = setOf(1, 400)
   const threads = () => process.getActiveResourcesInfo().filter((kind) => kind === 'MessagePort').length
