@@ -35,8 +35,8 @@ interface Deps extends UpkeepOptions {
 
 const leaseSeconds = 120
 const cellsPerRoot = 4
-// Every centroid is compared for each question.
-const cellsMax = 4_096
+// Every centroid is compared for each question, and of a model's there are two copies. Enough for 17 million passages.
+const cellsMax = 16_384
 const cellsFor = (passages: number): number =>
   Math.min(cellsMax, Math.round(cellsPerRoot * Math.sqrt(passages)))
 // With fewer of what there should be, each holds too much, whatever that is.

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { looksOf } from '../../../src/retrieval/cells/near.ts'
 
 /** As `upkeep.ts` has it. */
-const cellsOf = (corpus: number) => Math.min(4_096, Math.round(4 * Math.sqrt(corpus)))
+const cellsOf = (corpus: number) => Math.min(16_384, Math.round(4 * Math.sqrt(corpus)))
 const shareOf = (corpus: number, share: number) =>
   looksOf({ visible: share * corpus, corpus, cells: cellsOf(corpus) }) / (share * corpus)
 
@@ -11,6 +11,7 @@ test.each([
   [20_000, 1],
   [100_000, 0.474],
   [1_000_000, 0.15],
+  [10_000_000, 0.047],
 ])('of %i passages, all visible, this part is looked at: %d', (corpus, part) => {
   expect(shareOf(corpus, 1)).toBeCloseTo(part, 2)
 })
