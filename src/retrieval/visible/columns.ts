@@ -27,11 +27,15 @@ interface Table {
   /** As they were declared when somebody looked last. */
   fields: Fields
   readonly columns: Bounded<Column>
+  /** When each field was read last, and as what. */
+  readonly reads: Map<string, { readonly type: FieldType; readonly at: number }>
 }
 
 // More than so many changed documents are read sooner with all others.
 const changedMax = 10_000
 const columnsMax = 1_000
+// One of too many values may have fewer by then: those that no document has any more are counted too.
+const unfitMs = 3_600_000
 
 export interface ColumnsDeps {
   readonly database: Database
@@ -40,10 +44,15 @@ export interface ColumnsDeps {
   readonly bytesMax?: number
   /** A field of more has none. Default 65,535, what two bytes count. */
   readonly valuesMax?: number
+  /** Milliseconds before a field is read again that was dropped for others. Default a minute: else it would be for ever. */
+  readonly restMs?: number
+  /** Milliseconds that never jump. Default: since the process began. */
+  readonly elapsed?: () => number
 }
 
 export function createColumns(deps: ColumnsDeps): Columns {
-  const { database, corpus, bytesMax = 32_000_000, valuesMax = 65_535 } = deps
+  const { database, corpus, bytesMax = 32_000_000, valuesMax = 65_535, restMs = 60_000 } = deps
+  const { elapsed = () => performance.now() } = deps
   const fresh = (): Table => ({
     since: undefined,
     fields: new Map(),
@@ -52,6 +61,7 @@ export function createColumns(deps: ColumnsDeps): Columns {
       entriesMax: columnsMax,
       bytesOf: (_, column) => bytesOf(column),
     }),
+    reads: new Map(),
   })
   let table = fresh()
   let isReading = false
@@ -80,19 +90,27 @@ export function createColumns(deps: ColumnsDeps): Columns {
     to.since = now
   })
 
-  /** One at a time: each looks at all documents. */
+  const readLast = (of: Table, name: string, type: FieldType): number => {
+    const last = of.reads.get(name)
+    return last?.type === type ? last.at : Number.NEGATIVE_INFINITY
+  }
+
+  /** One at a time: each looks at all documents. Kept as soon as it is read, so that many take no more room than they may. */
   function read(to: Table, fields: readonly (readonly [string, FieldType])[]): void {
-    if (isReading) return
+    const due = fields.filter(([name, type]) => elapsed() - readLast(to, name, type) >= restMs)
+    if (isReading || due.length === 0) return
     isReading = true
     const { since } = to
     const reading = async () => {
-      const found: Column[] = []
-      for (const [name, type] of fields) found.push(await readColumn(database, name, type, valuesMax))
-      await turns.take(async () => {
-        for (const column of found) to.columns.set(column.name, column)
-        // What the others were told of meanwhile these may lack.
-        to.since = since
-      })
+      for (const [name, type] of due) {
+        const column = await readColumn(database, name, type, valuesMax)
+        await turns.take(async () => {
+          to.columns.set(name, column)
+          to.reads.set(name, { type, at: elapsed() })
+          // What the others were told of meanwhile this may lack.
+          to.since = since
+        })
+      }
     }
     reading()
       // Whoever asks next reads again.
@@ -102,15 +120,31 @@ export function createColumns(deps: ColumnsDeps): Columns {
       })
   }
 
+  /** Dates are equal where their instants are, which Postgres says. */
+  const isUnfit = (
+    of: Table,
+    columns: readonly (Column | undefined)[],
+    names: readonly string[],
+    fields: Fields,
+  ) =>
+    names.some((name, at) => {
+      const type = fields.get(name)
+      const column = columns[at]
+      if (type === 'date') return true
+      const isFull = column !== undefined && column.type === type && column.values === undefined
+      return isFull && elapsed() - readLast(of, name, type) < unfitMs
+    })
+
   return {
     async within(content, documents, filter) {
       const wanted = equalities(filter)
       if (wanted === undefined) return undefined
       const names = [...wanted.keys()]
+      if (names.length * 2 * documents.end > bytesMax) return undefined
       for (;;) {
         const from = table
         const columns = names.map((name) => from.columns.get(name))
-        if (isUnfit(names, columns, from.fields)) return undefined
+        if (isUnfit(from, columns, names, from.fields)) return undefined
         const { fields, changed, ...now } = await look(database, from.since)
         // Refuses what is wrong: what it says to ask is not asked.
         filterSql(filter, fields, [])
@@ -120,10 +154,12 @@ export function createColumns(deps: ColumnsDeps): Columns {
           if (table === from) table = fresh()
           continue
         }
-        if (isUnfit(names, columns, fields)) return undefined
+        if (isUnfit(from, columns, names, fields)) return undefined
         const missing = names.flatMap((name) => {
           const type = fields.get(name)
-          return type === undefined || from.columns.get(name)?.type === type ? [] : [[name, type] as const]
+          const column = from.columns.get(name)
+          const isThere = column?.type === type && column?.values !== undefined
+          return type === undefined || isThere ? [] : [[name, type] as const]
         })
         if (missing.length > 0) {
           read(from, missing)
@@ -143,15 +179,3 @@ export function createColumns(deps: ColumnsDeps): Columns {
     },
   }
 }
-
-/** Dates are equal where their instants are, which Postgres says. */
-const isUnfit = (
-  names: readonly string[],
-  columns: readonly (Column | undefined)[],
-  fields: Fields,
-): boolean =>
-  names.some((name, at) => {
-    const type = fields.get(name)
-    const column = columns[at]
-    return type === 'date' || (column !== undefined && column.type === type && column.values === undefined)
-  })

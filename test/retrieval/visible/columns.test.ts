@@ -383,9 +383,38 @@ describeDatabases('fields in columns', (kind) => {
       return statements.filter((one) => one === 'read').length
     }
     expect(await readBy(open({ bytesMax: 20_000 }))).toBe(2)
-    const small = open({ bytesMax: 10_000 })
+    const small = open({ bytesMax: 10_000, restMs: 0 })
     expect(await readBy(small)).toBe(3)
     expect(await ask(small, { text: 'a', number: 1 })).toBeUndefined()
+  })
+
+  test('are not read one after the other for ever where they do not fit together', async () => {
+    let now = 0
+    const columns = open({ bytesMax: 10_000, elapsed: () => now })
+    for (const filter of [{ text: 'a' }, { number: 1 }] as Filter[]) await seen(columns, filter)
+    for (let at = 0; at < 5; at++) expect(await ask(columns, { text: 'a', number: 1 })).toBeUndefined()
+    expect(await ask(columns, { text: 'A' })).toBeUndefined()
+    expect(statements.filter((one) => one === 'read')).toHaveLength(2)
+    now = 60_000
+    expect(await seen(columns, { text: 'A' })).toEqual(await lookedUp({ text: 'A' }))
+    statements.length = 0
+    expect(await ask(open({ bytesMax: 2 * table().end }), { text: 'a', number: 1 })).toBeUndefined()
+    expect(statements).toEqual([])
+  })
+
+  test('have a field again that had too many values, an hour later', async () => {
+    let now = 0
+    const columns = open({ valuesMax: 6, elapsed: () => now })
+    await database.query(`insert into fields (name, type) values ('kind', 'string')`)
+    await seen(columns, { kind: 'k' })
+    for (let at = 1; at <= 7; at++) {
+      await set('w1', { kind: `k${at}` })
+      await ask(columns, { kind: 'k' })
+    }
+    expect(await ask(columns, { kind: 'k7' })).toBeUndefined()
+    now = 3_600_000
+    expect(await seen(columns, { kind: 'k7' })).toHaveLength(1)
+    await database.query(`delete from fields where name = 'kind'`)
   })
 
   test('are read again under another type, and refuse what is wrong as it is now', async () => {
