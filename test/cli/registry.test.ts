@@ -150,7 +150,7 @@ test('a client goes with the consents for it, unless an API has it', async () =>
      values ('g1', 'leaving', 'anne', $1, now(), now() + interval '1 hour')`,
     [delegation.id],
   )
-  expect((await run('client', 'remove', 'leaving')).stderr).toContain('1 consents')
+  expect((await run('client', 'remove', 'leaving')).stderr).toContain('1 consent ')
   expect(await world.deps.delegations.isLive(delegation.id)).toBe(false)
   expect(await json('client', 'list')).not.toContainEqual(expect.objectContaining({ client: 'leaving' }))
 
