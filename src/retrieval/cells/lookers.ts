@@ -156,7 +156,15 @@ export function createLookers({ threads, log, least = looksWorthIt }: LookersOpt
       sets = next
       // No thread knows any more what they ask for.
       giveUp()
-      for (const { worker } of running) tell(worker, { kind: 'use', sets: handed() })
+      for (const { worker } of running) {
+        try {
+          tell(worker, { kind: 'use', sets: handed() })
+        } catch (error) {
+          // A set that is made anew has the same number: it would look into the former one for ever.
+          fail(undefined, reasonOf(error))
+          void worker.terminate()
+        }
+      }
     },
     look(asked, look) {
       if (threads === 0 || closed || look.chunks < least) return undefined

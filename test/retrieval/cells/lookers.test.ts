@@ -234,6 +234,22 @@ test('what cannot be handed over is told and left to this one, and those after i
   expect(told).toEqual(Array.from({ length: 2 }, () => expect.stringContaining('search_thread_failed')))
 })
 
+test('a thread that cannot be told what there is from now on ends, and whoever told it goes on', async () => {
+  const [set, next] = [setOf(1, 400), setOf(2, 400)]
+  const lookers = lookersOf([set])
+  const visible = everyOther(400, 1_000_000)
+  await answered(lookers, [set], visible)
+  lookers.use([{ ...next, codes: { ...next.codes, codes: (() => undefined) as never } }])
+  expect(await findNearBy(lookers, [next], visible, question, wanted)).toEqual(
+    findNear([next], visible, question, wanted),
+  )
+  await vi.waitUntil(() => told.length === 2)
+  expect(told).toEqual([expect.stringContaining('search_thread_failed'), 'search_thread_ended: exit code 1'])
+  lookers.use([next])
+  await answered(lookers, [next], visible)
+  expect(told).toHaveLength(2)
+})
+
 test('there is a thread from the first question on that is worth one', async () => {
   const set = setOf(1, 400)
   const threads = () => process.getActiveResourcesInfo().filter((kind) => kind === 'MessagePort').length
