@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { OperatorError } from './kernel/operator-error.ts'
+import './kernel/wrong.ts'
 import { type DemoConfig, demo } from './settings/demo.ts'
 import { type EmbeddingsConfig, embeddings } from './settings/embeddings.ts'
 import { isLoopback } from './settings/forms.ts'

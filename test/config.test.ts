@@ -146,8 +146,10 @@ describe('a configuration that cannot be used', () => {
   })
 
   test('says each problem in the message as well, one a line', () => {
-    const message = () => loadConfig({ PORT: 'many', RATE_PER_MINUTE: '0' })
-    expect(message).toThrow(/\n {2}PORT .*\n {2}RATE_PER_MINUTE /)
+    const message = () => loadConfig({ PORT: 'many', SEARCH_THREADS: 'two', RATE_PER_MINUTE: '0' })
+    expect(message).toThrow(
+      /\n {2}PORT must be a port.*\n {2}SEARCH_THREADS must be a number\n {2}RATE_PER_MINUTE must be at least 1/,
+    )
   })
 
   test('says once what is wrong with a setting, not also what would follow from its absence', () => {

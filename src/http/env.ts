@@ -3,6 +3,7 @@ import type { Context } from 'hono'
 import type { BrowserSession } from '../delegation/sign-in/sessions.ts'
 import { AppError } from '../kernel/errors.ts'
 import type { Principal } from '../kernel/principal.ts'
+import { firstWrong } from '../kernel/wrong.ts'
 import type { Deadline } from '../retrieval/deadline.ts'
 
 /** What the middleware hands to the routes. */
@@ -41,14 +42,11 @@ export function createRouter(): App {
   return new OpenAPIHono<AppEnv>({
     defaultHook: (result) => {
       if (result.success) return
-      const [issue] = result.error.issues
-      const path =
-        issue?.code === 'unrecognized_keys' ? [...issue.path, issue.keys[0] ?? ''] : (issue?.path ?? [])
+      const { path, says } = firstWrong(result.error)
       throw new AppError('invalid_request', {
         // An empty name is shown as what it is: `filter.` would be the filter, and nothing the body.
-        field: path.map((name) => (name === '' ? '""' : String(name))).join('.') || 'body',
-        public:
-          issue?.code === 'unrecognized_keys' ? 'This member is not known.' : (issue?.message ?? 'Wrong.'),
+        field: path.map((name) => (name === '' ? '""' : name)).join('.') || 'body',
+        public: says,
       })
     },
   })

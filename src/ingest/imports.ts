@@ -2,6 +2,7 @@ import { createHash, type Hash } from 'node:crypto'
 import { z } from 'zod'
 import { AppError } from '../kernel/errors.ts'
 import { isId } from '../kernel/ids.ts'
+import { firstWrong } from '../kernel/wrong.ts'
 import { acceptDocuments, type Item } from './accept.ts'
 import type { IngestContext, Writer } from './deps.ts'
 import { findJob, insertItem, insertJob } from './job-store.ts'
@@ -167,15 +168,13 @@ function readDocumentLine(
 ): { readonly ok: true; readonly input: Item['input'] } | { readonly ok: false; readonly error: Refusal } {
   const parsed = documentSchema.safeParse(value)
   if (!parsed.success) {
-    const [issue] = parsed.error.issues
-    const unknown = issue?.code === 'unrecognized_keys'
-    const path = unknown ? [...issue.path, issue.keys[0] ?? ''] : (issue?.path ?? [])
+    const { path, says } = firstWrong(parsed.error)
     return {
       ok: false,
       error: {
         code: 'invalid_request',
-        field: path.map(String).join('.') || 'body',
-        detail: unknown ? 'This member is not known.' : (issue?.message ?? 'Wrong.'),
+        field: path.join('.') || 'body',
+        detail: says,
         ...idOf(value),
       },
     }

@@ -26,7 +26,7 @@ describe('an import', () => {
 
   test('names line, id and field of each line that it refuses, and takes the others in', async () => {
     const job = await world.importLines([
-      { ...doc('bad/1'), surprise: 1 },
+      { ...doc('bad/1'), surprise: 1, title: undefined },
       { ...doc('bad/2'), id: 'a/../b' },
       doc('bad/3', { collection: 'other' }),
       doc('bad/4', { access: { parents: ['folder:new', 'collection:closed'] } }),
