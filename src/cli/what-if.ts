@@ -90,6 +90,8 @@ export function addWhatIfCommand(program: Command, deps: WhatIfCommandDeps): voi
 
 async function ask(deps: WhatIfCommandDeps, flags: Flags): Promise<Answer> {
   const { token, as: user, person: people, document: documents } = flags
+  if (flags.write.length + flags.delete.length === 0 && flags.model === undefined)
+    throw new Error('Say what is supposed to change: --write, --delete or --model.')
   const model = flags.model === undefined ? undefined : await readFile(flags.model, 'utf8')
   const body = {
     writes: flags.write,

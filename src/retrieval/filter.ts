@@ -78,7 +78,11 @@ function typed(field: string, type: FieldType, predicate: string): string {
 
 function assertType(value: Scalar, type: FieldType, path: string): void {
   const fits = type === 'date' ? typeof value === 'string' && isDate(value) : typeof value === type
-  if (!fits) throw invalid(path, `A ${type} is needed here.`)
+  if (!fits)
+    throw invalid(
+      path,
+      `A ${type} is needed here${type === 'date' ? ', such as 2027-02-01 or 2027-02-01T09:00:00Z' : ''}.`,
+    )
 }
 
 const dateForm = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-](0\d|1[0-4]):\d{2})?)?$/

@@ -260,6 +260,11 @@ describe('POST /what-if refuses', () => {
       'writes.0.relation',
     ],
     [
+      'a subject that has no type',
+      { deletes: [{ user: 'anne', relation: 'member', object: 'group:finance' }] },
+      'deletes.0.user',
+    ],
+    [
       'a person who is none',
       { ...outOfFinance, question: { people: ['group:finance'] } },
       'question.people.0',

@@ -116,6 +116,12 @@ describe('a filter', () => {
     )
   })
 
+  test('on a date says how one is written', () => {
+    expect(() => filterSql({ due: 'soon' }, fields, [])).toThrow(
+      expect.objectContaining({ public: expect.stringContaining('such as 2027-02-01') }),
+    )
+  })
+
   test.each([
     `'; drop table documents; --`,
     `red' or '1'='1`,

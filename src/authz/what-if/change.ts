@@ -46,8 +46,13 @@ export function unchangedBy({ writes, deletes }: SupposedChange, tuples: TupleVi
 
 function assertForm(field: string, { user, relation, object }: TupleKey): void {
   const [type = '', id = '', ...rest] = object.split(':')
-  if (rest.length > 0 || type === '' || !isId(id)) throw invalid(`${field}.object`, 'This is not an object.')
-  if (!isSubject(user)) throw invalid(`${field}.user`, 'This is not a subject.')
+  if (rest.length > 0 || type === '' || !isId(id))
+    throw invalid(`${field}.object`, 'must be TYPE:ID, such as document:handbook/travel.md')
+  if (!isSubject(user))
+    throw invalid(
+      `${field}.user`,
+      'must be TYPE:ID, TYPE:* or TYPE:ID#RELATION, such as user:anne or group:eng#member',
+    )
   if (requestOnlyKeys.has(`${type}#${relation}`))
     throw invalid(`${field}.relation`, 'This comes with a request and is never stored.')
   if (type === 'grant' || relation === 'granted_by')
