@@ -89,7 +89,7 @@ describe('with a service running', () => {
     [['token'], 'either --user or --service'],
     [['token', '--user', 'anne', '--service', 'loader'], 'either --user or --service'],
     [['admin', 'add', 'group:eng', '--role', 'security.read'], 'must be user:SUBJECT'],
-    [['admin', 'add', 'user:anne', '--role', 'root'], 'must be one of'],
+    [['admin', 'add', 'user:anne', '--role', 'root'], 'roles.0: must be one of security.read, '],
     [['admin', 'add', 'user:anne'], '--role'],
     [['service', 'add', 'x', '--collection', 'nowhere'], 'no collection nowhere'],
     [['service', 'add', '../x', '--collection', 'handbook'], 'is not an id'],

@@ -19,6 +19,7 @@ import type { KeyRing } from '../../delegation/signing-key.ts'
 import type { VaultKeyring } from '../../delegation/vault/rewrap.ts'
 import { invalid } from '../../kernel/errors.ts'
 import { isId } from '../../kernel/ids.ts'
+import { firstWrong } from '../../kernel/wrong.ts'
 import type { Database } from '../../store/sql.ts'
 
 /** What the commands with machine rights work on. */
@@ -74,7 +75,7 @@ export type Command = (args: unknown) => {
 }
 
 export const id = z.string().refine(isId, {
-  error: ({ path = [], input }) => `${path.join('.')}: ${JSON.stringify(input)} is not an id`,
+  error: ({ input }) => `${JSON.stringify(input)} is not an id`,
 })
 export const optional = <T extends z.ZodType>(schema: T) => z.exactOptional(schema)
 
@@ -88,7 +89,7 @@ export function command<Args extends object>(
   return (args) => {
     const parsed = schema.safeParse(args)
     if (parsed.success) return { checked: recorded(parsed.data), run: (deps) => run(parsed.data, deps) }
-    const [issue] = parsed.error.issues
-    throw invalid(issue?.path.join('.') ?? '', issue?.message ?? 'The arguments do not fit.')
+    const { path, says } = firstWrong(parsed.error)
+    throw invalid(path.join('.'), `${path.join('.')}: ${says}`)
   }
 }
