@@ -1,10 +1,12 @@
 import type { Log } from '../../kernel/log.ts'
 import type { Database, Sql } from '../../store/sql.ts'
+import { follows, type Seen } from '../corpus/read.ts'
 import { createLookers, type Lookers } from './lookers.ts'
 import { type CellSet, createCellSet } from './members.ts'
 import { placeAll } from './place.ts'
 import {
   type DocumentCells,
+  type Generation,
   readAllCells,
   readCellsSince,
   readGenerations,
@@ -47,16 +49,11 @@ export function createCells(deps: CellsDeps): Cells {
   const { database, log, pollMs = 1_000, threads = 0 } = deps
   const lookers = createLookers({ threads, log })
   let sets: CellSet[] = []
-  let snapshot: string | undefined
+  let seen: Seen | undefined
   let last: Promise<void> = Promise.resolve()
   let isDeaf = false
   let closed = false
   let timer: NodeJS.Timeout | undefined
-
-  function take({ docNo, generation, cells, codes }: DocumentCells): void {
-    for (const set of sets) if (set.generation !== generation || cells.length === 0) set.remove(docNo)
-    if (cells.length > 0) sets.find((set) => set.generation === generation)?.put(docNo, cells, codes)
-  }
 
   function hold(next: CellSet[]): void {
     if (sets.length > 0 || next.length > 0) lookers.use(next)
@@ -65,36 +62,49 @@ export function createCells(deps: CellsDeps): Cells {
 
   async function follow(): Promise<void> {
     const generations = await readGenerations(database)
-    const isSame = generations.map(({ generation }) => generation).join() === known()
     if (generations.length === 0) {
       hold([])
-      snapshot = undefined
+      seen = undefined
       return
     }
-    if (!isSame) {
-      const kept = new Map(sets.map((set) => [set.generation, set]))
-      const next: CellSet[] = []
-      let isNew = false
-      for (const { generation } of generations) {
-        const model = kept.get(generation)?.model ?? (await readModel(database, generation))
-        if (model === undefined) continue
-        isNew ||= !kept.has(generation)
-        next.push(kept.get(generation) ?? createCellSet(generation, model))
-      }
-      hold(next)
-      // Of a set that was not held, what lies in it was passed over.
-      if (isNew) snapshot = undefined
+    const next = await open(generations, sets)
+    // Of a set that is not held, what lies in it was passed over.
+    const isNew = next.some((set) => !sets.includes(set))
+    const now = await readOn(next, isNew ? undefined : seen)
+    if (seen !== undefined && !follows(now, seen)) {
+      log('cells_server_changed')
+      await readAnew(generations)
+      return
     }
-    if (snapshot === undefined) {
-      snapshot = await readAllCells(database, take)
-    } else {
-      const since = await readCellsSince(database, snapshot)
-      for (const row of since.rows) take(row)
-      snapshot = since.snapshot
-    }
+    seen = now
+    if (isNew || next.length < sets.length) hold(next)
   }
 
-  const known = (): string => sets.map(({ generation }) => generation).join()
+  /** What was read of another server is not believed; until all is read again, it is still what is looked at. */
+  async function readAnew(generations: readonly Generation[]): Promise<void> {
+    const next = await open(generations, [])
+    seen = await readOn(next, undefined)
+    // A thread knows a set by its generation, which is another one's now.
+    hold([])
+    hold(next)
+  }
+
+  async function open(generations: readonly Generation[], kept: readonly CellSet[]): Promise<CellSet[]> {
+    const next: CellSet[] = []
+    for (const { generation } of generations) {
+      const own = kept.find((set) => set.generation === generation)
+      const model = own?.model ?? (await readModel(database, generation))
+      if (model !== undefined) next.push(own ?? createCellSet(generation, model))
+    }
+    return next
+  }
+
+  async function readOn(to: readonly CellSet[], from: Seen | undefined): Promise<Seen> {
+    if (from === undefined) return readAllCells(database, (row) => take(to, row))
+    const since = await readCellsSince(database, from)
+    for (const row of since.rows) take(to, row)
+    return since.seen
+  }
 
   /** One after the other, so that no older answer undoes a newer one. */
   function refresh(): Promise<void> {
@@ -141,4 +151,9 @@ export function createCells(deps: CellsDeps): Cells {
       await last
     },
   }
+}
+
+function take(sets: readonly CellSet[], { docNo, generation, cells, codes }: DocumentCells): void {
+  for (const set of sets) if (set.generation !== generation || cells.length === 0) set.remove(docNo)
+  if (cells.length > 0) sets.find((set) => set.generation === generation)?.put(docNo, cells, codes)
 }

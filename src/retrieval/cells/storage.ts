@@ -1,4 +1,5 @@
 import type { Database, Sql } from '../../store/sql.ts'
+import { type Seen, seenBy, standing } from '../corpus/read.ts'
 import type { Vectors } from './kmeans.ts'
 import type { CellModel } from './model.ts'
 import { modelFromBytes, modelToBytes } from './model-bytes.ts'
@@ -51,6 +52,7 @@ export interface DocumentCells {
 
 interface Row {
   readonly snapshot: string
+  readonly server: string
   readonly doc_no: number | null
   readonly generation: number
   readonly cells: Buffer
@@ -60,37 +62,37 @@ interface Row {
 const pageSize = 5_000
 const columns = 'doc_no, generation, cells, codes'
 
-/** Reads all, in pages, and gives the snapshot from which to read on. */
-export async function readAllCells(sql: Sql, onRow: (row: DocumentCells) => void): Promise<string> {
-  let first: string | undefined
+/** Reads all, in pages, and gives the place from which to read on. */
+export async function readAllCells(sql: Sql, onRow: (row: DocumentCells) => void): Promise<Seen> {
+  let first: Row | undefined
   for (let last = 0; ; ) {
     const rows = await sql.query<Row>(
-      `select pg_current_snapshot()::text as snapshot, d.* from (values (1)) as one
+      `select ${standing}, d.* from (values (1)) as one
        left join (select ${columns} from document_cells where doc_no > $1 order by doc_no limit $2) d on true`,
       [last, pageSize],
     )
-    first ??= rows[0]?.snapshot ?? ''
+    first ??= rows[0]
     const found = rows.flatMap(toCells)
     for (const row of found) onRow(row)
     last = found.at(-1)?.docNo ?? last
-    if (found.length < pageSize) return first
+    if (found.length < pageSize) return seenBy(first)
   }
 }
 
 /** What a snapshot did not show, whenever it was begun. */
 export async function readCellsSince(
   sql: Sql,
-  snapshot: string,
-): Promise<{ readonly rows: readonly DocumentCells[]; readonly snapshot: string }> {
+  { snapshot }: Seen,
+): Promise<{ readonly rows: readonly DocumentCells[]; readonly seen: Seen }> {
   const rows = await sql.query<Row>(
-    `select pg_current_snapshot()::text as snapshot, d.* from (values (1)) as one
+    `select ${standing}, d.* from (values (1)) as one
      left join (
        select ${columns} from document_cells
        where changed_in >= pg_snapshot_xmin($1::pg_snapshot) and not pg_visible_in_snapshot(changed_in, $1::pg_snapshot)
      ) d on true`,
     [snapshot],
   )
-  return { rows: rows.flatMap(toCells), snapshot: rows[0]?.snapshot ?? snapshot }
+  return { rows: rows.flatMap(toCells), seen: seenBy(rows[0]) }
 }
 
 function toCells({ doc_no, generation, cells, codes }: Row): DocumentCells[] {

@@ -2,7 +2,7 @@ import { createTurns } from '../../authz/index/turns.ts'
 import type { Log } from '../../kernel/log.ts'
 import type { Database } from '../../store/sql.ts'
 import { createDocumentTable, type DocumentRow, type Documents } from './documents.ts'
-import { readAll, readSince, readThese, type Seen } from './read.ts'
+import { follows, readAll, readSince, readThese, type Seen } from './read.ts'
 
 /**
  * The corpus in memory: which documents are live, where they are filed and how many chunks they have. It only nominates
@@ -135,9 +135,3 @@ export function createCorpus(deps: CorpusDeps): Corpus {
     },
   }
 }
-
-/**
- * False: an older copy was put in its place, or another server took over and may lack its last transactions; as soon as it
- * has given their numbers again, nothing else tells. What it lacks has to go.
- */
-const follows = (now: Seen, before: Seen): boolean => now.server === before.server && now.end >= before.end

@@ -74,8 +74,15 @@ export async function readThese(sql: Sql, docNos: readonly number[]): Promise<re
 const toDocument = ({ doc_no, id, collection, chunks }: Omit<Row, 'snapshot' | 'server'>): DocumentRow[] =>
   doc_no === null ? [] : [{ docNo: doc_no, id, collection, chunks }]
 
-/** `xmin:xmax:in progress`, https://www.postgresql.org/docs/current/functions-info.html */
-function seenBy(row: Row | undefined): Seen {
+/** By what {@link standing} gives: `xmin:xmax:in progress`, https://www.postgresql.org/docs/current/functions-info.html */
+export function seenBy(row: Pick<Row, 'snapshot' | 'server'> | undefined): Seen {
   const { snapshot = '', server = '' } = row ?? {}
   return { snapshot, end: BigInt(snapshot.split(':')[1] ?? ''), server }
 }
+
+/**
+ * False: an older copy was put in its place, or another server took over and may lack its last transactions; as soon as it
+ * has given their numbers again, nothing else tells. What it lacks has to go.
+ */
+export const follows = (now: Seen, before: Seen): boolean =>
+  now.server === before.server && now.end >= before.end

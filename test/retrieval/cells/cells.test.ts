@@ -231,6 +231,47 @@ describeDatabases('cells', (kind) => {
     expect(await readUnplaced(database, cells.sets().at(-1)?.generation ?? 0, 0, 1_000)).toEqual([])
   })
 
+  test('are read anew when another server took over that lacks what was seen', async () => {
+    let server = ''
+    const moving: Database = {
+      ...database,
+      query: async <Row extends object>(text: string, values?: readonly never[]) => {
+        const rows = await database.query<Row>(text, values)
+        return server === '' ? rows : rows.map((row) => ('server' in row ? { ...row, server } : row))
+      },
+    }
+    const logged: string[] = []
+    await using following = createCells({
+      database: moving,
+      log: (event) => void logged.push(event),
+      pollMs: 3_600_000,
+      everyMs: 3_600_000,
+    })
+    await following.refresh()
+    const [before] = following.sets()
+    const all = documents * chunksEach
+    // As by a transaction whose number another had that was seen.
+    const [kept] = await database.query<{ cells: Buffer }>(
+      'select cells from document_cells where doc_no = 7',
+    )
+    await database.query(`update document_cells set cells = '' where doc_no = 7`)
+    await following.refresh()
+    expect(following.sets()).toEqual([before])
+    expect(before?.size).toBe(all)
+    server = 'another'
+    await following.refresh()
+    expect(following.sets().map(({ generation, size }) => [generation, size])).toEqual([
+      [before?.generation, all - chunksEach],
+    ])
+    // As long as it was read, the former ones were looked at.
+    expect(before?.size).toBe(all)
+    await following.refresh()
+    expect(logged).toEqual(['cells_server_changed'])
+    await database.query('update document_cells set cells = $1 where doc_no = 7', [
+      Buffer.from(kept?.cells ?? []),
+    ])
+  })
+
   test('of a model that cannot be read are trained anew', async () => {
     const before = cells.sets().at(-1)?.generation ?? 0
     await database.query(`update cell_models set model = substring(model from 1 for length(model) - 4)`)
