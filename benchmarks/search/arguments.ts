@@ -95,7 +95,7 @@ export function readArguments(
     chunks,
     policies: wanted,
     levels: given.levels ?? (given.quick ? [1, 0.1, 0.01] : levelsAll),
-    topics: given.topics,
+    topics: given.topics ?? topics,
     questions: given.questions ?? (given.quick ? 8 : 60),
     people: given.people ?? (given.quick ? 3 : 20),
     seed: given.seed,
@@ -119,7 +119,7 @@ interface Given {
   readonly chunks?: number
   readonly policies?: readonly Policy[]
   readonly levels?: readonly number[]
-  readonly topics: Settings['topics']
+  readonly topics?: Settings['topics']
   readonly questions?: number
   readonly people?: number
   readonly seed: number
@@ -156,7 +156,11 @@ const createProgram = (): Command =>
       `shares of all passages that a person may read: ${levelsAll.join(',')} (default: all; --quick: 1,0.1,0.01)`,
       (value) => list(levelsAll.map(String))(value).map(Number),
     )
-    .option('--topics <list>', 'how questions lie to what may be read', list(topics), topics)
+    .option(
+      '--topics <list>',
+      `how questions lie to what may be read: ${topics.join(',')} (default: all)`,
+      list(topics),
+    )
     .option('--questions <count>', 'of each cell (default: 60; --quick: 8)', whole(1))
     .option('--people <count>', 'who ask them, of each level (default: 20; --quick: 3)', whole(1))
     .option('--seed <number>', 'of all that is drawn', whole(0), 1)

@@ -151,6 +151,25 @@ describe('a change of the model, in the console', needsChromium, () => {
     expect([...browser.said, ...handset.said]).toEqual([])
   })
 
+  test('stands among the open plans, also where it is refused', async () => {
+    const { page } = browser
+    const [current] = await world.database.query<{ dsl: string }>(
+      'select dsl from models order by activated_at desc limit 1',
+    )
+    const model = current?.dsl.replace(
+      'define can_be_told: can_read and in_scope',
+      'define can_be_told: can_read',
+    )
+    const token = await world.token({ user: 'anne' })
+    const planned = await world.call('POST', '/model/plan', { token, body: { model } })
+    expect(await planned.json()).toMatchObject({
+      plan: { refusals: expect.arrayContaining([expect.anything()]) },
+    })
+    await page.getByRole('link', { name: 'Model', exact: true }).click()
+    await page.getByRole('link', { name: 'Planned by user:anne, refused' }).waitFor()
+    await page.getByRole('link', { name: 'Planned by user:anne, confirmed by user:anne' }).waitFor()
+  })
+
   test('is in force once a second person confirms it, who reads it on a phone, and nothing on the page says otherwise then', async () => {
     await using handset = await world.open(phone)
     const { page } = handset

@@ -86,10 +86,11 @@ function OpenPlans() {
           <>
             {plans.length === 0 && <p class="soft">Nothing can be confirmed now.</p>}
             <ul class="plain">
-              {plans.map(({ plan_id, planner, approved_by, expires_at }) => (
+              {plans.map(({ plan_id, planner, approved_by, applicable, expires_at }) => (
                 <li key={plan_id}>
                   <Link to={planPath(plan_id)}>
-                    Planned by {planner}, confirmed by {approved_by.join(', ') || 'nobody yet'}
+                    Planned by {planner},{' '}
+                    {applicable ? `confirmed by ${approved_by.join(', ') || 'nobody yet'}` : 'refused'}
                   </Link>
                   , until <Time at={expires_at} /> UTC
                 </li>

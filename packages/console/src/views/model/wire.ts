@@ -61,7 +61,10 @@ export interface Shown {
 
 /** `GET /model/plans`. */
 export interface Open {
-  readonly plans: readonly Pick<Plan, 'plan_id' | 'planner' | 'approved_by' | 'expires_at'>[]
+  readonly plans: readonly (Pick<Plan, 'plan_id' | 'planner' | 'approved_by' | 'expires_at'> & {
+    /** Not where it is refused or not complete: nobody can confirm it. */
+    readonly applicable: boolean
+  })[]
   readonly more: boolean
 }
 
