@@ -54,7 +54,7 @@ test.each([
   ['audit list --actor [agent:]research-bot'],
   ['audit delegations --subject [user:]bob --agent [agent:]research-bot --delegation [delegation:]d_1'],
   ['audit erase [user:]bob --yes'],
-  ['what-if --person [user:]bob --document [document:]plan --as [user:]lena'],
+  [`what-if --model ${folder}/a.md --person [user:]bob --document [document:]plan --as [user:]lena`],
   ['delegation list [user:]ida'],
   ['delegation revoke [delegation:]d_1'],
   ['admin add [user:]bob --role security.read'],
