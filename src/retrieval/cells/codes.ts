@@ -204,8 +204,9 @@ export const whole = 32_767
 
 /** So many times as short. */
 export function putWhole(numbers: Float32Array, times: number, to: Int16Array): void {
-  for (const [at, number] of numbers.entries())
-    to[at] = Math.max(-whole, Math.min(whole, Math.round((number * whole) / times)))
+  // By index: an iterator makes a pair for each number, of each question.
+  for (let at = 0; at < numbers.length; at += 1)
+    to[at] = Math.max(-whole, Math.min(whole, Math.round(((numbers[at] as number) * whole) / times)))
 }
 
 const pageSize = 65_536

@@ -190,8 +190,8 @@ export function createKernel(written: Written): Kernel {
       // The largest of them becomes the largest int8.
       unit = adds.reduce((most, add) => Math.max(most, Math.abs(add)), 0) / wholeAlong || 1
       let [own, later] = [0, 0]
-      for (const [axis, add] of adds.entries()) {
-        const along = Math.round(add / unit)
+      for (let axis = 0; axis < adds.length; axis += 1) {
+        const along = Math.round((adds[axis] as number) / unit)
         view.along[alongPlaces[axis] as number] = along
         own += along
         if (axis >= axesEarly) later += along
