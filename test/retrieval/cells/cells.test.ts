@@ -14,6 +14,7 @@ import { vectorParameter } from '../../../src/store/binary.ts'
 import type { Database } from '../../../src/store/sql.ts'
 import { describeDatabases } from '../../support/backends.ts'
 import { openTestDatabase } from '../../support/database.ts'
+import { moving } from '../../support/moving.ts'
 import { type Corpus, storeCorpus } from '../plans/corpus.ts'
 
 const documents = 240
@@ -232,17 +233,10 @@ describeDatabases('cells', (kind) => {
   })
 
   test('are read anew when another server took over that lacks what was seen', async () => {
-    let server = ''
-    const moving: Database = {
-      ...database,
-      query: async <Row extends object>(text: string, values?: readonly never[]) => {
-        const rows = await database.query<Row>(text, values)
-        return server === '' ? rows : rows.map((row) => ('server' in row ? { ...row, server } : row))
-      },
-    }
+    const { database: moved, moveTo } = moving(database)
     const logged: string[] = []
     await using following = createCells({
-      database: moving,
+      database: moved,
       log: (event) => void logged.push(event),
       pollMs: 3_600_000,
       everyMs: 3_600_000,
@@ -258,7 +252,7 @@ describeDatabases('cells', (kind) => {
     await following.refresh()
     expect(following.sets()).toEqual([before])
     expect(before?.size).toBe(all)
-    server = 'another'
+    moveTo('another')
     await following.refresh()
     expect(following.sets().map(({ generation, size }) => [generation, size])).toEqual([
       [before?.generation, all - chunksEach],

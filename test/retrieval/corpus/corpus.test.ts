@@ -4,6 +4,7 @@ import type { Documents } from '../../../src/retrieval/corpus/documents.ts'
 import type { Database, Sql } from '../../../src/store/sql.ts'
 import { describeDatabases } from '../../support/backends.ts'
 import { openTestDatabase } from '../../support/database.ts'
+import { moving } from '../../support/moving.ts'
 
 const never = 1_000_000_000
 const opened: AsyncDisposable[] = []
@@ -146,16 +147,9 @@ describeDatabases('the corpus in memory', (kind) => {
     ['while all is read again', -1],
   ])('is made anew when another server took over that lacks what was seen, %s', async (_, reloadMs) => {
     const lost = await insert(database, 'lost', 3)
-    let server = ''
-    const moving: Database = {
-      ...database,
-      query: async <Row extends object>(text: string, values?: readonly never[]) => {
-        const rows = await database.query<Row>(text, values)
-        return server === '' ? rows : rows.map((row) => ('server' in row ? { ...row, server } : row))
-      },
-    }
+    const { database: moved, moveTo } = moving(database)
     const logged: string[] = []
-    const corpus = await follow(moving, { reloadMs, log: (event) => void logged.push(event) })
+    const corpus = await follow(moved, { reloadMs, log: (event) => void logged.push(event) })
     let replaced = 0
     corpus.onReplaced(() => {
       replaced += 1
@@ -163,7 +157,7 @@ describeDatabases('the corpus in memory', (kind) => {
     await database.query('delete from documents where doc_no = $1', [lost])
     // Its transactions have higher numbers already.
     await insert(database, 'another', 1)
-    server = 'another'
+    moveTo('another')
     await corpus.refresh()
     expect(rowsOf(corpus.current())).toEqual(await rowsIn(database))
     await corpus.refresh()
