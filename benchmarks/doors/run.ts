@@ -89,9 +89,7 @@ for (const share of shares) {
     times.before.push(await timed(async () => (await lookUpVisible({ database }, ids, {})).docNos.length))
     times.now.push(await timed(async () => seen(question).docNos.length))
     times.list.push(
-      await timed(
-        async () => listCandidates(relaxed, plain, relation, { user: question.user }).objects.length,
-      ),
+      await timed(async () => listCandidates(relaxed, plain, relation, { user: question.user }).length),
     )
     // Somebody who was not asked about before, and has the same.
     const stranger = {

@@ -32,12 +32,6 @@ export interface GateOptions {
   readonly passOver: boolean
   /** Grants of approvals that are presented beside the delegation. Their documents are never left out unasked. */
   readonly grants?: readonly ShownGrant[]
-  /**
-   * Also asks, within the first call, which of the best documents that are kept from an agent it may at least be told
-   * of: up to 8 that the replica refuses for nothing but being sensitive; with `passOver` off, of whatever is asked
-   * about first. As many are asked about for one as for many, and none where there is none.
-   */
-  readonly tell?: boolean
   /** At its end only what is proven by then is cleared. */
   readonly signal?: AbortSignal
 }
@@ -71,13 +65,20 @@ export interface Clearing {
   /**
    * Goes through the items in their order, in waves, until `enough` of them are cleared (all, where left out), and
    * returns those, at most `enough`. Whatever is not OpenFGA's yes, an error, a time-out or a missing answer, is a
-   * no for that item.
+   * no for that item. `telling`: documents of which OpenFGA is asked in the first call, too, whether the agent may at
+   * least be told of them; that it says nothing about these is no reason to stop.
    */
-  clear<T extends Guarded>(items: readonly T[], enough?: number): Promise<Clearance<T>>
+  clear<T extends Guarded>(
+    items: readonly T[],
+    enough?: number,
+    telling?: readonly string[],
+  ): Promise<Clearance<T>>
   proofOf(documentId: string): Proof | undefined
+  /** Whether this was gone through and not cleared: it is as if it were not there. */
+  isRefused(documentId: string): boolean
   /** The yes that was said again, where it was: the same object every time. */
   heldYes(documentId: string): object | undefined
-  /** Best first: documents that were denied, and of which OpenFGA said all the same that the agent may be told. */
+  /** In the order given: documents that were not cleared, and of which OpenFGA said that the agent may be told. */
   readonly tellable: readonly string[]
   /** By which of the grants presented each of these documents goes: see gate/granted.ts. Throws as that does. */
   grantsOf(documentIds: readonly string[]): Promise<ReadonlyMap<string, readonly string[]>>
@@ -162,8 +163,6 @@ export function createGate(deps: GateDeps): Gate {
 const batchMax = 50
 // The replica is asked about so many at a time, so that no request holds the process.
 const lookMax = 200
-// Of which an agent is told at most.
-const tellMax = 8
 
 type Told = Proof | 'denied' | 'passed_over' | 'error'
 
@@ -181,10 +180,8 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
   const asker = createAsker(deps, question, consistency)
   const told = new Map<string, Told>()
   const repeated = new Map<string, object>()
-  // Of those that are kept from the agent; whether it may be told of them is OpenFGA's to say.
-  const kept: string[] = []
+  let beTold: readonly string[] = []
   const mayTell = new Set<string>()
-  let telling = options.tell === true
   const requestIds: string[] = []
   let checks = 0
   let calls = 0
@@ -193,8 +190,7 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
   function sift(documentIds: readonly string[]): Pending {
     const { generation } = held
     const at = now()
-    const look = asker.look(documentIds, { tell: telling && passOver })
-    kept.push(...look.kept)
+    const look = asker.look(documentIds)
     const asked = documentIds.filter((id) => {
       const yes = look.held.get(id)
       if (passOver && look.refused.has(id) && !granted.has(id)) told.set(id, 'passed_over')
@@ -210,10 +206,7 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
   /** Undefined when at least one call answered; documents of a call that did not count as errors. */
   async function ask(pending: Pending): Promise<AppError | undefined> {
     const { asked, cacheable } = pending
-    // What only fills up is not looked at.
-    const counts = asked.filter(({ id, telling: isTelling }) => !isTelling || kept.includes(id))
-    const kind =
-      consistency === 'fast' && counts.every(({ id }) => cacheable.has(id)) ? 'asked_fast' : 'asked'
+    const kind = consistency === 'fast' && asked.every(({ id }) => cacheable.has(id)) ? 'asked_fast' : 'asked'
     const answers = await Promise.all(pages(asked).map((page) => askPage(page, kind, pending)))
     return answers.every((answer) => answer !== undefined) ? answers[0] : undefined
   }
@@ -278,33 +271,34 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
     }
   }
 
-  /** What the first call asks beside: of those that are kept, filled up with others, so that one looks like many. */
-  function itemsToTell(wave: readonly Guarded[], all: readonly Guarded[]): readonly Item[] {
-    telling = false
-    if (!passOver) kept.push(...distinct(wave))
-    const ids = kept.length === 0 ? [] : [...new Set([...kept, ...distinct(all)])].slice(0, tellMax)
-    kept.splice(tellMax)
-    return ids.map((id) => ({ id, telling: true }))
-  }
-
   const toItem = (id: string): Item => ({ id, telling: false })
   const toCheck = ({ id, telling: isTelling }: Item): Check => ({
     ...question,
     ...(isTelling && { relation: 'can_be_told' }),
     object: documentObject(id),
   })
-  const isDenied = (id: string): boolean => ['denied', 'passed_over'].includes(String(told.get(id)))
+  const toTell = (ids: readonly string[]): Pending => ({
+    asked: ids.map((id) => ({ id, telling: true })),
+    generation: held.generation,
+    cacheable: asker.untouched(ids),
+    holdable: new Map(),
+  })
   const proofOf = (id: string): Proof | undefined => {
     const found = told.get(id)
     return typeof found === 'object' ? found : undefined
   }
   const countOf = (what: Told): number => [...told.values()].filter((one) => one === what).length
 
-  async function clearInWaves<T extends Guarded>(items: readonly T[], enough: number): Promise<Clearance<T>> {
+  async function clearInWaves<T extends Guarded>(
+    items: readonly T[],
+    enough: number,
+    telling: readonly string[],
+  ): Promise<Clearance<T>> {
     const isCleared = (item: T): item is Cleared<T> => proofOf(item.documentId) !== undefined
     // Also what an earlier round proved, and this one did not come to.
     const proven = () => items.filter(isCleared).slice(0, enough)
     const cleared: Cleared<T>[] = []
+    let beside = telling.length === 0 ? [] : [toTell(telling)]
     let next = 0
     // Where OpenFGA refuses what the replica would have let through, each wave is twice the one before.
     for (let size = enough; next < items.length && cleared.length < enough; size *= 2) {
@@ -318,10 +312,13 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
         pending.push(sift(distinct(slice).filter((id) => !told.has(id))))
         wave.push(...slice.filter((item) => !isRefused(told.get(item.documentId))))
       }
-      const stopped = await ask(join(pending, telling ? itemsToTell(wave, items) : []))
-      if (stopped !== undefined) return { cleared: proven(), stopped }
+      const isIdle = pending.every(({ asked }) => asked.length === 0)
+      const stopped = await ask(join([...pending, ...beside]))
+      beside = []
+      if (stopped !== undefined && !isIdle) return { cleared: proven(), stopped }
       cleared.push(...wave.filter(isCleared).slice(0, enough - cleared.length))
     }
+    if (beside.length > 0) await ask(join(beside))
     return { cleared, stopped: undefined }
   }
 
@@ -338,17 +335,19 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
         ...(signal && { signal }),
       }),
     requestIds,
+    isRefused: (documentId) => isRefused(told.get(documentId)),
     get tellable() {
-      return kept.filter((id) => mayTell.has(id) && isDenied(id))
+      return beTold.filter((id) => mayTell.has(id) && proofOf(id) === undefined && told.get(id) !== 'error')
     },
     get counts() {
       const [denied, passedOver, errors] = [countOf('denied'), countOf('passed_over'), countOf('error')]
       return { considered: told.size, denied, passedOver, errors, checks, calls }
     },
-    async clear(items, enough = items.length) {
+    async clear(items, enough = items.length, telling = []) {
       const before = told.size
+      if (telling.length > 0) beTold = telling
       try {
-        return await clearInWaves(items, enough)
+        return await clearInWaves(items, enough, telling)
       } finally {
         deps.onDecided?.({ question, documentIds: [...told.keys()].slice(before), at: now() })
       }
@@ -365,8 +364,8 @@ interface Pending {
   readonly holdable: ReadonlyMap<string, number | undefined>
 }
 
-const join = (parts: readonly Pending[], more: readonly Item[]): Pending => ({
-  asked: [...parts.flatMap(({ asked }) => asked), ...more],
+const join = (parts: readonly Pending[]): Pending => ({
+  asked: parts.flatMap(({ asked }) => asked),
   // The earliest: whatever was dropped since any of the looks counts.
   generation: Math.min(...parts.map(({ generation }) => generation)),
   cacheable: new Set(parts.flatMap(({ cacheable }) => [...cacheable])),

@@ -11,15 +11,15 @@ export interface PermissionIndex extends AsyncDisposable {
   /** What can be evaluated now; undefined while it is not ready. Use it before the next `await`: it changes in place. */
   view(): ReplicaView | undefined
   /**
-   * Documents worth asking about: a superset of what OpenFGA would allow on the tuples seen, because exclusions
-   * are left out and conditions taken as met. undefined while the index is not ready.
+   * Documents worth asking about: those that the model in full allows on the tuples seen, exclusions and conditions at
+   * `now` included, and those of which it cannot tell. undefined while the index is not ready.
    */
-  nominate(question: Question): readonly string[] | undefined
+  nominate(question: LocalQuestion): readonly string[] | undefined
   /**
    * The same as doors, kept up from now on: a document that comes to a door or moves to another needs no new question.
    * undefined while the index is not ready, and where the question brings tuples on documents: ask `nominate`.
    */
-  reach(question: Question): Reach | undefined
+  reach(question: LocalQuestion): Reach | undefined
   /** The door at which a document stands, see docs/decisions/0021-doors-and-plans.md. -1: at none. Any number says nothing while it is not ready. */
   doorOf(documentId: string): number
   /** Called with the ids of documents that stand at another door now; without any, when all may. Must not throw. */
@@ -66,7 +66,7 @@ export interface PermissionIndex extends AsyncDisposable {
 export interface Reach {
   /** One for each user with what they present and ask. */
   readonly key: string
-  /** It is kept up no longer, and what it says may be too little. */
+  /** It is kept up no longer, and what it says may be wrong. */
   readonly isOver: boolean
   opens(door: number): boolean
   /** All doors that it opens, ascending; how many there are. */

@@ -1,3 +1,4 @@
+import { isAtTail } from '../authz/gate/replica.ts'
 import type { App } from '../http/env.ts'
 import type { RequireBearer } from '../http/middleware/bearer.ts'
 import { collectionRoutes } from '../http/routes/collections.ts'
@@ -71,7 +72,13 @@ export async function openRetrieval(deps: RetrievalDeps): Promise<Retrieval> {
     search: shadow.watch(
       createSearch(database, { cells, corpus, statistics: config.rankingStatistics, onPlan }),
     ),
-    visibility: createVisibility({ database, snapshots, corpus, nominator }),
+    visibility: createVisibility({
+      database,
+      snapshots,
+      corpus,
+      nominator,
+      hasTail: () => isAtTail(index.status(), now()),
+    }),
     gate,
     embedder: embeddings.available ? embeddings.embedder : undefined,
     keyed,

@@ -76,10 +76,13 @@ async function readWith(
     consistency: 'strict',
     passOver: false,
     grants: shown(presented),
-    tell: mayAsk(principal),
     signal,
   })
-  const { cleared, stopped } = await clearing.clear([live ?? { documentId, revision: noRevision }])
+  const { cleared, stopped } = await clearing.clear(
+    [live ?? { documentId, revision: noRevision }],
+    1,
+    mayAsk(principal) ? [documentId] : [],
+  )
   if (stopped !== undefined) throw stopped
   const [item] = cleared
   const document = item === undefined ? undefined : await readDocument(sql, item)

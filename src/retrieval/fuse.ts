@@ -4,6 +4,12 @@ import type { Candidate } from './candidate.ts'
 // heads say more: docs/decisions/0020-bm25.md.
 const k = 10
 
+/** What is in either of two lists, best first, as if both had been searched as one. */
+export const merge = (one: readonly Candidate[], other: readonly Candidate[]): readonly Candidate[] =>
+  [...one, ...other].sort(byScore)
+
+const byScore = (a: Candidate, b: Candidate): number => b.score - a.score || (a.chunkId < b.chunkId ? -1 : 1)
+
 /**
  * Merges ranked lists by reciprocal rank: score = Σ 1 / (10 + rank). Ties fall to the chunk id, a digest,
  * so that the order never depends on what else is stored. One list alone stays as it is.
@@ -18,5 +24,5 @@ export function fuse(lists: readonly (readonly Candidate[])[]): readonly Candida
       fused.set(candidate.chunkId, { ...candidate, score })
     }
   }
-  return [...fused.values()].sort((a, b) => b.score - a.score || (a.chunkId < b.chunkId ? -1 : 1))
+  return [...fused.values()].sort(byScore)
 }

@@ -19,6 +19,8 @@ export interface Releasing {
   readonly presented: readonly Presented[]
   readonly clearing: Clearing
   readonly cleared: readonly Cleared<Candidate>[]
+  /** Of which the agent may be told, and be offered to ask. */
+  readonly tellable: readonly string[]
   readonly complete: boolean
   /** Nobody looked whether something could be presented: what records the answer does. */
   readonly unlooked: boolean
@@ -47,8 +49,7 @@ export interface Release {
  */
 export async function release(releasing: Releasing, deps: ReleaseDeps): Promise<Release | undefined> {
   const { sql, approvals, presenting } = deps
-  const { principal, queryHmac, presented, clearing, cleared, plain, unlooked } = releasing
-  const { tellable } = clearing
+  const { principal, queryHmac, presented, clearing, cleared, tellable, plain, unlooked } = releasing
   if (presented.length === 0 && tellable.length === 0) {
     const { complete } = releasing
     const decision = eventOf(releasing, { items: cleared, uses: none, complete }, deps)

@@ -1,15 +1,15 @@
 import type { Why } from '../authz/explain/why.ts'
-import type { Clearance, Cleared, Clearing, Gate, GateCounts, Guarded } from '../authz/gate.ts'
+import type { Gate, GateCounts } from '../authz/gate.ts'
 import type { Embedder } from '../embed/embedder.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
 import type { Principal } from '../kernel/principal.ts'
 import type { Database } from '../store/sql.ts'
 import { type Approvals, mayAsk, namedBy, type Presented, type Presenting, shown } from './approvals.ts'
-import type { Candidate, Mode } from './candidate.ts'
-import { type Deadline, isOver } from './deadline.ts'
+import { type Branches, clearBest } from './best.ts'
+import type { Mode } from './candidate.ts'
+import type { Deadline } from './deadline.ts'
 import type { Filter } from './filter.ts'
-import { fuse } from './fuse.ts'
 import { createPlainHolders, type PlainHolders } from './plain.ts'
 import type { Passage } from './read.ts'
 import { release } from './release.ts'
@@ -71,18 +71,8 @@ export interface RetrieverDeps {
 
 export type Retriever = (principal: Principal, question: Question, deadline: Deadline) => Promise<Answer>
 
-interface Branches {
+interface Prepared extends Branches {
   readonly modeUsed: Mode
-  /** How many of each list at first. */
-  readonly depth: number
-  run(visible: Visible, depth: number): Promise<Candidate[][]>
-  /** Documents that are found whatever is asked. */
-  foundAnyway(visible: Visible): readonly Guarded[]
-}
-
-interface Found {
-  readonly cleared: readonly Cleared<Candidate>[]
-  readonly complete: boolean
 }
 
 /**
@@ -98,7 +88,6 @@ export function createRetriever(deps: RetrieverDeps): Retriever {
     const isPlain = named.length === 0 && plain.has(principal)
     const [branches, mayOffer] = await Promise.all([
       prepare(question, deps, deadline),
-      // Before anything is asked: where none may be made, nothing is done that could tell by the time it takes.
       isPlain ? mayAsk(principal) : approvals.mayOffer(principal),
     ])
     const queryHmac = keyed.query(question)
@@ -120,7 +109,7 @@ interface Asked {
   readonly principal: Principal
   readonly question: Question
   readonly queryHmac: string
-  readonly branches: Branches
+  readonly branches: Prepared
   readonly deadline: Deadline
   readonly mayOffer: boolean
   readonly plain: PlainHolders
@@ -137,9 +126,13 @@ async function answerWith(
   const { visibility, gate, keyed, onAnswer } = deps
   const { principal, question, queryHmac, branches, deadline, mayOffer, unlooked, plain } = asked
   const grants = presented.map(({ id }) => id)
+  // Also where no offer may be made any more: what is done, and how long it takes, does not tell whether there is one.
+  const tells = mayAsk(principal)
   const sight = await visibility.of(principal, {
     signal: deadline.signal,
     grants,
+    granted: shown(presented).flatMap(({ documentIds }) => documentIds),
+    tells,
     ...narrowedCollections(principal, question.collections),
     ...(question.filter && { filter: question.filter }),
   })
@@ -147,20 +140,23 @@ async function answerWith(
     consistency: question.consistency,
     passOver: true,
     grants: shown(presented),
-    tell: mayOffer,
     signal: deadline.signal,
   })
   const found = await clearBest({
-    question,
-    visible: sight.visible,
+    topK: question.topK,
+    sight,
     branches,
     clearing,
     deadline,
-    tells: mayOffer,
+    tells,
   })
   const complete = found.complete && sight.complete
   const left = { principal, question, queryHmac, modeUsed: branches.modeUsed, unlooked, plain }
-  const released = await release({ ...left, presented, clearing, cleared: found.cleared, complete }, deps)
+  const tellable = mayOffer ? found.tellable : []
+  const released = await release(
+    { ...left, presented, clearing, cleared: found.cleared, tellable, complete },
+    deps,
+  )
   if (released === undefined) return undefined
   const documents = new Set(released.passages.map(({ documentId }) => documentId))
   onAnswer?.({ ...clearing.counts, returned: documents.size })
@@ -173,15 +169,16 @@ async function answerWith(
 }
 
 /** Chooses what to search by. A model that does not answer leaves the words; a vector search has nothing else. */
-async function prepare(question: Question, deps: RetrieverDeps, { signal }: Deadline): Promise<Branches> {
+async function prepare(question: Question, deps: RetrieverDeps, { signal }: Deadline): Promise<Prepared> {
   const { search } = deps
   const { query, mode } = question
-  const byWords = (visible: Visible, depth: number) => search.keyword(visible, query ?? '', depth)
+  const byWords = (visible: Visible, depth: number, like?: Visible) =>
+    search.keyword(visible, query ?? '', depth, like)
   const alone = depthOfOne(question.topK)
-  const words: Branches = {
+  const words: Prepared = {
     modeUsed: 'keyword',
     depth: alone,
-    run: async (visible, depth) => [await byWords(visible, depth)],
+    run: async (...asked) => [await byWords(...asked)],
     foundAnyway: () => [],
   }
   if (mode === 'keyword') return words
@@ -195,7 +192,7 @@ async function prepare(question: Question, deps: RetrieverDeps, { signal }: Dead
     return {
       modeUsed: 'vector',
       depth: alone,
-      run: async (visible, depth) => [await search.vector(visible, embedding, depth)],
+      run: async (visible, depth, like) => [await search.vector(visible, embedding, depth, like)],
       foundAnyway: (visible) => search.foundAnyway(visible, alone),
     }
   }
@@ -203,7 +200,8 @@ async function prepare(question: Question, deps: RetrieverDeps, { signal }: Dead
     modeUsed: 'hybrid',
     depth: Math.max(fusedMin, alone),
     foundAnyway: (visible) => search.foundAnyway(visible, alone),
-    run: (visible, depth) => Promise.all([search.vector(visible, embedding, depth), byWords(visible, depth)]),
+    run: (visible, depth, like) =>
+      Promise.all([search.vector(visible, embedding, depth, like), byWords(visible, depth, like)]),
   }
 }
 
@@ -229,61 +227,11 @@ async function embed(
   }
 }
 
-interface ClearBestOptions {
-  readonly question: Question
-  readonly visible: Visible
-  readonly branches: Branches
-  readonly clearing: Clearing
-  readonly deadline: Deadline
-  /** The first that are cleared are also those of which the agent may be told: the best ones, so after the search. */
-  readonly tells: boolean
-}
-
 // Fusing only 50 of each list loses a little of what the longer ones agree on (docs/decisions/0005-ranking.md). Of one list
 // only its head can be in the answer; the rest stands by for what is refused.
 const fusedMin = 100
 const aloneMin = 20
 const aloneEach = 2
-const deeper = 4
 
 /** How many are looked for at first, where there is one list. */
 export const depthOfOne = (topK: number): number => Math.max(aloneMin, topK * aloneEach)
-
-/**
- * Takes the best candidates through the gate until `topK` are cleared. Where refusals leave too few, it searches
- * deeper, until that or exhaustion or the deadline. Whoever sees little waits for OpenFGA, hardly for the search: what is
- * found whatever was asked is asked about meanwhile.
- */
-async function clearBest({
-  question,
-  visible,
-  branches,
-  clearing,
-  deadline,
-  tells,
-}: ClearBestOptions): Promise<Found> {
-  let { depth } = branches
-  if (isOver(deadline)) return { cleared: [], complete: false }
-  let early = clearEarly(tells ? [] : branches.foundAnyway(visible), clearing)
-  for (;;) {
-    const [before, lists] = await Promise.all([early, branches.run(visible, depth)])
-    const { cleared, stopped = before?.stopped } = await clearing.clear(fuse(lists), question.topK)
-    early = undefined
-    // Nothing proven: say that permissions cannot be checked. Something proven: only that is released.
-    if (stopped !== undefined && cleared.length === 0 && !isOver(deadline)) throw stopped
-    const exhausted = lists.every((list) => list.length < depth)
-    const enough = cleared.length >= question.topK
-    if (enough || exhausted || stopped !== undefined || isOver(deadline)) {
-      // A document without a verdict may be one of those that were looked for.
-      const unanswered = clearing.counts.errors > 0
-      return { cleared, complete: !unanswered && (enough || (exhausted && stopped === undefined)) }
-    }
-    depth *= deeper
-  }
-}
-
-/** What it is told the clearing does not ask again, so that only why it was stopped is of use. */
-const clearEarly = (
-  items: readonly Guarded[],
-  clearing: Clearing,
-): Promise<Clearance<Guarded>> | undefined => (items.length === 0 ? undefined : clearing.clear(items))

@@ -10,10 +10,10 @@ import type { Scope } from './ranking/weigh.ts'
 import type { Visible } from './visible/visible.ts'
 
 export interface Search {
-  /** Nearest by inner product of unit vectors, best first. */
-  vector(visible: Visible, embedding: Float32Array, limit: number): Promise<Candidate[]>
-  /** Best by BM25, best first. */
-  keyword(visible: Visible, query: string, limit: number): Promise<Candidate[]>
+  /** Nearest by inner product of unit vectors, best first. `like`: with the work that a search of this would take. */
+  vector(visible: Visible, embedding: Float32Array, limit: number, like?: Visible): Promise<Candidate[]>
+  /** Best by BM25, best first. `like`: in as many statements whatever is visible. */
+  keyword(visible: Visible, query: string, limit: number, like?: Visible): Promise<Candidate[]>
   /**
    * Documents that searching by vectors finds whatever is asked: all that are visible, where they have no more passages than
    * are looked for. None where it is not known what they are called.
@@ -40,10 +40,12 @@ export function createSearch(
   const nearest = createNearest({ database, cells, corpus, onPlan })
   return {
     // Over nothing, too: how long it takes must not tell that there is nothing.
-    vector: (visible, embedding, limit) => nearest({ visible, embedding, limit }),
+    vector: (visible, embedding, limit, like) =>
+      nearest({ visible, embedding, limit, ...(like && { like }) }),
 
     // For those who may read nothing, too: what is skipped for them would tell them from those who may read little.
-    keyword: (visible, query, limit) => byWords(database, visible, query, limit, { scope: statistics }),
+    keyword: (visible, query, limit, like) =>
+      byWords(database, visible, query, limit, { scope: statistics, rareFirst: like === undefined }),
 
     foundAnyway(visible, limit) {
       const documents = corpus?.lastKnown()

@@ -84,7 +84,8 @@ export function createShadow(deps: ShadowDeps): Shadow {
         ? search
         : {
             ...search,
-            async vector(visible, embedding, limit) {
+            async vector(visible, embedding, limit, like) {
+              if (like !== undefined) return search.vector(visible, embedding, limit, like)
               const store: { plan?: PlanName } = {}
               const found = await planned.run(store, () => search.vector(visible, embedding, limit))
               const { plan } = store

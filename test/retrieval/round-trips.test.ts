@@ -1,36 +1,8 @@
-import { AsyncLocalStorage } from 'node:async_hooks'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import type { Database, Sql } from '../../src/store/sql.ts'
 import { agree } from '../support/approvals.ts'
 import { describeDatabases } from '../support/backends.ts'
+import { noting, sentBy } from '../support/noting.ts'
 import { openWorld, type RetrieveBody, type World } from '../support/world.ts'
-
-const asking = new AsyncLocalStorage<string[]>()
-
-/** Notes what is sent to the database on the way of one question, and how its transactions begin and end. */
-function noting(database: Database): Database {
-  const note = (text: string) => asking.getStore()?.push(text)
-  const noted = (sql: Sql): Sql['query'] => {
-    return (text, values) => {
-      note(text)
-      return sql.query(text, values)
-    }
-  }
-  return {
-    ...database,
-    query: noted(database),
-    forced(statement, values) {
-      note(statement.text)
-      return database.forced(statement, values)
-    },
-    async transaction(work) {
-      note('begin')
-      const result = await database.transaction((sql) => work({ query: noted(sql) }))
-      note('commit')
-      return result
-    },
-  }
-}
 
 const secret = { viewers: ['user:anne'], sensitive: true }
 
@@ -56,9 +28,7 @@ describeDatabases('a hot answer', (kind) => {
   async function sentFor(token: string, body: object): Promise<string[]> {
     const ask = () => world.retrieve(token, { query: 'travel budget', ...body })
     for (let time = 0; time < 2; time += 1) expect(ids(await ask())).toContain('travel')
-    const sent: string[] = []
-    await asking.run(sent, ask)
-    return sent
+    return sentBy(ask)
   }
 
   test.each([

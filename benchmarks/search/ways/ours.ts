@@ -1,12 +1,13 @@
 import type { Fga } from '../../../src/authz/fga.ts'
 import { createHeldVerdicts } from '../../../src/authz/gate/held.ts'
 import { createLimiter } from '../../../src/authz/gate/limiter.ts'
-import { createGate, type Guarded } from '../../../src/authz/gate.ts'
+import { createGate } from '../../../src/authz/gate.ts'
 import { createPermissionIndex, type FollowingIndex } from '../../../src/authz/index/create.ts'
 import { createStorage } from '../../../src/authz/index/storage.ts'
 import type { ModelVersion } from '../../../src/authz/model/pin.ts'
 import { createNominator } from '../../../src/authz/nominate.ts'
 import type { Principal } from '../../../src/kernel/principal.ts'
+import { clearBest } from '../../../src/retrieval/best.ts'
 import { createCells } from '../../../src/retrieval/cells/cells.ts'
 import { threadsHere } from '../../../src/retrieval/cells/lookers.ts'
 import { createCorpus } from '../../../src/retrieval/corpus/corpus.ts'
@@ -63,42 +64,47 @@ export async function openOurs(
   const snapshots = createSnapshots({ index, corpus })
   const cells = createCells({ database, log: () => undefined, threads: threadsHere() })
   await Promise.all([corpus.refresh(), cells.refresh()])
-  const visibility = createVisibility({ database, snapshots, corpus, nominator })
+  const visibility = createVisibility({ database, snapshots, corpus, nominator, hasTail: () => true })
   const search = createSearch(database, { cells, corpus })
 
   /** Whoever asked before is known: what seeing for the first time costs is told by bench:doors. */
   async function sees({ person, filter }: Pick<Asked, 'person' | 'filter'>) {
     const principal = principalOf(person)
-    const { visible } = await visibility.of(principal, {
+    const sight = await visibility.of(principal, {
       ...(filter !== undefined && { filter: { [filter[0]]: filter[1] } }),
     })
-    return { principal, visible }
+    return { principal, sight }
   }
 
-  /** As the service does: where too few of the best are cleared, it searches deeper. */
   async function answer(asked: Asked, consistency: 'fast' | 'strict') {
     const [lap, steps] = stopwatch()
-    const { principal, visible } = await sees(asked)
+    const { principal, sight } = await sees(asked)
     lap('visible')
     const before = sent
     const clearing = gate.open(principal, { consistency, passOver: true })
-    let early: readonly Guarded[] = search.foundAnyway(visible, depthOfOne(topK))
-    for (let depth = depthOfOne(topK); ; depth *= 4) {
-      const asking = early.length === 0 ? undefined : clearing.clear(early)
-      const found = await search.vector(visible, asked.vector, depth)
-      lap('search')
-      await asking
-      early = []
-      const { cleared } = await clearing.clear(found, topK)
-      lap('gate')
-      if (cleared.length < topK && found.length === depth) continue
-      return {
-        passages: cleared.map(({ chunkId }) => passageOf(chunkId)),
-        checks: clearing.counts.checks,
-        // Right where one answer is made at a time, as in the grid.
-        parts: sent - before,
-        steps,
-      }
+    const { cleared } = await clearBest({
+      topK,
+      sight,
+      branches: {
+        depth: depthOfOne(topK),
+        async run(visible, depth) {
+          const found = await search.vector(visible, asked.vector, depth)
+          lap('search')
+          return [found]
+        },
+        foundAnyway: (visible) => search.foundAnyway(visible, depthOfOne(topK)),
+      },
+      clearing,
+      deadline: { at: Number.POSITIVE_INFINITY, now, signal: new AbortController().signal },
+      tells: false,
+    })
+    lap('gate')
+    return {
+      passages: cleared.map(({ chunkId }) => passageOf(chunkId)),
+      checks: clearing.counts.checks,
+      // Right where one answer is made at a time, as in the grid.
+      parts: sent - before,
+      steps,
     }
   }
 
@@ -111,7 +117,7 @@ export async function openOurs(
       prepare: sees,
       async ask(asked) {
         const [lap, steps] = stopwatch()
-        const { visible } = await sees(asked)
+        const { visible } = (await sees(asked)).sight
         lap('visible')
         const found = await search.vector(visible, asked.vector, depthOfOne(topK))
         lap('search')

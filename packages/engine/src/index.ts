@@ -1,4 +1,5 @@
 export { type Affected, type AffectedInput, affectedBy } from './affected.ts'
+export { type Allowed, type ListableModel, listAllowed, listable, tuplesBehind } from './allowed.ts'
 export { type CheckPart, createTakeApart, type TakeApart } from './apart.ts'
 export { type CheckRequest, check, createMemo, type Memo } from './check.ts'
 export type { Json, JsonObject, ParamType } from './condition-values.ts'
@@ -22,7 +23,7 @@ export { listUsers } from './list-users.ts'
 export { compileModel, type Model, type Relation, type Rewrite } from './model.ts'
 export { overlayTuples, type TupleChange } from './overlay.ts'
 export { type ReachingUsers, type ReachingUsersOptions, reachingUsers } from './reaching-users.ts'
-export { type Candidates, listCandidates, relaxModel, tuplesBehind } from './relax.ts'
+export { listCandidates, relaxModel } from './relax.ts'
 export { createSession, type Session, type SessionInput } from './session.ts'
 export {
   createTupleStore,

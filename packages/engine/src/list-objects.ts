@@ -134,13 +134,14 @@ export interface ReverseGraph {
   behind(target: Relation): ReadonlySet<Relation>
 }
 
-const graphs = new WeakMap<Model, ReverseGraph>()
+// By its rules: a model with other conditions over them has the same.
+const graphs = new WeakMap<Model['types'], ReverseGraph>()
 
 export function reverseGraph(model: Model): ReverseGraph {
-  const before = graphs.get(model)
+  const before = graphs.get(model.types)
   if (before !== undefined) return before
   const graph = buildGraph(model)
-  graphs.set(model, graph)
+  graphs.set(model.types, graph)
   return graph
 }
 

@@ -3,60 +3,44 @@ import { type Reached, reach } from './list-objects.ts'
 import { linkModel, type Model, type Relation, type Rewrite } from './model.ts'
 import { analyseModel } from './model-graph.ts'
 import type { ModelAst, RewriteAst } from './model-json.ts'
-import { type RuleParts, rulePartsOf } from './rule-parts.ts'
 import { createSession, type Session, type SessionInput } from './session.ts'
-import type { Node, Tuple, TupleView } from './tuples.ts'
+import type { Node, TupleView } from './tuples.ts'
 
 /**
  * The model with every `but not` reduced to its base and every condition met: what it grants is a superset of what
  * the model grants, at any time and with any context. Not validated: a base alone may be what a model may not say.
  */
 export function relaxModel(model: Model): Model {
+  const conditions = new Map(
+    [...model.conditions].map(([name, condition]) => [name, metCondition(condition)]),
+  )
+  return { ...rewritten(model, ({ base }) => base), conditions }
+}
+
+/** The model with something else in the place of every `but not`. Not validated. */
+export function rewritten(
+  model: Model,
+  instead: (exclusion: RewriteAst & { kind: 'exclusion' }) => RewriteAst,
+): Model {
+  const again = (rewrite: RewriteAst): RewriteAst => {
+    if (rewrite.kind === 'exclusion') return again(instead(rewrite))
+    if (rewrite.kind !== 'union' && rewrite.kind !== 'intersection') return rewrite
+    return { ...rewrite, children: rewrite.children.map(again) }
+  }
   const types = model.ast.types.map((type) => ({
     ...type,
-    relations: new Map([...type.relations].map(([name, rewrite]) => [name, withoutExclusions(rewrite)])),
+    relations: new Map([...type.relations].map(([name, rewrite]) => [name, again(rewrite)])),
   }))
   const ast: ModelAst = { ...model.ast, types }
-  const conditions = new Map([...model.conditions].map(([name, condition]) => [name, met(condition)]))
   const analysis = analyseModel(ast)
-  return { ...model, ast, types: linkModel(ast, analysis), conditions, isWeighted: analysis.isWeighted }
+  return { ...model, ast, types: linkModel(ast, analysis), isWeighted: analysis.isWeighted }
 }
 
-function withoutExclusions(rewrite: RewriteAst): RewriteAst {
-  if (rewrite.kind === 'exclusion') return withoutExclusions(rewrite.base)
-  if (rewrite.kind !== 'union' && rewrite.kind !== 'intersection') return rewrite
-  return { ...rewrite, children: rewrite.children.map(withoutExclusions) }
-}
-
-const met = (condition: Condition): Condition => ({ ...condition, accepts: () => true, evaluate: () => true })
-
-/** Names, of which some may come several times. */
-export interface ReachedNames extends Iterable<string> {
-  readonly size: number
-  /**
-   * A list stays a superset until a tuple is added whose user (without its relation) is one of these.
-   */
-  has(name: string): boolean
-}
-
-export interface Candidates {
-  /** Names of objects, each once, in no order. */
-  readonly objects: readonly string[]
-  /** What the subject has some bearing relation to, itself and its type's wildcard included. */
-  readonly reached: ReachedNames
-  /**
-   * Whether the list would hold this object with the tuples that are on it now, everything else as it was: a superset
-   * for as long as the list is one. As `metBy` and `standsWith`, only where `tuplesBehind` tells what counts.
-   */
-  holds(object: string): boolean
-  /**
-   * The parts of the relation's rule that a tuple with this relation and user meets, on whichever object, as bits; 0: none,
-   * as for all whose user is not `reached`. A superset for as long as the list is one.
-   */
-  metBy(tuple: Tuple): number
-  /** Whether the list holds an object on which tuples meet these parts together. */
-  standsWith(met: number): boolean
-}
+const metCondition = (condition: Condition): Condition => ({
+  ...condition,
+  accepts: () => true,
+  evaluate: () => true,
+})
 
 /**
  * Objects to which the subject has the relation under a relaxed model: the least fixpoint, from the subject on, so
@@ -67,97 +51,20 @@ export function listCandidates(
   tuples: TupleView,
   relation: Relation,
   input: SessionInput,
-): Candidates {
+): readonly string[] {
   const session = createSession(relaxed, tuples, input)
-  const gated = new Map<Relation, boolean>()
-  const isGated = (one: Relation): boolean => {
-    const known = gated.get(one) ?? hasIntersection(one.rewrite)
-    gated.set(one, known)
-    return known
-  }
-  const seen = reach(
-    session,
-    relation,
-    (one, node, reached) => !isGated(one) || stands(one.rewrite, one, node, session, reached),
-  )
-  const users = userTypes(relaxed)
-  const { node: subject } = session.user
-  const bearing = new Map<Relation, Set<string>>()
-  for (const [one, nodes] of seen) {
-    if (!users.has(one.type)) continue
-    const names = new Set<string>()
-    for (const { name } of nodes.keys()) names.add(name)
-    bearing.set(one, names)
-  }
-  const parts = partsOf(relaxed, relation)
-  const metBy = (tuple: Tuple): number => (parts === undefined ? 0 : metParts(tuple, parts, session, bearing))
-  // Where nothing can be told by parts, everything may stand.
-  const standsWith = (met: number): boolean => parts === undefined || parts.standsWith(met)
-  return {
-    objects: [...(seen.get(relation)?.keys() ?? [])].map(({ name }) => name),
-    reached: namesIn([new Set([subject.name, `${subject.type}:*`]), ...bearing.values()]),
-    metBy,
-    standsWith,
-    holds(object) {
-      let met = 0
-      const node = session.node(object)
-      for (const name of parts?.relations ?? []) {
-        const counted = relaxed.types.get(relation.type)?.get(name)
-        for (const tuple of counted ? session.every(counted, node) : []) met |= metBy(tuple)
-      }
-      return standsWith(met)
-    },
-  }
+  const seen = reach(session, relation, (one, node, reached) => mayStand(one, node, session, reached))
+  return [...(seen.get(relation)?.keys() ?? [])].map(({ name }) => name)
 }
 
-const namesIn = (sets: readonly ReadonlySet<string>[]): ReachedNames => ({
-  size: sets.reduce((sum, { size }) => sum + size, 0),
-  has: (name) => sets.some((names) => names.has(name)),
-  *[Symbol.iterator]() {
-    for (const names of sets) yield* names
-  },
-})
+const gated = new WeakMap<Relation, boolean>()
 
-/** By names: a node may be another one by now. */
-function metParts(
-  tuple: Tuple,
-  parts: RuleParts,
-  { model, user, isValid }: Session,
-  bearing: ReadonlyMap<Relation, ReadonlySet<string>>,
-): number {
-  const bears = (relation: Relation | undefined): boolean =>
-    relation !== undefined && (bearing.get(relation)?.has(tuple.user.name) ?? false)
-
-  function isAssigned(): boolean {
-    if (tuple.userRelation !== '') return bears(model.types.get(tuple.user.type)?.get(tuple.userRelation))
-    if (user.relation !== '') return false
-    return tuple.user.wildcard ? tuple.user.type === user.node.type : tuple.user.name === user.node.name
-  }
-
-  let met = 0
-  for (const { bit, relation, targets } of parts.reading(tuple.relation)) {
-    if (!isValid(relation, tuple)) continue
-    if (targets === undefined ? isAssigned() : bears(targets.get(tuple.user.type))) met |= bit
-  }
-  return met
+/** Whether a rule without exclusions holds by what was reached so far. Only where it has an `and` that is not said by being asked. */
+export function mayStand(relation: Relation, node: Node, session: Session, reached: Reached): boolean {
+  const isGated = gated.get(relation) ?? hasIntersection(relation.rewrite)
+  gated.set(relation, isGated)
+  return !isGated || stands(relation.rewrite, relation, node, session, reached)
 }
-
-const partsOfModels = new WeakMap<Model, Map<Relation, RuleParts | undefined>>()
-
-function partsOf(model: Model, relation: Relation): RuleParts | undefined {
-  const known = partsOfModels.get(model) ?? new Map<Relation, RuleParts | undefined>()
-  partsOfModels.set(model, known)
-  if (!known.has(relation)) known.set(relation, rulePartsOf(model, relation))
-  return known.get(relation)
-}
-
-/**
- * Names of the relations of its own type whose tuples the relation may rest on: objects with the same tuples on these
- * are alike to everybody. undefined: more than that counts, since a tuple may have an object of that type for its user, or
- * its rule has too many parts.
- */
-export const tuplesBehind = (relaxed: Model, relation: Relation): ReadonlySet<string> | undefined =>
-  userTypes(relaxed).has(relation.type) ? undefined : partsOf(relaxed, relation)?.relations
 
 function hasIntersection(rewrite: Rewrite): boolean {
   if (rewrite.kind === 'union') return rewrite.children.some(hasIntersection)
@@ -198,10 +105,4 @@ function stands(rule: Rewrite, owner: Relation, node: Node, session: Session, re
     case 'exclusion':
       return again(rule.base)
   }
-}
-
-/** Types that a tuple's user may have: nothing is reached through the others. */
-function userTypes(model: Model): ReadonlySet<string> {
-  const relations = [...model.types.values()].flatMap((all) => [...all.values()])
-  return new Set(relations.flatMap(({ restrictions }) => restrictions.map(({ type }) => type)))
 }

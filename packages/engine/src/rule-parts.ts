@@ -9,7 +9,7 @@ export interface RuleParts {
   readonly relations: ReadonlySet<string>
   /** The parts that read tuples on this relation. */
   readonly reading: (relation: string) => readonly RulePart[]
-  /** Whether the relation stands where these parts are met, and no others. Exclusions are left out. */
+  /** Whether the relation stands where these parts are met, and no others. */
   standsWith(met: number): boolean
 }
 
@@ -19,6 +19,8 @@ export interface RulePart {
   readonly relation: Relation
   /** For `x from relation`: x, by the type of the parent. undefined: the tuples themselves assign. */
   readonly targets: ReadonlyMap<string, Relation> | undefined
+  /** It stands under a `but not`, where it takes away. What stands on both sides of one is two parts. */
+  readonly takesAway: boolean
 }
 
 /** Bits of a number that can be set one by one. */
@@ -33,30 +35,31 @@ export function rulePartsOf(model: Model, target: Relation): RuleParts | undefin
 
   function stands(met: number): boolean {
     // A relation that comes up again on the way to itself adds nothing.
-    const open = new Set<Relation>()
-    function has(relation: Relation): boolean {
-      if (open.has(relation)) return false
-      open.add(relation)
-      const found = isMet(relation.rewrite, relation)
-      open.delete(relation)
+    const open = new Set<string>()
+    function has(relation: Relation, takesAway: boolean): boolean {
+      const side = sideKey(relation.name, takesAway)
+      if (open.has(side)) return false
+      open.add(side)
+      const found = isMet(relation.rewrite, relation, takesAway)
+      open.delete(side)
       return found
     }
-    function isMet(rule: Rewrite, owner: Relation): boolean {
+    function isMet(rule: Rewrite, owner: Relation, takesAway: boolean): boolean {
       switch (rule.kind) {
         case 'this':
         case 'ttu':
-          return (met & (parts.get(partKey(rule, owner))?.bit ?? 0)) !== 0
+          return (met & (parts.get(partKey(rule, owner, takesAway))?.bit ?? 0)) !== 0
         case 'computed':
-          return has(rule.relation)
+          return has(rule.relation, takesAway)
         case 'union':
-          return rule.children.some((child) => isMet(child, owner))
+          return rule.children.some((child) => isMet(child, owner, takesAway))
         case 'intersection':
-          return rule.children.every((child) => isMet(child, owner))
+          return rule.children.every((child) => isMet(child, owner, takesAway))
         case 'exclusion':
-          return isMet(rule.base, owner)
+          return isMet(rule.base, owner, takesAway) && !isMet(rule.subtract, owner, !takesAway)
       }
     }
-    return has(target)
+    return has(target, false)
   }
 
   return {
@@ -72,37 +75,39 @@ export function rulePartsOf(model: Model, target: Relation): RuleParts | undefin
   }
 }
 
-const partKey = (rule: Rewrite & { kind: 'this' | 'ttu' }, owner: Relation): string =>
-  rule.kind === 'this' ? owner.name : `${rule.computed} from ${rule.tupleset}`
+const sideKey = (text: string, takesAway: boolean): string => `${takesAway ? '-' : '+'}${text}`
+
+const partKey = (rule: Rewrite & { kind: 'this' | 'ttu' }, { name }: Relation, takesAway: boolean): string =>
+  sideKey(rule.kind === 'this' ? name : `${rule.computed} from ${rule.tupleset}`, takesAway)
 
 function collectParts({ types }: Model, target: Relation): ReadonlyMap<string, RulePart> {
   const parts = new Map<string, RulePart>()
-  const seen = new Set([target])
-  function collect(rule: Rewrite, owner: Relation): void {
+  const seen = new Map([[sideKey(target.name, false), { relation: target, takesAway: false }]])
+  function collect(rule: Rewrite, owner: Relation, takesAway: boolean): void {
     switch (rule.kind) {
       case 'this':
       case 'ttu': {
         const relation = rule.kind === 'this' ? owner : types.get(target.type)?.get(rule.tupleset)
-        const key = partKey(rule, owner)
+        const key = partKey(rule, owner, takesAway)
         if (relation === undefined || parts.has(key)) return
-        parts.set(key, {
-          bit: 1 << parts.size,
-          relation,
-          targets: rule.kind === 'ttu' ? rule.targets : undefined,
-        })
+        const targets = rule.kind === 'ttu' ? rule.targets : undefined
+        parts.set(key, { bit: 1 << parts.size, relation, targets, takesAway })
         return
       }
-      case 'computed':
-        seen.add(rule.relation)
+      case 'computed': {
+        const side = sideKey(rule.relation.name, takesAway)
+        if (!seen.has(side)) seen.set(side, { relation: rule.relation, takesAway })
         return
+      }
       case 'union':
       case 'intersection':
-        for (const child of rule.children) collect(child, owner)
+        for (const child of rule.children) collect(child, owner, takesAway)
         return
       case 'exclusion':
-        collect(rule.base, owner)
+        collect(rule.base, owner, takesAway)
+        collect(rule.subtract, owner, !takesAway)
     }
   }
-  for (const one of seen) collect(one.rewrite, one)
+  for (const { relation, takesAway } of seen.values()) collect(relation.rewrite, relation, takesAway)
   return parts
 }

@@ -97,8 +97,8 @@ test(`tuples with a change laid over them answer as a store in which it was made
       expect(overlay.get(key)?.condition).toEqual(after.get(key)?.condition)
     const relaxed = relaxModel(scene.model)
     for (const relation of relaxed.types.get('doc')?.values() ?? [])
-      expect(new Set(listCandidates(relaxed, overlay, relation, { user: 'user:1' }).objects)).toEqual(
-        new Set(listCandidates(relaxed, after, relation, { user: 'user:1' }).objects),
+      expect(new Set(listCandidates(relaxed, overlay, relation, { user: 'user:1' }))).toEqual(
+        new Set(listCandidates(relaxed, after, relation, { user: 'user:1' })),
       )
   }
   expect(differing).toBeGreaterThan(worlds)

@@ -140,7 +140,7 @@ function groupsOf({ model, tuples }: ReplicaView, user: FgaObject): readonly Nom
   const relaxed = relaxModel(model)
   return groupings(relaxed).flatMap((relation) =>
     relation.strategy('user').reachable
-      ? listCandidates(relaxed, tuples, relation, { user }).objects.map((group) => ({
+      ? listCandidates(relaxed, tuples, relation, { user }).map((group) => ({
           member: user,
           relation: relation.name,
           group: group as FgaObject,

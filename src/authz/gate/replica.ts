@@ -1,17 +1,13 @@
 import type { Fga } from '../fga.ts'
 import type { Consistency, Question } from '../gate.ts'
-import type { CheckPart, PermissionIndex } from '../permission-index.ts'
+import { isOver } from '../index/ends.ts'
+import type { CheckPart, IndexStatus, PermissionIndex } from '../permission-index.ts'
 import { type HeldVerdicts, type HeldYes, heldKey } from './held.ts'
 
 /** What the replica lets the gate leave unasked, or ask for less. It never lets anything through by itself. */
 export interface Look {
   /** The replica has the tail and says no: not worth asking about. */
   readonly refused: ReadonlySet<string>
-  /**
-   * In the order given: those that it would refuse for nothing but being sensitive, with the tail or without it. Only worth
-   * asking about; whether the agent may be told of them is OpenFGA's to say.
-   */
-  readonly kept: readonly string[]
   /** OpenFGA's own yes, which may be said again: nothing that the document leads to was taken away since. */
   readonly held: ReadonlyMap<string, HeldYes>
   /** OpenFGA's caches may answer: nothing that these lead to was taken away since those were filled. */
@@ -32,7 +28,9 @@ export interface ReplicaDeps {
 /** The replica and the held verdicts, for one question. */
 export interface Asker {
   /** For `strict` it only says what is refused. */
-  look(documentIds: readonly string[], options: { readonly tell: boolean }): Look
+  look(documentIds: readonly string[]): Look
+  /** Those about which OpenFGA's caches may be asked, whatever is asked: nothing that they lead to was taken away lately. */
+  untouched(documentIds: readonly string[]): ReadonlySet<string>
   /**
    * Smaller questions for OpenFGA, by whose answers its yes to each document follows, where that spares work: what
    * documents share, folders and groups, is asked once for all. The others are asked whole.
@@ -47,9 +45,16 @@ export interface Asker {
 /** Milliseconds: a change log that was not read to its end for longer may hide a removal. */
 export const tailMaxMs = 1_000
 
+/** Whether all was heard that OpenFGA held less than that ago. */
+export const isAtTail = ({ state, tailReadAt }: IndexStatus, at: number): boolean =>
+  state === 'following' &&
+  tailReadAt !== undefined &&
+  // A clock that was set back would make it fresh for as long as that was.
+  at >= tailReadAt &&
+  at - tailReadAt < tailMaxMs
+
 const nothing: Look = {
   refused: new Set(),
-  kept: [],
   held: new Map(),
   cacheable: new Set(),
   holdable: new Map(),
@@ -67,14 +72,10 @@ export function createAsker(
 
   /** It holds all that OpenFGA held less than a second ago, what this process wrote included, under this model. */
   function hasTail(at: number): boolean {
-    const { state, tailReadAt } = index.status()
+    const status = index.status()
     return (
-      state === 'following' &&
-      tailReadAt !== undefined &&
-      tailReadAt > held.wroteAt &&
-      // A clock that was set back would make it fresh for as long as that was.
-      at >= tailReadAt &&
-      at - tailReadAt < tailMaxMs &&
+      isAtTail(status, at) &&
+      (status.tailReadAt ?? 0) > held.wroteAt &&
       index.view()?.modelId === modelId &&
       fga.modelId === modelId
     )
@@ -92,11 +93,6 @@ export function createAsker(
         return verdict?.allowed === false ? [[id, verdict.until]] : []
       }),
     )
-  }
-
-  function tellableOf(refused: readonly string[], at: number): readonly string[] {
-    const verdicts = index.evaluate({ ...question, relation: 'can_be_told' }, refused, at)
-    return refused.filter((id) => verdicts?.get(id)?.allowed === true)
   }
 
   function heldOf(ids: readonly string[], at: number): ReadonlyMap<string, HeldYes> {
@@ -158,21 +154,25 @@ export function createAsker(
       const known = ordinary(ids, at)
       return ids.filter((id) => !known.has(id))
     },
-    look(ids, { tell }) {
+    untouched(ids) {
+      const at = now()
+      if (consistency === 'strict' || !hasTail(at)) return nothing.cacheable
+      const touched = index.touched(ids, at - cacheTtlMs)
+      return new Set(ids.filter((id) => !touched.has(id)))
+    },
+    look(ids) {
       const at = now()
       const isAtTail = hasTail(at)
       const kept = isAtTail && consistency === 'fast' ? heldOf(ids, at) : nothing.held
       const standing = new Map([...kept].filter(([, yes]) => isConfirmed(yes, at)))
       const open = standing.size === 0 ? ids : ids.filter((id) => !standing.has(id))
       if (open.length === 0) return { ...nothing, held: standing }
-      const verdicts = isAtTail || tell ? index.evaluate(question, open, at) : undefined
+      const verdicts = isAtTail ? index.evaluate(question, open, at) : undefined
       if (verdicts === undefined) return nothing
       const refused = new Set(open.filter((id) => verdicts.get(id)?.allowed === false))
-      const tellable = tell ? tellableOf([...refused], at) : []
-      if (!isAtTail) return { ...nothing, kept: tellable }
-      if (consistency === 'strict') return { ...nothing, refused, kept: tellable }
+      if (consistency === 'strict') return { ...nothing, refused }
       const allowed = open.filter((id) => verdicts.get(id)?.allowed === true)
-      const touched = index.touched([...allowed, ...tellable], at - cacheTtlMs)
+      const touched = index.touched(allowed, at - cacheTtlMs)
       const plain = ordinary(allowed, at)
       for (const [id, until] of plain) {
         const yes = kept.get(id)
@@ -183,9 +183,8 @@ export function createAsker(
       const perhapsCached = presentsGrants ? [...plain.keys()] : allowed
       return {
         refused,
-        kept: tellable,
         held: standing,
-        cacheable: new Set([...perhapsCached, ...tellable].filter((id) => !touched.has(id))),
+        cacheable: new Set(perhapsCached.filter((id) => !touched.has(id))),
         holdable: new Map([...plain].map(([id, until]) => [id, earlier(until, verdicts.get(id)?.until)])),
       }
     },
@@ -194,10 +193,6 @@ export function createAsker(
     },
   }
 }
-
-// As the gate asks OpenFGA: rounded up, so that a grant that ends within this second is over.
-const isOver = (until: number | undefined, at: number): boolean =>
-  until !== undefined && Math.ceil(at / 1_000) * 1_000 >= until
 
 const earlier = (one: number | undefined, other: number | undefined): number | undefined =>
   one === undefined || other === undefined ? (one ?? other) : Math.min(one, other)

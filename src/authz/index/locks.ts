@@ -28,24 +28,64 @@ export function createLocks(): Locks {
   const tuples: (Tuple | undefined)[] = []
   const holders: number[] = []
   const after: number[] = []
+  const before: number[] = []
   const first = new Map<string, number>()
+  // One user may have as many as there are ends: these are found by what they say, not by going through them.
+  const ending = new Map<string, number>()
   const free: number[] = []
   const idle = new Set<number>()
 
   const firstOf = (user: string): number => first.get(user) ?? none
   const next = (lock: number): number => after[lock] ?? none
 
+  function link(last: number, lock: number, user: string): void {
+    if (last !== none) after[last] = lock
+    else if (lock === none) first.delete(user)
+    else first.set(user, lock)
+    if (lock !== none) before[lock] = last
+  }
+
+  function find(tuple: Tuple): number {
+    if (tuple.condition !== undefined) return ending.get(keyOfEnding(tuple)) ?? none
+    // Those with an end come last.
+    for (let lock = firstOf(tuple.user.name); lock !== none; lock = next(lock)) {
+      const one = tuples[lock]
+      if (one?.condition !== undefined) break
+      if (one?.relation === tuple.relation && one.userRelation === tuple.userRelation) return lock
+    }
+    return none
+  }
+
   function forget(lock: number): void {
-    const user = tuples[lock]?.user.name ?? ''
-    const rest = next(lock)
-    if (firstOf(user) !== lock) {
-      let last = firstOf(user)
-      while (last !== none && next(last) !== lock) last = next(last)
-      if (last !== none) after[last] = rest
-    } else if (rest === none) first.delete(user)
-    else first.set(user, rest)
+    const tuple = tuples[lock]
+    if (tuple === undefined) return
+    link(before[lock] ?? none, next(lock), tuple.user.name)
+    if (tuple.condition !== undefined) ending.delete(keyOfEnding(tuple))
     tuples[lock] = undefined
     free.push(lock)
+  }
+
+  function make(tuple: Tuple): number {
+    const lock = free.pop() ?? tuples.length
+    const user = tuple.user.name
+    tuples[lock] = tuple
+    holders[lock] = 0
+    const head = firstOf(user)
+    if (tuple.condition !== undefined) ending.set(keyOfEnding(tuple), lock)
+    // Behind the first with an end, which is as good a place among those as any; else in front of all.
+    const place = tuple.condition === undefined ? none : lastWithoutEnd(head)
+    const rest = place === none ? head : next(place)
+    link(place, lock, user)
+    link(lock, rest, user)
+    idle.add(lock)
+    return lock
+  }
+
+  function lastWithoutEnd(head: number): number {
+    let last = none
+    for (let lock = head; lock !== none && tuples[lock]?.condition === undefined; lock = next(lock))
+      last = lock
+    return last
   }
 
   return {
@@ -53,16 +93,8 @@ export function createLocks(): Locks {
       return tuples.length
     },
     of(tuple) {
-      const user = tuple.user.name
-      for (let lock = firstOf(user); lock !== none; lock = next(lock))
-        if (saysTheSame(tuples[lock], tuple)) return lock
-      const lock = free.pop() ?? tuples.length
-      tuples[lock] = tuple
-      holders[lock] = 0
-      after[lock] = firstOf(user)
-      first.set(user, lock)
-      idle.add(lock)
-      return lock
+      const lock = find(tuple)
+      return lock === none ? make(tuple) : lock
     },
     hold(lock) {
       holders[lock] = (holders[lock] ?? 0) + 1
@@ -81,9 +113,6 @@ export function createLocks(): Locks {
   }
 }
 
-/** By name: the node of a user may be another one by now. When its condition ends does not count. */
-const saysTheSame = (one: Tuple | undefined, other: Tuple): boolean =>
-  one !== undefined &&
-  one.relation === other.relation &&
-  one.userRelation === other.userRelation &&
-  one.condition?.name === other.condition?.name
+/** By name: the node of a user may be another one by now. */
+const keyOfEnding = ({ user, relation, userRelation, condition }: Tuple): string =>
+  JSON.stringify([user.name, relation, userRelation, condition?.name, condition?.context])

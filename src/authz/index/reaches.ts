@@ -1,20 +1,22 @@
 import {
-  type Candidates,
-  listCandidates,
+  type Allowed,
+  type ListableModel,
+  listAllowed,
+  listable,
   type Model,
-  relaxModel,
   type TupleStore,
   tuplesBehind,
 } from '@remit/engine'
 import { bitsIn, countBits, hasBit, setBit } from '../../kernel/bits.ts'
 import { splitObject } from '../../kernel/ids.ts'
 import { ofEach } from '../../kernel/of-each.ts'
-import type { Question } from '../gate.ts'
-import type { Reach } from '../permission-index.ts'
+import { contextAt } from '../fga.ts'
+import type { LocalQuestion, Reach } from '../permission-index.ts'
 import { createDoors, type Doors } from './doors.ts'
+import { isOver, watchEnds } from './ends.ts'
 import type { Effect } from './replica.ts'
 
-/** Who reaches which doors, remembered and kept up as long as it stays a superset. */
+/** Who reaches which doors by the whole model, remembered and kept up as long as it stays right. */
 export interface Reaches {
   useModel(model: Model): void
   /** From now on of these tuples, of which nothing is known yet. */
@@ -23,21 +25,20 @@ export interface Reaches {
   filled(tuples: Iterable<{ readonly object: string }>): void
   note(effects: readonly Effect[]): void
   /** undefined: the model has no such relation, or what is asked brings tuples on documents. */
-  reach(question: Question, now: number): Reach | undefined
+  reach(question: LocalQuestion, now: number): Reach | undefined
   /** Ids of the documents at the doors that are reached. undefined: the model has no such relation. */
-  nominate(question: Question, now: number): readonly string[] | undefined
+  nominate(question: LocalQuestion, now: number): readonly string[] | undefined
   /** -1: at none. */
   doorOf(documentId: string): number
   /** Called with the ids of documents that stand elsewhere now; without, when that may be so of all of them. */
   onMove(listener: (documentIds?: readonly string[]) => void): void
 }
 
-interface Kept extends Reach, Pick<Candidates, 'reached' | 'metBy' | 'standsWith'> {
+interface Kept extends Reach, Pick<Allowed, 'reached' | 'metBy' | 'standsWith'> {
   open: Uint8Array
   isOver: boolean
-  /** Something was removed since: still a superset, but perhaps a wide one. */
-  isWide: boolean
-  readonly madeAt: number
+  /** Milliseconds since the epoch: an end on which it rests. */
+  until(): number
   /** In names. */
   readonly weight: number
 }
@@ -45,18 +46,18 @@ interface Kept extends Reach, Pick<Candidates, 'reached' | 'metBy' | 'standsWith
 export interface ReachesOptions {
   /** Names that are kept for all questions together. Default 1 million, which takes about 50 MB. */
   readonly namesMax?: number
-  /** Milliseconds after which a reach is made anew if something was removed. Default 5 s. */
-  readonly wideMs?: number
 }
 
-const asked = ['can_read', 'can_read_delegated'] as const
+// What checks said on the way may be otherwise where tuples lead in a circle, and nothing tells of it.
+const checkedMs = 5_000
+const asked = ['can_read', 'can_read_delegated', 'can_be_told'] as const
 
 export function createReaches(options: ReachesOptions = {}): Reaches {
-  const { namesMax = 1_000_000, wideMs = 5_000 } = options
+  const { namesMax = 1_000_000 } = options
   const kept = new Map<string, Kept>()
   const listeners: ((documentIds?: readonly string[]) => void)[] = []
   let names = 0
-  let relaxed: Model | undefined
+  let listed: ListableModel | undefined
   let tuples: TupleStore | undefined
   let counted: ReadonlySet<string> | undefined
   let doors: Doors | undefined
@@ -91,7 +92,7 @@ export function createReaches(options: ReachesOptions = {}): Reaches {
   function recall(key: string, now: number): Kept | undefined {
     const reach = kept.get(key)
     if (reach === undefined) return undefined
-    if (reach.isWide && now - reach.madeAt > wideMs) {
+    if (isOver(reach.until(), now)) {
       drop(reach)
       return undefined
     }
@@ -101,16 +102,25 @@ export function createReaches(options: ReachesOptions = {}): Reaches {
     return reach
   }
 
-  function list({ user, relation: name, contextual }: Question): Candidates | undefined {
-    const relation = relaxed?.types.get('document')?.get(name)
-    if (relaxed === undefined || relation === undefined || tuples === undefined) return undefined
-    return listCandidates(relaxed, tuples.standing, relation, { user, contextualTuples: contextual })
+  function list({ user, relation: name, contextual }: LocalQuestion, now: number) {
+    const relation = listed?.model.types.get('document')?.get(name)
+    if (listed === undefined || relation === undefined || tuples === undefined) return undefined
+    const { conditions, until } = watchEnds(listed.model, now)
+    const found = listAllowed(listed, { standing: tuples.standing, all: tuples }, relation, {
+      user,
+      contextualTuples: contextual,
+      context: contextAt(now),
+      conditions,
+    })
+    return { found, until }
   }
 
-  function make(key: string, question: Question, now: number): Kept | undefined {
-    const found = list(question)
-    if (found === undefined || doors === undefined) return undefined
-    const { objects, reached, metBy, standsWith } = found
+  function make(key: string, question: LocalQuestion, now: number): Kept | undefined {
+    const answer = list(question, now)
+    if (answer === undefined || doors === undefined) return undefined
+    const { found, until } = answer
+    const { reached, metBy, standsWith, restsOnChecks } = found
+    const checkedUntil = restsOnChecks ? now + checkedMs : Number.POSITIVE_INFINITY
     const made: Kept = {
       key,
       reached,
@@ -120,14 +130,13 @@ export function createReaches(options: ReachesOptions = {}): Reaches {
       // A bit for each door weighs little, but there may be many doors.
       weight: reached.size + (doors.end >> 8),
       isOver: false,
-      isWide: false,
-      madeAt: now,
+      until: () => Math.min(until() ?? Number.POSITIVE_INFINITY, checkedUntil),
       opens: (door) => hasBit(made.open, door),
       opened: () => bitsIn(made.open),
       count: () => countBits(made.open),
     }
     // Where there are no locks the walk came to the documents.
-    if (counted === undefined) for (const object of objects) setBit(made.open, doors.doorOf(object))
+    if (counted === undefined) for (const object of found.objects) setBit(made.open, doors.doorOf(object))
     else openDoors(made, doors)
     return made
   }
@@ -187,20 +196,20 @@ export function createReaches(options: ReachesOptions = {}): Reaches {
 
   function standAnew(): void {
     clear()
-    doors = tuples && relaxed && createDoors(tuples, counted)
+    doors = tuples && listed && createDoors(tuples, counted)
     for (const { object } of tuples?.after('') ?? []) if (isDocument(object.name)) doors?.touch(object.name)
     doors?.settle()
     tell()
   }
 
-  const onDocuments = ({ contextual }: Question): string[] =>
+  const onDocuments = ({ contextual }: LocalQuestion): string[] =>
     contextual.map(({ object }) => object).filter(isDocument)
 
-  const keyOf = ofEach(({ user, relation, contextual }: Question): string =>
+  const keyOf = ofEach(({ user, relation, contextual }: LocalQuestion): string =>
     JSON.stringify([user, relation, contextual]),
   )
 
-  function reach(question: Question, now: number): Kept | undefined {
+  function reach(question: LocalQuestion, now: number): Kept | undefined {
     if (onDocuments(question).length > 0) return undefined
     const key = keyOf(question)
     const before = recall(key, now)
@@ -213,9 +222,9 @@ export function createReaches(options: ReachesOptions = {}): Reaches {
   return {
     reach,
     useModel(model) {
-      relaxed = relaxModel(model)
+      listed = listable(model)
       const before = counted
-      counted = countedBy(relaxed)
+      counted = countedBy(model)
       if (doors === undefined || !isSame(before, counted)) standAnew()
       else clear()
     },
@@ -228,7 +237,7 @@ export function createReaches(options: ReachesOptions = {}): Reaches {
       settle()
     },
     note(effects) {
-      for (const { kind, tuple } of effects) {
+      for (const { tuple } of effects) {
         const { object, relation } = tuple
         const isOnDocument = isDocument(object)
         if (isOnDocument && (counted === undefined || counted.has(relation))) doors?.touch(object)
@@ -236,9 +245,7 @@ export function createReaches(options: ReachesOptions = {}): Reaches {
         if (isOnDocument && counted !== undefined) continue
         const user = tuple.user.split('#')[0] ?? tuple.user
         for (const one of [...kept.values()]) {
-          if (!one.reached.has(user)) continue
-          if (kind === 'removed') one.isWide = true
-          else drop(one)
+          if (one.reached.has(user)) drop(one)
         }
       }
       settle()
@@ -246,7 +253,7 @@ export function createReaches(options: ReachesOptions = {}): Reaches {
     nominate(question, now) {
       const named = onDocuments(question)
       if (named.length === 0) return idsAt(reach(question, now))
-      const found = list(question)
+      const found = list(question, now)?.found
       if (found === undefined || counted === undefined) return found?.objects.map(idOf)
       // What is on a document is nobody's way to another one.
       const contextual = question.contextual.filter(({ object }) => !isDocument(object))
@@ -260,7 +267,7 @@ export function createReaches(options: ReachesOptions = {}): Reaches {
   }
 }
 
-function metOf(lock: number, metBy: Candidates['metBy'], locks: Doors['locks']): number {
+function metOf(lock: number, metBy: Allowed['metBy'], locks: Doors['locks']): number {
   const tuple = locks.tuple(lock)
   return tuple === undefined ? 0 : metBy(tuple)
 }

@@ -21,7 +21,7 @@ export function createCould(models: readonly Model[], tuples: TupleView): Could 
       relaxed.flatMap((model) => {
         const target = model.types.get('document')?.get(relation)
         if (target === undefined) return []
-        const { objects } = listCandidates(model, tuples, target, { user, contextualTuples: contextual })
+        const objects = listCandidates(model, tuples, target, { user, contextualTuples: contextual })
         return objects.map((name) => splitObject(name).id)
       }),
     )

@@ -49,18 +49,20 @@ export function createNearest({
   }
 
   async function search(ask: Ask): Promise<Candidate[]> {
-    const { visible, limit } = ask
+    const { visible, limit, like } = ask
     const started = ticks()
     const sets = corpusCells?.sets() ?? []
     const loose = sets.length === 0 ? undefined : looseOf(sets, visible)
+    // Where there is more of it than of what it is to be like, that would take too long.
+    const by = like === undefined || like.chunks < visible.chunks ? visible : like
     const choice = pick(
       {
-        visible: visible.chunks,
-        documents: visible.size,
-        corpus: visible.corpusChunks,
+        visible: by.chunks,
+        documents: by.size,
+        corpus: by.corpusChunks,
         limit,
         ...(loose && {
-          loose: loose.length,
+          loose: by === visible ? loose.length : looseOf(sets, by).length,
           cells: Math.min(...sets.map(({ codes }) => codes.cells)),
           untold: Math.max(...sets.map(({ untold }) => untold)),
         }),
@@ -69,6 +71,7 @@ export function createNearest({
     )
     const ran = await run(choice, ask, sets, loose)
     let { found } = ran
+    if (like !== undefined) return named(database, corpus?.lastKnown(), found)
     const alone = ticks() - started
     // How many others asked at the same time says nothing of what the plan takes.
     costs.learn(choice.plan, choice.predictedMs, alone - ran.waitedMs)

@@ -13,6 +13,11 @@ export interface Ask {
   /** A unit vector. */
   readonly embedding: Float32Array
   readonly limit: number
+  /**
+   * Searched by the plan that would be picked for this, in as many statements: what is visible then tells nothing by how it
+   * is searched. Fewer may be found than there are. Default: by itself.
+   */
+  readonly like?: Visible
 }
 
 /** What one search took. Tells neither who asked nor what. */

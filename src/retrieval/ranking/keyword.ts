@@ -14,7 +14,7 @@ interface Row {
 
 export interface KeywordOptions {
   readonly scope: Scope
-  /** Whether rare words may be looked up first. Defaults to true; the ranks are the same. */
+  /** Whether rare words may be looked up first, and all after that. Defaults to true; the ranks are the same. */
   readonly rareFirst?: boolean
 }
 

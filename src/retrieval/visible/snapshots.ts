@@ -1,5 +1,4 @@
-import type { Question } from '../../authz/gate.ts'
-import type { PermissionIndex, Reach } from '../../authz/permission-index.ts'
+import type { LocalQuestion, PermissionIndex, Reach } from '../../authz/permission-index.ts'
 import { hasBit, setBit } from '../../kernel/bits.ts'
 import { grown } from '../../kernel/grown.ts'
 import type { Corpus } from '../corpus/corpus.ts'
@@ -13,7 +12,7 @@ import { type Content, contentIn } from './visible.ts'
  */
 export interface Snapshots {
   /** undefined where index or corpus are not ready, or the question brings tuples on documents. */
-  of(question: Question): Snapshot | undefined
+  of(question: LocalQuestion): Snapshot | undefined
 }
 
 export interface Snapshot {

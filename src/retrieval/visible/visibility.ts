@@ -1,24 +1,42 @@
+import type { Question } from '../../authz/gate.ts'
 import { questionFor } from '../../authz/gate.ts'
 import type { NominateOptions, Nominator } from '../../authz/nominate.ts'
+import type { LocalQuestion } from '../../authz/permission-index.ts'
+import { ofEach } from '../../kernel/of-each.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import type { Database } from '../../store/sql.ts'
 import type { Corpus } from '../corpus/corpus.ts'
+import type { Documents } from '../corpus/documents.ts'
 import { createFiled } from './filed.ts'
 import { lookUpVisible, type Narrowing } from './look-up.ts'
 import { createMatches } from './matches.ts'
 import type { Snapshots } from './snapshots.ts'
-import { type Visible, visibleAs } from './visible.ts'
+import { type Content, contentOf, except, including, type Visible, visibleAs } from './visible.ts'
 
 /** What a question may touch. It only nominates and counts: what is in it may still be refused. */
 export interface Visibility {
   /** Throws where the filter is wrong, whatever the principal may read. */
-  of(principal: Principal, options: NominateOptions & Narrowing): Promise<Sight>
+  of(principal: Principal, options: SightOptions): Promise<Sight>
+}
+
+export interface SightOptions extends NominateOptions, Narrowing {
+  /** Documents that grants name which are presented: the replica may not have heard of those yet. */
+  readonly granted?: readonly string[]
+  /** Also what is kept from the agent only as sensitive. */
+  readonly tells?: boolean
 }
 
 export interface Sight {
   readonly visible: Visible
+  /**
+   * Of which the agent may perhaps be told, and which it may not read. Nothing where that was not asked for, or cannot be
+   * said from memory.
+   */
+  readonly untold: Visible
   /** False: documents that this principal may read may be missing. */
   readonly complete: boolean
+  /** What is visible without these documents, as it would be if there were none of them. */
+  without(documentIds: ReadonlySet<string>): Promise<Visible>
 }
 
 export interface VisibilityDeps {
@@ -26,34 +44,68 @@ export interface VisibilityDeps {
   readonly snapshots: Snapshots
   readonly corpus: Corpus
   readonly nominator: Nominator
+  /** Whether the permission index has heard of all that OpenFGA held a moment ago. */
+  readonly hasTail: () => boolean
 }
 
 /**
  * From memory, where index and corpus are there; else by lists of ids, which the database is asked about. The same
- * statements are run for those who may read nothing and for everybody else: none without a filter.
+ * statements are run for those who may read nothing and for everybody else: none without a filter. What the index refuses is
+ * not in it, so that nothing of a question, its order, its depth or what it costs, rests on that.
  */
 export function createVisibility(deps: VisibilityDeps): Visibility {
-  const { database, snapshots, corpus, nominator } = deps
+  const { database, snapshots, corpus, nominator, hasTail } = deps
   const filed = createFiled(corpus)
   const matches = createMatches({ database, corpus })
+
+  async function narrow(all: Content, documents: Documents, { collections, filter }: Narrowing) {
+    const content = collections === undefined ? all : filed.within(all, documents, collections)
+    return filter === undefined ? content : matches.within(content, documents, filter)
+  }
+
   return {
-    async of(principal, { grants, signal, collections, filter }) {
-      const snapshot = snapshots.of(questionFor(principal, grants))
+    async of(principal, { grants, granted = [], tells = false, signal, ...narrowing }) {
+      const question = questionFor(principal, grants)
+      const snapshot = snapshots.of(question)
+      const told = tells ? snapshots.of(tellingOf(question)) : undefined
+      const isWhole = hasTail()
       if (snapshot === undefined) {
         const nomination = await nominator.nominate(principal, {
           ...(signal && { signal }),
           ...(grants && { grants }),
         })
-        const narrowing = { ...(collections && { collections }), ...(filter && { filter }) }
-        const visible = await lookUpVisible({ database, corpus }, nomination.documentIds, narrowing)
-        return { visible, complete: nomination.complete }
+        const ids = [...new Set([...nomination.documentIds, ...granted])]
+        const lookUp = (documentIds: readonly string[]) =>
+          lookUpVisible({ database, corpus }, documentIds, narrowing)
+        return {
+          visible: await lookUp(ids),
+          untold: visibleAs(nothing, 0),
+          complete: nomination.complete && isWhole,
+          without: (refused) => lookUp(ids.filter((id) => !refused.has(id))),
+        }
       }
       const { documents } = snapshot
       const all = documents.chunks
-      let { content } = snapshot
-      if (collections !== undefined) content = filed.within(content, documents, collections)
-      if (filter !== undefined) content = await matches.within(content, documents, filter)
-      return { visible: visibleAs(content, all), complete: true }
+      const readable = including(snapshot.content, granted, documents)
+      const kept = told === undefined ? nothing : except(told.content, readable.bits(), documents)
+      const [content, untold] = await Promise.all([
+        narrow(readable, documents, narrowing),
+        tells ? narrow(kept, documents, narrowing) : nothing,
+      ])
+      return {
+        visible: visibleAs(content, all),
+        untold: visibleAs(untold, all),
+        complete: isWhole,
+        async without(refused) {
+          const numbers = [...refused].flatMap((id) => documents.numberOf(id) ?? [])
+          const out = contentOf(Int32Array.from(numbers.sort((a, b) => a - b)), 0)
+          return visibleAs(except(content, out.bits(), documents), all)
+        },
+      }
     },
   }
 }
+
+const nothing = contentOf(new Int32Array(), 0)
+
+const tellingOf = ofEach((question: Question): LocalQuestion => ({ ...question, relation: 'can_be_told' }))

@@ -71,6 +71,25 @@ export function narrowed(content: Content, by: Buffer, documents: Documents): Co
   return contentIn(bits, documents.countIn(bits))
 }
 
+/** Those whose bit is not set there. As long as the content is, whatever is set there. */
+export function except(content: Content, by: Buffer, documents: Documents): Content {
+  const of = content.bits()
+  const bits = Buffer.alloc(of.length)
+  for (let at = 0; at < of.length; at++) bits[at] = (of[at] ?? 0) & ~(by[at] ?? 0)
+  return contentIn(bits, documents.countIn(bits))
+}
+
+/** With these live documents, too. */
+export function including(content: Content, documentIds: readonly string[], documents: Documents): Content {
+  const of = content.bits()
+  const more = documentIds.flatMap((id) => documents.numberOf(id) ?? []).filter((docNo) => !hasBit(of, docNo))
+  if (more.length === 0) return content
+  const bits = Buffer.alloc(Math.max(of.length, (Math.max(...more) >> 3) + 1))
+  bits.set(of)
+  for (const docNo of more) setBit(bits, docNo)
+  return contentIn(bits, documents.countIn(bits))
+}
+
 /** From numbers in ascending order. */
 export const visibleOf = (docNos: Int32Array, chunks: number, corpusChunks: number): Visible =>
   visibleAs(contentOf(docNos, chunks), corpusChunks)

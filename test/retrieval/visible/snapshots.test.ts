@@ -26,7 +26,7 @@ const presentedAt = (nth: number) => ({ user: 'user:x', relation: 'presented', o
 async function openIndex(database: Database, options: Partial<SnapshotsDeps> = {}) {
   let now = 0
   const replica = createReplica()
-  const reaches = createReaches({ wideMs: 0 })
+  const reaches = createReaches()
   reaches.useModel(model)
   reaches.follow(replica.tuples)
   const corpus = createCorpus({

@@ -62,7 +62,13 @@ describe('what a question may touch', () => {
     const held = { ...corpus, current: () => (isRead ? corpus.current() : undefined) }
     const snapshots = createSnapshots({ index: service.index, corpus: held })
     await corpus.refresh()
-    visibility = createVisibility({ database: watched, snapshots, corpus: held, nominator })
+    visibility = createVisibility({
+      database: watched,
+      snapshots,
+      corpus: held,
+      nominator,
+      hasTail: () => true,
+    })
   })
   afterAll(async () => {
     await corpus?.[Symbol.asyncDispose]()

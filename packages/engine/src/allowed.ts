@@ -1,0 +1,261 @@
+import { check, createMemo } from './check.ts'
+import type { JsonObject } from './condition-values.ts'
+import type { Condition } from './conditions.ts'
+import { ConditionError } from './errors.ts'
+import { reach, reverseGraph } from './list-objects.ts'
+import type { Model, Relation, Rewrite } from './model.ts'
+import { mayStand, rewritten } from './relax.ts'
+import { type RuleParts, rulePartsOf } from './rule-parts.ts'
+import { createSession, type Session, type SessionInput } from './session.ts'
+import type { Tuple, TupleView } from './tuples.ts'
+
+/** A model made ready for {@link listAllowed}, once for all questions. */
+export interface ListableModel {
+  readonly model: Model
+  /** Every `but not` is an `or`: whatever has any bearing on an answer is reached in it, what takes away included. */
+  readonly widened: Model
+  /** Whether whatever is reached in the widened model has the relation: no `but not` is behind it. */
+  isPlain(relation: string): boolean
+}
+
+export function listable(model: Model): ListableModel {
+  const widened = rewritten(model, ({ base, subtract }) => ({ kind: 'union', children: [base, subtract] }))
+  const plain = new Map<string, boolean>()
+  return {
+    model,
+    widened,
+    isPlain(key) {
+      const before = plain.get(key)
+      if (before !== undefined) return before
+      const [type = '', name = ''] = key.split('#')
+      const relation = model.types.get(type)?.get(name)
+      const behind = relation === undefined ? [] : [...reverseGraph(model).behind(relation)]
+      const found = behind.every(({ rewrite }) => !hasExclusion(rewrite))
+      plain.set(key, found)
+      return found
+    },
+  }
+}
+
+/** Names, of which some may come several times. */
+export interface ReachedNames extends Iterable<string> {
+  readonly size: number
+  /** A list is right until a tuple comes or goes whose user (without its relation) is one of these. */
+  has(name: string): boolean
+}
+
+/** To what the subject has the relation. What could not be evaluated counts as allowed. */
+export interface Allowed {
+  /** Names of objects that walks come to, each once, in no order. */
+  readonly objects: readonly string[]
+  /**
+   * Checks were asked on the way. Where tuples lead in a circle those may answer otherwise after a change of something
+   * that is not `reached`: such a list is not to be kept for long.
+   */
+  readonly restsOnChecks: boolean
+  /** What the subject has any bearing relation to, itself and its type's wildcard included; also what takes away. */
+  readonly reached: ReachedNames
+  /**
+   * Whether this object is one, with the tuples that are on it now, everything else as it was. As `metBy` and
+   * `standsWith`, only where `tuplesBehind` tells what counts.
+   */
+  holds(object: string): boolean
+  /**
+   * The parts of the relation's rule that such a tuple meets, on whichever object, as bits; 0: none, as for all whose user
+   * is not `reached`. By the clock that the list was made with.
+   */
+  metBy(tuple: Tuple): number
+  /** Whether an object on which tuples meet these parts together, and no others, is one. */
+  standsWith(met: number): boolean
+}
+
+export interface AllowedInput extends SessionInput {
+  /** By name; what they say of a tuple is asked here. Those of the model where left out. */
+  readonly conditions?: ReadonlyMap<string, Condition>
+}
+
+/**
+ * Whom the model in full allows, exclusions and conditions included: from the subject on, as `listCandidates` does, and
+ * with a check of each object on the way (a group, a folder) whose own rule has an exclusion. `tuples.standing` may leave
+ * out objects that have no tuples leading on from them.
+ */
+export function listAllowed(
+  listed: ListableModel,
+  tuples: Tuples,
+  relation: Relation,
+  input: AllowedInput,
+): Allowed {
+  const { model, widened } = listed
+  const failed = new Set<JsonObject>()
+  const conditions = new Map(
+    [...(input.conditions ?? model.conditions)].map(([name, one]) => [name, metWhereItFails(one, failed)]),
+  )
+  const session = createSession({ ...widened, conditions }, tuples.standing, input)
+  const { objects, restsOnChecks, reached, may, must } = walk(listed, tuples, relation, input, {
+    session,
+    failed,
+  })
+  const { node: subject } = session.user
+  const parts = partsOf(model, relation)
+
+  function metBy(tuple: Tuple): number {
+    let met = 0
+    for (const { bit, relation: read, targets, takesAway } of parts?.reading(tuple.relation) ?? []) {
+      if (!session.isValid(read, tuple) || session.holds(tuple) !== true) continue
+      // A condition that cannot be evaluated holds where it gives, and does not where it takes away.
+      if (takesAway && tuple.condition !== undefined && failed.has(tuple.condition.context)) continue
+      if (bearsOn(tuple, targets, session, takesAway ? must : may)) met |= bit
+    }
+    return met
+  }
+
+  // Where nothing can be told by parts, each object is asked about.
+  const standsWith = (met: number): boolean => parts === undefined || parts.standsWith(met)
+  return {
+    objects,
+    restsOnChecks,
+    reached: namesIn([new Set([subject.name, `${subject.type}:*`]), ...reached]),
+    metBy,
+    standsWith,
+    holds(object) {
+      let met = 0
+      const node = session.node(object)
+      for (const name of parts?.relations ?? []) {
+        const counted = model.types.get(relation.type)?.get(name)
+        for (const tuple of counted ? session.every(counted, node) : []) met |= metBy(tuple)
+      }
+      return standsWith(met)
+    },
+  }
+}
+
+interface Tuples {
+  readonly standing: TupleView
+  readonly all: TupleView
+}
+
+/** By `type#relation`: names of what the subject has it to. */
+type Bearing = ReadonlyMap<string, ReadonlySet<string>>
+
+interface Walk {
+  readonly objects: readonly string[]
+  readonly restsOnChecks: boolean
+  readonly reached: readonly ReadonlySet<string>[]
+  /** What may be had counts where it gives, what is had for certain where it takes away. */
+  readonly may: Bearing
+  readonly must: Bearing
+}
+
+/** What the subject reaches, and, where the widened model says too much, what a check says of it. */
+function walk(
+  { model, widened, isPlain }: ListableModel,
+  tuples: Tuples,
+  relation: Relation,
+  input: AllowedInput,
+  { session, failed }: { readonly session: Session; readonly failed: ReadonlySet<JsonObject> },
+): Walk {
+  const full: Model = { ...model, ...(input.conditions && { conditions: input.conditions }) }
+  const memo = createMemo()
+  /** undefined: it could not be evaluated. */
+  let restsOnChecks = false
+  function ask(name: string, object: string): boolean | undefined {
+    restsOnChecks = true
+    try {
+      return check(full, tuples.all, { ...input, relation: name, object }, memo)
+    } catch {
+      return undefined
+    }
+  }
+  const target = widened.types.get(relation.type)?.get(relation.name) ?? relation
+  const seen = reach(session, target, (one, node, found) => mayStand(one, node, session, found))
+  const users = userTypes(widened)
+  const reached: ReadonlySet<string>[] = []
+  const may = new Map<string, ReadonlySet<string>>()
+  const must = new Map<string, ReadonlySet<string>>()
+  for (const [one, nodes] of seen) {
+    if (!users.has(one.type)) continue
+    const names = new Set<string>()
+    for (const { name } of nodes.keys()) names.add(name)
+    reached.push(names)
+    if (isPlain(one.key) && failed.size === 0) {
+      may.set(one.key, names)
+      must.set(one.key, names)
+      continue
+    }
+    const verdicts = new Map([...names].map((name) => [name, ask(one.name, name)]))
+    may.set(one.key, new Set([...names].filter((name) => verdicts.get(name) !== false)))
+    must.set(one.key, new Set([...names].filter((name) => verdicts.get(name) === true)))
+  }
+  const objects = [...(seen.get(target)?.keys() ?? [])]
+    .map(({ name }) => name)
+    .filter((name) => ask(relation.name, name) !== false)
+  return { objects, restsOnChecks, reached, may, must }
+}
+
+const namesIn = (sets: readonly ReadonlySet<string>[]): ReachedNames => ({
+  size: sets.reduce((sum, { size }) => sum + size, 0),
+  has: (name) => sets.some((names) => names.has(name)),
+  *[Symbol.iterator]() {
+    for (const names of sets) yield* names
+  },
+})
+
+/** A tuple that lacks what its condition needs fails one check, not every question. */
+const metWhereItFails = (condition: Condition, failed: Set<JsonObject>): Condition => ({
+  ...condition,
+  evaluate(request, stored, tuple) {
+    try {
+      return condition.evaluate(request, stored, tuple)
+    } catch (error) {
+      if (!(error instanceof ConditionError)) throw error
+      failed.add(stored)
+      return true
+    }
+  },
+})
+
+function hasExclusion(rewrite: Rewrite): boolean {
+  if (rewrite.kind === 'exclusion') return true
+  return (rewrite.kind === 'union' || rewrite.kind === 'intersection') && rewrite.children.some(hasExclusion)
+}
+
+/**
+ * Whether the subject stands behind the user of a tuple: as it assigns, or, for `x from y`, by having x. By names: a node
+ * may be another one by now.
+ */
+function bearsOn(
+  tuple: Tuple,
+  targets: ReadonlyMap<string, Relation> | undefined,
+  { model, user }: Session,
+  bearing: Bearing,
+): boolean {
+  const bears = (relation: Relation | undefined): boolean =>
+    relation !== undefined && (bearing.get(relation.key)?.has(tuple.user.name) ?? false)
+  if (targets !== undefined) return bears(targets.get(tuple.user.type))
+  if (tuple.userRelation !== '') return bears(model.types.get(tuple.user.type)?.get(tuple.userRelation))
+  if (user.relation !== '') return false
+  return tuple.user.wildcard ? tuple.user.type === user.node.type : tuple.user.name === user.node.name
+}
+
+const partsOfModels = new WeakMap<Model, Map<Relation, RuleParts | undefined>>()
+
+function partsOf(model: Model, relation: Relation): RuleParts | undefined {
+  const known = partsOfModels.get(model) ?? new Map<Relation, RuleParts | undefined>()
+  partsOfModels.set(model, known)
+  if (!known.has(relation)) known.set(relation, rulePartsOf(model, relation))
+  return known.get(relation)
+}
+
+/**
+ * Names of the relations of its own type whose tuples the relation may rest on: objects with the same tuples on these
+ * are alike to everybody. undefined: more than that counts, since a tuple may have an object of that type for its user, or
+ * its rule has too many parts.
+ */
+export const tuplesBehind = (model: Model, relation: Relation): ReadonlySet<string> | undefined =>
+  userTypes(model).has(relation.type) ? undefined : partsOf(model, relation)?.relations
+
+/** Types that a tuple's user may have: nothing is reached through the others. */
+function userTypes(model: Model): ReadonlySet<string> {
+  const relations = [...model.types.values()].flatMap((all) => [...all.values()])
+  return new Set(relations.flatMap(({ restrictions }) => restrictions.map(({ type }) => type)))
+}

@@ -1,0 +1,48 @@
+import type { Condition, JsonObject, Model } from '@remit/engine'
+
+/** Whether it can only end, and its tuple says when: by its whole text, since a model may mean something else by the name. */
+const isEnding = ({ ast }: Model, { name, params }: Condition): boolean =>
+  name === 'until' &&
+  ast.conditions.get(name)?.expression.replaceAll(/\s/g, '') === 'current_time<expires_at' &&
+  params.get('current_time')?.kind === 'timestamp' &&
+  params.get('expires_at')?.kind === 'timestamp'
+
+export interface Watched {
+  readonly conditions: Model['conditions']
+  /** Milliseconds since the epoch: the earliest end among the tuples that were looked at. */
+  until(): number | undefined
+}
+
+/**
+ * The model's conditions, noting the earliest end among the tuples that were looked at. Answers share what they rest on,
+ * so one end counts for all of them: for some it is too early, which only costs asking again.
+ */
+export function watchEnds(model: Model, now: number): Watched {
+  let until = Number.POSITIVE_INFINITY
+  const watch = (condition: Condition): Condition => {
+    const ends = isEnding(model, condition)
+    return {
+      ...condition,
+      evaluate(request, stored, tuple) {
+        // What a condition of another kind says a moment later, nobody knows.
+        if (!ends) until = now
+        const isMet = condition.evaluate(request, stored, tuple)
+        if (isMet && ends) until = Math.min(until, endOf(stored) ?? now)
+        return isMet
+      },
+    }
+  }
+  return {
+    conditions: new Map([...model.conditions].map(([name, condition]) => [name, watch(condition)])),
+    until: () => (until === Number.POSITIVE_INFINITY ? undefined : until),
+  }
+}
+
+function endOf({ expires_at }: JsonObject): number | undefined {
+  const end = typeof expires_at === 'string' ? Date.parse(expires_at) : Number.NaN
+  return Number.isNaN(end) ? undefined : end
+}
+
+/** As OpenFGA is asked: rounded up, so that what ends within this second is over. */
+export const isOver = (until: number | undefined, at: number): boolean =>
+  until !== undefined && Math.ceil(at / 1_000) * 1_000 >= until

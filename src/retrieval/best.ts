@@ -1,0 +1,102 @@
+import type { Clearance, Cleared, Clearing, Guarded } from '../authz/gate.ts'
+import type { Candidate } from './candidate.ts'
+import { type Deadline, isOver } from './deadline.ts'
+import { fuse } from './fuse.ts'
+import { choose, within } from './telling.ts'
+import type { Sight } from './visible/visibility.ts'
+import type { Visible } from './visible/visible.ts'
+
+/** What a question is searched by: a list for each of words and vectors. */
+export interface Branches {
+  /** How many of each list at first. */
+  readonly depth: number
+  run(visible: Visible, depth: number, like?: Visible): Promise<Candidate[][]>
+  /** Documents that are found whatever is asked. */
+  foundAnyway(visible: Visible): readonly Guarded[]
+}
+
+export interface ClearBestOptions {
+  readonly topK: number
+  readonly sight: Sight
+  readonly branches: Branches
+  readonly clearing: Clearing
+  readonly deadline: Deadline
+  /** Whether it is also to be said of what the agent could be told. */
+  readonly tells: boolean
+}
+
+export interface Best {
+  readonly cleared: readonly Cleared<Candidate>[]
+  /** False: the deadline, or OpenFGA, ended it early, or left a document without a verdict. */
+  readonly complete: boolean
+  /** Documents that would be in the answer were the agent given them, and of which OpenFGA says that it may be told. */
+  readonly tellable: readonly string[]
+}
+
+const deeper = 4
+
+/**
+ * Takes the best candidates through the gate until `topK` are cleared. What OpenFGA refuses, although the replica let it
+ * through, is taken out, and the rest is searched and ranked anew as if it were not there; what was asked is not asked
+ * again. Where too little is left it searches deeper, until exhaustion or the deadline. Whoever sees little waits for OpenFGA,
+ * hardly for the search: what is found whatever was asked is asked about meanwhile.
+ */
+export async function clearBest(options: ClearBestOptions): Promise<Best> {
+  const { topK, sight, branches, clearing, deadline, tells } = options
+  let { visible } = sight
+  let { depth } = branches
+  if (isOver(deadline)) return { cleared: [], complete: false, tellable: [] }
+  const refused = new Set<string>()
+  // Together with the first that are ranked it is asked of which the agent may be told.
+  let early = clearEarly(tells ? [] : branches.foundAnyway(visible), clearing)
+  let untold: Candidate[][] | undefined
+  for (;;) {
+    const [before, lists, kept = untold] = await Promise.all([
+      early,
+      branches.run(visible, depth),
+      tells && untold === undefined ? branches.run(sight.untold, depth, visible) : undefined,
+    ])
+    const telling = untold === undefined && kept !== undefined ? choose(lists, kept) : []
+    untold = kept
+    early = undefined
+    const { cleared, stopped = before?.stopped } = await clearing.clear(fuse(lists), topK, telling)
+    // Nothing proven: say that permissions cannot be checked. Something proven: only that is released.
+    if (stopped !== undefined && cleared.length === 0 && !isOver(deadline)) throw stopped
+    const stays = ({ documentId }: Guarded): boolean => !clearing.isRefused(documentId)
+    const left = lists.map((list) => list.filter(stays))
+    const isOut = stopped !== undefined || isOver(deadline)
+    if (!isOut && left.some((list, at) => list.length < (lists[at]?.length ?? 0))) {
+      for (const one of lists.flat()) if (!stays(one)) refused.add(one.documentId)
+      visible = await sight.without(refused)
+      continue
+    }
+    const exhausted = lists.every((list) => list.length < depth)
+    const enough = cleared.length >= topK
+    if (enough || exhausted || isOut) {
+      // A document without a verdict may be one of those that were looked for.
+      const unanswered = clearing.counts.errors > 0
+      return {
+        cleared: isOut ? inOrder(cleared, fuse(left)) : cleared,
+        complete: !unanswered && (enough || (exhausted && !isOut)),
+        tellable: untold === undefined ? [] : within(left, untold, topK, clearing.tellable),
+      }
+    }
+    depth *= deeper
+  }
+}
+
+/** What it is told the clearing does not ask again, so that only why it was stopped is of use. */
+const clearEarly = (
+  items: readonly Guarded[],
+  clearing: Clearing,
+): Promise<Clearance<Guarded>> | undefined => (items.length === 0 ? undefined : clearing.clear(items))
+
+/** Those that were cleared, in the order of what is left when the refused are gone. */
+function inOrder(
+  cleared: readonly Cleared<Candidate>[],
+  ranked: readonly Candidate[],
+): readonly Cleared<Candidate>[] {
+  const places = new Map(ranked.map(({ chunkId }, place) => [chunkId, place]))
+  const placeOf = ({ chunkId }: Candidate): number => places.get(chunkId) ?? ranked.length
+  return cleared.toSorted((a, b) => placeOf(a) - placeOf(b))
+}
