@@ -260,7 +260,8 @@ export type DecisionEvent =
   | { readonly event: 'passkey_added' | 'passkey_removed'; readonly passkey: string }
   | {
       readonly event: 'model_planned' | 'model_approved' | 'model_activated'
-      readonly plan: string
+      /** Left out where a start put the types of the service's own marks beside the model. */
+      readonly plan?: string
       /** sha256 of the model's text. */
       readonly digest: string
       readonly base_model: string

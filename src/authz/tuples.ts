@@ -145,6 +145,8 @@ export const rules: readonly Rule[] = [
   { object: 'grant', relation: 'grantor', subjects: ['user'], expiring: ['user'], ...reserved },
   { object: 'grant', relation: 'agent', subjects: ['agent'], ...reserved },
   { object: 'grant', relation: 'presented', subjects: ['user'], ...reserved },
+  { object: 'fence', relation: 'turn', subjects: ['turn'], ...reserved },
+  { object: 'watermark', relation: 'at', subjects: ['turn'], ...reserved },
 ]
 
 /** Relations that come with a check, from a verified token, and are never stored. */

@@ -125,7 +125,8 @@ export async function openAuthz(deps: AuthzDeps): Promise<Authz> {
   }
 }
 
-async function deploy(dsl: string, { config, ground, database, now }: AuthzDeps): Promise<DeployedModel> {
+async function deploy(dsl: string, deps: AuthzDeps): Promise<DeployedModel> {
+  const { config, ground, database, now, newTxn } = deps
   try {
     return await deployModel({
       api: ground.openfga,
@@ -133,6 +134,7 @@ async function deploy(dsl: string, { config, ground, database, now }: AuthzDeps)
       dsl,
       redeploy: config.demo,
       now,
+      newTxn,
       ...(config.openfga?.storeId !== undefined && { storeId: config.openfga.storeId }),
     })
   } catch (error) {

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { operator, type Who } from '../../src/audit/record.ts'
 import type { FgaApi } from '../../src/authz/fga-api.ts'
 import { createModelChanges, type ModelChanges } from '../../src/authz/model/changes.ts'
+import type { FgaObject } from '../../src/kernel/ids.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { replaceOnce } from '../model/mutants.ts'
 import { describeBackends } from '../support/backends.ts'
@@ -137,6 +138,19 @@ describe('a plan', () => {
     written = async () => undefined
     return open({ openfga: telling })
   })
+
+  test('of a text from before there were own marks has them, and says so in what it changes', async () => {
+    const former = unblocked.replace(/\n# Remit's own marks[\s\S]*?(?=\ncondition )/, '')
+    expect(former).not.toContain('type fence')
+    const made = await plan(former)
+    expect(made.refusals).toEqual([])
+    await apply('dan', made)
+    expect(await apply('carol', made)).toMatchObject({ status: 200 })
+    await world.service.fga.write({
+      writes: [{ user: 'turn:1', relation: 'turn', object: 'fence:a' as FgaObject }],
+    })
+    expect((await modelInForce())['model']).toContain('type fence')
+  }, 60_000)
 
   test('is refused at apply when somebody gains what was not confirmed, and nothing changes', async () => {
     const made = await plan(unblocked)

@@ -1,7 +1,11 @@
 import { readFile } from 'node:fs/promises'
+import { compileModel } from '@remit/engine'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { embeddedUrl, openEmbedded } from '../../src/authz/embedded.ts'
 import { deployModel } from '../../src/authz/model/deploy.ts'
+import { digestOf, readDsl } from '../../src/authz/model/dsl.ts'
+import { refusalsOf } from '../../src/authz/model/invariants.ts'
+import { writePin } from '../../src/authz/model/pin.ts'
 import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { describeBackends } from '../support/backends.ts'
@@ -11,6 +15,9 @@ import { native } from '../support/native.ts'
 const dsl = await readFile(new URL('../../model.fga', import.meta.url), 'utf8')
 // Everybody may read everything: what a stray file must never bring about.
 const stray = dsl.replace('define can_read: viewer but not blocked', 'define can_read: viewer')
+// As it was before the service kept marks of its own in OpenFGA.
+const formerDsl = dsl.replace(/\n# Remit's own marks[\s\S]*?(?=\ncondition )/, '')
+const former = { id: '' }
 
 describeBackends('the model', (backend) => {
   let database: Database
@@ -31,7 +38,16 @@ describeBackends('the model', (backend) => {
 
   const start = async (
     change: { readonly dsl?: string; readonly redeploy?: boolean; readonly storeId?: string } = {},
-  ) => deployModel({ api: await openApi(), database, dsl, redeploy: false, now: Date.now, ...change })
+  ) =>
+    deployModel({
+      api: await openApi(),
+      database,
+      dsl,
+      redeploy: false,
+      newTxn: () => 't_test',
+      now: Date.now,
+      ...change,
+    })
 
   const modelsIn = async (storeId: string): Promise<number> =>
     (await (await openApi()).readAuthorizationModels(storeId)).authorization_models.length
@@ -85,6 +101,78 @@ describeBackends('the model', (backend) => {
     expect(await modelsIn(other)).toBe(0)
   })
 
+  test('of before there were own marks gets them at the next start, and decides as before', async () => {
+    const { storeId, model } = await start()
+    await putFormer(storeId)
+    const fga = createFga(await openApi(), storeId, () => former.id)
+    await fga.write({
+      writes: [
+        { user: 'user:anne', relation: 'viewer', object: 'document:a' },
+        { user: 'user:bob', relation: 'viewer', object: 'document:a' },
+        { user: 'user:bob', relation: 'blocked', object: 'document:a' },
+      ],
+    })
+    const mark = { user: 'turn:1', relation: 'turn', object: 'fence:a' } as const
+    await expect(fga.write({ writes: [mark] })).rejects.toThrow()
+
+    const later = await start()
+    expect(later.model).toMatchObject({ plan: 'm_x', activatedBy: ['user:kim', 'user:lea'] })
+    expect(later.model.id).not.toBe(former.id)
+    expect(refusalsOf(compileModel(later.model.json))).toEqual([])
+    expect(
+      readDsl(later.model.dsl ?? '')
+        .type_definitions.map(({ type }) => type)
+        .sort(),
+    ).toEqual(model.json.type_definitions.map(({ type }) => type).sort())
+    const after = createFga(await openApi(), storeId, () => later.model.id)
+    const checks = ['user:anne', 'user:bob', 'user:carol'].map((user) => ({
+      user,
+      relation: 'can_read',
+      object: 'document:a' as const,
+    }))
+    expect((await after.batchCheck(checks, { now: Date.now() })).verdicts).toEqual(
+      (await fga.batchCheck(checks, { now: Date.now() })).verdicts,
+    )
+    await after.write({ writes: [mark] })
+
+    expect(await start()).toEqual(later)
+    expect(
+      await database.query(`select event from decision_records where event = 'model_activated'`),
+    ).toHaveLength(1)
+  })
+
+  /** As it was deployed before: without the types of own marks, and confirmed by people. */
+  async function putFormer(storeId: string): Promise<void> {
+    const json = readDsl(formerDsl)
+    const { authorization_model_id: id } = await (await openApi()).writeAuthorizationModel(storeId, json)
+    former.id = id
+    await database.transaction((sql) =>
+      writePin(
+        sql,
+        { store_id: storeId, model_id: id, digest: digestOf(formerDsl) },
+        {
+          id,
+          digest: digestOf(formerDsl),
+          dsl: formerDsl,
+          json,
+          plan: 'm_x',
+          activatedBy: ['user:kim', 'user:lea'],
+          activatedAt: new Date(),
+        },
+      ),
+    )
+  }
+
+  test('of before there were own marks gets them once where two processes start at once', async () => {
+    const { storeId } = await start()
+    await putFormer(storeId)
+    const api = await openApi()
+    const begin = () =>
+      deployModel({ api, database, dsl, redeploy: false, newTxn: () => 't_test', now: Date.now })
+    const [one, other] = await Promise.all([begin(), begin()])
+    expect(one.model.id).toBe(other.model.id)
+  })
+
   test('that the server has lost does not start, where an empty answer to every read would follow', async () => {
     const { storeId } = await start()
     await (await openApi()).deleteStore(storeId)
@@ -97,7 +185,8 @@ describe('a model that was in force before models were kept', () => {
     await using database = await openTestDatabase()
     const { adapter } = await openEmbedded(database, Date.now, () => undefined)
     const api = createFgaApi({ apiUrl: embeddedUrl, timeoutMs: 4_000, adapter })
-    const again = (file: string) => deployModel({ api, database, dsl: file, redeploy: false, now: Date.now })
+    const again = (file: string) =>
+      deployModel({ api, database, dsl: file, redeploy: false, newTxn: () => 't_test', now: Date.now })
     const { model } = await again(dsl)
     for (const [file, text] of [
       [dsl, dsl],
@@ -114,7 +203,8 @@ test('what people confirmed is not undone by a start, in the demo either', async
   await using database = await openTestDatabase()
   const { adapter } = await openEmbedded(database, Date.now, () => undefined)
   const api = createFgaApi({ apiUrl: embeddedUrl, timeoutMs: 4_000, adapter })
-  const again = (file: string) => deployModel({ api, database, dsl: file, redeploy: true, now: Date.now })
+  const again = (file: string) =>
+    deployModel({ api, database, dsl: file, redeploy: true, newTxn: () => 't_test', now: Date.now })
   const { model } = await again(dsl)
   await database.query(`update models set plan = 'm_x' where id = $1`, [model.id])
   expect((await again(stray)).model.id).toBe(model.id)
@@ -128,7 +218,14 @@ describe('a file that is no model', () => {
     const { adapter } = await openEmbedded(database, Date.now, () => undefined)
     const api = createFgaApi({ apiUrl: embeddedUrl, timeoutMs: 4_000, adapter })
     await expect(
-      deployModel({ api, database, dsl: 'model\n  nonsense', redeploy: false, now: Date.now }),
+      deployModel({
+        api,
+        database,
+        dsl: 'model\n  nonsense',
+        redeploy: false,
+        newTxn: () => 't_test',
+        now: Date.now,
+      }),
     ).rejects.toThrow()
     expect(await database.query(`select 1 from settings where key = 'authorization_model'`)).toEqual([])
     expect((await api.listStores()).stores).toEqual([])

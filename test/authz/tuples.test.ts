@@ -115,6 +115,8 @@ describe('what a tuple asks of its writer', () => {
         'grant:g granted_by document:d',
         'grant:g granted_by folder:f',
         'grant:g granted_by collection:c',
+        'turn:1 turn fence:h',
+        'turn:1 at watermark:w',
       ].map((line) => [operation, line, { kind: 'nobody' }]),
     ),
   ])('%s of "%s"', (operation, line, requirement) => {

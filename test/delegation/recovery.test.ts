@@ -136,6 +136,7 @@ describe(
         database: opened,
         dsl,
         redeploy: false,
+        newTxn: () => 't_test',
         now: () => clock.now(),
       })
       return standOn(

@@ -20,6 +20,7 @@ export async function openFga(database: Database, clock: Clock): Promise<Fga> {
     database,
     dsl,
     redeploy: false,
+    newTxn: () => 't_test',
     now: () => clock.now(),
   })
   return createFga(api, storeId, () => model.id)

@@ -80,7 +80,14 @@ describe(
       const { url: apiUrl = '', token: apiToken = '' } = native.openfga ?? {}
       const api = createFgaApi({ apiUrl, apiToken, timeoutMs: 4_000 })
       const dsl = await readFile(new URL('../../model.fga', import.meta.url), 'utf8')
-      const { storeId, model } = await deployModel({ api, database, dsl, redeploy: false, now: clock.now })
+      const { storeId, model } = await deployModel({
+        api,
+        database,
+        dsl,
+        redeploy: false,
+        newTxn: () => 't_test',
+        now: clock.now,
+      })
       const fga = createFga(api, storeId, () => model.id)
       const delegations = createDelegations({ database, fga, clock, randomBytes })
       return await work({

@@ -260,6 +260,11 @@ describe('POST /what-if refuses', () => {
       'writes.0.relation',
     ],
     [
+      'a mark that the service keeps for itself',
+      { writes: [{ user: 'turn:1', relation: 'turn', object: 'fence:a' }] },
+      'writes.0.object',
+    ],
+    [
       'a subject that has no type',
       { deletes: [{ user: 'anne', relation: 'member', object: 'group:finance' }] },
       'deletes.0.user',

@@ -81,6 +81,7 @@ export async function openIngestWorld(
     database,
     dsl: await readFile(new URL('../../model.fga', import.meta.url), 'utf8'),
     redeploy: false,
+    newTxn: () => 't_test',
     now: Date.now,
   })
   const real = createFga(api, deployed.storeId, () => deployed.model.id)

@@ -40,6 +40,20 @@ describe('a model is refused', () => {
     expect(said(refusalsOf(changed(before, after)))).toEqual([`${relation} request_only_missing`])
   })
 
+  test.each([
+    ['fence', 'define turn: [turn]', 'define turn: [turn, user]'],
+    ['fence', 'define turn: [turn]', 'define turn: [turn]\n    define more: [turn]'],
+    ['watermark', 'define at: [turn]', 'define at: [turn with until]'],
+    ['turn', 'type turn\n', 'type turn\n  relations\n    define seen: [user]\n'],
+    [
+      'collection#sensitive',
+      'define sensitive: [user:*]\n    define granted_by',
+      'define sensitive: [user:*, fence]\n    define granted_by',
+    ],
+  ])('when %s is not as the service keeps its own marks', (relation, before, after) => {
+    expect(said(refusalsOf(changed(before, after)))).toEqual([`${relation} own_marks_changed`])
+  })
+
   test('when what a request brings is enough to read', () => {
     const model = changed(
       'define can_read: viewer but not blocked',

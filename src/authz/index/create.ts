@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { compileModel, type Model } from '@remit/engine'
 import type { Log } from '../../kernel/log.ts'
 import { type Change, type Fga, PositionRefused, tupleId } from '../fga.ts'
+import { isOwnMark } from '../own-marks.ts'
 import type { IndexStatus, PermissionIndex } from '../permission-index.ts'
 import { createFollower, placeBeforeNow } from './follow.ts'
 import { evaluateLocally, takeApartLocally } from './local.ts'
@@ -254,7 +255,8 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
       ready() ? recent.touched(documentIds, since, replica.tuples) : new Set(documentIds),
     leadingTo: (documentIds, objects) =>
       ready() ? leadingTo(documentIds, objects, replica.tuples) : new Set(documentIds),
-    wrote({ writes = [], deletes = [] }) {
+    wrote(change) {
+      const { writes, deletes } = withoutMarks(change)
       const at = now()
       const stamped = { writtenAt: at }
       return recent.note(
@@ -265,8 +267,9 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
         at,
       )
     },
-    holds({ writes = [], deletes = [] }) {
+    holds(change) {
       if (ready() === undefined) return false
+      const { writes, deletes } = withoutMarks(change)
       const written = new Set(writes.map(tupleId))
       return (
         writes.every(
@@ -292,5 +295,11 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
     },
   }
 }
+
+/** Of a write what the replica takes. */
+const withoutMarks = ({ writes = [], deletes = [] }: Parameters<Fga['write']>[0]) => ({
+  writes: writes.filter(({ object }) => !isOwnMark(object)),
+  deletes: deletes.filter(({ object }) => !isOwnMark(object)),
+})
 
 const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : 'thrown value')

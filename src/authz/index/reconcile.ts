@@ -2,6 +2,7 @@ import { setImmediate as giveWay } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import type { Change, Fga, StoredTuple } from '../fga.ts'
 import { tupleId } from '../fga.ts'
+import { isOwnMark } from '../own-marks.ts'
 import { type Replica, toStored } from './replica.ts'
 
 export interface ReconcileDeps {
@@ -24,6 +25,7 @@ export async function findDifferences({ fga, replica, signal, catchUp }: Reconci
   const missing = new Map<string, StoredTuple>()
   for await (const page of fga.readAll({ signal })) {
     for (const tuple of page) {
+      if (isOwnMark(tuple.object)) continue
       const held = replica.tuples.get(tuple as Parameters<typeof replica.tuples.get>[0])
       if (held !== undefined && isDeepStrictEqual(held.condition, tuple.condition)) same.add(held)
       else missing.set(tupleId(tuple), tuple)

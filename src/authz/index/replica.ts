@@ -9,6 +9,7 @@ import {
   ulidTime,
 } from '@remit/engine'
 import type { Change, StoredTuple } from '../fga.ts'
+import { isOwnMark } from '../own-marks.ts'
 
 /** What a change of the log did to the replica; nothing for what it held already. */
 export interface Effect {
@@ -17,7 +18,7 @@ export interface Effect {
   readonly tuple: StoredTuple
 }
 
-/** The tuples in memory. Its `tuples` are not in the order of their times: late ones come later. */
+/** The tuples in memory, but for the service's own marks, which no question needs. Its `tuples` are not in the order of their times: late ones come later. */
 export interface Replica {
   readonly tuples: TupleStore
   /** Applies changes in the order given; each may be one that it holds already. */
@@ -32,6 +33,7 @@ export function createReplica(): Replica {
   const stamp = createStamp()
 
   function put(tuple: StoredTuple): Effect | undefined {
+    if (isOwnMark(tuple.object)) return undefined
     const key = toKey(tuple)
     const ulid = stamp(tuple.writtenAt)
     const before = tuples.get(key)

@@ -5,7 +5,7 @@ import { guarded } from '../guarded.ts'
 import type { ActiveModel } from './active.ts'
 import { type AssessDeps, assess } from './assess.ts'
 import { diffLines } from './diff.ts'
-import { digestOf, type ModelJson, ModelSyntaxError, readDsl, textOf } from './dsl.ts'
+import { digestOf, ModelSyntaxError, readDsl, textOf } from './dsl.ts'
 import { unconfirmed } from './impact.ts'
 import { listVersions, type ModelVersion, readPin, readVersion, writePin } from './pin.ts'
 import {
@@ -19,6 +19,7 @@ import {
   type Plan,
   readPlan,
 } from './plan-store.ts'
+import { type ModelSource, withMarks } from './with-marks.ts'
 
 /** A changed model as its text, or an earlier one by OpenFGA's id. */
 export type Wanted = { readonly dsl: string } | { readonly modelId: string }
@@ -146,16 +147,10 @@ export function createModelChanges(deps: ModelChangesDeps): ModelChanges {
   }
 }
 
-interface Candidate {
-  readonly digest: string
-  readonly dsl: string | undefined
-  readonly json: ModelJson
-}
-
-async function candidateOf({ database }: ModelChangesDeps, wanted: Wanted): Promise<Candidate> {
+async function candidateOf({ database }: ModelChangesDeps, wanted: Wanted): Promise<ModelSource> {
   if ('dsl' in wanted) {
     try {
-      return { digest: digestOf(wanted.dsl), dsl: wanted.dsl, json: readDsl(wanted.dsl) }
+      return withMarks({ digest: digestOf(wanted.dsl), dsl: wanted.dsl, json: readDsl(wanted.dsl) })
     } catch (error) {
       if (error instanceof ModelSyntaxError) throw invalid('model', error.message)
       throw error
@@ -164,7 +159,7 @@ async function candidateOf({ database }: ModelChangesDeps, wanted: Wanted): Prom
   const version = await readVersion(database, wanted.modelId)
   if (version === undefined) throw new AppError('not_found', { public: 'No such model was ever in force.' })
   const { digest, dsl, json } = version
-  return { digest, dsl, json }
+  return withMarks({ digest, dsl, json })
 }
 
 function assertOpen({ state, baseModel, expiresAt }: Plan, current: string, now: number): void {

@@ -3,6 +3,7 @@ import { validator } from '@openfga/syntax-transformer'
 import { compileModel, FgaError } from '@remit/engine'
 import { readDsl, tooDeep, tooDeepIn } from './dsl.ts'
 import { type Finding, refusalsOf, warningsOf } from './invariants.ts'
+import { withMarks } from './with-marks.ts'
 
 /** What is wrong in a model's text, and where: lines and columns count from 1, `endColumn` is the first behind it. */
 export interface TextProblem {
@@ -25,7 +26,8 @@ export function checkText(dsl: string): ModelCheck {
   const problems = problemsOf(dsl)
   if (problems.length > 0) return { problems, refusals: [], warnings: [] }
   try {
-    const model = compileModel(readDsl(dsl))
+    const { json } = withMarks({ digest: '', dsl: undefined, json: readDsl(dsl) })
+    const model = compileModel(json)
     return { problems, refusals: refusalsOf(model), warnings: warningsOf(model) }
   } catch (error) {
     if (!(error instanceof FgaError)) throw error

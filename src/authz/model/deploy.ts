@@ -1,8 +1,13 @@
+import { compileModel } from '@remit/engine'
+import { operator, record } from '../../audit/record.ts'
 import { AppError } from '../../kernel/errors.ts'
+import { OperatorError } from '../../kernel/operator-error.ts'
 import type { Database } from '../../store/sql.ts'
 import type { FgaApi } from '../fga-api.ts'
 import { digestOf, type ModelJson, readDsl } from './dsl.ts'
+import { refusalsOf } from './invariants.ts'
 import { keepVersion, type ModelVersion, type Pin, readPin, readVersion, writePin } from './pin.ts'
+import { withMarks } from './with-marks.ts'
 
 export interface DeployedModel {
   readonly storeId: string
@@ -19,6 +24,7 @@ export interface DeployOptions {
   /** Deploys a differing file again. Only the demo does. */
   readonly redeploy: boolean
   readonly now: () => number
+  readonly newTxn: () => string
 }
 
 /**
@@ -37,27 +43,58 @@ export async function deployModel(options: DeployOptions): Promise<DeployedModel
     pinned !== undefined && (await readVersion(database, pinned.model_id))?.plan !== undefined
   if (pinned !== undefined && (pinned.digest === digest || !redeploy || isConfirmed)) {
     const json = await readPresent(api, pinned)
-    return { storeId: pinned.store_id, model: await versionOf(options, pinned, json) }
+    const model = await versionOf(options, pinned, json)
+    return (await bringInMarks(options, pinned, model)) ?? deployModel(options)
   }
   // Read before anything is made: a file that is no model leaves no empty store behind.
-  const json = readDsl(dsl)
+  const wanted = withMarks({ digest, dsl, json: readDsl(dsl) })
   const store = pinned?.store_id ?? storeId ?? (await api.createStore({ name: 'remit' })).id
-  const { authorization_model_id: id } = await api.writeAuthorizationModel(store, json)
+  const { authorization_model_id: id } = await api.writeAuthorizationModel(store, wanted.json)
   const model: ModelVersion = {
+    ...wanted,
     id,
-    digest,
-    dsl,
-    json,
     plan: undefined,
     activatedBy: [],
     activatedAt: new Date(now()),
   }
-  const pin = { store_id: store, model_id: id, digest }
+  const pin = { store_id: store, model_id: id, digest: model.digest }
   const isOurs = await database.transaction((sql) =>
     writePin(sql, pin, model, { isFirst: pinned === undefined }),
   )
   // Another process started first: both must ask the same store. Ours stays empty.
   return isOurs ? { storeId: store, model } : await deployModel(options)
+}
+
+/**
+ * Puts the types of the service's own marks beside a model of before there were any: nobody is asked, since no verdict
+ * changes. Undefined: another process changed the model meanwhile.
+ */
+async function bringInMarks(
+  { api, database, now, newTxn }: DeployOptions,
+  pin: Pin,
+  before: ModelVersion,
+): Promise<DeployedModel | undefined> {
+  const { store_id: storeId } = pin
+  const wanted = withMarks(before)
+  if (wanted === before) return { storeId, model: before }
+  const [refusal] = refusalsOf(compileModel(wanted.json)).filter(({ rule }) => rule === 'own_marks_changed')
+  if (refusal !== undefined)
+    throw new OperatorError(`The model in force cannot be used: ${refusal.relation}: ${refusal.detail}`)
+  const { authorization_model_id: id } = await api.writeAuthorizationModel(storeId, wanted.json)
+  // Its plan and who confirmed it stay with it: a demo's file does not undo that.
+  const model: ModelVersion = { ...before, ...wanted, id, activatedAt: new Date(now()) }
+  const isOurs = await database.transaction(async (sql) => {
+    if ((await readPin(sql, { lock: true }))?.model_id !== before.id) return false
+    await writePin(sql, { store_id: storeId, model_id: id, digest: model.digest }, model)
+    await record(sql, operator(newTxn()), {
+      event: 'model_activated',
+      digest: model.digest,
+      base_model: before.id,
+      model_id: id,
+    })
+    return true
+  })
+  return isOurs ? { storeId, model } : undefined
 }
 
 /** The model in force, kept for going back to it also where it was put in force before models were kept. */

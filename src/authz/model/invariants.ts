@@ -1,4 +1,5 @@
 import { checkTuple, type Model, type Relation, type Rewrite } from '@remit/engine'
+import { ownMarks } from '../own-marks.ts'
 import { requestOnly, requestOnlyKeys, rules } from '../tuples.ts'
 
 /** Why a model may not come into force, or what whoever confirms it should know. */
@@ -7,6 +8,7 @@ export interface Finding {
     | 'relation_missing'
     | 'request_only_missing'
     | 'request_only_grants'
+    | 'own_marks_changed'
     | 'lending_not_needed'
     | 'context_not_sent'
     | 'delegated_beyond_own'
@@ -39,7 +41,12 @@ const lending = new Set(['agent', 'delegation', 'grant'])
 export function refusalsOf(model: Model): readonly Finding[] {
   const missing = [...missingRelations(model), ...missingRequestOnly(model)]
   if (missing.length > 0) return missing
-  return [...grantedByRequest(model), ...withoutLending(model), ...unsentContext(model)]
+  return [
+    ...changedMarks(model),
+    ...grantedByRequest(model),
+    ...withoutLending(model),
+    ...unsentContext(model),
+  ]
 }
 
 /** What a model's text shows that its confirmers should know. */
@@ -66,6 +73,44 @@ function missingRequestOnly(model: Model): Finding[] {
         'Every question for an agent brings a tuple of it, by a person and without a condition: without it none could be asked.',
       ),
     )
+}
+
+/** What the service notes for itself must never decide: nothing else leads to it, and it takes what is written there. */
+function changedMarks(model: Model): Finding[] {
+  const wrong = [...ownMarks].filter(([type, relations]) => {
+    const found = model.types.get(type)
+    return (
+      found === undefined ||
+      found.size !== relations.length ||
+      relations.some((name) => {
+        const relation = found.get(name)
+        const [only, ...more] = relation?.restrictions ?? []
+        return (
+          relation?.rewrite.kind !== 'this' ||
+          only === undefined ||
+          more.length > 0 ||
+          labelOf(only) !== 'turn' ||
+          only.condition !== ''
+        )
+      })
+    )
+  })
+  const leading = [...model.types]
+    .filter(([type]) => !ownMarks.has(type))
+    .flatMap(([, relations]) => [...relations.values()])
+    .filter(({ restrictions }) => restrictions.some(({ type }) => ownMarks.has(type)))
+  return [
+    ...wrong.map(([type]) =>
+      finding(
+        'own_marks_changed',
+        type,
+        'The service keeps marks of its own here: it must be as in model.fga.',
+      ),
+    ),
+    ...leading.map(({ key }) =>
+      finding('own_marks_changed', key, 'It leads to marks that the service keeps for itself.'),
+    ),
+  ]
 }
 
 function grantedByRequest(model: Model): Finding[] {

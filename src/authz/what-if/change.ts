@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { checkTuple, type Model, type TupleKey, type TupleView } from '@remit/engine'
 import { invalid } from '../../kernel/errors.ts'
 import { isId } from '../../kernel/ids.ts'
+import { isOwnMark } from '../own-marks.ts'
 import { isInstant, requestOnlyKeys } from '../tuples.ts'
 
 /** Tuples as they would be written and deleted, whoever may do so or nobody. */
@@ -55,6 +56,8 @@ function assertForm(field: string, { user, relation, object }: TupleKey): void {
     )
   if (requestOnlyKeys.has(`${type}#${relation}`))
     throw invalid(`${field}.relation`, 'This comes with a request and is never stored.')
+  if (isOwnMark(object))
+    throw invalid(`${field}.object`, 'The service keeps this for itself: it decides nothing.')
   if (type === 'grant' || relation === 'granted_by')
     throw invalid(
       `${field}.relation`,

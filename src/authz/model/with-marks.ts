@@ -1,0 +1,44 @@
+import { ownMarks } from '../own-marks.ts'
+import { digestOf, type ModelJson, readDsl } from './dsl.ts'
+
+/** A model as text, where that is kept, and in OpenFGA's JSON form. */
+export interface ModelSource {
+  readonly digest: string
+  readonly dsl: string | undefined
+  readonly json: ModelJson
+}
+
+const header = /^\s*schema[ \t]+\S+.*$/m
+const texts = new Map(
+  [...ownMarks].map(([type, relations]) => [
+    type,
+    [
+      `type ${type}`,
+      ...(relations.length > 0 ? ['  relations'] : []),
+      ...relations.map((name) => `    define ${name}: [turn]`),
+    ].join('\n'),
+  ]),
+)
+
+/**
+ * The same model with the types of the service's own marks, where it lacks them: one that was written before there were
+ * any. No verdict changes by it, since nothing leads to them. Types of these names that mean something else stay, and
+ * {@link refusalsOf} names them.
+ */
+export function withMarks(source: ModelSource): ModelSource {
+  const has = new Set(source.json.type_definitions.map(({ type }) => type))
+  const lacking = [...texts].filter(([type]) => !has.has(type))
+  if (lacking.length === 0) return source
+  const text = lacking.map(([, one]) => one).join('\n\n')
+  const dsl = source.dsl?.replace(
+    header,
+    (line) => `${line}\n\n# Remit's own marks: they decide nothing.\n${text}\n`,
+  )
+  if (dsl !== undefined && dsl !== source.dsl) return { digest: digestOf(dsl), dsl, json: readDsl(dsl) }
+  const { type_definitions } = readDsl(`model\n  schema 1.1\n\n${[...texts.values()].join('\n\n')}\n`)
+  const added = type_definitions.filter(({ type }) => !has.has(type))
+  return {
+    ...source,
+    json: { ...source.json, type_definitions: [...source.json.type_definitions, ...added] },
+  }
+}
