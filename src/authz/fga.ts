@@ -58,6 +58,20 @@ export class PositionRefused extends Error {
   }
 }
 
+/** Tuples to write and to delete. */
+export interface Writing {
+  readonly writes?: readonly Tuple[]
+  readonly deletes?: readonly TupleKey[]
+}
+
+/** OpenFGA wrote nothing of a Write, beyond doubt: mostly since something that was to be written exists already. */
+export class WriteRefused extends Error {
+  constructor(reason = 'OpenFGA holds a tuple already that was to be written') {
+    super(reason)
+    this.name = 'WriteRefused'
+  }
+}
+
 export interface Check {
   readonly user: string
   readonly relation: string
@@ -128,11 +142,16 @@ export interface Fga {
     },
   ): Promise<ChangePage>
   /**
-   * Deletes, then writes. Writes that exist and deletes that do not are ignored, so that a step may run
-   * twice. One transaction for up to 100 tuples; more go in parts, deletes first. A tuple whose condition
-   * changes must be deleted in a call before the one that writes it.
+   * One Write, where the server takes that many tuples at once; else several, of which each leaves nobody with more than
+   * before or nobody with more than after (write-order.ts). Writes that exist and deletes that do not are ignored, so that a
+   * step may run twice. A tuple whose end changes is among the deletes as well as among the writes.
+   * `nextTurn` gives a tuple that the next Write brings along. With it nothing that is written may exist already, else that
+   * Write throws {@link WriteRefused}: then nothing of it was written, what went before it was. Any other throw leaves open
+   * whether the last Write takes effect, now or later.
    */
-  write(change: { readonly writes?: readonly Tuple[]; readonly deletes?: readonly TupleKey[] }): Promise<void>
+  write(change: Writing, nextTurn?: () => Promise<Tuple>): Promise<void>
+  /** Whether `write` can keep its promise about what is between: what may give as well as take fits one Write. */
+  isOrderly(change: Writing, options: { readonly fenced: boolean }): Promise<boolean>
   /** Whether the server answers at all. */
   isHealthy(): Promise<boolean>
 }

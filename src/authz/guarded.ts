@@ -1,6 +1,6 @@
 import { FgaApiError } from '@openfga/sdk'
 import { AppError } from '../kernel/errors.ts'
-import { PositionRefused } from './fga.ts'
+import { PositionRefused, WriteRefused } from './fga.ts'
 
 /** OpenFGA was not reached, or answered with another status than 200: by code or status alone. */
 export class NoAnswer extends Error {
@@ -15,7 +15,7 @@ export async function guarded<T>(call: () => Promise<T>): Promise<T> {
   try {
     return await call()
   } catch (error) {
-    if (error instanceof PositionRefused) throw error
+    if (error instanceof PositionRefused || error instanceof WriteRefused) throw error
     throw new AppError('authorization_unavailable', { internal: describe(error), cause: scrubbed(error) })
   }
 }

@@ -13,9 +13,9 @@ export function observeWrites(fga: Fga, observers: readonly WriteObserver[]): Fg
     get modelId() {
       return fga.modelId
     },
-    async write(change) {
+    async write(change, nextTurn) {
       try {
-        await fga.write(change)
+        await fga.write(change, nextTurn)
       } finally {
         for (const observe of observers) await observe(change)
       }

@@ -6,8 +6,6 @@ import {
   ConsistencyPreference,
   CredentialsMethod,
   OpenFgaApi,
-  WriteRequestDeletesOnMissing,
-  WriteRequestWritesOnDuplicate,
 } from '@openfga/sdk'
 import { AppError } from '../kernel/errors.ts'
 import type { FgaObject } from '../kernel/ids.ts'
@@ -19,7 +17,6 @@ import {
   type Fga,
   type QueryOptions,
   type Tuple,
-  type TupleKey,
   type UntilCondition,
   type Verdict,
 } from './fga.ts'
@@ -28,6 +25,7 @@ import { guarded } from './guarded.ts'
 import { objectsOf } from './list-stream.ts'
 import { createBatchCheck } from './openfga-batch.ts'
 import { readAll, readChanges } from './openfga-log.ts'
+import { createWriter } from './openfga-write.ts'
 
 type AxiosInstance = NonNullable<ConstructorParameters<typeof OpenFgaApi>[1]>
 type Anything = (...given: never[]) => unknown
@@ -53,7 +51,6 @@ export interface OpenFgaTransport {
 }
 
 const batchMax = 50
-const writeMax = 100
 const pageSize = 100
 
 /**
@@ -86,6 +83,7 @@ export function createFgaApi(transport: OpenFgaTransport): FgaApi {
 
 /** One store on the real server or the embedded engine; `pinned` gives the model in force, asked once a call. */
 export function createFga(api: FgaApi, storeId: string, pinned: () => string): Fga {
+  const writer = createWriter(api, storeId, pinned)
   return {
     storeId,
     get modelId() {
@@ -146,15 +144,8 @@ export function createFga(api: FgaApi, storeId: string, pinned: () => string): F
 
     readChanges: (position, options = {}) => readChanges(api, storeId, position, options),
 
-    async write({ writes = [], deletes = [] }) {
-      const modelId = pinned()
-      const total = writes.length + deletes.length
-      if (total === 0) return
-      if (total <= writeMax) return writeOnce(api, storeId, modelId, writes, deletes)
-      // Deletes first: a crash between the parts must leave less access, never more.
-      for (const page of pages(deletes, writeMax)) await writeOnce(api, storeId, modelId, [], page)
-      for (const page of pages(writes, writeMax)) await writeOnce(api, storeId, modelId, page, [])
-    },
+    write: writer.write,
+    isOrderly: writer.isOrderly,
 
     async isHealthy() {
       try {
@@ -221,40 +212,6 @@ function verdictOf(item: { allowed?: boolean; error?: object | null } | null | u
   if (item?.error !== undefined && item.error !== null) return 'error'
   if (item?.allowed === true) return 'allowed'
   return item?.allowed === false ? 'denied' : 'error'
-}
-
-async function writeOnce(
-  api: FgaApi,
-  storeId: string,
-  modelId: string,
-  writes: readonly Tuple[],
-  deletes: readonly TupleKey[],
-): Promise<void> {
-  const attributes = { 'rpc.system.name': 'openfga', 'rpc.method': 'Write' }
-  await step('openfga Write', { kind: 'client', attributes }, () =>
-    guarded(() =>
-      api.write(storeId, {
-        authorization_model_id: modelId,
-        ...(writes.length > 0 && {
-          writes: {
-            tuple_keys: writes.map(({ user, relation, object, condition }) => ({
-              user,
-              relation,
-              object,
-              ...(condition && { condition: { name: condition.name, context: condition.context } }),
-            })),
-            on_duplicate: WriteRequestWritesOnDuplicate.Ignore,
-          },
-        }),
-        ...(deletes.length > 0 && {
-          deletes: {
-            tuple_keys: deletes.map(({ user, relation, object }) => ({ user, relation, object })),
-            on_missing: WriteRequestDeletesOnMissing.Ignore,
-          },
-        }),
-      }),
-    ),
-  )
 }
 
 const preference = ({ consistency = 'fresh' }: QueryOptions): ConsistencyPreference =>

@@ -1,20 +1,26 @@
+import { readFileSync } from 'node:fs'
 import { inspect } from 'node:util'
 import { describe, expect, test } from 'vitest'
-import type { Fga, Tuple } from '../../src/authz/fga.ts'
+import { type Fga, type Tuple, WriteRefused } from '../../src/authz/fga.ts'
+import { readDsl } from '../../src/authz/model/dsl.ts'
 import { createNominator } from '../../src/authz/nominate.ts'
 import type { FgaObject } from '../../src/kernel/ids.ts'
 import { type Answer, anne, apiToken, type Call, modelId, startDouble, storeId } from './double.ts'
 
+const model = {
+  id: modelId,
+  ...readDsl(readFileSync(new URL('../../model.fga', import.meta.url), 'utf8')),
+}
 const unavailable = expect.objectContaining({ code: 'authorization_unavailable', status: 503 })
 const options = { now: 0 } as const
 const unready = { nominate: () => undefined }
 const secret = 'severance-of-bob'
 
-const tuplesOf = (count: number): Tuple[] =>
+const tuplesOf = (count: number, name = 'd'): Tuple[] =>
   Array.from({ length: count }, (_, index) => ({
     user: 'user:anne',
     relation: 'viewer',
-    object: `document:d${index}` as FgaObject,
+    object: `document:${name}${index}` as FgaObject,
   }))
 
 const stored = (key: Tuple) => ({ key, timestamp: '2026-11-24T12:00:00Z' })
@@ -79,14 +85,29 @@ describe('write', () => {
     body.writes?.tuple_keys.length ?? 0,
   ]
 
+  const isWrite = ({ path }: Call): boolean => path === 'write'
+  /** Writes alone are counted; a change that does not fit one asks for the model first. */
+  async function startWriting(answer: (nth: number) => { status: number; body: object } | undefined) {
+    let nth = 0
+    return startDouble(({ path, body }, response) => {
+      if (path !== 'write')
+        return path === 'read' ? { tuples: [], continuation_token: '' } : { authorization_model: model }
+      const refusal = answer(nth++)
+      if (refusal === undefined) return {}
+      expect(body).toBeDefined()
+      response.statusCode = refusal.status
+      return refusal.body
+    })
+  }
+
   async function write(change: Parameters<Fga['write']>[0]): Promise<readonly Call[]> {
-    await using double = await startDouble(() => ({}))
+    await using double = await startWriting(() => undefined)
     await double.fga.write(change)
-    return double.calls
+    return double.calls.filter(isWrite)
   }
 
   test('is one transaction for up to 100 tuples, in which repeating is no error', async () => {
-    const calls = await write({ writes: tuplesOf(40), deletes: tuplesOf(60) })
+    const calls = await write({ writes: tuplesOf(40), deletes: tuplesOf(60, 'e') })
     expect(calls.map(writesOf)).toEqual([[60, 40]])
     expect(calls[0]?.body).toMatchObject({
       authorization_model_id: modelId,
@@ -95,28 +116,88 @@ describe('write', () => {
     })
   })
 
-  test('of more than 100 tuples deletes everything before it writes anything', async () => {
-    const calls = await write({ writes: tuplesOf(101), deletes: tuplesOf(101) })
-    expect(calls.map(writesOf)).toEqual([
-      [100, 0],
-      [1, 0],
-      [0, 100],
-      [0, 1],
+  const relationsOf = ({ body }: Call) =>
+    [body.deletes, body.writes].map((part) => [
+      ...new Set(part?.tuple_keys.map((key) => (key as Tuple).relation)),
+    ])
+
+  test('of more takes away first, then does at once what may do both, and gives last', async () => {
+    const on = (relation: string, count: number) => tuplesOf(count).map((tuple) => ({ ...tuple, relation }))
+    const calls = await write({
+      writes: [...on('viewer', 101), ...on('blocked', 2), ...on('parent', 40)],
+      deletes: [...on('owner', 101), ...on('sensitive', 2), ...on('filed_in', 40)],
+    })
+    expect(calls.map(relationsOf)).toEqual([
+      [['owner'], []],
+      [['owner'], ['blocked']],
+      [['filed_in'], ['parent']],
+      [['sensitive'], ['viewer']],
+      [[], ['viewer']],
     ])
   })
 
   test('stops at the first part that fails: after a crash there is less access, never more', async () => {
-    await using double = await startDouble((_, response, nth) => {
-      if (nth === 1) response.statusCode = 500
-      return {}
-    })
-    await expect(double.fga.write({ writes: tuplesOf(101), deletes: tuplesOf(101) })).rejects.toEqual(
+    await using double = await startWriting((nth) => (nth === 1 ? { status: 500, body: {} } : undefined))
+    await expect(double.fga.write({ writes: tuplesOf(101), deletes: tuplesOf(101, 'e') })).rejects.toEqual(
       unavailable,
     )
-    expect(double.calls.map(writesOf)).toEqual([
+    expect(double.calls.filter(isWrite).map(writesOf)).toEqual([
       [100, 0],
       [1, 0],
     ])
+  })
+
+  test('takes as many at once as the server says that it takes, once it has said so', async () => {
+    const tooMany = {
+      status: 400,
+      body: {
+        code: 'exceeded_entity_limit',
+        message: 'The number of write operations exceeds the allowed limit of 40',
+      },
+    }
+    await using double = await startWriting((nth) => (nth === 0 ? tooMany : undefined))
+    await double.fga.write({ writes: tuplesOf(60) })
+    await double.fga.write({ writes: tuplesOf(41) })
+    expect(double.calls.filter(isWrite).map(writesOf)).toEqual([
+      [0, 60],
+      [0, 40],
+      [0, 20],
+      [0, 40],
+      [0, 1],
+    ])
+    expect(
+      await double.fga.isOrderly(
+        { writes: tuplesOf(40).map((tuple) => ({ ...tuple, relation: 'parent' })) },
+        { fenced: true },
+      ),
+    ).toBe(false)
+  })
+
+  test('of a turn brings it along with each part, where nothing may exist yet', async () => {
+    const turns = ['turn:1', 'turn:2'].map((user) => ({
+      user,
+      relation: 'turn',
+      object: 'fence:h' as FgaObject,
+    }))
+    await using double = await startWriting(() => undefined)
+    let nth = 0
+    await double.fga.write({ writes: tuplesOf(100) }, async () => turns[nth++]!)
+    const writes = double.calls.filter(isWrite).map(({ body }) => body.writes)
+    expect(writes.map((part) => part?.tuple_keys.length)).toEqual([100, 2])
+    expect(writes.map((part) => part?.on_duplicate)).toEqual(['error', 'error'])
+    expect(writes.map((part) => part?.tuple_keys.at(-1))).toEqual(turns)
+  })
+
+  test('of a turn tells a refusal, after which nothing was written, from no answer', async () => {
+    const turn = { user: 'turn:1', relation: 'turn', object: 'fence:h' as FgaObject }
+    const outcome = async (status: number, code: string) => {
+      await using double = await startWriting(() => ({ status, body: { code, message: '' } }))
+      return await outcomeOf(double.fga.write({ writes: tuplesOf(1) }, async () => turn))
+    }
+    expect(await outcome(400, 'write_failed_due_to_invalid_input')).toBeInstanceOf(WriteRefused)
+    expect(await outcome(409, 'Aborted')).toBeInstanceOf(WriteRefused)
+    expect(await outcome(500, 'internal_error')).toEqual(unavailable)
+    expect(await outcome(400, 'validation_error')).toEqual(unavailable)
   })
 
   test('of nothing asks nobody', async () => {
@@ -128,10 +209,10 @@ describe('write', () => {
     const [plain] = tuplesOf(1)
     const [call] = await write({
       writes: [{ ...plain!, condition }],
-      deletes: [{ ...plain!, ...{ condition } }],
+      deletes: [{ ...plain!, relation: 'owner', ...{ condition } }],
     })
     expect(call?.body.writes?.tuple_keys).toEqual([{ ...plain, condition }])
-    expect(call?.body.deletes?.tuple_keys).toEqual([plain])
+    expect(call?.body.deletes?.tuple_keys).toEqual([{ ...plain, relation: 'owner' }])
   })
 })
 

@@ -26,6 +26,7 @@ export async function openDecider(database: Database): Promise<Decider> {
     readAll: none,
     readChanges: none,
     write: none,
+    isOrderly: none,
     isHealthy: none,
   }
   const approvals = await openApprovals({

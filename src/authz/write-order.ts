@@ -1,0 +1,130 @@
+import type { Model, Relation, Rewrite } from '@remit/engine'
+import { type Tuple, type TupleKey, tupleId } from './fga.ts'
+
+export interface Change {
+  readonly writes: readonly Tuple[]
+  readonly deletes: readonly TupleKey[]
+}
+
+/** What a tuple of a relation can do to what somebody reads, by the model's rules. */
+export interface Polarity {
+  grants(tuple: TupleKey): boolean
+  restricts(tuple: TupleKey): boolean
+}
+
+/**
+ * Relations whose tuples may let somebody read, and those whose tuples may keep somebody from it. One that a model does not
+ * know may do both; one that leads to no reading at all grants something else, such as the right to write.
+ */
+export function polarityOf(model: Model): Polarity {
+  const seen = { grants: new Set<Relation>(), restricts: new Set<Relation>() }
+  type Side = keyof typeof seen
+  const other = (side: Side): Side => (side === 'grants' ? 'restricts' : 'grants')
+
+  function visit(relation: Relation | undefined, side: Side): void {
+    if (relation === undefined || seen[side].has(relation)) return
+    seen[side].add(relation)
+    read(relation.rewrite, relation, side)
+    for (const { type, relation: name } of relation.restrictions)
+      if (name !== undefined) visit(model.types.get(type)?.get(name), side)
+  }
+
+  function read(rewrite: Rewrite, owner: Relation, side: Side): void {
+    switch (rewrite.kind) {
+      case 'this':
+        return
+      case 'computed':
+        return visit(rewrite.relation, side)
+      case 'ttu':
+        visit(model.types.get(owner.type)?.get(rewrite.tupleset), side)
+        for (const target of rewrite.targets.values()) visit(target, side)
+        return
+      case 'exclusion':
+        read(rewrite.base, owner, side)
+        read(rewrite.subtract, owner, other(side))
+        return
+      default:
+        for (const child of rewrite.children) read(child, owner, side)
+    }
+  }
+
+  for (const name of ['can_read', 'can_be_told', 'can_read_delegated'])
+    visit(model.types.get('document')?.get(name), 'grants')
+  const relationOf = ({ object, relation }: TupleKey): Relation | undefined =>
+    model.types.get(object.slice(0, object.indexOf(':')))?.get(relation)
+  return {
+    grants(tuple) {
+      const relation = relationOf(tuple)
+      return relation === undefined || seen.grants.has(relation) || !seen.restricts.has(relation)
+    },
+    restricts(tuple) {
+      const relation = relationOf(tuple)
+      return relation === undefined || seen.restricts.has(relation)
+    },
+  }
+}
+
+/**
+ * The Writes of a change that does not fit one, each of at most `max` tuples. First what only takes away: nobody reads more
+ * than before. Then, at once, all that may do both: from here on nobody reads more than after. Last what only gives. A crash
+ * between any two leaves a subset of before or of after. `isSafe`: what may do both fits one Write; if not, it goes in pages,
+ * deletes first, and the caller has to see to it that nobody is answered meanwhile.
+ */
+export function stepsOf(
+  { writes, deletes }: Change,
+  { grants, restricts }: Polarity,
+  max: number,
+): { readonly steps: readonly Change[]; readonly isSafe: boolean } {
+  const isBoth = (tuple: TupleKey): boolean => grants(tuple) && restricts(tuple)
+  const givesOnly = (tuple: TupleKey): boolean => !restricts(tuple)
+  const takesOnly = (tuple: TupleKey): boolean => !grants(tuple)
+  // One Write cannot delete and write the same key: of another end the new one comes last.
+  const again = new Set(deletes.map(tupleId))
+  const changes = (tuple: Tuple): boolean => again.has(tupleId(tuple))
+  const middle = {
+    writes: writes.filter((tuple) => isBoth(tuple) && !changes(tuple)),
+    deletes: deletes.filter(isBoth),
+  }
+  const isSafe =
+    middle.writes.length + middle.deletes.length <= max &&
+    !writes.some((tuple) => restricts(tuple) && changes(tuple))
+  return {
+    isSafe,
+    steps: [
+      ...pages(
+        {
+          writes: writes.filter((one) => takesOnly(one) && !changes(one)),
+          deletes: deletes.filter(givesOnly),
+        },
+        max,
+      ),
+      ...pages(middle, max),
+      ...pages(
+        {
+          writes: writes.filter((one) => givesOnly(one) || changes(one)),
+          deletes: deletes.filter(takesOnly),
+        },
+        max,
+      ),
+    ],
+  }
+}
+
+/** Deletes first; the last of them with the first writes. */
+function pages({ writes, deletes }: Change, max: number): Change[] {
+  const result: Change[] = []
+  const total = writes.length + deletes.length
+  for (let from = 0; from < total; from += max) {
+    const to = from + max
+    const written = (at: number): number => Math.max(0, at - deletes.length)
+    result.push({ deletes: deletes.slice(from, to), writes: writes.slice(written(from), written(to)) })
+  }
+  return result
+}
+
+/** Whether all of it can be one Write of at most `max` tuples. */
+export function fitsOne({ writes, deletes }: Change, max: number): boolean {
+  if (writes.length + deletes.length > max) return false
+  const gone = new Set(deletes.map(tupleId))
+  return !writes.some((tuple) => gone.has(tupleId(tuple)))
+}
