@@ -22,7 +22,7 @@ interface JobAnswer {
   }[]
 }
 
-const tuplesMax = 100
+const tuplesMax = 99
 const linesMax = 250
 const pollMs = 250
 const reportEveryMs = 20_000
@@ -31,7 +31,7 @@ const reportEveryMs = 20_000
 const serviceToken = ({ token }: Running): Promise<string> =>
   token({ sub: serviceClient, client_id: serviceClient, scope: 'docs.write directory.write' })
 
-/** Writes tuples by `POST /access`, 100 a request. */
+/** Writes tuples by `POST /access`, 99 a request: memberships and parents go in one Write with the tuple that the service adds. */
 export async function writeTuples(running: Running, tuples: readonly TupleLine[]): Promise<void> {
   for (let from = 0; from < tuples.length; from += tuplesMax) {
     const body = JSON.stringify({ writes: tuples.slice(from, from + tuplesMax), deletes: [] })

@@ -46,7 +46,7 @@ export async function acceptDocuments(
   const { database, fga, clock, queue, step } = context
   const { items } = accepting
   const objects = items.map(({ input }) => documentObject(input.id)).sort()
-  const refusals = await context.locks.hold(objects, async () => {
+  const refusals = await context.locks.hold(objects, async (hold) => {
     const fields = await readFields(database)
     const planned = await plan(
       { database, fga, now: clock.now() },
@@ -61,11 +61,11 @@ export async function acceptDocuments(
     })
     const refused = checked.find((entry) => !entry.ok)
     if (accepting.onRefused === 'throw' && refused?.ok === false) throw refused.error
-    const committed = await database.transaction((sql) => commit(context, sql, writer, accepting, checked))
+    const committed = await hold.transaction((sql) => commit(context, sql, writer, accepting, checked))
     for (const { input } of items) await step('accepted', input.id)
     await settleFolders(context, committed.folders)
     for (const id of committed.narrowed) {
-      await settleObject(database, fga, documentObject(id))
+      await settleObject(context, hold, documentObject(id))
       await step('narrowed', id)
     }
     return checked.filter(({ ok }) => !ok).length

@@ -4,13 +4,13 @@ import type { Sql } from '../store/sql.ts'
 import type { Entry } from './access-rights.ts'
 import { readDocuments } from './facts.ts'
 import { fileFolders } from './folders.ts'
-import { addTags, markUnsettled, removeTags, type Tag, tagKey, toTag } from './tags.ts'
+import { addTags, type Mark, markUnsettled, removeTags, type Tag, tagKey, toTag } from './tags.ts'
 
 export interface StoredChange {
   /** Documents whose first content is not published yet: their tuples come with it. */
   readonly waiting: ReadonlySet<string>
-  /** Objects that are unsettled by this change alone. */
-  readonly marked: readonly string[]
+  /** Marks of objects that are unsettled by this change alone. */
+  readonly marked: readonly Mark[]
   /** Objects that have to be compared whole: new folders, and what was unsettled before. */
   readonly fresh: readonly FgaObject[]
 }
@@ -30,7 +30,7 @@ export async function storeChange(sql: Sql, entries: readonly Entry[]): Promise<
   ])
   const waiting = await changePending(sql, ours)
   const filed = await fileNewFolders(sql, ours)
-  const marked: string[] = []
+  const marked: Mark[] = []
   const fresh = new Set<FgaObject>([...filed, ...before.map(({ object }) => object as FgaObject)])
   for (const object of objects) {
     if (waiting.has(object)) continue
@@ -44,9 +44,8 @@ export async function storeChange(sql: Sql, entries: readonly Entry[]): Promise<
       object,
       own.filter(({ operation }) => operation === 'write').map(({ tuple }) => toTag(tuple)),
     )
-    if (fresh.has(object)) continue
-    await markUnsettled(sql, object, false)
-    marked.push(object)
+    const mark = await markUnsettled(sql, object, false)
+    if (!fresh.has(object)) marked.push(mark)
   }
   await noteDocuments(sql, ours)
   return { waiting, marked, fresh: [...fresh] }

@@ -8,8 +8,10 @@ import { keepSensitive } from './access-sensitivity.ts'
 import { storeChange } from './access-store.ts'
 import type { IngestContext, Writer } from './deps.ts'
 import { assertNoCircle, foldersLock, writesFolderParent } from './folder-cycles.ts'
+import { anew, type Hold } from './hold.ts'
 import { type JobNote, noteTexts } from './job-store.ts'
 import { settleObject } from './settle.ts'
+import { unmark } from './tags.ts'
 
 export interface AccessChange {
   readonly writes: readonly Tuple[]
@@ -17,7 +19,8 @@ export interface AccessChange {
 }
 
 const tuplesMax = 100
-const tracked = new Set(['document', 'folder', 'collection'])
+// With what a Write brings along (fences.ts) it is one Write.
+const pageMax = 99
 
 /**
  * Changes tuples by the allow-list of src/authz/tuples.ts, in one Write to OpenFGA, in force when this returns.
@@ -33,7 +36,7 @@ export async function changeAccess(
 ): Promise<readonly JobNote[]> {
   const entries = entriesOf(change)
   assertFits(entries)
-  return context.locks.hold(locksFor(entries), async () => {
+  return context.locks.hold(locksFor(entries), async (hold) => {
     const facts = await readObjects(context, caller, entries)
     for (const entry of entries) {
       const refused = refusalOf(caller, entry, facts)
@@ -43,7 +46,12 @@ export async function changeAccess(
     await assertSameEnds(context, entries)
     const kept = caller.kind === 'service' ? await keepSensitive(context, entries, facts) : []
     const all = [...entries, ...kept]
-    await writeChange(context, caller.writer, all)
+    if (!(await hold.isOrderly(changeOf(all))))
+      throw invalid(
+        'writes',
+        'Too many tuples at once that may give as well as take: parents, filings, members.',
+      )
+    await writeChange(context, hold, caller.writer, all)
     return kept.map(({ tuple }) => ({
       id: splitObject(tuple.object).id,
       code: 'sensitivity_kept',
@@ -55,7 +63,7 @@ export async function changeAccess(
 /**
  * The same without asking who may: for the operator's own data, such as the sample's groups and folders. Keeps
  * our tags in step, which tuples written straight to OpenFGA would not: drift would take those away.
- * Any number of tuples, in Writes of 100.
+ * Any number of tuples.
  */
 export async function applyTuples(
   context: IngestContext,
@@ -63,22 +71,15 @@ export async function applyTuples(
   change: AccessChange,
 ): Promise<void> {
   const entries = entriesOf(change)
-  for (let from = 0; from < entries.length; from += tuplesMax) {
-    const page = entries.slice(from, from + tuplesMax)
+  for (let from = 0; from < entries.length; from += pageMax) {
+    const page = entries.slice(from, from + pageMax)
     for (const { tuple, operation, field } of page) {
       const misfit = misfitOf(tuple, operation)
       if (misfit !== undefined) throw invalid(`${field}.${misfit.field}`, misfit.detail)
     }
-    // An end may differ from the one that an earlier run wrote: OpenFGA takes it in a second Write only.
-    const ending = page.filter(
-      ({ tuple, operation }) => operation === 'write' && tuple.condition !== undefined,
-    )
-    await context.locks.hold(locksFor(page), async () => {
+    await context.locks.hold(locksFor(page), async (hold) => {
       await assertNoCircle(context.database, page)
-      await context.fga.write({
-        deletes: ending.map(({ tuple: { user, relation, object } }) => ({ user, relation, object })),
-      })
-      await writeChange(context, writer, page)
+      await writeChange(context, hold, writer, page)
     })
   }
 }
@@ -89,7 +90,7 @@ const entriesOf = ({ writes, deletes }: AccessChange): Entry[] => [
 ]
 
 function locksFor(entries: readonly Entry[]): readonly string[] {
-  const objects = entries.map(({ tuple }) => tuple.object).filter((one) => tracked.has(splitObject(one).type))
+  const objects = entries.map(({ tuple }) => tuple.object)
   return [...new Set([...objects, ...(entries.some(writesFolderParent) ? [foldersLock] : [])])].sort()
 }
 
@@ -134,25 +135,62 @@ async function assertSameEnds({ fga }: IngestContext, entries: readonly Entry[])
 const endOf = (condition: Tuple['condition']): number | undefined =>
   condition === undefined ? undefined : Date.parse(condition.context.expires_at)
 
-async function writeChange(context: IngestContext, writer: Writer, entries: readonly Entry[]): Promise<void> {
-  const { database, fga } = context
-  const { waiting, marked, fresh } = await database.transaction(async (sql) => {
+async function writeChange(
+  context: IngestContext,
+  hold: Hold,
+  writer: Writer,
+  entries: readonly Entry[],
+): Promise<void> {
+  const { waiting, marked, fresh } = await hold.transaction(async (sql) => {
     const stored = await storeChange(sql, entries)
+    const { writes, deletes } = changeOf(entries)
     await record(sql, writer, {
       event: 'access_changed',
-      writes: entries.filter(({ operation }) => operation === 'write').map(({ tuple }) => tupleId(tuple)),
-      deletes: entries.filter(({ operation }) => operation === 'delete').map(({ tuple }) => tupleId(tuple)),
+      writes: writes.map(tupleId),
+      deletes: deletes.map(tupleId),
     })
     return stored
   })
-  const now = entries.filter(({ tuple }) => !waiting.has(tuple.object))
-  await fga.write({
-    deletes: now.flatMap(({ tuple: { user, relation, object }, operation }) =>
-      operation === 'delete' ? [{ user, relation, object }] : [],
-    ),
-    writes: now.flatMap(({ tuple, operation }) => (operation === 'write' ? [tuple] : [])),
+  const change = changeOf(entries.filter(({ tuple }) => !waiting.has(tuple.object)))
+  // What is there already is rare, and only said by a refusal; another end would be refused for good.
+  let isSure = !change.writes.some(({ condition }) => condition !== undefined)
+  await anew(async () => {
+    const left = isSure ? change : await leftToDo(context, change)
+    isSure = false
+    await hold.write(left)
   })
   // Marks of this change alone are settled by its Write; older ones, and new folders, are looked at whole.
-  await database.query('delete from unsettled where object = any($1)', [marked])
-  for (const object of fresh) await settleObject(database, fga, object)
+  if (marked.length > 0) await hold.transaction((sql) => unmark(sql, marked))
+  for (const object of fresh) await settleObject(context, hold, object)
+}
+
+const changeOf = (entries: readonly Entry[]): AccessChange => ({
+  deletes: entries.flatMap(({ tuple: { user, relation, object }, operation }) =>
+    operation === 'delete' ? [{ user, relation, object }] : [],
+  ),
+  writes: entries.flatMap(({ tuple, operation }) => (operation === 'write' ? [tuple] : [])),
+})
+
+/** Without what is there already. Of a tuple that has another end the old one is deleted. */
+async function leftToDo({ fga }: IngestContext, { writes, deletes }: AccessChange): Promise<AccessChange> {
+  const stored = await Promise.all(
+    writes.map(async ({ user, relation, object }) => {
+      for await (const tuple of fga.read({ user, relation, object })) return tuple
+      return undefined
+    }),
+  )
+  const isAsWanted = (tuple: Tuple, index: number): boolean => {
+    const found = stored[index]
+    return found !== undefined && endOf(found.condition) === endOf(tuple.condition)
+  }
+  const ending = stored.flatMap((tuple, index) => {
+    const wanted = writes[index]
+    if (tuple === undefined || wanted === undefined || isAsWanted(wanted, index)) return []
+    const { user, relation, object } = tuple
+    return [{ user, relation, object }]
+  })
+  return {
+    writes: writes.filter((tuple, index) => !isAsWanted(tuple, index)),
+    deletes: [...deletes, ...ending],
+  }
 }

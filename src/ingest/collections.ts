@@ -1,9 +1,10 @@
 import { record } from '../audit/record.ts'
-import type { Tuple, TupleKey } from '../authz/fga.ts'
+import { type Tuple, type TupleKey, tupleId } from '../authz/fga.ts'
 import { invalid } from '../kernel/errors.ts'
 import { collectionObject, type FgaObject, isId } from '../kernel/ids.ts'
 import type { IngestContext, Writer } from './deps.ts'
 import type { FieldType } from './facts.ts'
+import { anew } from './hold.ts'
 
 export interface CollectionInput {
   readonly id: string
@@ -27,11 +28,10 @@ export async function saveCollection(
   writer: Writer,
   input: CollectionInput,
 ): Promise<void> {
-  const { database, fga, locks } = context
   assertInput(input)
   const object = collectionObject(input.id)
-  await locks.hold([object], async () => {
-    await database.transaction(async (sql) => {
+  await context.locks.hold([object], async (hold) => {
+    await hold.transaction(async (sql) => {
       await sql.query(
         `insert into collections (id, title, public_allowed) values ($1, $2, $3)
          on conflict (id) do update set title = excluded.title, public_allowed = excluded.public_allowed`,
@@ -39,9 +39,7 @@ export async function saveCollection(
       )
       await record(sql, writer, { event: 'collection_saved', collection: input.id })
     })
-    const change = await rightsChange(context, object, input)
-    await fga.write({ deletes: change.deletes })
-    await fga.write({ writes: change.writes })
+    await anew(async () => hold.write(await rightsChange(context, object, input)))
   })
 }
 
@@ -67,14 +65,16 @@ async function rightsChange(
     ['organization', organization === undefined ? undefined : [`organization:${organization}`]],
   ])
   const deletes: TupleKey[] = []
+  const present = new Set<string>()
   for await (const { user, relation } of fga.read({ object })) {
     const users = wanted.get(relation)
+    present.add(tupleId({ user, relation, object }))
     if (users !== undefined && !users.includes(user)) deletes.push({ user, relation, object })
   }
   const writes = [...wanted].flatMap(([relation, users]) =>
     [...new Set(users)].map((user): Tuple => ({ user, relation, object })),
   )
-  return { writes, deletes }
+  return { writes: writes.filter((tuple) => !present.has(tupleId(tuple))), deletes }
 }
 
 const namePattern = /^[A-Za-z][A-Za-z0-9_.-]{0,99}$/

@@ -53,8 +53,8 @@ async function mend(
   context: IngestContext,
   object: FgaObject,
 ): Promise<{ readonly added: number; readonly removed: number }> {
-  const { database, fga, locks } = context
-  const { added, removed } = await locks.hold([object], () => settleObject(database, fga, object))
+  const { database, locks } = context
+  const { added, removed } = await locks.hold([object], (hold) => settleObject(context, hold, object))
   if (added.length + removed.length > 0) {
     await record(database, operator(context.newId()), {
       event: 'drift_mended',

@@ -32,13 +32,10 @@ export async function fileFolders(sql: Sql, collection: string, ids: readonly st
 }
 
 /** Writes what new folders need to OpenFGA. The caller must not hold their locks. */
-export async function settleFolders(
-  { database, fga, locks }: IngestContext,
-  ids: readonly string[],
-): Promise<void> {
+export async function settleFolders(context: IngestContext, ids: readonly string[]): Promise<void> {
   for (const object of ids.map(folderObject)) {
-    await locks.hold([object], async () => {
-      await settleObject(database, fga, object)
+    await context.locks.hold([object], async (hold) => {
+      await settleObject(context, hold, object)
     })
   }
 }

@@ -9,6 +9,7 @@ import { type CollectionInput, saveCollection, saveFields } from './collections.
 import type { IngestContext, Step, Writer } from './deps.ts'
 import { type DriftReport, drift, mendUnsettled, removeRequestOnly } from './drift.ts'
 import { type FieldType, readFields } from './facts.ts'
+import { sweepFences } from './fences.ts'
 import { type ImportRequest, importDocuments } from './imports.ts'
 import { findJob, type Idempotency, insertJob, type JobNote, type JobView, readJob } from './job-store.ts'
 import { createLocks } from './locks.ts'
@@ -50,11 +51,16 @@ export interface IngestDeps
   readonly step?: (step: Step, documentId: string) => Promise<void>
   readonly corpusChanged?: IngestContext['corpusChanged']
   readonly placePassages?: IngestContext['placePassages']
+  /** Whether OpenFGA keeps its tuples apart from this process and its database. */
+  readonly isApart: boolean
+  /** Seconds after which what a dead process held is free. Defaults to 30. */
+  readonly leaseSeconds?: number
   /** Milliseconds between two comparisons with OpenFGA. Defaults to an hour. */
   readonly driftEveryMs?: number
 }
 
 const mendEveryMs = 60_000
+const sweepEveryMs = 3_600_000
 const jobsKeptDays = 30
 
 /** Wires ingestion. Nothing runs before {@link Ingest.start}. */
@@ -63,11 +69,13 @@ export function createIngest({
   corpusChanged = async () => undefined,
   placePassages = async () => undefined,
   driftEveryMs = 3_600_000,
+  isApart,
+  leaseSeconds = 30,
   ...deps
 }: IngestDeps): Ingest {
-  const { database, queue, newId, log } = deps
+  const { database, fga, clock, queue, newId, log } = deps
   const waiter = createJobWaiter()
-  const locks = createLocks({ database, newId })
+  const locks = createLocks({ database, fga, newId, now: () => clock.now(), leaseSeconds, isApart })
   const context: IngestContext = {
     ...deps,
     locks,
@@ -94,8 +102,13 @@ export function createIngest({
     timers.push(
       setInterval(() => inBackground('mend', () => mendUnsettled(context)), mendEveryMs).unref(),
       setInterval(() => inBackground('drift', () => drift(context)), driftEveryMs).unref(),
+      setInterval(() => inBackground('fences', () => sweep()), sweepEveryMs).unref(),
       setInterval(() => inBackground('forget_jobs', () => forgetJobs(database)), driftEveryMs).unref(),
     )
+  }
+
+  const sweep = async (): Promise<void> => {
+    if (isApart) await sweepFences({ fga }, clock.now())
   }
 
   /** Makes one job; with a known key the request is not done again. */

@@ -1,94 +1,107 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { AppError } from '../kernel/errors.ts'
-import type { Database } from '../store/sql.ts'
+import { createFences, type Fences, type FencesDeps, holdId } from './fences.ts'
+import { createHold, type Hold, type HoldDeps, plainHold } from './hold.ts'
 
 export interface Locks {
   /**
    * Runs `work` as the only writer of these objects, in this process and, on native Postgres, in all. All or
-   * nothing, so two callers never wait for each other. Throws `storage_unavailable` after 30 s of waiting.
+   * nothing, so two callers never wait for each other. What was held may be lost on the way, when this process stood still:
+   * so `work` writes by its {@link Hold} alone. Throws `storage_unavailable` after 30 s of waiting, or when it was lost.
    */
-  hold<T>(objects: readonly string[], work: () => Promise<T>): Promise<T>
+  hold<T>(objects: readonly string[], work: (hold: Hold) => Promise<T>): Promise<T>
 }
 
-export interface LocksDeps {
-  readonly database: Database
+export interface LocksDeps extends FencesDeps {
   readonly newId: () => string
+  readonly now: () => number
+  /** Seconds after which a dead process's lease is over; renewed at a third of that. */
+  readonly leaseSeconds: number
+  /** Whether OpenFGA keeps its tuples apart from this process and its database: then a Write may be late. */
+  readonly isApart: boolean
 }
 
-// Seconds after which a dead process's lease is over; renewed at a third of that.
-const leaseSeconds = 30
 const waitMsMax = 30_000
 const pauseMs = 25
 
 /**
  * Locks that live outside any transaction, since work under them calls OpenFGA, whose embedded engine needs the
- * database's one session. PGlite has one process: there the memory of this process is enough.
+ * database's one session. Where that engine runs over PGlite the memory of this process is enough.
  */
-export function createLocks({ database, newId }: LocksDeps): Locks {
+export function createLocks(deps: LocksDeps): Locks {
+  const { database, fga, isApart } = deps
   const held = new Set<string>()
   const waiting: (() => void)[] = []
+  const fences = isApart ? createFences(deps) : undefined
 
-  async function hold<T>(objects: readonly string[], work: () => Promise<T>): Promise<T> {
-    while (objects.some((object) => held.has(object))) await new Promise<void>((wake) => waiting.push(wake))
-    for (const object of objects) held.add(object)
+  async function inTurn<T>(objects: readonly string[], work: (hold: Hold) => Promise<T>): Promise<T> {
+    if (objects.length === 0 || (database.kind === 'pglite' && !isApart))
+      return work(plainHold(database, fga))
+    const id = await acquire(deps, fences, objects)
+    const hold = createHold({ ...deps, fences, newHoldId: () => newHoldId(deps) }, id, objects.length)
     try {
-      return database.kind === 'pglite' ? await work() : await withLeases(database, newId(), objects, work)
+      return await work(hold)
     } finally {
-      for (const object of objects) held.delete(object)
-      for (const wake of waiting.splice(0)) wake()
+      await hold.end()
     }
   }
-  return { hold }
-}
 
-async function withLeases<T>(
-  database: Database,
-  holder: string,
-  objects: readonly string[],
-  work: () => Promise<T>,
-): Promise<T> {
-  await acquire(database, holder, objects)
-  let lost: unknown
-  const renewal = setInterval(
-    () => {
-      void extend(database, holder).catch((error: unknown) => {
-        lost = error
-      })
+  return {
+    async hold(objects, work) {
+      while (objects.some((object) => held.has(object))) await new Promise<void>((wake) => waiting.push(wake))
+      for (const object of objects) held.add(object)
+      try {
+        return await inTurn(objects, work)
+      } finally {
+        for (const object of objects) held.delete(object)
+        for (const wake of waiting.splice(0)) wake()
+      }
     },
-    (leaseSeconds * 1_000) / 3,
-  )
-  try {
-    const result = await work()
-    if (lost !== undefined)
-      throw new AppError('storage_unavailable', { internal: 'a lease was lost', cause: lost })
-    return result
-  } finally {
-    clearInterval(renewal)
-    await database.query('delete from leases where holder = $1', [holder])
   }
 }
 
-async function acquire(database: Database, holder: string, objects: readonly string[]): Promise<void> {
+const newHoldId = ({ newId, now }: Pick<LocksDeps, 'newId' | 'now'>): string => holdId(now(), newId())
+
+async function acquire(
+  deps: LocksDeps,
+  fences: Fences | undefined,
+  objects: readonly string[],
+): Promise<string> {
+  const { database, leaseSeconds } = deps
   const end = performance.now() + waitMsMax
   for (;;) {
+    const id = newHoldId(deps)
     const rows = await database.query(
       `insert into leases (object, holder, until)
        select object, $2, now() + make_interval(secs => $3) from unnest($1::text[]) as wanted (object) order by object
-       on conflict (object) do update set holder = excluded.holder, until = excluded.until
-         where leases.until < now()
-       returning 1`,
-      [objects, holder, leaseSeconds],
+       on conflict (object) do nothing returning 1`,
+      [objects, id, leaseSeconds],
     )
-    if (rows.length === objects.length) return
-    await database.query('delete from leases where holder = $1', [holder])
+    if (rows.length === objects.length) return id
+    await database.query('delete from leases where holder = $1', [id])
+    await takeOver(deps, fences, objects)
     if (performance.now() > end)
       throw new AppError('storage_unavailable', { internal: 'an object stayed locked' })
     await sleep(pauseMs)
   }
 }
 
-const extend = (database: Database, holder: string): Promise<unknown> =>
-  database.query('update leases set until = now() + make_interval(secs => $2) where holder = $1', [
-    holder,
-    leaseSeconds,
-  ])
+/**
+ * Ends leases that are over. First whatever their holder may still be about to write, then the rows: whoever dies between leaves
+ * rows by which the next one knows what to fence off. PGlite has one process: there a row that is in the way is of one that died.
+ */
+async function takeOver(
+  { database }: HoldDeps,
+  fences: Fences | undefined,
+  objects: readonly string[],
+): Promise<void> {
+  const isAlone = database.kind === 'pglite'
+  const over = await database.query<{ holder: string }>(
+    'select distinct holder from leases where object = any($1) and (until < now() or $2)',
+    [objects, isAlone],
+  )
+  for (const { holder } of over) {
+    await fences?.raise(holder)
+    await database.query('delete from leases where holder = $1 and (until < now() or $2)', [holder, isAlone])
+  }
+}

@@ -84,6 +84,8 @@ export async function plan(
     if (error !== undefined) return { ok: false, error }
     const tags = tagsOf(placement.collection, placement.access)
     const kept = sensitive.has(placement.id)
+    if (parentsMoved(documents.get(placement.id)?.tags ?? [], tags) > parentsMovedMax)
+      return { ok: false, error: invalid('access.parents', tooManyParents) }
     return {
       ok: true,
       plan: {
@@ -94,6 +96,17 @@ export async function plan(
       },
     }
   })
+}
+
+// A parent may give as well as take, so that all that come and go do so in one Write (decision 0031).
+const parentsMovedMax = 95
+const tooManyParents = `At most ${parentsMovedMax} parents may come and go at once. Change them in several requests.`
+
+function parentsMoved(before: readonly Tag[], after: readonly Tag[]): number {
+  const [had, has] = [before, after].map(
+    (tags) => new Set(tags.flatMap(({ relation, subject }) => (relation === 'parent' ? [subject] : []))),
+  ) as [Set<string>, Set<string>]
+  return [...had].filter((one) => !has.has(one)).length + [...has].filter((one) => !had.has(one)).length
 }
 
 interface Known {

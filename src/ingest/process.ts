@@ -43,7 +43,9 @@ export async function processRevision(
     await countDeath(context, revision, -1)
   }
   signal.throwIfAborted()
-  const jobId = await context.locks.hold([documentObject(revision.id)], () => publish(context, task))
+  const jobId = await context.locks.hold([documentObject(revision.id)], (hold) =>
+    publish(context, hold, task),
+  )
   // Overtaken while it was prepared: nothing was published.
   if (jobId === undefined) return supersede(context, task)
   context.jobChanged(jobId)
@@ -107,12 +109,12 @@ async function refuse(
   revision: Revision,
   error: UnreadableError | AppError,
 ): Promise<void> {
-  const { database, fga, locks, jobChanged } = context
+  const { locks, jobChanged } = context
   const object = documentObject(revision.id)
-  const jobId = await locks.hold([object], async () => {
+  const jobId = await locks.hold([object], async (hold) => {
     const current = await readRevision(context.database, revision.id, revision.revision)
     const applies = current?.retagged === true && !current.creates
-    const finished = await database.transaction(async (sql) => {
+    const finished = await hold.transaction(async (sql) => {
       if (current !== undefined && applies) await setTags(sql, object, current.access)
       await sql.query('delete from revisions where doc_no = $1 and revision = $2', [
         revision.docNo,
@@ -120,7 +122,7 @@ async function refuse(
       ])
       return finishItem(sql, revision.itemNo, { state: 'failed', code: error.code, detail: error.message })
     })
-    if (applies) await settleObject(database, fga, object)
+    if (applies) await settleObject(context, hold, object)
     return finished
   })
   if (jobId !== undefined) jobChanged(jobId)

@@ -2,6 +2,7 @@ import { operator, record } from '../audit/record.ts'
 import { documentObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
 import type { IngestContext } from './deps.ts'
+import type { Hold } from './hold.ts'
 import { finishItem } from './job-store.ts'
 import { type Revision, readRevision } from './revision.ts'
 import { settleObject } from './settle.ts'
@@ -14,21 +15,22 @@ import { readTags, setTags, widens } from './tags.ts'
  */
 export async function publish(
   context: IngestContext,
+  hold: Hold,
   task: { readonly document: string; readonly revision: number },
 ): Promise<string | undefined> {
-  const { database, fga, step, corpusChanged } = context
+  const { database, step, corpusChanged } = context
   const revision = await readRevision(database, task.document, task.revision)
   if (revision === undefined) return undefined
   const object = documentObject(revision.id)
   const current = (await readTags(database, [object])).get(object) ?? []
-  await database.transaction(async (sql) => {
+  await hold.transaction(async (sql) => {
     if (widens(current, revision.access)) await hide(sql, revision.docNo)
     await setTags(sql, object, revision.access, { purge: revision.creates })
   })
   await step('hidden', revision.id)
-  await settleObject(database, fga, object)
+  await settleObject(context, hold, object)
   await step('tuples', revision.id)
-  const jobId = await database.transaction((sql) => show(sql, revision, context))
+  const jobId = await hold.transaction((sql) => show(sql, revision, context))
   await corpusChanged([revision.docNo])
   await step('published', revision.id)
   return jobId

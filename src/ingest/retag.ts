@@ -5,6 +5,7 @@ import { documentObject } from '../kernel/ids.ts'
 import type { IngestContext, Writer } from './deps.ts'
 import { type DocumentFacts, readDocuments } from './facts.ts'
 import { fileFolders, settleFolders } from './folders.ts'
+import type { Hold } from './hold.ts'
 import { type JobNote, noteTexts } from './job-store.ts'
 import { type Plan, plan } from './plan.ts'
 import { settleObject } from './settle.ts'
@@ -24,7 +25,7 @@ export async function retag(
 ): Promise<readonly JobNote[]> {
   const { database, fga, clock, locks } = context
   const object = documentObject(id)
-  return locks.hold([object], async () => {
+  return locks.hold([object], async (hold) => {
     const facts = (await readDocuments(database, [id])).get(id)
     if (facts === undefined || (!facts.isLive && !facts.isPending)) throw new AppError('not_found')
     const [planned] = await plan({ database, fga, now: clock.now() }, writer.subject, [
@@ -32,9 +33,9 @@ export async function retag(
     ])
     if (planned === undefined) throw new AppError('not_found')
     if (!planned.ok) throw planned.error.field === 'collection' ? new AppError('not_found') : planned.error
-    const folders = await apply(context, writer, id, access, facts, planned.plan)
+    const folders = await apply(hold, writer, id, access, facts, planned.plan)
     await settleFolders(context, folders)
-    await settleObject(database, fga, object)
+    await settleObject(context, hold, object)
     return planned.plan.sensitivityKept
       ? [{ id, code: 'sensitivity_kept', detail: noteTexts.sensitivity_kept }]
       : []
@@ -42,7 +43,7 @@ export async function retag(
 }
 
 async function apply(
-  { database }: IngestContext,
+  hold: Hold,
   writer: Writer,
   id: string,
   access: Access,
@@ -50,7 +51,7 @@ async function apply(
   { tags, newFolders }: Plan,
 ): Promise<readonly string[]> {
   const object = documentObject(id)
-  return database.transaction(async (sql) => {
+  return hold.transaction(async (sql) => {
     const folders = await fileFolders(sql, facts.collection, newFolders)
     if (facts.isPending) {
       await sql.query(

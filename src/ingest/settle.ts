@@ -1,7 +1,8 @@
 import { type Fga, type Tuple, type TupleKey, tupleId } from '../authz/fga.ts'
 import { type FgaObject, splitObject } from '../kernel/ids.ts'
-import type { Database } from '../store/sql.ts'
-import { readTags, toTuple } from './tags.ts'
+import type { IngestContext } from './deps.ts'
+import { anew, type Hold } from './hold.ts'
+import { readTags, toTuple, unmark } from './tags.ts'
 
 export interface Settled {
   readonly added: readonly Tuple[]
@@ -16,27 +17,30 @@ const managed: Readonly<Record<string, ReadonlySet<string>>> = {
 }
 
 /**
- * Makes OpenFGA hold exactly the tags of `object`, removals first, and takes its unsettled mark away. May run
- * twice. The caller holds the object's lock and is not inside a transaction: the embedded engine writes to the
- * same single-session database.
+ * Makes OpenFGA hold exactly the tags of `object`, and takes its unsettled mark away. May run twice. The caller holds the
+ * object and is not inside a transaction: the embedded engine writes to the same single-session database.
  */
-export async function settleObject(database: Database, fga: Fga, object: FgaObject): Promise<Settled> {
-  const [mark] = await database.query<{ purge: boolean }>('select purge from unsettled where object = $1', [
-    object,
-  ])
-  const tags = (await readTags(database, [object])).get(object) ?? []
-  const settled = await settle(
-    fga,
-    object,
-    tags.map((tag) => toTuple(object, tag)),
-    mark?.purge ?? false,
-  )
-  if (mark !== undefined) await database.query('delete from unsettled where object = $1', [object])
-  return settled
+export function settleObject(
+  { database, fga }: Pick<IngestContext, 'database' | 'fga'>,
+  hold: Hold,
+  object: FgaObject,
+): Promise<Settled> {
+  return anew(async () => {
+    const [mark] = await database.query<{ purge: boolean; number: number }>(
+      'select purge, number from unsettled where object = $1',
+      [object],
+    )
+    const tags = (await readTags(database, [object])).get(object) ?? []
+    const wanted = tags.map((tag) => toTuple(object, tag))
+    const settled = await differenceOf(fga, object, wanted, mark?.purge ?? false)
+    await hold.write({ deletes: settled.removed, writes: settled.added })
+    if (mark !== undefined) await hold.transaction((sql) => unmark(sql, [{ object, number: mark.number }]))
+    return settled
+  })
 }
 
-async function settle(
-  fga: Fga,
+async function differenceOf(
+  fga: Pick<Fga, 'read'>,
   object: FgaObject,
   wanted: readonly Tuple[],
   purge: boolean,
@@ -46,27 +50,18 @@ async function settle(
   const present = new Map<string, Tuple>()
   for await (const tuple of fga.read({ object })) present.set(tupleId(tuple), tuple)
   const removed: TupleKey[] = []
-  let changes = false
   for (const [id, { user, relation, condition }] of present) {
     const target = wantedById.get(id)
     if (target !== undefined && sameEnd(target.condition, condition)) continue
     if (target === undefined && !purge && ours?.has(relation) !== true) continue
-    changes ||= target !== undefined
     removed.push({ user, relation, object })
   }
   const gone = new Set(removed.map(tupleId))
   const added = wanted.filter((tuple) => !present.has(tupleId(tuple)) || gone.has(tupleId(tuple)))
-  // A tuple's key leaves its condition out: one Write cannot delete and write the same key.
-  if (changes) {
-    await fga.write({ deletes: removed })
-    await fga.write({ writes: added })
-  } else {
-    await fga.write({ deletes: removed, writes: added })
-  }
   return { added, removed }
 }
 
-function sameEnd(one: Tuple['condition'], other: Tuple['condition']): boolean {
+export function sameEnd(one: Tuple['condition'], other: Tuple['condition']): boolean {
   if (one === undefined || other === undefined) return one === other
   return (
     one.name === other.name && Date.parse(one.context.expires_at) === Date.parse(other.context.expires_at)

@@ -154,10 +154,31 @@ export async function removeTags(sql: Sql, keys: readonly TupleKey[]): Promise<v
   }
 }
 
-export async function markUnsettled(sql: Sql, object: string, purge: boolean): Promise<void> {
-  await sql.query(
+/** A mark that an object may differ from its tags in OpenFGA. */
+export interface Mark {
+  readonly object: string
+  readonly number: number
+}
+
+/** Gives the mark: only whoever read it, or one set before, may take it away. */
+export async function markUnsettled(sql: Sql, object: string, purge: boolean): Promise<Mark> {
+  const [row] = await sql.query<{ number: number }>(
     `insert into unsettled (object, purge) values ($1, $2)
-     on conflict (object) do update set purge = unsettled.purge or excluded.purge, since = now()`,
+     on conflict (object) do update
+       set purge = unsettled.purge or excluded.purge, since = now(), number = nextval('unsettled_numbers')
+     returning number`,
     [object, purge],
+  )
+  if (row === undefined) throw new Error('An unsettled object was not marked.')
+  return { object, number: row.number }
+}
+
+/** Takes these marks away; one that was set anew since stays. */
+export async function unmark(sql: Sql, marks: readonly Mark[]): Promise<void> {
+  if (marks.length === 0) return
+  await sql.query(
+    `delete from unsettled u using unnest($1::text[], $2::bigint[]) as m (object, number)
+     where u.object = m.object and u.number = m.number`,
+    [marks.map(({ object }) => object), marks.map(({ number }) => number)],
   )
 }

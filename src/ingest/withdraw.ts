@@ -31,7 +31,7 @@ export async function withdrawDocuments(
   const { database, fga, clock, step, jobChanged, corpusChanged } = context
   const { ids, jobId, begin } = withdrawing
   const now = clock.now()
-  await context.locks.hold(ids.map(documentObject).sort(), async () => {
+  await context.locks.hold(ids.map(documentObject).sort(), async (hold) => {
     const documents = await readDocuments(database, ids)
     const rights = await askRights(
       fga,
@@ -44,7 +44,7 @@ export async function withdrawDocuments(
       if (facts === undefined || !rights.has('writer', facts.collection)) throw new AppError('not_found')
     }
     const sensitive = await askSensitive(fga, ids.map(documentObject), now)
-    await database.transaction(async (sql) => {
+    await hold.transaction(async (sql) => {
       await begin?.(sql)
       for (const id of ids) {
         const facts = documents.get(id)
@@ -62,7 +62,7 @@ export async function withdrawDocuments(
     })
     await corpusChanged([...documents.values()].map(({ docNo }) => docNo))
     for (const id of ids) await step('withdrawn', id)
-    for (const id of ids) await settleObject(database, fga, documentObject(id))
+    for (const id of ids) await settleObject(context, hold, documentObject(id))
   })
   jobChanged(jobId)
 }

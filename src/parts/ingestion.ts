@@ -67,6 +67,8 @@ export async function openIngestion(deps: IngestionDeps): Promise<Ingestion> {
       newId: () => `j_${randomBytes(16).toString('base64url')}`,
       limits: { lineBytesMax: config.bodyBytesMax, linesMax: importLinesMax },
       log,
+      isApart: config.openfga !== undefined,
+      leaseSeconds: config.leaseSeconds,
     }),
   )
   const owned = stack.move()

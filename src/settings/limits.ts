@@ -7,6 +7,7 @@ export interface LimitsConfig {
   readonly ratePerMinute: number
   readonly beginPerMinute: number
   readonly modelApplyApprovers: number
+  readonly leaseSeconds: number
 }
 
 /** How much, how often, how long; and how many must agree. */
@@ -28,6 +29,12 @@ export const limits = group({
       .describe(
         'Authorization requests, pushed requests and device codes that one network address may begin in a minute; behind a proxy that TRUSTED_PROXIES does not name all of its clients are one address.',
       ),
+    LEASE_SECONDS: count(1)
+      .max(300)
+      .default(30)
+      .describe(
+        'Seconds after which what a process held that died or stands still goes to another. Shorter in tests, longer on slow machines; nothing rests on it but how long others wait.',
+      ),
     MODEL_APPLY_APPROVERS: count(1)
       .max(2)
       .optional()
@@ -40,6 +47,7 @@ export const limits = group({
     bodyBytesMax: value.BODY_BYTES_MAX,
     ratePerMinute: value.RATE_PER_MINUTE,
     beginPerMinute: value.BEGIN_PER_MINUTE,
+    leaseSeconds: value.LEASE_SECONDS,
     modelApplyApprovers: value.MODEL_APPLY_APPROVERS ?? (demo ? 1 : 2),
   }),
 })

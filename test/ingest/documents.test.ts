@@ -32,6 +32,16 @@ describeBackends('ingestion', (backend) => {
       expect(await world.sees('user:bob', 'plain')).toBeUndefined()
     })
 
+    test('is refused by name where more parents come and go than one Write takes', async () => {
+      const parents = (name: string, count: number) => ({
+        parents: Array.from({ length: count }, (_, nth) => `folder:many-${name}-${nth}`),
+      })
+      const put = (name: string, count: number) => world.put({ id: 'many', access: parents(name, count) })
+      await world.done(await put('a', 50))
+      expect(await refusal(put('b', 46))).toEqual({ code: 'invalid_request', field: 'access.parents' })
+      await world.done(await put('b', 45))
+    })
+
     test('without access is readable by nobody', async () => {
       await world.putDone({ id: 'silent', access: {} })
       for (const user of ['user:anne', 'user:*', 'user:eve'])

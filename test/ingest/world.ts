@@ -33,6 +33,8 @@ export interface IngestWorld extends AsyncDisposable {
   onStep: StepHook
   /** Called before each Write to OpenFGA. */
   onWrite: () => void
+  /** Called before each call of Write, of which a change may take several. */
+  onPart: () => void
   /** Ends the process's ingestion and begins a new one on the same database. */
   restart(): Promise<void>
   put(sketch: Sketch, writer?: Writer): Promise<string>
@@ -75,7 +77,7 @@ export async function openIngestWorld(
 ): Promise<IngestWorld> {
   const database = await openTestDatabase(backend.database)
   const logged: IngestWorld['logged'] = []
-  const api = await openfgaOf(backend, database)
+  const api = telling(await openfgaOf(backend, database), async () => world.onPart())
   const deployed = await deployModel({
     api,
     database,
@@ -87,9 +89,9 @@ export async function openIngestWorld(
   const real = createFga(api, deployed.storeId, () => deployed.model.id)
   const fga: Fga = {
     ...real,
-    write: async (change) => {
+    write: async (change, nextTurn) => {
       world.onWrite()
-      await real.write(change)
+      await real.write(change, nextTurn)
     },
   }
   const parser = createParser()
@@ -98,6 +100,8 @@ export async function openIngestWorld(
     createIngest({
       database,
       fga,
+      isApart: backend.openfga === 'server',
+      leaseSeconds: 2,
       queue: createPgBossQueue({ database, name: 'documents', onError: () => undefined }),
       embed: (texts, options) => embedder.embedPassages(texts, options),
       prepare: createPrepare({ parser, tokensMax: 64, countTokens: (text) => embedder.countTokens(text) }),
@@ -116,10 +120,12 @@ export async function openIngestWorld(
     logged,
     onStep: (async () => undefined) as StepHook,
     onWrite: (): void => undefined,
+    onPart: (): void => undefined,
     async restart() {
       await world.ingest.close()
       world.onStep = async () => undefined
       world.onWrite = () => undefined
+      world.onPart = () => undefined
       world.ingest = open()
       await world.ingest.start()
     },
@@ -181,6 +187,20 @@ export async function openIngestWorld(
   await furnish(world.ingest, real)
   return world
 }
+
+const telling = (api: FgaApi, onPart: () => Promise<void>): FgaApi =>
+  new Proxy(api, {
+    get(target, name) {
+      const value: unknown = Reflect.get(target, name)
+      if (typeof value !== 'function') return value
+      const called = value.bind(target)
+      if (name !== 'write') return called
+      return async (...args: readonly unknown[]) => {
+        await onPart()
+        return called(...args) as unknown
+      }
+    },
+  })
 
 async function openfgaOf({ openfga }: Pick<Backend, 'openfga'>, database: Database): Promise<FgaApi> {
   if (openfga === 'engine') {

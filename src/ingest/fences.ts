@@ -1,0 +1,92 @@
+import type { Fga, Tuple } from '../authz/fga.ts'
+import type { FgaObject } from '../kernel/ids.ts'
+import type { Database } from '../store/sql.ts'
+
+export interface FencesDeps {
+  readonly database: Database
+  readonly fga: Pick<Fga, 'read' | 'write' | 'isOrderly'>
+}
+
+/**
+ * What keeps a late Write of a hold out. Each Write of a hold brings a tuple along that must not exist yet, its turn: who
+ * writes all turns of a hold that it does not know the end of has either come after a Write of it, or keeps it out for good.
+ */
+export interface Fences {
+  /** Keeps out all that this hold may still be about to write, from its turn `from` on. */
+  raise(hold: string, from?: number): Promise<void>
+  /** Whether the turn is taken. */
+  has(hold: string, turn: number): Promise<boolean>
+  /** All Writes of this hold were answered, and there will be no more: its turns are swept with others', in the background. */
+  ended(hold: string, turns: number): void
+}
+
+/** Writes of one hold; more go under another id. With what a Write brings along, all turns fit one Write. */
+export const turnsMax = 90
+// A fence that was raised keeps out what is late by days; any other is of a hold that is over, or still has its leases.
+const sweepAfterMs = 3_600_000
+const sweepRaisedAfterMs = 7 * 24 * 3_600_000
+const batchMax = 90
+const triesMax = 3
+
+/** Says when it was made. */
+export const holdId = (now: number, random: string): string => `${now.toString(36)}.${random}`
+const madeAt = (hold: string): number => Number.parseInt(hold.split('.')[0] ?? '', 36)
+
+const fenceOf = (hold: string): FgaObject => `fence:${hold}`
+export const turnOf = (hold: string, turn: number): Tuple => ({
+  user: `turn:${turn}`,
+  relation: 'turn',
+  object: fenceOf(hold),
+})
+
+const turnsOf = (hold: string, from: number, to: number): Tuple[] =>
+  Array.from({ length: Math.max(0, to - from + 1) }, (_, index) => turnOf(hold, from + index))
+
+export function createFences({ fga }: Pick<FencesDeps, 'fga'>): Fences {
+  const spent: Tuple[] = []
+
+  return {
+    async raise(hold, from = 1) {
+      for (let tries = 1; ; tries += 1) {
+        try {
+          return await fga.write({ writes: turnsOf(hold, from, turnsMax) })
+        } catch (error) {
+          // A Write that it races with makes OpenFGA refuse either of them.
+          if (tries === triesMax) throw error
+        }
+      }
+    },
+    async has(hold, turn) {
+      const { user, relation, object } = turnOf(hold, turn)
+      for await (const _ of fga.read({ user, relation, object })) return true
+      return false
+    },
+    ended(hold, turns) {
+      spent.push(...turnsOf(hold, 1, turns))
+      if (spent.length < batchMax) return
+      const deletes = spent.splice(0, batchMax)
+      // What stays is found by the sweep.
+      void fga.write({ deletes }).catch(() => undefined)
+    },
+  }
+}
+
+/** Takes away the turns of holds that are long over. Gives how many. */
+export async function sweepFences({ fga }: Pick<FencesDeps, 'fga'>, now: number): Promise<number> {
+  const old: string[] = []
+  for await (const { object } of fga.read({ user: 'turn:1', relation: 'turn', object: 'fence:' })) {
+    const hold = object.slice('fence:'.length)
+    // One that tells no time is none of ours.
+    if (!(now - madeAt(hold) < sweepAfterMs)) old.push(hold)
+  }
+  let swept = 0
+  for (const hold of old) {
+    const turns: Tuple[] = []
+    for await (const turn of fga.read({ object: fenceOf(hold) })) turns.push(turn)
+    const isRaised = turns.some(({ user }) => user === `turn:${turnsMax}`)
+    if (isRaised && now - madeAt(hold) < sweepRaisedAfterMs) continue
+    await fga.write({ deletes: turns.map(({ user, relation, object }) => ({ user, relation, object })) })
+    swept += turns.length
+  }
+  return swept
+}

@@ -1,0 +1,134 @@
+import { type Fga, type Tuple, WriteRefused, type Writing } from '../authz/fga.ts'
+import { AppError } from '../kernel/errors.ts'
+import type { Database, Sql } from '../store/sql.ts'
+import { type Fences, turnOf, turnsMax } from './fences.ts'
+
+/** What is held, and the one way to write while it is. */
+export interface Hold {
+  /**
+   * Writes to OpenFGA while it is held, else not at all: no clock decides that, the Write itself does. Throws
+   * {@link WriteRefused} where OpenFGA holds something already that was to be written: read and compute it {@link anew}.
+   */
+  write(change: Writing): Promise<void>
+  /** Whether nobody reads more than before or after while this is written: see `Fga.isOrderly`. */
+  isOrderly(change: Writing): Promise<boolean>
+  /** Runs `work` in a transaction of the database that commits only while it is held. */
+  transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T>
+}
+
+export interface HoldDeps {
+  readonly database: Database
+  readonly fga: Pick<Fga, 'read' | 'write' | 'isOrderly'>
+  readonly leaseSeconds: number
+}
+
+/** Where no other process writes, and no Write comes late. */
+export const plainHold = (database: Database, fga: HoldDeps['fga']): Hold => ({
+  write: (change) => fga.write(change),
+  isOrderly: (change) => fga.isOrderly(change, { fenced: false }),
+  transaction: (work) => database.transaction(work),
+})
+
+/** `id` has so many leases. `end` gives them back. */
+export function createHold(
+  deps: HoldDeps & { readonly fences: Fences | undefined; readonly newHoldId: () => string },
+  firstId: string,
+  size: number,
+): Hold & { end(): Promise<void> } {
+  const { database, fga, fences, leaseSeconds, newHoldId } = deps
+  let id = firstId
+  let turn = 0
+  let isInDoubt = false
+
+  const extend = (): Promise<readonly object[]> =>
+    database.query(
+      'update leases set until = now() + make_interval(secs => $2) where holder = $1 returning 1',
+      [id, leaseSeconds],
+    )
+  const renewal = setInterval(() => void extend().catch(() => undefined), (leaseSeconds * 1_000) / 3)
+
+  /** A cheap early end, no fence: this process may stand still right after it. */
+  async function assertHeld(): Promise<void> {
+    if (isInDoubt || (await extend()).length < size) throw lost()
+  }
+
+  async function nextTurn(): Promise<Tuple> {
+    await assertHeld()
+    if (turn === turnsMax) await goOnAs(newHoldId())
+    turn += 1
+    return turnOf(id, turn)
+  }
+
+  /** What was written as another was answered for: nothing of it can come late. */
+  async function goOnAs(next: string): Promise<void> {
+    const rows = await database.query('update leases set holder = $2 where holder = $1 returning 1', [
+      id,
+      next,
+    ])
+    if (rows.length < size) throw lost()
+    fences?.ended(id, turn)
+    id = next
+    turn = 0
+  }
+
+  async function writeFenced(change: Writing, by: Fences): Promise<void> {
+    try {
+      await fga.write(change, nextTurn)
+    } catch (error) {
+      if (error instanceof WriteRefused) throw (await by.has(id, turn)) ? lost() : error
+      // Of what has no answer nobody knows whether it is still to come: the last turn of a refusal by ourselves, too.
+      if (!(error instanceof Lost)) isInDoubt = true
+      throw error
+    }
+  }
+
+  return {
+    async write(change) {
+      if ((change.writes ?? []).length + (change.deletes ?? []).length === 0) return
+      if (fences !== undefined) return writeFenced(change, fences)
+      await assertHeld()
+      await fga.write(change)
+    },
+    isOrderly: (change) => fga.isOrderly(change, { fenced: fences !== undefined }),
+    transaction: (work) =>
+      database.transaction(async (sql) => {
+        const rows = await sql.query('select 1 from leases where holder = $1 order by object for update', [
+          id,
+        ])
+        if (rows.length < size) throw lost()
+        return work(sql)
+      }),
+    async end() {
+      clearInterval(renewal)
+      if (isInDoubt) {
+        // Where that fails too the leases stay: whoever takes them over when they are over raises it first.
+        const isRaised = await fences?.raise(id, turn).then(
+          () => true,
+          () => false,
+        )
+        if (isRaised !== true) return
+      } else fences?.ended(id, turn)
+      await database.query('delete from leases where holder = $1', [id])
+    },
+  }
+}
+
+/** Another may hold it now: nothing more is written. */
+class Lost extends AppError {}
+
+const lost = (): Lost => new Lost('storage_unavailable', { internal: 'a lease was lost' })
+
+const triesMax = 4
+
+/** Does it again, from reading on, where OpenFGA refused it for what it holds meanwhile. */
+export async function anew<T>(work: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await work()
+    } catch (error) {
+      if (!(error instanceof WriteRefused)) throw error
+      if (tries === triesMax)
+        throw new AppError('authorization_unavailable', { internal: error.message, cause: error })
+    }
+  }
+}
