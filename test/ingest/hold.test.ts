@@ -1,0 +1,35 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { turnOf, turnsMax } from '../../src/ingest/fences.ts'
+import { markUnsettled, unmark } from '../../src/ingest/tags.ts'
+import { needsOpenfga } from '../support/native.ts'
+import { type IngestWorld, loader, openIngestWorld } from './world.ts'
+
+describe('what a process held that died, on PGlite beside an OpenFGA of its own', needsOpenfga, () => {
+  let world: IngestWorld
+  beforeAll(async () => {
+    world = await openIngestWorld({ database: 'pglite', openfga: 'server' })
+    await world.putDone({ id: 'held', text: 'one', access: {} })
+  }, 60_000)
+  afterAll(() => world?.[Symbol.asyncDispose]())
+
+  test('is free at once for the next, after all that it may still be about to write is kept out', async () => {
+    await world.database.query(
+      `insert into leases (object, holder, until) values ('document:held', 'dead', now() + interval '1 hour')`,
+    )
+    await world.ingest.retag(loader, 'held', { viewers: ['user:bob'] })
+    expect(await world.check('user:bob', 'can_read', 'document:held')).toBe(true)
+    expect(await world.tuples(turnOf('dead', 1).object)).toHaveLength(turnsMax)
+    expect(await world.database.query('select holder from leases')).toEqual([])
+  })
+
+  test('is marked as unsettled until the mark that was read is taken away, not one that was set since', async () => {
+    const first = await markUnsettled(world.database, 'document:held', true)
+    const second = await markUnsettled(world.database, 'document:held', false)
+    await unmark(world.database, [first])
+    expect(await world.database.query('select object, purge from unsettled')).toEqual([
+      { object: 'document:held', purge: true },
+    ])
+    await unmark(world.database, [second])
+    expect(await world.database.query('select object from unsettled')).toEqual([])
+  })
+})
