@@ -48,7 +48,7 @@ const homes: Readonly<Record<string, RegExp>> = {
   hono: /^src\/(http|mcp|cli)\//,
   commander: /^src\/cli\//,
   // An address from outside is asked by the guarded fetcher alone; OpenFGA's is the operator's.
-  undici: /^src\/(outbound\/|authz\/openfga-batch\.ts$)/,
+  undici: /^src\/(outbound\/|authz\/openfga-direct\.ts$)/,
   // It signs and encrypts there; asking an address is the guarded fetcher’s alone.
   'web-push': /^src\/delegation\/push\//,
   // What a step of a trace says is decided in one place; who receives it, in another.

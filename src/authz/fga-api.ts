@@ -1,7 +1,10 @@
-import type { BatchCheckRequest, BatchCheckResponse, OpenFgaApi } from '@openfga/sdk'
+import type { BatchCheckRequest, BatchCheckResponse, OpenFgaApi, ReadChangesResponse } from '@openfga/sdk'
 
-/** OpenFGA's API as the official SDK has it; of BatchCheck, which may go past the SDK, only what is read of its answer. */
-export type FgaApi = Omit<OpenFgaApi, 'batchCheck'> & { batchCheck: BatchCheck }
+/** OpenFGA's API as the official SDK has it; of what may go past the SDK only what is read of its answer. */
+export type FgaApi = Omit<OpenFgaApi, 'batchCheck' | 'readChanges'> & {
+  batchCheck: BatchCheck
+  readChanges: ReadChanges
+}
 
 export type BatchCheck = (
   storeId: string,
@@ -10,3 +13,12 @@ export type BatchCheck = (
 ) => Promise<
   BatchCheckResponse & { readonly $response: { readonly headers: Readonly<Record<string, unknown>> } }
 >
+
+type ReadChanges = (
+  storeId: string,
+  type: string | undefined,
+  pageSize: number | undefined,
+  token: string | undefined,
+  startTime: string | undefined,
+  options?: { readonly signal?: AbortSignal },
+) => Promise<ReadChangesResponse>

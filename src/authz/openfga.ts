@@ -23,7 +23,7 @@ import {
 import type { FgaApi } from './fga-api.ts'
 import { guarded } from './guarded.ts'
 import { objectsOf } from './list-stream.ts'
-import { createBatchCheck } from './openfga-batch.ts'
+import { createDirect } from './openfga-direct.ts'
 import { readAll, readChanges } from './openfga-log.ts'
 import { createWriter } from './openfga-write.ts'
 
@@ -54,8 +54,8 @@ const batchMax = 50
 const pageSize = 100
 
 /**
- * The OpenFGA API by the official SDK, without its retries: the query path has its own deadline. BatchCheck goes over the
- * network by a shorter way.
+ * The OpenFGA API by the official SDK, without its retries: the query path has its own deadline. BatchCheck and ReadChanges
+ * go over the network by a shorter way.
  */
 export function createFgaApi(transport: OpenFgaTransport): FgaApi {
   const { apiUrl, apiToken, timeoutMs, adapter } = transport
@@ -78,7 +78,7 @@ export function createFgaApi(transport: OpenFgaTransport): FgaApi {
     }
   })
   const api = new OpenFgaApi(configuration, client)
-  return adapter === undefined ? Object.assign(api, { batchCheck: createBatchCheck(transport) }) : api
+  return adapter === undefined ? Object.assign(api, createDirect(transport)) : api
 }
 
 /** One store on the real server or the embedded engine; `pinned` gives the model in force, asked once a call. */
