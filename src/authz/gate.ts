@@ -223,8 +223,8 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
       const { verdicts, requestIds: ids } = await until(signal, () =>
         limiter.run(questions.length, signal, () => {
           calls += Math.ceil(questions.length / batchMax)
-          // Something was taken away while it waited: no cache may answer.
-          const how = held.generation === generation ? kind : 'asked'
+          // Something was taken away while it waited, or while parts were answered: no cache may answer.
+          const how = sent === undefined && held.generation === generation ? kind : 'asked'
           sent ??= how
           return fga.batchCheck(questions, {
             now: now(),
@@ -237,13 +237,17 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
       return verdicts
     }
     try {
-      const parts = passOver
+      const apart = passOver
         ? asker.takeApart(page.flatMap((one) => (one.telling ? [] : [one.id])))
         : undefined
       checks += page.length
       const verdicts = await askInParts(
-        page.map((one) => ({ check: toCheck(one), parts: one.telling ? undefined : parts?.get(one.id) })),
+        page.map((one) => ({
+          check: toCheck(one),
+          parts: one.telling ? undefined : apart?.parts.get(one.id),
+        })),
         send,
+        async (documents) => (await apart?.moved(documents, signal)) ?? new Set(documents),
       )
       // Another model came into force: one answer under two would be neither's.
       if (fga.modelId !== modelId)

@@ -58,6 +58,15 @@ export interface PermissionIndex extends AsyncDisposable {
   holds(change: WrittenChange): boolean
   /** Those of the documents from which tuples lead to one of the objects. All, while it is not ready. */
   leadingTo(documentIds: readonly string[], objects: ReadonlySet<string>): ReadonlySet<string>
+  /**
+   * Watches what the log tells from now on. Gives what to call when something was asked of OpenFGA meanwhile: those of the
+   * documents that lead to an object of a tuple that came or went between the two calls, by a read of the log that began at the
+   * second one. All, when it cannot tell.
+   */
+  watch(): (
+    documentIds: readonly string[],
+    options?: { readonly signal?: AbortSignal },
+  ) => Promise<ReadonlySet<string>>
   /** Resolves when everything that OpenFGA held when this was called is in. Rejects when it cannot be had. */
   catchUp(options?: { readonly signal?: AbortSignal }): Promise<void>
 }

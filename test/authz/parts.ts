@@ -16,6 +16,8 @@ export interface TestIndex extends PermissionIndex {
   /** Reads the log to its end at this moment. */
   read(): void
   set(status: Partial<IndexStatus>): void
+  /** What the log tells when it is next read for an answer; a failure where it throws. */
+  tellNext(change: () => void): void
   setModel(id: string): void
 }
 
@@ -34,6 +36,8 @@ export function createTestIndex(modelId: string, now: () => number, dsl = ownDsl
   let id = modelId
   let written = 0
   let removedAt = Number.NEGATIVE_INFINITY
+  let tell = () => {}
+  const heard: string[] = []
   let status: IndexStatus = { state: 'following', tailReadAt: now(), lagMs: 0, tuples: 0 }
   const isReady = () => status.state !== 'building'
   return {
@@ -51,19 +55,39 @@ export function createTestIndex(modelId: string, now: () => number, dsl = ownDsl
     holds: () => true,
     leadingTo: (documentIds, objects) => leadingTo(documentIds, objects, tuples),
     catchUp: async () => undefined,
+    watch: () => {
+      const from = heard.length
+      return async (documentIds) => {
+        try {
+          tell()
+        } catch {
+          return new Set(documentIds)
+        } finally {
+          tell = () => {}
+        }
+        return leadingTo(documentIds, new Set(heard.slice(from)), tuples)
+      }
+    },
+    tellNext(change) {
+      tell = change
+    },
     evaluate: (question, documentIds, at) =>
       isReady() ? evaluateLocally(model, tuples, question, documentIds, at) : undefined,
     takeApart: (question, documentIds, at) =>
       isReady() ? takeApartLocally(model, tuples, question, documentIds, at) : new Map(),
     add(...added) {
       for (const tuple of added) {
+        heard.push(tuple.object)
         written += 1
         tuples.add(tuple, String(written).padStart(9, '0'))
         if (tuple.relation === 'blocked' || tuple.relation === 'sensitive') removedAt = now()
       }
     },
     remove(...removed) {
-      for (const tuple of removed) tuples.remove(tuple)
+      for (const tuple of removed) {
+        heard.push(tuple.object)
+        tuples.remove(tuple)
+      }
       removedAt = now()
     },
     read: () => {

@@ -12,11 +12,14 @@ export interface Divided {
 /**
  * One verdict for each question. Parts go in its place, each once for all that share it; what its parts do not say yes
  * to, by a denial or an error or a missing answer, is asked whole, so that a denial is always an answer to the question
- * itself. `send` answers checks in their order; where it fails the second time, what was proven before stands.
+ * itself. So is what `moved` gives of those that its parts said yes to: OpenFGA may have read one of them before a change
+ * and the next after it, and said yes to what was true at no moment. `send` answers checks in their order; where it fails
+ * the second time, what was proven before stands.
  */
 export async function askInParts(
   questions: readonly Divided[],
   send: (checks: readonly Check[]) => Promise<readonly Verdict[]>,
+  moved: (objects: readonly FgaObject[]) => Promise<ReadonlySet<string>>,
 ): Promise<readonly Verdict[]> {
   const distinct = new Map<string, Check>()
   const brought = new Map<Check['contextual'], number>()
@@ -34,9 +37,14 @@ export async function askInParts(
   const isProven = (parts: readonly CheckPart[], check: Check): boolean =>
     parts.length > 0 &&
     parts.every((part) => told.get(keyOf(checkOf(part, check))) === (part.allowed ? 'allowed' : 'denied'))
-  const verdicts = questions.map(({ check, parts }): Verdict | undefined => {
-    if (parts === undefined) return told.get(keyOf(check))
-    return isProven(parts, check) ? 'allowed' : undefined
+  const proven = new Set(
+    questions.filter(({ check, parts }) => parts !== undefined && isProven(parts, check)),
+  )
+  const again =
+    proven.size === 0 ? new Set<string>() : await moved([...proven].map(({ check }) => check.object))
+  const verdicts = questions.map((one): Verdict | undefined => {
+    if (one.parts === undefined) return told.get(keyOf(one.check))
+    return proven.has(one) && !again.has(one.check.object) ? 'allowed' : undefined
   })
   const open = questions.filter((_, index) => verdicts[index] === undefined)
   if (open.length === 0) return verdicts.map((verdict) => verdict ?? 'error')

@@ -1,3 +1,4 @@
+import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import type { Fga } from '../fga.ts'
 import type { Consistency, Question } from '../gate.ts'
 import { isOver } from '../index/ends.ts'
@@ -25,6 +26,12 @@ export interface ReplicaDeps {
   readonly cacheTtlMs: number
 }
 
+export interface Apart {
+  readonly parts: ReadonlyMap<string, readonly CheckPart[]>
+  /** What led to something that changed while the parts were answered: no yes of theirs counts. See `PermissionIndex.watch`. */
+  moved(documents: readonly FgaObject[], signal?: AbortSignal): Promise<ReadonlySet<string>>
+}
+
 /** The replica and the held verdicts, for one question. */
 export interface Asker {
   /** For `strict` it only says what is refused. */
@@ -35,7 +42,7 @@ export interface Asker {
    * Smaller questions for OpenFGA, by whose answers its yes to each document follows, where that spares work: what
    * documents share, folders and groups, is asked once for all. The others are asked whole.
    */
-  takeApart(documentIds: readonly string[]): ReadonlyMap<string, readonly CheckPart[]>
+  takeApart(documentIds: readonly string[]): Apart
   /** Those that are not known to be ordinary: only these can need a grant. All, where it has not the tail. */
   maybeSensitive(documentIds: readonly string[]): readonly string[]
   /** Keeps a yes that OpenFGA gave to a question sent after `askedAt`, in `generation`. */
@@ -146,7 +153,15 @@ export function createAsker(
   return {
     takeApart(ids) {
       // By the rules of another model nothing follows.
-      return index.view()?.modelId === modelId ? index.takeApart(question, ids, now()) : new Map()
+      const parts = index.view()?.modelId === modelId ? index.takeApart(question, ids, now()) : new Map()
+      const changed = index.watch()
+      return {
+        parts,
+        async moved(documents, signal) {
+          const found = await changed(documents.map(idOf), signal && { signal })
+          return new Set(documents.filter((one) => found.has(idOf(one))))
+        },
+      }
     },
     maybeSensitive(ids) {
       const at = now()
@@ -193,6 +208,8 @@ export function createAsker(
     },
   }
 }
+
+const idOf = (object: FgaObject): string => splitObject(object).id
 
 const earlier = (one: number | undefined, other: number | undefined): number | undefined =>
   one === undefined || other === undefined ? (one ?? other) : Math.min(one, other)

@@ -5,6 +5,7 @@ import { type Change, type Fga, PositionRefused, tupleId } from '../fga.ts'
 import { isOwnMark } from '../own-marks.ts'
 import type { IndexStatus, PermissionIndex } from '../permission-index.ts'
 import { createFollower, placeBeforeNow } from './follow.ts'
+import { createHeard } from './heard.ts'
 import { evaluateLocally, takeApartLocally } from './local.ts'
 import { createPersistence, type Snapshot } from './persist.ts'
 import { createReaches } from './reaches.ts'
@@ -50,6 +51,7 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
   const closing = new AbortController()
   const reaches = createReaches()
   const recent = createRecent(rememberMs)
+  const heard = createHeard()
   let replica = createReplica()
   let persistence = createPersistence(storage)
   let model: { readonly id: string; readonly compiled: Model } | undefined
@@ -63,6 +65,8 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
   function take(changes: readonly Change[]): void {
     if (changes.length === 0) return
     for (const { tuple } of changes) told?.add(tupleId(tuple))
+    // Whatever it did here: a tuple that came and went again has no effect.
+    heard.note(changes.map(({ tuple }) => tuple.object))
     const effects = replica.apply(changes)
     recent.note(effects, now())
     reaches.note(effects)
@@ -102,9 +106,9 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
     return { replica: loaded, mark: stored.mark }
   }
 
-  async function orFail(work: () => Promise<void>): Promise<void> {
+  async function orFail<T>(work: () => Promise<T>): Promise<T> {
     try {
-      await work()
+      return await work()
     } catch (error) {
       fail(error)
       throw error
@@ -137,9 +141,11 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
     isBuilt = false
     isStoredBad = true
     persistence = createPersistence(storage, { anew: true })
+    heard.forget()
   }
 
   const turns = createTurns(cycle)
+  const settle = turns.shared(() => orFail(follower.settle))
 
   const snapshot: Snapshot = {
     mark: () => follower.mark ?? { position: {}, reconciledAt: 0 },
@@ -278,6 +284,17 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
             replica.tuples.get(tuple) !== undefined,
         ) && deletes.every((tuple) => written.has(tupleId(tuple)) || replica.tuples.get(tuple) === undefined)
       )
+    },
+    watch() {
+      const from = heard.count
+      return async (documentIds, { signal } = {}) => {
+        const all = new Set(documentIds)
+        const isTold = await (signal === undefined ? settle() : unlessAborted(settle(), signal)).catch(
+          () => false,
+        )
+        const objects = isTold && ready() !== undefined ? heard.since(from) : undefined
+        return objects === undefined ? all : leadingTo(documentIds, objects, replica.tuples)
+      }
     },
     async rebuild() {
       await turns.take(async () => startAnew())

@@ -32,6 +32,11 @@ export interface Follower {
   readOn(): Promise<void>
   /** Looks for what came late, for a moment: what is not looked at now is at the next call. */
   lookBack(): Promise<void>
+  /**
+   * Reads on to the end of the log, and everything before it that may just have got company: then all is told of that was
+   * committed when this was called. false: more came lately than can be looked at in a moment.
+   */
+  settle(): Promise<boolean>
   /** Reads what came after another mark, and late ones before it, to the end. Gives the tuples concerned. */
   readFrom(mark: Mark): Promise<readonly StoredTuple[]>
   reset(): void
@@ -142,6 +147,13 @@ export function createFollower({ fga, now, signal, onChanges }: FollowDeps): Fol
     async lookBack() {
       const late = await past.look()
       if (late !== undefined) await readAgain(late)
+    },
+    async settle() {
+      if (mark === undefined) throw new Error('nothing to go on from')
+      const [late] = await Promise.all([past.lookNear(), readTail(mark)])
+      if (late === 'too_much') return false
+      if (late !== undefined) await readAgain(late)
+      return true
     },
     async readFrom(other) {
       return readAgain(

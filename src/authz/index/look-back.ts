@@ -28,6 +28,11 @@ export interface LookBack {
    * replaced.
    */
   look(): Promise<ChangePosition | undefined>
+  /**
+   * Looks at all that may just have got company, whenever that was looked at last. The same; `too_much`: where there is more of
+   * it than can be looked at while somebody waits.
+   */
+  lookNear(): Promise<ChangePosition | 'too_much' | undefined>
   clear(): void
 }
 
@@ -48,6 +53,8 @@ const settledMs = 20_000
 const pageMax = 100
 // After a bulk there are many: between two such moments the end of the log is read, and questions have the server.
 const momentMs = 40
+// Each is a call for which somebody waits.
+const nearPagesMax = 3
 
 export const stretchOf = (from: ChangePosition, { changes, position }: ChangePage, at: number): Stretch => ({
   from,
@@ -105,6 +112,11 @@ export function createLookBack({ fga, now, signal, onUnseen }: LookBackDeps): Lo
     return [one, size]
   }
 
+  async function hasCompany({ from, to, count }: Stretch): Promise<boolean> {
+    const { changes, position } = await fga.readChanges(from, { signal, limit: count })
+    return changes.length !== count || position.after !== to.after
+  }
+
   function forget(time: number): void {
     const size =
       time - newsAt > far.whileMs
@@ -138,11 +150,24 @@ export function createLookBack({ fga, now, signal, onUnseen }: LookBackDeps): Lo
         if (at === undefined) return undefined
         const [one, size] = joined(at)
         if (one === undefined) return undefined
-        const page = await fga.readChanges(one.from, { signal, limit: one.count })
-        if (page.changes.length !== one.count || page.position.after !== one.to.after) return one.from
+        if (await hasCompany(one)) return one.from
         stretches.splice(at, size, { ...one, lookedAt: time })
       } while (now() - beganAt < momentMs)
       return undefined
+    },
+    async lookNear() {
+      if (now() - newsAt > near.whileMs) return undefined
+      // As they are now: while they are looked at, the log is read on.
+      const pages: Stretch[] = []
+      let at = stretches.findIndex(({ lastAt }) => lastAt >= lastChangeAt - near.spanMs)
+      while (at >= 0 && at < stretches.length) {
+        const [one, size] = joined(at)
+        if (one === undefined) break
+        if (pages.push(one) > nearPagesMax) return 'too_much'
+        at += size
+      }
+      const looked = await Promise.all(pages.map(async (one) => ((await hasCompany(one)) ? one : undefined)))
+      return looked.find((one) => one !== undefined)?.from
     },
     clear() {
       stretches = []

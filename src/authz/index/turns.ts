@@ -4,13 +4,14 @@ export interface Turns {
   take<T>(work: () => Promise<T>): Promise<T>
   /** A run of the repeated work that began after this call; callers who wait for the same one share it. */
   repeat(): Promise<void>
+  /** The same of another work. */
+  shared<T>(work: () => Promise<T>): () => Promise<T>
   /** Resolves when nothing is left to do. */
   idle(): Promise<void>
 }
 
 export function createTurns(repeated: () => Promise<void>): Turns {
   let last: Promise<unknown> = Promise.resolve()
-  let waiting: Promise<void> | undefined
 
   function take<T>(work: () => Promise<T>): Promise<T> {
     const mine = last.then(work)
@@ -18,15 +19,21 @@ export function createTurns(repeated: () => Promise<void>): Turns {
     return mine
   }
 
-  return {
-    take,
-    repeat() {
+  function shared<T>(work: () => Promise<T>): () => Promise<T> {
+    let waiting: Promise<T> | undefined
+    return () => {
       waiting ??= take(() => {
         waiting = undefined
-        return repeated()
+        return work()
       })
       return waiting
-    },
+    }
+  }
+
+  return {
+    take,
+    shared,
+    repeat: shared(repeated),
     async idle() {
       await last
     },

@@ -122,6 +122,64 @@ describe('what is asked in parts', () => {
   })
 })
 
+/**
+ * The group's member is blocked from all, and both go by one Write while OpenFGA answers: it is still told of the membership and
+ * no longer of the block. Of what `told` says the log tells afterwards.
+ */
+async function changedMeanwhile(told: (world: GateWorld) => void) {
+  const world = filed()
+  const answered = sending(world, ({ user, relation }, call) =>
+    call === 1 && user === 'user:anne' && relation === 'member' ? 'allowed' : undefined,
+  )
+  world.truth.remove({ user: 'user:anne', relation: 'member', object: 'group:team' })
+  world.replica.tellNext(() => told(world))
+  return { ...(await answered.ask()), calls: answered.calls }
+}
+
+describe('where something changed while its parts were answered', () => {
+  test.each<[string, (world: GateWorld) => void]>([
+    [
+      'what it leads to was taken away',
+      ({ replica }) => replica.remove({ user: 'user:anne', relation: 'member', object: 'group:team' }),
+    ],
+    [
+      'something was added there',
+      ({ replica }) => replica.add({ user: 'user:zoe', relation: 'member', object: 'group:team' }),
+    ],
+    [
+      'the log cannot be read',
+      () => {
+        throw new Error('gone')
+      },
+    ],
+  ])('a yes that was true at no moment does not count: %s', async (_, told) => {
+    const { ids: found, calls } = await changedMeanwhile(told)
+    expect(found).toEqual([])
+    expect(calls.slice(1)).toEqual([whole])
+  })
+
+  test('only what leads to the change is asked whole', async () => {
+    const world = filed()
+    const { calls, ask } = sending(world)
+    world.replica.tellNext(() => {
+      for (const one of [world.truth, world.replica])
+        one.add({ user: 'user:bob', relation: 'viewer', object: 'document:b' })
+      world.replica.add({ user: 'user:bob', relation: 'member', object: 'group:other' })
+    })
+    expect((await ask()).ids).toEqual(ids)
+    expect(calls.slice(1)).toEqual([['user:anne can_read document:b']])
+  })
+
+  test('the second answer is past all caches', async () => {
+    const world = filed()
+    world.replica.tellNext(() =>
+      world.replica.add({ user: 'user:bob', relation: 'viewer', object: 'document:b' }),
+    )
+    const { calls } = await world.ask({ ids, consistency: 'fast' })
+    expect(calls.map(({ consistency }) => consistency)).toEqual(['cached', 'fresh'])
+  })
+})
+
 describe('is asked whole', () => {
   test('what the replica has under another model', async () => {
     const world = filed()
@@ -158,6 +216,7 @@ test('what one question brings along answers no other: the same words with other
   const verdicts = await askInParts(
     [lent, alone].map((check) => ({ check, parts: undefined })),
     async (checks) => checks.map(({ contextual }) => (contextual ? 'allowed' : 'denied')),
+    async () => new Set(),
   )
   expect(verdicts).toEqual(['allowed', 'denied'])
 })
