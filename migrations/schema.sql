@@ -462,6 +462,7 @@ create table epochs (
   raised_at timestamp with time zone not null,
   recovering_since timestamp with time zone,
   tokens_from timestamp with time zone,
+  told bigint default 0 not null,
   constraint epochs_pkey PRIMARY KEY (single),
   constraint epochs_single_check CHECK (single)
 );

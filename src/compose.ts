@@ -91,7 +91,9 @@ export async function compose(options: ComposeOptions): Promise<Service> {
   const ingestion = stack.use(await openIngestion({ ...given, fga, retrieval }))
   const { ingest } = ingestion
   // Jobs of an older copy would write what was taken away since.
-  await epoch.whenSound(() => ingest.start())
+  // After a recovery what was removed since the copy is to be sent again first: an hour is left for it.
+  const compares = epoch.isSound
+  await epoch.whenSound(() => ingest.start({ compares }))
   stack.use(
     everyHour(log, {
       ...delegation.tasks,
@@ -213,7 +215,18 @@ export async function compose(options: ComposeOptions): Promise<Service> {
       return !epoch.isSound
     },
     recover: (txn) =>
-      recover({ database, fga, delegations, epoch, clock, rebuildIndex: () => index.rebuild() }, txn),
+      recover(
+        {
+          database,
+          fga,
+          delegations,
+          epoch,
+          clock,
+          mendAccess: async () => (await ingest.drift()).mended,
+          rebuildIndex: () => index.rebuild(),
+        },
+        txn,
+      ),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
 }
@@ -246,8 +259,8 @@ export interface Service extends AsyncDisposable {
   readonly ranking: RankingStatistics
   readonly record: RecordKeeping
   readonly revocations: Revocations
-  /** Whether the database is older than OpenFGA, or a recovery has not ended. */
+  /** Whether the database or OpenFGA is older than the other, or a recovery has not ended. */
   readonly mayHaveForgotten: () => Promise<boolean>
-  /** After an older copy of the database was put in place. */
+  /** After an older copy of the database or of OpenFGA was put in place. */
   readonly recover: (txn: string) => Promise<Recovered>
 }

@@ -300,8 +300,10 @@ export type DecisionEvent =
       readonly arguments: Readonly<Record<string, unknown>>
     }
   | {
-      /** Counts, of what ended because an older copy of the database had forgotten the rest. */
+      /** Counts, of what ended or was mended because an older copy of the database or of OpenFGA had forgotten the rest. */
       readonly event: 'recovered'
+      readonly older: 'database' | 'openfga' | 'not_known'
+      readonly access_mended: number
       readonly whole_at: string
       readonly delegations_ended: number
       readonly grants_ended: number

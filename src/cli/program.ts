@@ -141,9 +141,9 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
   program
     .command('recover')
     .description(
-      'After an older copy of the database was put in place: ends what may have ended since, then answers.',
+      'After an older copy of the database or of OpenFGA was put in place: ends what may have ended since, then answers.',
     )
-    .option('--anyway', 'also where nothing shows that the database is an older copy', false)
+    .option('--anyway', 'also where nothing shows that one of them is an older copy', false)
     .option('--json', 'prints the answer as JSON', false)
     .action(async ({ anyway, json }: { readonly anyway: boolean; readonly json: boolean }) =>
       printFacts(terminal, await admin.run('recover', { anyway }), json),

@@ -6,13 +6,16 @@ import type { Database, Sql } from '../store/sql.ts'
 import type { Authority } from './authority.ts'
 
 /**
- * Notices that the database is an older copy of itself. A number in it is raised while there is something to lose, and
- * OpenFGA, which is backed up apart from it, is told: a database whose number is below OpenFGA's has forgotten what
- * was revoked, redeemed and ended since. Then nobody is answered before `remit recover`.
+ * Notices that the database or OpenFGA is an older copy of itself. A number in the database is raised while there is something
+ * to lose, and OpenFGA, which is backed up apart from it, is told; that it was told is noted in the database. A database whose
+ * number is below OpenFGA's has forgotten what was revoked, redeemed and ended since; an OpenFGA that no longer has what it
+ * was told gives back what was taken away. Then nobody is answered before `remit recover`.
  */
 export interface Epoch extends AsyncDisposable {
   readonly isSound: boolean
-  /** Throws `authorization_unavailable` where the database is older than OpenFGA, or a recovery has not ended. */
+  /** Which of the two is known to be an older copy. */
+  readonly older: 'database' | 'openfga' | undefined
+  /** Throws `authorization_unavailable` where one of the two is older than the other, or a recovery has not ended. */
   assertSound(): void
   /** Runs the work now, or as soon as a recovery has ended. */
   whenSound(work: () => Promise<void>): Promise<void>
@@ -32,6 +35,8 @@ export interface EpochDeps {
   readonly isApart: boolean
   /** Milliseconds between two looks for what changed. Default 1,000: what is revoked is soon beyond forgetting. */
   readonly everyMs?: number
+  /** Milliseconds after which both are looked at again. Default 5,000: OpenFGA may be put back under a process that runs. */
+  readonly checkMs?: number
   /** Milliseconds between two raises for what else was recorded or redeemed. Default a minute. */
   readonly activityMs?: number
 }
@@ -46,9 +51,12 @@ const marker = (number: number): Tuple => ({
 })
 
 export async function openEpoch(deps: EpochDeps): Promise<Epoch> {
-  const { database, fga, authority, clock, log, isApart, everyMs = 1_000, activityMs = 60_000 } = deps
+  const { database, fga, authority, clock, log, isApart } = deps
+  const { everyMs = 1_000, checkMs = 5_000, activityMs = 60_000 } = deps
   const waiting: (() => Promise<void>)[] = []
   let isSound = true
+  let older: Epoch['older']
+  let checkedAt = clock.now()
   let raisedAt = clock.now()
   let raisedFor = ''
   let closed = false
@@ -64,11 +72,16 @@ export async function openEpoch(deps: EpochDeps): Promise<Epoch> {
   }
 
   async function compare(): Promise<void> {
-    const { number, recoveringSince } = await readEpoch(database)
-    const told = isApart ? await readMarker(fga) : 0
-    const wasSound = isSound
-    isSound = recoveringSince === null && told <= number
-    if (wasSound && !isSound) log('database_older', { command: 'remit recover' })
+    checkedAt = clock.now()
+    const { recoveringSince, told } = await readEpoch(database)
+    const marked = isApart ? await readMarker(fga) : 0
+    // Again, and only now: another process may have raised it and told OpenFGA since.
+    const { number } = await readEpoch(database)
+    const [wasSound, before] = [isSound, older]
+    older = marked > number ? 'database' : isApart && marked < told ? 'openfga' : undefined
+    isSound = recoveringSince === null && older === undefined
+    if (older !== undefined && older !== before) log(`${older}_older`, { command: 'remit recover' })
+    else if (wasSound && !isSound) log('recovery_not_ended', { command: 'remit recover' })
     if (!isSound) return
     for (let work = waiting[0]; work !== undefined; work = waiting[0]) {
       await work()
@@ -84,8 +97,12 @@ export async function openEpoch(deps: EpochDeps): Promise<Epoch> {
     raisedFor = await activity(database)
     raisedAt = clock.now()
     const number = await raiseNumber(database, new Date(raisedAt))
-    if (number !== undefined) await tellOpenFga(fga, number)
+    if (number === undefined) return
+    await tellOpenFga(fga, number)
+    await noteTold(database, number)
   }
+
+  const isDueAgain = (): boolean => Math.abs(clock.now() - checkedAt) >= checkMs
 
   let seen = authority.current
   async function look(): Promise<void> {
@@ -97,7 +114,7 @@ export async function openEpoch(deps: EpochDeps): Promise<Epoch> {
       raisedAt = clock.now()
       return check()
     }
-    if (!changed && !isDue) return
+    if (!changed && !isDue) return isDueAgain() ? check() : undefined
     const current = authority.current
     await raise()
     seen = current
@@ -128,11 +145,14 @@ export async function openEpoch(deps: EpochDeps): Promise<Epoch> {
     get isSound() {
       return isSound
     },
+    get older() {
+      return older
+    },
     assertSound() {
       if (!isSound)
         throw new AppError('authorization_unavailable', {
           headers: { 'retry-after': '5' },
-          internal: 'the database is older than OpenFGA',
+          internal: `${older ?? 'something'} is older than it was`,
         })
     },
     async whenSound(work) {
@@ -151,11 +171,15 @@ export async function openEpoch(deps: EpochDeps): Promise<Epoch> {
 
 interface EpochRow {
   readonly number: number
+  /** What OpenFGA has acknowledged. */
+  readonly told: number
   readonly recoveringSince: Date | null
 }
 
 async function readEpoch(sql: Sql): Promise<EpochRow> {
-  const [row] = await sql.query<EpochRow>('select number, recovering_since as "recoveringSince" from epochs')
+  const [row] = await sql.query<EpochRow>(
+    'select number, told, recovering_since as "recoveringSince" from epochs',
+  )
   if (row === undefined) throw new Error('The database has no epoch.')
   return row
 }
@@ -168,7 +192,12 @@ async function raiseNumber(sql: Sql, now: Date): Promise<number | undefined> {
   return rows[0]?.number
 }
 
-/** The highest number that OpenFGA was told; 0: none. */
+/** After OpenFGA has acknowledged it: what died before leaves less here than it holds. */
+export async function noteTold(sql: Sql, number: number): Promise<void> {
+  await sql.query('update epochs set told = greatest(told, $1)', [number])
+}
+
+/** The highest number that OpenFGA holds; 0: none. */
 export async function readMarker(fga: Pick<Fga, 'read'>): Promise<number> {
   return Math.max(0, ...(await readMarkers(fga)))
 }

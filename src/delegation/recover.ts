@@ -9,10 +9,14 @@ import { recordEnd } from './approvals/grant-ends.ts'
 import { type GrantRow, grantColumns, grantOf } from './approvals/grant-row.ts'
 import { delegationTuples } from './delegation-tuples.ts'
 import type { Delegations } from './delegations.ts'
-import { type Epoch, markerObject, readMarker, tellOpenFga } from './epoch.ts'
+import { type Epoch, markerObject, noteTold, readMarker, tellOpenFga } from './epoch.ts'
 import { forgetAgreements } from './vault/agreements.ts'
 
 export interface Recovered {
+  /** Which of the two is an older copy; `not_known`: nothing tells, and it was asked for all the same. */
+  readonly older: 'database' | 'openfga' | 'not_known'
+  /** Objects on which OpenFGA held other access than our tags say. */
+  readonly access_mended: number
   /** When the database was last known to be whole: what happened after that may be forgotten. */
   readonly whole_at: string
   /** Delegations that OpenFGA no longer knows whole: taken back since. */
@@ -26,6 +30,18 @@ export interface Recovered {
   readonly sessions_ended: number
   /** Codes, refresh tokens, device codes, grants and the like at the authorization server. */
   readonly artifacts_ended: number
+  /** What nothing here tells, and has to be sent by those who keep it. */
+  readonly send_again: readonly string[]
+}
+
+// In OpenFGA alone: what is older there is neither noticed nor mended by anything here.
+const memberships = 'members of groups and organizations'
+const rights = 'writers and taggers of collections'
+const documents = 'documents and their access'
+const toSendAgain: Readonly<Record<Recovered['older'], readonly string[]>> = {
+  database: [documents],
+  openfga: [memberships, rights],
+  not_known: [documents, memberships, rights],
 }
 
 export interface RecoverDeps {
@@ -34,6 +50,8 @@ export interface RecoverDeps {
   readonly delegations: Delegations
   readonly epoch: Epoch
   readonly clock: Clock
+  /** Makes OpenFGA agree with our tags; how many objects did not. */
+  readonly mendAccess: () => Promise<number>
   /** Fills the permission index from OpenFGA alone. */
   readonly rebuildIndex: () => Promise<void>
   /** Tests end the process here. */
@@ -41,17 +59,22 @@ export interface RecoverDeps {
 }
 
 /**
- * After an older copy of the database was put in place: ends whatever may have been ended, redeemed or taken back
- * since that copy was made. Nobody is answered from its first statement to its last, in any process; each step may
+ * After an older copy of the database or of OpenFGA was put in place: ends whatever may have been ended, redeemed or taken
+ * back since that copy was made. Nobody is answered from its first statement to its last, in any process; each step may
  * run twice, so that one which died is simply run again. On a database that is sound it ends as much.
  * NOT undone, because nothing tells of it: agents that were disabled and people that were barred since, accounts and
  * clients that were changed, access that was removed from documents. `docs/recovery.md` says what to do about it.
  */
 export async function recover(deps: RecoverDeps, txn: string): Promise<Recovered> {
-  const { database, fga, epoch, clock, rebuildIndex, step = async () => undefined } = deps
+  const { database, fga, epoch, clock, mendAccess, rebuildIndex, step = async () => undefined } = deps
   const wholeAt = await begin(database, new Date(clock.now()))
   await epoch.check()
+  const older: Recovered['older'] = epoch.older ?? 'not_known'
   await step('begun')
+
+  // First: an older OpenFGA lets read who was taken off. An older database knows less of that than OpenFGA does.
+  const mended = older === 'database' ? 0 : await mendAccess()
+  await step('access')
 
   const artifacts = await database.query(
     // A client's assertion that was used stays used.
@@ -73,7 +96,9 @@ export async function recover(deps: RecoverDeps, txn: string): Promise<Recovered
   await rebuildIndex()
   await step('index')
 
-  const recovered = {
+  const counts = {
+    older,
+    access_mended: mended,
     whole_at: wholeAt.toISOString(),
     delegations_ended: ended,
     grants_ended: grantsEnded,
@@ -86,11 +111,12 @@ export async function recover(deps: RecoverDeps, txn: string): Promise<Recovered
   const number = await end(
     database,
     { told, txn, now: new Date(clock.now()) },
-    { event: 'recovered', ...recovered },
+    { event: 'recovered', ...counts },
   )
   await tellOpenFga(fga, number)
+  await noteTold(database, number)
   await epoch.check()
-  return recovered
+  return { ...counts, send_again: toSendAgain[older] }
 }
 
 async function begin(database: Database, now: Date): Promise<Date> {

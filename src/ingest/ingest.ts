@@ -22,7 +22,7 @@ import { withdrawDocuments } from './withdraw.ts'
 /** Everything that changes the corpus and who may read it. Each call says on its function what it promises. */
 export interface Ingest extends AsyncDisposable {
   /** Mends what a crash left, asserts that no request-only tuple is stored, and begins to work. */
-  start(): Promise<void>
+  start(options?: { readonly compares?: boolean }): Promise<void>
   /** Accepts one document; returns the job's id. `idempotencyKey`: the same request again gets the same job. */
   put(writer: Writer, input: DocumentInput, idempotencyKey?: string): Promise<string>
   /** Withdraws one document; it is hidden when this returns. Returns the job's id. */
@@ -94,11 +94,13 @@ export function createIngest({
     void run.finally(() => running.delete(run))
   }
 
-  async function start(): Promise<void> {
+  async function start({ compares = true } = {}): Promise<void> {
     await forgetDead(context)
     await removeRequestOnly(context)
     await mendUnsettled(context)
     await queue.start((data, signal) => processRevision(context, data as RevisionTask, signal))
+    // An OpenFGA that was put back by less than anything else notices may let read who was taken off.
+    if (compares) inBackground('drift', () => drift(context))
     timers.push(
       setInterval(() => inBackground('mend', () => mendUnsettled(context)), mendEveryMs).unref(),
       setInterval(() => inBackground('drift', () => drift(context)), driftEveryMs).unref(),

@@ -40,7 +40,8 @@ export function createOperators(deps: OperatorsDeps): Operators {
       ready: databaseOk && openfgaOk && delegation.isOpen(),
       details: {
         // False: `remit recover` has to be run.
-        database_whole: delegation.epoch.isSound,
+        database_whole: delegation.epoch.isSound || delegation.epoch.older === 'openfga',
+        openfga_whole: delegation.epoch.older !== 'openfga',
         // False: changes of who may act are not heard. It mends itself once the database answers again.
         changes_heard: delegation.isHeard(),
         database: databaseOk,

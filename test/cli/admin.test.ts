@@ -122,6 +122,8 @@ describe('with a service running', () => {
     const recover = async () => {
       recovered += 1
       return {
+        older: 'not_known' as const,
+        access_mended: 0,
         whole_at: '',
         delegations_ended: 0,
         grants_ended: 0,
@@ -129,6 +131,7 @@ describe('with a service running', () => {
         tuples_removed: 0,
         sessions_ended: 0,
         artifacts_ended: 0,
+        send_again: ['members of groups and organizations'],
       }
     }
     const run = async (isOlder: boolean, ...argv: readonly string[]) => {
@@ -138,7 +141,9 @@ describe('with a service running', () => {
     }
     expect(await run(false)).toMatchObject({ code: 1, stderr: expect.stringContaining('say --anyway') })
     expect(recovered).toBe(0)
-    expect((await run(false, '--anyway')).code).toBe(0)
+    const insisted = await run(false, '--anyway')
+    expect(insisted.code).toBe(0)
+    expect(insisted.stdout).toContain('send again: members of groups and organizations')
     expect((await run(true)).code).toBe(0)
     expect(recovered).toBe(2)
   })

@@ -67,7 +67,16 @@ async function standOn(
     },
     recover: (more = {}) =>
       recover(
-        { database, fga, delegations, epoch, clock, rebuildIndex: async () => undefined, ...more },
+        {
+          database,
+          fga,
+          delegations,
+          epoch,
+          clock,
+          mendAccess: async () => 0,
+          rebuildIndex: async () => undefined,
+          ...more,
+        },
         't_tests',
       ),
     async [Symbol.asyncDispose]() {
@@ -143,6 +152,39 @@ describe(
         opened,
         createFga(api, storeId, () => model.id),
       )
+    }
+
+    /** OpenFGA's rows of a store as they are now. Gives what puts them back, as a backup of its database does. */
+    async function openfgaNow(storeId: string): Promise<() => Promise<void>> {
+      const address = new URL(native.databaseUrl ?? '')
+      address.pathname = '/openfga'
+      const tables = ['tuple', 'changelog'] as const
+      async function each(work: (client: pg.Client, table: string) => Promise<void>): Promise<void> {
+        const client = new pg.Client({ connectionString: address.href })
+        await client.connect()
+        for (const table of tables) await work(client, table)
+        await client.end()
+      }
+      const held = new Map<string, readonly unknown[]>()
+      await each(async (client, table) => {
+        const { rows } = await client.query(
+          `select to_jsonb(t) as row from ${client.escapeIdentifier(table)} t where store = $1`,
+          [storeId],
+        )
+        held.set(
+          table,
+          rows.map(({ row }) => row),
+        )
+      })
+      return () =>
+        each(async (client, table) => {
+          const into = client.escapeIdentifier(table)
+          await client.query(`delete from ${into} where store = $1`, [storeId])
+          await client.query(
+            `insert into ${into} select * from jsonb_populate_recordset(null::${into}, $1::jsonb)`,
+            [JSON.stringify(held.get(table))],
+          )
+        })
     }
 
     /** A database with `before` lent, its older copy, and in OpenFGA what came after that. */
@@ -233,7 +275,7 @@ describe(
       expect((await tuplesLeft(copy.fga)).every((tuple) => tuple.includes(before))).toBe(true)
     })
 
-    test.each(['begun', 'sessions', 'grants', 'accounts', 'delegations', 'index'])(
+    test.each(['begun', 'access', 'sessions', 'grants', 'accounts', 'delegations', 'index'])(
       'stays shut where recovery died after “%s”, and opens when it is run again',
       async (last) => {
         const before = await wentOn(async (stand, lent) => void (await stand.delegations.revoke(lent)))
@@ -268,6 +310,108 @@ describe(
         },
       })
       await expect.poll(() => other.epoch.isSound).toBe(true)
+    })
+
+    describe('an OpenFGA that was put back', () => {
+      test('is noticed at the next start and by a process that runs, and nobody is answered', async () => {
+        await administer(`create database ${name}`)
+        await using running = await standOnPostgres(name)
+        await running.epoch.raise()
+        const putBack = await openfgaNow(running.fga.storeId)
+        await running.epoch.raise()
+        await putBack()
+        await running.epoch.check()
+        expect([running.epoch.isSound, running.epoch.older]).toEqual([false, 'openfga'])
+        await using started = await standOnPostgres(name)
+        expect(() => started.epoch.assertSound()).toThrow(
+          expect.objectContaining({ code: 'authorization_unavailable' }),
+        )
+        // Nor does anything raise it past that.
+        await started.epoch.raise()
+        await started.epoch.check()
+        expect(started.epoch.isSound).toBe(false)
+      })
+
+      test('is noticed where nothing is left in it', async () => {
+        await administer(`create database ${name}`)
+        await using stand = await standOnPostgres(name)
+        const putBack = await openfgaNow(stand.fga.storeId)
+        await stand.epoch.raise()
+        await putBack()
+        await stand.epoch.check()
+        expect(stand.epoch.older).toBe('openfga')
+      })
+
+      test('recovered, it has our access first, what was lent since has ended, and what nothing tells is named', async () => {
+        await administer(`create database ${name}`)
+        await using stand = await standOnPostgres(name)
+        await addBot(stand.database)
+        const before = await stand.lend()
+        const revoked = await stand.lend()
+        await stand.epoch.raise()
+        const putBack = await openfgaNow(stand.fga.storeId)
+        const since = await stand.lend()
+        await stand.delegations.revoke(revoked)
+        await stand.epoch.raise()
+        await putBack()
+        await using again = await standOnPostgres(name)
+        const done: string[] = []
+        const recovered = await again.recover({
+          mendAccess: async () => {
+            expect(again.epoch.isSound).toBe(false)
+            done.push('mended')
+            return 7
+          },
+          step: async (step) => void done.push(step),
+        })
+        expect(done.slice(0, 3)).toEqual(['begun', 'mended', 'access'])
+        expect(recovered).toMatchObject({
+          older: 'openfga',
+          access_mended: 7,
+          delegations_ended: 1,
+          send_again: ['members of groups and organizations', 'writers and taggers of collections'],
+        })
+        const live = await Promise.all([before, since, revoked].map((id) => again.delegations.isLive(id)))
+        expect(live).toEqual([true, false, false])
+        expect((await tuplesLeft(again.fga)).every((tuple) => tuple.includes(before))).toBe(true)
+        again.epoch.assertSound()
+        await using next = await standOnPostgres(name)
+        next.epoch.assertSound()
+      })
+
+      test('is not what a process leaves that dies again and again before OpenFGA was told', async () => {
+        await administer(`create database ${name}`)
+        await using stand = await standOnPostgres(name)
+        await stand.epoch.raise()
+        for (let times = 0; times < 5; times++) {
+          await using dying = await openEpoch({
+            database: stand.database,
+            authority: stand.authority,
+            clock,
+            log: () => undefined,
+            isApart: true,
+            everyMs: 1e6,
+            fga: { ...stand.fga, write: async () => Promise.reject(new Error('killed')) },
+          })
+          await expect(dying.raise()).rejects.toThrow('killed')
+        }
+        await using again = await standOnPostgres(name)
+        again.epoch.assertSound()
+        await again.epoch.raise()
+        await again.epoch.check()
+        again.epoch.assertSound()
+      })
+
+      test('is not what two processes see that raise and look at the same time', async () => {
+        await administer(`create database ${name}`)
+        await using one = await standOnPostgres(name)
+        await using other = await standOnPostgres(name)
+        for (let times = 0; times < 10; times++) {
+          await Promise.all([one, other, one, other].map(({ epoch }) => epoch.raise()))
+          await Promise.all([one, other].map(({ epoch }) => epoch.check()))
+          expect([one.epoch.older, other.epoch.older]).toEqual([undefined, undefined])
+        }
+      })
     })
 
     test('a process that dies between the two tells no lie: the database is ahead then, never behind', async () => {

@@ -158,6 +158,7 @@ describe("the operators' /readyz", () => {
       status: 'ok',
       database: true,
       database_whole: true,
+      openfga_whole: true,
       changes_heard: true,
       openfga: true,
       record: { insert_only_by_role: false },

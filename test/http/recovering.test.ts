@@ -47,8 +47,7 @@ test('recovery fills the permission index from OpenFGA itself: what its log neve
   timeout: 60_000,
 }, async () => {
   await using deaf = await openWorld({ openfga: silentAbout('document:travel', 'viewer') })
-  await deaf.put({ travel: { text: 'Travel costs are refunded.' } })
-  await deaf.write('user:anne viewer document:travel')
+  await deaf.put({ travel: { text: 'Travel costs are refunded.', access: { viewers: ['user:anne'] } } })
   const found = async () =>
     (await deaf.retrieve(await deaf.token({ user: 'anne' }), { query: 'travel' })).results.length
   await deaf.service.index.catchUp()

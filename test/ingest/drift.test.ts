@@ -81,6 +81,12 @@ test.each([
   ).toBeGreaterThanOrEqual(2)
 })
 
+test('every start compares in the background: an older OpenFGA lets nobody read until the next hour who was taken off', async () => {
+  await world.fga.write({ writes: [tuple('user:mallory viewer document:d1')] })
+  await world.restart()
+  await expect.poll(() => world.tuples('document:d1')).not.toContain('user:mallory viewer')
+})
+
 test('records what it mended', async () => {
   await world.ingest.withdraw(loader, 'd2')
   await world.fga.write({ writes: [tuple('user:anne viewer document:d2')] })

@@ -21,7 +21,7 @@ export const keepingCommands = {
       if (!anyway && !(await mayHaveForgotten()))
         throw new AppError('conflict', {
           public:
-            'This database is not known to be older than OpenFGA. Recovering ends every session and token; if an older copy was put in place all the same, say --anyway.',
+            'Neither the database nor OpenFGA is known to be older than the other. Recovering ends every session and token; if an older copy of either was put in place all the same, say --anyway.',
         })
       return recover(newTxn())
     },
