@@ -258,7 +258,19 @@ describe('OPENFGA_API_URL', () => {
       apiUrl: 'http://openfga:8080',
       storeId: undefined,
       apiToken: 'k',
+      maybeSecondary: true,
     })
+  })
+
+  test('may have a secondary of its database behind it unless it is said that it has none', () => {
+    const maybe = (value?: string) =>
+      loadConfig({
+        ...trusted,
+        OPENFGA_API_URL: 'http://127.0.0.1:8080',
+        ...(value !== undefined && { OPENFGA_SECONDARY: value }),
+      }).openfga?.maybeSecondary
+    expect([maybe(), maybe('unknown'), maybe('present'), maybe('none')]).toEqual([true, true, true, false])
+    expect(loadConfig({}).openfga).toBeUndefined()
   })
 })
 

@@ -69,6 +69,7 @@ export async function startService({
       RATE_PER_MINUTE: '1000000',
       DATABASE_URL: databaseUrl,
       OPENFGA_API_URL: openfga?.url,
+      OPENFGA_SECONDARY: 'none',
       OPENFGA_API_TOKEN: openfga?.token,
       EMBEDDINGS_MODEL_PATH: modelFolder,
       ...env,

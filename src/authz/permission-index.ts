@@ -108,7 +108,7 @@ export interface LocalVerdict {
 export interface IndexStatus {
   /** `following`: all of the log was read at least once. `broken`: it cannot be read; what is in may be old. */
   readonly state: 'building' | 'following' | 'broken'
-  /** When the last read that reached the end of the log began; undefined before the first. */
+  /** All that OpenFGA held at this time is in; undefined where nothing shows it, as before the log was read to its end. */
   readonly tailReadAt: number | undefined
   /** Milliseconds since then: an upper bound for how far it is behind. */
   readonly lagMs: number

@@ -63,6 +63,7 @@ export async function openAuthz(deps: AuthzDeps): Promise<Authz> {
   const matchesFile = () => active.current.digest === digestOf(dsl)
   if (!matchesFile())
     log('model_differs', { detail: 'model.fga is not the model in force; it changes nothing' })
+  const maybeSecondary = config.openfga?.maybeSecondary === true
   const held = createHeldVerdicts({ now, ttlMs: config.verdictTtlMs })
   const openfga = createFga(deps.ground.openfga, deployed.storeId, active.idInForce)
   const index = stack.use(
@@ -73,6 +74,7 @@ export async function openAuthz(deps: AuthzDeps): Promise<Authz> {
       log,
       pollMs: config.indexPollMs,
       rememberMs: Math.max(leastRememberMs, 2 * config.openfgaCacheTtlMs),
+      ...(maybeSecondary && { marks: { fga: openfga, id: randomBytes(9).toString('hex') } }),
     }),
   )
   const useModel = ({ id, json }: ModelVersion) => {
@@ -108,7 +110,8 @@ export async function openAuthz(deps: AuthzDeps): Promise<Authz> {
     held,
     limiter,
     now,
-    cacheTtlMs: config.openfgaCacheTtlMs,
+    // What its caches answer, and what it reads for them, may come from the secondary.
+    cacheTtlMs: maybeSecondary ? undefined : config.openfgaCacheTtlMs,
   })
   const owned = stack.move()
   return {

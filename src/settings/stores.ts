@@ -7,7 +7,13 @@ export interface StoresConfig {
   readonly home: string
   readonly databaseUrl: string | undefined
   readonly openfga:
-    | { readonly apiUrl: string; readonly storeId: string | undefined; readonly apiToken: string | undefined }
+    | {
+        readonly apiUrl: string
+        readonly storeId: string | undefined
+        readonly apiToken: string | undefined
+        /** Reads may be answered by a secondary of its database: none is known to be there, or one is. */
+        readonly maybeSecondary: boolean
+      }
     | undefined
 }
 
@@ -31,6 +37,12 @@ export const stores = group({
       .describe(
         'Preshared key of the OpenFGA server. Required with OPENFGA_API_URL unless that is loopback.',
       ),
+    OPENFGA_SECONDARY: z
+      .enum(['unknown', 'none', 'present'])
+      .default('unknown')
+      .describe(
+        'Whether OpenFGA reads from a secondary of its database (OPENFGA_DATASTORE_SECONDARY_URI): `none` if you know that it has none; otherwise marks are written into its log to tell how far that is behind, and every check goes past its caches and the secondary, which is slower (docs/scaling.md).',
+      ),
   },
   read: (value): StoresConfig => ({
     home: resolve(value.REMIT_HOME),
@@ -42,6 +54,7 @@ export const stores = group({
             apiUrl: value.OPENFGA_API_URL,
             storeId: value.OPENFGA_STORE_ID,
             apiToken: value.OPENFGA_API_TOKEN,
+            maybeSecondary: value.OPENFGA_SECONDARY !== 'none',
           },
   }),
   contradictions: ({ OPENFGA_API_URL: url, OPENFGA_API_TOKEN: token }) => [

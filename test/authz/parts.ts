@@ -111,10 +111,13 @@ export interface GateParts {
   readonly ttlMs?: number
   readonly held?: HeldVerdicts
   readonly checksMax?: number
+  /** false: OpenFGA's caches may never answer. */
+  readonly cached?: boolean
 }
 
 /** A gate as the service composes it. */
-export function gateOf({ fga, now, index, ttlMs = 5_000, held, checksMax = 200 }: GateParts): Gate {
+export function gateOf(parts: GateParts): Gate {
+  const { fga, now, index, ttlMs = 5_000, held, checksMax = 200, cached = true } = parts
   const unready = createTestIndex(fga.modelId, now)
   unready.set({ state: 'building', tailReadAt: undefined })
   return createGate({
@@ -123,6 +126,6 @@ export function gateOf({ fga, now, index, ttlMs = 5_000, held, checksMax = 200 }
     index: index ?? unready,
     held: held ?? createHeldVerdicts({ now, ttlMs }),
     limiter: createLimiter(checksMax),
-    cacheTtlMs: 10_000,
+    cacheTtlMs: cached ? 10_000 : undefined,
   })
 }

@@ -61,6 +61,7 @@ export async function openPair({ databaseUrl, openfga, env: more = {} }: PairOpt
     PUBLIC_URL: first.url,
     DATABASE_URL: own.href,
     OPENFGA_API_URL: openfga.url,
+    OPENFGA_SECONDARY: 'none',
     OPENFGA_API_TOKEN: openfga.token,
     // Some other issuer has to be trusted outside the demo; nobody comes from this one.
     TRUSTED_ISSUERS: JSON.stringify([

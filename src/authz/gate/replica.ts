@@ -22,8 +22,8 @@ export interface ReplicaDeps {
   readonly index: PermissionIndex
   readonly held: HeldVerdicts
   readonly now: () => number
-  /** Milliseconds for which OpenFGA may answer from its caches. */
-  readonly cacheTtlMs: number
+  /** Milliseconds for which OpenFGA may answer from its caches; undefined: it may not, not even once. */
+  readonly cacheTtlMs: number | undefined
 }
 
 export interface Apart {
@@ -171,7 +171,7 @@ export function createAsker(
     },
     untouched(ids) {
       const at = now()
-      if (consistency === 'strict' || !hasTail(at)) return nothing.cacheable
+      if (consistency === 'strict' || cacheTtlMs === undefined || !hasTail(at)) return nothing.cacheable
       const touched = index.touched(ids, at - cacheTtlMs)
       return new Set(ids.filter((id) => !touched.has(id)))
     },
@@ -187,7 +187,8 @@ export function createAsker(
       const refused = new Set(open.filter((id) => verdicts.get(id)?.allowed === false))
       if (consistency === 'strict') return { ...nothing, refused }
       const allowed = open.filter((id) => verdicts.get(id)?.allowed === true)
-      const touched = index.touched(allowed, at - cacheTtlMs)
+      const mayBeCached = (id: string): boolean => cacheTtlMs !== undefined && !touched.has(id)
+      const touched = index.touched(allowed, at - (cacheTtlMs ?? 0))
       const plain = ordinary(allowed, at)
       for (const [id, until] of plain) {
         const yes = kept.get(id)
@@ -199,7 +200,7 @@ export function createAsker(
       return {
         refused,
         held: standing,
-        cacheable: new Set(perhapsCached.filter((id) => !touched.has(id))),
+        cacheable: new Set(perhapsCached.filter(mayBeCached)),
         holdable: new Map([...plain].map(([id, until]) => [id, earlier(until, verdicts.get(id)?.until)])),
       }
     },

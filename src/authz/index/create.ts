@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { compileModel, type Model } from '@remit/engine'
 import type { Log } from '../../kernel/log.ts'
-import { type Change, type Fga, PositionRefused, tupleId } from '../fga.ts'
+import { type Change, type Fga, PositionRefused, type StoredTuple, tupleId } from '../fga.ts'
 import { isOwnMark } from '../own-marks.ts'
 import type { IndexStatus, PermissionIndex } from '../permission-index.ts'
 import { createFollower, placeBeforeNow } from './follow.ts'
@@ -14,6 +14,7 @@ import { findDifferences } from './reconcile.ts'
 import { createReplica, type Effect, type Replica, toStored } from './replica.ts'
 import type { Mark, Storage } from './storage.ts'
 import { createOccasional, createTurns, isWithin, unlessAborted } from './turns.ts'
+import { createWatermarks, isWatermark } from './watermarks.ts'
 
 export interface PermissionIndexDeps {
   /** The port itself, not one that waits for the index after a write. */
@@ -21,6 +22,11 @@ export interface PermissionIndexDeps {
   readonly storage: Storage
   readonly now: () => number
   readonly log: Log
+  /**
+   * Where the log may be read from a server that lags (docs/decisions/0033): by what marks are written through the primary, and
+   * a name that no process ever had. Nothing is asked in parts then: no read of the log tells what changed meanwhile.
+   */
+  readonly marks?: { readonly fga: Pick<Fga, 'write'>; readonly id: string }
   /** Milliseconds between two looks at the end of the change log. */
   readonly pollMs: number
   /** Milliseconds for which `touched` can tell; at least OpenFGA's cache lifetime. Default 60 s. */
@@ -60,7 +66,21 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
   let isStoredBad = false
   let isFailing = false
 
-  const follower = createFollower({ fga, now, signal: closing.signal, onChanges: take })
+  const watermarks =
+    deps.marks &&
+    createWatermarks({
+      ...deps.marks,
+      now,
+      onWritten: () => void turns.repeat().catch(() => undefined),
+      onError: (error) => log('watermark_not_written', { reason: reasonOf(error) }),
+    })
+  const follower = createFollower({
+    fga,
+    now,
+    signal: closing.signal,
+    onChanges: take,
+    ...(watermarks && { watermarks }),
+  })
 
   function take(changes: readonly Change[]): void {
     if (changes.length === 0) return
@@ -172,13 +192,18 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
       told = new Set()
       const compared = replica
       const { unseen } = follower
+      const marks: StoredTuple[] = []
       try {
         const found = await findDifferences({
           fga,
           replica: compared,
           signal: closing.signal,
           catchUp: () => turns.repeat(),
+          onMark: (mark) => {
+            if (isWatermark(mark.object)) marks.push(mark)
+          },
         })
+        await watermarks?.sweep(marks)
         // Between two looks at the log: what one of them has read and not yet applied is no newer than this.
         await turns.take(async () => {
           // Built anew meanwhile: what the one before lacked says nothing of this one.
@@ -218,14 +243,25 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
     timer = setTimeout(() => void poll(), delay).unref()
   }
 
-  const lagMs = (): number => Math.max(0, now() - (follower.tailReadAt ?? openedAt))
+  const since = (at: number | undefined): number => Math.max(0, now() - (at ?? openedAt))
 
   function status(): IndexStatus {
     const state = isFailing ? 'broken' : isBuilt ? 'following' : 'building'
-    return { state, tailReadAt: follower.tailReadAt, lagMs: lagMs(), tuples: replica.tuples.size }
+    return {
+      state,
+      tailReadAt: follower.tailReadAt,
+      lagMs: since(follower.tailReadAt),
+      tuples: replica.tuples.size,
+    }
   }
 
-  const ready = () => (isBuilt && !isFailing && lagMs() <= staleAfterMs ? model : undefined)
+  const ready = () => (isBuilt && !isFailing && since(follower.endReadAt) <= staleAfterMs ? model : undefined)
+
+  /** For somebody who asks. */
+  function readyNow() {
+    watermarks?.wake()
+    return ready()
+  }
 
   schedule(0)
   return {
@@ -240,19 +276,19 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
       model = { id, compiled }
     },
     view() {
-      const current = ready()
+      const current = readyNow()
       return current && { modelId: current.id, model: current.compiled, tuples: replica.tuples }
     },
-    nominate: (question) => ready() && reaches.nominate(question, now()),
-    reach: (question) => ready() && reaches.reach(question, now()),
+    nominate: (question) => readyNow() && reaches.nominate(question, now()),
+    reach: (question) => readyNow() && reaches.reach(question, now()),
     doorOf: reaches.doorOf,
     onMove: reaches.onMove,
     evaluate(question, documentIds, at) {
-      const current = ready()
+      const current = readyNow()
       return current && evaluateLocally(current.compiled, replica.tuples, question, documentIds, at)
     },
     takeApart(question, documentIds, at) {
-      const current = ready()
+      const current = watermarks === undefined ? ready() : undefined
       return current
         ? takeApartLocally(current.compiled, replica.tuples, question, documentIds, at)
         : new Map()
@@ -304,6 +340,7 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
       signal === undefined ? turns.repeat() : unlessAborted(turns.repeat(), signal),
     async [Symbol.asyncDispose]() {
       clearTimeout(timer)
+      await watermarks?.[Symbol.asyncDispose]()
       closing.abort()
       await turns.idle()
       await reconciling.idle()

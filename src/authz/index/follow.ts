@@ -9,6 +9,7 @@ import {
 } from '../fga.ts'
 import { createLookBack, far, type Stretch, stretchOf } from './look-back.ts'
 import type { Mark } from './storage.ts'
+import type { Watermarks } from './watermarks.ts'
 
 export interface FollowDeps {
   readonly fga: Pick<Fga, 'readChanges'>
@@ -16,13 +17,17 @@ export interface FollowDeps {
   readonly signal: AbortSignal
   /** Told of changes in the order in which they are to be applied. */
   readonly onChanges: (changes: readonly Change[]) => void
+  /** Where the log may be read from a server that lags: then its end is only as far as these tell. */
+  readonly watermarks?: Pick<Watermarks, 'seenAt' | 'see' | 'lost'>
 }
 
 /** Reads OpenFGA's change log. Its calls must not overlap. */
 export interface Follower {
   readonly mark: Mark | undefined
-  /** When the last page began to be read after which nothing came. */
+  /** All that OpenFGA held at this time is in. */
   readonly tailReadAt: number | undefined
+  /** When the last page began to be read after which nothing came. */
+  readonly endReadAt: number | undefined
   /** How often so far there was more to look for than there was time: each time all tuples are due to be compared. */
   readonly unseen: number
   /** Goes on from here; `isOld`: what came late since it was stored has still to be looked for. */
@@ -47,10 +52,12 @@ const skewMs = 3_600_000
 // So many at once keep a question waiting for a millisecond or two.
 const sliceSize = 200
 
-export function createFollower({ fga, now, signal, onChanges }: FollowDeps): Follower {
+export function createFollower(deps: FollowDeps): Follower {
+  const { fga, now, signal, onChanges, watermarks } = deps
   const past = createLookBack({ fga, now, signal, onUnseen })
   let mark: Mark | undefined
   let tailReadAt: number | undefined
+  let endReadAt: number | undefined
   let unseen = 0
   // What may have come late while nobody looked is before this.
   let lateBefore: number | undefined
@@ -77,6 +84,7 @@ export function createFollower({ fga, now, signal, onChanges }: FollowDeps): Fol
     for (;;) {
       const beganAt = now()
       const page = await fga.readChanges(position, { signal })
+      watermarks?.see(page.changes)
       onChanges(page.changes)
       if (page.changes.length > 0) {
         const stretch = stretchOf(position, page, beganAt)
@@ -85,7 +93,8 @@ export function createFollower({ fga, now, signal, onChanges }: FollowDeps): Fol
       }
       position = page.position
       if (!page.isEnd) continue
-      tailReadAt = beganAt
+      endReadAt = beganAt
+      tailReadAt = watermarks === undefined ? beganAt : watermarks.seenAt
       return
     }
   }
@@ -106,7 +115,15 @@ export function createFollower({ fga, now, signal, onChanges }: FollowDeps): Fol
       at = page.position
       isEnd = page.isEnd
     }
+    // What is in the log stays there: a server answered that lags, whose state is older than what is held.
+    const count = read.reduce((sum, stretch) => sum + stretch.count, 0)
+    if (watermarks !== undefined && count < past.countFrom(position)) {
+      watermarks.lost()
+      tailReadAt = undefined
+      return []
+    }
     const changes = [...last.values()]
+    watermarks?.see(changes)
     for (let start = 0; start < changes.length; start += sliceSize) {
       if (start > 0) await giveWay()
       onChanges(changes.slice(start, start + sliceSize))
@@ -124,6 +141,9 @@ export function createFollower({ fga, now, signal, onChanges }: FollowDeps): Fol
     },
     get tailReadAt() {
       return tailReadAt
+    },
+    get endReadAt() {
+      return endReadAt
     },
     get unseen() {
       return unseen
@@ -163,6 +183,8 @@ export function createFollower({ fga, now, signal, onChanges }: FollowDeps): Fol
     reset() {
       mark = undefined
       tailReadAt = undefined
+      endReadAt = undefined
+      watermarks?.lost()
       past.clear()
     },
   }

@@ -21,6 +21,8 @@ export interface LookBack {
   add(stretch: Stretch): void
   /** In the place of all from this one's place on; of all there are, where it is none of theirs. */
   replace(from: ChangePosition, stretches: readonly Stretch[]): void
+  /** How many changes were read from this place on; 0, where it is none of theirs. */
+  countFrom(from: ChangePosition): number
   /** The log was read on, to a change of this time. */
   heard(lastChangeAt: number): void
   /**
@@ -133,6 +135,10 @@ export function createLookBack({ fga, now, signal, onUnseen }: LookBackDeps): Lo
     replace(from, others) {
       const at = stretches.findIndex((stretch) => stretch.from === from)
       stretches = [...stretches.slice(0, Math.max(0, at)), ...others]
+    },
+    countFrom(from) {
+      const at = stretches.findIndex((stretch) => stretch.from === from)
+      return at < 0 ? 0 : stretches.slice(at).reduce((sum, { count }) => sum + count, 0)
     },
     heard(time) {
       lastChangeAt = Math.max(lastChangeAt, time)

@@ -11,6 +11,8 @@ export interface ReconcileDeps {
   readonly signal: AbortSignal
   /** Brings the replica to the end of the log. */
   readonly catchUp: () => Promise<void>
+  /** Told of the service's own marks, which the replica does not hold. */
+  readonly onMark?: (mark: StoredTuple) => void
 }
 
 // So many at once keep a question waiting for a millisecond or two.
@@ -20,12 +22,21 @@ const sliceSize = 10_000
  * Compares the replica with all of OpenFGA's tuples and gives what mends it. What the log told of since this began is for the
  * caller to leave out: there the log is newer than what was read.
  */
-export async function findDifferences({ fga, replica, signal, catchUp }: ReconcileDeps): Promise<Change[]> {
+export async function findDifferences({
+  fga,
+  replica,
+  signal,
+  catchUp,
+  onMark,
+}: ReconcileDeps): Promise<Change[]> {
   const same = new Set<object>()
   const missing = new Map<string, StoredTuple>()
   for await (const page of fga.readAll({ signal })) {
     for (const tuple of page) {
-      if (isOwnMark(tuple.object)) continue
+      if (isOwnMark(tuple.object)) {
+        onMark?.(tuple)
+        continue
+      }
       const held = replica.tuples.get(tuple as Parameters<typeof replica.tuples.get>[0])
       if (held !== undefined && isDeepStrictEqual(held.condition, tuple.condition)) same.add(held)
       else missing.set(tupleId(tuple), tuple)

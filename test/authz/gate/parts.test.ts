@@ -205,6 +205,28 @@ describe('is asked whole', () => {
   })
 })
 
+test.each([true, false])(
+  'OpenFGA’s caches answer a question that may be answered fast only where no secondary fills them: %s',
+  async (cached) => {
+    const world = filed()
+    const asked: unknown[] = []
+    const fga: Fga = {
+      ...world.fga,
+      storeId: world.fga.storeId,
+      modelId: world.fga.modelId,
+      batchCheck(checks, options) {
+        asked.push(options.consistency)
+        return world.fga.batchCheck(checks, options)
+      },
+    }
+    const gate = gateOf({ fga, now: world.now, index: world.replica, cached })
+    const clearing = gate.open(anne, { consistency: 'fast', passOver: true })
+    expect((await clearing.clear(items)).cleared).toHaveLength(3)
+    expect(asked).toEqual([cached ? 'cached' : 'fresh'])
+    expect(clearing.proofOf('a')).toEqual({ kind: cached ? 'asked_fast' : 'asked' })
+  },
+)
+
 test('what one question brings along answers no other: the same words with other tuples beside them are asked apart', async () => {
   const lent: Check = {
     user: 'user:anne',

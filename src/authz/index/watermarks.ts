@@ -1,0 +1,133 @@
+import type { Change, Fga, Tuple } from '../fga.ts'
+import { isWithin } from './turns.ts'
+
+/**
+ * How far a log was read that may come from a server that lags: OpenFGA sends reads of its log to a secondary of its
+ * database, whatever consistency is asked. Marks of this process's own go through the primary; once the log tells of one, it
+ * has told of everything that was committed before that began to be written.
+ */
+export interface Watermarks extends AsyncDisposable {
+  /** By our clock: when the newest mark began to be written that the log told of. */
+  readonly seenAt: number | undefined
+  /** What the log tells, in its order. */
+  see(changes: readonly Change[]): void
+  /** A read lacked what another had: only marks that begin to be written from now on count. */
+  lost(): void
+  /** Somebody asks: marks are written for a minute. */
+  wake(): void
+  /** Takes away those that processes left behind which are gone. */
+  sweep(objects: readonly StoredMark[]): Promise<void>
+}
+
+export interface StoredMark {
+  readonly user: string
+  readonly relation: string
+  readonly object: string
+  readonly writtenAt: number
+}
+
+export interface WatermarkDeps {
+  readonly fga: Pick<Fga, 'write'>
+  readonly now: () => number
+  /** Of this process, and of no other that ever was. */
+  readonly id: string
+  /** Called when one is in: it can be read now. */
+  readonly onWritten: () => void
+  readonly onError: (error: unknown) => void
+  /** Milliseconds between two. Default 300: when it is looked at, the newest must be younger than a second. */
+  readonly everyMs?: number
+}
+
+// What stands in OpenFGA's log stays there: nothing is written while nobody asks.
+const awakeMs = 60_000
+// A process that lives and is asked has none that is older than a second; one that is not asked loses nothing with it.
+const leftMs = 3_600_000
+
+export const isWatermark = (object: string): boolean => object.startsWith('watermark:')
+
+export function createWatermarks(deps: WatermarkDeps): Watermarks {
+  const { fga, now, id, onWritten, onError, everyMs = 300 } = deps
+  const object = `watermark:${id}` as const
+  // When each began to be written, by what the log says of it, in their order. Never twice the same: what became of a
+  // Write that failed nobody knows, and it would pass for the later one.
+  const begun = new Map<string, number>()
+  let turn = 0
+  // One is written and then taken away, so that the log grows by a row each time, and no more than one is stored.
+  let current: Tuple | undefined
+  let left: Tuple[] = []
+  let seenAt: number | undefined
+  let askedAt = Number.NEGATIVE_INFINITY
+  let timer: NodeJS.Timeout | undefined
+  let writing: Promise<void> | undefined
+  let isClosed = false
+  let isFailing = false
+
+  async function beat(): Promise<void> {
+    const gone = current
+    const mark: Tuple = gone ?? { user: `turn:${++turn}`, relation: 'at', object }
+    begun.set(`${gone === undefined ? 'write' : 'delete'} ${mark.user}`, now())
+    try {
+      await fga.write(gone === undefined ? { writes: [mark], deletes: left } : { deletes: [mark, ...left] })
+      left = []
+      current = gone === undefined ? mark : undefined
+      isFailing = false
+      onWritten()
+    } catch (error) {
+      left.push(mark)
+      current = undefined
+      if (!isFailing) onError(error)
+      isFailing = true
+    }
+  }
+
+  function goOn(): void {
+    const isAwake = isWithin(awakeMs, now() - askedAt)
+    if (isClosed || !isAwake || writing !== undefined || timer !== undefined) return
+    writing = beat().finally(() => {
+      writing = undefined
+      timer = setTimeout(() => {
+        timer = undefined
+        goOn()
+      }, everyMs).unref()
+    })
+  }
+
+  return {
+    get seenAt() {
+      return seenAt
+    },
+    see(changes) {
+      for (const { operation, tuple } of changes) {
+        const key = `${operation} ${tuple.user}`
+        if (tuple.object !== object || !begun.has(key)) continue
+        for (const [one, at] of begun) {
+          // Those before it were passed, or never came in.
+          begun.delete(one)
+          seenAt = at
+          if (one === key) break
+        }
+      }
+    },
+    lost() {
+      seenAt = undefined
+      begun.clear()
+    },
+    wake() {
+      askedAt = now()
+      goOn()
+    },
+    async sweep(stored) {
+      const deletes = stored
+        .filter((one) => one.object !== object && now() - one.writtenAt > leftMs)
+        .map(({ user, relation, object: other }) => ({ user, relation, object: other }) as Tuple)
+      if (deletes.length > 0) await fga.write({ deletes })
+    },
+    async [Symbol.asyncDispose]() {
+      isClosed = true
+      await writing
+      clearTimeout(timer)
+      const deletes = current === undefined ? left : [current, ...left]
+      if (deletes.length > 0) await fga.write({ deletes }).catch(() => undefined)
+    },
+  }
+}
