@@ -65,7 +65,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
   const retrieval = stack.use(
     await openRetrieval({ ...given, authz, grants, metrics: observeSearch(metrics.registry) }),
   )
-  const delegation = stack.use(await openDelegation({ ...given, fga }))
+  const delegation = stack.use(await openDelegation({ ...given, fga, index }))
   const { agents, administrators, delegations, services, epoch, verifier, proofs, assertOpen } = delegation
   const asking = stack.use(
     await openApprovalsPart({

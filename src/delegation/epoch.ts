@@ -33,6 +33,8 @@ export interface EpochDeps {
   readonly log: Log
   /** Whether OpenFGA keeps its tuples apart: where they are in this very database, both are always of one age. */
   readonly isApart: boolean
+  /** Whether OpenFGA's log lacks what it had told of. */
+  readonly logWentBack?: () => boolean
   /** Milliseconds between two looks for what changed. Default 1,000: what is revoked is soon beyond forgetting. */
   readonly everyMs?: number
   /** Milliseconds after which both are looked at again. Default 5,000: OpenFGA may be put back under a process that runs. */
@@ -52,7 +54,7 @@ const marker = (number: number): Tuple => ({
 
 export async function openEpoch(deps: EpochDeps): Promise<Epoch> {
   const { database, fga, authority, clock, log, isApart } = deps
-  const { everyMs = 1_000, checkMs = 5_000, activityMs = 60_000 } = deps
+  const { logWentBack = () => false, everyMs = 1_000, checkMs = 5_000, activityMs = 60_000 } = deps
   const waiting: (() => Promise<void>)[] = []
   let isSound = true
   let older: Epoch['older']
@@ -78,7 +80,7 @@ export async function openEpoch(deps: EpochDeps): Promise<Epoch> {
     // Again, and only now: another process may have raised it and told OpenFGA since.
     const { number } = await readEpoch(database)
     const [wasSound, before] = [isSound, older]
-    older = marked > number ? 'database' : isApart && marked < told ? 'openfga' : undefined
+    older = marked > number ? 'database' : isApart && (marked < told || logWentBack()) ? 'openfga' : undefined
     isSound = recoveringSince === null && older === undefined
     if (older !== undefined && older !== before) log(`${older}_older`, { command: 'remit recover' })
     else if (wasSound && !isSound) log('recovery_not_ended', { command: 'remit recover' })
@@ -102,7 +104,7 @@ export async function openEpoch(deps: EpochDeps): Promise<Epoch> {
     await noteTold(database, number)
   }
 
-  const isDueAgain = (): boolean => Math.abs(clock.now() - checkedAt) >= checkMs
+  const isDueAgain = (): boolean => logWentBack() || Math.abs(clock.now() - checkedAt) >= checkMs
 
   let seen = authority.current
   async function look(): Promise<void> {

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { Fga } from '../authz/fga.ts'
+import type { FollowingIndex } from '../authz/index/create.ts'
 import { type Administrators, createAdministrators } from '../delegation/administrators.ts'
 import { createAgentAdministration } from '../delegation/agent-administration.ts'
 import { type Agents, createAgents } from '../delegation/agents.ts'
@@ -26,6 +27,7 @@ import type { Given } from './given.ts'
 export interface DelegationDeps
   extends Pick<Given, 'config' | 'database' | 'clock' | 'log' | 'fetch' | 'now' | 'newTxn' | 'keysDir'> {
   readonly fga: Fga
+  readonly index: Pick<FollowingIndex, 'logWentBack'>
 }
 
 /** Who there is, who lent what to whom, and what makes a principal of a token. */
@@ -56,7 +58,7 @@ export interface DelegationPart extends AsyncDisposable {
 }
 
 export async function openDelegation(deps: DelegationDeps): Promise<DelegationPart> {
-  const { config, database, fga, clock, log, now, newTxn, keysDir } = deps
+  const { config, database, fga, index, clock, log, now, newTxn, keysDir } = deps
   await using stack = new AsyncDisposableStack()
   const keys = await openKeyRing(keysDir, clock)
   const agents = createAgents({ sql: database, clock })
@@ -65,7 +67,15 @@ export async function openDelegation(deps: DelegationDeps): Promise<DelegationPa
   const revocations = createRevocations({ sql: database, clock })
   const authority = stack.use(await followAuthority({ database, clock, log }))
   const epoch = stack.use(
-    await openEpoch({ database, fga, authority, clock, log, isApart: config.openfga !== undefined }),
+    await openEpoch({
+      database,
+      fga,
+      authority,
+      clock,
+      log,
+      isApart: config.openfga !== undefined,
+      logWentBack: () => index.logWentBack,
+    }),
   )
   const proofSecret = await loadSecret(keysDir, 'dpop.key')
   const proofs = createProofs({ sql: database, clock, secret: proofSecret })

@@ -332,6 +332,25 @@ describe(
         expect(started.epoch.isSound).toBe(false)
       })
 
+      test('is noticed by its log where it was put back by less than a number', async () => {
+        await administer(`create database ${name}`)
+        await using stand = await standOnPostgres(name)
+        await stand.epoch.raise()
+        let wentBack = true
+        await using epoch = await openEpoch({
+          ...stand,
+          clock,
+          log: () => undefined,
+          isApart: true,
+          everyMs: 1e6,
+          logWentBack: () => wentBack,
+        })
+        expect([epoch.isSound, epoch.older]).toEqual([false, 'openfga'])
+        wentBack = false
+        await epoch.check()
+        epoch.assertSound()
+      })
+
       test('is noticed where nothing is left in it', async () => {
         await administer(`create database ${name}`)
         await using stand = await standOnPostgres(name)

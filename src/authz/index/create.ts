@@ -4,7 +4,7 @@ import type { Log } from '../../kernel/log.ts'
 import { type Change, type Fga, PositionRefused, type StoredTuple, tupleId } from '../fga.ts'
 import { isOwnMark } from '../own-marks.ts'
 import type { IndexStatus, PermissionIndex } from '../permission-index.ts'
-import { createFollower, placeBeforeNow } from './follow.ts'
+import { createFollower, LogWentBack, placeBeforeNow } from './follow.ts'
 import { createHeard } from './heard.ts'
 import { evaluateLocally, takeApartLocally } from './local.ts'
 import { createPersistence, type Snapshot } from './persist.ts'
@@ -41,6 +41,8 @@ export interface FollowingIndex extends PermissionIndex {
    * Throws FgaError for one that the engine cannot read; there is no view then, so that nothing is asked of the one before.
    */
   useModel(modelId: string, json: object): void
+  /** OpenFGA's log lacked changes that it had told of, when it was last read. */
+  readonly logWentBack: boolean
   /** Reads all of OpenFGA's tuples anew, whatever was stored. Not ready meanwhile. */
   rebuild(): Promise<void>
 }
@@ -65,6 +67,7 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
   let isBuilt = false
   let isStoredBad = false
   let isFailing = false
+  let logWentBack = false
 
   const watermarks =
     deps.marks &&
@@ -153,6 +156,8 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
     isFailing = true
     // Another store's token, or a log that is not what it was.
     if (error instanceof PositionRefused) startAnew()
+    // Nothing of it is taken or stored: the next start has to see it too.
+    if (error instanceof LogWentBack) logWentBack = true
   }
 
   /** From all tuples again at the next turn. */
@@ -162,6 +167,7 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
     isStoredBad = true
     persistence = createPersistence(storage, { anew: true })
     heard.forget()
+    logWentBack = false
   }
 
   const turns = createTurns(cycle)
@@ -231,6 +237,7 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
       saving.run()
       if (!isWithin(reconcileEveryMs, now() - (follower.mark?.reconciledAt ?? now()))) reconciling.run()
       await turns.take(() => orFail(follower.lookBack))
+      logWentBack = false
     } catch {
       // Said where it failed; the next turn tries again.
       failures += 1
@@ -266,6 +273,9 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
   schedule(0)
   return {
     status,
+    get logWentBack() {
+      return logWentBack
+    },
     useModel(id, json) {
       model = undefined
       const compiled = compileModel(json, id)

@@ -21,7 +21,15 @@ export interface FollowDeps {
   readonly watermarks?: Pick<Watermarks, 'seenAt' | 'see' | 'lost'>
 }
 
-/** Reads OpenFGA's change log. Its calls must not overlap. */
+/** The log lacks changes that were read of it: OpenFGA is an older copy of itself. */
+export class LogWentBack extends Error {
+  constructor() {
+    super('OpenFGA lacks changes that it told of')
+    this.name = 'LogWentBack'
+  }
+}
+
+/** Reads OpenFGA's change log. Its calls must not overlap, and throw `LogWentBack` where it is that of an older copy. */
 export interface Follower {
   readonly mark: Mark | undefined
   /** All that OpenFGA held at this time is in. */
@@ -99,8 +107,11 @@ export function createFollower(deps: FollowDeps): Follower {
     }
   }
 
-  /** To the end and only then applied, each tuple's last change: what is held already must not go back and forth. */
-  async function readAgain(position: ChangePosition): Promise<readonly StoredTuple[]> {
+  /**
+   * To the end and only then applied, each tuple's last change: what is held already must not go back and forth. undefined: what
+   * answered lags, and nothing of it was taken.
+   */
+  async function readAgain(position: ChangePosition): Promise<readonly StoredTuple[] | undefined> {
     const last = new Map<string, Change>()
     const read: Stretch[] = []
     for (let at = position, isEnd = false; !isEnd; ) {
@@ -115,12 +126,15 @@ export function createFollower(deps: FollowDeps): Follower {
       at = page.position
       isEnd = page.isEnd
     }
-    // What is in the log stays there: a server answered that lags, whose state is older than what is held.
+    // What is in the log stays there: what was read is older than what is held.
     const count = read.reduce((sum, stretch) => sum + stretch.count, 0)
-    if (watermarks !== undefined && count < past.countFrom(position)) {
+    const lastAt = read.reduce((last, stretch) => Math.max(last, stretch.lastAt), 0)
+    if (count < past.countFrom(position) || (lateBefore !== undefined && lastAt < lateBefore)) {
+      if (watermarks === undefined) throw new LogWentBack()
+      // Or a server answered that lags.
       watermarks.lost()
       tailReadAt = undefined
-      return []
+      return undefined
     }
     const changes = [...last.values()]
     watermarks?.see(changes)
@@ -161,8 +175,8 @@ export function createFollower(deps: FollowDeps): Follower {
       await readTail(mark)
       if (lateBefore === undefined) return
       // From before where it began: the mark has moved on meanwhile, by as long as nothing ran.
-      await readAgain({ startTime: lateBefore - far.spanMs })
-      lateBefore = undefined
+      const changed = await readAgain({ startTime: lateBefore - far.spanMs })
+      if (changed !== undefined) lateBefore = undefined
     },
     async lookBack() {
       const late = await past.look()
@@ -176,9 +190,11 @@ export function createFollower(deps: FollowDeps): Follower {
       return true
     },
     async readFrom(other) {
-      return readAgain(
+      const changed = await readAgain(
         other.lastChangeAt === undefined ? other.position : { startTime: other.lastChangeAt - far.spanMs },
       )
+      if (changed === undefined) throw new Error('the log was read from a server that lags')
+      return changed
     },
     reset() {
       mark = undefined

@@ -1,7 +1,7 @@
 import { describe, expect, test, vi } from 'vitest'
 import type { Change, ChangePosition, Fga } from '../../../src/authz/fga.ts'
 import { createPermissionIndex } from '../../../src/authz/index/create.ts'
-import { createFollower, type Follower } from '../../../src/authz/index/follow.ts'
+import { createFollower, type Follower, LogWentBack } from '../../../src/authz/index/follow.ts'
 import { createReplica, type Replica } from '../../../src/authz/index/replica.ts'
 import type { Storage } from '../../../src/authz/index/storage.ts'
 
@@ -127,6 +127,27 @@ describe('looking again at what was read of the log', () => {
     const setting = await afterBulk(10_000)
     await follow(setting, 100 * second)
     expect(setting.slices.filter((size) => size > 0)).toEqual([])
+  })
+
+  test.each<[string, number]>([
+    ['while it is followed', 0],
+    ['while nobody followed it', 3_600 * second],
+  ])('notices that OpenFGA was put back to before what it told of, %s', async (_, stoppedFor) => {
+    const setting = await afterBulk(0)
+    const { clock, source } = setting
+    for (let at = 0; at < 5; at++) {
+      source.put('write', `document:single${at}`, clock.now)
+      await follow(setting, 100)
+    }
+    const later = stoppedFor > 0 ? restarted(setting, stoppedFor) : setting
+    // This log knows a place by its change: while it is followed that one stays.
+    const at = source.entries.length - (stoppedFor > 0 ? 1 : 2)
+    const gone = source.entries.splice(at, 1)
+    for (let times = 0; times < 2; times++)
+      await expect(follow(later, 2 * second)).rejects.toThrow(LogWentBack)
+    // Such as a connection to another server: what was gone is there again.
+    source.entries.splice(at, 0, ...gone)
+    await follow(later, 2 * second)
   })
 
   test('looks at single changes by the page, and at none when nothing was written for long', async () => {
