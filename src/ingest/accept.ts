@@ -8,7 +8,7 @@ import { fileFolders, settleFolders } from './folders.ts'
 import { insertItem, type NoteCode } from './job-store.ts'
 import { contentRefusal, type Plan, type Planned, plan } from './plan.ts'
 import { settleObject } from './settle.ts'
-import { narrow, sameTags, setTags } from './tags.ts'
+import { sameTags, setTags } from './tags.ts'
 import { contentOf, type DocumentInput } from './wire.ts'
 
 /** The queue's tasks: one for each accepted revision. */
@@ -187,10 +187,9 @@ async function insertRevision(
   return row.accepted_revision
 }
 
-async function narrowTags(sql: Sql, id: string, { facts, tags }: Plan): Promise<boolean> {
+async function narrowTags(sql: Sql, id: string, { facts, narrowed }: Plan): Promise<boolean> {
   if (facts === undefined || (!facts.isLive && facts.tags.length === 0)) return false
-  const next = narrow(facts.tags, tags)
-  if (sameTags(facts.tags, next)) return false
-  await setTags(sql, documentObject(id), next)
+  if (sameTags(facts.tags, narrowed)) return false
+  await setTags(sql, documentObject(id), narrowed)
   return true
 }

@@ -1,55 +1,59 @@
-import { collectionObject, type FgaObject, splitObject } from '../kernel/ids.ts'
+import { documentObject, type FgaObject, splitObject } from '../kernel/ids.ts'
 import type { Entry, ObjectFacts } from './access-rights.ts'
+import { tagsAfter } from './access-store.ts'
 import type { IngestContext } from './deps.ts'
-import { askSensitive } from './rights.ts'
-import { hasSensitive, readTags, type Tag } from './tags.ts'
+import type { DocumentFacts } from './facts.ts'
+import { askSensitivity } from './sensitivity.ts'
+import { readTags, sensitiveTag, type Tag, toTuple } from './tags.ts'
 
 /**
  * Extra writes that keep sensitive what a service's change would make ordinary: a document or folder that loses
- * the parent from which it is sensitive is marked sensitive itself.
+ * the parent from which it is sensitive, in force or with what waits, is marked sensitive itself.
  */
 export async function keepSensitive(
   { database, fga, clock }: IngestContext,
   entries: readonly Entry[],
-  { documents }: ObjectFacts,
+  facts: ObjectFacts,
 ): Promise<readonly Entry[]> {
   const losing = entries.filter(
     ({ tuple, operation }) => operation === 'delete' && tuple.relation === 'parent',
   )
   const objects = [...new Set(losing.map(({ tuple }) => tuple.object))]
   if (objects.length === 0) return []
-  const tags = await readTags(database, objects)
-  const after = new Map(
-    objects.map((object) => [object, parentsAfter(object, tags.get(object) ?? [], entries)]),
-  )
+  const documents = new Map<string, DocumentFacts>()
+  const folders = objects.filter((object) => splitObject(object).type === 'folder')
   for (const object of objects) {
     const { type, id } = splitObject(object)
-    const collection = documents.get(id)?.collection
-    if (type === 'document' && collection !== undefined) after.get(object)?.push(collectionObject(collection))
+    const document = type === 'document' ? facts.documents.get(id) : undefined
+    if (document !== undefined) documents.set(id, document)
   }
-  const sensitive = await askSensitive(fga, [...objects, ...[...after.values()].flat()], clock.now())
-  const ending = objects.filter((object) => {
-    const own = hasSensitive(tags.get(object) ?? []) || entries.some((entry) => marksSensitive(entry, object))
-    return (
-      sensitive.has(object) && !own && after.get(object)?.some((parent) => sensitive.has(parent)) !== true
-    )
+  const folderTags = await readTags(database, folders)
+  const before = new Map<FgaObject, readonly (readonly Tag[])[]>([
+    // Unlike a document, a folder is not sensitive by where it is filed.
+    ...folders.map((object) => [object, [(folderTags.get(object) ?? []).filter(isNotFiling)]] as const),
+    ...[...documents].map(([id, document]) => [documentObject(id), statesOf(document)] as const),
+  ])
+  const after = new Map(
+    [...before].map(([object, states]) => [object, states.map((tags) => tagsAfter(object, tags, entries))]),
+  )
+  const sensitivity = await askSensitivity({ fga, now: clock.now() }, documents, {
+    objects: folders,
+    tags: [...after.values()].flat(),
   })
+  const ending = objects.filter(
+    (object) => sensitivity.of(object) && after.get(object)?.every((tags) => sensitivity.by(tags)) !== true,
+  )
   return ending.map((object) => ({
-    tuple: { user: 'user:*', relation: 'sensitive', object },
+    tuple: toTuple(object, sensitiveTag),
     operation: 'write',
     field: 'deletes',
   }))
 }
 
-const marksSensitive = ({ tuple, operation }: Entry, object: FgaObject): boolean =>
-  operation === 'write' && tuple.object === object && tuple.relation === 'sensitive'
+const isNotFiling = ({ relation }: Tag): boolean => relation !== 'filed_in'
 
-function parentsAfter(object: FgaObject, tags: readonly Tag[], entries: readonly Entry[]): FgaObject[] {
-  const parents = new Set(tags.flatMap(({ relation, subject }) => (relation === 'parent' ? [subject] : [])))
-  for (const { tuple, operation } of entries) {
-    if (tuple.object !== object || tuple.relation !== 'parent') continue
-    if (operation === 'delete') parents.delete(tuple.user)
-    else parents.add(tuple.user)
-  }
-  return [...parents] as FgaObject[]
-}
+/** What is in force of a document, and what waits. */
+const statesOf = ({ isPending, pendingTags, tags }: DocumentFacts): readonly (readonly Tag[])[] => [
+  ...(tags.length > 0 ? [tags] : []),
+  ...(isPending ? [pendingTags] : []),
+]

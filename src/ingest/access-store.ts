@@ -72,26 +72,28 @@ async function changePending(sql: Sql, entries: readonly Entry[]): Promise<Reado
   for (const [id, facts] of await readDocuments(sql, [...new Set(ids)])) {
     if (!facts.isPending) continue
     const object = documentObject(id)
-    const [row] = await sql.query<{ access: Tag[]; revision: number }>(
-      `select r.access, r.revision from revisions r join documents d using (doc_no)
-       where d.id = $1 and r.revision = d.accepted_revision`,
-      [id],
-    )
-    const access = new Map((row?.access ?? []).map((tag) => [tagKey(tag), tag]))
-    for (const { tuple, operation } of entries) {
-      if (tuple.object !== object) continue
-      const tag = toTag(tuple)
-      if (operation === 'delete') access.delete(tagKey(tag))
-      else access.set(tagKey(tag), tag)
-    }
-    await sql.query('update revisions set access = $2, retagged = true where doc_no = $1 and revision = $3', [
+    const access = tagsAfter(object, facts.pendingTags, entries)
+    // Not `retagged`: what is live gets the change by itself, and else keeps what it had if this is never published.
+    await sql.query('update revisions set access = $2 where doc_no = $1 and revision = $3', [
       facts.docNo,
-      JSON.stringify([...access.values()]),
-      row?.revision ?? 0,
+      JSON.stringify(access),
+      facts.acceptedRevision,
     ])
     if (!facts.isLive && facts.tags.length === 0) waiting.add(object)
   }
   return waiting
+}
+
+/** The tags of an object after a change. */
+export function tagsAfter(object: FgaObject, tags: readonly Tag[], entries: readonly Entry[]): Tag[] {
+  const after = new Map(tags.map((tag) => [tagKey(tag), tag]))
+  for (const { tuple, operation } of entries) {
+    if (tuple.object !== object) continue
+    const tag = toTag(tuple)
+    if (operation === 'delete') after.delete(tagKey(tag))
+    else after.set(tagKey(tag), tag)
+  }
+  return [...after.values()]
 }
 
 /** Keeps what the rows of documents say in step: the owner that is cited, and what a withdrawal would remember. */

@@ -8,11 +8,13 @@ export interface DocumentFacts {
   readonly isLive: boolean
   readonly acceptedRevision: number
   readonly acceptedVersion: number | null
-  /** Withdrawn while it was sensitive: it comes back sensitive. */
+  /** Withdrawn, or never readable, while it was sensitive: it comes back sensitive. */
   readonly wasSensitive: boolean
   readonly isWithdrawn: boolean
   /** A revision was accepted and is not published yet. */
   readonly isPending: boolean
+  /** The tags that come with that revision. */
+  readonly pendingTags: readonly Tag[]
   readonly tags: readonly Tag[]
 }
 
@@ -25,15 +27,16 @@ interface Row {
   readonly accepted_version: number | null
   readonly was_sensitive: boolean
   readonly withdrawn_at: Date | null
-  readonly pending: boolean
+  readonly pending: readonly Tag[] | null
 }
 
 /** What is known of these documents. Stays true for as long as their locks are held. */
 export async function readDocuments(sql: Sql, ids: readonly string[]): Promise<Map<string, DocumentFacts>> {
   const rows = await sql.query<Row>(
-    `select id, doc_no, collection, live_revision, accepted_revision, accepted_version, was_sensitive, withdrawn_at,
-       exists (select 1 from revisions r where r.doc_no = d.doc_no and r.revision = d.accepted_revision) as pending
-     from documents d where id = any($1)`,
+    `select d.id, d.doc_no, d.collection, d.live_revision, d.accepted_revision, d.accepted_version, d.was_sensitive,
+       d.withdrawn_at, r.access as pending
+     from documents d left join revisions r on r.doc_no = d.doc_no and r.revision = d.accepted_revision
+     where d.id = any($1)`,
     [ids],
   )
   const tags = await readTags(
@@ -51,7 +54,8 @@ export async function readDocuments(sql: Sql, ids: readonly string[]): Promise<M
         acceptedVersion: row.accepted_version,
         wasSensitive: row.was_sensitive,
         isWithdrawn: row.withdrawn_at !== null,
-        isPending: row.pending,
+        isPending: row.pending !== null,
+        pendingTags: row.pending ?? [],
         tags: tags.get(documentObject(row.id)) ?? [],
       },
     ]),

@@ -1,10 +1,11 @@
 import type { Fga } from '../authz/fga.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
-import { collectionObject, documentObject, type FgaObject, splitObject } from '../kernel/ids.ts'
+import { documentObject, splitObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
 import { type DocumentFacts, type FieldType, readCollections, readDocuments, readFolders } from './facts.ts'
-import { askRights, askSensitive, type Rights } from './rights.ts'
-import { hasSensitive, sensitiveTag, type Tag, tagsOf } from './tags.ts'
+import { askRights, type Rights } from './rights.ts'
+import { askSensitivity } from './sensitivity.ts'
+import { narrow, sensitiveTag, type Tag, tagsOf } from './tags.ts'
 import type { Access, DocumentInput } from './wire.ts'
 
 /** What a document shall be: where it is filed and who may read it. */
@@ -18,6 +19,8 @@ export interface Placement {
 export interface Plan {
   readonly facts: DocumentFacts | undefined
   readonly tags: readonly Tag[]
+  /** What may be in force until new content is published with `tags`. */
+  readonly narrowed: readonly Tag[]
   /** Folders that are filed now, at their first mention. */
   readonly newFolders: readonly string[]
   /** The change would have ended that the document is sensitive. */
@@ -74,23 +77,35 @@ export async function plan(
     for (const folder of foldersOf(placement)) if (!filed.has(folder)) filed.set(folder, placement.collection)
     return undefined
   })
-  const sensitive = await sensitivity(
-    deps,
-    placements.filter((_, index) => errors[index] === undefined),
-    known,
-  )
+  const wantedTags = placements.map(({ collection, access }) => tagsOf(collection, access))
+  // Those of whom the change could end that they are sensitive.
+  const atRisk = placements.flatMap(({ id, access }, index) => {
+    const facts = documents.get(id)
+    if (facts === undefined || errors[index] !== undefined || access.sensitive === true) return []
+    return [{ id, facts, tags: wantedTags[index] ?? [] }]
+  })
+  const sensitivity = await askSensitivity(deps, new Map(atRisk.map(({ id, facts }) => [id, facts])), {
+    tags: atRisk.map(({ tags }) => tags),
+  })
   return placements.map((placement, index): Planned => {
     const error = errors[index]
     if (error !== undefined) return { ok: false, error }
-    const tags = tagsOf(placement.collection, placement.access)
-    const kept = sensitive.has(placement.id)
-    if (parentsMoved(documents.get(placement.id)?.tags ?? [], tags) > parentsMovedMax)
+    const facts = documents.get(placement.id)
+    const asked = wantedTags[index] ?? []
+    const kept = sensitivity.of(documentObject(placement.id)) && !sensitivity.by(asked)
+    const tags = kept ? [...asked, sensitiveTag] : asked
+    if (parentsMoved(facts?.tags ?? [], tags) > parentsMovedMax)
       return { ok: false, error: invalid('access.parents', tooManyParents) }
+    const next = narrow(facts?.tags ?? [], tags)
+    // A parent lets people read and makes sensitive: one that goes now, or comes with the content, must not leave what is
+    // live ordinary meanwhile.
+    const bare = sensitivity.by(tags) && !sensitivity.by(next)
     return {
       ok: true,
       plan: {
-        facts: documents.get(placement.id),
-        tags: kept ? [...tags, sensitiveTag] : tags,
+        facts,
+        tags,
+        narrowed: bare ? [...next, sensitiveTag] : next,
         newFolders: foldersOf(placement).filter((folder) => !folders.has(folder)),
         sensitivityKept: kept,
       },
@@ -162,33 +177,6 @@ function parentRefusal(
   return filedIn === collection
     ? undefined
     : forbidden(field, 'A parent must be filed in the same collection.')
-}
-
-/** Ids of documents that are sensitive now and would not be any more. */
-async function sensitivity(
-  { fga, now }: PlanDeps,
-  placements: readonly Placement[],
-  { documents }: Known,
-): Promise<ReadonlySet<string>> {
-  const atRisk = placements.filter(({ id, access }) => documents.has(id) && access.sensitive !== true)
-  const after = (placement: Placement): FgaObject[] => [
-    collectionObject(placement.collection),
-    ...((placement.access.parents ?? []) as FgaObject[]),
-  ]
-  const sensitive = await askSensitive(
-    fga,
-    atRisk.flatMap((placement) => [documentObject(placement.id), ...after(placement)]),
-    now,
-  )
-  const ending = atRisk.filter((placement) => {
-    const facts = documents.get(placement.id)
-    const before =
-      sensitive.has(documentObject(placement.id)) ||
-      facts?.wasSensitive === true ||
-      hasSensitive(facts?.tags ?? [])
-    return before && !after(placement).some((object) => sensitive.has(object))
-  })
-  return new Set(ending.map(({ id }) => id))
 }
 
 const foldersOf = ({ access }: Placement): string[] =>

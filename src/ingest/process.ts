@@ -1,12 +1,14 @@
 import type { AppError } from '../kernel/errors.ts'
 import { documentObject } from '../kernel/ids.ts'
 import { type IngestContext, type Prepared, UnreadableError } from './deps.ts'
+import { readDocuments } from './facts.ts'
 import { finishItem } from './job-store.ts'
 import { publish } from './publish.ts'
 import { type Revision, readRevision } from './revision.ts'
+import { askSensitivity } from './sensitivity.ts'
 import { settleObject } from './settle.ts'
 import { isStaged, stage } from './stage.ts'
-import { setTags } from './tags.ts'
+import { sameTags, sensitiveTag, setTags, type Tag } from './tags.ts'
 
 // What ends the process this often is at fault itself.
 const deathsMax = 3
@@ -34,10 +36,8 @@ export async function processRevision(
     try {
       await prepareAndStage(context, revision, signal)
     } catch (error) {
-      if (!(error instanceof UnreadableError)) {
-        await countDeath(context, revision, -1)
-        throw error
-      }
+      await countDeath(context, revision, -1)
+      if (!(error instanceof UnreadableError)) throw error
       return refuse(context, revision, error)
     }
     await countDeath(context, revision, -1)
@@ -103,7 +103,10 @@ async function supersede(
   if (jobId !== undefined) jobChanged(jobId)
 }
 
-/** The content cannot be read: what is live stays live, under the access that was set since, if any was. */
+/**
+ * The content cannot be read: what is live stays live, under the access that was set since, if any was. What made the
+ * document sensitive was accepted all the same, and stays: on what is live, else remembered for the next revision.
+ */
 async function refuse(
   context: IngestContext,
   revision: Revision,
@@ -112,18 +115,43 @@ async function refuse(
   const { locks, jobChanged } = context
   const object = documentObject(revision.id)
   const jobId = await locks.hold([object], async (hold) => {
-    const current = await readRevision(context.database, revision.id, revision.revision)
-    const applies = current?.retagged === true && !current.creates
+    const left = await leftBy(context, revision)
     const finished = await hold.transaction(async (sql) => {
-      if (current !== undefined && applies) await setTags(sql, object, current.access)
+      if (left?.tags !== undefined) await setTags(sql, object, left.tags)
+      if (left?.remembered === true)
+        await sql.query('update documents set was_sensitive = true where doc_no = $1', [revision.docNo])
       await sql.query('delete from revisions where doc_no = $1 and revision = $2', [
         revision.docNo,
         revision.revision,
       ])
       return finishItem(sql, revision.itemNo, { state: 'failed', code: error.code, detail: error.message })
     })
-    if (applies) await settleObject(context, hold, object)
+    if (left?.tags !== undefined) await settleObject(context, hold, object)
     return finished
   })
   if (jobId !== undefined) jobChanged(jobId)
+}
+
+interface Left {
+  /** What shall be in force; undefined where that stays as it is. */
+  readonly tags: readonly Tag[] | undefined
+  /** Nothing is in force that could carry the mark. */
+  readonly remembered: boolean
+}
+
+/** What a refused revision leaves behind; undefined where a newer one was accepted, which has counted it. */
+async function leftBy(
+  { database, fga, clock }: IngestContext,
+  { id, revision }: Revision,
+): Promise<Left | undefined> {
+  const current = await readRevision(database, id, revision)
+  const documents = await readDocuments(database, [id])
+  const facts = documents.get(id)
+  if (current === undefined || facts === undefined) return undefined
+  const tags = current.retagged && !current.creates ? current.access : facts.tags
+  const sensitivity = await askSensitivity({ fga, now: clock.now() }, documents)
+  const isLost = sensitivity.of(documentObject(id)) && !sensitivity.by(tags)
+  if (!facts.isLive && tags.length === 0) return { tags: undefined, remembered: isLost }
+  const next = isLost ? [...tags, sensitiveTag] : tags
+  return { tags: sameTags(facts.tags, next) ? undefined : next, remembered: false }
 }

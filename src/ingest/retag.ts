@@ -9,7 +9,7 @@ import type { Hold } from './hold.ts'
 import { type JobNote, noteTexts } from './job-store.ts'
 import { type Plan, plan } from './plan.ts'
 import { settleObject } from './settle.ts'
-import { narrow, setTags, tagKey, toTuple } from './tags.ts'
+import { setTags, tagKey, toTuple } from './tags.ts'
 import type { Access } from './wire.ts'
 
 /**
@@ -48,7 +48,7 @@ async function apply(
   id: string,
   access: Access,
   facts: DocumentFacts,
-  { tags, newFolders }: Plan,
+  { tags, narrowed, newFolders }: Plan,
 ): Promise<readonly string[]> {
   const object = documentObject(id)
   return hold.transaction(async (sql) => {
@@ -65,7 +65,7 @@ async function apply(
         access.owner ?? null,
       ])
     }
-    const next = facts.isPending ? narrow(facts.tags, tags) : tags
+    const next = facts.isPending ? narrowed : tags
     if (facts.isLive || facts.tags.length > 0) await setTags(sql, object, next)
     const before = new Set(facts.tags.map(tagKey))
     const after = new Set(tags.map(tagKey))

@@ -3,12 +3,13 @@ import { AppError } from '../kernel/errors.ts'
 import { documentObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
 import type { IngestContext, Writer } from './deps.ts'
-import { type DocumentFacts, readDocuments } from './facts.ts'
+import { readDocuments } from './facts.ts'
 import { insertItem } from './job-store.ts'
 import { hide } from './publish.ts'
-import { askRights, askSensitive } from './rights.ts'
+import { askRights } from './rights.ts'
+import { askSensitivity } from './sensitivity.ts'
 import { settleObject } from './settle.ts'
-import { hasSensitive, setTags } from './tags.ts'
+import { setTags } from './tags.ts'
 
 export interface Withdrawing {
   readonly jobId: string
@@ -43,13 +44,13 @@ export async function withdrawDocuments(
       const facts = documents.get(id)
       if (facts === undefined || !rights.has('writer', facts.collection)) throw new AppError('not_found')
     }
-    const sensitive = await askSensitive(fga, ids.map(documentObject), now)
+    const sensitivity = await askSensitivity({ fga, now }, documents)
     await hold.transaction(async (sql) => {
       await begin?.(sql)
       for (const id of ids) {
         const facts = documents.get(id)
         if (facts === undefined) continue
-        await bury(sql, id, facts, sensitive.has(documentObject(id)))
+        await bury(sql, id, facts.docNo, sensitivity.of(documentObject(id)))
         await insertItem(sql, { jobId, documentId: id, state: 'done' })
         if (!facts.isWithdrawn) {
           await record(sql, writer, {
@@ -67,19 +68,14 @@ export async function withdrawDocuments(
   jobChanged(jobId)
 }
 
-async function bury(
-  sql: Sql,
-  id: string,
-  { docNo, tags, wasSensitive }: DocumentFacts,
-  isSensitive: boolean,
-): Promise<void> {
+async function bury(sql: Sql, id: string, docNo: number, isSensitive: boolean): Promise<void> {
   await hide(sql, docNo)
   await sql.query(
     `update documents set accepted_revision = accepted_revision + 1, accepted_version = null, source_version = null,
        title = '', uri = null, owner = null, metadata = '{}', source_updated_at = null,
        was_sensitive = $2, withdrawn_at = coalesce(withdrawn_at, now())
      where doc_no = $1`,
-    [docNo, wasSensitive || isSensitive || hasSensitive(tags)],
+    [docNo, isSensitive],
   )
   await setTags(sql, documentObject(id), [], { purge: true })
 }

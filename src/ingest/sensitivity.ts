@@ -1,0 +1,54 @@
+import type { Fga } from '../authz/fga.ts'
+import { documentObject, type FgaObject, splitObject } from '../kernel/ids.ts'
+import type { DocumentFacts } from './facts.ts'
+import { askSensitive } from './rights.ts'
+import { hasSensitive, type Tag } from './tags.ts'
+
+export interface Sensitivity {
+  /**
+   * Whether the object is sensitive; a document by anything that was ever accepted and that nobody who may has ended: what
+   * is in force, what waits to be published, what was withdrawn or refused. False for an object that was not asked about.
+   */
+  of(object: FgaObject): boolean
+  /** Whether an object with these tags is sensitive, by itself or by where they put it. */
+  by(tags: readonly Tag[]): boolean
+}
+
+/** More that is asked in the same call. */
+interface More {
+  readonly objects?: readonly FgaObject[]
+  readonly tags?: readonly (readonly Tag[])[]
+}
+
+/**
+ * What every decision about sensitivity rests on: marking takes a writer, unmarking `security.write`, whatever state a
+ * document is in. Stays true for as long as the documents' locks are held. Throws 503 when OpenFGA does not answer.
+ */
+export async function askSensitivity(
+  { fga, now }: { readonly fga: Fga; readonly now: number },
+  documents: ReadonlyMap<string, DocumentFacts>,
+  { objects = [], tags = [] }: More = {},
+): Promise<Sensitivity> {
+  const known = [...documents.values()].flatMap((facts) => [facts.tags, facts.pendingTags])
+  const sensitive = await askSensitive(
+    fga,
+    [...[...documents.keys()].map(documentObject), ...objects, ...[...known, ...tags].flatMap(placesOf)],
+    now,
+  )
+  const by = (some: readonly Tag[]): boolean =>
+    hasSensitive(some) || placesOf(some).some((place) => sensitive.has(place))
+  return {
+    by,
+    of: (object) => {
+      if (sensitive.has(object)) return true
+      const { type, id } = splitObject(object)
+      const facts = type === 'document' ? documents.get(id) : undefined
+      return facts !== undefined && (facts.wasSensitive || by(facts.tags) || by(facts.pendingTags))
+    },
+  }
+}
+
+const placesOf = (tags: readonly Tag[]): FgaObject[] =>
+  tags.flatMap(({ relation, subject }) =>
+    relation === 'parent' || relation === 'filed_in' ? [subject as FgaObject] : [],
+  )

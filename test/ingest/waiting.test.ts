@@ -1,0 +1,278 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import type { Caller } from '../../src/ingest/access-rights.ts'
+import { UnreadableError } from '../../src/ingest/deps.ts'
+import { describeBackends } from '../support/backends.ts'
+import {
+  documentOf,
+  type IngestWorld,
+  loader,
+  machine,
+  openIngestWorld,
+  type Sketch,
+  tuple,
+} from './world.ts'
+
+describeBackends('what was accepted and waits', (backend) => {
+  let world: IngestWorld
+  beforeAll(async () => {
+    world = await openIngestWorld(backend)
+    const folders = ['vault', 'safe', 'plain']
+    await world.ingest.applyTuples(machine, {
+      writes: [
+        ...folders.map((folder) => tuple(`collection:closed filed_in folder:${folder}`)),
+        tuple('user:* sensitive folder:vault'),
+        tuple('user:* sensitive folder:safe'),
+      ],
+      deletes: [],
+    })
+  })
+  afterAll(() => world[Symbol.asyncDispose]())
+
+  const docs: Caller = { kind: 'service', writer: loader, scopes: new Set(['docs.write']), prefixes: [] }
+  const administrator: Caller = { kind: 'administrator', writer: { ...loader, subject: 'user:root' } }
+  const anne = { viewers: ['user:anne'] }
+  const unreadable = new UnreadableError('unreadable', 'Not read here.')
+  const isSensitive = (id: string) => world.check('user:*', 'sensitive', `document:${id}`)
+
+  // Content that was accepted is held where it is read until a test lets it go on, or finds it unreadable.
+  let goOn: (refused?: Error) => void
+  let jobs: string[]
+  beforeEach(() => {
+    jobs = []
+    const gate = new Promise<Error | undefined>((resolve) => {
+      goOn = resolve
+    })
+    world.onStep = async (step) => {
+      const refused = step === 'prepared' ? await gate : undefined
+      if (refused !== undefined) throw refused
+    }
+  })
+  afterEach(async () => {
+    goOn()
+    for (const job of jobs) await world.done(job)
+    world.onStep = async () => undefined
+  })
+  const put = async (sketch: Sketch) => void jobs.push(await world.put(sketch))
+  const end = async (refused?: Error) => {
+    goOn(refused)
+    for (const job of jobs) await world.done(job)
+    world.onStep = async () => undefined
+  }
+  /** Published, with nothing held. */
+  const live = async (sketch: Sketch) => {
+    const { onStep } = world
+    world.onStep = async () => undefined
+    expect(await world.putDone(sketch)).toMatchObject({ failed: 0 })
+    world.onStep = onStep
+  }
+  const change = (caller: Caller, { writes = [], deletes = [] }: { writes?: string[]; deletes?: string[] }) =>
+    world.ingest.changeAccess(caller, { writes: writes.map(tuple), deletes: deletes.map(tuple) })
+
+  describe.each<[string, (id: string) => Promise<void>]>([
+    ['by itself', (id) => put({ id, access: { ...anne, sensitive: true } })],
+    ['by its folder', (id) => put({ id, access: { ...anne, parents: ['folder:vault'] } })],
+    [
+      'by a mark that came later',
+      async (id) => {
+        await put({ id, access: anne })
+        await change(docs, { writes: [`user:* sensitive document:${id}`] })
+      },
+    ],
+    [
+      'by a folder that it was put into later',
+      async (id) => {
+        await put({ id, access: anne })
+        await change(docs, { writes: [`folder:vault parent document:${id}`] })
+      },
+    ],
+  ])('stays sensitive, %s,', (how, accept) => {
+    test.each<[string, (id: string) => Promise<unknown>]>([
+      ['when a PUT leaves it out', (id) => put({ id, access: anne })],
+      ['when PUT access leaves it out', (id) => world.ingest.retag(loader, id, anne)],
+      [
+        'when two PUTs leave it out',
+        async (id) => {
+          await put({ id, access: anne })
+          await put({ id, access: { ...anne, parents: ['folder:plain'] } })
+        },
+      ],
+      [
+        'when it is withdrawn and comes back',
+        async (id) => {
+          await world.ingest.withdraw(loader, id)
+          await put({ id, access: anne })
+        },
+      ],
+      [
+        'when an import lists it without',
+        async (id) => {
+          const lines = [documentOf({ id, access: anne })].map((line) => Buffer.from(JSON.stringify(line)))
+          async function* body() {
+            yield* lines
+          }
+          jobs.push(await world.ingest.importAll(loader, { body: body() }))
+        },
+      ],
+      [
+        'when its parents are taken away',
+        (id) => change(docs, { deletes: [`folder:vault parent document:${id}`] }),
+      ],
+      [
+        'when its content is refused and a PUT leaves it out',
+        async (id) => {
+          await end(unreadable)
+          await put({ id, access: anne })
+        },
+      ],
+      [
+        'when its content is refused, it is withdrawn, and comes back',
+        async (id) => {
+          await end(unreadable)
+          await world.ingest.withdraw(loader, id)
+          await put({ id, access: anne })
+        },
+      ],
+    ])('%s', async (what, then) => {
+      const id = `${how} ${what}`.replaceAll(/[^a-z]/gi, '-')
+      await accept(id)
+      await then(id)
+      await end()
+      expect(await world.sees('user:anne', id)).toBeDefined()
+      expect(await isSensitive(id)).toBe(true)
+    })
+  })
+
+  test('stays sensitive when a snapshot withdraws it and a PUT brings it back', async () => {
+    await put({ id: 'snapped', collection: 'untagged', access: { ...anne, sensitive: true } })
+    await world.importLines([{ end: 0 }], {
+      snapshot: { collection: 'untagged', allowEmpty: true, allowWithdraw: 1 },
+    })
+    await put({ id: 'snapped', collection: 'untagged', access: anne })
+    await end()
+    expect(await isSensitive('snapped')).toBe(true)
+  })
+
+  test('is ordinary once an administrator took its mark away, and stays so', async () => {
+    await put({ id: 'ended', access: { ...anne, sensitive: true } })
+    await change(administrator, { deletes: ['user:* sensitive document:ended'] })
+    await put({ id: 'ended', access: anne })
+    await end()
+    await world.putDone({ id: 'ended', access: anne })
+    expect(await world.sees('user:anne', 'ended')).toBeDefined()
+    expect(await isSensitive('ended')).toBe(false)
+  })
+
+  test('is ordinary once an administrator took the mark of what was refused away', async () => {
+    await put({ id: 'refused-once', access: { ...anne, sensitive: true } })
+    await end(unreadable)
+    await put({ id: 'refused-once', access: anne })
+    await change(administrator, { deletes: ['user:* sensitive document:refused-once'] })
+    await end()
+    expect(await world.sees('user:anne', 'refused-once')).toBeDefined()
+    expect(await isSensitive('refused-once')).toBe(false)
+  })
+
+  describe('restricts what is live before it is answered, and where it is refused too:', () => {
+    test.each<[string, string[], object]>([
+      ['sensitive', [], { sensitive: true }],
+      ['put into a sensitive folder', ['folder:plain'], { parents: ['folder:vault'] }],
+      ['put from one sensitive folder into another', ['folder:vault'], { parents: ['folder:safe'] }],
+      ['taken out of a sensitive folder', ['folder:vault'], {}],
+    ])('%s', async (what, parents, access) => {
+      const id = what.replaceAll(' ', '-')
+      await live({ id, text: 'old', access: { ...anne, parents } })
+      await put({ id, text: 'new', access: { ...anne, ...access } })
+      expect(await isSensitive(id)).toBe(true)
+      await end(unreadable)
+      expect(await world.sees('user:anne', id)).toBe('old')
+      expect(await isSensitive(id)).toBe(true)
+      await world.putDone({ id, text: 'newer', access: anne })
+      expect(await world.sees('user:anne', id)).toBe('newer')
+      expect(await isSensitive(id)).toBe(true)
+    })
+
+    const both = { viewers: ['user:anne', 'user:bob'] }
+    const without = { ...both, blocked: ['user:bob'] }
+    test.each<[string, (id: string) => Promise<unknown>]>([
+      ['blocked by PUT', (id) => put({ id, text: 'new', access: without })],
+      [
+        'blocked by PUT access while content waits',
+        async (id) => {
+          await put({ id, text: 'new', access: both })
+          await world.ingest.retag(loader, id, without)
+        },
+      ],
+      [
+        'blocked by POST access while content waits',
+        async (id) => {
+          await put({ id, text: 'new', access: both })
+          await change(docs, { writes: [`user:bob blocked document:${id}`] })
+        },
+      ],
+      [
+        'blocked by a line of an import',
+        async (id) => {
+          const line = Buffer.from(JSON.stringify(documentOf({ id, text: 'new', access: without })))
+          async function* body() {
+            yield line
+          }
+          jobs.push(await world.ingest.importAll(loader, { body: body() }))
+        },
+      ],
+      [
+        'blocked by PUT, and no more by another that waits as well',
+        async (id) => {
+          await put({ id, text: 'new', access: without })
+          await put({ id, text: 'new', access: both })
+        },
+      ],
+    ])('%s', async (what, then) => {
+      const id = what.replaceAll(/[^a-z]/gi, '-')
+      await live({ id, text: 'old', access: both })
+      await then(id)
+      expect(await world.tuples(`document:${id}`)).toContain('user:bob blocked')
+      await end(unreadable)
+      expect(await world.sees('user:anne', id)).toBe('old')
+      expect(await world.sees('user:bob', id)).toBeUndefined()
+      await world.ingest.drift()
+      expect(await world.sees('user:bob', id)).toBeUndefined()
+      // Unlike sensitivity a writer ends it, by what is then published.
+      await world.putDone({ id, text: 'newer', access: both })
+      expect(await world.sees('user:bob', id)).toBe('newer')
+    })
+  })
+
+  test('lets nobody into what is live when it is refused, though access was changed while it waited', async () => {
+    await live({ id: 'for-new', text: 'old', access: anne })
+    await put({ id: 'for-new', text: 'new', access: { viewers: ['user:carol'] } })
+    await change(docs, { writes: ['user:dora viewer document:for-new'] })
+    await end(unreadable)
+    expect(await world.sees('user:carol', 'for-new')).toBeUndefined()
+    expect(await world.sees('user:dora', 'for-new')).toBe('old')
+  })
+
+  test('is refused for as long as OpenFGA cannot say whether it is sensitive, and then remembered', async () => {
+    await put({ id: 'unsaid', access: { ...anne, parents: ['folder:vault'] } })
+    const { batchCheck } = world.fga
+    let asked = 0
+    Object.assign(world.fga, {
+      batchCheck: async () => {
+        asked += 1
+        return { verdicts: ['error'], requestIds: [] }
+      },
+    })
+    goOn(unreadable)
+    await expect.poll(() => asked, { timeout: 10_000 }).toBeGreaterThan(0)
+    const rows = await world.database.query(
+      `select state from job_items where document_id = 'unsaid' and state <> 'queued'`,
+    )
+    Object.assign(world.fga, { batchCheck })
+    expect(rows).toEqual([])
+    for (const job of jobs) {
+      expect(await world.done(job)).toMatchObject({ state: 'failed', errors: [{ code: 'unreadable' }] })
+    }
+    world.onStep = async () => undefined
+    await world.putDone({ id: 'unsaid', access: anne })
+    expect(await isSensitive('unsaid')).toBe(true)
+  })
+})
