@@ -153,11 +153,12 @@ async function insertRevision(
     ...(accepted.sensitivityKept && { code: 'sensitivity_kept' satisfies NoteCode }),
   })
   const [row] = await sql.query<{ doc_no: number; accepted_revision: number }>(
-    `insert into documents (id, collection, accepted_revision, accepted_version) values ($1, $2, 1, $3)
+    `insert into documents (id, collection, accepted_revision, accepted_version, accepted_item) values ($1, $2, 1, $3, $4)
      on conflict (id) do update set accepted_revision = documents.accepted_revision + 1, withdrawn_at = null,
-       accepted_version = coalesce(excluded.accepted_version, documents.accepted_version)
+       accepted_version = coalesce(excluded.accepted_version, documents.accepted_version),
+       accepted_item = excluded.accepted_item
      returning doc_no, accepted_revision`,
-    [input.id, input.collection, input.version ?? null],
+    [input.id, input.collection, input.version ?? null, itemNo],
   )
   if (row === undefined) throw new Error('The row of a document was not written.')
   const { mimeType, bytes } = contentOf(input)

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { type NdjsonLine, readNdjson } from '../../src/ingest/ndjson.ts'
-import { documentOf, type IngestWorld, loader, openIngestWorld } from './world.ts'
+import { documentOf, type IngestWorld, loader, openIngestWorld, stranger } from './world.ts'
 
 let world: IngestWorld
 beforeAll(async () => {
@@ -164,6 +164,114 @@ describe('a snapshot', () => {
     })
     expect((await world.done(jobId)).notes).toMatchObject([{ code: 'snapshot_applied' }])
     expect(await isLive('snap/meanwhile')).toBe(true)
+  })
+
+  describe('while the list comes in', () => {
+    /** A snapshot of all but the last, during which something happens to that one. */
+    const snapshotWhile = async (happens: () => Promise<unknown>, lines = ids.slice(0, 3).map(snap)) => {
+      async function* slow(): AsyncGenerator<Uint8Array> {
+        for (const line of lines) yield Buffer.from(`${JSON.stringify(line)}\n`)
+        await happens()
+        yield Buffer.from(`{"end": ${lines.length}}\n`)
+      }
+      const jobId = await world.ingest.importAll(loader, {
+        body: slow(),
+        snapshot: { collection: 'closed', allowEmpty: false, allowWithdraw: undefined },
+      })
+      return world.done(jobId)
+    }
+    const unreadable = (id: string) =>
+      documentOf({
+        id,
+        content_base64: Buffer.from('not a pdf').toString('base64'),
+        mime_type: 'application/pdf',
+      })
+    beforeEach(async () => {
+      await world.importLines([...ids.map(snap), { end: 4 }], {
+        snapshot: { ...snapshot, allowWithdraw: 100 },
+      })
+      expect(await live()).toEqual(ids)
+    })
+
+    test.each<[string, () => Promise<unknown>]>([
+      ['another service’s line was refused', () => world.importLines([snap('snap/4')], { writer: stranger })],
+      [
+        'another service’s line was wrong',
+        () => world.importLines([{ ...snap('snap/4'), surprise: 1 }], { writer: stranger }),
+      ],
+      [
+        'another service’s PUT was refused',
+        () => world.ingest.put(stranger, snap('snap/4')).catch(() => undefined),
+      ],
+      [
+        'a line of another import of the same service was refused',
+        () =>
+          world.importLines([
+            doc('snap/4', { collection: 'closed', access: { parents: ['collection:open'] } }),
+          ]),
+      ],
+      [
+        'a line of another import of the same service was wrong',
+        () => world.importLines([{ ...snap('snap/4'), surprise: 1 }]),
+      ],
+    ])('withdraws what is not listed, though %s', async (_, happens) => {
+      const job = await snapshotWhile(happens)
+      expect(job).toMatchObject({ withdrawn: 1, notes: [{ code: 'snapshot_applied' }] })
+      expect(await live()).toEqual(['snap/1', 'snap/2', 'snap/3'])
+    })
+
+    test('withdraws what is not listed, though another import brought an older version of it', async () => {
+      await world.importLines([{ ...snap('snap/4'), version: 2 }])
+      const job = await snapshotWhile(() => world.importLines([{ ...snap('snap/4'), version: 1 }]))
+      expect(job).toMatchObject({ withdrawn: 1, notes: [{ code: 'snapshot_applied' }] })
+      expect(await live()).toEqual(['snap/1', 'snap/2', 'snap/3'])
+    })
+
+    test('withdraws nothing of what was withdrawn meanwhile a second time', async () => {
+      const job = await snapshotWhile(() => world.ingest.withdraw(loader, 'snap/4'))
+      expect(job).toMatchObject({ withdrawn: 0, notes: [{ code: 'snapshot_applied' }] })
+      expect(await live()).toEqual(['snap/1', 'snap/2', 'snap/3'])
+    })
+
+    test.each<[string, () => Promise<unknown>]>([
+      ['accepted by PUT', () => world.putDone({ id: 'snap/4', access: { viewers: ['user:anne'] } })],
+      ['accepted by another import', () => world.importLines([snap('snap/4')])],
+      [
+        'accepted by another import and found unreadable',
+        () => world.importLines([{ ...unreadable('snap/4'), access: { viewers: ['user:anne'] } }]),
+      ],
+      [
+        'withdrawn and accepted anew',
+        async () => {
+          await world.ingest.withdraw(loader, 'snap/4')
+          await world.importLines([snap('snap/4')])
+        },
+      ],
+    ])('lets stay what was %s', async (_, happens) => {
+      const job = await snapshotWhile(happens)
+      expect(job).toMatchObject({ withdrawn: 0, notes: [{ code: 'snapshot_applied' }] })
+      expect(await live()).toEqual(ids)
+    })
+
+    test('lets stay what it lists itself, in an older version or in one that cannot be read', async () => {
+      await world.importLines([{ ...snap('snap/4'), version: 2 }])
+      const lines = [
+        snap('snap/1'),
+        snap('snap/2'),
+        { ...unreadable('snap/3'), access: { viewers: ['user:anne'] } },
+        { ...snap('snap/4'), version: 1 },
+      ]
+      const allRead = async () => {
+        const open = `select 1 from job_items where document_id = 'snap/3' and state = 'queued'`
+        await expect.poll(() => world.database.query(open), { timeout: 10_000 }).toEqual([])
+      }
+      // As many lines as fill a batch, so that these are accepted, and read, before the list ends.
+      const more = Array.from({ length: 46 }, (_, index) => snap(`snap/more/${index}`))
+      const job = await snapshotWhile(allRead, [...lines, ...more])
+      expect(job).toMatchObject({ failed: 1, withdrawn: 0 })
+      expect(job.notes).toContainEqual(expect.objectContaining({ code: 'snapshot_applied' }))
+      expect(await live()).toEqual(ids)
+    })
   })
 
   test('of a collection that the service may not write to is refused before anything is read', async () => {
