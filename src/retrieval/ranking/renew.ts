@@ -17,18 +17,23 @@ export interface RankingStatisticsDeps {
   readonly log: Log
   /** Milliseconds between two looks at whether the corpus has changed enough. Defaults to a minute. */
   readonly everyMs?: number
+  /** Passages that are looked at, of each corpus. Defaults to 100,000. */
+  readonly sampleMax?: number
 }
 
 // A fifth more or less than was counted, or a day.
 const grownBy = 0.2
 const keptMs = 86_400_000
 // Digests in their order are a sample that nobody chose. A part at a time: PGlite has one session for everybody.
-const sampleMax = 100_000
+const sampleMaxDefault = 100_000
+// What fewer of the passages that were looked at have is not told of, however many those stand for: else one hidden
+// passage that fell into the sample would make its words count.
+const leastInSample = 10
 const partSize = 2_000
 const rowsMax = 5_000
 
 export function createRankingStatistics(deps: RankingStatisticsDeps): RankingStatistics {
-  const { database, scope, log, everyMs = 60_000 } = deps
+  const { log, everyMs = 60_000 } = deps
   const closing = new AbortController()
   let running: Promise<void> = Promise.resolve()
 
@@ -41,7 +46,7 @@ export function createRankingStatistics(deps: RankingStatisticsDeps): RankingSta
 
   const look = (): void => {
     take(async () => {
-      if (await isOutdated(deps)) await renew(database, scope, closing.signal)
+      if (await isOutdated(deps)) await renew(deps, closing.signal)
     }).catch((error: unknown) => {
       if (closing.signal.aborted) return
       log('background_failed', {
@@ -54,7 +59,7 @@ export function createRankingStatistics(deps: RankingStatisticsDeps): RankingSta
   const timer = setInterval(look, everyMs).unref()
 
   return {
-    renew: () => take(() => renew(database, scope, closing.signal)),
+    renew: () => take(() => renew(deps, closing.signal)),
     idle: () => running,
     async [Symbol.asyncDispose]() {
       clearInterval(timer)
@@ -87,14 +92,17 @@ interface Counted {
   readonly words: ReadonlyMap<string, number>
 }
 
-async function renew(database: Database, scope: Scope, signal: AbortSignal): Promise<void> {
+async function renew(
+  { database, scope, sampleMax = sampleMaxDefault }: RankingStatisticsDeps,
+  signal: AbortSignal,
+): Promise<void> {
   const collections = scope === 'deployment' ? [null] : await listCollections(database)
   const counted: Counted[] = []
   let passages = 0
   for (const collection of collections) {
     const live = await countLive(database, collection)
     passages += live
-    if (live > 0) counted.push(await count(database, collection, live, signal))
+    if (live > 0) counted.push(await count(database, collection, { live, sampleMax }, signal))
   }
   await database.transaction(async (sql) => {
     const [made] = await sql.query<{ snapshot: number }>(
@@ -121,7 +129,7 @@ async function countLive(sql: Sql, collection: string | null): Promise<number> {
 async function count(
   sql: Sql,
   collection: string | null,
-  live: number,
+  { live, sampleMax }: { readonly live: number; readonly sampleMax: number },
   signal: AbortSignal,
 ): Promise<Counted> {
   const found = new Map<string, number>()
@@ -130,12 +138,13 @@ async function count(
   let after = ''
   while (looked < sampleMax) {
     signal.throwIfAborted()
+    const size = Math.min(partSize, sampleMax - looked)
     const part = await sql.query<{ chunk_id: string; words: number }>(
       `select p.chunk_id, p.words from chunk_words p
        where p.chunk_id > $1 and ($2::text is null
          or p.doc_no in (select doc_no from documents where collection = $2))
        order by p.chunk_id limit $3`,
-      [after, collection, partSize],
+      [after, collection, size],
     )
     const last = part.at(-1)
     if (last === undefined) break
@@ -150,16 +159,15 @@ async function count(
     words += part.reduce((sum, row) => sum + row.words, 0)
     looked += part.length
     after = last.chunk_id
-    if (part.length < partSize) break
+    if (part.length < size) break
   }
   const times = looked === 0 ? 1 : Math.max(1, live / looked)
-  const few = inSteps(0)
   return {
     collection: collection ?? '',
     passages: inSteps(live),
     wordsOnAverage: averageOf(words, looked),
     words: new Map(
-      [...found].map(([word, n]) => [word, inSteps(n * times)] as const).filter(([, n]) => n > few),
+      [...found].filter(([, n]) => n >= leastInSample).map(([word, n]) => [word, inSteps(n * times)]),
     ),
   }
 }

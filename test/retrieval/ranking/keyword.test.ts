@@ -162,6 +162,43 @@ describeDatabases('words rank', (kind) => {
     expect(await looking(Date.now())).not.toEqual(second)
   })
 
+  test('by counts of a sample that never make one sampled passage, hidden or not, a word that counts', async () => {
+    await using sampling = createRankingStatistics({
+      database,
+      scope: 'deployment',
+      now: Date.now,
+      log: () => undefined,
+      everyMs: 3_600_000,
+      sampleMax: 20,
+    })
+    const counted = async () => {
+      await sampling.renew()
+      return database.query<{ lexeme: string; passages: number }>(
+        'select lexeme, passages from ranking_words order by lexeme',
+      )
+    }
+    const before = await counted()
+    // A passage of the sample stands for ten and more.
+    const [corpus] = await database.query<{ passages: number }>('select passages from ranking_corpora')
+    expect(corpus?.passages).toBeGreaterThan(20 * 10)
+    expect(before.length).toBeGreaterThan(0)
+    // The first by their digests are in every sample.
+    const hide = (passages: number) =>
+      database.query(
+        `update chunk_words set tsv = tsv || to_tsvector('english', 'zeppelin')
+         where chunk_id in (select chunk_id from chunk_words order by chunk_id limit $1)`,
+        [passages],
+      )
+    await hide(1)
+    expect(await counted()).toEqual(before)
+    await hide(9)
+    expect(await counted()).toEqual(before)
+    await hide(10)
+    expect((await counted()).map(({ lexeme }) => lexeme)).toContain('zeppelin')
+    await database.query(`update chunk_words set tsv = ts_delete(tsv, 'zeppelin')`)
+    await statistics.renew()
+  })
+
   test('by counts of each collection its own, where that is set: one says nothing of the words of another', async () => {
     await using each = counting(database, 'collection')
     await each.renew()
