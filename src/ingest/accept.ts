@@ -75,7 +75,7 @@ export async function acceptDocuments(
 }
 
 interface Committed {
-  /** Documents whose tags lost something, or gained a restriction. */
+  /** Documents whose tags lost something, or gained a restriction, which OpenFGA is not known to have. */
   readonly narrowed: readonly string[]
   readonly folders: readonly string[]
 }
@@ -190,7 +190,8 @@ async function insertRevision(
 
 async function narrowTags(sql: Sql, id: string, { facts, narrowed }: Plan): Promise<boolean> {
   if (facts === undefined || (!facts.isLive && facts.tags.length === 0)) return false
-  if (sameTags(facts.tags, narrowed)) return false
+  // An earlier request may have stored them and failed before OpenFGA had them: this one promises it, too.
+  if (sameTags(facts.tags, narrowed)) return !facts.isSettled
   await setTags(sql, documentObject(id), narrowed)
   return true
 }

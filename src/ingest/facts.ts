@@ -15,6 +15,8 @@ export interface DocumentFacts {
   readonly isPending: boolean
   /** The tags that come with that revision. */
   readonly pendingTags: readonly Tag[]
+  /** OpenFGA agrees with `tags`, as far as we know. */
+  readonly isSettled: boolean
   readonly tags: readonly Tag[]
 }
 
@@ -28,13 +30,15 @@ interface Row {
   readonly was_sensitive: boolean
   readonly withdrawn_at: Date | null
   readonly pending: readonly Tag[] | null
+  readonly settled: boolean
 }
 
 /** What is known of these documents. Stays true for as long as their locks are held. */
 export async function readDocuments(sql: Sql, ids: readonly string[]): Promise<Map<string, DocumentFacts>> {
   const rows = await sql.query<Row>(
     `select d.id, d.doc_no, d.collection, d.live_revision, d.accepted_revision, d.accepted_version, d.was_sensitive,
-       d.withdrawn_at, r.access as pending
+       d.withdrawn_at, r.access as pending,
+       not exists (select from unsettled u where u.object = 'document:' || d.id) as settled
      from documents d left join revisions r on r.doc_no = d.doc_no and r.revision = d.accepted_revision
      where d.id = any($1)`,
     [ids],
@@ -56,6 +60,7 @@ export async function readDocuments(sql: Sql, ids: readonly string[]): Promise<M
         isWithdrawn: row.withdrawn_at !== null,
         isPending: row.pending !== null,
         pendingTags: row.pending ?? [],
+        isSettled: row.settled,
         tags: tags.get(documentObject(row.id)) ?? [],
       },
     ]),

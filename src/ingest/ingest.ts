@@ -15,6 +15,7 @@ import { findJob, type Idempotency, insertJob, type JobNote, type JobView, readJ
 import { createLocks } from './locks.ts'
 import { processRevision } from './process.ts'
 import { retag } from './retag.ts'
+import { settleObject } from './settle.ts'
 import { createJobWaiter } from './waiter.ts'
 import type { Access, DocumentInput } from './wire.ts'
 import { withdrawDocuments } from './withdraw.ts'
@@ -123,7 +124,10 @@ export function createIngest({
   ): Promise<string> {
     const idempotency = key === undefined ? undefined : { key, digest: digestOf(kind, request) }
     const known = idempotency && (await findJob(database, writer.subject, idempotency))
-    if (known !== undefined) return known
+    if (known !== undefined) {
+      await settleJob(context, known)
+      return known
+    }
     const jobId = newId()
     await work(jobId, (sql) => beginJob(sql, jobId, writer, kind, idempotency))
     return jobId
@@ -206,6 +210,20 @@ function digestOf(kind: string, request: unknown): string {
       : value,
   )
   return createHash('sha256').update(`${kind}\n${canonical}`).digest('hex')
+}
+
+/**
+ * The first request of a key may have failed after its commit, before OpenFGA had what it takes away: its repetition is not
+ * answered before that is so.
+ */
+async function settleJob(context: IngestContext, jobId: string): Promise<void> {
+  const rows = await context.database.query<{ object: FgaObject }>(
+    `select distinct u.object from unsettled u join job_items i on u.object = 'document:' || i.document_id
+     where i.job_id = $1`,
+    [jobId],
+  )
+  for (const { object } of rows)
+    await context.locks.hold([object], (hold) => settleObject(context, hold, object))
 }
 
 const describe = (error: unknown): string => (error instanceof Error ? error.message : String(error))

@@ -242,6 +242,22 @@ describeBackends('what was accepted and waits', (backend) => {
     })
   })
 
+  test.each([
+    ['the same request again', undefined],
+    ['the same request again with its key', 'again'],
+  ])('is answered after %s only once OpenFGA has what it takes away', async (what, key) => {
+    const id = what.replaceAll(' ', '-')
+    await live({ id, text: 'old', access: { viewers: ['user:anne', 'user:bob'] } })
+    const input = documentOf({ id, text: 'new', access: { ...anne, blocked: ['user:bob'] } })
+    world.onWrite = () => {
+      throw new Error('unreachable')
+    }
+    await expect(world.ingest.put(loader, input, key)).rejects.toThrow('unreachable')
+    world.onWrite = () => undefined
+    jobs.push(await world.ingest.put(loader, input, key))
+    expect(await world.tuples(`document:${id}`)).toContain('user:bob blocked')
+  })
+
   test('lets nobody into what is live when it is refused, though access was changed while it waited', async () => {
     await live({ id: 'for-new', text: 'old', access: anne })
     await put({ id: 'for-new', text: 'new', access: { viewers: ['user:carol'] } })
