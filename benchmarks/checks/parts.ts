@@ -1,6 +1,5 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { transformer } from '@openfga/syntax-transformer'
 import { check, compileModel, createMemo, createTupleStore, type JsonObject } from '@remit/engine'
@@ -10,6 +9,7 @@ import { askInParts } from '../../src/authz/gate/in-parts.ts'
 import { takeApartLocally } from '../../src/authz/index/local.ts'
 import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
 import { documentObject } from '../../src/kernel/ids.ts'
+import { freePort } from '../../test/support/port.ts'
 import { createRandom } from '../kubernetes/random.ts'
 import type { Corpus } from '../search/corpus.ts'
 import { doorsWorld } from '../search/worlds/doors.ts'
@@ -231,15 +231,6 @@ function answers(address: string): Promise<boolean> {
     ({ ok }) => ok,
     () => false,
   )
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      server.close(() => resolve(address !== null && typeof address === 'object' ? address.port : 0))
-    })
-  })
 }
 
 async function query(connectionString: string, text: string): Promise<void> {

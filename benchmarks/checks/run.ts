@@ -1,12 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { transformer } from '@openfga/syntax-transformer'
 import { check, compileModel, createMemo, createTupleStore, type JsonObject } from '@remit/engine'
 import { contextAt, type Fga, type Tuple } from '../../src/authz/fga.ts'
 import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
 import type { FgaObject } from '../../src/kernel/ids.ts'
+import { freePort } from '../../test/support/port.ts'
 
 /**
  * BatchCheck of 50 mixed documents: the engine in this process against the real server over HTTP, without and with
@@ -154,15 +154,6 @@ async function startServer(
   }
   child.kill()
   throw new Error('OpenFGA does not answer.')
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      server.close(() => resolve(address !== null && typeof address === 'object' ? address.port : 0))
-    })
-  })
 }
 
 function quantile(values: readonly number[], share: number): number {

@@ -1,6 +1,4 @@
-import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { compose, type Service } from '../../src/compose.ts'
@@ -10,6 +8,7 @@ import type { FgaObject } from '../../src/kernel/ids.ts'
 import { createSystemFetch } from '../../src/outbound/system.ts'
 import { listen } from '../../src/serve.ts'
 import { startTestIssuer, type TestIssuer, type TokenOptions } from '../../test/support/issuer.ts'
+import { freePort } from '../../test/support/port.ts'
 import { remembering } from './remember.ts'
 
 /** The whole service, listening on loopback, with an issuer of its own that speaks for anybody. */
@@ -63,6 +62,7 @@ export async function startService({
     const config = loadConfig({
       REMIT_HOME: home,
       REMIT_DEMO: 'false',
+      // It names the hosts that are answered: 0 would answer none.
       PORT: String(await freePort()),
       TRUSTED_ISSUERS: JSON.stringify([issuer.entry()]),
       // The limits are for strangers; here they would be what is measured.
@@ -132,15 +132,4 @@ async function call(
   if (!response.ok)
     throw new Error(`${method} ${new URL(url).pathname}: ${response.status} ${await response.text()}`)
   return response.json()
-}
-
-// The configured port names the hosts that are answered: 0 would answer none.
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  if (address === null || typeof address === 'string') throw new Error('There is no free port.')
-  return address.port
 }

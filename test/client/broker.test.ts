@@ -3,7 +3,8 @@ import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import * as client from 'openid-client'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
-import { freePort, type IssuerWorld, openIssuerWorld, password } from '../delegation/issuer/world.ts'
+import { type IssuerWorld, openIssuerWorld, password } from '../delegation/issuer/world.ts'
+import { freePort } from '../support/port.ts'
 
 // An API that is no part of Remit: a process of its own on Node's plain http, with the guard in front.
 const example = fileURLToPath(new URL('../../examples/broker.ts', import.meta.url))

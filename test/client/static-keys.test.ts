@@ -2,8 +2,9 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { exportJWK, generateKeyPair } from 'jose'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
-import { freePort, type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
+import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
 import { type Running, startCommand } from '../e2e/process.ts'
+import { freePort } from '../support/port.ts'
 import { enterCode } from './people.ts'
 
 // Each step as somebody would run it: an API of others, whoever attacks it, the agent.

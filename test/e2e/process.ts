@@ -2,12 +2,11 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, globSync } from 'node:fs'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
-import type { AddressInfo } from 'node:net'
-import { createServer } from 'node:net'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { native } from '../support/native.ts'
+import { freePort } from '../support/port.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
@@ -24,6 +23,8 @@ export interface Running extends AsyncDisposable {
   /** Resolves once stdout holds the text; rejects with all that was said when the process ends before. */
   said(text: string): Promise<void>
   kill(signal: NodeJS.Signals): void
+  /** Ends it as a crash does, and waits until it is gone; rejects with all that was said when it had ended by itself. */
+  crash(): Promise<void>
   readonly exit: Promise<Exit>
 }
 
@@ -51,7 +52,7 @@ export async function freshSettings(model: string | undefined): Promise<Settings
   const folder = await mkdtemp(join(tmpdir(), 'remit-test-'))
   const none = join(folder, 'no-model')
   await mkdir(none)
-  const [port, opsPort] = await freePorts()
+  const [port, opsPort] = [await freePort(), await freePort()]
   return {
     home: join(folder, 'home'),
     url: `http://localhost:${port}`,
@@ -70,6 +71,12 @@ export async function freshSettings(model: string | undefined): Promise<Settings
 }
 
 export const startService = (env: Readonly<Record<string, string>>): Running => run(['src/main.ts'], env)
+
+/**
+ * Resolves once this very process listens; rejects with all that it said when it ends before. An answer at its address
+ * alone says nothing: whoever else has its port gives it as well.
+ */
+export const listens = (service: Running): Promise<void> => service.said('Ctrl-C stops.')
 
 /** One command line, under way. */
 export const startCommand = (
@@ -103,6 +110,7 @@ function run(args: readonly string[], env: Readonly<Record<string, string>>): Ru
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     said.stderr += text
   })
+  const all = () => `${said.stdout}\n${said.stderr}`
   let ended = false
   const exit = once(child, 'close').then(([code, signal]): Exit => {
     ended = true
@@ -113,28 +121,20 @@ function run(args: readonly string[], env: Readonly<Record<string, string>>): Ru
     stderr: () => said.stderr.replaceAll(/^.*"event":"still_starting".*\n/gm, ''),
     async said(text) {
       while (!said.stdout.includes(text)) {
-        if (ended) throw new Error(`It ended before it said “${text}”:\n${said.stdout}\n${said.stderr}`)
+        if (ended) throw new Error(`It ended before it said “${text}”:\n${all()}`)
         await Promise.race([once(child.stdout, 'data'), exit])
       }
     },
     kill: (signal) => child.kill(signal),
+    async crash() {
+      child.kill('SIGKILL')
+      const { code, signal } = await exit
+      if (signal !== 'SIGKILL') throw new Error(`It ended by itself (${code ?? signal}):\n${all()}`)
+    },
     exit,
     async [Symbol.asyncDispose]() {
       if (!ended) child.kill('SIGKILL')
       await exit
     },
   }
-}
-
-async function freePorts(): Promise<[number, number]> {
-  const servers = [createServer(), createServer()] as const
-  const ports = await Promise.all(
-    servers.map(async (server) => {
-      server.listen(0, '127.0.0.1')
-      await once(server, 'listening')
-      return (server.address() as AddressInfo).port
-    }),
-  )
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
-  return [ports[0] ?? 0, ports[1] ?? 0]
 }

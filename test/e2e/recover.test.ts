@@ -14,7 +14,7 @@ import { openKeyRing } from '../../src/delegation/signing-key.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
 import { tuplesOf } from '../delegation/world-fga.ts'
 import { native, needsOpenfga, needsPostgres } from '../support/native.ts'
-import { freshSettings, remit, type Settings, startService } from './process.ts'
+import { freshSettings, listens, remit, type Settings, startService } from './process.ts'
 
 const clock = { now: () => Date.now() }
 const name = `remit_test_${randomBytes(6).toString('hex')}`
@@ -54,12 +54,7 @@ describe(
     /** The service, until the end of the block; it has then ended, with nobody at the database. */
     async function running(): Promise<AsyncDisposable> {
       const service = startService(env)
-      const answers = () =>
-        fetch(`${settings.url}/healthz`).then(
-          ({ ok }) => ok,
-          () => false,
-        )
-      while (!(await answers())) await Promise.race([delay(100), ended(service.exit)])
+      await listens(service)
       return {
         async [Symbol.asyncDispose]() {
           service.kill('SIGTERM')
@@ -223,11 +218,6 @@ interface Stand {
 
 interface Said {
   readonly results?: readonly { readonly document_id: string }[]
-}
-
-async function ended(exit: Promise<unknown>): Promise<never> {
-  await exit
-  throw new Error('The service ended before it answered.')
 }
 
 function urlOf(database: string): string {

@@ -5,7 +5,7 @@ import { type CryptoKey, exportJWK, generateKeyPair, type JWTPayload, SignJWT } 
 import { openKeyRing } from '../../src/delegation/signing-key.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
 import type { Database } from '../../src/store/sql.ts'
-import { type Exit, freshSettings, remit, startService } from '../e2e/process.ts'
+import { type Exit, freshSettings, listens, type Running, remit, startService } from '../e2e/process.ts'
 import { administer } from './administer.ts'
 
 /** Two processes of the real service on one native Postgres and one OpenFGA, with one issuer's keys. */
@@ -24,8 +24,8 @@ export interface Pair extends AsyncDisposable {
   subjectToken(): Promise<string>
   /** Asks the second one to stop, as an orchestrator does, and waits until it has. */
   stopSecond(): Promise<Exit>
-  /** Ends the second one as a crash does, and waits until it is gone. */
-  killSecond(): Promise<Exit>
+  /** Ends the second one as a crash does, and waits until it is gone; rejects when it had ended by itself. */
+  killSecond(): Promise<void>
   /** A command of the first one's operator; its standard output. */
   command(...args: readonly string[]): Promise<string>
 }
@@ -77,11 +77,10 @@ export async function openPair({ databaseUrl, openfga, env: more = {} }: PairOpt
     ...more,
   }
   const env = { ...first.env, ...common }
-  stack.use(startService(env))
-  await ready(first.url)
+  await ready(stack.use(startService(env)), first.url)
   await cp(join(first.home, 'keys'), join(second.home, 'keys'), { recursive: true })
   const other = stack.use(startService({ ...second.env, ...common }))
-  await ready(second.url)
+  await ready(other, second.url)
 
   const command: Pair['command'] = async (...args) => {
     const { code, stdout, stderr } = await remit(args, env)
@@ -124,10 +123,7 @@ export async function openPair({ databaseUrl, openfga, env: more = {} }: PairOpt
       other.kill('SIGTERM')
       return other.exit
     },
-    killSecond() {
-      other.kill('SIGKILL')
-      return other.exit
-    },
+    killSecond: () => other.crash(),
     command,
     subjectToken: () =>
       sign(
@@ -166,7 +162,8 @@ export async function statusOf(url: string, token: string): Promise<number> {
   return response.status
 }
 
-async function ready(url: string): Promise<void> {
+async function ready(service: Running, url: string): Promise<void> {
+  await listens(service)
   const end = Date.now() + 60_000
   for (;;) {
     const response = await fetch(`${url}/readyz`).catch(() => undefined)

@@ -6,7 +6,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Client, type ClientOptions } from '@modelcontextprotocol/client'
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio'
-import { freePort, type IssuerWorld, openIssuerWorld, password } from '../../delegation/issuer/world.ts'
+import { type IssuerWorld, openIssuerWorld, password } from '../../delegation/issuer/world.ts'
+import { freePort } from '../../support/port.ts'
 
 const program = fileURLToPath(new URL('../../../src/cli/main.ts', import.meta.url))
 

@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { freePort, type IssuerWorld, openIssuerWorld } from './world.ts'
+import { freePort } from '../../support/port.ts'
+import { type IssuerWorld, openIssuerWorld } from './world.ts'
 
 // MCP's own suite for authorization servers: its command is run as anybody would, and a browser of ours consents.
 const suite = fileURLToPath(

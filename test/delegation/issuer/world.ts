@@ -1,7 +1,6 @@
-import { once } from 'node:events'
-import { createServer } from 'node:net'
 import { type CryptoKey, exportJWK, generateKeyPair, type JWK } from 'jose'
 import { listen } from '../../../src/serve.ts'
+import { freePort } from '../../support/port.ts'
 import { openWorld, type World, type WorldOptions } from '../../support/world.ts'
 import { type Browser, openBrowser, type Page } from './browser.ts'
 
@@ -92,13 +91,4 @@ export async function openIssuerWorld(options: WorldOptions = {}): Promise<Issue
 async function clientKey(kid: string): Promise<ClientKey & { readonly jwk: JWK }> {
   const { privateKey, publicKey } = await generateKeyPair('ES256')
   return { key: privateKey, kid, alg: 'ES256', jwk: { ...(await exportJWK(publicKey)), kid, alg: 'ES256' } }
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  if (address === null || typeof address === 'string') throw new Error('There is no free port.')
-  return address.port
 }
