@@ -12,18 +12,24 @@ describe('two processes on one Postgres', needsPostgres.skip ? needsPostgres : n
 
   const seen = (token: string) => Promise.all(pair.urls.map((url) => statusOf(url, token)))
 
-  /** Milliseconds from the end of `remove` until the token is refused; the first process must not pass it at all. */
+  /**
+   * Milliseconds from the end of `remove` to the beginning of the last request with which the token passed: how long its
+   * answer takes is the machine's. The first process must not pass it at all.
+   */
   async function untilRefused(token: string, remove: () => Promise<unknown>): Promise<number> {
     // An agent may not ask for jobs: 403 and a code say that the token was good.
     const good = await answers(token)
     expect(good).toEqual(['forbidden', 'forbidden'])
     await remove()
-    const began = performance.now()
-    expect((await answers(token))[0]).not.toBe('forbidden')
-    while ((await answers(token))[1] === 'forbidden') {
-      if (performance.now() - began > 10_000) throw new Error('it is never refused')
+    const removed = performance.now()
+    for (let passed = 0; ; ) {
+      const asked = performance.now() - removed
+      const [first, second] = await answers(token)
+      expect(first).not.toBe('forbidden')
+      if (second !== 'forbidden') return passed
+      passed = asked
+      if (passed > 10_000) throw new Error('it is never refused')
     }
-    return performance.now() - began
   }
 
   const answers = (token: string): Promise<string[]> =>
@@ -42,9 +48,11 @@ describe('two processes on one Postgres', needsPostgres.skip ? needsPostgres : n
     '%s in the one: its tokens are refused there at once, in the other within a second',
     async (_, command) => {
       const { token, delegation } = await pair.agentToken('eve')
-      expect(await untilRefused(token, () => pair.command(...command(delegation)))).toBeLessThan(1_000)
-      expect((await seen(token)).every((status) => status === 401 || status === 403)).toBe(true)
+      const passed = await untilRefused(token, () => pair.command(...command(delegation)))
+      const statuses = await seen(token)
       if (command(delegation).includes('person')) await pair.command('person', 'enable', 'eve')
+      expect(passed).toBeLessThan(1_000)
+      expect(statuses.every((status) => status === 401 || status === 403)).toBe(true)
     },
     60_000,
   )
