@@ -183,8 +183,8 @@ CREATE INDEX browser_sessions_person ON public.browser_sessions USING btree (per
 
 create table cell_lease (
   single boolean default true not null,
-  holder text not null,
   until timestamp with time zone not null,
+  number bigint default 1 not null,
   constraint cell_lease_pkey PRIMARY KEY (single),
   constraint cell_lease_single_check CHECK (single)
 );

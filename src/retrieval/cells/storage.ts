@@ -26,20 +26,29 @@ export async function readModel(sql: Sql, generation: number): Promise<CellModel
   return row && modelFromBytes(row.model)
 }
 
-export async function saveModel(sql: Sql, model: CellModel, passages: number): Promise<void> {
-  await sql.query('insert into cell_models (model, passages) values ($1, $2)', [
-    modelToBytes(model),
-    passages,
-  ])
+export function saveModel(
+  database: Database,
+  hold: number,
+  model: CellModel,
+  passages: number,
+): Promise<void> {
+  return asHolder(database, hold, async (sql) => {
+    await sql.query('insert into cell_models (model, passages) values ($1, $2)', [
+      modelToBytes(model),
+      passages,
+    ])
+  })
 }
 
 /** What lies in no older one any more. */
-export async function dropOlder(sql: Sql, generation: number): Promise<void> {
-  await sql.query(
-    `delete from cell_models m where generation < $1 and not exists (
-       select from document_cells d where d.generation = m.generation and d.cells <> '')`,
-    [generation],
-  )
+export function dropOlder(database: Database, hold: number, generation: number): Promise<void> {
+  return asHolder(database, hold, async (sql) => {
+    await sql.query(
+      `delete from cell_models m where generation < $1 and not exists (
+         select from document_cells d where d.generation = m.generation and d.cells <> '')`,
+      [generation],
+    )
+  })
 }
 
 export interface DocumentCells {
@@ -189,10 +198,11 @@ export async function readStagedVectors(
  */
 export async function savePlaced(
   database: Database,
+  hold: number,
   generation: number,
   documents: readonly (Unplaced & { readonly placed: Placed })[],
 ): Promise<void> {
-  await database.transaction(async (sql) => {
+  await asHolder(database, hold, async (sql) => {
     const rows = await sql.query<{ doc_no: number; revision: number }>(
       `select doc_no, live_revision as revision from documents where doc_no = any($1::int[]) order by doc_no for share`,
       [Int32Array.from(documents, ({ docNo }) => docNo)],
@@ -215,19 +225,36 @@ export async function savePlaced(
   })
 }
 
-/** Whether this holder may look after the cells now. */
-export async function takeLease(sql: Sql, holder: string, seconds: number): Promise<boolean> {
-  const rows = await sql.query(
-    `insert into cell_lease (holder, until) values ($1, now() + make_interval(secs => $2))
-     on conflict (single) do update set holder = excluded.holder, until = excluded.until
-     where cell_lease.until < now() or cell_lease.holder = $1 returning 1`,
-    [holder, seconds],
+/** The number of the hold under which the cells may be looked after now; undefined: somebody else does. */
+export async function takeLease(sql: Sql, seconds: number): Promise<number | undefined> {
+  const [row] = await sql.query<{ number: number }>(
+    `insert into cell_lease (until) values (now() + make_interval(secs => $1))
+     on conflict (single) do update set number = cell_lease.number + 1, until = excluded.until
+     where cell_lease.until < now() returning number`,
+    [seconds],
   )
-  return rows.length > 0
+  return row?.number
 }
 
-export async function endLease(sql: Sql, holder: string): Promise<void> {
-  await sql.query('delete from cell_lease where holder = $1', [holder])
+/** Does nothing where somebody took over. */
+export async function extendLease(sql: Sql, hold: number, seconds: number): Promise<void> {
+  await sql.query('update cell_lease set until = now() + make_interval(secs => $2) where number = $1', [
+    hold,
+    seconds,
+  ])
+}
+
+export async function endLease(sql: Sql, hold: number): Promise<void> {
+  await sql.query(`update cell_lease set until = '-infinity' where number = $1`, [hold])
+}
+
+/** Writes while nobody else can take over; throws, with nothing written, where somebody has. */
+function asHolder(database: Database, hold: number, work: (sql: Sql) => Promise<void>): Promise<void> {
+  return database.transaction(async (sql) => {
+    const held = await sql.query('select from cell_lease where number = $1 for share', [hold])
+    if (held.length === 0) throw new Error('Somebody else looks after the cells by now.')
+    await work(sql)
+  })
 }
 
 const send = ({ vectorType }: Pick<Database, 'vectorType'>): string =>

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import type { Log } from '../../kernel/log.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import { countOf, dot, nearestCentroid, type Vectors } from './kmeans.ts'
@@ -6,6 +5,7 @@ import type { CellModel } from './model.ts'
 import {
   dropOlder,
   endLease,
+  extendLease,
   readGenerations,
   readModel,
   readSample,
@@ -52,7 +52,7 @@ const driftSamples = 2_000
 
 /**
  * Trains cells where the corpus is large enough and none fit, and moves passages into the newest ones, a batch a
- * transaction. Whatever a crash leaves is found at the next look: what is not in the newest model is moved, and a model
+ * transaction, one process at a time: each write asks for the number of its hold. Whatever a crash leaves is found at the next look: what is not in the newest model is moved, and a model
  * in which nothing lies goes.
  */
 export function createUpkeep({
@@ -62,7 +62,6 @@ export function createUpkeep({
   everyMs = 60_000,
   seed = () => Date.now(),
 }: Deps): Upkeep {
-  const holder = randomUUID()
   const closing = new AbortController()
   let running: Promise<void> = Promise.resolve()
   /** Passages when the newest model was last found to fit. */
@@ -77,9 +76,10 @@ export function createUpkeep({
   async function work(): Promise<void> {
     const passages = await countPassages(database)
     if (passages < passagesMin) return
-    if (!(await takeLease(database, holder, leaseSeconds))) return
+    const hold = await takeLease(database, leaseSeconds)
+    if (hold === undefined) return
     const keeping = setInterval(() => {
-      takeLease(database, holder, leaseSeconds).catch(() => undefined)
+      extendLease(database, hold, leaseSeconds).catch(() => undefined)
     }, leaseSeconds * 250)
     let worker: CellWorker | undefined
     const thread = () => (worker ??= createCellWorker())
@@ -87,13 +87,13 @@ export function createUpkeep({
     const stop = () => void worker?.[Symbol.asyncDispose]()
     closing.signal.addEventListener('abort', stop)
     try {
-      if (!(await fits(passages))) await train(thread(), passages)
-      await moveAll(thread)
+      if (!(await fits(passages))) await train(thread(), hold, passages)
+      await moveAll(thread, hold)
     } finally {
       clearInterval(keeping)
       closing.signal.removeEventListener('abort', stop)
       await worker?.[Symbol.asyncDispose]()
-      await endLease(database, holder)
+      await endLease(database, hold)
     }
   }
 
@@ -116,7 +116,7 @@ export function createUpkeep({
     return true
   }
 
-  async function train(worker: CellWorker, passages: number): Promise<void> {
+  async function train(worker: CellWorker, hold: number, passages: number): Promise<void> {
     const count = cellsFor(passages)
     const wanted = Math.max(samplesMin, samplesPerCell * count)
     const sample = await readSample(database, (100 * wanted) / passages)
@@ -124,11 +124,11 @@ export function createUpkeep({
     if (countOf(sample) < count) return
     const model = await worker.train(sample, count, seed())
     closing.signal.throwIfAborted()
-    await saveModel(database, model, passages)
+    await saveModel(database, hold, model, passages)
     log('cells_trained', { passages, cells: countOf(model.centroids) })
   }
 
-  async function moveAll(thread: () => CellWorker): Promise<void> {
+  async function moveAll(thread: () => CellWorker, hold: number): Promise<void> {
     const newest = (await readGenerations(database)).at(-1)
     if (newest === undefined) return
     let model: CellModel | undefined
@@ -143,10 +143,10 @@ export function createUpkeep({
       const placed = []
       for (const document of documents)
         placed.push({ ...document, placed: await thread().place(model, document.vectors) })
-      await savePlaced(database, newest.generation, placed)
+      await savePlaced(database, hold, newest.generation, placed)
       after = last.docNo
     }
-    await dropOlder(database, newest.generation)
+    await dropOlder(database, hold, newest.generation)
   }
 
   const look = (): void => {

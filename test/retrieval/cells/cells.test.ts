@@ -3,7 +3,13 @@ import { type Cells, createCells } from '../../../src/retrieval/cells/cells.ts'
 import { codeLength } from '../../../src/retrieval/cells/model.ts'
 import { modelToBytes } from '../../../src/retrieval/cells/model-bytes.ts'
 import { lookInto } from '../../../src/retrieval/cells/near.ts'
-import { readModel, readUnplaced, savePlaced, takeLease } from '../../../src/retrieval/cells/storage.ts'
+import {
+  endLease,
+  readModel,
+  readUnplaced,
+  savePlaced,
+  takeLease,
+} from '../../../src/retrieval/cells/storage.ts'
 import { createUpkeep } from '../../../src/retrieval/cells/upkeep.ts'
 import { cellsStatement } from '../../../src/retrieval/plans/cells.ts'
 import type { Costs } from '../../../src/retrieval/plans/costs.ts'
@@ -181,7 +187,8 @@ describeDatabases('cells', (kind) => {
       numbers: numbers.slice(0, 40 * dimensions),
     }
     await database.query('update cell_models set model = $1', [modelToBytes({ ...model, centroids })])
-    expect(await takeLease(database, 'somebody else', 60)).toBe(true)
+    const somebody = await takeLease(database, 60)
+    expect(somebody).toBeDefined()
     await using other = open()
     const before = await generations()
     await other.renew()
@@ -196,6 +203,42 @@ describeDatabases('cells', (kind) => {
     )
   })
 
+  const breakModel = () =>
+    database.query(`update cell_models set model = substring(model from 1 for length(model) - 4)`)
+  test.each([
+    ['what it trained', breakModel],
+    [
+      'what it moved',
+      () => database.query(`update document_cells set cells = '', generation = 0 where doc_no = 7`),
+    ],
+  ])(
+    'keep nothing of %s of a process that stood still while another one took over',
+    async (_, lack) => {
+      const [before] = await generations()
+      await lack()
+      const { database: slow, stopped, goOn } = stopping(database)
+      const logged: unknown[] = []
+      await using first = createUpkeep({
+        database: slow,
+        log: (_event, fields) => void logged.push(fields?.['reason']),
+        everyMs: 3_600_000,
+      })
+      await stopped
+      await database.query(`update cell_lease set until = now() - interval '1 second'`)
+      await breakModel()
+      await using second = open()
+      await second.renew()
+      const after = [{ generation: (before?.generation ?? 0) + 1, lie: documents }]
+      expect(await generations()).toEqual(after)
+      goOn()
+      await first.renew()
+      expect(logged).toEqual(['Somebody else looks after the cells by now.'])
+      expect(await generations()).toEqual(after)
+      await cells.refresh()
+    },
+    120_000,
+  )
+
   test('keep nothing of a document that was replaced while its passages were looked at', async () => {
     const newest = cells.sets().at(-1)?.generation ?? 0
     await database.query(`update document_cells set cells = '' where doc_no in (50, 51)`)
@@ -203,13 +246,16 @@ describeDatabases('cells', (kind) => {
     expect(unplaced.map(({ docNo }) => docNo)).toEqual([50, 51])
     await database.query('update documents set live_revision = 2 where doc_no = 50')
     const placed = { cells: new Uint16Array(chunksEach), codes: new Uint8Array(chunksEach * codeLength) }
+    const hold = await takeLease(database, 60)
     await savePlaced(
       database,
+      hold ?? 0,
       newest,
       unplaced.map((document) => ({ ...document, placed })),
     )
     const left = await readUnplaced(database, newest, 0, 1_000)
     expect(left.map(({ docNo, revision }) => [docNo, revision])).toEqual([[50, 2]])
+    await endLease(database, hold ?? 0)
     await cells.renew()
     expect(await readUnplaced(database, newest, 0, 1_000)).toEqual([])
   })
@@ -314,5 +360,24 @@ describeDatabases('cells', (kind) => {
     expect(cells.sets()).toHaveLength(1)
   })
 })
+
+/** Stands still before the first thing that it writes of cells. */
+function stopping(database: Database) {
+  const { promise: stopped, resolve: stop } = Promise.withResolvers<void>()
+  const { promise: goingOn, resolve: goOn } = Promise.withResolvers<void>()
+  const pause = (): Promise<void> => {
+    stop()
+    return goingOn
+  }
+  const query: Database['query'] = async (text, values) => {
+    if (/^(insert into|delete from) cell_models/.test(text)) await pause()
+    return database.query(text, values)
+  }
+  const transaction: Database['transaction'] = async (work) => {
+    await pause()
+    return database.transaction(work)
+  }
+  return { database: { ...database, query, transaction }, stopped, goOn }
+}
 
 const numbers = (count: number): Int32Array[] => Array.from({ length: count }, () => Int32Array.of(1, 2, 3))

@@ -3,7 +3,7 @@ import { operator } from '../../../src/audit/record.ts'
 import { serviceObject } from '../../../src/delegation/services.ts'
 import { trainModel } from '../../../src/retrieval/cells/model.ts'
 import { seeded } from '../../../src/retrieval/cells/random.ts'
-import { readSample, saveModel } from '../../../src/retrieval/cells/storage.ts'
+import { endLease, readSample, saveModel, takeLease } from '../../../src/retrieval/cells/storage.ts'
 import { openWorld, type World } from '../../support/world.ts'
 
 let world: World
@@ -16,7 +16,9 @@ beforeAll(async () => {
     ),
   )
   // As a large corpus has: a small one would never get any.
-  await saveModel(world.database, trainModel(await readSample(world.database, 100), 4, seeded(1)), 20)
+  const hold = (await takeLease(world.database, 60)) ?? 0
+  await saveModel(world.database, hold, trainModel(await readSample(world.database, 100), 4, seeded(1)), 20)
+  await endLease(world.database, hold)
 })
 afterAll(() => world?.[Symbol.asyncDispose]())
 
