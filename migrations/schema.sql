@@ -430,6 +430,13 @@ create table engine_changes (
   constraint engine_changes_operation_check CHECK ((operation = ANY (ARRAY['write'::text, 'delete'::text])))
 );
 
+create table engine_hold (
+  single boolean default true not null,
+  number bigint not null,
+  constraint engine_hold_pkey PRIMARY KEY (single),
+  constraint engine_hold_single_check CHECK (single)
+);
+
 create table engine_models (
   store_id text not null,
   id text not null,

@@ -1,4 +1,5 @@
 import type { ChangeRow, Journal, ModelRow, StoreRow, TupleKey, TupleRow } from '@remit/engine'
+import { AppError } from '../kernel/errors.ts'
 import type { Database, Sql } from '../store/sql.ts'
 
 // As many as the engine itself keeps in memory; older ones are read when asked for.
@@ -13,8 +14,32 @@ interface KeyColumns {
   readonly condition: TupleKey['condition'] | null
 }
 
-/** Keeps the embedded engine's stores, models, tuples and change log in our database. */
-export function createJournal(database: Database): Journal {
+/** Takes the right to write from whoever had it, and gives the number under which it is held. */
+export async function takeHold(sql: Sql): Promise<number> {
+  const [row] = await sql.query<{ number: number }>(
+    `insert into engine_hold (number) values (1)
+     on conflict (single) do update set number = engine_hold.number + 1 returning number`,
+  )
+  return row?.number ?? 0
+}
+
+/**
+ * Keeps the embedded engine's stores, models, tuples and change log in our database. `hold`: nothing is written once
+ * somebody else took it; left out where nobody else can.
+ */
+export function createJournal(database: Database, hold?: number): Journal {
+  /** In one transaction, during which nobody can take the hold. */
+  function write(work: (sql: Sql) => Promise<unknown>): Promise<void> {
+    return database.transaction(async (sql) => {
+      const isHeld =
+        hold === undefined ||
+        (await sql.query('select from engine_hold where number = $1 for share', [hold])).length > 0
+      if (!isHeld)
+        throw new AppError('authorization_unavailable', { internal: 'another process has the engine' })
+      await work(sql)
+    })
+  }
+
   return {
     async load() {
       const stores = await database.query<{
@@ -50,26 +75,28 @@ export function createJournal(database: Database): Journal {
     },
 
     async createStore({ id, name, createdAt, updatedAt }) {
-      await database.query(
-        'insert into engine_stores (id, name, created_at, updated_at) values ($1, $2, $3, $4)',
-        [id, name, createdAt, updatedAt],
+      await write((sql) =>
+        sql.query('insert into engine_stores (id, name, created_at, updated_at) values ($1, $2, $3, $4)', [
+          id,
+          name,
+          createdAt,
+          updatedAt,
+        ]),
       )
     },
 
     async deleteStore(id) {
-      await database.query('delete from engine_stores where id = $1', [id])
+      await write((sql) => sql.query('delete from engine_stores where id = $1', [id]))
     },
 
     async writeModel(storeId, { id, json }) {
-      await database.query('insert into engine_models (store_id, id, json) values ($1, $2, $3)', [
-        storeId,
-        id,
-        json,
-      ])
+      await write((sql) =>
+        sql.query('insert into engine_models (store_id, id, json) values ($1, $2, $3)', [storeId, id, json]),
+      )
     },
 
     async write(storeId, { deletes, writes, changes }) {
-      await database.transaction(async (sql) => {
+      await write(async (sql) => {
         await deleteTuples(sql, storeId, deletes)
         await insertTuples(sql, storeId, writes)
         await insertChanges(sql, storeId, changes)

@@ -4,7 +4,7 @@ import { AppError } from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
 import type { Exclusive } from '../store/exclusive.ts'
 import type { Database } from '../store/sql.ts'
-import { createJournal } from './embedded-journal.ts'
+import { createJournal, takeHold } from './embedded-journal.ts'
 import type { AxiosAdapter } from './openfga.ts'
 
 /** Base address of the engine inside the process; nothing listens there. */
@@ -17,7 +17,8 @@ export interface EmbeddedEngine {
 
 /**
  * The embedded OpenFGA-compatible engine: in memory, written through to our database. One process only: its
- * memory would not see another's writes, so native Postgres needs `exclusive`. No listener, hence no key to keep.
+ * memory would not see another's writes, so native Postgres needs `exclusive`, and each memory has a number there that
+ * its writes ask for: `exclusive` may be lost between a look at it and the write. No listener, hence no key to keep.
  */
 export async function openEmbedded(
   database: Database,
@@ -25,27 +26,40 @@ export async function openEmbedded(
   log: Log,
   exclusive?: Exclusive,
 ): Promise<EmbeddedEngine> {
-  const journal = createJournal(database)
-  let engine: Engine | undefined
-  const write: Journal['write'] = async (storeId, batch) => {
-    try {
-      await journal.write(storeId, batch)
-    } catch (error) {
-      // Lost at commit: stored or not, nobody knows. The memory is made anew from what the database holds.
-      if (error instanceof AppError) engine = undefined
-      throw error
+  let engine: Promise<Engine> | undefined
+
+  /** Takes the number before anything is read: whatever others write under theirs is in, or refused. */
+  async function open(forget: () => void): Promise<Engine> {
+    const journal = createJournal(database, exclusive && (await takeHold(database)))
+    const write: Journal['write'] = async (storeId, batch) => {
+      try {
+        await journal.write(storeId, batch)
+      } catch (error) {
+        // Lost at commit: stored or not, nobody knows. The memory is made anew from what the database holds.
+        if (error instanceof AppError) forget()
+        throw error
+      }
     }
-  }
-  const current = async (): Promise<Engine> => {
-    // Lost and won back: another process may have written meanwhile.
-    if ((await exclusive?.hold())?.renewed === true) engine = undefined
-    engine ??= createEngine({
+    return createEngine({
       journal: { ...journal, write },
       now,
       onError: (error) =>
         log('engine_failed', { reason: error instanceof Error ? error.message : 'thrown value' }),
     })
-    return engine
+  }
+  const current = async (): Promise<Engine> => {
+    // Lost and won back: another process may have written meanwhile.
+    if ((await exclusive?.hold())?.renewed === true) engine = undefined
+    if (engine !== undefined) return engine
+    const opening: Promise<Engine> = open(() => {
+      if (engine === opening) engine = undefined
+    })
+    engine = opening
+    // The next one tries again.
+    opening.catch(() => {
+      if (engine === opening) engine = undefined
+    })
+    return opening
   }
   await (await current()).ready()
   return { adapter: adapterFor(current) }
