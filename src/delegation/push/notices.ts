@@ -11,8 +11,10 @@ export interface Notice {
   readonly person: string
   /** Until when an answer counts. */
   readonly expiresAt: Date
-  /** This one included. */
+  /** This one included. Also the number under which it was taken: whoever takes it next has another. */
   readonly tries: number
+  /** From then on others take it. */
+  readonly takenUntil: Date
   /** Endpoints that were told, or are not to be asked again, by their hashes. */
   readonly told: readonly string[]
 }
@@ -25,7 +27,7 @@ export interface Notices {
    */
   take(options: { readonly forMs: number; readonly approval?: string }): Promise<readonly Notice[]>
   told(notice: Notice, endpointHash: string): Promise<void>
-  /** Later, or never again. */
+  /** Never again, which stays so whoever says it; or later, only while nobody took it since. */
   set(notice: Notice, next: { readonly after: Date } | 'never'): Promise<void>
   /** Drops those that nobody has been at for a week: their questions are long over. Returns how many. */
   sweep(): Promise<number>
@@ -40,6 +42,7 @@ export function createNotices({ sql, clock }: { readonly sql: Sql; readonly cloc
   const now = () => new Date(clock.now())
   return {
     async take({ forMs, approval }) {
+      const takenUntil = new Date(clock.now() + forMs)
       const rows = await sql.query<NoticeRow>(
         `with due as (
            select a.id, jsonb_array_length(a.rounds) as round
@@ -54,12 +57,13 @@ export function createNotices({ sql, clock }: { readonly sql: Sql; readonly cloc
              where not n.done and n.due_at <= $1
            returning approval, round, tries, told)
          select taken.*, a.subject, a.expires_at from taken join approvals a on a.id = taken.approval`,
-        [now(), new Date(clock.now() + forMs), approval ?? null],
+        [now(), takenUntil, approval ?? null],
       )
       return rows.map(({ subject, expires_at: expiresAt, ...row }) => ({
         ...row,
         person: subject.slice('user:'.length),
         expiresAt,
+        takenUntil,
       }))
     },
     async told({ approval, round }, endpointHash) {
@@ -68,13 +72,18 @@ export function createNotices({ sql, clock }: { readonly sql: Sql; readonly cloc
         [approval, round, endpointHash],
       )
     },
-    async set({ approval, round }, next) {
-      await sql.query('update push_notices set done = $3, due_at = $4 where approval = $1 and round = $2', [
-        approval,
-        round,
-        next === 'never',
-        next === 'never' ? now() : next.after,
-      ])
+    async set({ approval, round, tries }, next) {
+      await (next === 'never'
+        ? sql.query('update push_notices set done = true, due_at = $3 where approval = $1 and round = $2', [
+            approval,
+            round,
+            now(),
+          ])
+        : sql.query(
+            `update push_notices set due_at = $3
+             where approval = $1 and round = $2 and tries = $4 and not done`,
+            [approval, round, next.after, tries],
+          ))
     },
     async sweep() {
       const rows = await sql.query('delete from push_notices where due_at < $1 returning approval', [

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
-import { createClients } from '../../../src/delegation/clients.ts'
+import { type Clients, createClients } from '../../../src/delegation/clients.ts'
 import { createPings, type Pings } from '../../../src/delegation/issuer/ciba/pings.ts'
 import {
   type BackchannelRequests,
@@ -62,11 +62,14 @@ describeDatabases('a ping', (kind) => {
     )
 
   /** One process of the service. Nothing is done by its timer here. */
-  function aProcess(allowedOrigins: readonly string[] = [notified.origin]): Pings {
+  function aProcess(
+    allowedOrigins: readonly string[] = [notified.origin],
+    clients: Pick<Clients, 'registered'> = createClients({ sql: database }),
+  ): Pings {
     const lookup = async () => [{ address: '127.0.0.1', family: 4 }]
     const pings = createPings({
       requests,
-      clients: createClients({ sql: database }),
+      clients,
       fetch: createGuardedFetch({ lookup, allowedOrigins }),
       clock,
       log: (...line) => logged.push(line),
@@ -186,6 +189,40 @@ describeDatabases('a ping', (kind) => {
     await Promise.all(Array.from({ length: 5 }, () => aProcess().run()))
     await aProcess().run()
     expect(told().sort()).toEqual(ids)
+  })
+
+  test('that a process took and stood still with is left to who took it since', async () => {
+    await asked('one')
+    const [slow] = [Promise.withResolvers<void>()]
+    const stopped = Promise.withResolvers<void>()
+    const registered: Clients['registered'] = async (id) => {
+      stopped.resolve()
+      await slow.promise
+      return createClients({ sql: database }).registered(id)
+    }
+    const standing = aProcess([notified.origin], { registered }).run()
+    await stopped.promise
+    clock.move(30_000)
+    await aProcess().run()
+    slow.resolve()
+    await standing
+    expect(told()).toEqual(['one'])
+  })
+
+  test('that a process took and stood still with is not tried sooner than who took it since says', async () => {
+    await asked('one')
+    const [first] = await requests.takePings({ forMs: 30_000 })
+    clock.move(30_000)
+    const [second] = await requests.takePings({ forMs: 30_000 })
+    if (first === undefined || second === undefined) throw new Error('It is not taken.')
+    const later = (seconds: number) => ({ after: new Date(clock.now() + seconds * 1_000) })
+    await requests.setPing(second, later(300))
+    await requests.setPing(first, later(0))
+    clock.move(299_000)
+    expect(await requests.takePings({ forMs: 30_000 })).toEqual([])
+    await requests.setPing(second, 'never')
+    await requests.setPing(second, later(0))
+    expect(await left()).toEqual([])
   })
 
   test('that a process took and died with is taken up after half a minute', async () => {

@@ -67,6 +67,45 @@ describeDatabases('a notice', (kind) => {
     expect(await world.noted(approval)).toMatchObject([{ tries: 2, done: true }])
   })
 
+  test('that a process took and stood still with is left to who took it since', async () => {
+    const person = somebody()
+    const browser = await world.browser(person)
+    const approval = await world.ask(person)
+    const [stopped, goesOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    const standing = world
+      .process({
+        subscriptions: {
+          ...world.subscriptions,
+          async of(one) {
+            stopped.resolve()
+            await goesOn.promise
+            return world.subscriptions.of(one)
+          },
+        },
+      })
+      .run()
+    await stopped.promise
+    world.clock.move(30_000)
+    await world.process().run()
+    goesOn.resolve()
+    await standing
+    expect(browser.messages).toHaveLength(1)
+    expect(await world.noted(approval)).toMatchObject([{ tries: 2, done: true }])
+  })
+
+  test('that was told is not to be told again because of a process that stood still with it', async () => {
+    const person = somebody()
+    await world.browser(person)
+    const approval = await world.ask(person)
+    const notices = createNotices({ sql: world.database, clock: world.clock })
+    const [first] = await notices.take({ forMs: 30_000, approval })
+    if (first === undefined) throw new Error('It is not taken.')
+    world.clock.move(30_000)
+    await world.process().run(approval)
+    await notices.set(first, { after: new Date(world.clock.now()) })
+    expect(await world.noted(approval)).toMatchObject([{ tries: 2, done: true }])
+  })
+
   test('that nobody was woken for is found by the look that each process takes by itself', async () => {
     const person = somebody()
     const browser = await world.browser(person)

@@ -26,22 +26,27 @@ export interface PingsDeps {
 
 const { timeoutMs, bytesMax, takenMs, pauses } = tries
 
+type Outcome = 'told' | 'refused' | 'later' | 'left'
+
 /**
  * One POST of the auth_req_id to the client's registered address, with the token that the client sent for it. Only the
  * guarded fetcher asks that address; no redirect is followed and nothing that comes back is read. A refusal (4xx) is
- * final: the client can still poll. What may pass by itself is tried five times. NOT promised: exactly once.
+ * final: the client can still poll. What may pass by itself is tried five times. Whoever stood still until others took it
+ * leaves it to them. NOT promised: exactly once.
  */
 export function createPings({ requests, clients, fetch, clock, log, everyMs = 5_000 }: PingsDeps): Pings {
   async function send(ping: Ping): Promise<void> {
     const outcome = await tell(ping)
+    if (outcome === 'left') return
     const pause = outcome === 'later' ? pauses[ping.tries - 1] : undefined
     const next = pause === undefined ? 'never' : { after: new Date(clock.now() + pause * 1_000) }
-    await requests.setPing(ping.idHash, next)
+    await requests.setPing(ping, next)
   }
 
-  async function tell({ client, authReqId, token }: Ping): Promise<'told' | 'refused' | 'later'> {
+  async function tell({ client, authReqId, token, takenUntil }: Ping): Promise<Outcome> {
     const url = (await clients.registered(client))?.notificationEndpoint
     if (url === undefined) return 'refused'
+    if (clock.now() >= takenUntil.getTime()) return 'left'
     try {
       const { status } = await fetch(url, {
         method: 'POST',

@@ -19,8 +19,10 @@ export interface Ping extends Pick<BackchannelRequest, 'approval' | 'client'> {
   readonly authReqId: string
   /** The client's own bearer token for this one request. */
   readonly token: string
-  /** This one included. */
+  /** This one included. Also the number under which it was taken: whoever takes it next has another. */
   readonly tries: number
+  /** From then on others take it. */
+  readonly takenUntil: Date
 }
 
 export interface BackchannelRequests {
@@ -33,8 +35,8 @@ export interface BackchannelRequests {
    * not open, sealed with another key or changed, is given up and holds up no other.
    */
   takePings(options: { readonly forMs: number; readonly approval?: string }): Promise<readonly Ping[]>
-  /** Later, or never: told, or given up. */
-  setPing(idHash: string, next: { readonly after: Date } | 'never'): Promise<void>
+  /** Never: told, or given up, which stays so whoever says it. Later: only while nobody took it since. */
+  setPing(ping: Pick<Ping, 'idHash' | 'tries'>, next: { readonly after: Date } | 'never'): Promise<void>
   /** Drops what has been over for an hour, and returns how many. */
   sweep(): Promise<number>
 }
@@ -59,10 +61,14 @@ export function createBackchannelRequests({
 }: BackchannelRequestsDeps): BackchannelRequests {
   const now = () => new Date(clock.now())
   const hashOf = (id: string) => seal.hash('backchannel request', id)
-  const setPing: BackchannelRequests['setPing'] = async (idHash, next) => {
+  const setPing: BackchannelRequests['setPing'] = async ({ idHash, tries }, next) => {
     await (next === 'never'
       ? sql.query('update backchannel_requests set ping = null where id_hash = $1', [idHash])
-      : sql.query('update backchannel_requests set ping_after = $2 where id_hash = $1', [idHash, next.after]))
+      : sql.query('update backchannel_requests set ping_after = $2 where id_hash = $1 and pings = $3', [
+          idHash,
+          next.after,
+          tries,
+        ]))
   }
 
   return {
@@ -94,6 +100,7 @@ export function createBackchannelRequests({
       return rows.map(fromRow)[0]
     },
     async takePings({ forMs, approval }) {
+      const takenUntil = new Date(clock.now() + forMs)
       const rows = await sql.query<PingRow>(
         `update backchannel_requests set pings = pings + 1, ping_after = $2
          where id_hash in (
@@ -102,12 +109,12 @@ export function createBackchannelRequests({
              and ($3::text is null or approval = $3)
            order by request.ping_after limit ${takenMax} for update of request skip locked)
          returning id_hash, approval, client_id, ping, pings`,
-        [now(), new Date(clock.now() + forMs), approval ?? null],
+        [now(), takenUntil, approval ?? null],
       )
-      const pings = rows.flatMap((row) => readPing(row, seal) ?? [])
+      const pings = rows.flatMap((row) => readPing(row, takenUntil, seal) ?? [])
       const unread = rows.filter(({ id_hash }) => !pings.some(({ idHash }) => idHash === id_hash))
       if (unread.length > 0) log('pings_unreadable', { count: unread.length })
-      for (const { id_hash } of unread) await setPing(id_hash, 'never')
+      for (const { id_hash: idHash, pings: tries } of unread) await setPing({ idHash, tries }, 'never')
       return pings
     },
     setPing,
@@ -140,11 +147,12 @@ interface PingRow {
 
 function readPing(
   { id_hash: idHash, approval, client_id: client, ping, pings: tries }: PingRow,
+  takenUntil: Date,
   seal: Seal,
 ): Ping | undefined {
   try {
     const { id, token } = seal.open(context(idHash), ping) as { readonly id: string; readonly token: string }
-    return { idHash, approval, client, authReqId: id, token, tries }
+    return { idHash, approval, client, authReqId: id, token, tries, takenUntil }
   } catch {
     return undefined
   }
