@@ -3,7 +3,7 @@ import { record, type Who } from '../../audit/record.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { Log } from '../../kernel/log.ts'
-import type { Database } from '../../store/sql.ts'
+import type { Database, Sql } from '../../store/sql.ts'
 import type { Envelope } from './envelope.ts'
 import { type Lease, takeLease } from './lease.ts'
 import type { Provider } from './provider.ts'
@@ -20,7 +20,10 @@ export interface LiveToken {
 }
 
 export interface LiveTokens {
-  /** Refreshed where it is over, exchanged where the provider can; on record as used before it is handed out. */
+  /**
+   * Refreshed where it is over, exchanged where the provider can; on record as used before it is handed out. Throws
+   * `connection_required` where the connection, or the agent's use of it, ended meanwhile.
+   */
   get(connection: string, by: Who): Promise<LiveToken>
   /** Another one than that which was refused; undefined where there is none to be had. */
   after(refused: LiveToken, by: Who): Promise<LiveToken | undefined>
@@ -141,7 +144,10 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
     return usable(row.id)
   }
 
-  /** Where the provider exchanges tokens and does not take this one any more, of the next pair. */
+  /**
+   * Where the provider exchanges tokens and does not take this one any more, of the next pair. What was taken back while
+   * the provider, or this process, took its time is not handed out: its end and the record of its use wait for each other.
+   */
   async function handOut(row: ConnectionRow, by: Who, isNew = false): Promise<LiveToken> {
     const client = clientOf(row)
     const { accessToken } = await envelope.open(placeOf(row), sealedOf(row))
@@ -154,7 +160,17 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
       if (!row.refreshable) throw new AppError('reconnect_required')
       return handOut(await flight(row, by), by, true)
     }
-    await record(database, by, { ...eventOf('connection_used', row), exchanged: exchanged !== undefined })
+    const event = { ...eventOf('connection_used', row), exchanged: exchanged !== undefined }
+    const mayBeUsed = await database.transaction(async (sql) => {
+      const may = await isAgreed(sql, row.id, by)
+      if (may) await record(sql, by, event)
+      return may
+    })
+    if (!mayBeUsed) {
+      const isEnded = (await readRow(database, row.id)) === undefined
+      if (isEnded && exchanged !== undefined) await client.revoke({ accessToken: exchanged.value })
+      throw new AppError('connection_required')
+    }
     return {
       connection: row.id,
       token: exchanged?.value ?? accessToken,
@@ -179,6 +195,16 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
       return handOut(await flight(row, by), by)
     },
   }
+}
+
+/** Live, and agreed to for who asks; stays so until the end of the transaction. */
+async function isAgreed(sql: Sql, connection: string, { actors, client }: Who): Promise<boolean> {
+  const rows = await sql.query(
+    `select from connections as c join connection_agents as a on a.connection = c.id
+     where c.id = $1 and c.state = 'live' and 'agent:' || a.agent = $2 and a.client = $3 for share`,
+    [connection, actors[0] ?? null, client],
+  )
+  return rows.length > 0
 }
 
 /** Where the provider does not answer, what still counts is used. */

@@ -187,6 +187,7 @@ describe('a provider that understands token exchange', () => {
     await database.query('delete from connections')
   })
   const used = () => parts.connections.withToken('c_1', async (token) => token, { by })
+  const uses = () => database.query(`select txn from decision_records where event = 'connection_used'`)
 
   test('is asked for a narrower token, and only that is used', async () => {
     const { accessToken, refreshToken } = double.grant()
@@ -198,6 +199,33 @@ describe('a provider that understands token exchange', () => {
       subject_token: accessToken,
     })
   })
+
+  test.each([
+    [
+      'the connection',
+      `update connections set state = 'ended', sealed = null, wrapped_key = null, key_version = null,
+       lease = lease + 1, leased_until = null, ended_at = now()`,
+      true,
+    ],
+    ['what the agent was allowed', 'delete from connection_agents', false],
+  ])(
+    'and answers after %s was taken back: nothing is used or on record as used',
+    async (_, end, isRevoked) => {
+      const { accessToken, refreshToken } = double.grant()
+      await parts.put({ tokens: { accessToken, refreshToken } })
+      const [before, revokedBefore] = [double.tokenRequests.length, double.revoked.length]
+      const usesBefore = await uses()
+      double.tokenDelayMs = 300
+      const using = used()
+      await expect.poll(() => double.tokenRequests.length).toBe(before + 1)
+      await database.query(end)
+      await expect(using).rejects.toMatchObject({ code: 'connection_required' })
+      double.tokenDelayMs = 0
+      expect(await uses()).toEqual(usesBefore)
+      // What it gave meanwhile does not live on there.
+      expect(double.revoked.slice(revokedBefore).some((one) => one.startsWith('narrow_'))).toBe(isRevoked)
+    },
+  )
 
   test.each([
     'gives the same token back',
