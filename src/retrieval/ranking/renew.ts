@@ -92,10 +92,12 @@ interface Counted {
   readonly words: ReadonlyMap<string, number>
 }
 
+/** Nothing comes of a count during which another one was stored: who stood still would put an older one in its place. */
 async function renew(
   { database, scope, sampleMax = sampleMaxDefault }: RankingStatisticsDeps,
   signal: AbortSignal,
 ): Promise<void> {
+  const before = await newest(database, scope)
   const collections = scope === 'deployment' ? [null] : await listCollections(database)
   const counted: Counted[] = []
   let passages = 0
@@ -105,6 +107,7 @@ async function renew(
     if (live > 0) counted.push(await count(database, collection, { live, sampleMax }, signal))
   }
   await database.transaction(async (sql) => {
+    if ((await newest(sql, scope, { lock: true })) !== before) return
     const [made] = await sql.query<{ snapshot: number }>(
       'insert into ranking_snapshots (per, passages) values ($1, $2) returning snapshot',
       [scope, passages],
@@ -113,6 +116,15 @@ async function renew(
     for (const corpus of counted) await store(sql, made.snapshot, corpus)
     await sql.query('delete from ranking_snapshots where snapshot < $1', [made.snapshot])
   })
+}
+
+/** `lock`: nobody else takes it away before the end of the transaction; who waits for that finds it gone. */
+async function newest(sql: Sql, scope: Scope, { lock = false } = {}): Promise<number | undefined> {
+  const [row] = await sql.query<{ snapshot: number }>(
+    `select snapshot from ranking_snapshots where per = $1 order by snapshot desc limit 1 ${lock ? 'for update' : ''}`,
+    [scope],
+  )
+  return row?.snapshot
 }
 
 const listCollections = async (sql: Sql): Promise<string[]> =>

@@ -92,6 +92,37 @@ describeDatabases('words rank', (kind) => {
     },
   )
 
+  test('by the newer of two counts, whichever process stood still between counting and storing', async () => {
+    const [counted, stored] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    const transaction: Database['transaction'] = async (work) => {
+      counted.resolve()
+      await stored.promise
+      return database.transaction(work)
+    }
+    await using first = createRankingStatistics({
+      database: { ...database, transaction },
+      scope: 'deployment',
+      now: () => 0,
+      log: () => undefined,
+      everyMs: 3_600_000,
+    })
+    const standing = first.renew()
+    await counted.promise
+    await store(database, many('newer', 40, 'quokka'))
+    await statistics.renew()
+    const common = () => database.query(`select passages from ranking_words where lexeme = 'quokka'`)
+    const newer = await common()
+    expect(newer).toHaveLength(1)
+    stored.resolve()
+    await standing
+    expect(await common()).toEqual(newer)
+    for (const table of ['chunk_words', 'chunks', 'documents'])
+      await database.query(
+        `delete from ${table} where doc_no in (select doc_no from documents where id like 'newer/%')`,
+      )
+    await statistics.renew()
+  })
+
   test('of rare words first is found by those alone where the others cannot add enough', async () => {
     const looked: string[] = []
     const watched = {
