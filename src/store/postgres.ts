@@ -8,10 +8,16 @@ export interface PostgresOptions {
   readonly url: string
   /** Connections. Defaults to 10. */
   readonly poolSize?: number
+  /** Milliseconds that a transaction may wait for its next statement. Defaults to a minute. */
+  readonly idleMsMax?: number
 }
 
 /** Opens native Postgres. Refuses a pgvector below 0.8.4: older ones lose graph nodes at vacuum. */
-export async function openPostgres({ url, poolSize = 10 }: PostgresOptions): Promise<Database> {
+export async function openPostgres({
+  url,
+  poolSize = 10,
+  idleMsMax = 60_000,
+}: PostgresOptions): Promise<Database> {
   await preparePgvector(url)
   return createPgDatabase({
     kind: 'postgres',
@@ -20,6 +26,8 @@ export async function openPostgres({ url, poolSize = 10 }: PostgresOptions): Pro
       max: poolSize,
       connectionTimeoutMillis: 5_000,
       statement_timeout: 60_000,
+      // A process that stands still inside a transaction keeps its locks no longer: nothing else would ever end it.
+      idle_in_transaction_session_timeout: idleMsMax,
       // One name a process: by it a command that needs the database for itself sees that it is not alone.
       application_name: `remit ${randomUUID()}`,
     },

@@ -186,6 +186,32 @@ describe('a database that goes away', () => {
     await expect.poll(answer, { timeout: 10_000 }).toEqual([{ n: 1 }])
   })
 
+  test(
+    'keeps nobody waiting for who stands still inside a transaction, and commits nothing of it',
+    needsPostgres,
+    async () => {
+      await using database = await openTestDatabase('postgres')
+      await database.query('create table held (id int primary key, n int)')
+      await database.query('insert into held values (1, 0)')
+      const [row] = await database.query<{ name: string }>('select current_database() as name')
+      const url = new URL(native.databaseUrl ?? '')
+      url.pathname = `/${row?.name}`
+      await using standing = await openPostgres({ url: url.href, idleMsMax: 300 })
+      const [holds, goesOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+      const work = standing.transaction(async (sql) => {
+        await sql.query('update held set n = 1 where id = 1')
+        holds.resolve()
+        await goesOn.promise
+        await sql.query('update held set n = 2 where id = 1')
+      })
+      await holds.promise
+      await database.query('update held set n = n + 10 where id = 1')
+      goesOn.resolve()
+      await expect(work).rejects.toEqual(unavailable)
+      expect(await database.query('select n from held')).toEqual([{ n: 10 }])
+    },
+  )
+
   test('gives storage_unavailable when nobody listens', async () => {
     await expect(openPostgres({ url: 'postgres://nobody@127.0.0.1:1/none' })).rejects.toThrow('ECONNREFUSED')
   })
