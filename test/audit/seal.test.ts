@@ -368,14 +368,46 @@ describe.each([
       expect(findings.filter(({ kind }) => kind === 'listed_otherwise')).toHaveLength(4)
     })
 
+    test('what is sealed while the erasing process stands still before its last statement is erased as well', async () => {
+      await sealed()
+      let transactions = 0
+      const late = async () => {
+        await record(database, who('user:anne'), read('late'))
+        await seal()
+      }
+      const standing: Database = {
+        ...database,
+        query: async (text, values) => {
+          if (text.includes('erased_at = $2')) await late()
+          return database.query(text, values)
+        },
+        transaction: async (work) => {
+          transactions += 1
+          if (transactions === 2) await late()
+          return database.transaction(work)
+        },
+      }
+      const { records } = await erasures(standing).erase('user:anne')
+      expect(records).toBe(5)
+      expect(JSON.stringify(await database.query('select * from decision_records'))).not.toMatch(
+        /user:anne\b/,
+      )
+      expect(await verify()).toMatchObject({ found: 0 })
+    })
+
     test('an erasure that a crash cut short goes on by itself', async () => {
       await sealed()
       const failing: Database = {
         ...database,
-        query: async (text, values) => {
-          if (text.includes('erased_at = $2')) throw new Error('crash')
-          return database.query(text, values)
-        },
+        transaction: (work) =>
+          database.transaction((sql) =>
+            work({
+              query: async (text, values) => {
+                if (text.includes('erased_at = $2')) throw new Error('crash')
+                return sql.query(text, values)
+              },
+            }),
+          ),
       }
       await expect(erasures(failing).erase('user:anne')).rejects.toThrow('crash')
       expect(await verify()).toMatchObject({ found: 0 })

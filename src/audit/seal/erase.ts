@@ -2,10 +2,11 @@ import { setTimeout } from 'node:timers/promises'
 import type { Clock } from '../../kernel/clock.ts'
 import { counted } from '../../kernel/counted.ts'
 import { OperatorError } from '../../kernel/operator-error.ts'
-import type { Database } from '../../store/sql.ts'
+import type { Database, Sql } from '../../store/sql.ts'
 import { operator, record } from '../record.ts'
 import { masked, type SealedRow, sealedColumns } from './canonical.ts'
 import { ensureKeys } from './people.ts'
+import { holdSealing } from './sealer.ts'
 
 export interface Erased {
   readonly alias: string
@@ -60,13 +61,13 @@ export function createErasures({ database, clock, newTxn, seal, pauseMs = 200 }:
     })
   }
 
-  async function pass(subject: string, alias: string, key: Uint8Array): Promise<Pass> {
+  async function pass(sql: Sql, subject: string, alias: string, key: Uint8Array): Promise<Pass> {
     const personOf = (one: string) => (one === subject ? { key, alias } : undefined)
     const bare = subject.slice('user:'.length)
     let total = 0
     let unsealed = 0
     for (let after = 0; ; ) {
-      const rows = await database.query<SealedRow>(
+      const rows = await sql.query<SealedRow>(
         `select ${sealedColumns} from decision_records
          where record_no > $1 and (subject = $2 or strpos(detail::text, $3) > 0)
          order by record_no limit ${batchMax}`,
@@ -76,7 +77,7 @@ export function createErasures({ database, clock, newTxn, seal, pauseMs = 200 }:
         .map((row) => ({ ...masked(row, personOf), row }))
         .filter(({ subject: own, detail, row }) => own !== row.subject || detail !== row.detail)
       if (changed.length > 0) {
-        const [done] = await database.query<{ erased: number }>(
+        const [done] = await sql.query<{ erased: number }>(
           'select record_erase($1, $2::bigint[], $3::text[], $4::jsonb[]) as erased',
           [
             alias,
@@ -100,9 +101,13 @@ export function createErasures({ database, clock, newTxn, seal, pauseMs = 200 }:
     // What was recorded meanwhile names them still.
     for (let idle = 0; ; ) {
       const sealed = await seal()
-      const { erased, unsealed } = await pass(subject, alias, key)
+      const { erased, unsealed } = await pass(database, subject, alias, key)
       total += erased
-      if (erased === 0 && unsealed === 0) break
+      if (erased === 0 && unsealed === 0) {
+        const last = await dropKey(subject, alias, key)
+        total += last.erased
+        if (last.unsealed === 0) return total
+      }
       idle = sealed + erased > 0 ? 0 : idle + 1
       if (idle === idleMax)
         throw new OperatorError(
@@ -110,11 +115,20 @@ export function createErasures({ database, clock, newTxn, seal, pauseMs = 200 }:
         )
       if (idle > 0) await setTimeout(pauseMs)
     }
-    await database.query(
-      'update record_people set subject = null, key = null, erased_at = $2 where alias = $1',
-      [alias, new Date(clock.now())],
-    )
-    return total
+  }
+
+  /** While nobody seals: what was sealed by this key and names them still would look changed once it is gone. */
+  function dropKey(subject: string, alias: string, key: Uint8Array): Promise<Pass> {
+    return database.transaction(async (sql) => {
+      await holdSealing(sql, database)
+      const last = await pass(sql, subject, alias, key)
+      if (last.unsealed === 0)
+        await sql.query(
+          'update record_people set subject = null, key = null, erased_at = $2 where alias = $1',
+          [alias, new Date(clock.now())],
+        )
+      return last
+    })
   }
 
   const open = (subject?: string) =>

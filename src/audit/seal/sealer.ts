@@ -17,7 +17,7 @@ export interface Sealer {
   seal(): Promise<number>
 }
 
-// Any number that nothing else here locks.
+// Any number that nothing else here locks. Not on PGlite: one process, and advisory locks that do not exclude.
 const lockNumber = 7_364_838
 const batchMax = 5_000
 
@@ -41,7 +41,6 @@ export function createSealer({ database, key, clock }: SealerDeps): Sealer {
   }
 
   async function sealBatch(sql: Sql): Promise<number> {
-    // PGlite has one process, and advisory locks that do not exclude.
     if (database.kind === 'postgres' && !(await isAlone(sql))) return 0
     const last = await lastSeal(sql)
     const rows = await unsealed(sql, last.sealedTo)
@@ -94,6 +93,11 @@ export function createSealer({ database, key, clock }: SealerDeps): Sealer {
     await addReach(sql, rows)
     return rows.length
   }
+}
+
+/** Waits for who seals; nobody seals before the end of the transaction. */
+export async function holdSealing(sql: Sql, { kind }: Pick<Database, 'kind'>): Promise<void> {
+  if (kind === 'postgres') await sql.query('select pg_advisory_xact_lock($1)', [lockNumber])
 }
 
 async function isAlone(sql: Sql): Promise<boolean> {
