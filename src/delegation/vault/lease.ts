@@ -7,6 +7,8 @@ import type { ConnectionRow } from './rows.ts'
  * and somebody took the next, or the connection was taken back or made anew) writes nothing any more.
  */
 export interface Lease {
+  /** Milliseconds since the epoch; from then on somebody else may ask the provider. */
+  readonly until: number
   /** False: it is not ours any more, and nothing was written. */
   write(sql: Sql, pair: NewPair): Promise<boolean>
   /** The provider refuses to refresh. False: not ours any more. */
@@ -43,6 +45,7 @@ export async function takeLease(
   const { lease } = row
   const isOurs = `id = $1 and lease = $2 and state = 'live'`
   return {
+    until: now + leaseMs,
     async write(within, { sealed, key, tokenExpiresAt, refreshable, scopes, sealedAt }) {
       // The number passes on with it: whoever read the row while this was under way would else take the next one with the
       // pair before, which the provider does not take a second time.

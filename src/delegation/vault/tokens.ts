@@ -97,6 +97,8 @@ export function createLiveTokens(deps: LiveTokensDeps): LiveTokens {
     const { refreshToken } = await envelope.open(placeOf(row), sealedOf(row))
     if (refreshToken === undefined) return broken(row, lease, by)
     await step('leased')
+    // Stood still until somebody else may have asked: a token that is used twice is taken for a stolen one.
+    if (clock.now() >= lease.until) return renewed(row, by)
     const granted = await client.refresh(refreshToken, row.scopes)
     await step('refreshed')
     if (granted.ok) return keep(row, lease, by, granted.value)

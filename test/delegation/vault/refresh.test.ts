@@ -157,6 +157,27 @@ describeDatabases('an access token that is over', (kind) => {
     expect(double.revoked).toContain(double.issued.at(-1))
   })
 
+  test('is not refreshed any more by who stood still with the lease before asking: the provider would see it twice', async () => {
+    await parts.put({ tokens: double.grant(), endsIn: -1 })
+    const before = double.tokenRequests.length
+    const [there, goesOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    const standing = used(
+      parts.process({
+        async step(name) {
+          if (name !== 'leased') return
+          there.resolve()
+          await goesOn.promise
+        },
+      }),
+    )
+    await there.promise
+    parts.clock.move(30_000)
+    const token = await used()
+    goesOn.resolve()
+    expect(await standing).toBe(token)
+    expect(refreshes(before)).toHaveLength(1)
+  })
+
   test('is not written over by whoever held the lease before', async () => {
     await parts.put({ tokens: double.grant(), endsIn: -1 })
     double.tokenDelayMs = 300
