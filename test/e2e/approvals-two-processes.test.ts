@@ -18,7 +18,7 @@ describe('a decision in one process', needsPostgres.skip ? needsPostgres : needs
     pair = await openPair({ databaseUrl: native.databaseUrl, openfga: native.openfga })
     decider = await openDecider(pair.database)
     approvals = decider.approvals
-  }, 120_000)
+  }, 300_000)
   afterAll(async () => {
     await decider?.[Symbol.asyncDispose]()
     await pair?.[Symbol.asyncDispose]()
@@ -54,7 +54,7 @@ describe('a decision in one process', needsPostgres.skip ? needsPostgres : needs
       expect(state).toBe('approved')
       expect(at - decidedAt).toBeLessThan(1_000)
     }
-  }, 30_000)
+  }, 240_000)
 
   test('is heard by listeners in this one, whichever process the agent answered in', async () => {
     const { token, id } = await asked()
@@ -70,7 +70,7 @@ describe('a decision in one process', needsPostgres.skip ? needsPostgres : needs
     })
     expect(answered.status).toBe(200)
     await expect.poll(() => heard).toContain('So.')
-  }, 30_000)
+  }, 240_000)
 
   test('of two processes that decide at once, one decides', async () => {
     const { id, asker } = await asked()
@@ -89,5 +89,5 @@ describe('a decision in one process', needsPostgres.skip ? needsPostgres : needs
     expect((await waiting).state).toBe('pending')
     // Open requests would be waited for, ten seconds long.
     expect((await waiting).at - stoppedAt).toBeLessThan(5_000)
-  }, 30_000)
+  }, 240_000)
 })

@@ -7,7 +7,7 @@ describe('two processes on one Postgres', needsPostgres.skip ? needsPostgres : n
   beforeAll(async () => {
     if (native.databaseUrl === undefined || native.openfga === undefined) return
     pair = await openPair({ databaseUrl: native.databaseUrl, openfga: native.openfga })
-  }, 120_000)
+  }, 300_000)
   afterAll(() => pair?.[Symbol.asyncDispose]())
 
   const seen = (token: string) => Promise.all(pair.urls.map((url) => statusOf(url, token)))
@@ -54,6 +54,6 @@ describe('two processes on one Postgres', needsPostgres.skip ? needsPostgres : n
       expect(passed).toBeLessThan(1_000)
       expect(statuses.every((status) => status === 401 || status === 403)).toBe(true)
     },
-    60_000,
+    240_000,
   )
 })

@@ -28,7 +28,7 @@ describe('a linked account in two processes', needsPostgres.skip ? needsPostgres
     })
     accounts = await linkAccounts(pair, double)
     token = (await pair.agentToken('anne', 'vault.use')).token
-  }, 120_000)
+  }, 300_000)
   afterAll(async () => {
     await pair?.[Symbol.asyncDispose]()
     await double?.[Symbol.asyncDispose]()
@@ -56,7 +56,7 @@ describe('a linked account in two processes', needsPostgres.skip ? needsPostgres
       expect(new Set(used).size).toBe(1)
       await accounts.end(id)
     }
-  }, 60_000)
+  }, 240_000)
 
   test('that was taken back is used by neither from then on, also while it was being refreshed', async () => {
     double.tokenDelayMs = 500
@@ -72,7 +72,7 @@ describe('a linked account in two processes', needsPostgres.skip ? needsPostgres
     expect((await ask(pair.urls[1])).status).toBe(409)
     // What the provider gave meanwhile does not live on there either.
     expect(double.revoked).toContain(double.issued.at(-1))
-  }, 60_000)
+  }, 240_000)
 
   test('has its keys changed by the operator’s command while it is used', async () => {
     await accounts.link({ endsInSeconds: 3_600 })
@@ -84,5 +84,5 @@ describe('a linked account in two processes', needsPostgres.skip ? needsPostgres
     })
     await pair.command('vault', 'rewrap')
     expect((await ask(pair.urls[1])).status).toBe(200)
-  }, 60_000)
+  }, 240_000)
 })
