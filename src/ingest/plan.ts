@@ -63,7 +63,8 @@ export async function plan(
       relation: 'writer' as const,
       collection: documents.get(placement.id)?.collection ?? placement.collection,
     },
-    ...(foldersOf(placement).some((folder) => !folders.has(folder))
+    // Also where all of them are filed: a check less would tell that a folder of others is there.
+    ...(foldersOf(placement).length > 0
       ? [{ relation: 'tagger' as const, collection: placement.collection }]
       : []),
   ])

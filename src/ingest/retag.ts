@@ -23,14 +23,15 @@ export async function retag(
   id: string,
   access: Access,
 ): Promise<readonly JobNote[]> {
-  const { database, fga, clock, locks } = context
+  const { database, fga, clock, newId, locks } = context
   const object = documentObject(id)
   return locks.hold([object], async (hold) => {
     const facts = (await readDocuments(database, [id])).get(id)
-    if (facts === undefined || (!facts.isLive && !facts.isPending)) throw new AppError('not_found')
+    // Also where nothing is there: a 404 at once would tell that from one of others.
     const [planned] = await plan({ database, fga, now: clock.now() }, writer.subject, [
-      { id, collection: facts.collection, access },
+      { id, collection: facts?.collection ?? newId(), access },
     ])
+    if (facts === undefined || (!facts.isLive && !facts.isPending)) throw new AppError('not_found')
     if (planned === undefined) throw new AppError('not_found')
     if (!planned.ok) throw planned.error.field === 'collection' ? new AppError('not_found') : planned.error
     const folders = await apply(hold, writer, id, access, facts, planned.plan)

@@ -29,7 +29,7 @@ export async function withdrawDocuments(
   writer: Writer,
   withdrawing: Withdrawing,
 ): Promise<void> {
-  const { database, fga, clock, step, jobChanged, corpusChanged } = context
+  const { database, fga, clock, newId, step, jobChanged, corpusChanged } = context
   const { ids, jobId, begin } = withdrawing
   const now = clock.now()
   await context.locks.hold(ids.map(documentObject).sort(), async (hold) => {
@@ -37,7 +37,8 @@ export async function withdrawDocuments(
     const rights = await askRights(
       fga,
       writer.subject,
-      [...documents.values()].map(({ collection }) => ({ relation: 'writer', collection })),
+      // Also where nothing is there: a 404 at once would tell that from one of others.
+      ids.map((id) => ({ relation: 'writer', collection: documents.get(id)?.collection ?? newId() })),
       now,
     )
     for (const id of ids) {
