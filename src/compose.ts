@@ -60,7 +60,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
   // What was begun ends with a composition that fails, too; disposed in reverse.
   await using stack = new AsyncDisposableStack()
   const authz = stack.use(await openAuthz(given))
-  const { fga, gate, index } = authz
+  const { fga, gate, askNamed, index } = authz
   const grants = createGrants({ database, fga, clock, log, randomBytes })
   const retrieval = stack.use(
     await openRetrieval({ ...given, authz, grants, metrics: observeSearch(metrics.registry) }),
@@ -81,7 +81,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
   const { approvals, resolve } = asking
   const { retrieve, readDocument, listCollections, indexLagMs } = retrieval
   const issuer = stack.use(
-    await openIssuer({ ...given, ...delegation, fga, approvals, resolve, listCollections }),
+    await openIssuer({ ...given, ...delegation, fga, askNamed, approvals, resolve, listCollections }),
   )
   const { requireSession, sessionCookie, stepUp, lendables } = issuer
   const push = stack.use(await openPush({ ...given, assertOpen, approvals, requireSession }))

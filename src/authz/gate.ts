@@ -7,7 +7,9 @@ import type { Check, Fga, TupleKey, Verdict } from './fga.ts'
 import { coveringGrants, type ShownGrant } from './gate/granted.ts'
 import { askInParts } from './gate/in-parts.ts'
 import type { Limiter } from './gate/limiter.ts'
+import type { AskNamed } from './gate/named.ts'
 import { createAsker, type ReplicaDeps } from './gate/replica.ts'
+import { overdue, until } from './gate/until.ts'
 import { presentedTuples } from './presented.ts'
 
 declare const cleared: unique symbol
@@ -89,17 +91,42 @@ export interface Clearing {
   readonly requestIds: readonly string[]
 }
 
+/** Documents that the caller names. */
+export interface NamedOptions {
+  readonly documentIds: readonly string[]
+  /** Grants of approvals that are presented: their documents are asked about although the replica refuses them. */
+  readonly grants?: readonly ShownGrant[]
+  /** Also asks of each which an agent is kept from whether it may be told of it. */
+  readonly tell?: boolean
+  readonly signal?: AbortSignal
+}
+
+export interface NamedClearing
+  extends Pick<Clearing, 'proofOf' | 'tellable' | 'grantsOf' | 'modelId' | 'requestIds'> {
+  /**
+   * `there`: those of the named documents that are there within what the caller's token is for, found out by the same
+   * statements for all. Throws where OpenFGA as a whole does not answer, whatever is there. To be called once.
+   */
+  clear<T extends Guarded>(there: readonly T[]): Promise<readonly Cleared<T>[]>
+}
+
 export interface Gate {
   /**
    * Begins to clear for the person and for what was lent: one check a document. Throws for a principal who cannot
    * read at all. Does NOT check token scopes: the face does.
    */
   open(principal: Principal, options: GateOptions): Clearing
+  /**
+   * The same for documents that the caller names: past all caches, and in a time that does not tell what is hidden from what
+   * never was (gate/named.ts). A check of OpenFGA begins with this call: find out meanwhile what is there.
+   */
+  named(principal: Principal, options: NamedOptions): NamedClearing
 }
 
 export interface GateDeps extends ReplicaDeps {
   readonly fga: Fga
   readonly limiter: Limiter
+  readonly askNamed: AskNamed
   /** Told of every decision, for whoever only watches; must be quick and not throw. */
   readonly onDecided?: (decided: Decided) => void
 }
@@ -149,6 +176,15 @@ export function createGate(deps: GateDeps): Gate {
   return {
     open: (principal, options) =>
       createClearing(
+        deps,
+        questionFor(
+          principal,
+          options.grants?.map(({ id }) => id),
+        ),
+        options,
+      ),
+    named: (principal, options) =>
+      createNamedClearing(
         deps,
         questionFor(
           principal,
@@ -359,6 +395,57 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
   }
 }
 
+function createNamedClearing(
+  deps: GateDeps,
+  question: Question,
+  { documentIds, grants = [], tell = false, signal }: NamedOptions,
+): NamedClearing {
+  const { user, relation, contextual } = question
+  const relations = tell ? [relation, 'can_be_told'] : [relation]
+  const asked = documentIds.flatMap((id) =>
+    relations.map((one) => ({ id, relation: one, object: documentObject(id) })),
+  )
+  const asking = deps.askNamed({
+    user,
+    contextual,
+    asked,
+    granted: new Set(grants.flatMap((grant) => grant.documentIds.map(documentObject))),
+    ...(signal && { signal }),
+  })
+  const { modelId } = deps.fga
+  const allowed = new Map<string, Set<string>>(relations.map((one) => [one, new Set()]))
+  const isAllowed = (id: string, by: string): boolean => allowed.get(by)?.has(id) === true
+  const requestIds: string[] = []
+  return {
+    modelId,
+    requestIds,
+    proofOf: (id) => (isAllowed(id, relation) ? { kind: 'asked' } : undefined),
+    get tellable() {
+      return documentIds.filter((id) => isAllowed(id, 'can_be_told') && !isAllowed(id, relation))
+    },
+    grantsOf: (ids) =>
+      coveringGrants(deps, {
+        question,
+        grants,
+        documentIds: ids,
+        sensitive: createAsker(deps, question, 'strict').maybeSensitive,
+        ...(signal && { signal }),
+      }),
+    async clear<T extends Guarded>(there: readonly T[]) {
+      const objects = new Set(there.map(({ documentId }) => documentObject(documentId)))
+      try {
+        const answer = await asking.answer((object) => objects.has(object))
+        requestIds.push(...answer.requestIds)
+        for (const [index, one] of asked.entries())
+          if (answer.verdicts[index] === 'allowed') allowed.get(one.relation)?.add(one.id)
+      } finally {
+        deps.onDecided?.({ question, documentIds, at: deps.now() })
+      }
+      return there.filter((item): item is Cleared<T> => isAllowed(item.documentId, relation))
+    },
+  }
+}
+
 /** What a wave leaves to ask OpenFGA. */
 interface Pending {
   readonly asked: readonly Item[]
@@ -387,20 +474,4 @@ function pages(items: readonly Item[]): Item[][] {
   for (let start = 0; start < items.length; start += batchMax)
     result.push(items.slice(start, start + batchMax))
   return result
-}
-
-const overdue = (): AppError =>
-  new AppError('deadline_exceeded', { internal: 'the request ended while permissions were checked' })
-
-/** Rejects as soon as the signal fires, whatever the work does about it. */
-function until<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
-  if (signal === undefined) return work()
-  return new Promise((resolve, reject) => {
-    const stop = () => reject(overdue())
-    if (signal.aborted) return stop()
-    signal.addEventListener('abort', stop, { once: true })
-    work()
-      .then(resolve, reject)
-      .finally(() => signal.removeEventListener('abort', stop))
-  })
 }

@@ -31,7 +31,7 @@ export interface PermissionIndex extends AsyncDisposable {
    */
   evaluate(
     question: LocalQuestion,
-    documentIds: readonly string[],
+    ids: readonly string[],
     now: number,
   ): ReadonlyMap<string, LocalVerdict> | undefined
   /**
@@ -90,8 +90,13 @@ export interface WrittenChange {
   readonly deletes?: readonly TupleKey[]
 }
 
-/** Any relation of documents: the gate also asks which are `sensitive`, because their verdicts are never held. */
-export type LocalQuestion = Omit<Question, 'relation'> & { readonly relation: string }
+/** Any relation: the gate also asks which documents are `sensitive`, because their verdicts are never held. */
+export type LocalQuestion = Pick<Question, 'contextual'> & {
+  readonly user: string
+  readonly relation: string
+  /** Of the objects; documents, where left out. */
+  readonly type?: string
+}
 
 export interface ReplicaView {
   readonly modelId: string

@@ -1,4 +1,5 @@
 import type { Fga } from '../authz/fga.ts'
+import type { AskNamed } from '../authz/gate/named.ts'
 import type { Clock } from '../kernel/clock.ts'
 import { collectionObject, type FgaObject, splitObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
@@ -13,13 +14,17 @@ export interface Lendable {
 export interface Lendables {
   /** To choose from: organizations that they belong to, and collections in which they may read something. */
   offered(subject: FgaObject): Promise<readonly Lendable[]>
-  /** Those of these that they may lend now, with titles. What is missing and what is forbidden are both left out. */
+  /**
+   * Those of these that they may lend now, with titles. What is missing and what is forbidden are both left out, in the
+   * same time.
+   */
   among(subject: FgaObject, objects: readonly FgaObject[]): Promise<ReadonlyMap<FgaObject, Lendable>>
 }
 
 export interface LendablesDeps {
   readonly sql: Sql
-  readonly fga: Fga
+  readonly fga: Pick<Fga, 'listObjects'>
+  readonly askNamed: AskNamed
   readonly clock: Clock
   /** Collections in which the gate has just cleared a document for this person. */
   readonly readableCollections: (
@@ -38,7 +43,9 @@ const relations: Readonly<Record<string, string>> = {
   document: 'can_read',
 }
 
-export function createLendables({ sql, fga, clock, readableCollections }: LendablesDeps): Lendables {
+export function createLendables(deps: LendablesDeps): Lendables {
+  const { sql, fga, askNamed, clock, readableCollections } = deps
+
   const byCollection = async (subject: FgaObject, signal: AbortSignal): Promise<Lendable[]> =>
     (await readableCollections(subject, signal)).map(({ id, title }) => ({
       object: collectionObject(id),
@@ -60,9 +67,9 @@ export function createLendables({ sql, fga, clock, readableCollections }: Lendab
       const signal = AbortSignal.timeout(msMax)
       const asked = [...new Set(objects)].flatMap((object) => {
         const relation = relations[splitObject(object).type]
-        return relation === undefined ? [] : [{ user: subject, relation, object }]
+        return relation === undefined ? [] : [{ relation, object }]
       })
-      const { verdicts } = await fga.batchCheck(asked, { now: clock.now(), signal })
+      const { verdicts } = await askNamed({ user: subject, asked, signal }).answer()
       // An error is a no as well: another answer for it would tell that the object is there.
       const allowed = asked.filter((_, index) => verdicts[index] === 'allowed').map(({ object }) => object)
       const isOpen = asked.some(({ object }) => object.startsWith('collection:') && !allowed.includes(object))

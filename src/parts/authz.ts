@@ -4,6 +4,7 @@ import { createWhy, type Why } from '../authz/explain/why.ts'
 import type { Fga } from '../authz/fga.ts'
 import { createHeldVerdicts } from '../authz/gate/held.ts'
 import { createLimiter, type Limiter } from '../authz/gate/limiter.ts'
+import { type AskNamed, createAskNamed } from '../authz/gate/named.ts'
 import { createGate, type Gate } from '../authz/gate.ts'
 import { createPermissionIndex, type FollowingIndex } from '../authz/index/create.ts'
 import { catchUpAfterWrites, dropAfterWrites } from '../authz/index/own-writes.ts'
@@ -31,6 +32,8 @@ export interface Authz extends AsyncDisposable {
   /** Shared by all that asks OpenFGA many questions at once. */
   readonly limiter: Limiter
   readonly gate: Gate
+  /** Past the gate: about what is no document. */
+  readonly askNamed: AskNamed
   readonly nominator: Nominator
   readonly why: Why
   readonly modelShadow: ModelShadow
@@ -103,7 +106,9 @@ export async function openAuthz(deps: AuthzDeps): Promise<Authz> {
       log,
     }),
   )
+  const askNamed = createAskNamed({ fga, index, held, limiter, now, randomBytes })
   const gate = createGate({
+    askNamed,
     onDecided: modelShadow.onDecided,
     fga,
     index,
@@ -121,6 +126,7 @@ export async function openAuthz(deps: AuthzDeps): Promise<Authz> {
     index,
     limiter,
     gate,
+    askNamed,
     nominator: createNominator({ fga, index, now, serverDeadlineMs: openfgaListDeadlineMs }),
     why: createWhy({ index, now }),
     modelShadow,

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import type { Fga } from '../authz/fga.ts'
+import type { AskNamed } from '../authz/gate/named.ts'
 import type { Config } from '../config.ts'
 import type { Administrators } from '../delegation/administrators.ts'
 import type { Agents } from '../delegation/agents.ts'
@@ -71,6 +72,7 @@ export interface IssuerDeps {
   readonly config: Config
   readonly database: Database
   readonly fga: Fga
+  readonly askNamed: AskNamed
   readonly clock: Clock
   readonly fetch: Fetch
   readonly log: Log
@@ -147,6 +149,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
   const lendables = createLendables({
     sql,
     fga: deps.fga,
+    askNamed: deps.askNamed,
     clock,
     readableCollections: (subject, signal) => readableBy(subject, signal, deps),
   })

@@ -64,7 +64,7 @@ export interface Presenting {
   ): Promise<T>
   /** Which of the grants presented cover what is about to leave. Undefined: one covers what its row does not know. */
   usesOf(
-    clearing: Clearing,
+    clearing: Pick<Clearing, 'grantsOf'>,
     presented: readonly Presented[],
     documentIds: readonly string[],
   ): Promise<Uses | undefined>

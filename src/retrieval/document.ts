@@ -10,9 +10,6 @@ import { because, proven } from './proven.ts'
 import { liveRevision, readDocument, type WholeDocument } from './read.ts'
 import { narrowedCollections } from './scope.ts'
 
-// No document ever has it: what is cleared under it reads nothing.
-const noRevision = -1
-
 export type DocumentReader = (
   principal: Principal,
   documentId: string,
@@ -71,20 +68,14 @@ async function readWith(
   { sql, gate, presenting, why }: DocumentReaderDeps,
 ): Promise<Read | undefined> {
   const { collections } = narrowedCollections(principal)
-  const live = await liveRevision(sql, documentId, collections)
-  const clearing = gate.open(principal, {
-    consistency: 'strict',
-    passOver: false,
+  const clearing = gate.named(principal, {
+    documentIds: [documentId],
     grants: shown(presented),
+    tell: mayAsk(principal),
     signal,
   })
-  const { cleared, stopped } = await clearing.clear(
-    [live ?? { documentId, revision: noRevision }],
-    1,
-    mayAsk(principal) ? [documentId] : [],
-  )
-  if (stopped !== undefined) throw stopped
-  const [item] = cleared
+  const live = await liveRevision(sql, documentId, collections)
+  const [item] = await clearing.clear(live === undefined ? [] : [live])
   const document = item === undefined ? undefined : await readDocument(sql, item)
   const toldOf = live !== undefined && clearing.tellable.length > 0
   const uses = await presenting.usesOf(clearing, presented, document === undefined ? [] : [documentId])
@@ -104,7 +95,8 @@ async function readWith(
                   grants: presented.map(({ id }) => id),
                   modelId: clearing.modelId,
                   documentIds: [documentId],
-                  heldYes: clearing.heldYes,
+                  // OpenFGA's of just now.
+                  heldYes: () => undefined,
                 }),
                 documentId,
               ),

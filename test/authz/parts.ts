@@ -1,9 +1,11 @@
+import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { transformer } from '@openfga/syntax-transformer'
 import { compileModel, createTupleStore, type JsonObject, type Model } from '@remit/engine'
 import type { Fga, Tuple, TupleKey } from '../../src/authz/fga.ts'
 import { createHeldVerdicts, type HeldVerdicts } from '../../src/authz/gate/held.ts'
 import { createLimiter } from '../../src/authz/gate/limiter.ts'
+import { createAskNamed } from '../../src/authz/gate/named.ts'
 import { createGate, type Gate } from '../../src/authz/gate.ts'
 import { evaluateLocally, takeApartLocally } from '../../src/authz/index/local.ts'
 import { leadingTo } from '../../src/authz/index/recent.ts'
@@ -120,12 +122,16 @@ export function gateOf(parts: GateParts): Gate {
   const { fga, now, index, ttlMs = 5_000, held, checksMax = 200, cached = true } = parts
   const unready = createTestIndex(fga.modelId, now)
   unready.set({ state: 'building', tailReadAt: undefined })
-  return createGate({
+  const shared = {
     fga,
     now,
     index: index ?? unready,
     held: held ?? createHeldVerdicts({ now, ttlMs }),
     limiter: createLimiter(checksMax),
+  }
+  return createGate({
+    ...shared,
+    askNamed: createAskNamed({ ...shared, randomBytes }),
     cacheTtlMs: cached ? 10_000 : undefined,
   })
 }

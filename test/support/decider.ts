@@ -33,7 +33,7 @@ export async function openDecider(database: Database): Promise<Decider> {
     database,
     sql: database,
     fga,
-    gate: { open: none },
+    gate: { open: none, named: none },
     grants: { prepare: none, activateWithin: none },
     clock: { now: Date.now },
     randomBytes,

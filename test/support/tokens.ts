@@ -22,6 +22,8 @@ export interface MintForPerson {
   /** Narrows. Left out: all that this kind of client may hold. */
   readonly scopes?: readonly string[]
   readonly resource?: Resource
+  /** Narrows to these. */
+  readonly collections?: readonly string[]
 }
 
 export interface MintForService {
@@ -70,6 +72,9 @@ export function createTestTokens(deps: TestTokensDeps): TestTokens {
         grant_id: id('gf'),
         txn: id('t'),
         demo: true,
+        ...('collections' in request && {
+          authorization_details: [{ type: 'document_access', collections: request.collections }],
+        }),
       })
         .setProtectedHeader({ alg: 'ES256', typ: 'at+jwt', kid: key.kid })
         .setIssuer(ownIssuerName(publicUrl))

@@ -1,6 +1,8 @@
+import { randomBytes } from 'node:crypto'
 import type { Fga } from '../../../src/authz/fga.ts'
 import { createHeldVerdicts } from '../../../src/authz/gate/held.ts'
 import { createLimiter } from '../../../src/authz/gate/limiter.ts'
+import { createAskNamed } from '../../../src/authz/gate/named.ts'
 import { createGate } from '../../../src/authz/gate.ts'
 import { createPermissionIndex, type FollowingIndex } from '../../../src/authz/index/create.ts'
 import { createStorage } from '../../../src/authz/index/storage.ts'
@@ -58,7 +60,9 @@ export async function openOurs(
       return fga.batchCheck(checks, options)
     },
   }
-  const gate = createGate({ fga: counted, index, held, limiter: createLimiter(200), now, cacheTtlMs: 10_000 })
+  const parts = { fga: counted, index, held, limiter: createLimiter(200), now }
+  const askNamed = createAskNamed({ ...parts, randomBytes })
+  const gate = createGate({ ...parts, askNamed, cacheTtlMs: 10_000 })
   const nominator = createNominator({ fga, index, now, serverDeadlineMs: 2_500 })
   const corpus = createCorpus({ database, log: () => undefined })
   const snapshots = createSnapshots({ index, corpus })

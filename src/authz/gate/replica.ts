@@ -60,6 +60,21 @@ export const isAtTail = ({ state, tailReadAt }: IndexStatus, at: number): boolea
   at >= tailReadAt &&
   at - tailReadAt < tailMaxMs
 
+/** The replica holds all that OpenFGA held less than a second ago, what this process wrote included, under this model. */
+export function hasTail(
+  { fga, index, held }: Pick<ReplicaDeps, 'fga' | 'index' | 'held'>,
+  modelId: string,
+  at: number,
+): boolean {
+  const status = index.status()
+  return (
+    isAtTail(status, at) &&
+    (status.tailReadAt ?? 0) > held.wroteAt &&
+    index.view()?.modelId === modelId &&
+    fga.modelId === modelId
+  )
+}
+
 const nothing: Look = {
   refused: new Set(),
   held: new Map(),
@@ -77,16 +92,7 @@ export function createAsker(
   // OpenFGA's caches may still know of no grant where there is one now.
   const presentsGrants = question.contextual.some(({ object }) => object.startsWith('grant:'))
 
-  /** It holds all that OpenFGA held less than a second ago, what this process wrote included, under this model. */
-  function hasTail(at: number): boolean {
-    const status = index.status()
-    return (
-      isAtTail(status, at) &&
-      (status.tailReadAt ?? 0) > held.wroteAt &&
-      index.view()?.modelId === modelId &&
-      fga.modelId === modelId
-    )
-  }
+  const holdsTail = (at: number): boolean => hasTail({ fga, index, held }, modelId, at)
 
   /**
    * Whose yes may outlive its answer: nothing sensitive, whoever asks; and what cannot be told is not. With the earliest end
@@ -165,24 +171,24 @@ export function createAsker(
     },
     maybeSensitive(ids) {
       const at = now()
-      if (!hasTail(at)) return ids
+      if (!holdsTail(at)) return ids
       const known = ordinary(ids, at)
       return ids.filter((id) => !known.has(id))
     },
     untouched(ids) {
       const at = now()
-      if (consistency === 'strict' || cacheTtlMs === undefined || !hasTail(at)) return nothing.cacheable
+      if (consistency === 'strict' || cacheTtlMs === undefined || !holdsTail(at)) return nothing.cacheable
       const touched = index.touched(ids, at - cacheTtlMs)
       return new Set(ids.filter((id) => !touched.has(id)))
     },
     look(ids) {
       const at = now()
-      const isAtTail = hasTail(at)
-      const kept = isAtTail && consistency === 'fast' ? heldOf(ids, at) : nothing.held
+      const atTail = holdsTail(at)
+      const kept = atTail && consistency === 'fast' ? heldOf(ids, at) : nothing.held
       const standing = new Map([...kept].filter(([, yes]) => isConfirmed(yes, at)))
       const open = standing.size === 0 ? ids : ids.filter((id) => !standing.has(id))
       if (open.length === 0) return { ...nothing, held: standing }
-      const verdicts = isAtTail ? index.evaluate(question, open, at) : undefined
+      const verdicts = atTail ? index.evaluate(question, open, at) : undefined
       if (verdicts === undefined) return nothing
       const refused = new Set(open.filter((id) => verdicts.get(id)?.allowed === false))
       if (consistency === 'strict') return { ...nothing, refused }

@@ -15,8 +15,8 @@ import { watchEnds } from './ends.ts'
 export function evaluateLocally(
   model: Model,
   tuples: TupleStore,
-  question: LocalQuestion,
-  documentIds: readonly string[],
+  { user, relation, contextual, type = 'document' }: LocalQuestion,
+  ids: readonly string[],
   now: number,
 ): ReadonlyMap<string, LocalVerdict> {
   const { conditions, until: earliest } = watchEnds(model, now)
@@ -24,10 +24,9 @@ export function evaluateLocally(
   const memo = createMemo()
   const context = contextAt(now)
   const allowed = new Map<string, boolean>()
-  for (const id of documentIds) {
-    const { user, relation, contextual } = question
+  for (const id of ids) {
     try {
-      const request = { user, relation, object: documentObject(id), contextualTuples: contextual, context }
+      const request = { user, relation, object: `${type}:${id}`, contextualTuples: contextual, context }
       allowed.set(id, check(watched, tuples, request, memo))
     } catch {
       // Too deep, a condition without what it needs, a relation that is not there: whoever asks must ask OpenFGA.

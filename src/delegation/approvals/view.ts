@@ -129,13 +129,9 @@ async function shownDocuments(
 ): Promise<ShownDocument[]> {
   const signal = AbortSignal.timeout(msMax)
   const now = clock.now()
-  const clearing = gate.open(personOf({ subject, txn, now }), {
-    consistency: 'strict',
-    passOver: false,
-    signal,
-  })
-  const { cleared, stopped } = await clearing.clear(documentIds.map((documentId) => ({ documentId })))
-  if (stopped !== undefined) throw stopped
+  const cleared = await gate
+    .named(personOf({ subject, txn, now }), { documentIds, signal })
+    .clear(documentIds.map((documentId) => ({ documentId })))
   const asAgent = {
     user: subject,
     contextual: presentedTuples({ user: subject, agent: agentObject(agent), delegation }),

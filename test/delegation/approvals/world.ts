@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { createHeldVerdicts } from '../../../src/authz/gate/held.ts'
 import { createLimiter } from '../../../src/authz/gate/limiter.ts'
+import { createAskNamed } from '../../../src/authz/gate/named.ts'
 import { createGate } from '../../../src/authz/gate.ts'
 import type { Approval, Asker } from '../../../src/delegation/approvals/approval.ts'
 import { type Approvals, openApprovals } from '../../../src/delegation/approvals/approvals.ts'
@@ -76,6 +77,13 @@ export async function openAskingWorld(options: AskingWorldOptions): Promise<Aski
   await world.write('user:anne viewer collection:finance')
   const { fga, index } = world.service
   const now = () => clock.now()
+  const parts = {
+    fga,
+    index,
+    held: createHeldVerdicts({ now, ttlMs: 0 }),
+    limiter: createLimiter(100),
+    now,
+  }
   const opened: Approvals[] = []
   async function another(): Promise<Approvals> {
     const approvals = await openApprovals({
@@ -83,11 +91,8 @@ export async function openAskingWorld(options: AskingWorldOptions): Promise<Aski
       sql: world.database,
       fga,
       gate: createGate({
-        fga,
-        index,
-        held: createHeldVerdicts({ now, ttlMs: 0 }),
-        limiter: createLimiter(100),
-        now,
+        ...parts,
+        askNamed: createAskNamed({ ...parts, randomBytes }),
         cacheTtlMs: 10_000,
       }),
       grants: options.grants(world),

@@ -1,0 +1,151 @@
+import { setImmediate } from 'node:timers/promises'
+import { AppError } from '../../kernel/errors.ts'
+import { type FgaObject, splitObject } from '../../kernel/ids.ts'
+import type { Check, Fga, Verdict } from '../fga.ts'
+import type { PermissionIndex } from '../permission-index.ts'
+import type { HeldVerdicts } from './held.ts'
+import type { Limiter } from './limiter.ts'
+import { hasTail } from './replica.ts'
+import { until } from './until.ts'
+
+export interface NamedQuestion extends Pick<Check, 'user' | 'contextual'> {
+  /** An object may stand here with several relations: all of them are asked about, or none. */
+  readonly asked: readonly Pick<Check, 'relation' | 'object'>[]
+  /** Asked about although the replica refuses them. */
+  readonly granted?: ReadonlySet<FgaObject>
+  readonly signal?: AbortSignal
+}
+
+export interface NamedAnswer {
+  /** In the order asked. undefined: not asked. Whatever is not `allowed` is a no. */
+  readonly verdicts: readonly (Verdict | undefined)[]
+  /** OpenFGA's X-Request-Id of each call made. */
+  readonly requestIds: readonly string[]
+  /** Sent to OpenFGA, the decoys among them; in how many calls. */
+  readonly checks: number
+  readonly calls: number
+}
+
+/**
+ * Asks OpenFGA about objects that the caller names itself, as it is now, so that neither the answer nor its time tells what
+ * is hidden from what never was. See docs/decisions/0034-named-objects.md.
+ *
+ * OpenFGA reads nothing for an object that never was, and every folder and group for one that is hidden. So all callers wait
+ * for a check about decoys, which is sent at once; within its time the object is looked up (by the caller) and the replica
+ * is asked about it, there or not. What the replica refuses while it has the tail, and what is not there, OpenFGA is not
+ * asked about: then the decoys are the only check. Without the tail it is asked about every object beside the decoys.
+ */
+export type AskNamed = (question: NamedQuestion) => NamedAsking
+
+export interface NamedAsking {
+  /**
+   * `isThere`: whether there is such a thing within what the caller's token is for; it must have been found out by the same
+   * statements for every object. Throws where OpenFGA as a whole does not answer, whatever was asked about.
+   */
+  answer(isThere?: (object: FgaObject) => boolean): Promise<NamedAnswer>
+}
+
+export interface NamedDeps {
+  readonly fga: Fga
+  readonly index: PermissionIndex
+  readonly held: HeldVerdicts
+  readonly limiter: Limiter
+  readonly now: () => number
+  readonly randomBytes: (size: number) => Buffer
+}
+
+// As many checks as OpenFGA takes in one call.
+const batchMax = 50
+// The replica is asked about so many at a time, so that no request holds the process.
+const lookMax = 200
+
+export function createAskNamed({ fga, index, held, limiter, now, randomBytes }: NamedDeps): AskNamed {
+  return ({ user, contextual, asked, granted = new Set(), signal }) => {
+    const { modelId } = fga
+    const decoys = decoysFor(asked, randomBytes)
+    // Nobody waits for it yet.
+    const decoysAnswer = send(decoys).then(
+      (answer) => () => answer,
+      (error: unknown) => () => {
+        throw error
+      },
+    )
+
+    function send(some: NamedQuestion['asked']) {
+      if (some.length === 0) return Promise.resolve({ verdicts: [], requestIds: [] })
+      const checks = some.map((one): Check => ({ user, ...(contextual && { contextual }), ...one }))
+      return until(signal, () =>
+        limiter.run(checks.length, signal, () =>
+          fga.batchCheck(checks, { now: now(), consistency: 'fresh', ...(signal && { signal }) }),
+        ),
+      )
+    }
+
+    /** Those of the objects that the replica would let through. It is asked for the same whatever it knows. */
+    function allowedOf(some: NamedQuestion['asked'], at: number): ReadonlySet<FgaObject> {
+      const allowed = new Set<FgaObject>()
+      for (const [kind, objects] of Map.groupBy(some, kindOf)) {
+        const { type, relation } = partsOf(kind)
+        const ids = objects.map(({ object }) => splitObject(object).id)
+        const verdicts = index.evaluate({ user, relation, contextual: contextual ?? [], type }, ids, at)
+        for (const { object } of objects)
+          if (verdicts?.get(splitObject(object).id)?.allowed === true) allowed.add(object)
+      }
+      return allowed
+    }
+
+    /** What it cannot evaluate OpenFGA cannot either (nested too deep): refused, since to try takes long. */
+    async function worthAsking(isThere: (object: FgaObject) => boolean): Promise<ReadonlySet<FgaObject>> {
+      const worth = new Set<FgaObject>()
+      for (let start = 0; start < asked.length; start += lookMax) {
+        if (start > 0) await setImmediate()
+        const some = asked.slice(start, start + lookMax)
+        const at = now()
+        const allowed = allowedOf(some, at)
+        const isAtTail = hasTail({ fga, index, held }, modelId, at)
+        for (const { object } of some)
+          if (!isAtTail || (isThere(object) && (allowed.has(object) || granted.has(object))))
+            worth.add(object)
+      }
+      return worth
+    }
+
+    return {
+      async answer(isThere = () => true) {
+        const worth = await worthAsking(isThere)
+        const sent = asked.filter(({ object }) => worth.has(object))
+        const own = await send(sent)
+        const ofDecoys = (await decoysAnswer)()
+        // Another model came into force: one answer under two would be neither's.
+        if (fga.modelId !== modelId)
+          throw new AppError('authorization_unavailable', { internal: 'model changed' })
+        const verdicts = own.verdicts[Symbol.iterator]()
+        return {
+          verdicts: asked.map(({ object }) =>
+            worth.has(object) ? (verdicts.next().value ?? 'error') : undefined,
+          ),
+          requestIds: [...ofDecoys.requestIds, ...own.requestIds],
+          checks: decoys.length + sent.length,
+          calls: Math.ceil(decoys.length / batchMax) + Math.ceil(sent.length / batchMax),
+        }
+      },
+    }
+  }
+}
+
+/** One for each type and relation. Another one each time, so that no cache of OpenFGA's knows it. */
+function decoysFor(asked: NamedQuestion['asked'], randomBytes: NamedDeps['randomBytes']) {
+  const id = randomBytes(16).toString('base64url')
+  return [...new Set(asked.map(kindOf))].map(partsOf).map(({ type, relation }) => ({
+    relation,
+    object: `${type}:${id}` as FgaObject,
+  }))
+}
+
+const kindOf = ({ relation, object }: NamedQuestion['asked'][number]): string =>
+  `${splitObject(object).type}#${relation}`
+
+function partsOf(kind: string): { readonly type: string; readonly relation: string } {
+  const [type = '', relation = ''] = kind.split('#')
+  return { type, relation }
+}

@@ -1,0 +1,17 @@
+import { AppError } from '../../kernel/errors.ts'
+
+export const overdue = (): AppError =>
+  new AppError('deadline_exceeded', { internal: 'the request ended while permissions were checked' })
+
+/** Rejects as soon as the signal fires, whatever the work does about it. */
+export function until<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+  if (signal === undefined) return work()
+  return new Promise((resolve, reject) => {
+    const stop = () => reject(overdue())
+    if (signal.aborted) return stop()
+    signal.addEventListener('abort', stop, { once: true })
+    work()
+      .then(resolve, reject)
+      .finally(() => signal.removeEventListener('abort', stop))
+  })
+}

@@ -1,0 +1,515 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { setTimeout as delay } from 'node:timers/promises'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { operator } from '../../src/audit/record.ts'
+import type { FgaApi } from '../../src/authz/fga-api.ts'
+import type { IndexStatus, LocalQuestion, PermissionIndex } from '../../src/authz/permission-index.ts'
+import { askerOf } from '../../src/delegation/approvals/asker.ts'
+import { documentObject, type FgaObject } from '../../src/kernel/ids.ts'
+import type { Principal } from '../../src/kernel/principal.ts'
+import type { Database, Sql } from '../../src/store/sql.ts'
+import { callTool, say } from '../mcp/world.ts'
+import { describeDatabases } from '../support/backends.ts'
+import { type DocumentSketch, openWorld, type World } from '../support/world.ts'
+
+// Counted at the ports, since a time that is measured is right only most of the time (`npm run bench:timing`).
+
+/** What one request does on its way: statements, calls of OpenFGA with their checks, questions to the replica. */
+const asking = new AsyncLocalStorage<string[]>()
+const note = (what: string): void => void asking.getStore()?.push(what)
+// Told apart from decoys, of which nobody knows the names.
+const named = new Set<string>()
+const nameOf = (object: string): string =>
+  named.has(object) ? 'what is named' : `a decoy of ${object.split(':')[0]}`
+
+function notingDatabase(database: Database): Database {
+  const noted = (sql: Sql): Sql['query'] => {
+    return (text, values) => {
+      note(text)
+      return sql.query(text, values)
+    }
+  }
+  return {
+    ...database,
+    query: noted(database),
+    forced(statement, values) {
+      note(statement.text)
+      return database.forced(statement, values)
+    },
+    async transaction(work) {
+      note('begin')
+      return database.transaction((sql) => work({ query: noted(sql) }))
+    },
+  }
+}
+
+const notingOpenfga = (api: FgaApi): FgaApi =>
+  Object.assign(Object.create(api), {
+    batchCheck: (...[store, body, options]: Parameters<FgaApi['batchCheck']>) => {
+      const checks = body.checks.map(
+        ({ tuple_key: { relation, object }, contextual_tuples: own }) =>
+          `${relation} of ${nameOf(object)} with ${own?.tuple_keys.length ?? 0}`,
+      )
+      note(`OpenFGA: ${checks.join(', ')}`)
+      return api.batchCheck(store, body, options)
+    },
+  })
+
+/** Notes what the replica is asked; `hasTail`: false, and it has not read the log to its end. */
+function watch(index: PermissionIndex, hasTail: () => boolean): void {
+  const { evaluate, status } = index
+  const watched = {
+    evaluate(question: LocalQuestion, ids: readonly string[], now: number) {
+      note(`replica: ${question.relation} of ${ids.length} ${question.type ?? 'document'}`)
+      return evaluate(question, ids, now)
+    },
+    status: (): IndexStatus => (hasTail() ? status() : { ...status(), tailReadAt: undefined }),
+  }
+  Object.assign(index, watched)
+}
+
+const deep = Array.from({ length: 5 }, (_, level): FgaObject => `folder:f${level}`)
+
+const hidden: Readonly<Record<string, DocumentSketch>> = {
+  'hidden/flat': { access: { viewers: ['user:bob'] } },
+  'hidden/in-folders-and-groups': {
+    access: {
+      viewers: ['group:one#member', 'group:two#member', 'group:three#member'],
+      blocked: ['group:out#member'],
+      parents: ['folder:f4'],
+    },
+  },
+  'hidden/ended': { access: { viewers: [{ user: 'user:anne', expires_at: '2020-01-01T00:00:00Z' }] } },
+  'hidden/blocked': { access: { viewers: ['user:anne'], blocked: ['user:anne'] } },
+  'hidden/too-deep': { access: { viewers: ['group:g0#member'] } },
+}
+const everybodys = Object.keys(hidden)
+/** anne's own, which an agent that may not ask is not told of. */
+const sensitive: DocumentSketch = { access: { viewers: ['user:anne'], sensitive: true } }
+const elsewhere: DocumentSketch = { collection: 'finance', access: { viewers: ['user:anne'] } }
+const notLent: DocumentSketch = { ...elsewhere, access: { viewers: ['user:anne'], sensitive: true } }
+
+describeDatabases('an object that is named', (kind) => {
+  let world: World
+  let isAtTail = true
+
+  beforeAll(async () => {
+    world = await openWorld({
+      backend: { database: kind, openfga: 'engine' },
+      env: { REQUEST_DEADLINE_MS: '60000' },
+      database: notingDatabase,
+      openfga: notingOpenfga,
+    })
+    watch(world.service.index, () => isAtTail)
+    await world.service.services.save({ name: 'stranger', collections: [], prefixes: [] })
+    await world.service.ingest.saveCollection(operator('test'), { id: 'hidden', title: 'Hidden' })
+    await world.write('user:bob viewer collection:hidden')
+    await world.service.services.save({ name: 'writer', collections: [], prefixes: [] })
+    await world.service.ingest.saveCollection(operator('test'), {
+      id: 'drop',
+      title: 'Drop',
+      writers: ['service:writer'],
+    })
+    await world.put({
+      ...hidden,
+      'own/sensitive': sensitive,
+      'own/elsewhere': elsewhere,
+      'own/not-lent': notLent,
+      'own/open': { access: { viewers: ['user:anne'] } },
+    })
+    const chain = Array.from(
+      { length: 40 },
+      (_, level) => `group:g${level + 1}#member member group:g${level}`,
+    )
+    await world.write(
+      ...deep.slice(1).map((folder, level) => `${deep[level]} parent ${folder}`),
+      'group:four#member member group:three',
+      'user:bob viewer folder:f0',
+      ...chain,
+    )
+    await world.lend('anne', 'research-bot', 'collection:handbook')
+    for (const id of [
+      ...Object.keys(hidden),
+      'own/sensitive',
+      'own/elsewhere',
+      'own/not-lent',
+      'own/open',
+      'never/was',
+    ])
+      named.add(`document:${id}`)
+    for (const object of [...deep, 'folder:never', 'collection:hidden', 'collection:never']) named.add(object)
+  }, 120_000)
+  afterAll(() => world?.[Symbol.asyncDispose]())
+
+  /** What is done on the way of one request, without what names the object itself. */
+  async function done(request: () => Promise<unknown>): Promise<readonly string[]> {
+    // The first looks up who asks.
+    await request()
+    const seen: string[] = []
+    for (let tries = 0; tries < 40 && isAtTail && !(await hasTail()); tries += 1) await delay(50)
+    await asking.run(seen, request)
+    return seen
+  }
+  const hasTail = async (): Promise<boolean> => {
+    const { state, tailReadAt } = world.service.index.status()
+    return state === 'following' && tailReadAt !== undefined && Date.now() - tailReadAt < 300
+  }
+
+  const person = () => world.token({ user: 'anne' })
+  const mute = () =>
+    world.token({ user: 'anne', agent: 'research-bot', scopes: ['docs.search', 'docs.read'] })
+  const agent = () => world.token({ user: 'anne', agent: 'research-bot' })
+  const get = (token: string, id: string) =>
+    world.call('GET', `/documents/${encodeURIComponent(id)}`, { token })
+
+  interface Face {
+    readonly name: string
+    readonly ids: readonly string[]
+    readonly probe: () => Promise<(id: string) => Promise<number>>
+  }
+  const read =
+    (token: () => Promise<string>): Face['probe'] =>
+    async () => {
+      const held = await token()
+      return async (id) => (await get(held, id)).status
+    }
+  const overMcp =
+    (ask: (token: string, id: string) => ReturnType<typeof say>): Face['probe'] =>
+    async () => {
+      const token = await world.token({
+        user: 'anne',
+        agent: 'research-bot',
+        scopes: ['docs.search', 'docs.read'],
+        resource: 'mcp',
+      })
+      return async (id) => {
+        const { error, result } = (await ask(token, id)).body
+        return error !== undefined || result?.['isError'] === true ? 404 : 200
+      }
+    }
+  const faces: readonly Face[] = [
+    { name: 'GET /documents/{id} by the person', ids: everybodys, probe: read(person) },
+    {
+      name: 'GET /documents/{id} by the person, narrowed to a collection',
+      ids: [...everybodys, 'own/elsewhere', 'own/not-lent'],
+      probe: read(() => world.token({ user: 'anne', collections: ['handbook'] })),
+    },
+    {
+      name: 'GET /documents/{id} by an agent that may not ask',
+      ids: [...everybodys, 'own/sensitive', 'own/elsewhere', 'own/not-lent'],
+      probe: read(mute),
+    },
+    {
+      name: 'GET /documents/{id} by an agent that may ask',
+      ids: [...everybodys, 'own/elsewhere', 'own/not-lent'],
+      probe: read(agent),
+    },
+    {
+      name: 'read_document of MCP',
+      ids: [...everybodys, 'own/sensitive', 'own/not-lent'],
+      probe: overMcp((token, id) => callTool(world, 'read_document', { id }, { token })),
+    },
+    {
+      name: 'resources/read of MCP',
+      ids: [...everybodys, 'own/sensitive', 'own/not-lent'],
+      probe: overMcp((token, id) =>
+        say(world, 'resources/read', { uri: `remit://document/${encodeURIComponent(id)}` }, { token }),
+      ),
+    },
+  ]
+
+  describe.each(faces)('by $name', ({ ids, probe }) => {
+    test('costs the same, whether it is hidden or never was: OpenFGA is asked about decoys alone', async () => {
+      const ask = await probe()
+      expect(await ask('never/was')).toBe(404)
+      const none = await done(() => ask('never/was'))
+      expect(none.filter((one) => one.startsWith('OpenFGA'))).toHaveLength(1)
+      expect(none.filter((one) => one.startsWith('replica'))).not.toEqual([])
+      expect(none.join('\n')).not.toContain('what is named')
+      for (const id of ids) {
+        expect(await ask(id), id).toBe(404)
+        expect(await done(() => ask(id)), id).toEqual(none)
+      }
+    })
+
+    test('costs the same while the replica lacks the tail: decoys are asked about beside it', async () => {
+      const ask = await probe()
+      isAtTail = false
+      try {
+        const none = await done(() => ask('never/was'))
+        expect(none.filter((one) => one.startsWith('OpenFGA'))).toHaveLength(2)
+        expect(none.join('\n')).toContain('what is named')
+        for (const id of ids) expect(await done(() => ask(id)), id).toEqual(none)
+      } finally {
+        isAtTail = true
+      }
+    })
+  })
+
+  test('that may be read is asked about whole, beside the decoy', async () => {
+    const token = await person()
+    const sent = await done(async () => expect((await get(token, 'own/open')).status).toBe(200))
+    expect(sent.filter((one) => one.startsWith('OpenFGA'))).toEqual([
+      'OpenFGA: can_read of a decoy of document with 0',
+      'OpenFGA: can_read of what is named with 0',
+    ])
+  })
+
+  test('that an agent may be told of is asked about, and is a 403', async () => {
+    expect((await get(await agent(), 'own/sensitive')).status).toBe(403)
+  })
+
+  test('for lending costs the same, whether it is hidden or never was', async () => {
+    const { among } = world.service.issuer.lendables
+    const offer = (object: FgaObject) => async () => expect((await among('user:anne', [object])).size).toBe(0)
+    const asked: readonly (readonly [FgaObject, ...FgaObject[]])[] = [
+      ['document:never/was', ...everybodys.map(documentObject)],
+      ['folder:never', ...deep],
+      ['collection:never', 'collection:hidden'],
+    ]
+    for (const [none, ...others] of asked) {
+      const expected = await done(offer(none))
+      expect(expected.filter((one) => one.startsWith('OpenFGA'))[0]).toMatch(
+        /^OpenFGA: \w+ of a decoy of \w+ with 0$/,
+      )
+      for (const object of others) expect(await done(offer(object)), object).toEqual(expected)
+    }
+  })
+
+  test('in an approval that waits costs its person the same, whether it is hidden by now or withdrawn', async () => {
+    const principal: Principal = {
+      kind: 'agent',
+      subject: 'user:anne',
+      actors: ['agent:research-bot'],
+      client: 'demo-agent-research-bot',
+      delegation: (await world.service.delegations.current('user:anne', 'research-bot'))?.id ?? 'none',
+      scopes: new Set(['approvals.request']),
+      authorizationDetails: [],
+      txn: 't_test',
+      expiresAt: 0,
+    }
+    const { approvals } = world.service
+    const shownOf = async (id: string) => {
+      const asked = { kind: 'documents', offer: `o_${id}`, documentIds: [id], queryHmac: id } as const
+      const wish = { seconds: 300, front: 'rest' } as const
+      const approval = await approvals.ask(askerOf(principal), asked, wish)
+      const sent = await done(async () =>
+        expect((await approvals.oneOfMine('user:anne', approval.id))?.documents).toEqual([]),
+      )
+      // Else there were too many open.
+      await world.database.query(`update approvals set state = 'expired' where id = $1`, [approval.id])
+      return sent
+    }
+    const none = await shownOf('never/was')
+    expect(none.join('\n')).not.toContain('what is named')
+    for (const id of everybodys) expect(await shownOf(id), id).toEqual(none)
+  })
+
+  test.each<[string, string, object | undefined]>([
+    ['DELETE', '', undefined],
+    ['PUT', '/access', { viewers: ['user:anne'] }],
+    ['PUT', '/access', { viewers: ['user:anne'], parents: ['folder:unknown'] }],
+  ])(
+    'by a service that may not write it, %s /documents/{id}%s, costs the same',
+    async (method, rest, body) => {
+      const token = await world.token({ service: 'stranger' })
+      const ask = (id: string) => async () =>
+        expect(
+          (await world.call(method, `/documents/${encodeURIComponent(id)}${rest}`, { token, body })).status,
+        ).toBe(404)
+      const none = await done(ask('never/was'))
+      expect(none.filter((one) => one.startsWith('OpenFGA'))).toHaveLength(1)
+      for (const id of [...everybodys, 'own/sensitive', 'own/elsewhere'])
+        expect(collections(await done(ask(id))), id).toEqual(collections(none))
+    },
+  )
+
+  test('as the parent of a document costs a service that may file nothing new the same', async () => {
+    const token = await world.token({ service: 'writer' })
+    const ask = (parent: string) => async () => {
+      const body = { collection: 'drop', title: 'New', text: 'New.', access: { parents: [parent] } }
+      expect((await world.call('PUT', '/documents/new', { token, body })).status).toBe(403)
+    }
+    const none = await done(ask('folder:never'))
+    for (const folder of deep) expect(await done(ask(folder)), folder).toEqual(none)
+  })
+
+  test('in a change of access by a service that may not make it costs the same', async () => {
+    const token = await world.token({ service: 'stranger' })
+    const ask = (object: string) => async () => {
+      const writes = [{ user: 'user:anne', relation: 'viewer', object }]
+      expect((await world.call('POST', '/access', { token, body: { writes } })).status).toBe(403)
+    }
+    for (const [none, ...others] of [
+      ['document:never/was', ...everybodys.map((id) => `document:${id}`), 'document:own/elsewhere'],
+      ['folder:never', ...deep],
+      ['collection:never', 'collection:hidden'],
+    ] as const) {
+      const expected = await done(ask(none))
+      expect(expected.filter((one) => one.startsWith('OpenFGA'))).toHaveLength(1)
+      for (const object of others)
+        expect(collections(await done(ask(object))), object).toEqual(collections(expected))
+    }
+  })
+
+  test('that belongs to another agent or person costs one statement, as one that never was', async () => {
+    const token = await agent()
+    const other = await approvalOfBob(world)
+    for (const [method, rest, body] of [
+      ['GET', '', undefined],
+      ['POST', '/answers', { text: 'Why?' }],
+    ] as const) {
+      const ask = (id: string) => async () =>
+        expect((await world.call(method, `/approvals/${id}${rest}`, { token, body })).status).toBe(404)
+      expect(await done(ask(other))).toEqual(await done(ask('ap_never')))
+    }
+  })
+})
+
+describe('every route that takes the name of something', () => {
+  const own = 'by rows of the caller’s own: one statement with whose they are in it'
+  const all = 'to those who may know of everything (a role is asked for first)'
+  const gate = 'by the one function that asks about what is named'
+  const rights = 'to services: as many rights are asked about, whatever is there'
+  const searched = 'by a search: what is named narrows it, and is never looked up by itself'
+  const random = 'by a random name and a cookie of the one browser that was given it'
+  const public_ = 'to whoever comes: what is named is a file, or a provider that the operator set up'
+
+  const routes: Readonly<Record<string, readonly string[]>> = {
+    [gate]: [
+      'GET /documents/{id}',
+      'POST /delegations',
+      'GET /approvals/{id}',
+      'POST /approvals/{id}/decision',
+    ],
+    [rights]: [
+      'PUT /documents/{id}',
+      'DELETE /documents/{id}',
+      'PUT /documents/{id}/access',
+      'POST /imports',
+      'POST /access',
+    ],
+    [searched]: ['POST /retrieve'],
+    [own]: [
+      'GET /jobs/{id}',
+      'DELETE /delegations/{id}',
+      'DELETE /delegations/programs/{id}',
+      'POST /connections/{name}/connect',
+      'DELETE /connections/{id}',
+      'DELETE /connections/{id}/agents/{agent}',
+      'POST /approvals',
+      'DELETE /approvals/grants/{id}',
+      'DELETE /approvals/blocks/{id}',
+      'POST /approvals/grants/{id}/revoke',
+      'POST /approvals/{id}/answers',
+      'POST /delegations/{id}/revoke',
+      'POST /delegations/programs/{id}/end',
+      'GET /connections/requests/{id}',
+      'POST /connections/requests/{id}/refuse',
+      'POST /connections/{id}/agents',
+      'POST /connections/{id}/agents/remove',
+      'POST /connections/{id}/disconnect',
+      'POST /vault/fetch',
+    ],
+    [all]: [
+      'PUT /collections/{id}',
+      'POST /explain',
+      'GET /audit',
+      'GET /audit/readers',
+      'GET /audit/reads',
+      'GET /audit/thread',
+      'GET /audit/reach',
+      'GET /audit/delegations',
+      'POST /view-as',
+      'POST /memberships',
+      'POST /who-can',
+      'POST /what-if',
+      'POST /model/shadow',
+      'GET /model/plans/{id}',
+      'POST /model/apply',
+      'POST /agents',
+      'GET /agents/{id}',
+      'POST /agents/{id}/disable',
+    ],
+    [random]: [
+      'GET /oauth/interaction/{uid}',
+      'POST /oauth/interaction/{uid}/consent',
+      'POST /oauth/interaction/{uid}/refuse',
+      'POST /oauth/interaction/{uid}/sign-in',
+      'POST /oauth/interaction/{uid}/sign-in/passkey',
+    ],
+    [public_]: [
+      'GET /connections/{name}/callback',
+      'GET /console/files/{name}',
+      'GET /docs/errors/{code}',
+      'GET /sign-in/upstream/{namespace}/callback',
+    ],
+  }
+
+  test('is listed here with how it keeps what is hidden apart from nothing', async () => {
+    await using world = await openWorld({ embedder: null })
+    const isId =
+      /^(id|name|agent|user|group|subject|object|documents?|collections?|folder|delegation|approval|grants?|scope|offer|connection|plan_id|txn|parents)$/
+    const inContract = await operationsWith(world, (member) => isId.test(member))
+    const inPaths = world.service.app.routes
+      .filter(({ method, path }) => method !== 'ALL' && path.includes(':'))
+      .map(({ method, path }) => `${method} ${path.replaceAll(/:(\w+)(\{[^}]*\})?/g, '{$1}')}`)
+    expect([...new Set([...inContract, ...inPaths])].sort()).toEqual(Object.values(routes).flat().sort())
+  })
+})
+
+/** A right on a collection is one stored tuple, or none: asking about one that is there takes no longer. */
+const collections = (sent: readonly string[]): readonly string[] =>
+  sent.map((one) => one.replaceAll(/what is named|a decoy of collection/g, 'a collection'))
+
+async function approvalOfBob({ service, lend }: World): Promise<string> {
+  const delegation = await lend('bob', 'other-bot', 'collection:handbook')
+  const asker = { subject: 'user:bob', agent: 'other-bot', client: 'x', delegation, txn: 't_test' } as const
+  const asked = { kind: 'documents', offer: 'o_1', documentIds: ['hidden/flat'], queryHmac: 'q' } as const
+  return (await service.approvals.ask(asker, asked, { seconds: 300, front: 'rest' })).id
+}
+
+interface Schema {
+  readonly $ref?: string
+  readonly properties?: Readonly<Record<string, Schema>>
+  readonly items?: Schema
+  readonly anyOf?: readonly Schema[]
+  readonly oneOf?: readonly Schema[]
+  readonly allOf?: readonly Schema[]
+}
+
+interface Operation {
+  readonly parameters?: readonly { readonly name: string; readonly in: string }[]
+  readonly requestBody?: { readonly content: Readonly<Record<string, { readonly schema: Schema }>> }
+}
+
+/** Those of the contract that take such a member, in the path, the query or the body. */
+async function operationsWith(world: World, isSuch: (member: string) => boolean): Promise<string[]> {
+  const response = await world.call('GET', '/openapi.json')
+  const { paths, components } = (await response.json()) as {
+    readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>
+    readonly components: { readonly schemas: Readonly<Record<string, Schema>> }
+  }
+  const membersOf = (schema: Schema, depth = 0): string[] => {
+    if (depth > 8) return []
+    const named = schema.$ref && components.schemas[schema.$ref.split('/').at(-1) ?? '']
+    const inner = [
+      ...(named ? [named] : []),
+      ...(schema.items ? [schema.items] : []),
+      ...(schema.anyOf ?? []),
+      ...(schema.oneOf ?? []),
+      ...(schema.allOf ?? []),
+      ...Object.values(schema.properties ?? {}),
+    ]
+    return [...Object.keys(schema.properties ?? {}), ...inner.flatMap((one) => membersOf(one, depth + 1))]
+  }
+  return Object.entries(paths).flatMap(([path, methods]) =>
+    Object.entries(methods).flatMap(([method, { parameters = [], requestBody }]) => {
+      const members = [
+        ...parameters.map(({ name }) => name),
+        ...Object.values(requestBody?.content ?? {}).flatMap(({ schema }) => membersOf(schema)),
+      ]
+      return members.some(isSuch) || path.includes('{') ? [`${method.toUpperCase()} ${path}`] : []
+    }),
+  )
+}
