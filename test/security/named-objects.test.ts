@@ -246,6 +246,21 @@ describeDatabases('an object that is named', (kind) => {
     })
   })
 
+  test('is not asked about because a write is on its way: the replica is waited for', async () => {
+    const token = await person()
+    const none = await done(() => get(token, 'never/was'))
+    const after = async () => {
+      isAtTail = false
+      setTimeout(() => {
+        isAtTail = true
+      }, 30)
+      await get(token, 'hidden/in-folders-and-groups')
+    }
+    const seen: string[] = []
+    await asking.run(seen, after)
+    expect(seen).toEqual(none)
+  })
+
   test('that may be read is asked about whole, beside the decoy', async () => {
     const token = await person()
     const sent = await done(async () => expect((await get(token, 'own/open')).status).toBe(200))

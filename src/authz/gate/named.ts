@@ -1,4 +1,4 @@
-import { setImmediate } from 'node:timers/promises'
+import { setTimeout as delay, setImmediate } from 'node:timers/promises'
 import { AppError } from '../../kernel/errors.ts'
 import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import type { Check, Fga, Verdict } from '../fga.ts'
@@ -58,6 +58,9 @@ export interface NamedDeps {
 const batchMax = 50
 // The replica is asked about so many at a time, so that no request holds the process.
 const lookMax = 200
+// A write of this process, or a late look at the log, is over by then; where the tail is not to be had, all are that late.
+const tailWaitMs = 100
+const tailLookMs = 5
 
 export function createAskNamed({ fga, index, held, limiter, now, randomBytes }: NamedDeps): AskNamed {
   return ({ user, contextual, asked, granted = new Set(), signal }) => {
@@ -81,6 +84,16 @@ export function createAskNamed({ fga, index, held, limiter, now, randomBytes }: 
       )
     }
 
+    const isAtTail = (): boolean => hasTail({ fga, index, held }, modelId, now())
+
+    /** Better late, whatever was asked about, than asking OpenFGA about what is hidden. */
+    async function untilAtTail(): Promise<void> {
+      for (let left = tailWaitMs; left > 0 && !isAtTail(); left -= tailLookMs) {
+        if (index.status().state !== 'following') return
+        await delay(tailLookMs)
+      }
+    }
+
     /** Those of the objects that the replica would let through. It is asked for the same whatever it knows. */
     function allowedOf(some: NamedQuestion['asked'], at: number): ReadonlySet<FgaObject> {
       const allowed = new Set<FgaObject>()
@@ -100,11 +113,10 @@ export function createAskNamed({ fga, index, held, limiter, now, randomBytes }: 
       for (let start = 0; start < asked.length; start += lookMax) {
         if (start > 0) await setImmediate()
         const some = asked.slice(start, start + lookMax)
-        const at = now()
-        const allowed = allowedOf(some, at)
-        const isAtTail = hasTail({ fga, index, held }, modelId, at)
+        const allowed = allowedOf(some, now())
+        const isCurrent = isAtTail()
         for (const { object } of some)
-          if (!isAtTail || (isThere(object) && (allowed.has(object) || granted.has(object))))
+          if (!isCurrent || (isThere(object) && (allowed.has(object) || granted.has(object))))
             worth.add(object)
       }
       return worth
@@ -112,6 +124,7 @@ export function createAskNamed({ fga, index, held, limiter, now, randomBytes }: 
 
     return {
       async answer(isThere = () => true) {
+        await untilAtTail()
         const worth = await worthAsking(isThere)
         const sent = asked.filter(({ object }) => worth.has(object))
         const own = await send(sent)
