@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { transformer } from '@openfga/syntax-transformer'
@@ -5,6 +6,7 @@ import { compileModel, createTupleStore, type JsonObject } from '@remit/engine'
 import type { Tuple } from '../../src/authz/fga.ts'
 import { createHeldVerdicts } from '../../src/authz/gate/held.ts'
 import { createLimiter } from '../../src/authz/gate/limiter.ts'
+import { createAskNamed } from '../../src/authz/gate/named.ts'
 import { createGate, type Gate } from '../../src/authz/gate.ts'
 import { createPermissionIndex } from '../../src/authz/index/create.ts'
 import { takeApartLocally } from '../../src/authz/index/local.ts'
@@ -81,15 +83,16 @@ const seen: PermissionIndex = {
   evaluate: () => undefined,
   takeApart: (question, documentIds, at) => takeApartLocally(model, store, question, documentIds, at),
 }
-const gateOn = (replica: PermissionIndex): Gate =>
-  createGate({
+function gateOn(replica: PermissionIndex): Gate {
+  const parts = {
     fga,
     now,
     index: replica,
     held: createHeldVerdicts({ now, ttlMs: 0 }),
     limiter: createLimiter(200),
-    cacheTtlMs: 0,
-  })
+  }
+  return createGate({ ...parts, askNamed: createAskNamed({ ...parts, randomBytes }), cacheTtlMs: 0 })
+}
 const ways = {
   whole: gateOn({ ...seen, takeApart: () => new Map() }),
   'in parts': gateOn(seen),

@@ -14,8 +14,8 @@ import { migrate } from '../../src/store/migrate.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
 import { administer } from '../../test/support/administer.ts'
 import { createWordEmbedder } from '../../test/support/embedder.ts'
-import { createTestTokens } from '../../test/support/tokens.ts'
 import { freePort } from '../../test/support/port.ts'
+import { createTestTokens } from '../../test/support/tokens.ts'
 
 /** `asking`: an agent that may ask for approval. */
 export type Who = 'person' | 'narrowed' | 'agent' | 'asking' | 'mcp'

@@ -1,4 +1,5 @@
 import { isAtTail } from '../authz/gate/replica.ts'
+import { untilAtTail } from '../authz/gate/tail.ts'
 import type { App } from '../http/env.ts'
 import type { RequireBearer } from '../http/middleware/bearer.ts'
 import { collectionRoutes } from '../http/routes/collections.ts'
@@ -66,6 +67,7 @@ export async function openRetrieval(deps: RetrievalDeps): Promise<Retrieval> {
     shadow.onPlan(event)
   }
   const snapshots = createSnapshots({ index, corpus })
+  const hasTail = () => isAtTail(index.status(), now())
   const retrieve = createRetriever({
     sql: database,
     ...grants,
@@ -77,7 +79,7 @@ export async function openRetrieval(deps: RetrievalDeps): Promise<Retrieval> {
       snapshots,
       corpus,
       nominator,
-      hasTail: () => isAtTail(index.status(), now()),
+      hasTail: () => hasTail() || untilAtTail(index, hasTail),
     }),
     gate,
     embedder: embeddings.available ? embeddings.embedder : undefined,

@@ -26,7 +26,14 @@ describe('of two processes that write the embedded engine’s tables', needsPost
       [Symbol.asyncDispose]: async () => undefined,
     })
     const api = createFgaApi({ apiUrl: embeddedUrl, timeoutMs: 4_000, adapter })
-    const { storeId, model } = await deployModel({ api, database, dsl, redeploy: false, now: Date.now })
+    const { storeId, model } = await deployModel({
+      api,
+      database,
+      dsl,
+      redeploy: false,
+      now: Date.now,
+      newTxn: () => 't_test',
+    })
     return createFga(api, storeId, () => model.id)
   }
   const members = async (fga: Fga): Promise<string[]> => {

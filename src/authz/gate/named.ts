@@ -1,4 +1,4 @@
-import { setTimeout as delay, setImmediate } from 'node:timers/promises'
+import { setImmediate } from 'node:timers/promises'
 import { AppError } from '../../kernel/errors.ts'
 import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import type { Check, Fga, Verdict } from '../fga.ts'
@@ -6,6 +6,7 @@ import type { PermissionIndex } from '../permission-index.ts'
 import type { HeldVerdicts } from './held.ts'
 import type { Limiter } from './limiter.ts'
 import { hasTail } from './replica.ts'
+import { untilAtTail } from './tail.ts'
 import { until } from './until.ts'
 
 export interface NamedQuestion extends Pick<Check, 'user' | 'contextual'> {
@@ -58,9 +59,6 @@ export interface NamedDeps {
 const batchMax = 50
 // The replica is asked about so many at a time, so that no request holds the process.
 const lookMax = 200
-// A write of this process, or a late look at the log, is over by then; where the tail is not to be had, all are that late.
-const tailWaitMs = 100
-const tailLookMs = 5
 
 export function createAskNamed({ fga, index, held, limiter, now, randomBytes }: NamedDeps): AskNamed {
   return ({ user, contextual, asked, granted = new Set(), signal }) => {
@@ -85,14 +83,6 @@ export function createAskNamed({ fga, index, held, limiter, now, randomBytes }: 
     }
 
     const isAtTail = (): boolean => hasTail({ fga, index, held }, modelId, now())
-
-    /** Better late, whatever was asked about, than asking OpenFGA about what is hidden. */
-    async function untilAtTail(): Promise<void> {
-      for (let left = tailWaitMs; left > 0 && !isAtTail(); left -= tailLookMs) {
-        if (index.status().state !== 'following') return
-        await delay(tailLookMs)
-      }
-    }
 
     /** Those of the objects that the replica would let through. It is asked for the same whatever it knows. */
     function allowedOf(some: NamedQuestion['asked'], at: number): ReadonlySet<FgaObject> {
@@ -124,7 +114,8 @@ export function createAskNamed({ fga, index, held, limiter, now, randomBytes }: 
 
     return {
       async answer(isThere = () => true) {
-        await untilAtTail()
+        // Else OpenFGA would have to be asked about what is hidden.
+        await untilAtTail(index, isAtTail)
         const worth = await worthAsking(isThere)
         const sent = asked.filter(({ object }) => worth.has(object))
         const own = await send(sent)

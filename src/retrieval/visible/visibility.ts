@@ -44,8 +44,8 @@ export interface VisibilityDeps {
   readonly snapshots: Snapshots
   readonly corpus: Corpus
   readonly nominator: Nominator
-  /** Whether the permission index has heard of all that OpenFGA held a moment ago. */
-  readonly hasTail: () => boolean
+  /** Whether the permission index has heard of all that OpenFGA held a moment ago; it may wait a little for that. */
+  readonly hasTail: () => boolean | Promise<boolean>
 }
 
 /**
@@ -66,9 +66,9 @@ export function createVisibility(deps: VisibilityDeps): Visibility {
   return {
     async of(principal, { grants, granted = [], tells = false, signal, ...narrowing }) {
       const question = questionFor(principal, grants)
+      const isWhole = await hasTail()
       const snapshot = snapshots.of(question)
       const told = tells ? snapshots.of(tellingOf(question)) : undefined
-      const isWhole = hasTail()
       if (snapshot === undefined) {
         const nomination = await nominator.nominate(principal, {
           ...(signal && { signal }),
