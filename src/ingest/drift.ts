@@ -19,7 +19,8 @@ export interface DriftReport {
 /**
  * Compares our tags with OpenFGA, object by object, and makes OpenFGA agree. Also looks through the whole store
  * for tuples on objects that we know nothing of, and for request-only ones: those would let an agent pass for
- * whoever they name, so they go first. Delegations are mended elsewhere.
+ * whoever they name, so they go first. Delegations are mended elsewhere. Throws for an object that could not be mended once
+ * all others are.
  */
 export async function drift(context: IngestContext): Promise<DriftReport> {
   const { database } = context
@@ -29,24 +30,40 @@ export async function drift(context: IngestContext): Promise<DriftReport> {
   )
   const objects = [...new Set([...rows.map(({ object }) => object), ...strangers])]
   const report = { compared: objects.length, mended: 0, added: 0, removed: 0, requestOnly: found }
-  for (const object of objects) {
-    const { added, removed } = await mend(context, object)
-    if (added + removed === 0) continue
-    report.mended += 1
-    report.added += added
-    report.removed += removed
+  try {
+    await eachOf(objects, async (object) => {
+      const { added, removed } = await mend(context, object)
+      if (added + removed === 0) return
+      report.mended += 1
+      report.added += added
+      report.removed += removed
+    })
+  } finally {
+    if (report.mended > 0 || found > 0) context.log('drift_mended', { ...report })
   }
-  if (report.mended > 0 || found > 0) context.log('drift_mended', { ...report })
   return report
 }
 
-/** Completes what a crash left half done. Cheap where there is nothing: run at start and every minute. */
+/**
+ * Completes what a crash left half done, and throws for what it could not once all the rest is. Cheap where there is nothing:
+ * run at start and every minute.
+ */
 export async function mendUnsettled(context: IngestContext): Promise<number> {
   const rows = await context.database.query<{ object: FgaObject }>(
     'select object from unsettled order by object',
   )
-  for (const { object } of rows) await mend(context, object)
+  await eachOf(
+    rows.map(({ object }) => object),
+    (object) => mend(context, object),
+  )
   return rows.length
+}
+
+/** One that is held by somebody who stands still, or that the model refuses, keeps no other from being mended. */
+async function eachOf<T>(objects: readonly T[], work: (object: T) => Promise<unknown>): Promise<void> {
+  const failures: unknown[] = []
+  for (const object of objects) await work(object).catch((error: unknown) => failures.push(error))
+  if (failures.length > 0) throw failures[0]
 }
 
 async function mend(

@@ -86,27 +86,33 @@ export function createIngest({
     jobChanged: waiter.changed,
   }
   const timers: NodeJS.Timeout[] = []
-  const running = new Set<Promise<unknown>>()
+  const running = new Map<string, Promise<unknown>>()
   let closing: Promise<void> | undefined
 
-  function inBackground(name: string, work: () => Promise<unknown>): void {
-    const run = work().catch((error: unknown) => log('background_failed', { name, reason: describe(error) }))
-    running.add(run)
-    void run.finally(() => running.delete(run))
+  /** What has not ended when it is due again goes on alone. */
+  function inBackground(name: string, work: () => Promise<unknown>): Promise<unknown> {
+    const before = running.get(name)
+    if (before !== undefined) return before
+    const run = work()
+      .catch((error: unknown) => log('background_failed', { name, reason: describe(error) }))
+      .finally(() => running.delete(name))
+    running.set(name, run)
+    return run
   }
 
   async function start({ compares = true } = {}): Promise<void> {
     await forgetDead(context)
     await removeRequestOnly(context)
-    await mendUnsettled(context)
+    // What it cannot mend now was acknowledged to nobody: it is no reason to serve none of the rest.
+    await inBackground('mend', () => mendUnsettled(context))
     await queue.start((data, signal) => processRevision(context, data as RevisionTask, signal))
     // An OpenFGA that was put back by less than anything else notices may let read who was taken off.
-    if (compares) inBackground('drift', () => drift(context))
+    if (compares) void inBackground('drift', () => drift(context))
     timers.push(
-      setInterval(() => inBackground('mend', () => mendUnsettled(context)), mendEveryMs).unref(),
-      setInterval(() => inBackground('drift', () => drift(context)), driftEveryMs).unref(),
-      setInterval(() => inBackground('fences', () => sweep()), sweepEveryMs).unref(),
-      setInterval(() => inBackground('forget_jobs', () => forgetJobs(database)), driftEveryMs).unref(),
+      setInterval(() => void inBackground('mend', () => mendUnsettled(context)), mendEveryMs).unref(),
+      setInterval(() => void inBackground('drift', () => drift(context)), driftEveryMs).unref(),
+      setInterval(() => void inBackground('fences', () => sweep()), sweepEveryMs).unref(),
+      setInterval(() => void inBackground('forget_jobs', () => forgetJobs(database)), driftEveryMs).unref(),
     )
   }
 
@@ -137,7 +143,7 @@ export function createIngest({
     closing ??= (async () => {
       for (const timer of timers) clearInterval(timer)
       await queue.close()
-      await Promise.all(running)
+      await Promise.all(running.values())
     })()
     return closing
   }

@@ -87,6 +87,31 @@ test('every start compares in the background: an older OpenFGA lets nobody read 
   await expect.poll(() => world.tuples('document:d1')).not.toContain('user:mallory viewer')
 })
 
+test('mends all others where one cannot be mended, says so, and starts all the same', async () => {
+  const wrong = { object: 'document:a-wrong' }
+  await world.database.query(
+    `insert into tags (object, relation, subject) values ($1, 'of_another_model', 'user:anne')`,
+    [wrong.object],
+  )
+  await world.database.query('insert into unsettled (object, purge) values ($1, false), ($2, false)', [
+    wrong.object,
+    'document:d1',
+  ])
+  await world.fga.write({ writes: [tuple('user:mallory viewer document:d1')] })
+  await world.restart()
+  expect(await world.tuples('document:d1')).not.toContain('user:mallory viewer')
+  expect(await world.database.query('select object from unsettled')).toEqual([wrong])
+  expect(world.logged).toContainEqual({
+    event: 'background_failed',
+    fields: { name: 'mend', reason: expect.any(String) },
+  })
+  await world.fga.write({ writes: [tuple('user:mallory viewer document:d1')] })
+  await expect(world.ingest.drift()).rejects.toThrow()
+  expect(await world.tuples('document:d1')).not.toContain('user:mallory viewer')
+  await world.database.query('delete from tags where object = $1', [wrong.object])
+  expect(await world.ingest.drift()).toMatchObject({ mended: 0 })
+})
+
 test('records what it mended', async () => {
   await world.ingest.withdraw(loader, 'd2')
   await world.fga.write({ writes: [tuple('user:anne viewer document:d2')] })
