@@ -38,7 +38,10 @@ export async function applySnapshot(
     return
   }
   for (let from = 0; from < unlisted.ids.length; from += batchMax) {
-    await withdrawDocuments(context, writer, { jobId, ids: unlisted.ids.slice(from, from + batchMax) })
+    const ids = unlisted.ids.slice(from, from + batchMax)
+    // The earlier ones take time, in which somebody may have brought these in.
+    const stillMeant = async () => (await findUnlisted(database, jobId, snapshot.collection, ids)).ids
+    await withdrawDocuments(context, writer, { jobId, ids, stillMeant })
   }
   await note(database, jobId, { code: 'snapshot_applied', detail: noteTexts.snapshot_applied })
 }
@@ -68,14 +71,17 @@ async function findUnlisted(
   sql: Sql,
   jobId: string,
   collection: string,
+  /** Of these alone. */
+  among?: readonly string[],
 ): Promise<{ readonly ids: readonly string[]; readonly total: number }> {
   const rows = await sql.query<{ id: string; listed: boolean; known: boolean }>(
     `select d.id, (d.live_revision is not null or d.accepted_revision > 1) as known,
        coalesce(d.accepted_item > j.items_before, false) or exists (
          select 1 from job_items i where i.job_id = j.id and i.document_id = d.id and i.state <> 'failed'
        ) as listed
-     from jobs j, documents d where j.id = $1 and d.collection = $2 and d.withdrawn_at is null order by d.id`,
-    [jobId, collection],
+     from jobs j, documents d where j.id = $1 and d.collection = $2 and d.withdrawn_at is null
+       and ($3::text[] is null or d.id = any($3)) order by d.id`,
+    [jobId, collection, among ?? null],
   )
   return {
     ids: rows.flatMap(({ id, listed }) => (listed ? [] : [id])),

@@ -14,6 +14,8 @@ import { setTags } from './tags.ts'
 export interface Withdrawing {
   readonly jobId: string
   readonly ids: readonly string[]
+  /** Which of them are to be withdrawn after all, asked while they are held. Left out: all. */
+  readonly stillMeant?: () => Promise<readonly string[]>
   /** Runs first in the same transaction: makes the job. */
   readonly begin?: (sql: Sql) => Promise<void>
 }
@@ -30,9 +32,10 @@ export async function withdrawDocuments(
   withdrawing: Withdrawing,
 ): Promise<void> {
   const { database, fga, clock, newId, step, jobChanged, corpusChanged } = context
-  const { ids, jobId, begin } = withdrawing
+  const { jobId, begin, stillMeant } = withdrawing
   const now = clock.now()
-  await context.locks.hold(ids.map(documentObject).sort(), async (hold) => {
+  await context.locks.hold(withdrawing.ids.map(documentObject).sort(), async (hold) => {
+    const ids = (await stillMeant?.()) ?? withdrawing.ids
     const documents = await readDocuments(database, ids)
     const rights = await askRights(
       fga,

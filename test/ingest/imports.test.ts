@@ -166,6 +166,25 @@ describe('a snapshot', () => {
     expect(await isLive('snap/meanwhile')).toBe(true)
   })
 
+  test('does not withdraw what somebody brought in while the others were withdrawn', async () => {
+    const many = Array.from({ length: 51 }, (_, nth) => `snap/old/${String(nth).padStart(2, '0')}`)
+    const [first, last] = [many[0] ?? '', many[50] ?? '']
+    await world.importLines([...many.map(snap), { end: 51 }], {
+      snapshot: { ...snapshot, allowWithdraw: 100 },
+    })
+    // Between what the list was compared with and the last withdrawal.
+    world.onStep = async (step, id) => {
+      if (step === 'withdrawn' && id === first) await world.importLines([snap(last)])
+    }
+    const job = await world.importLines([snap('snap/1'), { end: 1 }], {
+      snapshot: { ...snapshot, allowWithdraw: 100 },
+    })
+    world.onStep = async () => undefined
+    expect(job.notes).toMatchObject([{ code: 'snapshot_applied' }])
+    expect([await isLive(first), await isLive(last)]).toEqual([false, true])
+    await world.ingest.withdraw(loader, last)
+  })
+
   describe('while the list comes in', () => {
     /** A snapshot of all but the last, during which something happens to that one. */
     const snapshotWhile = async (happens: () => Promise<unknown>, lines = ids.slice(0, 3).map(snap)) => {
