@@ -102,6 +102,12 @@ async function takeOver(
   )
   for (const { holder } of over) {
     await fences?.raise(holder)
-    await database.query('delete from leases where holder = $1 and (until < now() or $2)', [holder, isAlone])
+    // Past rows that a transaction of the holder has locked: it may stand still in there for a minute, and each request that
+    // wants any of them would keep a connection of the pool waiting, until nothing at all is answered.
+    await database.query(
+      `delete from leases where object in
+         (select object from leases where holder = $1 and (until < now() or $2) for update skip locked)`,
+      [holder, isAlone],
+    )
   }
 }
