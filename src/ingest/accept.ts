@@ -8,7 +8,7 @@ import { fileFolders, settleFolders } from './folders.ts'
 import { insertItem, type NoteCode } from './job-store.ts'
 import { contentRefusal, type Plan, type Planned, plan } from './plan.ts'
 import { settleObject } from './settle.ts'
-import { sameTags, setTags } from './tags.ts'
+import { sameTags, setTags, type Tag } from './tags.ts'
 import { contentOf, type DocumentInput } from './wire.ts'
 
 /** The queue's tasks: one for each accepted revision. */
@@ -63,7 +63,7 @@ export async function acceptDocuments(
     if (accepting.onRefused === 'throw' && refused?.ok === false) throw refused.error
     const committed = await hold.transaction((sql) => commit(context, sql, writer, accepting, checked))
     for (const { input } of items) await step('accepted', input.id)
-    await settleFolders(context, committed.folders)
+    await settleFolders(context, committed.tags)
     for (const id of committed.narrowed) {
       await settleObject(context, hold, documentObject(id))
       await step('narrowed', id)
@@ -77,7 +77,8 @@ export async function acceptDocuments(
 interface Committed {
   /** Documents whose tags lost something, or gained a restriction, which OpenFGA is not known to have. */
   readonly narrowed: readonly string[]
-  readonly folders: readonly string[]
+  /** What all documents of the request shall have. */
+  readonly tags: readonly Tag[]
 }
 
 async function commit(
@@ -90,7 +91,7 @@ async function commit(
   await begin?.(sql)
   const tasks: RevisionTask[] = []
   const narrowed: string[] = []
-  const folders: string[] = []
+  const tags: Tag[] = []
   for (const [index, item] of items.entries()) {
     const entry = planned[index]
     if (entry === undefined) continue
@@ -107,7 +108,8 @@ async function commit(
       })
       continue
     }
-    folders.push(...(await fileFolders(sql, item.input.collection, accepted.newFolders)))
+    await fileFolders(sql, item.input.collection, accepted.newFolders)
+    tags.push(...accepted.tags)
     const revision = await insertRevision(sql, writer, jobId, item, accepted)
     tasks.push({ document: item.input.id, revision })
     if (await narrowTags(sql, item.input.id, accepted)) narrowed.push(item.input.id)
@@ -117,7 +119,7 @@ async function commit(
     sql,
     tasks.map((data) => ({ key: data.document, data })),
   )
-  return { narrowed, folders }
+  return { narrowed, tags }
 }
 
 const isStale = ({ version }: DocumentInput, { facts }: Plan): boolean =>

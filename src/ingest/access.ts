@@ -8,10 +8,11 @@ import { keepSensitive } from './access-sensitivity.ts'
 import { storeChange } from './access-store.ts'
 import type { IngestContext, Writer } from './deps.ts'
 import { assertNoCircle, foldersLock, writesFolderParent } from './folder-cycles.ts'
+import { settleFolders } from './folders.ts'
 import { anew, type Hold } from './hold.ts'
 import { type JobNote, noteTexts } from './job-store.ts'
 import { settleObject } from './settle.ts'
-import { unmark } from './tags.ts'
+import { toTag, unmark } from './tags.ts'
 
 export interface AccessChange {
   readonly writes: readonly Tuple[]
@@ -141,6 +142,12 @@ async function writeChange(
   writer: Writer,
   entries: readonly Entry[],
 ): Promise<void> {
+  const objects = new Set<string>(entries.map(({ tuple }) => tuple.object))
+  const joins = entries.filter(({ tuple, operation }) => operation === 'write' && !objects.has(tuple.user))
+  await settleFolders(
+    context,
+    joins.map(({ tuple }) => toTag(tuple)),
+  )
   const { waiting, marked, fresh } = await hold.transaction(async (sql) => {
     const stored = await storeChange(sql, entries)
     const { writes, deletes } = changeOf(entries)

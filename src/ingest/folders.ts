@@ -3,13 +3,13 @@ import { collectionObject, type FgaObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
 import type { IngestContext } from './deps.ts'
 import { settleObject } from './settle.ts'
-import { addTags, markUnsettled } from './tags.ts'
+import { addTags, markUnsettled, type Tag } from './tags.ts'
 
 export const folderObject = (id: string): FgaObject => `folder:${id}`
 
 /**
- * Files folders at their first mention, in the caller's transaction. Returns those that were new; each needs
- * {@link settleFolders} afterwards. Tuples found on a new folder are removed like on a new document.
+ * Files folders at their first mention, in the caller's transaction. Returns those that were new; {@link settleFolders}
+ * has to come before anybody reads by them. Tuples found on a new folder are removed like on a new document.
  */
 export async function fileFolders(sql: Sql, collection: string, ids: readonly string[]): Promise<string[]> {
   if (ids.length === 0) return []
@@ -31,11 +31,15 @@ export async function fileFolders(sql: Sql, collection: string, ids: readonly st
   return rows.map(({ id }) => id)
 }
 
-/** Writes what new folders need to OpenFGA. The caller must not hold their locks. */
-export async function settleFolders(context: IngestContext, ids: readonly string[]): Promise<void> {
-  for (const object of ids.map(folderObject)) {
-    await context.locks.hold([object], async (hold) => {
-      await settleObject(context, hold, object)
-    })
-  }
+/**
+ * Makes OpenFGA agree about what a document of these tags lies in, new folders above all: whoever filed one may have died
+ * before. The caller must not hold the folders' locks.
+ */
+export async function settleFolders(context: IngestContext, tags: readonly Tag[]): Promise<void> {
+  const rows = await context.database.query<{ object: FgaObject }>(
+    `select object from unsettled where object = any($1) and object like 'folder:%' order by object`,
+    [tags.flatMap(({ relation, subject }) => (relation === 'parent' ? [subject] : []))],
+  )
+  for (const { object } of rows)
+    await context.locks.hold([object], (hold) => settleObject(context, hold, object))
 }

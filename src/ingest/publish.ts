@@ -2,6 +2,7 @@ import { operator, record } from '../audit/record.ts'
 import { documentObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
 import type { IngestContext } from './deps.ts'
+import { settleFolders } from './folders.ts'
 import type { Hold } from './hold.ts'
 import { finishItem } from './job-store.ts'
 import { type Revision, readRevision } from './revision.ts'
@@ -28,6 +29,7 @@ export async function publish(
     await setTags(sql, object, revision.access, { purge: revision.creates })
   })
   await step('hidden', revision.id)
+  await settleFolders(context, revision.access)
   await settleObject(context, hold, object)
   await step('tuples', revision.id)
   const jobId = await hold.transaction((sql) => show(sql, revision, context))

@@ -34,8 +34,8 @@ export async function retag(
     if (facts === undefined || (!facts.isLive && !facts.isPending)) throw new AppError('not_found')
     if (planned === undefined) throw new AppError('not_found')
     if (!planned.ok) throw planned.error.field === 'collection' ? new AppError('not_found') : planned.error
-    const folders = await apply(hold, writer, id, access, facts, planned.plan)
-    await settleFolders(context, folders)
+    await apply(hold, writer, id, access, facts, planned.plan)
+    await settleFolders(context, planned.plan.tags)
     await settleObject(context, hold, object)
     return planned.plan.sensitivityKept
       ? [{ id, code: 'sensitivity_kept', detail: noteTexts.sensitivity_kept }]
@@ -50,10 +50,10 @@ async function apply(
   access: Access,
   facts: DocumentFacts,
   { tags, narrowed, newFolders }: Plan,
-): Promise<readonly string[]> {
+): Promise<void> {
   const object = documentObject(id)
-  return hold.transaction(async (sql) => {
-    const folders = await fileFolders(sql, facts.collection, newFolders)
+  await hold.transaction(async (sql) => {
+    await fileFolders(sql, facts.collection, newFolders)
     if (facts.isPending) {
       await sql.query(
         `update revisions set access = $2, owner = $3, retagged = true
@@ -77,6 +77,5 @@ async function apply(
         .filter((tag) => !after.has(tagKey(tag)))
         .map((tag) => tupleId(toTuple(object, tag))),
     })
-    return folders
   })
 }

@@ -32,6 +32,58 @@ describeBackends('ingestion', (backend) => {
       expect(await world.sees('user:bob', 'plain')).toBeUndefined()
     })
 
+    test.each<[string, (id: string, folder: string) => Promise<unknown>]>([
+      ['its own content', async () => undefined],
+      [
+        'a re-tag',
+        async (id, folder) => {
+          await world.putDone({ id, access: {} })
+          await world.ingest.retag(loader, id, { parents: [`folder:${folder}`] })
+        },
+      ],
+      [
+        'a tuple',
+        async (id, folder) => {
+          await world.putDone({ id, access: {} })
+          await world.ingest.applyTuples(loader, {
+            writes: [
+              {
+                user: `folder:${folder}`,
+                relation: 'parent',
+                object: `document:${id}` as `document:${string}`,
+              },
+            ],
+            deletes: [],
+          })
+        },
+      ],
+    ])(
+      'comes into a folder whose filing broke off, by %s, only once that is rid of others’ tuples',
+      async (by, comes) => {
+        const folder = `broke-off-${by.length}`
+        const first = `${folder}/first`
+        await world.fga.write({
+          writes: [{ user: 'user:mallory', relation: 'viewer', object: `folder:${folder}` }],
+        })
+        world.onWrite = () => {
+          world.onWrite = () => undefined
+          throw new Error('OpenFGA is away for a moment.')
+        }
+        await expect(world.put({ id: first, access: { parents: [`folder:${folder}`] } })).rejects.toThrow()
+        await comes(`${folder}/second`, folder)
+        const isLive = async () => {
+          const rows = await world.database.query(
+            'select 1 from documents where id = $1 and live_revision is not null',
+            [first],
+          )
+          return rows.length > 0
+        }
+        await expect.poll(isLive, { timeout: 10_000 }).toBe(true)
+        for (const id of ['first', 'second'])
+          expect(await world.sees('user:mallory', `${folder}/${id}`)).toBeUndefined()
+      },
+    )
+
     test('is refused by name where more parents come and go than one Write takes', async () => {
       const parents = (name: string, count: number) => ({
         parents: Array.from({ length: count }, (_, nth) => `folder:many-${name}-${nth}`),
