@@ -12,11 +12,14 @@ export interface FencesDeps {
  * writes all turns of a hold that it does not know the end of has either come after a Write of it, or keeps it out for good.
  */
 export interface Fences {
-  /** Keeps out all that this hold may still be about to write, from its turn `from` on. */
-  raise(hold: string, from?: number): Promise<void>
+  /** Keeps out all that this hold may still be about to write. */
+  raise(hold: string): Promise<void>
   /** Whether the turn is taken. */
   has(hold: string, turn: number): Promise<boolean>
-  /** All Writes of this hold were answered, and there will be no more: its turns are swept with others', in the background. */
+  /**
+   * All Writes of this hold were answered, and there will be no more: its turns are swept a while later, in the background.
+   * Until then they keep out what a proxy sends once more.
+   */
   ended(hold: string, turns: number): void
 }
 
@@ -24,6 +27,8 @@ export interface Fences {
 export const turnsMax = 90
 // A fence that was raised keeps out what is late by days; any other is of a hold that is over, or still has its leases.
 const sweepAfterMs = 3_600_000
+// Longer than anything between us and OpenFGA tries a request again.
+const sweepEndedAfterMs = 600_000
 const sweepRaisedAfterMs = 7 * 24 * 3_600_000
 const batchMax = 90
 const triesMax = 3
@@ -39,17 +44,17 @@ export const turnOf = (hold: string, turn: number): Tuple => ({
   object: fenceOf(hold),
 })
 
-const turnsOf = (hold: string, from: number, to: number): Tuple[] =>
-  Array.from({ length: Math.max(0, to - from + 1) }, (_, index) => turnOf(hold, from + index))
+const turnsOf = (hold: string, count: number): Tuple[] =>
+  Array.from({ length: count }, (_, index) => turnOf(hold, index + 1))
 
-export function createFences({ fga }: Pick<FencesDeps, 'fga'>): Fences {
-  const spent: Tuple[] = []
+export function createFences({ fga, now }: Pick<FencesDeps, 'fga'> & { readonly now: () => number }): Fences {
+  const spent: { readonly hold: string; readonly turns: number; readonly endedAt: number }[] = []
 
   return {
-    async raise(hold, from = 1) {
+    async raise(hold) {
       for (let tries = 1; ; tries += 1) {
         try {
-          return await fga.write({ writes: turnsOf(hold, from, turnsMax) })
+          return await fga.write({ writes: turnsOf(hold, turnsMax) })
         } catch (error) {
           // A Write that it races with makes OpenFGA refuse either of them.
           if (tries === triesMax) throw error
@@ -62,10 +67,17 @@ export function createFences({ fga }: Pick<FencesDeps, 'fga'>): Fences {
       return false
     },
     ended(hold, turns) {
-      spent.push(...turnsOf(hold, 1, turns))
-      if (spent.length < batchMax) return
-      const deletes = spent.splice(0, batchMax)
-      // What stays is found by the sweep.
+      if (turns > 0) spent.push({ hold, turns, endedAt: now() })
+      // Each hold whole: the sweep, which finds what stays, looks for first turns.
+      const deletes: Tuple[] = []
+      let holds = 0
+      for (const one of spent) {
+        if (now() - one.endedAt < sweepEndedAfterMs) return
+        if (deletes.length + one.turns > batchMax) break
+        deletes.push(...turnsOf(one.hold, one.turns))
+        holds += 1
+      }
+      spent.splice(0, holds)
       void fga.write({ deletes }).catch(() => undefined)
     },
   }

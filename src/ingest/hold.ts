@@ -102,7 +102,7 @@ export function createHold(
       clearInterval(renewal)
       if (isInDoubt) {
         // Where that fails too the leases stay: whoever takes them over when they are over raises it first.
-        const isRaised = await fences?.raise(id, turn).then(
+        const isRaised = await fences?.raise(id).then(
           () => true,
           () => false,
         )

@@ -3,13 +3,16 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { json } from 'node:stream/consumers'
 import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
+import type { AccessChange } from '../../src/ingest/access.ts'
 import { createIngest } from '../../src/ingest/ingest.ts'
+import type { Access, DocumentInput } from '../../src/ingest/wire.ts'
+import type { Handler } from '../../src/jobs/queue.ts'
 import { AppError } from '../../src/kernel/errors.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
 import { loader } from './world.ts'
 
-// A process of its own: the real ingestion, whose jobs, mending and drift are never started, behind one route that sets who
-// may read a document. It answers with the status that the service would.
+// A process of its own: the real ingestion, whose jobs, mending and drift run only when they are asked for, behind one route.
+// It answers with the status that the service would.
 const {
   DATABASE_URL = '',
   FGA_URL = '',
@@ -18,35 +21,89 @@ const {
   FGA_MODEL = '',
   LEASE = '1',
 } = process.env
-const database = await openPostgres({ url: DATABASE_URL, poolSize: 4 })
+// One that stands still inside a transaction keeps the other waiting for as long as two leases, not for a minute.
+const database = await openPostgres({ url: DATABASE_URL, poolSize: 4, idleMsMax: Number(LEASE) * 2_000 })
 const api = createFgaApi({ apiUrl: FGA_URL, apiToken: FGA_TOKEN, timeoutMs: 1_500 })
+let work: Handler = () => Promise.reject(new Error('The queue was not started.'))
 const ingest = createIngest({
   database,
   fga: createFga(api, FGA_STORE, () => FGA_MODEL),
   isApart: true,
   leaseSeconds: Number(LEASE),
   queue: {
-    start: async () => undefined,
+    start: async (handler) => {
+      work = handler
+    },
     send: async () => undefined,
     wake: () => undefined,
     close: async () => undefined,
     [Symbol.asyncDispose]: async () => undefined,
   },
   embed: undefined,
-  prepare: () => Promise.reject(new Error('Nothing is read here.')),
-  mimeTypes: new Set(),
+  prepare: async ({ bytes }) => {
+    const text = Buffer.from(bytes).toString()
+    return { text, chunks: [{ ordinal: 0, text, headings: [], start: 0, end: text.length, embedText: text }] }
+  },
+  mimeTypes: new Set(['text/plain', 'text/markdown']),
   clock: { now: Date.now },
   newId: () => `j_${randomUUID()}`,
   limits: { lineBytesMax: 1, linesMax: 1 },
   log: () => undefined,
 })
+// Only to be given what works on a task: its timers end at once.
+await ingest.start({ compares: false })
+await ingest.close()
+
+/** What the process can be asked to do. */
+export type Asked =
+  | { readonly does: 'retag'; readonly id: string; readonly access: Access }
+  | { readonly does: 'put'; readonly input: DocumentInput }
+  | ({ readonly does: 'change' } & AccessChange)
+  | { readonly does: 'withdraw'; readonly id: string }
+  | { readonly does: 'publish'; readonly id: string }
+  | { readonly does: 'drift' }
+
+async function answer(asked: Asked): Promise<unknown> {
+  switch (asked.does) {
+    case 'retag':
+      return ingest.retag(loader, asked.id, asked.access)
+    case 'put':
+      return ingest.put(loader, asked.input)
+    case 'change': {
+      const scopes = new Set(['docs.write', 'directory.write'] as const)
+      const { writes, deletes } = asked
+      return ingest.changeAccess(
+        { kind: 'service', writer: loader, scopes, prefixes: ['fence'] },
+        { writes, deletes },
+      )
+    }
+    case 'withdraw':
+      return ingest.withdraw(loader, asked.id)
+    case 'publish':
+      return publishAll(asked.id)
+    case 'drift':
+      return ingest.drift()
+  }
+}
+
+async function publishAll(id: string): Promise<void> {
+  const rows = await database.query<{ revision: number }>(
+    'select revision from revisions join documents using (doc_no) where id = $1 order by revision',
+    [id],
+  )
+  for (const { revision } of rows) await work({ document: id, revision }, new AbortController().signal)
+}
 
 const server = createServer((request, response) => {
   void (async () => {
-    const { id, access } = (await json(request)) as { id: string; access: object }
-    response.statusCode = await ingest.retag(loader, id, access).then(
+    const asked = (await json(request)) as Asked
+    response.statusCode = await answer(asked).then(
       () => 200,
-      (error: unknown) => (error instanceof AppError ? error.status : 500),
+      (error: unknown) => {
+        if (error instanceof AppError) return error.status
+        process.stderr.write(`${error instanceof Error ? error.stack : error}\n`)
+        return 500
+      },
     )
     response.end()
   })()
