@@ -38,8 +38,9 @@ const deeper = 4
 /**
  * Takes the best candidates through the gate until `topK` are cleared. What OpenFGA refuses, although the replica let it
  * through, is taken out, and the rest is searched and ranked anew as if it were not there; what was asked is not asked
- * again. Where too little is left it searches deeper, until exhaustion or the deadline. Whoever sees little waits for OpenFGA,
- * hardly for the search: what is found whatever was asked is asked about meanwhile.
+ * again. Where it refuses time and again, it is asked ahead of that, ever further: much may be taken away at once. Where too
+ * little is left it searches deeper, until exhaustion or the deadline. Whoever sees little waits for OpenFGA, hardly for the
+ * search: what is found whatever was asked is asked about meanwhile.
  */
 export async function clearBest(options: ClearBestOptions): Promise<Best> {
   const { topK, sight, branches, clearing, deadline, tells } = options
@@ -47,13 +48,16 @@ export async function clearBest(options: ClearBestOptions): Promise<Best> {
   let { depth } = branches
   if (isOver(deadline)) return { cleared: [], complete: false, tellable: [] }
   const refused = new Set<string>()
+  let refusals = 0
+  // So many times its own depth: what is found there is only asked about.
+  let ahead = 1
   // Together with the first that are ranked it is asked of which the agent may be told.
   let early = clearEarly(tells ? [] : branches.foundAnyway(visible), clearing)
   let untold: Candidate[][] | undefined
   for (;;) {
     const [before, lists, kept = untold] = await Promise.all([
       early,
-      branches.run(visible, depth),
+      branches.run(visible, depth * ahead),
       tells && untold === undefined ? branches.run(sight.untold, depth, visible) : undefined,
     ])
     const telling = untold === undefined && kept !== undefined ? choose(lists, kept) : []
@@ -65,19 +69,22 @@ export async function clearBest(options: ClearBestOptions): Promise<Best> {
     const stays = ({ documentId }: Guarded): boolean => !clearing.isRefused(documentId)
     const left = lists.map((list) => list.filter(stays))
     const isOut = stopped !== undefined || isOver(deadline)
-    if (!isOut && left.some((list, at) => list.length < (lists[at]?.length ?? 0))) {
+    const exhausted = lists.every((list) => list.length < depth * ahead)
+    const isRefusing = left.some((list, at) => list.length < (lists[at]?.length ?? 0))
+    const isRanked = !isRefusing && ahead === 1
+    if (!isOut && !isRanked) {
       for (const one of lists.flat()) if (!stays(one)) refused.add(one.documentId)
-      visible = await sight.without(refused)
+      if (isRefusing) visible = await sight.without(refused)
+      ahead = isRefusing && !exhausted ? deeper ** refusals++ : 1
       continue
     }
-    const exhausted = lists.every((list) => list.length < depth)
     const enough = cleared.length >= topK
     if (enough || exhausted || isOut) {
       // A document without a verdict may be one of those that were looked for.
       const unanswered = clearing.counts.errors > 0
       return {
         cleared: isOut ? inOrder(cleared, fuse(left)) : cleared,
-        complete: !unanswered && (enough || (exhausted && !isOut)),
+        complete: !unanswered && isRanked && (enough || (exhausted && !isOut)),
         tellable: untold === undefined ? [] : within(left, untold, topK, clearing.tellable),
       }
     }

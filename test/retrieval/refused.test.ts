@@ -1,0 +1,87 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { FgaApi } from '../../src/authz/fga-api.ts'
+import { noting, sentBy } from '../support/noting.ts'
+import { openWorld, type RetrieveBody, type World } from '../support/world.ts'
+
+// Anne leaves a group that reads all of these, and the replica has not heard of it: it lets all of them through.
+
+const many = 240
+const staff = { user: 'user:anne', relation: 'member', object: 'group:staff' }
+
+let world: World
+let other: FgaApi
+/** Set: nothing is heard of OpenFGA's log. */
+let deaf: Promise<void> | undefined
+beforeAll(async () => {
+  world = await openWorld({
+    database: noting,
+    openfga(api) {
+      other = api
+      return Object.assign(Object.create(api) as FgaApi, {
+        async readChanges(...given: Parameters<FgaApi['readChanges']>) {
+          await deaf
+          return api.readChanges(...given)
+        },
+      })
+    },
+    env: { REQUEST_DEADLINE_MS: '60000' },
+  })
+  await world.write('user:anne member group:staff')
+  await world.put({
+    ...Object.fromEntries(
+      Array.from({ length: many }, (_, at) => [
+        `staff/${at}`,
+        { text: `Merger ${at}.`, access: { viewers: ['group:staff#member'] } },
+      ]),
+    ),
+    'anne/1': { text: 'A merger of mine, with much else to say.', access: { viewers: ['user:anne'] } },
+  })
+}, 180_000)
+afterAll(() => world?.[Symbol.asyncDispose]())
+
+const writeAs = (operation: 'writes' | 'deletes') =>
+  other.write(world.service.fga.storeId, {
+    authorization_model_id: world.service.fga.modelId,
+    [operation]: { tuple_keys: [staff] },
+  })
+
+async function ask(token: string, mode: string) {
+  let answer: RetrieveBody | undefined
+  const sent = await sentBy(async () => {
+    answer = await world.retrieve(token, { query: 'merger', mode, top_k: 10, consistency: 'strict' })
+  })
+  return {
+    ids: answer?.results.map(({ document_id }) => document_id),
+    complete: answer?.complete,
+    searches: sent.filter((one) => /chunk_words|distance/.test(one)).length,
+  }
+}
+
+test.each([
+  ['keyword', 1],
+  ['vector', 1],
+  ['hybrid', 2],
+])(
+  'what may be read is found behind all that OpenFGA refuses, in a few searches: %s',
+  async (mode, each) => {
+    const token = await world.token({ user: 'anne' })
+    expect(await ask(token, mode)).toMatchObject({ complete: true, searches: each })
+    let hear = (): void => undefined
+    deaf = new Promise((resolve) => {
+      hear = resolve
+    })
+    await writeAs('deletes')
+    try {
+      const { ids, complete, searches } = await ask(token, mode)
+      expect([ids, complete]).toEqual([['anne/1'], true])
+      // A search for each few of them would be 13 of one list.
+      expect(searches).toBeLessThanOrEqual(6 * each)
+    } finally {
+      hear()
+      deaf = undefined
+      await writeAs('writes')
+      await world.service.index.catchUp()
+    }
+  },
+  60_000,
+)
