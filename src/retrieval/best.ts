@@ -60,7 +60,7 @@ export async function clearBest(options: ClearBestOptions): Promise<Best> {
       branches.run(visible, depth * ahead),
       tells && untold === undefined ? branches.run(sight.untold, depth, visible) : undefined,
     ])
-    const telling = untold === undefined && kept !== undefined ? choose(lists, kept) : []
+    const telling = untold === undefined && kept !== undefined ? choose(lists, kept, topK) : []
     untold = kept
     early = undefined
     const { cleared, stopped = before?.stopped } = await clearing.clear(fuse(lists), topK, telling)

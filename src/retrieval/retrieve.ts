@@ -133,6 +133,8 @@ async function answerWith(
     grants,
     granted: shown(presented).flatMap(({ documentIds }) => documentIds),
     tells,
+    // OpenFGA takes longer about what is there: its time would make an offer of one that may not be made.
+    offers: mayOffer,
     ...narrowedCollections(principal, question.collections),
     ...(question.filter && { filter: question.filter }),
   })
@@ -152,9 +154,8 @@ async function answerWith(
   })
   const complete = found.complete && sight.complete
   const left = { principal, question, queryHmac, modeUsed: branches.modeUsed, unlooked, plain }
-  const tellable = mayOffer ? found.tellable : []
   const released = await release(
-    { ...left, presented, clearing, cleared: found.cleared, tellable, complete },
+    { ...left, presented, clearing, cleared: found.cleared, tellable: found.tellable, complete },
     deps,
   )
   if (released === undefined) return undefined

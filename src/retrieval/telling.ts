@@ -8,13 +8,14 @@ type Lists = readonly (readonly Candidate[])[]
 const asked = 8
 
 /**
- * Of which documents OpenFGA is asked whether the agent may be told of them: the best of what is kept from it. Always as
- * many; where there are fewer, others fill up, and then names that no document has: it must not take longer where there is
- * something to be told of.
+ * Of which documents OpenFGA is asked whether the agent may be told of them: those kept from it that would be among the best
+ * `topK`. Of no other, for which no offer would be made: its time would tell of them as often as one likes. Always as many;
+ * where there are fewer, others fill up, and then names that no document has: it must not take longer where there is something
+ * to be told of.
  */
-export function choose(lists: Lists, kept: Lists): readonly string[] {
+export function choose(lists: Lists, kept: Lists, topK: number): readonly string[] {
   const isKept = new Set(kept.flat().map(({ documentId }) => documentId))
-  const ranked = documentsOf(together(lists, kept))
+  const ranked = documentsOf(together(lists, kept).slice(0, topK))
   const chosen = ranked.filter((id) => isKept.has(id)).slice(0, asked)
   const others = documentsOf(fuse(lists)).filter((id) => !isKept.has(id))
   return [...chosen, ...others, ...Array.from({ length: asked }, () => randomUUID())].slice(0, asked)

@@ -123,6 +123,30 @@ describe('an offer', () => {
     })
   }, 60_000)
 
+  test('asks OpenFGA of nothing that it will not be made of: beyond what is asked for, or beyond its limit', async () => {
+    const askedOf = async (body: object) => {
+      await vi.waitUntil(() => world.service.index.status().lagMs < 1_000, { timeout: 10_000 })
+      calls.length = 0
+      faulty.set({
+        verdicts: (all, call) => {
+          calls.push(call)
+          return all
+        },
+      })
+      const { approval } = (await world.retrieve(bot, { ...asking, ...body })) as Answer
+      faulty.set(undefined)
+      const isAsked = calls.some(({ objects }) => objects.includes('document:kept/one'))
+      return { isAsked, isOffered: approval !== undefined }
+    }
+    await withDocuments({ 'kept/one': { text, access: told } }, async () => {
+      // Twice the words: it comes before all others.
+      expect(await askedOf({ top_k: 1 })).toEqual({ isAsked: false, isOffered: false })
+      for (let count = 0; count < 10; count += 1)
+        expect(await askedOf({ top_k: 20 })).toEqual({ isAsked: true, isOffered: true })
+      expect(await askedOf({ top_k: 20 })).toEqual({ isAsked: false, isOffered: false })
+    })
+  }, 60_000)
+
   test.each<[string, (verdicts: Verdicts) => Verdicts]>([
     ['says no', (all) => mapTold(all, () => ({ allowed: false }))],
     ['fails on it', (all) => mapTold(all, () => ({ error: { message: 'too deep' } }))],
@@ -157,10 +181,10 @@ describe('a document by its id', () => {
     return { status: response.status, asked: calls.map(({ objects }) => objects.length) }
   }
 
-  test('is asked about twice in one call, whether it may be read, may be told of, is hidden or is nowhere', async () => {
+  test('is asked about twice in one call beside the decoys, where it may be read or told of; else are the decoys alone', async () => {
     await withDocuments({ ...untold, 'kept/one': { text, access: told } }, async () => {
-      expect(await read('open/1')).toEqual({ status: 200, asked: [2] })
-      expect(await read('kept/one')).toEqual({ status: 403, asked: [2] })
+      expect(await read('open/1')).toEqual({ status: 200, asked: [2, 2] })
+      expect(await read('kept/one')).toEqual({ status: 403, asked: [2, 2] })
       for (const id of [...Object.keys(untold), 'never/was'])
         expect(await read(id)).toEqual({ status: 404, asked: [2] })
     })

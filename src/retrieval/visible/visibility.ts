@@ -24,6 +24,8 @@ export interface SightOptions extends NominateOptions, Narrowing {
   readonly granted?: readonly string[]
   /** Also what is kept from the agent only as sensitive. */
   readonly tells?: boolean
+  /** False: nothing of it, with the same work, since of nothing the agent may be told now. */
+  readonly offers?: boolean
 }
 
 export interface Sight {
@@ -64,11 +66,11 @@ export function createVisibility(deps: VisibilityDeps): Visibility {
   }
 
   return {
-    async of(principal, { grants, granted = [], tells = false, signal, ...narrowing }) {
+    async of(principal, { grants, granted = [], tells = false, offers = tells, signal, ...narrowing }) {
       const question = questionFor(principal, grants)
       const isWhole = await hasTail()
       const snapshot = snapshots.of(question)
-      const told = tells ? snapshots.of(tellingOf(question)) : undefined
+      const told = offers ? snapshots.of(tellingOf(question)) : undefined
       if (snapshot === undefined) {
         const nomination = await nominator.nominate(principal, {
           ...(signal && { signal }),
