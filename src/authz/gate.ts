@@ -413,15 +413,17 @@ function createNamedClearing(
     ...(signal && { signal }),
   })
   const { modelId } = deps.fga
-  const allowed = new Map<string, Set<string>>(relations.map((one) => [one, new Set()]))
-  const isAllowed = (id: string, by: string): boolean => allowed.get(by)?.has(id) === true
+  const told = new Map<string, Verdict | undefined>()
+  const verdictOf = (id: string, by: string): Verdict | undefined => told.get(`${by} ${id}`)
+  const isAllowed = (id: string, by: string): boolean => verdictOf(id, by) === 'allowed'
   const requestIds: string[] = []
   return {
     modelId,
     requestIds,
     proofOf: (id) => (isAllowed(id, relation) ? { kind: 'asked' } : undefined),
     get tellable() {
-      return documentIds.filter((id) => isAllowed(id, 'can_be_told') && !isAllowed(id, relation))
+      // Where OpenFGA has no verdict on it, nobody knows whether the person has to agree.
+      return documentIds.filter((id) => isAllowed(id, 'can_be_told') && verdictOf(id, relation) === 'denied')
     },
     grantsOf: (ids) =>
       coveringGrants(deps, {
@@ -437,7 +439,7 @@ function createNamedClearing(
         const answer = await asking.answer((object) => objects.has(object))
         requestIds.push(...answer.requestIds)
         for (const [index, one] of asked.entries())
-          if (answer.verdicts[index] === 'allowed') allowed.get(one.relation)?.add(one.id)
+          told.set(`${one.relation} ${one.id}`, answer.verdicts[index])
       } finally {
         deps.onDecided?.({ question, documentIds, at: deps.now() })
       }
