@@ -67,20 +67,15 @@ export async function openRetrieval(deps: RetrievalDeps): Promise<Retrieval> {
     shadow.onPlan(event)
   }
   const snapshots = createSnapshots({ index, corpus })
-  const hasTail = () => isAtTail(index.status(), now())
+  const isCurrent = () => isAtTail(index.status(), now())
+  const hasTail = () => isCurrent() || untilAtTail(index, isCurrent)
   const retrieve = createRetriever({
     sql: database,
     ...grants,
     search: shadow.watch(
       createSearch(database, { cells, corpus, statistics: config.rankingStatistics, onPlan }),
     ),
-    visibility: createVisibility({
-      database,
-      snapshots,
-      corpus,
-      nominator,
-      hasTail: () => hasTail() || untilAtTail(index, hasTail),
-    }),
+    visibility: createVisibility({ database, snapshots, corpus, nominator, hasTail }),
     gate,
     embedder: embeddings.available ? embeddings.embedder : undefined,
     keyed,
@@ -96,6 +91,7 @@ export async function openRetrieval(deps: RetrievalDeps): Promise<Retrieval> {
     nominator,
     gate,
     approvals: grants.approvals,
+    hasTail,
   })
   const indexLagMs = () => index.status().lagMs
   const owned = stack.move()

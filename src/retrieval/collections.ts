@@ -24,6 +24,8 @@ export interface CollectionListerDeps {
   readonly nominator: Nominator
   readonly gate: Gate
   readonly approvals: Pick<Approvals, 'presentable'>
+  /** Whether the permission index has heard of all that OpenFGA held a moment ago; it may wait a little for that. */
+  readonly hasTail: () => boolean | Promise<boolean>
 }
 
 interface Filed {
@@ -36,11 +38,12 @@ interface Filed {
  * Asks about one document of each, as it is now (`strict`), then about more of those that are not proven yet.
  */
 export function createCollectionLister(deps: CollectionListerDeps): CollectionLister {
-  const { sql, nominator, gate, approvals } = deps
+  const { sql, nominator, gate, approvals, hasTail } = deps
   return async (principal, { signal }) => {
     // By remembered grants alone: nothing of a document leaves, so that this is no use of one that is counted.
     const presented = await approvals.presentable(principal, { named: [] })
     const grants = presented.map(({ id }) => id)
+    const isWhole = await hasTail()
     const { documentIds, complete } = await nominator.nominate(principal, { signal, grants })
     const { collections: within } = narrowedCollections(principal)
     const rows = await sql.query<{ id: string; collection: string }>(
@@ -82,7 +85,7 @@ export function createCollectionLister(deps: CollectionListerDeps): CollectionLi
       errors,
     })
     // A document without a verdict may have been the one that its collection lacks.
-    return { collections, complete: complete && stopped === undefined && errors === 0 }
+    return { collections, complete: complete && isWhole && stopped === undefined && errors === 0 }
   }
 }
 

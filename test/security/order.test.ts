@@ -274,6 +274,10 @@ describe('while the replica has not heard yet that she is blocked', () => {
             if (ms > 0) expect(complete).toBe(false)
           }
           for (const reader of readers) expect(await inconsistent(reader, 'merger budget')).toBeUndefined()
+          for (const reader of ms > 0 ? readers : []) {
+            const listed = await world.call('GET', '/collections', { token: await tokenOf(reader) })
+            expect(await listed.json()).toMatchObject({ complete: false })
+          }
         } finally {
           hear()
           deaf = undefined
