@@ -51,6 +51,8 @@ const saveEveryMs = 1_000
 const retryMaxMs = 1_000
 const reconcileEveryMs = 3_600_000
 const reconcileRetryMs = 300_000
+// A look at the log takes a few. Whoever waits longer is answered sooner by asking whole.
+const lookMaxMs = 200
 
 /** Opens the index and lets it fill in the background; until then it is not ready. */
 export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex {
@@ -335,9 +337,11 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
       const from = heard.count
       return async (documentIds, { signal } = {}) => {
         const all = new Set(documentIds)
-        const isTold = await (signal === undefined ? settle() : unlessAborted(settle(), signal)).catch(
-          () => false,
-        )
+        const late = AbortSignal.timeout(lookMaxMs)
+        const isTold = await unlessAborted(
+          settle(),
+          signal === undefined ? late : AbortSignal.any([signal, late]),
+        ).catch(() => false)
         const objects = isTold && ready() !== undefined ? heard.since(from) : undefined
         return objects === undefined ? all : leadingTo(documentIds, objects, replica.tuples)
       }

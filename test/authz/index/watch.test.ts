@@ -22,7 +22,7 @@ async function follow(...lines: readonly string[]) {
   const entries: (Change & { readonly id: number })[] = []
   let ids = 0
   let reads = 0
-  let before: () => void = () => undefined
+  let before: () => void | Promise<void> = () => undefined
   const put = (operation: Change['operation'], line: string, writtenAt = clock.now): void => {
     const [user = '', relation = '', object = ''] = line.split(' ')
     const tuple: StoredTuple = { user, relation, object, writtenAt }
@@ -39,7 +39,8 @@ async function follow(...lines: readonly string[]) {
     },
     async readChanges({ after, startTime = 0 }: ChangePosition, { limit = 100 } = {}) {
       reads += 1
-      before()
+      const waits = before()
+      if (waits !== undefined) await waits
       const from =
         after === undefined
           ? entries.findIndex(({ tuple }) => tuple.writtenAt >= startTime)
@@ -73,7 +74,7 @@ async function follow(...lines: readonly string[]) {
     get reads() {
       return reads
     },
-    beforeRead(then: () => void) {
+    beforeRead(then: () => void | Promise<void>) {
       before = then
     },
     [Symbol.asyncDispose]: () => index[Symbol.asyncDispose](),
@@ -159,6 +160,18 @@ describe('all may have changed', () => {
     const changed = world.index.watch()
     await world.index.rebuild()
     expect([...(await changed(all))]).toEqual(all)
+  })
+
+  test('where the log is not answered for', async () => {
+    await using world = await follow(...filed)
+    const changed = world.index.watch()
+    const { promise, resolve } = Promise.withResolvers<void>()
+    world.beforeRead(() => promise)
+    try {
+      expect([...(await changed(all))]).toEqual(all)
+    } finally {
+      resolve()
+    }
   })
 
   test('where nobody waits for the log any more', async () => {
