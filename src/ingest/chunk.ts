@@ -1,6 +1,6 @@
 import { type Atom, type Cost, halves, toAtoms } from './atoms.ts'
 import { CONTEXT_SHARE, joinLead, placeLine } from './embed-text.ts'
-import type { Parsed } from './parse/parsed.ts'
+import { type Parsed, ParseError } from './parse/parsed.ts'
 
 /** A passage: what is embedded, found, and released. */
 export interface Chunk {
@@ -33,12 +33,17 @@ export interface ChunkOptions {
 /** A passage is never longer than this times `tokensMax`, whatever its tokens: one word may have 50,000 letters. */
 const CHARACTERS_PER_TOKEN_MAX = 8
 
+/** What a document's headings may come to, copied to each of its passages: so many times its text, or so much. */
+const HEADING_COPIES_PER_TEXT_MAX = 2
+const HEADING_COPIES_MAX = 1_000_000
+
 /**
  * Cuts a document into passages of the size that the model reads, along its structure: a heading starts a
  * passage unless the one before is still small, code and tables stay whole where they fit and are split
  * between lines where not, prose is split between sentences. Every character but white space is in at least
  * one passage; every `embedText` has at most `tokensMax` tokens (a single character that has more is kept).
- * Pure: the same document gives the same passages.
+ * Pure: the same document gives the same passages. Throws `too_large` where the headings, copied to each passage,
+ * come to more than twice the text and than a million characters: nobody writes that, and all of it would be stored.
  */
 export function chunk(parsed: Parsed, options: ChunkOptions): Chunk[] {
   const marks = options.countTokens('')
@@ -49,11 +54,15 @@ export function chunk(parsed: Parsed, options: ChunkOptions): Chunk[] {
   const task: Task = { text: parsed.text, atoms, cost, room, options, sizes: sectionSizes(atoms) }
 
   const chunks: Chunk[] = []
+  let copied = 0
   let next: Range = { from: 0, covered: 0, to: 0 }
   while (next.covered < task.atoms.length) {
     const range = shrink(task, extend(task, next))
     const made = toChunk(task, range, chunks.length)
     if (made !== undefined) chunks.push(made)
+    copied += made?.headings.reduce((sum, { length }) => sum + length, 0) ?? 0
+    if (copied > Math.max(parsed.text.length * HEADING_COPIES_PER_TEXT_MAX, HEADING_COPIES_MAX))
+      throw new ParseError('too_large', 'The headings are too long for a document of so many passages.')
     next = { from: overlapFrom(task, range), covered: range.to, to: range.to }
   }
   return chunks

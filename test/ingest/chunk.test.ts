@@ -217,6 +217,25 @@ describe('structure', () => {
   })
 })
 
+describe('headings, which each passage carries', () => {
+  /** Six headings of 200 characters above so many paragraphs. */
+  const under = (paragraphs: number): Parsed => {
+    const heads = Array.from({ length: 6 }, (_, level) => `${'#'.repeat(level + 1)} ${'h'.repeat(200)}\n\n`)
+    return parseMarkdown(`${heads.join('')}${`${'word '.repeat(40)}\n\n`.repeat(paragraphs)}`)
+  }
+
+  test('are refused where their copies come to more than twice the text and a million characters', () => {
+    expect(() => chunk(under(1_000), options)).toThrow(
+      expect.objectContaining({ name: 'ParseError', code: 'too_large' }),
+    )
+  })
+
+  test('are kept whole in a document of a few hundred passages', () => {
+    const chunks = chunk(under(500), options)
+    expect(chunks.at(-1)?.headings).toEqual(Array.from({ length: 6 }, () => 'h'.repeat(200)))
+  })
+})
+
 test.skipIf(!localModel.available)(
   'with the tokens of the real model, passages fit and are well filled',
   () => {

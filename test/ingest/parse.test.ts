@@ -28,6 +28,18 @@ const outline = ({ text, blocks }: Parsed) =>
   blocks.map(({ kind, start, end }) => [kind, text.slice(start, end)])
 
 describe('every format', () => {
+  test.each([
+    [mimeTypes.markdown, (title: string) => `# ${title}\n\ntext`],
+    [mimeTypes.html, (title: string) => `<h1>${title}</h1><p>text`],
+  ])(
+    'cuts a heading of a megabyte at a whole character, where blocks are made: %s',
+    async (type, written) => {
+      const { text, blocks } = await parse(type, written(`${'x'.repeat(199)}🙂${' word'.repeat(200_000)}`))
+      expect(blocks[0]).toMatchObject({ kind: 'heading', title: 'x'.repeat(199) })
+      expect(text.length).toBeGreaterThan(1_000_000)
+    },
+  )
+
   test('has blocks in order, inside the text, that do not overlap', async () => {
     const piece = fc.oneof(
       fc.string({ unit: 'binary' }),

@@ -28,13 +28,27 @@ export async function parseDocument(input: ParseInput, limits: ParseLimits): Pro
   return checked(format === 'json' ? parseJson(text) : parsePlain(text), limits)
 }
 
+/** Each passage carries the titles of all headings above it: one of a megabyte would be copied a thousand times. */
+const TITLE_CHARACTERS_MAX = 200
+/** And no more than these stand above each other. */
+const LEVELS_MAX = 6
+
+/** What holds for every document, whatever read it. */
 function checked(parsed: Parsed, limits: ParseLimits): Parsed {
   if (parsed.text.length > limits.charactersMax) throw tooLong(limits)
-  const blocks = parsed.blocks.map((block) =>
-    block.title === undefined ? block : { ...block, title: clean(block.title) },
-  )
+  const blocks = parsed.blocks.map(({ title, level, ...block }) => ({
+    ...block,
+    ...(level !== undefined && { level: Math.min(Math.max(1, level), LEVELS_MAX) }),
+    ...(title !== undefined && { title: clean(cutTitle(title)) }),
+  }))
   return { text: clean(parsed.text), blocks }
 }
+
+/** Its first characters, none of them half a pair. */
+const cutTitle = (title: string): string =>
+  title.length <= TITLE_CHARACTERS_MAX
+    ? title
+    : title.slice(0, TITLE_CHARACTERS_MAX).replace(/[\uD800-\uDBFF]$/, '')
 
 const tooLong = (limits: ParseLimits): ParseError =>
   new ParseError('too_large', `The text is longer than ${limits.charactersMax} characters.`)
