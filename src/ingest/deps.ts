@@ -4,6 +4,7 @@ import type { Clock } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'
 import type { Principal } from '../kernel/principal.ts'
 import type { Database, Sql } from '../store/sql.ts'
+import type { Failures } from './failures.ts'
 import type { Locks } from './locks.ts'
 
 /** One chunk that is ready to be embedded and stored. Offsets are UTF-16 units in the document's text. */
@@ -84,6 +85,7 @@ export interface IngestContext {
   readonly newId: () => string
   readonly limits: IngestLimits
   readonly log: Log
+  readonly failures: Failures
   /** Called after each step; a throw there is a crash. Tests only. */
   readonly step: (step: Step, documentId: string) => Promise<void>
   /**

@@ -9,6 +9,7 @@ import { type CollectionInput, saveCollection, saveFields } from './collections.
 import type { IngestContext, Step, Writer } from './deps.ts'
 import { type DriftReport, drift, mendUnsettled, removeRequestOnly } from './drift.ts'
 import { type FieldType, readFields } from './facts.ts'
+import { createFailures } from './failures.ts'
 import { sweepFences } from './fences.ts'
 import { type ImportRequest, importDocuments } from './imports.ts'
 import { findJob, type Idempotency, insertJob, type JobNote, type JobView, readJob } from './job-store.ts'
@@ -47,7 +48,10 @@ export interface Ingest extends AsyncDisposable {
 }
 
 export interface IngestDeps
-  extends Omit<IngestContext, 'locks' | 'step' | 'jobChanged' | 'corpusChanged' | 'placePassages'> {
+  extends Omit<
+    IngestContext,
+    'locks' | 'step' | 'jobChanged' | 'corpusChanged' | 'placePassages' | 'failures'
+  > {
   /** Tests crash the worker here. */
   readonly step?: (step: Step, documentId: string) => Promise<void>
   readonly corpusChanged?: IngestContext['corpusChanged']
@@ -84,6 +88,7 @@ export function createIngest({
     corpusChanged,
     placePassages,
     jobChanged: waiter.changed,
+    failures: createFailures(),
   }
   const timers: NodeJS.Timeout[] = []
   const running = new Map<string, Promise<unknown>>()

@@ -2,6 +2,7 @@ import type { AppError } from '../kernel/errors.ts'
 import { documentObject } from '../kernel/ids.ts'
 import { type IngestContext, type Prepared, UnreadableError } from './deps.ts'
 import { readDocuments } from './facts.ts'
+import { reasonOf } from './failures.ts'
 import { finishItem } from './job-store.ts'
 import { publish } from './publish.ts'
 import { type Revision, readRevision } from './revision.ts'
@@ -13,15 +14,38 @@ import { sameTags, sensitiveTag, setTags, type Tag } from './tags.ts'
 // What ends the process this often is at fault itself.
 const deathsMax = 3
 
+interface Task {
+  readonly document: string
+  readonly revision: number
+}
+
 /**
  * Brings one accepted revision into force: parse, chunk, embed, stage hidden, then hide → tuples → publish.
- * Every step may run twice; whatever was superseded ends without effect. Throws what another try may mend.
+ * Every step may run twice; whatever was superseded ends without effect. Throws what another try may mend; what fails
+ * again and again for a reason of its own is refused.
  */
 export async function processRevision(
   context: IngestContext,
-  task: { readonly document: string; readonly revision: number },
+  task: Task,
   signal: AbortSignal,
 ): Promise<void> {
+  const { database, failures, log } = context
+  const key = `${task.document}\n${task.revision}`
+  try {
+    await bringIn(context, task, signal)
+  } catch (error) {
+    if (signal.aborted || !failures.failed(key, error)) throw error
+    const revision = await readRevision(database, task.document, task.revision)
+    log('document_given_up', { ...task, reason: reasonOf(error) })
+    if (revision !== undefined) await refuse(context, revision, givenUp(error))
+  }
+  failures.ended(key)
+}
+
+const givenUp = (cause: unknown): UnreadableError =>
+  new UnreadableError('unreadable', 'Taking this content in failed ten times for the same reason.', cause)
+
+async function bringIn(context: IngestContext, task: Task, signal: AbortSignal): Promise<void> {
   const revision = await readRevision(context.database, task.document, task.revision)
   if (revision === undefined) return supersede(context, task)
   if (revision.deaths >= deathsMax) {
@@ -48,6 +72,7 @@ export async function processRevision(
   )
   // Overtaken while it was prepared: nothing was published.
   if (jobId === undefined) return supersede(context, task)
+  context.failures.published()
   context.jobChanged(jobId)
 }
 
@@ -88,7 +113,7 @@ async function countDeath(
 /** Ends the item of a revision that a newer one overtook, and drops what is left of it. */
 async function supersede(
   { database, jobChanged }: IngestContext,
-  { document, revision }: { readonly document: string; readonly revision: number },
+  { document, revision }: Task,
 ): Promise<void> {
   const jobId = await database.transaction(async (sql) => {
     const [row] = await sql.query<{ doc_no: number; item_no: number }>(

@@ -10,6 +10,8 @@ export interface PgBossQueueOptions {
   readonly concurrency?: number
   /** Seconds between looks at the queue, at most: a wake-up comes before. Defaults to 0.5. */
   readonly pollSeconds?: number
+  /** The longest pause before a task that failed is tried again, in seconds. Defaults to 30; the first is a second. */
+  readonly retryPauseSecondsMax?: number
   /** Told of everything that goes wrong in the background, tasks' failures included. */
   readonly onError: (error: Error) => void
 }
@@ -21,9 +23,6 @@ const heartbeatSeconds = 30
 const queueOptions = {
   policy: 'key_strict_fifo',
   retryLimit: 1_000_000,
-  retryDelay: 1,
-  retryBackoff: true,
-  retryDelayMax: 30,
   expireInSeconds: 6 * 3_600,
   retentionSeconds: 30 * 86_400,
   deleteAfterSeconds: 3_600,
@@ -32,7 +31,7 @@ const queueOptions = {
 
 /** A {@link Queue} on pg-boss 12 over our own database, so that a task commits with the row it belongs to. */
 export function createPgBossQueue(options: PgBossQueueOptions): Queue {
-  const { database, name, concurrency = 8, pollSeconds = 0.5, onError } = options
+  const { database, name, concurrency = 8, pollSeconds = 0.5, retryPauseSecondsMax = 30, onError } = options
   const stopping = new AbortController()
   const boss = new PgBoss({
     db: bossDb(database),
@@ -52,7 +51,12 @@ export function createPgBossQueue(options: PgBossQueueOptions): Queue {
 
   async function start(handler: Handler): Promise<void> {
     await boss.start()
-    await boss.createQueue(name, queueOptions)
+    await boss.createQueue(name, {
+      ...queueOptions,
+      ...(retryPauseSecondsMax > 0
+        ? { retryDelay: 1, retryBackoff: true, retryDelayMax: retryPauseSecondsMax }
+        : { retryDelay: 0 }),
+    })
     // Warms the cache: a miss inside a transaction would need a second session, which PGlite lacks.
     await boss.getQueue(name)
     if (database.kind === 'pglite') await retakeAbandoned(boss, database, name)

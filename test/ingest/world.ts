@@ -74,6 +74,7 @@ export const machine: Writer = operator('t_test')
 /** Ingestion on real parts: the database, OpenFGA or the embedded engine, the real parser, the queue. */
 export async function openIngestWorld(
   backend: Pick<Backend, 'database' | 'openfga'> = { database: 'pglite', openfga: 'engine' },
+  { retryPauseSecondsMax = 30 }: { readonly retryPauseSecondsMax?: number } = {},
 ): Promise<IngestWorld> {
   const database = await openTestDatabase(backend.database)
   const logged: IngestWorld['logged'] = []
@@ -102,7 +103,12 @@ export async function openIngestWorld(
       fga,
       isApart: backend.openfga === 'server',
       leaseSeconds: 2,
-      queue: createPgBossQueue({ database, name: 'documents', onError: () => undefined }),
+      queue: createPgBossQueue({
+        database,
+        name: 'documents',
+        retryPauseSecondsMax,
+        onError: () => undefined,
+      }),
       embed: (texts, options) => embedder.embedPassages(texts, options),
       prepare: createPrepare({ parser, tokensMax: 64, countTokens: (text) => embedder.countTokens(text) }),
       mimeTypes: new Set(supportedMimeTypes),
