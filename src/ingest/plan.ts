@@ -1,6 +1,7 @@
 import type { Fga } from '../authz/fga.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
 import { documentObject, splitObject } from '../kernel/ids.ts'
+import { isDate } from '../kernel/instant.ts'
 import type { Sql } from '../store/sql.ts'
 import { type DocumentFacts, type FieldType, readCollections, readDocuments, readFolders } from './facts.ts'
 import { askRights, type Rights } from './rights.ts'
@@ -207,9 +208,7 @@ export function contentRefusal(
   return undefined
 }
 
-const dateShape = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2})?)?$/
-
 function fits(value: unknown, type: FieldType): boolean {
   if (type !== 'date') return typeof value === type
-  return typeof value === 'string' && dateShape.test(value) && !Number.isNaN(Date.parse(value))
+  return typeof value === 'string' && isDate(value)
 }

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { isId } from '../kernel/ids.ts'
+import { instant } from '../kernel/instant.ts'
 import { named, text } from '../kernel/text.ts'
 
 /** Most subjects in one list of a document's access. */
@@ -26,7 +27,6 @@ const viewer = z.union([
   ),
 ])
 const expiring = subject({ user: undefined, group: 'member' }, 'must be user:ID or group:ID#member')
-const instant = z.iso.datetime({ offset: true })
 
 /** Who may read a document, and what narrows that. Left out: nobody. */
 export const accessSchema = z.strictObject({

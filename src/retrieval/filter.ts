@@ -1,4 +1,5 @@
 import { invalid } from '../kernel/errors.ts'
+import { isDate } from '../kernel/instant.ts'
 import type { SqlValue } from '../store/sql.ts'
 
 export type Scalar = string | number | boolean
@@ -83,18 +84,6 @@ function assertType(value: Scalar, type: FieldType, path: string): void {
       path,
       `A ${type} is needed here${type === 'date' ? ', such as 2027-02-01 or 2027-02-01T09:00:00Z' : ''}.`,
     )
-}
-
-const dateForm = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-](0\d|1[0-4]):\d{2})?)?$/
-
-/**
- * RFC 3339 date or date-time that Postgres takes too: a day of the calendar (Date.parse takes 30 February), from
- * year 1 on, at most 14 hours from UTC. Anything else would fail the whole query as an error of ours.
- */
-export function isDate(value: string): boolean {
-  if (!dateForm.test(value) || Number.isNaN(Date.parse(value))) return false
-  const day = value.slice(0, 10)
-  return day >= '0001' && new Date(day).toISOString().startsWith(day)
 }
 
 function push(values: SqlValue[], value: SqlValue): string {

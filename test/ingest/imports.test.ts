@@ -46,6 +46,26 @@ describe('an import', () => {
     expect(job).toMatchObject({ state: 'done', done: 1, failed: 6 })
   })
 
+  test('with a date that Postgres does not take notes that line and takes the others in', async () => {
+    const job = await world.importLines([
+      { ...doc('dates/1'), updated_at: '0000-01-01T00:00:00Z' },
+      { ...doc('dates/2'), updated_at: '2026-01-01T00:00:00+23:59' },
+      {
+        ...doc('dates/3'),
+        access: { viewers: [{ user: 'user:anne', expires_at: '9999-12-31T23:59:59-14:00' }] },
+      },
+      { ...doc('dates/4'), updated_at: `2026-01-01T00:00:00.${'0'.repeat(200)}Z` },
+      { ...doc('dates/5'), updated_at: '2026-01-01T00:00:00+14:00' },
+    ])
+    expect(job.errors.map(({ line, field }) => [line, field])).toEqual([
+      [1, 'updated_at'],
+      [2, 'updated_at'],
+      [3, 'access.viewers.0.expires_at'],
+      [4, 'updated_at'],
+    ])
+    expect(job).toMatchObject({ state: 'done', done: 1 })
+  })
+
   test('with the same id twice ends with the later line', async () => {
     await world.importLines([doc('twice', { text: 'one' }), doc('twice', { text: 'two' })])
     expect(await world.sees('user:anne', 'twice')).toBe('two')

@@ -5,7 +5,6 @@ import {
   type FieldType,
   type Filter,
   filterSql,
-  isDate,
 } from '../../src/retrieval/filter.ts'
 import type { Database, SqlValue } from '../../src/store/sql.ts'
 import { openTestDatabase } from '../support/database.ts'
@@ -177,28 +176,5 @@ describe('a filter', () => {
       }),
       { numRuns: 150 },
     )
-  })
-})
-
-describe('a date', () => {
-  test.each(['2026-01-31', '2026-01-31T10:00Z', '2026-01-31T10:00:00.123456789+05:30'])(
-    'may be %s',
-    (value) => {
-      expect(isDate(value)).toBe(true)
-    },
-  )
-
-  test.each([
-    '',
-    'now',
-    'infinity',
-    '2026',
-    '2026-02-30T',
-    '31.01.2026',
-    '2026-01-31T25:00',
-    'epoch',
-    '2026-1-1',
-  ])('may not be %j', (value) => {
-    expect(isDate(value)).toBe(false)
   })
 })

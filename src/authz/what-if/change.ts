@@ -3,7 +3,7 @@ import { checkTuple, type Model, type TupleKey, type TupleView } from '@remit/en
 import { invalid } from '../../kernel/errors.ts'
 import { isId } from '../../kernel/ids.ts'
 import { isOwnMark } from '../own-marks.ts'
-import { isInstant, requestOnlyKeys } from '../tuples.ts'
+import { isEnd, requestOnlyKeys } from '../tuples.ts'
 
 /** Tuples as they would be written and deleted, whoever may do so or nobody. */
 export interface SupposedChange {
@@ -21,7 +21,7 @@ export function assertSupposable({ writes, deletes }: SupposedChange, model: Mod
     const misfit = checkTuple(model, tuple)
     const { condition } = tuple
     // Of a mistyped end the engine speaks as OpenFGA does, of a context parameter that it failed to convert.
-    if (misfit !== undefined && condition?.name === 'until' && !isInstant(condition.context['expires_at']))
+    if (misfit !== undefined && condition?.name === 'until' && !isEnd(condition.context['expires_at']))
       throw invalid(
         `writes.${index}.condition.context.expires_at`,
         'The end is no ISO 8601 time, as 2027-01-01T00:00:00Z is one.',

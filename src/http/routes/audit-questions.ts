@@ -6,11 +6,12 @@ import type { Today } from '../../authz/explain/today.ts'
 import type { Names } from '../../delegation/names.ts'
 import { invalid } from '../../kernel/errors.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
+import { instant } from '../../kernel/instant.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import { text } from '../../kernel/text.ts'
 import { type App, createRouter } from '../env.ts'
 import { bearer, id, problems } from '../schemas.ts'
-import { moment, type OnRecord } from './audit.ts'
+import type { OnRecord } from './audit.ts'
 import type { Reading } from './reading.ts'
 
 export interface AuditQuestionDeps extends Reading {
@@ -32,7 +33,7 @@ export const person = text(1, 600)
 export const agentId = text(1, 300)
   .refine((value) => /^agent:[^*#]+$/.test(value), 'must be agent:ID, such as agent:research-bot')
   .openapi({ example: 'agent:research-bot' })
-const span = { since: moment.optional(), until: moment.optional() }
+const span = { since: instant.optional(), until: instant.optional() }
 
 const times = {
   answers: z.int().openapi({ description: 'How many answers held it.' }),
@@ -247,7 +248,7 @@ export function auditQuestionRoutes(deps: AuditQuestionDeps): App {
       route(
         '/audit/reach',
         'What an agent reads, day by day, and whether the last day is unlike the ones before',
-        z.strictObject({ agent: agentId, until: moment.optional() }),
+        z.strictObject({ agent: agentId, until: instant.optional() }),
         reachAnswer,
       ),
       async (c) => {

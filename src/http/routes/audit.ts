@@ -7,6 +7,7 @@ import type { RecordEntry, RecordFilter, RecordReader } from '../../audit/query.
 import type { Who } from '../../audit/record.ts'
 import type { Names } from '../../delegation/names.ts'
 import { invalid } from '../../kernel/errors.ts'
+import { instant } from '../../kernel/instant.ts'
 import { text } from '../../kernel/text.ts'
 import { type App, createRouter } from '../env.ts'
 import { bearer, problems } from '../schemas.ts'
@@ -26,15 +27,6 @@ const exportPage = 1_000
 const ndjson = 'application/x-ndjson'
 const formats = ['json', 'ocsf', 'cef'] as const
 type Format = (typeof formats)[number]
-
-// What Postgres reads as it is written: years of four digits, and none is 0.
-const firstMs = Date.parse('0001-01-01T00:00:00Z')
-const endMs = Date.parse('+010000-01-01T00:00:00Z')
-
-/** A point in time, as it is asked for. */
-export const moment = z.iso
-  .datetime({ offset: true })
-  .refine((value) => Date.parse(value) >= firstMs && Date.parse(value) < endMs, 'is no time')
 
 // Without its type an id is of nothing on record, and an empty list would read as if nothing had happened.
 const typed = (max: number) =>
@@ -57,8 +49,8 @@ const query = z.strictObject({
   txn: text(1, 64).optional(),
   event: z.enum(eventNames as [DecisionEvent['event'], ...DecisionEvent['event'][]]).optional(),
   decision: z.enum(decisions).optional(),
-  since: moment.optional().openapi({ description: 'From here on.' }),
-  until: moment.optional().openapi({ description: 'And before here.' }),
+  since: instant.optional().openapi({ description: 'From here on.' }),
+  until: instant.optional().openapi({ description: 'And before here.' }),
   cursor: text(1, 200).optional(),
   limit: z.coerce.number<string>().int().min(1).max(limitMax).default(50),
   format: z.enum(formats).default('json').openapi({

@@ -6,6 +6,7 @@ import type { Lender, OwnDelegation, OwnDelegations } from '../../delegation/own
 import type { OwnProgram, OwnPrograms } from '../../delegation/own-programs.ts'
 import { AppError } from '../../kernel/errors.ts'
 import { type FgaObject, isId, splitObject } from '../../kernel/ids.ts'
+import { instant } from '../../kernel/instant.ts'
 import { text } from '../../kernel/text.ts'
 import { type App, type AppContext, type AppEnv, createRouter } from '../env.ts'
 import { jsonBody } from '../middleware/json.ts'
@@ -48,7 +49,7 @@ const input = z
       .min(1)
       .max(80),
     sub_agents: z.array(agent).max(10).default([]),
-    expires_at: z.iso.datetime({ offset: true }),
+    expires_at: instant,
     purpose: text(1, 500),
     standing: z.boolean().default(false),
   })

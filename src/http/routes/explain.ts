@@ -2,6 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi'
 import type { ExplainQuestion } from '../../authz/explain/ask.ts'
 import type { ExplainAnswer, Explainer } from '../../authz/explain/explain.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
+import { instant } from '../../kernel/instant.ts'
 import { text } from '../../kernel/text.ts'
 import { type App, createRouter } from '../env.ts'
 import { bearer, id, problems } from '../schemas.ts'
@@ -20,11 +21,7 @@ const body = z
     grants: z.array(id).min(1).max(20).optional(),
     relation: text(1, 60).openapi({ example: 'can_read' }),
     object: text(1, 300).openapi({ example: 'document:handbook/travel.md' }),
-    at: z.iso
-      .datetime({ offset: true })
-      .refine((value) => Number.isFinite(Date.parse(value)), 'is no time')
-      .optional()
-      .openapi({ description: 'The clock for conditions. The tuples are today’s.' }),
+    at: instant.optional().openapi({ description: 'The clock for conditions. The tuples are today’s.' }),
   })
   .openapi('ExplainRequest')
 

@@ -6,6 +6,7 @@ import type { Listed, OwnApproval, ShownGrant } from '../../delegation/approvals
 import { digestOf } from '../../delegation/approvals/view.ts'
 import type { ShownCall } from '../../delegation/vault/shown-call.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
+import { instant } from '../../kernel/instant.ts'
 import { plain } from '../../kernel/text.ts'
 
 /** What the person's own browser is told of approvals, and what it sends. */
@@ -116,8 +117,7 @@ export const decisionSchema = z
         .max(100)
         .optional()
         .openapi({ description: 'Of those that are shown. Left out: all of them' }),
-      until: z.iso
-        .datetime({ offset: true })
+      until: instant
         .optional()
         .openapi({ description: 'At most 24 hours from now. Left out: in 15 minutes' }),
       one_use: z.boolean().optional().openapi({
@@ -126,7 +126,7 @@ export const decisionSchema = z
       remember: z
         .strictObject({
           object: object.openapi({ type: 'string', description: 'Of `places`' }),
-          until: z.iso.datetime({ offset: true }).openapi({ description: 'At most 30 days from now' }),
+          until: instant.openapi({ description: 'At most 30 days from now' }),
         })
         .optional()
         .openapi({ description: 'This agent need not ask for what lies there, later documents included' }),
