@@ -539,6 +539,7 @@ create table jobs (
   digest text,
   items_before bigint default 0 not null,
   created_at timestamp with time zone default now() not null,
+  heard_at timestamp with time zone default now() not null,
   constraint jobs_pkey PRIMARY KEY (id),
   constraint jobs_owner_idempotency_key_key UNIQUE (owner, idempotency_key),
   constraint jobs_kind_check CHECK ((kind = ANY (ARRAY['document'::text, 'withdrawal'::text, 'import'::text]))),

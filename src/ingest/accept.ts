@@ -28,7 +28,7 @@ export interface Accepting {
   readonly items: readonly Item[]
   /** What a refused item does: a single request fails as a whole, an import notes the line. */
   readonly onRefused: 'throw' | 'note'
-  /** Runs first in the same transaction: makes the job. */
+  /** Runs first in the same transaction: makes the job, or sees that its import still comes in. */
   readonly begin?: (sql: Sql) => Promise<void>
 }
 

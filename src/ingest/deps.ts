@@ -86,6 +86,8 @@ export interface IngestContext {
   readonly limits: IngestLimits
   readonly log: Log
   readonly failures: Failures
+  /** Milliseconds between two signs of life of an import that comes in. */
+  readonly beatMs: number
   /** Called after each step; a throw there is a crash. Tests only. */
   readonly step: (step: Step, documentId: string) => Promise<void>
   /**

@@ -7,6 +7,7 @@ import { acceptDocuments, type Item } from './accept.ts'
 import type { IngestContext, Writer } from './deps.ts'
 import { findJob, insertItem, insertJob } from './job-store.ts'
 import { readNdjson } from './ndjson.ts'
+import { breakOff, keepReceiving, stillReceiving } from './receiving.ts'
 import { askRights } from './rights.ts'
 import { applySnapshot, type Snapshot } from './snapshot.ts'
 import { documentSchema } from './wire.ts'
@@ -28,7 +29,7 @@ const endLine = z.strictObject({ end: z.int().min(0) })
 /**
  * Accepts an import line by line: a bad line is noted and the others go in. Returns the job's id once the whole
  * body was read; by then everything that it takes away is out of force. A body that breaks off leaves a failed
- * job whose good lines went in, and frees its idempotency key.
+ * job whose good lines went in, and frees its idempotency key; so does, two minutes later, a process that died.
  * Throws `idempotency_mismatch`, `conflict`, and 503 when rights cannot be asked.
  */
 export async function importDocuments(
@@ -50,18 +51,22 @@ export async function importDocuments(
     ...(idempotencyKey !== undefined && { idempotencyKey }),
   })
   if (!isNew && idempotencyKey !== undefined) return repeated(context, writer, body, hash, idempotencyKey)
+  using _ = keepReceiving(context, jobId)
   try {
     const seen = await receive(context, writer, jobId, body, request.snapshot?.collection)
     if (request.snapshot !== undefined) await applySnapshot(context, writer, jobId, request.snapshot, seen)
+    await database.transaction(async (sql) => {
+      await stillReceiving(sql, jobId)
+      await sql.query(`update jobs set state = 'open', digest = $2 where id = $1`, [
+        jobId,
+        hash.digest('hex'),
+      ])
+    })
   } catch (error) {
-    await database.query(`update jobs set state = 'broken', idempotency_key = null where id = $1`, [jobId])
-    context.jobChanged(jobId)
+    // Where the database went, too, its silence ends the job.
+    await breakOff(context, jobId)
     throw error
   }
-  await database.query(`update jobs set state = 'open', digest = $2 where id = $1`, [
-    jobId,
-    hash.digest('hex'),
-  ])
   context.jobChanged(jobId)
   return jobId
 }
@@ -116,7 +121,12 @@ async function receive(
   let end: number | undefined
   const flush = async (): Promise<void> => {
     if (batch.length > 0)
-      refused += await acceptDocuments(context, writer, { jobId, items: batch, onRefused: 'note' })
+      refused += await acceptDocuments(context, writer, {
+        jobId,
+        items: batch,
+        onRefused: 'note',
+        begin: (sql) => stillReceiving(sql, jobId),
+      })
     batch = []
     bytes = 0
   }

@@ -15,6 +15,7 @@ import { type ImportRequest, importDocuments } from './imports.ts'
 import { findJob, type Idempotency, insertJob, type JobNote, type JobView, readJob } from './job-store.ts'
 import { createLocks } from './locks.ts'
 import { processRevision } from './process.ts'
+import { breakSilent } from './receiving.ts'
 import { retag } from './retag.ts'
 import { settleObject } from './settle.ts'
 import { createJobWaiter } from './waiter.ts'
@@ -50,7 +51,7 @@ export interface Ingest extends AsyncDisposable {
 export interface IngestDeps
   extends Omit<
     IngestContext,
-    'locks' | 'step' | 'jobChanged' | 'corpusChanged' | 'placePassages' | 'failures'
+    'locks' | 'step' | 'jobChanged' | 'corpusChanged' | 'placePassages' | 'failures' | 'beatMs'
   > {
   /** Tests crash the worker here. */
   readonly step?: (step: Step, documentId: string) => Promise<void>
@@ -62,9 +63,10 @@ export interface IngestDeps
   readonly leaseSeconds?: number
   /** Milliseconds between two comparisons with OpenFGA. Defaults to an hour. */
   readonly driftEveryMs?: number
+  /** Milliseconds between two looks for what a crash left. Defaults to a minute. */
+  readonly mendEveryMs?: number
 }
 
-const mendEveryMs = 60_000
 const sweepEveryMs = 3_600_000
 const jobsKeptDays = 30
 
@@ -74,6 +76,7 @@ export function createIngest({
   corpusChanged = async () => undefined,
   placePassages = async () => undefined,
   driftEveryMs = 3_600_000,
+  mendEveryMs = 60_000,
   isApart,
   leaseSeconds = 30,
   ...deps
@@ -89,6 +92,7 @@ export function createIngest({
     placePassages,
     jobChanged: waiter.changed,
     failures: createFailures(),
+    beatMs: mendEveryMs / 2,
   }
   const timers: NodeJS.Timeout[] = []
   const running = new Map<string, Promise<unknown>>()
@@ -106,7 +110,8 @@ export function createIngest({
   }
 
   async function start({ compares = true } = {}): Promise<void> {
-    await forgetDead(context)
+    // On PGlite there was one process, and it is gone: what it was receiving is over.
+    await breakSilent(context, database.kind === 'pglite' ? 0 : undefined)
     await removeRequestOnly(context)
     // What it cannot mend now was acknowledged to nobody: it is no reason to serve none of the rest.
     await inBackground('mend', () => mendUnsettled(context))
@@ -115,6 +120,7 @@ export function createIngest({
     if (compares) void inBackground('drift', () => drift(context))
     timers.push(
       setInterval(() => void inBackground('mend', () => mendUnsettled(context)), mendEveryMs).unref(),
+      setInterval(() => void inBackground('break_silent', () => breakSilent(context)), mendEveryMs).unref(),
       setInterval(() => void inBackground('drift', () => drift(context)), driftEveryMs).unref(),
       setInterval(() => void inBackground('fences', () => sweep()), sweepEveryMs).unref(),
       setInterval(() => void inBackground('forget_jobs', () => forgetJobs(database)), driftEveryMs).unref(),
@@ -193,16 +199,6 @@ async function beginJob(
   })
   if (!isNew)
     throw new AppError('conflict', { public: 'The same request is being accepted right now; send it again.' })
-}
-
-/** On PGlite there was one process and it is gone: what it held or was receiving is over. */
-async function forgetDead({ database }: IngestContext): Promise<void> {
-  const age = database.kind === 'pglite' ? '0 s' : '1 day'
-  await database.query(
-    `update jobs set state = 'broken', idempotency_key = null
-     where state = 'receiving' and created_at <= now() - $1::interval`,
-    [age],
-  )
 }
 
 async function forgetJobs(sql: Sql): Promise<void> {

@@ -3,6 +3,7 @@ import type { Sql } from '../store/sql.ts'
 import type { IngestContext, Writer } from './deps.ts'
 import type { Received } from './imports.ts'
 import { type JobNote, noteTexts } from './job-store.ts'
+import { stillReceiving } from './receiving.ts'
 import { withdrawDocuments } from './withdraw.ts'
 
 /** An import that lists a collection whole. */
@@ -41,7 +42,12 @@ export async function applySnapshot(
     const ids = unlisted.ids.slice(from, from + batchMax)
     // The earlier ones take time, in which somebody may have brought these in.
     const stillMeant = async () => (await findUnlisted(database, jobId, snapshot.collection, ids)).ids
-    await withdrawDocuments(context, writer, { jobId, ids, stillMeant })
+    await withdrawDocuments(context, writer, {
+      jobId,
+      ids,
+      stillMeant,
+      begin: (sql) => stillReceiving(sql, jobId),
+    })
   }
   await note(database, jobId, { code: 'snapshot_applied', detail: noteTexts.snapshot_applied })
 }

@@ -16,7 +16,7 @@ export interface Withdrawing {
   readonly ids: readonly string[]
   /** Which of them are to be withdrawn after all, asked while they are held. Left out: all. */
   readonly stillMeant?: () => Promise<readonly string[]>
-  /** Runs first in the same transaction: makes the job. */
+  /** Runs first in the same transaction: makes the job, or sees that its import still comes in. */
   readonly begin?: (sql: Sql) => Promise<void>
 }
 

@@ -71,10 +71,15 @@ export const loader: Writer = { subject: 'service:loader', actors: [], client: '
 export const stranger: Writer = { subject: 'service:stranger', actors: [], client: 'stranger', txn: 't_test' }
 export const machine: Writer = operator('t_test')
 
+interface WorldOptions {
+  readonly retryPauseSecondsMax?: number
+  readonly mendEveryMs?: number
+}
+
 /** Ingestion on real parts: the database, OpenFGA or the embedded engine, the real parser, the queue. */
 export async function openIngestWorld(
   backend: Pick<Backend, 'database' | 'openfga'> = { database: 'pglite', openfga: 'engine' },
-  { retryPauseSecondsMax = 30 }: { readonly retryPauseSecondsMax?: number } = {},
+  { retryPauseSecondsMax = 30, mendEveryMs = 60_000 }: WorldOptions = {},
 ): Promise<IngestWorld> {
   const database = await openTestDatabase(backend.database)
   const logged: IngestWorld['logged'] = []
@@ -103,6 +108,7 @@ export async function openIngestWorld(
       fga,
       isApart: backend.openfga === 'server',
       leaseSeconds: 2,
+      mendEveryMs,
       queue: createPgBossQueue({
         database,
         name: 'documents',
