@@ -32,7 +32,8 @@ export function readTokens(folder: string): Tokens {
   }
 
   const countWord = cached((word) => tokenizer.encode(word).ids.length - marks)
-  return { encode, count: (text) => marks + countBert(text, countWord) }
+  const piece = pick(json, 'normalizer', 'handle_chinese_chars') === true ? IDEOGRAPHS : WHOLE
+  return { encode, count: (text) => marks + countBert(text, countWord, piece) }
 }
 
 /** A query of a megabyte must not cost a second: what comes this far behind cannot be among the first tokens. */
@@ -53,17 +54,24 @@ function pick(value: unknown, ...path: readonly string[]): unknown {
 /**
  * BERT splits at white space and at every punctuation mark before it looks at words, so the count of a text
  * is the sum over its words, and words repeat. That makes counting cheap enough to size chunks exactly.
- * A piece with anything but printable ASCII, or with one of the marks written out, goes to the tokenizer whole.
+ * A piece with anything but printable ASCII, or with one of the marks written out, goes to the tokenizer whole, but for
+ * its ideographs.
  */
-function countBert(text: string, countWord: (word: string) => number): number {
+function countBert(text: string, countWord: (word: string) => number, others: RegExp): number {
   let count = 0
   for (const [piece] of text.matchAll(/[^ \t\n\r]+/g)) {
     if (/^[A-Za-z0-9]+$/.test(piece)) count += countWord(piece)
-    else if (/[^!-~]|\[(?:PAD|UNK|CLS|SEP|MASK)\]/.test(piece)) count += countWord(piece)
+    else if (/[^!-~]|\[(?:PAD|UNK|CLS|SEP|MASK)\]/.test(piece))
+      for (const [part] of piece.matchAll(others)) count += countWord(part)
     else for (const [part] of piece.matchAll(/[A-Za-z0-9]+|./g)) count += countWord(part)
   }
   return count
 }
+
+/** Most BERTs put white space around each: they are words of their own, and repeat like words. */
+const IDEOGRAPHS = /[\u3400-\u4DBF\u4E00-\u9FFF\uF900-\uFAFF]|[^\u3400-\u4DBF\u4E00-\u9FFF\uF900-\uFAFF]+/g
+
+const WHOLE = /^[^]+$/g
 
 function cached(count: (word: string) => number): (word: string) => number {
   const known = new Map<string, number>()

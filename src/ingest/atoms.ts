@@ -20,6 +20,9 @@ export interface Atom {
   readonly cost: number
 }
 
+/** A passage is never longer than this times the tokens it may have: one word may have 50,000 letters. */
+export const CHARACTERS_PER_TOKEN_MAX = 8
+
 export type Cost = (text: string) => number
 
 /** Cuts a document into atoms of at most `costMax`. They cover the text and never split a surrogate pair. */
@@ -104,14 +107,20 @@ function cutAfter(text: string, [start, end]: Range, boundary: RegExp): Range[] 
   return ranges
 }
 
-/** Cuts what is too large at lines, then at words, then in halves. */
+/** Cuts what is too large at lines, then at words, then into pieces of the length that a token may stand for, then in halves. */
 function fit(text: string, start: number, end: number, cost: Cost, costMax: number): Sized[] {
-  const size = cost(text.slice(start, end))
+  const charactersMax = costMax * CHARACTERS_PER_TOKEN_MAX
+  // What is too long by its length is not counted: a word of a megabyte would be counted whole, then in halves, then ...
+  const size = end - start > charactersMax ? Number.POSITIVE_INFINITY : cost(text.slice(start, end))
   if (size <= costMax) return [[start, end, size]]
   const lines = cutAfter(text, [start, end], LINE_END)
   if (lines.length > 1) return lines.flatMap(([from, to]) => fit(text, from, to, cost, costMax))
   const words = cutAfter(text, [start, end], WORD_END)
   if (words.length > 1) return joinWords(text, words, cost, costMax)
+  if (size === Number.POSITIVE_INFINITY)
+    return piecesOfLength(text, [start, end], charactersMax).flatMap(([from, to]) =>
+      fit(text, from, to, cost, costMax),
+    )
   const middle = halfway(text, start, end)
   if (middle === undefined) return [[start, end, size]]
   return [...fit(text, start, middle, cost, costMax), ...fit(text, middle, end, cost, costMax)]
@@ -121,20 +130,34 @@ function joinWords(text: string, words: readonly Range[], cost: Cost, costMax: n
   const joined: Sized[] = []
   for (const [start, end] of words) {
     const last = joined.at(-1)
-    const size = cost(text.slice(start, end))
-    if (size > costMax) joined.push(...fit(text, start, end, cost, costMax))
-    else if (last !== undefined && last[2] + size <= costMax)
-      joined[joined.length - 1] = [last[0], end, last[2] + size]
-    else joined.push([start, end, size])
+    const parts = fit(text, start, end, cost, costMax)
+    const [only] = parts
+    if (parts.length === 1 && only !== undefined && last !== undefined && last[2] + only[2] <= costMax)
+      joined[joined.length - 1] = [last[0], end, last[2] + only[2]]
+    else for (const part of parts) joined.push(part)
   }
   return joined
 }
 
+/** Cuts at every so many characters, never inside a pair. */
+function piecesOfLength(text: string, [start, end]: Range, length: number): Range[] {
+  const pieces: Range[] = []
+  for (let at = start; at < end; ) {
+    const to = Math.min(end, at + length)
+    const next = to < end && isInPair(text, to) ? to - 1 : to
+    pieces.push([at, next > at ? next : to + 1])
+    at = next > at ? next : to + 1
+  }
+  return pieces
+}
+
+const isInPair = (text: string, at: number): boolean =>
+  /[\uD800-\uDBFF][\uDC00-\uDFFF]/.test(text.slice(at - 1, at + 1))
+
 /** The middle, or none where there is only one character. */
 function halfway(text: string, start: number, end: number): number | undefined {
   const middle = start + ((end - start) >> 1)
-  const inPair = /[\uD800-\uDBFF][\uDC00-\uDFFF]/.test(text.slice(middle - 1, middle + 1))
-  const at = inPair ? middle + 1 : middle
+  const at = isInPair(text, middle) ? middle + 1 : middle
   return at > start && at < end ? at : undefined
 }
 

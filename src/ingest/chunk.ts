@@ -1,4 +1,4 @@
-import { type Atom, type Cost, halves, toAtoms } from './atoms.ts'
+import { type Atom, CHARACTERS_PER_TOKEN_MAX, type Cost, halves, toAtoms } from './atoms.ts'
 import { CONTEXT_SHARE, joinLead, placeLine } from './embed-text.ts'
 import { type Parsed, ParseError } from './parse/parsed.ts'
 
@@ -30,9 +30,6 @@ export interface ChunkOptions {
   readonly title?: string
 }
 
-/** A passage is never longer than this times `tokensMax`, whatever its tokens: one word may have 50,000 letters. */
-const CHARACTERS_PER_TOKEN_MAX = 8
-
 /** What a document's headings may come to, copied to each of its passages: so many times its text, or so much. */
 const HEADING_COPIES_PER_TEXT_MAX = 2
 const HEADING_COPIES_MAX = 1_000_000
@@ -48,8 +45,11 @@ const HEADING_COPIES_MAX = 1_000_000
 export function chunk(parsed: Parsed, options: ChunkOptions): Chunk[] {
   const marks = options.countTokens('')
   const room = Math.max(1, options.tokensMax - marks)
-  const cost: Cost = (text) =>
-    Math.max(options.countTokens(text) - marks, Math.ceil(text.length / CHARACTERS_PER_TOKEN_MAX))
+  const cost: Cost = (text) => {
+    const least = Math.ceil(text.length / CHARACTERS_PER_TOKEN_MAX)
+    // Too large by its length alone: a line or a table's head of a megabyte is never counted.
+    return least > room ? least : Math.max(options.countTokens(text) - marks, least)
+  }
   const atoms = toAtoms(parsed, cost, Math.max(1, Math.floor(room / 2)))
   const task: Task = { text: parsed.text, atoms, cost, room, options, sizes: sectionSizes(atoms) }
 

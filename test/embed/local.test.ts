@@ -70,6 +70,7 @@ describe.skipIf(!localModel.available)('local embedder', () => {
       '[MASK]x',
       'naïve',
       '漢字',
+      '中x\u0301文é字かな漢',
       'a\u000bb',
       '\u00a0',
       'x'.repeat(120),

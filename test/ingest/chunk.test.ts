@@ -236,6 +236,29 @@ describe('headings, which each passage carries', () => {
   })
 })
 
+describe('text without white space', () => {
+  /** How often each character is counted on average. */
+  const countedOf = (text: string): number => {
+    let counted = 0
+    const countTokens = (part: string): number => {
+      counted += part.length
+      return Math.ceil(part.length / 4) + 2
+    }
+    chunk({ text, blocks: [] }, { countTokens, tokensMax: 256, overlapTokens: 32 })
+    return counted / text.length
+  }
+
+  test.each([
+    ['a word', 'x'.repeat(1_000_000)],
+    ['a code block of one line', `\`\`\`\n${'x=1;'.repeat(250_000)}\n\`\`\``],
+    ['ideographs', '漢字'.repeat(500_000)],
+    ['emoji', '🙂'.repeat(500_000)],
+    ['one word after a sentence', `Here it is. ${'x'.repeat(1_000_000)}`],
+  ])('is counted a few times, however long it is: %s', (_, text) => {
+    expect(countedOf(text)).toBeLessThan(8)
+  })
+})
+
 test.skipIf(!localModel.available)(
   'with the tokens of the real model, passages fit and are well filled',
   () => {
