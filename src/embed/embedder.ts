@@ -1,3 +1,5 @@
+import type { Counting } from './counting.ts'
+
 /** Turns text into vectors. One for the whole service; closing it ends its threads or connections. */
 export interface Embedder extends AsyncDisposable {
   /** Name and size are stored with the vectors; a mismatch refuses to start. */
@@ -11,6 +13,8 @@ export interface Embedder extends AsyncDisposable {
    * any script: UTF-8 bytes / 3, since its tokenizer is not known here.
    */
   countTokens(text: string): number
+  /** The same for a thread that has no embedder. */
+  readonly counting: Counting
   /** A vector of length 1. Goes ahead of passages that wait. Rejects with the signal's reason when aborted. */
   embedQuery(text: string, options?: EmbedOptions): Promise<Float32Array>
   /** Vectors of length 1, in the order of `texts`. Rejects as a whole: there is no half answer. */

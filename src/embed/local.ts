@@ -38,6 +38,7 @@ export async function createLocalEmbedder(options: LocalEmbedderOptions): Promis
     dimensions: pool.dimensions,
     tokensMax: TOKENS_MAX,
     countTokens: tokens.count,
+    counting: { kind: 'model', folder: options.folder },
     embedQuery,
     embedPassages: (texts, passageOptions) => embedBatches(pool, texts, tokens.count, passageOptions),
     [Symbol.asyncDispose]: () => pool.close(),

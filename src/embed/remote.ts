@@ -1,4 +1,5 @@
 import OpenAI, { APIUserAbortError } from 'openai'
+import { type Counting, createCounter } from './counting.ts'
 import {
   type Embedder,
   EmbeddingError,
@@ -81,7 +82,8 @@ export function createRemoteEmbedder(options: RemoteEmbedderOptions): Embedder {
     model,
     dimensions,
     tokensMax,
-    countTokens: estimateTokens,
+    countTokens: createCounter(counting),
+    counting,
     async embedQuery(text: string, { signal }: EmbedOptions = {}) {
       const [vector] = await embed([text], withClosing(signal))
       if (vector === undefined) throw new EmbeddingError('wrong_answer', 'The endpoint answered no vector.')
@@ -186,7 +188,7 @@ function asEmbeddingError(error: unknown, signal: AbortSignal): unknown {
   return new EmbeddingError('unavailable', `The embedding endpoint does not answer${status}.`, error)
 }
 
-const estimateTokens = (text: string): number => Math.ceil(Buffer.byteLength(text) / BYTES_PER_TOKEN) + 2
+const counting: Counting = { kind: 'estimate', of: 'bytes', perToken: BYTES_PER_TOKEN, marks: 2 }
 
 /** Cuts by the same estimate, at a whole character: an endpoint refuses what is too long for its model. */
 function cut(text: string, tokensMax: number): string {

@@ -36,6 +36,7 @@ export interface IngestionFace extends Pick<Door, 'requireBearer' | 'isAdministr
 
 // Without a model nothing limits a passage; this is what the local model would read.
 const tokensMaxWithoutModel = 256
+const countingWithoutModel = { kind: 'estimate', of: 'characters', perToken: 4, marks: 0 } as const
 const importLinesMax = 1_000_000
 
 export async function openIngestion(deps: IngestionDeps): Promise<Ingestion> {
@@ -44,7 +45,14 @@ export async function openIngestion(deps: IngestionDeps): Promise<Ingestion> {
   const { embeddings } = deps.ground
   const embedder = embeddings.available ? embeddings.embedder : undefined
   await using stack = new AsyncDisposableStack()
-  const parser = stack.use(createParser())
+  const parser = stack.use(
+    createParser({
+      cutting: {
+        counting: embedder?.counting ?? countingWithoutModel,
+        tokensMax: embedder?.tokensMax ?? tokensMaxWithoutModel,
+      },
+    }),
+  )
   const ingest = stack.use(
     createIngest({
       database,
@@ -57,11 +65,7 @@ export async function openIngestion(deps: IngestionDeps): Promise<Ingestion> {
         onError: (error) => log('job_failed', { reason: error.message }),
       }),
       embed: embedder && ((texts, options) => embedder.embedPassages(texts, options)),
-      prepare: createPrepare({
-        parser,
-        tokensMax: embedder?.tokensMax ?? tokensMaxWithoutModel,
-        countTokens: embedder ? (text) => embedder.countTokens(text) : (text) => Math.ceil(text.length / 4),
-      }),
+      prepare: createPrepare(parser),
       mimeTypes: new Set(supportedMimeTypes),
       clock,
       newId: () => `j_${randomBytes(16).toString('base64url')}`,

@@ -36,6 +36,7 @@ function model(name: string, dimensions: number, dies = Number.POSITIVE_INFINITY
     seen,
     tokensMax: 256,
     countTokens: (text) => Math.ceil(text.length / 4) + 2,
+    counting: { kind: 'estimate', of: 'characters', perToken: 4, marks: 2 },
     embedQuery: async (text) => embed(text),
     async embedPassages(texts, options) {
       if (seen.length + texts.length > dies) throw new Error('killed')

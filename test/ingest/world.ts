@@ -100,8 +100,8 @@ export async function openIngestWorld(
       await real.write(change, nextTurn)
     },
   }
-  const parser = createParser()
   const embedder = createWordEmbedder()
+  const parser = createParser({ cutting: { counting: embedder.counting, tokensMax: 64 } })
   const open = (): Ingest =>
     createIngest({
       database,
@@ -116,7 +116,7 @@ export async function openIngestWorld(
         onError: () => undefined,
       }),
       embed: (texts, options) => embedder.embedPassages(texts, options),
-      prepare: createPrepare({ parser, tokensMax: 64, countTokens: (text) => embedder.countTokens(text) }),
+      prepare: createPrepare(parser),
       mimeTypes: new Set(supportedMimeTypes),
       clock: { now: Date.now },
       newId: () => `j_${randomBytes(8).toString('hex')}`,

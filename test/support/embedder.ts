@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto'
+import { type Counting, createCounter } from '../../src/embed/counting.ts'
 import { type Embedder, normalize } from '../../src/embed/embedder.ts'
 
 const dimensions = 384
+const counting: Counting = { kind: 'estimate', of: 'characters', perToken: 4, marks: 2 }
 
 /**
  * A deterministic embedder for machines without the model: words hashed to places of a vector. Near means
@@ -23,7 +25,8 @@ export function createWordEmbedder(): Embedder {
     model: 'test-words',
     dimensions,
     tokensMax: 256,
-    countTokens: (text) => Math.ceil(text.length / 4) + 2,
+    countTokens: createCounter(counting),
+    counting,
     embedQuery: async (text) => embed(text),
     embedPassages: async (texts) => texts.map(embed),
     [Symbol.asyncDispose]: async () => undefined,

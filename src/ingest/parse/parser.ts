@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads'
+import type { Content, Prepared } from '../deps.ts'
 import {
   formatOf,
   type Parsed,
@@ -7,18 +8,27 @@ import {
   type ParseLimits,
   parseLimitsDefault,
 } from './parsed.ts'
-import type { ParseReply, ParseRequest } from './worker.ts'
+import type { Cutting, ParseReply, ParseRequest, WorkerStart } from './worker.ts'
 
 /** Reads documents in a thread of its own. */
 export interface Parser extends AsyncDisposable {
   /** Text and blocks of a document; throws `ParseError` for one that is not taken. One at a time, in order. */
   parse(input: ParseInput): Promise<Parsed>
+  /** The same, cut into passages. */
+  prepare(input: Content): Promise<Prepared>
 }
+
+type Read = Extract<ParseReply, { parsed: Parsed }> | Extract<ParseReply, { prepared: Prepared }>
 
 interface Task {
   readonly request: ParseRequest
-  readonly resolve: (parsed: Parsed) => void
+  readonly resolve: (reply: Read) => void
   readonly reject: (reason: unknown) => void
+}
+
+interface ParserOptions extends Partial<ParseLimits> {
+  /** Left out: documents are read, and never cut. */
+  readonly cutting?: Cutting
 }
 
 const MIB = 1024 * 1024
@@ -32,7 +42,7 @@ const MEMORY_POLL_MS = 50
  * Memory beside the heap (unpacked streams) is watched from outside every 50 ms, so that a document can pass
  * the limit for that long.
  */
-export function createParser(limitsGiven: Partial<ParseLimits> = {}): Parser {
+export function createParser({ cutting, ...limitsGiven }: ParserOptions = {}): Parser {
   const limits: ParseLimits = { ...parseLimitsDefault, ...limitsGiven }
   const waiting: Task[] = []
   let worker: Worker | undefined
@@ -54,7 +64,7 @@ export function createParser(limitsGiven: Partial<ParseLimits> = {}): Parser {
   function start(): Worker {
     isReady = false
     const fresh = new Worker(new URL('./worker.ts', import.meta.url), {
-      workerData: limits,
+      workerData: { limits, ...(cutting && { cutting }) } satisfies WorkerStart,
       execArgv: [],
       // What a library prints about a document is not for the service's log.
       stdout: true,
@@ -80,7 +90,8 @@ export function createParser(limitsGiven: Partial<ParseLimits> = {}): Parser {
     if (from !== worker || reply.id !== running?.request.id) return
     const task = running
     running = undefined
-    if ('parsed' in reply) task.resolve(reply.parsed)
+    if ('parsed' in reply || 'prepared' in reply) task.resolve(reply)
+    else if ('broken' in reply) task.reject(new Error(`The thread that reads cannot: ${reply.broken}`))
     else
       task.reject(
         new ParseError(reply.code, reply.detail, reply.cause === '' ? undefined : new Error(reply.cause)),
@@ -128,23 +139,34 @@ export function createParser(limitsGiven: Partial<ParseLimits> = {}): Parser {
 
   const settled = new WeakMap<Task, () => void>()
 
+  function ask({ mimeType, bytes, title }: Omit<ParseRequest, 'id'>): Promise<Read> {
+    if (closed) return Promise.reject(new Error('The parser is closed.'))
+    return new Promise<Read>((resolve, reject) => {
+      // Said here already, so that a wrong type never starts a thread.
+      formatOf(mimeType)
+      if (bytes.length > limits.bytesMax) {
+        throw new ParseError('too_large', `The document has more than ${limits.bytesMax} bytes.`)
+      }
+      const task: Task = {
+        request: { id: ++counter, mimeType, bytes, ...(title !== undefined && { title }) },
+        resolve: (reply) => resolve((settled.get(task)?.(), reply)),
+        reject: (reason) => reject((settled.get(task)?.(), reason)),
+      }
+      waiting.push(task)
+      pump()
+    })
+  }
+
   return {
-    parse(input) {
-      if (closed) return Promise.reject(new Error('The parser is closed.'))
-      return new Promise<Parsed>((resolve, reject) => {
-        // Said here already, so that a wrong type never starts a thread.
-        formatOf(input.mimeType)
-        if (input.bytes.length > limits.bytesMax) {
-          throw new ParseError('too_large', `The document has more than ${limits.bytesMax} bytes.`)
-        }
-        const task: Task = {
-          request: { id: ++counter, mimeType: input.mimeType, bytes: input.bytes },
-          resolve: (parsed) => resolve((settled.get(task)?.(), parsed)),
-          reject: (reason) => reject((settled.get(task)?.(), reason)),
-        }
-        waiting.push(task)
-        pump()
-      })
+    async parse({ mimeType, bytes }) {
+      const reply = await ask({ mimeType, bytes })
+      if ('parsed' in reply) return reply.parsed
+      throw new Error('The document was cut, which nobody asked for.')
+    },
+    async prepare(content) {
+      const reply = await ask(content)
+      if ('prepared' in reply) return reply.prepared
+      throw new Error('The parser was not told how to cut.')
     },
     async [Symbol.asyncDispose]() {
       closed = true

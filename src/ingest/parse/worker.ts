@@ -1,17 +1,41 @@
 import { parentPort, workerData } from 'node:worker_threads'
+import { type Counting, createCounter } from '../../embed/counting.ts'
+import { chunk } from '../chunk.ts'
+import type { Prepared } from '../deps.ts'
 import { parseDocument } from './document.ts'
 import { type Parsed, ParseError, type ParseErrorCode, type ParseInput, type ParseLimits } from './parsed.ts'
 
 export interface ParseRequest extends ParseInput {
   readonly id: number
+  /** Of a document that is cut into passages, too. */
+  readonly title?: string
+}
+
+/** How documents are cut into passages. */
+export interface Cutting {
+  readonly counting: Counting
+  /** Of a passage: what the model reads. */
+  readonly tokensMax: number
+}
+
+export interface WorkerStart {
+  readonly limits: ParseLimits
+  readonly cutting?: Cutting
 }
 
 export type ParseReply =
   | { readonly ready: true }
   | { readonly id: number; readonly parsed: Parsed }
+  | { readonly id: number; readonly prepared: Prepared }
+  /** No document's fault: the model's tokenizer cannot be read. */
+  | { readonly id: number; readonly broken: string }
   | { readonly id: number; readonly code: ParseErrorCode; readonly detail: string; readonly cause: string }
 
-const limits: ParseLimits = workerData
+const { limits, cutting }: WorkerStart = workerData
+let counter: ((text: string) => number) | undefined
+
+/** Share of a passage of prose that is repeated in the next. */
+const OVERLAP_SHARE = 0.125
 
 parentPort?.on('message', (request: ParseRequest) => {
   void answer(request).then((reply) => parentPort?.postMessage(reply))
@@ -19,8 +43,21 @@ parentPort?.on('message', (request: ParseRequest) => {
 parentPort?.postMessage({ ready: true } satisfies ParseReply)
 
 async function answer(request: ParseRequest): Promise<ParseReply> {
+  const { id, title } = request
+  if (title !== undefined) {
+    try {
+      counter ??= cutting && createCounter(cutting.counting)
+    } catch (error) {
+      return { id, broken: error instanceof Error ? error.message : 'thrown value' }
+    }
+  }
   try {
-    return { id: request.id, parsed: await parseDocument(request, limits) }
+    const parsed = await parseDocument(request, limits)
+    if (title === undefined || counter === undefined || cutting === undefined) return { id, parsed }
+    const { tokensMax } = cutting
+    const overlapTokens = Math.round(tokensMax * OVERLAP_SHARE)
+    const chunks = chunk(parsed, { countTokens: counter, tokensMax, overlapTokens, title })
+    return { id, prepared: { text: parsed.text, chunks } }
   } catch (error) {
     const { code, detail } =
       error instanceof ParseError
@@ -29,7 +66,7 @@ async function answer(request: ParseRequest): Promise<ParseReply> {
           { code: 'unreadable' as const, detail: 'The document cannot be read.' }
     const cause = error instanceof ParseError ? error.cause : error
     return {
-      id: request.id,
+      id,
       code,
       detail,
       cause: cause instanceof Error ? `${cause.name}: ${cause.message}` : '',
