@@ -202,6 +202,15 @@ describe('POST /imports', () => {
     })
   })
 
+  test('of one line answers what that line is refused for, with its own field', async () => {
+    const one = { ...body, id: 'imp/one' }
+    expect(await post('', [{ ...one, collection: 'nobody/knows' }])).toMatchObject({
+      status: 403,
+      json: { code: 'forbidden', field: 'collection' },
+    })
+    expect(await post('', [{ ...one, title: '' }])).toMatchObject({ status: 422, json: { field: 'title' } })
+  })
+
   test.each([
     ['?mode=snapshot', 'collection'],
     ['?collection=handbook', 'mode'],

@@ -113,10 +113,13 @@ export async function answerJob(
   return c.json({ job: toWire(ended), txn }, 200)
 }
 
-function refusalOf({ code, detail }: JobView['errors'][number], content: string): AppError {
+function refusalOf({ code, field, detail }: JobView['errors'][number], content: string): AppError {
+  // A line of an import may be refused for whom it names, before anybody reads its content.
+  if (code === 'forbidden' || code === 'conflict')
+    return new AppError(code, { public: detail, ...(field !== undefined && { field }) })
   if (code === 'unsupported_media_type') return new AppError(code, { public: detail })
   if (code === 'too_large') return new AppError('payload_too_large', { public: detail })
-  return invalid(content, detail)
+  return invalid(field ?? content, detail)
 }
 
 async function waitFor(
