@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { isAtTail } from '../authz/gate/replica.ts'
 import { untilAtTail } from '../authz/gate/tail.ts'
 import type { App } from '../http/env.ts'
@@ -83,6 +84,7 @@ export async function openRetrieval(deps: RetrievalDeps): Promise<Retrieval> {
     keepsQueries: config.auditQueryText,
     log,
     now,
+    newDecoy: () => randomBytes(16).toString('base64url'),
     onAnswer: metrics.onAnswer,
   })
   const readDocument = createDocumentReader({ sql: database, gate, presenting: grants.presenting, why })

@@ -23,6 +23,8 @@ export interface ClearBestOptions {
   readonly deadline: Deadline
   /** Whether it is also to be said of what the agent could be told. */
   readonly tells: boolean
+  /** The name of a document that never was. */
+  readonly newDecoy: () => string
 }
 
 export interface Best {
@@ -60,7 +62,7 @@ export async function clearBest(options: ClearBestOptions): Promise<Best> {
       branches.run(visible, depth * ahead),
       tells && untold === undefined ? branches.run(sight.untold, depth, visible) : undefined,
     ])
-    const telling = untold === undefined && kept !== undefined ? choose(lists, kept, topK) : []
+    const telling = untold === undefined && kept !== undefined ? choose(lists, kept, options) : []
     untold = kept
     early = undefined
     const { cleared, stopped = before?.stopped } = await clearing.clear(fuse(lists), topK, telling)

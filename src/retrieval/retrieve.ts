@@ -65,6 +65,8 @@ export interface RetrieverDeps {
   readonly keepsQueries: boolean
   readonly log: Log
   readonly now: () => number
+  /** The name of a document that never was, another one each time. */
+  readonly newDecoy: () => string
   /** Told of each answer; must not throw. */
   readonly onAnswer?: OnAnswer
 }
@@ -150,6 +152,7 @@ async function answerWith(
     branches,
     clearing,
     deadline,
+    newDecoy: deps.newDecoy,
     tells,
   })
   const complete = found.complete && sight.complete

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import type { Candidate } from './candidate.ts'
 import { fuse, merge } from './fuse.ts'
 
@@ -13,12 +12,16 @@ const asked = 8
  * where there are fewer, others fill up, and then names that no document has: it must not take longer where there is something
  * to be told of.
  */
-export function choose(lists: Lists, kept: Lists, topK: number): readonly string[] {
+export function choose(
+  lists: Lists,
+  kept: Lists,
+  { topK, newDecoy }: { readonly topK: number; readonly newDecoy: () => string },
+): readonly string[] {
   const isKept = new Set(kept.flat().map(({ documentId }) => documentId))
   const ranked = documentsOf(together(lists, kept).slice(0, topK))
   const chosen = ranked.filter((id) => isKept.has(id)).slice(0, asked)
   const others = documentsOf(fuse(lists)).filter((id) => !isKept.has(id))
-  return [...chosen, ...others, ...Array.from({ length: asked }, () => randomUUID())].slice(0, asked)
+  return [...chosen, ...others, ...Array.from({ length: asked }, newDecoy)].slice(0, asked)
 }
 
 /** Those of the documents that would be among the best `topK` passages, were they the agent's to read. */

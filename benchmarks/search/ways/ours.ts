@@ -101,6 +101,7 @@ export async function openOurs(
       clearing,
       deadline: { at: Number.POSITIVE_INFINITY, now, signal: new AbortController().signal },
       tells: false,
+      newDecoy: () => '',
     })
     lap('gate')
     return {
