@@ -79,11 +79,14 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
       onWritten: () => void turns.repeat().catch(() => undefined),
       onError: (error) => log('watermark_not_written', { reason: reasonOf(error) }),
     })
+  // Answers in parts that wait for a look at the log.
+  let awaited = 0
   const follower = createFollower({
     fga,
     now,
     signal: closing.signal,
     onChanges: take,
+    isAwaited: () => awaited > 0,
     ...(watermarks && { watermarks }),
   })
 
@@ -338,10 +341,17 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
       return async (documentIds, { signal } = {}) => {
         const all = new Set(documentIds)
         const late = AbortSignal.timeout(lookMaxMs)
+        awaited += 1
+        const settled = settle().finally(() => {
+          awaited -= 1
+        })
         const isTold = await unlessAborted(
-          settle(),
+          settled,
           signal === undefined ? late : AbortSignal.any([signal, late]),
-        ).catch(() => false)
+        ).then(
+          () => true,
+          () => false,
+        )
         const objects = isTold && ready() !== undefined ? heard.since(from) : undefined
         return objects === undefined ? all : leadingTo(documentIds, objects, replica.tuples)
       }

@@ -19,6 +19,8 @@ export interface FollowDeps {
   readonly onChanges: (changes: readonly Change[]) => void
   /** Where the log may be read from a server that lags: then its end is only as far as these tell. */
   readonly watermarks?: Pick<Watermarks, 'seenAt' | 'see' | 'lost'>
+  /** Whether an answer waits for a look at the log: what else is to be looked at waits. Default: never. */
+  readonly isAwaited?: () => boolean
 }
 
 /** The log lacks changes that were read of it: OpenFGA is an older copy of itself. */
@@ -46,10 +48,10 @@ export interface Follower {
   /** Looks for what came late, for a moment: what is not looked at now is at the next call. */
   lookBack(): Promise<void>
   /**
-   * Reads on to the end of the log, and everything before it that may just have got company: then all is told of that was
-   * committed when this was called. false: more came lately than can be looked at in a moment.
+   * Reads on to the end of the log, and once more what was read last, which may just have got company: then all is told of
+   * that was committed when this was called, but for what came behind a hundred changes that were stamped later.
    */
-  settle(): Promise<boolean>
+  settle(): Promise<void>
   /** Reads what came after another mark, and late ones before it, to the end. Gives the tuples concerned. */
   readFrom(mark: Mark): Promise<readonly StoredTuple[]>
   reset(): void
@@ -61,8 +63,8 @@ const skewMs = 3_600_000
 const sliceSize = 200
 
 export function createFollower(deps: FollowDeps): Follower {
-  const { fga, now, signal, onChanges, watermarks } = deps
-  const past = createLookBack({ fga, now, signal, onUnseen })
+  const { fga, now, signal, onChanges, watermarks, isAwaited = () => false } = deps
+  const past = createLookBack({ fga, now, signal, onUnseen, isAwaited })
   let mark: Mark | undefined
   let tailReadAt: number | undefined
   let endReadAt: number | undefined
@@ -185,9 +187,7 @@ export function createFollower(deps: FollowDeps): Follower {
     async settle() {
       if (mark === undefined) throw new Error('nothing to go on from')
       const [late] = await Promise.all([past.lookNear(), readTail(mark)])
-      if (late === 'too_much') return false
       if (late !== undefined) await readAgain(late)
-      return true
     },
     async readFrom(other) {
       const changed = await readAgain(

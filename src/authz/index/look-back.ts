@@ -30,11 +30,8 @@ export interface LookBack {
    * replaced.
    */
   look(): Promise<ChangePosition | undefined>
-  /**
-   * Looks at all that may just have got company, whenever that was looked at last. The same; `too_much`: where there is more of
-   * it than can be looked at while somebody waits.
-   */
-  lookNear(): Promise<ChangePosition | 'too_much' | undefined>
+  /** The same of the newest page, whenever that was looked at last: what came latest is likeliest to have got company. */
+  lookNear(): Promise<ChangePosition | undefined>
   clear(): void
 }
 
@@ -44,6 +41,8 @@ export interface LookBackDeps {
   readonly signal: AbortSignal
   /** Told when something is forgotten that was not looked at late enough to know that nothing came late. */
   readonly onUnseen: () => void
+  /** Whether an answer waits for a look at the log: then the rest is looked at later. */
+  readonly isAwaited: () => boolean
 }
 
 // So far behind the last change seen, so often, for so long after it was seen: the nearer part soon, the rest as long as a
@@ -55,8 +54,6 @@ const settledMs = 20_000
 const pageMax = 100
 // After a bulk there are many: between two such moments the end of the log is read, and questions have the server.
 const momentMs = 40
-// Each is a call for which somebody waits.
-const nearPagesMax = 3
 
 export const stretchOf = (from: ChangePosition, { changes, position }: ChangePage, at: number): Stretch => ({
   from,
@@ -66,7 +63,7 @@ export const stretchOf = (from: ChangePosition, { changes, position }: ChangePag
   lookedAt: at,
 })
 
-export function createLookBack({ fga, now, signal, onUnseen }: LookBackDeps): LookBack {
+export function createLookBack({ fga, now, signal, onUnseen, isAwaited }: LookBackDeps): LookBack {
   let stretches: Stretch[] = []
   let lastChangeAt = 0
   let newsAt = Number.NEGATIVE_INFINITY
@@ -158,22 +155,20 @@ export function createLookBack({ fga, now, signal, onUnseen }: LookBackDeps): Lo
         if (one === undefined) return undefined
         if (await hasCompany(one)) return one.from
         stretches.splice(at, size, { ...one, lookedAt: time })
-      } while (now() - beganAt < momentMs)
+      } while (now() - beganAt < momentMs && !isAwaited())
       return undefined
     },
     async lookNear() {
       if (now() - newsAt > near.whileMs) return undefined
-      // As they are now: while they are looked at, the log is read on.
-      const pages: Stretch[] = []
-      let at = stretches.findIndex(({ lastAt }) => lastAt >= lastChangeAt - near.spanMs)
-      while (at >= 0 && at < stretches.length) {
-        const [one, size] = joined(at)
-        if (one === undefined) break
-        if (pages.push(one) > nearPagesMax) return 'too_much'
-        at += size
+      let at = stretches.length - 1
+      let count = stretches[at]?.count ?? 0
+      for (; at > 0; at--) {
+        const before = stretches[at - 1]
+        count += before?.count ?? 0
+        if (before === undefined || count > pageMax || before.lastAt < lastChangeAt - near.spanMs) break
       }
-      const looked = await Promise.all(pages.map(async (one) => ((await hasCompany(one)) ? one : undefined)))
-      return looked.find((one) => one !== undefined)?.from
+      const [one] = joined(at)
+      return one !== undefined && (await hasCompany(one)) ? one.from : undefined
     },
     clear() {
       stretches = []
