@@ -184,7 +184,7 @@ test('what there is no room for is counted and let go, and what it cannot evalua
   tuples.add({ user: 'user:anne', relation: 'viewer', object: 'document:a' }, '1')
   const active = compileModel(readDsl(dsl))
   const candidate = compileModel(readDsl('model\n  schema 1.1\ntype user\ntype document\n'))
-  while (queue.work({ active, candidate, tuples }));
+  while (queue.work({ active, candidate, tuples, takenAway: () => [] }));
   expect(queue.take()).toEqual({
     counts: { asked: 1_000, gained: 0, lost: 1_000, errors: 1_000, dropped: 5 },
     differences: [{ who: 'user:anne', document: 'a', active: 'allowed', candidate: 'error', count: 1_000 }],

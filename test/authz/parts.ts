@@ -45,6 +45,7 @@ export function createTestIndex(modelId: string, now: () => number, dsl = ownDsl
   return {
     status: () => ({ ...status, tuples: tuples.size }),
     view: () => (isReady() ? { modelId: id, model, tuples } : undefined),
+    takenAway: () => [],
     nominate: () => undefined,
     reach: () => undefined,
     doorOf: () => -1,

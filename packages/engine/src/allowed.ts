@@ -67,6 +67,8 @@ export interface Allowed {
   metBy(tuple: Tuple): number
   /** Whether an object on which tuples meet these parts together, and no others, is one. */
   standsWith(met: number): boolean
+  /** Whether it would be one but for what takes away. */
+  isTakenAway(met: number): boolean
 }
 
 export interface AllowedInput extends SessionInput {
@@ -117,6 +119,8 @@ export function listAllowed(
     reached: namesIn([new Set([subject.name, `${subject.type}:*`]), ...reached]),
     metBy,
     standsWith,
+    isTakenAway: (met) =>
+      parts !== undefined && !parts.standsWith(met) && parts.standsWith(parts.giving(met)),
     holds(object) {
       let met = 0
       const node = session.node(object)

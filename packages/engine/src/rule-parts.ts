@@ -11,6 +11,8 @@ export interface RuleParts {
   readonly reading: (relation: string) => readonly RulePart[]
   /** Whether the relation stands where these parts are met, and no others. */
   standsWith(met: number): boolean
+  /** Without those that take away. */
+  giving(met: number): number
 }
 
 export interface RulePart {
@@ -32,6 +34,8 @@ export function rulePartsOf(model: Model, target: Relation): RuleParts | undefin
   if (parts.size > partsMax) return undefined
   const reading = Map.groupBy(parts.values(), ({ relation }) => relation.name)
   const known = new Map<number, boolean>()
+  let taking = 0
+  for (const { bit, takesAway } of parts.values()) if (takesAway) taking |= bit
 
   function stands(met: number): boolean {
     // A relation that comes up again on the way to itself adds nothing.
@@ -64,6 +68,7 @@ export function rulePartsOf(model: Model, target: Relation): RuleParts | undefin
 
   return {
     relations: new Set(reading.keys()),
+    giving: (met) => met & ~taking,
     reading: (relation) => reading.get(relation) ?? [],
     standsWith(met) {
       const before = known.get(met)

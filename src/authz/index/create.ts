@@ -296,6 +296,7 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
     },
     nominate: (question) => readyNow() && reaches.nominate(question, now()),
     reach: (question) => readyNow() && reaches.reach(question, now()),
+    takenAway: (question, max) => (ready() ? reaches.takenAway(question, now(), max) : []),
     doorOf: reaches.doorOf,
     onMove: reaches.onMove,
     evaluate(question, documentIds, at) {

@@ -28,13 +28,15 @@ export interface Reaches {
   reach(question: LocalQuestion, now: number): Reach | undefined
   /** Ids of the documents at the doors that are reached. undefined: the model has no such relation. */
   nominate(question: LocalQuestion, now: number): readonly string[] | undefined
+  /** At most `max` ids of documents that would be nominated but for an exclusion. */
+  takenAway(question: LocalQuestion, now: number, max: number): readonly string[]
   /** -1: at none. */
   doorOf(documentId: string): number
   /** Called with the ids of documents that stand elsewhere now; without, when that may be so of all of them. */
   onMove(listener: (documentIds?: readonly string[]) => void): void
 }
 
-interface Kept extends Reach, Pick<Allowed, 'reached' | 'metBy' | 'standsWith'> {
+interface Kept extends Reach, Pick<Allowed, 'reached' | 'metBy' | 'standsWith' | 'isTakenAway'> {
   open: Uint8Array
   isOver: boolean
   /** Milliseconds since the epoch: an end on which it rests. */
@@ -119,13 +121,14 @@ export function createReaches(options: ReachesOptions = {}): Reaches {
     const answer = list(question, now)
     if (answer === undefined || doors === undefined) return undefined
     const { found, until } = answer
-    const { reached, metBy, standsWith, restsOnChecks } = found
+    const { reached, metBy, standsWith, isTakenAway, restsOnChecks } = found
     const checkedUntil = restsOnChecks ? now + checkedMs : Number.POSITIVE_INFINITY
     const made: Kept = {
       key,
       reached,
       metBy,
       standsWith,
+      isTakenAway,
       open: new Uint8Array((doors.end >> 3) + 1),
       // A bit for each door weighs little, but there may be many doors.
       weight: reached.size + (doors.end >> 8),
@@ -259,6 +262,18 @@ export function createReaches(options: ReachesOptions = {}): Reaches {
       const contextual = question.contextual.filter(({ object }) => !isDocument(object))
       const ids = idsAt(make('', { ...question, contextual }, now))
       return [...new Set([...(ids ?? []), ...named.filter(found.holds).map(idOf)])]
+    },
+    takenAway(question, now, max) {
+      const found: string[] = []
+      const one = reach(question, now)
+      if (one === undefined || doors === undefined || counted === undefined) return found
+      const { anyOf, at, end, locks } = doors
+      const ofLock = (lock: number): number => metOf(lock, one.metBy, locks)
+      for (let door = 0; door < end && found.length < max; door++) {
+        if (one.opens(door) || !one.isTakenAway(anyOf(door, ofLock))) continue
+        for (const name of at(door)) if (found.push(idOf(name)) >= max) break
+      }
+      return found
     },
     doorOf: (documentId) => doors?.doorOf(`document:${documentId}`) ?? -1,
     onMove(listener) {

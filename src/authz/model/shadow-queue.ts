@@ -9,6 +9,8 @@ export interface ShadowSides {
   readonly active: Model
   readonly candidate: Model
   readonly tuples: TupleView
+  /** Documents that nobody considered, since an exclusion keeps them from who asked. */
+  readonly takenAway: (question: Question, max: number) => readonly string[]
 }
 
 export interface ShadowQueue {
@@ -24,6 +26,7 @@ export interface ShadowQueue {
 // Questions that wait, and different differences between two savings: as much memory as nobody notices.
 const waitingMax = 1_000
 const keptMax = 5_000
+const takenAwayMax = 100
 
 export function createShadowQueue(): ShadowQueue {
   let waiting: Decided[] = []
@@ -47,13 +50,14 @@ export function createShadowQueue(): ShadowQueue {
       if (waiting.length >= waitingMax) counts.dropped += 1
       else waiting.push(decided)
     },
-    work({ active, candidate, tuples }) {
+    work({ active, candidate, tuples, takenAway }) {
       const next = waiting.shift()
       if (next === undefined) return false
       const who = whoOf(next.question)
       const askActive = asking(active, tuples, next)
       const askCandidate = asking(candidate, tuples, next)
-      for (const id of next.documentIds) note(who, id, askActive(id), askCandidate(id))
+      const documentIds = new Set([...next.documentIds, ...takenAway(next.question, takenAwayMax)])
+      for (const id of documentIds) note(who, id, askActive(id), askCandidate(id))
       return true
     },
     take() {

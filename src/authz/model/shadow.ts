@@ -54,7 +54,7 @@ export interface ShadowReport {
 export interface ModelShadowDeps {
   readonly database: Database
   readonly active: ActiveModel
-  readonly index: Pick<PermissionIndex, 'view'>
+  readonly index: Pick<PermissionIndex, 'view' | 'takenAway'>
   readonly now: () => number
   /** At least 0, less than 1. */
   readonly random: () => number
@@ -135,7 +135,8 @@ export function createModelShadow(deps: ModelShadowDeps): ModelShadow {
       do {
         const view = index.view()
         if (running === undefined || view?.modelId !== running.shadow.baseModel) return
-        const sides = { active: view.model, candidate: running.candidate, tuples: view.tuples }
+        const { takenAway } = index
+        const sides = { active: view.model, candidate: running.candidate, tuples: view.tuples, takenAway }
         if (!queue.work(sides)) return
       } while (performance.now() < until)
     }
@@ -157,7 +158,7 @@ export function createModelShadow(deps: ModelShadowDeps): ModelShadow {
 
   return {
     onDecided(decided) {
-      if (running === undefined || decided.documentIds.length === 0) return
+      if (running === undefined) return
       if (random() >= running.shadow.share) return
       queue.offer(decided)
       begin()
