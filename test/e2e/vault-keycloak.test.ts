@@ -134,10 +134,22 @@ describe('an account at a live Keycloak', needsKeycloak, () => {
     await connect('narrow')
     expect(await ask('narrow')).toMatchObject({ status: 200 })
     const { connections } = world.service.vault
-    const by = { subject: 'user:anne', actors: [], client: 'tests', txn: 't_tests' } as const
-    const { id } = await row('narrow')
-    const narrow = await connections.withToken(id, async (one) => decodeJwt(one), { by })
-    const whole = await connections.withToken((await row('realm')).id, async (one) => decodeJwt(one), { by })
+    // For the agent that it was agreed with: nobody else is given it.
+    const claimsOf = async ({ id }: { readonly id: string }) => {
+      const [agreed] = await world.database.query<{ agent: string; client: string }>(
+        'select agent, client from connection_agents where connection = $1',
+        [id],
+      )
+      const by = {
+        subject: 'user:anne',
+        actors: [`agent:${agreed?.agent}`],
+        client: String(agreed?.client),
+        txn: 't_tests',
+      } as const
+      return connections.withToken(id, async (one) => decodeJwt(one), { by })
+    }
+    const narrow = await claimsOf(await row('narrow'))
+    const whole = await claimsOf(await row('realm'))
     expect(String(whole['scope']).split(' ')).toContain('reports.read')
     expect(String(narrow['scope']).split(' ')).not.toContain('reports.read')
     expect([narrow.sub, whole.sub]).toEqual([sub, sub])
