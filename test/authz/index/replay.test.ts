@@ -149,7 +149,7 @@ async function apply(fga: Fga, changes: readonly ChangeLine[]): Promise<void> {
 }
 
 // While everything begins, Postgres knows nothing of the tuples yet, and the other tests have the processors.
-async function listOf(fga: Fga, user: string, tries = 20): Promise<string[]> {
+async function listOf(fga: Fga, user: string, tries = 60): Promise<string[]> {
   const began = performance.now()
   const found: string[] = []
   const listed = fga.listObjects({ user, relation: 'can_read', type: 'document' }, { now: Date.now() })
