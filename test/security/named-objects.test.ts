@@ -1,4 +1,3 @@
-import { AsyncLocalStorage } from 'node:async_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { operator } from '../../src/audit/record.ts'
@@ -7,41 +6,17 @@ import type { IndexStatus, LocalQuestion, PermissionIndex } from '../../src/auth
 import { askerOf } from '../../src/delegation/approvals/asker.ts'
 import { documentObject, type FgaObject } from '../../src/kernel/ids.ts'
 import type { Principal } from '../../src/kernel/principal.ts'
-import type { Database, Sql } from '../../src/store/sql.ts'
 import { callTool, say } from '../mcp/world.ts'
 import { describeDatabases } from '../support/backends.ts'
+import { isNoting, note, noting, sentBy } from '../support/noting.ts'
 import { type DocumentSketch, openWorld, type World } from '../support/world.ts'
 
 // Counted at the ports, since a time that is measured is right only most of the time (`npm run bench:timing`).
 
-/** What one request does on its way: statements, calls of OpenFGA with their checks, questions to the replica. */
-const asking = new AsyncLocalStorage<string[]>()
-const note = (what: string): void => void asking.getStore()?.push(what)
 // Told apart from decoys, of which nobody knows the names.
 const named = new Set<string>()
 const nameOf = (object: string): string =>
   named.has(object) ? 'what is named' : `a decoy of ${object.split(':')[0]}`
-
-function notingDatabase(database: Database): Database {
-  const noted = (sql: Sql): Sql['query'] => {
-    return (text, values) => {
-      note(text)
-      return sql.query(text, values)
-    }
-  }
-  return {
-    ...database,
-    query: noted(database),
-    forced(statement, values) {
-      note(statement.text)
-      return database.forced(statement, values)
-    },
-    async transaction(work) {
-      note('begin')
-      return database.transaction((sql) => work({ query: noted(sql) }))
-    },
-  }
-}
 
 const notingOpenfga = (api: FgaApi): FgaApi =>
   Object.assign(Object.create(api), {
@@ -99,11 +74,11 @@ describeDatabases('an object that is named', (kind) => {
     world = await openWorld({
       backend: { database: kind, openfga: 'engine' },
       env: { REQUEST_DEADLINE_MS: '60000' },
-      database: notingDatabase,
+      database: noting,
       openfga: notingOpenfga,
     })
     watch(world.service.index, () => {
-      if (asking.getStore() === undefined || looksWithoutTail === 0) return isAtTail
+      if (!isNoting() || looksWithoutTail === 0) return isAtTail
       looksWithoutTail -= 1
       return false
     })
@@ -151,9 +126,8 @@ describeDatabases('an object that is named', (kind) => {
   async function done(request: () => Promise<unknown>): Promise<readonly string[]> {
     // The first looks up who asks.
     await request()
-    const seen: string[] = []
     for (let tries = 0; tries < 40 && isAtTail && !(await hasTail()); tries += 1) await delay(50)
-    await asking.run(seen, request)
+    const seen = await sentBy(request)
     // Who asks is looked up again as soon as anything changed of anybody's authority, whatever is named.
     return seen.filter((one) => !one.includes('revocable as ('))
   }
@@ -260,8 +234,7 @@ describeDatabases('an object that is named', (kind) => {
       looksWithoutTail = 3
       await get(token, 'hidden/in-folders-and-groups')
     }
-    const seen: string[] = []
-    await asking.run(seen, after)
+    const seen = await sentBy(after)
     expect(looksWithoutTail).toBe(0)
     expect(seen).toEqual(none)
   })

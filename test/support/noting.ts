@@ -3,7 +3,10 @@ import type { FgaApi } from '../../src/authz/fga-api.ts'
 import type { Database, Sql } from '../../src/store/sql.ts'
 
 const asking = new AsyncLocalStorage<string[]>()
-const note = (text: string) => asking.getStore()?.push(text)
+/** For what else a test wants to know of. */
+export const note = (text: string): void => void asking.getStore()?.push(text)
+
+export const isNoting = (): boolean => asking.getStore() !== undefined
 
 /** What is sent to the database, and to OpenFGA, on the way of one question: statements, and how transactions begin and end. */
 export async function sentBy(ask: () => Promise<unknown>): Promise<string[]> {
