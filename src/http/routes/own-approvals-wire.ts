@@ -126,7 +126,7 @@ export const decisionSchema = z
       remember: z
         .strictObject({
           object: object.openapi({ type: 'string', description: 'Of `places`' }),
-          until: instant.openapi({ description: 'At most 30 days from now' }),
+          until: instant.describe('At most 30 days from now'),
         })
         .optional()
         .openapi({ description: 'This agent need not ask for what lies there, later documents included' }),
