@@ -277,6 +277,30 @@ type doc
   ])
 })
 
+test('a yes that the server gives by a userset of another relation is shown with the tuples that it followed', () => {
+  const strange = compileModel(
+    parseDsl(`model
+  schema 1.1
+type user
+type bot
+type group
+  relations
+    define other: [user]
+    define member: [bot, group#member, group#other]`),
+  )
+  const tuples = storeOf('group:b#other member group:a', 'bot:one member group:b')
+  const { allowed, reason } = explain(strange, tuples, {
+    user: 'bot:one',
+    relation: 'member',
+    object: 'group:a',
+  })
+  expect(allowed).toBe(true)
+  expect(stepsIn(reason).map(({ tuple }) => `${tuple.user} ${tuple.relation} ${tuple.object}`)).toEqual([
+    'group:b#other member group:a',
+    'bot:one member group:b',
+  ])
+})
+
 test('a circle and the depth limit are named where they are met', () => {
   const circle = storeOf('folder:a parent folder:b', 'folder:b parent folder:a', 'folder:a parent doc:plan')
   const kinds = reasonsIn(ask(circle, 'user:anne viewer doc:plan').reason).map(({ kind }) => kind)

@@ -38,6 +38,9 @@ interface Known {
 export function createProver(session: Session, { ask, askRule }: Evaluator) {
   const { model, user } = session
   const known = new Map<string, Known>()
+  // In a recursion the server follows a userset of the recursing type whatever relation it names (see evaluate.ts): what is
+  // allowed by nothing else is shown by that.
+  let asServer = false
 
   /** `hides`: a contextual tuple hides the stored one of its key; not so inside a recursion (see evaluate.ts). */
   function question(relation: Relation, node: Node, height: number, hides: boolean): Proof | undefined {
@@ -111,7 +114,9 @@ export function createProver(session: Session, { ask, askRule }: Evaluator) {
       session.usersets(relation, node, ({ userRelation }) => userRelation !== '').tuples,
       (tuple) => {
         const target = model.types.get(tuple.user.type)?.get(tuple.userRelation)
-        return target && step(tuple, target, height, !(recurses && target === relation))
+        const proof = target && step(tuple, target, height, !(recurses && target === relation))
+        if (proof !== undefined || !asServer || !recurses || tuple.user.type !== relation.type) return proof
+        return step(tuple, relation, height, false)
       },
     )
   }
@@ -147,10 +152,14 @@ export function createProver(session: Session, { ask, askRule }: Evaluator) {
     return next && { kind: 'tuple', tuple, next }
   }
 
-  const untilFound = (ask: (height: number) => Proof | undefined): Proof | undefined => {
-    for (let height = 1; height <= heightMax; height++) {
-      const proof = ask(height)
-      if (proof !== undefined) return proof
+  function untilFound(ask: (height: number) => Proof | undefined): Proof | undefined {
+    for (const follows of [false, true]) {
+      if (follows !== asServer) known.clear()
+      asServer = follows
+      for (let height = 1; height <= heightMax; height++) {
+        const proof = ask(height)
+        if (proof !== undefined) return proof
+      }
     }
     return undefined
   }
