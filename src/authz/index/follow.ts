@@ -48,8 +48,9 @@ export interface Follower {
   /** Looks for what came late, for a moment: what is not looked at now is at the next call. */
   lookBack(): Promise<void>
   /**
-   * Reads on to the end of the log, and once more what was read last, which may just have got company: then all is told of
-   * that was committed when this was called, but for what came behind a hundred changes that were stamped later.
+   * Reads on to the end of the log and, within a second of the last change, once more what was read last, which may just have
+   * got company: then all is told of that was committed when this was called, but for what came behind a hundred changes that
+   * were stamped later, or more than a second after one. One page, where nothing came.
    */
   settle(): Promise<void>
   /** Reads what came after another mark, and late ones before it, to the end. Gives the tuples concerned. */
@@ -103,10 +104,13 @@ export function createFollower(deps: FollowDeps): Follower {
       }
       position = page.position
       if (!page.isEnd) continue
-      endReadAt = beganAt
-      tailReadAt = watermarks === undefined ? beganAt : watermarks.seenAt
-      return
+      return reachEnd(beganAt)
     }
+  }
+
+  function reachEnd(at: number): void {
+    endReadAt = at
+    tailReadAt = watermarks === undefined ? at : watermarks.seenAt
   }
 
   /**
@@ -186,6 +190,8 @@ export function createFollower(deps: FollowDeps): Follower {
     },
     async settle() {
       if (mark === undefined) throw new Error('nothing to go on from')
+      const beganAt = now()
+      if (await past.isStill()) return reachEnd(beganAt)
       const [late] = await Promise.all([past.lookNear(), readTail(mark)])
       if (late !== undefined) await readAgain(late)
     },

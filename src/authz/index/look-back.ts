@@ -30,8 +30,13 @@ export interface LookBack {
    * replaced.
    */
   look(): Promise<ChangePosition | undefined>
-  /** The same of the newest page, whenever that was looked at last: what came latest is likeliest to have got company. */
+  /**
+   * The same of the newest page, whenever that was looked at last: what came within the last second is likeliest to have got
+   * company. What comes later than that is found by `look`, a second later.
+   */
   lookNear(): Promise<ChangePosition | undefined>
+  /** Whether one page tells that nothing came, neither late to the newest page nor behind it. False: it does not tell. */
+  isStill(): Promise<boolean>
   clear(): void
 }
 
@@ -111,9 +116,22 @@ export function createLookBack({ fga, now, signal, onUnseen, isAwaited }: LookBa
     return [one, size]
   }
 
-  async function hasCompany({ from, to, count }: Stretch): Promise<boolean> {
-    const { changes, position } = await fga.readChanges(from, { signal, limit: count })
+  async function hasCompany({ from, to, count }: Stretch, limit = count): Promise<boolean> {
+    const { changes, position } = await fga.readChanges(from, { signal, limit })
     return changes.length !== count || position.after !== to.after
+  }
+
+  /** As many of the newest as one page holds; undefined where they came so long ago that `look` has seen to them. */
+  function newest(): Stretch | undefined {
+    if (now() - newsAt > near.everyMs) return undefined
+    let at = stretches.length - 1
+    let count = stretches[at]?.count ?? 0
+    for (; at > 0; at--) {
+      const before = stretches[at - 1]
+      count += before?.count ?? 0
+      if (before === undefined || count > pageMax || before.lastAt < lastChangeAt - near.spanMs) break
+    }
+    return joined(at)[0]
   }
 
   function forget(time: number): void {
@@ -159,16 +177,13 @@ export function createLookBack({ fga, now, signal, onUnseen, isAwaited }: LookBa
       return undefined
     },
     async lookNear() {
-      if (now() - newsAt > near.whileMs) return undefined
-      let at = stretches.length - 1
-      let count = stretches[at]?.count ?? 0
-      for (; at > 0; at--) {
-        const before = stretches[at - 1]
-        count += before?.count ?? 0
-        if (before === undefined || count > pageMax || before.lastAt < lastChangeAt - near.spanMs) break
-      }
-      const [one] = joined(at)
+      const one = newest()
       return one !== undefined && (await hasCompany(one)) ? one.from : undefined
+    },
+    async isStill() {
+      const one = newest()
+      // A full page does not say whether more is behind it.
+      return one !== undefined && one.count < pageMax && !(await hasCompany(one, pageMax))
     },
     clear() {
       stretches = []

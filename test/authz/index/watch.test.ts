@@ -145,6 +145,18 @@ test('nothing has changed however much was written just before', async () => {
   expect([...(await world.index.watch()(all))]).toEqual([])
 })
 
+test.each([0, 40, 99])(
+  'one page of the log tells that nothing has changed, where %i changes came just before',
+  async (count) => {
+    await using world = await follow(...filed)
+    for (let n = 0; n < count; n++) world.put('write', `user:zoe member group:g${n}`)
+    await world.index.catchUp()
+    const { reads } = world
+    expect([...(await world.index.watch()(all))]).toEqual([])
+    expect(world.reads - reads).toBe(1)
+  },
+)
+
 describe('all may have changed', () => {
   test('where the log cannot be read', async () => {
     await using world = await follow(...filed)
