@@ -102,7 +102,7 @@ type Way = keyof typeof ways
 const names = Object.keys(ways) as Way[]
 
 async function ask(way: Way, documentIds: readonly string[]): Promise<boolean> {
-  const clearing = ways[way].open(anne, { consistency: 'strict', passOver: true })
+  const clearing = ways[way].open(anne, { consistency: 'strict' })
   const { cleared, stopped } = await clearing.clear(documentIds.map((documentId) => ({ documentId })))
   if (stopped !== undefined || clearing.counts.errors > 0) throw stopped ?? new Error('not answered')
   return cleared.length > 0

@@ -27,11 +27,6 @@ export type Consistency = 'fast' | 'strict'
 export interface GateOptions {
   /** `strict` takes OpenFGA's yes only as it is now; `fast` also from its caches, or held for `VERDICT_TTL`. */
   readonly consistency: Consistency
-  /**
-   * Leaves out unasked what the replica, while it has the tail, denies. Without it OpenFGA is asked about every
-   * document, so that the time taken does not tell which are there.
-   */
-  readonly passOver: boolean
   /** Grants of approvals that are presented beside the delegation. Their documents are never left out unasked. */
   readonly grants?: readonly ShownGrant[]
   /** At its end only what is proven by then is cleared. */
@@ -210,7 +205,7 @@ interface Item {
 
 function createClearing(deps: GateDeps, question: Question, options: GateOptions): Clearing {
   const { fga, held, limiter, now } = deps
-  const { consistency, passOver, signal, grants = [] } = options
+  const { consistency, signal, grants = [] } = options
   const granted = new Set(grants.flatMap(({ documentIds }) => documentIds))
   const { modelId } = fga
   const asker = createAsker(deps, question, consistency)
@@ -229,7 +224,7 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
     const look = asker.look(documentIds)
     const asked = documentIds.filter((id) => {
       const yes = look.held.get(id)
-      if (passOver && look.refused.has(id) && !granted.has(id)) told.set(id, 'passed_over')
+      if (look.refused.has(id) && !granted.has(id)) told.set(id, 'passed_over')
       else if (yes !== undefined) {
         told.set(id, { kind: 'held', ageMs: at - yes.askedAt })
         repeated.set(id, yes)
@@ -273,17 +268,15 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
       return verdicts
     }
     try {
-      const apart = passOver
-        ? asker.takeApart(page.flatMap((one) => (one.telling ? [] : [one.id])))
-        : undefined
+      const apart = asker.takeApart(page.flatMap((one) => (one.telling ? [] : [one.id])))
       checks += page.length
       const verdicts = await askInParts(
         page.map((one) => ({
           check: toCheck(one),
-          parts: one.telling ? undefined : apart?.parts.get(one.id),
+          parts: one.telling ? undefined : apart.parts.get(one.id),
         })),
         send,
-        async (documents) => (await apart?.moved(documents, signal)) ?? new Set(documents),
+        (documents) => apart.moved(documents, signal),
       )
       // Another model came into force: one answer under two would be neither's.
       if (fga.modelId !== modelId)

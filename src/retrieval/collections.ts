@@ -56,7 +56,6 @@ export function createCollectionLister(deps: CollectionListerDeps): CollectionLi
     const proven = new Set<string>()
     const clearing = gate.open(principal, {
       consistency: 'strict',
-      passOver: true,
       grants: shown(presented),
       signal,
     })

@@ -142,7 +142,6 @@ async function answerWith(
   })
   const clearing = gate.open(principal, {
     consistency: question.consistency,
-    passOver: true,
     grants: shown(presented),
     signal: deadline.signal,
   })

@@ -7,7 +7,7 @@ import { gateOf } from './parts.ts'
 const noon = Date.parse('2026-11-24T12:00:00.000Z')
 const unavailable = expect.objectContaining({ code: 'authorization_unavailable', status: 503 })
 const yes = batch(() => ({ allowed: true }))
-const asking = { consistency: 'strict', passOver: false } as const
+const asking = { consistency: 'strict' } as const
 const items = (...ids: readonly string[]) => ids.map((documentId, place) => ({ documentId, place }))
 const numbered = (count: number) => Array.from({ length: count }, (_, index) => `d${index}`)
 

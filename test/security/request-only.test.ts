@@ -128,7 +128,7 @@ test('a delegation stored by force lends nothing, though OpenFGA says yes: its r
     delegation: 'd_forged',
   }
   const { cleared } = await gate
-    .open(bobsBot, { consistency: 'strict', passOver: false })
+    .open(bobsBot, { consistency: 'strict' })
     .clear([{ documentId: 'finance/budget' }])
   expect(cleared).toHaveLength(1)
 

@@ -85,7 +85,7 @@ export async function openOurs(
     const { principal, sight } = await sees(asked)
     lap('visible')
     const before = sent
-    const clearing = gate.open(principal, { consistency, passOver: true })
+    const clearing = gate.open(principal, { consistency })
     const { cleared } = await clearBest({
       topK,
       sight,

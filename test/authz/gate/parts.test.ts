@@ -48,8 +48,8 @@ function sending(
   const gate = gateOf({ fga, now: world.now, index: world.replica })
   return {
     calls,
-    async ask({ passOver = true } = {}) {
-      const clearing = gate.open(anne, { consistency: 'strict', passOver })
+    async ask() {
+      const clearing = gate.open(anne, { consistency: 'strict' })
       const { cleared, stopped } = await clearing.clear(items)
       return { ids: cleared.map(({ documentId }) => documentId), stopped, counts: clearing.counts }
     },
@@ -189,12 +189,6 @@ describe('is asked whole', () => {
     expect(calls).toEqual([whole])
   })
 
-  test('where the time taken must not tell what is there', async () => {
-    const { calls, ask } = sending(filed())
-    expect((await ask({ passOver: false })).ids).toEqual(ids)
-    expect(calls).toEqual([whole])
-  })
-
   test('what was shared on the document itself: nothing would be spared', async () => {
     const world = createGateWorld()
     world.add(...ids.map((id) => `user:anne viewer document:${id}`))
@@ -220,7 +214,7 @@ test.each([true, false])(
       },
     }
     const gate = gateOf({ fga, now: world.now, index: world.replica, cached })
-    const clearing = gate.open(anne, { consistency: 'fast', passOver: true })
+    const clearing = gate.open(anne, { consistency: 'fast' })
     expect((await clearing.clear(items)).cleared).toHaveLength(3)
     expect(asked).toEqual([cached ? 'cached' : 'fresh'])
     expect(clearing.proofOf('a')).toEqual({ kind: cached ? 'asked_fast' : 'asked' })

@@ -121,7 +121,7 @@ describe.skipIf(needsPostgres.skip)('while another client writes to the same ser
   })
 
   async function ask(principal: Principal, id: string): Promise<Proof | undefined> {
-    const clearing = gate.open(principal, { consistency: 'fast', passOver: true })
+    const clearing = gate.open(principal, { consistency: 'fast' })
     await clearing.clear([{ documentId: id }])
     return clearing.proofOf(id)
   }

@@ -149,9 +149,9 @@ export function createGateWorld({
       at += ms
       if (how !== 'behind') replica.read()
     },
-    async ask({ principal = anne, ids = ['a'], consistency = 'fast', passOver = true, ...rest } = {}) {
+    async ask({ principal = anne, ids = ['a'], consistency = 'fast', ...rest } = {}) {
       const before = calls.length
-      const clearing = gate.open(principal, { consistency, passOver, ...rest })
+      const clearing = gate.open(principal, { consistency, ...rest })
       const { cleared, stopped } = await clearing.clear(ids.map((documentId) => ({ documentId })))
       if (stopped !== undefined) throw stopped
       const released = cleared.map(({ documentId }) => documentId)

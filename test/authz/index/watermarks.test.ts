@@ -113,7 +113,7 @@ async function openWorld() {
   index.useModel('m', json)
   const gate = gateOf({ fga: openfga.fga, now, index, ttlMs: 60_000 })
   const ask = async () => {
-    const clearing = gate.open(anne, { consistency: 'fast', passOver: true })
+    const clearing = gate.open(anne, { consistency: 'fast' })
     await clearing.clear([{ documentId: 'a' }])
     return clearing.proofOf('a')?.kind ?? 'refused'
   }
