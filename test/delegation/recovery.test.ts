@@ -87,6 +87,18 @@ async function standOn(
   }
 }
 
+/** An epoch of a process that dies before OpenFGA was told. */
+const dyingOn = ({ database, authority, fga }: Stand): Promise<Epoch> =>
+  openEpoch({
+    database,
+    authority,
+    clock,
+    log: () => undefined,
+    isApart: true,
+    everyMs: 1e6,
+    fga: { ...fga, write: async () => Promise.reject(new Error('killed')) },
+  })
+
 const addBot = (database: Database) =>
   createAgents({ sql: database, clock }).save({
     id: 'bot',
@@ -403,15 +415,7 @@ describe(
         await using stand = await standOnPostgres(name)
         await stand.epoch.raise()
         for (let times = 0; times < 5; times++) {
-          await using dying = await openEpoch({
-            database: stand.database,
-            authority: stand.authority,
-            clock,
-            log: () => undefined,
-            isApart: true,
-            everyMs: 1e6,
-            fga: { ...stand.fga, write: async () => Promise.reject(new Error('killed')) },
-          })
+          await using dying = await dyingOn(stand)
           await expect(dying.raise()).rejects.toThrow('killed')
         }
         await using again = await standOnPostgres(name)
@@ -438,15 +442,7 @@ describe(
       {
         await using stand = await standOnPostgres(name)
         await stand.epoch.raise()
-        const dying = await openEpoch({
-          database: stand.database,
-          authority: stand.authority,
-          clock,
-          log: () => undefined,
-          isApart: true,
-          everyMs: 1e6,
-          fga: { ...stand.fga, write: async () => Promise.reject(new Error('killed')) },
-        })
+        const dying = await dyingOn(stand)
         await expect(dying.raise()).rejects.toThrow('killed')
       }
       await using again = await standOnPostgres(name)
