@@ -15,6 +15,15 @@ create table account_links (
 CREATE INDEX account_links_person ON public.account_links USING btree (person);
 CREATE CONSTRAINT TRIGGER account_links_told AFTER INSERT OR DELETE OR UPDATE ON public.account_links DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION registry_changed();
 
+create table account_links_ended (
+  issuer text not null,
+  sub text not null,
+  person text not null,
+  ended_at timestamp with time zone not null,
+  constraint account_links_ended_pkey PRIMARY KEY (issuer, sub, person)
+);
+CREATE INDEX account_links_ended_person ON public.account_links_ended USING btree (person, ended_at);
+
 create table administrators (
   subject text not null,
   roles text[] not null,

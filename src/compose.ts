@@ -66,7 +66,8 @@ export async function compose(options: ComposeOptions): Promise<Service> {
     await openRetrieval({ ...given, authz, grants, metrics: observeSearch(metrics.registry) }),
   )
   const delegation = stack.use(await openDelegation({ ...given, fga, index }))
-  const { agents, administrators, delegations, services, epoch, verifier, proofs, assertOpen } = delegation
+  const { agents, persons, administrators, delegations, services, epoch, verifier, proofs, assertOpen } =
+    delegation
   const asking = stack.use(
     await openApprovalsPart({
       ...given,
@@ -158,7 +159,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
         record: onRecord,
         door,
       }),
-      ...modelsRoutes({ ...given, authz, administrators, listLiveDelegations, door }),
+      ...modelsRoutes({ ...given, authz, administrators, persons, listLiveDelegations, door }),
       ...delegation.routes(door),
       ...issuer.routes,
       ...vault.routes,

@@ -72,6 +72,11 @@ export function createAccountLinks({
           [issuer, sub, person],
         )
         if (ended.length === 0) return undefined
+        await sql.query(
+          `insert into account_links_ended (issuer, sub, person, ended_at) values ($1, $2, $3, $4)
+           on conflict (issuer, sub, person) do update set ended_at = excluded.ended_at`,
+          [issuer, sub, person, new Date(clock.now())],
+        )
         await record(sql, who, { event: 'account_unlinked', issuer, sub, person })
         // Whose browser it was is not known once a session is over: each is asked anew when it is next opened.
         await endPushOf(sql, person)

@@ -18,6 +18,16 @@ export function subjectKey(sub: string): string | undefined {
   return `h.${createHash('sha256').update(sub, 'utf8').digest('base64url')}`
 }
 
+/** The `sub` of which this is the key; undefined: it was too long, and its key is a digest. */
+export function subjectOf(key: string): string | undefined {
+  if (digestForm.test(key)) return undefined
+  const bytes = key.replace(
+    /%([0-9A-F]{2})|[^%]/g,
+    (one, hex?: string) => hex ?? one.charCodeAt(0).toString(16),
+  )
+  return Buffer.from(bytes, 'hex').toString('utf8')
+}
+
 /**
  * Who an account at a trusted issuer is here, as an account key: the local person that it is linked to (`linked`), or
  * `namespace/key`, the same by whichever door they come. The one rule for tokens, exchange and sign-in. Undefined for

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { Fga } from '../authz/fga.ts'
 import type { FollowingIndex } from '../authz/index/create.ts'
 import { type Administrators, createAdministrators } from '../delegation/administrators.ts'
-import { createAgentAdministration } from '../delegation/agent-administration.ts'
+import { type AgentAdministration, createAgentAdministration } from '../delegation/agent-administration.ts'
 import { type Agents, createAgents } from '../delegation/agents.ts'
 import { followAuthority } from '../delegation/authority.ts'
 import { createCachedVerifier } from '../delegation/cached-verifier.ts'
@@ -13,6 +13,7 @@ import { type Epoch, openEpoch } from '../delegation/epoch.ts'
 import { externalIssuer, ownIssuer, ownIssuerName } from '../delegation/issuers.ts'
 import { type AccountLinks, createAccountLinks } from '../delegation/links.ts'
 import { createRegistry } from '../delegation/registry.ts'
+import { createPersons, type Persons } from '../delegation/persons.ts'
 import { createRevocations, type Revocations } from '../delegation/revocations.ts'
 import { createServices, type Services } from '../delegation/services.ts'
 import { createPeople, type People } from '../delegation/sign-in/people.ts'
@@ -41,6 +42,7 @@ export interface DelegationPart extends AsyncDisposable {
   readonly delegations: Delegations
   readonly accountLinks: AccountLinks
   readonly revocations: Revocations
+  readonly persons: Persons
   readonly epoch: Epoch
   readonly proofs: Proofs
   /** 32 bytes, those that `proofs` derives its nonces from. */
@@ -62,7 +64,8 @@ export async function openDelegation(deps: DelegationDeps): Promise<DelegationPa
   await using stack = new AsyncDisposableStack()
   const keys = await openKeyRing(keysDir, clock)
   const agents = createAgents({ sql: database, clock })
-  const administrators = createAdministrators({ sql: database })
+  const persons = createPersons({ trustedIssuers: config.trustedIssuers })
+  const administrators = createAdministrators({ sql: database, persons, clock })
   const delegations = createDelegations({ database, fga, clock, randomBytes })
   const revocations = createRevocations({ sql: database, clock })
   const authority = stack.use(await followAuthority({ database, clock, log }))
@@ -110,6 +113,7 @@ export async function openDelegation(deps: DelegationDeps): Promise<DelegationPa
     proofs,
     proofSecret,
     verifier,
+    persons,
     isHeard: () => authority.isHeard,
     assertOpen: () => {
       authority.assertHeard()

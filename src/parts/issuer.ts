@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import type { Fga } from '../authz/fga.ts'
 import type { AskNamed } from '../authz/gate/named.ts'
+import { endApprovals } from '../authz/model/plan-store.ts'
 import type { Config } from '../config.ts'
 import type { Administrators } from '../delegation/administrators.ts'
 import type { Agents } from '../delegation/agents.ts'
@@ -27,6 +28,7 @@ import { createAccountLinks } from '../delegation/links.ts'
 import { createOwnDelegations } from '../delegation/own-delegations.ts'
 import { createOwnPrograms } from '../delegation/own-programs.ts'
 import type { Revocations } from '../delegation/revocations.ts'
+import type { Persons } from '../delegation/persons.ts'
 import { createConsoleSignOut } from '../delegation/sign-in/console-sign-out.ts'
 import { createPasskeys } from '../delegation/sign-in/passkeys.ts'
 import { createPasswords, type Passwords } from '../delegation/sign-in/passwords.ts'
@@ -81,6 +83,8 @@ export interface IssuerDeps {
   readonly agents: Agents
   readonly clients: Clients
   readonly administrators: Administrators
+  readonly deniedHosts: DeniedHosts
+  readonly persons: Persons
   readonly delegations: Delegations
   readonly revocations: Revocations
   readonly verifier: Verifier
@@ -270,7 +274,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
       }),
     ],
     passwords,
-    barring: createBarring({ database: sql, clock, signInEnds }),
+    barring: createBarring({ database: sql, clock, signInEnds, persons: deps.persons, endApprovals }),
     resources,
     grants,
     requireSession,

@@ -4,6 +4,7 @@ import type { LiveDelegation } from '../authz/compare/askers.ts'
 import { createModelChanges } from '../authz/model/changes.ts'
 import { createTruthTable } from '../authz/model/truth-table.ts'
 import type { Administrators } from '../delegation/administrators.ts'
+import type { Persons } from '../delegation/persons.ts'
 import type { App } from '../http/env.ts'
 import { modelRoutes } from '../http/routes/model.ts'
 import { modelShadowRoutes } from '../http/routes/model-shadow.ts'
@@ -15,13 +16,14 @@ import type { Given } from './given.ts'
 export interface ModelsDeps extends Pick<Given, 'config' | 'ground' | 'database' | 'now'> {
   readonly authz: Pick<Authz, 'active' | 'index' | 'matchesFile' | 'modelShadow'>
   readonly administrators: Pick<Administrators, 'keeps'>
+  readonly persons: Persons
   readonly listLiveDelegations: () => Promise<readonly LiveDelegation[]>
   readonly door: Pick<Door, 'requireBearer' | 'isAdministrator'>
 }
 
 /** How the authorization model is tried, planned, confirmed and applied. */
 export function modelsRoutes(deps: ModelsDeps): readonly App[] {
-  const { config, database, now, administrators, listLiveDelegations } = deps
+  const { config, database, now, administrators, persons, listLiveDelegations } = deps
   const { active, index, matchesFile, modelShadow } = deps.authz
   const api = deps.ground.openfga
   const { requireBearer, isAdministrator } = deps.door
@@ -34,6 +36,7 @@ export function modelsRoutes(deps: ModelsDeps): readonly App[] {
     listLiveDelegations,
     approvers: config.modelApplyApprovers,
     isAdministrator: (sql, subject) => administrators.keeps(sql, subject, 'security.write'),
+    namesOf: (sql, subject, since) => persons.namesOf(sql, subject, { since }),
     now,
     newId: () => `m_${randomBytes(16).toString('base64url')}`,
   })

@@ -39,7 +39,7 @@ export const limits = group({
       .max(2)
       .optional()
       .describe(
-        'Different administrators who must confirm a changed authorization model. Default 2; 1 in the demo.',
+        'Different people who must confirm a changed authorization model as administrators; linked accounts are one. Default 2; 1 in the demo.',
       ),
   },
   read: (value, { demo }): LimitsConfig => ({

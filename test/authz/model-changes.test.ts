@@ -461,6 +461,7 @@ describe('two first yeses at once in two processes', needsPostgres, () => {
         listLiveDelegations: async () => [],
         approvers: 2,
         isAdministrator: (sql, subject) => world.service.administrators.keeps(sql, subject, 'security.write'),
+        namesOf: async (_, subject) => new Set([subject]),
         now: () => time,
         newId: () => 'unused',
       })

@@ -2,6 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PassThrough, Readable } from 'node:stream'
+import { endApprovals } from '../../src/authz/model/plan-store.ts'
 import { type AdminClientOptions, createAdminClient } from '../../src/cli/admin-client.ts'
 import { startAdminServer } from '../../src/cli/admin-server.ts'
 import type { AdminDeps } from '../../src/cli/commands/command.ts'
@@ -10,6 +11,7 @@ import { runCli } from '../../src/cli/program.ts'
 import type { SignIns } from '../../src/cli/sign-ins.ts'
 import { createTerminal } from '../../src/cli/terminal.ts'
 import { createAdministrators } from '../../src/delegation/administrators.ts'
+import { createAgentAdministration } from '../../src/delegation/agent-administration.ts'
 import { createAgents } from '../../src/delegation/agents.ts'
 import { createClients } from '../../src/delegation/clients.ts'
 import { createDelegations } from '../../src/delegation/delegations.ts'
@@ -18,6 +20,7 @@ import { createGrantLinks } from '../../src/delegation/issuer/grants.ts'
 import { createResources } from '../../src/delegation/issuer/resources.ts'
 import { createSeal } from '../../src/delegation/issuer/seal.ts'
 import { createServices } from '../../src/delegation/services.ts'
+import { createPersons } from '../../src/delegation/persons.ts'
 import { createPasswords } from '../../src/delegation/sign-in/passwords.ts'
 import { createPeople } from '../../src/delegation/sign-in/people.ts'
 import { createBarring, createSignInEnds } from '../../src/delegation/sign-in/sign-in-ends.ts'
@@ -38,7 +41,8 @@ export async function openCommands() {
   const agents = createAgents({ sql: database, clock: systemClock })
   const people = createPeople({ sql: database })
   const services = createServices({ sql: database, fga })
-  const administrators = createAdministrators({ sql: database })
+  const persons = createPersons({ trustedIssuers: [] })
+  const administrators = createAdministrators({ sql: database, persons, clock: systemClock })
   const delegations = createDelegations({ database, fga, clock: systemClock, randomBytes })
   const saveCollection: AdminDeps['saveCollection'] = async ({ id, title, publicAllowed }) => {
     await database.query(
@@ -89,7 +93,8 @@ export async function openCommands() {
     administrators,
     people,
     passwords: createPasswords({ database, clock: systemClock, signInEnds }),
-    barring: createBarring({ database, clock: systemClock, signInEnds }),
+    personMove: { look: notHere, move: notHere },
+    barring: createBarring({ database, clock: systemClock, signInEnds, persons, endApprovals }),
     clients,
     agents,
     delegations,

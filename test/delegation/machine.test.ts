@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createAdministrators } from '../../src/delegation/administrators.ts'
+import { createPersons } from '../../src/delegation/persons.ts'
 import { openKeyRing } from '../../src/delegation/signing-key.ts'
 import { movableClock, openMigrated } from './world.ts'
 
@@ -30,7 +31,11 @@ test('the key is kept over restarts, in a file that only its owner can read', as
 })
 
 test('roles add up and only users can have them', async () => {
-  const administrators = createAdministrators({ sql: database })
+  const administrators = createAdministrators({
+    sql: database,
+    persons: createPersons({ trustedIssuers: [] }),
+    clock,
+  })
   await administrators.add('user:ida', ['security.write'])
   expect(await administrators.add('user:ida', ['agents.write', 'security.write'])).toEqual([
     'agents.write',

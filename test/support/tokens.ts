@@ -48,6 +48,8 @@ export interface TestTokensDeps {
   readonly delegations: Delegations
   readonly clock: Clock
   readonly randomBytes: (size: number) => Buffer
+  /** Whether they are the demo's. Default true. */
+  readonly demo?: boolean
 }
 
 const ttlSeconds = 300
@@ -71,7 +73,7 @@ export function createTestTokens(deps: TestTokensDeps): TestTokens {
         scope: narrowed(bearer.scopes, request.scopes).join(' '),
         grant_id: id('gf'),
         txn: id('t'),
-        demo: true,
+        ...((deps.demo ?? true) && { demo: true }),
         ...('collections' in request && {
           authorization_details: [{ type: 'document_access', collections: request.collections }],
         }),

@@ -129,7 +129,8 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
   }
   await service.services.save({ name: 'loader', collections, prefixes: [] })
 
-  const tokens = createTestTokens({ ...service, publicUrl: config.publicUrl, clock: { now }, randomBytes })
+  const { publicUrl, demo } = config
+  const tokens = createTestTokens({ ...service, publicUrl, demo, clock: { now }, randomBytes })
 
   const call: World['call'] = async (method, path, { token, body, headers = {} } = {}) =>
     service.app.request(`${config.publicUrl}${path}`, {

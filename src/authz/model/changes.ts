@@ -34,8 +34,8 @@ export interface ModelChanges {
   plan(who: Who, wanted: Wanted): Promise<Plan>
   /**
    * Says yes for this subject; the last yes that is needed puts the model in force. Throws `not_found`;
-   * `conflict` for a second yes of the same subject or a plan that is in force; `plan_outdated` and
-   * `model_refused` as the errors' pages say. Does NOT check that the caller is an administrator: the face does.
+   * `conflict` for a second yes of the same person, by whichever of their accounts, or a plan that is in force;
+   * `forbidden` for who is no administrator (any more); `plan_outdated` and `model_refused` as the errors' pages say.
    */
   apply(who: Who, planId: string): Promise<Applied>
   /** A plan as whoever confirms it reads it: with its text, and what that changes in today's. Throws `not_found`. */
@@ -53,10 +53,12 @@ export interface ModelChanges {
 export interface ModelChangesDeps extends AssessDeps {
   readonly database: Database
   readonly active: ActiveModel
-  /** How many different subjects must confirm a plan. */
+  /** How many different people must confirm a plan. */
   readonly approvers: number
   /** Asked of all who confirmed, in the transaction that their yeses count in; it must stay so until its end. */
   readonly isAdministrator: (sql: Sql, subject: string) => Promise<boolean>
+  /** Every name that is one person, now or at any time since. */
+  readonly namesOf: (sql: Sql, subject: string, since: Date) => Promise<ReadonlySet<string>>
   readonly newId: () => string
 }
 
@@ -120,8 +122,8 @@ export function createModelChanges(deps: ModelChangesDeps): ModelChanges {
       if (plan === undefined) throw outdated('Another model is in force.')
       assertOpen(plan, active.current.id, now())
       if (plan.approvedBy.includes(who.subject)) throw saidYes()
-      const others = await administratorsAmong(deps, sql, plan.approvedBy)
-      if (others.length + 1 >= deps.approvers) return { plan, isEnough: true }
+      const people = await administratorsAmong(deps, sql, plan, who.subject)
+      if (people.length >= deps.approvers) return { plan, isEnough: true }
       await insertApproval(sql, plan.id, who.subject, new Date(now()))
       await record(sql, who, { event: 'model_approved', ...factsOf(plan) })
       return { plan, isEnough: false }
@@ -204,9 +206,10 @@ async function activate(deps: ModelChangesDeps, who: Who, plan: Plan): Promise<A
     if (locked === undefined || pin === undefined) throw outdated('Another model is in force.')
     assertOpen(locked, pin.model_id, now())
     // Trying the plan may have taken minutes.
-    const counted = await administratorsAmong(deps, sql, [...locked.approvedBy, who.subject])
-    if (!counted.includes(who.subject) || counted.length < deps.approvers)
+    const people = await administratorsAmong(deps, sql, locked, who.subject)
+    if (people.length < deps.approvers)
       throw new AppError('forbidden', { public: 'Somebody who confirmed is no administrator any more.' })
+    const counted = [...locked.approvedBy, who.subject].filter((one) => people.flat().includes(one))
     if (!(await insertApproval(sql, plan.id, who.subject, new Date(now())))) throw saidYes()
     await markActive(sql, plan.id)
     await writePin(
@@ -230,15 +233,28 @@ async function activate(deps: ModelChangesDeps, who: Who, plan: Plan): Promise<A
   return { state: 'active', plan: { ...plan, state: 'active', approvedBy: approvers }, modelId }
 }
 
-/** Whoever confirmed and is no administrator any more does not count. One after the other: it is one transaction. */
+/**
+ * The people who confirmed, `subject` last among them, each as the subjects by which they did. Whoever may not administer
+ * now does not count, and of a person's yeses, as whom they have come since the plan was made, one does. In one order: two
+ * transactions that lock the same administrators do not wait for each other.
+ */
 async function administratorsAmong(
-  { isAdministrator }: ModelChangesDeps,
+  { isAdministrator, namesOf }: ModelChangesDeps,
   sql: Sql,
-  subjects: readonly string[],
-): Promise<readonly string[]> {
-  const counted: string[] = []
-  for (const subject of subjects) if (await isAdministrator(sql, subject)) counted.push(subject)
-  return counted
+  { approvedBy, createdAt }: Plan,
+  subject: string,
+): Promise<readonly (readonly string[])[]> {
+  const people: { readonly subjects: string[]; readonly names: ReadonlySet<string> }[] = []
+  for (const one of [...approvedBy, subject].sort()) {
+    if (!(await isAdministrator(sql, one))) continue
+    const known = people.find(({ names }) => names.has(one))
+    if (known === undefined) people.push({ subjects: [one], names: await namesOf(sql, one, createdAt) })
+    else known.subjects.push(one)
+  }
+  const own = people.find(({ subjects }) => subjects.includes(subject))
+  if (own === undefined) throw new AppError('forbidden', { public: 'You are no administrator any more.' })
+  if (own.subjects.length > 1) throw saidYes()
+  return people.map(({ subjects }) => subjects)
 }
 
 async function write({ active, api, database }: ModelChangesDeps, plan: Plan): Promise<string> {

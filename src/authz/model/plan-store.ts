@@ -138,6 +138,15 @@ export async function insertApproval(sql: Sql, plan: string, subject: string, at
   return rows.length > 0
 }
 
+/** Takes back every yes of these subjects to a plan that is not in force. */
+export async function endApprovals(sql: Sql, subjects: readonly string[]): Promise<void> {
+  await sql.query(
+    `delete from model_approvals where subject = any($1::text[])
+       and plan in (select id from model_plans where state <> 'active')`,
+    [subjects],
+  )
+}
+
 export async function keepModelId(sql: Sql, plan: string, modelId: string): Promise<void> {
   await sql.query('update model_plans set model_id = $2 where id = $1', [plan, modelId])
 }

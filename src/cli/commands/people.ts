@@ -29,7 +29,7 @@ export const peopleCommands = {
   admin_remove: command(
     z.strictObject({ subject: z.string(), roles: optional(z.array(z.enum(roles)).min(1)) }),
     async ({ subject, roles: removed }, { administrators }) => {
-      if ((await administrators.rolesOf(subject)).length === 0)
+      if (!(await administrators.list()).some((one) => one.subject === subject))
         throw invalid('subject', `${subject} is no administrator.`)
       return { subject, roles: await administrators.remove(subject, removed) }
     },

@@ -2,6 +2,7 @@ import type { Clock } from '../../kernel/clock.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import { endSignIns, personHash, tokenMsMax } from '../issuer/artifacts.ts'
 import type { Seal } from '../issuer/seal.ts'
+import type { Persons } from '../persons.ts'
 import { endPushOf } from '../push/ends.ts'
 import { createRevocations } from '../revocations.ts'
 
@@ -97,7 +98,10 @@ const idOf = ({ grant_id }: GrantId): string => grant_id
 
 /** Shuts somebody out and lets them in again. */
 export interface Barring {
-  /** No token of theirs counts from now on, and every sign-in and grant of theirs ends; what they lent stays. */
+  /**
+   * No token of theirs counts from now on, and every sign-in and grant of theirs ends, and every yes to a model plan that
+   * is not in force; what they lent stays.
+   */
   bar(person: string): Promise<void>
   /** They may sign in again, and have to. False: they were not barred. */
   admit(person: string): Promise<boolean>
@@ -107,14 +111,29 @@ export function createBarring(deps: {
   readonly database: Database
   readonly clock: Clock
   readonly signInEnds: SignInEnds
+  readonly persons: Persons
+  /** Takes back what these subjects agreed to as administrators and what is not done yet. */
+  readonly endApprovals: (sql: Sql, subjects: readonly string[]) => Promise<void>
 }): Barring {
-  const { database, clock, signInEnds } = deps
+  const { database, clock, signInEnds, persons, endApprovals } = deps
+
+  async function endAll(sql: Sql, person: string, names: readonly string[]): Promise<void> {
+    await signInEnds.everywhere(sql, person, { grants: 'all' })
+    await endApprovals(sql, names)
+  }
+
   return {
     bar: (person) =>
       database.transaction(async (sql) => {
+        const names = [...(await persons.namesOf(sql, `user:${person}`)), `user:${person}`]
+        // Whoever counts one of them as an administrator now is waited for: then it was before, or does not count.
+        await sql.query(
+          'select from administrators where subject = any($1::text[]) order by subject for update',
+          [names],
+        )
         const revocations = createRevocations({ sql, clock })
         await revocations.revoke({ kind: 'subject', id: `user:${person}` }, { reason: 'operator' })
-        await signInEnds.everywhere(sql, person, { grants: 'all' })
+        await endAll(sql, person, names)
       }),
     admit: (person) =>
       database.transaction(async (sql) => {
@@ -123,7 +142,7 @@ export function createBarring(deps: {
           id: `user:${person}`,
         })
         // Whatever was under way when they were shut out, and came to be since.
-        if (lifted) await signInEnds.everywhere(sql, person, { grants: 'all' })
+        if (lifted) await endAll(sql, person, [...(await persons.namesOf(sql, `user:${person}`))])
         return lifted
       }),
   }
