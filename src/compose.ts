@@ -5,6 +5,7 @@ import type { Fga } from './authz/fga.ts'
 import type { ActiveModel } from './authz/model/active.ts'
 import type { PermissionIndex } from './authz/permission-index.ts'
 import type { Administrators } from './delegation/administrators.ts'
+import type { AgentAdministration } from './delegation/agent-administration.ts'
 import type { Agents } from './delegation/agents.ts'
 import type { Approvals } from './delegation/approvals/approvals.ts'
 import type { Clients } from './delegation/clients.ts'
@@ -198,6 +199,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
     services,
     administrators,
     accountLinks: delegation.accountLinks,
+    agentAdministration: delegation.agentAdministration,
     delegations,
     clients: delegation.clients,
     keys: delegation.keys,
@@ -248,6 +250,7 @@ export interface Service extends AsyncDisposable {
   readonly accountLinks: AccountLinks
   readonly delegations: Delegations
   readonly grants: Grants
+  readonly agentAdministration: AgentAdministration
   readonly approvals: Approvals
   readonly clients: Clients
   readonly keys: KeyRing

@@ -168,6 +168,16 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
       )
       if (answer['owner_known'] === false)
         terminal.say(`Note: there is no account of its owner ${flags.owner} yet.`)
+    .addOption(
+      new Option(
+        '--end-lent',
+        'what people lent it ends: needed where another program could act as it, or it would reach further',
+      ).conflicts('keepLent'),
+    )
+    .option(
+      '--keep-lent',
+      'what people lent it stays: it is the same program, and they know how far it reaches',
+    )
     })
   agent
     .command('list')
@@ -245,3 +255,5 @@ async function agentArguments(id: string, flags: AgentFlags): Promise<object> {
     ...(jwks !== undefined && { jwks: JSON.parse(await readFile(jwks, 'utf8')) as unknown }),
   }
 }
+    ...(endLent === true && { lent: 'end' }),
+    ...(keepLent === true && { lent: 'keep' }),

@@ -38,6 +38,7 @@ export interface DelegationPart extends AsyncDisposable {
   readonly agents: Agents
   readonly clients: Clients
   readonly services: Services
+  readonly agentAdministration: AgentAdministration
   readonly administrators: Administrators
   readonly delegations: Delegations
   readonly accountLinks: AccountLinks
@@ -70,6 +71,8 @@ export async function openDelegation(deps: DelegationDeps): Promise<DelegationPa
   const revocations = createRevocations({ sql: database, clock })
   const authority = stack.use(await followAuthority({ database, clock, log }))
   const epoch = stack.use(
+  const agentAdministration = createAgentAdministration({ database, agents, delegations, clock })
+  const deniedHosts = createDeniedHosts({ database, clock })
     await openEpoch({
       database,
       fga,
@@ -106,6 +109,7 @@ export async function openDelegation(deps: DelegationDeps): Promise<DelegationPa
     clients: createClients({ sql: database }),
     services: createServices({ sql: database, fga }),
     administrators,
+    agentAdministration,
     delegations,
     accountLinks: createAccountLinks({ database, delegations, clock }),
     revocations,
@@ -123,7 +127,7 @@ export async function openDelegation(deps: DelegationDeps): Promise<DelegationPa
     routes: ({ requireBearer, keepsAgents, isReader }) => [
       agentRoutes({
         agents,
-        administration: createAgentAdministration({ sql: database, agents }),
+        administration: agentAdministration,
         ownIssuer: ownIssuerName(config.publicUrl),
         requireBearer,
         isAdministrator: keepsAgents,

@@ -136,7 +136,16 @@ test('an agent is registered with its limits, listed, switched off and on', asyn
     })
   const { id: first } = await lend()
   await remit(['agent', 'disable', 'trade-bot'], world)
-  await remit([...base, '--any-collection'], world)
+  const wider = [...base, '--any-collection']
+  const refused = await remit(wider, world)
+  expect(refused).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('What it would end: 1 delegation,'),
+  })
+  expect((await world.deps.agents.get('trade-bot'))?.limits.collections).toEqual(['handbook'])
+  await remit([...wider, '--keep-lent'], world)
+  expect((await world.deps.agents.get('trade-bot'))?.limits.collections).toBeUndefined()
+  expect(await world.deps.delegations.isLive(first)).toBe(true)
   expect((await world.deps.agents.get('trade-bot'))?.disabledAt).toBeInstanceOf(Date)
   expect((await remit(['agent', 'enable', 'trade-bot'], world)).stderr).toContain('ended: 1')
   expect((await world.deps.agents.get('trade-bot'))?.disabledAt).toBeUndefined()
@@ -146,6 +155,9 @@ test('an agent is registered with its limits, listed, switched off and on', asyn
   expect((await remit(['agent', 'enable', 'trade-bot', '--keep-lent'], world)).code).toBe(0)
   expect(await world.deps.delegations.isLive(second)).toBe(true)
   expect((await remit(['agent', 'enable', 'nobody'], world)).stderr).toContain('There is no agent nobody')
+  const ending = [...again, '--actor-issuer', 'https://idp.test', '--actor-sub', 'other', '--end-lent']
+  expect((await remit(ending, world)).stderr).toContain('Delegations ended: 1.')
+  expect(await world.deps.delegations.isLive(second)).toBe(false)
 })
 
 test('another’s API is registered, listed and removed; Remit’s own are there and stay', async () => {

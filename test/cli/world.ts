@@ -101,6 +101,7 @@ export async function openCommands() {
     keys,
     vault: { keyring: createVaultKeyring({ database, envelope: createEnvelope(vaultKeys) }) },
     ownIssuer: own,
+    agentAdministration: createAgentAdministration({ database, agents, delegations, clock: systemClock }),
     resources: createResources({ sql: database, agents, publicUrl }),
     grants: createGrantLinks({
       database,

@@ -4,6 +4,7 @@ import type { ExportedHead } from '../../audit/seal/heads.ts'
 import type { Verified } from '../../audit/seal/verify.ts'
 import type { Fga } from '../../authz/fga.ts'
 import type { Administrators } from '../../delegation/administrators.ts'
+import type { AgentAdministration } from '../../delegation/agent-administration.ts'
 import type { Agents } from '../../delegation/agents.ts'
 import type { Clients } from '../../delegation/clients.ts'
 import type { Delegations } from '../../delegation/delegations.ts'
@@ -37,6 +38,7 @@ export interface AdminDeps {
   readonly resources: Resources
   readonly grants: Pick<GrantLinks, 'endOf'>
   readonly keys: KeyRing
+  readonly agentAdministration: Pick<AgentAdministration, 'save'>
   readonly vault: { readonly keyring: VaultKeyring }
   /** `iss` of the built-in issuer, by which registered agents of ours are known. */
   readonly ownIssuer: string

@@ -147,24 +147,33 @@ export const registryCommands = {
       actor: optional(z.strictObject({ issuer: z.string(), sub: z.string() })),
       jwks: optional(publicJwks),
       host_clients: z.array(z.string()).max(20).default([]),
+      // Left out: refused where another program could act as it, or it would reach further than when people lent to it.
+      lent: optional(z.enum(['end', 'keep'])),
     }),
     async (
-      { id: agent, title, scopes, collections, actor, jwks, host_clients: hostClients, ...rest },
-      { agents, database, ownIssuer, people },
+      { id: agent, title, scopes, collections, actor, jwks, host_clients: hostClients, lent, ...rest },
+      { agentAdministration, newTxn, ownIssuer, people },
     ) => {
-      await assertCollections(database, collections ?? [])
-      const replaced = (await agents.get(agent)) !== undefined
-      await agents.save({
-        ...rest,
-        id: agent,
-        title: title ?? agent,
-        issuer: actor?.issuer ?? ownIssuer,
-        sub: actor?.sub ?? agent,
-        limits: { scopes, collections: collections ?? undefined },
-        jwks: jwks ?? null,
-        hostClients,
-      })
-      return { agent, replaced, owner_known: await people.has(rest.owner.slice('user:'.length)) }
+      const { isNew, ended } = await agentAdministration.save(
+        operator(newTxn()),
+        {
+          ...rest,
+          id: agent,
+          title: title ?? agent,
+          issuer: actor?.issuer ?? ownIssuer,
+          sub: actor?.sub ?? agent,
+          limits: { scopes, collections: collections ?? undefined },
+          jwks: jwks ?? null,
+          hostClients,
+        },
+        { lent },
+      )
+      return {
+        agent,
+        replaced: !isNew,
+        delegations_ended: ended.delegations,
+        owner_known: await people.has(rest.owner.slice('user:'.length)),
+      }
     },
   ),
   agent_list: command(z.strictObject({}), async (_, { agents }) => ({

@@ -75,6 +75,17 @@ export async function endAgreement(
   return true
 }
 
+/** Every person's with this agent, each on record, and what it asked for. */
+export async function endAgreementsOf(sql: Sql, agent: string, who: Who): Promise<void> {
+  await sql.query('delete from connection_requests where agent = $1', [agent])
+  const agreed = await sql.query<AgreedConnection & { readonly client: string }>(
+    `select c.id, c.subject, c.provider, a.client from connection_agents as a join connections as c on c.id = a.connection
+     where a.agent = $1 order by c.id, a.client`,
+    [agent],
+  )
+  for (const { client, ...connection } of agreed) await endAgreement(sql, connection, { agent, client }, who)
+}
+
 /**
  * After an older copy of the database was put in place: what was agreed to may have been taken back since, and tokens
  * that were renewed since are none any more, which their provider would take for theft. Nothing is agreed to from here

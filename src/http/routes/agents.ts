@@ -46,6 +46,10 @@ const input = z
       .optional()
       .openapi({ description: 'How `act` names it; left out: our own issuer, by its id' }),
     jwks: jwks.optional(),
+    ends_lent: z.boolean().default(false).openapi({
+      description:
+        'What people lent it may end: needed where another program could act as it, or it would reach further (new actor, keys, scopes or collections)',
+    }),
   })
   .openapi('AgentInput')
 
@@ -132,16 +136,20 @@ export function agentRoutes(deps: AgentRouteDeps): App {
     .openapi(saveRoute, async (c) => {
       await assertAdministrator(c.get('principal'), isAdministrator, now())
       const body = c.req.valid('json')
-      const { agent, isNew } = await administration.save(c.get('principal'), {
-        id: body.id,
-        owner: body.owner,
-        title: body.title,
-        purpose: body.purpose,
-        issuer: body.actor?.issuer ?? ownIssuer,
-        sub: body.actor?.sub ?? body.id,
-        limits: { scopes: body.scopes, collections: body.collections ?? undefined },
-        jwks: body.jwks ?? null,
-      })
+      const { agent, isNew } = await administration.save(
+        c.get('principal'),
+        {
+          id: body.id,
+          owner: body.owner,
+          title: body.title,
+          purpose: body.purpose,
+          issuer: body.actor?.issuer ?? ownIssuer,
+          sub: body.actor?.sub ?? body.id,
+          limits: { scopes: body.scopes, collections: body.collections ?? undefined },
+          jwks: body.jwks ?? null,
+        },
+        { lent: body.ends_lent ? 'end' : undefined },
+      )
       return c.json({ agent: toWire(agent), txn: c.get('txn') }, isNew ? 201 : 200)
     })
     .openapi(listRoute, async (c) => {
