@@ -761,6 +761,15 @@ CREATE INDEX push_notices_due ON public.push_notices USING btree (due_at);
 
 create table push_subscriptions (
   endpoint_hash text not null,
+create table person_moves (
+  old_key text not null,
+  new_key text not null,
+  was_disabled boolean not null,
+  begun_at timestamp with time zone not null,
+  ended_at timestamp with time zone,
+  constraint person_moves_pkey PRIMARY KEY (old_key)
+);
+
   person text not null,
   session_hash text not null,
   sealed bytea not null,

@@ -13,6 +13,7 @@ import type { Delegations } from './delegation/delegations.ts'
 import { ownIssuerName } from './delegation/issuers.ts'
 import type { AccountLinks } from './delegation/links.ts'
 import { type Recovered, recover } from './delegation/recover.ts'
+import type { PersonMove } from './delegation/person-move.ts'
 import type { Revocations } from './delegation/revocations.ts'
 import type { Services } from './delegation/services.ts'
 import type { People } from './delegation/sign-in/people.ts'
@@ -41,6 +42,7 @@ import { type Issuer, openIssuer } from './parts/issuer.ts'
 import { openMcp } from './parts/mcp.ts'
 import { modelsRoutes } from './parts/models.ts'
 import { createOperators } from './parts/operators.ts'
+import { createMoving } from './parts/moving.ts'
 import { oversightRoutes } from './parts/oversight.ts'
 import { openPush } from './parts/push.ts'
 import { openRecord, type RecordKeeping } from './parts/record.ts'
@@ -212,6 +214,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
     ingest,
     newTxn,
     ranking: retrieval.ranking,
+    personMove: createMoving({ ...given, fga, authz, delegation, barring: issuer.barring, ingest }),
     record: keeping,
     async mayHaveForgotten() {
       await epoch.check()
@@ -262,6 +265,7 @@ export interface Service extends AsyncDisposable {
   readonly newTxn: () => string
   readonly ranking: RankingStatistics
   readonly record: RecordKeeping
+  readonly personMove: PersonMove
   readonly revocations: Revocations
   /** Whether the database or OpenFGA is older than the other, or a recovery has not ended. */
   readonly mayHaveForgotten: () => Promise<boolean>

@@ -4,7 +4,7 @@ import { requestAlgorithms } from '../delegation/clients.ts'
 import { counted } from '../kernel/counted.ts'
 import type { AdminClient } from './admin-client.ts'
 import { bare, each, typed } from './ids.ts'
-import { printList } from './listing.ts'
+import { printFacts, printList } from './listing.ts'
 import type { Terminal } from './terminal.ts'
 
 interface IssuerCommandsDeps {
@@ -39,6 +39,16 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     .action(async (key: string) => {
       await admin.run('person_enable', { key: bare('user')(key) })
       terminal.say(`${key} is enabled.`)
+    })
+  person
+    .command('move <old> <new>')
+    .description('Prints what stands under one key of a person, and with --confirm moves it to another.')
+    .option('--confirm', 'moves it: the old key is disabled for good', false)
+    .option('--json', 'prints it as JSON', false)
+    .action(async (old: string, to: string, { confirm, json }: { confirm: boolean; json: boolean }) => {
+      const args = { from: bare('user')(old), to: bare('user')(to), confirm }
+      printFacts(terminal, await admin.run('person_move', args), json)
+      if (!confirm) terminal.say('Nothing was moved. To move it: --confirm')
     })
   person
     .command('add <key>')
@@ -158,16 +168,6 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     )
     .option('--actor-issuer <iss>', 'how a token of another issuer names it: act.iss')
     .option('--actor-sub <sub>', 'and act.sub')
-    .action(async (given: string, flags: AgentFlags) => {
-      const id = bare('agent')(given)
-      const answer = await admin.run('agent_add', await agentArguments(id, flags))
-      terminal.say(
-        answer['replaced'] === true
-          ? `The agent ${id} was registered already: what was said of it is replaced.`
-          : `The agent ${id} is registered.`,
-      )
-      if (answer['owner_known'] === false)
-        terminal.say(`Note: there is no account of its owner ${flags.owner} yet.`)
     .addOption(
       new Option(
         '--end-lent',
@@ -178,6 +178,17 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
       '--keep-lent',
       'what people lent it stays: it is the same program, and they know how far it reaches',
     )
+    .action(async (given: string, flags: AgentFlags) => {
+      const id = bare('agent')(given)
+      const answer = await admin.run('agent_add', await agentArguments(id, flags))
+      terminal.say(
+        answer['replaced'] === true
+          ? `The agent ${id} was registered already: what was said of it is replaced.`
+          : `The agent ${id} is registered.`,
+      )
+      if (flags.endLent === true) terminal.say(`Delegations ended: ${String(answer['delegations_ended'])}.`)
+      if (answer['owner_known'] === false)
+        terminal.say(`Note: there is no account of its owner ${flags.owner} yet.`)
     })
   agent
     .command('list')
@@ -224,6 +235,8 @@ interface AgentFlags {
   readonly jwks?: string
   readonly actorIssuer?: string
   readonly actorSub?: string
+  readonly endLent?: boolean
+  readonly keepLent?: boolean
 }
 
 async function agentArguments(id: string, flags: AgentFlags): Promise<object> {
@@ -238,6 +251,8 @@ async function agentArguments(id: string, flags: AgentFlags): Promise<object> {
     hostClient,
     actorIssuer,
     actorSub,
+    endLent,
+    keepLent,
   } = flags
   if (anyCollection === collection.length > 0)
     throw new Error('Name its collections with --collection, or say --any-collection.')
@@ -253,7 +268,7 @@ async function agentArguments(id: string, flags: AgentFlags): Promise<object> {
     ...(hostClient.length > 0 && { host_clients: hostClient }),
     ...(actorIssuer !== undefined && { actor: { issuer: actorIssuer, sub: actorSub } }),
     ...(jwks !== undefined && { jwks: JSON.parse(await readFile(jwks, 'utf8')) as unknown }),
-  }
-}
     ...(endLent === true && { lent: 'end' }),
     ...(keepLent === true && { lent: 'keep' }),
+  }
+}

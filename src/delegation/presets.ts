@@ -20,7 +20,10 @@ export interface Preset {
   readonly client: readonly string[]
   /** Claims that may hold the scopes. All that are there have to agree. */
   readonly scopes: (payload: Payload) => readonly string[]
-  /** Who the subject is at the issuer, for good; undefined: cannot be told. */
+  /**
+   * Who the subject is at the issuer, for good, the same by an access token and by an ID token (whose claims it is given
+   * by sign-in); undefined: cannot be told.
+   */
   readonly sub: (payload: Payload, issuer: string) => unknown
   readonly jti: string
   /** Whether a person took part, by what the product says of itself. What is absent never says yes. */
@@ -76,7 +79,10 @@ const auth0: Preset = {
   actor: 'claim_of_issuer',
 }
 
-/** Okta's custom authorization servers: `jti` begins with what the token is, and `cid` stands in access tokens only. */
+/**
+ * Okta's custom authorization servers: `jti` begins with what the token is, and `cid` stands in access tokens only. Their
+ * `sub` is a login, which may be somebody else's later; a person's own id is `uid` there, and `sub` in ID tokens.
+ */
 const okta: Preset = {
   otherTypes: ['', 'jwt'],
   isAccessToken: ({ jti, cid, ver }, named) =>
@@ -86,7 +92,7 @@ const okta: Preset = {
     (named ? !/^(ID|RT)\./.test(jti) : jti.startsWith('AT.')),
   client: ['cid', 'client_id', 'azp'],
   scopes: () => ['scp', 'scope'],
-  sub: ({ sub }) => sub,
+  sub: ({ cid, uid, sub }) => (isText(cid) && isText(uid) ? uid : sub),
   jti: 'jti',
   // `sub` may be an application's id: only a user's token has the user's own id, or says that it is one.
   isPerson: ({ uid, sub_profile }) => isText(uid) || sub_profile === 'user',

@@ -16,6 +16,7 @@ import { findJob, type Idempotency, insertJob, type JobNote, type JobView, readJ
 import { createLocks } from './locks.ts'
 import { processRevision } from './process.ts'
 import { breakSilent } from './receiving.ts'
+import { countTags, renameSubject } from './rename.ts'
 import { retag } from './retag.ts'
 import { settleObject } from './settle.ts'
 import { createJobWaiter } from './waiter.ts'
@@ -44,6 +45,10 @@ export interface Ingest extends AsyncDisposable {
   /** Waits until the job is done or failed, or until the signal; returns how it stands then. */
   waitForJob(id: string, owner: FgaObject, signal: AbortSignal): Promise<JobView | undefined>
   drift(): Promise<DriftReport>
+  /** Tags that name this subject. */
+  countTags(subject: string): Promise<number>
+  /** Gives another subject what this one's tags give: see {@link renameSubject}. */
+  renameSubject(from: string, to: string): Promise<void>
   /** Stops taking work and waits for what runs. Unfinished work goes on at the next start. */
   close(): Promise<void>
 }
@@ -179,6 +184,8 @@ export function createIngest({
     job: (id, owner) => readJob(database, id, owner),
     waitForJob: (id, owner, signal) => waiter.wait(id, () => readJob(database, id, owner), signal),
     drift: () => drift(context),
+    countTags: (subject) => countTags(database, subject),
+    renameSubject: (from, to) => renameSubject(context, from, to),
     close,
     [Symbol.asyncDispose]: close,
   }

@@ -66,6 +66,7 @@ test.each([
   ['agent enable [agent:]helper'],
   ['person add [user:]bob --name Bob'],
   ['person disable [user:]bob'],
+  ['person move [user:]acme/bob@acme.test [user:]acme/00u1 --confirm'],
   ['person enable [user:]bob'],
   ['password [user:]bob'],
   ['client add app --kind agent --of [agent:]helper --title App'],

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { externalIssuer } from '../../src/delegation/issuers.ts'
 import { normalise } from '../../src/delegation/normalise.ts'
 import { type Payload, type PresetName, presetNames, presets } from '../../src/delegation/presets.ts'
+import { accountKey } from '../../src/delegation/subject.ts'
 import type { Verifier } from '../../src/delegation/verify.ts'
 import { trustedIssuer } from '../../src/settings/issuers.ts'
 import { startTestIssuer, type TestIssuer } from '../support/issuer.ts'
@@ -86,7 +87,14 @@ const person: Readonly<Record<PresetName, Shape>> = {
 /** An ID token of the same sign-in, addressed as badly as it can be: to our API. */
 const idToken: Readonly<Record<PresetName, Shape>> = {
   keycloak: at(
-    { jti: '5d33cb81', sub: 's', typ: 'ID', azp: 'portal', sid: 'x', at_hash: 'Vr4A2ga7YPEmZrTUGur09Q' },
+    {
+      jti: '5d33cb81',
+      sub: '0659ae77-c4a7-44dc-969a-5640725129cc',
+      typ: 'ID',
+      azp: 'portal',
+      sid: 'x',
+      at_hash: 'Vr4A2ga7YPEmZrTUGur09Q',
+    },
     'JWT',
   ),
   auth0: at({ sub: 'auth0|64f1', azp: 'portal', sid: 's', name: 'Anne' }, 'JWT'),
@@ -123,7 +131,7 @@ const agent: Readonly<Record<Product, Shape>> = {
 const subjects: Readonly<Record<PresetName, string>> = {
   keycloak: 'user:keycloak/0659ae77-c4a7-44dc-969a-5640725129cc',
   auth0: 'user:auth0/auth0%7C64f1',
-  okta: 'user:okta/anne@x.test',
+  okta: 'user:okta/00u1abcd',
   entra: `user:entra/${tid}.${oid.toLowerCase()}`,
   generic: 'user:generic/anne',
 }
@@ -193,6 +201,13 @@ describe.each(presetNames)('a token of %s', (preset) => {
         scopes: new Set(['docs.search', 'docs.read']),
       },
     })
+  })
+
+  test('and the ID token of the same sign-in are one person', () => {
+    const { issuer } = issuers[preset]
+    const sub = presets[preset].sub(idToken[preset].claims, issuer)
+    expect(sub).toBe(presets[preset].sub(person[preset].claims, issuer))
+    expect(`user:${accountKey(preset, String(sub), undefined)}`).toBe(subjects[preset])
   })
 
   test('is nobody’s where it is an ID token, even one that is addressed to us', async () => {
@@ -357,6 +372,14 @@ describe('Entra', () => {
   })
 })
 
+test('Okta’s login is nobody’s key: it may be another person’s later', async () => {
+  expect(await told('okta', but(person.okta, { sub: 'bob@x.test' }))).toBe('person user:okta/00u1abcd')
+  expect(await told('okta', but(person.okta, { uid: '00u2' }))).toBe('person user:okta/00u2')
+  expect(await told('okta', but(person.okta, { uid: undefined }))).toBe('not_a_person')
+  const byProfile = { uid: undefined, sub: '00u1abcd', sub_profile: 'user' }
+  expect(await told('okta', but(person.okta, byProfile))).toBe('person user:okta/00u1abcd')
+})
+
 test('Okta’s subject may be an application, which is no person unless the token says so', async () => {
   const sub = { sub: '0oaanotherapplication', uid: undefined }
   expect(await told('okta', but(person.okta, sub))).toBe('not_a_person')
@@ -443,7 +466,7 @@ describe('whatever a payload looks like', () => {
           const shape = but(person[name], { [member]: value })
           const result = await verify(name, shape)
           if (!result.ok) return
-          const named = name === 'entra' ? ['tid', 'oid'] : ['sub']
+          const named = name === 'entra' ? ['tid', 'oid'] : name === 'okta' ? ['uid', 'sub'] : ['sub']
           expect(result.value.kind).toBe('person')
           expect(result.value.client).toBe('portal')
           if (!named.includes(member)) expect(result.value.subject).toBe(subjects[name])

@@ -12,6 +12,7 @@ import type { DemoConsent } from '../../delegation/issuer/demo-consent.ts'
 import type { GrantLinks } from '../../delegation/issuer/grants.ts'
 import type { Resources } from '../../delegation/issuer/resources.ts'
 import type { Recovered } from '../../delegation/recover.ts'
+import type { PersonMove } from '../../delegation/person-move.ts'
 import type { Services } from '../../delegation/services.ts'
 import type { Passwords } from '../../delegation/sign-in/passwords.ts'
 import type { People } from '../../delegation/sign-in/people.ts'
@@ -33,6 +34,7 @@ export interface AdminDeps {
   readonly passwords: Passwords
   readonly barring: Barring
   readonly clients: Clients
+  readonly personMove: PersonMove
   readonly agents: Agents
   readonly delegations: Delegations
   readonly resources: Resources

@@ -55,6 +55,13 @@ export const peopleCommands = {
     if (!(await barring.admit(key))) throw invalid('key', `The person ${key} is not disabled.`)
     return { person: key }
   }),
+  person_move: command(
+    z.strictObject({ from: personKey, to: personKey, confirm: z.boolean().default(false) }),
+    async ({ from, to, confirm }, { personMove }) => ({
+      ...(confirm ? await personMove.move(from, to) : await personMove.look(from, to)),
+      moved: confirm,
+    }),
+  ),
   password: command(z.strictObject({ user: z.string() }), async ({ user }, { passwords }) => {
     const password = randomBytes(15).toString('base64url')
     await passwords.set(user, password)

@@ -1,0 +1,45 @@
+import type { Sql } from '../store/sql.ts'
+import type { IngestContext } from './deps.ts'
+import { mendUnsettled } from './drift.ts'
+import { markUnsettled } from './tags.ts'
+
+/** Tags that name a subject (`user:acme/anne`). */
+export async function countTags(sql: Sql, subject: string): Promise<number> {
+  const [row] = await sql.query<{ n: number }>('select count(*) as n from tags where subject = $1', [subject])
+  return row?.n ?? 0
+}
+
+/**
+ * Gives another subject every tag of this one, and what of documents names it, and resolves when OpenFGA holds that. A tag
+ * that both have keeps its later end. May run twice; after a crash the objects' marks see to OpenFGA. Does NOT move what has
+ * no tag: groups, lendings.
+ */
+export async function renameSubject(context: IngestContext, from: string, to: string): Promise<void> {
+  await context.database.transaction(async (sql) => {
+    const objects = await sql.query<{ object: string }>(
+      'select distinct object from tags where subject = $1 order by object',
+      [from],
+    )
+    await sql.query(
+      `insert into tags (object, relation, subject, expires_at)
+       select object, relation, $2, expires_at from tags where subject = $1
+       on conflict (object, relation, subject) do update set expires_at =
+         case when tags.expires_at is null or excluded.expires_at is null then null
+              else greatest(tags.expires_at, excluded.expires_at) end`,
+      [from, to],
+    )
+    await sql.query('delete from tags where subject = $1', [from])
+    for (const { object } of objects) await markUnsettled(sql, object, false)
+    await sql.query('update documents set owner = $2 where owner = $1', [from, to])
+    await sql.query('update revisions set owner = $2 where owner = $1', [from, to])
+    // Of revisions that are on their way in: their tags as they will be set.
+    await sql.query(
+      `update revisions set access = (
+         select jsonb_agg(case when tag ->> 'subject' = $1 then tag || jsonb_build_object('subject', $2::text) else tag end)
+         from jsonb_array_elements(access) tag)
+       where access @> jsonb_build_array(jsonb_build_object('subject', $1::text))`,
+      [from, to],
+    )
+  })
+  await mendUnsettled(context)
+}

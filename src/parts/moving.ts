@@ -1,0 +1,24 @@
+import type { Fga } from '../authz/fga.ts'
+import { createPersonMove, type PersonMove } from '../delegation/person-move.ts'
+import type { Barring } from '../delegation/sign-in/sign-in-ends.ts'
+import type { Ingest } from '../ingest/ingest.ts'
+import type { Authz } from './authz.ts'
+import type { DelegationPart } from './delegation.ts'
+import type { Given } from './given.ts'
+
+export interface MovingDeps extends Pick<Given, 'database' | 'clock' | 'newTxn'> {
+  readonly fga: Fga
+  readonly authz: Pick<Authz, 'active'>
+  readonly delegation: Pick<DelegationPart, 'people' | 'persons' | 'delegations'>
+  readonly barring: Barring
+  readonly ingest: Ingest
+}
+
+/** Moves a person to another key, in every part that holds one. */
+export const createMoving = ({ authz, delegation, ingest, ...deps }: MovingDeps): PersonMove =>
+  createPersonMove({
+    ...deps,
+    ...delegation,
+    types: () => authz.active.current.json.type_definitions.map(({ type }) => type),
+    tags: { count: ingest.countTags, rename: ingest.renameSubject },
+  })

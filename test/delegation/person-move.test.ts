@@ -1,0 +1,303 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { operator } from '../../src/audit/record.ts'
+import type { FgaApi } from '../../src/authz/fga-api.ts'
+import type { Database } from '../../src/store/sql.ts'
+import { agree } from '../support/approvals.ts'
+import { backends } from '../support/backends.ts'
+import { openTestDatabase } from '../support/database.ts'
+import { openWorld, type World } from '../support/world.ts'
+
+const issuer = 'https://acme.okta.test/oauth2/aus1'
+const trusted = { issuer, audiences: { api: 'a', mcp: 'm' }, namespace: 'acme', preset: 'okta' }
+const env = { TRUSTED_ISSUERS: JSON.stringify([trusted]) }
+const [old, other] = ['acme/anne@acme.test', 'acme/00u1anne']
+const inAnHour = () => new Date(Date.now() + 3_600_000)
+
+/** Where the process dies: before the n-th write, to OpenFGA or of a transaction, from now on. */
+let dies = Number.POSITIVE_INFINITY
+const step = (): void => {
+  dies -= 1
+  if (dies < 0) throw new Error('the process died here')
+}
+const dying = {
+  openfga: (real: FgaApi): FgaApi =>
+    new Proxy(real, {
+      get(target, name) {
+        const value: unknown = Reflect.get(target, name)
+        if (typeof value !== 'function') return value
+        const called = value.bind(target)
+        if (name !== 'write') return called
+        return async (...args: readonly unknown[]) => {
+          step()
+          return called(...args)
+        }
+      },
+    }),
+  database: (real: Database): Database => ({
+    ...real,
+    transaction: async (work) => {
+      if (Number.isFinite(dies)) step()
+      return real.transaction(work)
+    },
+  }),
+}
+
+let world: World
+let delegation: string
+
+/** Everything that somebody can have here, under the old key. */
+async function fill(): Promise<void> {
+  const { service } = world
+  await service.people.arrive({ key: old, name: 'Anne' }, { issuer, sub: 'anne@acme.test' })
+  await world.put({
+    'handbook/own': { text: 'Travel of my own.', access: { owner: `user:${old}` } },
+    'handbook/seen': { text: 'Travel that is shown.', access: { viewers: [`user:${old}`] } },
+    'handbook/group': { text: 'Travel of the group.', access: { viewers: ['group:eng#member'] } },
+    'handbook/blocked': {
+      text: 'Travel that is blocked.',
+      access: { viewers: ['group:eng#member'], blocked: [`user:${old}`] },
+    },
+  })
+  await world.write(`user:${old} member group:eng`)
+  delegation = await world.lend(old, 'research-bot', 'collection:handbook')
+  await agree(world, { delegation, objects: ['document:handbook/own'], subject: `user:${old}` })
+  await service.administrators.add(`user:${old}`, ['security.read'])
+  const bot = await service.agents.get('other-bot')
+  if (bot === undefined) throw new Error('no bot')
+  await service.agents.save({ ...bot, jwks: null, owner: `user:${old}` })
+  await world.database.query(
+    `insert into approval_askers (subject, agent, blocked_at) values ('user:' || $1::text, 'other-bot', now())`,
+    [old],
+  )
+}
+
+async function found(user: string, agent?: string): Promise<string[]> {
+  const token = await world.token({ user, ...(agent !== undefined && { agent }) })
+  return (await world.retrieve(token, { query: 'travel' })).results
+    .map(({ document_id }) => document_id)
+    .sort()
+}
+const tuplesOf = async (key: string) => {
+  const all: string[] = []
+  for await (const page of world.service.fga.readAll())
+    for (const { user, relation, object } of page)
+      if (user === `user:${key}`) all.push(`${relation} ${object}`)
+  return all.sort()
+}
+const visible = ['handbook/group', 'handbook/own', 'handbook/seen']
+
+async function standsUnderOther(): Promise<void> {
+  const { service, database } = world
+  expect(await tuplesOf(old)).toEqual([])
+  expect(await tuplesOf(other)).toEqual([
+    'blocked document:handbook/blocked',
+    `delegator delegation:${delegation}`,
+    expect.stringMatching(/^grantor grant:g_/),
+    'member group:eng',
+    'owner document:handbook/own',
+    'viewer document:handbook/seen',
+  ])
+  await service.people.arrive({ key: other, name: 'Anne' }, { issuer, sub: '00u1anne' })
+  expect(await found(other)).toEqual(visible)
+  expect(await found(other, 'research-bot')).toEqual(visible)
+  expect(await service.administrators.rolesOf(`user:${other}`)).toEqual(['security.read'])
+  expect(await service.administrators.list()).toEqual([
+    { subject: `user:${other}`, roles: ['security.read'] },
+  ])
+  expect((await service.agents.get('other-bot'))?.owner).toBe(`user:${other}`)
+  expect(await database.query('select subject, agent from approval_askers')).toEqual([
+    { subject: `user:${other}`, agent: 'other-bot' },
+  ])
+  expect(await service.ingest.drift()).toMatchObject({ mended: 0 })
+}
+
+// What is all apart here is together in the world below.
+const apart = backends.find(({ database, openfga }) => database === 'postgres' && openfga === 'server')
+
+describe('a person who is moved to another key', apart?.options ?? {}, () => {
+  beforeEach(async () => {
+    dies = Number.POSITIVE_INFINITY
+    world = await openWorld({ ...(apart && { backend: apart }), env })
+    await fill()
+  })
+  afterEach(() => world?.[Symbol.asyncDispose]())
+
+  test('has there what they had, blocks as well, and nothing under the old one', async () => {
+    const { personMove } = world.service
+    expect(await found(old)).toEqual(visible)
+    const looked = await personMove.look(old, other)
+    expect(looked).toMatchObject({ tags: 3, tuples: 6, delegations: 1, roles: 1, agents_owned: 1, blocks: 1 })
+    expect(await found(old)).toEqual(visible)
+    expect(await personMove.move(old, other)).toEqual(looked)
+    await standsUnderOther()
+    expect(await world.service.people.has(old)).toBe(false)
+    expect(Object.values(await personMove.move(old, other)).every((count) => count === 0)).toBe(true)
+    await standsUnderOther()
+  }, 120_000)
+})
+
+describe('a move', () => {
+  beforeEach(async () => {
+    dies = Number.POSITIVE_INFINITY
+    world = await openWorld({ env, ...dying })
+    await fill()
+  })
+  afterEach(() => world?.[Symbol.asyncDispose]())
+
+  test('that dies before any of its writes lets nobody in who could read more meanwhile, and the same call ends it', async () => {
+    let died = 0
+    for (let at = 0; ; at += 1) {
+      dies = at
+      await world.service.personMove.move(old, other).catch(() => undefined)
+      const isWhole = dies >= 0
+      dies = Number.POSITIVE_INFINITY
+      const { verdicts } = await world.service.fga.batchCheck(
+        [old, other].map((key) => ({
+          user: `user:${key}`,
+          relation: 'can_read',
+          object: 'document:handbook/blocked' as const,
+        })),
+        { now: Date.now() },
+      )
+      const barred = await world.database.query(
+        `select from revocations where kind = 'subject' and key = $1`,
+        [`user:${old}`],
+      )
+      // The old key has no block any more while it is in the group: by then it is nobody's.
+      expect(verdicts).toEqual([barred.length > 0 ? expect.any(String) : 'denied', 'denied'])
+      if (isWhole) break
+      died += 1
+    }
+    expect(died).toBeGreaterThan(4)
+    await standsUnderOther()
+  }, 120_000)
+
+  test('of somebody who is disabled lets nobody in under the new key, nor when it died and goes on', async () => {
+    await world.service.issuer.barring.bar(old)
+    dies = 2
+    await world.service.personMove.move(old, other).catch(() => undefined)
+    dies = Number.POSITIVE_INFINITY
+    await world.service.personMove.move(old, other)
+    const barred = await world.database.query<{ key: string }>(
+      `select key from revocations where kind = 'subject' order by key`,
+    )
+    expect(barred.map(({ key }) => key)).toEqual([`user:${other}`, `user:${old}`])
+  })
+
+  test('that died does not disable the new key of somebody who was not disabled', async () => {
+    dies = 2
+    await world.service.personMove.move(old, other).catch(() => undefined)
+    dies = Number.POSITIVE_INFINITY
+    await world.service.personMove.move(old, other)
+    const barred = await world.database.query(`select key from revocations where kind = 'subject'`)
+    expect(barred).toEqual([{ key: `user:${old}` }])
+  })
+
+  test('keeps what the new key has, and one standing delegation to an agent: that of the new key', async () => {
+    const standing = (key: string) =>
+      world.service.delegations.lend({
+        subject: `user:${key}`,
+        agent: 'other-bot',
+        scope: ['collection:handbook'],
+        purpose: 'tests',
+        standing: true,
+        expiresAt: inAnHour(),
+      })
+    const [before, after] = [await standing(old), await standing(other)]
+    await world.write(`user:${other} member group:eng`, `user:${other} member group:hr`)
+    await world.service.personMove.move(old, other)
+    expect(await world.service.delegations.isLive(before.id)).toBe(false)
+    expect(await world.service.delegations.isLive(after.id)).toBe(true)
+    expect(await tuplesOf(other)).toContain('member group:hr')
+    expect(await tuplesOf(old)).toEqual([])
+  })
+
+  test('to a key that is none is refused by name; to one that is linked, and says to whom: to that account it moves', async () => {
+    for (const [from, to, field] of [
+      ['anne', other, 'from'],
+      [old, 'else/00u1anne', 'to'],
+      [old, old, 'to'],
+      [old, 'nobody', 'to'],
+    ] as const)
+      for (const one of ['look', 'move'] as const)
+        await expect(world.service.personMove[one](from, to)).rejects.toMatchObject({ field })
+    const who = operator('t_1')
+    await world.service.accountLinks.link({ issuer, sub: '00u1anne', person: 'anne' }, who)
+    await expect(world.service.personMove.move(old, other)).rejects.toMatchObject({
+      field: 'to',
+      public: expect.stringContaining('linked to anne'),
+    })
+    await world.service.personMove.move(old, 'anne')
+    expect(await found('anne')).toEqual(visible)
+    await expect(world.service.personMove.move(old, 'bob')).rejects.toMatchObject({ field: 'to' })
+  })
+})
+
+describe('every column that may hold a person', () => {
+  let database: Database
+  beforeAll(async () => {
+    database = await openTestDatabase()
+  })
+  afterAll(() => database?.close())
+
+  test('is one that a move knows of: what it does with it stands here', async () => {
+    const rows = await database.query<{ column: string }>(
+      `select table_name || '.' || column_name as column from information_schema.columns
+       where table_schema = 'public' and data_type in ('text', 'jsonb', 'ARRAY')
+         and column_name ~ '(subject|person|people|owner|planner|user|who|lender|grantor|holder|_by$|^access$|_key$|^key$)'
+       order by 1`,
+    )
+    expect(rows.map(({ column }) => column)).toEqual(Object.keys(columns).sort())
+  })
+})
+
+/** `log`: says what was, under the name of that time. `local`: of local accounts, which are not moved from. */
+const columns: Readonly<Record<string, 'moved' | 'ended' | 'log' | 'local' | 'replica' | 'no person'>> = {
+  'account_links.person': 'local',
+  'account_links_ended.person': 'local',
+  'administrators.subject': 'moved',
+  'agents.owner': 'moved',
+  'approval_askers.subject': 'moved',
+  'approval_grants.subject': 'moved',
+  'approval_host_askers.subject': 'moved',
+  'approvals.subject': 'moved',
+  'authority_changes.key': 'log',
+  'backchannel_requests.subject': 'ended',
+  'browser_sessions.person': 'ended',
+  'browser_sessions.upstream_person': 'ended',
+  'connection_requests.subject': 'ended',
+  'connections.subject': 'ended',
+  'decision_records.subject': 'log',
+  'delegations.subject': 'moved',
+  'documents.owner': 'moved',
+  'engine_changes.subject': 'log',
+  'engine_tuples.subject': 'moved',
+  'index_tuples.subject': 'replica',
+  'jobs.idempotency_key': 'no person',
+  'jobs.owner': 'no person',
+  'leases.holder': 'no person',
+  'model_approvals.subject': 'ended',
+  'model_plans.planner': 'log',
+  'model_shadow_differences.who': 'log',
+  'model_shadows.started_by': 'log',
+  'models.activated_by': 'log',
+  'oauth_artifacts.person_hash': 'ended',
+  'oauth_artifacts.user_code_hash': 'no person',
+  'oauth_grants.subject': 'ended',
+  'offer_limits.subject': 'ended',
+  'offers.subject': 'ended',
+  'passkeys.person': 'local',
+  'passwords.person': 'local',
+  'people.key': 'ended',
+  'person_moves.new_key': 'log',
+  'person_moves.old_key': 'log',
+  'push_subscriptions.person': 'ended',
+  'record_people.subject': 'log',
+  'record_who.subject': 'log',
+  'resources.owner_client': 'no person',
+  'revisions.access': 'moved',
+  'revisions.owner': 'moved',
+  'revocations.key': 'moved',
+  'settings.key': 'no person',
+  'tags.subject': 'moved',
+}
