@@ -98,6 +98,13 @@ CREATE INDEX approval_grants_subject ON public.approval_grants USING btree (subj
 CREATE INDEX approval_grants_unsettled ON public.approval_grants USING btree (expires_at) WHERE (settled_at IS NULL);
 CREATE CONSTRAINT TRIGGER approval_grants_told AFTER UPDATE ON public.approval_grants DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((old.state = 'live'::text) AND (new.state = 'ended'::text))) EXECUTE FUNCTION approval_grant_changed();
 
+create table approval_host_askers (
+  subject text not null,
+  host text not null,
+  blocked_at timestamp with time zone,
+  constraint approval_host_askers_pkey PRIMARY KEY (subject, host)
+);
+
 create table approvals (
   id text not null,
   subject text not null,
@@ -379,6 +386,12 @@ CREATE INDEX delegations_subject ON public.delegations USING btree (subject, age
 CREATE INDEX delegations_unsettled ON public.delegations USING btree (expires_at) WHERE (settled_at IS NULL);
 CREATE CONSTRAINT TRIGGER delegations_gone AFTER DELETE ON public.delegations DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION delegation_changed();
 CREATE CONSTRAINT TRIGGER delegations_told AFTER UPDATE ON public.delegations DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((old.state = 'live'::text) AND (old.* IS DISTINCT FROM new.*))) EXECUTE FUNCTION delegation_changed();
+
+create table denied_hosts (
+  host text not null,
+  denied_at timestamp with time zone not null,
+  constraint denied_hosts_pkey PRIMARY KEY (host)
+);
 
 create table document_cells (
   doc_no integer not null,
@@ -748,6 +761,15 @@ create table people (
   constraint people_upstream_whole CHECK (((upstream_issuer IS NULL) = (upstream_sub IS NULL)))
 );
 
+create table person_moves (
+  old_key text not null,
+  new_key text not null,
+  was_disabled boolean not null,
+  begun_at timestamp with time zone not null,
+  ended_at timestamp with time zone,
+  constraint person_moves_pkey PRIMARY KEY (old_key)
+);
+
 create table push_notices (
   approval text not null,
   round integer not null,
@@ -761,15 +783,6 @@ CREATE INDEX push_notices_due ON public.push_notices USING btree (due_at);
 
 create table push_subscriptions (
   endpoint_hash text not null,
-create table person_moves (
-  old_key text not null,
-  new_key text not null,
-  was_disabled boolean not null,
-  begun_at timestamp with time zone not null,
-  ended_at timestamp with time zone,
-  constraint person_moves_pkey PRIMARY KEY (old_key)
-);
-
   person text not null,
   session_hash text not null,
   sealed bytea not null,

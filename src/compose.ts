@@ -10,10 +10,11 @@ import type { Agents } from './delegation/agents.ts'
 import type { Approvals } from './delegation/approvals/approvals.ts'
 import type { Clients } from './delegation/clients.ts'
 import type { Delegations } from './delegation/delegations.ts'
+import type { DeniedHosts } from './delegation/issuer/cimd/hosts.ts'
 import { ownIssuerName } from './delegation/issuers.ts'
 import type { AccountLinks } from './delegation/links.ts'
-import { type Recovered, recover } from './delegation/recover.ts'
 import type { PersonMove } from './delegation/person-move.ts'
+import { type Recovered, recover } from './delegation/recover.ts'
 import type { Revocations } from './delegation/revocations.ts'
 import type { Services } from './delegation/services.ts'
 import type { People } from './delegation/sign-in/people.ts'
@@ -41,8 +42,8 @@ import { openIngestion } from './parts/ingestion.ts'
 import { type Issuer, openIssuer } from './parts/issuer.ts'
 import { openMcp } from './parts/mcp.ts'
 import { modelsRoutes } from './parts/models.ts'
-import { createOperators } from './parts/operators.ts'
 import { createMoving } from './parts/moving.ts'
+import { createOperators } from './parts/operators.ts'
 import { oversightRoutes } from './parts/oversight.ts'
 import { openPush } from './parts/push.ts'
 import { openRecord, type RecordKeeping } from './parts/record.ts'
@@ -198,12 +199,13 @@ export async function compose(options: ComposeOptions): Promise<Service> {
     activeModel: authz.active,
     people: delegation.people,
     agents,
+    agentAdministration: delegation.agentAdministration,
     services,
     administrators,
     accountLinks: delegation.accountLinks,
-    agentAdministration: delegation.agentAdministration,
     delegations,
     clients: delegation.clients,
+    deniedHosts: delegation.deniedHosts,
     keys: delegation.keys,
     revocations: delegation.revocations,
     grants,
@@ -212,9 +214,9 @@ export async function compose(options: ComposeOptions): Promise<Service> {
     vault,
     ownIssuer: ownIssuerName(publicUrl),
     ingest,
+    personMove: createMoving({ ...given, fga, authz, delegation, barring: issuer.barring, ingest }),
     newTxn,
     ranking: retrieval.ranking,
-    personMove: createMoving({ ...given, fga, authz, delegation, barring: issuer.barring, ingest }),
     record: keeping,
     async mayHaveForgotten() {
       await epoch.check()
@@ -248,24 +250,25 @@ export interface Service extends AsyncDisposable {
   readonly activeModel: ActiveModel
   readonly people: People
   readonly agents: Agents
+  readonly agentAdministration: AgentAdministration
   readonly services: Services
   readonly administrators: Administrators
   readonly accountLinks: AccountLinks
   readonly delegations: Delegations
   readonly grants: Grants
-  readonly agentAdministration: AgentAdministration
   readonly approvals: Approvals
   readonly clients: Clients
+  readonly deniedHosts: DeniedHosts
   readonly keys: KeyRing
   readonly issuer: Issuer
   readonly vault: Vault
   /** `iss` of the built-in issuer, by which registered agents of ours are known. */
   readonly ownIssuer: string
   readonly ingest: Ingest
+  readonly personMove: PersonMove
   readonly newTxn: () => string
   readonly ranking: RankingStatistics
   readonly record: RecordKeeping
-  readonly personMove: PersonMove
   readonly revocations: Revocations
   /** Whether the database or OpenFGA is older than the other, or a recovery has not ended. */
   readonly mayHaveForgotten: () => Promise<boolean>

@@ -166,6 +166,9 @@ export type DecisionEvent =
       readonly keys: number
     }
   | { readonly event: 'agent_disabled'; readonly agent: string }
+  /** With the agents that came from it. */
+  | { readonly event: 'host_disabled'; readonly host: string; readonly agents: readonly string[] }
+  | { readonly event: 'host_enabled'; readonly host: string }
   | { readonly event: 'collection_saved'; readonly collection: string }
   | { readonly event: 'fields_saved'; readonly fields: Readonly<Record<string, string>> }
   | {

@@ -33,6 +33,8 @@ export const eventKinds: Readonly<Record<DecisionEvent['event'], EventKind>> = {
   document_withdrawn: kind('Document withdrawn', 'delete', 3),
   agent_saved: kind('Agent saved', 'update', 5),
   agent_disabled: kind('Agent disabled', 'update', 7),
+  host_disabled: kind('Host disabled', 'update', 7),
+  host_enabled: kind('Host enabled', 'update', 6),
   collection_saved: kind('Collection saved', 'update', 4),
   fields_saved: kind('Fields saved', 'update', 3),
   delegation_made: kind('Delegation made', 'create', 4),

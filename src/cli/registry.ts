@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { counted } from '../kernel/counted.ts'
 import type { AdminClient } from './admin-client.ts'
 import { bare, each } from './ids.ts'
 import { printList } from './listing.ts'
@@ -16,7 +17,7 @@ interface ServiceFlags {
   readonly prefix: string[]
 }
 
-/** Commands for collections and the services that write to them. */
+/** Commands for collections, the services that write to them, and hosts of which no program comes. */
 export function addRegistryCommands(
   program: Command,
   { admin, terminal }: { readonly admin: AdminClient; readonly terminal: Terminal },
@@ -89,4 +90,36 @@ export function addRegistryCommands(
       await admin.run('service_remove', { name })
       terminal.say(`The service ${name} is gone.`)
     })
+
+  const hosts = program
+    .command('host')
+    .description('Works on hosts whose unregistered programs may not come.')
+  hosts
+    .command('disable <host>')
+    .description(
+      'No program of this host, or of a name below it, comes any more; those that came are disabled.',
+    )
+    .action(async (host: string) => {
+      const { agents } = await admin.run('host_disable', { host })
+      const disabled = Array.isArray(agents) ? agents.length : 0
+      terminal.say(`The host ${host} is disabled, and ${counted(disabled, 'agent')} that came from it.`)
+    })
+  hosts
+    .command('enable <host>')
+    .description('Its programs may come again. Agents that came from it stay disabled.')
+    .action(async (host: string) => {
+      await admin.run('host_enable', { host })
+      terminal.say(`The host ${host} is enabled. Its agents: remit agent enable`)
+    })
+  hosts
+    .command('list')
+    .description('Prints every host that is disabled.')
+    .option('--json', 'one line of JSON each', false)
+    .action(async ({ json }: { readonly json: boolean }) =>
+      printList(terminal, (await admin.run('host_list', {}))['hosts'], {
+        json,
+        none: 'No hosts.',
+        name: 'host',
+      }),
+    )
 }

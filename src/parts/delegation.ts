@@ -10,10 +10,11 @@ import { type Clients, createClients } from '../delegation/clients.ts'
 import { createDelegations, type Delegations } from '../delegation/delegations.ts'
 import { createProofs, type Proofs } from '../delegation/dpop.ts'
 import { type Epoch, openEpoch } from '../delegation/epoch.ts'
+import { createDeniedHosts, type DeniedHosts } from '../delegation/issuer/cimd/hosts.ts'
 import { externalIssuer, ownIssuer, ownIssuerName } from '../delegation/issuers.ts'
 import { type AccountLinks, createAccountLinks } from '../delegation/links.ts'
-import { createRegistry } from '../delegation/registry.ts'
 import { createPersons, type Persons } from '../delegation/persons.ts'
+import { createRegistry } from '../delegation/registry.ts'
 import { createRevocations, type Revocations } from '../delegation/revocations.ts'
 import { createServices, type Services } from '../delegation/services.ts'
 import { createPeople, type People } from '../delegation/sign-in/people.ts'
@@ -21,6 +22,7 @@ import { type KeyRing, openKeyRing } from '../delegation/signing-key.ts'
 import { createJudge, type Verifier } from '../delegation/verify.ts'
 import type { App } from '../http/env.ts'
 import { agentRoutes } from '../http/routes/agents.ts'
+import { hostRoutes } from '../http/routes/hosts.ts'
 import { loadSecret } from '../store/secret.ts'
 import type { Door } from './door.ts'
 import type { Given } from './given.ts'
@@ -36,14 +38,15 @@ export interface DelegationPart extends AsyncDisposable {
   readonly keys: KeyRing
   readonly people: People
   readonly agents: Agents
-  readonly clients: Clients
-  readonly services: Services
   readonly agentAdministration: AgentAdministration
+  readonly clients: Clients
+  readonly deniedHosts: DeniedHosts
+  readonly services: Services
+  readonly persons: Persons
   readonly administrators: Administrators
   readonly delegations: Delegations
   readonly accountLinks: AccountLinks
   readonly revocations: Revocations
-  readonly persons: Persons
   readonly epoch: Epoch
   readonly proofs: Proofs
   /** 32 bytes, those that `proofs` derives its nonces from. */
@@ -68,11 +71,11 @@ export async function openDelegation(deps: DelegationDeps): Promise<DelegationPa
   const persons = createPersons({ trustedIssuers: config.trustedIssuers })
   const administrators = createAdministrators({ sql: database, persons, clock })
   const delegations = createDelegations({ database, fga, clock, randomBytes })
+  const agentAdministration = createAgentAdministration({ database, agents, delegations, clock })
+  const deniedHosts = createDeniedHosts({ database, clock })
   const revocations = createRevocations({ sql: database, clock })
   const authority = stack.use(await followAuthority({ database, clock, log }))
   const epoch = stack.use(
-  const agentAdministration = createAgentAdministration({ database, agents, delegations, clock })
-  const deniedHosts = createDeniedHosts({ database, clock })
     await openEpoch({
       database,
       fga,
@@ -106,10 +109,12 @@ export async function openDelegation(deps: DelegationDeps): Promise<DelegationPa
     keys,
     people: createPeople({ sql: database }),
     agents,
-    clients: createClients({ sql: database }),
-    services: createServices({ sql: database, fga }),
-    administrators,
     agentAdministration,
+    clients: createClients({ sql: database }),
+    deniedHosts,
+    services: createServices({ sql: database, fga }),
+    persons,
+    administrators,
     delegations,
     accountLinks: createAccountLinks({ database, delegations, clock }),
     revocations,
@@ -117,7 +122,6 @@ export async function openDelegation(deps: DelegationDeps): Promise<DelegationPa
     proofs,
     proofSecret,
     verifier,
-    persons,
     isHeard: () => authority.isHeard,
     assertOpen: () => {
       authority.assertHeard()
@@ -134,6 +138,7 @@ export async function openDelegation(deps: DelegationDeps): Promise<DelegationPa
         isReader,
         now,
       }),
+      hostRoutes({ hosts: deniedHosts, requireBearer, isAdministrator: keepsAgents, now }),
     ],
     tasks: {
       delegations: () => delegations.mend(),

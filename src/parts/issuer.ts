@@ -15,6 +15,7 @@ import type { Fetch } from '../delegation/fetch-json.ts'
 import { createActorTokens } from '../delegation/issuer/actor-token.ts'
 import { createArtifacts } from '../delegation/issuer/artifacts.ts'
 import { createClientDocuments } from '../delegation/issuer/cimd/documents.ts'
+import type { DeniedHosts } from '../delegation/issuer/cimd/hosts.ts'
 import { createStrangers } from '../delegation/issuer/cimd/strangers.ts'
 import type { DemoConsent } from '../delegation/issuer/demo-consent.ts'
 import { createExchange } from '../delegation/issuer/exchange.ts'
@@ -27,8 +28,8 @@ import { createLendables, type Lendables } from '../delegation/lendable.ts'
 import { createAccountLinks } from '../delegation/links.ts'
 import { createOwnDelegations } from '../delegation/own-delegations.ts'
 import { createOwnPrograms } from '../delegation/own-programs.ts'
-import type { Revocations } from '../delegation/revocations.ts'
 import type { Persons } from '../delegation/persons.ts'
+import type { Revocations } from '../delegation/revocations.ts'
 import { createConsoleSignOut } from '../delegation/sign-in/console-sign-out.ts'
 import { createPasskeys } from '../delegation/sign-in/passkeys.ts'
 import { createPasswords, type Passwords } from '../delegation/sign-in/passwords.ts'
@@ -82,9 +83,9 @@ export interface IssuerDeps {
   readonly people: People
   readonly agents: Agents
   readonly clients: Clients
-  readonly administrators: Administrators
   readonly deniedHosts: DeniedHosts
   readonly persons: Persons
+  readonly administrators: Administrators
   readonly delegations: Delegations
   readonly revocations: Revocations
   readonly verifier: Verifier
@@ -178,6 +179,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     clients,
     agents,
     documents: areStrangersWelcome ? createClientDocuments(deps) : undefined,
+    hosts: deps.deniedHosts,
     issuer,
   })
   const server = createAuthorizationServer({

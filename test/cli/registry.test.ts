@@ -117,6 +117,21 @@ test('an administrator loses the roles that are named, or all of them', async ()
   })
 })
 
+test('a host is disabled with the agents that came from it, listed and enabled; its agents stay disabled', async () => {
+  const { agents, clients } = world.deps
+  const [agent, clientId] = ['cimd/x', 'https://evil.example/client']
+  await agents.save({ id: agent, owner: 'user:anne', purpose: 'tests', issuer: 'https://x.test', sub: agent })
+  await clients.register({ clientId, kind: 'agent', agent })
+  expect((await run('host', 'disable', 'evil.example')).stderr).toBe(
+    'The host evil.example is disabled, and 1 agent that came from it.\n',
+  )
+  expect(await json('host', 'list')).toEqual([{ host: 'evil.example', since: expect.any(String) }])
+  expect((await run('host', 'enable', 'evil.example')).code).toBe(0)
+  expect((await agents.get(agent))?.disabledAt).toBeInstanceOf(Date)
+  expect((await run('host', 'enable', 'evil.example')).stderr).toContain('is not disabled')
+  expect((await run('host', 'disable', 'evil.example:443')).stderr).toContain('without port')
+})
+
 test('a service goes with its rights and its clients', async () => {
   await run('service', 'add', 'passing', '--collection', 'handbook')
   await world.deps.clients.register({ clientId: 'passing-app', kind: 'service', service: 'passing' })

@@ -16,11 +16,12 @@ import { createAgents } from '../../src/delegation/agents.ts'
 import { createClients } from '../../src/delegation/clients.ts'
 import { createDelegations } from '../../src/delegation/delegations.ts'
 import type { Fetch } from '../../src/delegation/fetch-json.ts'
+import { createDeniedHosts } from '../../src/delegation/issuer/cimd/hosts.ts'
 import { createGrantLinks } from '../../src/delegation/issuer/grants.ts'
 import { createResources } from '../../src/delegation/issuer/resources.ts'
 import { createSeal } from '../../src/delegation/issuer/seal.ts'
-import { createServices } from '../../src/delegation/services.ts'
 import { createPersons } from '../../src/delegation/persons.ts'
+import { createServices } from '../../src/delegation/services.ts'
 import { createPasswords } from '../../src/delegation/sign-in/passwords.ts'
 import { createPeople } from '../../src/delegation/sign-in/people.ts'
 import { createBarring, createSignInEnds } from '../../src/delegation/sign-in/sign-in-ends.ts'
@@ -33,6 +34,8 @@ import { systemClock } from '../../src/kernel/clock.ts'
 import { openMigrated, own, publicUrl } from '../delegation/world.ts'
 import { openFga } from '../delegation/world-fga.ts'
 import { createTestTokens } from '../support/tokens.ts'
+
+const notHere = () => Promise.reject(new Error('not here'))
 
 /** A database with collection `handbook`, anne, and research-bot that anne has lent the handbook to. */
 export async function openCommands() {
@@ -96,12 +99,13 @@ export async function openCommands() {
     personMove: { look: notHere, move: notHere },
     barring: createBarring({ database, clock: systemClock, signInEnds, persons, endApprovals }),
     clients,
+    deniedHosts: createDeniedHosts({ database, clock: systemClock }),
     agents,
+    agentAdministration: createAgentAdministration({ database, agents, delegations, clock: systemClock }),
     delegations,
     keys,
     vault: { keyring: createVaultKeyring({ database, envelope: createEnvelope(vaultKeys) }) },
     ownIssuer: own,
-    agentAdministration: createAgentAdministration({ database, agents, delegations, clock: systemClock }),
     resources: createResources({ sql: database, agents, publicUrl }),
     grants: createGrantLinks({
       database,
@@ -158,7 +162,6 @@ export const nobody: SignIns = {
   logout: async () => false,
 }
 
-const notHere = () => Promise.reject(new Error('There is no demo.'))
 /** Where no program is. */
 export const noDoor = { folder: '/nowhere', stdin: Readable.from([]), stdout: new PassThrough() }
 

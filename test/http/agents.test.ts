@@ -38,7 +38,11 @@ const keepsLent = async () => {
   const known = await world.service.agents.get('research-bot')
   if (known === undefined) throw new Error('no agent')
   const limits = { scopes: bot.scopes, collections: undefined }
-  await world.service.agentAdministration.save(operator('t_1'), { ...known, jwks: null, limits }, { lent: 'keep' })
+  await world.service.agentAdministration.save(
+    operator('t_1'),
+    { ...known, jwks: null, limits },
+    { lent: 'keep' },
+  )
 }
 const found = async (token: string) =>
   (await world.retrieve(token, { query: 'travel' })).results.map(({ document_id }) => document_id).sort()

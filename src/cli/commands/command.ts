@@ -8,11 +8,12 @@ import type { AgentAdministration } from '../../delegation/agent-administration.
 import type { Agents } from '../../delegation/agents.ts'
 import type { Clients } from '../../delegation/clients.ts'
 import type { Delegations } from '../../delegation/delegations.ts'
+import type { DeniedHosts } from '../../delegation/issuer/cimd/hosts.ts'
 import type { DemoConsent } from '../../delegation/issuer/demo-consent.ts'
 import type { GrantLinks } from '../../delegation/issuer/grants.ts'
 import type { Resources } from '../../delegation/issuer/resources.ts'
-import type { Recovered } from '../../delegation/recover.ts'
 import type { PersonMove } from '../../delegation/person-move.ts'
+import type { Recovered } from '../../delegation/recover.ts'
 import type { Services } from '../../delegation/services.ts'
 import type { Passwords } from '../../delegation/sign-in/passwords.ts'
 import type { People } from '../../delegation/sign-in/people.ts'
@@ -33,14 +34,15 @@ export interface AdminDeps {
   readonly people: People
   readonly passwords: Passwords
   readonly barring: Barring
-  readonly clients: Clients
   readonly personMove: PersonMove
+  readonly clients: Clients
+  readonly deniedHosts: DeniedHosts
   readonly agents: Agents
+  readonly agentAdministration: Pick<AgentAdministration, 'save'>
   readonly delegations: Delegations
   readonly resources: Resources
   readonly grants: Pick<GrantLinks, 'endOf'>
   readonly keys: KeyRing
-  readonly agentAdministration: Pick<AgentAdministration, 'save'>
   readonly vault: { readonly keyring: VaultKeyring }
   /** `iss` of the built-in issuer, by which registered agents of ours are known. */
   readonly ownIssuer: string

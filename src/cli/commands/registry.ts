@@ -1,7 +1,7 @@
 import { z } from 'zod'
+import { operator } from '../../audit/record.ts'
 import type { Fga } from '../../authz/fga.ts'
 import { type Client, publicJwks, requestAlgorithms } from '../../delegation/clients.ts'
-import { assertCollections } from '../../delegation/services.ts'
 import { allCollections } from '../../ingest/collection-list.ts'
 import { invalid } from '../../kernel/errors.ts'
 import { type Command, command, id, optional } from './command.ts'
@@ -201,6 +201,17 @@ export const registryCommands = {
       return { agent, ended: ended.length }
     },
   ),
+  host_disable: command(z.strictObject({ host: z.string() }), ({ host }, { deniedHosts, newTxn }) =>
+    deniedHosts.deny(operator(newTxn()), host),
+  ),
+  host_enable: command(z.strictObject({ host: z.string() }), async ({ host }, { deniedHosts, newTxn }) => {
+    if (!(await deniedHosts.allow(operator(newTxn()), host)))
+      throw invalid('host', `${host} is not disabled.`)
+    return { host }
+  }),
+  host_list: command(z.strictObject({}), async (_, { deniedHosts }) => ({
+    hosts: (await deniedHosts.list()).map(({ host, since }) => ({ host, since: since.toISOString() })),
+  })),
   agent_disable: command(z.strictObject({ id }), async ({ id: agent }, { agents }) => {
     if (!(await agents.disable(agent))) throw invalid('id', `There is no agent ${agent}.`)
     return { agent }

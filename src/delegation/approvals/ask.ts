@@ -6,6 +6,7 @@ import type { Database, Sql } from '../../store/sql.ts'
 import { agentObject } from '../agents.ts'
 import type { Approval, Asker } from './approval.ts'
 import { type Asked, digestOfAsked } from './asked.ts'
+import { isHostBlocked } from './blocks.ts'
 import { assertRoom } from './limits.ts'
 import { isCurrent, readApprovals } from './rows.ts'
 
@@ -77,7 +78,8 @@ async function hold(sql: Sql, { subject, agent }: Asker): Promise<{ readonly isB
      on conflict (subject, agent) do update set agent = excluded.agent returning blocked_at`,
     [subject, agent],
   )
-  return { isBlocked: row !== undefined && row.blocked_at !== null }
+  const isBlocked = row !== undefined && row.blocked_at !== null
+  return { isBlocked: (await isHostBlocked(sql, subject, agent)) || isBlocked }
 }
 
 /** Asked once more: it may have ended since the token was looked at. */

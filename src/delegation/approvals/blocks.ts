@@ -3,7 +3,10 @@ import type { FgaObject } from '../../kernel/ids.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import { atPages } from '../sign-in/sign-ins.ts'
 
-/** An agent that may ask this person nothing: it is told no at once, and they hear nothing of it. */
+/**
+ * An agent that may ask this person nothing: it is told no at once, and they hear nothing of it. Of one that nobody
+ * registered it holds for every other from the same host, which could come with another address for each no.
+ */
 export interface Block {
   readonly agent: string
   readonly agentTitle: string
@@ -33,6 +36,10 @@ export const createBlocks = (database: Database): Blocks => ({
         [subject, agent],
       )
       if (lifted.length === 0) return false
+      await sql.query(
+        `update approval_host_askers set blocked_at = null where subject = $1 and host = ${hostOf}`,
+        [subject, agent],
+      )
       await record(sql, atPages(subject.slice('user:'.length), txn), { event: 'agent_unblocked', agent })
       return true
     }),
@@ -49,5 +56,31 @@ export async function blockAgent(
      on conflict (subject, agent) do update set blocked_at = coalesce(approval_askers.blocked_at, excluded.blocked_at)`,
     [subject, agent, now],
   )
+  await sql.query(
+    `insert into approval_host_askers (subject, host, blocked_at)
+     select $1, known.host, $3::timestamptz from ${hostOf} as known (host) where known.host is not null
+     on conflict (subject, host) do update set
+       blocked_at = coalesce(approval_host_askers.blocked_at, excluded.blocked_at)`,
+    [subject, agent, now],
+  )
   await record(sql, by, { event: 'agent_blocked', agent })
+}
+
+const host = `rtrim(substring(client_id from '^https://([^/:?#]+)'), '.')`
+const isStranger = `agent like 'cimd/%' and client_id like 'https://%'`
+
+// $2 the agent; null for one that somebody registered. The client of a stranger is the address of its document.
+const hostOf = `(select ${host} from clients where agent = $2 and ${isStranger} limit 1)`
+
+/** Approvals of this agent, `$2`, and of every other from its host where nobody registered it. */
+export const ofSameHost = `(agent = $2 or agent in (select agent from clients where ${isStranger} and ${host} = ${hostOf}))`
+
+/** Waits for whoever asks or blocks as another agent of the same host. */
+export async function isHostBlocked(sql: Sql, subject: FgaObject, agent: string): Promise<boolean> {
+  const rows = await sql.query<{ blocked_at: Date | null }>(
+    `insert into approval_host_askers (subject, host) select $1, known.host from ${hostOf} as known (host) where known.host is not null
+     on conflict (subject, host) do update set host = excluded.host returning blocked_at`,
+    [subject, agent],
+  )
+  return rows.some(({ blocked_at }) => blocked_at !== null)
 }

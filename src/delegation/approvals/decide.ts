@@ -6,7 +6,7 @@ import type { Database, Sql } from '../../store/sql.ts'
 import type { BrowserSession } from '../sign-in/sessions.ts'
 import { atPages } from '../sign-in/sign-ins.ts'
 import { type Approval, isOpen } from './approval.ts'
-import { blockAgent } from './blocks.ts'
+import { blockAgent, ofSameHost } from './blocks.ts'
 import type { WantedGrant } from './grant-checks.ts'
 import { roundsMax } from './rounds.ts'
 import { decidedInToColumn, readApprovals, roundsToColumn } from './rows.ts'
@@ -226,7 +226,7 @@ async function denyOthers(
 ) {
   const others = await sql.query<{ id: string }>(
     `update approvals set state = 'denied', version = version + 1, decided_at = $3
-     where id in (select id from approvals where subject = $1 and agent = $2
+     where id in (select id from approvals where subject = $1 and ${ofSameHost}
        and state in ('pending', 'info_requested') and expires_at > $3 order by id for update) returning id`,
     [subject, agent, now],
   )

@@ -35,7 +35,7 @@ export function approvalPage(given: ApprovalPage): string {
     body: html`<p class="kicker">${kickers[shown.state]}${canAnswer ? ` · ${left(shown.expiresAt.getTime() - now)}` : ''}</p>
 <h1>${title}</h1>
 <p>Asked by the agent <strong>${shown.agentTitle}</strong>, through <strong>${shown.clientTitle ?? shown.client}</strong>, for you, signed in as <strong>${person}</strong>.</p>
-${isStrangerAgent(shown.agent) ? html`<p class="problem">Nobody registered this agent here, and nobody here vouches for it.</p>` : ''}
+${isStrangerAgent(shown.agent) ? html`<p class="problem">Nobody registered this agent here, and nobody here vouches for it. If you block it, you block every program of its host.</p>` : ''}
 ${problem === undefined ? '' : html`<p class="problem" role="alert">${problem}</p>`}
 ${given.isAsked && canAnswer ? html`<p class="done" role="status">Asked. Its answer ${shown.state === 'pending' ? 'is below' : 'will be here'}.</p>` : ''}
 ${askedSection(own, { ticked: given.tried.documents, publicUrl: given.publicUrl })}

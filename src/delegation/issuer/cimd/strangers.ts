@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { Agent, AgentLimits, Agents } from '../../agents.ts'
 import type { Client, Clients, Registration } from '../../clients.ts'
 import type { ClientDocument, ClientDocuments } from './documents.ts'
+import type { DeniedHosts } from './hosts.ts'
 
 /**
  * Clients that nobody registered, beside those that somebody did. Each is an agent's of its own, with the least that is of
@@ -21,6 +22,7 @@ export interface StrangersDeps {
   readonly agents: Agents
   /** Undefined: there are no strangers, and those that were let in before are let in no more. */
   readonly documents: ClientDocuments | undefined
+  readonly hosts: Pick<DeniedHosts, 'isDenied'>
   /** `iss` of the built-in issuer, by which its agents are known. */
   readonly issuer: string
 }
@@ -43,7 +45,7 @@ const strangerAgent = (clientId: string): string =>
 export const isStranger = (client: Client): boolean =>
   client.kind === 'agent' && client.agent === strangerAgent(client.clientId)
 
-export function createStrangers({ clients, agents, documents, issuer }: StrangersDeps): Strangers {
+export function createStrangers({ clients, agents, documents, hosts, issuer }: StrangersDeps): Strangers {
   const seen = new Map<string, ClientDocument>()
 
   const agentOf = ({ clientId, host }: ClientDocument): Agent => ({
@@ -68,7 +70,9 @@ export function createStrangers({ clients, agents, documents, issuer }: Stranger
         if (row !== undefined && !isStranger(row)) return row
         // There, and yet not to be let in: its agent is disabled.
         if (row === undefined && (await clients.get(clientId)) !== undefined) return undefined
-        const found = await documents?.get(clientId)
+        // Before anything is asked of it.
+        if (documents === undefined || (await hosts.isDenied(clientId))) return undefined
+        const found = await documents.get(clientId)
         if (found === undefined) return undefined
         const agent = strangerAgent(clientId)
         remember(seen, agent, found)
@@ -91,6 +95,8 @@ export function createStrangers({ clients, agents, documents, issuer }: Stranger
       // A row names somebody who answers: whoever let it in, for themself.
       await agents.save({ id, owner: `user:${person}`, title, purpose, issuer, sub, limits })
       await clients.register({ clientId, kind: 'agent', agent: id }, { title, redirectUris, jwks: undefined })
+      // Its host may have been denied while the person was asked, and before there was an agent to disable.
+      if (await hosts.isDenied(clientId)) await agents.disable(id)
     },
   }
 }

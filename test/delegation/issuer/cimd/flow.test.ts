@@ -187,7 +187,13 @@ describe('a client that nobody registered', () => {
     await letIn('anne')
     const { agents } = world.service
     const clients = createClients({ sql: world.database })
-    const off = createStrangers({ clients, agents, documents: undefined, issuer: world.issuer })
+    const off = createStrangers({
+      clients,
+      agents,
+      documents: undefined,
+      hosts: world.service.deniedHosts,
+      issuer: world.issuer,
+    })
     expect(await clients.registered(clientId)).toBeDefined()
     expect(await off.clients.registered(clientId)).toBeUndefined()
     expect(await off.clients.registered('agent-app')).toBeDefined()

@@ -18,6 +18,8 @@ export const events = [
   'document_withdrawn',
   'agent_saved',
   'agent_disabled',
+  'host_disabled',
+  'host_enabled',
   'collection_saved',
   'fields_saved',
   'delegation_made',

@@ -1,0 +1,12 @@
+-- Hosts whose programs may not come, and names below them: with a document at another address they would be another agent.
+create table denied_hosts (
+  host text primary key,
+  denied_at timestamptz not null
+);
+-- As approval_askers, for all agents that nobody registered whose documents are at one host.
+create table approval_host_askers (
+  subject text not null,
+  host text not null,
+  blocked_at timestamptz,
+  primary key (subject, host)
+);
