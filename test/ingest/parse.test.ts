@@ -166,6 +166,29 @@ describe('plain text and JSON', () => {
     ])
     await expect(parse(mimeTypes.json, '{"a":')).rejects.toMatchObject({ code: 'unreadable' })
   })
+
+  test('JSON is indented as usual, however odd, but for what lies deeper than sixteen levels', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.json({ maxDepth: 8 }), async (json) => {
+        const { text } = await parse(mimeTypes.json, json)
+        expect(text).toBe(JSON.stringify(JSON.parse(json), null, 2))
+      }),
+    )
+    const deep = `${'[1,'.repeat(17)}{"a":1}${']'.repeat(17)}`
+    const { text } = await parse(mimeTypes.json, deep)
+    expect(text).toContain(`\n${' '.repeat(32)}[1,{"a":1}]\n`)
+    expect(JSON.parse(text)).toEqual(JSON.parse(deep))
+  })
+
+  test.each([
+    ['nested 2,000 deep', `${'['.repeat(2_000)}${']'.repeat(2_000)}`],
+    ['of many numbers, sixteen levels deep', `${'['.repeat(16)}${'0,'.repeat(5_000)}0${']'.repeat(16)}`],
+    ['of names, nested 500 deep', `${'{"a":'.repeat(500)}1${'}'.repeat(500)}`],
+  ])('white space of JSON comes to no more than 17 times its size: %s', async (_, json) => {
+    const { text } = await parse(mimeTypes.json, json)
+    expect(JSON.parse(text)).toEqual(JSON.parse(json))
+    expect(text.length).toBeLessThan(18 * json.length)
+  })
 })
 
 describe('html', () => {

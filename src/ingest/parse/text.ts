@@ -45,6 +45,22 @@ export function parseJson(text: string): Parsed {
   } catch (cause) {
     throw new ParseError('unreadable', 'The document is not JSON.', cause)
   }
-  const pretty = JSON.stringify(value, null, 2)
+  const pretty = indented(value)
   return { text: pretty, blocks: [{ kind: 'code', start: 0, end: pretty.length }] }
+}
+
+/** What lies deeper stands on one line: 4 kB nested 2,000 deep would else be 8 million characters. */
+const LEVELS_INDENTED_MAX = 16
+
+/** As `JSON.stringify(value, null, 2)` has it down to that level, and at most 18 times as long as without white space. */
+function indented(value: unknown, level = 1): string {
+  if (typeof value !== 'object' || value === null || level > LEVELS_INDENTED_MAX) return JSON.stringify(value)
+  const [open, close] = Array.isArray(value) ? '[]' : '{}'
+  const parts = Array.isArray(value)
+    ? value.map((part) => indented(part, level + 1))
+    : Object.entries(value).map(([name, part]) => `${JSON.stringify(name)}: ${indented(part, level + 1)}`)
+  const line = `\n${'  '.repeat(level)}`
+  return parts.length === 0
+    ? `${open}${close}`
+    : `${open}${line}${parts.join(`,${line}`)}${line.slice(0, -2)}${close}`
 }
