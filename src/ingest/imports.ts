@@ -5,7 +5,7 @@ import { isId } from '../kernel/ids.ts'
 import { firstWrong } from '../kernel/wrong.ts'
 import { acceptDocuments, type Item } from './accept.ts'
 import type { IngestContext, Writer } from './deps.ts'
-import { findJob, insertItem, insertJob } from './job-store.ts'
+import { countFailed, findJob, insertItem, insertJob, toldMax } from './job-store.ts'
 import { readNdjson } from './ndjson.ts'
 import { breakOff, keepReceiving, stillReceiving } from './receiving.ts'
 import { askRights } from './rights.ts'
@@ -23,11 +23,13 @@ export interface ImportRequest {
 // A batch is one round of checks and one transaction.
 const batchItemsMax = 50
 const batchBytesMax = 8_000_000
+// Refused lines that are counted alone, between two updates of the count.
+const countedAtOnce = 1_000
 
 const endLine = z.strictObject({ end: z.int().min(0) })
 
 /**
- * Accepts an import line by line: a bad line is noted and the others go in. Returns the job's id once the whole
+ * Accepts an import line by line: a bad line is noted and the others go in; past a thousand they are only counted. Returns the job's id once the whole
  * body was read; by then everything that it takes away is out of force. A body that breaks off leaves a failed
  * job whose good lines went in, and frees its idempotency key; so does, two minutes later, a process that died.
  * Throws `idempotency_mismatch`, `conflict`, and 503 when rights cannot be asked.
@@ -118,8 +120,11 @@ async function receive(
   let bytes = 0
   let documents = 0
   let refused = 0
+  let uncounted = 0
   let end: number | undefined
   const flush = async (): Promise<void> => {
+    if (uncounted > 0) await countFailed(context.database, jobId, uncounted)
+    uncounted = 0
     if (batch.length > 0)
       refused += await acceptDocuments(context, writer, {
         jobId,
@@ -132,7 +137,12 @@ async function receive(
   }
   const refuse = async (line: number, error: Refusal): Promise<void> => {
     refused += 1
-    await insertItem(context.database, { jobId, line, state: 'failed', ...error })
+    if (refused <= toldMax) {
+      await insertItem(context.database, { jobId, line, state: 'failed', ...error })
+      return
+    }
+    uncounted += 1
+    if (uncounted >= countedAtOnce) await flush()
   }
   for await (const entry of readNdjson(body, context.limits)) {
     const { line } = entry

@@ -14,6 +14,7 @@ import { sweepFences } from './fences.ts'
 import { type ImportRequest, importDocuments } from './imports.ts'
 import { findJob, type Idempotency, insertJob, type JobNote, type JobView, readJob } from './job-store.ts'
 import { createLocks } from './locks.ts'
+import { createOpenImports } from './open-imports.ts'
 import { processRevision } from './process.ts'
 import { breakSilent } from './receiving.ts'
 import { countTags, renameSubject } from './rename.ts'
@@ -31,6 +32,7 @@ export interface Ingest extends AsyncDisposable {
   put(writer: Writer, input: DocumentInput, idempotencyKey?: string): Promise<string>
   /** Withdraws one document; it is hidden when this returns. Returns the job's id. */
   withdraw(writer: Writer, id: string, idempotencyKey?: string): Promise<string>
+  /** Eight of a service at a time: `rate_limited` beyond. */
   importAll(writer: Writer, request: ImportRequest): Promise<string>
   retag(writer: Writer, id: string, access: Access): Promise<readonly JobNote[]>
   changeAccess(caller: Caller, change: AccessChange): Promise<readonly JobNote[]>
@@ -99,6 +101,7 @@ export function createIngest({
     failures: createFailures(),
     beatMs: mendEveryMs / 2,
   }
+  const openImports = createOpenImports()
   const timers: NodeJS.Timeout[] = []
   const running = new Map<string, Promise<unknown>>()
   let closing: Promise<void> | undefined
@@ -174,7 +177,8 @@ export function createIngest({
       once(writer, 'withdrawal', { id }, key, (jobId, begin) =>
         withdrawDocuments(context, writer, { jobId, ids: [id], begin }),
       ),
-    importAll: (writer, request) => importDocuments(context, writer, request),
+    importAll: (writer, request) =>
+      openImports(writer.subject, () => importDocuments(context, writer, request)),
     retag: (writer, id, access) => retag(context, writer, id, access),
     changeAccess: (caller, change) => changeAccess(context, caller, change),
     applyTuples: (writer, change) => applyTuples(context, writer, change),

@@ -106,11 +106,16 @@ export interface NewItem {
   readonly detail?: string
 }
 
-/** Adds an item and counts it. Returns its number. */
+/** Failures of a job that are told, and notes of it. Of what fails before it is accepted no more are kept than are told. */
+export const toldMax = 1_000
+
+/** Adds an item and counts it. Returns its number; 0 for a failure that is counted alone, since so many are kept already. */
 export async function insertItem(sql: Sql, item: NewItem): Promise<number> {
   const [row] = await sql.query<{ item_no: number }>(
     `insert into job_items (job_id, line, document_id, state, code, field, detail)
-     values ($1, $2, $3, $4, $5, $6, $7) returning item_no`,
+     select $1::text, $2::int, $3::text, $4::text, $5::text, $6::text, $7::text
+     where $4 <> 'failed' or (select failed from jobs where id = $1) < $8
+     returning item_no`,
     [
       item.jobId,
       item.line ?? null,
@@ -119,6 +124,7 @@ export async function insertItem(sql: Sql, item: NewItem): Promise<number> {
       item.code ?? null,
       item.field ?? null,
       item.detail ?? null,
+      toldMax,
     ],
   )
   await sql.query(
@@ -127,6 +133,11 @@ export async function insertItem(sql: Sql, item: NewItem): Promise<number> {
     [item.jobId, item.state],
   )
   return row?.item_no ?? 0
+}
+
+/** Counts failures of which nothing is kept. */
+export async function countFailed(sql: Sql, jobId: string, count: number): Promise<void> {
+  await sql.query('update jobs set total = total + $2, failed = failed + $2 where id = $1', [jobId, count])
 }
 
 export interface Outcome {
@@ -171,8 +182,6 @@ interface ToldRow {
   readonly field: string | null
   readonly detail: string | null
 }
-
-const toldMax = 1_000
 
 /** Reads a job for its owner. Anybody else gets what a missing one gets: undefined. */
 export async function readJob(sql: Sql, id: string, owner: string): Promise<JobView | undefined> {

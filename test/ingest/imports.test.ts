@@ -75,6 +75,44 @@ describe('an import', () => {
     expect(await world.importLines(['[]', '7'])).toMatchObject({ state: 'failed', done: 0, failed: 2 })
   })
 
+  test('keeps a thousand refused lines and counts the rest, whatever they were refused for', async () => {
+    const kept = async (jobId: string) => {
+      const [row] = await world.database.query<{ rows: number }>(
+        'select count(*)::int as rows from job_items where job_id = $1',
+        [jobId],
+      )
+      return row?.rows
+    }
+    const bad = await world.importLines([
+      ...Array.from({ length: 998 }, () => '['),
+      doc('bounded/1'),
+      ...Array.from({ length: 4 }, (_, index) => doc(`bounded/no/${index}`, { collection: 'other' })),
+    ])
+    expect(bad).toMatchObject({ state: 'done', done: 1, failed: 1_002, total: 1_003 })
+    expect([bad.errors.length, bad.errors.at(-1)?.line, await kept(bad.id)]).toEqual([1_000, 1_001, 1_001])
+    const anything = await world.importLines(Array.from({ length: 2_300 }, () => '['))
+    expect(anything).toMatchObject({ state: 'failed', failed: 2_300, total: 2_300 })
+    expect(await kept(anything.id)).toBe(1_000)
+  })
+
+  test('is refused while eight of its service come in, and taken once one of them has ended', async () => {
+    const gate = Promise.withResolvers<void>()
+    async function* waiting(): AsyncGenerator<Uint8Array> {
+      await gate.promise
+      yield Buffer.from(`${JSON.stringify(doc('open/late'))}\n`)
+    }
+    const open = Array.from({ length: 8 }, () => world.ingest.importAll(loader, { body: waiting() }))
+    await expect(world.importLines([doc('open/1')])).rejects.toMatchObject({
+      code: 'rate_limited',
+      headers: { 'retry-after': '10' },
+    })
+    const other = doc('open/2', { collection: 'other' })
+    expect(await world.importLines([other], { writer: stranger })).toMatchObject({ state: 'done' })
+    gate.resolve()
+    await Promise.all(open)
+    expect(await world.importLines([doc('open/1')])).toMatchObject({ state: 'done', done: 1 })
+  })
+
   test('files the folders that it mentions, each once', async () => {
     const inFolder = (id: string, folder: string) => doc(id, { access: { parents: [`folder:${folder}`] } })
     const job = await world.importLines([

@@ -120,7 +120,7 @@ export async function openIngestWorld(
       mimeTypes: new Set(supportedMimeTypes),
       clock: { now: Date.now },
       newId: () => `j_${randomBytes(8).toString('hex')}`,
-      limits: { lineBytesMax: 100_000, linesMax: 1_000 },
+      limits: { lineBytesMax: 100_000, linesMax: 3_000 },
       log: (event, fields) => logged.push({ event, ...(fields && { fields }) }),
       step: (step, id) => world.onStep(step, id),
     })
