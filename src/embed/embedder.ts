@@ -28,6 +28,8 @@ export interface EmbedOptions {
 export interface EmbedPassagesOptions extends EmbedOptions {
   /** Called with the number of texts done so far. */
   readonly onProgress?: (done: number) => void
+  /** What is known of the texts' tokens, where they were counted elsewhere. Left out: they are counted in this thread. */
+  readonly countTokens?: (text: string) => number
 }
 
 /**

@@ -19,7 +19,7 @@ const BATCH_TEXTS_MAX = 16
 
 /**
  * Sentence embeddings on this machine: BERT tokens, mean pooling over the attention mask, length 1.
- * The work runs in worker threads; only counting tokens runs in the caller's.
+ * The work runs in worker threads; only what was not counted elsewhere is counted in the caller's.
  * Throws when the folder holds no model that onnxruntime can load.
  */
 export async function createLocalEmbedder(options: LocalEmbedderOptions): Promise<Embedder> {
@@ -40,7 +40,8 @@ export async function createLocalEmbedder(options: LocalEmbedderOptions): Promis
     countTokens: tokens.count,
     counting: { kind: 'model', folder: options.folder },
     embedQuery,
-    embedPassages: (texts, passageOptions) => embedBatches(pool, texts, tokens.count, passageOptions),
+    embedPassages: (texts, passageOptions) =>
+      embedBatches(pool, texts, { countTokens: tokens.count, ...passageOptions }),
     [Symbol.asyncDispose]: () => pool.close(),
   }
 }
@@ -48,8 +49,11 @@ export async function createLocalEmbedder(options: LocalEmbedderOptions): Promis
 async function embedBatches(
   pool: Pool,
   texts: readonly string[],
-  count: (text: string) => number,
-  { signal, onProgress }: EmbedPassagesOptions = {},
+  {
+    signal,
+    onProgress,
+    countTokens,
+  }: EmbedPassagesOptions & Required<Pick<EmbedPassagesOptions, 'countTokens'>>,
 ): Promise<Float32Array[]> {
   signal?.throwIfAborted()
   const vectors: Float32Array[] = new Array(texts.length)
@@ -73,7 +77,7 @@ async function embedBatches(
   }
 
   try {
-    await Promise.all(batches(texts.map((text) => Math.min(count(text), TOKENS_MAX))).map(embedBatch))
+    await Promise.all(batches(texts.map((text) => Math.min(countTokens(text), TOKENS_MAX))).map(embedBatch))
   } catch (error) {
     failed.abort(error)
     throw error

@@ -17,6 +17,8 @@ export interface Chunk {
   readonly end: number
   /** What the model reads: title and headings, the head of a table that was split, then the text. */
   readonly embedText: string
+  /** Of `embedText`, the model's own marks included. */
+  readonly tokens: number
 }
 
 export interface ChunkOptions {
@@ -57,8 +59,8 @@ export function chunk(parsed: Parsed, options: ChunkOptions): Chunk[] {
   let copied = 0
   let next: Range = { from: 0, covered: 0, to: 0 }
   while (next.covered < task.atoms.length) {
-    const range = shrink(task, extend(task, next))
-    const made = toChunk(task, range, chunks.length)
+    const { tokens, ...range } = shrink(task, extend(task, next))
+    const made = toChunk(task, range, chunks.length, tokens)
     if (made !== undefined) chunks.push(made)
     copied += made?.headings.reduce((sum, { length }) => sum + length, 0) ?? 0
     if (copied > Math.max(parsed.text.length * HEADING_COPIES_PER_TEXT_MAX, HEADING_COPIES_MAX))
@@ -141,10 +143,12 @@ function withoutTrailingHeadings(task: Task, covered: number, to: number): numbe
  * Counts the passage as a whole: a tokenizer may make more of a text than of its parts. Gives up atoms from
  * the end, then what is repeated, then half of the only one.
  */
-function shrink(task: Task, range: Range): Range {
+function shrink(task: Task, range: Range): Range & { readonly tokens: number } {
   let { from, to } = range
+  let tokens: number
   for (;;) {
-    if (task.options.countTokens(embedText(task, from, to)) <= task.options.tokensMax) break
+    tokens = task.options.countTokens(embedText(task, from, to))
+    if (tokens <= task.options.tokensMax) break
     if (to > range.covered + 1) to--
     else if (from < range.covered) from++
     else {
@@ -155,7 +159,7 @@ function shrink(task: Task, range: Range): Range {
       to = from + 1
     }
   }
-  return { ...range, from, to }
+  return { ...range, from, to, tokens }
 }
 
 /** Where the next passage starts: within this one, as far as prose of the same part goes. */
@@ -185,7 +189,12 @@ const isSameProse = ({ section: one }: Atom, { section: other }: Atom): boolean 
   one.kind === 'paragraph' && other.kind === 'paragraph' && one.path === other.path && one.page === other.page
 
 /** None for what holds nothing but white space beside what is repeated. */
-function toChunk(task: Task, { from, covered, to }: Range, ordinal: number): Chunk | undefined {
+function toChunk(
+  task: Task,
+  { from, covered, to }: Range,
+  ordinal: number,
+  tokens: number,
+): Chunk | undefined {
   const fresh = trimmed(task, covered, to)
   if (fresh.start >= fresh.end) return undefined
   const bounds = trimmed(task, from, to)
@@ -197,6 +206,7 @@ function toChunk(task: Task, { from, covered, to }: Range, ordinal: number): Chu
     ...(page !== undefined && { page }),
     ...bounds,
     embedText: embedText(task, from, to),
+    tokens,
   }
 }
 

@@ -17,6 +17,8 @@ export interface PreparedChunk {
   readonly end: number
   /** What the model reads: the text with its place in the document. */
   readonly embedText: string
+  /** Of `embedText`, as the model counts, its own marks included. */
+  readonly tokens: number
 }
 
 export interface Prepared {
@@ -47,7 +49,7 @@ export class UnreadableError extends Error {
 /** Passages to vectors of length 1. */
 export type EmbedPassages = (
   texts: readonly string[],
-  options: { readonly signal: AbortSignal },
+  options: { readonly signal: AbortSignal; readonly countTokens: (text: string) => number },
 ) => Promise<Float32Array[]>
 
 /** Moments of a document's way in at which a crash is tried out. */

@@ -1,3 +1,5 @@
+import { cutTitle } from './parse/parsed.ts'
+
 /** Share of the tokens that title and headings may take, and the same again for the head of a table. */
 export const CONTEXT_SHARE = 0.25
 
@@ -38,7 +40,9 @@ export function embedTextOf(passage: StoredPassage, { countTokens, tokensMax }: 
 }
 
 /** A passage that begins with a heading, or with the title, says it already. */
-function namesOf({ title, headings, text }: StoredPassage): readonly string[] {
+function namesOf({ title, headings: stored, text }: StoredPassage): readonly string[] {
+  // Those of long ago were stored whole, and each would be counted whole.
+  const headings = stored.map(cutTitle)
   const first = letters(text.split('\n', 1)[0] ?? '')
   const last = headings.at(-1)
   const above = last !== undefined && letters(last) === first ? headings.slice(0, -1) : headings

@@ -92,7 +92,10 @@ async function prepareAndStage(
   const prepared: Prepared = await prepare({ mimeType, title, bytes: row.content })
   await step('prepared', revision.id)
   const texts = prepared.chunks.map(({ embedText }) => embedText)
-  const vectors = embed === undefined || texts.length === 0 ? undefined : await embed(texts, { signal })
+  const tokens = new Map(prepared.chunks.map((chunk) => [chunk.embedText, chunk.tokens]))
+  const countTokens = (text: string): number => tokens.get(text) ?? Number.POSITIVE_INFINITY
+  const vectors =
+    embed === undefined || texts.length === 0 ? undefined : await embed(texts, { signal, countTokens })
   await step('embedded', revision.id)
   await stage(database, revision, prepared, vectors)
   await step('staged', revision.id)

@@ -88,6 +88,20 @@ describe.skipIf(!localModel.available)('local embedder', () => {
     )
   })
 
+  test('counts no passage in the thread of the caller that has counted elsewhere', async () => {
+    const texts = ['one', 'two', 'three', 'four']
+    const done: number[] = []
+    const counted: string[] = []
+    const vectors = await embedder.embedPassages(texts, {
+      onProgress: (count) => done.push(count),
+      // As if each filled a batch.
+      countTokens: (text) => counted.push(text) + 1_000,
+    })
+    expect(counted).toEqual(texts)
+    expect(done).toEqual([1, 2, 3, 4])
+    expect(vectors).toHaveLength(4)
+  })
+
   test('answers a query ahead of the passages that wait', async () => {
     const passages = Array.from(
       { length: 40 },

@@ -82,9 +82,12 @@ describe('whatever the document and the size', () => {
       { numRuns: 300 },
     )
 
-  test('no passage has more tokens than the model reads', () => {
+  test('no passage has more tokens than the model reads, and each says how many it has', () => {
     check((_, chunks, { countTokens, tokensMax }) => {
-      for (const { embedText } of chunks) expect(countTokens(embedText)).toBeLessThanOrEqual(tokensMax)
+      for (const { embedText, tokens } of chunks) {
+        expect(countTokens(embedText)).toBe(tokens)
+        expect(tokens).toBeLessThanOrEqual(tokensMax)
+      }
       expect(chunks.every(({ text }) => text.length <= tokensMax * 8)).toBe(true)
     })
   })

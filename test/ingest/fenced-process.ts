@@ -42,7 +42,8 @@ const ingest = createIngest({
   embed: undefined,
   prepare: async ({ bytes }) => {
     const text = Buffer.from(bytes).toString()
-    return { text, chunks: [{ ordinal: 0, text, headings: [], start: 0, end: text.length, embedText: text }] }
+    const whole = { ordinal: 0, headings: [], start: 0, end: text.length, tokens: 1 }
+    return { text, chunks: [{ ...whole, text, embedText: text }] }
   },
   mimeTypes: new Set(['text/plain', 'text/markdown']),
   clock: { now: Date.now },

@@ -280,3 +280,20 @@ test.each([64, 256])(
     expect(same).toBeGreaterThan(150)
   },
 )
+
+test('headings that were stored before they were bounded are counted and embedded as they are today', () => {
+  const counted: number[] = []
+  const countTokens = (text: string): number => {
+    counted.push(text.length)
+    return Math.ceil(text.length / 4)
+  }
+  const long = (of: string): string => `${of}${' word'.repeat(200_000)}`
+  const passage = { title: 'T', headings: [long('One'), long('Two')], text: 'Says so.' }
+  const embedText = embedTextOf(passage, { countTokens, tokensMax: 256 })
+  expect(Math.max(...counted)).toBeLessThan(500)
+  const cut = (of: string): string => long(of).slice(0, 200)
+  expect(embedText).toBe(
+    embedTextOf({ ...passage, headings: [cut('One'), cut('Two')] }, { countTokens, tokensMax: 256 }),
+  )
+  expect(embedText).toContain('Two word')
+})

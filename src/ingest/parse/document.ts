@@ -1,6 +1,6 @@
 import { parseHtml } from './html.ts'
 import { parseMarkdown } from './markdown.ts'
-import { formatOf, type Parsed, ParseError, type ParseInput, type ParseLimits } from './parsed.ts'
+import { cutTitle, formatOf, type Parsed, ParseError, type ParseInput, type ParseLimits } from './parsed.ts'
 import { clean, decode, parseJson, parsePlain } from './text.ts'
 
 /**
@@ -28,9 +28,7 @@ export async function parseDocument(input: ParseInput, limits: ParseLimits): Pro
   return checked(format === 'json' ? parseJson(text) : parsePlain(text), limits)
 }
 
-/** Each passage carries the titles of all headings above it: one of a megabyte would be copied a thousand times. */
-const TITLE_CHARACTERS_MAX = 200
-/** And no more than these stand above each other. */
+/** No more headings than these stand above each other. */
 const LEVELS_MAX = 6
 
 /** What holds for every document, whatever read it. */
@@ -43,12 +41,6 @@ function checked(parsed: Parsed, limits: ParseLimits): Parsed {
   }))
   return { text: clean(parsed.text), blocks }
 }
-
-/** Its first characters, none of them half a pair. */
-const cutTitle = (title: string): string =>
-  title.length <= TITLE_CHARACTERS_MAX
-    ? title
-    : title.slice(0, TITLE_CHARACTERS_MAX).replace(/[\uD800-\uDBFF]$/, '')
 
 const tooLong = (limits: ParseLimits): ParseError =>
   new ParseError('too_large', `The text is longer than ${limits.charactersMax} characters.`)

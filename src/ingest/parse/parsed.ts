@@ -20,6 +20,15 @@ export interface Block {
   readonly page?: number
 }
 
+/** Each passage carries the titles of all headings above it: one of a megabyte would be copied a thousand times. */
+const TITLE_CHARACTERS_MAX = 200
+
+/** As much of a heading's title as is kept: its first characters, none of them half a pair. */
+export const cutTitle = (title: string): string =>
+  title.length <= TITLE_CHARACTERS_MAX
+    ? title
+    : title.slice(0, TITLE_CHARACTERS_MAX).replace(/[\uD800-\uDBFF]$/, '')
+
 export const mimeTypes = {
   markdown: 'text/markdown',
   plain: 'text/plain',
