@@ -5,6 +5,7 @@ import { type DemoConfig, demo } from './settings/demo.ts'
 import { type EmbeddingsConfig, embeddings } from './settings/embeddings.ts'
 import { isLoopback } from './settings/forms.ts'
 import type { Derived, Environment } from './settings/group.ts'
+import { type IngestionConfig, ingestion } from './settings/ingestion.ts'
 import { type IssuersConfig, issuers } from './settings/issuers.ts'
 import { type LimitsConfig, limits } from './settings/limits.ts'
 import { type ListeningConfig, listening } from './settings/listening.ts'
@@ -22,6 +23,7 @@ export const settings = z.object({
   ...vault.settings,
   ...record.settings,
   ...embeddings.settings,
+  ...ingestion.settings,
   ...retrieval.settings,
   ...limits.settings,
   ...outbound.settings,
@@ -35,6 +37,7 @@ const groups = [
   vault,
   record,
   embeddings,
+  ingestion,
   retrieval,
   limits,
   outbound,
@@ -47,6 +50,7 @@ export interface Config
     IssuersConfig,
     VaultConfig,
     RecordConfig,
+    IngestionConfig,
     RetrievalConfig,
     LimitsConfig,
     OutboundConfig,
@@ -90,6 +94,7 @@ export function loadConfig(env: Environment): Config {
     ...vault.read(value, derived, env),
     ...record.read(value, derived, env),
     ...embeddings.read(value, derived, env),
+    ...ingestion.read(value, derived, env),
     ...retrieval.read(value, derived, env),
     ...limits.read(value, derived, env),
     ...outbound.read(value, derived, env),

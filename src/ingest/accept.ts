@@ -117,7 +117,7 @@ async function commit(
   }
   await context.queue.send(
     sql,
-    tasks.map((data) => ({ key: data.document, data })),
+    tasks.map((data) => ({ key: data.document, turn: writer.subject, data })),
   )
   return { narrowed, tags }
 }

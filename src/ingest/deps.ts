@@ -30,6 +30,8 @@ export interface Content {
   readonly mimeType: string
   readonly bytes: Uint8Array
   readonly title: string
+  /** The service that sent it: what one sends does not keep what others send from being read. */
+  readonly source: string
 }
 
 /** Parses and chunks. Throws {@link UnreadableError} for what no other try can read. */

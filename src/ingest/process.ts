@@ -88,8 +88,8 @@ async function prepareAndStage(
   )
   // Superseded meanwhile: the publish step finds the same.
   if (row === undefined) return
-  const { title, mimeType } = revision
-  const prepared: Prepared = await prepare({ mimeType, title, bytes: row.content })
+  const { title, mimeType, source } = revision
+  const prepared: Prepared = await prepare({ mimeType, title, source, bytes: row.content })
   await step('prepared', revision.id)
   const texts = prepared.chunks.map(({ embedText }) => embedText)
   const tokens = new Map(prepared.chunks.map((chunk) => [chunk.embedText, chunk.tokens]))

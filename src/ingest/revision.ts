@@ -7,6 +7,8 @@ export interface Revision {
   readonly docNo: number
   readonly revision: number
   readonly itemNo: number
+  /** The service that sent it. */
+  readonly source: string
   readonly title: string
   readonly mimeType: string
   readonly access: readonly Tag[]
@@ -22,7 +24,7 @@ export async function readRevision(
   revision: number,
 ): Promise<Revision | undefined> {
   const [row] = await sql.query<Revision>(
-    `select d.id, d.doc_no as "docNo", r.revision, r.item_no as "itemNo", r.title, r.mime_type as "mimeType",
+    `select d.id, d.doc_no as "docNo", r.revision, r.item_no as "itemNo", r.source, r.title, r.mime_type as "mimeType",
        r.access, r.creates, r.retagged, r.deaths
      from documents d join revisions r using (doc_no)
      where d.id = $1 and r.revision = $2 and d.accepted_revision = r.revision`,

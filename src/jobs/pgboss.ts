@@ -1,5 +1,8 @@
-import { type Db, type Job, type JobResult, PgBoss } from 'pg-boss'
+import { AsyncResource } from 'node:async_hooks'
+import { setTimeout as pause } from 'node:timers/promises'
+import { type Db, type Job, PgBoss } from 'pg-boss'
 import { traced, traceHeaders } from '../kernel/trace.ts'
+import { nextInTurn } from '../kernel/turns.ts'
 import type { Database, Sql, SqlValue } from '../store/sql.ts'
 import type { Handler, Queue, Task } from './queue.ts'
 
@@ -19,6 +22,14 @@ export interface PgBossQueueOptions {
 // A queue in its own schema. 30 s: a task whose process died without a word is taken up again after that.
 const schema = 'pgboss'
 const heartbeatSeconds = 30
+// A look at the queue goes over the first task of every key that waits: it has to be worth it, and what one process has taken no
+// other gets. No more are held than a few services' worth.
+const takenAtOnce = 8
+const takenMax = 256
+// So long is not looked again, in multiples of what a look took, unless there is nothing to do.
+const restShare = 4
+// How long what runs may take to hear of a shutdown.
+const graceMs = 10_000
 // Retries go on for as long as a task is kept: an outage of a day must lose nothing.
 const queueOptions = {
   policy: 'key_strict_fifo',
@@ -46,7 +57,15 @@ export function createPgBossQueue(options: PgBossQueueOptions): Queue {
     monitorVacuum: database.kind === 'postgres',
   })
   boss.on('error', onError)
-  let worker: string | undefined
+  /** Ours, and not begun. */
+  let taken: Job<Task['data']>[] = []
+  const running = new Map<Job<Task['data']>, Promise<void>>()
+  const timers: NodeJS.Timeout[] = []
+  let handle: Handler | undefined
+  let looked: Promise<void> | undefined
+  let isLooking = false
+  let isAsked = false
+  let restsUntil = 0
   let closing: Promise<void> | undefined
 
   async function start(handler: Handler): Promise<void> {
@@ -60,21 +79,77 @@ export function createPgBossQueue(options: PgBossQueueOptions): Queue {
     // Warms the cache: a miss inside a transaction would need a second session, which PGlite lacks.
     await boss.getQueue(name)
     if (database.kind === 'pglite') await retakeAbandoned(boss, database, name)
-    worker = await boss.work<Task['data'], JobResult[], typeof workOptions>(name, workOptions, (jobs) =>
-      Promise.all(jobs.map((job) => settle(job, handler))),
+    handle = handler
+    timers.push(
+      setInterval(wake, pollSeconds * 1_000),
+      setInterval(() => void beat(), heartbeatSeconds * 500),
     )
+    wake()
   }
 
-  const workOptions = {
-    batchSize: concurrency,
-    burstWhenBatchFull: true,
-    pollingIntervalSeconds: pollSeconds,
-    perJobResults: true,
-  } as const
+  function wake(): void {
+    isAsked = true
+    if (isLooking) return
+    isLooking = true
+    looked = lookOwn()
+  }
 
-  async function settle(job: Job<Task['data']>, handler: Handler): Promise<JobResult> {
+  /** What runs is no step of the request that happened to wake us. */
+  const lookOwn = AsyncResource.bind(look)
+
+  /**
+   * Begins tasks one by one as places are free: none waits for those that were taken along with it. Of whom none is taken, tasks
+   * are looked for even while others wait: they are next.
+   */
+  async function look(): Promise<void> {
+    try {
+      while (isAsked && !stopping.signal.aborted) {
+        isAsked = false
+        begin()
+        const rests = taken.length >= takenMax || (taken.length > 0 && performance.now() < restsUntil)
+        if (handle !== undefined && !rests && (await take()) > 0) isAsked = true
+      }
+    } catch (error) {
+      // Looked for again at the next poll.
+      report(error)
+    } finally {
+      isLooking = false
+    }
+  }
+
+  function begin(): void {
+    while (running.size < concurrency) {
+      const job = nextInTurn(taken, running.keys(), turnOf, Math.max(1, concurrency - 1))
+      if (job === undefined) return
+      taken = taken.filter((other) => other !== job)
+      run(job)
+    }
+  }
+
+  /** Takes the oldest tasks that are of nobody else than those of whom some are taken already. */
+  async function take(): Promise<number> {
+    const since = performance.now()
+    const ignoreGroups = [...new Set(taken.flatMap((job) => turnOf(job) ?? []))]
+    const jobs = await boss.fetch<Task['data']>(name, { batchSize: takenAtOnce, ignoreGroups })
+    restsUntil = performance.now() + (performance.now() - since) * restShare
+    taken.push(...jobs)
+    return jobs.length
+  }
+
+  function run(job: Job<Task['data']>): void {
+    const settled = settle(job)
+      .catch(report)
+      .finally(() => {
+        running.delete(job)
+        wake()
+      })
+    running.set(job, settled)
+  }
+
+  async function settle(job: Job<Task['data']>): Promise<void> {
     const { traceparent, ...data } = job.data
     try {
+      stopping.signal.throwIfAborted()
       // What a request left to be done is a later step of its trace.
       await traced(
         `job ${name}`,
@@ -83,21 +158,37 @@ export function createPgBossQueue(options: PgBossQueueOptions): Queue {
           attributes: { 'messaging.destination.name': name },
           carrier: typeof traceparent === 'string' ? { traceparent } : {},
         },
-        () => handler(data, stopping.signal),
+        async () => handle?.(data, stopping.signal),
       )
-      return { id: job.id, status: 'completed' }
     } catch (error) {
-      const failure = error instanceof Error ? error : new Error(String(error))
-      if (!stopping.signal.aborted) onError(failure)
+      report(error)
       // The message may quote a document; only the name is stored.
-      return { id: job.id, status: 'failed', output: { error: failure.name } }
+      await boss.fail(name, job, { error: error instanceof Error ? error.name : 'thrown value' })
+      return
     }
+    await boss.complete(name, job)
+  }
+
+  /** Says that we are still at it: what is not heard of for so long is taken for abandoned. */
+  async function beat(): Promise<void> {
+    const held = [...taken, ...running.keys()]
+    if (held.length > 0) await boss.touch(name, held).catch(report)
+  }
+
+  function report(error: unknown): void {
+    if (!stopping.signal.aborted) onError(error instanceof Error ? error : new Error(String(error)))
   }
 
   const close = (): Promise<void> => {
     closing ??= (async () => {
       stopping.abort(new Error('The service is shutting down.'))
-      await boss.stop({ graceful: true, timeout: 10_000 })
+      for (const timer of timers) clearInterval(timer)
+      await looked
+      await Promise.race([Promise.all(running.values()), pause(graceMs, undefined, { ref: false })])
+      // What was not begun, or did not hear, is anybody's again, and no longer ours to settle.
+      const left = [...taken, ...running.keys()]
+      if (left.length > 0) await boss.fail(name, left, { error: 'abandoned' }).catch(report)
+      await boss.stop({ graceful: true, timeout: graceMs })
     })()
     return closing
   }
@@ -106,19 +197,20 @@ export function createPgBossQueue(options: PgBossQueueOptions): Queue {
     start,
     async send(sql, tasks) {
       const { traceparent } = traceHeaders()
-      const jobs = tasks.map(({ key, data }) => ({
+      const jobs = tasks.map(({ key, turn, data }) => ({
         data: { ...data, ...(traceparent !== undefined && { traceparent }) },
         singletonKey: key,
+        ...(turn !== undefined && { group: { id: turn } }),
       }))
       await boss.insert(name, jobs, { db: bossDb(sql) })
     },
-    wake() {
-      if (worker !== undefined) boss.notifyWorker(worker)
-    },
+    wake,
     close,
     [Symbol.asyncDispose]: close,
   }
 }
+
+const turnOf = ({ groupId }: Job<Task['data']>): string | null | undefined => groupId
 
 // PGlite has one process: what is active at start belonged to a dead one. On native Postgres another live
 // process may hold it, so there only a missed heartbeat frees it.

@@ -3,6 +3,8 @@ import type { Sql } from '../store/sql.ts'
 /** One piece of work: `key` orders it after earlier ones of the same key; `data` must be JSON. */
 export interface Task {
   readonly key: string
+  /** Whose it is, where several share the queue: who has nothing running goes first, and nobody holds every place. */
+  readonly turn?: string
   readonly data: Readonly<Record<string, string | number>>
 }
 

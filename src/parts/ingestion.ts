@@ -10,7 +10,7 @@ import { importRoutes } from '../http/routes/imports.ts'
 import { jobRoutes } from '../http/routes/jobs.ts'
 import { createIngest, type Ingest } from '../ingest/ingest.ts'
 import { supportedMimeTypes } from '../ingest/parse/parsed.ts'
-import { createParser } from '../ingest/parse/parser.ts'
+import { createParser, parsersHere } from '../ingest/parse/parser.ts'
 import { createPrepare } from '../ingest/prepare.ts'
 import { createPgBossQueue } from '../jobs/pgboss.ts'
 import type { Door } from './door.ts'
@@ -47,6 +47,10 @@ export async function openIngestion(deps: IngestionDeps): Promise<Ingestion> {
   await using stack = new AsyncDisposableStack()
   const parser = stack.use(
     createParser({
+      threads: config.parserThreads ?? parsersHere(),
+      cpuMsMax: config.parserCpuMs,
+      timeoutMs: config.parserCpuMs * 10,
+      memoryBytesMax: config.parserMemoryBytes,
       cutting: {
         counting: embedder?.counting ?? countingWithoutModel,
         tokensMax: embedder?.tokensMax ?? tokensMaxWithoutModel,

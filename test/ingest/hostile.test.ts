@@ -20,10 +20,10 @@ test.skipIf(!localModel.available).each([
     await using parser = createParser({ cutting: { counting: { kind: 'model', folder }, tokensMax: 256 } })
     const prepare = createPrepare(parser)
     const bytes = Buffer.from(text)
-    await prepare({ mimeType: mimeTypes.plain, bytes: Buffer.from('warm'), title: 'Warm' })
+    await prepare({ mimeType: mimeTypes.plain, bytes: Buffer.from('warm'), title: 'Warm', source: 's' })
     // Its processor time bounds how long it can have stood still, however busy the machine is.
     const before = process.threadCpuUsage()
-    const { chunks } = await prepare({ mimeType: mimeTypes.markdown, bytes, title: 'Hostile' })
+    const { chunks } = await prepare({ mimeType: mimeTypes.markdown, bytes, title: 'Hostile', source: 's' })
     const { user, system } = process.threadCpuUsage(before)
     expect(chunks.length).toBeGreaterThan(1_000)
     expect((user + system) / 1_000).toBeLessThan(250)
@@ -35,7 +35,7 @@ test('a tokenizer that cannot be read is no fault of the document', async () => 
   const counting = { kind: 'model', folder: '/there/is/none' } as const
   await using parser = createParser({ cutting: { counting, tokensMax: 256 } })
   const prepare = createPrepare(parser)
-  const failure = prepare({ mimeType: mimeTypes.plain, bytes: Buffer.from('text'), title: 'T' })
+  const failure = prepare({ mimeType: mimeTypes.plain, bytes: Buffer.from('text'), title: 'T', source: 's' })
   await expect(failure).rejects.toThrow('The thread that reads cannot')
   await expect(failure).rejects.not.toMatchObject({ name: 'UnreadableError' })
 })

@@ -1,9 +1,9 @@
-import { deflateSync } from 'node:zlib'
 import { expect, test } from 'vitest'
 import { mimeTypes, type ParseLimits } from '../../src/ingest/parse/parsed.ts'
 import { createParser, type Parser } from '../../src/ingest/parse/parser.ts'
 import { writeZip } from '../../src/kernel/zip.ts'
-import { deflated } from '../support/zip.ts'
+import { pdf, pdfPage } from '../support/pdf.ts'
+import { deflated, wordDocument } from '../support/zip.ts'
 
 const MIB = 1024 * 1024
 
@@ -18,39 +18,6 @@ async function withParser(
 /** The thread that a hostile document cost is replaced: the next document is read. */
 const stillReads = async (parser: Parser): Promise<void> => {
   expect((await parser.parse({ mimeType: mimeTypes.plain, bytes: Buffer.from('fine') })).text).toBe('fine')
-}
-
-/** A PDF of the given objects, numbered from 1; the first is the catalog. */
-function pdf(objects: readonly (string | Uint8Array)[]): Buffer {
-  const parts: Buffer[] = [Buffer.from('%PDF-1.7\n')]
-  const offsets = objects.map((body, index) => {
-    const at = parts.reduce((sum, part) => sum + part.length, 0)
-    parts.push(Buffer.from(`${index + 1} 0 obj\n`), Buffer.from(body), Buffer.from('\nendobj\n'))
-    return at
-  })
-  const start = parts.reduce((sum, part) => sum + part.length, 0)
-  const rows = offsets.map((at) => `${String(at).padStart(10, '0')} 00000 n \n`).join('')
-  parts.push(Buffer.from(`xref\n0 ${objects.length + 1}\n0000000000 65535 f \n${rows}`))
-  parts.push(
-    Buffer.from(`trailer\n<< /Size ${objects.length + 1} /Root 1 0 R >>\nstartxref\n${start}\n%%EOF`),
-  )
-  return Buffer.concat(parts)
-}
-
-/** One page whose content stream is the given text, packed. */
-function pdfPage(content: Uint8Array): Buffer {
-  const packed = deflateSync(content)
-  return pdf([
-    '<< /Type /Catalog /Pages 2 0 R >>',
-    '<< /Type /Pages /Kids [3 0 R] /Count 1 >>',
-    '<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] /Contents 4 0 R /Resources << /Font << /F1 5 0 R >> >> >>',
-    Buffer.concat([
-      Buffer.from(`<< /Length ${packed.length} /Filter /FlateDecode >>\nstream\n`),
-      packed,
-      Buffer.from('\nendstream'),
-    ]),
-    '<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>',
-  ])
 }
 
 test('reads a page made here, so that the hostile ones below differ in one thing only', async () => {
@@ -84,21 +51,6 @@ test('refuses a PDF of a hundred thousand pages', async () => {
     })
   })
 })
-
-const wordDocument = (xml: string) => [
-  {
-    name: '[Content_Types].xml',
-    bytes: Buffer.from(
-      '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"><Default Extension="xml" ContentType="application/xml"/></Types>',
-    ),
-  },
-  {
-    name: 'word/document.xml',
-    bytes: Buffer.from(
-      `<w:document xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"><w:body>${xml}</w:body></w:document>`,
-    ),
-  },
-]
 
 test('reads a Word document made here', async () => {
   await withParser({}, async (parser) => {
@@ -134,17 +86,53 @@ test('counts all parts of a Word document together', async () => {
   })
 })
 
-test('gives up on a document that takes too long, and reads the ones that waited behind it', async () => {
-  await withParser({ timeoutMs: 300 }, async (parser) => {
-    await stillReads(parser)
-    const slow = parser.parse({
-      mimeType: mimeTypes.markdown,
-      bytes: Buffer.from('a *b [c](d) '.repeat(500_000)),
+const slow = { mimeType: mimeTypes.markdown, bytes: Buffer.from('a *b [c](d) '.repeat(500_000)) }
+
+test.each([
+  [{ cpuMsMax: 300 }, 'Reading took more than 0.3 s of processor time.'],
+  [{ timeoutMs: 300 }, 'Reading took longer than 0.3 s.'],
+])(
+  'gives up on a document that takes too long, and reads the ones that waited behind it: %o',
+  async (limits, detail) => {
+    await withParser(limits, async (parser) => {
+      await stillReads(parser)
+      const late = parser.parse(slow)
+      const behind = parser.parse({ mimeType: mimeTypes.plain, bytes: Buffer.from('behind') })
+      await expect(late).rejects.toMatchObject({ code: 'timed_out', detail })
+      expect((await behind).text).toBe('behind')
     })
-    const behind = parser.parse({ mimeType: mimeTypes.plain, bytes: Buffer.from('behind') })
-    await expect(slow).rejects.toMatchObject({ code: 'timed_out' })
-    expect((await behind).text).toBe('behind')
+  },
+)
+
+test('takes a document that takes long by the clock alone, as any does on a busy machine', async () => {
+  await withParser({ cpuMsMax: 1_000 }, async (parser) => {
+    await stillReads(parser)
+    const read = parser.parse({ mimeType: mimeTypes.plain, bytes: Buffer.from('slowly') })
+    await new Promise((resolve) => setImmediate(resolve))
+    // This thread stands still as if others had the processor: what it looks at the clock by is over, and the answer is not read.
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_500)
+    expect((await read).text).toBe('slowly')
   })
+})
+
+test('a thread is left for others by the slow documents of one service, and the time of one is not the time of another', async () => {
+  await using parser = createParser({
+    threads: 2,
+    cpuMsMax: 1_000,
+    cutting: { counting: { kind: 'estimate', of: 'characters', perToken: 4, marks: 0 }, tokensMax: 256 },
+  })
+  const ended: string[] = []
+  const read = (source: string, input: { mimeType: string; bytes: Buffer }) =>
+    parser.prepare({ ...input, title: source, source }).then(
+      () => ended.push(source),
+      () => ended.push(`no ${source}`),
+    )
+  const quick = { mimeType: mimeTypes.plain, bytes: Buffer.from('quick') }
+  // Both threads are up.
+  await Promise.all([read('d', quick), read('e', quick)])
+  ended.length = 0
+  await Promise.all([read('a', slow), read('a', quick), read('b', quick), read('c', quick)])
+  expect(ended).toEqual(['b', 'c', 'no a', 'a'])
 })
 
 test('refuses a document that fills the heap, and reads on', async () => {

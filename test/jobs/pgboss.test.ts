@@ -85,6 +85,87 @@ test('runs tasks of one key in order and never two at a time, others beside them
   expect(most).toBeGreaterThan(1)
 })
 
+/** Tasks that run until they are let go, by key and by whose turn it is. */
+function held() {
+  const running = new Map<unknown, () => void>()
+  const began: unknown[] = []
+  const handler: Handler = async ({ key }) => {
+    if (typeof key !== 'string' || !key.startsWith('slow')) return void began.push(key)
+    const { promise, resolve } = Promise.withResolvers<void>()
+    running.set(key, resolve)
+    began.push(key)
+    await promise
+  }
+  const letGo = (key: string): void => running.get(key)?.()
+  const end = (): void => {
+    for (const resolve of running.values()) resolve()
+  }
+  return { handler, began, letGo, end }
+}
+
+const sendFor = (queue: Queue, turn: string, ...keys: string[]): Promise<void> =>
+  database.transaction((sql) =>
+    queue.send(
+      sql,
+      keys.map((key) => ({ key, turn, data: { key } })),
+    ),
+  )
+
+test('a slow task holds one place: those that were fetched with it, and those after it, do not wait', async () => {
+  const { handler, began, end } = held()
+  await using running = await open(handler)
+  await send(running.queue, 'slow', ...Array.from({ length: 20 }, (_, index) => `quick-${index}`))
+  running.queue.wake()
+  await expect.poll(() => began.length).toBe(21)
+  await send(running.queue, 'later')
+  running.queue.wake()
+  await expect.poll(() => began.at(-1)).toBe('later')
+  end()
+})
+
+test('the slow tasks of one service never hold every place, and who has nothing running goes first', async () => {
+  const { handler, began, letGo, end } = held()
+  await using running = await open(handler)
+  const many = (of: string) => Array.from({ length: 20 }, (_, index) => `slow-${of}-${index}`)
+  await sendFor(running.queue, 'service:a', ...many('a'))
+  running.queue.wake()
+  await expect.poll(() => began.length).toBe(7)
+  await sendFor(running.queue, 'service:b', ...many('b'))
+  running.queue.wake()
+  await expect.poll(() => began.length).toBe(8)
+  expect(began.at(-1)).toMatch('slow-b')
+  // Both have many that wait and are older.
+  await sendFor(running.queue, 'service:c', 'c')
+  await sendFor(running.queue, 'service:d', 'd')
+  const isTaken = `select 1 from pgboss.job where name = $1 and singleton_key in ('c', 'd') and state = 'active'`
+  await expect.poll(() => database.query(isTaken, [running.name])).toHaveLength(2)
+  letGo(String(began[0]))
+  await expect.poll(() => began.slice(8, 10).sort()).toEqual(['c', 'd'])
+  end()
+})
+
+test('takes many tasks at each look at the queue, since a look goes over all that wait', async () => {
+  let looks = 0
+  const counting: Database = {
+    ...database,
+    query: (text, values) => {
+      if (text.includes('strict_fifo_heads')) looks += 1
+      return database.query(text, values)
+    },
+  }
+  let ran = 0
+  await using queue = createPgBossQueue({
+    database: counting,
+    name: 'many',
+    onError: (error) => console.error(error),
+  })
+  await queue.start(async () => void ran++)
+  await sendFor(queue, 'service:a', ...Array.from({ length: 320 }, (_, index) => `quick-${index}`))
+  queue.wake()
+  await expect.poll(() => ran, { timeout: 25_000 }).toBe(320)
+  expect(looks).toBeLessThan(160)
+})
+
 test('tries a task again that failed, before later ones of its key', async () => {
   const ran: unknown[] = []
   await using running = await open(async ({ number }) => {

@@ -17,3 +17,20 @@ export function deflated(name: string, bytes: Uint8Array, sizeDeclared = bytes.l
   }
   return archive
 }
+
+const wordMain = 'http://schemas.openxmlformats.org/wordprocessingml/2006/main'
+
+/** The XML of a Word document's main part. */
+export const wordXml = (body: string): Buffer =>
+  Buffer.from(`<w:document xmlns:w="${wordMain}"><w:body>${body}</w:body></w:document>`)
+
+/** The parts of a Word document with this body. */
+export const wordDocument = (body: string) => [
+  {
+    name: '[Content_Types].xml',
+    bytes: Buffer.from(
+      '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"><Default Extension="xml" ContentType="application/xml"/></Types>',
+    ),
+  },
+  { name: 'word/document.xml', bytes: wordXml(body) },
+]

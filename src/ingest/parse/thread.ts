@@ -1,0 +1,150 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
+import { ParseError, type ParseLimits } from './parsed.ts'
+import type { Cutting, ParseReply, ParseRequest, WorkerStart } from './worker.ts'
+
+/** What came of a document that is taken. */
+export type Read = Extract<ParseReply, { parsed: unknown }> | Extract<ParseReply, { prepared: unknown }>
+
+/** A thread that reads one document at a time, and is replaced by a fresh one where a document cost it. */
+export interface ParseThread extends AsyncDisposable {
+  /** Not before the one before has ended. Throws `ParseError` for a document that is not taken. */
+  read(request: ParseRequest): Promise<Read>
+}
+
+interface Task {
+  readonly request: ParseRequest
+  readonly resolve: (reply: Read) => void
+  readonly reject: (reason: unknown) => void
+}
+
+const MIB = 1024 * 1024
+/** How often is looked at what a document has used. */
+const LOOK_EVERY_MS = 50
+
+/**
+ * Begins when it is first needed. Processor time and the memory beside the heap (unpacked streams) are looked at from outside
+ * every 50 ms, so that a document can pass its limits for that long, or for as long as one call of a library that never
+ * answers meanwhile: the clock ends those.
+ */
+export function createThread(limits: ParseLimits, cutting: Cutting | undefined): ParseThread {
+  let worker: Worker | undefined
+  let isReady = false
+  let running: Task | undefined
+
+  function start(): Worker {
+    isReady = false
+    const fresh = new Worker(new URL('./worker.ts', import.meta.url), {
+      workerData: { limits, ...(cutting && { cutting }) } satisfies WorkerStart,
+      execArgv: [],
+      // What a library prints about a document is not for the service's log.
+      stdout: true,
+      stderr: true,
+      resourceLimits: { maxOldGenerationSizeMb: Math.ceil(limits.memoryBytesMax / MIB) },
+    })
+    fresh.stdout.resume()
+    fresh.stderr.resume()
+    fresh.on('message', (reply: ParseReply) => ('ready' in reply ? begin(fresh) : void finish(fresh, reply)))
+    fresh.on('error', (cause) => stop(fresh, asParseError(cause)))
+    fresh.on('exit', () => stop(fresh, new ParseError('unreadable', 'Reading the document stopped.')))
+    return fresh
+  }
+
+  /** What a thread takes to start is not the document's. */
+  function begin(started: Worker): void {
+    if (started !== worker) return
+    isReady = true
+    if (running) void watch(running, started)
+  }
+
+  async function finish(from: Worker, reply: Exclude<ParseReply, { ready: true }>): Promise<void> {
+    if (from !== worker || reply.id !== running?.request.id) return
+    const task = running
+    running = undefined
+    // What a large document leaves behind would count against the next one.
+    const { bytes } = await usedBy(from)
+    from.unref()
+    if (from === worker && bytes >= limits.memoryBytesMax / 2) {
+      worker = undefined
+      void from.terminate()
+    }
+    if ('parsed' in reply || 'prepared' in reply) task.resolve(reply)
+    else if ('broken' in reply) task.reject(new Error(`The thread that reads cannot: ${reply.broken}`))
+    else
+      task.reject(
+        new ParseError(reply.code, reply.detail, reply.cause === '' ? undefined : new Error(reply.cause)),
+      )
+  }
+
+  /** Ends the thread, and with it the document that it was at. */
+  function stop(which: Worker, reason: unknown): void {
+    if (which !== worker) return
+    worker = undefined
+    const task = running
+    running = undefined
+    void which.terminate()
+    task?.reject(reason)
+  }
+
+  async function watch(task: Task, which: Worker): Promise<void> {
+    const { timeoutMs, cpuMsMax, memoryBytesMax } = limits
+    const end = (reason: ParseError): void => {
+      if (running === task) stop(which, reason)
+    }
+    const late = setTimeout(() => end(timedOut(`longer than ${timeoutMs / 1_000} s`)), timeoutMs).unref()
+    const before = await usedBy(which)
+    while (running === task) {
+      const { bytes, cpuMs } = await usedBy(which)
+      if (bytes > memoryBytesMax) end(tooMuchMemory())
+      if (cpuMs - before.cpuMs > cpuMsMax) end(timedOut(`more than ${cpuMsMax / 1_000} s of processor time`))
+      await pause(LOOK_EVERY_MS, undefined, { ref: false })
+    }
+    clearTimeout(late)
+  }
+
+  return {
+    read: (request) =>
+      new Promise<Read>((resolve, reject) => {
+        running = { request, resolve, reject }
+        worker ??= start()
+        worker.ref()
+        if (isReady) void watch(running, worker)
+        worker.postMessage(request)
+      }),
+    async [Symbol.asyncDispose]() {
+      const last = worker
+      worker = undefined
+      running?.reject(new Error('The parser is closed.'))
+      running = undefined
+      await last?.terminate()
+    },
+  }
+}
+
+interface Used {
+  /** Of the heap and of the memory beside it. */
+  readonly bytes: number
+  readonly cpuMs: number
+}
+
+/** Nothing for a thread that has ended. */
+async function usedBy(worker: Worker): Promise<Used> {
+  try {
+    const [heap, cpu] = await Promise.all([worker.getHeapStatistics(), worker.cpuUsage()])
+    return { bytes: heap.used_heap_size + heap.external_memory, cpuMs: (cpu.user + cpu.system) / 1_000 }
+  } catch {
+    return { bytes: 0, cpuMs: 0 }
+  }
+}
+
+const timedOut = (what: string): ParseError => new ParseError('timed_out', `Reading took ${what}.`)
+
+const tooMuchMemory = (cause?: unknown): ParseError =>
+  new ParseError('too_large', 'Reading the document takes too much memory.', cause)
+
+function asParseError(cause: unknown): ParseError {
+  const outOfMemory = cause instanceof Error && 'code' in cause && cause.code === 'ERR_WORKER_OUT_OF_MEMORY'
+  return outOfMemory
+    ? tooMuchMemory(cause)
+    : new ParseError('unreadable', 'The document cannot be read.', cause)
+}
