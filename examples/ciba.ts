@@ -53,11 +53,12 @@ interface Asked {
 async function ask(
   issuer: client.Configuration,
   why: string,
+  scope: string,
   ...details: readonly object[]
 ): Promise<string> {
   const started = await client.initiateBackchannelAuthentication(issuer, {
     login_hint: person,
-    scope: 'openid docs.search docs.read approvals.request',
+    scope,
     binding_message: why,
     ...(details.length > 0 && { authorization_details: JSON.stringify(details) }),
   })
@@ -87,13 +88,15 @@ function show({ results }: Answer): void {
 
 async function main(): Promise<void> {
   const issuer = await findIssuer()
-  const first = await retrieve(await ask(issuer, 'Nightly report'))
+  const first = await retrieve(await ask(issuer, 'Nightly report', 'openid docs.search approvals.request'))
   show(first)
   const offer = first.approval?.offer_id
   if (offer === undefined) return
   // Something would have been found that no agent may read by itself: one bit, and a name for it. What it is the person sees.
   console.log('— and with your yes:')
-  show(await retrieve(await ask(issuer, 'Nightly report, the rest', { type: 'document_access', offer })))
+  const rest = { type: 'document_access', offer }
+  // For one offer the scope that redeems it, and no other.
+  show(await retrieve(await ask(issuer, 'Nightly report, the rest', 'openid docs.search', rest)))
 }
 
 /** What went wrong, as one sentence for whoever runs this. */

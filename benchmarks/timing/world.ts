@@ -103,7 +103,7 @@ export async function openTimingWorld(): Promise<TimingWorld> {
   const delegation = await fill(service)
   const { id } = await service.approvals.ask(
     { subject: 'user:bob', agent: 'other-bot', client: 'bench', delegation, txn: 't_bench' },
-    { kind: 'documents', offer: 'o_bench', documentIds: ['hidden/flat'], queryHmac: 'q' },
+    { kind: 'documents', scopes: [], offer: 'o_bench', documentIds: ['hidden/flat'], queryHmac: 'q' },
     { seconds: 3_000, front: 'rest' },
   )
   const tokens = createTestTokens({ ...service, publicUrl: config.publicUrl, clock, randomBytes })

@@ -216,6 +216,8 @@ export type DecisionEvent =
       readonly front: 'rest' | 'ciba'
       readonly kind: 'documents' | 'vault_call' | 'access'
       readonly documents?: readonly string[]
+      /** Of the token that a yes gives; left out where it gives none. */
+      readonly scopes?: readonly string[]
       readonly expires_at: string
       readonly blocked: boolean
     }

@@ -48,13 +48,12 @@ async function offer(): Promise<string> {
   return offered ?? ''
 }
 
-const scopes = ['docs.search', 'docs.read']
 describe('documents', () => {
   const tool = (seen: unknown[]) =>
     withApproval<string, string[]>(
       {
         audience: world.url,
-        scopes,
+        scopes: ['docs.search'],
         details: (offered) => [{ type: 'document_access', offer: offered }],
         bindingMessage: () => 'The minutes',
       },
@@ -92,6 +91,7 @@ describe('documents', () => {
 })
 
 describe('an answer', () => {
+  const scopes = ['docs.search', 'docs.read']
   const request = { person: { subject: 'anne' }, scopes, bindingMessage: 'Nightly' }
   const begin = async (more: object = {}) => {
     const { source } = parts()

@@ -228,7 +228,7 @@ describe('a person answers on their phone', needsChromium, () => {
       bodyDigest: digestOfBody(Buffer.from(body)) ?? '',
     }
     const callId = await asked(
-      { kind: 'vault_call', provider: 'github', call, body },
+      { kind: 'vault_call', scopes: [], provider: 'github', call, body },
       { purpose: 'To open the issue that the board asked for.' },
     )
     const order = { type: 'trade_order', side: 'buy', symbol: 'ACME', quantity: 10, limit: '42.50 EUR' }

@@ -79,7 +79,13 @@ describeBackends('/approvals for the person', (backend) => {
   })
   const documents = (ids: readonly string[]): Asked => {
     asked += 1
-    return { kind: 'documents', offer: `o_${asked}`, documentIds: ids, queryHmac: `hmac ${asked}` }
+    return {
+      kind: 'documents',
+      scopes: [],
+      offer: `o_${asked}`,
+      documentIds: ids,
+      queryHmac: `hmac ${asked}`,
+    }
   }
   async function ask(
     what: Asked = documents(['board/1', 'board/2', 'board/3']),
@@ -427,7 +433,7 @@ describeBackends('/approvals for the person', (backend) => {
       contentType: 'application/json',
       bodyDigest: 'd'.repeat(43),
     }
-    const vault = (await page(await ask({ kind: 'vault_call', provider: 'acme', call }))).text
+    const vault = (await page(await ask({ kind: 'vault_call', scopes: [], provider: 'acme', call }))).text
     expect(vault).toContain('wants to send or create something at acme for you')
     expect(vault).toContain('/repos/acme/site/issues')
     expect(vault).toContain('a b')

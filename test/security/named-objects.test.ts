@@ -283,7 +283,13 @@ describeDatabases('an object that is named', (kind) => {
     }
     const { approvals } = world.service
     const shownOf = async (id: string) => {
-      const asked = { kind: 'documents', offer: `o_${id}`, documentIds: [id], queryHmac: id } as const
+      const asked = {
+        kind: 'documents',
+        scopes: [],
+        offer: `o_${id}`,
+        documentIds: [id],
+        queryHmac: id,
+      } as const
       const wish = { seconds: 300, front: 'rest' } as const
       const approval = await approvals.ask(askerOf(principal), asked, wish)
       const sent = await done(async () =>
@@ -458,7 +464,13 @@ const collections = (sent: readonly string[]): readonly string[] =>
 async function approvalOfBob({ service, lend }: World): Promise<string> {
   const delegation = await lend('bob', 'other-bot', 'collection:handbook')
   const asker = { subject: 'user:bob', agent: 'other-bot', client: 'x', delegation, txn: 't_test' } as const
-  const asked = { kind: 'documents', offer: 'o_1', documentIds: ['hidden/flat'], queryHmac: 'q' } as const
+  const asked = {
+    kind: 'documents',
+    scopes: [],
+    offer: 'o_1',
+    documentIds: ['hidden/flat'],
+    queryHmac: 'q',
+  } as const
   return (await service.approvals.ask(asker, asked, { seconds: 300, front: 'rest' })).id
 }
 

@@ -29,6 +29,7 @@ export async function agree(
 /** A call to an API of others as it is asked for, once it was resolved. */
 export const askedCall = (call: VaultCall, body?: string): Extract<Asked, { kind: 'vault_call' }> => ({
   kind: 'vault_call',
+  scopes: [],
   call,
   provider: 'github',
   ...(body !== undefined && { body }),

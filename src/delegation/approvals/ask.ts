@@ -55,6 +55,7 @@ export async function ask(deps: AskDeps, asker: Asker, asked: Asked, wish: Wish)
       front: wish.front,
       kind: asked.kind,
       ...(asked.kind === 'documents' && { documents: asked.documentIds }),
+      ...(asked.scopes.length > 0 && { scopes: asked.scopes }),
       expires_at: expiresAt.toISOString(),
       blocked: isBlocked,
     })

@@ -3,7 +3,12 @@ import { canonicalJson, type ForeignDetail } from '../details.ts'
 import type { VaultCall } from '../vault/call.ts'
 
 /** What is asked. All ids are resolved by us, and a body is held to the digest that is approved: nothing in it is the agent's word. */
-export type Asked =
+export type Asked = AskedFor & {
+  /** Of the token that a yes gives. None where it gives none: to what is asked by REST. */
+  readonly scopes: readonly string[]
+}
+
+export type AskedFor =
   | {
       /** Documents that an offer stands for, for the question that it was made for. */
       readonly kind: 'documents'
@@ -23,10 +28,18 @@ export type Asked =
       /** A token for an API. */
       readonly kind: 'access'
       readonly resource: string
-      readonly scopes: readonly string[]
       readonly details: readonly ForeignDetail[]
       readonly collections?: readonly string[]
     }
+
+/**
+ * What a yes to one thing takes to be used, and all that a token for it holds: an offer is redeemed by
+ * `POST /retrieve`, a call by `POST /vault/fetch`.
+ */
+export const scopeOfYes = { documents: 'docs.search', vault_call: 'vault.use' } as const
+
+/** How long the token that comes of a yes counts, at most. */
+export const tokenSeconds = 300
 
 /** Equal for equal questions: each offer has an id of its own, whatever it stands for. */
 export const digestOfAsked = (asked: Asked): string => digest(canonicalJson(comparable(asked)))

@@ -18,7 +18,7 @@ export type WantedDetail =
       readonly body?: string | undefined
     }
 
-/** Turns it into what is asked, every id our own. */
+/** Turns it into what is asked, every id our own. With no scopes: a grant is no token. */
 export type Resolve = (principal: Principal, detail: WantedDetail) => Promise<Asked>
 
 export interface ResolveDeps {
@@ -43,7 +43,7 @@ export function createResolve({ findOffer, resolveCall }: ResolveDeps): Resolve 
       // The same for one of somebody else, one that is over, and one that never was.
       if (offer === undefined) throw invalid('authorization_details.0.offer', 'There is no such offer.')
       const { id, documentIds, queryHmac } = offer
-      return { kind: 'documents', offer: id, documentIds, queryHmac }
+      return { kind: 'documents', scopes: [], offer: id, documentIds, queryHmac }
     }
     if (resolveCall === undefined)
       throw invalid('authorization_details.0.type', 'There are no connections here.')
@@ -59,6 +59,6 @@ export function createResolve({ findOffer, resolveCall }: ResolveDeps): Resolve 
       ...(contentType !== undefined && { contentType }),
       ...(bodyDigest !== undefined && { bodyDigest }),
     })
-    return { kind: 'vault_call', ...resolved, ...(body !== undefined && { body }) }
+    return { kind: 'vault_call', scopes: [], ...resolved, ...(body !== undefined && { body }) }
   }
 }

@@ -2,7 +2,7 @@ import type { FgaObject } from '../../kernel/ids.ts'
 import type { Sql, SqlValue } from '../../store/sql.ts'
 import type { ExternalAccount } from '../links.ts'
 import { type Approval, type ApprovalState, type DecidedIn, isOpen, type Round } from './approval.ts'
-import type { Asked } from './asked.ts'
+import { type Asked, type AskedFor, scopeOfYes } from './asked.ts'
 
 /**
  * Approvals as they stand at `now`. `where` is a condition on `a` whose parameters begin at $2. One whose time is over,
@@ -36,7 +36,7 @@ interface ApprovalRow {
   readonly agent: string
   readonly client: string
   readonly delegation: string
-  readonly asked: Asked
+  readonly asked: AskedColumn
   readonly front: Approval['front']
   readonly purpose: string | null
   readonly binding_message: string | null
@@ -46,13 +46,16 @@ interface ApprovalRow {
   readonly created_at: Date
   readonly expires_at: Date
   readonly reason: string | null
-  readonly answer: Asked | null
+  readonly answer: AskedColumn | null
   readonly grant_id: string | null
   readonly txn: string
   readonly decided_at: Date | null
   readonly decided_in: DecidedInRow | null
   readonly current: boolean
 }
+
+/** Older rows hold scopes only where a token for an API is asked for. */
+type AskedColumn = AskedFor & Partial<Pick<Asked, 'scopes'>>
 
 interface DecidedInRow {
   readonly signed_in_at: string
@@ -73,7 +76,7 @@ const fromRow = (row: ApprovalRow): Approval => ({
   agent: row.agent,
   client: row.client,
   delegation: row.delegation,
-  asked: row.asked,
+  asked: toAsked(row.asked, row.front),
   front: row.front,
   ...(row.purpose !== null && { purpose: row.purpose }),
   ...(row.binding_message !== null && { bindingMessage: row.binding_message }),
@@ -85,10 +88,16 @@ const fromRow = (row: ApprovalRow): Approval => ({
   ...(row.grant_id !== null && { grant: row.grant_id }),
   ...(row.decided_at !== null && { decidedAt: row.decided_at }),
   ...(row.decided_in !== null && { decidedIn: toDecidedIn(row.decided_in) }),
-  ...(row.answer !== null && { answer: row.answer }),
+  ...(row.answer !== null && { answer: toAsked(row.answer, row.front) }),
   txn: row.txn,
   version: row.version,
 })
+
+/** A page that showed no scopes was agreed to for no more than the yes takes. */
+function toAsked(column: AskedColumn, front: Approval['front']): Asked {
+  const least = column.kind === 'access' || front === 'rest' ? [] : [scopeOfYes[column.kind]]
+  return { ...column, scopes: column.scopes ?? least }
+}
 
 const toDecidedIn = ({ signed_in_at, ...rest }: DecidedInRow): DecidedIn => ({
   signedInAt: new Date(signed_in_at),

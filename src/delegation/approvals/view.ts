@@ -81,7 +81,7 @@ export function digestOf(shown: ShownApproval): string {
       subject,
       agent: [agent, agentTitle],
       client: [client, clientTitle ?? null],
-      asked: asked.kind === 'documents' ? asked.queryHmac : asked,
+      asked: asked.kind === 'documents' ? [asked.queryHmac, asked.scopes] : asked,
       words: [purpose ?? null, bindingMessage ?? null],
       state,
       rounds: rounds.map(({ question, answer }) => [question, answer ?? null]),

@@ -15,7 +15,7 @@ import type { People } from '../sign-in/people.ts'
 import type { KeyRing } from '../signing-key.ts'
 import type { Artifacts } from './artifacts.ts'
 import { type Backchannel, isBackchannel } from './ciba/backchannel.ts'
-import { keptSeconds, secondsOf } from './ciba/wish.ts'
+import { keptSeconds, scopeTaken, secondsOf } from './ciba/wish.ts'
 import { documentFeature, isByDocument } from './cimd/feature.ts'
 import { assertIsAssertion } from './client-assertion.ts'
 import { clientMetadata } from './client-metadata.ts'
@@ -213,7 +213,8 @@ function configuration(
           params['scope'] = await defaultScope(params['resource'], client.clientId)
         // OpenID's own names nothing of the API.
         else if (isBackchannel(ctx) && params['scope'] === 'openid')
-          params['scope'] = `openid ${await defaultScope(params['resource'], client.clientId)}`
+          params['scope'] =
+            `openid ${scopeTaken(params['authorization_details']) ?? (await defaultScope(params['resource'], client.clientId))}`
       },
     },
     interactions: { url: (_ctx, interaction) => `/oauth/interaction/${interaction.uid}` },

@@ -1,6 +1,6 @@
 import { html } from 'hono/html'
 import { isOpen } from '../../delegation/approvals/approval.ts'
-import type { Asked } from '../../delegation/approvals/asked.ts'
+import { type Asked, tokenSeconds } from '../../delegation/approvals/asked.ts'
 import type { OwnApproval } from '../../delegation/approvals/own.ts'
 import type { ShownApproval, ShownDocument } from '../../delegation/approvals/view.ts'
 import type { VaultCall } from '../../delegation/vault/call.ts'
@@ -10,6 +10,7 @@ import { hasPlainCharacters, visible } from '../../kernel/text.ts'
 import { detailLists } from './details.ts'
 import type { Html } from './layout.ts'
 import { sayScopes } from './scopes.ts'
+import { moment } from './times.ts'
 
 /** In one line: who wants what. Names are of our registry. */
 export function headline({ shown, call }: OwnApproval): string {
@@ -59,13 +60,21 @@ export function askedSection({ shown, call }: OwnApproval, options: AskedOptions
   const { asked } = shown
   switch (asked.kind) {
     case 'documents':
-      return documentsSection(shown, options)
+      return html`${documentsSection(shown, options)}${tokenLine(asked)}`
     case 'vault_call':
-      return callSection(asked, { shown: call, canAnswer: isOpen(shown) })
+      return html`${callSection(asked, { shown: call, canAnswer: isOpen(shown) })}${tokenLine(asked)}`
     case 'access':
-      return accessSection(asked, options)
+      return accessSection(asked, shown, options)
   }
 }
+
+/** What comes with a yes to one thing, where it is fetched as a token. */
+const tokenLine = ({ scopes }: Asked): Html | string =>
+  scopes.length === 0
+    ? ''
+    : html`<p>It fetches this with one token, for ${minutes} minutes at most. Until that ends it may also <strong>${sayScopes(scopes)}</strong> for you, within what you lent it and agreed to before.</p>`
+
+const minutes = tokenSeconds / 60
 
 function documentsSection(shown: ShownApproval, { ticked }: AskedOptions): Html {
   const canChoose = isOpen(shown)
@@ -130,13 +139,15 @@ function pairs(query: string): Html {
 
 function accessSection(
   { resource, scopes, details, collections }: Extract<Asked, { kind: 'access' }>,
+  { expiresAt }: Pick<ShownApproval, 'expiresAt'>,
   { publicUrl }: AskedOptions,
 ): Html {
   const isOurs = resource === publicUrl || resource === `${publicUrl}/mcp`
   return html`<section class="card" aria-label="What it may do"><h2>What exactly it may do there</h2>
 ${isOurs ? html`<p>It may <strong>${sayScopes(scopes)}</strong> for you, within what you lent it.</p>` : html`<p>It may use <strong>${scopes.length === 0 ? 'this alone' : scopes.join(', ')}</strong> at <code>${resource}</code>.</p>`}
 ${collections === undefined ? '' : html`<p>Only in what it calls ${collections.map((one) => html`<code>${one}</code> `)}<span class="tag">not checked by us</span></p>`}
-${detailLists(details)}</section>`
+${detailLists(details)}
+<p>It gets one token for this, for ${minutes} minutes at most.${isOurs ? '' : html` What you agree to counts until ${moment(new Date(expiresAt.getTime() + tokenSeconds * 1_000))} at most, and stands among <a href="/delegations">what you have lent</a>.`}</p></section>`
 }
 
 function hostOf(resource: string): string {

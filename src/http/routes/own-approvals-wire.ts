@@ -58,7 +58,7 @@ export const listSchema = z
 
 const asked = z.looseObject({ kind }).openapi({
   description:
-    '`vault_call`: `{provider, provider_title, host, account?, method, path, content_type?, body_digest?, body?}`. `access`: `{resource, scopes, authorization_details, collections?}`.',
+    '`scopes`: of the token that a yes gives, for five minutes; none where it gives none. `vault_call`: `{provider, provider_title, host, account?, method, path, content_type?, body_digest?, body?}`. `access`: `{resource, authorization_details, collections?}`.',
 })
 
 const ownSchema = z
@@ -216,12 +216,14 @@ export const ownToWire = ({
 })
 
 function askedToWire(one: Asked, call: ShownCall | undefined): z.output<typeof asked> {
+  const scopes = [...one.scopes]
   switch (one.kind) {
     case 'documents':
-      return { kind: one.kind }
+      return { kind: one.kind, scopes }
     case 'vault_call':
       return {
         kind: one.kind,
+        scopes,
         provider: one.provider,
         ...(call && { provider_title: call.providerTitle, host: call.host, account: call.account }),
         method: one.call.method,
@@ -234,7 +236,7 @@ function askedToWire(one: Asked, call: ShownCall | undefined): z.output<typeof a
       return {
         kind: one.kind,
         resource: one.resource,
-        scopes: [...one.scopes],
+        scopes,
         authorization_details: one.details.map((detail) => ({ ...detail })),
         ...(one.collections !== undefined && { collections: [...one.collections] }),
       }

@@ -39,6 +39,7 @@ export interface AskingWorld extends World {
 
 export const documents = (documentIds: readonly string[], query = 'budget'): Asked => ({
   kind: 'documents',
+  scopes: [],
   offer: `o_${randomBytes(8).toString('hex')}`,
   documentIds,
   queryHmac: `hmac of ${query}`,

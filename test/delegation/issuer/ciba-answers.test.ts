@@ -11,7 +11,7 @@ import { type IssuerWorld, openIssuerWorld } from './world.ts'
 const broker = 'https://broker.test/api'
 const order = { type: 'trade_order', symbol: 'ACME', side: 'buy', quantity: 10 }
 const question = { query: 'board minutes of the merger', top_k: 5, mode: 'keyword' }
-const scope = 'openid docs.search docs.read approvals.request'
+const scope = 'openid docs.search'
 
 type Answer = RetrieveBody & { readonly approval?: { readonly offer_id: string } }
 
@@ -102,6 +102,50 @@ describeBackends('a yes from afar', (backend) => {
     expect(ids(await ask(tokens.access_token, question))).toEqual(['board/1', 'board/3'])
     expect(ids(await ask(tokens.access_token, question))).toEqual([])
   })
+
+  test('gives the one scope that it takes, which the page says; any other is asked for as such', async () => {
+    const offer = details({ type: 'document_access', offer: await offered() })
+    for (const wanted of [
+      'docs.search docs.read',
+      'docs.search vault.use',
+      'docs.read',
+      'docs.search docs.write',
+    ])
+      await expect(begin({ ...offer, scope: `openid ${wanted}` })).rejects.toMatchObject({
+        error: 'invalid_scope',
+        error_description: 'this is asked for with the scope docs.search alone',
+      })
+    expect(await asking.open('anne')).toBeUndefined()
+    const started = await begin({ ...offer, scope: 'openid' })
+    expect((await asking.open('anne'))?.asked.scopes).toEqual(['docs.search'])
+    const { txn } = await approve()
+    const tokens = await fetched(started)
+    expect(tokens.scope).toBe('docs.search')
+    const { access_token: token } = tokens
+    expect((await world.call('GET', '/documents/board%2F1', { token })).status).toBe(403)
+    const records = await world.database.query<{ detail: { scopes?: readonly string[] } }>(
+      `select detail from decision_records where event = 'approval_asked' and txn = $1`,
+      [txn],
+    )
+    expect(records.map(({ detail }) => detail.scopes)).toEqual([['docs.search']])
+  })
+
+  test.each(['documents', 'vault_call'] as const)(
+    'to what was asked before pages showed scopes (%s) gives no more than it takes, whatever the request named',
+    async (kind) => {
+      const { auth_req_id: id } = await begin({ scope: 'openid docs.search docs.read vault.use' })
+      const open = await asking.open('anne')
+      const call = { connection: 'c_1', method: 'GET', path: '/user' }
+      const old = {
+        documents: { kind, offer: 'o_1', documentIds: ['board/1'], queryHmac: 'q' },
+        vault_call: { kind, provider: 'github', call },
+      }
+      await world.database.query('update approvals set asked = $2 where id = $1', [open?.id ?? '', old[kind]])
+      await approve()
+      const { body } = await asking.poll('agent-app', id)
+      expect(body['scope']).toBe({ documents: 'docs.search', vault_call: 'vault.use' }[kind])
+    },
+  )
 
   test('for a while: as often as wanted until its end, by that agent’s tokens alone', async () => {
     const started = await begin(details({ type: 'document_access', offer: await offered() }))

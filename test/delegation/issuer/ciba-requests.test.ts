@@ -227,10 +227,10 @@ describe('a request', () => {
       { type: 'vault_call', grant: 'g_nobody' },
       { type: 'trade_order' },
     ])
-      expect([detail, (await ask({ authorization_details: JSON.stringify([detail]) })).error]).toEqual([
+      expect([
         detail,
-        'invalid_authorization_details',
-      ])
+        (await ask({ scope: 'openid', authorization_details: JSON.stringify([detail]) })).error,
+      ]).toEqual([detail, 'invalid_authorization_details'])
   })
 
   test('of a program that proves nothing, or acts for no agent, is refused', async () => {

@@ -12,6 +12,7 @@ import type { Tool, ToolCall, WrappedTool } from './tool.ts'
 export interface ApprovalOptions<Args> {
   /** The API that the tool calls: exact address, as it is registered. */
   readonly audience: string
+  /** With one offer of documents `docs.search` alone, with one call to a third party `vault.use` alone. */
   readonly scopes?: readonly string[]
   /** What exactly the person is asked for, of this call's arguments. Default: the scopes alone. */
   readonly details?: (args: Args) => readonly Detail[]

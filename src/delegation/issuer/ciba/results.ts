@@ -5,7 +5,7 @@ import { splitObject } from '../../../kernel/ids.ts'
 import type { Agents } from '../../agents.ts'
 import type { Approval, DecidedIn } from '../../approvals/approval.ts'
 import type { Approvals } from '../../approvals/approvals.ts'
-import type { Asked } from '../../approvals/asked.ts'
+import { type Asked, tokenSeconds } from '../../approvals/asked.ts'
 import type { Delegation, Delegations } from '../../delegations.ts'
 import { ownDetailType } from '../../details.ts'
 import { atPages } from '../../sign-in/sign-ins.ts'
@@ -33,8 +33,6 @@ export type ResultOf = (
   provider: Provider,
 ) => Promise<AdapterPayload | undefined>
 
-// One token comes of it, which is made right then.
-const grantSeconds = 300
 // From the yes on. Until it is fetched, nothing of it stands where the person could take it back: hours later they have
 // forgotten it, or changed the password with which somebody else had said it.
 const fetchMs = 600_000
@@ -104,10 +102,11 @@ async function grant(granting: Granting, deps: ResultsDeps): Promise<Partial<Ada
   const lent = await lentBy(granting, answer, deps)
   if (lent === undefined) return undefined
   const { clock, grants } = deps
-  const expiresAt = new Date(Math.min(clock.now() + grantSeconds * 1_000, lent.expiresAt.getTime()))
+  const expiresAt = new Date(Math.min(clock.now() + tokenSeconds * 1_000, lent.expiresAt.getTime()))
   const person = splitObject(request.subject).id
   const resource = String(payload.resource)
-  const scope = scopeOf(answer, payload)
+  // What was answered to, never what the request named: a page showed the one.
+  const scope = answer.scopes.join(' ')
   const { Grant } = provider
   const made = new Grant({
     jti: grantId,
@@ -176,7 +175,7 @@ async function lentBy(
         details: answer.details,
         purpose: agent.purpose,
         // The same whenever it is made, so that making it again after a crash finds it.
-        expiresAt: new Date(approval.expiresAt.getTime() + grantSeconds * 1_000),
+        expiresAt: new Date(approval.expiresAt.getTime() + tokenSeconds * 1_000),
       },
       atPages(splitObject(request.subject).id, approval.txn),
     )
@@ -186,15 +185,6 @@ async function lentBy(
       return undefined
     throw error
   }
-}
-
-/** What was agreed to; for documents and calls, what the token was asked for beside them: it reads by what was lent. */
-function scopeOf(answer: Asked, { scope = '' }: AdapterPayload): string {
-  if (answer.kind === 'access') return answer.scopes.join(' ')
-  return scope
-    .split(' ')
-    .filter((one) => one !== 'openid' && one !== 'offline_access')
-    .join(' ')
 }
 
 function detailsOf({ grant: id }: Approval, answer: Asked): readonly { readonly type: string }[] {

@@ -5,7 +5,7 @@ import type { Principal, Scope } from '../../../kernel/principal.ts'
 import { text } from '../../../kernel/text.ts'
 import { agentObject } from '../../agents.ts'
 import type { Asker } from '../../approvals/approval.ts'
-import type { Asked } from '../../approvals/asked.ts'
+import { type Asked, scopeOfYes } from '../../approvals/asked.ts'
 import type { Resolve } from '../../approvals/resolve.ts'
 import { detailsOf } from '../../details.ts'
 import { shownBodyMax } from '../../vault/call.ts'
@@ -53,6 +53,7 @@ export function wishOf(ctx: KoaContextWithOIDC, publicUrl: string): Wish {
   const asking = all.filter(onlyAsks)
   if (asking.length > 0 && all.length > 1)
     throw new errors.InvalidAuthorizationDetails('an offer or a call is asked for by itself')
+  if (asking[0] !== undefined) assertNoMore(asking[0], ctx.oidc.requestParamScopes, scopes)
   const details = detailsOf(all.filter((one) => !onlyAsks(one)))
   if (!details.ok) throw new errors.InvalidAuthorizationDetails('these are no details that are known')
   const { documents, others } = details.value
@@ -65,6 +66,29 @@ export function wishOf(ctx: KoaContextWithOIDC, publicUrl: string): Wish {
     collections: documents[0]?.collections,
     details: isOurs(resource, publicUrl) ? [] : others,
   }
+}
+
+/** The only scope with which `authorization_details` as they came may be asked for; undefined: any. */
+export function scopeTaken(details: unknown): string | undefined {
+  try {
+    const all: unknown = JSON.parse(String(details ?? '[]'))
+    const asking = Array.isArray(all) ? all.find(onlyAsks) : undefined
+    return asking && scopeOf(asking)
+  } catch {
+    // Refused where it is read.
+    return undefined
+  }
+}
+
+const scopeOf = (asking: object): string =>
+  'type' in asking && asking.type === 'vault_call' ? scopeOfYes.vault_call : scopeOfYes.documents
+
+/** Else a yes to one thing would give a token for others: they are asked for as such, by a page that says so. */
+function assertNoMore(asking: object, requested: ReadonlySet<string>, held: readonly string[]): void {
+  const only = scopeOf(asking)
+  const more = [...requested].filter((one) => ![only, 'openid', 'offline_access'].includes(one))
+  if (more.length > 0 || !held.includes(only))
+    throw new errors.InvalidScope(`this is asked for with the scope ${only} alone`, more.join(' '))
 }
 
 const asks = z.discriminatedUnion('type', [
@@ -95,7 +119,7 @@ export async function askedBy(
   if (!wanted.success)
     throw new errors.InvalidAuthorizationDetails('document_access is {type, offer} or {type, collections}')
   try {
-    return await resolve(principalOf(asker, scopes), wanted.data)
+    return { ...(await resolve(principalOf(asker, scopes), wanted.data)), scopes }
   } catch (error) {
     if (!(error instanceof AppError) || error.status >= 500) throw error
     // One answer for what never was, is over, or is somebody else's.
