@@ -17,7 +17,7 @@ const missed = `[...document.querySelectorAll('button, label.line, select, input
   .filter(([, height]) => height < 44)`
 // Whether a click on the middle of the yes would reach it, so many milliseconds after the page came up.
 const reaches = (ms: number): string => `(() => {
-  const button = document.querySelector('#yes button')
+  const button = document.querySelector('#yes .wakes')
   button.scrollIntoView({ block: 'center' })
   button.style.animation = 'none'
   button.offsetWidth

@@ -29,6 +29,7 @@ export async function openChromium(options: ChromiumOptions = {}): Promise<Chrom
   const context = await browser.newContext({ javaScriptEnabled: script, viewport: { width, height } })
   context.setDefaultTimeout(10_000)
   const page = await context.newPage()
+  restHand(await context.newCDPSession(page), page)
   return {
     context,
     page,
@@ -36,6 +37,15 @@ export async function openChromium(options: ChromiumOptions = {}): Promise<Chrom
       addDevice(await context.newCDPSession(page), verifiesUser),
     [Symbol.asyncDispose]: () => browser.close(),
   }
+}
+
+/** Somebody's hand is on the mouse, over each page that comes up: what agrees wakes only then, and Playwright looks before it moves. */
+function restHand(session: CDPSession, page: Page): void {
+  page.on('domcontentloaded', () => {
+    // Not by Playwright's own mouse, which may be on its way to a click.
+    const move = { type: 'mouseMoved', x: 1, y: 1 } as const
+    session.send('Input.dispatchMouseEvent', move).catch(() => undefined)
+  })
 }
 
 async function addDevice(session: CDPSession, verifiesUser: boolean): Promise<Device> {

@@ -9,6 +9,7 @@ import { createKnownTypes } from './known-types.ts'
 import { createMetadata } from './metadata.ts'
 import { createPolling } from './polling.ts'
 import { createProvider, type ProviderDeps } from './provider.ts'
+import { typedCodes } from './typed-codes.ts'
 import { createUnavailable } from './unavailable.ts'
 
 export interface AuthorizationServer {
@@ -43,6 +44,7 @@ export function createAuthorizationServer(deps: AuthorizationServerDeps): Author
       const provider = createProvider(deps, known.current())
       provider.use(createUnavailable(deps.pages.error))
       provider.use(hostCookies)
+      provider.use(typedCodes)
       provider.use(polling)
       provider.use(deps.backchannel.answers)
       provider.use(jwtEndpoints)

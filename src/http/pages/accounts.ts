@@ -47,7 +47,7 @@ const linkForm = (
   { namespace, host }: { readonly namespace: string; readonly host: string },
   csrf: string,
 ): Html =>
-  html`<form method="post" action="/accounts/link" class="way"><input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="provider" value="${namespace}"><button class="wide" type="submit">Link my account at ${host}</button></form>`
+  html`<form method="post" action="/accounts/link" class="way"><input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="provider" value="${namespace}"><button class="wide wakes" type="submit">Link my account at ${host}</button></form>`
 
 export interface ConfirmLinkPage {
   readonly person: string
@@ -65,7 +65,7 @@ export function confirmLinkPage({ person, csrf, host, identity }: ConfirmLinkPag
 <dt>At</dt><dd>${host}</dd><dt>You here</dt><dd><strong>${person}</strong></dd></dl>
 <p>From then on whoever signs in with that account is <strong>${person}</strong> here. Only go on if it is yours alone.</p>
 <p class="soft">What was shared with that account before does not come along. You can end the link at any time.</p>
-<div class="buttons"><form method="post" action="/accounts/confirm"><input type="hidden" name="csrf" value="${csrf}"><button class="main" type="submit">Link this account</button></form>
+<div class="buttons"><form method="post" action="/accounts/confirm"><input type="hidden" name="csrf" value="${csrf}"><button class="main wakes" type="submit">Link this account</button></form>
 <form method="post" action="/accounts/cancel"><input type="hidden" name="csrf" value="${csrf}"><button type="submit">Cancel</button></form></div>`,
   })
 }

@@ -72,10 +72,6 @@ export function answerForms(given: Answering): Html {
 const isNothing = ({ asked, documents }: ShownApproval): boolean =>
   asked.kind === 'documents' && documents.length === 0
 
-/**
- * Its button takes no click in the first second (see the style of `#yes`): one that was meant for a window which closed
- * under it must not land on a yes.
- */
 function yesForm(given: Answering): Html {
   const { own, stepUp } = given
   const { shown } = own
@@ -88,7 +84,7 @@ function yesForm(given: Answering): Html {
 <form method="post" action="/approvals/${shown.id}/decision" id="yes"${script}>
 ${hidden(given, 'approve')}${stepUp === undefined ? '' : html`<input type="hidden" name="answer">`}
 ${extent(given)}
-<div class="buttons"><button class="main wide" type="submit">${stepUp === undefined ? 'Approve' : 'Approve with your passkey'}</button></div>
+<div class="buttons"><button class="main wide wakes" type="submit">${stepUp === undefined ? 'Approve' : 'Approve with your passkey'}</button></div>
 <p class="problem" role="status"></p></form>`
 }
 

@@ -83,7 +83,7 @@ ${one.state === 'live' || one.providerTitle === undefined ? '' : again(one.provi
 
 /** The same account once more: nothing new is agreed to. */
 const again = (provider: string, csrf: string): Html =>
-  html`<form class="way" method="post" action="/connections/${provider}/connect"><input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="again" value="yes"><button class="main" type="submit">Connect again</button></form>`
+  html`<form class="way" method="post" action="/connections/${provider}/connect"><input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="again" value="yes"><button class="main wakes" type="submit">Connect again</button></form>`
 
 const agreed = (
   party: AgreedParty,
@@ -127,8 +127,8 @@ ${
 }
 <fieldset><legend>What may it do there?</legend>${provider.rules.map(
   ({ title, methods, paths }, index) =>
-    html`<label class="line"><input type="checkbox" name="rule" value="${title}"${index === 0 ? html` checked` : ''}> <span>${title}${methods.every((one) => one === 'GET') ? '' : html` <span class="tag">changes things</span>`}<br><small><code>${methods.join(' ')}</code> ${paths.map((path, at) => html`${at === 0 ? '' : ', '}<code>${path}</code>`)}</small></span></label>`,
+    html`<label class="line"><input type="checkbox" name="rule" value="${title}"${index === 0 && !isFixed ? html` checked` : ''}> <span>${title}${methods.every((one) => one === 'GET') ? '' : html` <span class="tag">changes things</span>`}<br><small><code>${methods.join(' ')}</code> ${paths.map((path, at) => html`${at === 0 ? '' : ', '}<code>${path}</code>`)}</small></span></label>`,
 )}</fieldset>
 <p class="soft"><small>Whatever else it wants to do there, it has to ask you for each time.</small></p>
-<div class="buttons"><button class="main" type="submit">${connection === undefined ? `Agree, and go to ${provider.title}` : `Agree, with ${connection.accountTitle}`}</button></div>
+<div class="buttons"><button class="main wakes" type="submit">${connection === undefined ? `Agree, and go to ${provider.title}` : `Agree, with ${connection.accountTitle}`}</button></div>
 </form>`

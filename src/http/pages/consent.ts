@@ -101,12 +101,12 @@ const details = ({ details: asked }: ConsentPending): Html | string =>
     ? ''
     : html`<fieldset><legend>What exactly it may do there</legend>${detailLists(asked)}</fieldset>`
 
-function objects({ lendable, isNarrowed }: ConsentPending): Html {
+function objects({ lendable, isNarrowed, isStranger }: ConsentPending): Html {
   if (lendable.length === 0)
     return html`<p class="problem">There is nothing among what it asks for that you could lend.</p>`
   return html`<fieldset><legend>What may it look into?</legend>${lendable.map(
     ({ object, title }) =>
-      html`<label class="line"><input type="checkbox" name="object" value="${object}"${isNarrowed ? html` checked` : ''}> <span>${title}${object.startsWith('organization:') ? html` <small>everything in it that you may read</small>` : ''}</span></label>`,
+      html`<label class="line"><input type="checkbox" name="object" value="${object}"${isNarrowed && !isStranger ? html` checked` : ''}> <span>${title}${object.startsWith('organization:') ? html` <small>everything in it that you may read</small>` : ''}</span></label>`,
   )}</fieldset>`
 }
 

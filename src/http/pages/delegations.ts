@@ -178,7 +178,7 @@ document:handbook/travel.md" autocapitalize="none" spellcheck="false">${tried.mo
   )}</fieldset>
 <label class="line"><input type="checkbox" name="standing" value="yes"${tried.standing ? html` checked` : ''}> <span>Standing <small>up to 90 days, one for each agent. It also counts where the agent signs in through another provider, whose tokens cannot say which of your loans they are for</small></span></label>
 </details>
-<div class="buttons"><button class="main" type="submit">Lend</button></div>
+<div class="buttons"><button class="main wakes" type="submit">Lend</button></div>
 </form>`
 }
 

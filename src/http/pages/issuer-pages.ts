@@ -28,7 +28,7 @@ ${library(form)}
 <p><code>${code}</code></p>
 <p class="soft">If the code is another one, or somebody sent it to you, do not go on: they would get what is yours.</p>
 ${library(form)}
-<div class="buttons"><button class="main" type="submit" form="op.deviceConfirmForm">It is mine, continue</button>
+<div class="buttons"><button class="main wakes" type="submit" form="op.deviceConfirmForm">It is mine, continue</button>
 <button type="submit" form="op.deviceConfirmForm" name="abort" value="yes">Stop</button></div>`,
     }),
   deviceDone: ({ client }) =>

@@ -32,19 +32,17 @@ ${head ?? ''}
 /**
  * Headers of every page: what it may load (its own style only), where its forms may lead, and that nobody frames
  * it. `formTargets`: origins that a form's answer may redirect to; browsers hold redirects to the same list. `script`:
- * whether it runs one of ours; no page runs
- * any other. `listed`: an empty list, equal to 'none', to which the library adds the digest of its one script
- * (browsers complain of 'none' beside anything). `app`: it can be put on a home screen, and its script asks us.
+ * whether it runs one of ours; no page runs any other. `app`: it can be put on a home screen, and its script asks us.
  */
 export function pageHeaders(
   formTargets: readonly string[] = [],
-  { script = false, app = false }: { readonly script?: boolean | 'listed'; readonly app?: boolean } = {},
+  { script = false, app = false }: { readonly script?: boolean; readonly app?: boolean } = {},
 ): Readonly<Record<string, string>> {
   return {
     'content-security-policy': [
       "default-src 'none'",
       `style-src '${styleDigest}'`,
-      script === 'listed' ? 'script-src' : `script-src ${script ? "'self'" : "'none'"}`,
+      `script-src ${script ? "'self'" : "'none'"}`,
       ...(app ? ["connect-src 'self'", "img-src 'self'", "manifest-src 'self'", "worker-src 'self'"] : []),
       `form-action ${["'self'", ...formTargets].join(' ')}`,
       "frame-ancestors 'none'",
@@ -59,6 +57,14 @@ export function pageHeaders(
     'permissions-policy': 'camera=(), microphone=(), geolocation=()',
   }
 }
+
+/**
+ * Whatever agrees takes no click in the first second that the page is there, nor, where there is a pointer, in the first
+ * that it is over the page: one that was meant for a window which lay over it and closed must not land on a yes. Also where
+ * the page had waited below for long.
+ */
+const wakes = `.wakes { animation: wake 1s; } @keyframes wake { 0%, 99% { pointer-events: none; } }
+@media (hover: hover) { html:not(:hover) .wakes { animation: none; pointer-events: none; } }`
 
 const style = `
 :root { color-scheme: light dark; --line: color-mix(in srgb, currentColor 20%, transparent); --soft: color-mix(in srgb, currentColor 65%, transparent); --accent: light-dark(#0b5b4f, #6fd6c3); --on-accent: light-dark(#fff, #06231f); --card: light-dark(#fff, #1b1d1f); --ground: light-dark(#f4f4f1, #111314); --bad: light-dark(#a3171c, #ff9b96); --warn: light-dark(#7a4a00, #f0bd6a); --tint: color-mix(in srgb, currentColor 5%, transparent); }
@@ -81,6 +87,7 @@ button.wide { width: 100%; } form.way { margin: .75rem 0 0; }
 .ways:not(:has(> form:not([hidden]))) + .or { display: none; } .or { display: flex; align-items: center; gap: .75rem; color: var(--soft); margin: 1.25rem 0 0; } .or::before, .or::after { content: ""; flex: 1; border-top: 1px solid var(--line); }
 ul.rows { list-style: none; padding: 0; margin: 1rem 0; } ul.rows > li { border-top: 1px solid var(--line); padding: .9rem 0; } ul.rows p { margin: .15rem 0; }
 .row { display: flex; flex-wrap: wrap; gap: .5rem .75rem; align-items: flex-end; justify-content: space-between; } .row > form.grow { flex: 1 1 14rem; display: flex; gap: .5rem; align-items: flex-end; } .row label { flex: 1; } .row label.field { margin-top: 0; }
+.news { position: sticky; bottom: 0; margin-top: 1.5rem; padding: .5rem .9rem; background: var(--card); border: 2px solid var(--warn); border-radius: .6rem; }
 nav.own { border-top: 1px solid var(--line); margin-top: 1.75rem; padding-top: 1rem; display: flex; flex-wrap: wrap; gap: 0 1.25rem; align-items: center; font-size: .95rem; } nav.own a, nav.own button { display: inline-flex; align-items: center; min-height: 2.75rem; } nav.own button { padding: 0; border: 0; font-weight: 400; text-decoration: underline; } nav.own [aria-current] { font-weight: 600; text-decoration: none; }
 a { color: var(--accent); }
 button.main { background: var(--accent); color: var(--on-accent); border-color: transparent; }
@@ -105,7 +112,7 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; max-height: 24rem; overflo
 .ways-on { margin-top: 1.25rem; } .ways-on > details { margin: 0; padding: 0; } .ways-on > details > summary { padding-block: .6rem; } .ways-on > details[open] { padding-bottom: 1rem; } .ways-on > details > form > button { margin-top: .5rem; } .count { display: inline-block; min-width: 1.3rem; margin-left: .35rem; padding: 0 .35rem; border-radius: 1rem; background: var(--accent); color: var(--on-accent); font-size: .8rem; text-align: center; }
 input[type=radio], input[type=checkbox] { margin: 0; } input[type=radio] { width: 1.05rem; height: 1.05rem; flex: none; accent-color: var(--accent); align-self: center; } a.button { display: block; text-align: center; text-decoration: none; font-weight: 600; padding: .75rem 1.1rem; border-radius: .4rem; background: var(--accent); color: var(--on-accent); }
 dl.facts { margin-top: 1.75rem; padding-top: 1rem; border-top: 1px solid var(--line); font-size: .9rem; } section.card a.whole { text-decoration: none; }
-#yes button { animation: wake 1s; } @keyframes wake { 0%, 99% { pointer-events: none; } }
+${wakes}
 @media (max-width: 30rem) { header { margin-top: 1rem; padding: 0 1rem; } main { border-radius: 0; border-width: 1px 0; margin: .75rem 0 0; padding: 1.25rem 1rem 2rem; } section.card dl { display: block; } section.card dd { margin-bottom: .5rem; } section.card button, .buttons button { width: 100%; padding-block: .75rem; } label.line { padding: .5rem 0; } }`
 
 const styleDigest = `sha256-${createHash('sha256').update(style).digest('base64')}`

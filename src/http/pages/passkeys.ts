@@ -46,7 +46,7 @@ ${counts ? '' : html`<p class="soft">You did not sign in with one of yours: anot
 <form method="post" action="/passkeys" data-passkey="create" data-options="${JSON.stringify(options)}" hidden>
 <input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="answer">
 <label class="field">What is it on?<input type="text" name="title" maxlength="60" placeholder="My phone" autocomplete="off"></label>
-<div class="buttons"><button class="main" type="submit">Add a passkey</button></div>
+<div class="buttons"><button class="main wakes" type="submit">Add a passkey</button></div>
 <p class="problem" role="status"></p>
 </form>`
 

@@ -73,8 +73,7 @@ export function oauthRoutes(deps: OauthRoutesDeps): App {
 
   async function mount(c: AppContext, inside: string): Promise<Response> {
     const node = nodeOf(c)
-    for (const [name, value] of Object.entries(pageHeaders([], { script: 'listed' })))
-      node.outgoing.setHeader(name, value)
+    for (const [name, value] of Object.entries(pageHeaders())) node.outgoing.setHeader(name, value)
     await server.handle(node.incoming, node.outgoing, inside)
     return RESPONSE_ALREADY_SENT
   }

@@ -217,15 +217,19 @@ test('an agent that is limited to collections is offered no other', async () => 
   }
 })
 
-test('the page that the code’s own address opens allows its one script by digest, and names nothing beside none', async () => {
+test('a device’s code is typed: no address brings one along, and one that does is not read', async () => {
   const asked = await fetch(`${world.issuer}/device/auth`, {
     method: 'POST',
     body: new URLSearchParams({ client_id: 'public-agent', scope: 'docs.search', resource: world.url }),
   })
-  expect(asked.status).toBe(200)
-  const { verification_uri_complete: address } = (await asked.json()) as Record<string, string>
-  const { headers } = await world.browser().open(address ?? '')
-  expect(headers.get('content-security-policy')).toMatch(/script-src 'sha256-[^';]+';/)
-  const plain = await world.browser().open(`${world.issuer}/device`)
-  expect(plain.headers.get('content-security-policy')).toMatch(/script-src;/)
+  const begun = (await asked.json()) as Record<string, string>
+  expect(begun).toMatchObject({ user_code: expect.any(String), verification_uri: `${world.issuer}/device` })
+  expect(begun).not.toHaveProperty('verification_uri_complete')
+  const browser = world.browser()
+  const sent = await browser.open(`${world.issuer}/device?user_code=${begun['user_code']}`)
+  expect(sent.text).toContain('Enter the code that the device or program shows.')
+  expect(sent.text).not.toContain(begun['user_code'])
+  expect(sent.headers.get('content-security-policy')).toContain("script-src 'none'")
+  const typed = await browser.submit(sent, '/oauth/device', { user_code: begun['user_code'] ?? '' })
+  expect(typed.text).toContain('Is this your device?')
 })

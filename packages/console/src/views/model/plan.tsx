@@ -151,7 +151,7 @@ function Confirm({ plan, onConfirmed }: { readonly plan: Plan; readonly onConfir
         <p>
           <button
             type="button"
-            class="main"
+            class="main wakes"
             disabled={isSending || plan.refusals.length > 0 || !plan.complete}
             onClick={() => void confirm()}
           >
