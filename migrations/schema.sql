@@ -910,6 +910,8 @@ create table resources (
   owner_client text,
   constraint resources_pkey PRIMARY KEY (resource),
   constraint resources_owner_client_fkey FOREIGN KEY (owner_client) REFERENCES clients(client_id),
+  accepts jsonb default '{}'::jsonb not null,
+  takes_verification boolean default true not null,
   constraint resources_scopes_check CHECK ((cardinality(scopes) > 0))
 );
 

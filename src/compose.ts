@@ -79,6 +79,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
       gate,
       grants,
       assertOpen,
+      publicUrl: config.publicUrl,
       // The vault's pages stand behind the issuer's sign-in, which stands behind this; asked by requests only.
       resolveCall: (...asked) => calls.resolveCall(...asked),
     }),

@@ -8,6 +8,8 @@ interface ResourceFlags {
   readonly scope: string[]
   readonly detailsType: string[]
   readonly allow: string[]
+  readonly accept: string[]
+  readonly verification: boolean
   readonly anyClient: boolean
   readonly owner?: string
 }
@@ -29,8 +31,16 @@ export function addResourceCommands(
     .option('--details-type <type>', 'type of authorization_details that it knows; repeat', each(), [])
     .option('--allow <client>', 'may have tokens for it, by exchange as well; repeat for more', each(), [])
     .option('--any-client', 'every client of a person or an agent may ask people for it', false)
+    .option(
+      '--accept <words>',
+      '"URL SCOPE=SCOPE": what a scope of another API counts as here, by exchange; repeat',
+      each(),
+      [],
+    )
+    .option('--no-verification', 'what people agree to for it takes no passkey of theirs')
     .option('--owner <client>', 'its own client, which may ask about tokens and pass them on')
-    .action(async (url: string, { scope, detailsType, allow, anyClient, owner }: ResourceFlags) => {
+    .action(async (url: string, flags: ResourceFlags) => {
+      const { scope, detailsType, allow, anyClient, accept, verification, owner } = flags
       if (anyClient === allow.length > 0)
         throw new Error('Name its clients with --allow, or say --any-client.')
       await admin.run('resource_add', {
@@ -38,6 +48,8 @@ export function addResourceCommands(
         scopes: scope,
         authorization_details_types: detailsType,
         ...(!anyClient && { allowed_clients: allow }),
+        accepts: acceptsIn(accept),
+        takes_verification: verification,
         ...(owner !== undefined && { owner_client: owner }),
       })
       terminal.say(`Tokens can be for ${url} from now on.`)
@@ -57,4 +69,16 @@ export function addResourceCommands(
       await admin.run('resource_remove', { resource: url })
       terminal.say(`No token is made for ${url} any more.`)
     })
+}
+
+/** `https://orders.example read=orders.read`, several of them. */
+function acceptsIn(all: readonly string[]): Record<string, Record<string, string>> {
+  const accepts: Record<string, Record<string, string>> = {}
+  for (const words of all) {
+    const [, api, from, to] = /^(\S+) ([^\s=]+)=([^\s=]+)$/.exec(words) ?? []
+    if (api === undefined || from === undefined || to === undefined)
+      throw new Error(`--accept is "URL SCOPE=SCOPE", not "${words}".`)
+    accepts[api] = { ...accepts[api], [from]: to }
+  }
+  return accepts
 }

@@ -23,6 +23,7 @@ export interface ApprovalsPartDeps {
   readonly log: Log
   /** Throws a 503 while it is not known who may act. */
   readonly assertOpen: () => void
+  readonly publicUrl: string
 }
 
 /** What agents ask of people: the table with its fronts. */

@@ -137,6 +137,8 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
   })
   const resources = createResources({ sql, agents, publicUrl })
   const passwords = createPasswords({ database: sql, clock, signInEnds })
+  for (const { resource, scopes } of await resources.unusable())
+    log('resource_unusable', { resource, scopes })
   const signIns = createSignIns({ sql, people, standing })
   const passkeys = createPasskeys({ database: sql, seal, clock, randomBytes, publicUrl })
   const links = createAccountLinks({ database: sql, delegations, clock })

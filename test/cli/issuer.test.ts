@@ -169,7 +169,9 @@ test('another’s API is registered, listed and removed; Remit’s own are there
   expect((await add('--any-client', '--owner', 'nobody')).stderr).toContain('There is no client nobody')
   expect((await add('--allow', 'no-app')).stderr).toContain('There is no client no-app')
   expect((await add('--any-client', '--details-type', 'document_access')).code).toBe(1)
-  expect((await add('--allow', 'bot-app', '--details-type', 'trade_order')).code).toBe(0)
+  const more = ['--accept', 'https://orders.example read=orders.place', '--no-verification']
+  expect((await add('--allow', 'bot-app', '--details-type', 'trade_order', ...more)).code).toBe(0)
+  expect((await add('--allow', 'bot-app', '--accept', 'read=read')).code).toBe(1)
   const listed = async () => {
     const { stdout } = await remit(['resource', 'list', '--json'], world)
     return stdout
@@ -185,6 +187,8 @@ test('another’s API is registered, listed and removed; Remit’s own are there
       scopes: ['orders.place'],
       authorization_details_types: ['trade_order'],
       allowed_clients: ['bot-app'],
+      accepts: { 'https://orders.example': { read: 'orders.place' } },
+      takes_verification: false,
       owner_client: null,
     },
   ])

@@ -50,6 +50,7 @@ beforeAll(async () => {
     scopes: ['orders.place'],
     authorizationDetailsTypes: ['trade_order'],
     allowedClients: ['agent-app'],
+    takesVerification: false,
   })
   await world.put({
     'handbook/travel': { text: 'Travel costs.', access: { viewers: ['user:anne', 'user:bob'] } },

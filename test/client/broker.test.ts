@@ -21,6 +21,7 @@ beforeAll(async () => {
     scopes: ['orders.place'],
     authorizationDetailsTypes: ['trade_order'],
     allowedClients: ['agent-app', 'cli'],
+    takesVerification: false,
   })
   await world.put({ 'handbook/a': { access: { viewers: ['user:anne'] } } })
   broker = spawn(process.execPath, [example], {

@@ -22,6 +22,7 @@ beforeAll(async () => {
     scopes: ['invoices'],
     authorizationDetailsTypes: ['invoices'],
     allowedClients: ['demo-agent-research-bot'],
+    takesVerification: false,
   })
   await world.put({ 'handbook/a': { access: { viewers: ['user:anne'] } } })
   await world.lend('anne', 'research-bot', 'collection:handbook')

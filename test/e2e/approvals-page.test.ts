@@ -62,6 +62,11 @@ describe('a person answers on their phone', needsChromium, () => {
       issuer,
       sub: 'research-bot',
     })
+    await world.service.issuer.resources.save({
+      resource: 'https://broker.example/api',
+      scopes: ['trade'],
+      takesVerification: false,
+    })
     const access = { owner: 'user:bob', viewers: ['user:anne'], sensitive: true }
     const minutes = { collection: 'finance', text: 'The board decided on the budget.', access }
     await world.put({

@@ -476,9 +476,18 @@ describeBackends('/approvals for the person', (backend) => {
     expect(access.text).toContain(
       '<dt>lim⟨U+200B⟩it</dt><dd><dl><dt>notes</dt><dd><code>[]</code></dd><dt>amount</dt><dd><code>12.50</code></dd></dl></dd>',
     )
-    // A token for one order of a few minutes takes no passkey.
-    expect(access.text).not.toContain('data-passkey')
-    expect((await submit(access, {})).url.search).toBe('?done=approved')
+    // What is done in their name elsewhere takes them there, unless the API says that it need not.
+    expect(access.text).toContain('data-passkey')
+    expect((await submit(access, { answer: '' })).status).toBe(401)
+    await world.service.issuer.resources.save({
+      resource: 'https://broker.test/api',
+      scopes: ['trade'],
+      takesVerification: false,
+    })
+    const free = await page(id)
+    expect(free.text).not.toContain('data-passkey')
+    expect((await submit(free, {})).url.search).toBe('?done=approved')
+    await world.service.issuer.resources.remove('https://broker.test/api')
     expect(await stateOf(id)).toBe('approved')
   })
 

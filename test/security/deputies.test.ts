@@ -53,7 +53,7 @@ beforeAll(async () => {
   // An API of others, whose own client passes on what is addressed to it.
   await service.issuer.resources.save({
     resource: ledger,
-    scopes: ['docs.search'],
+    scopes: ['entries'],
     ownerClient: 'ledger-app',
   })
   const agents = ['research-bot', 'other-bot', 'ledger-bot']

@@ -39,6 +39,7 @@ export async function openDecider(database: Database): Promise<Decider> {
     randomBytes,
     log: () => undefined,
     assertOpen: () => undefined,
+    publicUrl: 'https://remit.test',
   })
   return {
     approvals,
@@ -46,7 +47,8 @@ export async function openDecider(database: Database): Promise<Decider> {
       const shown = await approvals.oneOfMine(subject, id)
       if (shown === undefined) throw new Error('not shown')
       const person = subject.slice('user:'.length)
-      const session = { person, subject, signedInAt: new Date(), amr: ['pwd'] }
+      const now = new Date()
+      const session = { person, subject, signedInAt: now, amr: ['pwd'], verifiedAt: now }
       return approvals.decide(subject, id, decision, { digest: digestOf(shown), session })
     },
     [Symbol.asyncDispose]: () => approvals[Symbol.asyncDispose](),

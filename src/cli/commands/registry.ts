@@ -107,6 +107,8 @@ export const registryCommands = {
       scopes: z.array(z.string()),
       authorization_details_types: z.array(z.string()).default([]),
       allowed_clients: optional(z.array(z.string())),
+      accepts: z.record(z.string(), z.record(z.string(), z.string())).default({}),
+      takes_verification: z.boolean().default(true),
       owner_client: optional(z.string()),
     }),
     async (row, { resources }) => {
@@ -115,6 +117,8 @@ export const registryCommands = {
         scopes: row.scopes,
         authorizationDetailsTypes: row.authorization_details_types,
         ...(row.allowed_clients !== undefined && { allowedClients: row.allowed_clients }),
+        accepts: row.accepts,
+        takesVerification: row.takes_verification,
         ...(row.owner_client !== undefined && { ownerClient: row.owner_client }),
       })
       return { resource: row.resource }
@@ -122,11 +126,21 @@ export const registryCommands = {
   ),
   resource_list: command(z.strictObject({}), async (_, { resources }) => ({
     resources: (await resources.list()).map(
-      ({ resource, scopes, authorizationDetailsTypes, allowedClients, owner }) => ({
+      ({
+        resource,
+        scopes,
+        authorizationDetailsTypes,
+        allowedClients,
+        accepts,
+        takesVerification,
+        owner,
+      }) => ({
         resource,
         scopes,
         authorization_details_types: authorizationDetailsTypes,
         allowed_clients: allowedClients ?? null,
+        accepts,
+        takes_verification: takesVerification,
         owner_client: owner !== undefined && 'client' in owner ? owner.client : null,
       }),
     ),

@@ -134,7 +134,7 @@ async function changeOf(
     }
     case 'approve': {
       const now = clock.now()
-      if (takesVerification(shown) && !isVerified(verifiedAt, now)) return refuse('needs_verification')
+      if (shown.takesVerification && !isVerified(verifiedAt, now)) return refuse('needs_verification')
       const terms = termsOf(shown, decision, now)
       if (!terms.ok) return terms
       const { grant } = terms.value
@@ -180,9 +180,6 @@ async function undone(work: Promise<void>): Promise<boolean> {
     throw error
   }
 }
-
-/** Whether a yes takes the person in front of their device: what is sensitive, and what is done in their name elsewhere. */
-export const takesVerification = ({ asked }: Pick<Approval, 'asked'>): boolean => asked.kind !== 'access'
 
 /** A clock that was set back proves nothing. */
 const isVerified = (at: Date | undefined, now: number): boolean =>

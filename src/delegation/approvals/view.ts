@@ -7,8 +7,9 @@ import type { Principal } from '../../kernel/principal.ts'
 import type { Sql } from '../../store/sql.ts'
 import { agentObject } from '../agents.ts'
 import { canonicalJson } from '../details.ts'
+import { isOurs } from '../issuer/resources.ts'
 import type { Approval } from './approval.ts'
-import { digest } from './asked.ts'
+import { type Asked, digest } from './asked.ts'
 import { placesOf } from './places.ts'
 
 /** An approval as its person's page shows it: what they can say yes to now, in our words. */
@@ -26,6 +27,8 @@ export interface ShownApproval extends Approval {
   /** Of what was lent: no yes lasts longer. */
   readonly lentUntil: Date
   readonly lentFor: string
+  /** Whether a yes takes the person in front of their device: what is sensitive, and what is done in their name elsewhere. */
+  readonly takesVerification: boolean
 }
 
 export interface ShownDocument {
@@ -50,6 +53,7 @@ export interface ViewDeps {
   readonly fga: Fga
   readonly gate: Gate
   readonly clock: Clock
+  readonly publicUrl: string
 }
 
 const msMax = 5_000
@@ -60,12 +64,27 @@ const msMax = 5_000
  * Throws a 503 where OpenFGA does not answer: then nothing is shown, and nothing decided.
  */
 export async function show(deps: ViewDeps, approval: Approval): Promise<ShownApproval> {
-  const [titles, documents] = await Promise.all([
+  const [titles, documents, verifies] = await Promise.all([
     titlesOf(deps.sql, approval),
     approval.asked.kind === 'documents' ? shownDocuments(deps, approval, approval.asked.documentIds) : [],
+    takesVerification(deps, approval.asked),
   ])
   const places = await placesOf(deps, approval.subject, documents)
-  return { ...approval, ...titles, documents, places }
+  return { ...approval, ...titles, documents, places, takesVerification: verifies }
+}
+
+/** A token for an API of ours reads what was lent before. Another's says by its row that it takes none. */
+async function takesVerification(
+  { sql, publicUrl }: Pick<ViewDeps, 'sql' | 'publicUrl'>,
+  asked: Asked,
+): Promise<boolean> {
+  if (asked.kind !== 'access') return true
+  if (isOurs(asked.resource, publicUrl)) return false
+  const [row] = await sql.query<{ takes_verification: boolean }>(
+    'select takes_verification from resources where resource = $1',
+    [asked.resource],
+  )
+  return row?.takes_verification ?? true
 }
 
 /**

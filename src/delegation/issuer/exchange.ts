@@ -13,9 +13,10 @@ import type { Delegation, Delegations } from '../delegations.ts'
 import type { KeyRing } from '../signing-key.ts'
 import type { Examined, Verifier } from '../verify.ts'
 import type { ReadActorToken } from './actor-token.ts'
+import { mayCross, originOf, scopesCrossing } from './crossing.ts'
 import { mayPassOn } from './deputy.ts'
 import { type Detail, detailsFor, isForeign } from './exchange-details.ts'
-import { isOurs, mayCross, mayTarget, type ResourceEntry, type Resources, scopesAt } from './resources.ts'
+import { isOurs, mayTarget, type ResourceEntry, type Resources, scopesAt } from './resources.ts'
 import { actorClaim } from './token-claims.ts'
 import { grantOf, heldScopes, upstreamOf } from './upstream.ts'
 
@@ -219,9 +220,7 @@ async function targetOf(
   if (resource === undefined || more.length > 0) return refuse('invalid_target', 'name exactly one resource')
   const entry = await resources.get(resource)
   if (entry === undefined || !mayTarget(entry, client, publicUrl)) return refuse('invalid_target')
-  // What another issuer's token is shown with here, it was issued for us or for an agent of ours.
-  const from = { resource: audience, isOurs: issuer.kind === 'external' || isOurs(audience, publicUrl) }
-  if (!mayCross(from, entry, { client, publicUrl }))
+  if (!mayCross(originOf({ audience, issuer }, publicUrl), entry, { client, publicUrl }))
     return refuse('invalid_target', 'a token for the one is not exchanged for one to the other')
   // What was lent for another's API opens that one alone.
   if (delegation.resource !== undefined && delegation.resource !== resource)
@@ -243,7 +242,9 @@ async function scopesFor(
     withinLimits(entry.scopes, [agent.limits, ...limits]).length === 0
   )
     return refuse('invalid_scope', 'nothing of that API is within the limits of its agents')
-  const held = new Set(withinLimits(heldScopes(subject), limits))
+  const own = withinLimits(heldScopes(subject), limits)
+  const crossing = scopesCrossing(originOf(subject, publicUrl), entry, { held: own, publicUrl })
+  const held = new Set(withinLimits(crossing, limits))
   const possible = scopesAt(entry, client, { publicUrl, agent }).filter((one) => held.has(one))
   const wanted = scope?.split(' ').filter((one) => one !== '') ?? possible
   return wanted.every((one) => possible.includes(one))

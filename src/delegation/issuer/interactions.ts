@@ -16,7 +16,7 @@ import { isStranger } from './cimd/strangers.ts'
 import { ofFlow } from './cookies.ts'
 import type { GrantLinks } from './grants.ts'
 import { grantSecondsMax } from './provider.ts'
-import { agentIdOf, isOurs } from './resources.ts'
+import { agentIdOf, isOurs, type Resources } from './resources.ts'
 import type { Seal } from './seal.ts'
 import { upstreamIn } from './session-upstream.ts'
 
@@ -58,6 +58,8 @@ export interface ConsentPending extends Asking {
   readonly addressee: Agent | undefined
   /** The API is one of Remit's own: otherwise nothing here is lent, only what it may do there. */
   readonly isOurs: boolean
+  /** Whether a yes takes the person in front of their device: something is done in their name elsewhere. */
+  readonly takesVerification: boolean
   /** What exactly it may do at another's API, as it would be granted. */
   readonly details: readonly ForeignDetail[]
   /** What this person can lend of what was asked for. Empty for a person's own client, and for another's API. */
@@ -72,6 +74,8 @@ export interface Choice {
   readonly objects: readonly string[]
   readonly subAgents: readonly string[]
   readonly seconds: number
+  /** How they were verified in front of this browser in the last 5 minutes (RFC 8176); left out: they were not. */
+  readonly verifiedBy?: readonly string[]
 }
 
 export interface Interactions {
@@ -103,6 +107,7 @@ export interface InteractionsDeps {
   readonly signIns: SignIns
   readonly seal: Seal
   readonly clock: Clock
+  readonly resources: Resources
   readonly publicUrl: string
   /** An administrator's roles of this person, each a scope. */
   readonly rolesOf: (person: string) => Promise<readonly string[]>
@@ -216,6 +221,7 @@ async function consentPending(
     agent,
     addressee: agent === undefined ? await addresseeOf(asked[0], deps) : undefined,
     isOurs: ours,
+    takesVerification: await takesVerification([asked[0], ...locationsOf(asksFor)], deps),
     details: asksFor.others,
     lendable: agent === undefined || !ours ? [] : lendableOf(await deps.lendable(person), narrowed, agent),
     isNarrowed: narrowed !== undefined,
@@ -232,6 +238,18 @@ async function addresseeOf(
 ): Promise<Agent | undefined> {
   const id = agentIdOf(resource, publicUrl)
   return id === undefined ? undefined : agents.get(id)
+}
+
+/** Every API at which something may be done: what an agent is handed names those that it carries it on to. */
+const locationsOf = ({ others }: Details) => others.flatMap(({ locations = [] }) => locations)
+
+async function takesVerification(
+  apis: readonly string[],
+  { resources, publicUrl }: Pick<InteractionsDeps, 'resources' | 'publicUrl'>,
+): Promise<boolean> {
+  const foreign = apis.filter((one) => !isOurs(one, publicUrl))
+  const others = await Promise.all(foreign.map((one) => resources.get(one)))
+  return others.some((one) => one?.takesVerification ?? true)
 }
 
 /** The library has validated each. Undefined: together they are nothing that can be shown. */
@@ -264,7 +282,8 @@ async function grantFor(
   txn: string,
 ): Promise<string> {
   const { provider, grants, clock, seal, delegations } = deps
-  const { client, person, agent, signedInAt, amr, upstream } = pending
+  const { client, person, agent, signedInAt, upstream } = pending
+  const amr = amrOf(pending, choice)
   await assertAdmitted({ person, amr, ...(upstream && { upstream }) }, deps, txn)
   const seconds = checkedSeconds(choice.seconds)
   const expiresAt = new Date(clock.now() + seconds * 1_000)
@@ -320,6 +339,16 @@ async function grantFor(
     throw error
   }
   return grantId
+}
+
+/** Of what is done elsewhere, the API is told that they were verified. */
+function amrOf({ takesVerification, amr }: ConsentPending, { verifiedBy }: Choice): readonly string[] {
+  if (!takesVerification) return amr
+  if (verifiedBy === undefined)
+    throw new AppError('insufficient_user_authentication', {
+      public: 'First show that it is you who sits there.',
+    })
+  return [...new Set([...amr, ...verifiedBy])]
 }
 
 /** Also here: somebody may be shut out between two pages. */

@@ -15,12 +15,18 @@ export interface ResourceEntry {
   readonly authorizationDetailsTypes: readonly string[]
   /** undefined: every registered client of a person or an agent. */
   readonly allowedClients: readonly string[] | undefined
+  /** API → its scope → the one of these that it counts as here. A word that is not in it passes from nowhere. */
+  readonly accepts: Accepts
+  /** Whether what somebody agrees to for it takes them in front of their device, as a sensitive document does. */
+  readonly takesVerification: boolean
   /** Who may pass on tokens that are addressed to it. */
   readonly owner: { readonly client: string } | { readonly agent: string } | undefined
 }
 
+export type Accepts = Readonly<Record<string, Readonly<Record<string, string>>>>
+
 export interface Resources {
-  /** Remit's own two, a registered agent as an addressee, or a row; undefined for whatever else. */
+  /** Remit's own two, a registered agent as an addressee, or a row that is usable; undefined for whatever else. */
   get(resource: string): Promise<ResourceEntry | undefined>
   /**
    * Registers another's API, or gives its row exactly these properties. NOT checked: whether anything answers there.
@@ -28,8 +34,10 @@ export interface Resources {
   save(entry: NewResource): Promise<void>
   /** False: there is no such row. Tokens that were made for it live on until they end: 300 s. */
   remove(resource: string): Promise<boolean>
-  /** Remit's two, then every row. */
+  /** Remit's two, then every row, the unusable ones too. */
   list(): Promise<readonly ResourceEntry[]>
+  /** Rows that have scopes of ours for theirs: no token is made for them. */
+  unusable(): Promise<readonly ResourceEntry[]>
   /** Grows with every change that this process makes. */
   version(): number
   /** Every type of details that some other API knows, sorted. */
@@ -41,6 +49,9 @@ export interface NewResource {
   readonly scopes: readonly string[]
   readonly authorizationDetailsTypes?: readonly string[]
   readonly allowedClients?: readonly string[]
+  readonly accepts?: Accepts
+  /** Default true. */
+  readonly takesVerification?: boolean
   readonly ownerClient?: string
 }
 
@@ -52,6 +63,8 @@ export interface ResourcesDeps {
 
 const mcpScopes = ['docs.search', 'docs.read', 'approvals.request', 'vault.use'] satisfies Scope[]
 const apiScopes = [...new Set(Object.values(scopesOfKind).flat())]
+// OpenID's own mean the same at every API.
+const ownScopes: ReadonlySet<string> = new Set([...apiScopes, 'openid', 'offline_access'])
 
 /** Tokens addressed to an agent itself, which only that agent can exchange for one to an API. */
 export const agentResource = (publicUrl: string, agent: string): string =>
@@ -63,6 +76,8 @@ export function createResources({ sql, agents, publicUrl }: ResourcesDeps): Reso
     scopes,
     authorizationDetailsTypes: ownDetailTypes,
     allowedClients: undefined,
+    accepts: {},
+    takesVerification: false,
     owner: undefined,
   })
   const own = new Map([
@@ -84,6 +99,8 @@ export function createResources({ sql, agents, publicUrl }: ResourcesDeps): Reso
     }
   }
 
+  const rows = async () => (await sql.query<ResourceRow>(`${select} order by resource`)).map(fromRow)
+
   const detailTypes: Resources['detailTypes'] = async () => {
     const rows = await sql.query<{ type: string }>(
       'select distinct unnest(authorization_details_types) as type from resources order by 1',
@@ -95,11 +112,12 @@ export function createResources({ sql, agents, publicUrl }: ResourcesDeps): Reso
     async get(resource) {
       const builtin = own.get(resource) ?? (await addressee(resource))
       if (builtin !== undefined) return builtin
-      return (await sql.query<ResourceRow>(`${select} where resource = $1`, [resource])).map(fromRow)[0]
+      const [found] = (await sql.query<ResourceRow>(`${select} where resource = $1`, [resource])).map(fromRow)
+      // A token for us, which somebody agreed to on a page of ours, would count there as well.
+      return found?.scopes.some(isOwnScope) === true ? undefined : found
     },
-    async list() {
-      return [...own.values(), ...(await sql.query<ResourceRow>(`${select} order by resource`)).map(fromRow)]
-    },
+    list: async () => [...own.values(), ...(await rows())],
+    unusable: async () => (await rows()).filter(({ scopes }) => scopes.some(isOwnScope)),
     async remove(resource) {
       const rows = await sql.query('delete from resources where resource = $1 returning resource', [resource])
       version += 1
@@ -112,17 +130,21 @@ export function createResources({ sql, agents, publicUrl }: ResourcesDeps): Reso
       await assertClients(sql, 'owner_client', entry.ownerClient === undefined ? [] : [entry.ownerClient])
       await assertClients(sql, 'allowed_clients', entry.allowedClients ?? [])
       await sql.query(
-        `insert into resources (resource, scopes, authorization_details_types, allowed_clients, owner_client)
-         values ($1, $2, $3, $4, $5)
+        `insert into resources (resource, scopes, authorization_details_types, allowed_clients, owner_client, accepts,
+           takes_verification)
+         values ($1, $2, $3, $4, $5, $6, $7)
          on conflict (resource) do update set scopes = excluded.scopes,
            authorization_details_types = excluded.authorization_details_types,
-           allowed_clients = excluded.allowed_clients, owner_client = excluded.owner_client`,
+           allowed_clients = excluded.allowed_clients, owner_client = excluded.owner_client,
+           accepts = excluded.accepts, takes_verification = excluded.takes_verification`,
         [
           entry.resource,
           entry.scopes,
           entry.authorizationDetailsTypes ?? [],
           entry.allowedClients ?? null,
           entry.ownerClient ?? null,
+          entry.accepts ?? {},
+          entry.takesVerification ?? true,
         ],
       )
       version += 1
@@ -160,22 +182,6 @@ function scopesOfKindAt(entry: ResourceEntry, client: Client, publicUrl: string)
 export const isOurs = (resource: string, publicUrl: string): boolean =>
   resource === publicUrl || resource.startsWith(`${publicUrl}/`)
 
-/**
- * Whether a token for one API may be exchanged by this client for one to another. Scopes and details mean what their
- * API says, so that between two of them nothing passes by default: into another's API only where its row names the
- * client in `allowed_clients`; out of another's API never into ours. NOT asked here: who may show the token at all
- * ({@link owns}), and what of it passes.
- */
-export function mayCross(
-  from: { readonly resource: string; readonly isOurs: boolean },
-  to: ResourceEntry,
-  { client, publicUrl }: { readonly client: Client; readonly publicUrl: string },
-): boolean {
-  if (from.resource === to.resource) return true
-  if (!isOurs(to.resource, publicUrl)) return to.allowedClients?.includes(client.clientId) ?? false
-  return from.isOurs
-}
-
 /** Whether this client may pass on a token that is addressed to it. */
 export function owns({ owner }: ResourceEntry, client: Client): boolean {
   if (owner === undefined) return false
@@ -199,7 +205,7 @@ export function agentIdOf(resource: string, publicUrl: string): string | undefin
 const listMax = 50
 
 function assertUsable(
-  { resource, scopes, authorizationDetailsTypes = [], allowedClients = [] }: NewResource,
+  { resource, scopes, authorizationDetailsTypes = [], allowedClients = [], accepts = {} }: NewResource,
   publicUrl: string,
 ): void {
   const url = URL.parse(resource)
@@ -216,7 +222,22 @@ function assertUsable(
     const wrong = list.findIndex((one) => !isFit(one))
     if (wrong >= 0) throw invalid(`${field}.${wrong}`, 'This is not a valid name.')
   }
+  const taken = scopes.findIndex(isOwnScope)
+  if (taken >= 0)
+    throw invalid(`scopes.${taken}`, 'This is a scope of Remit: a token for Remit would hold it too.')
+  const taking = Object.entries(accepts)
+  if (taking.length > listMax) throw invalid('accepts', `At most ${listMax}.`)
+  for (const [from, as] of taking) {
+    if (URL.parse(from) === null || from === resource || isOurs(from, publicUrl))
+      throw invalid('accepts', 'Scopes are taken from another API than this one, and never from Remit’s.')
+    if (Object.keys(as).length > listMax || !Object.keys(as).every(isScope))
+      throw invalid('accepts', `${from} has scopes that are none.`)
+    const unknown = Object.values(as).find((scope) => !scopes.includes(scope))
+    if (unknown !== undefined) throw invalid('accepts', `${unknown} is not among the scopes of this API.`)
+  }
 }
+
+const isOwnScope = (scope: string): boolean => ownScopes.has(scope)
 
 // Ours is for our own APIs: at another's it would look like a limit that nobody there keeps.
 const isForeignType = (type: string): boolean => !isOwnType(type) && isDetailType(type)
@@ -230,7 +251,8 @@ async function assertClients(sql: Sql, field: string, clients: readonly string[]
   if (missing !== undefined) throw invalid(field, `There is no client ${missing}. Add it first.`)
 }
 
-const select = `select resource, scopes, authorization_details_types, allowed_clients, owner_client from resources`
+const select = `select resource, scopes, authorization_details_types, allowed_clients, owner_client, accepts,
+  takes_verification from resources`
 
 interface ResourceRow {
   readonly resource: string
@@ -238,6 +260,8 @@ interface ResourceRow {
   readonly authorization_details_types: string[]
   readonly allowed_clients: string[] | null
   readonly owner_client: string | null
+  readonly accepts: Accepts
+  readonly takes_verification: boolean
 }
 
 const fromRow = (row: ResourceRow): ResourceEntry => ({
@@ -245,5 +269,7 @@ const fromRow = (row: ResourceRow): ResourceEntry => ({
   scopes: row.scopes,
   authorizationDetailsTypes: row.authorization_details_types,
   allowedClients: row.allowed_clients ?? undefined,
+  accepts: row.accepts,
+  takesVerification: row.takes_verification,
   owner: row.owner_client === null ? undefined : { client: row.owner_client },
 })

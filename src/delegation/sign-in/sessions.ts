@@ -125,8 +125,9 @@ export function createSessions(deps: SessionsDeps): Sessions {
     async verified(id, { amr, txn }) {
       await database.transaction(async (sql) => {
         const rows = await sql.query<{ person: string }>(
-          'update browser_sessions set verified_at = $2 where id_hash = $1 returning person',
-          [hashOf(id), new Date(clock.now())],
+          `update browser_sessions set verified_at = $2,
+             amr = amr || array(select unnest($3::text[]) except select unnest(amr)) where id_hash = $1 returning person`,
+          [hashOf(id), new Date(clock.now()), amr],
         )
         for (const { person } of rows)
           await record(sql, atPages(person, txn), { event: 'user_verified', amr })

@@ -11,11 +11,13 @@ export interface StepUp {
   /** How they can. `matter` names what they look at: an answer counts for it alone. */
   ask(session: BrowserSession, matter: string): Promise<StepUpWay>
   /**
-   * From now on this session is verified, on record with it; gives since when. `id` is the cookie's value. One question,
-   * one answer, within 5 minutes. NOT limited in rate.
+   * From now on this session is verified, on record with it; gives what it says now. `id` is the cookie's value. One
+   * question, one answer, within 5 minutes. NOT limited in rate.
    */
-  answer(id: string, session: BrowserSession, given: GivenAnswer): Promise<Result<Date, StepUpRefusal>>
+  answer(id: string, session: BrowserSession, given: GivenAnswer): Promise<Result<Verified, StepUpRefusal>>
 }
+
+export type Verified = Required<Pick<BrowserSession, 'verifiedAt' | 'amr'>>
 
 /**
  * `passkey`: `options` are for the browser. `elsewhere`: by a fresh sign-in at the provider through which they came.
@@ -57,7 +59,8 @@ export function createStepUp({ passkeys, sessions, clock }: StepUpDeps): StepUp 
       if (verified.value.person !== session.person) return refuse('not_yours')
       if (!verified.value.verifies) return refuse('too_young')
       await sessions.verified(id, { amr: passkeyAmr, txn })
-      return ok(new Date(clock.now()))
+      const amr = [...new Set([...session.amr, ...passkeyAmr])]
+      return ok({ verifiedAt: new Date(clock.now()), amr })
     },
   }
 }

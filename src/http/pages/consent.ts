@@ -9,6 +9,8 @@ export interface ConsentPage {
   readonly pending: ConsentPending
   readonly action: string
   readonly refuse: string
+  /** Where they first show that it is they who sit there; left out: they have, or a yes takes none. */
+  readonly verify?: string
   readonly problem?: string
 }
 
@@ -23,7 +25,7 @@ const ends = [
 const endByDefault = 28_800
 
 /** Says who asks, for what, until when. Names come from our registry; the client's own words are not shown. */
-export function consentPage({ pending, action, refuse, problem }: ConsentPage): string {
+export function consentPage({ pending, action, refuse, verify, problem }: ConsentPage): string {
   const { agent, client, person, csrf } = pending
   const title = titleOf(pending)
   return page({
@@ -47,8 +49,11 @@ ${subAgents(pending)}
 <div class="buttons">${
       (agent !== undefined && pending.isOurs && pending.lendable.length === 0) || isEmpty(pending)
         ? ''
-        : html`<button class="main" type="submit" form="consent">Agree</button>`
+        : verify === undefined
+          ? html`<button class="main wakes" type="submit" form="consent">Agree</button>`
+          : html`<a class="button" href="${verify}">Show that it is you</a>`
     }<form method="post" action="${refuse}"><input type="hidden" name="csrf" value="${csrf}"><button type="submit">Refuse</button></form></div>
+${verify === undefined ? '' : html`<p class="soft">Something is done in your name elsewhere: to agree, sign in with a passkey of yours, or at your provider by more than a password. <a href="/passkeys">Add a passkey</a> if you have none.</p>`}
 <p class="soft"><small>It ends by itself when that time is over.</small></p>`,
   })
 }

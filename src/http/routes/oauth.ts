@@ -2,23 +2,29 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import type { ConsentPending, Pending } from '../../delegation/issuer/interactions.ts'
 import type { AuthorizationServer } from '../../delegation/issuer/server.ts'
+import type { Sessions } from '../../delegation/sign-in/sessions.ts'
+import { isVerifiedNow } from '../../delegation/sign-in/user-verification.ts'
 import { AppError } from '../../kernel/errors.ts'
 import { type App, type AppContext, createRouter } from '../env.ts'
 import type { BegunLimit } from '../middleware/begun.ts'
 import { consentPage } from '../pages/consent.ts'
 import { pageHeaders } from '../pages/layout.ts'
+import type { OwnCookie } from '../sign-in/cookies.ts'
 import { formLimit, ownForm, type SignIn, type SignInPlace, text } from '../sign-in/sign-in.ts'
 
 export interface OauthRoutesDeps {
   readonly server: AuthorizationServer
   readonly signIn: SignIn
   readonly begunLimit: BegunLimit
+  readonly sessions: Pick<Sessions, 'find'>
+  readonly sessionCookie: OwnCookie
   readonly publicUrl: string
+  readonly now: () => number
 }
 
 /** The authorization server at `/oauth`, its discovery alias, and the pages where people sign in and consent. */
 export function oauthRoutes(deps: OauthRoutesDeps): App {
-  const { server, signIn, begunLimit, publicUrl } = deps
+  const { server, signIn, begunLimit, sessions, sessionCookie, publicUrl, now } = deps
   const { interactions } = server
   const routes = createRouter()
 
@@ -36,6 +42,7 @@ export function oauthRoutes(deps: OauthRoutesDeps): App {
     const { pending, node } = await open(c)
     const fields = await ownForm(c, { csrf: pending.csrf, publicUrl })
     if (pending.prompt !== 'consent') return c.redirect(path(pending), 303)
+    const verifiedBy = await verifiedIn(c, pending)
     try {
       const next = await interactions.consent(
         node.incoming,
@@ -45,6 +52,7 @@ export function oauthRoutes(deps: OauthRoutesDeps): App {
           objects: texts(fields['object']),
           subAgents: texts(fields['sub_agent']),
           seconds: Number(text(fields['seconds'])),
+          ...(verifiedBy && { verifiedBy }),
         },
         c.get('txn'),
       )
@@ -99,17 +107,27 @@ export function oauthRoutes(deps: OauthRoutesDeps): App {
     }
   }
 
-  const showConsent = (c: AppContext, pending: ConsentPending, problem?: string) =>
-    show(
-      c,
-      consentPage({
-        pending,
-        action: `${path(pending)}/consent`,
-        refuse: `${path(pending)}/refuse`,
-        ...(problem !== undefined && { problem }),
-      }),
+  /** How this person was lately verified in this browser, on our own pages; undefined: they were not. */
+  async function verifiedIn(
+    c: AppContext,
+    { person }: ConsentPending,
+  ): Promise<readonly string[] | undefined> {
+    const id = sessionCookie.read(c)
+    const session = id === undefined ? undefined : await sessions.find(id)
+    return session?.person === person && isVerifiedNow(session, now()) ? session.amr : undefined
+  }
+
+  async function showConsent(c: AppContext, pending: ConsentPending, problem?: string) {
+    const isVerified = !pending.takesVerification || (await verifiedIn(c, pending)) !== undefined
+    const page = consentPage({
       pending,
-    )
+      action: `${path(pending)}/consent`,
+      refuse: `${path(pending)}/refuse`,
+      ...(!isVerified && { verify: `/sign-in?next=${encodeURIComponent(path(pending))}` }),
+      ...(problem !== undefined && { problem }),
+    })
+    return show(c, page, pending)
+  }
 
   return routes
 }

@@ -1,4 +1,4 @@
-import { type Refusal, takesVerification } from '../../delegation/approvals/decide.ts'
+import type { Refusal } from '../../delegation/approvals/decide.ts'
 import type { OwnApproval } from '../../delegation/approvals/own.ts'
 import { digestOf } from '../../delegation/approvals/view.ts'
 import { atPages } from '../../delegation/sign-in/sign-ins.ts'
@@ -55,7 +55,7 @@ export function createApprovalPages(deps: ApprovalPagesDeps): ApprovalPages {
     for (const [name, value] of Object.entries(pageHeaders([], { script: !isNone }))) c.header(name, value)
     if (isNone) return c.html(noApprovalPage({ ...session, person }), 404)
     const digest = digestOf(own.shown)
-    const isVerified = !takesVerification(own.shown) || isVerifiedNow(session, now())
+    const isVerified = !own.shown.takesVerification || isVerifiedNow(session, now())
     const page = approvalPage({
       own,
       person,
@@ -86,7 +86,7 @@ export function createApprovalPages(deps: ApprovalPagesDeps): ApprovalPages {
       txn: c.get('txn'),
     })
     if (result.ok) {
-      c.set('session', { ...session, verifiedAt: result.value })
+      c.set('session', { ...session, ...result.value })
       return undefined
     }
     log('passkey_refused', { reason: result.reason, detail: result.detail })

@@ -6,7 +6,8 @@ export type OwnPage = (typeof pages)[number]
 const pageByDefault: OwnPage = '/delegations'
 
 // One request of an agent, as our own ids are written: to it a link from outside may lead, and its steps lead back to it.
-const request = /^(\/connections\/requests\/cr_[A-Za-z0-9_-]{22}$|\/approvals\/ap_[A-Za-z0-9_-]{22}(?=\/|$))/
+const request =
+  /^(\/connections\/requests\/cr_[A-Za-z0-9_-]{22}$|\/approvals\/ap_[A-Za-z0-9_-]{22}(?=\/|$)|\/oauth\/interaction\/[A-Za-z0-9_-]{16,64}$)/
 
 /**
  * The page that `next` names, or to which the step that it names belongs, or the first one: never another site's

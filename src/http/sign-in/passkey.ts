@@ -42,8 +42,11 @@ export function createPasskeyMethod({ passkeys, signIns, log, now }: PasskeyMeth
           const verified = await passkeys.verify(place.csrf, answerIn(fields['answer']))
           if (verified.ok) {
             const { person, verifies } = verified.value
+            // To others, too, one that does not count yet says no more than that there is a key.
             return {
-              signedIn: { person, amr: passkeyAmr, ...(verifies && { verifiedAt: new Date(now()) }) },
+              signedIn: verifies
+                ? { person, amr: passkeyAmr, verifiedAt: new Date(now()) }
+                : { person, amr: ['swk'] },
             }
           }
           log('passkey_refused', { reason: verified.reason, detail: verified.detail })

@@ -36,6 +36,8 @@ describe('the details of a token', () => {
       scopes: [],
       authorizationDetailsTypes: ['document_access'],
       allowedClients: undefined,
+      accepts: {},
+      takesVerification: false,
       owner: undefined,
     }
     const own = { entry, publicUrl }

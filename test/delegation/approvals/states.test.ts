@@ -263,11 +263,20 @@ describeBackends('an approval', (backend) => {
       },
       { seconds: 300, front: 'ciba' },
     )
+    // Another's API, which no row says otherwise of.
     expect(await world.decide(access, { answer: 'approve' }, none)).toMatchObject({
+      reason: 'needs_verification',
+    })
+    const ours = await world.approvals.ask(
+      asker,
+      { kind: 'access', resource: world.config.publicUrl, scopes: ['docs.search'], details: [] },
+      { seconds: 300, front: 'ciba' },
+    )
+    expect(await world.decide(ours, { answer: 'approve' }, none)).toMatchObject({
       ok: true,
       value: { state: 'approved' },
     })
-    expect((await world.approvals.of(asker, access.id))?.grant).toBeUndefined()
+    expect((await world.approvals.of(asker, ours.id))?.grant).toBeUndefined()
   })
 
   test('that was lent anew meanwhile is asked under its own delegation only', async () => {

@@ -101,6 +101,7 @@ export async function openAskingWorld(options: AskingWorldOptions): Promise<Aski
       randomBytes,
       log: () => undefined,
       assertOpen: options.assertOpen ?? (() => undefined),
+      publicUrl: world.config.publicUrl,
     })
     opened.push(approvals)
     return approvals

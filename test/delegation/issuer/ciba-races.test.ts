@@ -27,6 +27,7 @@ describeDatabases('an answer from afar', (kind) => {
       scopes: ['orders.place'],
       authorizationDetailsTypes: ['trade_order'],
       allowedClients: ['agent-app'],
+      takesVerification: false,
     })
     delegation = await world.lend('anne', 'research-bot', 'collection:handbook')
   }, 60_000)

@@ -24,6 +24,7 @@ beforeAll(async () => {
     scopes: ['orders.place'],
     authorizationDetailsTypes: ['trade_order'],
     allowedClients: ['agent-app'],
+    takesVerification: false,
   })
 })
 afterAll(async () => {

@@ -30,6 +30,7 @@ beforeAll(async () => {
     scopes: ['orders.place', 'orders.read'],
     authorizationDetailsTypes: ['trade_order'],
     allowedClients: ['agent-app', 'cli'],
+    takesVerification: false,
   })
   key = (await openKeyRing(`${world.config.home}/keys`, { now: Date.now })).current()
   const lent = await world.service.delegations.lend({
@@ -162,6 +163,7 @@ describe('a token for another’s API', () => {
       resource: broker,
       scopes: ['orders.place', 'orders.read'],
       allowedClients: ['agent-app', 'cli'],
+      takesVerification: false,
     }
     await resources.save(row)
     await expect(
@@ -243,7 +245,7 @@ describe('an exchange of details of others', () => {
     expect(decodeJwt(ours.access_token ?? '')).not.toHaveProperty('authorization_details')
     await world.service.issuer.resources.save({
       resource: 'https://second.test',
-      scopes: ['docs.search'],
+      scopes: ['read'],
       authorizationDetailsTypes: ['trade_order'],
       allowedClients: ['agent-app'],
     })
@@ -289,18 +291,28 @@ describe('an exchange of details of others', () => {
 
 describe('between two APIs nothing passes', () => {
   // Each client owns one API. `shared` names nobody: everybody may ask people for it, nobody gets there by exchange.
+  // All have one word, which passes only where the target says as what.
   const apis = {
-    'https://one.test': { owner: 'agent-app', allowed: ['agent-app', 'helper-app'] },
-    'https://two.test': { owner: 'helper-app', allowed: ['helper-app'] },
-    'https://shared.test': { owner: 'agent-app', allowed: undefined },
+    'https://one.test': {
+      owner: 'agent-app',
+      allowed: ['agent-app', 'helper-app'],
+      accepts: { 'https://shared.test': { read: 'look' } },
+    },
+    'https://two.test': {
+      owner: 'helper-app',
+      allowed: ['helper-app'],
+      accepts: { 'https://one.test': { read: 'read' } },
+    },
+    'https://shared.test': { owner: 'agent-app', allowed: undefined, accepts: {} },
   } as const
   const agents = { 'agent-app': 'research-bot', 'helper-app': 'other-bot' } as const
 
   beforeAll(async () => {
-    for (const [resource, { owner, allowed }] of Object.entries(apis))
+    for (const [resource, { owner, allowed, accepts }] of Object.entries(apis))
       await world.service.issuer.resources.save({
         resource,
-        scopes: ['docs.search', 'read'],
+        scopes: ['read', 'look'],
+        accepts,
         ownerClient: owner,
         ...(allowed && { allowedClients: allowed }),
       })
@@ -328,9 +340,14 @@ describe('between two APIs nothing passes', () => {
             const mayPass = from === to || (to in apis ? named.includes(by) : !(from in apis))
             const answer = await exchange(by, subject, { resource: to })
             const label = `${by} shows a token of ${issuedTo} for ${from}, wants ${to}`
-            const isGiven = mayShow && mayHave && mayPass
+            const accepted: Readonly<Record<string, Readonly<Record<string, string>>>> =
+              to in apis ? apis[to as keyof typeof apis].accepts : {}
+            const as = from === to || !(to in apis) ? 'its own' : accepted[from]?.['read']
+            const isGiven = mayShow && mayHave && mayPass && as !== undefined
             expect('access_token' in answer, `${label}: ${JSON.stringify(answer)}`).toBe(isGiven)
-            if (!isGiven) expect(answer.error, label).toBe(mayShow ? 'invalid_target' : 'invalid_request')
+            const refused = mayHave && mayPass ? 'invalid_scope' : 'invalid_target'
+            if (!isGiven) expect(answer.error, label).toBe(mayShow ? refused : 'invalid_request')
+            else if (as !== 'its own') expect(answer['scope'], label).toBe(as)
             seen[isGiven ? 'given' : 'refused'] += 1
           }
         }
@@ -339,6 +356,67 @@ describe('between two APIs nothing passes', () => {
     expect(seen.given).toBeGreaterThan(20)
     expect(seen.refused).toBeGreaterThan(100)
   }, 60_000)
+
+  test('by a scope of ours: no other API can have one, and a row that has is not used', async () => {
+    const { issuer } = world.service
+    const row = { resource: 'https://old.test', scopes: ['read'], allowedClients: ['agent-app'] }
+    for (const scope of ['docs.read', 'vault.use', 'security.write', 'docs.write', 'openid'])
+      await expect(issuer.resources.save({ ...row, scopes: ['read', scope] })).rejects.toMatchObject({
+        field: 'scopes.1',
+      })
+    await issuer.resources.save(row)
+    const subject = await token({
+      aud: world.url,
+      client_id: 'agent-app',
+      act: actor('research-bot'),
+      delegation,
+      scope: 'docs.search docs.read',
+    })
+    expect(await exchange('agent-app', subject, { resource: row.resource })).toEqual({
+      error: 'invalid_scope',
+    })
+    // As it could be registered before.
+    await world.database.query(`update resources set scopes = '{docs.read}' where resource = $1`, [
+      row.resource,
+    ])
+    expect(await exchange('agent-app', subject, { resource: row.resource })).toEqual({
+      error: 'invalid_target',
+    })
+    expect(refusedAs((await ask('agent-app', { resource: row.resource })).page)).toBe('invalid_target')
+    expect((await issuer.resources.unusable()).map(({ resource }) => resource)).toEqual([row.resource])
+    await issuer.resources.remove(row.resource)
+  })
+
+  test('and start says which rows those are', async () => {
+    let row: Promise<unknown> | undefined
+    await using old = await openIssuerWorld({
+      database: (real) => ({
+        ...real,
+        async query(text, values) {
+          row ??= real.query(
+            `insert into resources (resource, scopes, authorization_details_types)
+             values ('https://old.test', '{docs.read}', '{}')`,
+          )
+          await row
+          return real.query(text, values)
+        },
+      }),
+    })
+    expect(old.logged).toContainEqual({
+      event: 'resource_unusable',
+      fields: { resource: 'https://old.test', scopes: ['docs.read'] },
+    })
+  })
+
+  test.each([
+    ['from Remit', () => ({ [world.url]: { 'docs.search': 'read' } })],
+    ['from itself', () => ({ 'https://third.test': { look: 'read' } })],
+    ['as what it does not have', () => ({ 'https://one.test': { read: 'write' } })],
+    ['from what is no address', () => ({ one: { read: 'read' } })],
+  ])('and no row takes a scope %s', async (_, accepts) => {
+    const row = { resource: 'https://third.test', scopes: ['read'], accepts: accepts() }
+    await expect(world.service.issuer.resources.save(row)).rejects.toMatchObject({ field: 'accepts' })
+  })
 
   test('by what was lent for one of them', async () => {
     const { id } = await world.service.delegations.lend({

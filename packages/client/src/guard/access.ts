@@ -24,6 +24,13 @@ export interface Access {
   readonly scopes: readonly string[]
   /** Empty: the scopes alone say what may be done. */
   readonly details: readonly Detail[]
+  /**
+   * How the person had proven who they are (RFC 8176): `mfa` where they were verified by more than a password. Empty where
+   * the issuer says nothing.
+   */
+  readonly amr: readonly string[]
+  /** When they signed in for this, in seconds since the epoch; undefined where the issuer says nothing. */
+  readonly authTime: number | undefined
   readonly tokenId: string
   /** Seconds since the epoch. */
   readonly expiresAt: number

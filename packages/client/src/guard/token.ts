@@ -74,7 +74,7 @@ async function verified(
 function accessOf(claims: Claims, rules: TokenRules): Outcome<Access> {
   const { refuse, resource, detailsTypes } = rules
   const bad = refuse('invalid_token', 'the token does not count here')
-  const { sub, jti, client_id, delegation, grant_id, scope, txn } = claims
+  const { sub, jti, client_id, delegation, grant_id, scope, txn, amr, auth_time: authTime } = claims
   // One audience, by exact string: a token that is good elsewhere too could come from there.
   const audiences = [claims['aud']].flat()
   if (audiences.length !== 1 || audiences[0] !== resource || !isTimely(claims, rules)) return bad
@@ -101,6 +101,8 @@ function accessOf(claims: Claims, rules: TokenRules): Outcome<Access> {
       txn: isWord(txn) ? txn : undefined,
       scopes: typeof scope === 'string' ? scope.split(' ').filter((one) => one !== '') : [],
       details,
+      amr: Array.isArray(amr) ? amr.filter(isWord) : [],
+      authTime: typeof authTime === 'number' ? authTime : undefined,
       tokenId: jti,
       expiresAt: Number(claims['exp']),
       boundTo,

@@ -99,7 +99,8 @@ async function refusal(authorization: string | undefined, options: Partial<Guard
 
 test('a token of an agent for a person is let through, and says who, for whom, what exactly', async () => {
   const act = { ...agent, act: { iss: agent.iss, sub: 'front-bot' } }
-  const sent = await token({ act, scope: 'orders.place orders.read' })
+  const proven = { amr: ['pwd', 'mfa'], auth_time: 1_700_000_000 }
+  const sent = await token({ act, scope: 'orders.place orders.read', ...proven })
   for (const headers of [
     { authorization: `Bearer ${sent}` },
     new Headers({ authorization: `bearer ${sent}` }),
@@ -118,6 +119,8 @@ test('a token of an agent for a person is let through, and says who, for whom, w
         grant: undefined,
         txn: 't_1',
         scopes: ['orders.place', 'orders.read'],
+        amr: ['pwd', 'mfa'],
+        authTime: 1_700_000_000,
         details: [order],
         boundTo: undefined,
       },
