@@ -12,6 +12,7 @@ create table account_links (
   constraint account_links_pkey PRIMARY KEY (issuer, sub),
   constraint account_links_person_fkey FOREIGN KEY (person) REFERENCES people(key)
 );
+CREATE INDEX account_links_linked ON public.account_links USING btree (linked_at);
 CREATE INDEX account_links_person ON public.account_links USING btree (person);
 CREATE CONSTRAINT TRIGGER account_links_told AFTER INSERT OR DELETE OR UPDATE ON public.account_links DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION registry_changed();
 
@@ -740,6 +741,7 @@ create table passkeys (
   constraint passkeys_pkey PRIMARY KEY (id),
   constraint passkeys_person_fkey FOREIGN KEY (person) REFERENCES people(key) ON DELETE CASCADE
 );
+CREATE INDEX passkeys_created ON public.passkeys USING btree (created_at);
 CREATE INDEX passkeys_person ON public.passkeys USING btree (person);
 
 create table passwords (
@@ -908,10 +910,10 @@ create table resources (
   authorization_details_types text[] default '{}'::text[] not null,
   allowed_clients text[],
   owner_client text,
-  constraint resources_pkey PRIMARY KEY (resource),
-  constraint resources_owner_client_fkey FOREIGN KEY (owner_client) REFERENCES clients(client_id),
   accepts jsonb default '{}'::jsonb not null,
   takes_verification boolean default true not null,
+  constraint resources_pkey PRIMARY KEY (resource),
+  constraint resources_owner_client_fkey FOREIGN KEY (owner_client) REFERENCES clients(client_id),
   constraint resources_scopes_check CHECK ((cardinality(scopes) > 0))
 );
 

@@ -11,6 +11,12 @@ export interface ExternalAccount {
   readonly sub: string
 }
 
+export interface NewLink extends ExternalAccount {
+  readonly person: string
+  /** In front of their device, in the last 5 minutes. Default false. */
+  readonly verified?: boolean
+}
+
 export interface AccountLink extends ExternalAccount {
   /** Key of the local account, `anne`. */
   readonly person: string
@@ -20,10 +26,11 @@ export interface AccountLink extends ExternalAccount {
 export interface AccountLinks {
   /**
    * From the next request on, whoever comes as this account is the local person. Linking again changes nothing;
-   * 409 where the account is somebody else's; 422 for no such person. NOT checked: that whoever asks has proved
-   * both accounts, in this moment and in one browser; the caller must.
+   * 409 where the account is somebody else's; 422 for no such person; 401 for somebody who has a passkey that counts
+   * and was not `verified` lately: else a password alone would lead to more, a day later. NOT checked: that whoever asks
+   * has proved both accounts, in this moment and in one browser; the caller must.
    */
-  link(account: ExternalAccount & { readonly person: string }, who: Who): Promise<void>
+  link(account: NewLink, who: Who): Promise<void>
   /**
    * From the next request on, the account is `namespace/key` again, and tokens of ours that were given for it
    * as the person are refused. What came of signing in by it ends in the same transaction: browsers on our pages,
@@ -47,8 +54,12 @@ export function createAccountLinks({
   readonly clock: Clock
 }): AccountLinks {
   return {
-    async link({ issuer, sub, person }, who) {
+    async link({ issuer, sub, person, verified = false }, who) {
       await database.transaction(async (sql) => {
+        if (!verified && (await hasPasskey(sql, person, new Date(clock.now()))))
+          throw new AppError('insufficient_user_authentication', {
+            public: 'First sign in with a passkey of yours.',
+          })
         const made = await sql.query(
           `insert into account_links (issuer, sub, person, linked_at)
            select $1, $2, key, $4 from people where key = $3
@@ -100,6 +111,16 @@ export function createAccountLinks({
       return rows.map(({ linked_at: linkedAt, ...row }) => ({ ...row, linkedAt }))
     },
   }
+}
+
+/** One that counts. A row of theirs is held: one that is added meanwhile waits. */
+async function hasPasskey(sql: Sql, person: string, now: Date): Promise<boolean> {
+  await sql.query('select from people where key = $1 for update', [person])
+  const rows = await sql.query('select from passkeys where person = $1 and verifies_from <= $2 limit 1', [
+    person,
+    now,
+  ])
+  return rows.length > 0
 }
 
 type Settle = () => Promise<void>

@@ -5,6 +5,7 @@ import { AppError } from '../kernel/errors.ts'
 import type { Principal } from '../kernel/principal.ts'
 import { firstWrong } from '../kernel/wrong.ts'
 import type { Deadline } from '../retrieval/deadline.ts'
+import type { Waiting } from './pages/own-nav.ts'
 
 /** What the middleware hands to the routes. */
 export interface AppEnv {
@@ -21,8 +22,8 @@ export interface AppEnv {
 }
 
 export interface PageSession extends BrowserSession {
-  /** Questions of agents that wait for this person, as every page says; 0 for a program, which asks. */
-  readonly waiting: number
+  /** What every page says waits for this person; nothing for a program, which asks. */
+  readonly waiting: Waiting
 }
 
 export type App = OpenAPIHono<AppEnv>

@@ -30,6 +30,7 @@ import { createOwnDelegations } from '../delegation/own-delegations.ts'
 import { createOwnPrograms } from '../delegation/own-programs.ts'
 import type { Persons } from '../delegation/persons.ts'
 import type { Revocations } from '../delegation/revocations.ts'
+import { createAccountNews } from '../delegation/sign-in/account-news.ts'
 import { createConsoleSignOut } from '../delegation/sign-in/console-sign-out.ts'
 import { createPasskeys } from '../delegation/sign-in/passkeys.ts'
 import { createPasswords, type Passwords } from '../delegation/sign-in/passwords.ts'
@@ -136,9 +137,9 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     grantEnded: (grantId) => grants.end(grantId, newTxn()),
   })
   const resources = createResources({ sql, agents, publicUrl })
-  const passwords = createPasswords({ database: sql, clock, signInEnds })
   for (const { resource, scopes } of await resources.unusable())
     log('resource_unusable', { resource, scopes })
+  const passwords = createPasswords({ database: sql, clock, signInEnds })
   const signIns = createSignIns({ sql, people, standing })
   const passkeys = createPasskeys({ database: sql, seal, clock, randomBytes, publicUrl })
   const links = createAccountLinks({ database: sql, delegations, clock })
@@ -240,6 +241,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     sessions,
     publicUrl,
     countWaiting: (subject) => deps.approvals.waiting(subject),
+    newsOf: createAccountNews({ sql, clock }),
     now,
   })
   return {
@@ -266,12 +268,24 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
       oauthRoutes({
         server,
         signIn,
+        sessions,
+        sessionCookie,
         publicUrl,
+        now,
         begunLimit: createBegunLimit({ perMinute: config.beginPerMinute, now }),
       }),
       upstreamRoutes({ upstream, cookie: upstreamCookie }),
       passkeyRoutes({ passkeys, people, sessions, sessionCookie, requireSession, log, now }),
-      accountRoutes({ links, upstream, sessions, sessionCookie, upstreamCookie, requireSession, now }),
+      accountRoutes({
+        links,
+        upstream,
+        sessions,
+        sessionCookie,
+        upstreamCookie,
+        requireSession,
+        passkeys,
+        now,
+      }),
       protectedResourceRoutes({
         resources: await describe(config, resources),
         documentation: `${publicUrl}/docs`,

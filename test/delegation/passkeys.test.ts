@@ -197,13 +197,23 @@ describe.each([
     })
 
     test('beyond 20', options, async () => {
-      for (let index = 0; index < 20; index += 1) await registered()
+      for (let index = 0; index < 20; index += 1) await registered(createAuthenticator(publicUrl), anne, true)
       expect(await add({})).toMatchObject({ reason: 'too_many' })
     })
   })
 
   describe('that a thief of a session could have added', () => {
-    test('verifies nobody for a day, beside one that its owner has; it signs in', options, async () => {
+    test('is not added beside one of its owner that counts, without that one', options, async () => {
+      const own = await registered()
+      const answer = createAuthenticator(publicUrl).make(await passkeys.offer(anne, 'session'))
+      const made = { answer, title: '', verified: false, txn: 't' }
+      expect(await passkeys.add(anne, 'session', made)).toMatchObject({ reason: 'needs_verification' })
+      expect((await passkeys.list('anne')).map(({ id }) => id)).toEqual([own.id])
+    })
+
+    test('verifies nobody for a day, beside one that does not count yet; it signs in', options, async () => {
+      const own = await registered()
+      await passkeys.remove('anne', own.id, 't')
       await registered()
       const added = await registered()
       expect(await signIn(added)).toEqual({ ok: true, value: { person: 'anne', verifies: false } })

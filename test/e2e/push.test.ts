@@ -98,8 +98,8 @@ describe('on a phone', needsChromium, () => {
       )
     await expect.poll(shown, { timeout: 10_000 }).toEqual([
       {
-        title: 'Somebody asks for your answer',
-        body: 'Open Remit to see who, and for what.',
+        title: 'Remit: look at this',
+        body: 'Somebody asks for your answer, or something of your account has changed.',
         tag: 'approvals',
       },
     ])

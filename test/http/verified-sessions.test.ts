@@ -63,18 +63,28 @@ test('a password verifies nobody, and adding a passkey does not either; signing 
   expect(Math.abs(Date.now() - Number(await verifiedAt('anne')))).toBeLessThan(60_000)
 })
 
-test('whoever stole a session and adds a passkey of their own is told when it counts, and not verified by it', async () => {
+test('whoever stole a password adds no passkey beside the owner’s, and one in its place counts only later', async () => {
   const owner = world.browser()
   await signIn(world, owner, 'bob')
   await added(owner)
   const stolen = world.browser()
   await signIn(world, stolen, 'bob')
   const page = await stolen.open(`${world.url}/passkeys`)
-  expect(page.text).toContain('another one can approve what is sensitive only after a day')
+  expect(page.text).toContain('Sign in with one of yours to add another')
+  expect(page.text).not.toContain('data-passkey')
+  await stolen.submit(page, '/passkeys/remove')
   const thiefs = await added(stolen)
-  expect((await owner.open(`${world.url}/passkeys`)).text).toContain('If that was not you, remove it.')
+  const again = world.browser()
+  await signIn(world, again, 'bob')
+  expect((await again.open(`${world.url}/passkeys`)).text).toContain('If that was not you, remove it.')
   await signInBy(thiefs)
   expect(await verifiedAt('bob')).toBeNull()
+  // Nor do other APIs hear of more than a key.
+  const [session] = await world.database.query<{ amr: string[] }>(
+    'select amr from browser_sessions where person = $1 order by signed_in_at desc limit 1',
+    ['bob'],
+  )
+  expect(session?.amr).toEqual(['swk'])
 })
 
 /** Signs in at the other provider; gives when that session was verified. */

@@ -1,15 +1,17 @@
 import type { Clock } from '../../kernel/clock.ts'
 import type { Sql } from '../../store/sql.ts'
 import { isCurrent } from '../approvals/rows.ts'
+import { newsSince, settlesMs } from '../sign-in/account-news.ts'
 
-/** That somebody's answer is waited for: a new question, or the agent's answer to theirs. */
+/** That somebody's answer is waited for (a new question, or the agent's answer to theirs), or that their account has news. */
 export interface Notice {
+  /** Or what is new: `passkey …`, `link …`, in round 0. */
   readonly approval: string
   /** How many of the person's own questions were answered by then. */
   readonly round: number
   /** Account key of who is to be told. */
   readonly person: string
-  /** Until when an answer counts. */
+  /** Until when an answer counts, or it is news. */
   readonly expiresAt: Date
   /** This one included. Also the number under which it was taken: whoever takes it next has another. */
   readonly tries: number
@@ -44,27 +46,26 @@ export function createNotices({ sql, clock }: { readonly sql: Sql; readonly cloc
     async take({ forMs, approval }) {
       const takenUntil = new Date(clock.now() + forMs)
       const rows = await sql.query<NoticeRow>(
-        `with due as (
-           select a.id, jsonb_array_length(a.rounds) as round
-           from approvals a left join push_notices n on n.approval = a.id and n.round = jsonb_array_length(a.rounds)
-           where a.state = 'pending' and ${isCurrent} and ($3::text is null or a.id = $3)
+        `with told as (
+           select a.id, jsonb_array_length(a.rounds) as round, substr(a.subject, 6) as person, a.expires_at, a.created_at
+           from approvals a where a.state = 'pending' and ${isCurrent}
+           union all
+           select key, 0, person, at + $5::interval, at from ${newsSince('$4::timestamptz')} as news),
+         due as (
+           select told.* from told left join push_notices n on n.approval = told.id and n.round = told.round
+           where ($3::text is null or told.id = $3)
              and (n.approval is null or not n.done and n.due_at <= $1 and n.tries < ${triesMax})
-           order by a.created_at limit ${takenMax}),
+           order by told.created_at limit ${takenMax}),
          taken as (
            insert into push_notices as n (approval, round, tries, due_at, done)
            select id, round, 1, $2, false from due
            on conflict (approval, round) do update set tries = n.tries + 1, due_at = excluded.due_at
              where not n.done and n.due_at <= $1
            returning approval, round, tries, told)
-         select taken.*, a.subject, a.expires_at from taken join approvals a on a.id = taken.approval`,
-        [now(), takenUntil, approval ?? null],
+         select taken.*, due.person, due.expires_at from taken join due on due.id = taken.approval`,
+        [now(), takenUntil, approval ?? null, new Date(clock.now() - settlesMs), `${settlesMs} milliseconds`],
       )
-      return rows.map(({ subject, expires_at: expiresAt, ...row }) => ({
-        ...row,
-        person: subject.slice('user:'.length),
-        expiresAt,
-        takenUntil,
-      }))
+      return rows.map(({ expires_at: expiresAt, ...row }) => ({ ...row, expiresAt, takenUntil }))
     },
     async told({ approval, round }, endpointHash) {
       await sql.query(
@@ -99,6 +100,6 @@ interface NoticeRow {
   readonly round: number
   readonly tries: number
   readonly told: readonly string[]
-  readonly subject: string
+  readonly person: string
   readonly expires_at: Date
 }

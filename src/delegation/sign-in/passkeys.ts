@@ -12,6 +12,7 @@ import type { Clock } from '../../kernel/clock.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import type { Seal } from '../issuer/seal.ts'
+import { settlesMs } from './account-news.ts'
 import { assertion, attestation, challengeIn } from './passkey-answers.ts'
 import { type ChallengeUse, createChallenges } from './passkey-challenges.ts'
 import { isLocal, type Person } from './people.ts'
@@ -47,13 +48,15 @@ export type PasskeyRefusal =
   | 'not_local'
   | 'taken'
   | 'too_many'
+  | 'needs_verification'
 
 export interface Passkeys {
   /**
    * What the browser needs to make a passkey for this person. `binding` names the session that asks: only the same
-   * one can answer, once, within 5 minutes. Does NOT check how recent its sign-in is: the route does. `verified`: their
-   * session was verified by another one of theirs, so that this one counts for what is sensitive at once; else after a
-   * day, unless they have none yet and removed none in the last 7.
+   * one can answer, once, within 5 minutes. Does NOT check how recent its sign-in is: the route does. `verified`: they were
+   * lately, by another one of theirs or at their provider: whoever has one that counts adds no other without
+   * (`needs_verification`). What is added so counts for what is sensitive at once; else after a day, unless they have none
+   * yet and removed none in the last 7.
    */
   offer(person: Person, binding: string): Promise<PublicKeyCredentialCreationOptionsJSON>
   add(
@@ -98,7 +101,6 @@ export const passkeyAmr: readonly string[] = ['swk', 'user', 'mfa']
 
 const perPersonMax = 20
 const titleMax = 60
-const settlesMs = 86_400_000
 const removalCountsMs = 7 * 86_400_000
 // EdDSA, ES256, RS256.
 const algorithms = [-8, -7, -257]
@@ -275,18 +277,24 @@ interface NewPasskey {
   readonly txn: string
 }
 
-async function insert(sql: Sql, made: NewPasskey): Promise<Result<Passkey, 'taken' | 'too_many'>> {
+async function insert(
+  sql: Sql,
+  made: NewPasskey,
+): Promise<Result<Passkey, 'taken' | 'too_many' | 'needs_verification'>> {
   // Two registrations of one person wait for each other: together they would pass the limit.
   const [person] = await sql.query<{ passkey_removed_at: Date | null }>(
     'select passkey_removed_at from people where key = $1 for update',
     [made.person],
   )
-  const [held] = await sql.query<{ count: number }>(
-    'select count(*) as count from passkeys where person = $1',
-    [made.person],
+  const [held] = await sql.query<{ count: number; counting: number }>(
+    `select count(*)::int as count, count(*) filter (where verifies_from <= $2)::int as counting
+     from passkeys where person = $1`,
+    [made.person, made.at],
   )
-  const count = held?.count ?? 0
+  const { count = 0, counting = 0 } = held ?? {}
   if (count >= perPersonMax) return refuse('too_many')
+  // A password alone would become one that counts, a day later.
+  if (counting > 0 && !made.isByAnother) return refuse('needs_verification')
   const at = made.at.getTime()
   const removedAt = person?.passkey_removed_at?.getTime() ?? Number.NEGATIVE_INFINITY
   // An account without any is as safe as its password, and cannot be made safer by a wait.

@@ -5,6 +5,7 @@ import type { Database } from '../../store/sql.ts'
 import type { Seal } from '../issuer/seal.ts'
 import type { ExternalAccount } from '../links.ts'
 import { endPushOf, endPushOfSession, passPushOn } from '../push/ends.ts'
+import { settlesMs } from './account-news.ts'
 import type { SignInEnds } from './sign-in-ends.ts'
 import type { SignInStanding } from './sign-in-standing.ts'
 import { atPages, type SignedIn } from './sign-ins.ts'
@@ -60,7 +61,6 @@ export interface SessionsDeps {
 }
 
 const livesMs = 8 * 3_600_000
-const newLinkMs = 86_400_000
 
 export function createSessions(deps: SessionsDeps): Sessions {
   const { database, seal, standing, clock, randomBytes, signInEnds } = deps
@@ -92,7 +92,7 @@ export function createSessions(deps: SessionsDeps): Sessions {
             elsewhere ?? null,
             // Another provider's clock may be ahead of ours.
             verifiedAt === undefined ? null : new Date(Math.min(verifiedAt.getTime(), now)),
-            new Date(now - newLinkMs),
+            new Date(now - settlesMs),
           ],
         )
         await record(sql, atPages(person, txn), {

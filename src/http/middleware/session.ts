@@ -1,4 +1,5 @@
 import type { MiddlewareHandler } from 'hono'
+import type { AccountNews } from '../../delegation/sign-in/account-news.ts'
 import type { BrowserSession, Sessions } from '../../delegation/sign-in/sessions.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
@@ -15,6 +16,8 @@ export interface SessionDeps {
   readonly publicUrl: string
   /** Questions of agents that wait for somebody. */
   readonly countWaiting: (subject: FgaObject) => Promise<number>
+  /** What was added to somebody's account lately. */
+  readonly newsOf: (person: string) => Promise<readonly AccountNews[]>
   readonly now: () => number
 }
 
@@ -38,7 +41,7 @@ export const isRecent = (signedInAt: Date, now: number): boolean => now - signed
  * asks for HTML) without a session, or with one that is too old for what it does, is led to the sign-in.
  */
 export function createRequireSession(deps: SessionDeps): RequireSession {
-  const { sessions, publicUrl, countWaiting, now } = deps
+  const { sessions, publicUrl, countWaiting, newsOf, now } = deps
   const sessionCookie = createSessionCookie(publicUrl)
   const origin = new URL(publicUrl).origin
 
@@ -69,7 +72,10 @@ export function createRequireSession(deps: SessionDeps): RequireSession {
       }
 
       async function pass(value: BrowserSession): Promise<void> {
-        c.set('session', { ...value, waiting: wantsPage(c) ? await countWaiting(value.subject) : 0 })
+        const waiting = wantsPage(c)
+          ? { questions: await countWaiting(value.subject), news: await newsOf(value.person) }
+          : { questions: 0, news: [] }
+        c.set('session', { ...value, waiting })
         await next()
       }
     }

@@ -11,6 +11,8 @@ export interface AccountsPage extends OwnNav {
   readonly problem?: string
   /** Whether the sign-in is too old for changes. */
   readonly stale: boolean
+  /** Whether they have a passkey, and did not just sign in with it: nothing is linked without. */
+  readonly needsPasskey: boolean
 }
 
 /** Accounts elsewhere that are this person: link, end. */
@@ -22,6 +24,7 @@ export function accountsPage({
   providers,
   problem,
   stale,
+  needsPasskey,
 }: AccountsPage): string {
   return page({
     title: 'Linked accounts',
@@ -30,7 +33,8 @@ export function accountsPage({
 may lend. So are the tokens that were issued for it.</p>
 ${problem === undefined ? '' : html`<p class="problem" role="alert">${problem}</p>`}
 ${links.length === 0 ? html`<p class="soft">No account is linked.</p>` : html`<ul class="rows">${links.map((link) => row(link, { csrf, stale }))}</ul>`}
-${stale ? html`<p><a href="/sign-in?next=%2Faccounts">Sign in again</a> to change anything here: it was more than a quarter of an hour ago.</p>` : providers.map((provider) => linkForm(provider, csrf))}
+${stale ? html`<p><a href="/sign-in?next=%2Faccounts">Sign in again</a> to change anything here: it was more than a quarter of an hour ago.</p>` : ''}
+${stale || providers.length === 0 ? '' : needsPasskey ? html`<p><a class="button" href="/sign-in?next=%2Faccounts">Sign in with your passkey to link an account</a></p>` : providers.map((provider) => linkForm(provider, csrf))}
 ${providers.length === 0 ? html`<p class="soft">There is no other provider here through which people sign in.</p>` : ''}
 ${ownNav({ current: '/accounts', csrf, waiting })}`,
   })

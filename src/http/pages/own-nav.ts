@@ -1,6 +1,8 @@
 import { html } from 'hono/html'
+import type { AccountNews } from '../../delegation/sign-in/account-news.ts'
 import type { OwnPage } from '../sign-in/next.ts'
 import type { Html } from './layout.ts'
+import { moment } from './times.ts'
 
 const titles: Readonly<Record<OwnPage, string>> = {
   '/approvals': 'Approvals',
@@ -10,15 +12,29 @@ const titles: Readonly<Record<OwnPage, string>> = {
   '/accounts': 'Linked accounts',
 }
 
+/** What somebody has to look at, whichever page of theirs they are on. */
+export interface Waiting {
+  /** Of agents, that wait for an answer. */
+  readonly questions: number
+  /** Added to their account within a day: by them, or by whoever has their password. */
+  readonly news: readonly AccountNews[]
+}
+
 export interface OwnNav {
   readonly csrf: string
-  /** Questions of agents that wait for an answer. */
-  readonly waiting: number
+  readonly waiting: Waiting
 }
 
 /** The way between the pages of whoever is signed in, and out. */
 export const ownNav = ({ current, csrf, waiting }: OwnNav & { readonly current: OwnPage }): Html =>
-  html`<nav class="own" aria-label="Your account">${Object.entries(titles).map(
+  html`${waiting.news.length === 0 ? '' : html`<div class="news" role="status">${waiting.news.map(newsLine)}</div>`}
+<nav class="own" aria-label="Your account">${Object.entries(titles).map(
     ([path, title]) =>
-      html`<a href="${path}"${path === current ? html` aria-current="page"` : ''}>${title}${path === '/approvals' && waiting > 0 ? html` <span class="count">${waiting}<span class="unseen"> waiting</span></span>` : ''}</a>`,
+      html`<a href="${path}"${path === current ? html` aria-current="page"` : ''}>${title}${path === '/approvals' && waiting.questions > 0 ? html` <span class="count">${waiting.questions}<span class="unseen"> waiting</span></span>` : ''}</a>`,
   )}<form method="post" action="/sign-out"><input type="hidden" name="csrf" value="${csrf}"><button type="submit">Sign out</button></form></nav>`
+
+/** Nothing of it in words that whoever added it chose. */
+const newsLine = ({ kind, at, issuer }: AccountNews): Html =>
+  kind === 'passkey'
+    ? html`<p>A passkey was added to your account on ${moment(at)}. Not by you? <a href="/passkeys">Remove it</a>, and have your password changed.</p>`
+    : html`<p>An account at ${new URL(issuer ?? '').host} was linked to yours on ${moment(at)}. Not by you? <a href="/accounts">End it</a>, and have your password changed.</p>`

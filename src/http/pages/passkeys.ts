@@ -13,7 +13,7 @@ export interface PasskeysPage extends OwnNav {
   readonly problem?: string
   /** Whether the sign-in is too old for changes. */
   readonly stale: boolean
-  /** Whether they were verified in this session: what they add counts for approvals at once. */
+  /** Whether they were verified lately: what they add counts for approvals at once, and without they add none to one that does. */
   readonly verified: boolean
   /** Milliseconds since the epoch. */
   readonly now: number
@@ -21,7 +21,7 @@ export interface PasskeysPage extends OwnNav {
 
 /** A person's passkeys: add, name, remove. */
 export function passkeysPage(given: PasskeysPage): string {
-  const { person, csrf, waiting, passkeys, options, problem, stale, verified, now } = given
+  const { person, csrf, waiting, passkeys, options, problem, stale, now } = given
   return page({
     title: 'Passkeys',
     head: scriptTag(passkeyScript.path),
@@ -35,10 +35,17 @@ ${
     : html`<ul class="rows">${passkeys.map((one) => row(one, { csrf, stale, now }))}</ul>`
 }
 ${stale ? html`<p><a href="/sign-in?next=%2Fpasskeys">Sign in again</a> to change anything here: it was more than a quarter of an hour ago.</p>` : ''}
-${options === undefined || stale ? '' : addForm(csrf, options, verified || passkeys.length === 0)}
+${options === undefined || stale ? '' : addition(given, options)}
 ${ownNav({ current: '/passkeys', csrf, waiting })}`,
   })
 }
+
+/** Whoever has one that counts adds another by it. */
+const addition = ({ csrf, passkeys, verified, now }: PasskeysPage, options: object): Html =>
+  !verified && passkeys.some(({ verifiesFrom }) => verifiesFrom.getTime() <= now)
+    ? html`<h2>Add a passkey</h2><p><a class="button" href="/sign-in?next=%2Fpasskeys">Sign in with one of yours to add another</a></p>
+<p class="soft"><small>If you have none of them any more, remove them: what you add then approves what is sensitive after a day.</small></p>`
+    : addForm(csrf, options, verified || passkeys.length === 0)
 
 const addForm = (csrf: string, options: object, counts: boolean): Html => html`<h2>Add a passkey</h2>
 ${counts ? '' : html`<p class="soft">You did not sign in with one of yours: another one can approve what is sensitive only after a day. <a href="/sign-in?next=%2Fpasskeys">Sign in with a passkey</a> first if you can.</p>`}

@@ -1,4 +1,4 @@
-// The worker of /approvals: shows that an answer is waited for, and opens the page. It keeps nothing, asks for nothing and
+// The worker of /approvals: shows that there is something to look at, and opens the page. It keeps nothing, asks for nothing and
 // stands before no request: what the page shows is never stored. What a message holds is not read, so that nobody who
 // could send one could put words into it.
 
@@ -10,8 +10,8 @@ self.addEventListener('activate', (event) => event.waitUntil(self.clients.claim(
 
 self.addEventListener('push', (event) => {
   event.waitUntil(
-    self.registration.showNotification('Somebody asks for your answer', {
-      body: 'Open Remit to see who, and for what.',
+    self.registration.showNotification('Remit: look at this', {
+      body: 'Somebody asks for your answer, or something of your account has changed.',
       icon: '/approvals/icon-192.png',
       // One, however many are asked; each one is heard.
       tag: 'approvals',

@@ -1,7 +1,9 @@
 import type { AccountLinks } from '../../delegation/links.ts'
+import type { Passkeys } from '../../delegation/sign-in/passkeys.ts'
 import { isLocal } from '../../delegation/sign-in/people.ts'
 import type { Sessions } from '../../delegation/sign-in/sessions.ts'
 import { atPages } from '../../delegation/sign-in/sign-ins.ts'
+import { isVerifiedNow } from '../../delegation/sign-in/user-verification.ts'
 import type { UpstreamSignIns } from '../../delegation/upstream/sign-ins.ts'
 import { AppError } from '../../kernel/errors.ts'
 import { type App, type AppContext, createRouter } from '../env.ts'
@@ -19,6 +21,8 @@ export interface AccountRoutesDeps {
   readonly sessionCookie: OwnCookie
   readonly upstreamCookie: OwnCookie
   readonly requireSession: RequireSession
+  /** Undefined where there are none. */
+  readonly passkeys: Pick<Passkeys, 'list'> | undefined
   readonly now: () => number
 }
 
@@ -27,7 +31,7 @@ export interface AccountRoutesDeps {
  * both sides and makes them one; or ends that. Nobody else can link anything to them.
  */
 export function accountRoutes(deps: AccountRoutesDeps): App {
-  const { links, upstream, sessions, sessionCookie, upstreamCookie, requireSession, now } = deps
+  const { links, upstream, sessions, sessionCookie, upstreamCookie, requireSession, passkeys, now } = deps
   const routes = createRouter()
   const write = requireSession({ write: true })
   // Whoever began it must be who ends it: the token is this session's and nobody else's.
@@ -58,10 +62,11 @@ export function accountRoutes(deps: AccountRoutesDeps): App {
     const { issuer, sub } = identity
     const { person } = c.get('session')
     try {
-      await links.link({ issuer, sub, person }, atPages(person, c.get('txn')))
+      const verified = isVerifiedNow(c.get('session'), now())
+      await links.link({ issuer, sub, person, verified }, atPages(person, c.get('txn')))
     } catch (error) {
-      if (!(error instanceof AppError) || error.code !== 'conflict') throw error
-      return show(c, error.public, 409)
+      if (!(error instanceof AppError) || (error.status !== 409 && error.status !== 401)) throw error
+      return show(c, error.public, error.status)
     }
     return c.redirect('/accounts', 303)
   })
@@ -82,12 +87,11 @@ export function accountRoutes(deps: AccountRoutesDeps): App {
     return c.redirect('/accounts', 303)
   })
 
-  async function show(
-    c: AppContext,
-    problem?: string,
-    status: 200 | 404 | 409 | 503 = 200,
-  ): Promise<Response> {
-    const { person, csrf, waiting, signedInAt } = c.get('session')
+  const hasPasskey = async (person: string): Promise<boolean> =>
+    ((await passkeys?.list(person)) ?? []).some(({ verifiesFrom }) => verifiesFrom.getTime() <= now())
+
+  async function show(c: AppContext, problem?: string, status: Status = 200): Promise<Response> {
+    const { person, csrf, waiting, signedInAt, verifiedAt } = c.get('session')
     const why = problem ?? (isLocal(person) ? undefined : 'Only accounts of this service can have links.')
     const body = accountsPage({
       person,
@@ -96,6 +100,7 @@ export function accountRoutes(deps: AccountRoutesDeps): App {
       links: await links.list(person),
       providers: isLocal(person) ? upstream.providers : [],
       stale: !isRecent(signedInAt, now()),
+      needsPasskey: !isVerifiedNow({ verifiedAt }, now()) && (await hasPasskey(person)),
       ...(why !== undefined && { problem: why }),
     })
     return html(c, body, status)
@@ -104,6 +109,8 @@ export function accountRoutes(deps: AccountRoutesDeps): App {
   return routes
 }
 
+type Status = 200 | 401 | 404 | 409 | 503
+
 const over = 'That sign-in is over, or was begun elsewhere. Start again.'
 
 function requireLocal(c: AppContext): void {
@@ -111,11 +118,7 @@ function requireLocal(c: AppContext): void {
     throw new AppError('forbidden', { public: 'Only accounts of this service can have links.' })
 }
 
-function html(
-  c: AppContext,
-  body: string,
-  status: 200 | 404 | 409 | 503 = 200,
-): Response | Promise<Response> {
+function html(c: AppContext, body: string, status: Status = 200): Response | Promise<Response> {
   for (const [name, value] of Object.entries(pageHeaders())) c.header(name, value)
   return c.html(body, status)
 }

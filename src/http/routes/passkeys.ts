@@ -1,6 +1,7 @@
 import type { Passkeys } from '../../delegation/sign-in/passkeys.ts'
 import { isLocal, type People } from '../../delegation/sign-in/people.ts'
 import type { Sessions } from '../../delegation/sign-in/sessions.ts'
+import { isVerifiedNow } from '../../delegation/sign-in/user-verification.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { Log } from '../../kernel/log.ts'
 import { type App, type AppContext, createRouter } from '../env.ts'
@@ -41,12 +42,13 @@ export function passkeyRoutes(deps: PasskeyRoutesDeps): App {
     const added = await passkeys.add(owner, csrf, {
       answer: answerIn(fields['answer']),
       title: text(fields['title']),
-      verified: verifiedAt !== undefined,
+      verified: isVerifiedNow({ verifiedAt }, now()),
       txn: c.get('txn'),
     })
     if (added.ok) return c.redirect('/passkeys', 303)
     log('passkey_refused', { reason: added.reason, detail: added.detail })
-    return show(c, refusals[added.reason] ?? 'This passkey was not accepted.', 422)
+    const status = added.reason === 'needs_verification' ? 401 : 422
+    return show(c, refusals[added.reason] ?? 'This passkey was not accepted.', status)
   })
 
   routes.post('/passkeys/rename', requireSession({ write: true }), async (c) => {
@@ -65,7 +67,7 @@ export function passkeyRoutes(deps: PasskeyRoutesDeps): App {
     return c.redirect('/passkeys', 303)
   })
 
-  async function show(c: AppContext, problem?: string, status: 200 | 422 = 200): Promise<Response> {
+  async function show(c: AppContext, problem?: string, status: 200 | 401 | 422 = 200): Promise<Response> {
     const { person, csrf, waiting, signedInAt, verifiedAt } = c.get('session')
     const owner = await people.get(person)
     const why = problem ?? unavailable(passkeys, person)
@@ -78,7 +80,7 @@ export function passkeyRoutes(deps: PasskeyRoutesDeps): App {
         waiting,
         passkeys: (await passkeys?.list(person)) ?? [],
         stale: !isRecent(signedInAt, now()),
-        verified: verifiedAt !== undefined,
+        verified: isVerifiedNow({ verifiedAt }, now()),
         now: now(),
         ...(options !== undefined && { options }),
         ...(why !== undefined && { problem: why }),
@@ -91,6 +93,7 @@ export function passkeyRoutes(deps: PasskeyRoutesDeps): App {
 }
 
 const refusals: Readonly<Record<string, string>> = {
+  needs_verification: 'Sign in with a passkey of yours first.',
   unknown_challenge: 'That took too long, or was sent twice. Try again.',
   taken: 'This passkey is registered already.',
   too_many: 'You have as many passkeys as there can be. Remove one first.',

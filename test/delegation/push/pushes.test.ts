@@ -106,6 +106,36 @@ describeDatabases('a notice', (kind) => {
     expect(await world.noted(approval)).toMatchObject([{ tries: 2, done: true }])
   })
 
+  test('of a new passkey and of a new link is sent once each, for a day, and of none that was taken away', async () => {
+    const person = somebody()
+    const browser = await world.browser(person)
+    const { database, clock } = world
+    await database.query('insert into people (key, name) values ($1, $1)', [person])
+    const passkey = (id: string) =>
+      database.query(
+        `insert into passkeys (id, person, public_key, counter, backup_eligible, backed_up, title, created_at, verifies_from)
+         values ($1, $2, '', 0, false, false, 'x', $3, $3)`,
+        [`${person} ${id}`, person, new Date(clock.now())],
+      )
+    await passkey('removed')
+    await database.query('delete from passkeys where person = $1', [person])
+    await world.process().run()
+    expect(browser.messages).toHaveLength(0)
+    await passkey('one')
+    await database.query(`insert into account_links values ('https://elsewhere.test', $1, $1, $2)`, [
+      person,
+      new Date(clock.now()),
+    ])
+    await Promise.all([world.process(), world.process()].map((one) => one.run()))
+    clock.move(60_000)
+    await world.process().run()
+    expect(browser.messages).toHaveLength(2)
+    clock.move(86_400_000)
+    await database.query('delete from push_notices')
+    await world.process().run()
+    expect(browser.messages).toHaveLength(2)
+  })
+
   test('that nobody was woken for is found by the look that each process takes by itself', async () => {
     const person = somebody()
     const browser = await world.browser(person)

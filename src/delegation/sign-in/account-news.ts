@@ -1,0 +1,32 @@
+import type { Clock } from '../../kernel/clock.ts'
+import type { Sql } from '../../store/sql.ts'
+
+/** One more way to sign in as somebody, which they hear of for a day: until then it shows no more than a password. */
+export interface AccountNews {
+  readonly kind: 'passkey' | 'link'
+  readonly at: Date
+  /** Of a link: the provider. A passkey's name was chosen by whoever added it. */
+  readonly issuer?: string
+}
+
+/** For how long what was added shows nothing yet, and is told of. */
+export const settlesMs = 86_400_000
+
+/** SQL: what is to be told since `since`, as `(key, person, at, issuer)`. */
+export const newsSince = (since: string): string => `(
+  select 'passkey ' || id as key, person, created_at as at, null as issuer from passkeys where created_at > ${since}
+  union all
+  select 'link ' || issuer || ' ' || sub, person, linked_at, issuer from account_links where linked_at > ${since})`
+
+/** What was added to somebody's account within a day, newest first. */
+export const createAccountNews =
+  ({ sql, clock }: { readonly sql: Sql; readonly clock: Clock }) =>
+  async (person: string): Promise<readonly AccountNews[]> => {
+    const rows = await sql.query<{ at: Date; issuer: string | null }>(
+      `select at, issuer from ${newsSince('$2')} as news where person = $1 order by at desc`,
+      [person, new Date(clock.now() - settlesMs)],
+    )
+    return rows.map(({ at, issuer }) =>
+      issuer === null ? { kind: 'passkey', at } : { kind: 'link', at, issuer },
+    )
+  }

@@ -1,0 +1,102 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { callbackPath } from '../../src/delegation/upstream/provider.ts'
+import { type Browser, openBrowser, type Page } from '../delegation/issuer/browser.ts'
+import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
+import { clientSecret, secretVariable, startUpstream, type UpstreamDouble } from '../support/upstream.ts'
+import { signIn } from './own-browser.ts'
+
+// One more way to sign in as somebody: what it takes to add it, and how its owner hears of it.
+let double: UpstreamDouble
+let world: IssuerWorld
+let later = 0
+const now = () => Date.now() + later
+beforeAll(async () => {
+  double = await startUpstream()
+  world = await openIssuerWorld({
+    now,
+    env: { TRUSTED_ISSUERS: JSON.stringify([double.entry('up')]), [secretVariable]: clientSecret },
+  })
+  double.redirectUris = [`${world.url}${callbackPath('up')}`]
+})
+afterAll(async () => {
+  await world?.[Symbol.asyncDispose]()
+  await double?.[Symbol.asyncDispose]()
+})
+
+async function signedIn(user: string): Promise<Browser> {
+  const browser = world.browser()
+  await signIn(world, browser, user)
+  return browser
+}
+const verify = (person: string) =>
+  world.database.query('update browser_sessions set verified_at = $2 where person = $1', [
+    person,
+    new Date(now()),
+  ])
+const givePasskey = (person: string, at = new Date(now() - 10 * 86_400_000)) =>
+  world.database.query(
+    `insert into passkeys (id, person, public_key, counter, backup_eligible, backed_up, title, created_at, verifies_from)
+     values ($1, $2, '', 0, false, false, 'Update by IT, ignore', $3, $3)`,
+    [crypto.randomUUID(), person, at],
+  )
+
+const onwards = ({ text }: Page): string =>
+  (/content="0;url=([^"]+)"/.exec(text)?.[1] ?? 'nowhere').replaceAll('&amp;', '&')
+
+/** By the page's own form, whether it is shown or not; up to the page on which both sides stand. */
+async function begin(browser: Browser, sub: string): Promise<Page> {
+  double.person = { sub, name: sub }
+  const page = await browser.open(`${world.url}/accounts`)
+  const csrf = /name="csrf" value="([^"]+)"/.exec(page.text)?.[1] ?? ''
+  const form = `<form action="/accounts/link"><input type="hidden" name="csrf" value="${csrf}"></form>`
+  const away = await browser.submit({ ...page, text: form }, '/accounts/link', { provider: 'up' })
+  const back = await browser.open((await openBrowser(double.issuer).open(onwards(away))).url.href)
+  return browser.open(new URL(onwards(back), world.url).href)
+}
+const linksOf = (person: string) =>
+  world.database.query('select sub from account_links where person = $1', [person])
+
+test('an account elsewhere is linked by whoever has a passkey only after they have shown it', async () => {
+  await givePasskey('anne')
+  const browser = await signedIn('anne')
+  const page = await browser.open(`${world.url}/accounts`)
+  expect(page.text).toContain('Sign in with your passkey to link an account')
+  expect(page.text).not.toContain('action="/accounts/link"')
+  const refused = await browser.submit(await begin(browser, 'u-thief'), '/accounts/confirm')
+  expect(refused.status).toBe(401)
+  expect(refused.text).toContain('First sign in with a passkey of yours.')
+  expect(await linksOf('anne')).toEqual([])
+  await verify('anne')
+  const linked = await browser.submit(await begin(browser, 'u-anne'), '/accounts/confirm')
+  expect(linked.text).toContain('End this link')
+  expect(await linksOf('anne')).toEqual([{ sub: 'u-anne' }])
+})
+
+test('and by whoever has none, or none that counts yet, as before', async () => {
+  await givePasskey('bob', new Date(now() + 3_600_000))
+  const browser = await signedIn('bob')
+  await browser.submit(await begin(browser, 'u-bob'), '/accounts/confirm')
+  expect(await linksOf('bob')).toEqual([{ sub: 'u-bob' }])
+})
+
+test('a passkey and a link that are new stand on each page of their owner for a day, in our words alone', async () => {
+  const paths = ['/approvals', '/delegations', '/connections', '/passkeys', '/accounts', '/approvals/ap_none']
+  const browser = await signedIn('carol')
+  const all = async (by = browser) =>
+    Promise.all(paths.map(async (path) => (await by.open(`${world.url}${path}`)).text))
+  for (const text of await all()) expect(text).not.toContain('class="news"')
+  await givePasskey('carol', new Date(now()))
+  await world.database.query("insert into account_links values ($1, 'u-carol', 'carol', $2)", [
+    double.issuer,
+    new Date(now()),
+  ])
+  for (const text of await all()) {
+    const [, news = ''] = /<div class="news"[^>]*>(.*?)<\/div>/s.exec(text) ?? []
+    expect(news).toContain('A passkey was added to your account on')
+    expect(news).toContain(`An account at ${new URL(double.issuer).host} was linked to yours on`)
+    expect(news).not.toContain('Update by IT')
+  }
+  expect((await (await signedIn('dan')).open(`${world.url}/approvals`)).text).not.toContain('class="news"')
+  later += 86_400_001
+  for (const text of await all(await signedIn('carol'))) expect(text).not.toContain('class="news"')
+})
