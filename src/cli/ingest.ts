@@ -145,8 +145,11 @@ const isShared = (status: number, field: string | undefined): boolean =>
 function titleOf(file: string, bytes: Buffer): string {
   const name = basename(file, extname(file))
   if (types[extname(file).toLowerCase()] !== 'text/markdown') return name
-  const heading = /^#[ \t]+(.+?)[ \t#]*$/m.exec(bytes.toString('utf8'))?.[1]
-  return heading === undefined ? name : heading.slice(0, 1_000)
+  const heading = /^#[ \t]+(\S.*)$/m.exec(bytes.toString('utf8'))?.[1]
+  if (heading === undefined) return name
+  let end = heading.length
+  while (end > 1 && ' \t#'.includes(heading.charAt(end - 1))) end -= 1
+  return heading.slice(0, Math.min(end, 1_000))
 }
 
 const shown = (text: string): string => text.replaceAll(/\p{C}/gu, '?')

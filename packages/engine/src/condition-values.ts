@@ -139,10 +139,10 @@ function toDuration(value: Json): { seconds: bigint; nanos: number } {
 
 /** Go's time.ParseDuration, in nanoseconds; undefined where Go answers an error. */
 function parseDuration(text: string): bigint | undefined {
-  const signed = /^([+-]?)(0|(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+)$/.exec(text)
+  const signed = /^([+-]?)(0|(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+)$/.exec(text)
   if (signed === null) return undefined
   let total = 0n
-  for (const [, number = '', unit = ''] of (signed[2] ?? '').matchAll(/(\d*\.?\d*)(ns|us|µs|μs|ms|s|m|h)/g)) {
+  for (const [, number = '', unit = ''] of (signed[2] ?? '').matchAll(/([\d.]+)(ns|us|µs|μs|ms|s|m|h)/gy)) {
     const [whole = '', fraction = ''] = number.split('.')
     const scale = nanosOf[unit] ?? 0n
     total += BigInt(whole || '0') * scale + (BigInt(fraction || '0') * scale) / 10n ** BigInt(fraction.length)

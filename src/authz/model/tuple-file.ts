@@ -46,11 +46,18 @@ function tupleOf(row: Row): object {
 function splitCsv(text: string): string[][] {
   const rows: string[][] = []
   let row: string[] = []
-  for (const [, quoted, plain = '', end] of text.matchAll(/(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r?\n|$)/g)) {
+  let read = 0
+  for (const cell of text.matchAll(/(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r?\n|$)/gy)) {
+    const [all, quoted, plain = '', end] = cell
+    read = cell.index + all.length
     row.push((quoted?.replaceAll('""', '"') ?? plain).trim())
     if (end === ',') continue
-    if (row.some((cell) => cell !== '')) rows.push(row)
+    if (row.some((one) => one !== '')) rows.push(row)
     row = []
   }
+  if (read < text.length)
+    throw new Error(
+      `line ${text.slice(0, read).split('\n').length} holds a quote that is not closed, or more after one`,
+    )
   return rows
 }

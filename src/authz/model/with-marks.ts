@@ -8,7 +8,7 @@ export interface ModelSource {
   readonly json: ModelJson
 }
 
-const header = /^\s*schema[ \t]+\S+.*$/m
+const header = /^[ \t]*schema[ \t]+\S+.*$/m
 const texts = new Map(
   [...ownMarks].map(([type, relations]) => [
     type,

@@ -52,15 +52,20 @@ export async function hostCookies(ctx: KoaContextWithOIDC, next: () => Promise<v
 /** Makes the flow's own cookies those that the library finds in the request. `path`: of the request, which names it. */
 export function ofFlow(request: IncomingMessage, path: string): void {
   const segments = path.split('/')
-  request.headers.cookie = request.headers.cookie?.replaceAll(flowPair, (pair, name, flow) =>
-    segments.includes(flow) ? name : pair,
-  )
+  request.headers.cookie = request.headers.cookie
+    ?.split(';')
+    .map((pair) => {
+      const [, before, name, flow, rest] = flowPair.exec(pair) ?? []
+      return flow !== undefined && segments.includes(flow) ? `${before}${name}${rest}` : pair
+    })
+    .join(';')
 }
 
 /** Sign-ins that one browser may have begun and not finished: each takes some 600 bytes of every request. */
 const flowsMax = 6
 const flowNames = [`${prefix}remit_oauth_interaction`, `${prefix}remit_oauth_resume`]
-const flowPair = new RegExp(`(?<=^|;\\s*)(${flowNames.join('|')})\\.([\\w-]+)(?=(?:\\.sig)?=)`, 'g')
+/** Of one pair of the header: looked for in all of it, each blank would be looked back from. */
+const flowPair = new RegExp(`^(\\s*)(${flowNames.join('|')})\\.([\\w-]+)((?:\\.sig)?=.*)$`, 's')
 const flowLine = new RegExp(`^(${flowNames.join('|')})((?:\\.sig)?=[^;]*); path=[^;]*/([\\w-]+)(?=;|$)`, 'i')
 
 const atRoot = (line: string): string =>
@@ -76,7 +81,7 @@ const flowsOf = (lines: readonly string[], value: RegExp): string[] =>
   })
 
 const openFlows = (cookie: string): string[] => [
-  ...new Set([...cookie.matchAll(flowPair)].map(([, , flow = '']) => flow)),
+  ...new Set(cookie.split(';').flatMap((pair) => flowPair.exec(pair)?.[3] ?? [])),
 ]
 
 const removal = (flow: string): string[] =>

@@ -47,7 +47,7 @@ export function isMinting(mints: readonly string[], { segments }: Pick<Path, 'se
  * generously as any server might: PHP drops blanks before a name and writes `_` for a dot, and `_method[]` is a list.
  */
 export const hasOverride = ({ parameters }: Pick<Path, 'parameters'>): boolean =>
-  parameters.some((name) => overrides.test(fold(name).replace(/\[.*$/, '').replaceAll(/[. ]/g, '_')))
+  parameters.some((name) => overrides.test(fold(name).replace(/\[.*$/s, '').replaceAll(/[. ]/g, '_')))
 
 /**
  * The same in a form, where Rails, Symfony and Laravel look for `_method` before anywhere else. Of any other type of body

@@ -59,7 +59,7 @@ function writeBlock(element: Element, writer: Writer, depth: number): void {
     const title = inlineText(element.childNodes, depth).replace(/\s+/g, ' ')
     writer.add({ kind: 'heading', level: Number(level), title }, title)
   } else if (element.tagName === 'pre') {
-    writer.add({ kind: 'code' }, rawText(element, depth).replace(/^\n|\s+$/g, ''))
+    writer.add({ kind: 'code' }, rawText(element, depth).replace(/^\n/, '').trimEnd())
   } else if (element.tagName === 'table') {
     writeTable(element, writer, depth)
   } else if (element.tagName === 'ul' || element.tagName === 'ol' || element.tagName === 'menu') {
@@ -79,12 +79,19 @@ function listLines(list: Element, depth: number, indent: string): string[] {
     if (isList(item)) nested.push(item)
     const own = item.childNodes.filter((node) => !(isElement(node) && isList(node)))
     const mark = list.tagName === 'ol' ? `${++number}.` : '-'
-    const text = isList(item) ? '' : inlineText(own, depth + 1).replace(/\s*\n\s*/g, ' ')
+    const text = isList(item) ? '' : onOneLine(inlineText(own, depth + 1))
     if (text !== '') lines.push(`${indent}${mark} ${text}`)
     for (const inner of nested) lines.push(...listLines(inner, depth + 1, `${indent}  `))
   }
   return lines
 }
+
+const onOneLine = (text: string): string =>
+  text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '')
+    .join(' ')
 
 /** A table that lays out the page (with blocks such as headings in its cells) is read as a page. */
 function writeTable(table: Element, writer: Writer, depth: number): void {

@@ -29,13 +29,13 @@ export function Id(props: {
   )
 }
 
-const partMax = 20
+const parts = /.{1,20}/gsu
 
 /** Where a line may end within it: after what separates, and in what is longer than a column of a table should be. */
 const broken = (id: string): ComponentChildren =>
   id
     .split(/(?<=[:/])/)
-    .flatMap((part) => part.match(new RegExp(`.{1,${partMax}}`, 'gsu')) ?? [])
+    .flatMap((part) => part.match(parts) ?? [])
     .map((part, place) => (
       // The parts of an id never change.
       // biome-ignore lint/suspicious/noArrayIndexKey: parts have no other name

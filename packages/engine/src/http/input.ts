@@ -45,13 +45,16 @@ export function listMember(body: JsonObject, name: string): readonly JsonObject[
   })
 }
 
-/** Throws what the server's request validator answers when a value does not match. */
-export function match(value: string, pattern: RegExp, field: string): string {
+/**
+ * Throws what the server's request validator answers when a value does not match. `shown`: the server's own pattern,
+ * where ours says the same in another way.
+ */
+export function match(value: string, pattern: RegExp, field: string, shown = pattern.source): string {
   if (pattern.test(value) && value.isWellFormed()) return value
   const code = field.endsWith('.Type') ? 'type_invalid_pattern' : 'validation_error'
   throw new FgaError(
     code,
-    `invalid ${field}: value does not match regex pattern "${pattern.source.replaceAll('\\', '\\\\')}"`,
+    `invalid ${field}: value does not match regex pattern "${shown.replaceAll('\\', '\\\\')}"`,
   )
 }
 

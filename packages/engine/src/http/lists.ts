@@ -91,7 +91,7 @@ export function listUsers(call: Call): Reply {
   if (filters.length !== 1 || filterJson === undefined)
     throw invalidRequest('invalid ListUsersRequest.UserFilters: value must contain exactly 1 item(s)')
   const type = match(textMember(object, 'type'), typePattern, 'Object.Type')
-  const id = match(textMember(object, 'id'), /[^#:\s]+$/, 'Object.Id')
+  const id = match(textMember(object, 'id'), /[^#:\s]$/, 'Object.Id', '[^#:\\s]+$')
   const filter = filterOf(filterJson)
   const contextualTuples = keysOf(listMember(body, 'contextual_tuples'), 'ListUsersRequest.ContextualTuples')
   const context = objectMember(body, 'context') ?? {}

@@ -175,7 +175,7 @@ function Differences({
 
 /** `user:anne`, or `agent:research-bot for user:anne`. */
 const Asker = ({ who }: { readonly who: string }) => (
-  <>{who.split(/(\S+:\S+)/).map((part) => (part.includes(':') ? <Id key={part} id={part} /> : part))}</>
+  <>{who.split(/(\s+)/).map((part) => (part.includes(':') ? <Id key={part} id={part} /> : part))}</>
 )
 
 function Stop({ onStopped }: { readonly onStopped: () => void }) {
