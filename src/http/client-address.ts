@@ -2,11 +2,34 @@ import { BlockList, isIP, SocketAddress } from 'node:net'
 import { type AppContext, peerOf } from './env.ts'
 
 /**
- * Whom a request counts for: the socket's peer, or, where that is one of our proxies, the last hop of
+ * Whom a request counts for: the network of the socket's peer, or, where that is one of our proxies, of the last hop of
  * `X-Forwarded-For` that is none of them. Everything before that hop is the sender's own word. A hop that is no address
  * ends the way there: the proxy that passed it on counts.
  */
 export function createClientAddress(trusted: readonly string[]): (c: AppContext) => string {
+  const addressOf = createLastHop(trusted)
+  return (c) => networkOf(addressOf(c))
+}
+
+/** An IPv4 address, or the /64 of an IPv6 one: whoever has one address of it has them all (RFC 6177). */
+function networkOf(address: string): string {
+  const [bare = ''] = address.split('%')
+  if (isIP(bare) === 0) return address
+  const plain = spelled(bare)
+  if (isIP(plain) === 4) return plain
+  const [left = [], right] = plain.split('::').map((half) => (half === '' ? [] : half.split(':')))
+  const missing = right === undefined ? 0 : 8 - left.length - right.length
+  const groups = [...left, ...Array.from({ length: missing }, () => '0'), ...(right ?? [])]
+  return `${groups.slice(0, 4).join(':')}::/64`
+}
+
+/** The /48 of a /64: the most that one customer is commonly given. Undefined for whatever is no /64. */
+export function widerNetworkOf(network: string): string | undefined {
+  const groups = network.endsWith('::/64') ? network.split(':', 3) : []
+  return groups.length === 3 ? `${groups.join(':')}::/48` : undefined
+}
+
+function createLastHop(trusted: readonly string[]): (c: AppContext) => string {
   const proxies = new BlockList()
   for (const range of trusted) addRange(proxies, range)
   const isProxy = (address: string): boolean => proxies.check(address, familyOf(address))

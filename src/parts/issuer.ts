@@ -57,6 +57,7 @@ import { type ProtectedResource, protectedResourceRoutes } from '../http/routes/
 import { signInRoutes } from '../http/routes/sign-in.ts'
 import { upstreamRoutes } from '../http/routes/upstream.ts'
 import { createCookie, createSessionCookie, type OwnCookie } from '../http/sign-in/cookies.ts'
+import { createKnownBrowser } from '../http/sign-in/known-browser.ts'
 import { createPasskeyMethod } from '../http/sign-in/passkey.ts'
 import { createPasswordMethod } from '../http/sign-in/password.ts'
 import { createSignIn } from '../http/sign-in/sign-in.ts'
@@ -224,15 +225,22 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
   )
   const now = () => clock.now()
   const sessionCookie = createSessionCookie(publicUrl)
+  const begunLimit = createBegunLimit({ perMinute: config.beginPerMinute, now })
   const upstreamCookie = createCookie('remit_upstream', { publicUrl, sameSite: 'Lax' })
+  const knownBrowser = createKnownBrowser({
+    cookie: createCookie('remit_known', { publicUrl, sameSite: 'Strict' }),
+    hash: seal.hash,
+    now,
+  })
   const signIn = createSignIn({
     signIns,
+    knownBrowser,
     methods: [
       ...(passkeys === undefined ? [] : [createPasskeyMethod({ passkeys, signIns, log, now })]),
       ...(upstream.providers.length === 0
         ? []
-        : [createUpstreamMethod({ upstream, cookie: upstreamCookie, signIns })]),
-      createPasswordMethod({ passwords, signIns, now }),
+        : [createUpstreamMethod({ upstream, cookie: upstreamCookie, signIns, begunLimit })]),
+      createPasswordMethod({ passwords, signIns, knownBrowser, now }),
     ],
     publicUrl,
     ...(demo && { hint: `This is the demo. The passwords are in ${samplePasswordsFile(config.home)}` }),
@@ -265,15 +273,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
         perMinute: config.ratePerMinute,
         now,
       }),
-      oauthRoutes({
-        server,
-        signIn,
-        sessions,
-        sessionCookie,
-        publicUrl,
-        now,
-        begunLimit: createBegunLimit({ perMinute: config.beginPerMinute, now }),
-      }),
+      oauthRoutes({ server, signIn, sessions, sessionCookie, publicUrl, now, begunLimit }),
       upstreamRoutes({ upstream, cookie: upstreamCookie }),
       passkeyRoutes({ passkeys, people, sessions, sessionCookie, requireSession, log, now }),
       accountRoutes({

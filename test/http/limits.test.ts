@@ -1,7 +1,13 @@
 import { Hono } from 'hono'
 import { describe, expect, test } from 'vitest'
 import type { AppEnv } from '../../src/http/env.ts'
-import { type Admission, createAdmission, createLimits } from '../../src/http/middleware/limits.ts'
+import {
+  type Admission,
+  createAddressLimits,
+  createAdmission,
+  createLimits,
+  type Limits,
+} from '../../src/http/middleware/limits.ts'
 import { createErrorHandler } from '../../src/http/problem.ts'
 import { AppError } from '../../src/kernel/errors.ts'
 import type { Principal } from '../../src/kernel/principal.ts'
@@ -101,17 +107,120 @@ describe('limits', () => {
     expect(taken(5, 'a')).toBe(1)
   })
 
-  test('hold a bounded number of buckets, and forget the idlest first', () => {
-    const { taken } = limitsAt(2, 3)
-    taken(2, 'busy')
-    for (const name of ['b', 'c', 'd', 'e', 'f']) {
-      taken(1, name)
-      taken(1, 'busy')
-    }
-    // Still empty: it was never the idlest.
-    expect(taken(1, 'busy')).toBe(0)
+  test('hold a bounded number of buckets, and never forget who is bounded for those who come from ever new addresses', () => {
+    const { taken, pass } = limitsAt(2, 3)
+    taken(2, 'bounded')
+    for (let stranger = 0; stranger < 1_000; stranger += 1) taken(1, `stranger ${stranger}`)
+    expect(taken(1, 'bounded')).toBe(0)
     // Forgotten, hence full again.
-    expect(taken(3, 'b')).toBe(2)
+    expect(taken(3, 'stranger 0')).toBe(2)
+    // Who came back since has moved up.
+    pass(60_000)
+    taken(1, 'bounded')
+    taken(2, 'other')
+    for (let stranger = 0; stranger < 1_000; stranger += 1) taken(1, `late ${stranger}`)
+    expect(taken(1, 'other')).toBe(0)
+  })
+
+  test('keep the same account whatever is taken, given back and waited for: no more than a minute’s worth, and no less', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 50 }),
+        fc.array(
+          fc.oneof(fc.constant('take'), fc.constant('give back'), fc.integer({ min: 0, max: 70_000 })),
+        ),
+        (rate, steps) => {
+          const { limits, taken, pass } = limitsAt(rate)
+          let tokens = rate
+          for (const step of steps) {
+            if (typeof step === 'number') {
+              pass(step)
+              tokens = Math.min(rate, tokens + (step * rate) / 60_000)
+            } else if (step === 'give back') {
+              limits.giveBack('a')
+              tokens = Math.min(rate, tokens + 1)
+            } else {
+              const expected = tokens > 1 - 1e-6 ? 1 : 0
+              expect(taken(1, 'a')).toBe(expected)
+              tokens -= expected
+            }
+          }
+        },
+      ),
+      { numRuns: 100 },
+    )
+  })
+})
+
+describe('limits by address', () => {
+  const taken = (limits: Limits, keys: readonly string[]): number =>
+    keys.filter((key) => {
+      try {
+        limits.take(key)
+        return true
+      } catch {
+        return false
+      }
+    }).length
+  const networks = (count: number, of: (n: number) => string) =>
+    Array.from({ length: count }, (_, n) => of(n))
+
+  test('give ten /64 of one /48 what they are worth, and the rest of its 65,536 nothing', () => {
+    const limits = createAddressLimits({ perMinute: 3, now: () => 0 })
+    expect(
+      taken(
+        limits,
+        networks(9, () => '2001:db8:1:0::/64'),
+      ),
+    ).toBe(3)
+    expect(
+      taken(
+        limits,
+        networks(200, (n) => `2001:db8:1:${n.toString(16)}::/64`),
+      ),
+    ).toBe(27)
+    expect(
+      taken(
+        limits,
+        networks(9, () => '2001:db8:2:0::/64'),
+      ),
+    ).toBe(3)
+  })
+
+  test('tell apart what stands behind the network, and know no wider one of IPv4', () => {
+    const limits = createAddressLimits({ perMinute: 3, now: () => 0 })
+    expect(
+      taken(
+        limits,
+        networks(40, (n) => `2001:db8:1:${n}::/64 anne`),
+      ),
+    ).toBe(30)
+    expect(
+      taken(
+        limits,
+        networks(4, () => '2001:db8:1:0::/64 bob'),
+      ),
+    ).toBe(3)
+    expect(
+      taken(
+        limits,
+        networks(100, (n) => `192.0.2.${n}`),
+      ),
+    ).toBe(100)
+  })
+
+  test('give back to both networks what did not count', () => {
+    const limits = createAddressLimits({ perMinute: 3, now: () => 0 })
+    for (let time = 0; time < 100; time += 1) {
+      limits.take('2001:db8:1:0::/64')
+      limits.giveBack('2001:db8:1:0::/64')
+    }
+    expect(
+      taken(
+        limits,
+        networks(40, (n) => `2001:db8:1:${n}::/64`),
+      ),
+    ).toBe(30)
   })
 })
 

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createClientAddress } from '../../src/http/client-address.ts'
 import { createRouter } from '../../src/http/env.ts'
 import { type IssuerWorld, openIssuerWorld, password } from '../delegation/issuer/world.ts'
-import { signInAction } from './own-browser.ts'
+import { signIn, signInAction } from './own-browser.ts'
 
 describe('a request counts for', () => {
   const address = async (trusted: readonly string[], peer: string, forwarded?: string) => {
@@ -38,8 +38,18 @@ describe('a request counts for', () => {
       '::ffff:203.0.113.7',
       '203.0.113.7',
     ],
-    ['the client, over IPv6, in one spelling', proxies, '2001:db8::1', '2001:DB8:0::9', '2001:db8::9'],
-    ['the peer of a link', proxies, 'fe80::1%eth0', '203.0.113.7', 'fe80::1%eth0'],
+    [
+      'the client’s /64, over IPv6, in one spelling',
+      proxies,
+      '2001:db8::1',
+      '2001:DB8:0:0A::9',
+      '2001:db8:0:a::/64',
+    ],
+    ['the /64 of a peer, where no proxy is trusted', [], '2001:db8:0:0:1::9', undefined, '2001:db8:0:0::/64'],
+    ['the /64 of a peer whose every group is written', [], '1:2:3:4:5:6:7:8', undefined, '1:2:3:4::/64'],
+    ['the peer, through a socket of both families', [], '::ffff:192.0.2.1', undefined, '192.0.2.1'],
+    ['the peer, its IPv4 address in other digits', [], '::FFFF:c000:0201', undefined, '192.0.2.1'],
+    ['the /64 of the peer of a link', proxies, 'fe80::1%eth0', '203.0.113.7', 'fe80:0:0:0::/64'],
     ['nobody’s socket', proxies, 'in-process', '203.0.113.7', 'in-process'],
   ])('%s', async (_, trusted, peer, forwarded, expected) => {
     expect(await address(trusted, peer, forwarded)).toBe(expected)
@@ -55,10 +65,14 @@ describe('behind a proxy', () => {
   })
   afterAll(() => world?.[Symbol.asyncDispose]())
 
-  async function openSignIn(from: string) {
+  /** `known`: the cookie that an earlier sign-in left. */
+  async function openSignIn(from: string, known?: string) {
     const browser = world.browser()
     const page = await browser.open(`${world.url}/sign-in`)
-    const cookie = [...browser.cookies].map(([name, { value }]) => `${name}=${value}`).join('; ')
+    const cookie = [
+      ...[...browser.cookies].map(([name, { value }]) => `${name}=${value}`),
+      ...(known === undefined ? [] : [`remit_known=${known}`]),
+    ].join('; ')
     const csrf = /name="csrf" value="([^"]+)"/.exec(page.text)?.[1] ?? ''
     return async (user: string, typed: string) => {
       const response = await fetch(`${world.url}${signInAction(page)}`, {
@@ -86,4 +100,37 @@ describe('behind a proxy', () => {
     for (let guess = 0; guess < 6; guess += 1) expect(await bob('bob', `guess ${guess}`)).toBe('wrong')
     expect(await bob('bob', password)).toBe('too many')
   })
+
+  test('a whole /64 is one address: for guesses at one account, and for one guess at each of many', async () => {
+    const guessed = (n: number) => openSignIn(`2001:db8:0:1::${n.toString(16)}`)
+    const at = async (n: number, user: string) => (await guessed(n))(user, 'guess')
+    for (let n = 0; n < 6; n += 1) expect(await at(n, 'carol')).toBe('wrong')
+    expect(await at(6, 'carol')).toBe('too many')
+    // One was taken already by the refusal before.
+    for (let n = 7; n < 30; n += 1) expect(await at(n, `nobody-${n}`)).toBe('wrong')
+    expect(await at(30, 'nobody-30')).toBe('too many')
+  }, 120_000)
+
+  test('whoever signed in from their browser before gets in while strangers guess from everywhere, and guesses there no more than six times', async () => {
+    const { cookies } = await signedIn('dan')
+    const known = cookies.get('remit_known')?.value ?? ''
+    expect(known).not.toBe('')
+    expect(known).not.toContain('dan')
+    for (let n = 0; n < 60; n += 1) await (await openSignIn(`198.51.100.${n}`))('dan', 'guess')
+    expect(await (await openSignIn('192.0.2.1'))('dan', password)).toBe('too many')
+    const own = await openSignIn('192.0.2.1', known)
+    expect(await own('dan', password)).toBe('in')
+    for (let guess = 0; guess < 6; guess += 1) expect(await own('dan', `guess ${guess}`)).toBe('wrong')
+    expect(await own('dan', password)).toBe('too many')
+    // It is this account's alone, and nobody makes one up.
+    const others = await signedIn('anne')
+    for (const one of [others.cookies.get('remit_known')?.value, known.replace(/.$/, '_'), 'x.y', '~~~'])
+      expect(await (await openSignIn('192.0.2.2', one))('dan', password)).toBe('too many')
+  }, 120_000)
+
+  async function signedIn(user: string) {
+    const browser = world.browser()
+    await signIn(world, browser, user)
+    return browser
+  }
 })

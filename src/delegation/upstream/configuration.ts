@@ -1,4 +1,5 @@
 import * as client from 'openid-client'
+import type { Clock } from '../../kernel/clock.ts'
 import { isSafe } from '../remote-keys.ts'
 
 /** Our client at an OpenID provider. */
@@ -9,6 +10,28 @@ export interface ClientSettings {
 }
 
 const timeoutSeconds = 5
+const heldMs = 600_000
+const failureMs = 1_000
+
+/**
+ * What `load` gives, for ten minutes; one load at a time. A failure is what everybody gets for a second: whoever begins
+ * sign-ins at a provider that is down drives no traffic to it.
+ */
+export function remembered<T>(load: () => Promise<T>, clock: Clock): () => Promise<T> {
+  let held: { readonly answer: Promise<T>; over: () => boolean } | undefined
+  return () => {
+    if (held !== undefined && !held.over()) return held.answer
+    const made = { answer: load(), over: () => false }
+    const endAfter = (ms: number) => () => {
+      const at = clock.now()
+      // A clock that is set back must not make it last.
+      made.over = () => Math.abs(clock.now() - at) >= ms
+    }
+    made.answer.then(endAfter(heldMs), endAfter(failureMs))
+    held = made
+    return made.answer
+  }
+}
 
 /**
  * Reads the provider's discovery document by `fetch`, which guards where it asks. Checked: that it names this issuer,

@@ -8,7 +8,7 @@ import { type PresetName, presets } from '../presets.ts'
 import { isSafe } from '../remote-keys.ts'
 import { shownName } from '../shown-name.ts'
 import { accountKey } from '../subject.ts'
-import { discover } from './configuration.ts'
+import { discover, remembered } from './configuration.ts'
 
 /** Who somebody is at another provider, as its signed ID token says. */
 export interface UpstreamIdentity {
@@ -63,7 +63,6 @@ export interface UpstreamProviderDeps {
   readonly clock: Clock
 }
 
-const metadataMs = 600_000
 // How long ago they may have signed in there. An older session would make ours look recent, which lets lend and link.
 const signInSecondsMax = 300
 
@@ -75,13 +74,7 @@ export function createUpstreamProvider(
   const { issuer, namespace } = settings
   // One for each issuer: a code that another one's answer carries is never sent here (RFC 9700 §4.4).
   const redirectUri = `${publicUrl}${callbackPath(namespace)}`
-  let held: { readonly config: client.Configuration; readonly at: number } | undefined
-
-  async function configuration(): Promise<client.Configuration> {
-    if (held === undefined || clock.now() - held.at >= metadataMs)
-      held = { config: await discover(settings, guarded(fetch, issuer)), at: clock.now() }
-    return held.config
-  }
+  const configuration = remembered(() => discover(settings, guarded(fetch, issuer)), clock)
 
   return {
     issuer,

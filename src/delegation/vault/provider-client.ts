@@ -4,7 +4,7 @@ import type { Clock } from '../../kernel/clock.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { GuardedFetch } from '../../outbound/guarded-fetch.ts'
 import { shownName } from '../shown-name.ts'
-import { configure, discover } from '../upstream/configuration.ts'
+import { configure, discover, remembered } from '../upstream/configuration.ts'
 import type { Tokens } from './envelope.ts'
 import { asFetch } from './outbound.ts'
 import type { AccountEndpoint, Provider } from './provider.ts'
@@ -74,8 +74,6 @@ export interface ProviderClientDeps {
 /** Where a provider sends the browser back to: register `PUBLIC_URL` + this as redirect URI there. */
 export const connectCallbackPath = (provider: string): string => `/connections/${provider}/callback`
 
-const metadataMs = 600_000
-
 export function createProviderClient(
   provider: Provider,
   clientSecret: string,
@@ -87,19 +85,13 @@ export function createProviderClient(
   const fetch = asFetch(outbound, provider.quirks)
   const { endpoints } = provider
   const isOpenid = provider.account === 'id_token'
-  let held: { readonly config: client.Configuration; readonly at: number } | undefined
-
-  async function configuration(): Promise<client.Configuration> {
-    if (held === undefined || clock.now() - held.at >= metadataMs)
-      held = {
-        config:
-          endpoints === undefined
-            ? await discover(settings, fetch)
-            : configure(metadataOf(provider.issuer, endpoints), settings, fetch),
-        at: clock.now(),
-      }
-    return held.config
-  }
+  const configuration = remembered(
+    async () =>
+      endpoints === undefined
+        ? discover(settings, fetch)
+        : configure(metadataOf(provider.issuer, endpoints), settings, fetch),
+    clock,
+  )
 
   function granted(answer: client.TokenEndpointResponse, before?: string): Granted {
     const { access_token: accessToken, refresh_token: refreshToken = before, expires_in, scope } = answer

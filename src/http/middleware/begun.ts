@@ -1,7 +1,7 @@
 import { AppError } from '../../kernel/errors.ts'
 import { type AppContext, addressOf } from '../env.ts'
 import { temporarilyUnavailable } from '../temporarily-unavailable.ts'
-import { createLimits } from './limits.ts'
+import { createAddressLimits } from './limits.ts'
 
 export interface BegunLimitDeps {
   /** Of one network address. */
@@ -9,8 +9,8 @@ export interface BegunLimitDeps {
   readonly now: () => number
 }
 
-/** The answer to one request too many at this place below `/oauth`; undefined: go on. */
-export type BegunLimit = (c: AppContext, inside: string) => Response | Promise<Response> | undefined
+/** Counts one that is begun. The answer to one too many, in this form; undefined: go on. */
+export type BegunLimit = (c: AppContext, form: 'page' | 'json') => Response | Promise<Response> | undefined
 
 /**
  * Each of these keeps a row for minutes before anybody has proven anything; `/device` takes guesses at codes, and
@@ -27,14 +27,12 @@ const counted: ReadonlyMap<string, 'page' | 'json'> = new Map([
 const tooMany = 'This address began too many requests. Wait, then try again.'
 
 /**
- * Bounds how much one address begins at the authorization server: authorization requests, pushed ones, device codes.
- * A 429 (RFC 9126 §2.3) in OAuth's form, a page for a browser.
+ * Bounds how much one address begins before it has proven anything: authorization requests, pushed ones, device codes,
+ * sign-ins elsewhere. A 429 (RFC 9126 §2.3) in OAuth's form, a page for a browser.
  */
 export function createBegunLimit(deps: BegunLimitDeps): BegunLimit {
-  const limits = createLimits(deps)
-  return (c, inside) => {
-    const form = counted.get(spelling(inside))
-    if (form === undefined) return undefined
+  const limits = createAddressLimits(deps)
+  return (c, form) => {
     try {
       limits.take(addressOf(c))
       return undefined
@@ -45,11 +43,22 @@ export function createBegunLimit(deps: BegunLimitDeps): BegunLimit {
   }
 }
 
+/** Whether a place below `/oauth` begins something, and what its clients read. */
+export const begunAt = (inside: string): 'page' | 'json' | undefined => counted.get(spelling(inside))
+
 /** As the library finds its routes: in any case, and perhaps more loosely one day. */
 function spelling(inside: string): string {
-  const [path = ''] = inside.split('?')
+  const [path = ''] = inside.split('?', 1)
+  const spelled = decoded(path).toLowerCase()
+  // Not by an expression: it would begin anew at each of thousands of slashes.
+  let end = spelled.length
+  while (spelled[end - 1] === '/') end -= 1
+  return spelled.slice(0, end)
+}
+
+function decoded(path: string): string {
   try {
-    return decodeURIComponent(path).toLowerCase().replace(/\/+$/, '')
+    return decodeURIComponent(path)
   } catch {
     return path
   }

@@ -1,12 +1,14 @@
 import type { MiddlewareHandler } from 'hono'
 import { AppError } from '../../kernel/errors.ts'
 import type { Principal } from '../../kernel/principal.ts'
+import { widerNetworkOf } from '../client-address.ts'
 import { type AppEnv, addressOf } from '../env.ts'
+import { createSoonest } from './soonest.ts'
 
 export interface LimitsOptions {
   readonly perMinute: number
   readonly now: () => number
-  /** Buckets kept at most; the idlest go first. Defaults to 100,000. */
+  /** Buckets kept at most; those go first that would be full again first. Defaults to 100,000. */
   readonly bucketsMax?: number
 }
 
@@ -17,39 +19,77 @@ export interface Limits {
   giveBack(key: string): void
 }
 
-interface Bucket {
-  tokens: number
-  at: number
-}
+const minuteMs = 60_000
+// What a sum of fractions of a minute may be off by.
+const tinyMs = 1e-6
 
-/** Token buckets in this process. Burst = a minute's worth; refilled evenly. */
+/**
+ * Token buckets in this process. Burst = a minute's worth; refilled evenly. A bucket is the time at which it is full
+ * again (GCRA): one that is full is as good as none.
+ */
 export function createLimits({ perMinute, now, bucketsMax = 100_000 }: LimitsOptions): Limits {
-  const buckets = new Map<string, Bucket>()
-  const perMs = perMinute / 60_000
-  const take = (key: string): void => {
+  const fullAt = new Map<string, number>()
+  const soonest = createSoonest()
+  const tokenMs = minuteMs / perMinute
+  let heard = now()
+  let passed = 0
+  /** A clock that is set back must not take tokens away: it would shut everybody out for as long. */
+  const time = (): number => {
     const at = now()
-    const bucket = buckets.get(key) ?? { tokens: perMinute, at }
-    // A clock that is set back must not take tokens away: it would shut everybody out for as long.
-    bucket.tokens = Math.min(perMinute, bucket.tokens + Math.max(0, at - bucket.at) * perMs)
-    bucket.at = at
-    // Moved to the end: the map's order is then idlest first.
-    buckets.delete(key)
-    buckets.set(key, bucket)
-    if (bucket.tokens < 1) {
-      const seconds = Math.max(1, Math.ceil((1 - bucket.tokens) / perMs / 1_000))
+    passed += Math.max(0, at - heard)
+    heard = at
+    return passed
+  }
+
+  const take = (key: string): void => {
+    const at = time()
+    const known = fullAt.get(key)
+    const full = Math.max(known ?? 0, at) + tokenMs
+    const wait = full - at - minuteMs
+    if (wait > tinyMs) {
+      const seconds = Math.max(1, Math.ceil((wait - tinyMs) / 1_000))
       throw new AppError('rate_limited', { headers: { 'retry-after': String(seconds) } })
     }
-    bucket.tokens -= 1
-    if (buckets.size > bucketsMax) {
-      const [idlest] = buckets.keys()
-      if (idlest !== undefined) buckets.delete(idlest)
+    fullAt.set(key, full)
+    if (known === undefined) soonest.add({ key, at: full })
+    // Never the idlest: whoever comes from ever new addresses would empty the memory of everybody who is bounded.
+    while (fullAt.size > bucketsMax) {
+      const next = soonest.take()
+      if (next === undefined) break
+      const since = fullAt.get(next.key) ?? next.at
+      if (since > next.at) soonest.add({ key: next.key, at: since })
+      else fullAt.delete(next.key)
     }
   }
   const giveBack = (key: string): void => {
-    const bucket = buckets.get(key)
-    if (bucket !== undefined) bucket.tokens = Math.min(perMinute, bucket.tokens + 1)
+    const full = fullAt.get(key)
+    if (full !== undefined) fullAt.set(key, full - tokenMs)
   }
   return { take, giveBack }
+}
+
+/** The same for whoever a request counts for: of IPv6 its /64 and, with ten times as much, its /48. */
+export function createAddressLimits(options: LimitsOptions): Limits {
+  const own = createLimits(options)
+  const wider = createLimits({ ...options, perMinute: options.perMinute * 10 })
+  /** `key`: a network, and whatever else is told apart behind a blank. */
+  const widerKeyOf = (key: string): string | undefined => {
+    const [network = '', ...rest] = key.split(' ')
+    const found = widerNetworkOf(network)
+    return found && [found, ...rest].join(' ')
+  }
+  return {
+    take(key) {
+      own.take(key)
+      const found = widerKeyOf(key)
+      if (found !== undefined) wider.take(found)
+    },
+    giveBack(key) {
+      own.giveBack(key)
+      const found = widerKeyOf(key)
+      if (found !== undefined) wider.giveBack(found)
+    },
+  }
 }
 
 /** The three buckets of a request. */
@@ -67,14 +107,15 @@ const sharedBy = 20
 export function createAdmission(options: LimitsOptions): Admission {
   const own = createLimits(options)
   const shared = createLimits({ ...options, perMinute: options.perMinute * sharedBy })
+  const addresses = createAddressLimits({ ...options, perMinute: options.perMinute * sharedBy })
   return {
     async address(c, next) {
-      shared.take(`address ${addressOf(c)}`)
+      addresses.take(addressOf(c))
       await next()
     },
     principal({ subject, actors, client }) {
       own.take(`subject ${subject} ${actors[0] ?? ''}`)
-      shared.take(`client ${client}`)
+      shared.take(client)
     },
   }
 }

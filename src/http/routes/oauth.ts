@@ -6,7 +6,7 @@ import type { Sessions } from '../../delegation/sign-in/sessions.ts'
 import { isVerifiedNow } from '../../delegation/sign-in/user-verification.ts'
 import { AppError } from '../../kernel/errors.ts'
 import { type App, type AppContext, createRouter } from '../env.ts'
-import type { BegunLimit } from '../middleware/begun.ts'
+import { type BegunLimit, begunAt } from '../middleware/begun.ts'
 import { consentPage } from '../pages/consent.ts'
 import { pageHeaders } from '../pages/layout.ts'
 import type { OwnCookie } from '../sign-in/cookies.ts'
@@ -76,7 +76,8 @@ export function oauthRoutes(deps: OauthRoutesDeps): App {
   routes.all('/oauth/*', (c) => {
     const { pathname, search } = new URL(c.req.url)
     const inside = `${pathname.slice('/oauth'.length)}${search}`
-    return begunLimit(c, inside) ?? mount(c, inside)
+    const form = begunAt(inside)
+    return (form && begunLimit(c, form)) ?? mount(c, inside)
   })
 
   async function mount(c: AppContext, inside: string): Promise<Response> {

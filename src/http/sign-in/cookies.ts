@@ -1,4 +1,4 @@
-import { getCookie, setCookie } from 'hono/cookie'
+import { generateCookie, getCookie, setCookie } from 'hono/cookie'
 import type { AppContext } from '../env.ts'
 
 /** A cookie of ours that no script reads. Over https its name binds it to this host alone. */
@@ -6,6 +6,8 @@ export interface OwnCookie {
   read(c: AppContext): string | undefined
   write(c: AppContext, value: string): void
   remove(c: AppContext): void
+  /** The header `Set-Cookie` that writes it, kept for so many seconds beyond the browser's end. */
+  line(value: string, seconds: number): string
 }
 
 /**
@@ -27,6 +29,7 @@ export function createCookie(
     },
     write: (c, value) => setCookie(c, name, value, options),
     remove: (c) => setCookie(c, name, '', { ...options, maxAge: 0 }),
+    line: (value, seconds) => generateCookie(name, value, { ...options, maxAge: seconds }),
   }
 }
 

@@ -4,7 +4,7 @@ import type { SignIns } from '../../delegation/sign-in/sign-ins.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { Log } from '../../kernel/log.ts'
 import { addressOf } from '../env.ts'
-import { createLimits } from '../middleware/limits.ts'
+import { createAddressLimits } from '../middleware/limits.ts'
 import { passkeyScript } from '../pages/passkey-script.ts'
 import { type SignInMethod, text } from './sign-in.ts'
 
@@ -19,7 +19,7 @@ const perMinute = 30
 
 /** Any passkey of a local account, which says itself whose it is: nothing is typed. Bound to this one sign-in. */
 export function createPasskeyMethod({ passkeys, signIns, log, now }: PasskeyMethodDeps): SignInMethod {
-  const limits = createLimits({ perMinute, now })
+  const limits = createAddressLimits({ perMinute, now })
   return {
     script: passkeyScript.path,
     offer: async ({

@@ -4,45 +4,58 @@ import type { SignIns } from '../../delegation/sign-in/sign-ins.ts'
 import { isKey } from '../../delegation/subject.ts'
 import { AppError } from '../../kernel/errors.ts'
 import { type AppContext, addressOf } from '../env.ts'
-import { createLimits } from '../middleware/limits.ts'
+import { createAddressLimits, createLimits } from '../middleware/limits.ts'
+import type { KnownBrowser } from './known-browser.ts'
 import { type SignInMethod, text } from './sign-in.ts'
 
 export interface PasswordMethodDeps {
   readonly passwords: Passwords
   readonly signIns: SignIns
+  readonly knownBrowser: Pick<KnownBrowser, 'of'>
   readonly now: () => number
 }
 
 const wrong = 'The account or the password is wrong.'
-// Wrong guesses at one account's password from one address, and ten times that from all: a stranger's guesses alone must
+// Wrong guesses at one account's password from one network, and ten times that from all: a stranger's guesses alone must
 // not keep its owner out, and what was right is no guess. Each costs some 30 ms of a core besides.
 const guessesPerMinute = 6
 
 /** Account and password. Counts guesses wherever the page is shown. */
-export function createPasswordMethod({ passwords, signIns, now }: PasswordMethodDeps): SignInMethod {
-  const guesses = createLimits({ perMinute: guessesPerMinute, now })
+export function createPasswordMethod({
+  passwords,
+  signIns,
+  knownBrowser,
+  now,
+}: PasswordMethodDeps): SignInMethod {
+  const guesses = createAddressLimits({ perMinute: guessesPerMinute, now })
   const guessesOfAll = createLimits({ perMinute: guessesPerMinute * 10, now })
   // One password tried on many accounts, and memory and cores for the hashing of whatever is sent.
-  const guessesOfAddress = createLimits({ perMinute: guessesPerMinute * 5, now })
+  const guessesOfAddress = createAddressLimits({ perMinute: guessesPerMinute * 5, now })
+  // Out of strangers' reach, however many networks they have: from here this account has signed in.
+  const guessesOfKnown = createLimits({ perMinute: guessesPerMinute, now })
 
-  function admit(c: AppContext, user: string): boolean {
+  /** Counts it; what takes that back where it was right, or undefined: too many. */
+  function admit(c: AppContext, user: string): (() => void) | undefined {
+    const network = addressOf(c)
+    const known = isKey(user) ? knownBrowser.of(c, user) : undefined
     try {
-      guessesOfAddress.take(addressOf(c))
+      if (known !== undefined) {
+        guessesOfKnown.take(known)
+        return () => guessesOfKnown.giveBack(known)
+      }
+      guessesOfAddress.take(network)
       // No account has such a name: nothing of it is kept.
-      if (!isKey(user)) return true
-      guesses.take(`${addressOf(c)} ${user}`)
+      if (!isKey(user)) return () => undefined
+      guesses.take(`${network} ${user}`)
       guessesOfAll.take(user)
-      return true
+      return () => {
+        guesses.giveBack(`${network} ${user}`)
+        guessesOfAll.giveBack(user)
+      }
     } catch (error) {
-      if (error instanceof AppError && error.code === 'rate_limited') return false
+      if (error instanceof AppError && error.code === 'rate_limited') return undefined
       throw error
     }
-  }
-
-  /** Each was counted before it was looked at, so that many at once are not let through together. */
-  function wasRight(c: AppContext, user: string): void {
-    guesses.giveBack(`${addressOf(c)} ${user}`)
-    guessesOfAll.giveBack(user)
   }
 
   return {
@@ -63,10 +76,13 @@ export function createPasswordMethod({ passwords, signIns, now }: PasswordMethod
         async take(c, _place, fields) {
           const user = text(fields['user'])
           // Not on record one by one: whoever is stopped here could fill it.
-          if (!admit(c, user)) return { problem: 'Too many tries. Wait a minute, then try again.', user }
+          // Counted before it is looked at, so that many at once are not let through together.
+          const takeBack = admit(c, user)
+          if (takeBack === undefined)
+            return { problem: 'Too many tries. Wait a minute, then try again.', user }
           // No database is asked with a name that no account can have.
           if (isKey(user) && (await passwords.verify(user, text(fields['password'])))) {
-            wasRight(c, user)
+            takeBack()
             return { signedIn: { person: user, amr: ['pwd'] } }
           }
           await signIns.failed({ typed: user, method: 'password' }, c.get('txn'))

@@ -4,6 +4,7 @@ import { AppError } from '../../kernel/errors.ts'
 import type { App, AppContext } from '../env.ts'
 import { type Html, pageHeaders } from '../pages/layout.ts'
 import { signInPage } from '../pages/sign-in.ts'
+import type { KnownBrowser } from './known-browser.ts'
 
 /** Where a sign-in leads: back to a request at the authorization server, or to our own pages. */
 export interface SignInPlace {
@@ -71,6 +72,7 @@ export interface SignInDeps {
   /** In the order in which the page shows them. */
   readonly methods: readonly SignInMethod[]
   readonly signIns: Pick<SignIns, 'isBarred'>
+  readonly knownBrowser: Pick<KnownBrowser, 'line'>
   readonly publicUrl: string
   /** Said on the page of the demo. */
   readonly hint?: string
@@ -87,7 +89,7 @@ export const formLimit = bodyLimit({
 })
 
 /** The sign-in page and its methods: one component for the authorization server's requests and for our own pages. */
-export function createSignIn({ methods, signIns, publicUrl, hint }: SignInDeps): SignIn {
+export function createSignIn({ methods, signIns, knownBrowser, publicUrl, hint }: SignInDeps): SignIn {
   const scripts = methods.flatMap(({ script }) => script ?? [])
   const show: SignIn['show'] = async (c, place, { problem, user = place.user ?? '' } = {}) => {
     const offers = await Promise.all(methods.map((method) => method.offer({ place, user, problem })))
@@ -113,7 +115,9 @@ export function createSignIn({ methods, signIns, publicUrl, hint }: SignInDeps):
     // Said only to whoever has proven that the account is theirs.
     if (await signIns.isBarred(outcome.signedIn, c.get('txn')))
       return show(c, place, { problem: 'This account cannot sign in now.' })
-    return place.finish(outcome.signedIn)
+    const response = await place.finish(outcome.signedIn)
+    response.headers.append('set-cookie', knownBrowser.line(c, outcome.signedIn.person))
+    return response
   }
 
   return {

@@ -3,6 +3,7 @@ import type { SignIns } from '../../delegation/sign-in/sign-ins.ts'
 import { isUserVerified } from '../../delegation/sign-in/user-verification.ts'
 import type { UpstreamSignIns } from '../../delegation/upstream/sign-ins.ts'
 import type { AppContext } from '../env.ts'
+import type { BegunLimit } from '../middleware/begun.ts'
 import { pageHeaders } from '../pages/layout.ts'
 import { awayPage } from '../pages/upstream.ts'
 import type { OwnCookie } from './cookies.ts'
@@ -13,12 +14,14 @@ export interface UpstreamMethodDeps {
   /** Lax: the browser brings it back from another site. Everything else of ours is strict. */
   readonly cookie: OwnCookie
   readonly signIns: SignIns
+  readonly begunLimit: BegunLimit
 }
 
 const unavailable = 'The other provider does not answer. Try again later, or use another way.'
 
 /** Sign-in through trusted issuers. The way back is `routes/upstream.ts`; what began it ends it here. */
-export function createUpstreamMethod({ upstream, cookie, signIns }: UpstreamMethodDeps): SignInMethod {
+export function createUpstreamMethod(deps: UpstreamMethodDeps): SignInMethod {
+  const { upstream, cookie, signIns, begunLimit } = deps
   return {
     offer: async ({ place }) =>
       html`${upstream.providers.map(
@@ -35,6 +38,9 @@ export function createUpstreamMethod({ upstream, cookie, signIns }: UpstreamMeth
         method: 'post',
         path: '/sign-in/upstream',
         async take(c, place, fields) {
+          // Whoever sends it may be anybody, and a row is kept of each.
+          const tooMany = await begunLimit(c, 'page')
+          if (tooMany !== undefined) return { response: tooMany }
           const went = await goAway(c, { upstream, cookie }, text(fields['provider']), {
             binding: place.csrf,
             next: place.at('/sign-in/upstream/done'),

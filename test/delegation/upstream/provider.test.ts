@@ -252,3 +252,44 @@ describe('a provider is not asked', () => {
 })
 
 const base64 = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url')
+
+test('a provider that is down is asked once a second, by however many at once, and forgiven after it', async () => {
+  let now = Date.now()
+  let asked = 0
+  const one = createUpstreamProvider(
+    {
+      issuer: double.issuer,
+      namespace: 'up',
+      preset: 'generic',
+      algorithms: ['RS256'],
+      clientId: 'remit',
+      clientSecret,
+    },
+    {
+      publicUrl,
+      clock: { now: () => now },
+      fetch: (url, init) => {
+        asked += 1
+        return fetch(url, init)
+      },
+    },
+  )
+  const begin = async (times: number) =>
+    (await Promise.all(Array.from({ length: times }, () => one.begin()))).map(({ ok }) => ok)
+  double.mood = 'is down'
+  expect(new Set(await begin(20))).toEqual(new Set([false]))
+  expect(new Set(await begin(20))).toEqual(new Set([false]))
+  expect(asked).toBe(1)
+  double.mood = 'signs in'
+  now += 999
+  expect(await begin(1)).toEqual([false])
+  now += 1
+  expect(new Set(await begin(20))).toEqual(new Set([true]))
+  expect(asked).toBe(2)
+  now += 599_999
+  await begin(1)
+  expect(asked).toBe(2)
+  now += 1
+  expect(await begin(1)).toEqual([true])
+  expect(asked).toBe(3)
+})
