@@ -8,8 +8,10 @@ import {
 } from 'jose'
 import { JOSEError, JWSSignatureVerificationFailed } from 'jose/errors'
 import type { Clock } from '../kernel/clock.ts'
+import { AppError } from '../kernel/errors.ts'
 import type { Principal } from '../kernel/principal.ts'
 import { ok, type Result, refuse } from '../kernel/result.ts'
+import { createTurns } from '../kernel/in-turn.ts'
 import { type Claims, isFor, parseClaims } from './claims.ts'
 import type { PresentedProof, Proofs } from './dpop.ts'
 import type { IssuerSource, Resource } from './issuers.ts'
@@ -83,7 +85,8 @@ export interface JudgeDeps {
 /**
  * Judges JWT access tokens (RFC 9068): issuer and audience by exact string, algorithms by the issuer's list,
  * `typ` `at+jwt`, or, by its issuer's preset, other proof that it is an access token, so that no ID token passes. Keys
- * come from the issuer's settings only. Opaque tokens are not supported.
+ * come from the issuer's settings only. Opaque tokens are not supported. Of many at once 8 are begun in one turn of the
+ * event loop and 32 are under way; 2,000 wait, and whoever comes after them gets `authorization_unavailable`.
  */
 export function createJudge({ issuers, lookUp, clock, demo, newTxn }: JudgeDeps): Judge {
   const byName = new Map(issuers.map((issuer) => [issuer.issuer, issuer]))
@@ -92,7 +95,11 @@ export function createJudge({ issuers, lookUp, clock, demo, newTxn }: JudgeDeps)
     issuers.flatMap((issuer) => (issuer.kind === 'external' ? [[issuer.issuer, issuer.namespace]] : [])),
   )
 
-  async function judge(
+  // Each is a signature on this thread, and some questions to the database.
+  const inTurn = createTurns({ atOnce: 32, perTurn: 8, waitingMax: 2_000, full: tooMany })
+  const judge = (...token: Parameters<typeof judgeNow>) => inTurn(() => judgeNow(...token))
+
+  async function judgeNow(
     token: string,
     issuer: IssuerSource,
     use: TokenUse,
@@ -140,6 +147,12 @@ export function createJudge({ issuers, lookUp, clock, demo, newTxn }: JudgeDeps)
     },
   }
 }
+
+const tooMany = (): AppError =>
+  new AppError('authorization_unavailable', {
+    public: 'Too many tokens wait to be verified.',
+    headers: { 'retry-after': '1' },
+  })
 
 const theOnly = ({ aud }: Claims): string | undefined => [aud].flat()[0]
 

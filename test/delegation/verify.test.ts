@@ -551,3 +551,27 @@ function flip(token: string, part: number): string {
   parts[part] = bytes.toString('base64url')
   return parts.join('.')
 }
+
+test('of thousands of tokens at once 8 are verified in a turn of the event loop, 2,000 wait, and the rest is told to come again', async () => {
+  const { verifierOf, ownIssuer, ownToken } = world
+  if (ownIssuer === undefined) throw new Error('There is no issuer of ours.')
+  const verifier = verifierOf([ownIssuer])
+  const token = await ownToken()
+  let turns = 0
+  let isOver = false
+  const count = (): void => {
+    turns += 1
+    if (!isOver) setImmediate(count)
+  }
+  setImmediate(count)
+  const outcomes = await Promise.allSettled(
+    Array.from({ length: 2_100 }, () => verifier.verify(token, 'api')),
+  )
+  isOver = true
+  const verified = outcomes.filter((one) => one.status === 'fulfilled' && one.value.ok)
+  expect(verified).toHaveLength(2_008)
+  expect(turns).toBeGreaterThan(2_000 / 8 - 10)
+  expect(outcomes.at(-1)).toMatchObject({
+    reason: { code: 'authorization_unavailable', headers: { 'retry-after': '1' } },
+  })
+})
