@@ -53,6 +53,7 @@ const running = await start(config, {
   fetch,
   print: () => undefined,
   isTerminal: false,
+  onStorageLost: () => process.exit(1),
 })
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.once(signal, () => void running[Symbol.asyncDispose]().then(() => process.exit(0)))

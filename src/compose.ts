@@ -43,7 +43,7 @@ import { type Issuer, openIssuer } from './parts/issuer.ts'
 import { openMcp } from './parts/mcp.ts'
 import { modelsRoutes } from './parts/models.ts'
 import { createMoving } from './parts/moving.ts'
-import { createOperators } from './parts/operators.ts'
+import { openOperators } from './parts/operators.ts'
 import { oversightRoutes } from './parts/oversight.ts'
 import { openPush } from './parts/push.ts'
 import { openRecord, type RecordKeeping } from './parts/record.ts'
@@ -122,12 +122,13 @@ export async function compose(options: ComposeOptions): Promise<Service> {
       subject,
       agents: [agent, ...subAgents],
     }))
-  const operators = createOperators({ ...given, metrics, authz, delegation, keeping })
+  const operators = await openOperators({ ...given, metrics, authz, delegation, keeping })
   const app: App = createApp({
     publicUrl,
     hosts: hostsOf(publicUrl, config.host, config.port),
     trustedProxies: config.trustedProxies,
     requestDeadlineMs: config.requestDeadlineMs,
+    writeDeadlineMs: config.writeDeadlineMs,
     now,
     newTxn,
     log,

@@ -104,7 +104,7 @@ export function loadConfig(env: Environment): Config {
 
 function derive(value: z.infer<typeof settings>, present: Environment): Derived {
   const publicUrl = value.PUBLIC_URL ?? `http://localhost:${value.PORT}`
-  const loopback = isLoopback(value.HOST) && isLoopback(new URL(publicUrl).hostname)
+  const loopback = [value.HOST, value.OPS_HOST, new URL(publicUrl).hostname].every(isLoopback)
   const embedded = !['DATABASE_URL', 'OPENFGA_API_URL', 'TRUSTED_ISSUERS'].some((name) => name in present)
   return { publicUrl, loopback, embedded, demo: value.REMIT_DEMO ?? (embedded && loopback) }
 }

@@ -10,7 +10,7 @@ import { OperatorError } from './kernel/operator-error.ts'
 import type { Step } from './kernel/slow.ts'
 import { type Exclusive, lockDatabase } from './store/exclusive.ts'
 import { migrate } from './store/migrate.ts'
-import { openPglite } from './store/pglite.ts'
+import { openPglite, type PgliteOptions } from './store/pglite.ts'
 import { openPostgres } from './store/postgres.ts'
 import type { Database } from './store/sql.ts'
 import { readStoredVectors, type StoredVectors } from './store/vectors.ts'
@@ -27,6 +27,8 @@ export interface Ground extends Stored {
 }
 
 export interface GroundOptions {
+  /** The embedded database will never answer again: the process should end. Left out: it is not watched. */
+  readonly onStorageLost?: () => void
   readonly now: () => number
   readonly log: Log
   readonly step: Step
@@ -39,11 +41,24 @@ const openfgaTimeoutMs = 4_000
 /** Opens what the configuration names, migrates the database and refuses vectors of another model. */
 export async function openGround(
   config: Config,
-  { now, log, step, onProgress }: GroundOptions,
+  { now, log, step, onProgress, onStorageLost }: GroundOptions,
 ): Promise<Ground> {
   await using stack = new AsyncDisposableStack()
   const { database, embeddings, vectors } = stack.use(
-    await openStored(config, { mayChange: false, step, ...(onProgress && { onProgress }) }),
+    await openStored(config, {
+      mayChange: false,
+      step,
+      ...(onProgress && { onProgress }),
+      ...(onStorageLost && {
+        onLost: (reason: string) => {
+          log('storage_stuck', {
+            reason,
+            detail: `The embedded database does not answer any more; is the disk of ${config.home} full? The next start recovers it.`,
+          })
+          onStorageLost()
+        },
+      }),
+    }),
   )
   if (embeddings.available) await admitModel(database, vectors, embeddings.embedder)
   const needsLock = config.databaseUrl !== undefined && config.openfga === undefined
@@ -60,17 +75,18 @@ export interface StoredOptions {
   readonly mayChange: boolean
   readonly step: Step
   readonly onProgress?: (progress: WeightsProgress) => void
+  readonly onLost?: PgliteOptions['onLost']
 }
 
 /** Opens the migrated database and the model, and nothing that decides. Does not compare the two. */
 export async function openStored(
   config: Config,
-  { mayChange, step, onProgress }: StoredOptions,
+  { mayChange, step, onProgress, onLost }: StoredOptions,
 ): Promise<Stored & { readonly vectors: StoredVectors }> {
   await using stack = new AsyncDisposableStack()
   const database = stack.use(
     await step('opening the database; an embedded one is made at the first start', () =>
-      openDatabase(config),
+      openDatabase(config, onLost),
     ),
   )
   const vectors = await readStoredVectors(database)
@@ -89,8 +105,12 @@ export async function openStored(
   return { database, embeddings, vectors, [Symbol.asyncDispose]: () => owned.disposeAsync() }
 }
 
-async function openDatabase({ databaseUrl, home }: Config): Promise<Database> {
-  if (databaseUrl === undefined) return openPglite({ dataDir: join(home, 'db'), socketDir: home })
+async function openDatabase(
+  { databaseUrl, home }: Config,
+  onLost: PgliteOptions['onLost'],
+): Promise<Database> {
+  if (databaseUrl === undefined)
+    return openPglite({ dataDir: join(home, 'db'), socketDir: home, ...(onLost && { onLost }) })
   try {
     return await openPostgres({ url: databaseUrl })
   } catch (error) {

@@ -47,6 +47,8 @@ try {
     fetch,
     print,
     isTerminal: process.stderr.isTTY,
+    // Whoever waits has been told nothing, and nothing is lost: what was acknowledged is on the disk.
+    onStorageLost: () => process.exit(1),
     signal: stopping.signal,
   })
   const tooLate = whenStopping.then(

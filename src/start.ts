@@ -34,6 +34,8 @@ export interface StartOptions {
   readonly print: (text: string) => void
   /** Whether progress may redraw its line. */
   readonly isTerminal: boolean
+  /** The embedded database will never answer again, which is in the log: nothing is left but to end the process. */
+  readonly onStorageLost: () => void
   /** Ends a start that is under way: what was opened is closed, and its reason is thrown. */
   readonly signal?: AbortSignal
 }
@@ -54,7 +56,15 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
   // Asked before the first intake, not after it: a taken port would waste half a minute.
   await assertFree(config)
   const onProgress = progressLine(options.isTerminal, (text) => process.stderr.write(text))
-  const ground = stack.use(await openGround(config, { now: () => clock.now(), log, step, onProgress }))
+  const ground = stack.use(
+    await openGround(config, {
+      now: () => clock.now(),
+      log,
+      step,
+      onProgress,
+      onStorageLost: options.onStorageLost,
+    }),
+  )
   signal?.throwIfAborted()
   const outbound = createSystemFetch(config.outboundAllowedOrigins)
   const service = stack.use(
@@ -74,6 +84,13 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
     }),
   )
   const { host, port, ops } = config
+  if (!ops.loopback && ops.bearerFile === undefined)
+    log('operators_reachable', {
+      host: ops.host,
+      port: ops.port,
+      detail:
+        'OPS_HOST is not on loopback: whoever reaches it reads /metrics and /readyz. Set OPS_BEARER_FILE.',
+    })
   const listening = stack.use(await listenAs('PORT', { fetch: service.app.fetch, host, port }))
   stack.use(await listenAs('OPS_PORT', { fetch: service.ops.fetch, ...ops }))
   // The first to end: whoever waits for a person is answered before the listeners are left to drain.

@@ -194,9 +194,10 @@ describe('REMIT_DEMO', () => {
     ['HOST', { HOST: '0.0.0.0' }],
     ['PUBLIC_URL', { PUBLIC_URL: 'https://remit.example' }],
     ['HOST', { HOST: '192.168.1.4' }],
+    ['OPS_HOST', { OPS_HOST: '0.0.0.0' }],
   ])('never goes with a %s that is not loopback', (_, env) => {
     expect(problemsOf({ REMIT_DEMO: '1', ...env })).toContainEqual(
-      expect.stringContaining('REMIT_DEMO needs HOST and PUBLIC_URL on loopback'),
+      expect.stringContaining('REMIT_DEMO needs HOST, OPS_HOST and PUBLIC_URL on loopback'),
     )
   })
 
@@ -207,6 +208,18 @@ describe('REMIT_DEMO', () => {
     expect(loadConfig({ TRUSTED_ISSUERS: issuers({}) })).toMatchObject({ demo: false, demoSample: false })
   })
 
+  test('is not taken in silence for a listener of operators that everybody reaches: such a start is refused, and in words', () => {
+    expect(problemsOf({ OPS_HOST: '0.0.0.0' })).toEqual([
+      expect.stringContaining('HOST, OPS_HOST and PUBLIC_URL are on loopback'),
+    ])
+    // No token travels there: PUBLIC_URL may be what it was.
+    expect(loadConfig({ OPS_HOST: '0.0.0.0', TRUSTED_ISSUERS: issuers({}) })).toMatchObject({
+      publicUrl: 'http://localhost:8787',
+      demo: false,
+      ops: { host: '0.0.0.0', loopback: false, bearerFile: undefined },
+    })
+  })
+
   test.each(['127.0.0.1', '::1', 'localhost', 'LOCALHOST'])('may go with HOST=%s', (host) => {
     expect(loadConfig({ REMIT_DEMO: 'true', HOST: host }).demo).toBe(true)
   })
@@ -214,6 +227,7 @@ describe('REMIT_DEMO', () => {
   test.each([
     ['an outer database', { DATABASE_URL: 'postgres://db/remit' }],
     ['a HOST for everybody', { HOST: '0.0.0.0', PUBLIC_URL: 'https://remit.example' }],
+    ['an OPS_HOST for everybody', { OPS_HOST: '::' }],
     ['trusted issuers', {}],
   ])('is off by itself with %s', (_, env) => {
     expect(loadConfig({ TRUSTED_ISSUERS: issuers({}), ...env }).demo).toBe(false)

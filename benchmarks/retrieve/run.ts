@@ -225,6 +225,7 @@ async function createRaw() {
     hosts: hostsOf(config.publicUrl, config.host, config.port),
     trustedProxies: [],
     requestDeadlineMs: config.requestDeadlineMs,
+    writeDeadlineMs: 120_000,
     now: Date.now,
     newTxn,
     log,

@@ -3,7 +3,7 @@ import { AppError } from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
 import { createClientAddress } from './client-address.ts'
 import { type App, type AppContext, type AppEnv, createRouter } from './env.ts'
-import { requireDeadline, requireFrame, requireHost } from './middleware/frame.ts'
+import { endWritesInTime, requireDeadline, requireFrame, requireHost } from './middleware/frame.ts'
 import { requireOpen } from './middleware/open.ts'
 import { recordRefusals } from './middleware/refusals.ts'
 import { wantsPage } from './middleware/session.ts'
@@ -19,6 +19,7 @@ export interface AppDeps {
   /** Addresses and ranges whose `X-Forwarded-For` is believed. */
   readonly trustedProxies: readonly string[]
   readonly requestDeadlineMs: number
+  readonly writeDeadlineMs: number
   readonly now: () => number
   readonly newTxn: () => string
   readonly log: Log
@@ -55,7 +56,12 @@ export function createApp(deps: AppDeps): App {
     requireHost(hosts),
   )
   app.get('/healthz', (c) => c.json({ status: 'ok' }, 200))
-  app.use('*', deps.limitAddress, requireDeadline({ ms: requestDeadlineMs, now }))
+  app.use(
+    '*',
+    deps.limitAddress,
+    requireDeadline({ ms: requestDeadlineMs, now }),
+    endWritesInTime(deps.writeDeadlineMs),
+  )
   // Behind the limit: it asks the database and OpenFGA, for whoever comes.
   app.get('/readyz', async (c) => {
     const ready = await deps.isReady()

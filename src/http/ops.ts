@@ -1,3 +1,4 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
 import type { MiddlewareHandler } from 'hono'
 import { Hono } from 'hono'
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
@@ -77,13 +78,16 @@ export function observeIndex(registry: Registry, status: () => IndexStatus): voi
 }
 
 /** How much of the record no seal holds yet, read when it is asked for; both are NaN where the database does not say. */
-export function observeRecord(registry: Registry, unsealed: () => Promise<Unsealed>): void {
+export function observeRecord(registry: Registry, unsealed: () => Promise<Unsealed | undefined>): void {
   const nothing = { rows: Number.NaN, seconds: Number.NaN }
   let reading: Promise<Unsealed> | undefined
   // Both at once, from one look.
   const read = (): Promise<Unsealed> => {
     reading ??= unsealed()
-      .catch(() => nothing)
+      .then(
+        (found) => found ?? nothing,
+        () => nothing,
+      )
       .finally(() => {
         reading = undefined
       })
@@ -108,14 +112,17 @@ export function observeRecord(registry: Registry, unsealed: () => Promise<Unseal
 
 export interface OpsDeps {
   readonly hosts: ReadonlySet<string>
+  /** What every request has to bring as `Authorization: Bearer`; undefined: nothing. */
+  readonly bearer: string | undefined
   readonly metrics: Metrics
   readonly readiness: () => Promise<Readiness>
 }
 
 /** The operators' listener: metrics and readiness with details. Listens apart from the public one. */
-export function createOps({ hosts, metrics, readiness }: OpsDeps): Hono<AppEnv> {
+export function createOps({ hosts, bearer, metrics, readiness }: OpsDeps): Hono<AppEnv> {
   const app = new Hono<AppEnv>()
-  app.use('*', requireHost(hosts))
+  // A page elsewhere that reaches it by its own name has no token: then it may be asked by any.
+  app.use('*', bearer === undefined ? requireHost(hosts) : requireSecret(bearer))
   app.onError((error, c) =>
     error instanceof AppError ? c.json({ status: 'refused' }, 421) : c.json({ status: 'unavailable' }, 503),
   )
@@ -127,4 +134,20 @@ export function createOps({ hosts, metrics, readiness }: OpsDeps): Hono<AppEnv> 
     return c.json({ status: ready ? 'ok' : 'unavailable', ...details }, ready ? 200 : 503)
   })
   return app
+}
+
+/** RFC 6750 §3. Compared as digests, so that time tells nothing of it. */
+function requireSecret(bearer: string): MiddlewareHandler<AppEnv> {
+  const digest = (text: string) => createHash('sha256').update(text).digest()
+  const expected = digest(bearer)
+  return async (c, next) => {
+    const [scheme, token, ...rest] = (c.req.header('authorization') ?? '').split(' ')
+    const isIt =
+      scheme?.toLowerCase() === 'bearer' &&
+      rest.length === 0 &&
+      timingSafeEqual(digest(token ?? ''), expected)
+    if (!isIt) return c.json({ status: 'refused' }, 401, { 'www-authenticate': 'Bearer' })
+    await next()
+    return undefined
+  }
 }

@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises'
+import type { Config } from '../config.ts'
 import type { Embeddings } from '../embeddings.ts'
 import { hostsOf } from '../http/middleware/frame.ts'
 import {
@@ -8,6 +10,8 @@ import {
   observeRecord,
   type Readiness,
 } from '../http/ops.ts'
+import { OperatorError } from '../kernel/operator-error.ts'
+import { within } from '../kernel/within.ts'
 import type { Database } from '../store/sql.ts'
 import { countWithoutVector } from '../store/vectors.ts'
 import type { Authz } from './authz.ts'
@@ -28,11 +32,11 @@ export interface Operators {
   readonly isReady: () => Promise<boolean>
 }
 
-export function createOperators(deps: OperatorsDeps): Operators {
+export async function openOperators(deps: OperatorsDeps): Promise<Operators> {
   const { config, database, metrics, delegation, keeping } = deps
   const { active, fga, index, matchesFile } = deps.authz
   observeIndex(metrics.registry, () => index.status())
-  observeRecord(metrics.registry, () => keeping.unsealed())
+  observeRecord(metrics.registry, () => within(probeMsMax, keeping.unsealed(), undefined))
   const probe = () => Promise.all([answers(database), fga.isHealthy()])
   const readiness = async (): Promise<Readiness> => {
     const [databaseOk, openfgaOk] = await probe()
@@ -56,11 +60,30 @@ export function createOperators(deps: OperatorsDeps): Operators {
   return {
     ops: createOps({
       hosts: hostsOf(`http://${config.ops.host}:${config.ops.port}`, config.ops.host, config.ops.port),
+      bearer: await bearerOf(config.ops),
       metrics,
       readiness,
     }),
     isReady: async () => delegation.isOpen() && (await probe()).every(Boolean),
   }
+}
+
+const bearerCharactersMin = 32
+
+/** What stands in the file, without the line's end. No start without it: it was meant to guard something. */
+async function bearerOf({ bearerFile: file }: Config['ops']): Promise<string | undefined> {
+  if (file === undefined) return undefined
+  const bearer = await readFile(file, 'utf8').then(
+    (text) => text.trim(),
+    (error: unknown) => {
+      throw new OperatorError(`The file of OPS_BEARER_FILE cannot be read: ${file}`, error)
+    },
+  )
+  if (bearer.length < bearerCharactersMin || !/^[\x21-\x7e]+$/.test(bearer))
+    throw new OperatorError(
+      `The file of OPS_BEARER_FILE must hold one line of ${bearerCharactersMin} printable characters at least: ${file}`,
+    )
+  return bearer
 }
 
 async function detailsOf(embeddings: Embeddings, database: Database | undefined) {
@@ -73,11 +96,15 @@ async function detailsOf(embeddings: Embeddings, database: Database | undefined)
   }
 }
 
-async function answers(database: Database): Promise<boolean> {
-  try {
-    await database.query('select 1')
-    return true
-  } catch {
-    return false
-  }
-}
+const probeMsMax = 2_000
+
+/** One that does not answer at all is as good as none. */
+const answers = (database: Database): Promise<boolean> =>
+  within(
+    probeMsMax,
+    database.query('select 1').then(
+      () => true,
+      () => false,
+    ),
+    false,
+  )

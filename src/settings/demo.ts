@@ -7,7 +7,7 @@ export interface DemoConfig {
   readonly demoSample: boolean
 }
 
-const of = ['REMIT_DEMO', 'HOST', 'PUBLIC_URL']
+const of = ['REMIT_DEMO', 'HOST', 'OPS_HOST', 'PUBLIC_URL']
 
 /** Whether all of it is there to be looked at only. */
 export const demo = group({
@@ -34,7 +34,8 @@ export const demo = group({
     {
       isSo: demo && !loopback,
       of,
-      problem: 'REMIT_DEMO needs HOST and PUBLIC_URL on loopback: anyone who reaches it could mint tokens',
+      problem:
+        'REMIT_DEMO needs HOST, OPS_HOST and PUBLIC_URL on loopback: anyone who reaches it could mint tokens',
     },
   ],
 })

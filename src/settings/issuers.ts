@@ -84,9 +84,9 @@ export const issuers = group({
     ...missingSecrets(trusted ?? [], env),
     {
       isSo: !demo && trusted === undefined,
-      of: ['REMIT_DEMO', 'HOST', 'PUBLIC_URL', 'TRUSTED_ISSUERS'],
+      of: ['REMIT_DEMO', 'HOST', 'OPS_HOST', 'PUBLIC_URL', 'TRUSTED_ISSUERS'],
       problem:
-        'TRUSTED_ISSUERS is required without REMIT_DEMO; [] lets in nobody but the people of our own accounts',
+        'TRUSTED_ISSUERS is required without REMIT_DEMO, which is off unless all is embedded and HOST, OPS_HOST and PUBLIC_URL are on loopback; [] lets in nobody but the people of our own accounts',
     },
     {
       isSo: hasTwins(trusted?.map(({ namespace }) => namespace)),

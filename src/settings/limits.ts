@@ -3,6 +3,7 @@ import { group } from './group.ts'
 
 export interface LimitsConfig {
   readonly requestDeadlineMs: number
+  readonly writeDeadlineMs: number
   readonly bodyBytesMax: number
   readonly ratePerMinute: number
   readonly beginPerMinute: number
@@ -16,6 +17,11 @@ export const limits = group({
     REQUEST_DEADLINE_MS: milliseconds(100, 60_000)
       .default(5_000)
       .describe('Milliseconds that a request may take; then only what is proven is answered.'),
+    WRITE_DEADLINE_MS: milliseconds(1_000, 60_000)
+      .default(20_000)
+      .describe(
+        'Milliseconds that a changing request may take once all of it has arrived; then 503, though it may have been accepted. At least twice REQUEST_DEADLINE_MS.',
+      ),
     BODY_BYTES_MAX: count(1_024)
       .default(20_000_000)
       .describe('Largest document body in bytes; queries are held to 256 KiB, imports stream.'),
@@ -27,7 +33,7 @@ export const limits = group({
     BEGIN_PER_MINUTE: count(1)
       .default(120)
       .describe(
-        'Authorization requests, pushed requests and device codes that one network address may begin in a minute; behind a proxy that TRUSTED_PROXIES does not name all of its clients are one address.',
+        'Authorization requests, pushed requests, device codes and sign-ins elsewhere that one network address may begin in a minute; behind a proxy that TRUSTED_PROXIES does not name all of its clients are one address.',
       ),
     LEASE_SECONDS: count(1)
       .max(300)
@@ -44,6 +50,7 @@ export const limits = group({
   },
   read: (value, { demo }): LimitsConfig => ({
     requestDeadlineMs: value.REQUEST_DEADLINE_MS,
+    writeDeadlineMs: Math.max(value.WRITE_DEADLINE_MS, 2 * value.REQUEST_DEADLINE_MS),
     bodyBytesMax: value.BODY_BYTES_MAX,
     ratePerMinute: value.RATE_PER_MINUTE,
     beginPerMinute: value.BEGIN_PER_MINUTE,

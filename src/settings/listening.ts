@@ -1,6 +1,6 @@
 import { isIP } from 'node:net'
 import { z } from 'zod'
-import { httpUrl, list, text } from './forms.ts'
+import { httpUrl, isLoopback, list, text } from './forms.ts'
 import { group } from './group.ts'
 
 // Not 0, any free port: PUBLIC_URL, by which tokens are bound, could not name it.
@@ -22,8 +22,16 @@ export interface ListeningConfig {
   readonly host: string
   readonly port: number
   readonly publicUrl: string
-  readonly ops: { readonly host: string; readonly port: number }
+  readonly ops: OpsListening
   readonly trustedProxies: readonly string[]
+}
+
+interface OpsListening {
+  readonly host: string
+  readonly port: number
+  /** Nobody but this machine reaches it. */
+  readonly loopback: boolean
+  readonly bearerFile: string | undefined
 }
 
 /** Where the service is reached. */
@@ -38,8 +46,15 @@ export const listening = group({
       ),
     OPS_HOST: text
       .default('127.0.0.1')
-      .describe("Address of the operators' listener (/metrics, /readyz with details)."),
+      .describe(
+        "Address of the operators' listener (/metrics, /readyz with details). Not on loopback, the demo is off.",
+      ),
     OPS_PORT: port.default(8788).describe("Port of the operators' listener."),
+    OPS_BEARER_FILE: text
+      .optional()
+      .describe(
+        "File with the token, 32 characters at least, that the operators' listener demands as `Authorization: Bearer`. Read at the start. Default none: whoever reaches it reads it.",
+      ),
     TRUSTED_PROXIES: addressRanges
       .optional()
       .describe(
@@ -50,17 +65,24 @@ export const listening = group({
     host: value.HOST,
     port: value.PORT,
     publicUrl,
-    ops: { host: value.OPS_HOST, port: value.OPS_PORT },
+    ops: {
+      host: value.OPS_HOST,
+      port: value.OPS_PORT,
+      loopback: isLoopback(value.OPS_HOST),
+      bearerFile: value.OPS_BEARER_FILE,
+    },
     trustedProxies: value.TRUSTED_PROXIES ?? [],
   }),
-  contradictions: (_, { publicUrl, loopback }) => [
+  contradictions: ({ HOST }, { publicUrl }) => [
     {
       isSo: publicUrl.endsWith('/'),
       of: ['PUBLIC_URL'],
       problem: 'PUBLIC_URL must not end with a slash: it is compared as an exact string',
     },
     {
-      isSo: !loopback && new URL(publicUrl).protocol !== 'https:',
+      // What the operators' listener tells is no token.
+      isSo:
+        ![HOST, new URL(publicUrl).hostname].every(isLoopback) && new URL(publicUrl).protocol !== 'https:',
       of: ['HOST', 'PUBLIC_URL'],
       problem:
         'PUBLIC_URL must be https unless HOST and PUBLIC_URL are loopback: tokens would travel in the clear',

@@ -20,6 +20,8 @@ export interface PgDatabaseOptions {
   readonly pool: pg.PoolConfig
   /** Runs after the pool has ended. */
   readonly onClose?: () => Promise<void>
+  /** Gives what the statement gives, and looks after one that takes long. */
+  readonly watch?: <T>(statement: Promise<T>) => Promise<T>
 }
 
 const int8 = 20
@@ -48,7 +50,14 @@ const setConfig = (isLocal: boolean): string =>
     .join(', ')}`
 
 /** Wraps a `pg` pool as a {@link Database}. Every connection is in UTC and knows pgvector's types. */
-export function createPgDatabase({ kind, pool: poolConfig, onClose }: PgDatabaseOptions): Database {
+export function createPgDatabase({
+  kind,
+  pool: poolConfig,
+  onClose,
+  watch = (work) => work,
+}: PgDatabaseOptions): Database {
+  const ask = <Row extends object>(...asked: Parameters<typeof run>): Promise<Row[]> =>
+    watch(run<Row>(...asked))
   const listeners: { readonly on: Channel; readonly listener: (payload: string) => void }[] = []
   /** On every channel, where none is named. */
   const tell = (payload: string, channel?: string): void => {
@@ -82,7 +91,7 @@ export function createPgDatabase({ kind, pool: poolConfig, onClose }: PgDatabase
     const client = await connect(pool)
     let broken: Error | undefined
     try {
-      return await run(client, text, values)
+      return await ask(client, text, values)
     } catch (error) {
       // A text of several statements may have begun a transaction before it failed.
       broken = await rollBack(client)
@@ -106,7 +115,7 @@ export function createPgDatabase({ kind, pool: poolConfig, onClose }: PgDatabase
     const client = await connect(forcedPool)
     let broken: Error | undefined
     try {
-      return await run(client, statement, values)
+      return await ask(client, statement, values)
     } catch (error) {
       broken = await rollBack(client)
       throw error
@@ -120,11 +129,11 @@ export function createPgDatabase({ kind, pool: poolConfig, onClose }: PgDatabase
     const client = await connect(pool)
     let broken: Error | undefined
     try {
-      await run(client, 'begin')
+      await ask(client, 'begin')
       const result = await inTransaction.run(true, () =>
-        work({ query: (text, values) => run(client, text, values) }),
+        work({ query: (text, values) => ask(client, text, values) }),
       )
-      await run(client, 'commit')
+      await ask(client, 'commit')
       return result
     } catch (error) {
       // Roll back first: a client dropped inside a transaction leaves PGlite blocked for everybody.

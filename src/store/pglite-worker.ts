@@ -20,15 +20,35 @@ const db = await PGlite.create({
   pgliteWasmModule: program,
 })
 await db.exec('create extension if not exists vector')
+// A mistyped statement is answered; what is thrown here broke off in the middle of Postgres, as a full disk does. The
+// server below would wait for it for ever, and take no other statement.
+const run = db.execProtocolRawStream.bind(db)
+db.execProtocolRawStream = async (...message) => {
+  try {
+    return await run(...message)
+  } catch (error) {
+    parentPort?.postMessage({
+      kind: 'broken',
+      value: error instanceof Error ? error.message : 'thrown value',
+    })
+    throw error
+  }
+}
 // The pool holds one connection. The second place is for its successor: while a broken one takes leave, the only
 // place would still be taken, and the next query would be turned away.
 const server = new PGLiteSocketServer({ db, path: socket, maxConnections: 2 })
 await server.start()
 
-parentPort?.on('message', (message: 'close' | 'dump') => void obey(message))
+parentPort?.on('message', (message: Order) => void obey(message))
 parentPort?.postMessage({ kind: 'ready' })
 
-async function obey(message: 'close' | 'dump'): Promise<void> {
+type Order = 'close' | 'dump' | 'ping'
+
+async function obey(message: Order): Promise<void> {
+  if (message === 'ping') {
+    parentPort?.postMessage({ kind: 'pong' })
+    return
+  }
   if (message === 'dump') {
     const file = await db.dumpDataDir('none')
     parentPort?.postMessage({ kind: 'dump', value: new Uint8Array(await file.arrayBuffer()) })

@@ -6,6 +6,7 @@ import { Worker } from 'node:worker_threads'
 import { createPgDatabase } from './pg.ts'
 import { socketPath } from './socket.ts'
 import type { Database } from './sql.ts'
+import { createWatch } from './watch.ts'
 
 export interface PgliteOptions {
   /** Folder on disk for the data; made when missing. Left out: in memory, gone at close. */
@@ -14,6 +15,13 @@ export interface PgliteOptions {
   readonly socketDir: string
   /** A dump to start from, as {@link PgliteDatabase.dump} gives it. */
   readonly loadDump?: Uint8Array
+  /**
+   * Called once when it will never answer again: its disk is full, its thread has ended, or a statement has no end. What was
+   * acknowledged is on the disk, and an opening anew recovers it. Left out: statements are not watched.
+   */
+  readonly onLost?: (reason: string) => void
+  /** Milliseconds that a statement may go unanswered while nothing works on it. Defaults to 30,000. */
+  readonly unansweredMs?: number
 }
 
 export interface PgliteDatabase extends Database {
@@ -25,7 +33,8 @@ export interface PgliteDatabase extends Database {
  * Opens PGlite in a worker thread of its own and reaches it by `pg` over a Unix socket.
  * Whoever reaches the socket is superuser: the folder must be 0700. One session: a pool of one.
  */
-export async function openPglite({ dataDir, socketDir, loadDump }: PgliteOptions): Promise<PgliteDatabase> {
+export async function openPglite(options: PgliteOptions): Promise<PgliteDatabase> {
+  const { dataDir, socketDir, loadDump, onLost, unansweredMs = 30_000 } = options
   const socket = await socketPath(socketDir, '.s.PGSQL.5432')
   if (dataDir !== undefined) await mkdir(dataDir, { recursive: true, mode: 0o700 })
   const worker = new Worker(new URL('./pglite-worker.ts', import.meta.url), {
@@ -39,10 +48,13 @@ export async function openPglite({ dataDir, socketDir, loadDump }: PgliteOptions
     await socket.remove()
     throw error
   }
+  const watching = onLost && watchOver(worker, { onLost, unansweredMs })
   const database = createPgDatabase({
     kind: 'pglite',
     pool: { host: join(socket.path, '..'), port: 5432, user: 'postgres', database: 'postgres', max: 1 },
+    ...(watching && { watch: watching.watch }),
     onClose: async () => {
+      watching?.end()
       worker.postMessage('close')
       await exited
       await socket.remove()
@@ -57,6 +69,43 @@ export async function openPglite({ dataDir, socketDir, loadDump }: PgliteOptions
     },
   }
 }
+
+/** Tells once that the thread is no good any more, until `end` says that it is meant to be. */
+function watchOver(
+  worker: Worker,
+  { onLost, unansweredMs }: Required<Pick<PgliteOptions, 'onLost' | 'unansweredMs'>>,
+) {
+  let isOver = false
+  const lost = (reason: string): void => {
+    if (!isOver) onLost(reason)
+    isOver = true
+  }
+  worker.on('message', ({ kind, value }: Reply) => {
+    if (kind === 'broken') lost(String(value))
+  })
+  worker.on('error', (error) => lost(error.message))
+  worker.on('exit', () => lost('its thread has ended'))
+  // One question for all that wait for its answer.
+  let asked: Promise<unknown> | undefined
+  const listens = (): Promise<unknown> => {
+    if (asked === undefined) {
+      asked = answer(worker, 'pong').finally(() => {
+        asked = undefined
+      })
+      worker.postMessage('ping')
+    }
+    return asked
+  }
+  return {
+    watch: createWatch({ idleMs: unansweredMs, busyMs: busyMsMax, listens, onLost: lost }),
+    end: () => {
+      isOver = true
+    },
+  }
+}
+
+// One that works keeps everybody else waiting; an index over all that is stored may take minutes.
+const busyMsMax = 600_000
 
 // Node's types lack the value.
 declare const WebAssembly: { compile(bytes: Uint8Array<ArrayBuffer>): Promise<WebAssembly.Module> }

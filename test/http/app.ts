@@ -57,6 +57,7 @@ export function createFace({
     hosts: hostsOf(publicUrl, '127.0.0.1', 8787),
     trustedProxies: [],
     requestDeadlineMs: 1_000,
+    writeDeadlineMs: 20_000,
     now: Date.now,
     newTxn: () => {
       requests += 1

@@ -1,3 +1,6 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { operator, record } from '../../src/audit/record.ts'
 import { type FaultyDatabase, faultyDatabase } from '../security/faulty-database.ts'
@@ -215,6 +218,51 @@ describe("the operators' listener", () => {
       }
     },
   )
+
+  describe('with OPS_BEARER_FILE', () => {
+    const bearer = 'a token of at least thirty-two-characters'.replaceAll(' ', '-')
+    let folder: string
+    beforeAll(async () => {
+      folder = await mkdtemp(join(tmpdir(), 'remit-test-'))
+    })
+    afterAll(() => rm(folder, { recursive: true, force: true }))
+    const fileOf = async (text: string): Promise<string> => {
+      const file = join(folder, 'bearer')
+      await writeFile(file, text)
+      return file
+    }
+
+    test('answers nobody without its token, and whoever has it by whatever name', async () => {
+      await using guarded = await openWorld({ env: { OPS_BEARER_FILE: await fileOf(`${bearer}\n`) } })
+      const ask = (path: string, headers: Record<string, string>) =>
+        guarded.service.ops.request(`http://prometheus.internal${path}`, { headers })
+      for (const path of ['/metrics', '/readyz', '/nowhere']) {
+        for (const authorization of [
+          '',
+          'Bearer',
+          `Bearer ${bearer}x`,
+          `Basic ${bearer}`,
+          `Bearer ${bearer} x`,
+        ]) {
+          const refused = await ask(path, authorization === '' ? {} : { authorization })
+          expect([refused.status, refused.headers.get('www-authenticate')]).toEqual([401, 'Bearer'])
+          expect(await refused.json()).toEqual({ status: 'refused' })
+        }
+      }
+      for (const path of ['/metrics', '/readyz'])
+        expect((await ask(path, { authorization: `Bearer ${bearer}` })).status).toBe(200)
+    })
+
+    test.each([
+      ['is not there', () => join(folder, 'none')],
+      ['is empty', () => fileOf('')],
+      ['holds less than 32 characters', () => fileOf('secret\n')],
+      ['holds two lines', () => fileOf(`${bearer}\n${bearer}`)],
+    ])('does not start where the file %s', async (_, file) => {
+      const opened = openWorld({ env: { OPS_BEARER_FILE: await file() } })
+      await expect(opened).rejects.toThrow('The file of OPS_BEARER_FILE')
+    })
+  })
 
   test('has no route of the public face', async () => {
     const response = await operators('/collections')

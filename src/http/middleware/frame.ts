@@ -59,8 +59,38 @@ export function requireDeadline({
 
 /**
  * Ends a reading request that is not answered soon after its deadline, whatever it waits for, with a 503. What was
- * going on may go on to its own end, but nothing of it leaves. Not for writes: those may be in although it says 503.
+ * going on may go on to its own end, but nothing of it leaves.
  */
 export const endInTime: MiddlewareHandler<AppEnv> = async function ending(c, next) {
   await inTime(c.get('deadline'), next())
+}
+
+const reading: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS'])
+// The first answers past us, by a library; the others take as long as what they bring, and tell what became of it.
+const endsItself = (path: string): boolean =>
+  path.startsWith('/oauth/') || ['/mcp', '/vault/fetch', '/imports'].includes(path)
+
+const mayBeIn =
+  'It may have been accepted all the same: look, or send it again with the same Idempotency-Key where the route takes one.'
+
+/**
+ * Ends a changing request `ms` milliseconds after all of it has arrived, whatever it waits for, with a 503 that says
+ * that it may be in: what was going on goes on to its own end.
+ */
+export function endWritesInTime(ms: number): MiddlewareHandler<AppEnv> {
+  return async function endingWrite(c, next) {
+    if (reading.has(c.req.method) || endsItself(c.req.path)) return next()
+    const { incoming } = (c.env ?? {}) as { incoming?: { complete?: boolean } }
+    const { promise: over, reject } = Promise.withResolvers<never>()
+    const look = (): void => {
+      if (incoming?.complete === false) timer = setTimeout(look, ms)
+      else reject(new AppError('deadline_exceeded', { public: mayBeIn }))
+    }
+    let timer = setTimeout(look, ms)
+    try {
+      await Promise.race([next(), over])
+    } finally {
+      clearTimeout(timer)
+    }
+  }
 }

@@ -34,6 +34,7 @@ export function createFixtureApp({ publicUrl, port = 0, tokens }: FixtureOptions
     hosts: hostsOf(publicUrl, '127.0.0.1', port),
     trustedProxies: [],
     requestDeadlineMs: 5_000,
+    writeDeadlineMs: 120_000,
     now: Date.now,
     newTxn: () => 't_fixture',
     log: () => undefined,

@@ -1,0 +1,70 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Worker } from 'node:worker_threads'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { openPglite } from '../../src/store/pglite.ts'
+import { createWatch } from '../../src/store/watch.ts'
+
+let lost: string[]
+beforeEach(() => {
+  lost = []
+})
+const onLost = (reason: string): void => {
+  lost.push(reason)
+}
+
+describe('a statement', () => {
+  const never = new Promise<never>(() => undefined)
+
+  test('that is not answered though nothing works on it is told', async () => {
+    const watch = createWatch({ idleMs: 10, busyMs: 60_000, listens: () => Promise.resolve(), onLost })
+    void watch(never)
+    await expect.poll(() => lost).toEqual(['a statement is not answered'])
+  })
+
+  test('that is worked on for too long is told', async () => {
+    const watch = createWatch({ idleMs: 10, busyMs: 50, listens: () => never, onLost })
+    void watch(never)
+    await expect.poll(() => lost).toEqual(['a statement does not end'])
+  })
+
+  test('that is answered or fails, however late, is told to nobody but who asked', async () => {
+    const watch = createWatch({ idleMs: 1, busyMs: 60_000, listens: () => never, onLost })
+    const later = (work: () => unknown) => new Promise((resolve) => setTimeout(resolve, 30)).then(work)
+    await expect(watch(later(() => 'rows'))).resolves.toBe('rows')
+    await expect(watch(later(() => Promise.reject(new Error('wrong'))))).rejects.toThrow('wrong')
+    await later(() => undefined)
+    expect(lost).toEqual([])
+  })
+})
+
+describe('the embedded database', () => {
+  let socketDir: string
+  beforeEach(async () => {
+    socketDir = await mkdtemp(join(tmpdir(), 'remit-test-'))
+  })
+  afterEach(() => rm(socketDir, { recursive: true, force: true }))
+
+  async function opened() {
+    const started = new Promise<Worker>((resolve) => process.once('worker', resolve))
+    const database = await openPglite({ socketDir, onLost, unansweredMs: 50 })
+    return { database, worker: await started }
+  }
+
+  test('is let be while it works, and closing it is no loss', async () => {
+    const { database } = await opened()
+    await database.query('select pg_sleep(0.5)')
+    await database.close()
+    expect(lost).toEqual([])
+  })
+
+  test('is told to be lost once when its thread ends', async () => {
+    const { database, worker } = await opened()
+    const running = database.query('select pg_sleep(5)').catch(() => undefined)
+    await worker.terminate()
+    await running
+    expect(lost).toEqual(['its thread has ended'])
+    await database.close()
+  })
+})
