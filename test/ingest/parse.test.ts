@@ -160,6 +160,13 @@ describe('plain text and JSON', () => {
     ])
   })
 
+  test('plain text of nine megabytes without an empty line is one paragraph', async () => {
+    const text = `${'word '.repeat(1_800_000)}end`
+    expect((await parse(mimeTypes.plain, text)).blocks).toEqual([
+      { kind: 'paragraph', start: 0, end: text.length },
+    ])
+  })
+
   test('JSON is one indented block; what is no JSON is refused', async () => {
     expect(outline(await parse(mimeTypes.json, '{"a":[1]}'))).toEqual([
       ['code', '{\n  "a": [\n    1\n  ]\n}'],

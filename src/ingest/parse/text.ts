@@ -1,5 +1,5 @@
 import { TextDecoder } from 'node:util'
-import { type Parsed, ParseError } from './parsed.ts'
+import { type Block, type Parsed, ParseError } from './parsed.ts'
 
 /**
  * Bytes to text. Throws `unreadable` where they are not text in that character set, rather than storing
@@ -28,12 +28,15 @@ export const clean = (text: string): string =>
 
 /** Paragraphs of plain text: runs of lines between blank ones. */
 export function parsePlain(text: string): Parsed {
-  const paragraphs = text.matchAll(/\S(?:[^\n]|\n(?!\s*\n))*/g)
-  const blocks = Array.from(paragraphs, ({ index, 0: paragraph }) => ({
-    kind: 'paragraph' as const,
-    start: index,
-    end: index + paragraph.trimEnd().length,
-  }))
+  const blocks: Block[] = []
+  let from = 0
+  // By what stands between them: an expression for a paragraph itself runs out of stack at some megabytes without a blank line.
+  for (const { index, 0: between } of [...text.matchAll(/\n\s*\n/g), { index: text.length, 0: '' }]) {
+    const raw = text.slice(from, index)
+    const start = from + raw.length - raw.trimStart().length
+    if (start < index) blocks.push({ kind: 'paragraph', start, end: from + raw.trimEnd().length })
+    from = index + between.length
+  }
   return { text, blocks }
 }
 
