@@ -1,3 +1,5 @@
+import { hasTooManyParts, partsMax } from '../kernel/json-parts.ts'
+
 export interface NdjsonLimits {
   /** Bytes of one line. */
   readonly lineBytesMax: number
@@ -59,6 +61,10 @@ function readLine(
   try {
     const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
     if (blank.test(text)) return undefined
+    if (hasTooManyParts(text)) {
+      const detail = `A line has at most ${partsMax} members and elements.`
+      return { line, ok: false, code: 'payload_too_large', detail }
+    }
     return { line, ok: true, value: JSON.parse(text) as unknown, bytes: size }
   } catch (error) {
     const detail = error instanceof SyntaxError ? 'The line is not JSON.' : 'The line is not UTF-8.'

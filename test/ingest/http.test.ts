@@ -48,6 +48,14 @@ describe('PUT and DELETE /documents/{id}', () => {
     expect((await read()).status).toBe(404)
   })
 
+  test('are refused before they are parsed where they are of more parts than any document', async () => {
+    const many = { ...body, metadata: { year: Array.from({ length: 200_001 }, () => ({})) } }
+    expect(await put('of/parts', many)).toMatchObject({
+      status: 413,
+      json: { code: 'payload_too_large', detail: 'A body has at most 200000 members and elements.' },
+    })
+  })
+
   test('say of text that cannot be read that it was the text', async () => {
     expect(await put('damaged', { ...body, text: '{"a":', mime_type: 'application/json' })).toMatchObject({
       status: 422,

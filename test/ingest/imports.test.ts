@@ -364,6 +364,18 @@ describe('newline-delimited JSON', () => {
     return lines
   }
 
+  test('leaves behind a line of more parts than any document before it is parsed', async () => {
+    expect(await read([Buffer.from(`[${'{},'.repeat(200_000)}{}]\n7`)], 1_000_000)).toEqual([
+      {
+        line: 1,
+        ok: false,
+        code: 'payload_too_large',
+        detail: 'A line has at most 200000 members and elements.',
+      },
+      { line: 2, ok: true, value: 7, bytes: 1 },
+    ])
+  })
+
   test('is the same however the bytes are cut', async () => {
     const bytes = Buffer.from('{"a":"é😀"}\r\n\n{"b":2}\n[3]')
     const whole = await read([bytes])

@@ -1,10 +1,11 @@
 import type { MiddlewareHandler } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { AppError, invalid } from '../../kernel/errors.ts'
+import { hasTooManyParts, partsMax } from '../../kernel/json-parts.ts'
 import type { AppEnv } from '../env.ts'
 
 /** What stands before a route with a JSON body: it says that it is JSON (415), is small enough (413) and plain. */
-export const jsonBody = (bytesMax: number) => [requireJson, requireSmall(bytesMax), refusePrototype] as const
+export const jsonBody = (bytesMax: number) => [requireJson, requireSmall(bytesMax), requirePlain] as const
 
 const requireJson: MiddlewareHandler<AppEnv> = async function json(c, next) {
   const type = (c.req.header('content-type') ?? '').split(';')[0]?.trim().toLowerCase()
@@ -32,10 +33,14 @@ function requireSmall(bytesMax: number): MiddlewareHandler<AppEnv> {
   }
 }
 
-// The schemas drop a member of this name without a word: a filter would not filter, metadata would be lost.
-const refusePrototype: MiddlewareHandler<AppEnv> = async function prototype(c, next) {
+// The schemas drop a member `__proto__` without a word: a filter would not filter, metadata would be lost.
+const requirePlain: MiddlewareHandler<AppEnv> = async function plain(c, next) {
   // Read once and kept; each who asks for JSON parses it again.
   const text = await c.req.text().catch(() => '')
+  if (hasTooManyParts(text))
+    throw new AppError('payload_too_large', {
+      public: `A body has at most ${partsMax} members and elements.`,
+    })
   if (mayName.test(text)) {
     // What is no JSON is the validator's to refuse.
     const path = prototypeIn(await c.req.json().catch(() => undefined))
