@@ -26,7 +26,7 @@ export const ingestion = group({
       .max(65_536)
       .default(512)
       .describe(
-        'MiB of memory that reading one document may take; for a moment it can be twice that: docs/flows/ingest.md.',
+        'MiB of memory that reading one document may take; for a moment it can be half as much again: docs/flows/ingest.md.',
       ),
   },
   read: (value): IngestionConfig => ({

@@ -65,7 +65,7 @@ const yes = (user: string, plan_id: string) => call(user, '/model/apply', { plan
 const link = () => world.service.accountLinks.link({ ...account, person: 'dan' }, who)
 const unlink = () => world.service.accountLinks.unlink({ ...account, person: 'dan' }, who)
 
-describe('of those who confirm a plan', { timeout: 60_000 }, () => {
+describe('of those who confirm a plan', () => {
   beforeAll(() => open())
   afterAll(() => world?.[Symbol.asyncDispose]())
   beforeEach(reset)
@@ -158,7 +158,7 @@ describe('of those who confirm a plan', { timeout: 60_000 }, () => {
 })
 
 describe('disabling somebody while they are counted', needsPostgres, () => {
-  test('waits for whoever counts them, and is waited for', { timeout: 60_000 }, async () => {
+  test('waits for whoever counts them, and is waited for', async () => {
     await open({ backend: { database: 'postgres', openfga: 'engine' } })
     await using opened = world
     await reset()

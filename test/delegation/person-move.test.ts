@@ -136,7 +136,7 @@ describe('a person who is moved to another key', apart?.options ?? {}, () => {
   }, 120_000)
 })
 
-describe('a move', { timeout: 60_000 }, () => {
+describe('a move', () => {
   beforeEach(async () => {
     dies = Number.POSITIVE_INFINITY
     world = await openWorld({ env, ...dying })

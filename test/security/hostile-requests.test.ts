@@ -65,7 +65,6 @@ const byName = {
     'agent:research-bot',
   ],
   name: ['until'],
-  host: ['evil.example'],
   agent: ['research-bot', 'other-bot', 'agent:research-bot', 'agent:research-bot'],
   subject: ['user:anne', 'user:bob'],
   document: ['handbook/travel'],
@@ -85,7 +84,7 @@ const callers = (operation: string): readonly string[] => {
   if (/^(post \/retrieve|get \/(documents|collections))/.test(operation)) return ['person', 'agent']
   if (/ \/(delegations|connections)/.test(operation)) return ['browser']
   if (
-    /^((get|put) \/fields|put \/collections|post \/(explain|memberships|view-as|what-if|who-can))|\/(model|agents|hosts|activity|audit)/.test(
+    /^((get|put) \/fields|put \/collections|post \/(explain|memberships|view-as|what-if|who-can))|\/(model|agents|activity|audit)/.test(
       operation,
     )
   )

@@ -29,7 +29,7 @@ export interface HostileRequest {
 }
 
 export interface Vocabulary {
-  /** Values that may be right for a member or parameter of this name; what stands in a path among them. */
+  /** Values that may be right for a member or parameter of this name; `id` for what stands in a path. */
   readonly byName: Readonly<Record<string, readonly string[]>>
   /** Whoever may carry a token. */
   readonly everybody: readonly string[]
@@ -163,10 +163,9 @@ function fittingParts(
   const needed = (operation.parameters ?? []).filter(
     ({ in: place, required }) => place === 'query' && required,
   )
-  const inPath = (operation.parameters ?? []).find((one) => one.in === 'path')?.name ?? 'id'
   return fc.record({
     verb: fc.constant(method.toUpperCase()),
-    segment: values.text(inPath).map(encode),
+    segment: values.text('id').map(encode),
     query: fc.record(Object.fromEntries(needed.map(({ name }) => [name, values.text(name)]))),
     type: fc.constant(type),
     body: type === '' ? fc.constant(undefined) : type.includes('ndjson') ? lines : json,

@@ -74,7 +74,7 @@ async function asDan(method: string, path: string) {
   return { status: response.status, body: (await response.json()) as Readonly<Record<string, unknown>> }
 }
 
-describe('a host that is disabled', { timeout: 60_000 }, () => {
+describe('a host that is disabled', () => {
   test('sends no program any more, by whatever address, port or name below it; others do', async () => {
     for (const id of ['https://evil.example/a', 'https://evil.example/b', 'https://good.example/a'])
       expect(await begins(id), id).toBe(true)
@@ -155,9 +155,7 @@ describe('a host that is disabled', { timeout: 60_000 }, () => {
   })
 })
 
-test('a person’s block of one program holds for every other of its host, for them alone, until they lift it', {
-  timeout: 60_000,
-}, async () => {
+test('a person’s block of one program holds for every other of its host, for them alone, until they lift it', async () => {
   const [one, two, bobs, other] = [
     await letIn('https://asks.example/one'),
     await letIn('https://asks.example/two'),
