@@ -58,6 +58,8 @@ export function hasOverrideInForm(type: string | undefined, body: Uint8Array | u
   if (/^application\/x-www-form-urlencoded/i.test(type ?? ''))
     return hasOverride({ parameters: [...new URLSearchParams(text.replaceAll(';', '&')).keys()] })
   if (!/^multipart\/form-data/i.test(type ?? '')) return false
+  // A name in pieces (RFC 2231 §3) is put together by some servers and not by others: nobody needs one.
+  if (/[;\s]name\s*\*\s*\d/i.test(text)) return true
   const names = text.matchAll(/name\*?\s*=\s*(?:[\w-]*'[^']*')?"?([^"\r\n;]*)/gi)
   return hasOverride({ parameters: [...names].map(([, name = '']) => unquoted(name)) })
 }

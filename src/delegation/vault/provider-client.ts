@@ -3,6 +3,7 @@ import { z } from 'zod'
 import type { Clock } from '../../kernel/clock.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { GuardedFetch } from '../../outbound/guarded-fetch.ts'
+import { knownError } from '../oauth-error.ts'
 import { shownName } from '../shown-name.ts'
 import { configure, discover, remembered } from '../upstream/configuration.ts'
 import type { Tokens } from './envelope.ts'
@@ -261,8 +262,8 @@ const isOutage = (error: unknown): boolean =>
     error.name === 'AbortError' ||
     (error.cause !== undefined && error.cause !== error && isOutage(error.cause)))
 
-/** For the operator. Neither the library's messages nor the guarded fetch's hold a token, a code or an answer. */
+/** For the operator. Neither the library's messages nor the guarded fetch's hold a token, a code or an answer; what an answer says is named only where it is a known code. */
 const messageOf = (error: unknown): string => {
-  if (error instanceof client.ResponseBodyError) return `${error.status} ${error.error.slice(0, 60)}`
+  if (error instanceof client.ResponseBodyError) return `${error.status} ${knownError(error.error)}`
   return error instanceof Error ? error.message : 'thrown value'
 }

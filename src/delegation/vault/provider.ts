@@ -133,6 +133,8 @@ const wellKnown: Readonly<Record<'github' | 'google', Known>> = {
       '/authorizations/**',
       '/copilot_internal/**',
       '/enterprises/**',
+      // Hooks by another door (PubSubHubbub).
+      '/hub/**',
       ...['keys', 'gpg_keys', 'ssh_signing_keys', 'codespaces'].map((what) => `/user/${what}/**`),
       // Everything has a second address, by number.
       ...['/repos/*/*', '/repositories/*'].flatMap((repository) => [

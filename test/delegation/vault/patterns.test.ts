@@ -178,6 +178,12 @@ test.each([
   [form, 'a=_method&method=x', false],
   [parts, '--b\r\ncontent-disposition: form-data; name="_method"\r\n\r\nDELETE\r\n--b--', true],
   [parts, '--b\r\ncontent-disposition: form-data; name=_method\r\n\r\nDELETE\r\n--b--', true],
+  [parts, `--b\r\ncontent-disposition: form-data; name*0="_met"; name*1="hod"\r\n\r\nDELETE\r\n--b--`, true],
+  [
+    parts,
+    `--b\r\ncontent-disposition: form-data;\r\n name*0*=utf-8''%5Fmet; name*1=hod\r\n\r\nDELETE\r\n--b--`,
+    true,
+  ],
   [parts, '--b\r\ncontent-disposition: form-data; name="title"\r\n\r\n_method\r\n--b--', false],
   ['text/plain', '_method=DELETE', false],
   [undefined, '', false],

@@ -175,6 +175,19 @@ describe('Google', () => {
     })
   })
 
+  test.each([
+    ['invalid_scope', '400 invalid_scope'],
+    ['invalid_grant for 1//rt-of-anne', '400 other'],
+    ['1//rt-of-anne', '400 other'],
+  ])('says %s, of which the log gets %s: no more than a code of the protocol', async (error, detail) => {
+    const { client } = google(() => ({ status: 400, body: { error } }))
+    expect(await client.refresh('1//rt-of-anne', [])).toEqual({
+      ok: false,
+      reason: 'provider_unavailable',
+      detail,
+    })
+  })
+
   test('refuses with invalid_grant once the person, or six months, ended it', async () => {
     const { client } = google(() => ({
       status: 400,
@@ -229,6 +242,7 @@ describe('what hands out credentials is closed', () => {
         '/orgs/acme/personal-access-tokens',
         '/enterprises/acme/actions/runners/registration-token',
         '/copilot_internal/v2/token',
+        '/hub',
       ],
     ],
     [
