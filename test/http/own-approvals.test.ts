@@ -262,7 +262,7 @@ describeBackends('/approvals for the person', (backend) => {
     expect(theirs.status).toBe(403)
   })
 
-  test('an answer takes a sign-in of the last 15 minutes, and a yes somebody who was verified in the last 5', async () => {
+  test('a yes takes somebody who was verified in the last 5 minutes, and it and a question a sign-in of the last 15; a no takes neither', async () => {
     const id = await ask()
     const yes = { decision: 'approve', digest: await digestOf(id) }
     expect(await decide(id, yes)).toMatchObject({ status: 401, code: 'insufficient_user_authentication' })
@@ -272,14 +272,21 @@ describeBackends('/approvals for the person', (backend) => {
     moved += 10 * 60_000
     const later = await ask()
     await verify()
-    expect(await decide(later, { decision: 'deny', digest: '' })).toMatchObject({
-      status: 401,
-      code: 'insufficient_user_authentication',
-    })
+    const digest = await digestOf(later)
+    for (const answer of [{ decision: 'approve' }, { decision: 'ask', question: 'Why?' }])
+      expect(await decide(later, { ...answer, digest })).toMatchObject({
+        status: 401,
+        code: 'insufficient_user_authentication',
+      })
     const stale = await page(later)
     expect(stale.text).toContain(`/sign-in?next=${encodeURIComponent(`/approvals/${later}`)}`)
-    expect(stale.text).not.toContain('name="decision"')
+    expect([...stale.text.matchAll(/name="decision" value="(\w+)"/g)].map(([, one]) => one)).toEqual([
+      'deny',
+      'deny',
+    ])
     expect(await stateOf(later)).toBe('pending')
+    expect(await decide(later, { decision: 'deny', digest })).toMatchObject({ status: 200 })
+    expect(await stateOf(later)).toBe('denied')
   })
 
   test('what has changed since it was looked at is not decided, and the page shows it anew', async () => {

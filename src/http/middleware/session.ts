@@ -24,7 +24,10 @@ export interface SessionDeps {
 export interface SessionRequirement {
   /** Changes something: our own Origin, the session's token and a sign-in of at most 15 minutes are needed as well. */
   readonly write: boolean
-  /** Whether a write needs the recent sign-in. Default true; not for signing out. */
+  /**
+   * Whether a write needs the recent sign-in. Default true. False for what only takes away (a no, taking back,
+   * disconnecting, signing out): it must be as near as can be, and whoever stole a session gains nothing by it.
+   */
   readonly recent?: boolean
 }
 
@@ -91,8 +94,8 @@ function onwards(c: AppContext): Response | Promise<Response> {
   return c.html(onwardsPage(ownPage(c.req.path)))
 }
 
-/** 401, or for a page the way to the sign-in. */
-function toSignIn(c: AppContext): Response {
+/** 401, or for a page the way to the sign-in, which leads back to the page and finishes nothing of what was pressed. */
+export function toSignIn(c: AppContext): Response {
   if (!wantsPage(c)) throw new AppError('insufficient_user_authentication')
   return c.redirect(`/sign-in?next=${encodeURIComponent(ownPage(c.req.path))}`, 303)
 }

@@ -36,7 +36,7 @@ export interface Answering {
   /** Of what this page shows. */
   readonly digest: string
   readonly tried: TriedAnswer
-  /** Whether the sign-in is too old to answer. */
+  /** Whether the sign-in is too old for anything but a no. */
   readonly isStale: boolean
   /** How the person verifies themself for a yes; undefined: they have, or it takes none. */
   readonly stepUp: StepUpWay | undefined
@@ -62,11 +62,12 @@ const longSpans = [
 /** Yes, as far as they want, and no. */
 export function answerForms(given: Answering): Html {
   const { own, isStale } = given
-  if (isStale)
-    return html`<p><a class="button main" href="/sign-in?next=${encodeURIComponent(`/approvals/${own.shown.id}`)}">Sign in again to answer</a></p>
-<p class="soft">Your sign-in was more than a quarter of an hour ago.</p>`
-  return html`${isNothing(own.shown) ? '' : yesForm(given)}${noForm(given)}`
+  return html`${isNothing(own.shown) ? '' : isStale ? signInFirst(own.shown) : yesForm(given)}${noForm(given)}`
 }
+
+const signInFirst = ({ id }: ShownApproval): Html =>
+  html`<p><a class="button main" href="/sign-in?next=${encodeURIComponent(`/approvals/${id}`)}">Sign in again to approve</a></p>
+<p class="soft">Your sign-in was more than 15 minutes ago. You come back to this page. Refusing needs no sign-in.</p>`
 
 /** Nothing is left that could be agreed to. */
 const isNothing = ({ asked, documents }: ShownApproval): boolean =>
@@ -147,8 +148,8 @@ const noForm = (given: Answering): Html =>
 <p class="soft"><small>If you do not know why it asks, refuse: nothing is lost.</small></p>`
 
 /** What else than yes and no: a question first, or a no that says more. */
-export const moreWays = (given: Answering): Html | string =>
-  given.isStale ? '' : html`<div class="ways-on">${askForm(given)}${longNoForm(given)}</div>`
+export const moreWays = (given: Answering): Html =>
+  html`<div class="ways-on">${given.isStale ? '' : askForm(given)}${longNoForm(given)}</div>`
 
 /** What they want to know first. */
 function askForm(given: Answering): Html | string {

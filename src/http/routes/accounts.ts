@@ -71,7 +71,8 @@ export function accountRoutes(deps: AccountRoutesDeps): App {
     return c.redirect('/accounts', 303)
   })
 
-  routes.post('/accounts/cancel', write, async (c) => {
+  // Only gives up what was begun.
+  routes.post('/accounts/cancel', requireSession({ write: true, recent: false }), async (c) => {
     await upstream.take(upstreamCookie.read(c), bindingOf(c))
     upstreamCookie.remove(c)
     return c.redirect('/accounts', 303)

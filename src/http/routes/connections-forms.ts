@@ -23,6 +23,7 @@ export function connectionFormRoutes(deps: ConnectionRoutesDeps & ConnectionFace
   const routes = createRouter()
   const read = requireSession({ write: false })
   const write = requireSession({ write: true })
+  const takes = requireSession({ write: true, recent: false })
 
   routes.get('/connections/requests/:id', read, async (c: AppContext) => {
     const { person, subject } = owner(c)
@@ -36,7 +37,7 @@ export function connectionFormRoutes(deps: ConnectionRoutesDeps & ConnectionFace
     return html(c, connectionRequestPage({ person, csrf, waiting, request, provider, connected }), 200)
   })
 
-  routes.post('/connections/requests/:id/refuse', write, async (c: AppContext) => {
+  routes.post('/connections/requests/:id/refuse', takes, async (c: AppContext) => {
     await parties.refuse(owner(c).subject, c.req.param('id') ?? '')
     return c.redirect('/connections?done=refused', 303)
   })
@@ -86,7 +87,7 @@ export function connectionFormRoutes(deps: ConnectionRoutesDeps & ConnectionFace
     }),
   )
 
-  routes.post('/connections/:id/agents/remove', write, async (c: AppContext) => {
+  routes.post('/connections/:id/agents/remove', takes, async (c: AppContext) => {
     const { party } = await c.req.parseBody()
     await unlessOver(
       own.removeAgent(owner(c), c.req.param('id') ?? '', partyOf(typeof party === 'string' ? party : '')),
@@ -94,7 +95,7 @@ export function connectionFormRoutes(deps: ConnectionRoutesDeps & ConnectionFace
     return c.redirect('/connections?done=agent_removed', 303)
   })
 
-  routes.post('/connections/:id/disconnect', write, async (c: AppContext) => {
+  routes.post('/connections/:id/disconnect', takes, async (c: AppContext) => {
     const ended = await unlessOver(own.disconnect(owner(c), c.req.param('id') ?? ''))
     const done = ended?.toldProvider === false ? 'disconnected_here' : 'disconnected'
     return c.redirect(`/connections?done=${done}`, 303)

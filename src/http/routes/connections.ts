@@ -105,6 +105,7 @@ export function connectionRoutes(deps: ConnectionRoutesDeps): App {
   const { own, connecting, parties, providers, cookie, requireSession } = deps
   const limits = createLimits({ perMinute: deps.perMinute, now: deps.now })
   const routes = createRouter()
+  const takes = requireSession({ write: true, recent: false })
   const json = <T extends z.ZodType>(schema: T) => ({ 'application/json': { schema } })
 
   function owner(c: AppContext): Owner {
@@ -187,7 +188,7 @@ export function connectionRoutes(deps: ConnectionRoutesDeps): App {
     path: '/connections/{id}',
     summary: 'Disconnect an account: its tokens are deleted here, and the provider is told',
     security: session,
-    middleware: [requireSession({ write: true })] as const,
+    middleware: [takes] as const,
     request: { params: z.strictObject({ id }) },
     responses: { 200: { description: 'Over', content: json(ended) }, ...problems(404) },
   })
@@ -197,7 +198,7 @@ export function connectionRoutes(deps: ConnectionRoutesDeps): App {
     path: '/connections/{id}/agents/{agent}',
     summary: 'Take an account back from one agent, through one client',
     security: session,
-    middleware: [requireSession({ write: true })] as const,
+    middleware: [takes] as const,
     request: { params: z.strictObject({ id, agent: id }), query: z.strictObject({ client: text(1, 500) }) },
     responses: { 200: { description: 'Over', content: json(removed) }, ...problems(404) },
   })

@@ -113,6 +113,7 @@ export function delegationRoutes(deps: DelegationRoutesDeps): App {
   const { delegations, programs, lendables, agents, requireSession } = deps
   const limits = createLimits({ perMinute: deps.perMinute, now: deps.now })
   const routes = createRouter()
+  const takes = requireSession({ write: true, recent: false })
   const json = <T extends z.ZodType>(schema: T) => ({ 'application/json': { schema } })
 
   function lender(c: AppContext): Lender {
@@ -205,7 +206,7 @@ export function delegationRoutes(deps: DelegationRoutesDeps): App {
     path: '/delegations/{id}',
     summary: 'Take back what you have lent, with every token under it',
     security: session,
-    middleware: [requireSession({ write: true })] as const,
+    middleware: [takes] as const,
     request: { params: z.strictObject({ id }) },
     responses: { 200: { description: 'Over', content: json(revoked) }, ...problems(404) },
   })
@@ -220,7 +221,7 @@ export function delegationRoutes(deps: DelegationRoutesDeps): App {
     path: '/delegations/programs/{id}',
     summary: 'Sign one program out, with every token it has, and take back what was lent by the same consent',
     security: session,
-    middleware: [requireSession({ write: true })] as const,
+    middleware: [takes] as const,
     request: { params: z.strictObject({ id }) },
     responses: { 200: { description: 'Over', content: json(revoked) }, ...problems(404) },
   })
@@ -254,16 +255,8 @@ export function delegationRoutes(deps: DelegationRoutesDeps): App {
     }
     return c.redirect(`/delegations?done=${done}`, 303)
   }
-  routes.post(
-    '/delegations/:id/revoke',
-    requireSession({ write: true }),
-    ended('taken_back', delegations.revoke),
-  )
-  routes.post(
-    '/delegations/programs/:id/end',
-    requireSession({ write: true }),
-    ended('signed_out', programs.end),
-  )
+  routes.post('/delegations/:id/revoke', takes, ended('taken_back', delegations.revoke))
+  routes.post('/delegations/programs/:id/end', takes, ended('signed_out', programs.end))
 
   return routes
 }

@@ -9,7 +9,7 @@ import type { FgaObject } from '../../kernel/ids.ts'
 import { type App, type AppContext, createRouter } from '../env.ts'
 import { isForm } from '../middleware/form.ts'
 import { createLimits } from '../middleware/limits.ts'
-import { isRecent } from '../middleware/session.ts'
+import { isRecent, toSignIn } from '../middleware/session.ts'
 import { approvalPage, noApprovalPage } from '../pages/approval.ts'
 import { type TriedAnswer, untouched } from '../pages/approval-answers.ts'
 import type { ApprovalsDone } from '../pages/approvals.ts'
@@ -46,6 +46,7 @@ export function createApprovalPages(deps: ApprovalPagesDeps): ApprovalPages {
   const limits = createLimits({ perMinute: passkeysPerMinute, now })
   const forms = createRouter()
   const write = requireSession({ write: true })
+  const takes = requireSession({ write: true, recent: false })
 
   async function show(c: AppContext, { status = 200, tried = untouched, problem }: Told = {}) {
     const { person, subject } = approver(c)
@@ -99,6 +100,7 @@ export function createApprovalPages(deps: ApprovalPagesDeps): ApprovalPages {
     const own = await find(subject, wanted)
     if (own === undefined) return show(c)
     const fields = await c.req.parseBody({ all: true })
+    if (fields['decision'] !== 'deny' && !isRecent(c.get('session').signedInAt, now())) return toSignIn(c)
     const digest = text(fields['digest'])
     const tried = triedOf(fields)
     const kind = own.shown.asked.kind
@@ -122,11 +124,11 @@ export function createApprovalPages(deps: ApprovalPagesDeps): ApprovalPages {
   forms.post(
     '/approvals/:id/decision',
     // A program's JSON is the other route's.
-    async (c, next) => (isForm(c) ? write(c, next) : next()),
+    async (c, next) => (isForm(c) ? takes(c, next) : next()),
     async (c: AppContext, next) => (isForm(c) ? decide(c) : next()),
   )
 
-  forms.post('/approvals/grants/:id/revoke', write, async (c: AppContext) => {
+  forms.post('/approvals/grants/:id/revoke', takes, async (c: AppContext) => {
     const { person, subject } = approver(c)
     // One that is over already, perhaps by a second press, is over.
     await grants.revoke(subject, c.req.param('id') ?? '', atPages(person, c.get('txn')))

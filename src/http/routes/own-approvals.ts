@@ -12,7 +12,7 @@ import type { Log } from '../../kernel/log.ts'
 import { type App, type AppContext, type AppEnv, createRouter } from '../env.ts'
 import { jsonBody } from '../middleware/json.ts'
 import { createLimits } from '../middleware/limits.ts'
-import { type RequireSession, wantsPage } from '../middleware/session.ts'
+import { isRecent, type RequireSession, wantsPage } from '../middleware/session.ts'
 import { approvalsPage, isApprovalsDone } from '../pages/approvals.ts'
 import { pageHeaders } from '../pages/layout.ts'
 import { id, problems, session } from '../schemas.ts'
@@ -69,6 +69,7 @@ export function ownApprovalRoutes(deps: OwnApprovalRoutesDeps): App {
   const json = <T extends z.ZodType>(schema: T) => ({ 'application/json': { schema } })
   const read = requireSession({ write: false })
   const write = requireSession({ write: true })
+  const takes = requireSession({ write: true, recent: false })
 
   function approver(c: AppContext): Approver {
     const { person, subject } = c.get('session')
@@ -151,9 +152,9 @@ export function ownApprovalRoutes(deps: OwnApprovalRoutesDeps): App {
     path: '/approvals/{id}/decision',
     summary: 'Say yes, no, or ask something first',
     description:
-      'Of exactly what was looked at: `digest` is what `GET /approvals/{id}` gave; where anything has changed since, nothing is decided (409). A yes to documents or to a call takes a verification of the person (a passkey, or a sign-in elsewhere by more than a password) of the last 5 minutes, else 401.',
+      'Of exactly what was looked at: `digest` is what `GET /approvals/{id}` gave; where anything has changed since, nothing is decided (409). A no takes no recent sign-in, anything else one of the last 15 minutes. A yes to documents or to a call takes a verification of the person (a passkey, or a sign-in elsewhere by more than a password) of the last 5 minutes, else 401.',
     security: session,
-    middleware: [write, ...jsonBody(bodyBytesMax)] as const,
+    middleware: [takes, ...jsonBody(bodyBytesMax)] as const,
     request: { params: z.strictObject({ id }), body: { required: true, content: json(decisionSchema) } },
     responses: { 200: { description: 'How it stands now', content: json(oneSchema) }, ...problems(404, 409) },
   })
@@ -163,7 +164,7 @@ export function ownApprovalRoutes(deps: OwnApprovalRoutesDeps): App {
     path: '/approvals/grants/{id}',
     summary: 'Take back what you agreed to',
     security: session,
-    middleware: [write] as const,
+    middleware: [takes] as const,
     request: { params: z.strictObject({ id }) },
     responses: { 200: { description: 'Over', content: json(grantEnded) }, ...problems(404) },
   })
@@ -184,6 +185,8 @@ export function ownApprovalRoutes(deps: OwnApprovalRoutesDeps): App {
     const { subject } = approver(c)
     const { id: one } = c.req.valid('param')
     const sent = c.req.valid('json')
+    if (sent.decision !== 'deny' && !isRecent(c.get('session').signedInAt, deps.now()))
+      throw new AppError('insufficient_user_authentication')
     const result = await approvals.decide(subject, one, decisionOf(sent), {
       digest: sent.digest,
       session: c.get('session'),
