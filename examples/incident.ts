@@ -80,7 +80,7 @@ async function tell({ service, database }: RunningService): Promise<void> {
   const sample = await loadSample(here('../sample'), new Date())
   await seedSample(sample, { ...service, database, issuer: service.ownIssuer })
   await giveSamplePasswords(home, sample.people, { passwords: service.issuer.passwords, randomBytes })
-  // What Kim has on her disk: her text, and the truth table that she did not run.
+  // What Kim has on her disk: her text, and the truth table that her plan ran.
   const model = changed(await readFile(here('../model.fga'), 'utf8'))
   await writeFile(join(home, 'model.fga'), model)
   await copyFile(here('../model.fga.yaml'), join(home, 'model.fga.yaml'))

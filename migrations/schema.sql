@@ -587,6 +587,7 @@ create table model_approvals (
   plan text not null,
   subject text not null,
   at timestamp with time zone not null,
+  reason text,
   constraint model_approvals_pkey PRIMARY KEY (plan, subject),
   constraint model_approvals_plan_fkey FOREIGN KEY (plan) REFERENCES model_plans(id)
 );
@@ -604,6 +605,7 @@ create table model_plans (
   state text not null,
   created_at timestamp with time zone not null,
   expires_at timestamp with time zone not null,
+  tests jsonb,
   constraint model_plans_pkey PRIMARY KEY (id),
   constraint model_plans_state_check CHECK ((state = ANY (ARRAY['open'::text, 'active'::text])))
 );

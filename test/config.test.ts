@@ -220,6 +220,16 @@ describe('REMIT_DEMO', () => {
     })
   })
 
+  test('is where one person may go over failed tests of a model, and nowhere else', () => {
+    const one = { MODEL_APPLY_APPROVERS: '1' }
+    const demo = { modelApplyApprovers: 1, modelApplyApproversDespiteTests: 1 }
+    expect(loadConfig({ REMIT_DEMO: 'true' })).toMatchObject(demo)
+    expect(loadConfig({ TRUSTED_ISSUERS: issuers({}), ...one })).toMatchObject({
+      modelApplyApprovers: 1,
+      modelApplyApproversDespiteTests: 2,
+    })
+  })
+
   test.each(['127.0.0.1', '::1', 'localhost', 'LOCALHOST'])('may go with HOST=%s', (host) => {
     expect(loadConfig({ REMIT_DEMO: 'true', HOST: host }).demo).toBe(true)
   })

@@ -14,6 +14,12 @@ export interface ActorsDeps {
   readonly model: string
 }
 
+// What they write although tests of the plan fail.
+const reasons: Readonly<Record<string, string>> = {
+  kim: 'Sensitivity comes down by folders now; the tests follow next week.',
+  emil: 'As Kim says.',
+}
+
 const lentMs = 14 * 86_400_000
 
 /** Those who act in the story, each by the door and with the token that it would have. */
@@ -99,7 +105,11 @@ export async function openActors({ home, url, service, model }: ActorsDeps) {
           { model },
         )
         plan = made?.plan.plan_id ?? ''
-      } else await call(await administrator(step.for), 'POST', '/model/apply', { plan_id: plan })
+      } else
+        await call(await administrator(step.for), 'POST', '/model/apply', {
+          plan_id: plan,
+          reason: reasons[step.for],
+        })
     },
   }
 }

@@ -272,6 +272,13 @@ export type DecisionEvent =
       readonly base_model: string
       /** OpenFGA's id of what is in force from now on. */
       readonly model_id?: string
+      /** What the truth table said of it. */
+      readonly tests_passed?: number
+      readonly tests_failed?: number
+      /** Why it did not run. */
+      readonly tests_error?: string
+      /** Why it was confirmed although tests failed. */
+      readonly reason?: string
     }
   | {
       /** A changed model is evaluated beside the one in force, and no longer; nobody is answered from it. */

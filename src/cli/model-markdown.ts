@@ -1,5 +1,5 @@
 import { counted } from '../kernel/counted.ts'
-import type { Finding, Side, WirePlan } from './model-plan.ts'
+import { type Finding, failureToText, type Side, type WirePlan, type WireTests } from './model-plan.ts'
 
 /** A plan as a comment on the change that it is about: what must be seen first, the rest folded away. */
 export function planToMarkdown(plan: WirePlan): string {
@@ -13,6 +13,7 @@ export function planToMarkdown(plan: WirePlan): string {
       ? []
       : ['> The plan is not complete: somebody who is not named here could gain something.', '']),
     ...findings('Refused', plan.refusals),
+    ...tests(plan.tests),
     '| | gain | lose |',
     '|---|---|---|',
     `| people | ${counts(plan.can_read.gained)} | ${counts(plan.can_read.lost)} |`,
@@ -31,6 +32,18 @@ export function planToMarkdown(plan: WirePlan): string {
     ...findings('Warnings', plan.warnings),
     `Tried on ${counted(watermark.tuples, 'tuple')} read to ${watermark.read_to}: ${counted(people, 'person', 'people')} and anyone, ${counted(documents, 'document')}, ${counted(delegations, 'delegation')}. Text with sha256 ${code(plan.digest)}, in place of model ${code(plan.base_model)}.`,
   ].join('\n')
+}
+
+function tests({ hold, passed, failed, error, failures }: WireTests): string[] {
+  if (hold) return [`The truth table holds: ${counted(passed, 'test')}.`, '']
+  if (error !== undefined) return [`> **The truth table did not run:** ${code(error)}`, '']
+  return [
+    `> **${failed} of ${passed + failed} tests of the truth table fail.**`,
+    '',
+    ...failures.map((one) => `- ${code(failureToText(one))}`),
+    ...(failed > failures.length ? [`- and ${failed - failures.length} more`] : []),
+    '',
+  ]
 }
 
 const counts = ({ count, people, documents }: Side): string =>

@@ -20,6 +20,23 @@ interface EngineDifference {
   readonly detail: string
 }
 
+export interface WireTests {
+  readonly hold: boolean
+  readonly passed: number
+  readonly failed: number
+  /** Why none ran. */
+  readonly error?: string
+  readonly failures: readonly {
+    readonly test: string
+    readonly question?: string
+    readonly expected?: WireAnswer
+    readonly got?: WireAnswer
+    readonly refused?: string
+  }[]
+}
+
+type WireAnswer = boolean | readonly string[] | { readonly error: string }
+
 export interface WirePlan {
   readonly plan_id: string
   readonly state: string
@@ -28,6 +45,9 @@ export interface WirePlan {
   readonly digest: string
   readonly expires_at: string
   readonly approved_by: readonly string[]
+  readonly approvers_needed: number
+  readonly reasons: readonly { readonly by: string; readonly reason: string }[]
+  readonly tests: WireTests
   readonly complete: boolean
   readonly people: number
   readonly documents: number
@@ -80,6 +100,7 @@ export function planToText(plan: WirePlan): string {
     `  tried on ${counted(watermark.tuples, 'tuple')} read to ${watermark.read_to}: ${counted(people, 'person', 'people')} and anyone, ${counted(documents, 'document')}, ${counted(delegations, 'delegation')}`,
     ...(plan.complete ? [] : ['NOT COMPLETE: somebody who is not named here could gain something.']),
     ...listed('REFUSED, this model cannot come into force:', plan.refusals.map(findingToText)),
+    ...testsToText(plan.tests),
     ...sideToText('People gain', '+', plan.can_read.gained),
     ...sideToText('People lose', '-', plan.can_read.lost),
     ...sideToText('Agents gain', '+', plan.can_read_delegated.gained),
@@ -95,7 +116,32 @@ export function planToText(plan: WirePlan): string {
       isOpen ? plan.next_engine_answers_differently.map(differenceToText) : [],
     ),
     ...(plan.approved_by.length === 0 ? [] : [`Confirmed by ${plan.approved_by.join(', ')}.`]),
+    ...plan.reasons.map(({ by, reason }) => `  ${by}, although tests fail: ${withoutControls(reason)}`),
   ].join('\n')
+}
+
+// Enough to see what kind of thing fails; the console and --json show more.
+const failuresShown = 20
+
+function testsToText({ hold, passed, failed, error, failures }: WireTests): string[] {
+  if (hold) return [`The truth table holds: ${counted(passed, 'test')}.`]
+  if (error !== undefined) return [`THE TRUTH TABLE DID NOT RUN: ${error}`]
+  const shown = failures.slice(0, failuresShown).map((one) => `  ✕ ${failureToText(one)}`)
+  return [
+    `TESTS FAIL: ${failed} of ${passed + failed} in the truth table.`,
+    ...shown,
+    ...(failed > shown.length ? [`  ✕ and ${failed - shown.length} more`] : []),
+  ]
+}
+
+export const failureToText = ({ test, question, expected, got, refused }: WireTests['failures'][number]) =>
+  refused === undefined
+    ? `${question}: ${answerToText(got)}, expected: ${answerToText(expected)} (${test})`
+    : `${test}: its tuples are refused: ${refused}`
+
+function answerToText(answer: WireAnswer = false): string {
+  if (typeof answer === 'boolean') return answer ? 'yes' : 'no'
+  return 'error' in answer ? answer.error : answer.join(', ') || 'nobody and nothing'
 }
 
 /** The text is a person's: nothing in it may move the cursor or hide a line of a terminal. */

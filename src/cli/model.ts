@@ -87,12 +87,16 @@ export function addModelCommands(program: Command, deps: CliDeps, outcome: { ok:
 
   asPerson(model.command('apply <plan>'))
     .description('Confirms a plan; the last person needed puts it in force.')
-    .action(async (id: string, flags: PersonFlags) => {
-      const answer = await ask<Applied>('POST', '/model/apply', { plan_id: id }, flags, deps)
+    .option('--reason <text>', 'why it may come into force although tests fail; on record')
+    .action(async (id: string, flags: PersonFlags & { readonly reason?: string }) => {
+      const { reason } = flags
+      const body = { plan_id: id, ...(reason !== undefined && { reason }) }
+      const answer = await ask<Applied>('POST', '/model/apply', body, flags, deps)
+      const again = `${reason === undefined ? '' : ' --reason WHY'}${asUser(flags.user && 'NAME')}`
       deps.terminal.out(
         answer.state === 'active'
           ? `The model ${answer.model_id ?? ''} is in force, confirmed by ${answer.approved_by.join(', ')}.`
-          : `Confirmed by ${answer.approved_by.join(', ')}. Somebody else has to confirm it too: remit model show ${id}, then remit model apply ${id}${asUser(flags.user && 'NAME')}`,
+          : `Confirmed by ${answer.approved_by.join(', ')}. Somebody else has to confirm it too: remit model show ${id}, then remit model apply ${id}${again}`,
       )
     })
 
@@ -161,7 +165,10 @@ async function showPlan(body: object, flags: PlanFlags, deps: CliDeps): Promise<
   const { json, markdown } = flags
   deps.terminal.out(json ? JSON.stringify(plan) : markdown ? planToMarkdown(plan) : planToText(plan))
   if (!plan.complete || plan.refusals.length > 0) return false
-  deps.terminal.say(`Confirm it with: npm run remit -- model apply ${plan.plan_id}${asUser(flags.user)}`)
+  const reason = plan.tests.hold ? '' : ' --reason WHY'
+  deps.terminal.say(
+    `Confirm it with: npm run remit -- model apply ${plan.plan_id}${reason}${asUser(flags.user)}`,
+  )
   return true
 }
 

@@ -28,6 +28,10 @@ export function modelsRoutes(deps: ModelsDeps): readonly App[] {
   const api = deps.ground.openfga
   const { requireBearer, isAdministrator } = deps.door
   const behind = { requireBearer, isAdministrator, now }
+  const truthTable = createTruthTable({
+    api,
+    own: () => readFile(new URL('../../model.fga.yaml', import.meta.url), 'utf8'),
+  })
   const models = createModelChanges({
     database,
     api,
@@ -35,14 +39,12 @@ export function modelsRoutes(deps: ModelsDeps): readonly App[] {
     index,
     listLiveDelegations,
     approvers: config.modelApplyApprovers,
+    approversDespiteTests: config.modelApplyApproversDespiteTests,
+    truthTable,
     isAdministrator: (sql, subject) => administrators.keeps(sql, subject, 'security.write'),
     namesOf: (sql, subject, since) => persons.namesOf(sql, subject, { since }),
     now,
     newId: () => `m_${randomBytes(16).toString('base64url')}`,
-  })
-  const truthTable = createTruthTable({
-    api,
-    own: () => readFile(new URL('../../model.fga.yaml', import.meta.url), 'utf8'),
   })
   return [
     modelShadowRoutes({ ...behind, shadow: modelShadow }),

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { operator, type Who } from '../../src/audit/record.ts'
 import type { FgaApi } from '../../src/authz/fga-api.ts'
 import { createModelChanges, type ModelChanges } from '../../src/authz/model/changes.ts'
+import { createTruthTable } from '../../src/authz/model/truth-table.ts'
 import type { FgaObject } from '../../src/kernel/ids.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { replaceOnce } from '../model/mutants.ts'
@@ -11,6 +12,7 @@ import { needsPostgres } from '../support/native.ts'
 import { openWorld, type World } from '../support/world.ts'
 
 const dsl = readFileSync(new URL('../../model.fga', import.meta.url), 'utf8')
+const table = readFileSync(new URL('../../model.fga.yaml', import.meta.url), 'utf8')
 const unblocked = replaceOnce(dsl, 'define can_read: viewer but not blocked', 'define can_read: viewer').dsl
 const ownersOnly = replaceOnce(dsl, 'define can_read: viewer but not blocked', 'define can_read: owner').dsl
 const remarked = dsl.replace('# People, and', '# Persons, and')
@@ -68,8 +70,9 @@ async function plan(model: string, user = 'dan'): Promise<Plan> {
   if (status !== 200) throw new Error(JSON.stringify(body))
   return body['plan'] as Plan
 }
+// Most of what is changed here the truth table is against.
 const apply = (user: string, { plan_id }: { readonly plan_id: string }) =>
-  call(user, 'POST', '/model/apply', { plan_id })
+  call(user, 'POST', '/model/apply', { plan_id, reason: 'A test of the change itself' })
 const modelInForce = async () => (await call('dan', 'GET', '/model')).body
 const canRead = async (user: string, id: string) => {
   const { verdicts } = await world.service.fga.batchCheck(
@@ -460,6 +463,8 @@ describe('two first yeses at once in two processes', needsPostgres, () => {
         index: world.service.index,
         listLiveDelegations: async () => [],
         approvers: 2,
+        approversDespiteTests: 2,
+        truthTable: createTruthTable({ api: real, own: () => Promise.resolve(table) }),
         isAdministrator: (sql, subject) => world.service.administrators.keeps(sql, subject, 'security.write'),
         namesOf: async (_, subject) => new Set([subject]),
         now: () => time,
@@ -480,8 +485,8 @@ describe('two first yeses at once in two processes', needsPostgres, () => {
     }
     const who = (subject: Who['subject']): Who => ({ ...operator('test'), subject })
     const answers = await Promise.allSettled([
-      process().apply(who('user:dan'), made.plan_id),
-      process().apply(who('user:carol'), made.plan_id),
+      process().apply(who('user:dan'), made.plan_id, 'why'),
+      process().apply(who('user:carol'), made.plan_id, 'why'),
     ])
     const states = answers.map((one) => (one.status === 'fulfilled' ? one.value.state : String(one.reason)))
     expect(states.sort()).toEqual(['active', 'awaiting_second'])

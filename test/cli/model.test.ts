@@ -48,6 +48,10 @@ async function plan(text: string, user = 'dan'): Promise<Ran & { readonly id: st
 test('a plan says who gains and what the coming engine changes, two people apply it, and it is taken back', async () => {
   const made = await plan(unblocked)
   expect(made).toMatchObject({ code: 0, stderr: expect.stringContaining(`model apply ${made.id}`) })
+  expect(made.stderr).toContain('--reason WHY')
+  expect(made.stdout).toMatch(
+    /TESTS FAIL: \d+ of \d+ in the truth table\.\n {2}✕ user:\S+ can_\S+ \S+: yes, expected: no \(/,
+  )
   expect(made.stdout).toContain('People gain 1: 1 of them, 1 document\n  + user:anne  document:a\n')
   expect(made.stdout).toMatch(/coming engine .*\n {2}~ group#member, folder#viewer.*\[depth-limit-gone\]/)
 
@@ -55,22 +59,30 @@ test('a plan says who gains and what the coming engine changes, two people apply
     code: 0,
     stdout: expect.stringContaining(`${made.id}\n  state: open\n  planner: user:dan\n`),
   })
-  const first = await model('dan', 'apply', made.id)
+  expect(await model('dan', 'apply', made.id)).toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(/tests of the truth table fail.*\(reason\)/),
+  })
+  const first = await model('dan', 'apply', made.id, '--reason', 'Blocking moves to groups')
   expect(first).toMatchObject({
     code: 0,
     stdout: expect.stringContaining('Somebody else has to confirm it too'),
   })
   expect((await model('dan', 'show')).stdout).toContain('Waits for another yes:')
   const read = (await model('carol', 'show', made.id)).stdout
-  expect(read).toContain('Confirmed by user:dan.')
+  expect(read).toContain(
+    'Confirmed by user:dan.\n  user:dan, although tests fail: Blocking moves to groups\n',
+  )
   expect(read).toContain('\n-    define can_read: viewer but not blocked\n+    define can_read: viewer\n')
-  expect(await model('dan', 'apply', made.id)).toMatchObject({
+  expect(await model('dan', 'apply', made.id, '--reason', 'again')).toMatchObject({
     code: 1,
     stderr: expect.stringContaining('needs somebody else'),
   })
   const [line = ''] = (await model('carol', 'plans', '--json')).stdout.split('\n')
   expect(JSON.parse(line)).toMatchObject({ plan_id: made.id, approved_by: ['user:dan'] })
-  expect((await model('carol', 'apply', made.id)).stdout).toContain('confirmed by user:dan, user:carol.')
+  expect((await model('carol', 'apply', made.id, '--reason', 'As he says')).stdout).toContain(
+    'confirmed by user:dan, user:carol.',
+  )
   expect(await model('carol', 'plans')).toMatchObject({
     code: 0,
     stdout: '',
@@ -90,6 +102,7 @@ test('a plan says who gains and what the coming engine changes, two people apply
 
   const back = await model('dan', 'rollback')
   expect(back.code).toBe(0)
+  expect(back.stdout).toMatch(/^The truth table holds: \d+ tests\.$/m)
   expect(back.stdout).toContain('People lose 1: 1 of them, 1 document\n  - user:anne  document:a\n')
 }, 60_000)
 

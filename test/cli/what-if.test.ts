@@ -125,7 +125,8 @@ test('the command lines of the workflow run, and what it comments says who gains
   expect(planned?.code).toBe(0)
   expect(planned?.stdout).toContain('| people | **1**: 1 of them, 1 document | nothing |')
   expect(planned?.stdout).toContain('- `user:anne` `document:a`')
-})
+  expect(planned?.stdout).toMatch(/^> \*\*\d+ of \d+ tests of the truth table fail\.\*\*\n\n- `user:/m)
+}, 60_000)
 
 test('a plan as JSON is the service’s own, and a refused one says so first in a comment', async () => {
   const file = join(folder, 'changed.fga')

@@ -64,6 +64,9 @@ describe('a change of the model, in the console', needsChromium, () => {
       .getByText(/, expected: no/)
       .first()
       .waitFor()
+    // What fails stands above what holds, and the green button is gone.
+    expect(await page.locator('ul.tests > li').first().innerText()).toMatch(/^✕/)
+    expect(await page.locator('main button.main').count()).toBe(0)
     expect(await browser.findings('model-tests')).toEqual([])
   })
 
@@ -97,7 +100,7 @@ describe('a change of the model, in the console', needsChromium, () => {
     await page.getByRole('textbox', { name: 'The model’s text' }).waitFor()
   })
 
-  test('plans it with who gains and who loses, and its editor cannot confirm it alone', async () => {
+  test('plans it with what fails above who gains and loses; its editor confirms it with a reason only, and not alone', async () => {
     const { page } = browser
     await write((text) =>
       text
@@ -109,15 +112,28 @@ describe('a change of the model, in the console', needsChromium, () => {
     await page.getByRole('heading', { name: 'What it would do' }).waitFor({ timeout: 60_000 })
     await page.getByText('user:bob: plan').waitFor()
     expect(await browser.findings('model-plan')).toEqual([])
-    await page.getByRole('button', { name: 'Confirm this change' }).click()
+    expect(await page.getByRole('main').innerText()).toMatch(
+      /✕ \d+ of \d+ tests fail[\s\S]*expected: no[\s\S]*What it would do/,
+    )
+    expect(await page.locator('main button.main').count()).toBe(0)
+    const confirm = page.getByRole('button', { name: 'Confirm despite the tests' })
+    // Without a reason nothing is sent.
+    await confirm.click()
+    expect(await page.getByText('You cannot confirm it a second time').count()).toBe(0)
+    await page.getByLabel(/Why may it come into force all the same/).fill('Blocking moves to groups')
+    await confirm.click()
     await page.getByText('You cannot confirm it a second time').waitFor()
-    expect(await page.locator('dl.facts').innerText()).toMatch(/Confirmed by\s+user:anne\n/)
-    expect(await page.getByRole('button', { name: 'Confirm this change' }).count()).toBe(0)
+    expect(await page.locator('dl.facts').innerText()).toMatch(
+      /Confirmed by\s+user:anne \(2 needed\)\s+Although tests fail\s+user:anne: “Blocking moves to groups”/,
+    )
+    expect(await confirm.count()).toBe(0)
     await page.reload()
     await page.getByText('You cannot confirm it a second time').waitFor()
     const token = await world.token({ user: 'anne' })
     const plan_id = decodeURIComponent(new URL(page.url()).pathname.split('/').at(-1) ?? '')
-    expect((await world.call('POST', '/model/apply', { token, body: { plan_id } })).status).toBe(409)
+    expect((await world.call('POST', '/model/apply', { token, body: { plan_id, reason: 'x' } })).status).toBe(
+      409,
+    )
   })
 
   test('runs nothing of what stands in a model', async () => {
@@ -168,6 +184,7 @@ describe('a change of the model, in the console', needsChromium, () => {
     await page.getByRole('link', { name: 'Model', exact: true }).click()
     await page.getByRole('link', { name: 'Planned by user:anne, refused' }).waitFor()
     await page.getByRole('link', { name: 'Planned by user:anne, confirmed by user:anne' }).waitFor()
+    expect(await page.getByText('✕ tests fail').count()).toBeGreaterThan(0)
   })
 
   test('is in force once a second person confirms it, who reads it on a phone, and nothing on the page says otherwise then', async () => {
@@ -180,9 +197,13 @@ describe('a change of the model, in the console', needsChromium, () => {
     await page.getByRole('link', { name: 'Planned by user:anne, confirmed by user:anne' }).click()
     await page.getByText('user:bob: plan').waitFor()
     expect(await handset.findings('phone-model-plan')).toEqual([])
-    await page.getByRole('button', { name: 'Confirm this change' }).click()
+    await page.getByLabel(/Why may it come into force all the same/).fill('As she says')
+    await page.getByRole('button', { name: 'Confirm despite the tests' }).click()
     await page.getByText('It came into force.').waitFor({ timeout: 60_000 })
-    expect(await page.locator('dl.facts').innerText()).toMatch(/Confirmed by\s+user:anne, user:dan$/)
+    expect(await page.locator('dl.facts').innerText()).toMatch(
+      /Confirmed by\s+user:anne, user:dan\s+Although tests fail[\s\S]*user:dan: “As she says”$/,
+    )
+    await page.getByRole('heading', { name: 'What it did' }).waitFor()
     expect(await page.getByRole('button', { name: 'Run it in the shadow' }).count()).toBe(0)
     expect(handset.said).toEqual([])
     const [pinned] = await world.database.query<{ activated_by: string[] }>(

@@ -5,7 +5,7 @@ import { guarded } from '../guarded.ts'
 import type { ActiveModel } from './active.ts'
 import { type AssessDeps, assess } from './assess.ts'
 import { diffLines } from './diff.ts'
-import { digestOf, ModelSyntaxError, readDsl, textOf } from './dsl.ts'
+import { textOf } from './dsl.ts'
 import { unconfirmed } from './impact.ts'
 import { listVersions, type ModelVersion, readPin, readVersion, writePin } from './pin.ts'
 import {
@@ -19,25 +19,27 @@ import {
   type Plan,
   readPlan,
 } from './plan-store.ts'
-import { type ModelSource, withMarks } from './with-marks.ts'
-
-/** A changed model as its text, or an earlier one by OpenFGA's id. */
-export type Wanted = { readonly dsl: string } | { readonly modelId: string }
+import { countsOf, hold, showsMore, whatFails } from './plan-tests.ts'
+import type { TruthTable } from './truth-table.ts'
+import { candidateOf, type Wanted } from './wanted.ts'
 
 export type Applied =
   | { readonly state: 'awaiting_second'; readonly plan: Plan }
   | { readonly state: 'active'; readonly plan: Plan; readonly modelId: string }
 
-/** Changes of the model in force: a plan shows what would happen, and enough different people confirm it. */
+/** Changes of the model in force: a plan shows what would happen and what fails, and enough different people confirm it. */
 export interface ModelChanges {
   /** Throws `invalid_request` for what is no model, `not_found` for an earlier one that was never in force. */
   plan(who: Who, wanted: Wanted): Promise<Plan>
   /**
    * Says yes for this subject; the last yes that is needed puts the model in force. Throws `not_found`;
-   * `conflict` for a second yes of the same person, by whichever of their accounts, or a plan that is in force;
-   * `forbidden` for who is no administrator (any more); `plan_outdated` and `model_refused` as the errors' pages say.
+   * `invalid_request` where tests fail and no `reason` is given; `conflict` for a second yes of the same person, by
+   * whichever of their accounts, or a plan that is in force; `forbidden` for who is no administrator (any more);
+   * `plan_outdated` and `model_refused` as the errors' pages say.
    */
-  apply(who: Who, planId: string): Promise<Applied>
+  apply(who: Who, planId: string, reason?: string): Promise<Applied>
+  /** How many different people have to confirm it. */
+  approversOf(plan: Plan): number
   /** A plan as whoever confirms it reads it: with its text, and what that changes in today's. Throws `not_found`. */
   read(planId: string): Promise<{ readonly plan: Plan; readonly text: string; readonly diff: string }>
   /** Plans that can still be confirmed, whether anybody has or not, the newest first; `more`: not all of them. */
@@ -55,6 +57,9 @@ export interface ModelChangesDeps extends AssessDeps {
   readonly active: ActiveModel
   /** How many different people must confirm a plan. */
   readonly approvers: number
+  /** And at least how many one whose tests fail, or did not run. */
+  readonly approversDespiteTests: number
+  readonly truthTable: Pick<TruthTable, 'ofPlan' | 'ownDigest'>
   /** Asked of all who confirmed, in the transaction that their yeses count in; it must stay so until its end. */
   readonly isAdministrator: (sql: Sql, subject: string) => Promise<boolean>
   /** Every name that is one person, now or at any time since. */
@@ -65,7 +70,7 @@ export interface ModelChangesDeps extends AssessDeps {
 const planMs = 24 * 3_600_000
 
 export function createModelChanges(deps: ModelChangesDeps): ModelChanges {
-  const { database, active, now, newId } = deps
+  const { database, active, truthTable, now, newId } = deps
   let queue: Promise<unknown> = Promise.resolve()
 
   // One at a time: each evaluates everything, and two last yeses must not pass each other.
@@ -76,9 +81,10 @@ export function createModelChanges(deps: ModelChangesDeps): ModelChanges {
   }
 
   async function plan(who: Who, wanted: Wanted): Promise<Plan> {
-    const candidate = await candidateOf(deps, wanted)
+    const candidate = await candidateOf(database, wanted)
     const base = active.current
     const { report, gains } = await assess(base.json, candidate.json, deps)
+    const tests = await truthTable.ofPlan(candidate.json)
     const made: Plan = {
       ...candidate,
       id: newId(),
@@ -86,11 +92,13 @@ export function createModelChanges(deps: ModelChangesDeps): ModelChanges {
       baseModel: base.id,
       report,
       gains,
+      tests,
       modelId: undefined,
       state: 'open',
       createdAt: new Date(now()),
       expiresAt: new Date(now() + planMs),
       approvedBy: [],
+      reasons: [],
     }
     await database.transaction(async (sql) => {
       await insertPlan(sql, made)
@@ -99,15 +107,17 @@ export function createModelChanges(deps: ModelChangesDeps): ModelChanges {
     return made
   }
 
-  async function apply(who: Who, planId: string): Promise<Applied> {
+  async function apply(who: Who, planId: string, reason: string | undefined): Promise<Applied> {
     await active.refresh()
     const found = await readPlan(database, planId)
     if (found === undefined) throw noPlan()
     assertOpen(found, active.current.id, now())
     assertApplicable(found)
+    if (!hold(found.tests) && reason === undefined)
+      throw invalid('reason', `${whatFails(found.tests)} Say why it may come into force all the same.`)
     if (found.approvedBy.includes(who.subject)) throw saidYes()
-    const counted = await approve(who, planId)
-    if (counted.isEnough) return await activate(deps, who, counted.plan)
+    const counted = await approve(who, planId, reason)
+    if (counted.isEnough) return await activate(deps, who, counted.plan, reason)
     const plan = { ...counted.plan, approvedBy: [...counted.plan.approvedBy, who.subject] }
     return { state: 'awaiting_second', plan }
   }
@@ -116,23 +126,28 @@ export function createModelChanges(deps: ModelChangesDeps): ModelChanges {
    * Stores a yes that is not the last one. With the row locked: of two first yeses in two processes the second is the
    * last one, where each of them stored for itself would wait for a third person.
    */
-  function approve(who: Who, planId: string): Promise<{ readonly plan: Plan; readonly isEnough: boolean }> {
+  function approve(
+    who: Who,
+    planId: string,
+    reason: string | undefined,
+  ): Promise<{ readonly plan: Plan; readonly isEnough: boolean }> {
     return database.transaction(async (sql) => {
       const plan = await readPlan(sql, planId, { lock: true })
       if (plan === undefined) throw outdated('Another model is in force.')
       assertOpen(plan, active.current.id, now())
       if (plan.approvedBy.includes(who.subject)) throw saidYes()
       const people = await administratorsAmong(deps, sql, plan, who.subject)
-      if (people.length >= deps.approvers) return { plan, isEnough: true }
-      await insertApproval(sql, plan.id, who.subject, new Date(now()))
-      await record(sql, who, { event: 'model_approved', ...factsOf(plan) })
+      if (people.length >= neededFor(deps, plan)) return { plan, isEnough: true }
+      await insertApproval(sql, plan.id, { subject: who.subject, at: new Date(now()), reason })
+      await record(sql, who, { event: 'model_approved', ...factsOf(plan), ...(reason && { reason }) })
       return { plan, isEnough: false }
     })
   }
 
   return {
     plan: (who, wanted) => inTurn(() => plan(who, wanted)),
-    apply: (who, planId) => inTurn(() => apply(who, planId)),
+    apply: (who, planId, reason) => inTurn(() => apply(who, planId, reason)),
+    approversOf: (plan) => neededFor(deps, plan),
     async read(planId) {
       const plan = await readPlan(database, planId)
       const base = plan && (await readVersion(database, plan.baseModel))
@@ -147,21 +162,6 @@ export function createModelChanges(deps: ModelChangesDeps): ModelChanges {
       return { current, history, awaiting: await listAwaiting(database, current.id, new Date(now())) }
     },
   }
-}
-
-async function candidateOf({ database }: ModelChangesDeps, wanted: Wanted): Promise<ModelSource> {
-  if ('dsl' in wanted) {
-    try {
-      return withMarks({ digest: digestOf(wanted.dsl), dsl: wanted.dsl, json: readDsl(wanted.dsl) })
-    } catch (error) {
-      if (error instanceof ModelSyntaxError) throw invalid('model', error.message)
-      throw error
-    }
-  }
-  const version = await readVersion(database, wanted.modelId)
-  if (version === undefined) throw new AppError('not_found', { public: 'No such model was ever in force.' })
-  const { digest, dsl, json } = version
-  return withMarks({ digest, dsl, json })
 }
 
 function assertOpen({ state, baseModel, expiresAt }: Plan, current: string, now: number): void {
@@ -183,12 +183,30 @@ function assertApplicable({ report: { refusals, complete } }: Plan): void {
   })
 }
 
+const neededFor = (
+  { approvers, approversDespiteTests }: Pick<ModelChangesDeps, 'approvers' | 'approversDespiteTests'>,
+  { tests }: Plan,
+): number => (hold(tests) ? approvers : Math.max(approvers, approversDespiteTests))
+
+/** Another table than the one that was run may find what nobody who confirmed has seen. */
+async function testAgain({ truthTable }: ModelChangesDeps, { tests, json }: Plan): Promise<void> {
+  const digest = await truthTable.ownDigest()
+  if (digest !== undefined && digest === tests?.digest) return
+  const again = await truthTable.ofPlan(json)
+  if (showsMore(again, tests)) throw outdated(`The truth table changed. ${whatFails(again)}`)
+}
+
 /**
  * Written to OpenFGA first, then pinned with its record and the last yes in one transaction, then switched to. A
  * crash before the transaction leaves a model that nobody asks and a plan that waits; one after it leaves a row
  * that every process reads.
  */
-async function activate(deps: ModelChangesDeps, who: Who, plan: Plan): Promise<Applied> {
+async function activate(
+  deps: ModelChangesDeps,
+  who: Who,
+  plan: Plan,
+  reason: string | undefined,
+): Promise<Applied> {
   const { active, database, now } = deps
   const again = await assess(active.current.json, plan.json, deps)
   assertApplicable({ ...plan, report: again.report })
@@ -198,6 +216,7 @@ async function activate(deps: ModelChangesDeps, who: Who, plan: Plan): Promise<A
       `${more.length} gains were not in what was confirmed, for example ${more[0].who} and document:${more[0].document}.`,
     )
   }
+  await testAgain(deps, plan)
   const modelId = plan.modelId ?? (await write(deps, plan))
   const approvers = await database.transaction(async (sql) => {
     const pin = await readPin(sql, { lock: true })
@@ -207,10 +226,11 @@ async function activate(deps: ModelChangesDeps, who: Who, plan: Plan): Promise<A
     assertOpen(locked, pin.model_id, now())
     // Trying the plan may have taken minutes.
     const people = await administratorsAmong(deps, sql, locked, who.subject)
-    if (people.length < deps.approvers)
+    if (people.length < neededFor(deps, locked))
       throw new AppError('forbidden', { public: 'Somebody who confirmed is no administrator any more.' })
     const counted = [...locked.approvedBy, who.subject].filter((one) => people.flat().includes(one))
-    if (!(await insertApproval(sql, plan.id, who.subject, new Date(now())))) throw saidYes()
+    const yes = { subject: who.subject, at: new Date(now()), reason }
+    if (!(await insertApproval(sql, plan.id, yes))) throw saidYes()
     await markActive(sql, plan.id)
     await writePin(
       sql,
@@ -225,7 +245,12 @@ async function activate(deps: ModelChangesDeps, who: Who, plan: Plan): Promise<A
         activatedAt: new Date(now()),
       },
     )
-    await record(sql, who, { event: 'model_activated', ...factsOf(plan), model_id: modelId })
+    await record(sql, who, {
+      event: 'model_activated',
+      ...factsOf(plan),
+      model_id: modelId,
+      ...(reason && { reason }),
+    })
     return counted
   })
   // It is in force: where this process fails to switch, it answers nobody until it has, and tries on (active.ts).
@@ -266,7 +291,12 @@ async function write({ active, api, database }: ModelChangesDeps, plan: Plan): P
   return id
 }
 
-const factsOf = ({ id, digest, baseModel }: Plan) => ({ plan: id, digest, base_model: baseModel })
+const factsOf = ({ id, digest, baseModel, tests }: Plan) => ({
+  plan: id,
+  digest,
+  base_model: baseModel,
+  ...(tests && countsOf(tests)),
+})
 
 const noPlan = (): AppError => new AppError('not_found', { public: 'There is no such plan.' })
 

@@ -3,6 +3,7 @@ import type { ModelJson } from './dsl.ts'
 import type { Gains, Impact } from './impact.ts'
 import type { Finding } from './invariants.ts'
 import type { EngineDifference } from './next-engine.ts'
+import type { PlanTests } from './plan-tests.ts'
 
 /** What would happen if a model came into force, as it is shown to whoever confirms it. */
 export interface Report extends Omit<Impact, 'gains'> {
@@ -27,6 +28,8 @@ export interface Plan {
   readonly json: ModelJson
   readonly report: Report
   readonly gains: Gains
+  /** Undefined: made before plans had any. */
+  readonly tests: PlanTests | undefined
   /** Already written to OpenFGA under this id. */
   readonly modelId: string | undefined
   readonly state: 'open' | 'active'
@@ -34,6 +37,13 @@ export interface Plan {
   readonly expiresAt: Date
   /** Subjects who have said yes. */
   readonly approvedBy: readonly string[]
+  /** Why they did although tests failed, for each who said so. */
+  readonly reasons: readonly Reason[]
+}
+
+interface Reason {
+  readonly by: string
+  readonly reason: string
 }
 
 interface PlanRow {
@@ -45,15 +55,20 @@ interface PlanRow {
   readonly json: ModelJson
   readonly report: Report
   readonly gains: Gains
+  readonly tests: PlanTests | null
   readonly model_id: string | null
   readonly state: 'open' | 'active'
   readonly created_at: Date
   readonly expires_at: Date
   readonly approved_by: string[]
+  readonly reasons: readonly Reason[]
 }
 
 const select = `select p.*, array(select subject from model_approvals a where a.plan = p.id order by at, subject)
-  as approved_by from model_plans p`
+  as approved_by,
+  (select coalesce(jsonb_agg(jsonb_build_object('by', subject, 'reason', reason) order by at, subject), '[]')
+   from model_approvals a where a.plan = p.id and reason is not null) as reasons
+  from model_plans p`
 
 /** `lock`: nobody else locks it before the end of the transaction. */
 export async function readPlan(sql: Sql, id: string, { lock = false } = {}): Promise<Plan | undefined> {
@@ -79,6 +94,8 @@ export interface OpenPlan
   extends Pick<Plan, 'id' | 'planner' | 'digest' | 'createdAt' | 'expiresAt' | 'approvedBy'> {
   /** False: it cannot be applied, since it is refused or somebody could gain who is not named. */
   readonly applicable: boolean
+  /** False: tests fail or did not run, so that whoever confirms it has to say why. */
+  readonly testsHold: boolean
   readonly people: { readonly gain: number; readonly lose: number }
   readonly agents: { readonly gain: number; readonly lose: number }
 }
@@ -86,6 +103,7 @@ export interface OpenPlan
 interface OpenRow
   extends Pick<PlanRow, 'id' | 'planner' | 'digest' | 'created_at' | 'expires_at' | 'approved_by'> {
   readonly applicable: boolean
+  readonly tests_hold: boolean
   readonly people: OpenPlan['people']
   readonly agents: OpenPlan['agents']
 }
@@ -102,6 +120,7 @@ export async function listOpen(
     `select id, planner, digest, created_at, expires_at,
        array(select subject from model_approvals a where a.plan = p.id order by at, subject) as approved_by,
        (report->>'complete')::boolean and jsonb_array_length(report->'refusals') = 0 as applicable,
+       coalesce(tests->'error' is null and tests->>'failed' = '0', false) as tests_hold,
        jsonb_build_object('gain', report#>'{changes,can_read,gained,count}',
                           'lose', report#>'{changes,can_read,lost,count}') as people,
        jsonb_build_object('gain', report#>'{changes,can_read_delegated,gained,count}',
@@ -110,8 +129,9 @@ export async function listOpen(
      order by created_at desc, id limit $3`,
     [baseModel, now, openMax + 1],
   )
-  const plans = rows.slice(0, openMax).map(({ created_at, expires_at, approved_by, ...row }) => ({
+  const plans = rows.slice(0, openMax).map(({ created_at, expires_at, approved_by, tests_hold, ...row }) => ({
     ...row,
+    testsHold: tests_hold,
     createdAt: created_at,
     expiresAt: expires_at,
     approvedBy: approved_by,
@@ -120,20 +140,43 @@ export async function listOpen(
 }
 
 export async function insertPlan(sql: Sql, plan: Plan): Promise<void> {
-  const { id, planner, baseModel, digest, dsl, json, report, gains, state, createdAt, expiresAt } = plan
+  const { id, planner, baseModel, digest, dsl, json, report, gains, tests, state, createdAt, expiresAt } =
+    plan
   await sql.query(
-    `insert into model_plans (id, planner, base_model, digest, dsl, json, report, gains, state, created_at, expires_at)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-    [id, planner, baseModel, digest, dsl ?? null, json, report, gains, state, createdAt, expiresAt],
+    `insert into model_plans
+       (id, planner, base_model, digest, dsl, json, report, gains, tests, state, created_at, expires_at)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+    [
+      id,
+      planner,
+      baseModel,
+      digest,
+      dsl ?? null,
+      json,
+      report,
+      gains,
+      tests ?? null,
+      state,
+      createdAt,
+      expiresAt,
+    ],
   )
 }
 
 /** False: this subject has confirmed it before. */
-export async function insertApproval(sql: Sql, plan: string, subject: string, at: Date): Promise<boolean> {
+export async function insertApproval(
+  sql: Sql,
+  plan: string,
+  {
+    subject,
+    at,
+    reason,
+  }: { readonly subject: string; readonly at: Date; readonly reason: string | undefined },
+): Promise<boolean> {
   const rows = await sql.query(
-    `insert into model_approvals (plan, subject, at) values ($1, $2, $3)
+    `insert into model_approvals (plan, subject, at, reason) values ($1, $2, $3, $4)
      on conflict do nothing returning subject`,
-    [plan, subject, at],
+    [plan, subject, at, reason ?? null],
   )
   return rows.length > 0
 }
@@ -164,9 +207,11 @@ const fromRow = (row: PlanRow): Plan => ({
   json: row.json,
   report: row.report,
   gains: row.gains,
+  tests: row.tests ?? undefined,
   modelId: row.model_id ?? undefined,
   state: row.state,
   createdAt: row.created_at,
   expiresAt: row.expires_at,
   approvedBy: row.approved_by,
+  reasons: row.reasons,
 })

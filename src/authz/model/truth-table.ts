@@ -1,25 +1,32 @@
 import { AppError, invalid } from '../../kernel/errors.ts'
 import type { FgaApi } from '../fga-api.ts'
-import { ModelSyntaxError, readDsl } from './dsl.ts'
+import { digestOf, type ModelJson, ModelSyntaxError, readDsl } from './dsl.ts'
+import { type PlanTests, testsOfPlan } from './plan-tests.ts'
 import { readStoreText, type StoreFile, StoreFileError } from './store-file.ts'
 import { RefusedError, type TestResult, testStoreFile } from './store-test.ts'
 
-/** Runs a truth table about a model's text, on OpenFGA, in stores of its own that are removed at the end. */
-export type TruthTable = (wanted: {
-  readonly dsl: string
-  /** A store file's text; left out: that of model.fga. */
-  readonly tests?: string
-}) => Promise<readonly TestResult[]>
+/** Runs truth tables about models, on OpenFGA, in stores of their own that are removed at the end. Live tuples are not looked at. */
+export interface TruthTable {
+  /**
+   * Throws `invalid_request` for a text that is no model or no table, or that OpenFGA refuses; `rate_limited` where too
+   * many wait.
+   */
+  test(wanted: {
+    readonly dsl: string
+    /** A store file's text; left out: that of model.fga. */
+    readonly tests?: string
+  }): Promise<readonly TestResult[]>
+  /** What the table of model.fga says of a model that is planned. Throws `rate_limited`; where it cannot run, its answer says why. */
+  ofPlan(model: ModelJson): Promise<PlanTests>
+  /** sha256 of the table of model.fga; undefined where it cannot be read. */
+  ownDigest(): Promise<string | undefined>
+}
 
 const questionsMax = 2_000
 const testsMax = 200
 // Each may be thousands of questions to the server that answers everybody: who comes later is told to come again.
 const waitingMax = 4
 
-/**
- * Throws `invalid_request` for a text that is no model or no table, or that OpenFGA refuses; `rate_limited` where too
- * many wait. Live tuples are not looked at.
- */
 export function createTruthTable(deps: {
   readonly api: FgaApi
   /** Text of the table that comes with model.fga. */
@@ -27,32 +34,59 @@ export function createTruthTable(deps: {
 }): TruthTable {
   let queue: Promise<unknown> = Promise.resolve()
   let waiting = 0
-  return async ({ dsl, tests }) => {
+
+  // One table at a time: each makes and removes stores on the server that also answers everybody.
+  async function inTurn<T>(work: () => Promise<T>): Promise<T> {
     if (waiting >= waitingMax)
       throw new AppError('rate_limited', {
         public: 'Others are waiting for their tables, too.',
         headers: { 'retry-after': '10' },
       })
     waiting += 1
-    const run = async () => testsOf(deps.api, read(dsl, tests ?? (await deps.own())))
-    // One table at a time: each makes and removes stores on the server that also answers everybody.
-    const mine = queue.then(run)
+    const mine = queue.then(work)
     queue = mine.catch(() => undefined)
     return await mine.finally(() => {
       waiting -= 1
     })
   }
+
+  async function ofPlan(model: ModelJson): Promise<PlanTests> {
+    let digest: string | undefined
+    try {
+      const tests = await deps.own()
+      digest = digestOf(tests)
+      return testsOfPlan(digest, await testsOf(deps.api, read(model, tests)))
+    } catch (error) {
+      const reason = error instanceof AppError ? (error.public ?? error.code) : 'It could not be read.'
+      return { digest, passed: 0, failed: 0, failures: [], error: reason }
+    }
+  }
+
+  return {
+    test: ({ dsl, tests }) =>
+      inTurn(async () => testsOf(deps.api, read(modelOf(dsl), tests ?? (await deps.own())))),
+    ofPlan: (model) => inTurn(() => ofPlan(model)),
+    ownDigest: () => deps.own().then(digestOf, () => undefined),
+  }
 }
 
-function read(dsl: string, tests: string): StoreFile {
+function modelOf(dsl: string): ModelJson {
   try {
-    const file = readStoreText(tests, readDsl(dsl), 'tests')
+    return readDsl(dsl)
+  } catch (error) {
+    if (error instanceof ModelSyntaxError) throw invalid('model', error.message)
+    throw error
+  }
+}
+
+function read(model: ModelJson, tests: string): StoreFile {
+  try {
+    const file = readStoreText(tests, model, 'tests')
     const questions = file.tests.reduce((sum, test) => sum + test.questions.length, 0)
     if (file.tests.length > testsMax || questions > questionsMax)
       throw invalid('tests', `At most ${testsMax} tests with ${questionsMax} questions together.`)
     return file
   } catch (error) {
-    if (error instanceof ModelSyntaxError) throw invalid('model', error.message)
     if (error instanceof StoreFileError) throw invalid('tests', error.message)
     throw error
   }
@@ -66,6 +100,7 @@ async function testsOf(api: FgaApi, file: StoreFile): Promise<readonly TestResul
     if (error instanceof RefusedError) throw invalid('model', error.message)
     // Not the error itself: the SDK's carry the request with its key.
     throw new AppError('authorization_unavailable', {
+      public: 'OpenFGA could not be asked.',
       internal: `OpenFGA ran no tests: ${error instanceof Error ? error.name : 'thrown value'}`,
     })
   }

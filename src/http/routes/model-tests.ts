@@ -1,6 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { checkText, type ModelCheck } from '../../authz/model/check.ts'
-import type { Question } from '../../authz/model/store-file.ts'
+import { questionText } from '../../authz/model/plan-tests.ts'
 import type { Answer, TestResult } from '../../authz/model/store-test.ts'
 import type { TruthTable } from '../../authz/model/truth-table.ts'
 import { text } from '../../kernel/text.ts'
@@ -11,7 +11,7 @@ import { bearer, problems } from '../schemas.ts'
 import { assertAdministrator, type IsAdministrator } from './writing.ts'
 
 export interface ModelTestRouteDeps {
-  readonly truthTable: TruthTable
+  readonly truthTable: Pick<TruthTable, 'test'>
   readonly requireBearer: RequireBearer
   readonly isAdministrator: IsAdministrator
   readonly now: () => number
@@ -41,7 +41,7 @@ const checked = z
   })
   .openapi('ModelChecked')
 
-const answer = z.union([z.boolean(), z.array(z.string()), z.strictObject({ error: z.string() })])
+export const answer = z.union([z.boolean(), z.array(z.string()), z.strictObject({ error: z.string() })])
 const tested = z
   .strictObject({
     passed: z.int(),
@@ -118,7 +118,7 @@ export function modelTestRoutes(deps: ModelTestRouteDeps): App {
     .openapi(testRoute, async (c) => {
       await assertAdministrator(c.get('principal'), isAdministrator, now())
       const { model: dsl, tests } = c.req.valid('json')
-      const results = await truthTable({ dsl, ...(tests !== undefined && { tests }) })
+      const results = await truthTable.test({ dsl, ...(tests !== undefined && { tests }) })
       return c.json(testsToWire(results, c.get('txn')), 200)
     })
 }
@@ -147,9 +147,9 @@ function testsToWire(results: readonly TestResult[], txn: string): z.output<type
       name: test.name,
       ...(test.refused !== undefined && { refused: test.refused }),
       questions: test.results.map((one) => ({
-        question: said(one.question),
-        expected: toWire(one.question.expected),
-        got: toWire(one.got),
+        question: questionText(one.question),
+        expected: answerToWire(one.question.expected),
+        got: answerToWire(one.got),
         passed: one.passed,
       })),
     })),
@@ -157,20 +157,9 @@ function testsToWire(results: readonly TestResult[], txn: string): z.output<type
   }
 }
 
-const toWire = (given: Answer): z.output<typeof answer> =>
+export const answerToWire = (given: Answer): z.output<typeof answer> =>
   typeof given === 'object' && 'error' in given
     ? { error: given.error }
     : Array.isArray(given)
       ? [...given]
       : given === true
-
-function said(question: Question): string {
-  switch (question.kind) {
-    case 'check':
-      return `${question.user} ${question.relation} ${question.object}`
-    case 'list_objects':
-      return `${question.type}s of which ${question.user} has ${question.relation}`
-    case 'list_users':
-      return `${question.filter.type}s who have ${question.relation} of ${question.object}`
-  }
-}

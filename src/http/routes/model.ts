@@ -1,13 +1,12 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import type { ModelChanges } from '../../authz/model/changes.ts'
-import type { Side } from '../../authz/model/impact.ts'
-import type { Finding } from '../../authz/model/invariants.ts'
-import type { OpenPlan, Plan } from '../../authz/model/plan-store.ts'
-import { text } from '../../kernel/text.ts'
+import type { Plan } from '../../authz/model/plan-store.ts'
+import { plain, text } from '../../kernel/text.ts'
 import { type App, createRouter } from '../env.ts'
 import type { RequireBearer } from '../middleware/bearer.ts'
 import { jsonBody } from '../middleware/json.ts'
 import { bearer, problems } from '../schemas.ts'
+import { openPlan, openPlanToWire, plan, planToWire } from './model-plan-wire.ts'
 import { assertAdministrator, type IsAdministrator } from './writing.ts'
 
 export interface ModelRouteDeps {
@@ -34,46 +33,6 @@ const wanted = z
   })
   .openapi('ModelPlanInput')
 
-const side = z.strictObject({
-  count: z.int(),
-  people: z.int(),
-  documents: z.int(),
-  samples: z.array(z.strictObject({ who: z.string(), document_id: z.string() })),
-})
-const change = z.strictObject({ gained: side, lost: side })
-const finding = z.strictObject({ rule: z.string(), relation: z.string(), detail: z.string() })
-
-const plan = z
-  .strictObject({
-    plan_id: z.string(),
-    state: z.enum(['open', 'awaiting_second', 'active']),
-    planner: z.string(),
-    base_model: z.string(),
-    digest: z.string(),
-    expires_at: z.string(),
-    approved_by: z.array(z.string()),
-    complete: z.boolean(),
-    people: z.int(),
-    documents: z.int(),
-    delegations: z.int(),
-    unanswered: z.int(),
-    watermark: z.strictObject({ read_to: z.string(), tuples: z.int() }),
-    can_read: change,
-    can_read_delegated: change,
-    invalid_tuples: z.strictObject({
-      count: z.int(),
-      samples: z.array(z.strictObject({ tuple: z.string(), reason: z.string() })),
-    }),
-    refusals: z.array(finding),
-    warnings: z.array(finding),
-    next_engine_answers_differently: z
-      .array(z.strictObject({ rule: z.string(), relations: z.array(z.string()), detail: z.string() }))
-      .openapi({
-        description: 'Where OpenFGA’s coming engine would answer otherwise, one entry for each rule',
-      }),
-  })
-  .openapi('ModelPlan')
-
 const planned = z.strictObject({ plan, txn: z.string() }).openapi('ModelPlanned')
 const read = z
   .strictObject({
@@ -85,21 +44,6 @@ const read = z
     txn: z.string(),
   })
   .openapi('ModelPlanRead')
-const counts = z.strictObject({ gain: z.int(), lose: z.int() })
-const openPlan = z
-  .strictObject({
-    plan_id: z.string(),
-    state: z.enum(['open', 'awaiting_second']),
-    planner: z.string(),
-    digest: z.string(),
-    created_at: z.string(),
-    expires_at: z.string(),
-    approved_by: z.array(z.string()),
-    applicable: z.boolean().openapi({ description: 'False: refused, or not complete' }),
-    people: counts,
-    agents: counts,
-  })
-  .openapi('ModelPlanOpen')
 const open = z
   .strictObject({
     plans: z.array(openPlan),
@@ -107,6 +51,15 @@ const open = z
     txn: z.string(),
   })
   .openapi('ModelPlansOpen')
+const confirmed = z
+  .strictObject({
+    plan_id: text(1, 100),
+    reason: plain(300).optional().openapi({
+      description:
+        'Needed where tests fail or did not run: why it may come into force all the same. On record',
+    }),
+  })
+  .openapi('ModelApplyInput')
 const applied = z
   .strictObject({
     state: z.enum(['awaiting_second', 'active']),
@@ -185,7 +138,7 @@ export function modelRoutes({
     request: {
       body: {
         required: true,
-        content: { 'application/json': { schema: z.strictObject({ plan_id: text(1, 100) }) } },
+        content: { 'application/json': { schema: confirmed } },
       },
     },
     responses: {
@@ -203,6 +156,8 @@ export function modelRoutes({
     responses: { 200: json('The model', shown), ...problems() },
   })
 
+  const wire = (made: Plan) => planToWire(made, models.approversOf(made))
+
   return createRouter()
     .openapi(planRoute, async (c) => {
       const principal = c.get('principal')
@@ -212,22 +167,23 @@ export function modelRoutes({
         principal,
         model === undefined ? { modelId: model_id ?? '' } : { dsl: model },
       )
-      return c.json({ plan: toWire(made), txn: c.get('txn') }, 200)
+      return c.json({ plan: wire(made), txn: c.get('txn') }, 200)
     })
     .openapi(openRoute, async (c) => {
       await assertAdministrator(c.get('principal'), isAdministrator, now())
       const { plans, more } = await models.open()
-      return c.json({ plans: plans.map(openToWire), more, txn: c.get('txn') }, 200)
+      return c.json({ plans: plans.map(openPlanToWire), more, txn: c.get('txn') }, 200)
     })
     .openapi(readRoute, async (c) => {
       await assertAdministrator(c.get('principal'), isAdministrator, now())
       const { plan: made, text: model, diff } = await models.read(c.req.valid('param').id)
-      return c.json({ plan: toWire(made), model, diff, txn: c.get('txn') }, 200)
+      return c.json({ plan: wire(made), model, diff, txn: c.get('txn') }, 200)
     })
     .openapi(applyRoute, async (c) => {
       const principal = c.get('principal')
       await assertAdministrator(principal, isAdministrator, now())
-      const result = await models.apply(principal, c.req.valid('json').plan_id)
+      const { plan_id, reason } = c.req.valid('json')
+      const result = await models.apply(principal, plan_id, reason)
       const common = {
         plan_id: result.plan.id,
         approved_by: [...result.plan.approvedBy],
@@ -253,78 +209,10 @@ export function modelRoutes({
             activated_by: [...version.activatedBy],
             activated_at: version.activatedAt.toISOString(),
           })),
-          awaiting: awaiting.map(toWire),
+          awaiting: awaiting.map(wire),
           txn: c.get('txn'),
         },
         200,
       )
     })
 }
-
-function openToWire(one: OpenPlan): z.output<typeof openPlan> {
-  const { id, planner, digest, createdAt, expiresAt, approvedBy, applicable, people, agents } = one
-  return {
-    plan_id: id,
-    state: approvedBy.length > 0 ? 'awaiting_second' : 'open',
-    planner,
-    digest,
-    created_at: createdAt.toISOString(),
-    expires_at: expiresAt.toISOString(),
-    approved_by: [...approvedBy],
-    applicable,
-    people,
-    agents,
-  }
-}
-
-function toWire({
-  id,
-  state,
-  planner,
-  baseModel,
-  digest,
-  expiresAt,
-  approvedBy,
-  report,
-}: Plan): z.output<typeof plan> {
-  const { complete, people, documents, delegations, unanswered, watermark, changes, invalidTuples } = report
-  return {
-    plan_id: id,
-    state: state === 'open' && approvedBy.length > 0 ? 'awaiting_second' : state,
-    planner,
-    base_model: baseModel,
-    digest,
-    expires_at: expiresAt.toISOString(),
-    approved_by: [...approvedBy],
-    complete,
-    people,
-    documents,
-    delegations,
-    unanswered,
-    watermark,
-    can_read: { gained: sideToWire(changes.can_read.gained), lost: sideToWire(changes.can_read.lost) },
-    can_read_delegated: {
-      gained: sideToWire(changes.can_read_delegated.gained),
-      lost: sideToWire(changes.can_read_delegated.lost),
-    },
-    invalid_tuples: { count: invalidTuples.count, samples: [...invalidTuples.samples] },
-    refusals: report.refusals.map(findingToWire),
-    warnings: report.warnings.map(findingToWire),
-    next_engine_answers_differently: (report.nextEngineDiffers ?? []).map(({ rule, relations, detail }) => ({
-      rule,
-      relations: [...relations],
-      detail,
-    })),
-  }
-}
-
-const sideToWire = ({ samples, ...counts }: Side): z.output<typeof side> => ({
-  ...counts,
-  samples: samples.map(({ who, document }) => ({ who, document_id: document })),
-})
-
-const findingToWire = ({ rule, relation, detail }: Finding): z.output<typeof finding> => ({
-  rule,
-  relation,
-  detail,
-})

@@ -71,7 +71,7 @@ function InForce({ shown: { model_id, history, matches_file } }: { readonly show
         {now !== undefined && now.activated_by.length > 0 && `, by ${now.activated_by.join(' and ')}`}
       </dd>
       <dt>model.fga</dt>
-      <dd>{matches_file ? 'says the same' : 'says something else, which changes nothing'}</dd>
+      <dd>{matches_file ? 'is the deployed model' : 'differs from the deployed model'}</dd>
     </dl>
   )
 }
@@ -86,13 +86,13 @@ function OpenPlans() {
           <>
             {plans.length === 0 && <p class="soft">Nothing can be confirmed now.</p>}
             <ul class="plain">
-              {plans.map(({ plan_id, planner, approved_by, applicable, expires_at }) => (
+              {plans.map(({ plan_id, planner, approved_by, applicable, tests_hold, expires_at }) => (
                 <li key={plan_id}>
                   <Link to={planPath(plan_id)}>
                     Planned by {planner},{' '}
                     {applicable ? `confirmed by ${approved_by.join(', ') || 'nobody yet'}` : 'refused'}
                   </Link>
-                  , until <Time at={expires_at} /> UTC
+                  {!tests_hold && <span class="bad"> ✕ tests fail</span>}, until <Time at={expires_at} /> UTC
                 </li>
               ))}
             </ul>
@@ -159,12 +159,13 @@ function Workbench({ text }: { readonly text: string }) {
 
   const isWrong = checked.problems.length > 0
   const isUnsure = checked.of !== draft
+  const isRed = tested !== undefined && tested.of === draft && tested.failed > 0
   return (
     <section aria-labelledby="change">
       <h2 id="change">Change it</h2>
       <p class="soft">
-        Nothing here changes anything: a plan shows who would gain and who would lose what, and enough
-        different people have to confirm it.
+        Editing changes nothing. Plan a change to see which tests fail and who gains and loses access; it
+        applies once enough people confirm it.
       </p>
       <ModelEditor text={text} problems={checked.problems} lookAt={lookAt} onChange={setDraft} />
       <div role="status" class="checked">
@@ -185,8 +186,8 @@ function Workbench({ text }: { readonly text: string }) {
           ))}
         </ul>
       )}
-      <Findings title="May not come into force" kind="problem" found={checked.refusals} />
-      <Findings title="To be known" kind="note" found={checked.warnings} />
+      <Findings title="Blocked" kind="problem" found={checked.refusals} />
+      <Findings title="Warnings" kind="note" found={checked.warnings} />
       <details class="more">
         <summary>A truth table of your own</summary>
         <label>
@@ -205,7 +206,7 @@ function Workbench({ text }: { readonly text: string }) {
         </button>{' '}
         <button
           type="button"
-          class="main"
+          class={isRed ? undefined : 'main'}
           disabled={isWrong || isUnsure || draft === text || doing !== undefined}
           onClick={() => void plan()}
         >

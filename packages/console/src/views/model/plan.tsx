@@ -1,14 +1,15 @@
 import { useState } from 'preact/hooks'
-import type { Api, Problem } from '../../api.ts'
+import type { Api } from '../../api.ts'
 import { Asked } from '../../parts/asked.tsx'
 import { counted } from '../../parts/counted.ts'
 import { Heading } from '../../parts/heading.tsx'
-import { ProblemBox } from '../../parts/problem.tsx'
 import { Time } from '../../parts/time.tsx'
 import { Link } from '../../router.tsx'
-import { asProblem, useAnswer, useConsole } from '../../use-answer.ts'
+import { useAnswer, useConsole } from '../../use-answer.ts'
+import { Confirm } from './confirm.tsx'
 import { Effect } from './effect.tsx'
 import { Findings } from './findings.tsx'
+import { TestsOfPlan } from './plan-tests.tsx'
 import { StartShadow } from './shadow.tsx'
 import type { Plan } from './wire.ts'
 import './model.css'
@@ -23,6 +24,7 @@ const readPlan = (api: Api, id: string, signal?: AbortSignal): Promise<Read> =>
 
 /** What whoever confirms a change reads: who gains, who loses, and what changes in the text. */
 export function OnePlan({ id }: { readonly id: string }) {
+  const { api } = useConsole()
   // Once it is confirmed the page is about another state of it: asked for again, and shown in the same place.
   const [confirmed, setConfirmed] = useState<Read>()
   const read = useAnswer(`plan ${id}`, (api, signal) => readPlan(api, id, signal))
@@ -37,16 +39,18 @@ export function OnePlan({ id }: { readonly id: string }) {
         {({ plan, diff }) => (
           <>
             <Facts plan={plan} />
-            <Findings title="It may not come into force" kind="problem" found={plan.refusals} />
-            <h2>What it would do</h2>
+            <Findings title="Blocked" kind="problem" found={plan.refusals} />
+            <h2>Tests</h2>
+            <TestsOfPlan tests={plan.tests} />
+            <h2>{plan.state === 'active' ? 'What it did' : 'What it would do'}</h2>
             <Completeness plan={plan} />
             <Effect canRead={plan.can_read} delegated={plan.can_read_delegated} />
-            <Findings title="To be known" kind="note" found={plan.warnings} />
+            <Findings title="Warnings" kind="note" found={plan.warnings} />
             <Invalid plan={plan} />
             <h2>What changes in the text</h2>
             <Diff diff={diff} />
             {plan.state !== 'active' && plan.refusals.length === 0 && <StartShadow plan={plan.plan_id} />}
-            <Confirm plan={plan} onConfirmed={setConfirmed} />
+            <Confirm plan={plan} onConfirmed={async () => setConfirmed(await readPlan(api, id))} />
           </>
         )}
       </Asked>
@@ -54,12 +58,31 @@ export function OnePlan({ id }: { readonly id: string }) {
   )
 }
 
-const Facts = ({ plan: { planner, expires_at, approved_by, state } }: { readonly plan: Plan }) => (
+const Facts = ({
+  plan: { planner, expires_at, approved_by, approvers_needed, reasons, state },
+}: {
+  readonly plan: Plan
+}) => (
   <dl class="facts">
     <dt>Planned by</dt>
     <dd>{planner}</dd>
     <dt>Confirmed by</dt>
-    <dd>{approved_by.join(', ') || 'nobody yet'}</dd>
+    <dd>
+      {approved_by.join(', ') || 'nobody yet'}
+      {state !== 'active' && ` (${approvers_needed} needed)`}
+    </dd>
+    {reasons.length > 0 && (
+      <>
+        <dt>Although tests fail</dt>
+        <dd>
+          {reasons.map(({ by, reason }) => (
+            <div key={by}>
+              {by}: “{reason}”
+            </div>
+          ))}
+        </dd>
+      </>
+    )}
     {state !== 'active' && (
       <>
         <dt>Counts until</dt>
@@ -115,51 +138,3 @@ const Diff = ({ diff }: { readonly diff: string }) =>
       ))}
     </pre>
   )
-
-function Confirm({ plan, onConfirmed }: { readonly plan: Plan; readonly onConfirmed: (now: Read) => void }) {
-  const { api, subject } = useConsole()
-  const [problem, setProblem] = useState<Problem>()
-  const [isSending, setSending] = useState(false)
-  const saidYes = plan.approved_by.includes(subject)
-
-  async function confirm(): Promise<void> {
-    setSending(true)
-    setProblem(undefined)
-    try {
-      await api.post('/model/apply', { plan_id: plan.plan_id })
-      onConfirmed(await readPlan(api, plan.plan_id))
-    } catch (thrown) {
-      setProblem(asProblem(thrown))
-    } finally {
-      setSending(false)
-    }
-  }
-
-  return (
-    <section aria-labelledby="confirm">
-      <h2 id="confirm">Confirm it</h2>
-      {plan.state === 'active' ? (
-        <p class="done" role="status">
-          It came into force. What is in force now: <Link to="/model">the model</Link>
-        </p>
-      ) : saidYes ? (
-        <p class="done" role="status">
-          You have confirmed it. You cannot confirm it a second time: somebody else has to. Send them the
-          address of this page; it counts until <Time at={plan.expires_at} /> UTC.
-        </p>
-      ) : (
-        <p>
-          <button
-            type="button"
-            class="main wakes"
-            disabled={isSending || plan.refusals.length > 0 || !plan.complete}
-            onClick={() => void confirm()}
-          >
-            {isSending ? 'Confirming …' : 'Confirm this change'}
-          </button>
-        </p>
-      )}
-      {problem !== undefined && <ProblemBox problem={problem} />}
-    </section>
-  )
-}

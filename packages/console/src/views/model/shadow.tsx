@@ -101,7 +101,7 @@ const Facts = ({ shadow }: { readonly shadow: Shadow }) => (
       <Figure title="Would be gained" value={shadow.gained} />
       <Figure title="Would be lost" value={shadow.lost} />
       <Figure title="Not evaluated" value={shadow.errors} />
-      <Figure title="No room for" value={shadow.dropped} />
+      <Figure title="Skipped (queue full)" value={shadow.dropped} />
     </dl>
     <dl class="facts">
       <dt>State</dt>

@@ -1,9 +1,14 @@
 import type { Answer, Tested } from './wire.ts'
 
-const said = (answer: Answer): string => {
+export const said = (answer: Answer): string => {
   if (typeof answer === 'boolean') return answer ? 'yes' : 'no'
   return 'error' in answer ? answer.error : answer.join(', ') || 'nobody and nothing'
 }
+
+const fails = ({ refused, questions }: Tested['tests'][number]): boolean =>
+  refused !== undefined || questions.some((one) => !one.passed)
+const badFirst = (one: Tested['tests'][number], other: Tested['tests'][number]): number =>
+  Number(fails(other)) - Number(fails(one))
 
 /** What failed first, each answer beside what was expected; all of it folded below. */
 export function TruthTable({ tested }: { readonly tested: Tested }) {
@@ -14,15 +19,16 @@ export function TruthTable({ tested }: { readonly tested: Tested }) {
         {passed} hold, {failed} do not.
       </p>
       <ul class="plain tests">
-        {tests.map(({ name, refused, questions }) => {
-          const isBad = refused !== undefined || questions.some((one) => !one.passed)
+        {tests.toSorted(badFirst).map((test) => {
+          const { name, refused, questions } = test
+          const isBad = fails(test)
           return (
             <li key={name}>
               <details open={isBad}>
                 <summary>
                   <span class={isBad ? 'bad' : undefined}>{isBad ? '✕' : '✓'}</span> {name}
                 </summary>
-                {refused !== undefined && <p class="bad">OpenFGA took its tuples not: {refused}</p>}
+                {refused !== undefined && <p class="bad">OpenFGA refused its tuples: {refused}</p>}
                 <ul>
                   {questions.map(({ question, expected, got, passed: holds }, place) => (
                     // One question may be asked twice, with other contexts.

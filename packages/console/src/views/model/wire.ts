@@ -27,6 +27,10 @@ export interface Plan {
   readonly base_model: string
   readonly expires_at: string
   readonly approved_by: readonly string[]
+  readonly approvers_needed: number
+  /** Why they confirmed it although tests failed. */
+  readonly reasons: readonly { readonly by: string; readonly reason: string }[]
+  readonly tests: PlanTests
   readonly complete: boolean
   readonly people: number
   readonly documents: number
@@ -64,6 +68,8 @@ export interface Open {
   readonly plans: readonly (Pick<Plan, 'plan_id' | 'planner' | 'approved_by' | 'expires_at'> & {
     /** Not where it is refused or not complete: nobody can confirm it. */
     readonly applicable: boolean
+    /** Not where tests fail or did not run: whoever confirms it has to say why. */
+    readonly tests_hold: boolean
   })[]
   readonly more: boolean
 }
@@ -75,6 +81,24 @@ export interface Checked {
 }
 
 export type Answer = boolean | readonly string[] | { readonly error: string }
+
+/** What the truth table says of a plan. */
+export interface PlanTests {
+  readonly hold: boolean
+  readonly passed: number
+  readonly failed: number
+  /** Why it did not run. */
+  readonly error?: string
+  /** The first hundred. */
+  readonly failures: readonly {
+    readonly test: string
+    /** Left out where its tuples were refused. */
+    readonly question?: string
+    readonly expected?: Answer
+    readonly got?: Answer
+    readonly refused?: string
+  }[]
+}
 
 export interface Tested {
   readonly passed: number
