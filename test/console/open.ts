@@ -3,6 +3,7 @@ import type { Page } from 'playwright-core'
 import { buildIfOlder } from '../../packages/console/build.ts'
 import { type IssuerWorld, openIssuerWorld, password } from '../delegation/issuer/world.ts'
 import { type Chromium, openChromium } from '../support/chromium.ts'
+import { sideways } from '../support/screen.ts'
 import type { WorldOptions } from '../support/world.ts'
 
 /** The service with its console: anne has every role, bob reads, carol has none. */
@@ -16,7 +17,7 @@ export interface ConsolePage extends Chromium {
   readonly said: readonly string[]
   /** To a place of the console, by way of the sign-in. */
   signIn(user: string, path?: string): Promise<void>
-  /** Nothing serious by axe, nothing wider than the screen, on a phone nothing that a thumb misses; and a picture. */
+  /** Nothing serious by axe, nothing wider than this or a small screen, on a phone nothing that a thumb misses; and a picture. */
   findings(name: string): Promise<readonly unknown[]>
 }
 
@@ -76,11 +77,13 @@ async function findings(page: Page, name: string, isPhone: boolean): Promise<rea
   await page.evaluate(axe.source)
   const { violations } = await page.evaluate<AxeResults>('axe.run()')
   const wider = await page.evaluate<number>('document.documentElement.scrollWidth - innerWidth')
+  const narrow = await sideways(page)
   return [
     ...violations
       .filter(({ impact }) => impact === 'serious' || impact === 'critical')
       .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`),
     ...(wider > 0 ? [`${wider} px wider than the screen`] : []),
+    ...narrow,
     ...(isPhone ? await page.evaluate<unknown[]>(missed) : []),
   ]
 }

@@ -1,12 +1,14 @@
 import axe, { type AxeResults } from 'axe-core'
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { operator } from '../../src/audit/record.ts'
 import type { Wish } from '../../src/delegation/approvals/ask.ts'
 import type { Asked } from '../../src/delegation/approvals/asked.ts'
 import { digestOfBody } from '../../src/delegation/vault/call.ts'
 import { type IssuerWorld, openIssuerWorld, password } from '../delegation/issuer/world.ts'
 import { type Chromium, openChromium } from '../support/chromium.ts'
 import { needsChromium } from '../support/native.ts'
+import { sideways } from '../support/screen.ts'
 import { startCommand } from './process.ts'
 
 const phone = { width: 390, height: 844 }
@@ -31,6 +33,7 @@ const reaches = (ms: number): string => `(() => {
   for (const one of button.getAnimations()) one.finish()
   return there === button
 })()`
+const longTitle = `Finance, ${'and everything that was ever filed under that name, '.repeat(2)}${'Aufbewahrung'.repeat(5)}`
 // A folder for pictures of the pages, to be looked at.
 const shots = process.env.REMIT_SHOTS
 
@@ -67,12 +70,20 @@ describe('a person answers on their phone', needsChromium, () => {
       scopes: ['trade'],
       takesVerification: false,
     })
+    await world.service.ingest.saveCollection(operator('test'), {
+      id: 'finance',
+      title: longTitle,
+      publicAllowed: false,
+    })
     const access = { owner: 'user:bob', viewers: ['user:anne'], sensitive: true }
     const minutes = { collection: 'finance', text: 'The board decided on the budget.', access }
     await world.put({
       'board/2026-05': { ...minutes, title: 'Board minutes, 12 May' },
       'board/2026-06': { ...minutes, title: 'Board minutes, 9 June' },
-      'board/2026-07': { ...minutes, title: 'Board minutes, 14 July: salaries' },
+      [`board/2026-07/${'salaries'.repeat(15)}`]: {
+        ...minutes,
+        title: `Board minutes, 14 July: ${longTitle}`,
+      },
     })
     const lent = await world.service.delegations.lend({
       subject: 'user:anne',
@@ -119,7 +130,7 @@ describe('a person answers on their phone', needsChromium, () => {
     const { violations } = await page.evaluate<AxeResults>('axe.run()')
     const grave = violations.filter(({ impact }) => impact === 'serious' || impact === 'critical')
     expect(grave.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`)).toEqual([])
-    expect(await page.evaluate('document.documentElement.scrollWidth - innerWidth')).toBeLessThanOrEqual(0)
+    expect(await sideways(page)).toEqual([])
     expect(await page.evaluate(missed)).toEqual([])
   }
 
@@ -160,6 +171,10 @@ describe('a person answers on their phone', needsChromium, () => {
       .waitFor()
     await shot(page, 'one-light')
     await expectKind(page)
+    // The widest yes, with the title of a place in it.
+    await page.getByRole('radio', { name: /^Without asking again/ }).check()
+    await expectKind(page)
+    await page.getByRole('radio', { name: /^Once/ }).check()
     await page.getByText('Ask it something first').click()
     await page.getByLabel('Your question to the agent').fill('Which minutes, and what will you do with them?')
     await shot(page, 'ask-light')
@@ -205,7 +220,7 @@ describe('a person answers on their phone', needsChromium, () => {
     expect((await heard('twice')).what).toEqual([])
     expect((await agent.exit).code).toBe(0)
     await page.reload()
-    expect(await page.getByText('Nothing counts now').count()).toBe(1)
+    expect(await page.getByText('No approvals in effect').count()).toBe(1)
     // Nothing was blocked, nothing complained.
     expect(said).toEqual([])
   }, 120_000)

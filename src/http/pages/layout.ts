@@ -69,13 +69,13 @@ const wakes = `.wakes { animation: wake 1s; } @keyframes wake { 0%, 99% { pointe
 const style = `
 :root { color-scheme: light dark; --line: color-mix(in srgb, currentColor 20%, transparent); --soft: color-mix(in srgb, currentColor 65%, transparent); --accent: light-dark(#0b5b4f, #6fd6c3); --on-accent: light-dark(#fff, #06231f); --card: light-dark(#fff, #1b1d1f); --ground: light-dark(#f4f4f1, #111314); --bad: light-dark(#a3171c, #ff9b96); --warn: light-dark(#7a4a00, #f0bd6a); --tint: color-mix(in srgb, currentColor 5%, transparent); }
 * { box-sizing: border-box; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 0; background: var(--ground); }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 0; background: var(--ground); overflow-wrap: anywhere; }
 header { max-width: 34rem; margin: 3rem auto 0; padding: 0 1.5rem; font-weight: 650; letter-spacing: .01em; }
 .mark { color: var(--accent); }
 main { max-width: 34rem; margin: 1rem auto 3rem; padding: 1.75rem 1.5rem; background: var(--card); border: 1px solid var(--line); border-radius: .75rem; }
 h1 { font-size: 1.35rem; line-height: 1.3; margin: 0 0 .75rem; } h2 { font-size: 1rem; margin: 1.5rem 0 .4rem; }
 p { margin: .5rem 0; } .soft, small { color: var(--soft); } .soft small { color: inherit; }
-fieldset { border: 0; margin: 1.25rem 0 0; padding: 0; } legend { font-weight: 600; padding: 0; margin-bottom: .3rem; }
+fieldset { border: 0; margin: 1.25rem 0 0; padding: 0; min-width: 0; } legend { font-weight: 600; padding: 0; margin-bottom: .3rem; }
 label.line { display: flex; gap: .6rem; align-items: baseline; padding: .3rem 0; min-height: 2.75rem; }
 label.field { display: block; margin-top: 1rem; font-weight: 600; }
 input[type=text], input[type=password], select, button { min-height: 2.75rem; } input[type=text], input[type=password], select { font: inherit; font-weight: 400; width: 100%; padding: .55rem .7rem; margin-top: .25rem; border: 1px solid var(--line); border-radius: .4rem; background: var(--ground); color: inherit; }
@@ -108,7 +108,7 @@ input[type=checkbox] { width: 1.05rem; height: 1.05rem; flex: none; accent-color
 pre { white-space: pre-wrap; overflow-wrap: anywhere; max-height: 24rem; overflow: auto; border: 1px solid var(--line); border-radius: .5rem; padding: .5rem; margin: .4rem 0; }
 .words { margin: 1.25rem 0; padding: .75rem .9rem; background: var(--tint); border-radius: .6rem; overflow: hidden; } .words figcaption { font-size: .85rem; color: var(--soft); } .words blockquote { margin: .35rem 0 0; padding-left: .75rem; border-left: 3px solid var(--line); overflow-wrap: anywhere; } .words blockquote p { margin: 0; }
 .asked { margin: .75rem 0 0; padding: .6rem .9rem; border: 1px solid var(--accent); border-radius: .6rem; overflow-wrap: anywhere; }
-.choice { border: 1px solid var(--line); border-radius: .6rem; padding: .25rem .9rem; margin-top: .5rem; } .choice:has(input:checked) { border-color: var(--accent); } .choice .more { padding: 0 0 .7rem 1.65rem; } .choice:not(:has(input:checked)) .more { display: none; } .choice select { width: auto; max-width: 100%; } .choice label.line { cursor: pointer; }
+.choice { border: 1px solid var(--line); border-radius: .6rem; padding: .25rem .9rem; margin-top: .5rem; } .choice:has(input:checked) { border-color: var(--accent); } .choice .more { padding: 0 0 .7rem 1.65rem; } .choice:not(:has(input:checked)) .more { display: none; } .choice select { width: 100%; } .choice label.line { cursor: pointer; }
 .ways-on { margin-top: 1.25rem; } .ways-on > details { margin: 0; padding: 0; } .ways-on > details > summary { padding-block: .6rem; } .ways-on > details[open] { padding-bottom: 1rem; } .ways-on > details > form > button { margin-top: .5rem; } .count { display: inline-block; min-width: 1.3rem; margin-left: .35rem; padding: 0 .35rem; border-radius: 1rem; background: var(--accent); color: var(--on-accent); font-size: .8rem; text-align: center; }
 input[type=radio], input[type=checkbox] { margin: 0; } input[type=radio] { width: 1.05rem; height: 1.05rem; flex: none; accent-color: var(--accent); align-self: center; } a.button { display: block; text-align: center; text-decoration: none; font-weight: 600; padding: .75rem 1.1rem; border-radius: .4rem; background: var(--accent); color: var(--on-accent); }
 dl.facts { margin-top: 1.75rem; padding-top: 1rem; border-top: 1px solid var(--line); font-size: .9rem; } section.card a.whole { text-decoration: none; }
