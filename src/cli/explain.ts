@@ -3,6 +3,7 @@ import type { Fetch } from '../delegation/fetch-json.ts'
 import { type AsPersonDeps, personToken } from './as-person.ts'
 import { type Explained, explanationLines } from './explain-tree.ts'
 import { anyType, bare, each, typed } from './ids.ts'
+import { noneOr } from './listing.ts'
 import { createRemitHttp, problemOf } from './remit-http.ts'
 import type { Terminal } from './terminal.ts'
 
@@ -31,6 +32,7 @@ interface WhoCanAnswer {
   readonly subjects: readonly { readonly kind: string; readonly user: string; readonly via: string | null }[]
   readonly cursor: string | null
   readonly complete: boolean
+  readonly never_here: readonly string[]
 }
 
 interface MembershipsAnswer {
@@ -44,6 +46,7 @@ interface MembershipsAnswer {
   }[]
   readonly cursor: string | null
   readonly complete: boolean
+  readonly never_here: readonly string[]
 }
 
 /** `explain`, `who-can` and `groups`: all ask as a signed-in administrator, never with machine rights. */
@@ -81,6 +84,7 @@ export function addExplainCommands(program: Command, deps: ExplainCommandDeps): 
     let complete = true
     let found = 0
     let cursor: string | null = null
+    let neverHere: readonly string[] = []
     do {
       const page: WhoCanAnswer = await ask(deps, flags, '/who-can', {
         relation,
@@ -92,8 +96,9 @@ export function addExplainCommands(program: Command, deps: ExplainCommandDeps): 
       found += page.subjects.length
       complete &&= page.complete
       cursor = page.cursor
+      neverHere = page.never_here
     } while (cursor !== null)
-    if (found === 0 && complete) terminal.say('Nobody.')
+    if (found === 0 && complete) terminal.say(noneOr('Nobody.', neverHere))
     if (!complete) terminal.say('The list may lack people: the replica or OpenFGA could not tell all.')
   })
 
@@ -107,6 +112,7 @@ export function addExplainCommands(program: Command, deps: ExplainCommandDeps): 
     let complete = true
     let found = 0
     let cursor: string | null = null
+    let neverHere: readonly string[] = []
     do {
       const page: MembershipsAnswer = await ask(deps, flags, '/memberships', {
         ...asked,
@@ -117,8 +123,9 @@ export function addExplainCommands(program: Command, deps: ExplainCommandDeps): 
       found += page.memberships.length
       complete &&= page.complete
       cursor = page.cursor
+      neverHere = page.never_here
     } while (cursor !== null)
-    if (found === 0 && complete) terminal.say('None.')
+    if (found === 0 && complete) terminal.say(noneOr('None.', neverHere))
     if (!complete) terminal.say('The list may lack some: the replica or OpenFGA could not tell all.')
   })
 }

@@ -14,6 +14,10 @@ export function printList(
   if (all.length === 0) terminal.say(none)
 }
 
+/** What a question is answered with where nothing was found: an id that never was is no all-clear. */
+export const noneOr = (none: string, neverHere: readonly string[]): string =>
+  neverHere.length === 0 ? none : `${neverHere.join(' and ')} was never here. Check the spelling.`
+
 /** One answer: with `json` as it is, else a line for each of its members. */
 export function printFacts(terminal: Terminal, facts: Row, json: boolean): void {
   if (json) return terminal.out(JSON.stringify(facts))

@@ -5,6 +5,7 @@ import { readThread } from '../audit/thread.ts'
 import type { LiveDelegation } from '../authz/compare/askers.ts'
 import { createExplainer } from '../authz/explain/explain.ts'
 import { createMemberships } from '../authz/explain/memberships.ts'
+import { createNeverHere } from '../authz/explain/never-here.ts'
 import { createToday } from '../authz/explain/today.ts'
 import { createViewAs } from '../authz/explain/view-as.ts'
 import { createWhoCan } from '../authz/explain/who-can.ts'
@@ -45,20 +46,22 @@ export function oversightRoutes(deps: OversightDeps): readonly App[] {
   const looking = { ...reading, record, names: createNames({ sql: database }) }
   const { fga, index, limiter } = deps.authz
   const asking = { sql: database, fga, index, limiter, agentOf: deps.agents.get, now }
+  const paged = { ...reading, neverHere: createNeverHere({ sql: database, index }) }
   return [
     explainRoutes({ ...reading, explain: createExplainer(asking) }),
     auditRoutes({ ...looking, reader: createRecordReader({ sql: database }) }),
     auditQuestionRoutes({
       ...looking,
+      ...paged,
       questions: createRecordQuestions({ database }),
       thread: (txn) => readThread(database, txn),
       today: createToday(asking),
       now,
     }),
     auditDelegationRoutes({ ...looking, listLent: createListLent({ sql: database, now }) }),
-    viewAsRoutes({ ...reading, viewAs: createViewAs({ ...asking, isLive: deps.delegations.isLive }) }),
-    membershipRoutes({ ...reading, memberships: createMemberships(asking) }),
-    whoCanRoutes({ ...reading, whoCan: createWhoCan(asking) }),
+    viewAsRoutes({ ...paged, viewAs: createViewAs({ ...asking, isLive: deps.delegations.isLive }) }),
+    membershipRoutes({ ...paged, memberships: createMemberships(asking) }),
+    whoCanRoutes({ ...paged, whoCan: createWhoCan(asking) }),
     whatIfRoutes({
       whatIf: createWhatIf({ ...asking, listLiveDelegations: deps.listLiveDelegations }),
       requireBearer,

@@ -53,6 +53,10 @@ test('remit audit answers the questions of an incident, as an administrator of t
   expect((await remit('audit', 'readers', 'plan', ...as)).out).toContain(
     'user:anne\n  by: agent:research-bot\n',
   )
+  // A typing error is no all-clear.
+  expect((await remit('audit', 'readers', 'plen', ...as)).said).toContain(
+    'document:plen was never here. Check the spelling.',
+  )
   const reads = ['audit', 'reads', 'user:anne', '--agent', 'agent:research-bot', ...as]
   expect((await remit(...reads, '--today')).out).toMatch(/^plan\n[^]*today: allowed/)
   const thread = (await remit('audit', 'thread', txn, ...as)).out

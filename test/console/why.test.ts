@@ -180,4 +180,29 @@ describe('why and who, in the console', needsChromium, () => {
     expect(await handset.findings('phone-who-can')).toEqual([])
     expect(handset.said).toEqual([])
   })
+
+  test('says of a mistyped id that it was never here, not that it was given to nobody', async () => {
+    const { page } = browser
+    for (const [path, words] of [
+      ['readers?document=plen', 'No document with the id plen was ever here.'],
+      ['reads?subject=user:ane', 'No person with the id ane was ever here.'],
+      ['who-can?relation=can_read&object=document:plen', 'No document with the id plen was ever here.'],
+      ['view-as?user=user:ane', 'No person with the id ane was ever here.'],
+      ['people/user:ane', 'No person with the id ane was ever here.'],
+      ['people/group:enq', 'No group with the id enq was ever here.'],
+      ['agents/research-bt', 'No agent with the id research-bt was ever here.'],
+    ] as const) {
+      await page.goto(`${world.url}/console/${path}`)
+      await page.getByRole('alert').getByText(words).waitFor()
+      const said = await page.getByRole('main').innerText()
+      expect(said).not.toMatch(/nobody|nothing that|in no group|What people lent/i)
+    }
+    expect(await browser.findings('never-here')).toEqual([])
+    await page.goto(`${world.url}/console/readers?document=pay`)
+    await page.getByText('It was given to nobody, as far as the record goes.').waitFor()
+    await page.goto(`${world.url}/console/people`)
+    await page.getByLabel('Person or group').fill('anne')
+    await page.getByRole('button', { name: 'Show' }).click()
+    await page.getByRole('heading', { name: 'user:anne' }).waitFor()
+  })
 })

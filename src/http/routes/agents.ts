@@ -159,7 +159,8 @@ export function agentRoutes(deps: AgentRouteDeps): App {
     .openapi(showRoute, async (c) => {
       await assertLooker(c.get('principal'))
       const agent = await agents.get(c.req.valid('param').id)
-      if (agent === undefined) throw new AppError('not_found')
+      // To whoever may look at all of them.
+      if (agent === undefined) throw new AppError('not_found', { public: 'There is no such agent.' })
       return c.json({ agent: toWire(agent), txn: c.get('txn') }, 200)
     })
     .openapi(disableRoute, async (c) => {

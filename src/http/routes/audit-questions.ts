@@ -2,6 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi'
 import { decisions } from '../../audit/facts.ts'
 import type { RecordQuestions } from '../../audit/questions.ts'
 import type { ThreadStep } from '../../audit/thread.ts'
+import type { NeverHere } from '../../authz/explain/never-here.ts'
 import type { Today } from '../../authz/explain/today.ts'
 import type { Names } from '../../delegation/names.ts'
 import { invalid } from '../../kernel/errors.ts'
@@ -12,9 +13,10 @@ import { text } from '../../kernel/text.ts'
 import { type App, createRouter } from '../env.ts'
 import { bearer, id, problems } from '../schemas.ts'
 import type { OnRecord } from './audit.ts'
-import type { Reading } from './reading.ts'
+import { neverHereSchema, type Reading } from './reading.ts'
 
 export interface AuditQuestionDeps extends Reading {
+  readonly neverHere: NeverHere
   readonly record: OnRecord
   readonly questions: RecordQuestions
   /** Everything of one action. */
@@ -58,6 +60,7 @@ const readersAnswer = z
     ),
     names,
     complete,
+    never_here: neverHereSchema,
     txn: z.string(),
   })
   .openapi('AuditReaders')
@@ -79,6 +82,7 @@ const readsAnswer = z
       .int()
       .optional()
       .openapi({ description: 'Of the documents, newest first, so many were asked about; at most 200.' }),
+    never_here: neverHereSchema,
     txn: z.string(),
   })
   .openapi('AuditReads')
@@ -184,7 +188,9 @@ export function auditQuestionRoutes(deps: AuditQuestionDeps): App {
         await begin(c.get('principal'), 'readers', c.req.valid('query'))
         const { rows, complete: all } = await questions.readers(document, datesOf(between))
         const readers = rows.map((row) => ({ ...row, actors: [...row.actors] }))
-        return c.json({ readers, names: await namesOf(rows), complete: all, txn: c.get('txn') }, 200)
+        const never_here = [...(await deps.neverHere([`document:${document}`]))]
+        const txn = c.get('txn')
+        return c.json({ readers, names: await namesOf(rows), complete: all, never_here, txn }, 200)
       },
     )
     .openapi(
@@ -203,8 +209,12 @@ export function auditQuestionRoutes(deps: AuditQuestionDeps): App {
         const { subject, agent, today, ...between } = c.req.valid('query')
         await begin(c.get('principal'), 'reads', c.req.valid('query'))
         const { rows, complete: all } = await questions.reads({ subject, agent }, datesOf(between))
-        const txn = c.get('txn')
-        if (today === 'false') return c.json({ documents: [...rows], complete: all, txn }, 200)
+        const common = {
+          complete: all,
+          never_here: [...(await deps.neverHere(agent === undefined ? [subject] : [subject, agent]))],
+          txn: c.get('txn'),
+        }
+        if (today === 'false') return c.json({ documents: [...rows], ...common }, 200)
         const asked = rows.slice(0, todayMax)
         const verdicts = await deps.today(
           {
@@ -218,7 +228,7 @@ export function auditQuestionRoutes(deps: AuditQuestionDeps): App {
           ...row,
           today: verdicts[index] ?? ('not_asked' as const),
         }))
-        return c.json({ documents, complete: all, asked_today: asked.length, txn }, 200)
+        return c.json({ documents, asked_today: asked.length, ...common }, 200)
       },
     )
     .openapi(

@@ -3,10 +3,10 @@ import type { MembershipPage, MembershipQuestion, Memberships } from '../../auth
 import type { FgaObject } from '../../kernel/ids.ts'
 import { text } from '../../kernel/text.ts'
 import type { App } from '../env.ts'
-import { type OwnPart, pagedRoutes } from './paged.ts'
-import { type Reading, replicaSchema } from './reading.ts'
+import { type OwnPart, type PagedDeps, pagedRoutes } from './paged.ts'
+import { neverHereSchema, replicaSchema } from './reading.ts'
 
-export interface MembershipRouteDeps extends Reading {
+export interface MembershipRouteDeps extends PagedDeps {
   readonly memberships: Memberships
 }
 
@@ -53,6 +53,7 @@ const answer = z
     }),
     replica: replicaSchema,
     authorization_model_id: z.string(),
+    never_here: neverHereSchema,
     txn: z.string(),
   })
   .openapi('MembershipsAnswer')
@@ -64,6 +65,7 @@ export function membershipRoutes(deps: MembershipRouteDeps): App {
     summary: 'In which groups a person is and through which, or whom a group holds',
     body,
     answer,
+    names: ({ user, group }) => [user, group],
     ask: (principal, asked, options) => deps.memberships(principal, toQuestion(asked), options),
     toWire,
   })

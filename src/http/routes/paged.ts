@@ -1,4 +1,5 @@
 import { createRoute, type z } from '@hono/zod-openapi'
+import type { NeverHere } from '../../authz/explain/never-here.ts'
 import type { ReplicaState } from '../../authz/explain/replica.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import { type App, createRouter } from '../env.ts'
@@ -11,6 +12,8 @@ export interface PagedQuestion<Body extends z.ZodType, Page extends AnyPage, Wir
   readonly body: Body
   /** Of what is answered: the part of this question, and what every page says. */
   readonly answer: z.ZodType<Wire & WirePage>
+  /** `type:id` of what is asked about. */
+  readonly names: (body: z.output<Body>) => readonly (string | undefined)[]
   readonly ask: (
     principal: Principal,
     body: z.output<Body>,
@@ -32,7 +35,12 @@ interface WirePage {
   complete: boolean
   replica: ReturnType<typeof replicaToWire>
   authorization_model_id: string
+  never_here: string[]
   txn: string
+}
+
+export interface PagedDeps extends Reading {
+  readonly neverHere: NeverHere
 }
 
 /** Of an answer what its question alone says. */
@@ -40,8 +48,8 @@ export type OwnPart<Answer> = Omit<Answer, keyof WirePage>
 
 /** `POST PATH`: a question of security teams that is answered in pages; for whoever may read, and on record. */
 export function pagedRoutes<Body extends z.ZodType, Page extends AnyPage, Wire extends object>(
-  reading: Reading,
-  { path, summary, body, answer, ask, toWire }: PagedQuestion<Body, Page, Wire>,
+  reading: PagedDeps,
+  { path, summary, body, answer, names, ask, toWire }: PagedQuestion<Body, Page, Wire>,
 ): App {
   const route = createRoute({
     method: 'post',
@@ -68,6 +76,7 @@ export function pagedRoutes<Body extends z.ZodType, Page extends AnyPage, Wire e
       complete: page.complete,
       replica: replicaToWire(page.replica),
       authorization_model_id: page.modelId,
+      never_here: [...(await reading.neverHere(names(asked).filter((id) => id !== undefined)))],
       txn: c.get('txn'),
     }
     return c.json(wire, 200)

@@ -13,6 +13,12 @@ export interface Reading {
   readonly assertReader: (principal: Principal) => Promise<void>
 }
 
+/** Of every answer to a question of theirs. */
+export const neverHereSchema = z.array(z.string()).openapi({
+  description: 'What was asked about, as `type:id`, that is not here and never was: perhaps it is mistyped',
+  example: [],
+})
+
 export interface ReadingDeps {
   readonly requireBearer: RequireBearer
   /** Of the role `security.read`. */

@@ -4,10 +4,10 @@ import type { FgaObject } from '../../kernel/ids.ts'
 import { text } from '../../kernel/text.ts'
 import type { App } from '../env.ts'
 import { id } from '../schemas.ts'
-import { type OwnPart, pagedRoutes } from './paged.ts'
-import { type Reading, replicaSchema } from './reading.ts'
+import { type OwnPart, type PagedDeps, pagedRoutes } from './paged.ts'
+import { neverHereSchema, replicaSchema } from './reading.ts'
 
-export interface ViewAsRouteDeps extends Reading {
+export interface ViewAsRouteDeps extends PagedDeps {
   readonly viewAs: ViewAs
 }
 
@@ -44,6 +44,7 @@ const answer = z
     }),
     replica: replicaSchema,
     authorization_model_id: z.string(),
+    never_here: neverHereSchema,
     txn: z.string(),
   })
   .openapi('ViewAsAnswer')
@@ -55,6 +56,11 @@ export function viewAsRoutes(deps: ViewAsRouteDeps): App {
     summary: 'The documents that a person may read, by themselves or through an agent, and how',
     body,
     answer,
+    names: ({ user, agent, collection }) => [
+      user,
+      agent && `agent:${agent}`,
+      collection && `collection:${collection}`,
+    ],
     ask: (principal, asked, options) => deps.viewAs(principal, toQuestion(asked), options),
     toWire,
   })

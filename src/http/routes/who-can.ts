@@ -3,10 +3,10 @@ import type { WhoCan, WhoCanPage, WhoCanQuestion } from '../../authz/explain/who
 import type { FgaObject } from '../../kernel/ids.ts'
 import { text } from '../../kernel/text.ts'
 import type { App } from '../env.ts'
-import { type OwnPart, pagedRoutes } from './paged.ts'
-import { type Reading, replicaSchema } from './reading.ts'
+import { type OwnPart, type PagedDeps, pagedRoutes } from './paged.ts'
+import { neverHereSchema, replicaSchema } from './reading.ts'
 
-export interface WhoCanRouteDeps extends Reading {
+export interface WhoCanRouteDeps extends PagedDeps {
   readonly whoCan: WhoCan
 }
 
@@ -36,6 +36,7 @@ const answer = z
     }),
     replica: replicaSchema,
     authorization_model_id: z.string(),
+    never_here: neverHereSchema,
     txn: z.string(),
   })
   .openapi('WhoCanAnswer')
@@ -47,6 +48,7 @@ export function whoCanRoutes(deps: WhoCanRouteDeps): App {
     summary: 'The people who have a relation to an object, and how each gets it',
     body,
     answer,
+    names: ({ object }) => [object],
     ask: (principal, asked, options) => deps.whoCan(principal, toQuestion(asked), options),
     toWire,
   })

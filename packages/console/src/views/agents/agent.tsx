@@ -2,6 +2,7 @@ import { useState } from 'preact/hooks'
 import { Asked } from '../../parts/asked.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { Id } from '../../parts/id.tsx'
+import { NeverHere } from '../../parts/never-here.tsx'
 import { Time } from '../../parts/time.tsx'
 import { type Answer, useAnswer, useConsole } from '../../use-answer.ts'
 import { KillSwitch } from './kill-switch.tsx'
@@ -16,19 +17,24 @@ export function OneAgent({ id, until }: { readonly id: string; readonly until: s
   const read: Answer<{ readonly agent: Agent }> = useAnswer(`agent ${id}`, (api, signal) =>
     api.get(`/agents/${encodeURIComponent(id)}`, signal),
   )
+  const isNone = read.state === 'failed' && read.problem.status === 404
   const answer: typeof read = changed === undefined ? read : { state: 'there', value: { agent: changed } }
   return (
     <>
       <Heading title={`Agent ${id}`} />
-      <Asked answer={answer} what="the agent">
-        {({ agent }) => (
-          <>
-            <Facts agent={agent} />
-            {roles.includes('agents.write') && <KillSwitch agent={agent} onDone={setChanged} />}
-          </>
-        )}
-      </Asked>
-      {roles.includes('security.read') && (
+      {isNone ? (
+        <NeverHere ids={[`agent:${id}`]} />
+      ) : (
+        <Asked answer={answer} what="the agent">
+          {({ agent }) => (
+            <>
+              <Facts agent={agent} />
+              {roles.includes('agents.write') && <KillSwitch agent={agent} onDone={setChanged} />}
+            </>
+          )}
+        </Asked>
+      )}
+      {roles.includes('security.read') && !isNone && (
         <>
           <Reach agent={id} until={until} />
           <ReadFor agent={id} />

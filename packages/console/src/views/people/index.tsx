@@ -27,7 +27,8 @@ const Find = () => (
       class="line"
       onSubmit={(event) => {
         event.preventDefault()
-        go(personPath(String(new FormData(event.currentTarget).get('who')).trim()))
+        const who = String(new FormData(event.currentTarget).get('who')).trim()
+        go(personPath(who.includes(':') ? who : `user:${who}`))
       }}
     >
       <label>

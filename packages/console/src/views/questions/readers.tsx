@@ -3,6 +3,7 @@ import { Chain } from '../../parts/chain.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { Id } from '../../parts/id.tsx'
 import { Moment } from '../../parts/moment.tsx'
+import { NeverHere } from '../../parts/never-here.tsx'
 import { Table } from '../../parts/table.tsx'
 import { readsPath, recordPath, whoCanPath } from '../../paths.ts'
 import { Link, withQuery } from '../../router.tsx'
@@ -17,6 +18,7 @@ interface Readers {
   readonly readers: readonly Reader[]
   readonly names: Readonly<Record<string, string>>
   readonly complete: boolean
+  readonly never_here: readonly string[]
   readonly txn: string
 }
 
@@ -82,8 +84,9 @@ function Answer({ asked, document }: { readonly asked: Asked; readonly document:
 }
 
 function Found({ found, asked }: { readonly found: Readers; readonly asked: Asked }) {
-  const { readers, names, complete } = found
-  if (readers.length === 0) return <p role="status">Nobody, as far as the record goes.</p>
+  const { readers, names, complete, never_here } = found
+  if (never_here.length > 0) return <NeverHere ids={never_here} />
+  if (readers.length === 0) return <p role="status">It was given to nobody, as far as the record goes.</p>
   const people = new Set(readers.map(({ subject }) => subject)).size
   return (
     <>

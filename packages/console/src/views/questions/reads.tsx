@@ -2,6 +2,7 @@ import { Asked as AskedFor } from '../../parts/asked.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { Id } from '../../parts/id.tsx'
 import { Moment } from '../../parts/moment.tsx'
+import { NeverHere } from '../../parts/never-here.tsx'
 import { Table } from '../../parts/table.tsx'
 import { explainPath } from '../../paths.ts'
 import { Link, withQuery } from '../../router.tsx'
@@ -16,6 +17,7 @@ interface Reads {
   readonly documents: readonly GivenDocument[]
   readonly complete: boolean
   readonly asked_today?: number
+  readonly never_here: readonly string[]
   readonly txn: string
 }
 
@@ -43,8 +45,8 @@ function Reads({ asked }: { readonly asked: Asked }) {
     <>
       <Heading title="What did they get?" />
       <p class="soft">
-        Documents that a person was given, by one agent or themselves, by what is on record; and what of it
-        OpenFGA would refuse today.
+        Documents this person received, directly or through an agent, and which of them would be refused
+        today.
       </p>
       <AskForm path="/reads" button="What did they get?">
         <Field name="subject" title="Who" asked={asked} example="user:anne" isNeeded />
@@ -73,7 +75,7 @@ function Answer({ asked, subject }: { readonly asked: Asked; readonly subject: s
 }
 
 function Found({
-  found: { documents, complete, asked_today: asked },
+  found: { documents, complete, asked_today: asked, never_here },
   subject,
   agent,
 }: {
@@ -81,7 +83,8 @@ function Found({
   readonly subject: string
   readonly agent: string | undefined
 }) {
-  if (documents.length === 0) return <p role="status">Nothing, as far as the record goes.</p>
+  if (never_here.length > 0) return <NeverHere ids={never_here} />
+  if (documents.length === 0) return <p role="status">They were given nothing, as far as the record goes.</p>
   const refused = documents.filter(({ today }) => today === 'denied')
   const count = documents.length === 1 ? 'One document' : `${documents.length} documents`
   return (

@@ -1,6 +1,7 @@
 import type { ComponentChildren } from 'preact'
 import { useState } from 'preact/hooks'
 import type { Problem } from '../../api.ts'
+import { NeverHere } from '../../parts/never-here.tsx'
 import { ProblemBox } from '../../parts/problem.tsx'
 import { asProblem, useConsole } from '../../use-answer.ts'
 import type { Asked } from './ask-form.tsx'
@@ -11,6 +12,8 @@ export interface Page {
   readonly cursor: string | null
   readonly complete: boolean
   readonly replica: Replica
+  /** What was asked about and is not here. */
+  readonly never_here: readonly string[]
   readonly txn: string
 }
 
@@ -45,7 +48,11 @@ export function Pages<P extends Page>(props: {
 
   return (
     <>
-      {children(pages, last.cursor !== null)}
+      {first.never_here.length > 0 ? (
+        <NeverHere ids={first.never_here} />
+      ) : (
+        children(pages, last.cursor !== null)
+      )}
       {problem !== undefined && <ProblemBox problem={problem} />}
       {last.cursor !== null && (
         <p>

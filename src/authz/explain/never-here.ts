@@ -1,0 +1,41 @@
+import type { Sql } from '../../store/sql.ts'
+import type { PermissionIndex } from '../permission-index.ts'
+
+/**
+ * Which of these `type:id` nothing here has or had: no row, no tuple, and nothing on record that proves it. Who is asked
+ * about one that is mistyped would else say "nobody", as of one that is safe. Answers none of them while there is no replica
+ * to look into. Does NOT check who asks: it tells what exists.
+ */
+export type NeverHere = (ids: readonly string[]) => Promise<readonly string[]>
+
+export function createNeverHere({
+  sql,
+  index,
+}: {
+  readonly sql: Sql
+  readonly index: Pick<PermissionIndex, 'view'>
+}): NeverHere {
+  return async (ids) => {
+    const tuples = index.view()?.tuples
+    if (tuples === undefined) return []
+    const unnamed = ids.filter((id) => tuples.node(id) === undefined)
+    if (unnamed.length === 0) return []
+    const found = await sql.query<{ id: string }>(known, [unnamed])
+    const isKnown = new Set(found.map(({ id }) => id))
+    return unnamed.filter((id) => !isKnown.has(id))
+  }
+}
+
+// What somebody merely asked for is on record too: it proves nothing. Of other types nothing is said.
+const known = `select asked.id from (select id, substr(id, strpos(id, ':') + 1) as bare from unnest($1::text[]) id) asked
+  where case split_part(asked.id, ':', 1)
+    when 'document' then exists (select from documents d where d.id = bare)
+      or exists (select from record_given g where g.document_id = bare)
+    when 'user' then exists (select from people p where p.key = bare)
+      or exists (select from decision_records r where r.subject = asked.id)
+    when 'agent' then exists (select from agents a where a.id = bare)
+    when 'collection' then exists (select from collections c where c.id = bare)
+    when 'group' then exists (
+      select from decision_records r where r.objects @> array[asked.id] and r.event = 'access_changed')
+    else true
+  end`

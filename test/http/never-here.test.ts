@@ -1,0 +1,92 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { operator, record } from '../../src/audit/record.ts'
+import { createNeverHere } from '../../src/authz/explain/never-here.ts'
+import { openWorld, type World } from '../support/world.ts'
+
+let world: World
+beforeAll(async () => {
+  world = await openWorld()
+  await world.put({ 'handbook/travel': { access: { viewers: ['user:anne'] } }, 'handbook/old': {} })
+  // Known by a tuple alone, as people of a directory are.
+  await world.write('user:eve member group:eng')
+  await record(world.database, operator('test'), {
+    event: 'access_changed',
+    writes: [],
+    deletes: ['user:bob member group:emptied'],
+  })
+  const loader = await world.token({ service: 'loader' })
+  await world.call('DELETE', '/documents/handbook%2Fold', { token: loader, headers: { prefer: 'wait' } })
+  // Asked for, and on record as that: it proves nothing.
+  await world.call('GET', '/documents/handbook%2Ftravl', { token: await world.token({ user: 'anne' }) })
+  await world.service.administrators.add('user:dan', ['security.read'])
+  await world.service.index.catchUp()
+})
+afterAll(() => world?.[Symbol.asyncDispose]())
+
+const readers = (document: string) =>
+  ['GET', `/audit/readers?document=${encodeURIComponent(document)}`] as const
+const reads = (who: object) => ['GET', `/audit/reads?${new URLSearchParams({ ...who })}`] as const
+const post = (path: string, body: object) => ['POST', path, body] as const
+const whoCan = (object: string) => post('/who-can', { object, relation: 'can_read' })
+
+async function ask([method, path, body]: readonly [string, string, object?], user = 'dan') {
+  const token = await world.token({ user })
+  const response = await world.call(method, path, { token, ...(body && { body }) })
+  return { status: response.status, body: (await response.json()) as Readonly<Record<string, unknown>> }
+}
+
+test.each([
+  ['a document that nobody was given', readers('handbook/travel'), []],
+  ['one that was withdrawn', readers('handbook/old'), []],
+  ['one that never was, and that somebody asked for', readers('handbook/travl'), ['document:handbook/travl']],
+  ['a person who was given nothing', reads({ subject: 'user:anne' }), []],
+  ['one of whom only a tuple tells', reads({ subject: 'user:eve' }), []],
+  ['one who is on record', reads({ subject: 'user:dan' }), []],
+  ['one who never was', reads({ subject: 'user:ane' }), ['user:ane']],
+  [
+    'an agent that never was',
+    reads({ subject: 'user:anne', agent: 'agent:research-bt' }),
+    ['agent:research-bt'],
+  ],
+  ['who can read what is here', whoCan('document:handbook/travel'), []],
+  ['who can read what never was', whoCan('document:handbook/travl'), ['document:handbook/travl']],
+  [
+    'what somebody here may read',
+    post('/view-as', { user: 'user:bob', agent: 'research-bot', delegation: 'd_none' }),
+    [],
+  ],
+  [
+    'what somebody may read who never was here',
+    post('/view-as', { user: 'user:bo', agent: 'bot', delegation: 'd_none', collection: 'handbok' }),
+    ['user:bo', 'agent:bot', 'collection:handbok'],
+  ],
+  ['a group', post('/memberships', { group: 'group:eng' }), []],
+  ['a group that has lost everybody', post('/memberships', { group: 'group:emptied' }), []],
+  ['a group that never was', post('/memberships', { group: 'group:enq' }), ['group:enq']],
+  ['the groups of somebody who never was', post('/memberships', { user: 'user:evee' }), ['user:evee']],
+] as const)('an answer about %s says what of it was never here', async (_, question, neverHere) => {
+  expect(await ask(question)).toMatchObject({ status: 200, body: { never_here: neverHere } })
+})
+
+test('nobody without the role learns whether an id was ever here', async () => {
+  const without = ({ txn: _, ...rest }: Readonly<Record<string, unknown>>) => rest
+  for (const question of [
+    readers,
+    (id: string) => whoCan(`document:${id}`),
+    (id: string) => reads({ subject: `user:${id}` }),
+    (id: string) => post('/view-as', { user: `user:${id}` }),
+    (id: string) => post('/memberships', { user: `user:${id}` }),
+  ]) {
+    const [one, other] = [
+      await ask(question('handbook/travel'), 'anne'),
+      await ask(question('travl'), 'anne'),
+    ]
+    expect(one.status).toBe(403)
+    expect(without(one.body)).toEqual(without(other.body))
+  }
+})
+
+test('nothing is called unknown while there is no replica to look into', async () => {
+  const neverHere = createNeverHere({ sql: world.database, index: { view: () => undefined } })
+  expect(await neverHere(['user:ane', 'document:handbook/travl'])).toEqual([])
+})
