@@ -195,11 +195,11 @@ describe('the console', needsChromium, () => {
         [back, back === 2 ? 60 : 4],
       )
     await page.goto(`${world.url}/console/agents/research-bot`)
-    await page.getByText('No: today it read as on its days before.').waitFor()
+    await page.getByText('Not unusual: today it read as on a normal day.').waitFor()
     await page.getByText('Day by day').click()
     const day = new Date(Date.now() - 2 * 86_400_000).toISOString().slice(0, 10)
-    await page.getByRole('link', { name: `Judge it ${day}` }).click()
-    await page.getByText(`Yes: on ${day} it read more than its days before let expect.`).waitFor()
+    await page.getByRole('link', { name: `Check this day ${day}` }).click()
+    await page.getByText(`Unusual: on ${day} it read more than on a normal day.`).waitFor()
     expect(await page.getByRole('row', { name: 'Documents never given' }).innerText()).toMatch(
       /56[\s\S]*unusual/,
     )
@@ -243,7 +243,7 @@ describe('the console', needsChromium, () => {
     await page.getByRole('heading', { name: 'What it rests on' }).waitFor()
     expect(await steps.first().innerText()).toMatch(/delegation_made[\s\S]*collection:finance/)
     expect(await steps.last().innerText()).toMatch(
-      /2 documents left:[\s\S]*document:finance\/budget · 1 passage/,
+      /2 documents were released:[\s\S]*document:finance\/budget · 1 passage/,
     )
     expect(await browser.findings('action')).toEqual([])
     await steps.last().getByRole('link', { name: 'why' }).first().click()
@@ -296,7 +296,7 @@ describe('the console', needsChromium, () => {
     await handset.page.getByRole('link', { name: 'retrieved' }).waitFor()
     expect(await handset.findings('phone-record')).toEqual([])
     await handset.page.getByRole('link', { name: 'retrieved' }).click()
-    await handset.page.getByText('2 documents left:').waitFor()
+    await handset.page.getByText('2 documents were released:').waitFor()
     expect(await handset.findings('phone-action')).toEqual([])
     await handset.page.getByRole('link', { name: 'agent:research-bot' }).last().click()
     await handset.page.getByRole('row', { name: delegation }).waitFor()

@@ -150,7 +150,7 @@ export function createViewAs(deps: ViewAsDeps): ViewAs {
 
 function assertPerson(user: string): void {
   const { type, id } = splitObject(user)
-  if (type !== 'user' || !isId(id)) throw invalid('user', 'Whom to look as: name user:ID.')
+  if (type !== 'user' || !isId(id)) throw invalid('user', 'Choose a person: user:ID.')
 }
 
 /** A cursor is of one list: of this person, through this agent, in this collection. */

@@ -41,7 +41,7 @@ export function approvalsPage({ person, csrf, waiting, list, push, now, done }: 
 ${done === undefined ? '' : html`<p class="done" role="status">${doneWords[done]}</p>`}
 ${open.length === 0 ? html`<p class="empty">Nothing waits for you.</p>` : open.map((one) => card(one, now))}
 <h2>What you agreed to</h2>
-${grants.length === 0 ? html`<p class="soft">Nothing counts now beside <a href="/delegations">what you lent</a>.</p>` : html`<ul class="rows">${grants.map((one) => grantRow(one, { csrf, now }))}</ul>`}
+${grants.length === 0 ? html`<p class="soft">No approvals in effect. See <a href="/delegations">what you lent</a>.</p>` : html`<ul class="rows">${grants.map((one) => grantRow(one, { csrf, now }))}</ul>`}
 ${recent.length === 0 ? '' : html`<h2>The last 7 days</h2><ul class="rows">${recent.map(past)}</ul>`}
 ${blocked.length === 0 ? '' : html`<h2>Blocked agents</h2><ul class="rows">${blocked.map(({ agent, agentTitle, since }) => html`<li><div class="row"><div><p><strong>${agentTitle}</strong></p><p class="soft"><small>since ${moment(since)}</small></p></div><form method="post" action="/approvals/blocks/lift"><input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="agent" value="${agent}"><button class="wakes" type="submit">Unblock<span class="unseen"> ${agentTitle}</span></button></form></div></li>`)}</ul>`}
 ${pushSection({ ...push, csrf })}

@@ -17,7 +17,7 @@ export const pushHead: Html = scriptTag('/approvals/push.js')
 export const pushSection = ({ publicKey, csrf, devices }: PushSection): Html =>
   html`<section class="card" aria-label="On this device" data-push="${publicKey}" data-csrf="${csrf}">
 <h2>On this device</h2>
-<p class="soft">You can be told here when somebody asks for your answer. The message says just that: not who asks, not for what. It travels, locked, through the push service of your browser’s maker, who learns only that there was one.</p>
+<p class="soft">You can be told here when somebody asks for your answer. The notification says only that someone is waiting. It is end-to-end encrypted: the push service of your browser’s maker learns only that there was one.</p>
 <p class="soft" data-push-home hidden>On an iPhone or iPad, first put this page on your home screen (Share, then “Add to Home Screen”) and open it from there.</p>
 <p class="soft" data-push-never hidden>This browser cannot be told.</p>
 <noscript><p class="soft">This needs scripts, which are off here. Everything else works without.</p></noscript>

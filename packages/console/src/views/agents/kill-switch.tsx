@@ -49,9 +49,8 @@ export function KillSwitch({
     <section aria-labelledby="switch">
       <h2 id="switch">Kill switch</h2>
       <p>
-        From the next request on no token in whose chain it stands is accepted, its clients can start nothing,
-        and what people lent to it is over once it is enabled again. No page enables it: that is done at the
-        machine.
+        Takes effect on the next request. Every token issued to this agent, or through it, is rejected.
+        Delegations to it end for good when it is re-enabled, which is a command at the machine.
       </p>
       <form
         class="line"

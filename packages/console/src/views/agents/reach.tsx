@@ -67,8 +67,8 @@ function Judged({
         <>
           <p class={unusual ? 'bad' : undefined} role="status">
             {unusual
-              ? `Yes: ${when.toLowerCase()} it read more than its days before let expect.`
-              : `No: ${when.toLowerCase()} it read as on its days before.`}
+              ? `Unusual: ${when.toLowerCase()} it read more than on a normal day.`
+              : `Not unusual: ${when.toLowerCase()} it read as on a normal day.`}
           </p>
           <Table
             caption="Against the days of the four weeks before on which it read anything"
@@ -118,7 +118,7 @@ function Judged({
               title: 'Unusual?',
               cell: ({ day: one }) => (
                 <Link to={agentPath(agent, `${one}T23:59:59Z`)}>
-                  Judge it<span class="unseen"> {one}</span>
+                  Check this day<span class="unseen"> {one}</span>
                 </Link>
               ),
             },

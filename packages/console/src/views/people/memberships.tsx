@@ -1,4 +1,5 @@
 import { Asked } from '../../parts/asked.tsx'
+import { counted } from '../../parts/counted.ts'
 import { type Column, Table } from '../../parts/table.tsx'
 import { useAnswer } from '../../use-answer.ts'
 import { type Page, Pages } from '../why/pages.tsx'
@@ -42,7 +43,7 @@ export function Memberships(props: {
               return <p role="status">{first.complete ? none : 'Nothing is known yet.'}</p>
             return (
               <Table
-                caption={`${found.length}${hasMore ? ' so far' : ''}; whether each counts now is OpenFGA’s word`}
+                caption={`${counted(found.length, 'membership')}${hasMore ? ' so far' : ''}, each checked with OpenFGA just now`}
                 rows={found}
                 keyOf={({ member, relation, group }) => `${group} ${relation} ${member}`}
                 columns={[

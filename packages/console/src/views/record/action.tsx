@@ -211,7 +211,7 @@ function Left({ entry, released }: { readonly entry: Entry; readonly released: r
   const [actor] = entry.actors
   return (
     <div class="left">
-      <p>{released.length === 1 ? 'One document' : `${released.length} documents`} left:</p>
+      <p>{released.length === 1 ? 'One document was' : `${released.length} documents were`} released:</p>
       <ul>
         {released.map(({ document_id: id, chunk_ids: chunks, proof, grants = [], why = [] }) => (
           <li key={id}>
@@ -257,7 +257,9 @@ function Left({ entry, released }: { readonly entry: Entry; readonly released: r
 }
 
 const leavesSaid = (count: number): string =>
-  count === 0 ? 'nothing left' : count === 1 ? 'one document left' : `${count} documents left`
+  count === 0
+    ? 'nothing was released'
+    : `${count === 1 ? 'one document was' : `${count} documents were`} released`
 
 /** The stored tuples that a release rested on when it was decided, each with what is on record of it up to then. */
 const Then = (props: { readonly id: string; readonly why: readonly string[]; readonly until: string }) => (

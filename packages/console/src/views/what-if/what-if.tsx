@@ -1,5 +1,6 @@
 import { useState } from 'preact/hooks'
 import { Problem } from '../../api.ts'
+import { counted } from '../../parts/counted.ts'
 import { Heading } from '../../parts/heading.tsx'
 import { ProblemBox } from '../../parts/problem.tsx'
 import type { Section } from '../../shell.tsx'
@@ -177,7 +178,8 @@ function Told({ answer }: { readonly answer: WhatIfAnswer }) {
       <div role="status">
         {complete ? (
           <p>
-            Everybody whom it can reach was looked at: people {asked.people}, agents {asked.agents}.
+            Checked everyone affected: {counted(asked.people, 'person', 'people')},{' '}
+            {counted(asked.agents, 'agent')}.
           </p>
         ) : (
           <p class="warn">
