@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { mkdir, readFile } from 'node:fs/promises'
+import { mkdir, readFile, statfs } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { Worker } from 'node:worker_threads'
@@ -48,7 +48,7 @@ export async function openPglite(options: PgliteOptions): Promise<PgliteDatabase
     await socket.remove()
     throw error
   }
-  const watching = onLost && watchOver(worker, { onLost, unansweredMs })
+  const watching = onLost && watchOver(worker, { dataDir, onLost, unansweredMs })
   const database = createPgDatabase({
     kind: 'pglite',
     pool: { host: join(socket.path, '..'), port: 5432, user: 'postgres', database: 'postgres', max: 1 },
@@ -70,11 +70,21 @@ export async function openPglite(options: PgliteOptions): Promise<PgliteDatabase
   }
 }
 
+interface Watching extends Required<Pick<PgliteOptions, 'onLost' | 'unansweredMs'>> {
+  readonly dataDir: string | undefined
+}
+
+// One segment of Postgres' log.
+const bytesNeeded = 16 * 1_024 * 1_024
+
+async function isFull(dataDir: string | undefined): Promise<boolean> {
+  if (dataDir === undefined) return false
+  const { bavail, bsize } = await statfs(dataDir)
+  return bavail * bsize < bytesNeeded
+}
+
 /** Tells once that the thread is no good any more, until `end` says that it is meant to be. */
-function watchOver(
-  worker: Worker,
-  { onLost, unansweredMs }: Required<Pick<PgliteOptions, 'onLost' | 'unansweredMs'>>,
-) {
+function watchOver(worker: Worker, { dataDir, onLost, unansweredMs }: Watching) {
   let isOver = false
   const lost = (reason: string): void => {
     if (!isOver) onLost(reason)
@@ -97,7 +107,13 @@ function watchOver(
     return asked
   }
   return {
-    watch: createWatch({ idleMs: unansweredMs, busyMs: busyMsMax, listens, onLost: lost }),
+    watch: createWatch({
+      idleMs: unansweredMs,
+      busyMs: busyMsMax,
+      listens,
+      isFull: () => isFull(dataDir),
+      onLost: lost,
+    }),
     end: () => {
       isOver = true
     },

@@ -7,6 +7,8 @@ export interface WatchOptions {
   readonly busyMs: number
   /** Resolves once the database's thread listens: not while it works on a statement. */
   readonly listens: () => Promise<unknown>
+  /** Whether the disk is: Postgres in this form then works on for ever, also when there is room again. */
+  readonly isFull: () => Promise<boolean>
   readonly onLost: (reason: string) => void
 }
 
@@ -17,9 +19,9 @@ const onItsWayMs = 1_000
 
 /**
  * Gives every statement an end: one that nobody works on and that was not answered for `idleMs`, or that is worked on for
- * `busyMs`, never will be.
+ * `busyMs` or while the disk is full, never will be.
  */
-export function createWatch({ idleMs, busyMs, listens, onLost }: WatchOptions): Watch {
+export function createWatch({ idleMs, busyMs, listens, isFull, onLost }: WatchOptions): Watch {
   return async (statement) => {
     const began = performance.now()
     let isOver = false
@@ -37,6 +39,7 @@ export function createWatch({ idleMs, busyMs, listens, onLost }: WatchOptions): 
       if (isIdle) await sleep(onItsWayMs, undefined, { ref: false })
       if (isOver) return
       if (isIdle) onLost('a statement is not answered')
+      else if (await isFull()) onLost('the disk is full')
       else if (performance.now() - began >= busyMs) onLost('a statement does not end')
       else timer = later()
     }

@@ -16,21 +16,34 @@ const onLost = (reason: string): void => {
 
 describe('a statement', () => {
   const never = new Promise<never>(() => undefined)
+  const hasRoom = async (): Promise<boolean> => false
 
   test('that is not answered though nothing works on it is told', async () => {
-    const watch = createWatch({ idleMs: 10, busyMs: 60_000, listens: () => Promise.resolve(), onLost })
+    const watch = createWatch({
+      idleMs: 10,
+      busyMs: 60_000,
+      listens: () => Promise.resolve(),
+      isFull: hasRoom,
+      onLost,
+    })
     void watch(never)
     await expect.poll(() => lost).toEqual(['a statement is not answered'])
   })
 
   test('that is worked on for too long is told', async () => {
-    const watch = createWatch({ idleMs: 10, busyMs: 50, listens: () => never, onLost })
+    const watch = createWatch({ idleMs: 10, busyMs: 50, listens: () => never, isFull: hasRoom, onLost })
     void watch(never)
     await expect.poll(() => lost).toEqual(['a statement does not end'])
   })
 
+  test('that is worked on while the disk is full is told at the first look', async () => {
+    const full = { listens: () => never, isFull: async () => true, onLost }
+    void createWatch({ idleMs: 10, busyMs: 60_000, ...full })(never)
+    await expect.poll(() => lost).toEqual(['the disk is full'])
+  })
+
   test('that is answered or fails, however late, is told to nobody but who asked', async () => {
-    const watch = createWatch({ idleMs: 1, busyMs: 60_000, listens: () => never, onLost })
+    const watch = createWatch({ idleMs: 1, busyMs: 60_000, listens: () => never, isFull: hasRoom, onLost })
     const later = (work: () => unknown) => new Promise((resolve) => setTimeout(resolve, 30)).then(work)
     await expect(watch(later(() => 'rows'))).resolves.toBe('rows')
     await expect(watch(later(() => Promise.reject(new Error('wrong'))))).rejects.toThrow('wrong')
