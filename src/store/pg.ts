@@ -14,6 +14,7 @@ import {
   type SqlValue,
   type Statement,
 } from './sql.ts'
+import type { Watch } from './watch.ts'
 
 export interface PgDatabaseOptions {
   readonly kind: Database['kind']
@@ -21,7 +22,7 @@ export interface PgDatabaseOptions {
   /** Runs after the pool has ended. */
   readonly onClose?: () => Promise<void>
   /** Gives what the statement gives, and looks after one that takes long. */
-  readonly watch?: <T>(statement: Promise<T>) => Promise<T>
+  readonly watch?: Watch
 }
 
 const int8 = 20
@@ -94,7 +95,7 @@ export function createPgDatabase({
       return await ask(client, text, values)
     } catch (error) {
       // A text of several statements may have begun a transaction before it failed.
-      broken = await rollBack(client)
+      broken = await rollBack(client, watch)
       throw error
     } finally {
       client.release(broken)
@@ -117,7 +118,7 @@ export function createPgDatabase({
     try {
       return await ask(client, statement, values)
     } catch (error) {
-      broken = await rollBack(client)
+      broken = await rollBack(client, watch)
       throw error
     } finally {
       client.release(broken)
@@ -137,7 +138,7 @@ export function createPgDatabase({
       return result
     } catch (error) {
       // Roll back first: a client dropped inside a transaction leaves PGlite blocked for everybody.
-      broken = await rollBack(client)
+      broken = await rollBack(client, watch)
       throw error
     } finally {
       client.release(broken)
@@ -229,9 +230,9 @@ async function connect(pool: pg.Pool): Promise<pg.PoolClient> {
 }
 
 /** Undefined once the connection is as good as new, else what keeps it from that. */
-async function rollBack(client: pg.PoolClient): Promise<Error | undefined> {
+async function rollBack(client: pg.PoolClient, watch: Watch): Promise<Error | undefined> {
   try {
-    await run(client, 'rollback')
+    await watch(run(client, 'rollback'))
     return undefined
   } catch (error) {
     return error instanceof Error ? error : new Error('thrown value')
