@@ -18,6 +18,8 @@ export interface Polarity {
  */
 export function polarityOf(model: Model): Polarity {
   const seen = { grants: new Set<Relation>(), restricts: new Set<Relation>() }
+  // Whose own tuples count on that side: those of `[user] but not …` give, those of `… but not [user]` take.
+  const direct = { grants: new Set<Relation>(), restricts: new Set<Relation>() }
   type Side = keyof typeof seen
   const other = (side: Side): Side => (side === 'grants' ? 'restricts' : 'grants')
 
@@ -25,13 +27,14 @@ export function polarityOf(model: Model): Polarity {
     if (relation === undefined || seen[side].has(relation)) return
     seen[side].add(relation)
     read(relation.rewrite, relation, side)
-    for (const { type, relation: name } of relation.restrictions)
-      if (name !== undefined) visit(model.types.get(type)?.get(name), side)
   }
 
   function read(rewrite: Rewrite, owner: Relation, side: Side): void {
     switch (rewrite.kind) {
       case 'this':
+        direct[side].add(owner)
+        for (const { type, relation: name } of owner.restrictions)
+          if (name !== undefined) visit(model.types.get(type)?.get(name), side)
         return
       case 'computed':
         return visit(rewrite.relation, side)
@@ -55,11 +58,11 @@ export function polarityOf(model: Model): Polarity {
   return {
     grants(tuple) {
       const relation = relationOf(tuple)
-      return relation === undefined || seen.grants.has(relation) || !seen.restricts.has(relation)
+      return relation === undefined || direct.grants.has(relation) || !direct.restricts.has(relation)
     },
     restricts(tuple) {
       const relation = relationOf(tuple)
-      return relation === undefined || seen.restricts.has(relation)
+      return relation === undefined || direct.restricts.has(relation)
     },
   }
 }

@@ -221,3 +221,31 @@ test('by our model what is filed, put below another, or a member may give as wel
     unknown: 'givestakes',
   })
 })
+
+test('what is listed under “but not” takes, also by a tuple of the relation that may be read by', () => {
+  // As JSON: the DSL has a list at the beginning of a rule only.
+  const model = compileModel({
+    schema_version: '1.1',
+    type_definitions: [
+      { type: 'user' },
+      {
+        type: 'document',
+        relations: {
+          viewer: { this: {} },
+          can_read: {
+            difference: { base: { computedUserset: { relation: 'viewer' } }, subtract: { this: {} } },
+          },
+        },
+        metadata: {
+          relations: {
+            viewer: { directly_related_user_types: [{ type: 'user' }] },
+            can_read: { directly_related_user_types: [{ type: 'user' }] },
+          },
+        },
+      },
+    ],
+  })
+  const { grants, restricts } = polarityOf(model)
+  const tuple = { user: 'user:anne', relation: 'can_read', object: 'document:a' } as const
+  expect([grants(tuple), restricts(tuple)]).toEqual([false, true])
+})
