@@ -8,8 +8,23 @@ import type { KoaContextWithOIDC } from 'oidc-provider'
 export async function typedCodes(ctx: KoaContextWithOIDC, next: () => Promise<void>): Promise<void> {
   const { user_code: code, ...others } = ctx.query
   if (code !== undefined) ctx.query = others
-  await next()
+  try {
+    await next()
+  } catch (error) {
+    if (!cameWithoutForm(error)) throw error
+    ctx.status = 303
+    ctx.redirect(ctx.oidc.urlFor('code_verification'))
+    return
+  }
   if (ctx.oidc?.route !== 'device_authorization' || ctx.status !== 200) return
   const { verification_uri_complete: _, ...begun } = ctx.body as Readonly<Record<string, unknown>>
   ctx.body = begun
 }
+
+/**
+ * Whoever answers a form that they were never given: the library then means to give another one, in a session that it has
+ * not stored, and stumbles over it.
+ */
+const cameWithoutForm = (error: unknown): boolean =>
+  error instanceof TypeError &&
+  error.message === 'persist can only be called on previously persisted Sessions'

@@ -217,6 +217,18 @@ test('an agent that is limited to collections is offered no other', async () => 
   }
 })
 
+test.each<[string, string, RequestInit]>([
+  [
+    'a form that nobody gave them',
+    '',
+    { method: 'POST', body: new URLSearchParams({ user_code: 'ABCD-EFGH' }) },
+  ],
+  ['a step that was never begun', '/x', {}],
+])('who answers %s is given the form to type a device’s code', async (_, path, init) => {
+  const { status, headers } = await fetch(`${world.issuer}/device${path}`, { ...init, redirect: 'manual' })
+  expect([status, headers.get('location')]).toEqual([303, `${world.issuer}/device`])
+})
+
 test('a device’s code is typed: no address brings one along, and one that does is not read', async () => {
   const asked = await fetch(`${world.issuer}/device/auth`, {
     method: 'POST',
