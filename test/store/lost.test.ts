@@ -1,10 +1,14 @@
+import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Worker } from 'node:worker_threads'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { createPgDatabase } from '../../src/store/pg.ts'
 import { openPglite } from '../../src/store/pglite.ts'
 import { createWatch } from '../../src/store/watch.ts'
+import { administer } from '../support/administer.ts'
+import { native, needsPostgres } from '../support/native.ts'
 
 let lost: string[]
 beforeEach(() => {
@@ -81,3 +85,30 @@ describe('the embedded database', () => {
     await database.close()
   })
 })
+
+test(
+  'the rollback after a statement that failed has an end too: on a full disk that is what hangs',
+  needsPostgres,
+  async () => {
+    const name = `remit_test_${randomBytes(6).toString('hex')}`
+    const own = new URL(native.databaseUrl ?? '')
+    own.pathname = `/${name}`
+    await administer(native.databaseUrl ?? '', `create database ${name}`)
+    try {
+      await administer(own.href, 'create extension vector')
+      let watched = 0
+      await using database = createPgDatabase({
+        kind: 'postgres',
+        pool: { connectionString: own.href, max: 1 },
+        watch: (statement) => {
+          watched += 1
+          return statement
+        },
+      })
+      await expect(database.query('select nothing')).rejects.toThrow()
+      expect(watched).toBe(2)
+    } finally {
+      await administer(native.databaseUrl ?? '', `drop database ${name} with (force)`)
+    }
+  },
+)
