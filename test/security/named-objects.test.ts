@@ -429,6 +429,7 @@ describe('every route that takes the name of something', () => {
       'POST /agents',
       'GET /agents/{id}',
       'POST /agents/{id}/disable',
+      'POST /hosts/{host}/disable',
     ],
     [random]: [
       'GET /oauth/interaction/{uid}',
