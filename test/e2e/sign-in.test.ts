@@ -98,7 +98,10 @@ describe('in a real browser', needsChromium, () => {
     await page.getByRole('heading', { name: 'Linked accounts' }).waitFor()
     expect(await page.getByRole('main').textContent()).toContain('up/u-1')
     const cookies = await browser.context.cookies(world.url)
-    expect(cookies.map(({ name, sameSite }) => `${name} ${sameSite}`)).toEqual(['remit_session Strict'])
+    expect(cookies.map(({ name, sameSite }) => `${name} ${sameSite}`)).toEqual([
+      'remit_session Strict',
+      'remit_known Strict',
+    ])
   })
 
   test('a person links an account at another site in the session in which they began, and ends that', async () => {

@@ -30,8 +30,10 @@ test('each button that we have wakes late, or is known to agree to nothing', () 
 
 test('so does the yes to a change of the model, in the console', () => {
   const folder = new URL('../../packages/console/src/', import.meta.url)
-  const plan = readFileSync(new URL('views/model/plan.tsx', folder), 'utf8')
-  expect(plan).toMatch(/class="main wakes"\s+disabled=\{[^}]*\}\s+onClick=\{\(\) => void confirm\(\)\}/)
+  const yes = readFileSync(new URL('views/model/confirm.tsx', folder), 'utf8')
+  const buttons = [...yes.matchAll(/<button[^>]*>/g)].map(([button]) => button)
+  expect(buttons).toHaveLength(1)
+  expect(buttons[0]).toMatch(/class=\{hold \? 'main wakes' : 'bad wakes'\}/)
   expect(readFileSync(new URL('style.css', folder), 'utf8')).toContain('html:not(:hover) .wakes')
 })
 
