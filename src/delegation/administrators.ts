@@ -44,13 +44,18 @@ export function createAdministrators({ sql, persons, clock }: AdministratorsDeps
     )
     const held = rows[0]?.roles ?? []
     if (held.length === 0) return held
-    const names = await persons.namesOf(within, subject)
+    const names = await persons.namesOf(within, subject, { since: new Date(0) })
+    if (names.size === 0) return []
     // By itself: a statement that waited for the lock would still see who was disabled before its wait.
-    const disabled = await within.query(
-      `select from revocations where kind = 'subject' and key = any($1::text[]) and (until is null or until > $2)`,
+    const disabled = await within.query<{ key: string; created_at: Date }>(
+      `select key, created_at from revocations
+       where kind = 'subject' and key = any($1::text[]) and (until is null or until > $2)`,
       [[...names], new Date(clock.now())],
     )
-    return disabled.length > 0 || names.size === 0 ? [] : held
+    // Whoever ends the link to a name afterwards is still who was disabled; who ended it before is not.
+    for (const { key, created_at: since } of disabled)
+      if ((await persons.namesOf(within, subject, { since })).has(key)) return []
+    return held
   }
   return {
     rolesOf: (subject) => now(sql, subject, false),

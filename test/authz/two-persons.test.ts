@@ -103,6 +103,18 @@ describe('of those who confirm a plan', () => {
     expect(await yes('carol', id)).toMatchObject({ status: 202 })
   })
 
+  test('one who ends the link to a disabled account afterwards stays out; one who ended it before does not', async () => {
+    const { administrators, issuer: own } = world.service
+    await link()
+    await own.barring.bar('up/u-1')
+    await unlink()
+    expect(await administrators.rolesOf('user:dan')).toEqual([])
+    await own.barring.admit('up/u-1')
+    expect(await administrators.rolesOf('user:dan')).toEqual(['security.write'])
+    await own.barring.bar('up/u-1')
+    expect(await administrators.rolesOf('user:dan')).toEqual(['security.write'])
+  })
+
   test.each(['before the plan', 'before the first yes', 'before the second yes'])(
     'one with two accounts, linked %s, is one person by either',
     async (moment) => {
