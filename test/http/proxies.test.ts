@@ -58,10 +58,11 @@ describe('a request counts for', () => {
 
 describe('behind a proxy', () => {
   let world: IssuerWorld
+  let ahead = 0
   beforeAll(async () => {
     // The clock stands still: nothing is refilled while a slow machine hashes.
     const started = Date.now()
-    world = await openIssuerWorld({ env: { TRUSTED_PROXIES: '127.0.0.1' }, now: () => started })
+    world = await openIssuerWorld({ env: { TRUSTED_PROXIES: '127.0.0.1' }, now: () => started + ahead })
   })
   afterAll(() => world?.[Symbol.asyncDispose]())
 
@@ -126,6 +127,20 @@ describe('behind a proxy', () => {
     const others = await signedIn('anne')
     for (const one of [others.cookies.get('remit_known')?.value, known.replace(/.$/, '_'), 'x.y', '~~~'])
       expect(await (await openSignIn('192.0.2.2', one))('dan', password)).toBe('too many')
+  }, 120_000)
+
+  test('whoever keeps the marks of many sign-ins guesses twelve times by all of them', async () => {
+    const marks: string[] = []
+    for (ahead = 0; ahead < 4_000; ahead += 1_000)
+      marks.push((await signedIn('carol')).cookies.get('remit_known')?.value ?? '')
+    ahead = 0
+    expect(new Set(marks).size).toBe(4)
+    const told: string[] = []
+    for (const mark of marks) {
+      const thief = await openSignIn('192.0.2.3', mark)
+      for (let guess = 0; guess < 6; guess += 1) told.push(await thief('carol', `guess ${guess}`))
+    }
+    expect(told.filter((one) => one === 'wrong')).toHaveLength(12)
   }, 120_000)
 
   async function signedIn(user: string) {

@@ -31,8 +31,10 @@ export function createPasswordMethod({
   const guessesOfAll = createLimits({ perMinute: guessesPerMinute * 10, now })
   // One password tried on many accounts, and memory and cores for the hashing of whatever is sent.
   const guessesOfAddress = createAddressLimits({ perMinute: guessesPerMinute * 5, now })
-  // Out of strangers' reach, however many networks they have: from here this account has signed in.
+  // Out of strangers' reach, however many networks they have: from here this account has signed in. Each sign-in leaves
+  // another mark, and who once had the password may hold many.
   const guessesOfKnown = createLimits({ perMinute: guessesPerMinute, now })
+  const guessesOfAllKnown = createLimits({ perMinute: guessesPerMinute * 2, now })
 
   /** Counts it; what takes that back where it was right, or undefined: too many. */
   function admit(c: AppContext, user: string): (() => void) | undefined {
@@ -41,7 +43,11 @@ export function createPasswordMethod({
     try {
       if (known !== undefined) {
         guessesOfKnown.take(known)
-        return () => guessesOfKnown.giveBack(known)
+        guessesOfAllKnown.take(user)
+        return () => {
+          guessesOfKnown.giveBack(known)
+          guessesOfAllKnown.giveBack(user)
+        }
       }
       guessesOfAddress.take(network)
       // No account has such a name: nothing of it is kept.
