@@ -10,3 +10,8 @@ create table approval_host_askers (
   blocked_at timestamptz,
   primary key (subject, host)
 );
+insert into approval_host_askers (subject, host, blocked_at)
+select a.subject, rtrim(substring(c.client_id from '^https://([^/:?#]+)'), '.'), min(a.blocked_at)
+from approval_askers as a join clients as c on c.agent = a.agent
+where a.blocked_at is not null and a.agent like 'cimd/%' and c.client_id like 'https://%'
+group by 1, 2;

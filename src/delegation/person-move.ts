@@ -63,6 +63,12 @@ export function createPersonMove(deps: PersonMoveDeps): PersonMove {
     if (isLocal(to) && !(await people.has(to))) throw invalid('to', `There is no local account ${to}.`)
     if (!isLocal(to) && to.split('/')[0] !== from.split('/')[0])
       throw invalid('to', 'Both keys are of one issuer, or the new one is a local account.')
+    const bound = await persons.linkedTo(database, `user:${from}`)
+    if (bound !== undefined)
+      throw invalid(
+        'from',
+        `${from} is linked to ${bound}, who could not sign in by it any more. End the link first, at /accounts.`,
+      )
     const linked = await persons.linkedTo(database, `user:${to}`)
     if (linked !== undefined) throw invalid('to', `${to} is linked to ${linked}. Move to ${linked}.`)
     const [begun] = await database.query<{ new_key: string }>(

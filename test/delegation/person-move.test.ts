@@ -227,6 +227,8 @@ describe('a move', () => {
       field: 'to',
       public: expect.stringContaining('linked to anne'),
     })
+    // She signs in by it: moved, it would be disabled, and she with it.
+    await expect(world.service.personMove.move(other, 'anne')).rejects.toMatchObject({ field: 'from' })
     await world.service.personMove.move(old, 'anne')
     expect(await found('anne')).toEqual(visible)
     await expect(world.service.personMove.move(old, 'bob')).rejects.toMatchObject({ field: 'to' })

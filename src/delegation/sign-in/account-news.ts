@@ -12,11 +12,13 @@ export interface AccountNews {
 /** For how long what was added shows nothing yet, and is told of. */
 export const settlesMs = 86_400_000
 
-/** SQL: what is to be told since `since`, as `(key, person, at, issuer)`. */
+/** SQL: what is to be told since `since`, as `(key, person, at, issuer)`. The key is of this person and moment: what somebody else added before is other news. */
 export const newsSince = (since: string): string => `(
-  select 'passkey ' || id as key, person, created_at as at, null as issuer from passkeys where created_at > ${since}
+  select concat_ws(' ', 'passkey', id, person, extract(epoch from created_at)) as key, person, created_at as at, null as issuer
+  from passkeys where created_at > ${since}
   union all
-  select 'link ' || issuer || ' ' || sub, person, linked_at, issuer from account_links where linked_at > ${since})`
+  select concat_ws(' ', 'link', issuer, sub, person, extract(epoch from linked_at)), person, linked_at, issuer
+  from account_links where linked_at > ${since})`
 
 /** What was added to somebody's account within a day, newest first. */
 export const createAccountNews =

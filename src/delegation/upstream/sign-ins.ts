@@ -5,6 +5,7 @@ import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { Seal } from '../issuer/seal.ts'
 import type { AccountLinks } from '../links.ts'
+import { settlesMs } from '../sign-in/account-news.ts'
 import type { People, Person } from '../sign-in/people.ts'
 import { createAttempts } from './attempts.ts'
 import type { UpstreamIdentity, UpstreamProvider, UpstreamRefusal } from './provider.ts'
@@ -47,8 +48,13 @@ export interface UpstreamSignIns {
    * The account that this identity signs in: the local one that it is linked to, or `namespace/key`. Undefined where
    * that key belongs to somebody at another issuer.
    */
-  account(identity: UpstreamIdentity): Promise<Person | undefined>
+  account(identity: UpstreamIdentity): Promise<SignedInAs | undefined>
   sweep(): Promise<number>
+}
+
+export interface SignedInAs extends Person {
+  /** Linked so lately that it shows no more than a password does. */
+  readonly isYoung?: boolean
 }
 
 export interface UpstreamSignInsDeps {
@@ -82,7 +88,7 @@ const answered = z.object({
 
 /** Sign-in through trusted issuers, bound to the browser and to the sign-in or session that began it. */
 export function createUpstreamSignIns(deps: UpstreamSignInsDeps): UpstreamSignIns {
-  const { log, providers, people, links } = deps
+  const { sql, clock, log, providers, people, links } = deps
   const attempts = createAttempts({ ...deps, use: 'upstream', begun, answered })
   const at = (namespace: string) => providers.find((one) => one.namespace === namespace)
 
@@ -129,7 +135,11 @@ export function createUpstreamSignIns(deps: UpstreamSignInsDeps): UpstreamSignIn
       const linked = await links.of({ issuer, sub })
       if (linked !== undefined) {
         const local = await people.get(linked)
-        return local && { key: local.key, name: local.name }
+        const young = await sql.query(
+          'select from account_links where issuer = $1 and sub = $2 and linked_at > $3',
+          [issuer, sub, new Date(clock.now() - settlesMs)],
+        )
+        return local && { key: local.key, name: local.name, isYoung: young.length > 0 }
       }
       if (await people.arrive({ key, name }, { issuer, sub })) return { key, name }
       log('upstream_key_taken', { issuer, detail: 'its namespace holds people of another issuer' })

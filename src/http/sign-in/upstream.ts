@@ -58,7 +58,9 @@ export function createUpstreamMethod(deps: UpstreamMethodDeps): SignInMethod {
           if (identity === undefined) return { problem: 'That sign-in is over. Start again.' }
           const account = await upstream.account(identity)
           if (account !== undefined) {
-            const { issuer, sub, amr, signedInAt } = identity
+            const { issuer, sub, signedInAt } = identity
+            // Other APIs read it as well: whoever linked it a moment ago may have had no more than the password.
+            const amr = identity.amr.filter((method) => account.isYoung !== true || method === 'pwd')
             const signedIn = { person: account.key, amr, upstream: { issuer, sub } }
             // When they were there, not when their browser came back.
             const verifiedAt = new Date(signedInAt * 1_000)
