@@ -97,17 +97,31 @@ export function createJudge({ issuers, lookUp, clock, demo, newTxn }: JudgeDeps)
 
   // Each is a signature on this thread, and some questions to the database.
   const inTurn = createTurns({ atOnce: 32, perTurn: 8, waitingMax: 2_000, full: tooMany })
-  const judge = (...token: Parameters<typeof judgeNow>) => inTurn(() => judgeNow(...token))
+  /** Its turn begins with the key in hand: an issuer that does not answer holds up its own tokens alone. */
+  async function judge(
+    token: string,
+    issuer: IssuerSource,
+    ...asked: readonly [
+      use: TokenUse,
+      audience: (claims: Claims) => string | undefined,
+      foreignDetails: boolean,
+    ]
+  ): Promise<Result<Judged, VerifyReason>> {
+    const edition = issuer.keys.edition()
+    const signed = await signedWith(token, issuer)
+    if (!signed.ok) return signed
+    return inTurn(() => judgeNow(token, issuer, { ...signed.value, edition }, ...asked))
+  }
 
   async function judgeNow(
     token: string,
     issuer: IssuerSource,
+    { edition, ...signed }: Signed & Pick<Judged, 'edition'>,
     use: TokenUse,
     audience: (claims: Claims) => string | undefined,
     foreignDetails: boolean,
   ): Promise<Result<Judged, VerifyReason>> {
-    const edition = issuer.keys.edition()
-    const payload = await signedPayload(token, issuer)
+    const payload = await signedPayload(token, issuer, signed)
     if (!payload.ok) return payload
     const claims = parseClaims(payload.value.payload)
     if (!claims.ok) return claims
@@ -175,8 +189,14 @@ function findIssuer(
   }
 }
 
-/** The payload in our own words, once its signature holds. */
-async function signedPayload(token: string, issuer: IssuerSource): Promise<Result<Normalised, VerifyReason>> {
+/** What a token says that it is signed with, and the key of its issuer for that. */
+interface Signed {
+  readonly header: ProtectedHeaderParameters
+  readonly typ: string
+  readonly key: CryptoKey
+}
+
+async function signedWith(token: string, issuer: IssuerSource): Promise<Result<Signed, VerifyReason>> {
   const header = readHeader(token)
   if (header === undefined) return refuse('malformed')
   if (header.alg === undefined || !issuer.algorithms.includes(header.alg)) return refuse('wrong_algorithm')
@@ -184,11 +204,19 @@ async function signedPayload(token: string, issuer: IssuerSource): Promise<Resul
   if (typ === undefined || !(accessTokenTypes.has(typ) || otherTypes(issuer).includes(typ)))
     return refuse('wrong_type')
   const key = await issuer.keys(header)
-  if (!key.ok) return key
+  return key.ok ? ok({ header, typ, key: key.value }) : key
+}
+
+/** The payload in our own words, once its signature holds. */
+async function signedPayload(
+  token: string,
+  issuer: IssuerSource,
+  { header, typ, key }: Signed,
+): Promise<Result<Normalised, VerifyReason>> {
   try {
-    const isPlain = isPlainEs256(header, key.value)
-    if (isPlain && !holdsEs256(token, key.value)) return refuse('bad_signature')
-    const payload = isPlain ? decodeJwt(token) : await payloadByJose(token, key.value, issuer)
+    const isPlain = isPlainEs256(header, key)
+    if (isPlain && !holdsEs256(token, key)) return refuse('bad_signature')
+    const payload = isPlain ? decodeJwt(token) : await payloadByJose(token, key, issuer)
     return issuer.kind === 'own' ? ok({ payload, actorsNamed: true }) : normalise(payload, typ, issuer)
   } catch (error) {
     if (error instanceof JWSSignatureVerificationFailed) return refuse('bad_signature')

@@ -2,8 +2,9 @@ import { createSecretKey } from 'node:crypto'
 import { SignJWT, UnsecuredJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { PresentedProof } from '../../src/delegation/dpop.ts'
-import type { Resource } from '../../src/delegation/issuers.ts'
+import { externalIssuer, type Resource } from '../../src/delegation/issuers.ts'
 import { outer } from '../../src/delegation/reasons.ts'
+import { trustedIssuer } from '../../src/settings/issuers.ts'
 import { makeHolder } from '../support/dpop.ts'
 import { startTestIssuer, type TestIssuer, type TokenOptions } from '../support/issuer.ts'
 import { helperBot, openVerifying, own, publicUrl, putDelegation, researchBot } from './world.ts'
@@ -575,3 +576,18 @@ test('of thousands of tokens at once 8 are verified in a turn of the event loop,
     reason: { code: 'authorization_unavailable', headers: { 'retry-after': '1' } },
   })
 })
+
+test('tokens of an issuer that does not answer wait for it alone', async () => {
+  const { verifierOf, ownIssuer, ownToken, clock } = world
+  if (ownIssuer === undefined) throw new Error('There is no issuer of ours.')
+  const never = () => new Promise<never>(() => undefined)
+  const silent = externalIssuer(trustedIssuer.parse(issuer.entry()), {
+    fetch: never,
+    clock,
+    timeoutMs: 60_000,
+  })
+  const verifier = verifierOf([ownIssuer, silent])
+  const token = await external()
+  for (let nth = 0; nth < 100; nth += 1) void verifier.verify(token, 'api').catch(() => undefined)
+  expect(await verifier.verify(await ownToken(), 'api')).toMatchObject({ ok: true })
+}, 10_000)
