@@ -1,8 +1,11 @@
+import { AppError } from '../kernel/errors.ts'
 import { hasTooManyParts, partsMax } from '../kernel/json-parts.ts'
 
 export interface NdjsonLimits {
   /** Bytes of one line. */
   readonly lineBytesMax: number
+  /** Blank ones too: each takes its time. */
+  readonly linesMax: number
 }
 
 /** One line that is not blank, counted from 1. */
@@ -17,55 +20,72 @@ export type NdjsonLine =
 
 const newline = 0x0a
 const blank = /^[\t\r ]*$/
+const decoder = new TextDecoder('utf-8', { fatal: true })
 
 /**
  * Reads newline-delimited JSON as it comes in, one line in memory at a time. A line that is too long, not UTF-8
- * or not JSON is reported and left behind; what follows it is read. Blank lines are counted and skipped.
+ * or not JSON is reported and left behind; what follows it is read. Blank lines are counted and skipped. Throws `payload_too_large` after `linesMax` lines.
  */
 export async function* readNdjson(
   body: AsyncIterable<Uint8Array>,
-  { lineBytesMax }: NdjsonLimits,
+  { lineBytesMax, linesMax }: NdjsonLimits,
 ): AsyncGenerator<NdjsonLine> {
-  let parts: Uint8Array[] = []
+  let held = Buffer.alloc(4_096)
   let size = 0
   let line = 1
   for await (const chunk of body) {
     let from = 0
     for (let end = chunk.indexOf(newline, from); end >= 0; end = chunk.indexOf(newline, from)) {
-      const read = readLine(line, [...parts, chunk.subarray(from, end)], size + end - from, lineBytesMax)
-      if (read !== undefined) yield read
-      parts = []
+      const rest = chunk.subarray(from, end)
+      const total = size + rest.length
+      if (total > lineBytesMax) yield tooLong(line, lineBytesMax)
+      else if (total > 0) {
+        held = size === 0 ? held : kept(held, size, rest)
+        const read = readLine(line, size === 0 ? rest : held.subarray(0, total))
+        if (read !== undefined) yield read
+      }
       size = 0
       line += 1
+      if (line > linesMax + 1) throw new AppError('payload_too_large', { public: 'Too many lines.' })
       from = end + 1
     }
-    size += chunk.length - from
+    const rest = chunk.subarray(from)
     // What is too long already need not be kept: only its length counts from here.
-    if (size > lineBytesMax) parts = []
-    else if (from < chunk.length) parts.push(chunk.slice(from))
+    if (size + rest.length <= lineBytesMax) held = kept(held, size, rest)
+    size += rest.length
   }
-  const last = readLine(line, parts, size, lineBytesMax)
-  if (last !== undefined) yield last
+  if (size > lineBytesMax) yield tooLong(line, lineBytesMax)
+  else if (size > 0) {
+    const last = readLine(line, held.subarray(0, size))
+    if (last !== undefined) yield last
+  }
 }
 
-function readLine(
-  line: number,
-  parts: readonly Uint8Array[],
-  size: number,
-  bytesMax: number,
-): NdjsonLine | undefined {
-  if (size > bytesMax) {
-    return { line, ok: false, code: 'payload_too_large', detail: `A line holds at most ${bytesMax} bytes.` }
-  }
-  const bytes = parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts)
+/** Puts bytes behind those that are there, in place where there is room: a line may come byte by byte. */
+function kept(held: Buffer<ArrayBuffer>, size: number, more: Uint8Array): Buffer<ArrayBuffer> {
+  const all =
+    size + more.length <= held.length ? held : Buffer.alloc(Math.max(2 * held.length, size + more.length))
+  if (all !== held) held.copy(all, 0, 0, size)
+  all.set(more, size)
+  return all
+}
+
+const tooLong = (line: number, bytesMax: number): NdjsonLine => ({
+  line,
+  ok: false,
+  code: 'payload_too_large',
+  detail: `A line holds at most ${bytesMax} bytes.`,
+})
+
+function readLine(line: number, bytes: Uint8Array): NdjsonLine | undefined {
   try {
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+    const text = decoder.decode(bytes)
     if (blank.test(text)) return undefined
     if (hasTooManyParts(text)) {
       const detail = `A line has at most ${partsMax} members and elements.`
       return { line, ok: false, code: 'payload_too_large', detail }
     }
-    return { line, ok: true, value: JSON.parse(text) as unknown, bytes: size }
+    return { line, ok: true, value: JSON.parse(text) as unknown, bytes: bytes.length }
   } catch (error) {
     const detail = error instanceof SyntaxError ? 'The line is not JSON.' : 'The line is not UTF-8.'
     return { line, ok: false, code: 'malformed_body', detail }

@@ -360,9 +360,30 @@ describe('a snapshot', () => {
 describe('newline-delimited JSON', () => {
   const read = async (chunks: readonly Uint8Array[], lineBytesMax = 50): Promise<NdjsonLine[]> => {
     const lines: NdjsonLine[] = []
-    for await (const line of readNdjson(Readable.from(chunks), { lineBytesMax })) lines.push(line)
+    for await (const line of readNdjson(Readable.from(chunks), { lineBytesMax, linesMax: 1_000 }))
+      lines.push(line)
     return lines
   }
+
+  test('a line that comes byte by byte takes little more memory than it is long', async () => {
+    const text = JSON.stringify('x'.repeat(400_000))
+    let most = 0
+    const before = process.memoryUsage()
+    async function* bytes() {
+      for (const byte of Buffer.from(text)) yield Buffer.alloc(1, byte)
+      const { heapUsed, arrayBuffers } = process.memoryUsage()
+      most = heapUsed + arrayBuffers - before.heapUsed - before.arrayBuffers
+    }
+    const lines: NdjsonLine[] = []
+    for await (const line of readNdjson(bytes(), { lineBytesMax: 1_000_000, linesMax: 1 })) lines.push(line)
+    expect(lines).toEqual([{ line: 1, ok: true, value: 'x'.repeat(400_000), bytes: 400_002 }])
+    expect(most).toBeLessThan(60_000_000)
+  })
+
+  test('blank lines count as well', async () => {
+    await expect(read([Buffer.alloc(1_000, '\n')])).resolves.toEqual([])
+    await expect(read([Buffer.alloc(1_001, '\n')])).rejects.toMatchObject({ code: 'payload_too_large' })
+  })
 
   test('leaves behind a line of more parts than any document before it is parsed', async () => {
     expect(await read([Buffer.from(`[${'{},'.repeat(200_000)}{}]\n7`)], 1_000_000)).toEqual([
