@@ -154,3 +154,24 @@ test('rejects what it still has when it is closed', async () => {
   await Promise.all(waiting)
   await expect(parser.parse({ mimeType: mimeTypes.plain, bytes: Buffer.from('x') })).rejects.toThrow('closed')
 })
+
+test('keeps no thread in which a document was given up: a library may still be at other parts of it', async () => {
+  let started = 0
+  const count = (): void => {
+    started += 1
+  }
+  process.on('worker', count)
+  try {
+    await withParser({}, async (parser) => {
+      await stillReads(parser)
+      await stillReads(parser)
+      expect(started).toBe(1)
+      const broken = { mimeType: mimeTypes.docx, bytes: Buffer.from('no archive') }
+      await expect(parser.parse(broken)).rejects.toMatchObject({ code: 'unreadable' })
+      await stillReads(parser)
+      expect(started).toBe(2)
+    })
+  } finally {
+    process.off('worker', count)
+  }
+})

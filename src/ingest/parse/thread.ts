@@ -61,10 +61,12 @@ export function createThread(limits: ParseLimits, cutting: Cutting | undefined):
     if (from !== worker || reply.id !== running?.request.id) return
     const task = running
     running = undefined
-    // What a large document leaves behind would count against the next one.
-    const { bytes } = await usedBy(from)
+    // What a large document leaves behind would count against the next one; and of one that was given up a library may
+    // still read other parts.
+    const isGivenUp = 'code' in reply
+    const { bytes } = isGivenUp ? { bytes: 0 } : await usedBy(from)
     from.unref()
-    if (from === worker && bytes >= limits.memoryBytesMax / 2) {
+    if (from === worker && (isGivenUp || bytes >= limits.memoryBytesMax / 2)) {
       worker = undefined
       void from.terminate()
     }
