@@ -31,6 +31,6 @@ EXPOSE 8787
 
 # The operators' listener answers on loopback whatever PUBLIC_URL is.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
-  CMD ["node", "-e", "fetch('http://127.0.0.1:8788/readyz').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
+  CMD ["node", "-e", "const file = process.env.OPS_BEARER_FILE; const headers = file ? { authorization: 'Bearer ' + require('node:fs').readFileSync(file, 'utf8').trim() } : {}; fetch('http://127.0.0.1:8788/readyz', { headers }).then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
 
 CMD ["node", "src/main.ts"]
