@@ -160,7 +160,7 @@ async function put(id: string, bomb: Hostile): Promise<string | undefined> {
 async function ended(job: string): Promise<string> {
   for (; ; await sleep(100)) {
     const response = await fetch(`${url}/jobs/${job}`, { headers: await service() })
-    const { state, failed } = ((await response.json()) as { job: { state: string; failed: number } }).job
+    const { state, failed } = (await response.json()) as { state: string; failed: number }
     if (state === 'done' || state === 'failed') return failed > 0 ? 'given up' : state
   }
 }
