@@ -146,7 +146,6 @@ async function receive(
   }
   for await (const entry of readNdjson(body, context.limits)) {
     const { line } = entry
-    if (line > context.limits.linesMax) throw new AppError('payload_too_large', { public: 'Too many lines.' })
     if (!entry.ok) {
       await refuse(line, { code: entry.code, detail: entry.detail })
       continue

@@ -36,6 +36,7 @@ export async function* readNdjson(
   for await (const chunk of body) {
     let from = 0
     for (let end = chunk.indexOf(newline, from); end >= 0; end = chunk.indexOf(newline, from)) {
+      if (line > linesMax) throw tooMany()
       const rest = chunk.subarray(from, end)
       const total = size + rest.length
       if (total > lineBytesMax) yield tooLong(line, lineBytesMax)
@@ -46,7 +47,6 @@ export async function* readNdjson(
       }
       size = 0
       line += 1
-      if (line > linesMax + 1) throw new AppError('payload_too_large', { public: 'Too many lines.' })
       from = end + 1
     }
     const rest = chunk.subarray(from)
@@ -54,6 +54,7 @@ export async function* readNdjson(
     if (size + rest.length <= lineBytesMax) held = kept(held, size, rest)
     size += rest.length
   }
+  if (size > 0 && line > linesMax) throw tooMany()
   if (size > lineBytesMax) yield tooLong(line, lineBytesMax)
   else if (size > 0) {
     const last = readLine(line, held.subarray(0, size))
@@ -69,6 +70,8 @@ function kept(held: Buffer<ArrayBuffer>, size: number, more: Uint8Array): Buffer
   all.set(more, size)
   return all
 }
+
+const tooMany = (): AppError => new AppError('payload_too_large', { public: 'Too many lines.' })
 
 const tooLong = (line: number, bytesMax: number): NdjsonLine => ({
   line,
