@@ -9,7 +9,7 @@ import {
 import { JOSEError, JWSSignatureVerificationFailed } from 'jose/errors'
 import type { Clock } from '../kernel/clock.ts'
 import { AppError } from '../kernel/errors.ts'
-import { createTurns } from '../kernel/in-turn.ts'
+import { createInTurn } from '../kernel/in-turn.ts'
 import type { Principal } from '../kernel/principal.ts'
 import { ok, type Result, refuse } from '../kernel/result.ts'
 import { type Claims, isFor, parseClaims } from './claims.ts'
@@ -96,7 +96,7 @@ export function createJudge({ issuers, lookUp, clock, demo, newTxn }: JudgeDeps)
   )
 
   // Each is a signature on this thread, and some questions to the database.
-  const inTurn = createTurns({ atOnce: 32, perTurn: 8, waitingMax: 2_000, full: tooMany })
+  const inTurn = createInTurn({ atOnce: 32, perTurn: 8, waitingMax: 2_000, full: tooMany })
   /** Its turn begins with the key in hand: an issuer that does not answer holds up its own tokens alone. */
   async function judge(
     token: string,

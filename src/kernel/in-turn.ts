@@ -13,7 +13,7 @@ export interface TurnsOptions {
 export type InTurn = <T>(work: () => Promise<T>) => Promise<T>
 
 /** Keeps work of which much may come at once from keeping everybody else waiting: so much in one turn of the event loop. */
-export function createTurns({ atOnce, perTurn, waitingMax, full }: TurnsOptions): InTurn {
+export function createInTurn({ atOnce, perTurn, waitingMax, full }: TurnsOptions): InTurn {
   const waiting: (() => void)[] = []
   let underWay = 0
   let begun = 0

@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest'
-import { createTurns } from '../../src/kernel/in-turn.ts'
+import { createInTurn } from '../../src/kernel/in-turn.ts'
 
 const full = () => new Error('full')
 
 test('no more is begun in one turn of the event loop, nor under way, than was said; in order, and all of it', async () => {
-  const inTurn = createTurns({ atOnce: 5, perTurn: 2, waitingMax: 100, full })
+  const inTurn = createInTurn({ atOnce: 5, perTurn: 2, waitingMax: 100, full })
   let turn = 0
   let underWay = 0
   const begunIn: number[] = []
@@ -34,7 +34,7 @@ test('no more is begun in one turn of the event loop, nor under way, than was sa
 })
 
 test('one that comes alone does not wait for a turn', async () => {
-  const inTurn = createTurns({ atOnce: 1, perTurn: 1, waitingMax: 0, full })
+  const inTurn = createInTurn({ atOnce: 1, perTurn: 1, waitingMax: 0, full })
   let isTurnOver = false
   setImmediate(() => {
     isTurnOver = true
@@ -43,7 +43,7 @@ test('one that comes alone does not wait for a turn', async () => {
 })
 
 test('whoever comes after all that may wait is told so at once; what fails makes room as well', async () => {
-  const inTurn = createTurns({ atOnce: 1, perTurn: 10, waitingMax: 2, full })
+  const inTurn = createInTurn({ atOnce: 1, perTurn: 10, waitingMax: 2, full })
   const held = Promise.withResolvers<void>()
   const first = inTurn(() => held.promise)
   const waiting = [inTurn(() => Promise.reject(new Error('wrong'))), inTurn(async () => 'last')]
