@@ -84,7 +84,7 @@ const callers = (operation: string): readonly string[] => {
   if (/^(post \/retrieve|get \/(documents|collections))/.test(operation)) return ['person', 'agent']
   if (/ \/(delegations|connections)/.test(operation)) return ['browser']
   if (
-    /^((get|put) \/fields|put \/collections|post \/(explain|memberships|view-as|what-if|who-can))|\/(model|agents|activity|audit)/.test(
+    /^((get|put) \/fields|put \/collections|post \/(explain|memberships|view-as|what-if|who-can))|\/(model|agents|hosts|activity|audit)/.test(
       operation,
     )
   )

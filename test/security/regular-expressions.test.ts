@@ -100,7 +100,7 @@ const least = (measure: () => number): number => Math.min(measure(), measure(), 
 
 /** Far above what any of these sizes takes in one go, far below what they take in goes from each place. */
 const noticed = 1
-const sizeMax = 2_048
+const sizeMax = 4_096
 /** In steps: what doubles with each letter never ends. */
 const sizes = [2, 6, 10, 14, 18, 22, 26, 64, 256, sizeMax]
 
