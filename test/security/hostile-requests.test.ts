@@ -70,6 +70,7 @@ const byName = {
   document: ['handbook/travel'],
   txn: ['txn-1'],
   client: ['agent-app'],
+  host: ['assistant.example'],
   key: ['year', 'topic', 'day', 'open', 'expires_at'],
   value: ['travel', '2026-01-01'],
 }
