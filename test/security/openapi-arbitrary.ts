@@ -29,7 +29,7 @@ export interface HostileRequest {
 }
 
 export interface Vocabulary {
-  /** Values that may be right for a member or parameter of this name; `id` for what stands in a path. */
+  /** Values that may be right for a member or parameter of this name, in a path too. */
   readonly byName: Readonly<Record<string, readonly string[]>>
   /** Whoever may carry a token. */
   readonly everybody: readonly string[]
@@ -165,7 +165,7 @@ function fittingParts(
   )
   return fc.record({
     verb: fc.constant(method.toUpperCase()),
-    segment: values.text('id').map(encode),
+    segment: values.text(nameInPath(operation)).map(encode),
     query: fc.record(Object.fromEntries(needed.map(({ name }) => [name, values.text(name)]))),
     type: fc.constant(type),
     body: type === '' ? fc.constant(undefined) : type.includes('ndjson') ? lines : json,
@@ -207,8 +207,8 @@ function hostileParts({ values, method, operation, line }: Context): Arbitrary<P
   return fc.record({
     verb: mostly(fc.constant(method.toUpperCase()), fc.constantFrom(...verbs)),
     segment: mostly(
-      values.text('id').map(encode),
-      values.text('id').map((text) => text.replaceAll(/[\s\0#?]/g, '')),
+      values.text(nameInPath(operation)).map(encode),
+      values.text(nameInPath(operation)).map((text) => text.replaceAll(/[\s\0#?]/g, '')),
     ),
     query: fc.dictionary(fc.constantFrom(...named, 'x', '__proto__'), values.text('query'), { maxKeys: 2 }),
     type: mostly(fc.constant(type), fc.constantFrom(...types)),
@@ -216,6 +216,10 @@ function hostileParts({ values, method, operation, line }: Context): Arbitrary<P
     headers: mostly(fc.constant({}), fc.constantFrom(...oddHeaders)),
   })
 }
+
+/** What stands in the path is one of ours by its own name; of several, all take the first one's. */
+const nameInPath = ({ parameters }: Operation): string =>
+  parameters?.find((parameter) => parameter.in === 'path')?.name ?? 'id'
 
 const contentOf = ({ requestBody }: Operation) => Object.entries(requestBody?.content ?? {})[0] ?? []
 
