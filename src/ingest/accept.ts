@@ -30,6 +30,8 @@ export interface Accepting {
   readonly onRefused: 'throw' | 'note'
   /** Runs first in the same transaction: makes the job, or sees that its import still comes in. */
   readonly begin?: (sql: Sql) => Promise<void>
+  /** Fires when the request is over: what has not begun then does not begin. */
+  readonly signal?: AbortSignal | undefined
 }
 
 /**
@@ -46,30 +48,34 @@ export async function acceptDocuments(
   const { database, fga, clock, queue, step } = context
   const { items } = accepting
   const objects = items.map(({ input }) => documentObject(input.id)).sort()
-  const refusals = await context.locks.hold(objects, async (hold) => {
-    const fields = await readFields(database)
-    const planned = await plan(
-      { database, fga, now: clock.now() },
-      writer.subject,
-      items.map(({ input }) => input),
-    )
-    const checked = planned.map((entry, index): Planned => {
-      const input = items[index]?.input
-      if (!entry.ok || input === undefined) return entry
-      const error = contentRefusal(input, contentOf(input).mimeType, context.mimeTypes, fields)
-      return error === undefined ? entry : { ok: false, error }
-    })
-    const refused = checked.find((entry) => !entry.ok)
-    if (accepting.onRefused === 'throw' && refused?.ok === false) throw refused.error
-    const committed = await hold.transaction((sql) => commit(context, sql, writer, accepting, checked))
-    for (const { input } of items) await step('accepted', input.id)
-    await settleFolders(context, committed.tags)
-    for (const id of committed.narrowed) {
-      await settleObject(context, hold, documentObject(id))
-      await step('narrowed', id)
-    }
-    return checked.filter(({ ok }) => !ok).length
-  })
+  const refusals = await context.locks.hold(
+    objects,
+    async (hold) => {
+      const fields = await readFields(database)
+      const planned = await plan(
+        { database, fga, now: clock.now() },
+        writer.subject,
+        items.map(({ input }) => input),
+      )
+      const checked = planned.map((entry, index): Planned => {
+        const input = items[index]?.input
+        if (!entry.ok || input === undefined) return entry
+        const error = contentRefusal(input, contentOf(input).mimeType, context.mimeTypes, fields)
+        return error === undefined ? entry : { ok: false, error }
+      })
+      const refused = checked.find((entry) => !entry.ok)
+      if (accepting.onRefused === 'throw' && refused?.ok === false) throw refused.error
+      const committed = await hold.transaction((sql) => commit(context, sql, writer, accepting, checked))
+      for (const { input } of items) await step('accepted', input.id)
+      await settleFolders(context, committed.tags)
+      for (const id of committed.narrowed) {
+        await settleObject(context, hold, documentObject(id))
+        await step('narrowed', id)
+      }
+      return checked.filter(({ ok }) => !ok).length
+    },
+    accepting.signal,
+  )
   queue.wake()
   return refusals
 }

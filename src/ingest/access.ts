@@ -34,31 +34,36 @@ export async function changeAccess(
   context: IngestContext,
   caller: Caller,
   change: AccessChange,
+  signal?: AbortSignal,
 ): Promise<readonly JobNote[]> {
   const entries = entriesOf(change)
   assertFits(entries)
-  return context.locks.hold(locksFor(entries), async (hold) => {
-    const facts = await readObjects(context, caller, entries)
-    for (const entry of entries) {
-      const refused = refusalOf(caller, entry, facts)
-      if (refused !== undefined) throw new AppError('forbidden', { field: entry.field, public: refused })
-    }
-    await assertNoCircle(context.database, entries)
-    await assertSameEnds(context, entries)
-    const kept = caller.kind === 'service' ? await keepSensitive(context, entries, facts) : []
-    const all = [...entries, ...kept]
-    if (!(await hold.isOrderly(changeOf(all))))
-      throw invalid(
-        'writes',
-        'Too many tuples at once that may give as well as take: parents, filings, members.',
-      )
-    await writeChange(context, hold, caller.writer, all)
-    return kept.map(({ tuple }) => ({
-      id: splitObject(tuple.object).id,
-      code: 'sensitivity_kept',
-      detail: noteTexts.sensitivity_kept,
-    }))
-  })
+  return context.locks.hold(
+    locksFor(entries),
+    async (hold) => {
+      const facts = await readObjects(context, caller, entries)
+      for (const entry of entries) {
+        const refused = refusalOf(caller, entry, facts)
+        if (refused !== undefined) throw new AppError('forbidden', { field: entry.field, public: refused })
+      }
+      await assertNoCircle(context.database, entries)
+      await assertSameEnds(context, entries)
+      const kept = caller.kind === 'service' ? await keepSensitive(context, entries, facts) : []
+      const all = [...entries, ...kept]
+      if (!(await hold.isOrderly(changeOf(all))))
+        throw invalid(
+          'writes',
+          'Too many tuples at once that may give as well as take: parents, filings, members.',
+        )
+      await writeChange(context, hold, caller.writer, all)
+      return kept.map(({ tuple }) => ({
+        id: splitObject(tuple.object).id,
+        code: 'sensitivity_kept',
+        detail: noteTexts.sensitivity_kept,
+      }))
+    },
+    signal,
+  )
 }
 
 /**

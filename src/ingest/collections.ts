@@ -27,20 +27,25 @@ export async function saveCollection(
   context: IngestContext,
   writer: Writer,
   input: CollectionInput,
+  signal?: AbortSignal,
 ): Promise<void> {
   assertInput(input)
   const object = collectionObject(input.id)
-  await context.locks.hold([object], async (hold) => {
-    await hold.transaction(async (sql) => {
-      await sql.query(
-        `insert into collections (id, title, public_allowed) values ($1, $2, $3)
+  await context.locks.hold(
+    [object],
+    async (hold) => {
+      await hold.transaction(async (sql) => {
+        await sql.query(
+          `insert into collections (id, title, public_allowed) values ($1, $2, $3)
          on conflict (id) do update set title = excluded.title, public_allowed = excluded.public_allowed`,
-        [input.id, input.title, input.publicAllowed ?? false],
-      )
-      await record(sql, writer, { event: 'collection_saved', collection: input.id })
-    })
-    await anew(async () => hold.write(await rightsChange(context, object, input)))
-  })
+          [input.id, input.title, input.publicAllowed ?? false],
+        )
+        await record(sql, writer, { event: 'collection_saved', collection: input.id })
+      })
+      await anew(async () => hold.write(await rightsChange(context, object, input)))
+    },
+    signal,
+  )
 }
 
 function assertInput({ id, writers = [], taggers = [], organization }: CollectionInput): void {

@@ -18,6 +18,8 @@ export interface ImportRequest {
   /** Withdraws what is no longer listed, under the rules of the contract. Left out: only adds and replaces. */
   readonly snapshot?: Snapshot
   readonly idempotencyKey?: string
+  /** Fires when whoever sends it is gone: what has not begun then does not begin. */
+  readonly signal?: AbortSignal | undefined
 }
 
 // A batch is one round of checks and one transaction.
@@ -55,8 +57,9 @@ export async function importDocuments(
   if (!isNew && idempotencyKey !== undefined) return repeated(context, writer, body, hash, idempotencyKey)
   using _ = keepReceiving(context, jobId)
   try {
-    const seen = await receive(context, writer, jobId, body, request.snapshot?.collection)
-    if (request.snapshot !== undefined) await applySnapshot(context, writer, jobId, request.snapshot, seen)
+    const seen = await receive(context, writer, jobId, body, request)
+    if (request.snapshot !== undefined)
+      await applySnapshot(context, writer, jobId, request.snapshot, seen, request.signal)
     await database.transaction(async (sql) => {
       await stillReceiving(sql, jobId)
       await sql.query(`update jobs set state = 'open', digest = $2 where id = $1`, [
@@ -114,7 +117,7 @@ async function receive(
   writer: Writer,
   jobId: string,
   body: AsyncIterable<Uint8Array>,
-  collection: string | undefined,
+  { snapshot, signal }: Pick<ImportRequest, 'snapshot' | 'signal'>,
 ): Promise<Received> {
   let batch: Item[] = []
   let bytes = 0
@@ -131,6 +134,7 @@ async function receive(
         items: batch,
         onRefused: 'note',
         begin: (sql) => stillReceiving(sql, jobId),
+        signal,
       })
     batch = []
     bytes = 0
@@ -160,7 +164,7 @@ async function receive(
       continue
     }
     documents += 1
-    const read = readDocumentLine(entry.value, collection)
+    const read = readDocumentLine(entry.value, snapshot?.collection)
     if (!read.ok) {
       await refuse(line, read.error)
       continue

@@ -24,21 +24,24 @@ import { createJobWaiter } from './waiter.ts'
 import type { Access, DocumentInput } from './wire.ts'
 import { withdrawDocuments } from './withdraw.ts'
 
-/** Everything that changes the corpus and who may read it. Each call says on its function what it promises. */
+/**
+ * Everything that changes the corpus and who may read it. Each call says on its function what it promises. One whose
+ * `signal` fired before its turn came throws `deadline_exceeded`, and has done nothing.
+ */
 export interface Ingest extends AsyncDisposable {
   /** Mends what a crash left, asserts that no request-only tuple is stored, and begins to work. */
   start(options?: { readonly compares?: boolean }): Promise<void>
   /** Accepts one document; returns the job's id. `idempotencyKey`: the same request again gets the same job. */
-  put(writer: Writer, input: DocumentInput, idempotencyKey?: string): Promise<string>
+  put(writer: Writer, input: DocumentInput, idempotencyKey?: string, signal?: AbortSignal): Promise<string>
   /** Withdraws one document; it is hidden when this returns. Returns the job's id. */
-  withdraw(writer: Writer, id: string, idempotencyKey?: string): Promise<string>
+  withdraw(writer: Writer, id: string, idempotencyKey?: string, signal?: AbortSignal): Promise<string>
   /** Eight of a service at a time: `rate_limited` beyond. */
   importAll(writer: Writer, request: ImportRequest): Promise<string>
-  retag(writer: Writer, id: string, access: Access): Promise<readonly JobNote[]>
-  changeAccess(caller: Caller, change: AccessChange): Promise<readonly JobNote[]>
+  retag(writer: Writer, id: string, access: Access, signal?: AbortSignal): Promise<readonly JobNote[]>
+  changeAccess(caller: Caller, change: AccessChange, signal?: AbortSignal): Promise<readonly JobNote[]>
   /** The operator's own tuples, without the allow-list: see {@link applyTuples}. */
   applyTuples(writer: Writer, change: AccessChange): Promise<void>
-  saveCollection(writer: Writer, input: CollectionInput): Promise<void>
+  saveCollection(writer: Writer, input: CollectionInput, signal?: AbortSignal): Promise<void>
   /** The metadata fields that filters may use, by name. */
   fields(): Promise<ReadonlyMap<string, FieldType>>
   saveFields(writer: Writer, fields: Readonly<Record<string, FieldType>>): Promise<void>
@@ -169,20 +172,20 @@ export function createIngest({
 
   return {
     start,
-    put: (writer, input, key) =>
+    put: (writer, input, key, signal) =>
       once(writer, 'document', input, key, (jobId, begin) =>
-        acceptDocuments(context, writer, { jobId, items: [{ input }], onRefused: 'throw', begin }),
+        acceptDocuments(context, writer, { jobId, items: [{ input }], onRefused: 'throw', begin, signal }),
       ),
-    withdraw: (writer, id, key) =>
+    withdraw: (writer, id, key, signal) =>
       once(writer, 'withdrawal', { id }, key, (jobId, begin) =>
-        withdrawDocuments(context, writer, { jobId, ids: [id], begin }),
+        withdrawDocuments(context, writer, { jobId, ids: [id], begin, signal }),
       ),
     importAll: (writer, request) =>
       openImports(writer.subject, () => importDocuments(context, writer, request)),
-    retag: (writer, id, access) => retag(context, writer, id, access),
-    changeAccess: (caller, change) => changeAccess(context, caller, change),
+    retag: (...asked) => retag(context, ...asked),
+    changeAccess: (...asked) => changeAccess(context, ...asked),
     applyTuples: (writer, change) => applyTuples(context, writer, change),
-    saveCollection: (writer, input) => saveCollection(context, writer, input),
+    saveCollection: (...asked) => saveCollection(context, ...asked),
     fields: () => readFields(database),
     saveFields: (writer, fields) => saveFields(context, writer, fields),
     job: (id, owner) => readJob(database, id, owner),

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { AppError } from '../kernel/errors.ts'
+import { assertGoesOn } from '../kernel/goes-on.ts'
 import { createFences, type Fences, type FencesDeps, holdId } from './fences.ts'
 import { createHold, type Hold, type HoldDeps, plainHold } from './hold.ts'
 
@@ -8,8 +9,9 @@ export interface Locks {
    * Runs `work` as the only writer of these objects, in this process and, on native Postgres, in all. All or
    * nothing, so two callers never wait for each other. What was held may be lost on the way, when this process stood still:
    * so `work` writes by its {@link Hold} alone. Throws `storage_unavailable` after 30 s of waiting, or when it was lost.
+   * Throws `deadline_exceeded` where `signal` fired before `work` began: nothing was done.
    */
-  hold<T>(objects: readonly string[], work: (hold: Hold) => Promise<T>): Promise<T>
+  hold<T>(objects: readonly string[], work: (hold: Hold) => Promise<T>, signal?: AbortSignal): Promise<T>
 }
 
 export interface LocksDeps extends FencesDeps {
@@ -34,12 +36,19 @@ export function createLocks(deps: LocksDeps): Locks {
   const waiting: (() => void)[] = []
   const fences = isApart ? createFences(deps) : undefined
 
-  async function inTurn<T>(objects: readonly string[], work: (hold: Hold) => Promise<T>): Promise<T> {
+  async function inTurn<T>(
+    objects: readonly string[],
+    work: (hold: Hold) => Promise<T>,
+    signal: AbortSignal | undefined,
+  ): Promise<T> {
+    assertGoesOn(signal)
     if (objects.length === 0 || (database.kind === 'pglite' && !isApart))
       return work(plainHold(database, fga))
-    const id = await acquire(deps, fences, objects)
+    const id = await acquire(deps, fences, objects, signal)
     const hold = createHold({ ...deps, fences, newHoldId: () => newHoldId(deps) }, id, objects.length)
     try {
+      // Whoever was told meanwhile that it is over may have done the opposite since, and been told that it is done.
+      assertGoesOn(signal)
       return await work(hold)
     } finally {
       await hold.end()
@@ -47,11 +56,11 @@ export function createLocks(deps: LocksDeps): Locks {
   }
 
   return {
-    async hold(objects, work) {
+    async hold(objects, work, signal) {
       while (objects.some((object) => held.has(object))) await new Promise<void>((wake) => waiting.push(wake))
       for (const object of objects) held.add(object)
       try {
-        return await inTurn(objects, work)
+        return await inTurn(objects, work, signal)
       } finally {
         for (const object of objects) held.delete(object)
         for (const wake of waiting.splice(0)) wake()
@@ -66,6 +75,7 @@ async function acquire(
   deps: LocksDeps,
   fences: Fences | undefined,
   objects: readonly string[],
+  signal: AbortSignal | undefined,
 ): Promise<string> {
   const { database, leaseSeconds } = deps
   const end = performance.now() + waitMsMax
@@ -80,6 +90,7 @@ async function acquire(
     if (rows.length === objects.length) return id
     await database.query('delete from leases where holder = $1', [id])
     await takeOver(deps, fences, objects)
+    assertGoesOn(signal)
     if (performance.now() > end)
       throw new AppError('storage_unavailable', { internal: 'an object stayed locked' })
     await sleep(pauseMs)

@@ -22,25 +22,30 @@ export async function retag(
   writer: Writer,
   id: string,
   access: Access,
+  signal?: AbortSignal,
 ): Promise<readonly JobNote[]> {
   const { database, fga, clock, newId, locks } = context
   const object = documentObject(id)
-  return locks.hold([object], async (hold) => {
-    const facts = (await readDocuments(database, [id])).get(id)
-    // Also where nothing is there: a 404 at once would tell that from one of others.
-    const [planned] = await plan({ database, fga, now: clock.now() }, writer.subject, [
-      { id, collection: facts?.collection ?? newId(), access },
-    ])
-    if (facts === undefined || (!facts.isLive && !facts.isPending)) throw new AppError('not_found')
-    if (planned === undefined) throw new AppError('not_found')
-    if (!planned.ok) throw planned.error.field === 'collection' ? new AppError('not_found') : planned.error
-    await apply(hold, writer, id, access, facts, planned.plan)
-    await settleFolders(context, planned.plan.tags)
-    await settleObject(context, hold, object)
-    return planned.plan.sensitivityKept
-      ? [{ id, code: 'sensitivity_kept', detail: noteTexts.sensitivity_kept }]
-      : []
-  })
+  return locks.hold(
+    [object],
+    async (hold) => {
+      const facts = (await readDocuments(database, [id])).get(id)
+      // Also where nothing is there: a 404 at once would tell that from one of others.
+      const [planned] = await plan({ database, fga, now: clock.now() }, writer.subject, [
+        { id, collection: facts?.collection ?? newId(), access },
+      ])
+      if (facts === undefined || (!facts.isLive && !facts.isPending)) throw new AppError('not_found')
+      if (planned === undefined) throw new AppError('not_found')
+      if (!planned.ok) throw planned.error.field === 'collection' ? new AppError('not_found') : planned.error
+      await apply(hold, writer, id, access, facts, planned.plan)
+      await settleFolders(context, planned.plan.tags)
+      await settleObject(context, hold, object)
+      return planned.plan.sensitivityKept
+        ? [{ id, code: 'sensitivity_kept', detail: noteTexts.sensitivity_kept }]
+        : []
+    },
+    signal,
+  )
 }
 
 async function apply(

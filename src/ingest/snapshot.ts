@@ -27,6 +27,7 @@ export async function applySnapshot(
   jobId: string,
   snapshot: Snapshot,
   received: Received,
+  signal?: AbortSignal,
 ): Promise<void> {
   const { database } = context
   const unlisted = await findUnlisted(database, jobId, snapshot.collection)
@@ -47,6 +48,7 @@ export async function applySnapshot(
       ids,
       stillMeant,
       begin: (sql) => stillReceiving(sql, jobId),
+      signal,
     })
   }
   await note(database, jobId, { code: 'snapshot_applied', detail: noteTexts.snapshot_applied })

@@ -18,6 +18,8 @@ export interface Withdrawing {
   readonly stillMeant?: () => Promise<readonly string[]>
   /** Runs first in the same transaction: makes the job, or sees that its import still comes in. */
   readonly begin?: (sql: Sql) => Promise<void>
+  /** Fires when the request is over: what has not begun then does not begin. */
+  readonly signal?: AbortSignal | undefined
 }
 
 /**
@@ -34,41 +36,45 @@ export async function withdrawDocuments(
   const { database, fga, clock, newId, step, jobChanged, corpusChanged } = context
   const { jobId, begin, stillMeant } = withdrawing
   const now = clock.now()
-  await context.locks.hold(withdrawing.ids.map(documentObject).sort(), async (hold) => {
-    const ids = (await stillMeant?.()) ?? withdrawing.ids
-    const documents = await readDocuments(database, ids)
-    const rights = await askRights(
-      fga,
-      writer.subject,
-      // Also where nothing is there: a 404 at once would tell that from one of others.
-      ids.map((id) => ({ relation: 'writer', collection: documents.get(id)?.collection ?? newId() })),
-      now,
-    )
-    for (const id of ids) {
-      const facts = documents.get(id)
-      if (facts === undefined || !rights.has('writer', facts.collection)) throw new AppError('not_found')
-    }
-    const sensitivity = await askSensitivity({ fga, now }, documents)
-    await hold.transaction(async (sql) => {
-      await begin?.(sql)
+  await context.locks.hold(
+    withdrawing.ids.map(documentObject).sort(),
+    async (hold) => {
+      const ids = (await stillMeant?.()) ?? withdrawing.ids
+      const documents = await readDocuments(database, ids)
+      const rights = await askRights(
+        fga,
+        writer.subject,
+        // Also where nothing is there: a 404 at once would tell that from one of others.
+        ids.map((id) => ({ relation: 'writer', collection: documents.get(id)?.collection ?? newId() })),
+        now,
+      )
       for (const id of ids) {
         const facts = documents.get(id)
-        if (facts === undefined) continue
-        await bury(sql, id, facts.docNo, sensitivity.of(documentObject(id)))
-        await insertItem(sql, { jobId, documentId: id, state: 'done' })
-        if (!facts.isWithdrawn) {
-          await record(sql, writer, {
-            event: 'document_withdrawn',
-            document_id: id,
-            revision: facts.acceptedRevision + 1,
-          })
-        }
+        if (facts === undefined || !rights.has('writer', facts.collection)) throw new AppError('not_found')
       }
-    })
-    await corpusChanged([...documents.values()].map(({ docNo }) => docNo))
-    for (const id of ids) await step('withdrawn', id)
-    for (const id of ids) await settleObject(context, hold, documentObject(id))
-  })
+      const sensitivity = await askSensitivity({ fga, now }, documents)
+      await hold.transaction(async (sql) => {
+        await begin?.(sql)
+        for (const id of ids) {
+          const facts = documents.get(id)
+          if (facts === undefined) continue
+          await bury(sql, id, facts.docNo, sensitivity.of(documentObject(id)))
+          await insertItem(sql, { jobId, documentId: id, state: 'done' })
+          if (!facts.isWithdrawn) {
+            await record(sql, writer, {
+              event: 'document_withdrawn',
+              document_id: id,
+              revision: facts.acceptedRevision + 1,
+            })
+          }
+        }
+      })
+      await corpusChanged([...documents.values()].map(({ docNo }) => docNo))
+      for (const id of ids) await step('withdrawn', id)
+      for (const id of ids) await settleObject(context, hold, documentObject(id))
+    },
+    withdrawing.signal,
+  )
   jobChanged(jobId)
 }
 

@@ -2,6 +2,7 @@ import type { MiddlewareHandler } from 'hono'
 import { scopesOfKind } from '../../delegation/claims.ts'
 import type { PresentedProof } from '../../delegation/dpop.ts'
 import { AppError, type Challenge, type ErrorCode } from '../../kernel/errors.ts'
+import { assertGoesOn } from '../../kernel/goes-on.ts'
 import type { Principal, PrincipalKind, Scope } from '../../kernel/principal.ts'
 import type { Result } from '../../kernel/result.ts'
 import type { AppContext, AppEnv } from '../env.ts'
@@ -66,6 +67,7 @@ export function createRequireBearer(deps: BearerDeps): RequireBearer {
         })
       if (!isMet(requirement, principal))
         throw refusal('insufficient_scope', { scopes: neededBy(requirement, principal.kind) })
+      assertGoesOn(c.get('over'))
       await next()
     }
 }

@@ -75,16 +75,22 @@ const mayBeIn =
 
 /**
  * Ends a changing request `ms` milliseconds after all of it has arrived, whatever it waits for, with a 503 that says
- * that it may be in: what was going on goes on to its own end.
+ * that it may be in: what was going on goes on to its own end, and what was still waiting for its turn does not begin.
  */
 export function endWritesInTime(ms: number): MiddlewareHandler<AppEnv> {
   return async function endingWrite(c, next) {
+    const ours = new AbortController()
+    c.set('over', AbortSignal.any([ours.signal, c.req.raw.signal]))
     if (reading.has(c.req.method) || endsItself(c.req.path)) return next()
     const { incoming } = (c.env ?? {}) as { incoming?: { complete?: boolean } }
     const { promise: over, reject } = Promise.withResolvers<never>()
     const look = (): void => {
       if (incoming?.complete === false) timer = setTimeout(look, ms)
-      else reject(new AppError('deadline_exceeded', { public: mayBeIn }))
+      else {
+        // First: what others are told from here on comes after.
+        ours.abort()
+        reject(new AppError('deadline_exceeded', { public: mayBeIn }))
+      }
     }
     let timer = setTimeout(look, ms)
     try {

@@ -2,6 +2,7 @@ import type { MiddlewareHandler } from 'hono'
 import type { AccountNews } from '../../delegation/sign-in/account-news.ts'
 import type { BrowserSession, Sessions } from '../../delegation/sign-in/sessions.ts'
 import { AppError } from '../../kernel/errors.ts'
+import { assertGoesOn } from '../../kernel/goes-on.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { AppContext, AppEnv } from '../env.ts'
 import { pageHeaders } from '../pages/layout.ts'
@@ -79,6 +80,7 @@ export function createRequireSession(deps: SessionDeps): RequireSession {
           ? { questions: await countWaiting(value.subject), news: await newsOf(value.person) }
           : { questions: 0, news: [] }
         c.set('session', { ...value, waiting })
+        assertGoesOn(c.get('over'))
         await next()
       }
     }

@@ -63,10 +63,8 @@ export function accessRoutes(deps: AccessRouteDeps): App {
   return createRouter().openapi(route, async (c) => {
     const caller = await callerOf(c.get('principal'), deps)
     const { writes, deletes } = c.req.valid('json')
-    const notes = await deps.ingest.changeAccess(caller, {
-      writes: writes.map(toTuple),
-      deletes: deletes.map(toKey),
-    })
+    const change = { writes: writes.map(toTuple), deletes: deletes.map(toKey) }
+    const notes = await deps.ingest.changeAccess(caller, change, c.get('over'))
     return c.json(
       {
         notes: notesToWire(notes),

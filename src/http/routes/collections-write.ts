@@ -63,14 +63,15 @@ export function collectionWriteRoutes({
     await assertAdministrator(c.get('principal'), isAdministrator, now())
     const { id } = c.req.valid('param')
     const { title, organization, public_allowed, writers, taggers } = c.req.valid('json')
-    await ingest.saveCollection(c.get('principal'), {
+    const input = {
       id,
       title,
       publicAllowed: public_allowed,
       ...(organization !== undefined && { organization }),
       ...(writers !== undefined && { writers }),
       ...(taggers !== undefined && { taggers }),
-    })
+    }
+    await ingest.saveCollection(c.get('principal'), input, c.get('over'))
     return c.json({ id, title, public_allowed, txn: c.get('txn') }, 200)
   })
 }

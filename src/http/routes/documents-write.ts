@@ -71,15 +71,18 @@ export function documentWriteRoutes({ ingest, requireBearer, bodyBytesMax }: Doc
       const body = c.req.valid('json')
       if (body.id !== undefined && body.id !== id)
         throw invalid('id', 'Must be the id of the path, or left out.')
-      const jobId = await ingest.put(c.get('principal'), { ...body, id }, idempotencyKeyOf(c))
+      const input = { ...body, id }
+      const jobId = await ingest.put(c.get('principal'), input, idempotencyKeyOf(c), c.get('over'))
       return answerJob(c, ingest, jobId, body.content_base64 === undefined ? 'text' : 'content_base64')
     })
     .openapi(remove, async (c) => {
-      const jobId = await ingest.withdraw(c.get('principal'), c.req.valid('param').id, idempotencyKeyOf(c))
+      const { id } = c.req.valid('param')
+      const jobId = await ingest.withdraw(c.get('principal'), id, idempotencyKeyOf(c), c.get('over'))
       return answerJob(c, ingest, jobId)
     })
     .openapi(retag, async (c) => {
-      const notes = await ingest.retag(c.get('principal'), c.req.valid('param').id, c.req.valid('json'))
+      const { id } = c.req.valid('param')
+      const notes = await ingest.retag(c.get('principal'), id, c.req.valid('json'), c.get('over'))
       return c.json(
         {
           notes: notesToWire(notes),

@@ -61,6 +61,7 @@ export function importRoutes({ ingest, requireBearer }: ImportRouteDeps): App {
     const key = idempotencyKeyOf(c)
     const jobId = await ingest.importAll(c.get('principal'), {
       body: c.req.raw.body ?? new Blob([]).stream(),
+      signal: c.get('over'),
       ...(key !== undefined && { idempotencyKey: key }),
       ...(asked.collection !== undefined && {
         snapshot: {
