@@ -1,5 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
-
 export interface WatchOptions {
   /** Milliseconds after which a statement is looked at, and looked at again. */
   readonly idleMs: number
@@ -7,26 +5,54 @@ export interface WatchOptions {
   readonly busyMs: number
   /** Resolves once the database's thread listens: not while it works on a statement. */
   readonly listens: () => Promise<unknown>
-  /** Whether the disk is: Postgres in this form then works on for ever, also when there is room again. */
+  /**
+   * Whether the disk is: Postgres in this form then works on for ever, also when there is room again. Where it rejects, nobody
+   * knows.
+   */
   readonly isFull: () => Promise<boolean>
   readonly onLost: (reason: string) => void
+  /** Calls `then` after so many milliseconds, and keeps no process up; returns what calls it off. Defaults to `setTimeout`. */
+  readonly timer?: (ms: number, then: () => void) => () => void
 }
 
 export type Watch = <T>(statement: Promise<T>) => Promise<T>
 
 // What the thread sent before may still lie in the socket.
 const onItsWayMs = 1_000
+// A process that stood still (stopped, or the machine slept) finds what is due long over when it goes on, and the thread had none of
+// that time. So time is counted in parts, each begun after the one before: a standstill is one of them, however long.
+const parts = 10
+
+const realTimer = (ms: number, then: () => void): (() => void) => {
+  const timer = setTimeout(then, ms).unref()
+  return () => clearTimeout(timer)
+}
 
 /**
  * Gives every statement an end: one that nobody works on and that was not answered for `idleMs`, or that is worked on for
- * `busyMs` or while the disk is full, never will be.
+ * `busyMs` or while the disk is full, never will be. Only time that the process had counts.
  */
-export function createWatch({ idleMs, busyMs, listens, isFull, onLost }: WatchOptions): Watch {
+export function createWatch({
+  idleMs,
+  busyMs,
+  listens,
+  isFull,
+  onLost,
+  timer = realTimer,
+}: WatchOptions): Watch {
   return async (statement) => {
-    const began = performance.now()
     let isOver = false
-    const later = () => setTimeout(() => void look(), idleMs).unref()
-    let timer = later()
+    let callOff = (): void => undefined
+    let hadMs = 0
+    const rest = (ms: number, then: () => void, left = parts): void => {
+      callOff = timer(ms / parts, () => {
+        hadMs += ms / parts
+        if (isOver) return
+        if (left > 1) rest(ms, then, left - 1)
+        else then()
+      })
+    }
+    const resting = (ms: number): Promise<void> => new Promise((resolve) => rest(ms, resolve))
     async function look(): Promise<void> {
       // A thread that has ended says so itself.
       const isIdle = await Promise.race([
@@ -34,20 +60,21 @@ export function createWatch({ idleMs, busyMs, listens, isFull, onLost }: WatchOp
           () => true,
           () => false,
         ),
-        sleep(idleMs, false, { ref: false }),
+        resting(idleMs).then(() => false),
       ])
-      if (isIdle) await sleep(onItsWayMs, undefined, { ref: false })
+      if (isIdle) await resting(onItsWayMs)
       if (isOver) return
       if (isIdle) onLost('a statement is not answered')
-      else if (await isFull()) onLost('the disk is full')
-      else if (performance.now() - began >= busyMs) onLost('a statement does not end')
-      else timer = later()
+      else if (await isFull().catch(() => false)) onLost('the disk is full')
+      else if (hadMs >= busyMs) onLost('a statement does not end')
+      else rest(idleMs, () => void look())
     }
+    rest(idleMs, () => void look())
     try {
       return await statement
     } finally {
       isOver = true
-      clearTimeout(timer)
+      callOff()
     }
   }
 }

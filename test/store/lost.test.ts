@@ -46,6 +46,13 @@ describe('a statement', () => {
     await expect.poll(() => lost).toEqual(['the disk is full'])
   })
 
+  test('is watched on where nobody can say whether the disk is full', async () => {
+    const isFull = () => Promise.reject(new Error('EIO'))
+    const watch = createWatch({ idleMs: 10, busyMs: 50, listens: () => never, isFull, onLost })
+    void watch(never)
+    await expect.poll(() => lost).toEqual(['a statement does not end'])
+  })
+
   test('that is answered or fails, however late, is told to nobody but who asked', async () => {
     const watch = createWatch({ idleMs: 1, busyMs: 60_000, listens: () => never, isFull: hasRoom, onLost })
     const later = (work: () => unknown) => new Promise((resolve) => setTimeout(resolve, 30)).then(work)
@@ -53,6 +60,89 @@ describe('a statement', () => {
     await expect(watch(later(() => Promise.reject(new Error('wrong'))))).rejects.toThrow('wrong')
     await later(() => undefined)
     expect(lost).toEqual([])
+  })
+})
+
+describe('a statement that a standstill of the process interrupts', () => {
+  /** Timers by a clock of its own. What is due in a standstill comes at once after it, before anything that arrived meanwhile. */
+  function heldClock() {
+    let now = 0
+    let due: { readonly at: number; readonly then: () => void }[] = []
+    const timer = (ms: number, then: () => void) => {
+      const one = { at: now + ms, then }
+      due.push(one)
+      return () => {
+        due = due.filter((other) => other !== one)
+      }
+    }
+    async function fire(): Promise<void> {
+      const over = due.filter(({ at }) => at <= now)
+      due = due.filter(({ at }) => at > now)
+      for (const { then } of over) then()
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    return {
+      timer,
+      async run(ms: number) {
+        for (const end = now + ms; now < end; now += 100) await fire()
+        await fire()
+      },
+      async standStill(ms: number) {
+        now += ms
+        await fire()
+      },
+    }
+  }
+  const times = { idleMs: 30_000, busyMs: 600_000 }
+  const hasRoom = async (): Promise<boolean> => false
+  const never = new Promise<never>(() => undefined)
+
+  test('is let be: its thread had no more time than the process', async () => {
+    const clock = heldClock()
+    const idle = { listens: () => Promise.resolve(), isFull: hasRoom, onLost, timer: clock.timer }
+    const answer = Promise.withResolvers<string>()
+    const watched = createWatch({ ...times, ...idle })(answer.promise)
+    await clock.run(1_000)
+    await clock.standStill(3_600_000)
+    await clock.run(20_000)
+    expect(lost).toEqual([])
+    answer.resolve('rows')
+    await expect(watched).resolves.toBe('rows')
+    await clock.run(60_000)
+    expect(lost).toEqual([])
+  })
+
+  test('is let be where its answer came in the standstill itself, just before the alarm', async () => {
+    const clock = heldClock()
+    const idle = { listens: () => Promise.resolve(), isFull: hasRoom, onLost, timer: clock.timer }
+    const answer = Promise.withResolvers<string>()
+    const watched = createWatch({ ...times, ...idle })(answer.promise)
+    await clock.run(30_100)
+    await clock.standStill(3_600_000)
+    answer.resolve('rows')
+    await expect(watched).resolves.toBe('rows')
+    expect(lost).toEqual([])
+  })
+
+  test('is let be where it is worked on, and told all the same once it had its time', async () => {
+    const clock = heldClock()
+    const busy = { listens: () => never, isFull: hasRoom, onLost, timer: clock.timer }
+    void createWatch({ ...times, ...busy })(never)
+    await clock.run(1_000)
+    await clock.standStill(3_600_000)
+    await clock.run(500_000)
+    expect(lost).toEqual([])
+    await clock.run(200_000)
+    expect(lost).toEqual(['a statement does not end'])
+  })
+
+  test('is told once nobody answered it afterwards', async () => {
+    const clock = heldClock()
+    const idle = { listens: () => Promise.resolve(), isFull: hasRoom, onLost, timer: clock.timer }
+    void createWatch({ ...times, ...idle })(never)
+    await clock.standStill(3_600_000)
+    await clock.run(40_000)
+    expect(lost).toEqual(['a statement is not answered'])
   })
 })
 
