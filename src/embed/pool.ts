@@ -1,4 +1,4 @@
-import { Worker } from 'node:worker_threads'
+import { Worker, type WorkerOptions } from 'node:worker_threads'
 import { EmbeddingError } from './embedder.ts'
 import type { WorkerReply, WorkerRequest, WorkerStart } from './local-worker.ts'
 
@@ -35,7 +35,10 @@ const CLOSE_GRACE_MS = 2000
 export async function createPool(deps: {
   readonly start: WorkerStart
   readonly workers: number
+  /** Starts a thread; throws where the system has none to give. Defaults to a `Worker`. */
+  readonly startWorker?: (script: URL, options: WorkerOptions) => Worker
 }): Promise<Pool> {
+  const { startWorker = (script, options) => new Worker(script, options) } = deps
   const slots: Slot[] = Array.from({ length: deps.workers }, () => ({
     worker: undefined,
     running: undefined,
@@ -48,9 +51,9 @@ export async function createPool(deps: {
   function spawn(slot: Slot): Promise<number> {
     // No flags of ours reach the thread: `node -e` would hand it one that it refuses to start with.
     const options = { workerData: deps.start, execArgv: [] }
-    const worker = new Worker(new URL('./local-worker.ts', import.meta.url), options)
-    slot.worker = worker
     return new Promise((resolve, reject) => {
+      const worker = startWorker(new URL('./local-worker.ts', import.meta.url), options)
+      slot.worker = worker
       worker.on('message', (reply: WorkerReply) => {
         if (reply.kind === 'ready') resolve(reply.dimensions)
         else settle(slot, reply)
@@ -72,6 +75,18 @@ export async function createPool(deps: {
     pump()
   }
 
+  /** Where no thread could be started nobody else tells of its end. */
+  function lack(slot: Slot, task: Task, cause: unknown): void {
+    task.reject(
+      cause instanceof EmbeddingError
+        ? cause
+        : new EmbeddingError('unavailable', 'No thread for the local embedding model can start.', cause),
+    )
+    if (slot.running !== task) return
+    slot.running = undefined
+    pump()
+  }
+
   function pump(): void {
     if (closed) return
     for (const slot of slots) {
@@ -80,7 +95,7 @@ export async function createPool(deps: {
       if (!task) return
       slot.running = task
       // The message waits in the thread's mailbox until it is ready; a start that fails rejects the task.
-      if (!slot.worker) spawn(slot).catch(task.reject)
+      if (!slot.worker) spawn(slot).catch((cause: unknown) => lack(slot, task, cause))
       send(slot, { kind: 'embed', id: task.id, texts: task.texts })
     }
   }

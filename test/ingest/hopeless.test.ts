@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { EmbeddingError } from '../../src/embed/embedder.ts'
 import { createFailures } from '../../src/ingest/failures.ts'
+import { ThreadError } from '../../src/ingest/parse/parsed.ts'
 import { AppError } from '../../src/kernel/errors.ts'
 import { type IngestWorld, loader, openIngestWorld } from './world.ts'
 
@@ -63,6 +64,7 @@ describe('failures', () => {
     new EmbeddingError('unavailable', 'The endpoint does not answer.'),
     withCode('40001'),
     withCode('57014'),
+    new ThreadError('EAGAIN'),
   ])('that say nothing of the document never count: $message', (error) => {
     const failures = createFailures()
     failures.published()

@@ -1,3 +1,4 @@
+import { Worker } from 'node:worker_threads'
 import { expect, test } from 'vitest'
 import { mimeTypes, type ParseLimits } from '../../src/ingest/parse/parsed.ts'
 import { createParser, type Parser } from '../../src/ingest/parse/parser.ts'
@@ -143,6 +144,27 @@ test('refuses a document that fills the heap, and reads on', async () => {
     })
     await stillReads(parser)
   })
+})
+
+test('calls no document bad for a thread that ends before it could be given one', async () => {
+  await using parser = createParser({
+    startWorker: (_, options) => new Worker('throw Error("ENOMEM")', { ...options, eval: true }),
+  })
+  const read = parser.parse({ mimeType: mimeTypes.plain, bytes: Buffer.from('fine') })
+  await expect(read).rejects.toThrow('No thread that reads documents can start: ENOMEM')
+})
+
+test('calls no document bad for a thread that the system does not give, and reads once it does', async () => {
+  let refused = 0
+  await using parser = createParser({
+    startWorker: (script, options) => {
+      if (refused++ === 0) throw Object.assign(new Error('EAGAIN'), { code: 'ERR_WORKER_INIT_FAILED' })
+      return new Worker(script, options)
+    },
+  })
+  const read = parser.parse({ mimeType: mimeTypes.plain, bytes: Buffer.from('fine') })
+  await expect(read).rejects.toThrow('No thread that reads documents can start: EAGAIN')
+  await stillReads(parser)
 })
 
 test('rejects what it still has when it is closed', async () => {

@@ -93,6 +93,15 @@ export class ParseError extends Error {
   }
 }
 
+/** There is no thread to read with, for want of memory, of processes or of files: another try may find one. */
+export class ThreadError extends Error {
+  constructor(cause: unknown) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    super(`No thread that reads documents can start: ${reason}`, { cause })
+    this.name = 'ThreadError'
+  }
+}
+
 /** The format of a media type such as `text/html; charset=utf-8`. Throws `unsupported_media_type`. */
 export function formatOf(mimeType: string): { readonly format: DocumentFormat; readonly charset: string } {
   const [essence = '', ...parameters] = mimeType.split(';').map((part) => part.trim())

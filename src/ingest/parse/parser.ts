@@ -9,12 +9,12 @@ import {
   type ParseLimits,
   parseLimitsDefault,
 } from './parsed.ts'
-import { createThread, type ParseThread, type Read } from './thread.ts'
+import { createThread, type ParseThread, type Read, type StartWorker } from './thread.ts'
 import type { Cutting, ParseRequest } from './worker.ts'
 
 /** Reads documents in threads of its own. */
 export interface Parser extends AsyncDisposable {
-  /** Text and blocks of a document; throws `ParseError` for one that is not taken. */
+  /** Text and blocks of a document; throws `ParseError` for one that is not taken, `ThreadError` where none can be read now. */
   parse(input: ParseInput): Promise<Parsed>
   /** The same, cut into passages. */
   prepare(input: Content): Promise<Prepared>
@@ -33,6 +33,8 @@ interface ParserOptions extends Partial<ParseLimits> {
   readonly threads?: number
   /** Left out: documents are read, and never cut. */
   readonly cutting?: Cutting
+  /** Defaults to a `Worker`. */
+  readonly startWorker?: StartWorker
 }
 
 /** One core is left to answer requests; two at least, so that one document never stops all others. */
@@ -42,10 +44,17 @@ export const parsersHere = (): number => Math.min(4, Math.max(2, availableParall
  * Parsing is where strangers' bytes meet much code: a document that takes too much time or memory costs its thread, never the
  * service. Who has fewest documents being read is next, and nobody's are read in all threads: one is left for others.
  */
-export function createParser({ threads = 1, cutting, ...limitsGiven }: ParserOptions = {}): Parser {
+export function createParser({
+  threads = 1,
+  cutting,
+  startWorker,
+  ...limitsGiven
+}: ParserOptions = {}): Parser {
   const limits: ParseLimits = { ...parseLimitsDefault, ...limitsGiven }
   const waiting: Task[] = []
-  const idle: ParseThread[] = Array.from({ length: threads }, () => createThread(limits, cutting))
+  const idle: ParseThread[] = Array.from({ length: threads }, () =>
+    createThread(limits, cutting, startWorker),
+  )
   const all = [...idle]
   const running: Task[] = []
   let closed = false

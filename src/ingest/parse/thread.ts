@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { Worker } from 'node:worker_threads'
-import { ParseError, type ParseLimits } from './parsed.ts'
+import { Worker, type WorkerOptions } from 'node:worker_threads'
+import { ParseError, type ParseLimits, ThreadError } from './parsed.ts'
 import type { Cutting, ParseReply, ParseRequest, WorkerStart } from './worker.ts'
 
 /** What came of a document that is taken. */
@@ -8,9 +8,15 @@ export type Read = Extract<ParseReply, { parsed: unknown }> | Extract<ParseReply
 
 /** A thread that reads one document at a time, and is replaced by a fresh one where a document cost it. */
 export interface ParseThread extends AsyncDisposable {
-  /** Not before the one before has ended. Throws `ParseError` for a document that is not taken. */
+  /**
+   * Not before the one before has ended. Throws `ParseError` for a document that is not taken, {@link ThreadError} where no
+   * document is at fault.
+   */
   read(request: ParseRequest): Promise<Read>
 }
+
+/** Starts the thread. Throws where the system has none to give. */
+export type StartWorker = (script: URL, options: WorkerOptions) => Worker
 
 interface Task {
   readonly request: ParseRequest
@@ -27,14 +33,18 @@ const LOOK_EVERY_MS = 50
  * every 50 ms, so that a document can pass its limits for that long, or for as long as one call of a library that never
  * answers meanwhile: the clock ends those.
  */
-export function createThread(limits: ParseLimits, cutting: Cutting | undefined): ParseThread {
+export function createThread(
+  limits: ParseLimits,
+  cutting: Cutting | undefined,
+  startWorker: StartWorker = (script, options) => new Worker(script, options),
+): ParseThread {
   let worker: Worker | undefined
   let isReady = false
   let running: Task | undefined
 
   function start(): Worker {
     isReady = false
-    const fresh = new Worker(new URL('./worker.ts', import.meta.url), {
+    const fresh = startWorker(new URL('./worker.ts', import.meta.url), {
       workerData: { limits, ...(cutting && { cutting }) } satisfies WorkerStart,
       execArgv: [],
       // What a library prints about a document is not for the service's log.
@@ -45,16 +55,28 @@ export function createThread(limits: ParseLimits, cutting: Cutting | undefined):
     fresh.stdout.resume()
     fresh.stderr.resume()
     fresh.on('message', (reply: ParseReply) => ('ready' in reply ? begin(fresh) : void finish(fresh, reply)))
-    fresh.on('error', (cause) => stop(fresh, asParseError(cause)))
-    fresh.on('exit', () => stop(fresh, new ParseError('unreadable', 'Reading the document stopped.')))
+    fresh.on('error', (cause) => stop(fresh, isReady ? asParseError(cause) : new ThreadError(cause)))
+    fresh.on('exit', () =>
+      stop(
+        fresh,
+        isReady
+          ? new ParseError('unreadable', 'Reading the document stopped.')
+          : new ThreadError(new Error('it ended')),
+      ),
+    )
     return fresh
   }
 
-  /** What a thread takes to start is not the document's. */
+  /** What a thread takes to start, and what ends it until then, is not the document's: it gets none before. */
   function begin(started: Worker): void {
     if (started !== worker) return
     isReady = true
-    if (running) void watch(running, started)
+    if (running) give(running, started)
+  }
+
+  function give(task: Task, to: Worker): void {
+    void watch(task, to)
+    to.postMessage(task.request)
   }
 
   async function finish(from: Worker, reply: Exclude<ParseReply, { ready: true }>): Promise<void> {
@@ -71,7 +93,7 @@ export function createThread(limits: ParseLimits, cutting: Cutting | undefined):
       void from.terminate()
     }
     if ('parsed' in reply || 'prepared' in reply) task.resolve(reply)
-    else if ('broken' in reply) task.reject(new Error(`The thread that reads cannot: ${reply.broken}`))
+    else if ('broken' in reply) task.reject(new ThreadError(reply.broken))
     else
       task.reject(
         new ParseError(reply.code, reply.detail, reply.cause === '' ? undefined : new Error(reply.cause)),
@@ -107,11 +129,14 @@ export function createThread(limits: ParseLimits, cutting: Cutting | undefined):
   return {
     read: (request) =>
       new Promise<Read>((resolve, reject) => {
+        try {
+          worker ??= start()
+        } catch (error) {
+          throw new ThreadError(error)
+        }
         running = { request, resolve, reject }
-        worker ??= start()
         worker.ref()
-        if (isReady) void watch(running, worker)
-        worker.postMessage(request)
+        if (isReady) give(running, worker)
       }),
     async [Symbol.asyncDispose]() {
       const last = worker
