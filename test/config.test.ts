@@ -249,6 +249,19 @@ describe('REMIT_DEMO', () => {
       expect(problemsOf(env)).toEqual([expect.stringContaining('TRUSTED_ISSUERS is required')])
     },
   )
+
+  test.each([{ REMIT_DEMO: 'false' }, { DATABASE_URL: 'postgres://db/remit' }, {}])(
+    'off without an identity provider starts as the refusal says: TRUSTED_ISSUERS=[] is our own accounts alone (%o)',
+    (env) => {
+      const ways = problemsOf({ DATABASE_URL: 'postgres://db/remit' }).map((said) =>
+        /TRUSTED_ISSUERS=\S+/.exec(said),
+      )
+      const named = ways.map((way) => way?.[0].split('=')[1] ?? '')
+      expect(named).toEqual(['[]'])
+      const config = loadConfig({ ...env, TRUSTED_ISSUERS: named.join('') })
+      expect(config).toMatchObject({ demo: false, trustedIssuers: [] })
+    },
+  )
 })
 
 describe('PUBLIC_URL', () => {

@@ -50,7 +50,7 @@ export const trustedIssuer = z.strictObject({
 })
 export type TrustedIssuer = z.infer<typeof trustedIssuer>
 
-const jsonIssuers = json.pipe(z.array(trustedIssuer).min(1, 'names no issuer: leave it out instead'))
+const jsonIssuers = json.pipe(z.array(trustedIssuer))
 
 export interface IssuersConfig {
   readonly trustedIssuers: readonly TrustedIssuer[]
@@ -66,7 +66,7 @@ export const issuers = group({
     TRUSTED_ISSUERS: jsonIssuers
       .optional()
       .describe(
-        'JSON array of issuers whose access tokens are accepted. With sign_in {client_id, client_secret_env} people sign in through it; the secret is read from the variable that client_secret_env names.',
+        'JSON array of issuers whose access tokens are accepted; [] for the people of our own accounts alone. Required outside the demo. With sign_in {client_id, client_secret_env} people sign in through it; the secret is read from the variable that client_secret_env names.',
       ),
     CLIENT_ID_METADATA_DOCUMENTS: z
       .literal('draft-02')
@@ -86,7 +86,7 @@ export const issuers = group({
       isSo: !demo && trusted === undefined,
       of: ['REMIT_DEMO', 'HOST', 'OPS_HOST', 'PUBLIC_URL', 'TRUSTED_ISSUERS'],
       problem:
-        'TRUSTED_ISSUERS is required without REMIT_DEMO, which is off unless all is embedded and HOST, OPS_HOST and PUBLIC_URL are on loopback; [] lets in nobody but the people of our own accounts',
+        'TRUSTED_ISSUERS is required without REMIT_DEMO, which is off unless all is embedded and HOST, OPS_HOST and PUBLIC_URL are on loopback. Without an identity provider: TRUSTED_ISSUERS=[] lets in the people of our own accounts (remit person add) and nobody else',
     },
     {
       isSo: hasTwins(trusted?.map(({ namespace }) => namespace)),
