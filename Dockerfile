@@ -2,6 +2,7 @@
 FROM node:24-slim AS console
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
+COPY tsconfig.json ./
 COPY packages packages
 RUN npm ci --ignore-scripts && npm run build --workspace @remit/console
 
@@ -18,6 +19,8 @@ RUN npm ci --omit=dev --ignore-scripts && npm cache clean --force
 
 COPY model.fga model.fga.yaml ./
 COPY migrations migrations
+# Every refusal points to its page.
+COPY docs/errors docs/errors
 COPY src src
 COPY --from=console /app/packages/console/dist packages/console/dist
 
