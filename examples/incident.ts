@@ -2,13 +2,16 @@
  * An incident that did not happen: two days at the demo company, in a service of their own, and afterwards that service with
  * its record for whoever wants to find out. docs/incident.md does.
  *
- *     npm run -s example -- incident
+ *     npm run -s example -- incident [--home FOLDER] [--port PORT] [--ops-port PORT]
+ *
+ * REMIT_HOME and PORT are not looked at: they name the service that is in use.
  */
 import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { copyFile, readFile, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
 import '../packages/console/prepare.ts'
 import { loadConfig } from '../src/config.ts'
 import { loadSample } from '../src/sample/load.ts'
@@ -20,9 +23,19 @@ import { recordBy, takeOverClock } from './incident/clock.ts'
 import { changed, leaked, type Moment, steps } from './incident/story.ts'
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
+const { values: chosen } = parseArgs({
+  options: {
+    home: { type: 'string', default: '.remit-incident' },
+    port: { type: 'string', default: '8887' },
+    'ops-port': { type: 'string', default: '8888' },
+  },
+})
 const config = loadConfig({
-  REMIT_HOME: '.remit-incident',
   ...process.env,
+  REMIT_HOME: chosen.home,
+  PORT: chosen.port,
+  OPS_PORT: chosen['ops-port'],
+  PUBLIC_URL: undefined,
   // Two people for each change of the model, as outside a demo.
   MODEL_APPLY_APPROVERS: '2',
   DEMO_SAMPLE: 'false',
@@ -37,7 +50,15 @@ if (!config.demo)
 const { home, publicUrl: url, port } = config
 const told = join(home, 'story-told')
 const isTold = existsSync(told)
-if (existsSync(home) && !isTold) throw new Error(`The story was cut short: remove ${home} and start again.`)
+const begun = join(home, 'story-begun')
+if (existsSync(home) && !isTold)
+  throw new Error(
+    existsSync(begun)
+      ? `The story was cut short: remove ${home} and start again.`
+      : `${home} is not a folder of the story: it was made by something else. Name one that does not exist, with --home.`,
+  )
+await mkdir(home, { recursive: true, mode: 0o700 })
+await writeFile(begun, 'yes\n')
 
 const dayMs = 86_400_000
 const today = Math.floor(Date.now() / dayMs) * dayMs
@@ -61,8 +82,9 @@ if (!isTold) await tell(running)
 console.log(`
 Two days at Wrenfield Dosing are on record. This morning somebody writes: “${leaked} leaked.”
 
-Find out as docs/incident.md does, in another terminal, after
+Find out as docs/incident.md does, in another terminal:
   export REMIT_HOME=${home} PORT=${port}
+${(await toFindOut(running)).map((command) => `  npm run -s remit -- ${command}`).join('\n')}
 or in a browser, at ${url}/console, as lena. Passwords: ${samplePasswordsFile(home)}
 
 Ctrl-C stops.`)
@@ -96,4 +118,22 @@ async function tell({ service, database }: RunningService): Promise<void> {
   await put(undefined)
   await record.leave()
   await writeFile(told, 'yes\n')
+}
+
+/** The commands by which the page finds out, with this story's own days and ids. */
+async function toFindOut({ database }: RunningService): Promise<string[]> {
+  const [seen] = await database.query<{ txn: string; model: string; day: string; next: string }>(
+    `select txn, detail->>'model_id' as model, to_char(at at time zone 'UTC' - interval '1 day', $2) as day,
+       to_char(at at time zone 'UTC' + interval '1 day', $2) as next
+     from decision_records where event = 'retrieved' and $1 = any(actors) and objects @> array['document:' || $3]
+     order by record_no desc limit 1`,
+    ['agent:brief-bot', 'YYYY-MM-DD"T00:00:00Z"', leaked],
+  )
+  if (seen === undefined) throw new Error('The story is not on record.')
+  return [
+    `audit verify --against ${join(home, 'heads.ndjson')}`,
+    `audit readers ${leaked} --since ${seen.day} --until ${seen.next}`,
+    `audit thread ${seen.txn}`,
+    `model show ${seen.model} --user lena`,
+  ]
 }

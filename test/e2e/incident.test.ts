@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Locator } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -21,7 +21,9 @@ describe('an incident at the demo company', { timeout: 120_000 }, () => {
   let passwords: string
   beforeAll(async () => {
     settings = await freshSettings(undefined)
-    story = startCommand(['incident'], settings.env, 'examples/run.ts')
+    const ports = ['--port', settings.env['PORT'] ?? '', '--ops-port', settings.env['OPS_PORT'] ?? '']
+    const inUse = { ...settings.env, REMIT_HOME: join(settings.home, '..', 'in-use'), PORT: '1' }
+    story = startCommand(['incident', '--home', settings.home, ...ports], inUse, 'examples/run.ts')
     await story.said('Ctrl-C stops.')
     passwords = await readFile(join(settings.home, 'demo-passwords'), 'utf8')
   }, 240_000)
@@ -87,22 +89,26 @@ describe('an incident at the demo company', { timeout: 120_000 }, () => {
 
   test('is found out and mended by the commands of docs/incident.md, which print what it shows', async () => {
     const commands = commandsOf(page)
+    const told = [...story.stdout().matchAll(/^ {2}npm run -s remit -- (.*)$/gm)].map(([, one = '']) => one)
+    const asTold: string[] = []
     const [, since = ''] = /--since (\S+)/.exec(page) ?? []
     const day = (ms: number): string => new Date(ms).toISOString().slice(0, 10)
     const printed = createPrinted({
       shownOn: day(Date.parse(since) + 2 * 86_400_000),
       today: day(Date.now()),
-      words: { 'http://localhost:8787': settings.url, '.remit-incident': settings.home },
+      words: { 'http://localhost:8887': settings.url, '.remit-incident': settings.home },
     })
     for (const { command, output } of commands) {
       const argv = [...printed.here(command).matchAll(/'([^']*)'|(\S+)/g)].map(
         ([, one, other]) => one ?? other ?? '',
       )
       expect(argv.slice(0, 5)).toEqual(['npm', 'run', '-s', 'remit', '--'])
+      asTold.push(argv.slice(5).join(' '))
       const { stdout, stderr } = await remit(argv.slice(5), { home: settings.home }, { url: settings.url })
       const real = `${stdout}${stderr}`.trim()
       expect(printed.matches(inOrder(output), inOrder(real)), `${command}\n${real}`).toBe(true)
     }
+    expect(told).toEqual(asTold.slice(0, 4))
     expect(commands.map(({ command }) => command.split(' ').slice(5, 7).join(' '))).toEqual([
       'audit verify',
       'audit readers',
@@ -154,6 +160,16 @@ describe('an incident at the demo company', { timeout: 120_000 }, () => {
       expect(handset.said).toEqual([])
     },
   )
+})
+
+test('the story of an incident names no folder to remove that it did not make, and writes nothing there', async () => {
+  await using settings = await freshSettings(undefined)
+  await mkdir(join(settings.home, 'db'), { recursive: true })
+  await using story = startCommand(['incident', '--home', settings.home], settings.env, 'examples/run.ts')
+  expect((await story.exit).code).toBe(1)
+  expect(story.stderr()).toContain('is not a folder of the story')
+  expect(story.stderr()).not.toContain('remove')
+  expect(await readdir(settings.home)).toEqual(['db'])
 })
 
 /** Of those who lose something in a list, nobody is first. */
