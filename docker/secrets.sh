@@ -4,34 +4,37 @@
 set -eu
 
 secret() { od -An -N32 -tx1 /dev/urandom | tr -d ' \n'; }
-
-if [ -e /secrets/remit/env ]; then
-  echo 'The secrets exist already.'
-  exit 0
-fi
-
-superuser=$(secret) remit=$(secret) openfga=$(secret) token=$(secret)
+# Whole or not there.
+put() { printf %s "$2" >"$1.part" && mv "$1.part" "$1"; }
 
 # The containers run as users of their own, so the files are readable; each volume is mounted only where it is needed.
 umask 022
-printf %s "$superuser" >/secrets/postgres/superuser
-printf %s "$remit" >/secrets/postgres/remit
-printf %s "$openfga" >/secrets/postgres/openfga
+to=/secrets/remit
 
-cat >/secrets/openfga/config.yaml <<YAML
-datastore:
+[ -e $to/ops_bearer ] || put $to/ops_bearer "$(secret)"
+if [ -e $to/database_url ]; then
+  echo 'The secrets exist already.'
+  exit 0
+fi
+if [ -e $to/env ]; then
+  # An older version kept both in one file.
+  . $to/env
+else
+  superuser=$(secret) remit=$(secret) openfga=$(secret) OPENFGA_API_TOKEN=$(secret)
+  put /secrets/postgres/superuser "$superuser"
+  put /secrets/postgres/remit "$remit"
+  put /secrets/postgres/openfga "$openfga"
+  put /secrets/openfga/config.yaml "datastore:
   engine: postgres
   uri: postgres://openfga:$openfga@postgres:5432/openfga?sslmode=disable
 authn:
   method: preshared
   preshared:
-    keys: [$token]
-YAML
-
+    keys: [$OPENFGA_API_TOKEN]
+"
+  DATABASE_URL=postgres://remit:$remit@postgres:5432/remit
+fi
+put $to/openfga_token "$OPENFGA_API_TOKEN"
 # Last, since it says that all is there.
-cat >/secrets/remit/env.part <<ENV
-export DATABASE_URL='postgres://remit:$remit@postgres:5432/remit'
-export OPENFGA_API_TOKEN='$token'
-ENV
-mv /secrets/remit/env.part /secrets/remit/env
+put $to/database_url "$DATABASE_URL"
 echo 'The secrets are made.'

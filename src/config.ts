@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { OperatorError } from './kernel/operator-error.ts'
 import './kernel/wrong.ts'
@@ -12,6 +13,7 @@ import { type ListeningConfig, listening } from './settings/listening.ts'
 import { type OutboundConfig, outbound } from './settings/outbound.ts'
 import { type RecordConfig, record } from './settings/record.ts'
 import { type RetrievalConfig, retrieval } from './settings/retrieval.ts'
+import { withSecretFiles } from './settings/secret-files.ts'
 import { type StoresConfig, stores } from './settings/stores.ts'
 import { type VaultConfig, vault } from './settings/vault.ts'
 
@@ -67,8 +69,14 @@ export class ConfigError extends OperatorError {
   }
 }
 
-/** Reads the settings. Pure; reports every problem at once; a missing security setting is a problem. */
-export function loadConfig(env: Environment): Config {
+/**
+ * Reads the settings, and the files that hold secrets; reports every problem at once; a missing security setting is a problem.
+ */
+export function loadConfig(
+  given: Environment,
+  readFile: (path: string) => string = (path) => readFileSync(path, 'utf8'),
+): Config {
+  const { env, problems: unreadable } = withSecretFiles(given, readFile)
   const present = Object.fromEntries(
     Object.entries(env).filter(([name, value]) => name in settings.shape && value !== ''),
   )
@@ -80,6 +88,7 @@ export function loadConfig(env: Environment): Config {
   )
   const derived = derive(value, present)
   const problems = [
+    ...unreadable,
     ...issues.map(({ path, message }) => `${path.join('.')} ${message}`),
     ...groups
       .flatMap((group) => group.contradictions?.(value, derived, env) ?? [])

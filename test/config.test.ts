@@ -264,6 +264,44 @@ describe('REMIT_DEMO', () => {
   )
 })
 
+describe('a secret in a file', () => {
+  const read = (path: string): string => {
+    if (path === '/none') throw new Error('ENOENT')
+    return path === '/empty' ? '\n' : `in ${path}\n`
+  }
+  const sign_in = { client_id: 'c', client_secret_env: 'IDP_SECRET' }
+
+  test('is read from where NAME_FILE says, for every setting that is one and every variable that one names', () => {
+    const config = loadConfig(
+      {
+        TRUSTED_ISSUERS: issuers({ sign_in }),
+        IDP_SECRET_FILE: '/idp',
+        OPENFGA_API_URL: 'http://openfga:8080',
+        OPENFGA_API_TOKEN_FILE: '/token',
+        EMBEDDINGS_BASE_URL: 'https://e.example',
+        EMBEDDINGS_MODEL: 'm',
+        EMBEDDINGS_DIMENSIONS: '3',
+        EMBEDDINGS_API_KEY_FILE: '/key',
+      },
+      read,
+    )
+    expect(config.openfga?.apiToken).toBe('in /token')
+    expect(config.embeddings).toMatchObject({ apiKey: 'in /key' })
+    expect([...config.signInSecrets.values()]).toEqual(['in /idp'])
+  })
+
+  test.each([
+    [{ OPENFGA_API_TOKEN_FILE: '/none' }, 'OPENFGA_API_TOKEN_FILE names /none, which cannot be read'],
+    [{ VAULT_KEYS_FILE: '/empty' }, 'VAULT_KEYS_FILE names /empty, which is empty'],
+    [
+      { EMBEDDINGS_API_KEY: 'k', EMBEDDINGS_API_KEY_FILE: '/key' },
+      'EMBEDDINGS_API_KEY and EMBEDDINGS_API_KEY_FILE are both set',
+    ],
+  ])('that cannot be taken refuses the start, by name (%o)', (env, says) => {
+    expect(() => loadConfig(env, read)).toThrow(says)
+  })
+})
+
 describe('PUBLIC_URL', () => {
   const outer = { HOST: '0.0.0.0', TRUSTED_ISSUERS: issuers({}) }
 

@@ -1,6 +1,11 @@
-import { globSync, readFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
+import { parse } from 'yaml'
+import { loadConfig, settings } from '../src/config.ts'
 
 const root = new URL('../', import.meta.url)
 const text = (path: string): string => readFileSync(new URL(path, root), 'utf8')
@@ -43,5 +48,108 @@ describe('the image', () => {
     )
     expect(wanted).toContain('src')
     expect(wanted.filter((path) => !isWithin(path, allowed))).toEqual([])
+  })
+})
+
+describe('docker-compose.yml', () => {
+  const { services } = parse(text('docker-compose.yml')) as {
+    readonly services: {
+      readonly remit: {
+        readonly env_file?: readonly { readonly path: string; readonly required: boolean }[]
+        readonly environment: Readonly<Record<string, unknown>>
+      }
+    }
+  }
+  const { env_file: files, environment } = services.remit
+
+  /** What the container gets: of `.env`, and what the file says over it. */
+  function inContainer(dotenv: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+    const said = Object.entries(environment).map(([name, value]): [string, string] => [
+      name,
+      String(value ?? '').replace(
+        /^\$\{(\w+):[-?](.*)\}$/,
+        (_, from: string, other: string) => dotenv[from] ?? other,
+      ),
+    ])
+    const passed = files?.some(({ path }) => path === '.env') === true ? dotenv : {}
+    return { ...passed, ...Object.fromEntries(said) }
+  }
+
+  test('passes every setting of .env on, but where the container itself is meant', () => {
+    const own = [
+      'HOST',
+      'PORT',
+      'OPS_HOST',
+      'OPS_PORT',
+      'OPS_BEARER_FILE',
+      'REMIT_HOME',
+      'EMBEDDINGS_CACHE',
+      'OPENFGA_API_URL',
+    ]
+    const dotenv = Object.fromEntries(
+      Object.keys(settings.shape).map((name) => [name, `the ${name} of .env`]),
+    )
+    const lost = Object.entries(dotenv).filter(([name, value]) => inContainer(dotenv)[name] !== value)
+    expect(lost.map(([name]) => name).sort()).toEqual(own.sort())
+  })
+
+  test('makes a service of an address alone, and of providers whose secrets stand in .env or in files', () => {
+    const read = (path: string) => `secret of ${path}`
+    const dotenv = { PUBLIC_URL: 'https://remit.example' }
+    const database = (path: string) => (path.endsWith('database_url') ? 'postgres://db/remit\n' : read(path))
+    expect(loadConfig(inContainer(dotenv), database)).toMatchObject({
+      publicUrl: 'https://remit.example',
+      databaseUrl: 'postgres://db/remit',
+      openfga: { apiToken: 'secret of /run/secrets/openfga_token' },
+      trustedIssuers: [],
+      demo: false,
+    })
+    const provider = { provider: 'github', client_id: 'c', client_secret_env: 'GITHUB_SECRET' }
+    const vault = { ...dotenv, VAULT_PROVIDERS: JSON.stringify([provider]) }
+    for (const [given, secret] of [
+      [{ GITHUB_SECRET: 's' }, 's'],
+      [{ GITHUB_SECRET_FILE: '/run/secrets/github' }, 'secret of /run/secrets/github'],
+    ] as const)
+      expect([...loadConfig(inContainer({ ...vault, ...given }), database).vaultSecrets]).toEqual([
+        ['GITHUB_SECRET', secret],
+      ])
+  })
+
+  test('has its secrets made once, all that it names, and takes over those of an older version', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'remit-test-'))
+    try {
+      const script = text('docker/secrets.sh').replaceAll('/secrets/', `${folder}/`)
+      const held = () =>
+        Object.fromEntries(
+          globSync('*/*', { cwd: folder }).map((path) => [path, readFileSync(join(folder, path), 'utf8')]),
+        )
+      for (const one of ['postgres', 'openfga', 'remit']) mkdirSync(join(folder, one))
+      const run = () => execFileSync('sh', ['-c', script], { encoding: 'utf8' })
+      expect(run()).toBe('The secrets are made.\n')
+      const made = held()
+      const named = Object.entries(environment).filter(([name]) => name.endsWith('_FILE'))
+      expect(named.length).toBe(3)
+      for (const [, path] of named)
+        expect(made[String(path).replace('/run/secrets/', 'remit/')]?.length).toBeGreaterThan(31)
+      expect(made['openfga/config.yaml']).toContain(`keys: [${made['remit/openfga_token']}]`)
+      expect(made['remit/database_url']).toContain(made['postgres/remit'])
+      expect(run()).toBe('The secrets exist already.\n')
+      expect(held()).toEqual(made)
+
+      for (const path of Object.keys(made).filter((one) => one.startsWith('remit/')))
+        rmSync(join(folder, path))
+      writeFileSync(
+        join(folder, 'remit/env'),
+        "export DATABASE_URL='postgres://old'\nexport OPENFGA_API_TOKEN='older'\n",
+      )
+      run()
+      expect(held()).toMatchObject({
+        ...Object.fromEntries(Object.entries(made).filter(([path]) => !path.startsWith('remit/'))),
+        'remit/database_url': 'postgres://old',
+        'remit/openfga_token': 'older',
+      })
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
   })
 })

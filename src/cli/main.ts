@@ -1,10 +1,11 @@
 #!/usr/bin/env node
 import { randomUUID } from 'node:crypto'
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { isAbsolute, join, resolve } from 'node:path'
 import { ConfigError, loadConfig, settings } from '../config.ts'
 import { systemClock } from '../kernel/clock.ts'
+import { withSecretFiles } from '../settings/secret-files.ts'
 import { createAdminClient, runningUrl } from './admin-client.ts'
 import { createDemoTokens } from './demo-tokens.ts'
 import { runCli } from './program.ts'
@@ -23,7 +24,7 @@ const wholeService = () => import('../start.ts')
 /** Only what finds the service is read here: the service itself may run under other settings than this shell. */
 const read = settings
   .pick({ REMIT_HOME: true, PORT: true, PUBLIC_URL: true, OPENFGA_API_URL: true, OPENFGA_API_TOKEN: true })
-  .safeParse(process.env)
+  .safeParse(withSecretFiles(process.env, (path) => readFileSync(path, 'utf8')).env)
 if (!read.success) {
   console.error(
     new ConfigError(read.error.issues.map(({ path, message }) => `${path.join('.')} ${message}`)).message,

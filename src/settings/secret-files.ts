@@ -1,0 +1,48 @@
+import type { Environment } from './group.ts'
+
+const secrets = ['DATABASE_URL', 'OPENFGA_API_TOKEN', 'VAULT_KEYS', 'EMBEDDINGS_API_KEY']
+
+/** The settings that hold a secret, and the variables that settings name as holding one. */
+const secretsOf = ({ TRUSTED_ISSUERS = '', VAULT_PROVIDERS = '' }: Environment): readonly string[] => [
+  ...secrets,
+  ...[...`${TRUSTED_ISSUERS}${VAULT_PROVIDERS}`.matchAll(/"client_secret_env"\s*:\s*"(\w+)"/g)].map(
+    ([, name = '']) => name,
+  ),
+]
+
+/**
+ * The environment with each secret that a file holds: NAME_FILE names it, for every setting that is a secret and every variable
+ * that `client_secret_env` names. White space around it is left out. Also says what cannot be used: both NAME and NAME_FILE,
+ * a file that cannot be read, an empty one.
+ *
+ * @param read the text of a file; throws where there is none
+ */
+export function withSecretFiles(
+  env: Environment,
+  read: (path: string) => string,
+): { readonly env: Environment; readonly problems: readonly string[] } {
+  const problems: string[] = []
+  const found: Record<string, string> = {}
+  for (const name of new Set(secretsOf(env))) {
+    const path = env[`${name}_FILE`]
+    if (!path) continue
+    if (env[name]) problems.push(`${name} and ${name}_FILE are both set: leave one out`)
+    else {
+      const text = textOf(path, read)
+      if (text) found[name] = text
+      else
+        problems.push(
+          `${name}_FILE names ${path}, which ${text === undefined ? 'cannot be read' : 'is empty'}`,
+        )
+    }
+  }
+  return { env: { ...env, ...found }, problems }
+}
+
+function textOf(path: string, read: (path: string) => string): string | undefined {
+  try {
+    return read(path).trim()
+  } catch {
+    return undefined
+  }
+}
