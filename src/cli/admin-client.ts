@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import { join } from 'node:path'
 import { AppError, type ErrorCode, errorCodes } from '../kernel/errors.ts'
-import { lockHome } from '../store/home.ts'
+import { assertHome, lockHome } from '../store/home.ts'
 import { FolderLockedError } from '../store/lock.ts'
 import { addressName, pointerName, socketName } from './admin-server.ts'
 import type { AdminDeps } from './commands/command.ts'
@@ -23,17 +23,24 @@ export interface AdminClientOptions {
   readonly withService?: WithService
 }
 
+// What they are asked for is done over HTTP: without a service there is nothing to do it with.
+const needService: ReadonlySet<CommandName> = new Set<CommandName>(['demo', 'demo_confirm', 'writer'])
+
 /**
- * Speaks to the service that runs on REMIT_HOME; where none does, takes the folder's lock and works itself. Makes no
- * folder: only starting the service does.
+ * Speaks to the service that runs on REMIT_HOME; where none does, takes the folder's lock and works itself, but for what only
+ * a running service can do. Makes no folder: only starting the service does.
  */
 export function createAdminClient({ home, withService }: AdminClientOptions): AdminClient {
   return {
     async run(name, args) {
       const answer = await post(await socketOf(home), name, args)
       if (answer !== undefined) return answer
-      if (withService === undefined)
-        throw new Error(`No service is running with REMIT_HOME=${home}. Start it: npm start`)
+      if (withService === undefined || needService.has(name)) {
+        if (withService !== undefined) assertHome(home)
+        throw new Error(
+          `No service is running with REMIT_HOME=${home}, or it is still starting. Start it: npm start`,
+        )
+      }
       await using _lock = await locked(home)
       return { ...(await withService((deps) => runCommand(name, args, deps))) }
     },

@@ -16,8 +16,13 @@ export class NoHomeError extends OperatorError {
  * was meant knows nothing of it. NOT checked: whether the database of DATABASE_URL is the one that belongs to it.
  */
 export async function lockHome(dir: string): Promise<AsyncDisposable> {
-  if (!madeAtStart.some((name) => existsSync(join(dir, name)))) throw new NoHomeError(dir)
+  assertHome(dir)
   return lockFolder(dir)
+}
+
+/** Throws {@link NoHomeError} where no service was ever started. */
+export function assertHome(dir: string): void {
+  if (!madeAtStart.some((name) => existsSync(join(dir, name)))) throw new NoHomeError(dir)
 }
 
 /** The embedded database; signing keys, which are there with DATABASE_URL too. */

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -53,6 +53,23 @@ test.each(['db', 'keys'])('one with %s is', async (made) => {
   await using _lock = await lockHome(folder)
   expect(existsSync(join(folder, 'lock'))).toBe(true)
 })
+
+test.each([
+  ['token', '--user', 'anne'],
+  ['ingest', '.', '--collection', 'handbook', '--viewer', 'user:anne', '--service', 'loader'],
+  ['ingest', '.', '--collection', 'handbook', '--viewer', 'user:anne'],
+])(
+  'remit %s, which only speaks to the service, says that none runs, and holds up no start: it takes no lock and opens nothing',
+  async (...argv) => {
+    await mkdir(join(folder, 'db'))
+    await writeFile(join(folder, 'note.md'), 'A note.')
+    const given = argv.map((one) => (one === '.' ? folder : one))
+    await using _starting = await lockHome(folder)
+    const ran = await remit(given, { home: folder, withService: () => Promise.reject(new Error('opened')) })
+    expect(ran).toMatchObject({ code: 1, stdout: '' })
+    expect(ran.stderr).toContain(`No service is running with REMIT_HOME=${folder}`)
+  },
+)
 
 test('token says which settings it needs where the demo does not answer', async () => {
   const demoUrl = 'http://127.0.0.1:9'
