@@ -194,13 +194,19 @@ function assertUsable(client: Client, registration: Registration): void {
   }
 }
 
+/**
+ * `localhost` beside the addresses: MCP's clients come back there. A name resolves to wherever the person's machine
+ * says, so that RFC 8252 §8.3 advises programs to use an address.
+ */
 export function isRedirect(uri: string): boolean {
   const url = URL.parse(uri)
   if (url === null || uri.includes('#') || url.username !== '' || url.password !== '') return false
-  return (
-    url.protocol === 'https:' || (url.protocol === 'http:' && /^(127\.0\.0\.1|\[::1\])$/.test(url.hostname))
-  )
+  return url.protocol === 'https:' || (url.protocol === 'http:' && isLoopback(url))
 }
+
+/** Whether whatever listens there is on the person's own computer. */
+export const isLoopback = ({ hostname }: URL): boolean =>
+  ['127.0.0.1', '[::1]', 'localhost'].includes(hostname)
 
 /** NOT asked here: whether it may be asked at all (the guarded fetcher does, each time; plain http only where allowed). */
 function isNotifiable(uri: string): boolean {

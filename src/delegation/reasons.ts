@@ -43,10 +43,10 @@ export type VerifyReason =
   | 'delegation_mismatch'
 
 /**
- * What the caller is told. 401 `invalid_token`: this token is no good; `invalid_dpop_proof` and `use_dpop_nonce`: it may
- * be, but whoever shows it did not prove its key. 403 `actor_unauthorized`: the token is
- * sound, but who acts may not, or nobody says who acts. 503: the issuer's keys cannot be had, so that nothing
- * is known about the token; a refusal all the same.
+ * What the caller is told. 401 `invalid_token`: this token is no good, or not under `Bearer` (RFC 9449 §7.2);
+ * `invalid_dpop_proof` and `use_dpop_nonce`: it may be, but whoever shows it did not prove its key. 403
+ * `actor_unauthorized`: the token is sound, but who acts may not, or nobody says who acts. 503: the issuer's keys
+ * cannot be had, so that nothing is known about the token; a refusal all the same.
  */
 export function outer(reason: VerifyReason): ErrorCode {
   switch (reason) {
@@ -61,6 +61,7 @@ export function outer(reason: VerifyReason): ErrorCode {
     case 'not_yet_valid':
     case 'too_long_lived':
     case 'not_bound':
+    case 'proof_missing':
     case 'missing_claim':
     case 'bad_claim':
     case 'bad_subject':
@@ -70,7 +71,6 @@ export function outer(reason: VerifyReason): ErrorCode {
     case 'demo_token_required':
     case 'revoked':
       return 'invalid_token'
-    case 'proof_missing':
     case 'proof_invalid':
     case 'proof_of_another_key':
       return 'invalid_dpop_proof'

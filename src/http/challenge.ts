@@ -5,16 +5,16 @@ import type { Challenge, ErrorCode } from '../kernel/errors.ts'
  * The one form of `WWW-Authenticate` at our APIs (RFC 6750 §3): what was wrong with the token, the complete set of
  * scopes that the operation needs, how recent the sign-in must be (RFC 9470), and where the API says which servers
  * issue its tokens (RFC 9728 §5.1). Under the scheme `DPoP` for whoever came with it, and whose token is bound to a key
- * (RFC 9449 §7.1). Values are ours alone, so that nothing of a caller's is quoted back.
+ * (RFC 9449 §7). Values are ours alone, so that nothing of a caller's is quoted back.
  */
 export function wwwAuthenticate(
   code: ErrorCode,
-  { isBare = false, scopes = [], maxAgeSeconds }: Challenge,
+  { isBare = false, isBound = false, scopes = [], maxAgeSeconds }: Challenge,
   resource: string,
   /** The request's `Authorization`. */
   shown = '',
 ): string {
-  const isProof = /^dpop /i.test(shown) || code === 'invalid_dpop_proof'
+  const isProof = isBound || /^dpop /i.test(shown) || code === 'invalid_dpop_proof'
   const parameters = {
     ...(!isBare && { error: code }),
     ...(scopes.length > 0 && { scope: scopes.join(' ') }),

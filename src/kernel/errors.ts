@@ -40,6 +40,8 @@ export type ErrorCode = keyof typeof errorCodes
 export interface Challenge {
   /** No token was shown at all: then nothing was wrong with it. */
   readonly isBare?: boolean
+  /** The token is bound to a key, and was shown as if it were not. */
+  readonly isBound?: boolean
   /** Every scope that the operation needs, not only those that are missing. */
   readonly scopes?: readonly string[]
   /** How old the person's sign-in may be, in seconds. */

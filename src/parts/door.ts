@@ -36,7 +36,7 @@ export function createDoor({ config, log, now, verifier, proofs, administrators 
       if (verified.ok) return verified
       // Outside it is one of a few words; why is for the operator alone.
       log('token_refused', { reason: verified.reason })
-      return refuse(outer(verified.reason))
+      return refuse(outer(verified.reason), verified.reason)
     },
     admit: admission.principal,
     publicUrl: config.publicUrl,

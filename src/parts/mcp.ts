@@ -46,7 +46,7 @@ export async function openMcp(deps: McpDeps): Promise<App> {
         if (verified.ok && verified.value.kind === 'agent') return verified
         const reason = verified.ok ? 'actor_missing' : verified.reason
         log('token_refused', { reason })
-        return refuse(outer(reason))
+        return refuse(outer(reason), reason)
       },
       admit,
       publicUrl,

@@ -61,7 +61,8 @@ export interface ResourcesDeps {
   readonly publicUrl: string
 }
 
-const mcpScopes = ['docs.search', 'docs.read', 'approvals.request', 'vault.use'] satisfies Scope[]
+/** What the tools of `/mcp` take, all together. */
+export const mcpScopes = ['docs.search', 'docs.read', 'approvals.request', 'vault.use'] satisfies Scope[]
 const apiScopes = [...new Set(Object.values(scopesOfKind).flat())]
 // OpenID's own mean the same at every API.
 const ownScopes: ReadonlySet<string> = new Set([...apiScopes, 'openid', 'offline_access'])

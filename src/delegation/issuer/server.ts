@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Provider } from 'oidc-provider'
+import { answeredScope } from './answered-scope.ts'
 import { hostCookies, ofFlow } from './cookies.ts'
 import { createDemoConsent, type DemoConsent } from './demo-consent.ts'
 import { type ExchangeGrantDeps, registerExchange } from './exchange-grant.ts'
@@ -45,6 +46,7 @@ export function createAuthorizationServer(deps: AuthorizationServerDeps): Author
       provider.use(createUnavailable(deps.pages.error))
       provider.use(hostCookies)
       provider.use(typedCodes)
+      provider.use(answeredScope)
       provider.use(polling)
       provider.use(deps.backchannel.answers)
       provider.use(jwtEndpoints)
@@ -59,8 +61,11 @@ export function createAuthorizationServer(deps: AuthorizationServerDeps): Author
     interactions: createInteractions({ ...deps, provider: () => current().provider }),
     demoConsent: deps.demo ? createDemoConsent({ ...deps, provider: () => current().provider }) : undefined,
     async handle(request, response, inside) {
+      const { pathname } = new URL(inside, publicUrl)
       settle(request, inside, publicUrl)
-      ofFlow(request, new URL(inside, publicUrl).pathname)
+      // OAuth's answers there are JSON (RFC 6749 §5.2), whatever a program's HTTP library says it prefers.
+      if (!isPage(pathname)) request.headers.accept = 'application/json'
+      ofFlow(request, pathname)
       await known.refresh()
       const closed = new Promise<void>((resolve) => response.once('close', resolve))
       await current().answer(request, response)
@@ -69,6 +74,9 @@ export function createAuthorizationServer(deps: AuthorizationServerDeps): Author
     },
   }
 }
+
+/** Where people come by a browser, as the library finds its routes: in any case, with a slash behind or without. */
+const isPage = (path: string): boolean => /^\/(auth|device)(\/(?!auth\/?$)[^/]+)?\/?$/i.test(path)
 
 type Answer = ReturnType<Provider['callback']>
 

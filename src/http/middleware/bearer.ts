@@ -9,8 +9,8 @@ import type { AppContext, AppEnv } from '../env.ts'
 
 export interface BearerDeps {
   /**
-   * Turns a token for this resource into its principal, or the outer code of its refusal. `presented`: what came with
-   * it under the scheme `DPoP`; undefined under `Bearer`.
+   * Turns a token for this resource into its principal, or the outer code of its refusal, with the inner one as
+   * `detail`. `presented`: what came with it under the scheme `DPoP`; undefined under `Bearer`.
    */
   readonly verify: (
     token: string,
@@ -56,7 +56,11 @@ export function createRequireBearer(deps: BearerDeps): RequireBearer {
       // On every answer: the next request needs no round trip for it.
       if (shown.presented !== undefined) c.header('dpop-nonce', nonce())
       const verified = await verify(shown.token, shown.presented)
-      if (!verified.ok) throw refusal(verified.reason, { scopes: neededBy(requirement) })
+      if (!verified.ok)
+        throw refusal(verified.reason, {
+          scopes: neededBy(requirement),
+          isBound: verified.detail === 'proof_missing',
+        })
       const principal = verified.value
       c.set('txn', principal.txn)
       c.set('principal', principal)

@@ -1,5 +1,6 @@
 import { html } from 'hono/html'
 import type { Agent } from '../../delegation/agents.ts'
+import { isLoopback } from '../../delegation/clients.ts'
 import type { ConsentPending } from '../../delegation/issuer/interactions.ts'
 import { detailLists } from './details.ts'
 import { type Html, page } from './layout.ts'
@@ -130,4 +131,4 @@ function destination({ redirectUri }: ConsentPending): string {
 }
 
 const isOnThisComputer = (redirectUri: string | undefined): boolean =>
-  redirectUri !== undefined && /^(127\.0\.0\.1|\[::1\])$/.test(new URL(redirectUri).hostname)
+  redirectUri !== undefined && isLoopback(new URL(redirectUri))

@@ -120,7 +120,7 @@ describeBackends('a yes from afar', (backend) => {
     expect((await asking.open('anne'))?.asked.scopes).toEqual(['docs.search'])
     const { txn } = await approve()
     const tokens = await fetched(started)
-    expect(tokens.scope).toBe('docs.search')
+    expect(tokens.scope).toBe('openid docs.search')
     const { access_token: token } = tokens
     expect((await world.call('GET', '/documents/board%2F1', { token })).status).toBe(403)
     const records = await world.database.query<{ detail: { scopes?: readonly string[] } }>(

@@ -59,7 +59,8 @@ describe('a standard client (openid-client)', () => {
     const approval = await asking.decide('anne', { answer: 'approve' })
     const tokens = await polling
     expect(tokens).not.toHaveProperty('refresh_token')
-    expect(tokens.scope).toBe('docs.search docs.read')
+    expect(tokens.scope).toBe('openid docs.search docs.read')
+    expect(decodeJwt(tokens.access_token)).toMatchObject({ scope: 'docs.search docs.read' })
     expect(decodeJwt(tokens.access_token)).toMatchObject({
       iss: world.issuer,
       aud: world.url,
@@ -108,7 +109,7 @@ describe('a standard client (openid-client)', () => {
     const polling = client.pollBackchannelAuthenticationGrant(config, { ...started, interval: 0.1 })
     await expect.poll(() => heard).toEqual([undefined, 'slow_down'])
     await asking.decide('anne', { answer: 'approve' })
-    expect((await polling).scope).toBe('docs.search docs.read')
+    expect((await polling).scope).toBe('openid docs.search docs.read')
     expect(heard).toEqual([undefined, 'slow_down', undefined])
   })
 

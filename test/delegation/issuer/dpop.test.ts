@@ -86,10 +86,13 @@ describe('a token that is bound to its holder’s key', () => {
 
   test('is no bearer token, whether or not a proof lies beside it', async () => {
     const response = await world.call('POST', '/retrieve', { token, body: { query: 'travel' } })
-    expect(response.headers.get('www-authenticate')).toMatch(/^DPoP error="invalid_dpop_proof"/)
-    expect(await codeOf(response)).toBe('401 invalid_dpop_proof')
+    // RFC 9449 §7.2, and how it would be one.
+    expect(response.headers.get('www-authenticate')).toMatch(
+      /^DPoP error="invalid_token", .*, algs="ES256 Ed25519 EdDSA"$/,
+    )
+    expect(await codeOf(response)).toBe('401 invalid_token')
     const proof = await holder.proof({ url: retrieve(), accessToken: token })
-    expect(await codeOf(await shown(token, proof, 'Bearer'))).toBe('401 invalid_dpop_proof')
+    expect(await codeOf(await shown(token, proof, 'Bearer'))).toBe('401 invalid_token')
   })
 
   test('is refused with a thief’s proof, and with one for another token, method, address or host', async () => {

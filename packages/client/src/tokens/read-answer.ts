@@ -46,7 +46,11 @@ export function readTokenAnswer(
     {
       subject,
       audience: expected.audience,
-      scopes: typeof scope === 'string' ? scope.split(' ').filter((one) => one !== '') : expected.scopes,
+      // OpenID's own names nothing of the API.
+      scopes:
+        typeof scope === 'string'
+          ? scope.split(' ').filter((one) => one !== '' && one !== 'openid')
+          : expected.scopes,
       details,
       expiresAt: platform.now() + lifetime * 1_000,
     },

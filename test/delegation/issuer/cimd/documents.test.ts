@@ -57,9 +57,15 @@ describe('a document', () => {
 
   test('keeps the redirect addresses that a registered client could have, and is none without one', async () => {
     const { web, documents } = open()
-    const usable = ['http://127.0.0.1:4711/cb', 'https://a.example/x']
-    const others = [
+    const usable = [
+      'http://127.0.0.1:4711/cb',
+      'http://[::1]/cb',
       'http://localhost/cb',
+      'https://a.example/x',
+    ]
+    const others = [
+      'http://localhost.a.example/cb',
+      'http://a.localhost/cb',
       'myapp://cb',
       'http://a.example/cb',
       'https://a.example/#f',

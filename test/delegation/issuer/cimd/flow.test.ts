@@ -77,15 +77,20 @@ describe('a client that nobody registered', () => {
   })
 
   test('is warned of where it leads back to this computer', async () => {
-    const loopback = 'http://127.0.0.1:4711/callback'
-    web.at.set(
-      'https://cli.example/client',
-      document({ client_id: 'https://cli.example/client', redirect_uris: ['http://127.0.0.1/callback'] }),
-    )
+    const names = ['127.0.0.1', '[::1]', 'localhost']
+    const redirectUris = names.map((name) => `http://${name}/callback`)
+    const cli = 'https://cli.example/client'
+    web.at.set(cli, document({ client_id: cli, redirect_uris: redirectUris }))
     const browser = world.browser()
-    const begun = await start(browser, { client_id: 'https://cli.example/client', redirect_uri: loopback })
-    const page = await browser.submit(begun, '/sign-in', { user: 'anne', password })
-    expect(page.text).toContain('which may be any program on it')
+    for (const name of names) {
+      const redirectUri = `http://${name}:4711/callback`
+      const begun = await start(browser, { client_id: cli, redirect_uri: redirectUri })
+      const isSignedIn = !begun.text.includes('name="password"')
+      const page = isSignedIn ? begun : await browser.submit(begun, '/sign-in', { user: 'anne', password })
+      expect([name, page.text]).toEqual([name, expect.stringContaining('which may be any program on it')])
+      const { url } = await browser.submit(page, '/refuse')
+      expect(url.href.startsWith(`${redirectUri}?error=access_denied`)).toBe(true)
+    }
   })
 
   test('has no rows before a person lets it in, and then an agent of its own that gets its tokens and passages', async () => {
