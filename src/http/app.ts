@@ -3,7 +3,13 @@ import { AppError } from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
 import { createClientAddress } from './client-address.ts'
 import { type App, type AppContext, type AppEnv, createRouter } from './env.ts'
-import { endWritesInTime, requireDeadline, requireFrame, requireHost } from './middleware/frame.ts'
+import {
+  endWritesInTime,
+  requireDeadline,
+  requireFrame,
+  requireHost,
+  requireUtf8,
+} from './middleware/frame.ts'
 import { requireOpen } from './middleware/open.ts'
 import { recordRefusals } from './middleware/refusals.ts'
 import { wantsPage } from './middleware/session.ts'
@@ -54,6 +60,7 @@ export function createApp(deps: AppDeps): App {
     requireFrame({ newTxn, clientAddress: createClientAddress(deps.trustedProxies) }),
     deps.observe,
     requireHost(hosts),
+    requireUtf8,
   )
   app.get('/healthz', (c) => c.json({ status: 'ok' }, 200))
   app.use(

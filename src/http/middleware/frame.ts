@@ -1,5 +1,6 @@
 import type { MiddlewareHandler } from 'hono'
-import { AppError } from '../../kernel/errors.ts'
+import { matchedRoutes } from 'hono/route'
+import { AppError, invalid } from '../../kernel/errors.ts'
 import { type Deadline, inTime } from '../../retrieval/deadline.ts'
 import type { AppContext, AppEnv } from '../env.ts'
 
@@ -29,6 +30,29 @@ export function requireHost(hosts: ReadonlySet<string>): MiddlewareHandler<AppEn
     const name = c.req.header('host') ?? new URL(c.req.url).host
     if (!hosts.has(name.toLowerCase())) throw new AppError('misdirected_request')
     await next()
+  }
+}
+
+/**
+ * Refuses a path whose octets are no UTF-8 (RFC 3986 §2.5), naming its parameter: the router would hand it on as it is
+ * spelled, and `%ff` is an id of its own.
+ */
+export const requireUtf8: MiddlewareHandler<AppEnv> = async function utf8(c, next) {
+  const { pathname } = new URL(c.req.url)
+  const at = pathname.split('/').findIndex((segment) => !isUtf8(segment))
+  if (at < 0) return next()
+  const names = matchedRoutes(c).map(({ path }) => /^:(\w+)/.exec(path.split('/')[at] ?? '')?.[1])
+  const name = names.find((one) => one !== undefined)
+  if (name !== undefined) throw invalid(name, 'is not UTF-8, percent-encoded')
+  await next()
+}
+
+function isUtf8(segment: string): boolean {
+  try {
+    decodeURIComponent(segment)
+    return true
+  } catch {
+    return false
   }
 }
 
