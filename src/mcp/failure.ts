@@ -40,8 +40,20 @@ function logged(thrown: unknown, { log, txn }: FailureDeps): AppError {
 const toWire = ({ code, public: detail, field, members }: AppError, txn: string) => ({
   code,
   title: errorCodes[code].title,
-  ...(detail !== undefined && { detail }),
+  ...(detail !== undefined && { detail: inTools(detail) }),
   ...(field !== undefined && { field }),
   txn,
   ...members,
 })
+
+const tools: Readonly<Record<string, string>> = {
+  'POST /retrieve': 'retrieve',
+  'GET /documents/{id}': 'read_document',
+  'GET /collections': 'list_collections',
+  'POST /approvals': 'request_approval',
+  'POST /vault/fetch': 'vault_fetch',
+}
+
+/** The features name routes where they say how to go on: who asks here has tools. */
+const inTools = (text: string): string =>
+  Object.entries(tools).reduce((said, [route, tool]) => said.replaceAll(route, tool), text)

@@ -139,6 +139,29 @@ describe('a question to the person', () => {
     expect(given(await comeBack(reply, 'request_approval', args))).toMatchObject({ id, state: 'approved' })
   })
 
+  test.each([
+    ['nothing of asking its person', {}],
+    ['that it shows forms', { elicitation: {} }],
+    ['that it shows forms, by name', { elicitation: { form: {} } }],
+  ])(
+    'gives a client that says %s the address and the next step, and then what the person said',
+    async (_, capabilities) => {
+      for (const revision of ['2026-07-28', '2025-11-25'] as const) {
+        await vault.world.database.query('delete from approvals')
+        const { reply } = await asking({ capabilities, revision })
+        const { id, url, next, state } = given(reply)
+        expect(state).toBe('pending')
+        expect(next).toBe(
+          `Give the person you work for this address: ${String(url)}. When they have answered there, call request_approval with {"id":"${String(id)}"}.`,
+        )
+        await decide(id, { answer: 'approve' })
+        const answered = given(await call('request_approval', { id }, { capabilities, revision }))
+        expect(answered).toMatchObject({ state: 'approved', grant_id: expect.stringMatching(/^g_/) })
+        expect(answered).not.toHaveProperty('next')
+      }
+    },
+  )
+
   test('is not answered by the client, whatever it says that the person did', async () => {
     const { args, reply } = await asking(opens)
     expect(given(await comeBack(reply, 'request_approval', args))).toMatchObject({ state: 'pending' })
@@ -163,6 +186,7 @@ describe('a question to the person', () => {
     expect(given(await call('request_approval', { id }))).toMatchObject({
       state: 'info_requested',
       question: 'What for?',
+      next: expect.stringContaining(`{"id":"${String(id)}","answer":`),
     })
     expect(given(await call('request_approval', { id, answer: 'For the report' }))).toMatchObject({
       state: 'pending',

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { World } from '../support/world.ts'
-import { callTool, message, openMcpWorld, replyOf, revisions, say } from './world.ts'
+import { callTool, message, openMcpWorld, replyOf, revisions, say, textOf } from './world.ts'
 
 let world: World
 let token: string
@@ -12,14 +12,15 @@ afterAll(() => world?.[Symbol.asyncDispose]())
 
 const agent = { user: 'anne', agent: 'research-bot', resource: 'mcp' } as const
 const metadata = () => `${world.config.publicUrl}/.well-known/oauth-protected-resource/mcp`
+const everything = 'docs.search docs.read approvals.request vault.use'
 const challengeOf = (headers: Headers): string | null => headers.get('www-authenticate')
 
 describe('a token at /mcp', () => {
-  test('is demanded of every message, and whoever has none is told the least scope and where the resource is described', async () => {
+  test('is demanded of every message, and whoever has none is told the scopes of all tools and where the resource is described', async () => {
     for (const method of ['initialize', 'tools/list', 'tools/call', 'ping', 'server/discover']) {
       const { status, headers } = await say(world, method, {})
       expect(status).toBe(401)
-      expect(challengeOf(headers)).toBe(`Bearer scope="docs.search", resource_metadata="${metadata()}"`)
+      expect(challengeOf(headers)).toBe(`Bearer scope="${everything}", resource_metadata="${metadata()}"`)
     }
     expect((await world.call('GET', '/mcp')).status).toBe(401)
   })
@@ -30,7 +31,7 @@ describe('a token at /mcp', () => {
       resource: `${world.config.publicUrl}/mcp`,
       authorization_servers: [`${world.config.publicUrl}/oauth`],
       actor_profile_required: true,
-      scopes_supported: expect.not.arrayContaining(['offline_access']),
+      scopes_supported: everything.split(' '),
     })
   })
 
@@ -39,7 +40,7 @@ describe('a token at /mcp', () => {
     const here = await say(world, 'tools/list', {}, { token: forApi })
     expect(here.status).toBe(401)
     expect(challengeOf(here.headers)).toBe(
-      `Bearer error="invalid_token", scope="docs.search", resource_metadata="${metadata()}"`,
+      `Bearer error="invalid_token", scope="${everything}", resource_metadata="${metadata()}"`,
     )
     const there = await world.call('POST', '/retrieve', { token, body: { query: 'a' } })
     expect(there.status).toBe(401)
@@ -61,6 +62,26 @@ describe('a token at /mcp', () => {
     expect((await callTool(world, 'retrieve', { query: 'a' }, { token: dans })).status).toBe(200)
     await world.service.delegations.revoke(id)
     expect((await callTool(world, 'retrieve', { query: 'a' }, { token: dans })).status).toBe(403)
+  })
+})
+
+describe.each(revisions)('what is said in revision %s', (revision) => {
+  const routes = /\b(GET|POST|PUT|DELETE) \/[a-z]/
+
+  test('of tools, and of an error that says how to go on, names tools and no routes', async () => {
+    const listed = await say(world, 'tools/list', {}, { token, revision })
+    expect(listed.body.result).toMatchObject({ tools: expect.arrayContaining([]) })
+    expect(JSON.stringify(listed.body)).not.toMatch(routes)
+    const refused = await callTool(world, 'read_document', { id: 'handbook/secret' }, { token, revision })
+    expect(JSON.parse(textOf(refused))).toMatchObject({
+      code: 'approval_required',
+      detail:
+        'The person has to agree first. Ask retrieve what you need it for: the approval that its answer offers is what request_approval takes.',
+    })
+    const uri = 'remit://document/handbook%2Fsecret'
+    const resource = await say(world, 'resources/read', { uri }, { token, revision })
+    expect(resource.body.error?.data).toMatchObject({ code: 'approval_required' })
+    expect(JSON.stringify(resource.body)).not.toMatch(routes)
   })
 })
 

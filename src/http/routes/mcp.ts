@@ -1,3 +1,4 @@
+import { mcpScopes } from '../../delegation/issuer/resources.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import type { Deadline } from '../../retrieval/deadline.ts'
@@ -28,7 +29,9 @@ const bodyBytesMax = 1_048_576
  */
 export function mcpRoutes({ face, requireBearer, origins }: McpRouteDeps): App {
   const routes = createRouter()
-  const bearer = requireBearer({ kinds: ['agent'], scopes: [], atFirst: ['docs.search'] })
+  // All at first: a client asks for what it is told and no more, and an offer is made only to whoever may ask. What the
+  // person does not lend and the agent may not have is cut where they consent.
+  const bearer = requireBearer({ kinds: ['agent'], scopes: [], atFirst: mcpScopes })
   routes.use('/mcp', async (c, next) => {
     const origin = c.req.header('origin')
     if (origin !== undefined && !origins.has(origin.toLowerCase()))

@@ -57,6 +57,7 @@ const input = z
 const output = z.strictObject({
   ...approvalBody.shape,
   url: z.string().describe('Where the person answers. Only they can, in their own browser.'),
+  next: z.string().optional().describe('What to do now'),
 })
 
 /** `request_approval`: asks the person for more than was lent, and looks how that stands. It decides nothing. */
@@ -120,10 +121,27 @@ const marginMs = 500
 const until = ({ signal, at, now }: Deadline): AbortSignal =>
   AbortSignal.any([signal, AbortSignal.timeout(Math.max(0, at - now() - marginMs))])
 
-/** A no is an error, so that no model reads it as an answer. */
+/**
+ * A no is an error, so that no model reads it as an answer. What is open says how it goes on: a client that opens no
+ * addresses has nobody but its model to send the person there.
+ */
 function shown(approval: Approval, url: string): CallToolResult {
-  const structuredContent = { ...approvalToWire(approval), url }
+  const next = nextStep(approval, url)
+  const structuredContent = { ...approvalToWire(approval), url, ...(next !== undefined && { next }) }
   const isOver = approval.state === 'denied' || approval.state === 'expired'
   const content = [{ type: 'text' as const, text: JSON.stringify(structuredContent) }]
   return isOver ? { isError: true, content } : { structuredContent, content }
+}
+
+function nextStep({ id, state }: Approval, url: string): string | undefined {
+  switch (state) {
+    case 'pending':
+      return `Give the person you work for this address: ${url}. When they have answered there, call request_approval with {"id":"${id}"}.`
+    case 'info_requested':
+      return `Answer their question: call request_approval with {"id":"${id}","answer":"…"}.`
+    case 'approved':
+    case 'denied':
+    case 'expired':
+      return undefined
+  }
 }

@@ -27,7 +27,7 @@ export function registerRetrieve(
     {
       title: 'Search documents',
       description:
-        'Finds passages that answer a question, best first, among the documents that the person you work for may read and has lent to you. Each passage names its document, its place in it and its source: cite them. An empty list means that nothing readable was found, not that nothing exists. `complete: false` means that the search was cut short; ask again.',
+        'Finds passages that answer a question, best first, among the documents that the person you work for may read and has lent to you. Each passage names its document, its place in it and its source: cite them. An empty list means that nothing readable was found, not that nothing exists. `complete: false` means that the search was cut short; ask again. `approval.offer_id` means that the person could let you read more: pass it to `request_approval`.',
       inputSchema: questionSchema,
       outputSchema: output,
       // What it gives was written by anybody: where a client limits what a model may do after that, it should here.

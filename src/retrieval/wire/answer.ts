@@ -35,7 +35,9 @@ export const answerSchema = z.strictObject({
   approval: z
     .strictObject({ offer_id: z.string() })
     .optional()
-    .describe('The person could be asked for more: POST /approvals takes it for 5 minutes.'),
+    .describe(
+      'The person could be asked for more: a request for approval takes it as `offer` for 5 minutes.',
+    ),
   freshness: z.strictObject({ index_lag_ms: z.number(), authorization_model_id: z.string() }),
   scope_key: z.string(),
   txn: z.string(),

@@ -23,7 +23,7 @@ const filter = named(
 export const approval = z
   .string()
   .regex(/^g_[A-Za-z0-9_-]{1,100}$/, 'must be g_…')
-  .describe('What the person agreed to, as GET /approvals/{id} names it (grant_id).')
+  .describe('What the person agreed to: `grant_id` of an approval.')
 
 /** What every face takes as a question, beside what only one of them knows. */
 export const questionMembers = {

@@ -58,7 +58,7 @@ describe('with the Python SDK', needsMcpPython, () => {
       await approvals.decide('user:anne', id, { answer: 'approve' }, { digest: digestOf(shown), session })
     }
 
-    test('sign-in by browser → search → step-up → reading → step-up → approval → reading what it opens', {
+    test('one sign-in by browser, for what the first 401 names → search → reading → approval → reading what it opens', {
       timeout: 120_000,
     }, async () => {
       await using browser = await openChromium()
@@ -84,9 +84,7 @@ describe('with the Python SDK', needsMcpPython, () => {
       )
       expect(scopes.map((scope) => scope?.split(' ').sort())).toEqual([
         // It asks for what keeps a sign-in of itself, since the authorization server has it.
-        ['docs.search', 'offline_access'],
-        ['docs.read', 'docs.search', 'offline_access'],
-        ['approvals.request', 'docs.read', 'docs.search', 'offline_access'],
+        ['approvals.request', 'docs.read', 'docs.search', 'offline_access', 'vault.use'],
       ])
       expect(all.find(({ revision }) => revision !== undefined)).toMatchObject({
         revision: '2026-07-28',
