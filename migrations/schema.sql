@@ -774,6 +774,17 @@ create table person_moves (
   constraint person_moves_pkey PRIMARY KEY (old_key)
 );
 
+create table push_ended (
+  endpoint_hash text not null,
+  person text not null,
+  sealed bytea not null,
+  saved_at timestamp with time zone not null,
+  news_until timestamp with time zone not null,
+  constraint push_ended_pkey PRIMARY KEY (endpoint_hash, person)
+);
+CREATE INDEX push_ended_person ON public.push_ended USING btree (person);
+CREATE INDEX push_ended_until ON public.push_ended USING btree (news_until);
+
 create table push_notices (
   approval text not null,
   round integer not null,
@@ -791,6 +802,7 @@ create table push_subscriptions (
   session_hash text not null,
   sealed bytea not null,
   seen_at timestamp with time zone not null,
+  saved_at timestamp with time zone default now() not null,
   constraint push_subscriptions_pkey PRIMARY KEY (endpoint_hash)
 );
 CREATE INDEX push_subscriptions_person ON public.push_subscriptions USING btree (person);

@@ -90,7 +90,7 @@ export function createAccountLinks({
         )
         await record(sql, who, { event: 'account_unlinked', issuer, sub, person })
         // Whose browser it was is not known once a session is over: each is asked anew when it is next opened.
-        await endPushOf(sql, person)
+        await endPushOf(sql, person, { at: new Date(clock.now()) })
         return endWhatCameOf(sql, { issuer, sub }, (id) => delegations.revokeWithin(sql, id, who))
       })
       for (const settle of afterwards ?? []) await settle()

@@ -82,6 +82,7 @@ export async function recover(deps: RecoverDeps, txn: string): Promise<Recovered
   )
   const sessions = await database.query('delete from browser_sessions returning person')
   await database.query('delete from push_subscriptions')
+  await database.query('delete from push_ended')
   await step('sessions')
 
   const grantsEnded = await endGrants(deps, txn)

@@ -293,6 +293,7 @@ const columns: Readonly<Record<string, 'moved' | 'ended' | 'log' | 'local' | 're
   'people.key': 'ended',
   'person_moves.new_key': 'log',
   'person_moves.old_key': 'log',
+  'push_ended.person': 'ended',
   'push_subscriptions.person': 'ended',
   'record_people.subject': 'log',
   'record_who.subject': 'log',

@@ -1,26 +1,45 @@
+import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { createSeal } from '../../src/delegation/issuer/seal.ts'
+import { createMessages } from '../../src/delegation/push/message.ts'
+import { createNotices } from '../../src/delegation/push/notices.ts'
+import { createPushes } from '../../src/delegation/push/pushes.ts'
+import { createSubscriptions } from '../../src/delegation/push/subscriptions.ts'
+import { vapidKeyOf } from '../../src/delegation/push/vapid.ts'
 import { callbackPath } from '../../src/delegation/upstream/provider.ts'
+import { createSystemFetch } from '../../src/outbound/system.ts'
+import { loadSecret } from '../../src/store/secret.ts'
 import { type Browser, openBrowser, type Page } from '../delegation/issuer/browser.ts'
-import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
+import { type IssuerWorld, openIssuerWorld, password } from '../delegation/issuer/world.ts'
+import { type PushedBrowser, type PushService, startPushService } from '../support/push-service.ts'
 import { clientSecret, secretVariable, startUpstream, type UpstreamDouble } from '../support/upstream.ts'
-import { signIn } from './own-browser.ts'
+import { type OwnBrowser, openOwnBrowser, signIn } from './own-browser.ts'
 
 // One more way to sign in as somebody: what it takes to add it, and how its owner hears of it.
 let double: UpstreamDouble
+let service: PushService
 let world: IssuerWorld
 let later = 0
 const now = () => Date.now() + later
 beforeAll(async () => {
   double = await startUpstream()
+  service = await startPushService()
   world = await openIssuerWorld({
     now,
-    env: { TRUSTED_ISSUERS: JSON.stringify([double.entry('up')]), [secretVariable]: clientSecret },
+    env: {
+      TRUSTED_ISSUERS: JSON.stringify([double.entry('up')]),
+      [secretVariable]: clientSecret,
+      OUTBOUND_ALLOWED_ORIGINS: service.origin,
+    },
   })
+  await world.service.people.save({ key: 'erin', name: 'erin' })
+  await world.service.issuer.passwords.set('erin', password)
   double.redirectUris = [`${world.url}${callbackPath('up')}`]
 })
 afterAll(async () => {
   await world?.[Symbol.asyncDispose]()
   await double?.[Symbol.asyncDispose]()
+  await service?.[Symbol.asyncDispose]()
 })
 
 async function signedIn(user: string): Promise<Browser> {
@@ -100,3 +119,91 @@ test('a passkey and a link that are new stand on each page of their owner for a 
   later += 86_400_001
   for (const text of await all(await signedIn('carol'))) expect(text).not.toContain('class="news"')
 })
+
+/** One look of a process for whom there is something to tell, and its answers. */
+async function look(): Promise<void> {
+  const { database: sql, config } = world
+  const [secret, clock] = [await loadSecret(join(config.home, 'keys'), 'oauth.key'), { now }]
+  await using pushes = createPushes({
+    notices: createNotices({ sql, clock }),
+    subscriptions: createSubscriptions({ sql, seal: createSeal(secret), clock }),
+    messageFor: createMessages({ key: vapidKeyOf(secret), contact: 'mailto:operator@remit.test' }),
+    fetch: createSystemFetch([service.origin]),
+    clock,
+    log: () => undefined,
+    assertOpen: () => undefined,
+    everyMs: 3_600_000,
+  })
+  await pushes.run()
+}
+async function told(who: OwnBrowser): Promise<PushedBrowser> {
+  const secret = await loadSecret(join(world.config.home, 'keys'), 'oauth.key')
+  const browser = service.browser(vapidKeyOf(secret).publicKey)
+  expect((await who.send('POST', '/approvals/push', { body: browser.subscription })).status).toBe(200)
+  return browser
+}
+const form = (who: OwnBrowser, path: string, fields: Record<string, string>) =>
+  who.send('POST', path, {
+    body: new URLSearchParams(fields).toString(),
+    headers: { 'content-type': 'application/x-www-form-urlencoded' },
+  })
+const silences: Readonly<Record<string, (thief: OwnBrowser, owner: OwnBrowser) => Promise<unknown>>> = {
+  'telling nobody any more': (thief) => thief.send('POST', '/approvals/push/end-all'),
+  'removing a passkey': async (thief) => {
+    await world.database.query(
+      `insert into passkeys (id, person, public_key, counter, backup_eligible, backed_up, title, created_at, verifies_from)
+       values ('of-old', 'erin', '', 0, false, false, 'Old', '2026-01-01', '2026-01-01')`,
+    )
+    expect((await form(thief, '/passkeys/remove', { id: 'of-old' })).status).toBe(303)
+  },
+  'ending a link': async (thief) => {
+    await world.database.query("insert into account_links values ($1, 'u-erin', 'erin', '2026-01-01')", [
+      double.issuer,
+    ])
+    expect((await form(thief, '/accounts/end', { issuer: double.issuer, sub: 'u-erin' })).status).toBe(303)
+  },
+  'being told in more browsers than there can be': async (thief) => {
+    for (let made = 0; made < 10; made += 1) {
+      later += 1_000
+      await told(thief)
+    }
+    await thief.send('POST', '/approvals/push/end-all')
+    for (let made = 0; made < 12; made += 1) await told(thief)
+  },
+}
+const after: typeof silences = {
+  ...silences,
+  'signing out': (_, owner) => owner.send('POST', '/sign-out'),
+  'signing in as somebody else': (_, owner) => signIn(world, owner.browser, 'bob'),
+}
+
+test.each(Object.keys(after))(
+  'news of a passkey reaches the browsers that were told when it came, whatever a thief does then: %s',
+  async (way) => {
+    const owner = await openOwnBrowser(world, 'erin')
+    const [browser, thief] = [await told(owner), await openOwnBrowser(world, 'erin')]
+    await givePasskey('erin', new Date(now()))
+    await after[way]?.(thief, owner)
+    await look()
+    await expect.poll(() => browser.messages.length).toBe(1)
+    await settle()
+  },
+)
+
+test.each(Object.keys(silences))('and those that were told within a day before: %s', async (way) => {
+  const owner = await openOwnBrowser(world, 'erin')
+  const [browser, thief] = [await told(owner), await openOwnBrowser(world, 'erin')]
+  await silences[way]?.(thief, owner)
+  later += 86_000_000
+  await givePasskey('erin', new Date(now()))
+  await look()
+  await expect.poll(() => browser.messages.length).toBe(1)
+  await settle()
+})
+
+/** Nothing of it is left for the next test. */
+async function settle(): Promise<void> {
+  later += 2 * 86_400_000
+  for (const table of ['passkeys', 'account_links', 'push_subscriptions', 'push_ended'])
+    await world.database.query(`delete from ${table} where person = 'erin'`)
+}

@@ -13,6 +13,8 @@ export interface Notice {
   readonly person: string
   /** Until when an answer counts, or it is news. */
   readonly expiresAt: Date
+  /** When it came to be, of news of the account. */
+  readonly newsAt?: Date
   /** This one included. Also the number under which it was taken: whoever takes it next has another. */
   readonly tries: number
   /** From then on others take it. */
@@ -47,10 +49,11 @@ export function createNotices({ sql, clock }: { readonly sql: Sql; readonly cloc
       const takenUntil = new Date(clock.now() + forMs)
       const rows = await sql.query<NoticeRow>(
         `with told as (
-           select a.id, jsonb_array_length(a.rounds) as round, substr(a.subject, 6) as person, a.expires_at, a.created_at
+           select a.id, jsonb_array_length(a.rounds) as round, substr(a.subject, 6) as person, a.expires_at, a.created_at,
+             null::timestamptz as news_at
            from approvals a where a.state = 'pending' and ${isCurrent}
            union all
-           select key, 0, person, at + $5::interval, at from ${newsSince('$4::timestamptz')} as news),
+           select key, 0, person, at + $5::interval, at, at from ${newsSince('$4::timestamptz')} as news),
          due as (
            select told.* from told left join push_notices n on n.approval = told.id and n.round = told.round
            where ($3::text is null or told.id = $3)
@@ -62,10 +65,15 @@ export function createNotices({ sql, clock }: { readonly sql: Sql; readonly cloc
            on conflict (approval, round) do update set tries = n.tries + 1, due_at = excluded.due_at
              where not n.done and n.due_at <= $1
            returning approval, round, tries, told)
-         select taken.*, due.person, due.expires_at from taken join due on due.id = taken.approval`,
+         select taken.*, due.person, due.expires_at, due.news_at from taken join due on due.id = taken.approval`,
         [now(), takenUntil, approval ?? null, new Date(clock.now() - settlesMs), `${settlesMs} milliseconds`],
       )
-      return rows.map(({ expires_at: expiresAt, ...row }) => ({ ...row, expiresAt, takenUntil }))
+      return rows.map(({ expires_at: expiresAt, news_at: newsAt, ...row }) => ({
+        ...row,
+        expiresAt,
+        ...(newsAt !== null && { newsAt }),
+        takenUntil,
+      }))
     },
     async told({ approval, round }, endpointHash) {
       await sql.query(
@@ -102,4 +110,5 @@ interface NoticeRow {
   readonly told: readonly string[]
   readonly person: string
   readonly expires_at: Date
+  readonly news_at: Date | null
 }

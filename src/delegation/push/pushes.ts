@@ -47,7 +47,9 @@ export function createPushes(deps: PushesDeps): Pushes {
 
   async function send(notice: Notice): Promise<void> {
     const seconds = Math.ceil((notice.expiresAt.getTime() - clock.now()) / 1_000)
-    const open = (await subscriptions.of(notice.person)).filter(({ hash }) => !notice.told.includes(hash))
+    const open = (await subscriptions.of(notice.person, notice.newsAt)).filter(
+      ({ hash }) => !notice.told.includes(hash),
+    )
     // Stood still until others took it: it is theirs to tell.
     if (clock.now() >= notice.takenUntil.getTime()) return
     const waits = await Promise.all(open.map((one) => tell(notice, one, seconds)))

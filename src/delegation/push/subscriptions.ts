@@ -1,6 +1,8 @@
 import type { Clock } from '../../kernel/clock.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { Seal } from '../issuer/seal.ts'
+import { settlesMs } from '../sign-in/account-news.ts'
+import { dayAfter, endPushOf, endPushWhere } from './ends.ts'
 import type { Subscription } from './subscription.ts'
 
 /** A browser session of ours, by the keyed hash of its id, and whose it is. */
@@ -24,11 +26,14 @@ export interface Subscriptions {
   seen(owner: Owner, endpoint: string): Promise<boolean>
   /** False: it was not this person's. */
   end(person: string, endpoint: string): Promise<boolean>
-  /** All of this person's; returns how many. */
-  endAll(person: string): Promise<number>
+  /** All of this person's. Those, as whatever goes beyond 10, are told of news of the account for a day. */
+  endAll(person: string): Promise<void>
   count(person: string): Promise<number>
-  /** Those to tell; none of a person who is revoked, or was since they were last seen. */
-  of(person: string): Promise<Told[]>
+  /**
+   * Those to tell; none of a person who is revoked, or was since they were last seen. `newsAt`: of news of the account of
+   * that moment, of which some hear that are told of nothing else any more.
+   */
+  of(person: string, newsAt?: Date): Promise<Told[]>
   /** The push service knows it no more. */
   remove(hash: string): Promise<void>
   /** Drops those that nobody has seen for 90 days; returns how many. */
@@ -53,17 +58,20 @@ export function createSubscriptions({ sql, seal, clock }: SubscriptionsDeps): Su
     async save({ person, session }, subscription) {
       const hash = hashOf(subscription.endpoint)
       await sql.query(
-        `insert into push_subscriptions (endpoint_hash, person, session_hash, sealed, seen_at)
-         values ($1, $2, $3, $4, $5)
+        `insert into push_subscriptions as p (endpoint_hash, person, session_hash, sealed, seen_at, saved_at)
+         values ($1, $2, $3, $4, $5, $5)
          on conflict (endpoint_hash) do update set person = excluded.person, session_hash = excluded.session_hash,
-           sealed = excluded.sealed, seen_at = excluded.seen_at`,
+           sealed = excluded.sealed, seen_at = excluded.seen_at,
+           saved_at = case when p.person = excluded.person then p.saved_at else excluded.saved_at end`,
         [hash, person, session, seal.close(context(hash), subscription), now()],
       )
-      await sql.query(
-        `delete from push_subscriptions where person = $1 and endpoint_hash not in (
+      await endPushWhere(
+        sql,
+        `person = $1 and endpoint_hash not in (
            select endpoint_hash from push_subscriptions where person = $1
            order by seen_at desc, endpoint_hash limit ${subscriptionsMax})`,
         [person],
+        dayAfter(now()),
       )
     },
     async seen({ person, session }, endpoint) {
@@ -81,23 +89,21 @@ export function createSubscriptions({ sql, seal, clock }: SubscriptionsDeps): Su
       )
       return rows.length > 0
     },
-    async endAll(person) {
-      const rows = await sql.query('delete from push_subscriptions where person = $1 returning person', [
-        person,
-      ])
-      return rows.length
-    },
+    endAll: (person) => endPushOf(sql, person, { at: now() }),
     async count(person) {
       const rows = await sql.query('select 1 from push_subscriptions where person = $1', [person])
       return rows.length
     },
-    async of(person) {
+    async of(person, newsAt) {
       const rows = await sql.query<{ endpoint_hash: string; sealed: Uint8Array }>(
-        `select endpoint_hash, sealed from push_subscriptions where person = $1 and not exists (
-           select from revocations where kind = 'subject' and key = 'user:' || $1
-             and (until is null or until > $2 or created_at >= seen_at))
-         order by seen_at desc, endpoint_hash limit ${subscriptionsMax}`,
-        [person, now()],
+        `(select endpoint_hash, sealed from push_subscriptions
+          where person = $1 and not ${isRevokedSince('seen_at')}
+          order by seen_at desc, endpoint_hash limit ${subscriptionsMax})
+         union all
+         (select endpoint_hash, sealed from push_ended as ended
+          where person = $1 and news_until >= $3 and not ${isRevokedSince('saved_at')}
+            and not exists (select from push_subscriptions as one where one.endpoint_hash = ended.endpoint_hash))`,
+        [person, now(), newsAt ?? null],
       )
       return rows.map(({ endpoint_hash: hash, sealed }) => ({
         hash,
@@ -106,12 +112,18 @@ export function createSubscriptions({ sql, seal, clock }: SubscriptionsDeps): Su
     },
     async remove(hash) {
       await sql.query('delete from push_subscriptions where endpoint_hash = $1', [hash])
+      await sql.query('delete from push_ended where endpoint_hash = $1', [hash])
     },
     async sweep() {
       const rows = await sql.query('delete from push_subscriptions where seen_at < $1 returning person', [
         new Date(clock.now() - unseenMs),
       ])
+      await sql.query('delete from push_ended where news_until < $1', [new Date(clock.now() - settlesMs)])
       return rows.length
     },
   }
 }
+
+const isRevokedSince = (at: 'seen_at' | 'saved_at') => `exists (
+  select from revocations where kind = 'subject' and key = 'user:' || $1
+    and (until is null or until > $2 or created_at >= ${at}))`

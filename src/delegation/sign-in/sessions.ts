@@ -74,7 +74,7 @@ export function createSessions(deps: SessionsDeps): Sessions {
         throw new Error('Nobody is trusted for this sign-in.')
       await database.transaction(async (sql) => {
         if (before !== undefined) {
-          await passPushOn(sql, { from: hashOf(before), to: hashOf(id), person })
+          await passPushOn(sql, { from: hashOf(before), to: hashOf(id), person, at: new Date(now) })
           await sql.query('delete from browser_sessions where id_hash = $1', [hashOf(before)])
         }
         await sql.query(
@@ -139,7 +139,7 @@ export function createSessions(deps: SessionsDeps): Sessions {
           'delete from browser_sessions where id_hash = $1 returning person',
           [hashOf(id)],
         )
-        await endPushOfSession(sql, hashOf(id))
+        await endPushOfSession(sql, hashOf(id), new Date(clock.now()))
         for (const { person } of ended) {
           await signInEnds.atAuthorizationServer(sql, person)
           await record(sql, atPages(person, txn), { event: 'signed_out' })
@@ -154,7 +154,7 @@ export function createSessions(deps: SessionsDeps): Sessions {
         )
         if (own !== undefined) {
           await signInEnds.atAuthorizationServer(sql, own.person)
-          await endPushOf(sql, own.person, { except: hashOf(id) })
+          await endPushOf(sql, own.person, { at: new Date(clock.now()), except: hashOf(id) })
         }
         const ended = await sql.query<{ person: string }>(
           `delete from browser_sessions as other using browser_sessions as own

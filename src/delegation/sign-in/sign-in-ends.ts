@@ -3,7 +3,7 @@ import type { Database, Sql } from '../../store/sql.ts'
 import { endSignIns, personHash, tokenMsMax } from '../issuer/artifacts.ts'
 import type { Seal } from '../issuer/seal.ts'
 import type { Persons } from '../persons.ts'
-import { endPushOf } from '../push/ends.ts'
+import { forgetPushOf } from '../push/ends.ts'
 import { createRevocations } from '../revocations.ts'
 
 /** What ends with a sign-in, each in the caller's transaction. NOT ended: what the person has lent. */
@@ -69,7 +69,7 @@ export function createSignInEnds({ seal, clock, issuer }: SignInEndsDeps): SignI
     atAuthorizationServer,
     async everywhere(sql, person, { grants }) {
       await sql.query('delete from browser_sessions where person = $1', [person])
-      await endPushOf(sql, person)
+      await forgetPushOf(sql, person)
       await atAuthorizationServer(sql, person)
       await endGrants(sql, person, { own: grants === 'own' })
       // Also what no grant hangs on yet.

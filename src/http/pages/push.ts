@@ -24,5 +24,5 @@ export const pushSection = ({ publicKey, csrf, devices }: PushSection): Html =>
 <div class="buttons"><button type="button" data-push-on hidden>Tell me on this device</button>
 <button type="button" data-push-off hidden>Do not tell me here any more</button></div>
 <p role="status" data-push-status></p>
-${devices === 0 ? '' : html`<form method="post" action="/approvals/push/end-all"><input type="hidden" name="csrf" value="${csrf}"><p class="soft">You are told on ${devices === 1 ? 'one device' : `${devices} devices`}. Signing out on one ends it there. <button class="quiet" type="submit">Tell me nowhere</button></p></form>`}
+${devices === 0 ? '' : html`<form method="post" action="/approvals/push/end-all"><input type="hidden" name="csrf" value="${csrf}"><p class="soft">You are told on ${devices === 1 ? 'one device' : `${devices} devices`}. Signing out on one ends it there. For a day they still hear of a new passkey or linked account. <button class="quiet" type="submit">Tell me nowhere</button></p></form>`}
 </section>`
