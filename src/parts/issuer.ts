@@ -230,6 +230,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
   const knownBrowser = createKnownBrowser({
     cookie: createCookie('remit_known', { publicUrl, sameSite: 'Strict' }),
     hash: seal.hash,
+    passwordChangedAt: (person) => passwords.changedAt(person),
     now,
   })
   const signIn = createSignIn({

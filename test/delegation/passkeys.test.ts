@@ -23,7 +23,9 @@ describe.each([
   })
   afterAll(() => world?.database.close())
   beforeEach(async () => {
-    await world.database.query('truncate passkeys, passkey_challenges_used')
+    await world.database.query(
+      'truncate passkeys, passkey_challenges_used, account_links, account_links_ended',
+    )
     await world.database.query('update people set passkey_removed_at = null')
   })
 
@@ -231,6 +233,35 @@ describe.each([
       world.clock.move(7 * 86_400_000)
       expect(await signIn(await registered())).toMatchObject({ value: { verifies: true } })
     })
+
+    test(
+      'nor the first one, beside a link that has settled or has ended within a week',
+      options,
+      async () => {
+        const first = async (verified = false) => {
+          const device = await registered(createAuthenticator(publicUrl), anne, verified)
+          const { value } = (await signIn(device)) as { readonly value?: { readonly verifies: boolean } }
+          await world.database.query('truncate passkeys')
+          return value?.verifies
+        }
+        const at = () => new Date(world.clock.now())
+        await world.database.query("insert into account_links values ('https://up.test', 'u', 'anne', $1)", [
+          at(),
+        ])
+        expect([await first(), await passkeys.countsAtOnce('anne')]).toEqual([true, true])
+        world.clock.move(86_400_000)
+        expect([await first(), await passkeys.countsAtOnce('anne')]).toEqual([false, false])
+        expect(await first(true)).toBe(true)
+        await world.database.query('delete from account_links')
+        await world.database.query(
+          "insert into account_links_ended values ('https://up.test', 'u', 'anne', $1)",
+          [at()],
+        )
+        expect(await first()).toBe(false)
+        world.clock.move(7 * 86_400_000)
+        expect(await first()).toBe(true)
+      },
+    )
 
     test('and counts at once where another one of theirs verified them', options, async () => {
       await registered()

@@ -13,6 +13,7 @@ import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import type { Seal } from '../issuer/seal.ts'
 import { settlesMs } from './account-news.ts'
+import { isFirstMeans } from './first-passkey.ts'
 import { assertion, attestation, challengeIn } from './passkey-answers.ts'
 import { type ChallengeUse, createChallenges } from './passkey-challenges.ts'
 import { isLocal, type Person } from './people.ts'
@@ -55,8 +56,7 @@ export interface Passkeys {
    * What the browser needs to make a passkey for this person. `binding` names the session that asks: only the same
    * one can answer, once, within 5 minutes. Does NOT check how recent its sign-in is: the route does. `verified`: they were
    * lately, by another one of theirs or at their provider: whoever has one that counts adds no other without
-   * (`needs_verification`). What is added so counts for what is sensitive at once; else after a day, unless they have none
-   * yet and removed none in the last 7.
+   * (`needs_verification`). What is added so counts for what is sensitive at once; else after a day, unless `countsAtOnce`.
    */
   offer(person: Person, binding: string): Promise<PublicKeyCredentialCreationOptionsJSON>
   add(
@@ -69,6 +69,8 @@ export interface Passkeys {
       readonly txn: string
     },
   ): Promise<Result<Passkey, PasskeyRefusal>>
+  /** Whether one that they add now without being verified does: they have nothing but a password. */
+  countsAtOnce(person: string): Promise<boolean>
   /** What the browser needs to sign anybody in, or to confirm something. `binding` names what asks, as above. */
   ask(binding: string, use?: AnswerUse): Promise<PublicKeyCredentialRequestOptionsJSON>
   /**
@@ -101,7 +103,6 @@ export const passkeyAmr: readonly string[] = ['swk', 'user', 'mfa']
 
 const perPersonMax = 20
 const titleMax = 60
-const removalCountsMs = 7 * 86_400_000
 // EdDSA, ES256, RS256.
 const algorithms = [-8, -7, -257]
 
@@ -177,6 +178,7 @@ export function createPasskeys({
         }),
       )
     },
+    countsAtOnce: (person) => isFirstMeans(database, person, now()),
     ask: (binding, use = 'sign in') =>
       generateAuthenticationOptions({
         rpID,
@@ -282,10 +284,7 @@ async function insert(
   made: NewPasskey,
 ): Promise<Result<Passkey, 'taken' | 'too_many' | 'needs_verification'>> {
   // Two registrations of one person wait for each other: together they would pass the limit.
-  const [person] = await sql.query<{ passkey_removed_at: Date | null }>(
-    'select passkey_removed_at from people where key = $1 for update',
-    [made.person],
-  )
+  await sql.query('select from people where key = $1 for update', [made.person])
   const [held] = await sql.query<{ count: number; counting: number }>(
     `select count(*)::int as count, count(*) filter (where verifies_from <= $2)::int as counting
      from passkeys where person = $1`,
@@ -295,10 +294,7 @@ async function insert(
   if (count >= perPersonMax) return refuse('too_many')
   // A password alone would become one that counts, a day later.
   if (counting > 0 && !made.isByAnother) return refuse('needs_verification')
-  const at = made.at.getTime()
-  const removedAt = person?.passkey_removed_at?.getTime() ?? Number.NEGATIVE_INFINITY
-  // An account without any is as safe as its password, and cannot be made safer by a wait.
-  const isFirst = count === 0 && at - removedAt >= removalCountsMs
+  const counts = made.isByAnother || (await isFirstMeans(sql, made.person, made.at))
   const rows = await sql.query<PasskeyRow>(
     `insert into passkeys
        (id, person, public_key, counter, transports, backup_eligible, backed_up, title, created_at, verifies_from)
@@ -313,7 +309,7 @@ async function insert(
       made.backedUp,
       made.title,
       made.at,
-      made.isByAnother || isFirst ? made.at : new Date(at + settlesMs),
+      counts ? made.at : new Date(made.at.getTime() + settlesMs),
     ],
   )
   const [row] = rows.map(passkeyOf)

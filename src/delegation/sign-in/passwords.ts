@@ -14,6 +14,8 @@ export interface Passwords {
   /** Takes as long for an account that does not exist. NOT limited in rate: whoever calls it is. */
   verify(person: string, password: string): Promise<boolean>
   has(person: string): Promise<boolean>
+  /** Undefined for an account without one. */
+  changedAt(person: string): Promise<Date | undefined>
 }
 
 const derive = promisify(argon2)
@@ -62,6 +64,13 @@ export function createPasswords({ database, clock, signInEnds }: PasswordsDeps):
     },
     async has(person) {
       return (await hashOf(person)) !== undefined
+    },
+    async changedAt(person) {
+      const rows = await database.query<{ changed_at: Date }>(
+        'select changed_at from passwords where person = $1',
+        [person],
+      )
+      return rows[0]?.changed_at
     },
   }
 }

@@ -98,7 +98,7 @@ const otherWay = (way: 'elsewhere' | 'add_passkey' | 'none', id: string): Html =
     case 'elsewhere':
       return html`<p>To approve this, show that it is you who sits here: <a href="/sign-in?next=${back}">sign in once more</a> at your provider, in a way that takes more than a password.</p>`
     case 'add_passkey':
-      return html`<p>To approve this you need a passkey: your fingerprint, your face or the PIN of a device of yours. <a href="/passkeys">Add one</a>, then come back.</p>`
+      return html`<p>To approve this you need a passkey: your fingerprint, your face or the PIN of a device of yours. <a href="/passkeys">Add one</a>, then come back. If an account elsewhere is linked to yours, <a href="/sign-in?next=${back}">sign in with that</a> first: a passkey that is added without it can approve this only after a day.</p>`
     case 'none':
       return html`<p class="problem">This takes a passkey, and there are none here: the address of this service is a number, not a name. You can refuse.</p>`
   }

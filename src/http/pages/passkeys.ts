@@ -15,6 +15,8 @@ export interface PasskeysPage extends OwnNav {
   readonly stale: boolean
   /** Whether they were verified lately: what they add counts for approvals at once, and without they add none to one that does. */
   readonly verified: boolean
+  /** Whether what they add counts for approvals at once all the same. */
+  readonly countsAtOnce: boolean
   /** Milliseconds since the epoch. */
   readonly now: number
 }
@@ -41,14 +43,14 @@ ${ownNav({ current: '/passkeys', csrf, waiting })}`,
 }
 
 /** Whoever has one that counts adds another by it. */
-const addition = ({ csrf, passkeys, verified, now }: PasskeysPage, options: object): Html =>
+const addition = ({ csrf, passkeys, verified, countsAtOnce, now }: PasskeysPage, options: object): Html =>
   !verified && passkeys.some(({ verifiesFrom }) => verifiesFrom.getTime() <= now)
     ? html`<h2>Add a passkey</h2><p><a class="button" href="/sign-in?next=%2Fpasskeys">Sign in with one of yours to add another</a></p>
 <p class="soft"><small>If you have none of them any more, remove them: what you add then approves what is sensitive after a day.</small></p>`
-    : addForm(csrf, options, verified || passkeys.length === 0)
+    : addForm(csrf, options, verified || countsAtOnce)
 
 const addForm = (csrf: string, options: object, counts: boolean): Html => html`<h2>Add a passkey</h2>
-${counts ? '' : html`<p class="soft">You did not sign in with one of yours: another one can approve what is sensitive only after a day. <a href="/sign-in?next=%2Fpasskeys">Sign in with a passkey</a> first if you can.</p>`}
+${counts ? '' : html`<p class="soft">You did not sign in with a passkey, or with a linked account by more than a password: what you add can approve what is sensitive only after a day. <a href="/sign-in?next=%2Fpasskeys">Sign in so</a> first if you can.</p>`}
 <p class="soft" data-without-script>This browser makes no passkeys here: it is too old, or runs no JavaScript.</p>
 <form method="post" action="/passkeys" data-passkey="create" data-options="${JSON.stringify(options)}" hidden>
 <input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="answer">

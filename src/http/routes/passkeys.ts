@@ -81,6 +81,7 @@ export function passkeyRoutes(deps: PasskeyRoutesDeps): App {
         passkeys: (await passkeys?.list(person)) ?? [],
         stale: !isRecent(signedInAt, now()),
         verified: isVerifiedNow({ verifiedAt }, now()),
+        countsAtOnce: (await passkeys?.countsAtOnce(person)) ?? false,
         now: now(),
         ...(options !== undefined && { options }),
         ...(why !== undefined && { problem: why }),

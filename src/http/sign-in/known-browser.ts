@@ -4,16 +4,21 @@ import type { OwnCookie } from './cookies.ts'
 
 /** Browsers from which accounts signed in lately. Proves nothing: only whose guesses at a password are not a stranger's. */
 export interface KnownBrowser {
-  /** What stands for this account in this browser; undefined where it did not sign in from it in the last 30 days. */
-  of(c: AppContext, user: string): string | undefined
+  /**
+   * What stands for this account in this browser; undefined where it did not sign in from it in the last 30 days, nor since
+   * its password was last changed: whoever knew the old one is a stranger.
+   */
+  of(c: AppContext, user: string): Promise<string | undefined>
   /** The header `Set-Cookie` for a browser from which this account has signed in now. */
-  line(c: AppContext, user: string): string
+  line(c: AppContext, user: string): Promise<string>
 }
 
 export interface KnownBrowserDeps {
   readonly cookie: OwnCookie
   /** A keyed hash: nobody makes up what it gives. */
   readonly hash: (label: string, value: string) => string
+  /** Of an account's password; undefined where it has none. */
+  readonly passwordChangedAt: (user: string) => Promise<Date | undefined>
   readonly now: () => number
 }
 
@@ -21,27 +26,37 @@ const secondsMax = 30 * 86_400
 const accountsMax = 5
 const between = '~'
 
-/** Kept in the browser alone: when, and a keyed hash of when and who, for the last five accounts. No name is in it. */
-export function createKnownBrowser({ cookie, hash, now }: KnownBrowserDeps): KnownBrowser {
+/**
+ * Kept in the browser alone: when, of which password, and a keyed hash of both and who, for the last five accounts. No name
+ * is in it. The database is asked for marks of ours alone.
+ */
+export function createKnownBrowser(deps: KnownBrowserDeps): KnownBrowser {
+  const { cookie, hash, passwordChangedAt, now } = deps
   const seconds = (): number => Math.floor(now() / 1_000)
-  const markOf = (at: string, user: string): string => `${at}.${hash('known browser', `${at} ${user}`)}`
+  const markOf = (at: string, changed: string, user: string): string =>
+    `${at}.${changed}.${hash('known browser', `${at} ${changed} ${user}`)}`
   const marksOf = (c: AppContext): string[] => (cookie.read(c) ?? '').split(between, accountsMax)
+  const changedOf = async (user: string): Promise<string> =>
+    ((await passwordChangedAt(user))?.getTime() ?? 0).toString(36)
 
   function isOf(mark: string, user: string): boolean {
-    const [at = ''] = mark.split('.', 1)
+    const [at = '', changed = ''] = mark.split('.', 2)
     const age = seconds() - Number.parseInt(at, 36)
     // Another process, whose clock is a little ahead, may have made it.
     if (!(age > -60 && age < secondsMax)) return false
-    const [brought, made] = [Buffer.from(mark), Buffer.from(markOf(at, user))]
+    const [brought, made] = [Buffer.from(mark), Buffer.from(markOf(at, changed, user))]
     return brought.length === made.length && timingSafeEqual(brought, made)
   }
 
   return {
-    of: (c, user) => marksOf(c).find((mark) => isOf(mark, user)),
-    line(c, user) {
+    async of(c, user) {
+      const mark = marksOf(c).find((one) => isOf(one, user))
+      return mark !== undefined && mark.split('.')[1] === (await changedOf(user)) ? mark : undefined
+    },
+    async line(c, user) {
       const others = marksOf(c).filter((mark) => mark !== '' && !isOf(mark, user))
-      const marks = [markOf(seconds().toString(36), user), ...others].slice(0, accountsMax)
-      return cookie.line(marks.join(between), secondsMax)
+      const own = markOf(seconds().toString(36), await changedOf(user), user)
+      return cookie.line([own, ...others].slice(0, accountsMax).join(between), secondsMax)
     },
   }
 }

@@ -37,9 +37,9 @@ export function createPasswordMethod({
   const guessesOfAllKnown = createLimits({ perMinute: guessesPerMinute * 2, now })
 
   /** Counts it; what takes that back where it was right, or undefined: too many. */
-  function admit(c: AppContext, user: string): (() => void) | undefined {
+  async function admit(c: AppContext, user: string): Promise<(() => void) | undefined> {
     const network = addressOf(c)
-    const known = isKey(user) ? knownBrowser.of(c, user) : undefined
+    const known = isKey(user) ? await knownBrowser.of(c, user) : undefined
     try {
       if (known !== undefined) {
         guessesOfKnown.take(known)
@@ -83,7 +83,7 @@ export function createPasswordMethod({
           const user = text(fields['user'])
           // Not on record one by one: whoever is stopped here could fill it.
           // Counted before it is looked at, so that many at once are not let through together.
-          const takeBack = admit(c, user)
+          const takeBack = await admit(c, user)
           if (takeBack === undefined)
             return { problem: 'Too many tries. Wait a minute, then try again.', user }
           // No database is asked with a name that no account can have.

@@ -116,7 +116,7 @@ export function createSignIn({ methods, signIns, knownBrowser, publicUrl, hint }
     if (await signIns.isBarred(outcome.signedIn, c.get('txn')))
       return show(c, place, { problem: 'This account cannot sign in now.' })
     const response = await place.finish(outcome.signedIn)
-    response.headers.append('set-cookie', knownBrowser.line(c, outcome.signedIn.person))
+    response.headers.append('set-cookie', await knownBrowser.line(c, outcome.signedIn.person))
     return response
   }
 
