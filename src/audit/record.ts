@@ -1,3 +1,4 @@
+import { assertGoesOn } from '../kernel/goes-on.ts'
 import type { Principal } from '../kernel/principal.ts'
 import { traceId } from '../kernel/trace.ts'
 import type { Sql, SqlValue } from '../store/sql.ts'
@@ -6,7 +7,10 @@ import { decisionOf, objectsOf } from './facts.ts'
 
 /** Who a record is about: a principal, or the machine's operator for commands and jobs. */
 export type Who = Pick<Principal, 'subject' | 'actors' | 'client' | 'txn'> &
-  Partial<Pick<Principal, 'delegation' | 'tool'>>
+  Partial<Pick<Principal, 'delegation' | 'tool'>> & {
+    /** Fires when nobody waits for the request any more. Then nothing of it goes on record, nor in with that. */
+    readonly over?: AbortSignal | undefined
+  }
 
 const columns = {
   txn: 'text',
@@ -45,8 +49,12 @@ export function recordValues(who: Who, decision: DecisionEvent): SqlValue[] {
   ]
 }
 
-/** Writes one record. Give it the transaction of what it records, or the database for a row of its own. */
+/**
+ * Writes one record. Give it the transaction of what it records, or the database for a row of its own. Throws
+ * `deadline_exceeded` where `who` is over: with it goes what the transaction was about to do.
+ */
 export async function record(sql: Sql, who: Who, decision: DecisionEvent): Promise<void> {
+  assertGoesOn(who.over)
   await sql.query(
     `insert into decision_records (${recordColumns}) values (${recordRow(1)})`,
     recordValues(who, decision),

@@ -30,6 +30,8 @@ export interface Lender {
   readonly person: string
   readonly subject: FgaObject
   readonly txn: string
+  /** See `Who`. What gives something is not done after it fired. */
+  readonly over?: AbortSignal | undefined
 }
 
 /** What one person lends, sees and takes back. Nobody else's delegation is there for them. */
@@ -84,7 +86,7 @@ export function createOwnDelegations(deps: OwnDelegationsDeps): OwnDelegations {
 
   return {
     list: async ({ subject }) => described(subject, await live(subject)),
-    async lend({ person, subject, txn }, wish) {
+    async lend({ person, subject, txn, over }, wish) {
       assertEnd(wish, clock.now())
       const known = await lendables.among(subject, wish.scope)
       const missing = wish.scope.findIndex((object) => !known.has(object))
@@ -97,7 +99,7 @@ export function createOwnDelegations(deps: OwnDelegationsDeps): OwnDelegations {
         throw invalid('scope', `${agent.id} is limited to other collections: it would read nothing of this.`)
       if ((await live(subject)).length >= liveMax)
         throw new AppError('conflict', { public: `No more than ${liveMax} can be lent at a time.` })
-      const lent = await delegations.lend({ ...wish, subject }, atPages(person, txn))
+      const lent = await delegations.lend({ ...wish, subject }, atPages(person, txn, over))
       const [own] = await described(subject, [lent])
       if (own === undefined) throw new Error('A delegation was lost while it was described.')
       return own

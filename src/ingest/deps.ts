@@ -1,3 +1,4 @@
+import type { Who } from '../audit/record.ts'
 import type { Fga } from '../authz/fga.ts'
 import type { Queue } from '../jobs/queue.ts'
 import type { Clock } from '../kernel/clock.ts'
@@ -106,4 +107,4 @@ export interface IngestContext {
 }
 
 /** A service that writes: its principal, from a verified token. */
-export type Writer = Pick<Principal, 'subject' | 'actors' | 'client' | 'txn'>
+export type Writer = Pick<Principal, 'subject' | 'actors' | 'client' | 'txn'> & Pick<Who, 'over'>

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { operator } from '../../src/audit/record.ts'
 import type { Decision } from '../../src/delegation/approvals/decide.ts'
 import { digestOf } from '../../src/delegation/approvals/view.ts'
 import { approvalRoutes } from '../../src/http/routes/approvals.ts'
@@ -38,7 +39,7 @@ describeBackends('/approvals for agents', (backend) => {
   /** Far enough for every limit to be forgotten, under a delegation of its own. */
   async function anew(): Promise<void> {
     moved += 3 * 3_600_000
-    await world.service.approvals.blocks.lift('user:anne', 'research-bot', 't_anne')
+    await world.service.approvals.blocks.lift('user:anne', 'research-bot', operator('t_anne'))
     delegation = await world.lend('anne', 'research-bot', 'collection:finance')
     token = await world.token({ user: 'anne', agent: 'research-bot' })
   }

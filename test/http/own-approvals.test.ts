@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { operator } from '../../src/audit/record.ts'
 import type { Asker } from '../../src/delegation/approvals/approval.ts'
 import type { Wish } from '../../src/delegation/approvals/ask.ts'
 import type { Asked } from '../../src/delegation/approvals/asked.ts'
@@ -48,7 +49,7 @@ describeBackends('/approvals for the person', (backend) => {
   afterAll(() => world?.[Symbol.asyncDispose]())
   beforeEach(async () => {
     moved += 3 * 3_600_000
-    await world.service.approvals.blocks.lift('user:anne', 'research-bot', 't_anne')
+    await world.service.approvals.blocks.lift('user:anne', 'research-bot', operator('t_anne'))
     delegation = await world.lend('anne', 'research-bot', 'collection:finance')
     anne = await openOwnBrowser(world, 'anne')
     bob = await openOwnBrowser(world, 'bob')

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { operator } from '../../src/audit/record.ts'
 import type { Asker } from '../../src/delegation/approvals/approval.ts'
 import { type IssuerWorld, openIssuerWorld, password } from '../delegation/issuer/world.ts'
 import { type OwnBrowser, openOwnBrowser, signInAction } from './own-browser.ts'
@@ -150,7 +151,7 @@ describe('after 15 minutes', () => {
     expect((await world.service.approvals.of(who, id))?.state).toBe('denied')
     // Lifting it gives.
     expect((await anne.browser.submit(done, '/blocks/lift')).url.pathname).toBe('/sign-in')
-    await world.service.approvals.blocks.lift('user:anne', 'research-bot', 't_anne')
+    await world.service.approvals.blocks.lift('user:anne', 'research-bot', operator('t_anne'))
   })
 
   test('a yes, and what is lent, leads to the sign-in and back to the page, which shows things as they are and has done nothing', async () => {

@@ -17,6 +17,7 @@ describe('a change that still waits for its turn', needsPostgres, () => {
   let world: World
   let loader: string
   let carol: string
+  let dan: string
   let last: number
   beforeAll(async () => {
     world = await openWorld({
@@ -24,9 +25,11 @@ describe('a change that still waits for its turn', needsPostgres, () => {
       env: { REQUEST_DEADLINE_MS: '400', WRITE_DEADLINE_MS: '1000' },
     })
     await world.service.administrators.add('user:carol', ['security.write'])
+    await world.service.administrators.add('user:dan', ['agents.write'])
     await world.put({ whole: {}, withdrawn: {}, retagged: {}, shared: {}, imported: {} })
     loader = await world.token({ service: 'loader' })
     carol = await world.token({ user: 'carol' })
+    dan = await world.token({ user: 'dan' })
     const [row] = await world.database.query<{ last: number }>(
       'select max(record_no) as last from decision_records',
     )
@@ -117,6 +120,88 @@ describe('a change that still waits for its turn', needsPostgres, () => {
        and event in ('document_accepted', 'document_withdrawn', 'access_changed', 'collection_saved')`,
       [last],
     )
+  }
+
+  test('for a row that others hold does not come into force after its 503 either', async () => {
+    const agent = {
+      owner: 'user:dan',
+      title: 'Bot',
+      purpose: 'tests',
+      scopes: ['docs.search'],
+      collections: [],
+    }
+    const over = new AbortController()
+    const late = { ...operator('late'), over: over.signal }
+    const { agents, approvals, delegations, ingest } = world.service
+    await world.database.query(
+      `insert into approval_askers (subject, agent, blocked_at) values ('user:anne', 'other-bot', now())`,
+    )
+    const answers = await holding(
+      [
+        `select from agents where id = 'research-bot' for update`,
+        'lock table fields in exclusive mode',
+        'select from approval_askers for update',
+      ],
+      async () => {
+        const sent = [
+          world.call('POST', '/agents', { token: dan, body: { ...agent, id: 'research-bot' } }),
+          world.call('PUT', '/fields', { token: carol, body: { late: 'string' } }),
+        ]
+        const given = [
+          approvals.blocks.lift('user:anne', 'other-bot', late),
+          delegations.lend(
+            {
+              subject: 'user:anne',
+              agent: 'research-bot',
+              scope: ['collection:handbook'],
+              purpose: 'tests',
+              standing: true,
+              expiresAt: new Date(Date.now() + 3_600_000),
+            },
+            late,
+          ),
+        ].map((work) =>
+          work.then(
+            () => 'given',
+            () => 'refused',
+          ),
+        )
+        const statuses = (await Promise.all(sent)).map(({ status }) => status)
+        over.abort()
+        return { statuses, given }
+      },
+    )
+    expect(answers.statuses).toEqual([503, 503])
+    expect(await Promise.all(answers.given)).toEqual(['refused', 'refused'])
+    await expect
+      .poll(() =>
+        world.database.query(
+          `select query from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()
+           and (state like '%transaction%' or wait_event_type = 'Lock')`,
+        ),
+      )
+      .toEqual([])
+    expect((await agents.get('research-bot'))?.limits.scopes).toBeUndefined()
+    expect([...(await ingest.fields()).keys()]).not.toContain('late')
+    expect(await approvals.blocks.of('user:anne')).toMatchObject([{ agent: 'other-bot' }])
+    expect((await delegations.listOf('user:anne')).filter(({ state }) => state === 'live')).toEqual([])
+  })
+
+  /** The result of `work`, during which these locks are held. */
+  async function holding<T>(locks: readonly string[], work: () => Promise<T>): Promise<T> {
+    const [locked, done] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    const held = world.database.transaction(async (sql) => {
+      for (const lock of locks) await sql.query(lock)
+      locked.resolve()
+      await done.promise
+    })
+    await Promise.race([locked.promise, held])
+    try {
+      return await work()
+    } finally {
+      done.resolve()
+      await held
+    }
   }
 
   async function hold(objects: readonly string[]): Promise<void> {

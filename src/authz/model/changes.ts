@@ -1,5 +1,6 @@
 import { record, type Who } from '../../audit/record.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
+import { assertGoesOn } from '../../kernel/goes-on.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import { guarded } from '../guarded.ts'
 import type { ActiveModel } from './active.ts'
@@ -35,9 +36,10 @@ export interface ModelChanges {
    * Says yes for this subject; the last yes that is needed puts the model in force. Throws `not_found`;
    * `invalid_request` where tests fail and no `reason` is given; `conflict` for a second yes of the same person, by
    * whichever of their accounts, or a plan that is in force; `forbidden` for who is no administrator (any more);
-   * `plan_outdated` and `model_refused` as the errors' pages say.
+   * `plan_outdated` and `model_refused` as the errors' pages say; `deadline_exceeded` where `signal` fired before its
+   * turn. What has begun takes minutes, and goes on after it.
    */
-  apply(who: Who, planId: string, reason?: string): Promise<Applied>
+  apply(who: Who, planId: string, reason?: string, signal?: AbortSignal): Promise<Applied>
   /** How many different people have to confirm it. */
   approversOf(plan: Plan): number
   /** A plan as whoever confirms it reads it: with its text, and what that changes in today's. Throws `not_found`. */
@@ -146,7 +148,11 @@ export function createModelChanges(deps: ModelChangesDeps): ModelChanges {
 
   return {
     plan: (who, wanted) => inTurn(() => plan(who, wanted)),
-    apply: (who, planId, reason) => inTurn(() => apply(who, planId, reason)),
+    apply: (who, planId, reason, signal) =>
+      inTurn(() => {
+        assertGoesOn(signal)
+        return apply(who, planId, reason)
+      }),
     approversOf: (plan) => neededFor(deps, plan),
     async read(planId) {
       const plan = await readPlan(database, planId)

@@ -1,7 +1,6 @@
 import { record, type Who } from '../../audit/record.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { Database, Sql } from '../../store/sql.ts'
-import { atPages } from '../sign-in/sign-ins.ts'
 
 /**
  * An agent that may ask this person nothing: it is told no at once, and they hear nothing of it. Of one that nobody
@@ -16,7 +15,7 @@ export interface Block {
 export interface Blocks {
   of(subject: FgaObject): Promise<Block[]>
   /** On record. False: it was not blocked. */
-  lift(subject: FgaObject, agent: string, txn: string): Promise<boolean>
+  lift(subject: FgaObject, agent: string, by: Who): Promise<boolean>
 }
 
 export const createBlocks = (database: Database): Blocks => ({
@@ -28,7 +27,7 @@ export const createBlocks = (database: Database): Blocks => ({
     )
     return rows.map(({ agent, title, blocked_at }) => ({ agent, agentTitle: title, since: blocked_at }))
   },
-  lift: (subject, agent, txn) =>
+  lift: (subject, agent, by) =>
     database.transaction(async (sql) => {
       const lifted = await sql.query(
         `update approval_askers set blocked_at = null
@@ -40,7 +39,7 @@ export const createBlocks = (database: Database): Blocks => ({
         `update approval_host_askers set blocked_at = null where subject = $1 and host = ${hostOf}`,
         [subject, agent],
       )
-      await record(sql, atPages(subject.slice('user:'.length), txn), { event: 'agent_unblocked', agent })
+      await record(sql, by, { event: 'agent_unblocked', agent })
       return true
     }),
 })

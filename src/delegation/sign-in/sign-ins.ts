@@ -71,11 +71,12 @@ export function createSignIns({ sql, people, standing }: SignInsDeps): SignIns {
 const pages = 'remit-pages'
 
 /** A person in their own browser on our pages. */
-export const atPages = (person: string, txn: string): Who => ({
+export const atPages = (person: string, txn: string, over?: AbortSignal): Who => ({
   subject: `user:${person}`,
   actors: [],
   client: pages,
   txn,
+  over,
 })
 
 /** Somebody in a browser of whom nothing is known. */

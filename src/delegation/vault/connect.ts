@@ -159,10 +159,10 @@ interface Redeemed extends Granted {
 /** A row of its own, or the one of this account anew: its id, and what was agreed to for others, stay. */
 async function keep(
   { database, envelope, clock, randomBytes }: ConnectingDeps,
-  { person, subject, txn }: Owner,
+  { person, subject, txn, over }: Owner,
   { account, provider, tokens, scopes, expiresAt, parties, rules }: Redeemed,
 ): Promise<AgreedConnection> {
-  const who = atPages(person, txn)
+  const who = atPages(person, txn, over)
   const now = new Date(clock.now())
   const { name, issuer } = provider
   const [known] = await database.query<{ id: string }>(

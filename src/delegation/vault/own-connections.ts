@@ -94,7 +94,7 @@ export function createOwnConnections(deps: OwnConnectionsDeps): OwnConnections {
       }))
     },
     async agree(owner, id, agreement) {
-      const { person, txn } = owner
+      const { person, txn, over } = owner
       const { provider: name } = await own(database, owner, id)
       await assertParties(parties, owner, name, agreement.parties)
       await database.transaction(async (sql) => {
@@ -102,7 +102,7 @@ export function createOwnConnections(deps: OwnConnectionsDeps): OwnConnections {
         const provider = providerOf(row)
         if (provider === undefined) throw new AppError('not_found')
         const rules = connecting.rulesOf(provider, agreement.rules)
-        await agree(sql, row, { parties: agreement.parties, rules, now: now() }, atPages(person, txn))
+        await agree(sql, row, { parties: agreement.parties, rules, now: now() }, atPages(person, txn, over))
       })
     },
     async removeAgent(owner, id, party) {

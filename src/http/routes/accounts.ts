@@ -63,7 +63,7 @@ export function accountRoutes(deps: AccountRoutesDeps): App {
     const { person } = c.get('session')
     try {
       const verified = isVerifiedNow(c.get('session'), now())
-      await links.link({ issuer, sub, person, verified }, atPages(person, c.get('txn')))
+      await links.link({ issuer, sub, person, verified }, atPages(person, c.get('txn'), c.get('over')))
     } catch (error) {
       if (!(error instanceof AppError) || (error.status !== 409 && error.status !== 401)) throw error
       return show(c, error.public, error.status)

@@ -137,7 +137,7 @@ export function agentRoutes(deps: AgentRouteDeps): App {
       await assertAdministrator(c.get('principal'), isAdministrator, now())
       const body = c.req.valid('json')
       const { agent, isNew } = await administration.save(
-        c.get('principal'),
+        { ...c.get('principal'), over: c.get('over') },
         {
           id: body.id,
           owner: body.owner,

@@ -111,7 +111,7 @@ export function connectionRoutes(deps: ConnectionRoutesDeps): App {
   function owner(c: AppContext): Owner {
     const { person, subject, csrf } = c.get('session')
     limits.take(subject)
-    return { person, subject, txn: c.get('txn'), session: `connect ${csrf}` }
+    return { person, subject, txn: c.get('txn'), over: c.get('over'), session: `connect ${csrf}` }
   }
 
   const show: ConnectionFaces['show'] = async (c, status, told = {}) => {

@@ -119,7 +119,7 @@ export function delegationRoutes(deps: DelegationRoutesDeps): App {
   function lender(c: AppContext): Lender {
     const { person, subject } = c.get('session')
     limits.take(subject)
-    return { person, subject, txn: c.get('txn') }
+    return { person, subject, txn: c.get('txn'), over: c.get('over') }
   }
 
   const show = async (c: AppContext, status: 200 | 409 | 422, tried?: Tried) => {

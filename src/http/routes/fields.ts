@@ -56,7 +56,7 @@ export function fieldRoutes({ ingest, requireBearer, isAdministrator, now }: Fie
     .openapi(put, async (c) => {
       await assertAdministrator(c.get('principal'), isAdministrator, now())
       const list = c.req.valid('json')
-      await ingest.saveFields(c.get('principal'), list)
+      await ingest.saveFields({ ...c.get('principal'), over: c.get('over') }, list)
       return c.json({ fields: list, txn: c.get('txn') }, 200)
     })
 }

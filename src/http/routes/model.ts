@@ -183,7 +183,7 @@ export function modelRoutes({
       const principal = c.get('principal')
       await assertAdministrator(principal, isAdministrator, now())
       const { plan_id, reason } = c.req.valid('json')
-      const result = await models.apply(principal, plan_id, reason)
+      const result = await models.apply(principal, plan_id, reason, c.get('over'))
       const common = {
         plan_id: result.plan.id,
         approved_by: [...result.plan.approvedBy],

@@ -136,9 +136,9 @@ export function createApprovalPages(deps: ApprovalPagesDeps): ApprovalPages {
   })
 
   forms.post('/approvals/blocks/lift', write, async (c: AppContext) => {
-    const { subject } = approver(c)
+    const { person, subject } = approver(c)
     const { agent } = await c.req.parseBody()
-    await approvals.blocks.lift(subject, text(agent), c.get('txn'))
+    await approvals.blocks.lift(subject, text(agent), atPages(person, c.get('txn'), c.get('over')))
     return back(c, 'unblocked')
   })
 

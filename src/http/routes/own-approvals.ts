@@ -205,7 +205,8 @@ export function ownApprovalRoutes(deps: OwnApprovalRoutesDeps): App {
   routes.openapi(liftRoute, async (c) => {
     const { subject } = approver(c)
     const { id: agent } = c.req.valid('param')
-    if (!(await approvals.blocks.lift(subject, agent, c.get('txn')))) throw new AppError('not_found')
+    if (!(await approvals.blocks.lift(subject, agent, { ...by(c), over: c.get('over') })))
+      throw new AppError('not_found')
     return c.json({ agent, txn: c.get('txn') }, 200)
   })
   return routes

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { operator } from '../../../src/audit/record.ts'
 import type { Asker } from '../../../src/delegation/approvals/approval.ts'
 import { askedCall } from '../../support/approvals.ts'
 import { describeDatabases } from '../../support/backends.ts'
@@ -159,10 +160,10 @@ describeDatabases('against fatigue', (database) => {
     expect(await refused(world.ask(asker, ['board/3']))).toMatchObject(limited)
     expect(await world.approvals.blocks.of(asker.subject)).toMatchObject([{ agent: 'research-bot' }])
     expect(await world.approvals.blocks.of('user:bob')).toEqual([])
-    expect(await world.approvals.blocks.lift('user:bob', 'research-bot', 't_bob')).toBe(false)
+    expect(await world.approvals.blocks.lift('user:bob', 'research-bot', operator('t_bob'))).toBe(false)
     expect((await world.ask(await world.asker('bob'), ['board/1'])).state).toBe('pending')
-    expect(await world.approvals.blocks.lift(asker.subject, 'research-bot', 't_anne')).toBe(true)
-    expect(await world.approvals.blocks.lift(asker.subject, 'research-bot', 't_anne')).toBe(false)
+    expect(await world.approvals.blocks.lift(asker.subject, 'research-bot', operator('t_anne'))).toBe(true)
+    expect(await world.approvals.blocks.lift(asker.subject, 'research-bot', operator('t_anne'))).toBe(false)
     expect(await world.approvals.blocks.of(asker.subject)).toEqual([])
     world.clock.move(600_000)
     expect((await world.ask(await world.asker(), ['board/3'])).state).toBe('pending')
@@ -178,6 +179,6 @@ describeDatabases('against fatigue', (database) => {
     const results = await Promise.all(mine.map((one) => world.decide(one, { answer: 'deny', block: true })))
     expect(results.filter(({ ok }) => ok)).toHaveLength(1)
     expect((await world.approvals.mine(asker.subject)).open).toEqual([])
-    await world.approvals.blocks.lift(asker.subject, 'research-bot', 't_anne')
+    await world.approvals.blocks.lift(asker.subject, 'research-bot', operator('t_anne'))
   })
 })

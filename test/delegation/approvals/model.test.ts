@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { operator } from '../../../src/audit/record.ts'
 import type { ApprovalState, Asker } from '../../../src/delegation/approvals/approval.ts'
 import { AppError } from '../../../src/kernel/errors.ts'
 import { describeDatabases } from '../../support/backends.ts'
@@ -175,7 +176,9 @@ describeDatabases('whatever agents and their person do, in whatever order', (dat
           } else if (next.do === 'mend') await world.approvals.mend()
           else if (next.do === 'lift') {
             const { subject, agent } = asker(next.who)
-            expect(await world.approvals.blocks.lift(subject, agent, 't_1')).toBe(rules.lift(next.who))
+            expect(await world.approvals.blocks.lift(subject, agent, operator('t_1'))).toBe(
+              rules.lift(next.who),
+            )
           } else if (next.do === 'ask') {
             const expected = rules.ask(next.who, next.what, next.seconds)
             const asking = world.approvals.ask(

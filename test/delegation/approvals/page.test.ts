@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { operator } from '../../../src/audit/record.ts'
 import type { Asker } from '../../../src/delegation/approvals/approval.ts'
 import type { Decision } from '../../../src/delegation/approvals/decide.ts'
 import { digestOf } from '../../../src/delegation/approvals/view.ts'
@@ -268,6 +269,6 @@ describeBackends('what a person is shown and says yes to', (backend) => {
       'expired',
     ])
     for (const { row } of rows) expect(row).not.toContain('fired')
-    await world.approvals.blocks.lift(asker.subject, asker.agent, 't_tests')
+    await world.approvals.blocks.lift(asker.subject, asker.agent, operator('t_tests'))
   })
 })

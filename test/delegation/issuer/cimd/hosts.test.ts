@@ -1,6 +1,7 @@
 import { decodeJwt } from 'jose'
 import * as client from 'openid-client'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { operator } from '../../../../src/audit/record.ts'
 import type { Asked } from '../../../../src/delegation/approvals/asked.ts'
 import { decide } from '../../../support/approvals.ts'
 import type { Browser, Page } from '../browser.ts'
@@ -179,6 +180,6 @@ test('a person’s block of one program holds for every other of its host, for t
   expect((await ask(await letIn('https://asks.example/four'))).state).toBe('denied')
   expect((await ask(other)).state).toBe('pending')
   expect((await ask(bobs, 'bob')).state).toBe('pending')
-  expect(await approvals.blocks.lift('user:anne', one.agent, 't_1')).toBe(true)
+  expect(await approvals.blocks.lift('user:anne', one.agent, operator('t_1'))).toBe(true)
   expect((await ask(two)).state).toBe('pending')
 })
