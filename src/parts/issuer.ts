@@ -185,6 +185,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     documents: areStrangersWelcome ? createClientDocuments(deps) : undefined,
     hosts: deps.deniedHosts,
     issuer,
+    clock,
   })
   const server = createAuthorizationServer({
     ...strangers,

@@ -21,6 +21,11 @@ export interface DeniedHosts {
   allow(who: Who, host: string): Promise<boolean>
   list(): Promise<DeniedHost[]>
   isDenied(clientId: string): Promise<boolean>
+  /**
+   * Lets a program in by what `work` writes, all of it or nothing, and nothing where its host is denied. Whoever denies the
+   * host at the same time comes wholly before or wholly after: then its agent is there to be disabled.
+   */
+  unlessDenied(clientId: string, work: (sql: Sql) => Promise<void>): Promise<void>
 }
 
 interface Came {
@@ -60,13 +65,21 @@ export function createDeniedHosts({
       database.query<{ host: string; since: Date }>(
         'select host, denied_at as since from denied_hosts order by host',
       ),
-    async isDenied(clientId) {
-      const rows = await database.query('select 1 from denied_hosts where host = any($1::text[]) limit 1', [
-        namesOf(clientId),
-      ])
-      return rows.length > 0
-    },
+    isDenied: (clientId) => isDenied(database, clientId),
+    unlessDenied: (clientId, work) =>
+      database.transaction(async (sql) => {
+        // A row that is not there yet cannot be locked; whoever writes one locks the table against this.
+        await sql.query('lock table denied_hosts in share mode')
+        if (!(await isDenied(sql, clientId))) await work(sql)
+      }),
   }
+}
+
+async function isDenied(sql: Sql, clientId: string): Promise<boolean> {
+  const rows = await sql.query('select 1 from denied_hosts where host = any($1::text[]) limit 1', [
+    namesOf(clientId),
+  ])
+  return rows.length > 0
 }
 
 /** Of clients that nobody registered: their ids are addresses. */

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
-import type { Agent, AgentLimits, Agents } from '../../agents.ts'
-import type { Client, Clients, Registration } from '../../clients.ts'
+import type { Clock } from '../../../kernel/clock.ts'
+import { type Agent, type AgentLimits, type Agents, createAgents } from '../../agents.ts'
+import { type Client, type Clients, createClients, type Registration } from '../../clients.ts'
 import type { ClientDocument, ClientDocuments } from './documents.ts'
 import type { DeniedHosts } from './hosts.ts'
 
@@ -13,7 +14,7 @@ export interface Strangers {
   readonly clients: Clients
   /** Registered ones, and those that the strangers would be, once their document was read here. */
   readonly agents: Agents
-  /** Writes down an agent and a client, where this is a stranger that no person let in before. */
+  /** Writes down an agent and a client, where this is a stranger that no person let in before and its host is not denied. */
   introduce(client: Client & Registration, person: string): Promise<void>
 }
 
@@ -22,9 +23,10 @@ export interface StrangersDeps {
   readonly agents: Agents
   /** Undefined: there are no strangers, and those that were let in before are let in no more. */
   readonly documents: ClientDocuments | undefined
-  readonly hosts: Pick<DeniedHosts, 'isDenied'>
+  readonly hosts: Pick<DeniedHosts, 'isDenied' | 'unlessDenied'>
   /** `iss` of the built-in issuer, by which its agents are known. */
   readonly issuer: string
+  readonly clock: Clock
 }
 
 const limits: AgentLimits = {
@@ -45,7 +47,8 @@ const strangerAgent = (clientId: string): string =>
 export const isStranger = (client: Client): boolean =>
   client.kind === 'agent' && client.agent === strangerAgent(client.clientId)
 
-export function createStrangers({ clients, agents, documents, hosts, issuer }: StrangersDeps): Strangers {
+export function createStrangers(deps: StrangersDeps): Strangers {
+  const { clients, agents, documents, hosts, issuer, clock } = deps
   const seen = new Map<string, ClientDocument>()
 
   const agentOf = ({ clientId, host }: ClientDocument): Agent => ({
@@ -92,11 +95,14 @@ export function createStrangers({ clients, agents, documents, hosts, issuer }: S
       const document = seen.get(strangerAgent(clientId))
       if (document === undefined || (await clients.get(clientId)) !== undefined) return
       const { id, purpose, sub } = agentOf(document)
-      // A row names somebody who answers: whoever let it in, for themself.
-      await agents.save({ id, owner: `user:${person}`, title, purpose, issuer, sub, limits })
-      await clients.register({ clientId, kind: 'agent', agent: id }, { title, redirectUris, jwks: undefined })
       // Its host may have been denied while the person was asked, and before there was an agent to disable.
-      if (await hosts.isDenied(clientId)) await agents.disable(id)
+      await hosts.unlessDenied(clientId, async (sql) => {
+        // A row names somebody who answers: whoever let it in, for themself.
+        const agent = { id, owner: `user:${person}`, title, purpose, issuer, sub, limits }
+        await createAgents({ sql, clock }).save(agent)
+        const client = { clientId, kind: 'agent', agent: id } as const
+        await createClients({ sql }).register(client, { title, redirectUris, jwks: undefined })
+      })
     },
   }
 }

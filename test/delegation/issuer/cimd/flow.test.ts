@@ -198,6 +198,7 @@ describe('a client that nobody registered', () => {
       documents: undefined,
       hosts: world.service.deniedHosts,
       issuer: world.issuer,
+      clock: { now: Date.now },
     })
     expect(await clients.registered(clientId)).toBeDefined()
     expect(await off.clients.registered(clientId)).toBeUndefined()
