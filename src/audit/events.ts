@@ -79,7 +79,7 @@ export const eventKinds: Readonly<Record<DecisionEvent['event'], EventKind>> = {
   connection_agreed: kind('Agent let in', 'create', 4),
   connection_agent_removed: kind('Agent put out', 'delete', 4),
   data_keys_rewrapped: kind('Keys rewrapped', 'update', 5),
-  drift_mended: kind('Drift mended', 'update', 6),
+  drift_mended: kind('Drift repaired', 'update', 6),
 }
 
 export const eventNames = Object.keys(eventKinds) as readonly DecisionEvent['event'][]

@@ -5,7 +5,7 @@ import { counted } from '../kernel/counted.ts'
 import type { AdminClient } from './admin-client.ts'
 import { type AsWhom, asWhom, type ExplainCommandDeps, sendAs } from './explain.ts'
 import { anyType, bare, typed } from './ids.ts'
-import { noneOr, printFacts, printList } from './listing.ts'
+import { type NotHere, noneOr, printFacts, printList } from './listing.ts'
 import { recordLines, type WireNames, type WireRecord, withName } from './record-lines.ts'
 
 export interface AuditCommandDeps extends ExplainCommandDeps {
@@ -92,12 +92,13 @@ export function addAuditCommands(program: Command, deps: AuditCommandDeps, outco
   ).action(async (document: string, flags: Flags) => {
     const query = queryOf(flags, ['since', 'until'])
     query.set('document', bare('document')(document))
-    const answer = await ask<{
-      readers: readonly Reader[]
-      names: WireNames
-      complete: boolean
-      never_here: readonly string[]
-    }>(deps, flags, `/audit/readers?${query}`)
+    const answer = await ask<
+      NotHere & {
+        readers: readonly Reader[]
+        names: WireNames
+        complete: boolean
+      }
+    >(deps, flags, `/audit/readers?${query}`)
     const named = answer.readers.map(({ subject, actors, client, ...rest }) => ({
       subject: withName(subject, answer.names),
       by: actors.length === 0 ? 'themselves' : actors.map((actor) => withName(actor, answer.names)),
@@ -106,7 +107,7 @@ export function addAuditCommands(program: Command, deps: AuditCommandDeps, outco
     }))
     printList(terminal, flags.json ? answer.readers : named, {
       json: flags.json,
-      none: noneOr('Nobody, as far as the record goes.', answer.never_here),
+      none: noneOr('Nobody, as far as the record goes.', answer),
       name: 'subject',
     })
     sayIncomplete(answer.complete)
@@ -121,15 +122,16 @@ export function addAuditCommands(program: Command, deps: AuditCommandDeps, outco
     const query = queryOf(flags, ['agent', 'since', 'until'])
     query.set('subject', typed('user')(subject))
     if (flags['today'] === true) query.set('today', 'true')
-    const answer = await ask<{
-      documents: readonly Row[]
-      complete: boolean
-      asked_today?: number
-      never_here: readonly string[]
-    }>(deps, flags, `/audit/reads?${query}`)
+    const answer = await ask<
+      NotHere & {
+        documents: readonly Row[]
+        complete: boolean
+        asked_today?: number
+      }
+    >(deps, flags, `/audit/reads?${query}`)
     printList(terminal, answer.documents, {
       json: flags.json,
-      none: noneOr('Nothing, as far as the record goes.', answer.never_here),
+      none: noneOr('Nothing, as far as the record goes.', answer),
       name: 'document_id',
     })
     sayIncomplete(answer.complete)

@@ -3,7 +3,7 @@ import type { Fetch } from '../delegation/fetch-json.ts'
 import { type AsPersonDeps, personToken } from './as-person.ts'
 import { type Explained, explanationLines } from './explain-tree.ts'
 import { anyType, bare, each, typed } from './ids.ts'
-import { noneOr } from './listing.ts'
+import { type NotHere, neverHereWords, noneOr, printable } from './listing.ts'
 import { createRemitHttp, problemOf } from './remit-http.ts'
 import type { Terminal } from './terminal.ts'
 
@@ -28,14 +28,13 @@ interface ExplainFlags extends AsWhom {
   readonly at?: string
 }
 
-interface WhoCanAnswer {
+interface WhoCanAnswer extends NotHere {
   readonly subjects: readonly { readonly kind: string; readonly user: string; readonly via: string | null }[]
   readonly cursor: string | null
   readonly complete: boolean
-  readonly never_here: readonly string[]
 }
 
-interface MembershipsAnswer {
+interface MembershipsAnswer extends NotHere {
   readonly memberships: readonly {
     readonly member: string
     readonly relation: string
@@ -46,7 +45,6 @@ interface MembershipsAnswer {
   }[]
   readonly cursor: string | null
   readonly complete: boolean
-  readonly never_here: readonly string[]
 }
 
 /** `explain`, `who-can` and `groups`: all ask as a signed-in administrator, never with machine rights. */
@@ -62,7 +60,7 @@ export function addExplainCommands(program: Command, deps: ExplainCommandDeps): 
       .option('--at <time>', 'clock for conditions, ISO 8601; the tuples are today’s'),
   ).action(async (user: string, relation: string, object: string, flags: ExplainFlags) => {
     const { agent, delegation, grant: grants, at } = flags
-    const answer = await ask<Explained>(deps, flags, '/explain', {
+    const answer = await ask<Explained & Partial<NotHere>>(deps, flags, '/explain', {
       user: typed('user')(user),
       relation,
       object: objectOf(relation, object),
@@ -74,6 +72,8 @@ export function addExplainCommands(program: Command, deps: ExplainCommandDeps): 
     if (flags.json) return terminal.out(JSON.stringify(answer))
     if (at !== undefined) terminal.out(`By the clock of ${answer.at}, on today’s tuples:`)
     for (const line of explanationLines(answer)) terminal.out(printable(line))
+    const unknown = neverHereWords({ never_here: [], ...answer })
+    if (unknown !== undefined) terminal.say(unknown)
   })
 
   asWhom(
@@ -84,7 +84,7 @@ export function addExplainCommands(program: Command, deps: ExplainCommandDeps): 
     let complete = true
     let found = 0
     let cursor: string | null = null
-    let neverHere: readonly string[] = []
+    let notHere: NotHere = { never_here: [] }
     do {
       const page: WhoCanAnswer = await ask(deps, flags, '/who-can', {
         relation,
@@ -96,9 +96,9 @@ export function addExplainCommands(program: Command, deps: ExplainCommandDeps): 
       found += page.subjects.length
       complete &&= page.complete
       cursor = page.cursor
-      neverHere = page.never_here
+      notHere = page
     } while (cursor !== null)
-    if (found === 0 && complete) terminal.say(noneOr('Nobody.', neverHere))
+    if (found === 0 && complete) terminal.say(noneOr('Nobody.', notHere))
     if (!complete) terminal.say('The list may lack people: the replica or OpenFGA could not tell all.')
   })
 
@@ -112,7 +112,7 @@ export function addExplainCommands(program: Command, deps: ExplainCommandDeps): 
     let complete = true
     let found = 0
     let cursor: string | null = null
-    let neverHere: readonly string[] = []
+    let notHere: NotHere = { never_here: [] }
     do {
       const page: MembershipsAnswer = await ask(deps, flags, '/memberships', {
         ...asked,
@@ -123,9 +123,9 @@ export function addExplainCommands(program: Command, deps: ExplainCommandDeps): 
       found += page.memberships.length
       complete &&= page.complete
       cursor = page.cursor
-      neverHere = page.never_here
+      notHere = page
     } while (cursor !== null)
-    if (found === 0 && complete) terminal.say(noneOr('None.', neverHere))
+    if (found === 0 && complete) terminal.say(noneOr('None.', notHere))
     if (!complete) terminal.say('The list may lack some: the replica or OpenFGA could not tell all.')
   })
 }
@@ -188,6 +188,3 @@ export async function sendAs(
   if (!response.ok) throw new Error(await problemOf(response))
   return response
 }
-
-// What stands in a condition is anybody's text, which a terminal would obey.
-const printable = (line: string): string => line.replaceAll(/\p{C}/gu, '?')

@@ -14,9 +14,27 @@ export function printList(
   if (all.length === 0) terminal.say(none)
 }
 
+/** Of an answer: what was asked about and never was here, and what is spelled nearly alike. */
+export interface NotHere {
+  readonly never_here: readonly string[]
+  /** Not of an older service. */
+  readonly did_you_mean?: Readonly<Record<string, readonly string[]>>
+}
+
 /** What a question is answered with where nothing was found: an id that never was is no all-clear. */
-export const noneOr = (none: string, neverHere: readonly string[]): string =>
-  neverHere.length === 0 ? none : `${neverHere.join(' and ')} was never here. Check the spelling.`
+export const noneOr = (none: string, answer: NotHere): string => neverHereWords(answer) ?? none
+
+/** Undefined where all of it is, or was, here. */
+export const neverHereWords = ({ never_here, did_you_mean }: NotHere): string | undefined =>
+  never_here.length === 0
+    ? undefined
+    : never_here
+        .map((id) => {
+          const others = did_you_mean?.[id] ?? []
+          const hint = others.length === 0 ? 'Check the spelling.' : `Did you mean ${others.join(' or ')}?`
+          return printable(`${id} was never here. ${hint}`)
+        })
+        .join(' ')
 
 /** One answer: with `json` as it is, else a line for each of its members. */
 export function printFacts(terminal: Terminal, facts: Row, json: boolean): void {

@@ -48,7 +48,7 @@ export function oversightRoutes(deps: OversightDeps): readonly App[] {
   const asking = { sql: database, fga, index, limiter, agentOf: deps.agents.get, now }
   const paged = { ...reading, neverHere: createNeverHere({ sql: database, index }) }
   return [
-    explainRoutes({ ...reading, explain: createExplainer(asking) }),
+    explainRoutes({ ...paged, explain: createExplainer(asking) }),
     auditRoutes({ ...looking, reader: createRecordReader({ sql: database }) }),
     auditQuestionRoutes({
       ...looking,

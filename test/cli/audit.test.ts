@@ -55,8 +55,16 @@ test('remit audit answers the questions of an incident, as an administrator of t
   )
   // A typing error is no all-clear.
   expect((await remit('audit', 'readers', 'plen', ...as)).said).toContain(
-    'document:plen was never here. Check the spelling.',
+    'document:plen was never here. Did you mean document:plan?',
   )
+  expect((await remit('audit', 'readers', 'elsewhere', ...as)).said).toContain(
+    'document:elsewhere was never here. Check the spelling.',
+  )
+  expect(await remit('explain', 'user:ane', 'can_read', 'document:plan', ...as)).toMatchObject({
+    code: 0,
+    out: expect.stringContaining('user:ane does not have can_read'),
+    said: expect.stringContaining('user:ane was never here. Did you mean user:anne?'),
+  })
   const reads = ['audit', 'reads', 'user:anne', '--agent', 'agent:research-bot', ...as]
   expect((await remit(...reads, '--today')).out).toMatch(/^plan\n[^]*today: allowed/)
   const thread = (await remit('audit', 'thread', txn, ...as)).out

@@ -40,7 +40,9 @@ describe('why and who, in the console', needsChromium, () => {
     const { page } = browser
     await browser.signIn('bob', '/console/explain?user=user:anne&relation=can_read&object=document:plan')
     await page.getByText('Yes. user:anne has can_read of document:plan.').waitFor()
-    await page.getByText('allowed. This counts.').waitFor()
+    await page
+      .getByText('Decision: allowed (OpenFGA). The tree below comes from the index, which agrees.')
+      .waitFor()
     const tuple = page.getByText('user:anne member group:eng', { exact: true })
     expect(await tuple.isVisible()).toBe(true)
     expect(await browser.findings('explain')).toEqual([])
@@ -163,7 +165,9 @@ describe('why and who, in the console', needsChromium, () => {
       'No. The registry: agent:other-bot is disabled, and is given nothing.',
     )
     await page.getByText(/^OpenFGA, by tuples alone: Yes\./).waitFor()
-    expect(await page.getByText('This counts.').count()).toBe(0)
+    await page
+      .getByText('Decision: allowed (OpenFGA). The registry of agents refuses it all the same.')
+      .waitFor()
     expect(await browser.findings('explain-disabled')).toEqual([])
     await page.goto(`${world.url}/console/delegations?agent=other-bot`)
     await page.getByText('1, of which 0 live').waitFor()
@@ -184,6 +188,10 @@ describe('why and who, in the console', needsChromium, () => {
   test('says of a mistyped id that it was never here, not that it was given to nobody', async () => {
     const { page } = browser
     for (const [path, words] of [
+      [
+        'explain?user=user:anne&relation=can_read&object=document:plen',
+        'No document with the id plen was ever here.',
+      ],
       ['readers?document=plen', 'No document with the id plen was ever here.'],
       ['reads?subject=user:ane', 'No person with the id ane was ever here.'],
       ['who-can?relation=can_read&object=document:plen', 'No document with the id plen was ever here.'],
@@ -198,6 +206,20 @@ describe('why and who, in the console', needsChromium, () => {
       expect(said).not.toMatch(/nobody|nothing that|in no group|What people lent/i)
     }
     expect(await browser.findings('never-here')).toEqual([])
+    for (const [path, meant, where] of [
+      ['readers?document=plen', 'plan', '/console/readers?document=plan'],
+      [
+        'who-can?relation=can_read&object=document:plen',
+        'plan',
+        '/console/who-can?relation=can_read&object=document%3Aplan',
+      ],
+      ['people/user:ane', 'anne', '/console/people/user%3Aanne'],
+    ] as const) {
+      await page.goto(`${world.url}/console/${path}`)
+      await page.getByRole('alert').getByRole('link', { name: meant, exact: true }).click()
+      await page.waitForURL(`${world.url}${where}`)
+      await page.getByRole('alert').waitFor({ state: 'detached' })
+    }
     await page.goto(`${world.url}/console/readers?document=pay`)
     await page.getByText('It was given to nobody, as far as the record goes.').waitFor()
     await page.goto(`${world.url}/console/people`)

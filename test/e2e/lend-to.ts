@@ -27,7 +27,7 @@ export async function lendTo(
     }).href,
   )
   await signIn(page)
-  await page.getByRole('heading', { name: 'Lend your reading?' }).waitFor()
+  await page.getByRole('heading', { name: /^Let .+ read for you\?$/ }).waitFor()
   await page.getByLabel('The handbook').check()
   await page.getByRole('button', { name: 'Agree' }).click()
   await page.waitForURL('https://app.test/**')

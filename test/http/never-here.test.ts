@@ -6,7 +6,12 @@ import { openWorld, type World } from '../support/world.ts'
 let world: World
 beforeAll(async () => {
   world = await openWorld()
-  await world.put({ 'handbook/travel': { access: { viewers: ['user:anne'] } }, 'handbook/old': {} })
+  await world.put({
+    'handbook/travel': { access: { viewers: ['user:anne'] } },
+    'handbook/old': {},
+    'plan-77.md': {},
+    'plan-770.md': {},
+  })
   // Known by a tuple alone, as people of a directory are.
   await world.write('user:eve member group:eng')
   await record(world.database, operator('test'), {
@@ -18,6 +23,14 @@ beforeAll(async () => {
   await world.call('DELETE', '/documents/handbook%2Fold', { token: loader, headers: { prefer: 'wait' } })
   // Asked for, and on record as that: it proves nothing.
   await world.call('GET', '/documents/handbook%2Ftravl', { token: await world.token({ user: 'anne' }) })
+  await world.service.people.arrive(
+    { key: 'acme/zoella', name: 'Zoe' },
+    { issuer: 'https://acme.test', sub: 'zoe' },
+  )
+  // Of one that was given long ago nothing else is left.
+  await world.database.query(
+    `insert into record_given (document_id, at, record_no, who) values ('handbook/gone', now(), 1, 1)`,
+  )
   await world.service.administrators.add('user:dan', ['security.read'])
   await world.service.index.catchUp()
 })
@@ -27,6 +40,8 @@ const readers = (document: string) =>
   ['GET', `/audit/readers?document=${encodeURIComponent(document)}`] as const
 const reads = (who: object) => ['GET', `/audit/reads?${new URLSearchParams({ ...who })}`] as const
 const post = (path: string, body: object) => ['POST', path, body] as const
+const explain = (of: object) =>
+  post('/explain', { user: 'user:anne', relation: 'can_read', object: 'document:handbook/travel', ...of })
 const whoCan = (object: string) => post('/who-can', { object, relation: 'can_read' })
 
 async function ask([method, path, body]: readonly [string, string, object?], user = 'dan') {
@@ -62,10 +77,65 @@ test.each([
   ],
   ['a group', post('/memberships', { group: 'group:eng' }), []],
   ['a group that has lost everybody', post('/memberships', { group: 'group:emptied' }), []],
+  [
+    'why somebody who never was may not',
+    explain({
+      user: 'user:ane',
+      agent: 'research-bt',
+      delegation: 'd_none',
+      object: 'document:handbook/travl',
+    }),
+    ['user:ane', 'agent:research-bt', 'document:handbook/travl'],
+  ],
+  ['why everybody in a group may not', explain({ user: 'group:eng#member' }), []],
+  ['why all may not', explain({ user: 'user:*' }), []],
   ['a group that never was', post('/memberships', { group: 'group:enq' }), ['group:enq']],
   ['the groups of somebody who never was', post('/memberships', { user: 'user:evee' }), ['user:evee']],
 ] as const)('an answer about %s says what of it was never here', async (_, question, neverHere) => {
   expect(await ask(question)).toMatchObject({ status: 200, body: { never_here: neverHere } })
+})
+
+test.each([
+  ['a letter that is missing', readers('handbook/travl'), 'document:handbook/travel'],
+  ['the first letter missing', readers('andbook/travel'), 'document:handbook/travel'],
+  ['a letter too many', readers('handbook/travvel'), 'document:handbook/travel'],
+  ['another letter', readers('hamdbook/travel'), 'document:handbook/travel'],
+  ['two letters swapped', readers('handbook/travle'), 'document:handbook/travel'],
+  ['other case', whoCan('document:Handbook/Travel'), 'document:handbook/travel'],
+  ['its end missing', readers('handbook/tra'), 'document:handbook/travel'],
+  ['its ending missing', readers('plan-77'), 'document:plan-77.md'],
+  ['a letter missing, of one that was withdrawn', readers('handbook/ol'), 'document:handbook/old'],
+  ['a letter missing, of one that only a record tells of', readers('handbook/gon'), 'document:handbook/gone'],
+  ['a letter missing, of a person', explain({ user: 'user:ane' }), 'user:anne'],
+  ['a letter missing, of somebody of no tuple', reads({ subject: 'user:acme/zoela' }), 'user:acme/zoella'],
+  ['its end missing, of a person', post('/memberships', { user: 'user:acme/zo' }), 'user:acme/zoella'],
+  ['a letter missing, of a group', post('/memberships', { group: 'group:en' }), 'group:eng'],
+  [
+    'a letter missing, of an agent',
+    reads({ subject: 'user:anne', agent: 'agent:research-bt' }),
+    'agent:research-bot',
+  ],
+  [
+    'a letter missing, of a collection',
+    post('/view-as', { user: 'user:anne', collection: 'handbok' }),
+    'collection:handbook',
+  ],
+] as const)('an id with %s is answered with the one that is, or was, here', async (_, question, meant) => {
+  const { body } = await ask(question)
+  const [id = ''] = body['never_here'] as string[]
+  expect(body['did_you_mean']).toEqual({ [id]: [meant] })
+})
+
+test('an id that is like none gets none; one that is here, none beside it', async () => {
+  for (const document of ['elsewhere/else', 'handbook/travel'])
+    expect((await ask(readers(document))).body).toMatchObject({ did_you_mean: {} })
+})
+
+test('of many that are spelled alike three are named', async () => {
+  await world.write(...['a', 'b', 'c', 'd'].map((one) => `user:eve member group:team-${one}` as const))
+  await world.service.index.catchUp()
+  const { body } = await ask(post('/memberships', { group: 'group:team-x' }))
+  expect(body['did_you_mean']).toEqual({ 'group:team-x': ['a', 'b', 'c'].map((one) => `group:team-${one}`) })
 })
 
 test('nobody without the role learns whether an id was ever here', async () => {
@@ -74,6 +144,7 @@ test('nobody without the role learns whether an id was ever here', async () => {
     readers,
     (id: string) => whoCan(`document:${id}`),
     (id: string) => reads({ subject: `user:${id}` }),
+    (id: string) => explain({ user: `user:${id}` }),
     (id: string) => post('/view-as', { user: `user:${id}` }),
     (id: string) => post('/memberships', { user: `user:${id}` }),
   ]) {
@@ -88,5 +159,5 @@ test('nobody without the role learns whether an id was ever here', async () => {
 
 test('nothing is called unknown while there is no replica to look into', async () => {
   const neverHere = createNeverHere({ sql: world.database, index: { view: () => undefined } })
-  expect(await neverHere(['user:ane', 'document:handbook/travl'])).toEqual([])
+  expect(await neverHere(['user:ane', 'document:handbook/travl'])).toEqual({ ids: [], alike: new Map() })
 })

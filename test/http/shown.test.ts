@@ -308,7 +308,7 @@ describe('a consent', () => {
       { client_id: 'cli', scope: 'docs.search docs.read' },
       { end: '1 hour from now' },
     )
-    expectSaid(page, ['as you', 'everything that you may do yourself'])
+    expectSaid(page, ['as you?', 'everything that you may do yourself'])
     expect(claims).not.toHaveProperty('act')
   })
 })

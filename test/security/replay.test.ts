@@ -93,7 +93,7 @@ describeDatabases(
       expect(back.url.searchParams.has('code')).toBe(true)
       const again = await browser.open(url.href)
       expect(again.url.searchParams.has('code')).toBe(false)
-      expect(again.text).not.toContain('Lend your reading?')
+      expect(again.text).not.toContain('read for you?')
     })
   },
 )

@@ -1,12 +1,19 @@
 import type { Sql } from '../../store/sql.ts'
 import type { PermissionIndex } from '../permission-index.ts'
+import { spelledAlike } from './spelling.ts'
 
 /**
  * Which of these `type:id` nothing here has or had: no row, no tuple, and nothing on record that proves it. Who is asked
  * about one that is mistyped would else say "nobody", as of one that is safe. Answers none of them while there is no replica
  * to look into. Does NOT check who asks: it tells what exists.
  */
-export type NeverHere = (ids: readonly string[]) => Promise<readonly string[]>
+export type NeverHere = (ids: readonly string[]) => Promise<NotHere>
+
+export interface NotHere {
+  readonly ids: readonly string[]
+  /** For each of them for which there are any: {@link spelledAlike}. */
+  readonly alike: ReadonlyMap<string, readonly string[]>
+}
 
 export function createNeverHere({
   sql,
@@ -15,14 +22,20 @@ export function createNeverHere({
   readonly sql: Sql
   readonly index: Pick<PermissionIndex, 'view'>
 }): NeverHere {
-  return async (ids) => {
+  return async (asked) => {
     const tuples = index.view()?.tuples
-    if (tuples === undefined) return []
-    const unnamed = ids.filter((id) => tuples.node(id) === undefined)
-    if (unnamed.length === 0) return []
-    const found = await sql.query<{ id: string }>(known, [unnamed])
+    if (tuples === undefined) return { ids: [], alike: new Map() }
+    const isNamed = (id: string): boolean => tuples.node(id) !== undefined
+    const unnamed = asked.filter((id) => !isNamed(id))
+    const found = unnamed.length === 0 ? [] : await sql.query<{ id: string }>(known, [unnamed])
     const isKnown = new Set(found.map(({ id }) => id))
-    return unnamed.filter((id) => !isKnown.has(id))
+    const ids = unnamed.filter((id) => !isKnown.has(id))
+    const alike = new Map<string, readonly string[]>()
+    for (const id of ids) {
+      const others = await spelledAlike({ sql, isNamed }, id)
+      if (others.length > 0) alike.set(id, others)
+    }
+    return { ids, alike }
   }
 }
 

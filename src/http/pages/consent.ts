@@ -59,10 +59,11 @@ ${verify === undefined ? '' : html`<p class="soft">Something is done in your nam
   })
 }
 
-function titleOf({ agent, addressee, isOurs }: ConsentPending): string {
+function titleOf({ agent, addressee, client, isOurs, isStranger }: ConsentPending): string {
   if (addressee !== undefined) return `Let ${addressee.title} ask for you?`
-  if (agent === undefined) return 'Let it act as you?'
-  return isOurs ? 'Lend your reading?' : 'Let it act for you there?'
+  if (agent === undefined) return `Let ${client.title} act as you?`
+  const who = isStranger ? `a program at ${client.title}` : agent.title
+  return isOurs ? `Let ${who} read for you?` : `Let ${who} act for you there?`
 }
 
 const agentLead = (pending: ConsentPending): Html =>

@@ -13,7 +13,7 @@ import { text } from '../../kernel/text.ts'
 import { type App, createRouter } from '../env.ts'
 import { bearer, id, problems } from '../schemas.ts'
 import type { OnRecord } from './audit.ts'
-import { neverHereSchema, type Reading } from './reading.ts'
+import { neverHere, neverHereToWire, type Reading } from './reading.ts'
 
 export interface AuditQuestionDeps extends Reading {
   readonly neverHere: NeverHere
@@ -60,7 +60,7 @@ const readersAnswer = z
     ),
     names,
     complete,
-    never_here: neverHereSchema,
+    ...neverHere,
     txn: z.string(),
   })
   .openapi('AuditReaders')
@@ -82,7 +82,7 @@ const readsAnswer = z
       .int()
       .optional()
       .openapi({ description: 'Of the documents, newest first, so many were asked about; at most 200.' }),
-    never_here: neverHereSchema,
+    ...neverHere,
     txn: z.string(),
   })
   .openapi('AuditReads')
@@ -188,9 +188,12 @@ export function auditQuestionRoutes(deps: AuditQuestionDeps): App {
         await begin(c.get('principal'), 'readers', c.req.valid('query'))
         const { rows, complete: all } = await questions.readers(document, datesOf(between))
         const readers = rows.map((row) => ({ ...row, actors: [...row.actors] }))
-        const never_here = [...(await deps.neverHere([`document:${document}`]))]
-        const txn = c.get('txn')
-        return c.json({ readers, names: await namesOf(rows), complete: all, never_here, txn }, 200)
+        const common = {
+          complete: all,
+          ...neverHereToWire(await deps.neverHere([`document:${document}`])),
+          txn: c.get('txn'),
+        }
+        return c.json({ readers, names: await namesOf(rows), ...common }, 200)
       },
     )
     .openapi(
@@ -211,7 +214,7 @@ export function auditQuestionRoutes(deps: AuditQuestionDeps): App {
         const { rows, complete: all } = await questions.reads({ subject, agent }, datesOf(between))
         const common = {
           complete: all,
-          never_here: [...(await deps.neverHere(agent === undefined ? [subject] : [subject, agent]))],
+          ...neverHereToWire(await deps.neverHere(agent === undefined ? [subject] : [subject, agent])),
           txn: c.get('txn'),
         }
         if (today === 'false') return c.json({ documents: [...rows], ...common }, 200)

@@ -7,9 +7,10 @@ import { text } from '../../kernel/text.ts'
 import { type App, createRouter } from '../env.ts'
 import { bearer, id, problems } from '../schemas.ts'
 import { reasonSchema, reasonToWire } from './explain-reasons.ts'
-import { type Reading, replicaSchema, replicaToWire } from './reading.ts'
+import type { PagedDeps } from './paged.ts'
+import { neverHere, neverHereToWire, replicaSchema, replicaToWire } from './reading.ts'
 
-export interface ExplainRouteDeps extends Reading {
+export interface ExplainRouteDeps extends PagedDeps {
   readonly explain: Explainer
 }
 
@@ -59,9 +60,12 @@ const answer = z
     tuples: z.literal('current').openapi({ description: 'Always today’s tuples, whatever `at` says.' }),
     replica: replicaSchema,
     authorization_model_id: z.string(),
+    ...neverHere,
     txn: z.string(),
   })
   .openapi('ExplainAnswer')
+
+type OwnPart = Omit<z.output<typeof answer>, keyof typeof neverHere | 'txn'>
 
 /** `POST /explain`: why a user has a relation, or has not; for administrators, and on record. */
 export function explainRoutes(deps: ExplainRouteDeps): App {
@@ -81,8 +85,16 @@ export function explainRoutes(deps: ExplainRouteDeps): App {
     const principal = c.get('principal')
     await deps.assertReader(principal)
     const { signal } = c.get('deadline')
-    const explained = await deps.explain(principal, toQuestion(c.req.valid('json')), { signal })
-    return c.json(toWire(explained, c.get('txn')), 200)
+    const asked = c.req.valid('json')
+    const explained = await deps.explain(principal, toQuestion(asked), { signal })
+    const { user, agent, object } = asked
+    const notHere = await deps.neverHere([
+      // Whom a group holds counts as the group.
+      ...(user.endsWith(':*') ? [] : [user.replace(/#.*$/s, '')]),
+      ...(agent === undefined ? [] : [`agent:${agent}`]),
+      object,
+    ])
+    return c.json({ ...toWire(explained), ...neverHereToWire(notHere), txn: c.get('txn') }, 200)
   })
 }
 
@@ -105,10 +117,17 @@ function toQuestion({
   }
 }
 
-function toWire(
-  { decision, explanation, agrees, replica, sides, registry, inWords, at, modelId }: ExplainAnswer,
-  txn: string,
-): z.output<typeof answer> {
+function toWire({
+  decision,
+  explanation,
+  agrees,
+  replica,
+  sides,
+  registry,
+  inWords,
+  at,
+  modelId,
+}: ExplainAnswer): OwnPart {
   const { allowed, error, reason, cut } = explanation ?? {}
   return {
     decision,
@@ -130,6 +149,5 @@ function toWire(
     tuples: 'current',
     replica: replicaToWire(replica),
     authorization_model_id: modelId,
-    txn,
   }
 }

@@ -4,7 +4,7 @@ import type { FgaObject } from '../../kernel/ids.ts'
 import { text } from '../../kernel/text.ts'
 import type { App } from '../env.ts'
 import { type OwnPart, type PagedDeps, pagedRoutes } from './paged.ts'
-import { neverHereSchema, replicaSchema } from './reading.ts'
+import { neverHere, replicaSchema } from './reading.ts'
 
 export interface MembershipRouteDeps extends PagedDeps {
   readonly memberships: Memberships
@@ -53,7 +53,7 @@ const answer = z
     }),
     replica: replicaSchema,
     authorization_model_id: z.string(),
-    never_here: neverHereSchema,
+    ...neverHere,
     txn: z.string(),
   })
   .openapi('MembershipsAnswer')

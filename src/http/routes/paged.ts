@@ -4,7 +4,7 @@ import type { ReplicaState } from '../../authz/explain/replica.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import { type App, createRouter } from '../env.ts'
 import { bearer, problems } from '../schemas.ts'
-import { type Reading, replicaToWire } from './reading.ts'
+import { neverHereToWire, type Reading, replicaToWire } from './reading.ts'
 
 export interface PagedQuestion<Body extends z.ZodType, Page extends AnyPage, Wire extends object> {
   readonly path: string
@@ -36,6 +36,7 @@ interface WirePage {
   replica: ReturnType<typeof replicaToWire>
   authorization_model_id: string
   never_here: string[]
+  did_you_mean: Record<string, string[]>
   txn: string
 }
 
@@ -76,7 +77,7 @@ export function pagedRoutes<Body extends z.ZodType, Page extends AnyPage, Wire e
       complete: page.complete,
       replica: replicaToWire(page.replica),
       authorization_model_id: page.modelId,
-      never_here: [...(await reading.neverHere(names(asked).filter((id) => id !== undefined)))],
+      ...neverHereToWire(await reading.neverHere(names(asked).filter((id) => id !== undefined))),
       txn: c.get('txn'),
     }
     return c.json(wire, 200)

@@ -1,4 +1,5 @@
 import { z } from '@hono/zod-openapi'
+import type { NotHere } from '../../authz/explain/never-here.ts'
 import type { ReplicaState } from '../../authz/explain/replica.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import type { RequireBearer } from '../middleware/bearer.ts'
@@ -14,9 +15,20 @@ export interface Reading {
 }
 
 /** Of every answer to a question of theirs. */
-export const neverHereSchema = z.array(z.string()).openapi({
-  description: 'What was asked about, as `type:id`, that is not here and never was: perhaps it is mistyped',
-  example: [],
+export const neverHere = {
+  never_here: z.array(z.string()).openapi({
+    description: 'What was asked about, as `type:id`, that is not here and never was: perhaps it is mistyped',
+    example: [],
+  }),
+  did_you_mean: z.record(z.string(), z.array(z.string())).openapi({
+    description: 'For each of these, at most 3 that are or were here and are spelled nearly like it',
+    example: {},
+  }),
+}
+
+export const neverHereToWire = ({ ids, alike }: NotHere) => ({
+  never_here: [...ids],
+  did_you_mean: Object.fromEntries([...alike].map(([id, others]) => [id, [...others]])),
 })
 
 export interface ReadingDeps {

@@ -5,7 +5,7 @@ import { text } from '../../kernel/text.ts'
 import type { App } from '../env.ts'
 import { id } from '../schemas.ts'
 import { type OwnPart, type PagedDeps, pagedRoutes } from './paged.ts'
-import { neverHereSchema, replicaSchema } from './reading.ts'
+import { neverHere, replicaSchema } from './reading.ts'
 
 export interface ViewAsRouteDeps extends PagedDeps {
   readonly viewAs: ViewAs
@@ -44,7 +44,7 @@ const answer = z
     }),
     replica: replicaSchema,
     authorization_model_id: z.string(),
-    never_here: neverHereSchema,
+    ...neverHere,
     txn: z.string(),
   })
   .openapi('ViewAsAnswer')

@@ -98,7 +98,7 @@ describe('an agent gets a person’s consent by code and PKCE', () => {
       { objects: ['collection:finance'] },
       { pushed: true },
     )
-    expect(page.text).toContain('Lend your reading?')
+    expect(page.text).toContain('<h1>Let research-bot read for you?</h1>')
     const tokens = await client.authorizationCodeGrant(config, url, checks)
     expect(tokens.authorization_details).toEqual([{ type: 'document_access', collections: ['finance'] }])
     expect(decodeJwt(tokens.access_token)['authorization_details']).toEqual(tokens.authorization_details)

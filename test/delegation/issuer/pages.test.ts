@@ -192,7 +192,7 @@ test('consent to a token that is addressed to an agent says whom it is handed to
   const { text } = await browser.submit(asked, '/sign-in', { user: 'anne', password })
   expect(text).toContain('hands this to the agent')
   expect(text).toContain('within what you lent it')
-  expect(text).not.toContain('Let it act as you?')
+  expect(text).not.toContain('act as you?')
   expect(text).not.toContain('everything that you')
 })
 

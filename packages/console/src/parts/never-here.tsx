@@ -1,16 +1,57 @@
+import { Link, usePlace, withQuery } from '../router.tsx'
+
 const kinds: Readonly<Record<string, string>> = { user: 'person' }
 
-/** Ids that nothing here has: said apart from "nobody" and "nothing", which a mistyped id would else look like. */
-export const NeverHere = ({ ids }: { readonly ids: readonly string[] }) =>
-  ids.length === 0 ? null : (
+/** What answers say of ids that were asked about and that nothing here has or had. */
+export interface NotHere {
+  readonly never_here: readonly string[]
+  /** Of each what is spelled nearly alike; not of an older service. */
+  readonly did_you_mean?: Readonly<Record<string, readonly string[]>>
+}
+
+/** Said apart from "nobody" and "nothing", which a mistyped id would else look like. */
+export const NeverHere = ({ of: { never_here, did_you_mean } }: { readonly of: NotHere }) =>
+  never_here.length === 0 ? null : (
     <div class="problem" role="alert">
-      {ids.map((id) => {
-        const [type = '', bare = ''] = id.split(/:(.*)/s)
+      {never_here.map((id) => {
+        const [type, bare] = halves(id)
+        const others = did_you_mean?.[id] ?? []
         return (
           <p key={id}>
-            No {kinds[type] ?? type} with the id <code>{bare}</code> was ever here. Check the spelling.
+            No {kinds[type] ?? type} with the id <code>{bare}</code> was ever here.{' '}
+            {others.length === 0 ? 'Check the spelling.' : <Others id={id} others={others} />}
           </p>
         )
       })}
     </div>
   )
+
+/** The same question about each of them. */
+function Others({ id, others }: { readonly id: string; readonly others: readonly string[] }) {
+  const { path, query } = usePlace()
+  return (
+    <>
+      Did you mean{' '}
+      {others.map((other, index) => {
+        const instead = (value: string): string =>
+          value === id ? other : value === halves(id)[1] ? halves(other)[1] : value
+        const there = path.split('/').map((part) => encodeURIComponent(instead(decodeURIComponent(part))))
+        const asked = Object.fromEntries([...query].map(([name, value]) => [name, instead(value)]))
+        return (
+          <>
+            {index > 0 && ' or '}
+            <Link key={other} to={withQuery(there.join('/'), asked)}>
+              {halves(other)[1]}
+            </Link>
+          </>
+        )
+      })}
+      ?
+    </>
+  )
+}
+
+function halves(id: string): readonly [type: string, bare: string] {
+  const [type = '', bare = ''] = id.split(/:(.*)/s)
+  return [type, bare]
+}

@@ -69,6 +69,7 @@ describe('a client that nobody registered', () => {
   test('is shown as one that nobody vouches for, by its address and where it leads back to, not by its own words', async () => {
     const browser = world.browser()
     const page = await browser.submit(await start(browser), '/sign-in', { user: 'anne', password })
+    expect(page.text).toContain('<h1>Let a program at assistant.example read for you?</h1>')
     expect(page.text).toContain('nobody here vouches for it')
     expect(page.text).toContain(clientId)
     expect(page.text).toContain('assistant.example')

@@ -23,7 +23,7 @@ export function OneAgent({ id, until }: { readonly id: string; readonly until: s
     <>
       <Heading title={`Agent ${id}`} />
       {isNone ? (
-        <NeverHere ids={[`agent:${id}`]} />
+        <NeverHere of={{ never_here: [`agent:${id}`] }} />
       ) : (
         <Asked answer={answer} what="the agent">
           {({ agent }) => (

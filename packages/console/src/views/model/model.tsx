@@ -39,7 +39,7 @@ function Model() {
           <>
             <InForce shown={shown} />
             <p>
-              <Link to={shadowPath}>What ran in the shadow</Link>
+              <Link to={shadowPath}>Shadow test</Link>
             </p>
             <OpenPlans />
             {shown.model === null ? (

@@ -102,7 +102,7 @@ function Shown({ activity }: { readonly activity: Activity }) {
           to={recordPath({ event: 'approval_asked', since })}
         />
         <Figure
-          title="Drift mended"
+          title="Drift repaired"
           value={drift}
           to={recordPath({ event: 'drift_mended', since })}
           isBad={drift > 0}

@@ -3,7 +3,7 @@ import { Chain } from '../../parts/chain.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { Id } from '../../parts/id.tsx'
 import { Moment } from '../../parts/moment.tsx'
-import { NeverHere } from '../../parts/never-here.tsx'
+import { NeverHere, type NotHere } from '../../parts/never-here.tsx'
 import { Table } from '../../parts/table.tsx'
 import { readsPath, recordPath, whoCanPath } from '../../paths.ts'
 import { Link, withQuery } from '../../router.tsx'
@@ -14,11 +14,10 @@ import { type Given, givenColumns } from './given.tsx'
 import '../why/why.css'
 
 /** `GET /audit/readers`. */
-interface Readers {
+interface Readers extends NotHere {
   readonly readers: readonly Reader[]
   readonly names: Readonly<Record<string, string>>
   readonly complete: boolean
-  readonly never_here: readonly string[]
   readonly txn: string
 }
 
@@ -45,8 +44,8 @@ function Readers({ asked }: { readonly asked: Asked }) {
     <>
       <Heading title="Who got it?" />
       <p class="soft">
-        Who was given a document, themselves or through an agent, by what is on record. Who could have it now
-        is another question.
+        People who received this document, directly or through an agent. Who could read it now is another
+        question.
       </p>
       <AskForm path="/readers" button="Who got it?">
         <Field name="document" title="Document" asked={asked} example="handbook/welcome.md" isNeeded />
@@ -84,8 +83,8 @@ function Answer({ asked, document }: { readonly asked: Asked; readonly document:
 }
 
 function Found({ found, asked }: { readonly found: Readers; readonly asked: Asked }) {
-  const { readers, names, complete, never_here } = found
-  if (never_here.length > 0) return <NeverHere ids={never_here} />
+  const { readers, names, complete } = found
+  if (found.never_here.length > 0) return <NeverHere of={found} />
   if (readers.length === 0) return <p role="status">It was given to nobody, as far as the record goes.</p>
   const people = new Set(readers.map(({ subject }) => subject)).size
   return (

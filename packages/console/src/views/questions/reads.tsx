@@ -2,7 +2,7 @@ import { Asked as AskedFor } from '../../parts/asked.tsx'
 import { Heading } from '../../parts/heading.tsx'
 import { Id } from '../../parts/id.tsx'
 import { Moment } from '../../parts/moment.tsx'
-import { NeverHere } from '../../parts/never-here.tsx'
+import { NeverHere, type NotHere } from '../../parts/never-here.tsx'
 import { Table } from '../../parts/table.tsx'
 import { explainPath } from '../../paths.ts'
 import { Link, withQuery } from '../../router.tsx'
@@ -13,11 +13,10 @@ import { type Given, givenColumns } from './given.tsx'
 import '../why/why.css'
 
 /** `GET /audit/reads`. */
-interface Reads {
+interface Reads extends NotHere {
   readonly documents: readonly GivenDocument[]
   readonly complete: boolean
   readonly asked_today?: number
-  readonly never_here: readonly string[]
   readonly txn: string
 }
 
@@ -75,7 +74,7 @@ function Answer({ asked, subject }: { readonly asked: Asked; readonly subject: s
 }
 
 function Found({
-  found: { documents, complete, asked_today: asked, never_here },
+  found,
   subject,
   agent,
 }: {
@@ -83,7 +82,8 @@ function Found({
   readonly subject: string
   readonly agent: string | undefined
 }) {
-  if (never_here.length > 0) return <NeverHere ids={never_here} />
+  const { documents, complete, asked_today: asked } = found
+  if (found.never_here.length > 0) return <NeverHere of={found} />
   if (documents.length === 0) return <p role="status">They were given nothing, as far as the record goes.</p>
   const refused = documents.filter(({ today }) => today === 'denied')
   const count = documents.length === 1 ? 'One document' : `${documents.length} documents`

@@ -1,5 +1,6 @@
 import { Asked as AskedFor } from '../../parts/asked.tsx'
 import { Heading } from '../../parts/heading.tsx'
+import { NeverHere } from '../../parts/never-here.tsx'
 import type { Section } from '../../shell.tsx'
 import { useAnswer } from '../../use-answer.ts'
 import { DelegationField } from '../delegations/field.tsx'
@@ -69,6 +70,7 @@ function Why({ explained, isByClock }: { readonly explained: Explained; readonly
   const isKept = registry?.allows === false
   return (
     <>
+      <NeverHere of={{ never_here: [], ...explained }} />
       <section class={`answer ${isKept ? 'denied' : decision}`} aria-live="polite">
         <p class="said">
           <Word verdict={isKept ? 'denied' : decision} /> {isKept ? registry.in_words : in_words}
@@ -86,7 +88,7 @@ function Why({ explained, isByClock }: { readonly explained: Explained; readonly
       <Agreement explained={explained} />
       <ReplicaNote replica={replica} />
       <h2>Tuple by tuple</h2>
-      {reason === null ? <p>No tree: the replica cannot be used now.</p> : <ReasonTree reason={reason} />}
+      {reason === null ? <p>No tree: the index cannot be used now.</p> : <ReasonTree reason={reason} />}
       {cut > 0 && <p class="soft">{cut} more branches are not shown.</p>}
       <p class="soft">
         Model <code>{explained.authorization_model_id}</code> · on record as <code>{explained.txn}</code>
@@ -99,7 +101,7 @@ const words: Readonly<Record<Verdict, string>> = { allowed: 'Yes.', denied: 'No.
 
 const Word = ({ verdict }: { readonly verdict: Verdict }) => <strong>{words[verdict]}</strong>
 
-/** OpenFGA's word beside the replica's, from which the tree comes. */
+/** OpenFGA's word beside that of the index, from which the tree comes. */
 function Agreement({
   explained: { decision, explained, agrees, registry },
 }: {
@@ -107,18 +109,15 @@ function Agreement({
 }) {
   return (
     <>
-      <dl class="facts">
-        <dt>OpenFGA says</dt>
-        <dd>
-          {decision}.{' '}
-          {registry?.allows === false ? 'The registry gives nothing all the same.' : 'This counts.'}
-        </dd>
-        <dt>The replica says</dt>
-        <dd>{explained === null ? 'nothing: it cannot be used now' : `${explained}. The tree is its.`}</dd>
-      </dl>
+      <p>
+        Decision: {decision} (OpenFGA).
+        {registry?.allows === false && ' The registry of agents refuses it all the same.'}
+        {explained !== null &&
+          ` The tree below comes from the index, which ${agrees === true ? 'agrees' : `says: ${explained}`}.`}
+      </p>
       {agrees === false && (
         <p class="problem" role="alert">
-          The replica says otherwise than OpenFGA: do not take the tree for the reason.
+          The index and OpenFGA disagree: the tree is not the reason for the decision.
         </p>
       )}
     </>

@@ -1,19 +1,17 @@
 import type { ComponentChildren } from 'preact'
 import { useState } from 'preact/hooks'
 import type { Problem } from '../../api.ts'
-import { NeverHere } from '../../parts/never-here.tsx'
+import { NeverHere, type NotHere } from '../../parts/never-here.tsx'
 import { ProblemBox } from '../../parts/problem.tsx'
 import { asProblem, useConsole } from '../../use-answer.ts'
 import type { Asked } from './ask-form.tsx'
 import type { Replica } from './reason.ts'
 import { ReplicaNote } from './replica.tsx'
 
-export interface Page {
+export interface Page extends NotHere {
   readonly cursor: string | null
   readonly complete: boolean
   readonly replica: Replica
-  /** What was asked about and is not here. */
-  readonly never_here: readonly string[]
   readonly txn: string
 }
 
@@ -48,11 +46,7 @@ export function Pages<P extends Page>(props: {
 
   return (
     <>
-      {first.never_here.length > 0 ? (
-        <NeverHere ids={first.never_here} />
-      ) : (
-        children(pages, last.cursor !== null)
-      )}
+      {first.never_here.length > 0 ? <NeverHere of={first} /> : children(pages, last.cursor !== null)}
       {problem !== undefined && <ProblemBox problem={problem} />}
       {last.cursor !== null && (
         <p>

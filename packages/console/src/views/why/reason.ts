@@ -1,3 +1,5 @@
+import type { NotHere } from '../../parts/never-here.tsx'
+
 /** One step of the tree, as `POST /explain` gives it. */
 export interface Reason {
   readonly kind: string
@@ -28,7 +30,8 @@ export interface Replica {
 }
 
 /** `POST /explain` answers so. */
-export interface Explained {
+/** `never_here`: not of an older service. */
+export interface Explained extends Partial<NotHere> {
   readonly decision: Verdict
   readonly explained: Verdict | null
   readonly agrees: boolean | null

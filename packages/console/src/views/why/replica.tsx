@@ -2,9 +2,9 @@ import type { Replica } from './reason.ts'
 
 const states: Readonly<Record<Replica['state'], string>> = {
   ready: '',
-  building: 'The replica is being built: there is nothing to show from it yet.',
-  behind: 'The replica is behind OpenFGA: what is shown from it may be old.',
-  other_model: 'The replica follows another model than the one in force.',
+  building: 'The index is being built: there is nothing to show from it yet.',
+  behind: 'The index is behind OpenFGA: what is shown from it may be old.',
+  other_model: 'The index follows another model than the one in force.',
 }
 
 /** Nothing where the replica holds what OpenFGA holds. */

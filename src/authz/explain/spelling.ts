@@ -1,0 +1,68 @@
+import type { Sql } from '../../store/sql.ts'
+
+// What ids are made of most.
+const letters = [...'abcdefghijklmnopqrstuvwxyz0123456789-_./@']
+
+/** Each text that is one slip of the keys away: a character too many, too few, another or in other case, two swapped. */
+export function oneSlipFrom(text: string): string[] {
+  const found = new Set([text.toLowerCase()])
+  for (let at = 0; at <= text.length; at += 1) {
+    const [before, one, two] = [text.slice(0, at), text.charAt(at), text.charAt(at + 1)]
+    const after = text.slice(at + 1)
+    found.add(before + after).add(before + two + one + text.slice(at + 2))
+    for (const other of [...letters, one.toUpperCase()])
+      found.add(before + other + after).add(before + other + one + after)
+  }
+  found.delete(text)
+  return [...found]
+}
+
+export interface SpelledAlikeDeps {
+  readonly sql: Sql
+  /** Whether a tuple names it. */
+  readonly isNamed: (id: string) => boolean
+}
+
+const most = 3
+// Left out by whoever writes a name of a file from memory.
+const endings = ['.md', '.txt', '.html', '.pdf', '.docx']
+
+/**
+ * At most 3 `type:id` that are, or were, here and are spelled nearly like this one: one slip or a file's ending away, else those
+ * that go on where it ends. Takes look-ups by key alone, as many as the id is long, however much is here.
+ * Does NOT check who asks: it tells what exists.
+ */
+export async function spelledAlike({ sql, isNamed }: SpelledAlikeDeps, id: string): Promise<string[]> {
+  const [, type = '', bare = ''] = /^([^:]*):(.*)$/s.exec(id) ?? []
+  const typed = (one: string): string => `${type}:${one}`
+  const near = [...oneSlipFrom(bare), ...endings.map((ending) => bare + ending)]
+  const named = near.map(typed).filter(isNamed)
+  const text = byType.get(type)
+  if (named.length > 0 || text === undefined) return named.slice(0, most)
+  const rows = await sql.query<{ id: string; longer: boolean }>(text, [near, bare])
+  const slips = rows.filter(({ longer }) => !longer)
+  return (slips.length > 0 ? slips : rows).slice(0, most).map((row) => typed(row.id))
+}
+
+// Each look-up with a limit of its own: else the planner may read the whole table for thousands of them.
+const looking = (table: string, key: string, others = ''): string =>
+  `select distinct found.id, false as longer from unnest($1::text[]) asked(id) cross join lateral (
+     (select ${key} as id from ${table} where ${key} = asked.id limit 1) ${others}) found
+   union all
+   select id, true from (select ${key} as id from ${table} where ${key} > $2 order by ${key} limit 20) next
+   where starts_with(id, $2)
+   order by longer, id`
+
+const byType: ReadonlyMap<string, string> = new Map([
+  [
+    'document',
+    looking(
+      'documents',
+      'id',
+      'union all (select document_id from record_given where document_id = asked.id limit 1)',
+    ),
+  ],
+  ['user', looking('people', 'key')],
+  ['agent', looking('agents', 'id')],
+  ['collection', looking('collections', 'id')],
+])
