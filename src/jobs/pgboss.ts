@@ -13,10 +13,18 @@ export interface PgBossQueueOptions {
   readonly concurrency?: number
   /** Seconds between looks at the queue, at most: a wake-up comes before. Defaults to 0.5. */
   readonly pollSeconds?: number
+  /** Milliseconds between two signs of life. Defaults to 15,000: half of what a claim lasts without one. */
+  readonly beatMs?: number
   /** The longest pause before a task that failed is tried again, in seconds. Defaults to 30; the first is a second. */
   readonly retryPauseSecondsMax?: number
   /** Told of everything that goes wrong in the background, tasks' failures included. */
   readonly onError: (error: Error) => void
+}
+
+interface Run {
+  readonly settled: Promise<void>
+  /** Aborted once the task is ours no longer. */
+  readonly lost: AbortController
 }
 
 // A queue in its own schema. 30 s: a task whose process died without a word is taken up again after that.
@@ -43,6 +51,7 @@ const queueOptions = {
 /** A {@link Queue} on pg-boss 12 over our own database, so that a task commits with the row it belongs to. */
 export function createPgBossQueue(options: PgBossQueueOptions): Queue {
   const { database, name, concurrency = 8, pollSeconds = 0.5, retryPauseSecondsMax = 30, onError } = options
+  const { beatMs = heartbeatSeconds * 500 } = options
   const stopping = new AbortController()
   const boss = new PgBoss({
     db: bossDb(database),
@@ -59,7 +68,7 @@ export function createPgBossQueue(options: PgBossQueueOptions): Queue {
   boss.on('error', onError)
   /** Ours, and not begun. */
   let taken: Job<Task['data']>[] = []
-  const running = new Map<Job<Task['data']>, Promise<void>>()
+  const running = new Map<Job<Task['data']>, Run>()
   const timers: NodeJS.Timeout[] = []
   let handle: Handler | undefined
   let looked: Promise<void> | undefined
@@ -82,7 +91,7 @@ export function createPgBossQueue(options: PgBossQueueOptions): Queue {
     handle = handler
     timers.push(
       setInterval(wake, pollSeconds * 1_000),
-      setInterval(() => void beat(), heartbeatSeconds * 500),
+      setInterval(() => void beat().catch(report), beatMs),
     )
     wake()
   }
@@ -132,24 +141,29 @@ export function createPgBossQueue(options: PgBossQueueOptions): Queue {
     const ignoreGroups = [...new Set(taken.flatMap((job) => turnOf(job) ?? []))]
     const jobs = await boss.fetch<Task['data']>(name, { batchSize: takenAtOnce, ignoreGroups })
     restsUntil = performance.now() + (performance.now() - since) * restShare
+    // What is ours twice was nobody's in between.
+    lose((job) => jobs.some(({ id }) => id === job.id))
     taken.push(...jobs)
     return jobs.length
   }
 
   function run(job: Job<Task['data']>): void {
-    const settled = settle(job)
+    const lost = new AbortController()
+    const settled = settle(job, AbortSignal.any([stopping.signal, lost.signal]))
       .catch(report)
       .finally(() => {
         running.delete(job)
         wake()
       })
-    running.set(job, settled)
+    running.set(job, { settled, lost })
   }
 
-  async function settle(job: Job<Task['data']>): Promise<void> {
+  async function settle(job: Job<Task['data']>, signal: AbortSignal): Promise<void> {
+    // It may have waited here for so long, or this process stood still for so long, that it is another's by now.
+    if ((await lapsedOf([job])).length > 0) return
     const { traceparent, ...data } = job.data
     try {
-      stopping.signal.throwIfAborted()
+      signal.throwIfAborted()
       // What a request left to be done is a later step of its trace.
       await traced(
         `job ${name}`,
@@ -158,7 +172,7 @@ export function createPgBossQueue(options: PgBossQueueOptions): Queue {
           attributes: { 'messaging.destination.name': name },
           carrier: typeof traceparent === 'string' ? { traceparent } : {},
         },
-        async () => handle?.(data, stopping.signal),
+        async () => handle?.(data, signal),
       )
     } catch (error) {
       report(error)
@@ -169,10 +183,25 @@ export function createPgBossQueue(options: PgBossQueueOptions): Queue {
     await boss.complete(name, job)
   }
 
-  /** Says that we are still at it: what is not heard of for so long is taken for abandoned. */
+  /** Says that we are still at it: what is not heard of for so long is taken for abandoned, and is another's then. */
   async function beat(): Promise<void> {
-    const held = [...taken, ...running.keys()]
-    if (held.length > 0) await boss.touch(name, held).catch(report)
+    const lapsed = await lapsedOf([...taken, ...running.keys()])
+    lose((job) => lapsed.includes(job))
+  }
+
+  /** Those of these tasks that are ours no longer; the others are for another while. */
+  async function lapsedOf(jobs: Job<Task['data']>[]): Promise<Job<Task['data']>[]> {
+    if (jobs.length === 0) return []
+    // The types of pg-boss 12 leave out what is answered: the ids that are still ours.
+    const { settled } = (await boss.touch(name, jobs)) as { readonly settled: readonly string[] }
+    return jobs.filter(({ id }) => !settled.includes(id))
+  }
+
+  /** Begins none of them, and tells those that run: whatever they still settle is refused. */
+  function lose(isLost: (job: Job<Task['data']>) => boolean): void {
+    taken = taken.filter((job) => !isLost(job))
+    for (const [job, { lost }] of running)
+      if (isLost(job)) lost.abort(new Error('This task was not heard of for too long, and is taken up anew.'))
   }
 
   function report(error: unknown): void {
@@ -184,7 +213,8 @@ export function createPgBossQueue(options: PgBossQueueOptions): Queue {
       stopping.abort(new Error('The service is shutting down.'))
       for (const timer of timers) clearInterval(timer)
       await looked
-      await Promise.race([Promise.all(running.values()), pause(graceMs, undefined, { ref: false })])
+      const settled = [...running.values()].map((run) => run.settled)
+      await Promise.race([Promise.all(settled), pause(graceMs, undefined, { ref: false })])
       // What was not begun, or did not hear, is anybody's again, and no longer ours to settle.
       const left = [...taken, ...running.keys()]
       if (left.length > 0) await boss.fail(name, left, { error: 'abandoned' }).catch(report)

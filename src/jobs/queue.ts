@@ -10,7 +10,8 @@ export interface Task {
 
 /**
  * Runs one task. It may run again after a crash, so it must be able to run twice. A throw means "try again
- * later"; what can never succeed returns normally and says so elsewhere. `signal` aborts at shutdown.
+ * later"; what can never succeed returns normally and says so elsewhere. `signal` aborts at shutdown, and
+ * when another may have begun the same task, since nothing was heard of this process for too long.
  */
 export type Handler = (data: Task['data'], signal: AbortSignal) => Promise<void>
 

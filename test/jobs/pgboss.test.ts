@@ -166,6 +166,86 @@ test('takes many tasks at each look at the queue, since a look goes over all tha
   expect(looks).toBeLessThan(160)
 })
 
+/** Takes tasks from whoever has them, as is done with those of a process that was not heard of for 30 seconds. */
+const lapse = (name: string, ...keys: string[]): Promise<unknown> =>
+  database.query(
+    `update pgboss.job set state = 'retry', start_after = now() + interval '1 hour'
+     where name = $1 and singleton_key = any($2) and state = 'active'`,
+    [name, keys],
+  )
+const isTaken = async (name: string, key: string): Promise<boolean> =>
+  (
+    await database.query(
+      `select 1 from pgboss.job where name = $1 and singleton_key = $2 and state = 'active'`,
+      [name, key],
+    )
+  ).length > 0
+
+async function openOne(handler: Handler, beatMs: number): Promise<Running> {
+  const name = `queue-${++count}`
+  const errors: Error[] = []
+  const onError = (error: Error) => errors.push(error)
+  const queue = createPgBossQueue({ database, name, concurrency: 1, beatMs, onError })
+  await queue.start(handler)
+  return { queue, errors, name, [Symbol.asyncDispose]: () => queue.close() }
+}
+
+test('a task that waited here until it was given up is not begun, and those behind it are', async () => {
+  const { handler, began, end } = held()
+  await using running = await openOne(handler, 3_600_000)
+  await send(running.queue, 'slow', 'lapsed', 'next')
+  running.queue.wake()
+  await expect.poll(() => began).toEqual(['slow'])
+  await expect.poll(() => isTaken(running.name, 'lapsed')).toBe(true)
+  await lapse(running.name, 'lapsed')
+  end()
+  await expect.poll(() => began).toEqual(['slow', 'next'])
+  expect(running.errors).toEqual([])
+  await database.query('update pgboss.job set start_after = now() where name = $1', [running.name])
+  running.queue.wake()
+  await expect.poll(() => began).toEqual(['slow', 'next', 'lapsed'])
+})
+
+test('a task that is given up while it runs is told, before it settles what is another’s by now', async () => {
+  const told: unknown[] = []
+  await using running = await openOne(
+    (_, signal) =>
+      new Promise((_resolve, reject) => {
+        told.push('begun')
+        signal.addEventListener('abort', () => {
+          told.push('told')
+          reject(signal.reason)
+        })
+      }),
+    20,
+  )
+  await send(running.queue, 'a')
+  running.queue.wake()
+  await expect.poll(() => told).toEqual(['begun'])
+  await lapse(running.name, 'a')
+  await expect.poll(() => told).toEqual(['begun', 'told'])
+  await expect
+    .poll(() => running.errors.map(({ message }) => message))
+    .toEqual(['This task was not heard of for too long, and is taken up anew.'])
+  expect(
+    await database.query('select state, retry_count from pgboss.job where name = $1', [running.name]),
+  ).toEqual([{ state: 'retry', retry_count: 0 }])
+})
+
+test('a task that runs here and is taken here once more runs once', async () => {
+  const began: AbortSignal[] = []
+  await using running = await open(async (_, signal) => {
+    began.push(signal)
+    await new Promise((resolve) => signal.addEventListener('abort', resolve))
+  })
+  await send(running.queue, 'a')
+  running.queue.wake()
+  await expect.poll(() => began.length).toBe(1)
+  await database.query(`update pgboss.job set state = 'retry' where name = $1`, [running.name])
+  running.queue.wake()
+  await expect.poll(() => began.map(({ aborted }) => aborted)).toEqual([true, false])
+})
+
 test('tries a task again that failed, before later ones of its key', async () => {
   const ran: unknown[] = []
   await using running = await open(async ({ number }) => {
