@@ -7,6 +7,7 @@ import type { Principal } from '../kernel/principal.ts'
 import type { Database, Sql } from '../store/sql.ts'
 import type { Failures } from './failures.ts'
 import type { Locks } from './locks.ts'
+import type { Turnstile } from './turnstile.ts'
 
 /** One chunk that is ready to be embedded and stored. Offsets are UTF-16 units in the document's text. */
 export interface PreparedChunk {
@@ -91,6 +92,8 @@ export interface IngestContext {
   readonly limits: IngestLimits
   readonly log: Log
   readonly failures: Failures
+  /** Of this process: one that ended is no witness of what others were at. */
+  readonly turnstile: Turnstile
   /** Milliseconds between two signs of life of an import that comes in. */
   readonly beatMs: number
   /** Called after each step; a throw there is a crash. Tests only. */

@@ -20,6 +20,7 @@ import { breakSilent } from './receiving.ts'
 import { countTags, renameSubject } from './rename.ts'
 import { retag } from './retag.ts'
 import { settleObject } from './settle.ts'
+import { createTurnstile } from './turnstile.ts'
 import { createJobWaiter } from './waiter.ts'
 import type { Access, DocumentInput } from './wire.ts'
 import { withdrawDocuments } from './withdraw.ts'
@@ -61,7 +62,7 @@ export interface Ingest extends AsyncDisposable {
 export interface IngestDeps
   extends Omit<
     IngestContext,
-    'locks' | 'step' | 'jobChanged' | 'corpusChanged' | 'placePassages' | 'failures' | 'beatMs'
+    'locks' | 'step' | 'jobChanged' | 'corpusChanged' | 'placePassages' | 'failures' | 'turnstile' | 'beatMs'
   > {
   /** Tests crash the worker here. */
   readonly step?: (step: Step, documentId: string) => Promise<void>
@@ -102,6 +103,7 @@ export function createIngest({
     placePassages,
     jobChanged: waiter.changed,
     failures: createFailures(),
+    turnstile: createTurnstile(),
     beatMs: mendEveryMs / 2,
   }
   const openImports = createOpenImports()

@@ -11,7 +11,7 @@ import { settleObject } from './settle.ts'
 import { isStaged, stage } from './stage.ts'
 import { sameTags, sensitiveTag, setTags, type Tag } from './tags.ts'
 
-// What ends the process this often is at fault itself.
+// What ends the process this often, with nothing beside it, is at fault itself.
 const deathsMax = 3
 
 interface Task {
@@ -32,7 +32,7 @@ export async function processRevision(
   const { database, failures, log } = context
   const key = `${task.document}\n${task.revision}`
   try {
-    await bringIn(context, task, signal)
+    await inTurn(context, task, signal)
   } catch (error) {
     if (signal.aborted || !failures.failed(key, error)) throw error
     const revision = await readRevision(database, task.document, task.revision)
@@ -45,26 +45,46 @@ export async function processRevision(
 const givenUp = (cause: unknown): UnreadableError =>
   new UnreadableError('unreadable', 'Taking this content in failed ten times for the same reason.', cause)
 
-async function bringIn(context: IngestContext, task: Task, signal: AbortSignal): Promise<void> {
+/**
+ * A process that ends takes down whatever it was at, and says of none that it was the cause. So what was begun and did not end goes
+ * in alone from then on, and only what ends the process alone is given up.
+ */
+async function inTurn(context: IngestContext, task: Task, signal: AbortSignal): Promise<void> {
   const revision = await readRevision(context.database, task.document, task.revision)
   if (revision === undefined) return supersede(context, task)
-  if (revision.deaths >= deathsMax) {
+  if (revision.deathsAlone >= deathsMax) {
     return refuse(
       context,
       revision,
       new UnreadableError('unreadable', 'Reading this content ended the process.'),
     )
   }
+  const isAlone = revision.deaths > 0
+  await context.turnstile.pass(isAlone, () => bringIn(context, task, { revision, isAlone, signal }))
+}
+
+interface Attempt {
+  readonly revision: Revision
+  readonly isAlone: boolean
+  readonly signal: AbortSignal
+}
+
+async function bringIn(
+  context: IngestContext,
+  task: Task,
+  { revision, isAlone, signal }: Attempt,
+): Promise<void> {
+  signal.throwIfAborted()
   if (!(await isStaged(context.database, revision))) {
-    await countDeath(context, revision, 1)
+    await begin(context, revision, isAlone)
     try {
       await prepareAndStage(context, revision, signal)
     } catch (error) {
-      await countDeath(context, revision, -1)
+      await survive(context, revision, isAlone)
       if (!(error instanceof UnreadableError)) throw error
       return refuse(context, revision, error)
     }
-    await countDeath(context, revision, -1)
+    await survive(context, revision, isAlone)
   }
   signal.throwIfAborted()
   const jobId = await context.locks.hold([documentObject(revision.id)], (hold) =>
@@ -101,16 +121,31 @@ async function prepareAndStage(
   await step('staged', revision.id)
 }
 
-async function countDeath(
+/** Counts a death, which {@link survive} takes back. */
+async function begin(
   { database }: IngestContext,
   { docNo, revision }: Revision,
-  by: 1 | -1,
+  isAlone: boolean,
 ): Promise<void> {
-  await database.query('update revisions set deaths = deaths + $3 where doc_no = $1 and revision = $2', [
-    docNo,
-    revision,
-    by,
-  ])
+  await database.query(
+    `update revisions set deaths = deaths + 1, deaths_alone = deaths_alone + $3::int
+     where doc_no = $1 and revision = $2`,
+    [docNo, revision, isAlone ? 1 : 0],
+  )
+}
+
+/** What got through alone was not what ended the process before. */
+async function survive(
+  { database }: IngestContext,
+  { docNo, revision }: Revision,
+  isAlone: boolean,
+): Promise<void> {
+  await database.query(
+    `update revisions set deaths = case when $3 = 1 then 0 else greatest(deaths - 1, 0) end,
+       deaths_alone = greatest(deaths_alone - $3::int, 0)
+     where doc_no = $1 and revision = $2`,
+    [docNo, revision, isAlone ? 1 : 0],
+  )
 }
 
 /** Ends the item of a revision that a newer one overtook, and drops what is left of it. */

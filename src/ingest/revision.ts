@@ -14,7 +14,9 @@ export interface Revision {
   readonly access: readonly Tag[]
   readonly creates: boolean
   readonly retagged: boolean
+  /** Runs that began and did not end: of what was processed beside it, or of itself. */
   readonly deaths: number
+  readonly deathsAlone: number
 }
 
 /** The revision, if it is still the newest that was accepted. */
@@ -25,7 +27,7 @@ export async function readRevision(
 ): Promise<Revision | undefined> {
   const [row] = await sql.query<Revision>(
     `select d.id, d.doc_no as "docNo", r.revision, r.item_no as "itemNo", r.source, r.title, r.mime_type as "mimeType",
-       r.access, r.creates, r.retagged, r.deaths
+       r.access, r.creates, r.retagged, r.deaths, r.deaths_alone as "deathsAlone"
      from documents d join revisions r using (doc_no)
      where d.id = $1 and r.revision = $2 and d.accepted_revision = r.revision`,
     [document, revision],

@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Step } from '../../src/ingest/deps.ts'
 import { backends } from '../support/backends.ts'
@@ -117,22 +118,43 @@ for (const backend of extremes)
       expect(await world.tuples('document:gone')).toEqual([])
     })
 
-    test('content that ends the process again and again is given up, and the rest goes on', async () => {
+    test('content that ends the process alone again and again is given up; what was beside it goes in', async () => {
+      const innocent = ['beside-1', 'beside-2', 'beside-3']
+      const all = [...innocent, 'deadly'].sort()
+      let at: string[] = []
+      const deaths: string[][] = []
+      let next = Promise.withResolvers<void>()
       world.onStep = async (step, id) => {
-        // What a killed process leaves: the count of its beginning, without that of its end.
-        if (id === 'deadly' && step === 'prepared') {
-          await world.database.query('update revisions set deaths = deaths + 2')
-          throw new Killed('killed')
+        if (step !== 'prepared' || !all.includes(id)) return
+        const death = next.promise
+        at.push(id)
+        if (id !== 'deadly') {
+          // The first time all are at it together; later each is slow.
+          await Promise.race(deaths.length === 0 ? [death] : [death, pause(100)])
+          at = at.filter((other) => other !== id)
+          return
+        }
+        if (deaths.length === 0) await expect.poll(() => [...at].sort(), { timeout: 10_000 }).toEqual(all)
+        deaths.push([...at].sort())
+        at = []
+        void world.kill()
+        next.resolve()
+        next = Promise.withResolvers()
+      }
+      // Who waits for a job waits in one process, and these are ended by others.
+      const ended = async (id: string) => {
+        for (;;) {
+          const job = await world.ingest.job(id, loader.subject).catch(() => undefined)
+          if (job?.state === 'done' || job?.state === 'failed') return job
+          await pause(50)
         }
       }
-      const jobId = await world.put({ id: 'deadly' })
-      const job = await world.done(jobId)
-      expect(job).toMatchObject({
-        state: 'failed',
-        failed: 1,
-        errors: [{ id: 'deadly', code: 'unreadable' }],
-      })
-      world.onStep = async () => undefined
-      expect(await world.putDone({ id: 'harmless' })).toMatchObject({ state: 'done' })
+      const jobs = await Promise.all(all.map((id) => world.put({ id })))
+      const states = await Promise.all(jobs.map((id) => ended(id)))
+      expect(deaths).toEqual([all, ['deadly'], ['deadly'], ['deadly']])
+      expect(states.map(({ state, errors }) => [state, errors[0]?.code])).toEqual([
+        ...innocent.map(() => ['done', undefined]),
+        ['failed', 'unreadable'],
+      ])
     })
   })

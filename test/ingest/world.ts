@@ -16,7 +16,7 @@ import { createPrepare } from '../../src/ingest/prepare.ts'
 import { type DocumentInput, documentSchema } from '../../src/ingest/wire.ts'
 import { createPgBossQueue } from '../../src/jobs/pgboss.ts'
 import { documentObject, type FgaObject } from '../../src/kernel/ids.ts'
-import type { Database } from '../../src/store/sql.ts'
+import type { Database, Sql } from '../../src/store/sql.ts'
 import type { Backend } from '../support/backends.ts'
 import { openTestDatabase } from '../support/database.ts'
 import { createWordEmbedder } from '../support/embedder.ts'
@@ -37,6 +37,8 @@ export interface IngestWorld extends AsyncDisposable {
   onPart: () => void
   /** Ends the process's ingestion and begins a new one on the same database. */
   restart(): Promise<void>
+  /** Ends it as `kill -9` does, whatever it is at, and begins a new one. What it was at is free at once, not after 30 s. */
+  kill(): Promise<void>
   put(sketch: Sketch, writer?: Writer): Promise<string>
   /** Puts and waits until the job has ended. */
   putDone(sketch: Sketch, writer?: Writer): Promise<JobView>
@@ -102,15 +104,19 @@ export async function openIngestWorld(
   }
   const embedder = createWordEmbedder()
   const parser = createParser({ cutting: { counting: embedder.counting, tokensMax: 64 } })
-  const open = (): Ingest =>
-    createIngest({
-      database,
+  let die = (): void => undefined
+  const dead: Promise<void>[] = []
+  const open = (): Ingest => {
+    const process = mortal(database)
+    die = process.die
+    return createIngest({
+      database: process.database,
       fga,
       isApart: backend.openfga === 'server',
       leaseSeconds: 2,
       mendEveryMs,
       queue: createPgBossQueue({
-        database,
+        database: process.database,
         name: 'documents',
         retryPauseSecondsMax,
         onError: () => undefined,
@@ -124,6 +130,7 @@ export async function openIngestWorld(
       log: (event, fields) => logged.push({ event, ...(fields && { fields }) }),
       step: (step, id) => world.onStep(step, id),
     })
+  }
 
   const world = {
     database,
@@ -138,6 +145,15 @@ export async function openIngestWorld(
       world.onStep = async () => undefined
       world.onWrite = () => undefined
       world.onPart = () => undefined
+      world.ingest = open()
+      await world.ingest.start()
+    },
+    async kill() {
+      die()
+      dead.push(world.ingest.close().catch(() => undefined))
+      await database.query(
+        `update pgboss.job set state = 'retry', start_after = now() where state = 'active'`,
+      )
       world.ingest = open()
       await world.ingest.start()
     },
@@ -191,6 +207,7 @@ export async function openIngestWorld(
     },
     async [Symbol.asyncDispose]() {
       await world.ingest.close()
+      await Promise.all(dead)
       await parser[Symbol.asyncDispose]()
       await database.close()
     },
@@ -198,6 +215,28 @@ export async function openIngestWorld(
   await world.ingest.start()
   await furnish(world.ingest, real)
   return world
+}
+
+/** The database as a process sees it that may die: nothing that it says afterwards arrives. */
+function mortal(database: Database): { readonly database: Database; readonly die: () => void } {
+  let isDead = false
+  const over = (sql: Sql): Sql => ({
+    query: (text, values) =>
+      isDead ? Promise.reject(new Error('This process is dead.')) : sql.query(text, values),
+  })
+  return {
+    database: {
+      ...database,
+      ...over(database),
+      transaction: (work, ...options) =>
+        isDead
+          ? Promise.reject(new Error('This process is dead.'))
+          : database.transaction((sql) => work({ ...sql, ...over(sql) }), ...options),
+    },
+    die: () => {
+      isDead = true
+    },
+  }
 }
 
 const telling = (api: FgaApi, onPart: () => Promise<void>): FgaApi =>

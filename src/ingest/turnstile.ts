@@ -1,0 +1,37 @@
+/** Work beside each other, or alone: in the order in which it came. */
+export interface Turnstile {
+  /** Runs `work` once those before it let it: all of them have ended if it, or one of them, is to be alone. */
+  pass<T>(isAlone: boolean, work: () => Promise<T>): Promise<T>
+}
+
+export function createTurnstile(): Turnstile {
+  const waiting: { readonly isAlone: boolean; readonly enter: () => void }[] = []
+  let inside = 0
+  let hasAlone = false
+
+  function admit(): void {
+    for (let next = waiting[0]; next !== undefined; next = waiting[0]) {
+      if (hasAlone || (next.isAlone && inside > 0)) return
+      waiting.shift()
+      inside += 1
+      hasAlone = next.isAlone
+      next.enter()
+    }
+  }
+
+  return {
+    async pass(isAlone, work) {
+      await new Promise<void>((enter) => {
+        waiting.push({ isAlone, enter })
+        admit()
+      })
+      try {
+        return await work()
+      } finally {
+        inside -= 1
+        hasAlone = false
+        admit()
+      }
+    },
+  }
+}
