@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs'
 import { loadConfig } from './config.ts'
 import { AppError } from './kernel/errors.ts'
+import { assertNode } from './kernel/node.ts'
 import { OperatorError } from './kernel/operator-error.ts'
-import { start } from './start.ts'
 
 // Files made by libraries too are for this user alone, whatever their folder allows.
 process.umask(0o077)
@@ -40,6 +40,9 @@ const whenStopping = new Promise<void>((resolve) => {
 })
 
 try {
+  assertNode()
+  // Loaded only now: an older Node cannot even parse it.
+  const { start } = await import('./start.ts')
   const starting = start(loadConfig(process.env), {
     clock: { now: () => Date.now() },
     log: (event, fields) =>

@@ -5,6 +5,7 @@ import { homedir } from 'node:os'
 import { isAbsolute, join, resolve } from 'node:path'
 import { ConfigError, loadConfig, settings } from '../config.ts'
 import { systemClock } from '../kernel/clock.ts'
+import { assertNode } from '../kernel/node.ts'
 import { withSecretFiles } from '../settings/secret-files.ts'
 import { createAdminClient, runningUrl } from './admin-client.ts'
 import { createDemoTokens } from './demo-tokens.ts'
@@ -19,7 +20,10 @@ process.umask(0o077)
 if (existsSync('.env')) process.loadEnvFile('.env')
 
 // Loaded when it is needed: most commands only speak to the running service, and need not wait for all of it.
-const wholeService = () => import('../start.ts')
+const wholeService = () => {
+  assertNode()
+  return import('../start.ts')
+}
 
 /** Only what finds the service is read here: the service itself may run under other settings than this shell. */
 const read = settings

@@ -72,6 +72,10 @@ export async function freshSettings(model: string | undefined): Promise<Settings
 
 export const startService = (env: Readonly<Record<string, string>>): Running => run(['src/main.ts'], env)
 
+/** As {@link startService}, after this ES module has run. */
+export const startServiceAfter = (module: string, env: Readonly<Record<string, string>>): Running =>
+  run(['--import', `data:text/javascript,${encodeURIComponent(module)}`, 'src/main.ts'], env)
+
 /**
  * Resolves once this very process listens; rejects with all that it said when it ends before. An answer at its address
  * alone says nothing: whoever else has its port gives it as well.
