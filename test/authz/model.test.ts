@@ -7,6 +7,7 @@ import { digestOf, readDsl } from '../../src/authz/model/dsl.ts'
 import { refusalsOf } from '../../src/authz/model/invariants.ts'
 import { writePin } from '../../src/authz/model/pin.ts'
 import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
+import { OperatorError } from '../../src/kernel/operator-error.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { describeBackends } from '../support/backends.ts'
 import { openTestDatabase } from '../support/database.ts'
@@ -18,6 +19,14 @@ const stray = dsl.replace('define can_read: viewer but not blocked', 'define can
 // As it was before the service kept marks of its own in OpenFGA.
 const formerDsl = dsl.replace(/\n# Remit's own marks[\s\S]*?(?=\ncondition )/, '')
 const former = { id: '' }
+
+const refusedModel = `model
+  schema 1.1
+type user
+type document
+  relations
+    define viewer: [ghost]
+`
 
 describeBackends('the model', (backend) => {
   let database: Database
@@ -57,6 +66,15 @@ describeBackends('the model', (backend) => {
     expect(first.model).toMatchObject({ dsl, activatedBy: [] })
     expect(await start()).toEqual(first)
     expect(await modelsIn(first.storeId)).toBe(1)
+  })
+
+  test('that OpenFGA refuses ends the start with what it says and what to do, not with the request', async () => {
+    const error = await start({ dsl: refusedModel }).catch((thrown: unknown) => thrown)
+    expect(error).toBeInstanceOf(OperatorError)
+    expect(error).toMatchObject({
+      message: expect.stringMatching(/^OpenFGA refuses the authorization model: .*ghost.*mend/),
+      cause: undefined,
+    })
   })
 
   test('stays in force when the file differs', async () => {

@@ -1,3 +1,4 @@
+import { FgaApiValidationError } from '@openfga/sdk'
 import { compileModel } from '@remit/engine'
 import { operator, record } from '../../audit/record.ts'
 import { AppError } from '../../kernel/errors.ts'
@@ -49,7 +50,7 @@ export async function deployModel(options: DeployOptions): Promise<DeployedModel
   // Read before anything is made: a file that is no model leaves no empty store behind.
   const wanted = withMarks({ digest, dsl, json: readDsl(dsl) })
   const store = pinned?.store_id ?? storeId ?? (await api.createStore({ name: 'remit' })).id
-  const { authorization_model_id: id } = await api.writeAuthorizationModel(store, wanted.json)
+  const id = await write(api, store, wanted.json)
   const model: ModelVersion = {
     ...wanted,
     id,
@@ -80,7 +81,7 @@ async function bringInMarks(
   const [refusal] = refusalsOf(compileModel(wanted.json)).filter(({ rule }) => rule === 'own_marks_changed')
   if (refusal !== undefined)
     throw new OperatorError(`The model in force cannot be used: ${refusal.relation}: ${refusal.detail}`)
-  const { authorization_model_id: id } = await api.writeAuthorizationModel(storeId, wanted.json)
+  const id = await write(api, storeId, wanted.json)
   // Its plan and who confirmed it stay with it: a demo's file does not undo that.
   const model: ModelVersion = { ...before, ...wanted, id, activatedAt: new Date(now()) }
   const isOurs = await database.transaction(async (sql) => {
@@ -95,6 +96,19 @@ async function bringInMarks(
     return true
   })
   return isOurs ? { storeId, model } : undefined
+}
+
+/** Only what OpenFGA says of the model: the SDK's error has the whole request, and names nothing that could be done. */
+async function write(api: FgaApi, storeId: string, json: ModelJson): Promise<string> {
+  try {
+    return (await api.writeAuthorizationModel(storeId, json)).authorization_model_id
+  } catch (error) {
+    if (!(error instanceof FgaApiValidationError)) throw error
+    throw new OperatorError(
+      `OpenFGA refuses the authorization model: ${error.apiErrorMessage ?? error.apiErrorCode}. Nothing was changed. ` +
+        'Put the model.fga of this version back or mend yours, and use a version of OpenFGA that this one is tested with.',
+    )
+  }
 }
 
 /** The model in force, kept for going back to it also where it was put in force before models were kept. */
