@@ -14,7 +14,7 @@ export interface Block {
 
 export interface Blocks {
   of(subject: FgaObject): Promise<Block[]>
-  /** On record. False: it was not blocked. */
+  /** On record; for every other from the same host as well. False: it was not blocked. */
   lift(subject: FgaObject, agent: string, by: Who): Promise<boolean>
 }
 
@@ -29,17 +29,22 @@ export const createBlocks = (database: Database): Blocks => ({
   },
   lift: (subject, agent, by) =>
     database.transaction(async (sql) => {
-      const lifted = await sql.query(
-        `update approval_askers set blocked_at = null
-         where subject = $1 and agent = $2 and blocked_at is not null returning agent`,
+      const blocked = await sql.query<{ agent: string }>(
+        `select agent from approval_askers where subject = $1 and ${ofSameHost} and blocked_at is not null
+         order by agent for update`,
         [subject, agent],
       )
-      if (lifted.length === 0) return false
+      const lifted = blocked.map((one) => one.agent)
+      if (!lifted.includes(agent)) return false
+      await sql.query('update approval_askers set blocked_at = null where subject = $1 and agent = any($2)', [
+        subject,
+        lifted,
+      ])
       await sql.query(
         `update approval_host_askers set blocked_at = null where subject = $1 and host = ${hostOf}`,
         [subject, agent],
       )
-      await record(sql, by, { event: 'agent_unblocked', agent })
+      for (const one of lifted) await record(sql, by, { event: 'agent_unblocked', agent: one })
       return true
     }),
 })
@@ -71,15 +76,23 @@ const isStranger = `agent like 'cimd/%' and client_id like 'https://%'`
 // $2 the agent; null for one that somebody registered. The client of a stranger is the address of its document.
 const hostOf = `(select ${host} from clients where agent = $2 and ${isStranger} limit 1)`
 
-/** Approvals of this agent, `$2`, and of every other from its host where nobody registered it. */
+/** Rows of this agent, `$2`, and of every other from its host where nobody registered it. */
 export const ofSameHost = `(agent = $2 or agent in (select agent from clients where ${isStranger} and ${host} = ${hostOf}))`
 
-/** Waits for whoever asks or blocks as another agent of the same host. */
+/**
+ * Waits for whoever asks or blocks as another agent of the same host. A version from before there were rows of hosts blocks
+ * one agent: read after the wait, and for the host all the same.
+ */
 export async function isHostBlocked(sql: Sql, subject: FgaObject, agent: string): Promise<boolean> {
   const rows = await sql.query<{ blocked_at: Date | null }>(
     `insert into approval_host_askers (subject, host) select $1, known.host from ${hostOf} as known (host) where known.host is not null
      on conflict (subject, host) do update set host = excluded.host returning blocked_at`,
     [subject, agent],
   )
-  return rows.some(({ blocked_at }) => blocked_at !== null)
+  if (rows.some(({ blocked_at }) => blocked_at !== null)) return true
+  const alone = await sql.query(
+    `select 1 from approval_askers where subject = $1 and ${ofSameHost} and blocked_at is not null limit 1`,
+    [subject, agent],
+  )
+  return alone.length > 0
 }

@@ -183,3 +183,38 @@ test('a person’s block of one program holds for every other of its host, for t
   expect(await approvals.blocks.lift('user:anne', one.agent, operator('t_1'))).toBe(true)
   expect((await ask(two)).state).toBe('pending')
 })
+
+test('blocks of single programs, as an older version makes them, hold for their host, and are lifted together', async () => {
+  const lent = [
+    await letIn('https://older.example/one'),
+    await letIn('https://older.example/two'),
+    await letIn('https://older.example/three'),
+    await letIn('https://other.example/one'),
+  ] as const
+  const { approvals } = world.service
+  const { database } = world
+  const ask = async ({ agent, delegation }: (typeof lent)[number], scope: string) => {
+    const asked: Asked = { kind: 'access', resource: world.url, scopes: [scope], details: [] }
+    const asker = { subject: 'user:anne', agent, client: 'c', delegation, txn: 't_1' } as const
+    return (await approvals.ask(asker, asked, { seconds: 300, front: 'rest' })).state
+  }
+  await database.query(
+    `insert into approval_askers (subject, agent, blocked_at) select 'user:anne', unnest($1::text[]), now()`,
+    [[lent[0].agent, lent[1].agent, lent[3].agent]],
+  )
+  expect(await ask(lent[2], 's1')).toBe('denied')
+  expect(await approvals.blocks.lift('user:anne', lent[2].agent, operator('t_1'))).toBe(false)
+  expect(await approvals.blocks.lift('user:anne', lent[1].agent, operator('t_2'))).toBe(true)
+  expect(await approvals.blocks.of('user:anne')).toMatchObject([{ agent: lent[3].agent }])
+  expect(await Promise.all(lent.map((one) => ask(one, 's2')))).toEqual([
+    'pending',
+    'pending',
+    'pending',
+    'denied',
+  ])
+  expect(
+    await database.query(
+      `select detail ->> 'agent' as agent from decision_records where txn = 't_2' and event = 'agent_unblocked' order by 1`,
+    ),
+  ).toHaveLength(2)
+})
