@@ -59,3 +59,15 @@ async function assertAgents(sql: Sql, ids: readonly string[]): Promise<void> {
   if (missing !== undefined)
     throw invalid(missing === ids[0] ? 'agent' : 'sub_agents', 'The agent is not registered, or is disabled.')
 }
+
+/**
+ * Holds the rows of all its agents until the transaction ends: whoever makes another program of one, or lets it reach
+ * further, waits and finds this delegation to end, or has come wholly before. Exclusively for a standing one: two at once
+ * would both find room, and the unique index would then answer with a bare error.
+ */
+export async function holdAgents(sql: Sql, { agent, subAgents, standing }: Delegation): Promise<void> {
+  await sql.query(
+    `select from agents where id = any($1) order by id for ${standing ? 'update' : 'key share'}`,
+    [[agent, ...subAgents]],
+  )
+}

@@ -6,7 +6,7 @@ import type { FgaObject } from '../kernel/ids.ts'
 import type { Database, Sql } from '../store/sql.ts'
 import { endGrantsOf, settleGrants } from './approvals/grant-ends.ts'
 import type { ApprovalGrant } from './approvals/grant-row.ts'
-import { checked } from './delegation-checks.ts'
+import { checked, holdAgents } from './delegation-checks.ts'
 import { delegationTuples } from './delegation-tuples.ts'
 import { canonicalJson, type ForeignDetail } from './details.ts'
 
@@ -239,6 +239,7 @@ async function begin(database: Database, wanted: Delegation, now: Date): Promise
       (await sql.query<DelegationRow>(`${select} where id = $1 for update`, [wanted.id])).map(fromRow)[0]
     const known = await find()
     if (known !== undefined) return resumed(known, wanted, now)
+    await holdAgents(sql, wanted)
     if (wanted.standing) await makeRoom(sql, wanted, now)
     const begun = await sql.query(
       `insert into delegations (id, subject, agent, sub_agents, scope, purpose, standing, expires_at, state,
@@ -284,8 +285,6 @@ function resumed(known: Delegation, wanted: Delegation, now: Date): Delegation {
 
 /** An ended standing delegation gives way to the next; a live one does not. */
 async function makeRoom(sql: Sql, { subject, agent }: Delegation, now: Date): Promise<void> {
-  // Two lendings at once would both find room; the unique index would then answer with a bare error.
-  await sql.query('select 1 from agents where id = $1 for update', [agent])
   await sql.query(
     `update delegations set state = 'revoked', revoked_at = $3
      where subject = $1 and agent = $2 and standing and state <> 'revoked' and expires_at <= $3`,

@@ -5,7 +5,9 @@ import { type AskingWorld, openAskingWorld } from '../delegation/issuer/asking-w
 import { createExchanger } from '../delegation/issuer/exchanging.ts'
 import { agree } from '../support/approvals.ts'
 import { startTestIssuer, type TestIssuer } from '../support/issuer.ts'
+import { needsPostgres } from '../support/native.ts'
 import { openWorld, type World } from '../support/world.ts'
+import { faultyDatabase } from './faulty-database.ts'
 
 // Somebody with `agents.write` makes another program of an agent, or a mightier one, between any two steps.
 
@@ -231,6 +233,48 @@ describe('an agent of our own issuer becomes another', () => {
         `select subject, detail ->> 'agent' as agent from decision_records where event = 'connection_agent_removed'`,
       ),
     ).toEqual([{ subject: 'user:dan', agent: 'research-bot' }])
+  })
+})
+
+describe('an agent that is named only as a sub-agent', needsPostgres, () => {
+  test('becomes another while it is being lent: what was lent to the one before ends', async () => {
+    const storage = faultyDatabase()
+    await using world = await openWorld({
+      backend: { database: 'postgres', openfga: 'engine' },
+      database: storage.wrap,
+    })
+    await world.service.administrators.add('user:dan', ['agents.write'])
+    const [begun, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    storage.set(/insert into delegations/, async () => {
+      begun.resolve()
+      await goOn.promise
+    })
+    const lent = world.service.delegations
+      .lend({
+        subject: 'user:anne',
+        agent: 'research-bot',
+        subAgents: ['other-bot'],
+        scope: ['collection:handbook'],
+        purpose: 'tests',
+        expiresAt: new Date(Date.now() + 3_600_000),
+      })
+      .then(
+        () => 'lent',
+        () => 'refused',
+      )
+    await begun.promise
+    const actor = { issuer: world.service.ownIssuer, sub: 'evil' }
+    const saved = save(world, { ...bot, id: 'other-bot', actor, ends_lent: true })
+    const isWaiting = () =>
+      world.database.query(
+        `select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
+      )
+    // Either it waits for what is being lent, or it is done and has missed that.
+    await Promise.race([saved, expect.poll(async () => (await isWaiting()).length).toBeGreaterThan(0)])
+    goOn.resolve()
+    expect(await saved).toMatchObject({ status: 200 })
+    await lent
+    expect(await world.service.delegations.listLive()).toEqual([])
   })
 })
 
