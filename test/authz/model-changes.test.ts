@@ -9,6 +9,7 @@ import type { Database } from '../../src/store/sql.ts'
 import { replaceOnce } from '../model/mutants.ts'
 import { describeBackends } from '../support/backends.ts'
 import { needsPostgres } from '../support/native.ts'
+import { tellingModels } from '../support/told-models.ts'
 import { openWorld, type World } from '../support/world.ts'
 
 const dsl = readFileSync(new URL('../../model.fga', import.meta.url), 'utf8')
@@ -33,20 +34,7 @@ let world: World
 let time: number
 /** Called when OpenFGA has a model that is tried, or about to come into force. */
 let written: () => Promise<unknown>
-const telling = (real: FgaApi): FgaApi =>
-  new Proxy(real, {
-    get(target, name) {
-      const value: unknown = Reflect.get(target, name)
-      if (typeof value !== 'function') return value
-      const called = value.bind(target)
-      if (name !== 'writeAuthorizationModel') return called
-      return async (...args: readonly unknown[]) => {
-        const answer: unknown = await called(...args)
-        await written()
-        return answer
-      }
-    },
-  })
+const telling = tellingModels(() => written())
 async function open(options: Parameters<typeof openWorld>[0] = {}): Promise<void> {
   time = Date.now()
   world = await openWorld({ env: { MODEL_APPLY_APPROVERS: '2' }, now: () => time, ...options })

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Sql } from '../../src/store/sql.ts'
 import { needsPostgres } from '../support/native.ts'
+import { tellingModels } from '../support/told-models.ts'
 import { openWorld, type World, type WorldOptions } from '../support/world.ts'
 
 const dsl = readFileSync(new URL('../../model.fga', import.meta.url), 'utf8')
@@ -18,20 +19,7 @@ let number = 0
 async function open(options: WorldOptions = {}): Promise<void> {
   world = await openWorld({
     env: { MODEL_APPLY_APPROVERS: '2', TRUSTED_ISSUERS: JSON.stringify([trusted]) },
-    openfga: (real) =>
-      new Proxy(real, {
-        get(target, name) {
-          const value: unknown = Reflect.get(target, name)
-          if (typeof value !== 'function') return value
-          const called = value.bind(target)
-          if (name !== 'writeAuthorizationModel') return called
-          return async (...args: readonly unknown[]) => {
-            const answer: unknown = await called(...args)
-            await written()
-            return answer
-          }
-        },
-      }),
+    openfga: tellingModels(() => written()),
     ...options,
   })
   const { administrators, people } = world.service

@@ -8,6 +8,7 @@ import { type PresetName, presets } from '../presets.ts'
 import { isSafe } from '../remote-keys.ts'
 import { shownName } from '../shown-name.ts'
 import { accountKey } from '../subject.ts'
+import { beginCode, type CodeChecks, type CodeRefusal, codeRefusal } from './code-flow.ts'
 import { discover, remembered } from './configuration.ts'
 
 /** Who somebody is at another provider, as its signed ID token says. */
@@ -24,28 +25,19 @@ export interface UpstreamIdentity {
   readonly amr: readonly string[]
 }
 
-/** What our side of one sign-in keeps until the browser comes back. */
-export interface UpstreamChecks {
-  readonly state: string
-  readonly nonce: string
-  readonly verifier: string
-}
-
-export type UpstreamRefusal = 'denied_there' | 'not_verified' | 'provider_unavailable'
-
 export interface UpstreamProvider {
   readonly issuer: string
   readonly namespace: string
   /** What people know it by. */
   readonly host: string
   /** Where the browser goes to sign in. */
-  begin(): Promise<Result<UpstreamChecks & { readonly url: string }, 'provider_unavailable'>>
+  begin(): Promise<Result<CodeChecks & { readonly url: string }, 'provider_unavailable'>>
   /**
    * Redeems the code that the browser came back with (`search`: the query of the callback) and reads the ID token.
    * Checked: state, RFC 9207 `iss`, PKCE, the token's signature, issuer, audience, nonce, expiry, and that the person
    * signed in there within the last 5 minutes. NOT checked: that this browser began it; the caller knows.
    */
-  redeem(search: string, checks: UpstreamChecks): Promise<Result<UpstreamIdentity, UpstreamRefusal>>
+  redeem(search: string, checks: CodeChecks): Promise<Result<UpstreamIdentity, CodeRefusal>>
 }
 
 export interface UpstreamProviderSettings {
@@ -82,22 +74,12 @@ export function createUpstreamProvider(
     host: new URL(issuer).host,
     async begin() {
       try {
-        const config = await configuration()
-        const checks = {
-          state: client.randomState(),
-          nonce: client.randomNonce(),
-          verifier: client.randomPKCECodeVerifier(),
-        }
-        const url = client.buildAuthorizationUrl(config, {
+        const parameters = {
           redirect_uri: redirectUri,
           scope: 'openid profile',
-          state: checks.state,
-          nonce: checks.nonce,
-          code_challenge: await client.calculatePKCECodeChallenge(checks.verifier),
-          code_challenge_method: 'S256',
           max_age: String(signInSecondsMax),
-        })
-        return ok({ ...checks, url: url.href })
+        }
+        return ok(await beginCode(await configuration(), parameters, { isOpenid: true }))
       } catch (error) {
         return refuse('provider_unavailable', messageOf(error))
       }
@@ -125,7 +107,7 @@ export function createUpstreamProvider(
         const { auth_time: signedInAt, amr } = claims.data
         return ok({ issuer, sub, key, name: nameIn(claims.data), signedInAt, amr })
       } catch (error) {
-        return refuse(kindOf(error), messageOf(error))
+        return refuse(codeRefusal(error), messageOf(error))
       }
     },
   }
@@ -163,20 +145,6 @@ const idToken = z.looseObject({
 
 const nameIn = ({ name, preferred_username: other, sub }: z.output<typeof idToken>): string =>
   shownName([name, other], sub)
-
-function kindOf(error: unknown): UpstreamRefusal {
-  if (error instanceof client.AuthorizationResponseError)
-    return error.error === 'access_denied' ? 'denied_there' : 'not_verified'
-  // No answer at all, or one that is none of the protocol's.
-  return isOutage(error) ? 'provider_unavailable' : 'not_verified'
-}
-
-const isOutage = (error: unknown): boolean =>
-  error instanceof Error &&
-  (error.name === 'TimeoutError' ||
-    error.name === 'AbortError' ||
-    (error instanceof TypeError && error.message === 'fetch failed') ||
-    (error.cause !== undefined && error.cause !== error && isOutage(error.cause)))
 
 /** For the operator. The library's messages hold no token or code. */
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : 'thrown value')

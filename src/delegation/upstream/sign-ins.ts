@@ -8,14 +8,15 @@ import type { AccountLinks } from '../links.ts'
 import { settlesMs } from '../sign-in/account-news.ts'
 import type { People, Person } from '../sign-in/people.ts'
 import { createAttempts } from './attempts.ts'
-import type { UpstreamIdentity, UpstreamProvider, UpstreamRefusal } from './provider.ts'
+import type { CodeRefusal } from './code-flow.ts'
+import type { UpstreamIdentity, UpstreamProvider } from './provider.ts'
 
 /** What the browser that came back is told. `back`: where it was begun, as far as that is known. */
 export type Return =
   | { readonly ok: true; readonly next: string }
   | {
       readonly ok: false
-      readonly reason: UpstreamRefusal | 'not_begun_here'
+      readonly reason: CodeRefusal | 'not_begun_here'
       readonly back: string | undefined
     }
 

@@ -9,11 +9,12 @@ import type { Seal } from '../issuer/seal.ts'
 import type { Lender } from '../own-delegations.ts'
 import { atPages } from '../sign-in/sign-ins.ts'
 import { createAttempts } from '../upstream/attempts.ts'
+import type { CodeRefusal } from '../upstream/code-flow.ts'
 import { type AgreedConnection, agree, type Party } from './agreements.ts'
 import type { Envelope } from './envelope.ts'
 import type { Parties } from './parties.ts'
 import type { Provider, Rule } from './provider.ts'
-import type { Account, Granted, ProviderClient, RedeemRefusal } from './provider-client.ts'
+import type { Account, Granted, ProviderClient } from './provider-client.ts'
 
 /** A person in one browser session of theirs. */
 export interface Owner extends Lender {
@@ -28,7 +29,7 @@ export interface Agreement {
   readonly rules: readonly string[]
 }
 
-export type ConnectRefusal = RedeemRefusal | 'not_begun_here'
+export type ConnectRefusal = CodeRefusal | 'not_begun_here'
 
 export interface Connecting {
   /** `agreement` undefined: nothing new, an account is renewed. 404 for an unknown provider, 422 for an agent that neither waits for this person nor was lent anything by them. */

@@ -5,6 +5,7 @@ import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { GuardedFetch } from '../../outbound/guarded-fetch.ts'
 import { knownError } from '../oauth-error.ts'
 import { shownName } from '../shown-name.ts'
+import { beginCode, type CodeChecks, type CodeRefusal, codeRefusal } from '../upstream/code-flow.ts'
 import { configure, discover, remembered } from '../upstream/configuration.ts'
 import type { Tokens } from './envelope.ts'
 import { asFetch } from './outbound.ts'
@@ -25,29 +26,17 @@ export interface Account {
   readonly title: string
 }
 
-/** What our side keeps until the browser comes back. */
-export interface ConnectChecks {
-  readonly state: string
-  readonly nonce: string
-  readonly verifier: string
-}
-
-export type RedeemRefusal = 'denied_there' | 'not_verified' | 'provider_unavailable'
-
 /** Remit as a client of one provider. Every request goes through the guarded fetch. */
 export interface ProviderClient {
   readonly provider: Provider
   /** Where the browser goes. */
-  begin(): Promise<Result<ConnectChecks & { readonly url: string }, 'provider_unavailable'>>
+  begin(): Promise<Result<CodeChecks & { readonly url: string }, 'provider_unavailable'>>
   /**
    * Redeems the code that the browser came back with (`search`: the callback's query). Checked: state, RFC 9207 `iss`
    * where it is sent or announced, PKCE; of an ID token signature, issuer, audience, nonce, expiry. NOT checked: that
    * this browser began it.
    */
-  redeem(
-    search: string,
-    checks: ConnectChecks,
-  ): Promise<Result<Granted & { account: Account }, RedeemRefusal>>
+  redeem(search: string, checks: CodeChecks): Promise<Result<Granted & { account: Account }, CodeRefusal>>
   /** `refused`: the refresh token is not good any more. The old one stays where no new one is given. */
   refresh(
     refreshToken: string,
@@ -109,22 +98,12 @@ export function createProviderClient(
     provider,
     async begin() {
       try {
-        const config = await configuration()
-        const checks = {
-          state: client.randomState(),
-          nonce: client.randomNonce(),
-          verifier: client.randomPKCECodeVerifier(),
-        }
-        const url = client.buildAuthorizationUrl(config, {
+        const parameters = {
           ...provider.authorize,
           redirect_uri: redirectUri,
           scope: provider.scopes.join(' '),
-          state: checks.state,
-          ...(isOpenid && { nonce: checks.nonce }),
-          code_challenge: await client.calculatePKCECodeChallenge(checks.verifier),
-          code_challenge_method: 'S256',
-        })
-        return ok({ ...checks, url: url.href })
+        }
+        return ok(await beginCode(await configuration(), parameters, { isOpenid }))
       } catch (error) {
         return refuse('provider_unavailable', messageOf(error))
       }
@@ -146,7 +125,7 @@ export function createProviderClient(
         if (account === undefined) return refuse('not_verified', 'whose account it is cannot be told')
         return ok({ ...given, account })
       } catch (error) {
-        return refuse(redeemRefusal(error), messageOf(error))
+        return refuse(codeRefusal(error), messageOf(error))
       }
     },
     async refresh(refreshToken, scopes) {
@@ -247,20 +226,6 @@ async function askAccount(
   const named = z.string().safeParse(data?.[title])
   return { id: String(found.data), title: shownName([named.data], String(found.data)) }
 }
-
-function redeemRefusal(error: unknown): RedeemRefusal {
-  if (error instanceof client.AuthorizationResponseError)
-    return error.error === 'access_denied' ? 'denied_there' : 'not_verified'
-  return isOutage(error) ? 'provider_unavailable' : 'not_verified'
-}
-
-/** No answer at all. */
-const isOutage = (error: unknown): boolean =>
-  error instanceof Error &&
-  (error.name === 'OutboundError' ||
-    error.name === 'TimeoutError' ||
-    error.name === 'AbortError' ||
-    (error.cause !== undefined && error.cause !== error && isOutage(error.cause)))
 
 /** For the operator. Neither the library's messages nor the guarded fetch's hold a token, a code or an answer; what an answer says is named only where it is a known code. */
 const messageOf = (error: unknown): string => {
