@@ -14,6 +14,7 @@ import { type DeployedModel, deployModel } from '../authz/model/deploy.ts'
 import { digestOf } from '../authz/model/dsl.ts'
 import type { ModelVersion } from '../authz/model/pin.ts'
 import { createModelShadow, type ModelShadow } from '../authz/model/shadow.ts'
+import { createTexts, type Texts } from '../authz/model/texts.ts'
 import { createNominator, type Nominator } from '../authz/nominate.ts'
 import { observeWrites } from '../authz/observed-fga.ts'
 import { createFga } from '../authz/openfga.ts'
@@ -37,6 +38,8 @@ export interface Authz extends AsyncDisposable {
   readonly nominator: Nominator
   readonly why: Why
   readonly modelShadow: ModelShadow
+  /** Models that somebody sent. */
+  readonly texts: Texts
 }
 
 // More at once than OpenFGA has connections to its database (30) for only makes all of them late.
@@ -118,6 +121,7 @@ export async function openAuthz(deps: AuthzDeps): Promise<Authz> {
     // What its caches answer, and what it reads for them, may come from the secondary.
     cacheTtlMs: maybeSecondary ? undefined : config.openfgaCacheTtlMs,
   })
+  const texts = stack.use(createTexts())
   const owned = stack.move()
   return {
     active,
@@ -130,6 +134,7 @@ export async function openAuthz(deps: AuthzDeps): Promise<Authz> {
     nominator: createNominator({ fga, index, now, serverDeadlineMs: openfgaListDeadlineMs }),
     why: createWhy({ index, now }),
     modelShadow,
+    texts,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
 }

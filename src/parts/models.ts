@@ -14,7 +14,7 @@ import type { Door } from './door.ts'
 import type { Given } from './given.ts'
 
 export interface ModelsDeps extends Pick<Given, 'config' | 'ground' | 'database' | 'now'> {
-  readonly authz: Pick<Authz, 'active' | 'index' | 'matchesFile' | 'modelShadow'>
+  readonly authz: Pick<Authz, 'active' | 'index' | 'matchesFile' | 'modelShadow' | 'texts'>
   readonly administrators: Pick<Administrators, 'keeps'>
   readonly persons: Persons
   readonly listLiveDelegations: () => Promise<readonly LiveDelegation[]>
@@ -24,12 +24,13 @@ export interface ModelsDeps extends Pick<Given, 'config' | 'ground' | 'database'
 /** How the authorization model is tried, planned, confirmed and applied. */
 export function modelsRoutes(deps: ModelsDeps): readonly App[] {
   const { config, database, now, administrators, persons, listLiveDelegations } = deps
-  const { active, index, matchesFile, modelShadow } = deps.authz
+  const { active, index, matchesFile, modelShadow, texts } = deps.authz
   const api = deps.ground.openfga
   const { requireBearer, isAdministrator } = deps.door
   const behind = { requireBearer, isAdministrator, now }
   const truthTable = createTruthTable({
     api,
+    texts,
     own: () => readFile(new URL('../../model.fga.yaml', import.meta.url), 'utf8'),
   })
   const models = createModelChanges({
@@ -41,6 +42,7 @@ export function modelsRoutes(deps: ModelsDeps): readonly App[] {
     approvers: config.modelApplyApprovers,
     approversDespiteTests: config.modelApplyApproversDespiteTests,
     truthTable,
+    texts,
     isAdministrator: (sql, subject) => administrators.keeps(sql, subject, 'security.write'),
     namesOf: (sql, subject, since) => persons.namesOf(sql, subject, { since }),
     now,
@@ -49,6 +51,6 @@ export function modelsRoutes(deps: ModelsDeps): readonly App[] {
   return [
     modelShadowRoutes({ ...behind, shadow: modelShadow }),
     modelRoutes({ ...behind, models, matchesFile }),
-    modelTestRoutes({ ...behind, truthTable }),
+    modelTestRoutes({ ...behind, truthTable, texts }),
   ]
 }

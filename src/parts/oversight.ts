@@ -29,7 +29,7 @@ import type { Door } from './door.ts'
 import type { Given } from './given.ts'
 
 export interface OversightDeps extends Pick<Given, 'database' | 'now'> {
-  readonly authz: Pick<Authz, 'fga' | 'index' | 'limiter'>
+  readonly authz: Pick<Authz, 'fga' | 'index' | 'limiter' | 'texts'>
   readonly agents: Agents
   readonly delegations: Pick<Delegations, 'isLive'>
   readonly listLiveDelegations: () => Promise<readonly LiveDelegation[]>
@@ -44,7 +44,7 @@ export function oversightRoutes(deps: OversightDeps): readonly App[] {
   const { database, now, door, record } = deps
   const { reading, requireBearer, isReader, isAdministrator } = door
   const looking = { ...reading, record, names: createNames({ sql: database }) }
-  const { fga, index, limiter } = deps.authz
+  const { fga, index, limiter, texts } = deps.authz
   const asking = { sql: database, fga, index, limiter, agentOf: deps.agents.get, now }
   const paged = { ...reading, neverHere: createNeverHere({ sql: database, index }) }
   return [
@@ -63,7 +63,7 @@ export function oversightRoutes(deps: OversightDeps): readonly App[] {
     membershipRoutes({ ...paged, memberships: createMemberships(asking) }),
     whoCanRoutes({ ...paged, whoCan: createWhoCan(asking) }),
     whatIfRoutes({
-      whatIf: createWhatIf({ ...asking, listLiveDelegations: deps.listLiveDelegations }),
+      whatIf: createWhatIf({ ...asking, texts, listLiveDelegations: deps.listLiveDelegations }),
       requireBearer,
       isReader,
       isWriter: isAdministrator,

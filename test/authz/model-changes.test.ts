@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { operator, type Who } from '../../src/audit/record.ts'
 import type { FgaApi } from '../../src/authz/fga-api.ts'
 import { createModelChanges, type ModelChanges } from '../../src/authz/model/changes.ts'
+import { createTexts } from '../../src/authz/model/texts.ts'
 import { createTruthTable } from '../../src/authz/model/truth-table.ts'
 import type { FgaObject } from '../../src/kernel/ids.ts'
 import type { Database } from '../../src/store/sql.ts'
@@ -452,7 +453,8 @@ describe('two first yeses at once in two processes', needsPostgres, () => {
         listLiveDelegations: async () => [],
         approvers: 2,
         approversDespiteTests: 2,
-        truthTable: createTruthTable({ api: real, own: () => Promise.resolve(table) }),
+        truthTable: createTruthTable({ api: real, texts: createTexts(), own: () => Promise.resolve(table) }),
+        texts: createTexts(),
         isAdministrator: (sql, subject) => world.service.administrators.keeps(sql, subject, 'security.write'),
         namesOf: async (_, subject) => new Set([subject]),
         now: () => time,

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { operator, type Who } from '../../src/audit/record.ts'
 import type { FgaApi } from '../../src/authz/fga-api.ts'
 import { createModelChanges, type ModelChanges } from '../../src/authz/model/changes.ts'
+import { createTexts, type Texts } from '../../src/authz/model/texts.ts'
 import { createTruthTable } from '../../src/authz/model/truth-table.ts'
 import { replaceOnce } from '../model/mutants.ts'
 import { backends } from '../support/backends.ts'
@@ -127,14 +128,18 @@ tests:
   let runs: number
   let nth = 0
   let models: ModelChanges
+  let texts: Texts
+  afterAll(() => texts?.[Symbol.asyncDispose]())
   afterAll(() => world?.[Symbol.asyncDispose]())
   beforeEach(() => {
     runs = 0
   })
   beforeAll(async () => {
     await open()
+    texts = createTexts()
     const truthTable = createTruthTable({
       api,
+      texts,
       own: () => (table === undefined ? Promise.reject(new Error('no such file')) : Promise.resolve(table)),
     })
     models = createModelChanges({
@@ -145,6 +150,7 @@ tests:
       listLiveDelegations: async () => [],
       approvers: 1,
       approversDespiteTests: 2,
+      texts,
       truthTable: {
         ...truthTable,
         ofPlan(model) {

@@ -21,6 +21,7 @@ import {
   readPlan,
 } from './plan-store.ts'
 import { countsOf, hold, showsMore, whatFails } from './plan-tests.ts'
+import type { Texts } from './texts.ts'
 import type { TruthTable } from './truth-table.ts'
 import { candidateOf, type Wanted } from './wanted.ts'
 
@@ -62,6 +63,7 @@ export interface ModelChangesDeps extends AssessDeps {
   /** And at least how many one whose tests fail, or did not run. */
   readonly approversDespiteTests: number
   readonly truthTable: Pick<TruthTable, 'ofPlan' | 'ownDigest'>
+  readonly texts: Pick<Texts, 'readSource'>
   /** Asked of all who confirmed, in the transaction that their yeses count in; it must stay so until its end. */
   readonly isAdministrator: (sql: Sql, subject: string) => Promise<boolean>
   /** Every name that is one person, now or at any time since. */
@@ -83,7 +85,7 @@ export function createModelChanges(deps: ModelChangesDeps): ModelChanges {
   }
 
   async function plan(who: Who, wanted: Wanted): Promise<Plan> {
-    const candidate = await candidateOf(database, wanted)
+    const candidate = await candidateOf(database, wanted, deps.texts)
     const base = active.current
     const { report, gains } = await assess(base.json, candidate.json, deps)
     const tests = await truthTable.ofPlan(candidate.json)

@@ -1,7 +1,7 @@
 import type { errors } from '@openfga/syntax-transformer'
 import { validator } from '@openfga/syntax-transformer'
 import { compileModel, FgaError } from '@remit/engine'
-import { readDsl, tooDeep, tooDeepIn } from './dsl.ts'
+import { assertSmall, ModelSyntaxError, problemsMax, readDsl, tooDeep, tooDeepIn } from './dsl.ts'
 import { type Finding, refusalsOf, warningsOf } from './invariants.ts'
 import { withMarks } from './with-marks.ts'
 
@@ -26,11 +26,12 @@ export function checkText(dsl: string): ModelCheck {
   const problems = problemsOf(dsl)
   if (problems.length > 0) return { problems, refusals: [], warnings: [] }
   try {
-    const { json } = withMarks({ digest: '', dsl: undefined, json: readDsl(dsl) })
-    const model = compileModel(json)
+    const json = readDsl(dsl)
+    assertSmall(json)
+    const model = compileModel(withMarks({ digest: '', dsl: undefined, json }).json)
     return { problems, refusals: refusalsOf(model), warnings: warningsOf(model) }
   } catch (error) {
-    if (!(error instanceof FgaError)) throw error
+    if (!(error instanceof FgaError || error instanceof ModelSyntaxError)) throw error
     // What OpenFGA's own reading lets pass has no place in the text.
     return { problems: [atStart(error.message)], refusals: [], warnings: [] }
   }
@@ -47,7 +48,7 @@ function problemsOf(dsl: string): readonly TextProblem[] {
   } catch (error) {
     if (!(error instanceof Error)) throw error
     const found = 'errors' in error && Array.isArray(error.errors) ? (error.errors as readonly Found[]) : []
-    return found.length === 0 ? [atStart(error.message)] : found.map(toProblem)
+    return found.length === 0 ? [atStart(error.message)] : found.slice(0, problemsMax).map(toProblem)
   }
 }
 
@@ -60,4 +61,10 @@ const toProblem = ({ msg, line, column }: Found): TextProblem => ({
   message: msg,
 })
 
-const atStart = (message: string): TextProblem => ({ line: 1, column: 1, endLine: 1, endColumn: 1, message })
+export const atStart = (message: string): TextProblem => ({
+  line: 1,
+  column: 1,
+  endLine: 1,
+  endColumn: 1,
+  message,
+})

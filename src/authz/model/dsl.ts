@@ -20,6 +20,15 @@ export function readDsl(dsl: string): ModelJson {
   return reading(() => transformer.transformDSLToJSONObject(dsl))
 }
 
+const relationsMax = 500
+
+/** Many times ours. To compile more takes the thread that serves requests longer than others should wait. Throws ModelSyntaxError. */
+export function assertSmall({ type_definitions: types, conditions = {} }: ModelJson): void {
+  const relations = types.reduce((sum, type) => sum + Object.keys(type.relations ?? {}).length, 0)
+  if (relations + Object.keys(conditions).length > relationsMax)
+    throw new ModelSyntaxError(`A model has at most ${relationsMax} relations and conditions.`)
+}
+
 const depthMax = 12
 export const tooDeep = `Parentheses are nested more than ${depthMax} deep.`
 
@@ -66,6 +75,9 @@ function reading(read: () => object): ModelJson {
   }
 }
 
+/** Of a text that is no model: each character may be one. */
+export const problemsMax = 100
+
 interface SyntaxProblem {
   readonly msg?: string
   readonly line?: { readonly start: number }
@@ -75,6 +87,8 @@ interface SyntaxProblem {
 function linesOf(error: Error): string {
   const problems: readonly SyntaxProblem[] =
     'errors' in error && Array.isArray(error.errors) ? error.errors : []
-  const lines = problems.map(({ msg, line }) => `line ${(line?.start ?? 0) + 1}: ${msg ?? 'cannot be read'}`)
+  const lines = problems
+    .slice(0, problemsMax)
+    .map(({ msg, line }) => `line ${(line?.start ?? 0) + 1}: ${msg ?? 'cannot be read'}`)
   return lines.join('; ') || error.message
 }

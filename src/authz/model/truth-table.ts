@@ -1,9 +1,10 @@
 import { AppError, invalid } from '../../kernel/errors.ts'
 import type { FgaApi } from '../fga-api.ts'
-import { digestOf, type ModelJson, ModelSyntaxError, readDsl } from './dsl.ts'
+import { digestOf, type ModelJson, ModelSyntaxError } from './dsl.ts'
 import { type PlanTests, testsOfPlan } from './plan-tests.ts'
 import { readStoreText, type StoreFile, StoreFileError } from './store-file.ts'
 import { RefusedError, type TestResult, testStoreFile } from './store-test.ts'
+import type { Texts } from './texts.ts'
 
 /** Runs truth tables about models, on OpenFGA, in stores of their own that are removed at the end. Live tuples are not looked at. */
 export interface TruthTable {
@@ -31,6 +32,7 @@ export function createTruthTable(deps: {
   readonly api: FgaApi
   /** Text of the table that comes with model.fga. */
   readonly own: () => Promise<string>
+  readonly texts: Pick<Texts, 'read' | 'readTable'>
 }): TruthTable {
   let queue: Promise<unknown> = Promise.resolve()
   let waiting = 0
@@ -55,7 +57,10 @@ export function createTruthTable(deps: {
     try {
       const tests = await deps.own()
       digest = digestOf(tests)
-      return testsOfPlan(digest, await testsOf(deps.api, read(model, tests)))
+      return testsOfPlan(
+        digest,
+        await testsOf(deps.api, await small(() => readStoreText(tests, model, 'tests'))),
+      )
     } catch (error) {
       const reason = error instanceof AppError ? (error.public ?? error.code) : 'It could not be read.'
       return { digest, passed: 0, failed: 0, failures: [], error: reason }
@@ -64,24 +69,32 @@ export function createTruthTable(deps: {
 
   return {
     test: ({ dsl, tests }) =>
-      inTurn(async () => testsOf(deps.api, read(modelOf(dsl), tests ?? (await deps.own())))),
+      inTurn(async () => {
+        const model = await modelOf(deps.texts, dsl)
+        const file = await small(async () =>
+          tests === undefined
+            ? readStoreText(await deps.own(), model, 'tests')
+            : deps.texts.readTable(tests, model),
+        )
+        return testsOf(deps.api, file)
+      }),
     ofPlan: (model) => inTurn(() => ofPlan(model)),
     ownDigest: () => deps.own().then(digestOf, () => undefined),
   }
 }
 
-function modelOf(dsl: string): ModelJson {
+async function modelOf(texts: Pick<Texts, 'read'>, dsl: string): Promise<ModelJson> {
   try {
-    return readDsl(dsl)
+    return await texts.read(dsl)
   } catch (error) {
     if (error instanceof ModelSyntaxError) throw invalid('model', error.message)
     throw error
   }
 }
 
-function read(model: ModelJson, tests: string): StoreFile {
+async function small(read: () => StoreFile | Promise<StoreFile>): Promise<StoreFile> {
   try {
-    const file = readStoreText(tests, model, 'tests')
+    const file = await read()
     const questions = file.tests.reduce((sum, test) => sum + test.questions.length, 0)
     if (file.tests.length > testsMax || questions > questionsMax)
       throw invalid('tests', `At most ${testsMax} tests with ${questionsMax} questions together.`)

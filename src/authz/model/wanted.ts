@@ -1,17 +1,22 @@
 import { AppError, invalid } from '../../kernel/errors.ts'
 import type { Sql } from '../../store/sql.ts'
-import { digestOf, ModelSyntaxError, readDsl } from './dsl.ts'
+import { ModelSyntaxError } from './dsl.ts'
 import { readVersion } from './pin.ts'
+import type { Texts } from './texts.ts'
 import { type ModelSource, withMarks } from './with-marks.ts'
 
 /** A changed model as its text, or an earlier one by OpenFGA's id. */
 export type Wanted = { readonly dsl: string } | { readonly modelId: string }
 
 /** Throws `invalid_request` for a text that is no model, `not_found` for one that was never in force. */
-export async function candidateOf(sql: Sql, wanted: Wanted): Promise<ModelSource> {
+export async function candidateOf(
+  sql: Sql,
+  wanted: Wanted,
+  texts: Pick<Texts, 'readSource'>,
+): Promise<ModelSource> {
   if ('dsl' in wanted) {
     try {
-      return withMarks({ digest: digestOf(wanted.dsl), dsl: wanted.dsl, json: readDsl(wanted.dsl) })
+      return await texts.readSource(wanted.dsl)
     } catch (error) {
       if (error instanceof ModelSyntaxError) throw invalid('model', error.message)
       throw error

@@ -10,8 +10,9 @@ import type { PairLimits, Verdicts } from '../compare/compare.ts'
 import { type Counted, createTally } from '../compare/tally.ts'
 import { caughtUp, type ReplicaState } from '../explain/replica.ts'
 import { contextAt, type Fga } from '../fga.ts'
-import { digestOf, ModelSyntaxError, readDsl } from '../model/dsl.ts'
+import { digestOf, ModelSyntaxError } from '../model/dsl.ts'
 import { refusalsOf } from '../model/invariants.ts'
+import type { Texts } from '../model/texts.ts'
 import type { PermissionIndex } from '../permission-index.ts'
 import { assertSupposable, type SupposedChange, unchangedBy } from './change.ts'
 import { suppose } from './suppose.ts'
@@ -68,6 +69,7 @@ export interface WhatIfDeps {
   readonly fga: Pick<Fga, 'modelId'>
   readonly index: PermissionIndex
   readonly listLiveDelegations: () => Promise<readonly LiveDelegation[]>
+  readonly texts: Pick<Texts, 'read'>
   readonly now: () => number
   readonly limits?: Partial<PairLimits>
 }
@@ -132,7 +134,7 @@ async function answerTo(
 ): Promise<WhatIfAnswer> {
   const { fga, index, now } = deps
   assertPeople(question)
-  const candidate = question.model === undefined ? undefined : readModel(question.model)
+  const candidate = question.model === undefined ? undefined : await readModel(deps.texts, question.model)
   const replica = await caughtUp(index, fga, signal)
   const delegations = await deps.listLiveDelegations()
   const view = replica.view()
@@ -178,9 +180,9 @@ async function answerTo(
 }
 
 /** A model that can be compared: it compiles, and has what the service asks for. */
-function readModel(dsl: string): Model {
+async function readModel(texts: Pick<Texts, 'read'>, dsl: string): Promise<Model> {
   try {
-    const model = compileModel(readDsl(dsl))
+    const model = compileModel(await texts.read(dsl))
     const [lacks] = refusalsOf(model).filter(
       ({ rule }) => rule === 'relation_missing' || rule === 'request_only_missing',
     )

@@ -1,7 +1,8 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { checkText, type ModelCheck } from '../../authz/model/check.ts'
+import type { ModelCheck } from '../../authz/model/check.ts'
 import { questionText } from '../../authz/model/plan-tests.ts'
 import type { Answer, TestResult } from '../../authz/model/store-test.ts'
+import type { Texts } from '../../authz/model/texts.ts'
 import type { TruthTable } from '../../authz/model/truth-table.ts'
 import { text } from '../../kernel/text.ts'
 import { type App, createRouter } from '../env.ts'
@@ -12,6 +13,7 @@ import { assertAdministrator, type IsAdministrator } from './writing.ts'
 
 export interface ModelTestRouteDeps {
   readonly truthTable: Pick<TruthTable, 'test'>
+  readonly texts: Pick<Texts, 'check'>
   readonly requireBearer: RequireBearer
   readonly isAdministrator: IsAdministrator
   readonly now: () => number
@@ -71,7 +73,7 @@ const json = <T extends z.ZodType>(description: string, schema: T) => ({
 
 /** `POST /model/check` and `POST /model/test`: for whoever writes a model. Nothing is changed, no live tuple looked at. */
 export function modelTestRoutes(deps: ModelTestRouteDeps): App {
-  const { truthTable, requireBearer, isAdministrator, now } = deps
+  const { truthTable, texts, requireBearer, isAdministrator, now } = deps
   const middleware = [
     requireBearer({ kinds: ['person'], scopes: ['security.write'] }),
     ...jsonBody(bodyBytesMax),
@@ -113,7 +115,10 @@ export function modelTestRoutes(deps: ModelTestRouteDeps): App {
   return createRouter()
     .openapi(checkRoute, async (c) => {
       await assertAdministrator(c.get('principal'), isAdministrator, now())
-      return c.json(checkToWire(checkText(c.req.valid('json').model), c.get('txn')), 200)
+      return c.json(
+        checkToWire(await texts.check(c.req.valid('json').model, c.req.raw.signal), c.get('txn')),
+        200,
+      )
     })
     .openapi(testRoute, async (c) => {
       await assertAdministrator(c.get('principal'), isAdministrator, now())

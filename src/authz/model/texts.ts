@@ -1,0 +1,145 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
+import { AppError } from '../../kernel/errors.ts'
+import { createInTurn } from '../../kernel/in-turn.ts'
+import { atStart, type ModelCheck } from './check.ts'
+import { type ModelJson, ModelSyntaxError } from './dsl.ts'
+import { type StoreFile, StoreFileError } from './store-file.ts'
+import type { TextReply, TextTask, TextWork } from './texts-worker.ts'
+import type { ModelSource } from './with-marks.ts'
+
+/**
+ * Reads texts that somebody sent, in a thread, one at a time: the language's reader takes minutes for some kilobytes that
+ * are made for it, and nobody else would have a turn meanwhile. The thread ends with a text that takes too much. Throws
+ * `rate_limited` where too many wait.
+ */
+export interface Texts extends AsyncDisposable {
+  /** Throws ModelSyntaxError, also for one that is larger than anybody writes. */
+  read(dsl: string): Promise<ModelJson>
+  /** The same, with the service's own marks. */
+  readSource(dsl: string): Promise<ModelSource>
+  /** Throws `deadline_exceeded` once the signal fires: who types goes and asks anew meanwhile. */
+  check(dsl: string, signal: AbortSignal): Promise<ModelCheck>
+  /** A store file's text about this model. Throws StoreFileError. */
+  readTable(tests: string, model: ModelJson): Promise<StoreFile>
+}
+
+interface TextLimits {
+  /** Milliseconds of processor for one text. Default 3,000: a model of 256 KiB as people write them takes 900. */
+  readonly cpuMsMax?: number
+  /** Milliseconds of the clock, far above. Default 300,000. */
+  readonly timeoutMs?: number
+  /** Texts. Default 4. */
+  readonly waitingMax?: number
+}
+
+const LOOK_EVERY_MS = 50
+const memoryMiB = 256
+
+export function createTexts({
+  cpuMsMax = 3_000,
+  timeoutMs = 300_000,
+  waitingMax = 4,
+}: TextLimits = {}): Texts {
+  let idle: Worker | undefined
+  const inTurn = createInTurn({
+    atOnce: 1,
+    perTurn: 1,
+    waitingMax,
+    full: () =>
+      new AppError('rate_limited', {
+        public: 'Others are waiting for their texts, too.',
+        headers: { 'retry-after': '10' },
+      }),
+  })
+
+  function start(): Worker {
+    const worker = new Worker(new URL('./texts-worker.ts', import.meta.url), {
+      execArgv: [],
+      resourceLimits: { maxOldGenerationSizeMb: memoryMiB },
+    })
+    // One that ends while nothing is asked of it is no failure of anybody's.
+    return worker
+      .on('error', () => undefined)
+      .on('exit', () => {
+        if (idle === worker) idle = undefined
+      })
+  }
+
+  function run<Kind extends keyof TextWork>(
+    task: Extract<TextTask, { kind: Kind }>,
+    signal?: AbortSignal,
+  ): Promise<TextWork[Kind]['gives']> {
+    return inTurn(async () => {
+      if (signal?.aborted) throw new AppError('deadline_exceeded')
+      const reply = await answerOf(task, signal)
+      if ('wrong' in reply) throw new (task.kind === 'table' ? StoreFileError : ModelSyntaxError)(reply.wrong)
+      return reply.value as TextWork[Kind]['gives']
+    })
+  }
+
+  async function answerOf(task: TextTask, signal: AbortSignal | undefined): Promise<Said> {
+    const worker = idle ?? start()
+    idle = undefined
+    worker.ref()
+    const { promise, resolve, reject } = Promise.withResolvers<Said>()
+    let isOver = false
+    const hear = (reply: TextReply) => ('ready' in reply ? void watch() : resolve(reply))
+    const fail = (cause: Error & { readonly code?: string }) =>
+      cause.code === 'ERR_WORKER_OUT_OF_MEMORY' ? resolve(tooMuchMemory) : reject(cause)
+    const end = () => reject(new Error('The thread that reads texts ended.'))
+    worker.on('message', hear).on('error', fail).on('exit', end)
+    const leave = () => reject(new AppError('deadline_exceeded'))
+    signal?.addEventListener('abort', leave)
+    const late = setTimeout(() => resolve(tooMuchTime), timeoutMs)
+
+    async function watch(): Promise<void> {
+      const usedMs = async (): Promise<number> => {
+        // Of a thread that has ended it cannot be had.
+        const { user, system } = await worker.cpuUsage().catch(() => ({ user: 0, system: 0 }))
+        return (user + system) / 1_000
+      }
+      const before = await usedMs()
+      while (!isOver) {
+        if ((await usedMs()) - before > cpuMsMax) resolve(tooMuchTime)
+        await pause(LOOK_EVERY_MS)
+      }
+    }
+
+    let said: Said | undefined
+    try {
+      worker.postMessage(task)
+      said = await promise
+      return said
+    } finally {
+      isOver = true
+      clearTimeout(late)
+      signal?.removeEventListener('abort', leave)
+      worker.off('message', hear).off('error', fail).off('exit', end)
+      if (said === undefined || said === tooMuchTime || said === tooMuchMemory) await worker.terminate()
+      else {
+        worker.unref()
+        idle = worker
+      }
+    }
+  }
+
+  return {
+    read: (dsl) => run({ kind: 'json', dsl }),
+    readSource: (dsl) => run({ kind: 'source', dsl }),
+    check: (dsl, signal) =>
+      run({ kind: 'check', dsl }, signal).catch((error: unknown) => {
+        if (!(error instanceof ModelSyntaxError)) throw error
+        return { problems: [atStart(error.message)], refusals: [], warnings: [] }
+      }),
+    readTable: (tests, model) => run({ kind: 'table', tests, model }),
+    async [Symbol.asyncDispose]() {
+      await idle?.terminate()
+    },
+  }
+}
+
+type Said = Exclude<TextReply, { ready: true }>
+
+const tooMuchTime: Said = { wrong: 'It takes too much time to read.' }
+const tooMuchMemory: Said = { wrong: 'It takes too much memory to read.' }
