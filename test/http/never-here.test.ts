@@ -31,6 +31,21 @@ beforeAll(async () => {
   await world.database.query(
     `insert into record_given (document_id, at, record_no, who) values ('handbook/gone', now(), 1, 1)`,
   )
+  for (const statement of [
+    "insert into revocations values ('subject', 'user:barred', null, 'test', now())",
+    "insert into revocations values ('agent', 'old-bot', null, 'test', now())",
+    "insert into administrators values ('user:chief', '{security.write}')",
+    "insert into person_moves values ('up/before', 'up/after', false, now(), now())",
+    "update agents set owner = 'user:founder' where id = 'other-bot'",
+    "insert into tags values ('document:handbook/marked', 'viewer', 'user:tagged')",
+    "insert into tags values ('document:handbook/marked', 'viewer', 'group:tagged#member')",
+    "update documents set owner = 'user:author' where id = 'handbook/old'",
+    `insert into delegations (id, subject, agent, sub_agents, scope, purpose, standing, expires_at, state, created_at)
+       values ('d_gone', 'user:lender', 'research-bot', '{}', '{}', 'tests', false, now(), 'revoked', now())`,
+    `insert into connections (id, subject, provider, issuer, account, account_title, state, scopes, refreshable, sealed_at, created_at)
+       values ('c_gone', 'user:connected', 'p', 'i', 'a', 'a', 'ended', '{}', false, now(), now())`,
+  ])
+    await world.database.query(statement)
   await world.service.administrators.add('user:dan', ['security.read'])
   await world.service.index.catchUp()
 })
@@ -63,6 +78,12 @@ test.each([
     reads({ subject: 'user:anne', agent: 'agent:research-bt' }),
     ['agent:research-bt'],
   ],
+  ...['barred', 'chief', 'up/before', 'up/after', 'founder', 'tagged', 'author', 'lender', 'connected'].map(
+    (key) => [`one who stands in one table alone: ${key}`, reads({ subject: `user:${key}` }), []] as const,
+  ),
+  ['an agent of which only its end is left', reads({ subject: 'user:anne', agent: 'agent:old-bot' }), []],
+  ['a document of which only a tag is left', readers('handbook/marked'), []],
+  ['a group that stands in a tag alone', post('/memberships', { group: 'group:tagged' }), []],
   ['who can read what is here', whoCan('document:handbook/travel'), []],
   ['who can read what never was', whoCan('document:handbook/travl'), ['document:handbook/travl']],
   [

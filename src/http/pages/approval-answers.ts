@@ -165,10 +165,10 @@ function askForm(given: Answering): Html | string {
 }
 
 function longNoForm(given: Answering): Html {
-  const { own, tried } = given
-  return html`<details${tried.blocks || tried.reason !== '' ? html` open` : ''}><summary>Refuse and say why, or block it</summary>
+  const { own, tried, isStale } = given
+  return html`<details${tried.blocks || tried.reason !== '' ? html` open` : ''}><summary>${isStale ? 'Refuse and block it' : 'Refuse and say why, or block it'}</summary>
 <form method="post" action="/approvals/${own.shown.id}/decision">${hidden(given, 'deny')}
-<label class="field light">Tell the agent why<input type="text" name="reason" value="${tried.reason}" maxlength="${textMax}" autocomplete="off"></label>
+${isStale ? html`<p class="soft"><small>To tell the agent why, sign in again first: it gets no words of a session in which nobody did lately.</small></p>` : html`<label class="field light">Tell the agent why<input type="text" name="reason" value="${tried.reason}" maxlength="${textMax}" autocomplete="off"></label>`}
 <label class="line"><input type="checkbox" name="block" value="yes"${tried.blocks ? html` checked` : ''}> <span>Block this agent<br><small>Whatever it asks of you is refused from now on, and you hear nothing of it. What you lent it stays.</small></span></label>
 <button class="wide bad" type="submit">Refuse</button>
 <p class="soft"><small>An agent can have ${openMax} questions before you at a time and ask ${hourlyMax} in an hour; after a no it has to wait ${coolDownMs / 60_000} minutes before it can ask the same again.</small></p></form></details>`

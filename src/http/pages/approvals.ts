@@ -8,11 +8,13 @@ import { type OwnNav, ownNav } from './own-nav.ts'
 import { type PushSection, pushHead, pushSection } from './push.ts'
 import { left, moment } from './times.ts'
 
-export type ApprovalsDone = 'approved' | 'denied' | 'blocked' | 'taken_back' | 'unblocked'
+export type ApprovalsDone = 'approved' | 'denied' | 'denied_unsaid' | 'blocked' | 'taken_back' | 'unblocked'
 
 const doneWords: Readonly<Record<ApprovalsDone, string>> = {
   approved: 'Approved. The agent can go on.',
   denied: 'Refused. The agent was told no.',
+  denied_unsaid:
+    'Refused. The agent was told no, and not why: your sign-in was more than 15 minutes ago by then.',
   blocked: 'Refused and blocked. You will hear nothing more of this agent.',
   taken_back: 'Taken back. The agent can do nothing with it any more.',
   unblocked: 'The agent may ask you again.',

@@ -40,6 +40,13 @@ export function decisionIn(
   }
 }
 
+/**
+ * Refusing takes no recent sign-in, but its words reach the agent with one alone: whoever stole a session could else tell a
+ * program what to do.
+ */
+export const asSaid = (decision: Decision, isRecent: boolean): Decision =>
+  isRecent || decision.answer !== 'deny' ? decision : { answer: 'deny', block: decision.block ?? false }
+
 function yesOf(
   { documents, extent, seconds, place, rememberSeconds }: TriedAnswer,
   { kind, now }: { readonly kind: Asked['kind']; readonly now: number },

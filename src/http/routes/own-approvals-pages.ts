@@ -17,7 +17,7 @@ import { pageHeaders } from '../pages/layout.ts'
 import { answerIn } from '../sign-in/passkey.ts'
 import { text } from '../sign-in/sign-in.ts'
 import type { Approver, OwnApprovalRoutesDeps } from './own-approvals.ts'
-import { decisionIn, triedOf } from './own-approvals-form.ts'
+import { asSaid, decisionIn, triedOf } from './own-approvals-form.ts'
 import { refusalWords } from './own-approvals-refusals.ts'
 
 export interface ApprovalPagesDeps extends OwnApprovalRoutesDeps {
@@ -100,12 +100,13 @@ export function createApprovalPages(deps: ApprovalPagesDeps): ApprovalPages {
     const own = await find(subject, wanted)
     if (own === undefined) return show(c)
     const fields = await c.req.parseBody({ all: true })
-    if (fields['decision'] !== 'deny' && !isRecent(c.get('session').signedInAt, now())) return toSignIn(c)
+    const recent = isRecent(c.get('session').signedInAt, now())
+    if (fields['decision'] !== 'deny' && !recent) return toSignIn(c)
     const digest = text(fields['digest'])
     const tried = triedOf(fields)
     const kind = own.shown.asked.kind
     try {
-      const decision = decisionIn(fields['decision'], tried, { kind, now: now() })
+      const decision = asSaid(decisionIn(fields['decision'], tried, { kind, now: now() }), recent)
       if (decision.answer === 'approve' && text(fields['answer']) !== '') {
         const refused = await verified(c, { own, digest, answer: fields['answer'] })
         if (refused !== undefined)
@@ -114,7 +115,8 @@ export function createApprovalPages(deps: ApprovalPagesDeps): ApprovalPages {
       const result = await approvals.decide(subject, wanted, decision, { digest, session: c.get('session') })
       if (!result.ok) return show(c, { ...refusals(result.reason, result.detail), tried })
       if (decision.answer === 'ask') return c.redirect(`/approvals/${own.shown.id}?done=asked`, 303)
-      return back(c, doneAs(decision))
+      const done = doneAs(decision)
+      return back(c, done === 'denied' && tried.reason !== '' && !recent ? 'denied_unsaid' : done)
     } catch (error) {
       if (!(error instanceof AppError) || (error.status !== 422 && error.status !== 409)) throw error
       return show(c, { status: error.status, tried, problem: error.public ?? 'That did not work.' })

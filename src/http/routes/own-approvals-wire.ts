@@ -134,7 +134,9 @@ export const decisionSchema = z
     z.strictObject({
       decision: z.literal('deny'),
       digest,
-      reason: plain(textMax).optional().openapi({ description: 'Told to the agent' }),
+      reason: plain(textMax).optional().openapi({
+        description: 'Told to the agent, where the sign-in is of the last 15 minutes; else left out',
+      }),
       block: z
         .boolean()
         .optional()

@@ -17,6 +17,7 @@ import { approvalsPage, isApprovalsDone } from '../pages/approvals.ts'
 import { pageHeaders } from '../pages/layout.ts'
 import { id, problems, session } from '../schemas.ts'
 import type { OwnCookie } from '../sign-in/cookies.ts'
+import { asSaid } from './own-approvals-form.ts'
 import { createApprovalPages } from './own-approvals-pages.ts'
 import { refusalAsError } from './own-approvals-refusals.ts'
 import {
@@ -152,7 +153,7 @@ export function ownApprovalRoutes(deps: OwnApprovalRoutesDeps): App {
     path: '/approvals/{id}/decision',
     summary: 'Say yes, no, or ask something first',
     description:
-      'Of exactly what was looked at: `digest` is what `GET /approvals/{id}` gave; where anything has changed since, nothing is decided (409). A no takes no recent sign-in, anything else one of the last 15 minutes. A yes to documents or to a call takes a verification of the person (a passkey, or a sign-in elsewhere by more than a password) of the last 5 minutes, else 401.',
+      'Of exactly what was looked at: `digest` is what `GET /approvals/{id}` gave; where anything has changed since, nothing is decided (409). A no takes no recent sign-in (its `reason` is left out without one), anything else one of the last 15 minutes. A yes to documents or to a call takes a verification of the person (a passkey, or a sign-in elsewhere by more than a password) of the last 5 minutes, else 401.',
     security: session,
     middleware: [takes, ...jsonBody(bodyBytesMax)] as const,
     request: { params: z.strictObject({ id }), body: { required: true, content: json(decisionSchema) } },
@@ -185,9 +186,9 @@ export function ownApprovalRoutes(deps: OwnApprovalRoutesDeps): App {
     const { subject } = approver(c)
     const { id: one } = c.req.valid('param')
     const sent = c.req.valid('json')
-    if (sent.decision !== 'deny' && !isRecent(c.get('session').signedInAt, deps.now()))
-      throw new AppError('insufficient_user_authentication')
-    const result = await approvals.decide(subject, one, decisionOf(sent), {
+    const recent = isRecent(c.get('session').signedInAt, deps.now())
+    if (sent.decision !== 'deny' && !recent) throw new AppError('insufficient_user_authentication')
+    const result = await approvals.decide(subject, one, asSaid(decisionOf(sent), recent), {
       digest: sent.digest,
       session: c.get('session'),
     })
