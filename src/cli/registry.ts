@@ -99,8 +99,8 @@ export function addRegistryCommands(
     .description(
       'No program of this host, or of a name below it, comes any more; those that came are disabled.',
     )
-    .action(async (host: string) => {
-      const { agents } = await admin.run('host_disable', { host })
+    .action(async (given: string) => {
+      const { agents, host } = await admin.run('host_disable', { host: given })
       const disabled = Array.isArray(agents) ? agents.length : 0
       terminal.say(`The host ${host} is disabled, and ${counted(disabled, 'agent')} that came from it.`)
     })

@@ -132,6 +132,38 @@ test('a host is disabled with the agents that came from it, listed and enabled; 
   expect((await run('host', 'disable', 'evil.example:443')).stderr).toContain('without port')
 })
 
+test.each([
+  ['my_app.example', 'my_app.example', 'https://sub.my_app.example:8443/client'],
+  ['2606:4700:0::00AA', '[2606:4700::aa]', 'https://[2606:4700::aa]/client'],
+  ['[2606:4700::AB]', '[2606:4700::ab]', 'https://[2606:4700::ab]:8443/client'],
+  ['93.184.216.34', '93.184.216.34', 'https://93.184.216.34/client'],
+])('a host that a client’s address may have is disabled: %s', async (given, host, clientId) => {
+  const { agents, clients, deniedHosts } = world.deps
+  const agent = `cimd/${given.replaceAll(/\W/g, '-').toLowerCase()}`
+  await agents.save({ id: agent, owner: 'user:anne', purpose: 'tests', issuer: 'https://x.test', sub: agent })
+  await clients.register({ clientId, kind: 'agent', agent })
+  expect((await run('host', 'disable', given)).stderr).toBe(
+    `The host ${host} is disabled, and 1 agent that came from it.\n`,
+  )
+  expect(await deniedHosts.isDenied(clientId)).toBe(true)
+  expect((await run('host', 'enable', host)).code).toBe(0)
+})
+
+test.each([
+  '_',
+  'example',
+  '::1%lo',
+  '[::1',
+  '2606:4700::zz',
+  '[::1]:443',
+  '*.evil.example',
+  '1.2',
+  'a..b',
+  'a.b.',
+])('a host that no client’s address has is refused: %s', async (host) => {
+  expect((await run('host', 'disable', host)).stderr).toContain('without port or path')
+})
+
 test('a service goes with its rights and its clients', async () => {
   await run('service', 'add', 'passing', '--collection', 'handbook')
   await world.deps.clients.register({ clientId: 'passing-app', kind: 'service', service: 'passing' })

@@ -70,7 +70,7 @@ export async function blockAgent(
   await record(sql, by, { event: 'agent_blocked', agent })
 }
 
-const host = `rtrim(substring(client_id from '^https://([^/:?#]+)'), '.')`
+const host = `rtrim(substring(client_id from '^https://(\\[[^\\]]*\\]|[^/:?#]+)'), '.')`
 const isStranger = `agent like 'cimd/%' and client_id like 'https://%'`
 
 // $2 the agent; null for one that somebody registered. The client of a stranger is the address of its document.

@@ -1,3 +1,4 @@
+import { isIPv6 } from 'node:net'
 import { record, type Who } from '../../../audit/record.ts'
 import type { Clock } from '../../../kernel/clock.ts'
 import { invalid } from '../../../kernel/errors.ts'
@@ -94,9 +95,16 @@ function namesOf(clientId: string): string[] {
   return labels.map((_, at) => labels.slice(at).join('.'))
 }
 
+/** As the address of a client has it, which has one spelling; of IPv6 any. */
 function named(given: string): string {
-  const host = given.toLowerCase()
-  if (!/^[a-z0-9-]+(?:\.[a-z0-9-]+)+$/.test(host) || namesOf(`https://${host}`)[0] !== host)
+  const lower = given.toLowerCase()
+  const address = lower.replace(/^\[(.*)\]$/, '$1')
+  const host = isIPv6(address) ? URL.parse(`https://[${address}]`)?.hostname : lower
+  if (
+    host === undefined ||
+    !/^(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)+|\[[0-9a-f:]+\])$/.test(host) ||
+    namesOf(`https://${host}`)[0] !== host
+  )
     throw invalid('host', 'The name of a host is needed, such as assistant.example, without port or path.')
   return host
 }
