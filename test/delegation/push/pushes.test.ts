@@ -136,6 +136,33 @@ describeDatabases('a notice', (kind) => {
     expect(browser.messages).toHaveLength(2)
   })
 
+  test('of a new passkey or link is no news of somebody else, or of before, that was told already', async () => {
+    const [thief, person] = [somebody(), somebody()]
+    const [thiefs, browser] = [await world.browser(thief), await world.browser(person)]
+    const { database, clock } = world
+    for (const key of [thief, person])
+      await database.query('insert into people (key, name) values ($1, $1)', [key])
+    const add = async (key: string) => {
+      const values = [key, new Date(clock.now())]
+      await database.query(
+        `insert into passkeys (id, person, public_key, counter, backup_eligible, backed_up, title, created_at, verifies_from)
+         values ('one', $1, '', 0, false, false, 'x', $2, $2)`,
+        values,
+      )
+      await database.query("insert into account_links values ('https://up.test', 'one', $1, $2)", values)
+      await world.process().run()
+      for (const table of ['passkeys', 'account_links'])
+        await database.query(`delete from ${table} where person = $1`, [key])
+    }
+    await add(thief)
+    expect(thiefs.messages).toHaveLength(2)
+    await add(person)
+    expect(browser.messages).toHaveLength(2)
+    clock.move(1_000)
+    await add(person)
+    expect(browser.messages).toHaveLength(4)
+  })
+
   test('that nobody was woken for is found by the look that each process takes by itself', async () => {
     const person = somebody()
     const browser = await world.browser(person)
