@@ -27,6 +27,15 @@ beforeAll(async () => {
     { key: 'acme/zoella', name: 'Zoe' },
     { issuer: 'https://acme.test', sub: 'zoe' },
   )
+  await record(
+    world.database,
+    { ...operator('test'), subject: 'user:late' },
+    {
+      event: 'command',
+      command: 'drift',
+      arguments: {},
+    },
+  )
   // Of one that was given long ago nothing else is left.
   await world.database.query(
     `insert into record_given (document_id, at, record_no, who) values ('handbook/gone', now(), 1, 1)`,
@@ -69,9 +78,11 @@ test.each([
   ['a document that nobody was given', readers('handbook/travel'), []],
   ['one that was withdrawn', readers('handbook/old'), []],
   ['one that never was, and that somebody asked for', readers('handbook/travl'), ['document:handbook/travl']],
+  ['one of which only the record tells', readers('handbook/gone'), []],
   ['a person who was given nothing', reads({ subject: 'user:anne' }), []],
   ['one of whom only a tuple tells', reads({ subject: 'user:eve' }), []],
   ['one who is on record', reads({ subject: 'user:dan' }), []],
+  ['one of whom only the record tells', reads({ subject: 'user:late' }), []],
   ['one who never was', reads({ subject: 'user:ane' }), ['user:ane']],
   [
     'an agent that never was',
