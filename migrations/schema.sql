@@ -259,6 +259,7 @@ create table clients (
   jwks jsonb,
   notification_endpoint text,
   request_alg text,
+  id_token_alg text,
   constraint clients_pkey PRIMARY KEY (client_id),
   constraint clients_agent_fkey FOREIGN KEY (agent) REFERENCES agents(id),
   constraint clients_service_fkey FOREIGN KEY (service) REFERENCES services(name),

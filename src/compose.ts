@@ -137,7 +137,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
     record: onRecord,
     isReady: operators.isReady,
     assertOpen,
-    jwks: async () => delegation.keys.jwks(),
+    jwks: () => delegation.keys.jwks(),
     routes: [
       ...retrieval.routes(door),
       await openMcp({

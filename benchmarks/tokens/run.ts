@@ -91,7 +91,7 @@ async function verifying(): Promise<void> {
   const tokens = await Promise.all(
     Array.from({ length: tokensCount }, (_, index) => sign(lent[index % lent.length]?.delegation ?? '')),
   )
-  const [jwk] = ring.jwks().keys
+  const [jwk] = (await ring.jwks()).keys
   const imported = await importJWK(jwk ?? {}, 'ES256')
   if (imported instanceof Uint8Array) throw new Error('This is no public key.')
   const publicKey = KeyObject.from(imported)

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { type Command, Option } from 'commander'
-import { requestAlgorithms } from '../delegation/clients.ts'
+import { idTokenAlgorithms, requestAlgorithms } from '../delegation/clients.ts'
 import { counted } from '../kernel/counted.ts'
 import type { AdminClient } from './admin-client.ts'
 import { bare, each, typed } from './ids.ts'
@@ -20,6 +20,7 @@ interface ClientFlags {
   readonly jwks?: string
   readonly ping?: string
   readonly signs?: string
+  readonly idTokens?: string
 }
 
 /** Commands of the built-in authorization server: accounts, clients, what was lent, agents, signing keys. */
@@ -99,7 +100,14 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
         requestAlgorithms,
       ),
     )
-    .action(async (id: string, { kind, of, title, redirectUri, jwks, ping, signs }: ClientFlags) => {
+    .addOption(
+      new Option(
+        '--id-tokens <algorithm>',
+        'what its ID tokens are signed by; left out: RS256, and ES256 with --signs',
+      ).choices(idTokenAlgorithms),
+    )
+    .action(async (id: string, flags: ClientFlags) => {
+      const { kind, of, title, redirectUri, jwks, ping, signs, idTokens } = flags
       await admin.run('client_add', {
         client_id: id,
         kind,
@@ -109,6 +117,7 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
         ...(jwks !== undefined && { jwks: JSON.parse(await readFile(jwks, 'utf8')) as unknown }),
         ...(ping !== undefined && { notification_endpoint: ping }),
         ...(signs !== undefined && { request_algorithm: signs }),
+        ...(idTokens !== undefined && { id_token_algorithm: idTokens }),
       })
       terminal.say(`The client ${id} is registered.`)
     })

@@ -30,7 +30,13 @@ export interface Registration {
   readonly notificationEndpoint?: string | undefined
   /** The one algorithm by which it signs whatever it asks people (CIBA §7.1.1); left out: it may, by any. */
   readonly requestAlgorithm?: RequestAlgorithm | undefined
+  /** What its ID tokens are signed by. Default ES256. */
+  readonly idTokenAlgorithm?: IdTokenAlgorithm | undefined
 }
+
+/** RS256 is what a client of OpenID Connect expects that says nothing (Registration §2); FAPI refuses it. */
+export const idTokenAlgorithms = ['RS256', 'ES256'] as const
+export type IdTokenAlgorithm = (typeof idTokenAlgorithms)[number]
 
 /** Algorithms by which a client may sign what it asks for (FAPI 1.0 Advanced §8.6, and Ed25519 beside them). */
 export const requestAlgorithms = ['ES256', 'PS256', 'EdDSA', 'Ed25519'] as const
@@ -60,6 +66,8 @@ export interface ListedClient {
   readonly notificationEndpoint: string | null
   /** null: it need not sign what it asks people. */
   readonly requestAlgorithm: string | null
+  /** null: ES256. */
+  readonly idTokenAlgorithm: string | null
 }
 
 export interface Clients {
@@ -92,7 +100,8 @@ export function createClients({ sql }: { readonly sql: Sql }): Clients {
       sql.query<ListedClient>(
         `select client_id as "clientId", kind, coalesce(agent, service) as of, title,
            redirect_uris as "redirectUris", coalesce(jsonb_array_length(jwks::jsonb -> 'keys'), 0) as keys,
-           notification_endpoint as "notificationEndpoint", request_alg as "requestAlgorithm"
+           notification_endpoint as "notificationEndpoint", request_alg as "requestAlgorithm",
+           id_token_alg as "idTokenAlgorithm"
          from clients order by client_id`,
       ),
     async assertRemovable(clientId) {
@@ -114,7 +123,7 @@ export function createClients({ sql }: { readonly sql: Sql }): Clients {
     async registered(clientId) {
       const rows = await sql.query<ClientRow & RegistrationRow>(
         `select client_id, kind, agent, service, clients.title, redirect_uris, clients.jwks,
-           notification_endpoint, request_alg
+           notification_endpoint, request_alg, id_token_alg
          from clients left join agents on agents.id = agent
          where client_id = $1 and clients.title is not null and disabled_at is null`,
         [clientId],
@@ -126,6 +135,7 @@ export function createClients({ sql }: { readonly sql: Sql }): Clients {
         jwks: row.jwks ?? undefined,
         notificationEndpoint: row.notification_endpoint ?? undefined,
         requestAlgorithm: row.request_alg ?? undefined,
+        idTokenAlgorithm: row.id_token_alg ?? undefined,
       }))[0]
     },
     async register(client, registration) {
@@ -145,7 +155,7 @@ export function createClients({ sql }: { readonly sql: Sql }): Clients {
       if (registration === undefined) return
       await sql.query(
         `update clients set title = $2, redirect_uris = $3, jwks = $4, notification_endpoint = $5,
-           request_alg = $6
+           request_alg = $6, id_token_alg = $7
          where client_id = $1`,
         [
           client.clientId,
@@ -154,6 +164,7 @@ export function createClients({ sql }: { readonly sql: Sql }): Clients {
           registration.jwks ?? null,
           registration.notificationEndpoint ?? null,
           registration.requestAlgorithm ?? null,
+          registration.idTokenAlgorithm ?? null,
         ],
       )
     },
@@ -233,6 +244,7 @@ interface RegistrationRow {
   readonly jwks: { readonly keys: PublicJwk[] } | null
   readonly notification_endpoint: string | null
   readonly request_alg: RequestAlgorithm | null
+  readonly id_token_alg: IdTokenAlgorithm | null
 }
 
 /** A row as a client; the table's checks keep kind, agent and service in step. */

@@ -12,21 +12,27 @@ export interface SigningKey {
   readonly privateJwk: JWK
 }
 
-/** The built-in issuer's ES256 keys: one that signs, and retired ones that are still published. */
+type Algorithm = 'ES256' | 'RS256'
+
+/** The built-in issuer's keys: those that sign, and retired ones that are still published. */
 export interface KeyRing {
+  /** Signs access tokens, and ID tokens of clients that are registered so: ES256. */
   current(): SigningKey
-  /** For `/oauth/jwks`: public members only, the signing one first. */
-  jwks(): { readonly keys: readonly JWK[] }
-  /** Finds the key of a token of ours. */
+  /**
+   * Signs ID tokens, of clients that are registered so, and nothing else: RS256, which OpenID Connect Core §15.1 wants of
+   * every provider. Made when it is first needed. `find` does not know it: no access token is signed by it.
+   */
+  idTokens(): Promise<SigningKey>
+  /** For `/oauth/jwks`: public members only, the signing one of each algorithm first. */
+  jwks(): Promise<{ readonly keys: readonly JWK[] }>
+  /** Finds the key of an access token of ours. */
   readonly find: KeySource
-  /** A new key signs from now on. The old one stays published for a day, so that what it signed still counts. */
+  /** A new key of each algorithm signs from now on. The old ones stay published for a day, so that what they signed still counts. */
   rotate(): Promise<SigningKey>
   /** Drops retired keys that are over, and returns how many. */
   sweep(): Promise<number>
 }
 
-const currentName = 'issuer-es256.json'
-const retiredName = /^issuer-es256\.retired\.[A-Za-z0-9_-]{43}\.json$/
 const retiredMs = 86_400_000
 
 interface Retired {
@@ -40,74 +46,103 @@ interface Retired {
 export async function openKeyRing(dir: string, clock: Clock): Promise<KeyRing> {
   await mkdir(dir, { recursive: true, mode: 0o700 })
   await chmod(dir, 0o700)
-  const path = join(dir, currentName)
-  let current = await keyOf((await readJson<JWK>(path)) ?? (await makeKey(path)), path)
-  let retired = await readRetired(dir)
-
-  const isLive = ({ until }: Retired) => until > clock.now()
-  const jwks = () => ({
-    keys: [current, ...retired.filter(isLive).map(({ jwk }) => ({ privateJwk: jwk }))].map(({ privateJwk }) =>
-      publicHalf(privateJwk),
-    ),
-  })
-  let find = localKeys(jwks())
+  const elliptic = await openRing(dir, 'ES256', clock)
+  let opening: Promise<Ring> | undefined
+  const rsa = () =>
+    (opening ??= openRing(dir, 'RS256', clock).catch((error: unknown) => {
+      opening = undefined
+      throw error
+    }))
+  const found = () => localKeys({ keys: [...elliptic.published()] })
+  let find = found()
 
   return {
-    current: () => current,
-    jwks,
+    current: elliptic.current,
+    idTokens: async () => (await rsa()).current(),
+    jwks: async () => ({ keys: [...elliptic.published(), ...(await rsa()).published()] }),
     find: Object.assign((header: Parameters<KeySource>[0]) => find(header), {
       edition: () => find.edition(),
     }),
     async rotate() {
+      await (await rsa()).rotate()
+      await elliptic.rotate()
+      find = found()
+      return elliptic.current()
+    },
+    async sweep() {
+      const over = (await elliptic.sweep()) + ((await (await opening)?.sweep()) ?? 0)
+      find = found()
+      return over
+    },
+  }
+}
+
+/** The keys of one algorithm. */
+interface Ring {
+  current(): SigningKey
+  published(): readonly JWK[]
+  rotate(): Promise<void>
+  sweep(): Promise<number>
+}
+
+async function openRing(dir: string, alg: Algorithm, clock: Clock): Promise<Ring> {
+  const name = `issuer-${alg.toLowerCase()}`
+  const path = join(dir, `${name}.json`)
+  let current = await keyOf((await readJson<JWK>(path)) ?? (await makeKey(path, alg)), alg, path)
+  let retired = await readRetired(dir, name)
+
+  const isLive = ({ until }: Retired) => until > clock.now()
+  return {
+    current: () => current,
+    published: () => [
+      publicHalf(current.privateJwk),
+      ...retired.filter(isLive).map(({ jwk }) => publicHalf(jwk)),
+    ],
+    async rotate() {
       const old = current
-      const resting = join(dir, `issuer-es256.retired.${old.kid}.json`)
+      const resting = join(dir, `${name}.retired.${old.kid}.json`)
       const until = clock.now() + retiredMs
       const jwk = publicHalf(old.privateJwk)
       // Retired first, then replaced: a crash between leaves the old key signing, and published twice.
       await writeAside(resting, JSON.stringify({ jwk, until }), rename)
-      const { privateKey } = await generateKeyPair('ES256', { extractable: true })
-      const next = await exportJWK(privateKey)
+      const next = await newKey(alg)
       await writeAside(path, JSON.stringify(next), rename)
-      current = await keyOf(next, path)
+      current = await keyOf(next, alg, path)
       retired = [...retired, { jwk, until, path: resting }]
-      find = localKeys(jwks())
-      return current
     },
     async sweep() {
       const over = retired.filter((key) => !isLive(key))
       for (const key of over) await rm(key.path, { force: true })
       retired = retired.filter(isLive)
-      find = localKeys(jwks())
       return over.length
     },
   }
 }
 
-async function keyOf(jwk: JWK, path: string): Promise<SigningKey> {
-  const { kty, crv, x, y } = jwk
-  if (kty !== 'EC' || crv !== 'P-256' || x === undefined || y === undefined)
-    throw new Error(`${path} is not a P-256 key.`)
-  const privateKey = await importJWK(jwk, 'ES256')
-  if (privateKey instanceof Uint8Array) throw new Error(`${path} is not a private EC key.`)
-  const kid = await calculateJwkThumbprint({ kty, crv, x, y })
-  return { kid, privateKey, privateJwk: { ...jwk, kid, use: 'sig', alg: 'ES256' } }
+const newKey = async (alg: Algorithm): Promise<JWK> =>
+  exportJWK((await generateKeyPair(alg, { extractable: true })).privateKey)
+
+async function keyOf(jwk: JWK, alg: Algorithm, path: string): Promise<SigningKey> {
+  const isIt = alg === 'ES256' ? jwk.kty === 'EC' && jwk.crv === 'P-256' : jwk.kty === 'RSA'
+  if (!isIt) throw new Error(`${path} is not a key for ${alg}.`)
+  const privateKey = await importJWK(jwk, alg)
+  if (privateKey instanceof Uint8Array || privateKey.type !== 'private')
+    throw new Error(`${path} is not a private key.`)
+  const kid = await calculateJwkThumbprint(jwk)
+  return { kid, privateKey, privateJwk: { ...jwk, kid, use: 'sig', alg } }
 }
 
-const publicHalf = ({ kty, crv, x, y, kid }: JWK): JWK => ({
-  ...(kty !== undefined && { kty }),
-  ...(crv !== undefined && { crv }),
-  ...(x !== undefined && { x }),
-  ...(y !== undefined && { y }),
-  ...(kid !== undefined && { kid }),
-  use: 'sig',
-  alg: 'ES256',
-})
+const publicHalf = (jwk: JWK): JWK =>
+  Object.fromEntries(Object.entries(jwk).filter(([member]) => publicMembers.has(member)))
 
-async function readRetired(dir: string): Promise<Retired[]> {
-  const names = (await readdir(dir)).filter((name) => retiredName.test(name))
+const publicMembers: ReadonlySet<string> = new Set(['kty', 'crv', 'x', 'y', 'n', 'e', 'kid', 'use', 'alg'])
+
+async function readRetired(dir: string, name: string): Promise<Retired[]> {
+  const ofIt = new RegExp(`^${name}\\.retired\\.[A-Za-z0-9_-]{43}\\.json$`)
+  const names = (await readdir(dir)).filter((file) => ofIt.test(file))
   return Promise.all(
-    names.map(async (name) => {
-      const path = join(dir, name)
+    names.map(async (file) => {
+      const path = join(dir, file)
       const { jwk, until } = JSON.parse(await readFile(path, 'utf8')) as { jwk: JWK; until: number }
       return { jwk, until, path }
     }),
@@ -126,9 +161,8 @@ async function readJson<T>(path: string): Promise<T | undefined> {
 }
 
 /** Whoever names it first wins: two first starts agree on one key. */
-async function makeKey(path: string): Promise<JWK> {
-  const { privateKey } = await generateKeyPair('ES256', { extractable: true })
-  await writeAside(path, JSON.stringify(await exportJWK(privateKey)), async (draft, name) => {
+async function makeKey(path: string, alg: Algorithm): Promise<JWK> {
+  await writeAside(path, JSON.stringify(await newKey(alg)), async (draft, name) => {
     try {
       await link(draft, name)
     } catch (error) {

@@ -78,20 +78,38 @@ test('a client that asks people from afar says where it is told and how it signs
   })
   const { stdout } = await remit(['client', 'list', '--json'], world)
   expect(stdout).toContain('"request_algorithm":"ES256"')
+  // FAPI, whose requests are signed, refuses RS256; what says nothing else of OpenID Connect expects it.
+  expect(stdout).toContain('"id_token_algorithm":"ES256"')
   // What is left out is taken back.
   expect((await add('--jwks', file)).code).toBe(0)
-  expect(await world.deps.clients.registered('asking-app')).toMatchObject({ requestAlgorithm: undefined })
+  expect(await world.deps.clients.registered('asking-app')).toMatchObject({
+    requestAlgorithm: undefined,
+    idTokenAlgorithm: 'RS256',
+  })
+  expect((await add('--id-tokens', 'ES256')).code).toBe(0)
+  expect(await world.deps.clients.registered('asking-app')).toMatchObject({ idTokenAlgorithm: 'ES256' })
+  expect((await add('--id-tokens', 'none')).stderr).toContain('Allowed choices are RS256, ES256')
 })
 
 test('after a rotation a new key signs, and the old one is still published', async () => {
   await using _server = await serving(world)
   const { keys } = world.deps
   const before = keys.current().kid
+  const idTokens = (await keys.idTokens()).kid
   expect((await remit(['keys', 'rotate'], world)).code).toBe(0)
   expect(keys.current().kid).not.toBe(before)
-  expect(keys.jwks().keys.map(({ kid }) => kid)).toEqual([keys.current().kid, before])
+  const published = await keys.jwks()
+  expect(published.keys.map(({ kid }) => kid)).toEqual([
+    keys.current().kid,
+    before,
+    (await keys.idTokens()).kid,
+    idTokens,
+  ])
+  expect(new Set(published.keys.map(({ kid }) => kid)).size).toBe(4)
   expect(await keys.find({ alg: 'ES256', kid: before })).toMatchObject({ ok: true })
-  expect(JSON.stringify(keys.jwks())).not.toContain('"d"')
+  // What signs ID tokens signs no access token.
+  expect(await keys.find({ alg: 'RS256', kid: idTokens })).toMatchObject({ ok: false })
+  expect(JSON.stringify(published)).not.toMatch(/"(d|p|q|dp|dq|qi)"/)
 })
 
 test('an agent is registered with its limits, listed, switched off and on', async () => {

@@ -19,15 +19,15 @@ test('the key is kept over restarts, in a file that only its owner can read', as
   expect(second.current().kid).toBe(first.current().kid)
   expect((await stat(folder)).mode & 0o777).toBe(0o700)
   expect((await stat(join(folder, 'issuer-es256.json'))).mode & 0o777).toBe(0o600)
-  expect(Object.keys(first.jwks().keys[0] ?? {}).sort()).toEqual([
-    'alg',
-    'crv',
-    'kid',
-    'kty',
-    'use',
-    'x',
-    'y',
+  expect((await first.idTokens()).kid).toBe((await second.idTokens()).kid)
+  expect((await stat(join(folder, 'issuer-rs256.json'))).mode & 0o777).toBe(0o600)
+  const { keys } = await first.jwks()
+  expect(keys.map((key) => Object.keys(key).sort().join(' '))).toEqual([
+    'alg crv kid kty use x y',
+    'alg e kid kty n use',
   ])
+  const third = await openKeyRing(folder, clock)
+  expect((await third.idTokens()).kid).toBe((await first.idTokens()).kid)
 })
 
 test('roles add up and only users can have them', async () => {

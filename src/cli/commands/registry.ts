@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { operator } from '../../audit/record.ts'
 import type { Fga } from '../../authz/fga.ts'
-import { type Client, publicJwks, requestAlgorithms } from '../../delegation/clients.ts'
+import { type Client, idTokenAlgorithms, publicJwks, requestAlgorithms } from '../../delegation/clients.ts'
 import { allCollections } from '../../ingest/collection-list.ts'
 import { invalid } from '../../kernel/errors.ts'
 import { type Command, command, id, optional } from './command.ts'
@@ -64,29 +64,31 @@ export const registryCommands = {
       jwks: optional(publicJwks),
       notification_endpoint: optional(z.string().max(2_000)),
       request_algorithm: optional(z.enum(requestAlgorithms)),
+      id_token_algorithm: optional(z.enum(idTokenAlgorithms)),
     }),
     async ({ client_id: clientId, kind, of, title, ...registration }, { clients }) => {
       const { redirect_uris: redirectUris, jwks, notification_endpoint: notificationEndpoint } = registration
-      const { request_algorithm: requestAlgorithm } = registration
+      const { request_algorithm: requestAlgorithm, id_token_algorithm: wanted } = registration
+      // Whoever signs by FAPI's algorithms reads no others.
+      const idTokenAlgorithm = wanted ?? (requestAlgorithm === undefined ? 'RS256' : 'ES256')
       await clients.register(clientOf(clientId, kind, of), {
         title,
         redirectUris,
         jwks,
         notificationEndpoint,
         requestAlgorithm,
+        idTokenAlgorithm,
       })
       return { client: clientId }
     },
   ),
   client_list: command(z.strictObject({}), async (_, { clients }) => ({
     clients: (await clients.list()).map(
-      ({ clientId, kind, of, title, redirectUris, keys, notificationEndpoint, requestAlgorithm }) => ({
+      ({ clientId, redirectUris, notificationEndpoint, requestAlgorithm, idTokenAlgorithm, ...about }) => ({
         client: clientId,
-        kind,
-        of,
-        title,
+        ...about,
         redirect_uris: redirectUris,
-        keys,
+        id_token_algorithm: idTokenAlgorithm ?? 'ES256',
         ...(notificationEndpoint !== null && { notification_endpoint: notificationEndpoint }),
         ...(requestAlgorithm !== null && { request_algorithm: requestAlgorithm }),
       }),

@@ -16,6 +16,7 @@ export function clientMetadata(
   foreignTypes: readonly string[],
 ): AdapterPayload {
   const { clientId, title, redirectUris, jwks, kind, notificationEndpoint, requestAlgorithm } = client
+  const { idTokenAlgorithm = 'ES256' } = client
   return {
     client_id: clientId,
     client_name: title,
@@ -28,7 +29,7 @@ export function clientMetadata(
     // To a native one the library would send codes on any port of loopback: nothing there is the console.
     application_type:
       clientId !== consoleClient && redirectUris.some((uri) => uri.startsWith('http:')) ? 'native' : 'web',
-    id_token_signed_response_alg: 'ES256',
+    id_token_signed_response_alg: idTokenAlgorithm,
     // What is got out of a page by whatever means is worth nothing without its key (RFC 9449 §5.2).
     ...(clientId === consoleClient && { dpop_bound_access_tokens: true }),
     authorization_details_types: detailTypes(kind, foreignTypes),

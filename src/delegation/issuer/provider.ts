@@ -8,11 +8,11 @@ import {
 } from 'oidc-provider'
 import type { Log } from '../../kernel/log.ts'
 import { scopesOfKind } from '../claims.ts'
-import { type Clients, requestAlgorithms } from '../clients.ts'
+import { type Clients, idTokenAlgorithms, requestAlgorithms } from '../clients.ts'
 import { ownDetailTypes } from '../details.ts'
 import { proofAlgorithms } from '../dpop.ts'
 import type { People } from '../sign-in/people.ts'
-import type { KeyRing } from '../signing-key.ts'
+import type { KeyRing, SigningKey } from '../signing-key.ts'
 import type { Artifacts } from './artifacts.ts'
 import { type Backchannel, isBackchannel } from './ciba/backchannel.ts'
 import { keptSeconds, scopeTaken, secondsOf } from './ciba/wish.ts'
@@ -62,13 +62,17 @@ const accessTokenSeconds = 300
 const signInSecondsMax = 15 * minute
 
 /**
- * The library, set up. Signs with the key that is current now and knows these types of others' details: made anew
- * after a rotation, and when an API is registered that knows more.
+ * The library, set up. Signs with the keys that are current now and knows these types of others' details: made anew
+ * after a rotation, and when an API is registered that knows more. Without `idTokenKey` it gives out no tokens.
  */
-export function createProvider(deps: ProviderDeps, foreignTypes: readonly string[]): Provider {
+export function createProvider(
+  deps: ProviderDeps,
+  foreignTypes: readonly string[],
+  idTokenKey: SigningKey | undefined,
+): Provider {
   const provider: Provider = new Provider(
     deps.issuer,
-    configuration(deps, foreignTypes, () => provider),
+    configuration(deps, { foreignTypes, idTokenKey, provider: () => provider }),
   )
   // `ctx` is told about PUBLIC_URL by the mount, never by a sender's headers.
   provider.proxy = true
@@ -93,8 +97,15 @@ export function createProvider(deps: ProviderDeps, foreignTypes: readonly string
 
 function configuration(
   deps: ProviderDeps,
-  foreignTypes: readonly string[],
-  provider: () => Provider,
+  {
+    foreignTypes,
+    idTokenKey,
+    provider,
+  }: {
+    readonly foreignTypes: readonly string[]
+    readonly idTokenKey: SigningKey | undefined
+    readonly provider: () => Provider
+  },
 ): Configuration {
   const { artifacts, clients, people, grants, delegations, resources, publicUrl, keys, pages } = deps
   const { backchannel } = deps
@@ -151,7 +162,7 @@ function configuration(
   return {
     adapter: (model) => stores[model]?.(artifacts.of(model)) ?? artifacts.of(model),
     ...(documents && { fetch: documents.fetch }),
-    jwks: { keys: [keys.current().privateJwk as never] },
+    jwks: { keys: [keys.current(), idTokenKey].flatMap((key) => (key ? [key.privateJwk as never] : [])) },
     cookies: issuerCookies(publicUrl, deps.cookieKey),
     clientAuthMethods: ['none', 'private_key_jwt'],
     // A page is answered where its client's codes go, and nowhere else.
@@ -160,7 +171,7 @@ function configuration(
     assertJwtClientAuthClaimsAndHeader: async (_ctx, _claims, header) => assertIsAssertion(header),
     clientDefaults: { id_token_signed_response_alg: 'ES256', response_types: ['code'] },
     enabledJWA: {
-      idTokenSigningAlgValues: ['ES256'],
+      idTokenSigningAlgValues: [...idTokenAlgorithms],
       clientAuthSigningAlgValues: ['ES256', 'PS256', 'RS256', 'EdDSA', 'Ed25519'],
       dPoPSigningAlgValues: [...proofAlgorithms],
       requestObjectSigningAlgValues: [...requestAlgorithms],

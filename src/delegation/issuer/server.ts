@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Provider } from 'oidc-provider'
+import type { SigningKey } from '../signing-key.ts'
 import { answeredScope } from './answered-scope.ts'
 import { hostCookies, ofFlow } from './cookies.ts'
 import { createDemoConsent, type DemoConsent } from './demo-consent.ts'
@@ -38,11 +39,12 @@ export function createAuthorizationServer(deps: AuthorizationServerDeps): Author
     | undefined
   const known = createKnownTypes({ resources: deps.resources, now: () => clock.now(), log: deps.log })
 
+  let idTokenKey: SigningKey | undefined
   function current() {
-    const { kid } = keys.current()
+    const kid = `${keys.current().kid} ${idTokenKey?.kid}`
     const types = known.current().join(' ')
     if (made?.kid !== kid || made.types !== types) {
-      const provider = createProvider(deps, known.current())
+      const provider = createProvider(deps, known.current(), idTokenKey)
       provider.use(createUnavailable(deps.pages.error))
       provider.use(hostCookies)
       provider.use(typedCodes)
@@ -67,6 +69,7 @@ export function createAuthorizationServer(deps: AuthorizationServerDeps): Author
       if (!isPage(pathname)) request.headers.accept = 'application/json'
       ofFlow(request, pathname)
       await known.refresh()
+      idTokenKey = await keys.idTokens()
       const closed = new Promise<void>((resolve) => response.once('close', resolve))
       await current().answer(request, response)
       if (!response.writableEnded) response.end()

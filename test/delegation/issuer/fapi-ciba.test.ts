@@ -166,7 +166,7 @@ const modules: readonly Module[] = [
         grant_types_supported: expect.arrayContaining(['urn:openid:params:grant-type:ciba']),
         token_endpoint_auth_methods_supported: expect.arrayContaining(['private_key_jwt']),
         token_endpoint_auth_signing_alg_values_supported: expect.arrayContaining(['PS256', 'ES256']),
-        id_token_signing_alg_values_supported: ['ES256'],
+        id_token_signing_alg_values_supported: expect.arrayContaining(['ES256']),
         jwks_uri: expect.any(String),
       })
       return 'differs: but for `tls_client_certificate_bound_access_tokens`: tokens are bound by DPoP'
@@ -253,7 +253,9 @@ const modules: readonly Module[] = [
     async run() {
       for (const requested of ['120', 120]) {
         const { body } = await hand.ask(one, { ...asked, requested_expiry: requested })
-        expect(body['expires_in']).toBe(120)
+        // Less what answering took.
+        expect(body['expires_in']).toBeGreaterThan(60)
+        expect(body['expires_in']).toBeLessThanOrEqual(120)
       }
       return undefined
     },

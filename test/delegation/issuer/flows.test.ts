@@ -1,6 +1,7 @@
-import { decodeJwt, decodeProtectedHeader } from 'jose'
+import { createRemoteJWKSet, decodeJwt, decodeProtectedHeader, jwtVerify } from 'jose'
 import * as client from 'openid-client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { idTokenAlgorithms } from '../../../src/delegation/clients.ts'
 import type { Browser } from './browser.ts'
 import { type IssuerWorld, openIssuerWorld } from './world.ts'
 
@@ -87,6 +88,38 @@ describe('an agent gets a person’s consent by code and PKCE', () => {
     })
     expect((claims.exp ?? 0) - (claims.iat ?? 0)).toBeLessThanOrEqual(300)
     expect(await search(tokens.access_token)).toEqual(['handbook/travel'])
+  })
+
+  test('and an ID token by the algorithm that its client is registered with, of a key that is published', async () => {
+    const keys = createRemoteJWKSet(new URL(`${world.issuer}/jwks`))
+    for (const idTokenAlgorithm of [undefined, ...idTokenAlgorithms]) {
+      await world.service.clients.register(
+        { clientId: 'desk-app', kind: 'agent', agent: 'research-bot' },
+        { title: 'Desk', redirectUris: [world.redirectUri], jwks: undefined, idTokenAlgorithm },
+      )
+      const config = await client.discovery(new URL(world.issuer), 'desk-app', undefined, client.None(), {
+        execute: [client.allowInsecureRequests],
+      })
+      const nonce = client.randomNonce()
+      const asked = { scope: 'openid docs.search', nonce }
+      const { url, checks } = await authorize(config, asked, { objects: ['collection:handbook'] })
+      const tokens = await client.authorizationCodeGrant(config, url, { ...checks, expectedNonce: nonce })
+      expect(tokens.scope).toBe('openid docs.search')
+      expect(decodeJwt(tokens.access_token)).toMatchObject({ scope: 'docs.search' })
+      const { protectedHeader, payload } = await jwtVerify(tokens.id_token ?? '', keys, {
+        issuer: world.issuer,
+        audience: 'desk-app',
+      })
+      expect(protectedHeader.alg).toBe(idTokenAlgorithm ?? 'ES256')
+      expect(payload).toMatchObject({ sub: 'anne', nonce })
+      // The key that signs ID tokens opens nothing.
+      expect(
+        (await world.call('POST', '/retrieve', { token: tokens.id_token ?? '', body: { query: 'a' } }))
+          .status,
+      ).toBe(401)
+      const next = await client.refreshTokenGrant(config, tokens.refresh_token ?? '')
+      expect(next.scope).toBe('openid docs.search')
+    }
   })
 
   test('by a pushed request with details: the token is narrowed to the collections that were chosen', async () => {

@@ -59,8 +59,11 @@ describe('the authorization server announces only what is so:', () => {
     const other = await fetch(`${world.issuer}/.well-known/openid-configuration`)
     expect(await other.json()).toEqual(metadata)
     const { keys } = (await (await fetch(String(announced('jwks_uri')))).json()) as { keys: object[] }
-    expect(keys).toEqual([expect.objectContaining({ alg: 'ES256' })])
-    expect(announced('id_token_signing_alg_values_supported')).toEqual(['ES256'])
+    expect(keys).toEqual(
+      ['ES256', 'RS256'].map((alg) => expect.objectContaining({ alg, use: 'sig', kid: expect.any(String) })),
+    )
+    // OpenID Connect Discovery §3 wants RS256 there.
+    expect(announced('id_token_signing_alg_values_supported')).toEqual(['ES256', 'RS256'])
   })
 
   test('endpoints that answer, and tell a stranger nothing', async () => {
