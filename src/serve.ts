@@ -21,7 +21,14 @@ export async function listen({ fetch, host, port, drainMs = 10_000 }: ListenOpti
   const server = createAdaptorServer({
     fetch,
     // Slow senders may not hold a socket for ever; Node looks only every 30 s unless told.
-    serverOptions: { headersTimeout: 10_000, requestTimeout: 120_000, connectionsCheckingInterval: 5_000 },
+    // A kept connection outlasts what proxies keep and the slowest polling: many clients do not send again what they
+    // sent into one that was just closed, and Node's 5 s are the pause between two polls.
+    serverOptions: {
+      headersTimeout: 10_000,
+      requestTimeout: 120_000,
+      keepAliveTimeout: 75_000,
+      connectionsCheckingInterval: 5_000,
+    },
   }) as Server
   server.listen(port, host)
   await once(server, 'listening')

@@ -100,6 +100,11 @@ test.each([
   }
 })
 
+test('a kept connection outlasts the slowest polling, a minute', async () => {
+  const { headers } = await fetch(`http://127.0.0.1:${server.port}/healthz`)
+  expect(Number(/timeout=(\d+)/.exec(headers.get('keep-alive') ?? '')?.[1])).toBeGreaterThan(60)
+})
+
 test('HEAD has the status of GET and no body; it wants the same token', async () => {
   const whole = await sendRaw(server.port, head('HEAD', '/documents/a%2Faccess'))
   expect([whole.status, whole.body]).toEqual([200, ''])
