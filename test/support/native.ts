@@ -14,6 +14,8 @@ export interface NativeServices {
   readonly chromium: string | undefined
   /** A folder with the Python SDK of MCP and what it needs. */
   readonly mcpPython: string | undefined
+  /** A folder with Authlib and FastMCP and what they need. */
+  readonly interopPython: string | undefined
   /** A folder with the local embedding model. */
   readonly modelFolder: string | undefined
   /** The folder of the shared data sets (`data/kubernetes`, `data/cranfield`), read only. */
@@ -37,6 +39,12 @@ export const needsChromium = needs(native.chromium !== undefined, 'Chromium (CHR
 /** Options of a test or suite that runs MCP's Python SDK. */
 export const needsMcpPython = needs(native.mcpPython !== undefined, 'the Python SDK of MCP (MCP_PYTHON_PATH)')
 
+/** Options of a test or suite that runs libraries of others for Python. */
+export const needsInteropPython = needs(
+  native.interopPython !== undefined,
+  'Authlib and FastMCP (INTEROP_PYTHON_PATH)',
+)
+
 /** Options of a test or suite that embeds text. */
 export const needsModel = needs(
   native.modelFolder !== undefined,
@@ -53,7 +61,7 @@ export function needs(present: boolean, what: string): TestOptions {
 
 function readServices(env: NodeJS.ProcessEnv): NativeServices {
   const { TEST_DATABASE_URL, OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN, EMBEDDINGS_MODEL_PATH, REMIT_SHARED } = env
-  const { CHROMIUM_PATH, MCP_PYTHON_PATH } = env
+  const { CHROMIUM_PATH, MCP_PYTHON_PATH, INTEROP_PYTHON_PATH } = env
   const { KEYCLOAK_TEST_URL, KEYCLOAK_TEST_USER, KEYCLOAK_TEST_PASSWORD } = env
   // A server without its token would fail every test with 401s: half a setting is a mistake, not an absence.
   if (Boolean(OPENFGA_TEST_URL) !== Boolean(OPENFGA_TEST_TOKEN))
@@ -72,6 +80,7 @@ function readServices(env: NodeJS.ProcessEnv): NativeServices {
         : undefined,
     chromium: CHROMIUM_PATH || undefined,
     mcpPython: MCP_PYTHON_PATH || undefined,
+    interopPython: INTEROP_PYTHON_PATH || undefined,
     modelFolder: EMBEDDINGS_MODEL_PATH || undefined,
     shared: REMIT_SHARED || undefined,
   }
