@@ -1,10 +1,13 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { spawn } from 'node:child_process'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { operator, record } from '../../src/audit/record.ts'
+import { listen } from '../../src/serve.ts'
 import { type FaultyDatabase, faultyDatabase } from '../security/faulty-database.ts'
 import { type FaultyOpenFga, startFaultyOpenFga } from '../security/faulty-openfga.ts'
+import { freePort } from '../support/port.ts'
 import { openWorld, type World } from '../support/world.ts'
 
 let faulty: FaultyOpenFga
@@ -251,6 +254,24 @@ describe("the operators' listener", () => {
       }
       for (const path of ['/metrics', '/readyz'])
         expect((await ask(path, { authorization: `Bearer ${bearer}` })).status).toBe(200)
+    })
+
+    test('is well for the image’s own check, which brings that token, and for no check without', async () => {
+      const file = await fileOf(`${bearer}\n`)
+      await using guarded = await openWorld({ env: { OPS_BEARER_FILE: file } })
+      const port = await freePort()
+      const { ops } = guarded.service
+      await using _listening = await listen({ fetch: ops.fetch, host: '127.0.0.1', port, drainMs: 100 })
+      const dockerfile = await readFile(new URL('../../Dockerfile', import.meta.url), 'utf8')
+      const [, command = '[]'] = /^HEALTHCHECK [^[]*CMD (\[.*\])$/m.exec(dockerfile) ?? []
+      const [, ...args] = JSON.parse(command) as string[]
+      const check = (env: object) =>
+        new Promise<number | null>((resolve) => {
+          const given = args.map((one) => one.replace(':8788/', `:${port}/`))
+          spawn(process.execPath, given, { env: { PATH: process.env['PATH'], ...env } }).on('exit', resolve)
+        })
+      expect(await check({ OPS_BEARER_FILE: file })).toBe(0)
+      expect(await check({})).toBe(1)
     })
 
     test.each([

@@ -124,6 +124,24 @@ describe('sign-in through a trusted issuer', () => {
     expect(await found(tokens.access_token)).toEqual([])
   })
 
+  test('shows no more than a password to other APIs while its link is less than a day old', async () => {
+    double.person = { sub: 'u-1', name: 'Anne', amr: ['pwd', 'otp', 'mfa'] }
+    const amrOf = async (linkedAt: Date) => {
+      await world.database.query('delete from account_links')
+      await world.database.query("insert into account_links values ($1, 'u-1', 'anne', $2)", [
+        double.issuer,
+        linkedAt,
+      ])
+      const browser = world.browser()
+      const { access_token: given } = await token(browser, (page) => through(browser, page))
+      const { sub, amr } = decodeJwt(given)
+      return { sub, amr }
+    }
+    expect(await amrOf(new Date(Date.now() + later - 60_000))).toEqual({ sub: 'anne', amr: ['pwd'] })
+    const settled = await amrOf(new Date(Date.now() + later - 86_400_001))
+    expect(settled).toEqual({ sub: 'anne', amr: ['pwd', 'otp', 'mfa'] })
+  })
+
   test('is the local account once they are linked, and no more when the link has ended', async () => {
     const account = { issuer: double.issuer, sub: 'u-1' }
     await world.database.query("insert into account_links values ($1, 'u-1', 'anne', now())", [double.issuer])
