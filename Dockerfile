@@ -17,7 +17,7 @@ COPY package.json package-lock.json .npmrc ./
 COPY packages packages
 RUN npm ci --omit=dev --ignore-scripts && npm cache clean --force
 
-COPY model.fga model.fga.yaml ./
+COPY model.fga model.fga.yaml model.allow-list.yaml ./
 COPY migrations migrations
 # Every refusal points to its page.
 COPY docs/errors docs/errors

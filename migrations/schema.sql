@@ -607,6 +607,7 @@ create table model_plans (
   created_at timestamp with time zone not null,
   expires_at timestamp with time zone not null,
   tests jsonb,
+  allow_list text,
   constraint model_plans_pkey PRIMARY KEY (id),
   constraint model_plans_state_check CHECK ((state = ANY (ARRAY['open'::text, 'active'::text])))
 );
@@ -657,6 +658,7 @@ create table models (
   plan text,
   activated_by text[] not null,
   activated_at timestamp with time zone not null,
+  allow_list text,
   constraint models_pkey PRIMARY KEY (id)
 );
 

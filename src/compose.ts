@@ -94,7 +94,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
   const vault = await openVault({ ...given, requireSession })
   const calls = createVaultCalls({ database, vault, grants, outbound, log })
   const keeping = await openRecord(given)
-  const ingestion = stack.use(await openIngestion({ ...given, fga, retrieval }))
+  const ingestion = stack.use(await openIngestion({ ...given, fga, allowList: authz.allowList, retrieval }))
   const { ingest } = ingestion
   // Jobs of an older copy would write what was taken away since.
   // After a recovery what was removed since the copy is to be sent again first: an hour is left for it.

@@ -12,15 +12,17 @@ export interface Polarity {
   restricts(tuple: TupleKey): boolean
 }
 
-/**
- * Relations whose tuples may let somebody read, and those whose tuples may keep somebody from it. One that a model does not
- * know may do both; one that leads to no reading at all grants something else, such as the right to write.
- */
-export function polarityOf(model: Model): Polarity {
+type Side = 'grants' | 'restricts'
+type Sides = Readonly<Record<Side, ReadonlySet<Relation>>>
+
+/** What these relations rest on, on either side of each `but not`; `direct`: by tuples of its own. */
+export function sidesOf(
+  model: Model,
+  roots: readonly (Relation | undefined)[],
+): { readonly seen: Sides; readonly direct: Sides } {
   const seen = { grants: new Set<Relation>(), restricts: new Set<Relation>() }
   // Whose own tuples count on that side: those of `[user] but not …` give, those of `… but not [user]` take.
   const direct = { grants: new Set<Relation>(), restricts: new Set<Relation>() }
-  type Side = keyof typeof seen
   const other = (side: Side): Side => (side === 'grants' ? 'restricts' : 'grants')
 
   function visit(relation: Relation | undefined, side: Side): void {
@@ -51,8 +53,19 @@ export function polarityOf(model: Model): Polarity {
     }
   }
 
-  for (const name of ['can_read', 'can_be_told', 'can_read_delegated'])
-    visit(model.types.get('document')?.get(name), 'grants')
+  for (const root of roots) visit(root, 'grants')
+  return { seen, direct }
+}
+
+/**
+ * Relations whose tuples may let somebody read, and those whose tuples may keep somebody from it. One that a model does not
+ * know may do both; one that leads to no reading at all grants something else, such as the right to write.
+ */
+export function polarityOf(model: Model): Polarity {
+  const { direct } = sidesOf(
+    model,
+    ['can_read', 'can_be_told', 'can_read_delegated'].map((name) => model.types.get('document')?.get(name)),
+  )
   const relationOf = ({ object, relation }: TupleKey): Relation | undefined =>
     model.types.get(object.slice(0, object.indexOf(':')))?.get(relation)
   return {

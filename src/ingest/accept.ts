@@ -1,4 +1,5 @@
 import { record } from '../audit/record.ts'
+import { assertInForce } from '../authz/allow-list/in-force.ts'
 import type { AppError } from '../kernel/errors.ts'
 import { documentObject, splitObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
@@ -51,9 +52,10 @@ export async function acceptDocuments(
   const refusals = await context.locks.hold(
     objects,
     async (hold) => {
+      const allowList = context.allowList()
       const fields = await readFields(database)
       const planned = await plan(
-        { database, fga, now: clock.now() },
+        { database, fga, allowList, now: clock.now() },
         writer.subject,
         items.map(({ input }) => input),
       )
@@ -65,7 +67,10 @@ export async function acceptDocuments(
       })
       const refused = checked.find((entry) => !entry.ok)
       if (accepting.onRefused === 'throw' && refused?.ok === false) throw refused.error
-      const committed = await hold.transaction((sql) => commit(context, sql, writer, accepting, checked))
+      const committed = await hold.transaction(async (sql) => {
+        await assertInForce(sql, allowList)
+        return commit(context, sql, writer, accepting, checked)
+      })
       for (const { input } of items) await step('accepted', input.id)
       await settleFolders(context, committed.tags)
       for (const id of committed.narrowed) {

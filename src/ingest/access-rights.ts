@@ -1,5 +1,6 @@
+import type { AllowList, Operation } from '../authz/allow-list/allow-list.ts'
+import { isFiled } from '../authz/allow-list/problems.ts'
 import type { Tuple } from '../authz/fga.ts'
-import { type Operation, requirementOf } from '../authz/tuples.ts'
 import { splitObject } from '../kernel/ids.ts'
 import type { Scope } from '../kernel/principal.ts'
 import type { IngestContext, Writer } from './deps.ts'
@@ -83,11 +84,12 @@ const refused = 'This caller may not change this tuple.'
 
 /** Why the caller may not make this entry, or undefined. Says the same for what is missing and what is others'. */
 export function refusalOf(
+  list: AllowList,
   caller: Caller,
   { tuple, operation }: Entry,
   facts: ObjectFacts,
 ): string | undefined {
-  const requirement = requirementOf(tuple, operation)
+  const requirement = list.requirementOf(tuple, operation)
   const { rights, collections, folders } = facts
   const isService = caller.kind === 'service'
   const writesDocs = isService && caller.scopes.has('docs.write')
@@ -102,14 +104,17 @@ export function refusalOf(
           caller.prefixes.some((prefix) => prefix !== '' && requirement.id.startsWith(prefix))
         )
       case 'security':
-        return caller.kind === 'administrator' && collectionOf(requirement.object, facts) !== undefined
+        return (
+          caller.kind === 'administrator' &&
+          (!isFiled(splitObject(requirement.object).type) ||
+            collectionOf(requirement.object, facts) !== undefined)
+        )
       case 'everybody': {
         const collection = collectionOf(requirement.object, facts)
         if (collection === undefined) return false
         if (caller.kind === 'administrator') return true
-        const relation = requirement.object.startsWith('document:') ? 'writer' : 'tagger'
         const open = operation === 'delete' || collections.get(collection)?.publicAllowed === true
-        return writesDocs && open && rights.has(relation, collection)
+        return writesDocs && open && rights.has(requirement.right, collection)
       }
       case 'document_writer': {
         const collection = collectionOf(`document:${requirement.document}`, facts)

@@ -4,6 +4,7 @@ import type { Sql } from '../store/sql.ts'
 import type { Entry } from './access-rights.ts'
 import { readDocuments } from './facts.ts'
 import { fileFolders } from './folders.ts'
+import { isTagged } from './settle.ts'
 import { addTags, type Mark, markUnsettled, removeTags, type Tag, tagKey, toTag } from './tags.ts'
 
 export interface StoredChange {
@@ -15,15 +16,9 @@ export interface StoredChange {
   readonly fresh: readonly FgaObject[]
 }
 
-const tracked = new Set(['document', 'folder', 'collection'])
-// Kept by the registry of services, not as tags: see settle.ts.
-const untracked = new Set(['writer', 'tagger', 'organization'])
-
 /** Makes our tags say what the change wants, in the caller's transaction and before OpenFGA hears of it. */
 export async function storeChange(sql: Sql, entries: readonly Entry[]): Promise<StoredChange> {
-  const ours = entries.filter(
-    ({ tuple }) => tracked.has(splitObject(tuple.object).type) && !untracked.has(tuple.relation),
-  )
+  const ours = entries.filter(({ tuple }) => isTagged(splitObject(tuple.object).type, tuple.relation))
   const objects = [...new Set(ours.map(({ tuple }) => tuple.object))]
   const before = await sql.query<{ object: string }>('select object from unsettled where object = any($1)', [
     objects,

@@ -1,6 +1,7 @@
 import { record } from '../audit/record.ts'
+import type { AllowList } from '../authz/allow-list/allow-list.ts'
+import { assertInForce } from '../authz/allow-list/in-force.ts'
 import { type Tuple, type TupleKey, tupleId } from '../authz/fga.ts'
-import { misfitOf } from '../authz/tuples.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
 import { splitObject } from '../kernel/ids.ts'
 import { type Caller, type Entry, readObjects, refusalOf } from './access-rights.ts'
@@ -24,7 +25,7 @@ const tuplesMax = 100
 const pageMax = 99
 
 /**
- * Changes tuples by the allow-list of src/authz/tuples.ts, in one Write to OpenFGA, in force when this returns.
+ * Changes tuples by the allow-list of the model in force, in one Write to OpenFGA, in force when this returns.
  * Throws `invalid_request` naming the tuple that does not fit the model, `forbidden` naming the one that this
  * caller may not touch, `conflict` for one that exists with another end; then nothing of it is written. A folder that
  * would lie in itself is `invalid_request`.
@@ -37,17 +38,20 @@ export async function changeAccess(
   signal?: AbortSignal,
 ): Promise<readonly JobNote[]> {
   const entries = entriesOf(change)
-  assertFits(entries)
+  assertFits(context.allowList(), entries)
   return context.locks.hold(
     locksFor(entries),
     async (hold) => {
+      // Again: while others held what this changes, another model may have come into force.
+      const list = context.allowList()
+      assertFits(list, entries)
       const facts = await readObjects(context, caller, entries)
       for (const entry of entries) {
-        const refused = refusalOf(caller, entry, facts)
+        const refused = refusalOf(list, caller, entry, facts)
         if (refused !== undefined) throw new AppError('forbidden', { field: entry.field, public: refused })
       }
       await assertNoCircle(context.database, entries)
-      await assertSameEnds(context, entries)
+      await assertSameEnds(context, list, entries)
       const kept = caller.kind === 'service' ? await keepSensitive(context, entries, facts) : []
       const all = [...entries, ...kept]
       if (!(await hold.isOrderly(changeOf(all))))
@@ -55,7 +59,7 @@ export async function changeAccess(
           'writes',
           'Too many tuples at once that may give as well as take: parents, filings, members.',
         )
-      await writeChange(context, hold, caller.writer, all)
+      await writeChange(context, list, hold, caller.writer, all)
       return kept.map(({ tuple }) => ({
         id: splitObject(tuple.object).id,
         code: 'sensitivity_kept',
@@ -77,15 +81,16 @@ export async function applyTuples(
   change: AccessChange,
 ): Promise<void> {
   const entries = entriesOf(change)
+  const list = context.allowList()
   for (let from = 0; from < entries.length; from += pageMax) {
     const page = entries.slice(from, from + pageMax)
     for (const { tuple, operation, field } of page) {
-      const misfit = misfitOf(tuple, operation)
+      const misfit = list.misfitOf(tuple, operation)
       if (misfit !== undefined) throw invalid(`${field}.${misfit.field}`, misfit.detail)
     }
     await context.locks.hold(locksFor(page), async (hold) => {
       await assertNoCircle(context.database, page)
-      await writeChange(context, hold, writer, page)
+      await writeChange(context, list, hold, writer, page)
     })
   }
 }
@@ -100,13 +105,13 @@ function locksFor(entries: readonly Entry[]): readonly string[] {
   return [...new Set([...objects, ...(entries.some(writesFolderParent) ? [foldersLock] : [])])].sort()
 }
 
-function assertFits(entries: readonly Entry[]): void {
+function assertFits(list: AllowList, entries: readonly Entry[]): void {
   if (entries.length === 0) throw invalid('writes', 'At least one tuple is needed.')
   if (entries.length > tuplesMax)
     throw invalid('writes', `At most ${tuplesMax} tuples, writes and deletes together.`)
   const seen = new Set<string>()
   for (const { tuple, operation, field } of entries) {
-    const misfit = misfitOf(tuple, operation)
+    const misfit = list.misfitOf(tuple, operation)
     if (misfit !== undefined) throw invalid(`${field}.${misfit.field}`, misfit.detail)
     if (seen.has(tupleId(tuple))) throw invalid(field, 'This tuple is named twice.')
     seen.add(tupleId(tuple))
@@ -114,13 +119,12 @@ function assertFits(entries: readonly Entry[]): void {
 }
 
 /** OpenFGA cannot change a stored tuple's end in one Write, and would fail the whole. */
-async function assertSameEnds({ fga }: IngestContext, entries: readonly Entry[]): Promise<void> {
-  const expiring = entries.filter(
-    ({ tuple, operation }) =>
-      operation === 'write' &&
-      ['viewer', 'member'].includes(tuple.relation) &&
-      (tuple.user.startsWith('user:') || tuple.user.endsWith('#member')),
-  )
+async function assertSameEnds(
+  { fga }: IngestContext,
+  list: AllowList,
+  entries: readonly Entry[],
+): Promise<void> {
+  const expiring = entries.filter(({ tuple, operation }) => operation === 'write' && list.mayEnd(tuple))
   const found = await Promise.all(
     expiring.map(async ({ tuple: { user, relation, object, condition } }) => {
       for await (const stored of fga.read({ user, relation, object })) {
@@ -143,6 +147,7 @@ const endOf = (condition: Tuple['condition']): number | undefined =>
 
 async function writeChange(
   context: IngestContext,
+  list: AllowList,
   hold: Hold,
   writer: Writer,
   entries: readonly Entry[],
@@ -154,6 +159,7 @@ async function writeChange(
     joins.map(({ tuple }) => toTag(tuple)),
   )
   const { waiting, marked, fresh } = await hold.transaction(async (sql) => {
+    await assertInForce(sql, list)
     const stored = await storeChange(sql, entries)
     const { writes, deletes } = changeOf(entries)
     await record(sql, writer, {

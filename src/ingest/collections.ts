@@ -1,6 +1,8 @@
 import { record } from '../audit/record.ts'
+import type { AllowList } from '../authz/allow-list/allow-list.ts'
+import { assertInForce } from '../authz/allow-list/in-force.ts'
 import { type Tuple, type TupleKey, tupleId } from '../authz/fga.ts'
-import { invalid } from '../kernel/errors.ts'
+import { AppError, invalid } from '../kernel/errors.ts'
 import { collectionObject, type FgaObject, isId } from '../kernel/ids.ts'
 import type { IngestContext, Writer } from './deps.ts'
 import type { FieldType } from './facts.ts'
@@ -31,10 +33,13 @@ export async function saveCollection(
 ): Promise<void> {
   assertInput(input)
   const object = collectionObject(input.id)
+  const list = context.allowList()
+  assertMayWrite(list, object, input)
   await context.locks.hold(
     [object],
     async (hold) => {
       await hold.transaction(async (sql) => {
+        await assertInForce(sql, list)
         await sql.query(
           `insert into collections (id, title, public_allowed) values ($1, $2, $3)
          on conflict (id) do update set title = excluded.title, public_allowed = excluded.public_allowed`,
@@ -57,6 +62,32 @@ function assertInput({ id, writers = [], taggers = [], organization }: Collectio
     )
     if (wrong >= 0) throw invalid(`${field}.${wrong}`, 'Must be service:NAME.')
   }
+}
+
+/** Who saves a collection is an administrator, or the operator. */
+function assertMayWrite(
+  list: AllowList,
+  object: FgaObject,
+  { writers = [], taggers = [], organization }: CollectionInput,
+): void {
+  const tuples = [
+    ...writers.map((user, index) => ({ field: `writers.${index}`, user, relation: 'writer' })),
+    ...taggers.map((user, index) => ({ field: `taggers.${index}`, user, relation: 'tagger' })),
+    ...(organization === undefined
+      ? []
+      : [{ field: 'organization', user: `organization:${organization}`, relation: 'organization' }]),
+  ]
+  const wrong = tuples.find(({ user, relation }) => {
+    const tuple = { user, relation, object }
+    return (
+      list.misfitOf(tuple, 'write') !== undefined || list.requirementOf(tuple, 'write').kind !== 'security'
+    )
+  })
+  if (wrong !== undefined)
+    throw new AppError('forbidden', {
+      field: wrong.field,
+      public: 'The allow-list lets no administrator write this.',
+    })
 }
 
 async function rightsChange(

@@ -1,4 +1,5 @@
 import type { Who } from '../audit/record.ts'
+import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import type { Fga } from '../authz/fga.ts'
 import type { Queue } from '../jobs/queue.ts'
 import type { Clock } from '../kernel/clock.ts'
@@ -79,6 +80,8 @@ export interface IngestLimits {
 export interface IngestContext {
   readonly database: Database
   readonly fga: Fga
+  /** Who may write which tuples under the model in force; throws where nobody may. */
+  readonly allowList: () => AllowList
   readonly queue: Queue
   readonly locks: Locks
   /** Left out: keyword mode, chunks have no vectors. */

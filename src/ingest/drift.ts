@@ -1,6 +1,6 @@
 import { operator, record } from '../audit/record.ts'
+import { requestOnly } from '../authz/allow-list/reserved.ts'
 import { type TupleKey, tupleId } from '../authz/fga.ts'
-import { requestOnly } from '../authz/tuples.ts'
 import { type FgaObject, splitObject } from '../kernel/ids.ts'
 import type { IngestContext } from './deps.ts'
 import { settleObject } from './settle.ts'

@@ -1,8 +1,10 @@
+import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import type { Fga } from '../authz/fga.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
 import { documentObject, splitObject } from '../kernel/ids.ts'
 import { isDate } from '../kernel/instant.ts'
 import type { Sql } from '../store/sql.ts'
+import { leftBy, settingRefused } from './by-allow-list.ts'
 import { type DocumentFacts, type FieldType, readCollections, readDocuments, readFolders } from './facts.ts'
 import { askRights, type Rights } from './rights.ts'
 import { askSensitivity } from './sensitivity.ts'
@@ -35,6 +37,7 @@ export type Planned =
 export interface PlanDeps {
   readonly database: Sql
   readonly fga: Fga
+  readonly allowList: AllowList
   readonly now: number
 }
 
@@ -47,7 +50,7 @@ export async function plan(
   subject: string,
   placements: readonly Placement[],
 ): Promise<Planned[]> {
-  const { database, fga, now } = deps
+  const { database, fga, allowList, now } = deps
   const documents = await readDocuments(
     database,
     placements.map(({ id }) => id),
@@ -73,13 +76,20 @@ export async function plan(
   // Grows with each placement: a folder is filed by the first that mentions it.
   const filed = new Map(folders)
   const known = { documents, collections, folders: filed, rights }
-  const errors = placements.map((placement) => {
-    const error = refusal(placement, known)
+  const wantedTags = placements.map(({ collection, access }) => tagsOf(collection, access))
+  const errors = placements.map((placement, index) => {
+    const { collection } = placement
+    const unfiled = foldersOf(placement).filter((folder) => !filed.has(folder))
+    const error =
+      refusal(placement, known) ??
+      settingRefused(allowList, documentObject(placement.id), wantedTags[index] ?? [], {
+        folders: unfiled,
+        collection,
+      })
     if (error !== undefined) return error
-    for (const folder of foldersOf(placement)) if (!filed.has(folder)) filed.set(folder, placement.collection)
+    for (const folder of unfiled) filed.set(folder, collection)
     return undefined
   })
-  const wantedTags = placements.map(({ collection, access }) => tagsOf(collection, access))
   // Those of whom the change could end that they are sensitive.
   const atRisk = placements.flatMap(({ id, access }, index) => {
     const facts = documents.get(id)
@@ -95,10 +105,17 @@ export async function plan(
     const facts = documents.get(placement.id)
     const asked = wantedTags[index] ?? []
     const kept = sensitivity.of(documentObject(placement.id)) && !sensitivity.by(asked)
-    const tags = kept ? [...asked, sensitiveTag] : asked
+    const left = leftBy(
+      allowList,
+      documentObject(placement.id),
+      facts === undefined ? [] : [...facts.tags, ...facts.pendingTags],
+      asked,
+    )
+    if (left.refused !== undefined) return { ok: false, error: left.refused }
+    const tags = [...asked, ...(kept ? [sensitiveTag] : []), ...left.kept]
     if (parentsMoved(facts?.tags ?? [], tags) > parentsMovedMax)
       return { ok: false, error: invalid('access.parents', tooManyParents) }
-    const next = narrow(facts?.tags ?? [], tags)
+    const next = narrow(facts?.tags ?? [], tags, (relation) => allowList.isWidening('document', relation))
     // A parent lets people read and makes sensitive: one that goes now, or comes with the content, must not leave what is
     // live ordinary meanwhile.
     const bare = sensitivity.by(tags) && !sensitivity.by(next)

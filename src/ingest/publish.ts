@@ -19,13 +19,15 @@ export async function publish(
   hold: Hold,
   task: { readonly document: string; readonly revision: number },
 ): Promise<string | undefined> {
-  const { database, step, corpusChanged } = context
+  const { database, step, corpusChanged, allowList } = context
   const revision = await readRevision(database, task.document, task.revision)
   if (revision === undefined) return undefined
   const object = documentObject(revision.id)
   const current = (await readTags(database, [object])).get(object) ?? []
+  const list = allowList()
   await hold.transaction(async (sql) => {
-    if (widens(current, revision.access)) await hide(sql, revision.docNo)
+    if (widens(current, revision.access, (relation) => list.isWidening('document', relation)))
+      await hide(sql, revision.docNo)
     await setTags(sql, object, revision.access, { purge: revision.creates })
   })
   await step('hidden', revision.id)

@@ -1,4 +1,6 @@
 import { record } from '../audit/record.ts'
+import type { AllowList } from '../authz/allow-list/allow-list.ts'
+import { assertInForce } from '../authz/allow-list/in-force.ts'
 import { tupleId } from '../authz/fga.ts'
 import { AppError } from '../kernel/errors.ts'
 import { documentObject } from '../kernel/ids.ts'
@@ -29,15 +31,16 @@ export async function retag(
   return locks.hold(
     [object],
     async (hold) => {
+      const allowList = context.allowList()
       const facts = (await readDocuments(database, [id])).get(id)
       // Also where nothing is there: a 404 at once would tell that from one of others.
-      const [planned] = await plan({ database, fga, now: clock.now() }, writer.subject, [
+      const [planned] = await plan({ database, fga, allowList, now: clock.now() }, writer.subject, [
         { id, collection: facts?.collection ?? newId(), access },
       ])
       if (facts === undefined || (!facts.isLive && !facts.isPending)) throw new AppError('not_found')
       if (planned === undefined) throw new AppError('not_found')
       if (!planned.ok) throw planned.error.field === 'collection' ? new AppError('not_found') : planned.error
-      await apply(hold, writer, id, access, facts, planned.plan)
+      await apply(allowList, hold, writer, id, access, facts, planned.plan)
       await settleFolders(context, planned.plan.tags)
       await settleObject(context, hold, object)
       return planned.plan.sensitivityKept
@@ -49,6 +52,7 @@ export async function retag(
 }
 
 async function apply(
+  allowList: AllowList,
   hold: Hold,
   writer: Writer,
   id: string,
@@ -58,6 +62,7 @@ async function apply(
 ): Promise<void> {
   const object = documentObject(id)
   await hold.transaction(async (sql) => {
+    await assertInForce(sql, allowList)
     await fileFolders(sql, facts.collection, newFolders)
     if (facts.isPending) {
       await sql.query(

@@ -1,3 +1,4 @@
+import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import { type Fga, type Tuple, type TupleKey, tupleId } from '../authz/fga.ts'
 import { type FgaObject, splitObject } from '../kernel/ids.ts'
 import type { IngestContext } from './deps.ts'
@@ -9,19 +10,28 @@ export interface Settled {
   readonly removed: readonly TupleKey[]
 }
 
-// Tuples that our tags speak for. Writers, taggers, lendings and grants on the same objects are others'.
-const managed: Readonly<Record<string, ReadonlySet<string>>> = {
-  document: new Set(['filed_in', 'owner', 'parent', 'viewer', 'blocked', 'sensitive']),
-  folder: new Set(['filed_in', 'parent', 'viewer', 'sensitive']),
-  collection: new Set(['viewer', 'sensitive']),
-}
+const tagged: ReadonlySet<string> = new Set(['document', 'folder', 'collection'])
+// Kept by the registry of services and with the collection itself.
+const untagged: ReadonlySet<string> = new Set([
+  'collection#writer',
+  'collection#tagger',
+  'collection#organization',
+])
+
+/** Whether tuples of callers on it are kept as tags. */
+export const isTagged = (type: string, relation: string): boolean =>
+  tagged.has(type) && !untagged.has(`${type}#${relation}`)
+
+/** Whether our tags speak for all tuples of it. Lendings, grants and what no row lets anybody write are others'. */
+const isOurs = (list: AllowList, type: string, relation: string): boolean =>
+  isTagged(type, relation) && (relation === 'filed_in' || list.has(type, relation))
 
 /**
  * Makes OpenFGA hold exactly the tags of `object`, and takes its unsettled mark away. May run twice. The caller holds the
  * object and is not inside a transaction: the embedded engine writes to the same single-session database.
  */
 export function settleObject(
-  { database, fga }: Pick<IngestContext, 'database' | 'fga'>,
+  { database, fga, allowList }: Pick<IngestContext, 'database' | 'fga' | 'allowList'>,
   hold: Hold,
   object: FgaObject,
 ): Promise<Settled> {
@@ -32,7 +42,7 @@ export function settleObject(
     )
     const tags = (await readTags(database, [object])).get(object) ?? []
     const wanted = tags.map((tag) => toTuple(object, tag))
-    const settled = await differenceOf(fga, object, wanted, mark?.purge ?? false)
+    const settled = await differenceOf(fga, allowList, object, wanted, mark?.purge ?? false)
     await hold.write({ deletes: settled.removed, writes: settled.added })
     if (mark !== undefined) await hold.transaction((sql) => unmark(sql, [{ object, number: mark.number }]))
     return settled
@@ -41,11 +51,12 @@ export function settleObject(
 
 async function differenceOf(
   fga: Pick<Fga, 'read'>,
+  allowList: () => AllowList,
   object: FgaObject,
   wanted: readonly Tuple[],
   purge: boolean,
 ): Promise<Settled> {
-  const ours = managed[splitObject(object).type]
+  const { type } = splitObject(object)
   const wantedById = new Map(wanted.map((tuple) => [tupleId(tuple), tuple]))
   const present = new Map<string, Tuple>()
   for await (const tuple of fga.read({ object })) present.set(tupleId(tuple), tuple)
@@ -53,11 +64,14 @@ async function differenceOf(
   for (const [id, { user, relation, condition }] of present) {
     const target = wantedById.get(id)
     if (target !== undefined && sameEnd(target.condition, condition)) continue
-    if (target === undefined && !purge && ours?.has(relation) !== true) continue
+    if (target === undefined && !purge && !isOurs(allowList(), type, relation)) continue
     removed.push({ user, relation, object })
   }
   const gone = new Set(removed.map(tupleId))
-  const added = wanted.filter((tuple) => !present.has(tupleId(tuple)) || gone.has(tupleId(tuple)))
+  // What another model took stays a tag: under this one it would keep all else from being settled.
+  const added = wanted.filter(
+    (tuple) => (!present.has(tupleId(tuple)) || gone.has(tupleId(tuple))) && allowList().isStorable(tuple),
+  )
   return { added, removed }
 }
 

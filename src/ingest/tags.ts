@@ -12,8 +12,8 @@ export interface Tag {
   readonly expiresAt?: string
 }
 
-// What more of means more access. `blocked` and `sensitive` take access away.
-const widening = new Set(['filed_in', 'owner', 'parent', 'viewer'])
+/** Whether more of a relation means more access, by the model's rules: `blocked` and `sensitive` take access away. */
+export type IsWidening = (relation: string) => boolean
 
 export const tagKey = ({ relation, subject }: Pick<Tag, 'relation' | 'subject'>): string =>
   `${relation} ${subject}`
@@ -51,28 +51,28 @@ const endOf = ({ expiresAt }: Tag): number =>
  * What may be in force before new content is published: everything that `wanted` takes away is gone already,
  * nothing that it adds is there yet.
  */
-export function narrow(current: readonly Tag[], wanted: readonly Tag[]): Tag[] {
+export function narrow(current: readonly Tag[], wanted: readonly Tag[], isWidening: IsWidening): Tag[] {
   const next = new Map(wanted.map((tag) => [tagKey(tag), tag]))
   const kept = current.flatMap((tag) => {
-    if (!widening.has(tag.relation)) return [tag]
+    if (!isWidening(tag.relation)) return [tag]
     const later = next.get(tagKey(tag))
     if (later === undefined) return []
     return [endOf(later) < endOf(tag) ? later : tag]
   })
   const known = new Set(kept.map(tagKey))
-  return [...kept, ...wanted.filter((tag) => !widening.has(tag.relation) && !known.has(tagKey(tag)))]
+  return [...kept, ...wanted.filter((tag) => !isWidening(tag.relation) && !known.has(tagKey(tag)))]
 }
 
 /** Whether anybody could read more under `wanted` than under `current`. */
-export function widens(current: readonly Tag[], wanted: readonly Tag[]): boolean {
+export function widens(current: readonly Tag[], wanted: readonly Tag[], isWidening: IsWidening): boolean {
   const before = new Map(current.map((tag) => [tagKey(tag), tag]))
   const after = new Set(wanted.map(tagKey))
   const grants = wanted.some((tag) => {
-    if (!widening.has(tag.relation)) return false
+    if (!isWidening(tag.relation)) return false
     const known = before.get(tagKey(tag))
     return known === undefined || endOf(tag) > endOf(known)
   })
-  return grants || current.some((tag) => !widening.has(tag.relation) && !after.has(tagKey(tag)))
+  return grants || current.some((tag) => !isWidening(tag.relation) && !after.has(tagKey(tag)))
 }
 
 export function sameTags(one: readonly Tag[], other: readonly Tag[]): boolean {

@@ -1,7 +1,9 @@
 import { record } from '../audit/record.ts'
+import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import { AppError } from '../kernel/errors.ts'
 import { documentObject } from '../kernel/ids.ts'
 import type { Sql } from '../store/sql.ts'
+import { keptOf } from './by-allow-list.ts'
 import type { IngestContext, Writer } from './deps.ts'
 import { readDocuments } from './facts.ts'
 import { insertItem } from './job-store.ts'
@@ -9,7 +11,7 @@ import { hide } from './publish.ts'
 import { askRights } from './rights.ts'
 import { askSensitivity } from './sensitivity.ts'
 import { settleObject } from './settle.ts'
-import { setTags } from './tags.ts'
+import { setTags, type Tag } from './tags.ts'
 
 export interface Withdrawing {
   readonly jobId: string
@@ -53,12 +55,15 @@ export async function withdrawDocuments(
         if (facts === undefined || !rights.has('writer', facts.collection)) throw new AppError('not_found')
       }
       const sensitivity = await askSensitivity({ fga, now }, documents)
+      const list = listOf(context)
       await hold.transaction(async (sql) => {
         await begin?.(sql)
         for (const id of ids) {
           const facts = documents.get(id)
           if (facts === undefined) continue
-          await bury(sql, id, facts.docNo, sensitivity.of(documentObject(id)))
+          const object = documentObject(id)
+          const kept = keptOf(list, object, [...facts.tags, ...facts.pendingTags])
+          await bury(sql, id, facts.docNo, sensitivity.of(object), kept)
           await insertItem(sql, { jobId, documentId: id, state: 'done' })
           if (!facts.isWithdrawn) {
             await record(sql, writer, {
@@ -78,7 +83,22 @@ export async function withdrawDocuments(
   jobChanged(jobId)
 }
 
-async function bury(sql: Sql, id: string, docNo: number, isSensitive: boolean): Promise<void> {
+// Nothing keeps a document from being withdrawn: where no list can be used, all that might be kept is.
+function listOf({ allowList }: IngestContext): AllowList | undefined {
+  try {
+    return allowList()
+  } catch {
+    return undefined
+  }
+}
+
+async function bury(
+  sql: Sql,
+  id: string,
+  docNo: number,
+  isSensitive: boolean,
+  kept: readonly Tag[],
+): Promise<void> {
   await hide(sql, docNo)
   await sql.query(
     `update documents set accepted_revision = accepted_revision + 1, accepted_version = null, source_version = null,
@@ -87,5 +107,5 @@ async function bury(sql: Sql, id: string, docNo: number, isSensitive: boolean): 
      where doc_no = $1`,
     [docNo, isSensitive],
   )
-  await setTags(sql, documentObject(id), [], { purge: true })
+  await setTags(sql, documentObject(id), kept, { purge: true })
 }

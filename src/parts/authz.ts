@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
+import type { AllowList } from '../authz/allow-list/allow-list.ts'
+import { followAllowList } from '../authz/allow-list/in-force.ts'
 import { createWhy, type Why } from '../authz/explain/why.ts'
 import type { Fga } from '../authz/fga.ts'
 import { createHeldVerdicts } from '../authz/gate/held.ts'
@@ -11,7 +13,7 @@ import { catchUpAfterWrites, dropAfterWrites } from '../authz/index/own-writes.t
 import { createStorage } from '../authz/index/storage.ts'
 import { type ActiveModel, followModel } from '../authz/model/active.ts'
 import { type DeployedModel, deployModel } from '../authz/model/deploy.ts'
-import { digestOf } from '../authz/model/dsl.ts'
+import { digestOfVersion } from '../authz/model/dsl.ts'
 import type { ModelVersion } from '../authz/model/pin.ts'
 import { createModelShadow, type ModelShadow } from '../authz/model/shadow.ts'
 import { createTexts, type Texts } from '../authz/model/texts.ts'
@@ -26,7 +28,9 @@ export type AuthzDeps = Pick<Given, 'config' | 'ground' | 'database' | 'log' | '
 /** The model in force, OpenFGA behind its port, the replica of its tuples, and the gate. */
 export interface Authz extends AsyncDisposable {
   readonly active: ActiveModel
-  /** Whether model.fga is what is in force. */
+  /** Who may write which tuples under it; throws where nobody may. */
+  readonly allowList: () => AllowList
+  /** Whether model.fga and model.allow-list.yaml are what is in force. */
   readonly matchesFile: () => boolean
   readonly fga: Fga
   readonly index: FollowingIndex
@@ -54,7 +58,15 @@ const modelPollMs = 500
 export async function openAuthz(deps: AuthzDeps): Promise<Authz> {
   const { config, database, log, now, newTxn } = deps
   const dsl = await readFile(new URL('../../model.fga', import.meta.url), 'utf8')
-  const deployed = await deploy(dsl, deps)
+  const allowListFile = await readAllowListFile()
+  const deployed = await deploy(
+    { dsl, ...(allowListFile !== undefined && { allowList: allowListFile }) },
+    deps,
+  )
+  if (deployed.model.allowList === undefined)
+    throw new OperatorError(
+      'model.allow-list.yaml cannot be read and no allow-list is in force: nobody could write a tuple.',
+    )
   await using stack = new AsyncDisposableStack()
   const active = stack.use(
     followModel({
@@ -66,9 +78,11 @@ export async function openAuthz(deps: AuthzDeps): Promise<Authz> {
       ...(database.kind === 'postgres' && { pollMs: modelPollMs }),
     }),
   )
-  const matchesFile = () => active.current.digest === digestOf(dsl)
+  const matchesFile = () => active.current.digest === digestOfVersion(dsl, allowListFile)
   if (!matchesFile())
-    log('model_differs', { detail: 'model.fga is not the model in force; it changes nothing' })
+    log('model_differs', {
+      detail: 'model.fga and model.allow-list.yaml are not what is in force; they change nothing',
+    })
   const maybeSecondary = config.openfga?.maybeSecondary === true
   const held = createHeldVerdicts({ now, ttlMs: config.verdictTtlMs })
   const openfga = createFga(deps.ground.openfga, deployed.storeId, active.idInForce)
@@ -125,6 +139,7 @@ export async function openAuthz(deps: AuthzDeps): Promise<Authz> {
   const owned = stack.move()
   return {
     active,
+    allowList: followAllowList(active),
     matchesFile,
     fga,
     index,
@@ -139,13 +154,24 @@ export async function openAuthz(deps: AuthzDeps): Promise<Authz> {
   }
 }
 
-async function deploy(dsl: string, deps: AuthzDeps): Promise<DeployedModel> {
+async function readAllowListFile(): Promise<string | undefined> {
+  try {
+    return await readFile(new URL('../../model.allow-list.yaml', import.meta.url), 'utf8')
+  } catch {
+    return undefined
+  }
+}
+
+async function deploy(
+  files: { readonly dsl: string; readonly allowList?: string },
+  deps: AuthzDeps,
+): Promise<DeployedModel> {
   const { config, ground, database, now, newTxn } = deps
   try {
     return await deployModel({
       api: ground.openfga,
       database,
-      dsl,
+      ...files,
       redeploy: config.demo,
       now,
       newTxn,

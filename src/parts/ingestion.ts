@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import type { Fga } from '../authz/fga.ts'
 import type { Services } from '../delegation/services.ts'
 import type { App } from '../http/env.ts'
@@ -20,6 +21,7 @@ import type { Retrieval } from './retrieval.ts'
 export interface IngestionDeps
   extends Pick<Given, 'config' | 'ground' | 'database' | 'clock' | 'log' | 'now'> {
   readonly fga: Fga
+  readonly allowList: () => AllowList
   /** To be told what was taken in. */
   readonly retrieval: Pick<Retrieval, 'corpus' | 'cells'>
 }
@@ -61,6 +63,7 @@ export async function openIngestion(deps: IngestionDeps): Promise<Ingestion> {
     createIngest({
       database,
       fga: deps.fga,
+      allowList: deps.allowList,
       corpusChanged: corpus.changed,
       placePassages: cells.place,
       queue: createPgBossQueue({

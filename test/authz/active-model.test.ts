@@ -10,6 +10,7 @@ const version = (id: string): ModelVersion => ({
   id,
   digest: `digest of ${id}`,
   dsl: undefined,
+  allowList: undefined,
   json: { schema_version: '1.1', type_definitions: [] },
   plan: undefined,
   activatedBy: [],

@@ -173,6 +173,7 @@ describeBackends('the model', (backend) => {
           digest: digestOf(formerDsl),
           dsl: formerDsl,
           json,
+          allowList: undefined,
           plan: 'm_x',
           activatedBy: ['user:kim', 'user:lea'],
           activatedAt: new Date(),

@@ -2,6 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { json } from 'node:stream/consumers'
+import { compileAllowList } from '../../src/authz/allow-list/allow-list.ts'
+import { readVersion } from '../../src/authz/model/pin.ts'
 import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
 import type { AccessChange } from '../../src/ingest/access.ts'
 import { createIngest } from '../../src/ingest/ingest.ts'
@@ -24,10 +26,14 @@ const {
 // One that stands still inside a transaction keeps the other waiting for as long as two leases, not for a minute.
 const database = await openPostgres({ url: DATABASE_URL, poolSize: 4, idleMsMax: Number(LEASE) * 2_000 })
 const api = createFgaApi({ apiUrl: FGA_URL, apiToken: FGA_TOKEN, timeoutMs: 1_500 })
+const version = await readVersion(database, FGA_MODEL)
+if (version === undefined) throw new Error('The model in force is not kept.')
+const list = compileAllowList(version)
 let work: Handler = () => Promise.reject(new Error('The queue was not started.'))
 const ingest = createIngest({
   database,
   fga: createFga(api, FGA_STORE, () => FGA_MODEL),
+  allowList: () => list,
   isApart: true,
   leaseSeconds: Number(LEASE),
   queue: {

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { Readable } from 'node:stream'
 import { operator } from '../../src/audit/record.ts'
+import { compileAllowList } from '../../src/authz/allow-list/allow-list.ts'
 import { embeddedUrl, openEmbedded } from '../../src/authz/embedded.ts'
 import type { Fga, Tuple } from '../../src/authz/fga.ts'
 import type { FgaApi } from '../../src/authz/fga-api.ts'
@@ -33,6 +34,8 @@ export interface IngestWorld extends AsyncDisposable {
   onStep: StepHook
   /** Called before each Write to OpenFGA. */
   onWrite: () => void
+  /** Called before OpenFGA is asked whether a service may. */
+  onAsk: () => Promise<void>
   /** Called before each call of Write, of which a change may take several. */
   onPart: () => void
   /** Ends the process's ingestion and begins a new one on the same database. */
@@ -76,12 +79,17 @@ export const machine: Writer = operator('t_test')
 interface WorldOptions {
   readonly retryPauseSecondsMax?: number
   readonly mendEveryMs?: number
+  /** Of the texts of model.fga and model.allow-list.yaml, others. */
+  readonly edit?: {
+    readonly model?: (text: string) => string
+    readonly allowList?: (text: string) => string
+  }
 }
 
 /** Ingestion on real parts: the database, OpenFGA or the embedded engine, the real parser, the queue. */
 export async function openIngestWorld(
   backend: Pick<Backend, 'database' | 'openfga'> = { database: 'pglite', openfga: 'engine' },
-  { retryPauseSecondsMax = 30, mendEveryMs = 60_000 }: WorldOptions = {},
+  { retryPauseSecondsMax = 30, mendEveryMs = 60_000, edit = {} }: WorldOptions = {},
 ): Promise<IngestWorld> {
   const database = await openTestDatabase(backend.database)
   const logged: IngestWorld['logged'] = []
@@ -89,14 +97,20 @@ export async function openIngestWorld(
   const deployed = await deployModel({
     api,
     database,
-    dsl: await readFile(new URL('../../model.fga', import.meta.url), 'utf8'),
+    dsl: (edit.model ?? asItIs)(await fileOf('model.fga')),
+    allowList: (edit.allowList ?? asItIs)(await fileOf('model.allow-list.yaml')),
     redeploy: false,
     newTxn: () => 't_test',
     now: Date.now,
   })
   const real = createFga(api, deployed.storeId, () => deployed.model.id)
+  const list = compileAllowList(deployed.model)
   const fga: Fga = {
     ...real,
+    batchCheck: async (checks, options) => {
+      await world.onAsk()
+      return real.batchCheck(checks, options)
+    },
     write: async (change, nextTurn) => {
       world.onWrite()
       await real.write(change, nextTurn)
@@ -112,6 +126,7 @@ export async function openIngestWorld(
     return createIngest({
       database: process.database,
       fga,
+      allowList: () => list,
       isApart: backend.openfga === 'server',
       leaseSeconds: 2,
       mendEveryMs,
@@ -140,6 +155,7 @@ export async function openIngestWorld(
     onStep: (async () => undefined) as StepHook,
     onWrite: (): void => undefined,
     onPart: (): void => undefined,
+    onAsk: async (): Promise<void> => undefined,
     async restart() {
       await world.ingest.close()
       world.onStep = async () => undefined
@@ -238,6 +254,8 @@ function mortal(database: Database): { readonly database: Database; readonly die
     },
   }
 }
+const asItIs = (text: string): string => text
+const fileOf = (name: string): Promise<string> => readFile(new URL(`../../${name}`, import.meta.url), 'utf8')
 
 const telling = (api: FgaApi, onPart: () => Promise<void>): FgaApi =>
   new Proxy(api, {

@@ -136,9 +136,11 @@ describe('whoever confirms a model is told', () => {
     ).toEqual(['document#can_read_delegated own_rights_not_implied'])
   })
 
-  test('which changes of the service it would refuse', () => {
-    const [warning] = warningsOf(changed('define blocked: [user, group#member]', 'define blocked: [user]'))
-    expect(warning).toMatchObject({ rule: 'writer_refused', relation: 'document#blocked' })
-    expect(warning?.detail).toContain('group#member')
+  test('which changes of the service’s own it would refuse', () => {
+    const [warning] = warningsOf(
+      changed('define grantor: [user with until]', 'define grantor: [user:* with until]'),
+    )
+    expect(warning).toMatchObject({ rule: 'writer_refused', relation: 'grant#grantor' })
+    expect(warning?.detail).toContain('user here')
   })
 })

@@ -1,5 +1,5 @@
 import type { Model, Relation, Rewrite } from '@remit/engine'
-import { requestOnlyKeys } from '../tuples.ts'
+import { requestOnlyKeys } from '../allow-list/reserved.ts'
 
 /** Whether a relation rests, by whatever rule, on tuples that only come with an agent's request. */
 export function restsOnRequest(model: Model, target: Relation): boolean {

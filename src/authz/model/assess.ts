@@ -1,6 +1,8 @@
 import { setImmediate } from 'node:timers/promises'
 import { compileModel, FgaError, findWeightedProblems, type Model } from '@remit/engine'
 import { AppError, invalid } from '../../kernel/errors.ts'
+import { refusedRows, servicesIn, writingOf } from '../allow-list/findings.ts'
+import { type Row, readAllowList } from '../allow-list/read.ts'
 import type { LiveDelegation } from '../compare/askers.ts'
 import { contextAt } from '../fga.ts'
 import type { FgaApi } from '../fga-api.ts'
@@ -27,6 +29,12 @@ export interface AssessDeps {
   readonly limits?: Partial<ImpactLimits>
 }
 
+/** A model with who may write its tuples. */
+export interface Listed {
+  readonly json: ModelJson
+  readonly allowList: string | undefined
+}
+
 export interface Assessment {
   readonly report: Report
   readonly gains: Gains
@@ -36,9 +44,9 @@ export interface Assessment {
  * What a model would do in place of another, on the tuples that OpenFGA holds at this moment. Throws
  * `invalid_request` for one that does not compile, `authorization_unavailable` while there is no replica.
  */
-export async function assess(base: ModelJson, candidate: ModelJson, deps: AssessDeps): Promise<Assessment> {
+export async function assess(base: Listed, candidate: Listed, deps: AssessDeps): Promise<Assessment> {
   const { api, index, now } = deps
-  const model = compile(candidate)
+  const model = compile(candidate.json)
   await index.catchUp()
   const tuples = index.view()?.tuples
   const { tailReadAt } = index.status()
@@ -48,8 +56,9 @@ export async function assess(base: ModelJson, candidate: ModelJson, deps: Assess
     })
   }
   const watermark = { read_to: new Date(tailReadAt).toISOString(), tuples: tuples.size }
-  const before = compileModel(base)
-  const wrong = [...refusalsOf(model), ...(await refusedBy(api, candidate))]
+  const before = compileModel(base.json)
+  const rows = rowsOf(candidate)
+  const wrong = [...refusalsOf(model), ...refusedRows(rows, model), ...(await refusedBy(api, candidate.json))]
   // A model that lacks what is asked for has no answers to compare.
   const impact =
     wrong.length > 0
@@ -72,9 +81,22 @@ export async function assess(base: ModelJson, candidate: ModelJson, deps: Assess
       watermark,
       invalidTuples: invalidTuples(before, model, tuples),
       refusals: [...wrong, ...refusedByTuples(impact)],
-      warnings: [...warningsOf(model), ...nextEngine(model)],
+      warnings: [
+        ...writingOf(rowsOf(base), rows, model, servicesIn(tuples)),
+        ...warningsOf(model),
+        ...nextEngine(model),
+      ],
       nextEngineDiffers: nextEngineDifferences(model),
     },
+  }
+}
+
+// One that cannot be read lets nobody write.
+function rowsOf({ allowList }: Listed): readonly Row[] {
+  try {
+    return allowList === undefined ? [] : readAllowList(allowList)
+  } catch {
+    return []
   }
 }
 

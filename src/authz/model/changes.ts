@@ -63,7 +63,7 @@ export interface ModelChangesDeps extends AssessDeps {
   /** And at least how many one whose tests fail, or did not run. */
   readonly approversDespiteTests: number
   readonly truthTable: Pick<TruthTable, 'ofPlan' | 'ownDigest'>
-  readonly texts: Pick<Texts, 'readSource'>
+  readonly texts: Pick<Texts, 'readSource' | 'readAllowList'>
   /** Asked of all who confirmed, in the transaction that their yeses count in; it must stay so until its end. */
   readonly isAdministrator: (sql: Sql, subject: string) => Promise<boolean>
   /** Every name that is one person, now or at any time since. */
@@ -85,9 +85,9 @@ export function createModelChanges(deps: ModelChangesDeps): ModelChanges {
   }
 
   async function plan(who: Who, wanted: Wanted): Promise<Plan> {
-    const candidate = await candidateOf(database, wanted, deps.texts)
     const base = active.current
-    const { report, gains } = await assess(base.json, candidate.json, deps)
+    const candidate = await candidateOf(database, wanted, base, deps.texts)
+    const { report, gains } = await assess(base, candidate, deps)
     const tests = await truthTable.ofPlan(candidate.json)
     const made: Plan = {
       ...candidate,
@@ -216,7 +216,7 @@ async function activate(
   reason: string | undefined,
 ): Promise<Applied> {
   const { active, database, now } = deps
-  const again = await assess(active.current.json, plan.json, deps)
+  const again = await assess(active.current, plan, deps)
   assertApplicable({ ...plan, report: again.report })
   const more = unconfirmed(again.gains, plan.gains)
   if (more[0] !== undefined) {
@@ -227,7 +227,7 @@ async function activate(
   await testAgain(deps, plan)
   const modelId = plan.modelId ?? (await write(deps, plan))
   const approvers = await database.transaction(async (sql) => {
-    const pin = await readPin(sql, { lock: true })
+    const pin = await readPin(sql, { lock: 'update' })
     const locked = await readPlan(sql, plan.id, { lock: true })
     // Another process may have been quicker.
     if (locked === undefined || pin === undefined) throw outdated('Another model is in force.')
@@ -248,6 +248,7 @@ async function activate(
         digest: plan.digest,
         dsl: plan.dsl,
         json: plan.json,
+        allowList: plan.allowList,
         plan: plan.id,
         activatedBy: counted,
         activatedAt: new Date(now()),

@@ -28,7 +28,7 @@ export function checkText(dsl: string): ModelCheck {
   try {
     const json = readDsl(dsl)
     assertSmall(json)
-    const model = compileModel(withMarks({ digest: '', dsl: undefined, json }).json)
+    const model = compileModel(withMarks({ dsl: undefined, json }).json)
     return { problems, refusals: refusalsOf(model), warnings: warningsOf(model) }
   } catch (error) {
     if (!(error instanceof FgaError || error instanceof ModelSyntaxError)) throw error

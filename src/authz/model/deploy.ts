@@ -1,14 +1,17 @@
 import { FgaApiValidationError } from '@openfga/sdk'
-import { compileModel } from '@remit/engine'
+import { compileModel, type Model } from '@remit/engine'
 import { operator, record } from '../../audit/record.ts'
 import { AppError } from '../../kernel/errors.ts'
 import { OperatorError } from '../../kernel/operator-error.ts'
 import type { Database } from '../../store/sql.ts'
+import { fitted } from '../allow-list/fitted.ts'
+import { problemsOf, problemToText } from '../allow-list/problems.ts'
+import { AllowListError, readAllowList } from '../allow-list/read.ts'
 import type { FgaApi } from '../fga-api.ts'
-import { digestOf, type ModelJson, readDsl } from './dsl.ts'
+import { digestOf, digestOfVersion, type ModelJson, readDsl, textOf } from './dsl.ts'
 import { refusalsOf } from './invariants.ts'
 import { keepVersion, type ModelVersion, type Pin, readPin, readVersion, writePin } from './pin.ts'
-import { withMarks } from './with-marks.ts'
+import { type ModelSource, withMarks } from './with-marks.ts'
 
 export interface DeployedModel {
   readonly storeId: string
@@ -20,6 +23,8 @@ export interface DeployOptions {
   readonly database: Database
   /** Text of `model.fga`. */
   readonly dsl: string
+  /** Text of `model.allow-list.yaml`. Left out: there is none, and where none is in force nobody writes tuples. */
+  readonly allowList?: string
   /** Store to use. Left out: the one made at the first start. */
   readonly storeId?: string
   /** Deploys a differing file again. Only the demo does. */
@@ -34,21 +39,21 @@ export interface DeployOptions {
  */
 export async function deployModel(options: DeployOptions): Promise<DeployedModel> {
   const { api, database, dsl, storeId, redeploy, now } = options
-  const digest = digestOf(dsl)
   const pinned = await readPin(database)
   if (pinned !== undefined && storeId !== undefined && pinned.store_id !== storeId) {
     throw new Error(`OPENFGA_STORE_ID is ${storeId}, but this database belongs to store ${pinned.store_id}.`)
   }
+  const known = pinned && (await readVersion(database, pinned.model_id))
+  const isAsFile = pinned?.digest === digestOfVersion(dsl, options.allowList)
   // What people confirmed is not undone by a start.
-  const isConfirmed =
-    pinned !== undefined && (await readVersion(database, pinned.model_id))?.plan !== undefined
-  if (pinned !== undefined && (pinned.digest === digest || !redeploy || isConfirmed)) {
+  if (pinned !== undefined && (isAsFile || !redeploy || known?.plan !== undefined)) {
     const json = await readPresent(api, pinned)
     const model = await versionOf(options, pinned, json)
-    return (await bringInMarks(options, pinned, model)) ?? deployModel(options)
+    return (await complete(options, pinned, model)) ?? deployModel(options)
   }
-  // Read before anything is made: a file that is no model leaves no empty store behind.
-  const wanted = withMarks({ digest, dsl, json: readDsl(dsl) })
+  // Read before anything is made: files that are no model and no list leave no empty store behind.
+  const source = withMarks({ dsl, json: readDsl(dsl) })
+  const wanted = versioned(source, listFor(source.json, options.allowList, known?.allowList))
   const store = pinned?.store_id ?? storeId ?? (await api.createStore({ name: 'remit' })).id
   const id = await write(api, store, wanted.json)
   const model: ModelVersion = {
@@ -66,26 +71,62 @@ export async function deployModel(options: DeployOptions): Promise<DeployedModel
   return isOurs ? { storeId: store, model } : await deployModel(options)
 }
 
+const versioned = (source: ModelSource, allowList: string | undefined) => ({
+  ...source,
+  allowList,
+  digest: digestOfVersion(textOf(source), allowList),
+})
+
+/** The file's list, which has to fit; without one what fits of the list in force. Throws OperatorError. */
+function listFor(json: ModelJson, file: string | undefined, before: string | undefined): string | undefined {
+  const model = compileModel(json)
+  if (file === undefined) return before && readable(() => fitted(before, model).text)
+  assertNoProblem(file, model)
+  return file
+}
+
+function assertNoProblem(list: string, model: Model): void {
+  const problems = readable(() => problemsOf(readAllowList(list, listFile), model))
+  if (problems.length > 0)
+    throw new OperatorError(problems.map((one) => problemToText(one, listFile)).join('\n'))
+}
+
+const listFile = 'model.allow-list.yaml'
+
+function readable<T>(read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    if (error instanceof AllowListError) throw new OperatorError(error.message, error)
+    throw error
+  }
+}
+
 /**
- * Puts the types of the service's own marks beside a model of before there were any: nobody is asked, since no verdict
- * changes. Undefined: another process changed the model meanwhile.
+ * Puts the types of the service's own marks, and what fits of the file's allow-list, beside a model of before there were
+ * any: nobody is asked, since no verdict changes. Undefined: another process changed the model meanwhile.
  */
-async function bringInMarks(
-  { api, database, now, newTxn }: DeployOptions,
+async function complete(
+  { api, database, allowList, now, newTxn }: DeployOptions,
   pin: Pin,
   before: ModelVersion,
 ): Promise<DeployedModel | undefined> {
   const { store_id: storeId } = pin
-  const wanted = withMarks(before)
-  if (wanted === before) return { storeId, model: before }
-  const [refusal] = refusalsOf(compileModel(wanted.json)).filter(({ rule }) => rule === 'own_marks_changed')
+  const source = withMarks(before)
+  const lacksList = before.allowList === undefined && allowList !== undefined
+  if (source === before && !lacksList) return { storeId, model: before }
+  const parsed = compileModel(source.json)
+  const list = lacksList ? readable(() => fitted(allowList, parsed).text) : before.allowList
+  if (lacksList && list !== undefined) assertNoProblem(list, parsed)
+  const wanted = versioned(source, list)
+  const [refusal] = refusalsOf(parsed).filter(({ rule }) => rule === 'own_marks_changed')
   if (refusal !== undefined)
     throw new OperatorError(`The model in force cannot be used: ${refusal.relation}: ${refusal.detail}`)
   const id = await write(api, storeId, wanted.json)
   // Its plan and who confirmed it stay with it: a demo's file does not undo that.
   const model: ModelVersion = { ...before, ...wanted, id, activatedAt: new Date(now()) }
   const isOurs = await database.transaction(async (sql) => {
-    if ((await readPin(sql, { lock: true }))?.model_id !== before.id) return false
+    if ((await readPin(sql, { lock: 'update' }))?.model_id !== before.id) return false
     await writePin(sql, { store_id: storeId, model_id: id, digest: model.digest }, model)
     await record(sql, operator(newTxn()), {
       event: 'model_activated',
@@ -124,6 +165,7 @@ async function versionOf(
     digest: pin.digest,
     dsl: pin.digest === digestOf(dsl) ? dsl : undefined,
     json,
+    allowList: undefined,
     plan: undefined,
     activatedBy: [],
     activatedAt: new Date(now()),

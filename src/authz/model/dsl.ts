@@ -63,7 +63,11 @@ export const textOf = ({
 }): string =>
   dsl ?? transformer.transformJSONToDSL(json as Parameters<typeof transformer.transformJSONToDSL>[0])
 
-export const digestOf = (dsl: string): string => createHash('sha256').update(dsl).digest('hex')
+export const digestOf = (text: string): string => createHash('sha256').update(text).digest('hex')
+
+/** Of a model and who may write its tuples, as one: sha256 of both texts with a NUL between, which stands in neither. */
+export const digestOfVersion = (dsl: string, allowList: string | undefined): string =>
+  digestOf(allowList === undefined ? dsl : `${dsl}\0${allowList}`)
 
 function reading(read: () => object): ModelJson {
   try {

@@ -1,6 +1,8 @@
 import { checkTuple, type Model, type Relation, type Rewrite } from '@remit/engine'
+import { labelOf } from '../allow-list/label.ts'
+import { requestOnly, requestOnlyKeys, serviceWrites } from '../allow-list/reserved.ts'
 import { ownMarks } from '../own-marks.ts'
-import { requestOnly, requestOnlyKeys, rules } from '../tuples.ts'
+import { reachable } from './reachable.ts'
 
 /** Why a model may not come into force, or what whoever confirms it should know. */
 export interface Finding {
@@ -13,10 +15,13 @@ export interface Finding {
     | 'context_not_sent'
     | 'delegated_beyond_own'
     | 'gains_unknown'
-    | 'gains_unknown'
     | 'server_refuses'
     | 'own_rights_not_implied'
     | 'writer_refused'
+    | 'allow_list_refused'
+    | 'nobody_may_write'
+    | 'may_now_write'
+    | 'may_no_longer_write'
     | 'next_engine_rejects'
   /** `type#relation`, or a condition's name. */
   readonly relation: string
@@ -114,7 +119,7 @@ function changedMarks(model: Model): Finding[] {
 }
 
 function grantedByRequest(model: Model): Finding[] {
-  const had = reachable(model, () => false)
+  const had = reachable(model, { stored: (_, of) => of.relation !== undefined })
   return required
     .filter((name) => had.has(`document#${name}`))
     .map((name) =>
@@ -127,7 +132,9 @@ function grantedByRequest(model: Model): Finding[] {
 }
 
 function withoutLending(model: Model): Finding[] {
-  const had = reachable(model, ({ type }) => !lending.has(type))
+  const had = reachable(model, {
+    stored: ({ type }, of) => of.relation !== undefined || !lending.has(type),
+  })
   return delegated
     .filter((name) => had.has(`document#${name}`))
     .map((name) =>
@@ -143,47 +150,6 @@ function withoutLending(model: Model): Finding[] {
 function through(had: ReadonlySet<string>): string {
   const found = [...had].filter((key) => lending.has(key.split('#')[0] ?? '') && !requestOnlyKeys.has(key))
   return found.length === 0 ? '' : `, through ${found.join(', ')}`
-}
-
-/**
- * Relations that a person can have by request-only tuples and by stored ones where `isStored`. What is excluded is
- * left out, and objects may be linked in any way: a superset.
- */
-function reachable(model: Model, isStored: (relation: Relation) => boolean): ReadonlySet<string> {
-  const had = new Set<string>()
-  const relations = [...model.types.values()].flatMap((of) => [...of.values()])
-  for (let before = -1; had.size > before; ) {
-    before = had.size
-    for (const relation of relations) if (holds(relation.rewrite, relation)) had.add(relation.key)
-  }
-  return had
-
-  function holds(rewrite: Rewrite, relation: Relation): boolean {
-    switch (rewrite.kind) {
-      case 'this':
-        return requestOnlyKeys.has(relation.key) || isAssigned(relation)
-      case 'computed':
-        return had.has(rewrite.relation.key)
-      case 'ttu': {
-        const parents = model.types.get(relation.type)?.get(rewrite.tupleset)?.restrictions ?? []
-        return parents.some(({ type }) => had.has(rewrite.targets.get(type)?.key ?? ''))
-      }
-      case 'union':
-        return rewrite.children.some((child) => holds(child, relation))
-      case 'intersection':
-        return rewrite.children.every((child) => holds(child, relation))
-      case 'exclusion':
-        return holds(rewrite.base, relation)
-    }
-  }
-
-  function isAssigned(relation: Relation): boolean {
-    return relation.restrictions.some((of) =>
-      of.relation === undefined
-        ? of.type === 'user' && isStored(relation)
-        : had.has(`${of.type}#${of.relation}`),
-    )
-  }
 }
 
 function unsentContext(model: Model): Finding[] {
@@ -237,32 +203,23 @@ function implies(rewrite: Rewrite, wanted: Relation, seen: ReadonlySet<Relation>
   }
 }
 
-/** Tuples that the service may write today and could not under this model. */
+/** Tuples that the service's own code writes and could not under this model. */
 function refusedWrites(model: Model): Finding[] {
-  return rules
-    .filter(({ object, relation }) => !requestOnlyKeys.has(`${object}#${relation}`))
-    .flatMap(({ object, relation, subjects }) => {
-      const refused = subjects.filter(
-        (subject) =>
-          !model.types
-            .get(object)
-            ?.get(relation)
-            ?.restrictions.some((of) => labelOf(of) === subject),
-      )
-      return refused.length === 0
-        ? []
-        : [
-            finding(
-              'writer_refused',
-              `${object}#${relation}`,
-              `The service may write ${refused.join(', ')} here, which this model refuses: such a change would fail.`,
-            ),
-          ]
-    })
+  return serviceWrites.flatMap(({ type, relation, subject }) =>
+    model.types
+      .get(type)
+      ?.get(relation)
+      ?.restrictions.some((of) => labelOf(of) === subject) === true
+      ? []
+      : [
+          finding(
+            'writer_refused',
+            `${type}#${relation}`,
+            `The service writes ${subject} here, which this model refuses: such a change would fail.`,
+          ),
+        ],
+  )
 }
-
-const labelOf = ({ type, relation, wildcard }: Relation['restrictions'][number]): string =>
-  `${type}${wildcard === undefined ? '' : ':*'}${relation === undefined ? '' : `#${relation}`}`
 
 const relationOf = (model: Model, name: string): Relation | undefined =>
   model.types.get('document')?.get(name)

@@ -5,7 +5,7 @@ import type { ModelJson } from './dsl.ts'
 export interface Pin {
   readonly store_id: string
   readonly model_id: string
-  /** sha256 of the model's text. */
+  /** See `digestOfVersion`. */
   readonly digest: string
 }
 
@@ -17,6 +17,8 @@ export interface ModelVersion {
   /** Undefined: it was in force before texts were kept. */
   readonly dsl: string | undefined
   readonly json: ModelJson
+  /** Text of who may write which tuples under it. Undefined: it was in force before that was kept. */
+  readonly allowList: string | undefined
   /** Undefined: put in force by a start. */
   readonly plan: string | undefined
   /** Those who confirmed the plan. */
@@ -24,10 +26,13 @@ export interface ModelVersion {
   readonly activatedAt: Date
 }
 
-/** `lock`: nobody else changes it before the end of the transaction. */
-export async function readPin(sql: Sql, { lock = false } = {}): Promise<Pin | undefined> {
+/** `lock`: nobody else changes it before the end of the transaction; with `share` others may hold it so as well. */
+export async function readPin(
+  sql: Sql,
+  { lock }: { readonly lock?: 'update' | 'share' } = {},
+): Promise<Pin | undefined> {
   const [row] = await sql.query<{ value: Pin }>(
-    `select value from settings where key = 'authorization_model' ${lock ? 'for update' : ''}`,
+    `select value from settings where key = 'authorization_model' ${lock === undefined ? '' : `for ${lock}`}`,
   )
   return row?.value
 }
@@ -53,11 +58,11 @@ export async function writePin(
 }
 
 export async function keepVersion(sql: Sql, version: ModelVersion): Promise<void> {
-  const { id, digest, dsl, json, plan, activatedBy, activatedAt } = version
+  const { id, digest, dsl, json, allowList, plan, activatedBy, activatedAt } = version
   await sql.query(
-    `insert into models (id, digest, dsl, json, plan, activated_by, activated_at) values ($1, $2, $3, $4, $5, $6, $7)
-     on conflict (id) do nothing`,
-    [id, digest, dsl ?? null, json, plan ?? null, activatedBy, activatedAt],
+    `insert into models (id, digest, dsl, json, allow_list, plan, activated_by, activated_at)
+     values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict (id) do nothing`,
+    [id, digest, dsl ?? null, json, allowList ?? null, plan ?? null, activatedBy, activatedAt],
   )
 }
 
@@ -66,12 +71,15 @@ interface VersionRow {
   readonly digest: string
   readonly dsl: string | null
   readonly json: ModelJson
+  readonly allow_list: string | null
   readonly plan: string | null
   readonly activated_by: string[]
   readonly activated_at: Date
 }
 
-const columns = 'id, digest, dsl, json, plan, activated_by, activated_at'
+// An older version that activates a plan keeps no list beside the model: the plan has it.
+const columns = `id, digest, dsl, json, plan, activated_by, activated_at,
+  coalesce(allow_list, (select p.allow_list from model_plans p where p.id = models.plan)) as allow_list`
 
 export async function readVersion(sql: Sql, id: string): Promise<ModelVersion | undefined> {
   const rows = await sql.query<VersionRow>(`select ${columns} from models where id = $1`, [id])
@@ -86,9 +94,17 @@ export async function listVersions(sql: Sql): Promise<readonly ModelVersion[]> {
   return rows.map(fromRow)
 }
 
-const fromRow = ({ dsl, plan, activated_by, activated_at, ...row }: VersionRow): ModelVersion => ({
+const fromRow = ({
+  dsl,
+  allow_list,
+  plan,
+  activated_by,
+  activated_at,
+  ...row
+}: VersionRow): ModelVersion => ({
   ...row,
   dsl: dsl ?? undefined,
+  allowList: allow_list ?? undefined,
   plan: plan ?? undefined,
   activatedBy: activated_by,
   activatedAt: activated_at,

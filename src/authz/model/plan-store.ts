@@ -26,6 +26,8 @@ export interface Plan {
   readonly digest: string
   readonly dsl: string | undefined
   readonly json: ModelJson
+  /** Who may write which tuples under it. Undefined: made before plans had any. */
+  readonly allowList: string | undefined
   readonly report: Report
   readonly gains: Gains
   /** Undefined: made before plans had any. */
@@ -53,6 +55,7 @@ interface PlanRow {
   readonly digest: string
   readonly dsl: string | null
   readonly json: ModelJson
+  readonly allow_list: string | null
   readonly report: Report
   readonly gains: Gains
   readonly tests: PlanTests | null
@@ -140,12 +143,11 @@ export async function listOpen(
 }
 
 export async function insertPlan(sql: Sql, plan: Plan): Promise<void> {
-  const { id, planner, baseModel, digest, dsl, json, report, gains, tests, state, createdAt, expiresAt } =
-    plan
+  const { id, planner, baseModel, digest, dsl, json, allowList, report, gains, tests, state } = plan
   await sql.query(
     `insert into model_plans
-       (id, planner, base_model, digest, dsl, json, report, gains, tests, state, created_at, expires_at)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+       (id, planner, base_model, digest, dsl, json, allow_list, report, gains, tests, state, created_at, expires_at)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
     [
       id,
       planner,
@@ -153,12 +155,13 @@ export async function insertPlan(sql: Sql, plan: Plan): Promise<void> {
       digest,
       dsl ?? null,
       json,
+      allowList ?? null,
       report,
       gains,
       tests ?? null,
       state,
-      createdAt,
-      expiresAt,
+      plan.createdAt,
+      plan.expiresAt,
     ],
   )
 }
@@ -205,6 +208,7 @@ const fromRow = (row: PlanRow): Plan => ({
   digest: row.digest,
   dsl: row.dsl ?? undefined,
   json: row.json,
+  allowList: row.allow_list ?? undefined,
   report: row.report,
   gains: row.gains,
   tests: row.tests ?? undefined,

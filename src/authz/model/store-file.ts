@@ -1,7 +1,8 @@
 import { readFile, realpath } from 'node:fs/promises'
 import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path'
-import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument } from 'yaml'
+import { parseDocument } from 'yaml'
 import { z } from 'zod'
+import { readYaml } from '../yaml-lines.ts'
 import { type ModelJson, readDsl, readModules } from './dsl.ts'
 import { readTupleFile } from './tuple-file.ts'
 
@@ -169,34 +170,8 @@ const store = z
     'name either model or model_file',
   )
 
-function parseStore(content: string, file: string): z.infer<typeof store> {
-  const lines = new LineCounter()
-  const document = parseDocument(content, { lineCounter: lines })
-  const [broken] = document.errors
-  if (broken !== undefined) throw new StoreFileError(`${file}: ${broken.message}`)
-  const parsed = store.safeParse(document.toJS())
-  if (parsed.success) return parsed.data
-  const said = parsed.error.issues.map((issue) => {
-    const [key] = issue.code === 'unrecognized_keys' ? issue.keys : []
-    const path = key === undefined ? issue.path : [...issue.path, key]
-    const what = key === undefined ? issue.message : 'this member is not known'
-    return `${file}:${lineOf(document, lines, path)}: ${path.join('.') || 'the file'}: ${what}`
-  })
-  throw new StoreFileError(said.join('\n'))
-}
-
-/** The line of a member, or of the nearest thing around it that is there. */
-function lineOf(document: Document, lines: LineCounter, path: readonly PropertyKey[]): number {
-  for (let length = path.length; length > 0; length -= 1) {
-    const around = document.getIn(path.slice(0, length - 1), true)
-    const name = path[length - 1]
-    const key = isMap(around)
-      ? around.items.find(({ key: own }) => isScalar(own) && own.value === name)?.key
-      : document.getIn(path.slice(0, length), true)
-    if (isNode(key) && key.range) return lines.linePos(key.range[0]).line
-  }
-  return 1
-}
+const parseStore = (content: string, file: string): z.infer<typeof store> =>
+  readYaml(content, store, file, (message) => new StoreFileError(message)).data
 
 type ReadInFolder = (name: string) => Promise<string>
 

@@ -1,6 +1,9 @@
 import { parentPort } from 'node:worker_threads'
+import { compileModel, FgaError } from '@remit/engine'
+import { problemsOf, problemToText } from '../allow-list/problems.ts'
+import { AllowListError, readAllowList } from '../allow-list/read.ts'
 import { checkText, type ModelCheck } from './check.ts'
-import { assertSmall, digestOf, type ModelJson, ModelSyntaxError, readDsl } from './dsl.ts'
+import { assertSmall, type ModelJson, ModelSyntaxError, readDsl } from './dsl.ts'
 import { readStoreText, type StoreFile, StoreFileError } from './store-file.ts'
 import { type ModelSource, withMarks } from './with-marks.ts'
 
@@ -9,6 +12,12 @@ export interface TextWork {
   readonly json: { readonly dsl: string; readonly gives: ModelJson }
   readonly source: { readonly dsl: string; readonly gives: ModelSource }
   readonly check: { readonly dsl: string; readonly gives: ModelCheck }
+  /** Gives what the model lacks, line by line. */
+  readonly allowList: {
+    readonly allowList: string
+    readonly model: ModelJson
+    readonly gives: readonly string[]
+  }
   readonly table: { readonly tests: string; readonly model: ModelJson; readonly gives: StoreFile }
 }
 
@@ -26,23 +35,29 @@ function workOn(task: TextTask): TextWork[keyof TextWork]['gives'] {
   switch (task.kind) {
     case 'check':
       return checkText(task.dsl)
+    case 'allowList':
+      return problemsOf(readAllowList(task.allowList), compileModel(task.model))
+        .filter(({ kind }) => kind === 'unknown')
+        .map((one) => problemToText(one, 'allow_list'))
     case 'table':
       return readStoreText(task.tests, task.model, 'tests')
     default: {
       const json = readDsl(task.dsl)
       assertSmall(json)
-      return task.kind === 'json' ? json : withMarks({ digest: digestOf(task.dsl), dsl: task.dsl, json })
+      return task.kind === 'json' ? json : withMarks({ dsl: task.dsl, json })
     }
   }
 }
+
+const isSaid = (error: unknown): error is Error =>
+  [ModelSyntaxError, StoreFileError, AllowListError, FgaError].some((known) => error instanceof known)
 
 function reply(task: TextTask): TextReply {
   try {
     return { value: workOn(task) }
   } catch (error) {
-    const isSaid = error instanceof ModelSyntaxError || error instanceof StoreFileError
     // The libraries' own stumbling, over a stack that ends or too many aliases, is the text's doing.
-    return { wrong: isSaid ? error.message : 'It cannot be read.' }
+    return { wrong: isSaid(error) ? error.message : 'It cannot be read.' }
   }
 }
 

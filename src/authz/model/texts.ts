@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { AppError } from '../../kernel/errors.ts'
 import { createInTurn } from '../../kernel/in-turn.ts'
+import { AllowListError } from '../allow-list/read.ts'
 import { atStart, type ModelCheck } from './check.ts'
 import { type ModelJson, ModelSyntaxError } from './dsl.ts'
 import { type StoreFile, StoreFileError } from './store-file.ts'
@@ -20,6 +21,8 @@ export interface Texts extends AsyncDisposable {
   readSource(dsl: string): Promise<ModelSource>
   /** Throws `deadline_exceeded` once the signal fires: who types goes and asks anew meanwhile. */
   check(dsl: string, signal: AbortSignal): Promise<ModelCheck>
+  /** What of an allow-list's text this model lacks, line by line. Throws AllowListError. */
+  readAllowList(allowList: string, model: ModelJson): Promise<readonly string[]>
   /** A store file's text about this model. Throws StoreFileError. */
   readTable(tests: string, model: ModelJson): Promise<StoreFile>
 }
@@ -73,7 +76,7 @@ export function createTexts({
     return inTurn(async () => {
       if (signal?.aborted) throw new AppError('deadline_exceeded')
       const reply = await answerOf(task, signal)
-      if ('wrong' in reply) throw new (task.kind === 'table' ? StoreFileError : ModelSyntaxError)(reply.wrong)
+      if ('wrong' in reply) throw new errors[task.kind](reply.wrong)
       return reply.value as TextWork[Kind]['gives']
     })
   }
@@ -132,11 +135,20 @@ export function createTexts({
         if (!(error instanceof ModelSyntaxError)) throw error
         return { problems: [atStart(error.message)], refusals: [], warnings: [] }
       }),
+    readAllowList: (allowList, model) => run({ kind: 'allowList', allowList, model }),
     readTable: (tests, model) => run({ kind: 'table', tests, model }),
     async [Symbol.asyncDispose]() {
       await idle?.terminate()
     },
   }
+}
+
+const errors = {
+  json: ModelSyntaxError,
+  source: ModelSyntaxError,
+  check: ModelSyntaxError,
+  allowList: AllowListError,
+  table: StoreFileError,
 }
 
 type Said = Exclude<TextReply, { ready: true }>

@@ -1,29 +1,69 @@
+import { compileModel, FgaError } from '@remit/engine'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import type { Sql } from '../../store/sql.ts'
-import { ModelSyntaxError } from './dsl.ts'
-import { readVersion } from './pin.ts'
+import { fitted } from '../allow-list/fitted.ts'
+import { AllowListError } from '../allow-list/read.ts'
+import { digestOfVersion, ModelSyntaxError, textOf } from './dsl.ts'
+import { type ModelVersion, readVersion } from './pin.ts'
 import type { Texts } from './texts.ts'
 import { type ModelSource, withMarks } from './with-marks.ts'
 
-/** A changed model as its text, or an earlier one by OpenFGA's id. */
-export type Wanted = { readonly dsl: string } | { readonly modelId: string }
+/** A changed model, a changed allow-list or both as texts, or an earlier version by OpenFGA's id. */
+export type Wanted = { readonly dsl?: string; readonly allowList?: string } | { readonly modelId: string }
 
-/** Throws `invalid_request` for a text that is no model, `not_found` for one that was never in force. */
+/** A model with who may write its tuples. */
+export interface Candidate extends ModelSource {
+  readonly digest: string
+  readonly allowList: string | undefined
+}
+
+/**
+ * A text without an allow-list keeps of today's what fits, and a list without a text keeps today's model. Throws
+ * `invalid_request` for a text that is no model or no list, and for a list that names what the model lacks; `not_found` for
+ * one that was never in force.
+ */
 export async function candidateOf(
   sql: Sql,
   wanted: Wanted,
-  texts: Pick<Texts, 'readSource'>,
-): Promise<ModelSource> {
-  if ('dsl' in wanted) {
-    try {
-      return await texts.readSource(wanted.dsl)
-    } catch (error) {
-      if (error instanceof ModelSyntaxError) throw invalid('model', error.message)
-      throw error
-    }
+  current: ModelVersion,
+  texts: Pick<Texts, 'readSource' | 'readAllowList'>,
+): Promise<Candidate> {
+  if ('modelId' in wanted) {
+    const version = await readVersion(sql, wanted.modelId)
+    if (version === undefined) throw new AppError('not_found', { public: 'No such model was ever in force.' })
+    return await listed(version, version.allowList ?? current.allowList)
   }
-  const version = await readVersion(sql, wanted.modelId)
-  if (version === undefined) throw new AppError('not_found', { public: 'No such model was ever in force.' })
-  const { digest, dsl, json } = version
-  return withMarks({ digest, dsl, json })
+  const { dsl, allowList } = wanted
+  const source = dsl === undefined ? current : await refusing('model', () => texts.readSource(dsl))
+  if (allowList === undefined) return listed(source, current.allowList)
+  const marked = withMarks(source)
+  const lacking = await refusing('allow_list', () => texts.readAllowList(allowList, marked.json))
+  if (lacking.length > 0) throw invalid('allow_list', lacking.join('\n'))
+  return versioned(marked, allowList)
+}
+
+async function listed(source: ModelSource, allowList: string | undefined): Promise<Candidate> {
+  const marked = withMarks(source)
+  const list =
+    allowList === undefined
+      ? undefined
+      : await refusing('model', async () => fitted(allowList, compileModel(marked.json)).text)
+  return versioned(marked, list)
+}
+
+const versioned = ({ dsl, json }: ModelSource, allowList: string | undefined): Candidate => ({
+  dsl,
+  json,
+  digest: digestOfVersion(textOf({ dsl, json }), allowList),
+  allowList,
+})
+
+async function refusing<T>(field: 'model' | 'allow_list', read: () => Promise<T>): Promise<T> {
+  try {
+    return await read()
+  } catch (error) {
+    if (error instanceof ModelSyntaxError || error instanceof FgaError || error instanceof AllowListError)
+      throw invalid(field, error.message)
+    throw error
+  }
 }

@@ -1,9 +1,8 @@
 import { ownMarks } from '../own-marks.ts'
-import { digestOf, type ModelJson, readDsl } from './dsl.ts'
+import { type ModelJson, readDsl } from './dsl.ts'
 
 /** A model as text, where that is kept, and in OpenFGA's JSON form. */
 export interface ModelSource {
-  readonly digest: string
   readonly dsl: string | undefined
   readonly json: ModelJson
 }
@@ -34,7 +33,7 @@ export function withMarks(source: ModelSource): ModelSource {
     header,
     (line) => `${line}\n\n# Remit's own marks: they decide nothing.\n${text}\n`,
   )
-  if (dsl !== undefined && dsl !== source.dsl) return { digest: digestOf(dsl), dsl, json: readDsl(dsl) }
+  if (dsl !== undefined && dsl !== source.dsl) return { dsl, json: readDsl(dsl) }
   const { type_definitions } = readDsl(`model\n  schema 1.1\n\n${[...texts.values()].join('\n\n')}\n`)
   const added = type_definitions.filter(({ type }) => !has.has(type))
   return {

@@ -2,8 +2,9 @@ import { isDeepStrictEqual } from 'node:util'
 import { checkTuple, type Model, type TupleKey, type TupleView } from '@remit/engine'
 import { invalid } from '../../kernel/errors.ts'
 import { isId } from '../../kernel/ids.ts'
+import { isEnd } from '../allow-list/allow-list.ts'
+import { requestOnlyKeys } from '../allow-list/reserved.ts'
 import { isOwnMark } from '../own-marks.ts'
-import { isEnd, requestOnlyKeys } from '../tuples.ts'
 
 /** Tuples as they would be written and deleted, whoever may do so or nobody. */
 export interface SupposedChange {

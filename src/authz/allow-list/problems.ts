@@ -1,0 +1,194 @@
+import type { Model, Relation, Rewrite } from '@remit/engine'
+import { reachable } from '../model/reachable.ts'
+import { polarityOf, sidesOf } from '../write-order.ts'
+import { labelOf } from './label.ts'
+import type { Holder, Row, SubjectKind } from './read.ts'
+import { isReserved, isReservedType } from './reserved.ts'
+
+/** Why a row cannot count beside a model. */
+export interface Problem {
+  /** `unknown`: the model lacks what it names. `refused`: whatever the model says, nobody may be let write this. */
+  readonly kind: 'unknown' | 'refused'
+  readonly row: Row
+  /** The one kind of subject that is wrong; undefined: the row as a whole. */
+  readonly subject?: string
+  readonly detail: string
+}
+
+/**
+ * What is wrong with an allow-list beside this model; empty: it may come into force. What is refused is so whatever the file
+ * says, since the gate, the lending and the rights of services rest on it.
+ */
+export function problemsOf(rows: readonly Row[], model: Model): readonly Problem[] {
+  const unknown = rows.flatMap((row) => unknownIn(row, model))
+  const known = rows.filter((row) => !unknown.some((one) => one.row === row && one.subject === undefined))
+  const { restricts } = polarityOf(model)
+  const rights = rightsIn(model)
+  const refused = known.flatMap((row): Problem[] => {
+    const detail = refusalOf(
+      row,
+      rights,
+      restricts({ user: '', relation: row.relation, object: `${row.type}:x` }),
+    )
+    return detail === undefined ? [] : [{ kind: 'refused', row, detail }]
+  })
+  return [...unknown, ...refused, ...lendingReached(known, model)]
+}
+
+export const problemToText = ({ row: { key, line }, detail }: Problem, file: string): string =>
+  `${file}:${line}: ${key}: ${detail}`
+
+function unknownIn(row: Row, model: Model): Problem[] {
+  const of = model.types.get(row.type)
+  if (of === undefined) return [{ kind: 'unknown', row, detail: `The model has no type ${row.type}.` }]
+  const relation = of.get(row.relation)
+  if (relation === undefined)
+    return [{ kind: 'unknown', row, detail: `The model has no such relation on ${row.type}.` }]
+  if (relation.restrictions.length === 0)
+    return [{ kind: 'unknown', row, detail: 'The model computes it: no tuple of it can be written.' }]
+  return row.subjects
+    .filter((subject) => !takes(relation, subject))
+    .map((subject) => ({
+      kind: 'unknown',
+      row,
+      subject: subject.text,
+      detail: `The model does not take ${subject.text} here.`,
+    }))
+}
+
+const takes = ({ restrictions }: Relation, { label, ends }: SubjectKind): boolean =>
+  restrictions.some((of) => labelOf(of) === label && of.condition === (ends ? 'until' : ''))
+
+/** Types whose objects are filed in a collection, on which services hold their rights. */
+const filed: ReadonlySet<string> = new Set(['document', 'folder', 'collection'])
+export const isFiled = (type: string): boolean => filed.has(type)
+
+// A document's own list is its source's, a membership its directory's; of parents the change keeps what is sensitive so.
+const takenBack: ReadonlySet<string> = new Set(['document#blocked', 'document#parent', 'folder#parent'])
+
+function refusalOf(row: Row, rights: ReadonlySet<string>, isRestricting: boolean): string | undefined {
+  const { type, relation, key, subjects, write, delete: deletes } = row
+  if (isReserved(type, relation)) return 'The service alone writes this, or nobody does.'
+  const reserved = subjects.find((subject) => isReservedType(subject.type))
+  if (reserved !== undefined) return `It leads to ${reserved.type}, where the service alone writes.`
+  const holders = deletes === undefined ? [write] : [write, deletes]
+  const stranger = holders.find((holder) => !isHeldOn(holder, type))
+  if (stranger !== undefined) return heldElsewhere[stranger]
+  if (key === 'folder#filed_in')
+    return write === 'tagger' && deletes === undefined
+      ? undefined
+      : 'A folder is filed once, by a tagger of the collection, and never anew.'
+  const isForServices = holders.some((holder) => holder !== 'administrator')
+  if (isForServices && (rights.has(key) || subjects.some((subject) => subject.type === 'service')))
+    return 'What a service may write rests on it: an administrator alone may write and delete it.'
+  if (holders.includes('directory') && subjects.some(({ isWildcard }) => isWildcard))
+    return 'Everybody is let in by collection: a directory cannot.'
+  if (isRestricting && (deletes === 'writer' || deletes === 'tagger') && !takenBack.has(key))
+    return 'It keeps others from reading: an administrator alone may delete it, or nobody.'
+  return undefined
+}
+
+const isHeldOn = (holder: Holder, type: string): boolean => {
+  if (holder === 'writer') return type === 'document'
+  if (holder === 'tagger') return filed.has(type)
+  return holder === 'administrator' || !filed.has(type)
+}
+
+const heldElsewhere: Readonly<Record<Holder, string>> = {
+  writer: 'A writer writes on documents only.',
+  tagger:
+    'A tagger writes on documents, folders and collections only: nothing else is filed in a collection.',
+  directory:
+    'A directory writes by the ids of its own prefix, which documents, folders and collections have not.',
+  administrator: '',
+}
+
+/** Relations by whose tuples a service comes to the right to write. */
+function rightsIn(model: Model): ReadonlySet<string> {
+  const rights = ['writer', 'tagger'].map((name) => model.types.get('collection')?.get(name))
+  const { grants, restricts } = sidesOf(model, rights).direct
+  return new Set([...grants, ...restricts].map(({ key }) => key))
+}
+
+/** Each by itself, on whichever type: what an agent was lent, what was approved, and what stands in for either. */
+const lent: ReadonlySet<string> = new Set(['acts', 'active', 'live', 'in_scope', 'granted', 'emergency'])
+
+/** Rows by which a consent or an approval could be had without any tuple that the service's code writes. */
+function lendingReached(rows: readonly Row[], model: Model): Problem[] {
+  const guarded = guardedIn(model)
+  const reached = (some: readonly Row[]): string[] => {
+    const byKey = new Map(some.map((row) => [row.key, row]))
+    const had = reachable(model, {
+      stored: (relation, of) =>
+        byKey.get(relation.key)?.subjects.some(({ label }) => label === labelOf(of)) === true,
+      // Where a document is filed is for its writer to say.
+      linked: (type, tupleset, to) =>
+        `${type}#${tupleset}` === 'document#filed_in' ||
+        byKey.get(`${type}#${tupleset}`)?.subjects.some(({ label }) => label === to) === true,
+    })
+    return [...guarded].filter((key) => had.has(key))
+  }
+  const found = rows.flatMap((row) =>
+    row.subjects
+      .filter(({ type, relation }) => guarded.has(`${type}#${relation ?? ''}`))
+      .map(
+        (subject): Problem => ({ kind: 'refused', row, detail: `${subject.text} rests on what was lent.` }),
+      ),
+  )
+  const all = reached(rows)
+  if (all.length === 0) return found
+  const behind = sidesOf(
+    model,
+    all.map((key) => relationOf(model, key)),
+  ).direct.grants
+  const involved = rows.filter(({ key }) => [...behind].some((relation) => relation.key === key))
+  // Where several ways lead there, no row alone is to blame.
+  const alone = involved.filter((row) => reached(rows.filter((other) => other !== row)).length < all.length)
+  const detail = `By it ${all.join(', ')} could be had without a consent or an approval.`
+  return [
+    ...found,
+    ...(alone.length > 0 ? alone : involved).map((row): Problem => ({ kind: 'refused', row, detail })),
+  ]
+}
+
+function relationOf(model: Model, key: string): Relation | undefined {
+  const [type = '', name = ''] = key.split('#')
+  return model.types.get(type)?.get(name)
+}
+
+/** By name, and whatever of what an agent is told rests on what was lent. */
+function guardedIn(model: Model): ReadonlySet<string> {
+  const all = [...model.types.values()].flatMap((of) => [...of.values()])
+  const rests = new Set<Relation>()
+  const does = (rewrite: Rewrite, owner: Relation): boolean => {
+    switch (rewrite.kind) {
+      case 'this':
+        return owner.restrictions.some(({ type }) => isReservedType(type))
+      case 'computed':
+        return rests.has(rewrite.relation)
+      case 'ttu': {
+        const to = model.types.get(owner.type)?.get(rewrite.tupleset)?.restrictions ?? []
+        return (
+          to.some(({ type }) => isReservedType(type)) ||
+          [...rewrite.targets.values()].some((target) => rests.has(target))
+        )
+      }
+      case 'exclusion':
+        return does(rewrite.base, owner)
+      default:
+        return rewrite.children.some((child) => does(child, owner))
+    }
+  }
+  for (let before = -1; rests.size > before; ) {
+    before = rests.size
+    for (const relation of all) if (does(relation.rewrite, relation)) rests.add(relation)
+  }
+  const told = ['can_be_told', 'can_read_delegated'].map((name) => model.types.get('document')?.get(name))
+  const { grants } = sidesOf(model, told).seen
+  return new Set(
+    all
+      .filter(({ name }) => lent.has(name))
+      .concat([...grants].filter((one) => rests.has(one)))
+      .map(({ key }) => key),
+  )
+}

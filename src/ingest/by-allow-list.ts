@@ -1,0 +1,103 @@
+import type { AllowList, Operation } from '../authz/allow-list/allow-list.ts'
+import type { Tuple } from '../authz/fga.ts'
+import { AppError } from '../kernel/errors.ts'
+import { collectionObject, type FgaObject } from '../kernel/ids.ts'
+import { folderObject } from './folders.ts'
+import { type Tag, tagKey, toTuple } from './tags.ts'
+
+/** What a document's access can name, and where. */
+const members: ReadonlyMap<string, string> = new Map([
+  ['owner', 'access.owner'],
+  ['parent', 'access.parents'],
+  ['viewer', 'access.viewers'],
+  ['blocked', 'access.blocked'],
+  ['sensitive', 'access.sensitive'],
+])
+
+/** Whether the writer of a document may, whichever collection it is filed in. */
+function isWriters(list: AllowList, tuple: Tuple, operation: Operation): boolean {
+  if (list.misfitOf(tuple, operation) !== undefined) return false
+  const requirement = list.requirementOf(tuple, operation)
+  return (
+    requirement.kind === 'document_writer' ||
+    (requirement.kind === 'everybody' && requirement.right === 'writer')
+  )
+}
+
+/** Why the writer of a document may not set these tags, or file these folders with it; undefined: it may. */
+export function settingRefused(
+  list: AllowList,
+  object: FgaObject,
+  tags: readonly Tag[],
+  filing: { readonly folders: readonly string[]; readonly collection: string },
+): AppError | undefined {
+  const wrong = tags.find(
+    (tag) => members.has(tag.relation) && !isWriters(list, toTuple(object, tag), 'write'),
+  )
+  if (wrong !== undefined) return refused(wrong, 'The allow-list lets no writer of the document set this')
+  const unfiled = filing.folders.find((folder) => {
+    const tuple = {
+      user: collectionObject(filing.collection),
+      relation: 'filed_in',
+      object: folderObject(folder),
+    }
+    return list.requirementOf(tuple, 'write').kind !== 'filing'
+  })
+  return unfiled === undefined
+    ? undefined
+    : refused(
+        { relation: 'parent', subject: folderObject(unfiled) },
+        'The allow-list lets nobody file a folder',
+      )
+}
+
+/**
+ * What stays of a document's tags where its writer says anew who may read it: what that cannot name, and what keeps others
+ * from reading and is not the writer's to take back. `refused`: the writer would take away what it may only add.
+ * `sensitive` has a rule of its own (sensitivity.ts).
+ */
+export function leftBy(
+  list: AllowList,
+  object: FgaObject,
+  before: readonly Tag[],
+  asked: readonly Tag[],
+): { readonly kept: readonly Tag[]; readonly refused: AppError | undefined } {
+  const named = new Set(asked.map(tagKey))
+  const gone = new Map(
+    before
+      .filter((tag) => tag.relation !== 'filed_in' && tag.relation !== 'sensitive' && !named.has(tagKey(tag)))
+      .map((tag) => [tagKey(tag), tag]),
+  )
+  const kept: Tag[] = []
+  for (const tag of gone.values()) {
+    const { relation, subject } = tag
+    if (!members.has(relation)) kept.push(tag)
+    else if (isWriters(list, { user: subject, relation, object }, 'delete')) continue
+    else if (!list.isWidening('document', relation)) kept.push(tag)
+    else
+      return {
+        kept: [],
+        refused: refused(tag, 'The allow-list lets no writer of the document take this away'),
+      }
+  }
+  return { kept, refused: undefined }
+}
+
+/** What keeps others from reading a document, and is not its writer's to take back: it outlives a withdrawal. */
+export function keptOf(list: AllowList | undefined, object: FgaObject, tags: readonly Tag[]): readonly Tag[] {
+  const distinct = new Map(tags.map((tag) => [tagKey(tag), tag]))
+  return [...distinct.values()].filter(({ relation, subject }) => {
+    if (relation === 'filed_in' || relation === 'sensitive') return false
+    if (list === undefined) return relation === 'blocked' || !members.has(relation)
+    return (
+      !list.isWidening('document', relation) &&
+      !isWriters(list, { user: subject, relation, object }, 'delete')
+    )
+  })
+}
+
+const refused = ({ relation, subject }: Pick<Tag, 'relation' | 'subject'>, why: string): AppError =>
+  new AppError('forbidden', {
+    field: members.get(relation) ?? 'access',
+    public: `${why}: ${subject}.`,
+  })

@@ -1,0 +1,176 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { readPin, readVersion, writePin } from '../../src/authz/model/pin.ts'
+import type { Caller } from '../../src/ingest/access-rights.ts'
+import { documentObject } from '../../src/kernel/ids.ts'
+import { type IngestWorld, loader, machine, openIngestWorld, tuple } from './world.ts'
+
+const swap =
+  (...pairs: readonly (readonly [string, string])[]) =>
+  (text: string): string =>
+    pairs.reduce((changed, [from, to]) => {
+      expect(changed).toContain(from)
+      return changed.replaceAll(from, to)
+    }, text)
+
+const docs: Caller = { kind: 'service', writer: loader, scopes: new Set(['docs.write']), prefixes: [] }
+const administrator: Caller = { kind: 'administrator', writer: { ...loader, subject: 'user:root' } }
+
+describe('with rows of its own', () => {
+  let world: IngestWorld
+  beforeAll(async () => {
+    world = await openIngestWorld(undefined, {
+      edit: {
+        model: swap(
+          [
+            'define tagger: [service]\n',
+            'define tagger: [service]\n    define contractor: [user with until]\n',
+          ],
+          [
+            'organization#member, user with until, group#member with until] or viewer from parent',
+            'organization#member, user with until, group#member with until] or viewer from parent or contractor from parent',
+          ],
+          [
+            'define viewer: [user, user:*, group#member, organization#member, user with until, group#member with until] or owner or viewer from parent',
+            'define hold: [user:*]\n    define viewer: [user, user:*, group#member, organization#member, user with until, group#member with until] or owner or viewer from parent or contractor from parent',
+          ],
+          [
+            'viewer from parent or contractor from parent\n    define delegated_to',
+            'viewer from parent\n    define delegated_to',
+          ],
+          ['viewer but not blocked', 'viewer but not (blocked or hold)'],
+        ),
+        allowList: swap(
+          [
+            '  collection:\n',
+            '  collection:\n    contractor: { subjects: [user with until], write: tagger, delete: tagger }\n',
+          ],
+          [
+            '    # Part of',
+            '    hold: { subjects: [user:*], write: administrator, delete: administrator }\n    # Part of',
+          ],
+          [
+            'owner: { subjects: [user], write: writer, delete: writer }',
+            'owner: { subjects: [user], write: writer }',
+          ],
+          [
+            '    organization: { subjects: [organization], write: administrator, delete: administrator }\n',
+            '',
+          ],
+        ),
+      },
+    })
+    await world.putDone({ id: 'plan', access: { viewers: ['user:anne'], parents: ['collection:closed'] } })
+  })
+  afterAll(() => world[Symbol.asyncDispose]())
+
+  const end = new Date(Date.now() + 3_600_000).toISOString()
+  const carol = {
+    ...tuple('user:carol contractor collection:closed'),
+    condition: { name: 'until' as const, context: { expires_at: end } },
+  }
+
+  test('a tagger writes the new relation, with an end, and drift keeps it and nothing that came another way', async () => {
+    await expect(
+      world.ingest.changeAccess(docs, {
+        writes: [tuple('user:carol contractor collection:closed')],
+        deletes: [],
+      }),
+    ).rejects.toMatchObject({ code: 'invalid_request', field: 'writes.0.condition' })
+    await world.ingest.changeAccess(docs, { writes: [carol], deletes: [] })
+    expect(await world.sees('user:carol', 'plan')).toBeDefined()
+    await world.fga.write({ writes: [{ ...carol, user: 'user:mallory' }] })
+    await world.ingest.drift()
+    expect(await world.sees('user:carol', 'plan')).toBeDefined()
+    expect(await world.sees('user:mallory', 'plan')).toBeUndefined()
+  })
+
+  test('what an administrator put over a document outlives that its source sends it anew, opens it, and withdraws it', async () => {
+    const hold = tuple('user:* hold document:plan')
+    await expect(world.ingest.changeAccess(docs, { writes: [hold], deletes: [] })).rejects.toMatchObject({
+      code: 'forbidden',
+    })
+    await world.ingest.changeAccess(administrator, { writes: [hold], deletes: [] })
+    const isHeld = async () => expect(await world.tuples(documentObject('plan'))).toContain('user:* hold')
+    await world.ingest.retag(loader, 'plan', { viewers: ['user:anne'] })
+    await isHeld()
+    await world.putDone({ id: 'plan', text: 'Anew.', access: { viewers: ['user:anne'] } })
+    await isHeld()
+    await world.done(await world.ingest.withdraw(loader, 'plan'))
+    await world.putDone({ id: 'plan', access: { viewers: ['user:anne'] } })
+    await isHeld()
+    expect(await world.sees('user:anne', 'plan')).toBeUndefined()
+    await expect(world.ingest.changeAccess(docs, { writes: [], deletes: [hold] })).rejects.toMatchObject({
+      code: 'forbidden',
+    })
+    await world.ingest.changeAccess(administrator, { writes: [], deletes: [hold] })
+    expect(await world.sees('user:anne', 'plan')).toBeDefined()
+  })
+
+  test('what is only added is not taken away by leaving it out, and the member is named', async () => {
+    await world.putDone({ id: 'owned', access: { owner: 'user:anne' } })
+    await expect(world.ingest.retag(loader, 'owned', {})).rejects.toMatchObject({
+      code: 'forbidden',
+      field: 'access.owner',
+    })
+    await expect(world.put({ id: 'owned', access: { owner: 'user:bob' } })).rejects.toMatchObject({
+      code: 'forbidden',
+      field: 'access.owner',
+    })
+    expect(await world.sees('user:anne', 'owned')).toBeDefined()
+  })
+
+  test('a relation whose row is gone is written by no way in', async () => {
+    const organization = tuple('organization:o organization collection:closed')
+    await expect(
+      world.ingest.changeAccess(administrator, { writes: [organization], deletes: [] }),
+    ).rejects.toMatchObject({ code: 'invalid_request', field: 'writes.0.relation' })
+    await expect(
+      world.ingest.saveCollection(machine, { id: 'closed', title: 'Closed', organization: 'o' }),
+    ).rejects.toMatchObject({ code: 'forbidden', field: 'organization' })
+  })
+})
+
+describe('while another list comes into force', () => {
+  let world: IngestWorld
+  beforeAll(async () => {
+    world = await openIngestWorld()
+    await world.putDone({ id: 'plan', access: { viewers: ['user:anne'] } })
+  })
+  afterAll(() => world[Symbol.asyncDispose]())
+
+  /** What another process does at the last yes of a plan. */
+  async function activateAnother(): Promise<void> {
+    await world.database.transaction(async (sql) => {
+      const pin = await readPin(sql, { lock: 'update' })
+      const version = pin && (await readVersion(sql, pin.model_id))
+      if (pin === undefined || version === undefined) throw new Error('no model in force')
+      const id = `${version.id}+`
+      await writePin(sql, { ...pin, model_id: id }, { ...version, id })
+    })
+  }
+
+  test.each<[string, () => Promise<unknown>]>([
+    [
+      'POST /access',
+      () =>
+        world.ingest.changeAccess(docs, { writes: [tuple('user:bob viewer document:plan')], deletes: [] }),
+    ],
+    ['PUT access', () => world.ingest.retag(loader, 'plan', { viewers: ['user:anne', 'user:bob'] })],
+    ['a document', () => world.put({ id: 'plan', access: { viewers: ['user:anne', 'user:bob'] } })],
+  ])('%s that was checked by the former one changes nothing', async (_, change) => {
+    const before = await readPin(world.database)
+    world.onAsk = async () => {
+      world.onAsk = async () => undefined
+      await activateAnother()
+    }
+    await expect(change()).rejects.toMatchObject({ code: 'authorization_unavailable' })
+    await world.database.query(`update settings set value = $1 where key = 'authorization_model'`, [
+      { ...before },
+    ])
+    await world.ingest.drift()
+    expect(await world.tuples(documentObject('plan'))).toEqual([
+      'collection:closed filed_in',
+      'user:anne viewer',
+    ])
+  })
+})
