@@ -73,6 +73,7 @@ export interface WireOpenPlans {
 export interface WirePlanRead {
   readonly plan: WirePlan
   readonly diff: string
+  readonly allow_list_diff: string
 }
 
 export interface WireModel {
@@ -145,17 +146,25 @@ function answerToText(answer: WireAnswer = false): string {
 }
 
 /** The text is a person's: nothing in it may move the cursor or hide a line of a terminal. */
-export const diffToText = (diff: string): string =>
-  diff === ''
-    ? 'The text is that of the model that it was made from.'
-    : `What it changes in the text:\n${withoutControls(diff)}`
+export const diffToText = ({
+  diff,
+  allow_list_diff,
+}: Pick<WirePlanRead, 'diff' | 'allow_list_diff'>): string =>
+  [
+    diff === ''
+      ? 'The text is that of the model that it was made from.'
+      : `What it changes in the text:\n${withoutControls(diff)}`,
+    ...(allow_list_diff === ''
+      ? []
+      : [`What it changes in the allow-list:\n${withoutControls(allow_list_diff)}`]),
+  ].join('\n')
 
 const withoutControls = (text: string): string =>
   text.replaceAll(/\p{C}/gu, (one) => (one === '\n' || one === '\t' ? one : '?'))
 
 export function modelToText({ model_id, digest, matches_file, history, awaiting }: WireModel): string {
   return [
-    `In force: ${model_id}, sha256 ${digest}${matches_file ? ', as model.fga' : ', which is not model.fga'}`,
+    `In force: ${model_id}, sha256 ${digest}${matches_file ? ', as model.fga and model.allow-list.yaml' : ', which is not model.fga with model.allow-list.yaml'}`,
     'Before, the newest first:',
     ...history.map(
       (one) =>

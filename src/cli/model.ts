@@ -28,6 +28,7 @@ interface TestFlags {
 }
 
 interface PlanFlags extends PersonFlags {
+  readonly allowList?: string
   readonly json?: boolean
   readonly markdown?: boolean
 }
@@ -61,13 +62,22 @@ export function addModelCommands(program: Command, deps: CliDeps, outcome: { ok:
       }
     })
 
-  asPerson(model.command('plan <file>'))
-    .description('Shows who would gain and who would lose which documents under a changed model.')
+  asPerson(model.command('plan [file]'))
+    .description(
+      'Shows who would gain and who would lose which documents under a changed model, and who may write what.',
+    )
+    .option('--allow-list <file>', 'who may write which tuples (default: of today’s list what fits)')
     .option('--json', 'prints the plan as the service answers it')
     .option('--markdown', 'prints the plan as a comment on a change')
-    .action(async (file: string, flags: PlanFlags) => {
-      const dsl = await readFile(file, 'utf8')
-      outcome.ok &&= await showPlan({ model: dsl }, flags, deps)
+    .action(async (file: string | undefined, flags: PlanFlags) => {
+      const { allowList } = flags
+      if (file === undefined && allowList === undefined)
+        throw new Error('Name the file of a model, --allow-list FILE, or both.')
+      const body = {
+        ...(file !== undefined && { model: await readFile(file, 'utf8') }),
+        ...(allowList !== undefined && { allow_list: await readFile(allowList, 'utf8') }),
+      }
+      outcome.ok &&= await showPlan(body, flags, deps)
     })
 
   asPerson(model.command('plans'))
@@ -139,8 +149,8 @@ export function addModelCommands(program: Command, deps: CliDeps, outcome: { ok:
     .action(async (id: string | undefined, flags: PersonFlags) => {
       if (id !== undefined) {
         const path = `/model/plans/${encodeURIComponent(await planOf(id, flags, deps))}`
-        const { plan, diff } = await ask<WirePlanRead>('GET', path, undefined, flags, deps)
-        deps.terminal.out(`${planToText(plan)}\n${diffToText(diff)}`)
+        const { plan, ...diffs } = await ask<WirePlanRead>('GET', path, undefined, flags, deps)
+        deps.terminal.out(`${planToText(plan)}\n${diffToText(diffs)}`)
         return
       }
       deps.terminal.out(modelToText(await ask<WireModel>('GET', '/model', undefined, flags, deps)))

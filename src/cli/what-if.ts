@@ -53,6 +53,7 @@ interface Answer {
   readonly asked: { readonly people: number; readonly agents: number; readonly questions: number }
   readonly unanswered: number
   readonly unchanged: { readonly writes: readonly Tuple[]; readonly deletes: readonly Tuple[] }
+  readonly nobody_may_write: readonly Tuple[]
   readonly watermark: { readonly read_to: string; readonly tuples: number }
   readonly authorization_model_id: string
 }
@@ -126,6 +127,7 @@ function linesOf(answer: Answer): string[] {
     ...(answer.complete ? [] : [`NOT COMPLETE (${answer.limited_by.join(', ')}): somebody may be missing.`]),
     ...unchanged.writes.map((tuple) => `Is so already: ${lineOf(tuple)}`),
     ...unchanged.deletes.map((tuple) => `Is not stored: ${lineOf(tuple)}`),
+    ...answer.nobody_may_write.map((tuple) => `NOBODY MAY WRITE, by the allow-list: ${lineOf(tuple)}`),
     ...differenceLines('People gain', '+', can_read.gained),
     ...differenceLines('People lose', '-', can_read.lost),
     ...differenceLines('Agents gain', '+', lent.gained),

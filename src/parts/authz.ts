@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import type { AllowList } from '../authz/allow-list/allow-list.ts'
-import { followAllowList } from '../authz/allow-list/in-force.ts'
+import { allowListUnder, followAllowList } from '../authz/allow-list/in-force.ts'
 import { createWhy, type Why } from '../authz/explain/why.ts'
 import type { Fga } from '../authz/fga.ts'
 import { createHeldVerdicts } from '../authz/gate/held.ts'
@@ -13,7 +13,7 @@ import { catchUpAfterWrites, dropAfterWrites } from '../authz/index/own-writes.t
 import { createStorage } from '../authz/index/storage.ts'
 import { type ActiveModel, followModel } from '../authz/model/active.ts'
 import { type DeployedModel, deployModel } from '../authz/model/deploy.ts'
-import { digestOfVersion } from '../authz/model/dsl.ts'
+import { digestOfVersion, type ModelJson } from '../authz/model/dsl.ts'
 import type { ModelVersion } from '../authz/model/pin.ts'
 import { createModelShadow, type ModelShadow } from '../authz/model/shadow.ts'
 import { createTexts, type Texts } from '../authz/model/texts.ts'
@@ -30,6 +30,8 @@ export interface Authz extends AsyncDisposable {
   readonly active: ActiveModel
   /** Who may write which tuples under it; throws where nobody may. */
   readonly allowList: () => AllowList
+  /** The same under a changed model, where one is given, as far as the list fits it. */
+  readonly allowListOf: (changed: ModelJson | undefined) => AllowList
   /** Whether model.fga and model.allow-list.yaml are what is in force. */
   readonly matchesFile: () => boolean
   readonly fga: Fga
@@ -137,9 +139,11 @@ export async function openAuthz(deps: AuthzDeps): Promise<Authz> {
   })
   const texts = stack.use(createTexts())
   const owned = stack.move()
+  const allowList = followAllowList(active)
   return {
     active,
-    allowList: followAllowList(active),
+    allowList,
+    allowListOf: (changed) => (changed === undefined ? allowList() : allowListUnder(active.current, changed)),
     matchesFile,
     fga,
     index,

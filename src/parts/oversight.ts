@@ -29,7 +29,7 @@ import type { Door } from './door.ts'
 import type { Given } from './given.ts'
 
 export interface OversightDeps extends Pick<Given, 'database' | 'now'> {
-  readonly authz: Pick<Authz, 'fga' | 'index' | 'limiter' | 'texts'>
+  readonly authz: Pick<Authz, 'fga' | 'index' | 'limiter' | 'texts' | 'allowListOf'>
   readonly agents: Agents
   readonly delegations: Pick<Delegations, 'isLive'>
   readonly listLiveDelegations: () => Promise<readonly LiveDelegation[]>
@@ -63,7 +63,12 @@ export function oversightRoutes(deps: OversightDeps): readonly App[] {
     membershipRoutes({ ...paged, memberships: createMemberships(asking) }),
     whoCanRoutes({ ...paged, whoCan: createWhoCan(asking) }),
     whatIfRoutes({
-      whatIf: createWhatIf({ ...asking, texts, listLiveDelegations: deps.listLiveDelegations }),
+      whatIf: createWhatIf({
+        ...asking,
+        texts,
+        listLiveDelegations: deps.listLiveDelegations,
+        allowListOf: deps.authz.allowListOf,
+      }),
       requireBearer,
       isReader,
       isWriter: isAdministrator,

@@ -43,8 +43,13 @@ export interface ModelChanges {
   apply(who: Who, planId: string, reason?: string, signal?: AbortSignal): Promise<Applied>
   /** How many different people have to confirm it. */
   approversOf(plan: Plan): number
-  /** A plan as whoever confirms it reads it: with its text, and what that changes in today's. Throws `not_found`. */
-  read(planId: string): Promise<{ readonly plan: Plan; readonly text: string; readonly diff: string }>
+  /** A plan as whoever confirms it reads it: with its texts, and what those change in today's. Throws `not_found`. */
+  read(planId: string): Promise<{
+    readonly plan: Plan
+    readonly text: string
+    readonly diff: string
+    readonly allowListDiff: string
+  }>
   /** Plans that can still be confirmed, whether anybody has or not, the newest first; `more`: not all of them. */
   open(): Promise<{ readonly plans: readonly OpenPlan[]; readonly more: boolean }>
   /** What is in force, what was, the newest first, and what waits for another yes. */
@@ -161,7 +166,12 @@ export function createModelChanges(deps: ModelChangesDeps): ModelChanges {
       const base = plan && (await readVersion(database, plan.baseModel))
       if (plan === undefined || base === undefined) throw noPlan()
       const text = textOf(plan)
-      return { plan, text, diff: diffLines(textOf(base), text) }
+      return {
+        plan,
+        text,
+        diff: diffLines(textOf(base), text),
+        allowListDiff: diffLines(base.allowList ?? '', plan.allowList ?? ''),
+      }
     },
     open: () => listOpen(database, active.current.id, new Date(now())),
     async show() {

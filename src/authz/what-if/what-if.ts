@@ -5,12 +5,13 @@ import { AppError, invalid } from '../../kernel/errors.ts'
 import { documentObject, isId, splitObject } from '../../kernel/ids.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import type { Sql } from '../../store/sql.ts'
+import type { AllowList } from '../allow-list/allow-list.ts'
 import type { Asker, Compared, LiveDelegation } from '../compare/askers.ts'
 import type { PairLimits, Verdicts } from '../compare/compare.ts'
 import { type Counted, createTally } from '../compare/tally.ts'
 import { caughtUp, type ReplicaState } from '../explain/replica.ts'
-import { contextAt, type Fga } from '../fga.ts'
-import { digestOf, ModelSyntaxError } from '../model/dsl.ts'
+import { contextAt, type Fga, type Tuple } from '../fga.ts'
+import { digestOf, type ModelJson, ModelSyntaxError } from '../model/dsl.ts'
 import { refusalsOf } from '../model/invariants.ts'
 import type { Texts } from '../model/texts.ts'
 import type { PermissionIndex } from '../permission-index.ts'
@@ -46,6 +47,8 @@ export interface WhatIfAnswer {
   readonly unanswered: number
   /** What of the change is so already. */
   readonly unchanged: SupposedChange
+  /** Writes that the allow-list lets nobody make. */
+  readonly nobodyMayWrite: SupposedChange['writes']
   readonly replica: ReplicaState
   /** Milliseconds: when the last read of the change log that reached its end began. */
   readonly readTo: number
@@ -70,6 +73,8 @@ export interface WhatIfDeps {
   readonly index: PermissionIndex
   readonly listLiveDelegations: () => Promise<readonly LiveDelegation[]>
   readonly texts: Pick<Texts, 'read'>
+  /** Who may write under the model in force, or what of that fits a changed one; throws where nobody may. */
+  readonly allowListOf: (changed: ModelJson | undefined) => AllowList
   readonly now: () => number
   readonly limits?: Partial<PairLimits>
 }
@@ -134,7 +139,8 @@ async function answerTo(
 ): Promise<WhatIfAnswer> {
   const { fga, index, now } = deps
   assertPeople(question)
-  const candidate = question.model === undefined ? undefined : await readModel(deps.texts, question.model)
+  const json = question.model === undefined ? undefined : await readJson(deps.texts, question.model)
+  const candidate = json && readModel(json)
   const replica = await caughtUp(index, fga, signal)
   const delegations = await deps.listLiveDelegations()
   const view = replica.view()
@@ -170,6 +176,7 @@ async function answerTo(
     ],
     asked: { people: ended.people, agents: ended.agents, questions: ended.asked },
     unchanged: unchangedBy(question, tuples),
+    nobodyMayWrite: nobodys(() => deps.allowListOf(json), question.writes),
     replica: { state: replica.state, lagMs: replica.lagMs },
     readTo: tailReadAt,
     tuples: tuples.size,
@@ -179,17 +186,40 @@ async function answerTo(
   }
 }
 
-/** A model that can be compared: it compiles, and has what the service asks for. */
-async function readModel(texts: Pick<Texts, 'read'>, dsl: string): Promise<Model> {
+/** Of a list that cannot be used all: nobody writes then. */
+function nobodys(allowList: () => AllowList, writes: SupposedChange['writes']): SupposedChange['writes'] {
   try {
-    const model = compileModel(await texts.read(dsl))
+    const list = allowList()
+    return writes.filter(
+      (tuple) =>
+        list.misfitOf(tuple as Tuple, 'write') !== undefined ||
+        list.requirementOf(tuple as Tuple, 'write').kind === 'nobody',
+    )
+  } catch {
+    return writes
+  }
+}
+
+async function readJson(texts: Pick<Texts, 'read'>, dsl: string): Promise<ModelJson> {
+  try {
+    return await texts.read(dsl)
+  } catch (error) {
+    if (error instanceof ModelSyntaxError) throw invalid('model', error.message)
+    throw error
+  }
+}
+
+/** A model that can be compared: it compiles, and has what the service asks for. */
+function readModel(json: ModelJson): Model {
+  try {
+    const model = compileModel(json)
     const [lacks] = refusalsOf(model).filter(
       ({ rule }) => rule === 'relation_missing' || rule === 'request_only_missing',
     )
     if (lacks !== undefined) throw invalid('model', `${lacks.relation}: ${lacks.detail}`)
     return model
   } catch (error) {
-    if (error instanceof FgaError || error instanceof ModelSyntaxError) throw invalid('model', error.message)
+    if (error instanceof FgaError) throw invalid('model', error.message)
     throw error
   }
 }

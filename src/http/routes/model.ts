@@ -1,4 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
+import { allowListMax } from '../../authz/allow-list/read.ts'
 import type { ModelChanges } from '../../authz/model/changes.ts'
 import type { Plan } from '../../authz/model/plan-store.ts'
 import { plain, text } from '../../kernel/text.ts'
@@ -11,7 +12,7 @@ import { assertAdministrator, type IsAdministrator } from './writing.ts'
 
 export interface ModelRouteDeps {
   readonly models: ModelChanges
-  /** Whether model.fga is what is in force. */
+  /** Whether model.fga and model.allow-list.yaml are what is in force. */
   readonly matchesFile: () => boolean
   readonly requireBearer: RequireBearer
   readonly isAdministrator: IsAdministrator
@@ -24,13 +25,22 @@ const modelMax = 256 * 1024
 
 const wanted = z
   .strictObject({
-    model: text(1, modelMax).optional().openapi({ description: 'A changed model, in OpenFGA’s language' }),
-    model_id: text(1, 100).optional().openapi({ description: 'An earlier model that was in force' }),
+    model: text(1, modelMax)
+      .optional()
+      .openapi({ description: 'A changed model, in OpenFGA’s language; left out: today’s' }),
+    allow_list: text(1, allowListMax).optional().openapi({
+      description:
+        'Who may write which tuples (model.allow-list.yaml); left out: of today’s what fits the model',
+    }),
+    model_id: text(1, 100)
+      .optional()
+      .openapi({ description: 'An earlier model that was in force, with the list of then' }),
   })
-  .refine(({ model, model_id }) => (model === undefined) !== (model_id === undefined), {
-    message: 'name either model or model_id',
-    path: ['model'],
-  })
+  .refine(
+    ({ model, allow_list, model_id }) =>
+      (model ?? allow_list) === undefined ? model_id !== undefined : model_id === undefined,
+    { message: 'name model, allow_list or both, or model_id', path: ['model'] },
+  )
   .openapi('ModelPlanInput')
 
 const planned = z.strictObject({ plan, txn: z.string() }).openapi('ModelPlanned')
@@ -41,6 +51,8 @@ const read = z
     diff: z
       .string()
       .openapi({ description: 'What it changes in the model that it was made from, as of diff -u' }),
+    allow_list: z.string().nullable().openapi({ description: 'Null: made before there were any' }),
+    allow_list_diff: z.string(),
     txn: z.string(),
   })
   .openapi('ModelPlanRead')
@@ -74,6 +86,7 @@ const shown = z
     model_id: z.string(),
     digest: z.string(),
     model: z.string().nullable(),
+    allow_list: z.string().nullable(),
     matches_file: z.boolean(),
     history: z.array(
       z.strictObject({
@@ -106,7 +119,8 @@ export function modelRoutes({
   const planRoute = createRoute({
     method: 'post',
     path: '/model/plan',
-    summary: 'Show who would gain and who would lose which documents under another model',
+    summary:
+      'Show who would gain and who would lose which documents under another model, and who may write what',
     security: bearer,
     middleware: [administrator, ...jsonBody(bodyBytesMax)] as const,
     request: { body: { required: true, content: { 'application/json': { schema: wanted } } } },
@@ -123,7 +137,7 @@ export function modelRoutes({
   const readRoute = createRoute({
     method: 'get',
     path: '/model/plans/{id}',
-    summary: 'Read a plan with its text and what that changes, before confirming it',
+    summary: 'Read a plan with its texts and what those change, before confirming it',
     security: bearer,
     middleware: [administrator] as const,
     request: { params: z.strictObject({ id: text(1, 100) }) },
@@ -162,10 +176,15 @@ export function modelRoutes({
     .openapi(planRoute, async (c) => {
       const principal = c.get('principal')
       await assertAdministrator(principal, isAdministrator, now())
-      const { model, model_id } = c.req.valid('json')
+      const { model, allow_list, model_id } = c.req.valid('json')
       const made = await models.plan(
         principal,
-        model === undefined ? { modelId: model_id ?? '' } : { dsl: model },
+        model_id === undefined
+          ? {
+              ...(model !== undefined && { dsl: model }),
+              ...(allow_list !== undefined && { allowList: allow_list }),
+            }
+          : { modelId: model_id },
       )
       return c.json({ plan: wire(made), txn: c.get('txn') }, 200)
     })
@@ -176,8 +195,18 @@ export function modelRoutes({
     })
     .openapi(readRoute, async (c) => {
       await assertAdministrator(c.get('principal'), isAdministrator, now())
-      const { plan: made, text: model, diff } = await models.read(c.req.valid('param').id)
-      return c.json({ plan: wire(made), model, diff, txn: c.get('txn') }, 200)
+      const { plan: made, text: model, diff, allowListDiff } = await models.read(c.req.valid('param').id)
+      return c.json(
+        {
+          plan: wire(made),
+          model,
+          diff,
+          allow_list: made.allowList ?? null,
+          allow_list_diff: allowListDiff,
+          txn: c.get('txn'),
+        },
+        200,
+      )
     })
     .openapi(applyRoute, async (c) => {
       const principal = c.get('principal')
@@ -201,6 +230,7 @@ export function modelRoutes({
           model_id: current.id,
           digest: current.digest,
           model: current.dsl ?? null,
+          allow_list: current.allowList ?? null,
           matches_file: matchesFile(),
           history: history.map((version) => ({
             model_id: version.id,

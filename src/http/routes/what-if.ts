@@ -101,6 +101,7 @@ const answer = z
     unchanged: z
       .strictObject({ writes: lines, deletes: lines })
       .openapi({ description: 'Writes of what is stored already, and deletes of what is not' }),
+    nobody_may_write: lines.openapi({ description: 'Writes that the allow-list lets nobody make' }),
     at: z.string().openapi({ description: 'The clock that conditions were evaluated with' }),
     replica: replicaSchema,
     watermark: z.strictObject({ read_to: z.string(), tuples: z.int() }),
@@ -190,6 +191,7 @@ const toWire = (found: WhatIfAnswer, txn: string): z.output<typeof answer> => ({
   asked: found.asked,
   unanswered: found.unanswered,
   unchanged: { writes: toLines(found.unchanged.writes), deletes: toLines(found.unchanged.deletes) },
+  nobody_may_write: toLines(found.nobodyMayWrite),
   at: new Date(found.at).toISOString(),
   replica: replicaToWire(found.replica),
   watermark: { read_to: new Date(found.readTo).toISOString(), tuples: found.tuples },

@@ -19,6 +19,7 @@ interface WhatIfAnswer {
   readonly can_read_delegated: Change
   readonly asked: { readonly people: number; readonly agents: number; readonly questions: number }
   readonly unchanged: { readonly writes: readonly Line[]; readonly deletes: readonly Line[] }
+  readonly nobody_may_write: readonly Line[]
   readonly replica: Replica
   readonly txn: string
 }
@@ -190,6 +191,10 @@ function Told({ answer }: { readonly answer: WhatIfAnswer }) {
       </div>
       <Unchanged lines={unchanged.writes} why="is stored already" />
       <Unchanged lines={unchanged.deletes} why="is not stored" />
+      <Unchanged
+        lines={answer.nobody_may_write}
+        why="may be written by nobody: the allow-list has no row for it"
+      />
       <Effect canRead={can_read} delegated={can_read_delegated} />
       <ReplicaNote replica={replica} />
       <p class="soft">

@@ -1,0 +1,140 @@
+import { readFileSync } from 'node:fs'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { operator } from '../../src/audit/record.ts'
+import { openWorld, type World } from '../support/world.ts'
+
+const fileOf = (name: string): string => readFileSync(new URL(`../../${name}`, import.meta.url), 'utf8')
+const model = fileOf('model.fga').replace(
+  'define tagger: [service]\n',
+  'define tagger: [service]\n    define contractor: [user with until]\n',
+)
+const rowFor = (holder: string): string =>
+  fileOf('model.allow-list.yaml').replace(
+    '  collection:\n',
+    `  collection:\n    contractor: { subjects: [user with until], write: ${holder}, delete: ${holder} }\n`,
+  )
+const relation = 'collection#contractor'
+
+let world: World
+beforeAll(async () => {
+  world = await openWorld({ env: { MODEL_APPLY_APPROVERS: '1' } })
+  for (const person of ['dan', 'carol'])
+    await world.service.administrators.add(`user:${person}`, ['security.write', 'security.read'])
+  await world.service.ingest.saveCollection(operator('t_test'), {
+    id: 'npm',
+    title: 'Npm',
+    taggers: ['service:crm'],
+  })
+})
+afterAll(() => world[Symbol.asyncDispose]())
+
+interface Answer {
+  readonly status: number
+  readonly body: {
+    readonly plan: {
+      readonly plan_id: string
+      readonly digest: string
+      readonly warnings: readonly {
+        readonly rule: string
+        readonly relation: string
+        readonly detail: string
+      }[]
+      readonly refusals: readonly { readonly rule: string; readonly relation: string }[]
+    }
+    readonly [member: string]: unknown
+  }
+}
+
+async function call(user: string, method: string, path: string, body?: object): Promise<Answer> {
+  const token = await world.token({ user })
+  const response = await world.call(method, path, { token, ...(body && { body }) })
+  return { status: response.status, body: (await response.json()) as Answer['body'] }
+}
+const plan = (body: object) => call('dan', 'POST', '/model/plan', body)
+const contractor = {
+  user: 'user:carol',
+  relation: 'contractor',
+  object: 'collection:npm',
+  condition: { name: 'until', context: { expires_at: '2100-01-01T00:00:00Z' } },
+}
+const write = () => call('dan', 'POST', '/access', { writes: [contractor] })
+
+test('a relation that is new is written once a confirmed list has a row for it, and no longer after going back', async () => {
+  const { body: bare } = await plan({ model })
+  expect(bare.plan.warnings).toContainEqual(expect.objectContaining({ rule: 'nobody_may_write', relation }))
+  const supposed = await call('dan', 'POST', '/what-if', { model, writes: [contractor] })
+  const { condition: _, ...line } = contractor
+  expect(supposed.body).toMatchObject({ nobody_may_write: [line] })
+  expect(await write()).toMatchObject({ status: 422, body: { field: 'writes.0.relation' } })
+
+  const { body: listed } = await plan({ model, allow_list: rowFor('administrator') })
+  expect(listed.plan.digest).not.toBe(bare.plan.digest)
+  expect(listed.plan.warnings).toContainEqual({
+    rule: 'may_now_write',
+    relation,
+    detail: 'Administrators may now write it for user with until.',
+  })
+  const read = await call('carol', 'GET', `/model/plans/${listed.plan.plan_id}`)
+  expect(read.body['allow_list_diff']).toContain('\n+    contractor: {')
+  expect(await call('carol', 'POST', '/model/apply', { plan_id: listed.plan.plan_id })).toMatchObject({
+    status: 200,
+  })
+  // Made from another list: it is as stale as one made from another model.
+  expect(await call('carol', 'POST', '/model/apply', { plan_id: bare.plan.plan_id })).toMatchObject({
+    status: 409,
+    body: { code: 'plan_outdated' },
+  })
+  expect(await write()).toMatchObject({ status: 200 })
+
+  // The list alone: the same model, another version.
+  const { body: tagged } = await plan({ allow_list: rowFor('tagger') })
+  expect(tagged.plan.warnings.map(({ detail }) => detail)).toEqual([
+    'Services that are tagger of its collection (service:crm, service:loader now) may now write it for user with until.',
+    'Services that are tagger of its collection (service:crm, service:loader now) may now delete it for user with until.',
+    'Administrators may no longer write it for user with until.',
+    'Administrators may no longer delete it for user with until.',
+  ])
+  expect(await call('carol', 'POST', '/model/apply', { plan_id: tagged.plan.plan_id })).toMatchObject({
+    status: 200,
+  })
+  expect((await call('dan', 'GET', '/model')).body).toMatchObject({ model, allow_list: rowFor('tagger') })
+  expect(await write()).toMatchObject({ status: 403, body: { field: 'writes.0' } })
+
+  const { body: shown } = await call('dan', 'GET', '/model')
+  const history = shown['history'] as readonly { readonly model_id: string }[]
+  const { body: back } = await plan({ model_id: history.at(-1)?.model_id })
+  await call('carol', 'POST', '/model/apply', { plan_id: back.plan.plan_id })
+  expect((await call('dan', 'GET', '/model')).body).toMatchObject({ matches_file: true })
+  expect(await write()).toMatchObject({ status: 422 })
+}, 120_000)
+
+test('a list that names what the model lacks is refused by its line, one that lets write what was lent blocks the plan', async () => {
+  expect(
+    await plan({ allow_list: rowFor('administrator').replace('contractor:', 'nothing:') }),
+  ).toMatchObject({
+    status: 422,
+    body: { field: 'allow_list', detail: expect.stringMatching(/^allow_list:\d+: collection#nothing: /) },
+  })
+  expect(await plan({ allow_list: 'schema: [' })).toMatchObject({
+    status: 422,
+    body: { field: 'allow_list' },
+  })
+  const lent = model.replace(
+    '    define contractor: [user with until]\n',
+    '    define lent_via: [delegation]\n',
+  )
+  const { body } = await plan({
+    model: lent,
+    allow_list: rowFor('tagger').replace(
+      'contractor: { subjects: [user with until]',
+      'lent_via: { subjects: [delegation]',
+    ),
+  })
+  expect(body.plan.refusals).toContainEqual(
+    expect.objectContaining({ rule: 'allow_list_refused', relation: 'collection#lent_via' }),
+  )
+  expect(await call('carol', 'POST', '/model/apply', { plan_id: body.plan.plan_id })).toMatchObject({
+    status: 422,
+    body: { code: 'model_refused' },
+  })
+}, 60_000)
