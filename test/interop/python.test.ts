@@ -1,6 +1,3 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { exportJWK, exportPKCS8, generateKeyPair, type JWK } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -8,6 +5,7 @@ import type { Browser, Page } from '../delegation/issuer/browser.ts'
 import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
 import { decide } from '../support/approvals.ts'
 import { native, needsInteropPython } from '../support/native.ts'
+import { drive } from './drive.ts'
 
 // Libraries of others as they come, in another language: what they cannot do with the service, nobody's program can.
 
@@ -67,37 +65,28 @@ describe('by libraries for Python', needsInteropPython, () => {
 
   /** Runs a program to its end, as the person who sits at it; gives what it said. */
   async function run(program: string, asked: Said): Promise<Said[]> {
-    // Where it opens a browser, the address comes out as a line.
     const env = {
-      PATH: process.env['PATH'],
       PYTHONPATH: native.interopPython,
       PYTHONDONTWRITEBYTECODE: '1',
+      // Where it opens a browser, the address comes out as a line.
       BROWSER: 'echo %s',
     }
-    const child = spawn('python3', [`${folder}/${program}.py`, JSON.stringify(asked)], { env })
-    let stderr = ''
-    child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text))
-    const ended = once(child, 'close')
     const all: Said[] = []
-    for await (const line of createInterface(child.stdout)) {
+    await drive(['python3', `${folder}/${program}.py`, JSON.stringify(asked)], env, async (line) => {
       if (line.startsWith('http')) {
         const { url } = await lend(await browser.open(line))
         expect(url.hostname).toBe('localhost')
         expect((await fetch(url)).status).toBe(200)
-        continue
+        return undefined
       }
       const said = JSON.parse(line) as Said
-      if ('open' in said)
-        child.stdin.write(`${(await lend(await browser.open(String(said['open'])))).url.href}\n`)
-      else if ('decide' in said) {
-        await decide(world.service, String(said['decide']), { answer: 'approve' })
-        child.stdin.write('\n')
-      } else if ('device' in said) {
-        await atDevice(String(said['device']), String(said['code']))
-        child.stdin.write('\n')
-      } else all.push(said)
-    }
-    expect([(await ended)[0], stderr]).toEqual([0, expect.not.stringContaining('Traceback')])
+      if ('open' in said) return (await lend(await browser.open(String(said['open'])))).url.href
+      if ('decide' in said)
+        return (await decide(world.service, String(said['decide']), { answer: 'approve' })) ?? ''
+      if (!('device' in said)) return void all.push(said)
+      await atDevice(String(said['device']), String(said['code']))
+      return ''
+    })
     return all
   }
 

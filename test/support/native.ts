@@ -16,6 +16,8 @@ export interface NativeServices {
   readonly mcpPython: string | undefined
   /** A folder with Authlib and FastMCP and what they need. */
   readonly interopPython: string | undefined
+  /** A folder with Nimbus' SDK of OAuth and what it needs. */
+  readonly interopJava: string | undefined
   /** A folder with the local embedding model. */
   readonly modelFolder: string | undefined
   /** The folder of the shared data sets (`data/kubernetes`, `data/cranfield`), read only. */
@@ -45,6 +47,9 @@ export const needsInteropPython = needs(
   'Authlib and FastMCP (INTEROP_PYTHON_PATH)',
 )
 
+/** Options of a test or suite that runs a library of others for Java. */
+export const needsInteropJava = needs(native.interopJava !== undefined, 'Nimbus (INTEROP_JAVA_PATH)')
+
 /** Options of a test or suite that embeds text. */
 export const needsModel = needs(
   native.modelFolder !== undefined,
@@ -61,7 +66,7 @@ export function needs(present: boolean, what: string): TestOptions {
 
 function readServices(env: NodeJS.ProcessEnv): NativeServices {
   const { TEST_DATABASE_URL, OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN, EMBEDDINGS_MODEL_PATH, REMIT_SHARED } = env
-  const { CHROMIUM_PATH, MCP_PYTHON_PATH, INTEROP_PYTHON_PATH } = env
+  const { CHROMIUM_PATH, MCP_PYTHON_PATH, INTEROP_PYTHON_PATH, INTEROP_JAVA_PATH } = env
   const { KEYCLOAK_TEST_URL, KEYCLOAK_TEST_USER, KEYCLOAK_TEST_PASSWORD } = env
   // A server without its token would fail every test with 401s: half a setting is a mistake, not an absence.
   if (Boolean(OPENFGA_TEST_URL) !== Boolean(OPENFGA_TEST_TOKEN))
@@ -81,6 +86,7 @@ function readServices(env: NodeJS.ProcessEnv): NativeServices {
     chromium: CHROMIUM_PATH || undefined,
     mcpPython: MCP_PYTHON_PATH || undefined,
     interopPython: INTEROP_PYTHON_PATH || undefined,
+    interopJava: INTEROP_JAVA_PATH || undefined,
     modelFolder: EMBEDDINGS_MODEL_PATH || undefined,
     shared: REMIT_SHARED || undefined,
   }
