@@ -432,6 +432,8 @@ create table documents (
   accepted_version bigint,
   changed_in xid8 default pg_current_xact_id() not null,
   accepted_item bigint,
+  accepted_digest bytea,
+  digest_revision bigint,
   constraint documents_pkey PRIMARY KEY (doc_no),
   constraint documents_id_key UNIQUE (id),
   constraint documents_collection_fkey FOREIGN KEY (collection) REFERENCES collections(id)

@@ -10,6 +10,7 @@ import { insertItem, type NoteCode } from './job-store.ts'
 import { contentRefusal, type Plan, type Planned, plan } from './plan.ts'
 import { settleObject } from './settle.ts'
 import { sameTags, setTags, type Tag } from './tags.ts'
+import { digestOf, isUnchanged, noteAgain } from './unchanged.ts'
 import { contentOf, type DocumentInput } from './wire.ts'
 
 /** The queue's tasks: one for each accepted revision. */
@@ -119,9 +120,19 @@ async function commit(
       })
       continue
     }
+    const digest = digestOf(writer.subject, item.input)
+    if (accepted.facts !== undefined && (await isUnchanged(context, sql, digest, accepted))) {
+      const itemNo = await insertItem(sql, {
+        ...itemOf(jobId, item),
+        state: 'done',
+        ...noteOf(item, accepted),
+      })
+      await noteAgain(sql, accepted.facts.docNo, itemNo, item.input)
+      continue
+    }
     await fileFolders(sql, item.input.collection, accepted.newFolders)
     tags.push(...accepted.tags)
-    const revision = await insertRevision(sql, writer, jobId, item, accepted)
+    const revision = await insertRevision(sql, writer, jobId, item, accepted, digest)
     tasks.push({ document: item.input.id, revision })
     if (await narrowTags(sql, item.input.id, accepted)) narrowed.push(item.input.id)
     await record(sql, writer, { event: 'document_accepted', document_id: item.input.id, revision })
@@ -131,6 +142,12 @@ async function commit(
     tasks.map((data) => ({ key: data.document, turn: writer.subject, data })),
   )
   return { narrowed, tags }
+}
+
+/** Lines of an import are not told: a list of every night is mostly that. */
+function noteOf({ line }: Item, { sensitivityKept }: Plan): { readonly code?: NoteCode } {
+  if (sensitivityKept) return { code: 'sensitivity_kept' }
+  return line === undefined ? { code: 'unchanged' } : {}
 }
 
 const isStale = ({ version }: DocumentInput, { facts }: Plan): boolean =>
@@ -158,6 +175,7 @@ async function insertRevision(
   jobId: string,
   item: Item,
   accepted: Plan,
+  digest: Buffer,
 ): Promise<number> {
   const { input } = item
   const itemNo = await insertItem(sql, {
@@ -166,12 +184,14 @@ async function insertRevision(
     ...(accepted.sensitivityKept && { code: 'sensitivity_kept' satisfies NoteCode }),
   })
   const [row] = await sql.query<{ doc_no: number; accepted_revision: number }>(
-    `insert into documents (id, collection, accepted_revision, accepted_version, accepted_item) values ($1, $2, 1, $3, $4)
+    `insert into documents (id, collection, accepted_revision, accepted_version, accepted_item, accepted_digest, digest_revision)
+     values ($1, $2, 1, $3, $4, $5, 1)
      on conflict (id) do update set accepted_revision = documents.accepted_revision + 1, withdrawn_at = null,
        accepted_version = coalesce(excluded.accepted_version, documents.accepted_version),
-       accepted_item = excluded.accepted_item
+       accepted_item = excluded.accepted_item, accepted_digest = excluded.accepted_digest,
+       digest_revision = documents.accepted_revision + 1
      returning doc_no, accepted_revision`,
-    [input.id, input.collection, input.version ?? null, itemNo],
+    [input.id, input.collection, input.version ?? null, itemNo, digest],
   )
   if (row === undefined) throw new Error('The row of a document was not written.')
   const { mimeType, bytes } = contentOf(input)

@@ -21,6 +21,7 @@ import { countTags, renameSubject } from './rename.ts'
 import { retag } from './retag.ts'
 import { settleObject } from './settle.ts'
 import { createTurnstile } from './turnstile.ts'
+import { canonical } from './unchanged.ts'
 import { createJobWaiter } from './waiter.ts'
 import type { Access, DocumentInput } from './wire.ts'
 import { withdrawDocuments } from './withdraw.ts'
@@ -225,15 +226,10 @@ async function forgetJobs(sql: Sql): Promise<void> {
   )
 }
 
-/** Members in any order make the same digest. */
-function digestOf(kind: string, request: unknown): string {
-  const canonical = JSON.stringify(request, (_, value: unknown) =>
-    typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : value,
-  )
-  return createHash('sha256').update(`${kind}\n${canonical}`).digest('hex')
-}
+const digestOf = (kind: string, request: unknown): string =>
+  createHash('sha256')
+    .update(`${kind}\n${canonical(request)}`)
+    .digest('hex')
 
 /**
  * The first request of a key may have failed after its commit, before OpenFGA had what it takes away: its repetition is not

@@ -37,6 +37,7 @@ export interface JobNote {
 export type NoteCode =
   | 'superseded'
   | 'stale_version'
+  | 'unchanged'
   | 'sensitivity_kept'
   | 'snapshot_not_applied'
   | 'snapshot_applied'
@@ -44,6 +45,7 @@ export type NoteCode =
 export const noteTexts: Readonly<Record<NoteCode, string>> = {
   superseded: 'A newer revision of this document was accepted; this one had no effect.',
   stale_version: 'A higher version of this document was accepted before; this one had no effect.',
+  unchanged: 'The same content and access are in force: nothing was done.',
   sensitivity_kept: 'The change would have ended that this is sensitive; it was marked sensitive itself.',
   snapshot_not_applied: 'Nothing was withdrawn.',
   snapshot_applied: 'What was no longer listed was withdrawn.',

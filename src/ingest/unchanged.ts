@@ -1,0 +1,66 @@
+import { createHash } from 'node:crypto'
+import { splitObject } from '../kernel/ids.ts'
+import type { Sql } from '../store/sql.ts'
+import type { IngestContext } from './deps.ts'
+import type { Plan } from './plan.ts'
+import { sameTags } from './tags.ts'
+import { contentOf, type DocumentInput } from './wire.ts'
+
+/** Raised with every change of what is read from a document, so that the same content is read again. */
+const readingVersion = 1
+
+/** SHA-256 of what passages and their citation are made of: content and what is said of it, but no access, times or versions. */
+export function digestOf(subject: string, input: DocumentInput): Buffer {
+  const { mimeType, bytes } = contentOf(input)
+  const { title, uri = null, metadata = {} } = input
+  const said = [readingVersion, splitObject(subject).id, mimeType, title, uri, metadata]
+  return createHash('sha256')
+    .update(`${canonical(said)}\n`)
+    .update(bytes)
+    .digest()
+}
+
+/** Members in any order make the same text. */
+export const canonical = (value: unknown): string =>
+  JSON.stringify(value, (_, member: unknown) =>
+    typeof member === 'object' && member !== null && !Array.isArray(member)
+      ? Object.fromEntries(Object.entries(member).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : member,
+  )
+
+/**
+ * Whether the document is just what is asked for, so that there is nothing to do: its newest accepted revision is the live one and
+ * was made of this content, its tags are in force in OpenFGA, and no passage lacks a vector. Whatever waits, failed, was withdrawn
+ * or is remembered as sensitive is not. The caller holds the document's lock.
+ */
+export async function isUnchanged(
+  { embed }: Pick<IngestContext, 'embed'>,
+  sql: Sql,
+  digest: Buffer,
+  { facts, tags, newFolders }: Plan,
+): Promise<boolean> {
+  if (facts === undefined || newFolders.length > 0 || facts.isPending || facts.isWithdrawn) return false
+  if (!facts.isSettled || facts.wasSensitive || !sameTags(facts.tags, tags)) return false
+  const rows = await sql.query(
+    `select 1 from documents d where doc_no = $1 and live_revision = accepted_revision
+       and digest_revision = accepted_revision and accepted_digest = $2
+       and not ($3 and exists (select from chunks c where c.doc_no = d.doc_no and c.embedding is null))`,
+    [facts.docNo, digest, embed !== undefined],
+  )
+  return rows.length > 0
+}
+
+/** Notes what source and time it comes with now; sent again, it counts as listed. */
+export async function noteAgain(
+  sql: Sql,
+  docNo: number,
+  itemNo: number,
+  input: DocumentInput,
+): Promise<void> {
+  await sql.query(
+    `update documents set accepted_item = $2, accepted_version = coalesce($3, accepted_version),
+       source_version = coalesce($3, source_version), source_updated_at = coalesce($4, source_updated_at)
+     where doc_no = $1`,
+    [docNo, itemNo, input.version ?? null, input.updated_at ?? null],
+  )
+}
