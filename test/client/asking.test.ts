@@ -279,8 +279,9 @@ describe('a question whose answer is sensitive', () => {
   test('is answered from the rest after a no, with no word of it, and is not put again at once', async () => {
     const heard: string[] = []
     const options: Partial<AskingOptions> = {
+      purpose: 'To answer what you asked.',
       onPending: async () => {
-        heard.push('asked')
+        heard.push(String((await asking.open('anne'))?.purpose))
         await asking.decide('anne', { answer: 'deny', reason: 'Not today' })
       },
       onDenied: ({ code, data }) => void heard.push(`${code} ${(data as { reason?: string }).reason}`),
@@ -290,7 +291,7 @@ describe('a question whose answer is sensitive', () => {
     expect(ids).toEqual(['handbook/travel'])
     expect(content).not.toMatch(/Not today|denied|approv|closing/i)
     expect((await found('closing travel', options)).ids).toEqual(['handbook/travel'])
-    expect(heard).toEqual(['asked', 'approval_denied Not today'])
+    expect(heard).toEqual(['To answer what you asked.', 'approval_denied Not today'])
   })
 
   test('that the person asks back about is answered from the rest where nobody replies, and else goes on', async () => {

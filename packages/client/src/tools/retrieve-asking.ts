@@ -6,8 +6,8 @@ import { partsOf, type Session } from '../service/session.ts'
 import type { ToolCall } from './tool.ts'
 
 export interface AskingOptions {
-  /** Why the agent wants to read it, in its own words, which the person sees as such. */
-  readonly purpose: (question: Question) => string
+  /** Why the agent wants to read it, in its own words, which the person sees as such: always the same, or by the question. */
+  readonly purpose: string | ((question: Question) => string)
   /** Called once the person was asked, so that the app can say where they answer: their page of `asked.id`. */
   readonly onPending?: (asked: ApprovalAsked, session: Session) => void | Promise<void>
   /** Answers what the person asks back. Left out: their question ends the wait, as a no would. */
@@ -55,7 +55,7 @@ async function agreed(
     const asked = await session.approvals.request(
       {
         authorization_details: [{ type: 'document_access', offer }],
-        purpose: purpose(question),
+        purpose: typeof purpose === 'string' ? purpose : purpose(question),
         ...(expirySeconds !== undefined && { requested_expiry: expirySeconds }),
       },
       { signal },

@@ -20,7 +20,7 @@ export interface ConnectionOptions<Args> {
    * With `block`: why the agent wants a call that the person has not agreed to, in its own words; they are asked and waited
    * for. Left out: such a call ends with `ApprovalRequired`.
    */
-  readonly purpose?: (args: Args) => string
+  readonly purpose?: string | ((args: Args) => string)
   /** With `block` and `purpose`: answers what the person asks back. */
   readonly onQuestion?: (question: string, args: Args, session: Session) => string | Promise<string>
   /** Milliseconds that the person has to link their account. Default ten minutes. */
@@ -111,7 +111,7 @@ function createAsking<Args>({ args, session, call, options }: AskingDeps<Args>) 
     const { signal } = init
     const { authorizationDetails: authorization_details } = required.data
     const { id } = await session.approvals.request(
-      { authorization_details, purpose: purpose(args) },
+      { authorization_details, purpose: typeof purpose === 'string' ? purpose : purpose(args) },
       { signal },
     )
     const approval = await session.approvals.wait(id, {

@@ -143,14 +143,20 @@ describe('a call that the person has not agreed to', () => {
     purpose: (repository: string) => `Closes ${repository}.`,
   } as const
 
-  test('is asked for in the agent’s words, waited for, and sent again with the grant', async () => {
-    asking({ state: 'approved', grant_id: 'g_1' })
-    expect(await wrapped(close, waiting)('acme', anne)).toBe(200)
-    expect(double.requests('/approvals').map(({ body }) => JSON.parse(body) as object)).toEqual([
-      { authorization_details: details, purpose: 'Closes acme.' },
-    ])
-    expect(double.requests('/approvals/ap_1')[0]!.headers.get('prefer')).toBe('wait=30')
-  })
+  test.each([
+    ['by the call', waiting],
+    ['always the same', { ...waiting, purpose: 'Closes acme.' }],
+  ])(
+    'is asked for in the agent’s words (%s), waited for, and sent again with the grant',
+    async (_, options) => {
+      asking({ state: 'approved', grant_id: 'g_1' })
+      expect(await wrapped(close, options)('acme', anne)).toBe(200)
+      expect(double.requests('/approvals').map(({ body }) => JSON.parse(body) as object)).toEqual([
+        { authorization_details: details, purpose: 'Closes acme.' },
+      ])
+      expect(double.requests('/approvals/ap_1')[0]!.headers.get('prefer')).toBe('wait=30')
+    },
+  )
 
   test('is not sent when they refuse, also where the tool takes that for an answer', async () => {
     asking({ state: 'denied', reason: 'No.' })
