@@ -141,14 +141,27 @@ describe('markdown', () => {
     expect(parsed.text.slice(table?.headerEnd, table?.end)).toBe('| 1 | 2 |')
   })
 
-  test('takes a YAML head for what it is, not for a heading', async () => {
+  test('leaves front matter out of the text, where there is any other', async () => {
     const parsed = await parse(mimeTypes.markdown, '---\ntitle: x\n---\n# Real\n')
-    expect(outline(parsed)).toEqual([
+    expect(parsed.text).toBe('\n# Real\n')
+    expect(outline(parsed)).toEqual([['heading', '# Real']])
+    expect(outline(await parse(mimeTypes.markdown, '---\ntitle: x\n---\n'))).toEqual([
       ['code', '---\ntitle: x\n---'],
-      ['heading', '# Real'],
     ])
     expect(outline(await parse(mimeTypes.markdown, 'Title\n---\nx'))[0]).toEqual(['heading', 'Title\n---'])
   })
+})
+
+test('the ways to other pages that a page repeats are not read, unless it has nothing else', async () => {
+  const ways = [
+    '<nav><a>Home</a></nav>',
+    '<div role="navigation"><ul><li>Prev</li></ul></div>',
+    '<div class="x navheader"><table><tr><td>Prev</td><td>Up</td></tr></table></div>',
+    '<div class="navfooter">Next</div>',
+  ]
+  const page = `<header><h1>LDAP</h1></header>${ways.join('')}<p>text</p><p class="navy">blue</p>`
+  expect((await parse(mimeTypes.html, page)).text).toBe('LDAP\n\ntext\n\nblue')
+  expect((await parse(mimeTypes.html, ways.join(''))).text).toContain('Home')
 })
 
 describe('plain text and JSON', () => {

@@ -25,10 +25,39 @@ const DEPTH_MAX = 1000
  * instruction that a person cannot see must not reach a reader that obeys. Style sheets are NOT evaluated.
  */
 export function parseHtml(html: string, charactersMax: number): Parsed {
-  const writer = createWriter(charactersMax)
-  walk(parse(html).childNodes, writer, 0)
-  return writer.finish()
+  const read = (page: DefaultTreeAdapterTypes.Document): Parsed => {
+    const writer = createWriter(charactersMax)
+    walk(page.childNodes, writer, 0)
+    return writer.finish()
+  }
+  const page = parse(html)
+  const dropped = dropNavigation(page)
+  const content = read(page)
+  // A page that is nothing else, such as a table of contents, is read as it is.
+  return dropped > 0 && content.blocks.length === 0 ? read(parse(html)) : content
 }
+
+/** Ways to other pages, which every page of a manual repeats: no passage is about them. */
+function dropNavigation(page: DefaultTreeAdapterTypes.Document): number {
+  let dropped = 0
+  const open: { childNodes: Node[] }[] = [page]
+  for (let one = open.pop(); one !== undefined; one = open.pop()) {
+    const kept = one.childNodes.filter((node) => !isElement(node) || !isNavigation(node))
+    dropped += one.childNodes.length - kept.length
+    one.childNodes = kept
+    for (const node of one.childNodes) if ('childNodes' in node) open.push(node)
+  }
+  return dropped
+}
+
+/** `nav` by any name; the two last are DocBook's. */
+const isNavigation = ({ tagName, attrs }: Element): boolean =>
+  tagName === 'nav' ||
+  attrs.some(
+    ({ name, value }) =>
+      (name === 'role' && /^navigation$/i.test(value.trim())) ||
+      (name === 'class' && /(?:^|\s)(?:navheader|navfooter)(?:\s|$)/.test(value)),
+  )
 
 /** Writes block elements as blocks and runs of inline content between them as paragraphs. */
 function walk(nodes: readonly Node[], writer: Writer, depth: number): void {

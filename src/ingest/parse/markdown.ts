@@ -8,16 +8,17 @@ type Node = Root['children'][number]
 
 /**
  * Markdown with GitHub's tables; its other additions do not change where blocks are, and cost half the time.
- * The source itself stays the text: a passage is quoted as it was written. Only the outer blocks are told
- * apart; a code block inside a list is list.
+ * The source itself stays the text, but for its front matter, which is about the document: a passage is quoted as it was
+ * written. Only the outer blocks are told apart; a code block inside a list is list.
  */
-export function parseMarkdown(text: string): Parsed {
-  const front = frontMatter(text)
-  // Blanked, not cut off, so that offsets hold; left in place its last lines would read as a heading.
-  const body = front === 0 ? text : text.slice(0, front).replace(/[^\n]/g, ' ') + text.slice(front)
+export function parseMarkdown(source: string): Parsed {
+  const front = frontMatter(source)
+  const body = source.slice(front)
+  // Nothing else is there to be read: then it is what the document says.
+  if (front > 0 && body.trim() === '')
+    return { text: source, blocks: [{ kind: 'code', start: 0, end: front }] }
   const tree = fromMarkdown(body, { extensions: [gfmTable()], mdastExtensions: [gfmTableFromMarkdown()] })
-  const blocks = tree.children.map(toBlock).filter((block) => block !== undefined)
-  return { text, blocks: front === 0 ? blocks : [{ kind: 'code', start: 0, end: front }, ...blocks] }
+  return { text: body, blocks: tree.children.map(toBlock).filter((block) => block !== undefined) }
 }
 
 /** Length of a YAML head (`---` … `---`) at the very start, or 0. */
