@@ -7,6 +7,7 @@ import { FolderLockedError } from '../store/lock.ts'
 import { addressName, pointerName, socketName } from './admin-server.ts'
 import type { AdminDeps } from './commands/command.ts'
 import { type CommandName, runCommand } from './commands.ts'
+import { NotAnsweringError } from './not-answering.ts'
 
 /** Opens everything that the commands need in this process, and closes it again. */
 export type WithService = <T>(work: (deps: AdminDeps) => Promise<T>) => Promise<T>
@@ -37,7 +38,7 @@ export function createAdminClient({ home, withService }: AdminClientOptions): Ad
       if (answer !== undefined) return answer
       if (withService === undefined || needService.has(name)) {
         if (withService !== undefined) assertHome(home)
-        throw new Error(
+        throw new NotAnsweringError(
           `No service is running with REMIT_HOME=${home}, or it is still starting. Start it: npm start`,
         )
       }

@@ -11,6 +11,7 @@ import { agentResource } from '../delegation/issuer/resources.ts'
 import type { Resource } from '../delegation/issuers.ts'
 import { alone, parseJson, readPrivate, writePrivate } from '../store/private-file.ts'
 import type { AdminClient } from './admin-client.ts'
+import { isNotAnswering, NotAnsweringError } from './not-answering.ts'
 
 interface Wanted {
   /** Left out: all that this kind of client may hold. */
@@ -57,10 +58,10 @@ export function createDemoTokens({ admin, home, fetch }: DemoTokensDeps): DemoTo
         [client.customFetch]: ask,
       })
       .catch((error: unknown) => {
-        if (!isNoAnswer(error)) throw error
-        throw new Error(
+        if (!isNotAnswering(error)) throw error
+        throw new NotAnsweringError(
           `The demo of ${home} does not answer at ${url}. Start it: npm start. Commands need the REMIT_HOME, PORT and PUBLIC_URL that it was started with.`,
-          { cause: error },
+          error,
         )
       })
     return { url, server: found.serverMetadata() }
@@ -140,9 +141,6 @@ export function createDemoTokens({ admin, home, fetch }: DemoTokensDeps): DemoTo
     },
   }
 }
-
-/** fetch says "fetch failed" where no connection came about; openid-client passes it on. */
-const isNoAnswer = (error: unknown): boolean => error instanceof TypeError && error.message === 'fetch failed'
 
 const privateJwk = z.strictObject({
   kty: z.literal('EC'),

@@ -1,8 +1,11 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { basename, extname, join, relative, sep } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { counted } from '../kernel/counted.ts'
 import { isId } from '../kernel/ids.ts'
-import { type RemitHttp, refusalOf, type Told } from './remit-http.ts'
+import { ownTitle } from './document-title.ts'
+import { isNotAnswering } from './not-answering.ts'
+import { type Job, type RemitHttp, refusalOf, type Told } from './remit-http.ts'
 import type { Terminal } from './terminal.ts'
 
 export interface IngestOptions {
@@ -13,11 +16,16 @@ export interface IngestOptions {
   readonly parents: readonly string[]
   /** Put before each file's path to make its id. */
   readonly prefix: string
+  /** Address under which the files lie for whoever follows a citation. Left out: documents have none. */
+  readonly baseUrl?: string
 }
 
 export interface IngestDeps {
   readonly http: RemitHttp
   readonly terminal: Terminal
+  readonly now: () => number
+  /** Fires when whoever started it has had enough. */
+  readonly stopping: AbortSignal
 }
 
 const types: Readonly<Record<string, string>> = {
@@ -32,46 +40,105 @@ const types: Readonly<Record<string, string>> = {
 }
 
 const atOnce = 4
+const tickMs = 1_000
+// As long as a restart may take; a service that never answered is not waited for.
+const downMsMax = 120_000
+const pauseMsMax = 2_000
 
 /**
- * Puts every readable file of a folder into a collection and waits until each is in. A file whose name makes no
+ * Puts every readable file of a folder into a collection, four at a time, and waits until each is in. A file whose name makes no
  * valid id is reported and left out; nothing is renamed. What is refused for something that all files share (the token,
- * the collection, who may read) is told once, and no further file is sent. Returns whether all went well.
+ * the collection, who may read) is told once, and no further file is sent. A service that answered before is waited for, two
+ * minutes at most. Always says how many are in. Returns whether all went well.
  */
-export async function ingestFolder(options: IngestOptions, { http, terminal }: IngestDeps): Promise<boolean> {
+export async function ingestFolder(options: IngestOptions, deps: IngestDeps): Promise<boolean> {
+  const { http, terminal, stopping } = deps
   const files = await listFiles(options.folder)
   const skipped = files.filter((file) => types[extname(file).toLowerCase()] === undefined)
   const wanted = files.filter((file) => !skipped.includes(file))
   for (const file of skipped) terminal.say(`skipped, not a kind of document that is read: ${shown(file)}`)
   const queue = [...wanted]
-  let done = 0
-  let failed = 0
+  const count = { done: 0, failed: 0, unchanged: 0 }
   let refused: string | undefined
+  let current = ''
+  const patiently = createPatience(deps)
   async function work(): Promise<void> {
-    for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
-      const { problem, notes = [], isOfAll = false } = await putFile(file, options, http)
-      done += 1
+    for (let file = queue.shift(); file !== undefined && !stopping.aborted; file = queue.shift()) {
+      current = file
+      const path = file
+      const { problem, notes = [], isOfAll = false } = await patiently(() => putFile(path, options, http))
+      if (stopping.aborted) return
+      count.done += 1
       if (isOfAll && problem !== undefined) {
-        failed += 1
+        count.failed += 1
         // Others were under way.
         if (refused === undefined) terminal.say(`refused: ${problem} Every file would be: no more are sent.`)
         refused = problem
         queue.length = 0
         continue
       }
-      for (const { code, detail } of notes) terminal.say(`note: ${shown(file)}: ${code} ${detail}`)
+      for (const { code, detail } of notes)
+        if (code === 'unchanged') count.unchanged += 1
+        else terminal.say(`note: ${shown(file)}: ${code} ${detail}`)
       if (problem !== undefined) {
-        failed += 1
+        count.failed += 1
         terminal.say(`failed: ${shown(file)}: ${problem}`)
       }
-      terminal.progress(done, wanted.length, file)
+      terminal.progress(count.done, wanted.length, file)
     }
   }
-  await Promise.all(Array.from({ length: atOnce }, work))
-  terminal.say(
-    `${counted(done - failed, 'document')} in ${options.collection}, ${failed} failed, ${refused === undefined ? '' : `${wanted.length - done} not sent, `}${skipped.length} skipped.`,
+  // A large file says nothing of itself meanwhile.
+  const ticking = setInterval(() => terminal.progress(count.done, wanted.length, current), tickMs).unref()
+  const stopped = new Promise<void>((resolve) =>
+    stopping.addEventListener('abort', () => resolve(), { once: true }),
   )
-  return failed === 0
+  let broke: unknown
+  try {
+    await Promise.race([Promise.all(Array.from({ length: atOnce }, work)), stopped])
+  } catch (error) {
+    queue.length = 0
+    // The reason alone says it, where nothing went in.
+    if (count.done === 0) throw error
+    broke = error
+  } finally {
+    clearInterval(ticking)
+  }
+  const { done, failed, unchanged } = count
+  const notSent = wanted.length - done
+  const parts = [
+    `${counted(done - failed, 'document')} in ${options.collection}${unchanged > 0 ? ` (${unchanged} unchanged)` : ''}`,
+    `${failed} failed`,
+    ...(notSent > 0 ? [`${notSent} not sent`] : []),
+    `${skipped.length} skipped`,
+  ]
+  terminal.say(`${parts.join(', ')}.`)
+  if (notSent > 0 && refused === undefined)
+    terminal.say('Stopped. Run it again to go on: what is in is not read again.')
+  if (broke !== undefined) throw broke
+  return failed === 0 && notSent === 0
+}
+
+/** Does it again while a service that answered before does not, with growing pauses, for {@link downMsMax} at most. */
+function createPatience({ terminal, now, stopping }: IngestDeps) {
+  let answered = false
+  let downSince: number | undefined
+  return async function patiently<T>(work: () => Promise<T>): Promise<T> {
+    for (let pause = 100; ; pause = Math.min(pause * 2, pauseMsMax)) {
+      try {
+        const result = await work()
+        answered = true
+        downSince = undefined
+        return result
+      } catch (error) {
+        if (!answered || !isNotAnswering(error) || stopping.aborted) throw error
+        if (downSince === undefined)
+          terminal.say('The service does not answer. Trying again for two minutes.')
+        downSince ??= now()
+        if (now() - downSince > downMsMax) throw error
+        await sleep(pause)
+      }
+    }
+  }
 }
 
 /** Relative paths of the plain files, in order. Hidden ones and links are left out: a link may lead elsewhere. */
@@ -102,15 +169,21 @@ async function putFile(file: string, options: IngestOptions, http: RemitHttp): P
     return {
       problem: `the name makes no valid id (${shown(id)}): use A-Z a-z 0-9 . _ / @ + = % - only, at most 200`,
     }
-  const path = join(options.folder, file)
-  const bytes = await readFile(path)
+  const read = await readWhole(join(options.folder, file))
+  if ('problem' in read) return read
+  const { bytes, changedAt } = read
+  const mimeType = types[extname(file).toLowerCase()] ?? ''
+  const { baseUrl } = options
   const body = JSON.stringify({
     id,
     collection: options.collection,
-    title: titleOf(file, bytes),
+    title: ownTitle(mimeType, bytes) ?? basename(file, extname(file)),
+    ...(baseUrl !== undefined && {
+      uri: `${baseUrl.replace(/\/$/, '')}/${file.split('/').map(encodeURIComponent).join('/')}`,
+    }),
     content_base64: bytes.toString('base64'),
-    mime_type: types[extname(file).toLowerCase()],
-    updated_at: (await stat(path)).mtime.toISOString(),
+    mime_type: mimeType,
+    updated_at: changedAt.toISOString(),
     access: {
       ...(options.owner !== undefined && { owner: options.owner }),
       viewers: options.viewers,
@@ -126,8 +199,9 @@ async function putFile(file: string, options: IngestOptions, http: RemitHttp): P
     const { problem, field } = await refusalOf(response)
     return { problem, isOfAll: isShared(response.status, field) }
   }
-  const { job } = (await response.json()) as { readonly job: { readonly id: string } }
-  const { state, failed, errors, notes } = await http.job(job.id)
+  const { job } = (await response.json()) as { readonly job: Job }
+  // 200: it was waited for, and has ended.
+  const { state, failed, errors, notes } = response.status === 200 ? job : await http.job(job.id)
   if (state === 'done' && failed === 0) return { notes }
   return {
     notes,
@@ -141,15 +215,15 @@ const isShared = (status: number, field: string | undefined): boolean =>
   (status === 403 && field === undefined) ||
   ((status === 403 || status === 422) && field !== undefined && /^(collection|access)\b/.test(field))
 
-/** A Markdown file's first heading, else the file's name. */
-function titleOf(file: string, bytes: Buffer): string {
-  const name = basename(file, extname(file))
-  if (types[extname(file).toLowerCase()] !== 'text/markdown') return name
-  const heading = /^#[ \t]+(\S.*)$/m.exec(bytes.toString('utf8'))?.[1]
-  if (heading === undefined) return name
-  let end = heading.length
-  while (end > 1 && ' \t#'.includes(heading.charAt(end - 1))) end -= 1
-  return heading.slice(0, Math.min(end, 1_000))
+/** A file that is gone or closed by now is a problem of its own, and none of the others'. */
+async function readWhole(
+  path: string,
+): Promise<{ readonly bytes: Buffer; readonly changedAt: Date } | { readonly problem: string }> {
+  try {
+    return { bytes: await readFile(path), changedAt: (await stat(path)).mtime }
+  } catch (error) {
+    return { problem: `it cannot be read (${codeOf(error)}).` }
+  }
 }
 
 const shown = (text: string): string => text.replaceAll(/\p{C}/gu, '?')

@@ -61,6 +61,7 @@ const admin = createAdminClient({
 })
 
 const terminal = createTerminal(process)
+const interrupted = new AbortController()
 process.exitCode = await runCli(process.argv.slice(2), {
   admin,
   demoTokens: createDemoTokens({ admin, home, fetch }),
@@ -90,4 +91,10 @@ process.exitCode = await runCli(process.argv.slice(2), {
   door: { folder: join(configFolder(), 'mcp'), stdin: process.stdin, stdout: process.stdout },
   newKey: randomUUID,
   now: Date.now,
+  whenInterrupted() {
+    process.once('SIGINT', () => interrupted.abort())
+    return interrupted.signal
+  },
 })
+// What was under way then is not waited for.
+if (interrupted.signal.aborted) process.exit(130)

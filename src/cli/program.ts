@@ -45,13 +45,24 @@ export interface CliDeps {
   readonly door: McpCommandsDeps['door']
   readonly newKey: () => string
   readonly now: () => number
+  /** From this call on Ctrl-C fires the signal and ends nothing by itself; a second one does. */
+  readonly whenInterrupted?: () => AbortSignal
 }
 
 /** Runs one command line (without node and script) and returns the exit code: 0 only if all went well. */
 export async function runCli(argv: readonly string[], deps: CliDeps): Promise<number> {
   const outcome = { ok: true }
+  const program = createProgram(deps, outcome)
+  const [name] = argv
+  if (name === undefined) {
+    deps.terminal.out(program.helpInformation().trimEnd())
+    return 0
+  }
   try {
-    await createProgram(deps, outcome).parseAsync([...argv], { from: 'user' })
+    // Else `remit group --help` would be the help of all of it.
+    if (!name.startsWith('-') && ![...program.commands.map((one) => one.name()), 'help'].includes(name))
+      await program.parseAsync([name], { from: 'user' })
+    await program.parseAsync([...argv], { from: 'user' })
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode
     deps.terminal.say(messageOf(error))
@@ -192,14 +203,39 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
     )
     .option('--no-readers', 'nobody may read them, nor what is there already of them')
     .option('--prefix <prefix>', 'put before each path to make its id (default: the collection and a slash)')
+    .option(
+      '--base-url <url>',
+      'where the files lie for whoever follows a citation: each has this and its path',
+      webAddress,
+    )
     .option('--service <name>', 'service that writes (demo; elsewhere REMIT_TOKEN)', bare('service'))
     .option('--url <url>', 'address of the service')
     .action(async (folder: string, flags: IngestFlags) => {
-      const { collection, owner, viewer: viewers, parent: parents, prefix = `${collection}/` } = flags
+      const {
+        collection,
+        owner,
+        viewer: viewers,
+        parent: parents,
+        prefix = `${collection}/`,
+        baseUrl,
+      } = flags
       assertReaders(flags)
       outcome.ok = await ingestFolder(
-        { folder, collection, viewers, parents, prefix, ...(owner !== undefined && { owner }) },
-        { http: httpFor(flags, deps), terminal },
+        {
+          folder,
+          collection,
+          viewers,
+          parents,
+          prefix,
+          ...(owner !== undefined && { owner }),
+          ...(baseUrl !== undefined && { baseUrl }),
+        },
+        {
+          http: httpFor(flags, deps),
+          terminal,
+          now: deps.now,
+          stopping: deps.whenInterrupted?.() ?? new AbortController().signal,
+        },
       )
     })
 
@@ -261,6 +297,7 @@ interface IngestFlags extends WriterFlags {
   /** False: --no-readers. */
   readonly readers: boolean
   readonly prefix?: string
+  readonly baseUrl?: string
 }
 
 interface ImportFlags extends WriterFlags {
@@ -279,6 +316,12 @@ function assertReaders({ owner, viewer, parent, readers }: IngestFlags): void {
     throw new Error(
       'Name who may read the documents with --owner, --viewer or --parent, or say --no-readers. Who could read them before can no more, unless named again.',
     )
+}
+
+function webAddress(value: string): string {
+  if (!/^https?:$/.test(URL.parse(value)?.protocol ?? ''))
+    throw new InvalidArgumentError('An http or https address is needed.')
+  return value
 }
 
 function count(value: string): number {

@@ -5,7 +5,7 @@ export interface Terminal {
   write(text: string): void
   /** A line for people. */
   say(line: string): void
-  /** A bar that is drawn over and over where stderr is a terminal, and nothing elsewhere. */
+  /** A bar that is drawn over and over where stderr is a terminal, and elsewhere a line every five seconds. */
   progress(done: number, total: number, what: string): void
 }
 
@@ -17,8 +17,11 @@ export interface TerminalStreams {
 const width = 24
 const clear = '\r\u001b[K'
 
-export function createTerminal({ stdout, stderr }: TerminalStreams): Terminal {
+const lineEveryMs = 5_000
+
+export function createTerminal({ stdout, stderr }: TerminalStreams, now: () => number = Date.now): Terminal {
   let drawn = false
+  let toldAt: number | undefined
   return {
     out(line) {
       stdout.write(`${line}\n`)
@@ -31,7 +34,13 @@ export function createTerminal({ stdout, stderr }: TerminalStreams): Terminal {
       drawn = false
     },
     progress(done, total, what) {
-      if (stderr.isTTY !== true) return
+      if (stderr.isTTY !== true) {
+        toldAt ??= now()
+        if (now() - toldAt < lineEveryMs) return
+        toldAt = now()
+        stderr.write(`${done} of ${total}: ${printable(what)}\n`)
+        return
+      }
       const filled = total === 0 ? width : Math.round((width * Math.min(done, total)) / total)
       stderr.write(
         `${clear}[${'#'.repeat(filled)}${'.'.repeat(width - filled)}] ${done}/${total} ${printable(what)}`,

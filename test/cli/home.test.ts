@@ -71,6 +71,21 @@ test.each([
   },
 )
 
+test('remit alone is its help; a command that is none is named, with --help as well', async () => {
+  expect(await remit([], { home: folder })).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining('ingest [options] <folder>'),
+    stderr: '',
+  })
+  for (const more of [[], ['--help']])
+    expect(await remit(['group', ...more], { home: folder })).toMatchObject({
+      code: 1,
+      stdout: '',
+      stderr: expect.stringMatching(/^error: unknown command 'group'\n\(Did you mean groups\?\)\n$/),
+    })
+  expect((await remit(['groups', '--help'], { home: folder })).stdout).toContain('Usage: remit groups')
+})
+
 test('token says which settings it needs where the demo does not answer', async () => {
   const demoUrl = 'http://127.0.0.1:9'
   const admin = { run: async () => ({ url: demoUrl }) }

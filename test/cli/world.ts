@@ -177,6 +177,9 @@ export async function remit(
     readonly fetch?: Fetch
     readonly signIns?: SignIns
     readonly demoTokens?: DemoTokens
+    readonly now?: () => number
+    /** Ctrl-C. */
+    readonly stopping?: AbortSignal
     /** Told of everything that is said, as it is said. */
     readonly onSaid?: (text: string) => void
   } = {},
@@ -187,15 +190,18 @@ export async function remit(
   const code = await runCli(argv, {
     admin,
     demoTokens: more.demoTokens ?? createDemoTokens({ admin, home: client.home, fetch: more.fetch ?? fetch }),
-    terminal: createTerminal({
-      stdout: { write: (text) => (stdout += text) },
-      stderr: {
-        write(text) {
-          stderr += text
-          more.onSaid?.(text)
+    terminal: createTerminal(
+      {
+        stdout: { write: (text) => (stdout += text) },
+        stderr: {
+          write(text) {
+            stderr += text
+            more.onSaid?.(text)
+          },
         },
       },
-    }),
+      more.now,
+    ),
     reembed: () => Promise.reject(new Error('There is no model here.')),
     fetch: more.fetch ?? fetch,
     signIns: more.signIns ?? nobody,
@@ -203,7 +209,8 @@ export async function remit(
     envToken: more.envToken,
     door: noDoor,
     newKey: randomUUID,
-    now: Date.now,
+    now: more.now ?? Date.now,
+    whenInterrupted: () => more.stopping ?? new AbortController().signal,
   })
   return { code, stdout, stderr }
 }

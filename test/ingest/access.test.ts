@@ -254,7 +254,9 @@ describe('sensitivity', () => {
     expect(await world.check('user:*', 'sensitive', 'document:sens')).toBe(true)
     await change(administrator, { deletes: ['user:* sensitive document:sens'] })
     expect(await world.check('user:*', 'sensitive', 'document:sens')).toBe(false)
-    expect((await world.putDone({ id: 'sens', access: { viewers: ['user:anne'] } })).notes).toMatchObject([{ code: 'unchanged' }])
+    expect((await world.putDone({ id: 'sens', access: { viewers: ['user:anne'] } })).notes).toMatchObject([
+      { code: 'unchanged' },
+    ])
   })
 
   test('stays when a folder leaves a sensitive folder', async () => {

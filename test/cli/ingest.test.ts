@@ -1,0 +1,176 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { ownTitle } from '../../src/cli/document-title.ts'
+import type { Fetch } from '../../src/delegation/fetch-json.ts'
+import { type Ran, remit } from './world.ts'
+
+let folder: string
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'remit-test-'))
+})
+afterEach(() => rm(folder, { recursive: true, force: true }))
+
+interface Sent {
+  readonly id: string
+  readonly title: string
+  readonly uri?: string
+}
+
+const job = { id: 'j', state: 'done', done: 1, failed: 0, total: 1, withdrawn: 0, errors: [], notes: [] }
+const refused = () => new TypeError('fetch failed', { cause: new Error('connect ECONNREFUSED') })
+
+/** Runs `remit ingest` on these files, against a service that answers each PUT as `put` says. */
+async function ingest(
+  files: Readonly<Record<string, string>>,
+  {
+    put = () => undefined,
+    notes = [],
+    more = [],
+    ...options
+  }: {
+    /** Throws what fetch would, as for a service that is down. */
+    readonly put?: (nth: number) => void | Promise<void>
+    readonly notes?: readonly object[]
+    readonly more?: readonly string[]
+    readonly now?: () => number
+    readonly stopping?: AbortSignal
+  } = {},
+): Promise<Ran & { readonly sent: readonly Sent[] }> {
+  for (const [name, content] of Object.entries(files)) {
+    await mkdir(dirname(join(folder, name)), { recursive: true })
+    await writeFile(join(folder, name), content)
+  }
+  const sent: Sent[] = []
+  let nth = 0
+  const fetch: Fetch = async (_, init) => {
+    if (init?.method !== 'PUT') return Response.json({ ...job, notes })
+    await put(++nth)
+    sent.push(JSON.parse(String(init.body)) as Sent)
+    return Response.json({ job: { id: 'j' } }, { status: 202 })
+  }
+  const argv = ['ingest', folder, '--collection', 'docs', '--viewer', 'user:anne', ...more]
+  const ran = await remit(argv, { home: folder }, { envToken: 't', fetch, ...options })
+  return { ...ran, sent: sent.sort((a, b) => a.id.localeCompare(b.id)) }
+}
+
+const many = (count: number) =>
+  Object.fromEntries(Array.from({ length: count }, (_, at) => [`${at}.txt`, `${at}`]))
+
+describe('ingesting a folder', () => {
+  test('gives each document the address under which a citation finds it, if there is one', async () => {
+    const files = { 'a.md': 'x', 'sub dir/b%1.txt': 'y' }
+    const at = { more: ['--base-url', 'https://docs.example/v1/', '--prefix', 'p/'] }
+    expect((await ingest({ 'a.md': 'x', 'sub/b#1.txt': 'y' }, at)).stderr).toContain('makes no valid id')
+    const { sent } = await ingest({ 'a.md': 'x', 'sub/b@1.txt': 'y' }, at)
+    expect(sent.map(({ uri }) => uri)).toEqual([
+      'https://docs.example/v1/a.md',
+      'https://docs.example/v1/sub/b%401.txt',
+    ])
+    expect((await ingest(files)).sent[0]).not.toHaveProperty('uri')
+    expect(await ingest(files, { more: ['--base-url', 'ftp://x'] })).toMatchObject({ code: 1, sent: [] })
+  })
+
+  test('goes on where the service is restarted under it, and says so once', async () => {
+    const down = new Set([5, 6, 7, 8, 9])
+    const ran = await ingest(many(12), {
+      put: (nth) => {
+        if (down.has(nth)) throw refused()
+      },
+    })
+    expect(ran).toMatchObject({
+      code: 0,
+      stderr: expect.stringContaining('12 documents in docs, 0 failed, 0 skipped.'),
+    })
+    expect(ran.stderr.match(/Trying again/g)).toHaveLength(1)
+    expect(new Set(ran.sent.map(({ id }) => id)).size).toBe(12)
+  })
+
+  test('gives up after two minutes, with the count of what is in and why', async () => {
+    let now = 0
+    const ran = await ingest(many(9), {
+      now: () => now,
+      put: (nth) => {
+        if (nth <= 4) return
+        now += 50_000
+        throw refused()
+      },
+    })
+    expect(ran).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('4 documents in docs, 0 failed, 5 not sent, 0 skipped.'),
+    })
+    expect(ran.stderr).toContain('ECONNREFUSED')
+  })
+
+  test('does not wait for a service that never answered', async () => {
+    const ran = await ingest(many(9), {
+      put: () => {
+        throw refused()
+      },
+    })
+    expect(ran).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^The service does not answer \(connect ECONNREFUSED\).*\n$/),
+    })
+  })
+
+  test('says at Ctrl-C how many are in, and waits for none of the others', async () => {
+    const stop = new AbortController()
+    const ran = await ingest(many(9), {
+      stopping: stop.signal,
+      put: (nth) => {
+        if (nth <= 4) return
+        stop.abort()
+        return new Promise(() => undefined)
+      },
+    })
+    expect(ran.code).toBe(1)
+    expect(ran.stderr).toMatch(
+      /^\d documents in docs, 0 failed, \d not sent, 0 skipped\.\nStopped\. Run it again to go on/,
+    )
+  })
+
+  test('tells how far it is where stderr is no terminal, every five seconds', async () => {
+    let now = 0
+    const ran = await ingest(many(10), {
+      now: () => now,
+      put: () => {
+        now += 2_000
+      },
+    })
+    const lines = ran.stderr.match(/^\d+ of 10: \d\.txt$/gm) ?? []
+    expect(lines.length).toBeGreaterThan(1)
+    expect(lines.length).toBeLessThan(6)
+  })
+
+  test('counts what was unchanged, and does not name it', async () => {
+    const ran = await ingest(many(3), { notes: [{ code: 'unchanged', detail: 'Nothing was done.' }] })
+    expect(ran.stderr).toBe('3 documents in docs (3 unchanged), 0 failed, 0 skipped.\n')
+  })
+})
+
+test.each([
+  [
+    'front matter',
+    'text/markdown',
+    '---\nsection: 5\ntitle: "package-lock.json"\n---\n# Other\n',
+    'package-lock.json',
+  ],
+  ['front matter without one', 'text/markdown', '---\nsection: 5\n---\n# Head #\n', 'Head'],
+  ['front matter that is none', 'text/markdown', '---\n- [\n---\n\n# Head\n', 'Head'],
+  ['a rule and no front matter', 'text/markdown', 'One\n---\ntitle: x\n---\n# Head\n', 'Head'],
+  ['its <title>', 'text/html', '<title>21.10.\n LDAP &amp; more</title><h1>Else</h1>', '21.10. LDAP & more'],
+  [
+    'its first heading',
+    'text/html',
+    '<svg><title>Icon</title></svg><title> </title><h1>The <b>one</b></h1><h1>Two</h1>',
+    'The one',
+  ],
+  ['nothing', 'text/html', '<p>text', undefined],
+  ['nothing', 'text/markdown', 'text', undefined],
+  ['nothing', 'application/pdf', '# no\n', undefined],
+])('a document’s title is taken from %s (%s)', (_, mimeType, text, title) => {
+  expect(ownTitle(mimeType, Buffer.from(text))).toBe(title)
+})
