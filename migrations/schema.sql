@@ -955,6 +955,7 @@ create table revisions (
   staged_text text,
   deaths integer default 0 not null,
   deaths_alone integer default 0 not null,
+  begun_by text,
   constraint revisions_pkey PRIMARY KEY (doc_no, revision),
   constraint revisions_doc_no_fkey FOREIGN KEY (doc_no) REFERENCES documents(doc_no),
   constraint revisions_item_no_fkey FOREIGN KEY (item_no) REFERENCES job_items(item_no) ON DELETE CASCADE

@@ -57,9 +57,14 @@ describe('docker-compose.yml', () => {
       readonly remit: {
         readonly env_file?: readonly { readonly path: string; readonly required: boolean }[]
         readonly environment: Readonly<Record<string, unknown>>
+        readonly stop_grace_period?: string
       }
     }
   }
+  test('gives what runs the ten seconds to hear of a stop, and more', () => {
+    expect(services.remit.stop_grace_period).toBe('30s')
+  })
+
   const { env_file: files, environment } = services.remit
 
   /** What the container gets: of `.env`, and what the file says over it. */

@@ -6,6 +6,7 @@ import type { Clock } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'
 import type { Principal } from '../kernel/principal.ts'
 import type { Database, Sql } from '../store/sql.ts'
+import type { Deaths } from './deaths.ts'
 import type { Failures } from './failures.ts'
 import type { Locks } from './locks.ts'
 import type { Turnstile } from './turnstile.ts'
@@ -95,6 +96,7 @@ export interface IngestContext {
   readonly limits: IngestLimits
   readonly log: Log
   readonly failures: Failures
+  readonly deaths: Deaths
   /** Of this process: one that ended is no witness of what others were at. */
   readonly turnstile: Turnstile
   /** Milliseconds between two signs of life of an import that comes in. */

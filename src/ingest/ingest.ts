@@ -6,6 +6,7 @@ import { acceptDocuments, type RevisionTask } from './accept.ts'
 import { type AccessChange, applyTuples, changeAccess } from './access.ts'
 import type { Caller } from './access-rights.ts'
 import { type CollectionInput, saveCollection, saveFields } from './collections.ts'
+import { createDeaths } from './deaths.ts'
 import type { IngestContext, Step, Writer } from './deps.ts'
 import { type DriftReport, drift, mendUnsettled, removeRequestOnly } from './drift.ts'
 import { type FieldType, readFields } from './facts.ts'
@@ -63,7 +64,15 @@ export interface Ingest extends AsyncDisposable {
 export interface IngestDeps
   extends Omit<
     IngestContext,
-    'locks' | 'step' | 'jobChanged' | 'corpusChanged' | 'placePassages' | 'failures' | 'turnstile' | 'beatMs'
+    | 'locks'
+    | 'step'
+    | 'jobChanged'
+    | 'corpusChanged'
+    | 'placePassages'
+    | 'failures'
+    | 'deaths'
+    | 'turnstile'
+    | 'beatMs'
   > {
   /** Tests crash the worker here. */
   readonly step?: (step: Step, documentId: string) => Promise<void>
@@ -104,6 +113,7 @@ export function createIngest({
     placePassages,
     jobChanged: waiter.changed,
     failures: createFailures(),
+    deaths: createDeaths(database, newId()),
     turnstile: createTurnstile(),
     beatMs: mendEveryMs / 2,
   }

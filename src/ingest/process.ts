@@ -52,14 +52,15 @@ const givenUp = (cause: unknown): UnreadableError =>
 async function inTurn(context: IngestContext, task: Task, signal: AbortSignal): Promise<void> {
   const revision = await readRevision(context.database, task.document, task.revision)
   if (revision === undefined) return supersede(context, task)
-  if (revision.deathsAlone >= deathsMax) {
+  const { deaths, deathsAlone } = await context.deaths.of(revision)
+  if (deathsAlone >= deathsMax) {
     return refuse(
       context,
       revision,
       new UnreadableError('unreadable', 'Reading this content ended the process.'),
     )
   }
-  const isAlone = revision.deaths > 0
+  const isAlone = deaths > 0
   await context.turnstile.pass(isAlone, () => bringIn(context, task, { revision, isAlone, signal }))
 }
 
@@ -76,15 +77,10 @@ async function bringIn(
 ): Promise<void> {
   signal.throwIfAborted()
   if (!(await isStaged(context.database, revision))) {
-    await begin(context, revision, isAlone)
-    try {
-      await prepareAndStage(context, revision, signal)
-    } catch (error) {
-      await survive(context, revision, isAlone)
-      if (!(error instanceof UnreadableError)) throw error
-      return refuse(context, revision, error)
-    }
-    await survive(context, revision, isAlone)
+    const refusal = await context.deaths.unlessEnded(revision, isAlone, () =>
+      prepareAndStage(context, revision, signal).catch(asRefusal),
+    )
+    if (refusal !== undefined) return refuse(context, revision, refusal)
   }
   signal.throwIfAborted()
   const jobId = await context.locks.hold([documentObject(revision.id)], (hold) =>
@@ -96,20 +92,30 @@ async function bringIn(
   context.jobChanged(jobId)
 }
 
+/** Content that cannot be read was read to its end all the same. */
+function asRefusal(error: unknown): UnreadableError {
+  if (error instanceof UnreadableError) return error
+  throw error
+}
+
 async function prepareAndStage(
   context: IngestContext,
   revision: Revision,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<undefined> {
   const { database, prepare, embed, step } = context
   const [row] = await database.query<{ content: Uint8Array }>(
     'select content from revisions where doc_no = $1 and revision = $2',
     [revision.docNo, revision.revision],
   )
   // Superseded meanwhile: the publish step finds the same.
-  if (row === undefined) return
+  if (row === undefined) return undefined
   const { title, mimeType, source } = revision
-  const prepared: Prepared = await prepare({ mimeType, title, source, bytes: row.content })
+  // A thread hears of no signal: who shuts down must not be killed while he waits for it.
+  const prepared: Prepared = await Promise.race([
+    prepare({ mimeType, title, source, bytes: row.content }),
+    rejectedBy(signal),
+  ])
   await step('prepared', revision.id)
   const texts = prepared.chunks.map(({ embedText }) => embedText)
   const tokens = new Map(prepared.chunks.map((chunk) => [chunk.embedText, chunk.tokens]))
@@ -121,32 +127,13 @@ async function prepareAndStage(
   await step('staged', revision.id)
 }
 
-/** Counts a death, which {@link survive} takes back. */
-async function begin(
-  { database }: IngestContext,
-  { docNo, revision }: Revision,
-  isAlone: boolean,
-): Promise<void> {
-  await database.query(
-    `update revisions set deaths = deaths + 1, deaths_alone = deaths_alone + $3::int
-     where doc_no = $1 and revision = $2`,
-    [docNo, revision, isAlone ? 1 : 0],
-  )
-}
-
-/** What got through alone was not what ended the process before. */
-async function survive(
-  { database }: IngestContext,
-  { docNo, revision }: Revision,
-  isAlone: boolean,
-): Promise<void> {
-  await database.query(
-    `update revisions set deaths = case when $3 = 1 then 0 else greatest(deaths - 1, 0) end,
-       deaths_alone = greatest(deaths_alone - $3::int, 0)
-     where doc_no = $1 and revision = $2`,
-    [docNo, revision, isAlone ? 1 : 0],
-  )
-}
+/** Never resolves; rejects with the signal's reason once it fires. */
+const rejectedBy = (signal: AbortSignal): Promise<never> =>
+  new Promise((_, reject) => {
+    const abort = () => reject(signal.reason)
+    if (signal.aborted) abort()
+    else signal.addEventListener('abort', abort, { once: true })
+  })
 
 /** Ends the item of a revision that a newer one overtook, and drops what is left of it. */
 async function supersede(

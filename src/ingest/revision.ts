@@ -17,6 +17,8 @@ export interface Revision {
   /** Runs that began and did not end: of what was processed beside it, or of itself. */
   readonly deaths: number
   readonly deathsAlone: number
+  /** The process whose run began last, and is not known to have ended; null where none is. */
+  readonly begunBy: string | null
 }
 
 /** The revision, if it is still the newest that was accepted. */
@@ -27,7 +29,8 @@ export async function readRevision(
 ): Promise<Revision | undefined> {
   const [row] = await sql.query<Revision>(
     `select d.id, d.doc_no as "docNo", r.revision, r.item_no as "itemNo", r.source, r.title, r.mime_type as "mimeType",
-       r.access, r.creates, r.retagged, r.deaths, r.deaths_alone as "deathsAlone"
+       r.access, r.creates, r.retagged, r.deaths, r.deaths_alone as "deathsAlone",
+       r.begun_by as "begunBy"
      from documents d join revisions r using (doc_no)
      where d.id = $1 and r.revision = $2 and d.accepted_revision = r.revision`,
     [document, revision],

@@ -16,6 +16,7 @@ import { createParser } from '../../src/ingest/parse/parser.ts'
 import { createPrepare } from '../../src/ingest/prepare.ts'
 import { type DocumentInput, documentSchema } from '../../src/ingest/wire.ts'
 import { createPgBossQueue } from '../../src/jobs/pgboss.ts'
+import { AppError } from '../../src/kernel/errors.ts'
 import { documentObject, type FgaObject } from '../../src/kernel/ids.ts'
 import type { Database, Sql } from '../../src/store/sql.ts'
 import type { Backend } from '../support/backends.ts'
@@ -32,6 +33,10 @@ export interface IngestWorld extends AsyncDisposable {
   readonly logged: { readonly event: string; readonly fields?: object }[]
   /** Called at every step; set it to look or to crash. */
   onStep: StepHook
+  /** Called before the parser is; a throw there is its own. */
+  onRead: () => Promise<void>
+  /** Whether ingestion finds the database away at this statement; `transaction` where one begins. */
+  isAway: (statement: string) => boolean
   /** Called before each Write to OpenFGA. */
   onWrite: () => void
   /** Called before OpenFGA is asked whether a service may. */
@@ -118,10 +123,11 @@ export async function openIngestWorld(
   }
   const embedder = createWordEmbedder()
   const parser = createParser({ cutting: { counting: embedder.counting, tokensMax: 64 } })
+  const prepare = createPrepare(parser)
   let die = (): void => undefined
   const dead: Promise<void>[] = []
   const open = (): Ingest => {
-    const process = mortal(database)
+    const process = mortal(database, (statement) => world.isAway(statement))
     die = process.die
     return createIngest({
       database: process.database,
@@ -137,7 +143,10 @@ export async function openIngestWorld(
         onError: () => undefined,
       }),
       embed: (texts, options) => embedder.embedPassages(texts, options),
-      prepare: createPrepare(parser),
+      prepare: async (content) => {
+        await world.onRead()
+        return prepare(content)
+      },
       mimeTypes: new Set(supportedMimeTypes),
       clock: { now: Date.now },
       newId: () => `j_${randomBytes(8).toString('hex')}`,
@@ -153,6 +162,8 @@ export async function openIngestWorld(
     ingest: open(),
     logged,
     onStep: (async () => undefined) as StepHook,
+    onRead: async (): Promise<void> => undefined,
+    isAway: (_statement: string): boolean => false,
     onWrite: (): void => undefined,
     onPart: (): void => undefined,
     onAsk: async (): Promise<void> => undefined,
@@ -161,6 +172,7 @@ export async function openIngestWorld(
       world.onStep = async () => undefined
       world.onWrite = () => undefined
       world.onPart = () => undefined
+      world.onRead = async () => undefined
       world.ingest = open()
       await world.ingest.start()
     },
@@ -234,20 +246,28 @@ export async function openIngestWorld(
 }
 
 /** The database as a process sees it that may die: nothing that it says afterwards arrives. */
-function mortal(database: Database): { readonly database: Database; readonly die: () => void } {
+function mortal(
+  database: Database,
+  isAway: (statement: string) => boolean,
+): { readonly database: Database; readonly die: () => void } {
   let isDead = false
+  const refuse = (statement: string): Error | undefined => {
+    if (isDead) return new Error('This process is dead.')
+    return isAway(statement) ? new AppError('storage_unavailable') : undefined
+  }
+  const asked = <T>(statement: string, ask: () => Promise<T>): Promise<T> => {
+    const refusal = refuse(statement)
+    return refusal ? Promise.reject(refusal) : ask()
+  }
   const over = (sql: Sql): Sql => ({
-    query: (text, values) =>
-      isDead ? Promise.reject(new Error('This process is dead.')) : sql.query(text, values),
+    query: (text, values) => asked(text, () => sql.query(text, values)),
   })
   return {
     database: {
       ...database,
       ...over(database),
       transaction: (work, ...options) =>
-        isDead
-          ? Promise.reject(new Error('This process is dead.'))
-          : database.transaction((sql) => work({ ...sql, ...over(sql) }), ...options),
+        asked('transaction', () => database.transaction((sql) => work({ ...sql, ...over(sql) }), ...options)),
     },
     die: () => {
       isDead = true
