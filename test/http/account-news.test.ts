@@ -170,20 +170,18 @@ const silences: Readonly<Record<string, (thief: OwnBrowser, owner: OwnBrowser) =
     await thief.send('POST', '/approvals/push/end-all')
     for (let made = 0; made < 12; made += 1) await told(thief)
   },
-}
-const after: typeof silences = {
-  ...silences,
+  // By the cookie of the owner's own browser.
   'signing out': (_, owner) => owner.send('POST', '/sign-out'),
   'signing in as somebody else': (_, owner) => signIn(world, owner.browser, 'bob'),
 }
 
-test.each(Object.keys(after))(
+test.each(Object.keys(silences))(
   'news of a passkey reaches the browsers that were told when it came, whatever a thief does then: %s',
   async (way) => {
     const owner = await openOwnBrowser(world, 'erin')
     const [browser, thief] = [await told(owner), await openOwnBrowser(world, 'erin')]
     await givePasskey('erin', new Date(now()))
-    await after[way]?.(thief, owner)
+    await silences[way]?.(thief, owner)
     await look()
     await expect.poll(() => browser.messages.length).toBe(1)
     await settle()

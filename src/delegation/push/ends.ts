@@ -3,23 +3,23 @@ import { settlesMs } from '../sign-in/account-news.ts'
 
 /**
  * What telling a browser ends with, each in the caller's transaction. A session that is merely over ends none: who is to
- * answer in the morning has to hear of it first. What ends is still told of news of the account: whoever stole a session
- * could end it first, and add a passkey then.
+ * answer in the morning has to hear of it first. What ends is still told of what is added to the account within a day:
+ * whoever stole a session could end it first, sign in by other means, and add a passkey then.
  */
 
-/** Somebody signed out there. Told of what was added before. */
+/** Somebody signed out there. */
 export async function endPushOfSession(sql: Sql, session: string, at: Date): Promise<void> {
   await endPushWhere(sql, 'session_hash = $1', [session], at)
 }
 
-/** Everywhere, or in every browser but that of one session. Told of what is added within a day. */
+/** Everywhere, or in every browser but that of one session. */
 export async function endPushOf(
   sql: Sql,
   person: string,
   { at, except }: { readonly at: Date; readonly except?: string },
 ): Promise<void> {
   const where = 'person = $1 and ($2::text is null or session_hash <> $2)'
-  await endPushWhere(sql, where, [person, except ?? null], dayAfter(at))
+  await endPushWhere(sql, where, [person, except ?? null], at)
 }
 
 /** At once, for whatever comes: who runs this has barred the person, or changed their password. */
@@ -28,7 +28,7 @@ export async function forgetPushOf(sql: Sql, person: string): Promise<void> {
   await sql.query('delete from push_ended where person = $1', [person])
 }
 
-/** A browser's next session: the same person is told there as before, and nobody in the name of another one. */
+/** A browser's next session: the same person is told there as before; for another one it ends. */
 export async function passPushOn(
   sql: Sql,
   next: { readonly from: string; readonly to: string; readonly person: string; readonly at: Date },
@@ -38,12 +38,12 @@ export async function passPushOn(
   await sql.query('update push_subscriptions set session_hash = $2 where session_hash = $1', [from, to])
 }
 
-/** `where`: of what ends, with `values`. Of one person 20 are kept, those that were told for longest. */
+/** `where`: of what ends at `at`, with `values`. Of one person 20 are kept, those that were told for longest. */
 export async function endPushWhere(
   sql: Sql,
   where: string,
   values: readonly (string | null)[],
-  newsUntil: Date,
+  at: Date,
 ): Promise<void> {
   const ended = await sql.query<{ person: string }>(
     `with ended as (
@@ -54,7 +54,7 @@ export async function endPushWhere(
        saved_at = least(push_ended.saved_at, excluded.saved_at),
        news_until = greatest(push_ended.news_until, excluded.news_until)
      returning person`,
-    [...values, newsUntil],
+    [...values, new Date(at.getTime() + settlesMs)],
   )
   // Whoever adds more than that, to end them, cannot push out those that stood before.
   for (const person of new Set(ended.map((one) => one.person)))
@@ -64,5 +64,3 @@ export async function endPushWhere(
       [person],
     )
 }
-
-export const dayAfter = (at: Date): Date => new Date(at.getTime() + settlesMs)

@@ -2,7 +2,7 @@ import type { Clock } from '../../kernel/clock.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { Seal } from '../issuer/seal.ts'
 import { settlesMs } from '../sign-in/account-news.ts'
-import { dayAfter, endPushOf, endPushWhere } from './ends.ts'
+import { endPushOf, endPushWhere } from './ends.ts'
 import type { Subscription } from './subscription.ts'
 
 /** A browser session of ours, by the keyed hash of its id, and whose it is. */
@@ -71,7 +71,7 @@ export function createSubscriptions({ sql, seal, clock }: SubscriptionsDeps): Su
            select endpoint_hash from push_subscriptions where person = $1
            order by seen_at desc, endpoint_hash limit ${subscriptionsMax})`,
         [person],
-        dayAfter(now()),
+        now(),
       )
     },
     async seen({ person, session }, endpoint) {
