@@ -1,4 +1,7 @@
-/** Work beside each other, or alone: in the order in which it came. */
+/**
+ * Work beside each other, or alone: in the order in which it came, but that whoever waits when one that was alone ends goes in
+ * before the next alone. Many of those are often one service's.
+ */
 export interface Turnstile {
   /** Runs `work` once those before it let it: all of them have ended if it, or one of them, is to be alone. */
   pass<T>(isAlone: boolean, work: () => Promise<T>): Promise<T>
@@ -30,6 +33,8 @@ export function createTurnstile(): Turnstile {
       } finally {
         inside -= 1
         hasAlone = false
+        // Who comes later stands behind them: those that are to be alone have their turn too.
+        if (isAlone) waiting.sort((one, other) => Number(one.isAlone) - Number(other.isAlone))
         admit()
       }
     },
