@@ -2,6 +2,7 @@ import { operator, record, type Who } from '../audit/record.ts'
 import type { Fga } from '../authz/fga.ts'
 import type { Clock } from '../kernel/clock.ts'
 import { AppError } from '../kernel/errors.ts'
+import { assertGoesOn } from '../kernel/goes-on.ts'
 import type { FgaObject } from '../kernel/ids.ts'
 import type { Database, Sql } from '../store/sql.ts'
 import { endGrantsOf, settleGrants } from './approvals/grant-ends.ts'
@@ -101,15 +102,30 @@ export function createDelegations({ database, fga, clock, randomBytes }: Delegat
     await database.query('update delegations set settled_at = $2 where id = $1', [delegation.id, now()])
   }
 
+  /** Who was told that it is over asks again at once: it must not stand in its own way. */
+  async function giveUp(delegation: Delegation): Promise<void> {
+    const ended = await database.query(
+      `update delegations set state = 'revoked', revoked_at = $2 where id = $1 and state = 'lending' returning id`,
+      [delegation.id, now()],
+    )
+    if (ended.length > 0) await settle(delegation)
+  }
+
   return {
     get,
     async lend(lending, by = operator(newId('t'))) {
       const wanted = await checked(database, lending, now(), lending.id ?? newId('d'))
-      const row = await begin(database, wanted, now())
+      const row = await begin(database, wanted, { now: now(), by })
       if (row.state === 'live') return row
       await fga.write({ writes: delegationTuples(row) })
-      const live = await database.transaction((sql) => activate(sql, row.id, by))
-      if (live !== undefined) return live
+      try {
+        const live = await database.transaction((sql) => activate(sql, row.id, by))
+        if (live !== undefined) return live
+      } catch (error) {
+        // Under an id of the caller's the same again goes on with it. What fails here as well is left to mend().
+        if (by.over?.aborted === true && lending.id === undefined) await giveUp(row).catch(() => undefined)
+        throw error
+      }
       // Somebody lent the same at once, by the same id: it stands, and its tuples with it.
       const made = await get(row.id)
       if (made?.state === 'live') return made
@@ -233,13 +249,18 @@ const eventOf = (
 })
 
 /** Writes the row, or finds the one of an earlier try. */
-async function begin(database: Database, wanted: Delegation, now: Date): Promise<Delegation> {
+async function begin(
+  database: Database,
+  wanted: Delegation,
+  { now, by }: { readonly now: Date; readonly by: Who },
+): Promise<Delegation> {
   return database.transaction(async (sql) => {
     const find = async () =>
       (await sql.query<DelegationRow>(`${select} where id = $1 for update`, [wanted.id])).map(fromRow)[0]
     const known = await find()
     if (known !== undefined) return resumed(known, wanted, now)
     await holdAgents(sql, wanted)
+    assertGoesOn(by.over)
     if (wanted.standing) await makeRoom(sql, wanted, now)
     const begun = await sql.query(
       `insert into delegations (id, subject, agent, sub_agents, scope, purpose, standing, expires_at, state,
@@ -283,12 +304,13 @@ function resumed(known: Delegation, wanted: Delegation, now: Date): Delegation {
   return known
 }
 
-/** An ended standing delegation gives way to the next; a live one does not. */
+/** An ended or abandoned standing delegation gives way to the next; a live one does not. */
 async function makeRoom(sql: Sql, { subject, agent }: Delegation, now: Date): Promise<void> {
   await sql.query(
     `update delegations set state = 'revoked', revoked_at = $3
-     where subject = $1 and agent = $2 and standing and state <> 'revoked' and expires_at <= $3`,
-    [subject, agent, now],
+     where subject = $1 and agent = $2 and standing
+       and (state <> 'revoked' and expires_at <= $3 or state = 'lending' and created_at < $4)`,
+    [subject, agent, now, new Date(now.getTime() - lendingMsMax)],
   )
   const standing = await sql.query(
     `select 1 from delegations where subject = $1 and agent = $2 and standing and state <> 'revoked'`,

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { operator } from '../../src/audit/record.ts'
 import type { Fga } from '../../src/authz/fga.ts'
 import { createAgents } from '../../src/delegation/agents.ts'
 import { createDelegations, type Delegations, type Lending } from '../../src/delegation/delegations.ts'
@@ -162,6 +163,66 @@ describe('revoking', () => {
     expect(await delegations.mend()).toBeGreaterThan(0)
     expect(await tuplesOf(fga, id)).toEqual([])
     expect(await delegations.mend()).toBe(0)
+  })
+})
+
+describe('a lending whose caller was told that it is over', () => {
+  const standing = () => lending({ subject: 'user:late', standing: true })
+  const askedBy = (over: AbortSignal) => ({ ...operator('t_late'), over })
+  const rows = () =>
+    database.query(`select state from delegations where subject = 'user:late' order by state desc`)
+
+  test('before anything was written leaves nothing', async () => {
+    await expect(delegations.lend(standing(), askedBy(AbortSignal.abort()))).rejects.toMatchObject({
+      code: 'deadline_exceeded',
+    })
+    expect(await rows()).toEqual([])
+  })
+
+  /** Ends the request once the tuples are written. */
+  async function lendLate(wanted: Lending): Promise<string> {
+    const request = new AbortController()
+    let id = ''
+    const late: Fga = {
+      ...fga,
+      async write(change) {
+        await fga.write(change)
+        id = (change.writes ?? []).find(({ relation }) => relation === 'agent')?.object.slice(11) ?? id
+        request.abort()
+      },
+    }
+    const lent = createDelegations({ database, fga: late, clock, randomBytes }).lend(
+      wanted,
+      askedBy(request.signal),
+    )
+    await expect(lent).rejects.toMatchObject({ code: 'deadline_exceeded' })
+    return id
+  }
+
+  test('while its tuples were written leaves none of them, and the same again stands', async () => {
+    const id = await lendLate(standing())
+    expect(id).toMatch(/^d_/)
+    expect(await tuplesOf(fga, id)).toEqual([])
+    const { id: next } = await delegations.lend(standing())
+    expect(await rows()).toEqual([{ state: 'revoked' }, { state: 'live' }])
+    await delegations.revoke(next)
+  })
+
+  test('under an id of its own goes on with the same again', async () => {
+    const wanted = { ...standing(), id: 'd_late' }
+    await lendLate(wanted)
+    expect((await delegations.lend(wanted)).state).toBe('live')
+    await delegations.revoke('d_late')
+  })
+
+  test('and who never asks again stands in the way of no other for longer than a minute', async () => {
+    await lendLate({ ...standing(), id: 'd_left' })
+    await expect(delegations.lend(standing())).rejects.toMatchObject({ code: 'conflict' })
+    clock.move(61_000)
+    expect((await delegations.lend(standing())).state).toBe('live')
+    expect(await delegations.get('d_left')).toMatchObject({ state: 'revoked' })
+    await delegations.mend()
+    expect(await tuplesOf(fga, 'd_left')).toEqual([])
   })
 })
 
