@@ -1,4 +1,5 @@
 import { Worker, type WorkerOptions } from 'node:worker_threads'
+import { realTimer, type Timer } from '../kernel/timer.ts'
 import { EmbeddingError } from './embedder.ts'
 import type { WorkerReply, WorkerRequest, WorkerStart } from './local-worker.ts'
 
@@ -27,6 +28,8 @@ interface Slot {
 }
 
 const CLOSE_GRACE_MS = 2000
+// A model is read from a disk that may be slow, on a machine that may be busy.
+const startMsMax = 300_000
 
 /**
  * Starts the workers and waits for the first. A worker that dies fails the batch it had, which its caller
@@ -37,8 +40,10 @@ export async function createPool(deps: {
   readonly workers: number
   /** Starts a thread; throws where the system has none to give. Defaults to a `Worker`. */
   readonly startWorker?: (script: URL, options: WorkerOptions) => Worker
+  /** Ends a thread that does not get ready within five minutes. */
+  readonly timer?: Timer
 }): Promise<Pool> {
-  const { startWorker = (script, options) => new Worker(script, options) } = deps
+  const { startWorker = (script, options) => new Worker(script, options), timer = realTimer } = deps
   const slots: Slot[] = Array.from({ length: deps.workers }, () => ({
     worker: undefined,
     running: undefined,
@@ -54,14 +59,23 @@ export async function createPool(deps: {
     return new Promise((resolve, reject) => {
       const worker = startWorker(new URL('./local-worker.ts', import.meta.url), options)
       slot.worker = worker
+      const callOff = timer(startMsMax, () => {
+        drop(slot, worker, new Error(`it was not ready after ${startMsMax / 1_000} s`), reject)
+        void worker.terminate()
+      })
       worker.on('message', (reply: WorkerReply) => {
-        if (reply.kind === 'ready') resolve(reply.dimensions)
-        else settle(slot, reply)
+        if (reply.kind === 'ready') {
+          callOff()
+          resolve(reply.dimensions)
+        } else settle(slot, reply)
         pump()
         if (!slot.running) worker.unref()
       })
       worker.on('error', (cause) => drop(slot, worker, cause, reject))
-      worker.on('exit', () => drop(slot, worker, new Error('the thread ended'), reject))
+      worker.on('exit', () => {
+        callOff()
+        drop(slot, worker, new Error('the thread ended'), reject)
+      })
     })
   }
 

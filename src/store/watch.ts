@@ -1,3 +1,5 @@
+import { realTimer, type Timer } from '../kernel/timer.ts'
+
 export interface WatchOptions {
   /** Milliseconds after which a statement is looked at, and looked at again. */
   readonly idleMs: number
@@ -11,8 +13,7 @@ export interface WatchOptions {
    */
   readonly isFull: () => Promise<boolean>
   readonly onLost: (reason: string) => void
-  /** Calls `then` after so many milliseconds, and keeps no process up; returns what calls it off. Defaults to `setTimeout`. */
-  readonly timer?: (ms: number, then: () => void) => () => void
+  readonly timer?: Timer
 }
 
 export type Watch = <T>(statement: Promise<T>) => Promise<T>
@@ -22,11 +23,6 @@ const onItsWayMs = 1_000
 // A process that stood still (stopped, or the machine slept) finds what is due long over when it goes on, and the thread had none of
 // that time. So time is counted in parts, each begun after the one before: a standstill is one of them, however long.
 const parts = 10
-
-const realTimer = (ms: number, then: () => void): (() => void) => {
-  const timer = setTimeout(then, ms).unref()
-  return () => clearTimeout(timer)
-}
 
 /**
  * Gives every statement an end: one that nobody works on and that was not answered for `idleMs`, or that is worked on for

@@ -29,3 +29,27 @@ test('a thread that the system does not give costs one batch, and the next is tr
   await expect(embed('fine')).resolves.toEqual([new Float32Array([1])])
   await pool.close()
 })
+
+test('a thread that never is ready costs one batch, and the next is tried with another', async () => {
+  let isStill = false
+  let late = (): void => undefined
+  const pool = await createPool({
+    start: { folder: '', tokensMax: 1 },
+    workers: 1,
+    timer: (_, then) => {
+      late = then
+      return () => undefined
+    },
+    startWorker: () =>
+      new Worker(isStill ? 'setInterval(() => undefined, 1000)' : script, { eval: true, execArgv: [] }),
+  })
+  const embed = (text: string) => pool.submit([text], { urgent: false })
+  await expect(embed('die')).rejects.toMatchObject({ code: 'unavailable' })
+  isStill = true
+  const still = embed('still')
+  late()
+  await expect(still).rejects.toMatchObject({ code: 'unavailable' })
+  isStill = false
+  await expect(embed('fine')).resolves.toEqual([new Float32Array([1])])
+  await pool.close()
+})

@@ -154,6 +154,25 @@ test('calls no document bad for a thread that ends before it could be given one'
   await expect(read).rejects.toThrow('No thread that reads documents can start: ENOMEM')
 })
 
+test('calls no document bad for a thread that never could be given one, and reads with the next', async () => {
+  let started = 0
+  const due: (() => void)[] = []
+  await using parser = createParser({
+    startWorker: (script, options) =>
+      started++ === 0
+        ? new Worker('setInterval(() => undefined, 1000)', { ...options, eval: true })
+        : new Worker(script, options),
+    timer: (_, then) => {
+      due.push(then)
+      return () => undefined
+    },
+  })
+  const read = parser.parse({ mimeType: mimeTypes.plain, bytes: Buffer.from('fine') })
+  due[0]?.()
+  await expect(read).rejects.toThrow('No thread that reads documents can start: it took longer than 60 s')
+  await stillReads(parser)
+})
+
 test('calls no document bad for a thread that the system does not give, and reads once it does', async () => {
   let refused = 0
   await using parser = createParser({

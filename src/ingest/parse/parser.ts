@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os'
+import type { Timer } from '../../kernel/timer.ts'
 import { nextInTurn } from '../../kernel/turns.ts'
 import type { Content, Prepared } from '../deps.ts'
 import {
@@ -35,6 +36,8 @@ interface ParserOptions extends Partial<ParseLimits> {
   readonly cutting?: Cutting
   /** Defaults to a `Worker`. */
   readonly startWorker?: StartWorker
+  /** Ends a thread that does not get ready. */
+  readonly timer?: Timer
 }
 
 /** One core is left to answer requests; two at least, so that one document never stops all others. */
@@ -48,12 +51,13 @@ export function createParser({
   threads = 1,
   cutting,
   startWorker,
+  timer,
   ...limitsGiven
 }: ParserOptions = {}): Parser {
   const limits: ParseLimits = { ...parseLimitsDefault, ...limitsGiven }
   const waiting: Task[] = []
   const idle: ParseThread[] = Array.from({ length: threads }, () =>
-    createThread(limits, cutting, startWorker),
+    createThread(limits, cutting, startWorker, timer),
   )
   const all = [...idle]
   const running: Task[] = []

@@ -1,5 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { Worker, type WorkerOptions } from 'node:worker_threads'
+import { realTimer, type Timer } from '../../kernel/timer.ts'
 import { ParseError, type ParseLimits, ThreadError } from './parsed.ts'
 import type { Cutting, ParseReply, ParseRequest, WorkerStart } from './worker.ts'
 
@@ -27,6 +28,8 @@ interface Task {
 const MIB = 1024 * 1024
 /** How often is looked at what a document has used. */
 const LOOK_EVERY_MS = 50
+/** A thread takes a second to start, on a machine with nothing to spare some ten. */
+const startMsMax = 60_000
 
 /**
  * Begins when it is first needed. Processor time and the memory beside the heap (unpacked streams) are looked at from outside
@@ -37,6 +40,7 @@ export function createThread(
   limits: ParseLimits,
   cutting: Cutting | undefined,
   startWorker: StartWorker = (script, options) => new Worker(script, options),
+  timer: Timer = realTimer,
 ): ParseThread {
   let worker: Worker | undefined
   let isReady = false
@@ -54,16 +58,24 @@ export function createThread(
     })
     fresh.stdout.resume()
     fresh.stderr.resume()
-    fresh.on('message', (reply: ParseReply) => ('ready' in reply ? begin(fresh) : void finish(fresh, reply)))
+    const callOff = timer(startMsMax, () =>
+      stop(fresh, new ThreadError(new Error(`it took longer than ${startMsMax / 1_000} s`))),
+    )
+    fresh.on('message', (reply: ParseReply) => {
+      if (!('ready' in reply)) return void finish(fresh, reply)
+      callOff()
+      begin(fresh)
+    })
     fresh.on('error', (cause) => stop(fresh, isReady ? asParseError(cause) : new ThreadError(cause)))
-    fresh.on('exit', () =>
+    fresh.on('exit', () => {
+      callOff()
       stop(
         fresh,
         isReady
           ? new ParseError('unreadable', 'Reading the document stopped.')
           : new ThreadError(new Error('it ended')),
-      ),
-    )
+      )
+    })
     return fresh
   }
 
