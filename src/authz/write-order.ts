@@ -13,25 +13,32 @@ export interface Polarity {
 }
 
 type Side = 'grants' | 'restricts'
-type Sides = Readonly<Record<Side, ReadonlySet<Relation>>>
+/** `gives`: under no `but not`; `undoes`: under a second one, by which it takes a restriction away. `grants` is both. */
+type Depth = 'gives' | 'restricts' | 'undoes'
+type Sides = Readonly<Record<Side | Depth, ReadonlySet<Relation>>>
 
 /** What these relations rest on, on either side of each `but not`; `direct`: by tuples of its own. */
 export function sidesOf(
   model: Model,
   roots: readonly (Relation | undefined)[],
 ): { readonly seen: Sides; readonly direct: Sides } {
-  const seen = { grants: new Set<Relation>(), restricts: new Set<Relation>() }
+  const none = () => ({
+    gives: new Set<Relation>(),
+    restricts: new Set<Relation>(),
+    undoes: new Set<Relation>(),
+  })
+  const seen = none()
   // Whose own tuples count on that side: those of `[user] but not …` give, those of `… but not [user]` take.
-  const direct = { grants: new Set<Relation>(), restricts: new Set<Relation>() }
-  const other = (side: Side): Side => (side === 'grants' ? 'restricts' : 'grants')
+  const direct = none()
+  const beyond = (side: Depth): Depth => (side === 'restricts' ? 'undoes' : 'restricts')
 
-  function visit(relation: Relation | undefined, side: Side): void {
+  function visit(relation: Relation | undefined, side: Depth): void {
     if (relation === undefined || seen[side].has(relation)) return
     seen[side].add(relation)
     read(relation.rewrite, relation, side)
   }
 
-  function read(rewrite: Rewrite, owner: Relation, side: Side): void {
+  function read(rewrite: Rewrite, owner: Relation, side: Depth): void {
     switch (rewrite.kind) {
       case 'this':
         direct[side].add(owner)
@@ -46,26 +53,34 @@ export function sidesOf(
         return
       case 'exclusion':
         read(rewrite.base, owner, side)
-        read(rewrite.subtract, owner, other(side))
+        read(rewrite.subtract, owner, beyond(side))
         return
       default:
         for (const child of rewrite.children) read(child, owner, side)
     }
   }
 
-  for (const root of roots) visit(root, 'grants')
-  return { seen, direct }
+  for (const root of roots) visit(root, 'gives')
+  const withGrants = (sides: typeof seen): Sides => ({
+    ...sides,
+    grants: new Set([...sides.gives, ...sides.undoes]),
+  })
+  return { seen: withGrants(seen), direct: withGrants(direct) }
 }
+
+/** The relations whose own tuples let somebody read, and those whose keep somebody from it. */
+export const readingOf = (model: Model): Sides =>
+  sidesOf(
+    model,
+    ['can_read', 'can_be_told', 'can_read_delegated'].map((name) => model.types.get('document')?.get(name)),
+  ).direct
 
 /**
  * Relations whose tuples may let somebody read, and those whose tuples may keep somebody from it. One that a model does not
  * know may do both; one that leads to no reading at all grants something else, such as the right to write.
  */
 export function polarityOf(model: Model): Polarity {
-  const { direct } = sidesOf(
-    model,
-    ['can_read', 'can_be_told', 'can_read_delegated'].map((name) => model.types.get('document')?.get(name)),
-  )
+  const direct = readingOf(model)
   const relationOf = ({ object, relation }: TupleKey): Relation | undefined =>
     model.types.get(object.slice(0, object.indexOf(':')))?.get(relation)
   return {

@@ -20,7 +20,7 @@ export function readYaml<T extends z.ZodType>(
   const [broken] = document.errors
   if (broken !== undefined) throw refuse(`${file}: ${broken.message}`)
   const lineOf = (path: readonly PropertyKey[]): number => lineIn(document, lines, path)
-  const parsed = schema.safeParse(document.toJS())
+  const parsed = schema.safeParse(valueOf(document, file, refuse))
   if (parsed.success) return { data: parsed.data, document, lineOf }
   const said = parsed.error.issues.map((issue) => {
     const [key] = issue.code === 'unrecognized_keys' ? issue.keys : []
@@ -29,6 +29,15 @@ export function readYaml<T extends z.ZodType>(
     return `${file}:${lineOf(path)}: ${path.join('.') || 'the file'}: ${what}`
   })
   throw refuse(said.join('\n'))
+}
+
+/** Aliases that lead nowhere, or to too much, are found only here. */
+function valueOf(document: Document, file: string, refuse: (message: string) => Error): unknown {
+  try {
+    return document.toJS()
+  } catch (error) {
+    throw refuse(`${file}: ${error instanceof Error ? error.message : 'thrown value'}`)
+  }
 }
 
 function lineIn(document: Document, lines: LineCounter, path: readonly PropertyKey[]): number {

@@ -152,6 +152,14 @@ describe('a list that is no list names the line', () => {
     expect(() => readAllowList(content)).toThrow(new RegExp(`allow_list:${line}:|at line ${line}`))
   })
 
+  test('an alias, which could not stay where its anchor is left out', () => {
+    const aliased = text
+      .replace('    owner: {', '    owner: &o {')
+      .replace('    blocked: {', '    second: *o\n    blocked: {')
+    expect(() => readAllowList(aliased)).toThrow(AllowListError)
+    expect(() => readAllowList(aliased)).toThrow(/^allow_list:25: \*o/)
+  })
+
   test('one that is longer than anybody writes', () => {
     expect(() => readAllowList(`${text}${'#'.repeat(70_000)}`)).toThrow('at most')
   })
@@ -320,6 +328,17 @@ describe('whatever a list says, no row lets anybody write', () => {
     ],
     ['an emergency', 'document#emergency user: administrator', define('document', 'emergency: [user]')],
     [
+      'an approval, over a link that the default list lets write',
+      'organization#trusted user: directory',
+      all(
+        define('organization', 'trusted: [user]'),
+        change(
+          'granted: live from granted_by\n',
+          'granted: live from granted_by or trusted from organization\n',
+        ),
+      ),
+    ],
+    [
       'the same, with what is let write today',
       'folder#note user: tagger',
       all(
@@ -335,6 +354,41 @@ describe('whatever a list says, no row lets anybody write', () => {
       expect.stringMatching(/^refused .*without a consent or an approval/),
     )
   })
+
+  test.each<[string, RegExp, string, (model: string) => string]>([
+    [
+      'collection#organization',
+      /    organization: \{ subjects: \[organization\].*\n/,
+      'organization#trusted user: directory',
+      all(
+        define('organization', 'trusted: [user]'),
+        change(
+          'granted: live from granted_by\n',
+          'granted: live from granted_by or trusted from organization\n',
+        ),
+      ),
+    ],
+    [
+      'document#parent',
+      /    parent: \{ subjects: \[folder, collection\], write: writer.*\n/,
+      'folder#trusted user: tagger',
+      all(
+        define('folder', 'trusted: [user]'),
+        change(
+          'granted from parent or granted from filed_in',
+          'granted from filed_in or trusted from parent',
+        ),
+      ),
+    ],
+  ])(
+    'what stands in for an approval over links that are stored, though %s has no row',
+    (link, linked, row, edit) => {
+      const rows = readAllowList(withRows(row).replace(linked, ''))
+      expect(rows.map(({ key }) => key)).not.toContain(link)
+      const refused = problemsOf(rows, compileModel(readDsl(edit(dsl))))
+      expect(refused.map(({ row: { key } }) => key)).toEqual([row.split(' ')[0]])
+    },
+  )
 
   test('a kind of subject that rests on what was lent', () => {
     const friend = change(
@@ -369,8 +423,80 @@ describe('whatever a list says, no row lets anybody write', () => {
         change('viewer but not blocked', 'viewer but not (blocked or held)'),
       ),
     ],
+    [
+      'by a directory, on a type of its own',
+      'legal#hold user, group#member: directory, directory\ndocument#on_hold legal: administrator',
+      all(
+        newType('legal', 'hold: [user, group#member]'),
+        define('document', 'on_hold: [legal]'),
+        define('document', 'held: hold from on_hold'),
+        change('viewer but not blocked', 'viewer but not (blocked or held)'),
+      ),
+    ],
   ])('and no service delete what keeps others from reading: %s', (_, row, edit) => {
     expect(problems(row, edit)).toContainEqual(expect.stringMatching(/^refused \w+#hold: It keeps others/))
+  })
+
+  const exemptFromBlocked = (subjects: string) =>
+    all(
+      define('document', `exempt: [${subjects}]`),
+      change('blocked: [user, group#member]', 'blocked: [user, group#member] but not exempt'),
+    )
+  test.each<[string, string, (model: string) => string]>([
+    ['from what is blocked', 'document#exempt user: writer', exemptFromBlocked('user')],
+    [
+      'from what is sensitive',
+      'document#exempt user: writer',
+      all(
+        define('document', 'exempt: [user]'),
+        change(
+          'sensitive: [user:*] or sensitive from parent or sensitive from filed_in',
+          'sensitive: ([user:*] or sensitive from parent or sensitive from filed_in) but not exempt',
+        ),
+      ),
+    ],
+    [
+      'by a directory, on a type of its own',
+      'desk#exempt user: directory\ndocument#desk desk: administrator',
+      all(
+        newType('desk', 'exempt: [user]'),
+        define('document', 'desk: [desk]'),
+        change('blocked: [user, group#member]', 'blocked: [user, group#member] but not exempt from desk'),
+      ),
+    ],
+  ])('and no service write what is an exception: %s', (_, row, edit) => {
+    expect(problems(row, edit)).toEqual([
+      expect.stringMatching(/^refused \w+#exempt: It takes away what keeps/),
+    ])
+  })
+
+  const inScopeFromSecond = change(
+    'in_scope: active from delegated_to\n',
+    'in_scope: active from delegated_to or in_scope from second\n',
+  )
+  test.each<[string, string, (model: string) => string]>([
+    [
+      'by a tagger',
+      'collection#second organization: tagger',
+      all(
+        define('collection', 'second: [organization]'),
+        change('in_scope from organization', 'in_scope from organization or in_scope from second'),
+      ),
+    ],
+    [
+      'by a directory, from what is its own',
+      'organization#second organization: directory',
+      all(define('organization', 'second: [organization]'), inScopeFromSecond),
+    ],
+    [
+      'by a directory, from what is filed',
+      'organization#second collection: directory',
+      all(define('organization', 'second: [collection]'), inScopeFromSecond),
+    ],
+  ])('and no service link objects over which what was lent passes: %s', (_, row, edit) => {
+    expect(problems(row, edit)).toEqual([
+      expect.stringMatching(/^refused \w+#second: What was lent or approved/),
+    ])
   })
 
   test.each<[string, string, (model: string) => string]>([
@@ -414,8 +540,35 @@ describe('whatever a list says, no row lets anybody write', () => {
         change('viewer but not blocked', 'viewer but not (blocked or hold)'),
       ),
     ],
+    [
+      'an administrator adds an exception, for groups that a directory keeps',
+      'document#exempt user, group#member: administrator, administrator',
+      exemptFromBlocked('user, group#member'),
+    ],
+    [
+      'a writer makes a document part of another, over which what was lent passes',
+      'document#part_of document: writer, writer',
+      all(
+        define('document', 'part_of: [document]'),
+        change(
+          'in_scope from parent or in_scope from filed_in',
+          'in_scope from parent or in_scope from filed_in or in_scope from part_of',
+        ),
+      ),
+    ],
   ])('but this: %s', (_, row, edit) => {
     expect(problems(row, edit)).toEqual([])
+  })
+})
+
+test('a document that leads to another asks for the right where that one is filed', () => {
+  const model = define('document', 'part_of: [document]')(dsl)
+  const rows = withRows('document#part_of document: writer, writer')
+  const { requirementOf } = compileAllowList({ id: 'm', json: readDsl(model), allowList: rows })
+  expect(requirementOf(parse('document:board part_of document:mine'), 'write')).toEqual({
+    kind: 'document_writer',
+    document: 'mine',
+    parent: 'document:board',
   })
 })
 

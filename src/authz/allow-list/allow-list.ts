@@ -6,7 +6,7 @@ import type { Tuple, TupleKey } from '../fga.ts'
 import type { ModelJson } from '../model/dsl.ts'
 import { polarityOf } from '../write-order.ts'
 import { labelOf } from './label.ts'
-import { problemsOf, problemToText } from './problems.ts'
+import { isFiled, problemsOf, problemToText } from './problems.ts'
 import { type Holder, type Row, readAllowList } from './read.ts'
 import { isReserved } from './reserved.ts'
 
@@ -122,7 +122,7 @@ function requirementBy(
   type: string,
   id: string,
 ): Requirement {
-  const parent = user.startsWith('folder:') || user.startsWith('collection:') ? { parent: user } : {}
+  const parent = isFiled(user.slice(0, user.indexOf(':'))) ? { parent: user } : {}
   switch (holder) {
     case 'writer':
       return { kind: 'document_writer', document: id, ...parent }

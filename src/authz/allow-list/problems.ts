@@ -1,6 +1,6 @@
 import type { Model, Relation, Rewrite } from '@remit/engine'
 import { reachable } from '../model/reachable.ts'
-import { polarityOf, sidesOf } from '../write-order.ts'
+import { readingOf, sidesOf } from '../write-order.ts'
 import { labelOf } from './label.ts'
 import type { Holder, Row, SubjectKind } from './read.ts'
 import { isReserved, isReservedType } from './reserved.ts'
@@ -22,17 +22,14 @@ export interface Problem {
 export function problemsOf(rows: readonly Row[], model: Model): readonly Problem[] {
   const unknown = rows.flatMap((row) => unknownIn(row, model))
   const known = rows.filter((row) => !unknown.some((one) => one.row === row && one.subject === undefined))
-  const { restricts } = polarityOf(model)
-  const rights = rightsIn(model)
+  const guarded = guardedIn(model)
+  const rules = { reading: readingOf(model), rights: rightsIn(model), passing: passingIn(model, guarded) }
   const refused = known.flatMap((row): Problem[] => {
-    const detail = refusalOf(
-      row,
-      rights,
-      restricts({ user: '', relation: row.relation, object: `${row.type}:x` }),
-    )
+    const relation = relationOf(model, row.key)
+    const detail = relation && refusalOf(row, relation, rules)
     return detail === undefined ? [] : [{ kind: 'refused', row, detail }]
   })
-  return [...unknown, ...refused, ...lendingReached(known, model)]
+  return [...unknown, ...refused, ...lendingReached(known, model, guarded)]
 }
 
 export const problemToText = ({ row: { key, line }, detail }: Problem, file: string): string =>
@@ -66,7 +63,15 @@ export const isFiled = (type: string): boolean => filed.has(type)
 // A document's own list is its source's, a membership its directory's; of parents the change keeps what is sensitive so.
 const takenBack: ReadonlySet<string> = new Set(['document#blocked', 'document#parent', 'folder#parent'])
 
-function refusalOf(row: Row, rights: ReadonlySet<string>, isRestricting: boolean): string | undefined {
+interface Rules {
+  readonly reading: ReturnType<typeof readingOf>
+  /** Keys by whose tuples a service comes to the right to write. */
+  readonly rights: ReadonlySet<string>
+  /** Keys over whose tuples what was lent or approved passes from one object to another. */
+  readonly passing: ReadonlySet<string>
+}
+
+function refusalOf(row: Row, of: Relation, { reading, rights, passing }: Rules): string | undefined {
   const { type, relation, key, subjects, write, delete: deletes } = row
   if (isReserved(type, relation)) return 'The service alone writes this, or nobody does.'
   const reserved = subjects.find((subject) => isReservedType(subject.type))
@@ -78,12 +83,20 @@ function refusalOf(row: Row, rights: ReadonlySet<string>, isRestricting: boolean
     return write === 'tagger' && deletes === undefined
       ? undefined
       : 'A folder is filed once, by a tagger of the collection, and never anew.'
+  // Memberships are the directory's, whatever groups are used for besides letting read.
+  const isExempt = (holder: Holder): boolean =>
+    holder === 'administrator' || (holder === 'directory' && reading.gives.has(of))
   const isForServices = holders.some((holder) => holder !== 'administrator')
   if (isForServices && (rights.has(key) || subjects.some((subject) => subject.type === 'service')))
     return 'What a service may write rests on it: an administrator alone may write and delete it.'
   if (holders.includes('directory') && subjects.some(({ isWildcard }) => isWildcard))
     return 'Everybody is let in by collection: a directory cannot.'
-  if (isRestricting && (deletes === 'writer' || deletes === 'tagger') && !takenBack.has(key))
+  // Whoever writes a link must hold its right at both ends, which only what is filed has.
+  if (isForServices && passing.has(key) && ![type, ...subjects.map((subject) => subject.type)].every(isFiled))
+    return 'What was lent or approved passes over it: an administrator alone may write and delete it.'
+  if (reading.undoes.has(of) && !isExempt(write))
+    return 'It takes away what keeps others from reading: an administrator alone may write it, or nobody.'
+  if (reading.restricts.has(of) && deletes !== undefined && !isExempt(deletes) && !takenBack.has(key))
     return 'It keeps others from reading: an administrator alone may delete it, or nobody.'
   return undefined
 }
@@ -114,17 +127,15 @@ function rightsIn(model: Model): ReadonlySet<string> {
 const lent: ReadonlySet<string> = new Set(['acts', 'active', 'live', 'in_scope', 'granted', 'emergency'])
 
 /** Rows by which a consent or an approval could be had without any tuple that the service's code writes. */
-function lendingReached(rows: readonly Row[], model: Model): Problem[] {
-  const guarded = guardedIn(model)
+function lendingReached(rows: readonly Row[], model: Model, guarded: ReadonlySet<string>): Problem[] {
   const reached = (some: readonly Row[]): string[] => {
     const byKey = new Map(some.map((row) => [row.key, row]))
     const had = reachable(model, {
       stored: (relation, of) =>
         byKey.get(relation.key)?.subjects.some(({ label }) => label === labelOf(of)) === true,
-      // Where a document is filed is for its writer to say.
-      linked: (type, tupleset, to) =>
-        `${type}#${tupleset}` === 'document#filed_in' ||
-        byKey.get(`${type}#${tupleset}`)?.subjects.some(({ label }) => label === to) === true,
+      // Links may be stored already, whether or not a row lets write more. Where a document is filed its writer says.
+      linked: (type, tupleset) =>
+        !isReserved(type, tupleset) || `${type}#${tupleset}` === 'document#filed_in',
     })
     return [...guarded].filter((key) => had.has(key))
   }
@@ -151,6 +162,33 @@ function lendingReached(rows: readonly Row[], model: Model): Problem[] {
   ]
 }
 
+/** Relations by whose tuples an object has what is guarded from another: `in_scope from organization`. */
+function passingIn(model: Model, guarded: ReadonlySet<string>): ReadonlySet<string> {
+  const passing = new Set<string>()
+  const read = (rewrite: Rewrite, type: string): void => {
+    switch (rewrite.kind) {
+      case 'ttu':
+        if ([...rewrite.targets.values()].some(({ key }) => guarded.has(key)))
+          passing.add(`${type}#${rewrite.tupleset}`)
+        return
+      case 'union':
+      case 'intersection':
+        for (const child of rewrite.children) read(child, type)
+        return
+      case 'exclusion':
+        for (const side of [rewrite.base, rewrite.subtract]) read(side, type)
+        return
+      case 'this':
+      case 'computed':
+    }
+  }
+  for (const relation of relationsOf(model)) read(relation.rewrite, relation.type)
+  return passing
+}
+
+const relationsOf = (model: Model): readonly Relation[] =>
+  [...model.types.values()].flatMap((of) => [...of.values()])
+
 function relationOf(model: Model, key: string): Relation | undefined {
   const [type = '', name = ''] = key.split('#')
   return model.types.get(type)?.get(name)
@@ -158,7 +196,7 @@ function relationOf(model: Model, key: string): Relation | undefined {
 
 /** By name, and whatever of what an agent is told rests on what was lent. */
 function guardedIn(model: Model): ReadonlySet<string> {
-  const all = [...model.types.values()].flatMap((of) => [...of.values()])
+  const all = relationsOf(model)
   const rests = new Set<Relation>()
   const does = (rewrite: Rewrite, owner: Relation): boolean => {
     switch (rewrite.kind) {

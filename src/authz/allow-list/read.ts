@@ -1,4 +1,4 @@
-import { isMap, isSeq } from 'yaml'
+import { isMap, isSeq, visit } from 'yaml'
 import { z } from 'zod'
 import { readYaml, type YamlFile } from '../yaml-lines.ts'
 
@@ -84,7 +84,15 @@ export function without(
 function parse(content: string, fileName: string): YamlFile<z.infer<typeof file>> {
   if (content.length > allowListMax)
     throw new AllowListError(`${fileName}: at most ${allowListMax} characters`)
-  return readYaml(content, file, fileName, (message) => new AllowListError(message))
+  const read = readYaml(content, file, fileName, (message) => new AllowListError(message))
+  visit(read.document, {
+    Alias(_, { range, source }) {
+      const line = content.slice(0, range?.[0]).split('\n').length
+      // A row that is left out would take the anchor of another with it.
+      throw new AllowListError(`${fileName}:${line}: *${source}: an alias is not taken, write it out`)
+    },
+  })
+  return read
 }
 
 const rowsOf = ({ data, lineOf }: YamlFile<z.infer<typeof file>>): readonly Row[] =>
