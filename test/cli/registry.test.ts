@@ -137,6 +137,10 @@ test.each([
   ['2606:4700:0::00AA', '[2606:4700::aa]', 'https://[2606:4700::aa]/client'],
   ['[2606:4700::AB]', '[2606:4700::ab]', 'https://[2606:4700::ab]:8443/client'],
   ['93.184.216.34', '93.184.216.34', 'https://93.184.216.34/client'],
+  ['a~b.Shared.example', 'a~b.shared.example', 'https://a~b.shared.example/client'],
+  ['c*d.shared.example', 'c*d.shared.example', 'https://c*d.shared.example/client'],
+  ['ai', 'ai', 'https://ai/client'],
+  ['ends.example.', 'ends.example', 'https://ends.example./client'],
 ])('a host that a client’s address may have is disabled: %s', async (given, host, clientId) => {
   const { agents, clients, deniedHosts } = world.deps
   const agent = `cimd/${given.replaceAll(/\W/g, '-').toLowerCase()}`
@@ -150,8 +154,12 @@ test.each([
 })
 
 test.each([
-  '_',
-  'example',
+  '',
+  '.',
+  'me@evil.example',
+  'evil.example?a',
+  'b\u{fc}cher.example',
+  '1',
   '::1%lo',
   '[::1',
   '2606:4700::zz',
@@ -159,7 +167,7 @@ test.each([
   '*.evil.example',
   '1.2',
   'a..b',
-  'a.b.',
+  'a.b..',
 ])('a host that no client’s address has is refused: %s', async (host) => {
   expect((await run('host', 'disable', host)).stderr).toContain('without port or path')
 })

@@ -4,6 +4,7 @@ import type { Log } from '../../../kernel/log.ts'
 import { OutboundError } from '../../../outbound/error.ts'
 import type { GuardedFetch } from '../../../outbound/guarded-fetch.ts'
 import { isRedirect } from '../../clients.ts'
+import { isPattern } from './hosts.ts'
 
 /** What a client that nobody registered says of itself at its own address (draft-ietf-oauth-client-id-metadata-document-02). */
 export interface ClientDocument {
@@ -39,7 +40,7 @@ interface Kept {
 }
 
 /**
- * Reads clients' documents. The address must be https, of a public host, without user, fragment or dots as segments (draft
+ * Reads clients' documents. The address must be https, of a public host without a label `*`, without user, fragment or dots as segments (draft
  * §3); what is found must name exactly it, hold no secret, and be of a client that proves itself by nothing but its redirect
  * addresses: keys of strangers prove no more, and would be one more thing to fetch. NOT used: its own title, logo and other words.
  */
@@ -85,7 +86,14 @@ export function createClientDocuments({ outbound, clock, log }: ClientDocumentsD
 function addressOf(clientId: string): URL | undefined {
   if (clientId.length > 1_000 || !/^https:\/\/[\x21-\x5b\x5d-\x7e]+$/.test(clientId)) return undefined
   const url = URL.parse(clientId)
-  if (url === null || clientId.includes('#') || url.username !== '' || url.password !== '') return undefined
+  if (
+    url === null ||
+    isPattern(url.hostname) ||
+    clientId.includes('#') ||
+    url.username !== '' ||
+    url.password !== ''
+  )
+    return undefined
   // One client has one spelling: a path that the parser would shorten, or a name that it would write otherwise, has two.
   return url.href === clientId && url.pathname !== '/' ? url : undefined
 }

@@ -95,16 +95,15 @@ function namesOf(clientId: string): string[] {
   return labels.map((_, at) => labels.slice(at).join('.'))
 }
 
-/** As the address of a client has it, which has one spelling; of IPv6 any. */
+/** Whether it reads as all names below another one, and would be no more than one of that name. */
+export const isPattern = (host: string): boolean => host.split('.').includes('*')
+
+/** Whatever the address of a client may have: what the URL parser leaves as it is. A dot at the end is left out; of IPv6 any spelling. */
 function named(given: string): string {
-  const lower = given.toLowerCase()
-  const address = lower.replace(/^\[(.*)\]$/, '$1')
-  const host = isIPv6(address) ? URL.parse(`https://[${address}]`)?.hostname : lower
-  if (
-    host === undefined ||
-    !/^(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)+|\[[0-9a-f:]+\])$/.test(host) ||
-    namesOf(`https://${host}`)[0] !== host
-  )
+  const name = given.toLowerCase().replace(/\.$/, '')
+  const address = name.replace(/^\[(.*)\]$/, '$1')
+  const host = isIPv6(address) ? URL.parse(`https://[${address}]`)?.hostname : name
+  if (host === undefined || isPattern(host) || namesOf(`https://${host}`)[0] !== host)
     throw invalid('host', 'The name of a host is needed, such as assistant.example, without port or path.')
   return host
 }

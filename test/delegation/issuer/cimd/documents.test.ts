@@ -116,6 +116,8 @@ describe('a document', () => {
     'https://assistant.example\\client',
     'https://assistant.example/cl ient',
     'https://2130706433/client',
+    'https://*.assistant.example/client',
+    'https://a.*/client',
     `https://assistant.example/${'x'.repeat(1_000)}`,
     'ftp://assistant.example/client',
     'agent-app',

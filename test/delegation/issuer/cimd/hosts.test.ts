@@ -3,6 +3,7 @@ import * as client from 'openid-client'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { operator } from '../../../../src/audit/record.ts'
 import type { Asked } from '../../../../src/delegation/approvals/asked.ts'
+import { createClientDocuments } from '../../../../src/delegation/issuer/cimd/documents.ts'
 import { decide } from '../../../support/approvals.ts'
 import type { Browser, Page } from '../browser.ts'
 import { type IssuerWorld, openIssuerWorld, password } from '../world.ts'
@@ -135,7 +136,7 @@ describe('a host that is disabled', () => {
     expect(await redeem(id, after)).not.toHaveProperty('access_token')
   })
 
-  test.each(['evil', 'evil.example:443', 'evil.example%2Fa', '*.evil.example', 'evil.example.'])(
+  test.each(['evil.example:443', 'evil.example%2Fa', '*.evil.example', 'evil.example..'])(
     'is named as such: %s is refused by name',
     async (host) => {
       expect(await asDan('POST', `/hosts/${host}/disable`)).toMatchObject({
@@ -144,6 +145,31 @@ describe('a host that is disabled', () => {
       })
     },
   )
+
+  test('may be any that a document can be at, whatever character is in its name', async () => {
+    const log = () => undefined
+    const documents = createClientDocuments({ outbound: web.fetch, clock: { now: Date.now }, log })
+    const { deniedHosts } = world.service
+    const characters = Array.from({ length: 0x7f - 0x21 }, (_, at) => String.fromCharCode(0x21 + at)).filter(
+      (one) => one !== '.',
+    )
+    const hosts = characters.flatMap((one) => [
+      `a${one}b.shared.example`,
+      `a${one}b`,
+      `${one}.shared.example`,
+    ])
+    let taken = 0
+    for (const host of hosts) {
+      const id = `https://${host}/client`
+      web.at.set(id, document({ client_id: id }))
+      if ((await documents.get(id)) === undefined) continue
+      taken += 1
+      await deniedHosts.deny(operator('t_1'), new URL(id).hostname)
+      expect(await deniedHosts.isDenied(id), host).toBe(true)
+      await world.database.query('delete from denied_hosts')
+    }
+    expect(taken).toBeGreaterThan(100)
+  })
 
   test('is for administrators with agents.write', async () => {
     for (const [method, path] of [
