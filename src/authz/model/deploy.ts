@@ -10,7 +10,15 @@ import { AllowListError, readAllowList } from '../allow-list/read.ts'
 import type { FgaApi } from '../fga-api.ts'
 import { digestOf, digestOfVersion, type ModelJson, readDsl, textOf } from './dsl.ts'
 import { refusalsOf } from './invariants.ts'
-import { keepVersion, type ModelVersion, type Pin, readPin, readVersion, writePin } from './pin.ts'
+import {
+  keepVersion,
+  lastAllowList,
+  type ModelVersion,
+  type Pin,
+  readPin,
+  readVersion,
+  writePin,
+} from './pin.ts'
 import { type ModelSource, withMarks } from './with-marks.ts'
 
 export interface DeployedModel {
@@ -103,21 +111,21 @@ function readable<T>(read: () => T): T {
 }
 
 /**
- * Puts the types of the service's own marks, and what fits of the file's allow-list, beside a model of before there were
- * any: nobody is asked, since no verdict changes. Undefined: another process changed the model meanwhile.
+ * Puts the types of the service's own marks, and an allow-list, beside a model that an older version put in force, which
+ * knew of none: nobody is asked, since no verdict changes. Undefined: another process changed the model meanwhile.
  */
 async function complete(
-  { api, database, allowList, now, newTxn }: DeployOptions,
+  { api, database, allowList: file, now, newTxn }: DeployOptions,
   pin: Pin,
   before: ModelVersion,
 ): Promise<DeployedModel | undefined> {
   const { store_id: storeId } = pin
   const source = withMarks(before)
-  const lacksList = before.allowList === undefined && allowList !== undefined
-  if (source === before && !lacksList) return { storeId, model: before }
+  const last = before.allowList ?? (await lastAllowList(database))
+  if (source === before && (last ?? file) === before.allowList) return { storeId, model: before }
   const parsed = compileModel(source.json)
-  const list = lacksList ? readable(() => fitted(allowList, parsed).text) : before.allowList
-  if (lacksList && list !== undefined) assertNoProblem(list, parsed)
+  const list = before.allowList ?? lackedList(parsed, file, last)
+  if (source === before && list === before.allowList) return { storeId, model: before }
   const wanted = versioned(source, list)
   const [refusal] = refusalsOf(parsed).filter(({ rule }) => rule === 'own_marks_changed')
   if (refusal !== undefined)
@@ -137,6 +145,18 @@ async function complete(
     return true
   })
   return isOurs ? { storeId, model } : undefined
+}
+
+/**
+ * What fits of the list that was last in force: a start never puts a wider file in its place. Undefined: the model makes it
+ * one that is refused, and nobody writes until people confirm another. Where none ever was in force, the file's.
+ */
+function lackedList(model: Model, file: string | undefined, last: string | undefined): string | undefined {
+  const given = last ?? file
+  const text = given && readable(() => fitted(given, model).text)
+  if (text === undefined) return undefined
+  if (last === undefined) assertNoProblem(text, model)
+  return problemsOf(readAllowList(text), model).length === 0 ? text : undefined
 }
 
 /** Only what OpenFGA says of the model: the SDK's error has the whole request, and names nothing that could be done. */

@@ -94,6 +94,15 @@ export async function listVersions(sql: Sql): Promise<readonly ModelVersion[]> {
   return rows.map(fromRow)
 }
 
+/** Of the list that came into force last. Undefined: none ever did. */
+export async function lastAllowList(sql: Sql): Promise<string | undefined> {
+  const [row] = await sql.query<{ allow_list: string }>(
+    `select allow_list from (select ${columns} from models) as versions where allow_list is not null
+     order by activated_at desc, id desc limit 1`,
+  )
+  return row?.allow_list
+}
+
 const fromRow = ({
   dsl,
   allow_list,
