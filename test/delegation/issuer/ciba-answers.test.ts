@@ -143,7 +143,7 @@ describeBackends('a yes from afar', (backend) => {
       await world.database.query('update approvals set asked = $2 where id = $1', [open?.id ?? '', old[kind]])
       await approve()
       const { body } = await asking.poll('agent-app', id)
-      expect(body['scope']).toBe({ documents: 'docs.search', vault_call: 'vault.use' }[kind])
+      expect(body['scope']).toBe({ documents: 'openid docs.search', vault_call: 'openid vault.use' }[kind])
     },
   )
 
