@@ -38,6 +38,13 @@ export async function saveCollection(
   await context.locks.hold(
     [object],
     async (hold) => {
+      const change = async () => {
+        const found = await rightsChange(context, object, input)
+        assertMayDelete(list, found.deletes)
+        return found
+      }
+      // Before anything of it is kept.
+      await change()
       await hold.transaction(async (sql) => {
         await assertInForce(sql, list)
         await sql.query(
@@ -47,7 +54,7 @@ export async function saveCollection(
         )
         await record(sql, writer, { event: 'collection_saved', collection: input.id })
       })
-      await anew(async () => hold.write(await rightsChange(context, object, input)))
+      await anew(async () => hold.write(await change()))
     },
     signal,
   )
@@ -87,6 +94,16 @@ function assertMayWrite(
     throw new AppError('forbidden', {
       field: wrong.field,
       public: 'The allow-list lets no administrator write this.',
+    })
+}
+
+/** A list that leaves somebody out takes their tuples away. */
+function assertMayDelete(list: AllowList, deletes: readonly TupleKey[]): void {
+  const wrong = deletes.find((tuple) => list.requirementOf(tuple, 'delete').kind !== 'security')
+  if (wrong !== undefined)
+    throw new AppError('forbidden', {
+      field: wrong.relation === 'organization' ? wrong.relation : `${wrong.relation}s`,
+      public: 'The allow-list lets no administrator take away what this leaves out.',
     })
 }
 

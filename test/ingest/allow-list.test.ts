@@ -53,6 +53,10 @@ describe('with rows of its own', () => {
             'owner: { subjects: [user], write: writer }',
           ],
           [
+            'tagger: { subjects: [service], write: administrator, delete: administrator }',
+            'tagger: { subjects: [service], write: administrator }',
+          ],
+          [
             '    organization: { subjects: [organization], write: administrator, delete: administrator }\n',
             '',
           ],
@@ -127,6 +131,20 @@ describe('with rows of its own', () => {
     await expect(
       world.ingest.saveCollection(machine, { id: 'closed', title: 'Closed', organization: 'o' }),
     ).rejects.toMatchObject({ code: 'forbidden', field: 'organization' })
+  })
+
+  test('a collection that is saved takes nothing away that nobody may delete, and keeps nothing else of it', async () => {
+    const title = () => world.database.query("select title from collections where id = 'closed'")
+    const before = await title()
+    expect(before).toHaveLength(1)
+    await expect(
+      world.ingest.saveCollection(machine, { id: 'closed', title: 'Emptied', taggers: [] }),
+    ).rejects.toMatchObject({ code: 'forbidden', field: 'taggers' })
+    expect(await title()).toEqual(before)
+    await world.ingest.changeAccess(docs, {
+      writes: [tuple('user:dora viewer collection:closed')],
+      deletes: [],
+    })
   })
 })
 
