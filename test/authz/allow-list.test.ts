@@ -8,6 +8,7 @@ import { AllowListError, readAllowList } from '../../src/authz/allow-list/read.t
 import { requestOnly } from '../../src/authz/allow-list/reserved.ts'
 import type { Tuple } from '../../src/authz/fga.ts'
 import { readDsl } from '../../src/authz/model/dsl.ts'
+import { reachable } from '../../src/authz/model/reachable.ts'
 import type { FgaObject } from '../../src/kernel/ids.ts'
 
 const fileOf = (name: string): string => readFileSync(new URL(`../../${name}`, import.meta.url), 'utf8')
@@ -570,6 +571,33 @@ test('a document that leads to another asks for the right where that one is file
     document: 'mine',
     parent: 'document:board',
   })
+})
+
+test('what can be reached asks of each relation only a few times, however they are ordered', () => {
+  const length = 200
+  const chain = Array.from({ length }, (_, at) =>
+    define('document', `r${length - at}: [user] or r${length - at + 1}`),
+  )
+  const model = compileModel(readDsl(all(define('document', `r${length + 1}: [user]`), ...chain)(dsl)))
+  let asked = 0
+  const had = reachable(model, {
+    stored: (relation) => {
+      asked += 1
+      return relation.key === `document#r${length + 1}`
+    },
+  })
+  expect(had).toContain('document#r1')
+  expect(asked).toBeLessThan(5 * length)
+})
+
+test('of very many rows by which an approval could be had none gets through', () => {
+  const names = Array.from({ length: 60 }, (_, at) => `fine${at}`)
+  const edit = all(
+    ...names.map((name) => define('document', `${name}: [user]`)),
+    change('granted from parent or granted from filed_in', `granted from filed_in or ${names.join(' or ')}`),
+  )
+  const found = problems(names.map((name) => `document#${name} user: writer`).join('\n'), edit).join('\n')
+  for (const name of names) expect(found).toContain(`refused document#${name}: `)
 })
 
 test.each<[string, string | undefined]>([

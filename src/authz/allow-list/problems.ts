@@ -126,6 +126,9 @@ function rightsIn(model: Model): ReadonlySet<string> {
 /** Each by itself, on whichever type: what an agent was lent, what was approved, and what stands in for either. */
 const lent: ReadonlySet<string> = new Set(['acts', 'active', 'live', 'in_scope', 'granted', 'emergency'])
 
+/** Most rows of which each is tried alone: it costs a look at the whole model. */
+const blamedMax = 50
+
 /** Rows by which a consent or an approval could be had without any tuple that the service's code writes. */
 function lendingReached(rows: readonly Row[], model: Model, guarded: ReadonlySet<string>): Problem[] {
   const reached = (some: readonly Row[]): string[] => {
@@ -153,8 +156,11 @@ function lendingReached(rows: readonly Row[], model: Model, guarded: ReadonlySet
     all.map((key) => relationOf(model, key)),
   ).direct.grants
   const involved = rows.filter(({ key }) => [...behind].some((relation) => relation.key === key))
-  // Where several ways lead there, no row alone is to blame.
-  const alone = involved.filter((row) => reached(rows.filter((other) => other !== row)).length < all.length)
+  // Where several ways lead there, no row alone is to blame; of very many it is not looked for.
+  const alone =
+    involved.length > blamedMax
+      ? []
+      : involved.filter((row) => reached(rows.filter((other) => other !== row)).length < all.length)
   const detail = `By it ${all.join(', ')} could be had without a consent or an approval.`
   return [
     ...found,

@@ -15,9 +15,19 @@ export interface Possible {
 export function reachable(model: Model, possible: Possible): ReadonlySet<string> {
   const had = new Set<string>()
   const relations = [...model.types.values()].flatMap((of) => [...of.values()])
-  for (let before = -1; had.size > before; ) {
-    before = had.size
-    for (const relation of relations) if (holds(relation.rewrite, relation)) had.add(relation.key)
+  const readers = new Map<string, Relation[]>()
+  for (const relation of relations)
+    for (const key of readBy(relation.rewrite, relation)) {
+      const known = readers.get(key)
+      if (known === undefined) readers.set(key, [relation])
+      else known.push(relation)
+    }
+  // Each is asked again only when something that it reads was added: in passes over all, a long chain would be quadratic.
+  const asked = [...relations]
+  for (let next = asked.pop(); next !== undefined; next = asked.pop()) {
+    if (had.has(next.key) || !holds(next.rewrite, next)) continue
+    had.add(next.key)
+    asked.push(...(readers.get(next.key) ?? []))
   }
   return had
 
@@ -50,5 +60,21 @@ export function reachable(model: Model, possible: Possible): ReadonlySet<string>
   function isAssigned(relation: Relation, of: Restriction): boolean {
     const isOfSomebody = of.relation === undefined ? of.type === 'user' : had.has(`${of.type}#${of.relation}`)
     return isOfSomebody && possible.stored(relation, of)
+  }
+}
+
+/** The keys that {@link reachable} asks for to decide this one. */
+function readBy(rewrite: Rewrite, of: Relation): readonly string[] {
+  switch (rewrite.kind) {
+    case 'this':
+      return of.restrictions.map(({ type, relation }) => `${type}#${relation ?? ''}`)
+    case 'computed':
+      return [rewrite.relation.key]
+    case 'ttu':
+      return [...rewrite.targets.values()].map((target) => target.key)
+    case 'exclusion':
+      return readBy(rewrite.base, of)
+    default:
+      return rewrite.children.flatMap((child) => readBy(child, of))
   }
 }
