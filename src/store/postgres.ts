@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import pg from 'pg'
+import { OperatorError } from '../kernel/operator-error.ts'
 import { createPgDatabase } from './pg.ts'
 import type { Database } from './sql.ts'
 
@@ -34,11 +35,24 @@ export async function openPostgres({
   })
 }
 
+/** By SQLSTATE. */
+const remedies: Readonly<Record<string, string>> = {
+  // insufficient_privilege
+  '42501':
+    'Only a superuser can: let one run `create extension vector` in this database, once (docs/production.md).',
+  // feature_not_supported: the server has no such extension.
+  '0A000': 'Install pgvector 0.8.4 or newer on the database server (docs/production.md).',
+}
+
 async function preparePgvector(url: string): Promise<void> {
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000 })
   await client.connect()
   try {
-    await client.query('create extension if not exists vector')
+    await client.query('create extension if not exists vector').catch((error: unknown) => {
+      const remedy = error instanceof pg.DatabaseError ? remedies[error.code ?? ''] : undefined
+      if (!(error instanceof Error) || remedy === undefined) throw error
+      throw new OperatorError(`DATABASE_URL: ${error.message}. ${remedy}`, error)
+    })
     const { rows } = await client.query<{ version: string }>(
       `select extversion as version from pg_extension where extname = 'vector'`,
     )

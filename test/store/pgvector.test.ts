@@ -28,6 +28,27 @@ describe('pgvector', needsPostgres, () => {
     )
   })
 
+  test('where only a superuser can make it, the start says who has to run what, and then it is taken', async () => {
+    const user = `${name}_service`
+    const database = `${name}_bare`
+    const bare = Object.assign(new URL(at(database)), { username: user, password: 'tests' }).href
+    await send(name, `create role ${user} login password 'tests'`)
+    await send(name, `create database ${database} owner ${user}`)
+    try {
+      await expect(openPostgres({ url: bare })).rejects.toMatchObject({
+        name: 'OperatorError',
+        message: expect.stringMatching(
+          /^DATABASE_URL: permission denied .*run `create extension vector` in this/,
+        ),
+      })
+      await send(database, 'create extension vector')
+      await (await openPostgres({ url: bare })).close()
+    } finally {
+      await send(name, `drop database ${database} with (force)`)
+      await send(name, `drop role ${user}`)
+    }
+  })
+
   test.each(['0.8.4', '0.10.0', '1.0.0'])('%s is taken', async (version) => {
     await send(name, `update pg_extension set extversion = '${version}' where extname = 'vector'`)
     const database = await openPostgres({ url: at(name) })
