@@ -283,6 +283,24 @@ describe('ingest', () => {
     await world.database.query(`delete from clients where service = 'other'`)
     await world.database.query(`delete from services where name = 'other'`)
   })
+
+  test.each([
+    ['ingest', ['--collection', 'handbook', '--viewer', 'user:anne']],
+    ['import', []],
+  ] as const)(
+    '%s outside the demo says that it takes a service’s token, and nothing of signing in',
+    async (command, flags) => {
+      await using _server = await serving({ ...world, deps: world.withoutDemo })
+      const root = await put({ 'a.md': 'x' })
+      const at = command === 'ingest' ? root : join(root, 'a.md')
+      const ran = await remit([command, at, ...flags], world)
+      expect(ran).toMatchObject({
+        code: 1,
+        stderr: expect.stringContaining('A service writes here, and REMIT_TOKEN needs'),
+      })
+      expect(ran.stderr).not.toContain('login')
+    },
+  )
 })
 
 describe('import', () => {

@@ -1,5 +1,8 @@
-import { readFileSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { execFile } from 'node:child_process'
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { decodeJwt } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openBrowser } from '../delegation/issuer/browser.ts'
@@ -91,6 +94,25 @@ async function walk(page: string): Promise<string[]> {
   return wrong
 }
 
+/** The commands of docs/your-own-documents.md for a service with a key of its own, as a shell runs them in the service's folder. */
+async function ingestOutsideTheDemo(): Promise<string> {
+  const root = fileURLToPath(new URL('../../', import.meta.url))
+  const page = readFileSync(join(root, 'docs/your-own-documents.md'), 'utf8')
+  const commands = /^## Outside the demo\n.*?^```sh\n(.*?)^```/ms.exec(page)?.[1] ?? 'exit 1'
+  const script = commands
+    .replaceAll('npm run -s example --', `'${process.execPath}' ${root}examples/run.ts`)
+    .replaceAll('npm run -s remit --', `'${process.execPath}' ${root}src/cli/main.ts`)
+  const folder = dirname(settings.home)
+  mkdirSync(join(folder, 'folder'))
+  writeFileSync(join(folder, 'folder/otter.md'), 'Saw an otter by the river.')
+  for (const command of ['collection add diary --title Diary', 'service add scribe --collection diary'])
+    await cli(...command.split(' '))
+  const env = { ...settings.env, PATH: process.env['PATH'], PUBLIC_URL: settings.url }
+  const { stderr } = await promisify(execFile)('bash', ['-ec', script], { cwd: folder, env })
+  expect(statSync(join(folder, 'scribe-app.key.json')).mode & 0o777).toBe(0o600)
+  return stderr
+}
+
 describe('a person of the demo at the command line', { timeout: slow }, () => {
   test('signs in by the device flow, is known, asks as themself, and an agent of theirs by exchange', async () => {
     await using service = startService(settings.env)
@@ -146,7 +168,7 @@ describe('a person of the demo at the command line', { timeout: slow }, () => {
     expect(service.stderr()).toBe('')
   })
 
-  test('is still known after a second start, whose passwords are the same; the documented way by hand works; logout ends it', async () => {
+  test('is still known after a second start, whose passwords are the same; the documented ways by hand and with a service’s key work; logout ends it', async () => {
     const before = passwordOf('anne')
     await using service = startService(settings.env)
     await service.said(ready)
@@ -162,6 +184,7 @@ describe('a person of the demo at the command line', { timeout: slow }, () => {
     const page = readFileSync(new URL('../../docs/flows/consent-and-exchange.md', import.meta.url), 'utf8')
     expect(commandsOf(page)).toHaveLength(6)
     expect(await walk(page)).toEqual([])
+    expect(await ingestOutsideTheDemo()).toContain('1 document in diary, 0 failed, 0 skipped.')
     expect((await cli('logout')).stderr).toContain('Signed out')
     expect((await search(token)).status).toBe(401)
     expect(await cli('whoami')).toMatchObject({ code: 1, stdout: '' })

@@ -20,7 +20,12 @@ export const demoCommands = {
   writer: command(
     z.strictObject({ service: optional(z.string()), collection: optional(z.string()) }),
     async (wanted, { demoConsent, services }) => {
-      assertDemo(demoConsent)
+      if (demoConsent === undefined)
+        // Whoever signs in is a person, and no person writes.
+        throw new AppError('forbidden', {
+          public:
+            'A service writes here, and REMIT_TOKEN needs its access token (scope docs.write). How one is had: docs/your-own-documents.md, "Outside the demo".',
+        })
       return { service: wanted.service ?? (await theWriter(services, wanted.collection)) }
     },
   ),
