@@ -33,6 +33,19 @@ const reaches = (ms: number): string => `(() => {
   for (const one of button.getAnimations()) one.finish()
   return there === button
 })()`
+// Whatever takes the focus by the keyboard and lies under something then (WCAG 2.2, 2.4.11), from below as from above.
+const hidden = `(() => {
+  const all = [...document.querySelectorAll('main button, main a, main summary, main input, main select')]
+    .filter((one) => one.checkVisibility() && one.type !== 'hidden' && one.closest('.news') === null)
+  const covered = (one) => {
+    one.focus()
+    const { x, y, width, height } = (one.getClientRects()[0])
+    const there = document.elementFromPoint(x + width / 2, y + height / 2)
+    return there?.closest('.news') != null || there === null
+  }
+  document.querySelectorAll('.wakes').forEach((one) => one.getAnimations().forEach((each) => each.finish()))
+  return [...all, ...all.toReversed()].filter(covered).map((one) => one.textContent)
+})()`
 const longTitle = `Finance, ${'and everything that was ever filed under that name, '.repeat(2)}${'Aufbewahrung'.repeat(5)}`
 // A folder for pictures of the pages, to be looked at.
 const shots = process.env.REMIT_SHOTS
@@ -169,6 +182,7 @@ describe('a person answers on their phone', needsChromium, () => {
     await page
       .getByRole('heading', { name: 'Research assistant wants to read 3 documents for you' })
       .waitFor()
+    expect(await page.getByText('Its question is not kept in words').count()).toBe(1)
     await shot(page, 'one-light')
     await expectKind(page)
     // The widest yes, with the title of a place in it.
@@ -235,6 +249,41 @@ describe('a person answers on their phone', needsChromium, () => {
     } as const
     return (await world.service.approvals.ask(asker, what, { seconds: 600, front: 'rest', ...words })).id
   }
+
+  test.each([
+    { width: 390, height: 664 },
+    { width: 1024, height: 820 },
+  ])(
+    'news of the account hide nothing that has the focus, and the first click approves ($width × $height)',
+    async (viewport) => {
+      await using browser = await openChromium(viewport)
+      const { page } = browser
+      await world.database.query(
+        `insert into account_links (issuer, sub, person, linked_at) values
+         ('https://one.example', $1, 'anne', now()), ('https://two.example', $1, 'anne', now())`,
+        [String(viewport.width)],
+      )
+      const id = await asked(
+        {
+          kind: 'access',
+          resource: 'https://broker.example/api',
+          scopes: ['trade'],
+          details: [{ type: 'trade_order', symbol: 'ACME', note: longTitle }],
+        },
+        { bindingMessage: 'W3-K9', front: 'ciba' },
+      )
+      await page.goto(`${world.url}/sign-in?next=/approvals`)
+      await page.getByLabel('Account').fill('anne')
+      await page.getByLabel('Password').fill(password)
+      await page.getByRole('button', { name: 'Sign in', exact: true }).click()
+      await page.waitForURL('**/approvals')
+      await page.goto(`${world.url}/approvals/${id}`)
+      await page.getByText('was linked to yours').first().waitFor()
+      expect(await page.evaluate(hidden)).toEqual([])
+      await page.getByRole('button', { name: 'Approve' }).click()
+      await page.getByText('Approved. The agent can go on.').waitFor()
+    },
+  )
 
   test('says a call to a third party and an order in words, also where there is little room and no script', async () => {
     await using browser = await openChromium({ width: 360, height: 740, script: false })

@@ -116,7 +116,7 @@ function extent({ own, tried, now }: Answering): Html | string {
   const choice = (value: string, label: Html, more: Html) =>
     html`<div class="choice"><label class="line"><input type="radio" name="extent" value="${value}"${tried.extent === value ? html` checked` : ''}> <span>${label}</span></label><div class="more">${more}</div></div>`
   return html`<fieldset><legend>How far does your yes go?</legend>
-${choice('once', html`<strong>Once</strong><br><small>for one answer to what it just looked for</small>`, html`Within ${select('seconds', spans, tried.seconds)}`)}
+${choice('once', html`<strong>Once</strong><br><small>for one answer to what it just looked for. Its question is not kept in words, so it cannot be shown here.</small>`, html`Within ${select('seconds', spans, tried.seconds)}`)}
 ${choice('while', html`<strong>For a while</strong><br><small>as often as it needs these documents</small>`, html`For ${select('while_seconds', spans, tried.seconds)}`)}
 ${
   shown.places.length === 0

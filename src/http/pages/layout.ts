@@ -87,7 +87,8 @@ button.wide { width: 100%; } form.way { margin: .75rem 0 0; }
 .ways:not(:has(> form:not([hidden]))) + .or { display: none; } .or { display: flex; align-items: center; gap: .75rem; color: var(--soft); margin: 1.25rem 0 0; } .or::before, .or::after { content: ""; flex: 1; border-top: 1px solid var(--line); }
 ul.rows { list-style: none; padding: 0; margin: 1rem 0; } ul.rows > li { border-top: 1px solid var(--line); padding: .9rem 0; } ul.rows p { margin: .15rem 0; }
 .row { display: flex; flex-wrap: wrap; gap: .5rem .75rem; align-items: flex-end; justify-content: space-between; } .row > form.grow { flex: 1 1 14rem; display: flex; gap: .5rem; align-items: flex-end; } .row label { flex: 1; } .row label.field { margin-top: 0; }
-.news { position: sticky; bottom: 0; margin-top: 1.5rem; padding: .5rem .9rem; background: var(--card); border: 2px solid var(--warn); border-radius: .6rem; }
+.news { margin-top: 1.5rem; padding: .5rem .9rem; background: var(--card); border: 2px solid var(--warn); border-radius: .6rem; }
+@media (min-width: 30.01rem) and (min-height: 50rem) { .news { position: sticky; bottom: 0; max-height: 9rem; overflow: auto; } html:has(.news) { scroll-padding-bottom: 10rem; } }
 nav.own { border-top: 1px solid var(--line); margin-top: 1.75rem; padding-top: 1rem; display: flex; flex-wrap: wrap; gap: 0 1.25rem; align-items: center; font-size: .95rem; } nav.own a, nav.own button { display: inline-flex; align-items: center; min-height: 2.75rem; } nav.own button { padding: 0; border: 0; font-weight: 400; text-decoration: underline; } nav.own [aria-current] { font-weight: 600; text-decoration: none; }
 a { color: var(--accent); }
 button.main { background: var(--accent); color: var(--on-accent); border-color: transparent; }

@@ -27,11 +27,17 @@ export interface OwnNav {
 
 /** The way between the pages of whoever is signed in, and out. */
 export const ownNav = ({ current, csrf, waiting }: OwnNav & { readonly current: OwnPage }): Html =>
-  html`${waiting.news.length === 0 ? '' : html`<div class="news" role="status">${waiting.news.map(newsLine)}</div>`}
+  html`${newsOf(waiting.news)}
 <nav class="own" aria-label="Your account">${Object.entries(titles).map(
     ([path, title]) =>
       html`<a href="${path}"${path === current ? html` aria-current="page"` : ''}>${title}${path === '/approvals' && waiting.questions > 0 ? html` <span class="count">${waiting.questions}<span class="unseen"> waiting</span></span>` : ''}</a>`,
   )}<form method="post" action="/sign-out"><input type="hidden" name="csrf" value="${csrf}"><button type="submit">Sign out</button></form></nav>`
+
+/** The newest in full; the others are folded away, so that the notice leaves room for the page under it. */
+const newsOf = ([newest, ...others]: readonly AccountNews[]): Html | string =>
+  newest === undefined
+    ? ''
+    : html`<div class="news" role="status">${newsLine(newest)}${others.length === 0 ? '' : html`<details class="exact"><summary>${others.length} more</summary>${others.map(newsLine)}</details>`}</div>`
 
 /** Nothing of it in words that whoever added it chose. */
 const newsLine = ({ kind, at, issuer }: AccountNews): Html =>
