@@ -57,6 +57,7 @@ test('services and clients are listed', async () => {
     title: 'Bot',
     redirect_uris: [],
     keys: 0,
+    id_token_algorithm: 'RS256',
   })
 })
 

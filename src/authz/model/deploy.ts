@@ -1,5 +1,5 @@
 import { FgaApiValidationError } from '@openfga/sdk'
-import { compileModel, type Model } from '@remit/engine'
+import { compileModel, FgaError, type Model } from '@remit/engine'
 import { operator, record } from '../../audit/record.ts'
 import { AppError } from '../../kernel/errors.ts'
 import { OperatorError } from '../../kernel/operator-error.ts'
@@ -87,7 +87,7 @@ const versioned = (source: ModelSource, allowList: string | undefined) => ({
 
 /** The file's list, which has to fit; without one what fits of the list in force. Throws OperatorError. */
 function listFor(json: ModelJson, file: string | undefined, before: string | undefined): string | undefined {
-  const model = compileModel(json)
+  const model = compiled(json)
   if (file === undefined) return before && readable(() => fitted(before, model).text)
   assertNoProblem(file, model)
   return file
@@ -159,18 +159,31 @@ function lackedList(model: Model, file: string | undefined, last: string | undef
   return problemsOf(readAllowList(text), model).length === 0 ? text : undefined
 }
 
-/** Only what OpenFGA says of the model: the SDK's error has the whole request, and names nothing that could be done. */
+/** As OpenFGA would: its own words come only once it is asked. Throws OperatorError. */
+function compiled(json: ModelJson): Model {
+  try {
+    return compileModel(json)
+  } catch (error) {
+    throw error instanceof FgaError ? refusedModel(error.message) : error
+  }
+}
+
 async function write(api: FgaApi, storeId: string, json: ModelJson): Promise<string> {
   try {
     return (await api.writeAuthorizationModel(storeId, json)).authorization_model_id
   } catch (error) {
-    if (!(error instanceof FgaApiValidationError)) throw error
-    throw new OperatorError(
-      `OpenFGA refuses the authorization model: ${error.apiErrorMessage ?? error.apiErrorCode}. Nothing was changed. ` +
-        'Put the model.fga of this version back or mend yours, and use a version of OpenFGA that this one is tested with.',
-    )
+    throw error instanceof FgaApiValidationError
+      ? refusedModel(error.apiErrorMessage ?? String(error.apiErrorCode))
+      : error
   }
 }
+
+/** Only what OpenFGA says of the model: the SDK's error has the whole request, and names nothing that could be done. */
+const refusedModel = (why: string): OperatorError =>
+  new OperatorError(
+    `OpenFGA refuses the authorization model: ${why}. Nothing was changed. ` +
+      'Put the model.fga of this version back or mend yours, and use a version of OpenFGA that this one is tested with.',
+  )
 
 /** The model in force, kept for going back to it also where it was put in force before models were kept. */
 async function versionOf(
