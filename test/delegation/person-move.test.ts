@@ -69,6 +69,15 @@ async function fill(): Promise<void> {
     `insert into approval_askers (subject, agent, blocked_at) values ('user:' || $1::text, 'other-bot', now())`,
     [old],
   )
+  await world.database.query(
+    `insert into approvals (id, subject, agent, client, delegation, front, asked, digest, state, created_at, expires_at, txn)
+     values ('ap_1', 'user:' || $1::text, 'research-bot', 'agent-app', $2, 'rest', '{}', '', 'expired', now(), now(), 't_1')`,
+    [old, delegation],
+  )
+  await world.database.query(
+    `insert into approval_host_askers (subject, host, blocked_at) values ('user:' || $1::text, 'a.example', now())`,
+    [old],
+  )
 }
 
 async function found(user: string, agent?: string): Promise<string[]> {
@@ -172,6 +181,25 @@ describe('a move', () => {
     await standsUnderOther()
   }, 120_000)
 
+  test('leaves the old key in no column that it moves, of which each held it', async () => {
+    const holding = async () => {
+      const held: string[] = []
+      for (const [column, becomes] of Object.entries(columns)) {
+        if (becomes !== 'moved' || passing.has(column)) continue
+        const [table, name] = column.split('.')
+        const like = `"${name}"::text like '%' || $1::text || '%'`
+        if ((await world.database.query(`select from ${table} where ${like} limit 1`, [old])).length > 0)
+          held.push(column)
+      }
+      return held
+    }
+    expect(await holding()).toEqual(
+      Object.keys(columns).filter((column) => columns[column] === 'moved' && !passing.has(column)),
+    )
+    await world.service.personMove.move(old, other)
+    expect(await holding()).toEqual([])
+  })
+
   test('of somebody who is disabled lets nobody in under the new key, nor when it died and goes on', async () => {
     await world.service.issuer.barring.bar(old)
     dies = 2
@@ -253,6 +281,9 @@ describe('every column that may hold a person', () => {
   })
 })
 
+/** Of revisions that wait, of which there are none here; and of the old key, which stays disabled. */
+const passing: ReadonlySet<string> = new Set(['revisions.access', 'revisions.owner', 'revocations.key'])
+
 /** `log`: says what was, under the name of that time. `local`: of local accounts, which are not moved from. */
 const columns: Readonly<Record<string, 'moved' | 'ended' | 'log' | 'local' | 'replica' | 'no person'>> = {
   'account_links.person': 'local',
@@ -299,6 +330,7 @@ const columns: Readonly<Record<string, 'moved' | 'ended' | 'log' | 'local' | 're
   'record_who.subject': 'log',
   'resources.owner_client': 'no person',
   'revisions.access': 'moved',
+  'revisions.begun_by': 'no person',
   'revisions.owner': 'moved',
   'revocations.key': 'moved',
   'settings.key': 'no person',

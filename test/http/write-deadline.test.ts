@@ -70,7 +70,7 @@ test('readiness says within seconds that the database does not answer, to the pu
   held.resolve()
   expect((await write).status).toBe(503)
   expect((await world.call('GET', '/readyz')).status).toBe(200)
-})
+}, 15_000)
 
 test('the time of a change begins when all of it has arrived: a slow sender is not cut off', async () => {
   const text = JSON.stringify({ ...body, id: 'handbook/slow' })
