@@ -138,8 +138,10 @@ const publicHalf = (jwk: JWK): JWK =>
 const publicMembers: ReadonlySet<string> = new Set(['kty', 'crv', 'x', 'y', 'n', 'e', 'kid', 'use', 'alg'])
 
 async function readRetired(dir: string, name: string): Promise<Retired[]> {
-  const ofIt = new RegExp(`^${name}\\.retired\\.[A-Za-z0-9_-]{43}\\.json$`)
-  const names = (await readdir(dir)).filter((file) => ofIt.test(file))
+  const start = `${name}.retired.`
+  const names = (await readdir(dir)).filter(
+    (file) => file.startsWith(start) && /^[\w-]{43}\.json$/.test(file.slice(start.length)),
+  )
   return Promise.all(
     names.map(async (file) => {
       const path = join(dir, file)
