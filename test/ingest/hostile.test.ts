@@ -130,6 +130,6 @@ test('a tokenizer that cannot be read is no fault of the document', async () => 
   await using parser = createParser({ cutting: { counting: broken, tokensMax: 256 } })
   const prepare = createPrepare(parser)
   const failure = prepare({ mimeType: mimeTypes.plain, bytes: Buffer.from('text'), title: 'T', source: 's' })
-  await expect(failure).rejects.toThrow('The thread that reads cannot')
+  await expect(failure).rejects.toThrow('No thread that reads documents can start')
   await expect(failure).rejects.not.toMatchObject({ name: 'UnreadableError' })
 })
