@@ -158,14 +158,25 @@ function walk(
   input: AllowedInput,
   { session, failed }: { readonly session: Session; readonly failed: ReadonlySet<JsonObject> },
 ): Walk {
-  const full: Model = { ...model, ...(input.conditions && { conditions: input.conditions }) }
+  let hasFailed = false
+  const tell = (): void => {
+    hasFailed = true
+  }
+  const conditions = new Map(
+    [...(input.conditions ?? model.conditions)].map(([name, one]) => [name, toldOf(one, tell)]),
+  )
+  const full: Model = { ...model, conditions }
   const memo = createMemo()
-  /** undefined: it could not be evaluated. */
   let restsOnChecks = false
+  /**
+   * undefined: it could not be evaluated. A check passes over such a tuple where another one can be, as the server does, and
+   * what it remembers rests on that: after one failure nothing is certain.
+   */
   function ask(name: string, object: string): boolean | undefined {
     restsOnChecks = true
     try {
-      return check(full, tuples.all, { ...input, relation: name, object }, memo)
+      const verdict = check(full, tuples.all, { ...input, relation: name, object }, memo)
+      return hasFailed ? undefined : verdict
     } catch {
       return undefined
     }
@@ -214,6 +225,18 @@ const metWhereItFails = (condition: Condition, failed: Set<JsonObject>): Conditi
       if (!(error instanceof ConditionError)) throw error
       failed.add(stored)
       return true
+    }
+  },
+})
+
+const toldOf = (condition: Condition, tell: () => void): Condition => ({
+  ...condition,
+  evaluate(...given) {
+    try {
+      return condition.evaluate(...given)
+    } catch (error) {
+      tell()
+      throw error
     }
   },
 })

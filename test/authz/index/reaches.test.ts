@@ -376,6 +376,40 @@ ${names.map((name) => `    define ${name}: [user]`).join('\n')}
     expect(index.nominated(about('carol'))).toEqual(['1'])
   })
 
+  test('are open where a condition cannot be evaluated, though a check passes over it for another tuple', () => {
+    // A document may be a user here, so that walks come to each, and a check says of it.
+    const { change, nominated } = open(
+      compileModel(
+        readDsl(`model
+  schema 1.1
+type user
+type folder
+  relations
+    define seen: [document#can_read_delegated]
+    define shared: [user:*]
+type document
+  relations
+    define barred: [user]
+    define can_read_delegated: [folder#shared with open, folder#seen] but not barred
+condition open(x: int) {
+  x < 1
+}`),
+      ),
+    )
+    const onDocument = (user: string, condition?: TupleKey['condition']): TupleKey => ({
+      user,
+      relation: 'can_read_delegated',
+      object: 'document:1',
+      ...(condition && { condition }),
+    })
+    change([
+      ['write', { user: 'user:*', relation: 'shared', object: 'folder:a' }],
+      ['write', onDocument('folder:a#shared', { name: 'open', context: {} })],
+      ['write', onDocument('folder:b#seen')],
+    ])
+    expect(nominated({ user: 'user:anne', relation: 'can_read_delegated', contextual: [] })).toEqual(['1'])
+  })
+
   test('are found for a question that brings tuples on documents as well, by their ids', () => {
     const { reaches, nominated } = openFolder()
     const question: Question = {
