@@ -7,7 +7,7 @@ import type { Model, Relation, Rewrite } from './model.ts'
 import { mayStand, rewritten } from './relax.ts'
 import { type RuleParts, rulePartsOf } from './rule-parts.ts'
 import { createSession, type Session, type SessionInput } from './session.ts'
-import type { Tuple, TupleView } from './tuples.ts'
+import type { Node, Tuple, TupleView } from './tuples.ts'
 
 /** A model made ready for {@link listAllowed}, once for all questions. */
 export interface ListableModel {
@@ -100,9 +100,10 @@ export function listAllowed(
   const { node: subject } = session.user
   const parts = partsOf(model, relation)
 
-  function metBy(tuple: Tuple): number {
+  function metBy(tuple: Tuple, isHidden = false): number {
     let met = 0
     for (const { bit, relation: read, targets, takesAway } of parts?.reading(tuple.relation) ?? []) {
+      if (isHidden && targets === undefined) continue
       if (!session.isValid(read, tuple) || session.holds(tuple) !== true) continue
       // A condition that cannot be evaluated holds where it gives, and does not where it takes away.
       if (takesAway && tuple.condition !== undefined && failed.has(tuple.condition.context)) continue
@@ -117,7 +118,7 @@ export function listAllowed(
     objects,
     restsOnChecks,
     reached: namesIn([new Set([subject.name, `${subject.type}:*`]), ...reached]),
-    metBy,
+    metBy: (tuple) => metBy(tuple),
     standsWith,
     isTakenAway: (met) =>
       parts !== undefined && !parts.standsWith(met) && parts.standsWith(parts.giving(met)),
@@ -126,7 +127,9 @@ export function listAllowed(
       const node = session.node(object)
       for (const name of parts?.relations ?? []) {
         const counted = model.types.get(relation.type)?.get(name)
-        for (const tuple of counted ? session.every(counted, node) : []) met |= metBy(tuple)
+        if (counted === undefined) continue
+        const hidden = hiddenBy(session, counted, node)
+        for (const tuple of session.every(counted, node)) met |= metBy(tuple, tuple === hidden)
       }
       return standsWith(met)
     },
@@ -262,6 +265,14 @@ function bearsOn(
   if (tuple.userRelation !== '') return bears(model.types.get(tuple.user.type)?.get(tuple.userRelation))
   if (user.relation !== '') return false
   return tuple.user.wildcard ? tuple.user.type === user.node.type : tuple.user.name === user.node.name
+}
+
+/** The stored tuple that a check does not see as the subject's own, since the question brings one with the same key. */
+function hiddenBy(session: Session, relation: Relation, node: Node): Tuple | undefined {
+  // Of usersets and wildcards it reads both.
+  if (session.user.relation !== '' || session.user.node.wildcard) return undefined
+  const [, stored] = session.own(relation, node, false)
+  return stored
 }
 
 const partsOfModels = new WeakMap<Model, Map<Relation, RuleParts | undefined>>()

@@ -260,8 +260,13 @@ export function createReaches(options: ReachesOptions = {}): Reaches {
       if (found === undefined || counted === undefined) return found?.objects.map(idOf)
       // What is on a document is nobody's way to another one.
       const contextual = question.contextual.filter(({ object }) => !isDocument(object))
-      const ids = idsAt(make('', { ...question, contextual }, now))
-      return [...new Set([...(ids ?? []), ...named.filter(found.holds).map(idOf)])]
+      const ids = new Set(idsAt(make('', { ...question, contextual }, now)))
+      // Of those it is on, it decides: it may also take away.
+      for (const object of named) {
+        if (found.holds(object)) ids.add(idOf(object))
+        else ids.delete(idOf(object))
+      }
+      return [...ids]
     },
     takenAway(question, now, max) {
       const found: string[] = []

@@ -420,6 +420,41 @@ condition open(x: int) {
     expect(nominated(question)).toEqual(['2'])
   })
 
+  test('are closed by what a question brings that takes away, and only at the document that it is on', () => {
+    const { change, nominated } = openFolder()
+    const bringing: Question = {
+      ...about('anne'),
+      contextual: [{ user: 'user:anne', relation: 'blocked', object: 'document:2' }],
+    }
+    expect(nominated(bringing)).toEqual(['1', '3'])
+    change(write('user:anne blocked document:1'))
+    expect(nominated(bringing)).toEqual(['3'])
+  })
+
+  test('are opened where a question brings a tuple whose end is over in the place of one that takes away, as a check is', () => {
+    const index = open(
+      compileModel(
+        readDsl(`model
+  schema 1.1
+type user
+type document
+  relations
+    define blocked: [user, user with until]
+    define viewer: [user]
+    define can_read: viewer but not blocked
+    define can_read_delegated: can_read
+condition until(current_time: timestamp, expires_at: timestamp) {
+  current_time < expires_at
+}`),
+      ),
+    )
+    index.change(write('user:anne viewer document:1', 'user:anne blocked document:1'))
+    const ended = { user: 'user:anne', relation: 'blocked', object: 'document:1', condition: until(1969) }
+    const question: Question = { ...about('anne'), contextual: [ended] as Question['contextual'] }
+    expect(index.checked(question).allowed).toEqual(['1'])
+    expect(index.nominated(question)).toEqual(['1'])
+  })
+
   test('are forgotten, the longest unasked first, and asked about anew', () => {
     const index = openFolder()
     const few = createReaches({ namesMax: 4 })
