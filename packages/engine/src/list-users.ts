@@ -43,7 +43,7 @@ export function listUsers(
 ): string[] {
   const { filter } = input
   const label = filter.relation === '' ? filter.type : `${filter.type}#${filter.relation}`
-  if (label !== relation.key && !relation.strategy(label).reachable) return []
+  if (label !== relation.key && !mayHold(model, relation, filter, new Set())) return []
   const session = createSession(model, tuples, { ...input, user: `${filter.type}:` })
   const { users, error } = createExpander(
     session,
@@ -52,6 +52,44 @@ export function listUsers(
   )(relation, session.node(input.object))
   if (error !== undefined) throw error
   return [...byUser(users).values()].filter((found) => found.has).map((found) => found.user)
+}
+
+/**
+ * Whether the server looks at all: of an `and` it asks only the first operand, of a `but not` only the base. Else it lists
+ * nobody, and does not meet the error that a tuple of the other operands is.
+ */
+function mayHold({ types }: Model, relation: Relation, filter: UserFilter, seen: Set<Relation>): boolean {
+  function reaches(target: Relation | undefined): boolean {
+    if (target === undefined) return false
+    if (target.type === filter.type && target.name === filter.relation) return true
+    if (seen.has(target)) return false
+    seen.add(target)
+    return leads(target.rewrite, target)
+  }
+  function leads(rule: Rewrite, owner: Relation): boolean {
+    switch (rule.kind) {
+      case 'this':
+        return owner.restrictions.some(
+          ({ type, relation: of = '', wildcard }) =>
+            (type === filter.type && (wildcard !== undefined || of === filter.relation)) ||
+            reaches(types.get(type)?.get(of)),
+        )
+      case 'computed':
+        return reaches(rule.relation)
+      case 'ttu': {
+        const parents = types.get(owner.type)?.get(rule.tupleset)?.restrictions ?? []
+        return parents.some(({ type }) => reaches(rule.targets.get(type)))
+      }
+      case 'union':
+        return rule.children.some((child) => leads(child, owner))
+      case 'intersection':
+        return rule.children.slice(0, 1).some((child) => leads(child, owner))
+      case 'exclusion':
+        return leads(rule.base, owner)
+    }
+  }
+  seen.add(relation)
+  return leads(relation.rewrite, relation)
 }
 
 function createExpander(session: Session, filter: UserFilter, depthMax: number) {
