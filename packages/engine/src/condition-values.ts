@@ -155,16 +155,26 @@ function toTimestamp(value: Json): { seconds: bigint; nanos: number } {
     throw new ConversionError(
       `expected RFC 3339 formatted timestamp string, but found: ${kindOf(value)} '${String(value)}'`,
     )
-  const parts = /^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:[.,](\d+))?(Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)$/.exec(
-    value,
-  )
-  const [, date = '', time = '', fraction = '', zone = ''] = parts ?? []
-  const local = Date.parse(`${date}T${time}Z`)
-  const real =
-    parts !== null && !Number.isNaN(local) && new Date(local).toISOString().startsWith(`${date}T${time}`)
-  if (!real) throw new ConversionError(`expected RFC 3339 formatted timestamp string, but found '${value}'`)
+  const time = parseTimestamp(value)
+  if (time === undefined)
+    throw new ConversionError(`expected RFC 3339 formatted timestamp string, but found '${value}'`)
+  return time
+}
+
+/** As Go reads RFC 3339: an hour may have one digit, a zone 24 hours or 60 minutes. undefined: it is none. */
+export function parseTimestamp(
+  text: string,
+): { readonly seconds: bigint; readonly nanos: number } | undefined {
+  const parts =
+    /^(\d{4}-\d\d-\d\d)T(\d{1,2}):(\d\d:\d\d)(?:[.,](\d+))?(Z|[+-](?:[01]\d|2[0-4]):[0-6]\d)$/.exec(text)
+  const [, date = '', hour = '', minutes = '', fraction = '', zone = ''] = parts ?? []
+  const time = `${date}T${hour.padStart(2, '0')}:${minutes}`
+  const local = Date.parse(`${time}Z`)
+  const offsetMinutes = zone === 'Z' ? 0 : Number(zone.slice(4))
+  if (Number.isNaN(local) || !new Date(local).toISOString().startsWith(time) || offsetMinutes > 60)
+    return undefined
   const offset =
-    zone === 'Z' ? 0 : Number(`${zone[0]}1`) * (Number(zone.slice(1, 3)) * 3600 + Number(zone.slice(4)) * 60)
+    zone === 'Z' ? 0 : Number(`${zone[0]}1`) * (Number(zone.slice(1, 3)) * 3600 + offsetMinutes * 60)
   return { seconds: BigInt(local / 1000 - offset), nanos: Number(fraction.slice(0, 9).padEnd(9, '0')) }
 }
 

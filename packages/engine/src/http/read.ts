@@ -1,4 +1,4 @@
-import type { JsonObject } from '../condition-values.ts'
+import { type JsonObject, parseTimestamp } from '../condition-values.ts'
 import { FgaError, invalidRequest } from '../errors.ts'
 import { splitUser, typeOf } from '../names.ts'
 import type { StoreState } from '../state.ts'
@@ -100,7 +100,8 @@ export async function readChanges(call: Call): Promise<Reply> {
   const type = call.query.get('type') ?? ''
   if (type !== '') match(type, /^[^:#\s]{1,254}$/, 'ReadChangesRequest.Type')
   const token = tokenOf(call.query.get('continuation_token') ?? '', 'ReadChangesRequest')
-  const after = token === '' ? startOf(call) : fromToken(token, type)
+  const start = startOf(call)
+  const after = token === '' ? fromTime(start) : fromToken(token, type)
   const query = { after, type: type === '' ? undefined : type, limit: size }
   const store = storeOf(call)
   const rows =
@@ -117,13 +118,30 @@ export async function readChanges(call: Call): Promise<Reply> {
   })
 }
 
-function startOf(call: Call): string {
-  const start = call.query.get('start_time')
-  if (start === null || start === '') return ''
-  const time = Date.parse(start)
-  if (Number.isNaN(time)) throw invalidRequest(`invalid value for timestamp field start_time: ${start}`)
-  if (time > call.now()) throw new FgaError('invalid_start_time', 'Invalid start time')
-  return ulidFloor(time)
+/** Milliseconds since the epoch. undefined: from the beginning, as also for the first moment of year 1, Go's zero. */
+function startOf(call: Call): number | undefined {
+  const text = call.query.get('start_time')
+  if (text === null) return undefined
+  const start = parseTimestamp(text)
+  if (start === undefined)
+    throw invalidRequest(`parsing field "start_time": ${JSON.stringify(text)} is no time`)
+  const { seconds, nanos } = start
+  if (seconds < yearOne || seconds >= yearTenThousand)
+    throw invalidRequest(`parsing field "start_time": ${text} before 0001-01-01`)
+  const time = Number(seconds) * 1000 + Math.floor(nanos / 1_000_000)
+  if (time >= call.now())
+    throw invalidRequest('invalid ReadChangesRequest.StartTime: value must be less than now')
+  return seconds === yearOne && nanos === 0 ? undefined : time
+}
+
+const yearOne = -62_135_596_800n
+const yearTenThousand = 253_402_300_800n
+
+function fromTime(start: number | undefined): string {
+  if (start === undefined) return ''
+  // A ULID begins in 1970.
+  if (start < 0) throw new FgaError('invalid_start_time', 'Invalid start time')
+  return ulidFloor(start)
 }
 
 function fromToken(token: string, type: string): string {
