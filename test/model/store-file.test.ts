@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { readStoreFile } from '../../src/authz/model/store-file.ts'
+import { readStoreFile, readStoreText } from '../../src/authz/model/store-file.ts'
 import { testStoreFile } from '../../src/authz/model/store-test.ts'
 import { runCli } from '../../src/cli/program.ts'
 import { createTerminal } from '../../src/cli/terminal.ts'
@@ -126,6 +126,22 @@ describe('a store file', () => {
     await rm(outside, { recursive: true })
   })
 
+  test.each([
+    ['left out', ''],
+    ['empty', '    name: ""\n    description: ""\n'],
+    ['nothing', '    name:\n    description:\n'],
+  ])(
+    'whose tests have no name (%s) is taken, as by the tool, and they are known by their place',
+    async (_, head) => {
+      const content = `${small}tests:\n  - name: first\n${check}  -\n${head}${check}`
+      const named = ['first', 'test 2']
+      const read = await readStoreFile(await put({ 'store.fga.yaml': content }))
+      expect(read.tests.map(({ name }) => name)).toEqual(named)
+      expect(readStoreText(content, read.model, 'x').tests.map(({ name }) => name)).toEqual(named)
+      for (const { questions } of read.tests) expect(questions).toHaveLength(1)
+    },
+  )
+
   test('names the line of a model that cannot be read', async () => {
     const path = await put({
       'store.fga.yaml': `model_file: model.fga\n${tests}`,
@@ -198,6 +214,12 @@ ListUsers 0/1 passing
 
 `,
     )
+  })
+
+  test('shows a test without a name by its place', async () => {
+    const { code, out } = await run(`${small}tests:\n  -\n${check}`)
+    expect(code).toBe(1)
+    expect(out).toContain('(FAILING) test 1: Checks (0/1 passing)')
   })
 
   test('says why an answer is missing, and counts it as failed', async () => {

@@ -68,15 +68,15 @@ export async function readStoreFile(path: string): Promise<StoreFile> {
   const files = inFolderOf(path)
   const common = [...content.tuples, ...(await tuplesIn(files, content.tuple_file, content.tuple_files))]
   const tests = await Promise.all(
-    content.tests.map(async (test) => ({
-      name: test.name,
+    content.tests.map(async (test, place) => ({
+      name: nameOf(test, place),
       tuples: [...common, ...test.tuples, ...(await tuplesIn(files, test.tuple_file))],
       questions: questionsOf(test),
     })),
   )
   const { model, model_file } = content
   return {
-    name: content.name ?? basename(path),
+    name: content.name || basename(path),
     model: model === undefined ? await readModelFile(files, model_file ?? '') : readDsl(model),
     tests,
   }
@@ -91,15 +91,19 @@ export function readStoreText(content: string, model: ModelJson, name: string): 
   if ([rest, ...tests].some((part) => 'tuple_file' in part || 'tuple_files' in part))
     throw new StoreFileError(`${name}: tuples have to stand in the text itself`)
   return {
-    name: rest.name ?? name,
+    name: rest.name || name,
     model,
-    tests: tests.map((test) => ({
-      name: test.name,
+    tests: tests.map((test, place) => ({
+      name: nameOf(test, place),
       tuples: [...common, ...test.tuples],
       questions: questionsOf(test),
     })),
   }
 }
+
+/** The tool takes tests without a name, and shows none; by its place a failing one can be found. */
+const nameOf = ({ name }: z.infer<typeof store>['tests'][number], place: number): string =>
+  name || `test ${place + 1}`
 
 const questionsOf = (test: z.infer<typeof store>['tests'][number]): readonly Question[] => [
   ...test.check.flatMap(checks),
@@ -108,6 +112,8 @@ const questionsOf = (test: z.infer<typeof store>['tests'][number]): readonly Que
 ]
 
 const text = z.string().min(1)
+// What decides nothing may be empty, as for the tool.
+const label = z.string().nullish()
 const context = z.record(text, z.unknown()).optional()
 const tuple = z.strictObject({
   user: text,
@@ -145,7 +151,7 @@ const listUsers = z.strictObject({
 })
 const store = z
   .strictObject({
-    name: text.optional(),
+    name: label,
     model: text.optional(),
     model_file: text.optional(),
     tuples: tuples.default([]),
@@ -154,8 +160,8 @@ const store = z
     tests: z
       .array(
         z.strictObject({
-          name: text,
-          description: text.optional(),
+          name: label,
+          description: label,
           tuples: tuples.default([]),
           tuple_file: text.optional(),
           check: z.array(check).default([]),
