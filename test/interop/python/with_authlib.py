@@ -68,8 +68,8 @@ claims = CodeIDToken(
     {"nonce": "n-1", "client_id": "authlib-app", "access_token": token["access_token"]},
 )
 claims.validate()
-say(signed_in=claims["sub"], scope=token["scope"], algorithm=decoded.header["alg"])
-say(found=found())
+say(shows="sign-in, PAR by hand, ID token", signed_in=claims["sub"], scope=token["scope"], algorithm=decoded.header["alg"])
+say(shows="retrieve", found=found())
 
 # An offer, asked for and agreed to.
 offer = session.post(asked["url"] + "/retrieve", json={"query": asked["query"]}).json()["approval"]["offer_id"]
@@ -79,23 +79,23 @@ approval = session.post(
 ).json()
 wait(decide=approval["id"])
 grant = session.get(f"{asked['url']}/approvals/{approval['id']}").json()["grant_id"]
-say(found_by_approval=found(approval=grant))
+say(shows="approval", found=found(approval=grant))
 
 token = session.refresh_token(token_endpoint)
-say(refreshed=token["scope"], found=found())
+say(shows="refresh", scope=token["scope"], found=found())
 
 
 def introspected():
     return session.introspect_token(server["introspection_endpoint"], token=token["access_token"]).json()
 
 
-say(introspected={name: introspected().get(name) for name in ["active", "sub", "client_id"]})
+say(shows="introspection", introspected={name: introspected().get(name) for name in ["active", "sub", "client_id"]})
 
 # Revocation, which has to be felt.
 session.revoke_token(server["revocation_endpoint"], token["access_token"], "access_token")
-say(revoked=found(), introspected=introspected())
+say(shows="revocation", found=found(), introspected=introspected())
 session.revoke_token(server["revocation_endpoint"], token["refresh_token"], "refresh_token")
-say(refused=refusal(lambda: session.refresh_token(token_endpoint, token["refresh_token"])))
+say(shows="revocation", refused=refusal(lambda: session.refresh_token(token_endpoint, token["refresh_token"])))
 
 # A person's own program on a device hands the agent a token that is for it; the agent exchanges it for the API.
 device = OAuth2Session("cli-app", token_endpoint_auth_method="none", default_timeout=60)
@@ -114,4 +114,4 @@ session.token = session.fetch_token(
     scope="docs.search",
     resource=asked["url"],
 )
-say(exchanged=session.token["issued_token_type"], found=found())
+say(shows="device by hand, exchange", exchanged=session.token["issued_token_type"], found=found())
