@@ -18,6 +18,8 @@ export interface NativeServices {
   readonly interopPython: string | undefined
   /** A folder with Nimbus' SDK of OAuth and what it needs. */
   readonly interopJava: string | undefined
+  /** A folder with the program that go-oidc, x/oauth2 and MCP's SDK for Go are built into. */
+  readonly interopGo: string | undefined
   /** A folder with the local embedding model. */
   readonly modelFolder: string | undefined
   /** The folder of the shared data sets (`data/kubernetes`, `data/cranfield`), read only. */
@@ -50,6 +52,12 @@ export const needsInteropPython = needs(
 /** Options of a test or suite that runs a library of others for Java. */
 export const needsInteropJava = needs(native.interopJava !== undefined, 'Nimbus (INTEROP_JAVA_PATH)')
 
+/** Options of a test or suite that runs libraries of others for Go. */
+export const needsInteropGo = needs(
+  native.interopGo !== undefined,
+  'go-oidc and the Go MCP SDK (INTEROP_GO_PATH)',
+)
+
 /** Options of a test or suite that embeds text. */
 export const needsModel = needs(
   native.modelFolder !== undefined,
@@ -66,7 +74,8 @@ export function needs(present: boolean, what: string): TestOptions {
 
 function readServices(env: NodeJS.ProcessEnv): NativeServices {
   const { TEST_DATABASE_URL, OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN, EMBEDDINGS_MODEL_PATH, REMIT_SHARED } = env
-  const { CHROMIUM_PATH, MCP_PYTHON_PATH, INTEROP_PYTHON_PATH, INTEROP_JAVA_PATH } = env
+  const { CHROMIUM_PATH, MCP_PYTHON_PATH, INTEROP_PYTHON_PATH } = env
+  const { INTEROP_JAVA_PATH, INTEROP_GO_PATH } = env
   const { KEYCLOAK_TEST_URL, KEYCLOAK_TEST_USER, KEYCLOAK_TEST_PASSWORD } = env
   // A server without its token would fail every test with 401s: half a setting is a mistake, not an absence.
   if (Boolean(OPENFGA_TEST_URL) !== Boolean(OPENFGA_TEST_TOKEN))
@@ -87,6 +96,7 @@ function readServices(env: NodeJS.ProcessEnv): NativeServices {
     mcpPython: MCP_PYTHON_PATH || undefined,
     interopPython: INTEROP_PYTHON_PATH || undefined,
     interopJava: INTEROP_JAVA_PATH || undefined,
+    interopGo: INTEROP_GO_PATH || undefined,
     modelFolder: EMBEDDINGS_MODEL_PATH || undefined,
     shared: REMIT_SHARED || undefined,
   }
