@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url'
 import { exportJWK, exportPKCS8, generateKeyPair, type JWK } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
-import { native, needsInteropPython } from '../support/native.ts'
+import { native, needsInteropLangchain, needsInteropPython } from '../support/native.ts'
 import { documents } from './documents.ts'
 import { createPerson, type Said } from './person.ts'
 import { rowOf, shown } from './table.ts'
@@ -46,9 +46,9 @@ describe('by libraries for Python', needsInteropPython, () => {
   afterAll(() => world?.[Symbol.asyncDispose]())
 
   /** Runs a program to its end, as the person who sits at it; gives what it said. */
-  const run = (program: string, asked: Said): Promise<Said[]> =>
+  const run = (program: string, asked: Said, libraries = native.interopPython): Promise<Said[]> =>
     createPerson(world).run(['python3', `${folder}/${program}.py`, JSON.stringify(asked)], {
-      PYTHONPATH: native.interopPython,
+      PYTHONPATH: libraries,
       PYTHONDONTWRITEBYTECODE: '1',
       // Where it opens a browser, the address comes out as a line.
       BROWSER: 'echo %s',
@@ -121,5 +121,45 @@ describe('by libraries for Python', needsInteropPython, () => {
       next: expect.stringContaining('request_approval'),
     })
     expect(shown(said)).toEqual(rowOf('FastMCP'))
+  })
+
+  describe('on an older SDK of MCP', needsInteropLangchain, () => {
+    test("LangChain's adapters: sign-in → tools → reading → what needs approval, told to the agent → approval → reading what it opens", {
+      timeout: 240_000,
+    }, async () => {
+      const asked = {
+        url: `${world.url}/mcp`,
+        client_id: 'public-agent',
+        query: 'travel budget',
+        document: 'handbook/travel',
+        sensitive: 'handbook/board',
+      }
+      const said = await run('with_langchain', asked, native.interopLangchain)
+      const [listed, ...calls] = said
+      expect(listed?.['tools']).toEqual(expect.arrayContaining(['retrieve', 'request_approval']))
+      expect(calls.map(({ called, status }) => [called, status])).toEqual([
+        ['read_document', 'success'],
+        ['read_document', 'error'],
+        ['retrieve', 'success'],
+        ['request_approval', 'success'],
+        ['request_approval', 'success'],
+        ['retrieve', 'success'],
+      ])
+      expect(calls.map(({ result }) => JSON.stringify(result).includes('of the board'))).toEqual([
+        ...[false, false, false, false, false, true],
+      ])
+      // What a model reads of a refusal and of a question: a code, what to send, where the person decides, what to do next.
+      expect(calls[1]?.['result']).toMatchObject({
+        code: 'approval_required',
+        detail: expect.stringMatching(/retrieve.*request_approval/),
+        authorization_details: [{ type: 'document_access', offer: expect.anything() }],
+      })
+      expect(calls[3]?.['result']).toMatchObject({
+        state: 'pending',
+        url: expect.stringContaining(`${world.url}/approvals/ap_`),
+        next: expect.stringContaining('request_approval'),
+      })
+      expect(shown(said)).toEqual(rowOf('langchain-mcp-adapters'))
+    })
   })
 })

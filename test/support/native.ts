@@ -20,6 +20,8 @@ export interface NativeServices {
   readonly interopJava: string | undefined
   /** A folder with the program that go-oidc, x/oauth2 and MCP's SDK for Go are built into. */
   readonly interopGo: string | undefined
+  /** A folder with LangChain's adapters for MCP and what they need. */
+  readonly interopLangchain: string | undefined
   /** A folder with the local embedding model. */
   readonly modelFolder: string | undefined
   /** The folder of the shared data sets (`data/kubernetes`, `data/cranfield`), read only. */
@@ -58,6 +60,12 @@ export const needsInteropGo = needs(
   'go-oidc and the Go MCP SDK (INTEROP_GO_PATH)',
 )
 
+/** Options of a test or suite that runs LangChain's adapters for MCP. */
+export const needsInteropLangchain = needs(
+  native.interopLangchain !== undefined,
+  'langchain-mcp-adapters (INTEROP_LANGCHAIN_PATH)',
+)
+
 /** Options of a test or suite that embeds text. */
 export const needsModel = needs(
   native.modelFolder !== undefined,
@@ -75,7 +83,7 @@ export function needs(present: boolean, what: string): TestOptions {
 function readServices(env: NodeJS.ProcessEnv): NativeServices {
   const { TEST_DATABASE_URL, OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN, EMBEDDINGS_MODEL_PATH, REMIT_SHARED } = env
   const { CHROMIUM_PATH, MCP_PYTHON_PATH, INTEROP_PYTHON_PATH } = env
-  const { INTEROP_JAVA_PATH, INTEROP_GO_PATH } = env
+  const { INTEROP_JAVA_PATH, INTEROP_GO_PATH, INTEROP_LANGCHAIN_PATH } = env
   const { KEYCLOAK_TEST_URL, KEYCLOAK_TEST_USER, KEYCLOAK_TEST_PASSWORD } = env
   // A server without its token would fail every test with 401s: half a setting is a mistake, not an absence.
   if (Boolean(OPENFGA_TEST_URL) !== Boolean(OPENFGA_TEST_TOKEN))
@@ -97,6 +105,7 @@ function readServices(env: NodeJS.ProcessEnv): NativeServices {
     interopPython: INTEROP_PYTHON_PATH || undefined,
     interopJava: INTEROP_JAVA_PATH || undefined,
     interopGo: INTEROP_GO_PATH || undefined,
+    interopLangchain: INTEROP_LANGCHAIN_PATH || undefined,
     modelFolder: EMBEDDINGS_MODEL_PATH || undefined,
     shared: REMIT_SHARED || undefined,
   }
