@@ -1,29 +1,18 @@
 import type { JsonObject } from '../../src/condition-values.ts'
 import { compileModel, findWeightedDifferences } from '../../src/index.ts'
-import type { Random } from './random.ts'
-import { askBatch, askCheck, askObjects, askUsers, createStore, type Target, type Verdict } from './target.ts'
+import { isHidden } from './hidden.ts'
 import {
-  createAnyTuple,
-  createObject,
-  createRelation,
-  createSubject,
-  createTuple,
-  createWorld,
-  fullContext,
-  type World,
-} from './world.ts'
-
-/** One question put to both sides. */
-export interface Question {
-  readonly kind: 'model' | 'write' | 'check' | 'batch-check' | 'list-objects' | 'list-users'
-  readonly body: JsonObject
-  /**
-   * Conditions may lack context. Which of several errors the server sees, and whether it sees one at all, hangs
-   * on the resolver that its planner picks; so only this is promised: no yes where the server has none.
-   */
-  readonly isLoose?: boolean
-  ask(target: Target, store: string): Promise<Verdict>
-}
+  createQuestions,
+  createTuples,
+  createWrites,
+  modelQuestion,
+  type Question,
+  writeModelCode,
+  writeQuestion,
+} from './questions.ts'
+import type { Random } from './random.ts'
+import { askBatch, askCheck, createStore, same, type Target, type Verdict } from './target.ts'
+import { createWorld } from './world.ts'
 
 export interface Difference {
   readonly seed: number
@@ -48,6 +37,8 @@ export interface Tally {
   strangers: number
   /** Known divergence: the server's ListUsers leaves out whom its own Check grants, where an exclusion beside took them out. */
   unlisted: number
+  /** Known divergence: the server passes over a tuple for another one whose condition does not hold (`isHidden`). */
+  hidden: number
   /** Loose questions on which both deny, one of them by an error. */
   loose: number
   /** Questions that the server answers differently from one store to the next. */
@@ -66,6 +57,7 @@ export const createTally = (): Tally => ({
   knownCycles: 0,
   strangers: 0,
   unlisted: 0,
+  hidden: 0,
   loose: 0,
   unsteady: 0,
   byKind: new Map(),
@@ -78,19 +70,6 @@ const count = (tally: Tally, kind: string, by = 1): void => {
   tally.byKind.set(kind, (tally.byKind.get(kind) ?? 0) + by)
 }
 
-/** The server was too slow to answer, which says nothing of what it would have said. */
-export class Overdue extends Error {}
-
-/** The same target; throws `Overdue` where it gives up on its own deadline, in the call or in one item of a batch. */
-export const insisting = (target: Target): Target => ({
-  name: target.name,
-  async call(method, path, body) {
-    const answer = await target.call(method, path, body)
-    if (answer.text.includes('"deadline_exceeded"')) throw new Overdue(`${method} ${path}`)
-    return answer
-  },
-})
-
 /** Adds what one world gave. */
 export function addTo(tally: Tally, { byKind, differences, answers: _, ...counts }: Tally): void {
   for (const [kind, by] of byKind) count(tally, kind, by)
@@ -98,6 +77,7 @@ export function addTo(tally: Tally, { byKind, differences, answers: _, ...counts
   tally.knownCycles += counts.knownCycles
   tally.strangers += counts.strangers
   tally.unlisted += counts.unlisted
+  tally.hidden += counts.hidden
   tally.loose += counts.loose
   tally.unsteady += counts.unsteady
   tally.positive += counts.positive
@@ -111,8 +91,6 @@ const isMore = (engine: Verdict, server: Verdict): boolean =>
     typeof engine !== 'boolean' &&
     typeof server !== 'string' &&
     !same(engine, server))
-
-const same = (a: Verdict, b: Verdict): boolean => JSON.stringify(a) === JSON.stringify(b)
 
 /** Whether the engine lists all that the server does, and beside it only those whom the server grants when asked about each. */
 async function isUnlisted(
@@ -198,6 +176,11 @@ export async function compareWorld(
       tally.unlisted++
       return
     }
+    const place = { model: world.model, tuples: await readAll(engine, stores.engine) }
+    if (await isHidden(question, left, place, server)) {
+      tally.hidden++
+      return
+    }
     const steady = await isSteady(question, server, stores.server, world.model, stored, right)
     if (steady)
       tally.differences.push({ seed, question, engine: left, server: right, model: world.model, tuples })
@@ -247,154 +230,12 @@ async function isSteady(
   return true
 }
 
-async function writeModelCode(target: Target, store: string, model: JsonObject): Promise<Verdict> {
-  const answer = await target.call('POST', `${store}/authorization-models`, model)
-  return answer.status === 201 ? true : `code:${String(answer.body['code'])}`
-}
-
-const modelQuestion = (model: JsonObject): Question => ({
-  kind: 'model',
-  body: model,
-  ask: (target, store) => writeModelCode(target, store, model),
-})
-
-function writeQuestion(body: JsonObject): Question {
-  return {
-    kind: 'write',
-    body,
-    async ask(target, store) {
-      const answer = await target.call('POST', `${store}/write`, body)
-      return answer.status === 200 ? true : `${answer.status} code:${String(answer.body['code'])}`
-    },
+async function readAll(target: Target, store: string): Promise<JsonObject[]> {
+  const found: JsonObject[] = []
+  for (let token = ''; ; ) {
+    const { body } = await target.call('POST', `${store}/read`, { page_size: 100, continuation_token: token })
+    for (const tuple of body['tuples'] as readonly { readonly key: JsonObject }[]) found.push(tuple.key)
+    token = String(body['continuation_token'])
+    if (token === '') return found
   }
 }
-
-function createTuples(random: Random, world: World): JsonObject[] {
-  const found = new Map<string, JsonObject>()
-  for (let i = 0; i < 15 + random.below(70); i++) {
-    const tuple = createTuple(random, world)
-    if (tuple !== undefined)
-      found.set(`${String(tuple['object'])}#${String(tuple['relation'])}@${String(tuple['user'])}`, tuple)
-  }
-  return [...found.values()]
-}
-
-/** Single writes and deletes, most of them wrong in some way. */
-function createWrites(random: Random, world: World, tuples: readonly JsonObject[]): Question[] {
-  const keyOf = ({ user, relation, object }: JsonObject): JsonObject => ({
-    user: user ?? null,
-    relation: relation ?? null,
-    object: object ?? null,
-  })
-  return Array.from({ length: 6 }, () => {
-    const any = createAnyTuple(random, world)
-    const known = tuples.length === 0 ? any : random.pick(tuples)
-    const option = random.pick([{}, {}, { on_duplicate: 'ignore' }])
-    return writeQuestion(
-      random.pick<JsonObject>([
-        { writes: { tuple_keys: [any], ...option } },
-        { writes: { tuple_keys: [any], ...option } },
-        { writes: { tuple_keys: [known], ...option } },
-        { writes: { tuple_keys: [known, keyOf(known)] } },
-        { deletes: { tuple_keys: [keyOf(any)], ...random.pick([{}, { on_missing: 'ignore' }]) } },
-        {
-          writes: {
-            tuple_keys: [{ ...keyOf(known), condition: { name: 'less', context: { y: 1 } } }],
-            ...option,
-          },
-        },
-      ]),
-    )
-  })
-}
-
-/** What one world is asked: a batch, whose items share their work, and the rest one by one. */
-interface Questions {
-  readonly batch: readonly Question[]
-  readonly others: readonly Question[]
-}
-
-/** Most with a context that lets every condition be evaluated, the others loose. */
-function createQuestions(random: Random, world: World): Questions {
-  const extra = (): JsonObject[] =>
-    random.chance(0.25)
-      ? Array.from({ length: 1 + random.below(3) }, () => createTuple(random, world)).filter(
-          (tuple) => tuple !== undefined,
-        )
-      : []
-  const check = (): JsonObject => {
-    const { type, id } = createObject(random)
-    const contextual = extra()
-    return {
-      tuple_key: { user: createSubject(random), relation: createRelation(random), object: `${type}:${id}` },
-      context: fullContext(random),
-      ...(contextual.length === 0 ? {} : { contextual_tuples: { tuple_keys: contextual } }),
-    }
-  }
-  const batch = Array.from({ length: 24 }, () => batchItem(check()))
-  const checks = Array.from({ length: 6 }, () => checkQuestion(check()))
-  const objects = Array.from({ length: 10 }, () =>
-    objectsQuestion({
-      user: createSubject(random),
-      relation: createRelation(random),
-      type: createObject(random).type,
-      context: fullContext(random),
-      contextual_tuples: { tuple_keys: extra() },
-    }),
-  )
-  const users = Array.from({ length: 8 }, () =>
-    usersQuestion({
-      object: createObject(random),
-      relation: createRelation(random),
-      user_filters: [createFilter(random)],
-      context: fullContext(random),
-      contextual_tuples: extra(),
-    }),
-  )
-  const some = (question: Question): Question => (random.chance(0.12) ? loosen(random, question) : question)
-  return { batch: batch.map(some), others: [...checks, ...objects, ...users].map(some) }
-}
-
-function loosen(random: Random, question: Question): Question {
-  const context = random.pick<JsonObject>([{}, { x: random.below(4) }])
-  const body = { ...question.body, context }
-  const remade = {
-    check: checkQuestion,
-    'batch-check': batchItem,
-    'list-objects': objectsQuestion,
-    'list-users': usersQuestion,
-    model: modelQuestion,
-    write: writeQuestion,
-  }
-  return { ...remade[question.kind](body), isLoose: true }
-}
-
-const createFilter = (random: Random): JsonObject =>
-  random.chance(0.7)
-    ? { type: random.pick(['user', 'user', 'bot']) }
-    : { type: createObject(random).type, relation: createRelation(random) }
-
-const checkQuestion = (body: JsonObject): Question => ({
-  kind: 'check',
-  body,
-  ask: (target, store) => askCheck(target, store, body),
-})
-
-/** An item of a batch: its errors have more detail than check's, and items err alone. Asked by itself when asked again. */
-const batchItem = (body: JsonObject): Question => ({
-  kind: 'batch-check',
-  body,
-  ask: async (target, store) => (await askBatch(target, store, [body]))[0] ?? 'missing',
-})
-
-const objectsQuestion = (body: JsonObject): Question => ({
-  kind: 'list-objects',
-  body,
-  ask: (target, store) => askObjects(target, store, body),
-})
-
-const usersQuestion = (body: JsonObject): Question => ({
-  kind: 'list-users',
-  body,
-  ask: (target, store) => askUsers(target, store, body),
-})

@@ -70,6 +70,8 @@ export type Verdict = boolean | string | readonly string[]
 export const isOverdue = (verdict: Verdict | undefined): boolean =>
   verdict === 'code:deadline_exceeded' || verdict === 'error:deadline_exceeded'
 
+export const same = (a: Verdict, b: Verdict): boolean => JSON.stringify(a) === JSON.stringify(b)
+
 export async function createStore(target: Target): Promise<string> {
   const { body } = await target.call('POST', '/stores', { name: 'matrix' })
   return `/stores/${String(body['id'])}`
