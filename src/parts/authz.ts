@@ -31,7 +31,7 @@ export interface Authz extends AsyncDisposable {
   /** Who may write which tuples under it; throws where nobody may. */
   readonly allowList: () => AllowList
   /** The same under a changed model, where one is given, as far as the list fits it. */
-  readonly allowListOf: (changed: ModelJson | undefined) => AllowList
+  readonly allowListOf: (changed: ModelJson | undefined) => Promise<AllowList>
   /** Whether model.fga and model.allow-list.yaml are what is in force. */
   readonly matchesFile: () => boolean
   readonly fga: Fga
@@ -143,7 +143,8 @@ export async function openAuthz(deps: AuthzDeps): Promise<Authz> {
   return {
     active,
     allowList,
-    allowListOf: (changed) => (changed === undefined ? allowList() : allowListUnder(active.current, changed)),
+    allowListOf: async (changed) =>
+      changed === undefined ? allowList() : allowListUnder(active.current, changed, texts),
     matchesFile,
     fga,
     index,

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { operator, type Who } from '../../src/audit/record.ts'
+import { AllowListError } from '../../src/authz/allow-list/read.ts'
 import type { FgaApi } from '../../src/authz/fga-api.ts'
 import { createModelChanges, type ModelChanges } from '../../src/authz/model/changes.ts'
 import { createTexts, type Texts } from '../../src/authz/model/texts.ts'
@@ -127,6 +128,8 @@ tests:
   let table: string | undefined
   let runs: number
   let nth = 0
+  /** As where the thread gives up on the list. */
+  let tooMuch = false
   let models: ModelChanges
   let texts: Texts
   afterAll(() => texts?.[Symbol.asyncDispose]())
@@ -150,7 +153,13 @@ tests:
       listLiveDelegations: async () => [],
       approvers: 1,
       approversDespiteTests: 2,
-      texts,
+      texts: {
+        ...texts,
+        readAllowList: (...list) =>
+          tooMuch
+            ? Promise.reject(new AllowListError('It takes too much time to read.'))
+            : texts.readAllowList(...list),
+      },
       truthTable: {
         ...truthTable,
         ofPlan(model) {
@@ -176,6 +185,19 @@ tests:
     table = `# The same, said anew.\n${asking(true)}`
     expect(await models.apply(dan, back.id)).toMatchObject({ state: 'active' })
     expect(runs).toBe(3)
+  })
+
+  test('counts for nothing where the allow-list cannot be read at the last yes: it is refused', async () => {
+    table = asking(true)
+    const made = await planned()
+    tooMuch = true
+    await expect(models.apply(dan, made.id)).rejects.toMatchObject({
+      code: 'model_refused',
+      public: expect.stringContaining('too much time'),
+    })
+    await expect(planned()).rejects.toMatchObject({ code: 'invalid_request' })
+    tooMuch = false
+    expect(await models.apply(dan, made.id)).toMatchObject({ state: 'active' })
   })
 
   test('that fails takes two people where one is enough for any other', async () => {

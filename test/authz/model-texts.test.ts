@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { afterAll, expect, test } from 'vitest'
+import { AllowListError } from '../../src/authz/allow-list/read.ts'
 import { readDsl } from '../../src/authz/model/dsl.ts'
 import { createTexts } from '../../src/authz/model/texts.ts'
 
@@ -67,6 +68,20 @@ test('a model and its truth table are read as they are, after all of that', asyn
   const model = await texts.read(dsl)
   expect(model).toEqual(readDsl(dsl))
   expect((await texts.readTable(table, model)).tests.length).toBeGreaterThan(10)
+}, 120_000)
+
+test('an allow-list is read there as well: what of it fits, what the model lacks, and what may not stand', async () => {
+  const list = readFileSync(new URL('../../model.allow-list.yaml', import.meta.url), 'utf8')
+  const wrong = list
+    .replace('    blocked: {', '    shown: { subjects: [user], write: writer }\n    blocked: {')
+    .replace('delete: administrator', 'delete: tagger')
+  expect(await texts.readAllowList(list, readDsl(dsl))).toEqual({ fitting: list, lacking: [], refused: [] })
+  expect(await texts.readAllowList(wrong, readDsl(dsl))).toEqual({
+    fitting: expect.not.stringContaining('shown:'),
+    lacking: [expect.stringMatching(/^allow_list:\d+: document#shown: The model has no such relation/)],
+    refused: [expect.objectContaining({ rule: 'allow_list_refused', relation: 'document#sensitive' })],
+  })
+  await expect(texts.readAllowList('schema: [', readDsl(dsl))).rejects.toThrow(AllowListError)
 }, 120_000)
 
 test('more relations than anybody writes are no model: to compile them takes the thread that serves everybody', async () => {

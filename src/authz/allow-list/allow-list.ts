@@ -71,11 +71,19 @@ export function compileAllowList({ id, json, allowList }: ListedModel): AllowLis
     if (wrong !== undefined) throw new Error(problemToText(wrong, 'allow_list'))
     return createAllowList(id, rows, model)
   } catch (error) {
-    throw new AppError('authorization_unavailable', {
-      internal: `the allow-list of model ${id} cannot be used: ${error instanceof Error ? error.message : 'thrown value'}`,
-    })
+    throw unusable(id, error)
   }
 }
+
+export const unusable = (modelId: string, error: unknown): AppError =>
+  new AppError('authorization_unavailable', {
+    internal: `the allow-list of model ${modelId} cannot be used: ${error instanceof Error ? error.message : 'thrown value'}`,
+  })
+
+/** Whether an administrator may, and so the operator: of tuples that a command writes. */
+export const isAdministrators = (list: AllowList, tuple: TupleKey, operation: Operation): boolean =>
+  list.misfitOf(tuple as Tuple, operation) === undefined &&
+  list.requirementOf(tuple, operation).kind === 'security'
 
 interface Entry {
   readonly row: Row | undefined

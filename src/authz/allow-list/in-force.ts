@@ -4,8 +4,15 @@ import type { Sql } from '../../store/sql.ts'
 import type { ActiveModel } from '../model/active.ts'
 import type { ModelJson } from '../model/dsl.ts'
 import { readPin } from '../model/pin.ts'
-import { type AllowList, compileAllowList, type ListedModel } from './allow-list.ts'
-import { fitted } from './fitted.ts'
+import type { Texts } from '../model/texts.ts'
+import {
+  type AllowList,
+  compileAllowList,
+  createAllowList,
+  type ListedModel,
+  unusable,
+} from './allow-list.ts'
+import { AllowListError, readAllowList } from './read.ts'
 
 /**
  * Gives the allow-list of the model in force. It throws `authorization_unavailable` while nobody knows which that is, and
@@ -20,9 +27,21 @@ export function followAllowList(active: Pick<ActiveModel, 'current' | 'idInForce
   }
 }
 
-/** What of a version's list fits a changed model. Throws like {@link compileAllowList}, and AllowListError. */
-export const allowListUnder = ({ id, allowList }: ListedModel, json: ModelJson): AllowList =>
-  compileAllowList({ id, json, allowList: allowList && fitted(allowList, compileModel(json)).text })
+/** What of a version's list fits a changed model. Throws `authorization_unavailable` like {@link compileAllowList}. */
+export async function allowListUnder(
+  { id, allowList }: ListedModel,
+  json: ModelJson,
+  texts: Pick<Texts, 'readAllowList'>,
+): Promise<AllowList> {
+  try {
+    if (allowList === undefined) throw new AllowListError('there is none')
+    const { fitting, refused } = await texts.readAllowList(allowList, json)
+    if (refused[0] !== undefined) throw new AllowListError(refused[0].detail)
+    return createAllowList(id, readAllowList(fitting), compileModel(json))
+  } catch (error) {
+    throw error instanceof AllowListError ? unusable(id, error) : error
+  }
+}
 
 /**
  * Asked in the transaction that a change commits in: until its end no other model comes into force. Throws

@@ -1,8 +1,9 @@
 import { setImmediate } from 'node:timers/promises'
-import { compileModel, FgaError, findWeightedProblems, type Model } from '@remit/engine'
+import { compileModel, FgaError, findWeightedProblems, type Model, type TupleStore } from '@remit/engine'
 import { AppError, invalid } from '../../kernel/errors.ts'
-import { refusedRows, servicesIn, writingOf } from '../allow-list/findings.ts'
-import { type Row, readAllowList } from '../allow-list/read.ts'
+import { writingOf } from '../allow-list/findings.ts'
+import { changedRights, holdersUnder } from '../allow-list/holders.ts'
+import { AllowListError, type Row, readAllowList } from '../allow-list/read.ts'
 import type { LiveDelegation } from '../compare/askers.ts'
 import { contextAt } from '../fga.ts'
 import type { FgaApi } from '../fga-api.ts'
@@ -19,11 +20,13 @@ import { type Finding, refusalsOf, warningsOf } from './invariants.ts'
 import { nextEngineDifferences } from './next-engine.ts'
 import type { Report } from './plan-store.ts'
 import { openTrial, RefusedError } from './store-test.ts'
+import type { Texts } from './texts.ts'
 import type { TupleSource } from './tuple-source.ts'
 
 export interface AssessDeps {
   readonly api: FgaApi
   readonly index: TupleSource
+  readonly texts: Pick<Texts, 'readAllowList'>
   readonly listLiveDelegations: () => Promise<readonly LiveDelegation[]>
   readonly now: () => number
   readonly limits?: Partial<ImpactLimits>
@@ -57,8 +60,11 @@ export async function assess(base: Listed, candidate: Listed, deps: AssessDeps):
   }
   const watermark = { read_to: new Date(tailReadAt).toISOString(), tuples: tuples.size }
   const before = compileModel(base.json)
-  const rows = rowsOf(candidate)
-  const wrong = [...refusalsOf(model), ...refusedRows(rows, model), ...(await refusedBy(api, candidate.json))]
+  const wrong = [
+    ...refusalsOf(model),
+    ...(await refusedRowsOf(candidate, deps.texts)),
+    ...(await refusedBy(api, candidate.json)),
+  ]
   // A model that lacks what is asked for has no answers to compare.
   const impact =
     wrong.length > 0
@@ -82,17 +88,50 @@ export async function assess(base: Listed, candidate: Listed, deps: AssessDeps):
       invalidTuples: invalidTuples(before, model, tuples),
       refusals: [...wrong, ...refusedByTuples(impact)],
       warnings: [
-        ...writingOf(rowsOf(base), rows, model, servicesIn(tuples)),
+        ...(await writingFindings({ ...base, model: before }, { ...candidate, model }, tuples, now)),
         ...warningsOf(model),
         ...nextEngine(model),
       ],
-      nextEngineDiffers: nextEngineDifferences(model),
+      nextEngineDiffers: nextEngineDifferences(model, before),
     },
   }
 }
 
-// One that cannot be read lets nobody write.
-function rowsOf({ allowList }: Listed): readonly Row[] {
+/** One that cannot be read lets nobody write, and does not come into force. */
+async function refusedRowsOf(
+  { json, allowList }: Listed,
+  texts: Pick<Texts, 'readAllowList'>,
+): Promise<readonly Finding[]> {
+  try {
+    return allowList === undefined ? [] : (await texts.readAllowList(allowList, json)).refused
+  } catch (error) {
+    if (!(error instanceof AllowListError)) throw error
+    return [{ rule: 'allow_list_refused', relation: '', detail: error.message }]
+  }
+}
+
+type Compiled = Pick<Listed, 'allowList'> & { readonly model: Model }
+
+async function writingFindings(
+  base: Compiled,
+  candidate: Compiled,
+  tuples: TupleStore,
+  now: () => number,
+): Promise<readonly Finding[]> {
+  const input = { tuples, context: contextAt(now()), pause: () => setImmediate() }
+  const holders = await holdersUnder(base.model, input)
+  const isSame = changedRights(base.model, candidate.model).length === 0
+  return writingOf(
+    { rows: rowsOf(base), model: base.model, holders },
+    {
+      rows: rowsOf(candidate),
+      model: candidate.model,
+      holders: isSame ? holders : await holdersUnder(candidate.model, input),
+    },
+  )
+}
+
+function rowsOf({ allowList }: Pick<Listed, 'allowList'>): readonly Row[] {
   try {
     return allowList === undefined ? [] : readAllowList(allowList)
   } catch {

@@ -20,6 +20,7 @@ export interface Finding {
     | 'writer_refused'
     | 'allow_list_refused'
     | 'nobody_may_write'
+    | 'writers_follow_another_rule'
     | 'may_now_write'
     | 'may_no_longer_write'
     | 'next_engine_rejects'

@@ -4,6 +4,8 @@ import { findWeightedDifferences, type Model, type WeightedDifference } from '@r
 export interface EngineDifference {
   readonly rule: WeightedDifference['rule']
   readonly relations: readonly string[]
+  /** Those of them where the model in force knows no such difference: what the change brings. */
+  readonly newRelations: readonly string[]
   readonly detail: string
 }
 
@@ -28,10 +30,17 @@ const details: Readonly<Record<WeightedDifference['rule'], string>> = {
 }
 
 /** One entry for each rule: what other clients of the same store may notice is part of it. */
-export function nextEngineDifferences({ ast }: Model): readonly EngineDifference[] {
-  const found = findWeightedDifferences(ast)
+export function nextEngineDifferences(model: Model, before: Model): readonly EngineDifference[] {
+  const found = byRule(model)
+  const known = byRule(before)
   return (Object.keys(details) as WeightedDifference['rule'][]).flatMap((rule) => {
-    const relations = [...new Set(found.filter((one) => one.rule === rule).map(({ relation }) => relation))]
-    return relations.length === 0 ? [] : [{ rule, relations, detail: details[rule] }]
+    const relations = [...(found.get(rule) ?? [])]
+    const newRelations = relations.filter((relation) => known.get(rule)?.has(relation) !== true)
+    return relations.length === 0 ? [] : [{ rule, relations, newRelations, detail: details[rule] }]
   })
+}
+
+function byRule({ ast }: Model): ReadonlyMap<WeightedDifference['rule'], ReadonlySet<string>> {
+  const rules = Map.groupBy(findWeightedDifferences(ast), ({ rule }) => rule)
+  return new Map([...rules].map(([rule, of]) => [rule, new Set(of.map(({ relation }) => relation))]))
 }

@@ -15,8 +15,9 @@ export interface Report extends Omit<Impact, 'gains'> {
   }
   readonly refusals: readonly Finding[]
   readonly warnings: readonly Finding[]
-  /** Absent in plans that were made before it was told. */
-  readonly nextEngineDiffers?: readonly EngineDifference[]
+  /** Absent in plans that were made before it was told, `newRelations` in those before that was. */
+  readonly nextEngineDiffers?: readonly (Omit<EngineDifference, 'newRelations'> &
+    Partial<Pick<EngineDifference, 'newRelations'>>)[]
 }
 
 export interface Plan {

@@ -1,9 +1,12 @@
 import { parentPort } from 'node:worker_threads'
 import { compileModel, FgaError } from '@remit/engine'
-import { problemsOf, problemToText } from '../allow-list/problems.ts'
+import { refusedRows } from '../allow-list/findings.ts'
+import { fitted } from '../allow-list/fitted.ts'
+import { problemToText } from '../allow-list/problems.ts'
 import { AllowListError, readAllowList } from '../allow-list/read.ts'
 import { checkText, type ModelCheck } from './check.ts'
 import { assertSmall, type ModelJson, ModelSyntaxError, readDsl } from './dsl.ts'
+import type { Finding } from './invariants.ts'
 import { readStoreText, type StoreFile, StoreFileError } from './store-file.ts'
 import { type ModelSource, withMarks } from './with-marks.ts'
 
@@ -12,13 +15,18 @@ export interface TextWork {
   readonly json: { readonly dsl: string; readonly gives: ModelJson }
   readonly source: { readonly dsl: string; readonly gives: ModelSource }
   readonly check: { readonly dsl: string; readonly gives: ModelCheck }
-  /** Gives what the model lacks, line by line. */
-  readonly allowList: {
-    readonly allowList: string
-    readonly model: ModelJson
-    readonly gives: readonly string[]
-  }
+  readonly allowList: { readonly allowList: string; readonly model: ModelJson; readonly gives: ListRead }
   readonly table: { readonly tests: string; readonly model: ModelJson; readonly gives: StoreFile }
+}
+
+/** An allow-list beside a model. */
+export interface ListRead {
+  /** Without what the model lacks. */
+  readonly fitting: string
+  /** What it lacks, line by line of the given text. */
+  readonly lacking: readonly string[]
+  /** Rows of `fitting` that may not come into force. */
+  readonly refused: readonly Finding[]
 }
 
 export type TextTask = {
@@ -35,10 +43,12 @@ function workOn(task: TextTask): TextWork[keyof TextWork]['gives'] {
   switch (task.kind) {
     case 'check':
       return checkText(task.dsl)
-    case 'allowList':
-      return problemsOf(readAllowList(task.allowList), compileModel(task.model))
-        .filter(({ kind }) => kind === 'unknown')
-        .map((one) => problemToText(one, 'allow_list'))
+    case 'allowList': {
+      const model = compileModel(task.model)
+      const { text, dropped } = fitted(task.allowList, model)
+      const lacking = dropped.map((one) => problemToText(one, 'allow_list'))
+      return { fitting: text, lacking, refused: refusedRows(readAllowList(text), model) }
+    }
     case 'table':
       return readStoreText(task.tests, task.model, 'tests')
     default: {

@@ -6,7 +6,7 @@ import { AllowListError } from '../allow-list/read.ts'
 import { atStart, type ModelCheck } from './check.ts'
 import { type ModelJson, ModelSyntaxError } from './dsl.ts'
 import { type StoreFile, StoreFileError } from './store-file.ts'
-import type { TextReply, TextTask, TextWork } from './texts-worker.ts'
+import type { ListRead, TextReply, TextTask, TextWork } from './texts-worker.ts'
 import type { ModelSource } from './with-marks.ts'
 
 /**
@@ -21,8 +21,8 @@ export interface Texts extends AsyncDisposable {
   readSource(dsl: string): Promise<ModelSource>
   /** Throws `deadline_exceeded` once the signal fires: who types goes and asks anew meanwhile. */
   check(dsl: string, signal: AbortSignal): Promise<ModelCheck>
-  /** What of an allow-list's text this model lacks, line by line. Throws AllowListError. */
-  readAllowList(allowList: string, model: ModelJson): Promise<readonly string[]>
+  /** What of an allow-list's text fits this model and what may not stand. Throws AllowListError. */
+  readAllowList(allowList: string, model: ModelJson): Promise<ListRead>
   /** A store file's text about this model. Throws StoreFileError. */
   readTable(tests: string, model: ModelJson): Promise<StoreFile>
 }

@@ -1,7 +1,6 @@
-import { compileModel, FgaError } from '@remit/engine'
+import { FgaError } from '@remit/engine'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import type { Sql } from '../../store/sql.ts'
-import { fitted } from '../allow-list/fitted.ts'
 import { AllowListError } from '../allow-list/read.ts'
 import { digestOfVersion, ModelSyntaxError, textOf } from './dsl.ts'
 import { type ModelVersion, readVersion } from './pin.ts'
@@ -31,24 +30,26 @@ export async function candidateOf(
   if ('modelId' in wanted) {
     const version = await readVersion(sql, wanted.modelId)
     if (version === undefined) throw new AppError('not_found', { public: 'No such model was ever in force.' })
-    return await listed(version, version.allowList ?? current.allowList)
+    return listed(version, version.allowList ?? current.allowList, texts)
   }
   const { dsl, allowList } = wanted
   const source = dsl === undefined ? current : await refusing('model', () => texts.readSource(dsl))
-  if (allowList === undefined) return listed(source, current.allowList)
+  if (allowList === undefined) return listed(source, current.allowList, texts)
   const marked = withMarks(source)
-  const lacking = await refusing('allow_list', () => texts.readAllowList(allowList, marked.json))
+  const { lacking } = await refusing('allow_list', () => texts.readAllowList(allowList, marked.json))
   if (lacking.length > 0) throw invalid('allow_list', lacking.join('\n'))
   return versioned(marked, allowList)
 }
 
-async function listed(source: ModelSource, allowList: string | undefined): Promise<Candidate> {
+async function listed(
+  source: ModelSource,
+  allowList: string | undefined,
+  texts: Pick<Texts, 'readAllowList'>,
+): Promise<Candidate> {
   const marked = withMarks(source)
-  const list =
-    allowList === undefined
-      ? undefined
-      : await refusing('model', async () => fitted(allowList, compileModel(marked.json)).text)
-  return versioned(marked, list)
+  if (allowList === undefined) return versioned(marked, undefined)
+  const { fitting } = await refusing('model', () => texts.readAllowList(allowList, marked.json))
+  return versioned(marked, fitting)
 }
 
 const versioned = ({ dsl, json }: ModelSource, allowList: string | undefined): Candidate => ({

@@ -73,8 +73,8 @@ export interface WhatIfDeps {
   readonly index: PermissionIndex
   readonly listLiveDelegations: () => Promise<readonly LiveDelegation[]>
   readonly texts: Pick<Texts, 'read'>
-  /** Who may write under the model in force, or what of that fits a changed one; throws where nobody may. */
-  readonly allowListOf: (changed: ModelJson | undefined) => AllowList
+  /** Who may write under the model in force, or what of that fits a changed one; `authorization_unavailable`: nobody. */
+  readonly allowListOf: (changed: ModelJson | undefined) => Promise<AllowList>
   readonly now: () => number
   readonly limits?: Partial<PairLimits>
 }
@@ -141,6 +141,7 @@ async function answerTo(
   assertPeople(question)
   const json = question.model === undefined ? undefined : await readJson(deps.texts, question.model)
   const candidate = json && readModel(json)
+  const nobodyMayWrite = await nobodys(() => deps.allowListOf(json), question.writes)
   const replica = await caughtUp(index, fga, signal)
   const delegations = await deps.listLiveDelegations()
   const view = replica.view()
@@ -176,7 +177,7 @@ async function answerTo(
     ],
     asked: { people: ended.people, agents: ended.agents, questions: ended.asked },
     unchanged: unchangedBy(question, tuples),
-    nobodyMayWrite: nobodys(() => deps.allowListOf(json), question.writes),
+    nobodyMayWrite,
     replica: { state: replica.state, lagMs: replica.lagMs },
     readTo: tailReadAt,
     tuples: tuples.size,
@@ -187,15 +188,20 @@ async function answerTo(
 }
 
 /** Of a list that cannot be used all: nobody writes then. */
-function nobodys(allowList: () => AllowList, writes: SupposedChange['writes']): SupposedChange['writes'] {
+async function nobodys(
+  allowList: () => Promise<AllowList>,
+  writes: SupposedChange['writes'],
+): Promise<SupposedChange['writes']> {
+  if (writes.length === 0) return []
   try {
-    const list = allowList()
+    const list = await allowList()
     return writes.filter(
       (tuple) =>
         list.misfitOf(tuple as Tuple, 'write') !== undefined ||
         list.requirementOf(tuple as Tuple, 'write').kind === 'nobody',
     )
-  } catch {
+  } catch (error) {
+    if (!(error instanceof AppError && error.code === 'authorization_unavailable')) throw error
     return writes
   }
 }
