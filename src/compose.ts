@@ -64,12 +64,12 @@ export async function compose(options: ComposeOptions): Promise<Service> {
   // What was begun ends with a composition that fails, too; disposed in reverse.
   await using stack = new AsyncDisposableStack()
   const authz = stack.use(await openAuthz(given))
-  const { fga, gate, askNamed, index } = authz
+  const { fga, allowList, gate, askNamed, index } = authz
   const grants = createGrants({ database, fga, clock, log, randomBytes })
   const retrieval = stack.use(
     await openRetrieval({ ...given, authz, grants, metrics: observeSearch(metrics.registry) }),
   )
-  const delegation = stack.use(await openDelegation({ ...given, fga, index }))
+  const delegation = stack.use(await openDelegation({ ...given, fga, allowList, index }))
   const { agents, persons, administrators, delegations, services, epoch, verifier, proofs, assertOpen } =
     delegation
   const asking = stack.use(
@@ -94,7 +94,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
   const vault = await openVault({ ...given, requireSession })
   const calls = createVaultCalls({ database, vault, grants, outbound, log })
   const keeping = await openRecord(given)
-  const ingestion = stack.use(await openIngestion({ ...given, fga, allowList: authz.allowList, retrieval }))
+  const ingestion = stack.use(await openIngestion({ ...given, fga, allowList, retrieval }))
   const { ingest } = ingestion
   // Jobs of an older copy would write what was taken away since.
   // After a recovery what was removed since the copy is to be sent again first: an hour is left for it.

@@ -31,6 +31,8 @@ export interface PersonMove {
    * Makes what stands under `from`, a key of a trusted issuer, stand under `to`, another of the same issuer or a local
    * account. `from` is disabled first and for good: nobody acts as it meanwhile, or comes by it later; whoever was disabled
    * before is so under `to`, too. Each step may run twice: after a crash the same call goes on. 422 for other keys.
+   * Tuples are moved whatever the allow-list lets write: nobody comes to more, and one that stayed behind would be a block
+   * that is lost. What the model in force does not take stays, and moves by the same call once a model does.
    */
   move(from: string, to: string): Promise<UnderKey>
 }
@@ -40,6 +42,8 @@ export interface PersonMoveDeps {
   readonly fga: Pick<Fga, 'read' | 'write'>
   /** Types of the model in force. */
   readonly types: () => readonly string[]
+  /** Whether the model in force takes it. Throws while nobody may write. */
+  readonly isStorable: (tuple: Tuple) => boolean
   readonly people: Pick<People, 'has'>
   readonly persons: Pick<Persons, 'linkedTo'>
   readonly barring: Pick<Barring, 'bar'>
@@ -118,7 +122,7 @@ export function createPersonMove(deps: PersonMoveDeps): PersonMove {
   async function moveTuples(from: string, to: string): Promise<void> {
     const other = (one: string): string => (one === from ? to : one)
     const there = new Set((await tuplesOf(to)).map(tupleId))
-    const old = await tuplesOf(from)
+    const old = (await tuplesOf(from)).filter(deps.isStorable)
     const moved = old.map((tuple) => ({
       ...tuple,
       user: other(tuple.user),

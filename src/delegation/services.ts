@@ -1,7 +1,9 @@
+import { type AllowList, isAdministrators } from '../authz/allow-list/allow-list.ts'
+import { assertInForce } from '../authz/allow-list/in-force.ts'
 import type { Fga, Tuple } from '../authz/fga.ts'
-import { invalid } from '../kernel/errors.ts'
+import { AppError, invalid } from '../kernel/errors.ts'
 import { collectionObject, type FgaObject, isId } from '../kernel/ids.ts'
-import type { Sql } from '../store/sql.ts'
+import type { Database, Sql } from '../store/sql.ts'
 
 /** A program of its own that writes documents. */
 export interface Service {
@@ -15,7 +17,8 @@ export interface Service {
 export interface Services {
   /**
    * Registers a service with exactly these collections and prefixes. The row comes first, then the tuples;
-   * a crash between leaves rights out, never over, and running it again completes them.
+   * a crash between leaves rights out, never over, and running it again completes them. Throws `forbidden` where the
+   * allow-list lets no administrator write them. What is taken away asks no list: nothing keeps a right from ending.
    */
   save(service: Service): Promise<void>
   get(name: string): Promise<Service | undefined>
@@ -29,7 +32,13 @@ export interface Services {
 
 export const serviceObject = (name: string): FgaObject => `service:${name}`
 
-export function createServices({ sql, fga }: { readonly sql: Sql; readonly fga: Fga }): Services {
+export interface ServicesDeps {
+  readonly database: Database
+  readonly fga: Fga
+  readonly allowList: () => AllowList
+}
+
+export function createServices({ database: sql, fga, allowList }: ServicesDeps): Services {
   const get: Services['get'] = async (name) =>
     (await sql.query<Service>('select name, collections, prefixes from services where name = $1', [name]))[0]
 
@@ -41,16 +50,27 @@ export function createServices({ sql, fga }: { readonly sql: Sql; readonly fga: 
     async save({ name, collections, prefixes }) {
       if (!isId(name)) throw invalid('name', 'The service name is not valid.')
       await assertCollections(sql, collections)
+      const list = allowList()
+      const wanted = rights(name, collections)
+      const wrong = wanted.find((tuple) => !isAdministrators(list, tuple, 'write'))
+      if (wrong !== undefined)
+        throw new AppError('forbidden', {
+          field: 'collections',
+          public: `The allow-list lets no administrator write a ${wrong.relation} of a collection.`,
+        })
       const before = (await get(name))?.collections ?? []
       const dropped = before.filter((collection) => !collections.includes(collection))
       // Removals first: a crash must not leave a right that the row no longer lists.
       if (dropped.length > 0) await fga.write({ deletes: rights(name, dropped) })
-      await sql.query(
-        `insert into services (name, collections, prefixes) values ($1, $2, $3)
-         on conflict (name) do update set collections = excluded.collections, prefixes = excluded.prefixes`,
-        [name, [...collections], [...prefixes]],
-      )
-      await fga.write({ writes: rights(name, collections) })
+      await sql.transaction(async (within) => {
+        await assertInForce(within, list)
+        await within.query(
+          `insert into services (name, collections, prefixes) values ($1, $2, $3)
+           on conflict (name) do update set collections = excluded.collections, prefixes = excluded.prefixes`,
+          [name, [...collections], [...prefixes]],
+        )
+      })
+      await fga.write({ writes: wanted })
     },
     async remove(name) {
       const known = await get(name)

@@ -1,5 +1,5 @@
 import { record } from '../audit/record.ts'
-import type { AllowList } from '../authz/allow-list/allow-list.ts'
+import { type AllowList, isAdministrators } from '../authz/allow-list/allow-list.ts'
 import { assertInForce } from '../authz/allow-list/in-force.ts'
 import { type Tuple, type TupleKey, tupleId } from '../authz/fga.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
@@ -84,12 +84,9 @@ function assertMayWrite(
       ? []
       : [{ field: 'organization', user: `organization:${organization}`, relation: 'organization' }]),
   ]
-  const wrong = tuples.find(({ user, relation }) => {
-    const tuple = { user, relation, object }
-    return (
-      list.misfitOf(tuple, 'write') !== undefined || list.requirementOf(tuple, 'write').kind !== 'security'
-    )
-  })
+  const wrong = tuples.find(
+    ({ user, relation }) => !isAdministrators(list, { user, relation, object }, 'write'),
+  )
   if (wrong !== undefined)
     throw new AppError('forbidden', {
       field: wrong.field,

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import type { Fga } from '../authz/fga.ts'
 import type { FollowingIndex } from '../authz/index/create.ts'
 import { type Administrators, createAdministrators } from '../delegation/administrators.ts'
@@ -30,6 +31,7 @@ import type { Given } from './given.ts'
 export interface DelegationDeps
   extends Pick<Given, 'config' | 'database' | 'clock' | 'log' | 'fetch' | 'now' | 'newTxn' | 'keysDir'> {
   readonly fga: Fga
+  readonly allowList: () => AllowList
   readonly index: Pick<FollowingIndex, 'logWentBack'>
 }
 
@@ -64,7 +66,7 @@ export interface DelegationPart extends AsyncDisposable {
 }
 
 export async function openDelegation(deps: DelegationDeps): Promise<DelegationPart> {
-  const { config, database, fga, index, clock, log, now, newTxn, keysDir } = deps
+  const { config, database, fga, allowList, index, clock, log, now, newTxn, keysDir } = deps
   await using stack = new AsyncDisposableStack()
   const keys = await openKeyRing(keysDir, clock)
   const agents = createAgents({ sql: database, clock })
@@ -112,7 +114,7 @@ export async function openDelegation(deps: DelegationDeps): Promise<DelegationPa
     agentAdministration,
     clients: createClients({ sql: database }),
     deniedHosts,
-    services: createServices({ sql: database, fga }),
+    services: createServices({ database, fga, allowList }),
     persons,
     administrators,
     delegations,

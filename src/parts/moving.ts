@@ -8,7 +8,7 @@ import type { Given } from './given.ts'
 
 export interface MovingDeps extends Pick<Given, 'database' | 'clock' | 'newTxn'> {
   readonly fga: Fga
-  readonly authz: Pick<Authz, 'active'>
+  readonly authz: Pick<Authz, 'active' | 'allowList'>
   readonly delegation: Pick<DelegationPart, 'people' | 'persons' | 'delegations'>
   readonly barring: Barring
   readonly ingest: Ingest
@@ -19,6 +19,7 @@ export const createMoving = ({ authz, delegation, ingest, ...deps }: MovingDeps)
   createPersonMove({
     ...deps,
     ...delegation,
+    isStorable: (tuple) => authz.allowList().isStorable(tuple),
     types: () => authz.active.current.json.type_definitions.map(({ type }) => type),
     tags: { count: ingest.countTags, rename: ingest.renameSubject },
   })

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { operator } from '../../src/audit/record.ts'
+import type { Tuple } from '../../src/authz/fga.ts'
 import { openWorld, type World } from '../support/world.ts'
 
 const fileOf = (name: string): string => readFileSync(new URL(`../../${name}`, import.meta.url), 'utf8')
@@ -51,7 +52,7 @@ async function call(user: string, method: string, path: string, body?: object): 
   return { status: response.status, body: (await response.json()) as Answer['body'] }
 }
 const plan = (body: object) => call('dan', 'POST', '/model/plan', body)
-const contractor = {
+const contractor: Tuple = {
   user: 'user:carol',
   relation: 'contractor',
   object: 'collection:npm',
@@ -108,6 +109,67 @@ test('a relation that is new is written once a confirmed list has a row for it, 
   expect(await write()).toMatchObject({ status: 422 })
 }, 120_000)
 
+/** Plans it and puts it in force, whatever the truth table says of it. */
+async function putInForce(wanted: object): Promise<void> {
+  const { body } = await plan(wanted)
+  const confirmed = { plan_id: body.plan.plan_id, reason: 'A test of the list itself' }
+  expect(await call('carol', 'POST', '/model/apply', confirmed)).toMatchObject({ status: 200 })
+}
+async function goBack(): Promise<void> {
+  const { body } = await call('dan', 'GET', '/model')
+  const history = body['history'] as readonly { readonly model_id: string }[]
+  await putInForce({ model_id: history.at(-1)?.model_id })
+}
+const tuplesOf = async (user: string) => {
+  const found: string[] = []
+  for await (const page of world.service.fga.readAll())
+    for (const tuple of page) if (tuple.user === user) found.push(`${tuple.relation} ${tuple.object}`)
+  return found.sort()
+}
+
+test('a service comes to no right that the list lets no administrator write, and loses any whatever it says', async () => {
+  const { services } = world.service
+  const late = { name: 'late', collections: ['npm'], prefixes: [] }
+  await services.save(late)
+  await putInForce({
+    allow_list: fileOf('model.allow-list.yaml').replace(/^ {4}tagger: .*\n/m, ''),
+  })
+  await expect(services.save({ ...late, name: 'later' })).rejects.toMatchObject({
+    code: 'forbidden',
+    field: 'collections',
+    public: 'The allow-list lets no administrator write a tagger of a collection.',
+  })
+  expect(await services.get('later')).toBeUndefined()
+  expect(await tuplesOf('service:later')).toEqual([])
+  await services.save({ ...late, collections: [] })
+  expect(await tuplesOf('service:late')).toEqual([])
+  await goBack()
+  await services.save({ ...late, name: 'later' })
+  expect(await tuplesOf('service:later')).toEqual(['tagger collection:npm', 'writer collection:npm'])
+  expect(await services.remove('later')).toBe(true)
+}, 120_000)
+
+test('a person who is moved keeps a block for which the list has no row, and what the model does not take moves later', async () => {
+  await putInForce({ model, allow_list: rowFor('administrator') })
+  const [from, to] = ['acme/anne', 'acme/00u1anne']
+  await world.write(`user:${from} blocked document:board/plan`)
+  await world.service.fga.write({
+    writes: [{ ...contractor, user: `user:${from}` }],
+  })
+  await putInForce({
+    model: fileOf('model.fga'),
+    allow_list: fileOf('model.allow-list.yaml').replace(/^ {4}blocked: .*\n/m, ''),
+  })
+  await world.service.personMove.move(from, to)
+  expect(await tuplesOf(`user:${to}`)).toEqual(['blocked document:board/plan'])
+  expect(await tuplesOf(`user:${from}`)).toEqual(['contractor collection:npm'])
+  await putInForce({ model, allow_list: rowFor('administrator') })
+  await world.service.personMove.move(from, to)
+  expect(await tuplesOf(`user:${from}`)).toEqual([])
+  expect(await tuplesOf(`user:${to}`)).toEqual(['blocked document:board/plan', 'contractor collection:npm'])
+  await goBack()
+}, 120_000)
+
 test('a list that names what the model lacks is refused by its line, one that lets write what was lent blocks the plan', async () => {
   expect(
     await plan({ allow_list: rowFor('administrator').replace('contractor:', 'nothing:') }),
@@ -136,5 +198,27 @@ test('a list that names what the model lacks is refused by its line, one that le
   expect(await call('carol', 'POST', '/model/apply', { plan_id: body.plan.plan_id })).toMatchObject({
     status: 422,
     body: { code: 'model_refused' },
+  })
+}, 60_000)
+
+test('a rule of the new model that lets more services write is told, with those that it lets', async () => {
+  await world.service.ingest.saveCollection(operator('t_test'), {
+    id: 'hr',
+    title: 'Hr',
+    writers: ['service:crm'],
+  })
+  const wider = fileOf('model.fga').replace(
+    'define tagger: [service]\n',
+    'define tagger: [service] or writer\n',
+  )
+  const { body } = await plan({ model: wider })
+  expect(body.plan.warnings).toContainEqual(
+    expect.objectContaining({ rule: 'writers_follow_another_rule', relation: 'collection#tagger' }),
+  )
+  expect(body.plan.warnings).toContainEqual({
+    rule: 'may_now_write',
+    relation: 'collection#tagger',
+    detail:
+      "By the other rule, on today's tuples, they may now write as its tagger: service:crm in collection:hr.",
   })
 }, 60_000)

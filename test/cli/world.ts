@@ -2,6 +2,8 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PassThrough, Readable } from 'node:stream'
+import { compileAllowList } from '../../src/authz/allow-list/allow-list.ts'
+import { readVersion } from '../../src/authz/model/pin.ts'
 import { endApprovals } from '../../src/authz/model/plan-store.ts'
 import { type AdminClientOptions, createAdminClient } from '../../src/cli/admin-client.ts'
 import { startAdminServer } from '../../src/cli/admin-server.ts'
@@ -43,7 +45,10 @@ export async function openCommands() {
   const fga = await openFga(database, systemClock)
   const agents = createAgents({ sql: database, clock: systemClock })
   const people = createPeople({ sql: database })
-  const services = createServices({ sql: database, fga })
+  const version = await readVersion(database, fga.modelId)
+  if (version === undefined) throw new Error('No model is in force.')
+  const allowList = compileAllowList(version)
+  const services = createServices({ database, fga, allowList: () => allowList })
   const persons = createPersons({ trustedIssuers: [] })
   const administrators = createAdministrators({ sql: database, persons, clock: systemClock })
   const delegations = createDelegations({ database, fga, clock: systemClock, randomBytes })

@@ -19,6 +19,7 @@ export async function openFga(database: Database, clock: Clock): Promise<Fga> {
     api,
     database,
     dsl,
+    allowList: await readFile(new URL('../../model.allow-list.yaml', import.meta.url), 'utf8'),
     redeploy: false,
     newTxn: () => 't_test',
     now: () => clock.now(),
