@@ -29,10 +29,20 @@ export function planToMarkdown(plan: WirePlan): string {
     ...(plan.invalid_tuples.count === 0
       ? []
       : [`${counted(plan.invalid_tuples.count, 'stored tuple')} would not count any more.`, '']),
-    ...findings('Warnings', plan.warnings),
+    ...findings('Warnings', [...plan.warnings, ...broughtByEngine(plan)]),
     `Tried on ${counted(watermark.tuples, 'tuple')} read to ${watermark.read_to}: ${counted(people, 'person', 'people')} and anyone, ${counted(documents, 'document')}, ${counted(delegations, 'delegation')}. Text with sha256 ${code(plan.digest)}, in place of model ${code(plan.base_model)}.`,
   ].join('\n')
 }
+
+/** Of what OpenFGA's coming engine would answer differently what this change brings; the rest is of no change. */
+const broughtByEngine = ({ next_engine_answers_differently: all }: WirePlan): Finding[] =>
+  all
+    .filter(({ new_relations }) => new_relations.length > 0)
+    .map(({ rule, new_relations, detail }) => ({
+      rule,
+      relation: new_relations.join(', '),
+      detail: `OpenFGA’s coming engine: ${detail}`,
+    }))
 
 function tests({ hold, passed, failed, error, failures }: WireTests): string[] {
   if (hold) return [`The truth table holds: ${counted(passed, 'test')}.`, '']

@@ -17,6 +17,8 @@ export interface Finding {
 interface EngineDifference {
   readonly rule: string
   readonly relations: readonly string[]
+  /** Those of them that the change brings. */
+  readonly new_relations: readonly string[]
   readonly detail: string
 }
 
@@ -91,8 +93,8 @@ export interface WireModel {
   readonly awaiting: readonly WirePlan[]
 }
 
-/** What a plan says, worst first. */
-export function planToText(plan: WirePlan): string {
+/** What a plan says, worst first. `allOfEngine`: also what the coming engine changes whatever the plan says. */
+export function planToText(plan: WirePlan, { allOfEngine = false } = {}): string {
   const { people, documents, delegations, watermark } = plan
   const isOpen = plan.state !== 'active'
   return [
@@ -102,20 +104,14 @@ export function planToText(plan: WirePlan): string {
     ...(plan.complete ? [] : ['NOT COMPLETE: somebody who is not named here could gain something.']),
     ...listed('REFUSED, this model cannot come into force:', plan.refusals.map(findingToText)),
     ...testsToText(plan.tests),
-    ...sideToText('People gain', '+', plan.can_read.gained),
-    ...sideToText('People lose', '-', plan.can_read.lost),
-    ...sideToText('Agents gain', '+', plan.can_read_delegated.gained),
-    ...sideToText('Agents lose', '-', plan.can_read_delegated.lost),
+    ...effectToText(plan),
     ...(plan.unanswered === 0
       ? []
       : [`${counted(plan.unanswered, 'question')} could not be answered, which denies.`]),
     ...invalidToText(plan.invalid_tuples),
     ...listed('Warnings:', plan.warnings.map(findingToText)),
-    ...listed(
-      'OpenFGA’s coming engine would answer differently, with the tuples for it:',
-      // To be known before a yes, and no more after it.
-      isOpen ? plan.next_engine_answers_differently.map(differenceToText) : [],
-    ),
+    // To be known before a yes, and no more after it.
+    ...(isOpen ? engineToText(plan, allOfEngine) : []),
     ...(plan.approved_by.length === 0 ? [] : [`Confirmed by ${plan.approved_by.join(', ')}.`]),
     ...plan.reasons.map(({ by, reason }) => `  ${by}, although tests fail: ${withoutControls(reason)}`),
   ].join('\n')
@@ -177,6 +173,40 @@ export function modelToText({ model_id, digest, matches_file, history, awaiting 
 const findingToText = ({ relation, detail, rule }: Finding): string =>
   `  ! ${relation === '' ? '' : `${relation}: `}${detail} [${rule}]`
 
+/** What the change brings stands in front; what holds under the model in force too is a line, unless it is asked for. */
+function engineToText(
+  { plan_id: id, next_engine_answers_differently: all }: WirePlan,
+  isWhole: boolean,
+): string[] {
+  const brought = all.filter((one) => one.new_relations.length > 0)
+  const known = all.filter((one) => one.new_relations.length < one.relations.length)
+  const shown = brought.map((one) => differenceToText({ ...one, relations: one.new_relations }))
+  const inFront = listed(
+    'By this change OpenFGA’s coming engine would answer differently, with the tuples for it:',
+    shown,
+  )
+  if (!isWhole)
+    return known.length === 0
+      ? inFront
+      : [
+          ...inFront,
+          `OpenFGA’s coming engine differs in ${counted(known.length, 'way')} that ${known.length === 1 ? 'is' : 'are'} not of this change: remit model show ${id} --engine`,
+        ]
+  return [
+    ...inFront,
+    ...listed(
+      'Not by this change: under the model in force OpenFGA’s coming engine answers differently, too:',
+      known.map(({ relations, new_relations, ...one }) =>
+        differenceToText({
+          ...one,
+          new_relations,
+          relations: relations.filter((relation) => !new_relations.includes(relation)),
+        }),
+      ),
+    ),
+  ]
+}
+
 function differenceToText({ rule, relations, detail }: EngineDifference): string {
   const shown = relations.slice(0, 3).join(', ')
   const rest = relations.length - 3
@@ -185,6 +215,17 @@ function differenceToText({ rule, relations, detail }: EngineDifference): string
 
 const listed = (title: string, lines: readonly string[]): string[] =>
   lines.length === 0 ? [] : [title, ...lines]
+
+function effectToText({ can_read: own, can_read_delegated: delegated }: WirePlan): string[] {
+  const sides = [own.gained, own.lost, delegated.gained, delegated.lost]
+  if (sides.every(({ count }) => count === 0)) return ['Nobody gains and nobody loses anything.']
+  return [
+    ...sideToText('People gain', '+', own.gained),
+    ...sideToText('People lose', '-', own.lost),
+    ...sideToText('Agents gain', '+', delegated.gained),
+    ...sideToText('Agents lose', '-', delegated.lost),
+  ]
+}
 
 function sideToText(title: string, sign: string, { count, people, documents, samples }: Side): string[] {
   if (count === 0) return [`${title} nothing.`]

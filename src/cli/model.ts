@@ -146,11 +146,12 @@ export function addModelCommands(program: Command, deps: CliDeps, outcome: { ok:
     .description(
       'Shows the model in force, those before it, and plans that wait for another yes; or one plan, by its id or by that of the model, and what its text changes.',
     )
-    .action(async (id: string | undefined, flags: PersonFlags) => {
+    .option('--engine', 'all that OpenFGA’s coming engine would answer differently, under either model')
+    .action(async (id: string | undefined, flags: PersonFlags & { readonly engine?: boolean }) => {
       if (id !== undefined) {
         const path = `/model/plans/${encodeURIComponent(await planOf(id, flags, deps))}`
         const { plan, ...diffs } = await ask<WirePlanRead>('GET', path, undefined, flags, deps)
-        deps.terminal.out(`${planToText(plan)}\n${diffToText(diffs)}`)
+        deps.terminal.out(`${planToText(plan, { allOfEngine: flags.engine === true })}\n${diffToText(diffs)}`)
         return
       }
       deps.terminal.out(modelToText(await ask<WireModel>('GET', '/model', undefined, flags, deps)))

@@ -45,7 +45,27 @@ async function plan(text: string, user = 'dan'): Promise<Ran & { readonly id: st
   return { ...ran, id: /^Plan (\S+) /.exec(ran.stdout)?.[1] ?? '' }
 }
 
-test('a plan says who gains and what the coming engine changes, two people apply it, and it is taken back', async () => {
+test('a plan that nobody gains by says so in a line, and of the coming engine in front what the change brings', async () => {
+  const can_read = 'define can_read: viewer but not blocked'
+  const { id, stdout } = await plan(
+    replaceOnce(dsl, can_read, `${can_read}\n    define seen: viewer but not blocked`).dsl,
+  )
+  expect(stdout).toMatch(/^Nobody gains and nobody loses anything\.$/m)
+  expect(stdout).not.toContain('gain nothing')
+  const [, brought = ''] = stdout.split('By this change OpenFGA’s coming engine would answer differently')
+  expect(brought.match(/(?<=^ {2}~ ).*$/gm)?.map((line) => line.replace(/:.*\[/, ' ['))).toEqual(
+    ['userset-under-exclusion', 'wildcard-under-exclusion', 'userset-through-alias', 'self-userset'].map(
+      (rule) => `document#seen [${rule}]`,
+    ),
+  )
+  const file = join(folder, 'changed.fga')
+  expect((await model('dan', 'plan', file, '--markdown')).stdout).toMatch(
+    /\*\*Warnings\*\*\n\n- `document#seen` `OpenFGA’s coming engine: /,
+  )
+  expect((await model('dan', 'show', id, '--engine')).stdout).toContain('Not by this change')
+}, 60_000)
+
+test('a plan says who gains, two people apply it, and it is taken back', async () => {
   const made = await plan(unblocked)
   expect(made).toMatchObject({ code: 0, stderr: expect.stringContaining(`model apply ${made.id}`) })
   expect(made.stderr).toContain('--reason WHY')
@@ -53,7 +73,14 @@ test('a plan says who gains and what the coming engine changes, two people apply
     /TESTS FAIL: \d+ of \d+ in the truth table\.\n {2}✕ user:\S+ can_\S+ \S+: yes, expected: no \(/,
   )
   expect(made.stdout).toContain('People gain 1: 1 of them, 1 document\n  + user:anne  document:a\n')
-  expect(made.stdout).toMatch(/coming engine .*\n {2}~ group#member, folder#viewer.*\[depth-limit-gone\]/)
+  // A line: nothing of it comes from this change.
+  expect(made.stdout).not.toContain('  ~ ')
+  expect(made.stdout).toContain(
+    `OpenFGA’s coming engine differs in 8 ways that are not of this change: remit model show ${made.id} --engine`,
+  )
+  expect((await model('dan', 'show', made.id, '--engine')).stdout).toMatch(
+    /under the model in force .*\n {2}~ group#member, folder#viewer.*\[depth-limit-gone\]/,
+  )
 
   expect(await model('carol', 'plans')).toMatchObject({
     code: 0,

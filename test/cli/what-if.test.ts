@@ -98,12 +98,16 @@ interface Workflow {
 test('the workflow for pull requests has no more rights than to comment, and no secret', () => {
   const { on, permissions } = parse(workflow) as Workflow
   // pull_request_target would run a stranger's model with the repository's rights.
-  expect(Object.keys(on)).toEqual(['pull_request'])
+  expect(on).toEqual({
+    pull_request: { paths: ['model.fga', 'model.fga.yaml', 'model.allow-list.yaml'] },
+  })
   expect(permissions).toEqual({ contents: 'read', 'pull-requests': 'write' })
   expect(workflow).not.toContain('secrets.')
 })
 
 test('the command lines of the workflow run, and what it comments says who gains and hides nothing', async () => {
+  const list = readFileSync(new URL('../../model.allow-list.yaml', import.meta.url), 'utf8')
+  await writeFile(join(folder, 'changed.yaml'), list.replace('delete: writer }', 'delete: administrator }'))
   const lines = Object.values((parse(workflow) as Workflow).jobs)
     .flatMap(({ steps }) => steps.flatMap(({ run: line }) => line ?? []))
     .filter((line) => line.startsWith('npm run -s remit -- '))
@@ -117,6 +121,7 @@ test('the command lines of the workflow run, and what it comments says who gains
       const argv = words
         .map((word) => (word.endsWith('model.fga.yaml') ? 'model.fga.yaml' : word))
         .map((word) => (word.endsWith('change/model.fga') ? join(folder, 'changed.fga') : word))
+        .map((word) => (word.endsWith('change/model.allow-list.yaml') ? join(folder, 'changed.yaml') : word))
         .filter((word, at, all) => word !== '--user' && all[at - 1] !== '--user')
       return run(...argv)
     }),
@@ -125,6 +130,7 @@ test('the command lines of the workflow run, and what it comments says who gains
   expect(planned?.code).toBe(0)
   expect(planned?.stdout).toContain('| people | **1**: 1 of them, 1 document | nothing |')
   expect(planned?.stdout).toContain('- `user:anne` `document:a`')
+  expect(planned?.stdout).toContain('- `document#owner` `Administrators may now delete it for user.`')
   expect(planned?.stdout).toMatch(/^> \*\*\d+ of \d+ tests of the truth table fail\.\*\*\n\n- `user:/m)
 }, 60_000)
 
