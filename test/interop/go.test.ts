@@ -37,6 +37,8 @@ describe('by libraries for Go', needsInteropGo, () => {
         shows: 'sign-in, ID token',
         signed_in: 'anne',
         scope: 'openid docs.search docs.read approvals.request',
+        // Told before anything is sent.
+        user_info: expect.stringContaining('not supported by this provider'),
       },
       { shows: 'retrieve', found },
       { shows: 'approval', found: ['handbook/board', 'handbook/travel'] },

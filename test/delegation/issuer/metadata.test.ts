@@ -66,6 +66,16 @@ describe('the authorization server announces only what is so:', () => {
     expect(announced('id_token_signing_alg_values_supported')).toEqual(['ES256', 'RS256'])
   })
 
+  test('no UserInfo endpoint, since an ID token says all that there is, and none at which clients register', async () => {
+    expect([metadata['userinfo_endpoint'], metadata['registration_endpoint']]).toEqual([undefined, undefined])
+    expect(announced('claims_supported')).toEqual(['iss', 'sub', 'auth_time'])
+    const access = await world.token({ user: 'anne' })
+    for (const method of ['GET', 'POST']) {
+      const asked = { method, headers: { authorization: `Bearer ${access}` } }
+      expect((await fetch(`${world.issuer}/me`, asked)).status).toBe(404)
+    }
+  })
+
   test('endpoints that answer, and tell a stranger nothing', async () => {
     for (const member of [
       'token_endpoint',

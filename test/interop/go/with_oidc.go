@@ -69,7 +69,11 @@ func signIn(ctx context.Context, provider *oidc.Provider, config oauth2.Config) 
 	if identity.Nonce != nonce {
 		panic("another sign-in's")
 	}
-	say(values{"shows": "sign-in, ID token", "signed_in": identity.Subject, "scope": token.Extra("scope")})
+	_, err := provider.UserInfo(ctx, config.TokenSource(ctx, token))
+	say(values{
+		"shows": "sign-in, ID token", "signed_in": identity.Subject, "scope": token.Extra("scope"),
+		"user_info": err.Error(),
+	})
 	return token
 }
 
