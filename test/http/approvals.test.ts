@@ -226,7 +226,10 @@ describeBackends('/approvals for agents', (backend) => {
       expect(status).toBe(422)
       expect({ ...body, txn: '' }).toEqual({ ...answers[0]?.body, txn: '' })
     }
-    expect(answers[0]?.body['field']).toBe('authorization_details.0.offer')
+    expect(answers[0]?.body).toMatchObject({
+      field: 'authorization_details.0.offer',
+      detail: expect.stringMatching(/no longer: ask POST \/retrieve again/),
+    })
   })
 
   test.each([

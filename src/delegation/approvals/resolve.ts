@@ -41,7 +41,11 @@ export function createResolve({ findOffer, resolveCall }: ResolveDeps): Resolve 
     if (detail.type === 'document_access') {
       const offer = await findOffer(askerOf(principal), detail.offer)
       // The same for one of somebody else, one that is over, and one that never was.
-      if (offer === undefined) throw invalid('authorization_details.0.offer', 'There is no such offer.')
+      if (offer === undefined)
+        throw invalid(
+          'authorization_details.0.offer',
+          'There is no such offer, or no longer: ask POST /retrieve again, with the token that you have now.',
+        )
       const { id, documentIds, queryHmac } = offer
       return { kind: 'documents', scopes: [], offer: id, documentIds, queryHmac }
     }
