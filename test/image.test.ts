@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
-import { parse } from 'yaml'
 import { loadConfig, settings } from '../src/config.ts'
+import { composeFile, inContainer } from './e2e/production/compose-file.ts'
 
 const root = new URL('../', import.meta.url)
 const text = (path: string): string => readFileSync(new URL(path, root), 'utf8')
@@ -52,33 +52,10 @@ describe('the image', () => {
 })
 
 describe('docker-compose.yml', () => {
-  const { services } = parse(text('docker-compose.yml')) as {
-    readonly services: {
-      readonly remit: {
-        readonly env_file?: readonly { readonly path: string; readonly required: boolean }[]
-        readonly environment: Readonly<Record<string, unknown>>
-        readonly stop_grace_period?: string
-      }
-    }
-  }
+  const { remit } = composeFile().services
   test('gives what runs the ten seconds to hear of a stop, and more', () => {
-    expect(services.remit.stop_grace_period).toBe('30s')
+    expect(remit.stop_grace_period).toBe('30s')
   })
-
-  const { env_file: files, environment } = services.remit
-
-  /** What the container gets: of `.env`, and what the file says over it. */
-  function inContainer(dotenv: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
-    const said = Object.entries(environment).map(([name, value]): [string, string] => [
-      name,
-      String(value ?? '').replace(
-        /^\$\{(\w+):[-?](.*)\}$/,
-        (_, from: string, other: string) => dotenv[from] ?? other,
-      ),
-    ])
-    const passed = files?.some(({ path }) => path === '.env') === true ? dotenv : {}
-    return { ...passed, ...Object.fromEntries(said) }
-  }
 
   test('passes every setting of .env on, but where the container itself is meant', () => {
     const own = [
@@ -132,7 +109,7 @@ describe('docker-compose.yml', () => {
       const run = () => execFileSync('sh', ['-c', script], { encoding: 'utf8' })
       expect(run()).toBe('The secrets are made.\n')
       const made = held()
-      const named = Object.entries(environment).filter(([name]) => name.endsWith('_FILE'))
+      const named = Object.entries(remit.environment ?? {}).filter(([name]) => name.endsWith('_FILE'))
       expect(named.length).toBe(3)
       for (const [, path] of named)
         expect(made[String(path).replace('/run/secrets/', 'remit/')]?.length).toBeGreaterThan(31)

@@ -99,10 +99,18 @@ export async function remit(
   return { code, stdout: command.stdout(), stderr: command.stderr() }
 }
 
+/** A script of the shell, in the repository's folder. */
+export const startShell = (script: string, env: Readonly<Record<string, string>>): Running =>
+  run(['-euc', script], env, 'sh')
+
 /** Only the given settings: this shell's own would make another service of it. */
-function run(args: readonly string[], env: Readonly<Record<string, string>>): Running {
+function run(
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+  program: string = process.execPath,
+): Running {
   const { PATH = '', HOME = '' } = process.env
-  const child = spawn(process.execPath, [...args], {
+  const child = spawn(program, [...args], {
     cwd: root,
     env: { PATH, HOME, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],

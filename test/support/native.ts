@@ -8,6 +8,8 @@ export interface NativeServices {
   readonly databaseUrl: string | undefined
   /** A real OpenFGA server in which tests may create stores. */
   readonly openfga: { readonly url: string; readonly token: string } | undefined
+  /** The program of the OpenFGA server. */
+  readonly openfgaProgram: string | undefined
   /** A Keycloak server in which tests may make realms, by its administrator. */
   readonly keycloak: { readonly url: string; readonly user: string; readonly password: string } | undefined
   /** A Chromium's program. */
@@ -35,6 +37,12 @@ export const needsPostgres = needs(native.databaseUrl !== undefined, 'native Pos
 
 /** Options of a test or suite that needs a real OpenFGA server. */
 export const needsOpenfga = needs(native.openfga !== undefined, 'a real OpenFGA server (OPENFGA_TEST_URL)')
+
+/** Options of a test or suite that runs servers of OpenFGA of its own. */
+export const needsOpenfgaProgram = needs(
+  native.openfgaProgram !== undefined,
+  'the program of OpenFGA (OPENFGA_PATH)',
+)
 
 /** Options of a test or suite that needs a live Keycloak. */
 export const needsKeycloak = needs(native.keycloak !== undefined, 'a live Keycloak (KEYCLOAK_TEST_URL)')
@@ -82,7 +90,7 @@ export function needs(present: boolean, what: string): TestOptions {
 
 function readServices(env: NodeJS.ProcessEnv): NativeServices {
   const { TEST_DATABASE_URL, OPENFGA_TEST_URL, OPENFGA_TEST_TOKEN, EMBEDDINGS_MODEL_PATH, REMIT_SHARED } = env
-  const { CHROMIUM_PATH, MCP_PYTHON_PATH, INTEROP_PYTHON_PATH } = env
+  const { OPENFGA_PATH, CHROMIUM_PATH, MCP_PYTHON_PATH, INTEROP_PYTHON_PATH } = env
   const { INTEROP_JAVA_PATH, INTEROP_GO_PATH, INTEROP_LANGCHAIN_PATH } = env
   const { KEYCLOAK_TEST_URL, KEYCLOAK_TEST_USER, KEYCLOAK_TEST_PASSWORD } = env
   // A server without its token would fail every test with 401s: half a setting is a mistake, not an absence.
@@ -96,6 +104,7 @@ function readServices(env: NodeJS.ProcessEnv): NativeServices {
       OPENFGA_TEST_URL && OPENFGA_TEST_TOKEN
         ? { url: OPENFGA_TEST_URL, token: OPENFGA_TEST_TOKEN }
         : undefined,
+    openfgaProgram: OPENFGA_PATH || undefined,
     keycloak:
       KEYCLOAK_TEST_URL && KEYCLOAK_TEST_USER && KEYCLOAK_TEST_PASSWORD
         ? { url: KEYCLOAK_TEST_URL, user: KEYCLOAK_TEST_USER, password: KEYCLOAK_TEST_PASSWORD }
