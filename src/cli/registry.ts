@@ -69,7 +69,10 @@ export function addRegistryCommands(
     .action(async (given: string, { collection, prefix: prefixes }: ServiceFlags) => {
       const name = bare('service')(given)
       await admin.run('service_add', { name, collections: collection, prefixes })
-      terminal.say(`The service ${name} may write to ${collection.join(', ') || 'no collection'}.`)
+      const groups = `, and groups and organizations whose id begins with ${prefixes.join(' or ')}`
+      terminal.say(
+        `The service ${name} may write to ${collection.join(', ') || 'no collection'}${prefixes.length === 0 ? '' : groups}.`,
+      )
     })
   services
     .command('list')

@@ -36,15 +36,25 @@ test('a collection that is there needs no title, and keeps what is not named', a
     collection: 'diary',
     title: 'My diary',
     public_allowed: true,
+    organization: 'nosuchorg',
   })
   await run('collection', 'add', 'diary', '--no-public-allowed')
   expect((await run('collection', 'list')).stdout).toContain(
-    'diary\n  title: My diary\n  public allowed: false\n',
+    'diary\n  title: My diary\n  public allowed: false\n  organization: nosuchorg\n',
+  )
+  await run('collection', 'add', 'lone', '--title', 'Lone')
+  expect(await json('collection', 'list')).toContainEqual(
+    expect.objectContaining({ collection: 'lone', organization: null }),
   )
 })
 
 test('services and clients are listed', async () => {
   expect(await run('service', 'list')).toMatchObject({ code: 0, stdout: '', stderr: 'No services.\n' })
+  const directory = ['service', 'add', 'directory', '--prefix', 'acme/', '--prefix', 'eu/']
+  expect((await run(...directory)).stderr).toBe(
+    'The service directory may write to no collection, and groups and organizations whose id begins with acme/ or eu/.\n',
+  )
+  await run('service', 'remove', 'directory')
   await run('service', 'add', 'loader', '--collection', 'handbook')
   expect(await json('service', 'list')).toEqual([
     { service: 'loader', collections: ['handbook'], prefixes: [] },

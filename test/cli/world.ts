@@ -52,12 +52,18 @@ export async function openCommands() {
   const persons = createPersons({ trustedIssuers: [] })
   const administrators = createAdministrators({ sql: database, persons, clock: systemClock })
   const delegations = createDelegations({ database, fga, clock: systemClock, randomBytes })
-  const saveCollection: AdminDeps['saveCollection'] = async ({ id, title, publicAllowed }) => {
+  const saveCollection: AdminDeps['saveCollection'] = async ({ id, title, publicAllowed, organization }) => {
     await database.query(
       `insert into collections (id, title, public_allowed) values ($1, $2, $3)
        on conflict (id) do update set title = excluded.title, public_allowed = excluded.public_allowed`,
       [id, title, publicAllowed],
     )
+    const belongs = {
+      user: `organization:${organization}`,
+      relation: 'organization',
+      object: `collection:${id}`,
+    } as const
+    if (organization !== undefined) await fga.write({ writes: [belongs] })
   }
   await saveCollection({ id: 'handbook', title: 'Handbook', publicAllowed: false })
   await people.save({ key: 'anne', name: 'Anne' })

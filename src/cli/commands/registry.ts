@@ -33,13 +33,17 @@ export const registryCommands = {
       }
     },
   ),
-  collection_list: command(z.strictObject({}), async (_, { database }) => ({
-    collections: (await allCollections(database)).map(({ id: collection, title, publicAllowed }) => ({
-      collection,
-      title,
-      public_allowed: publicAllowed,
-    })),
-  })),
+  collection_list: command(z.strictObject({}), async (_, { database, fga }) => {
+    const collections: object[] = []
+    for (const { id: collection, title, publicAllowed } of await allCollections(database))
+      collections.push({
+        collection,
+        title,
+        public_allowed: publicAllowed,
+        organization: await organizationOf(fga, collection),
+      })
+    return { collections }
+  }),
   service_add: command(
     z.strictObject({ name: id, collections: z.array(id), prefixes: z.array(z.string().min(1)).default([]) }),
     async (service, { services }) => {
@@ -233,6 +237,13 @@ export const registryCommands = {
     return { agent }
   }),
 } as const satisfies Record<string, Command>
+
+/** What a collection is lent with as a whole; null: it is lent by its own name alone. */
+async function organizationOf(fga: Pick<Fga, 'read'>, collection: string): Promise<string | null> {
+  for await (const { user } of fga.read({ object: `collection:${collection}`, relation: 'organization' }))
+    return user.slice('organization:'.length)
+  return null
+}
 
 /** Whether OpenFGA holds anything about an organization. */
 async function isNamed(fga: Pick<Fga, 'read'>, organization: string): Promise<boolean> {
