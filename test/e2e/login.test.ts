@@ -94,21 +94,35 @@ async function walk(page: string): Promise<string[]> {
   return wrong
 }
 
-/** The commands of docs/your-own-documents.md for a service with a key of its own, as a shell runs them in the service's folder. */
-async function ingestOutsideTheDemo(): Promise<string> {
-  const root = fileURLToPath(new URL('../../', import.meta.url))
-  const page = readFileSync(join(root, 'docs/your-own-documents.md'), 'utf8')
-  const commands = /^## Outside the demo\n.*?^```sh\n(.*?)^```/ms.exec(page)?.[1] ?? 'exit 1'
-  const script = commands
+const root = fileURLToPath(new URL('../../', import.meta.url))
+
+/** The shell blocks of a page, from a heading on or all of them, with the programs of this tree. */
+function scriptOf(path: string, heading = /^(?=# )/): string {
+  const page = readFileSync(join(root, path), 'utf8')
+  const section = page.slice(page.search(heading))
+  const blocks = [...section.matchAll(/^```sh\n([\s\S]*?)^```$/gm)].map(([, block = '']) => block)
+  return (blocks.join('') || 'exit 1')
     .replaceAll('npm run -s example --', `'${process.execPath}' ${root}examples/run.ts`)
     .replaceAll('npm run -s remit --', `'${process.execPath}' ${root}src/cli/main.ts`)
+    .replaceAll('http://localhost:8787', settings.url)
+}
+
+/** As a shell runs it beside the service's folder. */
+const inFolder = (script: string, env: Readonly<Record<string, string>> = {}) =>
+  promisify(execFile)('bash', ['-ec', script], {
+    cwd: dirname(settings.home),
+    env: { ...settings.env, PATH: process.env['PATH'], ...env },
+  })
+
+/** The commands of docs/your-own-documents.md for a service with a key of its own. */
+async function ingestOutsideTheDemo(): Promise<string> {
   const folder = dirname(settings.home)
   mkdirSync(join(folder, 'folder'))
   writeFileSync(join(folder, 'folder/otter.md'), 'Saw an otter by the river.')
   for (const command of ['collection add diary --title Diary', 'service add scribe --collection diary'])
     await cli(...command.split(' '))
-  const env = { ...settings.env, PATH: process.env['PATH'], PUBLIC_URL: settings.url }
-  const { stderr } = await promisify(execFile)('bash', ['-ec', script], { cwd: folder, env })
+  const script = scriptOf('docs/your-own-documents.md', /^## Outside the demo$/m)
+  const { stderr } = await inFolder(script, { PUBLIC_URL: settings.url })
   expect(statSync(join(folder, 'scribe-app.key.json')).mode & 0o777).toBe(0o600)
   return stderr
 }
@@ -168,7 +182,7 @@ describe('a person of the demo at the command line', { timeout: slow }, () => {
     expect(service.stderr()).toBe('')
   })
 
-  test('is still known after a second start, whose passwords are the same; the documented ways by hand and with a service’s key work; logout ends it', async () => {
+  test('is still known after a second start, whose passwords are the same; the documented ways by hand, with a service’s key, and for people and groups work; logout ends it', async () => {
     const before = passwordOf('anne')
     await using service = startService(settings.env)
     await service.said(ready)
@@ -185,6 +199,14 @@ describe('a person of the demo at the command line', { timeout: slow }, () => {
     expect(commandsOf(page)).toHaveLength(6)
     expect(await walk(page)).toEqual([])
     expect(await ingestOutsideTheDemo()).toContain('1 document in diary, 0 failed, 0 skipped.')
+    const { stdout } = await inFolder(scriptOf('docs/people-and-groups.md'))
+    expect(stdout).toMatch(/^user:nora\n {2}roles: agents.write, security.read, security.write$/m)
+    expect(stdout).toMatch(/^group:acme\/staff {2}member of group:acme\/editors/m)
+    expect(stdout).toMatch(/^user:bob {2}member {2}until 2099-01-01T00:00:00Z$/m)
+    expect(stdout).not.toMatch(/^user:nora {2}member of/m)
+    expect(stdout).toMatch(
+      /^user:carol has can_read[\s\S]*^user:carol does not have can_read[\s\S]* ended 2099/m,
+    )
     expect((await cli('logout')).stderr).toContain('Signed out')
     expect((await search(token)).status).toBe(401)
     expect(await cli('whoami')).toMatchObject({ code: 1, stdout: '' })
