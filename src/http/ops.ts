@@ -2,7 +2,6 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import type { MiddlewareHandler } from 'hono'
 import { Hono } from 'hono'
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
-import type { Unsealed } from '../audit/seal/lag.ts'
 import type { IndexStatus } from '../authz/permission-index.ts'
 import { AppError } from '../kernel/errors.ts'
 import type { AppEnv } from './env.ts'
@@ -74,39 +73,6 @@ export function observeIndex(registry: Registry, status: () => IndexStatus): voi
     'remit_index_following',
     '1 while the replica follows OpenFGA; 0 while it builds or is broken.',
     (is) => (is.state === 'following' ? 1 : 0),
-  )
-}
-
-/** How much of the record no seal holds yet, read when it is asked for; both are NaN where the database does not say. */
-export function observeRecord(registry: Registry, unsealed: () => Promise<Unsealed | undefined>): void {
-  const nothing = { rows: Number.NaN, seconds: Number.NaN }
-  let reading: Promise<Unsealed> | undefined
-  // Both at once, from one look.
-  const read = (): Promise<Unsealed> => {
-    reading ??= unsealed()
-      .then(
-        (found) => found ?? nothing,
-        () => nothing,
-      )
-      .finally(() => {
-        reading = undefined
-      })
-    return reading
-  }
-  const gauge = (name: string, help: string, value: (read: Unsealed) => number) =>
-    new Gauge({
-      name,
-      help,
-      registers: [registry],
-      async collect() {
-        this.set(value(await read()))
-      },
-    })
-  gauge('remit_record_unsealed', 'Records that are not sealed yet; counted to 100,000.', ({ rows }) => rows)
-  gauge(
-    'remit_record_unsealed_seconds',
-    'Age of the oldest record that is not sealed yet.',
-    ({ seconds }) => seconds,
   )
 }
 

@@ -2,14 +2,9 @@ import { readFile } from 'node:fs/promises'
 import type { Config } from '../config.ts'
 import type { Embeddings } from '../embeddings.ts'
 import { hostsOf } from '../http/middleware/frame.ts'
-import {
-  createOps,
-  indexDetails,
-  type Metrics,
-  observeIndex,
-  observeRecord,
-  type Readiness,
-} from '../http/ops.ts'
+import { createOps, indexDetails, type Metrics, observeIndex, type Readiness } from '../http/ops.ts'
+import { observeRecord, observeStock, observeWhole } from '../http/stored-metrics.ts'
+import { readStock } from '../ingest/stock.ts'
 import { OperatorError } from '../kernel/operator-error.ts'
 import { within } from '../kernel/within.ts'
 import type { Database } from '../store/sql.ts'
@@ -19,7 +14,7 @@ import type { DelegationPart } from './delegation.ts'
 import type { Given } from './given.ts'
 import type { RecordKeeping } from './record.ts'
 
-export interface OperatorsDeps extends Pick<Given, 'config' | 'ground' | 'database'> {
+export interface OperatorsDeps extends Pick<Given, 'config' | 'ground' | 'database' | 'now'> {
   readonly metrics: Metrics
   readonly authz: Pick<Authz, 'active' | 'fga' | 'index' | 'matchesFile'>
   readonly delegation: Pick<DelegationPart, 'epoch' | 'isHeard' | 'isOpen'>
@@ -37,6 +32,12 @@ export async function openOperators(deps: OperatorsDeps): Promise<Operators> {
   const { active, fga, index, matchesFile } = deps.authz
   observeIndex(metrics.registry, () => index.status())
   observeRecord(metrics.registry, () => within(probeMsMax, keeping.unsealed(), undefined))
+  observeStock(metrics.registry, () => within(probeMsMax, readStock(database), undefined), deps.now)
+  const whole = () => ({
+    database: delegation.epoch.isSound || delegation.epoch.older === 'openfga',
+    openfga: delegation.epoch.older !== 'openfga',
+  })
+  observeWhole(metrics.registry, whole)
   const probe = () => Promise.all([answers(database), fga.isHealthy()])
   const readiness = async (): Promise<Readiness> => {
     const [databaseOk, openfgaOk] = await probe()
@@ -44,8 +45,8 @@ export async function openOperators(deps: OperatorsDeps): Promise<Operators> {
       ready: databaseOk && openfgaOk && delegation.isOpen(),
       details: {
         // False: `remit recover` has to be run.
-        database_whole: delegation.epoch.isSound || delegation.epoch.older === 'openfga',
-        openfga_whole: delegation.epoch.older !== 'openfga',
+        database_whole: whole().database,
+        openfga_whole: whole().openfga,
         // False: changes of who may act are not heard. It mends itself once the database answers again.
         changes_heard: delegation.isHeard(),
         database: databaseOk,

@@ -187,6 +187,9 @@ describe(
       await beside(({ query }) => query(`delete from index_tuples where object = 'document:early'`))
       await using _service = await running()
       expect(await ready()).toBe(503)
+      const told = await (await fetch(`${settings.opsUrl}/metrics`)).text()
+      expect(told).toMatch(/^remit_database_whole 0$/m)
+      expect(told).toMatch(/^remit_openfga_whole 1$/m)
       for (const bearer of [old, since, await bobs(), 'not.a.token'])
         expect(await found(bearer)).toEqual([503, undefined])
 

@@ -13,10 +13,15 @@ import { openWorld, type World } from '../support/world.ts'
 let faulty: FaultyOpenFga
 let storage: FaultyDatabase
 let world: World
+let moved = 0
 beforeAll(async () => {
   faulty = await startFaultyOpenFga()
   storage = faultyDatabase()
-  world = await openWorld({ openfga: faulty.wrap, database: storage.wrap })
+  world = await openWorld({
+    openfga: faulty.wrap,
+    database: storage.wrap,
+    now: () => Date.now() + moved,
+  })
 })
 afterEach(() => {
   faulty.set(undefined)
@@ -58,6 +63,38 @@ describe('/metrics', () => {
     storage.set(undefined)
     await world.service.record.seal()
     expect(await gauges()).toEqual([0, 0])
+  })
+
+  test('says what waits, what failed and what is there, a minute old at most, and that nothing is an older copy', async () => {
+    const gauges = async (...names: readonly string[]) => {
+      const text = await (await operators('/metrics')).text()
+      return names.map((name) => Number(new RegExp(`^remit_${name} (.*)$`, 'm').exec(text)?.[1]))
+    }
+    const stock = ['ingest_waiting', 'ingest_failed', 'documents', 'passages']
+    expect(await gauges('database_whole', 'openfga_whole')).toEqual([1, 1])
+    moved += 60_000
+    const [waiting, failed = 0, documents = 0, passages = 0] = await gauges(...stock)
+    expect(waiting).toBe(0)
+    await world.put({ godwit: { title: 'Godwit', text: 'A godwit.', access: { viewers: ['user:anne'] } } })
+    const token = await world.token({ service: 'loader' })
+    const unreadable = {
+      collection: 'handbook',
+      title: 'x',
+      content_base64: 'AAAA',
+      mime_type: 'application/pdf',
+      access: {},
+    }
+    await world.call('PUT', '/documents/broken', { token, body: unreadable, headers: { prefer: 'wait' } })
+    await world.database.query(`update jobs set total = total + 7 where id = (select min(id) from jobs)`)
+    expect(await gauges(...stock)).toEqual([waiting, failed, documents, passages])
+    moved += 60_000
+    expect(await gauges(...stock)).toEqual([7, failed + 1, documents + 1, passages + 1])
+    expect((await gauges('database_bytes'))[0]).toBeGreaterThan(1_000_000)
+    storage.set(/./)
+    moved += 60_000
+    expect(await gauges(...stock)).toEqual([Number.NaN, Number.NaN, Number.NaN, Number.NaN])
+    storage.set(undefined)
+    await world.database.query(`update jobs set total = total - 7 where id = (select min(id) from jobs)`)
   })
 
   const names = ['nightjar', 'wagtail', 'redstart']
