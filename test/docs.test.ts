@@ -1,4 +1,5 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { globSync, readdirSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { envExample } from '../scripts/env-example.ts'
 import { eventNames } from '../src/audit/events.ts'
@@ -44,6 +45,19 @@ test('docs/incident.md shows pictures that exist, small ones, and links to pages
   expect(pictures.length).toBeGreaterThan(2)
   expect(targets.filter((to) => !isThere(new URL(to, page)))).toEqual([])
   expect(pictures.filter((to) => readFileSync(new URL(to, page)).length > 150_000)).toEqual([])
+})
+
+test('docs/client-options.md shows every option of the client’s functions', () => {
+  const sources = globSync('packages/client/src/{service,tokens,tools}/*.ts', { cwd: fileURLToPath(root) })
+  const shown = text('docs/client-options.md')
+  const interfaces = sources.flatMap((file) => [
+    ...text(file).matchAll(/^export interface (\w+Options|ClientProof|Person)\b[^{]*\{\n(.*?)^\}/gms),
+  ])
+  const options = interfaces.flatMap(([, of = '', members = '']) =>
+    [...members.matchAll(/^ {2}readonly (\w+)\??:/gm)].map(([, name = '']) => [of, name]),
+  )
+  expect(options.length).toBeGreaterThan(40)
+  expect(options.filter(([, name]) => !new RegExp(`\\b${name}\\b`).test(shown))).toEqual([])
 })
 
 describe('a promise that points to its test', () => {
