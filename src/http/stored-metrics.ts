@@ -1,6 +1,7 @@
 import { Gauge, type Registry } from 'prom-client'
 import type { Unsealed } from '../audit/seal/lag.ts'
 import type { Stock } from '../ingest/stock.ts'
+import { within } from '../kernel/within.ts'
 
 /** Name, help, value. */
 type Told<T> = readonly [name: string, help: string, value: (read: T) => number]
@@ -17,19 +18,33 @@ export const observeRecord = (registry: Registry, unsealed: () => Promise<Unseal
   ])
 
 const stockMsMax = 60_000
+const countingMsMax = 2_000
 
-/** What is stored and what waits, counted at most once a minute; all NaN where the database does not say. */
+/**
+ * What is stored and what waits, counted at most once a minute and never twice at a time; all NaN where the database does not
+ * say so within two seconds.
+ */
 export function observeStock(
   registry: Registry,
   stock: () => Promise<Stock | undefined>,
   now: () => number,
 ): void {
   let held: { readonly stock: Stock; readonly at: number } | undefined
+  let counting: Promise<Stock | undefined> | undefined
+  const count = async (): Promise<Stock | undefined> => {
+    try {
+      const found = await stock()
+      held = found && { stock: found, at: now() }
+      return found
+    } finally {
+      counting = undefined
+    }
+  }
   const read = async (): Promise<Stock | undefined> => {
     if (held !== undefined && now() - held.at < stockMsMax) return held.stock
-    const found = await stock()
-    held = found && { stock: found, at: now() }
-    return found
+    // One that is late is not begun anew: a busy database would get one more at each look.
+    counting ??= count()
+    return within(countingMsMax, counting, undefined)
   }
   observeStored(registry, read, [
     ['remit_ingest_waiting', 'Documents accepted and not done yet.', ({ waiting }) => waiting],

@@ -32,7 +32,7 @@ export async function openOperators(deps: OperatorsDeps): Promise<Operators> {
   const { active, fga, index, matchesFile } = deps.authz
   observeIndex(metrics.registry, () => index.status())
   observeRecord(metrics.registry, () => within(probeMsMax, keeping.unsealed(), undefined))
-  observeStock(metrics.registry, () => within(probeMsMax, readStock(database), undefined), deps.now)
+  observeStock(metrics.registry, () => readStock(database), deps.now)
   const whole = () => ({
     database: delegation.epoch.isSound || delegation.epoch.older === 'openfga',
     openfga: delegation.epoch.older !== 'openfga',

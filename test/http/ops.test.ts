@@ -2,8 +2,11 @@ import { spawn } from 'node:child_process'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Registry } from 'prom-client'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { operator, record } from '../../src/audit/record.ts'
+import { observeStock } from '../../src/http/stored-metrics.ts'
+import type { Stock } from '../../src/ingest/stock.ts'
 import { listen } from '../../src/serve.ts'
 import { type FaultyDatabase, faultyDatabase } from '../security/faulty-database.ts'
 import { type FaultyOpenFga, startFaultyOpenFga } from '../security/faulty-openfga.ts'
@@ -95,6 +98,16 @@ describe('/metrics', () => {
     expect(await gauges(...stock)).toEqual([Number.NaN, Number.NaN, Number.NaN, Number.NaN])
     storage.set(undefined)
     await world.database.query(`update jobs set total = total - 7 where id = (select min(id) from jobs)`)
+  })
+
+  test('counts what is stored once at a time, however late the database is', async () => {
+    const registry = new Registry()
+    const begun: ((stock: Stock) => void)[] = []
+    observeStock(registry, () => new Promise((resolve) => begun.push(resolve)), Date.now)
+    const documents = async () => Number(/^remit_documents (.*)$/m.exec(await registry.metrics())?.[1])
+    expect([await documents(), await documents(), begun.length]).toEqual([Number.NaN, Number.NaN, 1])
+    begun[0]?.({ waiting: 0, failed: 0, documents: 5, passages: 9, databaseBytes: 1 })
+    expect([await documents(), begun.length]).toEqual([5, 1])
   })
 
   const names = ['nightjar', 'wagtail', 'redstart']
