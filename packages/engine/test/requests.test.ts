@@ -127,6 +127,20 @@ describe.each(targets)('%s', (_, make) => {
   })
 
   here.each([
+    ['changes', '1', 200],
+    ['changes', '100', 200],
+    ['changes', '0', 'validation_error'],
+    ['changes', '101', 'page_size_invalid'],
+    ['changes', '2147483648', 'validation_error'],
+    ['authorization-models', '0', 'page_size_invalid'],
+    ['authorization-models', '2147483648', 'validation_error'],
+    ['authorization-models', '1.5', 'validation_error'],
+  ])('takes a page of %s of size %s with %s', async (path, size, expected) => {
+    const answer = await call('GET', `${await open()}/${path}?page_size=${size}`)
+    expect(answer.status === 200 ? 200 : answer.body['code'], answer.text).toBe(expected)
+  })
+
+  here.each([
     ['2020-01-01T1:00:00Z', true],
     ['2020-01-01T00:00:00-24:60', false],
     ['2020-01-01T00:00:00+24:00', true],

@@ -68,11 +68,16 @@ export function modelIdOf(body: JsonObject, message: string): string | undefined
   return id === '' ? undefined : match(id, ulidPattern, `${message}.AuthorizationModelId`)
 }
 
+const int32Max = 2 ** 31 - 1
+
 export function pageSizeOf(value: Json | string | null | undefined, message: string): number {
   if (value === undefined || value === null) return 50
   const size = typeof value === 'string' && /^-?\d+$/.test(value) ? Number(value) : value
-  if (typeof size !== 'number' || !Number.isInteger(size))
+  if (typeof size !== 'number' || !Number.isInteger(size) || Math.abs(size) > int32Max)
     throw invalidRequest(`invalid value for int32 field value: ${JSON.stringify(value)}`)
+  // The most is the server's own setting here, and has another code than the least.
+  if (size < 1 && message === 'ReadChangesRequest')
+    throw invalidRequest(`invalid ${message}.PageSize: value must be greater than or equal to 1`)
   if (size < 1 || size > 100)
     throw new FgaError(
       'page_size_invalid',
