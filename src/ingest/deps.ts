@@ -38,8 +38,11 @@ export interface Content {
   readonly source: string
 }
 
-/** Parses and chunks. Throws {@link UnreadableError} for what no other try can read. */
-export type Prepare = (content: Content) => Promise<Prepared>
+/**
+ * Parses and chunks. Throws {@link UnreadableError} for what no other try can read, and the signal's reason once it fires:
+ * then nothing of it is read any more.
+ */
+export type Prepare = (content: Content, signal?: AbortSignal) => Promise<Prepared>
 
 /** The content itself is at fault: its job item fails with this code, and it is not tried again. */
 export class UnreadableError extends Error {

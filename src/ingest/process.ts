@@ -1,6 +1,6 @@
 import type { AppError } from '../kernel/errors.ts'
 import { documentObject } from '../kernel/ids.ts'
-import { type IngestContext, type Prepared, UnreadableError } from './deps.ts'
+import { type IngestContext, UnreadableError } from './deps.ts'
 import { readDocuments } from './facts.ts'
 import { reasonOf } from './failures.ts'
 import { finishItem } from './job-store.ts'
@@ -111,11 +111,7 @@ async function prepareAndStage(
   // Superseded meanwhile: the publish step finds the same.
   if (row === undefined) return undefined
   const { title, mimeType, source } = revision
-  // A thread hears of no signal: who shuts down must not be killed while he waits for it.
-  const prepared: Prepared = await Promise.race([
-    prepare({ mimeType, title, source, bytes: row.content }),
-    rejectedBy(signal),
-  ])
+  const prepared = await prepare({ mimeType, title, source, bytes: row.content }, signal)
   await step('prepared', revision.id)
   const texts = prepared.chunks.map(({ embedText }) => embedText)
   const tokens = new Map(prepared.chunks.map((chunk) => [chunk.embedText, chunk.tokens]))
@@ -126,14 +122,6 @@ async function prepareAndStage(
   await stage(database, revision, prepared, vectors)
   await step('staged', revision.id)
 }
-
-/** Never resolves; rejects with the signal's reason once it fires. */
-const rejectedBy = (signal: AbortSignal): Promise<never> =>
-  new Promise((_, reject) => {
-    const abort = () => reject(signal.reason)
-    if (signal.aborted) abort()
-    else signal.addEventListener('abort', abort, { once: true })
-  })
 
 /** Ends the item of a revision that a newer one overtook, and drops what is left of it. */
 async function supersede(

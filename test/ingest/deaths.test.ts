@@ -1,4 +1,8 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Prepared } from '../../src/ingest/deps.ts'
 import { ThreadError } from '../../src/ingest/parse/parsed.ts'
 import { type IngestWorld, openIngestWorld } from './world.ts'
 
@@ -13,6 +17,21 @@ describe('a document that is being taken in', () => {
     world.database.query<{ deaths: number; deaths_alone: number }>(
       'select deaths, deaths_alone from revisions',
     )
+
+  test('is held in memory no longer once it is in', async () => {
+    const prepared: WeakRef<Prepared>[] = []
+    world.onPrepared = (one) => void prepared.push(new WeakRef(one))
+    for (const id of ['first', 'second', 'third']) await world.putDone({ id })
+    setFlagsFromString('--expose-gc')
+    const collect: () => void = runInNewContext('gc')
+    const held = () => prepared.map((one) => one.deref()?.text)
+    // What the queue's own last step holds goes a moment later.
+    for (let round = 0; round < 10 && held().some((text) => text !== undefined); round++) {
+      await pause(100)
+      collect()
+    }
+    expect(held()).toEqual([undefined, undefined, undefined])
+  }, 60_000)
 
   test('while the database goes away, again and again, is not taken for one that ends the process', async () => {
     let outages = 0
@@ -48,9 +67,9 @@ describe('a document that is being taken in', () => {
 
   test('when the service stops is let go at once, and none of it counts as a death', async () => {
     const reading = Promise.withResolvers<void>()
-    world.onRead = () => {
+    world.onRead = async (signal) => {
       reading.resolve()
-      return new Promise(() => undefined)
+      await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
     }
     const jobId = await world.put({ id: 'slow' })
     await reading.promise

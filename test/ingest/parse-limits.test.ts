@@ -2,6 +2,7 @@ import { Worker } from 'node:worker_threads'
 import { expect, test } from 'vitest'
 import { mimeTypes, type ParseLimits } from '../../src/ingest/parse/parsed.ts'
 import { createParser, type Parser } from '../../src/ingest/parse/parser.ts'
+import type { ParseReply } from '../../src/ingest/parse/worker.ts'
 import { writeZip } from '../../src/kernel/zip.ts'
 import { pdf, pdfPage } from '../support/pdf.ts'
 import { deflated, wordDocument } from '../support/zip.ts'
@@ -135,6 +136,35 @@ test('a thread is left for others by the slow documents of one service, and the 
   await Promise.all([read('a', slow), read('a', quick), read('b', quick), read('c', quick)])
   expect(ended).toEqual(['b', 'c', 'no a', 'a'])
 })
+
+test('reads no further what nobody waits for any more, and begins nothing of it', async () => {
+  const replies: unknown[] = []
+  await using parser = createParser({
+    cutting: { counting: { kind: 'estimate', of: 'characters', perToken: 4, marks: 0 }, tokensMax: 256 },
+    startWorker: (script, options) => {
+      // The first gets ready, and reads for ever.
+      const thread =
+        replies.length === 0
+          ? new Worker(`${ready}; parentPort.on('message', () => undefined)`, { ...options, eval: true })
+          : new Worker(script, options)
+      thread.on('message', (reply: ParseReply) => replies.push('id' in reply ? reply.id : 'ready'))
+      return thread
+    },
+  })
+  const content = { mimeType: mimeTypes.plain, bytes: Buffer.from('x'), title: '', source: 'a' }
+  const [reading, waiting] = [new AbortController(), new AbortController()]
+  const read = parser.prepare(content, reading.signal)
+  const waits = parser.prepare(content, waiting.signal)
+  const behind = parser.prepare(content)
+  await expect.poll(() => replies).toEqual(['ready'])
+  waiting.abort(new Error('taken up elsewhere'))
+  await expect(waits).rejects.toThrow('taken up elsewhere')
+  reading.abort(new Error('taken up elsewhere'))
+  await expect(read).rejects.toThrow('taken up elsewhere')
+  expect((await behind).text).toBe('x')
+  expect(replies).toEqual(['ready', 'ready', 3])
+})
+const ready = `const { parentPort } = require('node:worker_threads'); parentPort.postMessage({ ready: true })`
 
 test('refuses a document that fills the heap, and reads on', async () => {
   await withParser({ memoryBytesMax: 48 * MIB }, async (parser) => {

@@ -8,7 +8,7 @@ import type { Fga, Tuple } from '../../src/authz/fga.ts'
 import type { FgaApi } from '../../src/authz/fga-api.ts'
 import { deployModel } from '../../src/authz/model/deploy.ts'
 import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
-import type { Step, Writer } from '../../src/ingest/deps.ts'
+import type { Prepared, Step, Writer } from '../../src/ingest/deps.ts'
 import { createIngest, type Ingest } from '../../src/ingest/ingest.ts'
 import type { JobView } from '../../src/ingest/job-store.ts'
 import { supportedMimeTypes } from '../../src/ingest/parse/parsed.ts'
@@ -33,8 +33,10 @@ export interface IngestWorld extends AsyncDisposable {
   readonly logged: { readonly event: string; readonly fields?: object }[]
   /** Called at every step; set it to look or to crash. */
   onStep: StepHook
-  /** Called before the parser is; a throw there is its own. */
-  onRead: () => Promise<void>
+  /** Called before the parser is, with the signal that it gets; a throw there is its own. */
+  onRead: (signal: AbortSignal) => Promise<void>
+  /** Told what came of a document's content, as ingestion gets it. */
+  onPrepared: (prepared: Prepared) => void
   /** Whether ingestion finds the database away at this statement; `transaction` where one begins. */
   isAway: (statement: string) => boolean
   /** Called before each Write to OpenFGA. */
@@ -143,9 +145,11 @@ export async function openIngestWorld(
         onError: () => undefined,
       }),
       embed: (texts, options) => embedder.embedPassages(texts, options),
-      prepare: async (content) => {
-        await world.onRead()
-        return prepare(content)
+      prepare: async (content, signal = new AbortController().signal) => {
+        await world.onRead(signal)
+        const prepared = await prepare(content, signal)
+        world.onPrepared(prepared)
+        return prepared
       },
       mimeTypes: new Set(supportedMimeTypes),
       clock: { now: Date.now },
@@ -162,7 +166,8 @@ export async function openIngestWorld(
     ingest: open(),
     logged,
     onStep: (async () => undefined) as StepHook,
-    onRead: async (): Promise<void> => undefined,
+    onRead: async (_signal: AbortSignal): Promise<void> => undefined,
+    onPrepared: (_prepared: Prepared): void => undefined,
     isAway: (_statement: string): boolean => false,
     onWrite: (): void => undefined,
     onPart: (): void => undefined,

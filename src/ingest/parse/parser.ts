@@ -17,14 +17,16 @@ import type { Cutting, ParseRequest } from './worker.ts'
 export interface Parser extends AsyncDisposable {
   /** Text and blocks of a document; throws `ParseError` for one that is not taken, `ThreadError` where none can be read now. */
   parse(input: ParseInput): Promise<Parsed>
-  /** The same, cut into passages. */
-  prepare(input: Content): Promise<Prepared>
+  /** The same, cut into passages. Ends at once with the signal's reason when it fires, and so does the reading. */
+  prepare(input: Content, signal?: AbortSignal): Promise<Prepared>
 }
 
 interface Task {
   readonly request: ParseRequest
   /** Whose document it is. */
   readonly source: string
+  /** That reads it. Undefined while it waits. */
+  thread: ParseThread | undefined
   readonly resolve: (reply: Read) => void
   readonly reject: (reason: unknown) => void
 }
@@ -76,6 +78,7 @@ export function createParser({
   }
 
   async function read(thread: ParseThread, task: Task): Promise<void> {
+    task.thread = thread
     try {
       task.resolve(await thread.read(task.request))
     } catch (error) {
@@ -86,18 +89,35 @@ export function createParser({
     pump()
   }
 
-  function ask({ mimeType, bytes }: ParseInput, content?: Content): Promise<Read> {
-    return new Promise<Read>((resolve, reject) => {
-      if (closed) throw new Error('The parser is closed.')
-      // Said here already, so that a wrong type never starts a thread.
-      formatOf(mimeType)
-      if (bytes.length > limits.bytesMax) {
-        throw new ParseError('too_large', `The document has more than ${limits.bytesMax} bytes.`)
-      }
-      const request = { id: ++counter, mimeType, bytes, ...(content && { title: content.title }) }
-      waiting.push({ request, source: content?.source ?? '', resolve, reject })
-      pump()
-    })
+  async function ask(
+    { mimeType, bytes }: ParseInput,
+    content?: Content,
+    signal?: AbortSignal,
+  ): Promise<Read> {
+    if (closed) throw new Error('The parser is closed.')
+    signal?.throwIfAborted()
+    // Said here already, so that a wrong type never starts a thread.
+    formatOf(mimeType)
+    if (bytes.length > limits.bytesMax) {
+      throw new ParseError('too_large', `The document has more than ${limits.bytesMax} bytes.`)
+    }
+    const { promise, resolve, reject } = Promise.withResolvers<Read>()
+    const request = { id: ++counter, mimeType, bytes, ...(content && { title: content.title }) }
+    const task: Task = { request, source: content?.source ?? '', thread: undefined, resolve, reject }
+    const leave = (): void => {
+      if (task.thread !== undefined) return task.thread.end(signal?.reason)
+      waiting.splice(waiting.indexOf(task), 1)
+      reject(signal?.reason)
+    }
+    signal?.addEventListener('abort', leave, { once: true })
+    waiting.push(task)
+    pump()
+    try {
+      return await promise
+    } finally {
+      // A signal that stays is held as long as somebody listens, and with it what was read.
+      signal?.removeEventListener('abort', leave)
+    }
   }
 
   return {
@@ -106,8 +126,8 @@ export function createParser({
       if ('parsed' in reply) return reply.parsed
       throw new Error('The document was cut, which nobody asked for.')
     },
-    async prepare(content) {
-      const reply = await ask(content, content)
+    async prepare(content, signal) {
+      const reply = await ask(content, content, signal)
       if ('prepared' in reply) return reply.prepared
       throw new Error('The parser was not told how to cut.')
     },

@@ -14,6 +14,8 @@ export interface ParseThread extends AsyncDisposable {
    * document is at fault.
    */
   read(request: ParseRequest): Promise<Read>
+  /** Ends the reading with this reason, and the thread with it. Nothing where none is under way. */
+  end(reason: unknown): void
 }
 
 /** Starts the thread. Throws where the system has none to give. */
@@ -150,6 +152,9 @@ export function createThread(
         worker.ref()
         if (isReady) give(running, worker)
       }),
+    end(reason) {
+      if (running !== undefined && worker !== undefined) stop(worker, reason)
+    },
     async [Symbol.asyncDispose]() {
       const last = worker
       worker = undefined
