@@ -1,7 +1,11 @@
-/** What the process of the service and that of its clients say to each other. */
+import type { TokenOptions } from '../../test/support/issuer.ts'
+
+/** What the process of the service says to that of its clients. */
 export type Told =
   | { readonly kind: 'ready'; readonly url: string; readonly backend: string }
   | { readonly kind: 'token'; readonly id: number; readonly token: string }
+  /** Megabytes that live in the main thread while nobody asks and no document is under way; undefined where one still is. */
+  | { readonly kind: 'rest'; readonly live: number | undefined }
   | {
       readonly kind: 'state'
       /** Of the whole process. */
@@ -10,6 +14,10 @@ export type Told =
       readonly live?: number
       readonly delayMs: number
     }
+
+export type Asked =
+  | { readonly kind: 'token'; readonly id: number; readonly options: TokenOptions }
+  | { readonly kind: 'rest' }
 
 export const documents = 200
 export const collection = 'shelf'
