@@ -49,6 +49,8 @@ export interface WirePlan {
   readonly approved_by: readonly string[]
   readonly approvers_needed: number
   readonly reasons: readonly { readonly by: string; readonly reason: string }[]
+  /** Why nobody can confirm it any more. */
+  readonly outdated?: string
   readonly tests: WireTests
   readonly complete: boolean
   readonly people: number
@@ -101,6 +103,9 @@ export function planToText(plan: WirePlan, { allOfEngine = false } = {}): string
     `Plan ${plan.plan_id} by ${plan.planner}, ${isOpen ? `until ${plan.expires_at}` : 'which came into force'}`,
     `  from model ${plan.base_model} to the text with sha256 ${plan.digest}`,
     `  tried on ${counted(watermark.tuples, 'tuple')} read to ${watermark.read_to}: ${counted(people, 'person', 'people')} and anyone, ${counted(documents, 'document')}, ${counted(delegations, 'delegation')}`,
+    ...(plan.outdated === undefined
+      ? []
+      : [`OUTDATED, nobody can confirm it: ${plan.outdated} Make a new plan.`]),
     ...(plan.complete ? [] : ['NOT COMPLETE: somebody who is not named here could gain something.']),
     ...listed('REFUSED, this model cannot come into force:', plan.refusals.map(findingToText)),
     ...testsToText(plan.tests),

@@ -66,6 +66,8 @@ test('a plan that nobody gains by says so in a line, and of the coming engine in
 }, 60_000)
 
 test('a plan says who gains, two people apply it, and it is taken back', async () => {
+  const stale = await plan(unblocked)
+  expect((await model('dan', 'show', stale.id)).stdout).not.toContain('OUTDATED')
   const made = await plan(unblocked)
   expect(made).toMatchObject({ code: 0, stderr: expect.stringContaining(`model apply ${made.id}`) })
   expect(made.stderr).toContain('--reason WHY')
@@ -126,6 +128,12 @@ test('a plan says who gains, two people apply it, and it is taken back', async (
   const [, first_id = ''] = /Z (\S+) \S+ by a start$/m.exec(shown) ?? []
   expect((await model('dan', 'show', first_id)).stderr).toContain('there is no plan of it')
   expect((await model('dan', 'show', 'other')).stderr).toContain('No model other was ever in force.')
+
+  // Made before it, from another model.
+  expect((await model('dan', 'show', stale.id)).stdout).toContain(
+    'OUTDATED, nobody can confirm it: Another model is in force than the one it was made from. Make a new plan.\n',
+  )
+  expect(brought).not.toContain('OUTDATED')
 
   const back = await model('dan', 'rollback')
   expect(back.code).toBe(0)

@@ -136,6 +136,37 @@ describe('a change of the model, in the console', needsChromium, () => {
     )
   })
 
+  test('plans a changed allow-list, and shows whom it lets write and what changes in it', async () => {
+    await using handset = await world.open(phone)
+    const { page } = handset
+    await handset.signIn('dan', '/console/model')
+    const planning = page.getByRole('button', { name: 'Plan this change' })
+    expect(await planning.isDisabled()).toBe(true)
+    await page.getByText('Who may write which tuples: the allow-list').click()
+    const list = page.getByLabel('The allow-list')
+    const current = await list.inputValue()
+    await list.fill('schema: [')
+    await planning.click()
+    await page
+      .getByText(/allow_list/)
+      .first()
+      .waitFor()
+    await list.fill(current.replace('delete: writer }', 'delete: administrator }'))
+    expect(await handset.findings('phone-allow-list')).toEqual([])
+    await planning.click()
+    await page.getByText('Administrators may now delete it for user.').waitFor({ timeout: 60_000 })
+    await page.getByText('+    owner: { subjects: [user], write: writer, delete: administrator }').waitFor()
+    const read = await page.getByRole('main').innerText()
+    expect(read).toMatch(
+      /Tests[\s\S]*What it would do[\s\S]*Warnings[\s\S]*What changes in the text\s+Nothing\.\s+What changes in the allow-list\s+@/,
+    )
+    // Not of this change: folded.
+    expect(read).toContain('Not of this change: 8 ways')
+    expect(await page.getByText('Under the model in force, too').isVisible()).toBe(false)
+    expect(await handset.findings('phone-allow-list-plan')).toEqual([])
+    expect(handset.said.filter((text) => !text.includes('422'))).toEqual([])
+  }, 120_000)
+
   test('runs nothing of what stands in a model', async () => {
     const { page } = browser
     expect(await page.getByText(`+    ${hostile}`).count()).toBe(1)

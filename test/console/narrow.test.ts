@@ -84,7 +84,10 @@ describe('on a small screen, with the longest titles and ids', needsChromium, ()
     const model = readFileSync(new URL('../../model.fga', import.meta.url), 'utf8')
     const planned = await world.call('POST', '/model/plan', {
       token: await world.token({ user: 'anne' }),
-      body: { model: model.replace(/define can_read: .*/, 'define can_read: viewer') },
+      body: {
+        model: model.replace(/define can_read: .*/, 'define can_read: viewer'),
+        allow_list: `# ${longWord}\n${readFileSync(new URL('../../model.allow-list.yaml', import.meta.url), 'utf8')}`,
+      },
     })
     plan = ((await planned.json()) as { plan: { plan_id: string } }).plan.plan_id
     await service.index.catchUp()

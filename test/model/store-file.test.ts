@@ -41,6 +41,13 @@ const check = '    check:\n      - { user: user:anne, object: document:a, assert
 const tests = `tests:\n  - name: one\n${check}`
 
 describe('a store file', () => {
+  test('in whose place a model is named says what it takes', async () => {
+    await put({ 'model.fga': dsl })
+    await expect(readStoreFile(join(folder, 'model.fga'))).rejects.toThrow(
+      'model.fga is a model: name a store file (.fga.yaml), which says what the model must answer',
+    )
+  })
+
   test.each([
     ['at the top', 'name: Remit\n', 'name: Remit\nfixed_clock: now\n', 'fixed_clock'],
     [

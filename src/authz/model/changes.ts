@@ -43,6 +43,8 @@ export interface ModelChanges {
   apply(who: Who, planId: string, reason?: string, signal?: AbortSignal): Promise<Applied>
   /** How many different people have to confirm it. */
   approversOf(plan: Plan): number
+  /** Why nobody can confirm it any more; undefined: it still counts, or is in force. */
+  outdatedOf(plan: Plan): string | undefined
   /** A plan as whoever confirms it reads it: with its texts, and what those change in today's. Throws `not_found`. */
   read(planId: string): Promise<{
     readonly plan: Plan
@@ -161,6 +163,7 @@ export function createModelChanges(deps: ModelChangesDeps): ModelChanges {
         return apply(who, planId, reason)
       }),
     approversOf: (plan) => neededFor(deps, plan),
+    outdatedOf: (plan) => (plan.state === 'active' ? undefined : outdatedBy(plan, active.current.id, now())),
     async read(planId) {
       const plan = await readPlan(database, planId)
       const base = plan && (await readVersion(database, plan.baseModel))
@@ -182,10 +185,16 @@ export function createModelChanges(deps: ModelChangesDeps): ModelChanges {
   }
 }
 
-function assertOpen({ state, baseModel, expiresAt }: Plan, current: string, now: number): void {
-  if (state === 'active') throw new AppError('conflict', { public: 'This plan is in force already.' })
-  if (expiresAt.getTime() <= now) throw outdated('The plan is older than 24 hours.')
-  if (baseModel !== current) throw outdated('Another model is in force than the one it was made from.')
+function assertOpen(plan: Plan, current: string, now: number): void {
+  if (plan.state === 'active') throw new AppError('conflict', { public: 'This plan is in force already.' })
+  const reason = outdatedBy(plan, current, now)
+  if (reason !== undefined) throw outdated(reason)
+}
+
+function outdatedBy({ baseModel, expiresAt }: Plan, current: string, now: number): string | undefined {
+  if (expiresAt.getTime() <= now) return 'The plan is older than 24 hours.'
+  if (baseModel !== current) return 'Another model is in force than the one it was made from.'
+  return undefined
 }
 
 function assertApplicable({ report: { refusals, complete } }: Plan): void {

@@ -64,6 +64,10 @@ export class StoreFileError extends Error {
  * the pen. Throws StoreFileError; ModelSyntaxError for the model's text.
  */
 export async function readStoreFile(path: string): Promise<StoreFile> {
+  if (/\.fga$/i.test(path))
+    throw new StoreFileError(
+      `${basename(path)} is a model: name a store file (.fga.yaml), which says what the model must answer`,
+    )
   const content = parseStore(await readFile(path, 'utf8'), basename(path))
   const files = inFolderOf(path)
   const common = [...content.tuples, ...(await tuplesIn(files, content.tuple_file, content.tuple_files))]

@@ -52,6 +52,7 @@ export const plan = z
     reasons: z
       .array(z.strictObject({ by: z.string(), reason: z.string() }))
       .openapi({ description: 'Why they confirmed it although tests failed' }),
+    outdated: z.string().optional().openapi({ description: 'Why nobody can confirm it any more' }),
     tests,
     complete: z.boolean(),
     people: z.int(),
@@ -101,10 +102,11 @@ export const openPlan = z
   })
   .openapi('ModelPlanOpen')
 
-/** `approversNeeded`: of {@link ModelChanges.approversOf}. */
+/** Both are the words of {@link ModelChanges}: `approversOf`, `outdatedOf`. */
 export function planToWire(
   { id, state, planner, baseModel, digest, expiresAt, approvedBy, reasons, tests: ran, report }: Plan,
   approversNeeded: number,
+  outdated: string | undefined,
 ): z.output<typeof plan> {
   const { complete, people, documents, delegations, unanswered, watermark, changes, invalidTuples } = report
   return {
@@ -117,6 +119,7 @@ export function planToWire(
     approved_by: [...approvedBy],
     approvers_needed: approversNeeded,
     reasons: [...reasons],
+    ...(outdated !== undefined && { outdated }),
     tests: testsToWire(ran),
     complete,
     people,

@@ -170,7 +170,7 @@ export function modelRoutes({
     responses: { 200: json('The model', shown), ...problems() },
   })
 
-  const wire = (made: Plan) => planToWire(made, models.approversOf(made))
+  const wire = (made: Plan) => planToWire(made, models.approversOf(made), models.outdatedOf(made))
 
   return createRouter()
     .openapi(planRoute, async (c) => {

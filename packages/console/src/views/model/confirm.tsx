@@ -64,7 +64,7 @@ export function Confirm(props: { readonly plan: Plan; readonly onConfirmed: () =
           <button
             type="submit"
             class={hold ? 'main wakes' : 'bad wakes'}
-            disabled={isSending || plan.refusals.length > 0 || !plan.complete}
+            disabled={isSending || plan.refusals.length > 0 || !plan.complete || plan.outdated !== undefined}
           >
             {isSending ? 'Confirming …' : hold ? 'Confirm this change' : 'Confirm despite the tests'}
           </button>

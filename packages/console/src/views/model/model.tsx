@@ -45,7 +45,7 @@ function Model() {
             {shown.model === null ? (
               <p>Of the model in force no text was kept: a plan is made by the command line.</p>
             ) : (
-              <Workbench text={shown.model} />
+              <Workbench text={shown.model} allowList={shown.allow_list ?? ''} />
             )}
             <History shown={shown} />
           </>
@@ -70,8 +70,11 @@ function InForce({ shown: { model_id, history, matches_file } }: { readonly show
         )}
         {now !== undefined && now.activated_by.length > 0 && `, by ${now.activated_by.join(' and ')}`}
       </dd>
-      <dt>model.fga</dt>
-      <dd>{matches_file ? 'is the deployed model' : 'differs from the deployed model'}</dd>
+      <dt>Files</dt>
+      <dd>
+        model.fga with model.allow-list.yaml{' '}
+        {matches_file ? 'is the deployed version' : 'differs from the deployed version'}
+      </dd>
     </dl>
   )
 }
@@ -107,9 +110,10 @@ function OpenPlans() {
 const waitMs = 400
 const clean: Checked = { problems: [], refusals: [], warnings: [] }
 
-function Workbench({ text }: { readonly text: string }) {
+function Workbench({ text, allowList }: { readonly text: string; readonly allowList: string }) {
   const { api } = useConsole()
   const [draft, setDraft] = useState(text)
+  const [list, setList] = useState(allowList)
   const [checked, setChecked] = useState<Checked & { readonly of: string }>({ ...clean, of: text })
   const [lookAt, setLookAt] = useState<TextProblem>()
   const [tests, setTests] = useState('')
@@ -153,7 +157,11 @@ function Workbench({ text }: { readonly text: string }) {
     })
   const plan = () =>
     during('planning', async () => {
-      const { plan: made } = await api.post<{ readonly plan: Plan }>('/model/plan', { model: draft })
+      const { plan: made } = await api.post<{ readonly plan: Plan }>('/model/plan', {
+        // Left out, the one is today's and the other what of today's fits.
+        ...(draft !== text && { model: draft }),
+        ...(list !== allowList && { allow_list: list }),
+      })
       go(planPath(made.plan_id))
     })
 
@@ -164,8 +172,8 @@ function Workbench({ text }: { readonly text: string }) {
     <section aria-labelledby="change">
       <h2 id="change">Change it</h2>
       <p class="soft">
-        Editing changes nothing. Plan a change to see which tests fail and who gains and loses access; it
-        applies once enough people confirm it.
+        Editing changes nothing. Plan a change to see which tests fail, who gains and loses access and who may
+        write what; it applies once enough people confirm it.
       </p>
       <ModelEditor text={text} problems={checked.problems} lookAt={lookAt} onChange={setDraft} />
       <div role="status" class="checked">
@@ -189,6 +197,18 @@ function Workbench({ text }: { readonly text: string }) {
       <Findings title="Blocked" kind="problem" found={checked.refusals} />
       <Findings title="Warnings" kind="note" found={checked.warnings} />
       <details class="more">
+        <summary>Who may write which tuples: the allow-list</summary>
+        <label>
+          The allow-list <small class="soft">model.allow-list.yaml: a row for each relation</small>
+          <textarea
+            rows={20}
+            spellcheck={false}
+            value={list}
+            onInput={({ currentTarget }) => setList(currentTarget.value)}
+          />
+        </label>
+      </details>
+      <details class="more">
         <summary>A truth table of your own</summary>
         <label>
           Tests <small class="soft">a store file (.fga.yaml); left empty: those of model.fga</small>
@@ -207,7 +227,7 @@ function Workbench({ text }: { readonly text: string }) {
         <button
           type="button"
           class={isRed ? undefined : 'main'}
-          disabled={isWrong || isUnsure || draft === text || doing !== undefined}
+          disabled={isWrong || isUnsure || (draft === text && list === allowList) || doing !== undefined}
           onClick={() => void plan()}
         >
           {doing === 'planning' ? 'Planning …' : 'Plan this change'}

@@ -17,6 +17,7 @@ import './model.css'
 interface Read {
   readonly plan: Plan
   readonly diff: string
+  readonly allow_list_diff: string
 }
 
 const readPlan = (api: Api, id: string, signal?: AbortSignal): Promise<Read> =>
@@ -36,20 +37,28 @@ export function OnePlan({ id }: { readonly id: string }) {
         <Link to="/model">To the model</Link>
       </p>
       <Asked answer={answer} what="the plan">
-        {({ plan, diff }) => (
+        {({ plan, diff, allow_list_diff: listDiff }) => (
           <>
             <Facts plan={plan} />
+            {plan.outdated !== undefined && (
+              <p class="problem">Nobody can confirm it any more. {plan.outdated} Make a new plan.</p>
+            )}
             <Findings title="Blocked" kind="problem" found={plan.refusals} />
             <h2>Tests</h2>
             <TestsOfPlan tests={plan.tests} />
             <h2>{plan.state === 'active' ? 'What it did' : 'What it would do'}</h2>
             <Completeness plan={plan} />
             <Effect canRead={plan.can_read} delegated={plan.can_read_delegated} />
-            <Findings title="Warnings" kind="note" found={plan.warnings} />
             <Invalid plan={plan} />
+            <Findings title="Warnings" kind="note" found={plan.warnings} />
+            {plan.state !== 'active' && <NextEngine plan={plan} />}
             <h2>What changes in the text</h2>
             <Diff diff={diff} />
-            {plan.state !== 'active' && plan.refusals.length === 0 && <StartShadow plan={plan.plan_id} />}
+            <h2>What changes in the allow-list</h2>
+            <Diff diff={listDiff} />
+            {plan.state !== 'active' && plan.outdated === undefined && plan.refusals.length === 0 && (
+              <StartShadow plan={plan.plan_id} />
+            )}
             <Confirm plan={plan} onConfirmed={async () => setConfirmed(await readPlan(api, id))} />
           </>
         )}
@@ -120,6 +129,36 @@ const Invalid = ({ plan: { invalid_tuples: invalid } }: { readonly plan: Plan })
       </ul>
     </section>
   )
+
+/** What the change brings stands open; what holds under the model in force, too, is folded. */
+function NextEngine({ plan: { next_engine_answers_differently: all } }: { readonly plan: Plan }) {
+  const brought = all.filter((one) => one.new_relations.length > 0)
+  const known = all.filter((one) => one.new_relations.length < one.relations.length)
+  return (
+    <>
+      <Findings
+        title="By this change OpenFGA’s coming engine would answer differently"
+        kind="note"
+        found={brought.map((one) => ({ ...one, relation: one.new_relations.join(', ') }))}
+      />
+      {known.length > 0 && (
+        <details class="more">
+          <summary>
+            Not of this change: {counted(known.length, 'way')} in which OpenFGA’s coming engine differs
+          </summary>
+          <Findings
+            title="Under the model in force, too"
+            kind="note"
+            found={known.map((one) => ({
+              ...one,
+              relation: one.relations.filter((relation) => !one.new_relations.includes(relation)).join(', '),
+            }))}
+          />
+        </details>
+      )}
+    </>
+  )
+}
 
 const kinds: Readonly<Record<string, string>> = { '+': 'added', '-': 'removed', '@': 'soft' }
 

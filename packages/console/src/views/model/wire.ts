@@ -28,6 +28,8 @@ export interface Plan {
   readonly expires_at: string
   readonly approved_by: readonly string[]
   readonly approvers_needed: number
+  /** Why nobody can confirm it any more. */
+  readonly outdated?: string
   /** Why they confirmed it although tests failed. */
   readonly reasons: readonly { readonly by: string; readonly reason: string }[]
   readonly tests: PlanTests
@@ -47,6 +49,8 @@ export interface Plan {
   readonly next_engine_answers_differently: readonly {
     readonly rule: string
     readonly relations: readonly string[]
+    /** Those of them that the change brings. */
+    readonly new_relations: readonly string[]
     readonly detail: string
   }[]
 }
@@ -54,6 +58,7 @@ export interface Plan {
 export interface Shown {
   readonly model_id: string
   readonly model: string | null
+  readonly allow_list: string | null
   readonly matches_file: boolean
   readonly history: readonly {
     readonly model_id: string
