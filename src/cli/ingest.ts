@@ -1,9 +1,11 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { basename, extname, join, relative, sep } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { ownTitle } from '../ingest/parse/own-title.ts'
+import { mimeTypes, ParseError, type ParseInput, parseLimitsDefault } from '../ingest/parse/parsed.ts'
+import { createParser, type Parser } from '../ingest/parse/parser.ts'
 import { counted } from '../kernel/counted.ts'
 import { isId } from '../kernel/ids.ts'
-import { ownTitle } from './document-title.ts'
 import { isNotAnswering } from './not-answering.ts'
 import { type Job, type RemitHttp, refusalOf, type Told } from './remit-http.ts'
 import type { Terminal } from './terminal.ts'
@@ -29,14 +31,14 @@ export interface IngestDeps {
 }
 
 const types: Readonly<Record<string, string>> = {
-  '.md': 'text/markdown',
-  '.markdown': 'text/markdown',
-  '.txt': 'text/plain',
-  '.html': 'text/html',
-  '.htm': 'text/html',
-  '.json': 'application/json',
-  '.pdf': 'application/pdf',
-  '.docx': 'application/vnd.openxmlformats-officedocument.wordprocessingml.document',
+  '.md': mimeTypes.markdown,
+  '.markdown': mimeTypes.markdown,
+  '.txt': mimeTypes.plain,
+  '.html': mimeTypes.html,
+  '.htm': mimeTypes.html,
+  '.json': mimeTypes.json,
+  '.pdf': mimeTypes.pdf,
+  '.docx': mimeTypes.docx,
 }
 
 const atOnce = 4
@@ -62,11 +64,16 @@ export async function ingestFolder(options: IngestOptions, deps: IngestDeps): Pr
   let refused: string | undefined
   let current = ''
   const patiently = createPatience(deps)
+  await using parser = createParser()
   async function work(): Promise<void> {
     for (let file = queue.shift(); file !== undefined && !stopping.aborted; file = queue.shift()) {
       current = file
       const path = file
-      const { problem, notes = [], isOfAll = false } = await patiently(() => putFile(path, options, http))
+      const {
+        problem,
+        notes = [],
+        isOfAll = false,
+      } = await patiently(() => putFile(path, options, { http, parser }))
       if (stopping.aborted) return
       count.done += 1
       if (isOfAll && problem !== undefined) {
@@ -163,7 +170,11 @@ interface Put {
   readonly isOfAll?: boolean
 }
 
-async function putFile(file: string, options: IngestOptions, http: RemitHttp): Promise<Put> {
+async function putFile(
+  file: string,
+  options: IngestOptions,
+  { http, parser }: { readonly http: RemitHttp; readonly parser: Parser },
+): Promise<Put> {
   const id = `${options.prefix}${file}`
   if (!isId(id))
     return {
@@ -177,7 +188,7 @@ async function putFile(file: string, options: IngestOptions, http: RemitHttp): P
   const body = JSON.stringify({
     id,
     collection: options.collection,
-    title: ownTitle(mimeType, bytes) ?? basename(file, extname(file)),
+    title: (await titleOf({ mimeType, bytes }, parser)) ?? basename(file, extname(file)),
     ...(baseUrl !== undefined && {
       uri: `${baseUrl.replace(/\/$/, '')}/${file.split('/').map(encodeURIComponent).join('/')}`,
     }),
@@ -206,6 +217,19 @@ async function putFile(file: string, options: IngestOptions, http: RemitHttp): P
   return {
     notes,
     problem: errors.map(({ code, detail }) => `${code} ${detail}`).join('; ') || 'the job failed',
+  }
+}
+
+/** In a thread where it takes a library that a document can hold up. Of one that cannot be read the service says why. */
+async function titleOf(input: ParseInput, parser: Parser): Promise<string | undefined> {
+  const { mimeType } = input
+  try {
+    return mimeType === mimeTypes.pdf || mimeType === mimeTypes.docx
+      ? await parser.ownTitle(input)
+      : await ownTitle(input, parseLimitsDefault)
+  } catch (error) {
+    if (error instanceof ParseError) return undefined
+    throw error
   }
 }
 

@@ -2,8 +2,8 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { ownTitle } from '../../src/cli/document-title.ts'
 import type { Fetch } from '../../src/delegation/fetch-json.ts'
+import { pdf } from '../support/pdf.ts'
 import { type Ran, remit } from './world.ts'
 
 let folder: string
@@ -145,32 +145,15 @@ describe('ingesting a folder', () => {
     expect(lines.length).toBeLessThan(6)
   })
 
+  test('gives a PDF the title that it says, and the file’s name where it cannot be read', async () => {
+    const catalog = ['<< /Type /Catalog /Pages 2 0 R >>', '<< /Type /Pages /Kids [] /Count 0 >>']
+    const policy = pdf([...catalog, '<< /Title (Travel policy) >>'], '/Info 3 0 R').toString('latin1')
+    const { sent } = await ingest({ 'a.pdf': policy, 'b.pdf': 'no' })
+    expect(sent.map(({ title }) => title)).toEqual(['Travel policy', 'b'])
+  })
+
   test('counts what was unchanged, and does not name it', async () => {
     const ran = await ingest(many(3), { notes: [{ code: 'unchanged', detail: 'Nothing was done.' }] })
     expect(ran.stderr).toBe('3 documents in docs (3 unchanged), 0 failed, 0 skipped.\n')
   })
-})
-
-test.each([
-  [
-    'front matter',
-    'text/markdown',
-    '---\nsection: 5\ntitle: "package-lock.json"\n---\n# Other\n',
-    'package-lock.json',
-  ],
-  ['front matter without one', 'text/markdown', '---\nsection: 5\n---\n# Head #\n', 'Head'],
-  ['front matter that is none', 'text/markdown', '---\n- [\n---\n\n# Head\n', 'Head'],
-  ['a rule and no front matter', 'text/markdown', 'One\n---\ntitle: x\n---\n# Head\n', 'Head'],
-  ['its <title>', 'text/html', '<title>21.10.\n LDAP &amp; more</title><h1>Else</h1>', '21.10. LDAP & more'],
-  [
-    'its first heading',
-    'text/html',
-    '<svg><title>Icon</title></svg><title> </title><h1>The <b>one</b></h1><h1>Two</h1>',
-    'The one',
-  ],
-  ['nothing', 'text/html', '<p>text', undefined],
-  ['nothing', 'text/markdown', 'text', undefined],
-  ['nothing', 'application/pdf', '# no\n', undefined],
-])('a document’s title is taken from %s (%s)', (_, mimeType, text, title) => {
-  expect(ownTitle(mimeType, Buffer.from(text))).toBe(title)
 })

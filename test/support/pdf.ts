@@ -1,7 +1,7 @@
 import { deflateSync } from 'node:zlib'
 
-/** A PDF of the given objects, numbered from 1; the first is the catalog. */
-export function pdf(objects: readonly (string | Uint8Array)[]): Buffer {
+/** A PDF of the given objects, numbered from 1; the first is the catalog. `trailer`: what it says beside that. */
+export function pdf(objects: readonly (string | Uint8Array)[], trailer = ''): Buffer {
   const parts: Buffer[] = [Buffer.from('%PDF-1.7\n')]
   const offsets = objects.map((body, index) => {
     const at = parts.reduce((sum, part) => sum + part.length, 0)
@@ -12,7 +12,9 @@ export function pdf(objects: readonly (string | Uint8Array)[]): Buffer {
   const rows = offsets.map((at) => `${String(at).padStart(10, '0')} 00000 n \n`).join('')
   parts.push(Buffer.from(`xref\n0 ${objects.length + 1}\n0000000000 65535 f \n${rows}`))
   parts.push(
-    Buffer.from(`trailer\n<< /Size ${objects.length + 1} /Root 1 0 R >>\nstartxref\n${start}\n%%EOF`),
+    Buffer.from(
+      `trailer\n<< /Size ${objects.length + 1} /Root 1 0 R ${trailer} >>\nstartxref\n${start}\n%%EOF`,
+    ),
   )
   return Buffer.concat(parts)
 }

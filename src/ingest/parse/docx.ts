@@ -11,23 +11,37 @@ const ENTRIES_MAX = 10_000
  * The archive is unpacked here first, under a limit that it cannot lie about, and only what was measured is
  * handed on: a second reader that unpacked by itself could be led to other bytes than the ones checked.
  */
-export async function parseDocx(bytes: Uint8Array, limits: ParseLimits): Promise<Parsed> {
+export const parseDocx = async (bytes: Uint8Array, limits: ParseLimits): Promise<Parsed> =>
+  parseHtml(await htmlOf(bytes, limits), limits.charactersMax)
+
+/** The document as a page in which paragraphs of the style Title are headings, too. */
+export const titleLinesOfDocx = (bytes: Uint8Array, limits: ParseLimits): Promise<string> =>
+  htmlOf(bytes, limits, ["p[style-name='Title'] => h1:fresh"])
+
+/** Its core properties (OPC) as XML; empty without any. */
+export function propertiesOfDocx(bytes: Uint8Array, limits: ParseLimits): string {
+  const part = unpack(bytes, limits.unpackedBytesMax, (name) => name === 'docProps/core.xml').at(0)
+  return part === undefined ? '' : new TextDecoder().decode(part.bytes)
+}
+
+async function htmlOf(bytes: Uint8Array, limits: ParseLimits, styleMap: string[] = []): Promise<string> {
   const measured = Buffer.from(writeZip(unpack(bytes, limits.unpackedBytesMax)))
   const noImages = mammoth.images.imgElement(async () => ({ src: '' }))
   const { value: html } = await mammoth
-    .convertToHtml({ buffer: measured }, { convertImage: noImages, externalFileAccess: false })
+    .convertToHtml({ buffer: measured }, { convertImage: noImages, externalFileAccess: false, styleMap })
     .catch((cause: unknown) => {
       throw new ParseError('unreadable', 'The document is not a Word document that can be read.', cause)
     })
-  return parseHtml(html, limits.charactersMax)
+  return html
 }
 
 function unpack(
   bytes: Uint8Array,
   bytesMax: number,
+  isWanted: (name: string) => boolean = () => true,
 ): { readonly name: string; readonly bytes: Uint8Array }[] {
   try {
-    const entries = textEntries(readZip(bytes))
+    const entries = textEntries(readZip(bytes)).filter(({ name }) => isWanted(name))
     let left = bytesMax
     return entries.map((entry) => {
       const unpacked = entry.read(left)

@@ -19,6 +19,8 @@ export interface Parser extends AsyncDisposable {
   parse(input: ParseInput): Promise<Parsed>
   /** The same, cut into passages. Ends at once with the signal's reason when it fires, and so does the reading. */
   prepare(input: Content, signal?: AbortSignal): Promise<Prepared>
+  /** What it calls itself: see `own-title.ts`. */
+  ownTitle(input: ParseInput): Promise<string | undefined>
 }
 
 interface Task {
@@ -93,6 +95,7 @@ export function createParser({
     { mimeType, bytes }: ParseInput,
     content?: Content,
     signal?: AbortSignal,
+    wanted: Pick<ParseRequest, 'isTitleWanted'> = {},
   ): Promise<Read> {
     if (closed) throw new Error('The parser is closed.')
     signal?.throwIfAborted()
@@ -102,7 +105,7 @@ export function createParser({
       throw new ParseError('too_large', `The document has more than ${limits.bytesMax} bytes.`)
     }
     const { promise, resolve, reject } = Promise.withResolvers<Read>()
-    const request = { id: ++counter, mimeType, bytes, ...(content && { title: content.title }) }
+    const request = { id: ++counter, mimeType, bytes, ...(content && { title: content.title }), ...wanted }
     const task: Task = { request, source: content?.source ?? '', thread: undefined, resolve, reject }
     const leave = (): void => {
       if (task.thread !== undefined) return task.thread.end(signal?.reason)
@@ -130,6 +133,10 @@ export function createParser({
       const reply = await ask(content, content, signal)
       if ('prepared' in reply) return reply.prepared
       throw new Error('The parser was not told how to cut.')
+    },
+    async ownTitle(input) {
+      const reply = await ask(input, undefined, undefined, { isTitleWanted: true })
+      return 'ownTitle' in reply ? reply.ownTitle : undefined
     },
     async [Symbol.asyncDispose]() {
       closed = true

@@ -21,14 +21,7 @@ const HEADING_RATIO = 1.15
  * text is refused as `unreadable`, so that it does not count as taken while nobody can find it.
  */
 export async function parsePdf(bytes: Uint8Array, limits: ParseLimits): Promise<Parsed> {
-  // pdf.js takes its bytes away from whoever gave them, so it gets a copy.
-  const pdf = await getDocumentProxy(Uint8Array.from(bytes), { verbosity: 0 }).catch((cause: unknown) => {
-    throw new ParseError(
-      'unreadable',
-      isLocked(cause) ? 'The PDF needs a password.' : 'The PDF is damaged.',
-      cause,
-    )
-  })
+  const pdf = await open(bytes)
   if (pdf.numPages > limits.pagesMax) {
     throw new ParseError('too_large', `The PDF has more than ${limits.pagesMax} pages.`)
   }
@@ -51,6 +44,24 @@ export async function parsePdf(bytes: Uint8Array, limits: ParseLimits): Promise<
   writeLines(lines, writer)
   return writer.finish()
 }
+
+/** What its XMP and then its information dictionary call it, as they stand. */
+export async function titlesOfPdf(bytes: Uint8Array): Promise<string[]> {
+  const pdf = await open(bytes)
+  const { info, metadata } = await pdf.getMetadata()
+  const said: readonly unknown[] = [metadata?.get('dc:title'), 'Title' in info ? info.Title : undefined]
+  return said.filter((title) => typeof title === 'string')
+}
+
+/** pdf.js takes its bytes away from whoever gave them, so it gets a copy. */
+const open = (bytes: Uint8Array) =>
+  getDocumentProxy(Uint8Array.from(bytes), { verbosity: 0 }).catch((cause: unknown) => {
+    throw new ParseError(
+      'unreadable',
+      isLocked(cause) ? 'The PDF needs a password.' : 'The PDF is damaged.',
+      cause,
+    )
+  })
 
 const isLocked = (error: unknown): boolean => error instanceof Error && error.name === 'PasswordException'
 

@@ -5,7 +5,10 @@ import { ParseError, type ParseLimits, ThreadError } from './parsed.ts'
 import type { Cutting, ParseReply, ParseRequest, WorkerStart } from './worker.ts'
 
 /** What came of a document that is taken. */
-export type Read = Extract<ParseReply, { parsed: unknown }> | Extract<ParseReply, { prepared: unknown }>
+export type Read =
+  | Extract<ParseReply, { parsed: unknown }>
+  | Extract<ParseReply, { prepared: unknown }>
+  | Extract<ParseReply, { ownTitle: unknown }>
 
 /** A thread that reads one document at a time, and is replaced by a fresh one where a document cost it. */
 export interface ParseThread extends AsyncDisposable {
@@ -106,7 +109,7 @@ export function createThread(
       worker = undefined
       void from.terminate()
     }
-    if ('parsed' in reply || 'prepared' in reply) task.resolve(reply)
+    if ('parsed' in reply || 'prepared' in reply || 'ownTitle' in reply) task.resolve(reply)
     else if ('broken' in reply) task.reject(new ThreadError(reply.broken))
     else
       task.reject(

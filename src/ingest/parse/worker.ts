@@ -3,12 +3,15 @@ import { type Counting, createCounter } from '../../embed/counting.ts'
 import { chunk } from '../chunk.ts'
 import type { Prepared } from '../deps.ts'
 import { parseDocument } from './document.ts'
+import { ownTitle } from './own-title.ts'
 import { type Parsed, ParseError, type ParseErrorCode, type ParseInput, type ParseLimits } from './parsed.ts'
 
 export interface ParseRequest extends ParseInput {
   readonly id: number
   /** Of a document that is cut into passages, too. */
   readonly title?: string
+  /** Only what it calls itself is wanted. */
+  readonly isTitleWanted?: true
 }
 
 /** How documents are cut into passages. */
@@ -27,6 +30,7 @@ export type ParseReply =
   | { readonly ready: true }
   | { readonly id: number; readonly parsed: Parsed }
   | { readonly id: number; readonly prepared: Prepared }
+  | { readonly id: number; readonly ownTitle: string | undefined }
   /** No document's fault: the model's tokenizer cannot be read. */
   | { readonly id: number; readonly broken: string }
   | { readonly id: number; readonly code: ParseErrorCode; readonly detail: string; readonly cause: string }
@@ -52,6 +56,7 @@ async function answer(request: ParseRequest): Promise<ParseReply> {
     }
   }
   try {
+    if (request.isTitleWanted) return { id, ownTitle: await ownTitle(request, limits) }
     const parsed = await parseDocument(request, limits)
     if (title === undefined || counter === undefined || cutting === undefined) return { id, parsed }
     const { tokensMax } = cutting

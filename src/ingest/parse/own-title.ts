@@ -1,0 +1,117 @@
+import { type DefaultTreeAdapterTypes, parse, parseFragment } from 'parse5'
+import { parse as parseYaml } from 'yaml'
+import { formatOf, type ParseInput, type ParseLimits } from './parsed.ts'
+import { decode } from './text.ts'
+
+const charactersMax = 1_000
+
+/**
+ * The title that a document gives itself, of 1 to 1,000 characters: of Markdown its front matter's `title`, else its first heading; of
+ * HTML its `<title>`, else its first `<h1>`; of PDF what its XMP or its information dictionary says; of DOCX its core
+ * properties' title, else the first paragraph in a style of titles or headings. A PDF's or DOCX's that a program made up is
+ * none. Undefined where it has none, or is of another kind. Throws `ParseError` for a PDF or DOCX that cannot be read.
+ * Does NOT limit time and memory: call it through `createParser`.
+ */
+export async function ownTitle(input: ParseInput, limits: ParseLimits): Promise<string | undefined> {
+  const title = cleaned(await said(input, limits))
+  return title?.slice(0, charactersMax).replace(/[\uD800-\uDBFF]$/, '') || undefined
+}
+
+async function said({ mimeType, bytes }: ParseInput, limits: ParseLimits): Promise<string | undefined> {
+  const { format, charset } = formatOf(mimeType)
+  switch (format) {
+    case 'markdown':
+      return ofMarkdown(decode(bytes, charset))
+    case 'html':
+      return ofHtml(decode(bytes, charset))
+    case 'pdf': {
+      const { titlesOfPdf } = await import('./pdf.ts')
+      return (await titlesOfPdf(bytes)).find(isTitle)
+    }
+    case 'docx': {
+      const { propertiesOfDocx, titleLinesOfDocx } = await import('./docx.ts')
+      const title = ofProperties(propertiesOfDocx(bytes, limits))
+      return isTitle(title) ? title : ofHeadings(await titleLinesOfDocx(bytes, limits))
+    }
+    default:
+      return undefined
+  }
+}
+
+const cleaned = (title: string | undefined): string | undefined =>
+  title?.replaceAll(/[\s\p{Cc}]+/gu, ' ').trim()
+
+// What programs fill in by themselves: a word of theirs, or the name of the file that it was made from.
+const madeUp =
+  /^(?:untitled\b.*|title|(?:document|presentation|slide) ?\d*|(?:microsoft (?:word|powerpoint|excel)|powerpoint presentation)\b.*|.*\.(?:docx?|odt|rtf|dvi|tex|pdf|ps|pptx?|xlsx?|indd|qxd|fm|pmd|html?|txt|md))$/i
+
+/** Has two letters, and nobody's name of a file. */
+const isTitle = (title: string | undefined): title is string => {
+  const text = cleaned(title) ?? ''
+  return /\p{L}.*\p{L}/u.test(text) && !madeUp.test(text)
+}
+
+/** The prefix is the one that every program writes. */
+function ofProperties(xml: string): string | undefined {
+  const [, text] = /<dc:title(?:\s[^<>]*)?>([^<]*)<\/dc:title>/.exec(xml) ?? []
+  return text === undefined ? undefined : parseFragment(text).childNodes.map(textOf).join('')
+}
+
+function ofHeadings(html: string): string | undefined {
+  const nodes = parse(html).childNodes
+  const headings = ['h1', 'h2', 'h3', 'h4', 'h5', 'h6']
+  return textOf(find(nodes, (name) => headings.includes(name)))
+}
+
+function ofMarkdown(text: string): string | undefined {
+  const [whole = '', front = ''] = /^---[ \t]*\r?\n([\s\S]{0,20000}?)^---[ \t]*\r?$/m.exec(text) ?? []
+  if (whole !== '' && text.startsWith(whole)) {
+    const title = titleIn(front)
+    if (title !== undefined) return title
+  }
+  const heading = /^#[ \t]+(\S.*)$/m.exec(text.slice(text.startsWith(whole) ? whole.length : 0))?.[1] ?? ''
+  let end = heading.length
+  while (end > 1 && ' \t#\r'.includes(heading.charAt(end - 1))) end -= 1
+  return heading.slice(0, end)
+}
+
+function titleIn(front: string): string | undefined {
+  try {
+    const { title } = Object(parseYaml(front, { maxAliasCount: 0, logLevel: 'silent' })) as {
+      readonly title?: unknown
+    }
+    return typeof title === 'string' || typeof title === 'number' ? String(title) : undefined
+  } catch {
+    // Not YAML: then it is no title either.
+    return undefined
+  }
+}
+
+type Node = DefaultTreeAdapterTypes.ChildNode
+
+function ofHtml(html: string): string | undefined {
+  const page = parse(html).childNodes
+  return textOf(find(page, (name) => name === 'title')).trim() || textOf(find(page, (name) => name === 'h1'))
+}
+
+/** The first such element, without recursion: a page may be nested as deep as it likes. */
+function find(nodes: readonly Node[], isWanted: (tagName: string) => boolean): Node | undefined {
+  const open = [...nodes].reverse()
+  for (let node = open.pop(); node !== undefined; node = open.pop()) {
+    if ('tagName' in node && isWanted(node.tagName)) return node
+    // An image's title is not the page's.
+    if ('childNodes' in node && node.nodeName !== 'svg')
+      for (const child of node.childNodes.toReversed()) open.push(child)
+  }
+  return undefined
+}
+
+function textOf(node: Node | undefined): string {
+  const open = node === undefined ? [] : [node]
+  let text = ''
+  for (let one = open.pop(); one !== undefined; one = open.pop()) {
+    if (one.nodeName === '#text' && 'value' in one) text += one.value
+    if ('childNodes' in one) for (const child of one.childNodes.toReversed()) open.push(child)
+  }
+  return text
+}
