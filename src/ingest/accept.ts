@@ -49,6 +49,7 @@ export async function acceptDocuments(
 ): Promise<number> {
   const { database, fga, clock, queue, step } = context
   const { items } = accepting
+  let isWorkLeft = false
   const objects = items.map(({ input }) => documentObject(input.id)).sort()
   const refusals = await context.locks.hold(
     objects,
@@ -73,6 +74,7 @@ export async function acceptDocuments(
         return commit(context, sql, writer, accepting, checked)
       })
       for (const { input } of items) await step('accepted', input.id)
+      isWorkLeft = committed.isWorkLeft
       await settleFolders(context, committed.tags)
       for (const id of committed.narrowed) {
         await settleObject(context, hold, documentObject(id))
@@ -82,7 +84,8 @@ export async function acceptDocuments(
     },
     accepting.signal,
   )
-  queue.wake()
+  // Of what is unchanged nothing is left, and a look at the queue costs more than all else that it does.
+  if (isWorkLeft) queue.wake()
   return refusals
 }
 
@@ -91,6 +94,8 @@ interface Committed {
   readonly narrowed: readonly string[]
   /** What all documents of the request shall have. */
   readonly tags: readonly Tag[]
+  /** Whether the queue got any of it. */
+  readonly isWorkLeft: boolean
 }
 
 async function commit(
@@ -141,7 +146,7 @@ async function commit(
     sql,
     tasks.map((data) => ({ key: data.document, turn: writer.subject, data })),
   )
-  return { narrowed, tags }
+  return { narrowed, tags, isWorkLeft: tasks.length > 0 }
 }
 
 /** Lines of an import are not told: a list of every night is mostly that. */

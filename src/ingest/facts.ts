@@ -81,6 +81,7 @@ export async function readCollections(
 
 /** Folder → the collection in which it is filed. */
 export async function readFolders(sql: Sql, ids: readonly string[]): Promise<Map<string, string>> {
+  if (ids.length === 0) return new Map()
   const rows = await sql.query<{ id: string; collection: string }>(
     'select id, collection from folders where id = any($1)',
     [ids],

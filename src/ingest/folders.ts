@@ -36,9 +36,11 @@ export async function fileFolders(sql: Sql, collection: string, ids: readonly st
  * before. The caller must not hold the folders' locks.
  */
 export async function settleFolders(context: IngestContext, tags: readonly Tag[]): Promise<void> {
+  const parents = tags.flatMap(({ relation, subject }) => (relation === 'parent' ? [subject] : []))
+  if (parents.length === 0) return
   const rows = await context.database.query<{ object: FgaObject }>(
     `select object from unsettled where object = any($1) and object like 'folder:%' order by object`,
-    [tags.flatMap(({ relation, subject }) => (relation === 'parent' ? [subject] : []))],
+    [parents],
   )
   for (const { object } of rows)
     await context.locks.hold([object], (hold) => settleObject(context, hold, object))

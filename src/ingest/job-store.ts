@@ -114,7 +114,10 @@ export const toldMax = 1_000
 /** Adds an item and counts it. Returns its number; 0 for a failure that is counted alone, since so many are kept already. */
 export async function insertItem(sql: Sql, item: NewItem): Promise<number> {
   const [row] = await sql.query<{ item_no: number }>(
-    `insert into job_items (job_id, line, document_id, state, code, field, detail)
+    `with counted as (
+       update jobs set total = total + 1, done = done + ($4 = 'done')::int, failed = failed + ($4 = 'failed')::int
+       where id = $1)
+     insert into job_items (job_id, line, document_id, state, code, field, detail)
      select $1::text, $2::int, $3::text, $4::text, $5::text, $6::text, $7::text
      where $4 <> 'failed' or (select failed from jobs where id = $1) < $8
      returning item_no`,
@@ -128,11 +131,6 @@ export async function insertItem(sql: Sql, item: NewItem): Promise<number> {
       item.detail ?? null,
       toldMax,
     ],
-  )
-  await sql.query(
-    `update jobs set total = total + 1, done = done + ($2 = 'done')::int, failed = failed + ($2 = 'failed')::int
-     where id = $1`,
-    [item.jobId, item.state],
   )
   return row?.item_no ?? 0
 }

@@ -226,6 +226,7 @@ export function createPgBossQueue(options: PgBossQueueOptions): Queue {
   return {
     start,
     async send(sql, tasks) {
+      if (tasks.length === 0) return
       const { traceparent } = traceHeaders()
       const jobs = tasks.map(({ key, turn, data }) => ({
         data: { ...data, ...(traceparent !== undefined && { traceparent }) },

@@ -43,6 +43,20 @@ describe('a document that is sent again', () => {
     expect((await send({ id: 'same', metadata, version: 6 })).notes).toEqual(['stale_version'])
   })
 
+  test('costs fifteen statements and nothing of the queue, however long it is', async () => {
+    await send({ id: 'cheap', text: 'Long. '.repeat(5_000) })
+    const asked: string[] = []
+    world.isAway = (statement) => {
+      asked.push(statement)
+      return false
+    }
+    expect(await send({ id: 'cheap', text: 'Long. '.repeat(5_000) })).toEqual(done)
+    world.isAway = () => false
+    expect(asked.filter((statement) => /insert into pgboss/i.test(statement))).toEqual([])
+    // The queue's own looks come by the clock.
+    expect(asked.filter((statement) => !/pgboss/i.test(statement)).length).toBeLessThanOrEqual(15)
+  })
+
   test.each([
     ['content', { text: 'Else.' }],
     ['title', { title: 'Else' }],
