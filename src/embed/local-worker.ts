@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { parentPort, workerData } from 'node:worker_threads'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
+import { giveWay } from '../kernel/gives-way.ts'
 import { normalize } from './embedder.ts'
 import { readTokens } from './tokens.ts'
 
@@ -8,6 +9,8 @@ import { readTokens } from './tokens.ts'
 export interface WorkerStart {
   readonly folder: string
   readonly tokensMax: number
+  /** See {@link giveWay}. */
+  readonly givesWay: boolean
 }
 
 export type WorkerRequest =
@@ -44,6 +47,7 @@ async function serve(port: NonNullable<typeof parentPort>, start: WorkerStart): 
     await session.release()
     port.close()
   }
+  if (start.givesWay) giveWay()
   port.on('message', (request: WorkerRequest) => void take(request))
 }
 

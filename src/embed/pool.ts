@@ -3,7 +3,10 @@ import { realTimer, type Timer } from '../kernel/timer.ts'
 import { EmbeddingError } from './embedder.ts'
 import type { WorkerReply, WorkerRequest, WorkerStart } from './local-worker.ts'
 
-/** A few worker threads behind one queue with two lanes: what is urgent goes first. */
+/**
+ * A few worker threads behind two lanes. In the first what is urgent goes first. The others give way to it and to all else that
+ * wants the processor: they take what is patient first, and what is urgent only where nothing of that waits.
+ */
 export interface Pool {
   /** Length of the model's vectors, as the model itself showed at start. */
   readonly dimensions: number
@@ -23,6 +26,7 @@ interface Task {
 }
 
 interface Slot {
+  readonly givesWay: boolean
   worker: Worker | undefined
   running: Task | undefined
 }
@@ -36,7 +40,7 @@ const startMsMax = 300_000
  * may try again, and a fresh one takes its place with the next batch.
  */
 export async function createPool(deps: {
-  readonly start: WorkerStart
+  readonly start: Omit<WorkerStart, 'givesWay'>
   readonly workers: number
   /** Starts a thread; throws where the system has none to give. Defaults to a `Worker`. */
   readonly startWorker?: (script: URL, options: WorkerOptions) => Worker
@@ -44,7 +48,8 @@ export async function createPool(deps: {
   readonly timer?: Timer
 }): Promise<Pool> {
   const { startWorker = (script, options) => new Worker(script, options), timer = realTimer } = deps
-  const slots: Slot[] = Array.from({ length: deps.workers }, () => ({
+  const slots: Slot[] = Array.from({ length: deps.workers }, (_, at) => ({
+    givesWay: at > 0,
     worker: undefined,
     running: undefined,
   }))
@@ -55,7 +60,8 @@ export async function createPool(deps: {
 
   function spawn(slot: Slot): Promise<number> {
     // No flags of ours reach the thread: `node -e` would hand it one that it refuses to start with.
-    const options = { workerData: deps.start, execArgv: [] }
+    const { givesWay } = slot
+    const options = { workerData: { ...deps.start, givesWay } satisfies WorkerStart, execArgv: [] }
     return new Promise((resolve, reject) => {
       const worker = startWorker(new URL('./local-worker.ts', import.meta.url), options)
       slot.worker = worker
@@ -105,7 +111,7 @@ export async function createPool(deps: {
     if (closed) return
     for (const slot of slots) {
       if (slot.running) continue
-      const task = urgent.shift() ?? patient.shift()
+      const task = slot.givesWay ? (patient.shift() ?? urgent.shift()) : (urgent.shift() ?? patient.shift())
       if (!task) return
       slot.running = task
       // The message waits in the thread's mailbox until it is ready; a start that fails rejects the task.

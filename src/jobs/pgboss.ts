@@ -1,6 +1,7 @@
 import { AsyncResource } from 'node:async_hooks'
 import { setTimeout as pause } from 'node:timers/promises'
 import { type Db, type Job, PgBoss } from 'pg-boss'
+import { patiently } from '../kernel/patient.ts'
 import { traced, traceHeaders } from '../kernel/trace.ts'
 import { nextInTurn } from '../kernel/turns.ts'
 import type { Database, Sql, SqlValue } from '../store/sql.ts'
@@ -103,8 +104,8 @@ export function createPgBossQueue(options: PgBossQueueOptions): Queue {
     looked = lookOwn()
   }
 
-  /** What runs is no step of the request that happened to wake us. */
-  const lookOwn = AsyncResource.bind(look)
+  /** What runs is no step of the request that happened to wake us, and questions go before it. */
+  const lookOwn = AsyncResource.bind(() => patiently(look))
 
   /**
    * Begins tasks one by one as places are free: none waits for those that were taken along with it. Of whom none is taken, tasks

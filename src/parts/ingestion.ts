@@ -53,6 +53,8 @@ export async function openIngestion(deps: IngestionDeps): Promise<Ingestion> {
       cpuMsMax: config.parserCpuMs,
       timeoutMs: config.parserCpuMs * 10,
       memoryBytesMax: config.parserMemoryBytes,
+      // Whoever asks goes first.
+      givesWay: true,
       cutting: {
         counting: embedder?.counting ?? countingWithoutModel,
         tokensMax: embedder?.tokensMax ?? tokensMaxWithoutModel,

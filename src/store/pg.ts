@@ -2,6 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import pg, { type ClientBase } from 'pg'
 import pgvector from 'pgvector/pg'
 import { AppError } from '../kernel/errors.ts'
+import { createLanes } from '../kernel/lanes.ts'
 import { step } from '../kernel/trace.ts'
 import { intsParameter } from './binary.ts'
 import { runPrepared } from './prepared.ts'
@@ -80,6 +81,28 @@ export function createPgDatabase({
   })
   // An idle connection that breaks must not end the process; the next query reports it.
   pool.on('error', () => undefined)
+  // The pool itself serves in the order of coming, and one document that is taken in comes with dozens of statements.
+  const enter = kind === 'pglite' ? createLanes(1) : undefined
+  /** Lends a connection for as long as `work` takes; one that is not as good as new afterwards is not used again. */
+  async function lend<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+    const leave = await enter?.()
+    try {
+      const client = await connect(pool)
+      let broken: Error | undefined
+      try {
+        return await work(client)
+      } catch (error) {
+        // A text of several statements may have begun a transaction before it failed. And roll back first: a client
+        // dropped inside a transaction leaves PGlite blocked for everybody.
+        broken = await rollBack(client, watch)
+        throw error
+      } finally {
+        client.release(broken)
+      }
+    } finally {
+      leave?.()
+    }
+  }
   const forcedPool = kind === 'postgres' ? openForcedPool(poolConfig) : undefined
   const inTransaction = new AsyncLocalStorage<true>()
   let closing: Promise<void> | undefined
@@ -89,17 +112,7 @@ export function createPgDatabase({
       throw new Error('Inside a transaction only its own Sql may be used: PGlite has one session.')
     }
     // Not `pool.query`: that drops the connection after every error, a mistyped statement included.
-    const client = await connect(pool)
-    let broken: Error | undefined
-    try {
-      return await ask(client, text, values)
-    } catch (error) {
-      // A text of several statements may have begun a transaction before it failed.
-      broken = await rollBack(client, watch)
-      throw error
-    } finally {
-      client.release(broken)
-    }
+    return lend((client) => ask(client, text, values))
   }
 
   const forced: Database['forced'] = async (statement, values) => {
@@ -127,22 +140,14 @@ export function createPgDatabase({
 
   async function transaction<T>(work: (sql: Sql) => Promise<T>): Promise<T> {
     if (inTransaction.getStore()) throw new Error('A transaction may not open another one.')
-    const client = await connect(pool)
-    let broken: Error | undefined
-    try {
+    return lend(async (client) => {
       await ask(client, 'begin')
       const result = await inTransaction.run(true, () =>
         work({ query: (text, values) => ask(client, text, values) }),
       )
       await ask(client, 'commit')
       return result
-    } catch (error) {
-      // Roll back first: a client dropped inside a transaction leaves PGlite blocked for everybody.
-      broken = await rollBack(client, watch)
-      throw error
-    } finally {
-      client.release(broken)
-    }
+    })
   }
 
   const close = (): Promise<void> => {

@@ -1,5 +1,7 @@
+import { EventEmitter } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import { expect, test } from 'vitest'
+import type { WorkerRequest } from '../../src/embed/local-worker.ts'
 import { createPool } from '../../src/embed/pool.ts'
 
 /** Says that it is ready, answers each batch, and ends at the text "die". */
@@ -51,5 +53,60 @@ test('a thread that never is ready costs one batch, and the next is tried with a
   await expect(still).rejects.toMatchObject({ code: 'unavailable' })
   isStill = false
   await expect(embed('fine')).resolves.toEqual([new Float32Array([1])])
+  await pool.close()
+})
+
+/** Ends what it is at when it is told to. */
+class SteeredThread extends EventEmitter {
+  readonly got: string[] = []
+  private at = 0
+  readonly givesWay: boolean
+  constructor(givesWay: boolean) {
+    super()
+    this.givesWay = givesWay
+    setImmediate(() => this.emit('message', { kind: 'ready', dimensions: 1 }))
+  }
+  postMessage(request: WorkerRequest): void {
+    if (request.kind === 'close') return void this.emit('exit')
+    this.at = request.id
+    this.got.push(request.texts.join())
+  }
+  end(): void {
+    this.emit('message', { kind: 'vectors', id: this.at, vectors: [new Float32Array([1])] })
+  }
+  ref(): void {}
+  unref(): void {}
+}
+
+test('a question goes before all passages that wait, in a thread that gives way to nobody', async () => {
+  const threads: SteeredThread[] = []
+  const pool = await createPool({
+    start: { folder: '', tokensMax: 1 },
+    workers: 2,
+    startWorker: (_, { workerData }) => {
+      const { givesWay } = workerData as { readonly givesWay: boolean }
+      const thread = new SteeredThread(givesWay)
+      threads.push(thread)
+      return thread as unknown as Worker
+    },
+  })
+  const [first, second] = threads as [SteeredThread, SteeredThread]
+  expect(threads.map(({ givesWay }) => givesWay)).toEqual([false, true])
+  const passages = ['a', 'b', 'c', 'd'].map((text) => pool.submit([text], { urgent: false }))
+  const question = pool.submit(['question'], { urgent: true })
+  second.end()
+  expect(second.got).toEqual(['b', 'c'])
+  first.end()
+  expect(first.got).toEqual(['a', 'question'])
+  first.end()
+  await question
+  expect(first.got).toEqual(['a', 'question', 'd'])
+  second.end()
+  first.end()
+  await Promise.all(passages)
+  // Nothing else waits: both take what is asked.
+  void pool.submit(['more'], { urgent: true }).catch(() => undefined)
+  void pool.submit(['still more'], { urgent: true }).catch(() => undefined)
+  expect([first.got.at(-1), second.got.at(-1)]).toEqual(['more', 'still more'])
   await pool.close()
 })

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createPgBossQueue } from '../../src/jobs/pgboss.ts'
 import type { Handler, Queue } from '../../src/jobs/queue.ts'
+import { isPatient } from '../../src/kernel/patient.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { openTestDatabase } from '../support/database.ts'
 
@@ -40,6 +41,14 @@ test('runs a task within a moment of the wake-up, not at the next poll', async (
   running.queue.wake()
   await ran.promise
   expect(performance.now() - since).toBeLessThan(20_000)
+})
+
+test('what a task does lets questions go first, also where a request woke it', async () => {
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  await using running = await open(async () => resolve(isPatient()), undefined, 60)
+  await send(running.queue, 'a')
+  running.queue.wake()
+  expect([isPatient(), await promise]).toEqual([false, true])
 })
 
 test('runs nothing of a transaction that was rolled back', async () => {

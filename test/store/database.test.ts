@@ -1,8 +1,10 @@
+import { AsyncResource } from 'node:async_hooks'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Worker } from 'node:worker_threads'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { patiently } from '../../src/kernel/patient.ts'
 import { migrate } from '../../src/store/migrate.ts'
 import { openPglite } from '../../src/store/pglite.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
@@ -10,6 +12,7 @@ import type { Database } from '../../src/store/sql.ts'
 import { openTestDatabase } from '../support/database.ts'
 import { native, needsPostgres } from '../support/native.ts'
 
+const outside = AsyncResource.bind((work: () => void) => work())
 const unavailable = expect.objectContaining({ code: 'storage_unavailable', status: 503 })
 
 describe.each([
@@ -241,3 +244,31 @@ async function terminate(pid: number): Promise<void> {
   }
   await other.query('select pg_terminate_backend($1)', [pid])
 }
+
+test('the embedded database’s one connection goes to a question before all that is done patiently', async () => {
+  await using database = await openTestDatabase('pglite')
+  const order: string[] = []
+  const noted = async (name: string) => {
+    await database.query('select 1')
+    order.push(name)
+  }
+  let waiting: Promise<unknown>[] = []
+  await database.transaction(async (sql) => {
+    // As from elsewhere: inside the transaction nobody else may ask.
+    await new Promise<void>((resolve) =>
+      outside(() => {
+        waiting = [
+          patiently(() => noted('document')),
+          patiently(() =>
+            database.transaction((own) => own.query('select 2')).then(() => order.push('transaction')),
+          ),
+          noted('question'),
+        ]
+        resolve()
+      }),
+    )
+    await sql.query('select 3')
+  })
+  await Promise.all(waiting)
+  expect(order).toEqual(['question', 'document', 'transaction'])
+})

@@ -38,6 +38,8 @@ interface ParserOptions extends Partial<ParseLimits> {
   readonly threads?: number
   /** Left out: documents are read, and never cut. */
   readonly cutting?: Cutting
+  /** Whether its threads let all others go first. Defaults to false. */
+  readonly givesWay?: boolean
   /** Defaults to a `Worker`. */
   readonly startWorker?: StartWorker
   /** Ends a thread that does not get ready. */
@@ -54,6 +56,7 @@ export const parsersHere = (): number => Math.min(4, Math.max(2, availableParall
 export function createParser({
   threads = 1,
   cutting,
+  givesWay = false,
   startWorker,
   timer,
   ...limitsGiven
@@ -61,7 +64,7 @@ export function createParser({
   const limits: ParseLimits = { ...parseLimitsDefault, ...limitsGiven }
   const waiting: Task[] = []
   const idle: ParseThread[] = Array.from({ length: threads }, () =>
-    createThread(limits, cutting, startWorker, timer),
+    createThread(limits, { ...(cutting && { cutting }), givesWay }, startWorker, timer),
   )
   const all = [...idle]
   const running: Task[] = []

@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { Worker, type WorkerOptions } from 'node:worker_threads'
 import { realTimer, type Timer } from '../../kernel/timer.ts'
 import { ParseError, type ParseLimits, ThreadError } from './parsed.ts'
-import type { Cutting, ParseReply, ParseRequest, WorkerStart } from './worker.ts'
+import type { ParseReply, ParseRequest, WorkerStart } from './worker.ts'
 
 /** What came of a document that is taken. */
 export type Read =
@@ -43,7 +43,7 @@ const startMsMax = 60_000
  */
 export function createThread(
   limits: ParseLimits,
-  cutting: Cutting | undefined,
+  { cutting, givesWay }: Omit<WorkerStart, 'limits'>,
   startWorker: StartWorker = (script, options) => new Worker(script, options),
   timer: Timer = realTimer,
 ): ParseThread {
@@ -54,7 +54,11 @@ export function createThread(
   function start(): Worker {
     isReady = false
     const fresh = startWorker(new URL('./worker.ts', import.meta.url), {
-      workerData: { limits, ...(cutting && { cutting }) } satisfies WorkerStart,
+      workerData: {
+        limits,
+        ...(cutting && { cutting }),
+        ...(givesWay && { givesWay }),
+      } satisfies WorkerStart,
       execArgv: [],
       // What a library prints about a document is not for the service's log.
       stdout: true,

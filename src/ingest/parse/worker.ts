@@ -1,5 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { type Counting, createCounter } from '../../embed/counting.ts'
+import { giveWay } from '../../kernel/gives-way.ts'
 import { chunk } from '../chunk.ts'
 import type { Prepared } from '../deps.ts'
 import { parseDocument } from './document.ts'
@@ -24,6 +25,8 @@ export interface Cutting {
 export interface WorkerStart {
   readonly limits: ParseLimits
   readonly cutting?: Cutting
+  /** See {@link giveWay}. */
+  readonly givesWay?: boolean
 }
 
 export type ParseReply =
@@ -35,7 +38,7 @@ export type ParseReply =
   | { readonly id: number; readonly broken: string }
   | { readonly id: number; readonly code: ParseErrorCode; readonly detail: string; readonly cause: string }
 
-const { limits, cutting }: WorkerStart = workerData
+const { limits, cutting, givesWay }: WorkerStart = workerData
 let counter: ((text: string) => number) | undefined
 
 /** Share of a passage of prose that is repeated in the next. */
@@ -44,6 +47,8 @@ const OVERLAP_SHARE = 0.125
 parentPort?.on('message', (request: ParseRequest) => {
   void answer(request).then((reply) => parentPort?.postMessage(reply))
 })
+// Not before: a thread that is not ready after a minute is ended.
+if (givesWay) giveWay()
 parentPort?.postMessage({ ready: true } satisfies ParseReply)
 
 async function answer(request: ParseRequest): Promise<ParseReply> {

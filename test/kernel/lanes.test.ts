@@ -1,0 +1,62 @@
+import { Worker } from 'node:worker_threads'
+import { expect, test } from 'vitest'
+import { createLanes } from '../../src/kernel/lanes.ts'
+import { patiently } from '../../src/kernel/patient.ts'
+
+/** Serves what waits for one place, and says in which order. */
+async function served(comers: readonly ('question' | 'document')[], places = 1): Promise<string[]> {
+  const enter = createLanes(places)
+  const leaves = await Promise.all(Array.from({ length: places }, enter))
+  const order: string[] = []
+  const come = async (name: string) => {
+    const leave = await enter()
+    order.push(name)
+    await new Promise((resolve) => setImmediate(resolve))
+    leave()
+  }
+  const all = comers.map((kind, at) =>
+    kind === 'question' ? come(`question ${at}`) : patiently(() => come(`document ${at}`)),
+  )
+  for (const leave of leaves) leave()
+  await Promise.all(all)
+  return order
+}
+
+test('a question goes before all documents that wait, and each kind in its order', async () => {
+  expect(await served(['document', 'document', 'question', 'document', 'question'])).toEqual([
+    'question 2',
+    'question 4',
+    'document 0',
+    'document 1',
+    'document 3',
+  ])
+})
+
+test('a document that waits gets the ninth place, however many questions come', async () => {
+  const order = await served(['document', 'document', ...Array<'question'>(20).fill('question')])
+  expect([order.indexOf('document 0'), order.indexOf('document 1')]).toEqual([8, 17])
+})
+
+test('as many go in at once as there are places, and each place is given again', async () => {
+  const order = await served(Array<'document'>(7).fill('document'), 3)
+  expect(order).toHaveLength(7)
+})
+
+test('a thread that gives way is slowed down alone, not the whole process', {
+  skip: process.platform !== 'linux',
+}, async () => {
+  const script = `
+    const { parentPort } = require('node:worker_threads')
+    const { getPriority } = require('node:os')
+    import(${JSON.stringify(new URL('../../src/kernel/gives-way.ts', import.meta.url).href)}).then(({ giveWay }) => {
+      const before = getPriority()
+      giveWay()
+      parentPort.postMessage(getPriority() - before)
+    })`
+  const worker = new Worker(script, { eval: true, execArgv: [] })
+  const { getPriority } = await import('node:os')
+  const before = getPriority()
+  expect(await new Promise((resolve) => worker.once('message', resolve))).toBe(5)
+  expect(getPriority()).toBe(before)
+  await worker.terminate()
+})
