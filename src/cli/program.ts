@@ -18,13 +18,13 @@ import { addLoginCommands } from './login.ts'
 import { addMcpCommands, type McpCommandsDeps } from './mcp/command.ts'
 import { addModelCommands } from './model.ts'
 import { addRegistryCommands } from './registry.ts'
-import { createRemitHttp, type RemitHttp, type TokenSource } from './remit-http.ts'
 import { addResourceCommands } from './resources.ts'
 import type { SignIns } from './sign-ins.ts'
 import type { Terminal } from './terminal.ts'
 import { addTraceCommand } from './trace.ts'
 import { addVaultCommands } from './vault.ts'
 import { addWhatIfCommand } from './what-if.ts'
+import { httpFor, type WriterFlags } from './writer.ts'
 
 export interface CliDeps {
   readonly admin: AdminClient
@@ -208,7 +208,12 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
       'where the files lie for whoever follows a citation: each has this and its path',
       webAddress,
     )
-    .option('--service <name>', 'service that writes (demo; elsewhere REMIT_TOKEN)', bare('service'))
+    .option('--service <name>', 'service that writes (demo)', bare('service'))
+    .option(
+      '--client <id>',
+      'client of the service that writes (not the demo), with --key; or set REMIT_TOKEN',
+    )
+    .option('--key <file>', 'private key of the client, a JWK: a token is renewed by it before it ends')
     .option('--url <url>', 'address of the service')
     .action(async (folder: string, flags: IngestFlags) => {
       const {
@@ -252,7 +257,12 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
       'how many documents may go where they are more than half of the collection (else none go, and it says how many would)',
       count,
     )
-    .option('--service <name>', 'service that writes (demo; elsewhere REMIT_TOKEN)', bare('service'))
+    .option('--service <name>', 'service that writes (demo)', bare('service'))
+    .option(
+      '--client <id>',
+      'client of the service that writes (not the demo), with --key; or set REMIT_TOKEN',
+    )
+    .option('--key <file>', 'private key of the client, a JWK: a token is renewed by it before it ends')
     .option('--url <url>', 'address of the service')
     .action(async (file: string, flags: ImportFlags) => {
       if ((flags.mode === undefined) !== (flags.collection === undefined)) {
@@ -281,12 +291,6 @@ interface TokenFlags {
   readonly service?: string
   readonly scope?: string
   readonly resource: Resource
-}
-
-interface WriterFlags {
-  readonly collection?: string
-  readonly service?: string
-  readonly url?: string
 }
 
 interface IngestFlags extends WriterFlags {
@@ -343,33 +347,4 @@ async function tokenFor(flags: TokenFlags, demoTokens: DemoTokens): Promise<stri
   return agent === undefined
     ? demoTokens.person({ user, ...wanted })
     : demoTokens.agent({ user, agent, ...wanted })
-}
-
-const httpFor = (flags: WriterFlags, deps: CliDeps): RemitHttp =>
-  createRemitHttp({
-    url: (flags.url ?? deps.publicUrl).replace(/\/$/, ''),
-    token: deps.envToken === undefined ? writerTokens(flags, deps) : async () => deps.envToken ?? '',
-    fetch: deps.fetch,
-  })
-
-// Well before the 300 s of a demo token are over, so that none ends on the way.
-const tokenMsMax = 200_000
-
-function writerTokens(
-  { service, collection }: WriterFlags,
-  { admin, demoTokens, now }: CliDeps,
-): TokenSource {
-  let held: { readonly token: Promise<string>; readonly at: number } | undefined
-  const ask = async () => {
-    const wanted = {
-      ...(service !== undefined && { service }),
-      ...(collection !== undefined && { collection }),
-    }
-    const writer = String((await admin.run('writer', wanted))['service'])
-    return demoTokens.service({ service: writer, scopes: ['docs.write'] })
-  }
-  return () => {
-    if (held === undefined || now() - held.at > tokenMsMax) held = { token: ask(), at: now() }
-    return held.token
-  }
 }

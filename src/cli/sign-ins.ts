@@ -219,4 +219,5 @@ const errorCode = (error: unknown): string | undefined =>
 /** The refresh token was used, revoked, or is too old: only a new sign-in helps. */
 const isOver = (error: unknown): boolean => errorCode(error) === 'invalid_grant'
 
-const isLoopback = (url: string): boolean => /^(localhost|127\.0\.0\.1|\[::1\])$/.test(new URL(url).hostname)
+export const isLoopback = (url: string): boolean =>
+  /^(localhost|127\.0\.0\.1|\[::1\])$/.test(new URL(url).hostname)

@@ -270,16 +270,16 @@ describe('ingest', () => {
       `${to.url}/`,
     ]
     const demoTokens = { ...noDemo, service: world.tokens.mint }
-    expect((await remit(argv, world, { demoTokens })).code).toBe(0)
+    expect((await remit(argv, world, { url: to.url, demoTokens })).code).toBe(0)
     const token = to.asked[0]?.headers.authorization?.slice('Bearer '.length) ?? ''
     expect(decodeJwt(token)).toMatchObject({ client_id: 'demo-service-loader', scope: 'docs.write' })
 
     await world.deps.services.save({ name: 'other', collections: ['handbook'], prefixes: [] })
-    expect(await remit(argv, world, { demoTokens })).toMatchObject({
+    expect(await remit(argv, world, { url: to.url, demoTokens })).toMatchObject({
       code: 1,
       stderr: expect.stringContaining('loader, other'),
     })
-    expect((await remit([...argv, '--service', 'other'], world, { demoTokens })).code).toBe(0)
+    expect((await remit([...argv, '--service', 'other'], world, { url: to.url, demoTokens })).code).toBe(0)
     await world.database.query(`delete from clients where service = 'other'`)
     await world.database.query(`delete from services where name = 'other'`)
   })
