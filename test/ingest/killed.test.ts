@@ -67,6 +67,9 @@ function ingest(url: string): { readonly child: ChildProcess; readonly ended: Pr
   return { child, ended: once(child, 'close').then(() => said) }
 }
 
+/** On a busy machine lines before it say how far it is. */
+const lastOf = (said: string): string | undefined => said.trim().split('\n').at(-1)
+
 test('a folder whose service and then whose command is killed in the middle is in whole, and nothing of it twice', async () => {
   const killed = Promise.withResolvers<void>()
   await using service = await listen(async (nth) => {
@@ -80,7 +83,7 @@ test('a folder whose service and then whose command is killed in the middle is i
   await Promise.race([killed.promise, run.ended])
   expect(await run.ended).toContain('Trying again')
   const rest = await ingest(service.url).ended
-  expect(rest).toMatch(/^12 documents in closed \(\d+ unchanged\), 0 failed, 0 skipped\.\n$/)
+  expect(lastOf(rest)).toMatch(/^12 documents in closed \(\d+ unchanged\), 0 failed, 0 skipped\.$/)
   // What was accepted and not published when it was sent again has a second revision, and the first no effect.
   const rows = await world.database.query(
     `select count(*) as documents, sum(chunk_count)::int as passages,
@@ -90,7 +93,7 @@ test('a folder whose service and then whose command is killed in the middle is i
   expect(rows).toEqual([{ documents: count, passages: count, stored: count, left: 0 }])
   for (let at = 0; at < count; at++)
     expect(await world.sees('user:bob', `closed/${at}.txt`)).toBe(`All about ${at}.`)
-  expect(await ingest(service.url).ended).toBe(
-    `${count} documents in closed (${count} unchanged), 0 failed, 0 skipped.\n`,
+  expect(lastOf(await ingest(service.url).ended)).toBe(
+    `${count} documents in closed (${count} unchanged), 0 failed, 0 skipped.`,
   )
 }, 120_000)
