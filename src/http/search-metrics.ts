@@ -1,6 +1,6 @@
 import { Counter, Histogram, type Registry } from 'prom-client'
 import type { OnPlan } from '../retrieval/plans/plan.ts'
-import type { OnAnswer } from '../retrieval/retrieve.ts'
+import type { OnAnswer } from '../retrieval/question.ts'
 import type { ShadowEvent } from '../retrieval/shadow.ts'
 
 export interface SearchMetrics {

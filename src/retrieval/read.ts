@@ -104,7 +104,7 @@ export interface Recording {
   readonly principal: Principal
   readonly decision: DecisionEvent
   /** It is not known that no remembered approval could have been presented. */
-  readonly unlooked: boolean
+  readonly isUnchecked: boolean
 }
 
 /**
@@ -114,12 +114,12 @@ export interface Recording {
 export async function readRecorded(
   database: Database,
   candidates: readonly Cleared<Candidate>[],
-  { principal, decision, unlooked }: Recording,
+  { principal, decision, isUnchecked }: Recording,
 ): Promise<Passage[] | undefined> {
   const agent = outermostActor(principal)
   const rows = await database.forced<PassageRow | { readonly chunk_id: null }>(recordedStatement, [
     chunkIds(candidates),
-    unlooked && agent !== undefined ? splitObject(agent).id : null,
+    isUnchecked && agent !== undefined ? splitObject(agent).id : null,
     principal.subject,
     principal.delegation ?? null,
     documentIds(candidates),

@@ -4,27 +4,23 @@ import type { Why } from '../authz/explain/why.ts'
 import type { Cleared, Clearing } from '../authz/gate.ts'
 import type { Principal } from '../kernel/principal.ts'
 import type { Database } from '../store/sql.ts'
-import { type Approvals, byGrants, type Presented, type Presenting, type Uses } from './approvals.ts'
+import { type Approvals, byGrants, type Presenting, type Uses } from './approvals.ts'
+import type { Attempt } from './attempts.ts'
 import type { Candidate, Mode } from './candidate.ts'
-import type { PlainHolders } from './plain.ts'
 import { because, proven } from './proven.ts'
+import type { Question } from './question.ts'
 import { type Passage, readPassages, readRecorded } from './read.ts'
-import type { Question } from './retrieve.ts'
 
-export interface Releasing {
+export interface Releasing extends Omit<Attempt, 'mayOffer'> {
   readonly principal: Principal
   readonly question: Question
   readonly queryHmac: string
   readonly modeUsed: Mode
-  readonly presented: readonly Presented[]
   readonly clearing: Clearing
   readonly cleared: readonly Cleared<Candidate>[]
   /** Of which the agent may be told, and be offered to ask. */
   readonly tellable: readonly string[]
   readonly complete: boolean
-  /** Nobody looked whether something could be presented: what records the answer does. */
-  readonly unlooked: boolean
-  readonly plain: PlainHolders
 }
 
 export interface ReleaseDeps {
@@ -49,21 +45,21 @@ export interface Release {
  */
 export async function release(releasing: Releasing, deps: ReleaseDeps): Promise<Release | undefined> {
   const { sql, approvals, presenting } = deps
-  const { principal, queryHmac, presented, clearing, cleared, tellable, plain, unlooked } = releasing
+  const { principal, queryHmac, presented, clearing, cleared, tellable, isUnchecked } = releasing
   if (presented.length === 0 && tellable.length === 0) {
     const { complete } = releasing
     const decision = eventOf(releasing, { items: cleared, uses: none, complete }, deps)
-    const passages = await readRecorded(sql, cleared, { principal, decision, unlooked })
+    const passages = await readRecorded(sql, cleared, { principal, decision, isUnchecked })
     if (passages !== undefined) return { passages, complete }
   }
-  if (unlooked && (await approvals.presentable(principal, { named: [] })).length > 0) return undefined
+  if (isUnchecked && (await approvals.presentable(principal, { named: [] })).length > 0) return undefined
   const passages = await readPassages(sql, cleared)
   // Withdrawn or replaced since it was found: another passage would stand in its place.
   const complete = releasing.complete && passages.length === cleared.length
   const documentIds = [...new Set(passages.map(({ documentId }) => documentId))]
   const uses = await presenting.usesOf(clearing, presented, documentIds)
   if (uses === undefined) return undefined
-  if (tellable.length > 0) plain.forget(principal)
+  if (tellable.length > 0) releasing.lookNextTime()
   let offer: string | undefined
   const used = { uses, principal, queryHmac, isSingle: tellable.length === 0 }
   const counts = await presenting.commit(used, async (own) => {

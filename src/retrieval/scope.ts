@@ -1,6 +1,6 @@
 import { createHmac, createSecretKey } from 'node:crypto'
 import { callerOf, type Principal } from '../kernel/principal.ts'
-import type { Question } from './retrieve.ts'
+import type { Question } from './question.ts'
 
 /** Digests under the server's key: equal inputs are recognised, none can be guessed from outside. */
 export interface Keyed {

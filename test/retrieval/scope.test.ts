@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { Principal } from '../../src/kernel/principal.ts'
-import type { Question } from '../../src/retrieval/retrieve.ts'
+import type { Question } from '../../src/retrieval/question.ts'
 import { createKeyed, narrowedCollections } from '../../src/retrieval/scope.ts'
 
 const principal: Principal = {

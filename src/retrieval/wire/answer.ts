@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { CollectionList } from '../collections.ts'
+import type { Answer } from '../question.ts'
 import type { Passage, Provenance, WholeDocument } from '../read.ts'
-import type { Answer } from '../retrieve.ts'
 
 const provenance = z.strictObject({
   owner: z.string().optional(),

@@ -1,0 +1,100 @@
+import { ofEach } from '../kernel/of-each.ts'
+import { callerOf, outermostActor, type Principal } from '../kernel/principal.ts'
+import { type Approvals, mayAsk, namedBy, type Presented, type Presenting } from './approvals.ts'
+
+/** One try to answer a question, and what it presents. */
+export interface Attempt {
+  readonly presented: readonly Presented[]
+  /** Nobody looked whether there is a grant to present: the statement of the record does ({@link readRecorded}). */
+  readonly isUnchecked: boolean
+  /** The agent may be offered to ask now. */
+  readonly mayOffer: boolean
+  /** The next question of this principal looks for grants before it answers. */
+  lookNextTime(): void
+}
+
+/** Answers a question with the grants that count for it, and looks for none where there most likely are none. */
+export interface Attempts {
+  /** Begins beside what else the question needs; {@link Begun.answer} then tries. */
+  begin(principal: Principal, approval: string | undefined): Promise<Begun>
+}
+
+export interface Begun {
+  /** Gives what `make` makes. Where that is undefined it rested on a grant that does not count, and is made anew. */
+  answer<T>(queryHmac: string, make: (attempt: Attempt) => Promise<T | undefined>): Promise<T>
+}
+
+export interface AttemptsDeps {
+  readonly approvals: Approvals
+  readonly presenting: Presenting
+  readonly now: () => number
+}
+
+export function createAttempts({ approvals, presenting, now }: AttemptsDeps): Attempts {
+  const without = createHoldersWithout(now)
+  return {
+    async begin(principal, approval) {
+      const named = namedBy(principal, approval)
+      const isLikelyWithout = named.length === 0 && without.has(principal)
+      const mayOffer = isLikelyWithout ? mayAsk(principal) : await approvals.mayOffer(principal)
+      const lookNextTime = () => without.forget(principal)
+      return {
+        async answer(queryHmac, make) {
+          if (isLikelyWithout) {
+            const answer = await make({ presented: [], isUnchecked: true, mayOffer, lookNextTime })
+            if (answer !== undefined) return answer
+            lookNextTime()
+          }
+          return presenting.answer(principal, { named, queryHmac }, (presented) => {
+            if (named.length === 0 && presented.length === 0 && mayOffer === mayAsk(principal))
+              without.note(principal)
+            return make({ presented, isUnchecked: false, mayOffer, lookNextTime })
+          })
+        },
+      }
+    },
+  }
+}
+
+/**
+ * Principals for whom the last look found no approval to present, and nothing against an offer. It only tells what is worth
+ * looking for first: an answer that rests on it looks once more in the statement of its record ({@link readRecorded}).
+ */
+interface HoldersWithout {
+  has(principal: Principal): boolean
+  note(principal: Principal): void
+  forget(principal: Principal): void
+}
+
+// What other processes offered meanwhile is found then: an agent that may be offered no more is asked about as others are.
+const keptMs = 60_000
+const holdersMax = 10_000
+
+function createHoldersWithout(now: () => number): HoldersWithout {
+  // The latest last.
+  const seen = new Map<string, number>()
+  return {
+    has(principal) {
+      if (outermostActor(principal) === undefined) return true
+      const age = now() - (seen.get(keyOf(callerOf(principal))) ?? Number.NEGATIVE_INFINITY)
+      return age >= 0 && age < keptMs
+    },
+    note(principal) {
+      const key = keyOf(callerOf(principal))
+      seen.delete(key)
+      seen.set(key, now())
+      const [oldest] = seen.keys()
+      if (seen.size > holdersMax && oldest !== undefined) seen.delete(oldest)
+    },
+    forget: (principal) => void seen.delete(keyOf(callerOf(principal))),
+  }
+}
+
+const keyOf = ofEach((principal: Principal): string =>
+  JSON.stringify([
+    principal.subject,
+    outermostActor(principal),
+    principal.delegation,
+    principal.scopes.has('approvals.request'),
+  ]),
+)

@@ -1,0 +1,94 @@
+import type { Embedder } from '../embed/embedder.ts'
+import { AppError, invalid } from '../kernel/errors.ts'
+import type { Log } from '../kernel/log.ts'
+import type { Branches } from './best.ts'
+import type { Mode } from './candidate.ts'
+import type { Question } from './question.ts'
+import type { Search } from './search.ts'
+import type { Visible } from './visible/visible.ts'
+
+export interface BranchesDeps {
+  readonly search: Search
+  /** Undefined: no model could be had, and every question is answered by words. */
+  readonly embedder: Embedder | undefined
+  readonly log: Log
+}
+
+export interface ChosenBranches extends Branches {
+  readonly modeUsed: Mode
+}
+
+/**
+ * Chooses what a question is searched by, and embeds it. A model that does not answer leaves the words; a vector search has
+ * nothing else: `search_unavailable`. `invalid` names `embedding` where its length is not the model's.
+ */
+export async function chooseBranches(
+  question: Question,
+  deps: BranchesDeps,
+  signal: AbortSignal,
+): Promise<ChosenBranches> {
+  const { search } = deps
+  const { query, mode } = question
+  const byWords = (visible: Visible, depth: number, like?: Visible) =>
+    search.keyword(visible, query ?? '', depth, like)
+  const alone = depthOfOne(question.topK)
+  const words: ChosenBranches = {
+    modeUsed: 'keyword',
+    depth: alone,
+    run: async (...asked) => [await byWords(...asked)],
+    foundAnyway: () => [],
+  }
+  if (mode === 'keyword') return words
+  const embedding = await embed(question, deps, signal)
+  if (embedding === undefined) {
+    if (query === undefined)
+      throw new AppError('search_unavailable', { public: 'There are no vectors to search by.' })
+    return words
+  }
+  if (mode === 'vector' || query === undefined) {
+    return {
+      modeUsed: 'vector',
+      depth: alone,
+      run: async (visible, depth, like) => [await search.vector(visible, embedding, depth, like)],
+      foundAnyway: (visible) => search.foundAnyway(visible, alone),
+    }
+  }
+  return {
+    modeUsed: 'hybrid',
+    depth: Math.max(fusedMin, alone),
+    foundAnyway: (visible) => search.foundAnyway(visible, alone),
+    run: (visible, depth, like) =>
+      Promise.all([search.vector(visible, embedding, depth, like), byWords(visible, depth, like)]),
+  }
+}
+
+async function embed(
+  { query, embedding }: Question,
+  { embedder, log }: BranchesDeps,
+  signal: AbortSignal,
+): Promise<Float32Array | undefined> {
+  if (embedder === undefined) return undefined
+  if (embedding !== undefined) {
+    if (embedding.length !== embedder.dimensions) {
+      throw invalid('embedding', `Vectors here have ${embedder.dimensions} numbers.`)
+    }
+    return embedding
+  }
+  if (query === undefined) return undefined
+  try {
+    return await embedder.embedQuery(query, { signal })
+  } catch (error) {
+    // Words still answer, and `mode_used` says so; the operator has to hear of it as well.
+    log('embedding_failed', { reason: error instanceof Error ? error.message : 'thrown value' })
+    return undefined
+  }
+}
+
+// Fusing only 50 of each list loses a little of what the longer ones agree on (docs/decisions/0005-ranking.md). Of one list
+// only its head can be in the answer; the rest stands by for what is refused.
+const fusedMin = 100
+const aloneMin = 20
+const aloneEach = 2
+
+/** How many are looked for at first, where there is one list. */
+export const depthOfOne = (topK: number): number => Math.max(aloneMin, topK * aloneEach)
