@@ -9,10 +9,10 @@ import { createPings } from '../delegation/issuer/ciba/pings.ts'
 import { createBackchannelRequests } from '../delegation/issuer/ciba/requests.ts'
 import { createResults } from '../delegation/issuer/ciba/results.ts'
 import type { GrantLinks } from '../delegation/issuer/grants.ts'
-import type { Seal } from '../delegation/issuer/seal.ts'
 import type { Clock } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'
 import type { GuardedFetch } from '../outbound/guarded-fetch.ts'
+import type { Seal } from '../store/encryption.ts'
 import type { Sql } from '../store/sql.ts'
 
 export interface BackchannelPartDeps {

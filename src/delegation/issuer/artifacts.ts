@@ -1,8 +1,8 @@
 import { type Adapter, type AdapterPayload, errors } from 'oidc-provider'
 import type { Clock } from '../../kernel/clock.ts'
+import type { Seal } from '../../store/encryption.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { Revocations } from '../revocations.ts'
-import type { Seal } from './seal.ts'
 
 export interface ArtifactsDeps {
   readonly sql: Sql

@@ -1,6 +1,6 @@
 import type { Clock } from '../../kernel/clock.ts'
+import type { Seal } from '../../store/encryption.ts'
 import type { Sql } from '../../store/sql.ts'
-import type { Seal } from '../issuer/seal.ts'
 import { settlesMs } from '../sign-in/account-news.ts'
 import { endPushOf, endPushWhere } from './ends.ts'
 import type { Subscription } from './subscription.ts'

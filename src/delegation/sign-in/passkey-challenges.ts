@@ -1,7 +1,7 @@
 import { timingSafeEqual } from 'node:crypto'
 import type { Clock } from '../../kernel/clock.ts'
+import type { Seal } from '../../store/encryption.ts'
 import type { Sql } from '../../store/sql.ts'
-import type { Seal } from '../issuer/seal.ts'
 
 export type ChallengeUse = 'register' | 'sign in' | 'confirm'
 

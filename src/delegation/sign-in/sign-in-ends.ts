@@ -1,7 +1,7 @@
 import type { Clock } from '../../kernel/clock.ts'
+import type { Seal } from '../../store/encryption.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import { endSignIns, personHash, tokenMsMax } from '../issuer/artifacts.ts'
-import type { Seal } from '../issuer/seal.ts'
 import type { Persons } from '../persons.ts'
 import { forgetPushOf } from '../push/ends.ts'
 import { createRevocations } from '../revocations.ts'

@@ -1,7 +1,7 @@
 import type { z } from 'zod'
 import type { Clock } from '../../kernel/clock.ts'
+import type { Seal } from '../../store/encryption.ts'
 import type { Sql } from '../../store/sql.ts'
-import type { Seal } from '../issuer/seal.ts'
 
 /** What was begun holds at least the state by which the browser comes back. */
 interface Stateful {

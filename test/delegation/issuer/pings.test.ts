@@ -6,8 +6,8 @@ import {
   type BackchannelRequests,
   createBackchannelRequests,
 } from '../../../src/delegation/issuer/ciba/requests.ts'
-import { createSeal } from '../../../src/delegation/issuer/seal.ts'
 import { createGuardedFetch } from '../../../src/outbound/guarded-fetch.ts'
+import { createSeal } from '../../../src/store/encryption.ts'
 import type { Database } from '../../../src/store/sql.ts'
 import { describeDatabases } from '../../support/backends.ts'
 import { openTestDatabase } from '../../support/database.ts'

@@ -1,7 +1,7 @@
 import type { FgaObject } from '../../../kernel/ids.ts'
 import type { Log } from '../../../kernel/log.ts'
+import type { Seal } from '../../../store/encryption.ts'
 import type { Sql } from '../../../store/sql.ts'
-import type { Seal } from '../seal.ts'
 
 /** Which question an auth_req_id stands for, and who asked it of whom under what. */
 export interface BackchannelRequest {
