@@ -50,7 +50,7 @@ const homes: Readonly<Record<string, RegExp>> = {
   // An address from outside is asked by the guarded fetcher alone; OpenFGA's is the operator's.
   undici: /^src\/(outbound\/|authz\/openfga-direct\.ts$)/,
   // It signs and encrypts there; asking an address is the guarded fetcher’s alone.
-  'web-push': /^src\/delegation\/push\//,
+  'web-push': /^src\/delegation\/notify\//,
   // What a step of a trace says is decided in one place; who receives it, in another.
   '@opentelemetry/api': /^src\/(kernel\/trace|telemetry)\.ts$/,
   '@opentelemetry/sdk-trace': /^src\/telemetry\.ts$/,
@@ -115,9 +115,13 @@ describe('the guard catches', () => {
     [
       'retrieval that imports delegation',
       'src/retrieval/a.ts',
-      `import { v } from '../delegation/verify.ts'`,
+      `import { v } from '../delegation/tokens/verify.ts'`,
     ],
-    ['a type import as well', 'src/retrieval/a.ts', `import type { V } from '../delegation/verify.ts'`],
+    [
+      'a type import as well',
+      'src/retrieval/a.ts',
+      `import type { V } from '../delegation/tokens/verify.ts'`,
+    ],
     ['an import over several lines', 'src/kernel/a.ts', `import {\n  a,\n  b,\n} from '../store/sql.ts'`],
     ['an import for its effect', 'src/kernel/a.ts', `import '../store/sql.ts'`],
     ['a re-export', 'src/kernel/a.ts', `export * from '../store/sql.ts'`],

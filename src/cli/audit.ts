@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { type Command, Option } from 'commander'
-import { lentStates } from '../delegation/lent.ts'
+import { lentStates } from '../delegation/lending/lent.ts'
 import { counted } from '../kernel/counted.ts'
 import type { AdminClient } from './admin-client.ts'
 import { type AsWhom, asWhom, type ExplainCommandDeps, sendAs } from './explain.ts'

@@ -1,7 +1,7 @@
 import { type CryptoKey, importJWK, type JWK } from 'jose'
 import * as client from 'openid-client'
 import { z } from 'zod'
-import type { Fetch } from '../delegation/fetch-json.ts'
+import type { Fetch } from '../delegation/tokens/fetch-json.ts'
 import { parseJson, readPrivate } from '../store/private-file.ts'
 import { NotAnsweringError } from './not-answering.ts'
 import type { TokenSource } from './remit-http.ts'

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import type { Fetch } from '../delegation/fetch-json.ts'
+import type { Fetch } from '../delegation/tokens/fetch-json.ts'
 import { type AsPersonDeps, personToken } from './as-person.ts'
 import { type Explained, explanationLines } from './explain-tree.ts'
 import { anyType, bare, each, typed } from './ids.ts'

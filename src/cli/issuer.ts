@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { type Command, Option } from 'commander'
-import { idTokenAlgorithms, requestAlgorithms } from '../delegation/clients.ts'
+import { idTokenAlgorithms, requestAlgorithms } from '../delegation/registry/clients.ts'
 import { counted } from '../kernel/counted.ts'
 import type { AdminClient } from './admin-client.ts'
 import { bare, each, typed } from './ids.ts'

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Fetch } from '../delegation/fetch-json.ts'
+import type { Fetch } from '../delegation/tokens/fetch-json.ts'
 import { signInHint } from './sign-ins.ts'
 
 /** Gives a token that still counts for a while; asked before each request. */

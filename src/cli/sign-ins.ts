@@ -1,8 +1,8 @@
 import type { CryptoKey } from 'jose'
 import * as client from 'openid-client'
-import { scopesOfKind } from '../delegation/claims.ts'
-import { cliClient } from '../delegation/clients.ts'
-import type { Fetch } from '../delegation/fetch-json.ts'
+import { scopesOfKind } from '../delegation/registry/claims.ts'
+import { cliClient } from '../delegation/registry/clients.ts'
+import type { Fetch } from '../delegation/tokens/fetch-json.ts'
 import type { SignIn, SignInStore } from './sign-in-store.ts'
 
 /** What a person has to be shown so that they can sign in elsewhere (RFC 8628 §3.3). */

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { type Command, InvalidArgumentError } from 'commander'
-import type { Fetch } from '../delegation/fetch-json.ts'
+import type { Fetch } from '../delegation/tokens/fetch-json.ts'
 import { counted } from '../kernel/counted.ts'
 import { type AsPersonDeps, personToken } from './as-person.ts'
 import { bare, each, typed } from './ids.ts'

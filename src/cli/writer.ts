@@ -1,4 +1,4 @@
-import type { Fetch } from '../delegation/fetch-json.ts'
+import type { Fetch } from '../delegation/tokens/fetch-json.ts'
 import type { AdminClient } from './admin-client.ts'
 import { clientTokens } from './client-tokens.ts'
 import type { DemoTokens } from './demo-tokens.ts'

@@ -1,4 +1,4 @@
-import { proofAlgorithms } from '../delegation/dpop.ts'
+import { proofAlgorithms } from '../delegation/tokens/dpop.ts'
 import type { Challenge, ErrorCode } from '../kernel/errors.ts'
 
 /**

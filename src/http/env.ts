@@ -1,6 +1,6 @@
 import { OpenAPIHono } from '@hono/zod-openapi'
 import type { Context } from 'hono'
-import type { BrowserSession } from '../delegation/sign-in/sessions.ts'
+import type { BrowserSession } from '../delegation/people/sessions.ts'
 import { AppError } from '../kernel/errors.ts'
 import type { Principal } from '../kernel/principal.ts'
 import { firstWrong } from '../kernel/wrong.ts'

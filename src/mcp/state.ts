@@ -1,8 +1,8 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { createRequestStateCodec, type ServerContext } from '@modelcontextprotocol/server'
 import { z } from 'zod'
-import { canonicalJson } from '../delegation/details.ts'
-import type { Spent } from '../delegation/spent.ts'
+import { canonicalJson } from '../delegation/registry/details.ts'
+import type { Spent } from '../delegation/tokens/spent.ts'
 import type { Principal } from '../kernel/principal.ts'
 
 /** What a client carries from one round of a call to the next. */

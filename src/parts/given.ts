@@ -1,5 +1,5 @@
 import type { Config } from '../config.ts'
-import type { Fetch } from '../delegation/fetch-json.ts'
+import type { Fetch } from '../delegation/tokens/fetch-json.ts'
 import type { Ground } from '../ground.ts'
 import type { Clock } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'

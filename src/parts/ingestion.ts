@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import type { Fga } from '../authz/fga.ts'
-import type { Services } from '../delegation/services.ts'
+import type { Services } from '../delegation/registry/services.ts'
 import type { App } from '../http/env.ts'
 import { accessRoutes } from '../http/routes/access.ts'
 import { collectionWriteRoutes } from '../http/routes/collections-write.ts'

@@ -1,6 +1,6 @@
 import type { Fga } from '../authz/fga.ts'
-import { createPersonMove, type PersonMove } from '../delegation/person-move.ts'
-import type { Barring } from '../delegation/sign-in/sign-in-ends.ts'
+import { createPersonMove, type PersonMove } from '../delegation/administration/person-move.ts'
+import type { Barring } from '../delegation/people/sign-in-ends.ts'
 import type { Ingest } from '../ingest/ingest.ts'
 import type { Authz } from './authz.ts'
 import type { DelegationPart } from './delegation.ts'

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import type { Passwords } from '../delegation/sign-in/passwords.ts'
+import type { Passwords } from '../delegation/people/passwords.ts'
 import { readPrivate, writePrivate } from '../store/private-file.ts'
 
 export interface SamplePasswordsDeps {

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { roles } from '../delegation/administrators.ts'
+import { roles } from '../delegation/administration/administrators.ts'
 import { isId } from '../kernel/ids.ts'
 
 const id = z.string().refine(isId, 'is not an id')

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { presetNames } from '../delegation/presets.ts'
+import { presetNames } from '../delegation/tokens/presets.ts'
 import { httpsOrLoopback, json, text, variableName } from './forms.ts'
 import { type Environment, group } from './group.ts'
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { exportJWK, generateKeyPair } from 'jose'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
-import type { Fetch } from '../../src/delegation/fetch-json.ts'
+import type { Fetch } from '../../src/delegation/tokens/fetch-json.ts'
 import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
 import { noDemo, remit } from './world.ts'
 

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { Fetch } from '../../src/delegation/fetch-json.ts'
+import type { Fetch } from '../../src/delegation/tokens/fetch-json.ts'
 import { pdf } from '../support/pdf.ts'
 import { type Ran, remit } from './world.ts'
 

@@ -1,15 +1,15 @@
 import { readFile } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { createAgents } from '../../src/delegation/agents.ts'
+import { createAgents } from '../../src/delegation/registry/agents.ts'
 import {
   type Authority,
   type AuthorityChange,
   type AuthorityOptions,
   denyKey,
   followAuthority,
-} from '../../src/delegation/authority.ts'
-import { createRevocations, type Revocations } from '../../src/delegation/revocations.ts'
+} from '../../src/delegation/revocation/authority.ts'
+import { createRevocations, type Revocations } from '../../src/delegation/revocation/revocations.ts'
 import type { Database, Ear } from '../../src/store/sql.ts'
 import { openTestDatabase } from '../support/database.ts'
 import { needsPostgres } from '../support/native.ts'
@@ -273,7 +273,7 @@ describe('on native Postgres', needsPostgres, () => {
 
 test('every table that a token is looked up in tells its changes', async () => {
   await open('pglite')
-  const statement = await readFile(new URL('../../src/delegation/lookup.ts', import.meta.url), 'utf8')
+  const statement = await readFile(new URL('../../src/delegation/tokens/lookup.ts', import.meta.url), 'utf8')
   const tables = await database.query<{ name: string; told: boolean }>(
     `select relname as name, exists (
        select from pg_trigger where tgrelid = c.oid and tgdeferrable and not tgisinternal

@@ -2,8 +2,12 @@ import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { operator } from '../../src/audit/record.ts'
 import type { Fga } from '../../src/authz/fga.ts'
-import { createAgents } from '../../src/delegation/agents.ts'
-import { createDelegations, type Delegations, type Lending } from '../../src/delegation/delegations.ts'
+import {
+  createDelegations,
+  type Delegations,
+  type Lending,
+} from '../../src/delegation/lending/delegations.ts'
+import { createAgents } from '../../src/delegation/registry/agents.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { type MovableClock, movableClock, openMigrated, own } from './world.ts'
 import { openFga, tuplesOf } from './world-fga.ts'

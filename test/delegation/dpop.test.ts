@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { createProofs, type Proofs } from '../../src/delegation/dpop.ts'
+import { createProofs, type Proofs } from '../../src/delegation/tokens/dpop.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { describeDatabases } from '../support/backends.ts'
 import { openTestDatabase } from '../support/database.ts'

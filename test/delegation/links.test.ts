@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Who } from '../../src/audit/record.ts'
-import { type AccountLinks, createAccountLinks } from '../../src/delegation/links.ts'
-import { createPeople } from '../../src/delegation/sign-in/people.ts'
+import { type AccountLinks, createAccountLinks } from '../../src/delegation/people/links.ts'
+import { createPeople } from '../../src/delegation/people/people.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { movableClock, openMigrated } from './world.ts'
 

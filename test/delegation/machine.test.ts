@@ -1,9 +1,9 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { createAdministrators } from '../../src/delegation/administrators.ts'
-import { createPersons } from '../../src/delegation/persons.ts'
-import { openKeyRing } from '../../src/delegation/signing-key.ts'
+import { createAdministrators } from '../../src/delegation/administration/administrators.ts'
+import { createPersons } from '../../src/delegation/people/persons.ts'
+import { openKeyRing } from '../../src/delegation/tokens/signing-key.ts'
 import { movableClock, openMigrated } from './world.ts'
 
 const clock = movableClock()

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { accountKey, isKey, ownUser, subjectKey } from '../../src/delegation/subject.ts'
+import { accountKey, isKey, ownUser, subjectKey } from '../../src/delegation/registry/subject.ts'
 import fc from '../support/properties.ts'
 
 test('keeps what is plain and writes every other byte as %XX', () => {

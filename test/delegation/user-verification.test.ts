@@ -3,7 +3,7 @@ import {
   isUserVerified,
   isVerifiedNow,
   verificationMs,
-} from '../../src/delegation/sign-in/user-verification.ts'
+} from '../../src/delegation/people/user-verification.ts'
 
 test.each<[string, readonly string[]]>([
   ['several factors, by the provider’s own word', ['pwd', 'mfa']],

@@ -1,6 +1,6 @@
 import { decodeJwt } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { createRevocations, type Revoked } from '../../src/delegation/revocations.ts'
+import { createRevocations, type Revoked } from '../../src/delegation/revocation/revocations.ts'
 import { backends } from '../support/backends.ts'
 import { openWorld, type World } from '../support/world.ts'
 

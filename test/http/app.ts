@@ -1,4 +1,4 @@
-import type { PresentedProof } from '../../src/delegation/dpop.ts'
+import type { PresentedProof } from '../../src/delegation/tokens/dpop.ts'
 import { createApp } from '../../src/http/app.ts'
 import type { App } from '../../src/http/env.ts'
 import { createRequireBearer } from '../../src/http/middleware/bearer.ts'

@@ -1,8 +1,8 @@
 import { SignJWT } from 'jose'
 import * as oauth from 'oauth4webapi'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { proofAlgorithms } from '../../src/delegation/dpop.ts'
-import { openKeyRing } from '../../src/delegation/signing-key.ts'
+import { proofAlgorithms } from '../../src/delegation/tokens/dpop.ts'
+import { openKeyRing } from '../../src/delegation/tokens/signing-key.ts'
 import { wwwAuthenticate } from '../../src/http/challenge.ts'
 import { openWorld, type World } from '../support/world.ts'
 

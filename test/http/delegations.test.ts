@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { createRevocations } from '../../src/delegation/revocations.ts'
+import { createRevocations } from '../../src/delegation/revocation/revocations.ts'
 import { type IssuerWorld, openIssuerWorld } from '../delegation/issuer/world.ts'
 import { describeBackends } from '../support/backends.ts'
 import { type OwnBrowser, openOwnBrowser } from './own-browser.ts'

@@ -1,7 +1,7 @@
 import { decodeJwt } from 'jose'
 import * as client from 'openid-client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { createRevocations } from '../../src/delegation/revocations.ts'
+import { createRevocations } from '../../src/delegation/revocation/revocations.ts'
 import type { Browser } from '../delegation/issuer/browser.ts'
 import { type IssuerWorld, openIssuerWorld, password } from '../delegation/issuer/world.ts'
 import { openWorld } from '../support/world.ts'

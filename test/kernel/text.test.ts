@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { shownName } from '../../src/delegation/shown-name.ts'
+import { shownName } from '../../src/delegation/registry/shown-name.ts'
 import { isPlain, visible } from '../../src/kernel/text.ts'
 
 /** Hides a text in variation selectors, a byte in each: nothing of it is drawn. */

@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { serviceObject } from '../../src/delegation/services.ts'
+import { serviceObject } from '../../src/delegation/registry/services.ts'
 import { openWorld, type RetrieveBody, type World } from '../support/world.ts'
 import { type FaultyDatabase, faultyDatabase } from './faulty-database.ts'
 import { type Fault, type FaultyOpenFga, startFaultyOpenFga } from './faulty-openfga.ts'

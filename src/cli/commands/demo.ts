@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import type { DemoConsent } from '../../delegation/issuer/demo-consent.ts'
-import type { Services } from '../../delegation/services.ts'
+import type { DemoConsent } from '../../delegation/oauth/demo-consent.ts'
+import type { Services } from '../../delegation/registry/services.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import { type Command, command, optional } from './command.ts'
 

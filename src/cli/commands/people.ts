@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
-import { roles } from '../../delegation/administrators.ts'
+import { roles } from '../../delegation/administration/administrators.ts'
 import { invalid } from '../../kernel/errors.ts'
 import { isId } from '../../kernel/ids.ts'
 import { type Command, command, id, optional } from './command.ts'

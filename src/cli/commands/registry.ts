@@ -1,7 +1,12 @@
 import { z } from 'zod'
 import { operator } from '../../audit/record.ts'
 import type { Fga } from '../../authz/fga.ts'
-import { type Client, idTokenAlgorithms, publicJwks, requestAlgorithms } from '../../delegation/clients.ts'
+import {
+  type Client,
+  idTokenAlgorithms,
+  publicJwks,
+  requestAlgorithms,
+} from '../../delegation/registry/clients.ts'
 import { allCollections } from '../../ingest/collection-list.ts'
 import { invalid } from '../../kernel/errors.ts'
 import { type Command, command, id, optional } from './command.ts'

@@ -1,6 +1,6 @@
 import { DpopSession, extractWWWAuthenticateParams, isDpopNonceChallenge } from '@modelcontextprotocol/client'
 import { createMcpHandler, McpServer } from '@modelcontextprotocol/server'
-import type { Fetch } from '../../delegation/fetch-json.ts'
+import type { Fetch } from '../../delegation/tokens/fetch-json.ts'
 import { mcpCapabilities, mcpInstructions, mcpListed, mcpServer } from '../../kernel/mcp.ts'
 import type { ProofKey } from './proof-key.ts'
 import type { Session } from './session.ts'

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 import type { Command } from 'commander'
-import type { Fetch } from '../../delegation/fetch-json.ts'
+import type { Fetch } from '../../delegation/tokens/fetch-json.ts'
 import { isId } from '../../kernel/ids.ts'
 import type { AdminClient } from '../admin-client.ts'
 import { typed } from '../ids.ts'

@@ -1,5 +1,5 @@
 import type { FgaObject } from '../../kernel/ids.ts'
-import type { ExternalAccount } from '../links.ts'
+import type { ExternalAccount } from '../people/links.ts'
 import type { Asked } from './asked.ts'
 
 export type ApprovalState = 'pending' | 'info_requested' | 'approved' | 'denied' | 'expired'

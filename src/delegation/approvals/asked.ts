@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { canonicalJson, type ForeignDetail } from '../details.ts'
+import { canonicalJson, type ForeignDetail } from '../registry/details.ts'
 import type { VaultCall } from '../vault/call.ts'
 
 /** What is asked. All ids are resolved by us, and a body is held to the digest that is approved: nothing in it is the agent's word. */

@@ -1,7 +1,7 @@
 import { AppError, invalid } from '../../kernel/errors.ts'
 import { type FgaObject, isId, splitObject } from '../../kernel/ids.ts'
 import type { Sql } from '../../store/sql.ts'
-import type { ApprovalGrant } from './grant-row.ts'
+import type { ApprovalGrant } from '../lending/grant-row.ts'
 
 /** What a yes is about to become. */
 export type WantedGrant = Pick<

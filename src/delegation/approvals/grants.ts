@@ -5,11 +5,11 @@ import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import type { Log } from '../../kernel/log.ts'
 import { outermostActor, type Principal } from '../../kernel/principal.ts'
 import type { Database, Sql } from '../../store/sql.ts'
+import { recordEnd, settleGrants } from '../lending/grant-ends.ts'
+import { type ApprovalGrant, type GrantRow, grantColumns, grantOf } from '../lending/grant-row.ts'
+import { grantTuples, strayTuples } from '../lending/grant-tuples.ts'
 import { recordedCall, type VaultCall, vaultCallText } from '../vault/call.ts'
 import { checkedGrant, type WantedGrant } from './grant-checks.ts'
-import { recordEnd, settleGrants } from './grant-ends.ts'
-import { type ApprovalGrant, type GrantRow, grantColumns, grantOf } from './grant-row.ts'
-import { grantTuples, strayTuples } from './grant-tuples.ts'
 
 /** What an approval's yes becomes. See docs/flows/approvals.md. */
 export interface ApprovalGrants {

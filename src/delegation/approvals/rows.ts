@@ -1,6 +1,6 @@
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { Sql, SqlValue } from '../../store/sql.ts'
-import type { ExternalAccount } from '../links.ts'
+import type { ExternalAccount } from '../people/links.ts'
 import { type Approval, type ApprovalState, type DecidedIn, isOpen, type Round } from './approval.ts'
 import { type Asked, type AskedFor, scopeOfYes } from './asked.ts'
 

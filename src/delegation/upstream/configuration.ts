@@ -1,6 +1,6 @@
 import * as client from 'openid-client'
 import type { Clock } from '../../kernel/clock.ts'
-import { isSafe } from '../remote-keys.ts'
+import { isSafe } from '../tokens/remote-keys.ts'
 
 /** Our client at an OpenID provider. */
 export interface ClientSettings {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
-import { canonicalJson } from '../details.ts'
+import { canonicalJson } from '../registry/details.ts'
 
 /** One call to a third party. A grant is for exactly one of them. */
 export interface VaultCall {

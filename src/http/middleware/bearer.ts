@@ -1,6 +1,6 @@
 import type { MiddlewareHandler } from 'hono'
-import { scopesOfKind } from '../../delegation/claims.ts'
-import type { PresentedProof } from '../../delegation/dpop.ts'
+import { scopesOfKind } from '../../delegation/registry/claims.ts'
+import type { PresentedProof } from '../../delegation/tokens/dpop.ts'
 import { AppError, type Challenge, type ErrorCode } from '../../kernel/errors.ts'
 import { assertGoesOn } from '../../kernel/goes-on.ts'
 import type { Principal, PrincipalKind, Scope } from '../../kernel/principal.ts'

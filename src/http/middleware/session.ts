@@ -1,6 +1,6 @@
 import type { MiddlewareHandler } from 'hono'
-import type { AccountNews } from '../../delegation/sign-in/account-news.ts'
-import type { BrowserSession, Sessions } from '../../delegation/sign-in/sessions.ts'
+import type { AccountNews } from '../../delegation/people/account-news.ts'
+import type { BrowserSession, Sessions } from '../../delegation/people/sessions.ts'
 import { AppError } from '../../kernel/errors.ts'
 import { assertGoesOn } from '../../kernel/goes-on.ts'
 import type { FgaObject } from '../../kernel/ids.ts'

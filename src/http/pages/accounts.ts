@@ -1,5 +1,5 @@
 import { html } from 'hono/html'
-import type { AccountLink } from '../../delegation/links.ts'
+import type { AccountLink } from '../../delegation/people/links.ts'
 import type { UpstreamIdentity } from '../../delegation/upstream/provider.ts'
 import { type Html, page } from './layout.ts'
 import { type OwnNav, ownNav } from './own-nav.ts'

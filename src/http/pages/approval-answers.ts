@@ -4,7 +4,7 @@ import { coolDownMs, hourlyMax, openMax } from '../../delegation/approvals/limit
 import type { OwnApproval } from '../../delegation/approvals/own.ts'
 import { roundsMax } from '../../delegation/approvals/rounds.ts'
 import type { ShownApproval } from '../../delegation/approvals/view.ts'
-import type { StepUpWay } from '../../delegation/sign-in/step-up.ts'
+import type { StepUpWay } from '../../delegation/people/step-up.ts'
 import type { Html } from './layout.ts'
 
 /** The forms of an answer as they were filled in. */

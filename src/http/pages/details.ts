@@ -1,5 +1,5 @@
 import { html } from 'hono/html'
-import type { ForeignDetail } from '../../delegation/details.ts'
+import type { ForeignDetail } from '../../delegation/registry/details.ts'
 import { visible } from '../../kernel/text.ts'
 import type { Html } from './layout.ts'
 

@@ -1,5 +1,5 @@
 import { html, raw } from 'hono/html'
-import type { IssuerPages } from '../../delegation/issuer/provider.ts'
+import type { IssuerPages } from '../../delegation/oauth/provider.ts'
 import { type Html, page } from './layout.ts'
 
 /** The pages that the authorization server shows by itself: the device flow's, and its errors. */

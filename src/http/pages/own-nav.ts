@@ -1,5 +1,5 @@
 import { html } from 'hono/html'
-import type { AccountNews } from '../../delegation/sign-in/account-news.ts'
+import type { AccountNews } from '../../delegation/people/account-news.ts'
 import type { OwnPage } from '../sign-in/next.ts'
 import type { Html } from './layout.ts'
 import { moment } from './times.ts'

@@ -1,5 +1,5 @@
 import { html } from 'hono/html'
-import type { Passkey } from '../../delegation/sign-in/passkeys.ts'
+import type { Passkey } from '../../delegation/people/passkeys.ts'
 import { type Html, page } from './layout.ts'
 import { type OwnNav, ownNav } from './own-nav.ts'
 import { passkeyScript, scriptTag } from './passkey-script.ts'

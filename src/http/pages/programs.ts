@@ -1,5 +1,5 @@
 import { html } from 'hono/html'
-import type { OwnProgram } from '../../delegation/own-programs.ts'
+import type { OwnProgram } from '../../delegation/administration/own-programs.ts'
 import type { Html } from './layout.ts'
 import { left, moment } from './times.ts'
 

@@ -1,6 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { type Lent, type LentFilter, type ListLent, lentStates } from '../../delegation/lent.ts'
-import type { Names } from '../../delegation/names.ts'
+import { type Lent, type LentFilter, type ListLent, lentStates } from '../../delegation/lending/lent.ts'
+import type { Names } from '../../delegation/registry/names.ts'
 import { text } from '../../kernel/text.ts'
 import { type App, createRouter } from '../env.ts'
 import { bearer, problems } from '../schemas.ts'

@@ -1,4 +1,4 @@
-import type { Wish } from '../../delegation/own-delegations.ts'
+import type { Wish } from '../../delegation/lending/own-delegations.ts'
 import { invalid } from '../../kernel/errors.ts'
 import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import { text } from '../../kernel/text.ts'

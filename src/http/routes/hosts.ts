@@ -1,5 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import type { DeniedHosts } from '../../delegation/issuer/cimd/hosts.ts'
+import type { DeniedHosts } from '../../delegation/oauth/cimd/hosts.ts'
 import { type App, createRouter } from '../env.ts'
 import type { RequireBearer } from '../middleware/bearer.ts'
 import { bearer, problems } from '../schemas.ts'

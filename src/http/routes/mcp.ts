@@ -1,4 +1,4 @@
-import { mcpScopes } from '../../delegation/issuer/resources.ts'
+import { mcpScopes } from '../../delegation/registry/resources.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import type { Deadline } from '../../retrieval/deadline.ts'

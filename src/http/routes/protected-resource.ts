@@ -1,5 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { proofAlgorithms } from '../../delegation/dpop.ts'
+import { proofAlgorithms } from '../../delegation/tokens/dpop.ts'
 import { metadataUrl } from '../challenge.ts'
 import { type App, createRouter } from '../env.ts'
 

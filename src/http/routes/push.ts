@@ -1,6 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { assertSubscription } from '../../delegation/push/subscription.ts'
-import type { Subscriptions } from '../../delegation/push/subscriptions.ts'
+import { assertSubscription } from '../../delegation/notify/subscription.ts'
+import type { Subscriptions } from '../../delegation/notify/subscriptions.ts'
 import { type App, type AppContext, createRouter } from '../env.ts'
 import { jsonBody } from '../middleware/json.ts'
 import { createLimits } from '../middleware/limits.ts'

@@ -1,4 +1,4 @@
-import type { Sessions } from '../../delegation/sign-in/sessions.ts'
+import type { Sessions } from '../../delegation/people/sessions.ts'
 import { type App, type AppContext, createRouter } from '../env.ts'
 import type { RequireSession } from '../middleware/session.ts'
 import { pageHeaders } from '../pages/layout.ts'

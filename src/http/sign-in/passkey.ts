@@ -1,6 +1,6 @@
 import { html } from 'hono/html'
-import { type Passkeys, passkeyAmr } from '../../delegation/sign-in/passkeys.ts'
-import type { SignIns } from '../../delegation/sign-in/sign-ins.ts'
+import { type Passkeys, passkeyAmr } from '../../delegation/people/passkeys.ts'
+import type { SignIns } from '../../delegation/people/sign-ins.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { Log } from '../../kernel/log.ts'
 import { addressOf } from '../env.ts'

@@ -1,5 +1,5 @@
 import { bodyLimit } from 'hono/body-limit'
-import type { SignedIn, SignIns } from '../../delegation/sign-in/sign-ins.ts'
+import type { SignedIn, SignIns } from '../../delegation/people/sign-ins.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { App, AppContext } from '../env.ts'
 import { type Html, pageHeaders } from '../pages/layout.ts'

@@ -1,6 +1,6 @@
 import { html } from 'hono/html'
-import type { SignIns } from '../../delegation/sign-in/sign-ins.ts'
-import { isUserVerified } from '../../delegation/sign-in/user-verification.ts'
+import type { SignIns } from '../../delegation/people/sign-ins.ts'
+import { isUserVerified } from '../../delegation/people/user-verification.ts'
 import type { UpstreamSignIns } from '../../delegation/upstream/sign-ins.ts'
 import type { AppContext } from '../env.ts'
 import type { BegunLimit } from '../middleware/begun.ts'

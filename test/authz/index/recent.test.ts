@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { createRandom } from '../../../packages/engine/test/support/random.ts'
 import { seed } from '../../../packages/engine/test/support/seed.ts'
 import { leadingTo, leadsToAny } from '../../../src/authz/index/recent.ts'
-import { markerObject } from '../../../src/delegation/epoch.ts'
+import { markerObject } from '../../../src/delegation/recovery/epoch.ts'
 import { documentObject } from '../../../src/kernel/ids.ts'
 
 test(`which documents lead to what was taken away is what walking from each of them finds (FUZZ_SEED=${seed})`, () => {

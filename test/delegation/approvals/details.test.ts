@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { offerAsked } from '../../../src/delegation/claims.ts'
-import { detailsOf, isForeignDetail } from '../../../src/delegation/details.ts'
-import { detailsFor } from '../../../src/delegation/issuer/exchange-details.ts'
+import { detailsFor } from '../../../src/delegation/oauth/exchange-details.ts'
+import { offerAsked } from '../../../src/delegation/registry/claims.ts'
+import { detailsOf, isForeignDetail } from '../../../src/delegation/registry/details.ts'
 
 const grant = { type: 'document_access', grant: 'g_1' } as const
 const call = { type: 'vault_call', grant: 'g_2' } as const

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { createAgents } from '../../../src/delegation/agents.ts'
 import { createOffers, type Offers } from '../../../src/delegation/approvals/offers.ts'
+import { createAgents } from '../../../src/delegation/registry/agents.ts'
 import type { Principal } from '../../../src/kernel/principal.ts'
 import type { Database } from '../../../src/store/sql.ts'
 import { describeDatabases } from '../../support/backends.ts'

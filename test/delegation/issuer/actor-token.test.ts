@@ -1,7 +1,7 @@
 import { type CryptoKey, decodeJwt, exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose'
 import * as client from 'openid-client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { NewAgent } from '../../../src/delegation/agents.ts'
+import type { NewAgent } from '../../../src/delegation/registry/agents.ts'
 import { type IssuerWorld, openIssuerWorld } from './world.ts'
 
 const grantType = 'urn:ietf:params:oauth:grant-type:token-exchange'

@@ -1,5 +1,5 @@
 import { type CryptoKey, exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose'
-import type { RequestAlgorithm } from '../../../src/delegation/clients.ts'
+import type { RequestAlgorithm } from '../../../src/delegation/registry/clients.ts'
 import { type Answer, cibaGrant } from './asking.ts'
 import type { IssuerWorld } from './world.ts'
 

@@ -1,7 +1,7 @@
 import { createRemoteJWKSet, decodeJwt, decodeProtectedHeader, jwtVerify } from 'jose'
 import * as client from 'openid-client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { idTokenAlgorithms } from '../../../src/delegation/clients.ts'
+import { idTokenAlgorithms } from '../../../src/delegation/registry/clients.ts'
 import type { Browser } from './browser.ts'
 import { type IssuerWorld, openIssuerWorld } from './world.ts'
 

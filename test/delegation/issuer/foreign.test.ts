@@ -1,6 +1,6 @@
 import { decodeJwt, SignJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { openKeyRing } from '../../../src/delegation/signing-key.ts'
+import { openKeyRing } from '../../../src/delegation/tokens/signing-key.ts'
 import { startTestIssuer, type TestIssuer, type TokenOptions } from '../../support/issuer.ts'
 import { createExchanger } from './exchanging.ts'
 import { type IssuerWorld, openIssuerWorld } from './world.ts'

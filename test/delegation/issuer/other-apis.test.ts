@@ -1,7 +1,7 @@
 import { decodeJwt, SignJWT } from 'jose'
 import * as client from 'openid-client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { openKeyRing } from '../../../src/delegation/signing-key.ts'
+import { openKeyRing } from '../../../src/delegation/tokens/signing-key.ts'
 import fc from '../../support/properties.ts'
 import type { Browser, Page } from './browser.ts'
 import { type IssuerWorld, openIssuerWorld } from './world.ts'

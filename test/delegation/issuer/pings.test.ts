@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
-import { type Clients, createClients } from '../../../src/delegation/clients.ts'
-import { createPings, type Pings } from '../../../src/delegation/issuer/ciba/pings.ts'
+import { createPings, type Pings } from '../../../src/delegation/oauth/ciba/pings.ts'
 import {
   type BackchannelRequests,
   createBackchannelRequests,
-} from '../../../src/delegation/issuer/ciba/requests.ts'
+} from '../../../src/delegation/oauth/ciba/requests.ts'
+import { type Clients, createClients } from '../../../src/delegation/registry/clients.ts'
 import { createGuardedFetch } from '../../../src/outbound/guarded-fetch.ts'
 import { createSeal } from '../../../src/store/encryption.ts'
 import type { Database } from '../../../src/store/sql.ts'

@@ -1,7 +1,7 @@
 import { createECDH, randomBytes } from 'node:crypto'
 import { expect, test } from 'vitest'
-import { createMessages } from '../../../src/delegation/push/message.ts'
-import { vapidKeyOf } from '../../../src/delegation/push/vapid.ts'
+import { createMessages } from '../../../src/delegation/notify/message.ts'
+import { vapidKeyOf } from '../../../src/delegation/notify/vapid.ts'
 
 const browser = () => {
   const curve = createECDH('prime256v1')

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { createNotices } from '../../../src/delegation/push/notices.ts'
+import { createNotices } from '../../../src/delegation/notify/notices.ts'
 import { OutboundError } from '../../../src/outbound/error.ts'
 import { createGuardedFetch } from '../../../src/outbound/guarded-fetch.ts'
 import { describeDatabases } from '../../support/backends.ts'

@@ -1,6 +1,6 @@
 import { decodeJwt, exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import type { Fetch } from '../../../src/delegation/fetch-json.ts'
+import type { Fetch } from '../../../src/delegation/tokens/fetch-json.ts'
 import {
   callbackPath,
   createUpstreamProvider,

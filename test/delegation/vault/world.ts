@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { Who } from '../../../src/audit/record.ts'
-import { createAgents } from '../../../src/delegation/agents.ts'
+import { createAgents } from '../../../src/delegation/registry/agents.ts'
 import { createConnections } from '../../../src/delegation/vault/connections.ts'
 import { createEnvelope, type Envelope, type Tokens } from '../../../src/delegation/vault/envelope.ts'
 import { createLocalKeys } from '../../../src/delegation/vault/keys.ts'

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { operator } from '../../../src/audit/record.ts'
-import { serviceObject } from '../../../src/delegation/services.ts'
+import { serviceObject } from '../../../src/delegation/registry/services.ts'
 import { trainModel } from '../../../src/retrieval/cells/model.ts'
 import { seeded } from '../../../src/retrieval/cells/random.ts'
 import { endLease, readSample, saveModel, takeLease } from '../../../src/retrieval/cells/storage.ts'

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { createClientDocuments } from '../../../../src/delegation/issuer/cimd/documents.ts'
+import { createClientDocuments } from '../../../../src/delegation/oauth/cimd/documents.ts'
 import { createSystemFetch } from '../../../../src/outbound/system.ts'
 import { clientId, document, openWeb, redirectUri } from './web.ts'
 

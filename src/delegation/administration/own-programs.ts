@@ -1,0 +1,107 @@
+import { record } from '../../audit/record.ts'
+import type { Clock } from '../../kernel/clock.ts'
+import { AppError } from '../../kernel/errors.ts'
+import type { Database } from '../../store/sql.ts'
+import type { Delegations } from '../lending/delegations.ts'
+import type { Lender } from '../lending/own-delegations.ts'
+import type { SignInEnds } from '../people/sign-in-ends.ts'
+import { atPages } from '../people/sign-ins.ts'
+
+/** One program that gets tokens for a person, by one consent of theirs: as them, or as an agent for them. */
+export interface OwnProgram {
+  /** Of the consent, as its tokens carry it (`grant_id`). Opens nothing. */
+  readonly id: string
+  readonly clientId: string
+  readonly title: string
+  /** As whom it reads for the person; undefined: as the person. */
+  readonly agent: string | undefined
+  /** What it reads under. */
+  readonly delegation: string | undefined
+  /** Ending the consent takes `delegation` back: it was lent by it. */
+  readonly lends: boolean
+  /** When the person signed in for it. */
+  readonly signedInAt: Date
+  readonly expiresAt: Date
+}
+
+/** What one person let programs do. Nobody else's consent is there for them. */
+export interface OwnPrograms {
+  /** Those that get tokens now, the newest sign-in first. */
+  list(person: string): Promise<OwnProgram[]>
+  /**
+   * Its codes, refresh tokens and access tokens, and what was lent by it, in one transaction that is on record; in force with
+   * the next request. 404 where no such one of theirs counts.
+   * NOT ended: an access token that another's API holds and asks nobody about, for its last 5 minutes.
+   */
+  end(who: Pick<Lender, 'person' | 'txn'>, id: string): Promise<void>
+}
+
+export interface OwnProgramsDeps {
+  readonly database: Database
+  readonly delegations: Pick<Delegations, 'revokeWithin'>
+  readonly signInEnds: Pick<SignInEnds, 'grant'>
+  readonly clock: Clock
+}
+
+export function createOwnPrograms({
+  database,
+  delegations,
+  signInEnds,
+  clock,
+}: OwnProgramsDeps): OwnPrograms {
+  const now = () => new Date(clock.now())
+  return {
+    list: async (person) => (await database.query<ProgramRow>(select, [person, now()])).map(fromRow),
+    async end({ person, txn }, id) {
+      const by = atPages(person, txn)
+      const settle = await database.transaction(async (sql) => {
+        const [program] = (
+          await sql.query<ProgramRow>(`select * from (${select}) as own where grant_id = $3`, [
+            person,
+            now(),
+            id,
+          ])
+        ).map(fromRow)
+        if (program === undefined) throw new AppError('not_found')
+        const { clientId, delegation, lends } = program
+        // What was lent first, and rows before links, as whoever ends a delegation takes them.
+        const rest =
+          delegation !== undefined && lends ? await delegations.revokeWithin(sql, delegation, by) : undefined
+        await signInEnds.grant(sql, id)
+        await record(sql, by, { event: 'consent_ended', client: clientId, grant: id })
+        return rest
+      })
+      await settle?.()
+    },
+  }
+}
+
+// A grant whose delegation is over gives no token, and is over.
+const select = `select g.grant_id, g.client_id, coalesce(c.title, g.client_id) as title, c.agent, g.delegation, g.lends,
+    g.signed_in_at, g.expires_at
+  from oauth_grants g join clients c using (client_id)
+  where g.subject = $1 and g.expires_at > $2 and (g.delegation is null or exists (
+    select from delegations d where d.id = g.delegation and d.state = 'live' and d.expires_at > $2))
+  order by g.signed_in_at desc, g.grant_id`
+
+interface ProgramRow {
+  readonly grant_id: string
+  readonly client_id: string
+  readonly title: string
+  readonly agent: string | null
+  readonly delegation: string | null
+  readonly lends: boolean
+  readonly signed_in_at: Date
+  readonly expires_at: Date
+}
+
+const fromRow = (row: ProgramRow): OwnProgram => ({
+  id: row.grant_id,
+  clientId: row.client_id,
+  title: row.title,
+  agent: row.agent ?? undefined,
+  delegation: row.delegation ?? undefined,
+  lends: row.lends,
+  signedInAt: row.signed_in_at,
+  expiresAt: row.expires_at,
+})

@@ -1,0 +1,216 @@
+import { operator } from '../../audit/record.ts'
+import { type Fga, type Tuple, tupleId } from '../../authz/fga.ts'
+import type { Clock } from '../../kernel/clock.ts'
+import { invalid } from '../../kernel/errors.ts'
+import { isId } from '../../kernel/ids.ts'
+import type { Database, Sql } from '../../store/sql.ts'
+import type { Delegations } from '../lending/delegations.ts'
+import { isLocal, type People } from '../people/people.ts'
+import type { Persons } from '../people/persons.ts'
+import type { Barring } from '../people/sign-in-ends.ts'
+
+/** What stands under one key of a person. */
+export interface UnderKey {
+  /** Of documents, folders and collections. */
+  readonly tags: number
+  /** In OpenFGA, those of tags among them. */
+  readonly tuples: number
+  readonly delegations: number
+  readonly approvals: number
+  readonly roles: number
+  readonly agents_owned: number
+  readonly blocks: number
+  /** End, and are to be connected once more. */
+  readonly connections: number
+}
+
+export interface PersonMove {
+  /** How much a move would take along. Changes nothing, and throws what {@link move} would. */
+  look(from: string, to: string): Promise<UnderKey>
+  /**
+   * Makes what stands under `from`, a key of a trusted issuer, stand under `to`, another of the same issuer or a local
+   * account. `from` is disabled first and for good: nobody acts as it meanwhile, or comes by it later; whoever was disabled
+   * before is so under `to`, too. Each step may run twice: after a crash the same call goes on. 422 for other keys.
+   * Tuples are moved whatever the allow-list lets write: nobody comes to more, and one that stayed behind would be a block
+   * that is lost. What the model in force does not take stays, and moves by the same call once a model does.
+   */
+  move(from: string, to: string): Promise<UnderKey>
+}
+
+export interface PersonMoveDeps {
+  readonly database: Database
+  readonly fga: Pick<Fga, 'read' | 'write'>
+  /** Types of the model in force. */
+  readonly types: () => readonly string[]
+  /** Whether the model in force takes it. Throws while nobody may write. */
+  readonly isStorable: (tuple: Tuple) => boolean
+  readonly people: Pick<People, 'has'>
+  readonly persons: Pick<Persons, 'linkedTo'>
+  readonly barring: Pick<Barring, 'bar'>
+  readonly delegations: Pick<Delegations, 'revokeWithin'>
+  readonly tags: {
+    readonly count: (subject: string) => Promise<number>
+    readonly rename: (from: string, to: string) => Promise<void>
+  }
+  readonly clock: Clock
+  readonly newTxn: () => string
+}
+
+export function createPersonMove(deps: PersonMoveDeps): PersonMove {
+  const { database, fga, people, persons, barring, delegations, tags, clock, newTxn } = deps
+  const now = () => new Date(clock.now())
+
+  async function assertMovable(from: string, to: string): Promise<void> {
+    if (!isId(from) || isLocal(from))
+      throw invalid('from', 'The old key is NAMESPACE/KEY of a trusted issuer.')
+    if (!isId(to) || to === from) throw invalid('to', 'The new key is another account key.')
+    if (isLocal(to) && !(await people.has(to))) throw invalid('to', `There is no local account ${to}.`)
+    if (!isLocal(to) && to.split('/')[0] !== from.split('/')[0])
+      throw invalid('to', 'Both keys are of one issuer, or the new one is a local account.')
+    const bound = await persons.linkedTo(database, `user:${from}`)
+    if (bound !== undefined)
+      throw invalid(
+        'from',
+        `${from} is linked to ${bound}, who could not sign in by it any more. End the link first, at /accounts.`,
+      )
+    const linked = await persons.linkedTo(database, `user:${to}`)
+    if (linked !== undefined) throw invalid('to', `${to} is linked to ${linked}. Move to ${linked}.`)
+    const [begun] = await database.query<{ new_key: string }>(
+      'select new_key from person_moves where old_key = $1',
+      [from],
+    )
+    if (begun !== undefined && begun.new_key !== to)
+      throw invalid('to', `${from} was moved to ${begun.new_key} already.`)
+  }
+
+  async function tuplesOf(subject: string): Promise<Tuple[]> {
+    const found: Tuple[] = []
+    const filters = [
+      ...deps.types().map((type) => ({ user: subject, object: `${type}:` })),
+      { object: subject },
+    ]
+    for (const filter of filters) for await (const tuple of fga.read(filter)) found.push(tuple)
+    return found
+  }
+
+  async function under(key: string): Promise<UnderKey> {
+    const subject = `user:${key}`
+    const [row] = await database.query<Omit<UnderKey, 'tags' | 'tuples'>>(counts, [subject])
+    if (row === undefined) throw new Error('Nothing was counted.')
+    return { tags: await tags.count(subject), tuples: (await tuplesOf(subject)).length, ...row }
+  }
+
+  /**
+   * Whether the new key is to be disabled too. As the row says if it is there: a second run sees somebody disabled whom the
+   * first one disabled, and after the end the operator may have enabled the new key.
+   */
+  async function begin(from: string, to: string): Promise<boolean> {
+    await database.query(
+      `insert into person_moves (old_key, new_key, was_disabled, begun_at)
+       values ($1, $2, exists (
+         select from revocations where kind = 'subject' and key = $3 and (until is null or until > $4)), $4)
+       on conflict (old_key) do nothing`,
+      [from, to, `user:${from}`, now()],
+    )
+    const [row] = await database.query<{ disables: boolean }>(
+      'select was_disabled and ended_at is null as disables from person_moves where old_key = $1',
+      [from],
+    )
+    return row?.disables ?? true
+  }
+
+  async function moveTuples(from: string, to: string): Promise<void> {
+    const other = (one: string): string => (one === from ? to : one)
+    const there = new Set((await tuplesOf(to)).map(tupleId))
+    const old = (await tuplesOf(from)).filter(deps.isStorable)
+    const moved = old.map((tuple) => ({
+      ...tuple,
+      user: other(tuple.user),
+      object: other(tuple.object) as Tuple['object'],
+    }))
+    // One that the new key has keeps its own end.
+    await fga.write({ writes: moved.filter((tuple) => !there.has(tupleId(tuple))), deletes: old })
+  }
+
+  return {
+    async look(from, to) {
+      await assertMovable(from, to)
+      return under(from)
+    },
+    async move(from, to) {
+      await assertMovable(from, to)
+      const found = await under(from)
+      if (await begin(from, to)) await barring.bar(to)
+      await barring.bar(from)
+      // First what also takes away, `blocked`: by the groups that follow nobody reads what they are blocked from.
+      await tags.rename(`user:${from}`, `user:${to}`)
+      const settles = await database.transaction((sql) => moveRows(sql, from, to))
+      for (const settle of settles) await settle()
+      await moveTuples(`user:${from}`, `user:${to}`)
+      await database.query('update person_moves set ended_at = $2 where old_key = $1', [from, now()])
+      return found
+    },
+  }
+
+  async function moveRows(sql: Sql, from: string, to: string): Promise<(() => Promise<void>)[]> {
+    const subjects = [`user:${from}`, `user:${to}`]
+    const settles: (() => Promise<void>)[] = []
+    // One standing delegation to an agent: that of the key that is used now stays.
+    const twice = await sql.query<{ id: string }>(
+      `select id from delegations old where subject = $1 and standing and state <> 'revoked' and exists (
+         select from delegations new where new.subject = $2 and new.agent = old.agent and new.standing
+           and new.state <> 'revoked') order by id`,
+      subjects,
+    )
+    for (const { id } of twice) settles.push(await delegations.revokeWithin(sql, id, operator(newTxn())))
+    for (const text of moves) await sql.query(text, subjects)
+    for (const text of ends) await sql.query(text, subjects.slice(0, 1))
+    await sql.query(
+      `update connections set state = 'ended', sealed = null, wrapped_key = null, key_version = null,
+         lease = lease + 1, leased_until = null, ended_at = $2
+       where subject = $1 and state <> 'ended'`,
+      [subjects[0] ?? '', now()],
+    )
+    await sql.query('delete from browser_sessions where upstream_person = $1', [from])
+    await sql.query('delete from people where key = $1', [from])
+    return settles
+  }
+}
+
+// $1 the old subject, $2 the new one.
+const moves = [
+  ...['delegations', 'approvals', 'approval_grants'].map(
+    (table) => `update ${table} set subject = $2 where subject = $1`,
+  ),
+  'update agents set owner = $2 where owner = $1',
+  `insert into administrators (subject, roles) select $2, roles from administrators where subject = $1
+   on conflict (subject) do update set roles =
+     array(select distinct unnest(administrators.roles || excluded.roles) order by 1)`,
+  `insert into approval_askers (subject, agent, blocked_at) select $2, agent, blocked_at from approval_askers where subject = $1
+   on conflict (subject, agent) do update set blocked_at = least(approval_askers.blocked_at, excluded.blocked_at)`,
+  `insert into approval_host_askers (subject, host, blocked_at)
+   select $2, host, blocked_at from approval_host_askers where subject = $1
+   on conflict (subject, host) do update set
+     blocked_at = least(approval_host_askers.blocked_at, excluded.blocked_at)`,
+]
+
+const ends = [
+  ...[
+    'administrators',
+    'approval_askers',
+    'approval_host_askers',
+    'backchannel_requests',
+    'connection_requests',
+    'offers',
+    'offer_limits',
+  ].map((table) => `delete from ${table} where subject = $1`),
+  `delete from connection_agents where connection in (select id from connections where subject = $1)`,
+]
+
+const counts = `select
+  (select count(*) from delegations where subject = $1 and state <> 'revoked') as delegations,
+  (select count(*) from approvals where subject = $1) as approvals,
+  (select coalesce(sum(cardinality(roles)), 0)::int from administrators where subject = $1) as roles,
+  (select count(*) from agents where owner = $1) as agents_owned,
+  (select count(*) from approval_askers where subject = $1 and blocked_at is not null) as blocks,
+  (select count(*) from connections where subject = $1 and state <> 'ended') as connections`

@@ -1,0 +1,355 @@
+import { operator, record, type Who } from '../../audit/record.ts'
+import type { Fga } from '../../authz/fga.ts'
+import type { Clock } from '../../kernel/clock.ts'
+import { AppError } from '../../kernel/errors.ts'
+import { assertGoesOn } from '../../kernel/goes-on.ts'
+import type { FgaObject } from '../../kernel/ids.ts'
+import type { Database, Sql } from '../../store/sql.ts'
+import { canonicalJson, type ForeignDetail } from '../registry/details.ts'
+import { checked, holdAgents } from './delegation-checks.ts'
+import { delegationTuples } from './delegation-tuples.ts'
+import { endGrantsOf, settleGrants } from './grant-ends.ts'
+import type { ApprovalGrant } from './grant-row.ts'
+
+/** One consent: who lent what to which agent until when. */
+export interface Delegation {
+  readonly id: string
+  /** `user:anne` */
+  readonly subject: FgaObject
+  /** `research-bot` */
+  readonly agent: string
+  /** Agents to which `agent` may pass it on. */
+  readonly subAgents: readonly string[]
+  /** Organizations, collections, folders, documents. Empty where it is for another's API. */
+  readonly scope: readonly FgaObject[]
+  /** The other's API that it is for: then it opens nothing here. undefined: for Remit's own. */
+  readonly resource: string | undefined
+  /** What exactly was agreed to there, as the person was shown it. */
+  readonly details: readonly ForeignDetail[]
+  readonly purpose: string
+  /** Used where an external issuer may leave the `delegation` claim out; at most one a (subject, agent). */
+  readonly standing: boolean
+  readonly createdAt: Date
+  readonly expiresAt: Date
+  readonly state: 'lending' | 'live' | 'revoked'
+}
+
+export interface Lending {
+  readonly subject: FgaObject
+  readonly agent: string
+  readonly scope: readonly FgaObject[]
+  readonly resource?: string | undefined
+  readonly details?: readonly ForeignDetail[]
+  readonly subAgents?: readonly string[]
+  readonly purpose: string
+  readonly expiresAt: Date
+  readonly standing?: boolean
+  /** Left out: `d_` and randomness. Given: the same lending again answers with what stands. */
+  readonly id?: string
+}
+
+export interface Delegations {
+  /**
+   * Row first (not usable), then the tuples, then the row goes live. After a crash nothing is usable and
+   * {@link mend} clears up. Whether the scope's objects exist is not asked: an answer would tell, and lending
+   * what is not there lends nothing. 409: a standing one is live already, or the id means another lending. On record
+   * with the moment from which it counts; `by`: left out, the operator.
+   */
+  lend(lending: Lending, by?: Who): Promise<Delegation>
+  /**
+   * Dead in every check from the moment the row says so, and with it, on record, the consents of clients and the grants of
+   * approvals that hang on it; then the tuples go. False: no such live delegation.
+   */
+  revoke(id: string, by?: Who): Promise<boolean>
+  /**
+   * The same inside somebody else's transaction, which may still fail. Answers with what is left to do once it is
+   * committed; where that is not done, {@link mend} does it.
+   */
+  revokeWithin(sql: Sql, id: string, by: Who): Promise<() => Promise<void>>
+  get(id: string): Promise<Delegation | undefined>
+  listOf(subject: FgaObject): Promise<Delegation[]>
+  /** The one that the agent's next token for our own APIs would carry: standing first, then the newest. */
+  current(subject: FgaObject, agent: string): Promise<Delegation | undefined>
+  isLive(id: string): Promise<boolean>
+  /** Everybody's that may be used now. */
+  listLive(): Promise<Delegation[]>
+  /**
+   * Removes the tuples of revoked, ended and abandoned delegations. A lending older than a minute is abandoned:
+   * its caller died before anybody was told that it stands. Returns how many were settled.
+   */
+  mend(): Promise<number>
+}
+
+export interface DelegationsDeps {
+  readonly database: Database
+  readonly fga: Fga
+  readonly clock: Clock
+  readonly randomBytes: (size: number) => Buffer
+}
+
+const lendingMsMax = 60_000
+
+export function createDelegations({ database, fga, clock, randomBytes }: DelegationsDeps): Delegations {
+  const now = () => new Date(clock.now())
+  const newId = (prefix: 'd' | 't') => `${prefix}_${randomBytes(16).toString('base64url')}`
+
+  const get: Delegations['get'] = async (id) =>
+    (await database.query<DelegationRow>(`${select} where id = $1`, [id])).map(fromRow)[0]
+
+  async function settle(delegation: Delegation, grants: readonly ApprovalGrant[] = []): Promise<void> {
+    if (grants.length > 0) await settleGrants({ sql: database, fga }, grants, now())
+    await fga.write({ deletes: delegationTuples(delegation) })
+    await database.query('update delegations set settled_at = $2 where id = $1', [delegation.id, now()])
+  }
+
+  /** Who was told that it is over asks again at once: it must not stand in its own way. */
+  async function giveUp(delegation: Delegation): Promise<void> {
+    const ended = await database.query(
+      `update delegations set state = 'revoked', revoked_at = $2 where id = $1 and state = 'lending' returning id`,
+      [delegation.id, now()],
+    )
+    if (ended.length > 0) await settle(delegation)
+  }
+
+  return {
+    get,
+    async lend(lending, by = operator(newId('t'))) {
+      const wanted = await checked(database, lending, now(), lending.id ?? newId('d'))
+      const row = await begin(database, wanted, { now: now(), by })
+      if (row.state === 'live') return row
+      await fga.write({ writes: delegationTuples(row) })
+      try {
+        const live = await database.transaction((sql) => activate(sql, row.id, by))
+        if (live !== undefined) return live
+      } catch (error) {
+        // Under an id of the caller's the same again goes on with it. What fails here as well is left to mend().
+        if (by.over?.aborted === true && lending.id === undefined) await giveUp(row).catch(() => undefined)
+        throw error
+      }
+      // Somebody lent the same at once, by the same id: it stands, and its tuples with it.
+      const made = await get(row.id)
+      if (made?.state === 'live') return made
+      // Revoked while its tuples were being written: they must not outlive it.
+      await settle(row)
+      throw new AppError('conflict', { public: 'The delegation was revoked while it was being made.' })
+    },
+    async revoke(id, by = operator(newId('t'))) {
+      const ended = await database.transaction((sql) => end(sql, id, { now: now(), by }))
+      if (ended === undefined) return false
+      // One that is still being lent is left to mend(): whoever lends it may be writing its tuples now.
+      if (ended.was === 'live') await settle(ended.delegation, ended.grants)
+      return true
+    },
+    async revokeWithin(sql, id, by) {
+      const ended = await end(sql, id, { now: now(), by })
+      return async () => {
+        if (ended?.was === 'live') await settle(ended.delegation, ended.grants)
+      }
+    },
+    async listOf(subject) {
+      return (
+        await database.query<DelegationRow>(`${select} where subject = $1 order by created_at desc, id`, [
+          subject,
+        ])
+      ).map(fromRow)
+    },
+    async current(subject, agent) {
+      const rows = await database.query<DelegationRow>(
+        `${select} where subject = $1 and agent = $2 and state = 'live' and expires_at > $3 and resource is null
+         order by standing desc, created_at desc, id limit 1`,
+        [subject, agent, now()],
+      )
+      return rows.map(fromRow)[0]
+    },
+    async isLive(id) {
+      const row = await get(id)
+      return row !== undefined && row.state === 'live' && row.expiresAt > now()
+    },
+    async listLive() {
+      const rows = await database.query<DelegationRow>(
+        `${select} where state = 'live' and expires_at > $1 order by id`,
+        [now()],
+      )
+      return rows.map(fromRow)
+    },
+    async mend() {
+      const abandonedBefore = new Date(clock.now() - lendingMsMax)
+      await database.query(
+        `update delegations set state = 'revoked', revoked_at = $2 where state = 'lending' and created_at < $1`,
+        [abandonedBefore, now()],
+      )
+      const over = await database.query<DelegationRow>(
+        `${select} where settled_at is null and created_at < $1 and (state = 'revoked' or expires_at <= $2)`,
+        [abandonedBefore, now()],
+      )
+      for (const row of over) await settle(fromRow(row))
+      return over.length
+    },
+  }
+}
+
+/** From here on it counts, and is on record. Undefined: revoked meanwhile. */
+async function activate(sql: Sql, id: string, by: Who): Promise<Delegation | undefined> {
+  const rows = await sql.query<DelegationRow>(
+    `update delegations set state = 'live' where id = $1 and state = 'lending' returning ${columns}`,
+    [id],
+  )
+  const live = rows.map(fromRow)[0]
+  if (live === undefined) return undefined
+  await record(sql, { ...by, delegation: id }, eventOf('delegation_made', live))
+  return live
+}
+
+interface Ended {
+  readonly delegation: Delegation
+  readonly was: Delegation['state']
+  /** Of approvals, ended with it: their tuples are still there. */
+  readonly grants: readonly ApprovalGrant[]
+}
+
+/** Revokes the row, ends the consents and the grants that hang on it, and puts it on record, all in one. */
+async function end(
+  sql: Sql,
+  id: string,
+  { now, by }: { readonly now: Date; readonly by: Who },
+): Promise<Ended | undefined> {
+  const [row] = await sql.query<DelegationRow & Pick<Ended, 'was'>>(
+    `update delegations set state = 'revoked', revoked_at = $2
+       from (select id as old_id, state as was from delegations where id = $1) as old
+     where id = old_id and state <> 'revoked' returning ${columns}, was`,
+    [id, now],
+  )
+  if (row === undefined) return undefined
+  // Rows that somebody else is at are theirs to end: waiting for one another, both would be stopped. Without its
+  // link and its delegation an artifact gives no token anyway.
+  await sql.query(
+    `delete from oauth_artifacts where (model, id_hash) in (
+       select model, id_hash from oauth_artifacts
+       where grant_id in (select grant_id from oauth_grants where delegation = $1) for update skip locked)`,
+    [id],
+  )
+  await sql.query('delete from oauth_grants where delegation = $1', [id])
+  const delegation = fromRow(row)
+  await record(sql, { ...by, delegation: id }, eventOf('delegation_revoked', delegation))
+  return { delegation, was: row.was, grants: await endGrantsOf(sql, id, { now, by }) }
+}
+
+const eventOf = (
+  event: 'delegation_made' | 'delegation_revoked',
+  { id, subject, agent, subAgents, scope, standing, expiresAt }: Delegation,
+) => ({
+  event,
+  delegation: id,
+  lender: subject,
+  agent,
+  sub_agents: subAgents,
+  scope,
+  standing,
+  expires_at: expiresAt.toISOString(),
+})
+
+/** Writes the row, or finds the one of an earlier try. */
+async function begin(
+  database: Database,
+  wanted: Delegation,
+  { now, by }: { readonly now: Date; readonly by: Who },
+): Promise<Delegation> {
+  return database.transaction(async (sql) => {
+    const find = async () =>
+      (await sql.query<DelegationRow>(`${select} where id = $1 for update`, [wanted.id])).map(fromRow)[0]
+    const known = await find()
+    if (known !== undefined) return resumed(known, wanted, now)
+    await holdAgents(sql, wanted)
+    assertGoesOn(by.over)
+    if (wanted.standing) await makeRoom(sql, wanted, now)
+    const begun = await sql.query(
+      `insert into delegations (id, subject, agent, sub_agents, scope, purpose, standing, expires_at, state,
+         created_at, resource, authorization_details)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, 'lending', $9, $10, $11)
+       on conflict (id) do nothing returning id`,
+      [
+        wanted.id,
+        wanted.subject,
+        wanted.agent,
+        wanted.subAgents,
+        wanted.scope,
+        wanted.purpose,
+        wanted.standing,
+        wanted.expiresAt,
+        now,
+        wanted.resource ?? null,
+        wanted.details.length > 0 ? JSON.stringify(wanted.details) : null,
+      ],
+    )
+    if (begun.length === 1) return wanted
+    // Somebody began the same at once, and has committed it.
+    const other = await find()
+    if (other === undefined) throw new Error('A delegation was lost while it was being made.')
+    return resumed(other, wanted, now)
+  })
+}
+
+function resumed(known: Delegation, wanted: Delegation, now: Date): Delegation {
+  const same =
+    known.subject === wanted.subject &&
+    known.agent === wanted.agent &&
+    known.standing === wanted.standing &&
+    known.resource === wanted.resource &&
+    canonicalJson(known.details) === canonicalJson(wanted.details) &&
+    known.scope.join(' ') === wanted.scope.join(' ') &&
+    known.subAgents.join(' ') === wanted.subAgents.join(' ')
+  if (!same || known.state === 'revoked' || known.expiresAt <= now) {
+    throw new AppError('conflict', { public: `The delegation id ${wanted.id} is taken.` })
+  }
+  return known
+}
+
+/** An ended or abandoned standing delegation gives way to the next; a live one does not. */
+async function makeRoom(sql: Sql, { subject, agent }: Delegation, now: Date): Promise<void> {
+  await sql.query(
+    `update delegations set state = 'revoked', revoked_at = $3
+     where subject = $1 and agent = $2 and standing
+       and (state <> 'revoked' and expires_at <= $3 or state = 'lending' and created_at < $4)`,
+    [subject, agent, now, new Date(now.getTime() - lendingMsMax)],
+  )
+  const standing = await sql.query(
+    `select 1 from delegations where subject = $1 and agent = $2 and standing and state <> 'revoked'`,
+    [subject, agent],
+  )
+  if (standing.length > 0)
+    throw new AppError('conflict', { public: 'A standing delegation to this agent is live already.' })
+}
+
+export interface DelegationRow {
+  readonly id: string
+  readonly subject: FgaObject
+  readonly agent: string
+  readonly sub_agents: string[]
+  readonly scope: FgaObject[]
+  readonly purpose: string
+  readonly standing: boolean
+  readonly created_at: Date
+  readonly expires_at: Date
+  readonly state: Delegation['state']
+  readonly resource: string | null
+  readonly authorization_details: ForeignDetail[] | null
+}
+
+const columns =
+  'id, subject, agent, sub_agents, scope, purpose, standing, created_at, expires_at, state, resource, authorization_details'
+const select = `select ${columns} from delegations`
+
+const fromRow = (row: DelegationRow): Delegation => ({
+  id: row.id,
+  subject: row.subject,
+  agent: row.agent,
+  subAgents: row.sub_agents,
+  scope: row.scope,
+  resource: row.resource ?? undefined,
+  details: row.authorization_details ?? [],
+  purpose: row.purpose,
+  standing: row.standing,
+  createdAt: row.created_at,
+  expiresAt: row.expires_at,
+  state: row.state,
+})

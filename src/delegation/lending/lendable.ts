@@ -1,0 +1,101 @@
+import type { Fga } from '../../authz/fga.ts'
+import type { AskNamed } from '../../authz/gate/named.ts'
+import type { Clock } from '../../kernel/clock.ts'
+import { collectionObject, type FgaObject, splitObject } from '../../kernel/ids.ts'
+import type { Sql } from '../../store/sql.ts'
+
+/** Something that a person may lend, as they know it. */
+export interface Lendable {
+  readonly object: FgaObject
+  readonly title: string
+}
+
+/** What a person may lend at all: only what they may read themselves, now, by OpenFGA's word. */
+export interface Lendables {
+  /** To choose from: organizations that they belong to, and collections in which they may read something. */
+  offered(subject: FgaObject): Promise<readonly Lendable[]>
+  /**
+   * Those of these that they may lend now, with titles. What is missing and what is forbidden are both left out, in the
+   * same time.
+   */
+  among(subject: FgaObject, objects: readonly FgaObject[]): Promise<ReadonlyMap<FgaObject, Lendable>>
+}
+
+export interface LendablesDeps {
+  readonly sql: Sql
+  readonly fga: Pick<Fga, 'listObjects'>
+  readonly askNamed: AskNamed
+  readonly clock: Clock
+  /** Collections in which the gate has just cleared a document for this person. */
+  readonly readableCollections: (
+    subject: FgaObject,
+    signal: AbortSignal,
+  ) => Promise<readonly { readonly id: string; readonly title: string }[]>
+}
+
+const msMax = 5_000
+
+/** What OpenFGA has to say yes to. For a collection it is enough that they may read one document that is filed there. */
+const relations: Readonly<Record<string, string>> = {
+  organization: 'member',
+  collection: 'viewer',
+  folder: 'viewer',
+  document: 'can_read',
+}
+
+export function createLendables(deps: LendablesDeps): Lendables {
+  const { sql, fga, askNamed, clock, readableCollections } = deps
+
+  const byCollection = async (subject: FgaObject, signal: AbortSignal): Promise<Lendable[]> =>
+    (await readableCollections(subject, signal)).map(({ id, title }) => ({
+      object: collectionObject(id),
+      title,
+    }))
+
+  return {
+    async offered(subject) {
+      const signal = AbortSignal.timeout(msMax)
+      const organizations: Lendable[] = []
+      const listed = fga.listObjects(
+        { user: subject, relation: 'member', type: 'organization' },
+        { now: clock.now(), signal },
+      )
+      for await (const object of listed) organizations.push({ object, title: splitObject(object).id })
+      return [...organizations, ...(await byCollection(subject, signal))]
+    },
+    async among(subject, objects) {
+      const signal = AbortSignal.timeout(msMax)
+      const asked = [...new Set(objects)].flatMap((object) => {
+        const relation = relations[splitObject(object).type]
+        return relation === undefined ? [] : [{ relation, object }]
+      })
+      const { verdicts } = await askNamed({ user: subject, asked, signal }).answer()
+      // An error is a no as well: another answer for it would tell that the object is there.
+      const allowed = asked.filter((_, index) => verdicts[index] === 'allowed').map(({ object }) => object)
+      const isOpen = asked.some(({ object }) => object.startsWith('collection:') && !allowed.includes(object))
+      const readable = isOpen ? await byCollection(subject, signal) : []
+      const wanted = new Set(asked.map(({ object }) => object))
+      const titles = await titlesOf(sql, allowed)
+      return new Map(
+        [
+          ...allowed.map((object) => ({ object, title: titles.get(object) ?? splitObject(object).id })),
+          ...readable.filter(({ object }) => wanted.has(object)),
+        ].map((one) => [one.object, one]),
+      )
+    },
+  }
+}
+
+/** Titles of what this person may read. Organizations and folders have none. */
+async function titlesOf(sql: Sql, objects: readonly FgaObject[]): Promise<ReadonlyMap<string, string>> {
+  const idsOf = (type: string) =>
+    objects.map(splitObject).flatMap((object) => (object.type === type ? [object.id] : []))
+  const rows = await sql.query<{ object: string; title: string }>(
+    `select 'collection:' || id as object, title from collections where id = any($1)
+     union all
+     select 'document:' || id, title from documents
+     where id = any($2) and live_revision is not null and title <> ''`,
+    [idsOf('collection'), idsOf('document')],
+  )
+  return new Map(rows.map(({ object, title }) => [object, title]))
+}

@@ -1,0 +1,141 @@
+import { invalid } from '../../kernel/errors.ts'
+import type { FgaObject } from '../../kernel/ids.ts'
+import type { Sql } from '../../store/sql.ts'
+
+/** A delegation as whoever looks into it sees it, ended ones too. */
+export interface Lent {
+  readonly id: string
+  readonly subject: FgaObject
+  readonly agent: string
+  readonly subAgents: readonly string[]
+  readonly scope: readonly FgaObject[]
+  /** The other's API that it is for; undefined: Remit's own. */
+  readonly resource: string | undefined
+  readonly purpose: string
+  readonly standing: boolean
+  readonly createdAt: Date
+  readonly expiresAt: Date
+  readonly revokedAt: Date | undefined
+  readonly state: LentState
+  /** Of the agent that it was lent to: it is given nothing, however live this is. */
+  readonly isAgentDisabled: boolean
+}
+
+export const lentStates = ['live', 'over', 'revoked'] as const
+/** `over`: its time has passed. */
+export type LentState = (typeof lentStates)[number]
+
+/** All of them have to fit; none: everybody's. */
+export interface LentFilter {
+  readonly id?: string | undefined
+  readonly subject?: string | undefined
+  /** As the one that it was lent to, or one that it may be passed on to. */
+  readonly agent?: string | undefined
+  readonly state?: LentState | undefined
+}
+
+export interface LentPage {
+  /** Newest first. */
+  readonly rows: readonly Lent[]
+  /** Where the next page begins; undefined on the last. */
+  readonly next: string | undefined
+}
+
+export type ListLent = (
+  filter: LentFilter,
+  page: { readonly cursor?: string | undefined; readonly limit: number },
+) => Promise<LentPage>
+
+/**
+ * Who lent what to which agent, until when, and what became of it. What was begun and never came to count is left out.
+ * Does NOT check who asks. Throws `invalid_request` for a cursor that is none.
+ */
+export const createListLent =
+  ({ sql, now }: { readonly sql: Sql; readonly now: () => number }): ListLent =>
+  async ({ id, subject, agent, state }, { cursor, limit }) => {
+    const after = placeOf(cursor)
+    const found = await sql.query<LentRow>(select, [
+      id ?? null,
+      subject ?? null,
+      agent ?? null,
+      state ?? null,
+      new Date(now()),
+      after?.createdAt ?? null,
+      after?.id ?? null,
+      limit + 1,
+    ])
+    const rows = found.slice(0, limit).map(fromRow)
+    const last = rows.at(-1)
+    return { rows, next: found.length > limit && last !== undefined ? cursorAfter(last) : undefined }
+  }
+
+const state = `case when state = 'revoked' then 'revoked' when expires_at <= $5 then 'over' else 'live' end`
+
+// Outermost and inner agents each by an index of their own.
+const select = `
+  select id, subject, agent, sub_agents, scope, resource, purpose, standing, created_at, expires_at, revoked_at,
+    ${state} as state,
+    exists (select from agents where agents.id = agent and disabled_at is not null) as agent_disabled
+  from delegations
+  where state <> 'lending'
+    and ($1::text is null or id = $1)
+    and ($2::text is null or subject = $2)
+    and ($3::text is null or agent = $3 or (sub_agents <> '{}' and sub_agents @> array[$3]))
+    and ($4::text is null or ${state} = $4)
+    and ($6::timestamptz is null or created_at < $6 or (created_at = $6 and id > $7))
+  order by created_at desc, id
+  limit $8`
+
+interface LentRow {
+  readonly id: string
+  readonly subject: FgaObject
+  readonly agent: string
+  readonly sub_agents: readonly string[]
+  readonly scope: readonly FgaObject[]
+  readonly resource: string | null
+  readonly purpose: string
+  readonly standing: boolean
+  readonly created_at: Date
+  readonly expires_at: Date
+  readonly revoked_at: Date | null
+  readonly state: LentState
+  readonly agent_disabled: boolean
+}
+
+const fromRow = (row: LentRow): Lent => ({
+  id: row.id,
+  subject: row.subject,
+  agent: row.agent,
+  subAgents: row.sub_agents,
+  scope: row.scope,
+  resource: row.resource ?? undefined,
+  purpose: row.purpose,
+  standing: row.standing,
+  createdAt: row.created_at,
+  expiresAt: row.expires_at,
+  revokedAt: row.revoked_at ?? undefined,
+  state: row.state,
+  isAgentDisabled: row.agent_disabled,
+})
+
+/** Opaque to callers. A place in a list, no right to anything: it need not be secret or signed. */
+const cursorAfter = ({ createdAt, id }: Lent): string =>
+  Buffer.from(JSON.stringify([createdAt.getTime(), id])).toString('base64url')
+
+function placeOf(cursor: string | undefined): Pick<Lent, 'createdAt' | 'id'> | undefined {
+  if (cursor === undefined) return undefined
+  const [time, id] = partsOf(cursor)
+  // What a delegation was made at: no year that a database would not read.
+  if (typeof id === 'string' && Number.isSafeInteger(time) && Number(time) >= 0 && Number(time) < 4e12)
+    return { createdAt: new Date(Number(time)), id }
+  throw invalid('cursor', 'This cursor is not of this list.')
+}
+
+function partsOf(cursor: string): readonly unknown[] {
+  try {
+    const parts: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8'))
+    return Array.isArray(parts) ? parts : []
+  } catch {
+    return []
+  }
+}

@@ -1,0 +1,131 @@
+import type { Clock } from '../../kernel/clock.ts'
+import { AppError, invalid } from '../../kernel/errors.ts'
+import type { FgaObject } from '../../kernel/ids.ts'
+import type { Sql } from '../../store/sql.ts'
+import { atPages } from '../people/sign-ins.ts'
+import type { Agents } from '../registry/agents.ts'
+import type { Delegation, Delegations, Lending } from './delegations.ts'
+import type { Lendables } from './lendable.ts'
+import { reachesNothing } from './reach.ts'
+
+/** A delegation as its lender sees it. */
+export interface OwnDelegation extends Delegation {
+  readonly items: readonly LentItem[]
+  /** Programs that the person let it go to by a consent; empty for one lent by hand: any program of its agent. */
+  readonly clients: readonly { readonly clientId: string; readonly title: string }[]
+}
+
+export interface LentItem {
+  readonly object: FgaObject
+  /** undefined: the person may not read it (any more), so that its title is none of their business. */
+  readonly title: string | undefined
+}
+
+export type Wish = Pick<Lending, 'agent' | 'scope' | 'purpose' | 'expiresAt'> &
+  Partial<Pick<Lending, 'subAgents' | 'standing' | 'id'>>
+
+/** Whose they are, and the thread of the request. */
+export interface Lender {
+  /** Account key. */
+  readonly person: string
+  readonly subject: FgaObject
+  readonly txn: string
+  /** See `Who`. What gives something is not done after it fired. */
+  readonly over?: AbortSignal | undefined
+}
+
+/** What one person lends, sees and takes back. Nobody else's delegation is there for them. */
+export interface OwnDelegations {
+  /** Those that count now, newest first. */
+  list(lender: Lender): Promise<OwnDelegation[]>
+  /**
+   * 422 for what they could not read themselves, whether it exists or not; for an agent that is unknown or disabled, or
+   * whose limit in the registry leaves nothing of it; for an end further off than 14 days, 90 for a standing one. 409: a standing one is live, or 200 are.
+   */
+  lend(lender: Lender, wish: Wish): Promise<OwnDelegation>
+  /** With the grants that hang on it. 404 where no such one of theirs counts. */
+  revoke(lender: Lender, id: string): Promise<void>
+}
+
+export interface OwnDelegationsDeps {
+  readonly sql: Sql
+  readonly delegations: Delegations
+  readonly lendables: Lendables
+  readonly agents: Pick<Agents, 'get'>
+  readonly clock: Clock
+}
+
+const dayMs = 86_400_000
+/** The longest that somebody may lend, in milliseconds. */
+export const lendingMsMax = 14 * dayMs
+const standingMsMax = 90 * dayMs
+const liveMax = 200
+
+export function createOwnDelegations(deps: OwnDelegationsDeps): OwnDelegations {
+  const { sql, delegations, lendables, agents, clock } = deps
+
+  async function live(subject: FgaObject): Promise<Delegation[]> {
+    const all = await delegations.listOf(subject)
+    return all.filter(({ state, expiresAt }) => state === 'live' && expiresAt.getTime() > clock.now())
+  }
+
+  async function described(subject: FgaObject, lent: readonly Delegation[]): Promise<OwnDelegation[]> {
+    const [known, clients] = await Promise.all([
+      lendables.among(
+        subject,
+        lent.flatMap(({ scope }) => scope),
+      ),
+      clientsOf(sql, lent),
+    ])
+    return lent.map((one) => ({
+      ...one,
+      items: one.scope.map((object) => ({ object, title: known.get(object)?.title })),
+      clients: clients.filter(({ delegation }) => delegation === one.id),
+    }))
+  }
+
+  return {
+    list: async ({ subject }) => described(subject, await live(subject)),
+    async lend({ person, subject, txn, over }, wish) {
+      assertEnd(wish, clock.now())
+      const known = await lendables.among(subject, wish.scope)
+      const missing = wish.scope.findIndex((object) => !known.has(object))
+      // Echoes what was asked for: the same words for what is missing and for what is not theirs.
+      if (missing !== -1)
+        throw invalid(`scope.${missing}`, `There is no ${wish.scope[missing]} that you could lend.`)
+      const agent = await agents.get(wish.agent)
+      // Asked after what is theirs: it tells nothing of what they may not read.
+      if (agent !== undefined && (await reachesNothing(sql, agent.limits, wish.scope)))
+        throw invalid('scope', `${agent.id} is limited to other collections: it would read nothing of this.`)
+      if ((await live(subject)).length >= liveMax)
+        throw new AppError('conflict', { public: `No more than ${liveMax} can be lent at a time.` })
+      const lent = await delegations.lend({ ...wish, subject }, atPages(person, txn, over))
+      const [own] = await described(subject, [lent])
+      if (own === undefined) throw new Error('A delegation was lost while it was described.')
+      return own
+    },
+    async revoke({ person, subject, txn }, id) {
+      const isOwn = (await live(subject)).some((one) => one.id === id)
+      if (!isOwn || !(await delegations.revoke(id, atPages(person, txn)))) throw new AppError('not_found')
+    },
+  }
+}
+
+function assertEnd({ expiresAt, standing = false }: Wish, now: number): void {
+  const most = standing ? standingMsMax : lendingMsMax
+  // Some seconds for a form whose longest span is just that.
+  if (expiresAt.getTime() > now + most + 60_000)
+    throw invalid(
+      'expires_at',
+      `The end has to be within ${most / dayMs} days.${standing ? '' : ' Only what is standing may last longer: 90 days.'}`,
+    )
+}
+
+async function clientsOf(sql: Sql, lent: readonly Delegation[]) {
+  const rows = await sql.query<{ delegation: string; client_id: string; title: string }>(
+    `select distinct delegation, client_id, coalesce(title, client_id) as title
+     from oauth_grants join clients using (client_id) where delegation = any($1) order by title`,
+    [lent.map(({ id }) => id)],
+  )
+  return rows.map(({ delegation, client_id: clientId, title }) => ({ delegation, clientId, title }))
+}

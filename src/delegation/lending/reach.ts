@@ -1,0 +1,29 @@
+import { type FgaObject, splitObject } from '../../kernel/ids.ts'
+import type { Sql } from '../../store/sql.ts'
+import type { AgentLimits } from '../registry/agents.ts'
+
+type Limit = Pick<AgentLimits, 'collections'>
+
+/** Whether an agent so limited might read something of it. A folder or an organization may hold what it reaches. */
+export function mayReach({ collections }: Limit, object: FgaObject, filedIn?: string): boolean {
+  if (collections === undefined) return true
+  const { type, id } = splitObject(object)
+  if (type === 'collection') return collections.includes(id)
+  return filedIn === undefined || collections.includes(filedIn)
+}
+
+/** Whether it would read nothing at all of these, which the person may read. */
+export async function reachesNothing(
+  sql: Sql,
+  limit: Limit,
+  objects: readonly FgaObject[],
+): Promise<boolean> {
+  if (limit.collections === undefined) return false
+  const documents = objects.map(splitObject).flatMap(({ type, id }) => (type === 'document' ? [id] : []))
+  const rows = await sql.query<{ id: string; collection: string }>(
+    'select id, collection from documents where id = any($1)',
+    [documents],
+  )
+  const filed = new Map(rows.map(({ id, collection }) => [`document:${id}`, collection]))
+  return !objects.some((object) => mayReach(limit, object, filed.get(object)))
+}

@@ -1,0 +1,117 @@
+import { createHash } from 'node:crypto'
+import type { Clock } from '../../../kernel/clock.ts'
+import { type Agent, type AgentLimits, type Agents, createAgents } from '../../registry/agents.ts'
+import { type Client, type Clients, createClients, type Registration } from '../../registry/clients.ts'
+import type { ClientDocument, ClientDocuments } from './documents.ts'
+import type { DeniedHosts } from './hosts.ts'
+
+/**
+ * Clients that nobody registered, beside those that somebody did. Each is an agent's of its own, with the least that is of
+ * use, no agents below it, and gets its rows when the first person lets it in.
+ */
+export interface Strangers {
+  /** Registered ones, and strangers by their documents: a document that is gone is a client that is gone. */
+  readonly clients: Clients
+  /** Registered ones, and those that the strangers would be, once their document was read here. */
+  readonly agents: Agents
+  /** Writes down an agent and a client, where this is a stranger that no person let in before and its host is not denied. */
+  introduce(client: Client & Registration, person: string): Promise<void>
+}
+
+export interface StrangersDeps {
+  readonly clients: Clients
+  readonly agents: Agents
+  /** Undefined: there are no strangers, and those that were let in before are let in no more. */
+  readonly documents: ClientDocuments | undefined
+  readonly hosts: Pick<DeniedHosts, 'isDenied' | 'unlessDenied'>
+  /** `iss` of the built-in issuer, by which its agents are known. */
+  readonly issuer: string
+  readonly clock: Clock
+}
+
+const limits: AgentLimits = {
+  scopes: ['docs.search', 'docs.read', 'approvals.request'],
+  collections: undefined,
+}
+
+const prefix = 'cimd/'
+
+/** Whether nobody registered this agent: its title is the host that its document is at. */
+export const isStrangerAgent = (agent: string): boolean => agent.startsWith(prefix)
+
+/** One agent a document: the address as a digest, since ids have no room for addresses. */
+const strangerAgent = (clientId: string): string =>
+  `${prefix}${createHash('sha256').update(clientId).digest('base64url')}`
+
+/** Whether it is known by a document of its own, and nobody registered it. */
+export const isStranger = (client: Client): boolean =>
+  client.kind === 'agent' && client.agent === strangerAgent(client.clientId)
+
+export function createStrangers(deps: StrangersDeps): Strangers {
+  const { clients, agents, documents, hosts, issuer, clock } = deps
+  const seen = new Map<string, ClientDocument>()
+
+  const agentOf = ({ clientId, host }: ClientDocument): Agent => ({
+    id: strangerAgent(clientId),
+    // Nobody answers for it.
+    owner: '',
+    title: host,
+    purpose: `A program that nobody registered here, known by ${clientId}`.slice(0, 500),
+    issuer,
+    sub: strangerAgent(clientId),
+    limits,
+    jwks: undefined,
+    hostClients: [],
+    disabledAt: undefined,
+  })
+
+  return {
+    clients: {
+      ...clients,
+      async registered(clientId) {
+        const row = await clients.registered(clientId)
+        if (row !== undefined && !isStranger(row)) return row
+        // There, and yet not to be let in: its agent is disabled.
+        if (row === undefined && (await clients.get(clientId)) !== undefined) return undefined
+        // Before anything is asked of it.
+        if (documents === undefined || (await hosts.isDenied(clientId))) return undefined
+        const found = await documents.get(clientId)
+        if (found === undefined) return undefined
+        const agent = strangerAgent(clientId)
+        remember(seen, agent, found)
+        const { host: title, redirectUris } = found
+        return { clientId, kind: 'agent', agent, title, redirectUris, jwks: undefined }
+      },
+    },
+    agents: {
+      ...agents,
+      async get(id) {
+        const known = await agents.get(id)
+        const document = seen.get(id)
+        return known ?? (document && agentOf(document))
+      },
+    },
+    async introduce({ clientId, redirectUris, title }, person) {
+      const document = seen.get(strangerAgent(clientId))
+      if (document === undefined || (await clients.get(clientId)) !== undefined) return
+      const { id, purpose, sub } = agentOf(document)
+      // Its host may have been denied while the person was asked, and before there was an agent to disable.
+      await hosts.unlessDenied(clientId, async (sql) => {
+        // A row names somebody who answers: whoever let it in, for themself.
+        const agent = { id, owner: `user:${person}`, title, purpose, issuer, sub, limits }
+        await createAgents({ sql, clock }).save(agent)
+        const client = { clientId, kind: 'agent', agent: id } as const
+        await createClients({ sql }).register(client, { title, redirectUris, jwks: undefined })
+      })
+    },
+  }
+}
+
+const seenMax = 1_000
+
+function remember(seen: Map<string, ClientDocument>, agent: string, found: ClientDocument): void {
+  seen.delete(agent)
+  seen.set(agent, found)
+  const [oldest] = seen.keys()
+  if (seen.size > seenMax && oldest !== undefined) seen.delete(oldest)
+}

@@ -1,0 +1,45 @@
+import type { Client } from '../registry/clients.ts'
+import { isOurs, type ResourceEntry } from '../registry/resources.ts'
+import type { Examined } from '../tokens/verify.ts'
+
+/** The API that a token is for, before it is exchanged. */
+export interface Origin {
+  readonly resource: string
+  readonly isOurs: boolean
+}
+
+/** What another issuer's token is shown with here, it was issued for us or for an agent of ours. */
+export const originOf = (
+  { audience, issuer }: Pick<Examined, 'audience' | 'issuer'>,
+  publicUrl: string,
+): Origin => ({ resource: audience, isOurs: issuer.kind === 'external' || isOurs(audience, publicUrl) })
+
+/**
+ * Whether a token for one API may be exchanged by this client for one to another. Scopes and details mean what their
+ * API says, so that between two of them nothing passes by default: into another's API only where its row names the
+ * client in `allowed_clients`; out of another's API never into ours. NOT asked here: who may show the token at all
+ * (`owns`), and what of it passes.
+ */
+export function mayCross(
+  from: Origin,
+  to: ResourceEntry,
+  { client, publicUrl }: { readonly client: Client; readonly publicUrl: string },
+): boolean {
+  if (from.resource === to.resource) return true
+  if (!isOurs(to.resource, publicUrl)) return to.allowedClients?.includes(client.clientId) ?? false
+  return from.isOurs
+}
+
+/**
+ * Those scopes of a token for one API that count at another. Ours mean the same at ours; any other is a word of its API, so
+ * that it passes only where the other's row says as what.
+ */
+export function scopesCrossing(
+  from: Origin,
+  to: ResourceEntry,
+  { held, publicUrl }: { readonly held: readonly string[]; readonly publicUrl: string },
+): readonly string[] {
+  if (from.resource === to.resource || (from.isOurs && isOurs(to.resource, publicUrl))) return held
+  const as = new Map(Object.entries(new Map(Object.entries(to.accepts)).get(from.resource) ?? {}))
+  return held.flatMap((scope) => as.get(scope) ?? [])
+}

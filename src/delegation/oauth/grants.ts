@@ -1,0 +1,211 @@
+import { record } from '../../audit/record.ts'
+import type { Clock } from '../../kernel/clock.ts'
+import { AppError } from '../../kernel/errors.ts'
+import type { Database, Sql } from '../../store/sql.ts'
+import type { Delegations } from '../lending/delegations.ts'
+import type { ExternalAccount } from '../people/links.ts'
+import type { SignInStanding } from '../people/sign-in-standing.ts'
+import { atPages } from '../people/sign-ins.ts'
+
+/** What one consent stands for, by the grant id that its tokens carry. */
+export interface GrantLink {
+  readonly grantId: string
+  readonly clientId: string
+  /** Account key, `anne`. */
+  readonly subject: string
+  /** Present for an agent's client. */
+  readonly delegation: string | undefined
+  readonly signedInAt: Date
+  /** How they proved who they are (RFC 8176). */
+  readonly amr: readonly string[]
+  /** Who they are at the trusted issuer through which they signed in. */
+  readonly upstream: ExternalAccount | undefined
+  readonly expiresAt: Date
+  /** Thread of the request that was said yes to, with which its tokens go on. Left out: each token has one of its own. */
+  readonly txn?: string | undefined
+  /** False: `delegation` was lent before, and does not end with this grant. Default true. */
+  readonly lends?: boolean
+  /** The question whose yes it is (CIBA): made once for all requests that stand for it. */
+  readonly approval?: string
+}
+
+export interface GrantLinks {
+  /**
+   * On record as a consent, with the link without which the grant gives no token; once, where it is saved again. 403
+   * where the sign-in counts no more: whoever was revoked, or whose account elsewhere lost its link to this person,
+   * while they were asked; and where it is of an approval and was ended, or is over.
+   */
+  save(link: GrantLink, consent: Consented): Promise<void>
+  /** Undefined also for one of a person who is revoked by either name, or who came through a link that is over. */
+  get(grantId: string): Promise<GrantLink | undefined>
+  /**
+   * The grant was ended at the authorization server: by a refresh token or code that was used twice, or by its client.
+   * What was lent by the same consent ends with it; what was lent before does not.
+   */
+  end(grantId: string, txn: string): Promise<void>
+  /** Every consent for a client, and what was lent by it. Returns how many. */
+  endOf(clientId: string, txn: string): Promise<number>
+  /** Drops those that are over, and returns how many. */
+  sweep(): Promise<number>
+}
+
+export interface Consented {
+  readonly resource: string
+  readonly scope: string
+  readonly txn: string
+}
+
+export interface GrantLinksDeps {
+  readonly database: Database
+  readonly delegations: Pick<Delegations, 'revoke'>
+  readonly standing: SignInStanding
+  readonly clock: Clock
+}
+
+export function createGrantLinks(deps: GrantLinksDeps): GrantLinks {
+  const { database, delegations, standing, clock } = deps
+  const get: GrantLinks['get'] = async (grantId) => {
+    const [link] = (await database.query<GrantRow>(`${select} where grant_id = $1`, [grantId])).map(fromRow)
+    if (link === undefined || (await standing.of(signInOf(link), database)) !== 'stands') return undefined
+    return link
+  }
+
+  async function end(grantId: string, txn: string): Promise<void> {
+    const [link] = (await database.query<GrantRow>(`${select} where grant_id = $1`, [grantId])).map(fromRow)
+    // What was lent first: it takes the link along. The other way about, a crash between would leave it standing.
+    if (link?.delegation !== undefined && link.lends !== false)
+      await delegations.revoke(link.delegation, {
+        subject: `user:${link.subject}`,
+        actors: [],
+        client: link.clientId,
+        txn,
+      })
+    await database.query('delete from oauth_grants where grant_id = $1', [grantId])
+  }
+
+  return {
+    get,
+    end,
+    async endOf(clientId, txn) {
+      const rows = await database.query<{ readonly grant_id: string }>(
+        'select grant_id from oauth_grants where client_id = $1',
+        [clientId],
+      )
+      for (const { grant_id: grantId } of rows) await end(grantId, txn)
+      return rows.length
+    },
+    save: (link, consent) =>
+      database.transaction((sql) => save(sql, link, consent, { standing, now: new Date(clock.now()) })),
+    async sweep() {
+      const rows = await database.query('delete from oauth_grants where expires_at < $1 returning grant_id', [
+        new Date(clock.now()),
+      ])
+      return rows.length
+    },
+  }
+}
+
+const signInOf = ({ subject: person, upstream, signedInAt: at }: GrantLink) => ({ person, upstream, at })
+
+async function save(
+  sql: Sql,
+  link: GrantLink,
+  { resource, scope, txn }: Consented,
+  { standing, now }: { readonly standing: SignInStanding; readonly now: Date },
+): Promise<void> {
+  const { grantId, clientId, subject, delegation, signedInAt, amr, upstream, expiresAt, lends = true } = link
+  // Whoever ends the link now waits for this row, and then finds the grant; who has ended it already is seen.
+  if (upstream !== undefined)
+    await sql.query('select 1 from account_links where issuer = $1 and sub = $2 for share', [
+      upstream.issuer,
+      upstream.sub,
+    ])
+  if ((await standing.of(signInOf(link), sql)) !== 'stands') throw new AppError('forbidden')
+  const saved = await sql.query(
+    `insert into oauth_grants (grant_id, client_id, subject, delegation, signed_in_at, amr, expires_at,
+       upstream_issuer, upstream_sub, txn, lends)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+     on conflict (grant_id) do nothing returning grant_id`,
+    [
+      grantId,
+      clientId,
+      subject,
+      delegation ?? null,
+      signedInAt,
+      amr,
+      expiresAt,
+      upstream?.issuer ?? null,
+      upstream?.sub ?? null,
+      link.txn ?? null,
+      lends,
+    ],
+  )
+  const isNew = saved.length > 0
+  if (link.approval !== undefined && !(await stands(sql, link.approval, { grantId, isNew, now })))
+    throw new AppError('forbidden')
+  if (!isNew) return
+  await record(
+    sql,
+    { ...atPages(subject, txn), ...(delegation !== undefined && { delegation }) },
+    {
+      event: 'consented',
+      client: clientId,
+      grant: grantId,
+      resource,
+      scope,
+      expires_at: expiresAt.toISOString(),
+    },
+  )
+}
+
+interface Made {
+  readonly grantId: string
+  /** There was no row of it. */
+  readonly isNew: boolean
+  readonly now: Date
+}
+
+/** Whether the one consent of an approval is made now for the first time, or is there and not over. */
+async function stands(sql: Sql, approval: string, { grantId, isNew, now }: Made): Promise<boolean> {
+  const rows = isNew
+    ? await sql.query(
+        `update backchannel_requests set consented = true where approval = $1 and not consented returning id_hash`,
+        [approval],
+      )
+    : await sql.query('select 1 from oauth_grants where grant_id = $1 and expires_at > $2', [grantId, now])
+  return rows.length > 0
+}
+
+const fromRow = (row: GrantRow): GrantLink => ({
+  grantId: row.grant_id,
+  clientId: row.client_id,
+  subject: row.subject,
+  delegation: row.delegation ?? undefined,
+  signedInAt: row.signed_in_at,
+  amr: row.amr,
+  upstream:
+    row.upstream_issuer === null || row.upstream_sub === null
+      ? undefined
+      : { issuer: row.upstream_issuer, sub: row.upstream_sub },
+  expiresAt: row.expires_at,
+  txn: row.txn ?? undefined,
+  lends: row.lends,
+})
+
+const select = `select grant_id, client_id, subject, delegation, signed_in_at, amr, expires_at, upstream_issuer,
+    upstream_sub, txn, lends
+  from oauth_grants`
+
+interface GrantRow {
+  readonly grant_id: string
+  readonly client_id: string
+  readonly subject: string
+  readonly delegation: string | null
+  readonly signed_in_at: Date
+  readonly amr: string[]
+  readonly upstream_issuer: string | null
+  readonly upstream_sub: string | null
+  readonly expires_at: Date
+  readonly txn: string | null
+  readonly lends: boolean
+}

@@ -1,0 +1,376 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Provider } from 'oidc-provider'
+import type { Clock } from '../../kernel/clock.ts'
+import { AppError, invalid } from '../../kernel/errors.ts'
+import type { FgaObject } from '../../kernel/ids.ts'
+import type { Seal } from '../../store/encryption.ts'
+import { isRole } from '../administration/administrators.ts'
+import type { Delegations } from '../lending/delegations.ts'
+import type { Lendable } from '../lending/lendable.ts'
+import { mayReach } from '../lending/reach.ts'
+import type { ExternalAccount } from '../people/links.ts'
+import { atPages, type SignedIn, type SignIns } from '../people/sign-ins.ts'
+import type { Agent, Agents } from '../registry/agents.ts'
+import type { Client, Clients, Registration } from '../registry/clients.ts'
+import { type Details, detailsOf, type ForeignDetail } from '../registry/details.ts'
+import { agentIdOf, isOurs, type Resources } from '../registry/resources.ts'
+import { isStranger } from './cimd/strangers.ts'
+import { ofFlow } from './cookies.ts'
+import type { GrantLinks } from './grants.ts'
+import { grantSecondsMax } from './provider.ts'
+import { upstreamIn } from './session-upstream.ts'
+
+/** What the authorization server waits for a person to do. */
+export type Pending = SignInPending | ConsentPending
+
+interface Asking {
+  readonly uid: string
+  readonly client: Client & Registration
+  /** Where the browser goes afterwards; undefined in the device flow. */
+  readonly redirectUri: string | undefined
+  /** Proves that an answer came from our page for this request. */
+  readonly csrf: string
+}
+
+interface SignInPending extends Asking {
+  readonly prompt: 'login'
+}
+
+export interface ConsentPending extends Asking {
+  readonly prompt: 'consent'
+  /** Account key of who is signed in. */
+  readonly person: string
+  readonly signedInAt: Date
+  /** How they proved who they are (RFC 8176). */
+  readonly amr: readonly string[]
+  /** Who they are at the trusted issuer through which they signed in. */
+  readonly upstream: ExternalAccount | undefined
+  readonly resource: string
+  readonly scopes: readonly string[]
+  /** Asked for, and nothing that this person could give: an administrator's, without the role. */
+  readonly withheld: readonly string[]
+  readonly oidcScopes: readonly string[]
+  /** Nobody registered it: it is known by a document at its own address. */
+  readonly isStranger: boolean
+  /** Present for an agent's client. */
+  readonly agent: Agent | undefined
+  /** To whom a program of the person's own hands the token: it opens nothing but that agent's exchange. */
+  readonly addressee: Agent | undefined
+  /** The API is one of Remit's own: otherwise nothing here is lent, only what it may do there. */
+  readonly isOurs: boolean
+  /** Whether a yes takes the person in front of their device: something is done in their name elsewhere. */
+  readonly takesVerification: boolean
+  /** What exactly it may do at another's API, as it would be granted. */
+  readonly details: readonly ForeignDetail[]
+  /** What this person can lend of what was asked for. Empty for a person's own client, and for another's API. */
+  readonly lendable: readonly Lendable[]
+  /** Whether the request named collections: then the token is narrowed to those that are chosen. */
+  readonly isNarrowed: boolean
+  /** Agents to which it asks to pass things on. */
+  readonly subAgents: readonly string[]
+}
+
+export interface Choice {
+  readonly objects: readonly string[]
+  readonly subAgents: readonly string[]
+  readonly seconds: number
+  /** How they were verified in front of this browser in the last 5 minutes (RFC 8176); left out: they were not. */
+  readonly verifiedBy?: readonly string[]
+}
+
+export interface Interactions {
+  /** Undefined where this browser has no such request open: it is over, or somebody else's. */
+  find(request: IncomingMessage, response: ServerResponse, uid: string): Promise<Pending | undefined>
+  /** Each of these answers with where the browser goes next. */
+  signedIn(
+    request: IncomingMessage,
+    response: ServerResponse,
+    signedIn: SignedIn,
+    txn: string,
+  ): Promise<string>
+  consent(
+    request: IncomingMessage,
+    response: ServerResponse,
+    pending: ConsentPending,
+    choice: Choice,
+    txn: string,
+  ): Promise<string>
+  refuse(request: IncomingMessage, response: ServerResponse, pending: Pending, txn: string): Promise<string>
+}
+
+export interface InteractionsDeps {
+  readonly provider: () => Provider
+  readonly clients: Clients
+  readonly agents: Agents
+  readonly delegations: Delegations
+  readonly grants: GrantLinks
+  readonly signIns: SignIns
+  readonly seal: Seal
+  readonly clock: Clock
+  readonly resources: Resources
+  readonly publicUrl: string
+  /** An administrator's roles of this person, each a scope. */
+  readonly rolesOf: (person: string) => Promise<readonly string[]>
+  /** Writes down a client that nobody registered, when the first person lets it in. */
+  readonly introduce: (client: Client & Registration, person: string) => Promise<void>
+  /** What this person may lend at all. */
+  readonly lendable: (person: string) => Promise<readonly Lendable[]>
+}
+
+export function createInteractions(deps: InteractionsDeps): Interactions {
+  const { provider, clients, seal, signIns } = deps
+  return {
+    async find(request, response, uid) {
+      ofFlow(request, uid)
+      const details = await provider()
+        .interactionDetails(request, response)
+        .catch(() => undefined)
+      if (details === undefined || details.uid !== uid) return undefined
+      const client = await clients.registered(String(details.params['client_id']))
+      if (client === undefined) return undefined
+      const redirectUri = details.params['redirect_uri']
+      const asking: Asking = {
+        uid,
+        client,
+        redirectUri: typeof redirectUri === 'string' ? redirectUri : undefined,
+        csrf: seal.hash('interaction csrf', `${uid} ${details.prompt.name}`),
+      }
+      if (details.prompt.name === 'login') return { ...asking, prompt: 'login' }
+      return consentPending(asking, details, deps)
+    },
+    async signedIn(request, response, signedIn, txn) {
+      await assertAdmitted(signedIn, deps, txn)
+      await signIns.atAuthorizationServer(signedIn, txn)
+      return provider().interactionResult(
+        request,
+        response,
+        {
+          login: {
+            accountId: signedIn.person,
+            amr: [...signedIn.amr],
+            ...(signedIn.upstream && { acr: upstreamIn.write(signedIn.upstream) }),
+            remember: false,
+          },
+        },
+        { mergeWithLastSubmission: false },
+      )
+    },
+    async refuse(request, response, pending, txn) {
+      // Before anybody has signed in nobody has refused.
+      if (pending.prompt === 'consent')
+        await signIns.consentRefused({ person: pending.person, client: pending.client.clientId }, txn)
+      return provider().interactionResult(
+        request,
+        response,
+        { error: 'access_denied', error_description: 'The person refused.' },
+        { mergeWithLastSubmission: false },
+      )
+    },
+    async consent(request, response, pending, choice, txn) {
+      const grantId = await grantFor(pending, choice, deps, txn)
+      return provider().interactionResult(request, response, { consent: { grantId } })
+    },
+  }
+}
+
+type Interaction = Awaited<ReturnType<Provider['interactionDetails']>>
+
+async function consentPending(
+  asking: Asking,
+  details: Interaction,
+  deps: InteractionsDeps,
+): Promise<ConsentPending | undefined> {
+  const person = details.session?.accountId
+  const session =
+    details.session?.uid && (await deps.provider().Session.findByUid(String(details.session.uid)))
+  const signedInAt = session ? session.loginTs : undefined
+  if (person === undefined || signedInAt === undefined) return undefined
+  const upstream = upstreamIn.read(session ? session.acr : undefined)
+  const at = new Date(signedInAt * 1_000)
+  // Revoked since, or signed in through a link that ended since: nothing more is lent in their name.
+  if (!(await deps.signIns.stillCounts({ person, upstream, at }))) return undefined
+  const { missingResourceScopes = {}, missingOIDCScope = [] } = details.prompt.details as {
+    readonly missingResourceScopes?: Readonly<Record<string, readonly string[]>>
+    readonly missingOIDCScope?: readonly string[]
+  }
+  const [asked, ...more] = Object.entries(missingResourceScopes)
+  // A token is for one API: a request that names several, or nothing of one, is not shown at all.
+  if (asked === undefined || more.length > 0) return undefined
+  const { client } = asking
+  const agent = client.kind === 'agent' ? await deps.agents.get(client.agent) : undefined
+  // As a person's own program it would get all that the person may.
+  if (client.kind === 'agent' && agent === undefined) return undefined
+  const held = asked[0] === deps.publicUrl ? await deps.rolesOf(person) : asked[1]
+  const withheld = asked[1].filter((scope) => isRole(scope) && !held.includes(scope))
+  const asksFor = requestedDetails(details.params['authorization_details'])
+  if (asksFor === undefined) return undefined
+  const narrowed = narrowedTo(asksFor)
+  const ours = isOurs(asked[0], deps.publicUrl)
+  return {
+    ...asking,
+    prompt: 'consent',
+    person,
+    signedInAt: at,
+    amr: (session ? session.amr : undefined) ?? [],
+    upstream,
+    resource: asked[0],
+    scopes: asked[1].filter((scope) => !withheld.includes(scope)),
+    withheld,
+    oidcScopes: missingOIDCScope,
+    isStranger: isStranger(client),
+    agent,
+    addressee: agent === undefined ? await addresseeOf(asked[0], deps) : undefined,
+    isOurs: ours,
+    takesVerification: await takesVerification([asked[0], ...locationsOf(asksFor)], deps),
+    details: asksFor.others,
+    lendable: agent === undefined || !ours ? [] : lendableOf(await deps.lendable(person), narrowed, agent),
+    isNarrowed: narrowed !== undefined,
+    subAgents:
+      agent === undefined || isStranger(client)
+        ? []
+        : await knownAgents(details.params['sub_agents'], agent, deps),
+  }
+}
+
+async function addresseeOf(
+  resource: string,
+  { agents, publicUrl }: InteractionsDeps,
+): Promise<Agent | undefined> {
+  const id = agentIdOf(resource, publicUrl)
+  return id === undefined ? undefined : agents.get(id)
+}
+
+/** Every API at which something may be done: what an agent is handed names those that it carries it on to. */
+const locationsOf = ({ others }: Details) => others.flatMap(({ locations = [] }) => locations)
+
+async function takesVerification(
+  apis: readonly string[],
+  { resources, publicUrl }: Pick<InteractionsDeps, 'resources' | 'publicUrl'>,
+): Promise<boolean> {
+  const foreign = apis.filter((one) => !isOurs(one, publicUrl))
+  const others = await Promise.all(foreign.map((one) => resources.get(one)))
+  return others.some((one) => one?.takesVerification ?? true)
+}
+
+/** The library has validated each. Undefined: together they are nothing that can be shown. */
+function requestedDetails(param: unknown): Details | undefined {
+  const details = detailsOf(typeof param === 'string' ? JSON.parse(param) : undefined)
+  return details.ok ? details.value : undefined
+}
+
+function narrowedTo({ documents }: Details): ReadonlySet<string> | undefined {
+  const [narrowing] = documents
+  return narrowing && new Set(narrowing.collections.map((id) => `collection:${id}`))
+}
+
+const lendableOf = (all: readonly Lendable[], narrowed: ReadonlySet<string> | undefined, { limits }: Agent) =>
+  all.filter(({ object }) => mayReach(limits, object) && (narrowed?.has(object) ?? true))
+
+async function knownAgents(param: unknown, agent: Agent, { agents }: InteractionsDeps): Promise<string[]> {
+  const ids = typeof param === 'string' ? [...new Set(param.split(' '))] : []
+  const found = await Promise.all(ids.slice(0, 10).map((id) => agents.get(id)))
+  return found.flatMap((one) =>
+    one === undefined || one.disabledAt !== undefined || one.id === agent.id ? [] : [one.id],
+  )
+}
+
+/** Lends first: a grant without its delegation gives no token, a delegation without its grant nothing to anybody. */
+async function grantFor(
+  pending: ConsentPending,
+  choice: Choice,
+  deps: InteractionsDeps,
+  txn: string,
+): Promise<string> {
+  const { provider, grants, clock, seal, delegations } = deps
+  const { client, person, agent, signedInAt, upstream } = pending
+  const amr = amrOf(pending, choice)
+  await assertAdmitted({ person, amr, ...(upstream && { upstream }) }, deps, txn)
+  const seconds = checkedSeconds(choice.seconds)
+  const expiresAt = new Date(clock.now() + seconds * 1_000)
+  const objects = chosen(pending, choice)
+  if (pending.isStranger) await deps.introduce(client, person)
+  const delegation =
+    agent === undefined
+      ? undefined
+      : await delegations.lend(
+          {
+            // The same request answered twice lends once.
+            id: `d_${seal.hash('delegation of', pending.uid)}`,
+            subject: `user:${person}`,
+            agent: agent.id,
+            scope: objects,
+            ...(!pending.isOurs && { resource: pending.resource, details: pending.details }),
+            subAgents: pending.subAgents.filter((id) => choice.subAgents.includes(id)),
+            purpose: agent.purpose,
+            expiresAt,
+          },
+          atPages(person, txn),
+        )
+  const { Grant } = provider()
+  const grant = new Grant({ accountId: person, clientId: client.clientId, expiresIn: seconds } as never)
+  if (pending.scopes.length > 0) grant.addResourceScope(pending.resource, pending.scopes.join(' '))
+  if (pending.withheld.length > 0) grant.rejectResourceScope(pending.resource, pending.withheld.join(' '))
+  if (pending.oidcScopes.length > 0) grant.addOIDCScope(pending.oidcScopes.join(' '))
+  if (pending.isNarrowed)
+    grant.addRar({
+      type: 'document_access',
+      collections: objects.map((object) => object.slice('collection:'.length)),
+    })
+  for (const detail of pending.details) grant.addRar({ ...detail })
+  const grantId = await grant.save()
+  const saved = grants.save(
+    {
+      grantId,
+      clientId: client.clientId,
+      subject: person,
+      delegation: delegation?.id,
+      signedInAt,
+      amr,
+      upstream,
+      expiresAt,
+    },
+    { resource: pending.resource, scope: pending.scopes.join(' '), txn },
+  )
+  try {
+    await saved
+  } catch (error) {
+    // What was lent in a name that counts no more must not stand without its consent.
+    if (delegation !== undefined) await delegations.revoke(delegation.id, atPages(person, txn))
+    throw error
+  }
+  return grantId
+}
+
+/** Of what is done elsewhere, the API is told that they were verified. */
+function amrOf({ takesVerification, amr }: ConsentPending, { verifiedBy }: Choice): readonly string[] {
+  if (!takesVerification) return amr
+  if (verifiedBy === undefined)
+    throw new AppError('insufficient_user_authentication', {
+      public: 'First show that it is you who sits there.',
+    })
+  return [...new Set([...amr, ...verifiedBy])]
+}
+
+/** Also here: somebody may be shut out between two pages. */
+async function assertAdmitted(
+  signedIn: SignedIn,
+  { signIns }: Pick<InteractionsDeps, 'signIns'>,
+  txn: string,
+): Promise<void> {
+  if (await signIns.isBarred(signedIn, txn)) throw new AppError('forbidden')
+}
+
+function chosen({ agent, lendable, isOurs }: ConsentPending, { objects }: Choice): FgaObject[] {
+  if (agent === undefined || !isOurs) return []
+  const wanted = new Set(objects)
+  const found = lendable.map(({ object }) => object).filter((object) => wanted.has(object))
+  if (found.length === 0 || found.length < wanted.size)
+    throw invalid('objects', 'Choose at least one of the things that are offered.')
+  return found
+}
+
+function checkedSeconds(seconds: number): number {
+  if (!Number.isInteger(seconds) || seconds < 60 || seconds > grantSecondsMax)
+    throw invalid('seconds', 'The end is out of range.')
+  return seconds
+}

@@ -1,0 +1,26 @@
+import { record } from '../../audit/record.ts'
+import type { Database } from '../../store/sql.ts'
+import { consoleClient } from '../registry/clients.ts'
+import type { SignInEnds } from './sign-in-ends.ts'
+
+/** Ends a person's sign-in to the console, whole or not at all, and on record. */
+export type ConsoleSignOut = (person: string) => Promise<void>
+
+export interface ConsoleSignOutDeps {
+  readonly database: Database
+  readonly signInEnds: Pick<SignInEnds, 'program'>
+  readonly newTxn: () => string
+}
+
+/**
+ * Its tokens in every tab, and the authorization server's sessions: a page that is opened again would be signed in by those
+ * without asking. Does NOT check who asks.
+ */
+export const createConsoleSignOut =
+  ({ database, signInEnds, newTxn }: ConsoleSignOutDeps): ConsoleSignOut =>
+  (person) =>
+    database.transaction(async (sql) => {
+      await signInEnds.program(sql, person, consoleClient)
+      const who = { subject: `user:${person}`, actors: [], client: consoleClient, txn: newTxn() } as const
+      await record(sql, who, { event: 'signed_out' })
+    })

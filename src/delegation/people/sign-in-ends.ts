@@ -1,0 +1,149 @@
+import type { Clock } from '../../kernel/clock.ts'
+import type { Seal } from '../../store/encryption.ts'
+import type { Database, Sql } from '../../store/sql.ts'
+import { endSignIns, personHash, tokenMsMax } from '../revocation/artifacts.ts'
+import { createRevocations } from '../revocation/revocations.ts'
+import type { Persons } from './persons.ts'
+import { forgetPushOf } from './push-ends.ts'
+
+/** What ends with a sign-in, each in the caller's transaction. NOT ended: what the person has lent. */
+export interface SignInEnds {
+  /** The authorization server's own sessions of this person, and requests there that wait for them. */
+  atAuthorizationServer(sql: Sql, person: string): Promise<void>
+  /**
+   * In every browser, and with it grants: `own` are those of programs that act as the person, `all` those of agents'
+   * too. Codes, refresh tokens and access tokens of a grant end with it.
+   */
+  everywhere(sql: Sql, person: string, options: { readonly grants: 'own' | 'all' }): Promise<void>
+  /** All that one program holds that acts as the person, and the authorization server's sessions, by which it gets more. */
+  program(sql: Sql, person: string, clientId: string): Promise<void>
+  /** One grant, with its codes, refresh tokens and access tokens. Its link need not be there any more. */
+  grant(sql: Sql, id: string): Promise<void>
+}
+
+export interface SignInEndsDeps {
+  readonly seal: Seal
+  readonly clock: Clock
+  /** `iss` of the access tokens that end. */
+  readonly issuer: string
+}
+
+export function createSignInEnds({ seal, clock, issuer }: SignInEndsDeps): SignInEnds {
+  const atAuthorizationServer: SignInEnds['atAuthorizationServer'] = async (sql, person) => {
+    await endSignIns(sql, personHash(seal, person), new Date(clock.now()))
+  }
+
+  // Before the links: who ends a delegation takes both in this order, and neither waits for the other for ever.
+  async function endArtifacts(sql: Sql, ids: readonly string[]): Promise<void> {
+    await sql.query(
+      `delete from oauth_artifacts where grant_id = any($1) or (model = 'Grant' and id_hash = any($2))`,
+      [ids, ids.map((id) => seal.hash('Grant', id))],
+    )
+  }
+
+  async function revokeTokens(sql: Sql, ids: readonly string[]): Promise<void> {
+    const revocations = createRevocations({ sql, clock })
+    const until = new Date(clock.now() + tokenMsMax)
+    for (const id of ids)
+      await revocations.revoke({ kind: 'grant', issuer, id }, { until, reason: 'grant ended' })
+  }
+
+  /** `clientId`: of that program alone. */
+  async function endGrants(
+    sql: Sql,
+    person: string,
+    { own, clientId }: { readonly own: boolean; readonly clientId?: string },
+  ): Promise<void> {
+    const which = 'subject = $1 and (not $2 or delegation is null) and ($3::text is null or client_id = $3)'
+    const values = [person, own, clientId ?? null]
+    const held = await sql.query<GrantId>(`select grant_id from oauth_grants where ${which}`, values)
+    await endArtifacts(sql, held.map(idOf))
+    const ended = await sql.query<GrantId>(
+      `delete from oauth_grants where ${which} returning grant_id`,
+      values,
+    )
+    await revokeTokens(sql, ended.map(idOf))
+  }
+
+  return {
+    atAuthorizationServer,
+    async everywhere(sql, person, { grants }) {
+      await sql.query('delete from browser_sessions where person = $1', [person])
+      await forgetPushOf(sql, person)
+      await atAuthorizationServer(sql, person)
+      await endGrants(sql, person, { own: grants === 'own' })
+      // Also what no grant hangs on yet.
+      if (grants === 'all')
+        await sql.query('delete from oauth_artifacts where person_hash = $1 and ended_at is null', [
+          personHash(seal, person),
+        ])
+    },
+    async program(sql, person, clientId) {
+      await atAuthorizationServer(sql, person)
+      await endGrants(sql, person, { own: true, clientId })
+    },
+    async grant(sql, id) {
+      await endArtifacts(sql, [id])
+      await sql.query('delete from oauth_grants where grant_id = $1', [id])
+      await revokeTokens(sql, [id])
+    },
+  }
+}
+
+interface GrantId {
+  readonly grant_id: string
+}
+
+const idOf = ({ grant_id }: GrantId): string => grant_id
+
+/** Shuts somebody out and lets them in again. */
+export interface Barring {
+  /**
+   * No token of theirs counts from now on, and every sign-in and grant of theirs ends, and every yes to a model plan that
+   * is not in force; what they lent stays.
+   */
+  bar(person: string): Promise<void>
+  /** They may sign in again, and have to. False: they were not barred. */
+  admit(person: string): Promise<boolean>
+}
+
+export function createBarring(deps: {
+  readonly database: Database
+  readonly clock: Clock
+  readonly signInEnds: SignInEnds
+  readonly persons: Persons
+  /** Takes back what these subjects agreed to as administrators and what is not done yet. */
+  readonly endApprovals: (sql: Sql, subjects: readonly string[]) => Promise<void>
+}): Barring {
+  const { database, clock, signInEnds, persons, endApprovals } = deps
+
+  async function endAll(sql: Sql, person: string, names: readonly string[]): Promise<void> {
+    await signInEnds.everywhere(sql, person, { grants: 'all' })
+    await endApprovals(sql, names)
+  }
+
+  return {
+    bar: (person) =>
+      database.transaction(async (sql) => {
+        const names = [...(await persons.namesOf(sql, `user:${person}`)), `user:${person}`]
+        // Whoever counts one of them as an administrator now is waited for: then it was before, or does not count.
+        await sql.query(
+          'select from administrators where subject = any($1::text[]) order by subject for update',
+          [names],
+        )
+        const revocations = createRevocations({ sql, clock })
+        await revocations.revoke({ kind: 'subject', id: `user:${person}` }, { reason: 'operator' })
+        await endAll(sql, person, names)
+      }),
+    admit: (person) =>
+      database.transaction(async (sql) => {
+        const lifted = await createRevocations({ sql, clock }).lift({
+          kind: 'subject',
+          id: `user:${person}`,
+        })
+        // Whatever was under way when they were shut out, and came to be since.
+        if (lifted) await endAll(sql, person, [...(await persons.namesOf(sql, `user:${person}`))])
+        return lifted
+      }),
+  }
+}

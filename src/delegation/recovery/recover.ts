@@ -1,0 +1,216 @@
+import type { DecisionEvent } from '../../audit/decision-event.ts'
+import { operator, record } from '../../audit/record.ts'
+import type { Fga, StoredTuple, Tuple } from '../../authz/fga.ts'
+import { tupleId } from '../../authz/fga.ts'
+import type { Clock } from '../../kernel/clock.ts'
+import type { FgaObject } from '../../kernel/ids.ts'
+import type { Database } from '../../store/sql.ts'
+import { delegationTuples } from '../lending/delegation-tuples.ts'
+import type { Delegations } from '../lending/delegations.ts'
+import { recordEnd } from '../lending/grant-ends.ts'
+import { type GrantRow, grantColumns, grantOf } from '../lending/grant-row.ts'
+import { forgetAgreements } from '../vault/agreements.ts'
+import { type Epoch, markerObject, noteTold, readMarker, tellOpenFga } from './epoch.ts'
+
+export interface Recovered {
+  /** Which of the two is an older copy; `not_known`: nothing tells, and it was asked for all the same. */
+  readonly older: 'database' | 'openfga' | 'not_known'
+  /** Objects on which OpenFGA held other access than our tags say. */
+  readonly access_mended: number
+  /** When the database was last known to be whole: what happened after that may be forgotten. */
+  readonly whole_at: string
+  /** Delegations that OpenFGA no longer knows whole: taken back since. */
+  readonly delegations_ended: number
+  /** Grants of approvals: all of them, since each may have been used or taken back since. */
+  readonly grants_ended: number
+  /** Linked accounts, which are to be connected and agreed to once more. */
+  readonly accounts_to_reconnect: number
+  /** Tuples of delegations and grants that the database does not know, or that are over. */
+  readonly tuples_removed: number
+  readonly sessions_ended: number
+  /** Codes, refresh tokens, device codes, grants and the like at the authorization server. */
+  readonly artifacts_ended: number
+  /** What nothing here tells, and has to be sent by those who keep it. */
+  readonly send_again: readonly string[]
+}
+
+// In OpenFGA alone: what is older there is neither noticed nor mended by anything here.
+const memberships = 'members of groups and organizations'
+const rights = 'writers and taggers of collections'
+const documents = 'documents and their access'
+const toSendAgain: Readonly<Record<Recovered['older'], readonly string[]>> = {
+  database: [documents],
+  openfga: [memberships, rights],
+  not_known: [documents, memberships, rights],
+}
+
+export interface RecoverDeps {
+  readonly database: Database
+  readonly fga: Fga
+  readonly delegations: Delegations
+  readonly epoch: Epoch
+  readonly clock: Clock
+  /** Makes OpenFGA agree with our tags; how many objects did not. */
+  readonly mendAccess: () => Promise<number>
+  /** Fills the permission index from OpenFGA alone. */
+  readonly rebuildIndex: () => Promise<void>
+  /** Tests end the process here. */
+  readonly step?: (name: string) => Promise<void>
+}
+
+/**
+ * After an older copy of the database or of OpenFGA was put in place: ends whatever may have been ended, redeemed or taken
+ * back since that copy was made. Nobody is answered from its first statement to its last, in any process; each step may
+ * run twice, so that one which died is simply run again. On a database that is sound it ends as much.
+ * NOT undone, because nothing tells of it: agents that were disabled and people that were barred since, accounts and
+ * clients that were changed, access that was removed from documents. `docs/recovery.md` says what to do about it.
+ */
+export async function recover(deps: RecoverDeps, txn: string): Promise<Recovered> {
+  const { database, fga, epoch, clock, mendAccess, rebuildIndex, step = async () => undefined } = deps
+  const wholeAt = await begin(database, new Date(clock.now()))
+  await epoch.check()
+  const older: Recovered['older'] = epoch.older ?? 'not_known'
+  await step('begun')
+
+  // First: an older OpenFGA lets read who was taken off. An older database knows less of that than OpenFGA does.
+  const mended = older === 'database' ? 0 : await mendAccess()
+  await step('access')
+
+  const artifacts = await database.query(
+    // A client's assertion that was used stays used.
+    `delete from oauth_artifacts where model <> 'ReplayDetection' returning model`,
+  )
+  const sessions = await database.query('delete from browser_sessions returning person')
+  await database.query('delete from push_subscriptions')
+  await database.query('delete from push_ended')
+  await step('sessions')
+
+  const grantsEnded = await endGrants(deps, txn)
+  await step('grants')
+
+  const accounts = await database.transaction(forgetAgreements)
+  await step('accounts')
+
+  const { ended, removed } = await settleDelegations(deps, txn)
+  await step('delegations')
+
+  await rebuildIndex()
+  await step('index')
+
+  const counts = {
+    older,
+    access_mended: mended,
+    whole_at: wholeAt.toISOString(),
+    delegations_ended: ended,
+    grants_ended: grantsEnded,
+    accounts_to_reconnect: accounts,
+    tuples_removed: removed,
+    sessions_ended: sessions.length,
+    artifacts_ended: artifacts.length,
+  }
+  const told = await readMarker(fga)
+  const number = await end(
+    database,
+    { told, txn, now: new Date(clock.now()) },
+    { event: 'recovered', ...counts },
+  )
+  await tellOpenFga(fga, number)
+  await noteTold(database, number)
+  await epoch.check()
+  return { ...counts, send_again: toSendAgain[older] }
+}
+
+async function begin(database: Database, now: Date): Promise<Date> {
+  const [row] = await database.query<{ raised_at: Date }>(
+    `update epochs set recovering_since = coalesce(recovering_since, $1), tokens_from = $1 returning raised_at`,
+    [now],
+  )
+  if (row === undefined) throw new Error('The database has no epoch.')
+  return row.raised_at
+}
+
+async function end(
+  database: Database,
+  { told, txn, now }: { readonly told: number; readonly txn: string; readonly now: Date },
+  event: Extract<DecisionEvent, { event: 'recovered' }>,
+): Promise<number> {
+  return database.transaction(async (sql) => {
+    const [row] = await sql.query<{ number: number }>(
+      `update epochs set number = greatest(number, $1) + 1, raised_at = $2, recovering_since = null,
+         -- Those that others issued while they had not heard of it.
+         tokens_from = $2 returning number`,
+      [told, now],
+    )
+    if (row === undefined) throw new Error('The database has no epoch.')
+    await record(sql, operator(txn), event)
+    return row.number
+  })
+}
+
+/** Whatever was offered or agreed to: how often it was used since nobody knows. Its tuples go with the rest. */
+async function endGrants({ database, clock }: RecoverDeps, txn: string): Promise<number> {
+  return database.transaction(async (sql) => {
+    await sql.query('delete from offers')
+    const rows = await sql.query<GrantRow>(
+      `update approval_grants set state = 'ended', ended_at = $1, settled_at = null where state <> 'ended'
+       returning ${grantColumns}`,
+      [new Date(clock.now())],
+    )
+    for (const row of rows) await recordEnd(sql, operator(txn), grantOf(row), 'forgotten')
+    return rows.length
+  })
+}
+
+/**
+ * A live row without all of its tuples was taken back since; tuples without a live row are of what was lent since, or
+ * was over already. Reads the whole store: it can be asked for no less.
+ */
+async function settleDelegations(
+  { database, fga, delegations, clock }: RecoverDeps,
+  txn: string,
+): Promise<{ readonly ended: number; readonly removed: number }> {
+  const stored = new Map<string, Map<string, StoredTuple>>()
+  const granting: StoredTuple[] = []
+  for await (const page of fga.readAll()) {
+    for (const tuple of page) {
+      if (isOfGrant(tuple)) granting.push(tuple)
+      const id = delegationOf(tuple)
+      if (id === undefined) continue
+      const known = stored.get(id) ?? new Map<string, StoredTuple>()
+      stored.set(id, known.set(tupleId(tuple), tuple))
+    }
+  }
+  const live = await delegations.listLive()
+  const taken = live.filter(
+    (one) => !delegationTuples(one).every((tuple) => stored.get(one.id)?.has(tupleId(tuple))),
+  )
+  for (const { id } of taken) await delegations.revoke(id, operator(txn))
+  const standing = new Set(live.filter((one) => !taken.includes(one)).map(({ id }) => id))
+  if (granting.length > 0) await fga.write({ deletes: granting.map(toKey) })
+  let removed = granting.length
+  for (const [id, tuples] of stored) {
+    if (standing.has(id)) continue
+    await fga.write({ deletes: [...tuples.values()].map(toKey) })
+    removed += tuples.size
+  }
+  // Lendings that were under way and will never be finished.
+  await database.query(`update delegations set state = 'revoked', revoked_at = $1 where state = 'lending'`, [
+    new Date(clock.now()),
+  ])
+  return { ended: taken.length, removed }
+}
+
+const isOfGrant = ({ user, object }: StoredTuple): boolean =>
+  [object, user].some((one) => one.startsWith('grant:'))
+
+function delegationOf({ user, object }: StoredTuple): string | undefined {
+  if (object === markerObject) return undefined
+  const named = [object, user].find((one) => one.startsWith('delegation:'))
+  return named?.slice('delegation:'.length)
+}
+
+const toKey = ({ user, relation, object }: StoredTuple): Tuple => ({
+  user,
+  relation,
+  object: object as FgaObject,
+})

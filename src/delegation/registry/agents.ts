@@ -1,0 +1,196 @@
+import type { Clock } from '../../kernel/clock.ts'
+import { AppError, invalid } from '../../kernel/errors.ts'
+import { type FgaObject, isId, splitObject } from '../../kernel/ids.ts'
+import type { Sql } from '../../store/sql.ts'
+import { neverForActors } from './claims.ts'
+import { type PublicJwks, publicJwks } from './clients.ts'
+
+/** One registered agent. `issuer` and `sub` are what a token's `act` claim says of it. */
+export interface Agent {
+  readonly id: string
+  /** The person who answers for it, `user:anne`. */
+  readonly owner: string
+  /** Shown to people beside its id. */
+  readonly title: string
+  readonly purpose: string
+  readonly issuer: string
+  readonly sub: string
+  readonly limits: AgentLimits
+  /** Verify its actor tokens; undefined: it proves itself by its client alone. */
+  readonly jwks: PublicJwks | undefined
+  /** Clients, beside its own, through which it may act: each time it says so itself, by an actor token. */
+  readonly hostClients: readonly string[]
+  readonly disabledAt: Date | undefined
+}
+
+/** How far an agent goes at most, whoever lends it what. Read on every request: a limit that shrinks bites at once. */
+export interface AgentLimits {
+  /** undefined: every scope that an agent may hold, and those of other APIs that people agree to. */
+  readonly scopes: readonly string[] | undefined
+  /** Documents filed elsewhere are out of its reach. undefined: wherever people lend it something. */
+  readonly collections: readonly string[] | undefined
+}
+
+export interface NewAgent extends Pick<Agent, 'id' | 'owner' | 'purpose' | 'issuer' | 'sub'> {
+  /** Left out: its id; a known agent keeps its own. */
+  readonly title?: string
+  /** Left out: none; a known agent keeps its own, so that nothing is widened by saying nothing. */
+  readonly limits?: AgentLimits
+  /** Left out: a known agent keeps its own. null: none. */
+  readonly jwks?: PublicJwks | null
+  /** Left out: a known agent keeps its own. */
+  readonly hostClients?: readonly string[]
+}
+
+export interface Agents {
+  /**
+   * Registers or updates an agent; never enables a disabled one. 409 where another agent has its (issuer, sub).
+   * NOT checked: whether owner, scopes and collections exist; what is not there gives nothing.
+   */
+  save(agent: NewAgent): Promise<void>
+  /** Throws what {@link save} would, and changes nothing. */
+  assertSavable(agent: NewAgent): Promise<void>
+  get(id: string): Promise<Agent | undefined>
+  list(): Promise<Agent[]>
+  /** Whether any agent may act through this client that is not its own. */
+  isHost(clientId: string): Promise<boolean>
+  /** The kill switch: from the next request on, no token in whose chain it stands is accepted. */
+  disable(id: string): Promise<boolean>
+  /** Takes the switch back. False: no such agent. NOT decided here: what becomes of what it was lent. */
+  enable(id: string): Promise<boolean>
+}
+
+export const agentObject = (id: string): FgaObject => `agent:${id}`
+
+export function createAgents({ sql, clock }: { readonly sql: Sql; readonly clock: Clock }): Agents {
+  const assertSavable: Agents['assertSavable'] = async (agent) => {
+    assertUsable(agent)
+    const { issuer, sub, id } = agent
+    const clashing = await sql.query('select 1 from agents where issuer = $1 and sub = $2 and id <> $3', [
+      issuer,
+      sub,
+      id,
+    ])
+    if (clashing.length > 0)
+      throw new AppError('conflict', { public: 'Another agent has this issuer and sub.' })
+  }
+  return {
+    assertSavable,
+    async save(agent) {
+      await assertSavable(agent)
+      const { id, owner, purpose, issuer, sub, title, limits, jwks, hostClients } = agent
+      await sql.query(
+        `insert into agents (id, owner, purpose, issuer, sub, title, scopes, collections, jwks, host_clients)
+         values ($1, $2, $3, $4, $5, coalesce($6, $1), $7, $8, $9, coalesce($12::text[], '{}'))
+         on conflict (id) do update set owner = excluded.owner, purpose = excluded.purpose,
+           issuer = excluded.issuer, sub = excluded.sub,
+           title = case when $6::text is null then agents.title else excluded.title end,
+           scopes = case when $10 then excluded.scopes else agents.scopes end,
+           collections = case when $10 then excluded.collections else agents.collections end,
+           jwks = case when $11 then excluded.jwks else agents.jwks end,
+           host_clients = coalesce($12::text[], agents.host_clients)`,
+        [
+          id,
+          owner,
+          purpose,
+          issuer,
+          sub,
+          title ?? null,
+          limits?.scopes ?? null,
+          limits?.collections ?? null,
+          jwks ?? null,
+          limits !== undefined,
+          jwks !== undefined,
+          hostClients ?? null,
+        ],
+      )
+    },
+    async get(id) {
+      const rows = await sql.query<AgentRow>(`${select} where id = $1`, [id])
+      return rows.map(fromRow)[0]
+    },
+    async list() {
+      return (await sql.query<AgentRow>(`${select} order by id`)).map(fromRow)
+    },
+    async isHost(clientId) {
+      const rows = await sql.query('select 1 from agents where $1 = any(host_clients) limit 1', [clientId])
+      return rows.length > 0
+    },
+    async disable(id) {
+      const rows = await sql.query(
+        'update agents set disabled_at = coalesce(disabled_at, $2) where id = $1 returning id',
+        [id, new Date(clock.now())],
+      )
+      return rows.length > 0
+    },
+    async enable(id) {
+      const rows = await sql.query('update agents set disabled_at = null where id = $1 returning id', [id])
+      return rows.length > 0
+    },
+  }
+}
+
+/** What all agents of a chain allow: every one narrows. */
+export function withinLimits<One extends string>(
+  scopes: readonly One[],
+  chain: readonly Pick<AgentLimits, 'scopes'>[],
+): readonly One[] {
+  return scopes.filter((scope) => chain.every((agent) => agent.scopes?.includes(scope) ?? true))
+}
+
+const scopesMax = 50
+const collectionsMax = 100
+export const isScope = (scope: string): boolean => /^[\x21\x23-\x5b\x5d-\x7e]{1,100}$/.test(scope)
+
+function assertUsable({ id, owner, title = id, purpose, issuer, sub, limits, jwks }: NewAgent): void {
+  if (!isId(id)) throw invalid('id', 'The agent id is not valid.')
+  const { type, id: person } = splitObject(owner as FgaObject)
+  if (type !== 'user' || !isId(person)) throw invalid('owner', 'A person answers for an agent: user:ID.')
+  for (const [field, value, max] of [
+    ['title', title, 200],
+    ['purpose', purpose, 500],
+    ['issuer', issuer, 1_024],
+    ['sub', sub, 1_024],
+  ] as const) {
+    if (value.length < 1 || value.length > max) throw invalid(field, `1 to ${max} characters are needed.`)
+  }
+  const { scopes = [], collections = [] } = limits ?? {}
+  if (scopes.length > scopesMax) throw invalid('scopes', `At most ${scopesMax} scopes.`)
+  for (const [index, scope] of scopes.entries()) {
+    if (!isScope(scope)) throw invalid(`scopes.${index}`, 'This is not a scope.')
+    if (neverForActors.has(scope)) throw invalid(`scopes.${index}`, 'No agent may hold this scope.')
+  }
+  if (collections.length > collectionsMax) throw invalid('collections', `At most ${collectionsMax}.`)
+  for (const [index, collection] of collections.entries()) {
+    if (!isId(collection)) throw invalid(`collections.${index}`, 'This is not the id of a collection.')
+  }
+  if (jwks !== undefined && jwks !== null) {
+    const parsed = publicJwks.safeParse(jwks)
+    if (!parsed.success) throw invalid('jwks', parsed.error.issues[0]?.message ?? 'Public keys are needed.')
+  }
+}
+
+interface AgentRow {
+  readonly id: string
+  readonly owner: string
+  readonly title: string
+  readonly purpose: string
+  readonly issuer: string
+  readonly sub: string
+  readonly scopes: string[] | null
+  readonly collections: string[] | null
+  readonly jwks: PublicJwks | null
+  readonly host_clients: string[]
+  readonly disabled_at: Date | null
+}
+
+const select =
+  'select id, owner, title, purpose, issuer, sub, scopes, collections, jwks, host_clients, disabled_at from agents'
+
+const fromRow = ({ disabled_at, scopes, collections, jwks, host_clients, ...row }: AgentRow): Agent => ({
+  ...row,
+  limits: { scopes: scopes ?? undefined, collections: collections ?? undefined },
+  jwks: jwks ?? undefined,
+  hostClients: host_clients,
+  disabledAt: disabled_at ?? undefined,
+})

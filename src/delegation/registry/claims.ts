@@ -1,0 +1,119 @@
+import { z } from 'zod'
+import { isId } from '../../kernel/ids.ts'
+import type { Scope } from '../../kernel/principal.ts'
+import { ok, type Result, refuse } from '../../kernel/result.ts'
+
+const seconds = z.number().nonnegative().max(1e11)
+const word = z.string().min(1).max(1_024)
+
+/**
+ * Claims of an access token (RFC 9068) of which the signature, type and audience have been checked. Members that
+ * we do not know are ignored, as RFC 7519 asks; members that we know must have their form.
+ */
+const accessTokenClaims = z.looseObject({
+  iss: word,
+  sub: word,
+  aud: z.union([z.string(), z.array(z.string())]),
+  exp: seconds,
+  iat: seconds,
+  nbf: seconds.optional(),
+  jti: word,
+  client_id: word.optional(),
+  azp: word.optional(),
+  scope: z.string().max(4_096).default(''),
+  auth_time: seconds.optional(),
+  amr: z.array(word).max(20).optional(),
+  sub_profile: z.string().optional(),
+  act: z.unknown().optional(),
+  authorization_details: z.unknown().optional(),
+  // Who the subject is at another issuer, and by which of its tokens. Only our own tokens say so.
+  upstream: z.strictObject({ iss: word, sub: word, jti: word.optional() }).optional(),
+  delegation: word.optional(),
+  grant_id: word.optional(),
+  txn: z.string().optional(),
+  demo: z.unknown().optional(),
+  // A key that the holder proves on every request (RFC 9449 §6.1). Other ways of proving are refused: nobody here checks them.
+  cnf: z.strictObject({ jkt: z.string().regex(/^[\w-]{43}$/) }).optional(),
+})
+
+export type Claims = z.output<typeof accessTokenClaims>
+
+export function parseClaims(payload: object): Result<Claims, 'missing_claim' | 'bad_claim'> {
+  const parsed = accessTokenClaims.safeParse(payload)
+  if (parsed.success) return ok(parsed.data)
+  const name = String(parsed.error.issues[0]?.path[0] ?? '')
+  return refuse(Object.hasOwn(payload, name) ? 'bad_claim' : 'missing_claim', name)
+}
+
+/** Exactly one audience, by exact string; several would make the token good elsewhere too. */
+export function isFor(aud: Claims['aud'], audience: string): boolean {
+  return typeof aud === 'string' ? aud === audience : aud.length === 1 && aud[0] === audience
+}
+
+/** One link of an actor chain, as a token names it. */
+export interface ActorClaim {
+  readonly iss: string
+  readonly sub: string
+}
+
+/** Links of an actor chain. */
+export const chainMax = 4
+const actor = z.looseObject({
+  iss: word,
+  sub: word,
+  sub_profile: z.string().optional(),
+  act: z.unknown().optional(),
+})
+
+/** The chain of an `act` claim, outermost first; each link must name its issuer. Empty for no claim at all. */
+export function actorChain(claims: Claims): Result<readonly ActorClaim[], 'bad_actor' | 'chain_too_long'> {
+  const chain: ActorClaim[] = []
+  let holder: { readonly act?: unknown } = claims
+  while (Object.hasOwn(holder, 'act')) {
+    const parsed = actor.safeParse(holder.act)
+    if (!parsed.success) return refuse('bad_actor')
+    if (chain.length === chainMax) return refuse('chain_too_long')
+    chain.push({ iss: parsed.data.iss, sub: parsed.data.sub })
+    holder = parsed.data
+  }
+  return ok(chain)
+}
+
+/** The form of `document_access` that narrows. */
+export const collectionNarrowing = z.strictObject({
+  type: z.literal('document_access'),
+  collections: z.array(z.string().refine(isId)).min(1).max(100),
+})
+
+/** In a token: presents what a person agreed to, and widens nothing by itself. Of one call to a third party, or of documents. */
+export const grantPresented = z.strictObject({
+  type: z.enum(['document_access', 'vault_call']),
+  grant: z.string().regex(/^g_[A-Za-z0-9_-]{1,100}$/),
+})
+
+/** In a request for approval only: asks for what an answer of `POST /retrieve` offered. Never in a token. */
+export const offerAsked = z.strictObject({
+  type: z.literal('document_access'),
+  offer: z.string().regex(/^o_[A-Za-z0-9_-]{1,100}$/),
+})
+
+export const scopesOf = (claims: Claims): readonly string[] =>
+  claims.scope.split(' ').filter((scope) => scope !== '')
+
+const holdable = {
+  person: ['docs.search', 'docs.read', 'agents.write', 'security.read', 'security.write'],
+  agent: ['docs.search', 'docs.read', 'approvals.request', 'vault.use'],
+  service: ['docs.write', 'directory.write'],
+} as const satisfies Record<string, readonly Scope[]>
+
+/** What each kind of client may hold at all. Roles of administrators are asked for on each request besides. */
+export const scopesOfKind: Readonly<Record<keyof typeof holdable, readonly Scope[]>> = holdable
+
+/** Scopes that no token with an actor may even claim: an agent writes nothing and administers nothing. */
+export const neverForActors: ReadonlySet<string> = new Set<Scope>([
+  'docs.write',
+  'directory.write',
+  'agents.write',
+  'security.read',
+  'security.write',
+])

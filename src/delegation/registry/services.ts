@@ -1,0 +1,106 @@
+import { type AllowList, isAdministrators } from '../../authz/allow-list/allow-list.ts'
+import { assertInForce } from '../../authz/allow-list/in-force.ts'
+import type { Fga, Tuple } from '../../authz/fga.ts'
+import { AppError, invalid } from '../../kernel/errors.ts'
+import { collectionObject, type FgaObject, isId } from '../../kernel/ids.ts'
+import type { Database, Sql } from '../../store/sql.ts'
+
+/** A program of its own that writes documents. */
+export interface Service {
+  readonly name: string
+  /** Collections it may write to and tag. The tuples decide; this is what they should be. */
+  readonly collections: readonly string[]
+  /** Beginnings of the group and organization ids that it may write with `directory.write`. */
+  readonly prefixes: readonly string[]
+}
+
+export interface Services {
+  /**
+   * Registers a service with exactly these collections and prefixes. The row comes first, then the tuples;
+   * a crash between leaves rights out, never over, and running it again completes them. Throws `forbidden` where the
+   * allow-list lets no administrator write them. What is taken away asks no list: nothing keeps a right from ending.
+   */
+  save(service: Service): Promise<void>
+  get(name: string): Promise<Service | undefined>
+  list(): Promise<Service[]>
+  /**
+   * Takes its rights away, then its clients and itself: no token of it counts from then on. What it brought in stays.
+   * False: there is no such service.
+   */
+  remove(name: string): Promise<boolean>
+}
+
+export const serviceObject = (name: string): FgaObject => `service:${name}`
+
+export interface ServicesDeps {
+  readonly database: Database
+  readonly fga: Fga
+  readonly allowList: () => AllowList
+}
+
+export function createServices({ database: sql, fga, allowList }: ServicesDeps): Services {
+  const get: Services['get'] = async (name) =>
+    (await sql.query<Service>('select name, collections, prefixes from services where name = $1', [name]))[0]
+
+  return {
+    get,
+    async list() {
+      return sql.query<Service>('select name, collections, prefixes from services order by name')
+    },
+    async save({ name, collections, prefixes }) {
+      if (!isId(name)) throw invalid('name', 'The service name is not valid.')
+      await assertCollections(sql, collections)
+      const list = allowList()
+      const wanted = rights(name, collections)
+      const wrong = wanted.find((tuple) => !isAdministrators(list, tuple, 'write'))
+      if (wrong !== undefined)
+        throw new AppError('forbidden', {
+          field: 'collections',
+          public: `The allow-list lets no administrator write a ${wrong.relation} of a collection.`,
+        })
+      const before = (await get(name))?.collections ?? []
+      const dropped = before.filter((collection) => !collections.includes(collection))
+      // Removals first: a crash must not leave a right that the row no longer lists.
+      if (dropped.length > 0) await fga.write({ deletes: rights(name, dropped) })
+      await sql.transaction(async (within) => {
+        await assertInForce(within, list)
+        await within.query(
+          `insert into services (name, collections, prefixes) values ($1, $2, $3)
+           on conflict (name) do update set collections = excluded.collections, prefixes = excluded.prefixes`,
+          [name, [...collections], [...prefixes]],
+        )
+      })
+      await fga.write({ writes: wanted })
+    },
+    async remove(name) {
+      const known = await get(name)
+      if (known === undefined) return false
+      // First: a crash must not leave a right that no row lists.
+      await fga.write({ deletes: rights(name, known.collections) })
+      await sql.query(
+        `with clients_gone as (delete from clients where service = $1) delete from services where name = $1`,
+        [name],
+      )
+      return true
+    },
+  }
+}
+
+/** Throws `invalid_request` for the first that is not there. */
+export async function assertCollections(sql: Sql, collections: readonly string[]): Promise<void> {
+  const rows = await sql.query<{ id: string }>('select id from collections where id = any($1)', [
+    [...collections],
+  ])
+  const known = new Set(rows.map(({ id }) => id))
+  const missing = collections.find((collection) => !known.has(collection))
+  if (missing !== undefined) throw invalid('collections', `There is no collection ${missing}. Add it first.`)
+}
+
+const rights = (name: string, collections: readonly string[]): Tuple[] =>
+  collections.flatMap((collection) =>
+    (['writer', 'tagger'] as const).map((relation) => ({
+      user: serviceObject(name),
+      relation,
+      object: collectionObject(collection),
+    })),
+  )

@@ -1,0 +1,49 @@
+import type { Clock } from '../../kernel/clock.ts'
+import type { Sql } from '../../store/sql.ts'
+
+/** What no longer counts. A token's `jti` and `grant_id` mean something at their issuer only. */
+export type Revoked =
+  | { readonly kind: 'jti' | 'grant'; readonly issuer: string; readonly id: string }
+  /** `user:anne` */
+  | { readonly kind: 'subject'; readonly id: string }
+  /** `research-bot`, wherever it stands in a chain. */
+  | { readonly kind: 'agent'; readonly id: string }
+
+export interface Revocations {
+  /** In force on the next request. `until` undefined: for ever; a later call never shortens it. */
+  revoke(what: Revoked, options: { readonly until?: Date; readonly reason: string }): Promise<void>
+  /** Takes one back. False: there was none. Tokens that have not ended count again. */
+  lift(what: Revoked): Promise<boolean>
+  /** Drops rows that are over, and returns how many. */
+  sweep(): Promise<number>
+}
+
+export function createRevocations({ sql, clock }: { readonly sql: Sql; readonly clock: Clock }): Revocations {
+  return {
+    async revoke(what, { until, reason }) {
+      await sql.query(
+        `insert into revocations (kind, key, until, reason, created_at) values ($1, $2, $3, $4, $5)
+         on conflict (kind, key) do update set until =
+           case when revocations.until is null or excluded.until is null then null
+                else greatest(revocations.until, excluded.until) end`,
+        [what.kind, revocationKey(what), until ?? null, reason, new Date(clock.now())],
+      )
+    },
+    async lift(what) {
+      const rows = await sql.query('delete from revocations where kind = $1 and key = $2 returning key', [
+        what.kind,
+        revocationKey(what),
+      ])
+      return rows.length > 0
+    },
+    async sweep() {
+      const rows = await sql.query('delete from revocations where until < $1 returning key', [
+        new Date(clock.now()),
+      ])
+      return rows.length
+    },
+  }
+}
+
+export const revocationKey = (what: Revoked): string =>
+  what.kind === 'jti' || what.kind === 'grant' ? `${what.issuer} ${what.id}` : what.id

@@ -1,0 +1,77 @@
+import { hash } from 'node:crypto'
+import type { Clock } from '../../kernel/clock.ts'
+import { inAction, type Principal } from '../../kernel/principal.ts'
+import { ok, type Result } from '../../kernel/result.ts'
+import type { Authority } from '../revocation/authority.ts'
+import type { Proofs } from './dpop.ts'
+import { createHeld } from './held.ts'
+import type { Resource } from './issuers.ts'
+import type { VerifyReason } from './reasons.ts'
+import { isHeld, type Judge, type Judged, type Verifier } from './verify.ts'
+
+export interface CachedVerifierDeps {
+  readonly judge: Judge
+  readonly authority: Authority
+  readonly clock: Clock
+  readonly newTxn: () => string
+  /** Checks the proof of a token that is bound to a key. */
+  readonly proofs: Pick<Proofs, 'check'>
+  /** Tokens remembered, of about a kilobyte each. Default 10,000. */
+  readonly max?: number
+}
+
+type Remembered = Pick<Judged, 'principal' | 'until' | 'deniable' | 'hasOwnTxn' | 'issuer' | 'edition'>
+
+/**
+ * Says who a token stands for without checking its signature and asking the database again, by the token's sha256:
+ * the token itself is not kept. Only a yes is remembered, and every doubt about it (a change of who may act, a key that
+ * came or went, its end, the deny-list) goes to the judge, which alone refuses. The proof of a token that is
+ * bound to a key (RFC 9449) is not remembered: it is checked on every call. Both kinds of question throw
+ * `authorization_unavailable` while changes are not heard.
+ */
+export function createCachedVerifier(deps: CachedVerifierDeps): Verifier {
+  const { judge, authority, clock, newTxn, proofs, max = 10_000 } = deps
+  const held = createHeld<Remembered>({ authority, max })
+
+  const stands = ({ until, deniable, issuer, edition }: Remembered): boolean =>
+    until > clock.now() && issuer.keys.edition() === edition && !authority.isDenied(deniable)
+
+  function recall(key: string): Principal | undefined {
+    const known = held.get(key)
+    if (known === undefined || !stands(known)) return undefined
+    return known.hasOwnTxn ? known.principal : inAction(known.principal, newTxn())
+  }
+
+  async function judgeAnew(
+    token: string,
+    resource: Resource,
+    key: string,
+  ): Promise<Result<Principal, VerifyReason>> {
+    const judged = await judge.judge(token, resource)
+    if (!judged.ok) return judged
+    const { principal, until, deniable, hasOwnTxn, issuer, edition, version } = judged.value
+    const remembered = { principal, until, deniable, hasOwnTxn, issuer, edition }
+    if (edition !== undefined) held.put(key, remembered, { version, delegation: principal.delegation })
+    return ok(principal)
+  }
+
+  return {
+    async verify(token, resource, presented) {
+      authority.assertHeard()
+      const key = `${resource} ${hash('sha256', token, 'base64url')}`
+      const known = recall(key)
+      const found = known === undefined ? await judgeAnew(token, resource, key) : ok(known)
+      if (!found.ok) return found
+      const proven = await isHeld(token, found.value.boundTo, presented, proofs)
+      return proven.ok ? found : proven
+    },
+    async examine(token) {
+      authority.assertHeard()
+      return judge.examine(token)
+    },
+    async examineSubject(token) {
+      authority.assertHeard()
+      return judge.examineSubject(token)
+    },
+  }
+}

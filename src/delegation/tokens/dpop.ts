@@ -1,0 +1,136 @@
+import { createHash } from 'node:crypto'
+import { calculateJwkThumbprint, decodeProtectedHeader, EmbeddedJWK, type JWTPayload, jwtVerify } from 'jose'
+import { z } from 'zod'
+import type { Clock } from '../../kernel/clock.ts'
+import { ok, type Result, refuse } from '../../kernel/result.ts'
+import type { Sql } from '../../store/sql.ts'
+import { createNonces } from './dpop-nonces.ts'
+import { createSpent } from './spent.ts'
+
+/** A proof as it came with a request. */
+export interface PresentedProof {
+  /** The `DPoP` header; empty where there was none. */
+  readonly proof: string
+  readonly method: string
+  /** The request's address by PUBLIC_URL, never by a sender's `Host`. Its query and fragment do not count. */
+  readonly url: string
+}
+
+export interface ProofDemand {
+  /** The access token that it is shown with, whose digest it must hold (`ath`). */
+  readonly accessToken?: string
+  /** Whether it must hold a nonce of ours. Default: only where its time is off. */
+  readonly nonce?: 'demanded'
+}
+
+/** Error codes of RFC 9449 §5, §7.1, §8 and §9. */
+export type ProofReason = 'invalid_dpop_proof' | 'use_dpop_nonce'
+
+export interface Proofs {
+  /**
+   * Gives the thumbprint (RFC 7638) of the key that the proof was made with, and spends the proof: it never passes
+   * again, in whichever process. Throws only when the database cannot be asked, which is a refusal too.
+   * NOT checked: that this is the key that a token is bound to; the caller must.
+   */
+  check(presented: PresentedProof, demand?: ProofDemand): Promise<Result<string, ProofReason>>
+  /** For `DPoP-Nonce`. */
+  nonce(): string
+  /** Drops what was spent and is too old to pass anyway, and returns how many. */
+  sweep(): Promise<number>
+}
+
+export interface ProofsDeps {
+  readonly sql: Sql
+  readonly clock: Clock
+  /** 32 bytes from which nonces are derived; the same for every process of a deployment. */
+  readonly secret: Uint8Array
+}
+
+/** Asymmetric ones only: whoever checks a proof must not be able to make one. */
+export const proofAlgorithms = ['ES256', 'Ed25519', 'EdDSA'] as const
+
+const leewayMs = 60_000
+// Longer than any proof passes: a minute to each side of its iat, or four minutes after its nonce was given out.
+const keptMs = 300_000
+const charactersMax = 4_096
+
+/**
+ * Checks DPoP proofs (RFC 9449 §4.3): `typ`, algorithm, a public key in the header, `htm`, `htu`, `iat` within a minute
+ * or a nonce of ours, `ath`, and a `jti` that no process has seen before.
+ */
+export function createProofs({ sql, clock, secret }: ProofsDeps): Proofs {
+  const spent = createSpent({ sql, clock })
+  const nonces = createNonces({ secret, clock })
+
+  function isFresh({ iat, nonce }: Claims, demand: ProofDemand): boolean {
+    if (nonce !== undefined) return nonces.isCurrent(nonce)
+    return demand.nonce === undefined && Math.abs(clock.now() - iat * 1_000) <= leewayMs
+  }
+
+  return {
+    async check({ proof, method, url }, demand = {}) {
+      const read = await readProof(proof, new Date(clock.now()))
+      if (read === undefined) return refuse('invalid_dpop_proof')
+      const { claims, jkt } = read
+      if (claims.htm !== method || addressOf(claims.htu) !== addressOf(url))
+        return refuse('invalid_dpop_proof', 'made for another request')
+      if (demand.accessToken !== undefined && claims.ath !== digest(demand.accessToken))
+        return refuse('invalid_dpop_proof', 'made for another token')
+      // Told to whoever holds the key only; a clock that is wrong gets along with a nonce.
+      if (!isFresh(claims, demand)) return refuse('use_dpop_nonce')
+      // By key: nobody can use up the proofs of somebody else.
+      const isFirst = await spent.spend(`${jkt} ${claims.jti}`, keptMs)
+      return isFirst ? ok(jkt) : refuse('invalid_dpop_proof', 'used before')
+    },
+    nonce: nonces.next,
+    sweep: spent.sweep,
+  }
+}
+
+const proofClaims = z.looseObject({
+  jti: z.string().min(1).max(256),
+  htm: z.string(),
+  htu: z.string(),
+  iat: z.number(),
+  ath: z.string().optional(),
+  nonce: z.string().optional(),
+})
+type Claims = z.output<typeof proofClaims>
+
+// A private one is refused by EmbeddedJWK: whoever sends it has shown it to everybody on the way.
+const publicKey = z.looseObject({ kty: z.enum(['EC', 'OKP']) })
+
+async function readProof(
+  proof: string,
+  now: Date,
+): Promise<{ readonly claims: Claims; readonly jkt: string } | undefined> {
+  if (proof === '' || proof.length > charactersMax) return undefined
+  try {
+    const jwk = publicKey.parse(decodeProtectedHeader(proof).jwk)
+    const payload = await verified(proof, now)
+    return { claims: proofClaims.parse(payload), jkt: await calculateJwkThumbprint(jwk) }
+  } catch {
+    // jose throws TypeErrors and WebCrypto's own errors too for what is neither a proof nor a key.
+    return undefined
+  }
+}
+
+async function verified(proof: string, now: Date): Promise<JWTPayload> {
+  const { payload } = await jwtVerify(proof, EmbeddedJWK, {
+    algorithms: [...proofAlgorithms],
+    typ: 'dpop+jwt',
+    currentDate: now,
+  })
+  return payload
+}
+
+/** Without query and fragment (RFC 9449 §4.3); the rest is compared as an exact string once URL has spelled it. */
+function addressOf(text: string): string | undefined {
+  const url = URL.parse(text)
+  if (url === null) return undefined
+  url.search = ''
+  url.hash = ''
+  return url.href
+}
+
+const digest = (token: string): string => createHash('sha256').update(token).digest('base64url')

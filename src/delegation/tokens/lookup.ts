@@ -1,0 +1,167 @@
+import type { Sql } from '../../store/sql.ts'
+import type { ExternalAccount } from '../people/links.ts'
+import type { ActorClaim } from '../registry/claims.ts'
+import { type Client, type ClientRow, fromRow } from '../registry/clients.ts'
+import { type Revoked, revocationKey } from '../revocation/revocations.ts'
+
+/** What the registries say about one token, read at one moment. */
+export interface Registered {
+  readonly client: Client | undefined
+  /** One for each link of the chain, in its order; undefined where it is not registered. */
+  readonly agents: readonly (RegisteredAgent | undefined)[]
+  /** The service that the client is, where it is registered. */
+  readonly service: string | undefined
+  readonly delegation: RegisteredDelegation | undefined
+  /** Key of the local person that the account is linked to. */
+  readonly linked: string | undefined
+  /** The token, its grant, its subject or an agent of its chain is on the list. */
+  readonly revoked: boolean
+  /** Milliseconds since the epoch: tokens issued before are from a time that this database has forgotten. */
+  readonly tokensFrom: number
+  /** Number of the last change that had been made. */
+  readonly version: number
+}
+
+export interface RegisteredAgent {
+  readonly id: string
+  readonly disabled: boolean
+  /** It may act through the token's client although that is not its own. */
+  readonly hosted: boolean
+  /** Nothing beside these, as the registry says now; null: no limit. */
+  readonly scopes: readonly string[] | null
+  readonly collections: readonly string[] | null
+}
+
+export interface RegisteredDelegation {
+  readonly id: string
+  readonly subject: string
+  readonly agent: string
+  readonly subAgents: readonly string[]
+  /** Not revoked, and the agent that it was lent to is not disabled. Its end is to be looked at besides. */
+  readonly isLive: boolean
+  /** Milliseconds since the epoch. */
+  readonly expiresAt: number
+}
+
+export interface Question {
+  /** Client of the built-in issuer; undefined for other issuers' tokens. */
+  readonly ownClient: string | undefined
+  /** Service that the settings name for another issuer's client. */
+  readonly service: string | undefined
+  readonly chain: readonly ActorClaim[]
+  readonly delegation: string | undefined
+  /** Who the subject is at a trusted issuer; undefined for those who are nobody elsewhere. */
+  readonly account: ExternalAccount | undefined
+  /**
+   * Present where the token may leave out `delegation`: the subject unless the account is linked. The one standing
+   * delegation to the outermost agent then counts.
+   */
+  readonly standingOf: string | undefined
+  readonly revocable: readonly Revoked[]
+  /** Milliseconds since the epoch. */
+  readonly now: number
+}
+
+/**
+ * Reads everything about a token in one statement: one round trip a request, and one moment, so that no
+ * registry can change between two looks.
+ */
+export async function lookUp(sql: Sql, question: Question): Promise<Registered> {
+  const { ownClient, service, chain, delegation, account, standingOf, revocable, now } = question
+  const [row] = await sql.query<LookupRow>(statement, [
+    ownClient ?? null,
+    service ?? null,
+    chain.map(({ iss }) => iss),
+    chain.map(({ sub }) => sub),
+    delegation ?? null,
+    new Date(now),
+    revocable.map(({ kind }) => kind),
+    revocable.map(revocationKey),
+    account?.issuer ?? null,
+    account?.sub ?? null,
+    standingOf ?? null,
+  ])
+  if (row === undefined) throw new Error('The registries gave no answer.')
+  return {
+    client: row.client === null ? undefined : fromRow(row.client),
+    service: row.service ?? undefined,
+    agents: chain.map((_, index) => row.agents.find(({ link }) => link === index + 1)),
+    delegation: row.delegation === null ? undefined : asDelegation(row.delegation),
+    linked: row.linked ?? undefined,
+    revoked: row.revoked,
+    tokensFrom: row.tokens_from ?? 0,
+    version: row.version,
+  }
+}
+
+interface LookupRow {
+  readonly client: ClientRow | null
+  readonly service: string | null
+  readonly agents: readonly (RegisteredAgent & { readonly link: number })[]
+  readonly delegation: {
+    readonly id: string
+    readonly subject: string
+    readonly agent: string
+    readonly sub_agents: string[]
+    readonly is_live: boolean
+    readonly expires_at: number
+  } | null
+  readonly linked: string | null
+  readonly revoked: boolean
+  readonly tokens_from: number | null
+  readonly version: number
+}
+
+const asDelegation = ({
+  sub_agents,
+  is_live,
+  expires_at,
+  ...row
+}: NonNullable<LookupRow['delegation']>): RegisteredDelegation => ({
+  ...row,
+  subAgents: sub_agents,
+  isLive: is_live,
+  expiresAt: expires_at,
+})
+
+const statement = `
+with service as (
+  select name from services
+  where name = coalesce((select service from clients where client_id = $1), $2)
+), chain as (
+  select agents.id, agents.disabled_at is not null as disabled, agents.scopes, agents.collections,
+    coalesce($1 = any(agents.host_clients), false) as hosted, links.link
+  from unnest($3::text[], $4::text[]) with ordinality as links (issuer, sub, link)
+  join agents using (issuer, sub)
+), link as (
+  select person from account_links where issuer = $9 and sub = $10
+), revocable as (
+  select kind, key from unnest($7::text[], $8::text[]) as token (kind, key)
+  union all
+  select 'agent', id from chain
+  union all
+  select 'subject', 'service:' || name from service
+  union all
+  select 'subject', 'user:' || person from link
+)
+select
+  (select to_json(c) from (select client_id, kind, agent, service from clients where client_id = $1) as c) as client,
+  (select name from service) as service,
+  (select coalesce(json_agg(chain order by link), '[]') from chain) as agents,
+  (select to_json(d) from (
+    select delegations.id, subject, agent, sub_agents,
+      state = 'live' and agents.disabled_at is null as is_live,
+      (extract(epoch from expires_at) * 1000)::float8 as expires_at
+    from delegations join agents on agents.id = agent
+    where delegations.id = $5
+      or $5::text is null and standing and state <> 'revoked'
+        and subject = coalesce((select 'user:' || person from link), $11)
+        and agent = (select id from chain where chain.link = 1)
+        and $11::text is not null
+  ) as d) as delegation,
+  (select person from link) as linked,
+  exists (
+    select from revocations join revocable using (kind, key) where until is null or until > $6
+  ) as revoked,
+  (select (extract(epoch from tokens_from) * 1000)::float8 from epochs) as tokens_from,
+  (select version from authority) as version`

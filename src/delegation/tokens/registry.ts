@@ -1,0 +1,60 @@
+import type { Sql } from '../../store/sql.ts'
+import { type Authority, denyKey } from '../revocation/authority.ts'
+import { revocationKey } from '../revocation/revocations.ts'
+import { createHeld } from './held.ts'
+import { lookUp, type Question, type Registered } from './lookup.ts'
+
+/** What the registries say about a token, and what has to be on no list for it to count. */
+export interface Standing extends Registered {
+  /** Keys of the deny-list: the token, its grant, its subject, every agent of its chain. */
+  readonly deniable: readonly string[]
+}
+
+export type LookUp = (question: Question) => Promise<Standing>
+
+// Combinations of client, chain and delegation, of perhaps a kilobyte each.
+const heldMax = 10_000
+
+/**
+ * Looks tokens up, at most once for each client, chain and delegation while nothing about them changes. What is held
+ * is checked against the list in memory; while that may be old, the database is asked.
+ */
+export function createRegistry({
+  sql,
+  authority,
+}: {
+  readonly sql: Sql
+  readonly authority: Authority
+}): LookUp {
+  const held = createHeld<Registered>({ authority, max: heldMax })
+  return async (question) => {
+    const { revocable, now, ...asked } = question
+    const key = JSON.stringify(asked)
+    const registered = held.get(key)
+    if (registered !== undefined) {
+      const deniable = deniableOf(question, registered)
+      // It stands as of the last change: what was said of it then is said of it now.
+      const { current: version = registered.version } = authority
+      return { ...registered, revoked: authority.isDenied(deniable), version, deniable }
+    }
+    const found = await lookUp(sql, question)
+    if (!awaitsDelegation(question, found))
+      held.put(key, found, { version: found.version, delegation: found.delegation?.id })
+    return { ...found, deniable: deniableOf(question, found) }
+  }
+}
+
+/** A delegation goes live without a word to anybody: that there is none is not held. */
+const awaitsDelegation = ({ chain, delegation, standingOf }: Question, found: Registered): boolean =>
+  chain.length > 0 &&
+  (delegation !== undefined || standingOf !== undefined) &&
+  found.delegation?.isLive !== true
+
+function deniableOf({ revocable }: Question, { agents, service, linked }: Registered): string[] {
+  return [
+    ...revocable.map((one) => denyKey(one.kind, revocationKey(one))),
+    ...agents.flatMap((agent) => (agent === undefined ? [] : [denyKey('agent', agent.id)])),
+    ...(service === undefined ? [] : [denyKey('subject', `service:${service}`)]),
+    ...(linked === undefined ? [] : [denyKey('subject', `user:${linked}`)]),
+  ]
+}

@@ -1,0 +1,198 @@
+import { randomUUID } from 'node:crypto'
+import { chmod, link, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type CryptoKey, calculateJwkThumbprint, exportJWK, generateKeyPair, importJWK, type JWK } from 'jose'
+import type { Clock } from '../../kernel/clock.ts'
+import { type KeySource, localKeys } from './remote-keys.ts'
+
+export interface SigningKey {
+  readonly kid: string
+  readonly privateKey: CryptoKey
+  /** With its private members: for the authorization server's own library alone. */
+  readonly privateJwk: JWK
+}
+
+type Algorithm = 'ES256' | 'RS256'
+
+/** The built-in issuer's keys: those that sign, and retired ones that are still published. */
+export interface KeyRing {
+  /** Signs access tokens, and ID tokens of clients that are registered so: ES256. */
+  current(): SigningKey
+  /**
+   * Signs ID tokens, of clients that are registered so, and nothing else: RS256, which OpenID Connect Core §15.1 wants of
+   * every provider. Made when it is first needed. `find` does not know it: no access token is signed by it.
+   */
+  idTokens(): Promise<SigningKey>
+  /** For `/oauth/jwks`: public members only, the signing one of each algorithm first. */
+  jwks(): Promise<{ readonly keys: readonly JWK[] }>
+  /** Finds the key of an access token of ours. */
+  readonly find: KeySource
+  /** A new key of each algorithm signs from now on. The old ones stay published for a day, so that what they signed still counts. */
+  rotate(): Promise<SigningKey>
+  /** Drops retired keys that are over, and returns how many. */
+  sweep(): Promise<number>
+}
+
+const retiredMs = 86_400_000
+
+interface Retired {
+  readonly jwk: JWK
+  /** Milliseconds since the epoch. */
+  readonly until: number
+  readonly path: string
+}
+
+/** Opens the keys kept in `dir` (0700) as files of mode 0600; the first is made at the first start. */
+export async function openKeyRing(dir: string, clock: Clock): Promise<KeyRing> {
+  await mkdir(dir, { recursive: true, mode: 0o700 })
+  await chmod(dir, 0o700)
+  const elliptic = await openRing(dir, 'ES256', clock)
+  let opening: Promise<Ring> | undefined
+  const rsa = () =>
+    (opening ??= openRing(dir, 'RS256', clock).catch((error: unknown) => {
+      opening = undefined
+      throw error
+    }))
+  const found = () => localKeys({ keys: [...elliptic.published()] })
+  let find = found()
+
+  return {
+    current: elliptic.current,
+    idTokens: async () => (await rsa()).current(),
+    jwks: async () => ({ keys: [...elliptic.published(), ...(await rsa()).published()] }),
+    find: Object.assign((header: Parameters<KeySource>[0]) => find(header), {
+      edition: () => find.edition(),
+    }),
+    async rotate() {
+      await (await rsa()).rotate()
+      await elliptic.rotate()
+      find = found()
+      return elliptic.current()
+    },
+    async sweep() {
+      const over = (await elliptic.sweep()) + ((await (await opening)?.sweep()) ?? 0)
+      find = found()
+      return over
+    },
+  }
+}
+
+/** The keys of one algorithm. */
+interface Ring {
+  current(): SigningKey
+  published(): readonly JWK[]
+  rotate(): Promise<void>
+  sweep(): Promise<number>
+}
+
+async function openRing(dir: string, alg: Algorithm, clock: Clock): Promise<Ring> {
+  const name = `issuer-${alg.toLowerCase()}`
+  const path = join(dir, `${name}.json`)
+  let current = await keyOf((await readJson<JWK>(path)) ?? (await makeKey(path, alg)), alg, path)
+  let retired = await readRetired(dir, name)
+
+  const isLive = ({ until }: Retired) => until > clock.now()
+  return {
+    current: () => current,
+    published: () => [
+      publicHalf(current.privateJwk),
+      ...retired.filter(isLive).map(({ jwk }) => publicHalf(jwk)),
+    ],
+    async rotate() {
+      const old = current
+      const resting = join(dir, `${name}.retired.${old.kid}.json`)
+      const until = clock.now() + retiredMs
+      const jwk = publicHalf(old.privateJwk)
+      // Retired first, then replaced: a crash between leaves the old key signing, and published twice.
+      await writeAside(resting, JSON.stringify({ jwk, until }), rename)
+      const next = await newKey(alg)
+      await writeAside(path, JSON.stringify(next), rename)
+      current = await keyOf(next, alg, path)
+      retired = [...retired, { jwk, until, path: resting }]
+    },
+    async sweep() {
+      const over = retired.filter((key) => !isLive(key))
+      for (const key of over) await rm(key.path, { force: true })
+      retired = retired.filter(isLive)
+      return over.length
+    },
+  }
+}
+
+const newKey = async (alg: Algorithm): Promise<JWK> =>
+  exportJWK((await generateKeyPair(alg, { extractable: true })).privateKey)
+
+async function keyOf(jwk: JWK, alg: Algorithm, path: string): Promise<SigningKey> {
+  const isIt = alg === 'ES256' ? jwk.kty === 'EC' && jwk.crv === 'P-256' : jwk.kty === 'RSA'
+  if (!isIt) throw new Error(`${path} is not a key for ${alg}.`)
+  const privateKey = await importJWK(jwk, alg)
+  if (privateKey instanceof Uint8Array || privateKey.type !== 'private')
+    throw new Error(`${path} is not a private key.`)
+  const kid = await calculateJwkThumbprint(jwk)
+  return { kid, privateKey, privateJwk: { ...jwk, kid, use: 'sig', alg } }
+}
+
+const publicHalf = (jwk: JWK): JWK =>
+  Object.fromEntries(Object.entries(jwk).filter(([member]) => publicMembers.has(member)))
+
+const publicMembers: ReadonlySet<string> = new Set(['kty', 'crv', 'x', 'y', 'n', 'e', 'kid', 'use', 'alg'])
+
+async function readRetired(dir: string, name: string): Promise<Retired[]> {
+  const start = `${name}.retired.`
+  const names = (await readdir(dir)).filter(
+    (file) => file.startsWith(start) && /^[\w-]{43}\.json$/.test(file.slice(start.length)),
+  )
+  return Promise.all(
+    names.map(async (file) => {
+      const path = join(dir, file)
+      const { jwk, until } = JSON.parse(await readFile(path, 'utf8')) as { jwk: JWK; until: number }
+      return { jwk, until, path }
+    }),
+  )
+}
+
+async function readJson<T>(path: string): Promise<T | undefined> {
+  try {
+    const text = await readFile(path, 'utf8')
+    await chmod(path, 0o600)
+    return JSON.parse(text) as T
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+/** Whoever names it first wins: two first starts agree on one key. */
+async function makeKey(path: string, alg: Algorithm): Promise<JWK> {
+  await writeAside(path, JSON.stringify(await newKey(alg)), async (draft, name) => {
+    try {
+      await link(draft, name)
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
+    }
+  })
+  const kept = await readJson<JWK>(path)
+  if (kept === undefined) throw new Error(`${path} cannot be read back.`)
+  return kept
+}
+
+/** Written whole and then named, so that a crash leaves no half key. */
+async function writeAside(
+  path: string,
+  text: string,
+  name: (draft: string, path: string) => Promise<void>,
+): Promise<void> {
+  const draft = `${path}.${randomUUID()}`
+  const file = await open(draft, 'wx', 0o600)
+  try {
+    await file.writeFile(text)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  try {
+    await name(draft, path)
+  } finally {
+    await rm(draft, { force: true })
+  }
+}

@@ -1,0 +1,293 @@
+import {
+  type CryptoKey,
+  decodeJwt,
+  decodeProtectedHeader,
+  type JWTPayload,
+  jwtVerify,
+  type ProtectedHeaderParameters,
+} from 'jose'
+import { JOSEError, JWSSignatureVerificationFailed } from 'jose/errors'
+import type { Clock } from '../../kernel/clock.ts'
+import { AppError } from '../../kernel/errors.ts'
+import { createInTurn } from '../../kernel/in-turn.ts'
+import type { Principal } from '../../kernel/principal.ts'
+import { ok, type Result, refuse } from '../../kernel/result.ts'
+import { type Claims, isFor, parseClaims } from '../registry/claims.ts'
+import type { PresentedProof, Proofs } from './dpop.ts'
+import type { IssuerSource, Resource } from './issuers.ts'
+import { accessTokenTypes, type Normalised, normalise } from './normalise.ts'
+import type { VerifyReason } from './reasons.ts'
+import type { LookUp } from './registry.ts'
+import { holdsEs256, isPlainEs256 } from './signature.ts'
+import { type Judgement, type TokenUse, toPrincipal } from './to-principal.ts'
+
+export interface Verifier {
+  /**
+   * Turns an access token into who asks, or refuses it; {@link outer} turns the reason into an error code.
+   * `presented`: the proof that came with it under the scheme `DPoP`; left out for `Bearer`. A token that is bound
+   * to a key needs the one, a token that is not the other. The proof is checked on every call: it is good once.
+   * Throws only when the database cannot be asked (`storage_unavailable`), which is a refusal too.
+   */
+  verify(
+    token: string,
+    resource: Resource,
+    presented?: PresentedProof,
+  ): Promise<Result<Principal, VerifyReason>>
+  /**
+   * Examines a token of our own issuer that may be for any one audience. NOT checked: whether whoever shows it
+   * has any business with that audience, nor that they prove the key it is bound to (`cnf`); the caller must.
+   */
+  examine(token: string): Promise<Result<Examined, VerifyReason>>
+  /**
+   * Examines a token that is shown for an exchange: ours, or a trusted issuer's. NOT checked: as for `examine`; that
+   * a client of another issuer is not one of ours that has the same name, either.
+   */
+  examineSubject(token: string): Promise<Result<Examined, VerifyReason>>
+}
+
+/**
+ * Says who a token stands for and what that rests on, for whoever would say it again. NOT checked: whether whoever
+ * shows it proves the key it is bound to ({@link isHeld}), and whether this process hears what is revoked.
+ */
+export interface Judge {
+  judge(token: string, resource: Resource): Promise<Result<Judged, VerifyReason>>
+  /** A token of our own issuer for any one audience. */
+  examine(token: string): Promise<Result<Judged, VerifyReason>>
+  /** A token for an exchange: ours, or a trusted issuer's. */
+  examineSubject(token: string): Promise<Result<Judged, VerifyReason>>
+}
+
+export interface Judged extends Examined, Judgement {
+  /** What `issuer.keys.edition()` was before the signature was checked. */
+  readonly edition: object | undefined
+}
+
+export interface Examined {
+  readonly claims: Claims
+  /** The token's only one. */
+  readonly audience: string
+  readonly principal: Principal
+  readonly issuer: IssuerSource
+  /** Every actor of the token names its issuer in the token itself. */
+  readonly actorsNamed: boolean
+}
+
+export interface JudgeDeps {
+  readonly issuers: readonly IssuerSource[]
+  readonly lookUp: LookUp
+  readonly clock: Clock
+  /** Whether this is the demo: only there are `demo: true` tokens accepted, and of our own issuer no others. */
+  readonly demo: boolean
+  /** A fresh txn for a token without one. */
+  readonly newTxn: () => string
+}
+
+/**
+ * Judges JWT access tokens (RFC 9068): issuer and audience by exact string, algorithms by the issuer's list,
+ * `typ` `at+jwt`, or, by its issuer's preset, other proof that it is an access token, so that no ID token passes. Keys
+ * come from the issuer's settings only. Opaque tokens are not supported. Of many at once 8 are begun in one turn of the
+ * event loop and 32 are under way; 2,000 wait, and whoever comes after them gets `authorization_unavailable`.
+ */
+export function createJudge({ issuers, lookUp, clock, demo, newTxn }: JudgeDeps): Judge {
+  const byName = new Map(issuers.map((issuer) => [issuer.issuer, issuer]))
+  if (byName.size < issuers.length) throw new Error('An issuer is named twice.')
+  const namespaces = new Map(
+    issuers.flatMap((issuer) => (issuer.kind === 'external' ? [[issuer.issuer, issuer.namespace]] : [])),
+  )
+
+  // Each is a signature on this thread, and some questions to the database.
+  const inTurn = createInTurn({ atOnce: 32, perTurn: 8, waitingMax: 2_000, full: tooMany })
+  /** Its turn begins with the key in hand: an issuer that does not answer holds up its own tokens alone. */
+  async function judge(
+    token: string,
+    issuer: IssuerSource,
+    ...asked: readonly [
+      use: TokenUse,
+      audience: (claims: Claims) => string | undefined,
+      foreignDetails: boolean,
+    ]
+  ): Promise<Result<Judged, VerifyReason>> {
+    const edition = issuer.keys.edition()
+    const signed = await signedWith(token, issuer)
+    if (!signed.ok) return signed
+    return inTurn(() => judgeNow(token, issuer, { ...signed.value, edition }, ...asked))
+  }
+
+  async function judgeNow(
+    token: string,
+    issuer: IssuerSource,
+    { edition, ...signed }: Signed & Pick<Judged, 'edition'>,
+    use: TokenUse,
+    audience: (claims: Claims) => string | undefined,
+    foreignDetails: boolean,
+  ): Promise<Result<Judged, VerifyReason>> {
+    const payload = await signedPayload(token, issuer, signed)
+    if (!payload.ok) return payload
+    const claims = parseClaims(payload.value.payload)
+    if (!claims.ok) return claims
+    const found = audience(claims.value)
+    if (found === undefined || !isFor(claims.value.aud, found)) return refuse('wrong_audience')
+    const sound = isSound(claims.value, issuer, { now: clock.now() / 1_000, demo })
+    if (!sound.ok) return sound
+    const judgement = await toPrincipal(claims.value, issuer, use, {
+      lookUp,
+      clock,
+      namespaces,
+      newTxn,
+      foreignDetails,
+    })
+    if (!judgement.ok) return judgement
+    const { actorsNamed } = payload.value
+    return ok({ ...judgement.value, claims: claims.value, audience: found, issuer, edition, actorsNamed })
+  }
+
+  return {
+    async judge(token, resource) {
+      const issuer = findIssuer(token, byName)
+      if (!issuer.ok) return issuer
+      return judge(token, issuer.value, 'request', () => issuer.value.audiences[resource], false)
+    },
+    async examine(token) {
+      const issuer = findIssuer(token, byName)
+      if (!issuer.ok) return issuer
+      if (issuer.value.kind !== 'own') return refuse('unknown_issuer')
+      return judge(token, issuer.value, 'request', theOnly, true)
+    },
+    async examineSubject(token) {
+      const issuer = findIssuer(token, byName)
+      if (!issuer.ok) return issuer
+      // What a person agreed to at another's API is our word alone.
+      return judge(token, issuer.value, 'exchange', theOnly, issuer.value.kind === 'own')
+    },
+  }
+}
+
+const tooMany = (): AppError =>
+  new AppError('authorization_unavailable', {
+    public: 'Too many tokens wait to be verified.',
+    headers: { 'retry-after': '1' },
+  })
+
+const theOnly = ({ aud }: Claims): string | undefined => [aud].flat()[0]
+
+const tokenBytesMax = 16_384
+
+/** Reads `iss` from a token that nothing is known of yet, only to choose whose rules apply. */
+function findIssuer(
+  token: string,
+  byName: ReadonlyMap<string, IssuerSource>,
+): Result<IssuerSource, VerifyReason> {
+  if (token.length > tokenBytesMax || !/^[\w-]+\.[\w-]+\.[\w-]*$/.test(token)) return refuse('malformed')
+  try {
+    const { iss } = decodeJwt(token)
+    if (iss === undefined) return refuse('missing_claim', 'iss')
+    const issuer = byName.get(iss)
+    return issuer === undefined ? refuse('unknown_issuer') : ok(issuer)
+  } catch (error) {
+    if (error instanceof JOSEError) return refuse('malformed')
+    throw error
+  }
+}
+
+/** What a token says that it is signed with, and the key of its issuer for that. */
+interface Signed {
+  readonly header: ProtectedHeaderParameters
+  readonly typ: string
+  readonly key: CryptoKey
+}
+
+async function signedWith(token: string, issuer: IssuerSource): Promise<Result<Signed, VerifyReason>> {
+  const header = readHeader(token)
+  if (header === undefined) return refuse('malformed')
+  if (header.alg === undefined || !issuer.algorithms.includes(header.alg)) return refuse('wrong_algorithm')
+  const typ = typeOf(header)
+  if (typ === undefined || !(accessTokenTypes.has(typ) || otherTypes(issuer).includes(typ)))
+    return refuse('wrong_type')
+  const key = await issuer.keys(header)
+  return key.ok ? ok({ header, typ, key: key.value }) : key
+}
+
+/** The payload in our own words, once its signature holds. */
+async function signedPayload(
+  token: string,
+  issuer: IssuerSource,
+  { header, typ, key }: Signed,
+): Promise<Result<Normalised, VerifyReason>> {
+  try {
+    const isPlain = isPlainEs256(header, key)
+    if (isPlain && !holdsEs256(token, key)) return refuse('bad_signature')
+    const payload = isPlain ? decodeJwt(token) : await payloadByJose(token, key, issuer)
+    return issuer.kind === 'own' ? ok({ payload, actorsNamed: true }) : normalise(payload, typ, issuer)
+  } catch (error) {
+    if (error instanceof JWSSignatureVerificationFailed) return refuse('bad_signature')
+    if (error instanceof JOSEError) return refuse('malformed')
+    throw error
+  }
+}
+
+async function payloadByJose(token: string, key: CryptoKey, issuer: IssuerSource): Promise<JWTPayload> {
+  const { payload } = await jwtVerify(token, key, {
+    algorithms: [...issuer.algorithms],
+    issuer: issuer.issuer,
+    // Time and audience are judged in isSound, with reasons of their own.
+    currentDate: new Date(0),
+    clockTolerance: Number.MAX_SAFE_INTEGER,
+  })
+  return payload
+}
+
+/** In lower case, as media types are compared; '' for none. */
+const typeOf = ({ typ }: ProtectedHeaderParameters): string | undefined =>
+  typ === undefined ? '' : typeof typ === 'string' ? typ.toLowerCase() : undefined
+
+const otherTypes = (issuer: IssuerSource): readonly string[] =>
+  issuer.kind === 'own' ? [] : issuer.preset.otherTypes
+
+function readHeader(token: string): ProtectedHeaderParameters | undefined {
+  try {
+    return decodeProtectedHeader(token)
+  } catch {
+    // jose throws a TypeError for whatever is no header.
+    return undefined
+  }
+}
+
+/** Whether whoever shows a token may: by the proof of its key, or by having it where it is bound to none. */
+export async function isHeld(
+  token: string,
+  boundTo: string | undefined,
+  presented: PresentedProof | undefined,
+  proofs: Pick<Proofs, 'check'>,
+): Promise<Result<true, VerifyReason>> {
+  if (boundTo === undefined) return presented === undefined ? ok(true) : refuse('not_bound')
+  // Stolen, it would be as good as in its owner's hands.
+  if (presented === undefined) return refuse('proof_missing')
+  const proven = await proofs.check(presented, { accessToken: token })
+  if (!proven.ok) return refuse(proven.reason === 'use_dpop_nonce' ? 'nonce_needed' : 'proof_invalid')
+  return proven.value === boundTo ? ok(true) : refuse('proof_of_another_key')
+}
+
+const leewaySeconds = 5
+const ownSecondsMax = 300
+
+interface Circumstances {
+  /** Seconds since the epoch. */
+  readonly now: number
+  readonly demo: boolean
+}
+
+function isSound(
+  claims: Claims,
+  issuer: IssuerSource,
+  { now, demo }: Circumstances,
+): Result<true, VerifyReason> {
+  const { exp, iat, nbf } = claims
+  if (exp <= now) return refuse('expired')
+  if (iat > now + leewaySeconds || (nbf ?? 0) > now + leewaySeconds) return refuse('not_yet_valid')
+  if (exp <= iat) return refuse('bad_claim', 'exp')
+  if (issuer.kind === 'own' && exp - iat > ownSecondsMax) return refuse('too_long_lived')
+  if (claims.demo !== undefined && !(demo && issuer.kind === 'own' && claims.demo === true))
+    return refuse('demo_token_refused')
+  if (demo && issuer.kind === 'own' && claims.demo !== true) return refuse('demo_token_required')
+  return ok(true)
+}
