@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { settings } from '../src/config.ts'
+import { settings } from '../src/config/config.ts'
 
 /** Text of `.env.example`: every setting with its doc line and its default, all commented out. */
 export function envExample(): string {
@@ -10,7 +10,7 @@ export function envExample(): string {
   return `${header}\n${entries.join('\n')}`
 }
 
-const header = `# Every setting of the service. Generated from src/settings by:
+const header = `# Every setting of the service. Generated from src/config by:
 #   npx node scripts/env-example.ts > .env.example
 # A setting that is left out or empty has its default. A copy named .env is read by npm start and npm run remit; the
 # environment wins: PORT=8797 OPS_PORT=8798 npm start. A secret may stand in a file instead, which NAME_FILE names: DATABASE_URL_FILE,

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { loadConfig } from './config.ts'
+import { loadConfig } from './config/config.ts'
 import { AppError } from './kernel/errors.ts'
 import { assertNode } from './kernel/node.ts'
 import { OperatorError } from './kernel/operator-error.ts'

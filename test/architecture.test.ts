@@ -3,8 +3,8 @@ import { posix } from 'node:path'
 import { describe, expect, test } from 'vitest'
 
 /**
- * Who may import whom inside `src/`: row → columns. Arrows go down only; `main` (src/main.ts, src/cli/main.ts,
- * src/compose.ts, src/config.ts) alone knows everybody. A folder without a row may not exist.
+ * Who may import whom inside `src/`: row → columns. Arrows go down only; `main` (src/main.ts, src/start.ts,
+ * src/cli/main.ts) and `compose` alone know everybody. A folder without a row may not exist.
  */
 const matrix: Readonly<Record<string, readonly string[]>> = {
   // ground
@@ -28,9 +28,9 @@ const matrix: Readonly<Record<string, readonly string[]>> = {
   // The command line also works beside no running service: it takes the folder's lock, or finds the service's socket.
   cli: ['kernel', 'store', 'audit', 'authz', 'delegation', 'retrieval', 'ingest'],
   // What of the environment means what.
-  settings: ['kernel', 'delegation'],
+  config: ['kernel', 'delegation'],
   // The wiring, a file for each part of the service; nothing that it wires knows of it.
-  parts: ['*'],
+  compose: ['*'],
   main: ['*'],
 }
 
@@ -52,8 +52,8 @@ const homes: Readonly<Record<string, RegExp>> = {
   // It signs and encrypts there; asking an address is the guarded fetcher’s alone.
   'web-push': /^src\/delegation\/notify\//,
   // What a step of a trace says is decided in one place; who receives it, in another.
-  '@opentelemetry/api': /^src\/(kernel\/trace|telemetry)\.ts$/,
-  '@opentelemetry/sdk-trace': /^src\/telemetry\.ts$/,
+  '@opentelemetry/api': /^src\/(kernel\/trace|compose\/telemetry)\.ts$/,
+  '@opentelemetry/sdk-trace': /^src\/compose\/telemetry\.ts$/,
   // For APIs of others, which are not this service: it verifies tokens by its own code.
   '@remit/client': /^(test|examples)\//,
 }
@@ -129,9 +129,13 @@ describe('the guard catches', () => {
     ['a type named in place', 'src/http/a.ts', `let s: import('../mcp/server.ts').Server`],
     ['a worker started by path', 'src/ingest/a.ts', `new URL('../retrieval/a-worker.ts', import.meta.url)`],
     ['a face that imports another face', 'src/mcp/a.ts', `import { app } from '../http/app.ts'`],
-    ['a feature that imports the wiring', 'src/authz/a.ts', `import { compose } from '../compose.ts'`],
-    ['a face that imports a part of it', 'src/http/a.ts', `import { openVault } from '../parts/vault.ts'`],
-    ['a library that the wiring reaches for', 'src/parts/a.ts', `import { Hono } from 'hono'`],
+    [
+      'a feature that imports the wiring',
+      'src/authz/a.ts',
+      `import { compose } from '../compose/compose.ts'`,
+    ],
+    ['a face that imports a part of it', 'src/http/a.ts', `import { openVault } from '../compose/vault.ts'`],
+    ['a library that the wiring reaches for', 'src/compose/a.ts', `import { Hono } from 'hono'`],
     ['a folder without a row', 'src/utils/a.ts', `export const a = 1`],
     ['the engine outside its one home', 'src/authz/gate.ts', `import { e } from '@remit/engine'`],
     ['the client’s guard inside the service', 'src/http/a.ts', `import { g } from '@remit/client'`],

@@ -97,7 +97,7 @@ test('docs/audit.md lists every kind of event once, and no other', () => {
   expect(listed.sort()).toEqual([...eventNames].sort())
 })
 
-test('.env.example is what src/settings say (else: npx node scripts/env-example.ts > .env.example)', () => {
+test('.env.example is what src/config say (else: npx node scripts/env-example.ts > .env.example)', () => {
   expect(text('.env.example')).toBe(envExample())
 })
 

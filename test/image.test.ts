@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
-import { loadConfig, settings } from '../src/config.ts'
+import { loadConfig, settings } from '../src/config/config.ts'
 import { composeFile, inContainer } from './e2e/production/compose-file.ts'
 
 const root = new URL('../', import.meta.url)

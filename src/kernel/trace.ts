@@ -11,7 +11,7 @@ import {
 } from '@opentelemetry/api'
 
 /**
- * OpenTelemetry as the service uses it. Without a provider (see src/telemetry.ts) nothing is made or sent, and only
+ * OpenTelemetry as the service uses it. Without a provider (see src/compose/telemetry.ts) nothing is made or sent, and only
  * the trace id that a caller brought goes on into the record. Attributes hold no token, person, text or query: spans
  * leave for a system that asks nobody's permission.
  */

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
+import { trustedIssuer } from '../../src/config/issuers.ts'
 import { fetchJson } from '../../src/delegation/tokens/fetch-json.ts'
 import { externalIssuer } from '../../src/delegation/tokens/issuers.ts'
 import { remoteKeys } from '../../src/delegation/tokens/remote-keys.ts'
-import { trustedIssuer } from '../../src/settings/issuers.ts'
 import { startTestIssuer, type TestIssuer, type TestIssuerOptions } from '../support/issuer.ts'
 import { movableClock } from './world.ts'
 

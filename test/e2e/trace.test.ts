@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { decodeJwt } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { readThread } from '../../src/audit/thread.ts'
-import { openTelemetry } from '../../src/telemetry.ts'
+import { openTelemetry } from '../../src/compose/telemetry.ts'
 import { backends } from '../support/backends.ts'
 import { openWorld, type World } from '../support/world.ts'
 

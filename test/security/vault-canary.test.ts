@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { openTelemetry } from '../../src/telemetry.ts'
+import { openTelemetry } from '../../src/compose/telemetry.ts'
 import { openVaultWorld, type VaultWorld } from '../http/vault-world.ts'
 
 // Tokens of a third party are the provider's own random ones: wherever one of them stands, it leaked.

@@ -10,10 +10,10 @@ import type { ModelVersion } from '../../../src/authz/model/pin.ts'
 import { createNominator } from '../../../src/authz/nominate.ts'
 import type { Principal } from '../../../src/kernel/principal.ts'
 import { clearBest } from '../../../src/retrieval/best.ts'
+import { depthOfOne } from '../../../src/retrieval/branches.ts'
 import { createCells } from '../../../src/retrieval/cells/cells.ts'
 import { threadsHere } from '../../../src/retrieval/cells/lookers.ts'
 import { createCorpus } from '../../../src/retrieval/corpus/corpus.ts'
-import { depthOfOne } from '../../../src/retrieval/branches.ts'
 import { createSearch } from '../../../src/retrieval/search.ts'
 import { createSnapshots } from '../../../src/retrieval/visible/snapshots.ts'
 import { createVisibility } from '../../../src/retrieval/visible/visibility.ts'
@@ -33,7 +33,7 @@ export interface Ours extends AsyncDisposable {
   readonly fast: Way
 }
 
-/** The service's own parts, put together as src/compose.ts does. */
+/** The service's own parts, put together as src/compose/compose.ts does. */
 export async function openOurs(
   { database }: Place,
   { fga, model }: { readonly fga: Fga; readonly model: ModelVersion },

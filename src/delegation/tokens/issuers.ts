@@ -56,7 +56,7 @@ export function ownIssuer({
   }
 }
 
-/** One entry of TRUSTED_ISSUERS, as `src/config.ts` has validated it. */
+/** One entry of TRUSTED_ISSUERS, as `src/config/config.ts` has validated it. */
 export interface TrustedIssuerSettings {
   readonly issuer: string
   readonly audiences: Readonly<Record<Resource, string>>

@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { openVault } from '../../../src/compose/vault.ts'
 import { OperatorError } from '../../../src/kernel/operator-error.ts'
-import { openVault } from '../../../src/parts/vault.ts'
 import { openVaultWorld, type VaultWorld } from '../../http/vault-world.ts'
 
 let vault: VaultWorld

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import type { Config } from '../config.ts'
+import type { Config } from '../config/config.ts'
 import type { Approvals } from '../delegation/approvals/approvals.ts'
 import { createMessages } from '../delegation/notify/message.ts'
 import { createNotices } from '../delegation/notify/notices.ts'

@@ -1,19 +1,19 @@
 import { join } from 'node:path'
-import { embeddedUrl, openEmbedded } from './authz/embedded.ts'
-import type { FgaApi } from './authz/fga-api.ts'
-import { createFgaApi } from './authz/openfga.ts'
-import type { Config } from './config.ts'
-import type { WeightsProgress } from './embed/weights.ts'
+import { embeddedUrl, openEmbedded } from '../authz/embedded.ts'
+import type { FgaApi } from '../authz/fga-api.ts'
+import { createFgaApi } from '../authz/openfga.ts'
+import type { Config } from '../config/config.ts'
+import type { WeightsProgress } from '../embed/weights.ts'
+import type { Log } from '../kernel/log.ts'
+import { OperatorError } from '../kernel/operator-error.ts'
+import type { Step } from '../kernel/slow.ts'
+import { type Exclusive, lockDatabase } from '../store/exclusive.ts'
+import { migrate } from '../store/migrate.ts'
+import { openPglite, type PgliteOptions } from '../store/pglite.ts'
+import { openPostgres } from '../store/postgres.ts'
+import type { Database } from '../store/sql.ts'
+import { readStoredVectors, type StoredVectors } from '../store/vectors.ts'
 import { admitModel, type Embeddings, openEmbeddings, refuseUnfinished } from './embeddings.ts'
-import type { Log } from './kernel/log.ts'
-import { OperatorError } from './kernel/operator-error.ts'
-import type { Step } from './kernel/slow.ts'
-import { type Exclusive, lockDatabase } from './store/exclusive.ts'
-import { migrate } from './store/migrate.ts'
-import { openPglite, type PgliteOptions } from './store/pglite.ts'
-import { openPostgres } from './store/postgres.ts'
-import type { Database } from './store/sql.ts'
-import { readStoredVectors, type StoredVectors } from './store/vectors.ts'
 
 /** What is stored, and a model for vectors where one can be had. */
 export interface Stored extends AsyncDisposable {
@@ -99,7 +99,7 @@ export async function openStored(
   if (embeddings.available) stack.use(embeddings.embedder)
   const dimensions = embeddings.available ? embeddings.embedder.dimensions : dimensionsWithoutModel
   await step('bringing the database’s tables to this version', () =>
-    migrate(database, { dir: new URL('../migrations/', import.meta.url), dimensions }),
+    migrate(database, { dir: new URL('../../migrations/', import.meta.url), dimensions }),
   )
   const owned = stack.move()
   return { database, embeddings, vectors, [Symbol.asyncDispose]: () => owned.disposeAsync() }

@@ -1,10 +1,10 @@
-import type { Config } from '../config.ts'
+import type { Config } from '../config/config.ts'
 import type { Fetch } from '../delegation/tokens/fetch-json.ts'
-import type { Ground } from '../ground.ts'
 import type { Clock } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'
 import type { GuardedFetch } from '../outbound/guarded-fetch.ts'
 import type { Database } from '../store/sql.ts'
+import type { Ground } from './ground.ts'
 
 /** What a service is made of. */
 export interface ComposeOptions {

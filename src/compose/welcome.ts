@@ -1,8 +1,8 @@
 import { resolve } from 'node:path'
-import type { Config } from './config.ts'
-import type { WeightsProgress } from './embed/weights.ts'
+import type { Config } from '../config/config.ts'
+import type { WeightsProgress } from '../embed/weights.ts'
+import { counted } from '../kernel/counted.ts'
 import { type Embeddings, reembedCommand } from './embeddings.ts'
-import { counted } from './kernel/counted.ts'
 
 export interface WelcomeFacts {
   readonly embeddings: Embeddings

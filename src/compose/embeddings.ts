@@ -1,12 +1,12 @@
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
-import type { Embedder } from './embed/embedder.ts'
-import { createLocalEmbedder } from './embed/local.ts'
-import { createRemoteEmbedder } from './embed/remote.ts'
-import { builds, findWeights, type Weights, type WeightsProgress } from './embed/weights.ts'
-import { OperatorError } from './kernel/operator-error.ts'
-import type { EmbeddingsConfig } from './settings/embeddings.ts'
-import type { Database } from './store/sql.ts'
+import type { EmbeddingsConfig } from '../config/embeddings.ts'
+import type { Embedder } from '../embed/embedder.ts'
+import { createLocalEmbedder } from '../embed/local.ts'
+import { createRemoteEmbedder } from '../embed/remote.ts'
+import { builds, findWeights, type Weights, type WeightsProgress } from '../embed/weights.ts'
+import { OperatorError } from '../kernel/operator-error.ts'
+import type { Database } from '../store/sql.ts'
 import {
   indexVectors,
   isSameModel,
@@ -15,7 +15,7 @@ import {
   shapeVectors,
   type VectorModel,
   vectorDimensions,
-} from './store/vectors.ts'
+} from '../store/vectors.ts'
 
 export type Embeddings =
   | { readonly available: true; readonly embedder: Embedder }

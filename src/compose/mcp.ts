@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import type { Config } from '../config.ts'
+import type { Config } from '../config/config.ts'
 import type { Proofs } from '../delegation/tokens/dpop.ts'
 import { outer } from '../delegation/tokens/reasons.ts'
 import type { Spent } from '../delegation/tokens/spent.ts'
