@@ -8,7 +8,7 @@ import { createSubscriptions, type Subscriptions } from '../delegation/notify/su
 import { vapidKeyOf } from '../delegation/notify/vapid.ts'
 import type { App } from '../http/env.ts'
 import type { RequireSession } from '../http/middleware/session.ts'
-import { pushRoutes } from '../http/routes/push.ts'
+import { pushRoutes } from '../http/routes/approvals/push.ts'
 import type { Clock } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'
 import type { GuardedFetch } from '../outbound/guarded-fetch.ts'

@@ -22,7 +22,7 @@ import { createShowCall, type ShowCall } from '../delegation/vault/shown-call.ts
 import { createLiveTokens } from '../delegation/vault/tokens.ts'
 import type { App } from '../http/env.ts'
 import type { RequireSession } from '../http/middleware/session.ts'
-import { connectionRoutes } from '../http/routes/connections.ts'
+import { connectionRoutes } from '../http/routes/vault/connections.ts'
 import { createCookie } from '../http/sign-in/cookies.ts'
 import type { Clock } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'

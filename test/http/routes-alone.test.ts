@@ -12,6 +12,9 @@ test('a route’s schemas do not care whether the kernel’s were made before th
   await import('../../src/ingest/wire.ts')
   await import('../../src/retrieval/wire/question.ts')
   await import('../../src/retrieval/wire/answer.ts')
-  const names = readdirSync(routes).filter((name) => name.endsWith('.ts'))
+  const names = readdirSync(routes, { recursive: true, encoding: 'utf8' }).filter((name) =>
+    name.endsWith('.ts'),
+  )
+  expect(names.length).toBeGreaterThan(40)
   for (const name of names) await import(new URL(name, routes).href)
 })

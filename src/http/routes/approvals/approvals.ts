@@ -1,0 +1,161 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import type { Approval } from '../../../delegation/approvals/approval.ts'
+import type { Approvals } from '../../../delegation/approvals/approvals.ts'
+import { purposeMax, secondsLeast, secondsMost } from '../../../delegation/approvals/ask.ts'
+import { askerOf } from '../../../delegation/approvals/asker.ts'
+import type { Resolve } from '../../../delegation/approvals/resolve.ts'
+import { answerMax } from '../../../delegation/approvals/rounds.ts'
+import {
+  approvalBody as approvalSchema,
+  approvalToWire,
+  approvalDetail as detailSchema,
+} from '../../../delegation/approvals/wire.ts'
+import { AppError, invalid } from '../../../kernel/errors.ts'
+import { plain } from '../../../kernel/text.ts'
+import { type App, type AppContext, createRouter } from '../../env.ts'
+import type { RequireBearer } from '../../middleware/bearer.ts'
+import { jsonBody } from '../../middleware/json.ts'
+import { bearer, id, problems, session } from '../../schemas.ts'
+import { preferredWait } from '../writing.ts'
+import { oneSchema } from './own-approvals-wire.ts'
+
+export interface ApprovalRoutesDeps {
+  readonly approvals: Pick<Approvals, 'ask' | 'of' | 'wait' | 'answer'>
+  readonly resolve: Resolve
+  readonly requireBearer: RequireBearer
+  readonly publicUrl: string
+}
+
+// A body that is shown, every character of it escaped.
+const bodyBytesMax = 64 * 1024
+// Made anew: only what is made after the library extended zod can be named in the contract.
+const approvalDetail = detailSchema.clone().openapi('ApprovalDetail')
+const approvalBody = approvalSchema.clone().openapi('Approval')
+/** Seconds between two looks of a client that does not wait. */
+const interval = 5
+
+const input = z
+  .strictObject({
+    authorization_details: z.array(approvalDetail).length(1),
+    resource: z.string().max(2_048).optional().openapi({ description: 'This API, where given.' }),
+    purpose: plain(purposeMax).openapi({
+      description: 'The agent’s own words, shown to the person as such.',
+    }),
+    requested_expiry: z.int().min(secondsLeast).max(secondsMost).default(300),
+  })
+  .openapi('ApprovalInput')
+
+const asked = z
+  .strictObject({
+    id: z.string(),
+    state: z.enum(['pending', 'info_requested', 'denied']),
+    expires_at: z.iso.datetime(),
+    interval: z.int().openapi({ description: 'Seconds between two looks.' }),
+  })
+  .openapi('ApprovalAsked')
+
+const answerInput = z.strictObject({ text: plain(answerMax) }).openapi('ApprovalAnswerInput')
+const params = z.strictObject({ id })
+const prefer = z.object({
+  prefer: z
+    .string()
+    .optional()
+    .openapi({ description: '`wait=N` (RFC 7240): up to 30 seconds.', example: 'wait=30' }),
+})
+
+/**
+ * The agents' side of `/approvals`: ask, look or wait, answer the person's question. What is not the caller's own, under
+ * the same client, person and delegation, is the 404 of what does not exist. No route here decides anything.
+ */
+export function approvalRoutes({ approvals, resolve, requireBearer, publicUrl }: ApprovalRoutesDeps): App {
+  const routes = createRouter()
+  const json = <T extends z.ZodType>(schema: T) => ({ 'application/json': { schema } })
+  const agents = requireBearer({ kinds: ['agent'], scopes: ['approvals.request'] })
+
+  const askRoute = createRoute({
+    method: 'post',
+    path: '/approvals',
+    summary: 'Ask the person for more than was lent',
+    description:
+      'An equal question that is open is answered with, whoever of the agent’s instances asked it.',
+    security: bearer,
+    middleware: [agents, ...jsonBody(bodyBytesMax)] as const,
+    request: { body: { required: true, content: json(input) } },
+    responses: { 201: { description: 'Asked', content: json(asked) }, ...problems(409) },
+  })
+  routes.openapi(askRoute, async (c) => {
+    const { authorization_details: details, resource, purpose, requested_expiry } = c.req.valid('json')
+    if (resource !== undefined && resource !== publicUrl)
+      throw invalid('resource', `What can be asked for here is for ${publicUrl}.`)
+    const [detail] = details
+    if (detail === undefined) throw invalid('authorization_details', 'Exactly one is needed.')
+    const principal = c.get('principal')
+    const approval = await approvals.ask(askerOf(principal), await resolve(principal, detail), {
+      purpose,
+      seconds: requested_expiry,
+      front: 'rest',
+    })
+    c.header('location', `/approvals/${approval.id}`)
+    const { id, state, expiresAt } = approval
+    if (state === 'approved' || state === 'expired') throw new AppError('conflict')
+    return c.json({ id, state, expires_at: expiresAt.toISOString(), interval }, 201)
+  })
+
+  const lookRoute = createRoute({
+    method: 'get',
+    path: '/approvals/{id}',
+    summary: 'How a question to the person stands; with `Prefer: wait`, once that changes',
+    description:
+      'With an `Authorization` header the agent’s side. Without one the person’s own, in their browser: what exactly is asked, as JSON with `X-CSRF-Token`, or as a page.',
+    security: [...bearer, ...session],
+    middleware: [agents] as const,
+    request: { params, headers: prefer },
+    responses: {
+      200: {
+        description: 'How it stands. `Retry-After` while it is not over',
+        content: json(z.union([approvalBody, oneSchema])),
+      },
+      ...problems(404),
+    },
+  })
+  routes.openapi(lookRoute, async (c) => {
+    const asker = askerOf(c.get('principal'))
+    const { id } = c.req.valid('param')
+    const ms = preferredWait(c.req.header('prefer')) ?? 0
+    if (ms > 0) c.header('preference-applied', `wait=${ms / 1_000}`)
+    const found = ms > 0 ? await approvals.wait(asker, id, waiting(c, ms)) : await approvals.of(asker, id)
+    return c.json(shown(c, found), 200)
+  })
+
+  const answerRoute = createRoute({
+    method: 'post',
+    path: '/approvals/{id}/answers',
+    summary: 'Answer what the person asked back',
+    description: 'Shown to them as the agent’s own words. The first answer gives them as long again.',
+    security: bearer,
+    middleware: [agents, ...jsonBody(bodyBytesMax)] as const,
+    request: { params, body: { required: true, content: json(answerInput) } },
+    responses: {
+      200: { description: 'How it stands now', content: json(approvalBody) },
+      ...problems(404, 409),
+    },
+  })
+  routes.openapi(answerRoute, async (c) => {
+    const { id } = c.req.valid('param')
+    const after = await approvals.answer(askerOf(c.get('principal')), id, c.req.valid('json').text)
+    return c.json(shown(c, after), 200)
+  })
+
+  return routes
+}
+
+/** Ends with the wait, and when the client goes away. The request's own deadline is for what has to be worked for. */
+const waiting = (c: AppContext, ms: number): AbortSignal =>
+  AbortSignal.any([AbortSignal.timeout(ms), c.req.raw.signal])
+
+function shown(c: AppContext, approval: Approval | undefined): z.output<typeof approvalBody> {
+  if (approval === undefined) throw new AppError('not_found')
+  if (approval.state === 'pending' || approval.state === 'info_requested')
+    c.header('retry-after', String(interval))
+  return approvalToWire(approval)
+}

@@ -1,0 +1,264 @@
+import { z } from '@hono/zod-openapi'
+import type { Asked } from '../../../delegation/approvals/asked.ts'
+import type { Block } from '../../../delegation/approvals/blocks.ts'
+import { type Decision, textMax } from '../../../delegation/approvals/decide.ts'
+import type { Listed, OwnApproval, ShownGrant } from '../../../delegation/approvals/own.ts'
+import { digestOf } from '../../../delegation/approvals/view.ts'
+import type { ShownCall } from '../../../delegation/vault/shown-call.ts'
+import type { FgaObject } from '../../../kernel/ids.ts'
+import { instant } from '../../../kernel/instant.ts'
+import { plain } from '../../../kernel/text.ts'
+
+/** What the person's own browser is told of approvals, and what it sends. */
+
+const state = z.enum(['pending', 'info_requested', 'approved', 'denied', 'expired'])
+const moment = z.iso.datetime()
+const kind = z.enum(['documents', 'vault_call', 'access'])
+
+const summary = z
+  .strictObject({
+    id: z.string(),
+    state,
+    kind,
+    agent: z.string(),
+    agent_title: z.string(),
+    created_at: moment,
+    expires_at: moment,
+  })
+  .openapi('OwnApprovalSummary')
+
+const grant = z
+  .strictObject({
+    id: z.string(),
+    approval: z.string(),
+    agent: z.string(),
+    agent_title: z.string(),
+    objects: z.array(
+      z.strictObject({
+        object: z.string(),
+        title: z.string().optional().openapi({ description: 'Left out where you may not read it now.' }),
+      }),
+    ),
+    vault_call: z.boolean(),
+    remembered: z.boolean().openapi({ description: 'Documents that come later are included.' }),
+    uses_left: z.int().optional().openapi({ description: 'Left out: as often as wanted.' }),
+    until: moment,
+  })
+  .openapi('OwnGrant')
+
+export const listSchema = z
+  .strictObject({
+    open: z.array(summary),
+    recent: z.array(summary).openapi({ description: 'Decided or over, of the last 7 days' }),
+    grants: z.array(grant).openapi({ description: 'What you agreed to and what counts now' }),
+    blocked: z.array(z.strictObject({ agent: z.string(), agent_title: z.string(), since: moment })),
+    txn: z.string(),
+  })
+  .openapi('OwnApprovalList')
+
+const asked = z.looseObject({ kind }).openapi({
+  description:
+    '`scopes`: of the token that a yes gives, for five minutes; none where it gives none. `vault_call`: `{provider, provider_title, host, account?, method, path, content_type?, body_digest?, body?}`. `access`: `{resource, authorization_details, collections?}`.',
+})
+
+const ownSchema = z
+  .strictObject({
+    ...summary.shape,
+    client: z.string(),
+    client_title: z.string().optional(),
+    asked,
+    purpose: z.string().optional().openapi({ description: 'The agent’s own words. Untrusted.' }),
+    binding_message: z.string().optional().openapi({ description: 'The agent’s own words. Untrusted.' }),
+    rounds: z.array(
+      z.strictObject({
+        question: z.string(),
+        asked_at: moment,
+        answer: z.string().optional().openapi({ description: 'The agent’s own words. Untrusted.' }),
+        answered_at: moment.optional(),
+      }),
+    ),
+    documents: z
+      .array(
+        z.strictObject({
+          id: z.string(),
+          title: z.string(),
+          collection: z.string(),
+          owner: z.string().optional(),
+          sensitive: z.boolean(),
+        }),
+      )
+      .openapi({ description: 'Those that you may read and have lent to this agent, now' }),
+    places: z
+      .array(z.strictObject({ object: z.string(), title: z.string(), document_ids: z.array(z.string()) }))
+      .openapi({ description: 'For which a yes may be remembered' }),
+    lent_for: z.string(),
+    lent_until: moment,
+    reason: z.string().optional(),
+    grant_id: z.string().optional(),
+    digest: z.string().openapi({ description: 'Of all this: whoever decides sends it back' }),
+  })
+  .openapi('OwnApproval')
+
+export const oneSchema = z.strictObject({ approval: ownSchema, txn: z.string() }).openapi('OwnApprovalAnswer')
+
+const digest = z.string().max(100).openapi({ description: 'Of what was looked at, as GET gave it' })
+const object = z.custom<FgaObject>(
+  (value) => typeof value === 'string' && /^(folder|collection):./.test(value) && value.length <= 300,
+  'must be folder:ID or collection:ID',
+)
+
+export const decisionSchema = z
+  .discriminatedUnion('decision', [
+    z.strictObject({
+      decision: z.literal('approve'),
+      digest,
+      documents: z
+        .array(z.string().max(200))
+        .max(100)
+        .optional()
+        .openapi({ description: 'Of those that are shown. Left out: all of them' }),
+      until: instant
+        .optional()
+        .openapi({ description: 'At most 24 hours from now. Left out: in 15 minutes' }),
+      one_use: z.boolean().optional().openapi({
+        description: 'One answer to the very question that was asked. Default true, unless remembered',
+      }),
+      remember: z
+        .strictObject({
+          object: object.openapi({ type: 'string', description: 'Of `places`' }),
+          until: instant.describe('At most 30 days from now'),
+        })
+        .optional()
+        .openapi({ description: 'This agent need not ask for what lies there, later documents included' }),
+    }),
+    z.strictObject({
+      decision: z.literal('deny'),
+      digest,
+      reason: plain(textMax).optional().openapi({
+        description: 'Told to the agent, where the sign-in is of the last 15 minutes; else left out',
+      }),
+      block: z
+        .boolean()
+        .optional()
+        .openapi({ description: 'Whatever this agent asks from now on is denied' }),
+    }),
+    z.strictObject({ decision: z.literal('ask'), digest, question: plain(textMax) }),
+  ])
+  .openapi('ApprovalDecision')
+
+export const grantEnded = z.strictObject({ id: z.string(), txn: z.string() }).openapi('OwnGrantEnded')
+export const blockLifted = z.strictObject({ agent: z.string(), txn: z.string() }).openapi('BlockLifted')
+
+export function decisionOf(sent: z.output<typeof decisionSchema>): Decision {
+  switch (sent.decision) {
+    case 'ask':
+      return { answer: 'ask', question: sent.question }
+    case 'deny':
+      return {
+        answer: 'deny',
+        ...(sent.reason !== undefined && { reason: sent.reason }),
+        ...(sent.block !== undefined && { block: sent.block }),
+      }
+    case 'approve':
+      return {
+        answer: 'approve',
+        ...(sent.documents !== undefined && { documentIds: sent.documents }),
+        ...(sent.until !== undefined && { until: new Date(sent.until) }),
+        ...(sent.one_use !== undefined && { oneUse: sent.one_use }),
+        ...(sent.remember !== undefined && {
+          remember: { object: sent.remember.object, until: new Date(sent.remember.until) },
+        }),
+      }
+  }
+}
+
+export const summaryToWire = (one: Listed): z.output<typeof summary> => ({
+  id: one.id,
+  state: one.state,
+  kind: one.asked.kind,
+  agent: one.agent,
+  agent_title: one.agentTitle,
+  created_at: one.createdAt.toISOString(),
+  expires_at: one.expiresAt.toISOString(),
+})
+
+export const ownToWire = ({
+  shown,
+  call,
+}: Pick<OwnApproval, 'shown' | 'call'>): z.output<typeof ownSchema> => ({
+  ...summaryToWire(shown),
+  client: shown.client,
+  ...(shown.clientTitle !== undefined && { client_title: shown.clientTitle }),
+  asked: askedToWire(shown.asked, call),
+  ...(shown.purpose !== undefined && { purpose: shown.purpose }),
+  ...(shown.bindingMessage !== undefined && { binding_message: shown.bindingMessage }),
+  rounds: shown.rounds.map(({ question, askedAt, answer, answeredAt }) => ({
+    question,
+    asked_at: askedAt.toISOString(),
+    ...(answer !== undefined && { answer }),
+    ...(answeredAt !== undefined && { answered_at: answeredAt.toISOString() }),
+  })),
+  documents: shown.documents.map(({ id, title, collection, owner, isSensitive }) => ({
+    id,
+    title,
+    collection,
+    ...(owner !== undefined && { owner }),
+    sensitive: isSensitive,
+  })),
+  places: shown.places.map(({ object: place, title, documentIds }) => ({
+    object: place,
+    title,
+    document_ids: [...documentIds],
+  })),
+  lent_for: shown.lentFor,
+  lent_until: shown.lentUntil.toISOString(),
+  ...(shown.reason !== undefined && { reason: shown.reason }),
+  ...(shown.grant !== undefined && { grant_id: shown.grant }),
+  digest: digestOf(shown),
+})
+
+function askedToWire(one: Asked, call: ShownCall | undefined): z.output<typeof asked> {
+  const scopes = [...one.scopes]
+  switch (one.kind) {
+    case 'documents':
+      return { kind: one.kind, scopes }
+    case 'vault_call':
+      return {
+        kind: one.kind,
+        scopes,
+        provider: one.provider,
+        ...(call && { provider_title: call.providerTitle, host: call.host, account: call.account }),
+        method: one.call.method,
+        path: one.call.path,
+        ...(one.call.contentType !== undefined && { content_type: one.call.contentType }),
+        ...(one.call.bodyDigest !== undefined && { body_digest: one.call.bodyDigest }),
+        ...(one.body !== undefined && { body: one.body }),
+      }
+    case 'access':
+      return {
+        kind: one.kind,
+        resource: one.resource,
+        scopes,
+        authorization_details: one.details.map((detail) => ({ ...detail })),
+        ...(one.collections !== undefined && { collections: [...one.collections] }),
+      }
+  }
+}
+
+export const grantToWire = (one: ShownGrant): z.output<typeof grant> => ({
+  id: one.id,
+  approval: one.approval,
+  agent: one.agent,
+  agent_title: one.agentTitle,
+  objects: one.items.map(({ object: id, title }) => ({ object: id, ...(title !== undefined && { title }) })),
+  vault_call: one.vaultCall !== undefined,
+  remembered: one.remembered,
+  ...(one.maxUses !== undefined && { uses_left: one.maxUses - one.used }),
+  until: one.until.toISOString(),
+})
+
+export const blockToWire = ({ agent, agentTitle, since }: Block) => ({
+  agent,
+  agent_title: agentTitle,
+  since: since.toISOString(),
+})

@@ -1,0 +1,117 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import { assertSubscription } from '../../../delegation/notify/subscription.ts'
+import type { Subscriptions } from '../../../delegation/notify/subscriptions.ts'
+import { type App, type AppContext, createRouter } from '../../env.ts'
+import { jsonBody } from '../../middleware/json.ts'
+import { createLimits } from '../../middleware/limits.ts'
+import type { RequireSession } from '../../middleware/session.ts'
+import { installable, type StaticFile } from '../../pages/installable.ts'
+import { problems, session } from '../../schemas.ts'
+
+export interface PushRoutesDeps {
+  readonly subscriptions: Subscriptions
+  readonly requireSession: RequireSession
+  /** Push services that may be asked although they are http or not public. */
+  readonly allowedOrigins: readonly string[]
+  /** Requests of one person. */
+  readonly perMinute: number
+  readonly now: () => number
+}
+
+const bodyBytesMax = 4 * 1024
+
+const endpoint = z.string().min(1).max(1_024).openapi({ description: 'Of the browser’s push service' })
+const subscription = z
+  .strictObject({
+    endpoint,
+    expirationTime: z.number().nullish().openapi({ description: 'As browsers send it; not used.' }),
+    keys: z.strictObject({ p256dh: z.string().max(100), auth: z.string().max(40) }),
+  })
+  .openapi('PushSubscription', { description: 'As `PushSubscription.toJSON()` gives it' })
+const named = z.strictObject({ endpoint }).openapi('PushEndpoint')
+const answer = z
+  .strictObject({
+    told: z.boolean().openapi({ description: 'Whether this browser is told from now on' }),
+    txn: z.string(),
+  })
+  .openapi('PushAnswer')
+
+/**
+ * `/approvals/push`: a person is told in this browser, or not any more; and the files by which a phone takes the page for
+ * an app. Only the person's own session, as for `/delegations`. That one is told is not said of anybody else's endpoint.
+ */
+export function pushRoutes(deps: PushRoutesDeps): App {
+  const { subscriptions, requireSession } = deps
+  const allowed = new Set(deps.allowedOrigins)
+  const limits = createLimits({ perMinute: deps.perMinute, now: deps.now })
+  const routes = createRouter()
+  const json = <T extends z.ZodType>(schema: T) => ({ 'application/json': { schema } })
+  const ok = (description: string) => ({ 200: { description, content: json(answer) }, ...problems() })
+
+  function owner(c: AppContext) {
+    const { person, subject, idHash } = c.get('session')
+    limits.take(subject)
+    return { person, session: idHash }
+  }
+
+  const saveRoute = createRoute({
+    method: 'post',
+    path: '/approvals/push',
+    summary: 'Be told in this browser that an answer is waited for',
+    description: 'At most 10 browsers of one person: the one that was not seen for longest goes first.',
+    security: session,
+    middleware: [requireSession({ write: true }), ...jsonBody(bodyBytesMax)] as const,
+    request: { body: { required: true, content: json(subscription) } },
+    responses: ok('Told from now on'),
+  })
+  routes.openapi(saveRoute, async (c) => {
+    const { endpoint: to, keys } = c.req.valid('json')
+    const wanted = { endpoint: to, ...keys }
+    assertSubscription(wanted, allowed)
+    await subscriptions.save(owner(c), wanted)
+    return c.json({ told: true, txn: c.get('txn') }, 200)
+  })
+
+  const seenRoute = createRoute({
+    method: 'post',
+    path: '/approvals/push/seen',
+    summary: 'Whether this browser is told; it belongs to this session from now on, whose end ends it',
+    security: session,
+    middleware: [requireSession({ write: true, recent: false }), ...jsonBody(bodyBytesMax)] as const,
+    request: { body: { required: true, content: json(named) } },
+    responses: ok('Whether it is'),
+  })
+  routes.openapi(seenRoute, async (c) => {
+    const told = await subscriptions.seen(owner(c), c.req.valid('json').endpoint)
+    return c.json({ told, txn: c.get('txn') }, 200)
+  })
+
+  const endRoute = createRoute({
+    method: 'post',
+    path: '/approvals/push/end',
+    summary: 'Not to be told in this browser any more',
+    security: session,
+    middleware: [requireSession({ write: true, recent: false }), ...jsonBody(bodyBytesMax)] as const,
+    request: { body: { required: true, content: json(named) } },
+    responses: ok('Not told any more, or it was not before'),
+  })
+  routes.openapi(endRoute, async (c) => {
+    await subscriptions.end(owner(c).person, c.req.valid('json').endpoint)
+    return c.json({ told: false, txn: c.get('txn') }, 200)
+  })
+
+  // The page's own form, which works without a script: for a phone that was lost.
+  routes.post(
+    '/approvals/push/end-all',
+    requireSession({ write: true, recent: false }),
+    async (c: AppContext) => {
+      await subscriptions.endAll(owner(c).person)
+      return c.redirect('/approvals', 303)
+    },
+  )
+
+  for (const [path, file] of Object.entries(installable)) routes.get(path, (c) => serve(c, file))
+  return routes
+}
+
+const serve = (c: AppContext, { body, headers }: StaticFile) => c.body(body, 200, { ...headers })

@@ -1,0 +1,170 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import type { ModelCheck } from '../../../authz/model/check.ts'
+import { questionText } from '../../../authz/model/plan-tests.ts'
+import type { Answer, TestResult } from '../../../authz/model/store-test.ts'
+import type { Texts } from '../../../authz/model/texts.ts'
+import type { TruthTable } from '../../../authz/model/truth-table.ts'
+import { text } from '../../../kernel/text.ts'
+import { type App, createRouter } from '../../env.ts'
+import type { RequireBearer } from '../../middleware/bearer.ts'
+import { jsonBody } from '../../middleware/json.ts'
+import { bearer, problems } from '../../schemas.ts'
+import { assertAdministrator, type IsAdministrator } from '../writing.ts'
+
+export interface ModelTestRouteDeps {
+  readonly truthTable: Pick<TruthTable, 'test'>
+  readonly texts: Pick<Texts, 'check'>
+  readonly requireBearer: RequireBearer
+  readonly isAdministrator: IsAdministrator
+  readonly now: () => number
+}
+
+const bodyBytesMax = 1024 * 1024
+const textMax = 256 * 1024
+const model = text(1, textMax).openapi({ description: 'In OpenFGA’s language' })
+
+const finding = z.strictObject({ rule: z.string(), relation: z.string(), detail: z.string() })
+const checked = z
+  .strictObject({
+    problems: z
+      .array(
+        z.strictObject({
+          line: z.int(),
+          column: z.int(),
+          end_line: z.int(),
+          end_column: z.int(),
+          message: z.string(),
+        }),
+      )
+      .openapi({ description: 'Lines and columns count from 1; `end_column` is the first behind it' }),
+    refusals: z.array(finding).openapi({ description: 'None of these may come into force' }),
+    warnings: z.array(finding),
+    txn: z.string(),
+  })
+  .openapi('ModelChecked')
+
+export const answer = z.union([z.boolean(), z.array(z.string()), z.strictObject({ error: z.string() })])
+const tested = z
+  .strictObject({
+    passed: z.int(),
+    failed: z.int(),
+    tests: z.array(
+      z.strictObject({
+        name: z.string(),
+        refused: z.string().optional().openapi({ description: 'OpenFGA took its tuples not' }),
+        questions: z.array(
+          z.strictObject({
+            question: z.string().openapi({ example: 'user:anne can_read document:plan' }),
+            expected: answer,
+            got: answer,
+            passed: z.boolean(),
+          }),
+        ),
+      }),
+    ),
+    txn: z.string(),
+  })
+  .openapi('ModelTested')
+
+const json = <T extends z.ZodType>(description: string, schema: T) => ({
+  description,
+  content: { 'application/json': { schema } },
+})
+
+/** `POST /model/check` and `POST /model/test`: for whoever writes a model. Nothing is changed, no live tuple looked at. */
+export function modelTestRoutes(deps: ModelTestRouteDeps): App {
+  const { truthTable, texts, requireBearer, isAdministrator, now } = deps
+  const middleware = [
+    requireBearer({ kinds: ['person'], scopes: ['security.write'] }),
+    ...jsonBody(bodyBytesMax),
+  ] as const
+  const checkRoute = createRoute({
+    method: 'post',
+    path: '/model/check',
+    summary: 'Say what is wrong in a model’s text, and where',
+    security: bearer,
+    middleware: [...middleware] as const,
+    request: {
+      body: { required: true, content: { 'application/json': { schema: z.strictObject({ model }) } } },
+    },
+    responses: { 200: json('What the text alone shows', checked), ...problems() },
+  })
+  const testRoute = createRoute({
+    method: 'post',
+    path: '/model/test',
+    summary: 'Run a truth table about a model’s text, on OpenFGA, beside what is in force',
+    security: bearer,
+    middleware: [...middleware] as const,
+    request: {
+      body: {
+        required: true,
+        content: {
+          'application/json': {
+            schema: z.strictObject({
+              model,
+              tests: text(1, textMax)
+                .optional()
+                .openapi({ description: 'A store file (`.fga.yaml`); left out: that of model.fga' }),
+            }),
+          },
+        },
+      },
+    },
+    responses: { 200: json('What OpenFGA answered', tested), ...problems() },
+  })
+  return createRouter()
+    .openapi(checkRoute, async (c) => {
+      await assertAdministrator(c.get('principal'), isAdministrator, now())
+      return c.json(
+        checkToWire(await texts.check(c.req.valid('json').model, c.req.raw.signal), c.get('txn')),
+        200,
+      )
+    })
+    .openapi(testRoute, async (c) => {
+      await assertAdministrator(c.get('principal'), isAdministrator, now())
+      const { model: dsl, tests } = c.req.valid('json')
+      const results = await truthTable.test({ dsl, ...(tests !== undefined && { tests }) })
+      return c.json(testsToWire(results, c.get('txn')), 200)
+    })
+}
+
+const checkToWire = ({ problems: found, refusals, warnings }: ModelCheck, txn: string) => ({
+  problems: found.map(({ line, column, endLine, endColumn, message }) => ({
+    line,
+    column,
+    end_line: endLine,
+    end_column: endColumn,
+    message,
+  })),
+  refusals: refusals.map(({ rule, relation, detail }) => ({ rule, relation, detail })),
+  warnings: warnings.map(({ rule, relation, detail }) => ({ rule, relation, detail })),
+  txn,
+})
+
+function testsToWire(results: readonly TestResult[], txn: string): z.output<typeof tested> {
+  const all = results.flatMap((test) => test.results)
+  const refused = results.filter((test) => test.refused !== undefined).length
+  const passed = all.filter((one) => one.passed).length
+  return {
+    passed,
+    failed: all.length - passed + refused,
+    tests: results.map((test) => ({
+      name: test.name,
+      ...(test.refused !== undefined && { refused: test.refused }),
+      questions: test.results.map((one) => ({
+        question: questionText(one.question),
+        expected: answerToWire(one.question.expected),
+        got: answerToWire(one.got),
+        passed: one.passed,
+      })),
+    })),
+    txn,
+  }
+}
+
+export const answerToWire = (given: Answer): z.output<typeof answer> =>
+  typeof given === 'object' && 'error' in given
+    ? { error: given.error }
+    : Array.isArray(given)
+      ? [...given]
+      : given === true

@@ -1,0 +1,248 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import { allowListMax } from '../../../authz/allow-list/read.ts'
+import type { ModelChanges } from '../../../authz/model/changes.ts'
+import type { Plan } from '../../../authz/model/plan-store.ts'
+import { plain, text } from '../../../kernel/text.ts'
+import { type App, createRouter } from '../../env.ts'
+import type { RequireBearer } from '../../middleware/bearer.ts'
+import { jsonBody } from '../../middleware/json.ts'
+import { bearer, problems } from '../../schemas.ts'
+import { assertAdministrator, type IsAdministrator } from '../writing.ts'
+import { openPlan, openPlanToWire, plan, planToWire } from './model-plan-wire.ts'
+
+export interface ModelRouteDeps {
+  readonly models: ModelChanges
+  /** Whether model.fga and model.allow-list.yaml are what is in force. */
+  readonly matchesFile: () => boolean
+  readonly requireBearer: RequireBearer
+  readonly isAdministrator: IsAdministrator
+  readonly now: () => number
+}
+
+// The server takes a model of 256 KiB; as a JSON string its line ends are two bytes each.
+const bodyBytesMax = 512 * 1024
+const modelMax = 256 * 1024
+
+const wanted = z
+  .strictObject({
+    model: text(1, modelMax)
+      .optional()
+      .openapi({ description: 'A changed model, in OpenFGA’s language; left out: today’s' }),
+    allow_list: text(1, allowListMax).optional().openapi({
+      description:
+        'Who may write which tuples (model.allow-list.yaml); left out: of today’s what fits the model',
+    }),
+    model_id: text(1, 100)
+      .optional()
+      .openapi({ description: 'An earlier model that was in force, with the list of then' }),
+  })
+  .refine(
+    ({ model, allow_list, model_id }) =>
+      (model ?? allow_list) === undefined ? model_id !== undefined : model_id === undefined,
+    { message: 'name model, allow_list or both, or model_id', path: ['model'] },
+  )
+  .openapi('ModelPlanInput')
+
+const planned = z.strictObject({ plan, txn: z.string() }).openapi('ModelPlanned')
+const read = z
+  .strictObject({
+    plan,
+    model: z.string(),
+    diff: z
+      .string()
+      .openapi({ description: 'What it changes in the model that it was made from, as of diff -u' }),
+    allow_list: z.string().nullable().openapi({ description: 'Null: made before there were any' }),
+    allow_list_diff: z.string(),
+    txn: z.string(),
+  })
+  .openapi('ModelPlanRead')
+const open = z
+  .strictObject({
+    plans: z.array(openPlan),
+    more: z.boolean().openapi({ description: 'There are others beside these, older ones' }),
+    txn: z.string(),
+  })
+  .openapi('ModelPlansOpen')
+const confirmed = z
+  .strictObject({
+    plan_id: text(1, 100),
+    reason: plain(300).optional().openapi({
+      description:
+        'Needed where tests fail or did not run: why it may come into force all the same. On record',
+    }),
+  })
+  .openapi('ModelApplyInput')
+const applied = z
+  .strictObject({
+    state: z.enum(['awaiting_second', 'active']),
+    plan_id: z.string(),
+    approved_by: z.array(z.string()),
+    model_id: z.string().optional(),
+    txn: z.string(),
+  })
+  .openapi('ModelApplied')
+const shown = z
+  .strictObject({
+    model_id: z.string(),
+    digest: z.string(),
+    model: z.string().nullable(),
+    allow_list: z.string().nullable(),
+    matches_file: z.boolean(),
+    history: z.array(
+      z.strictObject({
+        model_id: z.string(),
+        digest: z.string(),
+        plan_id: z.string().optional(),
+        activated_by: z.array(z.string()),
+        activated_at: z.string(),
+      }),
+    ),
+    awaiting: z.array(plan),
+    txn: z.string(),
+  })
+  .openapi('ModelShown')
+
+const json = <T extends z.ZodType>(description: string, schema: T) => ({
+  description,
+  content: { 'application/json': { schema } },
+})
+
+/** `POST /model/plan`, `GET /model/plans`, `GET /model/plans/{id}`, `POST /model/apply`, `GET /model`: for an administrator. */
+export function modelRoutes({
+  models,
+  matchesFile,
+  requireBearer,
+  isAdministrator,
+  now,
+}: ModelRouteDeps): App {
+  const administrator = requireBearer({ kinds: ['person'], scopes: ['security.write'] })
+  const planRoute = createRoute({
+    method: 'post',
+    path: '/model/plan',
+    summary:
+      'Show who would gain and who would lose which documents under another model, and who may write what',
+    security: bearer,
+    middleware: [administrator, ...jsonBody(bodyBytesMax)] as const,
+    request: { body: { required: true, content: { 'application/json': { schema: wanted } } } },
+    responses: { 200: json('The plan; it counts for 24 hours', planned), ...problems(404) },
+  })
+  const openRoute = createRoute({
+    method: 'get',
+    path: '/model/plans',
+    summary: 'Plans that can still be confirmed, the newest first',
+    security: bearer,
+    middleware: [administrator] as const,
+    responses: { 200: json('At most a hundred', open), ...problems() },
+  })
+  const readRoute = createRoute({
+    method: 'get',
+    path: '/model/plans/{id}',
+    summary: 'Read a plan with its texts and what those change, before confirming it',
+    security: bearer,
+    middleware: [administrator] as const,
+    request: { params: z.strictObject({ id: text(1, 100) }) },
+    responses: { 200: json('The plan and its text', read), ...problems(404) },
+  })
+  const applyRoute = createRoute({
+    method: 'post',
+    path: '/model/apply',
+    summary: 'Confirm a plan; the last person needed puts it in force',
+    security: bearer,
+    middleware: [administrator, ...jsonBody(bodyBytesMax)] as const,
+    request: {
+      body: {
+        required: true,
+        content: { 'application/json': { schema: confirmed } },
+      },
+    },
+    responses: {
+      200: json('In force', applied),
+      202: json('Confirmed; somebody else has to confirm it too', applied),
+      ...problems(404, 409),
+    },
+  })
+  const showRoute = createRoute({
+    method: 'get',
+    path: '/model',
+    summary: 'The model in force, those before it, and plans that wait for another yes',
+    security: bearer,
+    middleware: [administrator] as const,
+    responses: { 200: json('The model', shown), ...problems() },
+  })
+
+  const wire = (made: Plan) => planToWire(made, models.approversOf(made), models.outdatedOf(made))
+
+  return createRouter()
+    .openapi(planRoute, async (c) => {
+      const principal = c.get('principal')
+      await assertAdministrator(principal, isAdministrator, now())
+      const { model, allow_list, model_id } = c.req.valid('json')
+      const made = await models.plan(
+        principal,
+        model_id === undefined
+          ? {
+              ...(model !== undefined && { dsl: model }),
+              ...(allow_list !== undefined && { allowList: allow_list }),
+            }
+          : { modelId: model_id },
+      )
+      return c.json({ plan: wire(made), txn: c.get('txn') }, 200)
+    })
+    .openapi(openRoute, async (c) => {
+      await assertAdministrator(c.get('principal'), isAdministrator, now())
+      const { plans, more } = await models.open()
+      return c.json({ plans: plans.map(openPlanToWire), more, txn: c.get('txn') }, 200)
+    })
+    .openapi(readRoute, async (c) => {
+      await assertAdministrator(c.get('principal'), isAdministrator, now())
+      const { plan: made, text: model, diff, allowListDiff } = await models.read(c.req.valid('param').id)
+      return c.json(
+        {
+          plan: wire(made),
+          model,
+          diff,
+          allow_list: made.allowList ?? null,
+          allow_list_diff: allowListDiff,
+          txn: c.get('txn'),
+        },
+        200,
+      )
+    })
+    .openapi(applyRoute, async (c) => {
+      const principal = c.get('principal')
+      await assertAdministrator(principal, isAdministrator, now())
+      const { plan_id, reason } = c.req.valid('json')
+      const result = await models.apply(principal, plan_id, reason, c.get('over'))
+      const common = {
+        plan_id: result.plan.id,
+        approved_by: [...result.plan.approvedBy],
+        txn: c.get('txn'),
+      }
+      return result.state === 'active'
+        ? c.json({ state: result.state, model_id: result.modelId, ...common }, 200)
+        : c.json({ state: result.state, ...common }, 202)
+    })
+    .openapi(showRoute, async (c) => {
+      await assertAdministrator(c.get('principal'), isAdministrator, now())
+      const { current, history, awaiting } = await models.show()
+      return c.json(
+        {
+          model_id: current.id,
+          digest: current.digest,
+          model: current.dsl ?? null,
+          allow_list: current.allowList ?? null,
+          matches_file: matchesFile(),
+          history: history.map((version) => ({
+            model_id: version.id,
+            digest: version.digest,
+            ...(version.plan !== undefined && { plan_id: version.plan }),
+            activated_by: [...version.activatedBy],
+            activated_at: version.activatedAt.toISOString(),
+          })),
+          awaiting: awaiting.map(wire),
+          txn: c.get('txn'),
+        },
+        200,
+      )
+    })
+}

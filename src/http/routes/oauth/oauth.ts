@@ -1,0 +1,158 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
+import type { ConsentPending, Pending } from '../../../delegation/oauth/interactions.ts'
+import type { AuthorizationServer } from '../../../delegation/oauth/server.ts'
+import type { Sessions } from '../../../delegation/people/sessions.ts'
+import { isVerifiedNow } from '../../../delegation/people/user-verification.ts'
+import { AppError } from '../../../kernel/errors.ts'
+import { type App, type AppContext, createRouter } from '../../env.ts'
+import { type BegunLimit, begunAt } from '../../middleware/begun.ts'
+import { consentPage } from '../../pages/consent.ts'
+import { pageHeaders } from '../../pages/layout.ts'
+import type { OwnCookie } from '../../sign-in/cookies.ts'
+import { formLimit, ownForm, type SignIn, type SignInPlace, text } from '../../sign-in/sign-in.ts'
+
+export interface OauthRoutesDeps {
+  readonly server: AuthorizationServer
+  readonly signIn: SignIn
+  readonly begunLimit: BegunLimit
+  readonly sessions: Pick<Sessions, 'find'>
+  readonly sessionCookie: OwnCookie
+  readonly publicUrl: string
+  readonly now: () => number
+}
+
+/** The authorization server at `/oauth`, its discovery alias, and the pages where people sign in and consent. */
+export function oauthRoutes(deps: OauthRoutesDeps): App {
+  const { server, signIn, begunLimit, sessions, sessionCookie, publicUrl, now } = deps
+  const { interactions } = server
+  const routes = createRouter()
+
+  routes.get('/oauth/interaction/:uid', async (c) => {
+    const { pending, node } = await open(c)
+    return pending.prompt === 'login' ? signIn.show(c, place(c, pending, node)) : showConsent(c, pending)
+  })
+
+  signIn.mount(routes, '/oauth/interaction/:uid', async (c) => {
+    const { pending, node } = await open(c)
+    return pending.prompt === 'login' ? place(c, pending, node) : c.redirect(path(pending), 303)
+  })
+
+  routes.post('/oauth/interaction/:uid/consent', formLimit, async (c) => {
+    const { pending, node } = await open(c)
+    const fields = await ownForm(c, { csrf: pending.csrf, publicUrl })
+    if (pending.prompt !== 'consent') return c.redirect(path(pending), 303)
+    const verifiedBy = await verifiedIn(c, pending)
+    try {
+      const next = await interactions.consent(
+        node.incoming,
+        node.outgoing,
+        pending,
+        {
+          objects: texts(fields['object']),
+          subAgents: texts(fields['sub_agent']),
+          seconds: Number(text(fields['seconds'])),
+          ...(verifiedBy && { verifiedBy }),
+        },
+        c.get('txn'),
+      )
+      return c.redirect(next, 303)
+    } catch (error) {
+      if (!(error instanceof AppError) || error.status >= 500) throw error
+      return showConsent(c, pending, error.public)
+    }
+  })
+
+  routes.post('/oauth/interaction/:uid/refuse', formLimit, async (c) => {
+    const { pending, node } = await open(c)
+    await ownForm(c, { csrf: pending.csrf, publicUrl })
+    return c.redirect(await interactions.refuse(node.incoming, node.outgoing, pending, c.get('txn')), 303)
+  })
+
+  // RFC 8414 puts the well-known part before the issuer's path.
+  routes.get('/.well-known/oauth-authorization-server/oauth', (c) =>
+    mount(c, '/.well-known/openid-configuration'),
+  )
+  routes.all('/oauth/*', (c) => {
+    const { pathname, search } = new URL(c.req.url)
+    const inside = `${pathname.slice('/oauth'.length)}${search}`
+    const form = begunAt(inside)
+    return (form && begunLimit(c, form)) ?? mount(c, inside)
+  })
+
+  async function mount(c: AppContext, inside: string): Promise<Response> {
+    const node = nodeOf(c)
+    for (const [name, value] of Object.entries(pageHeaders())) node.outgoing.setHeader(name, value)
+    await server.handle(node.incoming, node.outgoing, inside)
+    return RESPONSE_ALREADY_SENT
+  }
+
+  async function open(c: AppContext): Promise<{ readonly pending: Pending; readonly node: NodeBindings }> {
+    const node = nodeOf(c)
+    const pending = await interactions.find(node.incoming, node.outgoing, c.req.param('uid') ?? '')
+    if (pending === undefined)
+      throw new AppError('not_found', { public: 'This request is over. Start again.' })
+    return { pending, node }
+  }
+
+  function place(c: AppContext, pending: Pending, { incoming, outgoing }: NodeBindings): SignInPlace {
+    return {
+      at: (step) => `${path(pending)}${step}`,
+      csrf: pending.csrf,
+      start: path(pending),
+      client: pending.client.title,
+      refuse: `${path(pending)}/refuse`,
+      formTargets: formTargets(pending),
+      finish: async (signedIn) =>
+        c.redirect(await interactions.signedIn(incoming, outgoing, signedIn, c.get('txn')), 303),
+    }
+  }
+
+  /** How this person was lately verified in this browser, on our own pages; undefined: they were not. */
+  async function verifiedIn(
+    c: AppContext,
+    { person }: ConsentPending,
+  ): Promise<readonly string[] | undefined> {
+    const id = sessionCookie.read(c)
+    const session = id === undefined ? undefined : await sessions.find(id)
+    return session?.person === person && isVerifiedNow(session, now()) ? session.amr : undefined
+  }
+
+  async function showConsent(c: AppContext, pending: ConsentPending, problem?: string) {
+    const isVerified = !pending.takesVerification || (await verifiedIn(c, pending)) !== undefined
+    const page = consentPage({
+      pending,
+      action: `${path(pending)}/consent`,
+      refuse: `${path(pending)}/refuse`,
+      ...(!isVerified && { verify: `/sign-in?next=${encodeURIComponent(path(pending))}` }),
+      ...(problem !== undefined && { problem }),
+    })
+    return show(c, page, pending)
+  }
+
+  return routes
+}
+
+const formTargets = ({ redirectUri }: Pending): readonly string[] =>
+  redirectUri === undefined ? [] : [new URL(redirectUri).origin]
+
+function show(c: AppContext, text: string, pending: Pending): Response | Promise<Response> {
+  for (const [name, value] of Object.entries(pageHeaders(formTargets(pending)))) c.header(name, value)
+  return c.html(text)
+}
+
+const path = ({ uid }: Pending): string => `/oauth/interaction/${encodeURIComponent(uid)}`
+const texts = (value: unknown): string[] =>
+  [value].flat().filter((one): one is string => typeof one === 'string')
+
+interface NodeBindings {
+  readonly incoming: IncomingMessage
+  readonly outgoing: ServerResponse
+}
+
+/** The library speaks Node's own HTTP: there is none where the app is called in process. */
+function nodeOf(c: AppContext): NodeBindings {
+  const { incoming, outgoing } = (c.env ?? {}) as Partial<NodeBindings>
+  if (incoming === undefined || outgoing === undefined) throw new AppError('not_found')
+  return { incoming, outgoing }
+}

@@ -1,0 +1,90 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import type { Activity, ActivityOptions } from '../../../audit/activity.ts'
+import type { IndexStatus } from '../../../authz/permission-index.ts'
+import { type App, createRouter } from '../../env.ts'
+import { bearer, problems } from '../../schemas.ts'
+import type { Reading } from '../reading.ts'
+
+export interface ActivityRouteDeps extends Reading {
+  readonly readActivity: (options: ActivityOptions) => Promise<Activity>
+  /** Questions of agents that wait for somebody. */
+  readonly countWaiting: () => Promise<number>
+  readonly index: () => IndexStatus
+  readonly now: () => number
+}
+
+const hour = 3_600_000
+const query = z.strictObject({
+  hours: z.coerce
+    .number<string>()
+    .int()
+    .min(1)
+    .max(168)
+    .default(24)
+    .openapi({ description: 'How far back. In stretches of 15 minutes; above 48 of an hour.' }),
+})
+
+const answer = z
+  .strictObject({
+    stretch_seconds: z.int(),
+    stretches: z
+      .array(
+        z.strictObject({
+          at: z.string().openapi({ description: 'When it begins.' }),
+          allowed: z.int(),
+          denied: z.int(),
+          error: z.int(),
+          none: z.int().openapi({ description: 'Answers that held nothing, of which nothing was refused.' }),
+        }),
+      )
+      .openapi({ description: 'Questions, reads and calls by how they went, oldest first.' }),
+    approvals_waiting: z.int().openapi({ description: 'Questions of agents that nobody has answered yet.' }),
+    drift_mended: z.int().openapi({ description: 'Documents whose permissions differed and were mended.' }),
+    index: z.strictObject({
+      state: z.enum(['building', 'following', 'broken']),
+      lag_ms: z.number(),
+      tuples: z.int(),
+    }),
+    txn: z.string(),
+  })
+  .openapi('ActivityAnswer')
+
+/**
+ * `GET /activity`: how much was asked and refused lately, and what waits; for administrators. Counts alone, of everybody:
+ * the one look at the record that is not itself on record.
+ */
+export function activityRoutes(deps: ActivityRouteDeps): App {
+  const route = createRoute({
+    method: 'get',
+    path: '/activity',
+    summary: 'How much was asked and refused lately, what waits, and how far the index is behind',
+    security: bearer,
+    middleware: [...deps.asLooker] as const,
+    request: { query },
+    responses: {
+      200: { description: 'Counts', content: { 'application/json': { schema: answer } } },
+      ...problems(),
+    },
+  })
+  return createRouter().openapi(route, async (c) => {
+    await deps.assertReader(c.get('principal'))
+    const { hours } = c.req.valid('query')
+    const stretchMs = hours > 48 ? hour : hour / 4
+    const [{ stretches, driftMended }, waiting] = await Promise.all([
+      deps.readActivity({ until: new Date(deps.now()), stretchMs, count: (hours * hour) / stretchMs }),
+      deps.countWaiting(),
+    ])
+    const { state, lagMs, tuples } = deps.index()
+    return c.json(
+      {
+        stretch_seconds: stretchMs / 1_000,
+        stretches: stretches.map(({ at, ...counts }) => ({ at: at.toISOString(), ...counts })),
+        approvals_waiting: waiting,
+        drift_mended: driftMended,
+        index: { state, lag_ms: lagMs, tuples },
+        txn: c.get('txn'),
+      },
+      200,
+    )
+  })
+}

@@ -1,0 +1,184 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import type { AgentAdministration } from '../../../delegation/administration/agent-administration.ts'
+import type { Agent, Agents } from '../../../delegation/registry/agents.ts'
+import { publicJwks } from '../../../delegation/registry/clients.ts'
+import { AppError } from '../../../kernel/errors.ts'
+import type { Principal } from '../../../kernel/principal.ts'
+import { text } from '../../../kernel/text.ts'
+import { type App, createRouter } from '../../env.ts'
+import type { RequireBearer } from '../../middleware/bearer.ts'
+import { jsonBody } from '../../middleware/json.ts'
+import { bearer, id, problems } from '../../schemas.ts'
+import { assertAdministrator, type IsAdministrator } from '../writing.ts'
+
+export interface AgentRouteDeps {
+  readonly agents: Agents
+  readonly administration: AgentAdministration
+  /** `iss` of the built-in issuer. */
+  readonly ownIssuer: string
+  readonly requireBearer: RequireBearer
+  /** Of the role `agents.write`. */
+  readonly isAdministrator: IsAdministrator
+  /** Of the role `security.read`: looks, and changes nothing. */
+  readonly isReader: IsAdministrator
+  readonly now: () => number
+}
+
+const bodyBytesMax = 64 * 1024
+
+const scope = text(1, 100)
+const jwks = publicJwks.describe('Public keys (RFC 7517) that verify its actor tokens')
+
+const input = z
+  .strictObject({
+    id,
+    owner: text(1, 300).openapi({ description: 'Who answers for it', example: 'user:anne' }),
+    title: text(1, 200),
+    purpose: text(1, 500).openapi({ description: 'What it is for, as people are told' }),
+    scopes: z.array(scope).max(50).openapi({ description: 'Its tokens hold no other' }),
+    collections: z
+      .array(id)
+      .max(100)
+      .nullable()
+      .openapi({ description: 'It reads nothing filed elsewhere; null: wherever people lend it something' }),
+    actor: z
+      .strictObject({ issuer: text(1, 1_024), sub: text(1, 1_024) })
+      .optional()
+      .openapi({ description: 'How `act` names it; left out: our own issuer, by its id' }),
+    jwks: jwks.optional(),
+    ends_lent: z.boolean().default(false).openapi({
+      description:
+        'What people lent it may end: needed where another program could act as it, or it would reach further (new actor, keys, scopes or collections)',
+    }),
+  })
+  .openapi('AgentInput')
+
+const agentSchema = z
+  .strictObject({
+    id: z.string(),
+    owner: z.string(),
+    title: z.string(),
+    purpose: z.string(),
+    scopes: z.array(z.string()).nullable(),
+    collections: z.array(z.string()).nullable(),
+    actor: z.strictObject({ issuer: z.string(), sub: z.string() }),
+    jwks: jwks.optional(),
+    state: z.enum(['enabled', 'disabled']),
+    disabled_at: z.string().optional(),
+  })
+  .openapi('Agent')
+const one = z.strictObject({ agent: agentSchema, txn: z.string() }).openapi('AgentAnswer')
+const all = z.strictObject({ agents: z.array(agentSchema), txn: z.string() }).openapi('AgentList')
+
+const json = <T extends z.ZodType>(description: string, schema: T) => ({
+  description,
+  content: { 'application/json': { schema } },
+})
+
+/**
+ * `POST /agents`, `GET /agents`, `GET /agents/{id}`, `POST /agents/{id}/disable`: for a person who is an administrator
+ * with `agents.write` and signed in within 15 minutes, never for an agent; looking also with `security.read`. No route
+ * enables: `remit agent enable`.
+ */
+export function agentRoutes(deps: AgentRouteDeps): App {
+  const { agents, administration, ownIssuer, requireBearer, isAdministrator, isReader, now } = deps
+  const administrator = requireBearer({ kinds: ['person'], scopes: ['agents.write'] })
+  const looker = requireBearer({ kinds: ['person'], scopes: [], anyOf: ['agents.write', 'security.read'] })
+  const assertLooker = (principal: Principal): Promise<void> => {
+    const { scopes } = principal
+    const mayLook: IsAdministrator = async (subject) =>
+      (scopes.has('agents.write') && (await isAdministrator(subject))) ||
+      (scopes.has('security.read') && (await isReader(subject)))
+    return assertAdministrator(principal, mayLook, now())
+  }
+  const params = z.strictObject({ id })
+  const saveRoute = createRoute({
+    method: 'post',
+    path: '/agents',
+    summary: 'Register an agent, or give it exactly these properties; never enables a disabled one',
+    security: bearer,
+    middleware: [administrator, ...jsonBody(bodyBytesMax)] as const,
+    request: { body: { required: true, content: { 'application/json': { schema: input } } } },
+    responses: {
+      200: json('It was there already: replaced, and as it is now', one),
+      201: json('Registered', one),
+      ...problems(409),
+    },
+  })
+  const listRoute = createRoute({
+    method: 'get',
+    path: '/agents',
+    summary: 'Every registered agent',
+    security: bearer,
+    middleware: [looker] as const,
+    responses: { 200: json('By id', all), ...problems() },
+  })
+  const showRoute = createRoute({
+    method: 'get',
+    path: '/agents/{id}',
+    summary: 'One registered agent',
+    security: bearer,
+    middleware: [looker] as const,
+    request: { params },
+    responses: { 200: json('The agent', one), ...problems(404) },
+  })
+  const disableRoute = createRoute({
+    method: 'post',
+    path: '/agents/{id}/disable',
+    summary: 'The kill switch: no token in whose chain it stands counts from now on',
+    security: bearer,
+    middleware: [administrator] as const,
+    request: { params },
+    responses: { 200: json('Disabled', one), ...problems(404) },
+  })
+
+  return createRouter()
+    .openapi(saveRoute, async (c) => {
+      await assertAdministrator(c.get('principal'), isAdministrator, now())
+      const body = c.req.valid('json')
+      const { agent, isNew } = await administration.save(
+        { ...c.get('principal'), over: c.get('over') },
+        {
+          id: body.id,
+          owner: body.owner,
+          title: body.title,
+          purpose: body.purpose,
+          issuer: body.actor?.issuer ?? ownIssuer,
+          sub: body.actor?.sub ?? body.id,
+          limits: { scopes: body.scopes, collections: body.collections ?? undefined },
+          jwks: body.jwks ?? null,
+        },
+        { lent: body.ends_lent ? 'end' : undefined },
+      )
+      return c.json({ agent: toWire(agent), txn: c.get('txn') }, isNew ? 201 : 200)
+    })
+    .openapi(listRoute, async (c) => {
+      await assertLooker(c.get('principal'))
+      return c.json({ agents: (await agents.list()).map(toWire), txn: c.get('txn') }, 200)
+    })
+    .openapi(showRoute, async (c) => {
+      await assertLooker(c.get('principal'))
+      const agent = await agents.get(c.req.valid('param').id)
+      // To whoever may look at all of them.
+      if (agent === undefined) throw new AppError('not_found', { public: 'There is no such agent.' })
+      return c.json({ agent: toWire(agent), txn: c.get('txn') }, 200)
+    })
+    .openapi(disableRoute, async (c) => {
+      await assertAdministrator(c.get('principal'), isAdministrator, now())
+      const agent = await administration.disable(c.get('principal'), c.req.valid('param').id)
+      return c.json({ agent: toWire(agent), txn: c.get('txn') }, 200)
+    })
+}
+
+const toWire = (agent: Agent): z.output<typeof agentSchema> => ({
+  id: agent.id,
+  owner: agent.owner,
+  title: agent.title,
+  purpose: agent.purpose,
+  scopes: agent.limits.scopes === undefined ? null : [...agent.limits.scopes],
+  collections: agent.limits.collections === undefined ? null : [...agent.limits.collections],
+  actor: { issuer: agent.issuer, sub: agent.sub },
+  ...(agent.jwks !== undefined && { jwks: { keys: [...agent.jwks.keys] } }),
+  state: agent.disabledAt === undefined ? 'enabled' : 'disabled',
+  ...(agent.disabledAt !== undefined && { disabled_at: agent.disabledAt.toISOString() }),
+})

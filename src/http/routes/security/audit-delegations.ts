@@ -1,0 +1,128 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import { type Lent, type LentFilter, type ListLent, lentStates } from '../../../delegation/lending/lent.ts'
+import type { Names } from '../../../delegation/registry/names.ts'
+import { text } from '../../../kernel/text.ts'
+import { type App, createRouter } from '../../env.ts'
+import { bearer, problems } from '../../schemas.ts'
+import type { Reading } from '../reading.ts'
+import type { OnRecord } from './audit.ts'
+import { agentId, person } from './audit-questions.ts'
+
+export interface AuditDelegationDeps extends Reading {
+  readonly record: OnRecord
+  readonly listLent: ListLent
+  readonly names: Names
+}
+
+const query = z.strictObject({
+  delegation: text(1, 200).optional().openapi({ example: 'd_q7m2xk4v9anr' }),
+  subject: person.optional().openapi({ description: 'Who lent it.' }),
+  agent: agentId
+    .optional()
+    .openapi({ description: 'To whom it was lent, or may be passed on.', example: 'agent:research-bot' }),
+  state: z.enum(lentStates).optional().openapi({ description: '`over`: its time has passed.' }),
+  cursor: text(1, 400).optional(),
+  limit: z.coerce.number<string>().int().min(1).max(200).default(100),
+})
+
+const lent = z
+  .strictObject({
+    delegation: z.string(),
+    subject: z.string(),
+    agent: z.string(),
+    sub_agents: z.array(z.string()),
+    scope: z.array(z.string()).openapi({ description: 'Empty where it is for another’s API.' }),
+    resource: z.string().optional().openapi({ description: 'The other’s API that it is for.' }),
+    purpose: z.string(),
+    standing: z.boolean(),
+    created_at: z.string(),
+    expires_at: z.string(),
+    revoked_at: z.string().optional(),
+    state: z.enum(lentStates),
+    agent_disabled: z
+      .boolean()
+      .openapi({ description: 'Whether the agent is disabled that it was lent to, and is given nothing.' }),
+  })
+  .openapi('AuditDelegation')
+
+const answer = z
+  .strictObject({
+    delegations: z.array(lent).openapi({ description: 'Newest first.' }),
+    names: z.record(z.string(), z.string()),
+    next_cursor: z.string().optional().openapi({ description: 'Left out on the last page.' }),
+    txn: z.string(),
+  })
+  .openapi('AuditDelegations')
+
+/** `GET /audit/delegations`: who lent what to which agent, ended ones too; for administrators, and on record first. */
+export function auditDelegationRoutes({
+  asLooker,
+  assertReader,
+  record,
+  listLent,
+  names,
+}: AuditDelegationDeps): App {
+  const route = createRoute({
+    method: 'get',
+    path: '/audit/delegations',
+    summary: 'Who lent what to which agent, until when, and what became of it',
+    security: bearer,
+    middleware: [...asLooker] as const,
+    request: { query },
+    responses: {
+      200: { description: 'One page', content: { 'application/json': { schema: answer } } },
+      ...problems(),
+    },
+  })
+  return createRouter().openapi(route, async (c) => {
+    const principal = c.get('principal')
+    await assertReader(principal)
+    const { delegation, subject, agent, state, cursor, limit } = c.req.valid('query')
+    const filter = { delegation, subject, agent, state }
+    const said: Readonly<Record<string, string>> = JSON.parse(JSON.stringify(filter))
+    await record(principal, { event: 'record_read', question: 'delegations', filter: said, exported: false })
+    const page = await listLent(toFilter(filter), { cursor, limit })
+    const known = await names([
+      ...new Set(page.rows.flatMap((row) => [row.subject, ...[row.agent, ...row.subAgents].map(asAgent)])),
+    ])
+    return c.json(
+      {
+        delegations: page.rows.map(toWire),
+        names: { ...known },
+        ...(page.next !== undefined && { next_cursor: page.next }),
+        txn: c.get('txn'),
+      },
+      200,
+    )
+  })
+}
+
+const asAgent = (id: string): string => `agent:${id}`
+
+const toFilter = ({
+  delegation: id,
+  subject,
+  agent,
+  state,
+}: Pick<z.output<typeof query>, 'delegation' | 'subject' | 'agent' | 'state'>): LentFilter => ({
+  id,
+  subject,
+  agent: agent?.slice('agent:'.length),
+  state,
+})
+
+const toWire = (row: Lent): z.output<typeof lent> => ({
+  delegation: row.id,
+  subject: row.subject,
+  agent: asAgent(row.agent),
+  sub_agents: row.subAgents.map(asAgent),
+  scope: [...row.scope],
+  ...(row.resource !== undefined && { resource: row.resource }),
+  purpose: row.purpose,
+  standing: row.standing,
+  created_at: row.createdAt.toISOString(),
+  expires_at: row.expiresAt.toISOString(),
+  ...(row.revokedAt !== undefined && { revoked_at: row.revokedAt.toISOString() }),
+  state: row.state,
+  agent_disabled: row.isAgentDisabled,
+})

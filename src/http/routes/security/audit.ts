@@ -1,0 +1,212 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import type { DecisionEvent } from '../../../audit/decision-event.ts'
+import { eventNames } from '../../../audit/events.ts'
+import { decisions } from '../../../audit/facts.ts'
+import { type NamedEntry, toCef, toOcsf } from '../../../audit/formats.ts'
+import type { RecordEntry, RecordFilter, RecordReader } from '../../../audit/query.ts'
+import type { Who } from '../../../audit/record.ts'
+import type { Names } from '../../../delegation/registry/names.ts'
+import { invalid } from '../../../kernel/errors.ts'
+import { instant } from '../../../kernel/instant.ts'
+import { text } from '../../../kernel/text.ts'
+import { type App, createRouter } from '../../env.ts'
+import { bearer, problems } from '../../schemas.ts'
+import type { Reading } from '../reading.ts'
+
+/** Puts on record who looks. */
+export type OnRecord = (who: Who, looked: DecisionEvent) => Promise<void>
+
+export interface AuditRouteDeps extends Reading {
+  readonly record: OnRecord
+  readonly reader: RecordReader
+  readonly names: Names
+}
+
+const limitMax = 200
+const exportPage = 1_000
+const ndjson = 'application/x-ndjson'
+const formats = ['json', 'ocsf', 'cef'] as const
+type Format = (typeof formats)[number]
+
+// Without its type an id is of nothing on record, and an empty list would read as if nothing had happened.
+const typed = (max: number) =>
+  text(1, max).refine(
+    (id) => /^[a-z][\w-]*:./.test(id),
+    'must be TYPE:ID, such as document:handbook/travel.md',
+  )
+
+const query = z.strictObject({
+  subject: typed(600).optional().openapi({ example: 'user:anne' }),
+  actor: typed(300)
+    .optional()
+    .openapi({ example: 'agent:research-bot', description: 'Anywhere in the chain of agents.' }),
+  client: text(1, 500).optional(),
+  object: typed(300).optional().openapi({
+    example: 'document:handbook/travel.md',
+    description:
+      '`type:id` of what it was about: a document, collection, delegation, approval, grant, plan …',
+  }),
+  txn: text(1, 64).optional(),
+  event: z.enum(eventNames as [DecisionEvent['event'], ...DecisionEvent['event'][]]).optional(),
+  decision: z.enum(decisions).optional(),
+  since: instant.optional().openapi({ description: 'From here on.' }),
+  until: instant.optional().openapi({ description: 'And before here.' }),
+  cursor: text(1, 200).optional(),
+  limit: z.coerce.number<string>().int().min(1).max(limitMax).default(50),
+  format: z.enum(formats).default('json').openapi({
+    description:
+      '`ocsf`: in the shape of OCSF’s API Activity. `cef`: one line of Common Event Format each, as an export only.',
+  }),
+})
+
+type Asked = Omit<z.output<typeof query>, 'cursor' | 'limit' | 'format'>
+
+const entry = z
+  .strictObject({
+    seq: z
+      .int()
+      .openapi({ description: 'Begun in this order; a number that is missing was never committed.' }),
+    time: z.string().openapi({ example: '2026-11-25T04:09:42.084113Z' }),
+    event: z.string(),
+    decision: z.enum(decisions).openapi({ description: '`none`: nothing was decided.' }),
+    subject: z.string(),
+    actors: z.array(z.string()).openapi({ description: 'Outermost first.' }),
+    client: z.string(),
+    delegation: z.string().optional(),
+    tool: z.string().optional(),
+    txn: z.string(),
+    trace_id: z.string().optional(),
+    names: z
+      .record(z.string(), z.string())
+      .openapi({ description: 'Of subject, actors and client, where they have one.' }),
+    detail: z.looseObject({}).openapi({ description: 'What the event says; ids only.' }),
+  })
+  .openapi('RecordEntry')
+
+const answer = z
+  .strictObject({
+    records: z.array(z.union([entry, z.looseObject({ class_uid: z.int() })])),
+    next_cursor: z.string().optional().openapi({ description: 'Left out on the last page.' }),
+    txn: z.string(),
+  })
+  .openapi('RecordAnswer')
+
+/**
+ * `GET /audit`: what happened, newest first; for administrators, and itself on record. With `Accept:
+ * application/x-ndjson` all that fits is streamed, one line each.
+ */
+export function auditRoutes({ asLooker, assertReader, record, reader, names }: AuditRouteDeps): App {
+  const route = createRoute({
+    method: 'get',
+    path: '/audit',
+    summary: 'What happened: the decision record, newest first',
+    security: bearer,
+    middleware: [...asLooker] as const,
+    request: { query },
+    responses: {
+      200: {
+        description: 'One page, or all of it as lines',
+        content: {
+          'application/json': { schema: answer },
+          [ndjson]: { schema: z.string() },
+        },
+      },
+      ...problems(),
+    },
+  })
+  const named = async (entries: readonly RecordEntry[]): Promise<NamedEntry[]> => {
+    const ids = new Set(entries.flatMap(({ subject, actors, client }) => [subject, ...actors, client]))
+    const known = await names([...ids])
+    return entries.map((one) => ({ ...one, names: namesOf(one, known) }))
+  }
+  return createRouter().openapi(route, async (c) => {
+    const principal = c.get('principal')
+    await assertReader(principal)
+    const { cursor, limit, format, ...asked } = c.req.valid('query')
+    const filter = toFilter(asked)
+    const said: Readonly<Record<string, string>> = JSON.parse(JSON.stringify(asked))
+    const exported = (c.req.header('accept') ?? '').includes(ndjson)
+    if (format === 'cef' && !exported) throw invalid('format', `CEF is lines: ask with Accept: ${ndjson}.`)
+    // Before anything is given, as with every answer.
+    await record(principal, { event: 'record_read', question: 'list', filter: said, exported })
+    if (!exported) {
+      const page = await reader.page(filter, { limit, ...(cursor !== undefined && { cursor }) })
+      const records = (await named(page.entries)).map((one) =>
+        format === 'ocsf' ? toOcsf(one) : toWire(one),
+      )
+      return c.json(
+        { records, ...(page.next !== undefined && { next_cursor: page.next }), txn: c.get('txn') },
+        200,
+      )
+    }
+    c.header('content-type', format === 'cef' ? 'text/plain; charset=utf-8' : `${ndjson}; charset=utf-8`)
+    const lines = exportOf(filter, cursor, async (entries) => (await named(entries)).map(lineIn(format)))
+    // What is streamed is text to whoever reads the contract.
+    return c.body(lines, 200) as never
+  })
+
+  /** Page after page, as fast as it is taken. An error breaks the connection: half an export must not look whole. */
+  function exportOf(
+    filter: RecordFilter,
+    from: string | undefined,
+    toLines: (entries: readonly RecordEntry[]) => Promise<readonly string[]>,
+  ): ReadableStream<Uint8Array> {
+    const encoder = new TextEncoder()
+    let cursor = from
+    return new ReadableStream(
+      {
+        async pull(controller) {
+          const page = await reader.page(filter, {
+            limit: exportPage,
+            ...(cursor !== undefined && { cursor }),
+          })
+          cursor = page.next
+          const lines = await toLines(page.entries)
+          if (lines.length > 0) controller.enqueue(encoder.encode(`${lines.join('\n')}\n`))
+          if (cursor === undefined) controller.close()
+        },
+      },
+      { highWaterMark: 1 },
+    )
+  }
+}
+
+function toFilter({ since, until, ...rest }: Asked): RecordFilter {
+  return {
+    ...rest,
+    ...(since !== undefined && { since: new Date(since) }),
+    ...(until !== undefined && { until: new Date(until) }),
+  }
+}
+
+const toWire = ({ delegation, tool, trace_id, ...rest }: NamedEntry): z.output<typeof entry> => ({
+  ...rest,
+  actors: [...rest.actors],
+  detail: { ...rest.detail },
+  names: { ...rest.names },
+  ...(delegation !== null && { delegation }),
+  ...(tool !== null && { tool }),
+  ...(trace_id !== null && { trace_id }),
+})
+
+const lineIn =
+  (format: Format) =>
+  (one: NamedEntry): string => {
+    switch (format) {
+      case 'json':
+        return JSON.stringify(toWire(one))
+      case 'ocsf':
+        return JSON.stringify(toOcsf(one))
+      case 'cef':
+        return toCef(one)
+    }
+  }
+
+function namesOf({ subject, actors, client }: RecordEntry, known: Readonly<Record<string, string>>) {
+  const found: Record<string, string> = {}
+  for (const id of [subject, ...actors, client]) {
+    const name = known[id]
+    if (name !== undefined) found[id] = name
+  }
+  return found
+}

@@ -1,0 +1,153 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import type { ExplainQuestion } from '../../../authz/explain/ask.ts'
+import type { ExplainAnswer, Explainer } from '../../../authz/explain/explain.ts'
+import type { FgaObject } from '../../../kernel/ids.ts'
+import { instant } from '../../../kernel/instant.ts'
+import { text } from '../../../kernel/text.ts'
+import { type App, createRouter } from '../../env.ts'
+import { bearer, id, problems } from '../../schemas.ts'
+import type { PagedDeps } from '../paged.ts'
+import { neverHere, neverHereToWire, replicaSchema, replicaToWire } from '../reading.ts'
+import { reasonSchema, reasonToWire } from './explain-reasons.ts'
+
+export interface ExplainRouteDeps extends PagedDeps {
+  readonly explain: Explainer
+}
+
+const body = z
+  .strictObject({
+    user: text(1, 600).openapi({ example: 'user:anne' }),
+    agent: id.optional().openapi({ example: 'research-bot' }),
+    delegation: id.optional(),
+    grants: z.array(id).min(1).max(20).optional(),
+    relation: text(1, 60).openapi({ example: 'can_read' }),
+    object: text(1, 300).openapi({ example: 'document:handbook/travel.md' }),
+    at: instant.optional().openapi({ description: 'The clock for conditions. The tuples are today’s.' }),
+  })
+  .openapi('ExplainRequest')
+
+const verdict = z.enum(['allowed', 'denied', 'error'])
+
+const answer = z
+  .strictObject({
+    decision: verdict.openapi({ description: 'OpenFGA’s own, asked past its caches.' }),
+    explained: verdict.nullable().openapi({ description: 'The replica’s; null where it cannot be used.' }),
+    agrees: z.boolean().nullable(),
+    in_words: z.string(),
+    sides: z
+      .strictObject({
+        person: verdict,
+        delegation: verdict,
+        scope: verdict,
+        sensitive: verdict,
+        approval: verdict,
+      })
+      .optional(),
+    registry: z
+      .strictObject({
+        collections: z.array(z.string()).nullable(),
+        allows: z.boolean(),
+        in_words: z.string(),
+      })
+      .optional()
+      .openapi({
+        description: 'What the registry of agents takes away beside `decision`: a request is held to both.',
+      }),
+    reason: reasonSchema.nullable(),
+    cut: z.int().openapi({ description: 'How many branches were left out.' }),
+    error: z.string().optional(),
+    at: z.string().openapi({ description: 'The clock that conditions were evaluated with.' }),
+    tuples: z.literal('current').openapi({ description: 'Always today’s tuples, whatever `at` says.' }),
+    replica: replicaSchema,
+    authorization_model_id: z.string(),
+    ...neverHere,
+    txn: z.string(),
+  })
+  .openapi('ExplainAnswer')
+
+type OwnPart = Omit<z.output<typeof answer>, keyof typeof neverHere | 'txn'>
+
+/** `POST /explain`: why a user has a relation, or has not; for administrators, and on record. */
+export function explainRoutes(deps: ExplainRouteDeps): App {
+  const route = createRoute({
+    method: 'post',
+    path: '/explain',
+    summary: 'Why a user has a relation to an object, or has not',
+    security: bearer,
+    middleware: [...deps.asReader] as const,
+    request: { body: { required: true, content: { 'application/json': { schema: body } } } },
+    responses: {
+      200: { description: 'The decision and why', content: { 'application/json': { schema: answer } } },
+      ...problems(),
+    },
+  })
+  return createRouter().openapi(route, async (c) => {
+    const principal = c.get('principal')
+    await deps.assertReader(principal)
+    const { signal } = c.get('deadline')
+    const asked = c.req.valid('json')
+    const explained = await deps.explain(principal, toQuestion(asked), { signal })
+    const { user, agent, object } = asked
+    const notHere = await deps.neverHere([
+      // Whom a group holds counts as the group.
+      ...(user.endsWith(':*') ? [] : [user.replace(/#.*$/s, '')]),
+      ...(agent === undefined ? [] : [`agent:${agent}`]),
+      object,
+    ])
+    return c.json({ ...toWire(explained), ...neverHereToWire(notHere), txn: c.get('txn') }, 200)
+  })
+}
+
+function toQuestion({
+  at,
+  object,
+  agent,
+  delegation,
+  grants,
+  ...rest
+}: z.output<typeof body>): ExplainQuestion {
+  return {
+    ...rest,
+    // Its form is checked with the question.
+    object: object as FgaObject,
+    ...(agent !== undefined && { agent }),
+    ...(delegation !== undefined && { delegation }),
+    ...(grants !== undefined && { grants }),
+    ...(at !== undefined && { at: Date.parse(at) }),
+  }
+}
+
+function toWire({
+  decision,
+  explanation,
+  agrees,
+  replica,
+  sides,
+  registry,
+  inWords,
+  at,
+  modelId,
+}: ExplainAnswer): OwnPart {
+  const { allowed, error, reason, cut } = explanation ?? {}
+  return {
+    decision,
+    explained: error !== undefined ? 'error' : allowed === undefined ? null : allowed ? 'allowed' : 'denied',
+    agrees: agrees ?? null,
+    in_words: inWords,
+    ...(sides !== undefined && { sides }),
+    ...(registry !== undefined && {
+      registry: {
+        collections: registry.collections === undefined ? null : [...registry.collections],
+        allows: registry.allows,
+        in_words: registry.inWords,
+      },
+    }),
+    reason: reason === undefined ? null : reasonToWire(reason),
+    cut: cut ?? 0,
+    ...(error !== undefined && { error }),
+    at: new Date(at).toISOString(),
+    tuples: 'current',
+    replica: replicaToWire(replica),
+    authorization_model_id: modelId,
+  }
+}

@@ -1,0 +1,93 @@
+import { z } from '@hono/zod-openapi'
+import type { ViewAs, ViewAsPage, ViewAsQuestion } from '../../../authz/explain/view-as.ts'
+import type { FgaObject } from '../../../kernel/ids.ts'
+import { text } from '../../../kernel/text.ts'
+import type { App } from '../../env.ts'
+import { id } from '../../schemas.ts'
+import { type OwnPart, type PagedDeps, pagedRoutes } from '../paged.ts'
+import { neverHere, replicaSchema } from '../reading.ts'
+
+export interface ViewAsRouteDeps extends PagedDeps {
+  readonly viewAs: ViewAs
+}
+
+const body = z
+  .strictObject({
+    user: text(1, 300).openapi({ example: 'user:anne' }),
+    agent: id.optional().openapi({ example: 'research-bot' }),
+    delegation: id.optional(),
+    collection: id.optional().openapi({ description: 'Only what is filed there' }),
+    cursor: text(1, 2_000).optional(),
+    limit: z.int().min(1).max(200).default(100).openapi({ description: 'Documents asked about for a page' }),
+  })
+  .openapi('ViewAsRequest')
+
+const answer = z
+  .strictObject({
+    documents: z.array(
+      z.strictObject({
+        document_id: z.string(),
+        collection: z.string(),
+        via: z.string().nullable().openapi({ example: 'member of group:eng, viewer of folder:plans' }),
+      }),
+    ),
+    cursor: z.string().nullable().openapi({
+      description:
+        'Where the next page begins; null on the last. A page may hold fewer than asked for, or none.',
+    }),
+    complete: z.boolean().openapi({
+      description:
+        'False: something may be missing, here or on a later page, for another reason than paging.',
+    }),
+    limited_by: z.string().nullable().openapi({
+      description: 'What takes away from an agent beside OpenFGA: its registry, a delegation that is over.',
+    }),
+    replica: replicaSchema,
+    authorization_model_id: z.string(),
+    ...neverHere,
+    txn: z.string(),
+  })
+  .openapi('ViewAsAnswer')
+
+/** `POST /view-as`: what somebody would be given; for administrators, and on record. Ids alone: it opens nothing. */
+export function viewAsRoutes(deps: ViewAsRouteDeps): App {
+  return pagedRoutes(deps, {
+    path: '/view-as',
+    summary: 'The documents that a person may read, by themselves or through an agent, and how',
+    body,
+    answer,
+    names: ({ user, agent, collection }) => [
+      user,
+      agent && `agent:${agent}`,
+      collection && `collection:${collection}`,
+    ],
+    ask: (principal, asked, options) => deps.viewAs(principal, toQuestion(asked), options),
+    toWire,
+  })
+}
+
+const toQuestion = ({
+  user,
+  agent,
+  delegation,
+  collection,
+  cursor,
+  limit,
+}: z.output<typeof body>): ViewAsQuestion => ({
+  // Its form is checked with the question.
+  user: user as FgaObject,
+  limit,
+  ...(agent !== undefined && { agent }),
+  ...(delegation !== undefined && { delegation }),
+  ...(collection !== undefined && { collection }),
+  ...(cursor !== undefined && { cursor }),
+})
+
+const toWire = ({ documents, limitedBy }: ViewAsPage): OwnPart<z.output<typeof answer>> => ({
+  documents: documents.map(({ id: document, collection, via }) => ({
+    document_id: document,
+    collection,
+    via: via ?? null,
+  })),
+  limited_by: limitedBy ?? null,
+})

@@ -1,0 +1,201 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import type { Difference, WhatIf, WhatIfAnswer, WhatIfQuestion } from '../../../authz/what-if/what-if.ts'
+import { AppError } from '../../../kernel/errors.ts'
+import type { Principal } from '../../../kernel/principal.ts'
+import { text } from '../../../kernel/text.ts'
+import { type App, createRouter } from '../../env.ts'
+import type { RequireBearer } from '../../middleware/bearer.ts'
+import { jsonBody } from '../../middleware/json.ts'
+import { bearer, id, problems } from '../../schemas.ts'
+import { replicaSchema, replicaToWire } from '../reading.ts'
+import { assertAdministrator, type IsAdministrator } from '../writing.ts'
+
+export interface WhatIfRouteDeps {
+  readonly whatIf: WhatIf
+  readonly requireBearer: RequireBearer
+  /** Of the role `security.read`. */
+  readonly isReader: IsAdministrator
+  /** Of the role `security.write`: asked where the model is changed. */
+  readonly isWriter: IsAdministrator
+  readonly now: () => number
+}
+
+const bodyBytesMax = 640 * 1024
+const modelMax = 256 * 1024
+const tuplesMax = 100
+
+const key = {
+  user: text(1, 600).openapi({ example: 'user:anne' }),
+  relation: text(1, 60).openapi({ example: 'member' }),
+  object: text(1, 300).openapi({ example: 'group:finance' }),
+}
+const condition = z.strictObject({ name: text(1, 60), context: z.record(text(1, 60), z.unknown()) })
+const write = z.strictObject({ ...key, condition: condition.optional() })
+const body = z
+  .strictObject({
+    writes: z.array(write).max(tuplesMax).default([]),
+    deletes: z.array(z.strictObject(key)).max(tuplesMax).default([]),
+    model: text(1, modelMax).optional().openapi({
+      description:
+        'A changed model, in OpenFGA’s language. It takes `security.write` in place of `security.read`.',
+    }),
+    question: z
+      .strictObject({
+        people: z
+          .array(text(1, 300))
+          .min(1)
+          .max(100)
+          .optional()
+          .openapi({ example: ['user:anne'] }),
+        documents: z.array(id).min(1).max(1_000).optional(),
+      })
+      .optional()
+      .openapi({ description: 'Only about these. Left out: everybody, and every document.' }),
+  })
+  .refine(({ writes, deletes, model }) => writes.length + deletes.length > 0 || model !== undefined, {
+    message: 'name writes, deletes or a model',
+    path: ['writes'],
+  })
+  .refine(({ writes, deletes }) => writes.length + deletes.length <= tuplesMax, {
+    message: `at most ${tuplesMax} tuples together`,
+    path: ['writes'],
+  })
+  .openapi('WhatIfRequest')
+
+const difference = z
+  .strictObject({
+    count: z.int().openapi({ description: 'Pairs of somebody and a document' }),
+    people: z.int(),
+    documents: z.int(),
+    samples: z
+      .array(
+        z.strictObject({
+          who: z
+            .string()
+            .openapi({ description: '`user:anne`, `anyone`, `user:anne by agent:research-bot`' }),
+          document_id: z.string(),
+          user: z.string().nullable().openapi({ description: 'null: anyone for whom nothing is stored' }),
+          agent: z.string().nullable(),
+          delegation_id: z.string().nullable(),
+        }),
+      )
+      .openapi({ description: 'At most 100, one a person first' }),
+    collections: z
+      .array(z.strictObject({ collection: z.string().nullable(), count: z.int(), documents: z.int() }))
+      .openapi({ description: 'Where the documents are filed, the most first, at most 50; null: nowhere' }),
+  })
+  .openapi('WhatIfDifference')
+const change = z.strictObject({ gained: difference, lost: difference })
+const lines = z.array(z.strictObject({ user: z.string(), relation: z.string(), object: z.string() }))
+
+const answer = z
+  .strictObject({
+    complete: z.boolean().openapi({ description: 'False: somebody may be missing, and counts are at least' }),
+    limited_by: z.array(z.enum(['questions', 'time', 'replica'])),
+    can_read: change.openapi({ description: 'People by themselves' }),
+    can_read_delegated: change.openapi({ description: 'Agents for people, under each live delegation' }),
+    asked: z
+      .strictObject({ people: z.int(), agents: z.int(), questions: z.int() })
+      .openapi({ description: 'Whom the change can reach; all others are answered as before' }),
+    unanswered: z.int().openapi({ description: 'Questions that cannot be answered, which denies' }),
+    unchanged: z
+      .strictObject({ writes: lines, deletes: lines })
+      .openapi({ description: 'Writes of what is stored already, and deletes of what is not' }),
+    nobody_may_write: lines.openapi({ description: 'Writes that the allow-list lets nobody make' }),
+    at: z.string().openapi({ description: 'The clock that conditions were evaluated with' }),
+    replica: replicaSchema,
+    watermark: z.strictObject({ read_to: z.string(), tuples: z.int() }),
+    authorization_model_id: z.string(),
+    candidate_digest: z.string().nullable().openapi({ description: 'sha256 of `model`' }),
+    txn: z.string(),
+  })
+  .openapi('WhatIfAnswer')
+
+/** `POST /what-if`: who would gain and lose which documents; for administrators, and on record. Nothing is changed. */
+export function whatIfRoutes(deps: WhatIfRouteDeps): App {
+  const route = createRoute({
+    method: 'post',
+    path: '/what-if',
+    summary: 'Who would gain and lose which documents by changed tuples, a changed model, or both',
+    security: bearer,
+    middleware: [
+      deps.requireBearer({ kinds: ['person'], scopes: [], anyOf: ['security.read', 'security.write'] }),
+      ...jsonBody(bodyBytesMax),
+    ] as const,
+    request: { body: { required: true, content: { 'application/json': { schema: body } } } },
+    responses: {
+      200: { description: 'What would be', content: { 'application/json': { schema: answer } } },
+      ...problems(),
+    },
+  })
+  return createRouter().openapi(route, async (c) => {
+    const principal = c.get('principal')
+    const asked = c.req.valid('json')
+    await assertMayAsk(principal, asked.model !== undefined, deps)
+    const { signal } = c.get('deadline')
+    const found = await deps.whatIf(principal, toQuestion(asked), { signal })
+    return c.json(toWire(found, c.get('txn')), 200)
+  })
+}
+
+async function assertMayAsk(
+  principal: Principal,
+  changesModel: boolean,
+  { isReader, isWriter, now }: WhatIfRouteDeps,
+): Promise<void> {
+  const scope = changesModel ? 'security.write' : 'security.read'
+  if (!principal.scopes.has(scope))
+    throw new AppError('insufficient_scope', { challenge: { scopes: [scope] } })
+  await assertAdministrator(principal, changesModel ? isWriter : isReader, now())
+}
+
+const toQuestion = ({ writes, deletes, model, question }: z.output<typeof body>): WhatIfQuestion => ({
+  // What came as JSON is JSON.
+  writes: writes as WhatIfQuestion['writes'],
+  deletes,
+  ...(model !== undefined && { model }),
+  ...(question?.people && { people: question.people }),
+  ...(question?.documents && { documents: question.documents }),
+})
+
+const differenceToWire = ({ count, people, documents, samples, collections }: Difference) => ({
+  count,
+  people,
+  documents,
+  samples: samples.map(({ asker: { who, user, agent, delegation }, document }) => ({
+    who,
+    document_id: document,
+    user: who === 'anyone' ? null : user,
+    agent: agent ?? null,
+    delegation_id: delegation ?? null,
+  })),
+  collections: collections.map(({ collection, ...counts }) => ({
+    collection: collection ?? null,
+    ...counts,
+  })),
+})
+
+const changeToWire = ({ gained, lost }: WhatIfAnswer['changes']['can_read']) => ({
+  gained: differenceToWire(gained),
+  lost: differenceToWire(lost),
+})
+
+const toLines = (tuples: WhatIfAnswer['unchanged']['deletes']): z.output<typeof lines> =>
+  tuples.map(({ user, relation, object }) => ({ user, relation, object }))
+
+const toWire = (found: WhatIfAnswer, txn: string): z.output<typeof answer> => ({
+  complete: found.limitedBy.length === 0,
+  limited_by: [...found.limitedBy],
+  can_read: changeToWire(found.changes.can_read),
+  can_read_delegated: changeToWire(found.changes.can_read_delegated),
+  asked: found.asked,
+  unanswered: found.unanswered,
+  unchanged: { writes: toLines(found.unchanged.writes), deletes: toLines(found.unchanged.deletes) },
+  nobody_may_write: toLines(found.nobodyMayWrite),
+  at: new Date(found.at).toISOString(),
+  replica: replicaToWire(found.replica),
+  watermark: { read_to: new Date(found.readTo).toISOString(), tuples: found.tuples },
+  authorization_model_id: found.modelId,
+  candidate_digest: found.candidate ?? null,
+  txn,
+})

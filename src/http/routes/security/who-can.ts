@@ -1,0 +1,66 @@
+import { z } from '@hono/zod-openapi'
+import type { WhoCan, WhoCanPage, WhoCanQuestion } from '../../../authz/explain/who-can.ts'
+import type { FgaObject } from '../../../kernel/ids.ts'
+import { text } from '../../../kernel/text.ts'
+import type { App } from '../../env.ts'
+import { type OwnPart, type PagedDeps, pagedRoutes } from '../paged.ts'
+import { neverHere, replicaSchema } from '../reading.ts'
+
+export interface WhoCanRouteDeps extends PagedDeps {
+  readonly whoCan: WhoCan
+}
+
+const body = z
+  .strictObject({
+    object: text(1, 300).openapi({ example: 'document:handbook/travel.md' }),
+    relation: text(1, 60).openapi({ example: 'can_read' }),
+    cursor: text(1, 2_000).optional(),
+    limit: z.int().min(1).max(200).default(200),
+  })
+  .openapi('WhoCanRequest')
+
+const answer = z
+  .strictObject({
+    subjects: z.array(
+      z.strictObject({
+        kind: z
+          .enum(['person', 'everyone', 'excluded'])
+          .openapi({ description: '`excluded`: everyone has it but this person.' }),
+        user: z.string(),
+        via: z.string().nullable().openapi({ example: 'member of group:eng, viewer of folder:plans' }),
+      }),
+    ),
+    cursor: z.string().nullable().openapi({ description: 'Where the next page begins; null on the last.' }),
+    complete: z.boolean().openapi({
+      description: 'False: somebody may be missing, here or on a later page, for another reason than paging.',
+    }),
+    replica: replicaSchema,
+    authorization_model_id: z.string(),
+    ...neverHere,
+    txn: z.string(),
+  })
+  .openapi('WhoCanAnswer')
+
+/** `POST /who-can`: the people who have a relation to an object; for administrators, and on record. */
+export function whoCanRoutes(deps: WhoCanRouteDeps): App {
+  return pagedRoutes(deps, {
+    path: '/who-can',
+    summary: 'The people who have a relation to an object, and how each gets it',
+    body,
+    answer,
+    names: ({ object }) => [object],
+    ask: (principal, asked, options) => deps.whoCan(principal, toQuestion(asked), options),
+    toWire,
+  })
+}
+
+const toQuestion = ({ object, cursor, ...rest }: z.output<typeof body>): WhoCanQuestion => ({
+  ...rest,
+  // Its form is checked with the question.
+  object: object as FgaObject,
+  ...(cursor !== undefined && { cursor }),
+})
+
+const toWire = ({ entries }: WhoCanPage): OwnPart<z.output<typeof answer>> => ({
+  subjects: entries.map(({ kind, user, via }) => ({ kind, user, via: via ?? null })),
+})
