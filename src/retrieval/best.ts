@@ -1,10 +1,10 @@
 import type { Clearance, Cleared, Clearing, Guarded } from '../authz/gate.ts'
+import type { Sight } from './access-filter/visibility.ts'
+import type { Visible } from './access-filter/visible.ts'
 import type { Candidate } from './candidate.ts'
 import { type Deadline, isOver } from './deadline.ts'
 import { fuse } from './fuse.ts'
 import { choose, within } from './telling.ts'
-import type { Sight } from './visible/visibility.ts'
-import type { Visible } from './visible/visible.ts'
 
 /** What a question is searched by: a list for each of words and vectors. */
 export interface Branches {

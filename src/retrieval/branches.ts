@@ -1,11 +1,11 @@
 import type { Embedder } from '../embed/embedder.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
+import type { Visible } from './access-filter/visible.ts'
 import type { Branches } from './best.ts'
 import type { Mode } from './candidate.ts'
 import type { Question } from './question.ts'
 import type { Search } from './search.ts'
-import type { Visible } from './visible/visible.ts'
 
 export interface BranchesDeps {
   readonly search: Search

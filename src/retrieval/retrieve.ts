@@ -2,6 +2,7 @@ import type { Why } from '../authz/explain/why.ts'
 import type { Gate } from '../authz/gate.ts'
 import type { Principal } from '../kernel/principal.ts'
 import type { Database } from '../store/sql.ts'
+import type { Visibility } from './access-filter/visibility.ts'
 import { type Approvals, mayAsk, type Presenting, shown } from './approvals.ts'
 import { type Attempt, createAttempts } from './attempts.ts'
 import { clearBest } from './best.ts'
@@ -10,7 +11,6 @@ import type { Deadline } from './deadline.ts'
 import type { Answer, OnAnswer, Question } from './question.ts'
 import { release } from './release.ts'
 import { type Keyed, narrowedCollections } from './scope.ts'
-import type { Visibility } from './visible/visibility.ts'
 
 export interface RetrieverDeps extends BranchesDeps {
   readonly sql: Database

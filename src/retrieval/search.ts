@@ -1,13 +1,13 @@
 import type { Guarded } from '../authz/gate.ts'
 import type { Database } from '../store/sql.ts'
+import type { Visible } from './access-filter/visible.ts'
 import type { Candidate } from './candidate.ts'
-import type { Cells } from './cells/cells.ts'
+import type { Cells } from './chunk-index/ivf/cells.ts'
+import { createNearest } from './chunk-index/nearest.ts'
+import type { OnPlan } from './chunk-index/plan.ts'
 import type { Corpus } from './corpus/corpus.ts'
-import { createNearest } from './plans/nearest.ts'
-import type { OnPlan } from './plans/plan.ts'
 import { byWords } from './ranking/keyword.ts'
 import type { Scope } from './ranking/weigh.ts'
-import type { Visible } from './visible/visible.ts'
 
 export interface Search {
   /** Nearest by inner product of unit vectors, best first. `like`: with the work that a search of this would take. */

@@ -1,7 +1,7 @@
 import type { ChunkId } from '../../kernel/ids.ts'
 import type { Database } from '../../store/sql.ts'
+import type { Visible } from '../access-filter/visible.ts'
 import type { Candidate } from '../candidate.ts'
-import type { Visible } from '../visible/visible.ts'
 import { type Word, type Words, weighWords } from './statistics.ts'
 import { dampeningOf, mostOften, type Scope, unknownCorpus } from './weigh.ts'
 

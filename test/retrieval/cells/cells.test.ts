@@ -1,21 +1,21 @@
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
-import { type Cells, createCells } from '../../../src/retrieval/cells/cells.ts'
-import { codeLength } from '../../../src/retrieval/cells/model.ts'
-import { modelToBytes } from '../../../src/retrieval/cells/model-bytes.ts'
-import { lookInto } from '../../../src/retrieval/cells/near.ts'
+import type { Visible } from '../../../src/retrieval/access-filter/visible.ts'
+import { cellsStatement } from '../../../src/retrieval/chunk-index/cells.ts'
+import type { Costs } from '../../../src/retrieval/chunk-index/costs.ts'
+import { type Cells, createCells } from '../../../src/retrieval/chunk-index/ivf/cells.ts'
+import { codeLength } from '../../../src/retrieval/chunk-index/ivf/model.ts'
+import { modelToBytes } from '../../../src/retrieval/chunk-index/ivf/model-bytes.ts'
+import { lookInto } from '../../../src/retrieval/chunk-index/ivf/near.ts'
 import {
   endLease,
   readModel,
   readUnplaced,
   savePlaced,
   takeLease,
-} from '../../../src/retrieval/cells/storage.ts'
-import { createUpkeep } from '../../../src/retrieval/cells/upkeep.ts'
-import { cellsStatement } from '../../../src/retrieval/plans/cells.ts'
-import type { Costs } from '../../../src/retrieval/plans/costs.ts'
-import { createNearest } from '../../../src/retrieval/plans/nearest.ts'
-import type { PlanEvent } from '../../../src/retrieval/plans/plan.ts'
-import type { Visible } from '../../../src/retrieval/visible/visible.ts'
+} from '../../../src/retrieval/chunk-index/ivf/storage.ts'
+import { createUpkeep } from '../../../src/retrieval/chunk-index/ivf/upkeep.ts'
+import { createNearest } from '../../../src/retrieval/chunk-index/nearest.ts'
+import type { PlanEvent } from '../../../src/retrieval/chunk-index/plan.ts'
 import { vectorParameter } from '../../../src/store/binary.ts'
 import type { Database } from '../../../src/store/sql.ts'
 import { describeDatabases } from '../../support/backends.ts'

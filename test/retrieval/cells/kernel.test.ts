@@ -2,9 +2,10 @@ import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import wabt from 'wabt'
 import { setBit } from '../../../src/kernel/bits.ts'
-import { createCodes } from '../../../src/retrieval/cells/codes.ts'
-import { createKernel, stepOf, steps } from '../../../src/retrieval/cells/kernel.ts'
-import { createCellSet, noCell } from '../../../src/retrieval/cells/members.ts'
+import { visibleOf } from '../../../src/retrieval/access-filter/visible.ts'
+import { createCodes } from '../../../src/retrieval/chunk-index/ivf/codes.ts'
+import { createKernel, stepOf, steps } from '../../../src/retrieval/chunk-index/ivf/kernel.ts'
+import { createCellSet, noCell } from '../../../src/retrieval/chunk-index/ivf/members.ts'
 import {
   axesMax,
   type CellModel,
@@ -12,13 +13,13 @@ import {
   middleOf,
   placeOfAxis,
   stepOfDeviation,
-} from '../../../src/retrieval/cells/model.ts'
-import { findNear } from '../../../src/retrieval/cells/near.ts'
-import { seeded } from '../../../src/retrieval/cells/random.ts'
-import { visibleOf } from '../../../src/retrieval/visible/visible.ts'
+} from '../../../src/retrieval/chunk-index/ivf/model.ts'
+import { findNear } from '../../../src/retrieval/chunk-index/ivf/near.ts'
+import { seeded } from '../../../src/retrieval/chunk-index/ivf/random.ts'
 import fc from '../../support/properties.ts'
 
-const file = (name: string) => readFileSync(new URL(`../../../src/retrieval/cells/${name}`, import.meta.url))
+const file = (name: string) =>
+  readFileSync(new URL(`../../../src/retrieval/chunk-index/ivf/${name}`, import.meta.url))
 
 // Not all of them are in its types.
 const features = { simd: true, relaxed_simd: true, multi_memory: true, threads: true }

@@ -1,11 +1,11 @@
 import { afterEach, expect, test, vi } from 'vitest'
-import { createLookers, type Lookers } from '../../../src/retrieval/cells/lookers.ts'
-import { type CellSet, createCellSet } from '../../../src/retrieval/cells/members.ts'
-import { axesMax, type CellModel, codeLength } from '../../../src/retrieval/cells/model.ts'
-import { findNear, findNearBy as findNearWaiting } from '../../../src/retrieval/cells/near.ts'
-import { seeded } from '../../../src/retrieval/cells/random.ts'
-import { createNearest } from '../../../src/retrieval/plans/nearest.ts'
-import { type Visible, visibleOf } from '../../../src/retrieval/visible/visible.ts'
+import { type Visible, visibleOf } from '../../../src/retrieval/access-filter/visible.ts'
+import { createLookers, type Lookers } from '../../../src/retrieval/chunk-index/ivf/lookers.ts'
+import { type CellSet, createCellSet } from '../../../src/retrieval/chunk-index/ivf/members.ts'
+import { axesMax, type CellModel, codeLength } from '../../../src/retrieval/chunk-index/ivf/model.ts'
+import { findNear, findNearBy as findNearWaiting } from '../../../src/retrieval/chunk-index/ivf/near.ts'
+import { seeded } from '../../../src/retrieval/chunk-index/ivf/random.ts'
+import { createNearest } from '../../../src/retrieval/chunk-index/nearest.ts'
 import type { Database } from '../../../src/store/sql.ts'
 
 const dimensions = 24

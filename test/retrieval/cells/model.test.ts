@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest'
 import { hasBit } from '../../../src/kernel/bits.ts'
-import { blockRunsMax, slotsInBlock } from '../../../src/retrieval/cells/codes.ts'
-import { type CellSet, createCellSet, noCell } from '../../../src/retrieval/cells/members.ts'
+import { visibleOf } from '../../../src/retrieval/access-filter/visible.ts'
+import { blockRunsMax, slotsInBlock } from '../../../src/retrieval/chunk-index/ivf/codes.ts'
+import { type CellSet, createCellSet, noCell } from '../../../src/retrieval/chunk-index/ivf/members.ts'
 import {
   axesMax,
   type CellModel,
@@ -10,12 +11,11 @@ import {
   placeIn,
   placeOfAxis,
   trainModel,
-} from '../../../src/retrieval/cells/model.ts'
-import { modelFromBytes, modelToBytes } from '../../../src/retrieval/cells/model-bytes.ts'
-import { findNear } from '../../../src/retrieval/cells/near.ts'
-import { placeAll } from '../../../src/retrieval/cells/place.ts'
-import { seeded } from '../../../src/retrieval/cells/random.ts'
-import { visibleOf } from '../../../src/retrieval/visible/visible.ts'
+} from '../../../src/retrieval/chunk-index/ivf/model.ts'
+import { modelFromBytes, modelToBytes } from '../../../src/retrieval/chunk-index/ivf/model-bytes.ts'
+import { findNear } from '../../../src/retrieval/chunk-index/ivf/near.ts'
+import { placeAll } from '../../../src/retrieval/chunk-index/ivf/place.ts'
+import { seeded } from '../../../src/retrieval/chunk-index/ivf/random.ts'
 import fc from '../../support/properties.ts'
 
 const dimensions = 48

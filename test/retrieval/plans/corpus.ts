@@ -1,6 +1,6 @@
 import { toSql } from 'pgvector'
-import { seeded } from '../../../src/retrieval/cells/random.ts'
-import { type Visible, visibleOf } from '../../../src/retrieval/visible/visible.ts'
+import { type Visible, visibleOf } from '../../../src/retrieval/access-filter/visible.ts'
+import { seeded } from '../../../src/retrieval/chunk-index/ivf/random.ts'
 import type { Database } from '../../../src/store/sql.ts'
 
 export interface Stored {

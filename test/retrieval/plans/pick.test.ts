@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { createCosts } from '../../../src/retrieval/plans/costs.ts'
-import { pick, type Situation } from '../../../src/retrieval/plans/pick.ts'
+import { createCosts } from '../../../src/retrieval/chunk-index/costs.ts'
+import { pick, type Situation } from '../../../src/retrieval/chunk-index/pick.ts'
 
 const million = 1_000_000
 const situation = (of: Partial<Situation>): Situation => ({

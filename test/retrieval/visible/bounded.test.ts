@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { createBounded } from '../../../src/retrieval/visible/bounded.ts'
+import { createBounded } from '../../../src/retrieval/access-filter/bounded.ts'
 
 const bounded = (bytesMax: number, entriesMax: number) =>
   createBounded<string>({ bytesMax, entriesMax, bytesOf: (key, value) => key.length + value.length })

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest'
+import { createFiled } from '../../../src/retrieval/access-filter/filed.ts'
+import { contentOf } from '../../../src/retrieval/access-filter/visible.ts'
 import type { CorpusListener } from '../../../src/retrieval/corpus/corpus.ts'
 import { createDocumentTable } from '../../../src/retrieval/corpus/documents.ts'
-import { createFiled } from '../../../src/retrieval/visible/filed.ts'
-import { contentOf } from '../../../src/retrieval/visible/visible.ts'
 
 function open(bytesMax?: number) {
   const table = createDocumentTable()

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { createStands } from '../../../src/retrieval/visible/stands.ts'
+import { createStands } from '../../../src/retrieval/access-filter/stands.ts'
 import fc from '../../support/properties.ts'
 
 test('whoever stands at a door is found there once, after any moves, and nobody else is', () => {

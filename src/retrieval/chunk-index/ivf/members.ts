@@ -1,5 +1,5 @@
-import { setBit } from '../../kernel/bits.ts'
-import { grown } from '../../kernel/grown.ts'
+import { setBit } from '../../../kernel/bits.ts'
+import { grown } from '../../../kernel/grown.ts'
 import { type Codes, createCodes, slotsInBlock } from './codes.ts'
 import { createKernel, type Kernel } from './kernel.ts'
 import { countOf } from './kmeans.ts'

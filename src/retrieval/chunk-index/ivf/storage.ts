@@ -1,5 +1,5 @@
-import type { Database, Sql } from '../../store/sql.ts'
-import { type Seen, seenBy, standing } from '../corpus/read.ts'
+import type { Database, Sql } from '../../../store/sql.ts'
+import { type Seen, seenBy, standing } from '../../corpus/read.ts'
 import type { Vectors } from './kmeans.ts'
 import type { CellModel } from './model.ts'
 import { modelFromBytes, modelToBytes } from './model-bytes.ts'

@@ -1,5 +1,5 @@
-import type { Log } from '../../kernel/log.ts'
-import type { Database, Sql } from '../../store/sql.ts'
+import type { Log } from '../../../kernel/log.ts'
+import type { Database, Sql } from '../../../store/sql.ts'
 import { countOf, dot, nearestCentroid, type Vectors } from './kmeans.ts'
 import type { CellModel } from './model.ts'
 import {

@@ -1,4 +1,4 @@
-import type { Visible } from '../visible/visible.ts'
+import type { Visible } from '../../access-filter/visible.ts'
 import { blockRunsMax } from './codes.ts'
 import { type Kernel, slotsMax, stepOf, steps } from './kernel.ts'
 import type { Looked, Lookers } from './lookers.ts'

@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
-import type { Log } from '../../kernel/log.ts'
+import type { Log } from '../../../kernel/log.ts'
 import type { FromThread, ToThread } from './look-thread.ts'
 import type { CellSet } from './members.ts'
 import type { Best, Look } from './near.ts'
