@@ -1,12 +1,7 @@
-export { type Affected, type AffectedInput, affectedBy } from './affected.ts'
-export { type Allowed, type ListableModel, listAllowed, listable, tuplesBehind } from './allowed.ts'
-export { type CheckPart, createTakeApart, type TakeApart } from './apart.ts'
-export { type CheckRequest, check, createMemo, type Memo } from './check.ts'
-export type { Json, JsonObject, ParamType } from './condition-values.ts'
-export type { Condition } from './conditions.ts'
-export { createEngine, type Engine, type EngineOptions } from './engine.ts'
-export { ConditionError, FgaError } from './errors.ts'
-export { type ExplainOptions, explain } from './explain/explain.ts'
+export { type Affected, type AffectedInput, affectedBy } from './analysis/affected.ts'
+export { type Allowed, type ListableModel, listAllowed, listable, tuplesBehind } from './analysis/allowed.ts'
+export { type CheckPart, createTakeApart, type TakeApart } from './analysis/apart.ts'
+export { type ExplainOptions, explain } from './analysis/explain/explain.ts'
 export type {
   ConditionState,
   Explanation,
@@ -16,15 +11,20 @@ export type {
   Question,
   Reason,
   Step,
-} from './explain/reasons.ts'
-export type { ChangeQuery, ChangeRow, Journal, ModelRow, StoreRow, TupleRow, WriteBatch } from './journal.ts'
-export { listObjects } from './list-objects.ts'
-export { listUsers } from './list-users.ts'
-export { compileModel, type Model, type Relation, type Rewrite } from './model.ts'
-export { overlayTuples, type TupleChange } from './overlay.ts'
-export { type ReachingUsers, type ReachingUsersOptions, reachingUsers } from './reaching-users.ts'
-export { listCandidates, relaxModel } from './relax.ts'
-export { createSession, type Session, type SessionInput } from './session.ts'
+} from './analysis/explain/reasons.ts'
+export { overlayTuples, type TupleChange } from './analysis/overlay.ts'
+export { type ReachingUsers, type ReachingUsersOptions, reachingUsers } from './analysis/reaching-users.ts'
+export { listCandidates, relaxModel } from './analysis/relax.ts'
+export { findWeightedProblems, type WeightedProblem } from './analysis/weighted.ts'
+export { findWeightedDifferences, type WeightedDifference } from './analysis/weighted-differences.ts'
+export { type CheckRequest, check, createMemo, type Memo } from './core/check.ts'
+export type { Json, JsonObject, ParamType } from './core/condition-values.ts'
+export type { Condition } from './core/conditions.ts'
+export { ConditionError, FgaError } from './core/errors.ts'
+export { listObjects } from './core/list-objects.ts'
+export { listUsers } from './core/list-users.ts'
+export { compileModel, type Model, type Relation, type Rewrite } from './core/model.ts'
+export { createSession, type Session, type SessionInput } from './core/session.ts'
 export {
   createTupleStore,
   keyOf,
@@ -34,8 +34,16 @@ export {
   type TupleStore,
   type TupleView,
   userOf,
-} from './tuples.ts'
-export { ulidFloor, ulidTime } from './ulid.ts'
-export { checkKey, checkTuple, checkUser, type Misfit } from './validity.ts'
-export { findWeightedProblems, type WeightedProblem } from './weighted.ts'
-export { findWeightedDifferences, type WeightedDifference } from './weighted-differences.ts'
+} from './core/tuples.ts'
+export { ulidFloor, ulidTime } from './core/ulid.ts'
+export { checkKey, checkTuple, checkUser, type Misfit } from './core/validity.ts'
+export { createEngine, type Engine, type EngineOptions } from './server/engine.ts'
+export type {
+  ChangeQuery,
+  ChangeRow,
+  Journal,
+  ModelRow,
+  StoreRow,
+  TupleRow,
+  WriteBatch,
+} from './server/journal.ts'

@@ -1,6 +1,6 @@
 import { transformer } from '@openfga/syntax-transformer'
 import { expect, test } from 'vitest'
-import type { JsonObject } from '../src/condition-values.ts'
+import type { JsonObject } from '../src/core/condition-values.ts'
 import {
   type CheckPart,
   check,

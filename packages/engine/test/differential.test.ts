@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import type { JsonObject } from '../src/condition-values.ts'
+import type { JsonObject } from '../src/core/condition-values.ts'
 import { addTo, compareWorld, createTally, type Difference } from './support/differ.ts'
 import { insisting, patiently } from './support/patience.ts'
 import { createRandom } from './support/random.ts'

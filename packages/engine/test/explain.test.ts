@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { ulidFloor } from '../src/core/ulid.ts'
 import {
   type CheckRequest,
   ConditionError,
@@ -13,7 +14,6 @@ import {
   type TupleKey,
   type TupleStore,
 } from '../src/index.ts'
-import { ulidFloor } from '../src/ulid.ts'
 import { createRandom, type Random } from './support/random.ts'
 import { addTuple, createScene, type Scene, toKey } from './support/scene.ts'
 import { seed } from './support/seed.ts'

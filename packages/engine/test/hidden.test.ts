@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import type { JsonObject } from '../src/condition-values.ts'
+import type { JsonObject } from '../src/core/condition-values.ts'
 import { isHidden } from './support/hidden.ts'
 import { insisting, Overdue, patiently } from './support/patience.ts'
 import { type Question, questionOf } from './support/questions.ts'

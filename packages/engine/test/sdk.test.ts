@@ -5,7 +5,7 @@ import { OpenFgaClient } from '@openfga/sdk'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parseDsl } from './support/target.ts'
 
-const cli = join(import.meta.dirname, '../src/cli.ts')
+const cli = join(import.meta.dirname, '../src/server/cli.ts')
 const modelFile = join(import.meta.dirname, '../../../model.fga')
 const now = { current_time: '2026-06-01T12:00:00Z' }
 const later = '2027-01-01T00:00:00Z'

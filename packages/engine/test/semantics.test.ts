@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import type { JsonObject } from '../src/condition-values.ts'
+import type { JsonObject } from '../src/core/condition-values.ts'
 import {
   askCheck,
   askObjects,

@@ -1,4 +1,4 @@
-import type { Json, JsonObject } from '../../src/condition-values.ts'
+import type { Json, JsonObject } from '../../src/core/condition-values.ts'
 import { type Question, questionOf, writeModelCode } from './questions.ts'
 import { askBatch, createStore, same, type Target, type Verdict } from './target.ts'
 

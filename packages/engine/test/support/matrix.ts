@@ -1,8 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { parse } from 'yaml'
-import type { JsonObject } from '../../src/condition-values.ts'
-import { fgaCodes } from '../../src/errors.ts'
+import type { JsonObject } from '../../src/core/condition-values.ts'
+import { fgaCodes } from '../../src/core/errors.ts'
 
 /** Published data of OpenFGA, beside the repository or where `REMIT_SHARED` says; never copied into it. */
 export const publishedFolder = join(

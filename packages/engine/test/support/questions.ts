@@ -1,4 +1,4 @@
-import type { JsonObject } from '../../src/condition-values.ts'
+import type { JsonObject } from '../../src/core/condition-values.ts'
 import type { Random } from './random.ts'
 import { askBatch, askCheck, askObjects, askUsers, type Target, type Verdict } from './target.ts'
 import {

@@ -1,4 +1,4 @@
-import type { JsonObject } from '../../src/condition-values.ts'
+import type { JsonObject } from '../../src/core/condition-values.ts'
 import {
   compileModel,
   createTupleStore,

@@ -1,5 +1,5 @@
 import { transformer } from '@openfga/syntax-transformer'
-import type { Json, JsonObject } from '../../src/condition-values.ts'
+import type { Json, JsonObject } from '../../src/core/condition-values.ts'
 import { createEngine } from '../../src/index.ts'
 
 export interface Answer {

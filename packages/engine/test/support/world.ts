@@ -1,4 +1,4 @@
-import type { JsonObject } from '../../src/condition-values.ts'
+import type { JsonObject } from '../../src/core/condition-values.ts'
 import type { Random } from './random.ts'
 
 /** A random model in JSON with what is needed to make tuples and questions for it. */

@@ -1,5 +1,5 @@
+import { typeOf } from '../core/names.ts'
 import type { ChangeQuery, ChangeRow } from './journal.ts'
-import { typeOf } from './names.ts'
 
 /** The change log of one store, as far as memory holds it. */
 export interface ChangeLog {

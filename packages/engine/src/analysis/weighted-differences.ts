@@ -1,5 +1,5 @@
-import { analyseModel } from './model-graph.ts'
-import type { ModelAst, RewriteAst } from './model-json.ts'
+import { analyseModel } from '../core/model-graph.ts'
+import type { ModelAst, RewriteAst } from '../core/model-json.ts'
 import { buildGraph, type Graph, leadsTo, leaves, operatorsOf, targets, type Vertex } from './weighted.ts'
 
 /** Where the server's weighted-graph engine answers a Check otherwise than today's server does. */

@@ -1,8 +1,8 @@
-import { type CheckRequest, relationOf } from '../check.ts'
-import { createEvaluator } from '../evaluate.ts'
-import type { Model } from '../model.ts'
-import { createSession } from '../session.ts'
-import type { TupleView } from '../tuples.ts'
+import { type CheckRequest, relationOf } from '../../core/check.ts'
+import { createEvaluator } from '../../core/evaluate.ts'
+import type { Model } from '../../core/model.ts'
+import { createSession } from '../../core/session.ts'
+import type { TupleView } from '../../core/tuples.ts'
 import type { Explanation, Reason } from './reasons.ts'
 import { createTree, type TreeOptions } from './tree.ts'
 

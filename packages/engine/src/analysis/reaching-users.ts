@@ -1,5 +1,5 @@
-import type { Model, Relation, Rewrite } from './model.ts'
-import { type Node, type Tuple, type TupleView, userOf } from './tuples.ts'
+import type { Model, Relation, Rewrite } from '../core/model.ts'
+import { type Node, type Tuple, type TupleView, userOf } from '../core/tuples.ts'
 
 export interface ReachingUsers {
   /** `user:anne`: every one that a chain of tuples leads to. A superset: exclusions and conditions are left out. */

@@ -1,7 +1,7 @@
-import { createEvaluator } from './evaluate.ts'
-import type { Model, Relation, Rewrite } from './model.ts'
-import { createSession, type SessionInput } from './session.ts'
-import { keyOf, type Node, type TupleView } from './tuples.ts'
+import { createEvaluator } from '../core/evaluate.ts'
+import type { Model, Relation, Rewrite } from '../core/model.ts'
+import { createSession, type SessionInput } from '../core/session.ts'
+import { keyOf, type Node, type TupleView } from '../core/tuples.ts'
 
 /** A smaller question, and the answer by which the larger one follows. An error is no answer. */
 export interface CheckPart {

@@ -1,9 +1,9 @@
-import type { JsonObject } from './condition-values.ts'
-import { leavesOf, reverseGraph } from './list-objects.ts'
-import type { Model, Relation, Rewrite } from './model.ts'
-import { splitUser, typeOf } from './names.ts'
-import { createSession, type Session } from './session.ts'
-import type { Node, TupleKey, TupleView } from './tuples.ts'
+import type { JsonObject } from '../core/condition-values.ts'
+import { leavesOf, reverseGraph } from '../core/list-objects.ts'
+import type { Model, Relation, Rewrite } from '../core/model.ts'
+import { splitUser, typeOf } from '../core/names.ts'
+import { createSession, type Session } from '../core/session.ts'
+import type { Node, TupleKey, TupleView } from '../core/tuples.ts'
 
 /** Which answers may rest on some tuples: a superset. */
 export interface Affected {

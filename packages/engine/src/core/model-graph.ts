@@ -1,7 +1,7 @@
+import { findWeightedProblems, leaves } from '../analysis/weighted.ts'
 import type { Strategy } from './model.ts'
 import type { ModelAst, RestrictionAst, RewriteAst } from './model-json.ts'
 import type { Tuple } from './tuples.ts'
-import { findWeightedProblems, leaves } from './weighted.ts'
 
 export interface Analysis {
   /** Whether the server plans by weights for this model; else it follows every rule one by one. */

@@ -1,5 +1,5 @@
-import { isJsonObject, type JsonObject } from '../condition-values.ts'
-import { ConditionError, FgaError, invalidRequest } from '../errors.ts'
+import { isJsonObject, type JsonObject } from '../../core/condition-values.ts'
+import { ConditionError, FgaError, invalidRequest } from '../../core/errors.ts'
 import type { Call, Reply } from './call.ts'
 import { match, ulidPattern } from './input.ts'
 import { listObjects, listUsers, streamedListObjects } from './lists.ts'

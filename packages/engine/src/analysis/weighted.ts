@@ -1,4 +1,4 @@
-import type { ModelAst, RewriteAst } from './model-json.ts'
+import type { ModelAst, RewriteAst } from '../core/model-json.ts'
 
 /** A reason why the server's weighted-graph engine cannot take a model. */
 export interface WeightedProblem {

@@ -1,7 +1,7 @@
-import type { Evaluator } from '../evaluate.ts'
-import type { Relation, Rewrite } from '../model.ts'
-import type { Session } from '../session.ts'
-import type { Node, Tuple } from '../tuples.ts'
+import type { Evaluator } from '../../core/evaluate.ts'
+import type { Relation, Rewrite } from '../../core/model.ts'
+import type { Session } from '../../core/session.ts'
+import type { Node, Tuple } from '../../core/tuples.ts'
 
 /** Why a yes is a yes. Parts may be shared between proofs: this is a graph without circles. */
 export type Proof =

@@ -1,7 +1,7 @@
-import type { JsonObject } from '../condition-values.ts'
-import { FgaError } from '../errors.ts'
+import type { JsonObject } from '../../core/condition-values.ts'
+import { FgaError } from '../../core/errors.ts'
+import type { Model } from '../../core/model.ts'
 import type { Journal } from '../journal.ts'
-import type { Model } from '../model.ts'
 import type { State, StoreState } from '../state.ts'
 
 /** What every handler gets. */

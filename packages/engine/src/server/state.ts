@@ -1,8 +1,8 @@
+import { compileModel, type Model } from '../core/model.ts'
+import { createTupleStore, type TupleStore } from '../core/tuples.ts'
+import { createUlids } from '../core/ulid.ts'
 import { type ChangeLog, createChangeLog } from './changes.ts'
 import type { ChangeRow, Journal, StoreRow } from './journal.ts'
-import { compileModel, type Model } from './model.ts'
-import { createTupleStore, type TupleStore } from './tuples.ts'
-import { createUlids } from './ulid.ts'
 
 /** One store in memory. */
 export interface StoreState {

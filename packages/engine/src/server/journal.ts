@@ -1,5 +1,5 @@
-import type { JsonObject } from './condition-values.ts'
-import type { TupleKey } from './tuples.ts'
+import type { JsonObject } from '../core/condition-values.ts'
+import type { TupleKey } from '../core/tuples.ts'
 
 export interface StoreRow {
   readonly id: string

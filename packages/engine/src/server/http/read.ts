@@ -1,9 +1,9 @@
-import { type JsonObject, parseTimestamp } from '../condition-values.ts'
-import { FgaError, invalidRequest } from '../errors.ts'
-import { splitUser, typeOf } from '../names.ts'
+import { type JsonObject, parseTimestamp } from '../../core/condition-values.ts'
+import { FgaError, invalidRequest } from '../../core/errors.ts'
+import { splitUser, typeOf } from '../../core/names.ts'
+import { keyOf, type Tuple, type TupleKey } from '../../core/tuples.ts'
+import { isUlid, ulidFloor, ulidTime } from '../../core/ulid.ts'
 import type { StoreState } from '../state.ts'
-import { keyOf, type Tuple, type TupleKey } from '../tuples.ts'
-import { isUlid, ulidFloor, ulidTime } from '../ulid.ts'
 import { badToken, type Call, decodeToken, encodeToken, ok, type Reply, storeOf } from './call.ts'
 import {
   match,

@@ -1,13 +1,13 @@
-import { check, createMemo } from './check.ts'
-import type { JsonObject } from './condition-values.ts'
-import type { Condition } from './conditions.ts'
-import { ConditionError } from './errors.ts'
-import { reach, reverseGraph } from './list-objects.ts'
-import type { Model, Relation, Rewrite } from './model.ts'
+import { check, createMemo } from '../core/check.ts'
+import type { JsonObject } from '../core/condition-values.ts'
+import type { Condition } from '../core/conditions.ts'
+import { ConditionError } from '../core/errors.ts'
+import { reach, reverseGraph } from '../core/list-objects.ts'
+import type { Model, Relation, Rewrite } from '../core/model.ts'
+import { createSession, type Session, type SessionInput } from '../core/session.ts'
+import type { Node, Tuple, TupleView } from '../core/tuples.ts'
 import { mayStand, rewritten } from './relax.ts'
 import { type RuleParts, rulePartsOf } from './rule-parts.ts'
-import { createSession, type Session, type SessionInput } from './session.ts'
-import type { Node, Tuple, TupleView } from './tuples.ts'
 
 /** A model made ready for {@link listAllowed}, once for all questions. */
 export interface ListableModel {

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import { splitUser } from './names.ts'
+import { splitUser } from '../core/names.ts'
 import {
   type Bucket,
   isConcrete,
@@ -8,7 +8,7 @@ import {
   type Tuple,
   type TupleKey,
   type TupleView,
-} from './tuples.ts'
+} from '../core/tuples.ts'
 
 export interface TupleChange {
   readonly writes?: readonly TupleKey[]

@@ -1,8 +1,8 @@
-import type { JsonObject } from '../condition-values.ts'
-import type { Relation, Rewrite } from '../model.ts'
-import type { Session } from '../session.ts'
-import { keyOf, type Tuple, type TupleKey } from '../tuples.ts'
-import { isUlid, ulidTime } from '../ulid.ts'
+import type { JsonObject } from '../../core/condition-values.ts'
+import type { Relation, Rewrite } from '../../core/model.ts'
+import type { Session } from '../../core/session.ts'
+import { keyOf, type Tuple, type TupleKey } from '../../core/tuples.ts'
+import { isUlid, ulidTime } from '../../core/ulid.ts'
 
 /** `cycle`: it rests on a question that is still open. `error`: it could not be evaluated. Both deny. */
 export type Holds = 'yes' | 'no' | 'cycle' | 'error'

@@ -1,4 +1,4 @@
-import type { Model, Relation, Rewrite } from './model.ts'
+import type { Model, Relation, Rewrite } from '../core/model.ts'
 
 /**
  * A relation's rule as parts that each read one kind of tuple on the object itself, a bit for each part. What a tuple meets

@@ -1,10 +1,10 @@
-import type { Condition } from './conditions.ts'
-import { type Reached, reach } from './list-objects.ts'
-import { linkModel, type Model, type Relation, type Rewrite } from './model.ts'
-import { analyseModel } from './model-graph.ts'
-import type { ModelAst, RewriteAst } from './model-json.ts'
-import { createSession, type Session, type SessionInput } from './session.ts'
-import type { Node, TupleView } from './tuples.ts'
+import type { Condition } from '../core/conditions.ts'
+import { type Reached, reach } from '../core/list-objects.ts'
+import { linkModel, type Model, type Relation, type Rewrite } from '../core/model.ts'
+import { analyseModel } from '../core/model-graph.ts'
+import type { ModelAst, RewriteAst } from '../core/model-json.ts'
+import { createSession, type Session, type SessionInput } from '../core/session.ts'
+import type { Node, TupleView } from '../core/tuples.ts'
 
 /**
  * The model with every `but not` reduced to its base and every condition met: what it grants is a superset of what

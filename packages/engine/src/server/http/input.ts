@@ -1,6 +1,6 @@
-import { isJsonObject, type Json, type JsonObject } from '../condition-values.ts'
-import { FgaError, invalidRequest } from '../errors.ts'
-import type { TupleKey } from '../tuples.ts'
+import { isJsonObject, type Json, type JsonObject } from '../../core/condition-values.ts'
+import { FgaError, invalidRequest } from '../../core/errors.ts'
+import type { TupleKey } from '../../core/tuples.ts'
 
 export const ulidPattern = /^[ABCDEFGHJKMNPQRSTVWXYZ0-9]{26}$/
 export const relationPattern = /^[^:#@\s]{1,50}$/

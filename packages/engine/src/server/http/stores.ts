@@ -1,9 +1,9 @@
-import type { JsonObject } from '../condition-values.ts'
-import { FgaError } from '../errors.ts'
+import type { JsonObject } from '../../core/condition-values.ts'
+import { FgaError } from '../../core/errors.ts'
+import { compileModel } from '../../core/model.ts'
+import { isUlid } from '../../core/ulid.ts'
 import type { StoreRow } from '../journal.ts'
-import { compileModel } from '../model.ts'
 import { createStoreState } from '../state.ts'
-import { isUlid } from '../ulid.ts'
 import { badToken, type Call, decodeToken, encodeToken, ok, type Reply, storeOf } from './call.ts'
 import { bytes, match, pageSizeOf, textMember, tokenOf, ulidPattern } from './input.ts'
 
