@@ -34,6 +34,73 @@ const matrix: Readonly<Record<string, readonly string[]>> = {
   main: ['*'],
 }
 
+/**
+ * The walls inside the big rooms, as above: a folder's rooms → the rooms that each may import. `.` is what lies in the
+ * folder itself. An arrow that runs back up is one of types alone, and says what would turn it.
+ */
+const walls: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
+  'src/delegation': {
+    // Who there is: agents, clients, services and the APIs that a token can be for.
+    registry: [],
+    revocation: [],
+    // Back up: links end what was lent by type alone.
+    people: ['registry', 'revocation', 'lending'],
+    // token → Principal.
+    tokens: ['registry', 'revocation', 'people'],
+    upstream: ['registry', 'people', 'tokens'],
+    // Back up: a grant's row names a call of the vault by type alone.
+    lending: ['registry', 'people', 'vault'],
+    // Back up: a call is made under a grant, by type alone.
+    vault: ['registry', 'people', 'tokens', 'upstream', 'lending', 'approvals'],
+    approvals: ['registry', 'people', 'lending', 'vault'],
+    notify: ['people', 'approvals'],
+    administration: ['registry', 'people', 'lending', 'vault'],
+    // The authorization server at /oauth.
+    oauth: [
+      'registry',
+      'revocation',
+      'people',
+      'tokens',
+      'lending',
+      'vault',
+      'approvals',
+      'notify',
+      'administration',
+    ],
+    recovery: ['revocation', 'lending', 'vault'],
+  },
+  'src/retrieval': {
+    // The pipeline. Its types are what the rooms below are asked for.
+    '.': ['access-filter', 'chunk-index', 'corpus', 'ranking'],
+    wire: ['.'],
+    ranking: ['.', 'access-filter'],
+    'chunk-index': ['.', 'access-filter', 'corpus'],
+    'access-filter': ['.', 'corpus'],
+    corpus: [],
+  },
+  'packages/engine/src': {
+    '.': ['server', 'analysis', 'core'],
+    // OpenFGA's API over HTTP, and what is stored.
+    server: ['core'],
+    // What OpenFGA has not, and Remit needs.
+    analysis: ['core'],
+    // Back up: a model says whether OpenFGA's coming engine takes another way.
+    core: ['analysis'],
+  },
+  'src/http/routes': {
+    '.': [],
+    retrieval: ['.'],
+    ingest: ['.'],
+    delegations: ['.'],
+    approvals: ['.'],
+    vault: ['.'],
+    oauth: ['.'],
+    security: ['.', 'retrieval'],
+    model: ['.'],
+    service: ['.'],
+  },
+}
+
 /** Packages that have one home, so that they can be replaced, and watched, there. */
 const homes: Readonly<Record<string, RegExp>> = {
   // The embedded authorizer, the permission index and the model's trials. Never the gate: OpenFGA has the last word.
@@ -137,6 +204,18 @@ describe('the guard catches', () => {
     ['a face that imports a part of it', 'src/http/a.ts', `import { openVault } from '../compose/vault.ts'`],
     ['a library that the wiring reaches for', 'src/compose/a.ts', `import { Hono } from 'hono'`],
     ['a folder without a row', 'src/utils/a.ts', `export const a = 1`],
+    [
+      'a room that imports the one above it',
+      'src/delegation/tokens/a.ts',
+      `import { e } from '../oauth/exchange.ts'`,
+    ],
+    [
+      'a type from there as well',
+      'packages/engine/src/core/a.ts',
+      `import type { E } from '../server/engine.ts'`,
+    ],
+    ['a room without a row', 'src/delegation/attic/a.ts', `import { l } from '../people/links.ts'`],
+    ['a file beside the rooms', 'src/delegation/a.ts', `import { l } from './people/links.ts'`],
     ['the engine outside its one home', 'src/authz/gate.ts', `import { e } from '@remit/engine'`],
     ['the client’s guard inside the service', 'src/http/a.ts', `import { g } from '@remit/client'`],
     ['Node inside the client', 'packages/client/src/a.ts', `import { hash } from 'node:crypto'`],
@@ -196,7 +275,9 @@ function forbiddenImports(sources: Sources): readonly string[] {
     const zone = zoneOf(path)
     if (zone !== 'packages' && matrix[zone] === undefined)
       return [`${path}: no row for "${zone}" in the matrix`]
-    const bad = importsOf(text).filter(({ specifier }) => !isAllowed(path, specifier))
+    const bad = importsOf(text).filter(
+      ({ specifier }) => !isAllowed(path, specifier) || !isInsideWalls(path, specifier),
+    )
     return bad.map(({ specifier }) => `${path} imports ${specifier}`)
   })
 }
@@ -209,6 +290,24 @@ function isAllowed(path: string, specifier: string): boolean {
   if (from === to) return true
   const columns = matrix[from] ?? []
   return to in matrix && (columns.includes(to) || columns.includes('*'))
+}
+
+/** Whether an import inside a big room stays within its walls. */
+function isInsideWalls(path: string, specifier: string): boolean {
+  if (!specifier.startsWith('.')) return true
+  const target = resolve(path, specifier)
+  return Object.entries(walls).every(([folder, rooms]) => {
+    const [from, to] = [roomOf(path, folder), roomOf(target, folder)]
+    if (from === undefined || to === undefined) return true
+    return from in rooms && to in rooms && (from === to || rooms[from]?.includes(to) === true)
+  })
+}
+
+/** The room of a folder in which a file lies, `.` for the folder itself; undefined outside it. */
+function roomOf(path: string, folder: string): string | undefined {
+  if (!path.startsWith(`${folder}/`)) return undefined
+  const [room, ...below] = path.slice(folder.length + 1).split('/')
+  return below.length > 0 ? room : '.'
 }
 
 /** What others run knows nothing of the service; only its tests may use the shared test support. */
