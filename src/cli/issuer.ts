@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { type Command, Option } from 'commander'
 import { idTokenAlgorithms, requestAlgorithms } from '../delegation/registry/clients.ts'
 import { counted } from '../kernel/counted.ts'
+import { AppError } from '../kernel/errors.ts'
 import type { AdminClient } from './admin-client.ts'
 import { bare, each, typed } from './ids.ts'
 import { printFacts, printList } from './listing.ts'
@@ -209,10 +210,20 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     })
   agent
     .command('enable <id>')
-    .description('Takes the kill switch back. What it was lent before is over, unless --keep-lent.')
-    .option('--keep-lent', 'the switch was pulled by mistake: what people lent it counts again', false)
-    .action(async (id: string, { keepLent }: { readonly keepLent: boolean }) => {
-      const { ended } = await admin.run('agent_enable', { id: bare('agent')(id), keep_lent: keepLent })
+    .description(
+      'Takes the kill switch back. Where people have lent it something, it asks what becomes of that.',
+    )
+    .addOption(new Option('--end-lent', 'what people lent it ends: they lend anew').conflicts('keepLent'))
+    .option('--keep-lent', 'the switch was pulled by mistake: what people lent it counts again')
+    .action(async (given: string, flags: LentFlags) => {
+      const id = bare('agent')(given)
+      const enable = (lent: object) => admin.run('agent_enable', { id, ...lent })
+      const { ended } = await enable(lentOf(flags)).catch(async (error: unknown) => {
+        if (!(error instanceof AppError) || error.code !== 'conflict') throw error
+        const lent = await terminal.ask(`${error.public} Type end or keep:`)
+        if (lent !== 'end' && lent !== 'keep') throw error
+        return enable({ lent })
+      })
       terminal.say(`The agent ${id} is enabled. Delegations ended: ${String(ended)}.`)
     })
   agent
@@ -233,7 +244,17 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     )
 }
 
-interface AgentFlags {
+interface LentFlags {
+  readonly endLent?: boolean
+  readonly keepLent?: boolean
+}
+
+function lentOf({ endLent, keepLent }: LentFlags): { readonly lent?: 'end' | 'keep' } {
+  if (endLent === true) return { lent: 'end' }
+  return keepLent === true ? { lent: 'keep' } : {}
+}
+
+interface AgentFlags extends LentFlags {
   readonly owner: string
   readonly purpose: string
   readonly title?: string
@@ -244,8 +265,6 @@ interface AgentFlags {
   readonly jwks?: string
   readonly actorIssuer?: string
   readonly actorSub?: string
-  readonly endLent?: boolean
-  readonly keepLent?: boolean
 }
 
 async function agentArguments(id: string, flags: AgentFlags): Promise<object> {
@@ -260,8 +279,6 @@ async function agentArguments(id: string, flags: AgentFlags): Promise<object> {
     hostClient,
     actorIssuer,
     actorSub,
-    endLent,
-    keepLent,
   } = flags
   if (anyCollection === collection.length > 0)
     throw new Error('Name its collections with --collection, or say --any-collection.')
@@ -277,7 +294,6 @@ async function agentArguments(id: string, flags: AgentFlags): Promise<object> {
     ...(hostClient.length > 0 && { host_clients: hostClient }),
     ...(actorIssuer !== undefined && { actor: { issuer: actorIssuer, sub: actorSub } }),
     ...(jwks !== undefined && { jwks: JSON.parse(await readFile(jwks, 'utf8')) as unknown }),
-    ...(endLent === true && { lent: 'end' }),
-    ...(keepLent === true && { lent: 'keep' }),
+    ...lentOf(flags),
   }
 }

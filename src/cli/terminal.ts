@@ -1,3 +1,5 @@
+import { createInterface } from 'node:readline'
+
 /** Where a command writes. stdout carries the answer and nothing else; people are told on stderr. */
 export interface Terminal {
   out(line: string): void
@@ -5,11 +7,14 @@ export interface Terminal {
   write(text: string): void
   /** A line for people. */
   say(line: string): void
+  /** The line that somebody types in answer; undefined where nobody sits at a terminal, or they end it. */
+  ask(question: string): Promise<string | undefined>
   /** A bar that is drawn over and over where stderr is a terminal, and elsewhere a line every five seconds. */
   progress(done: number, total: number, what: string): void
 }
 
 export interface TerminalStreams {
+  readonly stdin?: NodeJS.ReadableStream & { readonly isTTY?: boolean }
   readonly stdout: { write(text: string): unknown }
   readonly stderr: { write(text: string): unknown; readonly isTTY?: boolean }
 }
@@ -19,7 +24,10 @@ const clear = '\r\u001b[K'
 
 const lineEveryMs = 5_000
 
-export function createTerminal({ stdout, stderr }: TerminalStreams, now: () => number = Date.now): Terminal {
+export function createTerminal(
+  { stdin, stdout, stderr }: TerminalStreams,
+  now: () => number = Date.now,
+): Terminal {
   let drawn = false
   let toldAt: number | undefined
   return {
@@ -32,6 +40,17 @@ export function createTerminal({ stdout, stderr }: TerminalStreams, now: () => n
     say(line) {
       stderr.write(`${drawn ? clear : ''}${line}\n`)
       drawn = false
+    },
+    async ask(question) {
+      if (stdin?.isTTY !== true || stderr.isTTY !== true) return undefined
+      stderr.write(`${question} `)
+      const lines = createInterface({ input: stdin })
+      try {
+        const { value, done } = await lines[Symbol.asyncIterator]().next()
+        return done === true ? undefined : value.trim()
+      } finally {
+        lines.close()
+      }
     },
     progress(done, total, what) {
       if (stderr.isTTY !== true) {

@@ -1,5 +1,6 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import { exportJWK, generateKeyPair } from 'jose'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { own, publicUrl } from '../delegation/world.ts'
@@ -165,18 +166,67 @@ test('an agent is registered with its limits, listed, switched off and on', asyn
   expect((await world.deps.agents.get('trade-bot'))?.limits.collections).toBeUndefined()
   expect(await world.deps.delegations.isLive(first)).toBe(true)
   expect((await world.deps.agents.get('trade-bot'))?.disabledAt).toBeInstanceOf(Date)
-  expect((await remit(['agent', 'enable', 'trade-bot'], world)).stderr).toContain('ended: 1')
+  const enable = (...more: string[]) => remit(['agent', 'enable', 'trade-bot', ...more], world)
+  expect(await enable()).toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(
+      /^1 delegation to trade-bot would count again.* --end-lent .* --keep-lent /,
+    ),
+  })
+  expect((await world.deps.agents.get('trade-bot'))?.disabledAt).toBeInstanceOf(Date)
+  expect(await world.deps.delegations.isLive(first)).toBe(true)
+  expect((await enable('--end-lent')).stderr).toContain('ended: 1')
   expect((await world.deps.agents.get('trade-bot'))?.disabledAt).toBeUndefined()
   expect(await world.deps.delegations.isLive(first)).toBe(false)
   const { id: second } = await lend()
   await remit(['agent', 'disable', 'trade-bot'], world)
-  expect((await remit(['agent', 'enable', 'trade-bot', '--keep-lent'], world)).code).toBe(0)
+  expect((await enable('--keep-lent')).code).toBe(0)
+  expect(await world.deps.delegations.isLive(second)).toBe(true)
+  // One that is not disabled gives up nothing.
+  expect((await enable('--end-lent')).stderr).toContain('ended: 0')
   expect(await world.deps.delegations.isLive(second)).toBe(true)
   expect((await remit(['agent', 'enable', 'nobody'], world)).stderr).toContain('There is no agent nobody')
   const ending = [...again, '--actor-issuer', 'https://idp.test', '--actor-sub', 'other', '--end-lent']
   expect((await remit(ending, world)).stderr).toContain('Delegations ended: 1.')
   expect(await world.deps.delegations.isLive(second)).toBe(false)
 })
+
+test.each([
+  ['end', 'Delegations ended: 1.', false],
+  ['keep', 'Delegations ended: 0.', true],
+  ['yes', '1 delegation to asked-bot would count again', true],
+  [undefined, '1 delegation to asked-bot would count again', true],
+])(
+  'who sits at a terminal is asked what becomes of what an enabled agent was lent: %s',
+  async (typed, said, stands) => {
+    const { agents, delegations } = world.deps
+    await using _server = await serving(world)
+    await agents.save({
+      id: 'asked-bot',
+      owner: 'user:anne',
+      purpose: 'tests',
+      issuer: own,
+      sub: 'asked-bot',
+    })
+    const { id } = await delegations.lend({
+      subject: 'user:anne',
+      agent: 'asked-bot',
+      scope: ['collection:handbook'],
+      purpose: 'tests',
+      expiresAt: new Date(Date.now() + 86_400_000),
+    })
+    await agents.disable('asked-bot')
+    const stdin = Object.assign(Readable.from(typed === undefined ? [] : [`${typed}\n`]), { isTTY: true })
+    const { stderr } = await remit(['agent', 'enable', 'agent:asked-bot'], world, { stdin })
+    expect(stderr).toContain('Type end or keep: ')
+    expect(stderr).toContain(said)
+    expect(await delegations.isLive(id)).toBe(stands)
+    const isAnswer = typed === 'end' || typed === 'keep'
+    expect((await agents.get('asked-bot'))?.disabledAt === undefined).toBe(isAnswer)
+    await agents.enable('asked-bot')
+    await delegations.revoke(id)
+  },
+)
 
 test('another’s API is registered, listed and removed; Remit’s own are there and stay', async () => {
   await using _server = await serving(world)

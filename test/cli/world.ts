@@ -191,6 +191,8 @@ export async function remit(
     readonly now?: () => number
     /** Ctrl-C. */
     readonly stopping?: AbortSignal
+    /** Of a terminal, somebody at it. */
+    readonly stdin?: Readable & { readonly isTTY: boolean }
     /** Told of everything that is said, as it is said. */
     readonly onSaid?: (text: string) => void
   } = {},
@@ -203,8 +205,10 @@ export async function remit(
     demoTokens: more.demoTokens ?? createDemoTokens({ admin, home: client.home, fetch: more.fetch ?? fetch }),
     terminal: createTerminal(
       {
+        ...(more.stdin && { stdin: more.stdin }),
         stdout: { write: (text) => (stdout += text) },
         stderr: {
+          isTTY: more.stdin !== undefined,
           write(text) {
             stderr += text
             more.onSaid?.(text)

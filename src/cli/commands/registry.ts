@@ -214,17 +214,12 @@ export const registryCommands = {
     })),
   })),
   agent_enable: command(
-    z.strictObject({ id, keep_lent: z.boolean().default(false) }),
-    async ({ id: agent, keep_lent: keepLent }, { agents, delegations }) => {
-      const known = await agents.get(agent)
-      if (known === undefined) throw invalid('id', `There is no agent ${agent}.`)
-      // Before it may act again: whatever pulled the switch may still hold its tokens.
-      const lent = keepLent || known.disabledAt === undefined ? [] : await delegations.listLive()
-      const ended = lent.filter((one) => one.agent === agent)
-      for (const one of ended) await delegations.revoke(one.id)
-      await agents.enable(agent)
-      return { agent, ended: ended.length }
-    },
+    // Left out: refused where people have lent it something that would count again.
+    z.strictObject({ id, lent: optional(z.enum(['end', 'keep'])) }),
+    async ({ id: agent, lent }, { agentAdministration, newTxn }) => ({
+      agent,
+      ...(await agentAdministration.enable(operator(newTxn()), agent, { lent })),
+    }),
   ),
   host_disable: command(z.strictObject({ host: z.string() }), ({ host }, { deniedHosts, newTxn }) =>
     deniedHosts.deny(operator(newTxn()), host),

@@ -7,7 +7,7 @@ import type { Delegations } from '../lending/delegations.ts'
 import { type Agent, type Agents, createAgents, type NewAgent } from '../registry/agents.ts'
 import { canonicalJson } from '../registry/details.ts'
 import { assertCollections } from '../registry/services.ts'
-import { countLentTo, endLentTo, type LentTo } from './lent-to.ts'
+import { countLentTo, endLentTo, type LentTo, lentDirectly } from './lent-to.ts'
 
 export interface AgentAdministration {
   /**
@@ -23,6 +23,16 @@ export interface AgentAdministration {
   ): Promise<{ readonly agent: Agent; readonly isNew: boolean; readonly ended: LentTo }>
   /** The kill switch. Again: nothing more happens. `not_found`: no such agent. */
   disable(who: Who, id: string): Promise<Agent>
+  /**
+   * Takes the kill switch back. What people lent to it meanwhile counts in no check: it ends with this, or counts again,
+   * as `lent` says. `conflict` where something is live and `lent` is left out: it says how much, and the agent stays
+   * disabled. `not_found`: no such agent. `ended`: delegations.
+   */
+  enable(
+    who: Who,
+    id: string,
+    options?: { readonly lent?: 'end' | 'keep' | undefined },
+  ): Promise<{ readonly ended: number }>
 }
 
 export interface AgentAdministrationDeps {
@@ -35,8 +45,8 @@ export interface AgentAdministrationDeps {
 const nothing: LentTo = { delegations: 0, consents: 0, connections: 0 }
 
 /**
- * Changes of the registry by people, each on record with it. There is deliberately nothing here that enables an agent:
- * that is a command at the machine, so that no stolen session takes the switch back.
+ * Changes of the registry by people, each on record with it. Routes are given no `enable`: that is a command at the machine,
+ * which puts itself on record, so that no stolen session takes the switch back.
  */
 export function createAgentAdministration(deps: AgentAdministrationDeps): AgentAdministration {
   const { database, agents, delegations, clock } = deps
@@ -67,6 +77,22 @@ export function createAgentAdministration(deps: AgentAdministrationDeps): AgentA
     return { isNew: before === undefined, ended: standing, settle }
   }
 
+  async function enable(sql: Sql, who: Who, id: string, lent: 'end' | 'keep' | undefined) {
+    const within = createAgents({ sql, clock })
+    await sql.query('select from agents where id = $1 for update', [id])
+    const before = await within.get(id)
+    if (before === undefined) throw new AppError('not_found', { public: `There is no agent ${id}.` })
+    const isOff = before.disabledAt !== undefined && lent !== 'keep'
+    const live = isOff ? await lentDirectly(sql, id, new Date(clock.now())) : []
+    if (live.length > 0 && lent === undefined)
+      throw new AppError('conflict', { public: saysWhatCounts(id, live.length) })
+    // With the enabling or not at all: whatever pulled the switch may still hold its tokens.
+    const settles: (() => Promise<void>)[] = []
+    for (const one of live) settles.push(await delegations.revokeWithin(sql, one, who))
+    await within.enable(id)
+    return settles
+  }
+
   return {
     async save(who, agent, { lent } = {}) {
       await agents.assertSavable(agent)
@@ -80,6 +106,11 @@ export function createAgentAdministration(deps: AgentAdministrationDeps): AgentA
       await record(database, who, { event: 'agent_disabled', agent: id })
       await agents.disable(id)
       return known(id)
+    },
+    async enable(who, id, { lent } = {}) {
+      const settles = await database.transaction((sql) => enable(sql, who, id, lent))
+      for (const settle of settles) await settle()
+      return { ended: settles.length }
     },
   }
 }
@@ -106,3 +137,7 @@ const saysWhat = (id: string, { delegations, consents, connections }: LentTo): s
   `By this another program could act as ${id}, or it could reach further, than when people lent to it. What it would ` +
   `end: ${counted(delegations, 'delegation')}, ${counted(consents, 'other consent')}, ${counted(connections, 'agreement')} ` +
   'on connected accounts. Say ends_lent (remit agent add --end-lent, or --keep-lent where it is the same program).'
+
+const saysWhatCounts = (id: string, count: number): string =>
+  `${counted(count, 'delegation')} to ${id} would count again, so it stays disabled. Say --end-lent to end what people lent ` +
+  'to it (whatever pulled the switch may still hold its tokens), or --keep-lent if the switch was pulled by mistake.'

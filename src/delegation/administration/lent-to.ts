@@ -29,6 +29,15 @@ export async function countLentTo(sql: Sql, agent: string, now: Date): Promise<L
   return row
 }
 
+/** The delegations to it that are not over, without those that may only be passed on to it. */
+export async function lentDirectly(sql: Sql, agent: string, now: Date): Promise<readonly string[]> {
+  const rows = await sql.query<{ readonly id: string }>(
+    `select id from delegations where state <> 'revoked' and agent = $1 and expires_at > $2 order by id`,
+    [agent, now],
+  )
+  return rows.map(({ id }) => id)
+}
+
 /**
  * Ends all of it in the caller's transaction, which has locked the agent's row: what is being lent now as well. Answers with
  * what is left to do once it is committed; where that is not done, `Delegations.mend` does it.

@@ -13,7 +13,7 @@ import { assertAdministrator, type IsAdministrator } from '../writing.ts'
 
 export interface AgentRouteDeps {
   readonly agents: Agents
-  readonly administration: AgentAdministration
+  readonly administration: Pick<AgentAdministration, 'save' | 'disable'>
   /** `iss` of the built-in issuer. */
   readonly ownIssuer: string
   readonly requireBearer: RequireBearer

@@ -27,6 +27,10 @@ export function KillSwitch({
         <pre>
           <code>npm run remit -- agent enable {agent.id}</code>
         </pre>
+        <p>
+          Where people have lent to it: with <code>--end-lent</code>, and they lend anew, or{' '}
+          <code>--keep-lent</code> if the switch was pulled by mistake.
+        </p>
       </section>
     )
 
@@ -49,8 +53,9 @@ export function KillSwitch({
     <section aria-labelledby="switch">
       <h2 id="switch">Kill switch</h2>
       <p>
-        Takes effect on the next request. Every token issued to this agent, or through it, is rejected.
-        Delegations to it end for good when it is re-enabled, which is a command at the machine.
+        Takes effect on the next request. Every token issued to this agent, or through it, is rejected. It is
+        re-enabled by a command at the machine only. Whoever runs it says whether what people lent to this
+        agent ends for good.
       </p>
       <form
         class="line"
