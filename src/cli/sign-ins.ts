@@ -210,7 +210,10 @@ export function createSignIns({ store, fetch, now, program = commandLine }: Sign
 
 const refusals: ReadonlyMap<string | undefined, string> = new Map([
   ['access_denied', 'The sign-in was refused.'],
-  ['expired_token', 'The code is over: nobody confirmed it in time. Try again.'],
+  [
+    'expired_token',
+    'The code is over: nobody confirmed it in time, or it was typed a second time. Try again.',
+  ],
 ])
 
 const errorCode = (error: unknown): string | undefined =>

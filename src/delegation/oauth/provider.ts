@@ -24,6 +24,7 @@ import { type ConsoleConsentDeps, createConsoleConsent } from './console-consent
 import { issuerCookies } from './cookies.ts'
 import { detailProblem } from './requested-details.ts'
 import { type TokenClaimsDeps, tokenClaims } from './token-claims.ts'
+import { typedOnce } from './typed-codes.ts'
 import { answerUnavailable } from './unavailable.ts'
 
 /** Pages of the authorization server, as HTML. Everything given is untrusted text, but for `form`. */
@@ -156,7 +157,7 @@ function configuration(
       },
     }),
     BackchannelAuthenticationRequest: (inner) => sparing(backchannel.store(inner, provider)),
-    DeviceCode: sparing,
+    DeviceCode: (inner) => sparing(typedOnce(inner, deps.clock.now)),
   }
 
   return {
@@ -352,5 +353,5 @@ const deviceProblem = (error: Error): string =>
   error.name === 'AbortedError'
     ? 'The request was refused. You can close this page.'
     : error.name === 'NoCodeError' || 'userCode' in error
-      ? 'This code is not known, is over or was used already.'
+      ? 'This code is not known, is over or was used already. Start again from the device.'
       : 'That did not work. Start again from the device.'

@@ -1,4 +1,4 @@
-import type { KoaContextWithOIDC } from 'oidc-provider'
+import type { Adapter, KoaContextWithOIDC } from 'oidc-provider'
 
 /**
  * Device codes are typed. A link that brings one along (`verification_uri_complete`, which RFC 8628 §3.2 leaves to us) would
@@ -20,6 +20,26 @@ export async function typedCodes(ctx: KoaContextWithOIDC, next: () => Promise<vo
   const { verification_uri_complete: _, ...begun } = ctx.body as Readonly<Record<string, unknown>>
   ctx.body = begun
 }
+
+/**
+ * The store of device codes. The library gives a code to the first browser that goes on with it, for good, and says to the
+ * device only that nobody has answered yet. Who types it again has lost that page, or is somebody else: it ends for both
+ * browsers, and the device hears of it with its next poll (RFC 8628 §3.5). Let in again, two could be asked for one
+ * device at once, and it would act as whoever answers first. `now`: milliseconds since the epoch.
+ */
+export const typedOnce = (inner: Adapter, now: () => number): Adapter => ({
+  ...inner,
+  async findByUserCode(userCode) {
+    const code = (await inner.findByUserCode(userCode)) ?? undefined
+    const secondsLeft = (code?.exp ?? 0) - Math.floor(now() / 1_000)
+    if (code?.jti === undefined || code.inFlight !== true || secondsLeft <= 0) return code
+    if (code.accountId === undefined && code.error === undefined) {
+      const over = { error: 'expired_token', errorDescription: 'the code was typed a second time' }
+      await inner.upsert(code.jti, { ...code, ...over }, secondsLeft)
+    }
+    return code
+  },
+})
 
 /**
  * Whoever answers a form that they were never given: the library then means to give another one, in a session that it has

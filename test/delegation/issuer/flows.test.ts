@@ -57,6 +57,19 @@ async function authorize(
   return { url: back.url, checks: { pkceCodeVerifier: verifier, expectedState: all.state }, page, back }
 }
 
+/** Of one poll. */
+async function deviceError(device_code: string): Promise<string> {
+  const response = await fetch(`${world.issuer}/token`, {
+    method: 'POST',
+    body: new URLSearchParams({
+      grant_type: 'urn:ietf:params:oauth:grant-type:device_code',
+      client_id: 'public-agent',
+      device_code,
+    }),
+  })
+  return ((await response.json()) as { error: string }).error
+}
+
 async function search(token: string): Promise<string[]> {
   const { results } = await world.retrieve(token, { query: 'travel', top_k: 5 })
   return results.map(({ document_id }) => document_id).sort()
@@ -219,19 +232,24 @@ test('a program without a browser gets consent by the device flow', { timeout: 3
 test('whoever polls too soon is told to slow down', async () => {
   const config = await as('public-agent')
   const { device_code } = await client.initiateDeviceAuthorization(config, { scope: 'docs.search' })
-  const poll = async () => {
-    const response = await fetch(`${world.issuer}/token`, {
-      method: 'POST',
-      body: new URLSearchParams({
-        grant_type: 'urn:ietf:params:oauth:grant-type:device_code',
-        client_id: 'public-agent',
-        device_code,
-      }),
-    })
-    return ((await response.json()) as { error: string }).error
-  }
-  expect(await poll()).toBe('authorization_pending')
-  expect(await poll()).toBe('slow_down')
+  expect(await deviceError(device_code)).toBe('authorization_pending')
+  expect(await deviceError(device_code)).toBe('slow_down')
   // Nothing was refused: a log that has a line for every wait is not read.
   expect(world.logged.filter(({ fields }) => JSON.stringify(fields).includes('public-agent'))).toEqual([])
+})
+
+test('a code that is typed again while a browser is on its way with it ends for both, and the device hears so', async () => {
+  const config = await as('public-agent')
+  const started = await client.initiateDeviceAuthorization(config, { scope: 'docs.search' })
+  const type = async (one: Browser) =>
+    one.submit(await one.open(started.verification_uri), '/oauth/device', { user_code: started.user_code })
+  // Typed twice before anybody goes on, it is nobody's yet.
+  await type(browser)
+  const asked = await browser.submit(await type(browser), '/oauth/device')
+  expect(await deviceError(started.device_code)).toBe('authorization_pending')
+  expect((await type(world.browser())).text).toContain('Start again from the device.')
+  const late = await world.consent(browser, asked, { objects: ['collection:handbook'] })
+  expect(late.text).not.toContain('Connected')
+  expect(await deviceError(started.device_code)).toBe('expired_token')
+  expect(await deviceError(started.device_code)).toBe('invalid_grant')
 })
