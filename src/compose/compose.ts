@@ -22,6 +22,7 @@ import type { KeyRing } from '../delegation/tokens/signing-key.ts'
 import { createSpent } from '../delegation/tokens/spent.ts'
 import { createApp } from '../http/app.ts'
 import type { App } from '../http/env.ts'
+import { observeEmbedding } from '../http/ingest-metrics.ts'
 import type { RequireBearer } from '../http/middleware/bearer.ts'
 import { hostsOf } from '../http/middleware/frame.ts'
 import { openApiOf } from '../http/openapi.ts'
@@ -94,7 +95,8 @@ export async function compose(options: ComposeOptions): Promise<Service> {
   const vault = await openVault({ ...given, requireSession })
   const calls = createVaultCalls({ database, vault, grants, outbound, log })
   const keeping = await openRecord(given)
-  const ingestion = stack.use(await openIngestion({ ...given, fga, allowList, retrieval }))
+  const onEmbed = observeEmbedding(metrics.registry)
+  const ingestion = stack.use(await openIngestion({ ...given, fga, allowList, retrieval, onEmbed }))
   const { ingest } = ingestion
   // Jobs of an older copy would write what was taken away since.
   // After a recovery what was removed since the copy is to be sent again first: an hour is left for it.

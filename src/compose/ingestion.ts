@@ -24,6 +24,8 @@ export interface IngestionDeps
   readonly allowList: () => AllowList
   /** To be told what was taken in. */
   readonly retrieval: Pick<Retrieval, 'corpus' | 'cells'>
+  /** Told of every call of the model for passages, before it. */
+  readonly onEmbed: (passages: number) => void
 }
 
 /** What takes documents in, and away again. Its jobs do not run before `ingest.start()`. */
@@ -73,7 +75,12 @@ export async function openIngestion(deps: IngestionDeps): Promise<Ingestion> {
         name: 'documents',
         onError: (error) => log('job_failed', { reason: error.message }),
       }),
-      embed: embedder && ((texts, options) => embedder.embedPassages(texts, options)),
+      embed:
+        embedder &&
+        ((texts, options) => {
+          deps.onEmbed(texts.length)
+          return embedder.embedPassages(texts, options)
+        }),
       prepare: createPrepare(parser),
       mimeTypes: new Set(supportedMimeTypes),
       clock,

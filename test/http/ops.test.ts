@@ -100,6 +100,19 @@ describe('/metrics', () => {
     await world.database.query(`update jobs set total = total - 7 where id = (select min(id) from jobs)`)
   })
 
+  test('counts the passages that the model was asked for, and none for a document that comes unchanged', async () => {
+    const embedded = async () =>
+      Number(/^remit_passages_embedded_total (.*)$/m.exec(await (await operators('/metrics')).text())?.[1])
+    const dunlin = { dunlin: { title: 'Dunlin', text: 'A dunlin.', access: { viewers: ['user:anne'] } } }
+    const before = await embedded()
+    await world.put(dunlin)
+    expect(await embedded()).toBe(before + 1)
+    await world.put(dunlin)
+    expect(await embedded()).toBe(before + 1)
+    await world.put({ dunlin: { ...dunlin.dunlin, text: 'Two dunlins.' } })
+    expect(await embedded()).toBe(before + 2)
+  })
+
   test('counts what is stored once at a time, however late the database is', async () => {
     const registry = new Registry()
     const begun: ((stock: Stock) => void)[] = []
