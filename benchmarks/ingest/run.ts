@@ -1,199 +1,147 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { availableParallelism, loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { openPglite } from '../../src/store/pglite.ts'
-import { freePort } from '../../test/support/port.ts'
+import { ask, quantile, shown } from './asking.ts'
 import { readDocuments } from './documents.ts'
+import { createPrograms, type Ingesting } from './programs.ts'
+import { compareStored } from './stored.ts'
 
 /**
- * `remit ingest` of a folder into the demo with everything embedded, both as programs of their own. The folder holds real documents, those
- * whose size is nearest to the median. First into one collection, and again unchanged; then into another, while bob asks,
- * and where the service is killed (SIGKILL) at a third and started again, the command at two thirds and run again. Each third
- * asks the same questions: alone, and while documents come in. `--files 300`, `--questions 60`, `--data PATH`. Ends with 1
- * where the second time takes over a tenth of the first, or anything of the killed run is lost, there twice, or left over.
+ * `remit ingest` of a folder into the demo with everything embedded, both as programs of their own. The folder holds the shortest
+ * real documents of at least so many characters, so that 300 take minutes. Phases: `first`, always; `unchanged`, the same again;
+ * `questions`, bob's, alone and while documents come into another collection; `kills` (SIGKILL) of the service at a third of that
+ * one, which is started again, and of the command at two thirds, which is run again; then the store is compared with the first's.
+ * Ends with 1 where a judgement of {@link judge} fails, each of which it says.
  */
+const phases = ['first', 'unchanged', 'questions', 'kills']
 const { values } = parseArgs({
   options: {
     files: { type: 'string', default: '300' },
+    characters: { type: 'string', default: '6000' },
     questions: { type: 'string', default: '60' },
+    only: { type: 'string', default: phases.join() },
     data: { type: 'string', default: process.env['REMIT_SHARED'] ?? '../shared' },
   },
 })
-const [files, questions] = [Number(values.files), Number(values.questions)]
+const [files, questions, charactersMin] = [values.files, values.questions, values.characters].map((given) => {
+  if (!/^[1-9]\d{0,5}$/.test(given)) throw new RangeError(`No number from 1 on: ${given}`)
+  return Number(given)
+}) as [number, number, number]
+// A p95 of fewer says nothing.
+const answersMin = Math.min(20, questions)
+const only = values.only.split(',')
+for (const phase of only) if (!phases.includes(phase)) throw new RangeError(`No phase: ${phase}`)
+
+const say = (text: string): void => console.log(`${text} (load ${loadavg()[0]?.toFixed(0)})`)
+/** Says a figure, and ends with 1 where it is not as promised. What is no number is never as promised. */
+function judge(isKept: boolean, figure: string): void {
+  console.log(`${isKept ? 'kept' : 'MISSED'}: ${figure}`)
+  if (!isKept) process.exitCode = 1
+}
 
 await using stack = new AsyncDisposableStack()
 const root = await mkdtemp(join(tmpdir(), 'remit-bench-'))
 stack.defer(() => rm(root, { recursive: true, force: true }))
-const folder = join(root, 'folder')
+const [folder, home] = [join(root, 'folder'), join(root, 'home')]
 await mkdir(folder)
-const texts = readDocuments(values.data, files)
-for (const [index, text] of texts.entries()) await writeFile(join(folder, `${index}.md`), text)
-const [port, opsPort] = [await freePort(), await freePort()]
-const url = `http://localhost:${port}`
-const env = { ...process.env, REMIT_HOME: join(root, 'home'), PORT: String(port), OPS_PORT: String(opsPort) }
+const texts = readDocuments(values.data, files, charactersMin)
+if (texts.length < files) throw new RangeError(`There are ${texts.length} documents of that length.`)
+// In the order in which they are sent.
+const nameOf = (index: number): string => `${String(index).padStart(6, '0')}.md`
+for (const [index, text] of texts.entries()) await writeFile(join(folder, nameOf(index)), text)
+const programs = stack.use(await createPrograms(home))
 
-const program = (path: string, ...argv: readonly string[]): ChildProcess =>
-  spawn(process.execPath, [path, ...argv], { env, stdio: ['ignore', 'pipe', 'pipe'] })
-let service: ChildProcess | undefined
-stack.defer(() => kill(service))
-
-async function startService(): Promise<void> {
-  service = program('src/main.ts')
-  service.stderr?.resume()
-  for await (const part of service.stdout ?? []) if (String(part).includes('Ctrl-C stops')) break
-  service.stdout?.resume()
-}
-
-async function kill(child: ChildProcess | undefined): Promise<void> {
-  if (child === undefined || child.exitCode !== null || child.signalCode !== null) return
-  const ended = once(child, 'exit')
-  child.kill('SIGKILL')
-  await ended
-}
-
-async function remit(...argv: readonly string[]): Promise<string> {
-  const child = program('src/cli/main.ts', ...argv)
-  let said = ''
-  child.stdout?.on('data', (part) => (said += String(part)))
-  child.stderr?.resume()
-  const [code] = await once(child, 'close')
-  if (code !== 0) throw new Error(`remit ${argv[0]} ended with ${code}.`)
-  return said.trim()
-}
-
-interface Ingesting {
-  readonly child: ChildProcess
-  readonly ended: Promise<string>
-  /** Resolves once so many are in. */
-  reached(count: number): Promise<void>
-}
-
-function ingest(collection: string): Ingesting {
-  const child = program(
-    'src/cli/main.ts',
-    ...['ingest', folder, '--collection', collection, '--service', 'scribe', '--viewer', 'user:bob'],
-  )
-  let said = ''
-  let done = 0
-  child.stderr?.on('data', (part) => {
-    said += String(part)
-    done = Number([...said.matchAll(/^(\d+) of \d+/gm)].at(-1)?.[1] ?? done)
-  })
-  child.stdout?.resume()
-  const ended = once(child, 'close').then(() => said)
-  return {
-    child,
-    ended,
-    async reached(count) {
-      while (done < count && child.exitCode === null && child.signalCode === null) await sleep(100)
-    },
-  }
-}
-
-const asked = [
-  'how to join a group',
-  'what a proposal needs',
-  'roles of a release',
-  'upgrade of a cluster',
-  'reporting of a weakness',
-]
-
-/** Asks one question after the other until it is over. Gives the milliseconds of each answer. */
-async function ask(
-  isOver: (count: number) => boolean,
-): Promise<{ readonly ms: number[]; readonly refused: number }> {
-  const authorization = `Bearer ${await remit('token', '--user', 'bob')}`
-  const headers = { authorization, 'content-type': 'application/json' }
-  const until = performance.now() + 240_000
-  const ms: number[] = []
-  let refused = 0
-  while (!isOver(ms.length) && performance.now() < until) {
-    const since = performance.now()
-    const query = `${asked[ms.length % asked.length]} ${ms.length}`
-    const response = await fetch(`${url}/retrieve`, {
-      method: 'POST',
-      headers,
-      body: JSON.stringify({ query }),
-    })
-    await response.arrayBuffer()
-    ms.push(performance.now() - since)
-    if (!response.ok) refused += 1
-    await sleep(200)
-  }
-  return { ms: ms.sort((a, b) => a - b), refused }
-}
-
-const quantile = (ms: readonly number[], share: number): number =>
-  ms[Math.min(ms.length - 1, Math.floor(ms.length * share))] ?? Number.NaN
-const shown = ({ ms, refused }: Awaited<ReturnType<typeof ask>>): string =>
-  `${ms.length} questions, p50 ${quantile(ms, 0.5).toFixed(0)} ms, p95 ${quantile(ms, 0.95).toFixed(0)} ms, most ${ms.at(-1)?.toFixed(0)} ms, ${refused} refused`
-const say = (text: string): void => console.log(`${text} (load ${loadavg()[0]?.toFixed(0)})`)
-async function timed<T>(work: () => Promise<T>): Promise<readonly [T, number]> {
-  const since = performance.now()
-  return [await work(), (performance.now() - since) / 1_000] as const
-}
-
-await startService()
-for (const collection of ['once', 'killed'])
-  await remit('collection', 'add', collection, '--title', collection)
-await remit('service', 'add', 'scribe', '--collection', 'once', '--collection', 'killed')
-const sizes = texts.map(({ length }) => length)
+await programs.startService()
+for (const name of ['once', 'killed']) await programs.remit('collection', 'add', name, '--title', name)
+await programs.remit('service', 'add', 'scribe', '--collection', 'once', '--collection', 'killed')
 say(
-  `${files} files of ${Math.min(...sizes)} to ${Math.max(...sizes)} characters, ${availableParallelism()} cores`,
+  `${files} files of ${texts[0]?.length} to ${texts.at(-1)?.length} characters, ${availableParallelism()} cores`,
 )
 
-const [first, firstSeconds] = await timed(() => ingest('once').ended)
-say(`first: ${firstSeconds.toFixed(1)} s: ${first.trim().split('\n').at(-1)}`)
-const [again, againSeconds] = await timed(() => ingest('once').ended)
-say(`again: ${againSeconds.toFixed(1)} s: ${again.trim().split('\n').at(-1)}`)
-const share = againSeconds / firstSeconds
-console.log(`again / first: ${share.toFixed(3)}`)
+/** Ingests to the end. Gives seconds, passages that were embedded, and what the command said last. */
+async function whole(collection: string) {
+  const [since, before] = [performance.now(), await programs.embedded()]
+  const said = await programs.ingest(folder, collection).ended
+  const seconds = (performance.now() - since) / 1_000
+  const embedded = (await programs.embedded()) - before
+  return { seconds, embedded, last: said.split('\n').at(-1) ?? '' }
+}
 
-const alone = await ask((count) => count >= questions)
-say(`alone: ${shown(alone)}`)
-const run = ingest('killed')
-await run.reached(5)
-let isKilled = false
-const asking = ask((count) => isKilled || count >= questions)
-await Promise.race([run.reached(files / 3), asking.then(() => run.reached(files / 3))])
-isKilled = true
-const meanwhile = await asking
-say(`while documents come in: ${shown(meanwhile)}`)
-console.log(`p95 while / alone: ${(quantile(meanwhile.ms, 0.95) / quantile(alone.ms, 0.95)).toFixed(2)}`)
-await kill(service)
-await startService()
-say('the service was killed and is back')
-await run.reached((files * 2) / 3)
-await kill(run.child)
-say('the command was killed')
-const rest = await ingest('killed').ended
-say(`the rest: ${rest.trim().split('\n').at(-1)}`)
-await kill(service)
+const first = await whole('once')
+say(`first: ${first.seconds.toFixed(1)} s, ${first.embedded} passages embedded: ${first.last}`)
+judge(first.last.startsWith(`${files} documents in once, 0 failed`), `${files} documents in`)
+judge(first.embedded >= files, 'a passage embedded for each of them at least')
+if (only.includes('unchanged')) await unchanged()
+if (only.includes('questions') || only.includes('kills')) await intoAnother()
 
-// What is stored, looked at with nothing of the service running.
-await using database = await openPglite({ dataDir: join(root, 'home', 'db'), socketDir: root })
-const stored = async (collection: string) =>
-  database.query<{ name: string; revision: number; text: string; passages: string }>(
-    `select split_part(d.id, '/', 2) as name, d.live_revision as revision, t.text,
-       (select string_agg(x.text, '' order by c.ordinal) from chunks c join chunk_texts x using (chunk_id) where c.doc_no = d.doc_no) as passages
-     from documents d join document_texts t using (doc_no) where d.collection = $1 order by 1`,
-    [collection],
+async function unchanged(): Promise<void> {
+  const again = await whole('once')
+  const ratio = again.seconds / first.seconds
+  say(`unchanged: ${again.seconds.toFixed(1)} s: ${again.last}`)
+  judge(again.last.includes(`(${files} unchanged)`), 'all of them told as unchanged')
+  judge(ratio <= 0.1, `unchanged ÷ first ${ratio.toFixed(3)}, at most 0.1`)
+  judge(again.embedded === 0, `${again.embedded} passages embedded in the unchanged run, 0`)
+}
+
+async function intoAnother(): Promise<void> {
+  const third = Math.floor(files / 3)
+  const token = await programs.remit('token', '--user', 'bob')
+  const alone = only.includes('questions')
+    ? await ask(programs.url, token, (count) => count >= questions)
+    : undefined
+  const run = programs.ingest(folder, 'killed')
+  await reached(run, 0)
+  let isKilled = false
+  const asking = alone && ask(programs.url, token, (count) => isKilled || count >= questions)
+  await reached(run, third)
+  isKilled = true
+  const meanwhile = await asking
+  if (alone && meanwhile) {
+    say(`alone: ${shown(alone)}`)
+    say(`while documents come in: ${shown(meanwhile)}`)
+    const ratio = quantile(meanwhile, 0.95) / quantile(alone, 0.95)
+    console.log(`p95 while documents come in ÷ alone: ${ratio.toFixed(2)}`)
+    judge(
+      meanwhile.ms.length >= answersMin,
+      `${meanwhile.ms.length} questions answered meanwhile, ${answersMin} at least`,
+    )
+    judge(alone.bad + meanwhile.bad === 0, `${alone.bad + meanwhile.bad} questions without an answer, 0`)
+  }
+  if (only.includes('kills')) await kills(run, third, 2 * third)
+}
+
+/** Resolves once bob can read the document of that place, or the command ended. The command itself tells every five seconds only. */
+async function reached(run: Ingesting, index: number): Promise<void> {
+  const headers = { authorization: `Bearer ${await programs.remit('token', '--user', 'bob')}` }
+  const address = `${programs.url}/documents/${encodeURIComponent(`killed/${nameOf(index)}`)}`
+  while (run.isRunning()) {
+    const { status } = await fetch(address, { headers })
+    if (status === 200) return
+    if (status !== 404) throw new Error(`The document ${index} was answered with ${status}.`)
+    await sleep(250)
+  }
+}
+
+async function kills(run: Ingesting, third: number, twoThirds: number): Promise<void> {
+  judge(run.isRunning(), `the service killed with ${third} of ${files} in`)
+  await programs.killService()
+  await programs.startService()
+  await reached(run, twoThirds)
+  judge(await run.kill(), `the command killed with ${twoThirds} of ${files} in`)
+  const { seconds, last } = await whole('killed')
+  say(`the rest: ${seconds.toFixed(1)} s: ${last}`)
+  judge(
+    last.startsWith(`${files} documents in killed`) && last.includes(' 0 failed'),
+    `${files} documents in`,
   )
-const [whole, killed] = [await stored('once'), await stored('killed')]
-const [left] = await database.query<{ left: number }>(
-  'select (select count(*) from revisions) + (select count(*) from staged_chunks) + (select count(*) from unsettled) as left',
-)
-const others = killed.filter(({ name, text, passages }, at) => {
-  const same = whole[at]
-  return same?.name !== name || same.text !== text || same.passages !== passages
-})
-const anew = killed.filter(({ revision }) => revision > 1).length
-console.log(
-  `once: ${whole.length} documents; killed: ${killed.length}, ${others.length} with other passages, ${anew} with a second revision, ${left?.left} rows left over`,
-)
-const isWhole = whole.length === files && killed.length === files && others.length + (left?.left ?? 1) === 0
-if (!isWhole || share > 0.1) process.exitCode = 1
+  await programs.killService()
+  const found = await compareStored(home, 'once', 'killed')
+  say(`${found.documents} documents of ${found.passages} passages, ${found.begunAgain} documents begun again`)
+  judge(found.documents === files, `${found.documents} documents stored, ${files}`)
+  judge(found.missing === 0, `${found.missing} missing after the kills, 0`)
+  judge(found.twice === 0, `${found.twice} there twice after the kills, 0`)
+  judge(found.withoutVector === 0, `${found.withoutVector} passages without a vector, 0`)
+  judge(found.leftOver === 0, `${found.leftOver} rows left over, 0`)
+}
