@@ -2,7 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { operator } from '../../src/audit/record.ts'
 import type { Asker } from '../../src/delegation/approvals/approval.ts'
 import { type IssuerWorld, openIssuerWorld, password } from '../delegation/issuer/world.ts'
-import { type OwnBrowser, openOwnBrowser, signInAction } from './own-browser.ts'
+import { type OwnBrowser, openOwnBrowser, signIn, signInAction } from './own-browser.ts'
 
 /** Every route by which a person's own session changes something, each by what a sign-in of long ago is good for. */
 const takes = [
@@ -40,6 +40,17 @@ const gives = [
   'POST /passkeys/rename',
   'POST /passkeys/remove',
 ]
+/** What somebody fills in to lend. */
+const wish = {
+  agent: 'other-bot',
+  object: ['collection:finance'],
+  more: 'folder:plans',
+  seconds: '3600',
+  purpose: 'For the audit',
+}
+const onceIn = ({ text }: { readonly text: string }) =>
+  /name="once" value="([^"]+)"/.exec(text)?.[1] ?? 'none'
+
 /** By what stands in it. */
 const either = ['POST /approvals/:id/decision']
 
@@ -214,11 +225,48 @@ describe('after 15 minutes', () => {
     const count = async () =>
       (await world.database.query(`select 1 from delegations where subject = 'user:anne'`)).length
     const before = await count()
-    const wish = { agent: 'other-bot', object: ['collection:finance'], seconds: '3600', purpose: 'tests' }
     const away = await anne.browser.submit(lending, '/delegations/lend', wish)
     expect(away.url.pathname).toBe('/sign-in')
     const returned = await anne.browser.submit(away, signInAction(away), { user: 'anne', password })
     expect(returned.url.pathname).toBe('/delegations')
     expect(await count()).toBe(before)
+
+    // What she had filled in is there, once, and is hers to press again.
+    expect(returned.text).toContain('Nothing is lent yet.')
+    const words = ['value="For the audit"', 'value="collection:finance" checked', 'folder:plans</textarea>']
+    for (const one of [...words, 'value="3600" selected', 'value="other-bot" selected'])
+      expect(returned.text).toContain(one)
+    expect(returned.text).not.toContain(onceIn(lending))
+    expect((await anne.browser.open(`${world.url}/delegations`)).text).not.toContain('For the audit')
+    const lent = await anne.browser.submit(returned, '/delegations/lend', { ...wish, more: '' })
+    expect(lent.url.search).toBe('?done=lent')
+    expect(await count()).toBe(before + 1)
+  })
+
+  test('what was filled in before an old sign-in is shown to nobody else at that browser, in no other one, and not for long', async () => {
+    const leave = async ({ browser }: OwnBrowser) => {
+      const page = await browser.open(`${world.url}/delegations`)
+      later()
+      return browser.submit(page, '/delegations/lend', wish)
+    }
+    const away = await leave(anne)
+    const theirs = await anne.browser.submit(away, signInAction(away), { user: 'bob', password })
+    expect(theirs.url.pathname).toBe('/delegations')
+    expect(theirs.text).not.toContain('For the audit')
+
+    // Whoever stole her session puts no words into her own browser.
+    const own = await openOwnBrowser(world, 'anne')
+    const thief = { ...own, browser: world.browser() }
+    const session = own.browser.cookies.get('remit_session')
+    if (session !== undefined) thief.browser.cookies.set('remit_session', session)
+    expect((await leave(thief)).url.pathname).toBe('/sign-in')
+    await signIn(world, own.browser, 'anne')
+    expect((await own.browser.open(`${world.url}/delegations`)).text).not.toContain('For the audit')
+
+    const slow = await leave(own)
+    later()
+    const late = await own.browser.submit(slow, signInAction(slow), { user: 'anne', password })
+    expect(late.url.pathname).toBe('/delegations')
+    expect(late.text).not.toContain('For the audit')
   })
 })

@@ -27,7 +27,7 @@ export interface DelegationsPage extends OwnNav {
   readonly now: number
   /** What was just done, told once. */
   readonly done?: Done
-  /** The form as it was filled in, and what is wrong with it. */
+  /** The form as it was filled in, and what is wrong with it; or as it was before they had to sign in again. */
   readonly tried?: Tried
 }
 
@@ -137,9 +137,11 @@ function item({ object, title }: LentItem): Html {
 }
 
 function lendSection({ csrf, offered, agents, once, tried = untouched, lent }: DelegationsPage): Html {
-  const isOpen = tried.problem !== undefined || lent.length === 0
+  const isKept = tried !== untouched && tried.problem === undefined
+  const isOpen = tried !== untouched || lent.length === 0
   return html`<details${isOpen ? html` open` : ''}><summary>Lend to an agent</summary>
 ${tried.problem === undefined ? '' : html`<p class="problem" role="alert">${tried.problem}</p>`}
+${isKept ? html`<p class="warnbox" role="status">Nothing is lent yet. This is what you had filled in before you had to sign in again: press Lend.</p>` : ''}
 ${agents.length === 0 ? html`<p class="empty">No agent is registered here yet.</p>` : lendForm({ csrf, offered, agents, once, tried })}
 </details>`
 }

@@ -11,11 +11,12 @@ import { text } from '../../../kernel/text.ts'
 import { type App, type AppContext, type AppEnv, createRouter } from '../../env.ts'
 import { jsonBody } from '../../middleware/json.ts'
 import { createLimits } from '../../middleware/limits.ts'
-import { type RequireSession, wantsPage } from '../../middleware/session.ts'
+import { isRecent, type RequireSession, toSignIn, wantsPage } from '../../middleware/session.ts'
 import { type Done, delegationsPage, type Tried } from '../../pages/delegations.ts'
 import { pageHeaders } from '../../pages/layout.ts'
 import { id, problems, session } from '../../schemas.ts'
 import { triedOf, wishOf } from './delegations-form.ts'
+import type { KeptForm } from './kept-form.ts'
 
 export interface DelegationRoutesDeps {
   readonly delegations: OwnDelegations
@@ -23,6 +24,7 @@ export interface DelegationRoutesDeps {
   readonly lendables: Pick<Lendables, 'offered'>
   readonly agents: Pick<Agents, 'list'>
   readonly requireSession: RequireSession
+  readonly keptForm: KeptForm
   /** A delegation's id, by what makes its form the only one. */
   readonly idOf: (value: string) => string
   readonly randomBytes: (size: number) => Buffer
@@ -110,7 +112,7 @@ const revoked = z.strictObject({ id: z.string(), txn: z.string() }).openapi('Del
  * for people; the token that changes need comes with every answer to GET, in the header `X-CSRF-Token` or in the form.
  */
 export function delegationRoutes(deps: DelegationRoutesDeps): App {
-  const { delegations, programs, lendables, agents, requireSession } = deps
+  const { delegations, programs, lendables, agents, requireSession, keptForm } = deps
   const limits = createLimits({ perMinute: deps.perMinute, now: deps.now })
   const routes = createRouter()
   const takes = requireSession({ write: true, recent: false })
@@ -126,6 +128,7 @@ export function delegationRoutes(deps: DelegationRoutesDeps): App {
     const done = c.req.method === 'GET' ? doneIn(c.req.query('done')) : undefined
     const who = lender(c)
     const { csrf, waiting } = c.get('session')
+    const shown = tried ?? keptForm.take(c, who.person)
     const [lent, signedIn, offered, registered] = await Promise.all([
       delegations.list(who),
       programs.list(who.person),
@@ -143,7 +146,7 @@ export function delegationRoutes(deps: DelegationRoutesDeps): App {
       once: deps.randomBytes(16).toString('base64url'),
       now: deps.now(),
       ...(done !== undefined && { done }),
-      ...(tried !== undefined && { tried }),
+      ...(shown !== undefined && { tried: shown }),
     })
     for (const [name, value] of Object.entries(pageHeaders())) c.header(name, value)
     return c.html(page, status)
@@ -232,9 +235,13 @@ export function delegationRoutes(deps: DelegationRoutesDeps): App {
   })
 
   // The page's own forms, which can send neither JSON nor DELETE.
-  routes.post('/delegations/lend', requireSession({ write: true }), async (c: AppContext) => {
+  routes.post('/delegations/lend', takes, async (c: AppContext) => {
     const who = lender(c)
     const tried = triedOf(await c.req.parseBody({ all: true }))
+    if (!isRecent(c.get('session').signedInAt, deps.now())) {
+      keptForm.keep(c, who.person, tried)
+      return toSignIn(c)
+    }
     try {
       await delegations.lend(
         who,
