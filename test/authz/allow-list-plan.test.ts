@@ -222,3 +222,34 @@ test('a rule of the new model that lets more services write is told, with those 
       "By the other rule, on today's tuples, they may now write as its tagger: service:crm in collection:hr.",
   })
 }, 60_000)
+
+test('a service that came to a right between the plan and the last yes makes the plan outdated', async () => {
+  const wider = fileOf('model.fga').replace(
+    'define tagger: [service]\n',
+    'define tagger: [service] or writer\n',
+  )
+  const { body } = await plan({ model: wider })
+  await world.service.ingest.saveCollection(operator('t_test'), {
+    id: 'legal',
+    title: 'Legal',
+    writers: ['service:crm'],
+  })
+  const confirm = (id: string) =>
+    call('carol', 'POST', '/model/apply', { plan_id: id, reason: 'A test of the last look' })
+  expect(await confirm(body.plan.plan_id)).toMatchObject({
+    status: 409,
+    body: {
+      code: 'plan_outdated',
+      detail:
+        '1 gains were not in what was confirmed, for example service:crm as tagger of collection:legal. Make a new plan.',
+    },
+  })
+  const { body: again } = await plan({ model: wider })
+  // As it is stored by a version that kept none of them: it told some, and nobody knows which.
+  await world.database.query(`update model_plans set report = report - 'writerGains' where id = $1`, [
+    again.plan.plan_id,
+  ])
+  expect(await confirm(again.plan.plan_id)).toMatchObject({ status: 409, body: { code: 'plan_outdated' } })
+  await putInForce({ model: wider })
+  await goBack()
+}, 120_000)

@@ -1,7 +1,7 @@
 import type { Model } from '@remit/engine'
 import type { Finding } from '../model/invariants.ts'
 import { polarityOf } from '../write-order.ts'
-import { changedRights, type Holders, type Right, serviceName } from './holders.ts'
+import { changedRights, type Holders, onlyIn, type Right, serviceName } from './holders.ts'
 import { problemsOf } from './problems.ts'
 import type { Holder, Row } from './read.ts'
 import { isReserved } from './reserved.ts'
@@ -61,8 +61,8 @@ function ruleChanged(right: Right, { rows }: Writing): Finding {
 
 function heldAnew(right: Right, { holders: before }: Writing, { holders: after }: Writing): Finding[] {
   const relation = `collection#${right}`
-  const gained = onlyIn(after[right], before[right])
-  const lost = onlyIn(before[right], after[right])
+  const gained = pairsOnlyIn(after[right], before[right])
+  const lost = pairsOnlyIn(before[right], after[right])
   const changes: readonly [Finding['rule'], readonly string[], string][] = [
     ['may_now_write', gained, 'may now write'],
     ['may_no_longer_write', lost, 'may no longer write'],
@@ -76,12 +76,8 @@ function heldAnew(right: Right, { holders: before }: Writing, { holders: after }
     }))
 }
 
-const onlyIn = (some: Holders[Right], others: Holders[Right]): string[] =>
-  [...some].flatMap(([service, collections]) =>
-    [...collections]
-      .filter((collection) => others.get(service)?.has(collection) !== true)
-      .map((collection) => `${serviceName(service)} in ${collection}`),
-  )
+const pairsOnlyIn = (some: Holders[Right], others: Holders[Right]): string[] =>
+  onlyIn(some, others).map(({ service, collection }) => `${serviceName(service)} in ${collection}`)
 
 /** What the rows of one version let and those of the other do not. */
 function beyond(

@@ -25,6 +25,13 @@ export interface HoldersInput {
   readonly pause: () => Promise<void>
 }
 
+/** A service that comes to a right by the rules of another model. */
+export interface WriterGain {
+  readonly right: Right
+  readonly service: string
+  readonly collection: string
+}
+
 /** Stands for every service for which no tuple is stored. No id that may be written looks like this. */
 const stranger = 'service:!any'
 
@@ -60,6 +67,27 @@ function heldBy(
     if (!(error instanceof ConditionError || error instanceof FgaError)) throw error
   }
   return found
+}
+
+/** Who holds a right by the one and not by the other. */
+export const onlyIn = (some: Holders[Right], others: Holders[Right]): Omit<WriterGain, 'right'>[] =>
+  [...some].flatMap(([service, collections]) =>
+    [...collections]
+      .filter((collection) => others.get(service)?.has(collection) !== true)
+      .map((collection) => ({ service, collection })),
+  )
+
+export const writerGains = (before: Holders, after: Holders): readonly WriterGain[] =>
+  rights.flatMap((right) => onlyIn(after[right], before[right]).map((pair) => ({ right, ...pair })))
+
+/** Gains that are not among those that were confirmed. */
+export function unconfirmedWriters(
+  now: readonly WriterGain[],
+  confirmed: readonly WriterGain[],
+): readonly WriterGain[] {
+  const keyOf = ({ right, service, collection }: WriterGain) => `${right} ${service} ${collection}`
+  const known = new Set(confirmed.map(keyOf))
+  return now.filter((gain) => !known.has(keyOf(gain)))
 }
 
 /** Rights that follow from another rule under the one model than under the other, in whatever they rest on. */

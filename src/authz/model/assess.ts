@@ -2,7 +2,14 @@ import { setImmediate } from 'node:timers/promises'
 import { compileModel, FgaError, findWeightedProblems, type Model, type TupleStore } from '@remit/engine'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import { writingOf } from '../allow-list/findings.ts'
-import { changedRights, holdersUnder } from '../allow-list/holders.ts'
+import {
+  changedRights,
+  holdersUnder,
+  serviceName,
+  unconfirmedWriters,
+  type WriterGain,
+  writerGains,
+} from '../allow-list/holders.ts'
 import { AllowListError, type Row, readAllowList } from '../allow-list/read.ts'
 import type { LiveDelegation } from '../compare/askers.ts'
 import { contextAt } from '../fga.ts'
@@ -15,6 +22,7 @@ import {
   type ImpactLimits,
   invalidTuples,
   type Side,
+  unconfirmed,
 } from './impact.ts'
 import { type Finding, refusalsOf, warningsOf } from './invariants.ts'
 import { nextEngineDifferences } from './next-engine.ts'
@@ -80,6 +88,7 @@ export async function assess(base: Listed, candidate: Listed, deps: AssessDeps):
           ...(deps.limits && { limits: deps.limits }),
         })
   const { gains, ...shown } = impact
+  const writing = await writingUnder({ ...base, model: before }, { ...candidate, model }, tuples, now)
   return {
     gains,
     report: {
@@ -87,14 +96,21 @@ export async function assess(base: Listed, candidate: Listed, deps: AssessDeps):
       watermark,
       invalidTuples: invalidTuples(before, model, tuples),
       refusals: [...wrong, ...refusedByTuples(impact)],
-      warnings: [
-        ...(await writingFindings({ ...base, model: before }, { ...candidate, model }, tuples, now)),
-        ...warningsOf(model),
-        ...nextEngine(model),
-      ],
+      warnings: [...writing.findings, ...warningsOf(model), ...nextEngine(model)],
+      writerGains: writing.gains,
       nextEngineDiffers: nextEngineDifferences(model, before),
     },
   }
+}
+
+/** Who reads or writes more by a later look than by the one that was confirmed. */
+export function beyondConfirmed(now: Assessment, confirmed: Assessment): readonly string[] {
+  return [
+    ...unconfirmed(now.gains, confirmed.gains).map(({ who, document }) => `${who} and document:${document}`),
+    ...unconfirmedWriters(now.report.writerGains ?? [], confirmed.report.writerGains ?? []).map(
+      ({ right, service, collection }) => `${serviceName(service)} as ${right} of ${collection}`,
+    ),
+  ]
 }
 
 /** One that cannot be read lets nobody write, and does not come into force. */
@@ -112,23 +128,23 @@ async function refusedRowsOf(
 
 type Compiled = Pick<Listed, 'allowList'> & { readonly model: Model }
 
-async function writingFindings(
+async function writingUnder(
   base: Compiled,
   candidate: Compiled,
   tuples: TupleStore,
   now: () => number,
-): Promise<readonly Finding[]> {
+): Promise<{ readonly findings: readonly Finding[]; readonly gains: readonly WriterGain[] }> {
   const input = { tuples, context: contextAt(now()), pause: () => setImmediate() }
   const holders = await holdersUnder(base.model, input)
   const isSame = changedRights(base.model, candidate.model).length === 0
-  return writingOf(
-    { rows: rowsOf(base), model: base.model, holders },
-    {
-      rows: rowsOf(candidate),
-      model: candidate.model,
-      holders: isSame ? holders : await holdersUnder(candidate.model, input),
-    },
-  )
+  const after = isSame ? holders : await holdersUnder(candidate.model, input)
+  return {
+    findings: writingOf(
+      { rows: rowsOf(base), model: base.model, holders },
+      { rows: rowsOf(candidate), model: candidate.model, holders: after },
+    ),
+    gains: writerGains(holders, after),
+  }
 }
 
 function rowsOf({ allowList }: Pick<Listed, 'allowList'>): readonly Row[] {

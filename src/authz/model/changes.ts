@@ -4,10 +4,9 @@ import { assertGoesOn } from '../../kernel/goes-on.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import { guarded } from '../guarded.ts'
 import type { ActiveModel } from './active.ts'
-import { type AssessDeps, assess } from './assess.ts'
+import { type AssessDeps, assess, beyondConfirmed } from './assess.ts'
 import { diffLines } from './diff.ts'
 import { textOf } from './dsl.ts'
-import { unconfirmed } from './impact.ts'
 import { listVersions, type ModelVersion, readPin, readVersion, writePin } from './pin.ts'
 import {
   insertApproval,
@@ -237,12 +236,9 @@ async function activate(
   const { active, database, now } = deps
   const again = await assess(active.current, plan, deps)
   assertApplicable({ ...plan, report: again.report })
-  const more = unconfirmed(again.gains, plan.gains)
-  if (more[0] !== undefined) {
-    throw outdated(
-      `${more.length} gains were not in what was confirmed, for example ${more[0].who} and document:${more[0].document}.`,
-    )
-  }
+  const [first, ...more] = beyondConfirmed(again, plan)
+  if (first !== undefined)
+    throw outdated(`${more.length + 1} gains were not in what was confirmed, for example ${first}.`)
   await testAgain(deps, plan)
   const modelId = plan.modelId ?? (await write(deps, plan))
   const approvers = await database.transaction(async (sql) => {

@@ -1,4 +1,5 @@
 import type { Sql } from '../../store/sql.ts'
+import type { WriterGain } from '../allow-list/holders.ts'
 import type { ModelJson } from './dsl.ts'
 import type { Gains, Impact } from './impact.ts'
 import type { Finding } from './invariants.ts'
@@ -15,6 +16,8 @@ export interface Report extends Omit<Impact, 'gains'> {
   }
   readonly refusals: readonly Finding[]
   readonly warnings: readonly Finding[]
+  /** All that the warnings tell a few of. Absent in plans that were made before it was kept: nothing of it is confirmed. */
+  readonly writerGains?: readonly WriterGain[]
   /** Absent in plans that were made before it was told, `newRelations` in those before that was. */
   readonly nextEngineDiffers?: readonly (Omit<EngineDifference, 'newRelations'> &
     Partial<Pick<EngineDifference, 'newRelations'>>)[]
