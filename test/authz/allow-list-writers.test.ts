@@ -21,14 +21,31 @@ function tuplesOf(lines: readonly string[]) {
   }
   return store
 }
+/** Without the time that its condition needs: whoever asks for it gets an error. */
+function withBroken(store: ReturnType<typeof tuplesOf>, lines: readonly string[]) {
+  for (const [place, line] of lines.entries()) {
+    const [user = '', relation = '', object = ''] = line.split(' ')
+    const condition = { name: 'until', context: {} }
+    store.add({ user, relation, object, condition }, ulidFloor(1000 + place))
+  }
+  return store
+}
 
 async function told(
   from: { readonly model?: string; readonly list?: string },
   to: { readonly model?: string; readonly list?: string },
   ...lines: readonly string[]
 ): Promise<readonly string[]> {
+  return toldOn(tuplesOf(lines), from, to)
+}
+
+async function toldOn(
+  tuples: ReturnType<typeof tuplesOf>,
+  from: { readonly model?: string; readonly list?: string },
+  to: { readonly model?: string; readonly list?: string },
+): Promise<readonly string[]> {
   const input = {
-    tuples: tuplesOf(lines),
+    tuples,
     context: { current_time: '2026-01-01T00:00:00Z' },
     pause: async () => undefined,
   }
@@ -93,6 +110,24 @@ test('what a right rests on further off is part of its rule, its condition too',
       { model: replaceOnce(until, 'current_time < expires_at', 'current_time <= expires_at').dsl },
     ),
   ).toEqual([ruleOfTaggers])
+})
+
+test('a tuple that cannot be evaluated hides no gain of its service elsewhere, and is told as a possible one', async () => {
+  const tuples = withBroken(
+    tuplesOf(['service:crm writer collection:hr', 'service:crm tagger collection:npm']),
+    ['service:crm tagger collection:old'],
+  )
+  const ends = taggers('[service, service with until]')
+  const wider = taggers('[service, service with until] or writer')
+  expect(await toldOn(tuples, { model: ends }, { model: wider })).toEqual([
+    ruleOfTaggers,
+    "may_now_write collection#tagger: By the other rule, on today's tuples, they may now write as its tagger: service:crm in collection:hr, service:crm in collection:old (could not be evaluated).",
+  ])
+  expect(await toldOn(tuples, { model: wider }, { model: ends })).toEqual([
+    ruleOfTaggers,
+    "may_now_write collection#tagger: By the other rule, on today's tuples, they may now write as its tagger: service:crm in collection:old (could not be evaluated).",
+    "may_no_longer_write collection#tagger: By the other rule, on today's tuples, they may no longer write as its tagger: service:crm in collection:hr.",
+  ])
 })
 
 test('a change of other rules says nothing of who may write', async () => {

@@ -62,7 +62,7 @@ function ruleChanged(right: Right, { rows }: Writing): Finding {
 function heldAnew(right: Right, { holders: before }: Writing, { holders: after }: Writing): Finding[] {
   const relation = `collection#${right}`
   const gained = pairsOnlyIn(after[right], before[right])
-  const lost = pairsOnlyIn(before[right], after[right])
+  const lost = pairsOnlyIn(before[right], after[right], ({ held }) => held === 'held')
   const changes: readonly [Finding['rule'], readonly string[], string][] = [
     ['may_now_write', gained, 'may now write'],
     ['may_no_longer_write', lost, 'may no longer write'],
@@ -76,8 +76,17 @@ function heldAnew(right: Right, { holders: before }: Writing, { holders: after }
     }))
 }
 
-const pairsOnlyIn = (some: Holders[Right], others: Holders[Right]): string[] =>
-  onlyIn(some, others).map(({ service, collection }) => `${serviceName(service)} in ${collection}`)
+const pairsOnlyIn = (
+  some: Holders[Right],
+  others: Holders[Right],
+  counts: (pair: ReturnType<typeof onlyIn>[number]) => boolean = () => true,
+): string[] =>
+  onlyIn(some, others)
+    .filter(counts)
+    .map(
+      ({ service, collection, held }) =>
+        `${serviceName(service)} in ${collection}${held === 'unknown' ? ' (could not be evaluated)' : ''}`,
+    )
 
 /** What the rows of one version let and those of the other do not. */
 function beyond(

@@ -1,5 +1,6 @@
 import {
   ConditionError,
+  check,
   FgaError,
   listObjects,
   type Model,
@@ -14,8 +15,12 @@ import { labelOf } from './label.ts'
 const rights = ['writer', 'tagger'] as const
 export type Right = (typeof rights)[number]
 
-/** For each right: service → collections on which it holds it, `service:crm` → `collection:npm`. */
-export type Holders = Readonly<Record<Right, ReadonlyMap<string, ReadonlySet<string>>>>
+/**
+ * For each right: service → collections on which it holds it, `service:crm` → `collection:npm`. `unknown`: an error, which
+ * denies today and may not tomorrow.
+ */
+export type Holders = Readonly<Record<Right, ReadonlyMap<string, ReadonlyMap<string, Held>>>>
+type Held = 'held' | 'unknown'
 
 export interface HoldersInput {
   readonly tuples: TupleView
@@ -38,12 +43,12 @@ const stranger = 'service:!any'
 /** How a service is named to whoever confirms. */
 export const serviceName = (service: string): string => (service === stranger ? 'any service' : service)
 
-/** Evaluates the rules of a model. What they cannot answer for a service is left out: it may not write then. */
+/** Evaluates the rules of a model. */
 export async function holdersUnder(model: Model, { tuples, context, pause }: HoldersInput): Promise<Holders> {
   const services = new Set<string>([stranger])
   for (const { user } of tuples.after(''))
     if (user.type === 'service' && !user.wildcard) services.add(user.name)
-  const found = { writer: new Map<string, Set<string>>(), tagger: new Map<string, Set<string>>() }
+  const found = { writer: new Map<string, Map<string, Held>>(), tagger: new Map<string, Map<string, Held>>() }
   for (const service of [...services].sort()) {
     await pause()
     for (const right of rights) {
@@ -54,31 +59,56 @@ export async function holdersUnder(model: Model, { tuples, context, pause }: Hol
   return found
 }
 
-function heldBy(
+type Asked = Omit<HoldersInput, 'pause'> & { readonly model: Model }
+
+function heldBy(user: string, relation: Relation | undefined, asked: Asked): Map<string, Held> {
+  if (relation === undefined) return new Map()
+  const { model, tuples, context } = asked
+  const listed = unlessUnknown(() => [...listObjects(model, tuples, relation, { user, context })])
+  return listed === undefined
+    ? heldOneByOne(user, relation, asked)
+    : new Map(listed.map((name) => [name, 'held']))
+}
+
+/** One tuple that cannot be evaluated must not hide what holds on other collections. */
+function heldOneByOne(
   user: string,
-  relation: Relation | undefined,
-  { model, tuples, context }: Omit<HoldersInput, 'pause'> & { readonly model: Model },
-): Set<string> {
-  const found = new Set<string>()
-  if (relation === undefined) return found
-  try {
-    for (const name of listObjects(model, tuples, relation, { user, context })) found.add(name)
-  } catch (error) {
-    if (!(error instanceof ConditionError || error instanceof FgaError)) throw error
+  relation: Relation,
+  { model, tuples, context }: Asked,
+): Map<string, Held> {
+  const objects = new Set<string>()
+  for (const { object } of tuples.after('')) if (object.type === 'collection') objects.add(object.name)
+  const found = new Map<string, Held>()
+  for (const object of objects) {
+    const isHeld = unlessUnknown(() =>
+      check(model, tuples, { user, relation: relation.name, object, context }),
+    )
+    if (isHeld !== false) found.set(object, isHeld === true ? 'held' : 'unknown')
   }
   return found
 }
 
+function unlessUnknown<T>(evaluate: () => T): T | undefined {
+  try {
+    return evaluate()
+  } catch (error) {
+    if (error instanceof ConditionError || error instanceof FgaError) return undefined
+    throw error
+  }
+}
+
 /** Who holds a right by the one and not by the other. */
-export const onlyIn = (some: Holders[Right], others: Holders[Right]): Omit<WriterGain, 'right'>[] =>
+export const onlyIn = (some: Holders[Right], others: Holders[Right]) =>
   [...some].flatMap(([service, collections]) =>
     [...collections]
-      .filter((collection) => others.get(service)?.has(collection) !== true)
-      .map((collection) => ({ service, collection })),
+      .filter(([collection]) => others.get(service)?.get(collection) !== 'held')
+      .map(([collection, held]) => ({ service, collection, held })),
   )
 
 export const writerGains = (before: Holders, after: Holders): readonly WriterGain[] =>
-  rights.flatMap((right) => onlyIn(after[right], before[right]).map((pair) => ({ right, ...pair })))
+  rights.flatMap((right) =>
+    onlyIn(after[right], before[right]).map(({ service, collection }) => ({ right, service, collection })),
+  )
 
 /** Gains that are not among those that were confirmed. */
 export function unconfirmedWriters(
