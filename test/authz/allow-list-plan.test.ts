@@ -129,8 +129,9 @@ const tuplesOf = async (user: string) => {
 
 test('a service comes to no right that the list lets no administrator write, and loses any whatever it says', async () => {
   const { services } = world.service
+  await world.service.ingest.saveCollection(operator('t_test'), { id: 'pypi', title: 'Pypi' })
   const late = { name: 'late', collections: ['npm'], prefixes: [] }
-  await services.save(late)
+  await services.save({ ...late, collections: ['npm', 'pypi'], prefixes: ['ho/'] })
   await putInForce({
     allow_list: fileOf('model.allow-list.yaml').replace(/^ {4}tagger: .*\n/m, ''),
   })
@@ -141,6 +142,16 @@ test('a service comes to no right that the list lets no administrator write, and
   })
   expect(await services.get('later')).toBeUndefined()
   expect(await tuplesOf('service:later')).toEqual([])
+  await services.save({ ...late, prefixes: ['ho/'] })
+  expect(await tuplesOf('service:late')).toEqual(['tagger collection:npm', 'writer collection:npm'])
+  await services.save(late)
+  expect(await services.get('late')).toEqual(late)
+  // A right that was taken away elsewhere is new, though the row still lists its collection.
+  await world.service.fga.write({
+    deletes: [{ user: 'service:late', relation: 'tagger', object: 'collection:npm' }],
+  })
+  await expect(services.save(late)).rejects.toMatchObject({ code: 'forbidden' })
+  expect(await tuplesOf('service:late')).toEqual(['writer collection:npm'])
   await services.save({ ...late, collections: [] })
   expect(await tuplesOf('service:late')).toEqual([])
   await goBack()

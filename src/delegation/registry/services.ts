@@ -1,6 +1,6 @@
 import { type AllowList, isAdministrators } from '../../authz/allow-list/allow-list.ts'
 import { assertInForce } from '../../authz/allow-list/in-force.ts'
-import type { Fga, Tuple } from '../../authz/fga.ts'
+import { type Fga, type Tuple, tupleId } from '../../authz/fga.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import { collectionObject, type FgaObject, isId } from '../../kernel/ids.ts'
 import type { Database, Sql } from '../../store/sql.ts'
@@ -17,8 +17,9 @@ export interface Service {
 export interface Services {
   /**
    * Registers a service with exactly these collections and prefixes. The row comes first, then the tuples;
-   * a crash between leaves rights out, never over, and running it again completes them. Throws `forbidden` where the
-   * allow-list lets no administrator write them. What is taken away asks no list: nothing keeps a right from ending.
+   * a crash between leaves rights out, never over, and running it again completes them. Throws `forbidden`, with nothing
+   * changed, where the allow-list lets no administrator write a right that is new. What stays or is taken away asks no
+   * list: nothing keeps a right from ending.
    */
   save(service: Service): Promise<void>
   get(name: string): Promise<Service | undefined>
@@ -42,6 +43,14 @@ export function createServices({ database: sql, fga, allowList }: ServicesDeps):
   const get: Services['get'] = async (name) =>
     (await sql.query<Service>('select name, collections, prefixes from services where name = $1', [name]))[0]
 
+  /** As stored, not as the row says: what a crash or an administrator took away is a right that is new. */
+  async function missing(tuples: readonly Tuple[]): Promise<Tuple[]> {
+    const there = new Set<string>()
+    for (const user of new Set(tuples.map((tuple) => tuple.user)))
+      for await (const tuple of fga.read({ user, object: 'collection:' })) there.add(tupleId(tuple))
+    return tuples.filter((tuple) => !there.has(tupleId(tuple)))
+  }
+
   return {
     get,
     async list() {
@@ -50,27 +59,22 @@ export function createServices({ database: sql, fga, allowList }: ServicesDeps):
     async save({ name, collections, prefixes }) {
       if (!isId(name)) throw invalid('name', 'The service name is not valid.')
       await assertCollections(sql, collections)
-      const list = allowList()
-      const wanted = rights(name, collections)
-      const wrong = wanted.find((tuple) => !isAdministrators(list, tuple, 'write'))
-      if (wrong !== undefined)
-        throw new AppError('forbidden', {
-          field: 'collections',
-          public: `The allow-list lets no administrator write a ${wrong.relation} of a collection.`,
-        })
+      const wanted = await missing(rights(name, collections))
+      const list = wanted.length === 0 ? undefined : allowList()
+      if (list !== undefined) assertMayWrite(list, wanted)
       const before = (await get(name))?.collections ?? []
       const dropped = before.filter((collection) => !collections.includes(collection))
       // Removals first: a crash must not leave a right that the row no longer lists.
       if (dropped.length > 0) await fga.write({ deletes: rights(name, dropped) })
       await sql.transaction(async (within) => {
-        await assertInForce(within, list)
+        if (list !== undefined) await assertInForce(within, list)
         await within.query(
           `insert into services (name, collections, prefixes) values ($1, $2, $3)
            on conflict (name) do update set collections = excluded.collections, prefixes = excluded.prefixes`,
           [name, [...collections], [...prefixes]],
         )
       })
-      await fga.write({ writes: wanted })
+      if (wanted.length > 0) await fga.write({ writes: wanted })
     },
     async remove(name) {
       const known = await get(name)
@@ -94,6 +98,15 @@ export async function assertCollections(sql: Sql, collections: readonly string[]
   const known = new Set(rows.map(({ id }) => id))
   const missing = collections.find((collection) => !known.has(collection))
   if (missing !== undefined) throw invalid('collections', `There is no collection ${missing}. Add it first.`)
+}
+
+function assertMayWrite(list: AllowList, tuples: readonly Tuple[]): void {
+  const wrong = tuples.find((tuple) => !isAdministrators(list, tuple, 'write'))
+  if (wrong === undefined) return
+  throw new AppError('forbidden', {
+    field: 'collections',
+    public: `The allow-list lets no administrator write a ${wrong.relation} of a collection.`,
+  })
 }
 
 const rights = (name: string, collections: readonly string[]): Tuple[] =>
