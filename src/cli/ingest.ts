@@ -7,6 +7,7 @@ import { createParser, type Parser } from '../ingest/parse/parser.ts'
 import { counted } from '../kernel/counted.ts'
 import { isId } from '../kernel/ids.ts'
 import { isNotAnswering } from './not-answering.ts'
+import { pathId } from './path-id.ts'
 import { type Job, type RemitHttp, refusalOf, type Told } from './remit-http.ts'
 import type { Terminal } from './terminal.ts'
 
@@ -41,6 +42,8 @@ const types: Readonly<Record<string, string>> = {
   '.docx': mimeTypes.docx,
 }
 
+// Of which isId speaks.
+const idLengthMax = 200
 const atOnce = 4
 const tickMs = 1_000
 // As long as a restart may take; a service that never answered is not waited for.
@@ -48,17 +51,23 @@ const downMsMax = 120_000
 const pauseMsMax = 2_000
 
 /**
- * Puts every readable file of a folder into a collection, four at a time, and waits until each is in. A file whose name makes no
- * valid id is reported and left out; nothing is renamed. What is refused for something that all files share (the token,
+ * Puts every readable file of a folder into a collection, four at a time, and waits until each is in. What of a file's
+ * name ids do not take is percent-encoded in its id ({@link pathId}); a file whose id is too long or another file's is reported and
+ * left out. What is refused for something that all files share (the token,
  * the collection, who may read) is told once, and no further file is sent. A service that answered before is waited for, two
  * minutes at most. Always says how many are in. Returns whether all went well.
  */
 export async function ingestFolder(options: IngestOptions, deps: IngestDeps): Promise<boolean> {
   const { http, terminal, stopping } = deps
+  if (!isId(`${options.prefix}x`))
+    throw new Error(
+      `--prefix makes no valid id (${shown(options.prefix)}): use A-Z a-z 0-9 . _ / @ + = % - only, % as %XX.`,
+    )
   const files = await listFiles(options.folder)
   const skipped = files.filter((file) => types[extname(file).toLowerCase()] === undefined)
   const wanted = files.filter((file) => !skipped.includes(file))
   for (const file of skipped) terminal.say(`skipped, not a kind of document that is read: ${shown(file)}`)
+  const idOf = idsOf(wanted, options.prefix)
   const queue = [...wanted]
   const count = { done: 0, failed: 0, unchanged: 0 }
   let refused: string | undefined
@@ -73,7 +82,7 @@ export async function ingestFolder(options: IngestOptions, deps: IngestDeps): Pr
         problem,
         notes = [],
         isOfAll = false,
-      } = await patiently(() => putFile(path, options, { http, parser }))
+      } = await patiently(() => putFile(path, idOf(path), options, { http, parser }))
       if (stopping.aborted) return
       count.done += 1
       if (isOfAll && problem !== undefined) {
@@ -113,7 +122,7 @@ export async function ingestFolder(options: IngestOptions, deps: IngestDeps): Pr
   const { done, failed, unchanged } = count
   const notSent = wanted.length - done
   const parts = [
-    `${counted(done - failed, 'document')} in ${options.collection}${unchanged > 0 ? ` (${unchanged} unchanged)` : ''}`,
+    `${done - failed} of ${counted(wanted.length, 'file')} ${wanted.length === 1 ? 'is' : 'are'} in ${options.collection}${unchanged > 0 ? ` (${unchanged} unchanged)` : ''}`,
     `${failed} failed`,
     ...(notSent > 0 ? [`${notSent} not sent`] : []),
     `${skipped.length} skipped`,
@@ -160,6 +169,31 @@ async function listFiles(folder: string): Promise<string[]> {
     .sort()
 }
 
+interface FileId {
+  readonly id: string
+  readonly problem?: string
+}
+
+/** The id of each file, and why it cannot have it. A name that is as it stands wins over one that had to be encoded. */
+function idsOf(files: readonly string[], prefix: string): (file: string) => FileId {
+  const owners = new Map<string, string>()
+  for (const file of files)
+    if (pathId(file) === file || !owners.has(pathId(file))) owners.set(pathId(file), file)
+  return (file) => {
+    const path = pathId(file)
+    const id = `${prefix}${path}`
+    const owner = owners.get(path)
+    if (owner !== undefined && owner !== file)
+      return { id, problem: `its id (${id}) is that of ${shown(owner)}. Rename one of them.` }
+    if (id.length > idLengthMax)
+      return {
+        id,
+        problem: `its id would have ${id.length} characters, more than ${idLengthMax} (${shown(id)}).`,
+      }
+    return { id }
+  }
+}
+
 const codeOf = (error: unknown): string =>
   error instanceof Error && 'code' in error ? String(error.code) : 'unknown reason'
 
@@ -172,14 +206,11 @@ interface Put {
 
 async function putFile(
   file: string,
+  { id, problem }: FileId,
   options: IngestOptions,
   { http, parser }: { readonly http: RemitHttp; readonly parser: Parser },
 ): Promise<Put> {
-  const id = `${options.prefix}${file}`
-  if (!isId(id))
-    return {
-      problem: `the name makes no valid id (${shown(id)}): use A-Z a-z 0-9 . _ / @ + = % - only, at most 200`,
-    }
+  if (problem !== undefined) return { problem }
   const read = await readWhole(join(options.folder, file))
   if ('problem' in read) return read
   const { bytes, changedAt } = read

@@ -91,7 +91,7 @@ describe('ingest', () => {
     expect(ran).toMatchObject({
       code: 0,
       stdout: '',
-      stderr: '2 documents in handbook, 0 failed, 0 skipped.\n',
+      stderr: '2 of 2 files are in handbook, 0 failed, 0 skipped.\n',
     })
     const puts = to.asked.filter(({ method }) => method === 'PUT').sort((a, b) => a.url.localeCompare(b.url))
     expect(puts.map(({ url }) => url)).toEqual([
@@ -111,14 +111,13 @@ describe('ingest', () => {
     expect(to.asked.filter(({ url }) => url === '/jobs/j')).toHaveLength(2)
   })
 
-  test('reports a name that makes no valid id, sends the rest, and fails', async () => {
+  test('reports a name that makes too long an id, sends the rest, and fails', async () => {
     await using to = await peer(allWell)
-    const ran = await ingest(await put({ 'with space.md': 'x', 'ok.md': 'x', '100%.md': 'x' }), to.url)
+    const ran = await ingest(await put({ [`${'a'.repeat(199)}.md`]: 'x', 'with space.md': 'x' }), to.url)
     expect(ran.code).toBe(1)
-    expect(ran.stderr).toContain('with space.md: the name makes no valid id')
-    expect(ran.stderr).toContain('100%.md: the name makes no valid id')
+    expect(ran.stderr).toContain('.md: its id would have 211 characters, more than 200')
     expect(to.asked.filter(({ method }) => method === 'PUT').map(({ url }) => url)).toEqual([
-      '/documents/handbook%2Fok.md',
+      '/documents/handbook%2Fwith%2520space.md',
     ])
   })
 
@@ -186,7 +185,7 @@ describe('ingest', () => {
     expect(to.asked.length).toBeLessThanOrEqual(4)
     const sent = to.asked.length
     expect(ran.stderr).toContain(
-      `0 documents in handbook, ${sent} failed, ${30 - sent} not sent, 0 skipped.\n`,
+      `0 of 30 files are in handbook, ${sent} failed, ${30 - sent} not sent, 0 skipped.\n`,
     )
   })
 
@@ -200,7 +199,7 @@ describe('ingest', () => {
         asked.url.endsWith('a.md') ? { status, body: { detail: 'No.', field } } : allWell(asked),
       )
       expect((await ingest(await put({ 'a.md': 'x', 'b.md': 'x' }), to.url)).stderr).toContain(
-        '1 document in handbook, 1 failed, 0 skipped.\n',
+        '1 of 2 files are in handbook, 1 failed, 0 skipped.\n',
       )
     }
   })

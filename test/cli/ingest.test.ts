@@ -1,6 +1,6 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Fetch } from '../../src/delegation/tokens/fetch-json.ts'
 import { pdf } from '../support/pdf.ts'
@@ -37,22 +37,24 @@ async function ingest(
     readonly now?: () => number
     readonly stopping?: AbortSignal
   } = {},
-): Promise<Ran & { readonly sent: readonly Sent[] }> {
+): Promise<Ran & { readonly sent: readonly Sent[]; readonly paths: readonly string[] }> {
   for (const [name, content] of Object.entries(files)) {
     await mkdir(dirname(join(folder, name)), { recursive: true })
     await writeFile(join(folder, name), content)
   }
   const sent: Sent[] = []
+  const paths: string[] = []
   let nth = 0
-  const fetch: Fetch = async (_, init) => {
+  const fetch: Fetch = async (url, init) => {
     if (init?.method !== 'PUT') return Response.json({ ...job, notes })
     await put(++nth)
+    paths.push(new URL(String(url)).pathname)
     sent.push(JSON.parse(String(init.body)) as Sent)
     return Response.json({ job: { id: 'j' } }, { status: 202 })
   }
   const argv = ['ingest', folder, '--collection', 'docs', '--viewer', 'user:anne', ...more]
   const ran = await remit(argv, { home: folder }, { envToken: 't', fetch, ...options })
-  return { ...ran, sent: sent.sort((a, b) => a.id.localeCompare(b.id)) }
+  return { ...ran, paths, sent: sent.sort((a, b) => a.id.localeCompare(b.id)) }
 }
 
 const many = (count: number) =>
@@ -62,14 +64,60 @@ describe('ingesting a folder', () => {
   test('gives each document the address under which a citation finds it, if there is one', async () => {
     const files = { 'a.md': 'x', 'sub dir/b%1.txt': 'y' }
     const at = { more: ['--base-url', 'https://docs.example/v1/', '--prefix', 'p/'] }
-    expect((await ingest({ 'a.md': 'x', 'sub/b#1.txt': 'y' }, at)).stderr).toContain('makes no valid id')
-    const { sent } = await ingest({ 'a.md': 'x', 'sub/b@1.txt': 'y' }, at)
+    const { sent } = await ingest({ ...files, 'sub/b@1.txt': 'y' }, at)
     expect(sent.map(({ uri }) => uri)).toEqual([
       'https://docs.example/v1/a.md',
       'https://docs.example/v1/sub/b%401.txt',
+      'https://docs.example/v1/sub%20dir/b%251.txt',
     ])
     expect((await ingest(files)).sent[0]).not.toHaveProperty('uri')
     expect(await ingest(files, { more: ['--base-url', 'ftp://x'] })).toMatchObject({ code: 1, sent: [] })
+  })
+
+  test('encodes in an id what ids do not take, leaves valid names as they were, and keeps the title readable', async () => {
+    const names = {
+      'R&D (2026)/Größe, neu.txt': 'R%26D%20%282026%29/Gr%C3%B6%C3%9Fe%2C%20neu.txt',
+      "it's~new!*.txt": 'it%27s%7Enew%21%2A.txt',
+      '100%.txt': '100%25.txt',
+      'a%20b c.txt': 'a%2520b%20c.txt',
+      // What an earlier run took has the id that it had, in a folder that has to be encoded, too.
+      'kept%20as@it=is.txt': 'kept%20as@it=is.txt',
+      'two words/kept%20+1.txt': 'two%20words/kept%20+1.txt',
+      '🦦.txt': '%F0%9F%A6%A6.txt',
+    }
+    const more = ['--base-url', 'https://docs.example']
+    const ran = await ingest(Object.fromEntries(Object.keys(names).map((name) => [name, 'x'])), { more })
+    expect(ran).toMatchObject({ code: 0, stderr: '7 of 7 files are in docs, 0 failed, 0 skipped.\n' })
+    const byId = new Map(ran.sent.map((one) => [one.id, one]))
+    for (const [name, id] of Object.entries(names)) {
+      const { uri = '', title } = byId.get(`docs/${id}`) ?? {}
+      expect(decodeURIComponent(new URL(uri).pathname)).toBe(`/${name}`)
+      expect(`${title}.txt`).toBe(basename(name))
+    }
+    expect(ran.paths).toContain(
+      '/documents/docs%2FR%2526D%2520%25282026%2529%2FGr%25C3%25B6%25C3%259Fe%252C%2520neu.txt',
+    )
+  })
+
+  test('puts no two files into one document: the name that stands for itself wins, the other is named', async () => {
+    for (const files of [
+      { 'a b.txt': '1', 'a%20b.txt': '2' },
+      { 'x%20y/1 2.txt': '2', 'x y/1 2.txt': '1' },
+    ]) {
+      const ran = await ingest(files)
+      expect(ran).toMatchObject({ code: 1, sent: [expect.anything()] })
+      expect(ran.stderr).toMatch(/^failed: (a b|x%20y\/1 2)\.txt: its id \(docs\/\S+\) is that of \S/)
+      await rm(folder, { recursive: true })
+    }
+  })
+
+  test('names a file whose id would be too long, and refuses a prefix that no id begins with at once', async () => {
+    const ran = await ingest({ [`${'ü'.repeat(40)}.txt`]: 'x', 'b.txt': 'y' })
+    expect(ran).toMatchObject({ code: 1, sent: [{ id: 'docs/b.txt' }] })
+    expect(ran.stderr).toContain('its id would have 249 characters, more than 200')
+    const prefixed = await ingest({}, { more: ['--prefix', 'my docs/'] })
+    expect(prefixed).toMatchObject({ code: 1, sent: [], stderr: expect.stringContaining('--prefix') })
+    expect(prefixed.stderr).not.toContain('b.txt')
   })
 
   test('goes on where the service is restarted under it, and says so once', async () => {
@@ -81,7 +129,7 @@ describe('ingesting a folder', () => {
     })
     expect(ran).toMatchObject({
       code: 0,
-      stderr: expect.stringContaining('12 documents in docs, 0 failed, 0 skipped.'),
+      stderr: expect.stringContaining('12 of 12 files are in docs, 0 failed, 0 skipped.'),
     })
     expect(ran.stderr.match(/Trying again/g)).toHaveLength(1)
     expect(new Set(ran.sent.map(({ id }) => id)).size).toBe(12)
@@ -99,7 +147,7 @@ describe('ingesting a folder', () => {
     })
     expect(ran).toMatchObject({
       code: 1,
-      stderr: expect.stringContaining('4 documents in docs, 0 failed, 5 not sent, 0 skipped.'),
+      stderr: expect.stringContaining('4 of 9 files are in docs, 0 failed, 5 not sent, 0 skipped.'),
     })
     expect(ran.stderr).toContain('ECONNREFUSED')
   })
@@ -128,7 +176,7 @@ describe('ingesting a folder', () => {
     })
     expect(ran.code).toBe(1)
     expect(ran.stderr).toMatch(
-      /^\d documents in docs, 0 failed, \d not sent, 0 skipped\.\nStopped\. Run it again to go on/,
+      /^\d of 9 files are in docs, 0 failed, \d not sent, 0 skipped\.\nStopped\. Run it again to go on/,
     )
   })
 
@@ -154,6 +202,6 @@ describe('ingesting a folder', () => {
 
   test('counts what was unchanged, and does not name it', async () => {
     const ran = await ingest(many(3), { notes: [{ code: 'unchanged', detail: 'Nothing was done.' }] })
-    expect(ran.stderr).toBe('3 documents in docs (3 unchanged), 0 failed, 0 skipped.\n')
+    expect(ran.stderr).toBe('3 of 3 files are in docs (3 unchanged), 0 failed, 0 skipped.\n')
   })
 })

@@ -198,7 +198,7 @@ describe('a person of the demo at the command line', { timeout: slow }, () => {
     const page = readFileSync(new URL('../../docs/flows/consent-and-exchange.md', import.meta.url), 'utf8')
     expect(commandsOf(page)).toHaveLength(6)
     expect(await walk(page)).toEqual([])
-    expect(await ingestOutsideTheDemo()).toContain('1 document in diary, 0 failed, 0 skipped.')
+    expect(await ingestOutsideTheDemo()).toContain('1 of 1 file is in diary, 0 failed, 0 skipped.')
     const { stdout } = await inFolder(scriptOf('docs/people-and-groups.md'))
     expect(stdout).toMatch(/^user:nora\n {2}roles: agents.write, security.read, security.write$/m)
     expect(stdout).toMatch(/^group:acme\/staff {2}member of group:acme\/editors/m)

@@ -83,7 +83,7 @@ test('a folder whose service and then whose command is killed in the middle is i
   await Promise.race([killed.promise, run.ended])
   expect(await run.ended).toContain('Trying again')
   const rest = await ingest(service.url).ended
-  expect(lastOf(rest)).toMatch(/^12 documents in closed \(\d+ unchanged\), 0 failed, 0 skipped\.$/)
+  expect(lastOf(rest)).toMatch(/^12 of 12 files are in closed \(\d+ unchanged\), 0 failed, 0 skipped\.$/)
   // What was accepted and not published when it was sent again has a second revision, and the first no effect.
   const rows = await world.database.query(
     `select count(*) as documents, sum(chunk_count)::int as passages,
@@ -94,6 +94,6 @@ test('a folder whose service and then whose command is killed in the middle is i
   for (let at = 0; at < count; at++)
     expect(await world.sees('user:bob', `closed/${at}.txt`)).toBe(`All about ${at}.`)
   expect(lastOf(await ingest(service.url).ended)).toBe(
-    `${count} documents in closed (${count} unchanged), 0 failed, 0 skipped.`,
+    `${count} of ${count} files are in closed (${count} unchanged), 0 failed, 0 skipped.`,
   )
 }, 120_000)
