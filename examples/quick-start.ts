@@ -47,8 +47,8 @@ async function ask(token: string): Promise<readonly string[]> {
 
 // 1. Where documents are filed, which lets nobody read them, and a service that may file some there.
 await remit('collection', 'add', 'notes', '--title', 'Notes', '--organization', 'wrenfield')
-await remit('service', 'add', 'scribe', '--collection', 'notes')
-const scribe = await remit('token', '--service', 'scribe')
+await remit('service', 'add', 'note-taker', '--collection', 'notes')
+const scribe = await remit('token', '--service', 'note-taker')
 
 // 2. Content and access go in together.
 await send('PUT', '/documents/notes%2Fotter', scribe, {

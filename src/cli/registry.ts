@@ -68,11 +68,16 @@ export function addRegistryCommands(
     )
     .action(async (given: string, { collection, prefix: prefixes }: ServiceFlags) => {
       const name = bare('service')(given)
-      await admin.run('service_add', { name, collections: collection, prefixes })
+      const answer = await admin.run('service_add', { name, collections: collection, prefixes })
       const groups = `, and groups and organizations whose id begins with ${prefixes.join(' or ')}`
       terminal.say(
         `The service ${name} may write to ${collection.join(', ') || 'no collection'}${prefixes.length === 0 ? '' : groups}.`,
       )
+      const ended = [answer['collections_ended'], answer['prefixes_ended']].flat()
+      if (ended.length > 0)
+        terminal.say(
+          `Note: no longer to ${ended.join(', ')}. What is named replaces what it had; name all of it.`,
+        )
     })
   services
     .command('list')

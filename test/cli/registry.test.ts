@@ -71,6 +71,19 @@ test('services and clients are listed', async () => {
   })
 })
 
+test('a service that is registered again is told what it lost by that, and nothing where it lost nothing', async () => {
+  await run('collection', 'add', 'left', '--title', 'Left')
+  await run('collection', 'add', 'kept', '--title', 'Kept')
+  const kept = ['--collection', 'kept', '--prefix', 'acme/']
+  const first = await run('service', 'add', 'mover', ...kept, '--collection', 'left', '--prefix', 'old/')
+  expect(first).toMatchObject({ code: 0, stderr: expect.not.stringContaining('no longer') })
+  expect((await run('service', 'add', 'mover', ...kept)).stderr).toMatch(
+    /^Note: no longer to left, old\/\. /m,
+  )
+  expect((await run('service', 'add', 'mover', ...kept)).stderr).not.toContain('no longer')
+  await run('service', 'remove', 'mover')
+})
+
 test('what is empty is said on stderr, and to a program is no line', async () => {
   for (const more of [[], ['--json']])
     expect(await run('delegation', 'list', 'user:zzz', ...more)).toEqual({

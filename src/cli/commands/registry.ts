@@ -52,8 +52,13 @@ export const registryCommands = {
   service_add: command(
     z.strictObject({ name: id, collections: z.array(id), prefixes: z.array(z.string().min(1)).default([]) }),
     async (service, { services }) => {
+      const before = (await services.list()).find(({ name }) => name === service.name)
       await services.save(service)
-      return { service: service.name }
+      return {
+        service: service.name,
+        collections_ended: before?.collections.filter((one) => !service.collections.includes(one)) ?? [],
+        prefixes_ended: before?.prefixes.filter((one) => !service.prefixes.includes(one)) ?? [],
+      }
     },
   ),
   service_list: command(z.strictObject({}), async (_, { services }) => ({
