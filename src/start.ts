@@ -63,6 +63,7 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
       step,
       onProgress,
       onStorageLost: options.onStorageLost,
+      mayMake: true,
     }),
   )
   signal?.throwIfAborted()
@@ -136,6 +137,7 @@ export async function withService<T>(
 ): Promise<T> {
   const { clock, log } = options
   await using ground = await openGround(config, {
+    mayMake: false,
     now: () => clock.now(),
     log,
     step: createSteps((doing) => log('still_starting', { doing })),
@@ -172,6 +174,7 @@ export async function reembedStored(
   const onWeights = progressLine(isTerminal, (text) => process.stderr.write(text))
   await using stored = await openStored(config, {
     mayChange: true,
+    mayMake: false,
     step: createSteps(tell),
     onProgress: onWeights,
   })

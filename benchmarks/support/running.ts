@@ -77,7 +77,9 @@ export async function startService({
     const log = (event: string, fields?: object): void => {
       process.stderr.write(`${JSON.stringify({ event, ...fields })}\n`)
     }
-    const opened = stack.use(await openGround(config, { now: Date.now, log, step: (_, work) => work() }))
+    const opened = stack.use(
+      await openGround(config, { now: Date.now, log, step: (_, work) => work(), mayMake: true }),
+    )
     if (!opened.embeddings.available)
       throw new Error(`There is no embedding model: ${opened.embeddings.reason}`)
     const { embedder } = opened.embeddings

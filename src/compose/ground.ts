@@ -11,6 +11,7 @@ import { type Exclusive, lockDatabase } from '../store/exclusive.ts'
 import { migrate } from '../store/migrate.ts'
 import { openPglite, type PgliteOptions } from '../store/pglite.ts'
 import { openPostgres } from '../store/postgres.ts'
+import { assertSameDatabase, rememberDatabase } from '../store/same-database.ts'
 import type { Database } from '../store/sql.ts'
 import { readStoredVectors, type StoredVectors } from '../store/vectors.ts'
 import { admitModel, type Embeddings, openEmbeddings, refuseUnfinished } from './embeddings.ts'
@@ -33,6 +34,8 @@ export interface GroundOptions {
   readonly log: Log
   readonly step: Step
   readonly onProgress?: (progress: WeightsProgress) => void
+  /** Whether an embedded database is made where there is none. */
+  readonly mayMake: boolean
 }
 
 const dimensionsWithoutModel = 384
@@ -41,12 +44,13 @@ const openfgaTimeoutMs = 4_000
 /** Opens what the configuration names, migrates the database and refuses vectors of another model. */
 export async function openGround(
   config: Config,
-  { now, log, step, onProgress, onStorageLost }: GroundOptions,
+  { now, log, step, onProgress, onStorageLost, mayMake }: GroundOptions,
 ): Promise<Ground> {
   await using stack = new AsyncDisposableStack()
   const { database, embeddings, vectors } = stack.use(
     await openStored(config, {
       mayChange: false,
+      mayMake,
       step,
       ...(onProgress && { onProgress }),
       ...(onStorageLost && {
@@ -73,6 +77,7 @@ export async function openGround(
 export interface StoredOptions {
   /** Whoever opens it will change the stored vectors to the configured model; else an unfinished change is refused. */
   readonly mayChange: boolean
+  readonly mayMake: boolean
   readonly step: Step
   readonly onProgress?: (progress: WeightsProgress) => void
   readonly onLost?: PgliteOptions['onLost']
@@ -81,12 +86,12 @@ export interface StoredOptions {
 /** Opens the migrated database and the model, and nothing that decides. Does not compare the two. */
 export async function openStored(
   config: Config,
-  { mayChange, step, onProgress, onLost }: StoredOptions,
+  { mayChange, mayMake, step, onProgress, onLost }: StoredOptions,
 ): Promise<Stored & { readonly vectors: StoredVectors }> {
   await using stack = new AsyncDisposableStack()
   const database = stack.use(
     await step('opening the database; an embedded one is made at the first start', () =>
-      openDatabase(config, onLost),
+      openDatabase(config, mayMake, onLost),
     ),
   )
   const vectors = await readStoredVectors(database)
@@ -107,12 +112,20 @@ export async function openStored(
 
 async function openDatabase(
   { databaseUrl, home }: Config,
+  mayMake: boolean,
   onLost: PgliteOptions['onLost'],
 ): Promise<Database> {
+  await assertSameDatabase({ home, databaseUrl, mayMake })
   if (databaseUrl === undefined)
     return openPglite({ dataDir: join(home, 'db'), socketDir: home, ...(onLost && { onLost }) })
+  const database = await openNative(databaseUrl)
+  await rememberDatabase(home, databaseUrl)
+  return database
+}
+
+async function openNative(url: string): Promise<Database> {
   try {
-    return await openPostgres({ url: databaseUrl })
+    return await openPostgres({ url })
   } catch (error) {
     // The URL holds a password: only what Postgres or the socket said is passed on.
     throw new OperatorError(`The database of DATABASE_URL cannot be used: ${reasonOf(error)}`, error)

@@ -13,7 +13,7 @@ export class NoHomeError extends OperatorError {
 /**
  * {@link lockFolder} for whoever works on what is there: throws {@link NoHomeError} and makes nothing where no service
  * was ever started. A mistyped folder would else become a new service, and a command there "succeed" while the one that
- * was meant knows nothing of it. NOT checked: whether the database of DATABASE_URL is the one that belongs to it.
+ * was meant knows nothing of it. Whether the database is the one that belongs to it: {@link assertSameDatabase}.
  */
 export async function lockHome(dir: string): Promise<AsyncDisposable> {
   assertHome(dir)

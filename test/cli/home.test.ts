@@ -1,11 +1,12 @@
 import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createDemoTokens } from '../../src/cli/demo-tokens.ts'
 import { lockHome } from '../../src/store/home.ts'
-import { remit as process } from '../e2e/process.ts'
+import { assertSameDatabase, rememberDatabase } from '../../src/store/same-database.ts'
+import { remit as process, startCommand, startService } from '../e2e/process.ts'
 import { openCommands, remit, serving } from './world.ts'
 
 let folder: string
@@ -24,6 +25,57 @@ test.each([['person', 'disable', 'hugo'], ['agent', 'list'], ['token', '--user',
     expect(existsSync(home)).toBe(false)
   },
 )
+
+test.each([['recover', '--anyway'], ['reembed']])(
+  'remit %s in a folder without a database, where DATABASE_URL was forgotten, says both ways out and makes none',
+  async (...argv) => {
+    await mkdir(join(folder, 'keys'))
+    const ran = await process(argv, {
+      REMIT_HOME: folder,
+      XDG_CONFIG_HOME: folder,
+      EMBEDDINGS_MODEL_PATH: folder,
+    })
+    expect(ran).toMatchObject({ code: 1, stdout: '' })
+    expect(ran.stderr).toContain(
+      'Give DATABASE_URL as the service has it, or start the service once (npm start)',
+    )
+    expect(existsSync(join(folder, 'db'))).toBe(false)
+  },
+)
+
+test('neither a command nor a start without DATABASE_URL opens an embedded database beside the native one of its folder', async () => {
+  const env = { REMIT_HOME: folder, XDG_CONFIG_HOME: folder, EMBEDDINGS_MODEL_PATH: folder }
+  await mkdir(join(folder, 'keys'))
+  await rememberDatabase(folder, 'postgres://remit:hush@db.example/remit')
+  expect(await readFile(join(folder, 'database'), 'utf8')).toBe('db.example:5432/remit\n')
+  for (const run of [startCommand(['audit', 'verify'], env), startService(env)]) {
+    await using running = run
+    expect((await running.exit).code).toBe(1)
+    expect(running.stderr()).toContain(
+      `${folder} belongs to the database db.example:5432/remit, but DATABASE_URL is not set.`,
+    )
+    expect(existsSync(join(folder, 'db'))).toBe(false)
+  }
+})
+
+test('another database than the last one is opened once the mark of that is removed, and not before', async () => {
+  const asked = (databaseUrl: string | undefined) =>
+    assertSameDatabase({ home: folder, databaseUrl, mayMake: true })
+  await asked('postgres://remit:hush@db.example/remit')
+  await rememberDatabase(folder, 'postgres://remit:hush@db.example/remit')
+  await asked('postgres://other:new@db.example:5432/remit?keepalives=1')
+  for (const other of [
+    'postgres://remit:hush@db.example/remitt',
+    'postgres://remit:hush@db2.example/remit',
+  ]) {
+    const error = await asked(other).then(String, String)
+    expect(error).toContain(`if you mean to change the database, remove ${join(folder, 'database')} first`)
+    expect(error).not.toContain('hush')
+  }
+  await rm(join(folder, 'database'))
+  await asked('postgres://remit:hush@db2.example/remit')
+  await asked(undefined)
+})
 
 test('commands find the service by its folder, wherever it listens, unless the shell names another', async () => {
   const world = await openCommands()

@@ -163,6 +163,11 @@ describe(
         old = await bobs()
         expect(await found(old)).toEqual([200, ['early']])
       }
+      // By it a start or a command that forgets DATABASE_URL is refused.
+      const { hostname, port } = new URL(urlOf(name))
+      expect(await readFile(join(settings.home, 'database'), 'utf8')).toBe(
+        `${hostname}:${port || '5432'}/${name}\n`,
+      )
       await administer(`create database ${name}_copy template ${name}`)
 
       let since = ''
