@@ -66,6 +66,9 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
       mayMake: true,
     }),
   )
+  // Outside the demo it may well be a DATABASE_URL that was forgotten.
+  if (!config.demo && config.databaseUrl === undefined)
+    print(`The embedded database of ${config.home}/db is used: DATABASE_URL is not set.`)
   signal?.throwIfAborted()
   const outbound = createSystemFetch(config.outboundAllowedOrigins)
   const service = stack.use(

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { ConfigError, loadConfig } from '../src/config/config.ts'
+import { slips } from '../src/config/slips.ts'
 
 const issuer = {
   issuer: 'https://login.example/realms/a',
@@ -176,6 +177,29 @@ describe('a configuration that cannot be used', () => {
     ['TRUSTED_ISSUERS', '{}'],
   ])('is refused for %s=%s, by name', (name, value) => {
     expect(problemsOf({ [name]: value })[0]).toContain(name)
+  })
+})
+
+describe('a variable that is no setting', () => {
+  test.each([
+    ['DATABSE_URL', 'DATABASE_URL'],
+    ['RATE_PER_MINUT', 'RATE_PER_MINUTE'],
+    ['RATE_PER_MINUTES', 'RATE_PER_MINUTE'],
+    ['REMIT_DEM0', 'REMIT_DEMO'],
+    ['REMIT_HMOE', 'REMIT_HOME'],
+    ['database_url', 'DATABASE_URL'],
+    ['DATABASE_URL_FIL', 'DATABASE_URL_FILE'],
+  ])('but %s, one slip away from %s, is refused with that name', (given, meant) => {
+    expect(problemsOf({ [given]: 'x' })).toEqual([`${given} is no setting. Did you mean ${meant}?`])
+  })
+
+  test('is another program’s where the setting is short, where it is empty, and where a setting names it as a secret', () => {
+    const others = { HOSTS: 'x', OPS_POST: 'x', REMIT_PORT: '8787', REMIT_OPS_PORT: '8788', REMIT_TOKEN: 'x' }
+    expect(problemsOf({ ...others, DATABSE_URL: '', VAULT_KEY: '' })).toEqual([])
+    const named = '[{"client_secret_env":"REMIT_DEMOS"}]'
+    for (const name of ['REMIT_DEMOS', 'REMIT_DEMOS_FILE'])
+      expect(slips({ TRUSTED_ISSUERS: named, [name]: 'x' }, ['REMIT_DEMO', 'REMIT_DEMO_FILE'])).toEqual([])
+    expect(slips({ REMIT_DEMOS: 'x' }, ['REMIT_DEMO'])).toHaveLength(1)
   })
 })
 

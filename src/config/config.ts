@@ -14,6 +14,7 @@ import { type OutboundConfig, outbound } from './outbound.ts'
 import { type RecordConfig, record } from './record.ts'
 import { type RetrievalConfig, retrieval } from './retrieval.ts'
 import { withSecretFiles } from './secret-files.ts'
+import { slips } from './slips.ts'
 import { type StoresConfig, stores } from './stores.ts'
 import { type VaultConfig, vault } from './vault.ts'
 
@@ -88,6 +89,7 @@ export function loadConfig(
   )
   const derived = derive(value, present)
   const problems = [
+    ...slips(given, Object.keys(settings.shape)),
     ...unreadable,
     ...issues.map(({ path, message }) => `${path.join('.')} ${message}`),
     ...groups

@@ -3,7 +3,7 @@ import type { Environment } from './group.ts'
 const secrets = ['DATABASE_URL', 'OPENFGA_API_TOKEN', 'VAULT_KEYS', 'EMBEDDINGS_API_KEY']
 
 /** The settings that hold a secret, and the variables that settings name as holding one. */
-const secretsOf = ({ TRUSTED_ISSUERS = '', VAULT_PROVIDERS = '' }: Environment): readonly string[] => [
+export const secretsOf = ({ TRUSTED_ISSUERS = '', VAULT_PROVIDERS = '' }: Environment): readonly string[] => [
   ...secrets,
   ...[...`${TRUSTED_ISSUERS}${VAULT_PROVIDERS}`.matchAll(/"client_secret_env"\s*:\s*"(\w+)"/g)].map(
     ([, name = '']) => name,

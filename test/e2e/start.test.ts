@@ -237,3 +237,12 @@ test('a configuration that cannot be used is refused with every problem, exit co
   }
   expect(existsSync(settings.home)).toBe(false)
 })
+
+test('outside the demo a start without DATABASE_URL says first of all that it uses the embedded database, and where', async () => {
+  await using settings = await freshSettings(undefined)
+  await using service = startService({ ...settings.env, REMIT_DEMO: 'false', TRUSTED_ISSUERS: '[]' })
+  await service.said('\n')
+  expect(service.stdout()).toBe(
+    `The embedded database of ${settings.home}/db is used: DATABASE_URL is not set.\n`,
+  )
+})
