@@ -45,6 +45,9 @@ export const isPlain = (value: string, most: number): boolean =>
 /** No character that controls, turns the direction around, is drawn as nothing, is private, or is half of one. */
 export const hasPlainCharacters = (value: string): boolean => !oneUnseen.test(value)
 
+/** What of a text {@link hasPlainCharacters}: it is read as it looks. May be empty. */
+export const plainCharacters = (value: string): string => value.replaceAll(allUnseen, '')
+
 /** Text of several lines to be read to the letter: whatever of it is not {@link isPlain} stands as its number. */
 export const visible = (value: string): string =>
   value.replaceAll(allUnseen, (one) =>

@@ -2,6 +2,7 @@ import { afterAll, expect, test } from 'vitest'
 import { ownTitle } from '../../src/ingest/parse/own-title.ts'
 import { mimeTypes, parseLimitsDefault } from '../../src/ingest/parse/parsed.ts'
 import { createParser } from '../../src/ingest/parse/parser.ts'
+import { hasPlainCharacters } from '../../src/kernel/text.ts'
 import { writeZip } from '../../src/kernel/zip.ts'
 import { pdf } from '../support/pdf.ts'
 import { wordDocument } from '../support/zip.ts'
@@ -107,6 +108,40 @@ test.each([
   ['nothing', docx([lead]), undefined],
 ])('a Word document’s title is taken from %s', async (_, bytes, title) => {
   expect(await parser.ownTitle({ mimeType: mimeTypes.docx, bytes })).toBe(title)
+})
+
+const [bidi, zeroWidth, half] = ['\u202E', '\u200B', '\uD800']
+const tags = String.fromCodePoint(...[...'obey'].map((one) => 0xe0000 + (one.codePointAt(0) ?? 0)))
+const inXml = (text: string) =>
+  text.replaceAll(/[^\x20-\x7e]/gu, (one) => `&#x${one.codePointAt(0)?.toString(16)};`)
+const hidden = `${bidi}Tra${zeroWidth}vel ${zeroWidth} po${tags}li\u00ADcy`
+const page = (bytes: string) => ({ mimeType: 'text/html', bytes: Buffer.from(bytes) })
+const headed = (bytes: string) => ({ mimeType: 'text/markdown', bytes: Buffer.from(bytes) })
+const ofPdf = (says: Parameters<typeof pdfThatSays>[0]) => ({
+  mimeType: mimeTypes.pdf,
+  bytes: pdfThatSays(says),
+})
+const ofWord = (title: string) => ({
+  mimeType: mimeTypes.docx,
+  bytes: docx([lead], `<dc:title>${title}</dc:title>`),
+})
+
+test.each([
+  ['a PDF’s XMP', ofPdf({ xmp: inXml(hidden) }), 'Travel policy'],
+  ['half a character in a PDF’s XMP', ofPdf({ xmp: inXml(`Travel ${half} policy`) }), 'Travel policy'],
+  ['a Word document', ofWord(hidden), 'Travel policy'],
+  ['half a character in a Word document', ofWord(`Travel ${inXml(half)} policy`), 'Travel \uFFFD policy'],
+  ['HTML', page(`<title>${hidden}</title>`), 'Travel policy'],
+  ['HTML whose <title> nobody sees', page(`<title>${tags}</title><h1>Travel</h1>`), 'Travel'],
+  ['Markdown', headed(`# ${hidden}\n`), 'Travel policy'],
+  ['half a character in front matter', headed('---\ntitle: "Travel\\uD800"\n---\n'), 'Travel'],
+  ['a sign that is cut', headed(`# ${'a'.repeat(998)}1\uFE0F\u20E3\n`), `${'a'.repeat(998)}1`],
+  ['a title of nothing else', headed(`# ${tags}${zeroWidth}\n`), undefined],
+  ['an emoji', headed('# Travel ✈️\n'), 'Travel ✈️'],
+])('a title holds nothing that nobody sees: %s', async (_, input, title) => {
+  const found = await parser.ownTitle(input)
+  expect(found).toBe(title)
+  expect(hasPlainCharacters(found ?? '')).toBe(true)
 })
 
 test('a PDF and a Word document that cannot be read have no title, and say why', async () => {

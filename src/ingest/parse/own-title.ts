@@ -1,20 +1,22 @@
 import { type DefaultTreeAdapterTypes, parse, parseFragment } from 'parse5'
 import { parse as parseYaml } from 'yaml'
+import { isPlain, plainCharacters } from '../../kernel/text.ts'
 import { formatOf, type ParseInput, type ParseLimits } from './parsed.ts'
 import { decode } from './text.ts'
 
 const charactersMax = 1_000
 
 /**
- * The title that a document gives itself, of 1 to 1,000 characters: of Markdown its front matter's `title`, else its first heading; of
+ * The title that a document gives itself, of 1 to 1,000 characters, on one line and without any that nobody sees: of Markdown its front matter's `title`, else its first heading; of
  * HTML its `<title>`, else its first `<h1>`; of PDF what its XMP or its information dictionary says; of DOCX its core
  * properties' title, else the first paragraph in a style of titles or headings. A PDF's or DOCX's that a program made up is
  * none. Undefined where it has none, or is of another kind. Throws `ParseError` for a PDF or DOCX that cannot be read.
  * Does NOT limit time and memory: call it through `createParser`.
  */
 export async function ownTitle(input: ParseInput, limits: ParseLimits): Promise<string | undefined> {
-  const title = cleaned(await said(input, limits))
-  return title?.slice(0, charactersMax).replace(/[\uD800-\uDBFF]$/, '') || undefined
+  // Where it is cut, too, half a character may stand.
+  const title = cleaned(cleaned(await said(input, limits)).slice(0, charactersMax))
+  return isPlain(title, charactersMax) ? title : undefined
 }
 
 async function said({ mimeType, bytes }: ParseInput, limits: ParseLimits): Promise<string | undefined> {
@@ -38,8 +40,11 @@ async function said({ mimeType, bytes }: ParseInput, limits: ParseLimits): Promi
   }
 }
 
-const cleaned = (title: string | undefined): string | undefined =>
-  title?.replaceAll(/[\s\p{Cc}]+/gu, ' ').trim()
+/** Invisible characters could carry words to a model that no reader sees, or turn a name around; halves of one cannot be stored. */
+const cleaned = (title: string | undefined): string =>
+  plainCharacters((title ?? '').replaceAll(/[\s\p{Cc}]/gu, ' '))
+    .replaceAll(/ +/g, ' ')
+    .trim()
 
 // What programs fill in by themselves: a word of theirs, or the name of the file that it was made from.
 const madeUp =
@@ -47,7 +52,7 @@ const madeUp =
 
 /** Has two letters, and nobody's name of a file. */
 const isTitle = (title: string | undefined): title is string => {
-  const text = cleaned(title) ?? ''
+  const text = cleaned(title)
   return /\p{L}.*\p{L}/u.test(text) && !madeUp.test(text)
 }
 
@@ -91,7 +96,9 @@ type Node = DefaultTreeAdapterTypes.ChildNode
 
 function ofHtml(html: string): string | undefined {
   const page = parse(html).childNodes
-  return textOf(find(page, (name) => name === 'title')).trim() || textOf(find(page, (name) => name === 'h1'))
+  return (
+    cleaned(textOf(find(page, (name) => name === 'title'))) || textOf(find(page, (name) => name === 'h1'))
+  )
 }
 
 /** The first such element, without recursion: a page may be nested as deep as it likes. */
