@@ -462,6 +462,26 @@ condition until(current_time: timestamp, expires_at: timestamp) {
     expect(index.nominated(question)).toEqual(['1'])
   })
 
+  test('are opened where such a tuple stands in the place of one on a group, which is then no longer blocked', () => {
+    const index = openFolder()
+    index.change(
+      write('user:* viewer document:7', 'group:g#member blocked document:7', 'user:bob member group:g'),
+    )
+    const ended = { user: 'user:bob', relation: 'member', object: 'group:g', condition: until(1969) }
+    const onDocument = { user: 'folder:x', relation: 'parent', object: 'document:8' }
+    expect(index.nominated(about('bob'))).toEqual([])
+    for (const contextual of [[ended], [ended, onDocument]]) {
+      const question: Question = { ...about('bob'), contextual: contextual as Question['contextual'] }
+      expect(index.checked(question).allowed).toEqual(['7'])
+      expect(index.nominated(question)).toEqual(['7'])
+    }
+    // An end that is to come takes nothing away: bob is still one of them.
+    const lasting = { ...ended, condition: until(2999) }
+    const still: Question = { ...about('bob'), contextual: [lasting] as Question['contextual'] }
+    expect(index.checked(still).allowed).toEqual([])
+    expect(index.nominated(still)).toEqual([])
+  })
+
   test('are forgotten, the longest unasked first, and asked about anew', () => {
     const index = openFolder()
     const few = createReaches({ namesMax: 4 })

@@ -190,12 +190,14 @@ function walk(
   const reached: ReadonlySet<string>[] = []
   const may = new Map<string, ReadonlySet<string>>()
   const must = new Map<string, ReadonlySet<string>>()
+  // The walk goes along both tuples of a key; a check sees one.
+  const isCertain = failed.size === 0 && !hidesStored(session)
   for (const [one, nodes] of seen) {
     if (!users.has(one.type)) continue
     const names = new Set<string>()
     for (const { name } of nodes.keys()) names.add(name)
     reached.push(names)
-    if (isPlain(one.key) && failed.size === 0) {
+    if (isPlain(one.key) && isCertain) {
       may.set(one.key, names)
       must.set(one.key, names)
       continue
@@ -273,6 +275,15 @@ function hiddenBy(session: Session, relation: Relation, node: Node): Tuple | und
   if (session.user.relation !== '' || session.user.node.wildcard) return undefined
   const [, stored] = session.own(relation, node, false)
   return stored
+}
+
+/** Whether the question brings a tuple in the place of a stored one, on any object: see {@link hiddenBy}. */
+function hidesStored(session: Session): boolean {
+  for (const { object, relation } of session.contextual()) {
+    const read = session.model.types.get(object.type)?.get(relation)
+    if (read !== undefined && hiddenBy(session, read, object) !== undefined) return true
+  }
+  return false
 }
 
 const partsOfModels = new WeakMap<Model, Map<Relation, RuleParts | undefined>>()
