@@ -5,7 +5,8 @@ import type { WorkerReply, WorkerRequest, WorkerStart } from './local-worker.ts'
 
 /**
  * A few worker threads behind two lanes. In the first what is urgent goes first. The others give way to it and to all else that
- * wants the processor: they take what is patient first, and what is urgent only where nothing of that waits.
+ * wants the processor: they take what is patient first, and what is urgent only where nothing of that waits. While the first
+ * starts anew, the next that is ready does its part.
  */
 export interface Pool {
   /** Length of the model's vectors, as the model itself showed at start. */
@@ -28,6 +29,7 @@ interface Task {
 interface Slot {
   readonly givesWay: boolean
   worker: Worker | undefined
+  isReady: boolean
   running: Task | undefined
 }
 
@@ -51,6 +53,7 @@ export async function createPool(deps: {
   const slots: Slot[] = Array.from({ length: deps.workers }, (_, at) => ({
     givesWay: at > 0,
     worker: undefined,
+    isReady: false,
     running: undefined,
   }))
   const urgent: Task[] = []
@@ -72,6 +75,7 @@ export async function createPool(deps: {
       worker.on('message', (reply: WorkerReply) => {
         if (reply.kind === 'ready') {
           callOff()
+          slot.isReady = true
           resolve(reply.dimensions)
         } else settle(slot, reply)
         pump()
@@ -90,6 +94,7 @@ export async function createPool(deps: {
     reject(error)
     if (slot.worker !== worker) return
     slot.worker = undefined
+    slot.isReady = false
     slot.running?.reject(error)
     slot.running = undefined
     pump()
@@ -109,9 +114,10 @@ export async function createPool(deps: {
 
   function pump(): void {
     if (closed) return
-    for (const slot of slots) {
-      if (slot.running) continue
-      const task = slot.givesWay ? (patient.shift() ?? urgent.shift()) : (urgent.shift() ?? patient.shift())
+    const [first, ...others] = slots.toSorted((one, other) => Number(other.isReady) - Number(one.isReady))
+    for (const slot of [first, ...others]) {
+      if (slot === undefined || slot.running) continue
+      const task = slot === first ? (urgent.shift() ?? patient.shift()) : (patient.shift() ?? urgent.shift())
       if (!task) return
       slot.running = task
       // The message waits in the thread's mailbox until it is ready; a start that fails rejects the task.

@@ -66,6 +66,9 @@ class SteeredThread extends EventEmitter {
     this.givesWay = givesWay
     setImmediate(() => this.emit('message', { kind: 'ready', dimensions: 1 }))
   }
+  die(): void {
+    this.emit('exit')
+  }
   postMessage(request: WorkerRequest): void {
     if (request.kind === 'close') return void this.emit('exit')
     this.at = request.id
@@ -78,7 +81,7 @@ class SteeredThread extends EventEmitter {
   unref(): void {}
 }
 
-test('a question goes before all passages that wait, in a thread that gives way to nobody', async () => {
+async function steeredPool() {
   const threads: SteeredThread[] = []
   const pool = await createPool({
     start: { folder: '', tokensMax: 1 },
@@ -90,6 +93,11 @@ test('a question goes before all passages that wait, in a thread that gives way 
       return thread as unknown as Worker
     },
   })
+  return { pool, threads }
+}
+
+test('a question goes before all passages that wait, in a thread that gives way to nobody', async () => {
+  const { pool, threads } = await steeredPool()
   const [first, second] = threads as [SteeredThread, SteeredThread]
   expect(threads.map(({ givesWay }) => givesWay)).toEqual([false, true])
   const passages = ['a', 'b', 'c', 'd'].map((text) => pool.submit([text], { urgent: false }))
@@ -108,5 +116,33 @@ test('a question goes before all passages that wait, in a thread that gives way 
   void pool.submit(['more'], { urgent: true }).catch(() => undefined)
   void pool.submit(['still more'], { urgent: true }).catch(() => undefined)
   expect([first.got.at(-1), second.got.at(-1)]).toEqual(['more', 'still more'])
+  await pool.close()
+})
+
+test('while the thread that gives way to nobody starts anew, a question goes first in the next one', async () => {
+  const { pool, threads } = await steeredPool()
+  const [first, second] = threads as [SteeredThread, SteeredThread]
+  const passages = ['a', 'b', 'c', 'd', 'e'].map((text) => pool.submit([text], { urgent: false }))
+  const questions = ['one', 'two', 'three'].map((text) => pool.submit([text], { urgent: true }))
+  first.die()
+  await expect(passages[0]).rejects.toMatchObject({ code: 'unavailable' })
+  const anew = threads[2] as SteeredThread
+  // What waits for its start is a passage.
+  expect([anew.givesWay, anew.got]).toEqual([false, ['c']])
+  second.end()
+  second.end()
+  expect(second.got).toEqual(['b', 'one', 'two'])
+  await new Promise((resolve) => setImmediate(resolve))
+  // It is ready: each does its own part again.
+  anew.end()
+  second.end()
+  expect([anew.got, second.got]).toEqual([
+    ['c', 'three'],
+    ['b', 'one', 'two', 'd'],
+  ])
+  anew.end()
+  second.end()
+  anew.end()
+  await Promise.all([...questions, ...passages.slice(1)])
   await pool.close()
 })
