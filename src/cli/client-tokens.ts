@@ -3,7 +3,7 @@ import * as client from 'openid-client'
 import { z } from 'zod'
 import type { Fetch } from '../delegation/tokens/fetch-json.ts'
 import { parseJson, readPrivate } from '../store/private-file.ts'
-import { NotAnsweringError } from './not-answering.ts'
+import { isNotAnswering, NotAnsweringError } from './not-answering.ts'
 import type { TokenSource } from './remit-http.ts'
 import { type Issued, renewed } from './renewed.ts'
 import { isLoopback } from './sign-ins.ts'
@@ -79,6 +79,13 @@ function told(error: unknown, url: string): unknown {
     })
   const { cause } = error instanceof client.ClientError ? error : {}
   const isDown =
-    error instanceof client.ResponseBodyError || (cause instanceof Response && cause.status >= 500)
+    error instanceof client.ResponseBodyError ||
+    (cause instanceof Response && cause.status >= 500) ||
+    (error instanceof client.ClientError && isOfNoAnswer(cause))
   return isDown ? new NotAnsweringError(`The authorization server of ${url} does not answer.`, error) : error
 }
+
+/** Whether it rests on an answer that did not come in time, or broke off. */
+const isOfNoAnswer = (error: unknown): boolean =>
+  isNotAnswering(error) ||
+  (error instanceof Error && (error.name === 'TimeoutError' || isOfNoAnswer(error.cause)))

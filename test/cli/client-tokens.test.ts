@@ -46,13 +46,14 @@ beforeEach(() => {
   ahead = 0
 })
 
-/** `before` is told of each request, and may throw what fetch would. Tokens that are over by the clock get a 401. */
-const ingest = (more: readonly string[], before: (path: string) => void = () => undefined) => {
+/** `before` is told of each request, and may answer, or throw what fetch would. Tokens that are over by the clock get a 401. */
+const ingest = (more: readonly string[], before: (path: string) => unknown = () => undefined) => {
   const issued = new Map<string, number>()
   const told: Fetch = async (to, init) => {
     const { pathname } = new URL(String(to))
     asked.push(pathname)
-    before(pathname)
+    const instead = before(pathname)
+    if (instead instanceof Response) return instead
     const [, token = ''] = (new Headers(init?.headers).get('authorization') ?? '').split(' ')
     const since = issued.get(token)
     if (since !== undefined && ahead - since >= lifetime * 1_000)
@@ -89,16 +90,37 @@ test('a run that outlives its token goes on with the next one, and asks for none
   expect(tokens()).toBe(2)
 })
 
-test('a token that cannot be had while the service restarts is asked for again', async () => {
+const timeOut = () => new DOMException('The operation was aborted due to timeout', 'TimeoutError')
+const breaksOff = (error: Error) =>
+  new Response(new ReadableStream({ pull: (stream) => stream.error(error) }), {
+    headers: { 'content-type': 'application/json' },
+  })
+
+test.each([
+  [
+    'no connection comes about',
+    () => {
+      throw new TypeError('fetch failed', { cause: new Error('connect ECONNREFUSED') })
+    },
+  ],
+  [
+    'it does not answer in time',
+    () => {
+      throw timeOut()
+    },
+  ],
+  ['its answer does not end in time', () => breaksOff(timeOut())],
+  ['its answer breaks off', () => breaksOff(new TypeError('terminated'))],
+])('a token that cannot be had while the service restarts is asked for again: %s', async (_, fails) => {
   let isDown = true
   const late = nthDocument(4, () => {
     ahead += lifetime * 700
   })
   const ran = await ingest(byKey(), (path) => {
     late(path)
-    if (path !== '/oauth/token' || tokens() !== 2 || !isDown) return
+    if (path !== '/oauth/token' || tokens() !== 2 || !isDown) return undefined
     isDown = false
-    throw new TypeError('fetch failed', { cause: new Error('connect ECONNREFUSED') })
+    return fails()
   })
   expect(ran).toMatchObject({ code: 0, stderr: expect.stringContaining('Trying again') })
   expect(tokens()).toBe(3)
