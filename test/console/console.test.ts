@@ -107,11 +107,21 @@ describe('the console', needsChromium, () => {
     expect(browser.said).toEqual([])
   })
 
+  test('shows the hosts that are disabled once they are asked for', async () => {
+    const { page } = browser
+    await world.database.query(`insert into denied_hosts (host, denied_at) values ('evil.example', now())`)
+    expect(await page.getByText('evil.example').count()).toBe(0)
+    await page.getByRole('button', { name: 'Show disabled hosts' }).click()
+    await page.getByRole('cell', { name: 'evil.example' }).waitFor()
+    expect(await browser.findings('disabled-hosts')).toEqual([])
+  })
+
   test('pulls the kill switch once its name is typed, and says what that did', async () => {
     const { page } = browser
     await world.lend('anne', 'other-bot', 'collection:handbook')
     const token = await world.token({ user: 'anne', agent: 'other-bot' })
     await page.getByRole('link', { name: 'other-bot' }).click()
+    await page.getByText('lent to another agent that may pass it on to this one, as its sub-agent').waitFor()
     const pull = page.getByRole('button', { name: 'Disable this agent' })
     await page.getByLabel('Type other-bot to confirm').fill('other')
     expect(await pull.isDisabled()).toBe(true)

@@ -4,10 +4,12 @@ import { Id } from '../../parts/id.tsx'
 import { Table } from '../../parts/table.tsx'
 import { agentPath } from '../../paths.ts'
 import { Link } from '../../router.tsx'
-import { useAnswer } from '../../use-answer.ts'
+import { useAnswer, useConsole } from '../../use-answer.ts'
+import { DisabledHosts } from './hosts.tsx'
 import { type Agent, State } from './registry.tsx'
 
 export function Agents() {
+  const { roles } = useConsole()
   const answer = useAnswer('agents', (api, signal) =>
     api.get<{ readonly agents: readonly Agent[] }>('/agents', signal),
   )
@@ -30,6 +32,7 @@ export function Agents() {
           />
         )}
       </Asked>
+      {roles.includes('agents.write') && <DisabledHosts />}
     </>
   )
 }

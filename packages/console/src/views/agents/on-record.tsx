@@ -35,10 +35,13 @@ export const ReadFor = ({ agent }: { readonly agent: string }) => (
   </section>
 )
 
-/** What people lent to it, or may be passed on to it, newest first. */
+/** What people lent to it, or to another agent that may pass it on to this one, newest first. */
 export const Lent = ({ agent }: { readonly agent: string }) => (
   <section aria-labelledby="lent">
     <h2 id="lent">What people lent to it</h2>
+    <p class="soft">
+      Also what they lent to another agent that may pass it on to this one, as its sub-agent.
+    </p>
     <LentTable filter={{ agent: `agent:${agent}`, limit: '20' }} none="Nobody has lent anything to it." />
   </section>
 )

@@ -1,0 +1,53 @@
+import { useState } from 'preact/hooks'
+import { Asked } from '../../parts/asked.tsx'
+import { Table } from '../../parts/table.tsx'
+import { Time } from '../../parts/time.tsx'
+import { useAnswer } from '../../use-answer.ts'
+
+interface Host {
+  readonly host: string
+  readonly since: string
+}
+
+/** Whose programs may not come. Asked for by a button: it takes a recent sign-in, which the registry does not. */
+export function DisabledHosts() {
+  const [isAsked, setAsked] = useState(false)
+  return (
+    <section aria-labelledby="hosts">
+      <h2 id="hosts">Disabled hosts</h2>
+      <p>No program of such a host, or of a name below it, begins anything here.</p>
+      {isAsked ? (
+        <Hosts />
+      ) : (
+        <button type="button" onClick={() => setAsked(true)}>
+          Show disabled hosts
+        </button>
+      )}
+    </section>
+  )
+}
+
+function Hosts() {
+  const answer = useAnswer('hosts', (api, signal) =>
+    api.get<{ readonly hosts: readonly Host[] }>('/hosts', signal),
+  )
+  return (
+    <Asked answer={answer} what="the disabled hosts">
+      {({ hosts }) =>
+        hosts.length === 0 ? (
+          <p role="status">None.</p>
+        ) : (
+          <Table
+            caption={`${hosts.length} disabled; times in UTC`}
+            rows={hosts}
+            keyOf={({ host }) => host}
+            columns={[
+              { title: 'Host', cell: ({ host }) => <code>{host}</code> },
+              { title: 'Disabled since', cell: ({ since }) => <Time at={since} /> },
+            ]}
+          />
+        )
+      }
+    </Asked>
+  )
+}
