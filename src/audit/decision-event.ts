@@ -13,6 +13,11 @@ export interface ByTuples {
   readonly why?: readonly string[]
 }
 
+/** Of the tuples that are written: `user:carol contractor collection:npm until 2027-01-01T00:00:00Z`; left out where none ends. */
+export interface WithEnds {
+  readonly ends?: readonly string[]
+}
+
 /** One document that left, by which of its passages, and why. */
 export type Released = Proven &
   ByGrants &
@@ -105,7 +110,7 @@ export type DecisionEvent =
       readonly records: number
       readonly before: string
     }
-  | {
+  | (WithEnds & {
       /** Who would gain and lose by a change that nobody made. */
       readonly event: 'what_if_asked'
       readonly writes: readonly string[]
@@ -119,7 +124,7 @@ export type DecisionEvent =
       readonly lost: Readonly<Record<'can_read' | 'can_read_delegated', number>>
       readonly complete: boolean
       readonly model_id: string
-    }
+    })
   | {
       /** What a person would be given, or an agent for them. */
       readonly event: 'viewed_as'
@@ -146,11 +151,11 @@ export type DecisionEvent =
       readonly model_id: string
       readonly openfga_request_ids: readonly string[]
     }
-  | {
+  | (WithEnds & {
       readonly event: 'access_changed'
       readonly writes: readonly string[]
       readonly deletes: readonly string[]
-    }
+    })
   | {
       readonly event: 'document_accepted' | 'document_published' | 'document_withdrawn'
       readonly document_id: string
@@ -364,12 +369,12 @@ export type DecisionEvent =
       readonly to: string
       readonly rewrapped: number
     }
-  | {
+  | (WithEnds & {
       readonly event: 'drift_mended'
       readonly object: string
       readonly added: readonly string[]
       readonly removed: readonly string[]
-    }
+    })
 
 /** One call to a third party. */
 interface RecordedCall {

@@ -163,3 +163,18 @@ export const contextAt = (now: number): { readonly current_time: string } => ({
 
 export const tupleId = ({ user, relation, object }: Pick<StoredTuple, keyof TupleKey>): string =>
   `${user} ${relation} ${object}`
+
+/** For the record: tuples that end, each with its end, as `why` spells them. Without one the member is left out. */
+export function endsOf(
+  tuples: readonly (Pick<StoredTuple, keyof TupleKey> & {
+    readonly condition?: { readonly context: Readonly<Record<string, unknown>> } | undefined
+  })[],
+): {
+  readonly ends?: readonly string[]
+} {
+  const ends = tuples.flatMap((tuple) => {
+    const end = tuple.condition?.context['expires_at']
+    return typeof end === 'string' ? [`${tupleId(tuple)} until ${end}`] : []
+  })
+  return ends.length === 0 ? {} : { ends }
+}

@@ -1,7 +1,7 @@
 import { record } from '../audit/record.ts'
 import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import { assertInForce } from '../authz/allow-list/in-force.ts'
-import { type Tuple, type TupleKey, tupleId } from '../authz/fga.ts'
+import { endsOf, type Tuple, type TupleKey, tupleId } from '../authz/fga.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
 import { splitObject } from '../kernel/ids.ts'
 import { type Caller, type Entry, readObjects, refusalOf } from './access-rights.ts'
@@ -166,6 +166,7 @@ async function writeChange(
       event: 'access_changed',
       writes: writes.map(tupleId),
       deletes: deletes.map(tupleId),
+      ...endsOf(writes),
     })
     return stored
   })

@@ -1,6 +1,6 @@
 import { operator, record } from '../audit/record.ts'
 import { requestOnly } from '../authz/allow-list/reserved.ts'
-import { type TupleKey, tupleId } from '../authz/fga.ts'
+import { endsOf, type TupleKey, tupleId } from '../authz/fga.ts'
 import { type FgaObject, splitObject } from '../kernel/ids.ts'
 import type { IngestContext } from './deps.ts'
 import { settleObject } from './settle.ts'
@@ -78,6 +78,7 @@ async function mend(
       object,
       added: added.map(tupleId),
       removed: removed.map(tupleId),
+      ...endsOf(added),
     })
   }
   return { added: added.length, removed: removed.length }

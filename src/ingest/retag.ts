@@ -1,7 +1,7 @@
 import { record } from '../audit/record.ts'
 import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import { assertInForce } from '../authz/allow-list/in-force.ts'
-import { tupleId } from '../authz/fga.ts'
+import { endsOf, tupleId } from '../authz/fga.ts'
 import { AppError } from '../kernel/errors.ts'
 import { documentObject } from '../kernel/ids.ts'
 import type { IngestContext, Writer } from './deps.ts'
@@ -11,7 +11,7 @@ import type { Hold } from './hold.ts'
 import { type JobNote, noteTexts } from './job-store.ts'
 import { type Plan, plan } from './plan.ts'
 import { settleObject } from './settle.ts'
-import { setTags, tagKey, toTuple } from './tags.ts'
+import { endOf, setTags, tagKey, toTuple } from './tags.ts'
 import type { Access } from './wire.ts'
 
 /**
@@ -78,14 +78,21 @@ async function apply(
     }
     const next = facts.isPending ? narrowed : tags
     if (facts.isLive || facts.tags.length > 0) await setTags(sql, object, next)
-    const before = new Set(facts.tags.map(tagKey))
+    const before = new Map(facts.tags.map((tag) => [tagKey(tag), tag]))
+    // A later or an earlier end is a change, too.
+    const written = tags.filter((tag) => {
+      const known = before.get(tagKey(tag))
+      return known === undefined || endOf(known) !== endOf(tag)
+    })
+    const writes = written.map((tag) => toTuple(object, tag))
     const after = new Set(tags.map(tagKey))
     await record(sql, writer, {
       event: 'access_changed',
-      writes: tags.filter((tag) => !before.has(tagKey(tag))).map((tag) => tupleId(toTuple(object, tag))),
+      writes: writes.map(tupleId),
       deletes: facts.tags
         .filter((tag) => !after.has(tagKey(tag)))
         .map((tag) => tupleId(toTuple(object, tag))),
+      ...endsOf(writes),
     })
   })
 }

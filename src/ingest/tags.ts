@@ -44,7 +44,8 @@ export const sensitiveTag: Tag = { relation: 'sensitive', subject: 'user:*' }
 export const hasSensitive = (tags: readonly Tag[]): boolean =>
   tags.some(({ relation }) => relation === 'sensitive')
 
-const endOf = ({ expiresAt }: Tag): number =>
+/** Milliseconds since the epoch. */
+export const endOf = ({ expiresAt }: Tag): number =>
   expiresAt === undefined ? Number.POSITIVE_INFINITY : Date.parse(expiresAt)
 
 /**

@@ -299,6 +299,7 @@ describe.each([
         event: 'access_changed',
         writes: ['user:anne viewer document:x', 'user:annex viewer document:x'],
         deletes: [],
+        ends: ['user:anne viewer document:x until 2027-01-01T00:00:00Z'],
       })
       await record(database, operator('t_op'), {
         event: 'command',

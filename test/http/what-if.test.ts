@@ -134,6 +134,19 @@ describeBackends('POST /what-if', (backend) => {
     })
   })
 
+  test('is on record with the ends of what was supposed', async () => {
+    const condition = { name: 'until', context: { expires_at: '2999-01-01T00:00:00Z' } }
+    const { txn } = await askOnceFollowing({
+      writes: [{ user: 'user:carol', relation: 'viewer', object: 'document:plan', condition }],
+    })
+    expect(
+      await world.database.query(
+        `select detail->'ends' as ends from decision_records where event = 'what_if_asked' and txn = $1`,
+        [String(txn)],
+      ),
+    ).toEqual([{ ends: ['user:carol viewer document:plan until 2999-01-01T00:00:00Z'] }])
+  })
+
   test('says what marking a folder as sensitive keeps from agents, and from nobody else', async () => {
     const answer = await askOnceFollowing({
       writes: [{ user: 'user:*', relation: 'sensitive', object: 'folder:books' }],

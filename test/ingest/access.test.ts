@@ -229,6 +229,45 @@ describe('in force when it returns, and left alone by drift:', () => {
   })
 })
 
+describe('on record', () => {
+  const newest = async () => {
+    const [row] = await world.database.query<{ detail: object }>(
+      `select detail from decision_records where event = 'access_changed' order by record_no desc limit 1`,
+    )
+    return row?.detail
+  }
+  const until = (expires_at: string) => ({ name: 'until' as const, context: { expires_at } })
+
+  test('stands the end of each tuple that has one, and of others nothing', async () => {
+    const ended = { ...tuple('user:e1 viewer document:d'), condition: until('2020-01-01T00:00:00Z') }
+    const ends = { ...tuple('user:e2 viewer document:d'), condition: until('2027-01-01T00:00:00Z') }
+    await change(docs, { writes: [ended, ends, 'user:e3 viewer document:d'] })
+    expect(await newest()).toEqual({
+      writes: ['user:e1 viewer document:d', 'user:e2 viewer document:d', 'user:e3 viewer document:d'],
+      deletes: [],
+      ends: [
+        'user:e1 viewer document:d until 2020-01-01T00:00:00Z',
+        'user:e2 viewer document:d until 2027-01-01T00:00:00Z',
+      ],
+    })
+    await change(docs, { deletes: ['user:e1 viewer document:d'] })
+    expect(await newest()).toEqual({ writes: [], deletes: ['user:e1 viewer document:d'] })
+  })
+
+  test('stands a new end of a reader whom a document had before', async () => {
+    const access = (expires_at: string) => ({ viewers: [{ user: 'user:e4' as const, expires_at }] })
+    await world.putDone({ id: 'moved', access: access('2098-01-01T00:00:00.000Z') })
+    await world.ingest.retag(loader, 'moved', access('2099-01-01T00:00:00.000Z'))
+    expect(await newest()).toEqual({
+      writes: ['user:e4 viewer document:moved'],
+      deletes: [],
+      ends: ['user:e4 viewer document:moved until 2099-01-01T00:00:00.000Z'],
+    })
+    await world.ingest.retag(loader, 'moved', access('2099-01-01T00:00:00.000Z'))
+    expect(await newest()).toEqual({ writes: [], deletes: [] })
+  })
+})
+
 test('a tuple that exists with another end is a conflict, and its removal in a request of its own helps', async () => {
   const until = {
     ...tuple('user:y viewer document:d'),

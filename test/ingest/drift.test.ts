@@ -63,6 +63,12 @@ test('puts the right end on a tuple whose end was changed', async () => {
   for await (const stored of world.fga.read({ object: 'document:d2', relation: 'viewer', user: 'user:anne' }))
     found.push(stored)
   expect(found).toMatchObject([{ condition: { name: 'until', context: { expires_at } } }])
+  const [mended] = await world.database.query(
+    `select detail from decision_records where event = 'drift_mended' order by record_no desc limit 1`,
+  )
+  expect(mended).toMatchObject({
+    detail: { ends: [`user:anne viewer document:d2 until ${expires_at}`] },
+  })
 })
 
 test.each([

@@ -10,7 +10,7 @@ import type { Asker, Compared, LiveDelegation } from '../compare/askers.ts'
 import type { PairLimits, Verdicts } from '../compare/compare.ts'
 import { type Counted, createTally } from '../compare/tally.ts'
 import { caughtUp, type ReplicaState } from '../explain/replica.ts'
-import { contextAt, type Fga, type Tuple } from '../fga.ts'
+import { contextAt, endsOf, type Fga, type Tuple } from '../fga.ts'
 import { digestOf, type ModelJson, ModelSyntaxError } from '../model/dsl.ts'
 import { refusalsOf } from '../model/invariants.ts'
 import type { Texts } from '../model/texts.ts'
@@ -121,6 +121,7 @@ async function answerAndRecord(
     event: 'what_if_asked',
     writes: question.writes.map(toLine),
     deletes: question.deletes.map(toLine),
+    ...endsOf(question.writes),
     model_digest: answer.candidate ?? null,
     people: question.people ?? null,
     documents: question.documents ?? null,
