@@ -170,7 +170,14 @@ export type DecisionEvent =
       /** How many keys it has from now on. */
       readonly keys: number
     }
-  | { readonly event: 'agent_disabled'; readonly agent: string }
+  | { readonly event: 'agent_disabled' | 'agent_enabled'; readonly agent: string }
+  | { readonly event: 'person_disabled' | 'person_enabled'; readonly user: string }
+  | {
+      readonly event: 'client_saved' | 'client_removed'
+      readonly client: string
+      /** The agent that it is. */
+      readonly agent?: string
+    }
   /** With the agents that came from it. */
   | { readonly event: 'host_disabled'; readonly host: string; readonly agents: readonly string[] }
   | { readonly event: 'host_enabled'; readonly host: string }
@@ -312,10 +319,13 @@ export type DecisionEvent =
       readonly person: string
     }
   | {
+      /** Before it runs. */
       readonly event: 'command'
       readonly command: string
       readonly arguments: Readonly<Record<string, unknown>>
     }
+  /** Begun with the same `txn`; by which error it ended. */
+  | { readonly event: 'command_failed'; readonly command: string; readonly code: string }
   | {
       /** Counts, of what ended or was mended because an older copy of the database or of OpenFGA had forgotten the rest. */
       readonly event: 'recovered'

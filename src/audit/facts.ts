@@ -29,6 +29,8 @@ export function decisionOf(decided: DecisionEvent): Decision {
     case 'sign_in_failed':
     case 'request_refused':
       return 'denied'
+    case 'command_failed':
+      return 'error'
     default:
       return 'none'
   }
@@ -85,6 +87,9 @@ function objectsIn(decided: DecisionEvent): readonly string[] {
       return [...decided.added, ...decided.removed].map(objectOfTuple)
     case 'approval_asked':
       return [`approval:${decided.approval}`, ...(decided.documents ?? []).map((id) => `document:${id}`)]
+    case 'client_saved':
+    case 'client_removed':
+      return [...named(decided), `client:${decided.client}`]
     case 'grant_made':
       return [...named(decided), ...decided.objects]
     default:

@@ -83,6 +83,87 @@ describe('with a service running', () => {
     ])
   })
 
+  const changes = (since: number) =>
+    world.database.query<{ event: string; detail: object; objects: readonly string[]; txn: string }>(
+      `select event, detail, objects, txn from decision_records
+       where record_no > $1 and event <> 'command' order by record_no`,
+      [since],
+    )
+  const newest = async () => {
+    const [row] = await world.database.query<{ no: number }>(
+      'select max(record_no) as no from decision_records',
+    )
+    return row?.no ?? 0
+  }
+
+  test('what a command changed is on record as it is by HTTP, with its object, under the txn of the command', async () => {
+    await using _server = await serving(world)
+    const agent = {
+      id: 'off-bot',
+      owner: 'user:anne',
+      purpose: 'tests',
+      issuer: 'https://x.test',
+      sub: 'off',
+    }
+    await world.deps.agents.save(agent)
+    const before = await newest()
+    for (const argv of [
+      ['agent', 'disable', 'off-bot'],
+      ['agent', 'enable', 'off-bot'],
+      // Again: nothing changes.
+      ['agent', 'enable', 'off-bot'],
+      ['client', 'add', 'off-app', '--kind', 'agent', '--of', 'off-bot', '--title', 'Off'],
+      ['client', 'remove', 'off-app'],
+      ['host', 'disable', 'off.example'],
+      ['host', 'enable', 'off.example'],
+      ['person', 'disable', 'anne'],
+      ['person', 'enable', 'anne'],
+    ])
+      expect((await remit(argv, world)).code, argv.join(' ')).toBe(0)
+    const found = await changes(before)
+    const client = { client: 'off-app', agent: 'off-bot' }
+    const objects = ['agent:off-bot', 'client:off-app']
+    expect(found.map(({ txn: _, ...row }) => row)).toEqual([
+      { event: 'agent_disabled', detail: { agent: 'off-bot' }, objects: ['agent:off-bot'] },
+      { event: 'agent_enabled', detail: { agent: 'off-bot' }, objects: ['agent:off-bot'] },
+      { event: 'client_saved', detail: client, objects },
+      { event: 'client_removed', detail: client, objects },
+      { event: 'host_disabled', detail: { host: 'off.example', agents: [] }, objects: [] },
+      { event: 'host_enabled', detail: { host: 'off.example' }, objects: [] },
+      { event: 'person_disabled', detail: { user: 'user:anne' }, objects: [] },
+      { event: 'person_enabled', detail: { user: 'user:anne' }, objects: [] },
+    ])
+    const txns = await world.database.query<{ txn: string }>(
+      `select txn from decision_records where record_no > $1 and event = 'command' order by record_no`,
+      [before],
+    )
+    expect(txns.map(({ txn }) => txn)).toEqual(expect.arrayContaining(found.map(({ txn }) => txn)))
+  })
+
+  test('a command that failed is on record as one that failed, and what it was to change is not', async () => {
+    await using _server = await serving(world)
+    const before = await newest()
+    expect((await remit(['agent', 'disable', 'nobot'], world)).code).toBe(1)
+    expect((await remit(['client', 'remove', 'noapp'], world)).code).toBe(1)
+    expect((await remit(['person', 'enable', 'bob'], world)).code).toBe(1)
+    const failed = (command: string) => ({
+      event: 'command_failed',
+      detail: { command, code: 'invalid_request' },
+    })
+    expect(await changes(before)).toMatchObject([
+      failed('agent_disable'),
+      failed('client_remove'),
+      failed('person_enable'),
+    ])
+    expect(
+      await world.database.query(
+        `select from decision_records one join decision_records other using (txn)
+         where one.event = 'command' and other.event = 'command_failed' and one.record_no > $1`,
+        [before],
+      ),
+    ).toHaveLength(3)
+  })
+
   test.each<[readonly string[], string]>([
     [['agent', 'disable', 'stranger'], 'no agent stranger'],
     [['token', '--agent', 'research-bot', '--service', 'loader'], 'A service has no agent'],

@@ -38,7 +38,7 @@ export interface AdminDeps {
   readonly clients: Clients
   readonly deniedHosts: DeniedHosts
   readonly agents: Agents
-  readonly agentAdministration: Pick<AgentAdministration, 'save' | 'enable'>
+  readonly agentAdministration: Pick<AgentAdministration, 'save' | 'disable' | 'enable'>
   readonly delegations: Delegations
   readonly resources: Resources
   readonly grants: Pick<GrantLinks, 'endOf'>

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
+import { operator } from '../../audit/record.ts'
 import { roles } from '../../delegation/administration/administrators.ts'
 import { invalid } from '../../kernel/errors.ts'
 import { isId } from '../../kernel/ids.ts'
@@ -43,16 +44,17 @@ export const peopleCommands = {
   ),
   person_disable: command(
     z.strictObject({ key: personKey, unknown: z.boolean().default(false) }),
-    async ({ key, unknown }, { people, barring }) => {
+    async ({ key, unknown }, { people, barring, newTxn }) => {
       // A mistyped key would bar nobody, and whoever was meant would go on.
       if (!unknown && !(await people.has(key)))
         throw invalid('key', `There is no account ${key}. To bar somebody who never signed in: --unknown`)
-      await barring.bar(key)
+      await barring.bar(key, operator(newTxn()))
       return { person: key }
     },
   ),
-  person_enable: command(z.strictObject({ key: personKey }), async ({ key }, { barring }) => {
-    if (!(await barring.admit(key))) throw invalid('key', `The person ${key} is not disabled.`)
+  person_enable: command(z.strictObject({ key: personKey }), async ({ key }, { barring, newTxn }) => {
+    if (!(await barring.admit(key, operator(newTxn()))))
+      throw invalid('key', `The person ${key} is not disabled.`)
     return { person: key }
   }),
   person_move: command(

@@ -1,8 +1,9 @@
 import { z } from 'zod'
-import { operator } from '../../audit/record.ts'
+import { operator, record } from '../../audit/record.ts'
 import type { Fga } from '../../authz/fga.ts'
 import {
   type Client,
+  createClients,
   idTokenAlgorithms,
   publicJwks,
   requestAlgorithms,
@@ -80,18 +81,22 @@ export const registryCommands = {
       request_algorithm: optional(z.enum(requestAlgorithms)),
       id_token_algorithm: optional(z.enum(idTokenAlgorithms)),
     }),
-    async ({ client_id: clientId, kind, of, title, ...registration }, { clients }) => {
+    async ({ client_id: clientId, kind, of, title, ...registration }, { database, newTxn }) => {
       const { redirect_uris: redirectUris, jwks, notification_endpoint: notificationEndpoint } = registration
       const { request_algorithm: requestAlgorithm, id_token_algorithm: wanted } = registration
       // Whoever signs by FAPI's algorithms reads no others.
       const idTokenAlgorithm = wanted ?? (requestAlgorithm === undefined ? 'RS256' : 'ES256')
-      await clients.register(clientOf(clientId, kind, of), {
-        title,
-        redirectUris,
-        jwks,
-        notificationEndpoint,
-        requestAlgorithm,
-        idTokenAlgorithm,
+      const client = clientOf(clientId, kind, of)
+      await database.transaction(async (sql) => {
+        await createClients({ sql }).register(client, {
+          title,
+          redirectUris,
+          jwks,
+          notificationEndpoint,
+          requestAlgorithm,
+          idTokenAlgorithm,
+        })
+        await record(sql, operator(newTxn()), { event: 'client_saved', ...recordedClient(client) })
       })
       return { client: clientId }
     },
@@ -110,10 +115,15 @@ export const registryCommands = {
   })),
   client_remove: command(
     z.strictObject({ client_id: id }),
-    async ({ client_id: clientId }, { clients, grants, newTxn }) => {
+    async ({ client_id: clientId }, { clients, database, grants, newTxn }) => {
       await clients.assertRemovable(clientId)
+      const client = await clients.get(clientId)
       const ended = await grants.endOf(clientId, newTxn())
-      await clients.remove(clientId)
+      await database.transaction(async (sql) => {
+        await createClients({ sql }).remove(clientId)
+        if (client !== undefined)
+          await record(sql, operator(newTxn()), { event: 'client_removed', ...recordedClient(client) })
+      })
       return { client: clientId, consents_ended: ended }
     },
   ),
@@ -237,10 +247,14 @@ export const registryCommands = {
   host_list: command(z.strictObject({}), async (_, { deniedHosts }) => ({
     hosts: (await deniedHosts.list()).map(({ host, since }) => ({ host, since: since.toISOString() })),
   })),
-  agent_disable: command(z.strictObject({ id }), async ({ id: agent }, { agents }) => {
-    if (!(await agents.disable(agent))) throw invalid('id', `There is no agent ${agent}.`)
-    return { agent }
-  }),
+  agent_disable: command(
+    z.strictObject({ id }),
+    async ({ id: agent }, { agents, agentAdministration, newTxn }) => {
+      if ((await agents.get(agent)) === undefined) throw invalid('id', `There is no agent ${agent}.`)
+      await agentAdministration.disable(operator(newTxn()), agent)
+      return { agent }
+    },
+  ),
 } as const satisfies Record<string, Command>
 
 /** What a collection is lent with as a whole; null: it is lent by its own name alone. */
@@ -255,6 +269,11 @@ async function isNamed(fga: Pick<Fga, 'read'>, organization: string): Promise<bo
   for await (const _ of fga.read({ object: `organization:${organization}` })) return true
   return false
 }
+
+const recordedClient = (client: Client) => ({
+  client: client.clientId,
+  ...(client.kind === 'agent' && { agent: client.agent }),
+})
 
 /** `of`: the agent or the service that the client is. */
 function clientOf(clientId: string, kind: Client['kind'], of: string | undefined): Client {

@@ -46,7 +46,7 @@ const nothing: LentTo = { delegations: 0, consents: 0, connections: 0 }
 
 /**
  * Changes of the registry by people, each on record with it. Routes are given no `enable`: that is a command at the machine,
- * which puts itself on record, so that no stolen session takes the switch back.
+ * so that no stolen session takes the switch back.
  */
 export function createAgentAdministration(deps: AgentAdministrationDeps): AgentAdministration {
   const { database, agents, delegations, clock } = deps
@@ -89,6 +89,7 @@ export function createAgentAdministration(deps: AgentAdministrationDeps): AgentA
     // With the enabling or not at all: whatever pulled the switch may still hold its tokens.
     const settles: (() => Promise<void>)[] = []
     for (const one of live) settles.push(await delegations.revokeWithin(sql, one, who))
+    if (before.disabledAt !== undefined) await record(sql, who, { event: 'agent_enabled', agent: id })
     await within.enable(id)
     return settles
   }
@@ -103,8 +104,10 @@ export function createAgentAdministration(deps: AgentAdministrationDeps): AgentA
     },
     async disable(who, id) {
       await known(id)
-      await record(database, who, { event: 'agent_disabled', agent: id })
-      await agents.disable(id)
+      await database.transaction(async (sql) => {
+        await record(sql, who, { event: 'agent_disabled', agent: id })
+        await createAgents({ sql, clock }).disable(id)
+      })
       return known(id)
     },
     async enable(who, id, { lent } = {}) {

@@ -1,3 +1,4 @@
+import { record, type Who } from '../../audit/record.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import type { Seal } from '../../store/encryption.ts'
 import type { Database, Sql } from '../../store/sql.ts'
@@ -100,11 +101,11 @@ const idOf = ({ grant_id }: GrantId): string => grant_id
 export interface Barring {
   /**
    * No token of theirs counts from now on, and every sign-in and grant of theirs ends, and every yes to a model plan that
-   * is not in force; what they lent stays.
+   * is not in force; what they lent stays. `who` is left out where it is part of what is on record by itself.
    */
-  bar(person: string): Promise<void>
+  bar(person: string, who?: Who): Promise<void>
   /** They may sign in again, and have to. False: they were not barred. */
-  admit(person: string): Promise<boolean>
+  admit(person: string, who?: Who): Promise<boolean>
 }
 
 export function createBarring(deps: {
@@ -123,7 +124,7 @@ export function createBarring(deps: {
   }
 
   return {
-    bar: (person) =>
+    bar: (person, who) =>
       database.transaction(async (sql) => {
         const names = [...(await persons.namesOf(sql, `user:${person}`)), `user:${person}`]
         // Whoever counts one of them as an administrator now is waited for: then it was before, or does not count.
@@ -134,8 +135,9 @@ export function createBarring(deps: {
         const revocations = createRevocations({ sql, clock })
         await revocations.revoke({ kind: 'subject', id: `user:${person}` }, { reason: 'operator' })
         await endAll(sql, person, names)
+        if (who !== undefined) await record(sql, who, { event: 'person_disabled', user: `user:${person}` })
       }),
-    admit: (person) =>
+    admit: (person, who) =>
       database.transaction(async (sql) => {
         const lifted = await createRevocations({ sql, clock }).lift({
           kind: 'subject',
@@ -143,6 +145,8 @@ export function createBarring(deps: {
         })
         // Whatever was under way when they were shut out, and came to be since.
         if (lifted) await endAll(sql, person, [...(await persons.namesOf(sql, `user:${person}`))])
+        if (lifted && who !== undefined)
+          await record(sql, who, { event: 'person_enabled', user: `user:${person}` })
         return lifted
       }),
   }
