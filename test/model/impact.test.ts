@@ -65,9 +65,40 @@ describe('the difference between two models', () => {
       count: 2,
       people: 1,
       documents: 2,
-      samples: [{ who: 'user:anne', document: 'a' }],
+      samples: [
+        { who: 'user:anne', document: 'a' },
+        { who: 'user:anne', document: 'c' },
+      ],
     })
     expect(changes.can_read.lost.count).toBe(0)
+  })
+
+  test('shows twenty where there are more: one of each person first, then a second of each, and so on', async () => {
+    const wide = Array.from({ length: 30 }, (_, index) => [
+      `user:anne viewer document:a${index}`,
+      `user:anne blocked document:a${index}`,
+    ]).flat()
+    const { changes } = await compare(
+      changed('define can_read: viewer but not blocked', 'define can_read: viewer'),
+      storeOf(
+        ...wide,
+        ...['b0', 'b1'].flatMap((id) => [
+          `user:bob viewer document:${id}`,
+          `user:bob blocked document:${id}`,
+        ]),
+      ),
+    )
+    const { count, samples } = changes.can_read.gained
+    expect(count).toBe(32)
+    expect(samples).toHaveLength(20)
+    expect(samples.slice(0, 5).map(({ who }) => who)).toEqual([
+      'user:anne',
+      'user:bob',
+      'user:anne',
+      'user:bob',
+      'user:anne',
+    ])
+    expect(new Set(samples.map(({ document }) => document)).size).toBe(20)
   })
 
   test('is who loses which documents, and everybody for whom nothing is stored', async () => {

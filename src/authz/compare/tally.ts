@@ -21,28 +21,32 @@ export interface Tally {
 }
 
 /**
- * Counts, and keeps some: one a person first, since twenty documents of one and the same say less than twenty people.
- * `fill`: then more of them, as long as there is room.
+ * Counts, and keeps some: one a person first, since twenty documents of one and the same say less than twenty people; as
+ * long as there is room then a second of each, and so on.
  */
-export function createTally({ samplesMax, fill = false }: { samplesMax: number; fill?: boolean }): Tally {
+export function createTally({ samplesMax }: { samplesMax: number }): Tally {
   const people = new Set<string>()
   const documents = new Set<string>()
-  const firsts: Sample[] = []
-  const others: Sample[] = []
+  const rounds = new Map<string, Sample[]>()
   let count = 0
   return {
     add(asker, document) {
       count += 1
-      const list = people.has(asker.who) ? others : firsts
-      if (list.length < samplesMax && (list === firsts || fill)) list.push({ asker, document })
       people.add(asker.who)
       documents.add(document)
+      const known = rounds.get(asker.who)
+      if (known === undefined && rounds.size < samplesMax) rounds.set(asker.who, [{ asker, document }])
+      if (known !== undefined && known.length < samplesMax) known.push({ asker, document })
     },
     result: () => ({
       count,
       people: people.size,
       documents: documents.size,
-      samples: [...firsts, ...others].slice(0, samplesMax),
+      samples: Array.from({ length: samplesMax }, (_, round) =>
+        [...rounds.values()].flatMap((one) => one[round] ?? []),
+      )
+        .flat()
+        .slice(0, samplesMax),
     }),
   }
 }

@@ -264,7 +264,7 @@ function createFound(tuples: TupleView) {
 }
 
 function createFiledTally(tuples: TupleView) {
-  const all = createTally({ samplesMax, fill: true })
+  const all = createTally({ samplesMax })
   const filed = new Map<string | undefined, ReturnType<typeof createTally>>()
 
   function collectionOf(document: string): string | undefined {
