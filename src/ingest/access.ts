@@ -60,11 +60,14 @@ export async function changeAccess(
           'Too many tuples at once that may give as well as take: parents, filings, members.',
         )
       await writeChange(context, list, hold, caller.writer, all)
-      return kept.map(({ tuple }) => ({
-        id: splitObject(tuple.object).id,
-        code: 'sensitivity_kept',
-        detail: noteTexts.sensitivity_kept,
-      }))
+      // Of the request and the clock alone. That somebody was never here it does not say: that tells who is.
+      const over = change.writes.filter(
+        ({ condition }) => (endOf(condition) ?? Infinity) <= context.clock.now(),
+      )
+      return [
+        ...kept.map(({ tuple }) => noteOn(tuple, 'sensitivity_kept')),
+        ...over.map((tuple) => noteOn(tuple, 'already_over')),
+      ]
     },
     signal,
   )
@@ -141,6 +144,12 @@ async function assertSameEnds(
     public: 'This tuple exists with another end. Delete it in a request of its own first.',
   })
 }
+
+const noteOn = ({ object }: TupleKey, code: 'sensitivity_kept' | 'already_over'): JobNote => ({
+  id: splitObject(object).id,
+  code,
+  detail: noteTexts[code],
+})
 
 const endOf = (condition: Tuple['condition']): number | undefined =>
   condition === undefined ? undefined : Date.parse(condition.context.expires_at)

@@ -39,6 +39,7 @@ export type NoteCode =
   | 'stale_version'
   | 'unchanged'
   | 'sensitivity_kept'
+  | 'already_over'
   | 'snapshot_not_applied'
   | 'snapshot_applied'
 
@@ -47,6 +48,7 @@ export const noteTexts: Readonly<Record<NoteCode, string>> = {
   stale_version: 'A higher version of this document was accepted before; this one had no effect.',
   unchanged: 'The same content and access are in force: nothing was done.',
   sensitivity_kept: 'The change would have ended that this is sensitive; it was marked sensitive itself.',
+  already_over: 'Its end is in the past: it gives nobody anything.',
   snapshot_not_applied: 'Nothing was withdrawn.',
   snapshot_applied: 'What was no longer listed was withdrawn.',
 }

@@ -241,7 +241,9 @@ describe('on record', () => {
   test('stands the end of each tuple that has one, and of others nothing', async () => {
     const ended = { ...tuple('user:e1 viewer document:d'), condition: until('2020-01-01T00:00:00Z') }
     const ends = { ...tuple('user:e2 viewer document:d'), condition: until('2027-01-01T00:00:00Z') }
-    await change(docs, { writes: [ended, ends, 'user:e3 viewer document:d'] })
+    const notes = await change(docs, { writes: [ended, ends, 'user:e3 viewer document:d'] })
+    // Whoever sent it hears of an end in the past, of nothing that is not in the request.
+    expect(notes).toMatchObject([{ id: 'd', code: 'already_over' }])
     expect(await newest()).toEqual({
       writes: ['user:e1 viewer document:d', 'user:e2 viewer document:d', 'user:e3 viewer document:d'],
       deletes: [],
