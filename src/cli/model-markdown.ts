@@ -1,5 +1,12 @@
 import { counted } from '../kernel/counted.ts'
-import { type Finding, failureToText, type Side, type WirePlan, type WireTests } from './model-plan.ts'
+import {
+  type Finding,
+  failureToText,
+  type Side,
+  staysStored,
+  type WirePlan,
+  type WireTests,
+} from './model-plan.ts'
 
 /** A plan as a comment on the change that it is about: what must be seen first, the rest folded away. */
 export function planToMarkdown(plan: WirePlan): string {
@@ -28,7 +35,10 @@ export function planToMarkdown(plan: WirePlan): string {
       : [`${counted(plan.unanswered, 'question')} could not be answered, which denies.`, '']),
     ...(plan.invalid_tuples.count === 0
       ? []
-      : [`${counted(plan.invalid_tuples.count, 'stored tuple')} would not count any more.`, '']),
+      : [
+          `${counted(plan.invalid_tuples.count, 'stored tuple')} would not count any more. ${staysStored}`,
+          '',
+        ]),
     ...findings('Warnings', [...plan.warnings, ...broughtByEngine(plan)]),
     `Tried on ${counted(watermark.tuples, 'tuple')} read to ${watermark.read_to}: ${counted(people, 'person', 'people')} and anyone, ${counted(documents, 'document')}, ${counted(delegations, 'delegation')}. Text with sha256 ${code(plan.digest)}, in place of model ${code(plan.base_model)}.`,
   ].join('\n')

@@ -249,5 +249,10 @@ function invalidToText({ count, samples }: WirePlan['invalid_tuples']): string[]
     `${counted(count, 'stored tuple')} would not count any more:`,
     ...samples.map(({ tuple, reason }) => `  ${tuple}  (${reason})`),
     ...(count > samples.length ? [`  and ${count - samples.length} more`] : []),
+    `  ${staysStored}`,
   ]
 }
+
+/** What becomes of tuples that the model would not take. */
+export const staysStored =
+  'They stay stored: while it is in force nobody can delete them by POST /access, and under a model that takes them they count again. Delete them first.'

@@ -141,6 +141,17 @@ test('a plan says who gains, two people apply it, and it is taken back', async (
   expect(back.stdout).toContain('People lose 1: 1 of them, 1 document\n  - user:anne  document:a\n')
 }, 60_000)
 
+test('a plan says of tuples that it would not take that they stay, and have to be deleted first', async () => {
+  const { stdout } = await plan(
+    replaceOnce(dsl, 'define blocked: [user, group#member]', 'define blocked: [group#member]').dsl,
+  )
+  expect(stdout).toMatch(
+    /1 stored tuple would not count any more:\n {2}user:anne blocked document:a {2}\(.*\)\n {2}They stay stored: while it is in force nobody can delete them by POST \/access, .* Delete them first\.\n/,
+  )
+  const file = join(folder, 'changed.fga')
+  expect((await model('dan', 'plan', file, '--markdown')).stdout).toContain('any more. They stay stored')
+}, 60_000)
+
 test('a refused model says why and ends with 1, as does a person who is no administrator', async () => {
   const made = await plan(unlent)
   expect(made).toMatchObject({ code: 1, stdout: expect.stringContaining('REFUSED') })

@@ -216,6 +216,13 @@ describe('a change of the model, in the console', needsChromium, () => {
     await page.getByRole('link', { name: 'Planned by user:anne, refused' }).waitFor()
     await page.getByRole('link', { name: 'Planned by user:anne, confirmed by user:anne' }).waitFor()
     expect(await page.getByText('✕ tests fail').count()).toBeGreaterThan(0)
+    // Two plans of one person can be told apart.
+    const open = page.getByRole('region', { name: 'Open plans' }).getByRole('listitem')
+    expect(await open.filter({ hasText: 'confirmed by user:anne' }).innerText()).toMatch(
+      /[0-9a-f]{12}: people gain 1, lose 0; agents gain 0, lose 0/,
+    )
+    const texts = await open.allInnerTexts()
+    expect(new Set(texts.map((text) => /[0-9a-f]{12}/.exec(text)?.[0])).size).toBe(texts.length)
   })
 
   test('is in force once a second person confirms it, who reads it on a phone, and nothing on the page says otherwise then', async () => {

@@ -89,13 +89,18 @@ function OpenPlans() {
           <>
             {plans.length === 0 && <p class="soft">Nothing can be confirmed now.</p>}
             <ul class="plain">
-              {plans.map(({ plan_id, planner, approved_by, applicable, tests_hold, expires_at }) => (
+              {plans.map(({ plan_id, planner, approved_by, applicable, tests_hold, expires_at, ...what }) => (
                 <li key={plan_id}>
                   <Link to={planPath(plan_id)}>
                     Planned by {planner},{' '}
                     {applicable ? `confirmed by ${approved_by.join(', ') || 'nobody yet'}` : 'refused'}
                   </Link>
                   {!tests_hold && <span class="bad"> ✕ tests fail</span>}, until <Time at={expires_at} /> UTC
+                  <br />
+                  <small class="soft">
+                    <code>{what.digest.slice(0, 12)}</code>: people gain {what.people.gain}, lose{' '}
+                    {what.people.lose}; agents gain {what.agents.gain}, lose {what.agents.lose}
+                  </small>
                 </li>
               ))}
             </ul>

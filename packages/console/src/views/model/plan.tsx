@@ -127,6 +127,10 @@ const Invalid = ({ plan: { invalid_tuples: invalid } }: { readonly plan: Plan })
           </li>
         ))}
       </ul>
+      <p>
+        They stay stored: while it is in force nobody can delete them by POST /access, and under a model that
+        takes them they count again. Delete them first.
+      </p>
     </section>
   )
 

@@ -68,9 +68,19 @@ export interface Shown {
   }[]
 }
 
+interface Counts {
+  readonly gain: number
+  readonly lose: number
+}
+
 /** `GET /model/plans`. */
 export interface Open {
   readonly plans: readonly (Pick<Plan, 'plan_id' | 'planner' | 'approved_by' | 'expires_at'> & {
+    /** sha256 of its text and its allow-list. */
+    readonly digest: string
+    /** How many pairs of somebody and a document. */
+    readonly people: Counts
+    readonly agents: Counts
     /** Not where it is refused or not complete: nobody can confirm it. */
     readonly applicable: boolean
     /** Not where tests fail or did not run: whoever confirms it has to say why. */
