@@ -255,7 +255,12 @@ describe(
       await copy.epoch.whenSound(async () => {
         began += 1
       })
-      const { delegations_ended, artifacts_ended, tuples_removed } = await copy.recover()
+      const { delegations_ended, artifacts_ended, tuples_removed, send_again } = await copy.recover()
+      // The kill switch was pulled since, perhaps.
+      expect(send_again).toEqual([
+        expect.stringMatching(/^agents, hosts and persons that were disabled/),
+        'documents and their access',
+      ])
       expect({ delegations_ended, artifacts_ended, tuples_removed }).toEqual({
         delegations_ended: 1,
         artifacts_ended: 2,

@@ -38,10 +38,13 @@ export interface Recovered {
 const memberships = 'members of groups and organizations'
 const rights = 'writers and taggers of collections'
 const documents = 'documents and their access'
+// Nothing else tells of them either: see docs/recovery.md, step 4.
+const commands =
+  'agents, hosts and persons that were disabled, moves of persons, changed clients and administrators, rotated keys'
 const toSendAgain: Readonly<Record<Recovered['older'], readonly string[]>> = {
-  database: [documents],
+  database: [commands, documents],
   openfga: [memberships, rights],
-  not_known: [documents, memberships, rights],
+  not_known: [commands, documents, memberships, rights],
 }
 
 export interface RecoverDeps {
