@@ -141,7 +141,9 @@ describeBackends('POST /what-if', (backend) => {
     })
     expect(
       await world.database.query(
-        `select detail->'ends' as ends from decision_records where event = 'what_if_asked' and txn = $1`,
+        // The token's txn: of all that is asked with it.
+        `select detail->'ends' as ends from decision_records where event = 'what_if_asked' and txn = $1
+         order by record_no desc limit 1`,
         [String(txn)],
       ),
     ).toEqual([{ ends: ['user:carol viewer document:plan until 2999-01-01T00:00:00Z'] }])
