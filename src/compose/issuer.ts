@@ -267,7 +267,16 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
       }),
       delegationRoutes({
         delegations: createOwnDelegations({ sql, delegations, lendables, agents, clock }),
-        programs: createOwnPrograms({ database: sql, delegations, signInEnds, clock }),
+        programs: createOwnPrograms({
+          database: sql,
+          delegations,
+          signInEnds,
+          // One API a consent: see interactions.ts.
+          consentedAt: async (id) => Object.keys((await artifacts.of('Grant').find(id))?.resources ?? {})[0],
+          agents,
+          publicUrl,
+          clock,
+        }),
         lendables,
         agents,
         requireSession,

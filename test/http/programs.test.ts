@@ -12,6 +12,7 @@ interface Program {
   readonly client_id: string
   readonly title: string
   readonly agent?: string
+  readonly hands_to?: string
   readonly delegation?: string
 }
 
@@ -33,7 +34,7 @@ describeDatabases('a program that somebody signed in', (database) => {
   })
   afterAll(() => world?.[Symbol.asyncDispose]())
 
-  async function signedIn(clientId: 'cli' | 'agent-app') {
+  async function signedIn(clientId: 'cli' | 'agent-app', resource?: string) {
     const { key, kid } = world.keys['agent-app']
     const config = await client.discovery(
       new URL(world.issuer),
@@ -46,6 +47,7 @@ describeDatabases('a program that somebody signed in', (database) => {
     const url = client.buildAuthorizationUrl(config, {
       redirect_uri: world.redirectUri,
       scope: 'docs.search',
+      ...(resource !== undefined && { resource }),
       code_challenge: await client.calculatePKCECodeChallenge(verifier),
       code_challenge_method: 'S256',
     })
@@ -103,6 +105,17 @@ describeDatabases('a program that somebody signed in', (database) => {
     expect(rows).toEqual([
       { subject: 'user:anne', client: 'remit-pages', detail: { client: 'cli', grant: cli.grant } },
     ])
+  })
+
+  test('that only hands its token to an agent is said to, as where the person agreed, and not to act as them', async () => {
+    const { grant, token } = await signedIn('cli', `${world.url}/agents/research-bot`)
+    expect(await asked(token)).toBe(401)
+    expect((await listed(anne)).find(({ id }) => id === grant)).toMatchObject({ hands_to: 'research-bot' })
+    const { text } = await anne.browser.open(`${world.url}/delegations`)
+    const row = text.split('<li>').find((one) => one.includes(`/delegations/programs/${grant}/end`))
+    expect(row).toMatch(/Hands this to the agent <strong>[^<]+<\/strong> \(<code>research-bot<\/code>\)/)
+    expect(row).not.toContain('Acts as you')
+    await end(anne, grant)
   })
 
   test('takes along what was lent by the same consent, and nothing that was lent before', async () => {

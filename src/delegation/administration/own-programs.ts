@@ -6,6 +6,8 @@ import type { Delegations } from '../lending/delegations.ts'
 import type { Lender } from '../lending/own-delegations.ts'
 import type { SignInEnds } from '../people/sign-in-ends.ts'
 import { atPages } from '../people/sign-ins.ts'
+import type { Agent, Agents } from '../registry/agents.ts'
+import { agentIdOf, isOurs } from '../registry/resources.ts'
 
 /** One program that gets tokens for a person, by one consent of theirs: as them, or as an agent for them. */
 export interface OwnProgram {
@@ -13,8 +15,12 @@ export interface OwnProgram {
   readonly id: string
   readonly clientId: string
   readonly title: string
-  /** As whom it reads for the person; undefined: as the person. */
+  /** As whom it reads for the person; undefined: as the person, or not at all: see `handsTo`. */
   readonly agent: string | undefined
+  /** Another's API that its tokens are for; undefined: one of Remit's own. */
+  readonly elsewhere: string | undefined
+  /** The agent to which it hands its tokens, which open nothing by themselves; undefined: it uses them itself. */
+  readonly handsTo: Pick<Agent, 'id' | 'title'> | undefined
   /** What it reads under. */
   readonly delegation: string | undefined
   /** Ending the consent takes `delegation` back: it was lent by it. */
@@ -40,18 +46,23 @@ export interface OwnProgramsDeps {
   readonly database: Database
   readonly delegations: Pick<Delegations, 'revokeWithin'>
   readonly signInEnds: Pick<SignInEnds, 'grant'>
+  /** For which API this consent was given; undefined: there is none. */
+  readonly consentedAt: (grantId: string) => Promise<string | undefined>
+  readonly agents: Pick<Agents, 'get'>
+  readonly publicUrl: string
   readonly clock: Clock
 }
 
-export function createOwnPrograms({
-  database,
-  delegations,
-  signInEnds,
-  clock,
-}: OwnProgramsDeps): OwnPrograms {
+export function createOwnPrograms(deps: OwnProgramsDeps): OwnPrograms {
+  const { database, delegations, signInEnds, clock } = deps
   const now = () => new Date(clock.now())
   return {
-    list: async (person) => (await database.query<ProgramRow>(select, [person, now()])).map(fromRow),
+    async list(person) {
+      const rows = await database.query<ProgramRow>(select, [person, now()])
+      return Promise.all(
+        rows.map(async (row) => ({ ...fromRow(row), ...(await usedAt(row.grant_id, deps)) })),
+      )
+    },
     async end({ person, txn }, id) {
       const by = atPages(person, txn)
       const settle = await database.transaction(async (sql) => {
@@ -76,6 +87,17 @@ export function createOwnPrograms({
   }
 }
 
+/** Named as on the page where the consent was given. */
+async function usedAt(
+  grant: string,
+  { consentedAt, agents, publicUrl }: OwnProgramsDeps,
+): Promise<Pick<OwnProgram, 'elsewhere' | 'handsTo'>> {
+  const resource = (await consentedAt(grant)) ?? publicUrl
+  const id = agentIdOf(resource, publicUrl)
+  const handsTo = id === undefined ? undefined : ((await agents.get(id)) ?? { id, title: id })
+  return { elsewhere: isOurs(resource, publicUrl) ? undefined : resource, handsTo }
+}
+
 // A grant whose delegation is over gives no token, and is over.
 const select = `select g.grant_id, g.client_id, coalesce(c.title, g.client_id) as title, c.agent, g.delegation, g.lends,
     g.signed_in_at, g.expires_at
@@ -95,7 +117,7 @@ interface ProgramRow {
   readonly expires_at: Date
 }
 
-const fromRow = (row: ProgramRow): OwnProgram => ({
+const fromRow = (row: ProgramRow): Omit<OwnProgram, 'elsewhere' | 'handsTo'> => ({
   id: row.grant_id,
   clientId: row.client_id,
   title: row.title,

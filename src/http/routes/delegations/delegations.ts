@@ -91,6 +91,11 @@ const program = z
     client_id: z.string(),
     title: z.string(),
     agent: z.string().optional().openapi({ description: 'As whom it reads for you; absent: as you.' }),
+    hands_to: z
+      .string()
+      .optional()
+      .openapi({ description: 'Agent to which it hands its tokens; they open nothing by themselves.' }),
+    resource: z.string().optional().openapi({ description: 'Another’s API that its tokens are for' }),
     delegation: z.string().optional().openapi({ description: 'What it reads under' }),
     signed_in_at: z.iso.datetime(),
     expires_at: z.iso.datetime(),
@@ -288,11 +293,23 @@ const toWire = ({ id, agent, subAgents, items, clients, purpose, standing, ...on
   expires_at: one.expiresAt.toISOString(),
 })
 
-const programToWire = ({ id, clientId, title, agent, delegation, signedInAt, expiresAt }: OwnProgram) => ({
+const programToWire = ({
+  id,
+  clientId,
+  title,
+  agent,
+  handsTo,
+  elsewhere,
+  delegation,
+  signedInAt,
+  expiresAt,
+}: OwnProgram) => ({
   id,
   client_id: clientId,
   title,
   ...(agent !== undefined && { agent }),
+  ...(handsTo !== undefined && { hands_to: handsTo.id }),
+  ...(elsewhere !== undefined && { resource: elsewhere }),
   ...(delegation !== undefined && { delegation }),
   signed_in_at: signedInAt.toISOString(),
   expires_at: expiresAt.toISOString(),
