@@ -144,6 +144,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
       ...retrieval.routes(door),
       await openMcp({
         ...given,
+        agents,
         verifier,
         proofs,
         retrieve,

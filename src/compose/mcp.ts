@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import type { Config } from '../config/config.ts'
+import type { Agents } from '../delegation/registry/agents.ts'
 import type { Proofs } from '../delegation/tokens/dpop.ts'
 import { outer } from '../delegation/tokens/reasons.ts'
 import type { Spent } from '../delegation/tokens/spent.ts'
@@ -22,12 +23,13 @@ export interface McpDeps extends Omit<ServerDeps, 'publicUrl'> {
   /** Counts what this principal asks, with what it asks elsewhere; throws 429. */
   readonly admit: (principal: Principal) => void
   readonly spent: Spent
+  readonly agents: Pick<Agents, 'get'>
   readonly log: Log
 }
 
 /** `/mcp`, an audience of its own: a token for the API is no good here, nor one for here at the API. */
 export async function openMcp(deps: McpDeps): Promise<App> {
-  const { config, verifier, proofs, admit, spent, log, ...features } = deps
+  const { config, verifier, proofs, admit, spent, agents, log, ...features } = deps
   const { publicUrl, host, port } = config
   const resource = `${publicUrl}/mcp`
   const { protocol } = new URL(publicUrl)
@@ -37,6 +39,7 @@ export async function openMcp(deps: McpDeps): Promise<App> {
       key: await loadSecret(join(config.home, 'keys'), 'mcp.key'),
       spent,
       resource,
+      agents,
       log,
     }),
     requireBearer: createRequireBearer({

@@ -1,4 +1,6 @@
-import type { Principal, Scope } from '../kernel/principal.ts'
+import { type Agents, withinLimits } from '../delegation/registry/agents.ts'
+import { splitObject } from '../kernel/ids.ts'
+import { outermostActor, type Principal, type Scope } from '../kernel/principal.ts'
 import type { Deadline } from '../retrieval/deadline.ts'
 
 /** One request at the door: who asks, verified and admitted, and until when it is answered. */
@@ -10,9 +12,14 @@ export interface Call {
    * asks for exactly what it is told would otherwise lose the rest. Undefined: nothing is missing.
    */
   lacking(scopes: readonly Scope[]): readonly [Scope, ...Scope[]] | undefined
+  /**
+   * Whether the limits of the agent that speaks leave one of them out, so that no consent gives it. Not asked of those that
+   * it speaks through: their limits are not for it to know.
+   */
+  isBeyond(scopes: readonly Scope[]): Promise<boolean>
 }
 
-export function createCall(principal: Principal, deadline: Deadline): Call {
+export function createCall(principal: Principal, deadline: Deadline, agents: Pick<Agents, 'get'>): Call {
   return {
     principal,
     deadline,
@@ -20,6 +27,11 @@ export function createCall(principal: Principal, deadline: Deadline): Call {
       const isHeld = scopes.every((scope) => principal.scopes.has(scope))
       const [first, ...others] = new Set([...principal.scopes, ...scopes])
       return isHeld || first === undefined ? undefined : [first, ...others]
+    },
+    async isBeyond(scopes) {
+      const actor = outermostActor(principal)
+      const agent = actor === undefined ? undefined : await agents.get(splitObject(actor).id)
+      return agent !== undefined && withinLimits(scopes, [agent.limits]).length < scopes.length
     },
   }
 }

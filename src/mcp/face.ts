@@ -1,4 +1,5 @@
 import { createMcpHandler, type McpServer } from '@modelcontextprotocol/server'
+import type { Agents } from '../delegation/registry/agents.ts'
 import { AppError } from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
 import type { Principal, Scope } from '../kernel/principal.ts'
@@ -23,6 +24,7 @@ export interface McpFaceDeps extends RequestStateDeps {
   readonly serve: (context: ToolContext) => McpServer
   /** The audience of the tokens. */
   readonly resource: string
+  readonly agents: Pick<Agents, 'get'>
   readonly log: Log
 }
 
@@ -31,14 +33,16 @@ export interface McpFaceDeps extends RequestStateDeps {
  * Throws `insufficient_scope` with the complete set, so that the door answers in its own form and scheme. NOT checked
  * here: the token, Origin and Host, size and rate: the door does.
  */
-export function createMcpFace({ serve, resource, log, ...stateDeps }: McpFaceDeps): McpFace {
+export function createMcpFace({ serve, resource, agents, log, ...stateDeps }: McpFaceDeps): McpFace {
   return async ({ request, body, principal, deadline }) => {
-    const call = createCall(principal, deadline)
+    const call = createCall(principal, deadline, agents)
     const { txn } = principal
     const state = createRequestState(principal, body, stateDeps)
     let lacking: readonly Scope[] | undefined
-    const challenge: ToolContext['challenge'] = (scopes) => () => {
-      const wanted = call.lacking(scopes)
+    const challenge: ToolContext['challenge'] = (scopes) => async () => {
+      const missing = call.lacking(scopes)
+      // What no consent gives is not asked for: the tool itself says so.
+      const wanted = missing !== undefined && (await call.isBeyond(scopes)) ? undefined : missing
       lacking = wanted
       return wanted && { scopes: [...wanted] }
     }

@@ -115,6 +115,53 @@ describe.each(revisions)('a missing scope in revision %s', (revision) => {
   })
 })
 
+describe.each(revisions)('a scope beyond the agent’s own limits in revision %s', (revision) => {
+  const limit = (scopes: readonly string[] | null) =>
+    world.database.query(`update agents set scopes = $1 where id = 'research-bot'`, [scopes])
+  afterAll(() => limit(null))
+
+  test('is refused at once and asked of nobody, while what a consent gives is still asked for', async () => {
+    await limit(['docs.search', 'docs.read', 'approvals.request'])
+    const narrow = await world.token({ ...agent, scopes: ['docs.search'] })
+    const said = { token: narrow, revision }
+    const request = { connection: 'acme', method: 'GET', path: '/' }
+    for (const args of [request, {}]) {
+      const refused = await callTool(world, 'vault_fetch', args, said)
+      expect([refused.status, challengeOf(refused.headers)]).toEqual([200, null])
+      expect(JSON.parse(textOf(refused))).toMatchObject({
+        code: 'forbidden',
+        detail: expect.stringContaining('may not have vault.use, whatever the person agrees to'),
+      })
+    }
+    const asked = await callTool(world, 'read_document', { id: 'handbook/travel' }, said)
+    expect([asked.status, asked.body.code]).toEqual([403, 'insufficient_scope'])
+    expect(challengeOf(asked.headers)).toContain('scope="docs.search docs.read"')
+    await limit(['docs.search'])
+    const uri = 'remit://document/handbook%2Ftravel'
+    const resource = await say(world, 'resources/read', { uri }, said)
+    expect(challengeOf(resource.headers)).toBeNull()
+    expect(resource.body.error?.data).toMatchObject({ code: 'forbidden' })
+    expect(JSON.stringify(resource.body)).not.toContain('Travel')
+  })
+
+  test('of another agent is not told: a chain’s limits are each agent’s own', async () => {
+    await limit(['docs.search'])
+    const other = await world.token({
+      user: 'anne',
+      agent: 'other-bot',
+      resource: 'mcp',
+      scopes: ['docs.search'],
+    })
+    const { status, body } = await callTool(
+      world,
+      'read_document',
+      { id: 'handbook/travel' },
+      { token: other, revision },
+    )
+    expect([status, body.code]).toEqual([403, 'insufficient_scope'])
+  })
+})
+
 describe('a page', () => {
   test.each([
     'https://evil.example',

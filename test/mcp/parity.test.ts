@@ -128,17 +128,29 @@ describe.each(revisions)('in revision %s', (revision) => {
   })
 })
 
-test('what the faces cannot take is refused at both, naming the member', async () => {
+test('what the faces cannot take is refused at both, naming the member in the same words', async () => {
   const [asker] = askers
   const token = await world.token(asker)
   for (const wrong of [
     { query: 'a', embedding: [1] },
     { query: 'a', top_k: 0 },
     { query: 'a', filter: { nosuch: 1 } },
+    { question: 'a' },
+    {},
   ]) {
-    expect((await world.call('POST', '/retrieve', { token, body: wrong })).status).toBe(422)
-    const { body } = await over(asker, revisions[0], 'retrieve', wrong)
-    expect(body.result).toMatchObject({ isError: true })
-    expect(JSON.stringify(body.result)).toMatch(/query|top_k|filter/)
+    const byHttp = await world.call('POST', '/retrieve', { token, body: wrong })
+    expect(byHttp.status).toBe(422)
+    const { detail, field } = (await byHttp.json()) as { detail: string; field: string }
+    for (const revision of revisions) {
+      const reply = await over(asker, revision, 'retrieve', wrong)
+      expect(reply.body.result).toMatchObject({ isError: true })
+      expect(JSON.parse(textOf(reply))).toEqual({
+        code: 'invalid_request',
+        title: expect.any(String),
+        detail,
+        field,
+        txn: expect.stringMatching(/./),
+      })
+    }
   }
 })

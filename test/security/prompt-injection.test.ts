@@ -233,8 +233,7 @@ const statesOfApprovals = async () =>
 
 /** What came of a step, in the words of {@link Order}. */
 function outcome({ tool, read }: Step): string {
-  const { status, code, error, state, text } = (read ?? {}) as Readonly<Record<string, unknown>>
-  if (typeof text === 'string' && text.startsWith('Input validation error')) return 'invalid_request'
+  const { status, code, error, state } = (read ?? {}) as Readonly<Record<string, unknown>>
   const said = code ?? error ?? state ?? status ?? (tool === 'retrieve' ? 'read' : 'done')
   return String(said)
 }

@@ -3,9 +3,10 @@ import { z } from 'zod'
 import type { CollectionLister } from '../../retrieval/collections.ts'
 import { collectionListSchema, toCollectionList } from '../../retrieval/wire/answer.ts'
 import type { ToolContext } from '../server.ts'
-import { run } from './tool.ts'
+import { listed, run } from './tool.ts'
 
 const scopes = ['docs.search'] as const
+const input = z.strictObject({})
 
 /** `list_collections`: what `GET /collections` answers. */
 export function registerListCollections(
@@ -19,15 +20,21 @@ export function registerListCollections(
       title: 'List collections',
       description:
         'Lists the collections that hold at least one document for you, with their ids for the member `collections` of a search.',
-      inputSchema: z.strictObject({}),
+      inputSchema: listed(input),
       outputSchema: collectionListSchema,
       annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false },
       scopeChallenge: challenge(scopes),
     },
-    () =>
-      run({ call, tool: 'list_collections', scopes, ...deps }, async (principal, deadline) => {
-        const structuredContent = toCollectionList(await listCollections(principal, deadline), principal.txn)
-        return { structuredContent, content: [{ type: 'text', text: JSON.stringify(structuredContent) }] }
-      }),
+    (given) =>
+      run(
+        { call, tool: 'list_collections', scopes, input, given, ...deps },
+        async (_, principal, deadline) => {
+          const structuredContent = toCollectionList(
+            await listCollections(principal, deadline),
+            principal.txn,
+          )
+          return { structuredContent, content: [{ type: 'text', text: JSON.stringify(structuredContent) }] }
+        },
+      ),
   )
 }

@@ -5,9 +5,10 @@ import type { DocumentReader } from '../../retrieval/document.ts'
 import { documentSchema, toDocument } from '../../retrieval/wire/answer.ts'
 import type { ToolContext } from '../server.ts'
 import { quoted, untrustedMembers } from '../untrusted.ts'
-import { run } from './tool.ts'
+import { listed, run } from './tool.ts'
 
 const scopes = ['docs.read'] as const
+const input = z.strictObject({ id: id.describe('The document_id of a passage.') })
 const output = z.strictObject({ ...untrustedMembers, ...documentSchema.shape })
 
 /** `read_document`: what `GET /documents/{id}` answers, marked as others' words. */
@@ -22,14 +23,16 @@ export function registerReadDocument(
       title: 'Read a document',
       description:
         'Gives one whole document by the `document_id` of a passage. A document that may not be read and one that does not exist give the same error, `not_found`.',
-      inputSchema: z.strictObject({ id: id.describe('The document_id of a passage.') }),
+      inputSchema: listed(input),
       outputSchema: output,
       annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: true },
       scopeChallenge: challenge(scopes),
     },
-    (asked) =>
-      run({ call, tool: 'read_document', scopes, ...deps }, async (principal, deadline) =>
-        quoted(toDocument(await readDocument(principal, asked.id, deadline), principal.txn)),
+    (given) =>
+      run(
+        { call, tool: 'read_document', scopes, input, given, ...deps },
+        async (asked, principal, deadline) =>
+          quoted(toDocument(await readDocument(principal, asked.id, deadline), principal.txn)),
       ),
   )
 }

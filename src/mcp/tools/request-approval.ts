@@ -12,7 +12,7 @@ import { plain } from '../../kernel/text.ts'
 import type { Deadline } from '../../retrieval/deadline.ts'
 import { opensPages, sendTo } from '../pages.ts'
 import type { ToolContext } from '../server.ts'
-import { run } from './tool.ts'
+import { listed, run } from './tool.ts'
 
 export interface ApprovalToolDeps {
   readonly approvals: Pick<Approvals, 'ask' | 'of' | 'wait' | 'answer'>
@@ -80,7 +80,7 @@ export function registerRequestApproval(
       title: 'Ask the person',
       description:
         'Asks the person you work for to agree to more than they lent you: to documents that a search could have found, or to one call with an account of theirs. They answer on their own page, not here; nothing you write decides it. `grant_id` of an approved answer is what the other tools take as `approval`. Ask once, and look again with `id`.',
-      inputSchema: input,
+      inputSchema: listed(input),
       outputSchema: output,
       annotations: {
         readOnlyHint: false,
@@ -90,28 +90,31 @@ export function registerRequestApproval(
       },
       scopeChallenge: challenge(scopes),
     },
-    (asked, context) =>
-      run({ call, tool: 'request_approval', scopes, ...deps }, async (principal, deadline) => {
-        const asker = askerOf(principal)
-        // Back from the page; whatever the client says of it, the table says how it stands.
-        const carried = context.mcpReq.requestState<string>()
-        if (carried !== undefined) return look(asker, carried, deadline)
-        if (asked.id !== undefined && asked.answer === undefined) return look(asker, asked.id, deadline)
-        if (asked.id !== undefined)
-          return shown(await approvals.answer(asker, asked.id, asked.answer ?? ''), pageOf(asked.id))
-        const [detail] = asked.authorization_details ?? []
-        if (detail === undefined) throw invalid('authorization_details', 'Exactly one is needed.')
-        const approval = await approvals.ask(asker, await resolve(principal, detail), {
-          ...(asked.purpose !== undefined && { purpose: asked.purpose }),
-          seconds: asked.requested_expiry,
-          front: 'rest',
-        })
-        const url = pageOf(approval.id)
-        if (approval.state !== 'pending' || !opensPages(server)) return shown(approval, url)
-        const message =
-          'An agent asks you to agree to something. What it is stands on this page, where you decide.'
-        return sendTo({ url, message, carried: approval.id }, state, context)
-      }),
+    (given, context) =>
+      run(
+        { call, tool: 'request_approval', scopes, input, given, ...deps },
+        async (asked, principal, deadline) => {
+          const asker = askerOf(principal)
+          // Back from the page; whatever the client says of it, the table says how it stands.
+          const carried = context.mcpReq.requestState<string>()
+          if (carried !== undefined) return look(asker, carried, deadline)
+          if (asked.id !== undefined && asked.answer === undefined) return look(asker, asked.id, deadline)
+          if (asked.id !== undefined)
+            return shown(await approvals.answer(asker, asked.id, asked.answer ?? ''), pageOf(asked.id))
+          const [detail] = asked.authorization_details ?? []
+          if (detail === undefined) throw invalid('authorization_details', 'Exactly one is needed.')
+          const approval = await approvals.ask(asker, await resolve(principal, detail), {
+            ...(asked.purpose !== undefined && { purpose: asked.purpose }),
+            seconds: asked.requested_expiry,
+            front: 'rest',
+          })
+          const url = pageOf(approval.id)
+          if (approval.state !== 'pending' || !opensPages(server)) return shown(approval, url)
+          const message =
+            'An agent asks you to agree to something. What it is stands on this page, where you decide.'
+          return sendTo({ url, message, carried: approval.id }, state, context)
+        },
+      ),
   )
 }
 

@@ -5,7 +5,7 @@ import { answerSchema, toAnswer } from '../../retrieval/wire/answer.ts'
 import { questionSchema, toQuestion } from '../../retrieval/wire/question.ts'
 import type { ToolContext } from '../server.ts'
 import { quoted, untrustedMembers } from '../untrusted.ts'
-import { run } from './tool.ts'
+import { listed, run } from './tool.ts'
 
 export interface RetrieveToolDeps {
   readonly retrieve: Retriever
@@ -28,16 +28,19 @@ export function registerRetrieve(
       title: 'Search documents',
       description:
         'Finds passages that answer a question, best first, among the documents that the person you work for may read and has lent to you. Each passage names its document, its place in it and its source: cite them. An empty list means that nothing readable was found, not that nothing exists. `complete: false` means that the search was cut short; ask again. `approval.offer_id` means that the person could let you read more: pass it to `request_approval`.',
-      inputSchema: questionSchema,
+      inputSchema: listed(questionSchema),
       outputSchema: output,
       // What it gives was written by anybody: where a client limits what a model may do after that, it should here.
       annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: true },
       scopeChallenge: challenge(scopes),
     },
-    (asked) =>
-      run({ call, tool: 'retrieve', scopes, ...deps }, async (principal, deadline) => {
-        const found = await retrieve(principal, toQuestion(asked), deadline)
-        return quoted(toAnswer(found, indexLagMs(), principal.txn))
-      }),
+    (given) =>
+      run(
+        { call, tool: 'retrieve', scopes, input: questionSchema, given, ...deps },
+        async (asked, principal, deadline) => {
+          const found = await retrieve(principal, toQuestion(asked), deadline)
+          return quoted(toAnswer(found, indexLagMs(), principal.txn))
+        },
+      ),
   )
 }

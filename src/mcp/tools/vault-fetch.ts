@@ -11,7 +11,7 @@ import { AppError } from '../../kernel/errors.ts'
 import { opensPages, sendTo } from '../pages.ts'
 import type { ToolContext } from '../server.ts'
 import { quoted, untrustedMembers } from '../untrusted.ts'
-import { type Outcome, run } from './tool.ts'
+import { listed, type Outcome, run } from './tool.ts'
 
 const scopes = ['vault.use'] as const
 const connecting = 'connecting'
@@ -39,19 +39,22 @@ export function registerVaultFetch(
       title: 'Call another service for the person',
       description:
         'Makes one HTTP call to an API of others with an account that the person linked; their token never comes to you. What they did not agree to beforehand needs their approval of exactly this call: the error approval_required says what to pass to request_approval.',
-      inputSchema: vaultRequestSchema,
+      inputSchema: listed(vaultRequestSchema),
       outputSchema: output,
       annotations: { readOnlyHint: false, destructiveHint: true, idempotentHint: false, openWorldHint: true },
       scopeChallenge: challenge(scopes),
     },
-    (asked, context) =>
-      run({ call, tool: 'vault_fetch', scopes, untimed: true, ...deps }, async (principal) => {
-        try {
-          const answered = await vaultFetch(principal, toVaultRequest(asked))
-          return quoted(toVaultAnswer(answered, principal.txn))
-        } catch (error) {
-          return toConnect(error, context)
-        }
-      }),
+    (given, context) =>
+      run(
+        { call, tool: 'vault_fetch', scopes, input: vaultRequestSchema, given, untimed: true, ...deps },
+        async (asked, principal) => {
+          try {
+            const answered = await vaultFetch(principal, toVaultRequest(asked))
+            return quoted(toVaultAnswer(answered, principal.txn))
+          } catch (error) {
+            return toConnect(error, context)
+          }
+        },
+      ),
   )
 }

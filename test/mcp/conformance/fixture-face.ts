@@ -55,6 +55,7 @@ export function createFixtureApp({ publicUrl, port = 0, tokens }: FixtureOptions
             },
           },
           resource: `${publicUrl}/mcp`,
+          agents: { get: async () => undefined },
           log: () => undefined,
         }),
         requireBearer: createRequireBearer({
