@@ -59,7 +59,7 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     .action(async (given: string, { name }: { readonly name: string }) => {
       const key = bare('user')(given)
       await admin.run('person_add', { key, name })
-      terminal.say(`The account ${key} is there. Give it a password: remit password ${key}`)
+      terminal.say(`The account ${key} is there. Give it a password: npm run remit -- password ${key}`)
     })
 
   program

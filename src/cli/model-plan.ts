@@ -195,7 +195,7 @@ function engineToText(
       ? inFront
       : [
           ...inFront,
-          `OpenFGA’s coming engine differs in ${counted(known.length, 'way')} that ${known.length === 1 ? 'is' : 'are'} not of this change: remit model show ${id} --engine`,
+          `OpenFGA’s coming engine differs in ${counted(known.length, 'way')} that ${known.length === 1 ? 'is' : 'are'} not of this change: npm run remit -- model show ${id} --engine`,
         ]
   return [
     ...inFront,

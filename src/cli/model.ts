@@ -106,7 +106,7 @@ export function addModelCommands(program: Command, deps: CliDeps, outcome: { ok:
       deps.terminal.out(
         answer.state === 'active'
           ? `The model ${answer.model_id ?? ''} is in force, confirmed by ${answer.approved_by.join(', ')}.`
-          : `Confirmed by ${answer.approved_by.join(', ')}. Somebody else has to confirm it too: remit model show ${id}, then remit model apply ${id}${again}`,
+          : `Confirmed by ${answer.approved_by.join(', ')}. Somebody else has to confirm it too: npm run remit -- model show ${id}, then npm run remit -- model apply ${id}${again}`,
       )
     })
 

@@ -117,7 +117,7 @@ export function addRegistryCommands(
     .description('Its programs may come again. Agents that came from it stay disabled.')
     .action(async (host: string) => {
       await admin.run('host_enable', { host })
-      terminal.say(`The host ${host} is enabled. Its agents: remit agent enable`)
+      terminal.say(`The host ${host} is enabled. Its agents: npm run remit -- agent enable`)
     })
   hosts
     .command('list')

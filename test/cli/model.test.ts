@@ -78,7 +78,7 @@ test('a plan says who gains, two people apply it, and it is taken back', async (
   // A line: nothing of it comes from this change.
   expect(made.stdout).not.toContain('  ~ ')
   expect(made.stdout).toContain(
-    `OpenFGA’s coming engine differs in 8 ways that are not of this change: remit model show ${made.id} --engine`,
+    `OpenFGA’s coming engine differs in 8 ways that are not of this change: npm run remit -- model show ${made.id} --engine`,
   )
   expect((await model('dan', 'show', made.id, '--engine')).stdout).toMatch(
     /under the model in force .*\n {2}~ group#member, folder#viewer.*\[depth-limit-gone\]/,

@@ -144,7 +144,7 @@ describe.each(revisions)('a scope beyond the agent’s own limits in revision %s
     expect(JSON.stringify(resource.body)).not.toContain('Travel')
   })
 
-  test('of another agent is not told: a chain’s limits are each agent’s own', async () => {
+  test('of another agent alone is asked for: it is none of this one’s limits', async () => {
     await limit(['docs.search'])
     const other = await world.token({
       user: 'anne',

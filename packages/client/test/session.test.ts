@@ -320,3 +320,8 @@ test('plain http is for loopback only', () => {
   expect(() => remit({ url: 'http://remit.test' })).toThrow('https')
   expect(() => remit({ url: 'http://127.0.0.1:8787' })).not.toThrow()
 })
+
+test('a setting that is not there is named, before anything is sent', () => {
+  const unset = process.env['REMIT_NO_SUCH'] as string
+  expect(() => remit({ url: unset })).toThrow('createRemit needs `url`')
+})

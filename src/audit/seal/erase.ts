@@ -111,7 +111,7 @@ export function createErasures({ database, clock, newTxn, seal, pauseMs = 200 }:
       idle = sealed + erased > 0 ? 0 : idle + 1
       if (idle === idleMax)
         throw new OperatorError(
-          `${counted(unsealed, 'record that names them is', 'records that name them are')} sealed by nobody: remit audit verify tells which. The rest is erased.`,
+          `${counted(unsealed, 'record that names them is', 'records that name them are')} sealed by nobody: npm run remit -- audit verify tells which. The rest is erased.`,
         )
       if (idle > 0) await setTimeout(pauseMs)
     }

@@ -47,7 +47,10 @@ async function theWriter(services: Services, collection: string | undefined): Pr
   const [only, ...others] = able.map(({ name }) => name)
   const where = collection === undefined ? '' : ` that writes to ${collection}`
   if (only === undefined)
-    throw invalid('service', `There is no service${where}. Add one: remit service add NAME --collection X.`)
+    throw invalid(
+      'service',
+      `There is no service${where}. Add one: npm run remit -- service add NAME --collection X.`,
+    )
   if (others.length > 0)
     throw invalid(
       'service',

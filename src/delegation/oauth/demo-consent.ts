@@ -55,7 +55,7 @@ export function createDemoConsent(deps: DemoConsentDeps): DemoConsent {
       if (scopes.length === 0)
         throw invalid(
           'scope',
-          `${person} has no role for any of: ${scope}. Give one: remit admin add user:${person} --role ROLE`,
+          `${person} has no role for any of: ${scope}. Give one: npm run remit -- admin add user:${person} --role ROLE`,
         )
       const signedInAt = new Date(clock.now())
       const grant = new Grant({ accountId: person, clientId: cliClient, expiresIn: grantSeconds } as never)

@@ -35,6 +35,9 @@ export function createRemit(options: RemitOptions): Remit {
     timeoutMs = 30_000,
     scopes: readScopes = ['docs.search', 'docs.read'],
   } = options
+  // Of JavaScript, or a setting that is not there.
+  if (typeof options.url !== 'string')
+    throw new TypeError('createRemit needs `url`: the service’s PUBLIC_URL.')
   const url = options.url.replace(/\/$/, '')
   if (!isSafe(url)) throw new TypeError(`${url} has to be an https URL, or http on loopback.`)
   const platform = platformOf(options)

@@ -35,7 +35,11 @@ export function retrieveRoutes({ retrieve, requireBearer, indexLagMs }: Retrieve
     ] as const,
     request: { body: { required: true, content: { 'application/json': { schema: body } } } },
     responses: {
-      200: { description: 'The passages, best first', content: { 'application/json': { schema: answer } } },
+      200: {
+        description:
+          'The passages, best first. They may all be far from the question: “Nothing relevant” in docs/client-options.md',
+        content: { 'application/json': { schema: answer } },
+      },
       ...problems(),
     },
   })
