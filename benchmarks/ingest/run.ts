@@ -71,7 +71,10 @@ async function whole(collection: string) {
 
 const first = await whole('once')
 say(`first: ${first.seconds.toFixed(1)} s, ${first.embedded} passages embedded: ${first.last}`)
-judge(first.last.startsWith(`${files} documents in once, 0 failed`), `${files} documents in`)
+judge(
+  first.last.startsWith(`${files} of ${files} files are in once`) && first.last.includes(' 0 failed'),
+  `${files} documents in`,
+)
 judge(first.embedded >= files, 'a passage embedded for each of them at least')
 if (only.includes('unchanged')) await unchanged()
 if (only.includes('questions') || only.includes('kills')) await intoAnother()
@@ -133,7 +136,7 @@ async function kills(run: Ingesting, third: number, twoThirds: number): Promise<
   const { seconds, last } = await whole('killed')
   say(`the rest: ${seconds.toFixed(1)} s: ${last}`)
   judge(
-    last.startsWith(`${files} documents in killed`) && last.includes(' 0 failed'),
+    last.startsWith(`${files} of ${files} files are in killed`) && last.includes(' 0 failed'),
     `${files} documents in`,
   )
   await programs.killService()

@@ -69,7 +69,7 @@ export async function ingestFolder(options: IngestOptions, deps: IngestDeps): Pr
   for (const file of skipped) terminal.say(`skipped, not a kind of document that is read: ${shown(file)}`)
   const idOf = idsOf(wanted, options.prefix)
   const queue = [...wanted]
-  const count = { done: 0, failed: 0, unchanged: 0 }
+  const count = { done: 0, failed: 0, unchanged: 0, sameContent: 0 }
   let refused: string | undefined
   let current = ''
   const patiently = createPatience(deps)
@@ -95,6 +95,7 @@ export async function ingestFolder(options: IngestOptions, deps: IngestDeps): Pr
       }
       for (const { code, detail } of notes)
         if (code === 'unchanged') count.unchanged += 1
+        else if (code === 'same_content') count.sameContent += 1
         else terminal.say(`note: ${shown(file)}: ${code} ${detail}`)
       if (problem !== undefined) {
         count.failed += 1
@@ -128,6 +129,10 @@ export async function ingestFolder(options: IngestOptions, deps: IngestDeps): Pr
     `${skipped.length} skipped`,
   ]
   terminal.say(`${parts.join(', ')}.`)
+  if (count.sameContent > 0)
+    terminal.say(
+      `Of ${counted(count.sameContent, 'document')} only title, address or access changed: --base-url and who may read are what this run named.`,
+    )
   if (notSent > 0 && refused === undefined)
     terminal.say('Stopped. Run it again to go on: what is in is not read again.')
   if (broke !== undefined) throw broke

@@ -10,7 +10,7 @@ import { insertItem, type NoteCode } from './job-store.ts'
 import { contentRefusal, type Plan, type Planned, plan } from './plan.ts'
 import { settleObject } from './settle.ts'
 import { sameTags, setTags, type Tag } from './tags.ts'
-import { digestOf, isUnchanged, noteAgain } from './unchanged.ts'
+import { digestOf, isSameContent, isUnchanged, noteAgain } from './unchanged.ts'
 import { contentOf, type DocumentInput } from './wire.ts'
 
 /** The queue's tasks: one for each accepted revision. */
@@ -186,7 +186,13 @@ async function insertRevision(
   const itemNo = await insertItem(sql, {
     ...itemOf(jobId, item),
     state: 'queued',
-    ...(accepted.sensitivityKept && { code: 'sensitivity_kept' satisfies NoteCode }),
+    ...(accepted.sensitivityKept
+      ? { code: 'sensitivity_kept' satisfies NoteCode }
+      : // As with what is unchanged, lines of an import are not told.
+        item.line === undefined &&
+        (await isSameContent(sql, writer.subject, input, accepted)) && {
+          code: 'same_content' satisfies NoteCode,
+        }),
   })
   const [row] = await sql.query<{ doc_no: number; accepted_revision: number }>(
     `insert into documents (id, collection, accepted_revision, accepted_version, accepted_item, accepted_digest, digest_revision)

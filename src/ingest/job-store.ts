@@ -38,6 +38,7 @@ export type NoteCode =
   | 'superseded'
   | 'stale_version'
   | 'unchanged'
+  | 'same_content'
   | 'sensitivity_kept'
   | 'already_over'
   | 'snapshot_not_applied'
@@ -47,6 +48,7 @@ export const noteTexts: Readonly<Record<NoteCode, string>> = {
   superseded: 'A newer revision of this document was accepted; this one had no effect.',
   stale_version: 'A higher version of this document was accepted before; this one had no effect.',
   unchanged: 'The same content and access are in force: nothing was done.',
+  same_content: 'The content is as before: only its title, address, metadata or access changed.',
   sensitivity_kept: 'The change would have ended that this is sensitive; it was marked sensitive itself.',
   already_over: 'Its end is in the past: it gives nobody anything.',
   snapshot_not_applied: 'Nothing was withdrawn.',

@@ -50,6 +50,29 @@ export async function isUnchanged(
   return rows.length > 0
 }
 
+/**
+ * Whether the content that is live came from this service and is just this one: what differs is said of it, or who may read it.
+ * Told to that service alone, it tells of nothing but what it sent itself. The caller holds the document's lock.
+ */
+export async function isSameContent(
+  sql: Sql,
+  subject: string,
+  input: DocumentInput,
+  { facts, tags }: Plan,
+): Promise<boolean> {
+  if (facts === undefined || !facts.isLive || facts.isPending) return false
+  const [was] = await sql.query<{ title: string; uri: string | null; metadata: object; digest: Buffer }>(
+    `select title, uri, metadata, accepted_digest as digest from documents
+     where doc_no = $1 and live_revision = accepted_revision and digest_revision = accepted_revision`,
+    [facts.docNo],
+  )
+  if (was === undefined) return false
+  const { title, uri, metadata, digest } = was
+  const before = { ...input, title, uri: uri ?? undefined, metadata: metadata as DocumentInput['metadata'] }
+  const isSaidAnew = !digestOf(subject, input).equals(digest) || !sameTags(facts.tags, tags)
+  return isSaidAnew && digestOf(subject, before).equals(digest)
+}
+
 /** Notes what source and time it comes with now; sent again, it counts as listed. */
 export async function noteAgain(
   sql: Sql,

@@ -204,4 +204,11 @@ describe('ingesting a folder', () => {
     const ran = await ingest(many(3), { notes: [{ code: 'unchanged', detail: 'Nothing was done.' }] })
     expect(ran.stderr).toBe('3 of 3 files are in docs (3 unchanged), 0 failed, 0 skipped.\n')
   })
+
+  test('counts what changed in title, address or access alone: an option may have been forgotten', async () => {
+    const ran = await ingest(many(3), { notes: [{ code: 'same_content', detail: 'Only its address.' }] })
+    expect(ran.stderr).toBe(
+      '3 of 3 files are in docs, 0 failed, 0 skipped.\nOf 3 documents only title, address or access changed: --base-url and who may read are what this run named.\n',
+    )
+  })
 })

@@ -76,6 +76,27 @@ describe('a document that is sent again', () => {
     expect((await send({ id, ...change })).read).toBe(false)
   })
 
+  test('says so where the content is as before and only what is said of it, or who may read it, is not', async () => {
+    const metadata = { year: 2026 }
+    const first = { id: 'told', uri: 'https://docs.example/told', metadata }
+    expect(await send(first)).toEqual(anew)
+    const told = { state: 'done', notes: ['same_content'], read: true }
+    expect(await send({ id: 'told', metadata })).toEqual(told)
+    expect(await send(first)).toEqual(told)
+    expect(await send({ ...first, access: { viewers: ['user:carol'] } })).toEqual(told)
+    expect(await send({ ...first, title: 'Else' })).toEqual(told)
+    expect(await send({ ...first, title: 'Else' })).toMatchObject({ notes: ['unchanged'] })
+    expect(await send({ ...first, text: 'Else.' })).toEqual(anew)
+  })
+
+  test('tells nobody else that the content is as before', async () => {
+    const writers = ['service:loader', 'service:stranger']
+    await world.ingest.saveCollection(machine, { id: 'both', title: 'Both', writers })
+    await send({ id: 'theirs', collection: 'both' })
+    const sketch = { id: 'theirs', collection: 'both', access: { viewers: [] } }
+    expect((await world.putDone(sketch, stranger)).notes).toEqual([])
+  })
+
   test('by another service is taken in anew: a citation names who sent it', async () => {
     const writers = ['service:loader', 'service:stranger']
     await world.ingest.saveCollection(machine, { id: 'shared', title: 'Shared', writers })
@@ -89,7 +110,7 @@ describe('a document that is sent again', () => {
     await send({ id: 'retagged' })
     await world.ingest.retag(loader, 'retagged', { viewers: [] })
     expect(await world.sees('user:bob', 'retagged')).toBeUndefined()
-    expect(await send({ id: 'retagged' })).toEqual(anew)
+    expect(await send({ id: 'retagged' })).toEqual({ ...anew, notes: ['same_content'] })
     expect(await world.sees('user:bob', 'retagged')).toBe('All about retagged.')
   })
 
