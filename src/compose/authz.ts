@@ -20,6 +20,7 @@ import { createTexts, type Texts } from '../authz/model/texts.ts'
 import { createNominator, type Nominator } from '../authz/nominate.ts'
 import { observeWrites } from '../authz/observed-fga.ts'
 import { createFga } from '../authz/openfga.ts'
+import { unusableOpenFga } from '../authz/unusable.ts'
 import { OperatorError } from '../kernel/operator-error.ts'
 import type { Given } from './given.ts'
 
@@ -183,12 +184,6 @@ async function deploy(
       ...(config.openfga?.storeId !== undefined && { storeId: config.openfga.storeId }),
     })
   } catch (error) {
-    throw config.openfga !== undefined && isOpenFgaFailure(error)
-      ? new OperatorError(`OpenFGA at ${config.openfga.apiUrl} cannot be used: ${error.message}`, error)
-      : error
+    throw (config.openfga && unusableOpenFga(error, config.openfga)) ?? error
   }
 }
-
-/** Unreachable, or its answer was an error: what whoever starts the service can mend. */
-const isOpenFgaFailure = (error: unknown): error is Error =>
-  error instanceof Error && ('isAxiosError' in error || error.name.startsWith('Fga'))

@@ -163,6 +163,11 @@ describe(
         old = await bobs()
         expect(await found(old)).toEqual([200, ['early']])
       }
+      const refused = await remit(['drift'], { ...env, OPENFGA_API_TOKEN: 'a-wrong-one' })
+      expect([refused.code, refused.stderr]).toEqual([
+        1,
+        `OpenFGA at ${native.openfga?.url} cannot be used: it refuses the key of OPENFGA_API_TOKEN (401).\n`,
+      ])
       // By it a start or a command that forgets DATABASE_URL is refused.
       const { hostname, port } = new URL(urlOf(name))
       expect(await readFile(join(settings.home, 'database'), 'utf8')).toBe(
