@@ -152,8 +152,8 @@ export interface Fga {
   write(change: Writing, nextTurn?: () => Promise<Tuple>): Promise<void>
   /** Whether `write` can keep its promise about what is between: what may give as well as take fits one Write. */
   isOrderly(change: Writing, options: { readonly fenced: boolean }): Promise<boolean>
-  /** Whether the server answers at all. */
-  isHealthy(): Promise<boolean>
+  /** Whether the server answers, and has this model. */
+  isHealthy(modelId: string): Promise<boolean>
 }
 
 /** The context of every question. Rounded up to the next second: a grant that ends within this second is already over. */

@@ -147,9 +147,9 @@ export function createFga(api: FgaApi, storeId: string, pinned: () => string): F
     write: writer.write,
     isOrderly: writer.isOrderly,
 
-    async isHealthy() {
+    async isHealthy(modelId) {
       try {
-        await api.readAuthorizationModel(storeId, pinned())
+        await api.readAuthorizationModel(storeId, modelId)
         return true
       } catch {
         return false

@@ -38,11 +38,12 @@ export async function openOperators(deps: OperatorsDeps): Promise<Operators> {
     openfga: delegation.epoch.older !== 'openfga',
   })
   observeWhole(metrics.registry, whole)
-  const probe = () => Promise.all([answers(database), fga.isHealthy()])
+  const probe = () => Promise.all([answers(database), fga.isHealthy(active.current.id)])
+  const isOpen = () => delegation.isOpen() && active.isKnown
   const readiness = async (): Promise<Readiness> => {
     const [databaseOk, openfgaOk] = await probe()
     return {
-      ready: databaseOk && openfgaOk && delegation.isOpen(),
+      ready: databaseOk && openfgaOk && isOpen(),
       details: {
         // False: `remit recover` has to be run.
         database_whole: whole().database,
@@ -53,7 +54,12 @@ export async function openOperators(deps: OperatorsDeps): Promise<Operators> {
         openfga: openfgaOk,
         record: { insert_only_by_role: keeping.isInsertOnly },
         permission_index: indexDetails(index.status()),
-        authorization_model: { id: active.current.id, matches_file: matchesFile() },
+        // Not known: its row could not be read for a while, and nobody is answered by a model that may be over.
+        authorization_model: {
+          id: active.current.id,
+          known: active.isKnown,
+          matches_file: matchesFile(),
+        },
         embeddings: await detailsOf(deps.ground.embeddings, databaseOk ? database : undefined),
       },
     }
@@ -65,7 +71,7 @@ export async function openOperators(deps: OperatorsDeps): Promise<Operators> {
       metrics,
       readiness,
     }),
-    isReady: async () => delegation.isOpen() && (await probe()).every(Boolean),
+    isReady: async () => isOpen() && (await probe()).every(Boolean),
   }
 }
 

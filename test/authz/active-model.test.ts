@@ -149,5 +149,5 @@ test('the service says on its operators’ page when the file is not the model i
     `update settings set value = value || '{"model_id":"x","digest":"other"}' where key = 'authorization_model'`,
   )
   await world.service.activeModel.refresh()
-  expect(await details()).toEqual({ id: 'x', matches_file: false })
+  expect(await details()).toEqual({ id: 'x', known: true, matches_file: false })
 })

@@ -353,14 +353,14 @@ describe('an error', () => {
 })
 
 describe('health', () => {
-  test('is the presence of the pinned model, and a failure is a no', async () => {
+  test('is the presence of the model, and a failure is a no', async () => {
     await using well = await startDouble(() => ({ authorization_model: { id: modelId } }))
-    expect(await well.fga.isHealthy()).toBe(true)
+    expect(await well.fga.isHealthy(modelId)).toBe(true)
     await using ill = await startDouble((_, response) => {
       response.statusCode = 404
       return {}
     })
-    expect(await ill.fga.isHealthy()).toBe(false)
+    expect(await ill.fga.isHealthy(modelId)).toBe(false)
   })
 })
 

@@ -232,7 +232,7 @@ describe("the operators' /readyz", () => {
       openfga: true,
       record: { insert_only_by_role: false },
       permission_index: { state: expect.any(String), lag_ms: expect.any(Number), tuples: expect.any(Number) },
-      authorization_model: { id: world.service.fga.modelId, matches_file: true },
+      authorization_model: { id: world.service.fga.modelId, known: true, matches_file: true },
       embeddings: { available: true, model: 'test-words', passages_without_vector: 0 },
     })
   })
@@ -247,10 +247,30 @@ describe("the operators' /readyz", () => {
 
   test('answers 503 and names the database while that is down; the public one names nothing', async () => {
     storage.set(/./)
-    const response = await operators('/readyz')
-    expect(response.status).toBe(503)
-    expect(await response.json()).toMatchObject({ status: 'unavailable', database: false, openfga: true })
+    const { activeModel } = world.service
+    const said = async () => {
+      const response = await operators('/readyz')
+      expect(response.status).toBe(503)
+      return (await response.json()) as object
+    }
+    expect(await said()).toMatchObject({ status: 'unavailable', database: false, openfga: true })
     await expectPublic(503, 'unavailable')
+    // For so long that the model in force is not known any more: OpenFGA still answers.
+    await expect(activeModel.refresh()).rejects.toThrow()
+    expect(await said()).toMatchObject({
+      database: false,
+      openfga: true,
+      authorization_model: { known: false },
+    })
+    storage.set(/settings/)
+    expect(await said()).toMatchObject({
+      database: true,
+      openfga: true,
+      authorization_model: { known: false },
+    })
+    await expectPublic(503, 'unavailable')
+    storage.set(undefined)
+    await activeModel.refresh()
   })
 
   test('says when there is no model to embed with, which is no reason to be unavailable', async () => {

@@ -12,6 +12,8 @@ export interface ActiveModel extends AsyncDisposable {
    * for `staleAfterMs`, or a `refresh` failed: another model may be in force, under which less may be read.
    */
   idInForce(): string
+  /** Whether `idInForce` gives it. */
+  readonly isKnown: boolean
   /**
    * Reads the row now, and switches when it names another model. Where that fails, nobody is answered until a later
    * try of its own, each `retryMs`, has come through: another model may be in force.
@@ -48,6 +50,8 @@ export function followModel(options: ActiveModelOptions): ActiveModel {
   let closed = false
   let timer: NodeJS.Timeout | undefined
   let retry: NodeJS.Timeout | undefined
+
+  const isKnown = () => !isUnsure && (pollMs === undefined || now() - lookedAt <= staleAfterMs)
 
   async function look(): Promise<void> {
     const beganAt = now()
@@ -103,8 +107,11 @@ export function followModel(options: ActiveModelOptions): ActiveModel {
     get current() {
       return current
     },
+    get isKnown() {
+      return isKnown()
+    },
     idInForce() {
-      if (isUnsure || (pollMs !== undefined && now() - lookedAt > staleAfterMs))
+      if (!isKnown())
         throw new AppError('authorization_unavailable', {
           internal: 'the model in force could not be read',
         })
