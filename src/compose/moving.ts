@@ -1,4 +1,5 @@
 import type { Fga } from '../authz/fga.ts'
+import { typesEver } from '../authz/model/pin.ts'
 import { createPersonMove, type PersonMove } from '../delegation/administration/person-move.ts'
 import type { Barring } from '../delegation/people/sign-in-ends.ts'
 import type { Ingest } from '../ingest/ingest.ts'
@@ -8,7 +9,7 @@ import type { Given } from './given.ts'
 
 export interface MovingDeps extends Pick<Given, 'database' | 'clock' | 'newTxn'> {
   readonly fga: Fga
-  readonly authz: Pick<Authz, 'active' | 'allowList'>
+  readonly authz: Pick<Authz, 'allowList'>
   readonly delegation: Pick<DelegationPart, 'people' | 'persons' | 'delegations'>
   readonly barring: Barring
   readonly ingest: Ingest
@@ -20,6 +21,6 @@ export const createMoving = ({ authz, delegation, ingest, ...deps }: MovingDeps)
     ...deps,
     ...delegation,
     isStorable: (tuple) => authz.allowList().isStorable(tuple),
-    types: () => authz.active.current.json.type_definitions.map(({ type }) => type),
+    types: () => typesEver(deps.database),
     tags: { count: ingest.countTags, rename: ingest.renameSubject },
   })

@@ -160,24 +160,37 @@ test('a service comes to no right that the list lets no administrator write, and
   expect(await services.remove('later')).toBe(true)
 }, 120_000)
 
-test('a person who is moved keeps a block for which the list has no row, and what the model does not take moves later', async () => {
-  await putInForce({ model, allow_list: rowFor('administrator') })
+test('a person who is moved keeps a block for which the list has no row, and none moves while the model does not take all', async () => {
   const [from, to] = ['acme/anne', 'acme/00u1anne']
-  await world.write(`user:${from} blocked document:board/plan`)
-  await world.service.fga.write({
-    writes: [{ ...contractor, user: `user:${from}` }],
-  })
+  const { personMove, fga } = world.service
+  const withTeams = model.replace(
+    'type organization\n',
+    'type team\n  relations\n    define blocked: [user]\n\ntype organization\n',
+  )
+  await putInForce({ model: withTeams, allow_list: rowFor('administrator') })
+  await world.write(`user:${from} blocked document:board/plan`, `user:${from} blocked team:red`)
+  await fga.write({ writes: [{ ...contractor, user: `user:${from}` }] })
+  const stored = ['blocked document:board/plan', 'blocked team:red', 'contractor collection:npm']
   await putInForce({
     model: fileOf('model.fga'),
     allow_list: fileOf('model.allow-list.yaml').replace(/^ {4}blocked: .*\n/m, ''),
   })
-  await world.service.personMove.move(from, to)
-  expect(await tuplesOf(`user:${to}`)).toEqual(['blocked document:board/plan'])
-  expect(await tuplesOf(`user:${from}`)).toEqual(['contractor collection:npm'])
-  await putInForce({ model, allow_list: rowFor('administrator') })
-  await world.service.personMove.move(from, to)
+  for (const call of [personMove.look, personMove.move])
+    await expect(call(from, to)).rejects.toMatchObject({
+      code: 'invalid_request',
+      field: 'from',
+      public: expect.stringMatching(/ as (?=.*collection#contractor)(?=.*team#blocked)/),
+    })
+  expect(await tuplesOf(`user:${from}`)).toEqual(stored)
+  expect(await tuplesOf(`user:${to}`)).toEqual([])
+  expect(await world.database.query('select from person_moves where old_key = $1', [from])).toEqual([])
+  await putInForce({
+    model: withTeams,
+    allow_list: rowFor('administrator').replace(/^ {4}blocked: .*\n/m, ''),
+  })
+  expect(await personMove.move(from, to)).toMatchObject({ tuples: 3 })
   expect(await tuplesOf(`user:${from}`)).toEqual([])
-  expect(await tuplesOf(`user:${to}`)).toEqual(['blocked document:board/plan', 'contractor collection:npm'])
+  expect(await tuplesOf(`user:${to}`)).toEqual(stored)
   await goBack()
 }, 120_000)
 

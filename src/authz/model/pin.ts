@@ -94,6 +94,15 @@ export async function listVersions(sql: Sql): Promise<readonly ModelVersion[]> {
   return rows.map(fromRow)
 }
 
+/** Types of all models that are or were in force: tuples of each may be stored. */
+export async function typesEver(sql: Sql): Promise<readonly string[]> {
+  const rows = await sql.query<{ type: string }>(
+    `select distinct definition->>'type' as type
+     from models, jsonb_array_elements(json->'type_definitions') as definition order by 1`,
+  )
+  return rows.map(({ type }) => type)
+}
+
 /** Of the list that came into force last. Undefined: none ever did. */
 export async function lastAllowList(sql: Sql): Promise<string | undefined> {
   const [row] = await sql.query<{ allow_list: string }>(

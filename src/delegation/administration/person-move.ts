@@ -32,7 +32,7 @@ export interface PersonMove {
    * account. `from` is disabled first and for good: nobody acts as it meanwhile, or comes by it later; whoever was disabled
    * before is so under `to`, too. Each step may run twice: after a crash the same call goes on. 422 for other keys.
    * Tuples are moved whatever the allow-list lets write: nobody comes to more, and one that stayed behind would be a block
-   * that is lost. What the model in force does not take stays, and moves by the same call once a model does.
+   * that is lost. 422 while the model in force does not take one: by another model it would count again, under the old key.
    */
   move(from: string, to: string): Promise<UnderKey>
 }
@@ -40,8 +40,8 @@ export interface PersonMove {
 export interface PersonMoveDeps {
   readonly database: Database
   readonly fga: Pick<Fga, 'read' | 'write'>
-  /** Types of the model in force. */
-  readonly types: () => readonly string[]
+  /** Of objects that may be stored: those of every model that was ever in force. */
+  readonly types: () => Promise<readonly string[]>
   /** Whether the model in force takes it. Throws while nobody may write. */
   readonly isStorable: (tuple: Tuple) => boolean
   readonly people: Pick<People, 'has'>
@@ -86,18 +86,30 @@ export function createPersonMove(deps: PersonMoveDeps): PersonMove {
   async function tuplesOf(subject: string): Promise<Tuple[]> {
     const found: Tuple[] = []
     const filters = [
-      ...deps.types().map((type) => ({ user: subject, object: `${type}:` })),
+      ...(await deps.types()).map((type) => ({ user: subject, object: `${type}:` })),
       { object: subject },
     ]
     for (const filter of filters) for await (const tuple of fga.read(filter)) found.push(tuple)
     return found
   }
 
+  /** All that is stored under the subject. What cannot stand under the new key would stay behind. */
+  async function movableTuples(subject: string): Promise<Tuple[]> {
+    const found = await tuplesOf(subject)
+    const stuck = found.filter((tuple) => !deps.isStorable(tuple))
+    if (stuck.length === 0) return found
+    const relations = new Set(stuck.map(({ relation, object }) => `${object.split(':')[0]}#${relation}`))
+    throw invalid(
+      'from',
+      `The model in force does not take what is stored for ${subject} as ${[...relations].join(', ')}. It would stay behind, and a block among it could be lost. Put a model in force that takes it, then move.`,
+    )
+  }
+
   async function under(key: string): Promise<UnderKey> {
     const subject = `user:${key}`
     const [row] = await database.query<Omit<UnderKey, 'tags' | 'tuples'>>(counts, [subject])
     if (row === undefined) throw new Error('Nothing was counted.')
-    return { tags: await tags.count(subject), tuples: (await tuplesOf(subject)).length, ...row }
+    return { tags: await tags.count(subject), tuples: (await movableTuples(subject)).length, ...row }
   }
 
   /**
@@ -122,7 +134,8 @@ export function createPersonMove(deps: PersonMoveDeps): PersonMove {
   async function moveTuples(from: string, to: string): Promise<void> {
     const other = (one: string): string => (one === from ? to : one)
     const there = new Set((await tuplesOf(to)).map(tupleId))
-    const old = (await tuplesOf(from)).filter(deps.isStorable)
+    // Asked again: another model may have come into force since the move began.
+    const old = await movableTuples(from)
     const moved = old.map((tuple) => ({
       ...tuple,
       user: other(tuple.user),
