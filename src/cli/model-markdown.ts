@@ -2,6 +2,8 @@ import { counted } from '../kernel/counted.ts'
 import {
   type Finding,
   failureToText,
+  isCompared,
+  notCompared,
   type Side,
   staysStored,
   type WirePlan,
@@ -21,11 +23,7 @@ export function planToMarkdown(plan: WirePlan): string {
       : ['> The plan is not complete: somebody who is not named here could gain something.', '']),
     ...findings('Refused', plan.refusals),
     ...tests(plan.tests),
-    '| | gain | lose |',
-    '|---|---|---|',
-    `| people | ${counts(plan.can_read.gained)} | ${counts(plan.can_read.lost)} |`,
-    `| agents, for people | ${counts(plan.can_read_delegated.gained)} | ${counts(plan.can_read_delegated.lost)} |`,
-    '',
+    ...(isCompared(plan) ? effect(plan) : [`> **${notCompared}**`, '']),
     ...samples('People gain', plan.can_read.gained),
     ...samples('People lose', plan.can_read.lost),
     ...samples('Agents gain', plan.can_read_delegated.gained),
@@ -43,6 +41,14 @@ export function planToMarkdown(plan: WirePlan): string {
     `Tried on ${counted(watermark.tuples, 'tuple')} read to ${watermark.read_to}: ${counted(people, 'person', 'people')} and anyone, ${counted(documents, 'document')}, ${counted(delegations, 'delegation')}. Text with sha256 ${code(plan.digest)}, in place of model ${code(plan.base_model)}.`,
   ].join('\n')
 }
+
+const effect = ({ can_read: own, can_read_delegated: delegated }: WirePlan): string[] => [
+  '| | gain | lose |',
+  '|---|---|---|',
+  `| people | ${counts(own.gained)} | ${counts(own.lost)} |`,
+  `| agents, for people | ${counts(delegated.gained)} | ${counts(delegated.lost)} |`,
+  '',
+]
 
 /** Of what OpenFGA's coming engine would answer differently what this change brings; the rest is of no change. */
 const broughtByEngine = ({ next_engine_answers_differently: all }: WirePlan): Finding[] =>

@@ -185,7 +185,9 @@ function engineToText(
 ): string[] {
   const brought = all.filter((one) => one.new_relations.length > 0)
   const known = all.filter((one) => one.new_relations.length < one.relations.length)
-  const shown = brought.map((one) => differenceToText({ ...one, relations: one.new_relations }))
+  const shown = brought.map((one) =>
+    differenceToText({ ...one, relations: one.new_relations }, one.new_relations.length),
+  )
   const inFront = listed(
     'By this change OpenFGA’s coming engine would answer differently, with the tuples for it:',
     shown,
@@ -212,18 +214,26 @@ function engineToText(
   ]
 }
 
-function differenceToText({ rule, relations, detail }: EngineDifference): string {
-  const shown = relations.slice(0, 3).join(', ')
-  const rest = relations.length - 3
+function differenceToText({ rule, relations, detail }: EngineDifference, max = 3): string {
+  const shown = relations.slice(0, max).join(', ')
+  const rest = relations.length - max
   return `  ~ ${shown}${rest > 0 ? ` and ${rest} more` : ''}: ${detail} [${rule}]`
 }
 
 const listed = (title: string, lines: readonly string[]): string[] =>
   lines.length === 0 ? [] : [title, ...lines]
 
-function effectToText({ can_read: own, can_read_delegated: delegated }: WirePlan): string[] {
+/** False: a refusal or a limit came before anything was compared, so that no gain and no loss says nothing. */
+export const isCompared = ({ complete, documents }: WirePlan): boolean => complete || documents > 0
+
+export const notCompared = 'It was not compared: who gains and who loses is not known.'
+
+function effectToText(plan: WirePlan): string[] {
+  if (!isCompared(plan)) return [notCompared]
+  const { can_read: own, can_read_delegated: delegated, complete } = plan
   const sides = [own.gained, own.lost, delegated.gained, delegated.lost]
-  if (sides.every(({ count }) => count === 0)) return ['Nobody gains and nobody loses anything.']
+  if (sides.every(({ count }) => count === 0))
+    return [`Nobody gains and nobody loses anything${complete ? '' : ' in what was compared'}.`]
   return [
     ...sideToText('People gain', '+', own.gained),
     ...sideToText('People lose', '-', own.lost),

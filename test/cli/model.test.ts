@@ -53,16 +53,47 @@ test('a plan that nobody gains by says so in a line, and of the coming engine in
   expect(stdout).toMatch(/^Nobody gains and nobody loses anything\.$/m)
   expect(stdout).not.toContain('gain nothing')
   const [, brought = ''] = stdout.split('By this change OpenFGA’s coming engine would answer differently')
-  expect(brought.match(/(?<=^ {2}~ ).*$/gm)?.map((line) => line.replace(/:.*\[/, ' ['))).toEqual(
-    ['userset-under-exclusion', 'wildcard-under-exclusion', 'userset-through-alias', 'self-userset'].map(
-      (rule) => `document#seen [${rule}]`,
-    ),
-  )
+  expect(brought.match(/(?<=^ {2}~ ).*$/gm)?.map((line) => line.replace(/:.*\[/, ' ['))).toEqual([
+    'document#seen for organization#member [userset-under-exclusion]',
+    'document#seen for user [wildcard-under-exclusion]',
+    'document#seen for document#viewer, document#seen for document#blocked [userset-through-alias]',
+    'document#seen [self-userset]',
+  ])
   const file = join(folder, 'changed.fga')
   expect((await model('dan', 'plan', file, '--markdown')).stdout).toMatch(
-    /\*\*Warnings\*\*\n\n- `document#seen` `OpenFGA’s coming engine: /,
+    /\*\*Warnings\*\*\n\n- `document#seen for organization#member` `OpenFGA’s coming engine: /,
   )
   expect((await model('dan', 'show', id, '--engine')).stdout).toContain('Not by this change')
+}, 60_000)
+
+test('a relation that differs already stands in front with each subject that the change brings to it', async () => {
+  const changed = replaceOnce(
+    replaceOnce(
+      dsl,
+      'type organization\n',
+      'type partner\n  relations\n    define member: [user]\n\ntype organization\n',
+    ).dsl,
+    'define viewer: [user, user:*, group#member, organization#member, user with until, group#member with until] or owner',
+    'define viewer: [user, user:*, service:*, partner#member, group#member, organization#member, user with until, group#member with until] or owner',
+  ).dsl
+  const { stdout } = await plan(changed)
+  const [, brought = ''] = stdout.split('By this change OpenFGA’s coming engine would answer differently')
+  const { stdout: markdown } = await model('dan', 'plan', join(folder, 'changed.fga'), '--markdown')
+  for (const text of [brought, markdown]) {
+    expect(text).toContain('document#can_read for partner#member')
+    expect(text).toContain('document#can_read for service:*')
+    expect(text).not.toContain('document#can_read for group#member')
+  }
+}, 60_000)
+
+test('a plan that is refused before anything is compared says so, and not that nobody gains', async () => {
+  const { stdout } = await plan(dsl.replaceAll('can_be_told', 'can_be_said'))
+  expect(stdout).toContain('REFUSED')
+  expect(stdout).toMatch(/^It was not compared: who gains and who loses is not known\.$/m)
+  expect(stdout).not.toContain('Nobody gains')
+  const { stdout: markdown } = await model('dan', 'plan', join(folder, 'changed.fga'), '--markdown')
+  expect(markdown).toContain('> **It was not compared: who gains and who loses is not known.**')
+  expect(markdown).not.toContain('| people |')
 }, 60_000)
 
 test('a plan says who gains, two people apply it, and it is taken back', async () => {

@@ -1,6 +1,9 @@
 import { findWeightedDifferences, type Model, type WeightedDifference } from '@remit/engine'
 
-/** How OpenFGA's coming engine would answer otherwise, and in which relations (`type#relation`) that lies. */
+/**
+ * How OpenFGA's coming engine would answer otherwise, and where that lies: `type#relation`, with the subject that is
+ * concerned where it is not all of them, `document#viewer for user:*`.
+ */
 export interface EngineDifference {
   readonly rule: WeightedDifference['rule']
   readonly relations: readonly string[]
@@ -42,5 +45,8 @@ export function nextEngineDifferences(model: Model, before: Model): readonly Eng
 
 function byRule({ ast }: Model): ReadonlyMap<WeightedDifference['rule'], ReadonlySet<string>> {
   const rules = Map.groupBy(findWeightedDifferences(ast), ({ rule }) => rule)
-  return new Map([...rules].map(([rule, of]) => [rule, new Set(of.map(({ relation }) => relation))]))
+  return new Map([...rules].map(([rule, of]) => [rule, new Set(of.map(placeOf))]))
 }
+
+const placeOf = ({ relation, subject }: WeightedDifference): string =>
+  subject === undefined ? relation : `${relation} for ${subject}`

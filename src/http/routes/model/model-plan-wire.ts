@@ -75,7 +75,9 @@ export const plan = z
           relations: z.array(z.string()),
           new_relations: z
             .array(z.string())
-            .openapi({ description: 'Those where the model in force knows no such difference' }),
+            .openapi({
+              description: 'Those where the model in force knows no such difference for that subject',
+            }),
           detail: z.string(),
         }),
       )
