@@ -1,4 +1,4 @@
-import { isPatient } from './patient.ts'
+import { type Patience, patienceNow } from './patient.ts'
 
 /** Waits for a place; what it gives gives it back. */
 export type Enter = () => Promise<() => void>
@@ -6,20 +6,23 @@ export type Enter = () => Promise<() => void>
 /** Of so many places that are given to others, patient work gets the next: it is slow then, and never stands still. */
 const shareOfPatient = 8
 
-/** So many places, for which two lanes wait: {@link isPatient} is the second. Each in the order in which it came. */
+/** So many places, for which two lanes wait: {@link patienceNow} is the second. Each in the order in which it came. */
 export function createLanes(places: number): Enter {
   const urgent: (() => void)[] = []
-  const patient: (() => void)[] = []
+  const patient: { readonly of: Patience; readonly go: () => void }[] = []
   let free = places
   let passed = 0
 
   function next(): (() => void) | undefined {
+    // Somebody urgent has come to wait for these since.
+    const hurried = patient.findIndex((one) => one.of.isOver)
+    if (hurried >= 0) return patient.splice(hurried, 1)[0]?.go
     if (patient.length === 0 || (urgent.length > 0 && passed < shareOfPatient)) {
       passed += 1
       return urgent.shift()
     }
     passed = 0
-    return patient.shift()
+    return patient.shift()?.go
   }
 
   function leave(): void {
@@ -29,8 +32,13 @@ export function createLanes(places: number): Enter {
   }
 
   return async () => {
+    const of = patienceNow()
     if (free > 0) free -= 1
-    else await new Promise<void>((resolve) => (isPatient() ? patient : urgent).push(resolve))
+    else
+      await new Promise<void>((go) => {
+        if (of?.isOver === false) patient.push({ of, go })
+        else urgent.push(go)
+      })
     return leave
   }
 }

@@ -1,9 +1,17 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 
-const patient = new AsyncLocalStorage<true>()
+/** Work that nobody waits for, until somebody does. */
+export interface Patience {
+  isOver: boolean
+}
+
+const patience = new AsyncLocalStorage<Patience>()
 
 /** Runs work that nobody waits for, such as taking a document in: questions go before it wherever both wait for one thing. */
-export const patiently = <T>(work: () => T): T => patient.run(true, work)
+export const patiently = <T>(work: () => T): T => patience.run({ isOver: false }, work)
 
-/** Whether this is part of work that is done {@link patiently}. */
-export const isPatient = (): boolean => patient.getStore() === true
+/** Undefined: this is no part of work that is done {@link patiently}. */
+export const patienceNow = (): Patience | undefined => patience.getStore()
+
+/** Whether this is part of work that is done {@link patiently}, and nobody has come to wait for it. */
+export const isPatient = (): boolean => patience.getStore()?.isOver === false

@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads'
 import { expect, test } from 'vitest'
 import { createLanes } from '../../src/kernel/lanes.ts'
-import { patiently } from '../../src/kernel/patient.ts'
+import { patienceNow, patiently } from '../../src/kernel/patient.ts'
 
 /** Serves what waits for one place, and says in which order. */
 async function served(comers: readonly ('question' | 'document')[], places = 1): Promise<string[]> {
@@ -59,4 +59,21 @@ test('a thread that gives way is slowed down alone, not the whole process', {
   expect(await new Promise((resolve) => worker.once('message', resolve))).toBe(5)
   expect(getPriority()).toBe(before)
   await worker.terminate()
+})
+
+test('a document that waits goes next once somebody has come to wait for it', async () => {
+  const enter = createLanes(1)
+  const leave = await enter()
+  const order: string[] = []
+  const come = async (name: string) => {
+    const end = await enter()
+    order.push(name)
+    end()
+  }
+  const { patience, document } = patiently(() => ({ patience: patienceNow(), document: come('document') }))
+  const questions = [come('question'), come('question')]
+  if (patience !== undefined) patience.isOver = true
+  leave()
+  await Promise.all([document, ...questions])
+  expect(order).toEqual(['document', 'question', 'question'])
 })

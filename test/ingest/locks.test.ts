@@ -1,0 +1,80 @@
+import { AsyncResource } from 'node:async_hooks'
+import { expect, test } from 'vitest'
+import { createLocks, type LocksDeps } from '../../src/ingest/locks.ts'
+import { createLanes } from '../../src/kernel/lanes.ts'
+import { isPatient, patiently } from '../../src/kernel/patient.ts'
+
+// On PGlite beside an embedded engine nothing of these is asked: holds are in this process's memory.
+const inMemory = { database: { kind: 'pglite' }, isApart: false } as LocksDeps
+const document = ['document:1']
+/** As a request, whoever runs it. */
+const fromOutside = AsyncResource.bind(<T>(work: () => Promise<T>): Promise<T> => work())
+const aTurn = () => new Promise((resolve) => setImmediate(resolve))
+
+/** A session of one statement at a time, of whose turns `questions` take all they get until `until` ends. */
+async function busy(questions: number, until: (statement: () => Promise<void>) => Promise<unknown>) {
+  const enter = createLanes(1)
+  let turns = 0
+  const statement = async () => {
+    const leave = await enter()
+    turns += 1
+    await aTurn()
+    leave()
+  }
+  let isOver = false
+  const asking = Array.from({ length: questions }, async () => {
+    while (!isOver) await statement()
+  })
+  await until(statement)
+  isOver = true
+  await Promise.all(asking)
+  return turns
+}
+
+/** A job that holds the document for twelve statements; `then` runs once it holds it. */
+const jobThen = (then: (locks: ReturnType<typeof createLocks>) => Promise<unknown>) =>
+  busy(4, async (statement) => {
+    const locks = createLocks(inMemory)
+    let began = (): void => undefined
+    const begun = new Promise<void>((resolve) => {
+      began = resolve
+    })
+    const job = patiently(() =>
+      locks.hold(document, async () => {
+        began()
+        for (let nth = 0; nth < 12; nth++) await statement()
+      }),
+    )
+    await begun
+    await aTurn()
+    await Promise.all([job, then(locks)])
+  })
+
+test('a removal that waits for a document which a job holds is not behind all questions', async () => {
+  // Each of the twelve waits for the four that ask, not for eight: 12 × 5, and the one on the way.
+  expect(await jobThen((locks) => locks.hold(document, async () => undefined))).toBeLessThan(75)
+})
+
+test('a job that nobody waits for stays behind questions, and so does one that only a job waits for', async () => {
+  expect(await jobThen(async () => undefined)).toBeGreaterThan(95)
+  const other = (locks: ReturnType<typeof createLocks>) =>
+    patiently(() => locks.hold(document, async () => undefined))
+  expect(await jobThen(other)).toBeGreaterThan(95)
+})
+
+test('a job whose hold was hurried is patient again after it', async () => {
+  const locks = createLocks(inMemory)
+  const seen: boolean[] = []
+  let removal: Promise<void> | undefined
+  await patiently(async () => {
+    await locks.hold(document, async () => {
+      seen.push(isPatient())
+      removal = fromOutside(() => locks.hold(document, async () => undefined))
+      await aTurn()
+      seen.push(isPatient())
+    })
+    seen.push(isPatient())
+  })
+  await removal
+  expect(seen).toEqual([true, false, true])
+})
