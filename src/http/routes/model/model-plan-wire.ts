@@ -73,11 +73,9 @@ export const plan = z
         z.strictObject({
           rule: z.string(),
           relations: z.array(z.string()),
-          new_relations: z
-            .array(z.string())
-            .openapi({
-              description: 'Those where the model in force knows no such difference for that subject',
-            }),
+          new_relations: z.array(z.string()).openapi({
+            description: 'Those where the model in force knows no such difference for that subject',
+          }),
           detail: z.string(),
         }),
       )
