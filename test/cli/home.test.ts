@@ -48,8 +48,9 @@ test('neither a command nor a start without DATABASE_URL opens an embedded datab
   await mkdir(join(folder, 'keys'))
   await rememberDatabase(folder, 'postgres://remit:hush@db.example/remit')
   expect(await readFile(join(folder, 'database'), 'utf8')).toBe('db.example:5432/remit\n')
-  for (const run of [startCommand(['audit', 'verify'], env), startService(env)]) {
-    await using running = run
+  // One after the other: the folder is one process's at a time.
+  for (const begin of [() => startCommand(['audit', 'verify'], env), () => startService(env)]) {
+    await using running = begin()
     expect((await running.exit).code).toBe(1)
     expect(running.stderr()).toContain(
       `${folder} belongs to the database db.example:5432/remit, but DATABASE_URL is not set.`,
