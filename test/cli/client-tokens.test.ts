@@ -86,7 +86,10 @@ test('a run that outlives its token goes on with the next one, and asks for none
       ahead += lifetime * 700
     }),
   )
-  expect(ran).toMatchObject({ code: 0, stderr: expect.stringContaining('6 of 6 files are in handbook, 0 failed') })
+  expect(ran).toMatchObject({
+    code: 0,
+    stderr: expect.stringContaining('6 of 6 files are in handbook, 0 failed'),
+  })
   expect(tokens()).toBe(2)
 })
 
