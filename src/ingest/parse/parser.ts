@@ -111,9 +111,14 @@ export function createParser({
     const request = { id: ++counter, mimeType, bytes, ...(content && { title: content.title }), ...wanted }
     const task: Task = { request, source: content?.source ?? '', thread: undefined, resolve, reject }
     const leave = (): void => {
-      if (task.thread !== undefined) return task.thread.end(signal?.reason)
-      waiting.splice(waiting.indexOf(task), 1)
-      reject(signal?.reason)
+      const at = waiting.indexOf(task)
+      if (at >= 0) {
+        waiting.splice(at, 1)
+        reject(signal?.reason)
+      } else if (running.includes(task)) {
+        // Not once it is read: its thread may be at another's document.
+        task.thread?.end(signal?.reason)
+      }
     }
     signal?.addEventListener('abort', leave, { once: true })
     waiting.push(task)
