@@ -15,6 +15,7 @@ import { type Reembedded, type ReembedOptions, reembed } from './ingest/reembed.
 import type { Clock } from './kernel/clock.ts'
 import type { Log } from './kernel/log.ts'
 import { OperatorError } from './kernel/operator-error.ts'
+import { reasonOf } from './kernel/reason.ts'
 import { createSteps } from './kernel/slow.ts'
 import { version } from './kernel/version.ts'
 import { createSystemFetch } from './outbound/system.ts'
@@ -83,8 +84,7 @@ export async function start(config: Config, options: StartOptions): Promise<Runn
     await startAdminServer({
       dir: config.home,
       deps: adminDeps(config, ground, service),
-      onError: (error) =>
-        log('command_failed', { reason: error instanceof Error ? error.message : 'thrown value' }),
+      onError: (error) => log('command_failed', { reason: reasonOf(error) }),
     }),
   )
   const { host, port, ops } = config

@@ -1,4 +1,4 @@
-import { invalid } from '../kernel/errors.ts'
+import { cursorAt, positionIn } from '../kernel/cursor.ts'
 import type { Sql } from '../store/sql.ts'
 import type { DecisionEvent } from './decision-event.ts'
 import type { Decision } from './facts.ts'
@@ -57,7 +57,7 @@ export interface RecordReader {
 /** Reads the record. Does NOT check who asks, nor put on record that somebody did. */
 export const createRecordReader = ({ sql }: { readonly sql: Sql }): RecordReader => ({
   async page(filter, { cursor, limit }) {
-    const after = placeOf(cursor)
+    const after = positionIn(cursor, readPosition)
     const entries = await sql.query<RecordEntry>(select, [
       filter.subject ?? null,
       filter.actor ?? null,
@@ -73,7 +73,7 @@ export const createRecordReader = ({ sql }: { readonly sql: Sql }): RecordReader
       limit + 1,
     ])
     const last = entries.length > limit ? entries[limit - 1] : undefined
-    return { entries: entries.slice(0, limit), next: last && cursorAfter(last) }
+    return { entries: entries.slice(0, limit), next: last && cursorAt([last.time, last.seq]) }
   },
 })
 
@@ -106,20 +106,10 @@ const select = `
   order by at desc, record_no desc
   limit $12`
 
-interface Place {
-  readonly time: string
-  readonly seq: number
-}
-
-/** Opaque to callers. A place in the record, no right to anything: it need not be secret or signed. */
-const cursorAfter = ({ time, seq }: Place): string =>
-  Buffer.from(JSON.stringify([time, seq])).toString('base64url')
-
-function placeOf(cursor: string | undefined): Place | undefined {
-  if (cursor === undefined) return undefined
-  const [time, seq] = partsOf(cursor)
-  if (typeof time === 'string' && isTime(time) && Number.isSafeInteger(seq)) return { time, seq: Number(seq) }
-  throw invalid('cursor', 'This cursor is not of this list.')
+function readPosition([time, seq]: readonly unknown[]) {
+  return typeof time === 'string' && isTime(time) && Number.isSafeInteger(seq)
+    ? { time, seq: Number(seq) }
+    : undefined
 }
 
 const timePattern = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/
@@ -132,13 +122,4 @@ function isTime(text: string): boolean {
     new Date(time).toISOString().startsWith(text.slice(0, 19)) &&
     !text.startsWith('0000')
   )
-}
-
-function partsOf(cursor: string): readonly unknown[] {
-  try {
-    const parts: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8'))
-    return Array.isArray(parts) ? parts : []
-  } catch {
-    return []
-  }
 }

@@ -2,6 +2,7 @@ import { Readable } from 'node:stream'
 import { createEngine, type Engine, type Journal } from '@remit/engine'
 import { AppError } from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
+import { reasonOf } from '../kernel/reason.ts'
 import type { Exclusive } from '../store/exclusive.ts'
 import type { Database } from '../store/sql.ts'
 import { createJournal, takeHold } from './embedded-journal.ts'
@@ -43,8 +44,7 @@ export async function openEmbedded(
     return createEngine({
       journal: { ...journal, write },
       now,
-      onError: (error) =>
-        log('engine_failed', { reason: error instanceof Error ? error.message : 'thrown value' }),
+      onError: (error) => log('engine_failed', { reason: reasonOf(error) }),
     })
   }
   const current = async (): Promise<Engine> => {

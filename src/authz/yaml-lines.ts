@@ -1,5 +1,6 @@
 import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument } from 'yaml'
 import type { z } from 'zod'
+import { reasonOf } from '../kernel/reason.ts'
 
 /** A file of YAML that fits its schema. `lineOf`: of a member, or of the nearest thing around it, from 1. */
 export interface YamlFile<T> {
@@ -36,7 +37,7 @@ function valueOf(document: Document, file: string, refuse: (message: string) => 
   try {
     return document.toJS()
   } catch (error) {
-    throw refuse(`${file}: ${error instanceof Error ? error.message : 'thrown value'}`)
+    throw refuse(`${file}: ${reasonOf(error)}`)
   }
 }
 

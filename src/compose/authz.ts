@@ -22,6 +22,7 @@ import { observeWrites } from '../authz/observed-fga.ts'
 import { createFga } from '../authz/openfga.ts'
 import { unusableOpenFga } from '../authz/unusable.ts'
 import { OperatorError } from '../kernel/operator-error.ts'
+import { reasonOf } from '../kernel/reason.ts'
 import type { Given } from './given.ts'
 
 export type AuthzDeps = Pick<Given, 'config' | 'ground' | 'database' | 'log' | 'now' | 'newTxn'>
@@ -105,7 +106,7 @@ export async function openAuthz(deps: AuthzDeps): Promise<Authz> {
       index.useModel(id, json)
     } catch (error) {
       // OpenFGA decides all the same, and its lists nominate.
-      log('index_model_unread', { reason: error instanceof Error ? error.message : 'thrown value' })
+      log('index_model_unread', { reason: reasonOf(error) })
     }
   }
   useModel(active.current)

@@ -6,6 +6,7 @@ import type { Config } from '../config/config.ts'
 import type { WeightsProgress } from '../embed/weights.ts'
 import type { Log } from '../kernel/log.ts'
 import { OperatorError } from '../kernel/operator-error.ts'
+import { reasonOf } from '../kernel/reason.ts'
 import type { Step } from '../kernel/slow.ts'
 import { type Exclusive, lockDatabase } from '../store/exclusive.ts'
 import { migrate } from '../store/migrate.ts'
@@ -128,14 +129,14 @@ async function openNative(url: string): Promise<Database> {
     return await openPostgres({ url })
   } catch (error) {
     // The URL holds a password: only what Postgres or the socket said is passed on.
-    throw new OperatorError(`The database of DATABASE_URL cannot be used: ${reasonOf(error)}`, error)
+    throw new OperatorError(`The database of DATABASE_URL cannot be used: ${connectionReason(error)}`, error)
   }
 }
 
 // Node says nothing in the message where a name has several addresses and none answers.
-const reasonOf = (error: unknown): string => {
-  if (error instanceof AggregateError) return error.errors.map(reasonOf).join('; ')
-  return error instanceof Error ? error.message : 'thrown value'
+const connectionReason = (error: unknown): string => {
+  if (error instanceof AggregateError) return error.errors.map(connectionReason).join('; ')
+  return reasonOf(error)
 }
 
 async function openOpenFga(

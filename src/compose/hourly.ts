@@ -1,4 +1,5 @@
 import type { Log } from '../kernel/log.ts'
+import { reasonOf } from '../kernel/reason.ts'
 
 /** Runs each now and every hour. A failure is logged and tried again at the next turn. */
 export function everyHour(
@@ -12,7 +13,7 @@ export function everyHour(
         try {
           await task()
         } catch (error) {
-          log('background_failed', { name, reason: error instanceof Error ? error.message : 'thrown value' })
+          log('background_failed', { name, reason: reasonOf(error) })
         }
       }),
     )

@@ -9,6 +9,7 @@ import { type Verified, verifyRecord } from '../audit/seal/verify.ts'
 import type { Config } from '../config/config.ts'
 import type { Clock } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'
+import { reasonOf } from '../kernel/reason.ts'
 import { guardRecord } from '../store/guard-record.ts'
 import type { Database } from '../store/sql.ts'
 
@@ -85,7 +86,7 @@ function everySecond(work: () => Promise<unknown>, log: Log): AsyncDisposable {
     } catch (error) {
       log('background_failed', {
         name: 'seal',
-        reason: error instanceof Error ? error.message : 'thrown value',
+        reason: reasonOf(error),
       })
     }
   }

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { parentPort, workerData } from 'node:worker_threads'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
 import { giveWay } from '../kernel/gives-way.ts'
+import { reasonOf } from '../kernel/reason.ts'
 import { normalize } from './embedder.ts'
 import { readTokens } from './tokens.ts'
 
@@ -58,7 +59,7 @@ async function answer(
   try {
     return { kind: 'vectors', id: request.id, vectors: await embed(request.texts) }
   } catch (error) {
-    return { kind: 'failed', id: request.id, message: error instanceof Error ? error.message : String(error) }
+    return { kind: 'failed', id: request.id, message: reasonOf(error) }
   }
 }
 

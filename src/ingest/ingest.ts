@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { AppError } from '../kernel/errors.ts'
 import type { FgaObject } from '../kernel/ids.ts'
+import { reasonOf } from '../kernel/reason.ts'
 import type { Sql } from '../store/sql.ts'
 import { acceptDocuments, type RevisionTask } from './accept.ts'
 import { type AccessChange, applyTuples, changeAccess } from './access.ts'
@@ -127,7 +128,7 @@ export function createIngest({
     const before = running.get(name)
     if (before !== undefined) return before
     const run = work()
-      .catch((error: unknown) => log('background_failed', { name, reason: describe(error) }))
+      .catch((error: unknown) => log('background_failed', { name, reason: reasonOf(error) }))
       .finally(() => running.delete(name))
     running.set(name, run)
     return run
@@ -254,5 +255,3 @@ async function settleJob(context: IngestContext, jobId: string): Promise<void> {
   for (const { object } of rows)
     await context.locks.hold([object], (hold) => settleObject(context, hold, object))
 }
-
-const describe = (error: unknown): string => (error instanceof Error ? error.message : String(error))

@@ -1,6 +1,7 @@
 import type { Embedder } from '../embed/embedder.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
+import { reasonOf } from '../kernel/reason.ts'
 import type { Visible } from './access-filter/visible.ts'
 import type { Branches } from './best.ts'
 import type { Mode } from './candidate.ts'
@@ -79,7 +80,7 @@ async function embed(
     return await embedder.embedQuery(query, { signal })
   } catch (error) {
     // Words still answer, and `mode_used` says so; the operator has to hear of it as well.
-    log('embedding_failed', { reason: error instanceof Error ? error.message : 'thrown value' })
+    log('embedding_failed', { reason: reasonOf(error) })
     return undefined
   }
 }

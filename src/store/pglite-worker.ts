@@ -2,6 +2,7 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { PGlite } from '@electric-sql/pglite'
 import { vector } from '@electric-sql/pglite-pgvector'
 import { PGLiteSocketServer } from '@electric-sql/pglite-socket'
+import { reasonOf } from '../kernel/reason.ts'
 
 interface WorkerData {
   readonly dataDir?: string
@@ -29,7 +30,7 @@ db.execProtocolRawStream = async (...message) => {
   } catch (error) {
     parentPort?.postMessage({
       kind: 'broken',
-      value: error instanceof Error ? error.message : 'thrown value',
+      value: reasonOf(error),
     })
     throw error
   }

@@ -2,6 +2,7 @@ import { checkTuple, compileModel, type Model } from '@remit/engine'
 import { AppError } from '../../kernel/errors.ts'
 import { isId } from '../../kernel/ids.ts'
 import { isInstant } from '../../kernel/instant.ts'
+import { reasonOf } from '../../kernel/reason.ts'
 import type { Tuple, TupleKey } from '../fga.ts'
 import type { ModelJson } from '../model/dsl.ts'
 import { polarityOf } from '../write-order.ts'
@@ -77,7 +78,7 @@ export function compileAllowList({ id, json, allowList }: ListedModel): AllowLis
 
 export const unusable = (modelId: string, error: unknown): AppError =>
   new AppError('authorization_unavailable', {
-    internal: `the allow-list of model ${modelId} cannot be used: ${error instanceof Error ? error.message : 'thrown value'}`,
+    internal: `the allow-list of model ${modelId} cannot be used: ${reasonOf(error)}`,
   })
 
 /** Whether an administrator may, and so the operator: of tuples that a command writes. */

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { compileModel, type Model } from '@remit/engine'
 import type { Log } from '../../kernel/log.ts'
+import { reasonOf } from '../../kernel/reason.ts'
 import { type Change, type Fga, PositionRefused, type StoredTuple, tupleId } from '../fga.ts'
 import { isOwnMark } from '../own-marks.ts'
 import type { IndexStatus, PermissionIndex } from '../permission-index.ts'
@@ -380,5 +381,3 @@ const withoutMarks = ({ writes = [], deletes = [] }: Parameters<Fga['write']>[0]
   writes: writes.filter(({ object }) => !isOwnMark(object)),
   deletes: deletes.filter(({ object }) => !isOwnMark(object)),
 })
-
-const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : 'thrown value')

@@ -1,4 +1,5 @@
 import type { Log } from '../../kernel/log.ts'
+import { reasonOf } from '../../kernel/reason.ts'
 import type { HeldVerdicts } from '../gate/held.ts'
 import type { WriteObserver } from '../observed-fga.ts'
 import type { PermissionIndex } from '../permission-index.ts'
@@ -14,7 +15,7 @@ export function catchUpAfterWrites(index: PermissionIndex, log: Log, waitMs = 1_
     try {
       await index.catchUp({ signal: AbortSignal.timeout(waitMs) })
     } catch (error) {
-      log('index_behind', { reason: error instanceof Error ? error.message : 'thrown value' })
+      log('index_behind', { reason: reasonOf(error) })
     }
   }
 }

@@ -1,5 +1,6 @@
 import { AppError } from '../../kernel/errors.ts'
 import type { Log } from '../../kernel/log.ts'
+import { reasonOf } from '../../kernel/reason.ts'
 import type { Sql } from '../../store/sql.ts'
 import { type ModelVersion, readPin, readVersion } from './pin.ts'
 
@@ -91,7 +92,7 @@ export function followModel(options: ActiveModelOptions): ActiveModel {
   }
 
   function unread(error: unknown): void {
-    log('model_unread', { reason: error instanceof Error ? error.message : 'thrown value' })
+    log('model_unread', { reason: reasonOf(error) })
   }
 
   function schedule(): void {

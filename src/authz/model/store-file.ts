@@ -2,6 +2,7 @@ import { readFile, realpath } from 'node:fs/promises'
 import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path'
 import { parseDocument } from 'yaml'
 import { z } from 'zod'
+import { reasonOf } from '../../kernel/reason.ts'
 import { readYaml } from '../yaml-lines.ts'
 import { type ModelJson, readDsl, readModules } from './dsl.ts'
 import { readTupleFile } from './tuple-file.ts'
@@ -240,15 +241,15 @@ function parsing<T>(file: string, parse: () => T): T {
   try {
     return parse()
   } catch (error) {
-    throw new StoreFileError(`${file}: ${reasonOf(error)}`)
+    throw new StoreFileError(`${file}: ${problemsOf(error)}`)
   }
 }
 
-function reasonOf(error: unknown): string {
+function problemsOf(error: unknown): string {
   if (error instanceof z.ZodError) {
     return error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ')
   }
-  return error instanceof Error ? error.message : 'thrown value'
+  return reasonOf(error)
 }
 
 function checks(given: z.infer<typeof check>): readonly Question[] {

@@ -1,6 +1,7 @@
 import { AppError } from '../../kernel/errors.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { Log } from '../../kernel/log.ts'
+import { reasonOf } from '../../kernel/reason.ts'
 import type { Result } from '../../kernel/result.ts'
 import type { Approval, Asker } from './approval.ts'
 import { ask, type Wish } from './ask.ts'
@@ -156,7 +157,7 @@ function listening(
     try {
       for (const approval of await read(id)) await listener(approval)
     } catch (error) {
-      log('approval_untold', { reason: error instanceof Error ? error.message : 'thrown value' })
+      log('approval_untold', { reason: reasonOf(error) })
     }
   }
   return changes.onChange((id) => void tell(id))

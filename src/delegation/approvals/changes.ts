@@ -1,4 +1,5 @@
 import type { Log } from '../../kernel/log.ts'
+import { reasonOf } from '../../kernel/reason.ts'
 import type { Database, Ear } from '../../store/sql.ts'
 
 /** Hears that an approval has changed, whichever process changed it. Says which, not what: whoever hears reads. */
@@ -65,8 +66,7 @@ export async function followApprovals({ database, log, pollMs = 500 }: ChangesOp
     } catch (error) {
       void ear?.[Symbol.asyncDispose]()
       ear = undefined
-      if (!isDeaf && !closed)
-        log('approvals_unheard', { reason: error instanceof Error ? error.message : 'thrown value' })
+      if (!isDeaf && !closed) log('approvals_unheard', { reason: reasonOf(error) })
       isDeaf = true
     }
   }

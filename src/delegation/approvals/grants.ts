@@ -4,6 +4,7 @@ import type { Clock } from '../../kernel/clock.ts'
 import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import type { Log } from '../../kernel/log.ts'
 import { outermostActor, type Principal } from '../../kernel/principal.ts'
+import { reasonOf } from '../../kernel/reason.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import { recordEnd, settleGrants } from '../lending/grant-ends.ts'
 import { type ApprovalGrant, type GrantRow, grantColumns, grantOf } from '../lending/grant-row.ts'
@@ -158,7 +159,7 @@ export function createApprovalGrants(deps: ApprovalGrantsDeps): ApprovalGrants {
         )
         if (ended.length > 0) await settleAll(ended.map(grantOf))
       } catch (error) {
-        log('grants_unsettled', { reason: error instanceof Error ? error.message : 'thrown value' })
+        log('grants_unsettled', { reason: reasonOf(error) })
       }
     },
     get: async (id) => (await find(`select ${grantColumns} from approval_grants where id = $1`, [id]))[0],

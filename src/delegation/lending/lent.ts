@@ -1,4 +1,4 @@
-import { invalid } from '../../kernel/errors.ts'
+import { cursorAt, positionIn } from '../../kernel/cursor.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { Sql } from '../../store/sql.ts'
 
@@ -53,7 +53,7 @@ export type ListLent = (
 export const createListLent =
   ({ sql, now }: { readonly sql: Sql; readonly now: () => number }): ListLent =>
   async ({ id, subject, agent, state }, { cursor, limit }) => {
-    const after = placeOf(cursor)
+    const after = positionIn(cursor, readPosition)
     const found = await sql.query<LentRow>(select, [
       id ?? null,
       subject ?? null,
@@ -65,8 +65,8 @@ export const createListLent =
       limit + 1,
     ])
     const rows = found.slice(0, limit).map(fromRow)
-    const last = rows.at(-1)
-    return { rows, next: found.length > limit && last !== undefined ? cursorAfter(last) : undefined }
+    const last = found.length > limit ? rows.at(-1) : undefined
+    return { rows, next: last && cursorAt([last.createdAt.getTime(), last.id]) }
   }
 
 const state = `case when state = 'revoked' then 'revoked' when expires_at <= $5 then 'over' else 'live' end`
@@ -118,24 +118,9 @@ const fromRow = (row: LentRow): Lent => ({
   isAgentDisabled: row.agent_disabled,
 })
 
-/** Opaque to callers. A place in a list, no right to anything: it need not be secret or signed. */
-const cursorAfter = ({ createdAt, id }: Lent): string =>
-  Buffer.from(JSON.stringify([createdAt.getTime(), id])).toString('base64url')
-
-function placeOf(cursor: string | undefined): Pick<Lent, 'createdAt' | 'id'> | undefined {
-  if (cursor === undefined) return undefined
-  const [time, id] = partsOf(cursor)
+function readPosition([time, id]: readonly unknown[]): Pick<Lent, 'createdAt' | 'id'> | undefined {
   // What a delegation was made at: no year that a database would not read.
-  if (typeof id === 'string' && Number.isSafeInteger(time) && Number(time) >= 0 && Number(time) < 4e12)
-    return { createdAt: new Date(Number(time)), id }
-  throw invalid('cursor', 'This cursor is not of this list.')
-}
-
-function partsOf(cursor: string): readonly unknown[] {
-  try {
-    const parts: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8'))
-    return Array.isArray(parts) ? parts : []
-  } catch {
-    return []
-  }
+  return typeof id === 'string' && Number.isSafeInteger(time) && Number(time) >= 0 && Number(time) < 4e12
+    ? { createdAt: new Date(Number(time)), id }
+    : undefined
 }

@@ -1,4 +1,5 @@
 import type { Log } from '../../kernel/log.ts'
+import { reasonOf } from '../../kernel/reason.ts'
 
 /** How those outside are told that something waits for them: how long one try may take, and how often it is tried. */
 export const tries = {
@@ -34,9 +35,7 @@ export function startTelling({ name, run, log, everyMs }: TellingDeps): Telling 
   function wake(approval?: string): void {
     if (stopping.signal.aborted) return
     const mine = run(approval)
-      .catch((error: unknown) =>
-        log(`${name}_failed`, { reason: error instanceof Error ? error.message : 'thrown value' }),
-      )
+      .catch((error: unknown) => log(`${name}_failed`, { reason: reasonOf(error) }))
       .finally(() => running.delete(mine))
     running.add(mine)
   }

@@ -1,4 +1,5 @@
 import type { Log } from '../../kernel/log.ts'
+import { reasonOf } from '../../kernel/reason.ts'
 import type { Resources } from '../registry/resources.ts'
 
 export interface KnownTypes {
@@ -37,9 +38,7 @@ export function createKnownTypes({
     async refresh() {
       if (seen !== resources.version()) return read()
       if (now() - readAt < staleMs) return
-      read().catch((error: unknown) =>
-        log('resources_unread', { reason: error instanceof Error ? error.message : 'thrown value' }),
-      )
+      read().catch((error: unknown) => log('resources_unread', { reason: reasonOf(error) }))
     },
   }
 }

@@ -9,6 +9,7 @@ import {
 } from '@simplewebauthn/server'
 import { record } from '../../audit/record.ts'
 import type { Clock } from '../../kernel/clock.ts'
+import { reasonOf } from '../../kernel/reason.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { Seal } from '../../store/encryption.ts'
 import type { Database, Sql } from '../../store/sql.ts'
@@ -259,7 +260,7 @@ async function judged<T>(judge: () => Promise<T>): Promise<Result<T, 'not_verifi
   try {
     return ok(await judge())
   } catch (error) {
-    return refuse('not_verified', error instanceof Error ? error.message : 'thrown value')
+    return refuse('not_verified', reasonOf(error))
   }
 }
 

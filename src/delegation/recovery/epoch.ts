@@ -2,6 +2,7 @@ import type { Fga, Tuple } from '../../authz/fga.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { Log } from '../../kernel/log.ts'
+import { reasonOf } from '../../kernel/reason.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import type { Authority } from '../revocation/authority.ts'
 
@@ -126,9 +127,7 @@ export async function openEpoch(deps: EpochDeps): Promise<Epoch> {
     if (closed) return
     timer = setTimeout(() => {
       working = look()
-        .catch((error: unknown) =>
-          log('epoch_failed', { reason: error instanceof Error ? error.message : 'thrown value' }),
-        )
+        .catch((error: unknown) => log('epoch_failed', { reason: reasonOf(error) }))
         .finally(schedule)
     }, everyMs).unref()
   }

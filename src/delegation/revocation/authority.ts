@@ -1,6 +1,7 @@
 import type { Clock } from '../../kernel/clock.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { Log } from '../../kernel/log.ts'
+import { reasonOf } from '../../kernel/reason.ts'
 import type { Database, Ear, Sql } from '../../store/sql.ts'
 
 /**
@@ -125,7 +126,7 @@ export async function followAuthority(options: AuthorityOptions): Promise<Author
 
   function failed(error: unknown): void {
     if (closed) return
-    if (!isDeaf) log('authority_unheard', { reason: error instanceof Error ? error.message : 'thrown value' })
+    if (!isDeaf) log('authority_unheard', { reason: reasonOf(error) })
     isDeaf = true
   }
 

@@ -2,6 +2,7 @@ import { decodeProtectedHeader } from 'jose'
 import * as client from 'openid-client'
 import { z } from 'zod'
 import type { Clock } from '../../kernel/clock.ts'
+import { reasonOf } from '../../kernel/reason.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import { shownName } from '../registry/shown-name.ts'
 import { accountKey } from '../registry/subject.ts'
@@ -81,7 +82,8 @@ export function createUpstreamProvider(
         }
         return ok(await beginCode(await configuration(), parameters, { isOpenid: true }))
       } catch (error) {
-        return refuse('provider_unavailable', messageOf(error))
+        // For the operator. The library's messages hold no token or code.
+        return refuse('provider_unavailable', reasonOf(error))
       }
     },
     async redeem(search, { state, nonce, verifier }) {
@@ -107,7 +109,7 @@ export function createUpstreamProvider(
         const { auth_time: signedInAt, amr } = claims.data
         return ok({ issuer, sub, key, name: nameIn(claims.data), signedInAt, amr })
       } catch (error) {
-        return refuse(codeRefusal(error), messageOf(error))
+        return refuse(codeRefusal(error), reasonOf(error))
       }
     },
   }
@@ -145,6 +147,3 @@ const idToken = z.looseObject({
 
 const nameIn = ({ name, preferred_username: other, sub }: z.output<typeof idToken>): string =>
   shownName([name, other], sub)
-
-/** For the operator. The library's messages hold no token or code. */
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : 'thrown value')

@@ -1,6 +1,7 @@
 import * as client from 'openid-client'
 import { z } from 'zod'
 import type { Clock } from '../../kernel/clock.ts'
+import { reasonOf } from '../../kernel/reason.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { GuardedFetch } from '../../outbound/guarded-fetch.ts'
 import { shownName } from '../registry/shown-name.ts'
@@ -230,5 +231,5 @@ async function askAccount(
 /** For the operator. Neither the library's messages nor the guarded fetch's hold a token, a code or an answer; what an answer says is named only where it is a known code. */
 const messageOf = (error: unknown): string => {
   if (error instanceof client.ResponseBodyError) return `${error.status} ${knownError(error.error)}`
-  return error instanceof Error ? error.message : 'thrown value'
+  return reasonOf(error)
 }

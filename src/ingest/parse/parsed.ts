@@ -1,3 +1,4 @@
+import { reasonOf } from '../../kernel/reason.ts'
 /** A document as text, and where its parts stand in it. */
 export interface Parsed {
   readonly text: string
@@ -96,7 +97,7 @@ export class ParseError extends Error {
 /** There is no thread to read with, for want of memory, of processes or of files: another try may find one. */
 export class ThreadError extends Error {
   constructor(cause: unknown) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
+    const reason = reasonOf(cause)
     super(`No thread that reads documents can start: ${reason}`, { cause })
     this.name = 'ThreadError'
   }

@@ -1,6 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { type Counting, createCounter } from '../../embed/counting.ts'
 import { giveWay } from '../../kernel/gives-way.ts'
+import { reasonOf } from '../../kernel/reason.ts'
 import { chunk } from '../chunk.ts'
 import type { Prepared } from '../deps.ts'
 import { parseDocument } from './document.ts'
@@ -57,7 +58,7 @@ async function answer(request: ParseRequest): Promise<ParseReply> {
     try {
       counter ??= cutting && createCounter(cutting.counting)
     } catch (error) {
-      return { id, broken: error instanceof Error ? error.message : 'thrown value' }
+      return { id, broken: reasonOf(error) }
     }
   }
   try {

@@ -1,5 +1,6 @@
 import { createTurns } from '../../authz/index/turns.ts'
 import type { Log } from '../../kernel/log.ts'
+import { reasonOf } from '../../kernel/reason.ts'
 import type { Database } from '../../store/sql.ts'
 import { createDocumentTable, type DocumentRow, type Documents } from './documents.ts'
 import { follows, readAll, readSince, readThese, type Seen } from './read.ts'
@@ -98,8 +99,7 @@ export function createCorpus(deps: CorpusDeps): Corpus {
       if (isDeaf) log('corpus_heard')
       isDeaf = false
     } catch (error) {
-      if (!isDeaf && !closed)
-        log('corpus_unheard', { reason: error instanceof Error ? error.message : 'thrown value' })
+      if (!isDeaf && !closed) log('corpus_unheard', { reason: reasonOf(error) })
       isDeaf = true
     }
     schedule(pollMs)
@@ -124,7 +124,7 @@ export function createCorpus(deps: CorpusDeps): Corpus {
         await turns.take(async () => take(await readThese(database, docNos)))
       } catch (error) {
         // Committed all the same: the next look finds it.
-        log('corpus_behind', { reason: error instanceof Error ? error.message : 'thrown value' })
+        log('corpus_behind', { reason: reasonOf(error) })
       }
     },
     refresh: () => turns.repeat(),

@@ -1,4 +1,5 @@
 import type { Log } from '../../kernel/log.ts'
+import { reasonOf } from '../../kernel/reason.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import { averageOf, inSteps, type Scope } from './weigh.ts'
 
@@ -51,7 +52,7 @@ export function createRankingStatistics(deps: RankingStatisticsDeps): RankingSta
       if (closing.signal.aborted) return
       log('background_failed', {
         name: 'ranking_statistics',
-        reason: error instanceof Error ? error.message : 'thrown value',
+        reason: reasonOf(error),
       })
     })
   }

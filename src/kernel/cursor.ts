@@ -1,0 +1,31 @@
+import { invalid } from './errors.ts'
+
+/**
+ * A position in a list, as callers get it: opaque, but neither secret nor signed, since it is a right to nothing.
+ * `position`: what {@link positionIn} gives back.
+ */
+export const cursorAt = (position: readonly (string | number)[]): string =>
+  Buffer.from(JSON.stringify(position)).toString('base64url')
+
+/**
+ * The position that a cursor names, by `read`, which gives undefined for what is no position of its list. Undefined for
+ * the first page, which has no cursor. Throws `invalid_request` for a cursor of another list, and for what is none.
+ */
+export function positionIn<T>(
+  cursor: string | undefined,
+  read: (members: readonly unknown[]) => T | undefined,
+): T | undefined {
+  if (cursor === undefined) return undefined
+  const position = read(membersOf(cursor))
+  if (position === undefined) throw invalid('cursor', 'This cursor is not of this list.')
+  return position
+}
+
+function membersOf(cursor: string): readonly unknown[] {
+  try {
+    const members: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8'))
+    return Array.isArray(members) ? members : []
+  } catch {
+    return []
+  }
+}
