@@ -74,7 +74,7 @@ const walls: Readonly<Record<string, Readonly<Record<string, readonly string[]>>
     '.': ['access-filter', 'chunk-index', 'corpus', 'ranking'],
     wire: ['.'],
     ranking: ['.', 'access-filter'],
-    'chunk-index': ['.', 'access-filter', 'corpus'],
+    'chunk-index': ['.', 'access-filter', 'corpus', 'ranking'],
     'access-filter': ['.', 'corpus'],
     corpus: [],
   },

@@ -1,6 +1,6 @@
 import { lookUpVisible } from '../../src/retrieval/access-filter/look-up.ts'
 import type { Visible } from '../../src/retrieval/access-filter/visible.ts'
-import { byWords } from '../../src/retrieval/ranking/keyword.ts'
+import { byWords } from '../../src/retrieval/chunk-index/postgres/words.ts'
 import { createRankingStatistics } from '../../src/retrieval/ranking/renew.ts'
 import { migrate } from '../../src/store/migrate.ts'
 import { openPostgres } from '../../src/store/postgres.ts'

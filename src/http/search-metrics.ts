@@ -1,5 +1,5 @@
 import { Counter, Histogram, type Registry } from 'prom-client'
-import type { OnPlan } from '../retrieval/chunk-index/plan.ts'
+import type { OnPlan } from '../retrieval/chunk-index/postgres/plan.ts'
 import type { OnAnswer } from '../retrieval/question.ts'
 import type { ShadowEvent } from '../retrieval/shadow.ts'
 

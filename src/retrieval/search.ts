@@ -3,10 +3,10 @@ import type { Database } from '../store/sql.ts'
 import type { Visible } from './access-filter/visible.ts'
 import type { Candidate } from './candidate.ts'
 import type { Cells } from './chunk-index/ivf/cells.ts'
-import { createNearest } from './chunk-index/nearest.ts'
-import type { OnPlan } from './chunk-index/plan.ts'
+import { createNearest } from './chunk-index/postgres/nearest.ts'
+import type { OnPlan } from './chunk-index/postgres/plan.ts'
+import { byWords } from './chunk-index/postgres/words.ts'
 import type { Corpus } from './corpus/corpus.ts'
-import { byWords } from './ranking/keyword.ts'
 import type { Scope } from './ranking/weigh.ts'
 
 export interface Search {

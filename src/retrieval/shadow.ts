@@ -2,8 +2,8 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { vectorParameter } from '../store/binary.ts'
 import type { Database } from '../store/sql.ts'
 import type { Candidate } from './candidate.ts'
-import { exactStatement } from './chunk-index/exact.ts'
-import type { Ask, OnPlan, PlanName, Row } from './chunk-index/plan.ts'
+import { exactStatement } from './chunk-index/postgres/exact.ts'
+import type { Ask, OnPlan, PlanName, Row } from './chunk-index/postgres/plan.ts'
 import type { Search } from './search.ts'
 
 /** How much of what is nearest a search found, for one that was done again exactly. */

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { ChunkId } from '../../src/kernel/ids.ts'
-import { named } from '../../src/retrieval/chunk-index/names.ts'
+import { named } from '../../src/retrieval/names.ts'
 import { describeDatabases } from '../support/backends.ts'
 import { openWorld, type World } from '../support/world.ts'
 

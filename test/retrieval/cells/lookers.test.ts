@@ -5,7 +5,7 @@ import { type CellSet, createCellSet } from '../../../src/retrieval/chunk-index/
 import { axesMax, type CellModel, codeLength } from '../../../src/retrieval/chunk-index/ivf/model.ts'
 import { findNear, findNearBy as findNearWaiting } from '../../../src/retrieval/chunk-index/ivf/near.ts'
 import { seeded } from '../../../src/retrieval/chunk-index/ivf/random.ts'
-import { createNearest } from '../../../src/retrieval/chunk-index/nearest.ts'
+import { createNearest } from '../../../src/retrieval/chunk-index/postgres/nearest.ts'
 import type { Database } from '../../../src/store/sql.ts'
 
 const dimensions = 24

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { createCosts } from '../../../src/retrieval/chunk-index/costs.ts'
-import { pick, type Situation } from '../../../src/retrieval/chunk-index/pick.ts'
+import { createCosts } from '../../../src/retrieval/chunk-index/postgres/costs.ts'
+import { pick, type Situation } from '../../../src/retrieval/chunk-index/postgres/planner.ts'
 
 const million = 1_000_000
 const situation = (of: Partial<Situation>): Situation => ({

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { lookUpVisible } from '../../../src/retrieval/access-filter/look-up.ts'
 import type { Visible } from '../../../src/retrieval/access-filter/visible.ts'
-import { byWords } from '../../../src/retrieval/ranking/keyword.ts'
+import { byWords } from '../../../src/retrieval/chunk-index/postgres/words.ts'
 import { createRankingStatistics, type RankingStatistics } from '../../../src/retrieval/ranking/renew.ts'
 import { dampeningOf, mostOften, type Scope, weightOf } from '../../../src/retrieval/ranking/weigh.ts'
 import { createSearch } from '../../../src/retrieval/search.ts'

@@ -1,9 +1,9 @@
-import type { ChunkId } from '../../kernel/ids.ts'
-import type { Database } from '../../store/sql.ts'
-import type { Visible } from '../access-filter/visible.ts'
-import type { Candidate } from '../candidate.ts'
-import { type Word, type Words, weighWords } from './statistics.ts'
-import { dampeningOf, mostOften, type Scope, unknownCorpus } from './weigh.ts'
+import type { ChunkId } from '../../../kernel/ids.ts'
+import type { Database } from '../../../store/sql.ts'
+import type { Visible } from '../../access-filter/visible.ts'
+import type { Candidate } from '../../candidate.ts'
+import { type Word, type Words, weighWords } from '../../ranking/statistics.ts'
+import { dampeningOf, mostOften, type Scope, unknownCorpus } from '../../ranking/weigh.ts'
 
 interface Row {
   readonly chunk_id: string

@@ -1,7 +1,7 @@
-import type { Sql } from '../../store/sql.ts'
-import type { Candidate } from '../candidate.ts'
-import type { Documents } from '../corpus/documents.ts'
-import type { Found } from './plan.ts'
+import type { Sql } from '../store/sql.ts'
+import type { Candidate } from './candidate.ts'
+import type { Found } from './chunk-index/postgres/plan.ts'
+import type { Documents } from './corpus/documents.ts'
 
 /**
  * What was found, under the names of its documents: from memory, and from the database those that are newer. Memory may be

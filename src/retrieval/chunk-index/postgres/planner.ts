@@ -1,6 +1,6 @@
+import { looksOf } from '../ivf/near.ts'
 import type { Costs } from './costs.ts'
-import type { Walk } from './graph.ts'
-import { looksOf } from './ivf/near.ts'
+import type { Walk } from './hnsw.ts'
 
 /** Everything that a plan is picked from: exact counts, none of them the database's guess. */
 export interface Situation {

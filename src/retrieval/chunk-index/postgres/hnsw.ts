@@ -1,5 +1,5 @@
-import { vectorParameter } from '../../store/binary.ts'
-import type { Database, Statement } from '../../store/sql.ts'
+import { vectorParameter } from '../../../store/binary.ts'
+import type { Database, Statement } from '../../../store/sql.ts'
 import { type Ask, type Found, type Row, toFound } from './plan.ts'
 
 /**

@@ -1,5 +1,5 @@
-import type { ChunkId } from '../../kernel/ids.ts'
-import type { Visible } from '../access-filter/visible.ts'
+import type { ChunkId } from '../../../kernel/ids.ts'
+import type { Visible } from '../../access-filter/visible.ts'
 
 /**
  * Ways to find the nearest of what is visible:
