@@ -1,5 +1,5 @@
 import { lookUpVisible } from '../../src/retrieval/access-filter/look-up.ts'
-import type { Visible } from '../../src/retrieval/access-filter/visible.ts'
+import type { AccessFilter } from '../../src/retrieval/access-filter/visible.ts'
 import { byWords } from '../../src/retrieval/chunk-index/postgres/words.ts'
 import { createRankingStatistics } from '../../src/retrieval/ranking/renew.ts'
 import { migrate } from '../../src/store/migrate.ts'
@@ -92,7 +92,7 @@ async function fill(sql: Sql): Promise<void> {
 }
 
 /** The statement of docs/decisions/0005-ranking.md. */
-function rankAsBefore({ docNos }: Visible, question: string) {
+function rankAsBefore({ docNos }: AccessFilter, question: string) {
   return database.query(
     `with words as (
        select coalesce(string_agg(quote_literal(lexeme), ' | '), '')::tsquery as query

@@ -1,6 +1,6 @@
 import type { Clearance, Cleared, Clearing, Guarded } from '../authz/gate.ts'
 import type { Sight } from './access-filter/visibility.ts'
-import type { Visible } from './access-filter/visible.ts'
+import type { AccessFilter } from './access-filter/visible.ts'
 import type { Candidate } from './candidate.ts'
 import { type Deadline, isOver } from './deadline.ts'
 import { fuse } from './fuse.ts'
@@ -10,9 +10,9 @@ import { choose, within } from './telling.ts'
 export interface Branches {
   /** How many of each list at first. */
   readonly depth: number
-  run(visible: Visible, depth: number, like?: Visible): Promise<Candidate[][]>
+  run(visible: AccessFilter, depth: number, like?: AccessFilter): Promise<Candidate[][]>
   /** Documents that are found whatever is asked. */
-  foundAnyway(visible: Visible): readonly Guarded[]
+  foundAnyway(visible: AccessFilter): readonly Guarded[]
 }
 
 export interface ClearBestOptions {

@@ -2,7 +2,7 @@ import type { Embedder } from '../embed/embedder.ts'
 import { AppError, invalid } from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
 import { reasonOf } from '../kernel/reason.ts'
-import type { Visible } from './access-filter/visible.ts'
+import type { AccessFilter } from './access-filter/visible.ts'
 import type { Branches } from './best.ts'
 import type { Mode } from './candidate.ts'
 import type { Question } from './question.ts'
@@ -30,7 +30,7 @@ export async function chooseBranches(
 ): Promise<ChosenBranches> {
   const { search } = deps
   const { query, mode } = question
-  const byWords = (visible: Visible, depth: number, like?: Visible) =>
+  const byWords = (visible: AccessFilter, depth: number, like?: AccessFilter) =>
     search.keyword(visible, query ?? '', depth, like)
   const alone = depthOfOne(question.topK)
   const words: ChosenBranches = {

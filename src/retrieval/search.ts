@@ -1,6 +1,6 @@
 import type { Guarded } from '../authz/gate.ts'
 import type { Database } from '../store/sql.ts'
-import type { Visible } from './access-filter/visible.ts'
+import type { AccessFilter } from './access-filter/visible.ts'
 import type { Candidate } from './candidate.ts'
 import type { Cells } from './chunk-index/ivf/cells.ts'
 import { createNearest } from './chunk-index/postgres/nearest.ts'
@@ -11,14 +11,19 @@ import type { Scope } from './ranking/weigh.ts'
 
 export interface Search {
   /** Nearest by inner product of unit vectors, best first. `like`: with the work that a search of this would take. */
-  vector(visible: Visible, embedding: Float32Array, limit: number, like?: Visible): Promise<Candidate[]>
+  vector(
+    visible: AccessFilter,
+    embedding: Float32Array,
+    limit: number,
+    like?: AccessFilter,
+  ): Promise<Candidate[]>
   /** Best by BM25, best first. `like`: in as many statements whatever is visible. */
-  keyword(visible: Visible, query: string, limit: number, like?: Visible): Promise<Candidate[]>
+  keyword(visible: AccessFilter, query: string, limit: number, like?: AccessFilter): Promise<Candidate[]>
   /**
    * Documents that searching by vectors finds whatever is asked: all that are visible, where they have no more passages than
    * are looked for. None where it is not known what they are called.
    */
-  foundAnyway(visible: Visible, limit: number): readonly Guarded[]
+  foundAnyway(visible: AccessFilter, limit: number): readonly Guarded[]
 }
 
 export interface SearchOptions {

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { lookUpVisible } from '../../src/retrieval/access-filter/look-up.ts'
-import type { Visible } from '../../src/retrieval/access-filter/visible.ts'
+import type { AccessFilter } from '../../src/retrieval/access-filter/visible.ts'
 import { createSearch } from '../../src/retrieval/search.ts'
 import { describeBackends } from '../support/backends.ts'
 import { createWordEmbedder } from '../support/embedder.ts'
@@ -14,7 +14,7 @@ const textOf = (index: number): string =>
 
 describeBackends('search', (backend) => {
   let world: World
-  let visible: Visible
+  let visible: AccessFilter
   let hidden: readonly string[]
   const embedder = createWordEmbedder()
 

@@ -1,7 +1,7 @@
 import type { Database, Sql, SqlValue } from '../../store/sql.ts'
 import type { Corpus } from '../corpus/corpus.ts'
 import { type Fields, type Filter, filterSql } from '../filter.ts'
-import { type Visible, visibleOf } from './visible.ts'
+import { type AccessFilter, visibleOf } from './visible.ts'
 
 export interface Narrowing {
   readonly collections?: readonly string[]
@@ -18,7 +18,7 @@ export async function lookUpVisible(
   { database, corpus }: LookUpDeps,
   documentIds: readonly string[],
   { collections, filter }: Narrowing,
-): Promise<Visible> {
+): Promise<AccessFilter> {
   const values: SqlValue[] = [documentIds]
   const conditions = ['id = any($1)', 'live_revision is not null', 'chunk_count > 0']
   if (collections !== undefined) {

@@ -11,7 +11,7 @@ import { createFiled } from './filed.ts'
 import { lookUpVisible, type Narrowing } from './look-up.ts'
 import { createMatches } from './matches.ts'
 import type { Snapshots } from './snapshots.ts'
-import { type Content, contentOf, except, including, type Visible, visibleAs } from './visible.ts'
+import { type AccessFilter, type Content, contentOf, except, including, visibleAs } from './visible.ts'
 
 /** What a question may touch. It only nominates and counts: what is in it may still be refused. */
 export interface Visibility {
@@ -29,16 +29,16 @@ export interface SightOptions extends NominateOptions, Narrowing {
 }
 
 export interface Sight {
-  readonly visible: Visible
+  readonly visible: AccessFilter
   /**
    * Of which the agent may perhaps be told, and which it may not read. Nothing where that was not asked for, or cannot be
    * said from memory.
    */
-  readonly untold: Visible
+  readonly untold: AccessFilter
   /** False: documents that this principal may read may be missing. */
   readonly complete: boolean
   /** What is visible without these documents, as it would be if there were none of them. */
-  without(documentIds: ReadonlySet<string>): Promise<Visible>
+  without(documentIds: ReadonlySet<string>): Promise<AccessFilter>
 }
 
 export interface VisibilityDeps {

@@ -2,7 +2,7 @@ import { hasBit, setBit } from '../../kernel/bits.ts'
 import type { Documents } from '../corpus/documents.ts'
 
 /** The documents that a search may touch, already narrowed by nomination, collections and filter. Never changes. */
-export interface Visible {
+export interface AccessFilter {
   /** Ascending. As a parameter of a query it is a Postgres `int[]`. */
   readonly docNos: Int32Array
   /** How many documents: known without their numbers. */
@@ -91,10 +91,10 @@ export function including(content: Content, documentIds: readonly string[], docu
 }
 
 /** From numbers in ascending order. */
-export const visibleOf = (docNos: Int32Array, chunks: number, corpusChunks: number): Visible =>
+export const visibleOf = (docNos: Int32Array, chunks: number, corpusChunks: number): AccessFilter =>
   visibleAs(contentOf(docNos, chunks), corpusChunks)
 
-export const visibleAs = (content: Content, corpusChunks: number): Visible => ({
+export const visibleAs = (content: Content, corpusChunks: number): AccessFilter => ({
   get docNos() {
     return content.docNos()
   },

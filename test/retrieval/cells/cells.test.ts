@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
-import type { Visible } from '../../../src/retrieval/access-filter/visible.ts'
+import type { AccessFilter } from '../../../src/retrieval/access-filter/visible.ts'
 import { type Cells, createCells } from '../../../src/retrieval/chunk-index/ivf/cells.ts'
 import { codeLength } from '../../../src/retrieval/chunk-index/ivf/model.ts'
 import { modelToBytes } from '../../../src/retrieval/chunk-index/ivf/model-bytes.ts'
@@ -56,7 +56,7 @@ describeDatabases('cells', (kind) => {
   })
 
   const dear: Costs = { of: (plan) => (plan === 'cells' ? 0.1 : 50), learn: () => undefined }
-  const search = (visible: Visible, question: Float32Array, limit = wanted, of = cells) =>
+  const search = (visible: AccessFilter, question: Float32Array, limit = wanted, of = cells) =>
     createNearest({ database, cells: of, costs: dear, onPlan: (event) => events.push(event) })({
       visible,
       embedding: question,

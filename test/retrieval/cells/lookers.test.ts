@@ -1,5 +1,5 @@
 import { afterEach, expect, test, vi } from 'vitest'
-import { type Visible, visibleOf } from '../../../src/retrieval/access-filter/visible.ts'
+import { type AccessFilter, visibleOf } from '../../../src/retrieval/access-filter/visible.ts'
 import { createLookers, type Lookers } from '../../../src/retrieval/chunk-index/ivf/lookers.ts'
 import { type CellSet, createCellSet } from '../../../src/retrieval/chunk-index/ivf/members.ts'
 import { axesMax, type CellModel, codeLength } from '../../../src/retrieval/chunk-index/ivf/model.ts'
@@ -41,7 +41,7 @@ function setOf(generation: number, documents: number): CellSet {
   return set
 }
 
-const everyOther = (documents: number, chunks: number): Visible =>
+const everyOther = (documents: number, chunks: number): AccessFilter =>
   visibleOf(
     Int32Array.from({ length: documents / 2 }, (_, at) => 2 * at + 1),
     chunks,
@@ -70,7 +70,7 @@ async function findNearBy(...asked: Parameters<typeof findNearWaiting>) {
 
 const question = rows(1)
 const wanted = 20
-const lookAt = (visible: Visible) => ({
+const lookAt = (visible: AccessFilter) => ({
   rows: wanted,
   embedding: question,
   chunks: visible.chunks,
@@ -78,7 +78,7 @@ const lookAt = (visible: Visible) => ({
 })
 
 /** Asks until a thread is there that answers. */
-const answered = (lookers: Lookers, sets: readonly CellSet[], visible: Visible) =>
+const answered = (lookers: Lookers, sets: readonly CellSet[], visible: AccessFilter) =>
   vi.waitFor(
     async () => {
       const best = await lookers.look(sets, lookAt(visible))

@@ -1,5 +1,5 @@
 import { toSql } from 'pgvector'
-import { type Visible, visibleOf } from '../../../src/retrieval/access-filter/visible.ts'
+import { type AccessFilter, visibleOf } from '../../../src/retrieval/access-filter/visible.ts'
 import { seeded } from '../../../src/retrieval/chunk-index/ivf/random.ts'
 import type { Database } from '../../../src/store/sql.ts'
 
@@ -16,9 +16,9 @@ export interface Corpus {
   /** A question about a topic. */
   ask(topic: number): Float32Array
   /** The documents that pass. */
-  visible(passes: (docNo: number, topic: number) => boolean): Visible
+  visible(passes: (docNo: number, topic: number) => boolean): AccessFilter
   /** Best first, by comparing here. */
-  best(visible: Visible, question: Float32Array, limit: number): string[]
+  best(visible: AccessFilter, question: Float32Array, limit: number): string[]
 }
 
 export interface CorpusOptions {

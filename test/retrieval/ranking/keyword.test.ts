@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { lookUpVisible } from '../../../src/retrieval/access-filter/look-up.ts'
-import type { Visible } from '../../../src/retrieval/access-filter/visible.ts'
+import type { AccessFilter } from '../../../src/retrieval/access-filter/visible.ts'
 import { byWords } from '../../../src/retrieval/chunk-index/postgres/words.ts'
 import { createRankingStatistics, type RankingStatistics } from '../../../src/retrieval/ranking/renew.ts'
 import { dampeningOf, mostOften, type Scope, weightOf } from '../../../src/retrieval/ranking/weigh.ts'
@@ -59,7 +59,7 @@ const many = (name: string, count: number, text: string) =>
 describeDatabases('words rank', (kind) => {
   let database: Database
   let statistics: RankingStatistics
-  let visible: Visible
+  let visible: AccessFilter
   const ask = (question: string, limit = 20, rareFirst = true) =>
     byWords(database, visible, question, limit, { scope: 'deployment', rareFirst })
 
@@ -285,7 +285,7 @@ describe('an answer', () => {
 })
 
 /** BM25 (Robertson and Zaragoza 2009) over the stored words, one by one, by the counts of the snapshot. */
-async function oracle(database: Database, visible: Visible, question: string) {
+async function oracle(database: Database, visible: AccessFilter, question: string) {
   const [corpus] = await database.query<{ passages: number; words_on_average: number }>(
     'select passages, words_on_average from ranking_corpora',
   )

@@ -1,4 +1,4 @@
-import type { Visible } from '../../access-filter/visible.ts'
+import type { AccessFilter } from '../../access-filter/visible.ts'
 import { blockRunsMax } from './codes.ts'
 import { type Kernel, slotsMax, stepOf, steps } from './kernel.ts'
 import type { Looked, Lookers } from './lookers.ts'
@@ -51,7 +51,7 @@ export interface Best {
 /** Nominates chunks that are worth comparing; in this thread. */
 export function findNear(
   sets: readonly CellSet[],
-  visible: Visible,
+  visible: AccessFilter,
   embedding: Float32Array,
   rows: number,
 ): Near {
@@ -63,7 +63,7 @@ export function findNear(
 export async function findNearBy(
   lookers: Pick<Lookers, 'look'> | undefined,
   sets: readonly CellSet[],
-  visible: Visible,
+  visible: AccessFilter,
   embedding: Float32Array,
   rows: number,
 ): Promise<Near & Pick<Looked, 'waitedMs'>> {
@@ -72,7 +72,7 @@ export async function findNearBy(
   return { ...nominate(sets, best, look), waitedMs }
 }
 
-const lookFor = (visible: Visible, embedding: Float32Array, rows: number): Look => ({
+const lookFor = (visible: AccessFilter, embedding: Float32Array, rows: number): Look => ({
   embedding,
   chunks: visible.chunks,
   bits: visible.bits(),

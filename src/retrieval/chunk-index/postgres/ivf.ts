@@ -1,6 +1,6 @@
 import { vectorParameter } from '../../../store/binary.ts'
 import type { Database, Statement } from '../../../store/sql.ts'
-import type { Visible } from '../../access-filter/visible.ts'
+import type { AccessFilter } from '../../access-filter/visible.ts'
 import type { CellSet } from '../ivf/members.ts'
 import type { Near } from '../ivf/near.ts'
 import { type Ask, type Found, type Row, toFound } from './plan.ts'
@@ -41,7 +41,7 @@ export async function cells(
 }
 
 /** Visible documents that lie in no cell: those that were published a moment ago. */
-export function looseOf(sets: readonly CellSet[], visible: Visible): Int32Array {
+export function looseOf(sets: readonly CellSet[], visible: AccessFilter): Int32Array {
   const bits = visible.bits()
   const placed = sets.map((set) => set.bits())
   const loose: number[] = []

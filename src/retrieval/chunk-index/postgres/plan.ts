@@ -1,5 +1,5 @@
 import type { ChunkId } from '../../../kernel/ids.ts'
-import type { Visible } from '../../access-filter/visible.ts'
+import type { AccessFilter } from '../../access-filter/visible.ts'
 
 /**
  * Ways to find the nearest of what is visible:
@@ -9,7 +9,7 @@ import type { Visible } from '../../access-filter/visible.ts'
 export type PlanName = 'exact' | 'graph' | 'cells'
 
 export interface Ask {
-  readonly visible: Visible
+  readonly visible: AccessFilter
   /** A unit vector. */
   readonly embedding: Float32Array
   readonly limit: number
@@ -17,7 +17,7 @@ export interface Ask {
    * Searched by the plan that would be picked for this, in as many statements: what is visible then tells nothing by how it
    * is searched. Fewer may be found than there are. Default: by itself.
    */
-  readonly like?: Visible
+  readonly like?: AccessFilter
 }
 
 /** What one search took. Tells neither who asked nor what. */

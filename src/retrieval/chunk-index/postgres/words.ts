@@ -1,6 +1,6 @@
 import type { ChunkId } from '../../../kernel/ids.ts'
 import type { Database } from '../../../store/sql.ts'
-import type { Visible } from '../../access-filter/visible.ts'
+import type { AccessFilter } from '../../access-filter/visible.ts'
 import type { Candidate } from '../../candidate.ts'
 import { type Word, type Words, weighWords } from '../../ranking/statistics.ts'
 import { dampeningOf, mostOften, type Scope, unknownCorpus } from '../../ranking/weigh.ts'
@@ -24,7 +24,7 @@ export interface KeywordOptions {
  */
 export async function byWords(
   database: Database,
-  visible: Visible,
+  visible: AccessFilter,
   question: string,
   limit: number,
   { scope, rareFirst = true }: KeywordOptions,
@@ -58,7 +58,7 @@ const ampleTimes = 3
 // Up to so many times more, ranking all of them costs less than looking twice.
 const fewTimes = 20
 
-function rarest(words: readonly Word[], visible: Visible, limit: number, { corpora }: Words): number {
+function rarest(words: readonly Word[], visible: AccessFilter, limit: number, { corpora }: Words): number {
   if (visible.chunks <= fewTimes * limit) return words.length
   const all = corpora.reduce((sum, { passages }) => sum + passages, 0)
   const share = all === 0 ? 1 : Math.min(1, visible.chunks / all)
@@ -79,7 +79,7 @@ const unindexed = `(${indexed}) is true`
 // `ts_rank` of one word is Σ 1/i² over its places, divided by π²/6: turned round, how often it stands there.
 async function rank(
   database: Database,
-  visible: Visible,
+  visible: AccessFilter,
   { words, corpora }: Words,
   needed: number,
   limit: number,
