@@ -60,6 +60,28 @@ test('docs/client-options.md shows every option of the client’s functions', ()
   expect(options.filter(([, name]) => !new RegExp(`\\b${name}\\b`).test(shown))).toEqual([])
 })
 
+test('README.md stays under 600 words', () => {
+  expect(text('README.md').split(/\s+/).length).toBeLessThanOrEqual(600)
+})
+
+test.each(['README.md', 'docs/README.md', 'CONTRIBUTING.md', 'docs/architecture.md'])(
+  '%s links to files that exist',
+  (path) => {
+    const page = new URL(path, root)
+    const targets = [...text(path).matchAll(/\]\(([^)#:]+)(?:#[^)]*)?\)/g)].map(([, to]) => to ?? '')
+    expect(targets.length).toBeGreaterThan(5)
+    expect(targets.filter((to) => !isThere(new URL(to, page)))).toEqual([])
+  },
+)
+
+test('docs/README.md leads to every page of docs', () => {
+  const pages = readdirSync(new URL('docs/', root)).filter(
+    (name) => name.endsWith('.md') && name !== 'README.md',
+  )
+  const index = text('docs/README.md')
+  expect(pages.filter((name) => !index.includes(`](${name}`))).toEqual([])
+})
+
 describe('a promise that points to its test', () => {
   test.each(['docs/threats.md', 'README.md', 'CONTRIBUTING.md'])('%s names tests that exist', (page) => {
     const named = testsNamedIn(text(page))
@@ -114,5 +136,7 @@ function isThere(url: URL): boolean {
 /** Paths of test files, each as written. `x` in one stands for a name of the reader's own. */
 function testsNamedIn(page: string): readonly string[] {
   const paths = [...page.matchAll(/\b(?:packages\/\w+\/)?test\/[\w/.-]+?\.ts\b/g)].map(([path]) => path)
-  return [...new Set(paths)].filter((path) => path !== 'test/http/x.test.ts')
+  return [...new Set(paths)].filter(
+    (path) => !['test/http/x.test.ts', 'test/embed/NAME.test.ts'].includes(path),
+  )
 }

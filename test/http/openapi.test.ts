@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { openWorld } from '../support/world.ts'
 
-test('the committed contract is what the validating schemas say (renew: npx vitest run test/http/openapi.test.ts -u)', async () => {
+test('the committed contract is what the validating schemas say (renew: npm run openapi)', async () => {
   await using world = await openWorld()
   const response = await world.call('GET', '/openapi.json')
   expect(response.status).toBe(200)
