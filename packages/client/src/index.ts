@@ -32,6 +32,7 @@ export {
   RateLimited,
   SignInRequired,
   Unavailable,
+  WriteFailed,
   WrongPerson,
 } from './errors/kinds.ts'
 export { errorFromJSON, isRemitError } from './errors/make.ts'
@@ -70,3 +71,27 @@ export {
   withConnection,
 } from './tools/with-connection.ts'
 export { type DeviceFlowToolOptions, withDeviceFlow } from './tools/with-device-flow.ts'
+export {
+  type ClientCredentialsOptions,
+  clientCredentials,
+  type ServiceTokenRequest,
+  type ServiceTokens,
+} from './writer/client-credentials.ts'
+export type {
+  AccessChange,
+  AccessChanged,
+  AccessTuple,
+  DocumentAccess,
+  DocumentInput,
+  Job,
+  JobEntry,
+} from './writer/wire.ts'
+export {
+  createWriter,
+  type ImportLines,
+  type ImportOptions,
+  type JobOptions,
+  type WriteOptions,
+  type Writer,
+  type WriterOptions,
+} from './writer/writer.ts'

@@ -24,6 +24,21 @@ const resume = fc.record({
   interval: fc.nat(),
 })
 
+const entry = fc.record(
+  { line: fc.nat(), id: text, code: text, field: text, detail: text },
+  { requiredKeys: ['code', 'detail'] },
+)
+const job = fc.record({
+  id: text,
+  state: fc.constantFrom('done', 'failed'),
+  done: fc.nat(),
+  failed: fc.nat(),
+  total: fc.nat(),
+  withdrawn: fc.nat(),
+  errors: fc.array(entry),
+  notes: fc.array(entry),
+})
+
 /** Code → what its errors say beside the rest. */
 const dataOf: Readonly<Record<string, fc.Arbitrary<object>>> = {
   approval_required: fc.record({ authorizationDetails: fc.array(detail) }),
@@ -40,6 +55,7 @@ const dataOf: Readonly<Record<string, fc.Arbitrary<object>>> = {
   connection_required: fc.record({ connectUrl: text }),
   reconnect_required: fc.record({ connectUrl: text }),
   insufficient_scope: fc.record({ scopes: fc.array(text) }),
+  write_failed: fc.record({ job }),
 }
 
 const facts = fc.record(

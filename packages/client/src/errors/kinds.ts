@@ -1,5 +1,6 @@
 import { type Detail, isDetail } from '../shared/detail.ts'
 import { type Check, isAnyObject, isNumber, isText, listOf, optional, shape } from '../shared/shape.ts'
+import { isJob, type Job } from '../writer/wire.ts'
 import { type ErrorFacts, RemitError } from './error.ts'
 
 /** A person has to agree first. What to ask them for is in `data.authorizationDetails`. */
@@ -106,6 +107,11 @@ export class GrantedDiffers extends RemitError {
   override readonly name = 'GrantedDiffers'
 }
 
+/** A write was taken in and failed; `data.job` says of which document and why. */
+export class WriteFailed extends RemitError<{ readonly job: Job }> {
+  override readonly name = 'WriteFailed'
+}
+
 export interface ErrorsByCode {
   approval_required: ApprovalRequired
   approval_denied: ApprovalDenied
@@ -129,6 +135,7 @@ export interface ErrorsByCode {
   no_person: NoPerson
   wrong_person: WrongPerson
   granted_differs: GrantedDiffers
+  write_failed: WriteFailed
 }
 
 /** Undefined: the data is not what this kind says. */
@@ -189,4 +196,5 @@ export const kinds: { readonly [C in keyof ErrorsByCode]: Make<ErrorsByCode[C]> 
   no_person: kind(NoPerson, isAnyObject),
   wrong_person: kind(WrongPerson, isAnyObject),
   granted_differs: kind(GrantedDiffers, isAnyObject),
+  write_failed: kind(WriteFailed, shape<WriteFailed['data']>({ job: isJob })),
 }

@@ -1,7 +1,7 @@
 import type { JWK } from 'jose'
 import type { Detail } from '../shared/detail.ts'
 import { digest } from '../shared/digest.ts'
-import { type Fetch, isSafe } from '../shared/fetch-json.ts'
+import { type Fetch, isSafe, urlOf } from '../shared/fetch-json.ts'
 import { canonicalJson } from '../shared/json.ts'
 import type { Access } from './access.ts'
 import { type Introspection, isActive } from './introspection.ts'
@@ -164,7 +164,7 @@ export function createResourceGuard(options: GuardOptions): ResourceGuard {
         : refuse('already_used', 'this was used as often as was agreed to')
     },
     serveMetadata({ method, url }) {
-      if (method !== 'GET' || URL.parse(url)?.href !== metadataUrl) return undefined
+      if (method !== 'GET' || urlOf(url)?.href !== metadataUrl) return undefined
       return Response.json(metadata, { headers: { 'cache-control': 'public, max-age=300' } })
     },
   }

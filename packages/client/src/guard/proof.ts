@@ -1,5 +1,6 @@
 import { calculateJwkThumbprint, EmbeddedJWK, jwtVerify } from 'jose'
 import { digest } from '../shared/digest.ts'
+import { urlOf } from '../shared/fetch-json.ts'
 import { isWord } from '../shared/json.ts'
 
 /** Remembers proofs, for all processes of an API together. */
@@ -51,6 +52,6 @@ export async function isProven(
 
 /** Without query and fragment, in one spelling (RFC 9449 §4.3 item 9). */
 function bare(address: string): string | undefined {
-  const url = URL.parse(address)
+  const url = urlOf(address)
   return url === null ? undefined : `${url.origin}${url.pathname}`
 }

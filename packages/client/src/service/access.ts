@@ -1,5 +1,6 @@
 import { Unavailable } from '../errors/kinds.ts'
 import type { Detail } from '../shared/detail.ts'
+import { urlOf } from '../shared/fetch-json.ts'
 import type { Platform } from '../shared/platform.ts'
 import type { AccessToken, Person, TokenRequest, TokenSource } from '../tokens/token.ts'
 import { type SentRequest, sendAs, sendFor } from './authorized.ts'
@@ -89,7 +90,7 @@ export async function accessFrom(
 function within(audience: string, address: string): string {
   const base = new URL(audience)
   const root = base.pathname.replace(/\/$/, '')
-  const url = URL.parse(address.startsWith('/') ? `${base.origin}${root}${address}` : address)
+  const url = urlOf(address.startsWith('/') ? `${base.origin}${root}${address}` : address)
   const isBelow = url !== null && (url.pathname === (root || '/') || url.pathname.startsWith(`${root}/`))
   // Userinfo is no part of an origin, and would be sent as another credential.
   if (!isBelow || url.origin !== base.origin || url.username !== '' || url.password !== '')

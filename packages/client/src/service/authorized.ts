@@ -6,8 +6,8 @@ export interface SentRequest {
   readonly method: string
   readonly url: string
   readonly headers: Headers
-  /** Can be sent twice: no stream. */
-  readonly body: string | Uint8Array<ArrayBuffer> | undefined
+  /** Can be sent twice: a stream is made anew each time. */
+  readonly body: string | Uint8Array<ArrayBuffer> | (() => ReadableStream<Uint8Array>) | undefined
   readonly signal: AbortSignal
 }
 
@@ -34,7 +34,7 @@ export async function sendAs(
           headers: sent,
           redirect: 'manual',
           signal,
-          ...(body !== undefined && { body }),
+          ...bodyOf(body),
         }),
       signal,
     )
@@ -44,21 +44,41 @@ export async function sendAs(
   }
 }
 
-/** As `sendAs`, with a token of the source; another one, once, where the API did not take the first. */
-export async function sendFor(
+/** Where a request's token comes from, and where one that was refused goes. */
+export interface TokenSupply {
+  get(): Promise<AccessToken>
+  drop(token: AccessToken): Promise<void>
+}
+
+/** As `sendAs`, with a token of the supply; another one, once, where the API did not take the first. */
+export async function sendUnder(
+  supply: TokenSupply,
+  request: SentRequest,
+  platform: Pick<Platform, 'fetch'>,
+): Promise<{ readonly response: Response; readonly token: AccessToken }> {
+  const first = await supply.get()
+  const response = await sendAs(first, request, platform)
+  if (response.status !== 401) return { response, token: first }
+  await supply.drop(first)
+  const second = await supply.get()
+  if (second.reveal() === first.reveal()) return { response, token: first }
+  await response.body?.cancel()
+  return { response: await sendAs(second, request, platform), token: second }
+}
+
+/** The same, for a person and by a source's tokens. */
+export const sendFor = (
   source: TokenSource,
   wanted: TokenRequest,
   request: SentRequest,
   platform: Pick<Platform, 'fetch'>,
-): Promise<{ readonly response: Response; readonly token: AccessToken }> {
-  const first = await source.get(wanted)
-  const response = await sendAs(first, request, platform)
-  if (response.status !== 401) return { response, token: first }
-  await source.drop(wanted, first)
-  const second = await source.get(wanted)
-  if (second.reveal() === first.reveal()) return { response, token: first }
-  await response.body?.cancel()
-  return { response: await sendAs(second, request, platform), token: second }
+): Promise<{ readonly response: Response; readonly token: AccessToken }> =>
+  sendUnder({ get: () => source.get(wanted), drop: (token) => source.drop(wanted, token) }, request, platform)
+
+// Without `duplex` fetch refuses a body that is a stream.
+const bodyOf = (body: SentRequest['body']): RequestInit & { duplex?: 'half' } => {
+  if (body === undefined) return {}
+  return typeof body === 'function' ? { body: body(), duplex: 'half' } : { body }
 }
 
 async function attemptOnce(send: () => Promise<Response>, signal: AbortSignal): Promise<Response> {

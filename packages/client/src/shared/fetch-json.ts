@@ -35,9 +35,12 @@ export async function limitedText(response: Response, bytesMax: number): Promise
   return text + decoder.decode()
 }
 
+/** The URL, or null where it is none: `URL.parse`, which Node 20 lacks. */
+export const urlOf = (address: string): URL | null => (URL.canParse(address) ? new URL(address) : null)
+
 /** https, or http on loopback. */
 export function isSafe(address: string): boolean {
-  const url = URL.parse(address)
+  const url = urlOf(address)
   if (url === null) return false
   return (
     url.protocol === 'https:' ||

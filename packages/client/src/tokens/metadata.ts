@@ -1,5 +1,5 @@
 import { Unavailable } from '../errors/kinds.ts'
-import { type Fetch, fetchJson, isSafe } from '../shared/fetch-json.ts'
+import { type Fetch, fetchJson, isSafe, urlOf } from '../shared/fetch-json.ts'
 import { isObject } from '../shared/json.ts'
 import { type PlatformOptions, platformOf } from '../shared/platform.ts'
 
@@ -70,7 +70,7 @@ export async function findIssuer(resource: string, options: PlatformOptions = {}
   if (!isObject(document) || document['resource'] !== resource)
     throw new Unavailable('unavailable', { message }, {})
   const servers: readonly unknown[] = [document['authorization_servers']].flat()
-  const own = servers.filter((server) => typeof server === 'string' && URL.parse(server)?.origin === origin)
+  const own = servers.filter((server) => typeof server === 'string' && urlOf(server)?.origin === origin)
   const [issuer] = own
   if (own.length !== 1 || typeof issuer !== 'string')
     throw new TypeError(`The issuer of tokens for ${resource} has to be named.`)

@@ -1,0 +1,210 @@
+import { WriteFailed } from '../errors/kinds.ts'
+import { isSafe } from '../shared/fetch-json.ts'
+import { type PlatformOptions, platformOf } from '../shared/platform.ts'
+import type { Check } from '../shared/shape.ts'
+import { AccessToken } from '../tokens/token.ts'
+import type { ServiceTokens } from './client-credentials.ts'
+import {
+  type AccessChange,
+  type AccessChanged,
+  type DocumentAccess,
+  type DocumentInput,
+  isAccessChanged,
+  isJob,
+  isJobAnswer,
+  type Job,
+} from './wire.ts'
+import { type WriteRequest, writeRequest } from './write-request.ts'
+
+export interface WriterOptions extends PlatformOptions {
+  /** Of the service: its PUBLIC_URL, exactly. */
+  readonly url: string
+  /** The service's own tokens: `clientCredentials`, or a function that gives one which still counts for a while. */
+  readonly token: ServiceTokens | (() => Promise<string>)
+  /** Lets tokens travel over plain http beyond this machine, in a network that is yours alone. Default false. */
+  readonly allowPlainHttp?: boolean
+}
+
+export interface WriteOptions {
+  readonly signal?: AbortSignal | undefined
+}
+
+export interface JobOptions extends WriteOptions {
+  /** Called with each state of the job, the last one included. */
+  readonly onProgress?: (job: Job) => void
+}
+
+export interface ImportOptions extends JobOptions {
+  /**
+   * Withdraws what this collection has and the lines do not list. The last line has to be `{"end": <number of lines before>}`,
+   * else nothing is withdrawn and the job notes `snapshot_not_applied`.
+   */
+  readonly snapshotOf?: string
+  /** Lets an empty list withdraw everything, within `allowWithdraw`. Default false. */
+  readonly allowEmpty?: boolean
+  /** How many documents may go where they are more than half of the collection. Left out: none then. */
+  readonly allowWithdraw?: number
+  /** The same key is the same import, once. Default: a random one for each call. */
+  readonly idempotencyKey?: string
+  /** Called once when all lines are with the service, before the job is waited for. */
+  readonly onAccepted?: (id: string) => void
+}
+
+/**
+ * Lines of an import: documents, or NDJSON as a function that makes the same stream anew each time it is sent.
+ */
+export type ImportLines = Iterable<DocumentInput> | (() => ReadableStream<Uint8Array>)
+
+/**
+ * A service's way to write: documents with who may read them, and the relationships beside them. Every call may be made
+ * again after a failure. What each may touch is for the service to say.
+ */
+export interface Writer {
+  /**
+   * Brings a document in, or replaces it, and waits until it can be found. Content and access come together.
+   *
+   * @throws RemitError where the service refuses it; WriteFailed where it was taken in and failed.
+   */
+  put(document: DocumentInput, options?: WriteOptions): Promise<Job>
+  /** Withdraws a document. Nobody finds it any more when this begins to wait for the rest. */
+  withdraw(id: string, options?: WriteOptions): Promise<Job>
+  /** Sets anew who may read a document; `{}` is nobody. What it takes away is in force when this is answered. */
+  setAccess(id: string, access: DocumentAccess, options?: WriteOptions): Promise<AccessChanged>
+  /** Writes and deletes relationship tuples: memberships, and readers and parents of folders. */
+  changeAccess(change: AccessChange, options?: WriteOptions): Promise<AccessChanged>
+  /**
+   * Imports many documents and waits for the job. The job is given whatever became of its lines: look at `failed`,
+   * `errors` and `notes`.
+   *
+   * @throws RemitError where the import as a whole is refused.
+   */
+  importAll(lines: ImportLines, options?: ImportOptions): Promise<Job>
+  /** Waits until a job has ended. */
+  waitFor(id: string, options?: JobOptions): Promise<Job>
+}
+
+const pollMsMax = 1_000
+
+/** A service's writer. Nothing is sent before it is used. */
+export function createWriter(options: WriterOptions): Writer {
+  const { token, allowPlainHttp = false } = options
+  if (typeof options.url !== 'string')
+    throw new TypeError('createWriter needs `url`: the service’s PUBLIC_URL.')
+  const url = options.url.replace(/\/$/, '')
+  if (!isSafe(url) && !allowPlainHttp)
+    throw new TypeError(`${url} has to be an https URL, or http on loopback.`)
+  const platform = platformOf(options)
+  const deps = { url, tokens: typeof token === 'function' ? tokensFrom(token) : token, platform }
+  const send = <T>(request: WriteRequest, check: Check<T>) => writeRequest(request, check, deps)
+
+  async function waitFor(id: string, { signal, onProgress }: JobOptions = {}): Promise<Job> {
+    for (let pause = 100; ; pause = Math.min(pause * 1.5, pollMsMax)) {
+      const job = await send({ method: 'GET', path: `/jobs/${encodeURIComponent(id)}`, signal }, isJob)
+      onProgress?.(job)
+      if (job.state === 'done' || job.state === 'failed') return job
+      await platform.sleep(pause, signal)
+    }
+  }
+
+  /** The job of this request, when it has ended well. */
+  async function succeed(request: WriteRequest): Promise<Job> {
+    const { job } = await send(request, isJobAnswer)
+    // It holds the whole job only where the service was waited for.
+    const ended = isJob(job) ? job : await waitFor(job.id, { signal: request.signal })
+    if (ended.state === 'failed' || ended.failed > 0) throw failureOf(ended)
+    return ended
+  }
+
+  return {
+    waitFor,
+    put: (document, { signal } = {}) =>
+      succeed({
+        method: 'PUT',
+        path: `/documents/${encodeURIComponent(document.id)}`,
+        headers: { 'content-type': 'application/json', prefer: 'wait' },
+        body: JSON.stringify(document),
+        signal,
+      }),
+    withdraw: (id, { signal } = {}) =>
+      succeed({
+        method: 'DELETE',
+        path: `/documents/${encodeURIComponent(id)}`,
+        headers: { prefer: 'wait' },
+        signal,
+      }),
+    setAccess: (id, access, { signal } = {}) =>
+      send(
+        {
+          method: 'PUT',
+          path: `/documents/${encodeURIComponent(id)}/access`,
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify(access),
+          signal,
+        },
+        isAccessChanged,
+      ),
+    changeAccess: (change, { signal } = {}) =>
+      send(
+        {
+          method: 'POST',
+          path: '/access',
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify(change),
+          signal,
+        },
+        isAccessChanged,
+      ),
+    async importAll(lines, { signal, onProgress, onAccepted, ...importOptions } = {}) {
+      const { job } = await send(
+        {
+          method: 'POST',
+          path: `/imports${queryOf(importOptions)}`,
+          headers: {
+            'content-type': 'application/x-ndjson',
+            'idempotency-key': importOptions.idempotencyKey ?? crypto.randomUUID(),
+          },
+          body: typeof lines === 'function' ? lines : ndjson(lines, importOptions.snapshotOf !== undefined),
+          signal,
+        },
+        isJobAnswer,
+      )
+      onAccepted?.(job.id)
+      return waitFor(job.id, { signal, ...(onProgress !== undefined && { onProgress }) })
+    },
+  }
+}
+
+/** A function's tokens. It has no other one to give for one that was refused. */
+const tokensFrom = (token: () => Promise<string>): ServiceTokens => ({
+  get: async ({ audience }) =>
+    new AccessToken(await token(), {
+      subject: '',
+      audience,
+      scopes: [],
+      details: [],
+      expiresAt: Number.MAX_SAFE_INTEGER,
+    }),
+  drop: async () => undefined,
+})
+
+/** Whoever gives documents gives all of them: the end line is ours to write. */
+function ndjson(documents: Iterable<DocumentInput>, isSnapshot: boolean): string {
+  const lines = [...documents].map((document) => JSON.stringify(document))
+  return [...lines, ...(isSnapshot ? [JSON.stringify({ end: lines.length })] : [])]
+    .map((line) => `${line}\n`)
+    .join('')
+}
+
+function queryOf({ snapshotOf, allowEmpty = false, allowWithdraw }: ImportOptions): string {
+  if (snapshotOf === undefined) return ''
+  const query = new URLSearchParams({ mode: 'snapshot', collection: snapshotOf })
+  if (allowEmpty) query.set('allow_empty', 'true')
+  if (allowWithdraw !== undefined) query.set('allow_withdraw', String(allowWithdraw))
+  return `?${query}`
+}
+
+function failureOf(job: Job): WriteFailed {
+  const [error] = job.errors
+  const message = job.errors.map(({ code, detail }) => `${code} ${detail}`).join('; ') || 'the job failed'
+  return new WriteFailed('write_failed', { message, field: error?.field }, { job })
+}
