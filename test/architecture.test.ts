@@ -121,8 +121,8 @@ const homes: Readonly<Record<string, RegExp>> = {
   // What a step of a trace says is decided in one place; who receives it, in another.
   '@opentelemetry/api': /^src\/(kernel\/trace|compose\/telemetry)\.ts$/,
   '@opentelemetry/sdk-trace': /^src\/compose\/telemetry\.ts$/,
-  // For APIs of others, which are not this service: it verifies tokens by its own code.
-  '@remit/client': /^(test|examples)\//,
+  // For programs beside the service, its commands included. The service verifies tokens by its own code.
+  '@remit/client': /^(test|examples|src\/cli)\//,
 }
 
 /** What a package may be made of: others run it where there is no Node, and trust no more than they have to. */

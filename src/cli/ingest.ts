@@ -1,6 +1,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { basename, extname, join, relative, sep } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { type DocumentInput, isRemitError, type JobEntry } from '@remit/client'
 import { ownTitle } from '../ingest/parse/own-title.ts'
 import { mimeTypes, ParseError, type ParseInput, parseLimitsDefault } from '../ingest/parse/parsed.ts'
 import { createParser, type Parser } from '../ingest/parse/parser.ts'
@@ -8,8 +9,8 @@ import { counted } from '../kernel/counted.ts'
 import { isId } from '../kernel/ids.ts'
 import { isNotAnswering } from './not-answering.ts'
 import { pathId } from './path-id.ts'
-import { type Job, type RemitHttp, refusalOf, type Told } from './remit-http.ts'
 import type { Terminal } from './terminal.ts'
+import { type CommandWriter, problemOf } from './writer.ts'
 
 export interface IngestOptions {
   readonly folder: string
@@ -24,7 +25,7 @@ export interface IngestOptions {
 }
 
 export interface IngestDeps {
-  readonly http: RemitHttp
+  readonly to: CommandWriter
   readonly terminal: Terminal
   readonly now: () => number
   /** Fires when whoever started it has had enough. */
@@ -58,7 +59,7 @@ const pauseMsMax = 2_000
  * minutes at most. Always says how many are in. Returns whether all went well.
  */
 export async function ingestFolder(options: IngestOptions, deps: IngestDeps): Promise<boolean> {
-  const { http, terminal, stopping } = deps
+  const { to, terminal, stopping } = deps
   if (!isId(`${options.prefix}x`))
     throw new Error(
       `--prefix makes no valid id (${shown(options.prefix)}): use A-Z a-z 0-9 . _ / @ + = % - only, % as %XX.`,
@@ -82,7 +83,7 @@ export async function ingestFolder(options: IngestOptions, deps: IngestDeps): Pr
         problem,
         notes = [],
         isOfAll = false,
-      } = await patiently(() => putFile(path, idOf(path), options, { http, parser }))
+      } = await patiently(() => putFile(path, idOf(path), options, { to, parser }))
       if (stopping.aborted) return
       count.done += 1
       if (isOfAll && problem !== undefined) {
@@ -204,7 +205,7 @@ const codeOf = (error: unknown): string =>
 
 interface Put {
   readonly problem?: string
-  readonly notes?: readonly Told[]
+  readonly notes?: readonly JobEntry[]
   /** The problem is nothing of this file’s. */
   readonly isOfAll?: boolean
 }
@@ -213,7 +214,7 @@ async function putFile(
   file: string,
   { id, problem }: FileId,
   options: IngestOptions,
-  { http, parser }: { readonly http: RemitHttp; readonly parser: Parser },
+  { to: { writer, reasonOf }, parser }: { readonly to: CommandWriter; readonly parser: Parser },
 ): Promise<Put> {
   if (problem !== undefined) return { problem }
   const read = await readWhole(join(options.folder, file))
@@ -221,7 +222,7 @@ async function putFile(
   const { bytes, changedAt } = read
   const mimeType = types[extname(file).toLowerCase()] ?? ''
   const { baseUrl } = options
-  const body = JSON.stringify({
+  const document: DocumentInput = {
     id,
     collection: options.collection,
     title: (await titleOf({ mimeType, bytes }, parser)) ?? basename(file, extname(file)),
@@ -236,23 +237,13 @@ async function putFile(
       viewers: options.viewers,
       parents: options.parents,
     },
-  })
-  const response = await http.send(`/documents/${encodeURIComponent(id)}`, () => ({
-    method: 'PUT',
-    headers: { 'content-type': 'application/json', prefer: 'wait' },
-    body,
-  }))
-  if (!response.ok) {
-    const { problem, field } = await refusalOf(response)
-    return { problem, isOfAll: isShared(response.status, field) }
   }
-  const { job } = (await response.json()) as { readonly job: Job }
-  // 200: it was waited for, and has ended.
-  const { state, failed, errors, notes } = response.status === 200 ? job : await http.job(job.id)
-  if (state === 'done' && failed === 0) return { notes }
-  return {
-    notes,
-    problem: errors.map(({ code, detail }) => `${code} ${detail}`).join('; ') || 'the job failed',
+  try {
+    return { notes: (await writer.put(document)).notes }
+  } catch (error) {
+    if (isRemitError(error, 'write_failed')) return { notes: error.data.job.notes, problem: error.message }
+    if (!isRemitError(error) || error.status === undefined) throw reasonOf(error)
+    return { problem: problemOf(error), isOfAll: isShared(error.status, error.field) }
   }
 }
 

@@ -24,7 +24,7 @@ import type { Terminal } from './terminal.ts'
 import { addTraceCommand } from './trace.ts'
 import { addVaultCommands } from './vault.ts'
 import { addWhatIfCommand } from './what-if.ts'
-import { httpFor, type WriterFlags } from './writer.ts'
+import { type WriterFlags, writerFor } from './writer.ts'
 
 export interface CliDeps {
   readonly admin: AdminClient
@@ -236,7 +236,7 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
           ...(baseUrl !== undefined && { baseUrl }),
         },
         {
-          http: httpFor(flags, deps),
+          to: writerFor(flags, deps),
           terminal,
           now: deps.now,
           stopping: deps.whenInterrupted?.() ?? new AbortController().signal,
@@ -275,7 +275,7 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
           ...(flags.collection !== undefined && { snapshotOf: flags.collection }),
           ...(flags.allowWithdraw !== undefined && { allowWithdraw: flags.allowWithdraw }),
         },
-        { http: httpFor(flags, deps), terminal, newKey: deps.newKey },
+        { to: writerFor(flags, deps), terminal, newKey: deps.newKey },
       )
     })
 

@@ -8,30 +8,6 @@ export type TokenSource = () => Promise<string>
 export interface RemitHttp {
   /** Sends a request with a token, again after 429 and 503 as Retry-After says (six tries). */
   send(path: string, init: () => RequestInit): Promise<Response>
-  /** Waits until a job has ended. */
-  job(id: string, onProgress?: (job: Job) => void): Promise<Job>
-}
-
-export interface Job {
-  readonly id: string
-  readonly state: 'queued' | 'running' | 'done' | 'failed'
-  readonly done: number
-  readonly failed: number
-  readonly total: number
-  /** How many of those done were withdrawn. */
-  readonly withdrawn: number
-  readonly errors: readonly Told[]
-  /** What it kept or left undone beside what was asked. */
-  readonly notes: readonly Told[]
-}
-
-/** What a job says of one document, or of itself. */
-export interface Told {
-  readonly line?: number
-  readonly id?: string
-  readonly code: string
-  readonly field?: string
-  readonly detail: string
 }
 
 export interface RemitHttpDeps {
@@ -56,19 +32,7 @@ export function createRemitHttp({ url, token, fetch }: RemitHttpDeps): RemitHttp
     return send(path, init, tried + 1)
   }
 
-  return {
-    send: (path, init) => send(path, init),
-    async job(id, onProgress) {
-      for (let pause = 100; ; pause = Math.min(pause * 1.5, 1_000)) {
-        const response = await send(`/jobs/${encodeURIComponent(id)}`, () => ({}))
-        if (!response.ok) throw new Error(await problemOf(response))
-        const job = (await response.json()) as Job
-        onProgress?.(job)
-        if (job.state === 'done' || job.state === 'failed') return job
-        await sleep(pause)
-      }
-    },
-  }
+  return { send: (path, init) => send(path, init) }
 }
 
 function pauseMs(retryAfter: string | null, tried: number): number {
@@ -78,12 +42,7 @@ function pauseMs(retryAfter: string | null, tried: number): number {
 }
 
 /** What a refused request says, in one line. */
-export const problemOf = async (response: Response): Promise<string> => (await refusalOf(response)).problem
-
-/** The same, and the member of the request that it is about. */
-export async function refusalOf(
-  response: Response,
-): Promise<{ readonly problem: string; readonly field?: string }> {
+export async function problemOf(response: Response): Promise<string> {
   const text = await response.text()
   try {
     const { title, detail, field, code } = JSON.parse(text) as Readonly<Record<string, unknown>>
@@ -92,9 +51,9 @@ export async function refusalOf(
       field === undefined ? undefined : `(${field})`,
       code === 'insufficient_user_authentication' ? signInHint : undefined,
     ].filter((part) => part !== undefined)
-    return { problem: `${response.status} ${said.join(' ')}`, ...(typeof field === 'string' && { field }) }
+    return `${response.status} ${said.join(' ')}`
   } catch {
     // Not ours, or cut short: the status is all that can be told.
-    return { problem: `${response.status} ${response.statusText}` }
+    return `${response.status} ${response.statusText}`
   }
 }

@@ -1,8 +1,11 @@
+import { STATUS_CODES } from 'node:http'
+import { createWriter, isRemitError, type RemitError, type Writer } from '@remit/client'
 import type { Fetch } from '../delegation/tokens/fetch-json.ts'
 import type { AdminClient } from './admin-client.ts'
 import { clientTokens } from './client-tokens.ts'
 import type { DemoTokens } from './demo-tokens.ts'
-import { createRemitHttp, type RemitHttp, type TokenSource } from './remit-http.ts'
+import { NotAnsweringError } from './not-answering.ts'
+import type { TokenSource } from './remit-http.ts'
 import { renewed } from './renewed.ts'
 
 /** Which service writes, and where. */
@@ -25,13 +28,49 @@ export interface WriterDeps {
 
 const scope = 'docs.write'
 
+/** A writer for a command, which says more of a service that does not answer than the client may. */
+export interface CommandWriter {
+  readonly writer: Writer
+  /** What the platform said where the service gave no answer; any other error as it is. */
+  reasonOf(error: unknown): unknown
+}
+
 /**
- * The service's API for whoever writes documents: by the client's key, else by REMIT_TOKEN, else in the demo of this machine. Throws
- * where none of these can be; asks nobody for that.
+ * Writes documents by the client's key, else by REMIT_TOKEN, else in the demo of this machine. Throws where none of these can be;
+ * nobody is asked for that.
  */
-export function httpFor(flags: WriterFlags, deps: WriterDeps): RemitHttp {
+export function writerFor(flags: WriterFlags, deps: WriterDeps): CommandWriter {
   const url = (flags.url ?? deps.publicUrl).replace(/\/$/, '')
-  return createRemitHttp({ url, token: tokensFor(flags, url, deps), fetch: deps.fetch })
+  let lastFailure: unknown
+  const writer = createWriter({
+    url,
+    token: tokensFor(flags, url, deps),
+    // Whoever names such an address, and a token for it, has a network of their own.
+    allowPlainHttp: true,
+    now: deps.now,
+    async fetch(address, init) {
+      try {
+        return await deps.fetch(address, init)
+      } catch (error) {
+        lastFailure = error
+        throw error
+      }
+    },
+  })
+  return {
+    writer,
+    reasonOf: (error) =>
+      isRemitError(error, 'unavailable') && error.status === undefined
+        ? (lastFailure ?? new NotAnsweringError(error.message, error))
+        : error,
+  }
+}
+
+/** What a refused request says, in one line. */
+export function problemOf({ status = 0, message, field }: RemitError): string {
+  // Of an answer that is not the service's the client says its number alone.
+  const said = message === `The answer was ${status}.` ? (STATUS_CODES[status] ?? '') : message
+  return [`${status}`, said, ...(field === undefined ? [] : [`(${field})`])].join(' ')
 }
 
 function tokensFor(flags: WriterFlags, url: string, deps: WriterDeps): TokenSource {
