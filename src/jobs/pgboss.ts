@@ -1,14 +1,17 @@
 import { AsyncResource } from 'node:async_hooks'
 import { setTimeout as pause } from 'node:timers/promises'
-import { type Db, type Job, PgBoss } from 'pg-boss'
+import type { Job, PgBoss } from 'pg-boss'
 import { patiently } from '../kernel/patient.ts'
 import { traced, traceHeaders } from '../kernel/trace.ts'
 import { nextInTurn } from '../kernel/turns.ts'
-import type { Database, Sql, SqlValue } from '../store/sql.ts'
-import type { Handler, Queue, Task } from './queue.ts'
+import type { Database, Sql } from '../store/sql.ts'
+import { type Boss, bossDb, createBoss, schema } from './boss.ts'
+import type { Handler, LaterTask, Queue, Task } from './queue.ts'
 
 export interface PgBossQueueOptions {
   readonly database: Database
+  /** Over the same database. Default: one of its own, which ends with the queue. */
+  readonly boss?: Boss
   readonly name: string
   /** Tasks at a time. Defaults to 8. */
   readonly concurrency?: number
@@ -28,13 +31,19 @@ interface Run {
   readonly lost: AbortController
 }
 
-// A queue in its own schema. 30 s: a task whose process died without a word is taken up again after that.
-const schema = 'pgboss'
+/** The types of pg-boss 12 leave out what is answered: the ids that are still ours. */
+interface Settled {
+  readonly settled: readonly string[]
+}
+
+type TaskJob = Job<Task['data']>
+
+// 30 s: a task whose process died without a word is taken up again after that.
 const heartbeatSeconds = 30
-// A look at the queue goes over the first task of every key that waits: it has to be worth it, and what one process has taken no
-// other gets. No more are held than a few services' worth.
-const takenAtOnce = 8
-const takenMax = 256
+// A look at the queue goes over the first task of every key that waits: it has to be worth it, and what one process has
+// taken no other gets. No more wait here than a few services' worth.
+const batchSize = 8
+const backlogMax = 256
 // So long is not looked again, in multiples of what a look took, unless there is nothing to do.
 const restShare = 4
 // How long what runs may take to hear of a shutdown.
@@ -50,36 +59,42 @@ const queueOptions = {
 } as const
 
 /** A {@link Queue} on pg-boss 12 over our own database, so that a task commits with the row it belongs to. */
-export function createPgBossQueue(options: PgBossQueueOptions): Queue {
-  const { database, name, concurrency = 8, pollSeconds = 0.5, retryPauseSecondsMax = 30, onError } = options
-  const { beatMs = heartbeatSeconds * 500 } = options
-  const stopping = new AbortController()
-  const boss = new PgBoss({
-    db: bossDb(database),
-    backend: database.kind,
-    schema,
-    schedule: false,
-    useListenNotify: false,
-    openTelemetry: { enabled: false },
-    superviseIntervalSeconds: 15,
-    monitorIntervalSeconds: 15,
-    reindex: database.kind === 'postgres',
-    monitorVacuum: database.kind === 'postgres',
-  })
-  boss.on('error', onError)
-  /** Ours, and not begun. */
-  let taken: Job<Task['data']>[] = []
-  const running = new Map<Job<Task['data']>, Run>()
-  const timers: NodeJS.Timeout[] = []
-  let handle: Handler | undefined
-  let looked: Promise<void> | undefined
-  let isLooking = false
-  let isAsked = false
-  let restsUntil = 0
-  let closing: Promise<void> | undefined
+export const createPgBossQueue = (options: PgBossQueueOptions): Queue => new PgBossQueue(options)
 
-  async function start(handler: Handler): Promise<void> {
-    await boss.start()
+class PgBossQueue implements Queue {
+  readonly #options: Required<PgBossQueueOptions>
+  readonly #ownBoss: Boss | undefined
+  readonly #stopping = new AbortController()
+  readonly #running = new Map<TaskJob, Run>()
+  readonly #timers: NodeJS.Timeout[] = []
+  #boss: PgBoss | undefined
+  #handler: Handler | undefined
+  /** Ours, and not begun. */
+  #backlog: TaskJob[] = []
+  #scan: Promise<void> | undefined
+  #isScanning = false
+  #isWoken = false
+  #restsUntil = 0
+  #closing: Promise<void> | undefined
+  /** What runs is no step of the request that happened to wake us, and questions go before it. */
+  readonly #scanDetached = AsyncResource.bind(() => patiently(() => this.#scanQueue()))
+
+  constructor(options: PgBossQueueOptions) {
+    const boss = options.boss ?? createBoss(options)
+    this.#ownBoss = options.boss === undefined ? boss : undefined
+    this.#options = {
+      concurrency: 8,
+      pollSeconds: 0.5,
+      beatMs: heartbeatSeconds * 500,
+      retryPauseSecondsMax: 30,
+      ...options,
+      boss,
+    }
+  }
+
+  async start(handler: Handler): Promise<void> {
+    const { database, name, pollSeconds, beatMs, retryPauseSecondsMax } = this.#options
+    const boss = await this.#options.boss.start()
     await boss.createQueue(name, {
       ...queueOptions,
       ...(retryPauseSecondsMax > 0
@@ -89,160 +104,192 @@ export function createPgBossQueue(options: PgBossQueueOptions): Queue {
     // Warms the cache: a miss inside a transaction would need a second session, which PGlite lacks.
     await boss.getQueue(name)
     if (database.kind === 'pglite') await retakeAbandoned(boss, database, name)
-    handle = handler
-    timers.push(
-      setInterval(wake, pollSeconds * 1_000),
-      setInterval(() => void beat().catch(report), beatMs),
+    this.#boss = boss
+    this.#handler = handler
+    this.#timers.push(
+      setInterval(() => this.wake(), pollSeconds * 1_000),
+      setInterval(() => void this.#beat(boss).catch((error) => this.#report(error)), beatMs),
     )
-    wake()
+    this.wake()
   }
 
-  function wake(): void {
-    isAsked = true
-    if (isLooking) return
-    isLooking = true
-    looked = lookOwn()
+  async send(sql: Sql, tasks: readonly Task[]): Promise<void> {
+    if (tasks.length > 0) await this.#insert(sql, tasks)
   }
 
-  /** What runs is no step of the request that happened to wake us, and questions go before it. */
-  const lookOwn = AsyncResource.bind(() => patiently(look))
+  async #insert(sql: Sql, tasks: readonly (Task & Partial<LaterTask>)[]): Promise<void> {
+    const { boss, name } = this.#options
+    const { traceparent } = traceHeaders()
+    const jobs = tasks.map(({ key, turn, data, afterSeconds }) => ({
+      data: { ...data, ...(traceparent !== undefined && { traceparent }) },
+      singletonKey: key,
+      ...(turn !== undefined && { group: { id: turn } }),
+      ...(afterSeconds !== undefined && { startAfter: afterSeconds }),
+    }))
+    await (this.#boss ?? (await boss.start())).insert(name, jobs, { db: bossDb(sql) })
+  }
+
+  wake(): void {
+    this.#isWoken = true
+    if (this.#isScanning) return
+    this.#isScanning = true
+    this.#scan = this.#scanDetached()
+  }
 
   /**
-   * Begins tasks one by one as places are free: none waits for those that were taken along with it. Of whom none is taken, tasks
-   * are looked for even while others wait: they are next.
+   * Begins tasks one by one as places are free: none waits for those that were fetched along with it. Tasks of those
+   * who have none here are looked for even while others wait: they are next.
    */
-  async function look(): Promise<void> {
+  async #scanQueue(): Promise<void> {
+    const boss = this.#boss
     try {
-      while (isAsked && !stopping.signal.aborted) {
-        isAsked = false
-        begin()
-        const rests = taken.length >= takenMax || (taken.length > 0 && performance.now() < restsUntil)
-        if (handle !== undefined && !rests && (await take()) > 0) isAsked = true
+      while (this.#isWoken && boss !== undefined && !this.#stopping.signal.aborted) {
+        this.#isWoken = false
+        this.#begin(boss)
+        const rests =
+          this.#backlog.length >= backlogMax ||
+          (this.#backlog.length > 0 && performance.now() < this.#restsUntil)
+        if (!rests && (await this.#fetch(boss)) > 0) this.#isWoken = true
       }
     } catch (error) {
       // Looked for again at the next poll.
-      report(error)
+      this.#report(error)
     } finally {
-      isLooking = false
+      this.#isScanning = false
     }
   }
 
-  function begin(): void {
-    while (running.size < concurrency) {
-      const job = nextInTurn(taken, running.keys(), turnOf, Math.max(1, concurrency - 1))
+  #begin(boss: PgBoss): void {
+    const { concurrency } = this.#options
+    while (this.#running.size < concurrency) {
+      const job = nextInTurn(this.#backlog, this.#running.keys(), turnOf, Math.max(1, concurrency - 1))
       if (job === undefined) return
-      taken = taken.filter((other) => other !== job)
-      run(job)
+      this.#backlog = this.#backlog.filter((other) => other !== job)
+      this.#run(boss, job)
     }
   }
 
-  /** Takes the oldest tasks that are of nobody else than those of whom some are taken already. */
-  async function take(): Promise<number> {
+  /** Takes the oldest tasks that are of nobody else than those of whom some are here already. */
+  async #fetch(boss: PgBoss): Promise<number> {
     const since = performance.now()
-    const ignoreGroups = [...new Set(taken.flatMap((job) => turnOf(job) ?? []))]
-    const jobs = await boss.fetch<Task['data']>(name, { batchSize: takenAtOnce, ignoreGroups })
-    restsUntil = performance.now() + (performance.now() - since) * restShare
+    const ignoreGroups = [...new Set(this.#backlog.flatMap((job) => turnOf(job) ?? []))]
+    const jobs = await boss.fetch<Task['data']>(this.#options.name, { batchSize, ignoreGroups })
+    this.#restsUntil = performance.now() + (performance.now() - since) * restShare
     // What is ours twice was nobody's in between.
-    lose((job) => jobs.some(({ id }) => id === job.id))
-    taken.push(...jobs)
+    this.#lose((job) => jobs.some(({ id }) => id === job.id))
+    this.#backlog.push(...jobs)
     return jobs.length
   }
 
-  function run(job: Job<Task['data']>): void {
+  #run(boss: PgBoss, job: TaskJob): void {
     const lost = new AbortController()
-    const settled = settle(job, AbortSignal.any([stopping.signal, lost.signal]))
-      .catch(report)
+    const settled = this.#settle(boss, job, AbortSignal.any([this.#stopping.signal, lost.signal]))
+      .catch((error) => this.#report(error))
       .finally(() => {
-        running.delete(job)
-        wake()
+        this.#running.delete(job)
+        this.wake()
       })
-    running.set(job, { settled, lost })
+    this.#running.set(job, { settled, lost })
   }
 
-  async function settle(job: Job<Task['data']>, signal: AbortSignal): Promise<void> {
+  async #settle(boss: PgBoss, job: TaskJob, signal: AbortSignal): Promise<void> {
+    const { name } = this.#options
     // It may have waited here for so long, or this process stood still for so long, that it is another's by now.
-    if ((await lapsedOf([job])).length > 0) return
-    const { traceparent, ...data } = job.data
+    if ((await this.#lapsedOf(boss, [job])).length > 0) return
+    let later: LaterTask | undefined
     try {
       signal.throwIfAborted()
-      // What a request left to be done is a later step of its trace.
-      await traced(
-        `job ${name}`,
-        {
-          kind: 'internal',
-          attributes: { 'messaging.destination.name': name },
-          carrier: typeof traceparent === 'string' ? { traceparent } : {},
-        },
-        async () => handle?.(data, signal),
-      )
+      await this.#handle(job, signal, (task) => {
+        later = task
+      })
     } catch (error) {
-      report(error)
+      this.#report(error)
       // The message may quote a document; only the name is stored.
       await boss.fail(name, job, { error: error instanceof Error ? error.name : 'thrown value' })
       return
     }
-    await boss.complete(name, job)
+    if (later === undefined) await boss.complete(name, job)
+    else await this.#replace(boss, job, later)
+  }
+
+  /** What a request left to be done is a later step of its trace. */
+  #handle(job: TaskJob, ...rest: [AbortSignal, (task: LaterTask) => void]): Promise<void> {
+    const { name } = this.#options
+    const { traceparent, ...data } = job.data
+    return traced(
+      `job ${name}`,
+      {
+        kind: 'internal',
+        attributes: { 'messaging.destination.name': name },
+        carrier: typeof traceparent === 'string' ? { traceparent } : {},
+      },
+      async () => this.#handler?.(data, ...rest),
+    )
+  }
+
+  /** The task ends and the next one is there, in one transaction; neither, where it is another's by now. */
+  async #replace(boss: PgBoss, job: TaskJob, later: LaterTask): Promise<void> {
+    const { database, name } = this.#options
+    await database.transaction(async (sql) => {
+      const { settled } = (await boss.complete(name, job, null, { db: bossDb(sql) })) as Settled
+      if (settled.length > 0) await this.#insert(sql, [later])
+    })
   }
 
   /** Says that we are still at it: what is not heard of for so long is taken for abandoned, and is another's then. */
-  async function beat(): Promise<void> {
-    const lapsed = await lapsedOf([...taken, ...running.keys()])
-    lose((job) => lapsed.includes(job))
+  async #beat(boss: PgBoss): Promise<void> {
+    const lapsed = await this.#lapsedOf(boss, [...this.#backlog, ...this.#running.keys()])
+    this.#lose((job) => lapsed.includes(job))
   }
 
   /** Those of these tasks that are ours no longer; the others are for another while. */
-  async function lapsedOf(jobs: Job<Task['data']>[]): Promise<Job<Task['data']>[]> {
+  async #lapsedOf(boss: PgBoss, jobs: TaskJob[]): Promise<TaskJob[]> {
     if (jobs.length === 0) return []
     // The types of pg-boss 12 leave out what is answered: the ids that are still ours.
-    const { settled } = (await boss.touch(name, jobs)) as { readonly settled: readonly string[] }
+    const { settled } = (await boss.touch(this.#options.name, jobs)) as {
+      readonly settled: readonly string[]
+    }
     return jobs.filter(({ id }) => !settled.includes(id))
   }
 
   /** Begins none of them, and tells those that run: whatever they still settle is refused. */
-  function lose(isLost: (job: Job<Task['data']>) => boolean): void {
-    taken = taken.filter((job) => !isLost(job))
-    for (const [job, { lost }] of running)
+  #lose(isLost: (job: TaskJob) => boolean): void {
+    this.#backlog = this.#backlog.filter((job) => !isLost(job))
+    for (const [job, { lost }] of this.#running)
       if (isLost(job)) lost.abort(new Error('This task was not heard of for too long, and is taken up anew.'))
   }
 
-  function report(error: unknown): void {
-    if (!stopping.signal.aborted) onError(error instanceof Error ? error : new Error(String(error)))
+  #report(error: unknown): void {
+    if (this.#stopping.signal.aborted) return
+    this.#options.onError(error instanceof Error ? error : new Error(String(error)))
   }
 
-  const close = (): Promise<void> => {
-    closing ??= (async () => {
-      stopping.abort(new Error('The service is shutting down.'))
-      for (const timer of timers) clearInterval(timer)
-      await looked
-      const settled = [...running.values()].map((run) => run.settled)
-      await Promise.race([Promise.all(settled), pause(graceMs, undefined, { ref: false })])
-      // What was not begun, or did not hear, is anybody's again, and no longer ours to settle.
-      const left = [...taken, ...running.keys()]
-      if (left.length > 0) await boss.fail(name, left, { error: 'abandoned' }).catch(report)
-      await boss.stop({ graceful: true, timeout: graceMs })
-    })()
-    return closing
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
   }
 
-  return {
-    start,
-    async send(sql, tasks) {
-      if (tasks.length === 0) return
-      const { traceparent } = traceHeaders()
-      const jobs = tasks.map(({ key, turn, data }) => ({
-        data: { ...data, ...(traceparent !== undefined && { traceparent }) },
-        singletonKey: key,
-        ...(turn !== undefined && { group: { id: turn } }),
-      }))
-      await boss.insert(name, jobs, { db: bossDb(sql) })
-    },
-    wake,
-    close,
-    [Symbol.asyncDispose]: close,
+  async #close(): Promise<void> {
+    this.#stopping.abort(new Error('The service is shutting down.'))
+    for (const timer of this.#timers) clearInterval(timer)
+    await this.#scan
+    const settled = [...this.#running.values()].map((run) => run.settled)
+    await Promise.race([Promise.all(settled), pause(graceMs, undefined, { ref: false })])
+    // What was not begun, or did not hear, is anybody's again, and no longer ours to settle.
+    const unsettled = [...this.#backlog, ...this.#running.keys()]
+    if (unsettled.length > 0)
+      await this.#boss
+        ?.fail(this.#options.name, unsettled, { error: 'abandoned' })
+        .catch((error) => this.#report(error))
+    await this.#ownBoss?.[Symbol.asyncDispose]()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
   }
 }
 
-const turnOf = ({ groupId }: Job<Task['data']>): string | null | undefined => groupId
+const turnOf = ({ groupId }: TaskJob): string | null | undefined => groupId
 
 // PGlite has one process: what is active at start belonged to a dead one. On native Postgres another live
 // process may hold it, so there only a missed heartbeat frees it.
@@ -258,10 +305,3 @@ async function retakeAbandoned(boss: PgBoss, sql: Sql, name: string): Promise<vo
     { error: 'abandoned' },
   )
 }
-
-const bossDb = (sql: Sql): Db => ({
-  async executeSql(text, values) {
-    const rows = await sql.query(text, values as SqlValue[] | undefined)
-    return { rows: rows ?? [] }
-  },
-})

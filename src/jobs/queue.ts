@@ -8,12 +8,23 @@ export interface Task {
   readonly data: Readonly<Record<string, string | number>>
 }
 
+/** A task that goes on later, at a time that its handler chose. */
+export interface LaterTask extends Task {
+  readonly afterSeconds: number
+}
+
 /**
  * Runs one task. It may run again after a crash, so it must be able to run twice. A throw means "try again
- * later"; what can never succeed returns normally and says so elsewhere. `signal` aborts at shutdown, and
- * when another may have begun the same task, since nothing was heard of this process for too long.
+ * later", after a pause that grows; `continueLater`, called once before it returns, has this task end and that one be
+ * there in one step, in its place. What can never succeed returns normally and says so elsewhere. `signal` aborts at
+ * shutdown, and when another may have begun the same task, since nothing was heard of this process for too long: then
+ * nothing that the handler says counts any more.
  */
-export type Handler = (data: Task['data'], signal: AbortSignal) => Promise<void>
+export type Handler = (
+  data: Task['data'],
+  signal: AbortSignal,
+  continueLater: (task: LaterTask) => void,
+) => Promise<void>
 
 /** A queue in the database: a task exists iff the transaction that sent it was committed. */
 export interface Queue extends AsyncDisposable {

@@ -98,7 +98,8 @@ async function publishAll(id: string): Promise<void> {
     'select revision from revisions join documents using (doc_no) where id = $1 order by revision',
     [id],
   )
-  for (const { revision } of rows) await work({ document: id, revision }, new AbortController().signal)
+  for (const { revision } of rows)
+    await work({ document: id, revision }, new AbortController().signal, () => undefined)
 }
 
 const server = createServer((request, response) => {

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { createBoss } from '../../src/jobs/boss.ts'
 import { createPgBossQueue } from '../../src/jobs/pgboss.ts'
 import type { Handler, Queue } from '../../src/jobs/queue.ts'
 import { isPatient } from '../../src/kernel/patient.ts'
@@ -302,4 +303,62 @@ test('takes up at start what a killed process left running', async () => {
   await using second = await open(async ({ key }) => ran.resolve(key), name)
   expect(await ran.promise).toBe('a')
   expect(second.errors).toEqual([])
+})
+
+test('a task that its handler puts off runs again with what it was given, not before its time', async () => {
+  const ran: unknown[] = []
+  await using running = await open(async ({ tries }, _signal, continueLater) => {
+    ran.push(tries)
+    if (tries === 1) continueLater({ key: 'a', data: { tries: 2 }, afterSeconds: 3_600 })
+  })
+  const { queue, name } = running
+  await database.transaction((sql) => queue.send(sql, [{ key: 'a', data: { tries: 1 } }]))
+  queue.wake()
+  const waiting = (): Promise<unknown[]> =>
+    database.query(
+      `select round(extract(epoch from start_after - now()) / 60)::int as minutes, retry_count from pgboss.job
+       where name = $1 and state = 'created'`,
+      [name],
+    )
+  await expect.poll(() => waiting()).toEqual([{ minutes: 60, retry_count: 0 }])
+  queue.wake()
+  expect(ran).toEqual([1])
+  await database.query('update pgboss.job set start_after = now() where name = $1', [name])
+  queue.wake()
+  await expect.poll(() => ran).toEqual([1, 2])
+  expect(await waiting()).toEqual([])
+})
+
+test('a task that is another’s by now is not put off as well', async () => {
+  const [begun, goesOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  await using running = await openOne(async (_data, _signal, continueLater) => {
+    begun.resolve()
+    await goesOn.promise
+    continueLater({ key: 'a', data: {}, afterSeconds: 3_600 })
+  }, 3_600_000)
+  await send(running.queue, 'a')
+  running.queue.wake()
+  await begun.promise
+  await lapse(running.name, 'a')
+  goesOn.resolve()
+  await running.queue.close()
+  expect(await database.query('select state from pgboss.job where name = $1', [running.name])).toEqual([
+    { state: 'retry' },
+  ])
+})
+
+test('two queues share one pg-boss, which outlives either of them', async () => {
+  await using boss = createBoss({ database, onError: (error) => console.error(error) })
+  const ran: string[] = []
+  const start = async (name: string) => {
+    const queue = createPgBossQueue({ database, boss, name, onError: (error) => console.error(error) })
+    await queue.start(async () => void ran.push(name))
+    return queue
+  }
+  await using first = await start('first-of-two')
+  await using second = await start('second-of-two')
+  await first.close()
+  await send(second, 'a')
+  second.wake()
+  await expect.poll(() => ran).toEqual(['second-of-two'])
 })
