@@ -105,6 +105,8 @@ const walls: Readonly<Record<string, Readonly<Record<string, readonly string[]>>
 const homes: Readonly<Record<string, RegExp>> = {
   // The embedded authorizer, the permission index and the model's trials. Never the gate: OpenFGA has the last word.
   '@remit/engine': /^src\/authz\/(?!gate)/,
+  // What is nearest is searched for in one room, with whatever index.
+  '@remit/vector-index': /^src\/retrieval\/chunk-index\//,
   '@openfga/sdk': /^src\/authz\//,
   pg: /^src\/store\//,
   '@electric-sql/pglite': /^src\/store\//,
@@ -128,6 +130,8 @@ const homes: Readonly<Record<string, RegExp>> = {
 /** What a package may be made of: others run it where there is no Node, and trust no more than they have to. */
 const ingredients: Readonly<Record<string, readonly string[]>> = {
   client: ['jose'],
+  // Arithmetic, and the threads that do it.
+  'vector-index': ['node:fs', 'node:os', 'node:worker_threads'],
   // A client of the API like any other: it sees the service through HTTP alone.
   console: [
     '@remit/client',
@@ -217,6 +221,11 @@ describe('the guard catches', () => {
     ['a room without a row', 'src/delegation/attic/a.ts', `import { l } from '../people/links.ts'`],
     ['a file beside the rooms', 'src/delegation/a.ts', `import { l } from './people/links.ts'`],
     ['the engine outside its one home', 'src/authz/gate.ts', `import { e } from '@remit/engine'`],
+    [
+      'the vector index outside its one home',
+      'src/retrieval/retrieve.ts',
+      `import { v } from '@remit/vector-index'`,
+    ],
     ['the client’s guard inside the service', 'src/http/a.ts', `import { g } from '@remit/client'`],
     ['Node inside the client', 'packages/client/src/a.ts', `import { hash } from 'node:crypto'`],
     ['Node’s entry inside the client', 'packages/client/src/a.ts', `import { c } from './node.ts'`],

@@ -95,7 +95,7 @@ describe('a promise that points to its test', () => {
     )
     expect(rows.length).toBeGreaterThan(40)
     const proof =
-      /`((?:packages\/\w+\/)?test\/[^`]+\.test(-d)?\.ts|npm run check|package\.json)`$|^(not built yet|by deployment)$/
+      /`((?:packages\/[\w-]+\/)?test\/[^`]+\.test(-d)?\.ts|npm run check|package\.json)`$|^(not built yet|by deployment)$/
     expect(rows.filter((row) => !proof.test(row.split(' | ').at(-1) ?? ''))).toEqual([])
   })
 
@@ -135,7 +135,7 @@ function isThere(url: URL): boolean {
 
 /** Paths of test files, each as written. `x` in one stands for a name of the reader's own. */
 function testsNamedIn(page: string): readonly string[] {
-  const paths = [...page.matchAll(/\b(?:packages\/\w+\/)?test\/[\w/.-]+?\.ts\b/g)].map(([path]) => path)
+  const paths = [...page.matchAll(/\b(?:packages\/[\w-]+\/)?test\/[\w/.-]+?\.ts\b/g)].map(([path]) => path)
   return [...new Set(paths)].filter(
     (path) => !['test/http/x.test.ts', 'test/embed/NAME.test.ts'].includes(path),
   )

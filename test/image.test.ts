@@ -29,7 +29,7 @@ describe('the image', () => {
   const demoOnly = ['sample']
 
   test('holds every file beside the sources that the service reads by its place', () => {
-    const read = globSync('src/**/*.ts', { cwd: fileURLToPath(root) }).flatMap((file) =>
+    const read = globSync('{src,packages/*/src}/**/*.ts', { cwd: fileURLToPath(root) }).flatMap((file) =>
       [...text(file).matchAll(/new URL\('(\.[^']*)', import\.meta\.url\)/g)].map(([, path = '']) =>
         fileURLToPath(new URL(path, new URL(file, root)))
           .slice(fileURLToPath(root).length)

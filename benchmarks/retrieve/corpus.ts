@@ -2,7 +2,7 @@ import { operator } from '../../src/audit/record.ts'
 import type { Tuple } from '../../src/authz/fga.ts'
 import type { Service } from '../../src/compose/compose.ts'
 import { normalize } from '../../src/embed/embedder.ts'
-import { createCells } from '../../src/retrieval/chunk-index/ivf/cells.ts'
+import { createCells } from '../../src/retrieval/chunk-index/ivf/ivf-index.ts'
 import type { Database, Sql } from '../../src/store/sql.ts'
 import { createRandom } from '../kubernetes/random.ts'
 

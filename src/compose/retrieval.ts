@@ -9,8 +9,7 @@ import { retrieveRoutes } from '../http/routes/retrieval/retrieve.ts'
 import type { SearchMetrics } from '../http/search-metrics.ts'
 import { createSnapshots } from '../retrieval/access-filter/snapshots.ts'
 import { createVisibility } from '../retrieval/access-filter/visibility.ts'
-import { type Cells, createCells } from '../retrieval/chunk-index/ivf/cells.ts'
-import { threadsHere } from '../retrieval/chunk-index/ivf/lookers.ts'
+import { type Cells, createCells } from '../retrieval/chunk-index/ivf/ivf-index.ts'
 import type { OnPlan } from '../retrieval/chunk-index/postgres/plan.ts'
 import { type CollectionLister, createCollectionLister } from '../retrieval/collections.ts'
 import { type Corpus, createCorpus } from '../retrieval/corpus/corpus.ts'
@@ -54,7 +53,7 @@ export async function openRetrieval(deps: RetrievalDeps): Promise<Retrieval> {
   await using stack = new AsyncDisposableStack()
   const ranking = stack.use(createRankingStatistics({ database, scope: config.rankingStatistics, now, log }))
   const corpus = stack.use(createCorpus({ database, log }))
-  const cells = stack.use(createCells({ database, log, threads: config.searchThreads ?? threadsHere() }))
+  const cells = stack.use(createCells({ database, log, threads: config.searchThreads }))
   const shadow = stack.use(
     createShadow({
       database,

@@ -13,8 +13,7 @@ import { createSnapshots } from '../../../src/retrieval/access-filter/snapshots.
 import { createVisibility } from '../../../src/retrieval/access-filter/visibility.ts'
 import { clearBest } from '../../../src/retrieval/best.ts'
 import { depthOfOne } from '../../../src/retrieval/branches.ts'
-import { createCells } from '../../../src/retrieval/chunk-index/ivf/cells.ts'
-import { threadsHere } from '../../../src/retrieval/chunk-index/ivf/lookers.ts'
+import { createCells } from '../../../src/retrieval/chunk-index/ivf/ivf-index.ts'
 import { createCorpus } from '../../../src/retrieval/corpus/corpus.ts'
 import { createSearch } from '../../../src/retrieval/search.ts'
 import { passageOf } from '../load.ts'
@@ -66,7 +65,7 @@ export async function openOurs(
   const nominator = createNominator({ fga, index, now, serverDeadlineMs: 2_500 })
   const corpus = createCorpus({ database, log: () => undefined })
   const snapshots = createSnapshots({ index, corpus })
-  const cells = createCells({ database, log: () => undefined, threads: threadsHere() })
+  const cells = createCells({ database, log: () => undefined })
   await Promise.all([corpus.refresh(), cells.refresh()])
   const visibility = createVisibility({ database, snapshots, corpus, nominator, hasTail: () => true })
   const search = createSearch(database, { cells, corpus })

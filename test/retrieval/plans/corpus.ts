@@ -1,6 +1,6 @@
+import { seeded } from '@remit/vector-index'
 import { toSql } from 'pgvector'
 import { type AccessFilter, visibleOf } from '../../../src/retrieval/access-filter/visible.ts'
-import { seeded } from '../../../src/retrieval/chunk-index/ivf/random.ts'
 import type { Database } from '../../../src/store/sql.ts'
 
 export interface Stored {

@@ -1,9 +1,7 @@
+import type { CellModel, Placed, Vectors } from '@remit/vector-index'
+import { modelFromBytes, modelToBytes } from '@remit/vector-index'
 import type { Database, Sql } from '../../../store/sql.ts'
 import { type Seen, seenBy, standing } from '../../corpus/read.ts'
-import type { Vectors } from './kmeans.ts'
-import type { CellModel } from './model.ts'
-import { modelFromBytes, modelToBytes } from './model-bytes.ts'
-import type { Placed } from './worker.ts'
 
 export interface Generation {
   readonly generation: number

@@ -1,8 +1,7 @@
+import type { CellSet, Near } from '@remit/vector-index'
 import { vectorParameter } from '../../../store/binary.ts'
 import type { Database, Statement } from '../../../store/sql.ts'
 import type { AccessFilter } from '../../access-filter/visible.ts'
-import type { CellSet } from '../ivf/members.ts'
-import type { Near } from '../ivf/near.ts'
 import { type Ask, type Found, type Row, toFound } from './plan.ts'
 
 /** Plan E. What lies in no cell yet is compared whole, as in plan A. */

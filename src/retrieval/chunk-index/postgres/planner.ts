@@ -1,4 +1,4 @@
-import { looksOf } from '../ivf/near.ts'
+import { looksOf } from '@remit/vector-index'
 import type { Costs } from './costs.ts'
 import type { Walk } from './hnsw.ts'
 

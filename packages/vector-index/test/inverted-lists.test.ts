@@ -1,8 +1,7 @@
 import { expect, test } from 'vitest'
-import { hasBit } from '../../../src/kernel/bits.ts'
-import { visibleOf } from '../../../src/retrieval/access-filter/visible.ts'
-import { blockRunsMax, slotsInBlock } from '../../../src/retrieval/chunk-index/ivf/codes.ts'
-import { type CellSet, createCellSet, noCell } from '../../../src/retrieval/chunk-index/ivf/members.ts'
+import fc from '../../../test/support/properties.ts'
+import { placeAll } from '../src/assign.ts'
+import { type CellSet, createCellSet, noCell } from '../src/inverted-lists.ts'
 import {
   axesMax,
   type CellModel,
@@ -11,12 +10,12 @@ import {
   placeIn,
   placeOfAxis,
   trainModel,
-} from '../../../src/retrieval/chunk-index/ivf/model.ts'
-import { modelFromBytes, modelToBytes } from '../../../src/retrieval/chunk-index/ivf/model-bytes.ts'
-import { findNear } from '../../../src/retrieval/chunk-index/ivf/near.ts'
-import { placeAll } from '../../../src/retrieval/chunk-index/ivf/place.ts'
-import { seeded } from '../../../src/retrieval/chunk-index/ivf/random.ts'
-import fc from '../../support/properties.ts'
+} from '../src/model.ts'
+import { modelFromBytes, modelToBytes } from '../src/model-bytes.ts'
+import { findNear } from '../src/probe.ts'
+import { blockRunsMax, slotsInBlock } from '../src/quantized-codes.ts'
+import { seeded } from '../src/random.ts'
+import { filterOf, hasBit } from './filter.ts'
 
 const dimensions = 48
 const topics = 30
@@ -77,7 +76,7 @@ test.each([
   ['only the topic of the question is visible', (docNo: number) => (docNo - 1) % topics === 3],
 ])('nominates the best and nothing that is hidden where %s', (_, passes) => {
   const docNos = every.filter(passes)
-  const visible = visibleOf(Int32Array.from(docNos), docNos.length * each, documents * each)
+  const visible = filterOf(Int32Array.from(docNos), docNos.length * each)
   let found = 0
   for (let round = 0; round < 20; round += 1) {
     const question = near(about(3), 0.8)
@@ -102,7 +101,7 @@ test('nominates what lies in an older model and in the newest one together', () 
     older.remove(docNo)
     newer.put(docNo, cells, codes)
   }
-  const visible = visibleOf(Int32Array.from(every), documents * each, documents * each)
+  const visible = filterOf(Int32Array.from(every), documents * each)
   const question = near(about(5), 0.8)
   const { docs, ordinals } = findNear([older, newer], visible, question, 100)
   const names = new Set([...docs].map((docNo, at) => `${docNo}/${ordinals[at]}`))

@@ -1,6 +1,14 @@
-import { axesEarly, blockRunsMax, partsOf, putWhole, slotsInBlock, type Written, whole } from './codes.ts'
 import { dot } from './kmeans.ts'
 import { axesMax, middleOf, placeOfAxis, stepOfDeviation } from './model.ts'
+import {
+  axesEarly,
+  blockRunsMax,
+  partsOf,
+  putWhole,
+  slotsInBlock,
+  type Written,
+  whole,
+} from './quantized-codes.ts'
 import { instantiate, ownMemory } from './wasm.ts'
 
 /**

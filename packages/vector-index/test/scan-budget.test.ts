@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { looksOf } from '../../../src/retrieval/chunk-index/ivf/near.ts'
+import { looksOf } from '../src/probe.ts'
 
 /** As `upkeep.ts` has it. */
 const cellsOf = (corpus: number) => Math.min(16_384, Math.round(4 * Math.sqrt(corpus)))

@@ -1,12 +1,10 @@
 import { afterEach, expect, test, vi } from 'vitest'
-import { type AccessFilter, visibleOf } from '../../../src/retrieval/access-filter/visible.ts'
-import { createLookers, type Lookers } from '../../../src/retrieval/chunk-index/ivf/lookers.ts'
-import { type CellSet, createCellSet } from '../../../src/retrieval/chunk-index/ivf/members.ts'
-import { axesMax, type CellModel, codeLength } from '../../../src/retrieval/chunk-index/ivf/model.ts'
-import { findNear, findNearBy as findNearWaiting } from '../../../src/retrieval/chunk-index/ivf/near.ts'
-import { seeded } from '../../../src/retrieval/chunk-index/ivf/random.ts'
-import { createNearest } from '../../../src/retrieval/chunk-index/postgres/nearest.ts'
-import type { Database } from '../../../src/store/sql.ts'
+import { type CellSet, createCellSet } from '../src/inverted-lists.ts'
+import { axesMax, type CellModel, codeLength } from '../src/model.ts'
+import { type Filter, findNear, findNearBy as findNearWaiting } from '../src/probe.ts'
+import { seeded } from '../src/random.ts'
+import { createLookers, type Lookers } from '../src/scan-pool.ts'
+import { filterOf } from './filter.ts'
 
 const dimensions = 24
 const cells = 7
@@ -41,11 +39,10 @@ function setOf(generation: number, documents: number): CellSet {
   return set
 }
 
-const everyOther = (documents: number, chunks: number): AccessFilter =>
-  visibleOf(
+const everyOther = (documents: number, chunks: number): Filter =>
+  filterOf(
     Int32Array.from({ length: documents / 2 }, (_, at) => 2 * at + 1),
     chunks,
-    1_000_000,
   )
 
 const told: string[] = []
@@ -70,7 +67,7 @@ async function findNearBy(...asked: Parameters<typeof findNearWaiting>) {
 
 const question = rows(1)
 const wanted = 20
-const lookAt = (visible: AccessFilter) => ({
+const lookAt = (visible: Filter) => ({
   rows: wanted,
   embedding: question,
   chunks: visible.chunks,
@@ -78,7 +75,7 @@ const lookAt = (visible: AccessFilter) => ({
 })
 
 /** Asks until a thread is there that answers. */
-const answered = (lookers: Lookers, sets: readonly CellSet[], visible: AccessFilter) =>
+const answered = (lookers: Lookers, sets: readonly CellSet[], visible: Filter) =>
   vi.waitFor(
     async () => {
       const best = await lookers.look(sets, lookAt(visible))
@@ -102,7 +99,7 @@ test.each([
   await answered(lookers, sets, everyOther(4_000, counted))
   // Their memory grows, and documents come that have a larger number than any before.
   for (const docNo of [4_001, 70_001, 300_001]) put(sets[1] as CellSet, docNo, 9_000)
-  const visible = visibleOf(Int32Array.of(1, 3, 5, 4_001, 300_001), counted, 1_000_000)
+  const visible = filterOf(Int32Array.of(1, 3, 5, 4_001, 300_001), counted)
   expect(lookers.look(sets, lookAt(visible))).toBeDefined()
   const near = await findNearBy(lookers, sets, visible, question, wanted)
   expect(near).toEqual(findNear(sets, visible, question, wanted))
@@ -276,38 +273,4 @@ test('who still waits when it is closed is answered in this thread', async () =>
   for (const one of near) expect(await one).toEqual(findNear([set], visible, question, wanted))
   expect(lookers.look([set], lookAt(visible))).toBeUndefined()
   expect(told).toEqual([])
-})
-
-test('a question that is asked beside others is handed over, and how long it waits is not what its plan takes', async () => {
-  const set = setOf(1, 400)
-  const visible = everyOther(400, 600)
-  let now = 0
-  const handed: number[] = []
-  const learned: number[] = []
-  const nearest = createNearest({
-    database: { vectorType: 'halfvec', forced: async () => [], query: async () => [] } as unknown as Database,
-    cells: {
-      sets: () => [set],
-      lookers: {
-        async look(sets, { rows }) {
-          handed.push(rows)
-          now += 60
-          return {
-            best: sets.map(() => ({ slots: new Int32Array(), scores: new Float32Array() })),
-            waitedMs: 50,
-          }
-        },
-      },
-    },
-    costs: { of: (plan) => (plan === 'cells' ? 0 : 1_000), learn: (_, __, ms) => learned.push(ms) },
-    ticks: () => now,
-  })
-  const ask = { visible, embedding: question, limit: 10 }
-  await nearest(ask)
-  await nearest(ask)
-  expect(handed).toEqual([])
-  expect(learned).toEqual([0, 0])
-  await Promise.all([nearest(ask), nearest(ask)])
-  expect(handed).toHaveLength(1)
-  expect(learned.slice(2)).toContain(10)
 })

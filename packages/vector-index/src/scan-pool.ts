@@ -1,9 +1,11 @@
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
-import type { Log } from '../../../kernel/log.ts'
-import type { FromThread, ToThread } from './look-thread.ts'
-import type { CellSet } from './members.ts'
-import type { Best, Look } from './near.ts'
+import type { CellSet } from './inverted-lists.ts'
+import type { Best, Look } from './probe.ts'
+import type { FromThread, ToThread } from './scan-thread.ts'
+
+/** One line of the operator's log. */
+export type Log = (event: string, fields?: Readonly<Record<string, unknown>>) => void
 
 /** Threads that look at codes, so that one question does not wait for the looks of all others. */
 export interface Lookers extends AsyncDisposable {
@@ -74,7 +76,7 @@ export function createLookers({ threads, log, least = looksWorthIt }: LookersOpt
     }))
 
   function start(): void {
-    const worker = new Worker(new URL('./look-thread.ts', import.meta.url), { workerData: handed() })
+    const worker = new Worker(new URL('./scan-thread.ts', import.meta.url), { workerData: handed() })
     worker.unref()
     const thread: Thread = { worker, handed: [], isUp: false }
     running.push(thread)

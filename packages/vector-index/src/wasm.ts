@@ -30,7 +30,7 @@ interface Global {
   value: number
 }
 
-/** Of kernel.wat. */
+/** Of simd.wat. */
 export interface Exports
   extends Readonly<
     Record<
@@ -78,7 +78,7 @@ export const ownMemory = (pages: number): Memory => new WebAssembly.Memory({ ini
 export const sharedMemory = (pages: number): SharedMemory =>
   new WebAssembly.Memory({ initial: pages, maximum: pagesMax, shared: true }) as SharedMemory
 
-const compiled = new WebAssembly.Module(readFileSync(new URL('./kernel.wasm', import.meta.url)))
+const compiled = new WebAssembly.Module(readFileSync(new URL('./simd.wasm', import.meta.url)))
 
 export const instantiate = (memories: {
   readonly own: Memory

@@ -1,9 +1,14 @@
+import {
+  type CellSet,
+  createCellSet,
+  createLookers,
+  type Lookers,
+  placeAll,
+  threadsHere,
+} from '@remit/vector-index'
 import type { Log } from '../../../kernel/log.ts'
 import type { Database, Sql } from '../../../store/sql.ts'
 import { follows, type Seen } from '../../corpus/read.ts'
-import { createLookers, type Lookers } from './lookers.ts'
-import { type CellSet, createCellSet } from './members.ts'
-import { placeAll } from './place.ts'
 import {
   type DocumentCells,
   type Generation,
@@ -14,7 +19,7 @@ import {
   readStagedVectors,
   saveCells,
 } from './storage.ts'
-import { createUpkeep, type UpkeepOptions } from './upkeep.ts'
+import { createUpkeep, type UpkeepOptions } from './trainer.ts'
 
 /** Which passages lie near each other, in memory, for plan E. */
 export interface Cells extends AsyncDisposable {
@@ -38,15 +43,15 @@ export interface CellsDeps extends UpkeepOptions {
   readonly log: Log
   /** Milliseconds between two looks at what was committed. Default a second. */
   readonly pollMs?: number
-  /** Threads that look at codes for questions. Default 0: this one does. */
-  readonly threads?: number
+  /** Threads that look at codes for questions; 0: this one does. Default {@link threadsHere}. */
+  readonly threads?: number | undefined
 }
 
 // Of noise (0.4), 70 rows found two of three; of text (0.05) and of noise around topics (0.19), all.
 const untoldMax = 0.25
 
 export function createCells(deps: CellsDeps): Cells {
-  const { database, log, pollMs = 1_000, threads = 0 } = deps
+  const { database, log, pollMs = 1_000, threads = threadsHere() } = deps
   const lookers = createLookers({ threads, log })
   let sets: CellSet[] = []
   let seen: Seen | undefined

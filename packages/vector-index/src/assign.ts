@@ -1,7 +1,7 @@
+import { noCell } from './inverted-lists.ts'
 import { countOf, type Vectors } from './kmeans.ts'
-import { noCell } from './members.ts'
 import { type CellModel, codeLength, placeIn } from './model.ts'
-import type { Placed } from './worker.ts'
+import type { Placed } from './model-worker.ts'
 
 /** Where each of the vectors lies. One that is all 0 stands for a passage without any. */
 export function placeAll(model: CellModel, vectors: Vectors): Placed {

@@ -1,7 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads'
-import type { Written } from './codes.ts'
-import { createKernel, type Kernel } from './kernel.ts'
-import { type Best, type Look, lookInto } from './near.ts'
+import { type Best, type Look, lookInto } from './probe.ts'
+import type { Written } from './quantized-codes.ts'
+import { createKernel, type Kernel } from './simd.ts'
 
 type Sets = readonly { readonly generation: number; readonly codes: Written }[]
 

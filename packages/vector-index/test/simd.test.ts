@@ -1,33 +1,24 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import wabt from 'wabt'
-import { setBit } from '../../../src/kernel/bits.ts'
-import { visibleOf } from '../../../src/retrieval/access-filter/visible.ts'
-import { createCodes } from '../../../src/retrieval/chunk-index/ivf/codes.ts'
-import { createKernel, stepOf, steps } from '../../../src/retrieval/chunk-index/ivf/kernel.ts'
-import { createCellSet, noCell } from '../../../src/retrieval/chunk-index/ivf/members.ts'
-import {
-  axesMax,
-  type CellModel,
-  codeLength,
-  middleOf,
-  placeOfAxis,
-  stepOfDeviation,
-} from '../../../src/retrieval/chunk-index/ivf/model.ts'
-import { findNear } from '../../../src/retrieval/chunk-index/ivf/near.ts'
-import { seeded } from '../../../src/retrieval/chunk-index/ivf/random.ts'
-import fc from '../../support/properties.ts'
+import fc from '../../../test/support/properties.ts'
+import { createCellSet, noCell } from '../src/inverted-lists.ts'
+import { axesMax, type CellModel, codeLength, middleOf, placeOfAxis, stepOfDeviation } from '../src/model.ts'
+import { findNear } from '../src/probe.ts'
+import { createCodes } from '../src/quantized-codes.ts'
+import { seeded } from '../src/random.ts'
+import { createKernel, stepOf, steps } from '../src/simd.ts'
+import { filterOf, setBit } from './filter.ts'
 
-const file = (name: string) =>
-  readFileSync(new URL(`../../../src/retrieval/chunk-index/ivf/${name}`, import.meta.url))
+const file = (name: string) => readFileSync(new URL(`../src/${name}`, import.meta.url))
 
 // Not all of them are in its types.
 const features = { simd: true, relaxed_simd: true, multi_memory: true, threads: true }
 
 test('the binary is what its text is made to', async () => {
   const { parseWat } = await wabt()
-  const module = parseWat('kernel.wat', file('kernel.wat').toString(), features)
-  expect(Buffer.from(module.toBinary({}).buffer)).toEqual(file('kernel.wasm'))
+  const module = parseWat('simd.wat', file('simd.wat').toString(), features)
+  expect(Buffer.from(module.toBinary({}).buffer)).toEqual(file('simd.wasm'))
 })
 
 const cells = 7
@@ -229,7 +220,7 @@ test.each([
   const random = seeded(5)
   const { set, question, scoreOf } = manyOf(6_000, () => drawCode(random))
   const docNos = Int32Array.from({ length: 3_000 }, (__, at) => 2 * at + 1)
-  const visible = visibleOf(docNos, counted, 1_000_000)
+  const visible = filterOf(docNos, counted)
   const scores = new Map([...docNos].map((docNo) => [docNo, scoreOf(docNo - 1)]))
   const sorted = [...scores.values()].toSorted((a, b) => b - a)
   for (const rows of [1, 20, 300]) {
@@ -251,7 +242,7 @@ test('nominates as many as are wanted, the best first seen among them, of more t
     set.put(docNo, Uint16Array.of(0), codes[docNo <= 5 ? 0 : 1] ?? none)
   const docNos = Int32Array.from({ length: 20_000 }, (_, at) => at + 1)
   for (const rows of [10, 9_000]) {
-    const { docs } = findNear([set], visibleOf(docNos, 20_000, 20_000), question, rows)
+    const { docs } = findNear([set], filterOf(docNos, 20_000), question, rows)
     expect(new Set(docs).size).toBe(rows)
     expect([...docs.subarray(0, 5)]).toEqual([1, 2, 3, 4, 5])
   }
@@ -287,7 +278,7 @@ test('the same chunks are nominated as by one number after the other, whatever i
         }
         const docNos = documents.flatMap(({ isVisible }, index) => (isVisible ? [index + 1] : []))
         // Counted as many, cells are gone through; as few, documents are.
-        const visible = visibleOf(Int32Array.from(docNos), isMany ? 1_000_000 : 10, 1_000_000)
+        const visible = filterOf(Int32Array.from(docNos), isMany ? 1_000_000 : 10)
         const { docs, ordinals } = findNear([set], visible, question, rows)
         const names = [...docs].map((docNo, at) => `${docNo}/${ordinals[at]}`)
         const sorted = scored.toSorted((a, b) => b.score - a.score)

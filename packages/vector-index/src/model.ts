@@ -1,5 +1,5 @@
-import { principalAxes } from './axes.ts'
 import { type Centroids, countOf, dot, nearestCentroid, trainCentroids, type Vectors } from './kmeans.ts'
+import { principalAxes } from './principal-components.ts'
 
 /**
  * Where vectors lie, roughly: the nearest of some centroids, and what is left to it along the axes in which that differs
@@ -78,7 +78,7 @@ export function placeIn(model: CellModel, numbers: Float32Array, at: number): Pl
 /** What a level stands for, in steps: the middle of those that it is given for. */
 export const middleOf = (level: number): number => level - (levels - 1) / 2
 
-/** Where the four bits of an axis stand in a code: as kernel.wat reads them, eight axes beside each other. */
+/** Where the four bits of an axis stand in a code: as simd.wat reads them, eight axes beside each other. */
 export function placeOfAxis(axis: number): { readonly byte: number; readonly shift: number } {
   const [group, part, word] = [axis >> 5, (axis >> 3) & 3, axis & 7]
   return { byte: 16 * group + 2 * word + (part >> 1), shift: 4 * (part & 1) }

@@ -1,8 +1,7 @@
+import { seeded, trainModel } from '@remit/vector-index'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { operator } from '../../../src/audit/record.ts'
 import { serviceObject } from '../../../src/delegation/registry/services.ts'
-import { trainModel } from '../../../src/retrieval/chunk-index/ivf/model.ts'
-import { seeded } from '../../../src/retrieval/chunk-index/ivf/random.ts'
 import { endLease, readSample, saveModel, takeLease } from '../../../src/retrieval/chunk-index/ivf/storage.ts'
 import { openWorld, type World } from '../../support/world.ts'
 

@@ -1,9 +1,7 @@
+import { codeLength, lookInto, modelToBytes } from '@remit/vector-index'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import type { AccessFilter } from '../../../src/retrieval/access-filter/visible.ts'
-import { type Cells, createCells } from '../../../src/retrieval/chunk-index/ivf/cells.ts'
-import { codeLength } from '../../../src/retrieval/chunk-index/ivf/model.ts'
-import { modelToBytes } from '../../../src/retrieval/chunk-index/ivf/model-bytes.ts'
-import { lookInto } from '../../../src/retrieval/chunk-index/ivf/near.ts'
+import { type Cells, createCells } from '../../../src/retrieval/chunk-index/ivf/ivf-index.ts'
 import {
   endLease,
   readModel,
@@ -11,7 +9,7 @@ import {
   savePlaced,
   takeLease,
 } from '../../../src/retrieval/chunk-index/ivf/storage.ts'
-import { createUpkeep } from '../../../src/retrieval/chunk-index/ivf/upkeep.ts'
+import { createUpkeep } from '../../../src/retrieval/chunk-index/ivf/trainer.ts'
 import type { Costs } from '../../../src/retrieval/chunk-index/postgres/costs.ts'
 import { cellsStatement } from '../../../src/retrieval/chunk-index/postgres/ivf.ts'
 import { createNearest } from '../../../src/retrieval/chunk-index/postgres/nearest.ts'

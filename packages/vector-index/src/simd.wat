@@ -1,5 +1,5 @@
-;; The loops of plan E that take its time, eight numbers at once: kernel.ts gives them their memory and says what lies where.
-;; Beside this text lies kernel.wasm, which it is made to by `npm run kernel`; a test holds the two together.
+;; The loops of plan E that take its time, eight numbers at once: simd.ts gives them their memory and says what lies where.
+;; Beside this text lies simd.wasm, which it is made to by `npm run simd`; a test holds the two together.
 ;; Instructions: https://webassembly.github.io/spec/core/exec/instructions.html#vector-instructions
 ;;
 ;; `codes` are segments of 4,096 slots. Sixteen are a block: the numbers of their documents (int32; 0: nothing is in the slot), then the

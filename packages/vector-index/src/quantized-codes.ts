@@ -169,7 +169,7 @@ export function createCodes({ centroids, axes, steps }: CellModel): Codes {
   }
 }
 
-// As kernel.wat has it. So many axes are looked at before it is told whether the others are worth it.
+// As simd.wat has it. So many axes are looked at before it is told whether the others are worth it.
 export const axesEarly = 64
 /** Slots beside each other whose codes lie beside each other. */
 export const slotsInBlock = 16

@@ -16,7 +16,7 @@ export interface CellWorker extends AsyncDisposable {
 }
 
 export function createCellWorker(): CellWorker {
-  const worker = new Worker(new URL('./worker-thread.ts', import.meta.url))
+  const worker = new Worker(new URL('./model-worker-thread.ts', import.meta.url))
   worker.unref()
   const waiting: { resolve(value: unknown): void; reject(error: Error): void }[] = []
   let given: CellModel | undefined

@@ -1,7 +1,7 @@
 import { parentPort } from 'node:worker_threads'
+import { placeAll } from './assign.ts'
 import type { Vectors } from './kmeans.ts'
 import { type CellModel, trainModel } from './model.ts'
-import { placeAll } from './place.ts'
 import { seeded } from './random.ts'
 
 type Message =

@@ -1,9 +1,7 @@
-import { setBit } from '../../../kernel/bits.ts'
-import { grown } from '../../../kernel/grown.ts'
-import { type Codes, createCodes, slotsInBlock } from './codes.ts'
-import { createKernel, type Kernel } from './kernel.ts'
 import { countOf } from './kmeans.ts'
 import { type CellModel, untoldOf } from './model.ts'
+import { type Codes, createCodes, slotsInBlock } from './quantized-codes.ts'
+import { createKernel, type Kernel } from './simd.ts'
 
 /**
  * Which chunks lie in which cell of one model, in memory. It only nominates: one too many finds nothing.
@@ -125,6 +123,19 @@ export function createCellSet(generation: number, model: CellModel): CellSet {
     },
     remove,
   }
+}
+
+/** A longer copy; what there is more of is 0. */
+function grown<Numbers extends Int32Array | Uint8Array>(array: Numbers, length: number): Numbers {
+  const larger = new (array.constructor as new (length: number) => Numbers)(length)
+  larger.set(array)
+  return larger
+}
+
+/** Does nothing beyond the end. */
+function setBit(bits: Uint8Array, at: number, on = true): void {
+  const byte = bits[at >> 3]
+  if (byte !== undefined) bits[at >> 3] = on ? byte | (1 << (at & 7)) : byte & ~(1 << (at & 7))
 }
 
 /** By a half, in whole blocks and bytes of bits. */

@@ -1,7 +1,14 @@
+import type { CellModel } from '@remit/vector-index'
+import {
+  type CellWorker,
+  countOf,
+  createCellWorker,
+  dot,
+  nearestCentroid,
+  type Vectors,
+} from '@remit/vector-index'
 import type { Log } from '../../../kernel/log.ts'
 import type { Database, Sql } from '../../../store/sql.ts'
-import { countOf, dot, nearestCentroid, type Vectors } from './kmeans.ts'
-import type { CellModel } from './model.ts'
 import {
   dropOlder,
   endLease,
@@ -14,7 +21,6 @@ import {
   savePlaced,
   takeLease,
 } from './storage.ts'
-import { type CellWorker, createCellWorker } from './worker.ts'
 
 export interface UpkeepOptions {
   /** Passages below which there are no cells: comparing all of them is as fast. Default 1,000. */

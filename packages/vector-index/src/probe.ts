@@ -1,8 +1,15 @@
-import type { AccessFilter } from '../../access-filter/visible.ts'
-import { blockRunsMax } from './codes.ts'
-import { type Kernel, slotsMax, stepOf, steps } from './kernel.ts'
-import type { Looked, Lookers } from './lookers.ts'
-import type { CellSet } from './members.ts'
+import type { CellSet } from './inverted-lists.ts'
+import { blockRunsMax } from './quantized-codes.ts'
+import type { Looked, Lookers } from './scan-pool.ts'
+import { type Kernel, slotsMax, stepOf, steps } from './simd.ts'
+
+/** Which documents a question may touch. */
+export interface Filter {
+  /** Chunks of these documents together. */
+  readonly chunks: number
+  /** One bit for each document's number, the lowest of a byte first. It may end before the largest number. */
+  bits(): Uint8Array
+}
 
 /** Chunks that are worth comparing, by document and place in it. Nominated, no more. */
 export interface Near {
@@ -51,7 +58,7 @@ export interface Best {
 /** Nominates chunks that are worth comparing; in this thread. */
 export function findNear(
   sets: readonly CellSet[],
-  visible: AccessFilter,
+  visible: Filter,
   embedding: Float32Array,
   rows: number,
 ): Near {
@@ -63,7 +70,7 @@ export function findNear(
 export async function findNearBy(
   lookers: Pick<Lookers, 'look'> | undefined,
   sets: readonly CellSet[],
-  visible: AccessFilter,
+  visible: Filter,
   embedding: Float32Array,
   rows: number,
 ): Promise<Near & Pick<Looked, 'waitedMs'>> {
@@ -72,7 +79,7 @@ export async function findNearBy(
   return { ...nominate(sets, best, look), waitedMs }
 }
 
-const lookFor = (visible: AccessFilter, embedding: Float32Array, rows: number): Look => ({
+const lookFor = (visible: Filter, embedding: Float32Array, rows: number): Look => ({
   embedding,
   chunks: visible.chunks,
   bits: visible.bits(),

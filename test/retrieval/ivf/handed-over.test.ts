@@ -1,0 +1,44 @@
+import { createCellSet, seeded, trainModel } from '@remit/vector-index'
+import { expect, test } from 'vitest'
+import { visibleOf } from '../../../src/retrieval/access-filter/visible.ts'
+import { createNearest } from '../../../src/retrieval/chunk-index/postgres/nearest.ts'
+import type { Database } from '../../../src/store/sql.ts'
+
+const dimensions = 24
+const random = seeded(11)
+const numbers = Float32Array.from({ length: 50 * dimensions }, () => random() - 0.5)
+const set = createCellSet(1, trainModel({ numbers, dimensions }, 7, random))
+const question = numbers.subarray(0, dimensions)
+
+test('a question that is asked beside others is handed over, and how long it waits is not what its plan takes', async () => {
+  const visible = visibleOf(Int32Array.of(1, 3, 5), 600, 1_000_000)
+  let now = 0
+  const handed: number[] = []
+  const learned: number[] = []
+  const nearest = createNearest({
+    database: { vectorType: 'halfvec', forced: async () => [], query: async () => [] } as unknown as Database,
+    cells: {
+      sets: () => [set],
+      lookers: {
+        async look(sets, { rows }) {
+          handed.push(rows)
+          now += 60
+          return {
+            best: sets.map(() => ({ slots: new Int32Array(), scores: new Float32Array() })),
+            waitedMs: 50,
+          }
+        },
+      },
+    },
+    costs: { of: (plan) => (plan === 'cells' ? 0 : 1_000), learn: (_, __, ms) => learned.push(ms) },
+    ticks: () => now,
+  })
+  const ask = { visible, embedding: question, limit: 10 }
+  await nearest(ask)
+  await nearest(ask)
+  expect(handed).toEqual([])
+  expect(learned).toEqual([0, 0])
+  await Promise.all([nearest(ask), nearest(ask)])
+  expect(handed).toHaveLength(1)
+  expect(learned.slice(2)).toContain(10)
+})
