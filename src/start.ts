@@ -16,7 +16,7 @@ import type { Clock } from './kernel/clock.ts'
 import type { Log } from './kernel/log.ts'
 import { OperatorError } from './kernel/operator-error.ts'
 import { reasonOf } from './kernel/reason.ts'
-import { createSteps } from './kernel/slow.ts'
+import { createStartupSteps } from './kernel/startup-steps.ts'
 import { version } from './kernel/version.ts'
 import { createSystemFetch } from './outbound/system.ts'
 import { loadSample } from './sample/load.ts'
@@ -50,7 +50,7 @@ export interface RunningService extends AsyncDisposable {
 /** Starts everything in order and returns once it answers. Disposal drains and closes in reverse. */
 export async function start(config: Config, options: StartOptions): Promise<RunningService> {
   const { clock, log, fetch, print, signal } = options
-  const step = createSteps((doing) => log('still_starting', { doing }))
+  const step = createStartupSteps((doing) => log('still_starting', { doing }))
   await using stack = new AsyncDisposableStack()
   stack.use(await lockFolder(config.home))
   stack.use(await openTelemetry({ endpoint: config.otlpEndpoint, version }))
@@ -143,7 +143,7 @@ export async function withService<T>(
     mayMake: false,
     now: () => clock.now(),
     log,
-    step: createSteps((doing) => log('still_starting', { doing })),
+    step: createStartupSteps((doing) => log('still_starting', { doing })),
   })
   const outbound = createSystemFetch(config.outboundAllowedOrigins)
   await using service = await compose({ config, ground, ...options, outbound })
@@ -178,7 +178,7 @@ export async function reembedStored(
   await using stored = await openStored(config, {
     mayChange: true,
     mayMake: false,
-    step: createSteps(tell),
+    step: createStartupSteps(tell),
     onProgress: onWeights,
   })
   const { database, embeddings } = stored

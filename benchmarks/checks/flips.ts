@@ -4,12 +4,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { transformer } from '@openfga/syntax-transformer'
 import { compileModel, createTupleStore, type JsonObject } from '@remit/engine'
 import type { Tuple } from '../../src/authz/fga.ts'
-import { createHeldVerdicts } from '../../src/authz/gate/held.ts'
 import { createLimiter } from '../../src/authz/gate/limiter.ts'
 import { createAskNamed } from '../../src/authz/gate/named.ts'
+import { createVerdictCache } from '../../src/authz/gate/verdict-cache.ts'
 import { createGate, type Gate } from '../../src/authz/gate.ts'
 import { createPermissionIndex } from '../../src/authz/index/create.ts'
-import { takeApartLocally } from '../../src/authz/index/local.ts'
+import { decomposeLocally } from '../../src/authz/index/local.ts'
 import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
 import type { PermissionIndex } from '../../src/authz/permission-index.ts'
 import { documentObject } from '../../src/kernel/ids.ts'
@@ -81,20 +81,20 @@ const model = compileModel(json)
 const seen: PermissionIndex = {
   ...index,
   evaluate: () => undefined,
-  takeApart: (question, documentIds, at) => takeApartLocally(model, store, question, documentIds, at),
+  decompose: (question, documentIds, at) => decomposeLocally(model, store, question, documentIds, at),
 }
 function gateOn(replica: PermissionIndex): Gate {
   const parts = {
     fga,
     now,
     index: replica,
-    held: createHeldVerdicts({ now, ttlMs: 0 }),
+    held: createVerdictCache({ now, ttlMs: 0 }),
     limiter: createLimiter(200),
   }
   return createGate({ ...parts, askNamed: createAskNamed({ ...parts, randomBytes }), cacheTtlMs: 0 })
 }
 const ways = {
-  whole: gateOn({ ...seen, takeApart: () => new Map() }),
+  whole: gateOn({ ...seen, decompose: () => new Map() }),
   'in parts': gateOn(seen),
   'in parts, and not looked at again': gateOn({ ...seen, watch: () => async () => new Set() }),
 }

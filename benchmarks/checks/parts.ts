@@ -5,8 +5,8 @@ import { transformer } from '@openfga/syntax-transformer'
 import { check, compileModel, createMemo, createTupleStore, type JsonObject } from '@remit/engine'
 import pg from 'pg'
 import { type Check, contextAt, type Tuple } from '../../src/authz/fga.ts'
-import { askInParts } from '../../src/authz/gate/in-parts.ts'
-import { takeApartLocally } from '../../src/authz/index/local.ts'
+import { checkDecomposed } from '../../src/authz/gate/decompose-check.ts'
+import { decomposeLocally } from '../../src/authz/index/local.ts'
 import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
 import { documentObject } from '../../src/kernel/ids.ts'
 import { freePort } from '../../test/support/port.ts'
@@ -151,8 +151,8 @@ async function measure(name: string, world: Loaded, isWhole: boolean, server: Se
     const now = Date.now()
     // One for all, as at the gate: parts are shared by questions that bring the same along.
     const one = question(user)
-    const parts = isWhole ? undefined : takeApartLocally(compiled, world.store, one, ids, now)
-    const verdicts = await askInParts(
+    const parts = isWhole ? undefined : decomposeLocally(compiled, world.store, one, ids, now)
+    const verdicts = await checkDecomposed(
       ids.map((id) => ({ check: { ...one, object: documentObject(id) }, parts: parts?.get(id) })),
       async (checks: readonly Check[]) => {
         sent += checks.length

@@ -2,12 +2,12 @@ import { readFileSync } from 'node:fs'
 import { compileModel, createTupleStore, listCandidates, relaxModel } from '@remit/engine'
 import type { StoredTuple } from '../../src/authz/fga.ts'
 import type { Question } from '../../src/authz/gate.ts'
-import { createReaches } from '../../src/authz/index/reaches.ts'
+import { createReachability } from '../../src/authz/index/reachable-acls.ts'
 import { createReplica } from '../../src/authz/index/replica.ts'
 import { readDsl } from '../../src/authz/model/dsl.ts'
-import { lookUpVisible } from '../../src/retrieval/access-filter/look-up.ts'
 import { createSnapshots } from '../../src/retrieval/access-filter/snapshots.ts'
 import { visibleAs } from '../../src/retrieval/access-filter/visible.ts'
+import { visibleByQuery } from '../../src/retrieval/access-filter/visible-by-query.ts'
 import { createCorpus } from '../../src/retrieval/corpus/corpus.ts'
 import { migrate } from '../../src/store/migrate.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
@@ -36,10 +36,10 @@ await database.query('analyze documents')
 const model = compileModel(readDsl(readFileSync(new URL('../../model.fga', import.meta.url), 'utf8')))
 const replica = createReplica()
 const plain = createTupleStore()
-const reaches = createReaches()
+const reaches = createReachability()
 reaches.useModel(model)
 reaches.follow(replica.tuples)
-const index = { ...reaches, reach: (question: Question) => reaches.reach(question, 0) }
+const index = { ...reaches, reachableAcls: (question: Question) => reaches.reachableAcls(question, 0) }
 
 function write(...lines: readonly string[]): void {
   const tuples = lines.map((line) => {
@@ -86,7 +86,7 @@ for (const share of shares) {
   const ids = (reaches.nominate(question, 0) ?? []).slice()
   const times = { before: [] as number[], now: [] as number[], list: [] as number[], reach: [] as number[] }
   for (let round = 0; round < Number(ROUNDS); round++) {
-    times.before.push(await timed(async () => (await lookUpVisible({ database }, ids, {})).docNos.length))
+    times.before.push(await timed(async () => (await visibleByQuery({ database }, ids, {})).docNos.length))
     times.now.push(await timed(async () => seen(question).docNos.length))
     times.list.push(
       await timed(async () => listCandidates(relaxed, plain, relation, { user: question.user }).length),

@@ -12,7 +12,7 @@ import { compose } from '../../src/compose/compose.ts'
 import type { Ground } from '../../src/compose/ground.ts'
 import { listen } from '../../src/compose/serve.ts'
 import { loadConfig } from '../../src/config/config.ts'
-import { followAuthority } from '../../src/delegation/revocation/authority.ts'
+import { openRevocationFeed } from '../../src/delegation/revocation/revocation-feed.ts'
 import { createCachedVerifier } from '../../src/delegation/tokens/cached-verifier.ts'
 import { createProofs } from '../../src/delegation/tokens/dpop.ts'
 import { ownIssuer } from '../../src/delegation/tokens/issuers.ts'
@@ -181,7 +181,7 @@ for (const [user, share] of shares) {
 
 /** The same frame and the same token, then nothing that has to do with permissions. */
 async function createRaw() {
-  const authority = stack.use(await followAuthority({ database, clock, log }))
+  const authority = stack.use(await openRevocationFeed({ database, clock, log }))
   const newTxn = () => `t_${randomBytes(16).toString('base64url')}`
   const proofs = createProofs({ sql: database, clock, secret: randomBytes(32) })
   const verifier = createCachedVerifier({

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { importJWK, SignJWT } from 'jose'
-import { followAuthority } from '../../src/delegation/revocation/authority.ts'
+import { openRevocationFeed } from '../../src/delegation/revocation/revocation-feed.ts'
 import { createCachedVerifier } from '../../src/delegation/tokens/cached-verifier.ts'
 import { createProofs } from '../../src/delegation/tokens/dpop.ts'
 import { ownIssuer } from '../../src/delegation/tokens/issuers.ts'
@@ -53,7 +53,7 @@ async function verifying(): Promise<void> {
   const { database, publicUrl } = pair
   const clock = { now: Date.now }
   const ring = await openKeyRing(folder, clock)
-  await using authority = await followAuthority({ database, clock, log: () => undefined })
+  await using authority = await openRevocationFeed({ database, clock, log: () => undefined })
   const newTxn = () => `t_${randomUUID()}`
   const verifier = createCachedVerifier({
     judge: createJudge({

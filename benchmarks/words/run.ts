@@ -1,5 +1,5 @@
-import { lookUpVisible } from '../../src/retrieval/access-filter/look-up.ts'
 import type { AccessFilter } from '../../src/retrieval/access-filter/visible.ts'
+import { visibleByQuery } from '../../src/retrieval/access-filter/visible-by-query.ts'
 import { byWords } from '../../src/retrieval/chunk-index/postgres/words.ts'
 import { createRankingStatistics } from '../../src/retrieval/ranking/renew.ts'
 import { migrate } from '../../src/store/migrate.ts'
@@ -37,7 +37,7 @@ for (const share of [1, 0.1, 0.01]) {
   const ids = Array.from({ length: documents.length * copies }, (_, at) => at)
     .filter((at) => ((at * 2_654_435_761) % 2 ** 32) / 2 ** 32 < share)
     .map(String)
-  const visible = await lookUpVisible({ database }, ids, {})
+  const visible = await visibleByQuery({ database }, ids, {})
   const before: number[] = []
   const now: number[] = []
   for (const { text } of queries.slice(0, Number(QUESTIONS))) {

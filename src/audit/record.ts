@@ -1,4 +1,4 @@
-import { assertGoesOn } from '../kernel/goes-on.ts'
+import { assertNotAborted } from '../kernel/assert-not-aborted.ts'
 import type { Principal } from '../kernel/principal.ts'
 import { traceId } from '../kernel/trace.ts'
 import type { Sql, SqlValue } from '../store/sql.ts'
@@ -54,7 +54,7 @@ export function recordValues(who: Who, decision: DecisionEvent): SqlValue[] {
  * `deadline_exceeded` where `who` is over: with it goes what the transaction was about to do.
  */
 export async function record(sql: Sql, who: Who, decision: DecisionEvent): Promise<void> {
-  assertGoesOn(who.over)
+  assertNotAborted(who.over)
   await sql.query(
     `insert into decision_records (${recordColumns}) values (${recordRow(1)})`,
     recordValues(who, decision),

@@ -1,14 +1,14 @@
 import { setImmediate } from 'node:timers/promises'
 import { AppError } from '../kernel/errors.ts'
 import { documentObject, type FgaObject } from '../kernel/ids.ts'
-import { ofEach } from '../kernel/of-each.ts'
+import { memoize } from '../kernel/memoize.ts'
 import { callerOf, outermostActor, type Principal } from '../kernel/principal.ts'
 import type { Check, Fga, TupleKey, Verdict } from './fga.ts'
+import { checkDecomposed } from './gate/decompose-check.ts'
 import { coveringGrants, type ShownGrant } from './gate/granted.ts'
-import { askInParts } from './gate/in-parts.ts'
 import type { Limiter } from './gate/limiter.ts'
 import type { AskNamed } from './gate/named.ts'
-import { createAsker, type ReplicaDeps } from './gate/replica.ts'
+import { createPrecheck, type PrecheckDeps } from './gate/precheck.ts'
 import { overdue, until } from './gate/until.ts'
 import { presentedTuples } from './presented.ts'
 
@@ -74,7 +74,7 @@ export interface Clearing {
   /** Whether this was gone through and not cleared: it is as if it were not there. */
   isRefused(documentId: string): boolean
   /** The yes that was said again, where it was: the same object every time. */
-  heldYes(documentId: string): object | undefined
+  cachedAllow(documentId: string): object | undefined
   /** In the order given: documents that were not cleared, and of which OpenFGA said that the agent may be told. */
   readonly tellable: readonly string[]
   /** By which of the grants presented each of these documents goes: see gate/granted.ts. Throws as that does. */
@@ -118,7 +118,7 @@ export interface Gate {
   named(principal: Principal, options: NamedOptions): NamedClearing
 }
 
-export interface GateDeps extends ReplicaDeps {
+export interface GateDeps extends PrecheckDeps {
   readonly fga: Fga
   readonly limiter: Limiter
   readonly askNamed: AskNamed
@@ -148,7 +148,7 @@ export interface Question {
 export const questionFor = (principal: Principal, grants: readonly string[] = []): Question =>
   grants.length === 0 ? questionOf(callerOf(principal)) : questionWith(principal, grants)
 
-const questionOf = ofEach((principal: Principal) => questionWith(principal, []))
+const questionOf = memoize((principal: Principal) => questionWith(principal, []))
 
 function questionWith(principal: Principal, grants: readonly string[]): Question {
   if (principal.kind === 'service') throw new AppError('forbidden', { internal: 'a service asked to read' })
@@ -208,7 +208,7 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
   const { consistency, signal, grants = [] } = options
   const granted = new Set(grants.flatMap(({ documentIds }) => documentIds))
   const { modelId } = fga
-  const asker = createAsker(deps, question, consistency)
+  const asker = createPrecheck(deps, question, consistency)
   const told = new Map<string, Told>()
   const repeated = new Map<string, object>()
   let beTold: readonly string[] = []
@@ -221,7 +221,7 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
   function sift(documentIds: readonly string[]): Pending {
     const { generation } = held
     const at = now()
-    const look = asker.look(documentIds)
+    const look = asker.check(documentIds)
     const asked = documentIds.filter((id) => {
       const yes = look.held.get(id)
       if (look.refused.has(id) && !granted.has(id)) told.set(id, 'passed_over')
@@ -268,9 +268,9 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
       return verdicts
     }
     try {
-      const apart = asker.takeApart(page.flatMap((one) => (one.telling ? [] : [one.id])))
+      const apart = asker.decompose(page.flatMap((one) => (one.telling ? [] : [one.id])))
       checks += page.length
-      const verdicts = await askInParts(
+      const verdicts = await checkDecomposed(
         page.map((one) => ({
           check: toCheck(one),
           parts: one.telling ? undefined : apart.parts.get(one.id),
@@ -358,7 +358,7 @@ function createClearing(deps: GateDeps, question: Question, options: GateOptions
   return {
     modelId,
     proofOf,
-    heldYes: (documentId) => repeated.get(documentId),
+    cachedAllow: (documentId) => repeated.get(documentId),
     grantsOf: (documentIds) =>
       coveringGrants(deps, {
         question,
@@ -423,7 +423,7 @@ function createNamedClearing(
         question,
         grants,
         documentIds: ids,
-        sensitive: createAsker(deps, question, 'strict').maybeSensitive,
+        sensitive: createPrecheck(deps, question, 'strict').maybeSensitive,
         ...(signal && { signal }),
       }),
     async clear<T extends Guarded>(there: readonly T[]) {

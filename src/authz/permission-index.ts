@@ -19,16 +19,16 @@ export interface PermissionIndex extends AsyncDisposable {
    * Some documents, at most `max`, that the model would allow but for what it takes away: for whoever asks what another
    * model would say of them. Empty while the index is not ready.
    */
-  takenAway(question: LocalQuestion, max: number): readonly string[]
+  excluded(question: LocalQuestion, max: number): readonly string[]
   /**
    * The same as doors, kept up from now on: a document that comes to a door or moves to another needs no new question.
    * undefined while the index is not ready, and where the question brings tuples on documents: ask `nominate`.
    */
-  reach(question: LocalQuestion): Reach | undefined
+  reachableAcls(question: LocalQuestion): ReachableAcls | undefined
   /** The door at which a document stands, see docs/decisions/0021-doors-and-plans.md. -1: at none. Any number says nothing while it is not ready. */
-  doorOf(documentId: string): number
+  aclOf(documentId: string): number
   /** Called with the ids of documents that stand at another door now; without any, when all may. Must not throw. */
-  onMove(listener: (documentIds?: readonly string[]) => void): void
+  onAclChange(listener: (documentIds?: readonly string[]) => void): void
   /**
    * The full model on the replica, exclusions and conditions at `now` included. Absent from the map: it could not
    * be evaluated, or the model has no such relation. undefined while the index is not ready. A denial is a hint,
@@ -43,7 +43,7 @@ export interface PermissionIndex extends AsyncDisposable {
    * Smaller questions by whose answers OpenFGA's yes to each document follows, under the model of `view`: see
    * `createTakeApart` of the engine. Absent from the map: not a yes here, or nothing would be spared. Empty while it is not ready.
    */
-  takeApart(
+  decompose(
     question: Question,
     documentIds: readonly string[],
     now: number,
@@ -77,14 +77,14 @@ export interface PermissionIndex extends AsyncDisposable {
 }
 
 /** Who was asked about reaches these doors. */
-export interface Reach {
+export interface ReachableAcls {
   /** One for each user with what they present and ask. */
   readonly key: string
   /** It is kept up no longer, and what it says may be wrong. */
   readonly isOver: boolean
-  opens(door: number): boolean
+  has(door: number): boolean
   /** All doors that it opens, ascending; how many there are. */
-  opened(): Iterable<number>
+  acls(): Iterable<number>
   count(): number
 }
 

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { type Command, Option } from 'commander'
 import { lentStates } from '../delegation/lending/lent.ts'
-import { counted } from '../kernel/counted.ts'
+import { pluralize } from '../kernel/pluralize.ts'
 import type { AdminClient } from './admin-client.ts'
 import { type AsWhom, asWhom, type ExplainCommandDeps, sendAs } from './explain.ts'
 import { anyType, bare, typed } from './ids.ts'
@@ -246,7 +246,9 @@ export function addAuditCommands(program: Command, deps: AuditCommandDeps, outco
       const subject = typed('user')(user)
       if (!yes) throw new Error(`This cannot be undone. To erase ${subject} from the record: --yes`)
       const { alias, records } = await admin.run('audit_erase', { subject })
-      terminal.say(`${counted(Number(records), 'record says', 'records say')} ${String(alias)} from now on.`)
+      terminal.say(
+        `${pluralize(Number(records), 'record says', 'records say')} ${String(alias)} from now on.`,
+      )
     })
 
   function printRecord(one: WireRecord, names: WireNames): void {

@@ -5,8 +5,8 @@ import { type DocumentInput, isRemitError, type JobEntry } from '@remit/client'
 import { ownTitle } from '../ingest/parse/own-title.ts'
 import { mimeTypes, ParseError, type ParseInput, parseLimitsDefault } from '../ingest/parse/parsed.ts'
 import { createParser, type Parser } from '../ingest/parse/parser.ts'
-import { counted } from '../kernel/counted.ts'
 import { isId } from '../kernel/ids.ts'
+import { pluralize } from '../kernel/pluralize.ts'
 import { isNotAnswering } from './not-answering.ts'
 import { pathId } from './path-id.ts'
 import type { Terminal } from './terminal.ts'
@@ -124,7 +124,7 @@ export async function ingestFolder(options: IngestOptions, deps: IngestDeps): Pr
   const { done, failed, unchanged } = count
   const notSent = wanted.length - done
   const parts = [
-    `${done - failed} of ${counted(wanted.length, 'file')} ${wanted.length === 1 ? 'is' : 'are'} in ${options.collection}${unchanged > 0 ? ` (${unchanged} unchanged)` : ''}`,
+    `${done - failed} of ${pluralize(wanted.length, 'file')} ${wanted.length === 1 ? 'is' : 'are'} in ${options.collection}${unchanged > 0 ? ` (${unchanged} unchanged)` : ''}`,
     `${failed} failed`,
     ...(notSent > 0 ? [`${notSent} not sent`] : []),
     `${skipped.length} skipped`,
@@ -132,7 +132,7 @@ export async function ingestFolder(options: IngestOptions, deps: IngestDeps): Pr
   terminal.say(`${parts.join(', ')}.`)
   if (count.sameContent > 0)
     terminal.say(
-      `Of ${counted(count.sameContent, 'document')} only title, address or access changed: --base-url and who may read are what this run named.`,
+      `Of ${pluralize(count.sameContent, 'document')} only title, address or access changed: --base-url and who may read are what this run named.`,
     )
   if (notSent > 0 && refused === undefined)
     terminal.say('Stopped. Run it again to go on: what is in is not read again.')

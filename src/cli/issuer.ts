@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { type Command, Option } from 'commander'
 import { idTokenAlgorithms, requestAlgorithms } from '../delegation/registry/clients.ts'
-import { counted } from '../kernel/counted.ts'
 import { AppError } from '../kernel/errors.ts'
+import { pluralize } from '../kernel/pluralize.ts'
 import type { AdminClient } from './admin-client.ts'
 import { bare, each, typed } from './ids.ts'
 import { printFacts, printList } from './listing.ts'
@@ -129,7 +129,7 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     .action(async (id: string) => {
       const answer = await admin.run('client_remove', { client_id: id })
       terminal.say(
-        `The client ${id} is gone, and ${counted(Number(answer['consents_ended']), 'consent')} with it.`,
+        `The client ${id} is gone, and ${pluralize(Number(answer['consents_ended']), 'consent')} with it.`,
       )
     })
 

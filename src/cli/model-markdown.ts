@@ -1,4 +1,4 @@
-import { counted } from '../kernel/counted.ts'
+import { pluralize } from '../kernel/pluralize.ts'
 import {
   type Finding,
   failureToText,
@@ -30,15 +30,15 @@ export function planToMarkdown(plan: WirePlan): string {
     ...samples('Agents lose', plan.can_read_delegated.lost),
     ...(plan.unanswered === 0
       ? []
-      : [`${counted(plan.unanswered, 'question')} could not be answered, which denies.`, '']),
+      : [`${pluralize(plan.unanswered, 'question')} could not be answered, which denies.`, '']),
     ...(plan.invalid_tuples.count === 0
       ? []
       : [
-          `${counted(plan.invalid_tuples.count, 'stored tuple')} would not count any more. ${staysStored}`,
+          `${pluralize(plan.invalid_tuples.count, 'stored tuple')} would not count any more. ${staysStored}`,
           '',
         ]),
     ...findings('Warnings', [...plan.warnings, ...broughtByEngine(plan)]),
-    `Tried on ${counted(watermark.tuples, 'tuple')} read to ${watermark.read_to}: ${counted(people, 'person', 'people')} and anyone, ${counted(documents, 'document')}, ${counted(delegations, 'delegation')}. Text with sha256 ${code(plan.digest)}, in place of model ${code(plan.base_model)}.`,
+    `Tried on ${pluralize(watermark.tuples, 'tuple')} read to ${watermark.read_to}: ${pluralize(people, 'person', 'people')} and anyone, ${pluralize(documents, 'document')}, ${pluralize(delegations, 'delegation')}. Text with sha256 ${code(plan.digest)}, in place of model ${code(plan.base_model)}.`,
   ].join('\n')
 }
 
@@ -61,7 +61,7 @@ const broughtByEngine = ({ next_engine_answers_differently: all }: WirePlan): Fi
     }))
 
 function tests({ hold, passed, failed, error, failures }: WireTests): string[] {
-  if (hold) return [`The truth table holds: ${counted(passed, 'test')}.`, '']
+  if (hold) return [`The truth table holds: ${pluralize(passed, 'test')}.`, '']
   if (error !== undefined) return [`> **The truth table did not run:** ${code(error)}`, '']
   return [
     `> **${failed} of ${passed + failed} tests of the truth table fail.**`,
@@ -73,7 +73,7 @@ function tests({ hold, passed, failed, error, failures }: WireTests): string[] {
 }
 
 const counts = ({ count, people, documents }: Side): string =>
-  count === 0 ? 'nothing' : `**${count}**: ${people} of them, ${counted(documents, 'document')}`
+  count === 0 ? 'nothing' : `**${count}**: ${people} of them, ${pluralize(documents, 'document')}`
 
 function samples(title: string, { count, samples: some }: Side): string[] {
   if (count === 0) return []

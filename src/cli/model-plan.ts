@@ -1,4 +1,4 @@
-import { counted } from '../kernel/counted.ts'
+import { pluralize } from '../kernel/pluralize.ts'
 /** Plans of `POST /model/plan`, as a person who has to confirm one reads them. */
 
 export interface Side {
@@ -102,7 +102,7 @@ export function planToText(plan: WirePlan, { allOfEngine = false } = {}): string
   return [
     `Plan ${plan.plan_id} by ${plan.planner}, ${isOpen ? `until ${plan.expires_at}` : 'which came into force'}`,
     `  from model ${plan.base_model} to the text with sha256 ${plan.digest}`,
-    `  tried on ${counted(watermark.tuples, 'tuple')} read to ${watermark.read_to}: ${counted(people, 'person', 'people')} and anyone, ${counted(documents, 'document')}, ${counted(delegations, 'delegation')}`,
+    `  tried on ${pluralize(watermark.tuples, 'tuple')} read to ${watermark.read_to}: ${pluralize(people, 'person', 'people')} and anyone, ${pluralize(documents, 'document')}, ${pluralize(delegations, 'delegation')}`,
     ...(plan.outdated === undefined
       ? []
       : [`OUTDATED, nobody can confirm it: ${plan.outdated} Make a new plan.`]),
@@ -112,7 +112,7 @@ export function planToText(plan: WirePlan, { allOfEngine = false } = {}): string
     ...effectToText(plan),
     ...(plan.unanswered === 0
       ? []
-      : [`${counted(plan.unanswered, 'question')} could not be answered, which denies.`]),
+      : [`${pluralize(plan.unanswered, 'question')} could not be answered, which denies.`]),
     ...invalidToText(plan.invalid_tuples),
     ...listed('Warnings:', plan.warnings.map(findingToText)),
     // To be known before a yes, and no more after it.
@@ -126,7 +126,7 @@ export function planToText(plan: WirePlan, { allOfEngine = false } = {}): string
 const failuresShown = 20
 
 function testsToText({ hold, passed, failed, error, failures }: WireTests): string[] {
-  if (hold) return [`The truth table holds: ${counted(passed, 'test')}.`]
+  if (hold) return [`The truth table holds: ${pluralize(passed, 'test')}.`]
   if (error !== undefined) return [`THE TRUTH TABLE DID NOT RUN: ${error}`]
   const shown = failures.slice(0, failuresShown).map((one) => `  ✕ ${failureToText(one)}`)
   return [
@@ -197,7 +197,7 @@ function engineToText(
       ? inFront
       : [
           ...inFront,
-          `OpenFGA’s coming engine differs in ${counted(known.length, 'way')} that ${known.length === 1 ? 'is' : 'are'} not of this change: npm run remit -- model show ${id} --engine`,
+          `OpenFGA’s coming engine differs in ${pluralize(known.length, 'way')} that ${known.length === 1 ? 'is' : 'are'} not of this change: npm run remit -- model show ${id} --engine`,
         ]
   return [
     ...inFront,
@@ -247,7 +247,7 @@ function sideToText(title: string, sign: string, { count, people, documents, sam
   const shown = samples.map(({ who, document_id }) => `  ${sign} ${who}  document:${document_id}`)
   const rest = count - samples.length
   return [
-    `${title} ${count}: ${people} of them, ${counted(documents, 'document')}`,
+    `${title} ${count}: ${people} of them, ${pluralize(documents, 'document')}`,
     ...shown,
     ...(rest > 0 ? [`  ${sign} and ${rest} more`] : []),
   ]
@@ -256,7 +256,7 @@ function sideToText(title: string, sign: string, { count, people, documents, sam
 function invalidToText({ count, samples }: WirePlan['invalid_tuples']): string[] {
   if (count === 0) return []
   return [
-    `${counted(count, 'stored tuple')} would not count any more:`,
+    `${pluralize(count, 'stored tuple')} would not count any more:`,
     ...samples.map(({ tuple, reason }) => `  ${tuple}  (${reason})`),
     ...(count > samples.length ? [`  and ${count - samples.length} more`] : []),
     `  ${staysStored}`,

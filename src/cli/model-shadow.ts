@@ -1,4 +1,4 @@
-import { counted } from '../kernel/counted.ts'
+import { pluralize } from '../kernel/pluralize.ts'
 /** Answers of `/model/shadow`. */
 export interface WireShadow {
   readonly shadow: {
@@ -28,11 +28,11 @@ export function shadowToText({ shadow, differences = [] }: WireShadow): string {
   const { asked, gained, lost, errors, dropped } = shadow
   return [
     `Plan ${shadow.plan_id}, ${shadow.state} since ${shadow.started_at} until ${shadow.ends_at}, by ${shadow.started_by}, ${shadow.share * 100} % of the questions`,
-    `${counted(asked, 'pair')} of somebody and a document: ${gained} would be gained, ${lost} lost, ${errors} could not be evaluated, which denies`,
-    ...(dropped === 0 ? [] : [`Not looked at: ${counted(dropped, 'question')}, as there was no room.`]),
+    `${pluralize(asked, 'pair')} of somebody and a document: ${gained} would be gained, ${lost} lost, ${errors} could not be evaluated, which denies`,
+    ...(dropped === 0 ? [] : [`Not looked at: ${pluralize(dropped, 'question')}, as there was no room.`]),
     ...differences.map(
       ({ who, document_id, active, candidate, count }) =>
-        `  ${candidate === 'allowed' ? '+' : '-'} ${who}  document:${document_id}  ${active} → ${candidate}, ${counted(count, 'time')}`,
+        `  ${candidate === 'allowed' ? '+' : '-'} ${who}  document:${document_id}  ${active} → ${candidate}, ${pluralize(count, 'time')}`,
     ),
   ].join('\n')
 }

@@ -3,8 +3,8 @@ import { roles } from '../delegation/administration/administrators.ts'
 import type { Fetch } from '../delegation/tokens/fetch-json.ts'
 import type { Resource } from '../delegation/tokens/issuers.ts'
 import type { Reembedded } from '../ingest/reembed.ts'
-import { counted } from '../kernel/counted.ts'
 import { AppError } from '../kernel/errors.ts'
+import { pluralize } from '../kernel/pluralize.ts'
 import type { AdminClient } from './admin-client.ts'
 import { addAuditCommands } from './audit.ts'
 import type { DemoTokens } from './demo-tokens.ts'
@@ -180,7 +180,7 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
       terminal.say(
         passages === 0 && !replaced
           ? `Every passage has its vector of ${model} already.`
-          : `${counted(passages, 'passage')} got a vector of ${model}. Start the service: npm start`,
+          : `${pluralize(passages, 'passage')} got a vector of ${model}. Start the service: npm start`,
       )
     })
 

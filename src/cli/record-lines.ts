@@ -1,4 +1,4 @@
-import { counted } from '../kernel/counted.ts'
+import { pluralize } from '../kernel/pluralize.ts'
 import { printable, words } from './listing.ts'
 
 /** A record as `GET /audit` and `GET /audit/thread` give it. */
@@ -101,7 +101,7 @@ function releasedLines({
   grants = [],
   why = [],
 }: Released): string[] {
-  const passages = chunks === undefined ? 'whole' : counted(chunks.length, 'passage')
+  const passages = chunks === undefined ? 'whole' : pluralize(chunks.length, 'passage')
   const how = [passages, words(proof ?? ''), ...grants.map((grant) => `grant:${grant}`)].join(', ')
   return [
     `  gave document:${id} (${how})${why.length === 0 ? '' : ', allowed then by'}`,

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { counted } from '../kernel/counted.ts'
+import { pluralize } from '../kernel/pluralize.ts'
 import type { AdminClient } from './admin-client.ts'
 import { bare, each } from './ids.ts'
 import { printList } from './listing.ts'
@@ -110,7 +110,7 @@ export function addRegistryCommands(
     .action(async (given: string) => {
       const { agents, host } = await admin.run('host_disable', { host: given })
       const disabled = Array.isArray(agents) ? agents.length : 0
-      terminal.say(`The host ${host} is disabled, and ${counted(disabled, 'agent')} that came from it.`)
+      terminal.say(`The host ${host} is disabled, and ${pluralize(disabled, 'agent')} that came from it.`)
     })
   hosts
     .command('enable <host>')

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { type Command, InvalidArgumentError } from 'commander'
 import type { Fetch } from '../delegation/tokens/fetch-json.ts'
-import { counted } from '../kernel/counted.ts'
+import { pluralize } from '../kernel/pluralize.ts'
 import { type AsPersonDeps, personToken } from './as-person.ts'
 import { bare, each, typed } from './ids.ts'
 import { createRemitHttp, problemOf } from './remit-http.ts'
@@ -134,8 +134,8 @@ function linesOf(answer: Answer): string[] {
     ...differenceLines('Agents lose', '-', lent.lost),
     ...(answer.unanswered === 0
       ? []
-      : [`${counted(answer.unanswered, 'question')} could not be answered, which denies.`]),
-    `It can reach ${counted(asked.people, 'person', 'people')} and ${counted(asked.agents, 'agent')}: ${counted(asked.questions, 'question')}, on ${counted(watermark.tuples, 'tuple')} read to ${watermark.read_to}. Nothing is changed.`,
+      : [`${pluralize(answer.unanswered, 'question')} could not be answered, which denies.`]),
+    `It can reach ${pluralize(asked.people, 'person', 'people')} and ${pluralize(asked.agents, 'agent')}: ${pluralize(asked.questions, 'question')}, on ${pluralize(watermark.tuples, 'tuple')} read to ${watermark.read_to}. Nothing is changed.`,
   ]
 }
 
@@ -144,7 +144,7 @@ function differenceLines(title: string, sign: string, difference: Difference): s
   if (count === 0) return [`${title} nothing.`]
   const shown = samples.slice(0, 20)
   return [
-    `${title} ${count}: ${people} of them, ${counted(documents, 'document')}`,
+    `${title} ${count}: ${people} of them, ${pluralize(documents, 'document')}`,
     ...collections
       .slice(0, 10)
       .map(({ collection, count: inIt }) => `  ${inIt} in ${collection ?? 'no collection'}`),

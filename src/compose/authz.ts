@@ -4,9 +4,9 @@ import type { AllowList } from '../authz/allow-list/allow-list.ts'
 import { allowListUnder, followAllowList } from '../authz/allow-list/in-force.ts'
 import { createWhy, type Why } from '../authz/explain/why.ts'
 import type { Fga } from '../authz/fga.ts'
-import { createHeldVerdicts } from '../authz/gate/held.ts'
 import { createLimiter, type Limiter } from '../authz/gate/limiter.ts'
 import { type AskNamed, createAskNamed } from '../authz/gate/named.ts'
+import { createVerdictCache } from '../authz/gate/verdict-cache.ts'
 import { createGate, type Gate } from '../authz/gate.ts'
 import { createPermissionIndex, type FollowingIndex } from '../authz/index/create.ts'
 import { catchUpAfterWrites, dropAfterWrites } from '../authz/index/own-writes.ts'
@@ -88,7 +88,7 @@ export async function openAuthz(deps: AuthzDeps): Promise<Authz> {
       detail: 'model.fga and model.allow-list.yaml are not what is in force; they change nothing',
     })
   const maybeSecondary = config.openfga?.maybeSecondary === true
-  const held = createHeldVerdicts({ now, ttlMs: config.verdictTtlMs })
+  const held = createVerdictCache({ now, ttlMs: config.verdictTtlMs })
   const openfga = createFga(deps.ground.openfga, deployed.storeId, active.idInForce)
   const index = stack.use(
     createPermissionIndex({

@@ -18,8 +18,8 @@ import type { Clients } from '../delegation/registry/clients.ts'
 import type { Services } from '../delegation/registry/services.ts'
 import type { Revocations } from '../delegation/revocation/revocations.ts'
 import { ownIssuerName } from '../delegation/tokens/issuers.ts'
+import { createReplayGuard } from '../delegation/tokens/replay-guard.ts'
 import type { KeyRing } from '../delegation/tokens/signing-key.ts'
-import { createSpent } from '../delegation/tokens/spent.ts'
 import { createApp } from '../http/app.ts'
 import type { App } from '../http/env.ts'
 import { observeEmbedding } from '../http/ingest-metrics.ts'
@@ -152,7 +152,7 @@ export async function compose(options: ComposeOptions): Promise<Service> {
         listCollections,
         indexLagMs,
         admit: admission.principal,
-        spent: createSpent({ sql: database, clock }),
+        spent: createReplayGuard({ sql: database, clock }),
         approvals,
         resolve,
         vaultFetch: calls.fetch,

@@ -12,11 +12,11 @@ import { createDeniedHosts, type DeniedHosts } from '../delegation/oauth/cimd/ho
 import { type AccountLinks, createAccountLinks } from '../delegation/people/links.ts'
 import { createPeople, type People } from '../delegation/people/people.ts'
 import { createPersons, type Persons } from '../delegation/people/persons.ts'
-import { type Epoch, openEpoch } from '../delegation/recovery/epoch.ts'
+import { openRestoreDetection, type RestoreDetection } from '../delegation/recovery/restore-detection.ts'
 import { type Agents, createAgents } from '../delegation/registry/agents.ts'
 import { type Clients, createClients } from '../delegation/registry/clients.ts'
 import { createServices, type Services } from '../delegation/registry/services.ts'
-import { followAuthority } from '../delegation/revocation/authority.ts'
+import { openRevocationFeed } from '../delegation/revocation/revocation-feed.ts'
 import { createRevocations, type Revocations } from '../delegation/revocation/revocations.ts'
 import { createCachedVerifier } from '../delegation/tokens/cached-verifier.ts'
 import { createProofs, type Proofs } from '../delegation/tokens/dpop.ts'
@@ -52,7 +52,7 @@ export interface DelegationPart extends AsyncDisposable {
   readonly delegations: Delegations
   readonly accountLinks: AccountLinks
   readonly revocations: Revocations
-  readonly epoch: Epoch
+  readonly epoch: RestoreDetection
   readonly proofs: Proofs
   /** 32 bytes, those that `proofs` derives its nonces from. */
   readonly proofSecret: Uint8Array
@@ -79,9 +79,9 @@ export async function openDelegation(deps: DelegationDeps): Promise<DelegationPa
   const agentAdministration = createAgentAdministration({ database, agents, delegations, clock })
   const deniedHosts = createDeniedHosts({ database, clock })
   const revocations = createRevocations({ sql: database, clock })
-  const authority = stack.use(await followAuthority({ database, clock, log }))
+  const authority = stack.use(await openRevocationFeed({ database, clock, log }))
   const epoch = stack.use(
-    await openEpoch({
+    await openRestoreDetection({
       database,
       fga,
       authority,

@@ -39,8 +39,8 @@ import type { Revocations } from '../delegation/revocation/revocations.ts'
 import type { Proofs } from '../delegation/tokens/dpop.ts'
 import type { Fetch } from '../delegation/tokens/fetch-json.ts'
 import { ownIssuerName } from '../delegation/tokens/issuers.ts'
+import { createReplayGuard } from '../delegation/tokens/replay-guard.ts'
 import type { KeyRing } from '../delegation/tokens/signing-key.ts'
-import { createSpent } from '../delegation/tokens/spent.ts'
 import type { Verifier } from '../delegation/tokens/verify.ts'
 import { createUpstreamProvider } from '../delegation/upstream/provider.ts'
 import { createUpstreamSignIns } from '../delegation/upstream/sign-ins.ts'
@@ -164,7 +164,7 @@ export async function openIssuer(deps: IssuerDeps): Promise<Issuer> {
     readableCollections: (subject, signal) => readableBy(subject, signal, deps),
   })
   const { verifier } = deps
-  const spent = createSpent({ sql, clock })
+  const spent = createReplayGuard({ sql, clock })
   const exchange = createExchange({
     sql,
     readActorToken: createActorTokens({ agents, verifier, spent, clock, issuer }),

@@ -3,7 +3,7 @@ import type { Config } from '../config/config.ts'
 import type { Agents } from '../delegation/registry/agents.ts'
 import type { Proofs } from '../delegation/tokens/dpop.ts'
 import { outer } from '../delegation/tokens/reasons.ts'
-import type { Spent } from '../delegation/tokens/spent.ts'
+import type { ReplayGuard } from '../delegation/tokens/replay-guard.ts'
 import type { Verifier } from '../delegation/tokens/verify.ts'
 import type { App } from '../http/env.ts'
 import { createRequireBearer } from '../http/middleware/bearer.ts'
@@ -22,7 +22,7 @@ export interface McpDeps extends Omit<ServerDeps, 'publicUrl'> {
   readonly proofs: Proofs
   /** Counts what this principal asks, with what it asks elsewhere; throws 429. */
   readonly admit: (principal: Principal) => void
-  readonly spent: Spent
+  readonly spent: ReplayGuard
   readonly agents: Pick<Agents, 'get'>
   readonly log: Log
 }

@@ -5,7 +5,7 @@ import { createOps, indexDetails, type Metrics, observeIndex, type Readiness } f
 import { observeRecord, observeStock, observeWhole } from '../http/stored-metrics.ts'
 import { readStock } from '../ingest/stock.ts'
 import { OperatorError } from '../kernel/operator-error.ts'
-import { within } from '../kernel/within.ts'
+import { withTimeout } from '../kernel/with-timeout.ts'
 import type { Database } from '../store/sql.ts'
 import { countWithoutVector } from '../store/vectors.ts'
 import type { Authz } from './authz.ts'
@@ -31,7 +31,7 @@ export async function openOperators(deps: OperatorsDeps): Promise<Operators> {
   const { config, database, metrics, delegation, keeping } = deps
   const { active, fga, index, matchesFile } = deps.authz
   observeIndex(metrics.registry, () => index.status())
-  observeRecord(metrics.registry, () => within(probeMsMax, keeping.unsealed(), undefined))
+  observeRecord(metrics.registry, () => withTimeout(probeMsMax, keeping.unsealed(), undefined))
   observeStock(metrics.registry, () => readStock(database), deps.now)
   const whole = () => ({
     database: delegation.epoch.isSound || delegation.epoch.older === 'openfga',
@@ -107,7 +107,7 @@ const probeMsMax = 2_000
 
 /** One that does not answer at all is as good as none. */
 const answers = (database: Database): Promise<boolean> =>
-  within(
+  withTimeout(
     probeMsMax,
     database.query('select 1').then(
       () => true,

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { isAtTail } from '../authz/gate/replica.ts'
+import { isAtTail } from '../authz/gate/precheck.ts'
 import { untilAtTail } from '../authz/gate/tail.ts'
 import type { App } from '../http/env.ts'
 import type { RequireBearer } from '../http/middleware/bearer.ts'

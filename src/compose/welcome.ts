@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
 import type { Config } from '../config/config.ts'
 import type { WeightsProgress } from '../embed/weights.ts'
-import { counted } from '../kernel/counted.ts'
+import { pluralize } from '../kernel/pluralize.ts'
 import { type Embeddings, reembedCommand } from './embeddings.ts'
 
 export interface WelcomeFacts {
@@ -25,7 +25,7 @@ export function welcome(config: Config, { embeddings, withoutVector, demo }: Wel
   ]
   if (withoutVector > 0) {
     lines.push(
-      `                 ${counted(withoutVector, 'passage was', 'passages were')} taken in without a model: found by words only.`,
+      `                 ${pluralize(withoutVector, 'passage was', 'passages were')} taken in without a model: found by words only.`,
       `                 Stop, run this, start again: ${reembedCommand}`,
     )
   }

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { OperatorError } from '../kernel/operator-error.ts'
-import '../kernel/wrong.ts'
+import '../kernel/validation-message.ts'
 import { type DemoConfig, demo } from './demo.ts'
 import { type EmbeddingsConfig, embeddings } from './embeddings.ts'
 import { isLoopback } from './forms.ts'

@@ -1,4 +1,4 @@
-import { oneSlipFrom } from '../kernel/one-slip.ts'
+import { singleEdits } from '../kernel/single-edits.ts'
 import type { Environment } from './group.ts'
 import { secretsOf } from './secret-files.ts'
 
@@ -21,7 +21,7 @@ export function slips(env: Environment, settings: readonly string[]): readonly s
     .filter(([name, value]) => value && !known.has(name))
     .flatMap(([name]) => {
       const typed = name.toLowerCase()
-      const meant = [typed, ...oneSlipFrom(typed)].find((one) => meantBy.has(one))
+      const meant = [typed, ...singleEdits(typed)].find((one) => meantBy.has(one))
       return meant === undefined ? [] : [`${name} is no setting. Did you mean ${meantBy.get(meant)}?`]
     })
 }

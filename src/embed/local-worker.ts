@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { parentPort, workerData } from 'node:worker_threads'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
-import { giveWay } from '../kernel/gives-way.ts'
+import { lowerPriority } from '../kernel/lower-priority.ts'
 import { reasonOf } from '../kernel/reason.ts'
 import { normalize } from './embedder.ts'
 import { readTokens } from './tokens.ts'
@@ -10,7 +10,7 @@ import { readTokens } from './tokens.ts'
 export interface WorkerStart {
   readonly folder: string
   readonly tokensMax: number
-  /** See {@link giveWay}. */
+  /** See {@link lowerPriority}. */
   readonly givesWay: boolean
 }
 
@@ -48,7 +48,7 @@ async function serve(port: NonNullable<typeof parentPort>, start: WorkerStart): 
     await session.release()
     port.close()
   }
-  if (start.givesWay) giveWay()
+  if (start.givesWay) lowerPriority()
   port.on('message', (request: WorkerRequest) => void take(request))
 }
 

@@ -3,7 +3,7 @@ import type { Context } from 'hono'
 import type { BrowserSession } from '../delegation/people/sessions.ts'
 import { AppError } from '../kernel/errors.ts'
 import type { Principal } from '../kernel/principal.ts'
-import { firstWrong } from '../kernel/wrong.ts'
+import { firstIssue } from '../kernel/validation-message.ts'
 import type { Deadline } from '../retrieval/deadline.ts'
 import type { Waiting } from './pages/own-nav.ts'
 
@@ -45,7 +45,7 @@ export function createRouter(): App {
   return new OpenAPIHono<AppEnv>({
     defaultHook: (result) => {
       if (result.success) return
-      const { path, says } = firstWrong(result.error)
+      const { path, says } = firstIssue(result.error)
       throw new AppError('invalid_request', {
         // An empty name is shown as what it is: `filter.` would be the filter, and nothing the body.
         field: path.map((name) => (name === '' ? '""' : name)).join('.') || 'body',

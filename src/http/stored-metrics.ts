@@ -1,7 +1,7 @@
 import { Gauge, type Registry } from 'prom-client'
 import type { Unsealed } from '../audit/seal/lag.ts'
 import type { Stock } from '../ingest/stock.ts'
-import { within } from '../kernel/within.ts'
+import { withTimeout } from '../kernel/with-timeout.ts'
 
 /** Name, help, value. */
 type Told<T> = readonly [name: string, help: string, value: (read: T) => number]
@@ -44,7 +44,7 @@ export function observeStock(
     if (held !== undefined && now() - held.at < stockMsMax) return held.stock
     // One that is late is not begun anew: a busy database would get one more at each look.
     counting ??= count()
-    return within(countingMsMax, counting, undefined)
+    return withTimeout(countingMsMax, counting, undefined)
   }
   observeStored(registry, read, [
     ['remit_ingest_waiting', 'Documents accepted and not done yet.', ({ waiting }) => waiting],

@@ -2,7 +2,7 @@ import { createHash, type Hash } from 'node:crypto'
 import { z } from 'zod'
 import { AppError } from '../kernel/errors.ts'
 import { isId } from '../kernel/ids.ts'
-import { firstWrong } from '../kernel/wrong.ts'
+import { firstIssue } from '../kernel/validation-message.ts'
 import { acceptDocuments, type Item } from './accept.ts'
 import type { IngestContext, Writer } from './deps.ts'
 import { countFailed, findJob, insertItem, insertJob, toldMax } from './job-store.ts'
@@ -191,7 +191,7 @@ function readDocumentLine(
 ): { readonly ok: true; readonly input: Item['input'] } | { readonly ok: false; readonly error: Refusal } {
   const parsed = documentSchema.safeParse(value)
   if (!parsed.success) {
-    const { path, says } = firstWrong(parsed.error)
+    const { path, says } = firstIssue(parsed.error)
     return {
       ok: false,
       error: {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { assertNotAborted } from '../kernel/assert-not-aborted.ts'
+import { type Background, currentBackground, inBackground, isInBackground } from '../kernel/background.ts'
 import { AppError } from '../kernel/errors.ts'
-import { assertGoesOn } from '../kernel/goes-on.ts'
-import { isPatient, type Patience, patienceNow, patiently } from '../kernel/patient.ts'
 import { createFences, type Fences, type FencesDeps, holdId } from './fences.ts'
 import { createHold, type Hold, type HoldDeps, plainHold } from './hold.ts'
 
@@ -34,7 +34,7 @@ const pauseMs = 25
 export function createLocks(deps: LocksDeps): Locks {
   const { database, fga, isApart } = deps
   // With whoever holds it patiently.
-  const held = new Map<string, Patience | undefined>()
+  const held = new Map<string, Background | undefined>()
   const waiting: (() => void)[] = []
   const fences = isApart ? createFences(deps) : undefined
 
@@ -43,14 +43,14 @@ export function createLocks(deps: LocksDeps): Locks {
     work: (hold: Hold) => Promise<T>,
     signal: AbortSignal | undefined,
   ): Promise<T> {
-    assertGoesOn(signal)
+    assertNotAborted(signal)
     if (objects.length === 0 || (database.kind === 'pglite' && !isApart))
       return work(plainHold(database, fga))
     const id = await acquire(deps, fences, objects, signal)
     const hold = createHold({ ...deps, fences, newHoldId: () => newHoldId(deps) }, id, objects.length)
     try {
       // Whoever was told meanwhile that it is over may have done the opposite since, and been told that it is done.
-      assertGoesOn(signal)
+      assertNotAborted(signal)
       return await work(hold)
     } finally {
       await hold.end()
@@ -61,16 +61,16 @@ export function createLocks(deps: LocksDeps): Locks {
     async hold(objects, work, signal) {
       while (objects.some((object) => held.has(object))) {
         // On PGlite a holder whose statements stand behind all questions would hold a removal up past its deadline.
-        if (!isPatient()) for (const object of objects) hurry(held.get(object))
+        if (!isInBackground()) for (const object of objects) hurry(held.get(object))
         await new Promise<void>((wake) => waiting.push(wake))
       }
       const run = async () => {
         // What is hurried is this hold alone, not the whole job.
-        for (const object of objects) held.set(object, patienceNow())
+        for (const object of objects) held.set(object, currentBackground())
         return inTurn(objects, work, signal)
       }
       try {
-        return await (isPatient() ? patiently(run) : run())
+        return await (isInBackground() ? inBackground(run) : run())
       } finally {
         for (const object of objects) held.delete(object)
         for (const wake of waiting.splice(0)) wake()
@@ -79,7 +79,7 @@ export function createLocks(deps: LocksDeps): Locks {
   }
 }
 
-function hurry(patience: Patience | undefined): void {
+function hurry(patience: Background | undefined): void {
   if (patience !== undefined) patience.isOver = true
 }
 
@@ -104,7 +104,7 @@ async function acquire(
     if (rows.length === objects.length) return id
     await database.query('delete from leases where holder = $1', [id])
     await takeOver(deps, fences, objects)
-    assertGoesOn(signal)
+    assertNotAborted(signal)
     if (performance.now() > end)
       throw new AppError('storage_unavailable', { internal: 'an object stayed locked' })
     await sleep(pauseMs)

@@ -1,4 +1,4 @@
-import { counted } from '../kernel/counted.ts'
+import { pluralize } from '../kernel/pluralize.ts'
 import type { Sql } from '../store/sql.ts'
 import type { IngestContext, Writer } from './deps.ts'
 import type { Received } from './imports.ts'
@@ -64,9 +64,9 @@ function doubtOf(
   if (refused > 0) return 'Some lines were refused.'
   if (end !== documents) return `The end line counts ${end} documents, the list holds ${documents}.`
   if (documents === 0 && !allowEmpty)
-    return `The list is empty: it would withdraw ${counted(withdrawals, 'document')}, all that there are. If that is meant, import it again with allow_empty=true and allow_withdraw=${withdrawals} (remit import --allow-empty --allow-withdraw ${withdrawals}).`
+    return `The list is empty: it would withdraw ${pluralize(withdrawals, 'document')}, all that there are. If that is meant, import it again with allow_empty=true and allow_withdraw=${withdrawals} (remit import --allow-empty --allow-withdraw ${withdrawals}).`
   if (withdrawals * 2 > total && (allowWithdraw ?? 0) < withdrawals) {
-    return `It would withdraw ${withdrawals} of the collection’s ${counted(total, 'document')}, more than half. If that is meant, import it again with allow_withdraw=${withdrawals} (remit import --allow-withdraw ${withdrawals}), which lets so many go and no more.`
+    return `It would withdraw ${withdrawals} of the collection’s ${pluralize(total, 'document')}, more than half. If that is meant, import it again with allow_withdraw=${withdrawals} (remit import --allow-withdraw ${withdrawals}), which lets so many go and no more.`
   }
   return undefined
 }

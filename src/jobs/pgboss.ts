@@ -1,9 +1,9 @@
 import { AsyncResource } from 'node:async_hooks'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Job, PgBoss } from 'pg-boss'
-import { patiently } from '../kernel/patient.ts'
+import { inBackground } from '../kernel/background.ts'
+import { fairNext } from '../kernel/fair-next.ts'
 import { traced, traceHeaders } from '../kernel/trace.ts'
-import { nextInTurn } from '../kernel/turns.ts'
 import type { Database, Sql } from '../store/sql.ts'
 import { type Boss, bossDb, createBoss, schema } from './boss.ts'
 import type { Handler, LaterTask, Queue, Task } from './queue.ts'
@@ -77,7 +77,7 @@ class PgBossQueue implements Queue {
   #restsUntil = 0
   #closing: Promise<void> | undefined
   /** What runs is no step of the request that happened to wake us, and questions go before it. */
-  readonly #scanDetached = AsyncResource.bind(() => patiently(() => this.#scanQueue()))
+  readonly #scanDetached = AsyncResource.bind(() => inBackground(() => this.#scanQueue()))
 
   constructor(options: PgBossQueueOptions) {
     const boss = options.boss ?? createBoss(options)
@@ -162,7 +162,7 @@ class PgBossQueue implements Queue {
   #begin(boss: PgBoss): void {
     const { concurrency } = this.#options
     while (this.#running.size < concurrency) {
-      const job = nextInTurn(this.#backlog, this.#running.keys(), turnOf, Math.max(1, concurrency - 1))
+      const job = fairNext(this.#backlog, this.#running.keys(), turnOf, Math.max(1, concurrency - 1))
       if (job === undefined) return
       this.#backlog = this.#backlog.filter((other) => other !== job)
       this.#run(boss, job)

@@ -2,7 +2,7 @@ import { createHash, randomUUID } from 'node:crypto'
 import { createRequestStateCodec, type ServerContext } from '@modelcontextprotocol/server'
 import { z } from 'zod'
 import { canonicalJson } from '../delegation/registry/details.ts'
-import type { Spent } from '../delegation/tokens/spent.ts'
+import type { ReplayGuard } from '../delegation/tokens/replay-guard.ts'
 import type { Principal } from '../kernel/principal.ts'
 
 /** What a client carries from one round of a call to the next. */
@@ -15,7 +15,7 @@ export interface RequestState {
 
 export interface RequestStateDeps {
   readonly key: Uint8Array
-  readonly spent: Pick<Spent, 'spend'>
+  readonly spent: Pick<ReplayGuard, 'spend'>
 }
 
 const seconds = 300

@@ -1,4 +1,4 @@
-import { ofEach } from '../kernel/of-each.ts'
+import { memoize } from '../kernel/memoize.ts'
 import { callerOf, outermostActor, type Principal } from '../kernel/principal.ts'
 import { type Approvals, mayAsk, namedBy, type Presented, type Presenting } from './approvals.ts'
 
@@ -90,7 +90,7 @@ function createHoldersWithout(now: () => number): HoldersWithout {
   }
 }
 
-const keyOf = ofEach((principal: Principal): string =>
+const keyOf = memoize((principal: Principal): string =>
   JSON.stringify([
     principal.subject,
     outermostActor(principal),

@@ -91,7 +91,7 @@ function eventOf(
   const { considered, denied, passedOver, errors } = clearing.counts
   const grants = presented.map(({ id }) => id)
   const documentIds = [...new Set(items.map(({ documentId }) => documentId))]
-  const { modelId, heldYes } = clearing
+  const { modelId, cachedAllow: heldYes } = clearing
   const reasons = why(principal, { grants, modelId, documentIds, heldYes })
   return {
     event: 'retrieved',

@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import pg, { type ClientBase } from 'pg'
 import pgvector from 'pgvector/pg'
 import { AppError } from '../kernel/errors.ts'
-import { createLanes } from '../kernel/lanes.ts'
+import { createPrioritySemaphore } from '../kernel/priority-semaphore.ts'
 import { step } from '../kernel/trace.ts'
 import { intsParameter } from './binary.ts'
 import { runPrepared } from './prepared.ts'
@@ -82,7 +82,7 @@ export function createPgDatabase({
   // An idle connection that breaks must not end the process; the next query reports it.
   pool.on('error', () => undefined)
   // The pool itself serves in the order of coming, and one document that is taken in comes with dozens of statements.
-  const enter = kind === 'pglite' ? createLanes(1) : undefined
+  const enter = kind === 'pglite' ? createPrioritySemaphore(1) : undefined
   /** Lends a connection for as long as `work` takes; one that is not as good as new afterwards is not used again. */
   async function lend<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
     const leave = await enter?.()

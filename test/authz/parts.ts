@@ -3,12 +3,12 @@ import { readFileSync } from 'node:fs'
 import { transformer } from '@openfga/syntax-transformer'
 import { compileModel, createTupleStore, type JsonObject, type Model } from '@remit/engine'
 import type { Fga, Tuple, TupleKey } from '../../src/authz/fga.ts'
-import { createHeldVerdicts, type HeldVerdicts } from '../../src/authz/gate/held.ts'
 import { createLimiter } from '../../src/authz/gate/limiter.ts'
 import { createAskNamed } from '../../src/authz/gate/named.ts'
+import { createVerdictCache, type VerdictCache } from '../../src/authz/gate/verdict-cache.ts'
 import { createGate, type Gate } from '../../src/authz/gate.ts'
-import { evaluateLocally, takeApartLocally } from '../../src/authz/index/local.ts'
-import { leadingTo } from '../../src/authz/index/recent.ts'
+import { decomposeLocally, evaluateLocally } from '../../src/authz/index/local.ts'
+import { leadingTo } from '../../src/authz/index/recent-removals.ts'
 import type { IndexStatus, PermissionIndex } from '../../src/authz/permission-index.ts'
 
 /** A replica that a test fills by hand: what it holds, how far it read, what was taken away when. */
@@ -45,11 +45,11 @@ export function createTestIndex(modelId: string, now: () => number, dsl = ownDsl
   return {
     status: () => ({ ...status, tuples: tuples.size }),
     view: () => (isReady() ? { modelId: id, model, tuples } : undefined),
-    takenAway: () => [],
+    excluded: () => [],
     nominate: () => undefined,
-    reach: () => undefined,
-    doorOf: () => -1,
-    onMove: () => undefined,
+    reachableAcls: () => undefined,
+    aclOf: () => -1,
+    onAclChange: () => undefined,
     touched: (documentIds, since) => new Set(removedAt >= since ? documentIds : []),
     wrote: ({ writes = [], deletes = [] }) => {
       if (deletes.length > 0) removedAt = now()
@@ -76,8 +76,8 @@ export function createTestIndex(modelId: string, now: () => number, dsl = ownDsl
     },
     evaluate: (question, documentIds, at) =>
       isReady() ? evaluateLocally(model, tuples, question, documentIds, at) : undefined,
-    takeApart: (question, documentIds, at) =>
-      isReady() ? takeApartLocally(model, tuples, question, documentIds, at) : new Map(),
+    decompose: (question, documentIds, at) =>
+      isReady() ? decomposeLocally(model, tuples, question, documentIds, at) : new Map(),
     add(...added) {
       for (const tuple of added) {
         heard.push(tuple.object)
@@ -112,7 +112,7 @@ export interface GateParts {
   /** Left out: a replica that is not ready, so that everything is asked. */
   readonly index?: PermissionIndex
   readonly ttlMs?: number
-  readonly held?: HeldVerdicts
+  readonly held?: VerdictCache
   readonly checksMax?: number
   /** false: OpenFGA's caches may never answer. */
   readonly cached?: boolean
@@ -127,7 +127,7 @@ export function gateOf(parts: GateParts): Gate {
     fga,
     now,
     index: index ?? unready,
-    held: held ?? createHeldVerdicts({ now, ttlMs }),
+    held: held ?? createVerdictCache({ now, ttlMs }),
     limiter: createLimiter(checksMax),
   }
   return createGate({

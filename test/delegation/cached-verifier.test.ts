@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { questionFor } from '../../src/authz/gate.ts'
 import { createAgents } from '../../src/delegation/registry/agents.ts'
 import { createClients } from '../../src/delegation/registry/clients.ts'
-import { type Authority, followAuthority } from '../../src/delegation/revocation/authority.ts'
+import { openRevocationFeed, type RevocationFeed } from '../../src/delegation/revocation/revocation-feed.ts'
 import { createRevocations, type Revoked } from '../../src/delegation/revocation/revocations.ts'
 import { createCachedVerifier } from '../../src/delegation/tokens/cached-verifier.ts'
 import { createProofs, type Proofs } from '../../src/delegation/tokens/dpop.ts'
@@ -28,7 +28,7 @@ import {
 let database: Database
 let clock: MovableClock
 let ring: KeyRing
-let authority: Authority
+let authority: RevocationFeed
 let proofs: Proofs
 let verifier: Verifier
 /** Signatures checked, and questions to the registries' tables. */
@@ -77,7 +77,7 @@ beforeAll(async () => {
   database = opened
   clock = movableClock()
   ring = await openKeyRing(join(opened.folder, 'keys'), clock)
-  authority = await followAuthority({ database, clock, log: () => undefined })
+  authority = await openRevocationFeed({ database, clock, log: () => undefined })
   proofs = createProofs({ sql: database, clock, secret: randomBytes(32) })
   verifier = newVerifier()
 })

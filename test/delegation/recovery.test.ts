@@ -8,10 +8,13 @@ import { deployModel } from '../../src/authz/model/deploy.ts'
 import { createFga, createFgaApi } from '../../src/authz/openfga.ts'
 import { createApprovalGrants } from '../../src/delegation/approvals/grants.ts'
 import { createDelegations, type Delegations } from '../../src/delegation/lending/delegations.ts'
-import { type Epoch, openEpoch } from '../../src/delegation/recovery/epoch.ts'
 import { type RecoverDeps, recover } from '../../src/delegation/recovery/recover.ts'
+import {
+  openRestoreDetection,
+  type RestoreDetection,
+} from '../../src/delegation/recovery/restore-detection.ts'
 import { createAgents } from '../../src/delegation/registry/agents.ts'
-import { type Authority, followAuthority } from '../../src/delegation/revocation/authority.ts'
+import { openRevocationFeed, type RevocationFeed } from '../../src/delegation/revocation/revocation-feed.ts'
 import { createRevocations } from '../../src/delegation/revocation/revocations.ts'
 import { migrate } from '../../src/store/migrate.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
@@ -26,9 +29,9 @@ const clock = movableClock()
 interface Stand extends AsyncDisposable {
   readonly database: Database
   readonly fga: Fga
-  readonly authority: Authority
+  readonly authority: RevocationFeed
   readonly delegations: Delegations
-  readonly epoch: Epoch
+  readonly epoch: RestoreDetection
   lend(): Promise<string>
   recover(more?: Partial<RecoverDeps>): ReturnType<typeof recover>
 }
@@ -38,9 +41,9 @@ async function standOn(
   fga: Fga,
   { isApart = true }: { readonly isApart?: boolean } = {},
 ): Promise<Stand> {
-  const authority = await followAuthority({ database, clock, log: () => undefined })
+  const authority = await openRevocationFeed({ database, clock, log: () => undefined })
   const delegations = createDelegations({ database, fga, clock, randomBytes })
-  const epoch = await openEpoch({
+  const epoch = await openRestoreDetection({
     database,
     fga,
     authority,
@@ -88,8 +91,8 @@ async function standOn(
 }
 
 /** An epoch of a process that dies before OpenFGA was told. */
-const dyingOn = ({ database, authority, fga }: Stand): Promise<Epoch> =>
-  openEpoch({
+const dyingOn = ({ database, authority, fga }: Stand): Promise<RestoreDetection> =>
+  openRestoreDetection({
     database,
     authority,
     clock,
@@ -354,7 +357,7 @@ describe(
         await using stand = await standOnPostgres(name)
         await stand.epoch.raise()
         let wentBack = true
-        await using epoch = await openEpoch({
+        await using epoch = await openRestoreDetection({
           ...stand,
           clock,
           log: () => undefined,
@@ -528,8 +531,8 @@ test('recovery has linked accounts connected and agreed to once more: what was t
 test('what is revoked is soon beyond forgetting: the number is raised for it within the next look', async () => {
   const database = await openMigrated()
   const fga = await openFga(database, clock)
-  const authority = await followAuthority({ database, clock, log: () => undefined })
-  await using epoch = await openEpoch({
+  const authority = await openRevocationFeed({ database, clock, log: () => undefined })
+  await using epoch = await openRestoreDetection({
     database,
     fga,
     authority,

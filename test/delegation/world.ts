@@ -6,7 +6,7 @@ import { type JWTHeaderParameters, SignJWT } from 'jose'
 import { trustedIssuer } from '../../src/config/issuers.ts'
 import { createAgents } from '../../src/delegation/registry/agents.ts'
 import { createClients } from '../../src/delegation/registry/clients.ts'
-import { followAuthority } from '../../src/delegation/revocation/authority.ts'
+import { openRevocationFeed } from '../../src/delegation/revocation/revocation-feed.ts'
 import { createRevocations } from '../../src/delegation/revocation/revocations.ts'
 import { createCachedVerifier } from '../../src/delegation/tokens/cached-verifier.ts'
 import { createProofs } from '../../src/delegation/tokens/dpop.ts'
@@ -87,7 +87,7 @@ export async function openVerifying(issuer: TestIssuer, options: { readonly demo
     externalIssuer(trustedIssuer.parse(issuer.entry()), { fetch, clock, timeoutMs: 5_000 }),
   ]
   const proofs = createProofs({ sql: database, clock, secret: randomBytes(32) })
-  const authority = await followAuthority({ database, clock, log: () => undefined })
+  const authority = await openRevocationFeed({ database, clock, log: () => undefined })
   const newTxn = () => crypto.randomUUID()
   const lookUp = createRegistry({ sql: database, authority })
   const verifierOf = (judged: readonly IssuerSource[], demo = false) =>

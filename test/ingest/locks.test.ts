@@ -1,8 +1,8 @@
 import { AsyncResource } from 'node:async_hooks'
 import { expect, test } from 'vitest'
 import { createLocks, type LocksDeps } from '../../src/ingest/locks.ts'
-import { createLanes } from '../../src/kernel/lanes.ts'
-import { isPatient, patiently } from '../../src/kernel/patient.ts'
+import { inBackground, isInBackground } from '../../src/kernel/background.ts'
+import { createPrioritySemaphore } from '../../src/kernel/priority-semaphore.ts'
 
 // On PGlite beside an embedded engine nothing of these is asked: holds are in this process's memory.
 const inMemory = { database: { kind: 'pglite' }, isApart: false } as LocksDeps
@@ -13,7 +13,7 @@ const aTurn = () => new Promise((resolve) => setImmediate(resolve))
 
 /** A session of one statement at a time, of whose turns `questions` take all they get until `until` ends. */
 async function busy(questions: number, until: (statement: () => Promise<void>) => Promise<unknown>) {
-  const enter = createLanes(1)
+  const enter = createPrioritySemaphore(1)
   let turns = 0
   const statement = async () => {
     const leave = await enter()
@@ -39,7 +39,7 @@ const jobThen = (then: (locks: ReturnType<typeof createLocks>) => Promise<unknow
     const begun = new Promise<void>((resolve) => {
       began = resolve
     })
-    const job = patiently(() =>
+    const job = inBackground(() =>
       locks.hold(document, async () => {
         began()
         for (let nth = 0; nth < 12; nth++) await statement()
@@ -58,7 +58,7 @@ test('a removal that waits for a document which a job holds is not behind all qu
 test('a job that nobody waits for stays behind questions, and so does one that only a job waits for', async () => {
   expect(await jobThen(async () => undefined)).toBeGreaterThan(95)
   const other = (locks: ReturnType<typeof createLocks>) =>
-    patiently(() => locks.hold(document, async () => undefined))
+    inBackground(() => locks.hold(document, async () => undefined))
   expect(await jobThen(other)).toBeGreaterThan(95)
 })
 
@@ -66,14 +66,14 @@ test('a job whose hold was hurried is patient again after it', async () => {
   const locks = createLocks(inMemory)
   const seen: boolean[] = []
   let removal: Promise<void> | undefined
-  await patiently(async () => {
+  await inBackground(async () => {
     await locks.hold(document, async () => {
-      seen.push(isPatient())
+      seen.push(isInBackground())
       removal = fromOutside(() => locks.hold(document, async () => undefined))
       await aTurn()
-      seen.push(isPatient())
+      seen.push(isInBackground())
     })
-    seen.push(isPatient())
+    seen.push(isInBackground())
   })
   await removal
   expect(seen).toEqual([true, false, true])

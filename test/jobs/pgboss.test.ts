@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createBoss } from '../../src/jobs/boss.ts'
 import { createPgBossQueue } from '../../src/jobs/pgboss.ts'
 import type { Handler, Queue } from '../../src/jobs/queue.ts'
-import { isPatient } from '../../src/kernel/patient.ts'
+import { isInBackground } from '../../src/kernel/background.ts'
 import type { Database } from '../../src/store/sql.ts'
 import { openTestDatabase } from '../support/database.ts'
 
@@ -46,10 +46,10 @@ test('runs a task within a moment of the wake-up, not at the next poll', async (
 
 test('what a task does lets questions go first, also where a request woke it', async () => {
   const { promise, resolve } = Promise.withResolvers<boolean>()
-  await using running = await open(async () => resolve(isPatient()), undefined, 60)
+  await using running = await open(async () => resolve(isInBackground()), undefined, 60)
   await send(running.queue, 'a')
   running.queue.wake()
-  expect([isPatient(), await promise]).toEqual([false, true])
+  expect([isInBackground(), await promise]).toEqual([false, true])
 })
 
 test('runs nothing of a transaction that was rolled back', async () => {

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { lookUpVisible } from '../../src/retrieval/access-filter/look-up.ts'
 import type { AccessFilter } from '../../src/retrieval/access-filter/visible.ts'
+import { visibleByQuery } from '../../src/retrieval/access-filter/visible-by-query.ts'
 import { createSearch } from '../../src/retrieval/search.ts'
 import { describeBackends } from '../support/backends.ts'
 import { createWordEmbedder } from '../support/embedder.ts'
@@ -27,7 +27,7 @@ describeBackends('search', (backend) => {
       (_, index) => index % 3 === 0,
     )
     hidden = Array.from({ length: 200 }, (_, index) => `d/${index}`).filter((_, index) => index % 3 !== 0)
-    visible = await lookUpVisible({ database: world.database }, readable, {})
+    visible = await visibleByQuery({ database: world.database }, readable, {})
   })
   afterAll(() => world?.[Symbol.asyncDispose]())
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Worker } from 'node:worker_threads'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { patiently } from '../../src/kernel/patient.ts'
+import { inBackground } from '../../src/kernel/background.ts'
 import { migrate } from '../../src/store/migrate.ts'
 import { openPglite } from '../../src/store/pglite.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
@@ -258,8 +258,8 @@ test('the embedded database’s one connection goes to a question before all tha
     await new Promise<void>((resolve) =>
       outside(() => {
         waiting = [
-          patiently(() => noted('document')),
-          patiently(() =>
+          inBackground(() => noted('document')),
+          inBackground(() =>
             database.transaction((own) => own.query('select 2')).then(() => order.push('transaction')),
           ),
           noted('question'),

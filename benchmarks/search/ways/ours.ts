@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import type { Fga } from '../../../src/authz/fga.ts'
-import { createHeldVerdicts } from '../../../src/authz/gate/held.ts'
 import { createLimiter } from '../../../src/authz/gate/limiter.ts'
 import { createAskNamed } from '../../../src/authz/gate/named.ts'
+import { createVerdictCache } from '../../../src/authz/gate/verdict-cache.ts'
 import { createGate } from '../../../src/authz/gate.ts'
 import { createPermissionIndex, type FollowingIndex } from '../../../src/authz/index/create.ts'
 import { createStorage } from '../../../src/authz/index/storage.ts'
@@ -38,7 +38,7 @@ export async function openOurs(
   { fga, model }: { readonly fga: Fga; readonly model: ModelVersion },
 ): Promise<Ours> {
   const now = Date.now
-  const held = createHeldVerdicts({ now, ttlMs: 5_000 })
+  const held = createVerdictCache({ now, ttlMs: 5_000 })
   const index = createPermissionIndex({
     fga,
     storage: createStorage(database, fga.storeId),

@@ -54,7 +54,7 @@ export function createCellSet(generation: number, model: CellModel): CellSet {
     const added = 1 + (own >> 2)
     const end = (first + added) * slotsInBlock
     codes.reserve(end)
-    if (end > ordinals.length) ordinals = grown(ordinals, lengthFor(ordinals, end))
+    if (end > ordinals.length) ordinals = growArray(ordinals, lengthFor(ordinals, end))
     blockCount += added
     blocksOf[cell] = own + added
     for (let slot = end - 1; slot >= first * slotsInBlock; slot -= 1) leave(slot, cell)
@@ -100,7 +100,7 @@ export function createCellSet(generation: number, model: CellModel): CellSet {
     bits: () => bits,
     put(docNo, cells, given) {
       remove(docNo)
-      if (docNo >= 8 * bits.length) bits = grown(bits, lengthFor(bits, (docNo >> 3) + 1))
+      if (docNo >= 8 * bits.length) bits = growArray(bits, lengthFor(bits, (docNo >> 3) + 1))
       const slots: number[] = []
       const cellsOf: number[] = []
       try {
@@ -126,7 +126,7 @@ export function createCellSet(generation: number, model: CellModel): CellSet {
 }
 
 /** A longer copy; what there is more of is 0. */
-function grown<Numbers extends Int32Array | Uint8Array>(array: Numbers, length: number): Numbers {
+function growArray<Numbers extends Int32Array | Uint8Array>(array: Numbers, length: number): Numbers {
   const larger = new (array.constructor as new (length: number) => Numbers)(length)
   larger.set(array)
   return larger

@@ -1,7 +1,7 @@
 import { setTimeout } from 'node:timers/promises'
 import type { Clock } from '../../kernel/clock.ts'
-import { counted } from '../../kernel/counted.ts'
 import { OperatorError } from '../../kernel/operator-error.ts'
+import { pluralize } from '../../kernel/pluralize.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import { operator, record } from '../record.ts'
 import { masked, type SealedRow, sealedColumns } from './canonical.ts'
@@ -111,7 +111,7 @@ export function createErasures({ database, clock, newTxn, seal, pauseMs = 200 }:
       idle = sealed + erased > 0 ? 0 : idle + 1
       if (idle === idleMax)
         throw new OperatorError(
-          `${counted(unsealed, 'record that names them is', 'records that name them are')} sealed by nobody: npm run remit -- audit verify tells which. The rest is erased.`,
+          `${pluralize(unsealed, 'record that names them is', 'records that name them are')} sealed by nobody: npm run remit -- audit verify tells which. The rest is erased.`,
         )
       if (idle > 0) await setTimeout(pauseMs)
     }

@@ -1,4 +1,4 @@
-import { counted } from '../../kernel/counted.ts'
+import { pluralize } from '../../kernel/pluralize.ts'
 import type { Sql } from '../../store/sql.ts'
 import {
   digestOf,
@@ -191,7 +191,7 @@ export async function verifyRecord(
         if (seal <= droppedTo && one.newest_at.getTime() < now - keptMs) {
           dropped.seals += 1
           dropped.records += one.records
-        } else find({ kind: 'removed', seal, detail: `all of the seal: ${counted(one.records, 'record')}` })
+        } else find({ kind: 'removed', seal, detail: `all of the seal: ${pluralize(one.records, 'record')}` })
         return
       }
       if (!digestOfLeaves(one.digests).equals(one.digest) || one.record_nos.length !== one.records)
@@ -347,7 +347,7 @@ async function findUnsealed(
     find({
       kind: 'unsealed',
       record: sealedTo + 1,
-      detail: `${counted(old, 'record was', 'records were')} never sealed`,
+      detail: `${pluralize(old, 'record was', 'records were')} never sealed`,
     })
   if (all === records) return young
   // One that came into a place that was passed by: late, or put there.

@@ -1,4 +1,4 @@
-import { oneSlipFrom } from '../../kernel/one-slip.ts'
+import { singleEdits } from '../../kernel/single-edits.ts'
 import type { Sql } from '../../store/sql.ts'
 
 export interface SpelledAlikeDeps {
@@ -19,7 +19,7 @@ const endings = ['.md', '.txt', '.html', '.pdf', '.docx']
 export async function spelledAlike({ sql, isNamed }: SpelledAlikeDeps, id: string): Promise<string[]> {
   const [, type = '', bare = ''] = /^([^:]*):(.*)$/s.exec(id) ?? []
   const typed = (one: string): string => `${type}:${one}`
-  const near = [...oneSlipFrom(bare), ...endings.map((ending) => bare + ending)]
+  const near = [...singleEdits(bare), ...endings.map((ending) => bare + ending)]
   const named = near.map(typed).filter(isNamed)
   const text = byType.get(type)
   if (named.length > 0 || text === undefined) return named.slice(0, most)

@@ -3,11 +3,11 @@ import { AppError } from '../../kernel/errors.ts'
 import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import type { Check, Fga, Verdict } from '../fga.ts'
 import type { PermissionIndex } from '../permission-index.ts'
-import type { HeldVerdicts } from './held.ts'
 import type { Limiter } from './limiter.ts'
-import { hasTail } from './replica.ts'
+import { hasTail } from './precheck.ts'
 import { untilAtTail } from './tail.ts'
 import { until } from './until.ts'
+import type { VerdictCache } from './verdict-cache.ts'
 
 export interface NamedQuestion extends Pick<Check, 'user' | 'contextual'> {
   /** An object may stand here with several relations: all of them are asked about, or none. */
@@ -49,7 +49,7 @@ export interface NamedAsking {
 export interface NamedDeps {
   readonly fga: Fga
   readonly index: PermissionIndex
-  readonly held: HeldVerdicts
+  readonly held: VerdictCache
   readonly limiter: Limiter
   readonly now: () => number
   readonly randomBytes: (size: number) => Buffer

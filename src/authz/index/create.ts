@@ -2,19 +2,19 @@ import { isDeepStrictEqual } from 'node:util'
 import { compileModel, type Model } from '@remit/engine'
 import type { Log } from '../../kernel/log.ts'
 import { reasonOf } from '../../kernel/reason.ts'
+import { createOccasional, createSerialQueue, isWithin, unlessAborted } from '../../kernel/serial-queue.ts'
 import { type Change, type Fga, PositionRefused, type StoredTuple, tupleId } from '../fga.ts'
 import { isOwnMark } from '../own-marks.ts'
 import type { IndexStatus, PermissionIndex } from '../permission-index.ts'
-import { createFollower, LogWentBack, placeBeforeNow } from './follow.ts'
-import { createHeard } from './heard.ts'
-import { evaluateLocally, takeApartLocally } from './local.ts'
+import { createChangedObjects } from './changed-objects.ts'
+import { decomposeLocally, evaluateLocally } from './local.ts'
+import { createLogReader, LogWentBack, positionBeforeNow } from './log-reader.ts'
 import { createPersistence, type Snapshot } from './persist.ts'
-import { createReaches } from './reaches.ts'
-import { createRecent, leadingTo } from './recent.ts'
+import { createReachability } from './reachable-acls.ts'
+import { createRecentRemovals, leadingTo } from './recent-removals.ts'
 import { findDifferences } from './reconcile.ts'
 import { createReplica, type Effect, type Replica, toStored } from './replica.ts'
 import type { Mark, Storage } from './storage.ts'
-import { createOccasional, createTurns, isWithin, unlessAborted } from './turns.ts'
 import { createWatermarks, isWatermark } from './watermarks.ts'
 
 export interface PermissionIndexDeps {
@@ -60,9 +60,9 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
   const { fga, storage, now, log, pollMs, rememberMs = 60_000, staleAfterMs = 2_000 } = deps
   const openedAt = now()
   const closing = new AbortController()
-  const reaches = createReaches()
-  const recent = createRecent(rememberMs)
-  const heard = createHeard()
+  const reaches = createReachability()
+  const recent = createRecentRemovals(rememberMs)
+  const heard = createChangedObjects()
   let replica = createReplica()
   let persistence = createPersistence(storage)
   let model: { readonly id: string; readonly compiled: Model } | undefined
@@ -77,12 +77,12 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
     createWatermarks({
       ...deps.marks,
       now,
-      onWritten: () => void turns.repeat().catch(() => undefined),
+      onWritten: () => void turns.rerun().catch(() => undefined),
       onError: (error) => log('watermark_not_written', { reason: reasonOf(error) }),
     })
   // Answers in parts that wait for a look at the log.
   let awaited = 0
-  const follower = createFollower({
+  const follower = createLogReader({
     fga,
     now,
     signal: closing.signal,
@@ -108,7 +108,7 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
     replica = stored?.replica ?? createReplica()
     if (stored === undefined) {
       reaches.follow(replica.tuples)
-      const position = await placeBeforeNow(fga, now(), closing.signal)
+      const position = await positionBeforeNow(fga, now(), closing.signal)
       for await (const page of fga.readAll({ signal: closing.signal })) {
         for (const tuple of page) replica.put(tuple)
         reaches.filled(page)
@@ -176,7 +176,7 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
     logWentBack = false
   }
 
-  const turns = createTurns(cycle)
+  const turns = createSerialQueue(cycle)
   const settle = turns.shared(() => orFail(follower.settle))
 
   const snapshot: Snapshot = {
@@ -186,7 +186,7 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
       for (const tuple of [...replica.tuples.after('')]) yield toStored(tuple)
     },
     get: (tuple) => replica.get(tuple),
-    changedSince: (mark) => turns.take(() => follower.readFrom(mark)),
+    changedSince: (mark) => turns.run(() => follower.readFrom(mark)),
   }
 
   /** Behind the memory and beside it: what is not stored now is stored at the next turn. */
@@ -210,14 +210,14 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
           fga,
           replica: compared,
           signal: closing.signal,
-          catchUp: () => turns.repeat(),
+          catchUp: () => turns.rerun(),
           onMark: (mark) => {
             if (isWatermark(mark.object)) marks.push(mark)
           },
         })
         await watermarks?.sweep(marks)
         // Between two looks at the log: what one of them has read and not yet applied is no newer than this.
-        await turns.take(async () => {
+        await turns.run(async () => {
           // Built anew meanwhile: what the one before lacked says nothing of this one.
           if (compared !== replica) return
           const changes = found.filter(({ tuple }) => !told?.has(tupleId(tuple)))
@@ -238,11 +238,11 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
 
   async function poll(): Promise<void> {
     try {
-      await turns.repeat()
+      await turns.rerun()
       failures = 0
       saving.run()
       if (!isWithin(reconcileEveryMs, now() - (follower.mark?.reconciledAt ?? now()))) reconciling.run()
-      await turns.take(() => orFail(follower.lookBack))
+      await turns.run(() => orFail(follower.rescanTail))
       logWentBack = false
     } catch {
       // Said where it failed; the next turn tries again.
@@ -296,18 +296,18 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
       return current && { modelId: current.id, model: current.compiled, tuples: replica.tuples }
     },
     nominate: (question) => readyNow() && reaches.nominate(question, now()),
-    reach: (question) => readyNow() && reaches.reach(question, now()),
-    takenAway: (question, max) => (ready() ? reaches.takenAway(question, now(), max) : []),
-    doorOf: reaches.doorOf,
-    onMove: reaches.onMove,
+    reachableAcls: (question) => readyNow() && reaches.reachableAcls(question, now()),
+    excluded: (question, max) => (ready() ? reaches.excluded(question, now(), max) : []),
+    aclOf: reaches.aclOf,
+    onAclChange: reaches.onAclChange,
     evaluate(question, documentIds, at) {
       const current = readyNow()
       return current && evaluateLocally(current.compiled, replica.tuples, question, documentIds, at)
     },
-    takeApart(question, documentIds, at) {
+    decompose(question, documentIds, at) {
       const current = watermarks === undefined ? ready() : undefined
       return current
-        ? takeApartLocally(current.compiled, replica.tuples, question, documentIds, at)
+        ? decomposeLocally(current.compiled, replica.tuples, question, documentIds, at)
         : new Map()
     },
     touched: (documentIds, since) =>
@@ -359,11 +359,11 @@ export function createPermissionIndex(deps: PermissionIndexDeps): FollowingIndex
       }
     },
     async rebuild() {
-      await turns.take(async () => startAnew())
-      await turns.repeat()
+      await turns.run(async () => startAnew())
+      await turns.rerun()
     },
     catchUp: ({ signal } = {}) =>
-      signal === undefined ? turns.repeat() : unlessAborted(turns.repeat(), signal),
+      signal === undefined ? turns.rerun() : unlessAborted(turns.rerun(), signal),
     async [Symbol.asyncDispose]() {
       clearTimeout(timer)
       await watermarks?.[Symbol.asyncDispose]()

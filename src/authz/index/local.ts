@@ -42,7 +42,7 @@ export function evaluateLocally(
 }
 
 /** See `PermissionIndex`. */
-export function takeApartLocally(
+export function decomposeLocally(
   model: Model,
   tuples: TupleStore,
   { user, relation, contextual }: LocalQuestion,

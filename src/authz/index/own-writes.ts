@@ -1,6 +1,6 @@
 import type { Log } from '../../kernel/log.ts'
 import { reasonOf } from '../../kernel/reason.ts'
-import type { HeldVerdicts } from '../gate/held.ts'
+import type { VerdictCache } from '../gate/verdict-cache.ts'
 import type { WriteObserver } from '../observed-fga.ts'
 import type { PermissionIndex } from '../permission-index.ts'
 
@@ -26,7 +26,7 @@ export function catchUpAfterWrites(index: PermissionIndex, log: Log, waitMs = 1_
  */
 export function dropAfterWrites(
   index: PermissionIndex,
-  held: HeldVerdicts,
+  held: VerdictCache,
   catchUp: WriteObserver,
 ): WriteObserver {
   return async (change) => {

@@ -1,5 +1,5 @@
+import { isWithin } from '../../kernel/serial-queue.ts'
 import type { Change, Fga, Tuple } from '../fga.ts'
-import { isWithin } from './turns.ts'
 
 /**
  * How far a log was read that may come from a server that lags: OpenFGA sends reads of its log to a secondary of its

@@ -1,6 +1,6 @@
 import { record, type Who } from '../../audit/record.ts'
+import { assertNotAborted } from '../../kernel/assert-not-aborted.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
-import { assertGoesOn } from '../../kernel/goes-on.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import { guarded } from '../guarded.ts'
 import type { ActiveModel } from './active.ts'
@@ -158,7 +158,7 @@ export function createModelChanges(deps: ModelChangesDeps): ModelChanges {
     plan: (who, wanted) => inTurn(() => plan(who, wanted)),
     apply: (who, planId, reason, signal) =>
       inTurn(() => {
-        assertGoesOn(signal)
+        assertNotAborted(signal)
         return apply(who, planId, reason)
       }),
     approversOf: (plan) => neededFor(deps, plan),

@@ -1,4 +1,4 @@
-import { counted } from '../../kernel/counted.ts'
+import { pluralize } from '../../kernel/pluralize.ts'
 import type { Question } from './store-file.ts'
 import type { Answer, TestResult } from './store-test.ts'
 
@@ -68,7 +68,7 @@ const keyOf = ({ test, question, expected, got, refused }: TestFailure): string 
 export const whatFails = (tests: PlanTests | undefined): string =>
   tests === undefined || tests.error !== undefined
     ? `The truth table did not run on this model${tests?.error === undefined ? '.' : `: ${tests.error}`}`
-    : `${counted(tests.failed, 'test')} of the truth table ${tests.failed === 1 ? 'fails' : 'fail'} under this model.`
+    : `${pluralize(tests.failed, 'test')} of the truth table ${tests.failed === 1 ? 'fails' : 'fail'} under this model.`
 
 /** For the record, which holds no questions. */
 export const countsOf = ({ passed, failed, error }: PlanTests) => ({

@@ -54,7 +54,7 @@ export interface ShadowReport {
 export interface ModelShadowDeps {
   readonly database: Database
   readonly active: ActiveModel
-  readonly index: Pick<PermissionIndex, 'view' | 'takenAway'>
+  readonly index: Pick<PermissionIndex, 'view' | 'excluded'>
   readonly now: () => number
   /** At least 0, less than 1. */
   readonly random: () => number
@@ -135,7 +135,7 @@ export function createModelShadow(deps: ModelShadowDeps): ModelShadow {
       do {
         const view = index.view()
         if (running === undefined || view?.modelId !== running.shadow.baseModel) return
-        const { takenAway } = index
+        const { excluded: takenAway } = index
         const sides = { active: view.model, candidate: running.candidate, tuples: view.tuples, takenAway }
         if (!queue.work(sides)) return
       } while (performance.now() < until)

@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { AppError } from '../../kernel/errors.ts'
-import { createInTurn } from '../../kernel/in-turn.ts'
+import { createPacedQueue } from '../../kernel/paced-queue.ts'
 import { AllowListError } from '../allow-list/read.ts'
 import { atStart, type ModelCheck } from './check.ts'
 import { type ModelJson, ModelSyntaxError } from './dsl.ts'
@@ -45,7 +45,7 @@ export function createTexts({
   waitingMax = 4,
 }: TextLimits = {}): Texts {
   let idle: Worker | undefined
-  const inTurn = createInTurn({
+  const inTurn = createPacedQueue({
     atOnce: 1,
     perTurn: 1,
     waitingMax,

@@ -22,7 +22,7 @@ import type { KeyRing } from '../../delegation/tokens/signing-key.ts'
 import type { VaultKeyring } from '../../delegation/vault/rewrap.ts'
 import { invalid } from '../../kernel/errors.ts'
 import { isId } from '../../kernel/ids.ts'
-import { firstWrong } from '../../kernel/wrong.ts'
+import { firstIssue } from '../../kernel/validation-message.ts'
 import type { Database } from '../../store/sql.ts'
 
 /** What the commands with machine rights work on. */
@@ -95,7 +95,7 @@ export function command<Args extends object>(
   return (args) => {
     const parsed = schema.safeParse(args)
     if (parsed.success) return { checked: recorded(parsed.data), run: (deps) => run(parsed.data, deps) }
-    const { path, says } = firstWrong(parsed.error)
+    const { path, says } = firstIssue(parsed.error)
     throw invalid(path.join('.'), `${path.join('.')}: ${says}`)
   }
 }

@@ -1,7 +1,7 @@
 import { record, type Who } from '../../audit/record.ts'
 import type { Clock } from '../../kernel/clock.ts'
-import { counted } from '../../kernel/counted.ts'
 import { AppError } from '../../kernel/errors.ts'
+import { pluralize } from '../../kernel/pluralize.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import type { Delegations } from '../lending/delegations.ts'
 import { type Agent, type Agents, createAgents, type NewAgent } from '../registry/agents.ts'
@@ -138,9 +138,9 @@ function grows(before: readonly string[] | undefined, after: readonly string[] |
 
 const saysWhat = (id: string, { delegations, consents, connections }: LentTo): string =>
   `By this another program could act as ${id}, or it could reach further, than when people lent to it. What it would ` +
-  `end: ${counted(delegations, 'delegation')}, ${counted(consents, 'other consent')}, ${counted(connections, 'agreement')} ` +
+  `end: ${pluralize(delegations, 'delegation')}, ${pluralize(consents, 'other consent')}, ${pluralize(connections, 'agreement')} ` +
   'on connected accounts. Say ends_lent (remit agent add --end-lent, or --keep-lent where it is the same program).'
 
 const saysWhatCounts = (id: string, count: number): string =>
-  `${counted(count, 'delegation')} to ${id} would count again, so it stays disabled. Say --end-lent to end what people lent ` +
+  `${pluralize(count, 'delegation')} to ${id} would count again, so it stays disabled. Say --end-lent to end what people lent ` +
   'to it (whatever pulled the switch may still hold its tokens), or --keep-lent if the switch was pulled by mistake.'

@@ -1,8 +1,8 @@
 import { operator, record, type Who } from '../../audit/record.ts'
 import type { Fga } from '../../authz/fga.ts'
+import { assertNotAborted } from '../../kernel/assert-not-aborted.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import { AppError } from '../../kernel/errors.ts'
-import { assertGoesOn } from '../../kernel/goes-on.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import { canonicalJson, type ForeignDetail } from '../registry/details.ts'
@@ -260,7 +260,7 @@ async function begin(
     const known = await find()
     if (known !== undefined) return resumed(known, wanted, now)
     await holdAgents(sql, wanted)
-    assertGoesOn(by.over)
+    assertNotAborted(by.over)
     if (wanted.standing) await makeRoom(sql, wanted, now)
     const begun = await sql.query(
       `insert into delegations (id, subject, agent, sub_agents, scope, purpose, standing, expires_at, state,

@@ -4,7 +4,7 @@ import type { Clock } from '../../kernel/clock.ts'
 import { splitObject } from '../../kernel/ids.ts'
 import type { Agent, Agents } from '../registry/agents.ts'
 import type { Client } from '../registry/clients.ts'
-import type { Spent } from '../tokens/spent.ts'
+import type { ReplayGuard } from '../tokens/replay-guard.ts'
 import type { Verifier } from '../tokens/verify.ts'
 
 /** A token by which an agent says itself that it acts, through the client that shows it (RFC 8693 §2.1). */
@@ -23,7 +23,7 @@ export type ReadActorToken = (actor: ActorToken) => Promise<Agent | undefined>
 export interface ActorTokensDeps {
   readonly agents: Agents
   readonly verifier: Verifier
-  readonly spent: Spent
+  readonly spent: ReplayGuard
   readonly clock: Clock
   readonly issuer: string
 }

@@ -10,7 +10,13 @@ import type { Delegations } from '../lending/delegations.ts'
 import { recordEnd } from '../lending/grant-ends.ts'
 import { type GrantRow, grantColumns, grantOf } from '../lending/grant-row.ts'
 import { forgetAgreements } from '../vault/agreements.ts'
-import { type Epoch, markerObject, noteTold, readMarker, tellOpenFga } from './epoch.ts'
+import {
+  markerObject,
+  noteTold,
+  type RestoreDetection,
+  readMarker,
+  tellOpenFga,
+} from './restore-detection.ts'
 
 export interface Recovered {
   /** Which of the two is an older copy; `not_known`: nothing tells, and it was asked for all the same. */
@@ -51,7 +57,7 @@ export interface RecoverDeps {
   readonly database: Database
   readonly fga: Fga
   readonly delegations: Delegations
-  readonly epoch: Epoch
+  readonly epoch: RestoreDetection
   readonly clock: Clock
   /** Makes OpenFGA agree with our tags; how many objects did not. */
   readonly mendAccess: () => Promise<number>

@@ -2,16 +2,16 @@ import { hash } from 'node:crypto'
 import type { Clock } from '../../kernel/clock.ts'
 import { inAction, type Principal } from '../../kernel/principal.ts'
 import { ok, type Result } from '../../kernel/result.ts'
-import type { Authority } from '../revocation/authority.ts'
+import type { RevocationFeed } from '../revocation/revocation-feed.ts'
 import type { Proofs } from './dpop.ts'
-import { createHeld } from './held.ts'
 import type { Resource } from './issuers.ts'
+import { createPrincipalCache } from './principal-cache.ts'
 import type { VerifyReason } from './reasons.ts'
-import { isHeld, type Judge, type Judged, type Verifier } from './verify.ts'
+import { checkPossession, type Judge, type Judged, type Verifier } from './verify.ts'
 
 export interface CachedVerifierDeps {
   readonly judge: Judge
-  readonly authority: Authority
+  readonly authority: RevocationFeed
   readonly clock: Clock
   readonly newTxn: () => string
   /** Checks the proof of a token that is bound to a key. */
@@ -31,7 +31,7 @@ type Remembered = Pick<Judged, 'principal' | 'until' | 'deniable' | 'hasOwnTxn' 
  */
 export function createCachedVerifier(deps: CachedVerifierDeps): Verifier {
   const { judge, authority, clock, newTxn, proofs, max = 10_000 } = deps
-  const held = createHeld<Remembered>({ authority, max })
+  const held = createPrincipalCache<Remembered>({ authority, max })
 
   const stands = ({ until, deniable, issuer, edition }: Remembered): boolean =>
     until > clock.now() && issuer.keys.edition() === edition && !authority.isDenied(deniable)
@@ -62,7 +62,7 @@ export function createCachedVerifier(deps: CachedVerifierDeps): Verifier {
       const known = recall(key)
       const found = known === undefined ? await judgeAnew(token, resource, key) : ok(known)
       if (!found.ok) return found
-      const proven = await isHeld(token, found.value.boundTo, presented, proofs)
+      const proven = await checkPossession(token, found.value.boundTo, presented, proofs)
       return proven.ok ? found : proven
     },
     async examine(token) {

@@ -5,7 +5,7 @@ import type { Clock } from '../../kernel/clock.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import type { Sql } from '../../store/sql.ts'
 import { createNonces } from './dpop-nonces.ts'
-import { createSpent } from './spent.ts'
+import { createReplayGuard } from './replay-guard.ts'
 
 /** A proof as it came with a request. */
 export interface PresentedProof {
@@ -59,7 +59,7 @@ const charactersMax = 4_096
  * or a nonce of ours, `ath`, and a `jti` that no process has seen before.
  */
 export function createProofs({ sql, clock, secret }: ProofsDeps): Proofs {
-  const spent = createSpent({ sql, clock })
+  const spent = createReplayGuard({ sql, clock })
   const nonces = createNonces({ secret, clock })
 
   function isFresh({ iat, nonce }: Claims, demand: ProofDemand): boolean {

@@ -1,8 +1,8 @@
 import type { Sql } from '../../store/sql.ts'
-import { type Authority, denyKey } from '../revocation/authority.ts'
+import { denyKey, type RevocationFeed } from '../revocation/revocation-feed.ts'
 import { revocationKey } from '../revocation/revocations.ts'
-import { createHeld } from './held.ts'
 import { lookUp, type Question, type Registered } from './lookup.ts'
+import { createPrincipalCache } from './principal-cache.ts'
 
 /** What the registries say about a token, and what has to be on no list for it to count. */
 export interface Standing extends Registered {
@@ -24,9 +24,9 @@ export function createRegistry({
   authority,
 }: {
   readonly sql: Sql
-  readonly authority: Authority
+  readonly authority: RevocationFeed
 }): LookUp {
-  const held = createHeld<Registered>({ authority, max: heldMax })
+  const held = createPrincipalCache<Registered>({ authority, max: heldMax })
   return async (question) => {
     const { revocable, now, ...asked } = question
     const key = JSON.stringify(asked)

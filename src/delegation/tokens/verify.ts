@@ -9,7 +9,7 @@ import {
 import { JOSEError, JWSSignatureVerificationFailed } from 'jose/errors'
 import type { Clock } from '../../kernel/clock.ts'
 import { AppError } from '../../kernel/errors.ts'
-import { createInTurn } from '../../kernel/in-turn.ts'
+import { createPacedQueue } from '../../kernel/paced-queue.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 import { type Claims, isFor, parseClaims } from '../registry/claims.ts'
@@ -47,7 +47,7 @@ export interface Verifier {
 
 /**
  * Says who a token stands for and what that rests on, for whoever would say it again. NOT checked: whether whoever
- * shows it proves the key it is bound to ({@link isHeld}), and whether this process hears what is revoked.
+ * shows it proves the key it is bound to ({@link checkPossession}), and whether this process hears what is revoked.
  */
 export interface Judge {
   judge(token: string, resource: Resource): Promise<Result<Judged, VerifyReason>>
@@ -96,7 +96,7 @@ export function createJudge({ issuers, lookUp, clock, demo, newTxn }: JudgeDeps)
   )
 
   // Each is a signature on this thread, and some questions to the database.
-  const inTurn = createInTurn({ atOnce: 32, perTurn: 8, waitingMax: 2_000, full: tooMany })
+  const inTurn = createPacedQueue({ atOnce: 32, perTurn: 8, waitingMax: 2_000, full: tooMany })
   /** Its turn begins with the key in hand: an issuer that does not answer holds up its own tokens alone. */
   async function judge(
     token: string,
@@ -253,7 +253,7 @@ function readHeader(token: string): ProtectedHeaderParameters | undefined {
 }
 
 /** Whether whoever shows a token may: by the proof of its key, or by having it where it is bound to none. */
-export async function isHeld(
+export async function checkPossession(
   token: string,
   boundTo: string | undefined,
   presented: PresentedProof | undefined,

@@ -1,8 +1,8 @@
 import type { MiddlewareHandler } from 'hono'
 import { scopesOfKind } from '../../delegation/registry/claims.ts'
 import type { PresentedProof } from '../../delegation/tokens/dpop.ts'
+import { assertNotAborted } from '../../kernel/assert-not-aborted.ts'
 import { AppError, type Challenge, type ErrorCode } from '../../kernel/errors.ts'
-import { assertGoesOn } from '../../kernel/goes-on.ts'
 import type { Principal, PrincipalKind, Scope } from '../../kernel/principal.ts'
 import type { Result } from '../../kernel/result.ts'
 import type { AppContext, AppEnv } from '../env.ts'
@@ -71,7 +71,7 @@ export function createRequireBearer(deps: BearerDeps): RequireBearer {
         })
       if (!isMet(requirement, principal))
         throw refusal('insufficient_scope', { scopes: neededBy(requirement, principal.kind) })
-      assertGoesOn(c.get('over'))
+      assertNotAborted(c.get('over'))
       await next()
     }
 }

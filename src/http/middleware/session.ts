@@ -1,8 +1,8 @@
 import type { MiddlewareHandler } from 'hono'
 import type { AccountNews } from '../../delegation/people/account-news.ts'
 import type { BrowserSession, Sessions } from '../../delegation/people/sessions.ts'
+import { assertNotAborted } from '../../kernel/assert-not-aborted.ts'
 import { AppError } from '../../kernel/errors.ts'
-import { assertGoesOn } from '../../kernel/goes-on.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import type { AppContext, AppEnv } from '../env.ts'
 import { pageHeaders } from '../pages/layout.ts'
@@ -80,7 +80,7 @@ export function createRequireSession(deps: SessionDeps): RequireSession {
           ? { questions: await countWaiting(value.subject), news: await newsOf(value.person) }
           : { questions: 0, news: [] }
         c.set('session', { ...value, waiting })
-        assertGoesOn(c.get('over'))
+        assertNotAborted(c.get('over'))
         await next()
       }
     }

@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os'
+import { fairNext } from '../../kernel/fair-next.ts'
 import type { Timer } from '../../kernel/timer.ts'
-import { nextInTurn } from '../../kernel/turns.ts'
 import type { Content, Prepared } from '../deps.ts'
 import {
   formatOf,
@@ -73,7 +73,7 @@ export function createParser({
 
   function pump(): void {
     while (!closed && idle.length > 0) {
-      const task = nextInTurn(waiting, running, ({ source }) => source, Math.max(1, threads - 1))
+      const task = fairNext(waiting, running, ({ source }) => source, Math.max(1, threads - 1))
       const thread = task && idle.pop()
       if (task === undefined || thread === undefined) return
       waiting.splice(waiting.indexOf(task), 1)

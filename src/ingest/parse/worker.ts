@@ -1,6 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { type Counting, createCounter } from '../../embed/counting.ts'
-import { giveWay } from '../../kernel/gives-way.ts'
+import { lowerPriority } from '../../kernel/lower-priority.ts'
 import { reasonOf } from '../../kernel/reason.ts'
 import { chunk } from '../chunk.ts'
 import type { Prepared } from '../deps.ts'
@@ -26,7 +26,7 @@ export interface Cutting {
 export interface WorkerStart {
   readonly limits: ParseLimits
   readonly cutting?: Cutting
-  /** See {@link giveWay}. */
+  /** See {@link lowerPriority}. */
   readonly givesWay?: boolean
 }
 
@@ -49,7 +49,7 @@ parentPort?.on('message', (request: ParseRequest) => {
   void answer(request).then((reply) => parentPort?.postMessage(reply))
 })
 // Not before: a thread that is not ready after a minute is ended.
-if (givesWay) giveWay()
+if (givesWay) lowerPriority()
 parentPort?.postMessage({ ready: true } satisfies ParseReply)
 
 async function answer(request: ParseRequest): Promise<ParseReply> {

@@ -6,7 +6,7 @@ import type {
 import type { z } from 'zod'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import type { Principal, Scope } from '../../kernel/principal.ts'
-import { firstWrong } from '../../kernel/wrong.ts'
+import { firstIssue } from '../../kernel/validation-message.ts'
 import { type Deadline, inTime } from '../../retrieval/deadline.ts'
 import type { Call } from '../call.ts'
 import { type FailureDeps, toolFailure } from '../failure.ts'
@@ -52,7 +52,7 @@ export const listed = <Input extends z.ZodType>(input: Input): StandardSchemaWit
 function read<Input extends z.ZodType>(input: Input, given: unknown): z.output<Input> {
   const parsed = input.safeParse(given)
   if (parsed.success) return parsed.data
-  const { path, says } = firstWrong(parsed.error)
+  const { path, says } = firstIssue(parsed.error)
   throw invalid(path.join('.') || 'arguments', says)
 }
 

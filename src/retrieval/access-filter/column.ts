@@ -1,7 +1,7 @@
-import { grown } from '../../kernel/grown.ts'
+import { growArray } from '../../kernel/grow-array.ts'
 import type { Database } from '../../store/sql.ts'
 import type { FieldType, Filter, Scalar } from '../filter.ts'
-import { numbersIn } from './look.ts'
+import { numbersIn } from './metadata-changes.ts'
 
 /**
  * What each document has in one field, as a number, so that what equals a value is seen without asking anybody. Which values are
@@ -114,7 +114,7 @@ function put(column: Column, docNo: number, value: string | undefined): void {
     places.set(value, place)
     values.text += 2 * value.length
   }
-  if (docNo >= values.codes.length) values.codes = grown(values.codes, docNo + (docNo >> 2) + room)
+  if (docNo >= values.codes.length) values.codes = growArray(values.codes, docNo + (docNo >> 2) + room)
   values.codes[docNo] = place ?? 0
 }
 
@@ -132,7 +132,7 @@ export function keepEqual(bits: Uint8Array, values: Values, wanted: readonly str
     const place = values.places.get(text)
     if (place !== undefined) flags[place] = 1
   }
-  if (values.codes.length < 8 * bits.length) values.codes = grown(values.codes, 8 * bits.length + room)
+  if (values.codes.length < 8 * bits.length) values.codes = growArray(values.codes, 8 * bits.length + room)
   const { codes } = values
   for (let at = 0; at < bits.length; at++) {
     const of = bits[at] ?? 0

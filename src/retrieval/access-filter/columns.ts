@@ -1,11 +1,11 @@
-import { createTurns } from '../../authz/index/turns.ts'
+import { createSerialQueue } from '../../kernel/serial-queue.ts'
 import type { Database } from '../../store/sql.ts'
 import type { Corpus } from '../corpus/corpus.ts'
 import type { Documents } from '../corpus/documents.ts'
 import { type Fields, type FieldType, type Filter, filterSql } from '../filter.ts'
-import { type Bounded, createBounded } from './bounded.ts'
+import { type ByteLru, createByteLru } from './byte-lru.ts'
 import { bytesOf, type Column, equalities, keepEqual, readColumn, renewColumns } from './column.ts'
-import { look, type Since } from './look.ts'
+import { type MetadataSnapshot, readMetadataChanges } from './metadata-changes.ts'
 import { type Content, contentIn } from './visible.ts'
 
 /** Fields in memory, nobody's own: what equals a value is seen there, also one that nobody asked for before. */
@@ -23,10 +23,10 @@ export interface Columns {
  * looked, and saw no change, has what they looked for.
  */
 interface Table {
-  since: Since | undefined
+  since: MetadataSnapshot | undefined
   /** As they were declared when somebody looked last. */
   fields: Fields
-  readonly columns: Bounded<Column>
+  readonly columns: ByteLru<Column>
   /** When each field was read last, and as what. */
   readonly reads: Map<string, { readonly type: FieldType; readonly at: number }>
 }
@@ -56,7 +56,7 @@ export function createColumns(deps: ColumnsDeps): Columns {
   const fresh = (): Table => ({
     since: undefined,
     fields: new Map(),
-    columns: createBounded<Column>({
+    columns: createByteLru<Column>({
       bytesMax,
       entriesMax: columnsMax,
       bytesOf: (_, column) => bytesOf(column),
@@ -74,9 +74,9 @@ export function createColumns(deps: ColumnsDeps): Columns {
     changed === undefined || changed.length > changedMax
 
   /** One after the other, so that no older answer undoes a newer one. */
-  const turns = createTurns(async () => {
+  const turns = createSerialQueue(async () => {
     const to = table
-    const { changed, fields: _, ...now } = await look(database, to.since)
+    const { changed, fields: _, ...now } = await readMetadataChanges(database, to.since)
     if (isLost(changed)) {
       if (table === to) table = fresh()
       return
@@ -104,7 +104,7 @@ export function createColumns(deps: ColumnsDeps): Columns {
     const reading = async () => {
       for (const [name, type] of due) {
         const column = await readColumn(database, name, type, valuesMax)
-        await turns.take(async () => {
+        await turns.run(async () => {
           to.columns.set(name, column)
           to.reads.set(name, { type, at: elapsed() })
           // What the others were told of meanwhile this may lack.
@@ -145,7 +145,7 @@ export function createColumns(deps: ColumnsDeps): Columns {
         const from = table
         const columns = names.map((name) => from.columns.get(name))
         if (isUnfit(from, columns, names, from.fields)) return undefined
-        const { fields, changed, ...now } = await look(database, from.since)
+        const { fields, changed, ...now } = await readMetadataChanges(database, from.since)
         // Refuses what is wrong: what it says to ask is not asked.
         filterSql(filter, fields, [])
         from.fields = fields
@@ -165,7 +165,7 @@ export function createColumns(deps: ColumnsDeps): Columns {
           read(from, missing)
           return undefined
         }
-        if (changed.length > 0) await turns.repeat()
+        if (changed.length > 0) await turns.rerun()
         if (table !== from || names.some((name, at) => columns[at] !== from.columns.get(name))) continue
         const bits = Buffer.from(content.bits())
         for (const [at, texts] of [...wanted.values()].entries()) {

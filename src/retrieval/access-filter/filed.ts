@@ -1,7 +1,7 @@
 import { setBit } from '../../kernel/bits.ts'
 import type { Corpus } from '../corpus/corpus.ts'
 import type { Documents } from '../corpus/documents.ts'
-import { createBounded } from './bounded.ts'
+import { createByteLru } from './byte-lru.ts'
 import { type Content, narrowed } from './visible.ts'
 
 /** Which documents are filed in some collections: a bit for each, nobody's own, that turns with its document. */
@@ -22,7 +22,7 @@ const entriesMax = 500
 
 /** `bytesMax` of all bitmaps together: default 32 MB, 256 choices of collections where there are a million documents. */
 export function createFiled(corpus: Pick<Corpus, 'onChange'>, bytesMax = 32_000_000): Filed {
-  const kept = createBounded<Kept>({
+  const kept = createByteLru<Kept>({
     bytesMax,
     entriesMax,
     // The names stand in key and set, two bytes a letter at most.

@@ -4,9 +4,14 @@ import type { Database, SqlValue } from '../../store/sql.ts'
 import type { Corpus } from '../corpus/corpus.ts'
 import type { Documents } from '../corpus/documents.ts'
 import { type Fields, type Filter, filterSql } from '../filter.ts'
-import { createBounded } from './bounded.ts'
+import { createByteLru } from './byte-lru.ts'
 import { createColumns } from './columns.ts'
-import { look, type Now, numbersIn, type Since } from './look.ts'
+import {
+  type MetadataChanges,
+  type MetadataSnapshot,
+  numbersIn,
+  readMetadataChanges,
+} from './metadata-changes.ts'
 import { type Content, contentOf, narrowed } from './visible.ts'
 
 /** Which documents match a filter: a bit for each document of the corpus, nobody's own, as a column is nobody's own. */
@@ -22,7 +27,7 @@ export interface Matches {
 }
 
 /** Never written to: a question that still waits may go on from it. */
-interface Kept extends Since {
+interface Kept extends MetadataSnapshot {
   readonly bits: Buffer
   /** Of the fields that the filter names, when it was looked at. */
   readonly types: string
@@ -56,7 +61,7 @@ export function createMatches({ database, corpus, bytesMax = 32_000_000 }: Match
   function make(
     key: string,
     filter: Filter,
-    { fields, snapshot, server }: Now,
+    { fields, snapshot, server }: MetadataChanges,
     documents: Documents,
   ): Promise<Kept> {
     const { making } = held
@@ -76,7 +81,7 @@ export function createMatches({ database, corpus, bytesMax = 32_000_000 }: Match
   async function renew(
     one: Kept,
     filter: Filter,
-    { fields, snapshot, changed }: Now,
+    { fields, snapshot, changed }: MetadataChanges,
     documents: Documents,
   ): Promise<Kept> {
     if (changed === undefined || changed.length === 0) return { ...one, snapshot }
@@ -100,7 +105,7 @@ export function createMatches({ database, corpus, bytesMax = 32_000_000 }: Match
         const { kept, making } = held
         // What was read before this question was asked may lack what was answered since: what it lacks is looked for.
         const before = (isFew ? undefined : await making.get(key)) ?? kept.get(key)
-        const now = await look(database, before)
+        const now = await readMetadataChanges(database, before)
         let one = before
         if (
           one?.types === typesOf(filter, now.fields) &&
@@ -124,7 +129,7 @@ export function createMatches({ database, corpus, bytesMax = 32_000_000 }: Match
 
 function createHeld(bytesMax: number) {
   return {
-    kept: createBounded<Kept>({
+    kept: createByteLru<Kept>({
       bytesMax,
       entriesMax,
       bytesOf: (key, { bits, types, snapshot }) => bits.length + key.length + types.length + snapshot.length,

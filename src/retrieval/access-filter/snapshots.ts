@@ -1,9 +1,9 @@
-import type { LocalQuestion, PermissionIndex, Reach } from '../../authz/permission-index.ts'
+import type { LocalQuestion, PermissionIndex, ReachableAcls } from '../../authz/permission-index.ts'
 import { hasBit, setBit } from '../../kernel/bits.ts'
-import { grown } from '../../kernel/grown.ts'
+import { growArray } from '../../kernel/grow-array.ts'
 import type { Corpus } from '../corpus/corpus.ts'
 import type { Documents } from '../corpus/documents.ts'
-import { createStands } from './stands.ts'
+import { createAclMembers } from './acl-members.ts'
 import { type Content, contentIn } from './visible.ts'
 
 /**
@@ -22,7 +22,7 @@ export interface Snapshot {
 }
 
 export interface SnapshotsDeps {
-  readonly index: Pick<PermissionIndex, 'reach' | 'doorOf' | 'onMove'>
+  readonly index: Pick<PermissionIndex, 'reachableAcls' | 'aclOf' | 'onAclChange'>
   readonly corpus: Pick<Corpus, 'current' | 'lastKnown' | 'onChange'>
   /**
    * Bytes of all snapshots together. Default 128 MB: of a million documents those of 30 people who see all of them, or of
@@ -39,7 +39,7 @@ export interface SnapshotsDeps {
 }
 
 interface Kept {
-  readonly reach: Reach
+  readonly reach: ReachableAcls
   bits: Buffer
   /** Documents, and their chunks. */
   size: number
@@ -58,7 +58,7 @@ export function createSnapshots(deps: SnapshotsDeps): Snapshots {
   const kept = new Map<string, Kept>()
   let bytes = 0
   let known: Documents | undefined
-  const stands = createStands()
+  const stands = createAclMembers()
   // By number: the chunks that a document counts for in every snapshot.
   let counts = new Int32Array(0)
 
@@ -79,13 +79,13 @@ export function createSnapshots(deps: SnapshotsDeps): Snapshots {
     }
   }
 
-  function make(reach: Reach, { end, countIn }: Documents): Kept {
+  function make(reach: ReachableAcls, { end, countIn }: Documents): Kept {
     const bits = Buffer.alloc((end + room) >> 3)
     if (reach.count() < end * fewDoors) {
-      for (const door of reach.opened())
+      for (const door of reach.acls())
         for (let docNo = stands.first(door); docNo !== -1; docNo = stands.next(docNo)) setBit(bits, docNo)
     } else {
-      for (let docNo = 0; docNo < end; docNo++) if (reach.opens(stands.doorOf(docNo))) setBit(bits, docNo)
+      for (let docNo = 0; docNo < end; docNo++) if (reach.has(stands.aclOf(docNo))) setBit(bits, docNo)
     }
     onMake?.()
     return { reach, bits, ...countIn(bits), weight: 0, content: undefined }
@@ -107,15 +107,15 @@ export function createSnapshots(deps: SnapshotsDeps): Snapshots {
 
   /** Documents that came, went, or may stand at another door. */
   function follow(docNos: Iterable<number>, documents: Documents): void {
-    if (counts.length < documents.end) counts = grown(counts, 2 * documents.end)
+    if (counts.length < documents.end) counts = growArray(counts, 2 * documents.end)
     for (const [key, { reach }] of kept) if (reach.isOver) drop(key)
     for (const docNo of docNos) {
       const id = documents.idOf(docNo)
       const count = documents.chunksOf(docNo)
-      const door = id === undefined ? -1 : index.doorOf(id)
+      const door = id === undefined ? -1 : index.aclOf(id)
       for (const one of kept.values()) {
         const was = hasBit(one.bits, docNo) ? (counts[docNo] ?? 0) : 0
-        turn(one, docNo, was, one.reach.opens(door) ? count : 0)
+        turn(one, docNo, was, one.reach.has(door) ? count : 0)
       }
       counts[docNo] = count
       stands.move(docNo, door)
@@ -129,7 +129,7 @@ export function createSnapshots(deps: SnapshotsDeps): Snapshots {
     known = documents
     follow(docNos, documents)
   })
-  index.onMove((documentIds) => {
+  index.onAclChange((documentIds) => {
     if (known === undefined) return
     const documents = known
     follow(documentIds?.flatMap((id) => documents.numberOf(id) ?? []) ?? documents.live(), documents)
@@ -138,7 +138,7 @@ export function createSnapshots(deps: SnapshotsDeps): Snapshots {
   return {
     of(question) {
       const documents = corpus.current()
-      const reach = index.reach(question)
+      const reach = index.reachableAcls(question)
       if (documents === undefined || reach === undefined) return undefined
       let one = kept.get(reach.key)
       drop(reach.key)

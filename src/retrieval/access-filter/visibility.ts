@@ -2,16 +2,16 @@ import type { Question } from '../../authz/gate.ts'
 import { questionFor } from '../../authz/gate.ts'
 import type { NominateOptions, Nominator } from '../../authz/nominate.ts'
 import type { LocalQuestion } from '../../authz/permission-index.ts'
-import { ofEach } from '../../kernel/of-each.ts'
+import { memoize } from '../../kernel/memoize.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import type { Database } from '../../store/sql.ts'
 import type { Corpus } from '../corpus/corpus.ts'
 import type { Documents } from '../corpus/documents.ts'
 import { createFiled } from './filed.ts'
-import { lookUpVisible, type Narrowing } from './look-up.ts'
 import { createMatches } from './matches.ts'
 import type { Snapshots } from './snapshots.ts'
 import { type AccessFilter, type Content, contentOf, except, including, visibleAs } from './visible.ts'
+import { type Narrowing, visibleByQuery } from './visible-by-query.ts'
 
 /** What a question may touch. It only nominates and counts: what is in it may still be refused. */
 export interface Visibility {
@@ -78,7 +78,7 @@ export function createVisibility(deps: VisibilityDeps): Visibility {
         })
         const ids = [...new Set([...nomination.documentIds, ...granted])]
         const lookUp = (documentIds: readonly string[]) =>
-          lookUpVisible({ database, corpus }, documentIds, narrowing)
+          visibleByQuery({ database, corpus }, documentIds, narrowing)
         return {
           visible: await lookUp(ids),
           untold: visibleAs(nothing, 0),
@@ -110,4 +110,4 @@ export function createVisibility(deps: VisibilityDeps): Visibility {
 
 const nothing = contentOf(new Int32Array(), 0)
 
-const tellingOf = ofEach((question: Question): LocalQuestion => ({ ...question, relation: 'can_be_told' }))
+const tellingOf = memoize((question: Question): LocalQuestion => ({ ...question, relation: 'can_be_told' }))

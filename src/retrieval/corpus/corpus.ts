@@ -1,6 +1,6 @@
-import { createTurns } from '../../authz/index/turns.ts'
 import type { Log } from '../../kernel/log.ts'
 import { reasonOf } from '../../kernel/reason.ts'
+import { createSerialQueue } from '../../kernel/serial-queue.ts'
 import type { Database } from '../../store/sql.ts'
 import { createDocumentTable, type DocumentRow, type Documents } from './documents.ts'
 import { follows, readAll, readSince, readThese, type Seen } from './read.ts'
@@ -78,7 +78,7 @@ export function createCorpus(deps: CorpusDeps): Corpus {
   }
 
   /** One after the other, so that no older answer undoes a newer one. */
-  const turns = createTurns(async () => {
+  const turns = createSerialQueue(async () => {
     const beganAt = elapsed()
     if (seen === undefined || beganAt - loadedAt > reloadMs) {
       await load()
@@ -95,7 +95,7 @@ export function createCorpus(deps: CorpusDeps): Corpus {
 
   async function poll(): Promise<void> {
     try {
-      await turns.repeat()
+      await turns.rerun()
       if (isDeaf) log('corpus_heard')
       isDeaf = false
     } catch (error) {
@@ -121,13 +121,13 @@ export function createCorpus(deps: CorpusDeps): Corpus {
     },
     async changed(docNos) {
       try {
-        await turns.take(async () => take(await readThese(database, docNos)))
+        await turns.run(async () => take(await readThese(database, docNos)))
       } catch (error) {
         // Committed all the same: the next look finds it.
         log('corpus_behind', { reason: reasonOf(error) })
       }
     },
-    refresh: () => turns.repeat(),
+    refresh: () => turns.rerun(),
     async [Symbol.asyncDispose]() {
       closed = true
       clearTimeout(timer)

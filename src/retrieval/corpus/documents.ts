@@ -1,4 +1,4 @@
-import { grown } from '../../kernel/grown.ts'
+import { growArray } from '../../kernel/grow-array.ts'
 
 /** All live documents, by the number that stands beside their chunks and never changes. A document is live when it has a chunk. */
 export interface Documents {
@@ -58,8 +58,8 @@ export function createDocumentTable(): DocumentTable {
   function makeRoom(docNo: number): void {
     if (docNo < counts.length) return
     const length = Math.max(docNo + 1, 2 * counts.length)
-    counts = grown(counts, length)
-    collections = grown(collections, length)
+    counts = growArray(counts, length)
+    collections = growArray(collections, length)
   }
 
   function remove(docNo: number): boolean {

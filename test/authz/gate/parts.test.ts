@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { Check, Fga, Verdict } from '../../../src/authz/fga.ts'
-import { askInParts } from '../../../src/authz/gate/in-parts.ts'
+import { checkDecomposed } from '../../../src/authz/gate/decompose-check.ts'
 import { AppError } from '../../../src/kernel/errors.ts'
 import { anne } from '../double.ts'
 import { gateOf } from '../parts.ts'
@@ -229,7 +229,7 @@ test('what one question brings along answers no other: the same words with other
     contextual: [{ user: 'user:anne', relation: 'presented', object: 'delegation:d_1' }],
   }
   const { contextual: _, ...alone } = lent
-  const verdicts = await askInParts(
+  const verdicts = await checkDecomposed(
     [lent, alone].map((check) => ({ check, parts: undefined })),
     async (checks) => checks.map(({ contextual }) => (contextual ? 'allowed' : 'denied')),
     async () => new Set(),

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Fga } from '../../../src/authz/fga.ts'
-import { createHeldVerdicts } from '../../../src/authz/gate/held.ts'
+import { createVerdictCache } from '../../../src/authz/gate/verdict-cache.ts'
 import type { Gate, Proof } from '../../../src/authz/gate.ts'
 import { createPermissionIndex, type FollowingIndex } from '../../../src/authz/index/create.ts'
 import { dropAfterWrites } from '../../../src/authz/index/own-writes.ts'
@@ -110,7 +110,7 @@ describe.skipIf(needsPostgres.skip)('while another client writes to the same ser
       pollMs: 100,
     })
     index.useModel(model, json)
-    const held = createHeldVerdicts({ now: Date.now, ttlMs: 5_000 })
+    const held = createVerdictCache({ now: Date.now, ttlMs: 5_000 })
     const fga = observeWrites(port, [dropAfterWrites(index, held, () => index.catchUp())])
     gate = gateOf({ fga, now: Date.now, index, held })
     await index.catchUp()

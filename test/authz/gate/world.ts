@@ -9,7 +9,7 @@ import {
   type TupleKey,
   type Verdict,
 } from '../../../src/authz/fga.ts'
-import { createHeldVerdicts, type HeldVerdicts } from '../../../src/authz/gate/held.ts'
+import { createVerdictCache, type VerdictCache } from '../../../src/authz/gate/verdict-cache.ts'
 import type { Clearing, GateOptions, Proof } from '../../../src/authz/gate.ts'
 import { dropAfterWrites } from '../../../src/authz/index/own-writes.ts'
 import { observeWrites } from '../../../src/authz/observed-fga.ts'
@@ -40,7 +40,7 @@ export interface GateWorld {
   /** What OpenFGA holds. */
   readonly truth: TestIndex
   readonly replica: TestIndex
-  readonly held: HeldVerdicts
+  readonly held: VerdictCache
   /** What the gate is given: writes through it are observed. */
   readonly fga: Fga
   readonly now: () => number
@@ -127,7 +127,7 @@ export function createGateWorld({
       truth.remove(...deletes)
     },
   } as unknown as Fga
-  const held = createHeldVerdicts({ now, ttlMs })
+  const held = createVerdictCache({ now, ttlMs })
   const fga = observeWrites(raw, [dropAfterWrites(replica, held, () => undefined)])
   const gate = gateOf({ fga, now, held, index: index(replica) })
 

@@ -19,7 +19,7 @@ import {
 } from '../../../packages/engine/test/support/target.ts'
 import { createTuple, createWorld, fullContext } from '../../../packages/engine/test/support/world.ts'
 import type { Question } from '../../../src/authz/gate.ts'
-import { createReaches } from '../../../src/authz/index/reaches.ts'
+import { createReachability } from '../../../src/authz/index/reachable-acls.ts'
 import { createReplica, toStored } from '../../../src/authz/index/replica.ts'
 import { needsOpenfga } from '../../support/native.ts'
 import { compiled, createDocumentWorld } from './worlds.ts'
@@ -98,7 +98,7 @@ test(`what is nominated holds all that a real server allows, in ${onServer} rand
     expect(written.status, written.text).toBe(200)
     const relaxed = relaxModel(model)
     const replica = createReplica()
-    const reaches = createReaches()
+    const reaches = createReachability()
     reaches.useModel(model)
     reaches.follow(replica.tuples)
     // In turns, so that documents come to doors and leave them.

@@ -193,7 +193,7 @@ describe('where OpenFGA reads its log from a secondary', () => {
     world.put('write', { user: 'user:anne', relation: 'member', object: 'group:g' })
     await vi.advanceTimersByTimeAsync(300)
     expect(world.index.evaluate(question, ['b'], Date.now())?.get('b')?.allowed).toBe(true)
-    expect([...world.index.takeApart(question, ['b'], Date.now())]).toEqual([])
+    expect([...world.index.decompose(question, ['b'], Date.now())]).toEqual([])
   })
 })
 

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import { createHeldVerdicts } from '../../../src/authz/gate/held.ts'
 import { createLimiter } from '../../../src/authz/gate/limiter.ts'
 import { createAskNamed } from '../../../src/authz/gate/named.ts'
+import { createVerdictCache } from '../../../src/authz/gate/verdict-cache.ts'
 import { createGate } from '../../../src/authz/gate.ts'
 import type { Approval, Asker } from '../../../src/delegation/approvals/approval.ts'
 import { type Approvals, openApprovals } from '../../../src/delegation/approvals/approvals.ts'
@@ -81,7 +81,7 @@ export async function openAskingWorld(options: AskingWorldOptions): Promise<Aski
   const parts = {
     fga,
     index,
-    held: createHeldVerdicts({ now, ttlMs: 0 }),
+    held: createVerdictCache({ now, ttlMs: 0 }),
     limiter: createLimiter(100),
     now,
   }

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { lookUpVisible } from '../../../src/retrieval/access-filter/look-up.ts'
 import type { AccessFilter } from '../../../src/retrieval/access-filter/visible.ts'
+import { visibleByQuery } from '../../../src/retrieval/access-filter/visible-by-query.ts'
 import { byWords } from '../../../src/retrieval/chunk-index/postgres/words.ts'
 import { createRankingStatistics, type RankingStatistics } from '../../../src/retrieval/ranking/renew.ts'
 import { dampeningOf, mostOften, type Scope, weightOf } from '../../../src/retrieval/ranking/weigh.ts'
@@ -69,7 +69,7 @@ describeDatabases('words rank', (kind) => {
     statistics = counting(database, 'deployment')
     await statistics.renew()
     const readable = all.filter((_, index) => index % 3 !== 1)
-    visible = await lookUpVisible({ database }, readable, {})
+    visible = await visibleByQuery({ database }, readable, {})
   })
   afterAll(async () => {
     await statistics?.[Symbol.asyncDispose]()
@@ -143,7 +143,7 @@ describeDatabases('words rank', (kind) => {
       weak: `jetty ${'filling '.repeat(200)}`,
       strong: 'amber basalt cedar delta ember fjord',
     })
-    const open = await lookUpVisible(
+    const open = await visibleByQuery(
       { database },
       ['weak', 'strong', ...all.filter((_, index) => index % 10 !== 0)],
       {},
@@ -160,7 +160,7 @@ describeDatabases('words rank', (kind) => {
   })
 
   test('by permissions before the limit: the first of those that are visible, whatever is hidden', async () => {
-    const one = await lookUpVisible({ database }, ['d/10'], {})
+    const one = await visibleByQuery({ database }, ['d/10'], {})
     const found = await byWords(database, one, 'amber', 1, { scope: 'deployment' })
     expect(found.map(({ documentId }) => documentId)).toEqual(['d/10'])
   })
@@ -235,7 +235,7 @@ describeDatabases('words rank', (kind) => {
     await each.renew()
     const search = createSearch(database, { statistics: 'collection' })
     const found = async (ids: readonly string[]) =>
-      search.keyword(await lookUpVisible({ database }, ids, {}), 'amber jetty', 300)
+      search.keyword(await visibleByQuery({ database }, ids, {}), 'amber jetty', 300)
     const before = await found(all)
     expect(before).toHaveLength(300)
     await store(database, many('f', 50, 'The jetty.'), 'two')

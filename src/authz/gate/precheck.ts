@@ -1,0 +1,222 @@
+import { type FgaObject, splitObject } from '../../kernel/ids.ts'
+import type { Fga } from '../fga.ts'
+import type { Consistency, Question } from '../gate.ts'
+import { isOver } from '../index/ends.ts'
+import type { CheckPart, IndexStatus, PermissionIndex } from '../permission-index.ts'
+import { type CachedAllow, type VerdictCache, verdictKey } from './verdict-cache.ts'
+
+/** What the replica lets the gate leave unasked, or ask for less. It never lets anything through by itself. */
+export interface PrecheckResult {
+  /** The replica has the tail and says no: not worth asking about. */
+  readonly refused: ReadonlySet<string>
+  /** OpenFGA's own yes, which may be said again: nothing that the document leads to was taken away since. */
+  readonly held: ReadonlyMap<string, CachedAllow>
+  /** OpenFGA's caches may answer: nothing that these lead to was taken away since those were filled. */
+  readonly cacheable: ReadonlySet<string>
+  /** A yes about these may be held; with the earliest end that the replica met, in milliseconds since the epoch. */
+  readonly holdable: ReadonlyMap<string, number | undefined>
+}
+
+export interface PrecheckDeps {
+  readonly fga: Pick<Fga, 'storeId' | 'modelId'>
+  readonly index: PermissionIndex
+  readonly held: VerdictCache
+  readonly now: () => number
+  /** Milliseconds for which OpenFGA may answer from its caches; undefined: it may not, not even once. */
+  readonly cacheTtlMs: number | undefined
+}
+
+export interface Decomposed {
+  readonly parts: ReadonlyMap<string, readonly CheckPart[]>
+  /** What led to something that changed while the parts were answered: no yes of theirs counts. See `PermissionIndex.watch`. */
+  moved(documents: readonly FgaObject[], signal?: AbortSignal): Promise<ReadonlySet<string>>
+}
+
+/** The replica and the held verdicts, for one question. */
+export interface Precheck {
+  /** For `strict` it only says what is refused. */
+  check(documentIds: readonly string[]): PrecheckResult
+  /** Those about which OpenFGA's caches may be asked, whatever is asked: nothing that they lead to was taken away lately. */
+  untouched(documentIds: readonly string[]): ReadonlySet<string>
+  /**
+   * Smaller questions for OpenFGA, by whose answers its yes to each document follows, where that spares work: what
+   * documents share, folders and groups, is asked once for all. The others are asked whole.
+   */
+  decompose(documentIds: readonly string[]): Decomposed
+  /** Those that are not known to be ordinary: only these can need a grant. All, where it has not the tail. */
+  maybeSensitive(documentIds: readonly string[]): readonly string[]
+  /** Keeps a yes that OpenFGA gave to a question sent after `askedAt`, in `generation`. */
+  hold(documentId: string, yes: { askedAt: number; generation: number; until?: number }): void
+}
+
+/** Milliseconds: a change log that was not read to its end for longer may hide a removal. */
+export const tailMaxMs = 1_000
+
+/** Whether all was heard that OpenFGA held less than that ago. */
+export const isAtTail = ({ state, tailReadAt }: IndexStatus, at: number): boolean =>
+  state === 'following' &&
+  tailReadAt !== undefined &&
+  // A clock that was set back would make it fresh for as long as that was.
+  at >= tailReadAt &&
+  at - tailReadAt < tailMaxMs
+
+/** The replica holds all that OpenFGA held less than a second ago, what this process wrote included, under this model. */
+export function hasTail(
+  { fga, index, held }: Pick<PrecheckDeps, 'fga' | 'index' | 'held'>,
+  modelId: string,
+  at: number,
+): boolean {
+  const status = index.status()
+  return (
+    isAtTail(status, at) &&
+    (status.tailReadAt ?? 0) > held.wroteAt &&
+    index.view()?.modelId === modelId &&
+    fga.modelId === modelId
+  )
+}
+
+const nothing: PrecheckResult = {
+  refused: new Set(),
+  held: new Map(),
+  cacheable: new Set(),
+  holdable: new Map(),
+}
+
+export function createPrecheck(
+  { fga, index, held, now, cacheTtlMs }: PrecheckDeps,
+  question: Question,
+  consistency: Consistency,
+): Precheck {
+  const { modelId } = fga
+  const keyOf = verdictKey(question, fga)
+  // OpenFGA's caches may still know of no grant where there is one now.
+  const presentsGrants = question.contextual.some(({ object }) => object.startsWith('grant:'))
+
+  const holdsTail = (at: number): boolean => hasTail({ fga, index, held }, modelId, at)
+
+  /**
+   * Whose yes may outlive its answer: nothing sensitive, whoever asks; and what cannot be told is not. With the earliest end
+   * that was met when that was looked at.
+   */
+  function ordinary(ids: readonly string[], at: number): ReadonlyMap<string, number | undefined> {
+    const sensitive = index.evaluate({ ...question, relation: 'sensitive' }, ids, at)
+    return new Map(
+      ids.flatMap((id) => {
+        const verdict = sensitive?.get(id)
+        return verdict?.allowed === false ? [[id, verdict.until]] : []
+      }),
+    )
+  }
+
+  function heldOf(ids: readonly string[], at: number): ReadonlyMap<string, CachedAllow> {
+    const found = new Map<string, CachedAllow>()
+    for (const id of ids) {
+      const yes = held.find(keyOf(id), at)
+      if (yes !== undefined && !isOver(yes.until, at)) found.set(id, yes)
+    }
+    if (found.size === 0) return found
+    // Taken away and given back since: the yes is from before, and what OpenFGA says now is not known.
+    let oldest = at
+    for (const { askedAt } of found.values()) oldest = Math.min(oldest, askedAt)
+    for (const id of index.touched([...found.keys()], oldest)) found.delete(id)
+    forgetTaken(found)
+    return found
+  }
+
+  /** What this process took away counts by its order, not by a clock, and whether or not the replica has it yet. */
+  function forgetTaken(found: Map<string, CachedAllow>): void {
+    let oldest = held.generation
+    for (const { generation } of found.values()) oldest = Math.min(oldest, generation)
+    const taken = held.removedSince(oldest)
+    if (taken === undefined) return found.clear()
+    if (taken.size === 0) return
+    for (const id of index.leadingTo([...found.keys()], taken)) {
+      const since = held.removedSince(found.get(id)?.generation ?? 0)
+      if (since === undefined || index.leadingTo([id], since).size > 0) found.delete(id)
+    }
+  }
+
+  function confirm(yes: CachedAllow, until: number | undefined): void {
+    const view = index.view()
+    if (view === undefined) return
+    const { tuples, model } = view
+    held.confirmed.set(yes, { tuples, revision: tuples.revision, model, until })
+  }
+
+  /** The replica would say what it said when it was last asked: nothing in it is otherwise than then. */
+  function isConfirmed(yes: CachedAllow, at: number): boolean {
+    const before = held.confirmed.get(yes)
+    const view = before && index.view()
+    return (
+      view !== undefined &&
+      before?.tuples === view.tuples &&
+      before.revision === view.tuples.revision &&
+      before.model === view.model &&
+      !isOver(before.until, at)
+    )
+  }
+
+  return {
+    decompose(ids) {
+      // By the rules of another model nothing follows.
+      const parts = index.view()?.modelId === modelId ? index.decompose(question, ids, now()) : new Map()
+      const changed = index.watch()
+      return {
+        parts,
+        async moved(documents, signal) {
+          const found = await changed(documents.map(idOf), signal && { signal })
+          return new Set(documents.filter((one) => found.has(idOf(one))))
+        },
+      }
+    },
+    maybeSensitive(ids) {
+      const at = now()
+      if (!holdsTail(at)) return ids
+      const known = ordinary(ids, at)
+      return ids.filter((id) => !known.has(id))
+    },
+    untouched(ids) {
+      const at = now()
+      if (consistency === 'strict' || cacheTtlMs === undefined || !holdsTail(at)) return nothing.cacheable
+      const touched = index.touched(ids, at - cacheTtlMs)
+      return new Set(ids.filter((id) => !touched.has(id)))
+    },
+    check(ids) {
+      const at = now()
+      const atTail = holdsTail(at)
+      const kept = atTail && consistency === 'fast' ? heldOf(ids, at) : nothing.held
+      const standing = new Map([...kept].filter(([, yes]) => isConfirmed(yes, at)))
+      const open = standing.size === 0 ? ids : ids.filter((id) => !standing.has(id))
+      if (open.length === 0) return { ...nothing, held: standing }
+      const verdicts = atTail ? index.evaluate(question, open, at) : undefined
+      if (verdicts === undefined) return nothing
+      const refused = new Set(open.filter((id) => verdicts.get(id)?.allowed === false))
+      if (consistency === 'strict') return { ...nothing, refused }
+      const allowed = open.filter((id) => verdicts.get(id)?.allowed === true)
+      const mayBeCached = (id: string): boolean => cacheTtlMs !== undefined && !touched.has(id)
+      const touched = index.touched(allowed, at - (cacheTtlMs ?? 0))
+      const plain = ordinary(allowed, at)
+      for (const [id, until] of plain) {
+        const yes = kept.get(id)
+        if (yes === undefined) continue
+        standing.set(id, yes)
+        confirm(yes, earlier(until, verdicts.get(id)?.until))
+      }
+      const perhapsCached = presentsGrants ? [...plain.keys()] : allowed
+      return {
+        refused,
+        held: standing,
+        cacheable: new Set(perhapsCached.filter(mayBeCached)),
+        holdable: new Map([...plain].map(([id, until]) => [id, earlier(until, verdicts.get(id)?.until)])),
+      }
+    },
+    hold(documentId, yes) {
+      if (fga.modelId === modelId) held.put(keyOf(documentId), yes)
+    },
+  }
+}
+
+const idOf = (object: FgaObject): string => splitObject(object).id
+
+const earlier = (one: number | undefined, other: number | undefined): number | undefined =>
+  one === undefined || other === undefined ? (one ?? other) : Math.min(one, other)

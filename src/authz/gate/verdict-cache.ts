@@ -1,0 +1,148 @@
+import { hash } from 'node:crypto'
+import { tupleId } from '../fga.ts'
+import type { Question } from '../gate.ts'
+import type { ReplicaView } from '../permission-index.ts'
+
+/** OpenFGA's own yes, kept for a moment. Whether it may be said again is for the replica (replica.ts). */
+export interface CachedAllow {
+  /** Milliseconds since the epoch, before OpenFGA was asked. */
+  readonly askedAt: number
+  /** Of the held verdicts, before OpenFGA was asked. */
+  readonly generation: number
+  /** The earliest end among the expiring tuples that the replica met then. */
+  readonly until?: number
+}
+
+/** The replica said of a held yes that it stands, and says the same until a tuple comes or goes, or this is over. */
+export interface Confirmed {
+  readonly tuples: ReplicaView['tuples']
+  readonly revision: number
+  readonly model: ReplicaView['model']
+  readonly until: number | undefined
+}
+
+/** Yeses of OpenFGA only: neither a denial nor an error can be put in. Bounded; those not used longest go first. */
+export interface VerdictCache {
+  /** Grows with every change that may have taken something away. */
+  readonly generation: number
+  /** When this process last wrote or dropped; -Infinity before, Infinity while a write is not gone through. */
+  readonly wroteAt: number
+  /** One that is not older than the time to live, and that no `drop` came after. */
+  find(key: string, now: number): CachedAllow | undefined
+  put(key: string, yes: CachedAllow): void
+  readonly confirmed: WeakMap<CachedAllow, Confirmed>
+  /**
+   * Notes a write of this process once it is in, or may be, before its caller hears of it. `objects` are those on
+   * which it took a tuple away, or added one that takes away: what leads to any of them may not be said again. Gives
+   * what to call when it is known that the replica has the write, or everything was dropped.
+   */
+  wrote(objects: readonly string[]): () => void
+  /** Objects on which this process took something away since a generation; undefined: too much to tell. */
+  removedSince(generation: number): ReadonlySet<string> | undefined
+  /** Forgets everything, and keeps nothing that was asked for before. */
+  drop(): void
+}
+
+export interface VerdictCacheOptions {
+  readonly now: () => number
+  /** Milliseconds; 0: nothing is held. */
+  readonly ttlMs: number
+  /** Defaults to 50,000. */
+  readonly entriesMax?: number
+}
+
+// Objects of removals that are remembered, more than come in the time for which a yes is held.
+const takenMax = 10_000
+
+export function createVerdictCache({ now, ttlMs, entriesMax = 50_000 }: VerdictCacheOptions): VerdictCache {
+  // In the order of their last use.
+  const entries = new Map<string, CachedAllow>()
+  // By object, the latest last; the generation that it began.
+  const taken = new Map<string, number>()
+  let generation = 0
+  let wroteAt = Number.NEGATIVE_INFINITY
+  let pending = 0
+  // Nothing of an earlier generation is said again.
+  let oldest = 0
+  return {
+    get generation() {
+      return generation
+    },
+    get wroteAt() {
+      return pending > 0 ? Number.POSITIVE_INFINITY : wroteAt
+    },
+    find(key, at) {
+      const yes = entries.get(key)
+      if (yes === undefined) return undefined
+      entries.delete(key)
+      // A clock that was set back would make it younger than it is.
+      const age = at - yes.askedAt
+      if (age < 0 || age >= ttlMs || yes.generation < oldest) return undefined
+      entries.set(key, yes)
+      return yes
+    },
+    confirmed: new WeakMap(),
+    put(key, yes) {
+      if (ttlMs === 0 || yes.generation < oldest) return
+      entries.delete(key)
+      entries.set(key, yes)
+      const [longest] = entries.keys()
+      if (entries.size > entriesMax && longest !== undefined) entries.delete(longest)
+    },
+    wrote(objects) {
+      wroteAt = now()
+      pending += 1
+      if (objects.length > 0) generation += 1
+      for (const object of objects) {
+        taken.delete(object)
+        taken.set(object, generation)
+      }
+      for (const [object, began] of taken) {
+        if (taken.size <= takenMax) break
+        taken.delete(object)
+        oldest = began
+      }
+      return () => {
+        pending -= 1
+      }
+    },
+    removedSince(since) {
+      if (since < oldest) return undefined
+      const found = new Set<string>()
+      for (const [object, began] of taken) if (began > since) found.add(object)
+      return found
+    },
+    drop() {
+      entries.clear()
+      taken.clear()
+      generation += 1
+      oldest = generation
+      wroteAt = now()
+    },
+  }
+}
+
+/**
+ * What two questions must share to have one answer: store, model, person, relation and every contextual tuple. The
+ * clock is left out, and it is all that is sent as context: whoever repeats a yes looks at the ends again.
+ */
+export function verdictKey(
+  question: Question,
+  { storeId, modelId }: { readonly storeId: string; readonly modelId: string },
+): (documentId: string) => string {
+  let known = digests.get(question)
+  if (known?.storeId !== storeId || known.modelId !== modelId) {
+    const { user, relation, contextual } = question
+    const shared = JSON.stringify([storeId, modelId, user, relation, contextual.map(tupleId).sort()])
+    known = { storeId, modelId, digest: hash('sha256', shared, 'base64url') }
+    digests.set(question, known)
+  }
+  const { digest } = known
+  return (documentId) => `${digest} ${documentId}`
+}
+
+// The same principal's question is the same object: digesting it took longer than looking up ten documents by it.
+const digests = new WeakMap<
+  Question,
+  { readonly storeId: string; readonly modelId: string; readonly digest: string }
+>()

@@ -1,0 +1,314 @@
+import {
+  type Allowed,
+  type ListableModel,
+  listAllowed,
+  listable,
+  type Model,
+  type TupleStore,
+  tuplesBehind,
+} from '@remit/engine'
+import { bitsIn, countBits, hasBit, setBit } from '../../kernel/bits.ts'
+import { splitObject } from '../../kernel/ids.ts'
+import { memoize } from '../../kernel/memoize.ts'
+import { contextAt } from '../fga.ts'
+import type { LocalQuestion, ReachableAcls } from '../permission-index.ts'
+import { type Acls, createAcls } from './acls.ts'
+import { isOver, watchEnds } from './ends.ts'
+import type { Effect } from './replica.ts'
+
+/** Who reaches which doors by the whole model, remembered and kept up as long as it stays right. */
+export interface Reachability {
+  useModel(model: Model): void
+  /** From now on of these tuples, of which nothing is known yet. */
+  follow(tuples: TupleStore): void
+  /** These were added while nobody asks. */
+  filled(tuples: Iterable<{ readonly object: string }>): void
+  note(effects: readonly Effect[]): void
+  /** undefined: the model has no such relation, or what is asked brings tuples on documents. */
+  reachableAcls(question: LocalQuestion, now: number): ReachableAcls | undefined
+  /** Ids of the documents at the doors that are reached. undefined: the model has no such relation. */
+  nominate(question: LocalQuestion, now: number): readonly string[] | undefined
+  /** At most `max` ids of documents that would be nominated but for an exclusion. */
+  excluded(question: LocalQuestion, now: number, max: number): readonly string[]
+  /** -1: at none. */
+  aclOf(documentId: string): number
+  /** Called with the ids of documents that stand elsewhere now; without, when that may be so of all of them. */
+  onAclChange(listener: (documentIds?: readonly string[]) => void): void
+}
+
+interface Kept extends ReachableAcls, Pick<Allowed, 'reached' | 'metBy' | 'standsWith' | 'isTakenAway'> {
+  open: Uint8Array
+  isOver: boolean
+  /** Milliseconds since the epoch: an end on which it rests. */
+  until(): number
+  /** In names. */
+  readonly weight: number
+}
+
+export interface ReachabilityOptions {
+  /** Names that are kept for all questions together. Default 1 million, which takes about 50 MB. */
+  readonly namesMax?: number
+}
+
+// What checks said on the way may be otherwise where tuples lead in a circle, and nothing tells of it.
+const checkedMs = 5_000
+const asked = ['can_read', 'can_read_delegated', 'can_be_told'] as const
+
+export function createReachability(options: ReachabilityOptions = {}): Reachability {
+  const { namesMax = 1_000_000 } = options
+  const kept = new Map<string, Kept>()
+  const listeners: ((documentIds?: readonly string[]) => void)[] = []
+  let names = 0
+  let listed: ListableModel | undefined
+  let tuples: TupleStore | undefined
+  let counted: ReadonlySet<string> | undefined
+  let doors: Acls | undefined
+  // By lock, while somebody's doors are gone through; else nothing.
+  let met = new Int32Array(0)
+
+  const tell = (documentIds?: readonly string[]): void => {
+    for (const listener of listeners) listener(documentIds)
+  }
+
+  function drop(reach: Kept): void {
+    if (reach.isOver) return
+    reach.isOver = true
+    kept.delete(reach.key)
+    names -= reach.weight
+  }
+
+  function keep(reach: Kept): void {
+    kept.set(reach.key, reach)
+    names += reach.weight
+    // The first is the one that nobody has asked for the longest.
+    for (const oldest of kept.values()) {
+      if (names <= namesMax || oldest === reach) break
+      drop(oldest)
+    }
+  }
+
+  function clear(): void {
+    for (const reach of [...kept.values()]) drop(reach)
+  }
+
+  function recall(key: string, now: number): Kept | undefined {
+    const reach = kept.get(key)
+    if (reach === undefined) return undefined
+    if (isOver(reach.until(), now)) {
+      drop(reach)
+      return undefined
+    }
+    // Last again.
+    kept.delete(key)
+    kept.set(key, reach)
+    return reach
+  }
+
+  function list({ user, relation: name, contextual }: LocalQuestion, now: number) {
+    const relation = listed?.model.types.get('document')?.get(name)
+    if (listed === undefined || relation === undefined || tuples === undefined) return undefined
+    const { conditions, until } = watchEnds(listed.model, now)
+    const found = listAllowed(listed, { standing: tuples.standing, all: tuples }, relation, {
+      user,
+      contextualTuples: contextual,
+      context: contextAt(now),
+      conditions,
+    })
+    return { found, until }
+  }
+
+  function make(key: string, question: LocalQuestion, now: number): Kept | undefined {
+    const answer = list(question, now)
+    if (answer === undefined || doors === undefined) return undefined
+    const { found, until } = answer
+    const { reached, metBy, standsWith, isTakenAway, restsOnChecks } = found
+    const checkedUntil = restsOnChecks ? now + checkedMs : Number.POSITIVE_INFINITY
+    const made: Kept = {
+      key,
+      reached,
+      metBy,
+      standsWith,
+      isTakenAway,
+      open: new Uint8Array((doors.end >> 3) + 1),
+      // A bit for each door weighs little, but there may be many doors.
+      weight: reached.size + (doors.end >> 8),
+      isOver: false,
+      until: () => Math.min(until() ?? Number.POSITIVE_INFINITY, checkedUntil),
+      has: (door) => hasBit(made.open, door),
+      acls: () => bitsIn(made.open),
+      count: () => countBits(made.open),
+    }
+    // Where there are no locks the walk came to the documents.
+    if (counted === undefined) for (const object of found.objects) setBit(made.open, doors.aclOf(object))
+    else openDoors(made, doors)
+    return made
+  }
+
+  /** All doors, by the locks of what was reached: a look at each, whether it is opened or not. */
+  function openDoors(
+    { open, reached, metBy, standsWith }: Kept,
+    { end, bitsOf: anyOf, aces: locks }: Acls,
+  ): void {
+    if (met.length < locks.end) met = new Int32Array(2 * locks.end)
+    const looked: number[] = []
+    for (const user of reached) {
+      for (let lock = locks.firstFor(user); lock !== -1; lock = locks.nextFor(lock)) {
+        met[lock] = metOf(lock, metBy, locks)
+        looked.push(lock)
+      }
+    }
+    for (let door = 0; door < end; door++) {
+      const found = anyOf(door, (lock) => met[lock] ?? 0)
+      if (found !== 0 && standsWith(found)) setBit(open, door)
+    }
+    for (const lock of looked) met[lock] = 0
+  }
+
+  function idsAt(reach: Kept | undefined): string[] | undefined {
+    if (reach === undefined || doors === undefined) return undefined
+    const ids: string[] = []
+    for (const door of reach.acls()) for (const name of doors.documentsOf(door)) ids.push(idOf(name))
+    return ids
+  }
+
+  /** Doors that are new to one who was asked about before. */
+  function look(reach: Kept, renewed: readonly number[], { end, bitsOf: anyOf, aces: locks }: Acls): void {
+    if (reach.open.length <= end >> 3) {
+      const open = new Uint8Array((end >> 2) + 1)
+      open.set(reach.open)
+      reach.open = open
+    }
+    const { metBy, standsWith } = reach
+    // Many that come at once share their locks.
+    const known = new Map<number, number>()
+    const ofLock = (lock: number): number => {
+      const found = known.get(lock) ?? metOf(lock, metBy, locks)
+      known.set(lock, found)
+      return found
+    }
+    for (const door of renewed) {
+      // Where there are no locks, whoever a tuple on the document concerns was dropped.
+      const found = anyOf(door, ofLock)
+      setBit(reach.open, door, found !== 0 && standsWith(found))
+    }
+  }
+
+  function settle(): void {
+    if (doors === undefined) return
+    const { moved, renewed } = doors.update()
+    if (renewed.length > 0) for (const reach of kept.values()) look(reach, renewed, doors)
+    if (moved.length > 0) tell(moved.map(idOf))
+  }
+
+  function standAnew(): void {
+    clear()
+    doors = tuples && listed && createAcls(tuples, counted)
+    for (const { object } of tuples?.after('') ?? []) if (isDocument(object.name)) doors?.touch(object.name)
+    doors?.update()
+    tell()
+  }
+
+  const onDocuments = ({ contextual }: LocalQuestion): string[] =>
+    contextual.map(({ object }) => object).filter(isDocument)
+
+  const keyOf = memoize(({ user, relation, contextual }: LocalQuestion): string =>
+    JSON.stringify([user, relation, contextual]),
+  )
+
+  function reach(question: LocalQuestion, now: number): Kept | undefined {
+    if (onDocuments(question).length > 0) return undefined
+    const key = keyOf(question)
+    const before = recall(key, now)
+    if (before !== undefined) return before
+    const made = make(key, question, now)
+    if (made !== undefined) keep(made)
+    return made
+  }
+
+  return {
+    reachableAcls: reach,
+    useModel(model) {
+      listed = listable(model)
+      const before = counted
+      counted = countedBy(model)
+      if (doors === undefined || !isSame(before, counted)) standAnew()
+      else clear()
+    },
+    follow(store) {
+      tuples = store
+      standAnew()
+    },
+    filled(added) {
+      for (const { object } of added) if (isDocument(object)) doors?.touch(object)
+      settle()
+    },
+    note(effects) {
+      for (const { tuple } of effects) {
+        const { object, relation } = tuple
+        const isOnDocument = isDocument(object)
+        if (isOnDocument && (counted === undefined || counted.has(relation))) doors?.touch(object)
+        // What is on a document concerns nobody but who comes to that document.
+        if (isOnDocument && counted !== undefined) continue
+        const user = tuple.user.split('#')[0] ?? tuple.user
+        for (const one of [...kept.values()]) {
+          if (one.reached.has(user)) drop(one)
+        }
+      }
+      settle()
+    },
+    nominate(question, now) {
+      const named = onDocuments(question)
+      if (named.length === 0) return idsAt(reach(question, now))
+      const found = list(question, now)?.found
+      if (found === undefined || counted === undefined) return found?.objects.map(idOf)
+      // What is on a document is nobody's way to another one.
+      const contextual = question.contextual.filter(({ object }) => !isDocument(object))
+      const ids = new Set(idsAt(make('', { ...question, contextual }, now)))
+      // Of those it is on, it decides: it may also take away.
+      for (const object of named) {
+        if (found.holds(object)) ids.add(idOf(object))
+        else ids.delete(idOf(object))
+      }
+      return [...ids]
+    },
+    excluded(question, now, max) {
+      const found: string[] = []
+      const one = reach(question, now)
+      if (one === undefined || doors === undefined || counted === undefined) return found
+      const { bitsOf: anyOf, documentsOf: at, end, aces: locks } = doors
+      const ofLock = (lock: number): number => metOf(lock, one.metBy, locks)
+      for (let door = 0; door < end && found.length < max; door++) {
+        if (one.has(door) || !one.isTakenAway(anyOf(door, ofLock))) continue
+        for (const name of at(door)) if (found.push(idOf(name)) >= max) break
+      }
+      return found
+    },
+    aclOf: (documentId) => doors?.aclOf(`document:${documentId}`) ?? -1,
+    onAclChange(listener) {
+      listeners.push(listener)
+    },
+  }
+}
+
+function metOf(lock: number, metBy: Allowed['metBy'], locks: Acls['aces']): number {
+  const tuple = locks.tuple(lock)
+  return tuple === undefined ? 0 : metBy(tuple)
+}
+
+const isDocument = (object: string): boolean => object.startsWith('document:')
+const idOf = (name: string): string => splitObject(name as `document:${string}`).id
+
+/** Relations of documents whose tuples count for one of the questions. undefined: more than those counts. */
+function countedBy(model: Model): ReadonlySet<string> | undefined {
+  const names = new Set<string>()
+  for (const name of asked) {
+    const relation = model.types.get('document')?.get(name)
+    const behind = relation === undefined ? new Set<string>() : tuplesBehind(model, relation)
+    if (behind === undefined) return undefined
+    for (const one of behind) names.add(one)
+  }
+  return names
+}
+
+const isSame = (a: ReadonlySet<string> | undefined, b: ReadonlySet<string> | undefined): boolean =>
+  a === b || (a !== undefined && b !== undefined && a.size === b.size && [...a].every((one) => b.has(one)))

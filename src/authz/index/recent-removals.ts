@@ -1,0 +1,160 @@
+import type { Model, Node, Relation, Rewrite, TupleStore } from '@remit/engine'
+import { documentObject } from '../../kernel/ids.ts'
+import type { StoredTuple } from '../fga.ts'
+import type { Effect } from './replica.ts'
+
+/** What was seen to be taken away lately, by the object of the tuple that did it. */
+export interface RecentRemovals {
+  /** Gives the objects of those that take away. */
+  note(effects: readonly Effect[], seenAt: number): readonly string[]
+  /** Before this time nothing is known: what is asked about earlier times is answered with "all". */
+  forgetBefore(time: number): void
+  /** Which relations take away in this model. */
+  useModel(model: Model): void
+  touched(documentIds: readonly string[], since: number, tuples: TupleStore): ReadonlySet<string>
+}
+
+/**
+ * `keepMs` is how long a change is remembered, at least. A document is touched when a tuple that was removed, or was
+ * added where a model subtracts, is on an object that it leads to: along any path that broke, the first edge that is
+ * missing starts at an object that the document still leads to.
+ */
+export function createRecentRemovals(keepMs: number): RecentRemovals {
+  // By object, the latest last.
+  const seen = new Map<string, number>()
+  // undefined before the first model: then any tuple may take away.
+  let subtracts: ReadonlySet<string> | undefined
+  let known = Number.POSITIVE_INFINITY
+
+  function takesAway({ kind, tuple }: Effect): boolean {
+    return kind !== 'added' || subtracts === undefined || subtracts.has(keyOf(tuple))
+  }
+
+  return {
+    forgetBefore(time) {
+      seen.clear()
+      known = time
+    },
+    useModel(model) {
+      subtracts = subtractingRelations(model)
+    },
+    note(effects, seenAt) {
+      const objects = effects.filter(takesAway).map(({ tuple }) => tuple.object)
+      for (const object of objects) {
+        seen.delete(object)
+        seen.set(object, seenAt)
+      }
+      for (const [object, at] of seen) {
+        if (at >= seenAt - keepMs) break
+        seen.delete(object)
+        known = Math.max(known, at + 1)
+      }
+      return objects
+    },
+    touched(documentIds, since, tuples) {
+      if (since < known) return new Set(documentIds)
+      const hit = new Set<string>()
+      for (const [object, at] of seen) if (at >= since) hit.add(object)
+      return leadingTo(documentIds, hit, tuples)
+    },
+  }
+}
+
+/**
+ * Those of the documents from which tuples lead to one of the objects, or that are one. Where no tuple leads to any of the
+ * objects nothing is walked: each minute the marker of epochs is written anew, and for as long as that is remembered every held
+ * yes would walk its document's graph for it.
+ */
+export function leadingTo(
+  documentIds: readonly string[],
+  objects: ReadonlySet<string>,
+  tuples: TupleStore,
+): ReadonlySet<string> {
+  if (objects.size === 0) return new Set()
+  const areLedTo = [...objects].some((object) => isLedTo(object, tuples))
+  const clean = new Set<Node>()
+  return new Set(
+    documentIds.filter((id) => {
+      const name = documentObject(id)
+      return areLedTo ? leadsToAny(name, objects, clean, tuples) : objects.has(name)
+    }),
+  )
+}
+
+function isLedTo(object: string, tuples: TupleStore): boolean {
+  const node = tuples.node(object)
+  if (node === undefined) return false
+  for (const _ of tuples.into(node)) return true
+  return false
+}
+
+const keyOf = ({ object, relation }: StoredTuple): string =>
+  `${object.slice(0, object.indexOf(':'))}#${relation}`
+
+/** Whether tuples lead from the object to one of the names. `clean` grows by all that lead to none. */
+export function leadsToAny(
+  name: string,
+  names: ReadonlySet<string>,
+  clean: Set<Node>,
+  tuples: TupleStore,
+): boolean {
+  if (names.has(name)) return true
+  const start = tuples.node(name)
+  if (start === undefined) return false
+  const found = new Set([start])
+  for (const node of found) {
+    if (names.has(node.name)) return true
+    for (const bucket of node.out.values()) {
+      for (const { user } of [...bucket.concrete, ...bucket.usersets]) if (!clean.has(user)) found.add(user)
+    }
+  }
+  for (const node of found) clean.add(node)
+  return false
+}
+
+/** `type#relation` of all that a `but not` of the model may rest on: a tuple there can take away. */
+export function subtractingRelations(model: Model): ReadonlySet<string> {
+  const all = [...model.types.values()].flatMap((relations) => [...relations.values()])
+  const found = new Set<Relation>()
+  for (const relation of all)
+    for (const part of subtracted(relation.rewrite)) add(found, part, relation, model)
+  for (const relation of found) {
+    add(found, relation.rewrite, relation, model)
+    for (const { type, relation: name } of relation.restrictions) {
+      const userset = name === undefined ? undefined : model.types.get(type)?.get(name)
+      if (userset !== undefined) found.add(userset)
+    }
+  }
+  return new Set([...found].map(({ key }) => key))
+}
+
+function subtracted(rewrite: Rewrite): Rewrite[] {
+  if (rewrite.kind === 'exclusion') return [rewrite.subtract, ...subtracted(rewrite.base)]
+  return rewrite.kind === 'union' || rewrite.kind === 'intersection'
+    ? rewrite.children.flatMap(subtracted)
+    : []
+}
+
+/** Adds the relations that a rule of `owner` reads. */
+function add(found: Set<Relation>, rewrite: Rewrite, owner: Relation, model: Model): void {
+  switch (rewrite.kind) {
+    case 'this':
+      found.add(owner)
+      return
+    case 'computed':
+      found.add(rewrite.relation)
+      return
+    case 'ttu': {
+      const tupleset = model.types.get(owner.type)?.get(rewrite.tupleset)
+      if (tupleset !== undefined) found.add(tupleset)
+      for (const target of rewrite.targets.values()) found.add(target)
+      return
+    }
+    case 'exclusion':
+      add(found, rewrite.base, owner, model)
+      add(found, rewrite.subtract, owner, model)
+      return
+    default:
+      for (const child of rewrite.children) add(found, child, owner, model)
+  }
+}

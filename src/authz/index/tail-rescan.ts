@@ -1,0 +1,192 @@
+import type { ChangePage, ChangePosition, Fga } from '../fga.ts'
+
+/** Consecutive changes of the log, at most a page. Between its places nothing else was when it was last looked at. */
+export interface Stretch {
+  readonly from: ChangePosition
+  readonly to: ChangePosition
+  readonly count: number
+  /** The latest stamp, by OpenFGA's clock. */
+  readonly lastAt: number
+  /** By ours. */
+  readonly lookedAt: number
+}
+
+/**
+ * What was read of the end of the log, and is looked at again: a change is stamped before it is committed, so one may
+ * appear before others that were read. A stretch that is as long as before and ends where it ended has nothing new in it;
+ * nothing else of it is kept, and it costs one page to find that out, however much was written.
+ */
+export interface TailRescan {
+  /** Behind all others. */
+  add(stretch: Stretch): void
+  /** In the place of all from this one's place on; of all there are, where it is none of theirs. */
+  replace(from: ChangePosition, stretches: readonly Stretch[]): void
+  /** How many changes were read from this place on; 0, where it is none of theirs. */
+  countFrom(from: ChangePosition): number
+  /** The log was read on, to a change of this time. */
+  heard(lastChangeAt: number): void
+  /**
+   * Looks at what is due, for a moment. Gives the place of the first stretch in which something is new: it stays due until it is
+   * replaced.
+   */
+  rescan(): Promise<ChangePosition | undefined>
+  /**
+   * The same of the newest page, whenever that was looked at last: what came within the last second is likeliest to have got
+   * company. What comes later than that is found by `look`, a second later.
+   */
+  rescanNewest(): Promise<ChangePosition | undefined>
+  /** Whether one page tells that nothing came, neither late to the newest page nor behind it. False: it does not tell. */
+  isStill(): Promise<boolean>
+  clear(): void
+}
+
+export interface TailRescanDeps {
+  readonly fga: Pick<Fga, 'readChanges'>
+  readonly now: () => number
+  readonly signal: AbortSignal
+  /** Told when something is forgotten that was not looked at late enough to know that nothing came late. */
+  readonly onUnseen: () => void
+  /** Whether an answer waits for a look at the log: then the rest is looked at later. */
+  readonly isAwaited: () => boolean
+}
+
+// So far behind the last change seen, so often, for so long after it was seen: the nearer part soon, the rest as long as a
+// request may last.
+const near = { spanMs: 5_000, everyMs: 1_000, whileMs: 10_000 }
+export const far = { spanMs: 60_000, everyMs: 30_000, whileMs: 90_000 }
+// What is looked at so long after its stamp is done with: by default OpenFGA gives a request 3 s.
+const settledMs = 20_000
+const pageMax = 100
+// After a bulk there are many: between two such moments the end of the log is read, and questions have the server.
+const momentMs = 40
+
+export const stretchOf = (from: ChangePosition, { changes, position }: ChangePage, at: number): Stretch => ({
+  from,
+  to: position,
+  count: changes.length,
+  lastAt: changes.reduce((last, { tuple }) => Math.max(last, tuple.writtenAt), 0),
+  lookedAt: at,
+})
+
+export function createTailRescan({ fga, now, signal, onUnseen, isAwaited }: TailRescanDeps): TailRescan {
+  let stretches: Stretch[] = []
+  let lastChangeAt = 0
+  let newsAt = Number.NEGATIVE_INFINITY
+
+  /** A time that is still to come is one of a clock that was set back since. */
+  const lookedAt = (stretch: Stretch, time: number): number =>
+    stretch.lookedAt <= time ? stretch.lookedAt : Number.NEGATIVE_INFINITY
+
+  function dueAt(stretch: Stretch, time: number): number {
+    const isNear = time - newsAt <= near.whileMs && stretch.lastAt >= lastChangeAt - near.spanMs
+    return lookedAt(stretch, time) + (isNear ? near : far).everyMs
+  }
+
+  /** By the stamps' clock, which showed `lastChangeAt` at `newsAt` or before: ours may be another. */
+  const isSettled = (stretch: Stretch, time: number): boolean =>
+    lastChangeAt - stretch.lastAt + (lookedAt(stretch, time) - newsAt) >= settledMs
+
+  /** The one that has been due for the longest, by its place. */
+  function mostDue(time: number): number | undefined {
+    let found: number | undefined
+    let earliest = time
+    for (const [at, stretch] of stretches.entries()) {
+      const due = dueAt(stretch, time)
+      if (due > earliest || (found !== undefined && due === earliest)) continue
+      found = at
+      earliest = due
+    }
+    return found
+  }
+
+  /** With those behind it, as many as one page holds: of single changes there are many. */
+  function joined(at: number): readonly [one: Stretch | undefined, size: number] {
+    let one = stretches[at]
+    let size = 1
+    for (; one !== undefined; size++) {
+      const next = stretches[at + size]
+      if (next === undefined || one.count + next.count > pageMax) break
+      one = {
+        ...one,
+        to: next.to,
+        count: one.count + next.count,
+        lastAt: Math.max(one.lastAt, next.lastAt),
+      }
+    }
+    return [one, size]
+  }
+
+  async function hasCompany({ from, to, count }: Stretch, limit = count): Promise<boolean> {
+    const { changes, position } = await fga.readChanges(from, { signal, limit })
+    return changes.length !== count || position.after !== to.after
+  }
+
+  /** As many of the newest as one page holds; undefined where they came so long ago that `look` has seen to them. */
+  function newest(): Stretch | undefined {
+    if (now() - newsAt > near.everyMs) return undefined
+    let at = stretches.length - 1
+    let count = stretches[at]?.count ?? 0
+    for (; at > 0; at--) {
+      const before = stretches[at - 1]
+      count += before?.count ?? 0
+      if (before === undefined || count > pageMax || before.lastAt < lastChangeAt - near.spanMs) break
+    }
+    return joined(at)[0]
+  }
+
+  function forget(time: number): void {
+    const size =
+      time - newsAt > far.whileMs
+        ? stretches.length
+        : stretches.findIndex(({ lastAt }) => lastAt >= lastChangeAt - far.spanMs)
+    const forgotten = stretches.splice(0, Math.max(0, size))
+    if (!forgotten.every((stretch) => isSettled(stretch, time))) onUnseen()
+  }
+
+  return {
+    add(stretch) {
+      stretches.push(stretch)
+    },
+    replace(from, others) {
+      const at = stretches.findIndex((stretch) => stretch.from === from)
+      stretches = [...stretches.slice(0, Math.max(0, at)), ...others]
+    },
+    countFrom(from) {
+      const at = stretches.findIndex((stretch) => stretch.from === from)
+      return at < 0 ? 0 : stretches.slice(at).reduce((sum, { count }) => sum + count, 0)
+    },
+    heard(time) {
+      lastChangeAt = Math.max(lastChangeAt, time)
+      newsAt = now()
+      // At once: a place in the log that is stored says with it what was passed over on the way there.
+      forget(newsAt)
+    },
+    async rescan() {
+      const beganAt = now()
+      newsAt = Math.min(newsAt, beganAt)
+      forget(beganAt)
+      do {
+        const time = now()
+        const at = mostDue(time)
+        if (at === undefined) return undefined
+        const [one, size] = joined(at)
+        if (one === undefined) return undefined
+        if (await hasCompany(one)) return one.from
+        stretches.splice(at, size, { ...one, lookedAt: time })
+      } while (now() - beganAt < momentMs && !isAwaited())
+      return undefined
+    },
+    async rescanNewest() {
+      const one = newest()
+      return one !== undefined && (await hasCompany(one)) ? one.from : undefined
+    },
+    async isStill() {
+      const one = newest()
+      // A full page does not say whether more is behind it.
+      return one !== undefined && one.count < pageMax && !(await hasCompany(one, pageMax))
+    },
+    clear() {
+      stretches = []
+    },
+  }
+}

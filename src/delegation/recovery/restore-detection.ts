@@ -1,0 +1,229 @@
+import type { Fga, Tuple } from '../../authz/fga.ts'
+import type { Clock } from '../../kernel/clock.ts'
+import { AppError } from '../../kernel/errors.ts'
+import type { Log } from '../../kernel/log.ts'
+import { reasonOf } from '../../kernel/reason.ts'
+import type { Database, Sql } from '../../store/sql.ts'
+import type { RevocationFeed } from '../revocation/revocation-feed.ts'
+
+/**
+ * Notices that the database or OpenFGA is an older copy of itself. A number in the database is raised while there is something
+ * to lose, and OpenFGA, which is backed up apart from it, is told; that it was told is noted in the database. A database whose
+ * number is below OpenFGA's has forgotten what was revoked, redeemed and ended since; an OpenFGA that no longer has what it
+ * was told gives back what was taken away. Then nobody is answered before `remit recover`.
+ */
+export interface RestoreDetection extends AsyncDisposable {
+  readonly isSound: boolean
+  /** Which of the two is known to be an older copy. */
+  readonly older: 'database' | 'openfga' | undefined
+  /** Throws `authorization_unavailable` where one of the two is older than the other, or a recovery has not ended. */
+  assertSound(): void
+  /** Runs the work now, or as soon as a recovery has ended. */
+  whenSound(work: () => Promise<void>): Promise<void>
+  /** Raises the number and tells OpenFGA. Does nothing to a database that is not sound. */
+  raise(): Promise<void>
+  /** Looks again at both. */
+  check(): Promise<void>
+}
+
+export interface RestoreDetectionDeps {
+  readonly database: Database
+  readonly fga: Fga
+  readonly authority: RevocationFeed
+  readonly clock: Clock
+  readonly log: Log
+  /** Whether OpenFGA keeps its tuples apart: where they are in this very database, both are always of one age. */
+  readonly isApart: boolean
+  /** Whether OpenFGA's log lacks what it had told of. */
+  readonly logWentBack?: () => boolean
+  /** Milliseconds between two looks for what changed. Default 1,000: what is revoked is soon beyond forgetting. */
+  readonly everyMs?: number
+  /** Milliseconds after which both are looked at again. Default 5,000: OpenFGA may be put back under a process that runs. */
+  readonly checkMs?: number
+  /** Milliseconds between two raises for what else was recorded or redeemed. Default a minute. */
+  readonly activityMs?: number
+}
+
+/** No delegation has this id: those have no dot. Without a delegator and a scope the tuple lends nothing. */
+export const markerObject = 'delegation:remit.epoch'
+
+const marker = (number: number): Tuple => ({
+  user: `agent:epoch.${number}`,
+  relation: 'agent',
+  object: markerObject,
+})
+
+export async function openRestoreDetection(deps: RestoreDetectionDeps): Promise<RestoreDetection> {
+  const { database, fga, authority, clock, log, isApart } = deps
+  const { logWentBack = () => false, everyMs = 1_000, checkMs = 5_000, activityMs = 60_000 } = deps
+  const waiting: (() => Promise<void>)[] = []
+  let isSound = true
+  let older: RestoreDetection['older']
+  let checkedAt = clock.now()
+  let raisedAt = clock.now()
+  let raisedFor = ''
+  let closed = false
+  let timer: NodeJS.Timeout | undefined
+  let working: Promise<void> = Promise.resolve()
+
+  // One after the other: what waits is begun once.
+  let checking: Promise<void> = Promise.resolve()
+  function check(): Promise<void> {
+    const mine = checking.then(compare)
+    checking = mine.catch(() => undefined)
+    return mine
+  }
+
+  async function compare(): Promise<void> {
+    checkedAt = clock.now()
+    const { recoveringSince, told } = await readEpoch(database)
+    const marked = isApart ? await readMarker(fga) : 0
+    // Again, and only now: another process may have raised it and told OpenFGA since.
+    const { number } = await readEpoch(database)
+    const [wasSound, before] = [isSound, older]
+    older = marked > number ? 'database' : isApart && (marked < told || logWentBack()) ? 'openfga' : undefined
+    isSound = recoveringSince === null && older === undefined
+    if (older !== undefined && older !== before) log(`${older}_older`, { command: 'remit recover' })
+    else if (wasSound && !isSound) log('recovery_not_ended', { command: 'remit recover' })
+    if (!isSound) return
+    for (let work = waiting[0]; work !== undefined; work = waiting[0]) {
+      await work()
+      waiting.shift()
+    }
+  }
+
+  async function raise(): Promise<void> {
+    if (!isSound || !isApart) return
+    // An older copy must not catch up with what it has forgotten.
+    await check()
+    if (!isSound) return
+    raisedFor = await activity(database)
+    raisedAt = clock.now()
+    const number = await raiseNumber(database, new Date(raisedAt))
+    if (number === undefined) return
+    await tellOpenFga(fga, number)
+    await noteTold(database, number)
+  }
+
+  const isDueAgain = (): boolean => logWentBack() || Math.abs(clock.now() - checkedAt) >= checkMs
+
+  let seen = authority.current
+  async function look(): Promise<void> {
+    if (!isSound) return check()
+    if (!isApart) return
+    const changed = authority.current !== undefined && authority.current !== seen
+    const isDue = clock.now() - raisedAt >= activityMs
+    if (isDue && !changed && raisedFor === (await activity(database))) {
+      raisedAt = clock.now()
+      return check()
+    }
+    if (!changed && !isDue) return isDueAgain() ? check() : undefined
+    const current = authority.current
+    await raise()
+    seen = current
+  }
+
+  function schedule(): void {
+    if (closed) return
+    timer = setTimeout(() => {
+      working = look()
+        .catch((error: unknown) => log('epoch_failed', { reason: reasonOf(error) }))
+        .finally(schedule)
+    }, everyMs).unref()
+  }
+
+  await check()
+  authority.onChange(({ kind, key }) => {
+    // Another process began or ended a recovery. Not to be looked at yet: answer nobody until then.
+    if (kind === 'registry' && key === 'epochs' && !closed)
+      check().catch(() => {
+        isSound = false
+      })
+  })
+  schedule()
+
+  return {
+    get isSound() {
+      return isSound
+    },
+    get older() {
+      return older
+    },
+    assertSound() {
+      if (!isSound)
+        throw new AppError('authorization_unavailable', {
+          headers: { 'retry-after': '5' },
+          internal: `${older ?? 'something'} is older than it was`,
+        })
+    },
+    async whenSound(work) {
+      if (isSound) return work()
+      waiting.push(work)
+    },
+    raise,
+    check,
+    async [Symbol.asyncDispose]() {
+      closed = true
+      clearTimeout(timer)
+      await working
+    },
+  }
+}
+
+interface EpochRow {
+  readonly number: number
+  /** What OpenFGA has acknowledged. */
+  readonly told: number
+  readonly recoveringSince: Date | null
+}
+
+async function readEpoch(sql: Sql): Promise<EpochRow> {
+  const [row] = await sql.query<EpochRow>(
+    'select number, told, recovering_since as "recoveringSince" from epochs',
+  )
+  if (row === undefined) throw new Error('The database has no epoch.')
+  return row
+}
+
+async function raiseNumber(sql: Sql, now: Date): Promise<number | undefined> {
+  const rows = await sql.query<{ number: number }>(
+    `update epochs set number = number + 1, raised_at = $1 where recovering_since is null returning number`,
+    [now],
+  )
+  return rows[0]?.number
+}
+
+/** After OpenFGA has acknowledged it: what died before leaves less here than it holds. */
+export async function noteTold(sql: Sql, number: number): Promise<void> {
+  await sql.query('update epochs set told = greatest(told, $1)', [number])
+}
+
+/** The highest number that OpenFGA holds; 0: none. */
+export async function readMarker(fga: Pick<Fga, 'read'>): Promise<number> {
+  return Math.max(0, ...(await readMarkers(fga)))
+}
+
+async function readMarkers(fga: Pick<Fga, 'read'>): Promise<number[]> {
+  const numbers: number[] = []
+  for await (const { user } of fga.read({ object: markerObject })) {
+    const number = Number(user.replace(/^agent:epoch\./, ''))
+    if (Number.isSafeInteger(number)) numbers.push(number)
+  }
+  return numbers
+}
+
+/** The new one comes before the old ones go: there is never none. */
+export async function tellOpenFga(fga: Pick<Fga, 'read' | 'write'>, number: number): Promise<void> {
+  await fga.write({ writes: [marker(number)] })
+  const over = (await readMarkers(fga)).filter((one) => one < number)
+  if (over.length > 0) await fga.write({ deletes: over.map(marker) })
+}
+
+/** Changes with every record that is written and every code, refresh token or the like that is redeemed. */
+async function activity(sql: Sql): Promise<string> {
+  const [row] = await sql.query<{ at: string }>(
+    `select concat((select max(record_no) from decision_records), ' ',
+       (select max(consumed_at) from oauth_artifacts)) as at`,
+  )
+  return row?.at ?? ''
+}

@@ -1,0 +1,267 @@
+import type { Clock } from '../../kernel/clock.ts'
+import { AppError } from '../../kernel/errors.ts'
+import type { Log } from '../../kernel/log.ts'
+import { reasonOf } from '../../kernel/reason.ts'
+import type { Database, Ear, Sql } from '../../store/sql.ts'
+
+/**
+ * What this process has heard of who may no longer act: the deny-list in memory, and the number of the last change
+ * of delegations, agents, clients, services and account links. The database numbers changes in the order of their
+ * commits (migration 0014), so that none is missed by looking too early.
+ */
+export interface RevocationFeed extends AsyncDisposable {
+  /** Throws `authorization_unavailable` where nothing was heard for `deafAfterMs`: what is held may be over. */
+  assertHeard(): void
+  /** Whether `assertHeard` would pass. */
+  readonly isHeard: boolean
+  /**
+   * Number of the last change, where what is held in memory is the truth. Undefined while this process knows of a
+   * newer change that it has not read yet, or heard nothing for `freshMs`: ask the database.
+   */
+  readonly current: number | undefined
+  /** Whether one of these keys (see `denyKey`) is on the list. Only to be believed while `current` is a number. */
+  isDenied(keys: readonly string[]): boolean
+  /** Called for each change in order, before `current` names it. `all`: any number of changes, of anything. */
+  onChange(listener: (change: RevocationChange) => void): void
+  /** Reads now what is not known yet. */
+  refresh(): Promise<void>
+  /** Forgets changes that everybody has read, and returns how many. */
+  sweep(): Promise<number>
+}
+
+export interface RevocationChange {
+  readonly kind: 'jti' | 'grant' | 'subject' | 'agent' | 'delegation' | 'registry' | 'all'
+  readonly key: string
+}
+
+export interface RevocationFeedOptions {
+  readonly database: Database
+  readonly clock: Clock
+  readonly log: Log
+  /** Milliseconds between two looks where other processes may change something. Default 500. */
+  readonly pollMs?: number
+  /** Milliseconds after which what is held is not believed without asking. Default 1,000. */
+  readonly freshMs?: number
+  /** Milliseconds after which nobody is answered. Default 5,000. */
+  readonly deafAfterMs?: number
+  /** Milliseconds that never jump. Default: since the process began. */
+  readonly elapsed?: () => number
+}
+
+/** The key of a revocation on the list in memory. */
+export const denyKey = (kind: string, key: string): string => `${kind} ${key}`
+
+/**
+ * Reads the list and follows it. On PGlite one process changes everything and hears itself before its change is
+ * answered. On native Postgres a connection of its own listens, and is asked twice a second besides, which says both
+ * that it still hears and what it missed while there was none.
+ */
+export async function openRevocationFeed(options: RevocationFeedOptions): Promise<RevocationFeed> {
+  const { database, clock, log, pollMs = 500, freshMs = 1_000, deafAfterMs = 5_000 } = options
+  const { elapsed = () => performance.now() } = options
+  const isAlone = database.openEar === undefined
+  const listeners: ((change: RevocationChange) => void)[] = []
+  const denied = createDenyList(clock)
+  let applied = -1
+  // Counts what was told; `readTo` is how much of it had been told when the last read began.
+  let told = 0
+  let readTo = 0
+  let heardAt = elapsed()
+  let isOlder = false
+  let reading: Promise<void> = Promise.resolve()
+  let looking: Promise<void> = Promise.resolve()
+  let ear: Ear | undefined
+  let isDeaf = false
+  let timer: NodeJS.Timeout | undefined
+  let closed = false
+
+  const tell = (change: RevocationChange): void => {
+    for (const listener of listeners) listener(change)
+  }
+
+  async function read(sql: Sql): Promise<void> {
+    const beganAt = elapsed()
+    const toldBefore = told
+    const news = applied === -1 ? undefined : await readNews(sql, applied)
+    if (news !== undefined && news.version < applied) {
+      // An older copy was put in its place: what was taken back since is not in it.
+      isOlder = true
+      throw new Error('the database is older than what was read from it')
+    }
+    if (news === undefined || !isWhole(news, applied)) await readAll(sql)
+    else for (const change of news.changes) apply(change)
+    readTo = toldBefore
+    heardAt = beganAt
+  }
+
+  async function readAll(sql: Sql): Promise<void> {
+    const { version, list } = await readList(sql)
+    denied.replace(list)
+    tell({ kind: 'all', key: '' })
+    applied = version
+  }
+
+  function apply({ version, kind, key, until, lifted }: ChangeRow): void {
+    if (kind !== 'delegation' && kind !== 'registry') {
+      if (lifted) denied.lift(denyKey(kind, key))
+      else denied.add(denyKey(kind, key), until)
+    }
+    tell({ kind, key })
+    applied = version
+  }
+
+  // One after the other: an older answer must not undo a newer one.
+  function readVia(sql: Sql): Promise<void> {
+    const mine = reading.then(() => read(sql))
+    reading = mine.catch(() => undefined)
+    return mine
+  }
+
+  function notice(payload: string): void {
+    // One's own connections all tell the same.
+    if (Number(payload) <= applied) return
+    told += 1
+    readVia(ear ?? database).catch(failed)
+  }
+
+  function failed(error: unknown): void {
+    if (closed) return
+    if (!isDeaf) log('authority_unheard', { reason: reasonOf(error) })
+    isDeaf = true
+  }
+
+  async function look(): Promise<void> {
+    if (isAlone && readTo === told) return
+    try {
+      // Whatever came before it listens is found by the read after.
+      ear ??= await database.openEar?.(notice)
+      await readVia(ear ?? database)
+      if (isDeaf) log('authority_heard')
+      isDeaf = false
+    } catch (error) {
+      void ear?.[Symbol.asyncDispose]()
+      ear = undefined
+      failed(error)
+    }
+  }
+
+  function schedule(): void {
+    if (closed) return
+    timer = setTimeout(() => {
+      looking = look().finally(schedule)
+    }, pollMs).unref()
+  }
+
+  database.onNotice(notice)
+  await look()
+  await readVia(database)
+  schedule()
+  const sinceHeard = () => (isAlone ? 0 : elapsed() - heardAt)
+  const isHeard = () => !isOlder && sinceHeard() <= deafAfterMs
+
+  return {
+    assertHeard() {
+      if (!isHeard())
+        throw new AppError('authorization_unavailable', {
+          headers: { 'retry-after': '5' },
+          internal: isOlder
+            ? 'the database went back in time'
+            : 'changes of authority were not heard for long',
+        })
+    },
+    get isHeard() {
+      return isHeard()
+    },
+    get current() {
+      return readTo === told && !isOlder && sinceHeard() <= freshMs ? applied : undefined
+    },
+    isDenied: (keys) => denied.hasAny(keys),
+    onChange(listener) {
+      listeners.push(listener)
+    },
+    refresh: () => readVia(database),
+    async sweep() {
+      denied.sweep()
+      const rows = await database.query(
+        `delete from authority_changes where at < now() - interval '1 hour' returning version`,
+      )
+      return rows.length
+    },
+    async [Symbol.asyncDispose]() {
+      closed = true
+      clearTimeout(timer)
+      await looking
+      await reading
+      await ear?.[Symbol.asyncDispose]()
+    },
+  }
+}
+
+interface DenyRow {
+  readonly kind: RevocationChange['kind']
+  readonly key: string
+  /** Milliseconds since the epoch; null: for ever. */
+  readonly until: number | null
+}
+
+interface ChangeRow extends DenyRow {
+  readonly version: number
+  readonly lifted: boolean
+}
+
+interface News {
+  readonly version: number
+  readonly changes: readonly ChangeRow[]
+}
+
+const milliseconds = '(extract(epoch from until) * 1000)::float8 as until'
+
+/** In one statement, and so of one moment. */
+async function readNews(sql: Sql, after: number): Promise<News> {
+  const [row] = await sql.query<News>(
+    `select version, (
+       select coalesce(json_agg(c order by c.version), '[]')
+       from (select version, kind, key, lifted, ${milliseconds} from authority_changes where version > $1) as c
+     ) as changes from authority`,
+    [after],
+  )
+  if (row === undefined) throw new Error('The database has no row of authority.')
+  return row
+}
+
+/** Each number between what is known and what is: one that is missing was swept. */
+const isWhole = ({ version, changes }: News, after: number): boolean =>
+  changes.length === version - after && changes.every((change, index) => change.version === after + index + 1)
+
+async function readList(sql: Sql): Promise<{ readonly version: number; readonly list: readonly DenyRow[] }> {
+  const [row] = await sql.query<{ version: number; list: DenyRow[] }>(
+    `select version, (
+       select coalesce(json_agg(r), '[]') from (select kind, key, ${milliseconds} from revocations) as r
+     ) as list from authority`,
+  )
+  if (row === undefined) throw new Error('The database has no row of authority.')
+  return row
+}
+
+function createDenyList({ now }: Clock) {
+  let ends = new Map<string, number>()
+  return {
+    replace(rows: readonly DenyRow[]): void {
+      ends = new Map(
+        rows.map(({ kind, key, until }) => [denyKey(kind, key), until ?? Number.POSITIVE_INFINITY]),
+      )
+    },
+    add(key: string, until: number | null): void {
+      ends.set(key, until ?? Number.POSITIVE_INFINITY)
+    },
+    lift(key: string): void {
+      ends.delete(key)
+    },
+    hasAny(keys: readonly string[]): boolean {
+      return keys.some((key) => (ends.get(key) ?? 0) > now())
+    },
+    sweep(): void {
+      for (const [key, until] of ends) if (until <= now()) ends.delete(key)
+    },
+  }
+}

@@ -1,0 +1,31 @@
+import { createHash } from 'node:crypto'
+import type { Clock } from '../../kernel/clock.ts'
+import type { Sql } from '../../store/sql.ts'
+
+/** What is good once, in whichever process it is shown first: proofs of possession, actor tokens. */
+export interface ReplayGuard {
+  /** True for the first call with this value only. Kept for `ms`, by when it is too old to pass anyway. */
+  spend(value: string, ms: number): Promise<boolean>
+  /** Drops what is over, and returns how many. */
+  sweep(): Promise<number>
+}
+
+/** One statement that only one of many at once can win, on PGlite's one session too. */
+export function createReplayGuard({ sql, clock }: { readonly sql: Sql; readonly clock: Clock }): ReplayGuard {
+  return {
+    async spend(value, ms) {
+      const id = createHash('sha256').update(value).digest('base64url')
+      const spent = await sql.query(
+        'insert into spent_proofs (id, until) values ($1, $2) on conflict (id) do nothing returning id',
+        [id, new Date(clock.now() + ms)],
+      )
+      return spent.length === 1
+    },
+    async sweep() {
+      const rows = await sql.query('delete from spent_proofs where until < $1 returning id', [
+        new Date(clock.now()),
+      ])
+      return rows.length
+    },
+  }
+}

@@ -1,0 +1,44 @@
+import { type Background, currentBackground } from './background.ts'
+
+/** Waits for a place; what it gives gives it back. */
+export type Acquire = () => Promise<() => void>
+
+/** Of so many places that are given to others, patient work gets the next: it is slow then, and never stands still. */
+const shareOfPatient = 8
+
+/** So many places, for which two lanes wait: {@link currentBackground} is the second. Each in the order in which it came. */
+export function createPrioritySemaphore(places: number): Acquire {
+  const urgent: (() => void)[] = []
+  const patient: { readonly of: Background; readonly go: () => void }[] = []
+  let free = places
+  let passed = 0
+
+  function next(): (() => void) | undefined {
+    // Somebody urgent has come to wait for these since.
+    const hurried = patient.findIndex((one) => one.of.isOver)
+    if (hurried >= 0) return patient.splice(hurried, 1)[0]?.go
+    if (patient.length === 0 || (urgent.length > 0 && passed < shareOfPatient)) {
+      passed += 1
+      return urgent.shift()
+    }
+    passed = 0
+    return patient.shift()?.go
+  }
+
+  function leave(): void {
+    const go = next()
+    if (go === undefined) free += 1
+    else go()
+  }
+
+  return async () => {
+    const of = currentBackground()
+    if (free > 0) free -= 1
+    else
+      await new Promise<void>((go) => {
+        if (of?.isOver === false) patient.push({ of, go })
+        else urgent.push(go)
+      })
+    return leave
+  }
+}

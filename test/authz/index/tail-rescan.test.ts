@@ -1,0 +1,384 @@
+import { describe, expect, test, vi } from 'vitest'
+import type { Change, ChangePosition, Fga } from '../../../src/authz/fga.ts'
+import { createPermissionIndex } from '../../../src/authz/index/create.ts'
+import { createLogReader, type LogReader, LogWentBack } from '../../../src/authz/index/log-reader.ts'
+import { createReplica, type Replica } from '../../../src/authz/index/replica.ts'
+import type { Storage } from '../../../src/authz/index/storage.ts'
+
+const second = 1_000
+const began = 1_800_000_000_000
+
+/** A log in which changes are stamped when they like and appear when they are put in, and each read takes its time. */
+function createLog(clock: { now: number }, readMs: number) {
+  const entries: (Change & { readonly id: string })[] = []
+  const reads: { readonly position: ChangePosition; readonly count: number }[] = []
+  let failure: Error | undefined
+  let ids = 0
+
+  const log: Pick<Fga, 'readChanges'> = {
+    async readChanges(position, { limit = 100 } = {}) {
+      clock.now += readMs
+      if (failure !== undefined) throw failure
+      const { after, startTime = 0 } = position
+      const from =
+        after === undefined
+          ? entries.findIndex(({ tuple }) => tuple.writtenAt >= startTime)
+          : entries.findIndex(({ id }) => id === after) + 1
+      const changes = from < 0 ? [] : entries.slice(from, from + limit)
+      reads.push({ position, count: changes.length })
+      const last = changes.at(-1)
+      return { changes, position: last ? { after: last.id } : position, isEnd: changes.length < limit }
+    },
+  }
+
+  return {
+    log,
+    entries,
+    reads,
+    fail(error: Error | undefined) {
+      failure = error
+    },
+    put(operation: Change['operation'], object: string, writtenAt: number) {
+      ids += 1
+      const entry: Change & { readonly id: string } = {
+        id: `token ${ids}`,
+        operation,
+        tuple: { user: 'user:anne', relation: 'viewer', object, writtenAt },
+      }
+      const before = entries.findLastIndex(({ tuple }) => tuple.writtenAt <= writtenAt)
+      entries.splice(before + 1, 0, entry)
+    },
+  }
+}
+
+interface Setting {
+  readonly clock: { now: number }
+  readonly source: ReturnType<typeof createLog>
+  readonly follower: LogReader
+  readonly replica: Replica
+  /** How many changes were told of at once, in turn. */
+  readonly slices: number[]
+}
+
+function open(clock: Setting['clock'], source: Setting['source'], replica = createReplica()): Setting {
+  const slices: number[] = []
+  const follower = createLogReader({
+    fga: source.log,
+    now: () => clock.now,
+    signal: new AbortController().signal,
+    onChanges(changes) {
+      slices.push(changes.length)
+      replica.apply(changes)
+    },
+  })
+  return { clock, source, follower, replica, slices }
+}
+
+/** After a bulk of `bulk` changes, two a millisecond, read to the end. */
+async function afterBulk(bulk: number, readMs = 10): Promise<Setting> {
+  const clock = { now: began }
+  const setting = open(clock, createLog(clock, readMs))
+  const { source, follower, slices } = setting
+  for (let at = 0; at < bulk; at++) source.put('write', `document:d${at}`, began - bulk / 2 + (at >> 1))
+  follower.start({ position: {}, reconciledAt: clock.now }, { isOld: false })
+  await follower.readOn()
+  source.reads.length = 0
+  slices.length = 0
+  return setting
+}
+
+/** The process stops and starts again after so long, with what it stored. */
+function restarted({ clock, source, follower, replica }: Setting, afterMs: number): Setting {
+  const { mark } = follower
+  if (mark === undefined) throw new Error('nothing stored')
+  clock.now += afterMs
+  const setting = open(clock, source, replica)
+  setting.follower.start(mark, { isOld: true })
+  return setting
+}
+
+const has = ({ replica }: Setting, object: string): boolean =>
+  replica.get({ user: 'user:anne', relation: 'viewer', object, writtenAt: 0 }) !== undefined
+
+/** As the index does: to the end of the log, then a moment of looking back, until so much time has passed. */
+async function follow({ clock, follower }: Setting, forMs: number): Promise<void> {
+  for (const end = clock.now + forMs; clock.now < end; clock.now += 100) {
+    await follower.readOn()
+    await follower.rescanTail()
+  }
+}
+
+describe('looking again at what was read of the log', () => {
+  test('never keeps the end of the log waiting for longer than a moment, however much was just written', async () => {
+    const setting = await afterBulk(20_000)
+    const { clock, follower } = setting
+    let longest = 0
+    for (const end = clock.now + 40 * second; clock.now < end; clock.now += 100) {
+      await follower.readOn()
+      const before = clock.now
+      await follower.rescanTail()
+      longest = Math.max(longest, clock.now - before)
+    }
+    expect(setting.source.reads.length).toBeGreaterThan(200)
+    expect(longest).toBeLessThanOrEqual(50)
+  })
+
+  test('tells of nothing where nothing came late', async () => {
+    const setting = await afterBulk(10_000)
+    await follow(setting, 100 * second)
+    expect(setting.slices.filter((size) => size > 0)).toEqual([])
+  })
+
+  test.each<[string, number]>([
+    ['while it is followed', 0],
+    ['while nobody followed it', 3_600 * second],
+  ])('notices that OpenFGA was put back to before what it told of, %s', async (_, stoppedFor) => {
+    const setting = await afterBulk(0)
+    const { clock, source } = setting
+    for (let at = 0; at < 5; at++) {
+      source.put('write', `document:single${at}`, clock.now)
+      await follow(setting, 100)
+    }
+    const later = stoppedFor > 0 ? restarted(setting, stoppedFor) : setting
+    // This log knows a place by its change: while it is followed that one stays.
+    const at = source.entries.length - (stoppedFor > 0 ? 1 : 2)
+    const gone = source.entries.splice(at, 1)
+    for (let times = 0; times < 2; times++)
+      await expect(follow(later, 2 * second)).rejects.toThrow(LogWentBack)
+    // Such as a connection to another server: what was gone is there again.
+    source.entries.splice(at, 0, ...gone)
+    await follow(later, 2 * second)
+  })
+
+  test('looks at single changes by the page, and at none when nothing was written for long', async () => {
+    const setting = await afterBulk(0)
+    const { clock, source } = setting
+    for (let at = 0; at < 50; at++) {
+      source.put('write', `document:single${at}`, clock.now)
+      await follow(setting, 100)
+    }
+    source.reads.length = 0
+    await follow(setting, second)
+    const looks = source.reads.filter(({ count }) => count > 0)
+    expect(looks.length).toBeGreaterThan(0)
+    expect(looks.length).toBeLessThanOrEqual(3)
+    await follow(setting, 100 * second)
+    source.reads.length = 0
+    await follow(setting, 60 * second)
+    expect(source.reads.filter(({ count }) => count > 0)).toEqual([])
+  })
+
+  test('finds what was committed late in the middle of a bulk', async () => {
+    const setting = await afterBulk(20_000)
+    setting.source.put('write', 'document:late', began - 9_000)
+    setting.source.put('delete', 'document:d19990', began - 5)
+    expect(has(setting, 'document:late')).toBe(false)
+    await follow(setting, 40 * second)
+    expect(has(setting, 'document:late')).toBe(true)
+    expect(has(setting, 'document:d19990')).toBe(false)
+  })
+
+  test('finds within two seconds what was committed late a moment ago', async () => {
+    const setting = await afterBulk(0)
+    const { clock, source } = setting
+    await follow(setting, 200 * second)
+    const stamp = clock.now
+    clock.now += 50
+    source.put('write', 'document:after', clock.now)
+    await follow(setting, 300)
+    source.put('write', 'document:late', stamp)
+    await follow(setting, 2 * second)
+    expect(has(setting, 'document:late')).toBe(true)
+  })
+
+  test('tells of what came late with what was changed after it: memory never goes back', async () => {
+    const setting = await afterBulk(400)
+    const { clock, source, replica } = setting
+    source.put('delete', 'document:d10', clock.now)
+    await follow(setting, 100)
+    expect(has(setting, 'document:d10')).toBe(false)
+    source.put('write', 'document:late', began - 190)
+    const seen: boolean[] = []
+    const { apply } = replica
+    Object.assign(replica, {
+      apply(changes: Iterable<Change>) {
+        const effects = apply(changes)
+        seen.push(has(setting, 'document:d10'))
+        return effects
+      },
+    })
+    await follow(setting, 40 * second)
+    expect(has(setting, 'document:late')).toBe(true)
+    expect(seen).not.toContain(true)
+  })
+
+  test('gives others a turn between slices where much is told of at once', async () => {
+    const setting = await afterBulk(20_000)
+    setting.source.put('write', 'document:late', began - 9_900)
+    let turns = 0
+    const count = (): void => {
+      turns += 1
+      timer = setImmediate(count)
+    }
+    let timer = setImmediate(count)
+    await follow(setting, 40 * second)
+    clearImmediate(timer)
+    expect(has(setting, 'document:late')).toBe(true)
+    expect(Math.max(...setting.slices)).toBeLessThanOrEqual(200)
+    expect(turns).toBeGreaterThan(50)
+  })
+
+  test('looks again where the log failed before what came late was in', async () => {
+    const setting = await afterBulk(1_000)
+    const { source, follower, clock } = setting
+    source.put('write', 'document:late', began - 400)
+    clock.now += 31 * second
+    source.fail(new Error('down'))
+    await expect(follower.rescanTail()).rejects.toThrow('down')
+    source.fail(undefined)
+    await follow(setting, 2 * second)
+    expect(has(setting, 'document:late')).toBe(true)
+  })
+
+  test('finds after a restart what came late while nobody looked, however long that was', async () => {
+    const first = await afterBulk(2)
+    const { source } = first
+    source.put('write', 'document:late', began - 50)
+    source.put('write', 'document:news', began + 600 * second)
+    const next = restarted(first, 601 * second)
+    await next.follower.readOn()
+    expect(has(next, 'document:news')).toBe(true)
+    expect(has(next, 'document:late')).toBe(true)
+  })
+
+  test('finds after a restart what comes late only then', async () => {
+    const setting = restarted(await afterBulk(2), second)
+    await follow(setting, second)
+    setting.source.put('write', 'document:late', began - 50)
+    await follow(setting, 3 * second)
+    expect(has(setting, 'document:late')).toBe(true)
+  })
+
+  test('looks at once, and as often as ever, where the clock was set back', async () => {
+    const setting = await afterBulk(2)
+    setting.clock.now -= 3_600 * second
+    setting.source.put('write', 'document:late', began - 50)
+    await follow(setting, second)
+    expect(has(setting, 'document:late')).toBe(true)
+    setting.source.reads.length = 0
+    await follow(setting, 200 * second)
+    expect(setting.source.reads.filter(({ count }) => count > 0).length).toBeLessThan(20)
+  })
+})
+
+describe('where there is more to look at again than there is time', () => {
+  const isDue = ({ follower }: Setting): boolean => follower.mark?.reconciledAt === 0
+
+  test('what was passed over makes the comparison of all tuples due, in the place that is stored', async () => {
+    const setting = await afterBulk(30_000, 200)
+    await follow(setting, 85 * second)
+    expect(isDue(setting)).toBe(false)
+    await follow(setting, 10 * second)
+    expect(isDue(setting)).toBe(true)
+  })
+
+  test('also where the process stood still: before anybody can store the place after it', async () => {
+    const setting = await afterBulk(200)
+    const { clock, source, follower } = setting
+    clock.now += 70 * second
+    source.put('write', 'document:news', clock.now)
+    await follower.readOn()
+    expect(isDue(setting)).toBe(true)
+  })
+
+  test('what was looked at in time does not, nor what was read when nothing could come late any more', async () => {
+    const setting = await afterBulk(10_000)
+    const { clock, source } = setting
+    for (let at = 0; at < 1_000; at++) {
+      source.put('write', `document:single${at}`, clock.now)
+      await follow(setting, 300)
+    }
+    await follow(setting, 200 * second)
+    expect(isDue(setting)).toBe(false)
+    for (let at = 0; at < 10_000; at++) source.put('write', `document:m${at}`, clock.now + at * 60)
+    const next = restarted(setting, 700 * second)
+    await follow(next, 200 * second)
+    expect(has(next, 'document:m9999')).toBe(true)
+    expect(isDue(next)).toBe(false)
+  })
+
+  const unstored: Storage = {
+    load: async () => undefined,
+    peek: async () => undefined,
+    begin: async () => 1,
+    save: async ({ version }) => version + 1,
+  }
+
+  test('all tuples are compared where the clock was set back: nobody knows how long ago they were', async () => {
+    const clock = { now: began }
+    let readAll = 0
+    await using _ = createPermissionIndex({
+      fga: {
+        readChanges: createLog(clock, 1).log.readChanges,
+        async *readAll() {
+          readAll += 1
+          yield []
+        },
+      },
+      storage: unstored,
+      now: () => clock.now,
+      log: () => undefined,
+      pollMs: 1,
+    })
+    for (const reads of [1, 2, 3]) {
+      await vi.waitUntil(() => readAll === reads, { timeout: 10_000 })
+      clock.now -= 1_000 * second
+    }
+    expect(readAll).toBe(3)
+  })
+
+  test('the comparison finds it within minutes, and is due again for what was passed over meanwhile', async () => {
+    const clock = { now: began }
+    const source = createLog(clock, 1)
+    let whileCompared: (() => Promise<void>) | undefined
+    await using index = createPermissionIndex({
+      fga: {
+        readChanges: source.log.readChanges,
+        async *readAll() {
+          yield source.entries.map(({ tuple }) => tuple)
+          const work = whileCompared
+          whileCompared = undefined
+          await work?.()
+        },
+      },
+      storage: unstored,
+      now: () => clock.now,
+      log: () => undefined,
+      pollMs: 1,
+    })
+    const comes = (count: number) => vi.waitUntil(() => index.status().tuples === count, { timeout: 10_000 })
+    /** For longer than anything is looked at again; what came late comes into the middle of it. */
+    const standStill = (name: string): void => {
+      source.put('write', `document:late-${name}`, clock.now - second)
+      clock.now += 70 * second
+      source.put('write', `document:news-${name}`, clock.now)
+    }
+    source.put('write', 'document:first', began)
+    await comes(1)
+    whileCompared = async () => {
+      standStill('two')
+      await comes(3)
+    }
+    standStill('one')
+    await comes(4)
+    await vi.waitUntil(() => whileCompared === undefined, { timeout: 10_000 })
+    expect(index.status().tuples).toBe(4)
+    // Step by step: nothing else is passed over.
+    for (let step = 0; step < 31; step++) {
+      clock.now += 10 * second
+      const { length } = source.reads
+      await vi.waitUntil(() => source.reads.length >= length + 4, { interval: 2, timeout: 10_000 })
+    }
+    await comes(5)
+  })
+})

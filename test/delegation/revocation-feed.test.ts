@@ -1,0 +1,289 @@
+import { readFile } from 'node:fs/promises'
+import { setTimeout as delay } from 'node:timers/promises'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { createAgents } from '../../src/delegation/registry/agents.ts'
+import {
+  denyKey,
+  openRevocationFeed,
+  type RevocationChange,
+  type RevocationFeed,
+  type RevocationFeedOptions,
+} from '../../src/delegation/revocation/revocation-feed.ts'
+import { createRevocations, type Revocations } from '../../src/delegation/revocation/revocations.ts'
+import type { Database, Ear } from '../../src/store/sql.ts'
+import { openTestDatabase } from '../support/database.ts'
+import { needsPostgres } from '../support/native.ts'
+import { type MovableClock, movableClock, own } from './world.ts'
+
+let database: Database
+let clock: MovableClock
+let revocations: Revocations
+let opened: RevocationFeed[]
+
+async function open(kind: Database['kind']): Promise<void> {
+  database = await openTestDatabase(kind)
+  clock = movableClock()
+  revocations = createRevocations({ sql: database, clock })
+  opened = []
+}
+
+async function follow(options: Partial<RevocationFeedOptions> = {}): Promise<RevocationFeed> {
+  const authority = await openRevocationFeed({ database, clock, log: () => undefined, ...options })
+  opened.push(authority)
+  return authority
+}
+
+async function close(): Promise<void> {
+  for (const authority of opened) await authority[Symbol.asyncDispose]()
+  await database.close()
+}
+
+const anne = [denyKey('subject', 'user:anne')]
+const revokeAnne = (until?: Date) =>
+  revocations.revoke({ kind: 'subject', id: 'user:anne' }, { reason: 'tests', ...(until && { until }) })
+
+/** Believes the list only while the process may. */
+const isDenied = (authority: RevocationFeed) =>
+  authority.current === undefined ? 'not known' : authority.isDenied(anne)
+
+describe.each(['pglite', 'postgres'] as const)('on %s', (kind) => {
+  describe('what this process has heard', kind === 'postgres' ? needsPostgres : {}, () => {
+    beforeEach(() => open(kind))
+    afterEach(close)
+
+    test('is the list as it stood at the start', async () => {
+      await revokeAnne()
+      const authority = await follow()
+      expect(isDenied(authority)).toBe(true)
+      expect(authority.isDenied([denyKey('subject', 'user:bob'), denyKey('agent', 'user:anne')])).toBe(false)
+    })
+
+    test('is behind from the moment that a change of its own is answered, and never a no', async () => {
+      const authority = await follow()
+      expect(isDenied(authority)).toBe(false)
+      await revokeAnne()
+      expect(isDenied(authority)).not.toBe(false)
+      await authority.refresh()
+      expect(isDenied(authority)).toBe(true)
+    })
+
+    test('is soon whole again by itself', async () => {
+      const authority = await follow()
+      await revokeAnne()
+      await expect.poll(() => isDenied(authority), { interval: 5 }).toBe(true)
+    })
+
+    test('lets a revocation end with its time, and when it is taken back', async () => {
+      const authority = await follow()
+      await revokeAnne(new Date(clock.now() + 60_000))
+      await authority.refresh()
+      expect(isDenied(authority)).toBe(true)
+      clock.move(60_001)
+      expect(isDenied(authority)).toBe(false)
+      await revokeAnne()
+      await authority.refresh()
+      expect(isDenied(authority)).toBe(true)
+      await database.query(`delete from revocations where kind = 'subject'`)
+      await authority.refresh()
+      expect(isDenied(authority)).toBe(false)
+    })
+
+    test('is not told of what was rolled back, and misses no number for it', async () => {
+      const authority = await follow()
+      const before = authority.current
+      const failing = database.transaction(async (sql) => {
+        await createRevocations({ sql, clock }).revoke(
+          { kind: 'subject', id: 'user:anne' },
+          { reason: 'tests' },
+        )
+        throw new Error('thought better of it')
+      })
+      await expect(failing).rejects.toThrow('thought better')
+      expect([isDenied(authority), authority.current]).toEqual([false, before])
+      await revokeAnne()
+      await authority.refresh()
+      expect(authority.current).toBe((before ?? 0) + 1)
+    })
+
+    test('is read anew, all of it, where changes were swept that it did not see', async () => {
+      const changes: RevocationChange[] = []
+      const authority = await follow()
+      authority.onChange((change) => changes.push(change))
+      await database.transaction(async (sql) => {
+        await sql.query(`insert into revocations values ('subject', 'user:anne', null, 'tests', now())`)
+        await sql.query('set constraints all immediate')
+        await sql.query('delete from authority_changes')
+      })
+      await authority.refresh()
+      expect(changes).toContainEqual({ kind: 'all', key: '' })
+      expect(isDenied(authority)).toBe(true)
+    })
+
+    test('answers nobody once the database is older than it', async () => {
+      await revokeAnne()
+      const authority = await follow()
+      authority.assertHeard()
+      await database.query('update authority set version = 0')
+      await expect(authority.refresh()).rejects.toThrow('older')
+      expect(() => authority.assertHeard()).toThrow('back in time')
+      expect(authority.current).toBeUndefined()
+    })
+
+    test('names a change of a delegation that counted, and says nothing of lending', async () => {
+      const authority = await follow()
+      await createAgents({ sql: database, clock }).save({
+        id: 'bot',
+        owner: 'user:anne',
+        purpose: 'tests',
+        issuer: own,
+        sub: 'bot',
+      })
+      await authority.refresh()
+      const changes: RevocationChange[] = []
+      authority.onChange((change) => changes.push(change))
+      await database.query(
+        `insert into delegations (id, subject, agent, sub_agents, scope, purpose, standing, expires_at, state, created_at)
+         values ('d_1', 'user:anne', 'bot', '{}', '{}', 'tests', false, now(), 'lending', now())`,
+      )
+      await database.query(`update delegations set state = 'live'`)
+      await authority.refresh()
+      expect(changes).toEqual([])
+      await database.query(`update delegations set state = 'revoked'`)
+      await database.query('update delegations set settled_at = now()')
+      await authority.refresh()
+      expect(changes).toEqual([{ kind: 'delegation', key: 'd_1' }])
+    })
+  })
+})
+
+describe('on native Postgres', needsPostgres, () => {
+  beforeEach(() => open('postgres'))
+  afterEach(close)
+
+  test('a change that is committed late is seen, however early it was made', async () => {
+    const authority = await follow()
+    const made = Promise.withResolvers<void>()
+    const held = Promise.withResolvers<void>()
+    const late = database.transaction(async (sql) => {
+      await createRevocations({ sql, clock }).revoke(
+        { kind: 'subject', id: 'user:anne' },
+        { reason: 'tests' },
+      )
+      made.resolve()
+      await held.promise
+    })
+    await made.promise
+    await revocations.revoke({ kind: 'subject', id: 'user:bob' }, { reason: 'tests' })
+    await authority.refresh()
+    expect([authority.isDenied([denyKey('subject', 'user:bob')]), isDenied(authority)]).toEqual([true, false])
+    held.resolve()
+    await late
+    await authority.refresh()
+    expect(isDenied(authority)).toBe(true)
+  })
+
+  test('changes of eight sessions at once are numbered without a gap and are all seen', async () => {
+    const authority = await follow()
+    const seen: string[] = []
+    authority.onChange(({ key }) => seen.push(key))
+    const ids = Array.from({ length: 80 }, (_, index) => `user:p${index}`)
+    await Promise.all(ids.map((id) => revocations.revoke({ kind: 'subject', id }, { reason: 'tests' })))
+    await authority.refresh()
+    expect(seen.toSorted()).toEqual(ids.toSorted())
+    expect(authority.isDenied([denyKey('subject', 'user:p79')])).toBe(true)
+  })
+
+  /** An ear that can be stopped up, and a time of its own. */
+  function muffled() {
+    let isCut = false
+    let now = 0
+    const heard: { listener: (payload: string) => void }[] = []
+    const options: Partial<RevocationFeedOptions> = {
+      pollMs: 5,
+      elapsed: () => now,
+      database: {
+        ...database,
+        onNotice: () => undefined,
+        openEar: async (listener): Promise<Ear> => {
+          if (isCut) throw new Error('cut')
+          heard.push({ listener })
+          return {
+            query: async (text, values) => {
+              if (isCut) throw new Error('cut')
+              return database.query(text, values)
+            },
+            [Symbol.asyncDispose]: async () => undefined,
+          }
+        },
+      },
+    }
+    return {
+      options,
+      cut: (value: boolean) => {
+        isCut = value
+      },
+      pass: (milliseconds: number) => {
+        now += milliseconds
+      },
+    }
+  }
+
+  test('what was not heard for a second is not believed without asking; after five, nobody is answered', async () => {
+    const { options, cut, pass } = muffled()
+    const authority = await follow(options)
+    cut(true)
+    await delay(50)
+    pass(1_000)
+    expect(isDenied(authority)).toBe(false)
+    pass(1)
+    expect(isDenied(authority)).toBe('not known')
+    pass(3_999)
+    authority.assertHeard()
+    pass(1)
+    expect(() => authority.assertHeard()).toThrow(
+      expect.objectContaining({ code: 'authorization_unavailable' }),
+    )
+  })
+
+  test('it hears again by itself, and what it missed', async () => {
+    const { options, cut, pass } = muffled()
+    const authority = await follow(options)
+    cut(true)
+    await delay(50)
+    pass(6_000)
+    expect(() => authority.assertHeard()).toThrow()
+    await revokeAnne()
+    cut(false)
+    await expect.poll(() => isDenied(authority), { interval: 5 }).toBe(true)
+    authority.assertHeard()
+  })
+
+  test('a listening connection that the server ends is opened again', async () => {
+    const events: string[] = []
+    const authority = await follow({ pollMs: 20, log: (event) => events.push(event) })
+    await database.query(
+      `select pg_terminate_backend(pid) from pg_stat_activity
+       where datname = current_database() and pid <> pg_backend_pid() and query not ilike '%pg_stat_activity%'`,
+    )
+    await expect.poll(() => events, { interval: 50 }).toContain('authority_heard')
+    await revokeAnne()
+    await expect.poll(() => isDenied(authority), { interval: 5 }).toBe(true)
+  })
+})
+
+test('every table that a token is looked up in tells its changes', async () => {
+  await open('pglite')
+  const statement = await readFile(new URL('../../src/delegation/tokens/lookup.ts', import.meta.url), 'utf8')
+  const tables = await database.query<{ name: string; told: boolean }>(
+    `select relname as name, exists (
+       select from pg_trigger where tgrelid = c.oid and tgdeferrable and not tgisinternal
+     ) as told
+     from pg_class c where relkind = 'r' and relnamespace = 'public'::regnamespace`,
+  )
+  const read = tables.filter(({ name }) => new RegExp(`(from|join) ${name}\\b`).test(statement))
+  expect(read.map(({ name }) => name)).toEqual(
+    expect.arrayContaining(['agents', 'clients', 'delegations', 'revocations', 'services']),
+  )
+  expect(read.filter(({ name, told }) => !told && name !== 'authority')).toEqual([])
+  await close()
+})
