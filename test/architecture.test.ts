@@ -127,14 +127,19 @@ const homes: Readonly<Record<string, RegExp>> = {
   '@remit/client': /^(test|examples|src\/cli)\//,
 }
 
+/** Packages whose entries are their files: what they have is imported by subject, `@remit/contract/errors`. */
+const byEntry = /^@remit\/contract\/[\w-]+$/
+
 /** What a package may be made of: others run it where there is no Node, and trust no more than they have to. */
 const ingredients: Readonly<Record<string, readonly string[]>> = {
-  client: ['jose'],
   // Arithmetic, and the threads that do it.
   'vector-index': ['node:fs', 'node:os', 'node:worker_threads'],
+  client: ['jose', '@remit/contract'],
+  contract: ['zod'],
   // A client of the API like any other: it sees the service through HTTP alone.
   console: [
     '@remit/client',
+    '@remit/contract',
     'preact',
     '@codemirror/commands',
     '@codemirror/language',
@@ -145,6 +150,9 @@ const ingredients: Readonly<Record<string, readonly string[]>> = {
     'uplot',
   ],
 }
+
+/** Entries of the contract without a schema in them: elsewhere the client and the console take types alone from it. */
+const plainEntries = ['@remit/contract/errors', '@remit/contract/events']
 
 /** Entries of such a package for one platform, which nothing else of it imports. */
 const platformEntries: Readonly<Record<string, readonly string[]>> = {
@@ -238,6 +246,39 @@ describe('the guard catches', () => {
     ],
     ['Node inside the console', 'packages/console/src/a.ts', `import { hash } from 'node:crypto'`],
     ['the inside of a package', 'src/authz/embedded.ts', `import { e } from '@remit/engine/src/check.ts'`],
+    ['the inside of the contract', 'src/http/a.ts', `import { e } from '@remit/contract/src/errors.ts'`],
+    [
+      'a schema inside the client',
+      'packages/client/src/a.ts',
+      `import { a } from '@remit/contract/retrieve'`,
+    ],
+    [
+      'a schema inside the console',
+      'packages/console/src/a.ts',
+      `import { a } from '@remit/contract/record'`,
+    ],
+    ['a library inside the contract', 'packages/contract/src/a.ts', `import { Hono } from 'hono'`],
+    [
+      'another package inside the contract',
+      'packages/contract/src/a.ts',
+      `import { e } from '@remit/engine'`,
+    ],
+    [
+      'the service inside the contract',
+      'packages/contract/src/a.ts',
+      `import { i } from '../../../src/kernel/ids.ts'`,
+    ],
+    ['a schema inside what is plain', 'packages/contract/src/errors.ts', `import { z } from 'zod'`],
+    [
+      'a neighbour inside what is plain',
+      'packages/contract/src/events.ts',
+      `import { a } from './record.ts'`,
+    ],
+    [
+      'the contract inside the engine',
+      'packages/engine/src/a.ts',
+      `import { e } from '@remit/contract/errors'`,
+    ],
     [
       'a package reached by path',
       'src/authz/embedded.ts',
@@ -267,6 +308,11 @@ describe('the guard catches', () => {
     expect(forbidden('src/store/a.ts', text)).toEqual([])
     expect(forbidden('src/authz/embedded.ts', `import { e } from '@remit/engine'`)).toEqual([])
     expect(forbidden('packages/client/src/a.ts', `import { jwtVerify } from 'jose'`)).toEqual([])
+    expect(forbidden('src/kernel/a.ts', `import { e } from '@remit/contract/errors'`)).toEqual([])
+    expect(
+      forbidden('packages/client/src/a.ts', `import type { A } from '@remit/contract/retrieve'`),
+    ).toEqual([])
+    expect(forbidden('packages/console/src/a.ts', `import { e } from '@remit/contract/events'`)).toEqual([])
     expect(
       forbidden('packages/client/src/node.ts', `import { AsyncLocalStorage } from 'node:async_hooks'`),
     ).toEqual([])
@@ -285,14 +331,16 @@ function forbiddenImports(sources: Sources): readonly string[] {
     if (zone !== 'packages' && matrix[zone] === undefined)
       return [`${path}: no row for "${zone}" in the matrix`]
     const bad = importsOf(text).filter(
-      ({ specifier }) => !isAllowed(path, specifier) || !isInsideWalls(path, specifier),
+      (found) => !isAllowed(path, found) || !isInsideWalls(path, found.specifier),
     )
     return bad.map(({ specifier }) => `${path} imports ${specifier}`)
   })
 }
 
-function isAllowed(path: string, specifier: string): boolean {
-  if (!specifier.startsWith('.')) return isAtHome(path, specifier)
+function isAllowed(path: string, found: Import): boolean {
+  const { specifier } = found
+  if (isPlainEntry(path) && !found.typeOnly) return false
+  if (!specifier.startsWith('.')) return isAtHome(path, found)
   const from = zoneOf(path)
   const to = zoneOf(resolve(path, specifier))
   if (from === 'packages') return isInsidePackage(path, resolve(path, specifier))
@@ -326,11 +374,17 @@ function isInsidePackage(path: string, target: string): boolean {
   return target.startsWith(`packages/${name}/`) || (folder === 'test' && target.startsWith('test/support/'))
 }
 
-function isAtHome(path: string, specifier: string): boolean {
+/** What the client and the console may run: plain data, which needs no library. */
+const isPlainEntry = (path: string): boolean =>
+  plainEntries.some((entry) => path === `${entry.replace('@remit/contract', 'packages/contract/src')}.ts`)
+
+function isAtHome(path: string, { specifier, typeOnly }: Import): boolean {
   const segments = specifier.split('/')
   const name = segments.slice(0, specifier.startsWith('@') ? 2 : 1).join('/')
-  if (name.startsWith('@remit/') && specifier !== name) return false
+  if (name.startsWith('@remit/') && specifier !== name && !byEntry.test(specifier)) return false
   const [, made, folder] = path.split('/')
+  if (name === '@remit/contract' && (made === 'client' || made === 'console') && folder === 'src')
+    return typeOnly || plainEntries.includes(specifier)
   if (zoneOf(path) === 'packages' && folder === 'src' && made !== undefined && made in ingredients)
     return ingredients[made]?.includes(name) === true || platformEntries[path]?.includes(name) === true
   if (zoneOf(path) === 'packages' || zoneOf(path) === 'main') return !name.startsWith('@remit/')

@@ -51,9 +51,12 @@ export async function buildIfOlder(): Promise<void> {
 }
 
 async function isBuilt(): Promise<boolean> {
-  const sources = globSync(['{src,../client/src}/**/*', 'build.ts', '../../package-lock.json'], {
-    cwd: here('.'),
-  })
+  const sources = globSync(
+    ['{src,../client/src,../contract/src}/**/*', 'build.ts', '../../package-lock.json'],
+    {
+      cwd: here('.'),
+    },
+  )
   const times = sources.map(async (name) => (await stat(here(name))).mtimeMs)
   const built = await stat(here('dist/index.html')).catch(() => undefined)
   return built !== undefined && Math.max(...(await Promise.all(times))) <= built.mtimeMs

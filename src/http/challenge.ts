@@ -1,5 +1,6 @@
+import type { ErrorCode } from '@remit/contract/errors'
 import { proofAlgorithms } from '../delegation/tokens/dpop.ts'
-import type { Challenge, ErrorCode } from '../kernel/errors.ts'
+import type { Challenge } from '../kernel/errors.ts'
 
 /**
  * The one form of `WWW-Authenticate` at our APIs (RFC 6750 §3): what was wrong with the token, the complete set of

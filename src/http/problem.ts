@@ -1,12 +1,6 @@
+import { type ErrorCode, errorCodes } from '@remit/contract/errors'
 import { HTTPException } from 'hono/http-exception'
-import {
-  AppError,
-  asAppError,
-  type ErrorCode,
-  errorCodes,
-  type ProblemMembers,
-  stackOf,
-} from '../kernel/errors.ts'
+import { AppError, asAppError, type ProblemMembers, stackOf } from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
 import { wwwAuthenticate } from './challenge.ts'
 import type { AppContext } from './env.ts'

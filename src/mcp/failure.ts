@@ -4,7 +4,8 @@ import {
   ProtocolErrorCode,
   ResourceNotFoundError,
 } from '@modelcontextprotocol/server'
-import { type AppError, asAppError, errorCodes, stackOf } from '../kernel/errors.ts'
+import { errorCodes } from '@remit/contract/errors'
+import { type AppError, asAppError, stackOf } from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
 
 export interface FailureDeps {

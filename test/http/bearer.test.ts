@@ -1,5 +1,6 @@
+import type { ErrorCode } from '@remit/contract/errors'
 import { describe, expect, test } from 'vitest'
-import { AppError, type ErrorCode } from '../../src/kernel/errors.ts'
+import { AppError } from '../../src/kernel/errors.ts'
 import type { Principal } from '../../src/kernel/principal.ts'
 import { createFace, nothing, publicUrl } from './app.ts'
 import { principal } from './principal.ts'

@@ -1,5 +1,6 @@
+import { type ErrorCode, errorCodes } from '@remit/contract/errors'
 import { describe, expect, test } from 'vitest'
-import { AppError, type ErrorCode, errorCodes } from '../../src/kernel/errors.ts'
+import { AppError } from '../../src/kernel/errors.ts'
 import { createFace, publicUrl } from './app.ts'
 
 const codes = Object.keys(errorCodes) as ErrorCode[]

@@ -1,6 +1,6 @@
+import { errorCodes } from '@remit/contract/errors'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { operator } from '../../src/audit/record.ts'
-import { errorCodes } from '../../src/kernel/errors.ts'
 import { openWorld, type World } from '../support/world.ts'
 
 let world: World

@@ -1,4 +1,4 @@
-import type { ErrorCode } from '../../kernel/errors.ts'
+import type { ErrorCode } from '@remit/contract/errors'
 
 /** Why a token was not accepted. For the operator's log and the tests; the caller sees only {@link outer}. */
 export type VerifyReason =

@@ -1,3 +1,4 @@
+import type { ErrorCode } from '@remit/contract/errors'
 import { type Detail, isDetail } from '../shared/detail.ts'
 import { type Check, isAnyObject, isNumber, isText, listOf, optional, shape } from '../shared/shape.ts'
 import { isJob, type Job } from '../writer/wire.ts'
@@ -138,6 +139,19 @@ export interface ErrorsByCode {
   write_failed: WriteFailed
 }
 
+/** What the service never answers with: errors of OAuth's endpoints, and the client's own. */
+type OwnCode =
+  | 'approval_denied'
+  | 'approval_expired'
+  | 'approval_pending'
+  | 'sign_in_required'
+  | 'unavailable'
+  | 'temporarily_unavailable'
+  | 'no_person'
+  | 'wrong_person'
+  | 'granted_differs'
+  | 'write_failed'
+
 /** Undefined: the data is not what this kind says. */
 type Make<E> = (code: string, facts: ErrorFacts, data: unknown) => E | undefined
 
@@ -170,6 +184,7 @@ const signIn = shape<SignInRequired['data']>({
 const connection = kind(ConnectionRequired, shape<ConnectionRequired['data']>({ connectUrl: isText }))
 const unavailable = kind(Unavailable, isAnyObject)
 
+/** How each code becomes an error. One that the service no longer has is a compile error here. */
 export const kinds: { readonly [C in keyof ErrorsByCode]: Make<ErrorsByCode[C]> } = {
   approval_required: kind(
     ApprovalRequired,
@@ -197,4 +212,4 @@ export const kinds: { readonly [C in keyof ErrorsByCode]: Make<ErrorsByCode[C]> 
   wrong_person: kind(WrongPerson, isAnyObject),
   granted_differs: kind(GrantedDiffers, isAnyObject),
   write_failed: kind(WriteFailed, shape<WriteFailed['data']>({ job: isJob })),
-}
+} satisfies Readonly<Partial<Record<ErrorCode | OwnCode, unknown>>>

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
-import { AppError, errorCodes } from '../../../kernel/errors.ts'
+import { errorCodes } from '@remit/contract/errors'
+import { AppError } from '../../../kernel/errors.ts'
 import { type OpenApi, renderDocs } from '../../docs.ts'
 import { type App, createRouter } from '../../env.ts'
 
