@@ -1,9 +1,9 @@
 import { globSync, readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { errorCodes } from '@remit/contract/errors'
+import { eventNames } from '@remit/contract/events'
 import { describe, expect, test } from 'vitest'
 import { envExample } from '../scripts/env-example.ts'
-import { eventNames } from '../src/audit/events.ts'
 
 const root = new URL('../', import.meta.url)
 const text = (path: string): string => readFileSync(new URL(path, root), 'utf8')

@@ -1,4 +1,4 @@
-import type { DecisionEvent } from './decision-event.ts'
+import type { DecisionEvent } from '@remit/contract/decision-event'
 
 /** What an event is in others' words: what was done (OCSF's activities), and how much it matters from 0 to 10 (CEF). */
 export interface EventKind {
@@ -87,5 +87,3 @@ export const eventKinds: Readonly<Record<DecisionEvent['event'], EventKind>> = {
   data_keys_rewrapped: kind('Keys rewrapped', 'update', 5),
   drift_mended: kind('Drift repaired', 'update', 6),
 }
-
-export const eventNames = Object.keys(eventKinds) as readonly DecisionEvent['event'][]

@@ -1,9 +1,6 @@
-import type { DecisionEvent } from './decision-event.ts'
+import type { DecisionEvent } from '@remit/contract/decision-event'
+import type { Decision } from '@remit/contract/events'
 import type { Who } from './record.ts'
-
-/** How it went, in one of four words for every event. `none`: nothing was decided, or there was nothing to decide. */
-export const decisions = ['allowed', 'denied', 'error', 'none'] as const
-export type Decision = (typeof decisions)[number]
 
 export function decisionOf(decided: DecisionEvent): Decision {
   switch (decided.event) {

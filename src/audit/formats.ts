@@ -1,6 +1,6 @@
+import type { Decision } from '@remit/contract/events'
 import { version } from '../kernel/version.ts'
 import { eventKinds } from './events.ts'
-import type { Decision } from './facts.ts'
 import type { RecordEntry } from './query.ts'
 
 /** A record with the names of whom it names. */

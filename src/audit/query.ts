@@ -1,7 +1,7 @@
+import type { DecisionEvent } from '@remit/contract/decision-event'
+import type { Decision } from '@remit/contract/events'
 import { cursorAt, positionIn } from '../kernel/cursor.ts'
 import type { Sql } from '../store/sql.ts'
-import type { DecisionEvent } from './decision-event.ts'
-import type { Decision } from './facts.ts'
 
 /** All of them have to fit; none: the whole record. */
 export interface RecordFilter {

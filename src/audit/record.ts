@@ -1,8 +1,8 @@
 import { assertNotAborted } from '../kernel/assert-not-aborted.ts'
+import type { DecisionEvent } from '@remit/contract/decision-event'
 import type { Principal } from '../kernel/principal.ts'
 import { traceId } from '../kernel/trace.ts'
 import type { Sql, SqlValue } from '../store/sql.ts'
-import type { DecisionEvent } from './decision-event.ts'
 import { decisionOf, objectsOf } from './facts.ts'
 
 /** Who a record is about: a principal, or the machine's operator for commands and jobs. */

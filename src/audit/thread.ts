@@ -1,5 +1,5 @@
+import type { Decision } from '@remit/contract/events'
 import type { Sql } from '../store/sql.ts'
-import type { Decision } from './facts.ts'
 
 /** One record of an action, as it was written. */
 export interface ThreadStep {

@@ -1,4 +1,4 @@
-import type { ByGrants } from '../audit/decision-event.ts'
+import type { ByGrants } from '@remit/contract/decision-event'
 import type { Clearing } from '../authz/gate.ts'
 import { documentObject } from '../kernel/ids.ts'
 import type { Log } from '../kernel/log.ts'

@@ -1,4 +1,4 @@
-import type { Proven } from '../audit/decision-event.ts'
+import type { Proven } from '@remit/contract/decision-event'
 import type { Proof } from '../authz/gate.ts'
 
 /** The gate's proof in the words of the record. What was read without one cannot be: reading takes a `Cleared<T>`. */

@@ -1,4 +1,4 @@
-import type { DecisionEvent } from '../audit/decision-event.ts'
+import type { DecisionEvent } from '@remit/contract/decision-event'
 import { recordColumns, recordRow, recordValues } from '../audit/record.ts'
 import type { Cleared } from '../authz/gate.ts'
 import { splitObject } from '../kernel/ids.ts'

@@ -1,4 +1,4 @@
-import type { DecisionEvent, Released } from '../audit/decision-event.ts'
+import type { DecisionEvent, Released } from '@remit/contract/decision-event'
 import { record } from '../audit/record.ts'
 import type { Why } from '../authz/explain/why.ts'
 import type { Cleared, Clearing } from '../authz/gate.ts'

@@ -1,4 +1,4 @@
-import type { DecisionEvent } from '../../audit/decision-event.ts'
+import type { DecisionEvent } from '@remit/contract/decision-event'
 import { operator, record } from '../../audit/record.ts'
 import type { Fga, StoredTuple, Tuple } from '../../authz/fga.ts'
 import { tupleId } from '../../authz/fga.ts'

@@ -1,5 +1,5 @@
+import type { DecisionEvent } from '@remit/contract/decision-event'
 import type { MiddlewareHandler } from 'hono'
-import type { DecisionEvent } from '../../audit/decision-event.ts'
 import type { Who } from '../../audit/record.ts'
 import { AppError } from '../../kernel/errors.ts'
 import type { Principal } from '../../kernel/principal.ts'

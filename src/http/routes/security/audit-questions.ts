@@ -1,5 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { decisions } from '../../../audit/facts.ts'
+import { decisions } from '@remit/contract/events'
 import type { RecordQuestions } from '../../../audit/questions.ts'
 import type { ThreadStep } from '../../../audit/thread.ts'
 import type { NeverHere } from '../../../authz/explain/never-here.ts'

@@ -1,7 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import type { DecisionEvent } from '../../../audit/decision-event.ts'
-import { eventNames } from '../../../audit/events.ts'
-import { decisions } from '../../../audit/facts.ts'
+import type { DecisionEvent } from '@remit/contract/decision-event'
+import { decisions, eventNames } from '@remit/contract/events'
 import { type NamedEntry, toCef, toOcsf } from '../../../audit/formats.ts'
 import type { RecordEntry, RecordFilter, RecordReader } from '../../../audit/query.ts'
 import type { Who } from '../../../audit/record.ts'
@@ -47,7 +46,7 @@ const query = z.strictObject({
       '`type:id` of what it was about: a document, collection, delegation, approval, grant, plan …',
   }),
   txn: text(1, 64).optional(),
-  event: z.enum(eventNames as [DecisionEvent['event'], ...DecisionEvent['event'][]]).optional(),
+  event: z.enum(eventNames).optional(),
   decision: z.enum(decisions).optional(),
   since: instant.optional().openapi({ description: 'From here on.' }),
   until: instant.optional().openapi({ description: 'And before here.' }),

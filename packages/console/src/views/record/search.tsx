@@ -1,3 +1,4 @@
+import { decisions, eventNames } from '@remit/contract/events'
 import { useEffect, useState } from 'preact/hooks'
 import type { Api } from '../../api.ts'
 import { Asked } from '../../parts/asked.tsx'
@@ -10,7 +11,6 @@ import { go, withQuery } from '../../router.tsx'
 import { asProblem, useAnswer, useConsole } from '../../use-answer.ts'
 import { Entries } from './entries.tsx'
 import type { EntryPage } from './entry.ts'
-import { events } from './events.ts'
 
 const fields = ['object', 'subject', 'actor', 'client', 'txn', 'event', 'decision', 'since', 'until'] as const
 type Filter = Readonly<Partial<Record<(typeof fields)[number], string>>>
@@ -65,7 +65,7 @@ function FilterForm({ filter }: { readonly filter: Filter }) {
         Event
         <select name="event">
           <option value="">any</option>
-          {events.map((name) => (
+          {eventNames.map((name) => (
             <option key={name} value={name} selected={name === filter.event}>
               {name}
             </option>
@@ -76,7 +76,7 @@ function FilterForm({ filter }: { readonly filter: Filter }) {
         Decision
         <select name="decision">
           <option value="">any</option>
-          {['allowed', 'denied', 'error', 'none'].map((name) => (
+          {decisions.map((name) => (
             <option key={name} value={name} selected={name === filter.decision}>
               {name}
             </option>

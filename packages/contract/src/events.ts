@@ -1,5 +1,5 @@
-/** Every event that the record knows, by which it can be asked for. */
-export const events = [
+/** Every event that the record knows, by which it can be asked for, in the order in which documents list them. */
+export const eventNames = [
   'retrieved',
   'document_read',
   'collections_listed',
@@ -72,3 +72,12 @@ export const events = [
   'data_keys_rewrapped',
   'drift_mended',
 ] as const
+
+/** `event` of every record. */
+export type EventName = (typeof eventNames)[number]
+
+/** How it went, in one of four words for every event. `none`: nothing was decided, or there was nothing to decide. */
+export const decisions = ['allowed', 'denied', 'error', 'none'] as const
+
+/** `decision` of every record. */
+export type Decision = (typeof decisions)[number]
