@@ -1,6 +1,6 @@
 import { z } from '@hono/zod-openapi'
 import { errorCodes } from '@remit/contract/errors'
-import { id as contractId } from '../kernel/contract-id.ts'
+import { id as contractId } from '@remit/contract/id'
 
 /** An id of the contract. */
 export const id = contractId.clone()

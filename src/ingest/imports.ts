@@ -1,7 +1,7 @@
 import { createHash, type Hash } from 'node:crypto'
+import { isId } from '@remit/contract/id'
 import { z } from 'zod'
 import { AppError } from '../kernel/errors.ts'
-import { isId } from '../kernel/ids.ts'
 import { firstIssue } from '../kernel/validation-message.ts'
 import { acceptDocuments, type Item } from './accept.ts'
 import type { IngestContext, Writer } from './deps.ts'

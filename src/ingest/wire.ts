@@ -1,7 +1,7 @@
+import { isId } from '@remit/contract/id'
+import { instant } from '@remit/contract/instant'
+import { named, text } from '@remit/contract/text'
 import { z } from 'zod'
-import { isId } from '../kernel/ids.ts'
-import { instant } from '../kernel/instant.ts'
-import { named, text } from '../kernel/text.ts'
 
 /** Most subjects in one list of a document's access. */
 const subjectsMax = 1_000

@@ -1,6 +1,6 @@
 import { type McpServer, ResourceTemplate } from '@modelcontextprotocol/server'
+import { isId } from '@remit/contract/id'
 import { AppError } from '../kernel/errors.ts'
-import { isId } from '../kernel/ids.ts'
 import { inTime } from '../retrieval/deadline.ts'
 import type { DocumentReader } from '../retrieval/document.ts'
 import { toDocument } from '../retrieval/wire/answer.ts'

@@ -1,5 +1,5 @@
+import { isDate } from '@remit/contract/instant'
 import { invalid } from '../kernel/errors.ts'
-import { isDate } from '../kernel/instant.ts'
 import type { SqlValue } from '../store/sql.ts'
 
 export type Scalar = string | number | boolean

@@ -1,6 +1,6 @@
+import { isId } from '@remit/contract/id'
 import { z } from 'zod'
 import { roles } from '../delegation/administration/administrators.ts'
-import { isId } from '../kernel/ids.ts'
 
 const id = z.string().refine(isId, 'is not an id')
 const text = z.string().trim().min(1)

@@ -1,5 +1,5 @@
+import { instant, isDate, isInstant } from '@remit/contract/instant'
 import { describe, expect, test } from 'vitest'
-import { instant, isDate, isInstant } from '../../src/kernel/instant.ts'
 import { openTestDatabase } from '../support/database.ts'
 import fc from '../support/properties.ts'
 

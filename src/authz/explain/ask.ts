@@ -1,6 +1,7 @@
+import { isId } from '@remit/contract/id'
 import { checkKey, checkUser } from '@remit/engine'
 import { invalid } from '../../kernel/errors.ts'
-import { type FgaObject, isId, splitObject } from '../../kernel/ids.ts'
+import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import type { Check } from '../fga.ts'
 import type { ReplicaView } from '../permission-index.ts'
 import { presentedTuples } from '../presented.ts'

@@ -1,3 +1,4 @@
+import { isId } from '@remit/contract/id'
 import {
   explain,
   keyOf,
@@ -10,7 +11,7 @@ import {
 } from '@remit/engine'
 import { record } from '../../audit/record.ts'
 import { invalid } from '../../kernel/errors.ts'
-import { type FgaObject, isId, splitObject } from '../../kernel/ids.ts'
+import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import type { Principal } from '../../kernel/principal.ts'
 import type { Sql } from '../../store/sql.ts'
 import { contextAt, type Fga, type Verdict } from '../fga.ts'

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
+import { isId } from '@remit/contract/id'
 import { checkTuple, type Model, type TupleKey, type TupleView } from '@remit/engine'
 import { invalid } from '../../kernel/errors.ts'
-import { isId } from '../../kernel/ids.ts'
 import { isEnd } from '../allow-list/allow-list.ts'
 import { requestOnlyKeys } from '../allow-list/reserved.ts'
 import { isOwnMark } from '../own-marks.ts'

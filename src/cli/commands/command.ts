@@ -1,3 +1,4 @@
+import { isId } from '@remit/contract/id'
 import { z } from 'zod'
 import type { Erased } from '../../audit/seal/erase.ts'
 import type { ExportedHead } from '../../audit/seal/heads.ts'
@@ -21,7 +22,6 @@ import type { Services } from '../../delegation/registry/services.ts'
 import type { KeyRing } from '../../delegation/tokens/signing-key.ts'
 import type { VaultKeyring } from '../../delegation/vault/rewrap.ts'
 import { invalid } from '../../kernel/errors.ts'
-import { isId } from '../../kernel/ids.ts'
 import { firstIssue } from '../../kernel/validation-message.ts'
 import type { Database } from '../../store/sql.ts'
 

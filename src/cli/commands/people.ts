@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
+import { isId } from '@remit/contract/id'
 import { z } from 'zod'
 import { operator } from '../../audit/record.ts'
 import { roles } from '../../delegation/administration/administrators.ts'
 import { invalid } from '../../kernel/errors.ts'
-import { isId } from '../../kernel/ids.ts'
 import { type Command, command, id, optional } from './command.ts'
 
 /** Of a local account, or `namespace/key` of somebody at a trusted issuer. */

@@ -1,7 +1,7 @@
+import { isPlain } from '@remit/contract/text'
 import { record } from '../../audit/record.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
-import { isPlain } from '../../kernel/text.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import { agentObject } from '../registry/agents.ts'
 import type { Approval, Asker } from './approval.ts'

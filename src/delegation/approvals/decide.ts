@@ -1,7 +1,7 @@
+import { isPlain } from '@remit/contract/text'
 import { record, type Who } from '../../audit/record.ts'
 import type { FgaObject } from '../../kernel/ids.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
-import { isPlain } from '../../kernel/text.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 import type { BrowserSession } from '../people/sessions.ts'
 import { atPages } from '../people/sign-ins.ts'

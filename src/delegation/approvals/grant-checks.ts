@@ -1,5 +1,6 @@
+import { isId } from '@remit/contract/id'
 import { AppError, invalid } from '../../kernel/errors.ts'
-import { type FgaObject, isId, splitObject } from '../../kernel/ids.ts'
+import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { ApprovalGrant } from '../lending/grant-row.ts'
 

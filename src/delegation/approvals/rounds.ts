@@ -1,7 +1,7 @@
+import { isPlain } from '@remit/contract/text'
 import { record } from '../../audit/record.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
-import { isPlain } from '../../kernel/text.ts'
 import type { Database } from '../../store/sql.ts'
 import type { Approval, Asker, Round } from './approval.ts'
 import { plainRule, whoAsks } from './ask.ts'

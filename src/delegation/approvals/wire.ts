@@ -1,6 +1,6 @@
+import { id } from '@remit/contract/id'
+import { plain, text } from '@remit/contract/text'
 import { z } from 'zod'
-import { id } from '../../kernel/contract-id.ts'
-import { plain, text } from '../../kernel/text.ts'
 import { shownBodyMax } from '../vault/call.ts'
 import type { Approval } from './approval.ts'
 

@@ -1,5 +1,6 @@
+import { isId } from '@remit/contract/id'
 import { invalid } from '../../kernel/errors.ts'
-import { isId, splitObject } from '../../kernel/ids.ts'
+import { splitObject } from '../../kernel/ids.ts'
 import type { Sql } from '../../store/sql.ts'
 import type { Delegation, Lending } from './delegations.ts'
 

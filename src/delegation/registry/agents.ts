@@ -1,6 +1,7 @@
+import { isId } from '@remit/contract/id'
 import type { Clock } from '../../kernel/clock.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
-import { type FgaObject, isId, splitObject } from '../../kernel/ids.ts'
+import { type FgaObject, splitObject } from '../../kernel/ids.ts'
 import type { Sql } from '../../store/sql.ts'
 import { neverForActors } from './claims.ts'
 import { type PublicJwks, publicJwks } from './clients.ts'

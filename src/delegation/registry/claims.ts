@@ -1,5 +1,5 @@
+import { isId } from '@remit/contract/id'
 import { z } from 'zod'
-import { isId } from '../../kernel/ids.ts'
 import type { Scope } from '../../kernel/principal.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 

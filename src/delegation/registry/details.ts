@@ -1,7 +1,7 @@
+import { hasPlainCharacters } from '@remit/contract/text'
 import { z } from 'zod'
 import type { CollectionNarrowing } from '../../kernel/principal.ts'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
-import { hasPlainCharacters } from '../../kernel/text.ts'
 import { collectionNarrowing, grantPresented } from './claims.ts'
 
 /**

@@ -1,5 +1,5 @@
+import { isId } from '@remit/contract/id'
 import { invalid } from '../../kernel/errors.ts'
-import { isId } from '../../kernel/ids.ts'
 import type { Scope } from '../../kernel/principal.ts'
 import type { Sql } from '../../store/sql.ts'
 import { type Agent, type Agents, isScope, withinLimits } from './agents.ts'

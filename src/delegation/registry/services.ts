@@ -1,8 +1,9 @@
+import { isId } from '@remit/contract/id'
 import { type AllowList, isAdministrators } from '../../authz/allow-list/allow-list.ts'
 import { assertInForce } from '../../authz/allow-list/in-force.ts'
 import { type Fga, type Tuple, tupleId } from '../../authz/fga.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
-import { collectionObject, type FgaObject, isId } from '../../kernel/ids.ts'
+import { collectionObject, type FgaObject } from '../../kernel/ids.ts'
 import type { Database, Sql } from '../../store/sql.ts'
 
 /** A program of its own that writes documents. */

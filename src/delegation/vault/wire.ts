@@ -1,5 +1,5 @@
+import { id } from '@remit/contract/id'
 import { z } from 'zod'
-import { id } from '../../kernel/contract-id.ts'
 import type { VaultAnswer } from './answer.ts'
 import { callMethods } from './call.ts'
 import type { VaultRequest } from './fetch.ts'

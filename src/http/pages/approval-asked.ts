@@ -1,3 +1,4 @@
+import { hasPlainCharacters, visible } from '@remit/contract/text'
 import { html } from 'hono/html'
 import { isOpen } from '../../delegation/approvals/approval.ts'
 import { type Asked, tokenSeconds } from '../../delegation/approvals/asked.ts'
@@ -6,7 +7,6 @@ import type { ShownApproval, ShownDocument } from '../../delegation/approvals/vi
 import type { VaultCall } from '../../delegation/vault/call.ts'
 import type { ShownCall } from '../../delegation/vault/shown-call.ts'
 import { splitObject } from '../../kernel/ids.ts'
-import { hasPlainCharacters, visible } from '../../kernel/text.ts'
 import { detailLists } from './details.ts'
 import type { Html } from './layout.ts'
 import { sayScopes } from './scopes.ts'

@@ -1,6 +1,6 @@
+import { visible } from '@remit/contract/text'
 import { html } from 'hono/html'
 import type { ForeignDetail } from '../../delegation/registry/details.ts'
-import { visible } from '../../kernel/text.ts'
 import type { Html } from './layout.ts'
 
 /** Details of another's API, word for word as they are granted: these are that API's terms, not ours. */

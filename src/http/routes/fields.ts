@@ -1,6 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi'
+import { named } from '@remit/contract/text'
 import type { Ingest } from '../../ingest/ingest.ts'
-import { named } from '../../kernel/text.ts'
 import { type App, createRouter } from '../env.ts'
 import type { RequireBearer } from '../middleware/bearer.ts'
 import { jsonBody } from '../middleware/json.ts'

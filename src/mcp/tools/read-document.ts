@@ -1,6 +1,6 @@
 import type { McpServer } from '@modelcontextprotocol/server'
+import { id } from '@remit/contract/id'
 import { z } from 'zod'
-import { id } from '../../kernel/contract-id.ts'
 import type { DocumentReader } from '../../retrieval/document.ts'
 import { documentSchema, toDocument } from '../../retrieval/wire/answer.ts'
 import type { ToolContext } from '../server.ts'

@@ -1,7 +1,7 @@
+import { id } from '@remit/contract/id'
+import { named, text } from '@remit/contract/text'
 import { z } from 'zod'
-import { id } from '../../kernel/contract-id.ts'
 import { AppError } from '../../kernel/errors.ts'
-import { named, text } from '../../kernel/text.ts'
 import type { Question } from '../question.ts'
 
 const scalar = z.union([text(0, 1_000), z.number(), z.boolean()], 'must be a string, a number or a boolean')

@@ -1,3 +1,4 @@
+import { isPlain } from '@remit/contract/text'
 import {
   type Account,
   type Adapter,
@@ -8,7 +9,6 @@ import {
   type Provider,
 } from 'oidc-provider'
 import { AppError } from '../../../kernel/errors.ts'
-import { isPlain } from '../../../kernel/text.ts'
 import type { Asker } from '../../approvals/approval.ts'
 import type { Approvals } from '../../approvals/approvals.ts'
 import { bindingMessageMax } from '../../approvals/ask.ts'

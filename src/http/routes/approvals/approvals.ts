@@ -1,4 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
+import { plain } from '@remit/contract/text'
 import type { Approval } from '../../../delegation/approvals/approval.ts'
 import type { Approvals } from '../../../delegation/approvals/approvals.ts'
 import { purposeMax, secondsLeast, secondsMost } from '../../../delegation/approvals/ask.ts'
@@ -11,7 +12,6 @@ import {
   approvalDetail as detailSchema,
 } from '../../../delegation/approvals/wire.ts'
 import { AppError, invalid } from '../../../kernel/errors.ts'
-import { plain } from '../../../kernel/text.ts'
 import { type App, type AppContext, createRouter } from '../../env.ts'
 import type { RequireBearer } from '../../middleware/bearer.ts'
 import { jsonBody } from '../../middleware/json.ts'

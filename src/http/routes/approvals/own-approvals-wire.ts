@@ -1,4 +1,6 @@
 import { z } from '@hono/zod-openapi'
+import { instant } from '@remit/contract/instant'
+import { plain } from '@remit/contract/text'
 import type { Asked } from '../../../delegation/approvals/asked.ts'
 import type { Block } from '../../../delegation/approvals/blocks.ts'
 import { type Decision, textMax } from '../../../delegation/approvals/decide.ts'
@@ -6,8 +8,6 @@ import type { Listed, OwnApproval, ShownGrant } from '../../../delegation/approv
 import { digestOf } from '../../../delegation/approvals/view.ts'
 import type { ShownCall } from '../../../delegation/vault/shown-call.ts'
 import type { FgaObject } from '../../../kernel/ids.ts'
-import { instant } from '../../../kernel/instant.ts'
-import { plain } from '../../../kernel/text.ts'
 
 /** What the person's own browser is told of approvals, and what it sends. */
 

@@ -1,7 +1,7 @@
+import { text } from '@remit/contract/text'
 import type { Wish } from '../../../delegation/lending/own-delegations.ts'
 import { invalid } from '../../../kernel/errors.ts'
 import { type FgaObject, splitObject } from '../../../kernel/ids.ts'
-import { text } from '../../../kernel/text.ts'
 import type { Tried } from '../../pages/delegations.ts'
 
 /** The lend form as it was filled in. */

@@ -1,7 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi'
+import { text } from '@remit/contract/text'
 import type { Ingest } from '../../../ingest/ingest.ts'
 import { AppError } from '../../../kernel/errors.ts'
-import { text } from '../../../kernel/text.ts'
 import { type App, createRouter } from '../../env.ts'
 import type { RequireBearer } from '../../middleware/bearer.ts'
 import { bearer, problems } from '../../schemas.ts'

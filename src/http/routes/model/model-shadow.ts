@@ -1,7 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi'
+import { text } from '@remit/contract/text'
 import type { ModelShadow } from '../../../authz/model/shadow.ts'
 import type { Shadow, StoredDifference } from '../../../authz/model/shadow-store.ts'
-import { text } from '../../../kernel/text.ts'
 import { type App, createRouter } from '../../env.ts'
 import type { RequireBearer } from '../../middleware/bearer.ts'
 import { jsonBody } from '../../middleware/json.ts'

@@ -1,7 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi'
+import { text } from '@remit/contract/text'
 import { type Lent, type LentFilter, type ListLent, lentStates } from '../../../delegation/lending/lent.ts'
 import type { Names } from '../../../delegation/registry/names.ts'
-import { text } from '../../../kernel/text.ts'
 import { type App, createRouter } from '../../env.ts'
 import { bearer, problems } from '../../schemas.ts'
 import type { Reading } from '../reading.ts'

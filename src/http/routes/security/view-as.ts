@@ -1,7 +1,7 @@
 import { z } from '@hono/zod-openapi'
+import { text } from '@remit/contract/text'
 import type { ViewAs, ViewAsPage, ViewAsQuestion } from '../../../authz/explain/view-as.ts'
 import type { FgaObject } from '../../../kernel/ids.ts'
-import { text } from '../../../kernel/text.ts'
 import type { App } from '../../env.ts'
 import { id } from '../../schemas.ts'
 import { type OwnPart, type PagedDeps, pagedRoutes } from '../paged.ts'
