@@ -1,6 +1,6 @@
+import { isPlain, plainCharacters } from '@remit/contract/text'
 import { type DefaultTreeAdapterTypes, parse, parseFragment } from 'parse5'
 import { parse as parseYaml } from 'yaml'
-import { isPlain, plainCharacters } from '../../kernel/text.ts'
 import { formatOf, type ParseInput, type ParseLimits } from './parsed.ts'
 import { decode } from './text.ts'
 
