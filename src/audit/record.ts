@@ -1,5 +1,5 @@
-import { assertNotAborted } from '../kernel/assert-not-aborted.ts'
 import type { DecisionEvent } from '@remit/contract/decision-event'
+import { assertNotAborted } from '../kernel/assert-not-aborted.ts'
 import type { Principal } from '../kernel/principal.ts'
 import { traceId } from '../kernel/trace.ts'
 import type { Sql, SqlValue } from '../store/sql.ts'
