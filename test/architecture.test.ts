@@ -73,8 +73,8 @@ const walls: Readonly<Record<string, Readonly<Record<string, readonly string[]>>
     // The pipeline. Its types are what the rooms below are asked for.
     '.': ['access-filter', 'chunk-index', 'corpus', 'ranking'],
     wire: ['.'],
-    ranking: ['.', 'access-filter'],
-    'chunk-index': ['.', 'access-filter', 'corpus', 'ranking'],
+    'chunk-index': ['access-filter', 'corpus'],
+    ranking: ['chunk-index'],
     'access-filter': ['.', 'corpus'],
     corpus: [],
   },

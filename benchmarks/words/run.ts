@@ -1,7 +1,8 @@
 import type { AccessFilter } from '../../src/retrieval/access-filter/visible.ts'
 import { visibleByQuery } from '../../src/retrieval/access-filter/visible-by-query.ts'
-import { byWords } from '../../src/retrieval/chunk-index/postgres/words.ts'
+import { createPostgresIndex } from '../../src/retrieval/chunk-index/postgres/postgres-index.ts'
 import { createRankingStatistics } from '../../src/retrieval/ranking/renew.ts'
+import { createSearch } from '../../src/retrieval/search.ts'
 import { migrate } from '../../src/store/migrate.ts'
 import { openPostgres } from '../../src/store/postgres.ts'
 import type { Sql } from '../../src/store/sql.ts'
@@ -29,6 +30,7 @@ await using statistics = createRankingStatistics({
   log: () => undefined,
 })
 const started = performance.now()
+const search = createSearch({ sql: database, index: createPostgresIndex({ database }) })
 await statistics.renew()
 console.log(`counted in ${((performance.now() - started) / 1_000).toFixed(1)} s`)
 
@@ -42,7 +44,7 @@ for (const share of [1, 0.1, 0.01]) {
   const now: number[] = []
   for (const { text } of queries.slice(0, Number(QUESTIONS))) {
     before.push(await timed(() => rankAsBefore(visible, text)))
-    now.push(await timed(() => byWords(database, visible, text, wanted, { scope: 'deployment' })))
+    now.push(await timed(() => search.keyword(visible, text, wanted)))
   }
   const ratio = (of: (times: number[]) => number): string => (of(now) / of(before)).toFixed(2)
   console.log(

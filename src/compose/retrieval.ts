@@ -11,6 +11,7 @@ import { createSnapshots } from '../retrieval/access-filter/snapshots.ts'
 import { createVisibility } from '../retrieval/access-filter/visibility.ts'
 import { type Cells, createCells } from '../retrieval/chunk-index/ivf/ivf-index.ts'
 import type { OnPlan } from '../retrieval/chunk-index/postgres/plan.ts'
+import { createPostgresIndex } from '../retrieval/chunk-index/postgres/postgres-index.ts'
 import { type CollectionLister, createCollectionLister } from '../retrieval/collections.ts'
 import { type Corpus, createCorpus } from '../retrieval/corpus/corpus.ts'
 import { createDocumentReader, type DocumentReader } from '../retrieval/document.ts'
@@ -66,6 +67,7 @@ export async function openRetrieval(deps: RetrievalDeps): Promise<Retrieval> {
     metrics.onPlan(event)
     shadow.onPlan(event)
   }
+  const chunkIndex = createPostgresIndex({ database, cells, onPlan })
   const snapshots = createSnapshots({ index, corpus })
   const isCurrent = () => isAtTail(index.status(), now())
   const hasTail = () => isCurrent() || untilAtTail(index, isCurrent)
@@ -73,7 +75,7 @@ export async function openRetrieval(deps: RetrievalDeps): Promise<Retrieval> {
     sql: database,
     ...grants,
     search: shadow.watch(
-      createSearch(database, { cells, corpus, statistics: config.rankingStatistics, onPlan }),
+      createSearch({ sql: database, index: chunkIndex, corpus, statistics: config.rankingStatistics }),
     ),
     visibility: createVisibility({ database, snapshots, corpus, nominator, hasTail }),
     gate,

@@ -1,6 +1,6 @@
 import type { Sql } from '../store/sql.ts'
 import type { Candidate } from './candidate.ts'
-import type { Found } from './chunk-index/postgres/plan.ts'
+import type { FoundChunk } from './chunk-index/port.ts'
 import type { Documents } from './corpus/documents.ts'
 
 /**
@@ -11,7 +11,7 @@ import type { Documents } from './corpus/documents.ts'
 export async function named(
   sql: Sql,
   documents: Pick<Documents, 'idOf'> | undefined,
-  found: readonly Found[],
+  found: readonly FoundChunk[],
 ): Promise<Candidate[]> {
   const missing = found.flatMap(({ docNo }) => (documents?.idOf(docNo) === undefined ? [docNo] : []))
   const newer = missing.length === 0 ? undefined : await readNames(sql, missing)

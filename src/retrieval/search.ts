@@ -1,64 +1,73 @@
 import type { Guarded } from '../authz/gate.ts'
-import type { Database } from '../store/sql.ts'
+import { AppError } from '../kernel/errors.ts'
+import type { Sql } from '../store/sql.ts'
 import type { AccessFilter } from './access-filter/visible.ts'
 import type { Candidate } from './candidate.ts'
-import type { Cells } from './chunk-index/ivf/ivf-index.ts'
-import { createNearest } from './chunk-index/postgres/nearest.ts'
-import type { OnPlan } from './chunk-index/postgres/plan.ts'
-import { byWords } from './chunk-index/postgres/words.ts'
+import type { ChunkSearch, FoundChunk } from './chunk-index/port.ts'
 import type { Corpus } from './corpus/corpus.ts'
+import { named } from './names.ts'
+import { weighWords } from './ranking/statistics.ts'
 import type { Scope } from './ranking/weigh.ts'
 
 export interface Search {
   /** Nearest by inner product of unit vectors, best first. `like`: with the work that a search of this would take. */
   vector(
-    visible: AccessFilter,
+    filter: AccessFilter,
     embedding: Float32Array,
     limit: number,
     like?: AccessFilter,
   ): Promise<Candidate[]>
-  /** Best by BM25, best first. `like`: in as many statements whatever is visible. */
-  keyword(visible: AccessFilter, query: string, limit: number, like?: AccessFilter): Promise<Candidate[]>
+  /** Best by BM25, best first. `like`: in as many statements whatever is in the filter. */
+  keyword(filter: AccessFilter, query: string, limit: number, like?: AccessFilter): Promise<Candidate[]>
   /**
-   * Documents that searching by vectors finds whatever is asked: all that are visible, where they have no more passages than
-   * are looked for. None where it is not known what they are called.
+   * Documents that searching by vectors finds whatever the question is: all of the filter's, where they have no more chunks
+   * than are looked for. None where memory does not know what they are called.
    */
-  foundAnyway(visible: AccessFilter, limit: number): readonly Guarded[]
+  foundAnyway(filter: AccessFilter, limit: number): readonly Guarded[]
 }
 
-export interface SearchOptions {
-  /** Undefined: plan E is never picked. */
-  readonly cells?: Pick<Cells, 'sets' | 'lookers'>
-  /** Undefined: names of documents are asked for. */
+export interface SearchDeps {
+  /** Has the statistics of words, and the names of documents that memory does not know yet. */
+  readonly sql: Sql
+  readonly index: ChunkSearch
+  /** Knows names of documents. Left out: the database is asked for all. */
   readonly corpus?: Pick<Corpus, 'lastKnown'>
-  /** Told of each search by vectors: which plan, and what it took. */
-  readonly onPlan?: OnPlan
   /** Whose passages tell how common a word is. Defaults to all of the deployment's. */
   readonly statistics?: Scope
 }
 
-/** Searches the chunks of the given documents only; every branch is filtered before its limit. */
-export function createSearch(
-  database: Database,
-  { cells, corpus, onPlan, statistics = 'deployment' }: SearchOptions = {},
-): Search {
-  const nearest = createNearest({ database, cells, corpus, onPlan })
+/**
+ * Searches the chunks of the given documents only; every branch is filtered before its limit. Throws
+ * `search_unavailable` where the index names a document outside of the filter: nothing that it says then is believed.
+ */
+export function createSearch({ sql, index, corpus, statistics = 'deployment' }: SearchDeps): Search {
+  const candidates = (found: readonly FoundChunk[], filter: AccessFilter): Promise<Candidate[]> => {
+    for (const { docNo } of found) if (!filter.has(docNo)) throw strayed()
+    return named(sql, corpus?.lastKnown(), found)
+  }
+
   return {
-    // Over nothing, too: how long it takes must not tell that there is nothing.
-    vector: (visible, embedding, limit, like) =>
-      nearest({ visible, embedding, limit, ...(like && { like }) }),
+    vector: async (filter, embedding, limit, like) =>
+      candidates(await index.nearest(embedding, filter, limit, like && { like }), filter),
 
     // For those who may read nothing, too: what is skipped for them would tell them from those who may read little.
-    keyword: (visible, query, limit, like) =>
-      byWords(database, visible, query, limit, { scope: statistics, rareFirst: like === undefined }),
+    async keyword(filter, question, limit, like) {
+      const query = await weighWords(sql, question, statistics)
+      return candidates(await index.words(query, filter, limit, like && { like }), filter)
+    },
 
-    foundAnyway(visible, limit) {
+    foundAnyway(filter, limit) {
       const documents = corpus?.lastKnown()
-      if (documents === undefined || visible.chunks > limit) return []
-      return [...visible.docNos].flatMap((docNo) => {
+      if (documents === undefined || filter.chunks > limit) return []
+      return [...filter.docNos].flatMap((docNo) => {
         const documentId = documents.idOf(docNo)
         return documentId === undefined ? [] : [{ documentId }]
       })
     },
   }
 }
+
+const strayed = (): AppError =>
+  new AppError('search_unavailable', {
+    internal: 'the chunk index found what the filter does not let through',
+  })

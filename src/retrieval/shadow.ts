@@ -1,9 +1,9 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { vectorParameter } from '../store/binary.ts'
 import type { Database } from '../store/sql.ts'
 import type { Candidate } from './candidate.ts'
-import { exactStatement } from './chunk-index/postgres/exact.ts'
-import type { Ask, OnPlan, PlanName, Row } from './chunk-index/postgres/plan.ts'
+import type { FoundChunk } from './chunk-index/port.ts'
+import { exactWithin } from './chunk-index/postgres/exact.ts'
+import type { Ask, OnPlan, PlanName } from './chunk-index/postgres/plan.ts'
 import type { Search } from './search.ts'
 
 /** How much of what is nearest a search found, for one that was done again exactly. */
@@ -48,17 +48,7 @@ export function createShadow(deps: ShadowDeps): Shadow {
   let timer: NodeJS.Timeout | undefined
 
   async function repeat(ask: Ask, found: readonly Candidate[], plan: PlanName): Promise<void> {
-    const best = await database.transaction(async (sql) => {
-      await sql.query(
-        `select set_config('statement_timeout', $1, true), set_config('max_parallel_workers_per_gather', '0', true)`,
-        [String(longestMs)],
-      )
-      return sql.query<Row>(exactStatement.text, [
-        vectorParameter(database.vectorType, ask.embedding),
-        ask.visible.docNos,
-        recallAt,
-      ])
-    })
+    const best = await exactWithin(database, { ...ask, limit: recallAt }, longestMs)
     if (best.length > 0) onShadow({ plan, recall: recallOf(found, best) })
   }
 
@@ -102,7 +92,7 @@ export function createShadow(deps: ShadowDeps): Shadow {
 }
 
 /** By distance, not by name: of passages that are equally near it does not matter which were found. */
-function recallOf(found: readonly Candidate[], best: readonly Row[]): number {
+function recallOf(found: readonly Candidate[], best: readonly FoundChunk[]): number {
   const worst = best.at(-1)?.score ?? Number.NEGATIVE_INFINITY
   const asNear = found.filter(({ score }) => score >= worst - 1e-6).length
   return Math.min(1, asNear / best.length)

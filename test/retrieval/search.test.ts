@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { AccessFilter } from '../../src/retrieval/access-filter/visible.ts'
 import { visibleByQuery } from '../../src/retrieval/access-filter/visible-by-query.ts'
+import { createPostgresIndex } from '../../src/retrieval/chunk-index/postgres/postgres-index.ts'
 import { createSearch } from '../../src/retrieval/search.ts'
 import { describeBackends } from '../support/backends.ts'
 import { createWordEmbedder } from '../support/embedder.ts'
@@ -31,6 +32,11 @@ describeBackends('search', (backend) => {
   })
   afterAll(() => world?.[Symbol.asyncDispose]())
 
+  const searchOf = (onPlan?: (event: object) => void) =>
+    createSearch({
+      sql: world.database,
+      index: createPostgresIndex({ database: world.database, onPlan }),
+    })
   const ids = (found: readonly { readonly documentId: string }[]) => found.map(({ documentId }) => documentId)
 
   test('counts what is visible exactly', () => {
@@ -38,7 +44,7 @@ describeBackends('search', (backend) => {
   })
 
   test('finds nothing outside of the given documents', async () => {
-    const search = createSearch(world.database)
+    const search = searchOf()
     for (const question of ['amber cedar', 'jetty basalt number 33', 'grove']) {
       const found = await search.vector(visible, await embedder.embedQuery(question), 10)
       expect(found).toHaveLength(10)
@@ -48,7 +54,7 @@ describeBackends('search', (backend) => {
 
   test('tells which plan answered, and neither the question nor who asked', async () => {
     const events: object[] = []
-    const search = createSearch(world.database, { onPlan: (event) => events.push(event) })
+    const search = searchOf((event) => events.push(event))
     await search.vector(visible, await embedder.embedQuery('amber'), 10)
     expect(events).toEqual([
       {
@@ -64,7 +70,7 @@ describeBackends('search', (backend) => {
   })
 
   test('ranks words by how well they match, ties by chunk id, and is the same every time', async () => {
-    const search = createSearch(world.database)
+    const search = searchOf()
     const once = await search.keyword(visible, 'amber cedar', 20)
     expect(once.length).toBeGreaterThan(5)
     expect(await search.keyword(visible, 'amber cedar', 20)).toEqual(once)
@@ -74,7 +80,7 @@ describeBackends('search', (backend) => {
   test.each(["'", '& | ! ( ) :*', '\\', 'a:b <-> c', 'the of and', '💧', "'; drop table chunks; --"])(
     'takes %j as words and nothing else',
     async (query) => {
-      const found = await createSearch(world.database).keyword(visible, query, 10)
+      const found = await searchOf().keyword(visible, query, 10)
       expect(Array.isArray(found)).toBe(true)
       expect(await world.database.query('select 1 from chunks limit 1')).toHaveLength(1)
     },

@@ -14,6 +14,7 @@ import { createVisibility } from '../../../src/retrieval/access-filter/visibilit
 import { clearBest } from '../../../src/retrieval/best.ts'
 import { depthOfOne } from '../../../src/retrieval/branches.ts'
 import { createCells } from '../../../src/retrieval/chunk-index/ivf/ivf-index.ts'
+import { createPostgresIndex } from '../../../src/retrieval/chunk-index/postgres/postgres-index.ts'
 import { createCorpus } from '../../../src/retrieval/corpus/corpus.ts'
 import { createSearch } from '../../../src/retrieval/search.ts'
 import { passageOf } from '../load.ts'
@@ -68,7 +69,7 @@ export async function openOurs(
   const cells = createCells({ database, log: () => undefined })
   await Promise.all([corpus.refresh(), cells.refresh()])
   const visibility = createVisibility({ database, snapshots, corpus, nominator, hasTail: () => true })
-  const search = createSearch(database, { cells, corpus })
+  const search = createSearch({ sql: database, index: createPostgresIndex({ database, cells }), corpus })
 
   /** Whoever asked before is known: what seeing for the first time costs is told by bench:doors. */
   async function sees({ person, filter }: Pick<Asked, 'person' | 'filter'>) {

@@ -1,23 +1,6 @@
 import type { Sql } from '../../store/sql.ts'
-import { type Corpus, mostOften, type Scope, unknownCorpus, weightOf } from './weigh.ts'
-
-/** A word of a question, as Postgres' text search knows it. */
-export interface Word {
-  readonly lexeme: string
-  /** Its weight in passages of a corpus that nobody counted yet, then in those of each {@link Words.corpora}. */
-  readonly weights: readonly number[]
-  /** The most that it can add to a passage's score. */
-  readonly most: number
-  /** Passages that have it, roughly: says what is cheap to look up, never how to rank. */
-  readonly passages: number
-}
-
-/** A question's words, rarest first, with what the newest snapshot says of them. */
-export interface Words {
-  readonly words: readonly Word[]
-  /** Empty name: the whole deployment. */
-  readonly corpora: readonly (Corpus & { readonly collection: string })[]
-}
+import type { WordCorpus, WordQuery } from '../chunk-index/port.ts'
+import { dampeningOf, mostOften, type Scope, unknownCorpus, weightOf } from './weigh.ts'
 
 interface Row {
   readonly lexeme: string
@@ -28,9 +11,10 @@ interface Row {
 }
 
 // What more there is adds to the work and next to nothing to the ranks.
-const wordsMax = 64
+const lexemesMax = 64
 
-export async function weighWords(sql: Sql, question: string, scope: Scope): Promise<Words> {
+/** The question as an index is asked: its lexemes, rarest first, with what the newest snapshot says of them. */
+export async function weighWords(sql: Sql, question: string, scope: Scope): Promise<WordQuery> {
   const rows = await sql.query<Row>(
     `select w.lexeme, c.collection, c.passages, c.words_on_average, r.passages as with_word
      from unnest(to_tsvector('english', $1)) w
@@ -41,25 +25,27 @@ export async function weighWords(sql: Sql, question: string, scope: Scope): Prom
      order by c.collection, w.lexeme`,
     [question, scope],
   )
-  const corpora = new Map<string, Corpus & { readonly collection: string }>()
-  const words = new Map<string, { weights: number[]; passages: number }>()
+  const corpora = new Map<string, WordCorpus>()
+  const byLexeme = new Map<string, { weights: number[]; frequency: number }>()
   for (const { lexeme, collection, passages, words_on_average, with_word } of rows) {
-    const word = words.get(lexeme) ?? { weights: [weightOf(unknownCorpus, 0)], passages: 0 }
-    words.set(lexeme, word)
+    const word = byLexeme.get(lexeme) ?? { weights: [weightOf(unknownCorpus, 0)], frequency: 0 }
+    byLexeme.set(lexeme, word)
     if (collection === null) continue
-    const corpus = { collection, passages, wordsOnAverage: words_on_average }
-    corpora.set(collection, corpus)
+    const corpus = { passages, wordsOnAverage: words_on_average }
+    corpora.set(collection, { collection, chunks: passages, perWord: dampeningOf(corpus).perWord })
     const weight = weightOf(corpus, with_word ?? 0)
     word.weights.push(weight)
     // Nothing is outside of the whole deployment.
     if (collection === '') word.weights[0] = weight
-    word.passages += with_word ?? 0
+    word.frequency += with_word ?? 0
   }
   return {
-    words: [...words]
-      .map(([lexeme, word]) => ({ lexeme, ...word, most: mostOften * Math.max(...word.weights) }))
-      .sort((a, b) => b.most - a.most || (a.lexeme < b.lexeme ? -1 : 1))
-      .slice(0, wordsMax),
+    lexemes: [...byLexeme]
+      .map(([lexeme, word]) => ({ lexeme, ...word, scoreMax: mostOften * Math.max(...word.weights) }))
+      .sort((a, b) => b.scoreMax - a.scoreMax || (a.lexeme < b.lexeme ? -1 : 1))
+      .slice(0, lexemesMax),
+    repetitionMax: mostOften,
+    ...dampeningOf(unknownCorpus),
     corpora: [...corpora.values()],
   }
 }

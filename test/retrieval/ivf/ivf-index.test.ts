@@ -143,7 +143,7 @@ describeDatabases('cells', (kind) => {
     newest?.remove(17)
     const question = corpus.chunks.find(({ docNo }) => docNo === 17)?.vector ?? new Float32Array()
     const [first] = await search(visible, question)
-    expect(first?.documentId).toBe('d/17')
+    expect(first?.docNo).toBe(17)
     expect(events.at(-1)).toMatchObject({ plan: 'cells', fellBack: false })
     await using again = open()
     await again.refresh()

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { AccessFilter } from '../../../src/retrieval/access-filter/visible.ts'
 import { visibleByQuery } from '../../../src/retrieval/access-filter/visible-by-query.ts'
-import { byWords } from '../../../src/retrieval/chunk-index/postgres/words.ts'
+import { createPostgresIndex } from '../../../src/retrieval/chunk-index/postgres/postgres-index.ts'
 import { createRankingStatistics, type RankingStatistics } from '../../../src/retrieval/ranking/renew.ts'
 import { dampeningOf, mostOften, type Scope, weightOf } from '../../../src/retrieval/ranking/weigh.ts'
 import { createSearch } from '../../../src/retrieval/search.ts'
@@ -50,6 +50,21 @@ async function store(database: Database, texts: Readonly<Record<string, string>>
     values.slice(0, 2),
   )
 }
+
+/** Best first. Without `rareFirst` as one that is searched like another: in one statement. */
+const byWords = (
+  database: Database,
+  visible: AccessFilter,
+  question: string,
+  limit: number,
+  { scope, rareFirst = true }: { readonly scope: Scope; readonly rareFirst?: boolean },
+) =>
+  createSearch({ sql: database, index: createPostgresIndex({ database }), statistics: scope }).keyword(
+    visible,
+    question,
+    limit,
+    rareFirst ? undefined : visible,
+  )
 
 const counting = (database: Database, scope: Scope, now = Date.now()): RankingStatistics =>
   createRankingStatistics({ database, scope, now: () => now, log: () => undefined, everyMs: 3_600_000 })
@@ -233,7 +248,11 @@ describeDatabases('words rank', (kind) => {
   test('by counts of each collection its own, where that is set: one says nothing of the words of another', async () => {
     await using each = counting(database, 'collection')
     await each.renew()
-    const search = createSearch(database, { statistics: 'collection' })
+    const search = createSearch({
+      sql: database,
+      index: createPostgresIndex({ database }),
+      statistics: 'collection',
+    })
     const found = async (ids: readonly string[]) =>
       search.keyword(await visibleByQuery({ database }, ids, {}), 'amber jetty', 300)
     const before = await found(all)

@@ -1,6 +1,7 @@
 import { vectorParameter } from '../../../store/binary.ts'
 import type { Database, Statement } from '../../../store/sql.ts'
-import { type Ask, type Found, type Row, toFound } from './plan.ts'
+import type { FoundChunk } from '../port.ts'
+import { type Ask, type ChunkRow, toFound } from './plan.ts'
 
 /**
  * Plan B. Settings last as long as the statement's own transaction, and are read where the scan begins: it depends on
@@ -39,8 +40,8 @@ export async function graph(
   database: Database,
   { visible, embedding, limit }: Ask,
   { ef, rows, tuples }: Walk,
-): Promise<Found[]> {
-  const found = await database.forced<Row>(graphStatement, [
+): Promise<FoundChunk[]> {
+  const found = await database.forced<ChunkRow>(graphStatement, [
     vectorParameter(database.vectorType, embedding),
     visible.bits(),
     rows,

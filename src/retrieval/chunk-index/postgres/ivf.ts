@@ -2,7 +2,8 @@ import type { CellSet, Near } from '@remit/vector-index'
 import { vectorParameter } from '../../../store/binary.ts'
 import type { Database, Statement } from '../../../store/sql.ts'
 import type { AccessFilter } from '../../access-filter/visible.ts'
-import { type Ask, type Found, type Row, toFound } from './plan.ts'
+import type { FoundChunk } from '../port.ts'
+import { type Ask, type ChunkRow, toFound } from './plan.ts'
 
 /** Plan E. What lies in no cell yet is compared whole, as in plan A. */
 export const cellsStatement: Statement = {
@@ -28,8 +29,8 @@ export async function cells(
   { embedding, limit }: Ask,
   near: Near,
   loose: Int32Array,
-): Promise<Found[]> {
-  const rows = await database.forced<Row>(cellsStatement, [
+): Promise<FoundChunk[]> {
+  const rows = await database.forced<ChunkRow>(cellsStatement, [
     vectorParameter(database.vectorType, embedding),
     near.docs,
     near.ordinals,

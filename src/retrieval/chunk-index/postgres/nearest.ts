@@ -1,22 +1,18 @@
 import type { CellSet, Lookers } from '@remit/vector-index'
 import { findNearBy } from '@remit/vector-index'
 import type { Database } from '../../../store/sql.ts'
-import type { Candidate } from '../../candidate.ts'
-import type { Corpus } from '../../corpus/corpus.ts'
-import { named } from '../../names.ts'
+import type { FoundChunk } from '../port.ts'
 import { type Costs, createCosts } from './costs.ts'
 import { exact } from './exact.ts'
 import { graph } from './hnsw.ts'
 import { cells, looseOf } from './ivf.ts'
-import type { Ask, Found, OnPlan } from './plan.ts'
+import type { Ask, OnPlan } from './plan.ts'
 import { type Choice, pick } from './planner.ts'
 
 export interface NearestDeps {
   readonly database: Database
   /** Undefined: there are never any. */
   readonly cells?: { sets(): readonly CellSet[]; readonly lookers?: Pick<Lookers, 'look'> } | undefined
-  /** Knows names of documents. Undefined: the database is asked for all. */
-  readonly corpus?: Pick<Corpus, 'lastKnown'> | undefined
   readonly onPlan?: OnPlan | undefined
   readonly costs?: Costs
   /** Milliseconds of a clock that never goes back. */
@@ -24,13 +20,12 @@ export interface NearestDeps {
 }
 
 /** Nearest by inner product of unit vectors, best first; never fewer than there are, up to the limit. */
-export type Nearest = (ask: Ask) => Promise<Candidate[]>
+export type Nearest = (ask: Ask) => Promise<FoundChunk[]>
 
 /** Picks a plan for each question, and takes another where the first finds too little. */
 export function createNearest({
   database,
   cells: corpusCells,
-  corpus,
   onPlan,
   costs = createCosts(),
   ticks = () => performance.now(),
@@ -47,7 +42,7 @@ export function createNearest({
     }
   }
 
-  async function search(ask: Ask): Promise<Candidate[]> {
+  async function search(ask: Ask): Promise<FoundChunk[]> {
     const { visible, limit, like } = ask
     const started = ticks()
     const sets = corpusCells?.sets() ?? []
@@ -70,7 +65,7 @@ export function createNearest({
     )
     const ran = await run(choice, ask, sets, loose)
     let { found } = ran
-    if (like !== undefined) return named(database, corpus?.lastKnown(), found)
+    if (like !== undefined) return found
     const alone = ticks() - started
     // How many others asked at the same time says nothing of what the plan takes.
     costs.learn(choice.plan, choice.predictedMs, alone - ran.waitedMs)
@@ -86,7 +81,7 @@ export function createNearest({
       returned: found.length,
       fellBack,
     })
-    return named(database, corpus?.lastKnown(), found)
+    return found
   }
 
   async function run(
@@ -94,7 +89,7 @@ export function createNearest({
     ask: Ask,
     sets: readonly CellSet[],
     loose: Int32Array = new Int32Array(),
-  ): Promise<{ readonly found: Found[]; readonly waitedMs: number }> {
+  ): Promise<{ readonly found: FoundChunk[]; readonly waitedMs: number }> {
     switch (choice.plan) {
       case 'exact':
         return { found: await exact(database, ask), waitedMs: 0 }

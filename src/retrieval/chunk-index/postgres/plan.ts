@@ -1,5 +1,6 @@
 import type { ChunkId } from '../../../kernel/ids.ts'
 import type { AccessFilter } from '../../access-filter/visible.ts'
+import type { FoundChunk } from '../port.ts'
 
 /**
  * Ways to find the nearest of what is visible:
@@ -37,22 +38,16 @@ export interface PlanEvent {
 /** Told after each search; must not throw. */
 export type OnPlan = (event: PlanEvent) => void
 
-/** What a plan found: its document by number, see names.ts. */
-export interface Found {
-  readonly chunkId: ChunkId
-  readonly docNo: number
-  readonly ordinal: number
-  readonly score: number
-}
-
-export interface Row {
+/** A chunk as a statement gives it. */
+export interface ChunkRow {
   readonly chunk_id: string
   readonly doc_no: number
   readonly ordinal: number
   readonly score: number
 }
 
-export const toFound = ({ chunk_id, doc_no, ordinal, score }: Row): Found => ({
+/** The row as the port gives it. */
+export const toFound = ({ chunk_id, doc_no, ordinal, score }: ChunkRow): FoundChunk => ({
   chunkId: chunk_id as ChunkId,
   docNo: doc_no,
   ordinal,

@@ -1,72 +1,59 @@
-import type { ChunkId } from '../../../kernel/ids.ts'
 import type { Database } from '../../../store/sql.ts'
 import type { AccessFilter } from '../../access-filter/visible.ts'
-import type { Candidate } from '../../candidate.ts'
-import { type Word, type Words, weighWords } from '../../ranking/statistics.ts'
-import { dampeningOf, mostOften, type Scope, unknownCorpus } from '../../ranking/weigh.ts'
+import type { FoundChunk, WeightedLexeme, WordQuery } from '../port.ts'
+import { type ChunkRow, toFound } from './plan.ts'
 
-interface Row {
-  readonly chunk_id: string
-  readonly document_id: string
-  readonly ordinal: number
-  readonly score: number
+export interface WordSearchOptions {
+  /** The most chunks to find. */
+  readonly limit: number
+  /** Whether rare lexemes may be looked up first, and all after that: the ranks are the same, in up to two statements. */
+  readonly rareFirst: boolean
 }
 
-export interface KeywordOptions {
-  readonly scope: Scope
-  /** Whether rare words may be looked up first, and all after that. Defaults to true; the ranks are the same. */
-  readonly rareFirst?: boolean
-}
-
-/**
- * The best passages by BM25 among those of the visible documents, best first, ties by chunk id. How much a word
- * weighs comes from the newest snapshot: nothing that is stored since then moves a rank but by being in the list.
- */
-export async function byWords(
+/** The best chunks of the filter by BM25, best first, ties by chunk id. A question without lexemes finds nothing. */
+export async function searchWords(
   database: Database,
-  visible: AccessFilter,
-  question: string,
-  limit: number,
-  { scope, rareFirst = true }: KeywordOptions,
-): Promise<Candidate[]> {
-  const weighed = await weighWords(database, question, scope)
-  const { words } = weighed
-  if (words.length === 0) return []
-  const first = rareFirst ? rarest(words, visible, limit, weighed) : words.length
-  const found = await rank(database, visible, weighed, first, limit)
-  // A passage without any of those words has only what the others can add. Where that is too little, all is found.
+  query: WordQuery,
+  filter: AccessFilter,
+  { limit, rareFirst }: WordSearchOptions,
+): Promise<FoundChunk[]> {
+  const { lexemes } = query
+  if (lexemes.length === 0) return []
+  const rarest = rareFirst ? countRarest(query, filter, limit) : lexemes.length
+  const found = await rank(database, filter, query, rarest, limit)
+  // A chunk without any of those has only what the other lexemes can add. Where that is too little, all is found.
   const worst = found.length < limit ? 0 : (found.at(-1)?.score ?? 0)
-  const needed = enoughFor(words, worst)
-  return needed <= first ? found : rank(database, visible, weighed, needed, limit)
+  const needed = countNeeded(lexemes, worst)
+  return needed <= rarest ? found : rank(database, filter, query, needed, limit)
 }
 
-/** How many of the words, rarest first, a passage must have one of to reach that score. */
-function enoughFor(words: readonly Word[], score: number): number {
-  let rest = 0
-  let needed = words.length
+/** How many of the lexemes, rarest first, a chunk must have one of to reach that score. */
+function countNeeded(lexemes: readonly WeightedLexeme[], score: number): number {
+  let reachable = 0
+  let needed = lexemes.length
   // A little more than the sum: Postgres may add in another order.
-  for (const { most } of words.toReversed()) {
-    rest += most * 1.000_001
-    if (rest >= score) break
+  for (const { scoreMax } of lexemes.toReversed()) {
+    reachable += scoreMax * 1.000_001
+    if (reachable >= score) break
     needed -= 1
   }
   return Math.max(needed, 1)
 }
 
-// So many times more passages than are wanted hold the best of them, nearly always.
+// So many times more chunks than are wanted hold the best of them, nearly always.
 const ampleTimes = 3
 // Up to so many times more, ranking all of them costs less than looking twice.
 const fewTimes = 20
 
-function rarest(words: readonly Word[], visible: AccessFilter, limit: number, { corpora }: Words): number {
-  if (visible.chunks <= fewTimes * limit) return words.length
-  const all = corpora.reduce((sum, { passages }) => sum + passages, 0)
-  const share = all === 0 ? 1 : Math.min(1, visible.chunks / all)
-  let seen = 0
+function countRarest({ lexemes, corpora }: WordQuery, filter: AccessFilter, limit: number): number {
+  if (filter.chunks <= fewTimes * limit) return lexemes.length
+  const total = corpora.reduce((sum, { chunks }) => sum + chunks, 0)
+  const share = total === 0 ? 1 : Math.min(1, filter.chunks / total)
+  let postings = 0
   let count = 0
-  for (const { passages } of words) {
-    if (seen * share >= ampleTimes * limit) break
-    seen += passages
+  for (const { frequency } of lexemes) {
+    if (postings * share >= ampleTimes * limit) break
+    postings += frequency
     count += 1
   }
   return count
@@ -79,18 +66,18 @@ const unindexed = `(${indexed}) is true`
 // `ts_rank` of one word is Σ 1/i² over its places, divided by π²/6: turned round, how often it stands there.
 async function rank(
   database: Database,
-  visible: AccessFilter,
-  { words, corpora }: Words,
+  filter: AccessFilter,
+  { lexemes, corpora, base, perWord, repetitionMax }: WordQuery,
   needed: number,
   limit: number,
-): Promise<Candidate[]> {
-  const lexemes = words.map(({ lexeme }) => quoted(lexeme))
-  const postings = words.slice(0, needed).reduce((sum, { passages }) => sum + passages, 0)
+): Promise<FoundChunk[]> {
+  const queries = lexemes.map(({ lexeme }) => quoted(lexeme))
+  const postings = lexemes.slice(0, needed).reduce((sum, { frequency }) => sum + frequency, 0)
   // Fewer are visible than have such a word: to walk the postings first takes longer than all the rest.
-  const hasAWord = visible.chunks <= postings ? unindexed : indexed
-  const dampenings = [unknownCorpus, ...corpora].map(dampeningOf)
-  const rows = await database.query<Row>(
-    `select p.chunk_id, d.id as document_id, p.ordinal, s.score
+  const hasALexeme = filter.chunks <= postings ? unindexed : indexed
+  const perWords = [perWord, ...corpora.map((corpus) => corpus.perWord)]
+  const rows = await database.query<ChunkRow>(
+    `select p.chunk_id, p.doc_no, p.ordinal, s.score
      from chunk_words p join documents d using (doc_no)
      left join unnest($7::text[]) with ordinality as corpus (collection, no)
        on corpus.collection = case when $8::boolean then '' else d.collection end
@@ -102,30 +89,25 @@ async function rank(
          select round(1 / (1.6449340668 * (1 - ts_rank('{1,1,1,1}', p.tsv, word.query))) - 0.5) as n offset 0
        ) times
      ) s
-     where p.doc_no = any($2::int[]) and ${hasAWord}
+     where p.doc_no = any($2::int[]) and ${hasALexeme}
      order by s.score desc, p.chunk_id
      limit $3`,
     [
-      lexemes.slice(0, needed).join(' | '),
-      visible.docNos,
+      queries.slice(0, needed).join(' | '),
+      filter.docNos,
       limit,
-      lexemes,
-      [unknownCorpus, ...corpora].flatMap((_, at) => words.map(({ weights }) => weights[at] ?? 0)),
-      dampenings[0]?.base ?? 0,
+      queries,
+      perWords.flatMap((_, at) => lexemes.map(({ weights }) => weights[at] ?? 0)),
+      base,
       corpora.map(({ collection }) => collection),
       corpora.some(({ collection }) => collection === ''),
-      words.length,
-      mostOften,
-      dampenings.map(({ perWord }) => perWord),
+      lexemes.length,
+      repetitionMax,
+      perWords,
     ],
   )
-  return rows.map(({ chunk_id, document_id, ordinal, score }) => ({
-    chunkId: chunk_id as ChunkId,
-    documentId: document_id,
-    ordinal,
-    score,
-  }))
+  return rows.map(toFound)
 }
 
-/** As a tsquery takes a word whatever it is made of. */
-const quoted = (lexeme: string): string => `'${lexeme.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`
+/** As a tsquery and a tsvector take a lexeme whatever it is made of. */
+export const quoted = (lexeme: string): string => `'${lexeme.replaceAll('\\', '\\\\').replaceAll("'", "''")}'`

@@ -1,0 +1,31 @@
+import type { Database } from '../../../store/sql.ts'
+import type { Cells } from '../ivf/ivf-index.ts'
+import type { ChunkSearch } from '../port.ts'
+import type { Costs } from './costs.ts'
+import { createNearest } from './nearest.ts'
+import type { OnPlan } from './plan.ts'
+import { searchWords } from './words.ts'
+
+export interface PostgresIndexDeps {
+  readonly database: Database
+  /** The IVF. Left out: never searched by. */
+  readonly cells?: Pick<Cells, 'sets' | 'lookers'> | undefined
+  /** Told of each search by vectors: which plan, and what it took. */
+  readonly onPlan?: OnPlan | undefined
+  /** What the plans take. Defaults to what was measured elsewhere, then to what they take here. */
+  readonly costs?: Costs
+}
+
+/** The chunk index in Postgres with pgvector: exact, HNSW or IVF, as a planner picks for each question. */
+export function createPostgresIndex({ database, cells, onPlan, costs }: PostgresIndexDeps): ChunkSearch {
+  const nearest = createNearest({ database, cells, onPlan, ...(costs && { costs }) })
+  return {
+    // Over nothing, too: how long it takes must not tell that there is nothing.
+    nearest: (vector, filter, limit, { like } = {}) =>
+      nearest({ visible: filter, embedding: vector, limit, ...(like && { like }) }),
+
+    // Looked up twice only where nobody compares how many statements it took.
+    words: (query, filter, limit, { like } = {}) =>
+      searchWords(database, query, filter, { limit, rareFirst: like === undefined }),
+  }
+}
