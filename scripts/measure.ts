@@ -11,7 +11,7 @@ const counted = /^(src|examples|scripts|packages\/[^/]+(\/src)?(?=\/[^/]+$)|pack
 export function measure(root: string): Map<string, string | number> {
   const sources = sourcesOf(root)
   const functions = sources.flatMap(functionsOf)
-  const lengths = functions.map(({ lines }) => lines).sort((one, other) => one - other)
+  const lengths = functions.map(({ lines }) => lines).sort((a, b) => a - b)
   const names = sources.flatMap(declaredIn).map(({ name }) => name)
   const exported = sources.flatMap(exportsOf)
   const imports = importsOf(sources, true)
@@ -42,7 +42,7 @@ export function measure(root: string): Map<string, string | number> {
 }
 
 /** The places behind the figures, a line each, for whoever means to mend them. */
-export function places(root: string): string[] {
+export function findingPlaces(root: string): string[] {
   const sources = sourcesOf(root)
   const imports = importsOf(sources, true)
   return [
@@ -66,25 +66,25 @@ function longest(sources: readonly Source[]) {
   return sources
     .flatMap(functionsOf)
     .filter(({ lines }) => lines > 50)
-    .sort((one, other) => other.lines - one.lines)
+    .sort((a, b) => b.lines - a.lines)
 }
 
 function quantile(sorted: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0
 }
 
-function percent<Each>(all: readonly Each[], test: (each: Each) => boolean): string {
-  return `${((100 * all.filter(test).length) / Math.max(1, all.length)).toFixed(1)} %`
+function percent<Each>(measured: readonly Each[], test: (entry: Each) => boolean): string {
+  return `${((100 * measured.filter(test).length) / Math.max(1, measured.length)).toFixed(1)} %`
 }
 
 function sum(numbers: readonly number[]): number {
-  return numbers.reduce((total, each) => total + each, 0)
+  return numbers.reduce((total, number) => total + number, 0)
 }
 
 if (import.meta.main) {
-  const roots = process.argv.slice(2).filter((each) => each !== '--places')
+  const roots = process.argv.slice(2).filter((argument) => argument !== '--places')
   const tables = (roots.length > 0 ? roots : ['.']).map(measure)
   for (const name of tables[0]?.keys() ?? [])
     console.log([name, ...tables.map((table) => table.get(name))].join(' | '))
-  if (process.argv.includes('--places')) console.log(places(roots[0] ?? '.').join('\n'))
+  if (process.argv.includes('--places')) console.log(findingPlaces(roots[0] ?? '.').join('\n'))
 }

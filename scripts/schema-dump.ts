@@ -11,8 +11,8 @@ import type { Sql } from '../src/store/sql.ts'
  * to extensions, rights, other schemas (the queue makes its own).
  */
 export async function dumpSchema(sql: Sql): Promise<string> {
-  const parts = [header, ...(await sequences(sql)), ...(await tables(sql)), ...(await functions(sql))]
-  return `${parts.join('\n\n')}\n`
+  const sections = [header, ...(await sequences(sql)), ...(await tables(sql)), ...(await functions(sql))]
+  return `${sections.join('\n\n')}\n`
 }
 
 const header = `-- The schema after all migrations, as PGlite has it (native Postgres has halfvec for vector).
@@ -41,8 +41,14 @@ async function tables(sql: Sql): Promise<string[]> {
 
 async function table(sql: Sql, { oid, name }: TableRow): Promise<string> {
   const inside = [...(await lines(sql, columnLines, oid)), ...(await lines(sql, constraintLines, oid))]
-  const after = [...(await lines(sql, indexLines, oid)), ...(await lines(sql, triggerLines, oid))]
-  return [`create table ${name} (\n${inside.map((line) => `  ${line}`).join(',\n')}\n);`, ...after].join('\n')
+  const indexesAndTriggers = [
+    ...(await lines(sql, indexLines, oid)),
+    ...(await lines(sql, triggerLines, oid)),
+  ]
+  return [
+    `create table ${name} (\n${inside.map((line) => `  ${line}`).join(',\n')}\n);`,
+    ...indexesAndTriggers,
+  ].join('\n')
 }
 
 const lines = async (sql: Sql, text: string, oid: number): Promise<string[]> =>

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
-import { measure, places } from '../scripts/measure.ts'
+import { findingPlaces, measure } from '../scripts/measure.ts'
 
 test('the code’s measures count what they name, in a checkout where each is known', () => {
   const root = checkout({
@@ -51,7 +51,7 @@ test('the code’s measures count what they name, in a checkout where each is kn
     'files with one importer': 4,
     'exports documented': '20.0 %',
   })
-  expect(places(root)).toContain('src/state.ts: createState captures 7 variables')
+  expect(findingPlaces(root)).toContain('src/state.ts: createState captures 7 variables')
 })
 
 function checkout(files: Record<string, string>): string {

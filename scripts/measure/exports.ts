@@ -9,11 +9,11 @@ export function exportsOf(source: Source): { name: string; isDocumented: boolean
 }
 
 function hasDoc({ comments, text }: Source, node: Node): boolean {
-  const before = comments.findLast(({ end }) => end <= node.start)
+  const comment = comments.findLast(({ end }) => end <= node.start)
   return (
-    before?.type === 'Block' &&
-    before.value.startsWith('*') &&
-    /^\s*$/.test(text.slice(before.end, node.start))
+    comment?.type === 'Block' &&
+    comment.value.startsWith('*') &&
+    /^\s*$/.test(text.slice(comment.end, node.start))
   )
 }
 

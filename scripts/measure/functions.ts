@@ -12,8 +12,8 @@ export type Measured = {
 
 export function functionsOf(source: Source): Measured[] {
   const found: Measured[] = []
-  const whole = frame(undefined)
-  visit(source.program, undefined, whole)
+  const rootFrame = frame(undefined)
+  visit(source.program, undefined, rootFrame)
   return found
 
   function visit(node: Node, parent: Node | undefined, inside: Frame): void {
@@ -23,18 +23,19 @@ export function functionsOf(source: Source): Measured[] {
       return
     }
     if (isNode(node.id) && node.type === 'FunctionDeclaration') inside.declared.add(String(node.id.name))
-    const own = frame(inside)
+    const ownFrame = frame(inside)
     if (Array.isArray(node.params))
-      for (const each of node.params)
-        if (isNode(each)) for (const { name } of boundBy(each)) own.declared.add(name)
-    for (const child of childrenOf(node)) visit(child, node, own)
+      for (const param of node.params)
+        if (isNode(param)) for (const { name } of boundBy(param)) ownFrame.declared.add(name)
+    for (const child of childrenOf(node)) visit(child, node, ownFrame)
     const name = nameOf(node, parent)
     if (name === undefined || !isNode(node.body) || node.body.type !== 'BlockStatement') return
     found.push({
       path: source.path,
       name,
       lines: source.lineOf(node.end) - source.lineOf(node.start) + 1,
-      captured: [...own.lets].filter((each) => own.below.some((inner) => reads(inner, each))).length,
+      captured: [...ownFrame.lets].filter((binding) => ownFrame.below.some((inner) => reads(inner, binding)))
+        .length,
     })
   }
 }
@@ -43,9 +44,9 @@ export function functionsOf(source: Source): Measured[] {
 type Frame = { declared: Set<string>; lets: Set<string>; named: Set<string>; below: Frame[] }
 
 function frame(around: Frame | undefined): Frame {
-  const made: Frame = { declared: new Set(), lets: new Set(), named: new Set(), below: [] }
-  around?.below.push(made)
-  return made
+  const newFrame: Frame = { declared: new Set(), lets: new Set(), named: new Set(), below: [] }
+  around?.below.push(newFrame)
+  return newFrame
 }
 
 function note(node: Node, parent: Node | undefined, inside: Frame): void {
@@ -60,7 +61,7 @@ function note(node: Node, parent: Node | undefined, inside: Frame): void {
 
 function reads(inner: Frame, name: string): boolean {
   if (inner.declared.has(name)) return false
-  return inner.named.has(name) || inner.below.some((each) => reads(each, name))
+  return inner.named.has(name) || inner.below.some((frameBelow) => reads(frameBelow, name))
 }
 
 function isFunction(node: Node): boolean {
@@ -72,6 +73,6 @@ function nameOf(node: Node, parent: Node | undefined): string | undefined {
     node.id,
     parent?.type === 'VariableDeclarator' ? parent.id : parent?.value === node ? parent.key : undefined,
   ]
-  const found = named.find((each) => isNode(each) && typeof each.name === 'string')
+  const found = named.find((candidate) => isNode(candidate) && typeof candidate.name === 'string')
   return isNode(found) ? String(found.name) : undefined
 }

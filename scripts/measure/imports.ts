@@ -5,13 +5,13 @@ import { isNode, type Source, walk } from './source.ts'
 export type Imports = ReadonlyMap<string, ReadonlySet<string>>
 
 export function importsOf(sources: readonly Source[], withTypes: boolean): Imports {
-  const known = new Set(sources.map(({ path }) => path))
-  return new Map(sources.map((source) => [source.path, importedBy(source, known, withTypes)]))
+  const knownPaths = new Set(sources.map(({ path }) => path))
+  return new Map(sources.map((source) => [source.path, importedBy(source, knownPaths, withTypes)]))
 }
 
 function importedBy(
   { path, program }: Source,
-  known: ReadonlySet<string>,
+  knownPaths: ReadonlySet<string>,
   withTypes: boolean,
 ): ReadonlySet<string> {
   const found = new Set<string>()
@@ -20,17 +20,17 @@ function importedBy(
       return
     if (!withTypes && isTypeOnly(node)) return
     const file = posix.join(posix.dirname(path), node.source.value)
-    if (known.has(file)) found.add(file)
+    if (knownPaths.has(file)) found.add(file)
   })
   return found
 }
 
 function isTypeOnly(node: Record<string, unknown>): boolean {
   const specifiers = Array.isArray(node.specifiers) ? node.specifiers.filter(isNode) : []
-  const all =
+  const isAllTypes =
     specifiers.length > 0 &&
-    specifiers.every((each) => each.importKind === 'type' || each.exportKind === 'type')
-  return node.importKind === 'type' || node.exportKind === 'type' || all
+    specifiers.every((specifier) => specifier.importKind === 'type' || specifier.exportKind === 'type')
+  return node.importKind === 'type' || node.exportKind === 'type' || isAllTypes
 }
 
 /** The circles of a graph: its strongly connected parts of two files or more, the largest first (Tarjan, 1972). */
@@ -39,26 +39,26 @@ export function circlesOf(graph: Imports): string[][] {
   const stack: string[] = []
   const circles: string[][] = []
   for (const file of graph.keys()) if (!order.has(file)) connect(file)
-  return circles.sort((one, other) => other.length - one.length)
+  return circles.sort((a, b) => b.length - a.length)
 
   function connect(file: string): { low: number } {
-    const own = { index: order.size, low: order.size, open: true }
-    order.set(file, own)
+    const ownEntry = { index: order.size, low: order.size, open: true }
+    order.set(file, ownEntry)
     stack.push(file)
-    for (const next of graph.get(file) ?? []) {
-      const seen = order.get(next)
-      if (!seen) own.low = Math.min(own.low, connect(next).low)
-      else if (seen.open) own.low = Math.min(own.low, seen.index)
+    for (const neighbour of graph.get(file) ?? []) {
+      const neighbourEntry = order.get(neighbour)
+      if (!neighbourEntry) ownEntry.low = Math.min(ownEntry.low, connect(neighbour).low)
+      else if (neighbourEntry.open) ownEntry.low = Math.min(ownEntry.low, neighbourEntry.index)
     }
-    if (own.low === own.index) {
+    if (ownEntry.low === ownEntry.index) {
       const circle = stack.splice(stack.indexOf(file))
-      for (const each of circle) {
-        const seen = order.get(each)
-        if (seen) seen.open = false
+      for (const circleFile of circle) {
+        const circleEntry = order.get(circleFile)
+        if (circleEntry) circleEntry.open = false
       }
       if (circle.length > 1) circles.push(circle)
     }
-    return own
+    return ownEntry
   }
 }
 
@@ -78,25 +78,25 @@ export function arrowsBackUp(graph: Imports, folder: string): [from: string, to:
   const roomOf = (file: string) =>
     file.startsWith(`${folder}/`) ? file.slice(folder.length + 1).split('/')[0] : undefined
   const arrows = new Map<string, [string, string]>()
-  for (const [from, files] of graph)
-    for (const to of files) {
-      const [a, b] = [roomOf(from), roomOf(to)]
+  for (const [fromFile, files] of graph)
+    for (const toFile of files) {
+      const [a, b] = [roomOf(fromFile), roomOf(toFile)]
       if (a && b && a !== b) arrows.set(`${a} ${b}`, [a, b])
     }
   const rooms = [...new Set([...arrows.values()].flat())].sort()
   const back = (order: readonly string[]) => {
-    const at = new Map(order.map((room, index) => [room, index]))
-    return [...arrows.values()].filter(([a, b]) => (at.get(a) ?? 0) > (at.get(b) ?? 0))
+    const orderOfRoom = new Map(order.map((roomName, index) => [roomName, index]))
+    return [...arrows.values()].filter(([a, b]) => (orderOfRoom.get(a) ?? 0) > (orderOfRoom.get(b) ?? 0))
   }
-  let best = rooms
+  let bestOrder = rooms
   for (let better = true; better; ) {
     better = false
-    for (const room of rooms)
-      for (let place = 0; place < rooms.length; place++) {
-        const others = best.filter((each) => each !== room)
-        const moved = [...others.slice(0, place), room, ...others.slice(place)]
-        if (back(moved).length < back(best).length) [best, better] = [moved, true]
+    for (const movedRoom of rooms)
+      for (let position = 0; position < rooms.length; position++) {
+        const otherRooms = bestOrder.filter((roomName) => roomName !== movedRoom)
+        const moved = [...otherRooms.slice(0, position), movedRoom, ...otherRooms.slice(position)]
+        if (back(moved).length < back(bestOrder).length) [bestOrder, better] = [moved, true]
       }
   }
-  return back(best)
+  return back(bestOrder)
 }

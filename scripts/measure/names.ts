@@ -29,18 +29,18 @@ export function boundBy(pattern: Node): { name: string }[] {
 }
 
 /** Participles that stand alone as a name: what was told, and by whom, the name does not say. */
-export const participles = words(`
+export const participles = wordSet(`
   told kept held asked given known wanted shown said done seen lent made begun refused tried left taken put settled
   presented met standing gone spent proven`)
 
 /** Words that name almost anything, in almost any file. */
-export const vague = words(`
+export const vague = wordSet(`
   one at other others rest what who all own mine thing things data item items info stuff whole part parts way
   place places work look looks end start begin first last before after next from to by of since until over within
   where why more most none yes plain fresh late left right live active best same such some any each every else
   whatever whoever both either deps side sides word words room door doors lock locks cell cells ear reach fact facts tags
   open complete again still here there now`)
 
-function words(text: string): ReadonlySet<string> {
+function wordSet(text: string): ReadonlySet<string> {
   return new Set(text.trim().split(/\s+/))
 }

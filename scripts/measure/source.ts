@@ -78,9 +78,9 @@ export function isNode(value: unknown): value is Node {
 export function codeLines({ text, lines, comments }: Source): number {
   const blanked = [...text]
   for (const { start, end } of comments)
-    for (let at = start; at < end; at++) if (blanked[at] !== '\n') blanked[at] = ' '
-  const kept = blanked.join('').split('\n')
-  return lines.filter((_, at) => (kept[at] ?? '').trim() !== '').length
+    for (let offset = start; offset < end; offset++) if (blanked[offset] !== '\n') blanked[offset] = ' '
+  const codeOnly = blanked.join('').split('\n')
+  return lines.filter((_, index) => (codeOnly[index] ?? '').trim() !== '').length
 }
 
 function never(path: string): never {

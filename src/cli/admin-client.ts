@@ -11,7 +11,7 @@ import { type CommandName, runCommand } from './commands.ts'
 import { NotAnsweringError } from './not-answering.ts'
 
 /** Opens everything that the commands need in this process, and closes it again. */
-export type WithService = <T>(work: (deps: AdminDeps) => Promise<T>) => Promise<T>
+export type WithService = <T>(task: (dependencies: AdminDeps) => Promise<T>) => Promise<T>
 
 export interface AdminClient {
   /** Runs a command; throws an AppError with what the service said. */
@@ -44,7 +44,7 @@ export function createAdminClient({ home, withService }: AdminClientOptions): Ad
         )
       }
       await using _lock = await locked(home)
-      return { ...(await withService((deps) => runCommand(name, args, deps))) }
+      return { ...(await withService((dependencies) => runCommand(name, args, dependencies))) }
     },
   }
 }
@@ -100,11 +100,11 @@ function exchange(socketPath: string, path: string, body: string): Promise<Excha
     const sent = request(
       { socketPath, path, method: 'POST', headers: { 'content-type': 'application/json', host: 'remit' } },
       (response) => {
-        const parts: Buffer[] = []
-        response.on('data', (part: Buffer) => parts.push(part))
+        const chunks: Buffer[] = []
+        response.on('data', (chunk: Buffer) => chunks.push(chunk))
         response.on('error', reject)
         response.on('end', () =>
-          resolve({ status: response.statusCode ?? 0, body: Buffer.concat(parts).toString() }),
+          resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString() }),
         )
       },
     )
@@ -114,8 +114,8 @@ function exchange(socketPath: string, path: string, body: string): Promise<Excha
 }
 
 function asError({ code, detail, field }: Readonly<Record<string, unknown>>): AppError {
-  const known: ErrorCode = typeof code === 'string' && isCode(code) ? code : 'internal_error'
-  return new AppError(known, {
+  const errorCode: ErrorCode = typeof code === 'string' && isCode(code) ? code : 'internal_error'
+  return new AppError(errorCode, {
     public: String(detail),
     ...(typeof field === 'string' && { field }),
   })

@@ -61,14 +61,14 @@ export async function startAdminServer({ dir, deps, onError }: AdminServerOption
 
 const bytesMax = 64 * 1024
 
-function adminApp(deps: AdminDeps, onError: (error: unknown) => void): Hono {
+function adminApp(dependencies: AdminDeps, onError: (error: unknown) => void): Hono {
   const app = new Hono()
   const limit = bodyLimit({
     maxSize: bytesMax,
     onError: (context) => context.json({ code: 'payload_too_large', detail: 'The body is too large.' }, 413),
   })
   app.post('/commands/:name', limit, async (context) =>
-    context.json(await runCommand(context.req.param('name'), await context.req.json(), deps)),
+    context.json(await runCommand(context.req.param('name'), await context.req.json(), dependencies)),
   )
   app.onError((error, context) => {
     if (error instanceof SyntaxError)

@@ -33,8 +33,8 @@ export async function personToken(
   const ofDemo = (name: string) => demoTokens.person({ user: name, scopes: [scope] })
   if (token !== undefined) return token
   if (user !== undefined) return ofDemo(user)
-  const own = envToken ?? (await signIns.token(url))
-  if (own !== undefined) return own
+  const ownToken = envToken ?? (await signIns.token(url))
+  if (ownToken !== undefined) return ownToken
   if (userByDefault !== undefined) return ofDemo(userByDefault)
   throw new Error(
     `Nobody is signed in at ${url}. ${signInHint} (or give a token in REMIT_TOKEN; in the demo --user NAME does).`,

@@ -25,13 +25,13 @@ interface VerifyFlags {
 const filters = {
   subject: anyType('user:anne', 'service:loader'),
   actor: typed('agent'),
-  client: (given: string) => given,
+  client: (input: string) => input,
   object: anyType('document:handbook/travel.md', 'delegation:d_1'),
-  txn: (given: string) => given,
-  event: (given: string) => given,
-  decision: (given: string) => given,
-  since: (given: string) => given,
-  until: (given: string) => given,
+  txn: (input: string) => input,
+  event: (input: string) => input,
+  decision: (input: string) => input,
+  since: (input: string) => input,
+  until: (input: string) => input,
 }
 
 interface RecordPage {
@@ -53,8 +53,12 @@ interface Reader extends Row {
  * `audit`: questions are asked as a signed-in administrator; whether the record is whole, and what takes from it, is the
  * machine's.
  */
-export function addAuditCommands(program: Command, deps: AuditCommandDeps, outcome: { ok: boolean }): void {
-  const { admin, terminal } = deps
+export function addAuditCommands(
+  program: Command,
+  dependencies: AuditCommandDeps,
+  outcome: { ok: boolean },
+): void {
+  const { admin, terminal } = dependencies
   const audit = program.command('audit').description('Asks the record, and looks whether it is whole.')
 
   const list = audit
@@ -70,19 +74,23 @@ export function addAuditCommands(program: Command, deps: AuditCommandDeps, outco
     const query = queryOf(flags, Object.keys(filters))
     if (flags['all'] === true) {
       query.set('format', String(flags['format']))
-      const response = await sendAs(deps, flags, `/audit?${query}`, undefined, 'application/x-ndjson')
+      const response = await sendAs(dependencies, flags, `/audit?${query}`, undefined, 'application/x-ndjson')
       const decoder = new TextDecoder()
-      for await (const part of response.body ?? []) {
-        const text = decoder.decode(part, { stream: true })
+      for await (const bytes of response.body ?? []) {
+        const text = decoder.decode(bytes, { stream: true })
         terminal.write(text)
       }
       return
     }
     query.set('limit', String(flags['limit']))
-    const { records } = await ask<RecordPage>(deps, flags, `/audit?${query}`)
+    const { records } = await ask<RecordPage>(dependencies, flags, `/audit?${query}`)
     if (flags.json || records.length === 0)
-      return printList(terminal, records, { json: true, none: 'Nothing on record fits.', name: 'record' })
-    for (const { names, ...one } of records) printRecord(one, names)
+      return printList(terminal, records, {
+        json: true,
+        whenEmpty: 'Nothing on record fits.',
+        name: 'record',
+      })
+    for (const { names, ...record } of records) printRecord(record, names)
   })
 
   asWhom(
@@ -98,16 +106,16 @@ export function addAuditCommands(program: Command, deps: AuditCommandDeps, outco
         names: WireNames
         complete: boolean
       }
-    >(deps, flags, `/audit/readers?${query}`)
-    const named = answer.readers.map(({ subject, actors, client, ...rest }) => ({
+    >(dependencies, flags, `/audit/readers?${query}`)
+    const named = answer.readers.map(({ subject, actors, client, ...member }) => ({
       subject: withName(subject, answer.names),
       by: actors.length === 0 ? 'themselves' : actors.map((actor) => withName(actor, answer.names)),
       client: withName(client, answer.names),
-      ...rest,
+      ...member,
     }))
     printList(terminal, flags.json ? answer.readers : named, {
       json: flags.json,
-      none: noneOr('Nobody, as far as the record goes.', answer),
+      whenEmpty: noneOr('Nobody, as far as the record goes.', answer),
       name: 'subject',
     })
     sayIncomplete(answer.complete)
@@ -128,10 +136,10 @@ export function addAuditCommands(program: Command, deps: AuditCommandDeps, outco
         complete: boolean
         asked_today?: number
       }
-    >(deps, flags, `/audit/reads?${query}`)
+    >(dependencies, flags, `/audit/reads?${query}`)
     printList(terminal, answer.documents, {
       json: flags.json,
-      none: noneOr('Nothing, as far as the record goes.', answer),
+      whenEmpty: noneOr('Nothing, as far as the record goes.', answer),
       name: 'document_id',
     })
     sayIncomplete(answer.complete)
@@ -143,19 +151,19 @@ export function addAuditCommands(program: Command, deps: AuditCommandDeps, outco
     audit.command('thread <txn>').description('Everything of one action, from its first record to its last.'),
   ).action(async (txn: string, flags: Flags) => {
     const query = new URLSearchParams({ txn })
-    const { steps, names } = await ask<Thread>(deps, flags, `/audit/thread?${query}`)
+    const { steps, names } = await ask<Thread>(dependencies, flags, `/audit/thread?${query}`)
     if (flags.json || steps.length === 0)
       return printList(terminal, steps, {
         json: true,
-        none: `Nothing is on record under ${txn}.`,
+        whenEmpty: `Nothing is on record under ${txn}.`,
         name: 'step',
       })
     // That it is of this action goes without saying.
     for (const { txn: its, ...step } of steps)
       printRecord({ ...step, ...(its !== undefined && its !== txn && { txn: its }) }, names)
-    const grounds = await groundsOf(deps, flags, steps)
+    const grounds = await groundsOf(dependencies, flags, steps)
     if (grounds.length > 0) terminal.out('\nIt rests on')
-    for (const { names: its, ...one } of grounds) printRecord(one, its)
+    for (const { names: its, ...record } of grounds) printRecord(record, its)
   })
 
   asWhom(
@@ -170,16 +178,16 @@ export function addAuditCommands(program: Command, deps: AuditCommandDeps, outco
       .option('--cursor <cursor>', 'the page after this one'),
   ).action(async (flags: Flags) => {
     const query = queryOf(flags, ['delegation', 'subject', 'agent', 'state', 'limit', 'cursor'])
-    const { delegations, next_cursor: next } = await ask<{
+    const { delegations, next_cursor: nextCursor } = await ask<{
       delegations: readonly Row[]
       next_cursor?: string
-    }>(deps, flags, `/audit/delegations?${query}`)
+    }>(dependencies, flags, `/audit/delegations?${query}`)
     printList(terminal, delegations, {
       json: flags.json,
-      none: 'No delegation fits.',
+      whenEmpty: 'No delegation fits.',
       name: 'delegation',
     })
-    if (next !== undefined) terminal.say(`There are more: --cursor ${next}`)
+    if (nextCursor !== undefined) terminal.say(`There are more: --cursor ${nextCursor}`)
   })
 
   asWhom(
@@ -191,15 +199,15 @@ export function addAuditCommands(program: Command, deps: AuditCommandDeps, outco
     const query = queryOf(flags, ['until'])
     query.set('agent', typed('agent')(agent))
     const answer = await ask<Row & { days: readonly Row[]; measures: readonly Row[] }>(
-      deps,
+      dependencies,
       flags,
       `/audit/reach?${query}`,
     )
     if (flags.json) return terminal.out(JSON.stringify(answer))
-    printList(terminal, answer.days, { json: false, none: 'It was given nothing.', name: 'day' })
-    for (const { name, last, median, threshold, unusual } of answer.measures)
+    printList(terminal, answer.days, { json: false, whenEmpty: 'It was given nothing.', name: 'day' })
+    for (const { name, last: latest, median, threshold, unusual } of answer.measures)
       terminal.out(
-        `${String(name).replaceAll('_', ' ')}: ${String(last)}, usually ${String(median)}, unusual over ${String(threshold)}${unusual === true ? ' — UNUSUAL' : ''}`,
+        `${String(name).replaceAll('_', ' ')}: ${String(latest)}, usually ${String(median)}, unusual over ${String(threshold)}${unusual === true ? ' — UNUSUAL' : ''}`,
       )
     if (answer['unusual'] === null)
       terminal.say('Fewer than 7 days with anything read: nothing to compare with.')
@@ -215,48 +223,48 @@ export function addAuditCommands(program: Command, deps: AuditCommandDeps, outco
       if (resume && against === undefined)
         throw new Error('--resume goes on from a kept head: --against FILE.')
       const heads = against === undefined ? [] : chosen(await readFile(against, 'utf8'))
-      const { findings, ...facts } = (await admin.run('audit_verify', { heads, resume })) as Row & {
+      const { findings, ...summary } = (await admin.run('audit_verify', { heads, resume })) as Row & {
         findings: readonly Row[]
         found: number
       }
-      outcome.ok &&= facts.found === 0
-      if (json) return terminal.out(JSON.stringify({ ...facts, findings }))
-      printFacts(terminal, facts, false)
+      outcome.ok &&= summary.found === 0
+      if (json) return terminal.out(JSON.stringify({ ...summary, findings }))
+      printFacts(terminal, summary, false)
       for (const finding of findings) terminal.out(findingLine(finding))
-      terminal.say(facts.found === 0 ? 'The record is whole.' : 'The record is NOT whole.')
+      terminal.say(summary.found === 0 ? 'The record is whole.' : 'The record is NOT whole.')
     })
   audit
     .command('heads')
     .description('Prints the heads of the seals, one line of JSON each, to be kept elsewhere.')
     .option('--after <seal>', 'only those after this seal', '0')
     .action(async ({ after }: { readonly after: string }) => {
-      for (let from = Number(after); ; ) {
-        const { heads } = (await admin.run('audit_heads', { after: from })) as { heads: readonly Row[] }
+      for (let afterSeal = Number(after); ; ) {
+        const { heads } = (await admin.run('audit_heads', { after: afterSeal })) as { heads: readonly Row[] }
         for (const head of heads) terminal.out(JSON.stringify(head))
-        const last = heads.at(-1)
-        if (last === undefined) return
-        from = Number(last['seal'])
+        const lastHead = heads.at(-1)
+        if (lastHead === undefined) return
+        afterSeal = Number(lastHead['seal'])
       }
     })
   audit
     .command('erase <user>')
     .description('Takes a person out of the record for good: their key is destroyed, the seals stay whole.')
     .option('--yes', 'does it; without it nothing is done', false)
-    .action(async (user: string, { yes }: { readonly yes: boolean }) => {
+    .action(async (user: string, { yes: isConfirmed }: { readonly yes: boolean }) => {
       const subject = typed('user')(user)
-      if (!yes) throw new Error(`This cannot be undone. To erase ${subject} from the record: --yes`)
+      if (!isConfirmed) throw new Error(`This cannot be undone. To erase ${subject} from the record: --yes`)
       const { alias, records } = await admin.run('audit_erase', { subject })
       terminal.say(
         `${pluralize(Number(records), 'record says', 'records say')} ${String(alias)} from now on.`,
       )
     })
 
-  function printRecord(one: WireRecord, names: WireNames): void {
-    for (const line of recordLines(one, names)) terminal.out(line)
+  function printRecord(record: WireRecord, names: WireNames): void {
+    for (const line of recordLines(record, names)) terminal.out(line)
   }
 
-  function sayIncomplete(complete: boolean): void {
-    if (!complete) terminal.say('There are more than are listed: narrow it by --since and --until.')
+  function sayIncomplete(isComplete: boolean): void {
+    if (!isComplete) terminal.say('There are more than are listed: narrow it by --since and --until.')
   }
 }
 
@@ -273,27 +281,28 @@ function queryOf(flags: Flags, names: readonly string[]): URLSearchParams {
 
 /** How each delegation of an action came about, and the model that was in force when something was given. */
 async function groundsOf(
-  deps: ExplainCommandDeps,
+  dependencies: ExplainCommandDeps,
   flags: AsWhom,
   steps: readonly WireRecord[],
 ): Promise<RecordPage['records']> {
-  const lent = new Set(steps.flatMap(({ delegation }) => delegation ?? []))
-  const given = steps.findLast(({ detail }) => detail['model_id'] !== undefined)
+  const delegations = new Set(steps.flatMap(({ delegation }) => delegation ?? []))
+  const modelStep = steps.findLast(({ detail }) => detail['model_id'] !== undefined)
   const filters = [
-    ...[...lent].map((id) => ({ object: `delegation:${id}`, event: 'delegation_made' })),
-    ...(given === undefined ? [] : [{ event: 'model_activated', until: given.time, limit: '1' }]),
+    ...[...delegations].map((id) => ({ object: `delegation:${id}`, event: 'delegation_made' })),
+    ...(modelStep === undefined ? [] : [{ event: 'model_activated', until: modelStep.time, limit: '1' }]),
   ]
   const pages: RecordPage[] = []
-  for (const filter of filters) pages.push(await ask(deps, flags, `/audit?${new URLSearchParams(filter)}`))
-  const here = new Set(steps.map(({ time, event }) => `${time} ${event}`))
+  for (const filter of filters)
+    pages.push(await ask(dependencies, flags, `/audit?${new URLSearchParams(filter)}`))
+  const stepKeys = new Set(steps.map(({ time, event }) => `${time} ${event}`))
   return pages
     .flatMap(({ records }) => records)
-    .filter(({ time, event }) => !here.has(`${time} ${event}`))
-    .toSorted((one, other) => one.time.localeCompare(other.time))
+    .filter(({ time, event }) => !stepKeys.has(`${time} ${event}`))
+    .toSorted((a, b) => a.time.localeCompare(b.time))
 }
 
-async function ask<T>(deps: ExplainCommandDeps, flags: AsWhom, path: string): Promise<T> {
-  return (await (await sendAs(deps, flags, path)).json()) as T
+async function ask<T>(dependencies: ExplainCommandDeps, flags: AsWhom, path: string): Promise<T> {
+  return (await (await sendAs(dependencies, flags, path)).json()) as T
 }
 
 const chosenMax = 100
@@ -303,9 +312,9 @@ function chosen(text: string): unknown[] {
   const lines = text.split('\n').filter((line) => line.trim() !== '')
   if (lines.length === 0) throw new Error('The file holds no heads.')
   const step = Math.max(1, Math.ceil(lines.length / (chosenMax - 1)))
-  const kept = lines.filter((_, index) => index % step === 0)
-  const last = lines.at(-1) ?? ''
-  return [...kept, ...(kept.at(-1) === last ? [] : [last])].map((line, index) => {
+  const thinned = lines.filter((_, index) => index % step === 0)
+  const lastLine = lines.at(-1) ?? ''
+  return [...thinned, ...(thinned.at(-1) === lastLine ? [] : [lastLine])].map((line, index) => {
     try {
       return JSON.parse(line) as unknown
     } catch {
@@ -314,12 +323,12 @@ function chosen(text: string): unknown[] {
   })
 }
 
-function findingLine({ kind, seal, record, other, detail }: Row): string {
-  const where = [
+function findingLine({ kind, seal, record, other: otherRecord, detail }: Row): string {
+  const clauses = [
     record === undefined ? undefined : `record ${String(record)}`,
-    other === undefined ? undefined : `and record ${String(other)}`,
+    otherRecord === undefined ? undefined : `and record ${String(otherRecord)}`,
     seal === undefined ? undefined : `(seal ${String(seal)})`,
     detail === undefined ? undefined : `: ${String(detail)}`,
-  ].filter((part) => part !== undefined)
-  return `${String(kind).replaceAll('_', ' ')}: ${where.join(' ')}`
+  ].filter((clause) => clause !== undefined)
+  return `${String(kind).replaceAll('_', ' ')}: ${clauses.join(' ')}`
 }

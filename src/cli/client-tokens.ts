@@ -28,7 +28,7 @@ export function clientTokens(
   { url, clientId, keyFile, scope }: ClientTokensOptions,
   { fetch, now }: { readonly fetch: Fetch; readonly now: () => number },
 ): TokenSource {
-  const asked: client.CustomFetch = (to, init) => fetch(to, { ...init, body: init.body ?? null })
+  const fetchWithBody: client.CustomFetch = (url, init) => fetch(url, { ...init, body: init.body ?? null })
   let found: Promise<client.Configuration> | undefined
 
   async function discover(): Promise<client.Configuration> {
@@ -38,7 +38,7 @@ export function clientTokens(
     const auth = client.PrivateKeyJwt(await readKey(keyFile))
     return client.discovery(new URL(`${url}/oauth`), clientId, undefined, auth, {
       algorithm: 'oauth2',
-      [client.customFetch]: asked,
+      [client.customFetch]: fetchWithBody,
       execute: isPlain ? [client.allowInsecureRequests] : [],
     })
   }
@@ -53,7 +53,7 @@ export function clientTokens(
       return { token: access_token, seconds: expires_in ?? secondsUnsaid }
     } catch (error) {
       found = undefined
-      throw told(error, url)
+      throw registrationError(error, url)
     }
   }
   return renewed(ask, now)
@@ -72,7 +72,7 @@ async function readKey(path: string): Promise<client.PrivateKey | CryptoKey> {
   return kid === undefined ? key : { key, kid }
 }
 
-function told(error: unknown, url: string): unknown {
+function registrationError(error: unknown, url: string): unknown {
   if (error instanceof client.ResponseBodyError && error.status < 500)
     return new Error(`${error.error}: ${error.error_description ?? 'the authorization server refused.'}`, {
       cause: error,

@@ -47,7 +47,7 @@ const deviceCode = 'urn:ietf:params:oauth:grant-type:device_code'
 
 export function createDemoTokens({ admin, home, fetch }: DemoTokensDeps): DemoTokens {
   const keysDir = join(home, 'demo-clients')
-  const ask: client.CustomFetch = (to, init) => fetch(to, { ...init, body: init.body ?? null })
+  const ask: client.CustomFetch = (url, init) => fetch(url, { ...init, body: init.body ?? null })
 
   async function demo(): Promise<Demo> {
     const url = String((await admin.run('demo', {}))['url'])
@@ -74,8 +74,8 @@ export function createDemoTokens({ admin, home, fetch }: DemoTokensDeps): DemoTo
     return config
   }
 
-  async function personAt(at: Demo, user: string, resource: string, scope: string): Promise<string> {
-    const config = as(at, cliClient, client.None())
+  async function personAt(server: Demo, user: string, resource: string, scope: string): Promise<string> {
+    const config = as(server, cliClient, client.None())
     const started = await client.initiateDeviceAuthorization(config, { resource, scope })
     await admin.run('demo_confirm', { code: started.user_code, user })
     const tokens = await client.genericGrantRequest(config, deviceCode, { device_code: started.device_code })
@@ -83,24 +83,34 @@ export function createDemoTokens({ admin, home, fetch }: DemoTokensDeps): DemoTo
   }
 
   /** Registers the client with a key of its own at its first use. */
-  async function withKey(at: Demo, kind: 'agent' | 'service', of: string): Promise<client.Configuration> {
-    const clientId = `demo-${kind}-${of}`
+  async function withKey(
+    server: Demo,
+    kind: 'agent' | 'service',
+    ownerId: string,
+  ): Promise<client.Configuration> {
+    const clientId = `demo-${kind}-${ownerId}`
     const path = join(keysDir, `${encodeURIComponent(clientId)}.json`)
     // Two first uses at once would each register a key, and keep the other's.
     const jwk = await alone(
       keysDir,
-      async () => (await readKey(path)) ?? (await makeKey(path, clientId, kind, of)),
+      async () => (await readKey(path)) ?? (await makeKey(path, clientId, kind, ownerId)),
     )
     const key = await importJWK(jwk, 'ES256')
     if (key instanceof Uint8Array) throw new Error(`${path} holds no private key.`)
-    return as(at, clientId, client.PrivateKeyJwt(key))
+    return as(server, clientId, client.PrivateKeyJwt(key))
   }
 
-  async function makeKey(path: string, clientId: string, kind: string, of: string): Promise<PrivateJwk> {
+  async function makeKey(path: string, clientId: string, kind: string, ownerId: string): Promise<PrivateJwk> {
     const { privateKey, publicKey } = await generateKeyPair('ES256', { extractable: true })
     const jwks = { keys: [{ ...(await exportJWK(publicKey)), alg: 'ES256' }] }
     // Registered first: a key that is kept without being registered would never be mended.
-    await admin.run('client_add', { client_id: clientId, kind, of, title: `${of} of the demo`, jwks })
+    await admin.run('client_add', {
+      client_id: clientId,
+      kind,
+      of: ownerId,
+      title: `${ownerId} of the demo`,
+      jwks,
+    })
     const jwk = privateJwk.parse(await exportJWK(privateKey))
     await writePrivate(path, JSON.stringify(jwk))
     return jwk
@@ -108,36 +118,39 @@ export function createDemoTokens({ admin, home, fetch }: DemoTokensDeps): DemoTo
 
   return {
     async person({ user, scopes, resource }) {
-      const at = await demo()
+      const server = await demo()
       const scope = (scopes ?? scopesOfKind.person).join(' ')
-      return whole(await personAt(at, user, audience(at, resource), scope).catch(told()), scopes)
+      return requireScopes(
+        await personAt(server, user, audience(server, resource), scope).catch(refusalWith()),
+        scopes,
+      )
     },
     async agent({ user, agent, scopes, resource }) {
-      const at = await demo()
-      const config = await withKey(at, 'agent', agent)
+      const server = await demo()
+      const config = await withKey(server, 'agent', agent)
       const scope = (scopes ?? scopesOfKind.agent).join(' ')
-      const subject = await personAt(at, user, agentResource(at.url, agent), scope).catch(
-        told({ invalid_target: `The agent ${agent} is disabled.` }),
+      const subject = await personAt(server, user, agentResource(server.url, agent), scope).catch(
+        refusalWith({ invalid_target: `The agent ${agent} is disabled.` }),
       )
       const exchanged = await client
         .genericGrantRequest(config, tokenExchange, {
           subject_token: subject,
           subject_token_type: accessTokenType,
-          resource: audience(at, resource),
+          resource: audience(server, resource),
         })
-        .catch(told({ actor_unauthorized: `${user} has lent nothing to ${agent} that is live.` }))
-      return whole(exchanged.access_token, scopes)
+        .catch(refusalWith({ actor_unauthorized: `${user} has lent nothing to ${agent} that is live.` }))
+      return requireScopes(exchanged.access_token, scopes)
     },
     async service({ service, scopes, resource }) {
-      const at = await demo()
-      const config = await withKey(at, 'service', service)
+      const server = await demo()
+      const config = await withKey(server, 'service', service)
       const tokens = await client
         .clientCredentialsGrant(config, {
           scope: (scopes ?? scopesOfKind.service).join(' '),
-          resource: audience(at, resource),
+          resource: audience(server, resource),
         })
-        .catch(told())
-      return whole(tokens.access_token, scopes)
+        .catch(refusalWith())
+      return requireScopes(tokens.access_token, scopes)
     },
   }
 }
@@ -163,22 +176,22 @@ const audience = ({ url }: Demo, resource: Resource = 'api'): string =>
   resource === 'mcp' ? `${url}/mcp` : url
 
 /** The token, if it holds every scope that was named: one that lacks some would only fail later. */
-function whole(token: string, scopes: readonly string[] = []): string {
-  const { scope: said } = decodeJwt(token)
-  const held = typeof said === 'string' ? said.split(' ') : []
-  const missing = scopes.find((scope) => !held.includes(scope))
+function requireScopes(token: string, scopes: readonly string[] = []): string {
+  const { scope: scopeClaim } = decodeJwt(token)
+  const grantedScopes = typeof scopeClaim === 'string' ? scopeClaim.split(' ') : []
+  const missing = scopes.find((scope) => !grantedScopes.includes(scope))
   if (missing !== undefined)
-    throw new Error(`The scope ${missing} is not among what this token may hold: ${held.join(' ')}.`)
+    throw new Error(`The scope ${missing} is not among what this token may hold: ${grantedScopes.join(' ')}.`)
   return token
 }
 
 /** Says what the authorization server answered, in its words or in those given for its code. */
-const told =
-  (words: Readonly<Record<string, string>> = {}) =>
+const refusalWith =
+  (messages: Readonly<Record<string, string>> = {}) =>
   (error: unknown): never => {
     if (!(error instanceof client.ResponseBodyError)) throw error
     const { error: code, error_description: description } = error
-    throw new Error(words[code] ?? `${code}: ${description ?? 'the authorization server refused.'}`, {
+    throw new Error(messages[code] ?? `${code}: ${description ?? 'the authorization server refused.'}`, {
       cause: error,
     })
   }

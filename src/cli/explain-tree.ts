@@ -59,10 +59,10 @@ function treeLines(reason: WireReason): string[] {
       (line, row) => `${row > 0 ? (isLast ? '   ' : '|  ') : isLast ? '`- ' : '|- '}${line}`,
     )
   })
-  return [`${marks[reason.holds] ?? '?'} ${said(reason)}`, ...below]
+  return [`${marks[reason.holds] ?? '?'} ${reasonText(reason)}`, ...below]
 }
 
-function said(reason: WireReason): string {
+function reasonText(reason: WireReason): string {
   const { kind, relation = '', object = '', rule = '', users = [], count = 0, holds } = reason
   switch (kind) {
     case 'tuple':
@@ -95,7 +95,7 @@ function tupleText({ tuple, source, written_at: written, condition }: WireReason
     source === 'request' ? 'comes with the request' : written && `written ${written}`,
     condition?.until && `${condition.holds === 'yes' ? 'until' : 'ended'} ${condition.until}`,
     condition?.error,
-  ].filter((part) => part !== undefined && part !== '')
+  ].filter((segment) => segment !== undefined && segment !== '')
   const text = `${tuple?.user} ${tuple?.relation} ${tuple?.object}`
   return about.length === 0 ? text : `${text} (${about.join(', ')})`
 }

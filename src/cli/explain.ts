@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import type { Fetch } from '../delegation/tokens/fetch-json.ts'
 import { type AsPersonDeps, personToken } from './as-person.ts'
 import { type Explained, explanationLines } from './explain-tree.ts'
-import { anyType, bare, each, typed } from './ids.ts'
+import { anyType, bare, repeatable, typed } from './ids.ts'
 import { type NotHere, neverHereWords, noneOr, printable } from './listing.ts'
 import { createRemitHttp, problemOf } from './remit-http.ts'
 import type { Terminal } from './terminal.ts'
@@ -48,29 +48,29 @@ interface MembershipsAnswer extends NotHere {
 }
 
 /** `explain`, `who-can` and `groups`: all ask as a signed-in administrator, never with machine rights. */
-export function addExplainCommands(program: Command, deps: ExplainCommandDeps): void {
-  const { terminal } = deps
+export function addExplainCommands(program: Command, dependencies: ExplainCommandDeps): void {
+  const { terminal } = dependencies
   asWhom(
     program
       .command('explain <user> <relation> <object>')
       .description('Why a user has a relation to an object, or has not.')
       .option('--agent <agent>', 'the agent that asks for the user', bare('agent'))
       .option('--delegation <id>', 'under which the agent asks', bare('delegation'))
-      .option('--grant <id>', 'approval that it presents; repeat for more', each(bare('grant')), [])
+      .option('--grant <id>', 'approval that it presents; repeat for more', repeatable(bare('grant')), [])
       .option('--at <time>', 'clock for conditions, ISO 8601; the tuples are today’s'),
   ).action(async (user: string, relation: string, object: string, flags: ExplainFlags) => {
-    const { agent, delegation, grant: grants, at } = flags
-    const answer = await ask<Explained & Partial<NotHere>>(deps, flags, '/explain', {
+    const { agent, delegation, grant: grants, at: time } = flags
+    const answer = await ask<Explained & Partial<NotHere>>(dependencies, flags, '/explain', {
       user: typed('user')(user),
       relation,
       object: objectOf(relation, object),
       ...(agent !== undefined && { agent }),
       ...(delegation !== undefined && { delegation }),
       ...(grants.length > 0 && { grants }),
-      ...(at !== undefined && { at }),
+      ...(time !== undefined && { at: time }),
     })
     if (flags.json) return terminal.out(JSON.stringify(answer))
-    if (at !== undefined) terminal.out(`By the clock of ${answer.at}, on today’s tuples:`)
+    if (time !== undefined) terminal.out(`By the clock of ${answer.at}, on today’s tuples:`)
     for (const line of explanationLines(answer)) terminal.out(printable(line))
     const unknown = neverHereWords({ never_here: [], ...answer })
     if (unknown !== undefined) terminal.say(unknown)
@@ -81,12 +81,12 @@ export function addExplainCommands(program: Command, deps: ExplainCommandDeps): 
       .command('who-can <relation> <object>')
       .description('The people who have a relation to an object, and how each gets it.'),
   ).action(async (relation: string, object: string, flags: AsWhom) => {
-    let complete = true
+    let isComplete = true
     let found = 0
     let cursor: string | null = null
     let notHere: NotHere = { never_here: [] }
     do {
-      const page: WhoCanAnswer = await ask(deps, flags, '/who-can', {
+      const page: WhoCanAnswer = await ask(dependencies, flags, '/who-can', {
         relation,
         object: objectOf(relation, object),
         ...(cursor !== null && { cursor }),
@@ -94,49 +94,49 @@ export function addExplainCommands(program: Command, deps: ExplainCommandDeps): 
       for (const subject of page.subjects)
         terminal.out(flags.json ? JSON.stringify(subject) : printable(subjectLine(subject)))
       found += page.subjects.length
-      complete &&= page.complete
+      isComplete &&= page.complete
       cursor = page.cursor
       notHere = page
     } while (cursor !== null)
-    if (found === 0 && complete) terminal.say(noneOr('Nobody.', notHere))
-    if (!complete) terminal.say('The list may lack people: the replica or OpenFGA could not tell all.')
+    if (found === 0 && isComplete) terminal.say(noneOr('Nobody.', notHere))
+    if (!isComplete) terminal.say('The list may lack people: the replica or OpenFGA could not tell all.')
   })
 
   asWhom(
     program
       .command('groups <who>')
       .description('The groups that a person is in, and through which; or whom a group holds.'),
-  ).action(async (given: string, flags: AsWhom) => {
-    const who = typed('user')(given)
-    const asked = who.startsWith('user:') ? { user: who } : { group: who }
-    let complete = true
+  ).action(async (input: string, flags: AsWhom) => {
+    const subject = typed('user')(input)
+    const query = subject.startsWith('user:') ? { user: subject } : { group: subject }
+    let isComplete = true
     let found = 0
     let cursor: string | null = null
     let notHere: NotHere = { never_here: [] }
     do {
-      const page: MembershipsAnswer = await ask(deps, flags, '/memberships', {
-        ...asked,
+      const page: MembershipsAnswer = await ask(dependencies, flags, '/memberships', {
+        ...query,
         ...(cursor !== null && { cursor }),
       })
-      for (const one of page.memberships)
-        terminal.out(flags.json ? JSON.stringify(one) : printable(membershipLine(one, who)))
+      for (const membership of page.memberships)
+        terminal.out(flags.json ? JSON.stringify(membership) : printable(membershipLine(membership, subject)))
       found += page.memberships.length
-      complete &&= page.complete
+      isComplete &&= page.complete
       cursor = page.cursor
       notHere = page
     } while (cursor !== null)
-    if (found === 0 && complete) terminal.say(noneOr('None.', notHere))
-    if (!complete) terminal.say('The list may lack some: the replica or OpenFGA could not tell all.')
+    if (found === 0 && isComplete) terminal.say(noneOr('None.', notHere))
+    if (!isComplete) terminal.say('The list may lack some: the replica or OpenFGA could not tell all.')
   })
 }
 
 const counted = { allowed: '', denied: '  does not count now', error: '  OpenFGA did not say' }
 
-function membershipLine(one: MembershipsAnswer['memberships'][number], who: string): string {
-  const end = one.until === null ? '' : `  until ${one.until}`
-  return one.member === who
-    ? `${one.group}  ${one.via ?? one.relation}${end}${counted[one.counts]}`
-    : `${one.member}  ${one.relation}${end}${counted[one.counts]}`
+function membershipLine(membership: MembershipsAnswer['memberships'][number], subject: string): string {
+  const until = membership.until === null ? '' : `  until ${membership.until}`
+  return membership.member === subject
+    ? `${membership.group}  ${membership.via ?? membership.relation}${until}${counted[membership.counts]}`
+    : `${membership.member}  ${membership.relation}${until}${counted[membership.counts]}`
 }
 
 const anyObject = anyType('document:handbook/travel.md', 'folder:plans')
@@ -162,24 +162,30 @@ function subjectLine({ kind, user, via }: WhoCanAnswer['subjects'][number]): str
 }
 
 /** Without a body it is a GET. */
-async function ask<T>(deps: ExplainCommandDeps, flags: AsWhom, path: string, body?: object): Promise<T> {
-  return (await (await sendAs(deps, flags, path, body)).json()) as T
+async function ask<T>(
+  dependencies: ExplainCommandDeps,
+  flags: AsWhom,
+  path: string,
+  body?: object,
+): Promise<T> {
+  return (await (await sendAs(dependencies, flags, path, body)).json()) as T
 }
 
 /** The answer, whatever its form. Throws what a refusal says. */
 export async function sendAs(
-  deps: ExplainCommandDeps,
+  dependencies: ExplainCommandDeps,
   flags: AsWhom,
   path: string,
   body?: object,
   accept = 'application/json',
 ): Promise<Response> {
   const { token, as: user } = flags
-  const url = (flags.url ?? deps.publicUrl).replace(/\/$/, '')
+  const url = (flags.url ?? dependencies.publicUrl).replace(/\/$/, '')
   const http = createRemitHttp({
     url,
-    token: () => personToken({ url, token, user, userByDefault: 'lena', scope: 'security.read' }, deps),
-    fetch: deps.fetch,
+    token: () =>
+      personToken({ url, token, user, userByDefault: 'lena', scope: 'security.read' }, dependencies),
+    fetch: dependencies.fetch,
   })
   const response = await http.send(path, () => ({
     headers: { accept, ...(body !== undefined && { 'content-type': 'application/json' }) },

@@ -35,6 +35,6 @@ export const anyType =
 const asGiven = (id: string): string => id
 
 /** Of an option that is repeated. */
-export const each =
+export const repeatable =
   (parse = asGiven) =>
-  (id: string, before: readonly string[] | undefined): string[] => [...(before ?? []), parse(id)]
+  (id: string, previousIds: readonly string[] | undefined): string[] => [...(previousIds ?? []), parse(id)]

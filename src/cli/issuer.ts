@@ -4,7 +4,7 @@ import { idTokenAlgorithms, requestAlgorithms } from '../delegation/registry/cli
 import { AppError } from '../kernel/errors.ts'
 import { pluralize } from '../kernel/pluralize.ts'
 import type { AdminClient } from './admin-client.ts'
-import { bare, each, typed } from './ids.ts'
+import { bare, repeatable, typed } from './ids.ts'
 import { printFacts, printList } from './listing.ts'
 import type { Terminal } from './terminal.ts'
 
@@ -47,17 +47,19 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     .description('Prints what stands under one key of a person, and with --confirm moves it to another.')
     .option('--confirm', 'moves it: the old key is disabled for good', false)
     .option('--json', 'prints it as JSON', false)
-    .action(async (old: string, to: string, { confirm, json }: { confirm: boolean; json: boolean }) => {
-      const args = { from: bare('user')(old), to: bare('user')(to), confirm }
-      printFacts(terminal, await admin.run('person_move', args), json)
-      if (!confirm) terminal.say('Nothing was moved. To move it: --confirm')
-    })
+    .action(
+      async (old: string, newSubject: string, { confirm, json }: { confirm: boolean; json: boolean }) => {
+        const args = { from: bare('user')(old), to: bare('user')(newSubject), confirm }
+        printFacts(terminal, await admin.run('person_move', args), json)
+        if (!confirm) terminal.say('Nothing was moved. To move it: --confirm')
+      },
+    )
   person
     .command('add <key>')
     .description('Adds an account, or changes its name. It can sign in once it has a password.')
     .requiredOption('--name <name>', 'what people call them')
-    .action(async (given: string, { name }: { readonly name: string }) => {
-      const key = bare('user')(given)
+    .action(async (input: string, { name }: { readonly name: string }) => {
+      const key = bare('user')(input)
       await admin.run('person_add', { key, name })
       terminal.say(`The account ${key} is there. Give it a password: npm run remit -- password ${key}`)
     })
@@ -79,7 +81,7 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     .action(async ({ json }: { readonly json: boolean }) =>
       printList(terminal, (await admin.run('client_list', {}))['clients'], {
         json,
-        none: 'No clients.',
+        whenEmpty: 'No clients.',
         name: 'client',
       }),
     )
@@ -93,7 +95,7 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     )
     .option('--of <id>', 'the agent or the service that it is')
     .requiredOption('--title <title>', 'what people are shown')
-    .option('--redirect-uri <uri>', 'where the browser may return to; repeat for more', each(), [])
+    .option('--redirect-uri <uri>', 'where the browser may return to; repeat for more', repeatable(), [])
     .option('--jwks <file>', 'its public keys (JWK set); left out: a public client')
     .option('--ping <url>', 'where an agent’s client is told that a person answered; left out: it polls')
     .addOption(
@@ -108,13 +110,13 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
       ).choices(idTokenAlgorithms),
     )
     .action(async (id: string, flags: ClientFlags) => {
-      const { kind, of, title, redirectUri, jwks, ping, signs, idTokens } = flags
+      const { kind, of: ownerId, title, redirectUri, jwks, ping, signs, idTokens } = flags
       await admin.run('client_add', {
         client_id: id,
         kind,
         title,
         redirect_uris: redirectUri,
-        ...(of !== undefined && { of: bare(kind === 'service' ? 'service' : 'agent')(of) }),
+        ...(ownerId !== undefined && { of: bare(kind === 'service' ? 'service' : 'agent')(ownerId) }),
         ...(jwks !== undefined && { jwks: JSON.parse(await readFile(jwks, 'utf8')) as unknown }),
         ...(ping !== undefined && { notification_endpoint: ping }),
         ...(signs !== undefined && { request_algorithm: signs }),
@@ -140,7 +142,7 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     .option('--json', 'one line of JSON each', false)
     .action(async (user: string, { json }: { readonly json: boolean }) => {
       const { delegations } = await admin.run('delegation_list', { user: typed('user')(user) })
-      printList(terminal, delegations, { json, none: 'Nothing lent.', name: 'delegation' })
+      printList(terminal, delegations, { json, whenEmpty: 'Nothing lent.', name: 'delegation' })
     })
   delegation
     .command('revoke <id>')
@@ -159,13 +161,13 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     .option('--title <title>', 'what people are shown beside its id')
     .addOption(
       new Option('--scope <scope>', 'its tokens hold no other; repeat for more')
-        .argParser(each())
+        .argParser(repeatable())
         .makeOptionMandatory(),
     )
     .option(
       '--collection <id>',
       'it reads nothing filed elsewhere; repeat for more',
-      each(bare('collection')),
+      repeatable(bare('collection')),
       [],
     )
     .option('--any-collection', 'it may read wherever people lend it something', false)
@@ -173,7 +175,7 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     .option(
       '--host-client <id>',
       'a client, not its own, through which it acts by actor tokens of its key; repeat for more',
-      each(),
+      repeatable(),
       [],
     )
     .option('--actor-issuer <iss>', 'how a token of another issuer names it: act.iss')
@@ -188,8 +190,8 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
       '--keep-lent',
       'what people lent it stays: it is the same program, and they know how far it reaches',
     )
-    .action(async (given: string, flags: AgentFlags) => {
-      const id = bare('agent')(given)
+    .action(async (input: string, flags: AgentFlags) => {
+      const id = bare('agent')(input)
       const answer = await admin.run('agent_add', await agentArguments(id, flags))
       terminal.say(
         answer['replaced'] === true
@@ -206,7 +208,7 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     .option('--json', 'one line of JSON each; null: not limited', false)
     .action(async ({ json }: { readonly json: boolean }) => {
       const { agents } = await admin.run('agent_list', {})
-      printList(terminal, agents, { json, none: 'No agents.', name: 'agent' })
+      printList(terminal, agents, { json, whenEmpty: 'No agents.', name: 'agent' })
     })
   agent
     .command('enable <id>')
@@ -215,14 +217,14 @@ export function addIssuerCommands(program: Command, { admin, terminal }: IssuerC
     )
     .addOption(new Option('--end-lent', 'what people lent it ends: they lend anew').conflicts('keepLent'))
     .option('--keep-lent', 'the switch was pulled by mistake: what people lent it counts again')
-    .action(async (given: string, flags: LentFlags) => {
-      const id = bare('agent')(given)
-      const enable = (lent: object) => admin.run('agent_enable', { id, ...lent })
+    .action(async (input: string, flags: LentFlags) => {
+      const id = bare('agent')(input)
+      const enable = (delegationsThen: object) => admin.run('agent_enable', { id, ...delegationsThen })
       const { ended } = await enable(lentOf(flags)).catch(async (error: unknown) => {
         if (!(error instanceof AppError) || error.code !== 'conflict') throw error
-        const lent = await terminal.ask(`${error.public} Type end or keep:`)
-        if (lent !== 'end' && lent !== 'keep') throw error
-        return enable({ lent })
+        const delegationsThen = await terminal.ask(`${error.public} Type end or keep:`)
+        if (delegationsThen !== 'end' && delegationsThen !== 'keep') throw error
+        return enable({ lent: delegationsThen })
       })
       terminal.say(`The agent ${id} is enabled. Delegations ended: ${String(ended)}.`)
     })

@@ -6,12 +6,12 @@ type Row = Readonly<Record<string, unknown>>
 export function printList(
   terminal: Terminal,
   rows: unknown,
-  { json, none, name }: { readonly json: boolean; readonly none: string; readonly name: string },
+  { json, whenEmpty, name }: { readonly json: boolean; readonly whenEmpty: string; readonly name: string },
 ): void {
-  const all = rows as readonly Row[]
-  for (const row of all) terminal.out(json ? JSON.stringify(row) : readable(row, name))
+  const records = rows as readonly Row[]
+  for (const row of records) terminal.out(json ? JSON.stringify(row) : readable(row, name))
   // On stderr: to a program an empty answer is one.
-  if (all.length === 0) terminal.say(none)
+  if (records.length === 0) terminal.say(whenEmpty)
 }
 
 /** Of an answer: what was asked about and never was here, and what is spelled nearly alike. */
@@ -22,7 +22,7 @@ export interface NotHere {
 }
 
 /** What a question is answered with where nothing was found: an id that never was is no all-clear. */
-export const noneOr = (none: string, answer: NotHere): string => neverHereWords(answer) ?? none
+export const noneOr = (whenEmpty: string, answer: NotHere): string => neverHereWords(answer) ?? whenEmpty
 
 /** Undefined where all of it is, or was, here. */
 export const neverHereWords = ({ never_here, did_you_mean }: NotHere): string | undefined =>
@@ -30,34 +30,38 @@ export const neverHereWords = ({ never_here, did_you_mean }: NotHere): string | 
     ? undefined
     : never_here
         .map((id) => {
-          const others = did_you_mean?.[id] ?? []
-          const hint = others.length === 0 ? 'Check the spelling.' : `Did you mean ${others.join(' or ')}?`
+          const alternatives = did_you_mean?.[id] ?? []
+          const hint =
+            alternatives.length === 0 ? 'Check the spelling.' : `Did you mean ${alternatives.join(' or ')}?`
           return printable(`${id} was never here. ${hint}`)
         })
         .join(' ')
 
 /** One answer: with `json` as it is, else a line for each of its members. */
-export function printFacts(terminal: Terminal, facts: Row, json: boolean): void {
-  if (json) return terminal.out(JSON.stringify(facts))
-  for (const [key, value] of Object.entries(facts)) terminal.out(`${words(key)}: ${said(value)}`)
+export function printFacts(terminal: Terminal, fields: Row, json: boolean): void {
+  if (json) return terminal.out(JSON.stringify(fields))
+  for (const [key, value] of Object.entries(fields)) terminal.out(`${spaced(key)}: ${valueText(value)}`)
 }
 
 /** `name` is the member that stands first and unlabelled; what is not there is left out. */
 function readable(row: Row, name: string): string {
-  const rest = Object.entries(row).filter(([key, value]) => key !== name && value !== null)
-  return [said(row[name]), ...rest.map(([key, value]) => `  ${words(key)}: ${said(value)}`)].join('\n')
+  const otherFields = Object.entries(row).filter(([key, value]) => key !== name && value !== null)
+  return [
+    valueText(row[name]),
+    ...otherFields.map(([key, value]) => `  ${spaced(key)}: ${valueText(value)}`),
+  ].join('\n')
 }
 
 /** A member's name as people read it. */
-export const words = (key: string): string => key.replaceAll('_', ' ')
+export const spaced = (key: string): string => key.replaceAll('_', ' ')
 
-function said(value: unknown): string {
-  if (Array.isArray(value) && value.every((one) => typeof one === 'string'))
+function valueText(value: unknown): string {
+  if (Array.isArray(value) && value.every((element) => typeof element === 'string'))
     return printable(value.join(', ')) || 'none'
   if (isFlat(value))
     return printable(
       Object.entries(value)
-        .map(([key, one]) => `${words(key)} ${String(one)}`)
+        .map(([key, element]) => `${spaced(key)} ${String(element)}`)
         .join(', '),
     )
   return printable(typeof value === 'string' ? value : JSON.stringify(value))
@@ -67,7 +71,7 @@ const isFlat = (value: unknown): value is Readonly<Record<string, string | numbe
   typeof value === 'object' &&
   value !== null &&
   !Array.isArray(value) &&
-  Object.values(value).every((one) => typeof one === 'string' || typeof one === 'number')
+  Object.values(value).every((member) => typeof member === 'string' || typeof member === 'number')
 
 // Titles and purposes are others' text, which a terminal would obey.
 export const printable = (text: string): string => text.replaceAll(/\p{C}/gu, '?')

@@ -16,23 +16,23 @@ interface Where {
 }
 
 /** `login`, `logout`, `whoami`: a person at this machine, as the service knows them. */
-export function addLoginCommands(program: Command, deps: LoginCommandsDeps): void {
-  const { signIns, terminal, envToken } = deps
-  const urlOf = ({ url }: Where) => (url ?? deps.publicUrl).replace(/\/$/, '')
-  const at = (command: Command): Command => command.option('--url <url>', 'address of the service')
+export function addLoginCommands(program: Command, dependencies: LoginCommandsDeps): void {
+  const { signIns, terminal, envToken } = dependencies
+  const urlOf = ({ url }: Where) => (url ?? dependencies.publicUrl).replace(/\/$/, '')
+  const withUrl = (command: Command): Command => command.option('--url <url>', 'address of the service')
   const noteToken = () => {
     if (envToken !== undefined) terminal.say('REMIT_TOKEN is set: commands use it, and not your sign-in.')
   }
 
-  at(
+  withUrl(
     program
       .command('login')
       .description(
         'Signs you in: shows a code that you enter in any browser, and keeps what it gets for you.',
       )
       .option('--scope <scopes>', 'asks for these only, for example "docs.search docs.read"'),
-  ).action(async ({ scope, ...where }: Where & { readonly scope?: string }) => {
-    const url = urlOf(where)
+  ).action(async ({ scope, ...address }: Where & { readonly scope?: string }) => {
+    const url = urlOf(address)
     const identity = await signIns.login(url, scope, ({ url: page, code, seconds }) => {
       terminal.say(`Open this page in a browser:  ${printable(page)}`)
       terminal.say(`and enter this code:          ${printable(code)}`)
@@ -44,9 +44,9 @@ export function addLoginCommands(program: Command, deps: LoginCommandsDeps): voi
     noteToken()
   })
 
-  at(program.command('whoami').description('Who you are signed in as, as the service says now.')).action(
-    async (where: Where) => {
-      const url = urlOf(where)
+  withUrl(program.command('whoami').description('Who you are signed in as, as the service says now.')).action(
+    async (address: Where) => {
+      const url = urlOf(address)
       const identity = await signIns.whoami(url)
       noteToken()
       if (identity === undefined)
@@ -58,17 +58,17 @@ export function addLoginCommands(program: Command, deps: LoginCommandsDeps): voi
     },
   )
 
-  at(program.command('logout').description('Ends your sign-in at the service, and forgets it here.')).action(
-    async (where: Where) => {
-      const url = urlOf(where)
-      terminal.say(
-        (await signIns.logout(url))
-          ? `Signed out at ${url}. No token of this sign-in counts any more.`
-          : `You are not signed in at ${url}.`,
-      )
-      noteToken()
-    },
-  )
+  withUrl(
+    program.command('logout').description('Ends your sign-in at the service, and forgets it here.'),
+  ).action(async (address: Where) => {
+    const url = urlOf(address)
+    terminal.say(
+      (await signIns.logout(url))
+        ? `Signed out at ${url}. No token of this sign-in counts any more.`
+        : `You are not signed in at ${url}.`,
+    )
+    noteToken()
+  })
 }
 
 // What a service says may hold control characters, which a terminal would obey.

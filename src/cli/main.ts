@@ -45,8 +45,8 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 
 /** The person's own folder, beside no service's: where the XDG base directories say. A relative path counts as none. */
 function configFolder(): string {
-  const { XDG_CONFIG_HOME: given = '' } = process.env
-  return join(isAbsolute(given) ? given : join(homedir(), '.config'), 'remit')
+  const { XDG_CONFIG_HOME: configured = '' } = process.env
+  return join(isAbsolute(configured) ? configured : join(homedir(), '.config'), 'remit')
 }
 
 const home = resolve(REMIT_HOME)
@@ -54,9 +54,9 @@ const home = resolve(REMIT_HOME)
 const running = process.env['PORT'] === undefined ? await runningUrl(home) : undefined
 const admin = createAdminClient({
   home,
-  withService: async (work) => {
+  withService: async (task) => {
     const { withService } = await wholeService()
-    return withService(loadConfig(process.env), { clock: systemClock, log: () => undefined, fetch }, work)
+    return withService(loadConfig(process.env), { clock: systemClock, log: () => undefined, fetch }, task)
   },
 })
 

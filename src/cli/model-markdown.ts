@@ -42,17 +42,17 @@ export function planToMarkdown(plan: WirePlan): string {
   ].join('\n')
 }
 
-const effect = ({ can_read: own, can_read_delegated: delegated }: WirePlan): string[] => [
+const effect = ({ can_read: direct, can_read_delegated: delegated }: WirePlan): string[] => [
   '| | gain | lose |',
   '|---|---|---|',
-  `| people | ${counts(own.gained)} | ${counts(own.lost)} |`,
+  `| people | ${counts(direct.gained)} | ${counts(direct.lost)} |`,
   `| agents, for people | ${counts(delegated.gained)} | ${counts(delegated.lost)} |`,
   '',
 ]
 
 /** Of what OpenFGA's coming engine would answer differently what this change brings; the rest is of no change. */
-const broughtByEngine = ({ next_engine_answers_differently: all }: WirePlan): Finding[] =>
-  all
+const broughtByEngine = ({ next_engine_answers_differently: differences }: WirePlan): Finding[] =>
+  differences
     .filter(({ new_relations }) => new_relations.length > 0)
     .map(({ rule, new_relations, detail }) => ({
       rule,
@@ -66,7 +66,7 @@ function tests({ hold, passed, failed, error, failures }: WireTests): string[] {
   return [
     `> **${failed} of ${passed + failed} tests of the truth table fail.**`,
     '',
-    ...failures.map((one) => `- ${code(failureToText(one))}`),
+    ...failures.map((failure) => `- ${code(failureToText(failure))}`),
     ...(failed > failures.length ? [`- and ${failed - failures.length} more`] : []),
     '',
   ]
@@ -75,14 +75,16 @@ function tests({ hold, passed, failed, error, failures }: WireTests): string[] {
 const counts = ({ count, people, documents }: Side): string =>
   count === 0 ? 'nothing' : `**${count}**: ${people} of them, ${pluralize(documents, 'document')}`
 
-function samples(title: string, { count, samples: some }: Side): string[] {
+function samples(title: string, { count, samples: subjects }: Side): string[] {
   if (count === 0) return []
-  const rest = count - some.length
+  const unlisted = count - subjects.length
   return [
     `<details><summary>${title}</summary>`,
     '',
-    ...some.map(({ who, document_id }) => `- ${code(who)} ${code(`document:${document_id}`)}`),
-    ...(rest > 0 ? [`- and ${rest} more`] : []),
+    ...subjects.map(
+      ({ who: subject, document_id }) => `- ${code(subject)} ${code(`document:${document_id}`)}`,
+    ),
+    ...(unlisted > 0 ? [`- and ${unlisted} more`] : []),
     '',
     '</details>',
     '',
@@ -103,6 +105,6 @@ function findings(title: string, found: readonly Finding[]): string[] {
 
 /** As letters: names and details hold text of whoever wrote the model or an id, which must draw nothing in a comment. */
 function code(text: string): string {
-  const plain = text.replaceAll(/\p{C}/gu, '?').replaceAll('`', '’')
-  return `\`${plain}\``
+  const printable = text.replaceAll(/\p{C}/gu, '?').replaceAll('`', '’')
+  return `\`${printable}\``
 }

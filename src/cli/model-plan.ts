@@ -118,7 +118,9 @@ export function planToText(plan: WirePlan, { allOfEngine = false } = {}): string
     // To be known before a yes, and no more after it.
     ...(isOpen ? engineToText(plan, allOfEngine) : []),
     ...(plan.approved_by.length === 0 ? [] : [`Confirmed by ${plan.approved_by.join(', ')}.`]),
-    ...plan.reasons.map(({ by, reason }) => `  ${by}, although tests fail: ${withoutControls(reason)}`),
+    ...plan.reasons.map(
+      ({ by: approver, reason }) => `  ${approver}, although tests fail: ${withoutControls(reason)}`,
+    ),
   ].join('\n')
 }
 
@@ -128,18 +130,24 @@ const failuresShown = 20
 function testsToText({ hold, passed, failed, error, failures }: WireTests): string[] {
   if (hold) return [`The truth table holds: ${pluralize(passed, 'test')}.`]
   if (error !== undefined) return [`THE TRUTH TABLE DID NOT RUN: ${error}`]
-  const shown = failures.slice(0, failuresShown).map((one) => `  ✕ ${failureToText(one)}`)
+  const failureLines = failures.slice(0, failuresShown).map((failure) => `  ✕ ${failureToText(failure)}`)
   return [
     `TESTS FAIL: ${failed} of ${passed + failed} in the truth table.`,
-    ...shown,
-    ...(failed > shown.length ? [`  ✕ and ${failed - shown.length} more`] : []),
+    ...failureLines,
+    ...(failed > failureLines.length ? [`  ✕ and ${failed - failureLines.length} more`] : []),
   ]
 }
 
-export const failureToText = ({ test, question, expected, got, refused }: WireTests['failures'][number]) =>
-  refused === undefined
+export const failureToText = ({
+  test,
+  question,
+  expected,
+  got,
+  refused: refusal,
+}: WireTests['failures'][number]) =>
+  refusal === undefined
     ? `${question}: ${answerToText(got)}, expected: ${answerToText(expected)} (${test})`
-    : `${test}: its tuples are refused: ${refused}`
+    : `${test}: its tuples are refused: ${refusal}`
 
 function answerToText(answer: WireAnswer = false): string {
   if (typeof answer === 'boolean') return answer ? 'yes' : 'no'
@@ -161,15 +169,15 @@ export const diffToText = ({
   ].join('\n')
 
 const withoutControls = (text: string): string =>
-  text.replaceAll(/\p{C}/gu, (one) => (one === '\n' || one === '\t' ? one : '?'))
+  text.replaceAll(/\p{C}/gu, (character) => (character === '\n' || character === '\t' ? character : '?'))
 
 export function modelToText({ model_id, digest, matches_file, history, awaiting }: WireModel): string {
   return [
     `In force: ${model_id}, sha256 ${digest}${matches_file ? ', as model.fga and model.allow-list.yaml' : ', which is not model.fga with model.allow-list.yaml'}`,
     'Before, the newest first:',
     ...history.map(
-      (one) =>
-        `  ${one.activated_at} ${one.model_id} ${one.digest.slice(0, 12)} ${one.plan_id === undefined ? 'by a start' : `${one.plan_id}, confirmed by ${one.activated_by.join(', ')}`}`,
+      (version) =>
+        `  ${version.activated_at} ${version.model_id} ${version.digest.slice(0, 12)} ${version.plan_id === undefined ? 'by a start' : `${version.plan_id}, confirmed by ${version.activated_by.join(', ')}`}`,
     ),
     ...awaiting.map((plan) => `\nWaits for another yes:\n${planToText(plan)}`),
   ].join('\n')
@@ -180,32 +188,34 @@ const findingToText = ({ relation, detail, rule }: Finding): string =>
 
 /** What the change brings stands in front; what holds under the model in force too is a line, unless it is asked for. */
 function engineToText(
-  { plan_id: id, next_engine_answers_differently: all }: WirePlan,
+  { plan_id: id, next_engine_answers_differently: differences }: WirePlan,
   isWhole: boolean,
 ): string[] {
-  const brought = all.filter((one) => one.new_relations.length > 0)
-  const known = all.filter((one) => one.new_relations.length < one.relations.length)
-  const shown = brought.map((one) =>
-    differenceToText({ ...one, relations: one.new_relations }, one.new_relations.length),
+  const brought = differences.filter((difference) => difference.new_relations.length > 0)
+  const knownDifferences = differences.filter(
+    (difference) => difference.new_relations.length < difference.relations.length,
+  )
+  const lines = brought.map((difference) =>
+    differenceToText({ ...difference, relations: difference.new_relations }, difference.new_relations.length),
   )
   const inFront = listed(
     'By this change OpenFGA’s coming engine would answer differently, with the tuples for it:',
-    shown,
+    lines,
   )
   if (!isWhole)
-    return known.length === 0
+    return knownDifferences.length === 0
       ? inFront
       : [
           ...inFront,
-          `OpenFGA’s coming engine differs in ${pluralize(known.length, 'way')} that ${known.length === 1 ? 'is' : 'are'} not of this change: npm run remit -- model show ${id} --engine`,
+          `OpenFGA’s coming engine differs in ${pluralize(knownDifferences.length, 'way')} that ${knownDifferences.length === 1 ? 'is' : 'are'} not of this change: npm run remit -- model show ${id} --engine`,
         ]
   return [
     ...inFront,
     ...listed(
       'Not by this change: under the model in force OpenFGA’s coming engine answers differently, too:',
-      known.map(({ relations, new_relations, ...one }) =>
+      knownDifferences.map(({ relations, new_relations, ...difference }) =>
         differenceToText({
-          ...one,
+          ...difference,
           new_relations,
           relations: relations.filter((relation) => !new_relations.includes(relation)),
         }),
@@ -215,28 +225,29 @@ function engineToText(
 }
 
 function differenceToText({ rule, relations, detail }: EngineDifference, max = 3): string {
-  const shown = relations.slice(0, max).join(', ')
-  const rest = relations.length - max
-  return `  ~ ${shown}${rest > 0 ? ` and ${rest} more` : ''}: ${detail} [${rule}]`
+  const listed = relations.slice(0, max).join(', ')
+  const unlisted = relations.length - max
+  return `  ~ ${listed}${unlisted > 0 ? ` and ${unlisted} more` : ''}: ${detail} [${rule}]`
 }
 
 const listed = (title: string, lines: readonly string[]): string[] =>
   lines.length === 0 ? [] : [title, ...lines]
 
 /** False: a refusal or a limit came before anything was compared, so that no gain and no loss says nothing. */
-export const isCompared = ({ complete, documents }: WirePlan): boolean => complete || documents > 0
+export const isCompared = ({ complete: isComplete, documents }: WirePlan): boolean =>
+  isComplete || documents > 0
 
 export const notCompared = 'It was not compared: who gains and who loses is not known.'
 
 function effectToText(plan: WirePlan): string[] {
   if (!isCompared(plan)) return [notCompared]
-  const { can_read: own, can_read_delegated: delegated, complete } = plan
-  const sides = [own.gained, own.lost, delegated.gained, delegated.lost]
-  if (sides.every(({ count }) => count === 0))
-    return [`Nobody gains and nobody loses anything${complete ? '' : ' in what was compared'}.`]
+  const { can_read: direct, can_read_delegated: delegated, complete: isComplete } = plan
+  const allSides = [direct.gained, direct.lost, delegated.gained, delegated.lost]
+  if (allSides.every(({ count }) => count === 0))
+    return [`Nobody gains and nobody loses anything${isComplete ? '' : ' in what was compared'}.`]
   return [
-    ...sideToText('People gain', '+', own.gained),
-    ...sideToText('People lose', '-', own.lost),
+    ...sideToText('People gain', '+', direct.gained),
+    ...sideToText('People lose', '-', direct.lost),
     ...sideToText('Agents gain', '+', delegated.gained),
     ...sideToText('Agents lose', '-', delegated.lost),
   ]
@@ -244,12 +255,14 @@ function effectToText(plan: WirePlan): string[] {
 
 function sideToText(title: string, sign: string, { count, people, documents, samples }: Side): string[] {
   if (count === 0) return [`${title} nothing.`]
-  const shown = samples.map(({ who, document_id }) => `  ${sign} ${who}  document:${document_id}`)
-  const rest = count - samples.length
+  const sampleLines = samples.map(
+    ({ who: subject, document_id }) => `  ${sign} ${subject}  document:${document_id}`,
+  )
+  const unlisted = count - samples.length
   return [
     `${title} ${count}: ${people} of them, ${pluralize(documents, 'document')}`,
-    ...shown,
-    ...(rest > 0 ? [`  ${sign} and ${rest} more`] : []),
+    ...sampleLines,
+    ...(unlisted > 0 ? [`  ${sign} and ${unlisted} more`] : []),
   ]
 }
 

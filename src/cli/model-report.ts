@@ -6,11 +6,14 @@ export const isPassing = (results: readonly TestResult[]): boolean => results.ev
 /** What failed, then the counts, in the shape of OpenFGA's own tool. */
 export function reportOf(results: readonly TestResult[]): string {
   const failing = results.filter((result) => !testPasses(result))
-  const all = results.flatMap((result) => result.results)
+  const questionResults = results.flatMap((result) => result.results)
   const counts = kinds
-    .map(({ kind, name }) => ({ name, of: all.filter(({ question }) => question.kind === kind) }))
-    .filter(({ of }) => of.length > 0)
-    .map(({ name, of }) => `${name} ${passing(of)} passing`)
+    .map(({ kind, name }) => ({
+      name,
+      ofKind: questionResults.filter(({ question }) => question.kind === kind),
+    }))
+    .filter(({ ofKind }) => ofKind.length > 0)
+    .map(({ name, ofKind }) => `${name} ${passing(ofKind)} passing`)
   const summary = [
     '# Test Summary #',
     `Tests ${results.length - failing.length}/${results.length} passing`,
@@ -25,42 +28,42 @@ const kinds = [
   { kind: 'list_users', name: 'ListUsers' },
 ] as const
 
-const testPasses = ({ refused, results }: TestResult): boolean =>
-  refused === undefined && results.every(({ passed }) => passed)
+const testPasses = ({ refused: refusal, results }: TestResult): boolean =>
+  refusal === undefined && results.every(({ passed }) => passed)
 
 const passing = (results: readonly QuestionResult[]): string =>
   `${results.filter(({ passed }) => passed).length}/${results.length}`
 
-function failureOf({ name, refused, results }: TestResult): string {
-  if (refused !== undefined) return `(FAILING) ${name}: its tuples are refused: ${refused}`
+function failureOf({ name, refused: refusal, results }: TestResult): string {
+  if (refusal !== undefined) return `(FAILING) ${name}: its tuples are refused: ${refusal}`
   const counts = kinds
-    .map((kind) => ({ ...kind, of: results.filter(({ question }) => question.kind === kind.kind) }))
-    .filter(({ of }) => of.length > 0)
-    .map(({ name: what, of }) => `${what} (${passing(of)} passing)`)
+    .map((kind) => ({ ...kind, ofKind: results.filter(({ question }) => question.kind === kind.kind) }))
+    .filter(({ ofKind }) => ofKind.length > 0)
+    .map(({ name: kindName, ofKind }) => `${kindName} (${passing(ofKind)} passing)`)
   const lines = results.filter(({ passed }) => !passed).map(differenceOf)
   return [`(FAILING) ${name}: ${counts.join(' | ')}`, ...lines].join('\n')
 }
 
 function differenceOf({ question, got }: QuestionResult): string {
-  return `ⅹ ${asked(question)}: expected=${shown(question.expected)}, got=${shown(got)}${listDifference(question.expected, got)}`
+  return `ⅹ ${questionText(question)}: expected=${answerText(question.expected)}, got=${answerText(got)}${listDifference(question.expected, got)}`
 }
 
-function asked(question: Question): string {
-  const at = question.context === undefined ? '' : `,context=${JSON.stringify(question.context)}`
+function questionText(question: Question): string {
+  const contextText = question.context === undefined ? '' : `,context=${JSON.stringify(question.context)}`
   switch (question.kind) {
     case 'check':
-      return `Check(user=${question.user},relation=${question.relation},object=${question.object}${at})`
+      return `Check(user=${question.user},relation=${question.relation},object=${question.object}${contextText})`
     case 'list_objects':
-      return `ListObjects(user=${question.user},relation=${question.relation},type=${question.type}${at})`
+      return `ListObjects(user=${question.user},relation=${question.relation},type=${question.type}${contextText})`
     case 'list_users': {
       const { type, relation } = question.filter
       const filter = relation === undefined ? type : `${type}#${relation}`
-      return `ListUsers(object=${question.object},relation=${question.relation},user_filter=${filter}${at})`
+      return `ListUsers(object=${question.object},relation=${question.relation},user_filter=${filter}${contextText})`
     }
   }
 }
 
-function shown(answer: Answer): string {
+function answerText(answer: Answer): string {
   if (typeof answer === 'boolean') return String(answer)
   return 'error' in answer ? `N/A, error=${answer.error}` : `[${answer.join(' ')}]`
 }
@@ -68,7 +71,11 @@ function shown(answer: Answer): string {
 /** In a list of forty nobody sees the one that is missing. */
 function listDifference(expected: Question['expected'], got: Answer): string {
   if (typeof expected === 'boolean' || typeof got === 'boolean' || 'error' in got) return ''
-  const missing = expected.filter((item) => !got.includes(item)).map((item) => `\n    missing:    ${item}`)
-  const extra = got.filter((item) => !expected.includes(item)).map((item) => `\n    unexpected: ${item}`)
+  const missing = expected
+    .filter((expectedItem) => !got.includes(expectedItem))
+    .map((missingItem) => `\n    missing:    ${missingItem}`)
+  const extra = got
+    .filter((gotItem) => !expected.includes(gotItem))
+    .map((extraItem) => `\n    unexpected: ${extraItem}`)
   return [...missing, ...extra].join('')
 }

@@ -43,7 +43,7 @@ interface PersonFlags {
 const timeoutMs = 10_000
 
 /** `remit model …`: the authorization model as code. */
-export function addModelCommands(program: Command, deps: CliDeps, outcome: { ok: boolean }): void {
+export function addModelCommands(program: Command, dependencies: CliDeps, outcome: { ok: boolean }): void {
   const model = program.command('model').description('Works on the authorization model.')
 
   model
@@ -55,9 +55,9 @@ export function addModelCommands(program: Command, deps: CliDeps, outcome: { ok:
     .option('--token <key>', 'its preshared key (default: OPENFGA_API_TOKEN)')
     .action(async (file: string | undefined, flags: TestFlags) => {
       const store = await readStoreFile(file ?? 'model.fga.yaml')
-      for (const { name, api } of apisOf(flags, deps)) {
+      for (const { name, api } of apisOf(flags, dependencies)) {
         const results = await testStoreFile(api, store)
-        deps.terminal.out(`On ${name}:\n${reportOf(results)}\n`)
+        dependencies.terminal.out(`On ${name}:\n${reportOf(results)}\n`)
         outcome.ok &&= isPassing(results)
       }
     })
@@ -77,22 +77,36 @@ export function addModelCommands(program: Command, deps: CliDeps, outcome: { ok:
         ...(file !== undefined && { model: await readFile(file, 'utf8') }),
         ...(allowList !== undefined && { allow_list: await readFile(allowList, 'utf8') }),
       }
-      outcome.ok &&= await showPlan(body, flags, deps)
+      outcome.ok &&= await showPlan(body, flags, dependencies)
     })
 
   asPerson(model.command('plans'))
     .description('Lists the plans that can still be confirmed.')
     .option('--json', 'one line of JSON each', false)
     .action(async ({ json, ...flags }: PersonFlags & { readonly json: boolean }) => {
-      const { plans, more } = await ask<WireOpenPlans>('GET', '/model/plans', undefined, flags, deps)
-      printList(deps.terminal, plans, { json, none: 'No plan can be confirmed now.', name: 'plan_id' })
-      if (more) deps.terminal.say('There are older ones, which are not shown.')
+      const { plans, more: hasMore } = await ask<WireOpenPlans>(
+        'GET',
+        '/model/plans',
+        undefined,
+        flags,
+        dependencies,
+      )
+      printList(dependencies.terminal, plans, {
+        json,
+        whenEmpty: 'No plan can be confirmed now.',
+        name: 'plan_id',
+      })
+      if (hasMore) dependencies.terminal.say('There are older ones, which are not shown.')
     })
 
   asPerson(model.command('rollback [model]'))
     .description('Plans to go back to an earlier model (default: the one before).')
     .action(async (id: string | undefined, flags: PersonFlags) => {
-      outcome.ok &&= await showPlan({ model_id: id ?? (await previous(flags, deps)) }, flags, deps)
+      outcome.ok &&= await showPlan(
+        { model_id: id ?? (await previous(flags, dependencies)) },
+        flags,
+        dependencies,
+      )
     })
 
   asPerson(model.command('apply <plan>'))
@@ -101,12 +115,12 @@ export function addModelCommands(program: Command, deps: CliDeps, outcome: { ok:
     .action(async (id: string, flags: PersonFlags & { readonly reason?: string }) => {
       const { reason } = flags
       const body = { plan_id: id, ...(reason !== undefined && { reason }) }
-      const answer = await ask<Applied>('POST', '/model/apply', body, flags, deps)
-      const again = `${reason === undefined ? '' : ' --reason WHY'}${asUser(flags.user && 'NAME')}`
-      deps.terminal.out(
+      const answer = await ask<Applied>('POST', '/model/apply', body, flags, dependencies)
+      const flagsAgain = `${reason === undefined ? '' : ' --reason WHY'}${asUser(flags.user && 'NAME')}`
+      dependencies.terminal.out(
         answer.state === 'active'
           ? `The model ${answer.model_id ?? ''} is in force, confirmed by ${answer.approved_by.join(', ')}.`
-          : `Confirmed by ${answer.approved_by.join(', ')}. Somebody else has to confirm it too: npm run remit -- model show ${id}, then npm run remit -- model apply ${id}${again}`,
+          : `Confirmed by ${answer.approved_by.join(', ')}. Somebody else has to confirm it too: npm run remit -- model show ${id}, then npm run remit -- model apply ${id}${flagsAgain}`,
       )
     })
 
@@ -123,23 +137,23 @@ export function addModelCommands(program: Command, deps: CliDeps, outcome: { ok:
     .action(async (plan: string, flags: PersonFlags & { minutes: number; share: number }) => {
       const { minutes, share } = flags
       const body = { plan_id: plan, minutes, share }
-      const { shadow: begun } = await ask<WireShadow>('POST', '/model/shadow', body, flags, deps)
-      deps.terminal.out(`It runs until ${begun?.ends_at ?? ''}: npm run remit -- model shadow show`)
+      const { shadow: run } = await ask<WireShadow>('POST', '/model/shadow', body, flags, dependencies)
+      dependencies.terminal.out(`It runs until ${run?.ends_at ?? ''}: npm run remit -- model shadow show`)
     })
 
   asPerson(shadow.command('stop'))
     .description('Ends it before its time.')
     .action(async (flags: PersonFlags) => {
-      await ask<WireShadow>('DELETE', '/model/shadow', undefined, flags, deps)
-      deps.terminal.out('It is stopped: npm run remit -- model shadow show')
+      await ask<WireShadow>('DELETE', '/model/shadow', undefined, flags, dependencies)
+      dependencies.terminal.out('It is stopped: npm run remit -- model shadow show')
     })
 
   asPerson(shadow.command('show'))
     .description('Where the planned model would have answered otherwise.')
     .option('--json', 'prints what the service answers')
     .action(async (flags: PlanFlags) => {
-      const found = await ask<WireShadow>('GET', '/model/shadow', undefined, flags, deps)
-      deps.terminal.out(flags.json ? JSON.stringify(found) : shadowToText(found))
+      const found = await ask<WireShadow>('GET', '/model/shadow', undefined, flags, dependencies)
+      dependencies.terminal.out(flags.json ? JSON.stringify(found) : shadowToText(found))
     })
 
   asPerson(model.command('show [id]'))
@@ -149,12 +163,16 @@ export function addModelCommands(program: Command, deps: CliDeps, outcome: { ok:
     .option('--engine', 'all that OpenFGA’s coming engine would answer differently, under either model')
     .action(async (id: string | undefined, flags: PersonFlags & { readonly engine?: boolean }) => {
       if (id !== undefined) {
-        const path = `/model/plans/${encodeURIComponent(await planOf(id, flags, deps))}`
-        const { plan, ...diffs } = await ask<WirePlanRead>('GET', path, undefined, flags, deps)
-        deps.terminal.out(`${planToText(plan, { allOfEngine: flags.engine === true })}\n${diffToText(diffs)}`)
+        const path = `/model/plans/${encodeURIComponent(await planOf(id, flags, dependencies))}`
+        const { plan, ...diffs } = await ask<WirePlanRead>('GET', path, undefined, flags, dependencies)
+        dependencies.terminal.out(
+          `${planToText(plan, { allOfEngine: flags.engine === true })}\n${diffToText(diffs)}`,
+        )
         return
       }
-      deps.terminal.out(modelToText(await ask<WireModel>('GET', '/model', undefined, flags, deps)))
+      dependencies.terminal.out(
+        modelToText(await ask<WireModel>('GET', '/model', undefined, flags, dependencies)),
+      )
     })
 }
 
@@ -171,13 +189,13 @@ const asPerson = (command: Command): Command =>
     .option('--url <url>', 'address of the service')
 
 /** Whether it could be applied. */
-async function showPlan(body: object, flags: PlanFlags, deps: CliDeps): Promise<boolean> {
-  const { plan } = await ask<{ readonly plan: WirePlan }>('POST', '/model/plan', body, flags, deps)
+async function showPlan(body: object, flags: PlanFlags, dependencies: CliDeps): Promise<boolean> {
+  const { plan } = await ask<{ readonly plan: WirePlan }>('POST', '/model/plan', body, flags, dependencies)
   const { json, markdown } = flags
-  deps.terminal.out(json ? JSON.stringify(plan) : markdown ? planToMarkdown(plan) : planToText(plan))
+  dependencies.terminal.out(json ? JSON.stringify(plan) : markdown ? planToMarkdown(plan) : planToText(plan))
   if (!plan.complete || plan.refusals.length > 0) return false
   const reason = plan.tests.hold ? '' : ' --reason WHY'
-  deps.terminal.say(
+  dependencies.terminal.say(
     `Confirm it with: npm run remit -- model apply ${plan.plan_id}${reason}${asUser(flags.user)}`,
   )
   return true
@@ -187,20 +205,20 @@ async function showPlan(body: object, flags: PlanFlags, deps: CliDeps): Promise<
 const asUser = (user: string | undefined): string => (user === undefined ? '' : ` --user ${user}`)
 
 /** A record names the model that decided, not the plan that brought it. */
-async function planOf(id: string, flags: PersonFlags, deps: CliDeps): Promise<string> {
+async function planOf(id: string, flags: PersonFlags, dependencies: CliDeps): Promise<string> {
   if (id.startsWith('m_')) return id
-  const { history } = await ask<WireModel>('GET', '/model', undefined, flags, deps)
+  const { history } = await ask<WireModel>('GET', '/model', undefined, flags, dependencies)
   const version = history.find(({ model_id }) => model_id === id)
   if (version === undefined) throw new Error(`No model ${id} was ever in force.`)
   if (version.plan_id !== undefined) return version.plan_id
   throw new Error(`A start put ${id} in force at ${version.activated_at}: there is no plan of it.`)
 }
 
-async function previous(flags: PersonFlags, deps: CliDeps): Promise<string> {
-  const { history, model_id } = await ask<WireModel>('GET', '/model', undefined, flags, deps)
-  const before = history.find((version) => version.model_id !== model_id)
-  if (before === undefined) throw new Error('There is no earlier model.')
-  return before.model_id
+async function previous(flags: PersonFlags, dependencies: CliDeps): Promise<string> {
+  const { history, model_id } = await ask<WireModel>('GET', '/model', undefined, flags, dependencies)
+  const previousVersion = history.find((version) => version.model_id !== model_id)
+  if (previousVersion === undefined) throw new Error('There is no earlier model.')
+  return previousVersion.model_id
 }
 
 async function ask<T>(
@@ -208,14 +226,14 @@ async function ask<T>(
   path: string,
   body: object | undefined,
   flags: PersonFlags,
-  deps: CliDeps,
+  dependencies: CliDeps,
 ): Promise<T> {
   const { token, user } = flags
-  const url = (flags.url ?? deps.publicUrl).replace(/\/$/, '')
+  const url = (flags.url ?? dependencies.publicUrl).replace(/\/$/, '')
   const http = createRemitHttp({
     url,
-    token: () => personToken({ url, token, user, scope: 'security.write' }, deps),
-    fetch: deps.fetch,
+    token: () => personToken({ url, token, user, scope: 'security.write' }, dependencies),
+    fetch: dependencies.fetch,
   })
   const response = await http.send(path, () => ({
     method,

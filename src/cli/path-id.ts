@@ -1,4 +1,4 @@
-const other = /[^A-Za-z0-9._@+=-]/gu
+const unsafeCharacters = /[^A-Za-z0-9._@+=-]/gu
 
 /**
  * A file's path as part of a document's id: a folder or file whose name ids take stays as it is, so that ids of earlier runs
@@ -8,7 +8,7 @@ const other = /[^A-Za-z0-9._@+=-]/gu
 export const pathId = (path: string): string => path.split('/').map(nameId).join('/')
 
 const nameId = (name: string): string =>
-  /^(?:[A-Za-z0-9._@+=-]|%[0-9A-Fa-f]{2})*$/.test(name) ? name : name.replace(other, encoded)
+  /^(?:[A-Za-z0-9._@+=-]|%[0-9A-Fa-f]{2})*$/.test(name) ? name : name.replace(unsafeCharacters, encoded)
 
 const encoded = (character: string): string =>
   Buffer.from(character).toString('hex').toUpperCase().replace(/../g, '%$&')

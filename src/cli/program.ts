@@ -9,7 +9,7 @@ import type { AdminClient } from './admin-client.ts'
 import { addAuditCommands } from './audit.ts'
 import type { DemoTokens } from './demo-tokens.ts'
 import { addExplainCommands } from './explain.ts'
-import { anyType, bare, each, typed } from './ids.ts'
+import { anyType, bare, repeatable, typed } from './ids.ts'
 import { importFile } from './import.ts'
 import { ingestFolder } from './ingest.ts'
 import { addIssuerCommands } from './issuer.ts'
@@ -31,7 +31,7 @@ export interface CliDeps {
   readonly demoTokens: DemoTokens
   readonly terminal: Terminal
   /** Gives every passage a vector of the configured model, in this process and beside no running service. */
-  readonly reembed: (onProgress: (done: number, total: number) => void) => Promise<Reembedded>
+  readonly reembed: (onProgress: (doneCount: number, total: number) => void) => Promise<Reembedded>
   readonly fetch: Fetch
   /** Address of the service, without a trailing slash. */
   readonly publicUrl: string
@@ -50,22 +50,25 @@ export interface CliDeps {
 }
 
 /** Runs one command line (without node and script) and returns the exit code: 0 only if all went well. */
-export async function runCli(argv: readonly string[], deps: CliDeps): Promise<number> {
+export async function runCli(argv: readonly string[], dependencies: CliDeps): Promise<number> {
   const outcome = { ok: true }
-  const program = createProgram(deps, outcome)
+  const program = createProgram(dependencies, outcome)
   const [name] = argv
   if (name === undefined) {
-    deps.terminal.out(program.helpInformation().trimEnd())
+    dependencies.terminal.out(program.helpInformation().trimEnd())
     return 0
   }
   try {
     // Else `remit group --help` would be the help of all of it.
-    if (!name.startsWith('-') && ![...program.commands.map((one) => one.name()), 'help'].includes(name))
+    if (
+      !name.startsWith('-') &&
+      ![...program.commands.map((command) => command.name()), 'help'].includes(name)
+    )
       await program.parseAsync([name], { from: 'user' })
     await program.parseAsync([...argv], { from: 'user' })
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode
-    deps.terminal.say(messageOf(error))
+    dependencies.terminal.say(messageOf(error))
     return 1
   }
   return outcome.ok ? 0 : 1
@@ -83,8 +86,8 @@ function messageOf(error: unknown): string {
     : message
 }
 
-function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
-  const { admin, terminal } = deps
+function createProgram(dependencies: CliDeps, outcome: { ok: boolean }): Command {
+  const { admin, terminal } = dependencies
   const program = new Command('remit')
     .description('Commands for the operator of a Remit service.')
     .exitOverride()
@@ -93,8 +96,8 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
       writeErr: (text) => terminal.say(text.trimEnd()),
     })
 
-  addLoginCommands(program, deps)
-  addMcpCommands(program, deps)
+  addLoginCommands(program, dependencies)
+  addMcpCommands(program, dependencies)
 
   program
     .command('token')
@@ -104,9 +107,9 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
     .option('--service <name>', 'the service', bare('service'))
     .option('--scope <scopes>', 'narrows, for example "docs.search docs.read"')
     .addOption(new Option('--resource <resource>', 'where it counts').choices(['api', 'mcp']).default('api'))
-    .action(async (flags: TokenFlags) => terminal.out(await tokenFor(flags, deps.demoTokens)))
+    .action(async (flags: TokenFlags) => terminal.out(await tokenFor(flags, dependencies.demoTokens)))
 
-  addRegistryCommands(program, deps)
+  addRegistryCommands(program, dependencies)
 
   const admins = program.command('admin').description('Works on administrators.')
   admins
@@ -114,20 +117,20 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
     .description('Gives a person roles, keeping those that they have.')
     .addOption(
       new Option('--role <role>', `${roles.join(', ')}; repeat for more`)
-        .argParser(each())
+        .argParser(repeatable())
         .makeOptionMandatory(),
     )
-    .action(async (given: string, { role }: { readonly role: string[] }) => {
-      const subject = typed('user')(given)
+    .action(async (input: string, { role }: { readonly role: string[] }) => {
+      const subject = typed('user')(input)
       const answer = await admin.run('admin_add', { subject, roles: role })
       terminal.say(`${subject}: ${String(answer['roles'])}`)
     })
   admins
     .command('remove <subject>')
     .description('Takes roles back, all of them where none is named, from the next request on.')
-    .option('--role <role>', `${roles.join(', ')}; repeat for more`, each())
-    .action(async (given: string, { role }: { readonly role?: string[] }) => {
-      const subject = typed('user')(given)
+    .option('--role <role>', `${roles.join(', ')}; repeat for more`, repeatable())
+    .action(async (input: string, { role }: { readonly role?: string[] }) => {
+      const subject = typed('user')(input)
       const answer = await admin.run('admin_remove', { subject, ...(role !== undefined && { roles: role }) })
       terminal.say(`${subject}: ${String(answer['roles']) || 'no role'}`)
     })
@@ -138,16 +141,16 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
     .action(async ({ json }: { readonly json: boolean }) =>
       printList(terminal, (await admin.run('admin_list', {}))['administrators'], {
         json,
-        none: 'No administrators.',
+        whenEmpty: 'No administrators.',
         name: 'administrator',
       }),
     )
 
-  addIssuerCommands(program, deps)
-  addResourceCommands(program, deps)
-  addVaultCommands(program, deps)
-  addTraceCommand(program, deps)
-  addAuditCommands(program, deps, outcome)
+  addIssuerCommands(program, dependencies)
+  addResourceCommands(program, dependencies)
+  addVaultCommands(program, dependencies)
+  addTraceCommand(program, dependencies)
+  addAuditCommands(program, dependencies, outcome)
 
   program
     .command('recover')
@@ -174,8 +177,8 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
       'Makes all vectors anew with the configured model, or those that lack. Stop the service first.',
     )
     .action(async () => {
-      const { model, passages, replaced } = await deps.reembed((done, total) =>
-        terminal.progress(done, total, 'passages'),
+      const { model, passages, replaced } = await dependencies.reembed((doneCount, total) =>
+        terminal.progress(doneCount, total, 'passages'),
       )
       terminal.say(
         passages === 0 && !replaced
@@ -192,13 +195,13 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
     .option(
       '--viewer <subject>',
       'for example user:anne or group:eng#member; repeat for more',
-      each(viewer),
+      repeatable(viewer),
       [],
     )
     .option(
       '--parent <object>',
       'folder or collection whose readers may read; repeat for more',
-      each(parent),
+      repeatable(parent),
       [],
     )
     .option('--no-readers', 'nobody may read them, nor what is there already of them')
@@ -236,10 +239,10 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
           ...(baseUrl !== undefined && { baseUrl }),
         },
         {
-          to: writerFor(flags, deps),
+          to: writerFor(flags, dependencies),
           terminal,
-          now: deps.now,
-          stopping: deps.whenInterrupted?.() ?? new AbortController().signal,
+          now: dependencies.now,
+          stopping: dependencies.whenInterrupted?.() ?? new AbortController().signal,
         },
       )
     })
@@ -275,13 +278,13 @@ function createProgram(deps: CliDeps, outcome: { ok: boolean }): Command {
           ...(flags.collection !== undefined && { snapshotOf: flags.collection }),
           ...(flags.allowWithdraw !== undefined && { allowWithdraw: flags.allowWithdraw }),
         },
-        { to: writerFor(flags, deps), terminal, newKey: deps.newKey },
+        { to: writerFor(flags, dependencies), terminal, newKey: dependencies.newKey },
       )
     })
 
-  addModelCommands(program, deps, outcome)
-  addExplainCommands(program, deps)
-  addWhatIfCommand(program, deps)
+  addModelCommands(program, dependencies, outcome)
+  addExplainCommands(program, dependencies)
+  addWhatIfCommand(program, dependencies)
   return program
 }
 
@@ -335,16 +338,16 @@ function count(value: string): number {
 
 async function tokenFor(flags: TokenFlags, demoTokens: DemoTokens): Promise<string> {
   const { user, agent, service, scope, resource } = flags
-  const wanted = {
+  const options = {
     resource,
-    ...(scope !== undefined && { scopes: scope.split(/\s+/).filter((one) => one !== '') }),
+    ...(scope !== undefined && { scopes: scope.split(/\s+/).filter((scopeName) => scopeName !== '') }),
   }
   if (user === undefined && service !== undefined) {
     if (agent !== undefined) throw new Error('A service has no agent: name --agent with --user.')
-    return demoTokens.service({ service, ...wanted })
+    return demoTokens.service({ service, ...options })
   }
   if (user === undefined || service !== undefined) throw new Error('Name either --user or --service.')
   return agent === undefined
-    ? demoTokens.person({ user, ...wanted })
-    : demoTokens.agent({ user, agent, ...wanted })
+    ? demoTokens.person({ user, ...options })
+    : demoTokens.agent({ user, agent, ...options })
 }

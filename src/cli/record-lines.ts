@@ -1,5 +1,5 @@
 import { pluralize } from '../kernel/pluralize.ts'
-import { printable, words } from './listing.ts'
+import { printable, spaced } from './listing.ts'
 
 /** A record as `GET /audit` and `GET /audit/thread` give it. */
 export interface WireRecord {
@@ -43,27 +43,27 @@ const aside = new Set([
 ])
 
 /** One record for people: who, through what, what it says, and of each document that left, by which tuples. */
-export function recordLines(one: WireRecord, names: WireNames): string[] {
-  const { document_id: document, released, ...detail } = one.detail
+export function recordLines(record: WireRecord, names: WireNames): string[] {
+  const { document_id: document, released, ...detail } = record.detail
   const members = Object.entries(detail).filter(([, value]) => value !== null && String(value) !== '')
   return [
-    `${one.time.replace(/\.\d+Z$/, 'Z')} ${one.event}${one.decision === undefined || one.decision === 'none' ? '' : ` ${one.decision}`}`,
-    ...(one.actors.length === 0
-      ? [line('by', withName(one.subject, names))]
+    `${record.time.replace(/\.\d+Z$/, 'Z')} ${record.event}${record.decision === undefined || record.decision === 'none' ? '' : ` ${record.decision}`}`,
+    ...(record.actors.length === 0
+      ? [line('by', withName(record.subject, names))]
       : [
-          line('for', withName(one.subject, names)),
-          line('by', one.actors.map((actor) => withName(actor, names)).join(', ')),
+          line('for', withName(record.subject, names)),
+          line('by', record.actors.map((actor) => withName(actor, names)).join(', ')),
         ]),
-    line('client', withName(one.client, names)),
+    line('client', withName(record.client, names)),
     ...['delegation', 'tool', 'trace_id', 'txn'].flatMap((member) => {
-      const value = one[member as 'txn']
+      const value = record[member as 'txn']
       return typeof value === 'string' ? [line(member, value)] : []
     }),
     ...members
       .filter(
-        ([member, value]) => !aside.has(member) && (member !== 'delegation' || value !== one.delegation),
+        ([member, value]) => !aside.has(member) && (member !== 'delegation' || value !== record.delegation),
       )
-      .map(([member, value]) => line(member, said(value, names))),
+      .map(([member, value]) => line(member, valueText(value, names))),
     ...(typeof document === 'string' && !isReleased(released) ? [line('document', document)] : []),
     ...releasedIn(document, released).flatMap(releasedLines),
     ...asideLine(members.filter(([member]) => aside.has(member))),
@@ -76,10 +76,10 @@ export function withName(id: string, names: WireNames): string {
   return name === undefined || id.endsWith(`:${name}`) ? id : `${id} (${name})`
 }
 
-const line = (member: string, value: string): string => `  ${words(member)}: ${value}`
+const line = (member: string, value: string): string => `  ${spaced(member)}: ${value}`
 
-function said(value: unknown, names: WireNames): string {
-  if (Array.isArray(value)) return value.map((one) => said(one, names)).join(', ') || 'none'
+function valueText(value: unknown, names: WireNames): string {
+  if (Array.isArray(value)) return value.map((element) => valueText(element, names)).join(', ') || 'none'
   return typeof value === 'string' ? withName(value, names) : JSON.stringify(value)
 }
 
@@ -91,7 +91,7 @@ function releasedIn(document: unknown, released: unknown): readonly Released[] {
   if (!isReleased(released)) return []
   return [released]
     .flat()
-    .map((one) => ({ ...(typeof document === 'string' && { document_id: document }), ...one }))
+    .map((release) => ({ ...(typeof document === 'string' && { document_id: document }), ...release }))
 }
 
 function releasedLines({
@@ -99,17 +99,17 @@ function releasedLines({
   chunk_ids: chunks,
   proof,
   grants = [],
-  why = [],
+  why: reasons = [],
 }: Released): string[] {
   const passages = chunks === undefined ? 'whole' : pluralize(chunks.length, 'passage')
-  const how = [passages, words(proof ?? ''), ...grants.map((grant) => `grant:${grant}`)].join(', ')
+  const how = [passages, spaced(proof ?? ''), ...grants.map((grant) => `grant:${grant}`)].join(', ')
   return [
-    `  gave document:${id} (${how})${why.length === 0 ? '' : ', allowed then by'}`,
-    ...why.map((tuple) => `    ${tuple}`),
+    `  gave document:${id} (${how})${reasons.length === 0 ? '' : ', allowed then by'}`,
+    ...reasons.map((tuple) => `    ${tuple}`),
   ]
 }
 
 const asideLine = (members: readonly (readonly [string, unknown])[]): string[] =>
   members.length === 0
     ? []
-    : [`  ${members.map(([member, value]) => `${words(member)} ${said(value, {})}`).join(', ')}`]
+    : [`  ${members.map(([member, value]) => `${spaced(member)} ${valueText(value, {})}`).join(', ')}`]

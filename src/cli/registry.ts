@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { pluralize } from '../kernel/pluralize.ts'
 import type { AdminClient } from './admin-client.ts'
-import { bare, each } from './ids.ts'
+import { bare, repeatable } from './ids.ts'
 import { printList } from './listing.ts'
 import type { Terminal } from './terminal.ts'
 
@@ -30,8 +30,8 @@ export function addRegistryCommands(
     .option('--organization <id>', 'organization that it belongs to', bare('organization'))
     .option('--public-allowed', 'documents in it may be readable by everyone')
     .option('--no-public-allowed', 'they may not (a new one: unless said)')
-    .action(async (given: string, options: CollectionFlags) => {
-      const id = bare('collection')(given)
+    .action(async (input: string, options: CollectionFlags) => {
+      const id = bare('collection')(input)
       const { title, organization, publicAllowed } = options
       const answer = await admin.run('collection_add', {
         id,
@@ -50,7 +50,7 @@ export function addRegistryCommands(
     .action(async ({ json }: { readonly json: boolean }) =>
       printList(terminal, (await admin.run('collection_list', {}))['collections'], {
         json,
-        none: 'No collections.',
+        whenEmpty: 'No collections.',
         name: 'collection',
       }),
     )
@@ -59,15 +59,20 @@ export function addRegistryCommands(
   services
     .command('add <name>')
     .description('Registers a service with exactly these collections and prefixes.')
-    .option('--collection <id>', 'may write and tag here; repeat for more', each(bare('collection')), [])
+    .option(
+      '--collection <id>',
+      'may write and tag here; repeat for more',
+      repeatable(bare('collection')),
+      [],
+    )
     .option(
       '--prefix <prefix>',
       'may write groups and organizations whose id starts so; repeat for more',
-      each(),
+      repeatable(),
       [],
     )
-    .action(async (given: string, { collection, prefix: prefixes }: ServiceFlags) => {
-      const name = bare('service')(given)
+    .action(async (input: string, { collection, prefix: prefixes }: ServiceFlags) => {
+      const name = bare('service')(input)
       const answer = await admin.run('service_add', { name, collections: collection, prefixes })
       const groups = `, and groups and organizations whose id begins with ${prefixes.join(' or ')}`
       terminal.say(
@@ -86,15 +91,15 @@ export function addRegistryCommands(
     .action(async ({ json }: { readonly json: boolean }) =>
       printList(terminal, (await admin.run('service_list', {}))['services'], {
         json,
-        none: 'No services.',
+        whenEmpty: 'No services.',
         name: 'service',
       }),
     )
   services
     .command('remove <name>')
     .description('Takes away its rights and its clients; what it brought in stays.')
-    .action(async (given: string) => {
-      const name = bare('service')(given)
+    .action(async (input: string) => {
+      const name = bare('service')(input)
       await admin.run('service_remove', { name })
       terminal.say(`The service ${name} is gone.`)
     })
@@ -107,8 +112,8 @@ export function addRegistryCommands(
     .description(
       'No program of this host, or of a name below it, comes any more; those that came are disabled.',
     )
-    .action(async (given: string) => {
-      const { agents, host } = await admin.run('host_disable', { host: given })
+    .action(async (input: string) => {
+      const { agents, host } = await admin.run('host_disable', { host: input })
       const disabled = Array.isArray(agents) ? agents.length : 0
       terminal.say(`The host ${host} is disabled, and ${pluralize(disabled, 'agent')} that came from it.`)
     })
@@ -126,7 +131,7 @@ export function addRegistryCommands(
     .action(async ({ json }: { readonly json: boolean }) =>
       printList(terminal, (await admin.run('host_list', {}))['hosts'], {
         json,
-        none: 'No hosts.',
+        whenEmpty: 'No hosts.',
         name: 'host',
       }),
     )

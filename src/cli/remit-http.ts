@@ -21,24 +21,24 @@ const triesMax = 6
 const pauseMsMax = 30_000
 
 export function createRemitHttp({ url, token, fetch }: RemitHttpDeps): RemitHttp {
-  async function send(path: string, init: () => RequestInit, tried = 1): Promise<Response> {
+  async function send(path: string, init: () => RequestInit, attempt = 1): Promise<Response> {
     const request = init()
     const headers = new Headers(request.headers)
     headers.set('authorization', `Bearer ${await token()}`)
     const response = await fetch(`${url}${path}`, { ...request, headers, redirect: 'error' })
-    if ((response.status !== 429 && response.status !== 503) || tried === triesMax) return response
+    if ((response.status !== 429 && response.status !== 503) || attempt === triesMax) return response
     await response.body?.cancel()
-    await sleep(pauseMs(response.headers.get('retry-after'), tried))
-    return send(path, init, tried + 1)
+    await sleep(pauseMs(response.headers.get('retry-after'), attempt))
+    return send(path, init, attempt + 1)
   }
 
   return { send: (path, init) => send(path, init) }
 }
 
-function pauseMs(retryAfter: string | null, tried: number): number {
+function pauseMs(retryAfter: string | null, attempt: number): number {
   const seconds = Number(retryAfter)
-  const wanted = retryAfter !== null && Number.isFinite(seconds) ? seconds * 1_000 : 250 * 2 ** tried
-  return Math.min(Math.max(wanted, 50), pauseMsMax)
+  const backoffMs = retryAfter !== null && Number.isFinite(seconds) ? seconds * 1_000 : 250 * 2 ** attempt
+  return Math.min(Math.max(backoffMs, 50), pauseMsMax)
 }
 
 /** What a refused request says, in one line. */
@@ -46,12 +46,12 @@ export async function problemOf(response: Response): Promise<string> {
   const text = await response.text()
   try {
     const { title, detail, field, code } = JSON.parse(text) as Readonly<Record<string, unknown>>
-    const said = [
+    const messageParts = [
       detail ?? title,
       field === undefined ? undefined : `(${field})`,
       code === 'insufficient_user_authentication' ? signInHint : undefined,
-    ].filter((part) => part !== undefined)
-    return `${response.status} ${said.join(' ')}`
+    ].filter((messagePart) => messagePart !== undefined)
+    return `${response.status} ${messageParts.join(' ')}`
   } catch {
     // Not ours, or cut short: the status is all that can be told.
     return `${response.status} ${response.statusText}`

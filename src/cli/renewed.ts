@@ -11,20 +11,20 @@ const share = 2 / 3
 
 /** One token for all until it is about to end, then the next. One that was refused is asked for again. */
 export function renewed(ask: () => Promise<Issued>, now: () => number): TokenSource {
-  let held: Promise<Issued> | undefined
-  let until = 0
+  let token: Promise<Issued> | undefined
+  let renewAt = 0
   return async () => {
-    if (held === undefined || now() >= until) {
-      const since = now()
-      until = Number.POSITIVE_INFINITY
-      held = ask()
+    if (token === undefined || now() >= renewAt) {
+      const requestedAt = now()
+      renewAt = Number.POSITIVE_INFINITY
+      token = ask()
       try {
-        until = since + (await held).seconds * 1_000 * share
+        renewAt = requestedAt + (await token).seconds * 1_000 * share
       } catch (error) {
-        held = undefined
+        token = undefined
         throw error
       }
     }
-    return (await held).token
+    return (await token).token
   }
 }

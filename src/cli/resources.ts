@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander'
 import type { AdminClient } from './admin-client.ts'
-import { each } from './ids.ts'
+import { repeatable } from './ids.ts'
 import { printList } from './listing.ts'
 import type { Terminal } from './terminal.ts'
 
@@ -25,16 +25,21 @@ export function addResourceCommands(
     .description('Registers another’s API, or gives it exactly these properties.')
     .addOption(
       new Option('--scope <scope>', 'what tokens for it may hold; repeat for more')
-        .argParser(each())
+        .argParser(repeatable())
         .makeOptionMandatory(),
     )
-    .option('--details-type <type>', 'type of authorization_details that it knows; repeat', each(), [])
-    .option('--allow <client>', 'may have tokens for it, by exchange as well; repeat for more', each(), [])
+    .option('--details-type <type>', 'type of authorization_details that it knows; repeat', repeatable(), [])
+    .option(
+      '--allow <client>',
+      'may have tokens for it, by exchange as well; repeat for more',
+      repeatable(),
+      [],
+    )
     .option('--any-client', 'every client of a person or an agent may ask people for it', false)
     .option(
       '--accept <words>',
       '"URL SCOPE=SCOPE": what a scope of another API counts as here, by exchange; repeat',
-      each(),
+      repeatable(),
       [],
     )
     .option('--no-verification', 'what people agree to for it takes no passkey of theirs')
@@ -60,7 +65,7 @@ export function addResourceCommands(
     .option('--json', 'one line of JSON each; allowed_clients null: any', false)
     .action(async ({ json }: { readonly json: boolean }) => {
       const { resources } = await admin.run('resource_list', {})
-      printList(terminal, resources, { json, none: 'No APIs.', name: 'resource' })
+      printList(terminal, resources, { json, whenEmpty: 'No APIs.', name: 'resource' })
     })
   resource
     .command('remove <url>')
@@ -72,13 +77,13 @@ export function addResourceCommands(
 }
 
 /** `https://orders.example read=orders.read`, several of them. */
-function acceptsIn(all: readonly string[]): Record<string, Record<string, string>> {
+function acceptsIn(lines: readonly string[]): Record<string, Record<string, string>> {
   const accepts: Record<string, Record<string, string>> = {}
-  for (const words of all) {
-    const [, api, from, to] = /^(\S+) ([^\s=]+)=([^\s=]+)$/.exec(words) ?? []
-    if (api === undefined || from === undefined || to === undefined)
-      throw new Error(`--accept is "URL SCOPE=SCOPE", not "${words}".`)
-    accepts[api] = { ...accepts[api], [from]: to }
+  for (const line of lines) {
+    const [, api, sourceScope, targetScope] = /^(\S+) ([^\s=]+)=([^\s=]+)$/.exec(line) ?? []
+    if (api === undefined || sourceScope === undefined || targetScope === undefined)
+      throw new Error(`--accept is "URL SCOPE=SCOPE", not "${line}".`)
+    accepts[api] = { ...accepts[api], [sourceScope]: targetScope }
   }
   return accepts
 }

@@ -39,8 +39,8 @@ export function createSignInStore(dir: string): SignInStore {
         throw new Error(`${path} is not a sign-in at ${url}. Sign in again.`)
       return parsed.data
     },
-    save: (kept) => writePrivate(pathOf(kept.url), JSON.stringify(kept)),
+    save: (signIn) => writePrivate(pathOf(signIn.url), JSON.stringify(signIn)),
     remove: (url) => rm(pathOf(url), { force: true }),
-    alone: (work) => alone(dir, work),
+    alone: (task) => alone(dir, task),
   }
 }

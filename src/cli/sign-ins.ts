@@ -87,7 +87,7 @@ const commandLine: SignInProgram = {
  */
 export function createSignIns({ store, fetch, now, program = commandLine }: SignInsDeps): SignIns {
   const { clientId, hint } = program
-  const over = (url: string, cause?: unknown) =>
+  const signInOver = (url: string, cause?: unknown) =>
     new SignInOver(`Your sign-in at ${url} is over. ${hint}`, { cause })
 
   async function server(url: string): Promise<client.Configuration> {
@@ -97,7 +97,7 @@ export function createSignIns({ store, fetch, now, program = commandLine }: Sign
     return client.discovery(new URL(`${url}/oauth`), clientId, undefined, client.None(), {
       algorithm: 'oauth2',
       execute: isPlain ? [client.allowInsecureRequests] : [],
-      [client.customFetch]: (to, init) => fetch(to, { ...init, body: init.body ?? null }),
+      [client.customFetch]: (url, init) => fetch(url, { ...init, body: init.body ?? null }),
     })
   }
 
@@ -105,10 +105,10 @@ export function createSignIns({ store, fetch, now, program = commandLine }: Sign
     program.proofKey === undefined ? {} : { DPoP: client.getDPoPHandle(config, program.proofKey) }
 
   /** What OAuth says, for a person. */
-  const told = (error: unknown, otherwise: string): Error => {
+  const explained = (error: unknown, otherwise: string): Error => {
     const code = errorCode(error)
-    const said = code === 'invalid_client' ? program.unregistered : refusals.get(code)
-    return new Error(said ?? (code === undefined ? otherwise : `${otherwise} (${code})`), { cause: error })
+    const message = code === 'invalid_client' ? program.unregistered : refusals.get(code)
+    return new Error(message ?? (code === undefined ? otherwise : `${otherwise} (${code})`), { cause: error })
   }
 
   async function keep(url: string, tokens: client.TokenEndpointResponse): Promise<string> {
@@ -123,31 +123,36 @@ export function createSignIns({ store, fetch, now, program = commandLine }: Sign
     return accessToken
   }
 
-  const counts = (kept: SignIn, refused: string | undefined): boolean =>
-    kept.expires_at - now() > leastMs && kept.access_token !== refused
+  const counts = (signIn: SignIn, refusedToken: string | undefined): boolean =>
+    signIn.expires_at - now() > leastMs && signIn.access_token !== refusedToken
 
-  async function refreshed(url: string, refused: string | undefined): Promise<string | undefined> {
+  async function refreshed(url: string, refusedToken: string | undefined): Promise<string | undefined> {
     // Another process may have done it while this one waited.
-    const kept = await store.read(url)
-    if (kept === undefined) return undefined
-    if (counts(kept, refused)) return kept.access_token
+    const signIn = await store.read(url)
+    if (signIn === undefined) return undefined
+    if (counts(signIn, refusedToken)) return signIn.access_token
     const config = await server(url)
     try {
       return await keep(
         url,
-        await client.refreshTokenGrant(config, kept.refresh_token, undefined, proving(config)),
+        await client.refreshTokenGrant(config, signIn.refresh_token, undefined, proving(config)),
       )
     } catch (error) {
       if (!isOver(error))
-        throw errorCode(error) === undefined ? error : told(error, 'The sign-in was refused.')
+        throw errorCode(error) === undefined ? error : explained(error, 'The sign-in was refused.')
       await store.remove(url)
-      throw over(url, error)
+      throw signInOver(url, error)
     }
   }
 
   async function identity(url: string, token: string): Promise<Identity> {
-    const { active, sub, scope, auth_time } = await client.tokenIntrospection(await server(url), token)
-    if (!active || sub === undefined) throw over(url)
+    const {
+      active: isActive,
+      sub,
+      scope,
+      auth_time,
+    } = await client.tokenIntrospection(await server(url), token)
+    if (!isActive || sub === undefined) throw signInOver(url)
     return {
       subject: sub,
       scope: scope ?? '',
@@ -155,10 +160,10 @@ export function createSignIns({ store, fetch, now, program = commandLine }: Sign
     }
   }
 
-  const token: SignIns['token'] = async (url, refused) => {
-    const kept = await store.read(url)
-    if (kept === undefined || counts(kept, refused)) return kept?.access_token
-    return store.alone(() => refreshed(url, refused))
+  const token: SignIns['token'] = async (url, refusedToken) => {
+    const signIn = await store.read(url)
+    if (signIn === undefined || counts(signIn, refusedToken)) return signIn?.access_token
+    return store.alone(() => refreshed(url, refusedToken))
   }
 
   return {
@@ -171,7 +176,7 @@ export function createSignIns({ store, fetch, now, program = commandLine }: Sign
           scope: scope ?? program.scope,
         })
         .catch((error: unknown) => {
-          throw errorCode(error) === undefined ? error : told(error, 'The service refused.')
+          throw errorCode(error) === undefined ? error : explained(error, 'The service refused.')
         })
       show({ url: started.verification_uri, code: started.user_code, seconds: started.expires_in })
       const tokens = await client
@@ -181,28 +186,28 @@ export function createSignIns({ store, fetch, now, program = commandLine }: Sign
         })
         .catch((error: unknown) => {
           signal?.throwIfAborted()
-          throw told(error, 'The sign-in failed.')
+          throw explained(error, 'The sign-in failed.')
         })
       await store.alone(async () => {
         // One that cannot be read is replaced: this is how it is mended.
-        const before = await store.read(url).catch(() => undefined)
+        const oldSignIn = await store.read(url).catch(() => undefined)
         await keep(url, tokens)
         // It would live on unseen.
-        if (before !== undefined) await client.tokenRevocation(config, before.refresh_token)
+        if (oldSignIn !== undefined) await client.tokenRevocation(config, oldSignIn.refresh_token)
       })
       return identity(url, tokens.access_token)
     },
     async whoami(url) {
-      const held = await token(url)
-      return held === undefined ? undefined : identity(url, held)
+      const accessToken = await token(url)
+      return accessToken === undefined ? undefined : identity(url, accessToken)
     },
     logout: (url) =>
       store.alone(async () => {
-        const kept = await store.read(url)
-        if (kept === undefined) return false
+        const signIn = await store.read(url)
+        if (signIn === undefined) return false
         // Forgotten first: what cannot be told to the service ends by itself.
         await store.remove(url)
-        await client.tokenRevocation(await server(url), kept.refresh_token)
+        await client.tokenRevocation(await server(url), signIn.refresh_token)
         return true
       }),
   }

@@ -46,23 +46,23 @@ export function createTerminal(
       stderr.write(`${question} `)
       const lines = createInterface({ input: stdin })
       try {
-        const { value, done } = await lines[Symbol.asyncIterator]().next()
-        return done === true ? undefined : value.trim()
+        const { value, done: isEnded } = await lines[Symbol.asyncIterator]().next()
+        return isEnded === true ? undefined : value.trim()
       } finally {
         lines.close()
       }
     },
-    progress(done, total, what) {
+    progress(doneCount, total, noun) {
       if (stderr.isTTY !== true) {
         toldAt ??= now()
         if (now() - toldAt < lineEveryMs) return
         toldAt = now()
-        stderr.write(`${done} of ${total}: ${printable(what)}\n`)
+        stderr.write(`${doneCount} of ${total}: ${printable(noun)}\n`)
         return
       }
-      const filled = total === 0 ? width : Math.round((width * Math.min(done, total)) / total)
+      const filled = total === 0 ? width : Math.round((width * Math.min(doneCount, total)) / total)
       stderr.write(
-        `${clear}[${'#'.repeat(filled)}${'.'.repeat(width - filled)}] ${done}/${total} ${printable(what)}`,
+        `${clear}[${'#'.repeat(filled)}${'.'.repeat(width - filled)}] ${doneCount}/${total} ${printable(noun)}`,
       )
       drawn = true
     },

@@ -15,7 +15,7 @@ export function addTraceCommand(
     .action(async (txn: string, { json }: { readonly json: boolean }) =>
       printList(terminal, (await admin.run('trace', { txn }))['steps'], {
         json,
-        none: `Nothing is on record under ${txn}.`,
+        whenEmpty: `Nothing is on record under ${txn}.`,
         name: 'step',
       }),
     )

@@ -3,7 +3,7 @@ import { type Command, InvalidArgumentError } from 'commander'
 import type { Fetch } from '../delegation/tokens/fetch-json.ts'
 import { pluralize } from '../kernel/pluralize.ts'
 import { type AsPersonDeps, personToken } from './as-person.ts'
-import { bare, each, typed } from './ids.ts'
+import { bare, repeatable, typed } from './ids.ts'
 import { createRemitHttp, problemOf } from './remit-http.ts'
 import type { Terminal } from './terminal.ts'
 
@@ -59,8 +59,8 @@ interface Answer {
 }
 
 /** `what-if`: asks as a signed-in administrator, never with machine rights. */
-export function addWhatIfCommand(program: Command, deps: WhatIfCommandDeps): void {
-  const { terminal } = deps
+export function addWhatIfCommand(program: Command, dependencies: WhatIfCommandDeps): void {
+  const { terminal } = dependencies
   program
     .command('what-if')
     .description('Who would gain and lose which documents by a change. Nothing is changed.')
@@ -72,8 +72,8 @@ export function addWhatIfCommand(program: Command, deps: WhatIfCommandDeps): voi
     )
     .option('--delete <tuple>', '"user relation object"; repeat for more', remove, [])
     .option('--model <file>', 'a changed model; it takes security.write')
-    .option('--person <user>', 'only about this person; repeat for more', each(typed('user')), [])
-    .option('--document <id>', 'only about this document; repeat for more', each(bare('document')), [])
+    .option('--person <user>', 'only about this person; repeat for more', repeatable(typed('user')), [])
+    .option('--document <id>', 'only about this document; repeat for more', repeatable(bare('document')), [])
     .option(
       '--as <user>',
       'administrator of the demo who asks (lena where nobody is signed in; kim with --model)',
@@ -83,13 +83,13 @@ export function addWhatIfCommand(program: Command, deps: WhatIfCommandDeps): voi
     .option('--url <url>', 'address of the service')
     .option('--json', 'prints what the service answers', false)
     .action(async (flags: Flags) => {
-      const answer = await ask(deps, flags)
+      const answer = await ask(dependencies, flags)
       if (flags.json) return terminal.out(JSON.stringify(answer))
       for (const line of linesOf(answer)) terminal.out(printable(line))
     })
 }
 
-async function ask(deps: WhatIfCommandDeps, flags: Flags): Promise<Answer> {
+async function ask(dependencies: WhatIfCommandDeps, flags: Flags): Promise<Answer> {
   const { token, as: user, person: people, document: documents } = flags
   if (flags.write.length + flags.delete.length === 0 && flags.model === undefined)
     throw new Error('Say what is supposed to change: --write, --delete or --model.')
@@ -102,15 +102,15 @@ async function ask(deps: WhatIfCommandDeps, flags: Flags): Promise<Answer> {
       question: { ...(people.length > 0 && { people }), ...(documents.length > 0 && { documents }) },
     }),
   }
-  const url = (flags.url ?? deps.publicUrl).replace(/\/$/, '')
+  const url = (flags.url ?? dependencies.publicUrl).replace(/\/$/, '')
   const as =
     model === undefined
       ? { scope: 'security.read', userByDefault: 'lena' }
       : { scope: 'security.write', userByDefault: 'kim' }
   const http = createRemitHttp({
     url,
-    token: () => personToken({ url, token, user, ...as }, deps),
-    fetch: deps.fetch,
+    token: () => personToken({ url, token, user, ...as }, dependencies),
+    fetch: dependencies.fetch,
   })
   const response = await http.send('/what-if', () => ({
     method: 'POST',
@@ -122,7 +122,7 @@ async function ask(deps: WhatIfCommandDeps, flags: Flags): Promise<Answer> {
 }
 
 function linesOf(answer: Answer): string[] {
-  const { asked, can_read, can_read_delegated: lent, unchanged, watermark } = answer
+  const { asked: size, can_read, can_read_delegated: delegated, unchanged, watermark } = answer
   return [
     ...(answer.complete ? [] : [`NOT COMPLETE (${answer.limited_by.join(', ')}): somebody may be missing.`]),
     ...unchanged.writes.map((tuple) => `Is so already: ${lineOf(tuple)}`),
@@ -130,49 +130,50 @@ function linesOf(answer: Answer): string[] {
     ...answer.nobody_may_write.map((tuple) => `NOBODY MAY WRITE, by the allow-list: ${lineOf(tuple)}`),
     ...differenceLines('People gain', '+', can_read.gained),
     ...differenceLines('People lose', '-', can_read.lost),
-    ...differenceLines('Agents gain', '+', lent.gained),
-    ...differenceLines('Agents lose', '-', lent.lost),
+    ...differenceLines('Agents gain', '+', delegated.gained),
+    ...differenceLines('Agents lose', '-', delegated.lost),
     ...(answer.unanswered === 0
       ? []
       : [`${pluralize(answer.unanswered, 'question')} could not be answered, which denies.`]),
-    `It can reach ${pluralize(asked.people, 'person', 'people')} and ${pluralize(asked.agents, 'agent')}: ${pluralize(asked.questions, 'question')}, on ${pluralize(watermark.tuples, 'tuple')} read to ${watermark.read_to}. Nothing is changed.`,
+    `It can reach ${pluralize(size.people, 'person', 'people')} and ${pluralize(size.agents, 'agent')}: ${pluralize(size.questions, 'question')}, on ${pluralize(watermark.tuples, 'tuple')} read to ${watermark.read_to}. Nothing is changed.`,
   ]
 }
 
 function differenceLines(title: string, sign: string, difference: Difference): string[] {
   const { count, people, documents, samples, collections } = difference
   if (count === 0) return [`${title} nothing.`]
-  const shown = samples.slice(0, 20)
+  const samplesShown = samples.slice(0, 20)
   return [
     `${title} ${count}: ${people} of them, ${pluralize(documents, 'document')}`,
     ...collections
       .slice(0, 10)
       .map(({ collection, count: inIt }) => `  ${inIt} in ${collection ?? 'no collection'}`),
-    ...shown.map(({ who, document_id }) => `  ${sign} ${who}  document:${document_id}`),
-    ...(count > shown.length ? [`  ${sign} and ${count - shown.length} more`] : []),
+    ...samplesShown.map(({ who: subject, document_id }) => `  ${sign} ${subject}  document:${document_id}`),
+    ...(count > samplesShown.length ? [`  ${sign} and ${count - samplesShown.length} more`] : []),
   ]
 }
 
 const lineOf = ({ user, relation, object }: Tuple): string => `${user} ${relation} ${object}`
 
-function tupleIn(text: string, parts: number): string[] {
-  const words = text.trim().split(/\s+/)
-  if (words.length < 3 || words.length > parts)
+function tupleIn(text: string, fieldsMax: number): string[] {
+  const fields = text.trim().split(/\s+/)
+  if (fields.length < 3 || fields.length > fieldsMax)
     throw new InvalidArgumentError(
       'A tuple is "user relation object", as in "user:anne member group:finance".',
     )
-  return words
+  return fields
 }
 
-function write(text: string, before: readonly Tuple[]): Tuple[] {
-  const [user = '', relation = '', object = '', end] = tupleIn(text, 4)
-  const condition = end === undefined ? {} : { condition: { name: 'until', context: { expires_at: end } } }
-  return [...before, { user, relation, object, ...condition }]
+function write(text: string, previousTuples: readonly Tuple[]): Tuple[] {
+  const [user = '', relation = '', object = '', expiry] = tupleIn(text, 4)
+  const condition =
+    expiry === undefined ? {} : { condition: { name: 'until', context: { expires_at: expiry } } }
+  return [...previousTuples, { user, relation, object, ...condition }]
 }
 
-function remove(text: string, before: readonly Tuple[]): Tuple[] {
+function remove(text: string, previousTuples: readonly Tuple[]): Tuple[] {
   const [user = '', relation = '', object = ''] = tupleIn(text, 3)
-  return [...before, { user, relation, object }]
+  return [...previousTuples, { user, relation, object }]
 }
 
 // An id is anybody's text, which a terminal would obey.

@@ -74,10 +74,10 @@ export class ConfigError extends OperatorError {
  * Reads the settings, and the files that hold secrets; reports every problem at once; a missing security setting is a problem.
  */
 export function loadConfig(
-  given: Environment,
+  environment: Environment,
   readFile: (path: string) => string = (path) => readFileSync(path, 'utf8'),
 ): Config {
-  const { env, problems: unreadable } = withSecretFiles(given, readFile)
+  const { env, problems: unreadable } = withSecretFiles(environment, readFile)
   const present = Object.fromEntries(
     Object.entries(env).filter(([name, value]) => name in settings.shape && value !== ''),
   )
@@ -89,7 +89,7 @@ export function loadConfig(
   )
   const derived = derive(value, present)
   const problems = [
-    ...slips(given, Object.keys(settings.shape)),
+    ...slips(environment, Object.keys(settings.shape)),
     ...unreadable,
     ...issues.map(({ path, message }) => `${path.join('.')} ${message}`),
     ...groups

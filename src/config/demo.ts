@@ -7,7 +7,7 @@ export interface DemoConfig {
   readonly demoSample: boolean
 }
 
-const of = ['REMIT_DEMO', 'HOST', 'OPS_HOST', 'PUBLIC_URL']
+const settingNames = ['REMIT_DEMO', 'HOST', 'OPS_HOST', 'PUBLIC_URL']
 
 /** Whether all of it is there to be looked at only. */
 export const demo = group({
@@ -27,13 +27,13 @@ export const demo = group({
   contradictions: (_, { demo, embedded, loopback }) => [
     {
       isSo: demo && !embedded,
-      of,
+      of: settingNames,
       problem:
         'REMIT_DEMO needs everything embedded: unset DATABASE_URL, OPENFGA_API_URL and TRUSTED_ISSUERS, or set REMIT_DEMO=false',
     },
     {
       isSo: demo && !loopback,
-      of,
+      of: settingNames,
       problem:
         'REMIT_DEMO needs HOST, OPS_HOST and PUBLIC_URL on loopback: anyone who reaches it could mint tokens',
     },

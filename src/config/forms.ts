@@ -27,11 +27,11 @@ export const flag = z
 /** How many, at least `least`. */
 export const count = (least: number) => z.coerce.number().int().min(least)
 
-export const seconds = (least: number, most: number) => z.coerce.number().min(least).max(most)
-export const milliseconds = (least: number, most: number) => z.coerce.number().int().min(least).max(most)
+export const seconds = (least: number, max: number) => z.coerce.number().min(least).max(max)
+export const milliseconds = (least: number, max: number) => z.coerce.number().int().min(least).max(max)
 
 /** Several, with commas between. */
-export const list = z.string().transform((all) => all.split(',').map((one) => one.trim()))
+export const list = z.string().transform((text) => text.split(',').map((item) => item.trim()))
 
 /** Where a secret is read from: it never stands in a setting that people copy around. */
 export const variableName = z

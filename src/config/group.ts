@@ -33,4 +33,5 @@ export interface Contradiction {
   readonly problem: string
 }
 
-export const group = <Shape extends z.ZodRawShape, Part>(one: Group<Shape, Part>): typeof one => one
+export const group = <Shape extends z.ZodRawShape, Part>(definition: Group<Shape, Part>): typeof definition =>
+  definition

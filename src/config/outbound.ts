@@ -6,7 +6,7 @@ import { group } from './group.ts'
 const isOrigin = (value: string): boolean =>
   /^https?:[^*]+$/.test(value) && URL.parse(value)?.origin === value
 
-const origins = list.refine((all) => all.every(isOrigin), {
+const origins = list.refine((urls) => urls.every(isOrigin), {
   message: 'must be origins like https://gitlab.corp.example:8443, with commas between them and no path',
 })
 

@@ -14,14 +14,14 @@ const charactersMin = 9
 export function slips(env: Environment, settings: readonly string[]): readonly string[] {
   const secrets = secretsOf(env)
   const names = [...settings, ...secrets, ...secrets.map((name) => `${name}_FILE`)]
-  const known = new Set(names)
+  const knownNames = new Set(names)
   const long = names.filter((name) => name.length >= charactersMin)
   const meantBy = new Map(long.map((name) => [name.toLowerCase(), name]))
   return Object.entries(env)
-    .filter(([name, value]) => value && !known.has(name))
+    .filter(([name, value]) => value && !knownNames.has(name))
     .flatMap(([name]) => {
       const typed = name.toLowerCase()
-      const meant = [typed, ...singleEdits(typed)].find((one) => meantBy.has(one))
+      const meant = [typed, ...singleEdits(typed)].find((candidate) => meantBy.has(candidate))
       return meant === undefined ? [] : [`${name} is no setting. Did you mean ${meantBy.get(meant)}?`]
     })
 }

@@ -53,7 +53,7 @@ const provider = z
         resource: z.string().min(1).optional(),
         scope: z.string().min(1).optional(),
       })
-      .refine((wanted) => Object.values(wanted).some((one) => one !== undefined), {
+      .refine((token) => Object.values(token).some((value) => value !== undefined), {
         message: 'names nothing that would make a token narrower',
       })
       .optional(),

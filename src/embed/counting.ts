@@ -15,6 +15,6 @@ export type Counting =
 /** Throws where the model's folder cannot be read. */
 export function createCounter(counting: Counting): (text: string) => number {
   if (counting.kind === 'model') return readTokens(counting.folder).count
-  const { of, perToken, marks } = counting
-  return (text) => Math.ceil((of === 'bytes' ? Buffer.byteLength(text) : text.length) / perToken) + marks
+  const { of: unit, perToken, marks } = counting
+  return (text) => Math.ceil((unit === 'bytes' ? Buffer.byteLength(text) : text.length) / perToken) + marks
 }

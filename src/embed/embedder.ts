@@ -27,7 +27,7 @@ export interface EmbedOptions {
 
 export interface EmbedPassagesOptions extends EmbedOptions {
   /** Called with the number of texts done so far. */
-  readonly onProgress?: (done: number) => void
+  readonly onProgress?: (doneCount: number) => void
   /** What is known of the texts' tokens, where they were counted elsewhere. Left out: they are counted in this thread. */
   readonly countTokens?: (text: string) => number
 }

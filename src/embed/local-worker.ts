@@ -28,9 +28,9 @@ export type WorkerReply =
  * its promise suggests, so it must never run where requests are served.
  * One thread a session: two share a batch so badly here that two workers do nearly twice as much.
  */
-async function serve(port: NonNullable<typeof parentPort>, start: WorkerStart): Promise<void> {
-  const tokens = readTokens(start.folder)
-  const session = await InferenceSession.create(join(start.folder, 'model.onnx'), {
+async function serve(port: NonNullable<typeof parentPort>, workerStart: WorkerStart): Promise<void> {
+  const tokens = readTokens(workerStart.folder)
+  const session = await InferenceSession.create(join(workerStart.folder, 'model.onnx'), {
     intraOpNumThreads: 1,
     interOpNumThreads: 1,
     graphOptimizationLevel: 'all',
@@ -38,7 +38,7 @@ async function serve(port: NonNullable<typeof parentPort>, start: WorkerStart): 
   const embed = async (texts: readonly string[]) =>
     run(
       session,
-      texts.map((text) => tokens.encode(text, start.tokensMax)),
+      texts.map((text) => tokens.encode(text, workerStart.tokensMax)),
     )
 
   const [probe] = await embed([''])
@@ -48,7 +48,7 @@ async function serve(port: NonNullable<typeof parentPort>, start: WorkerStart): 
     await session.release()
     port.close()
   }
-  if (start.givesWay) lowerPriority()
+  if (workerStart.givesWay) lowerPriority()
   port.on('message', (request: WorkerRequest) => void take(request))
 }
 
@@ -68,9 +68,9 @@ async function run(session: InferenceSession, rows: readonly (readonly number[])
   const ids = new BigInt64Array(rows.length * width)
   const mask = new BigInt64Array(rows.length * width)
   for (const [index, row] of rows.entries()) {
-    for (const [at, id] of row.entries()) {
-      ids[index * width + at] = BigInt(id)
-      mask[index * width + at] = 1n
+    for (const [position, id] of row.entries()) {
+      ids[index * width + position] = BigInt(id)
+      mask[index * width + position] = 1n
     }
   }
   const shape = [rows.length, width]
@@ -98,9 +98,10 @@ function meanPool(hidden: Float32Array, lengths: readonly number[], width: numbe
   const size = hidden.length / (lengths.length * width)
   return lengths.map((length, index) => {
     const sum = new Float32Array(size)
-    for (let at = 0; at < length; at++) {
-      const from = (index * width + at) * size
-      for (let place = 0; place < size; place++) sum[place] = (sum[place] ?? 0) + (hidden[from + place] ?? 0)
+    for (let position = 0; position < length; position++) {
+      const offset = (index * width + position) * size
+      for (let dimension = 0; dimension < size; dimension++)
+        sum[dimension] = (sum[dimension] ?? 0) + (hidden[offset + dimension] ?? 0)
     }
     return normalize(sum)
   })

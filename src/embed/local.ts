@@ -24,8 +24,8 @@ const BATCH_TEXTS_MAX = 16
  */
 export async function createLocalEmbedder(options: LocalEmbedderOptions): Promise<Embedder> {
   const tokens = readTokens(options.folder)
-  const start = { folder: options.folder, tokensMax: TOKENS_MAX }
-  const pool = await createPool({ start, workers: options.threads ?? 1 })
+  const startData = { folder: options.folder, tokensMax: TOKENS_MAX }
+  const pool = await createPool({ start: startData, workers: options.threads ?? 1 })
 
   async function embedQuery(text: string, { signal }: EmbedOptions = {}): Promise<Float32Array> {
     const [vector] = await pool.submit([text], { urgent: true, ...(signal && { signal }) })
@@ -59,21 +59,21 @@ async function embedBatches(
   const vectors: Float32Array[] = new Array(texts.length)
   const failed = new AbortController()
   const stop = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal
-  let done = 0
+  let doneCount = 0
 
   async function embedBatch(batch: readonly number[]): Promise<void> {
     const answers = await pool.submit(
       batch.map((index) => texts[index] ?? ''),
       { urgent: false, signal: stop },
     )
-    for (const [at, index] of batch.entries()) {
-      const vector = answers[at]
+    for (const [position, index] of batch.entries()) {
+      const vector = answers[position]
       if (vector === undefined)
         throw new EmbeddingError('wrong_answer', 'The model answered too few vectors.')
       vectors[index] = vector
     }
-    done += batch.length
-    onProgress?.(done)
+    doneCount += batch.length
+    onProgress?.(doneCount)
   }
 
   try {

@@ -41,7 +41,7 @@ const startMsMax = 300_000
  * Starts the workers and waits for the first. A worker that dies fails the batch it had, which its caller
  * may try again, and a fresh one takes its place with the next batch.
  */
-export async function createPool(deps: {
+export async function createPool(dependencies: {
   readonly start: Omit<WorkerStart, 'givesWay'>
   readonly workers: number
   /** Starts a thread; throws where the system has none to give. Defaults to a `Worker`. */
@@ -49,9 +49,9 @@ export async function createPool(deps: {
   /** Ends a thread that does not get ready within five minutes. */
   readonly timer?: Timer
 }): Promise<Pool> {
-  const { startWorker = (script, options) => new Worker(script, options), timer = realTimer } = deps
-  const slots: Slot[] = Array.from({ length: deps.workers }, (_, at) => ({
-    givesWay: at > 0,
+  const { startWorker = (script, options) => new Worker(script, options), timer = realTimer } = dependencies
+  const slots: Slot[] = Array.from({ length: dependencies.workers }, (_, index) => ({
+    givesWay: index > 0,
     worker: undefined,
     isReady: false,
     running: undefined,
@@ -64,7 +64,7 @@ export async function createPool(deps: {
   function spawn(slot: Slot): Promise<number> {
     // No flags of ours reach the thread: `node -e` would hand it one that it refuses to start with.
     const { givesWay } = slot
-    const options = { workerData: { ...deps.start, givesWay } satisfies WorkerStart, execArgv: [] }
+    const options = { workerData: { ...dependencies.start, givesWay } satisfies WorkerStart, execArgv: [] }
     return new Promise((resolve, reject) => {
       const worker = startWorker(new URL('./local-worker.ts', import.meta.url), options)
       slot.worker = worker
@@ -114,10 +114,11 @@ export async function createPool(deps: {
 
   function pump(): void {
     if (closed) return
-    const [first, ...others] = slots.toSorted((one, other) => Number(other.isReady) - Number(one.isReady))
-    for (const slot of [first, ...others]) {
+    const [firstSlot, ...otherSlots] = slots.toSorted((a, b) => Number(b.isReady) - Number(a.isReady))
+    for (const slot of [firstSlot, ...otherSlots]) {
       if (slot === undefined || slot.running) continue
-      const task = slot === first ? (urgent.shift() ?? patient.shift()) : (patient.shift() ?? urgent.shift())
+      const task =
+        slot === firstSlot ? (urgent.shift() ?? patient.shift()) : (patient.shift() ?? urgent.shift())
       if (!task) return
       slot.running = task
       // The message waits in the thread's mailbox until it is ready; a start that fails rejects the task.
@@ -155,7 +156,7 @@ export async function createPool(deps: {
     const error = new EmbeddingError('closed', 'The embedder is closed.')
     for (const task of [...urgent.splice(0), ...patient.splice(0)]) task.reject(error)
     for (const slot of slots) slot.running?.reject(error)
-    await Promise.all(slots.map(({ worker }) => (worker ? end(worker) : Promise.resolve())))
+    await Promise.all(slots.map(({ worker }) => (worker ? endWorker(worker) : Promise.resolve())))
   }
 
   try {
@@ -184,16 +185,16 @@ function settle(slot: Slot, reply: Exclude<WorkerReply, { kind: 'ready' }>): voi
 
 /** A batch that already runs cannot be stopped: its caller goes on at once, its answer is thrown away. */
 function leave(lane: Task[], task: Task, reason: unknown): void {
-  const at = lane.indexOf(task)
-  if (at >= 0) lane.splice(at, 1)
+  const position = lane.indexOf(task)
+  if (position >= 0) lane.splice(position, 1)
   task.reject(reason)
 }
 
 /** Asks first, so that the session frees its native memory; ends the thread by force when it does not hear. */
-async function end(worker: Worker): Promise<void> {
-  const gone = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
+async function endWorker(worker: Worker): Promise<void> {
+  const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
   worker.postMessage({ kind: 'close' } satisfies WorkerRequest)
   const timer = setTimeout(() => void worker.terminate(), CLOSE_GRACE_MS)
-  await gone
+  await exited
   clearTimeout(timer)
 }

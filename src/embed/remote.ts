@@ -115,27 +115,27 @@ async function inBatches(
   texts: readonly string[],
   signal: AbortSignal,
   embed: (texts: readonly string[], signal: AbortSignal) => Promise<Float32Array[]>,
-  onProgress: ((done: number) => void) | undefined,
+  onProgress: ((doneCount: number) => void) | undefined,
 ): Promise<Float32Array[]> {
   const vectors: Float32Array[] = new Array(texts.length)
   const failed = new AbortController()
   const stop = AbortSignal.any([signal, failed.signal])
-  let next = 0
-  let done = 0
+  let nextIndex = 0
+  let doneCount = 0
 
-  async function work(): Promise<void> {
-    while (next < texts.length) {
-      const from = next
-      next += BATCH_TEXTS_MAX
-      const batch = await embed(texts.slice(from, next), stop)
-      for (const [at, vector] of batch.entries()) vectors[from + at] = vector
-      done += batch.length
-      onProgress?.(done)
+  async function runBatches(): Promise<void> {
+    while (nextIndex < texts.length) {
+      const startIndex = nextIndex
+      nextIndex += BATCH_TEXTS_MAX
+      const batch = await embed(texts.slice(startIndex, nextIndex), stop)
+      for (const [position, vector] of batch.entries()) vectors[startIndex + position] = vector
+      doneCount += batch.length
+      onProgress?.(doneCount)
     }
   }
 
   try {
-    await Promise.all(Array.from({ length: BATCHES_AT_ONCE }, work))
+    await Promise.all(Array.from({ length: BATCHES_AT_ONCE }, runBatches))
   } catch (error) {
     failed.abort(error)
     throw error
@@ -144,12 +144,13 @@ async function inBatches(
 }
 
 function readVectors(answer: unknown, count: number, dimensions: number): Float32Array[] {
-  const data = typeof answer === 'object' && answer !== null && 'data' in answer ? answer.data : undefined
-  if (!Array.isArray(data) || data.length !== count) {
+  const entries = typeof answer === 'object' && answer !== null && 'data' in answer ? answer.data : undefined
+  if (!Array.isArray(entries) || entries.length !== count) {
     throw new EmbeddingError('wrong_answer', `The endpoint did not answer ${count} vectors.`)
   }
   const vectors: (Float32Array | undefined)[] = new Array(count).fill(undefined)
-  for (const [at, item] of data.entries()) vectors[indexOf(item, at)] = readVector(item, dimensions)
+  for (const [position, entry] of entries.entries())
+    vectors[indexOf(entry, position)] = readVector(entry, dimensions)
   return vectors.map((vector) => {
     if (vector === undefined)
       throw new EmbeddingError('wrong_answer', 'The endpoint answered one vector twice.')
@@ -158,14 +159,14 @@ function readVectors(answer: unknown, count: number, dimensions: number): Float3
 }
 
 /** Answers may come in another order than the question, each with its `index`. */
-function indexOf(item: unknown, at: number): number {
-  const index = typeof item === 'object' && item !== null && 'index' in item ? item.index : at
-  return typeof index === 'number' ? index : at
+function indexOf(entry: unknown, position: number): number {
+  const index = typeof entry === 'object' && entry !== null && 'index' in entry ? entry.index : position
+  return typeof index === 'number' ? index : position
 }
 
-function readVector(item: unknown, dimensions: number): Float32Array {
+function readVector(entry: unknown, dimensions: number): Float32Array {
   const numbers =
-    typeof item === 'object' && item !== null && 'embedding' in item ? item.embedding : undefined
+    typeof entry === 'object' && entry !== null && 'embedding' in entry ? entry.embedding : undefined
   if (!Array.isArray(numbers) || numbers.length !== dimensions) {
     const size = Array.isArray(numbers) ? `${numbers.length} numbers` : 'no list of numbers'
     throw new EmbeddingError(

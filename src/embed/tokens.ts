@@ -31,7 +31,7 @@ export function readTokens(folder: string): Tokens {
     return [...ids.slice(0, tokensMax - 1), closing]
   }
 
-  const countWord = cached((word) => tokenizer.encode(word).ids.length - marks)
+  const countWord = cached((text) => tokenizer.encode(text).ids.length - marks)
   const piece = pick(json, 'normalizer', 'handle_chinese_chars') === true ? IDEOGRAPHS : WHOLE
   return { encode, count: (text) => marks + countBert(text, countWord, piece) }
 }
@@ -46,9 +46,10 @@ function isBert(json: unknown): json is object {
 }
 
 function pick(value: unknown, ...path: readonly string[]): unknown {
-  let at: unknown = value
-  for (const key of path) at = typeof at === 'object' && at !== null ? Reflect.get(at, key) : undefined
-  return at
+  let node: unknown = value
+  for (const key of path)
+    node = typeof node === 'object' && node !== null ? Reflect.get(node, key) : undefined
+  return node
 }
 
 /**
@@ -57,13 +58,13 @@ function pick(value: unknown, ...path: readonly string[]): unknown {
  * A piece with anything but printable ASCII, or with one of the marks written out, goes to the tokenizer whole, but for
  * its ideographs.
  */
-function countBert(text: string, countWord: (word: string) => number, others: RegExp): number {
+function countBert(text: string, countWord: (text: string) => number, splitter: RegExp): number {
   let count = 0
   for (const [piece] of text.matchAll(/[^ \t\n\r]+/g)) {
     if (/^[A-Za-z0-9]+$/.test(piece)) count += countWord(piece)
     else if (/[^!-~]|\[(?:PAD|UNK|CLS|SEP|MASK)\]/.test(piece))
-      for (const [part] of piece.matchAll(others)) count += countWord(part)
-    else for (const [part] of piece.matchAll(/[A-Za-z0-9]+|./g)) count += countWord(part)
+      for (const [subword] of piece.matchAll(splitter)) count += countWord(subword)
+    else for (const [subword] of piece.matchAll(/[A-Za-z0-9]+|./g)) count += countWord(subword)
   }
   return count
 }
@@ -73,14 +74,14 @@ const IDEOGRAPHS = /[\u3400-\u4DBF\u4E00-\u9FFF\uF900-\uFAFF]|[^\u3400-\u4DBF\u4
 
 const WHOLE = /^[^]+$/g
 
-function cached(count: (word: string) => number): (word: string) => number {
-  const known = new Map<string, number>()
-  return (word) => {
-    const before = known.get(word)
-    if (before !== undefined) return before
-    const fresh = count(word)
-    if (known.size >= WORDS_CACHED_MAX) known.clear()
-    if (word.length <= 64) known.set(word, fresh)
-    return fresh
+function cached(count: (text: string) => number): (text: string) => number {
+  const counts = new Map<string, number>()
+  return (text) => {
+    const cachedCount = counts.get(text)
+    if (cachedCount !== undefined) return cachedCount
+    const newCount = count(text)
+    if (counts.size >= WORDS_CACHED_MAX) counts.clear()
+    if (text.length <= 64) counts.set(text, newCount)
+    return newCount
   }
 }

@@ -81,13 +81,13 @@ async function collect(
   stallTimeoutMs: number,
 ): Promise<Uint8Array> {
   const reader = body.getReader()
-  const parts: Uint8Array[] = []
+  const chunks: Uint8Array[] = []
   let length = 0
   try {
     for (;;) {
-      const { done, value } = await withinTime(reader.read(), stallTimeoutMs)
-      if (done) return Buffer.concat(parts)
-      parts.push(value)
+      const { done: isEnded, value } = await withinTime(reader.read(), stallTimeoutMs)
+      if (isEnded) return Buffer.concat(chunks)
+      chunks.push(value)
       length += value.length
       if (length > bytesMax) throw new Error('more bytes than the file has')
       onBytes(length)
@@ -98,13 +98,13 @@ async function collect(
   }
 }
 
-async function withinTime<T>(work: Promise<T>, ms: number): Promise<T> {
+async function withinTime<T>(task: Promise<T>, ms: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
+  const timeout = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(`no more bytes for ${ms} ms`)), ms)
   })
   try {
-    return await Promise.race([work, late])
+    return await Promise.race([task, timeout])
   } finally {
     clearTimeout(timer)
   }
@@ -166,9 +166,9 @@ async function download(run: Run, requirement: string, folder: string): Promise<
     folder,
   ]
   const failures: string[] = []
-  for (const [command, ...first] of PIPS) {
+  for (const [command, ...commandArgs] of PIPS) {
     try {
-      return await run(command, [...first, ...args, requirement])
+      return await run(command, [...commandArgs, ...args, requirement])
     } catch (error) {
       failures.push(reasonOf(error))
     }
@@ -188,6 +188,6 @@ const runProgram: Run = async (command, args) => {
 
 function lastLine(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
-  const said = 'stderr' in error && typeof error.stderr === 'string' ? error.stderr.trim() : ''
-  return said.split('\n').at(-1) || error.message
+  const stderr = 'stderr' in error && typeof error.stderr === 'string' ? error.stderr.trim() : ''
+  return stderr.split('\n').at(-1) || error.message
 }

@@ -92,8 +92,8 @@ async function fromFolder(folder: string): Promise<Weights> {
   try {
     const digest = sha256(await readFile(join(folder, 'model.onnx')))
     await readFile(join(folder, 'tokenizer.json'))
-    const known = Object.values(builds).find((build) => build.weights.sha256 === digest)
-    return { available: true, folder, model: known?.model ?? `local-model@${digest.slice(0, 16)}` }
+    const knownBuild = Object.values(builds).find((build) => build.weights.sha256 === digest)
+    return { available: true, folder, model: knownBuild?.model ?? `local-model@${digest.slice(0, 16)}` }
   } catch (error) {
     return {
       available: false,

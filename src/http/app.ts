@@ -46,8 +46,8 @@ export interface AppDeps {
 }
 
 /** The whole HTTP face: frame → host → address limit → deadline → routes; errors become problem+json. */
-export function createApp(deps: AppDeps): App {
-  const { publicUrl, hosts, requestDeadlineMs, now, newTxn, log } = deps
+export function createApp(dependencies: AppDeps): App {
+  const { publicUrl, hosts, requestDeadlineMs, now, newTxn, log } = dependencies
   const app = createRouter()
   const onError = createErrorHandler({ publicUrl, log })
   app.onError(onError)
@@ -57,26 +57,26 @@ export function createApp(deps: AppDeps): App {
   app.use(
     '*',
     requireTrace,
-    requireFrame({ newTxn, clientAddress: createClientAddress(deps.trustedProxies) }),
-    deps.observe,
+    requireFrame({ newTxn, clientAddress: createClientAddress(dependencies.trustedProxies) }),
+    dependencies.observe,
     requireHost(hosts),
     requireUtf8,
   )
   app.get('/healthz', (c) => c.json({ status: 'ok' }, 200))
   app.use(
     '*',
-    deps.limitAddress,
+    dependencies.limitAddress,
     requireDeadline({ ms: requestDeadlineMs, now }),
-    endWritesInTime(deps.writeDeadlineMs),
+    endWritesInTime(dependencies.writeDeadlineMs),
   )
   // Behind the limit: it asks the database and OpenFGA, for whoever comes.
   app.get('/readyz', async (c) => {
-    const ready = await deps.isReady()
+    const ready = await dependencies.isReady()
     return c.json({ status: ready ? 'ok' : 'unavailable' }, ready ? 200 : 503)
   })
-  app.get('/oauth/jwks', async (c) => c.json(await deps.jwks(), 200))
-  app.use('*', requireOpen({ assertOpen: deps.assertOpen, log }))
-  app.use('*', recordRefusals(deps.record))
-  for (const routes of deps.routes) app.route('/', routes)
+  app.get('/oauth/jwks', async (c) => c.json(await dependencies.jwks(), 200))
+  app.use('*', requireOpen({ assertOpen: dependencies.assertOpen, log }))
+  app.use('*', recordRefusals(dependencies.record))
+  for (const routes of dependencies.routes) app.route('/', routes)
   return app
 }

@@ -13,9 +13,9 @@ export function wwwAuthenticate(
   { isBare = false, isBound = false, scopes = [], maxAgeSeconds }: Challenge,
   resource: string,
   /** The request's `Authorization`. */
-  shown = '',
+  authorization = '',
 ): string {
-  const isProof = isBound || /^dpop /i.test(shown) || code === 'invalid_dpop_proof'
+  const isProof = isBound || /^dpop /i.test(authorization) || code === 'invalid_dpop_proof'
   const parameters = {
     ...(!isBare && { error: code }),
     ...(scopes.length > 0 && { scope: scopes.join(' ') }),

@@ -15,11 +15,13 @@ export function createClientAddress(trusted: readonly string[]): (c: AppContext)
 function networkOf(address: string): string {
   const [bare = ''] = address.split('%')
   if (isIP(bare) === 0) return address
-  const plain = spelled(bare)
-  if (isIP(plain) === 4) return plain
-  const [left = [], right] = plain.split('::').map((half) => (half === '' ? [] : half.split(':')))
-  const missing = right === undefined ? 0 : 8 - left.length - right.length
-  const groups = [...left, ...Array.from({ length: missing }, () => '0'), ...(right ?? [])]
+  const bareAddress = spelled(bare)
+  if (isIP(bareAddress) === 4) return bareAddress
+  const [leftGroups = [], rightGroups] = bareAddress
+    .split('::')
+    .map((half) => (half === '' ? [] : half.split(':')))
+  const missing = rightGroups === undefined ? 0 : 8 - leftGroups.length - rightGroups.length
+  const groups = [...leftGroups, ...Array.from({ length: missing }, () => '0'), ...(rightGroups ?? [])]
   return `${groups.slice(0, 4).join(':')}::/64`
 }
 
@@ -39,7 +41,7 @@ function createLastHop(trusted: readonly string[]): (c: AppContext) => string {
     if (trusted.length === 0 || !isPlain(counts)) return counts
     counts = spelled(counts)
     const hops = c.req.header('x-forwarded-for')?.split(',') ?? []
-    for (const hop of hops.map((one) => one.trim()).reverse()) {
+    for (const hop of hops.map((hop) => hop.trim()).reverse()) {
       if (!isProxy(counts) || !isPlain(hop)) return counts
       counts = spelled(hop)
     }
@@ -61,7 +63,7 @@ const familyOf = (address: string): 'ipv4' | 'ipv6' => (isIP(address) === 6 ? 'i
 /** One spelling of one address; a socket of both families gives IPv4 as `::ffff:…`. */
 function spelled(address: string): string {
   if (isIP(address) === 4) return address
-  const plain = new SocketAddress({ address, family: 'ipv6' }).address
-  const [, mapped = ''] = /^::ffff:([\d.]+)$/i.exec(plain) ?? []
-  return isIP(mapped) === 4 ? mapped : plain
+  const canonical = new SocketAddress({ address, family: 'ipv6' }).address
+  const [, mapped = ''] = /^::ffff:([\d.]+)$/i.exec(canonical) ?? []
+  return isIP(mapped) === 4 ? mapped : canonical
 }

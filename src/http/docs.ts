@@ -86,7 +86,7 @@ ${
     ? ''
     : html`<h3>Parameters</h3><table>${operation.parameters.map(
         (parameter) =>
-          html`<tr><th scope="row"><code>${parameter.name}</code></th><td>${parameter.in}${parameter.required ? ', required' : ''}</td><td>${summarize(parameter.schema ?? {}, document)}${said(parameter)}</td></tr>`,
+          html`<tr><th scope="row"><code>${parameter.name}</code></th><td>${parameter.in}${parameter.required ? ', required' : ''}</td><td>${summarize(parameter.schema ?? {}, document)}${usesOf(parameter)}</td></tr>`,
       )}</table>`
 }
 ${body === undefined ? '' : html`<h3>Body</h3>${renderSchema(body, document, 0)}`}
@@ -103,21 +103,21 @@ type Html = ReturnType<typeof html>
 
 const depthMax = 6
 
-function renderSchema(given: Schema, document: OpenApi, depth: number): Html | string {
-  const schema = resolve(given, document)
-  const items = resolve(held(schema) ?? schema, document)
-  if (items.properties === undefined || depth > depthMax)
-    return html`<p>${summarize(schema, document)}${said(given, schema)}</p>`
-  const required = new Set(items.required ?? [])
-  return html`<table>${Object.entries(items.properties).map(([name, member]) => {
-    const whole = resolve(member, document)
-    const inner = resolve(held(whole) ?? whole, document)
-    return html`<tr><th scope="row"><code>${name}</code></th><td>${required.has(name) ? 'required' : ''}</td><td>${summarize(whole, document)}${said(member, whole)}${inner.properties === undefined ? '' : renderSchema(whole, document, depth + 1)}</td></tr>`
+function renderSchema(reference: Schema, document: OpenApi, depth: number): Html | string {
+  const schema = resolve(reference, document)
+  const contentSchema = resolve(contentOf(schema) ?? schema, document)
+  if (contentSchema.properties === undefined || depth > depthMax)
+    return html`<p>${summarize(schema, document)}${usesOf(reference, schema)}</p>`
+  const required = new Set(contentSchema.required ?? [])
+  return html`<table>${Object.entries(contentSchema.properties).map(([name, member]) => {
+    const resolved = resolve(member, document)
+    const inner = resolve(contentOf(resolved) ?? resolved, document)
+    return html`<tr><th scope="row"><code>${name}</code></th><td>${required.has(name) ? 'required' : ''}</td><td>${summarize(resolved, document)}${usesOf(member, resolved)}${inner.properties === undefined ? '' : renderSchema(resolved, document, depth + 1)}</td></tr>`
   })}</table>`
 }
 
 /** What the contract says of it: where it is used, or else where it is defined. */
-function said(
+function usesOf(
   used: { readonly description?: string; readonly schema?: Schema },
   defined?: Schema,
 ): Html | string {
@@ -125,24 +125,26 @@ function said(
   return text === undefined ? '' : html`<p class="said">${text}</p>`
 }
 
-function summarize(given: Schema, document: OpenApi): string {
-  const schema = resolve(given, document)
+function summarize(reference: Schema, document: OpenApi): string {
+  const schema = resolve(reference, document)
   const choices = schema.anyOf ?? schema.oneOf
   if (choices !== undefined)
     return choices.map((choice) => shape(resolve(choice, document), document)).join(' | ')
   if (schema.enum !== undefined)
     return schema.enum.map((value) => JSON.stringify(value)).join(' | ') + defaultOf(schema)
   const type = schema.type === undefined ? 'any' : [schema.type].flat().join(' or ')
-  const within = held(schema)
-  const of =
-    within === undefined ? '' : `${schema.items ? ' of ' : ', each member: '}${summarize(within, document)}`
+  const innerSchema = contentOf(schema)
+  const ofFormat =
+    innerSchema === undefined
+      ? ''
+      : `${schema.items ? ' of ' : ', each member: '}${summarize(innerSchema, document)}`
   const bounds = [
     schema.minimum === undefined ? '' : `≥ ${schema.minimum}`,
     schema.maximum === undefined || schema.maximum === Number.MAX_SAFE_INTEGER ? '' : `≤ ${schema.maximum}`,
     schema.maxLength === undefined ? '' : `at most ${schema.maxLength} characters`,
     schema.pattern === undefined ? '' : schema.pattern,
   ].filter((bound) => bound !== '')
-  return `${type}${of}${bounds.length > 0 ? ` (${bounds.join(', ')})` : ''}${defaultOf(schema)}`
+  return `${type}${ofFormat}${bounds.length > 0 ? ` (${bounds.join(', ')})` : ''}${defaultOf(schema)}`
 }
 
 /** One of several choices: an object by its members, since no table follows. */
@@ -154,7 +156,7 @@ const shape = (schema: Schema, document: OpenApi): string =>
         .join(', ')}}`
 
 /** What a list holds, or an object whose members are named by whoever sends it. */
-const held = ({ items, properties, additionalProperties }: Schema): Schema | undefined =>
+const contentOf = ({ items, properties, additionalProperties }: Schema): Schema | undefined =>
   items ??
   (properties === undefined && typeof additionalProperties === 'object' ? additionalProperties : undefined)
 

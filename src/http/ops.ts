@@ -107,10 +107,10 @@ function requireSecret(bearer: string): MiddlewareHandler<AppEnv> {
   const digest = (text: string) => createHash('sha256').update(text).digest()
   const expected = digest(bearer)
   return async (c, next) => {
-    const [scheme, token, ...rest] = (c.req.header('authorization') ?? '').split(' ')
+    const [scheme, token, ...excess] = (c.req.header('authorization') ?? '').split(' ')
     const isIt =
       scheme?.toLowerCase() === 'bearer' &&
-      rest.length === 0 &&
+      excess.length === 0 &&
       timingSafeEqual(digest(token ?? ''), expected)
     if (!isIt) return c.json({ status: 'refused' }, 401, { 'www-authenticate': 'Bearer' })
     await next()

@@ -53,8 +53,8 @@ export function createErrorHandler({ publicUrl, log }: { readonly publicUrl: str
 }
 
 /** A scope that is lacking is said in the body too: a challenge is a header, which few look at. */
-function detailOf({ code, public: said, challenge }: AppError): { readonly detail?: string } {
-  if (said !== undefined) return { detail: said }
+function detailOf({ code, public: publicText, challenge }: AppError): { readonly detail?: string } {
+  if (publicText !== undefined) return { detail: publicText }
   const { scopes = [] } = challenge ?? {}
   return code === 'insufficient_scope' && scopes.length > 0 ? { detail: `It takes ${scopes.join(' ')}.` } : {}
 }

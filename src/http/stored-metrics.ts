@@ -29,19 +29,19 @@ export function observeStock(
   stock: () => Promise<Stock | undefined>,
   now: () => number,
 ): void {
-  let held: { readonly stock: Stock; readonly at: number } | undefined
+  let lastStock: { readonly stock: Stock; readonly at: number } | undefined
   let counting: Promise<Stock | undefined> | undefined
   const count = async (): Promise<Stock | undefined> => {
     try {
       const found = await stock()
-      held = found && { stock: found, at: now() }
+      lastStock = found && { stock: found, at: now() }
       return found
     } finally {
       counting = undefined
     }
   }
   const read = async (): Promise<Stock | undefined> => {
-    if (held !== undefined && now() - held.at < stockMsMax) return held.stock
+    if (lastStock !== undefined && now() - lastStock.at < stockMsMax) return lastStock.stock
     // One that is late is not begun anew: a busy database would get one more at each look.
     counting ??= count()
     return withTimeout(countingMsMax, counting, undefined)
@@ -58,15 +58,15 @@ export function observeStock(
 /** Whether database and OpenFGA are whole, or one is an older copy: 0 until `remit recover` has run. */
 export function observeWhole(
   registry: Registry,
-  whole: () => { readonly database: boolean; readonly openfga: boolean },
+  isWhole: () => { readonly database: boolean; readonly openfga: boolean },
 ): void {
-  for (const one of ['database', 'openfga'] as const)
+  for (const store of ['database', 'openfga'] as const)
     new Gauge({
-      name: `remit_${one}_whole`,
+      name: `remit_${store}_whole`,
       help: '0: seen to be an older copy, and nobody is answered until remit recover has run.',
       registers: [registry],
       collect() {
-        this.set(whole()[one] ? 1 : 0)
+        this.set(isWhole()[store] ? 1 : 0)
       },
     })
 }
@@ -75,7 +75,7 @@ export function observeWhole(
 function observeStored<T>(
   registry: Registry,
   read: () => Promise<T | undefined>,
-  told: readonly Told<T>[],
+  metrics: readonly Told<T>[],
 ): void {
   let reading: Promise<T | undefined> | undefined
   const together = (): Promise<T | undefined> => {
@@ -86,7 +86,7 @@ function observeStored<T>(
       })
     return reading
   }
-  for (const [name, help, value] of told)
+  for (const [name, help, value] of metrics)
     new Gauge({
       name,
       help,

@@ -48,10 +48,10 @@ export async function acceptDocuments(
   accepting: Accepting,
 ): Promise<number> {
   const { database, fga, clock, queue, step } = context
-  const { items } = accepting
+  const { items: documentItems } = accepting
   let isWorkLeft = false
-  const objects = items.map(({ input }) => documentObject(input.id)).sort()
-  const refusals = await context.locks.hold(
+  const objects = documentItems.map(({ input }) => documentObject(input.id)).sort()
+  const refusals = await context.documentLocks.hold(
     objects,
     async (hold) => {
       const allowList = context.allowList()
@@ -59,21 +59,21 @@ export async function acceptDocuments(
       const planned = await plan(
         { database, fga, allowList, now: clock.now() },
         writer.subject,
-        items.map(({ input }) => input),
+        documentItems.map(({ input }) => input),
       )
       const checked = planned.map((entry, index): Planned => {
-        const input = items[index]?.input
+        const input = documentItems[index]?.input
         if (!entry.ok || input === undefined) return entry
         const error = contentRefusal(input, contentOf(input).mimeType, context.mimeTypes, fields)
         return error === undefined ? entry : { ok: false, error }
       })
-      const refused = checked.find((entry) => !entry.ok)
-      if (accepting.onRefused === 'throw' && refused?.ok === false) throw refused.error
+      const firstRefusal = checked.find((entry) => !entry.ok)
+      if (accepting.onRefused === 'throw' && firstRefusal?.ok === false) throw firstRefusal.error
       const committed = await hold.transaction(async (sql) => {
         await assertInForce(sql, allowList)
         return commit(context, sql, writer, accepting, checked)
       })
-      for (const { input } of items) await step('accepted', input.id)
+      for (const { input } of documentItems) await step('accepted', input.id)
       isWorkLeft = committed.isWorkLeft
       await settleFolders(context, committed.tags)
       for (const id of committed.narrowed) {
@@ -102,51 +102,51 @@ async function commit(
   context: IngestContext,
   sql: Sql,
   writer: Writer,
-  { jobId, items, begin }: Accepting,
+  { jobId, items: documentItems, begin: beginWriting }: Accepting,
   planned: readonly Planned[],
 ): Promise<Committed> {
-  await begin?.(sql)
+  await beginWriting?.(sql)
   const tasks: RevisionTask[] = []
   const narrowed: string[] = []
-  const tags: Tag[] = []
-  for (const [index, item] of items.entries()) {
+  const tagsToNote: Tag[] = []
+  for (const [index, documentItem] of documentItems.entries()) {
     const entry = planned[index]
     if (entry === undefined) continue
     if (!entry.ok) {
-      await noteRefusal(sql, jobId, item, entry.error)
+      await noteRefusal(sql, jobId, documentItem, entry.error)
       continue
     }
     const { plan: accepted } = entry
-    if (isStale(item.input, accepted)) {
+    if (isStale(documentItem.input, accepted)) {
       await insertItem(sql, {
-        ...itemOf(jobId, item),
+        ...itemOf(jobId, documentItem),
         state: 'done',
         code: 'stale_version' satisfies NoteCode,
       })
       continue
     }
-    const digest = digestOf(writer.subject, item.input)
-    if (accepted.facts !== undefined && (await isUnchanged(context, sql, digest, accepted))) {
+    const digest = digestOf(writer.subject, documentItem.input)
+    if (accepted.storedDocument !== undefined && (await isUnchanged(context, sql, digest, accepted))) {
       const itemNo = await insertItem(sql, {
-        ...itemOf(jobId, item),
+        ...itemOf(jobId, documentItem),
         state: 'done',
-        ...noteOf(item, accepted),
+        ...noteOf(documentItem, accepted),
       })
-      await noteAgain(sql, accepted.facts.docNo, itemNo, item.input)
+      await noteAgain(sql, accepted.storedDocument.docNo, itemNo, documentItem.input)
       continue
     }
-    await fileFolders(sql, item.input.collection, accepted.newFolders)
-    tags.push(...accepted.tags)
-    const revision = await insertRevision(sql, writer, jobId, item, accepted, digest)
-    tasks.push({ document: item.input.id, revision })
-    if (await narrowTags(sql, item.input.id, accepted)) narrowed.push(item.input.id)
-    await record(sql, writer, { event: 'document_accepted', document_id: item.input.id, revision })
+    await fileFolders(sql, documentItem.input.collection, accepted.newFolders)
+    tagsToNote.push(...accepted.tags)
+    const revision = await insertRevision(sql, writer, jobId, documentItem, accepted, digest)
+    tasks.push({ document: documentItem.input.id, revision })
+    if (await narrowTags(sql, documentItem.input.id, accepted)) narrowed.push(documentItem.input.id)
+    await record(sql, writer, { event: 'document_accepted', document_id: documentItem.input.id, revision })
   }
   await context.queue.send(
     sql,
-    tasks.map((data) => ({ key: data.document, turn: writer.subject, data })),
+    tasks.map((task) => ({ key: task.document, turn: writer.subject, data: task })),
   )
-  return { narrowed, tags, isWorkLeft: tasks.length > 0 }
+  return { narrowed, tags: tagsToNote, isWorkLeft: tasks.length > 0 }
 }
 
 /** Lines of an import are not told: a list of every night is mostly that. */
@@ -155,8 +155,8 @@ function noteOf({ line }: Item, { sensitivityKept }: Plan): { readonly code?: No
   return line === undefined ? { code: 'unchanged' } : {}
 }
 
-const isStale = ({ version }: DocumentInput, { facts }: Plan): boolean =>
-  version !== undefined && version < (facts?.acceptedVersion ?? 0)
+const isStale = ({ version }: DocumentInput, { storedDocument }: Plan): boolean =>
+  version !== undefined && version < (storedDocument?.acceptedVersion ?? 0)
 
 const itemOf = (jobId: string, { line, input }: Item) => ({
   jobId,
@@ -164,9 +164,14 @@ const itemOf = (jobId: string, { line, input }: Item) => ({
   documentId: input.id,
 })
 
-export async function noteRefusal(sql: Sql, jobId: string, item: Item, error: AppError): Promise<void> {
+export async function noteRefusal(
+  sql: Sql,
+  jobId: string,
+  documentItem: Item,
+  error: AppError,
+): Promise<void> {
   await insertItem(sql, {
-    ...itemOf(jobId, item),
+    ...itemOf(jobId, documentItem),
     state: 'failed',
     code: error.code,
     ...(error.field !== undefined && { field: error.field }),
@@ -178,18 +183,18 @@ async function insertRevision(
   sql: Sql,
   writer: Writer,
   jobId: string,
-  item: Item,
+  documentItem: Item,
   accepted: Plan,
   digest: Buffer,
 ): Promise<number> {
-  const { input } = item
+  const { input } = documentItem
   const itemNo = await insertItem(sql, {
-    ...itemOf(jobId, item),
+    ...itemOf(jobId, documentItem),
     state: 'queued',
     ...(accepted.sensitivityKept
       ? { code: 'sensitivity_kept' satisfies NoteCode }
       : // As with what is unchanged, lines of an import are not told.
-        item.line === undefined &&
+        documentItem.line === undefined &&
         (await isSameContent(sql, writer.subject, input, accepted)) && {
           code: 'same_content' satisfies NoteCode,
         }),
@@ -206,7 +211,7 @@ async function insertRevision(
   )
   if (row === undefined) throw new Error('The row of a document was not written.')
   const { mimeType, bytes } = contentOf(input)
-  const facts = accepted.facts
+  const storedDocument = accepted.storedDocument
   await sql.query(
     `insert into revisions (doc_no, revision, item_no, source, title, uri, mime_type, content, metadata, owner,
        access, source_updated_at, source_version, creates)
@@ -226,16 +231,17 @@ async function insertRevision(
       input.updated_at ?? null,
       input.version ?? null,
       // Nothing of ours is in force on it: whatever tuples are found there are a stranger's.
-      facts === undefined || (!facts.isLive && facts.tags.length === 0),
+      storedDocument === undefined || (!storedDocument.isLive && storedDocument.tags.length === 0),
     ],
   )
   return row.accepted_revision
 }
 
-async function narrowTags(sql: Sql, id: string, { facts, narrowed }: Plan): Promise<boolean> {
-  if (facts === undefined || (!facts.isLive && facts.tags.length === 0)) return false
+async function narrowTags(sql: Sql, id: string, { storedDocument, narrowed }: Plan): Promise<boolean> {
+  if (storedDocument === undefined || (!storedDocument.isLive && storedDocument.tags.length === 0))
+    return false
   // An earlier request may have stored them and failed before OpenFGA had them: this one promises it, too.
-  if (sameTags(facts.tags, narrowed)) return !facts.isSettled
+  if (sameTags(storedDocument.tags, narrowed)) return !storedDocument.isSettled
   await setTags(sql, documentObject(id), narrowed)
   return true
 }

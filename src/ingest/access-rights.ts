@@ -66,10 +66,10 @@ export async function readObjects(
     ...[...documents.values()].map(({ collection }) => collection),
   ]
   const collections = await readCollections(database, involved)
-  const asked = new Set(involved)
+  const collectionIds = new Set(involved)
   const objects = [...idsOf('document'), ...idsOf('folder'), ...idsOf('collection')].length
-  while (asked.size < Math.min(objects, collectionsPadded)) asked.add(newId())
-  const holdings = [...asked].flatMap((collection): Holding[] => [
+  while (collectionIds.size < Math.min(objects, collectionsPadded)) collectionIds.add(newId())
+  const holdings = [...collectionIds].flatMap((collection): Holding[] => [
     { relation: 'writer', collection },
     { relation: 'tagger', collection },
   ])
@@ -80,17 +80,17 @@ export async function readObjects(
   return { documents, folders, collections, filedBefore, rights }
 }
 
-const refused = 'This caller may not change this tuple.'
+const notAllowed = 'This caller may not change this tuple.'
 
 /** Why the caller may not make this entry, or undefined. Says the same for what is missing and what is others'. */
 export function refusalOf(
   list: AllowList,
   caller: Caller,
   { tuple, operation }: Entry,
-  facts: ObjectFacts,
+  storedObjects: ObjectFacts,
 ): string | undefined {
   const requirement = list.requirementOf(tuple, operation)
-  const { rights, collections, folders } = facts
+  const { rights, collections, folders } = storedObjects
   const isService = caller.kind === 'service'
   const writesDocs = isService && caller.scopes.has('docs.write')
   const may = ((): boolean => {
@@ -107,47 +107,47 @@ export function refusalOf(
         return (
           caller.kind === 'administrator' &&
           (!isFiled(splitObject(requirement.object).type) ||
-            collectionOf(requirement.object, facts) !== undefined)
+            collectionOf(requirement.object, storedObjects) !== undefined)
         )
       case 'everybody': {
-        const collection = collectionOf(requirement.object, facts)
+        const collection = collectionOf(requirement.object, storedObjects)
         if (collection === undefined) return false
         if (caller.kind === 'administrator') return true
-        const open = operation === 'delete' || collections.get(collection)?.publicAllowed === true
-        return writesDocs && open && rights.has(requirement.right, collection)
+        const isOpen = operation === 'delete' || collections.get(collection)?.publicAllowed === true
+        return writesDocs && isOpen && rights.has(requirement.right, collection)
       }
       case 'document_writer': {
-        const collection = collectionOf(`document:${requirement.document}`, facts)
+        const collection = collectionOf(`document:${requirement.document}`, storedObjects)
         return (
           writesDocs &&
           collection !== undefined &&
           rights.has('writer', collection) &&
           (requirement.parent === undefined ||
             operation === 'delete' ||
-            collectionOf(requirement.parent, facts) === collection)
+            collectionOf(requirement.parent, storedObjects) === collection)
         )
       }
       case 'tagger': {
-        const collection = collectionOf(requirement.object, facts)
+        const collection = collectionOf(requirement.object, storedObjects)
         if (!writesDocs || collection === undefined || !rights.has('tagger', collection)) return false
         if (requirement.parent === undefined || operation === 'delete') return true
-        const parents = collectionOf(requirement.parent, facts)
+        const parents = collectionOf(requirement.parent, storedObjects)
         return parents !== undefined && rights.has('tagger', parents)
       }
       case 'filing': {
         // Once, at its first mention; saying it again as it is changes nothing.
-        const before = facts.filedBefore.get(requirement.folder)
+        const filedBefore = storedObjects.filedBefore.get(requirement.folder)
         return (
           writesDocs &&
           collections.has(requirement.collection) &&
           rights.has('tagger', requirement.collection) &&
           folders.get(requirement.folder) === requirement.collection &&
-          (before === undefined || before === requirement.collection)
+          (filedBefore === undefined || filedBefore === requirement.collection)
         )
       }
     }
   })()
-  return may ? undefined : refused
+  return may ? undefined : notAllowed
 }
 
 /** The collection in which an object is filed, if it exists. */
@@ -155,6 +155,8 @@ function collectionOf(object: string, { documents, folders, collections }: Objec
   const { type, id } = splitObject(object)
   if (type === 'collection') return collections.has(id) ? id : undefined
   if (type === 'folder') return folders.get(id)
-  const facts = documents.get(id)
-  return facts !== undefined && (facts.isLive || facts.isPending) ? facts.collection : undefined
+  const storedDocument = documents.get(id)
+  return storedDocument !== undefined && (storedDocument.isLive || storedDocument.isPending)
+    ? storedDocument.collection
+    : undefined
 }

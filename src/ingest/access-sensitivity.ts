@@ -13,7 +13,7 @@ import { readTags, sensitiveTag, type Tag, toTuple } from './tags.ts'
 export async function keepSensitive(
   { database, fga, clock }: IngestContext,
   entries: readonly Entry[],
-  facts: ObjectFacts,
+  storedObjects: ObjectFacts,
 ): Promise<readonly Entry[]> {
   const losing = entries.filter(
     ({ tuple, operation }) => operation === 'delete' && tuple.relation === 'parent',
@@ -24,24 +24,29 @@ export async function keepSensitive(
   const folders = objects.filter((object) => splitObject(object).type === 'folder')
   for (const object of objects) {
     const { type, id } = splitObject(object)
-    const document = type === 'document' ? facts.documents.get(id) : undefined
+    const document = type === 'document' ? storedObjects.documents.get(id) : undefined
     if (document !== undefined) documents.set(id, document)
   }
   const folderTags = await readTags(database, folders)
-  const before = new Map<FgaObject, readonly (readonly Tag[])[]>([
+  const statesBefore = new Map<FgaObject, readonly (readonly Tag[])[]>([
     // Unlike a document, a folder is not sensitive by where it is filed.
     ...folders.map((object) => [object, [(folderTags.get(object) ?? []).filter(isNotFiling)]] as const),
     ...[...documents].map(([id, document]) => [documentObject(id), statesOf(document)] as const),
   ])
-  const after = new Map(
-    [...before].map(([object, states]) => [object, states.map((tags) => tagsAfter(object, tags, entries))]),
+  const statesAfter = new Map(
+    [...statesBefore].map(([object, states]) => [
+      object,
+      states.map((state) => tagsAfter(object, state, entries)),
+    ]),
   )
   const sensitivity = await askSensitivity({ fga, now: clock.now() }, documents, {
     objects: folders,
-    tags: [...after.values()].flat(),
+    tags: [...statesAfter.values()].flat(),
   })
   const ending = objects.filter(
-    (object) => sensitivity.of(object) && after.get(object)?.every((tags) => sensitivity.by(tags)) !== true,
+    (object) =>
+      sensitivity.of(object) &&
+      statesAfter.get(object)?.every((finalTags) => sensitivity.by(finalTags)) !== true,
   )
   return ending.map((object) => ({
     tuple: toTuple(object, sensitiveTag),
@@ -53,7 +58,11 @@ export async function keepSensitive(
 const isNotFiling = ({ relation }: Tag): boolean => relation !== 'filed_in'
 
 /** What is in force of a document, and what waits. */
-const statesOf = ({ isPending, pendingTags, tags }: DocumentFacts): readonly (readonly Tag[])[] => [
-  ...(tags.length > 0 ? [tags] : []),
+const statesOf = ({
+  isPending,
+  pendingTags,
+  tags: documentTags,
+}: DocumentFacts): readonly (readonly Tag[])[] => [
+  ...(documentTags.length > 0 ? [documentTags] : []),
   ...(isPending ? [pendingTags] : []),
 ]

@@ -13,37 +13,38 @@ export interface StoredChange {
   /** Marks of objects that are unsettled by this change alone. */
   readonly marked: readonly Mark[]
   /** Objects that have to be compared whole: new folders, and what was unsettled before. */
-  readonly fresh: readonly FgaObject[]
+  readonly newlyMarked: readonly FgaObject[]
 }
 
 /** Makes our tags say what the change wants, in the caller's transaction and before OpenFGA hears of it. */
 export async function storeChange(sql: Sql, entries: readonly Entry[]): Promise<StoredChange> {
   const ours = entries.filter(({ tuple }) => isTagged(splitObject(tuple.object).type, tuple.relation))
   const objects = [...new Set(ours.map(({ tuple }) => tuple.object))]
-  const before = await sql.query<{ object: string }>('select object from unsettled where object = any($1)', [
-    objects,
-  ])
+  const unsettled = await sql.query<{ object: string }>(
+    'select object from unsettled where object = any($1)',
+    [objects],
+  )
   const waiting = await changePending(sql, ours)
   const filed = await fileNewFolders(sql, ours)
   const marked: Mark[] = []
-  const fresh = new Set<FgaObject>([...filed, ...before.map(({ object }) => object as FgaObject)])
+  const freshlyMarked = new Set<FgaObject>([...filed, ...unsettled.map(({ object }) => object as FgaObject)])
   for (const object of objects) {
     if (waiting.has(object)) continue
-    const own = ours.filter(({ tuple }) => tuple.object === object)
+    const ownEntries = ours.filter(({ tuple }) => tuple.object === object)
     await removeTags(
       sql,
-      own.filter(({ operation }) => operation === 'delete').map(({ tuple }) => tuple),
+      ownEntries.filter(({ operation }) => operation === 'delete').map(({ tuple }) => tuple),
     )
     await addTags(
       sql,
       object,
-      own.filter(({ operation }) => operation === 'write').map(({ tuple }) => toTag(tuple)),
+      ownEntries.filter(({ operation }) => operation === 'write').map(({ tuple }) => toTag(tuple)),
     )
     const mark = await markUnsettled(sql, object, false)
-    if (!fresh.has(object)) marked.push(mark)
+    if (!freshlyMarked.has(object)) marked.push(mark)
   }
   await noteDocuments(sql, ours)
-  return { waiting, marked, fresh: [...fresh] }
+  return { waiting, marked, newlyMarked: [...freshlyMarked] }
 }
 
 async function fileNewFolders(sql: Sql, entries: readonly Entry[]): Promise<FgaObject[]> {
@@ -64,31 +65,31 @@ async function changePending(sql: Sql, entries: readonly Entry[]): Promise<Reado
     return type === 'document' ? [id] : []
   })
   const waiting = new Set<string>()
-  for (const [id, facts] of await readDocuments(sql, [...new Set(ids)])) {
-    if (!facts.isPending) continue
+  for (const [id, storedDocument] of await readDocuments(sql, [...new Set(ids)])) {
+    if (!storedDocument.isPending) continue
     const object = documentObject(id)
-    const access = tagsAfter(object, facts.pendingTags, entries)
+    const access = tagsAfter(object, storedDocument.pendingTags, entries)
     // Not `retagged`: what is live gets the change by itself, and else keeps what it had if this is never published.
     await sql.query('update revisions set access = $2 where doc_no = $1 and revision = $3', [
-      facts.docNo,
+      storedDocument.docNo,
       JSON.stringify(access),
-      facts.acceptedRevision,
+      storedDocument.acceptedRevision,
     ])
-    if (!facts.isLive && facts.tags.length === 0) waiting.add(object)
+    if (!storedDocument.isLive && storedDocument.tags.length === 0) waiting.add(object)
   }
   return waiting
 }
 
 /** The tags of an object after a change. */
-export function tagsAfter(object: FgaObject, tags: readonly Tag[], entries: readonly Entry[]): Tag[] {
-  const after = new Map(tags.map((tag) => [tagKey(tag), tag]))
+export function tagsAfter(object: FgaObject, currentTags: readonly Tag[], entries: readonly Entry[]): Tag[] {
+  const tagsByKey = new Map(currentTags.map((tag) => [tagKey(tag), tag]))
   for (const { tuple, operation } of entries) {
     if (tuple.object !== object) continue
     const tag = toTag(tuple)
-    if (operation === 'delete') after.delete(tagKey(tag))
-    else after.set(tagKey(tag), tag)
+    if (operation === 'delete') tagsByKey.delete(tagKey(tag))
+    else tagsByKey.set(tagKey(tag), tag)
   }
-  return [...after.values()]
+  return [...tagsByKey.values()]
 }
 
 /** Keeps what the rows of documents say in step: the owner that is cited, and what a withdrawal would remember. */

@@ -39,34 +39,35 @@ export async function changeAccess(
 ): Promise<readonly JobNote[]> {
   const entries = entriesOf(change)
   assertFits(context.allowList(), entries)
-  return context.locks.hold(
+  return context.documentLocks.hold(
     locksFor(entries),
     async (hold) => {
       // Again: while others held what this changes, another model may have come into force.
       const list = context.allowList()
       assertFits(list, entries)
-      const facts = await readObjects(context, caller, entries)
+      const storedObjects = await readObjects(context, caller, entries)
       for (const entry of entries) {
-        const refused = refusalOf(list, caller, entry, facts)
-        if (refused !== undefined) throw new AppError('forbidden', { field: entry.field, public: refused })
+        const refusal = refusalOf(list, caller, entry, storedObjects)
+        if (refusal !== undefined) throw new AppError('forbidden', { field: entry.field, public: refusal })
       }
       await assertNoCircle(context.database, entries)
       await assertSameEnds(context, list, entries)
-      const kept = caller.kind === 'service' ? await keepSensitive(context, entries, facts) : []
-      const all = [...entries, ...kept]
-      if (!(await hold.isOrderly(changeOf(all))))
+      const sensitiveEntries =
+        caller.kind === 'service' ? await keepSensitive(context, entries, storedObjects) : []
+      const allEntries = [...entries, ...sensitiveEntries]
+      if (!(await hold.isOrderly(changeOf(allEntries))))
         throw invalid(
           'writes',
           'Too many tuples at once that may give as well as take: parents, filings, members.',
         )
-      await writeChange(context, list, hold, caller.writer, all)
+      await writeChange(context, list, hold, caller.writer, allEntries)
       // Of the request and the clock alone. That somebody was never here it does not say: that tells who is.
-      const over = change.writes.filter(
+      const redundantWrites = change.writes.filter(
         ({ condition }) => (endOf(condition) ?? Infinity) <= context.clock.now(),
       )
       return [
-        ...kept.map(({ tuple }) => noteOn(tuple, 'sensitivity_kept')),
-        ...over.map((tuple) => noteOn(tuple, 'already_over')),
+        ...sensitiveEntries.map(({ tuple }) => noteOn(tuple, 'sensitivity_kept')),
+        ...redundantWrites.map((tuple) => noteOn(tuple, 'already_over')),
       ]
     },
     signal,
@@ -85,13 +86,13 @@ export async function applyTuples(
 ): Promise<void> {
   const entries = entriesOf(change)
   const list = context.allowList()
-  for (let from = 0; from < entries.length; from += pageMax) {
-    const page = entries.slice(from, from + pageMax)
+  for (let offset = 0; offset < entries.length; offset += pageMax) {
+    const page = entries.slice(offset, offset + pageMax)
     for (const { tuple, operation, field } of page) {
       const misfit = list.misfitOf(tuple, operation)
       if (misfit !== undefined) throw invalid(`${field}.${misfit.field}`, misfit.detail)
     }
-    await context.locks.hold(locksFor(page), async (hold) => {
+    await context.documentLocks.hold(locksFor(page), async (hold) => {
       await assertNoCircle(context.database, page)
       await writeChange(context, list, hold, writer, page)
     })
@@ -112,12 +113,12 @@ function assertFits(list: AllowList, entries: readonly Entry[]): void {
   if (entries.length === 0) throw invalid('writes', 'At least one tuple is needed.')
   if (entries.length > tuplesMax)
     throw invalid('writes', `At most ${tuplesMax} tuples, writes and deletes together.`)
-  const seen = new Set<string>()
+  const seenIds = new Set<string>()
   for (const { tuple, operation, field } of entries) {
     const misfit = list.misfitOf(tuple, operation)
     if (misfit !== undefined) throw invalid(`${field}.${misfit.field}`, misfit.detail)
-    if (seen.has(tupleId(tuple))) throw invalid(field, 'This tuple is named twice.')
-    seen.add(tupleId(tuple))
+    if (seenIds.has(tupleId(tuple))) throw invalid(field, 'This tuple is named twice.')
+    seenIds.add(tupleId(tuple))
   }
 }
 
@@ -167,7 +168,7 @@ async function writeChange(
     context,
     joins.map(({ tuple }) => toTag(tuple)),
   )
-  const { waiting, marked, fresh } = await hold.transaction(async (sql) => {
+  const { waiting, marked, newlyMarked } = await hold.transaction(async (sql) => {
     await assertInForce(sql, list)
     const stored = await storeChange(sql, entries)
     const { writes, deletes } = changeOf(entries)
@@ -183,13 +184,13 @@ async function writeChange(
   // What is there already is rare, and only said by a refusal; another end would be refused for good.
   let isSure = !change.writes.some(({ condition }) => condition !== undefined)
   await anew(async () => {
-    const left = isSure ? change : await leftToDo(context, change)
+    const remaining = isSure ? change : await leftToDo(context, change)
     isSure = false
-    await hold.write(left)
+    await hold.write(remaining)
   })
   // Marks of this change alone are settled by its Write; older ones, and new folders, are looked at whole.
   if (marked.length > 0) await hold.transaction((sql) => unmark(sql, marked))
-  for (const object of fresh) await settleObject(context, hold, object)
+  for (const object of newlyMarked) await settleObject(context, hold, object)
 }
 
 const changeOf = (entries: readonly Entry[]): AccessChange => ({
@@ -212,8 +213,8 @@ async function leftToDo({ fga }: IngestContext, { writes, deletes }: AccessChang
     return found !== undefined && endOf(found.condition) === endOf(tuple.condition)
   }
   const ending = stored.flatMap((tuple, index) => {
-    const wanted = writes[index]
-    if (tuple === undefined || wanted === undefined || isAsWanted(wanted, index)) return []
+    const wantedTuple = writes[index]
+    if (tuple === undefined || wantedTuple === undefined || isAsWanted(wantedTuple, index)) return []
     const { user, relation, object } = tuple
     return [{ user, relation, object }]
   })

@@ -29,9 +29,9 @@ export type Cost = (text: string) => number
 export function toAtoms(parsed: Parsed, cost: Cost, costMax: number): Atom[] {
   const atoms: Atom[] = []
   for (const section of toSections(parsed)) {
-    for (const [start, end] of piecesOf(parsed.text, section)) {
-      for (const [from, to, size] of fit(parsed.text, start, end, cost, costMax)) {
-        atoms.push({ start: from, end: to, section, cost: size })
+    for (const [sectionStart, sectionEnd] of piecesOf(parsed.text, section)) {
+      for (const [fitStart, fitEnd, size] of fit(parsed.text, sectionStart, sectionEnd, cost, costMax)) {
+        atoms.push({ start: fitStart, end: fitEnd, section, cost: size })
       }
     }
   }
@@ -43,40 +43,41 @@ export function toAtoms(parsed: Parsed, cost: Cost, costMax: number): Atom[] {
  * so that nothing of a document is lost, whatever a parser left out.
  */
 function toSections({ text, blocks }: Parsed): Section[] {
-  const parts: Block[] = []
-  let at = 0
-  const fill = (to: number) => {
-    if (text.slice(at, to).trim() !== '') parts.push({ kind: 'paragraph', start: at, end: to })
+  const pieces: Block[] = []
+  let position = 0
+  const fill = (limit: number) => {
+    if (text.slice(position, limit).trim() !== '')
+      pieces.push({ kind: 'paragraph', start: position, end: limit })
   }
   for (const block of blocks) {
-    const start = Math.max(at, block.start)
-    if (block.end <= start) continue
-    fill(start)
-    parts.push({ ...block, start })
-    at = block.end
+    const blockStart = Math.max(position, block.start)
+    if (block.end <= blockStart) continue
+    fill(blockStart)
+    pieces.push({ ...block, start: blockStart })
+    position = block.end
   }
   fill(text.length)
-  return withPaths(parts, text.length)
+  return withPaths(pieces, text.length)
 }
 
-function withPaths(parts: readonly Block[], length: number): Section[] {
-  const open: { readonly level: number; readonly title: string }[] = []
+function withPaths(pieces: readonly Block[], length: number): Section[] {
+  const openHeadings: { readonly level: number; readonly title: string }[] = []
   // One list for all blocks under a heading: "the same part" is then a comparison of references.
   let path: readonly string[] = []
-  return parts.map((part, index) => {
-    if (part.kind === 'heading') {
-      const level = part.level ?? 1
-      while ((open.at(-1)?.level ?? 0) >= level) open.pop()
-      open.push({ level, title: part.title ?? '' })
-      path = open.map(({ title }) => title).filter((title) => title !== '')
+  return pieces.map((piece, index) => {
+    if (piece.kind === 'heading') {
+      const level = piece.level ?? 1
+      while ((openHeadings.at(-1)?.level ?? 0) >= level) openHeadings.pop()
+      openHeadings.push({ level, title: piece.title ?? '' })
+      path = openHeadings.map(({ title }) => title).filter((title) => title !== '')
     }
     return {
-      kind: part.kind,
-      start: index === 0 ? 0 : part.start,
-      end: parts[index + 1]?.start ?? length,
+      kind: piece.kind,
+      start: index === 0 ? 0 : piece.start,
+      end: pieces[index + 1]?.start ?? length,
       path,
-      ...(part.headerEnd !== undefined && { headerEnd: part.headerEnd }),
-      ...(part.page !== undefined && { page: part.page }),
+      ...(piece.headerEnd !== undefined && { headerEnd: piece.headerEnd }),
+      ...(piece.page !== undefined && { page: piece.page }),
     }
   })
 }
@@ -85,9 +86,11 @@ type Range = readonly [start: number, end: number]
 type Sized = readonly [start: number, end: number, cost: number]
 
 function piecesOf(text: string, section: Section): Range[] {
-  const whole: Range = [section.start, section.end]
-  if (section.kind === 'heading') return [whole]
-  return section.kind === 'paragraph' ? cutAfter(text, whole, SENTENCE_END) : cutAfter(text, whole, LINE_END)
+  const wholeRange: Range = [section.start, section.end]
+  if (section.kind === 'heading') return [wholeRange]
+  return section.kind === 'paragraph'
+    ? cutAfter(text, wholeRange, SENTENCE_END)
+    : cutAfter(text, wholeRange, LINE_END)
 }
 
 /** A full stop counts with the white space behind it, so that `v1.2` and `e.g.x` stay whole. */
@@ -97,13 +100,13 @@ const WORD_END = /\s+/g
 
 function cutAfter(text: string, [start, end]: Range, boundary: RegExp): Range[] {
   const ranges: Range[] = []
-  let at = start
+  let cutStart = start
   for (const match of text.slice(start, end).matchAll(boundary)) {
-    const to = start + match.index + match[0].length
-    ranges.push([at, to])
-    at = to
+    const cutEnd = start + match.index + match[0].length
+    ranges.push([cutStart, cutEnd])
+    cutStart = cutEnd
   }
-  if (at < end) ranges.push([at, end])
+  if (cutStart < end) ranges.push([cutStart, end])
   return ranges
 }
 
@@ -114,27 +117,33 @@ function fit(text: string, start: number, end: number, cost: Cost, costMax: numb
   const size = end - start > charactersMax ? Number.POSITIVE_INFINITY : cost(text.slice(start, end))
   if (size <= costMax) return [[start, end, size]]
   const lines = cutAfter(text, [start, end], LINE_END)
-  if (lines.length > 1) return lines.flatMap(([from, to]) => fit(text, from, to, cost, costMax))
-  const words = cutAfter(text, [start, end], WORD_END)
-  if (words.length > 1) return joinWords(text, words, cost, costMax)
+  if (lines.length > 1)
+    return lines.flatMap(([lineStart, lineEnd]) => fit(text, lineStart, lineEnd, cost, costMax))
+  const wordRanges = cutAfter(text, [start, end], WORD_END)
+  if (wordRanges.length > 1) return joinWords(text, wordRanges, cost, costMax)
   if (size === Number.POSITIVE_INFINITY)
-    return piecesOfLength(text, [start, end], charactersMax).flatMap(([from, to]) =>
-      fit(text, from, to, cost, costMax),
+    return piecesOfLength(text, [start, end], charactersMax).flatMap(([pieceStart, pieceEnd]) =>
+      fit(text, pieceStart, pieceEnd, cost, costMax),
     )
   const middle = halfway(text, start, end)
   if (middle === undefined) return [[start, end, size]]
   return [...fit(text, start, middle, cost, costMax), ...fit(text, middle, end, cost, costMax)]
 }
 
-function joinWords(text: string, words: readonly Range[], cost: Cost, costMax: number): Sized[] {
+function joinWords(text: string, wordRanges: readonly Range[], cost: Cost, costMax: number): Sized[] {
   const joined: Sized[] = []
-  for (const [start, end] of words) {
-    const last = joined.at(-1)
-    const parts = fit(text, start, end, cost, costMax)
-    const [only] = parts
-    if (parts.length === 1 && only !== undefined && last !== undefined && last[2] + only[2] <= costMax)
-      joined[joined.length - 1] = [last[0], end, last[2] + only[2]]
-    else for (const part of parts) joined.push(part)
+  for (const [start, end] of wordRanges) {
+    const lastJoined = joined.at(-1)
+    const fitted = fit(text, start, end, cost, costMax)
+    const [only] = fitted
+    if (
+      fitted.length === 1 &&
+      only !== undefined &&
+      lastJoined !== undefined &&
+      lastJoined[2] + only[2] <= costMax
+    )
+      joined[joined.length - 1] = [lastJoined[0], end, lastJoined[2] + only[2]]
+    else for (const piece of fitted) joined.push(piece)
   }
   return joined
 }
@@ -142,23 +151,23 @@ function joinWords(text: string, words: readonly Range[], cost: Cost, costMax: n
 /** Cuts at every so many characters, never inside a pair. */
 function piecesOfLength(text: string, [start, end]: Range, length: number): Range[] {
   const pieces: Range[] = []
-  for (let at = start; at < end; ) {
-    const to = Math.min(end, at + length)
-    const next = to < end && isInPair(text, to) ? to - 1 : to
-    pieces.push([at, next > at ? next : to + 1])
-    at = next > at ? next : to + 1
+  for (let offset = start; offset < end; ) {
+    const limit = Math.min(end, offset + length)
+    const cut = limit < end && isInPair(text, limit) ? limit - 1 : limit
+    pieces.push([offset, cut > offset ? cut : limit + 1])
+    offset = cut > offset ? cut : limit + 1
   }
   return pieces
 }
 
-const isInPair = (text: string, at: number): boolean =>
-  /[\uD800-\uDBFF][\uDC00-\uDFFF]/.test(text.slice(at - 1, at + 1))
+const isInPair = (text: string, index: number): boolean =>
+  /[\uD800-\uDBFF][\uDC00-\uDFFF]/.test(text.slice(index - 1, index + 1))
 
 /** The middle, or none where there is only one character. */
 function halfway(text: string, start: number, end: number): number | undefined {
   const middle = start + ((end - start) >> 1)
-  const at = isInPair(text, middle) ? middle + 1 : middle
-  return at > start && at < end ? at : undefined
+  const middleOrNext = isInPair(text, middle) ? middle + 1 : middle
+  return middleOrNext > start && middleOrNext < end ? middleOrNext : undefined
 }
 
 /** One atom as two, for a text whose whole costs more than its parts did. None where it is one character. */

@@ -28,13 +28,13 @@ function isWriters(list: AllowList, tuple: Tuple, operation: Operation): boolean
 export function settingRefused(
   list: AllowList,
   object: FgaObject,
-  tags: readonly Tag[],
+  newTags: readonly Tag[],
   filing: { readonly folders: readonly string[]; readonly collection: string },
 ): AppError | undefined {
-  const wrong = tags.find(
+  const wrong = newTags.find(
     (tag) => members.has(tag.relation) && !isWriters(list, toTuple(object, tag), 'write'),
   )
-  if (wrong !== undefined) return refused(wrong, 'The allow-list lets no writer of the document set this')
+  if (wrong !== undefined) return refusedTag(wrong, 'The allow-list lets no writer of the document set this')
   const unfiled = filing.folders.find((folder) => {
     const tuple = {
       user: collectionObject(filing.collection),
@@ -45,7 +45,7 @@ export function settingRefused(
   })
   return unfiled === undefined
     ? undefined
-    : refused(
+    : refusedTag(
         { relation: 'parent', subject: folderObject(unfiled) },
         'The allow-list lets nobody file a folder',
       )
@@ -59,33 +59,37 @@ export function settingRefused(
 export function leftBy(
   list: AllowList,
   object: FgaObject,
-  before: readonly Tag[],
-  asked: readonly Tag[],
+  storedTags: readonly Tag[],
+  requestedTags: readonly Tag[],
 ): { readonly kept: readonly Tag[]; readonly refused: AppError | undefined } {
-  const named = new Set(asked.map(tagKey))
-  const gone = new Map(
-    before
+  const named = new Set(requestedTags.map(tagKey))
+  const lost = new Map(
+    storedTags
       .filter((tag) => tag.relation !== 'filed_in' && tag.relation !== 'sensitive' && !named.has(tagKey(tag)))
       .map((tag) => [tagKey(tag), tag]),
   )
-  const kept: Tag[] = []
-  for (const tag of gone.values()) {
+  const keptTags: Tag[] = []
+  for (const tag of lost.values()) {
     const { relation, subject } = tag
-    if (!members.has(relation)) kept.push(tag)
+    if (!members.has(relation)) keptTags.push(tag)
     else if (isWriters(list, { user: subject, relation, object }, 'delete')) continue
-    else if (!list.isWidening('document', relation)) kept.push(tag)
+    else if (!list.isWidening('document', relation)) keptTags.push(tag)
     else
       return {
         kept: [],
-        refused: refused(tag, 'The allow-list lets no writer of the document take this away'),
+        refused: refusedTag(tag, 'The allow-list lets no writer of the document take this away'),
       }
   }
-  return { kept, refused: undefined }
+  return { kept: keptTags, refused: undefined }
 }
 
 /** What keeps others from reading a document, and is not its writer's to take back: it outlives a withdrawal. */
-export function keptOf(list: AllowList | undefined, object: FgaObject, tags: readonly Tag[]): readonly Tag[] {
-  const distinct = new Map(tags.map((tag) => [tagKey(tag), tag]))
+export function keptOf(
+  list: AllowList | undefined,
+  object: FgaObject,
+  storedTags: readonly Tag[],
+): readonly Tag[] {
+  const distinct = new Map(storedTags.map((tag) => [tagKey(tag), tag]))
   return [...distinct.values()].filter(({ relation, subject }) => {
     if (relation === 'filed_in' || relation === 'sensitive') return false
     if (list === undefined) return relation === 'blocked' || !members.has(relation)
@@ -96,8 +100,8 @@ export function keptOf(list: AllowList | undefined, object: FgaObject, tags: rea
   })
 }
 
-const refused = ({ relation, subject }: Pick<Tag, 'relation' | 'subject'>, why: string): AppError =>
+const refusedTag = ({ relation, subject }: Pick<Tag, 'relation' | 'subject'>, reason: string): AppError =>
   new AppError('forbidden', {
     field: members.get(relation) ?? 'access',
-    public: `${why}: ${subject}.`,
+    public: `${reason}: ${subject}.`,
   })

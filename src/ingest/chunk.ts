@@ -46,26 +46,33 @@ const HEADING_COPIES_MAX = 1_000_000
  */
 export function chunk(parsed: Parsed, options: ChunkOptions): Chunk[] {
   const marks = options.countTokens('')
-  const room = Math.max(1, options.tokensMax - marks)
+  const tokenBudget = Math.max(1, options.tokensMax - marks)
   const cost: Cost = (text) => {
     const least = Math.ceil(text.length / CHARACTERS_PER_TOKEN_MAX)
     // Too large by its length alone: a line or a table's head of a megabyte is never counted.
-    return least > room ? least : Math.max(options.countTokens(text) - marks, least)
+    return least > tokenBudget ? least : Math.max(options.countTokens(text) - marks, least)
   }
-  const atoms = toAtoms(parsed, cost, Math.max(1, Math.floor(room / 2)))
-  const task: Task = { text: parsed.text, atoms, cost, room, options, sizes: sectionSizes(atoms) }
+  const atoms = toAtoms(parsed, cost, Math.max(1, Math.floor(tokenBudget / 2)))
+  const task: Task = {
+    text: parsed.text,
+    atoms,
+    cost,
+    room: tokenBudget,
+    options,
+    sizes: sectionSizes(atoms),
+  }
 
   const chunks: Chunk[] = []
   let copied = 0
-  let next: Range = { from: 0, covered: 0, to: 0 }
-  while (next.covered < task.atoms.length) {
-    const { tokens, ...range } = shrink(task, extend(task, next))
-    const made = toChunk(task, range, chunks.length, tokens)
-    if (made !== undefined) chunks.push(made)
-    copied += made?.headings.reduce((sum, { length }) => sum + length, 0) ?? 0
+  let chunkRange: Range = { from: 0, covered: 0, to: 0 }
+  while (chunkRange.covered < task.atoms.length) {
+    const { tokens, ...range } = shrink(task, extend(task, chunkRange))
+    const chunk = toChunk(task, range, chunks.length, tokens)
+    if (chunk !== undefined) chunks.push(chunk)
+    copied += chunk?.headings.reduce((sum, { length }) => sum + length, 0) ?? 0
     if (copied > Math.max(parsed.text.length * HEADING_COPIES_PER_TEXT_MAX, HEADING_COPIES_MAX))
       throw new ParseError('too_large', 'The headings are too long for a document of so many passages.')
-    next = { from: overlapFrom(task, range), covered: range.to, to: range.to }
+    chunkRange = { from: overlapFrom(task, range), covered: range.to, to: range.to }
   }
   return chunks
 }
@@ -96,47 +103,61 @@ interface Sizes {
 
 function sectionSizes(atoms: readonly Atom[]): Sizes {
   const block = new Map<Atom['section'], number>()
-  const part = new Map<Atom['section'], number>()
+  const partOfSection = new Map<Atom['section'], number>()
   let heading: Atom['section'] | undefined
   for (const { section, cost } of atoms) {
     if (section.kind === 'heading') heading = section
     block.set(section, (block.get(section) ?? 0) + cost)
-    if (heading !== undefined) part.set(heading, (part.get(heading) ?? 0) + cost)
+    if (heading !== undefined) partOfSection.set(heading, (partOfSection.get(heading) ?? 0) + cost)
   }
-  return { block, part }
+  return { block, part: partOfSection }
 }
 
 /** Adds atoms until the passage is full or a better place for its end has come. */
 function extend(task: Task, { from, covered }: Range): Range {
-  const room = task.room - leadCost(task, from)
+  const tokenBudget = task.room - leadCost(task, from)
   let used = 0
   let to = from
   for (; to < task.atoms.length; to++) {
     const atom = task.atoms[to]
     if (atom === undefined) break
-    if (to > covered && (used + atom.cost > room || endsBefore(task, atom, to, from, used, room))) break
+    if (
+      to > covered &&
+      (used + atom.cost > tokenBudget || endsBefore(task, atom, to, from, used, tokenBudget))
+    )
+      break
     used += atom.cost
   }
   return { from, covered, to: to < task.atoms.length ? withoutTrailingHeadings(task, covered, to) : to }
 }
 
-function endsBefore(task: Task, atom: Atom, at: number, from: number, used: number, room: number): boolean {
+function endsBefore(
+  task: Task,
+  atom: Atom,
+  atomIndex: number,
+  from: number,
+  used: number,
+  tokenBudget: number,
+): boolean {
   const { section } = atom
-  if (section === task.atoms[at - 1]?.section) return false
+  if (section === task.atoms[atomIndex - 1]?.section) return false
   if (section.kind === 'heading') {
-    return used >= room / 2 || (used >= room / 4 && used + (task.sizes.part.get(section) ?? 0) > room)
+    return (
+      used >= tokenBudget / 2 ||
+      (used >= tokenBudget / 4 && used + (task.sizes.part.get(section) ?? 0) > tokenBudget)
+    )
   }
-  if (section.page !== task.atoms[from]?.section.page && used >= room / 2) return true
+  if (section.page !== task.atoms[from]?.section.page && used >= tokenBudget / 2) return true
   if (section.kind !== 'code' && section.kind !== 'table') return false
-  const whole = task.sizes.block.get(section) ?? 0
-  return used >= room / 4 && used + whole > room && whole <= room
+  const blockCost = task.sizes.block.get(section) ?? 0
+  return used >= tokenBudget / 4 && used + blockCost > tokenBudget && blockCost <= tokenBudget
 }
 
 /** A heading at the end would stand away from what it heads. */
 function withoutTrailingHeadings(task: Task, covered: number, to: number): number {
-  let end = to
-  while (end - 1 > covered && task.atoms[end - 1]?.section.kind === 'heading') end--
-  return task.atoms[end - 1]?.section.kind === 'heading' ? to : end
+  let lastIndex = to
+  while (lastIndex - 1 > covered && task.atoms[lastIndex - 1]?.section.kind === 'heading') lastIndex--
+  return task.atoms[lastIndex - 1]?.section.kind === 'heading' ? to : lastIndex
 }
 
 /**
@@ -153,9 +174,9 @@ function shrink(task: Task, range: Range): Range & { readonly tokens: number } {
     else if (from < range.covered) from++
     else {
       const atom = task.atoms[from]
-      const parts = atom && halves(task.text, atom, task.cost)
-      if (parts === undefined) break
-      task.atoms.splice(from, 1, ...parts)
+      const atomHalves = atom && halves(task.text, atom, task.cost)
+      if (atomHalves === undefined) break
+      task.atoms.splice(from, 1, ...atomHalves)
       to = from + 1
     }
   }
@@ -166,27 +187,27 @@ function shrink(task: Task, range: Range): Range & { readonly tokens: number } {
 function overlapFrom(task: Task, { from, to }: Range): number {
   const following = task.atoms[to]
   // Blank atoms do not show in the passage: behind them a repeat would begin where this passage began.
-  let first = from
-  while (first < to && isBlank(task, first)) first++
-  let start = to
+  let firstIndex = from
+  while (firstIndex < to && isBlank(task, firstIndex)) firstIndex++
+  let startIndex = to
   let used = 0
-  while (start - 1 > first) {
-    const atom = task.atoms[start - 1]
+  while (startIndex - 1 > firstIndex) {
+    const atom = task.atoms[startIndex - 1]
     if (atom === undefined || following === undefined || !isSameProse(atom, following)) break
     if (used + atom.cost > task.options.overlapTokens || used + atom.cost + following.cost > task.room / 2)
       break
     used += atom.cost
-    start--
+    startIndex--
   }
-  return start
+  return startIndex
 }
 
-const isBlank = ({ text, atoms }: Task, at: number): boolean =>
-  text.slice(atoms[at]?.start, atoms[at]?.end).trim() === ''
+const isBlank = ({ text, atoms }: Task, index: number): boolean =>
+  text.slice(atoms[index]?.start, atoms[index]?.end).trim() === ''
 
 /** Not over a page's end either: the passage would name the page before as its own. */
-const isSameProse = ({ section: one }: Atom, { section: other }: Atom): boolean =>
-  one.kind === 'paragraph' && other.kind === 'paragraph' && one.path === other.path && one.page === other.page
+const isSameProse = ({ section: a }: Atom, { section: b }: Atom): boolean =>
+  a.kind === 'paragraph' && b.kind === 'paragraph' && a.path === b.path && a.page === b.page
 
 /** None for what holds nothing but white space beside what is repeated. */
 function toChunk(
@@ -195,8 +216,8 @@ function toChunk(
   ordinal: number,
   tokens: number,
 ): Chunk | undefined {
-  const fresh = trimmed(task, covered, to)
-  if (fresh.start >= fresh.end) return undefined
+  const uncovered = trimmed(task, covered, to)
+  if (uncovered.start >= uncovered.end) return undefined
   const bounds = trimmed(task, from, to)
   const page = task.atoms[from]?.section.page
   return {
@@ -231,18 +252,19 @@ function leadCost(task: Task, from: number): number {
 }
 
 function lead(task: Task, from: number, path: readonly string[]): string[] {
-  const first = task.atoms[from]
-  if (first === undefined) return []
+  const firstAtom = task.atoms[from]
+  if (firstAtom === undefined) return []
   const share = task.room * CONTEXT_SHARE
   // A passage that begins with its heading says it already.
-  const above = first.section.kind === 'heading' ? first.section.path.slice(0, -1) : path
+  const above = firstAtom.section.kind === 'heading' ? firstAtom.section.path.slice(0, -1) : path
   const names = above.slice(0, path.length)
   const { title } = task.options
-  if (title !== undefined && title !== '' && title !== first.section.path[0]) names.unshift(title)
-  const place = placeLine(names, (line) => task.cost(line) <= share)
-  const { section } = first
-  const header = first.start >= (section.headerEnd ?? Number.POSITIVE_INFINITY) ? headerOf(task, section) : ''
-  return [place, task.cost(header) > share ? '' : header].filter((line) => line !== '')
+  if (title !== undefined && title !== '' && title !== firstAtom.section.path[0]) names.unshift(title)
+  const placing = placeLine(names, (line) => task.cost(line) <= share)
+  const { section } = firstAtom
+  const header =
+    firstAtom.start >= (section.headerEnd ?? Number.POSITIVE_INFINITY) ? headerOf(task, section) : ''
+  return [placing, task.cost(header) > share ? '' : header].filter((line) => line !== '')
 }
 
 const headerOf = (task: Task, section: Atom['section']): string =>
@@ -250,11 +272,11 @@ const headerOf = (task: Task, section: Atom['section']): string =>
 
 function commonPath(atoms: readonly Atom[], from: number, to: number): readonly string[] {
   let common = atoms[from]?.section.path ?? []
-  for (let at = from + 1; at < to && common.length > 0; at++) {
-    const path = atoms[at]?.section.path ?? []
-    let same = 0
-    while (same < common.length && same < path.length && common[same] === path[same]) same++
-    if (same < common.length) common = common.slice(0, same)
+  for (let index = from + 1; index < to && common.length > 0; index++) {
+    const path = atoms[index]?.section.path ?? []
+    let shared = 0
+    while (shared < common.length && shared < path.length && common[shared] === path[shared]) shared++
+    if (shared < common.length) common = common.slice(0, shared)
   }
   return common
 }

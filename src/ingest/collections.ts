@@ -36,7 +36,7 @@ export async function saveCollection(
   const object = collectionObject(input.id)
   const list = context.allowList()
   assertMayWrite(list, object, input)
-  await context.locks.hold(
+  await context.documentLocks.hold(
     [object],
     async (hold) => {
       const change = async () => {
@@ -110,7 +110,7 @@ async function rightsChange(
   object: FgaObject,
   { writers, taggers, organization }: CollectionInput,
 ): Promise<{ readonly writes: readonly Tuple[]; readonly deletes: readonly TupleKey[] }> {
-  const wanted = new Map<string, readonly string[] | undefined>([
+  const membersByRelation = new Map<string, readonly string[] | undefined>([
     ['writer', writers],
     ['tagger', taggers],
     ['organization', organization === undefined ? undefined : [`organization:${organization}`]],
@@ -118,11 +118,11 @@ async function rightsChange(
   const deletes: TupleKey[] = []
   const present = new Set<string>()
   for await (const { user, relation } of fga.read({ object })) {
-    const users = wanted.get(relation)
+    const users = membersByRelation.get(relation)
     present.add(tupleId({ user, relation, object }))
     if (users !== undefined && !users.includes(user)) deletes.push({ user, relation, object })
   }
-  const writes = [...wanted].flatMap(([relation, users]) =>
+  const writes = [...membersByRelation].flatMap(([relation, users]) =>
     [...new Set(users)].map((user): Tuple => ({ user, relation, object })),
   )
   return { writes: writes.filter((tuple) => !present.has(tupleId(tuple))), deletes }

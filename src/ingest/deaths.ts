@@ -34,7 +34,7 @@ export function createDeaths(sql: Sql, processId: string): Deaths {
       await take(revision, wasAlone)
       return { deaths: Math.max(0, deaths - 1), deathsAlone: Math.max(0, deathsAlone - (wasAlone ? 1 : 0)) }
     },
-    async unlessEnded(revision, isAlone, work) {
+    async unlessEnded(revision, isAlone, task) {
       const key = keyOf(revision)
       running.add(key)
       try {
@@ -45,7 +45,7 @@ export function createDeaths(sql: Sql, processId: string): Deaths {
         )
         let isThrough = false
         try {
-          const result = await work()
+          const result = await task()
           isThrough = true
           return result
         } finally {

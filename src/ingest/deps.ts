@@ -87,7 +87,7 @@ export interface IngestContext {
   /** Who may write which tuples under the model in force; throws where nobody may. */
   readonly allowList: () => AllowList
   readonly queue: Queue
-  readonly locks: Locks
+  readonly documentLocks: Locks
   /** Left out: keyword mode, chunks have no vectors. */
   readonly embed: EmbedPassages | undefined
   readonly prepare: Prepare

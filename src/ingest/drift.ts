@@ -60,9 +60,9 @@ export async function mendUnsettled(context: IngestContext): Promise<number> {
 }
 
 /** One that is held by somebody who stands still, or that the model refuses, keeps no other from being mended. */
-async function eachOf<T>(objects: readonly T[], work: (object: T) => Promise<unknown>): Promise<void> {
+async function eachOf<T>(objects: readonly T[], handle: (object: T) => Promise<unknown>): Promise<void> {
   const failures: unknown[] = []
-  for (const object of objects) await work(object).catch((error: unknown) => failures.push(error))
+  for (const object of objects) await handle(object).catch((error: unknown) => failures.push(error))
   if (failures.length > 0) throw failures[0]
 }
 
@@ -70,8 +70,8 @@ async function mend(
   context: IngestContext,
   object: FgaObject,
 ): Promise<{ readonly added: number; readonly removed: number }> {
-  const { database, locks } = context
-  const { added, removed } = await locks.hold([object], (hold) => settleObject(context, hold, object))
+  const { database, documentLocks } = context
+  const { added, removed } = await documentLocks.hold([object], (hold) => settleObject(context, hold, object))
   if (added.length + removed.length > 0) {
     await record(database, operator(context.newId()), {
       event: 'drift_mended',

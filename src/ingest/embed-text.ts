@@ -12,9 +12,9 @@ export const joinLead = (lead: readonly string[], text: string): string =>
 
 /** The line that says where a passage stands: outermost first, the outermost giving way while it is too long. */
 export function placeLine(names: readonly string[], fits: (line: string) => boolean): string {
-  let from = 0
-  while (from < names.length && !fits(names.slice(from).join(' > '))) from++
-  return names.slice(from).join(' > ')
+  let skipped = 0
+  while (skipped < names.length && !fits(names.slice(skipped).join(' > '))) skipped++
+  return names.slice(skipped).join(' > ')
 }
 
 export interface StoredPassage {
@@ -43,10 +43,11 @@ export function embedTextOf(passage: StoredPassage, { countTokens, tokensMax }: 
 function namesOf({ title, headings: stored, text }: StoredPassage): readonly string[] {
   // Those of long ago were stored whole, and each would be counted whole.
   const headings = stored.map(cutTitle)
-  const first = letters(text.split('\n', 1)[0] ?? '')
-  const last = headings.at(-1)
-  const above = last !== undefined && letters(last) === first ? headings.slice(0, -1) : headings
-  const isSaid = title === '' || title === headings[0] || letters(title) === first
+  const firstLine = letters(text.split('\n', 1)[0] ?? '')
+  const lastHeading = headings.at(-1)
+  const above =
+    lastHeading !== undefined && letters(lastHeading) === firstLine ? headings.slice(0, -1) : headings
+  const isSaid = title === '' || title === headings[0] || letters(title) === firstLine
   return isSaid ? above : [title, ...above]
 }
 

@@ -43,7 +43,7 @@ export async function readDocuments(sql: Sql, ids: readonly string[]): Promise<M
      where d.id = any($1)`,
     [ids],
   )
-  const tags = await readTags(
+  const tagsByObject = await readTags(
     sql,
     rows.map(({ id }) => documentObject(id)),
   )
@@ -61,7 +61,7 @@ export async function readDocuments(sql: Sql, ids: readonly string[]): Promise<M
         isPending: row.pending !== null,
         pendingTags: row.pending ?? [],
         isSettled: row.settled,
-        tags: tags.get(documentObject(row.id)) ?? [],
+        tags: tagsByObject.get(documentObject(row.id)) ?? [],
       },
     ]),
   )

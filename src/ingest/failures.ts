@@ -35,14 +35,14 @@ export function createFailures(): Failures {
     failed(task, error) {
       const reason = reasonOf(error)
       if (reason === undefined) return false
-      const before = failing.get(task)
-      const now: Failing =
-        before?.reason === reason
-          ? { ...before, times: before.times + 1 }
+      const previousFailure = failing.get(task)
+      const failure: Failing =
+        previousFailure?.reason === reason
+          ? { ...previousFailure, times: previousFailure.times + 1 }
           : { reason, times: 1, publishedBefore: published }
       if (!failing.has(task) && failing.size >= rememberedMax) failing.clear()
-      failing.set(task, now)
-      return now.times >= timesMax && (isOfData(error) || published > now.publishedBefore)
+      failing.set(task, failure)
+      return failure.times >= timesMax && (isOfData(error) || published > failure.publishedBefore)
     },
     ended: (task) => void failing.delete(task),
     published: () => void published++,

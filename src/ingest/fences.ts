@@ -48,7 +48,7 @@ const turnsOf = (hold: string, count: number): Tuple[] =>
   Array.from({ length: count }, (_, index) => turnOf(hold, index + 1))
 
 export function createFences({ fga, now }: Pick<FencesDeps, 'fga'> & { readonly now: () => number }): Fences {
-  const spent: { readonly hold: string; readonly turns: number; readonly endedAt: number }[] = []
+  const endedFences: { readonly hold: string; readonly turns: number; readonly endedAt: number }[] = []
 
   return {
     async raise(hold) {
@@ -67,17 +67,17 @@ export function createFences({ fga, now }: Pick<FencesDeps, 'fga'> & { readonly 
       return false
     },
     ended(hold, turns) {
-      if (turns > 0) spent.push({ hold, turns, endedAt: now() })
+      if (turns > 0) endedFences.push({ hold, turns, endedAt: now() })
       // Each hold whole: the sweep, which finds what stays, looks for first turns.
       const deletes: Tuple[] = []
       let holds = 0
-      for (const one of spent) {
-        if (now() - one.endedAt < sweepEndedAfterMs) return
-        if (deletes.length + one.turns > batchMax) break
-        deletes.push(...turnsOf(one.hold, one.turns))
+      for (const fence of endedFences) {
+        if (now() - fence.endedAt < sweepEndedAfterMs) return
+        if (deletes.length + fence.turns > batchMax) break
+        deletes.push(...turnsOf(fence.hold, fence.turns))
         holds += 1
       }
-      spent.splice(0, holds)
+      endedFences.splice(0, holds)
       void fga.write({ deletes }).catch(() => undefined)
     },
   }

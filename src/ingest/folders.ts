@@ -35,13 +35,13 @@ export async function fileFolders(sql: Sql, collection: string, ids: readonly st
  * Makes OpenFGA agree about what a document of these tags lies in, new folders above all: whoever filed one may have died
  * before. The caller must not hold the folders' locks.
  */
-export async function settleFolders(context: IngestContext, tags: readonly Tag[]): Promise<void> {
-  const parents = tags.flatMap(({ relation, subject }) => (relation === 'parent' ? [subject] : []))
+export async function settleFolders(context: IngestContext, documentTags: readonly Tag[]): Promise<void> {
+  const parents = documentTags.flatMap(({ relation, subject }) => (relation === 'parent' ? [subject] : []))
   if (parents.length === 0) return
   const rows = await context.database.query<{ object: FgaObject }>(
     `select object from unsettled where object = any($1) and object like 'folder:%' order by object`,
     [parents],
   )
   for (const { object } of rows)
-    await context.locks.hold([object], (hold) => settleObject(context, hold, object))
+    await context.documentLocks.hold([object], (hold) => settleObject(context, hold, object))
 }

@@ -26,16 +26,16 @@ export interface HoldDeps {
 export const plainHold = (database: Database, fga: HoldDeps['fga']): Hold => ({
   write: (change) => fga.write(change),
   isOrderly: (change) => fga.isOrderly(change, { fenced: false }),
-  transaction: (work) => database.transaction(work),
+  transaction: (task) => database.transaction(task),
 })
 
 /** `id` has so many leases. `end` gives them back. */
 export function createHold(
-  deps: HoldDeps & { readonly fences: Fences | undefined; readonly newHoldId: () => string },
+  dependencies: HoldDeps & { readonly fences: Fences | undefined; readonly newHoldId: () => string },
   firstId: string,
   size: number,
 ): Hold & { end(): Promise<void> } {
-  const { database, fga, fences, leaseSeconds, newHoldId } = deps
+  const { database, fga, fences, leaseSeconds, newHoldId } = dependencies
   let id = firstId
   let turn = 0
   let isInDoubt = false
@@ -60,22 +60,22 @@ export function createHold(
   }
 
   /** What was written as another was answered for: nothing of it can come late. */
-  async function goOnAs(next: string): Promise<void> {
+  async function goOnAs(nextObject: string): Promise<void> {
     const rows = await database.query('update leases set holder = $2 where holder = $1 returning 1', [
       id,
-      next,
+      nextObject,
     ])
     if (rows.length < size) throw lost()
     fences?.ended(id, turn)
-    id = next
+    id = nextObject
     turn = 0
   }
 
-  async function writeFenced(change: Writing, by: Fences): Promise<void> {
+  async function writeFenced(change: Writing, fences: Fences): Promise<void> {
     try {
       await fga.write(change, nextTurn)
     } catch (error) {
-      if (error instanceof WriteRefused) throw (await by.has(id, turn)) ? lost() : error
+      if (error instanceof WriteRefused) throw (await fences.has(id, turn)) ? lost() : error
       // Of what has no answer nobody knows whether it is still to come: the last turn of a refusal by ourselves, too.
       if (!(error instanceof Lost)) isInDoubt = true
       throw error
@@ -90,13 +90,13 @@ export function createHold(
       await fga.write(change)
     },
     isOrderly: (change) => fga.isOrderly(change, { fenced: fences !== undefined }),
-    transaction: (work) =>
+    transaction: (task) =>
       database.transaction(async (sql) => {
         const rows = await sql.query('select 1 from leases where holder = $1 order by object for update', [
           id,
         ])
         if (rows.length < size) throw lost()
-        return work(sql)
+        return task(sql)
       }),
     async end() {
       clearInterval(renewal)
@@ -121,10 +121,10 @@ const lost = (): Lost => new Lost('storage_unavailable', { internal: 'a lease wa
 const triesMax = 4
 
 /** Does it again, from reading on, where OpenFGA refused it for what it holds meanwhile. */
-export async function anew<T>(work: () => Promise<T>): Promise<T> {
+export async function anew<T>(task: () => Promise<T>): Promise<T> {
   for (let tries = 1; ; tries += 1) {
     try {
-      return await work()
+      return await task()
     } catch (error) {
       if (!(error instanceof WriteRefused)) throw error
       if (tries === triesMax)

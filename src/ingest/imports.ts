@@ -57,9 +57,9 @@ export async function importDocuments(
   if (!isNew && idempotencyKey !== undefined) return repeated(context, writer, body, hash, idempotencyKey)
   using _ = keepReceiving(context, jobId)
   try {
-    const seen = await receive(context, writer, jobId, body, request)
+    const received = await receive(context, writer, jobId, body, request)
     if (request.snapshot !== undefined)
-      await applySnapshot(context, writer, jobId, request.snapshot, seen, request.signal)
+      await applySnapshot(context, writer, jobId, request.snapshot, received, request.signal)
     await database.transaction(async (sql) => {
       await stillReceiving(sql, jobId)
       await sql.query(`update jobs set state = 'open', digest = $2 where id = $1`, [
@@ -93,14 +93,14 @@ async function repeated(
 ): Promise<string> {
   let bytes = 0
   for await (const chunk of body) bytes += chunk.length
-  const known = await findJob(database, writer.subject, { key, digest: hash.digest('hex') })
-  if (known === undefined) {
+  const knownJob = await findJob(database, writer.subject, { key, digest: hash.digest('hex') })
+  if (knownJob === undefined) {
     throw new AppError('conflict', {
       public: 'The first request with this key broke off; send it again.',
       internal: `${bytes} bytes`,
     })
   }
-  return known
+  return knownJob
 }
 
 /** What a body turned out to hold. */
@@ -122,14 +122,14 @@ async function receive(
   let batch: Item[] = []
   let bytes = 0
   let documents = 0
-  let refused = 0
+  let refusedCount = 0
   let uncounted = 0
-  let end: number | undefined
+  let expectedCount: number | undefined
   const flush = async (): Promise<void> => {
     if (uncounted > 0) await countFailed(context.database, jobId, uncounted)
     uncounted = 0
     if (batch.length > 0)
-      refused += await acceptDocuments(context, writer, {
+      refusedCount += await acceptDocuments(context, writer, {
         jobId,
         items: batch,
         onRefused: 'note',
@@ -140,8 +140,8 @@ async function receive(
     bytes = 0
   }
   const refuse = async (line: number, error: Refusal): Promise<void> => {
-    refused += 1
-    if (refused <= toldMax) {
+    refusedCount += 1
+    if (refusedCount <= toldMax) {
       await insertItem(context.database, { jobId, line, state: 'failed', ...error })
       return
     }
@@ -155,12 +155,12 @@ async function receive(
       continue
     }
     const ending = endLine.safeParse(entry.value)
-    if (end !== undefined) {
+    if (expectedCount !== undefined) {
       await refuse(line, { code: 'invalid_request', detail: 'Nothing may follow the end line.' })
       continue
     }
     if (ending.success) {
-      end = ending.data.end
+      expectedCount = ending.data.end
       continue
     }
     documents += 1
@@ -175,7 +175,7 @@ async function receive(
     if (batch.length >= batchItemsMax || bytes >= batchBytesMax) await flush()
   }
   await flush()
-  return { documents, refused, end }
+  return { documents, refused: refusedCount, end: expectedCount }
 }
 
 interface Refusal {

@@ -65,7 +65,7 @@ export interface Ingest extends AsyncDisposable {
 export interface IngestDeps
   extends Omit<
     IngestContext,
-    | 'locks'
+    | 'documentLocks'
     | 'step'
     | 'jobChanged'
     | 'corpusChanged'
@@ -101,14 +101,14 @@ export function createIngest({
   mendEveryMs = 60_000,
   isApart,
   leaseSeconds = 30,
-  ...deps
+  ...dependencies
 }: IngestDeps): Ingest {
-  const { database, fga, clock, queue, newId, log } = deps
+  const { database, fga, clock, queue, newId, log } = dependencies
   const waiter = createJobWaiter()
-  const locks = createLocks({ database, fga, newId, now: () => clock.now(), leaseSeconds, isApart })
+  const documentLocks = createLocks({ database, fga, newId, now: () => clock.now(), leaseSeconds, isApart })
   const context: IngestContext = {
-    ...deps,
-    locks,
+    ...dependencies,
+    documentLocks,
     step,
     corpusChanged,
     placePassages,
@@ -124,23 +124,23 @@ export function createIngest({
   let closing: Promise<void> | undefined
 
   /** What has not ended when it is due again goes on alone. */
-  function inBackground(name: string, work: () => Promise<unknown>): Promise<unknown> {
-    const before = running.get(name)
-    if (before !== undefined) return before
-    const run = work()
+  function inBackground(name: string, task: () => Promise<unknown>): Promise<unknown> {
+    const runningTask = running.get(name)
+    if (runningTask !== undefined) return runningTask
+    const run = task()
       .catch((error: unknown) => log('background_failed', { name, reason: reasonOf(error) }))
       .finally(() => running.delete(name))
     running.set(name, run)
     return run
   }
 
-  async function start({ compares = true } = {}): Promise<void> {
+  async function startJobs({ compares = true } = {}): Promise<void> {
     // On PGlite there was one process, and it is gone: what it was receiving is over.
     await breakSilent(context, database.kind === 'pglite' ? 0 : undefined)
     await removeRequestOnly(context)
     // What it cannot mend now was acknowledged to nobody: it is no reason to serve none of the rest.
     await inBackground('mend', () => mendUnsettled(context))
-    await queue.start((data, signal) => processRevision(context, data as RevisionTask, signal))
+    await queue.start((payload, signal) => processRevision(context, payload as RevisionTask, signal))
     // An OpenFGA that was put back by less than anything else notices may let read who was taken off.
     if (compares) void inBackground('drift', () => drift(context))
     timers.push(
@@ -162,16 +162,16 @@ export function createIngest({
     kind: 'document' | 'withdrawal',
     request: unknown,
     key: string | undefined,
-    work: (jobId: string, begin: (sql: Sql) => Promise<void>) => Promise<unknown>,
+    acceptInput: (jobId: string, beginWriting: (sql: Sql) => Promise<void>) => Promise<unknown>,
   ): Promise<string> {
     const idempotency = key === undefined ? undefined : { key, digest: digestOf(kind, request) }
-    const known = idempotency && (await findJob(database, writer.subject, idempotency))
-    if (known !== undefined) {
-      await settleJob(context, known)
-      return known
+    const knownJob = idempotency && (await findJob(database, writer.subject, idempotency))
+    if (knownJob !== undefined) {
+      await settleJob(context, knownJob)
+      return knownJob
     }
     const jobId = newId()
-    await work(jobId, (sql) => beginJob(sql, jobId, writer, kind, idempotency))
+    await acceptInput(jobId, (sql) => beginJob(sql, jobId, writer, kind, idempotency))
     return jobId
   }
 
@@ -185,28 +185,34 @@ export function createIngest({
   }
 
   return {
-    start,
+    start: startJobs,
     put: (writer, input, key, signal) =>
-      once(writer, 'document', input, key, (jobId, begin) =>
-        acceptDocuments(context, writer, { jobId, items: [{ input }], onRefused: 'throw', begin, signal }),
+      once(writer, 'document', input, key, (jobId, beginWriting) =>
+        acceptDocuments(context, writer, {
+          jobId,
+          items: [{ input }],
+          onRefused: 'throw',
+          begin: beginWriting,
+          signal,
+        }),
       ),
     withdraw: (writer, id, key, signal) =>
-      once(writer, 'withdrawal', { id }, key, (jobId, begin) =>
-        withdrawDocuments(context, writer, { jobId, ids: [id], begin, signal }),
+      once(writer, 'withdrawal', { id }, key, (jobId, beginWriting) =>
+        withdrawDocuments(context, writer, { jobId, ids: [id], begin: beginWriting, signal }),
       ),
     importAll: (writer, request) =>
       openImports(writer.subject, () => importDocuments(context, writer, request)),
-    retag: (...asked) => retag(context, ...asked),
-    changeAccess: (...asked) => changeAccess(context, ...asked),
+    retag: (...args) => retag(context, ...args),
+    changeAccess: (...args) => changeAccess(context, ...args),
     applyTuples: (writer, change) => applyTuples(context, writer, change),
-    saveCollection: (...asked) => saveCollection(context, ...asked),
+    saveCollection: (...args) => saveCollection(context, ...args),
     fields: () => readFields(database),
     saveFields: (writer, fields) => saveFields(context, writer, fields),
     job: (id, owner) => readJob(database, id, owner),
     waitForJob: (id, owner, signal) => waiter.wait(id, () => readJob(database, id, owner), signal),
     drift: () => drift(context),
     countTags: (subject) => countTags(database, subject),
-    renameSubject: (from, to) => renameSubject(context, from, to),
+    renameSubject: (oldSubject, newSubject) => renameSubject(context, oldSubject, newSubject),
     close,
     [Symbol.asyncDispose]: close,
   }
@@ -253,5 +259,5 @@ async function settleJob(context: IngestContext, jobId: string): Promise<void> {
     [jobId],
   )
   for (const { object } of rows)
-    await context.locks.hold([object], (hold) => settleObject(context, hold, object))
+    await context.documentLocks.hold([object], (hold) => settleObject(context, hold, object))
 }

@@ -116,7 +116,7 @@ export interface NewItem {
 export const toldMax = 1_000
 
 /** Adds an item and counts it. Returns its number; 0 for a failure that is counted alone, since so many are kept already. */
-export async function insertItem(sql: Sql, item: NewItem): Promise<number> {
+export async function insertItem(sql: Sql, newItem: NewItem): Promise<number> {
   const [row] = await sql.query<{ item_no: number }>(
     `with counted as (
        update jobs set total = total + 1, done = done + ($4 = 'done')::int, failed = failed + ($4 = 'failed')::int
@@ -126,13 +126,13 @@ export async function insertItem(sql: Sql, item: NewItem): Promise<number> {
      where $4 <> 'failed' or (select failed from jobs where id = $1) < $8
      returning item_no`,
     [
-      item.jobId,
-      item.line ?? null,
-      item.documentId ?? null,
-      item.state,
-      item.code ?? null,
-      item.field ?? null,
-      item.detail ?? null,
+      newItem.jobId,
+      newItem.line ?? null,
+      newItem.documentId ?? null,
+      newItem.state,
+      newItem.code ?? null,
+      newItem.field ?? null,
+      newItem.detail ?? null,
       toldMax,
     ],
   )
@@ -197,7 +197,7 @@ export async function readJob(sql: Sql, id: string, owner: string): Promise<JobV
     [id, owner],
   )
   if (job === undefined) return undefined
-  const told = await sql.query<ToldRow>(
+  const reported = await sql.query<ToldRow>(
     `(select line, document_id, state, code, field, detail, item_no from job_items
       where job_id = $1 and code is not null and state = 'failed' order by item_no limit $2)
      union all
@@ -206,23 +206,24 @@ export async function readJob(sql: Sql, id: string, owner: string): Promise<JobV
      order by line nulls last, item_no`,
     [id, toldMax],
   )
-  const { total, done, failed, withdrawn } = job
+  const { total, done: doneCount, failed, withdrawn } = job
   return {
     id,
     state: stateOf(job),
-    done,
+    done: doneCount,
     failed,
     total,
     withdrawn,
-    errors: told.filter(({ state }) => state === 'failed').map(toError),
-    notes: [...job.notes, ...told.filter(({ state }) => state !== 'failed').map(toNote)],
+    errors: reported.filter(({ state }) => state === 'failed').map(toError),
+    notes: [...job.notes, ...reported.filter(({ state }) => state !== 'failed').map(toNote)],
   }
 }
 
-function stateOf({ state, total, done, failed }: JobRow): JobState {
+function stateOf({ state, total, done: doneCount, failed }: JobRow): JobState {
   if (state === 'broken') return 'failed'
-  if (state === 'receiving' || done + failed < total) return done + failed > 0 ? 'running' : 'queued'
-  return failed > 0 && done === 0 ? 'failed' : 'done'
+  if (state === 'receiving' || doneCount + failed < total)
+    return doneCount + failed > 0 ? 'running' : 'queued'
+  return failed > 0 && doneCount === 0 ? 'failed' : 'done'
 }
 
 const toError = ({ line, document_id, code, field, detail }: ToldRow): JobError => ({

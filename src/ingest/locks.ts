@@ -31,48 +31,52 @@ const pauseMs = 25
  * Locks that live outside any transaction, since work under them calls OpenFGA, whose embedded engine needs the
  * database's one session. Where that engine runs over PGlite the memory of this process is enough.
  */
-export function createLocks(deps: LocksDeps): Locks {
-  const { database, fga, isApart } = deps
+export function createLocks(dependencies: LocksDeps): Locks {
+  const { database, fga, isApart } = dependencies
   // With whoever holds it patiently.
-  const held = new Map<string, Background | undefined>()
+  const backgroundByObject = new Map<string, Background | undefined>()
   const waiting: (() => void)[] = []
-  const fences = isApart ? createFences(deps) : undefined
+  const fences = isApart ? createFences(dependencies) : undefined
 
   async function inTurn<T>(
     objects: readonly string[],
-    work: (hold: Hold) => Promise<T>,
+    task: (hold: Hold) => Promise<T>,
     signal: AbortSignal | undefined,
   ): Promise<T> {
     assertNotAborted(signal)
     if (objects.length === 0 || (database.kind === 'pglite' && !isApart))
-      return work(plainHold(database, fga))
-    const id = await acquire(deps, fences, objects, signal)
-    const hold = createHold({ ...deps, fences, newHoldId: () => newHoldId(deps) }, id, objects.length)
+      return task(plainHold(database, fga))
+    const id = await acquire(dependencies, fences, objects, signal)
+    const hold = createHold(
+      { ...dependencies, fences, newHoldId: () => newHoldId(dependencies) },
+      id,
+      objects.length,
+    )
     try {
       // Whoever was told meanwhile that it is over may have done the opposite since, and been told that it is done.
       assertNotAborted(signal)
-      return await work(hold)
+      return await task(hold)
     } finally {
       await hold.end()
     }
   }
 
   return {
-    async hold(objects, work, signal) {
-      while (objects.some((object) => held.has(object))) {
+    async hold(objects, task, signal) {
+      while (objects.some((object) => backgroundByObject.has(object))) {
         // On PGlite a holder whose statements stand behind all questions would hold a removal up past its deadline.
-        if (!isInBackground()) for (const object of objects) hurry(held.get(object))
+        if (!isInBackground()) for (const object of objects) hurry(backgroundByObject.get(object))
         await new Promise<void>((wake) => waiting.push(wake))
       }
       const run = async () => {
         // What is hurried is this hold alone, not the whole job.
-        for (const object of objects) held.set(object, currentBackground())
-        return inTurn(objects, work, signal)
+        for (const object of objects) backgroundByObject.set(object, currentBackground())
+        return inTurn(objects, task, signal)
       }
       try {
         return await (isInBackground() ? inBackground(run) : run())
       } finally {
-        for (const object of objects) held.delete(object)
+        for (const object of objects) backgroundByObject.delete(object)
         for (const wake of waiting.splice(0)) wake()
       }
     },
@@ -86,15 +90,15 @@ function hurry(patience: Background | undefined): void {
 const newHoldId = ({ newId, now }: Pick<LocksDeps, 'newId' | 'now'>): string => holdId(now(), newId())
 
 async function acquire(
-  deps: LocksDeps,
+  dependencies: LocksDeps,
   fences: Fences | undefined,
   objects: readonly string[],
   signal: AbortSignal | undefined,
 ): Promise<string> {
-  const { database, leaseSeconds } = deps
-  const end = performance.now() + waitMsMax
+  const { database, leaseSeconds } = dependencies
+  const deadline = performance.now() + waitMsMax
   for (;;) {
-    const id = newHoldId(deps)
+    const id = newHoldId(dependencies)
     const rows = await database.query(
       `insert into leases (object, holder, until)
        select object, $2, now() + make_interval(secs => $3) from unnest($1::text[]) as wanted (object) order by object
@@ -103,9 +107,9 @@ async function acquire(
     )
     if (rows.length === objects.length) return id
     await database.query('delete from leases where holder = $1', [id])
-    await takeOver(deps, fences, objects)
+    await takeOver(dependencies, fences, objects)
     assertNotAborted(signal)
-    if (performance.now() > end)
+    if (performance.now() > deadline)
       throw new AppError('storage_unavailable', { internal: 'an object stayed locked' })
     await sleep(pauseMs)
   }
@@ -121,11 +125,11 @@ async function takeOver(
   objects: readonly string[],
 ): Promise<void> {
   const isAlone = database.kind === 'pglite'
-  const over = await database.query<{ holder: string }>(
+  const expired = await database.query<{ holder: string }>(
     'select distinct holder from leases where object = any($1) and (until < now() or $2)',
     [objects, isAlone],
   )
-  for (const { holder } of over) {
+  for (const { holder } of expired) {
     await fences?.raise(holder)
     // Past rows that a transaction of the holder has locked: it may stand still in there for a minute, and each request that
     // wants any of them would keep a connection of the pool waiting, until nothing at all is answered.

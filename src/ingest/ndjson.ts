@@ -30,45 +30,47 @@ export async function* readNdjson(
   body: AsyncIterable<Uint8Array>,
   { lineBytesMax, linesMax }: NdjsonLimits,
 ): AsyncGenerator<NdjsonLine> {
-  let held = Buffer.alloc(4_096)
+  let lineBuffer = Buffer.alloc(4_096)
   let size = 0
   let line = 1
   for await (const chunk of body) {
-    let from = 0
-    for (let end = chunk.indexOf(newline, from); end >= 0; end = chunk.indexOf(newline, from)) {
+    let position = 0
+    for (let end = chunk.indexOf(newline, position); end >= 0; end = chunk.indexOf(newline, position)) {
       if (line > linesMax) throw tooMany()
-      const rest = chunk.subarray(from, end)
-      const total = size + rest.length
+      const lineEnd = chunk.subarray(position, end)
+      const total = size + lineEnd.length
       if (total > lineBytesMax) yield tooLong(line, lineBytesMax)
       else if (total > 0) {
-        held = size === 0 ? held : kept(held, size, rest)
-        const read = readLine(line, size === 0 ? rest : held.subarray(0, total))
+        lineBuffer = size === 0 ? lineBuffer : appended(lineBuffer, size, lineEnd)
+        const read = readLine(line, size === 0 ? lineEnd : lineBuffer.subarray(0, total))
         if (read !== undefined) yield read
       }
       size = 0
       line += 1
-      from = end + 1
+      position = end + 1
     }
-    const rest = chunk.subarray(from)
+    const remainder = chunk.subarray(position)
     // What is too long already need not be kept: only its length counts from here.
-    if (size + rest.length <= lineBytesMax) held = kept(held, size, rest)
-    size += rest.length
+    if (size + remainder.length <= lineBytesMax) lineBuffer = appended(lineBuffer, size, remainder)
+    size += remainder.length
   }
   if (size > 0 && line > linesMax) throw tooMany()
   if (size > lineBytesMax) yield tooLong(line, lineBytesMax)
   else if (size > 0) {
-    const last = readLine(line, held.subarray(0, size))
-    if (last !== undefined) yield last
+    const lastLine = readLine(line, lineBuffer.subarray(0, size))
+    if (lastLine !== undefined) yield lastLine
   }
 }
 
 /** Puts bytes behind those that are there, in place where there is room: a line may come byte by byte. */
-function kept(held: Buffer<ArrayBuffer>, size: number, more: Uint8Array): Buffer<ArrayBuffer> {
-  const all =
-    size + more.length <= held.length ? held : Buffer.alloc(Math.max(2 * held.length, size + more.length))
-  if (all !== held) held.copy(all, 0, 0, size)
-  all.set(more, size)
-  return all
+function appended(lineBuffer: Buffer<ArrayBuffer>, size: number, addition: Uint8Array): Buffer<ArrayBuffer> {
+  const buffer =
+    size + addition.length <= lineBuffer.length
+      ? lineBuffer
+      : Buffer.alloc(Math.max(2 * lineBuffer.length, size + addition.length))
+  if (buffer !== lineBuffer) lineBuffer.copy(buffer, 0, 0, size)
+  buffer.set(addition, size)
+  return buffer
 }
 
 const tooMany = (): AppError => new AppError('payload_too_large', { public: 'Too many lines.' })

@@ -8,21 +8,21 @@ export type OpenImports = <T>(service: string, receive: () => Promise<T>) => Pro
 
 /** What it makes throws `rate_limited` where a service has eight imports open. */
 export function createOpenImports(): OpenImports {
-  const open = new Map<string, number>()
+  const openByService = new Map<string, number>()
   return async (service, receive) => {
-    const before = open.get(service) ?? 0
-    if (before >= openMax)
+    const openCount = openByService.get(service) ?? 0
+    if (openCount >= openMax)
       throw new AppError('rate_limited', {
         public: `This service has ${openMax} imports coming in. One more is taken once one of them has ended.`,
         headers: { 'retry-after': '10' },
       })
-    open.set(service, before + 1)
+    openByService.set(service, openCount + 1)
     try {
       return await receive()
     } finally {
-      const left = (open.get(service) ?? 1) - 1
-      if (left === 0) open.delete(service)
-      else open.set(service, left)
+      const remaining = (openByService.get(service) ?? 1) - 1
+      if (remaining === 0) openByService.delete(service)
+      else openByService.set(service, remaining)
     }
   }
 }

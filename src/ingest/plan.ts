@@ -20,7 +20,7 @@ export interface Placement {
 
 /** A placement that the service may make. */
 export interface Plan {
-  readonly facts: DocumentFacts | undefined
+  readonly storedDocument: DocumentFacts | undefined
   readonly tags: readonly Tag[]
   /** What may be in force until new content is published with `tags`. */
   readonly narrowed: readonly Tag[]
@@ -46,11 +46,11 @@ export interface PlanDeps {
  * what keeps us from deciding throws. The caller holds the documents' locks. Ids must be distinct.
  */
 export async function plan(
-  deps: PlanDeps,
+  dependencies: PlanDeps,
   subject: string,
   placements: readonly Placement[],
 ): Promise<Planned[]> {
-  const { database, fga, allowList, now } = deps
+  const { database, fga, allowList, now } = dependencies
   const documents = await readDocuments(
     database,
     placements.map(({ id }) => id),
@@ -60,7 +60,7 @@ export async function plan(
     placements.map(({ collection }) => collection),
   )
   const folders = await readFolders(database, placements.flatMap(foldersOf))
-  const wanted = placements.flatMap((placement) => [
+  const holdings = placements.flatMap((placement) => [
     { relation: 'writer' as const, collection: placement.collection },
     // To know whether it may be told that the document is filed elsewhere.
     {
@@ -72,16 +72,16 @@ export async function plan(
       ? [{ relation: 'tagger' as const, collection: placement.collection }]
       : []),
   ])
-  const rights = await askRights(fga, subject, wanted, now)
+  const rights = await askRights(fga, subject, holdings, now)
   // Grows with each placement: a folder is filed by the first that mentions it.
   const filed = new Map(folders)
-  const known = { documents, collections, folders: filed, rights }
+  const answers = { documents, collections, folders: filed, rights }
   const wantedTags = placements.map(({ collection, access }) => tagsOf(collection, access))
   const errors = placements.map((placement, index) => {
     const { collection } = placement
     const unfiled = foldersOf(placement).filter((folder) => !filed.has(folder))
     const error =
-      refusal(placement, known) ??
+      refusal(placement, answers) ??
       settingRefused(allowList, documentObject(placement.id), wantedTags[index] ?? [], {
         folders: unfiled,
         collection,
@@ -92,41 +92,47 @@ export async function plan(
   })
   // Those of whom the change could end that they are sensitive.
   const atRisk = placements.flatMap(({ id, access }, index) => {
-    const facts = documents.get(id)
-    if (facts === undefined || errors[index] !== undefined || access.sensitive === true) return []
-    return [{ id, facts, tags: wantedTags[index] ?? [] }]
+    const storedDocument = documents.get(id)
+    if (storedDocument === undefined || errors[index] !== undefined || access.sensitive === true) return []
+    return [{ id, facts: storedDocument, tags: wantedTags[index] ?? [] }]
   })
-  const sensitivity = await askSensitivity(deps, new Map(atRisk.map(({ id, facts }) => [id, facts])), {
-    tags: atRisk.map(({ tags }) => tags),
-  })
+  const sensitivity = await askSensitivity(
+    dependencies,
+    new Map(atRisk.map(({ id, facts: storedDocument }) => [id, storedDocument])),
+    {
+      tags: atRisk.map(({ tags: tagsAtRisk }) => tagsAtRisk),
+    },
+  )
   return placements.map((placement, index): Planned => {
     const error = errors[index]
     if (error !== undefined) return { ok: false, error }
-    const facts = documents.get(placement.id)
-    const asked = wantedTags[index] ?? []
-    const kept = sensitivity.of(documentObject(placement.id)) && !sensitivity.by(asked)
-    const left = leftBy(
+    const stored = documents.get(placement.id)
+    const requestedTags = wantedTags[index] ?? []
+    const keepsSensitive = sensitivity.of(documentObject(placement.id)) && !sensitivity.by(requestedTags)
+    const leftOver = leftBy(
       allowList,
       documentObject(placement.id),
-      facts === undefined ? [] : [...facts.tags, ...facts.pendingTags],
-      asked,
+      stored === undefined ? [] : [...stored.tags, ...stored.pendingTags],
+      requestedTags,
     )
-    if (left.refused !== undefined) return { ok: false, error: left.refused }
-    const tags = [...asked, ...(kept ? [sensitiveTag] : []), ...left.kept]
-    if (parentsMoved(facts?.tags ?? [], tags) > parentsMovedMax)
+    if (leftOver.refused !== undefined) return { ok: false, error: leftOver.refused }
+    const newTags = [...requestedTags, ...(keepsSensitive ? [sensitiveTag] : []), ...leftOver.kept]
+    if (parentsMoved(stored?.tags ?? [], newTags) > parentsMovedMax)
       return { ok: false, error: invalid('access.parents', tooManyParents) }
-    const next = narrow(facts?.tags ?? [], tags, (relation) => allowList.isWidening('document', relation))
+    const narrowedTags = narrow(stored?.tags ?? [], newTags, (relation) =>
+      allowList.isWidening('document', relation),
+    )
     // A parent lets people read and makes sensitive: one that goes now, or comes with the content, must not leave what is
     // live ordinary meanwhile.
-    const bare = sensitivity.by(tags) && !sensitivity.by(next)
+    const bare = sensitivity.by(newTags) && !sensitivity.by(narrowedTags)
     return {
       ok: true,
       plan: {
-        facts,
-        tags,
-        narrowed: bare ? [...next, sensitiveTag] : next,
+        storedDocument: stored,
+        tags: newTags,
+        narrowed: bare ? [...narrowedTags, sensitiveTag] : narrowedTags,
         newFolders: foldersOf(placement).filter((folder) => !folders.has(folder)),
-        sensitivityKept: kept,
+        sensitivityKept: keepsSensitive,
       },
     }
   })
@@ -136,11 +142,14 @@ export async function plan(
 const parentsMovedMax = 95
 const tooManyParents = `At most ${parentsMovedMax} parents may come and go at once. Change them in several requests.`
 
-function parentsMoved(before: readonly Tag[], after: readonly Tag[]): number {
-  const [had, has] = [before, after].map(
-    (tags) => new Set(tags.flatMap(({ relation, subject }) => (relation === 'parent' ? [subject] : []))),
+function parentsMoved(oldTags: readonly Tag[], newTags: readonly Tag[]): number {
+  const [had, has] = [oldTags, newTags].map(
+    (tagSet) => new Set(tagSet.flatMap(({ relation, subject }) => (relation === 'parent' ? [subject] : []))),
   ) as [Set<string>, Set<string>]
-  return [...had].filter((one) => !has.has(one)).length + [...has].filter((one) => !had.has(one)).length
+  return (
+    [...had].filter((parent) => !has.has(parent)).length +
+    [...has].filter((parent) => !had.has(parent)).length
+  )
 }
 
 interface Known {
@@ -154,9 +163,9 @@ function refusal(
   { id, collection, access }: Placement,
   { documents, collections, folders, rights }: Known,
 ): AppError | undefined {
-  const facts = collections.get(collection)
+  const collectionRow = collections.get(collection)
   // A collection that is not there is refused like one that the service may not write to.
-  if (facts === undefined || !rights.has('writer', collection)) {
+  if (collectionRow === undefined || !rights.has('writer', collection)) {
     return forbidden('collection', 'This service may not write to this collection.')
   }
   const document = documents.get(id)
@@ -174,7 +183,7 @@ function refusal(
     if (error !== undefined) return error
   }
   const everybody = (access.viewers ?? []).indexOf('user:*')
-  if (everybody >= 0 && !facts.publicAllowed) {
+  if (everybody >= 0 && !collectionRow.publicAllowed) {
     return forbidden(`access.viewers.${everybody}`, 'This collection may not be opened to everybody.')
   }
   return undefined

@@ -83,7 +83,7 @@ async function bringIn(
     if (refusal !== undefined) return refuse(context, revision, refusal)
   }
   signal.throwIfAborted()
-  const jobId = await context.locks.hold([documentObject(revision.id)], (hold) =>
+  const jobId = await context.documentLocks.hold([documentObject(revision.id)], (hold) =>
     publish(context, hold, task),
   )
   // Overtaken while it was prepared: nothing was published.
@@ -150,13 +150,13 @@ async function refuse(
   revision: Revision,
   error: UnreadableError | AppError,
 ): Promise<void> {
-  const { locks, jobChanged } = context
+  const { documentLocks, jobChanged } = context
   const object = documentObject(revision.id)
-  const jobId = await locks.hold([object], async (hold) => {
-    const left = await leftBy(context, revision)
+  const jobId = await documentLocks.hold([object], async (hold) => {
+    const leftOver = await leftBy(context, revision)
     const finished = await hold.transaction(async (sql) => {
-      if (left?.tags !== undefined) await setTags(sql, object, left.tags)
-      if (left?.remembered === true)
+      if (leftOver?.tags !== undefined) await setTags(sql, object, leftOver.tags)
+      if (leftOver?.remembered === true)
         await sql.query('update documents set was_sensitive = true where doc_no = $1', [revision.docNo])
       await sql.query('delete from revisions where doc_no = $1 and revision = $2', [
         revision.docNo,
@@ -164,7 +164,7 @@ async function refuse(
       ])
       return finishItem(sql, revision.itemNo, { state: 'failed', code: error.code, detail: error.message })
     })
-    if (left?.tags !== undefined) await settleObject(context, hold, object)
+    if (leftOver?.tags !== undefined) await settleObject(context, hold, object)
     return finished
   })
   if (jobId !== undefined) jobChanged(jobId)
@@ -184,12 +184,12 @@ async function leftBy(
 ): Promise<Left | undefined> {
   const current = await readRevision(database, id, revision)
   const documents = await readDocuments(database, [id])
-  const facts = documents.get(id)
-  if (current === undefined || facts === undefined) return undefined
-  const tags = current.retagged && !current.creates ? current.access : facts.tags
+  const storedDocument = documents.get(id)
+  if (current === undefined || storedDocument === undefined) return undefined
+  const desiredTags = current.retagged && !current.creates ? current.access : storedDocument.tags
   const sensitivity = await askSensitivity({ fga, now: clock.now() }, documents)
-  const isLost = sensitivity.of(documentObject(id)) && !sensitivity.by(tags)
-  if (!facts.isLive && tags.length === 0) return { tags: undefined, remembered: isLost }
-  const next = isLost ? [...tags, sensitiveTag] : tags
-  return { tags: sameTags(facts.tags, next) ? undefined : next, remembered: false }
+  const isLost = sensitivity.of(documentObject(id)) && !sensitivity.by(desiredTags)
+  if (!storedDocument.isLive && desiredTags.length === 0) return { tags: undefined, remembered: isLost }
+  const nextTags = isLost ? [...desiredTags, sensitiveTag] : desiredTags
+  return { tags: sameTags(storedDocument.tags, nextTags) ? undefined : nextTags, remembered: false }
 }

@@ -14,11 +14,15 @@ export async function countTags(sql: Sql, subject: string): Promise<number> {
  * that both have keeps its later end. May run twice; after a crash the objects' marks see to OpenFGA. Does NOT move what has
  * no tag: groups, lendings.
  */
-export async function renameSubject(context: IngestContext, from: string, to: string): Promise<void> {
+export async function renameSubject(
+  context: IngestContext,
+  oldSubject: string,
+  newSubject: string,
+): Promise<void> {
   await context.database.transaction(async (sql) => {
     const objects = await sql.query<{ object: string }>(
       'select distinct object from tags where subject = $1 order by object',
-      [from],
+      [oldSubject],
     )
     await sql.query(
       `insert into tags (object, relation, subject, expires_at)
@@ -26,19 +30,19 @@ export async function renameSubject(context: IngestContext, from: string, to: st
        on conflict (object, relation, subject) do update set expires_at =
          case when tags.expires_at is null or excluded.expires_at is null then null
               else greatest(tags.expires_at, excluded.expires_at) end`,
-      [from, to],
+      [oldSubject, newSubject],
     )
-    await sql.query('delete from tags where subject = $1', [from])
+    await sql.query('delete from tags where subject = $1', [oldSubject])
     for (const { object } of objects) await markUnsettled(sql, object, false)
-    await sql.query('update documents set owner = $2 where owner = $1', [from, to])
-    await sql.query('update revisions set owner = $2 where owner = $1', [from, to])
+    await sql.query('update documents set owner = $2 where owner = $1', [oldSubject, newSubject])
+    await sql.query('update revisions set owner = $2 where owner = $1', [oldSubject, newSubject])
     // Of revisions that are on their way in: their tags as they will be set.
     await sql.query(
       `update revisions set access = (
          select jsonb_agg(case when tag ->> 'subject' = $1 then tag || jsonb_build_object('subject', $2::text) else tag end)
          from jsonb_array_elements(access) tag)
        where access @> jsonb_build_array(jsonb_build_object('subject', $1::text))`,
-      [from, to],
+      [oldSubject, newSubject],
     )
   })
   await mendUnsettled(context)

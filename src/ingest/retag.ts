@@ -26,21 +26,22 @@ export async function retag(
   access: Access,
   signal?: AbortSignal,
 ): Promise<readonly JobNote[]> {
-  const { database, fga, clock, newId, locks } = context
+  const { database, fga, clock, newId, documentLocks } = context
   const object = documentObject(id)
-  return locks.hold(
+  return documentLocks.hold(
     [object],
     async (hold) => {
       const allowList = context.allowList()
-      const facts = (await readDocuments(database, [id])).get(id)
+      const storedDocument = (await readDocuments(database, [id])).get(id)
       // Also where nothing is there: a 404 at once would tell that from one of others.
       const [planned] = await plan({ database, fga, allowList, now: clock.now() }, writer.subject, [
-        { id, collection: facts?.collection ?? newId(), access },
+        { id, collection: storedDocument?.collection ?? newId(), access },
       ])
-      if (facts === undefined || (!facts.isLive && !facts.isPending)) throw new AppError('not_found')
+      if (storedDocument === undefined || (!storedDocument.isLive && !storedDocument.isPending))
+        throw new AppError('not_found')
       if (planned === undefined) throw new AppError('not_found')
       if (!planned.ok) throw planned.error.field === 'collection' ? new AppError('not_found') : planned.error
-      await apply(allowList, hold, writer, id, access, facts, planned.plan)
+      await apply(allowList, hold, writer, id, access, storedDocument, planned.plan)
       await settleFolders(context, planned.plan.tags)
       await settleObject(context, hold, object)
       return planned.plan.sensitivityKept
@@ -57,40 +58,40 @@ async function apply(
   writer: Writer,
   id: string,
   access: Access,
-  facts: DocumentFacts,
-  { tags, narrowed, newFolders }: Plan,
+  storedDocument: DocumentFacts,
+  { tags: newTags, narrowed, newFolders }: Plan,
 ): Promise<void> {
   const object = documentObject(id)
   await hold.transaction(async (sql) => {
     await assertInForce(sql, allowList)
-    await fileFolders(sql, facts.collection, newFolders)
-    if (facts.isPending) {
+    await fileFolders(sql, storedDocument.collection, newFolders)
+    if (storedDocument.isPending) {
       await sql.query(
         `update revisions set access = $2, owner = $3, retagged = true
          where doc_no = $1 and revision = (select accepted_revision from documents where doc_no = $1)`,
-        [facts.docNo, JSON.stringify(tags), access.owner ?? null],
+        [storedDocument.docNo, JSON.stringify(newTags), access.owner ?? null],
       )
     } else {
       await sql.query('update documents set owner = $2 where doc_no = $1', [
-        facts.docNo,
+        storedDocument.docNo,
         access.owner ?? null,
       ])
     }
-    const next = facts.isPending ? narrowed : tags
-    if (facts.isLive || facts.tags.length > 0) await setTags(sql, object, next)
-    const before = new Map(facts.tags.map((tag) => [tagKey(tag), tag]))
+    const nextTags = storedDocument.isPending ? narrowed : newTags
+    if (storedDocument.isLive || storedDocument.tags.length > 0) await setTags(sql, object, nextTags)
+    const storedByKey = new Map(storedDocument.tags.map((tag) => [tagKey(tag), tag]))
     // A later or an earlier end is a change, too.
-    const written = tags.filter((tag) => {
-      const known = before.get(tagKey(tag))
-      return known === undefined || endOf(known) !== endOf(tag)
+    const written = newTags.filter((tag) => {
+      const storedTag = storedByKey.get(tagKey(tag))
+      return storedTag === undefined || endOf(storedTag) !== endOf(tag)
     })
     const writes = written.map((tag) => toTuple(object, tag))
-    const after = new Set(tags.map(tagKey))
+    const newKeys = new Set(newTags.map(tagKey))
     await record(sql, writer, {
       event: 'access_changed',
       writes: writes.map(tupleId),
-      deletes: facts.tags
-        .filter((tag) => !after.has(tagKey(tag)))
+      deletes: storedDocument.tags
+        .filter((tag) => !newKeys.has(tagKey(tag)))
         .map((tag) => tupleId(toTuple(object, tag))),
       ...endsOf(writes),
     })

@@ -16,10 +16,12 @@ export interface Holding {
 export async function askRights(
   fga: Fga,
   subject: string,
-  wanted: readonly Holding[],
+  holdings: readonly Holding[],
   now: number,
 ): Promise<Rights> {
-  const distinct = [...new Map(wanted.map((item) => [`${item.relation} ${item.collection}`, item])).entries()]
+  const distinct = [
+    ...new Map(holdings.map((holding) => [`${holding.relation} ${holding.collection}`, holding])).entries(),
+  ]
   const { verdicts } = await ask(
     fga,
     distinct.map(([, { relation, collection }]) => ({
@@ -29,8 +31,8 @@ export async function askRights(
     })),
     now,
   )
-  const held = new Set(distinct.flatMap(([key], index) => (verdicts[index] === true ? [key] : [])))
-  return { has: (relation, collection) => held.has(`${relation} ${collection}`) }
+  const heldKeys = new Set(distinct.flatMap(([key], index) => (verdicts[index] === true ? [key] : [])))
+  return { has: (relation, collection) => heldKeys.has(`${relation} ${collection}`) }
 }
 
 /** Which of these objects are sensitive, by themselves or by where they stand. */

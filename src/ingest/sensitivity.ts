@@ -27,28 +27,40 @@ interface More {
 export async function askSensitivity(
   { fga, now }: { readonly fga: Fga; readonly now: number },
   documents: ReadonlyMap<string, DocumentFacts>,
-  { objects = [], tags = [] }: More = {},
+  { objects = [], tags: moreTags = [] }: More = {},
 ): Promise<Sensitivity> {
-  const known = [...documents.values()].flatMap((facts) => [facts.tags, facts.pendingTags])
+  const knownTags = [...documents.values()].flatMap((storedDocument) => [
+    storedDocument.tags,
+    storedDocument.pendingTags,
+  ])
   const sensitive = await askSensitive(
     fga,
-    [...[...documents.keys()].map(documentObject), ...objects, ...[...known, ...tags].flatMap(placesOf)],
+    [
+      ...[...documents.keys()].map(documentObject),
+      ...objects,
+      ...[...knownTags, ...moreTags].flatMap(placesOf),
+    ],
     now,
   )
-  const by = (some: readonly Tag[]): boolean =>
-    hasSensitive(some) || placesOf(some).some((place) => sensitive.has(place))
+  const isSensitiveBy = (documentTags: readonly Tag[]): boolean =>
+    hasSensitive(documentTags) || placesOf(documentTags).some((placement) => sensitive.has(placement))
   return {
-    by,
+    by: isSensitiveBy,
     of: (object) => {
       if (sensitive.has(object)) return true
       const { type, id } = splitObject(object)
-      const facts = type === 'document' ? documents.get(id) : undefined
-      return facts !== undefined && (facts.wasSensitive || by(facts.tags) || by(facts.pendingTags))
+      const storedDocument = type === 'document' ? documents.get(id) : undefined
+      return (
+        storedDocument !== undefined &&
+        (storedDocument.wasSensitive ||
+          isSensitiveBy(storedDocument.tags) ||
+          isSensitiveBy(storedDocument.pendingTags))
+      )
     },
   }
 }
 
-const placesOf = (tags: readonly Tag[]): FgaObject[] =>
-  tags.flatMap(({ relation, subject }) =>
+const placesOf = (documentTags: readonly Tag[]): FgaObject[] =>
+  documentTags.flatMap(({ relation, subject }) =>
     relation === 'parent' || relation === 'filed_in' ? [subject as FgaObject] : [],
   )

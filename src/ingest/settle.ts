@@ -40,12 +40,12 @@ export function settleObject(
       'select purge, number from unsettled where object = $1',
       [object],
     )
-    const tags = (await readTags(database, [object])).get(object) ?? []
-    const wanted = tags.map((tag) => toTuple(object, tag))
-    const settled = await differenceOf(fga, allowList, object, wanted, mark?.purge ?? false)
-    await hold.write({ deletes: settled.removed, writes: settled.added })
+    const desiredTags = (await readTags(database, [object])).get(object) ?? []
+    const desiredTuples = desiredTags.map((tag) => toTuple(object, tag))
+    const reconciled = await differenceOf(fga, allowList, object, desiredTuples, mark?.purge ?? false)
+    await hold.write({ deletes: reconciled.removed, writes: reconciled.added })
     if (mark !== undefined) await hold.transaction((sql) => unmark(sql, [{ object, number: mark.number }]))
-    return settled
+    return reconciled
   })
 }
 
@@ -53,11 +53,11 @@ async function differenceOf(
   fga: Pick<Fga, 'read'>,
   allowList: () => AllowList,
   object: FgaObject,
-  wanted: readonly Tuple[],
+  desiredTuples: readonly Tuple[],
   purge: boolean,
 ): Promise<Settled> {
   const { type } = splitObject(object)
-  const wantedById = new Map(wanted.map((tuple) => [tupleId(tuple), tuple]))
+  const wantedById = new Map(desiredTuples.map((tuple) => [tupleId(tuple), tuple]))
   const present = new Map<string, Tuple>()
   for await (const tuple of fga.read({ object })) present.set(tupleId(tuple), tuple)
   const removed: TupleKey[] = []
@@ -67,17 +67,16 @@ async function differenceOf(
     if (target === undefined && !purge && !isOurs(allowList(), type, relation)) continue
     removed.push({ user, relation, object })
   }
-  const gone = new Set(removed.map(tupleId))
+  const removedIds = new Set(removed.map(tupleId))
   // What another model took stays a tag: under this one it would keep all else from being settled.
-  const added = wanted.filter(
-    (tuple) => (!present.has(tupleId(tuple)) || gone.has(tupleId(tuple))) && allowList().isStorable(tuple),
+  const added = desiredTuples.filter(
+    (tuple) =>
+      (!present.has(tupleId(tuple)) || removedIds.has(tupleId(tuple))) && allowList().isStorable(tuple),
   )
   return { added, removed }
 }
 
-export function sameEnd(one: Tuple['condition'], other: Tuple['condition']): boolean {
-  if (one === undefined || other === undefined) return one === other
-  return (
-    one.name === other.name && Date.parse(one.context.expires_at) === Date.parse(other.context.expires_at)
-  )
+export function sameEnd(a: Tuple['condition'], b: Tuple['condition']): boolean {
+  if (a === undefined || b === undefined) return a === b
+  return a.name === b.name && Date.parse(a.context.expires_at) === Date.parse(b.context.expires_at)
 }

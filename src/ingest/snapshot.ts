@@ -39,8 +39,8 @@ export async function applySnapshot(
     })
     return
   }
-  for (let from = 0; from < unlisted.ids.length; from += batchMax) {
-    const ids = unlisted.ids.slice(from, from + batchMax)
+  for (let offset = 0; offset < unlisted.ids.length; offset += batchMax) {
+    const ids = unlisted.ids.slice(offset, offset + batchMax)
     // The earlier ones take time, in which somebody may have brought these in.
     const stillMeant = async () => (await findUnlisted(database, jobId, snapshot.collection, ids)).ids
     await withdrawDocuments(context, writer, {
@@ -56,13 +56,14 @@ export async function applySnapshot(
 
 function doubtOf(
   { allowEmpty, allowWithdraw }: Snapshot,
-  { documents, refused, end }: Received,
+  { documents, refused: refusedCount, end: expectedCount }: Received,
   withdrawals: number,
   total: number,
 ): string | undefined {
-  if (end === undefined) return 'The last line is not {"end": <count>}: the list may be cut short.'
-  if (refused > 0) return 'Some lines were refused.'
-  if (end !== documents) return `The end line counts ${end} documents, the list holds ${documents}.`
+  if (expectedCount === undefined) return 'The last line is not {"end": <count>}: the list may be cut short.'
+  if (refusedCount > 0) return 'Some lines were refused.'
+  if (expectedCount !== documents)
+    return `The end line counts ${expectedCount} documents, the list holds ${documents}.`
   if (documents === 0 && !allowEmpty)
     return `The list is empty: it would withdraw ${pluralize(withdrawals, 'document')}, all that there are. If that is meant, import it again with allow_empty=true and allow_withdraw=${withdrawals} (remit import --allow-empty --allow-withdraw ${withdrawals}).`
   if (withdrawals * 2 > total && (allowWithdraw ?? 0) < withdrawals) {
@@ -94,7 +95,7 @@ async function findUnlisted(
   return {
     ids: rows.flatMap(({ id, listed }) => (listed ? [] : [id])),
     // What this import itself brought is not the collection that it would shrink.
-    total: rows.filter(({ listed, known }) => !listed || known).length,
+    total: rows.filter(({ listed, known: isKnown }) => !listed || isKnown).length,
   }
 }
 

@@ -20,29 +20,29 @@ export const tagKey = ({ relation, subject }: Pick<Tag, 'relation' | 'subject'>)
 
 /** The tags of a document of `collection` with this access. A subject that is named twice keeps its later end. */
 export function tagsOf(collection: string, access: Access): Tag[] {
-  const tags: Tag[] = [{ relation: 'filed_in', subject: collectionObject(collection) }]
-  if (access.owner !== undefined) tags.push({ relation: 'owner', subject: access.owner })
-  for (const parent of access.parents ?? []) tags.push({ relation: 'parent', subject: parent })
+  const accessTags: Tag[] = [{ relation: 'filed_in', subject: collectionObject(collection) }]
+  if (access.owner !== undefined) accessTags.push({ relation: 'owner', subject: access.owner })
+  for (const parent of access.parents ?? []) accessTags.push({ relation: 'parent', subject: parent })
   for (const viewer of access.viewers ?? []) {
-    tags.push(
+    accessTags.push(
       typeof viewer === 'string'
         ? { relation: 'viewer', subject: viewer }
         : { relation: 'viewer', subject: viewer.user, expiresAt: new Date(viewer.expires_at).toISOString() },
     )
   }
-  for (const blocked of access.blocked ?? []) tags.push({ relation: 'blocked', subject: blocked })
-  if (access.sensitive === true) tags.push(sensitiveTag)
+  for (const blocked of access.blocked ?? []) accessTags.push({ relation: 'blocked', subject: blocked })
+  if (access.sensitive === true) accessTags.push(sensitiveTag)
   const distinct = new Map<string, Tag>()
-  for (const tag of tags) {
-    const known = distinct.get(tagKey(tag))
-    if (known === undefined || endOf(tag) > endOf(known)) distinct.set(tagKey(tag), tag)
+  for (const tag of accessTags) {
+    const knownTag = distinct.get(tagKey(tag))
+    if (knownTag === undefined || endOf(tag) > endOf(knownTag)) distinct.set(tagKey(tag), tag)
   }
   return [...distinct.values()]
 }
 
 export const sensitiveTag: Tag = { relation: 'sensitive', subject: 'user:*' }
-export const hasSensitive = (tags: readonly Tag[]): boolean =>
-  tags.some(({ relation }) => relation === 'sensitive')
+export const hasSensitive = (documentTags: readonly Tag[]): boolean =>
+  documentTags.some(({ relation }) => relation === 'sensitive')
 
 /** Milliseconds since the epoch. */
 export const endOf = ({ expiresAt }: Tag): number =>
@@ -52,33 +52,44 @@ export const endOf = ({ expiresAt }: Tag): number =>
  * What may be in force before new content is published: everything that `wanted` takes away is gone already,
  * nothing that it adds is there yet.
  */
-export function narrow(current: readonly Tag[], wanted: readonly Tag[], isWidening: IsWidening): Tag[] {
-  const next = new Map(wanted.map((tag) => [tagKey(tag), tag]))
-  const kept = current.flatMap((tag) => {
+export function narrow(
+  current: readonly Tag[],
+  requestedTags: readonly Tag[],
+  isWidening: IsWidening,
+): Tag[] {
+  const narrowedByKey = new Map(requestedTags.map((tag) => [tagKey(tag), tag]))
+  const keptTags = current.flatMap((tag) => {
     if (!isWidening(tag.relation)) return [tag]
-    const later = next.get(tagKey(tag))
+    const later = narrowedByKey.get(tagKey(tag))
     if (later === undefined) return []
     return [endOf(later) < endOf(tag) ? later : tag]
   })
-  const known = new Set(kept.map(tagKey))
-  return [...kept, ...wanted.filter((tag) => !isWidening(tag.relation) && !known.has(tagKey(tag)))]
+  const keptKeys = new Set(keptTags.map(tagKey))
+  return [
+    ...keptTags,
+    ...requestedTags.filter((tag) => !isWidening(tag.relation) && !keptKeys.has(tagKey(tag))),
+  ]
 }
 
 /** Whether anybody could read more under `wanted` than under `current`. */
-export function widens(current: readonly Tag[], wanted: readonly Tag[], isWidening: IsWidening): boolean {
-  const before = new Map(current.map((tag) => [tagKey(tag), tag]))
-  const after = new Set(wanted.map(tagKey))
-  const grants = wanted.some((tag) => {
+export function widens(
+  current: readonly Tag[],
+  requestedTags: readonly Tag[],
+  isWidening: IsWidening,
+): boolean {
+  const currentByKey = new Map(current.map((tag) => [tagKey(tag), tag]))
+  const requestedKeys = new Set(requestedTags.map(tagKey))
+  const grants = requestedTags.some((tag) => {
     if (!isWidening(tag.relation)) return false
-    const known = before.get(tagKey(tag))
-    return known === undefined || endOf(tag) > endOf(known)
+    const currentTag = currentByKey.get(tagKey(tag))
+    return currentTag === undefined || endOf(tag) > endOf(currentTag)
   })
-  return grants || current.some((tag) => !isWidening(tag.relation) && !after.has(tagKey(tag)))
+  return grants || current.some((tag) => !isWidening(tag.relation) && !requestedKeys.has(tagKey(tag)))
 }
 
-export function sameTags(one: readonly Tag[], other: readonly Tag[]): boolean {
-  const ends = new Map(one.map((tag) => [tagKey(tag), endOf(tag)]))
-  return one.length === other.length && other.every((tag) => ends.get(tagKey(tag)) === endOf(tag))
+export function sameTags(a: readonly Tag[], b: readonly Tag[]): boolean {
+  const ends = new Map(a.map((tag) => [tagKey(tag), endOf(tag)]))
+  return a.length === b.length && b.every((tag) => ends.get(tagKey(tag)) === endOf(tag))
 }
 
 export const toTuple = (object: FgaObject, { relation, subject, expiresAt }: Tag): Tuple => ({
@@ -106,13 +117,13 @@ export async function readTags(sql: Sql, objects: readonly string[]): Promise<Ma
     'select object, relation, subject, expires_at from tags where object = any($1) order by object, relation, subject',
     [objects],
   )
-  const tags = new Map<string, Tag[]>()
+  const tagsByObject = new Map<string, Tag[]>()
   for (const { object, relation, subject, expires_at } of rows) {
-    const list = tags.get(object) ?? []
+    const list = tagsByObject.get(object) ?? []
     list.push({ relation, subject, ...(expires_at !== null && { expiresAt: expires_at.toISOString() }) })
-    tags.set(object, list)
+    tagsByObject.set(object, list)
   }
-  return tags
+  return tagsByObject
 }
 
 /**
@@ -122,25 +133,25 @@ export async function readTags(sql: Sql, objects: readonly string[]): Promise<Ma
 export async function setTags(
   sql: Sql,
   object: string,
-  tags: readonly Tag[],
+  newTags: readonly Tag[],
   { purge = false }: { readonly purge?: boolean } = {},
 ): Promise<void> {
   await sql.query('delete from tags where object = $1', [object])
-  await addTags(sql, object, tags)
+  await addTags(sql, object, newTags)
   await markUnsettled(sql, object, purge)
 }
 
-export async function addTags(sql: Sql, object: string, tags: readonly Tag[]): Promise<void> {
-  if (tags.length === 0) return
+export async function addTags(sql: Sql, object: string, newTags: readonly Tag[]): Promise<void> {
+  if (newTags.length === 0) return
   await sql.query(
     `insert into tags (object, relation, subject, expires_at)
      select $1, * from unnest($2::text[], $3::text[], $4::timestamptz[])
      on conflict (object, relation, subject) do update set expires_at = excluded.expires_at`,
     [
       object,
-      tags.map(({ relation }) => relation),
-      tags.map(({ subject }) => subject),
-      tags.map(({ expiresAt }) => expiresAt ?? null),
+      newTags.map(({ relation }) => relation),
+      newTags.map(({ subject }) => subject),
+      newTags.map(({ expiresAt }) => expiresAt ?? null),
     ],
   )
 }

@@ -13,28 +13,28 @@ export function createTurnstile(): Turnstile {
   let hasAlone = false
 
   function admit(): void {
-    for (let next = waiting[0]; next !== undefined; next = waiting[0]) {
-      if (hasAlone || (next.isAlone && inside > 0)) return
+    for (let nextWaiting = waiting[0]; nextWaiting !== undefined; nextWaiting = waiting[0]) {
+      if (hasAlone || (nextWaiting.isAlone && inside > 0)) return
       waiting.shift()
       inside += 1
-      hasAlone = next.isAlone
-      next.enter()
+      hasAlone = nextWaiting.isAlone
+      nextWaiting.enter()
     }
   }
 
   return {
-    async pass(isAlone, work) {
+    async pass(isAlone, task) {
       await new Promise<void>((enter) => {
         waiting.push({ isAlone, enter })
         admit()
       })
       try {
-        return await work()
+        return await task()
       } finally {
         inside -= 1
         hasAlone = false
         // Who comes later stands behind them: those that are to be alone have their turn too.
-        if (isAlone) waiting.sort((one, other) => Number(one.isAlone) - Number(other.isAlone))
+        if (isAlone) waiting.sort((a, b) => Number(a.isAlone) - Number(b.isAlone))
         admit()
       }
     },

@@ -13,9 +13,9 @@ const readingVersion = 1
 export function digestOf(subject: string, input: DocumentInput): Buffer {
   const { mimeType, bytes } = contentOf(input)
   const { title, uri = null, metadata = {} } = input
-  const said = [readingVersion, splitObject(subject).id, mimeType, title, uri, metadata]
+  const digested = [readingVersion, splitObject(subject).id, mimeType, title, uri, metadata]
   return createHash('sha256')
-    .update(`${canonical(said)}\n`)
+    .update(`${canonical(digested)}\n`)
     .update(bytes)
     .digest()
 }
@@ -37,15 +37,22 @@ export async function isUnchanged(
   { embed }: Pick<IngestContext, 'embed'>,
   sql: Sql,
   digest: Buffer,
-  { facts, tags, newFolders }: Plan,
+  { storedDocument, tags: desiredTags, newFolders }: Plan,
 ): Promise<boolean> {
-  if (facts === undefined || newFolders.length > 0 || facts.isPending || facts.isWithdrawn) return false
-  if (!facts.isSettled || facts.wasSensitive || !sameTags(facts.tags, tags)) return false
+  if (
+    storedDocument === undefined ||
+    newFolders.length > 0 ||
+    storedDocument.isPending ||
+    storedDocument.isWithdrawn
+  )
+    return false
+  if (!storedDocument.isSettled || storedDocument.wasSensitive || !sameTags(storedDocument.tags, desiredTags))
+    return false
   const rows = await sql.query(
     `select 1 from documents d where doc_no = $1 and live_revision = accepted_revision
        and digest_revision = accepted_revision and accepted_digest = $2
        and not ($3 and exists (select from chunks c where c.doc_no = d.doc_no and c.embedding is null))`,
-    [facts.docNo, digest, embed !== undefined],
+    [storedDocument.docNo, digest, embed !== undefined],
   )
   return rows.length > 0
 }
@@ -58,19 +65,24 @@ export async function isSameContent(
   sql: Sql,
   subject: string,
   input: DocumentInput,
-  { facts, tags }: Plan,
+  { storedDocument, tags: desiredTags }: Plan,
 ): Promise<boolean> {
-  if (facts === undefined || !facts.isLive || facts.isPending) return false
+  if (storedDocument === undefined || !storedDocument.isLive || storedDocument.isPending) return false
   const [was] = await sql.query<{ title: string; uri: string | null; metadata: object; digest: Buffer }>(
     `select title, uri, metadata, accepted_digest as digest from documents
      where doc_no = $1 and live_revision = accepted_revision and digest_revision = accepted_revision`,
-    [facts.docNo],
+    [storedDocument.docNo],
   )
   if (was === undefined) return false
   const { title, uri, metadata, digest } = was
-  const before = { ...input, title, uri: uri ?? undefined, metadata: metadata as DocumentInput['metadata'] }
-  const isSaidAnew = !digestOf(subject, input).equals(digest) || !sameTags(facts.tags, tags)
-  return isSaidAnew && digestOf(subject, before).equals(digest)
+  const previousInput = {
+    ...input,
+    title,
+    uri: uri ?? undefined,
+    metadata: metadata as DocumentInput['metadata'],
+  }
+  const isSaidAnew = !digestOf(subject, input).equals(digest) || !sameTags(storedDocument.tags, desiredTags)
+  return isSaidAnew && digestOf(subject, previousInput).equals(digest)
 }
 
 /** Notes what source and time it comes with now; sent again, it counts as listed. */

@@ -15,8 +15,8 @@ const subject = (types: Readonly<Record<string, string | undefined>>, message: s
     const type = value.slice(0, colon)
     if (colon < 1 || !Object.hasOwn(types, type)) return false
     const relation = types[type]
-    const [name = '', suffix, ...rest] = value.slice(colon + 1).split('#')
-    return isId(name) && suffix === relation && rest.length === 0
+    const [name = '', suffix, ...excess] = value.slice(colon + 1).split('#')
+    return isId(name) && suffix === relation && excess.length === 0
   }, message)
 
 const viewer = z.union([

@@ -38,7 +38,7 @@ export async function withdrawDocuments(
   const { database, fga, clock, newId, step, jobChanged, corpusChanged } = context
   const { jobId, begin, stillMeant } = withdrawing
   const now = clock.now()
-  await context.locks.hold(
+  await context.documentLocks.hold(
     withdrawing.ids.map(documentObject).sort(),
     async (hold) => {
       const ids = (await stillMeant?.()) ?? withdrawing.ids

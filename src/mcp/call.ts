@@ -25,8 +25,8 @@ export function createCall(principal: Principal, deadline: Deadline, agents: Pic
     deadline,
     lacking(scopes) {
       const isHeld = scopes.every((scope) => principal.scopes.has(scope))
-      const [first, ...others] = new Set([...principal.scopes, ...scopes])
-      return isHeld || first === undefined ? undefined : [first, ...others]
+      const [firstScope, ...otherScopes] = new Set([...principal.scopes, ...scopes])
+      return isHeld || firstScope === undefined ? undefined : [firstScope, ...otherScopes]
     },
     async isBeyond(scopes) {
       const actor = outermostActor(principal)

@@ -18,7 +18,7 @@ const scopes = ['docs.read'] as const
 export function registerDocuments(
   server: McpServer,
   { readDocument }: { readonly readDocument: DocumentReader },
-  { call, challenge, ...deps }: ToolContext,
+  { call, challenge, ...toolContext }: ToolContext,
 ): void {
   server.registerResource(
     'document',
@@ -40,7 +40,7 @@ export function registerDocuments(
           contents: [{ uri: uri.href, mimeType: 'text/plain', text, _meta: { ...untrusted, ...about } }],
         }
       } catch (error) {
-        throw resourceFailure(error, uri.href, deps)
+        throw resourceFailure(error, uri.href, toolContext)
       }
     },
   )

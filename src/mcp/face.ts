@@ -42,9 +42,9 @@ export function createMcpFace({ serve, resource, agents, log, ...stateDeps }: Mc
     const challenge: ToolContext['challenge'] = (scopes) => async () => {
       const missing = call.lacking(scopes)
       // What no consent gives is not asked for: the tool itself says so.
-      const wanted = missing !== undefined && (await call.isBeyond(scopes)) ? undefined : missing
-      lacking = wanted
-      return wanted && { scopes: [...wanted] }
+      const stepUp = missing !== undefined && (await call.isBeyond(scopes)) ? undefined : missing
+      lacking = stepUp
+      return stepUp && { scopes: [...stepUp] }
     }
     const handler = createMcpHandler(() => serve({ call, log, txn, challenge, state }), {
       onerror: (error) => log('mcp_refused', { txn, reason: error.message }),

@@ -17,16 +17,16 @@ export interface FailureDeps {
  * What went wrong, as the result of a tool: the model reads it, and code and txn are the same as over HTTP. Nothing leaves
  * but the public half of an expected failure.
  */
-export function toolFailure(thrown: unknown, deps: FailureDeps): CallToolResult {
-  const error = logged(thrown, deps)
-  return { isError: true, content: [{ type: 'text', text: JSON.stringify(toWire(error, deps.txn)) }] }
+export function toolFailure(thrown: unknown, dependencies: FailureDeps): CallToolResult {
+  const error = logged(thrown, dependencies)
+  return { isError: true, content: [{ type: 'text', text: JSON.stringify(toWire(error, dependencies.txn)) }] }
 }
 
 /** The same where a resource is read: forbidden and missing are one answer. */
-export function resourceFailure(thrown: unknown, uri: string, deps: FailureDeps): Error {
-  const error = logged(thrown, deps)
+export function resourceFailure(thrown: unknown, uri: string, dependencies: FailureDeps): Error {
+  const error = logged(thrown, dependencies)
   if (error.code === 'not_found') return new ResourceNotFoundError(uri)
-  const { title, ...about } = toWire(error, deps.txn)
+  const { title, ...about } = toWire(error, dependencies.txn)
   const code = error.status < 500 ? ProtocolErrorCode.InvalidParams : ProtocolErrorCode.InternalError
   return new ProtocolError(code, title, about)
 }
@@ -57,4 +57,4 @@ const tools: Readonly<Record<string, string>> = {
 
 /** The features name routes where they say how to go on: who asks here has tools. */
 const inTools = (text: string): string =>
-  Object.entries(tools).reduce((said, [route, tool]) => said.replaceAll(route, tool), text)
+  Object.entries(tools).reduce((rewritten, [route, tool]) => rewritten.replaceAll(route, tool), text)

@@ -41,7 +41,7 @@ export const serverOptions = ({ state }: ToolContext): ServerOptions => ({
 })
 
 /** A server for one call: which tools there are is the same for everybody, what they give is for this caller. */
-export function createServer(deps: ServerDeps, context: ToolContext): McpServer {
+export function createServer(dependencies: ServerDeps, context: ToolContext): McpServer {
   const server = new McpServer(mcpServer, {
     ...serverOptions(context),
     instructions: mcpInstructions,
@@ -54,11 +54,11 @@ export function createServer(deps: ServerDeps, context: ToolContext): McpServer 
       'resources/read': { ttlMs: 0, cacheScope: 'private' },
     },
   })
-  registerRetrieve(server, deps, context)
-  registerReadDocument(server, deps, context)
-  registerListCollections(server, deps, context)
-  registerRequestApproval(server, deps, context)
-  registerVaultFetch(server, deps, context)
-  registerDocuments(server, deps, context)
+  registerRetrieve(server, dependencies, context)
+  registerReadDocument(server, dependencies, context)
+  registerListCollections(server, dependencies, context)
+  registerRequestApproval(server, dependencies, context)
+  registerVaultFetch(server, dependencies, context)
+  registerDocuments(server, dependencies, context)
   return server
 }

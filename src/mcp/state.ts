@@ -29,16 +29,16 @@ const payload = z.strictObject({ id: z.string(), value: z.string() })
 export function createRequestState(
   { subject, actors, client, delegation }: Principal,
   body: unknown,
-  { key, spent }: RequestStateDeps,
+  { key, spent: replayGuard }: RequestStateDeps,
 ): RequestState {
   // Only where there is a state: a body may be nested deeper than this can follow, which is a reason to refuse no other.
-  const bound = () => JSON.stringify([subject, actors, client, delegation ?? null, asked(body)])
+  const bound = () => JSON.stringify([subject, actors, client, delegation ?? null, requestDigest(body)])
   const codec = createRequestStateCodec<unknown>({ key, ttlSeconds: seconds, bind: bound })
   return {
     mint: (value, context) => codec.mint({ id: randomUUID(), value }, context),
     async verify(state, context) {
       const { id, value } = payload.parse(await codec.verify(state, context))
-      if (!(await spent.spend(`mcp state ${id}`, seconds * 1_000))) throw new Error('used before')
+      if (!(await replayGuard.spend(`mcp state ${id}`, seconds * 1_000))) throw new Error('used before')
       return value
     },
   }
@@ -56,8 +56,8 @@ const call = z.looseObject({
 })
 
 /** What is asked, without what differs from round to round. */
-function asked(body: unknown): string {
-  const { method, params: { name, uri, arguments: given = {} } = {} } = call.safeParse(body).data ?? {}
-  const parts = [method ?? null, name ?? null, uri ?? null, given]
-  return createHash('sha256').update(canonicalJson(parts)).digest('base64url')
+function requestDigest(body: unknown): string {
+  const { method, params: { name, uri, arguments: args = {} } = {} } = call.safeParse(body).data ?? {}
+  const digested = [method ?? null, name ?? null, uri ?? null, args]
+  return createHash('sha256').update(canonicalJson(digested)).digest('base64url')
 }

@@ -70,7 +70,7 @@ export function createGuardedFetch({
     // A connection to an address asks nobody, so nobody may answer for it here.
     const family = isIP(host)
     const addresses =
-      family === 0 ? await within(signal, lookup(host)).catch(() => []) : [{ address: host, family }]
+      family === 0 ? await unlessAborted(signal, lookup(host)).catch(() => []) : [{ address: host, family }]
     signal.throwIfAborted()
     if (addresses.length === 0) throw new OutboundError('unreachable', { sent: false })
     if (!isAllowed && !addresses.every(({ address }) => isPublic(address)))
@@ -81,7 +81,7 @@ export function createGuardedFetch({
   return async (address, request) => {
     const destination = destinationOf(address, allowed)
     if (destination === undefined) throw new OutboundError('url_refused', { sent: false })
-    const asked = requestOf(destination, request)
+    const clientRequest = requestOf(destination, request)
     const limits = deadlines(request)
     const progress = { sent: false }
     try {
@@ -89,7 +89,7 @@ export function createGuardedFetch({
       const isExpected = (remote: string | undefined) =>
         remote !== undefined && (destination.isAllowed || isPublic(remote))
       await using client = clientFor(destination, { addresses, isExpected, ca, progress, ...request })
-      const response = await client.request({ ...asked, signal: limits.signal })
+      const response = await client.request({ ...clientRequest, signal: limits.signal })
       limits.headersCame()
       return await responseOf(response, request.bytesMax)
     } catch (error) {
@@ -109,10 +109,10 @@ interface Connection {
 }
 
 function clientFor({ url }: Destination, { addresses, isExpected, ca, progress, timeoutMs }: Connection) {
-  const judged: LookupFunction = (_, { all }, callback) => {
-    const [first] = addresses
-    if (all || first === undefined) callback(null, [...addresses])
-    else callback(null, first.address, first.family)
+  const judged: LookupFunction = (_, { all: wantsAll }, callback) => {
+    const [firstAddress] = addresses
+    if (wantsAll || firstAddress === undefined) callback(null, [...addresses])
+    else callback(null, firstAddress.address, firstAddress.family)
   }
   const connector = buildConnector({
     lookup: judged,
@@ -144,8 +144,9 @@ function clientFor({ url }: Destination, { addresses, isExpected, ca, progress, 
 }
 
 function requestOf({ url }: Destination, { method = 'GET', headers = {}, body }: OutboundRequest) {
-  const own = Object.keys(headers).find((name) => ownHeaders.test(name))
-  if (own !== undefined) throw new TypeError(`The header ${own} is not the caller’s to set.`)
+  const forbiddenName = Object.keys(headers).find((name) => ownHeaders.test(name))
+  if (forbiddenName !== undefined)
+    throw new TypeError(`The header ${forbiddenName} is not the caller’s to set.`)
   return {
     path: `${url.pathname}${url.search}`,
     method,
@@ -175,7 +176,7 @@ function headersOf(raw: Readonly<Record<string, string | string[] | undefined>>)
   const headers = new Headers()
   try {
     for (const [name, value] of Object.entries(raw))
-      for (const one of [value ?? []].flat()) headers.append(name, one)
+      for (const headerValue of [value ?? []].flat()) headers.append(name, headerValue)
   } catch {
     // What is thrown quotes the header.
     throw new OutboundError('broken', { sent: true })
@@ -192,24 +193,24 @@ interface Deadlines {
 }
 
 function deadlines({ signal, timeoutMs, headersTimeoutMs = 10_000 }: OutboundRequest): Deadlines {
-  const own = new AbortController()
-  const whole = setTimeout(() => own.abort(), timeoutMs)
-  const headers = setTimeout(() => own.abort(), headersTimeoutMs)
-  const either = signal === undefined ? own.signal : AbortSignal.any([own.signal, signal])
+  const deadline = new AbortController()
+  const timer = setTimeout(() => deadline.abort(), timeoutMs)
+  const headers = setTimeout(() => deadline.abort(), headersTimeoutMs)
+  const eitherSignal = signal === undefined ? deadline.signal : AbortSignal.any([deadline.signal, signal])
   return {
-    signal: either,
+    signal: eitherSignal,
     headersCame: () => clearTimeout(headers),
     clear: () => {
-      clearTimeout(whole)
+      clearTimeout(timer)
       clearTimeout(headers)
     },
-    reason: () => (own.signal.aborted ? 'timed_out' : signal?.aborted ? 'aborted' : undefined),
+    reason: () => (deadline.signal.aborted ? 'timed_out' : signal?.aborted ? 'aborted' : undefined),
   }
 }
 
 function outbound(error: unknown, limits: Deadlines, sent: boolean): unknown {
-  const late = limits.reason()
-  if (late !== undefined) return new OutboundError(late, { sent })
+  const endReason = limits.reason()
+  if (endReason !== undefined) return new OutboundError(endReason, { sent })
   if (error instanceof OutboundError) return error
   // A header with a line break, a method that is none: a bug of the caller, said in words that quote nothing.
   if (error instanceof errors.InvalidArgumentError) return error
@@ -223,7 +224,7 @@ function reasonOf(error: unknown, sent: boolean): OutboundReason {
 }
 
 /** The promise, or the signal's reason as soon as it is aborted: a resolver cannot be called off. */
-async function within<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
+async function unlessAborted<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
   signal.throwIfAborted()
   const { promise: aborted, reject } = Promise.withResolvers<never>()
   const onAbort = () => reject(signal.reason)

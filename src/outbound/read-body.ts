@@ -16,21 +16,21 @@ export async function readBody(
   bytesMax: number,
 ): Promise<Uint8Array> {
   const decode = decoder(encoding)
-  const parts: Uint8Array[] = []
+  const chunks: Uint8Array[] = []
   const collect = async (source: AsyncIterable<Uint8Array>): Promise<void> => {
-    for await (const part of atMost(bytesMax)(source)) parts.push(part)
+    for await (const chunk of atMost(bytesMax)(source)) chunks.push(chunk)
   }
   await (decode === undefined ? pipeline(body, collect) : pipeline(body, atMost(bytesMax), decode, collect))
-  return Buffer.concat(parts)
+  return Buffer.concat(chunks)
 }
 
 const atMost = (bytesMax: number) =>
   async function* (source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
     let size = 0
-    for await (const part of source) {
-      size += part.byteLength
+    for await (const chunk of source) {
+      size += chunk.byteLength
       if (size > bytesMax) throw new TooLarge()
-      yield part
+      yield chunk
     }
   }
 

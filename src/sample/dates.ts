@@ -1,7 +1,7 @@
 const dayMs = 24 * 60 * 60 * 1000
 
 /** The moment `duration` (`P14D`, whole days of 24 hours) after `now`, cut to the second. */
-export function after(now: Date, duration: string): Date {
+export function dateAfter(now: Date, duration: string): Date {
   const days = Number(/^P([1-9][0-9]{0,3})D$/.exec(duration)?.[1])
   if (Number.isNaN(days)) throw new RangeError(`not a period of whole days: ${duration}`)
   return new Date(Math.floor((now.getTime() + days * dayMs) / 1000) * 1000)

@@ -7,7 +7,7 @@ import type { Role } from '../delegation/administration/administrators.ts'
 import type { Lending } from '../delegation/lending/delegations.ts'
 import type { Service } from '../delegation/registry/services.ts'
 import { type FgaObject, splitObject } from '../kernel/ids.ts'
-import { after, timestamp } from './dates.ts'
+import { dateAfter, timestamp } from './dates.ts'
 import { brokenReferences, collectionOf } from './references.ts'
 import { type Company, companySchema, headSchema, type RawDocument, type Viewer } from './schema.ts'
 import { collectionTuples, directoryTuples, folderTuples } from './tuples.ts'
@@ -114,10 +114,14 @@ function parseDocument(path: string, source: string): RawDocument {
   return { path, head: checked(headSchema, path, parse(head)), text }
 }
 
-function checked<Schema extends z.ZodType>(schema: Schema, at: string, value: unknown): z.infer<Schema> {
+function checked<Schema extends z.ZodType>(
+  schema: Schema,
+  location: string,
+  value: unknown,
+): z.infer<Schema> {
   const result = schema.safeParse(value)
   if (result.success) return result.data
-  const lines = result.error.issues.map(({ path, message }) => `${at}: ${path.join('.')}: ${message}`)
+  const lines = result.error.issues.map(({ path, message }) => `${location}: ${path.join('.')}: ${message}`)
   throw new Error(`The sample is broken:\n${lines.join('\n')}`)
 }
 
@@ -142,7 +146,7 @@ function toSample(company: Company, documents: readonly RawDocument[], now: Date
       subAgents: delegation.sub_agents.map((agent) => splitObject(agent).id),
       scope: delegation.scope,
       purpose: delegation.purpose,
-      expiresAt: after(now, delegation.expires_in),
+      expiresAt: dateAfter(now, delegation.expires_in),
     })),
     services: company.services.map((service) => ({
       name: splitObject(service.id).id,
@@ -179,5 +183,5 @@ function toWire(
 function toWireViewer(viewer: Viewer, now: Date): WireAccess['viewers'][number] {
   return typeof viewer === 'string'
     ? viewer
-    : { user: viewer.user, expires_at: timestamp(after(now, viewer.expires_in)) }
+    : { user: viewer.user, expires_at: timestamp(dateAfter(now, viewer.expires_in)) }
 }

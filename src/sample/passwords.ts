@@ -21,10 +21,10 @@ export async function giveSamplePasswords(
 ): Promise<void> {
   const path = samplePasswordsFile(home)
   if ((await readPrivate(path)) !== undefined) return
-  const given = people.map(({ key }) => ({ key, password: randomBytes(12).toString('base64url') }))
+  const newPasswords = people.map(({ key }) => ({ key, password: randomBytes(12).toString('base64url') }))
   // Set before they are written down: a crash between makes new ones, and leaves none that is written and wrong.
-  await Promise.all(given.map(({ key, password }) => passwords.set(key, password)))
+  await Promise.all(newPasswords.map(({ key, password }) => passwords.set(key, password)))
   const width = Math.max(...people.map(({ key }) => key.length))
-  const lines = given.map(({ key, password }) => `${key.padEnd(width)}  ${password}`)
+  const lines = newPasswords.map(({ key, password }) => `${key.padEnd(width)}  ${password}`)
   await writePrivate(path, `${[...lines].join('\n')}\n`)
 }

@@ -7,12 +7,12 @@ import type { Company, RawDocument, Viewer } from './schema.ts'
  * A misspelt group would otherwise only make its members see less, which nobody notices in a demo of access.
  */
 export function brokenReferences(company: Company, documents: readonly RawDocument[]): string[] {
-  const known = knownObjects(company, documents)
+  const knownIds = knownObjects(company, documents)
   return [
     ...duplicates(company, documents),
     ...mentions(company, documents)
-      .filter(({ object }) => !known.has(object))
-      .map(({ at, object }) => `${at}: ${object} does not exist`),
+      .filter(({ object }) => !knownIds.has(object))
+      .map(({ location, object }) => `${location}: ${object} does not exist`),
     ...misplacedFolders(company),
     ...circles(company),
     ...unwritableIds(company),
@@ -24,7 +24,7 @@ export function brokenReferences(company: Company, documents: readonly RawDocume
 export const collectionOf = (path: string): string => path.slice(0, path.indexOf('/'))
 
 interface Mention {
-  readonly at: string
+  readonly location: string
   readonly object: string
 }
 
@@ -32,28 +32,32 @@ function mentions(company: Company, documents: readonly RawDocument[]): Mention[
   const { organization, groups, collections, folders, agents, delegations, administrators, services } =
     company
   return [
-    ...all('organization', [...organization.admins, ...organization.members]),
-    ...groups.flatMap(({ id, members }) => all(`group ${id}`, members)),
-    ...collections.flatMap(({ id, viewers }) => all(`collection ${id}`, viewers.map(userOf))),
+    ...mentionsOf('organization', [...organization.admins, ...organization.members]),
+    ...groups.flatMap(({ id, members }) => mentionsOf(`group ${id}`, members)),
+    ...collections.flatMap(({ id, viewers }) => mentionsOf(`collection ${id}`, viewers.map(userOf))),
     ...folders.flatMap(({ id, collection, parent, viewers }) =>
-      all(`folder ${id}`, [`collection:${collection}`, ...(parent ? [parent] : []), ...viewers.map(userOf)]),
+      mentionsOf(`folder ${id}`, [
+        `collection:${collection}`,
+        ...(parent ? [parent] : []),
+        ...viewers.map(userOf),
+      ]),
     ),
-    ...agents.flatMap(({ id, owner }) => all(`agent ${id}`, [owner])),
+    ...agents.flatMap(({ id, owner }) => mentionsOf(`agent ${id}`, [owner])),
     ...delegations.flatMap(({ id, subject, agent, scope, sub_agents }) =>
-      all(`delegation ${id}`, [subject, agent, ...scope, ...sub_agents]),
+      mentionsOf(`delegation ${id}`, [subject, agent, ...scope, ...sub_agents]),
     ),
-    ...all(
+    ...mentionsOf(
       'administrators',
       administrators.map(({ subject }) => subject),
     ),
     ...services.flatMap((service) =>
-      all(
+      mentionsOf(
         service.id,
         service.collections.map((id) => `collection:${id}`),
       ),
     ),
     ...documents.flatMap(({ path, head: { access } }) =>
-      all(path, [
+      mentionsOf(path, [
         `collection:${collectionOf(path)}`,
         access.owner,
         ...access.parents,
@@ -64,14 +68,14 @@ function mentions(company: Company, documents: readonly RawDocument[]): Mention[
   ]
 }
 
-const all = (at: string, subjects: readonly string[]): Mention[] =>
-  subjects.map((subject) => ({ at, object: subject.replace(/#member$/, '') }))
+const mentionsOf = (location: string, subjects: readonly string[]): Mention[] =>
+  subjects.map((subject) => ({ location, object: subject.replace(/#member$/, '') }))
 
 const userOf = (viewer: Viewer): string => (typeof viewer === 'string' ? viewer : viewer.user)
 
 function objects(company: Company, documents: readonly RawDocument[]): string[] {
-  const named = (type: string, items: readonly { readonly id: string }[]) =>
-    items.map(({ id }) => `${type}:${id}`)
+  const named = (type: string, entities: readonly { readonly id: string }[]) =>
+    entities.map(({ id }) => `${type}:${id}`)
   return [
     `organization:${company.organization.id}`,
     ...named('user', company.people),
@@ -89,9 +93,9 @@ const knownObjects = (company: Company, documents: readonly RawDocument[]): Read
   new Set(objects(company, documents))
 
 function duplicates(company: Company, documents: readonly RawDocument[]): string[] {
-  const seen = new Set<string>()
+  const seenObjects = new Set<string>()
   return objects(company, documents)
-    .filter((object) => seen.size === seen.add(object).size)
+    .filter((object) => seenObjects.size === seenObjects.add(object).size)
     .map((object) => `${object} is there twice`)
 }
 
@@ -114,12 +118,12 @@ function circles({ groups, folders }: Company): string[] {
     ),
     ...folders.map(({ id, parent }) => [`folder:${id}`, parent ? [parent] : []] as const),
   ])
-  const reaches = (from: string, goal: string, seen: Set<string>): boolean =>
-    (up.get(from) ?? []).some((next) => {
-      if (next === goal) return true
-      if (seen.has(next)) return false
-      seen.add(next)
-      return reaches(next, goal, seen)
+  const reaches = (origin: string, goal: string, visited: Set<string>): boolean =>
+    (up.get(origin) ?? []).some((parent) => {
+      if (parent === goal) return true
+      if (visited.has(parent)) return false
+      visited.add(parent)
+      return reaches(parent, goal, visited)
     })
   return [...up.keys()]
     .filter((object) => reaches(object, object, new Set()))

@@ -28,8 +28,12 @@ export async function isSeeded(database: Database): Promise<boolean> {
 }
 
 /** Seeds the demo company. Every step may run twice: a start that was killed is completed by the next. */
-export async function seedSample(sample: Sample, deps: SeedDeps, signal?: AbortSignal): Promise<void> {
-  const { database, people, agents, services, administrators, delegations, ingest } = deps
+export async function seedSample(
+  sample: Sample,
+  dependencies: SeedDeps,
+  signal?: AbortSignal,
+): Promise<void> {
+  const { database, people, agents, services, administrators, delegations, ingest } = dependencies
   const writer = operator('sample')
   for (const person of sample.people) await people.save(person)
   for (const { id, title, publicAllowed } of sample.collections) {
@@ -39,7 +43,8 @@ export async function seedSample(sample: Sample, deps: SeedDeps, signal?: AbortS
   for (const service of sample.services) await services.save(service)
   const { directory, collections, folders } = sample.tuples
   await ingest.applyTuples(writer, { writes: [...directory, ...collections, ...folders], deletes: [] })
-  for (const agent of sample.agents) await agents.save({ ...agent, issuer: deps.issuer, sub: agent.id })
+  for (const agent of sample.agents)
+    await agents.save({ ...agent, issuer: dependencies.issuer, sub: agent.id })
   for (const { subject, roles } of sample.administrators) await administrators.add(subject, roles)
   const [loader] = sample.services
   if (loader === undefined) throw new Error('The sample has no service that could load its documents.')
@@ -60,8 +65,12 @@ export async function takeIn(
   const writer = { ...operator('sample'), subject: serviceObject(service) }
   const body = Readable.from(documents.map((document) => Buffer.from(`${JSON.stringify(document)}\n`)))
   const jobId = await ingest.importAll(writer, { body })
-  const late = AbortSignal.timeout(publishMsMax)
-  const job = await ingest.waitForJob(jobId, writer.subject, signal ? AbortSignal.any([signal, late]) : late)
+  const timeout = AbortSignal.timeout(publishMsMax)
+  const job = await ingest.waitForJob(
+    jobId,
+    writer.subject,
+    signal ? AbortSignal.any([signal, timeout]) : timeout,
+  )
   signal?.throwIfAborted()
   const [error] = job?.errors ?? []
   if (error !== undefined)

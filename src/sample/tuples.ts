@@ -1,6 +1,6 @@
 import type { Tuple } from '../authz/fga.ts'
 import type { FgaObject } from '../kernel/ids.ts'
-import { after, timestamp } from './dates.ts'
+import { dateAfter, timestamp } from './dates.ts'
 import type { Company, Viewer } from './schema.ts'
 
 /** Who belongs where. */
@@ -45,7 +45,7 @@ function readers(object: FgaObject, viewers: readonly Viewer[], sensitive: boole
 
 function viewerTuple(object: FgaObject, viewer: Viewer, now: Date): Tuple {
   if (typeof viewer === 'string') return { user: viewer, relation: 'viewer', object }
-  const expires_at = timestamp(after(now, viewer.expires_in))
+  const expires_at = timestamp(dateAfter(now, viewer.expires_in))
   return {
     user: viewer.user,
     relation: 'viewer',

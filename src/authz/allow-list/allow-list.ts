@@ -152,17 +152,21 @@ function entriesOf(rows: readonly Row[], model: Model): ReadonlyMap<string, Read
   for (const [type, relations] of model.types) {
     const entries = new Map<string, Entry>()
     for (const [name, { key, restrictions }] of relations) {
-      const row = rows.find((one) => one.key === key)
-      const taken = isReserved(type, name)
-        ? restrictions.map((of) => ({ label: labelOf(of), plain: true, ending: of.condition === 'until' }))
+      const row = rows.find((row) => row.key === key)
+      const subjectLabels = isReserved(type, name)
+        ? restrictions.map((restriction) => ({
+            label: labelOf(restriction),
+            plain: true,
+            ending: restriction.condition === 'until',
+          }))
         : (row?.subjects ?? []).map(({ label, ends }) => ({ label, plain: !ends, ending: ends }))
-      if (taken.length === 0) continue
+      if (subjectLabels.length === 0) continue
       const subjects = new Map<string, { plain: boolean; ending: boolean }>()
-      for (const { label, plain, ending } of taken) {
-        const known = subjects.get(label)
+      for (const { label, plain: isPlain, ending } of subjectLabels) {
+        const knownSubject = subjects.get(label)
         subjects.set(label, {
-          plain: plain || known?.plain === true,
-          ending: ending || known?.ending === true,
+          plain: isPlain || knownSubject?.plain === true,
+          ending: ending || knownSubject?.ending === true,
         })
       }
       entries.set(name, { row, subjects })
@@ -177,9 +181,9 @@ function misfitIn(
   { user, relation, object, condition }: Tuple,
   operation: Operation,
 ): Misfit | undefined {
-  const [type = '', id = '', ...rest] = object.split(':')
+  const [type = '', id = '', ...excess] = object.split(':')
   const relations = types.get(type)
-  if (rest.length > 0 || !isId(id) || relations === undefined)
+  if (excess.length > 0 || !isId(id) || relations === undefined)
     return { field: 'object', detail: 'Nobody may write tuples on such an object.' }
   const entry = relations.get(relation)
   if (entry === undefined)
@@ -187,15 +191,15 @@ function misfitIn(
       field: 'relation',
       detail: 'No row of the allow-list lets anybody write this relation on this type.',
     }
-  const taken = entry.subjects.get(subjectLabel(user) ?? '')
-  if (taken === undefined) return { field: 'user', detail: 'This subject does not fit the relation.' }
+  const subject = entry.subjects.get(subjectLabel(user) ?? '')
+  if (subject === undefined) return { field: 'user', detail: 'This subject does not fit the relation.' }
   if (user === `${object}#${relation}` || user === object)
     return { field: 'user', detail: 'Nothing can be in a relation with itself.' }
   if (operation === 'delete')
     return condition && { field: 'condition', detail: 'A tuple is deleted without its condition.' }
   if (condition === undefined)
-    return taken.plain ? undefined : { field: 'condition', detail: 'This tuple needs an end.' }
-  if (!taken.ending) return { field: 'condition', detail: 'This tuple cannot carry a condition.' }
+    return subject.plain ? undefined : { field: 'condition', detail: 'This tuple needs an end.' }
+  if (!subject.ending) return { field: 'condition', detail: 'This tuple cannot carry a condition.' }
   return conditionMisfit(condition)
 }
 
@@ -206,8 +210,8 @@ function conditionMisfit(condition: { readonly name: string; readonly context: o
   const stranger = members.find((member) => member !== 'expires_at')
   if (stranger !== undefined)
     return { field: `condition.context.${stranger}`, detail: 'This member is not allowed.' }
-  const end: unknown = 'expires_at' in condition.context ? condition.context.expires_at : undefined
-  if (!isEnd(end)) {
+  const expiry: unknown = 'expires_at' in condition.context ? condition.context.expires_at : undefined
+  if (!isEnd(expiry)) {
     return { field: 'condition.context.expires_at', detail: 'Must be an RFC 3339 date-time.' }
   }
   return undefined
@@ -218,10 +222,10 @@ export const isEnd = (value: unknown): boolean => isInstant(value) && /T\d\d:\d\
 
 /** `user:anne` → `user`, `user:*` → `user:*`, `group:x#member` → `group#member`; undefined for anything else. */
 function subjectLabel(user: string): string | undefined {
-  const [type, rest, ...more] = user.split(':')
-  if (type === undefined || rest === undefined || more.length > 0) return undefined
-  if (rest === '*') return `${type}:*`
-  const [id = '', relation, ...extra] = rest.split('#')
+  const [type, idAndRelation, ...excess] = user.split(':')
+  if (type === undefined || idAndRelation === undefined || excess.length > 0) return undefined
+  if (idAndRelation === '*') return `${type}:*`
+  const [id = '', relation, ...extra] = idAndRelation.split('#')
   if (!isId(id) || extra.length > 0) return undefined
   return relation === undefined ? type : `${type}#${relation}`
 }

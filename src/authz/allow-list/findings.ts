@@ -23,14 +23,14 @@ export interface Writing {
 }
 
 /** What whoever confirms a plan should know of who may write: whom it lets, whom no longer, and what nobody may. */
-export function writingOf(before: Writing, after: Writing): readonly Finding[] {
-  const changed = changedRights(before.model, after.model)
+export function writingOf(oldWriting: Writing, newWriting: Writing): readonly Finding[] {
+  const changed = changedRights(oldWriting.model, newWriting.model)
   return [
-    ...changed.map((right) => ruleChanged(right, after)),
-    ...changed.flatMap((right) => heldAnew(right, before, after)),
-    ...beyond(after, before, 'may_now_write', 'may now'),
-    ...beyond(before, after, 'may_no_longer_write', 'may no longer'),
-    ...nobodyIn(after),
+    ...changed.map((right) => ruleChanged(right, newWriting)),
+    ...changed.flatMap((right) => heldAnew(right, oldWriting, newWriting)),
+    ...beyond(newWriting, oldWriting, 'may_now_write', 'may now'),
+    ...beyond(oldWriting, newWriting, 'may_no_longer_write', 'may no longer'),
+    ...nobodyIn(newWriting),
   ]
 }
 
@@ -59,10 +59,14 @@ function ruleChanged(right: Right, { rows }: Writing): Finding {
   }
 }
 
-function heldAnew(right: Right, { holders: before }: Writing, { holders: after }: Writing): Finding[] {
+function heldAnew(
+  right: Right,
+  { holders: oldHolders }: Writing,
+  { holders: newHolders }: Writing,
+): Finding[] {
   const relation = `collection#${right}`
-  const gained = pairsOnlyIn(after[right], before[right])
-  const lost = pairsOnlyIn(before[right], after[right], ({ held }) => held === 'held')
+  const gained = pairsOnlyIn(newHolders[right], oldHolders[right])
+  const lost = pairsOnlyIn(oldHolders[right], newHolders[right], ({ verdict }) => verdict === 'held')
   const changes: readonly [Finding['rule'], readonly string[], string][] = [
     ['may_now_write', gained, 'may now write'],
     ['may_no_longer_write', lost, 'may no longer write'],
@@ -77,35 +81,38 @@ function heldAnew(right: Right, { holders: before }: Writing, { holders: after }
 }
 
 const pairsOnlyIn = (
-  some: Holders[Right],
-  others: Holders[Right],
+  gaining: Holders[Right],
+  losing: Holders[Right],
   counts: (pair: ReturnType<typeof onlyIn>[number]) => boolean = () => true,
 ): string[] =>
-  onlyIn(some, others)
+  onlyIn(gaining, losing)
     .filter(counts)
     .map(
-      ({ service, collection, held }) =>
-        `${serviceName(service)} in ${collection}${held === 'unknown' ? ' (could not be evaluated)' : ''}`,
+      ({ service, collection, verdict }) =>
+        `${serviceName(service)} in ${collection}${verdict === 'unknown' ? ' (could not be evaluated)' : ''}`,
     )
 
 /** What the rows of one version let and those of the other do not. */
 function beyond(
   writing: Writing,
-  other: Writing,
+  otherWriting: Writing,
   rule: 'may_now_write' | 'may_no_longer_write',
   may: string,
 ): Finding[] {
-  const known = new Set(rightsOf(other).map(({ right }) => right))
-  const found = rightsOf(writing).filter(({ right }) => !known.has(right))
-  const grouped = Map.groupBy(found, ({ key, operation, who }) => `${key} ${operation} ${who}`)
-  return [...grouped.values()].flatMap(([first, ...more]) =>
-    first === undefined
+  const otherRights = new Set(rightsOf(otherWriting).map(({ right }) => right))
+  const found = rightsOf(writing).filter(({ right }) => !otherRights.has(right))
+  const grouped = Map.groupBy(
+    found,
+    ({ key, operation, holderLabel }) => `${key} ${operation} ${holderLabel}`,
+  )
+  return [...grouped.values()].flatMap(([firstRight, ...moreRights]) =>
+    firstRight === undefined
       ? []
       : [
           {
             rule,
-            relation: first.key,
-            detail: `${inWords(first, writing.holders)} ${may} ${first.operation} it for ${[first, ...more].map(({ subject }) => subject).join(', ')}.`,
+            relation: firstRight.key,
+            detail: `${inWords(firstRight, writing.holders)} ${may} ${firstRight.operation} it for ${[firstRight, ...moreRights].map(({ subject }) => subject).join(', ')}.`,
           },
         ],
   )
@@ -117,7 +124,7 @@ interface OneRight {
   readonly operation: 'write' | 'delete'
   readonly holder: Holder
   /** Whom it lets: the holder, and how far. */
-  readonly who: string
+  readonly holderLabel: string
   readonly isOpening: boolean
   readonly right: string
 }
@@ -136,9 +143,17 @@ function rightsOf({ rows, model }: Writing): readonly OneRight[] {
         // As the list asks for it (`everybody`): whether it opens an object is the model's to say.
         const isOpening =
           isWildcard && isRight(holder) && polarity.grants({ user: '', relation, object: `${type}:x` })
-        const who = `${holder}${isOpening ? ' opening' : ''}`
+        const holderLabel = `${holder}${isOpening ? ' opening' : ''}`
         return [
-          { key, subject, operation, holder, who, isOpening, right: `${key} ${subject} ${operation} ${who}` },
+          {
+            key,
+            subject,
+            operation,
+            holder,
+            holderLabel,
+            isOpening,
+            right: `${key} ${subject} ${operation} ${holderLabel}`,
+          },
         ]
       }),
     ),
@@ -151,8 +166,8 @@ function inWords({ holder, isOpening, operation }: OneRight, holders: Holders): 
   if (holder === 'administrator') return 'Administrators'
   if (holder === 'directory') return 'Services with directory.write and a prefix of its id'
   const names = [...holders[holder].keys()].map(serviceName)
-  const now = names.length === 0 ? 'none now' : `${listOf(names)} now`
-  const services = `ervices that are ${holder} of its collection (${now})`
+  const currently = names.length === 0 ? 'none now' : `${listOf(names)} now`
+  const services = `ervices that are ${holder} of its collection (${currently})`
   if (!isOpening) return `S${services}`
   return `Administrators and s${services}${operation === 'write' ? ', where that may be opened to everybody,' : ''}`
 }
@@ -160,6 +175,6 @@ function inWords({ holder, isOpening, operation }: OneRight, holders: Holders): 
 const namesMax = 5
 
 function listOf(names: readonly string[]): string {
-  const rest = names.length - namesMax
-  return `${names.slice(0, namesMax).join(', ')}${rest > 0 ? ` and ${rest} more` : ''}`
+  const unnamed = names.length - namesMax
+  return `${names.slice(0, namesMax).join(', ')}${unnamed > 0 ? ` and ${unnamed} more` : ''}`
 }

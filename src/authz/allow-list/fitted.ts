@@ -12,9 +12,9 @@ export interface Fitted {
 export function fitted(text: string, model: Model): Fitted {
   const dropped = problemsOf(readAllowList(text), model).filter(({ kind }) => kind === 'unknown')
   if (dropped.length === 0) return { text, dropped }
-  const gone = dropped.map(({ row: { key }, subject }) => ({
+  const removals = dropped.map(({ row: { key }, subject }) => ({
     key,
     ...(subject !== undefined && { subject }),
   }))
-  return { text: without(text, gone), dropped }
+  return { text: without(text, removals), dropped }
 }

@@ -61,12 +61,12 @@ export async function holdersUnder(model: Model, { tuples, context, pause }: Hol
 
 type Asked = Omit<HoldersInput, 'pause'> & { readonly model: Model }
 
-function heldBy(user: string, relation: Relation | undefined, asked: Asked): Map<string, Held> {
+function heldBy(user: string, relation: Relation | undefined, question: Asked): Map<string, Held> {
   if (relation === undefined) return new Map()
-  const { model, tuples, context } = asked
+  const { model, tuples, context } = question
   const listed = unlessUnknown(() => [...listObjects(model, tuples, relation, { user, context })])
   return listed === undefined
-    ? heldOneByOne(user, relation, asked)
+    ? heldOneByOne(user, relation, question)
     : new Map(listed.map((name) => [name, 'held']))
 }
 
@@ -98,47 +98,53 @@ function unlessUnknown<T>(evaluate: () => T): T | undefined {
 }
 
 /** Who holds a right by the one and not by the other. */
-export const onlyIn = (some: Holders[Right], others: Holders[Right]) =>
-  [...some].flatMap(([service, collections]) =>
+export const onlyIn = (gaining: Holders[Right], losing: Holders[Right]) =>
+  [...gaining].flatMap(([service, collections]) =>
     [...collections]
-      .filter(([collection]) => others.get(service)?.get(collection) !== 'held')
-      .map(([collection, held]) => ({ service, collection, held })),
+      .filter(([collection]) => losing.get(service)?.get(collection) !== 'held')
+      .map(([collection, verdict]) => ({ service, collection, verdict })),
   )
 
-export const writerGains = (before: Holders, after: Holders): readonly WriterGain[] =>
+export const writerGains = (oldHolders: Holders, newHolders: Holders): readonly WriterGain[] =>
   rights.flatMap((right) =>
-    onlyIn(after[right], before[right]).map(({ service, collection }) => ({ right, service, collection })),
+    onlyIn(newHolders[right], oldHolders[right]).map(({ service, collection }) => ({
+      right,
+      service,
+      collection,
+    })),
   )
 
 /** Gains that are not among those that were confirmed. */
 export function unconfirmedWriters(
-  now: readonly WriterGain[],
+  gains: readonly WriterGain[],
   confirmed: readonly WriterGain[],
 ): readonly WriterGain[] {
   const keyOf = ({ right, service, collection }: WriterGain) => `${right} ${service} ${collection}`
-  const known = new Set(confirmed.map(keyOf))
-  return now.filter((gain) => !known.has(keyOf(gain)))
+  const confirmedKeys = new Set(confirmed.map(keyOf))
+  return gains.filter((gain) => !confirmedKeys.has(keyOf(gain)))
 }
 
 /** Rights that follow from another rule under the one model than under the other, in whatever they rest on. */
-export const changedRights = (before: Model, after: Model): readonly Right[] =>
-  rights.filter((right) => ruleOf(before, right) !== ruleOf(after, right))
+export const changedRights = (oldModel: Model, newModel: Model): readonly Right[] =>
+  rights.filter((right) => ruleOf(oldModel, right) !== ruleOf(newModel, right))
 
 /** All rules that a right rests on, in one text that two models share only where the right follows from the same. */
 function ruleOf(model: Model, right: Right): string {
   const { grants, restricts } = sidesOf(model, [rightIn(model, right)]).seen
   const behind = [...new Set([...grants, ...restricts])].map((relation) => {
     const conditions = relation.restrictions.map(({ condition }) => model.ast.conditions.get(condition))
-    const bodies = conditions.map((one) => one && [one.name, one.expression, ...one.params.entries()])
+    const bodies = conditions.map(
+      (condition) => condition && [condition.name, condition.expression, ...condition.params.entries()],
+    )
     return [relation.key, textOf(relation.rewrite, relation), bodies]
   })
-  return JSON.stringify(behind.sort(([one], [other]) => (String(one) < String(other) ? -1 : 1)))
+  return JSON.stringify(behind.sort(([a], [b]) => (String(a) < String(b) ? -1 : 1)))
 }
 
 function textOf(rewrite: Rewrite, owner: Relation): string {
   switch (rewrite.kind) {
     case 'this':
-      return `[${owner.restrictions.map((of) => `${labelOf(of)} ${of.condition}`).join(', ')}]`
+      return `[${owner.restrictions.map((restriction) => `${labelOf(restriction)} ${restriction.condition}`).join(', ')}]`
     case 'computed':
       return rewrite.relation.name
     case 'ttu':

@@ -18,12 +18,12 @@ import { AllowListError, readAllowList } from './read.ts'
  * Gives the allow-list of the model in force. It throws `authorization_unavailable` while nobody knows which that is, and
  * where the list cannot be used.
  */
-export function followAllowList(active: Pick<ActiveModel, 'current' | 'idInForce'>): () => AllowList {
-  let known: AllowList | undefined
+export function followAllowList(activeModel: Pick<ActiveModel, 'current' | 'idInForce'>): () => AllowList {
+  let compiled: AllowList | undefined
   return () => {
-    const id = active.idInForce()
-    if (known?.modelId !== id) known = compileAllowList(active.current)
-    return known
+    const id = activeModel.idInForce()
+    if (compiled?.modelId !== id) compiled = compileAllowList(activeModel.current)
+    return compiled
   }
 }
 
@@ -35,8 +35,8 @@ export async function allowListUnder(
 ): Promise<AllowList> {
   try {
     if (allowList === undefined) throw new AllowListError('there is none')
-    const { fitting, refused } = await texts.readAllowList(allowList, json)
-    if (refused[0] !== undefined) throw new AllowListError(refused[0].detail)
+    const { fitting, refused: refusals } = await texts.readAllowList(allowList, json)
+    if (refusals[0] !== undefined) throw new AllowListError(refusals[0].detail)
     return createAllowList(id, readAllowList(fitting), compileModel(json))
   } catch (error) {
     throw error instanceof AllowListError ? unusable(id, error) : error

@@ -21,24 +21,26 @@ export interface Problem {
  */
 export function problemsOf(rows: readonly Row[], model: Model): readonly Problem[] {
   const unknown = rows.flatMap((row) => unknownIn(row, model))
-  const known = rows.filter((row) => !unknown.some((one) => one.row === row && one.subject === undefined))
+  const knownRows = rows.filter(
+    (row) => !unknown.some((problem) => problem.row === row && problem.subject === undefined),
+  )
   const guarded = guardedIn(model)
   const rules = { reading: readingOf(model), rights: rightsIn(model), passing: passingIn(model, guarded) }
-  const refused = known.flatMap((row): Problem[] => {
+  const refusals = knownRows.flatMap((row): Problem[] => {
     const relation = relationOf(model, row.key)
     const detail = relation && refusalOf(row, relation, rules)
     return detail === undefined ? [] : [{ kind: 'refused', row, detail }]
   })
-  return [...unknown, ...refused, ...lendingReached(known, model, guarded)]
+  return [...unknown, ...refusals, ...lendingReached(knownRows, model, guarded)]
 }
 
 export const problemToText = ({ row: { key, line }, detail }: Problem, file: string): string =>
   `${file}:${line}: ${key}: ${detail}`
 
 function unknownIn(row: Row, model: Model): Problem[] {
-  const of = model.types.get(row.type)
-  if (of === undefined) return [{ kind: 'unknown', row, detail: `The model has no type ${row.type}.` }]
-  const relation = of.get(row.relation)
+  const relations = model.types.get(row.type)
+  if (relations === undefined) return [{ kind: 'unknown', row, detail: `The model has no type ${row.type}.` }]
+  const relation = relations.get(row.relation)
   if (relation === undefined)
     return [{ kind: 'unknown', row, detail: `The model has no such relation on ${row.type}.` }]
   if (relation.restrictions.length === 0)
@@ -54,7 +56,9 @@ function unknownIn(row: Row, model: Model): Problem[] {
 }
 
 const takes = ({ restrictions }: Relation, { label, ends }: SubjectKind): boolean =>
-  restrictions.some((of) => labelOf(of) === label && of.condition === (ends ? 'until' : ''))
+  restrictions.some(
+    (restriction) => labelOf(restriction) === label && restriction.condition === (ends ? 'until' : ''),
+  )
 
 /** Types whose objects are filed in a collection, on which services hold their rights. */
 const filed: ReadonlySet<string> = new Set(['document', 'folder', 'collection'])
@@ -71,7 +75,7 @@ interface Rules {
   readonly passing: ReadonlySet<string>
 }
 
-function refusalOf(row: Row, of: Relation, { reading, rights, passing }: Rules): string | undefined {
+function refusalOf(row: Row, ownRelation: Relation, { reading, rights, passing }: Rules): string | undefined {
   const { type, relation, key, subjects, write, delete: deletes } = row
   if (isReserved(type, relation)) return 'The service alone writes this, or nobody does.'
   const reserved = subjects.find((subject) => isReservedType(subject.type))
@@ -85,7 +89,7 @@ function refusalOf(row: Row, of: Relation, { reading, rights, passing }: Rules):
       : 'A folder is filed once, by a tagger of the collection, and never anew.'
   // Memberships are the directory's, whatever groups are used for besides letting read.
   const isExempt = (holder: Holder): boolean =>
-    holder === 'administrator' || (holder === 'directory' && reading.gives.has(of))
+    holder === 'administrator' || (holder === 'directory' && reading.gives.has(ownRelation))
   const isForServices = holders.some((holder) => holder !== 'administrator')
   if (isForServices && (rights.has(key) || subjects.some((subject) => subject.type === 'service')))
     return 'What a service may write rests on it: an administrator alone may write and delete it.'
@@ -94,9 +98,14 @@ function refusalOf(row: Row, of: Relation, { reading, rights, passing }: Rules):
   // Whoever writes a link must hold its right at both ends, which only what is filed has.
   if (isForServices && passing.has(key) && ![type, ...subjects.map((subject) => subject.type)].every(isFiled))
     return 'What was lent or approved passes over it: an administrator alone may write and delete it.'
-  if (reading.undoes.has(of) && !isExempt(write))
+  if (reading.undoes.has(ownRelation) && !isExempt(write))
     return 'It takes away what keeps others from reading: an administrator alone may write it, or nobody.'
-  if (reading.restricts.has(of) && deletes !== undefined && !isExempt(deletes) && !takenBack.has(key))
+  if (
+    reading.restricts.has(ownRelation) &&
+    deletes !== undefined &&
+    !isExempt(deletes) &&
+    !takenBack.has(key)
+  )
     return 'It keeps others from reading: an administrator alone may delete it, or nobody.'
   return undefined
 }
@@ -124,18 +133,25 @@ function rightsIn(model: Model): ReadonlySet<string> {
 }
 
 /** Each by itself, on whichever type: what an agent was lent, what was approved, and what stands in for either. */
-const lent: ReadonlySet<string> = new Set(['acts', 'active', 'live', 'in_scope', 'granted', 'emergency'])
+const lendingNames: ReadonlySet<string> = new Set([
+  'acts',
+  'active',
+  'live',
+  'in_scope',
+  'granted',
+  'emergency',
+])
 
 /** Most rows of which each is tried alone: it costs a look at the whole model. */
 const blamedMax = 50
 
 /** Rows by which a consent or an approval could be had without any tuple that the service's code writes. */
 function lendingReached(rows: readonly Row[], model: Model, guarded: ReadonlySet<string>): Problem[] {
-  const reached = (some: readonly Row[]): string[] => {
-    const byKey = new Map(some.map((row) => [row.key, row]))
+  const reached = (someRows: readonly Row[]): string[] => {
+    const byKey = new Map(someRows.map((row) => [row.key, row]))
     const had = reachable(model, {
-      stored: (relation, of) =>
-        byKey.get(relation.key)?.subjects.some(({ label }) => label === labelOf(of)) === true,
+      stored: (relation, restriction) =>
+        byKey.get(relation.key)?.subjects.some(({ label }) => label === labelOf(restriction)) === true,
       // Links may be stored already, whether or not a row lets write more. Where a document is filed its writer says.
       linked: (type, tupleset) =>
         !isReserved(type, tupleset) || `${type}#${tupleset}` === 'document#filed_in',
@@ -149,19 +165,21 @@ function lendingReached(rows: readonly Row[], model: Model, guarded: ReadonlySet
         (subject): Problem => ({ kind: 'refused', row, detail: `${subject.text} rests on what was lent.` }),
       ),
   )
-  const all = reached(rows)
-  if (all.length === 0) return found
+  const reachedByAll = reached(rows)
+  if (reachedByAll.length === 0) return found
   const behind = sidesOf(
     model,
-    all.map((key) => relationOf(model, key)),
+    reachedByAll.map((key) => relationOf(model, key)),
   ).direct.grants
   const involved = rows.filter(({ key }) => [...behind].some((relation) => relation.key === key))
   // Where several ways lead there, no row alone is to blame; of very many it is not looked for.
   const alone =
     involved.length > blamedMax
       ? []
-      : involved.filter((row) => reached(rows.filter((other) => other !== row)).length < all.length)
-  const detail = `By it ${all.join(', ')} could be had without a consent or an approval.`
+      : involved.filter(
+          (row) => reached(rows.filter((otherRow) => otherRow !== row)).length < reachedByAll.length,
+        )
+  const detail = `By it ${reachedByAll.join(', ')} could be had without a consent or an approval.`
   return [
     ...found,
     ...(alone.length > 0 ? alone : involved).map((row): Problem => ({ kind: 'refused', row, detail })),
@@ -182,7 +200,7 @@ function passingIn(model: Model, guarded: ReadonlySet<string>): ReadonlySet<stri
         for (const child of rewrite.children) read(child, type)
         return
       case 'exclusion':
-        for (const side of [rewrite.base, rewrite.subtract]) read(side, type)
+        for (const operand of [rewrite.base, rewrite.subtract]) read(operand, type)
         return
       case 'this':
       case 'computed':
@@ -193,7 +211,7 @@ function passingIn(model: Model, guarded: ReadonlySet<string>): ReadonlySet<stri
 }
 
 const relationsOf = (model: Model): readonly Relation[] =>
-  [...model.types.values()].flatMap((of) => [...of.values()])
+  [...model.types.values()].flatMap((relations) => [...relations.values()])
 
 function relationOf(model: Model, key: string): Relation | undefined {
   const [type = '', name = ''] = key.split('#')
@@ -202,7 +220,7 @@ function relationOf(model: Model, key: string): Relation | undefined {
 
 /** By name, and whatever of what an agent is told rests on what was lent. */
 function guardedIn(model: Model): ReadonlySet<string> {
-  const all = relationsOf(model)
+  const relations = relationsOf(model)
   const rests = new Set<Relation>()
   const does = (rewrite: Rewrite, owner: Relation): boolean => {
     switch (rewrite.kind) {
@@ -211,9 +229,9 @@ function guardedIn(model: Model): ReadonlySet<string> {
       case 'computed':
         return rests.has(rewrite.relation)
       case 'ttu': {
-        const to = model.types.get(owner.type)?.get(rewrite.tupleset)?.restrictions ?? []
+        const targets = model.types.get(owner.type)?.get(rewrite.tupleset)?.restrictions ?? []
         return (
-          to.some(({ type }) => isReservedType(type)) ||
+          targets.some(({ type }) => isReservedType(type)) ||
           [...rewrite.targets.values()].some((target) => rests.has(target))
         )
       }
@@ -223,16 +241,18 @@ function guardedIn(model: Model): ReadonlySet<string> {
         return rewrite.children.some((child) => does(child, owner))
     }
   }
-  for (let before = -1; rests.size > before; ) {
-    before = rests.size
-    for (const relation of all) if (does(relation.rewrite, relation)) rests.add(relation)
+  for (let sizeBefore = -1; rests.size > sizeBefore; ) {
+    sizeBefore = rests.size
+    for (const relation of relations) if (does(relation.rewrite, relation)) rests.add(relation)
   }
-  const told = ['can_be_told', 'can_read_delegated'].map((name) => model.types.get('document')?.get(name))
-  const { grants } = sidesOf(model, told).seen
+  const lendingReads = ['can_be_told', 'can_read_delegated'].map((name) =>
+    model.types.get('document')?.get(name),
+  )
+  const { grants } = sidesOf(model, lendingReads).seen
   return new Set(
-    all
-      .filter(({ name }) => lent.has(name))
-      .concat([...grants].filter((one) => rests.has(one)))
+    relations
+      .filter(({ name }) => lendingNames.has(name))
+      .concat([...grants].filter((grant) => rests.has(grant)))
       .map(({ key }) => key),
   )
 }

@@ -69,12 +69,13 @@ export function without(
   dropped: readonly { readonly key: string; readonly subject?: string }[],
 ): string {
   const { document } = parse(content, 'allow_list')
-  for (const { key, subject: gone } of dropped) {
+  for (const { key, subject: droppedSubject } of dropped) {
     const path = ['types', ...key.split('#')]
     const subjects = document.getIn([...path, 'subjects'])
-    const at = isSeq(subjects) ? subjects.toJSON().indexOf(gone) : -1
-    if (gone === undefined || (isSeq(subjects) && subjects.items.length === 1)) document.deleteIn(path)
-    else if (at >= 0) document.deleteIn([...path, 'subjects', at])
+    const index = isSeq(subjects) ? subjects.toJSON().indexOf(droppedSubject) : -1
+    if (droppedSubject === undefined || (isSeq(subjects) && subjects.items.length === 1))
+      document.deleteIn(path)
+    else if (index >= 0) document.deleteIn([...path, 'subjects', index])
     const type = document.getIn(path.slice(0, 2))
     if (isMap(type) && type.items.length === 0) document.deleteIn(path.slice(0, 2))
   }
@@ -109,13 +110,13 @@ const rowsOf = ({ data, lineOf }: YamlFile<z.infer<typeof file>>): readonly Row[
   )
 
 function kindOf(text: string): SubjectKind {
-  const [, type = '', wildcard, relation, end] = subjectForm.exec(text) ?? []
+  const [, type = '', wildcard, relation, endMark] = subjectForm.exec(text) ?? []
   return {
     text,
-    label: end === undefined ? text : text.slice(0, -end.length),
+    label: endMark === undefined ? text : text.slice(0, -endMark.length),
     type,
     relation,
     isWildcard: wildcard !== undefined,
-    ends: end !== undefined,
+    ends: endMark !== undefined,
   }
 }

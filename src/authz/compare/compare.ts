@@ -85,41 +85,41 @@ export function createSlices(now: () => number, pause: () => Promise<void>): Sli
 /** Asks each question on both sides, as the gate would. In slices, so that the process goes on answering. */
 export async function comparePairs(input: ComparePairs): Promise<Ended> {
   const { groups, slices, limits, take } = input
-  let sides = input.sides()
-  let asked = 0
+  let bothSides = input.sides()
+  let checkCount = 0
   for (const { asker, documents } of groups) {
     // To find a group takes its time as well.
-    const rest = slices.pauseWhenOver()
-    if (rest !== undefined) {
-      await rest
-      if (slices.elapsed > limits.duration) return { asked, stopped: 'time' }
-      sides = input.sides()
+    const pausing = slices.pauseWhenOver()
+    if (pausing !== undefined) {
+      await pausing
+      if (slices.elapsed > limits.duration) return { asked: checkCount, stopped: 'time' }
+      bothSides = input.sides()
     }
-    let ask = questionsOf(sides, asker, input.context)
+    let ask = questionsOf(bothSides, asker, input.context)
     for (const document of documents) {
-      if (asked >= limits.questions) return { asked, stopped: 'questions' }
-      asked += 1
-      const pause = asked % 16 === 0 ? slices.pauseWhenOver() : undefined
+      if (checkCount >= limits.questions) return { asked: checkCount, stopped: 'questions' }
+      checkCount += 1
+      const pause = checkCount % 16 === 0 ? slices.pauseWhenOver() : undefined
       if (pause !== undefined) {
         await pause
-        if (slices.elapsed > limits.duration) return { asked, stopped: 'time' }
-        sides = input.sides()
+        if (slices.elapsed > limits.duration) return { asked: checkCount, stopped: 'time' }
+        bothSides = input.sides()
         // A memo holds for one state of the tuples.
-        ask = questionsOf(sides, asker, input.context)
+        ask = questionsOf(bothSides, asker, input.context)
       }
-      if (!take(asker, document, ask(document))) return { asked, stopped: 'enough' }
+      if (!take(asker, document, ask(document))) return { asked: checkCount, stopped: 'enough' }
     }
   }
-  return { asked, stopped: undefined }
+  return { asked: checkCount, stopped: undefined }
 }
 
 function questionsOf(
-  { before, after }: { readonly before: Side; readonly after: Side },
+  { before: oldSide, after: newSide }: { readonly before: Side; readonly after: Side },
   asker: Asker,
   context: ComparePairs['context'],
 ) {
-  const askBefore = questionOn(before, context)
-  const askAfter = questionOn(after, context)
+  const askBefore = questionOn(oldSide, context)
+  const askAfter = questionOn(newSide, context)
   return (document: string): Verdicts => {
     const object = documentObject(document)
     return {

@@ -34,16 +34,16 @@ export function createTally({ samplesMax }: { samplesMax: number }): Tally {
       count += 1
       people.add(asker.who)
       documents.add(document)
-      const known = rounds.get(asker.who)
-      if (known === undefined && rounds.size < samplesMax) rounds.set(asker.who, [{ asker, document }])
-      if (known !== undefined && known.length < samplesMax) known.push({ asker, document })
+      const rowsOfAsker = rounds.get(asker.who)
+      if (rowsOfAsker === undefined && rounds.size < samplesMax) rounds.set(asker.who, [{ asker, document }])
+      if (rowsOfAsker !== undefined && rowsOfAsker.length < samplesMax) rowsOfAsker.push({ asker, document })
     },
     result: () => ({
       count,
       people: people.size,
       documents: documents.size,
       samples: Array.from({ length: samplesMax }, (_, round) =>
-        [...rounds.values()].flatMap((one) => one[round] ?? []),
+        [...rounds.values()].flatMap((rowsOfRound) => rowsOfRound[round] ?? []),
       )
         .flat()
         .slice(0, samplesMax),

@@ -59,8 +59,8 @@ export function checkOf({ user, agent, delegation, grants, relation, object }: E
 
 /** What the ids alone cannot tell: whether the model has these types and relations. */
 export function assertInModel({ model }: ReplicaView, { user, relation, object }: Check): void {
-  const who = checkUser(model, user)
-  if (who !== undefined) throw invalid('user', sentence(who.reason))
+  const misfitUser = checkUser(model, user)
+  if (misfitUser !== undefined) throw invalid('user', sentence(misfitUser.reason))
   const misfit = checkKey(model, { user, relation, object })
   if (misfit !== undefined)
     throw invalid(misfit.kind === 'relation' ? 'relation' : 'object', sentence(misfit.reason))
@@ -77,11 +77,11 @@ export function assertRelation(relation: string): void {
 }
 
 function assertSubject(user: string): void {
-  const [object = '', relation, ...rest] = user.split('#')
+  const [object = '', relation, ...excess] = user.split('#')
   const { type, id } = splitObject(object)
   const isWildcard = id === '*' && relation === undefined
   const fits =
-    rest.length === 0 &&
+    excess.length === 0 &&
     object.includes(':') &&
     typeName.test(type) &&
     (isWildcard || isId(id)) &&

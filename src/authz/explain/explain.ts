@@ -43,14 +43,14 @@ export interface ExplainDeps extends RegistryDeps {
  * cannot be used, the answer says so. On record before it is given. Throws `invalid_request` for a question that
  * does not fit the model, `authorization_unavailable` where OpenFGA does not answer. Does NOT check who asks.
  */
-export function createExplainer(deps: ExplainDeps): Explainer {
+export function createExplainer(dependencies: ExplainDeps): Explainer {
   return async (asker, question, { signal }) => {
     const check = checkOf(question)
-    let found = await ask(deps, question, check, signal)
+    let found = await ask(dependencies, question, check, signal)
     // A change between the two answers looks like a difference: it is gone the second time.
-    if (found.answer.agrees === false) found = await ask(deps, question, check, signal)
+    if (found.answer.agrees === false) found = await ask(dependencies, question, check, signal)
     const { answer, requestIds } = found
-    await record(deps.sql, asker, {
+    await record(dependencies.sql, asker, {
       event: 'explained',
       question: {
         user: question.user,
@@ -71,41 +71,41 @@ export function createExplainer(deps: ExplainDeps): Explainer {
 }
 
 async function ask(
-  deps: ExplainDeps,
+  dependencies: ExplainDeps,
   question: ExplainQuestion,
   check: Check,
   signal: AbortSignal,
 ): Promise<{ readonly answer: ExplainAnswer; readonly requestIds: readonly string[] }> {
-  const { fga, index, now } = deps
-  const at = question.at ?? now()
+  const { fga, index, now } = dependencies
+  const evaluatedAt = question.at ?? now()
   const replica = await caughtUp(index, fga, signal)
   const modelId = fga.modelId
-  const local = explainLocally(replica, check, at)
+  const local = explainLocally(replica, check, evaluatedAt)
   const view = replica.view()
   const checks = [check, ...(view === undefined ? [] : sideChecks(view, question, check))]
-  const { verdicts, requestIds } = await fga.batchCheck(checks, { now: at, signal })
-  const [decision = 'error', ...others] = verdicts
-  const sides = sidesOf(others)
+  const { verdicts, requestIds } = await fga.batchCheck(checks, { now: evaluatedAt, signal })
+  const [decision = 'error', ...sideVerdicts] = verdicts
+  const agentSides = sidesOf(sideVerdicts)
   const answer: ExplainAnswer = {
     decision,
     explanation: local,
     agrees: local && verdictOf(local) === decision,
     replica: { state: replica.state, lagMs: replica.lagMs },
-    sides,
-    registry: await registryLimit(deps, question),
+    sides: agentSides,
+    registry: await registryLimit(dependencies, question),
     inWords: inWords(
       decision,
       question,
-      sides,
+      agentSides,
       view !== undefined && replica.state === 'ready' ? unnamed(view, question) : [],
     ),
-    at,
+    at: evaluatedAt,
     modelId,
   }
   return { answer, requestIds }
 }
 
-function explainLocally(replica: CaughtUp, check: Check, at: number): Explanation | undefined {
+function explainLocally(replica: CaughtUp, check: Check, evaluatedAt: number): Explanation | undefined {
   const view = replica.view()
   if (view === undefined) return undefined
   assertInModel(view, check)
@@ -115,7 +115,7 @@ function explainLocally(replica: CaughtUp, check: Check, at: number): Explanatio
     relation,
     object,
     contextualTuples: contextual,
-    context: contextAt(at),
+    context: contextAt(evaluatedAt),
   })
 }
 

@@ -22,25 +22,25 @@ export function createNeverHere({
   readonly sql: Sql
   readonly index: Pick<PermissionIndex, 'view'>
 }): NeverHere {
-  return async (asked) => {
+  return async (askedIds) => {
     const tuples = index.view()?.tuples
     if (tuples === undefined) return { ids: [], alike: new Map() }
     const isNamed = (id: string): boolean => tuples.node(id) !== undefined
-    const unnamed = asked.filter((id) => !isNamed(id))
-    const found = unnamed.length === 0 ? [] : await sql.query<{ id: string }>(known, [unnamed])
+    const unnamed = askedIds.filter((id) => !isNamed(id))
+    const found = unnamed.length === 0 ? [] : await sql.query<{ id: string }>(knownSql, [unnamed])
     const isKnown = new Set(found.map(({ id }) => id))
     const ids = unnamed.filter((id) => !isKnown.has(id))
     const alike = new Map<string, readonly string[]>()
     for (const id of ids) {
-      const others = await spelledAlike({ sql, isNamed }, id)
-      if (others.length > 0) alike.set(id, others)
+      const alikeIds = await spelledAlike({ sql, isNamed }, id)
+      if (alikeIds.length > 0) alike.set(id, alikeIds)
     }
     return { ids, alike }
   }
 }
 
 // What somebody merely asked for is on record too: it proves nothing. Of other types nothing is said.
-const known = `select asked.id from (select id, substr(id, strpos(id, ':') + 1) as bare from unnest($1::text[]) id) asked
+const knownSql = `select asked.id from (select id, substr(id, strpos(id, ':') + 1) as bare from unnest($1::text[]) id) asked
   where case split_part(asked.id, ':', 1)
     when 'document' then exists (select from documents d where d.id = bare)
       or exists (select from record_given g where g.document_id = bare)

@@ -35,11 +35,11 @@ export async function registryLimit(
   if (id === undefined || type !== 'document' || !isDelegated(relation)) return undefined
   const agent = await agentOf(id)
   if (agent === undefined || agent.disabledAt !== undefined) {
-    const why = agent === undefined ? 'is not registered' : 'is disabled'
+    const reason = agent === undefined ? 'is not registered' : 'is disabled'
     return {
       collections: agent?.limits.collections,
       allows: false,
-      inWords: `The registry: agent:${id} ${why}, and is given nothing.`,
+      inWords: `The registry: agent:${id} ${reason}, and is given nothing.`,
     }
   }
   const { collections } = agent.limits
@@ -49,11 +49,11 @@ export async function registryLimit(
   ])
   const allows = filed !== undefined && collections.includes(filed.collection)
   const limit = collections.length === 0 ? 'no collection' : collections.join(', ')
-  const where =
+  const placing =
     filed === undefined ? 'this document is filed nowhere' : `this is filed in ${filed.collection}`
   return {
     collections,
     allows,
-    inWords: `The registry limits agent:${id} to ${limit}; ${where}: ${allows ? 'within the limit' : 'it is not given to it, whatever OpenFGA says'}.`,
+    inWords: `The registry limits agent:${id} to ${limit}; ${placing}: ${allows ? 'within the limit' : 'it is not given to it, whatever OpenFGA says'}.`,
   }
 }

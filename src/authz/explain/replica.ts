@@ -30,12 +30,12 @@ export async function caughtUp(
   signal.throwIfAborted()
   const modelId = fga.modelId
   const { lagMs, state } = index.status()
-  const held = index.view()
+  const replicaView = index.view()
   const view = (): ReplicaView | undefined => {
     const current = index.view()
     return current?.modelId === modelId ? current : undefined
   }
-  if (held === undefined) return { state: 'building', lagMs, view }
-  if (held.modelId !== modelId) return { state: 'other_model', lagMs, view }
+  if (replicaView === undefined) return { state: 'building', lagMs, view }
+  if (replicaView.modelId !== modelId) return { state: 'other_model', lagMs, view }
   return { state: inTime && state === 'following' ? 'ready' : 'behind', lagMs, view }
 }

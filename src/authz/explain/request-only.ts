@@ -7,7 +7,7 @@ export function restsOnRequest(model: Model, target: Relation): boolean {
   // What is added while it is gone through is gone through as well.
   for (const relation of found) {
     if (requestOnlyKeys.has(relation.key)) return true
-    for (const next of leadingTo(model, relation.rewrite, relation)) found.add(next)
+    for (const leading of leadingTo(model, relation.rewrite, relation)) found.add(leading)
   }
   return false
 }
@@ -32,6 +32,6 @@ function leadingTo(model: Model, rule: Rewrite, relation: Relation): readonly Re
     case 'intersection':
       return rule.children.flatMap((child) => leadingTo(model, child, relation))
     case 'exclusion':
-      return [rule.base, rule.subtract].flatMap((part) => leadingTo(model, part, relation))
+      return [rule.base, rule.subtract].flatMap((operand) => leadingTo(model, operand, relation))
   }
 }

@@ -25,11 +25,11 @@ const relations = { person: 'can_read', scope: 'in_scope', sensitive: 'sensitive
 /** The checks behind a delegated relation, in the order of `Sides`; none where the model or the question has no such sides. */
 export function sideChecks(view: ReplicaView, question: ExplainQuestion, check: Check): readonly Check[] {
   const { agent, delegation } = question
-  const own = view.model.types.get(typeOf(check.object))
-  const known =
-    Object.values(relations).every((relation) => own?.has(relation)) &&
+  const typeRelations = view.model.types.get(typeOf(check.object))
+  const isKnown =
+    Object.values(relations).every((relation) => typeRelations?.has(relation)) &&
     view.model.types.get('delegation')?.has('active')
-  if (agent === undefined || !isDelegated(check.relation) || !known) return []
+  if (agent === undefined || !isDelegated(check.relation) || !isKnown) return []
   const about = (relation: string, object: FgaObject = check.object): Check => ({
     ...check,
     relation,
@@ -55,51 +55,61 @@ export function sidesOf(verdicts: readonly Verdict[]): Sides | undefined {
  * who sees all tuples; of a replica that has caught up.
  */
 export function unnamed({ tuples }: ReplicaView, { user, object }: ExplainQuestion): readonly string[] {
-  const said: string[] = []
+  const reasons: string[] = []
   const buckets = [...(tuples.node(object)?.out.values() ?? [])]
   if (buckets.every(({ concrete, usersets }) => concrete.length + usersets.length === 0))
-    said.push(
+    reasons.push(
       `No stored tuple is about ${object}: its id may be mistyped, or it was never taken in, or withdrawn.`,
     )
-  const who = tuples.node(user)
+  const userNode = tuples.node(user)
   const isOne = !/#|:\*$/.test(user)
-  if (isOne && (who === undefined || tuples.into(who)[Symbol.iterator]().next().done === true))
-    said.push(`No stored tuple names ${user}: the id may be mistyped, or nothing was given to it by itself.`)
-  return said
+  if (isOne && (userNode === undefined || tuples.into(userNode)[Symbol.iterator]().next().done === true))
+    reasons.push(
+      `No stored tuple names ${user}: the id may be mistyped, or nothing was given to it by itself.`,
+    )
+  return reasons
 }
 
 /** The answer in one or more plain sentences; `unnamed`: those of {@link unnamed}. */
 export function inWords(
   decision: Verdict,
   question: ExplainQuestion,
-  sides: Sides | undefined,
+  agentSides: Sides | undefined,
   unnamed: readonly string[],
 ): string {
   const { user, agent, relation, object } = question
-  const who = agent === undefined ? user : `agent:${agent} for ${user}`
-  if (decision === 'error') return `OpenFGA could not decide whether ${who} has ${relation} of ${object}.`
+  const asker = agent === undefined ? user : `agent:${agent} for ${user}`
+  if (decision === 'error') return `OpenFGA could not decide whether ${asker} has ${relation} of ${object}.`
   if (decision === 'allowed')
-    return sides?.sensitive === 'allowed' && relation === 'can_read_delegated'
-      ? `${who} has ${relation} of ${object}: it is sensitive, and an approval covers it.`
-      : `${who} has ${relation} of ${object}.`
-  const failed = sides === undefined ? [] : failedSides(question, sides)
-  return [`${who} does not have ${relation} of ${object}.`, ...unnamed, ...failed].join(' ')
+    return agentSides?.sensitive === 'allowed' && relation === 'can_read_delegated'
+      ? `${asker} has ${relation} of ${object}: it is sensitive, and an approval covers it.`
+      : `${asker} has ${relation} of ${object}.`
+  const failed = agentSides === undefined ? [] : failedSides(question, agentSides)
+  return [`${asker} does not have ${relation} of ${object}.`, ...unnamed, ...failed].join(' ')
 }
 
-function failedSides({ user, agent, delegation, relation, object }: ExplainQuestion, sides: Sides): string[] {
-  const said: string[] = []
-  if (sides.person === 'denied')
-    said.push(`${user} may not read it: an agent never may more than its person.`)
-  if (sides.delegation === 'denied')
-    said.push(
+function failedSides(
+  { user, agent, delegation, relation, object }: ExplainQuestion,
+  agentSides: Sides,
+): string[] {
+  const reasons: string[] = []
+  if (agentSides.person === 'denied')
+    reasons.push(`${user} may not read it: an agent never may more than its person.`)
+  if (agentSides.delegation === 'denied')
+    reasons.push(
       `delegation:${delegation} is not in force: it has ended, or is not from ${user} to agent:${agent}.`,
     )
-  else if (sides.scope === 'denied') said.push(`It is not within what delegation:${delegation} lends.`)
-  if (relation === 'can_read_delegated' && sides.sensitive === 'allowed' && sides.approval === 'denied')
-    said.push('It is sensitive, and no approval that was presented covers it.')
-  if (Object.values(sides).includes('error'))
-    said.push(`OpenFGA did not answer about every part of ${object}.`)
-  return said
+  else if (agentSides.scope === 'denied')
+    reasons.push(`It is not within what delegation:${delegation} lends.`)
+  if (
+    relation === 'can_read_delegated' &&
+    agentSides.sensitive === 'allowed' &&
+    agentSides.approval === 'denied'
+  )
+    reasons.push('It is sensitive, and no approval that was presented covers it.')
+  if (Object.values(agentSides).includes('error'))
+    reasons.push(`OpenFGA did not answer about every part of ${object}.`)
+  return reasons
 }
 
 const typeOf = (object: string): string => object.slice(0, object.indexOf(':'))

@@ -7,7 +7,7 @@ export interface SpelledAlikeDeps {
   readonly isNamed: (id: string) => boolean
 }
 
-const most = 3
+const suggestionsMax = 3
 // Left out by whoever writes a name of a file from memory.
 const endings = ['.md', '.txt', '.html', '.pdf', '.docx']
 
@@ -18,20 +18,20 @@ const endings = ['.md', '.txt', '.html', '.pdf', '.docx']
  */
 export async function spelledAlike({ sql, isNamed }: SpelledAlikeDeps, id: string): Promise<string[]> {
   const [, type = '', bare = ''] = /^([^:]*):(.*)$/s.exec(id) ?? []
-  const typed = (one: string): string => `${type}:${one}`
+  const typed = (withType: string): string => `${type}:${withType}`
   const near = [...singleEdits(bare), ...endings.map((ending) => bare + ending)]
   const named = near.map(typed).filter(isNamed)
   const text = byType.get(type)
-  if (named.length > 0 || text === undefined) return named.slice(0, most)
+  if (named.length > 0 || text === undefined) return named.slice(0, suggestionsMax)
   const rows = await sql.query<{ id: string; longer: boolean }>(text, [near, bare])
   const slips = rows.filter(({ longer }) => !longer)
-  return (slips.length > 0 ? slips : rows).slice(0, most).map((row) => typed(row.id))
+  return (slips.length > 0 ? slips : rows).slice(0, suggestionsMax).map((row) => typed(row.id))
 }
 
 // Each look-up with a limit of its own: else the planner may read the whole table for thousands of them.
-const looking = (table: string, key: string, others = ''): string =>
+const looking = (table: string, key: string, extraSql = ''): string =>
   `select distinct found.id, false as longer from unnest($1::text[]) asked(id) cross join lateral (
-     (select ${key} as id from ${table} where ${key} = asked.id limit 1) ${others}) found
+     (select ${key} as id from ${table} where ${key} = asked.id limit 1) ${extraSql}) found
    union all
    select id, true from (select ${key} as id from ${table} where ${key} > $2 order by ${key} limit 20) next
    where starts_with(id, $2)

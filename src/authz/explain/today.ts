@@ -20,8 +20,8 @@ export interface TodayDeps extends RegistryDeps {
 
 /** OpenFGA's answer now to what was answered then, in the order given. */
 export type Today = (
-  who: { readonly subject: FgaObject; readonly agent?: string | undefined },
-  given: readonly GivenOnce[],
+  reader: { readonly subject: FgaObject; readonly agent?: string | undefined },
+  grants: readonly GivenOnce[],
   options: { readonly signal: AbortSignal },
 ) => Promise<readonly Verdict[]>
 
@@ -32,12 +32,12 @@ const batchMax = 50
  * approvals, which were for then: what needed one is refused. Throws `authorization_unavailable` where OpenFGA does not answer.
  */
 export const createToday =
-  (deps: TodayDeps): Today =>
-  async ({ subject, agent }, given, { signal }) => {
-    const { fga, limiter, now } = deps
+  (dependencies: TodayDeps): Today =>
+  async ({ subject, agent }, grants, { signal }) => {
+    const { fga, limiter, now } = dependencies
     const verdicts: Verdict[] = []
-    for (let start = 0; start < given.length; start += batchMax) {
-      const batch = given.slice(start, start + batchMax)
+    for (let start = 0; start < grants.length; start += batchMax) {
+      const batch = grants.slice(start, start + batchMax)
       const checks = batch.map(({ document, delegation }) => ({
         user: subject,
         relation: agent === undefined ? 'can_read' : 'can_read_delegated',
@@ -58,8 +58,8 @@ export const createToday =
     }
     if (agent === undefined) return verdicts
     const limits = await Promise.all(
-      given.map(({ document }) =>
-        registryLimit(deps, {
+      grants.map(({ document }) =>
+        registryLimit(dependencies, {
           user: subject,
           agent,
           relation: 'can_read_delegated',

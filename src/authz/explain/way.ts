@@ -23,6 +23,6 @@ function stepsOf(reason: Reason): readonly Step[] | undefined {
 }
 
 function endOf(condition: Step['condition']): string {
-  const end = condition?.parameters['expires_at']
-  return typeof end === 'string' ? ` until ${end}` : ''
+  const expiry = condition?.parameters['expires_at']
+  return typeof expiry === 'string' ? ` until ${expiry}` : ''
 }

@@ -8,7 +8,7 @@ import type { PermissionIndex } from '../permission-index.ts'
 /** The stored tuples that each release rests on, `user:anne member group:eng`, as the replica had them in that moment. */
 export type Why = (
   principal: Principal,
-  asked: {
+  releaseContext: {
     readonly grants: readonly string[]
     readonly modelId: string
     readonly documentIds: readonly string[]
@@ -34,7 +34,7 @@ export function createWhy({
   readonly index: Pick<PermissionIndex, 'view'>
   readonly now: () => number
 }): Why {
-  const known = new WeakMap<object, Known>()
+  const cachedPaths = new WeakMap<object, Known>()
   return (principal, { grants, modelId, documentIds, heldYes }) => {
     const found = new Map<string, readonly string[]>()
     const view = index.view()
@@ -42,10 +42,10 @@ export function createWhy({
     const { user, relation, contextual } = questionFor(principal, grants)
     const context = contextAt(now())
     for (const id of documentIds.slice(0, documentsMax)) {
-      const yes = heldYes(id)
-      const before = yes && known.get(yes)
-      if (before !== undefined && now() < before.until) {
-        found.set(id, before.tuples)
+      const verdictKey = heldYes(id)
+      const cachedPath = verdictKey && cachedPaths.get(verdictKey)
+      if (cachedPath !== undefined && now() < cachedPath.until) {
+        found.set(id, cachedPath.tuples)
         continue
       }
       const question = { user, relation, object: documentObject(id), contextualTuples: contextual, context }
@@ -54,7 +54,7 @@ export function createWhy({
         if (!allowed) continue
         const tuples = [...tuplesIn(reason)].slice(0, tuplesMax)
         found.set(id, tuples)
-        if (yes !== undefined) known.set(yes, { tuples, until: endOf(reason) - second })
+        if (verdictKey !== undefined) cachedPaths.set(verdictKey, { tuples, until: endOf(reason) - second })
       } catch {
         // It knows no such relation or object; why stays untold.
       }
@@ -67,9 +67,9 @@ export function createWhy({
 function tuplesIn(reason: Reason, found = new Set<string>()): ReadonlySet<string> {
   if (reason.holds !== 'yes' || reason.kind === 'not') return found
   if (reason.kind === 'tuple' && !reason.contextual) {
-    const end = reason.condition?.parameters['expires_at']
+    const expiry = reason.condition?.parameters['expires_at']
     found.add(
-      `${tupleId({ ...reason.tuple, object: reason.tuple.object as `${string}:${string}` })}${typeof end === 'string' ? ` until ${end}` : ''}`,
+      `${tupleId({ ...reason.tuple, object: reason.tuple.object as `${string}:${string}` })}${typeof expiry === 'string' ? ` until ${expiry}` : ''}`,
     )
   }
   if ('because' in reason) for (const inner of reason.because) tuplesIn(inner, found)
@@ -89,6 +89,6 @@ const second = 1_000
 function endOf(reason: Reason): number {
   const inner = 'because' in reason ? Math.min(...reason.because.map(endOf)) : Number.POSITIVE_INFINITY
   if (reason.kind !== 'tuple' || reason.condition === undefined) return inner
-  const end = reason.condition.parameters['expires_at']
-  return Math.min(inner, typeof end === 'string' ? Date.parse(end) : Number.NEGATIVE_INFINITY)
+  const expiry = reason.condition.parameters['expires_at']
+  return Math.min(inner, typeof expiry === 'string' ? Date.parse(expiry) : Number.NEGATIVE_INFINITY)
 }

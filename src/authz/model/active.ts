@@ -40,11 +40,20 @@ export interface ActiveModelOptions {
 
 /** Follows the row that pins the model; where it cannot be read for long, nobody is answered by a model that may be over. */
 export function followModel(options: ActiveModelOptions): ActiveModel {
-  const { sql, storeId, first, pollMs, staleAfterMs = 5_000, retryMs = 500, now = Date.now, log } = options
+  const {
+    sql,
+    storeId,
+    first: initialVersion,
+    pollMs,
+    staleAfterMs = 5_000,
+    retryMs = 500,
+    now = Date.now,
+    log,
+  } = options
   const listeners: ((model: ModelVersion) => void | Promise<void>)[] = []
-  let current = first
+  let current = initialVersion
   // All listeners know of it.
-  let told = first.id
+  let announcedId = initialVersion.id
   let isUnsure = false
   let lookedAt = now()
   let reading: Promise<void> = Promise.resolve()
@@ -54,11 +63,11 @@ export function followModel(options: ActiveModelOptions): ActiveModel {
 
   const isKnown = () => !isUnsure && (pollMs === undefined || now() - lookedAt <= staleAfterMs)
 
-  async function look(): Promise<void> {
+  async function checkPin(): Promise<void> {
     const beganAt = now()
     const pin = await readPin(sql)
     if (pin?.store_id !== storeId) throw new Error('the database belongs to another store now')
-    if (pin.model_id !== told) await change(pin.model_id)
+    if (pin.model_id !== announcedId) await change(pin.model_id)
     lookedAt = beganAt
     isUnsure = false
   }
@@ -69,14 +78,14 @@ export function followModel(options: ActiveModelOptions): ActiveModel {
     current = version
     log('model_changed', { model_id: version.id, digest: version.digest })
     for (const listener of listeners) await listener(version)
-    told = version.id
+    announcedId = version.id
   }
 
   // One after the other: an older answer must not undo a newer one.
   function lookInTurn(): Promise<void> {
-    const mine = reading.then(look)
-    reading = mine.catch(() => undefined)
-    return mine
+    const thisReading = reading.then(checkPin)
+    reading = thisReading.catch(() => undefined)
+    return thisReading
   }
 
   async function refresh(): Promise<void> {

@@ -55,8 +55,8 @@ export interface Assessment {
  * What a model would do in place of another, on the tuples that OpenFGA holds at this moment. Throws
  * `invalid_request` for one that does not compile, `authorization_unavailable` while there is no replica.
  */
-export async function assess(base: Listed, candidate: Listed, deps: AssessDeps): Promise<Assessment> {
-  const { api, index, now } = deps
+export async function assess(base: Listed, candidate: Listed, dependencies: AssessDeps): Promise<Assessment> {
+  const { api, index, now } = dependencies
   const model = compile(candidate.json)
   await index.catchUp()
   const tuples = index.view()?.tuples
@@ -67,10 +67,10 @@ export async function assess(base: Listed, candidate: Listed, deps: AssessDeps):
     })
   }
   const watermark = { read_to: new Date(tailReadAt).toISOString(), tuples: tuples.size }
-  const before = compileModel(base.json)
+  const baseModel = compileModel(base.json)
   const wrong = [
     ...refusalsOf(model),
-    ...(await refusedRowsOf(candidate, deps.texts)),
+    ...(await refusedRowsOf(candidate, dependencies.texts)),
     ...(await refusedBy(api, candidate.json)),
   ]
   // A model that lacks what is asked for has no answers to compare.
@@ -78,36 +78,38 @@ export async function assess(base: Listed, candidate: Listed, deps: AssessDeps):
     wrong.length > 0
       ? nothing
       : await compareModels({
-          base: before,
+          base: baseModel,
           candidate: model,
           tuples,
-          delegations: await deps.listLiveDelegations(),
+          delegations: await dependencies.listLiveDelegations(),
           context: contextAt(now()),
           now,
           pause: () => setImmediate(),
-          ...(deps.limits && { limits: deps.limits }),
+          ...(dependencies.limits && { limits: dependencies.limits }),
         })
-  const { gains, ...shown } = impact
-  const writing = await writingUnder({ ...base, model: before }, { ...candidate, model }, tuples, now)
+  const { gains, ...counts } = impact
+  const writing = await writingUnder({ ...base, model: baseModel }, { ...candidate, model }, tuples, now)
   return {
     gains,
     report: {
-      ...shown,
+      ...counts,
       watermark,
-      invalidTuples: invalidTuples(before, model, tuples),
+      invalidTuples: invalidTuples(baseModel, model, tuples),
       refusals: [...wrong, ...refusedByTuples(impact)],
       warnings: [...writing.findings, ...warningsOf(model), ...nextEngine(model)],
       writerGains: writing.gains,
-      nextEngineDiffers: nextEngineDifferences(model, before),
+      nextEngineDiffers: nextEngineDifferences(model, baseModel),
     },
   }
 }
 
 /** Who reads or writes more by a later look than by the one that was confirmed. */
-export function beyondConfirmed(now: Assessment, confirmed: Assessment): readonly string[] {
+export function beyondConfirmed(assessment: Assessment, confirmed: Assessment): readonly string[] {
   return [
-    ...unconfirmed(now.gains, confirmed.gains).map(({ who, document }) => `${who} and document:${document}`),
-    ...unconfirmedWriters(now.report.writerGains ?? [], confirmed.report.writerGains ?? []).map(
+    ...unconfirmed(assessment.gains, confirmed.gains).map(
+      ({ who, document }) => `${who} and document:${document}`,
+    ),
+    ...unconfirmedWriters(assessment.report.writerGains ?? [], confirmed.report.writerGains ?? []).map(
       ({ right, service, collection }) => `${serviceName(service)} as ${right} of ${collection}`,
     ),
   ]
@@ -137,13 +139,13 @@ async function writingUnder(
   const input = { tuples, context: contextAt(now()), pause: () => setImmediate() }
   const holders = await holdersUnder(base.model, input)
   const isSame = changedRights(base.model, candidate.model).length === 0
-  const after = isSame ? holders : await holdersUnder(candidate.model, input)
+  const holdersAfter = isSame ? holders : await holdersUnder(candidate.model, input)
   return {
     findings: writingOf(
       { rows: rowsOf(base), model: base.model, holders },
-      { rows: rowsOf(candidate), model: candidate.model, holders: after },
+      { rows: rowsOf(candidate), model: candidate.model, holders: holdersAfter },
     ),
-    gains: writerGains(holders, after),
+    gains: writerGains(holders, holdersAfter),
   }
 }
 
@@ -180,8 +182,8 @@ async function refusedBy(api: FgaApi, json: ModelJson): Promise<Finding[]> {
 }
 
 function refusedByTuples({ beyondOwn, byRequest, unknown }: Impact): Finding[] {
-  const example = ({ count, samples: [first] }: Side): string =>
-    `${count} cases, for example ${first?.who ?? ''} and document:${first?.document ?? ''}`
+  const example = ({ count, samples: [sample] }: Side): string =>
+    `${count} cases, for example ${sample?.who ?? ''} and document:${sample?.document ?? ''}`
   const relation = 'document#can_read_delegated'
   return [
     ...(beyondOwn.count === 0

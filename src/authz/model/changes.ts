@@ -79,26 +79,26 @@ export interface ModelChangesDeps extends AssessDeps {
 
 const planMs = 24 * 3_600_000
 
-export function createModelChanges(deps: ModelChangesDeps): ModelChanges {
-  const { database, active, truthTable, now, newId } = deps
+export function createModelChanges(dependencies: ModelChangesDeps): ModelChanges {
+  const { database, active: activeModel, truthTable, now, newId } = dependencies
   let queue: Promise<unknown> = Promise.resolve()
 
   // One at a time: each evaluates everything, and two last yeses must not pass each other.
-  function inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const mine = queue.then(work)
-    queue = mine.catch(() => undefined)
-    return mine
+  function inTurn<T>(task: () => Promise<T>): Promise<T> {
+    const result = queue.then(task)
+    queue = result.catch(() => undefined)
+    return result
   }
 
-  async function plan(who: Who, wanted: Wanted): Promise<Plan> {
-    const base = active.current
-    const candidate = await candidateOf(database, wanted, base, deps.texts)
-    const { report, gains } = await assess(base, candidate, deps)
+  async function plan(caller: Who, requested: Wanted): Promise<Plan> {
+    const base = activeModel.current
+    const candidate = await candidateOf(database, requested, base, dependencies.texts)
+    const { report, gains } = await assess(base, candidate, dependencies)
     const tests = await truthTable.ofPlan(candidate.json)
-    const made: Plan = {
+    const newPlan: Plan = {
       ...candidate,
       id: newId(),
-      planner: who.subject,
+      planner: caller.subject,
       baseModel: base.id,
       report,
       gains,
@@ -111,24 +111,24 @@ export function createModelChanges(deps: ModelChangesDeps): ModelChanges {
       reasons: [],
     }
     await database.transaction(async (sql) => {
-      await insertPlan(sql, made)
-      await record(sql, who, { event: 'model_planned', ...factsOf(made) })
+      await insertPlan(sql, newPlan)
+      await record(sql, caller, { event: 'model_planned', ...factsOf(newPlan) })
     })
-    return made
+    return newPlan
   }
 
-  async function apply(who: Who, planId: string, reason: string | undefined): Promise<Applied> {
-    await active.refresh()
+  async function apply(caller: Who, planId: string, reason: string | undefined): Promise<Applied> {
+    await activeModel.refresh()
     const found = await readPlan(database, planId)
     if (found === undefined) throw noPlan()
-    assertOpen(found, active.current.id, now())
+    assertOpen(found, activeModel.current.id, now())
     assertApplicable(found)
     if (!hold(found.tests) && reason === undefined)
       throw invalid('reason', `${whatFails(found.tests)} Say why it may come into force all the same.`)
-    if (found.approvedBy.includes(who.subject)) throw saidYes()
-    const counted = await approve(who, planId, reason)
-    if (counted.isEnough) return await activate(deps, who, counted.plan, reason)
-    const plan = { ...counted.plan, approvedBy: [...counted.plan.approvedBy, who.subject] }
+    if (found.approvedBy.includes(caller.subject)) throw saidYes()
+    const counted = await approve(caller, planId, reason)
+    if (counted.isEnough) return await activate(dependencies, caller, counted.plan, reason)
+    const plan = { ...counted.plan, approvedBy: [...counted.plan.approvedBy, caller.subject] }
     return { state: 'awaiting_second', plan }
   }
 
@@ -137,32 +137,33 @@ export function createModelChanges(deps: ModelChangesDeps): ModelChanges {
    * last one, where each of them stored for itself would wait for a third person.
    */
   function approve(
-    who: Who,
+    caller: Who,
     planId: string,
     reason: string | undefined,
   ): Promise<{ readonly plan: Plan; readonly isEnough: boolean }> {
     return database.transaction(async (sql) => {
       const plan = await readPlan(sql, planId, { lock: true })
       if (plan === undefined) throw outdated('Another model is in force.')
-      assertOpen(plan, active.current.id, now())
-      if (plan.approvedBy.includes(who.subject)) throw saidYes()
-      const people = await administratorsAmong(deps, sql, plan, who.subject)
-      if (people.length >= neededFor(deps, plan)) return { plan, isEnough: true }
-      await insertApproval(sql, plan.id, { subject: who.subject, at: new Date(now()), reason })
-      await record(sql, who, { event: 'model_approved', ...factsOf(plan), ...(reason && { reason }) })
+      assertOpen(plan, activeModel.current.id, now())
+      if (plan.approvedBy.includes(caller.subject)) throw saidYes()
+      const people = await administratorsAmong(dependencies, sql, plan, caller.subject)
+      if (people.length >= neededFor(dependencies, plan)) return { plan, isEnough: true }
+      await insertApproval(sql, plan.id, { subject: caller.subject, at: new Date(now()), reason })
+      await record(sql, caller, { event: 'model_approved', ...factsOf(plan), ...(reason && { reason }) })
       return { plan, isEnough: false }
     })
   }
 
   return {
-    plan: (who, wanted) => inTurn(() => plan(who, wanted)),
-    apply: (who, planId, reason, signal) =>
+    plan: (caller, requested) => inTurn(() => plan(caller, requested)),
+    apply: (caller, planId, reason, signal) =>
       inTurn(() => {
         assertNotAborted(signal)
-        return apply(who, planId, reason)
+        return apply(caller, planId, reason)
       }),
-    approversOf: (plan) => neededFor(deps, plan),
-    outdatedOf: (plan) => (plan.state === 'active' ? undefined : outdatedBy(plan, active.current.id, now())),
+    approversOf: (plan) => neededFor(dependencies, plan),
+    outdatedOf: (plan) =>
+      plan.state === 'active' ? undefined : outdatedBy(plan, activeModel.current.id, now()),
     async read(planId) {
       const plan = await readPlan(database, planId)
       const base = plan && (await readVersion(database, plan.baseModel))
@@ -175,9 +176,9 @@ export function createModelChanges(deps: ModelChangesDeps): ModelChanges {
         allowListDiff: diffLines(base.allowList ?? '', plan.allowList ?? ''),
       }
     },
-    open: () => listOpen(database, active.current.id, new Date(now())),
+    open: () => listOpen(database, activeModel.current.id, new Date(now())),
     async show() {
-      const { current } = active
+      const { current } = activeModel
       const history = await listVersions(database)
       return { current, history, awaiting: await listAwaiting(database, current.id, new Date(now())) }
     },
@@ -197,8 +198,8 @@ function outdatedBy({ baseModel, expiresAt }: Plan, current: string, now: number
 }
 
 function assertApplicable({ report: { refusals, complete } }: Plan): void {
-  const [first] = refusals
-  if (first !== undefined) {
+  const [firstRefusal] = refusals
+  if (firstRefusal !== undefined) {
     throw new AppError('model_refused', {
       public: refusals.map(({ relation, detail }) => `${relation}: ${detail}`).join(' '),
     })
@@ -218,8 +219,8 @@ const neededFor = (
 async function testAgain({ truthTable }: ModelChangesDeps, { tests, json }: Plan): Promise<void> {
   const digest = await truthTable.ownDigest()
   if (digest !== undefined && digest === tests?.digest) return
-  const again = await truthTable.ofPlan(json)
-  if (showsMore(again, tests)) throw outdated(`The truth table changed. ${whatFails(again)}`)
+  const newTests = await truthTable.ofPlan(json)
+  if (showsMore(newTests, tests)) throw outdated(`The truth table changed. ${whatFails(newTests)}`)
 }
 
 /**
@@ -228,19 +229,19 @@ async function testAgain({ truthTable }: ModelChangesDeps, { tests, json }: Plan
  * that every process reads.
  */
 async function activate(
-  deps: ModelChangesDeps,
-  who: Who,
+  dependencies: ModelChangesDeps,
+  caller: Who,
   plan: Plan,
   reason: string | undefined,
 ): Promise<Applied> {
-  const { active, database, now } = deps
-  const again = await assess(active.current, plan, deps)
-  assertApplicable({ ...plan, report: again.report })
-  const [first, ...more] = beyondConfirmed(again, plan)
-  if (first !== undefined)
-    throw outdated(`${more.length + 1} gains were not in what was confirmed, for example ${first}.`)
-  await testAgain(deps, plan)
-  const modelId = plan.modelId ?? (await write(deps, plan))
+  const { active: activeModel, database, now } = dependencies
+  const newAssessment = await assess(activeModel.current, plan, dependencies)
+  assertApplicable({ ...plan, report: newAssessment.report })
+  const [firstGain, ...moreGains] = beyondConfirmed(newAssessment, plan)
+  if (firstGain !== undefined)
+    throw outdated(`${moreGains.length + 1} gains were not in what was confirmed, for example ${firstGain}.`)
+  await testAgain(dependencies, plan)
+  const modelId = plan.modelId ?? (await write(dependencies, plan))
   const approvers = await database.transaction(async (sql) => {
     const pin = await readPin(sql, { lock: 'update' })
     const locked = await readPlan(sql, plan.id, { lock: true })
@@ -248,16 +249,18 @@ async function activate(
     if (locked === undefined || pin === undefined) throw outdated('Another model is in force.')
     assertOpen(locked, pin.model_id, now())
     // Trying the plan may have taken minutes.
-    const people = await administratorsAmong(deps, sql, locked, who.subject)
-    if (people.length < neededFor(deps, locked))
+    const people = await administratorsAmong(dependencies, sql, locked, caller.subject)
+    if (people.length < neededFor(dependencies, locked))
       throw new AppError('forbidden', { public: 'Somebody who confirmed is no administrator any more.' })
-    const counted = [...locked.approvedBy, who.subject].filter((one) => people.flat().includes(one))
-    const yes = { subject: who.subject, at: new Date(now()), reason }
-    if (!(await insertApproval(sql, plan.id, yes))) throw saidYes()
+    const counted = [...locked.approvedBy, caller.subject].filter((approver) =>
+      people.flat().includes(approver),
+    )
+    const approval = { subject: caller.subject, at: new Date(now()), reason }
+    if (!(await insertApproval(sql, plan.id, approval))) throw saidYes()
     await markActive(sql, plan.id)
     await writePin(
       sql,
-      { store_id: active.storeId, model_id: modelId, digest: plan.digest },
+      { store_id: activeModel.storeId, model_id: modelId, digest: plan.digest },
       {
         id: modelId,
         digest: plan.digest,
@@ -269,7 +272,7 @@ async function activate(
         activatedAt: new Date(now()),
       },
     )
-    await record(sql, who, {
+    await record(sql, caller, {
       event: 'model_activated',
       ...factsOf(plan),
       model_id: modelId,
@@ -278,7 +281,7 @@ async function activate(
     return counted
   })
   // It is in force: where this process fails to switch, it answers nobody until it has, and tries on (active.ts).
-  await Promise.allSettled([active.refresh()])
+  await Promise.allSettled([activeModel.refresh()])
   return { state: 'active', plan: { ...plan, state: 'active', approvedBy: approvers }, modelId }
 }
 
@@ -294,21 +297,22 @@ async function administratorsAmong(
   subject: string,
 ): Promise<readonly (readonly string[])[]> {
   const people: { readonly subjects: string[]; readonly names: ReadonlySet<string> }[] = []
-  for (const one of [...approvedBy, subject].sort()) {
-    if (!(await isAdministrator(sql, one))) continue
-    const known = people.find(({ names }) => names.has(one))
-    if (known === undefined) people.push({ subjects: [one], names: await namesOf(sql, one, createdAt) })
-    else known.subjects.push(one)
+  for (const approver of [...approvedBy, subject].sort()) {
+    if (!(await isAdministrator(sql, approver))) continue
+    const samePerson = people.find(({ names }) => names.has(approver))
+    if (samePerson === undefined)
+      people.push({ subjects: [approver], names: await namesOf(sql, approver, createdAt) })
+    else samePerson.subjects.push(approver)
   }
-  const own = people.find(({ subjects }) => subjects.includes(subject))
-  if (own === undefined) throw new AppError('forbidden', { public: 'You are no administrator any more.' })
-  if (own.subjects.length > 1) throw saidYes()
+  const planner = people.find(({ subjects }) => subjects.includes(subject))
+  if (planner === undefined) throw new AppError('forbidden', { public: 'You are no administrator any more.' })
+  if (planner.subjects.length > 1) throw saidYes()
   return people.map(({ subjects }) => subjects)
 }
 
-async function write({ active, api, database }: ModelChangesDeps, plan: Plan): Promise<string> {
+async function write({ active: activeModel, api, database }: ModelChangesDeps, plan: Plan): Promise<string> {
   const { authorization_model_id: id } = await guarded(() =>
-    api.writeAuthorizationModel(active.storeId, plan.json),
+    api.writeAuthorizationModel(activeModel.storeId, plan.json),
   )
   // A try after a crash takes this one.
   await keepModelId(database, plan.id, id)

@@ -51,21 +51,21 @@ export async function deployModel(options: DeployOptions): Promise<DeployedModel
   if (pinned !== undefined && storeId !== undefined && pinned.store_id !== storeId) {
     throw new Error(`OPENFGA_STORE_ID is ${storeId}, but this database belongs to store ${pinned.store_id}.`)
   }
-  const known = pinned && (await readVersion(database, pinned.model_id))
+  const pinnedVersion = pinned && (await readVersion(database, pinned.model_id))
   const isAsFile = pinned?.digest === digestOfVersion(dsl, options.allowList)
   // What people confirmed is not undone by a start.
-  if (pinned !== undefined && (isAsFile || !redeploy || known?.plan !== undefined)) {
+  if (pinned !== undefined && (isAsFile || !redeploy || pinnedVersion?.plan !== undefined)) {
     const json = await readPresent(api, pinned)
     const model = await versionOf(options, pinned, json)
-    return (await complete(options, pinned, model)) ?? deployModel(options)
+    return (await completeVersion(options, pinned, model)) ?? deployModel(options)
   }
   // Read before anything is made: files that are no model and no list leave no empty store behind.
   const source = withMarks({ dsl, json: readDsl(dsl) })
-  const wanted = versioned(source, listFor(source.json, options.allowList, known?.allowList))
+  const target = versioned(source, listFor(source.json, options.allowList, pinnedVersion?.allowList))
   const store = pinned?.store_id ?? storeId ?? (await api.createStore({ name: 'remit' })).id
-  const id = await write(api, store, wanted.json)
+  const id = await write(api, store, target.json)
   const model: ModelVersion = {
-    ...wanted,
+    ...target,
     id,
     plan: undefined,
     activatedBy: [],
@@ -86,9 +86,9 @@ const versioned = (source: ModelSource, allowList: string | undefined) => ({
 })
 
 /** The file's list, which has to fit; without one what fits of the list in force. Throws OperatorError. */
-function listFor(json: ModelJson, file: string | undefined, before: string | undefined): string | undefined {
+function listFor(json: ModelJson, file: string | undefined, oldList: string | undefined): string | undefined {
   const model = compiled(json)
-  if (file === undefined) return before && readable(() => fitted(before, model).text)
+  if (file === undefined) return oldList && readable(() => fitted(oldList, model).text)
   assertNoProblem(file, model)
   return file
 }
@@ -96,7 +96,7 @@ function listFor(json: ModelJson, file: string | undefined, before: string | und
 function assertNoProblem(list: string, model: Model): void {
   const problems = readable(() => problemsOf(readAllowList(list, listFile), model))
   if (problems.length > 0)
-    throw new OperatorError(problems.map((one) => problemToText(one, listFile)).join('\n'))
+    throw new OperatorError(problems.map((problem) => problemToText(problem, listFile)).join('\n'))
 }
 
 const listFile = 'model.allow-list.yaml'
@@ -114,32 +114,32 @@ function readable<T>(read: () => T): T {
  * Puts the types of the service's own marks, and an allow-list, beside a model that an older version put in force, which
  * knew of none: nobody is asked, since no verdict changes. Undefined: another process changed the model meanwhile.
  */
-async function complete(
+async function completeVersion(
   { api, database, allowList: file, now, newTxn }: DeployOptions,
   pin: Pin,
-  before: ModelVersion,
+  version: ModelVersion,
 ): Promise<DeployedModel | undefined> {
   const { store_id: storeId } = pin
-  const source = withMarks(before)
-  const last = before.allowList ?? (await lastAllowList(database))
-  if (source === before && (last ?? file) === before.allowList) return { storeId, model: before }
+  const source = withMarks(version)
+  const latestList = version.allowList ?? (await lastAllowList(database))
+  if (source === version && (latestList ?? file) === version.allowList) return { storeId, model: version }
   const parsed = compileModel(source.json)
-  const list = before.allowList ?? lackedList(parsed, file, last)
-  if (source === before && list === before.allowList) return { storeId, model: before }
-  const wanted = versioned(source, list)
+  const list = version.allowList ?? lackedList(parsed, file, latestList)
+  if (source === version && list === version.allowList) return { storeId, model: version }
+  const target = versioned(source, list)
   const [refusal] = refusalsOf(parsed).filter(({ rule }) => rule === 'own_marks_changed')
   if (refusal !== undefined)
     throw new OperatorError(`The model in force cannot be used: ${refusal.relation}: ${refusal.detail}`)
-  const id = await write(api, storeId, wanted.json)
+  const id = await write(api, storeId, target.json)
   // Its plan and who confirmed it stay with it: a demo's file does not undo that.
-  const model: ModelVersion = { ...before, ...wanted, id, activatedAt: new Date(now()) }
+  const model: ModelVersion = { ...version, ...target, id, activatedAt: new Date(now()) }
   const isOurs = await database.transaction(async (sql) => {
-    if ((await readPin(sql, { lock: 'update' }))?.model_id !== before.id) return false
+    if ((await readPin(sql, { lock: 'update' }))?.model_id !== version.id) return false
     await writePin(sql, { store_id: storeId, model_id: id, digest: model.digest }, model)
     await record(sql, operator(newTxn()), {
       event: 'model_activated',
       digest: model.digest,
-      base_model: before.id,
+      base_model: version.id,
       model_id: id,
     })
     return true
@@ -151,11 +151,15 @@ async function complete(
  * What fits of the list that was last in force: a start never puts a wider file in its place. Undefined: the model makes it
  * one that is refused, and nobody writes until people confirm another. Where none ever was in force, the file's.
  */
-function lackedList(model: Model, file: string | undefined, last: string | undefined): string | undefined {
-  const given = last ?? file
-  const text = given && readable(() => fitted(given, model).text)
+function lackedList(
+  model: Model,
+  file: string | undefined,
+  latestList: string | undefined,
+): string | undefined {
+  const listText = latestList ?? file
+  const text = listText && readable(() => fitted(listText, model).text)
   if (text === undefined) return undefined
-  if (last === undefined) assertNoProblem(text, model)
+  if (latestList === undefined) assertNoProblem(text, model)
   return problemsOf(readAllowList(text), model).length === 0 ? text : undefined
 }
 
@@ -179,9 +183,9 @@ async function write(api: FgaApi, storeId: string, json: ModelJson): Promise<str
 }
 
 /** Only what OpenFGA says of the model: the SDK's error has the whole request, and names nothing that could be done. */
-const refusedModel = (why: string): OperatorError =>
+const refusedModel = (reason: string): OperatorError =>
   new OperatorError(
-    `OpenFGA refuses the authorization model: ${why}. Nothing was changed. ` +
+    `OpenFGA refuses the authorization model: ${reason}. Nothing was changed. ` +
       'Put the model.fga of this version back or mend yours, and use a version of OpenFGA that this one is tested with.',
   )
 
@@ -191,8 +195,8 @@ async function versionOf(
   pin: Pin,
   json: ModelJson,
 ): Promise<ModelVersion> {
-  const kept = await readVersion(database, pin.model_id)
-  if (kept !== undefined) return kept
+  const storedVersion = await readVersion(database, pin.model_id)
+  if (storedVersion !== undefined) return storedVersion
   const version: ModelVersion = {
     id: pin.model_id,
     digest: pin.digest,

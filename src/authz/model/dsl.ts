@@ -39,8 +39,8 @@ export const tooDeep = `Parentheses are nested more than ${depthMax} deep.`
 export function tooDeepIn(dsl: string): number | undefined {
   for (const [index, line] of dsl.split('\n').entries()) {
     let depth = 0
-    for (const one of line) {
-      depth += one === '(' ? 1 : one === ')' ? -1 : 0
+    for (const character of line) {
+      depth += character === '(' ? 1 : character === ')' ? -1 : 0
       if (depth > depthMax) return index + 1
     }
   }

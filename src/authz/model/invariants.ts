@@ -39,7 +39,7 @@ const finding = (rule: Finding['rule'], relation: string, detail: string): Findi
 const required = ['can_read', 'can_be_told', 'can_read_delegated'] as const
 const delegated = ['can_be_told', 'can_read_delegated'] as const
 // `current_time` comes with every check, `expires_at` with the only condition that is ever stored.
-const known = new Set(['current_time', 'expires_at'])
+const safeParams = new Set(['current_time', 'expires_at'])
 /** Types whose tuples say what was lent and approved; all others hold what people may do themselves. */
 const lending = new Set(['agent', 'delegation', 'grant'])
 
@@ -90,11 +90,11 @@ function changedMarks(model: Model): Finding[] {
       found.size !== relations.length ||
       relations.some((name) => {
         const relation = found.get(name)
-        const [only, ...more] = relation?.restrictions ?? []
+        const [only, ...moreRestrictions] = relation?.restrictions ?? []
         return (
           relation?.rewrite.kind !== 'this' ||
           only === undefined ||
-          more.length > 0 ||
+          moreRestrictions.length > 0 ||
           labelOf(only) !== 'turn' ||
           only.condition !== ''
         )
@@ -120,7 +120,7 @@ function changedMarks(model: Model): Finding[] {
 }
 
 function grantedByRequest(model: Model): Finding[] {
-  const had = reachable(model, { stored: (_, of) => of.relation !== undefined })
+  const had = reachable(model, { stored: (_, restriction) => restriction.relation !== undefined })
   return required
     .filter((name) => had.has(`document#${name}`))
     .map((name) =>
@@ -134,7 +134,7 @@ function grantedByRequest(model: Model): Finding[] {
 
 function withoutLending(model: Model): Finding[] {
   const had = reachable(model, {
-    stored: ({ type }, of) => of.relation !== undefined || !lending.has(type),
+    stored: ({ type }, restriction) => restriction.relation !== undefined || !lending.has(type),
   })
   return delegated
     .filter((name) => had.has(`document#${name}`))
@@ -156,7 +156,7 @@ function through(had: ReadonlySet<string>): string {
 function unsentContext(model: Model): Finding[] {
   return [...model.conditions.values()].flatMap(({ name, params }) =>
     [...params.keys()]
-      .filter((param) => !known.has(param))
+      .filter((param) => !safeParams.has(param))
       .map((param) =>
         finding(
           'context_not_sent',
@@ -169,36 +169,39 @@ function unsentContext(model: Model): Finding[] {
 
 /** Whether by its rules nobody is told for a person what that person may not read, whatever the tuples. */
 export function isOwnImplied(model: Model): boolean {
-  const own = relationOf(model, 'can_read')
-  const lent = relationOf(model, 'can_read_delegated')
-  return own !== undefined && lent !== undefined && implies(lent.rewrite, own, new Set())
+  const canRead = relationOf(model, 'can_read')
+  const delegatedRead = relationOf(model, 'can_read_delegated')
+  return (
+    canRead !== undefined && delegatedRead !== undefined && implies(delegatedRead.rewrite, canRead, new Set())
+  )
 }
 
 function notImplied(model: Model): Finding[] {
-  const lent = relationOf(model, 'can_read_delegated')
-  if (relationOf(model, 'can_read') === undefined || lent === undefined || isOwnImplied(model)) return []
+  const delegatedRead = relationOf(model, 'can_read_delegated')
+  if (relationOf(model, 'can_read') === undefined || delegatedRead === undefined || isOwnImplied(model))
+    return []
   return [
     finding(
       'own_rights_not_implied',
-      lent.key,
+      delegatedRead.key,
       'It does not stand on document#can_read: that nobody is told more than they may read holds for the tuples of today only.',
     ),
   ]
 }
 
 /** Whether the rule can only be met by whoever has the relation. Says no where it cannot tell. */
-function implies(rewrite: Rewrite, wanted: Relation, seen: ReadonlySet<Relation>): boolean {
+function implies(rewrite: Rewrite, target: Relation, visited: ReadonlySet<Relation>): boolean {
   switch (rewrite.kind) {
     case 'computed':
-      if (rewrite.relation === wanted) return true
-      if (seen.has(rewrite.relation)) return false
-      return implies(rewrite.relation.rewrite, wanted, new Set([...seen, rewrite.relation]))
+      if (rewrite.relation === target) return true
+      if (visited.has(rewrite.relation)) return false
+      return implies(rewrite.relation.rewrite, target, new Set([...visited, rewrite.relation]))
     case 'union':
-      return rewrite.children.every((child) => implies(child, wanted, seen))
+      return rewrite.children.every((child) => implies(child, target, visited))
     case 'intersection':
-      return rewrite.children.some((child) => implies(child, wanted, seen))
+      return rewrite.children.some((child) => implies(child, target, visited))
     case 'exclusion':
-      return implies(rewrite.base, wanted, seen)
+      return implies(rewrite.base, target, visited)
     default:
       return false
   }
@@ -210,7 +213,7 @@ function refusedWrites(model: Model): Finding[] {
     model.types
       .get(type)
       ?.get(relation)
-      ?.restrictions.some((of) => labelOf(of) === subject) === true
+      ?.restrictions.some((restriction) => labelOf(restriction) === subject) === true
       ? []
       : [
           finding(

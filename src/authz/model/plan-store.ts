@@ -176,14 +176,14 @@ export async function insertApproval(
   plan: string,
   {
     subject,
-    at,
+    at: decidedAt,
     reason,
   }: { readonly subject: string; readonly at: Date; readonly reason: string | undefined },
 ): Promise<boolean> {
   const rows = await sql.query(
     `insert into model_approvals (plan, subject, at, reason) values ($1, $2, $3, $4)
      on conflict do nothing returning subject`,
-    [plan, subject, at, reason ?? null],
+    [plan, subject, decidedAt, reason ?? null],
   )
   return rows.length > 0
 }

@@ -26,10 +26,10 @@ interface TestFailure {
 }
 
 export function testsOfPlan(digest: string, results: readonly TestResult[]): PlanTests {
-  const failures = results.flatMap(({ name, refused, results: asked }): TestFailure[] =>
-    refused !== undefined
-      ? [{ test: name, refused }]
-      : asked
+  const failures = results.flatMap(({ name, refused: refusal, results: questionResults }): TestFailure[] =>
+    refusal !== undefined
+      ? [{ test: name, refused: refusal }]
+      : questionResults
           .filter(({ passed }) => !passed)
           .map(({ question, got }) => ({
             test: name,
@@ -38,7 +38,7 @@ export function testsOfPlan(digest: string, results: readonly TestResult[]): Pla
             got,
           })),
   )
-  const passed = results.flatMap((test) => test.results).filter((one) => one.passed).length
+  const passed = results.flatMap((test) => test.results).filter((result) => result.passed).length
   const asksNothing = passed === 0 && failures.length === 0
   return {
     digest,
@@ -54,15 +54,18 @@ export const hold = (tests: PlanTests | undefined): boolean =>
   tests !== undefined && tests.error === undefined && tests.failed === 0
 
 /** Whether a second run shows what whoever confirmed the first one did not see. */
-export function showsMore(again: PlanTests, seen: PlanTests | undefined): boolean {
-  if (again.error !== undefined) return seen?.error === undefined
-  const known = new Set(seen?.failures.map(keyOf))
-  return again.failed > (seen?.failed ?? 0) || again.failures.some((one) => !known.has(keyOf(one)))
+export function showsMore(newTests: PlanTests, oldTests: PlanTests | undefined): boolean {
+  if (newTests.error !== undefined) return oldTests?.error === undefined
+  const knownFailures = new Set(oldTests?.failures.map(keyOf))
+  return (
+    newTests.failed > (oldTests?.failed ?? 0) ||
+    newTests.failures.some((failure) => !knownFailures.has(keyOf(failure)))
+  )
 }
 
 // As a list: Postgres gives members back in another order.
-const keyOf = ({ test, question, expected, got, refused }: TestFailure): string =>
-  JSON.stringify([test, question, expected, got, refused])
+const keyOf = ({ test, question, expected, got, refused: refusal }: TestFailure): string =>
+  JSON.stringify([test, question, expected, got, refusal])
 
 /** In a sentence, of tests that do not {@link hold}. */
 export const whatFails = (tests: PlanTests | undefined): string =>

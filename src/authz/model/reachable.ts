@@ -14,20 +14,20 @@ export interface Possible {
 /** Relations that a person can have by request-only tuples and by those there may be. What is excluded is left out: a superset. */
 export function reachable(model: Model, possible: Possible): ReadonlySet<string> {
   const had = new Set<string>()
-  const relations = [...model.types.values()].flatMap((of) => [...of.values()])
+  const relations = [...model.types.values()].flatMap((typeRelations) => [...typeRelations.values()])
   const readers = new Map<string, Relation[]>()
   for (const relation of relations)
     for (const key of readBy(relation.rewrite, relation)) {
-      const known = readers.get(key)
-      if (known === undefined) readers.set(key, [relation])
-      else known.push(relation)
+      const readersOfKey = readers.get(key)
+      if (readersOfKey === undefined) readers.set(key, [relation])
+      else readersOfKey.push(relation)
     }
   // Each is asked again only when something that it reads was added: in passes over all, a long chain would be quadratic.
-  const asked = [...relations]
-  for (let next = asked.pop(); next !== undefined; next = asked.pop()) {
-    if (had.has(next.key) || !holds(next.rewrite, next)) continue
-    had.add(next.key)
-    asked.push(...(readers.get(next.key) ?? []))
+  const pending = [...relations]
+  for (let relation = pending.pop(); relation !== undefined; relation = pending.pop()) {
+    if (had.has(relation.key) || !holds(relation.rewrite, relation)) continue
+    had.add(relation.key)
+    pending.push(...(readers.get(relation.key) ?? []))
   }
   return had
 
@@ -35,7 +35,8 @@ export function reachable(model: Model, possible: Possible): ReadonlySet<string>
     switch (rewrite.kind) {
       case 'this':
         return (
-          requestOnlyKeys.has(relation.key) || relation.restrictions.some((of) => isAssigned(relation, of))
+          requestOnlyKeys.has(relation.key) ||
+          relation.restrictions.some((restriction) => isAssigned(relation, restriction))
         )
       case 'computed':
         return had.has(rewrite.relation.key)
@@ -57,24 +58,27 @@ export function reachable(model: Model, possible: Possible): ReadonlySet<string>
     }
   }
 
-  function isAssigned(relation: Relation, of: Restriction): boolean {
-    const isOfSomebody = of.relation === undefined ? of.type === 'user' : had.has(`${of.type}#${of.relation}`)
-    return isOfSomebody && possible.stored(relation, of)
+  function isAssigned(relation: Relation, restriction: Restriction): boolean {
+    const isOfSomebody =
+      restriction.relation === undefined
+        ? restriction.type === 'user'
+        : had.has(`${restriction.type}#${restriction.relation}`)
+    return isOfSomebody && possible.stored(relation, restriction)
   }
 }
 
 /** The keys that {@link reachable} asks for to decide this one. */
-function readBy(rewrite: Rewrite, of: Relation): readonly string[] {
+function readBy(rewrite: Rewrite, readingRelation: Relation): readonly string[] {
   switch (rewrite.kind) {
     case 'this':
-      return of.restrictions.map(({ type, relation }) => `${type}#${relation ?? ''}`)
+      return readingRelation.restrictions.map(({ type, relation }) => `${type}#${relation ?? ''}`)
     case 'computed':
       return [rewrite.relation.key]
     case 'ttu':
       return [...rewrite.targets.values()].map((target) => target.key)
     case 'exclusion':
-      return readBy(rewrite.base, of)
+      return readBy(rewrite.base, readingRelation)
     default:
-      return rewrite.children.flatMap((child) => readBy(child, of))
+      return rewrite.children.flatMap((child) => readBy(child, readingRelation))
   }
 }

@@ -73,8 +73,8 @@ export async function readStoreFile(path: string): Promise<StoreFile> {
   const files = inFolderOf(path)
   const common = [...content.tuples, ...(await tuplesIn(files, content.tuple_file, content.tuple_files))]
   const tests = await Promise.all(
-    content.tests.map(async (test, place) => ({
-      name: nameOf(test, place),
+    content.tests.map(async (test, index) => ({
+      name: nameOf(test, index),
       tuples: [...common, ...test.tuples, ...(await tuplesIn(files, test.tuple_file))],
       questions: questionsOf(test),
     })),
@@ -92,14 +92,14 @@ export async function readStoreFile(path: string): Promise<StoreFile> {
  * it would take from other files are refused. Throws StoreFileError.
  */
 export function readStoreText(content: string, model: ModelJson, name: string): StoreFile {
-  const { tests, tuples: common, ...rest } = parseStore(content, name)
-  if ([rest, ...tests].some((part) => 'tuple_file' in part || 'tuple_files' in part))
+  const { tests, tuples: common, ...storeFields } = parseStore(content, name)
+  if ([storeFields, ...tests].some((section) => 'tuple_file' in section || 'tuple_files' in section))
     throw new StoreFileError(`${name}: tuples have to stand in the text itself`)
   return {
-    name: rest.name || name,
+    name: storeFields.name || name,
     model,
-    tests: tests.map((test, place) => ({
-      name: nameOf(test, place),
+    tests: tests.map((test, index) => ({
+      name: nameOf(test, index),
       tuples: [...common, ...test.tuples],
       questions: questionsOf(test),
     })),
@@ -107,8 +107,8 @@ export function readStoreText(content: string, model: ModelJson, name: string): 
 }
 
 /** The tool takes tests without a name, and shows none; by its place a failing one can be found. */
-const nameOf = ({ name }: z.infer<typeof store>['tests'][number], place: number): string =>
-  name || `test ${place + 1}`
+const nameOf = ({ name }: z.infer<typeof store>['tests'][number], index: number): string =>
+  name || `test ${index + 1}`
 
 const questionsOf = (test: z.infer<typeof store>['tests'][number]): readonly Question[] => [
   ...test.check.flatMap(checks),
@@ -190,9 +190,9 @@ function inFolderOf(path: string): ReadInFolder {
   const folder = dirname(path)
   return async (name) => {
     const outside = new StoreFileError(`${basename(path)}: ${name} lies outside the folder of the file`)
-    const isInside = (from: string, to: string): boolean => {
-      const way = relative(from, to)
-      return way !== '..' && !way.startsWith(`..${sep}`) && !isAbsolute(way)
+    const isInside = (folder: string, path: string): boolean => {
+      const relativePath = relative(folder, path)
+      return relativePath !== '..' && !relativePath.startsWith(`..${sep}`) && !isAbsolute(relativePath)
     }
     if (isAbsolute(name) || !isInside(folder, join(folder, name))) throw outside
     try {
@@ -252,48 +252,53 @@ function problemsOf(error: unknown): string {
   return reasonOf(error)
 }
 
-function checks(given: z.infer<typeof check>): readonly Question[] {
-  const users = given.users ?? [given.user ?? '']
-  const objects = given.objects ?? [given.object ?? '']
+function checks(assertion: z.infer<typeof check>): readonly Question[] {
+  const users = assertion.users ?? [assertion.user ?? '']
+  const objects = assertion.objects ?? [assertion.object ?? '']
   return users.flatMap((user) =>
     objects.flatMap((object) =>
-      Object.entries(given.assertions).map(([relation, expected]) => ({
+      Object.entries(assertion.assertions).map(([relation, expected]) => ({
         kind: 'check' as const,
         user,
         relation,
         object,
-        ...sent(given.context),
+        ...sent(assertion.context),
         expected,
       })),
     ),
   )
 }
 
-const objectLists = ({ user, type, context: given, assertions }: z.infer<typeof listObjects>): Question[] =>
+const objectLists = ({
+  user,
+  type,
+  context: contextGiven,
+  assertions,
+}: z.infer<typeof listObjects>): Question[] =>
   Object.entries(assertions).map(([relation, expected]) => ({
     kind: 'list_objects',
     user,
     relation,
     type,
-    ...sent(given),
+    ...sent(contextGiven),
     expected,
   }))
 
 function userLists({
   object,
   user_filter,
-  context: given,
+  context: contextGiven,
   assertions,
 }: z.infer<typeof listUsers>): Question[] {
-  const [{ type, relation: of } = { type: '' }] = user_filter
+  const [{ type, relation: userRelation } = { type: '' }] = user_filter
   return Object.entries(assertions).map(([relation, { users }]) => ({
     kind: 'list_users',
     object,
     relation,
-    filter: { type, ...(of !== undefined && { relation: of }) },
-    ...sent(given),
+    filter: { type, ...(userRelation !== undefined && { relation: userRelation }) },
+    ...sent(contextGiven),
     expected: users,
   }))
 }
 
-const sent = (given: Context | undefined) => (given === undefined ? {} : { context: given })
+const sent = (context: Context | undefined) => (context === undefined ? {} : { context: context })

@@ -28,10 +28,10 @@ export interface Trial extends AsyncDisposable {
 /** A server that refuses a model or tuples; its message says why. */
 export class RefusedError extends Error {
   readonly what: 'model' | 'tuples'
-  constructor(what: 'model' | 'tuples', cause: unknown) {
+  constructor(refusedInput: 'model' | 'tuples', cause: unknown) {
     super(cause instanceof Error ? messageOf(cause) : 'thrown value', { cause })
     this.name = 'RefusedError'
-    this.what = what
+    this.what = refusedInput
   }
 }
 
@@ -42,13 +42,13 @@ export async function testStoreFile(api: FgaApi, file: StoreFile): Promise<reado
   for (const { name, tuples, questions } of file.tests) {
     try {
       await using trial = await openTrial(api, file.model, tuples)
-      const asked = await Promise.all(
+      const questionResults = await Promise.all(
         questions.map(async (question) => {
           const got = await trial.ask(question)
           return { question, got, passed: isSame(got, question.expected) }
         }),
       )
-      results.push({ name, results: asked })
+      results.push({ name, results: questionResults })
     } catch (error) {
       if (!(error instanceof RefusedError) || error.what === 'model') throw error
       results.push({ name, refused: error.message, results: [] })
@@ -69,8 +69,8 @@ export async function openTrial(
   }
   try {
     const { authorization_model_id } = await refusing('model', api.writeAuthorizationModel(store, model))
-    for (let at = 0; at < tuples.length; at += writeMax) {
-      const tuple_keys = tuples.slice(at, at + writeMax).map(({ condition, ...key }) => ({
+    for (let offset = 0; offset < tuples.length; offset += writeMax) {
+      const tuple_keys = tuples.slice(offset, offset + writeMax).map(({ condition, ...key }) => ({
         ...key,
         ...(condition && { condition }),
       }))
@@ -134,11 +134,11 @@ function userOf({ object, userset, wildcard }: ListedUser): string {
   return `${object?.type ?? ''}:${object?.id ?? ''}`
 }
 
-async function refusing<T>(what: RefusedError['what'], call: Promise<T>): Promise<T> {
+async function refusing<T>(refusedInput: RefusedError['what'], call: Promise<T>): Promise<T> {
   try {
     return await call
   } catch (error) {
-    if (error instanceof FgaApiError && error.statusCode === 400) throw new RefusedError(what, error)
+    if (error instanceof FgaApiError && error.statusCode === 400) throw new RefusedError(refusedInput, error)
     throw error
   }
 }

@@ -46,7 +46,7 @@ function workOn(task: TextTask): TextWork[keyof TextWork]['gives'] {
     case 'allowList': {
       const model = compileModel(task.model)
       const { text, dropped } = fitted(task.allowList, model)
-      const lacking = dropped.map((one) => problemToText(one, 'allow_list'))
+      const lacking = dropped.map((problem) => problemToText(problem, 'allow_list'))
       return { fitting: text, lacking, refused: refusedRows(readAllowList(text), model) }
     }
     case 'table':
@@ -60,7 +60,9 @@ function workOn(task: TextTask): TextWork[keyof TextWork]['gives'] {
 }
 
 const isSaid = (error: unknown): error is Error =>
-  [ModelSyntaxError, StoreFileError, AllowListError, FgaError].some((known) => error instanceof known)
+  [ModelSyntaxError, StoreFileError, AllowListError, FgaError].some(
+    (errorClass) => error instanceof errorClass,
+  )
 
 function reply(task: TextTask): TextReply {
   try {

@@ -56,7 +56,7 @@ export function createTexts({
       }),
   })
 
-  function start(): Worker {
+  function startThread(): Worker {
     const worker = new Worker(new URL('./texts-worker.ts', import.meta.url), {
       execArgv: [],
       resourceLimits: { maxOldGenerationSizeMb: memoryMiB },
@@ -82,7 +82,7 @@ export function createTexts({
   }
 
   async function answerOf(task: TextTask, signal: AbortSignal | undefined): Promise<Said> {
-    const worker = idle ?? start()
+    const worker = idle ?? startThread()
     idle = undefined
     worker.ref()
     const { promise, resolve, reject } = Promise.withResolvers<Said>()
@@ -90,11 +90,11 @@ export function createTexts({
     const hear = (reply: TextReply) => ('ready' in reply ? void watch() : resolve(reply))
     const fail = (cause: Error & { readonly code?: string }) =>
       cause.code === 'ERR_WORKER_OUT_OF_MEMORY' ? resolve(tooMuchMemory) : reject(cause)
-    const end = () => reject(new Error('The thread that reads texts ended.'))
-    worker.on('message', hear).on('error', fail).on('exit', end)
+    const failEnded = () => reject(new Error('The thread that reads texts ended.'))
+    worker.on('message', hear).on('error', fail).on('exit', failEnded)
     const leave = () => reject(new AppError('deadline_exceeded'))
     signal?.addEventListener('abort', leave)
-    const late = setTimeout(() => resolve(tooMuchTime), timeoutMs)
+    const timer = setTimeout(() => resolve(tooMuchTime), timeoutMs)
 
     async function watch(): Promise<void> {
       const usedMs = async (): Promise<number> => {
@@ -102,24 +102,25 @@ export function createTexts({
         const { user, system } = await worker.cpuUsage().catch(() => ({ user: 0, system: 0 }))
         return (user + system) / 1_000
       }
-      const before = await usedMs()
+      const usedBefore = await usedMs()
       while (!isOver) {
-        if ((await usedMs()) - before > cpuMsMax) resolve(tooMuchTime)
+        if ((await usedMs()) - usedBefore > cpuMsMax) resolve(tooMuchTime)
         await pause(LOOK_EVERY_MS)
       }
     }
 
-    let said: Said | undefined
+    let workerReply: Said | undefined
     try {
       worker.postMessage(task)
-      said = await promise
-      return said
+      workerReply = await promise
+      return workerReply
     } finally {
       isOver = true
-      clearTimeout(late)
+      clearTimeout(timer)
       signal?.removeEventListener('abort', leave)
-      worker.off('message', hear).off('error', fail).off('exit', end)
-      if (said === undefined || said === tooMuchTime || said === tooMuchMemory) await worker.terminate()
+      worker.off('message', hear).off('error', fail).off('exit', failEnded)
+      if (workerReply === undefined || workerReply === tooMuchTime || workerReply === tooMuchMemory)
+        await worker.terminate()
       else {
         worker.unref()
         idle = worker

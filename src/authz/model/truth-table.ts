@@ -28,7 +28,7 @@ const testsMax = 200
 // Each may be thousands of questions to the server that answers everybody: who comes later is told to come again.
 const waitingMax = 4
 
-export function createTruthTable(deps: {
+export function createTruthTable(dependencies: {
   readonly api: FgaApi
   /** Text of the table that comes with model.fga. */
   readonly own: () => Promise<string>
@@ -38,16 +38,16 @@ export function createTruthTable(deps: {
   let waiting = 0
 
   // One table at a time: each makes and removes stores on the server that also answers everybody.
-  async function inTurn<T>(work: () => Promise<T>): Promise<T> {
+  async function inTurn<T>(task: () => Promise<T>): Promise<T> {
     if (waiting >= waitingMax)
       throw new AppError('rate_limited', {
         public: 'Others are waiting for their tables, too.',
         headers: { 'retry-after': '10' },
       })
     waiting += 1
-    const mine = queue.then(work)
-    queue = mine.catch(() => undefined)
-    return await mine.finally(() => {
+    const result = queue.then(task)
+    queue = result.catch(() => undefined)
+    return await result.finally(() => {
       waiting -= 1
     })
   }
@@ -55,11 +55,11 @@ export function createTruthTable(deps: {
   async function ofPlan(model: ModelJson): Promise<PlanTests> {
     let digest: string | undefined
     try {
-      const tests = await deps.own()
+      const tests = await dependencies.own()
       digest = digestOf(tests)
       return testsOfPlan(
         digest,
-        await testsOf(deps.api, await small(() => readStoreText(tests, model, 'tests'))),
+        await testsOf(dependencies.api, await small(() => readStoreText(tests, model, 'tests'))),
       )
     } catch (error) {
       const reason = error instanceof AppError ? (error.public ?? error.code) : 'It could not be read.'
@@ -70,16 +70,16 @@ export function createTruthTable(deps: {
   return {
     test: ({ dsl, tests }) =>
       inTurn(async () => {
-        const model = await modelOf(deps.texts, dsl)
+        const model = await modelOf(dependencies.texts, dsl)
         const file = await small(async () =>
           tests === undefined
-            ? readStoreText(await deps.own(), model, 'tests')
-            : deps.texts.readTable(tests, model),
+            ? readStoreText(await dependencies.own(), model, 'tests')
+            : dependencies.texts.readTable(tests, model),
         )
-        return testsOf(deps.api, file)
+        return testsOf(dependencies.api, file)
       }),
     ofPlan: (model) => inTurn(() => ofPlan(model)),
-    ownDigest: () => deps.own().then(digestOf, () => undefined),
+    ownDigest: () => dependencies.own().then(digestOf, () => undefined),
   }
 }
 

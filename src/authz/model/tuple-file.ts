@@ -28,7 +28,7 @@ function readCsv(text: string): unknown[] {
   const [header = [], ...rows] = splitCsv(text)
   const stranger = header.find((name) => !columns.some((column) => column === name))
   if (stranger !== undefined) throw new Error(`the column ${stranger} is not known`)
-  return rows.map((cells) => tupleOf(Object.fromEntries(header.map((name, index) => [name, cells[index]]))))
+  return rows.map((fields) => tupleOf(Object.fromEntries(header.map((name, index) => [name, fields[index]]))))
 }
 
 function tupleOf(row: Row): object {
@@ -47,12 +47,12 @@ function splitCsv(text: string): string[][] {
   const rows: string[][] = []
   let row: string[] = []
   let read = 0
-  for (const cell of text.matchAll(/(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r?\n|$)/gy)) {
-    const [all, quoted, plain = '', end] = cell
-    read = cell.index + all.length
-    row.push((quoted?.replaceAll('""', '"') ?? plain).trim())
-    if (end === ',') continue
-    if (row.some((one) => one !== '')) rows.push(row)
+  for (const match of text.matchAll(/(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r?\n|$)/gy)) {
+    const [matched, quoted, unquoted = '', separator] = match
+    read = match.index + matched.length
+    row.push((quoted?.replaceAll('""', '"') ?? unquoted).trim())
+    if (separator === ',') continue
+    if (row.some((field) => field !== '')) rows.push(row)
     row = []
   }
   if (read < text.length)

@@ -23,16 +23,16 @@ export interface Candidate extends ModelSource {
  */
 export async function candidateOf(
   sql: Sql,
-  wanted: Wanted,
+  request: Wanted,
   current: ModelVersion,
   texts: Pick<Texts, 'readSource' | 'readAllowList'>,
 ): Promise<Candidate> {
-  if ('modelId' in wanted) {
-    const version = await readVersion(sql, wanted.modelId)
+  if ('modelId' in request) {
+    const version = await readVersion(sql, request.modelId)
     if (version === undefined) throw new AppError('not_found', { public: 'No such model was ever in force.' })
     return listed(version, version.allowList ?? current.allowList, texts)
   }
-  const { dsl, allowList } = wanted
+  const { dsl, allowList } = request
   const source = dsl === undefined ? current : await refusing('model', () => texts.readSource(dsl))
   if (allowList === undefined) return listed(source, current.allowList, texts)
   const marked = withMarks(source)

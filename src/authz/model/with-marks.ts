@@ -28,7 +28,7 @@ export function withMarks(source: ModelSource): ModelSource {
   const has = new Set(source.json.type_definitions.map(({ type }) => type))
   const lacking = [...texts].filter(([type]) => !has.has(type))
   if (lacking.length === 0) return source
-  const text = lacking.map(([, one]) => one).join('\n\n')
+  const text = lacking.map(([, definition]) => definition).join('\n\n')
   const dsl = source.dsl?.replace(
     header,
     (line) => `${line}\n\n# Remit's own marks: they decide nothing.\n${text}\n`,

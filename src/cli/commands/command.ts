@@ -70,14 +70,14 @@ export interface NewCollection {
 /** What commands need of the record's keeping. */
 interface Keeping {
   readonly verify: (heads: readonly ExportedHead[], resumes: boolean) => Promise<Verified>
-  readonly heads: (after: number, limit: number) => Promise<readonly ExportedHead[]>
+  readonly heads: (afterSeal: number, limit: number) => Promise<readonly ExportedHead[]>
   readonly erase: (subject: string) => Promise<Erased>
 }
 
 /** Checks the arguments and says what would run; the arguments are what goes on record. */
 export type Command = (args: unknown) => {
   readonly checked: object
-  readonly run: (deps: AdminDeps) => Promise<object>
+  readonly run: (dependencies: AdminDeps) => Promise<object>
 }
 
 export const id = z.string().refine(isId, {
@@ -88,13 +88,14 @@ export const optional = <T extends z.ZodType>(schema: T) => z.exactOptional(sche
 /** A command of these arguments. */
 export function command<Args extends object>(
   schema: z.ZodType<Args>,
-  run: (args: Args, deps: AdminDeps) => Promise<object>,
+  run: (args: Args, dependencies: AdminDeps) => Promise<object>,
   /** What goes on record, where that is not all. */
   recorded: (args: Args) => object = (args) => args,
 ): Command {
   return (args) => {
     const parsed = schema.safeParse(args)
-    if (parsed.success) return { checked: recorded(parsed.data), run: (deps) => run(parsed.data, deps) }
+    if (parsed.success)
+      return { checked: recorded(parsed.data), run: (dependencies) => run(parsed.data, dependencies) }
     const { path, says } = firstIssue(parsed.error)
     throw invalid(path.join('.'), `${path.join('.')}: ${says}`)
   }

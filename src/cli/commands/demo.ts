@@ -19,14 +19,14 @@ export const demoCommands = {
   ),
   writer: command(
     z.strictObject({ service: optional(z.string()), collection: optional(z.string()) }),
-    async (wanted, { demoConsent, services }) => {
+    async (request, { demoConsent, services }) => {
       if (demoConsent === undefined)
         // Whoever signs in is a person, and no person writes.
         throw new AppError('forbidden', {
           public:
             'A service writes here, and REMIT_TOKEN needs its access token (scope docs.write). How one is had: docs/your-own-documents.md, "Outside the demo".',
         })
-      return { service: wanted.service ?? (await theWriter(services, wanted.collection)) }
+      return { service: request.service ?? (await theWriter(services, request.collection)) }
     },
   ),
 } as const satisfies Record<string, Command>
@@ -44,17 +44,17 @@ async function theWriter(services: Services, collection: string | undefined): Pr
   const able = (await services.list()).filter(
     ({ collections }) => collection === undefined || collections.includes(collection),
   )
-  const [only, ...others] = able.map(({ name }) => name)
-  const where = collection === undefined ? '' : ` that writes to ${collection}`
+  const [only, ...otherServices] = able.map(({ name }) => name)
+  const writingTo = collection === undefined ? '' : ` that writes to ${collection}`
   if (only === undefined)
     throw invalid(
       'service',
-      `There is no service${where}. Add one: npm run remit -- service add NAME --collection X.`,
+      `There is no service${writingTo}. Add one: npm run remit -- service add NAME --collection X.`,
     )
-  if (others.length > 0)
+  if (otherServices.length > 0)
     throw invalid(
       'service',
-      `Several services fit: ${[only, ...others].join(', ')}. Name one with --service.`,
+      `Several services fit: ${[only, ...otherServices].join(', ')}. Name one with --service.`,
     )
   return only
 }

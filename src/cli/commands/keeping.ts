@@ -28,13 +28,13 @@ export const keepingCommands = {
   ),
   trace: command(z.strictObject({ txn: z.string().min(1).max(64) }), async ({ txn }, { database }) => ({
     steps: (await readThread(database, txn)).map(
-      ({ at, event, subject, actors, trace, detail, ...rest }) => ({
-        step: `${at.toISOString()} ${event}`,
+      ({ at: recordedAt, event, subject, actors, trace, detail, ...record }) => ({
+        step: `${recordedAt.toISOString()} ${event}`,
         for: subject,
         by: actors,
-        client: rest.client,
-        delegation: rest.delegation ?? null,
-        tool: rest.tool ?? null,
+        client: record.client,
+        delegation: record.delegation ?? null,
+        tool: record.tool ?? null,
         trace: trace ?? null,
         ...detail,
       }),
@@ -51,7 +51,9 @@ export const keepingCommands = {
   ),
   audit_heads: command(
     z.strictObject({ after: z.int().min(0).default(0), limit: z.int().min(1).max(10_000).default(10_000) }),
-    async ({ after, limit }, { record: keeping }) => ({ heads: await keeping.heads(after, limit) }),
+    async ({ after: afterSeal, limit }, { record: keeping }) => ({
+      heads: await keeping.heads(afterSeal, limit),
+    }),
   ),
   audit_erase: command(
     z.strictObject({ subject: z.string().regex(/^user:[^*]/, 'must be user:SUBJECT, such as user:anne') }),

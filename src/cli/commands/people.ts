@@ -22,15 +22,15 @@ export const peopleCommands = {
     }),
   ),
   admin_list: command(z.strictObject({}), async (_, { administrators }) => ({
-    administrators: (await administrators.list()).map(({ subject, roles: held }) => ({
+    administrators: (await administrators.list()).map(({ subject, roles: roles }) => ({
       administrator: subject,
-      roles: held,
+      roles: roles,
     })),
   })),
   admin_remove: command(
     z.strictObject({ subject: z.string(), roles: optional(z.array(z.enum(roles)).min(1)) }),
     async ({ subject, roles: removed }, { administrators }) => {
-      if (!(await administrators.list()).some((one) => one.subject === subject))
+      if (!(await administrators.list()).some((administrator) => administrator.subject === subject))
         throw invalid('subject', `${subject} is no administrator.`)
       return { subject, roles: await administrators.remove(subject, removed) }
     },
@@ -59,8 +59,10 @@ export const peopleCommands = {
   }),
   person_move: command(
     z.strictObject({ from: personKey, to: personKey, confirm: z.boolean().default(false) }),
-    async ({ from, to, confirm }, { personMove }) => ({
-      ...(confirm ? await personMove.move(from, to) : await personMove.look(from, to)),
+    async ({ from: oldSubject, to: newSubject, confirm }, { personMove }) => ({
+      ...(confirm
+        ? await personMove.move(oldSubject, newSubject)
+        : await personMove.look(oldSubject, newSubject)),
       moved: confirm,
     }),
   ),

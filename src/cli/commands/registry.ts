@@ -22,19 +22,19 @@ export const registryCommands = {
       organization: optional(id),
       public_allowed: optional(z.boolean()),
     }),
-    async (wanted, { database, fga, saveCollection }) => {
-      const known = (await allCollections(database)).find((one) => one.id === wanted.id)
-      const title = wanted.title ?? known?.title
+    async (request, { database, fga, saveCollection }) => {
+      const stored = (await allCollections(database)).find((collectionRow) => collectionRow.id === request.id)
+      const title = request.title ?? stored?.title
       if (title === undefined) throw invalid('title', 'A new collection needs a --title.')
-      const { organization } = wanted
+      const { organization } = request
       await saveCollection({
-        id: wanted.id,
+        id: request.id,
         title,
-        publicAllowed: wanted.public_allowed ?? known?.publicAllowed ?? false,
+        publicAllowed: request.public_allowed ?? stored?.publicAllowed ?? false,
         ...(organization !== undefined && { organization }),
       })
       return {
-        collection: wanted.id,
+        collection: request.id,
         ...(organization !== undefined && { organization_known: await isNamed(fga, organization) }),
       }
     },
@@ -53,17 +53,18 @@ export const registryCommands = {
   service_add: command(
     z.strictObject({ name: id, collections: z.array(id), prefixes: z.array(z.string().min(1)).default([]) }),
     async (service, { services }) => {
-      const before = (await services.list()).find(({ name }) => name === service.name)
+      const oldService = (await services.list()).find(({ name }) => name === service.name)
       await services.save(service)
       return {
         service: service.name,
-        collections_ended: before?.collections.filter((one) => !service.collections.includes(one)) ?? [],
-        prefixes_ended: before?.prefixes.filter((one) => !service.prefixes.includes(one)) ?? [],
+        collections_ended:
+          oldService?.collections.filter((collection) => !service.collections.includes(collection)) ?? [],
+        prefixes_ended: oldService?.prefixes.filter((prefix) => !service.prefixes.includes(prefix)) ?? [],
       }
     },
   ),
   service_list: command(z.strictObject({}), async (_, { services }) => ({
-    services: (await services.list()).map(({ name: service, ...rest }) => ({ service, ...rest })),
+    services: (await services.list()).map(({ name: service, ...bounds }) => ({ service, ...bounds })),
   })),
   service_remove: command(z.strictObject({ name: id }), async ({ name }, { services }) => {
     if (!(await services.remove(name))) throw invalid('name', `There is no service ${name}.`)
@@ -81,12 +82,12 @@ export const registryCommands = {
       request_algorithm: optional(z.enum(requestAlgorithms)),
       id_token_algorithm: optional(z.enum(idTokenAlgorithms)),
     }),
-    async ({ client_id: clientId, kind, of, title, ...registration }, { database, newTxn }) => {
+    async ({ client_id: clientId, kind, of: ownerId, title, ...registration }, { database, newTxn }) => {
       const { redirect_uris: redirectUris, jwks, notification_endpoint: notificationEndpoint } = registration
-      const { request_algorithm: requestAlgorithm, id_token_algorithm: wanted } = registration
+      const { request_algorithm: requestAlgorithm, id_token_algorithm: requestedAlgorithm } = registration
       // Whoever signs by FAPI's algorithms reads no others.
-      const idTokenAlgorithm = wanted ?? (requestAlgorithm === undefined ? 'RS256' : 'ES256')
-      const client = clientOf(clientId, kind, of)
+      const idTokenAlgorithm = requestedAlgorithm ?? (requestAlgorithm === undefined ? 'RS256' : 'ES256')
+      const client = clientOf(clientId, kind, ownerId)
       await database.transaction(async (sql) => {
         await createClients({ sql }).register(client, {
           title,
@@ -191,13 +192,23 @@ export const registryCommands = {
       lent: optional(z.enum(['end', 'keep'])),
     }),
     async (
-      { id: agent, title, scopes, collections, actor, jwks, host_clients: hostClients, lent, ...rest },
+      {
+        id: agent,
+        title,
+        scopes,
+        collections,
+        actor,
+        jwks,
+        host_clients: hostClients,
+        lent: delegationsThen,
+        ...agentFields
+      },
       { agentAdministration, newTxn, ownIssuer, people },
     ) => {
       const { isNew, ended } = await agentAdministration.save(
         operator(newTxn()),
         {
-          ...rest,
+          ...agentFields,
           id: agent,
           title: title ?? agent,
           issuer: actor?.issuer ?? ownIssuer,
@@ -206,13 +217,13 @@ export const registryCommands = {
           jwks: jwks ?? null,
           hostClients,
         },
-        { lent },
+        { lent: delegationsThen },
       )
       return {
         agent,
         replaced: !isNew,
         delegations_ended: ended.delegations,
-        owner_known: await people.has(rest.owner.slice('user:'.length)),
+        owner_known: await people.has(agentFields.owner.slice('user:'.length)),
       }
     },
   ),
@@ -231,9 +242,9 @@ export const registryCommands = {
   agent_enable: command(
     // Left out: refused where people have lent it something that would count again.
     z.strictObject({ id, lent: optional(z.enum(['end', 'keep'])) }),
-    async ({ id: agent, lent }, { agentAdministration, newTxn }) => ({
+    async ({ id: agent, lent: delegationsThen }, { agentAdministration, newTxn }) => ({
       agent,
-      ...(await agentAdministration.enable(operator(newTxn()), agent, { lent })),
+      ...(await agentAdministration.enable(operator(newTxn()), agent, { lent: delegationsThen })),
     }),
   ),
   host_disable: command(z.strictObject({ host: z.string() }), ({ host }, { deniedHosts, newTxn }) =>
@@ -245,7 +256,10 @@ export const registryCommands = {
     return { host }
   }),
   host_list: command(z.strictObject({}), async (_, { deniedHosts }) => ({
-    hosts: (await deniedHosts.list()).map(({ host, since }) => ({ host, since: since.toISOString() })),
+    hosts: (await deniedHosts.list()).map(({ host, since: deniedSince }) => ({
+      host,
+      since: deniedSince.toISOString(),
+    })),
   })),
   agent_disable: command(
     z.strictObject({ id }),
@@ -276,8 +290,8 @@ const recordedClient = (client: Client) => ({
 })
 
 /** `of`: the agent or the service that the client is. */
-function clientOf(clientId: string, kind: Client['kind'], of: string | undefined): Client {
+function clientOf(clientId: string, kind: Client['kind'], ownerId: string | undefined): Client {
   if (kind === 'person') return { clientId, kind }
-  if (of === undefined) throw invalid('of', `Name the ${kind} that the client is.`)
-  return kind === 'agent' ? { clientId, kind, agent: of } : { clientId, kind, service: of }
+  if (ownerId === undefined) throw invalid('of', `Name the ${kind} that the client is.`)
+  return kind === 'agent' ? { clientId, kind, agent: ownerId } : { clientId, kind, service: ownerId }
 }

@@ -13,10 +13,7 @@ export interface BearerDeps {
    * Turns a token for this resource into its principal, or the outer code of its refusal, with the inner one as
    * `detail`. `presented`: what came with it under the scheme `DPoP`; undefined under `Bearer`.
    */
-  readonly verify: (
-    token: string,
-    presented: PresentedProof | undefined,
-  ) => Promise<Result<Principal, ErrorCode>>
+  readonly verify: (token: string, proof: PresentedProof | undefined) => Promise<Result<Principal, ErrorCode>>
   /** Called once the principal is known, before any work: throws 429. */
   readonly admit: (principal: Principal) => void
   /** What a proof is made for begins with it, whatever `Host` says. */
@@ -45,18 +42,18 @@ export type RequireBearer = (requirement: Requirement) => MiddlewareHandler<AppE
  * what token would do; who may not act at all (`actor_unauthorized`) is not told why. Does NOT check what the
  * principal may read (the gate does), nor roles and recent sign-ins of administrators (`assertAdministrator`).
  */
-export function createRequireBearer(deps: BearerDeps): RequireBearer {
-  const { verify, admit, publicUrl, resource = publicUrl, nonce } = deps
-  const refusal = (code: ErrorCode, challenge: Challenge) => refused(code, { ...challenge, resource })
+export function createRequireBearer(dependencies: BearerDeps): RequireBearer {
+  const { verify, admit, publicUrl, resource = publicUrl, nonce } = dependencies
+  const refusal = (code: ErrorCode, challenge: Challenge) => challengeError(code, { ...challenge, resource })
   return (requirement) =>
     async function bearer(c, next) {
       const header = c.req.header('authorization') ?? ''
-      const shown = credentials(c, header, publicUrl)
-      if (shown === undefined)
+      const presentedToken = credentials(c, header, publicUrl)
+      if (presentedToken === undefined)
         throw refusal('invalid_token', { scopes: neededBy(requirement), isBare: header === '' })
       // On every answer: the next request needs no round trip for it.
-      if (shown.presented !== undefined) c.header('dpop-nonce', nonce())
-      const verified = await verify(shown.token, shown.presented)
+      if (presentedToken.presented !== undefined) c.header('dpop-nonce', nonce())
+      const verified = await verify(presentedToken.token, presentedToken.presented)
       if (!verified.ok)
         throw refusal(verified.reason, {
           scopes: neededBy(requirement),
@@ -89,8 +86,8 @@ interface Credentials {
 }
 
 function credentials(c: AppContext, header: string, publicUrl: string): Credentials | undefined {
-  const [scheme, token, ...rest] = header.split(' ')
-  if (token === undefined || token === '' || rest.length > 0) return undefined
+  const [scheme, token, ...excess] = header.split(' ')
+  if (token === undefined || token === '' || excess.length > 0) return undefined
   switch (scheme?.toLowerCase()) {
     case 'bearer':
       return { token, presented: undefined }
@@ -122,7 +119,7 @@ const challenged: ReadonlySet<ErrorCode> = new Set([
   'use_dpop_nonce',
 ])
 
-function refused(code: ErrorCode, challenge: Challenge & { readonly resource: string }): AppError {
+function challengeError(code: ErrorCode, challenge: Challenge & { readonly resource: string }): AppError {
   if (code === 'actor_unauthorized')
     return new AppError(code, { challenge: { resource: challenge.resource } })
   return challenged.has(code) ? new AppError(code, { challenge }) : new AppError(code)

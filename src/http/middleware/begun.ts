@@ -30,8 +30,8 @@ const tooMany = 'This address began too many requests. Wait, then try again.'
  * Bounds how much one address begins before it has proven anything: authorization requests, pushed ones, device codes,
  * sign-ins elsewhere. A 429 (RFC 9126 §2.3) in OAuth's form, a page for a browser.
  */
-export function createBegunLimit(deps: BegunLimitDeps): BegunLimit {
-  const limits = createAddressLimits(deps)
+export function createBegunLimit(dependencies: BegunLimitDeps): BegunLimit {
+  const limits = createAddressLimits(dependencies)
   return (c, form) => {
     try {
       limits.take(addressOf(c))
@@ -51,9 +51,9 @@ function spelling(inside: string): string {
   const [path = ''] = inside.split('?', 1)
   const spelled = decoded(path).toLowerCase()
   // Not by an expression: it would begin anew at each of thousands of slashes.
-  let end = spelled.length
-  while (spelled[end - 1] === '/') end -= 1
-  return spelled.slice(0, end)
+  let length = spelled.length
+  while (spelled[length - 1] === '/') length -= 1
+  return spelled.slice(0, length)
 }
 
 function decoded(path: string): string {

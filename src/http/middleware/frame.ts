@@ -39,10 +39,10 @@ export function requireHost(hosts: ReadonlySet<string>): MiddlewareHandler<AppEn
  */
 export const requireUtf8: MiddlewareHandler<AppEnv> = async function utf8(c, next) {
   const { pathname } = new URL(c.req.url)
-  const at = pathname.split('/').findIndex((segment) => !isUtf8(segment))
-  if (at < 0) return next()
-  const names = matchedRoutes(c).map(({ path }) => /^:(\w+)/.exec(path.split('/')[at] ?? '')?.[1])
-  const name = names.find((one) => one !== undefined)
+  const invalidIndex = pathname.split('/').findIndex((segment) => !isUtf8(segment))
+  if (invalidIndex < 0) return next()
+  const names = matchedRoutes(c).map(({ path }) => /^:(\w+)/.exec(path.split('/')[invalidIndex] ?? '')?.[1])
+  const name = names.find((name) => name !== undefined)
   if (name !== undefined) throw invalid(name, 'is not UTF-8, percent-encoded')
   await next()
 }
@@ -107,18 +107,18 @@ export function endWritesInTime(ms: number): MiddlewareHandler<AppEnv> {
     c.set('over', AbortSignal.any([ours.signal, c.req.raw.signal]))
     if (reading.has(c.req.method) || endsItself(c.req.path)) return next()
     const { incoming } = (c.env ?? {}) as { incoming?: { complete?: boolean } }
-    const { promise: over, reject } = Promise.withResolvers<never>()
-    const look = (): void => {
-      if (incoming?.complete === false) timer = setTimeout(look, ms)
+    const { promise: ended, reject } = Promise.withResolvers<never>()
+    const checkBody = (): void => {
+      if (incoming?.complete === false) timer = setTimeout(checkBody, ms)
       else {
         // First: what others are told from here on comes after.
         ours.abort()
         reject(new AppError('deadline_exceeded', { public: mayBeIn }))
       }
     }
-    let timer = setTimeout(look, ms)
+    let timer = setTimeout(checkBody, ms)
     try {
-      await Promise.race([next(), over])
+      await Promise.race([next(), ended])
     } finally {
       clearTimeout(timer)
     }

@@ -34,7 +34,7 @@ function requireSmall(bytesMax: number): MiddlewareHandler<AppEnv> {
 }
 
 // The schemas drop a member `__proto__` without a word: a filter would not filter, metadata would be lost.
-const requirePlain: MiddlewareHandler<AppEnv> = async function plain(c, next) {
+const requirePlain: MiddlewareHandler<AppEnv> = async function plainJson(c, next) {
   // Read once and kept; each who asks for JSON parses it again.
   const text = await c.req.text().catch(() => '')
   if (hasTooManyParts(text))
@@ -54,14 +54,15 @@ const mayName = /__proto__|\\u/
 
 /** Path of the first member `__proto__`. Without recursion: a body may be nested as deep as it is long. */
 function prototypeIn(body: unknown): string | undefined {
-  const open: { readonly value: unknown; readonly path: string }[] = [{ value: body, path: '' }]
-  for (let item = open.pop(); item !== undefined; item = open.pop()) {
-    const { value, path } = item
+  const pending: { readonly value: unknown; readonly path: string }[] = [{ value: body, path: '' }]
+  for (let entry = pending.pop(); entry !== undefined; entry = pending.pop()) {
+    const { value, path } = entry
     if (typeof value !== 'object' || value === null) continue
-    const at = (name: string): string => (path === '' ? name : `${path}.${name}`)
-    if (Object.hasOwn(value, '__proto__')) return at('__proto__')
+    const pathOf = (name: string): string => (path === '' ? name : `${path}.${name}`)
+    if (Object.hasOwn(value, '__proto__')) return pathOf('__proto__')
     const see = (member: unknown, name: string | number): void => {
-      if (typeof member === 'object' && member !== null) open.push({ value: member, path: at(String(name)) })
+      if (typeof member === 'object' && member !== null)
+        pending.push({ value: member, path: pathOf(String(name)) })
     }
     // Not by entries: of a vector those are hundreds of pairs.
     if (Array.isArray(value)) for (let index = 0; index < value.length; index += 1) see(value[index], index)

@@ -35,30 +35,30 @@ export function createLimits({ perMinute, now, bucketsMax = 100_000 }: LimitsOpt
   let passed = 0
   /** A clock that is set back must not take tokens away: it would shut everybody out for as long. */
   const time = (): number => {
-    const at = now()
-    passed += Math.max(0, at - heard)
-    heard = at
+    const time = now()
+    passed += Math.max(0, time - heard)
+    heard = time
     return passed
   }
 
   const take = (key: string): void => {
-    const at = time()
-    const known = fullAt.get(key)
-    const full = Math.max(known ?? 0, at) + tokenMs
-    const wait = full - at - minuteMs
+    const checkedAt = time()
+    const fullTime = fullAt.get(key)
+    const full = Math.max(fullTime ?? 0, checkedAt) + tokenMs
+    const wait = full - checkedAt - minuteMs
     if (wait > tinyMs) {
       const seconds = Math.max(1, Math.ceil((wait - tinyMs) / 1_000))
       throw new AppError('rate_limited', { headers: { 'retry-after': String(seconds) } })
     }
     fullAt.set(key, full)
-    if (known === undefined) soonest.add({ key, at: full })
+    if (fullTime === undefined) soonest.add({ key, at: full })
     // Never the idlest: whoever comes from ever new addresses would empty the memory of everybody who is bounded.
     while (fullAt.size > bucketsMax) {
-      const next = soonest.take()
-      if (next === undefined) break
-      const since = fullAt.get(next.key) ?? next.at
-      if (since > next.at) soonest.add({ key: next.key, at: since })
-      else fullAt.delete(next.key)
+      const soonestDue = soonest.take()
+      if (soonestDue === undefined) break
+      const fullSince = fullAt.get(soonestDue.key) ?? soonestDue.at
+      if (fullSince > soonestDue.at) soonest.add({ key: soonestDue.key, at: fullSince })
+      else fullAt.delete(soonestDue.key)
     }
   }
   const giveBack = (key: string): void => {
@@ -70,22 +70,22 @@ export function createLimits({ perMinute, now, bucketsMax = 100_000 }: LimitsOpt
 
 /** The same for whoever a request counts for: of IPv6 its /64 and, with ten times as much, its /48. */
 export function createAddressLimits(options: LimitsOptions): Limits {
-  const own = createLimits(options)
+  const ownLimits = createLimits(options)
   const wider = createLimits({ ...options, perMinute: options.perMinute * 10 })
   /** `key`: a network, and whatever else is told apart behind a blank. */
   const widerKeyOf = (key: string): string | undefined => {
-    const [network = '', ...rest] = key.split(' ')
+    const [network = '', ...keyParts] = key.split(' ')
     const found = widerNetworkOf(network)
-    return found && [found, ...rest].join(' ')
+    return found && [found, ...keyParts].join(' ')
   }
   return {
     take(key) {
-      own.take(key)
+      ownLimits.take(key)
       const found = widerKeyOf(key)
       if (found !== undefined) wider.take(found)
     },
     giveBack(key) {
-      own.giveBack(key)
+      ownLimits.giveBack(key)
       const found = widerKeyOf(key)
       if (found !== undefined) wider.giveBack(found)
     },
@@ -105,7 +105,7 @@ const sharedBy = 20
 
 /** `perMinute` for each person and agent; twenty times that for each client and each address. */
 export function createAdmission(options: LimitsOptions): Admission {
-  const own = createLimits(options)
+  const ownLimits = createLimits(options)
   const shared = createLimits({ ...options, perMinute: options.perMinute * sharedBy })
   const addresses = createAddressLimits({ ...options, perMinute: options.perMinute * sharedBy })
   return {
@@ -114,7 +114,7 @@ export function createAdmission(options: LimitsOptions): Admission {
       await next()
     },
     principal({ subject, actors, client }) {
-      own.take(`subject ${subject} ${actors[0] ?? ''}`)
+      ownLimits.take(`subject ${subject} ${actors[0] ?? ''}`)
       shared.take(client)
     },
   }

@@ -11,7 +11,7 @@ import { routeOf } from './trace.ts'
  * nothing is known there is nothing to say; a document that is refused has a record of its own.
  */
 export function recordRefusals(
-  record: (who: Who, refused: DecisionEvent) => Promise<void>,
+  record: (caller: Who, refusal: DecisionEvent) => Promise<void>,
 ): MiddlewareHandler<AppEnv> {
   return async function refusals(c, next) {
     await next()

@@ -44,8 +44,8 @@ export const isRecent = (signedInAt: Date, now: number): boolean => now - signed
  * token, the person's own included, may do what only the person in front of their browser may. A page (a browser that
  * asks for HTML) without a session, or with one that is too old for what it does, is led to the sign-in.
  */
-export function createRequireSession(deps: SessionDeps): RequireSession {
-  const { sessions, publicUrl, countWaiting, newsOf, now } = deps
+export function createRequireSession(dependencies: SessionDeps): RequireSession {
+  const { sessions, publicUrl, countWaiting, newsOf, now } = dependencies
   const sessionCookie = createSessionCookie(publicUrl)
   const origin = new URL(publicUrl).origin
 
@@ -61,9 +61,9 @@ export function createRequireSession(deps: SessionDeps): RequireSession {
         throw new AppError('forbidden', { public: 'This request did not come from our page.' })
       // Only now is a body of its size read.
       return formLimit(c, async () => {
-        const refused = await judge(found)
-        if (refused !== undefined) {
-          c.res = refused
+        const refusal = await judge(found)
+        if (refusal !== undefined) {
+          c.res = refusal
           return
         }
         await pass(found)

@@ -7,37 +7,37 @@ interface Due {
 /** What is due next, of many: a binary heap. */
 export function createSoonest() {
   const heap: Due[] = []
-  const atOf = (place: number): number => heap[place]?.at ?? Number.POSITIVE_INFINITY
+  const atOf = (index: number): number => heap[index]?.at ?? Number.POSITIVE_INFINITY
   const swap = (a: number, b: number): void => {
-    const [one, other] = [heap[a], heap[b]]
-    if (one === undefined || other === undefined) return
-    heap[a] = other
-    heap[b] = one
+    const [dueA, dueB] = [heap[a], heap[b]]
+    if (dueA === undefined || dueB === undefined) return
+    heap[a] = dueB
+    heap[b] = dueA
   }
   return {
     add(due: Due): void {
-      let place = heap.push(due) - 1
+      let index = heap.push(due) - 1
       for (
-        let parent = (place - 1) >> 1;
-        place > 0 && atOf(place) < atOf(parent);
-        parent = (place - 1) >> 1
+        let parent = (index - 1) >> 1;
+        index > 0 && atOf(index) < atOf(parent);
+        parent = (index - 1) >> 1
       ) {
-        swap(place, parent)
-        place = parent
+        swap(index, parent)
+        index = parent
       }
     },
     /** Takes out what is due first. */
     take(): Due | undefined {
-      const [first] = heap
-      const last = heap.pop()
-      if (last === undefined || heap.length === 0) return first
-      heap[0] = last
-      for (let place = 0; ; ) {
-        const left = 2 * place + 1
-        const child = atOf(left) <= atOf(left + 1) ? left : left + 1
-        if (atOf(child) >= atOf(place)) return first
-        swap(place, child)
-        place = child
+      const [top] = heap
+      const bottom = heap.pop()
+      if (bottom === undefined || heap.length === 0) return top
+      heap[0] = bottom
+      for (let index = 0; ; ) {
+        const leftChild = 2 * index + 1
+        const child = atOf(leftChild) <= atOf(leftChild + 1) ? leftChild : leftChild + 1
+        if (atOf(child) >= atOf(index)) return top
+        swap(index, child)
+        index = child
       }
     },
   }

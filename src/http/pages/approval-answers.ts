@@ -31,11 +31,11 @@ export const untouched: TriedAnswer = {
 }
 
 export interface Answering {
-  readonly own: OwnApproval
+  readonly approval: OwnApproval
   readonly csrf: string
   /** Of what this page shows. */
   readonly digest: string
-  readonly tried: TriedAnswer
+  readonly triedAnswer: TriedAnswer
   /** Whether the sign-in is too old for anything but a no. */
   readonly isStale: boolean
   /** How the person verifies themself for a yes; undefined: they have, or it takes none. */
@@ -60,9 +60,9 @@ const longSpans = [
 ] as const
 
 /** Yes, as far as they want, and no. */
-export function answerForms(given: Answering): Html {
-  const { own, isStale } = given
-  return html`${isNothing(own.shown) ? '' : isStale ? signInFirst(own.shown) : yesForm(given)}${noForm(given)}`
+export function answerForms(answering: Answering): Html {
+  const { approval, isStale } = answering
+  return html`${isNothing(approval.shown) ? '' : isStale ? signInFirst(approval.shown) : yesForm(answering)}${noForm(answering)}`
 }
 
 const signInFirst = ({ id }: ShownApproval): Html =>
@@ -70,21 +70,21 @@ const signInFirst = ({ id }: ShownApproval): Html =>
 <p class="soft">Your sign-in was more than 15 minutes ago. You come back to this page. Refusing needs no sign-in.</p>`
 
 /** Nothing is left that could be agreed to. */
-const isNothing = ({ asked, documents }: ShownApproval): boolean =>
-  asked.kind === 'documents' && documents.length === 0
+const isNothing = ({ asked: requested, documents }: ShownApproval): boolean =>
+  requested.kind === 'documents' && documents.length === 0
 
-function yesForm(given: Answering): Html {
-  const { own, stepUp } = given
-  const { shown } = own
-  if (stepUp !== undefined && stepUp.way !== 'passkey') return otherWay(stepUp.way, shown.id)
+function yesForm(answering: Answering): Html {
+  const { approval, stepUp } = answering
+  const { shown: request } = approval
+  if (stepUp !== undefined && stepUp.way !== 'passkey') return otherWay(stepUp.way, request.id)
   const script =
     stepUp === undefined
       ? ''
       : html` data-passkey="get" data-options="${JSON.stringify(stepUp.options)}" hidden`
   return html`${stepUp === undefined ? '' : html`<p class="soft" data-without-script>Approving this takes a passkey, and this browser uses none here: it is too old, or runs no JavaScript. You can refuse.</p>`}
-<form method="post" action="/approvals/${shown.id}/decision" id="yes"${script}>
-${hidden(given, 'approve')}${stepUp === undefined ? '' : html`<input type="hidden" name="answer">`}
-${extent(given)}
+<form method="post" action="/approvals/${request.id}/decision" id="yes"${script}>
+${hidden(answering, 'approve')}${stepUp === undefined ? '' : html`<input type="hidden" name="answer">`}
+${extent(answering)}
 <div class="buttons"><button class="main wide wakes" type="submit">${stepUp === undefined ? 'Approve' : 'Approve with your passkey'}</button></div>
 <p class="problem" role="status"></p></form>`
 }
@@ -92,9 +92,9 @@ ${extent(given)}
 const hidden = ({ csrf, digest }: Answering, decision: string): Html =>
   html`<input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="digest" value="${digest}"><input type="hidden" name="decision" value="${decision}">`
 
-const otherWay = (way: 'elsewhere' | 'add_passkey' | 'none', id: string): Html => {
+const otherWay = (alternative: 'elsewhere' | 'add_passkey' | 'none', id: string): Html => {
   const back = encodeURIComponent(`/approvals/${id}`)
-  switch (way) {
+  switch (alternative) {
     case 'elsewhere':
       return html`<p>To approve this, show that it is you who sits here: <a href="/sign-in?next=${back}">sign in once more</a> at your provider, in a way that takes more than a password.</p>`
     case 'add_passkey':
@@ -105,27 +105,27 @@ const otherWay = (way: 'elsewhere' | 'add_passkey' | 'none', id: string): Html =
 }
 
 /** How far a yes goes. A token for an API is as long as it is. */
-function extent({ own, tried, now }: Answering): Html | string {
-  const { shown } = own
-  const { kind } = shown.asked
+function extent({ approval, triedAnswer, now }: Answering): Html | string {
+  const { shown: request } = approval
+  const { kind } = request.asked
   if (kind === 'access') return ''
-  const select = (name: string, all: readonly Span[], chosen: string) =>
-    html`<select name="${name}" aria-label="For how long?">${within(all, shown.lentUntil.getTime() - now).map(({ seconds, label }) => html`<option value="${seconds}"${String(seconds) === chosen ? html` selected` : ''}>${label}</option>`)}</select>`
+  const select = (name: string, spans: readonly Span[], chosen: string) =>
+    html`<select name="${name}" aria-label="For how long?">${spansWithin(spans, request.lentUntil.getTime() - now).map(({ seconds, label }) => html`<option value="${seconds}"${String(seconds) === chosen ? html` selected` : ''}>${label}</option>`)}</select>`
   if (kind === 'vault_call')
-    return html`<label class="field">It may do this once, within<select name="seconds">${within(spans, shown.lentUntil.getTime() - now).map(({ seconds, label }) => html`<option value="${seconds}"${String(seconds) === tried.seconds ? html` selected` : ''}>${label}</option>`)}</select></label>`
-  const choice = (value: string, label: Html, more: Html) =>
-    html`<div class="choice"><label class="line"><input type="radio" name="extent" value="${value}"${tried.extent === value ? html` checked` : ''}> <span>${label}</span></label><div class="more">${more}</div></div>`
+    return html`<label class="field">It may do this once, within<select name="seconds">${spansWithin(spans, request.lentUntil.getTime() - now).map(({ seconds, label }) => html`<option value="${seconds}"${String(seconds) === triedAnswer.seconds ? html` selected` : ''}>${label}</option>`)}</select></label>`
+  const choice = (value: string, label: Html, extra: Html) =>
+    html`<div class="choice"><label class="line"><input type="radio" name="extent" value="${value}"${triedAnswer.extent === value ? html` checked` : ''}> <span>${label}</span></label><div class="more">${extra}</div></div>`
   return html`<fieldset><legend>How far does your yes go?</legend>
-${choice('once', html`<strong>Once</strong><br><small>for one answer to what it just looked for. Its question is not kept in words, so it cannot be shown here.</small>`, html`Within ${select('seconds', spans, tried.seconds)}`)}
-${choice('while', html`<strong>For a while</strong><br><small>as often as it needs these documents</small>`, html`For ${select('while_seconds', spans, tried.seconds)}`)}
+${choice('once', html`<strong>Once</strong><br><small>for one answer to what it just looked for. Its question is not kept in words, so it cannot be shown here.</small>`, html`Within ${select('seconds', spans, triedAnswer.seconds)}`)}
+${choice('while', html`<strong>For a while</strong><br><small>as often as it needs these documents</small>`, html`For ${select('while_seconds', spans, triedAnswer.seconds)}`)}
 ${
-  shown.places.length === 0
+  request.places.length === 0
     ? ''
     : choice(
         'remember',
         html`<strong>Without asking again</strong><br><small>for everything in one place, not only these documents</small>`,
-        html`<select name="place" aria-label="Where?">${shown.places.map(({ object, title }) => html`<option value="${object}"${object === tried.place ? html` selected` : ''}>${title}</option>`)}</select>
-<p class="warnbox"><strong>Documents that are added there later are included</strong>, sensitive ones too, as far as you may read them and have lent them.</p>For ${select('remember_seconds', longSpans, tried.rememberSeconds)}`,
+        html`<select name="place" aria-label="Where?">${request.places.map(({ object, title }) => html`<option value="${object}"${object === triedAnswer.place ? html` selected` : ''}>${title}</option>`)}</select>
+<p class="warnbox"><strong>Documents that are added there later are included</strong>, sensitive ones too, as far as you may read them and have lent them.</p>For ${select('remember_seconds', longSpans, triedAnswer.rememberSeconds)}`,
       )
 }</fieldset>`
 }
@@ -136,40 +136,42 @@ interface Span {
 }
 
 /** No yes lasts longer than what was lent: what would is offered as that. */
-function within(all: readonly Span[], lentMs: number): readonly Span[] {
-  const whole = all.filter(({ seconds }) => seconds * 1_000 <= lentMs)
-  const [next] = all.slice(whole.length)
-  return next === undefined ? whole : [...whole, { ...next, label: 'until what you lent it ends' }]
+function spansWithin(spans: readonly Span[], lentMs: number): readonly Span[] {
+  const shorter = spans.filter(({ seconds }) => seconds * 1_000 <= lentMs)
+  const [nextLonger] = spans.slice(shorter.length)
+  return nextLonger === undefined
+    ? shorter
+    : [...shorter, { ...nextLonger, label: 'until what you lent it ends' }]
 }
 
-const noForm = (given: Answering): Html =>
-  html`<form method="post" action="/approvals/${given.own.shown.id}/decision" class="way">${hidden(given, 'deny')}
+const noForm = (answering: Answering): Html =>
+  html`<form method="post" action="/approvals/${answering.approval.shown.id}/decision" class="way">${hidden(answering, 'deny')}
 <button class="wide" type="submit">Refuse</button></form>
 <p class="soft"><small>If you do not know why it asks, refuse: nothing is lost.</small></p>`
 
 /** What else than yes and no: a question first, or a no that says more. */
-export const moreWays = (given: Answering): Html =>
-  html`<div class="ways-on">${given.isStale ? '' : askForm(given)}${longNoForm(given)}</div>`
+export const moreWays = (answering: Answering): Html =>
+  html`<div class="ways-on">${answering.isStale ? '' : askForm(answering)}${longNoForm(answering)}</div>`
 
 /** What they want to know first. */
-function askForm(given: Answering): Html | string {
-  const { own, tried } = given
-  const { shown } = own
-  const left = roundsMax - shown.rounds.length
-  if (shown.state === 'info_requested' || left <= 0) return ''
-  return html`<details${tried.question === '' ? '' : html` open`}><summary>Ask it something first</summary>
-<form method="post" action="/approvals/${shown.id}/decision">${hidden(given, 'ask')}
-<label class="field light">Your question to the agent<input type="text" name="question" value="${tried.question}" maxlength="${textMax}" required autocomplete="off"></label>
-<p class="soft"><small>${left === 1 ? 'One question is left' : `${left} questions are left`}. Nothing is agreed to by asking.</small></p>
+function askForm(answering: Answering): Html | string {
+  const { approval, triedAnswer } = answering
+  const { shown: request } = approval
+  const roundsLeft = roundsMax - request.rounds.length
+  if (request.state === 'info_requested' || roundsLeft <= 0) return ''
+  return html`<details${triedAnswer.question === '' ? '' : html` open`}><summary>Ask it something first</summary>
+<form method="post" action="/approvals/${request.id}/decision">${hidden(answering, 'ask')}
+<label class="field light">Your question to the agent<input type="text" name="question" value="${triedAnswer.question}" maxlength="${textMax}" required autocomplete="off"></label>
+<p class="soft"><small>${roundsLeft === 1 ? 'One question is left' : `${roundsLeft} questions are left`}. Nothing is agreed to by asking.</small></p>
 <button class="wide" type="submit">Ask</button></form></details>`
 }
 
-function longNoForm(given: Answering): Html {
-  const { own, tried, isStale } = given
-  return html`<details${tried.blocks || tried.reason !== '' ? html` open` : ''}><summary>${isStale ? 'Refuse and block it' : 'Refuse and say why, or block it'}</summary>
-<form method="post" action="/approvals/${own.shown.id}/decision">${hidden(given, 'deny')}
-${isStale ? html`<p class="soft"><small>To tell the agent why, sign in again first: it gets no words of a session in which nobody did lately.</small></p>` : html`<label class="field light">Tell the agent why<input type="text" name="reason" value="${tried.reason}" maxlength="${textMax}" autocomplete="off"></label>`}
-<label class="line"><input type="checkbox" name="block" value="yes"${tried.blocks ? html` checked` : ''}> <span>Block this agent<br><small>Whatever it asks of you is refused from now on, and you hear nothing of it. What you lent it stays.</small></span></label>
+function longNoForm(answering: Answering): Html {
+  const { approval, triedAnswer, isStale } = answering
+  return html`<details${triedAnswer.blocks || triedAnswer.reason !== '' ? html` open` : ''}><summary>${isStale ? 'Refuse and block it' : 'Refuse and say why, or block it'}</summary>
+<form method="post" action="/approvals/${approval.shown.id}/decision">${hidden(answering, 'deny')}
+${isStale ? html`<p class="soft"><small>To tell the agent why, sign in again first: it gets no words of a session in which nobody did lately.</small></p>` : html`<label class="field light">Tell the agent why<input type="text" name="reason" value="${triedAnswer.reason}" maxlength="${textMax}" autocomplete="off"></label>`}
+<label class="line"><input type="checkbox" name="block" value="yes"${triedAnswer.blocks ? html` checked` : ''}> <span>Block this agent<br><small>Whatever it asks of you is refused from now on, and you hear nothing of it. What you lent it stays.</small></span></label>
 <button class="wide bad" type="submit">Refuse</button>
 <p class="soft"><small>An agent can have ${openMax} questions before you at a time and ask ${hourlyMax} in an hour; after a no it has to wait ${coolDownMs / 60_000} minutes before it can ask the same again.</small></p></form></details>`
 }

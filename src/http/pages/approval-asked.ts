@@ -13,30 +13,30 @@ import { sayScopes } from './scopes.ts'
 import { moment } from './times.ts'
 
 /** In one line: who wants what. Names are of our registry. */
-export function headline({ shown, call }: OwnApproval): string {
-  const { agentTitle, asked, documents } = shown
-  const wants = isOpen(shown) ? 'wants' : 'wanted'
-  switch (asked.kind) {
+export function headline({ shown: request, call }: OwnApproval): string {
+  const { agentTitle, asked: requested, documents } = request
+  const wants = isOpen(request) ? 'wants' : 'wanted'
+  switch (requested.kind) {
     case 'documents': {
-      const count = isOpen(shown) && documents.length > 0 ? `${documents.length} ` : ''
+      const count = isOpen(request) && documents.length > 0 ? `${documents.length} ` : ''
       return `${agentTitle} ${wants} to read ${count === '1 ' ? 'a document' : `${count}documents`} for you`
     }
     case 'vault_call':
-      return `${agentTitle} ${wants} ${wish(asked, call?.providerTitle)}`
+      return `${agentTitle} ${wants} ${wish(requested, call?.providerTitle)}`
     case 'access':
-      return `${agentTitle} ${wants} ${wish(asked)}`
+      return `${agentTitle} ${wants} ${wish(requested)}`
   }
 }
 
 /** What somebody wants, without what only the page of the question looks at anew. */
-export function wish(asked: Asked, providerTitle?: string): string {
-  switch (asked.kind) {
+export function wish(requested: Asked, providerTitle?: string): string {
+  switch (requested.kind) {
     case 'documents':
       return 'to read documents for you'
     case 'vault_call':
-      return `to ${verbs[asked.call.method] ?? 'do something'} at ${providerTitle ?? asked.provider} for you`
+      return `to ${verbs[requested.call.method] ?? 'do something'} at ${providerTitle ?? requested.provider} for you`
     case 'access':
-      return `to act for you at ${hostOf(asked.resource)}`
+      return `to act for you at ${hostOf(requested.resource)}`
   }
 }
 
@@ -56,15 +56,15 @@ export interface AskedOptions {
 }
 
 /** What exactly is asked for, or was agreed to. */
-export function askedSection({ shown, call }: OwnApproval, options: AskedOptions): Html {
-  const { asked } = shown
-  switch (asked.kind) {
+export function askedSection({ shown: request, call }: OwnApproval, options: AskedOptions): Html {
+  const { asked: requested } = request
+  switch (requested.kind) {
     case 'documents':
-      return html`${documentsSection(shown, options)}${tokenLine(asked)}`
+      return html`${documentsSection(request, options)}${tokenLine(requested)}`
     case 'vault_call':
-      return html`${callSection(asked, { shown: call, canAnswer: isOpen(shown) })}${tokenLine(asked)}`
+      return html`${callSection(requested, { shown: call, canAnswer: isOpen(request) })}${tokenLine(requested)}`
     case 'access':
-      return accessSection(asked, shown, options)
+      return accessSection(requested, request, options)
   }
 }
 
@@ -76,39 +76,39 @@ const tokenLine = ({ scopes }: Asked): Html | string =>
 
 const minutes = tokenSeconds / 60
 
-function documentsSection(shown: ShownApproval, { ticked }: AskedOptions): Html {
-  const canChoose = isOpen(shown)
-  const { documents, answer, state } = shown
+function documentsSection(request: ShownApproval, { ticked }: AskedOptions): Html {
+  const canChoose = isOpen(request)
+  const { documents, answer, state } = request
   const agreed = answer?.kind === 'documents' && state === 'approved' ? answer.documentIds : undefined
   const listed = agreed === undefined ? documents : documents.filter(({ id }) => agreed.includes(id))
   if (listed.length === 0)
     return html`<p class="empty">${canChoose ? 'Of what it asked for there is nothing now that you may read and have lent it. There is nothing to agree to.' : 'There is nothing of it now that you may read and have lent to this agent.'}</p>`
   if (!canChoose)
-    return html`<section aria-label="Documents"><ul class="docs">${listed.map((one) => html`<li>${documentLine(one, placeOf(one, shown))}</li>`)}</ul></section>`
+    return html`<section aria-label="Documents"><ul class="docs">${listed.map((document) => html`<li>${documentLine(document, placeOf(document, request))}</li>`)}</ul></section>`
   return html`<fieldset><legend>${listed.length === 1 ? 'This document' : 'These documents'}</legend>
 <p class="soft">${listed.length === 1 ? 'It is one' : 'They are ones'} that you may read yourself.${listed.length === 1 ? '' : ' Untick what it should not get.'}</p>
 <div class="docs">${listed.map(
-    (one) =>
-      html`<label class="line"><input type="checkbox" name="document" value="${one.id}" form="yes"${ticked === undefined || ticked.includes(one.id) ? html` checked` : ''}> <span>${documentLine(one, placeOf(one, shown))}</span></label>`,
+    (document) =>
+      html`<label class="line"><input type="checkbox" name="document" value="${document.id}" form="yes"${ticked === undefined || ticked.includes(document.id) ? html` checked` : ''}> <span>${documentLine(document, placeOf(document, request))}</span></label>`,
   )}</div></fieldset>`
 }
 
 /** Where it is filed, by the title that whoever may read it may know. */
-const placeOf = ({ collection }: ShownDocument, { places }: ShownApproval): string =>
-  places.find(({ object }) => object === `collection:${collection}`)?.title ?? collection
+const placeOf = ({ collection }: ShownDocument, { places: collections }: ShownApproval): string =>
+  collections.find(({ object }) => object === `collection:${collection}`)?.title ?? collection
 
-const documentLine = ({ title, owner, isSensitive }: ShownDocument, place: string): Html =>
-  html`<bdi><strong>${title}</strong></bdi><br><small>${isSensitive ? html`<span class="tag warn">sensitive</span> ` : ''}${owner === undefined ? '' : html`owner ${splitObject(owner as `user:${string}`).id} · `}${place}</small>`
+const documentLine = ({ title, owner, isSensitive }: ShownDocument, collectionTitle: string): Html =>
+  html`<bdi><strong>${title}</strong></bdi><br><small>${isSensitive ? html`<span class="tag warn">sensitive</span> ` : ''}${owner === undefined ? '' : html`owner ${splitObject(owner as `user:${string}`).id} · `}${collectionTitle}</small>`
 
 function callSection(
   { call, body }: Extract<Asked, { kind: 'vault_call' }>,
-  { shown, canAnswer }: { readonly shown: ShownCall | undefined; readonly canAnswer: boolean },
+  { shown: shownCall, canAnswer }: { readonly shown: ShownCall | undefined; readonly canAnswer: boolean },
 ): Html {
   const [path = '', query] = call.path.split(/\?(.*)/s)
   const isWrite = call.method !== 'GET' && call.method !== 'HEAD'
   return html`<section class="card" aria-label="The call"><h2>This one call, once</h2>
-<dl><dt>At</dt><dd><strong>${shown?.providerTitle ?? ''}</strong><br><code>${shown?.host ?? 'not set up here any more'}</code></dd>
-<dt>With your account</dt><dd>${shown?.account === undefined ? 'not connected any more' : html`<bdi>${shown.account}</bdi>`}</dd>
+<dl><dt>At</dt><dd><strong>${shownCall?.providerTitle ?? ''}</strong><br><code>${shownCall?.host ?? 'not set up here any more'}</code></dd>
+<dt>With your account</dt><dd>${shownCall?.account === undefined ? 'not connected any more' : html`<bdi>${shownCall.account}</bdi>`}</dd>
 <dt>Does</dt><dd><code>${call.method}</code> ${isWrite ? html`<span class="tag warn">changes things there</span>` : html`<span class="tag">reads only</span>`}</dd>
 <dt>To</dt><dd><code>${path}</code></dd>
 ${query === undefined ? '' : html`<dt>Asking for</dt><dd>${pairs(query)}</dd>`}
@@ -131,9 +131,9 @@ function sent(
 
 /** Query parameters as they are meant, where they can be shown as what they are. */
 function pairs(query: string): Html {
-  const all = [...new URLSearchParams(query)]
-  return all.flat().every(hasPlainCharacters)
-    ? html`<ul class="plain">${all.map(([name, value]) => html`<li><code>${name}</code> <bdi>${value}</bdi></li>`)}</ul>`
+  const parameters = [...new URLSearchParams(query)]
+  return parameters.flat().every(hasPlainCharacters)
+    ? html`<ul class="plain">${parameters.map(([name, value]) => html`<li><code>${name}</code> <bdi>${value}</bdi></li>`)}</ul>`
     : html`<code>${query}</code>`
 }
 
@@ -145,7 +145,7 @@ function accessSection(
   const isOurs = resource === publicUrl || resource === `${publicUrl}/mcp`
   return html`<section class="card" aria-label="What it may do"><h2>What exactly it may do there</h2>
 ${isOurs ? html`<p>It may <strong>${sayScopes(scopes)}</strong> for you, within what you lent it.</p>` : html`<p>It may use <strong>${scopes.length === 0 ? 'this alone' : scopes.join(', ')}</strong> at <code>${resource}</code>.</p>`}
-${collections === undefined ? '' : html`<p>Only in what it calls ${collections.map((one) => html`<code>${one}</code> `)}<span class="tag">not checked by us</span></p>`}
+${collections === undefined ? '' : html`<p>Only in what it calls ${collections.map((collection) => html`<code>${collection}</code> `)}<span class="tag">not checked by us</span></p>`}
 ${detailLists(details)}
 <p>It gets one token for this, for ${minutes} minutes at most.${isOurs ? '' : html` What you agree to counts until ${moment(new Date(expiresAt.getTime() + tokenSeconds * 1_000))} at most, and stands among <a href="/delegations">what you have lent</a>.`}</p></section>`
 }

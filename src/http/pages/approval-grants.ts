@@ -2,21 +2,21 @@ import { html } from 'hono/html'
 import type { ShownGrant } from '../../delegation/approvals/own.ts'
 import { splitObject } from '../../kernel/ids.ts'
 import type { Html } from './layout.ts'
-import { left, moment } from './times.ts'
+import { moment, timeLeft } from './times.ts'
 
 /** What was agreed to and counts now, and how to take it back. */
 export const grantRow = (
-  one: ShownGrant,
+  grant: ShownGrant,
   { csrf, now }: { readonly csrf: string; readonly now: number },
-): Html => html`<li><p><strong>${one.agentTitle}</strong> ${one.remembered ? html`<span class="tag">need not ask</span>` : ''}</p>
-<div>${what(one)}</div>
-<p class="soft"><small>${one.maxUses === undefined ? 'As often as it needs' : 'Once'}, until ${moment(one.until)} (${left(one.until.getTime() - now)})</small></p>
-<form class="aside" method="post" action="/approvals/grants/${one.id}/revoke"><input type="hidden" name="csrf" value="${csrf}"><button class="bad" type="submit">Take back<span class="unseen"> from ${one.agentTitle}</span></button></form></li>`
+): Html => html`<li><p><strong>${grant.agentTitle}</strong> ${grant.remembered ? html`<span class="tag">need not ask</span>` : ''}</p>
+<div>${contentOf(grant)}</div>
+<p class="soft"><small>${grant.maxUses === undefined ? 'As often as it needs' : 'Once'}, until ${moment(grant.until)} (${timeLeft(grant.until.getTime() - now)})</small></p>
+<form class="aside" method="post" action="/approvals/grants/${grant.id}/revoke"><input type="hidden" name="csrf" value="${csrf}"><button class="bad" type="submit">Take back<span class="unseen"> from ${grant.agentTitle}</span></button></form></li>`
 
-function what({ items, vaultCall, remembered }: ShownGrant): Html {
+function contentOf({ items: grantItems, vaultCall, remembered }: ShownGrant): Html {
   if (vaultCall !== undefined)
     return html`May make this call: <code>${vaultCall.method}</code> <code>${vaultCall.path}</code>`
-  const named = html`<ul>${items.map(({ object, title }) => html`<li>${nameOf(object, title)}</li>`)}</ul>`
+  const named = html`<ul>${grantItems.map(({ object, title }) => html`<li>${nameOf(object, title)}</li>`)}</ul>`
   return remembered
     ? html`May read whatever you may read and have lent it in:${named}Documents that are added there later are included.`
     : html`May read:${named}`

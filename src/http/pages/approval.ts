@@ -10,11 +10,11 @@ import { grantRow } from './approval-grants.ts'
 import { type Html, page } from './layout.ts'
 import { type OwnNav, ownNav } from './own-nav.ts'
 import { passkeyScript, scriptTag } from './passkey-script.ts'
-import { left, moment } from './times.ts'
-import { words } from './words.ts'
+import { moment, timeLeft } from './times.ts'
+import { quote } from './words.ts'
 
 export interface ApprovalPage extends Answering, OwnNav {
-  readonly own: OwnApproval
+  readonly approval: OwnApproval
   /** Account key of who is signed in. */
   readonly person: string
   /** What went wrong with the answer that was sent. */
@@ -24,28 +24,28 @@ export interface ApprovalPage extends Answering, OwnNav {
 }
 
 /** One question of an agent: who asks, for what, until when; and the person's answer. */
-export function approvalPage(given: ApprovalPage): string {
-  const { own, person, csrf, waiting, problem, now } = given
-  const { shown } = own
-  const canAnswer = isOpen(shown)
-  const title = headline(own)
+export function approvalPage(approvalView: ApprovalPage): string {
+  const { approval, person, csrf, waiting, problem, now } = approvalView
+  const { shown: request } = approval
+  const canAnswer = isOpen(request)
+  const title = headline(approval)
   return page({
     title,
     head: scriptTag(passkeyScript.path),
-    body: html`<p class="kicker">${kickers[shown.state]}${canAnswer ? ` · ${left(shown.expiresAt.getTime() - now)}` : ''}</p>
+    body: html`<p class="kicker">${kickers[request.state]}${canAnswer ? ` · ${timeLeft(request.expiresAt.getTime() - now)}` : ''}</p>
 <h1>${title}</h1>
-<p>Asked by the agent <strong>${shown.agentTitle}</strong>, through <strong>${shown.clientTitle ?? shown.client}</strong>, for you, signed in as <strong>${person}</strong>.</p>
-${isStrangerAgent(shown.agent) ? html`<p class="problem">Nobody registered this agent here, and nobody here vouches for it. If you block it, you block every program of its host.</p>` : ''}
+<p>Asked by the agent <strong>${request.agentTitle}</strong>, through <strong>${request.clientTitle ?? request.client}</strong>, for you, signed in as <strong>${person}</strong>.</p>
+${isStrangerAgent(request.agent) ? html`<p class="problem">Nobody registered this agent here, and nobody here vouches for it. If you block it, you block every program of its host.</p>` : ''}
 ${problem === undefined ? '' : html`<p class="problem" role="alert">${problem}</p>`}
-${given.isAsked && canAnswer ? html`<p class="done" role="status">Asked. Its answer ${shown.state === 'pending' ? 'is below' : 'will be here'}.</p>` : ''}
-${askedSection(own, { ticked: given.tried.documents, publicUrl: given.publicUrl })}
-${ownWords(shown)}
-${shown.rounds.length === 0 ? '' : conversation(shown)}
-${canAnswer ? answerForms(given) : outcome(own, given)}
-${canAnswer ? moreWays(given) : ''}
-<dl class="facts">${canAnswer ? html`<dt>Answer until</dt><dd>${moment(shown.expiresAt)}</dd>` : ''}
-<dt>You lent it</dt><dd>until ${moment(shown.lentUntil)}</dd><dt>Lent for</dt><dd>${shown.lentFor}</dd>
-<dt>Agent</dt><dd><code>${shown.agent}</code></dd><dt>Program</dt><dd><code>${shown.client}</code></dd></dl>
+${approvalView.isAsked && canAnswer ? html`<p class="done" role="status">Asked. Its answer ${request.state === 'pending' ? 'is below' : 'will be here'}.</p>` : ''}
+${askedSection(approval, { ticked: approvalView.triedAnswer.documents, publicUrl: approvalView.publicUrl })}
+${ownWords(request)}
+${request.rounds.length === 0 ? '' : conversation(request)}
+${canAnswer ? answerForms(approvalView) : outcome(approval, approvalView)}
+${canAnswer ? moreWays(approvalView) : ''}
+<dl class="facts">${canAnswer ? html`<dt>Answer until</dt><dd>${moment(request.expiresAt)}</dd>` : ''}
+<dt>You lent it</dt><dd>until ${moment(request.lentUntil)}</dd><dt>Lent for</dt><dd>${request.lentFor}</dd>
+<dt>Agent</dt><dd><code>${request.agent}</code></dd><dt>Program</dt><dd><code>${request.client}</code></dd></dl>
 <p><a href="/approvals">All approvals</a></p>
 ${ownNav({ current: '/approvals', csrf, waiting })}`,
   })
@@ -60,8 +60,8 @@ const kickers: Readonly<Record<ShownApproval['state'], string>> = {
 }
 
 function ownWords({ purpose, bindingMessage }: ShownApproval): Html {
-  return html`${bindingMessage === undefined ? '' : words({ by: 'Where you started this, it shows the same words', text: bindingMessage, note: 'Other words there, or none? Then refuse.' })}${
-    purpose === undefined ? '' : words({ by: 'Why, in the agent’s own words', text: purpose })
+  return html`${bindingMessage === undefined ? '' : quote({ by: 'Where you started this, it shows the same words', text: bindingMessage, note: 'Other words there, or none? Then refuse.' })}${
+    purpose === undefined ? '' : quote({ by: 'Why, in the agent’s own words', text: purpose })
   }`
 }
 
@@ -71,14 +71,14 @@ const conversation = ({ id, rounds }: ShownApproval): Html =>
 ${rounds.map(
   ({ question, answer }) =>
     html`<p class="asked"><span class="unseen">You asked: </span>${question}</p>
-${answer === undefined ? html`<p class="soft">No answer yet. <a href="/approvals/${id}">Look again</a></p>` : words({ by: 'Its answer', text: answer })}`,
+${answer === undefined ? html`<p class="soft">No answer yet. <a href="/approvals/${id}">Look again</a></p>` : quote({ by: 'Its answer', text: answer })}`,
 )}</section>`
 
-function outcome({ shown, grant }: OwnApproval, { csrf, now }: ApprovalPage): Html {
-  if (shown.state === 'expired') return html`<p>Nothing was agreed to. The agent may ask anew.</p>`
-  if (shown.state === 'denied')
-    return html`<p>The agent was told no${shown.reason === undefined ? '.' : html`, with your words:`}</p>${shown.reason === undefined ? '' : html`<p class="asked">${shown.reason}</p>`}`
-  if (shown.asked.kind === 'access')
+function outcome({ shown: request, grant }: OwnApproval, { csrf, now }: ApprovalPage): Html {
+  if (request.state === 'expired') return html`<p>Nothing was agreed to. The agent may ask anew.</p>`
+  if (request.state === 'denied')
+    return html`<p>The agent was told no${request.reason === undefined ? '.' : html`, with your words:`}</p>${request.reason === undefined ? '' : html`<p class="asked">${request.reason}</p>`}`
+  if (request.asked.kind === 'access')
     return html`<p>The agent gets one token for exactly this, which ends after a few minutes.</p>`
   return grant === undefined
     ? html`<p>It is used up, ended, or taken back: nothing more comes of it.</p>`

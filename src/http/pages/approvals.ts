@@ -6,7 +6,7 @@ import { installableHead } from './installable.ts'
 import { type Html, page } from './layout.ts'
 import { type OwnNav, ownNav } from './own-nav.ts'
 import { type PushSection, pushHead, pushSection } from './push.ts'
-import { left, moment } from './times.ts'
+import { moment, timeLeft } from './times.ts'
 
 export type ApprovalsDone = 'approved' | 'denied' | 'denied_unsaid' | 'blocked' | 'taken_back' | 'unblocked'
 
@@ -30,38 +30,38 @@ export interface ApprovalsPage extends OwnNav {
   readonly push: Omit<PushSection, 'csrf'>
   /** Milliseconds since the epoch. */
   readonly now: number
-  readonly done?: ApprovalsDone
+  readonly notice?: ApprovalsDone
 }
 
 /** What agents ask of somebody, what they agreed to, and whom they no longer want to hear. */
-export function approvalsPage({ person, csrf, waiting, list, push, now, done }: ApprovalsPage): string {
-  const { open, recent, grants, blocked } = list
+export function approvalsPage({ person, csrf, waiting, list, push, now, notice }: ApprovalsPage): string {
+  const { open: openApprovals, recent, grants, blocked } = list
   return page({
-    title: open.length === 0 ? 'Approvals' : `(${open.length}) Approvals`,
+    title: openApprovals.length === 0 ? 'Approvals' : `(${openApprovals.length}) Approvals`,
     head: html`${installableHead}${pushHead}`,
     body: html`<div class="top"><h1>Approvals</h1><span class="soft who">${person}</span></div>
-${done === undefined ? '' : html`<p class="done" role="status">${doneWords[done]}</p>`}
-${open.length === 0 ? html`<p class="empty">Nothing waits for you.</p>` : open.map((one) => card(one, now))}
+${notice === undefined ? '' : html`<p class="done" role="status">${doneWords[notice]}</p>`}
+${openApprovals.length === 0 ? html`<p class="empty">Nothing waits for you.</p>` : openApprovals.map((approval) => card(approval, now))}
 <h2>What you agreed to</h2>
-${grants.length === 0 ? html`<p class="soft">No approvals in effect. See <a href="/delegations">what you lent</a>.</p>` : html`<ul class="rows">${grants.map((one) => grantRow(one, { csrf, now }))}</ul>`}
+${grants.length === 0 ? html`<p class="soft">No approvals in effect. See <a href="/delegations">what you lent</a>.</p>` : html`<ul class="rows">${grants.map((grant) => grantRow(grant, { csrf, now }))}</ul>`}
 ${recent.length === 0 ? '' : html`<h2>The last 7 days</h2><ul class="rows">${recent.map(past)}</ul>`}
-${blocked.length === 0 ? '' : html`<h2>Blocked agents</h2><ul class="rows">${blocked.map(({ agent, agentTitle, since }) => html`<li><div class="row"><div><p><strong>${agentTitle}</strong></p><p class="soft"><small>since ${moment(since)}</small></p></div><form method="post" action="/approvals/blocks/lift"><input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="agent" value="${agent}"><button class="wakes" type="submit">Unblock<span class="unseen"> ${agentTitle}</span></button></form></div></li>`)}</ul>`}
+${blocked.length === 0 ? '' : html`<h2>Blocked agents</h2><ul class="rows">${blocked.map(({ agent, agentTitle, since: blockedSince }) => html`<li><div class="row"><div><p><strong>${agentTitle}</strong></p><p class="soft"><small>since ${moment(blockedSince)}</small></p></div><form method="post" action="/approvals/blocks/lift"><input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="agent" value="${agent}"><button class="wakes" type="submit">Unblock<span class="unseen"> ${agentTitle}</span></button></form></div></li>`)}</ul>`}
 ${pushSection({ ...push, csrf })}
 ${ownNav({ current: '/approvals', csrf, waiting })}`,
   })
 }
 
-const card = (one: Listed, now: number): Html =>
-  html`<section class="card" aria-label="${one.agentTitle} wants ${wish(one.asked)}"><h2><a class="whole" href="/approvals/${one.id}">${one.agentTitle} wants ${wish(one.asked)}</a></h2>
-${ownWords(one)}
-<p class="soft">${one.state === 'pending' ? 'Waits for your answer' : 'You asked; it has yet to answer'} · ${left(one.expiresAt.getTime() - now)}</p></section>`
+const card = (approval: Listed, now: number): Html =>
+  html`<section class="card" aria-label="${approval.agentTitle} wants ${wish(approval.asked)}"><h2><a class="whole" href="/approvals/${approval.id}">${approval.agentTitle} wants ${wish(approval.asked)}</a></h2>
+${ownWords(approval)}
+<p class="soft">${approval.state === 'pending' ? 'Waits for your answer' : 'You asked; it has yet to answer'} · ${timeLeft(approval.expiresAt.getTime() - now)}</p></section>`
 
 /** By which questions of one agent are told apart: its own words, which nobody has looked at. */
 function ownWords({ purpose, bindingMessage }: Listed): Html | string {
-  const said = [bindingMessage, purpose].filter((text) => text !== undefined)
-  return said.length === 0
+  const texts = [bindingMessage, purpose].filter((text) => text !== undefined)
+  return texts.length === 0
     ? ''
-    : html`<p>${said.map((text) => html`<q><bdi>${text}</bdi></q> `)}<span class="tag">its own words, not checked by us</span></p>`
+    : html`<p>${texts.map((text) => html`<q><bdi>${text}</bdi></q> `)}<span class="tag">its own words, not checked by us</span></p>`
 }
 
 const states: Readonly<Record<Listed['state'], string>> = {
@@ -72,7 +72,7 @@ const states: Readonly<Record<Listed['state'], string>> = {
   expired: 'no answer in time',
 }
 
-const past = (one: Listed): Html =>
-  html`<li><p><a href="/approvals/${one.id}">${one.agentTitle} wanted ${wish(one.asked)}</a></p>
-${ownWords(one)}
-<p class="soft"><small><span class="tag">${states[one.state]}</span> asked on ${moment(one.createdAt)}</small></p></li>`
+const past = (approval: Listed): Html =>
+  html`<li><p><a href="/approvals/${approval.id}">${approval.agentTitle} wanted ${wish(approval.asked)}</a></p>
+${ownWords(approval)}
+<p class="soft"><small><span class="tag">${states[approval.state]}</span> asked on ${moment(approval.createdAt)}</small></p></li>`

@@ -15,17 +15,17 @@ export interface ConnectionRequestPage extends OwnNav {
 }
 
 /** Who asks for what, in our words from our registry, before anything leads to the provider. */
-export function connectionRequestPage(given: ConnectionRequestPage): string {
-  const { person, csrf, waiting, request, provider, connected } = given
+export function connectionRequestPage(requestView: ConnectionRequestPage): string {
+  const { person, csrf, waiting, request, provider, connected } = requestView
   const form = { provider, csrf, parties: [request], isFixed: true }
-  const live = connected.filter(({ state }) => state === 'live')
+  const liveConnections = connected.filter(({ state }) => state === 'live')
   return page({
     title: `Let ${request.agentTitle} use ${provider.title}?`,
     body: html`<h1>Let it use your ${provider.title} account?</h1>
 <p>The agent <strong>${request.agentTitle}</strong> (<code>${request.agent}</code>), through <strong>${request.clientTitle}</strong>, wants to use your account at <strong>${provider.title}</strong> for you.</p>
 <p class="soft">What it is for: ${request.purpose} It never gets the key to your account: Remit makes each call, and only those that you agree to here.</p>
-${live.map((connection) => connectForm({ ...form, connection }))}
-${live.length === 0 ? connectForm(form) : html`<details><summary>Use another account</summary>${connectForm(form)}</details>`}
+${liveConnections.map((connection) => connectForm({ ...form, connection }))}
+${liveConnections.length === 0 ? connectForm(form) : html`<details><summary>Use another account</summary>${connectForm(form)}</details>`}
 <form class="aside" method="post" action="/connections/requests/${request.id}/refuse"><input type="hidden" name="csrf" value="${csrf}"><button class="wide" type="submit">Refuse</button></form>
 <dl><dt>Signed in as</dt><dd>${person}</dd><dt>Asked by</dt><dd>${request.clientTitle} <small>(<code>${request.client}</code>)</small></dd><dt>Goes to</dt><dd>${new URL(provider.issuer).host}</dd></dl>
 <p class="soft"><small>If you did not just ask this agent for something, refuse. You can end it at any time under “Connected accounts”.</small></p>

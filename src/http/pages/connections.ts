@@ -34,55 +34,55 @@ export interface ConnectionsPage extends OwnNav {
   readonly providers: readonly Provider[]
   /** Whom the person may let use an account without being asked. */
   readonly offered: readonly KnownParty[]
-  readonly done?: ConnectionsDone
+  readonly notice?: ConnectionsDone
   readonly problem?: string
 }
 
 /** Accounts elsewhere that agents may use, by which agent and how far; how to end it, and who waits. */
-export function connectionsPage(given: ConnectionsPage): string {
-  const { person, csrf, waiting, connections, requests, providers, done, problem } = given
+export function connectionsPage(connectionsView: ConnectionsPage): string {
+  const { person, csrf, waiting, connections, requests, providers, notice, problem } = connectionsView
   return page({
     title: 'Connected accounts',
     body: html`<div class="top"><h1>Connected accounts</h1>
 <span class="soft who">${person}</span></div>
-${done === undefined ? '' : html`<p class="done" role="status">${doneWords[done]}</p>`}
+${notice === undefined ? '' : html`<p class="done" role="status">${doneWords[notice]}</p>`}
 ${problem === undefined ? '' : html`<p class="problem" role="alert">${problem}</p>`}
 <p class="soft">Agents use these accounts through Remit, which keeps the keys to them. No agent ever sees one, and each may do only what you agreed to.</p>
-${requests.map((one) => waits(one, providers))}
-${connections.length === 0 ? html`<p class="empty">No account is connected.</p>` : connections.map((one) => card(one, csrf))}
+${requests.map((request) => waits(request, providers))}
+${connections.length === 0 ? html`<p class="empty">No account is connected.</p>` : connections.map((connection) => card(connection, csrf))}
 ${
   providers.length === 0
     ? html`<p class="soft">There is no provider here whose accounts could be connected.</p>`
     : html`<details${connections.length === 0 && requests.length === 0 ? html` open` : ''}><summary>Connect an account</summary>
-${given.offered.length === 0 ? html`<p class="empty">First <a href="/delegations">lend an agent something</a>: then you can let it use an account as well.</p>` : providers.map((provider) => connectForm({ provider, csrf, parties: given.offered }))}</details>`
+${connectionsView.offered.length === 0 ? html`<p class="empty">First <a href="/delegations">lend an agent something</a>: then you can let it use an account as well.</p>` : providers.map((provider) => connectForm({ provider, csrf, parties: connectionsView.offered }))}</details>`
 }
 ${ownNav({ current: '/connections', csrf, waiting })}`,
   })
 }
 
 const titleOf = (name: string, providers: readonly Provider[]): string =>
-  providers.find((one) => one.name === name)?.title ?? name
+  providers.find((provider) => provider.name === name)?.title ?? name
 
-const waits = (one: ConnectionRequest, providers: readonly Provider[]): Html =>
-  html`<section class="card" aria-label="${one.agentTitle} waits"><h2>${one.agentTitle} <span class="tag">waits for you</span></h2>
-<p class="soft">It wants to use your ${titleOf(one.provider, providers)} account, through ${one.clientTitle}.</p>
-<p><a href="/connections/requests/${one.id}">Look at it</a></p></section>`
+const waits = (request: ConnectionRequest, providers: readonly Provider[]): Html =>
+  html`<section class="card" aria-label="${request.agentTitle} waits"><h2>${request.agentTitle} <span class="tag">waits for you</span></h2>
+<p class="soft">It wants to use your ${titleOf(request.provider, providers)} account, through ${request.clientTitle}.</p>
+<p><a href="/connections/requests/${request.id}">Look at it</a></p></section>`
 
-function card(one: OwnConnection, csrf: string): Html {
-  const provider = one.providerTitle ?? one.provider
-  const id = encodeURIComponent(one.id)
-  return html`<section class="card" aria-label="${provider}: ${one.accountTitle}">
-<h2>${provider}</h2><p>${one.accountTitle}</p>
-${one.providerTitle === undefined ? html`<p class="problem">It is not set up here any more: nobody can use it.</p>` : ''}
-${one.state === 'live' ? '' : html`<p class="problem" role="alert">${provider} does not renew it any more. Connect the same account again; what you agreed to stays.</p>`}
-${one.agents.length === 0 ? html`<p class="soft">No agent may use it.</p>` : html`<ul class="rows">${one.agents.map((agent) => agreed(agent, { id, csrf }))}</ul>`}
-${one.state === 'live' || one.providerTitle === undefined ? '' : again(one.provider, csrf)}
-<form method="post" action="/connections/${id}/disconnect"><input type="hidden" name="csrf" value="${csrf}"><button class="bad" type="submit">Disconnect<span class="unseen"> ${provider}: ${one.accountTitle}</span></button></form>
+function card(connection: OwnConnection, csrf: string): Html {
+  const provider = connection.providerTitle ?? connection.provider
+  const id = encodeURIComponent(connection.id)
+  return html`<section class="card" aria-label="${provider}: ${connection.accountTitle}">
+<h2>${provider}</h2><p>${connection.accountTitle}</p>
+${connection.providerTitle === undefined ? html`<p class="problem">It is not set up here any more: nobody can use it.</p>` : ''}
+${connection.state === 'live' ? '' : html`<p class="problem" role="alert">${provider} does not renew it any more. Connect the same account again; what you agreed to stays.</p>`}
+${connection.agents.length === 0 ? html`<p class="soft">No agent may use it.</p>` : html`<ul class="rows">${connection.agents.map((agent) => agreed(agent, { id, csrf }))}</ul>`}
+${connection.state === 'live' || connection.providerTitle === undefined ? '' : connectAgain(connection.provider, csrf)}
+<form method="post" action="/connections/${id}/disconnect"><input type="hidden" name="csrf" value="${csrf}"><button class="bad" type="submit">Disconnect<span class="unseen"> ${provider}: ${connection.accountTitle}</span></button></form>
 </section>`
 }
 
 /** The same account once more: nothing new is agreed to. */
-const again = (provider: string, csrf: string): Html =>
+const connectAgain = (provider: string, csrf: string): Html =>
   html`<form class="way" method="post" action="/connections/${provider}/connect"><input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="again" value="yes"><button class="main wakes" type="submit">Connect again</button></form>`
 
 const agreed = (
@@ -127,7 +127,7 @@ ${
 }
 <fieldset><legend>What may it do there?</legend>${provider.rules.map(
   ({ title, methods, paths }, index) =>
-    html`<label class="line"><input type="checkbox" name="rule" value="${title}"${index === 0 && !isFixed ? html` checked` : ''}> <span>${title}${methods.every((one) => one === 'GET') ? '' : html` <span class="tag">changes things</span>`}<br><small><code>${methods.join(' ')}</code> ${paths.map((path, at) => html`${at === 0 ? '' : ', '}<code>${path}</code>`)}</small></span></label>`,
+    html`<label class="line"><input type="checkbox" name="rule" value="${title}"${index === 0 && !isFixed ? html` checked` : ''}> <span>${title}${methods.every((method) => method === 'GET') ? '' : html` <span class="tag">changes things</span>`}<br><small><code>${methods.join(' ')}</code> ${paths.map((path, methodIndex) => html`${methodIndex === 0 ? '' : ', '}<code>${path}</code>`)}</small></span></label>`,
 )}</fieldset>
 <p class="soft"><small>Whatever else it wants to do there, it has to ask you for each time.</small></p>
 <div class="buttons"><button class="main wakes" type="submit">${connection === undefined ? `Agree, and go to ${provider.title}` : `Agree, with ${connection.accountTitle}`}</button></div>

@@ -62,8 +62,8 @@ ${verify === undefined ? '' : html`<p class="soft">Something is done in your nam
 function titleOf({ agent, addressee, client, isOurs, isStranger }: ConsentPending): string {
   if (addressee !== undefined) return `Let ${addressee.title} ask for you?`
   if (agent === undefined) return `Let ${client.title} act as you?`
-  const who = isStranger ? `a program at ${client.title}` : agent.title
-  return isOurs ? `Let ${who} read for you?` : `Let ${who} act for you there?`
+  const clientName = isStranger ? `a program at ${client.title}` : agent.title
+  return isOurs ? `Let ${clientName} read for you?` : `Let ${clientName} act for you there?`
 }
 
 const agentLead = (pending: ConsentPending): Html =>
@@ -103,10 +103,10 @@ const ownWish = ({ client, scopes, isOurs, resource }: ConsentPending): Html =>
   html`<p><strong>${client.title}</strong> wants to <strong>${isOurs ? sayScopes(scopes) : `use ${scopes.join(', ')}`}</strong> as you${isOurs ? '' : html` at <code>${resource}</code>`}, with everything that you
 may do yourself. Only agree if this is a program of yours.</p>`
 
-const details = ({ details: asked }: ConsentPending): Html | string =>
-  asked.length === 0
+const details = ({ details: foreignDetails }: ConsentPending): Html | string =>
+  foreignDetails.length === 0
     ? ''
-    : html`<fieldset><legend>What exactly it may do there</legend>${detailLists(asked)}</fieldset>`
+    : html`<fieldset><legend>What exactly it may do there</legend>${detailLists(foreignDetails)}</fieldset>`
 
 function objects({ lendable, isNarrowed, isStranger }: ConsentPending): Html {
   if (lendable.length === 0)
@@ -117,9 +117,9 @@ function objects({ lendable, isNarrowed, isStranger }: ConsentPending): Html {
   )}</fieldset>`
 }
 
-function subAgents({ subAgents: asked }: ConsentPending): Html | string {
-  if (asked.length === 0) return ''
-  return html`<fieldset><legend>It asks to pass this on to other agents</legend>${asked.map(
+function subAgents({ subAgents: subAgentIds }: ConsentPending): Html | string {
+  if (subAgentIds.length === 0) return ''
+  return html`<fieldset><legend>It asks to pass this on to other agents</legend>${subAgentIds.map(
     (id) =>
       html`<label class="line"><input type="checkbox" name="sub_agent" value="${id}"> <span>${id}</span></label>`,
   )}</fieldset>`

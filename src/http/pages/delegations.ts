@@ -9,13 +9,13 @@ import { detailLists } from './details.ts'
 import { type Html, page } from './layout.ts'
 import { type OwnNav, ownNav } from './own-nav.ts'
 import { programsSection } from './programs.ts'
-import { left, moment } from './times.ts'
+import { moment, timeLeft } from './times.ts'
 
 export interface DelegationsPage extends OwnNav {
   /** Account key of who is signed in. */
   readonly person: string
   /** Those that count now. */
-  readonly lent: readonly OwnDelegation[]
+  readonly delegations: readonly OwnDelegation[]
   /** That get tokens for this person now. */
   readonly programs: readonly OwnProgram[]
   readonly offered: readonly Lendable[]
@@ -26,9 +26,9 @@ export interface DelegationsPage extends OwnNav {
   /** Milliseconds since the epoch. */
   readonly now: number
   /** What was just done, told once. */
-  readonly done?: Done
+  readonly notice?: Done
   /** The form as it was filled in, and what is wrong with it; or as it was before they had to sign in again. */
-  readonly tried?: Tried
+  readonly attempt?: Tried
 }
 
 export type Done = 'lent' | 'taken_back' | 'signed_out'
@@ -71,21 +71,21 @@ const untouched: Tried = {
 }
 
 /** What somebody has lent, to whom, until when; how to take it back, and how to lend more. */
-export function delegationsPage(given: DelegationsPage): string {
-  const { person, csrf, waiting, lent, programs, agents, offered, now, done } = given
-  const known = new Map(agents.map((agent) => [agent.id, agent]))
+export function delegationsPage(delegationsView: DelegationsPage): string {
+  const { person, csrf, waiting, delegations, programs, agents, offered, now, notice } = delegationsView
+  const agentsById = new Map(agents.map((agent) => [agent.id, agent]))
   return page({
     title: 'What you have lent',
     body: html`<div class="top"><h1>What you have lent</h1>
 <span class="soft who">${person}</span></div>
-${done === undefined ? '' : html`<p class="done" role="status">${doneWords[done]}</p>`}
+${notice === undefined ? '' : html`<p class="done" role="status">${doneWords[notice]}</p>`}
 ${
-  lent.length === 0
+  delegations.length === 0
     ? html`<p class="empty">Nothing. No agent can read anything for you now.</p>`
     : html`<p class="soft">These agents may read for you. None of them sees more than you may read yourself, and no sensitive document unless you approve it.</p>
-${lent.map((one) => card(one, { csrf, now, agent: known.get(one.agent), offered }))}`
+${delegations.map((delegation) => card(delegation, { csrf, now, agent: agentsById.get(delegation.agent), offered }))}`
 }
-${lendSection(given)}
+${lendSection(delegationsView)}
 ${programsSection({ programs, csrf, now })}
 ${ownNav({ current: '/delegations', csrf, waiting })}`,
   })
@@ -99,17 +99,17 @@ interface CardContext {
   readonly offered: readonly Lendable[]
 }
 
-function card(one: OwnDelegation, { csrf, now, agent, offered }: CardContext): Html {
-  return html`<section class="card" aria-label="${one.agent}">
-<h2>${one.agent}${one.standing ? html` <span class="tag">standing</span>` : ''}</h2>
+function card(delegation: OwnDelegation, { csrf, now, agent, offered }: CardContext): Html {
+  return html`<section class="card" aria-label="${delegation.agent}">
+<h2>${delegation.agent}${delegation.standing ? html` <span class="tag">standing</span>` : ''}</h2>
 <p class="soft">${agent?.purpose ?? 'This agent is disabled: it reads nothing now.'}</p>
-<dl>${may(one)}
-${agent?.limits.collections === undefined || one.resource !== undefined ? '' : html`<dt>But only in</dt><dd>${limitWords(agent, offered)}<br><small>the limit set for this agent here</small></dd>`}
-<dt>For</dt><dd>${one.purpose}</dd>
-<dt>Through</dt><dd>${one.clients.length === 0 ? 'any program of this agent' : one.clients.map(({ title }) => title).join(', ')}</dd>
-${one.subAgents.length === 0 ? '' : html`<dt>May pass on to</dt><dd>${one.subAgents.join(', ')}</dd>`}
-<dt>Until</dt><dd>${moment(one.expiresAt)}<br><small>${left(one.expiresAt.getTime() - now)}</small></dd></dl>
-<form method="post" action="/delegations/${encodeURIComponent(one.id)}/revoke"><input type="hidden" name="csrf" value="${csrf}"><button class="bad" type="submit">Take back<span class="unseen"> from ${one.agent}</span></button></form>
+<dl>${may(delegation)}
+${agent?.limits.collections === undefined || delegation.resource !== undefined ? '' : html`<dt>But only in</dt><dd>${limitWords(agent, offered)}<br><small>the limit set for this agent here</small></dd>`}
+<dt>For</dt><dd>${delegation.purpose}</dd>
+<dt>Through</dt><dd>${delegation.clients.length === 0 ? 'any program of this agent' : delegation.clients.map(({ title }) => title).join(', ')}</dd>
+${delegation.subAgents.length === 0 ? '' : html`<dt>May pass on to</dt><dd>${delegation.subAgents.join(', ')}</dd>`}
+<dt>Until</dt><dd>${moment(delegation.expiresAt)}<br><small>${timeLeft(delegation.expiresAt.getTime() - now)}</small></dd></dl>
+<form method="post" action="/delegations/${encodeURIComponent(delegation.id)}/revoke"><input type="hidden" name="csrf" value="${csrf}"><button class="bad" type="submit">Take back<span class="unseen"> from ${delegation.agent}</span></button></form>
 </section>`
 }
 
@@ -124,25 +124,32 @@ function limitWords({ limits }: Agent, offered: readonly Lendable[]): string {
   return titles.length === 0 ? 'nothing that you may read' : titles.join(', ')
 }
 
-const may = ({ resource, details, items }: OwnDelegation): Html =>
+const may = ({ resource, details, items: lentItems }: OwnDelegation): Html =>
   resource === undefined
-    ? html`<dt>May read</dt><dd><ul class="plain">${items.map(item)}</ul></dd>`
+    ? html`<dt>May read</dt><dd><ul class="plain">${lentItems.map(lentItem)}</ul></dd>`
     : html`<dt>May act at</dt><dd><code>${resource}</code>${detailLists(details)}</dd>`
 
-function item({ object, title }: LentItem): Html {
+function lentItem({ object, title }: LentItem): Html {
   const { type, id } = splitObject(object)
   return title === undefined
     ? html`<li><code>${id}</code> <small>${type}; nothing that you may read now</small></li>`
     : html`<li>${title} <small>${type === 'organization' ? 'organization; everything in it that you may read' : type}</small></li>`
 }
 
-function lendSection({ csrf, offered, agents, once, tried = untouched, lent }: DelegationsPage): Html {
-  const isKept = tried !== untouched && tried.problem === undefined
-  const isOpen = tried !== untouched || lent.length === 0
+function lendSection({
+  csrf,
+  offered,
+  agents,
+  once,
+  attempt = untouched,
+  delegations,
+}: DelegationsPage): Html {
+  const isKept = attempt !== untouched && attempt.problem === undefined
+  const isOpen = attempt !== untouched || delegations.length === 0
   return html`<details${isOpen ? html` open` : ''}><summary>Lend to an agent</summary>
-${tried.problem === undefined ? '' : html`<p class="problem" role="alert">${tried.problem}</p>`}
+${attempt.problem === undefined ? '' : html`<p class="problem" role="alert">${attempt.problem}</p>`}
 ${isKept ? html`<p class="warnbox" role="status">Nothing is lent yet. This is what you had filled in before you had to sign in again: press Lend.</p>` : ''}
-${agents.length === 0 ? html`<p class="empty">No agent is registered here yet.</p>` : lendForm({ csrf, offered, agents, once, tried })}
+${agents.length === 0 ? html`<p class="empty">No agent is registered here yet.</p>` : lendForm({ csrf, offered, agents, once, attempt })}
 </details>`
 }
 
@@ -151,15 +158,15 @@ function lendForm({
   offered,
   agents,
   once,
-  tried,
-}: Pick<DelegationsPage, 'csrf' | 'offered' | 'agents' | 'once'> & { readonly tried: Tried }): Html {
-  const chosen = new Set(tried.objects)
-  const passed = new Set(tried.subAgents)
+  attempt,
+}: Pick<DelegationsPage, 'csrf' | 'offered' | 'agents' | 'once'> & { readonly attempt: Tried }): Html {
+  const chosen = new Set(attempt.objects)
+  const passed = new Set(attempt.subAgents)
   return html`<form method="post" action="/delegations/lend">
 <input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="once" value="${once}">
 <label class="field">To which agent?<select name="agent" required><option value="">Choose</option>${agents.map(
     ({ id, purpose }) =>
-      html`<option value="${id}"${id === tried.agent ? html` selected` : ''}>${id}: ${shortened(purpose)}</option>`,
+      html`<option value="${id}"${id === attempt.agent ? html` selected` : ''}>${id}: ${shortened(purpose)}</option>`,
   )}</select></label>
 ${limitHints(agents, offered)}
 <fieldset><legend>What may it read?</legend>${offered.map(
@@ -167,18 +174,18 @@ ${limitHints(agents, offered)}
       html`<label class="line"><input type="checkbox" name="object" value="${object}"${chosen.has(object) ? html` checked` : ''}> <span>${title}${object.startsWith('organization:') ? html` <small>everything in it that you may read</small>` : ''}</span></label>`,
   )}
 <label class="field light">Single folders or documents, one a line<br><small>a folder as <code>folder:</code> and its id, a document as <code>document:</code> and its id</small><textarea name="more" rows="2" placeholder="folder:support/playbooks
-document:handbook/travel.md" autocapitalize="none" spellcheck="false">${tried.more}</textarea></label></fieldset>
-<label class="field">What is it for?<input type="text" name="purpose" value="${tried.purpose}" maxlength="500" required></label>
+document:handbook/travel.md" autocapitalize="none" spellcheck="false">${attempt.more}</textarea></label></fieldset>
+<label class="field">What is it for?<input type="text" name="purpose" value="${attempt.purpose}" maxlength="500" required></label>
 <label class="field">Until when?<select name="seconds">${[...ends, standingEnd].map(
     ({ seconds, label }) =>
-      html`<option value="${seconds}"${seconds === tried.seconds ? html` selected` : ''}>${label}</option>`,
+      html`<option value="${seconds}"${seconds === attempt.seconds ? html` selected` : ''}>${label}</option>`,
   )}</select></label>
-<details class="inner"${passed.size > 0 || tried.standing ? html` open` : ''}><summary>More</summary>
+<details class="inner"${passed.size > 0 || attempt.standing ? html` open` : ''}><summary>More</summary>
 <fieldset><legend>May it pass this on to other agents?</legend>${agents.map(
     ({ id }) =>
       html`<label class="line"><input type="checkbox" name="sub_agent" value="${id}"${passed.has(id) ? html` checked` : ''}> <span>${id}</span></label>`,
   )}</fieldset>
-<label class="line"><input type="checkbox" name="standing" value="yes"${tried.standing ? html` checked` : ''}> <span>Standing <small>up to 90 days, one for each agent. It also counts where the agent signs in through another provider, whose tokens cannot say which of your loans they are for</small></span></label>
+<label class="line"><input type="checkbox" name="standing" value="yes"${attempt.standing ? html` checked` : ''}> <span>Standing <small>up to 90 days, one for each agent. It also counts where the agent signs in through another provider, whose tokens cannot say which of your loans they are for</small></span></label>
 </details>
 <div class="buttons"><button class="main wakes" type="submit">Lend</button></div>
 </form>`
@@ -191,4 +198,4 @@ function limitHints(agents: readonly Agent[], offered: readonly Lendable[]): Htm
   return html`<p class="soft"><small>${limited.map((agent) => html`<code>${agent.id}</code> is limited to: ${limitWords(agent, offered)}.<br>`)}</small></p>`
 }
 
-const shortened = (words: string): string => (words.length > 60 ? `${words.slice(0, 59)}…` : words)
+const shortened = (text: string): string => (text.length > 60 ? `${text.slice(0, 59)}…` : text)

@@ -18,7 +18,7 @@ const memberList = (members: object, depth: number): Html =>
 function valueOf(value: unknown, depth: number): Html {
   if (value !== null && typeof value === 'object' && depth < depthMax && Object.keys(value).length > 0)
     return Array.isArray(value)
-      ? html`<ul class="plain">${value.map((one) => html`<li>${valueOf(one, depth + 1)}</li>`)}</ul>`
+      ? html`<ul class="plain">${value.map((element) => html`<li>${valueOf(element, depth + 1)}</li>`)}</ul>`
       : memberList(value, depth + 1)
   return html`<code>${visible(typeof value === 'string' ? value : JSON.stringify(value))}</code>`
 }

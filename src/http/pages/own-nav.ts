@@ -34,13 +34,13 @@ export const ownNav = ({ current, csrf, waiting }: OwnNav & { readonly current: 
   )}<form method="post" action="/sign-out"><input type="hidden" name="csrf" value="${csrf}"><button type="submit">Sign out</button></form></nav>`
 
 /** The newest in full; the others are folded away, so that the notice leaves room for the page under it. */
-const newsOf = ([newest, ...others]: readonly AccountNews[]): Html | string =>
+const newsOf = ([newest, ...olderNews]: readonly AccountNews[]): Html | string =>
   newest === undefined
     ? ''
-    : html`<div class="news" role="status">${newsLine(newest)}${others.length === 0 ? '' : html`<details class="exact"><summary>${others.length} more</summary>${others.map(newsLine)}</details>`}</div>`
+    : html`<div class="news" role="status">${newsLine(newest)}${olderNews.length === 0 ? '' : html`<details class="exact"><summary>${olderNews.length} more</summary>${olderNews.map(newsLine)}</details>`}</div>`
 
 /** Nothing of it in words that whoever added it chose. */
-const newsLine = ({ kind, at, issuer }: AccountNews): Html =>
+const newsLine = ({ kind, at: happenedAt, issuer }: AccountNews): Html =>
   kind === 'passkey'
-    ? html`<p>A passkey was added to your account on ${moment(at)}. Not by you? <a href="/passkeys">Remove it</a>, and have your password changed.</p>`
-    : html`<p>An account at ${new URL(issuer ?? '').host} was linked to yours on ${moment(at)}. Not by you? <a href="/accounts">End it</a>, and have your password changed.</p>`
+    ? html`<p>A passkey was added to your account on ${moment(happenedAt)}. Not by you? <a href="/passkeys">Remove it</a>, and have your password changed.</p>`
+    : html`<p>An account at ${new URL(issuer ?? '').host} was linked to yours on ${moment(happenedAt)}. Not by you? <a href="/accounts">End it</a>, and have your password changed.</p>`

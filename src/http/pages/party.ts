@@ -7,8 +7,8 @@ export const partyValue = ({ agent, client }: Party): string =>
 
 /** What the page wrote; 422 for anything else. */
 export function partyOf(value: string): Party {
-  const [agent = '', client = '', ...rest] = value.split(' ').map(decoded)
-  if (agent === '' || client === '' || rest.length > 0) throw invalid('agents', 'Choose who may use it.')
+  const [agent = '', client = '', ...excess] = value.split(' ').map(decoded)
+  if (agent === '' || client === '' || excess.length > 0) throw invalid('agents', 'Choose who may use it.')
   return { agent, client }
 }
 

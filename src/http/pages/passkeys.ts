@@ -22,8 +22,8 @@ export interface PasskeysPage extends OwnNav {
 }
 
 /** A person's passkeys: add, name, remove. */
-export function passkeysPage(given: PasskeysPage): string {
-  const { person, csrf, waiting, passkeys, options, problem, stale, now } = given
+export function passkeysPage(passkeysView: PasskeysPage): string {
+  const { person, csrf, waiting, passkeys, options, problem, stale, now } = passkeysView
   return page({
     title: 'Passkeys',
     head: scriptTag(passkeyScript.path),
@@ -34,10 +34,10 @@ ${problem === undefined ? '' : html`<p class="problem" role="alert">${problem}</
 ${
   passkeys.length === 0
     ? html`<p class="soft">You have none yet.</p>`
-    : html`<ul class="rows">${passkeys.map((one) => row(one, { csrf, stale, now }))}</ul>`
+    : html`<ul class="rows">${passkeys.map((passkey) => row(passkey, { csrf, stale, now }))}</ul>`
 }
 ${stale ? html`<p><a href="/sign-in?next=%2Fpasskeys">Sign in again</a> to change anything here: it was more than a quarter of an hour ago.</p>` : ''}
-${options === undefined || stale ? '' : addition(given, options)}
+${options === undefined || stale ? '' : addition(passkeysView, options)}
 ${ownNav({ current: '/passkeys', csrf, waiting })}`,
   })
 }
@@ -64,11 +64,11 @@ function row(
   { csrf, stale, now }: { readonly csrf: string; readonly stale: boolean; readonly now: number },
 ): Html {
   const hidden = html`<input type="hidden" name="csrf" value="${csrf}"><input type="hidden" name="id" value="${id}">`
-  const facts = html`<p class="soft"><small>Added on ${day(createdAt)} · ${lastUsedAt === undefined ? 'never used' : html`last used on ${day(lastUsedAt)}`} · ${backedUp ? 'shared by your devices' : 'on one device'}${verifiesFrom.getTime() <= now ? '' : html`<br>Approves what is sensitive from ${moment(verifiesFrom)} on: it was added without another one of yours. If that was not you, remove it.`}</small></p>`
-  if (stale) return html`<li><p><strong>${title}</strong></p>${facts}</li>`
+  const details = html`<p class="soft"><small>Added on ${day(createdAt)} · ${lastUsedAt === undefined ? 'never used' : html`last used on ${day(lastUsedAt)}`} · ${backedUp ? 'shared by your devices' : 'on one device'}${verifiesFrom.getTime() <= now ? '' : html`<br>Approves what is sensitive from ${moment(verifiesFrom)} on: it was added without another one of yours. If that was not you, remove it.`}</small></p>`
+  if (stale) return html`<li><p><strong>${title}</strong></p>${details}</li>`
   return html`<li><div class="row"><form method="post" action="/passkeys/rename" class="grow">${hidden}<label class="field">Name<input type="text" name="title" value="${title}" maxlength="60" autocomplete="off" required></label><button type="submit">Save</button></form>
-<form method="post" action="/passkeys/remove">${hidden}<button type="submit" aria-label="Remove ${title}">Remove</button></form></div>${facts}</li>`
+<form method="post" action="/passkeys/remove">${hidden}<button type="submit" aria-label="Remove ${title}">Remove</button></form></div>${details}</li>`
 }
 
-const moment = (at: Date): string => `${at.toISOString().slice(0, 16).replace('T', ', ')} UTC`
-const day = (at: Date): string => at.toISOString().slice(0, 10)
+const moment = (date: Date): string => `${date.toISOString().slice(0, 16).replace('T', ', ')} UTC`
+const day = (date: Date): string => date.toISOString().slice(0, 10)

@@ -1,7 +1,9 @@
 /** Our scopes in words; another's as it is written there. */
 export const sayScopes = (scopes: readonly string[]): string => {
-  const words = scopes.map((scope) => meanings[scope] ?? scope)
-  return words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} and ${words.at(-1) ?? ''}`
+  const meaningsOfScopes = scopes.map((scope) => meanings[scope] ?? scope)
+  return meaningsOfScopes.length < 2
+    ? meaningsOfScopes.join('')
+    : `${meaningsOfScopes.slice(0, -1).join(', ')} and ${meaningsOfScopes.at(-1) ?? ''}`
 }
 
 const meanings: Readonly<Record<string, string>> = {

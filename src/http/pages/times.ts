@@ -4,11 +4,11 @@ import type { Html } from './layout.ts'
 const format = new Intl.DateTimeFormat('en-GB', { dateStyle: 'long', timeStyle: 'short', timeZone: 'UTC' })
 
 /** A moment as people read it, and as programs do. */
-export const moment = (at: Date): Html =>
-  html`<time datetime="${at.toISOString()}">${format.format(at)} UTC</time>`
+export const moment = (date: Date): Html =>
+  html`<time datetime="${date.toISOString()}">${format.format(date)} UTC</time>`
 
 /** How long from now, in the unit that one would say it in. */
-export function left(ms: number): string {
+export function timeLeft(ms: number): string {
   const hours = Math.round(ms / 3_600_000)
   if (hours >= 48) return `${Math.round(hours / 24)} days left`
   if (hours >= 2) return `${hours} hours left`

@@ -9,5 +9,5 @@ export interface Words {
 }
 
 /** Words that are not ours, marked as such. */
-export const words = ({ by, text, note }: Words): Html =>
-  html`<figure class="words"><figcaption>${by} <span class="tag">not checked by us</span></figcaption><blockquote><p><bdi>${text}</bdi></p></blockquote>${note === undefined ? '' : html`<p class="soft"><small>${note}</small></p>`}</figure>`
+export const quote = ({ by: author, text, note }: Words): Html =>
+  html`<figure class="words"><figcaption>${author} <span class="tag">not checked by us</span></figcaption><blockquote><p><bdi>${text}</bdi></p></blockquote>${note === undefined ? '' : html`<p class="soft"><small>${note}</small></p>`}</figure>`

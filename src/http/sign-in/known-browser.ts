@@ -30,33 +30,33 @@ const between = '~'
  * Kept in the browser alone: when, of which password, and a keyed hash of both and who, for the last five accounts. No name
  * is in it. The database is asked for marks of ours alone.
  */
-export function createKnownBrowser(deps: KnownBrowserDeps): KnownBrowser {
-  const { cookie, hash, passwordChangedAt, now } = deps
+export function createKnownBrowser(dependencies: KnownBrowserDeps): KnownBrowser {
+  const { cookie, hash, passwordChangedAt, now } = dependencies
   const seconds = (): number => Math.floor(now() / 1_000)
-  const markOf = (at: string, changed: string, user: string): string =>
-    `${at}.${changed}.${hash('known browser', `${at} ${changed} ${user}`)}`
+  const markOf = (markedAt: string, changed: string, user: string): string =>
+    `${markedAt}.${changed}.${hash('known browser', `${markedAt} ${changed} ${user}`)}`
   const marksOf = (c: AppContext): string[] => (cookie.read(c) ?? '').split(between, accountsMax)
   const changedOf = async (user: string): Promise<string> =>
     ((await passwordChangedAt(user))?.getTime() ?? 0).toString(36)
 
   function isOf(mark: string, user: string): boolean {
-    const [at = '', changed = ''] = mark.split('.', 2)
-    const age = seconds() - Number.parseInt(at, 36)
+    const [markedAt = '', changed = ''] = mark.split('.', 2)
+    const age = seconds() - Number.parseInt(markedAt, 36)
     // Another process, whose clock is a little ahead, may have made it.
     if (!(age > -60 && age < secondsMax)) return false
-    const [brought, made] = [Buffer.from(mark), Buffer.from(markOf(at, changed, user))]
-    return brought.length === made.length && timingSafeEqual(brought, made)
+    const [brought, expected] = [Buffer.from(mark), Buffer.from(markOf(markedAt, changed, user))]
+    return brought.length === expected.length && timingSafeEqual(brought, expected)
   }
 
   return {
     async of(c, user) {
-      const mark = marksOf(c).find((one) => isOf(one, user))
+      const mark = marksOf(c).find((ownMark) => isOf(ownMark, user))
       return mark !== undefined && mark.split('.')[1] === (await changedOf(user)) ? mark : undefined
     },
     async line(c, user) {
-      const others = marksOf(c).filter((mark) => mark !== '' && !isOf(mark, user))
-      const own = markOf(seconds().toString(36), await changedOf(user), user)
-      return cookie.line([own, ...others].slice(0, accountsMax).join(between), secondsMax)
+      const otherMarks = marksOf(c).filter((mark) => mark !== '' && !isOf(mark, user))
+      const ownMark = markOf(seconds().toString(36), await changedOf(user), user)
+      return cookie.line([ownMark, ...otherMarks].slice(0, accountsMax).join(between), secondsMax)
     },
   }
 }

@@ -13,7 +13,7 @@ const request =
  * The page that `next` names, or to which the step that it names belongs, or the first one: never another site's
  * address, however it is written, since it is the name in our list, or the path of one request, that is used.
  */
-export const ownPage = (next: string | undefined): string =>
-  request.exec(next ?? '')?.[0] ??
-  pages.find((page) => page === next || next?.startsWith(`${page}/`)) ??
+export const ownPage = (nextPage: string | undefined): string =>
+  request.exec(nextPage ?? '')?.[0] ??
+  pages.find((page) => page === nextPage || nextPage?.startsWith(`${page}/`)) ??
   pageByDefault

@@ -23,23 +23,23 @@ export function createPasskeyMethod({ passkeys, signIns, log, now }: PasskeyMeth
   return {
     script: passkeyScript.path,
     offer: async ({
-      place,
-    }) => html`<form method="post" action="${place.at('/sign-in/passkey')}" class="way" data-passkey="get" data-options="${JSON.stringify(await passkeys.ask(place.csrf))}" hidden>
-<input type="hidden" name="csrf" value="${place.csrf}"><input type="hidden" name="answer">
+      form,
+    }) => html`<form method="post" action="${form.at('/sign-in/passkey')}" class="way" data-passkey="get" data-options="${JSON.stringify(await passkeys.ask(form.csrf))}" hidden>
+<input type="hidden" name="csrf" value="${form.csrf}"><input type="hidden" name="answer">
 <button class="wide" type="submit">Sign in with a passkey</button><p class="problem" role="status"></p>
 </form>`,
     steps: [
       {
         method: 'post',
         path: '/sign-in/passkey',
-        async take(c, place, fields) {
+        async take(c, form, fields) {
           try {
             limits.take(addressOf(c))
           } catch (error) {
             if (!(error instanceof AppError) || error.code !== 'rate_limited') throw error
             return { problem: 'Too many tries. Wait a minute, then try again.' }
           }
-          const verified = await passkeys.verify(place.csrf, answerIn(fields['answer']))
+          const verified = await passkeys.verify(form.csrf, answerIn(fields['answer']))
           if (verified.ok) {
             const { person, verifies } = verified.value
             // To others, too, one that does not count yet says no more than that there is a key.

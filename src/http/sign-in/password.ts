@@ -39,13 +39,13 @@ export function createPasswordMethod({
   /** Counts it; what takes that back where it was right, or undefined: too many. */
   async function admit(c: AppContext, user: string): Promise<(() => void) | undefined> {
     const network = addressOf(c)
-    const known = isKey(user) ? await knownBrowser.of(c, user) : undefined
+    const ofBrowser = isKey(user) ? await knownBrowser.of(c, user) : undefined
     try {
-      if (known !== undefined) {
-        guessesOfKnown.take(known)
+      if (ofBrowser !== undefined) {
+        guessesOfKnown.take(ofBrowser)
         guessesOfAllKnown.take(user)
         return () => {
-          guessesOfKnown.giveBack(known)
+          guessesOfKnown.giveBack(ofBrowser)
           guessesOfAllKnown.giveBack(user)
         }
       }
@@ -66,11 +66,11 @@ export function createPasswordMethod({
 
   return {
     offer: async ({
-      place,
+      form,
       user,
       problem,
-    }) => html`<form method="post" action="${place.at('/sign-in')}" id="sign-in">
-<input type="hidden" name="csrf" value="${place.csrf}">
+    }) => html`<form method="post" action="${form.at('/sign-in')}" id="sign-in">
+<input type="hidden" name="csrf" value="${form.csrf}">
 <label class="field">Account<input type="text" name="user" value="${user}" autocomplete="username" autocapitalize="none" spellcheck="false" required${user === '' ? html` autofocus` : ''}></label>
 <label class="field">Password<input type="password" name="password" autocomplete="current-password" required${user === '' ? '' : html` autofocus`}${problem === undefined ? '' : html` aria-describedby="problem"`}></label>
 <div class="buttons"><button class="main" type="submit">Sign in</button></div>

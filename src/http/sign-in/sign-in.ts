@@ -29,7 +29,7 @@ export interface SignInPlace {
 /** One way to prove who one is: what it offers on the page, and the steps that its forms and redirects lead to. */
 export interface SignInMethod {
   offer(offer: {
-    readonly place: SignInPlace
+    readonly form: SignInPlace
     readonly user: string
     readonly problem: string | undefined
   }): Promise<Awaited<Html>>
@@ -91,44 +91,42 @@ export const formLimit = bodyLimit({
 /** The sign-in page and its methods: one component for the authorization server's requests and for our own pages. */
 export function createSignIn({ methods, signIns, knownBrowser, publicUrl, hint }: SignInDeps): SignIn {
   const scripts = methods.flatMap(({ script }) => script ?? [])
-  const show: SignIn['show'] = async (c, place, { problem, user = place.user ?? '' } = {}) => {
-    const offers = await Promise.all(methods.map((method) => method.offer({ place, user, problem })))
+  const show: SignIn['show'] = async (c, form, { problem, user = form.user ?? '' } = {}) => {
+    const offers = await Promise.all(methods.map((method) => method.offer({ form, user, problem })))
     const text = signInPage({
       offers,
       scripts,
-      csrf: place.csrf,
-      ...(place.client !== undefined && { client: place.client }),
-      ...(place.refuse !== undefined && { refuse: place.refuse }),
+      csrf: form.csrf,
+      ...(form.client !== undefined && { client: form.client }),
+      ...(form.refuse !== undefined && { refuse: form.refuse }),
       ...(problem !== undefined && { problem }),
       ...(hint !== undefined && { hint }),
     })
-    for (const [name, value] of Object.entries(
-      pageHeaders(place.formTargets, { script: scripts.length > 0 }),
-    ))
+    for (const [name, value] of Object.entries(pageHeaders(form.formTargets, { script: scripts.length > 0 })))
       c.header(name, value)
     return c.html(text)
   }
 
-  async function answer(c: AppContext, place: SignInPlace, outcome: SignInOutcome): Promise<Response> {
+  async function answer(c: AppContext, form: SignInPlace, outcome: SignInOutcome): Promise<Response> {
     if ('response' in outcome) return outcome.response
-    if ('problem' in outcome) return show(c, place, outcome)
+    if ('problem' in outcome) return show(c, form, outcome)
     // Said only to whoever has proven that the account is theirs.
     if (await signIns.isBarred(outcome.signedIn, c.get('txn')))
-      return show(c, place, { problem: 'This account cannot sign in now.' })
-    const response = await place.finish(outcome.signedIn)
+      return show(c, form, { problem: 'This account cannot sign in now.' })
+    const response = await form.finish(outcome.signedIn)
     response.headers.append('set-cookie', await knownBrowser.line(c, outcome.signedIn.person))
     return response
   }
 
   return {
     show,
-    mount(routes, base, open) {
+    mount(routes, base, openForm) {
       for (const { method, path, take } of methods.flatMap(({ steps }) => steps)) {
         routes.on(method, `${base}${path}`, formLimit, async (c: AppContext) => {
-          const place = await open(c)
-          if (place instanceof Response) return place
-          const fields = method === 'post' ? await ownForm(c, { csrf: place.csrf, publicUrl }) : {}
-          return answer(c, place, await take(c, place, fields))
+          const form = await openForm(c)
+          if (form instanceof Response) return form
+          const fields = method === 'post' ? await ownForm(c, { csrf: form.csrf, publicUrl }) : {}
+          return answer(c, form, await take(c, form, fields))
         })
       }
     },

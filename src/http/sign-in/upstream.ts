@@ -20,16 +20,16 @@ export interface UpstreamMethodDeps {
 const unavailable = 'The other provider does not answer. Try again later, or use another way.'
 
 /** Sign-in through trusted issuers. The way back is `routes/upstream.ts`; what began it ends it here. */
-export function createUpstreamMethod(deps: UpstreamMethodDeps): SignInMethod {
-  const { upstream, cookie, signIns, begunLimit } = deps
+export function createUpstreamMethod(dependencies: UpstreamMethodDeps): SignInMethod {
+  const { upstream, cookie, signIns, begunLimit } = dependencies
   return {
-    offer: async ({ place }) =>
+    offer: async ({ form }) =>
       html`${upstream.providers.map(
         ({
           namespace,
           host,
-        }) => html`<form method="post" action="${place.at('/sign-in/upstream')}" class="way">
-<input type="hidden" name="csrf" value="${place.csrf}"><input type="hidden" name="provider" value="${namespace}">
+        }) => html`<form method="post" action="${form.at('/sign-in/upstream')}" class="way">
+<input type="hidden" name="csrf" value="${form.csrf}"><input type="hidden" name="provider" value="${namespace}">
 <button class="wide" type="submit">Continue with ${host}</button>
 </form>`,
       )}`,
@@ -37,14 +37,14 @@ export function createUpstreamMethod(deps: UpstreamMethodDeps): SignInMethod {
       {
         method: 'post',
         path: '/sign-in/upstream',
-        async take(c, place, fields) {
+        async take(c, form, fields) {
           // Whoever sends it may be anybody, and a row is kept of each.
           const tooMany = await begunLimit(c, 'page')
           if (tooMany !== undefined) return { response: tooMany }
           const went = await goAway(c, { upstream, cookie }, text(fields['provider']), {
-            binding: place.csrf,
-            next: place.at('/sign-in/upstream/done'),
-            back: place.start,
+            binding: form.csrf,
+            next: form.at('/sign-in/upstream/done'),
+            back: form.start,
           })
           return went === undefined ? { problem: unavailable } : { response: went }
         },
@@ -52,8 +52,8 @@ export function createUpstreamMethod(deps: UpstreamMethodDeps): SignInMethod {
       {
         method: 'get',
         path: '/sign-in/upstream/done',
-        async take(c, place) {
-          const identity = await upstream.take(cookie.read(c), place.csrf)
+        async take(c, form) {
+          const identity = await upstream.take(cookie.read(c), form.csrf)
           cookie.remove(c)
           if (identity === undefined) return { problem: 'That sign-in is over. Start again.' }
           const account = await upstream.account(identity)
@@ -81,9 +81,9 @@ export async function goAway(
   namespace: string,
   origin: Parameters<UpstreamSignIns['begin']>[1],
 ): Promise<Response | undefined> {
-  const begun = await upstream.begin(namespace, origin)
-  if (!begun.ok) return undefined
-  cookie.write(c, begun.value.browser)
+  const attempt = await upstream.begin(namespace, origin)
+  if (!attempt.ok) return undefined
+  cookie.write(c, attempt.value.browser)
   for (const [name, value] of Object.entries(pageHeaders())) c.header(name, value)
-  return c.html(awayPage(begun.value.url, new URL(begun.value.url).host))
+  return c.html(awayPage(attempt.value.url, new URL(attempt.value.url).host))
 }

@@ -20,8 +20,8 @@ export const titleLinesOfDocx = (bytes: Uint8Array, limits: ParseLimits): Promis
 
 /** Its core properties (OPC) as XML; empty without any. */
 export function propertiesOfDocx(bytes: Uint8Array, limits: ParseLimits): string {
-  const part = unpack(bytes, limits.unpackedBytesMax, (name) => name === 'docProps/core.xml').at(0)
-  return part === undefined ? '' : new TextDecoder().decode(part.bytes)
+  const member = unpack(bytes, limits.unpackedBytesMax, (name) => name === 'docProps/core.xml').at(0)
+  return member === undefined ? '' : new TextDecoder().decode(member.bytes)
 }
 
 async function htmlOf(bytes: Uint8Array, limits: ParseLimits, styleMap: string[] = []): Promise<string> {
@@ -42,10 +42,10 @@ function unpack(
 ): { readonly name: string; readonly bytes: Uint8Array }[] {
   try {
     const entries = textEntries(readZip(bytes)).filter(({ name }) => isWanted(name))
-    let left = bytesMax
+    let bytesLeft = bytesMax
     return entries.map((entry) => {
-      const unpacked = entry.read(left)
-      left -= unpacked.length
+      const unpacked = entry.read(bytesLeft)
+      bytesLeft -= unpacked.length
       return { name: entry.name, bytes: unpacked }
     })
   } catch (cause) {

@@ -40,12 +40,12 @@ export function parseHtml(html: string, charactersMax: number): Parsed {
 /** Ways to other pages, which every page of a manual repeats: no passage is about them. */
 function dropNavigation(page: DefaultTreeAdapterTypes.Document): number {
   let dropped = 0
-  const open: { childNodes: Node[] }[] = [page]
-  for (let one = open.pop(); one !== undefined; one = open.pop()) {
-    const kept = one.childNodes.filter((node) => !isElement(node) || !isNavigation(node))
-    dropped += one.childNodes.length - kept.length
-    one.childNodes = kept
-    for (const node of one.childNodes) if ('childNodes' in node) open.push(node)
+  const pending: { childNodes: Node[] }[] = [page]
+  for (let parent = pending.pop(); parent !== undefined; parent = pending.pop()) {
+    const keptNodes = parent.childNodes.filter((node) => !isElement(node) || !isNavigation(node))
+    dropped += parent.childNodes.length - keptNodes.length
+    parent.childNodes = keptNodes
+    for (const node of parent.childNodes) if ('childNodes' in node) pending.push(node)
   }
   return dropped
 }
@@ -102,13 +102,13 @@ function listLines(list: Element, depth: number, indent: string): string[] {
   if (depth > DEPTH_MAX) throw new ParseError('unreadable', 'The page is nested too deeply.')
   const lines: string[] = []
   let number = 0
-  for (const item of list.childNodes.filter(isElement)) {
-    if (isUnread(item)) continue
-    const nested = item.tagName === 'li' ? item.childNodes.filter(isElement).filter(isList) : []
-    if (isList(item)) nested.push(item)
-    const own = item.childNodes.filter((node) => !(isElement(node) && isList(node)))
+  for (const listItem of list.childNodes.filter(isElement)) {
+    if (isUnread(listItem)) continue
+    const nested = listItem.tagName === 'li' ? listItem.childNodes.filter(isElement).filter(isList) : []
+    if (isList(listItem)) nested.push(listItem)
+    const ownNodes = listItem.childNodes.filter((node) => !(isElement(node) && isList(node)))
     const mark = list.tagName === 'ol' ? `${++number}.` : '-'
-    const text = isList(item) ? '' : onOneLine(inlineText(own, depth + 1))
+    const text = isList(listItem) ? '' : onOneLine(inlineText(ownNodes, depth + 1))
     if (text !== '') lines.push(`${indent}${mark} ${text}`)
     for (const inner of nested) lines.push(...listLines(inner, depth + 1, `${indent}  `))
   }
@@ -127,22 +127,27 @@ function writeTable(table: Element, writer: Writer, depth: number): void {
   const rows = rowsOf(table)
   if (
     rows.some((row) =>
-      cellsOf(row).some((cell) => cell.childNodes.some((node) => isElement(node) && isLayout(node))),
+      cellsOf(row).some((tableCell) =>
+        tableCell.childNodes.some((node) => isElement(node) && isLayout(node)),
+      ),
     )
   ) {
-    for (const row of rows) for (const cell of cellsOf(row)) walk(cell.childNodes, writer, depth + 1)
+    for (const row of rows)
+      for (const tableCell of cellsOf(row)) walk(tableCell.childNodes, writer, depth + 1)
     return
   }
   const lines = rows.map((row) => {
-    const cells = cellsOf(row).map((cell) => inlineText(cell.childNodes, depth + 1).replace(/\s+/g, ' '))
-    return cells.some((cell) => cell !== '') ? cells.join(' | ') : ''
+    const cellTexts = cellsOf(row).map((tableCell) =>
+      inlineText(tableCell.childNodes, depth + 1).replace(/\s+/g, ' '),
+    )
+    return cellTexts.some((cellText) => cellText !== '') ? cellTexts.join(' | ') : ''
   })
-  const [first] = rows
-  const hasHead = first !== undefined && cellsOf(first).some((cell) => cell.tagName === 'th')
+  const [firstRow] = rows
+  const hasHead = firstRow !== undefined && cellsOf(firstRow).some((tableCell) => tableCell.tagName === 'th')
   const filled = lines.filter((line) => line !== '')
   const text = filled.join('\n')
   const headLength = Math.min((filled[0]?.length ?? 0) + 1, text.length)
-  writer.add({ kind: 'table' }, text, hasHead || isInHead(first) ? headLength : undefined)
+  writer.add({ kind: 'table' }, text, hasHead || isInHead(firstRow) ? headLength : undefined)
 }
 
 const isInHead = (row: Element | undefined): boolean =>

@@ -15,11 +15,11 @@ const charactersMax = 1_000
  */
 export async function ownTitle(input: ParseInput, limits: ParseLimits): Promise<string | undefined> {
   // Where it is cut, too, half a character may stand.
-  const title = cleaned(cleaned(await said(input, limits)).slice(0, charactersMax))
+  const title = cleaned(cleaned(await readTitle(input, limits)).slice(0, charactersMax))
   return isPlain(title, charactersMax) ? title : undefined
 }
 
-async function said({ mimeType, bytes }: ParseInput, limits: ParseLimits): Promise<string | undefined> {
+async function readTitle({ mimeType, bytes }: ParseInput, limits: ParseLimits): Promise<string | undefined> {
   const { format, charset } = formatOf(mimeType)
   switch (format) {
     case 'markdown':
@@ -69,15 +69,16 @@ function ofHeadings(html: string): string | undefined {
 }
 
 function ofMarkdown(text: string): string | undefined {
-  const [whole = '', front = ''] = /^---[ \t]*\r?\n([\s\S]{0,20000}?)^---[ \t]*\r?$/m.exec(text) ?? []
-  if (whole !== '' && text.startsWith(whole)) {
+  const [frontMatter = '', front = ''] = /^---[ \t]*\r?\n([\s\S]{0,20000}?)^---[ \t]*\r?$/m.exec(text) ?? []
+  if (frontMatter !== '' && text.startsWith(frontMatter)) {
     const title = titleIn(front)
     if (title !== undefined) return title
   }
-  const heading = /^#[ \t]+(\S.*)$/m.exec(text.slice(text.startsWith(whole) ? whole.length : 0))?.[1] ?? ''
-  let end = heading.length
-  while (end > 1 && ' \t#\r'.includes(heading.charAt(end - 1))) end -= 1
-  return heading.slice(0, end)
+  const heading =
+    /^#[ \t]+(\S.*)$/m.exec(text.slice(text.startsWith(frontMatter) ? frontMatter.length : 0))?.[1] ?? ''
+  let length = heading.length
+  while (length > 1 && ' \t#\r'.includes(heading.charAt(length - 1))) length -= 1
+  return heading.slice(0, length)
 }
 
 function titleIn(front: string): string | undefined {
@@ -103,22 +104,22 @@ function ofHtml(html: string): string | undefined {
 
 /** The first such element, without recursion: a page may be nested as deep as it likes. */
 function find(nodes: readonly Node[], isWanted: (tagName: string) => boolean): Node | undefined {
-  const open = [...nodes].reverse()
-  for (let node = open.pop(); node !== undefined; node = open.pop()) {
+  const pending = [...nodes].reverse()
+  for (let node = pending.pop(); node !== undefined; node = pending.pop()) {
     if ('tagName' in node && isWanted(node.tagName)) return node
     // An image's title is not the page's.
     if ('childNodes' in node && node.nodeName !== 'svg')
-      for (const child of node.childNodes.toReversed()) open.push(child)
+      for (const child of node.childNodes.toReversed()) pending.push(child)
   }
   return undefined
 }
 
 function textOf(node: Node | undefined): string {
-  const open = node === undefined ? [] : [node]
+  const pending = node === undefined ? [] : [node]
   let text = ''
-  for (let one = open.pop(); one !== undefined; one = open.pop()) {
-    if (one.nodeName === '#text' && 'value' in one) text += one.value
-    if ('childNodes' in one) for (const child of one.childNodes.toReversed()) open.push(child)
+  for (let childNode = pending.pop(); childNode !== undefined; childNode = pending.pop()) {
+    if (childNode.nodeName === '#text' && 'value' in childNode) text += childNode.value
+    if ('childNodes' in childNode) for (const child of childNode.childNodes.toReversed()) pending.push(child)
   }
   return text
 }

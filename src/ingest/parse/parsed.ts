@@ -105,7 +105,7 @@ export class ThreadError extends Error {
 
 /** The format of a media type such as `text/html; charset=utf-8`. Throws `unsupported_media_type`. */
 export function formatOf(mimeType: string): { readonly format: DocumentFormat; readonly charset: string } {
-  const [essence = '', ...parameters] = mimeType.split(';').map((part) => part.trim())
+  const [essence = '', ...parameters] = mimeType.split(';').map((segment) => segment.trim())
   const formats = Object.keys(mimeTypes) as DocumentFormat[]
   const format = formats.find((name) => mimeTypes[name] === essence.toLowerCase())
   if (format === undefined) {

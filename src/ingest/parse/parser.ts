@@ -66,7 +66,7 @@ export function createParser({
   const idle: ParseThread[] = Array.from({ length: threads }, () =>
     createThread(limits, { ...(cutting && { cutting }), givesWay }, startWorker, timer),
   )
-  const all = [...idle]
+  const idleThreads = [...idle]
   const running: Task[] = []
   let closed = false
   let counter = 0
@@ -98,7 +98,7 @@ export function createParser({
     { mimeType, bytes }: ParseInput,
     content?: Content,
     signal?: AbortSignal,
-    wanted: Pick<ParseRequest, 'isTitleWanted'> = {},
+    titleRequest: Pick<ParseRequest, 'isTitleWanted'> = {},
   ): Promise<Read> {
     if (closed) throw new Error('The parser is closed.')
     signal?.throwIfAborted()
@@ -108,12 +108,18 @@ export function createParser({
       throw new ParseError('too_large', `The document has more than ${limits.bytesMax} bytes.`)
     }
     const { promise, resolve, reject } = Promise.withResolvers<Read>()
-    const request = { id: ++counter, mimeType, bytes, ...(content && { title: content.title }), ...wanted }
+    const request = {
+      id: ++counter,
+      mimeType,
+      bytes,
+      ...(content && { title: content.title }),
+      ...titleRequest,
+    }
     const task: Task = { request, source: content?.source ?? '', thread: undefined, resolve, reject }
     const leave = (): void => {
-      const at = waiting.indexOf(task)
-      if (at >= 0) {
-        waiting.splice(at, 1)
+      const index = waiting.indexOf(task)
+      if (index >= 0) {
+        waiting.splice(index, 1)
         reject(signal?.reason)
       } else if (running.includes(task)) {
         // Not once it is read: its thread may be at another's document.
@@ -149,7 +155,7 @@ export function createParser({
     async [Symbol.asyncDispose]() {
       closed = true
       for (const task of waiting.splice(0)) task.reject(new Error('The parser is closed.'))
-      await Promise.all(all.map((thread) => thread[Symbol.asyncDispose]()))
+      await Promise.all(idleThreads.map((thread) => thread[Symbol.asyncDispose]()))
     },
   }
 }

@@ -21,7 +21,7 @@ const HEADING_RATIO = 1.15
  * text is refused as `unreadable`, so that it does not count as taken while nobody can find it.
  */
 export async function parsePdf(bytes: Uint8Array, limits: ParseLimits): Promise<Parsed> {
-  const pdf = await open(bytes)
+  const pdf = await openPdf(bytes)
   if (pdf.numPages > limits.pagesMax) {
     throw new ParseError('too_large', `The PDF has more than ${limits.pagesMax} pages.`)
   }
@@ -29,8 +29,8 @@ export async function parsePdf(bytes: Uint8Array, limits: ParseLimits): Promise<
   let characters = 0
   for (let number = 1; number <= pdf.numPages; number++) {
     const page = await pdf.getPage(number)
-    const { items } = await page.getTextContent()
-    for (const line of linesOf(items, number)) {
+    const { items: textItems } = await page.getTextContent()
+    for (const line of linesOf(textItems, number)) {
       characters += line.text.length
       lines.push(line)
     }
@@ -47,14 +47,17 @@ export async function parsePdf(bytes: Uint8Array, limits: ParseLimits): Promise<
 
 /** What its XMP and then its information dictionary call it, as they stand. */
 export async function titlesOfPdf(bytes: Uint8Array): Promise<string[]> {
-  const pdf = await open(bytes)
-  const { info, metadata } = await pdf.getMetadata()
-  const said: readonly unknown[] = [metadata?.get('dc:title'), 'Title' in info ? info.Title : undefined]
-  return said.filter((title) => typeof title === 'string')
+  const pdf = await openPdf(bytes)
+  const { info: infoDictionary, metadata } = await pdf.getMetadata()
+  const titles: readonly unknown[] = [
+    metadata?.get('dc:title'),
+    'Title' in infoDictionary ? infoDictionary.Title : undefined,
+  ]
+  return titles.filter((title) => typeof title === 'string')
 }
 
 /** pdf.js takes its bytes away from whoever gave them, so it gets a copy. */
-const open = (bytes: Uint8Array) =>
+const openPdf = (bytes: Uint8Array) =>
   getDocumentProxy(Uint8Array.from(bytes), { verbosity: 0 }).catch((cause: unknown) => {
     throw new ParseError(
       'unreadable',
@@ -65,18 +68,18 @@ const open = (bytes: Uint8Array) =>
 
 const isLocked = (error: unknown): boolean => error instanceof Error && error.name === 'PasswordException'
 
-function linesOf(items: readonly object[], page: number): Line[] {
+function linesOf(textItems: readonly object[], page: number): Line[] {
   const lines: Line[] = []
   let text = ''
   let size = 0
   let y = 0
-  for (const item of items) {
-    if (!isTextItem(item)) continue
-    if (text === '') y = item.transform[5] ?? 0
-    text += item.str
-    if (item.str.trim() !== '')
-      size = Math.max(size, Math.hypot(item.transform[2] ?? 0, item.transform[3] ?? 0))
-    if (!item.hasEOL) continue
+  for (const textItem of textItems) {
+    if (!isTextItem(textItem)) continue
+    if (text === '') y = textItem.transform[5] ?? 0
+    text += textItem.str
+    if (textItem.str.trim() !== '')
+      size = Math.max(size, Math.hypot(textItem.transform[2] ?? 0, textItem.transform[3] ?? 0))
+    if (!textItem.hasEOL) continue
     if (text.trim() !== '') lines.push({ text: text.trim(), page, size, y })
     text = ''
     size = 0
@@ -91,7 +94,7 @@ interface TextItem {
   readonly transform: readonly number[]
 }
 
-const isTextItem = (item: object): item is TextItem => 'str' in item && 'transform' in item
+const isTextItem = (textItem: object): textItem is TextItem => 'str' in textItem && 'transform' in textItem
 
 function writeLines(lines: readonly Line[], writer: Writer): void {
   const body = mostCommon(lines.map((line) => [rounded(line.size), line.text.length]))
@@ -101,21 +104,21 @@ function writeLines(lines: readonly Line[], writer: Writer): void {
   let paragraph: Line[] = []
 
   function flush(): void {
-    const [first] = paragraph
-    if (first === undefined) return
+    const [firstLine] = paragraph
+    if (firstLine === undefined) return
     const text = paragraph.map((line) => line.text).join('\n')
-    if (isLarge(first, body) && text.length <= HEADING_CHARACTERS_MAX) {
-      const level = Math.min(6, sizes.indexOf(rounded(first.size)) + 1)
-      writer.add({ kind: 'heading', level, title: text.replace(/\s+/g, ' '), page: first.page }, text)
+    if (isLarge(firstLine, body) && text.length <= HEADING_CHARACTERS_MAX) {
+      const level = Math.min(6, sizes.indexOf(rounded(firstLine.size)) + 1)
+      writer.add({ kind: 'heading', level, title: text.replace(/\s+/g, ' '), page: firstLine.page }, text)
     } else {
-      writer.add({ kind: 'paragraph', page: first.page }, text)
+      writer.add({ kind: 'paragraph', page: firstLine.page }, text)
     }
     paragraph = []
   }
 
   for (const line of lines) {
-    const last = paragraph.at(-1)
-    if (last !== undefined && !continues(last, line, spacing)) flush()
+    const lastLine = paragraph.at(-1)
+    if (lastLine !== undefined && !continues(lastLine, line, spacing)) flush()
     paragraph.push(line)
   }
   flush()
@@ -126,20 +129,27 @@ const isLarge = (line: Line, body: number): boolean =>
   line.size >= body * HEADING_RATIO && line.text.length <= HEADING_CHARACTERS_MAX
 
 /** Same page, same letters, and no more room between than lines usually have. Upwards is a new column. */
-function continues(last: Line, line: Line, spacing: number): boolean {
-  const gap = (last.y - line.y) / (line.size || 1)
+function continues(previousLine: Line, line: Line, spacing: number): boolean {
+  const gap = (previousLine.y - line.y) / (line.size || 1)
   return (
-    last.page === line.page && rounded(last.size) === rounded(line.size) && gap >= 0 && gap <= spacing * 1.25
+    previousLine.page === line.page &&
+    rounded(previousLine.size) === rounded(line.size) &&
+    gap >= 0 &&
+    gap <= spacing * 1.25
   )
 }
 
 /** Distance of two lines of one paragraph, in letter heights. */
 function usualSpacing(lines: readonly Line[]): number {
   const gaps = lines.slice(1).flatMap((line, index): [number, number][] => {
-    const before = lines[index]
-    if (before?.page !== line.page || rounded(before.size) !== rounded(line.size) || line.size === 0)
+    const previousLine = lines[index]
+    if (
+      previousLine?.page !== line.page ||
+      rounded(previousLine.size) !== rounded(line.size) ||
+      line.size === 0
+    )
       return []
-    const gap = Math.round(((before.y - line.y) / line.size) * 10) / 10
+    const gap = Math.round(((previousLine.y - line.y) / line.size) * 10) / 10
     return gap > 0 ? [[gap, 1]] : []
   })
   return gaps.length === 0 ? 1.5 : mostCommon(gaps)
@@ -149,6 +159,6 @@ function usualSpacing(lines: readonly Line[]): number {
 function mostCommon(weighted: readonly (readonly [number, number])[]): number {
   const sums = new Map<number, number>()
   for (const [value, weight] of weighted) sums.set(value, (sums.get(value) ?? 0) + weight)
-  const [best] = [...sums].sort(([a, weightA], [b, weightB]) => weightB - weightA || a - b)
-  return best?.[0] ?? 0
+  const [heaviest] = [...sums].sort(([a, weightA], [b, weightB]) => weightB - weightA || a - b)
+  return heaviest?.[0] ?? 0
 }

@@ -29,13 +29,13 @@ export const clean = (text: string): string =>
 /** Paragraphs of plain text: runs of lines between blank ones. */
 export function parsePlain(text: string): Parsed {
   const blocks: Block[] = []
-  let from = 0
+  let paragraphStart = 0
   // By what stands between them: an expression for a paragraph itself runs out of stack at some megabytes without a blank line.
   for (const { index, 0: between } of [...text.matchAll(/\n\s*\n/g), { index: text.length, 0: '' }]) {
-    const raw = text.slice(from, index)
-    const start = from + raw.length - raw.trimStart().length
-    if (start < index) blocks.push({ kind: 'paragraph', start, end: from + raw.trimEnd().length })
-    from = index + between.length
+    const raw = text.slice(paragraphStart, index)
+    const start = paragraphStart + raw.length - raw.trimStart().length
+    if (start < index) blocks.push({ kind: 'paragraph', start, end: paragraphStart + raw.trimEnd().length })
+    paragraphStart = index + between.length
   }
   return { text, blocks }
 }
@@ -58,12 +58,12 @@ const LEVELS_INDENTED_MAX = 16
 /** As `JSON.stringify(value, null, 2)` has it down to that level, and at most 18 times as long as without white space. */
 function indented(value: unknown, level = 1): string {
   if (typeof value !== 'object' || value === null || level > LEVELS_INDENTED_MAX) return JSON.stringify(value)
-  const [open, close] = Array.isArray(value) ? '[]' : '{}'
-  const parts = Array.isArray(value)
-    ? value.map((part) => indented(part, level + 1))
-    : Object.entries(value).map(([name, part]) => `${JSON.stringify(name)}: ${indented(part, level + 1)}`)
+  const [opening, close] = Array.isArray(value) ? '[]' : '{}'
+  const members = Array.isArray(value)
+    ? value.map((element) => indented(element, level + 1))
+    : Object.entries(value).map(([name, member]) => `${JSON.stringify(name)}: ${indented(member, level + 1)}`)
   const line = `\n${'  '.repeat(level)}`
-  return parts.length === 0
-    ? `${open}${close}`
-    : `${open}${line}${parts.join(`,${line}`)}${line.slice(0, -2)}${close}`
+  return members.length === 0
+    ? `${opening}${close}`
+    : `${opening}${line}${members.join(`,${line}`)}${line.slice(0, -2)}${close}`
 }

@@ -51,9 +51,9 @@ export function createThread(
   let isReady = false
   let running: Task | undefined
 
-  function start(): Worker {
+  function startThread(): Worker {
     isReady = false
-    const fresh = startWorker(new URL('./worker.ts', import.meta.url), {
+    const newWorker = startWorker(new URL('./worker.ts', import.meta.url), {
       workerData: {
         limits,
         ...(cutting && { cutting }),
@@ -65,53 +65,53 @@ export function createThread(
       stderr: true,
       resourceLimits: { maxOldGenerationSizeMb: Math.ceil(limits.memoryBytesMax / MIB) },
     })
-    fresh.stdout.resume()
-    fresh.stderr.resume()
+    newWorker.stdout.resume()
+    newWorker.stderr.resume()
     const callOff = timer(startMsMax, () =>
-      stop(fresh, new ThreadError(new Error(`it took longer than ${startMsMax / 1_000} s`))),
+      stop(newWorker, new ThreadError(new Error(`it took longer than ${startMsMax / 1_000} s`))),
     )
-    fresh.on('message', (reply: ParseReply) => {
-      if (!('ready' in reply)) return void finish(fresh, reply)
+    newWorker.on('message', (reply: ParseReply) => {
+      if (!('ready' in reply)) return void finish(newWorker, reply)
       callOff()
-      begin(fresh)
+      beginNext(newWorker)
     })
-    fresh.on('error', (cause) => stop(fresh, isReady ? asParseError(cause) : new ThreadError(cause)))
-    fresh.on('exit', () => {
+    newWorker.on('error', (cause) => stop(newWorker, isReady ? asParseError(cause) : new ThreadError(cause)))
+    newWorker.on('exit', () => {
       callOff()
       stop(
-        fresh,
+        newWorker,
         isReady
           ? new ParseError('unreadable', 'Reading the document stopped.')
           : new ThreadError(new Error('it ended')),
       )
     })
-    return fresh
+    return newWorker
   }
 
   /** What a thread takes to start, and what ends it until then, is not the document's: it gets none before. */
-  function begin(started: Worker): void {
+  function beginNext(started: Worker): void {
     if (started !== worker) return
     isReady = true
     if (running) give(running, started)
   }
 
-  function give(task: Task, to: Worker): void {
-    void watch(task, to)
-    to.postMessage(task.request)
+  function give(task: Task, toWorker: Worker): void {
+    void watch(task, toWorker)
+    toWorker.postMessage(task.request)
   }
 
-  async function finish(from: Worker, reply: Exclude<ParseReply, { ready: true }>): Promise<void> {
-    if (from !== worker || reply.id !== running?.request.id) return
+  async function finish(fromWorker: Worker, reply: Exclude<ParseReply, { ready: true }>): Promise<void> {
+    if (fromWorker !== worker || reply.id !== running?.request.id) return
     const task = running
     running = undefined
     // What a large document leaves behind would count against the next one; and of one that was given up a library may
     // still read other parts.
     const isGivenUp = 'code' in reply
-    const { bytes } = isGivenUp ? { bytes: 0 } : await usedBy(from)
-    from.unref()
-    if (from === worker && (isGivenUp || bytes >= limits.memoryBytesMax / 2)) {
+    const { bytes } = isGivenUp ? { bytes: 0 } : await usedBy(fromWorker)
+    fromWorker.unref()
+    if (fromWorker === worker && (isGivenUp || bytes >= limits.memoryBytesMax / 2)) {
       worker = undefined
-      void from.terminate()
+      void fromWorker.terminate()
     }
     if ('parsed' in reply || 'prepared' in reply || 'ownTitle' in reply) task.resolve(reply)
     else if ('broken' in reply) task.reject(new ThreadError(reply.broken))
@@ -133,25 +133,29 @@ export function createThread(
 
   async function watch(task: Task, which: Worker): Promise<void> {
     const { timeoutMs, cpuMsMax, memoryBytesMax } = limits
-    const end = (reason: ParseError): void => {
+    const finishWith = (reason: ParseError): void => {
       if (running === task) stop(which, reason)
     }
-    const late = setTimeout(() => end(timedOut(`longer than ${timeoutMs / 1_000} s`)), timeoutMs).unref()
-    const before = await usedBy(which)
+    const timer = setTimeout(
+      () => finishWith(timedOut(`longer than ${timeoutMs / 1_000} s`)),
+      timeoutMs,
+    ).unref()
+    const usedBefore = await usedBy(which)
     while (running === task) {
       const { bytes, cpuMs } = await usedBy(which)
-      if (bytes > memoryBytesMax) end(tooMuchMemory())
-      if (cpuMs - before.cpuMs > cpuMsMax) end(timedOut(`more than ${cpuMsMax / 1_000} s of processor time`))
+      if (bytes > memoryBytesMax) finishWith(tooMuchMemory())
+      if (cpuMs - usedBefore.cpuMs > cpuMsMax)
+        finishWith(timedOut(`more than ${cpuMsMax / 1_000} s of processor time`))
       await pause(LOOK_EVERY_MS, undefined, { ref: false })
     }
-    clearTimeout(late)
+    clearTimeout(timer)
   }
 
   return {
     read: (request) =>
       new Promise<Read>((resolve, reject) => {
         try {
-          worker ??= start()
+          worker ??= startThread()
         } catch (error) {
           throw new ThreadError(error)
         }
@@ -163,11 +167,11 @@ export function createThread(
       if (running !== undefined && worker !== undefined) stop(worker, reason)
     },
     async [Symbol.asyncDispose]() {
-      const last = worker
+      const lastWorker = worker
       worker = undefined
       running?.reject(new Error('The parser is closed.'))
       running = undefined
-      await last?.terminate()
+      await lastWorker?.terminate()
     },
   }
 }
@@ -188,7 +192,7 @@ async function usedBy(worker: Worker): Promise<Used> {
   }
 }
 
-const timedOut = (what: string): ParseError => new ParseError('timed_out', `Reading took ${what}.`)
+const timedOut = (limit: string): ParseError => new ParseError('timed_out', `Reading took ${limit}.`)
 
 const tooMuchMemory = (cause?: unknown): ParseError =>
   new ParseError('too_large', 'Reading the document takes too much memory.', cause)

@@ -12,7 +12,7 @@ export interface Writer {
 
 /** Throws `too_large` as soon as the text is longer than `charactersMax`. */
 export function createWriter(charactersMax: number): Writer {
-  const parts: string[] = []
+  const pieces: string[] = []
   const blocks: Block[] = []
   let length = 0
 
@@ -22,7 +22,7 @@ export function createWriter(charactersMax: number): Writer {
     const end = start + text.length
     if (end > charactersMax)
       throw new ParseError('too_large', `The text is longer than ${charactersMax} characters.`)
-    parts.push(text)
+    pieces.push(text)
     blocks.push({
       ...mark,
       start,
@@ -32,5 +32,5 @@ export function createWriter(charactersMax: number): Writer {
     length = end
   }
 
-  return { add, finish: () => ({ text: parts.join('\n\n'), blocks }) }
+  return { add, finish: () => ({ text: pieces.join('\n\n'), blocks }) }
 }

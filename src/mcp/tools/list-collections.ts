@@ -12,7 +12,7 @@ const input = z.strictObject({})
 export function registerListCollections(
   server: McpServer,
   { listCollections }: { readonly listCollections: CollectionLister },
-  { call, challenge, ...deps }: ToolContext,
+  { call, challenge, ...toolContext }: ToolContext,
 ): void {
   server.registerTool(
     'list_collections',
@@ -25,9 +25,9 @@ export function registerListCollections(
       annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: false },
       scopeChallenge: challenge(scopes),
     },
-    (given) =>
+    (args) =>
       run(
-        { call, tool: 'list_collections', scopes, input, given, ...deps },
+        { call, tool: 'list_collections', scopes, input, args, ...toolContext },
         async (_, principal, deadline) => {
           const structuredContent = toCollectionList(
             await listCollections(principal, deadline),

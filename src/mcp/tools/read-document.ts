@@ -15,7 +15,7 @@ const output = z.strictObject({ ...untrustedMembers, ...documentSchema.shape })
 export function registerReadDocument(
   server: McpServer,
   { readDocument }: { readonly readDocument: DocumentReader },
-  { call, challenge, ...deps }: ToolContext,
+  { call, challenge, ...toolContext }: ToolContext,
 ): void {
   server.registerTool(
     'read_document',
@@ -28,11 +28,11 @@ export function registerReadDocument(
       annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: true },
       scopeChallenge: challenge(scopes),
     },
-    (given) =>
+    (args) =>
       run(
-        { call, tool: 'read_document', scopes, input, given, ...deps },
-        async (asked, principal, deadline) =>
-          quoted(toDocument(await readDocument(principal, asked.id, deadline), principal.txn)),
+        { call, tool: 'read_document', scopes, input, args, ...toolContext },
+        async (parsed, principal, deadline) =>
+          quoted(toDocument(await readDocument(principal, parsed.id, deadline), principal.txn)),
       ),
   )
 }

@@ -64,14 +64,14 @@ const output = z.strictObject({
 export function registerRequestApproval(
   server: McpServer,
   { approvals, resolve, publicUrl }: ApprovalToolDeps,
-  { call, challenge, state, ...deps }: ToolContext,
+  { call, challenge, state, ...toolContext }: ToolContext,
 ): void {
   const pageOf = (id: string) => `${publicUrl}/approvals/${id}`
 
-  async function look(asker: Asker, id: string, deadline: Deadline): Promise<CallToolResult> {
-    const found = await approvals.wait(asker, id, until(deadline))
+  async function readApproval(asker: Asker, id: string, deadline: Deadline): Promise<CallToolResult> {
+    const found = await approvals.wait(asker, id, abortsBefore(deadline))
     if (found === undefined) throw new AppError('not_found')
-    return shown(found, pageOf(id))
+    return approvalResult(found, pageOf(id))
   }
 
   server.registerTool(
@@ -90,26 +90,30 @@ export function registerRequestApproval(
       },
       scopeChallenge: challenge(scopes),
     },
-    (given, context) =>
+    (args, context) =>
       run(
-        { call, tool: 'request_approval', scopes, input, given, ...deps },
-        async (asked, principal, deadline) => {
+        { call, tool: 'request_approval', scopes, input, args, ...toolContext },
+        async (parsed, principal, deadline) => {
           const asker = askerOf(principal)
           // Back from the page; whatever the client says of it, the table says how it stands.
           const carried = context.mcpReq.requestState<string>()
-          if (carried !== undefined) return look(asker, carried, deadline)
-          if (asked.id !== undefined && asked.answer === undefined) return look(asker, asked.id, deadline)
-          if (asked.id !== undefined)
-            return shown(await approvals.answer(asker, asked.id, asked.answer ?? ''), pageOf(asked.id))
-          const [detail] = asked.authorization_details ?? []
+          if (carried !== undefined) return readApproval(asker, carried, deadline)
+          if (parsed.id !== undefined && parsed.answer === undefined)
+            return readApproval(asker, parsed.id, deadline)
+          if (parsed.id !== undefined)
+            return approvalResult(
+              await approvals.answer(asker, parsed.id, parsed.answer ?? ''),
+              pageOf(parsed.id),
+            )
+          const [detail] = parsed.authorization_details ?? []
           if (detail === undefined) throw invalid('authorization_details', 'Exactly one is needed.')
           const approval = await approvals.ask(asker, await resolve(principal, detail), {
-            ...(asked.purpose !== undefined && { purpose: asked.purpose }),
-            seconds: asked.requested_expiry,
+            ...(parsed.purpose !== undefined && { purpose: parsed.purpose }),
+            seconds: parsed.requested_expiry,
             front: 'rest',
           })
           const url = pageOf(approval.id)
-          if (approval.state !== 'pending' || !opensPages(server)) return shown(approval, url)
+          if (approval.state !== 'pending' || !opensPages(server)) return approvalResult(approval, url)
           const message =
             'An agent asks you to agree to something. What it is stands on this page, where you decide.'
           return sendTo({ url, message, carried: approval.id }, state, context)
@@ -121,16 +125,20 @@ export function registerRequestApproval(
 const marginMs = 500
 
 /** A little less than the call has. */
-const until = ({ signal, at, now }: Deadline): AbortSignal =>
-  AbortSignal.any([signal, AbortSignal.timeout(Math.max(0, at - now() - marginMs))])
+const abortsBefore = ({ signal, at: endsAt, now }: Deadline): AbortSignal =>
+  AbortSignal.any([signal, AbortSignal.timeout(Math.max(0, endsAt - now() - marginMs))])
 
 /**
  * A no is an error, so that no model reads it as an answer. What is open says how it goes on: a client that opens no
  * addresses has nobody but its model to send the person there.
  */
-function shown(approval: Approval, url: string): CallToolResult {
-  const next = nextStep(approval, url)
-  const structuredContent = { ...approvalToWire(approval), url, ...(next !== undefined && { next }) }
+function approvalResult(approval: Approval, url: string): CallToolResult {
+  const nextHint = nextStep(approval, url)
+  const structuredContent = {
+    ...approvalToWire(approval),
+    url,
+    ...(nextHint !== undefined && { next: nextHint }),
+  }
   const isOver = approval.state === 'denied' || approval.state === 'expired'
   const content = [{ type: 'text' as const, text: JSON.stringify(structuredContent) }]
   return isOver ? { isError: true, content } : { structuredContent, content }

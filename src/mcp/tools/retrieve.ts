@@ -20,7 +20,7 @@ const output = z.strictObject({ ...untrustedMembers, ...answerSchema.shape })
 export function registerRetrieve(
   server: McpServer,
   { retrieve, indexLagMs }: RetrieveToolDeps,
-  { call, challenge, ...deps }: ToolContext,
+  { call, challenge, ...toolContext }: ToolContext,
 ): void {
   server.registerTool(
     'retrieve',
@@ -34,11 +34,11 @@ export function registerRetrieve(
       annotations: { readOnlyHint: true, destructiveHint: false, idempotentHint: true, openWorldHint: true },
       scopeChallenge: challenge(scopes),
     },
-    (given) =>
+    (args) =>
       run(
-        { call, tool: 'retrieve', scopes, input: questionSchema, given, ...deps },
-        async (asked, principal, deadline) => {
-          const found = await retrieve(principal, toQuestion(asked), deadline)
+        { call, tool: 'retrieve', scopes, input: questionSchema, args, ...toolContext },
+        async (parsed, principal, deadline) => {
+          const found = await retrieve(principal, toQuestion(parsed), deadline)
           return quoted(toAnswer(found, indexLagMs(), principal.txn))
         },
       ),

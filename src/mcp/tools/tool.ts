@@ -18,7 +18,7 @@ export interface Run<Input extends z.ZodType> extends FailureDeps {
   readonly scopes: readonly Scope[]
   readonly input: Input
   /** The arguments as they came. */
-  readonly given: unknown
+  readonly args: unknown
   /** Whether its outcome has to be told however long it takes: what was sent may have happened. Default false. */
   readonly untimed?: boolean
 }
@@ -49,8 +49,8 @@ export const listed = <Input extends z.ZodType>(input: Input): StandardSchemaWit
   '~standard': { ...input['~standard'], validate: (value) => ({ value }) },
 })
 
-function read<Input extends z.ZodType>(input: Input, given: unknown): z.output<Input> {
-  const parsed = input.safeParse(given)
+function read<Input extends z.ZodType>(input: Input, args: unknown): z.output<Input> {
+  const parsed = input.safeParse(args)
   if (parsed.success) return parsed.data
   const { path, says } = firstIssue(parsed.error)
   throw invalid(path.join('.') || 'arguments', says)
@@ -59,11 +59,13 @@ function read<Input extends z.ZodType>(input: Input, given: unknown): z.output<I
 /** Runs one tool to its end or the request's, and turns what went wrong into a result. */
 export async function run<Input extends z.ZodType>(
   options: Run<Input>,
-  work: (asked: z.output<Input>, principal: Principal, deadline: Deadline) => Promise<Outcome>,
+  answer: (parsedInput: z.output<Input>, principal: Principal, deadline: Deadline) => Promise<Outcome>,
 ): Promise<Outcome> {
   const { deadline } = options.call
   try {
-    const working = asker(options).then((who) => work(read(options.input, options.given), who, deadline))
+    const working = asker(options).then((caller) =>
+      answer(read(options.input, options.args), caller, deadline),
+    )
     return await (options.untimed === true ? working : inTime(deadline, working))
   } catch (error) {
     return toolFailure(error, options)

@@ -21,7 +21,7 @@ const output = z.strictObject({ ...untrustedMembers, ...vaultAnswerSchema.shape 
 export function registerVaultFetch(
   server: McpServer,
   { vaultFetch }: { readonly vaultFetch: VaultFetch },
-  { call, challenge, state, ...deps }: ToolContext,
+  { call, challenge, state, ...toolContext }: ToolContext,
 ): void {
   /** Sends the person to link the account, once; whoever comes back without a link gets the error. */
   async function toConnect(error: unknown, context: ServerContext): Promise<Outcome> {
@@ -44,12 +44,12 @@ export function registerVaultFetch(
       annotations: { readOnlyHint: false, destructiveHint: true, idempotentHint: false, openWorldHint: true },
       scopeChallenge: challenge(scopes),
     },
-    (given, context) =>
+    (args, context) =>
       run(
-        { call, tool: 'vault_fetch', scopes, input: vaultRequestSchema, given, untimed: true, ...deps },
-        async (asked, principal) => {
+        { call, tool: 'vault_fetch', scopes, input: vaultRequestSchema, args, untimed: true, ...toolContext },
+        async (parsed, principal) => {
           try {
-            const answered = await vaultFetch(principal, toVaultRequest(asked))
+            const answered = await vaultFetch(principal, toVaultRequest(parsed))
             return quoted(toVaultAnswer(answered, principal.txn))
           } catch (error) {
             return toConnect(error, context)

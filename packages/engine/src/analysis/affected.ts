@@ -54,7 +54,7 @@ export function* affectedBy(
 ): Generator<undefined, Affected> {
   const session = createSession(model, tuples, { user: `${type}:`, context })
   const starts = keys.map((key) => startOf(session, target, key))
-  const usersets = starts.flatMap((start) => start.usersets)
+  const usersets = starts.flatMap((startPoint) => startPoint.usersets)
   const up = yield* walk(
     starts.flatMap(({ above }) => above),
     (question) => upwards(session, target, question),
@@ -92,9 +92,9 @@ function startOf({ model, node }: Session, target: Relation, key: TupleKey): Sta
   const useful = reverseGraph(model).behind(target)
   const usersets: Question[] = []
   const above: Question[] = []
-  const own = model.types.get(typeOf(key.object))?.get(key.relation)
-  const isAsked = own !== undefined && useful.has(own)
-  if (isAsked) above.push([own, object])
+  const ownRelation = model.types.get(typeOf(key.object))?.get(key.relation)
+  const isAsked = ownRelation !== undefined && useful.has(ownRelation)
+  if (isAsked) above.push([ownRelation, object])
   const userset = model.types.get(user.type)?.get(userRelation)
   if (isAsked && userset !== undefined) usersets.push([userset, user])
   for (const relation of model.types.get(object.type)?.values() ?? []) {
@@ -112,16 +112,16 @@ function startOf({ model, node }: Session, target: Relation, key: TupleKey): Sta
 
 interface Step {
   /** The same object, no hop. */
-  readonly here: readonly Question[]
+  readonly sameObject: readonly Question[]
   /** One hop on. */
-  readonly next: readonly Question[]
+  readonly nextQuestions: readonly Question[]
 }
 
 /** Questions that ask this one. */
 function upwards({ model, into }: Session, target: Relation, [relation, node]: Question): Step {
   const graph = reverseGraph(model)
   const useful = graph.behind(target)
-  const here = graph.computedFrom(relation).map(({ to }): Question => [to, node])
+  const here = graph.computedFrom(relation).map(({ to: computing }): Question => [computing, node])
   const next: Question[] = []
   for (const tuple of into(node)) {
     const { object } = tuple
@@ -129,10 +129,10 @@ function upwards({ model, into }: Session, target: Relation, [relation, node]: Q
     if (on === undefined) continue
     if (tuple.userRelation === relation.name) next.push([on, object])
     if (tuple.userRelation !== '') continue
-    for (const { to } of graph.through(on, relation)) next.push([to, object])
+    for (const { to: computing } of graph.through(on, relation)) next.push([computing, object])
   }
-  const isUseful = ([one]: Question): boolean => useful.has(one)
-  return { here: here.filter(isUseful), next: next.filter(isUseful) }
+  const isUseful = ([relation]: Question): boolean => useful.has(relation)
+  return { sameObject: here.filter(isUseful), nextQuestions: next.filter(isUseful) }
 }
 
 /** Follows questions to the users for whom they could be answered by a yes. */
@@ -156,16 +156,16 @@ function createDescent(session: Session, type: string) {
       case 'this':
         return assigned(relation, node)
       case 'computed':
-        return { here: [[rule.relation, node]], next: [] }
+        return { sameObject: [[rule.relation, node]], nextQuestions: [] }
       case 'ttu': {
         const tupleset = model.types.get(node.type)?.get(rule.tupleset)
         const parents = tupleset === undefined ? [] : [...session.every(tupleset, node, ['concrete'])]
         watch(parents)
-        const next = parents.flatMap(({ user }): Question[] => {
+        const nextQuestions = parents.flatMap(({ user }): Question[] => {
           const through = rule.targets.get(user.type)
           return through === undefined ? [] : [[through, user]]
         })
-        return { here: [], next }
+        return { sameObject: [], nextQuestions }
       }
       case 'union':
       case 'intersection':
@@ -177,29 +177,29 @@ function createDescent(session: Session, type: string) {
 
   function assigned(relation: Relation, node: Node): Step {
     for (const { user } of session.every(relation, node, ['concrete'])) meet(user)
-    const next: Question[] = []
+    const nextQuestions: Question[] = []
     for (const tuple of session.every(relation, node, ['usersets'])) {
       watch([tuple])
       const userset = model.types.get(tuple.user.type)?.get(tuple.userRelation)
-      if (userset !== undefined) next.push([userset, tuple.user])
+      if (userset !== undefined) nextQuestions.push([userset, tuple.user])
       else meet(tuple.user)
     }
-    return { here: [], next }
+    return { sameObject: [], nextQuestions }
   }
 
   return Object.assign(found, {
     meet,
     step: ([relation, node]: Question): Step => {
-      const { here, next } = follow(relation.rewrite, relation, node)
-      const isReachable = ([one]: Question): boolean => one.strategy(type).reachable
-      return { here: here.filter(isReachable), next: next.filter(isReachable) }
+      const { sameObject, nextQuestions } = follow(relation.rewrite, relation, node)
+      const isReachable = ([relation]: Question): boolean => relation.strategy(type).reachable
+      return { sameObject: sameObject.filter(isReachable), nextQuestions: nextQuestions.filter(isReachable) }
     },
     /** Read together with the tuple: a condition of theirs that cannot be evaluated is passed over, or not, because of it. */
     watchSiblings({ object, relation, condition }: TupleKey): void {
-      const own = model.types.get(typeOf(object))?.get(relation)
-      if (own === undefined) return
+      const ownRelation = model.types.get(typeOf(object))?.get(relation)
+      if (ownRelation === undefined) return
       const node = session.node(object)
-      watch(session.every(own, node, own.isTupleset ? ['concrete'] : ['usersets']))
+      watch(session.every(ownRelation, node, ownRelation.isTupleset ? ['concrete'] : ['usersets']))
       // Itself, as it was: what takes its place may have another condition.
       if (condition !== undefined)
         watch([{ object: node, relation, user: node, userRelation: '', condition, ulid: '', place: -1 }])
@@ -208,8 +208,8 @@ function createDescent(session: Session, type: string) {
 }
 
 const join = (steps: readonly Step[]): Step => ({
-  here: steps.flatMap(({ here }) => here),
-  next: steps.flatMap(({ next }) => next),
+  sameObject: steps.flatMap(({ sameObject }) => sameObject),
+  nextQuestions: steps.flatMap(({ nextQuestions }) => nextQuestions),
 })
 
 interface Walked {
@@ -219,31 +219,34 @@ interface Walked {
 }
 
 /** Level by level, where what was seen is gone through again on a longer way, until ways are as long as they may be. */
-function* walk(start: readonly Question[], step: (question: Question) => Step): Generator<undefined, Walked> {
-  const seen = new Map<Relation, Set<Node>>()
+function* walk(
+  firstLevel: readonly Question[],
+  step: (question: Question) => Step,
+): Generator<undefined, Walked> {
+  const visited = new Map<Relation, Set<Node>>()
   let hops = 0
   let steps = 0
-  for (let level = start; level.length > 0; hops += 1) {
+  for (let level = firstLevel; level.length > 0; hops += 1) {
     const onLevel = new Map<Relation, Set<Node>>()
-    const next: Question[] = []
-    const open = [...level]
-    for (let question = open.pop(); question !== undefined; question = open.pop()) {
-      const isOld = !add(seen, question)
+    const nextLevel: Question[] = []
+    const pending = [...level]
+    for (let question = pending.pop(); question !== undefined; question = pending.pop()) {
+      const isOld = !add(visited, question)
       if (!add(onLevel, question) || (isOld && hops > depthMax)) continue
-      const { here, next: further } = step(question)
-      open.push(...here)
-      for (const one of further) next.push(one)
+      const { sameObject, nextQuestions: further } = step(question)
+      pending.push(...sameObject)
+      for (const followed of further) nextLevel.push(followed)
       steps += 1
       if (steps % yieldEvery === 0) yield
     }
-    level = next
+    level = nextLevel
   }
-  return { seen, hops }
+  return { seen: visited, hops }
 }
 
-function add(to: Map<Relation, Set<Node>>, [relation, node]: Question): boolean {
-  const nodes = to.get(relation) ?? new Set<Node>()
-  to.set(relation, nodes)
+function add(visited: Map<Relation, Set<Node>>, [relation, node]: Question): boolean {
+  const nodes = visited.get(relation) ?? new Set<Node>()
+  visited.set(relation, nodes)
   if (nodes.has(node)) return false
   nodes.add(node)
   return true

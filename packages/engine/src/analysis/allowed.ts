@@ -2,7 +2,7 @@ import { check, createMemo } from '../core/check.ts'
 import type { JsonObject } from '../core/condition-values.ts'
 import type { Condition } from '../core/conditions.ts'
 import { ConditionError } from '../core/errors.ts'
-import { reach, reverseGraph } from '../core/list-objects.ts'
+import { reverseGraph, reverseReach } from '../core/list-objects.ts'
 import type { Model, Relation, Rewrite } from '../core/model.ts'
 import { createSession, type Session, type SessionInput } from '../core/session.ts'
 import type { Node, Tuple, TupleView } from '../core/tuples.ts'
@@ -20,18 +20,18 @@ export interface ListableModel {
 
 export function listable(model: Model): ListableModel {
   const widened = rewritten(model, ({ base, subtract }) => ({ kind: 'union', children: [base, subtract] }))
-  const plain = new Map<string, boolean>()
+  const unconditional = new Map<string, boolean>()
   return {
     model,
     widened,
     isPlain(key) {
-      const before = plain.get(key)
-      if (before !== undefined) return before
+      const cachedAnswer = unconditional.get(key)
+      if (cachedAnswer !== undefined) return cachedAnswer
       const [type = '', name = ''] = key.split('#')
       const relation = model.types.get(type)?.get(name)
       const behind = relation === undefined ? [] : [...reverseGraph(model).behind(relation)]
       const found = behind.every(({ rewrite }) => !hasExclusion(rewrite))
-      plain.set(key, found)
+      unconditional.set(key, found)
       return found
     },
   }
@@ -90,7 +90,10 @@ export function listAllowed(
   const { model, widened } = listed
   const failed = new Set<JsonObject>()
   const conditions = new Map(
-    [...(input.conditions ?? model.conditions)].map(([name, one]) => [name, metWhereItFails(one, failed)]),
+    [...(input.conditions ?? model.conditions)].map(([name, condition]) => [
+      name,
+      metWhereItFails(condition, failed),
+    ]),
   )
   const session = createSession({ ...widened, conditions }, tuples.standing, input)
   const { objects, restsOnChecks, reached, may, must } = walk(listed, tuples, relation, input, {
@@ -98,40 +101,42 @@ export function listAllowed(
     failed,
   })
   const { node: subject } = session.user
-  const parts = partsOf(model, relation)
+  const ruleParts = partsOf(model, relation)
 
   function metBy(tuple: Tuple, isHidden = false): number {
-    let met = 0
-    for (const { bit, relation: read, targets, takesAway } of parts?.reading(tuple.relation) ?? []) {
+    let partsMet = 0
+    for (const { bit, relation: read, targets, takesAway } of ruleParts?.reading(tuple.relation) ?? []) {
       if (isHidden && targets === undefined) continue
       if (!session.isValid(read, tuple) || session.holds(tuple) !== true) continue
       // A condition that cannot be evaluated holds where it gives, and does not where it takes away.
       if (takesAway && tuple.condition !== undefined && failed.has(tuple.condition.context)) continue
-      if (bearsOn(tuple, targets, session, takesAway ? must : may)) met |= bit
+      if (bearsOn(tuple, targets, session, takesAway ? must : may)) partsMet |= bit
     }
-    return met
+    return partsMet
   }
 
   // Where nothing can be told by parts, each object is asked about.
-  const standsWith = (met: number): boolean => parts === undefined || parts.standsWith(met)
+  const standsWith = (partsMet: number): boolean => ruleParts === undefined || ruleParts.standsWith(partsMet)
   return {
     objects,
     restsOnChecks,
     reached: namesIn([new Set([subject.name, `${subject.type}:*`]), ...reached]),
     metBy: (tuple) => metBy(tuple),
     standsWith,
-    isTakenAway: (met) =>
-      parts !== undefined && !parts.standsWith(met) && parts.standsWith(parts.giving(met)),
+    isTakenAway: (partsMet) =>
+      ruleParts !== undefined &&
+      !ruleParts.standsWith(partsMet) &&
+      ruleParts.standsWith(ruleParts.giving(partsMet)),
     holds(object) {
-      let met = 0
+      let partsMet = 0
       const node = session.node(object)
-      for (const name of parts?.relations ?? []) {
+      for (const name of ruleParts?.relations ?? []) {
         const counted = model.types.get(relation.type)?.get(name)
         if (counted === undefined) continue
         const hidden = hiddenBy(session, counted, node)
-        for (const tuple of session.every(counted, node)) met |= metBy(tuple, tuple === hidden)
+        for (const tuple of session.every(counted, node)) partsMet |= metBy(tuple, tuple === hidden)
       }
-      return standsWith(met)
+      return standsWith(partsMet)
     },
   }
 }
@@ -166,7 +171,7 @@ function walk(
     hasFailed = true
   }
   const conditions = new Map(
-    [...(input.conditions ?? model.conditions)].map(([name, one]) => [name, toldOf(one, tell)]),
+    [...(input.conditions ?? model.conditions)].map(([name, condition]) => [name, toldOf(condition, tell)]),
   )
   const full: Model = { ...model, conditions }
   const memo = createMemo()
@@ -185,28 +190,30 @@ function walk(
     }
   }
   const target = widened.types.get(relation.type)?.get(relation.name) ?? relation
-  const seen = reach(session, target, (one, node, found) => mayStand(one, node, session, found))
+  const reachedNodes = reverseReach(session, target, (relation, node, found) =>
+    mayStand(relation, node, session, found),
+  )
   const users = userTypes(widened)
   const reached: ReadonlySet<string>[] = []
   const may = new Map<string, ReadonlySet<string>>()
   const must = new Map<string, ReadonlySet<string>>()
   // The walk goes along both tuples of a key; a check sees one.
   const isCertain = failed.size === 0 && !hidesStored(session)
-  for (const [one, nodes] of seen) {
-    if (!users.has(one.type)) continue
+  for (const [relation, nodes] of reachedNodes) {
+    if (!users.has(relation.type)) continue
     const names = new Set<string>()
     for (const { name } of nodes.keys()) names.add(name)
     reached.push(names)
-    if (isPlain(one.key) && isCertain) {
-      may.set(one.key, names)
-      must.set(one.key, names)
+    if (isPlain(relation.key) && isCertain) {
+      may.set(relation.key, names)
+      must.set(relation.key, names)
       continue
     }
-    const verdicts = new Map([...names].map((name) => [name, ask(one.name, name)]))
-    may.set(one.key, new Set([...names].filter((name) => verdicts.get(name) !== false)))
-    must.set(one.key, new Set([...names].filter((name) => verdicts.get(name) === true)))
+    const verdicts = new Map([...names].map((name) => [name, ask(relation.name, name)]))
+    may.set(relation.key, new Set([...names].filter((name) => verdicts.get(name) !== false)))
+    must.set(relation.key, new Set([...names].filter((name) => verdicts.get(name) === true)))
   }
-  const objects = [...(seen.get(target)?.keys() ?? [])]
+  const objects = [...(reachedNodes.get(target)?.keys() ?? [])]
     .map(({ name }) => name)
     .filter((name) => ask(relation.name, name) !== false)
   return { objects, restsOnChecks, reached, may, must }
@@ -236,9 +243,9 @@ const metWhereItFails = (condition: Condition, failed: Set<JsonObject>): Conditi
 
 const toldOf = (condition: Condition, tell: () => void): Condition => ({
   ...condition,
-  evaluate(...given) {
+  evaluate(...args) {
     try {
-      return condition.evaluate(...given)
+      return condition.evaluate(...args)
     } catch (error) {
       tell()
       throw error
@@ -273,7 +280,7 @@ function bearsOn(
 function hiddenBy(session: Session, relation: Relation, node: Node): Tuple | undefined {
   // Of usersets and wildcards it reads both.
   if (session.user.relation !== '' || session.user.node.wildcard) return undefined
-  const [, stored] = session.own(relation, node, false)
+  const [, stored] = session.ownTuples(relation, node, false)
   return stored
 }
 
@@ -289,10 +296,10 @@ function hidesStored(session: Session): boolean {
 const partsOfModels = new WeakMap<Model, Map<Relation, RuleParts | undefined>>()
 
 function partsOf(model: Model, relation: Relation): RuleParts | undefined {
-  const known = partsOfModels.get(model) ?? new Map<Relation, RuleParts | undefined>()
-  partsOfModels.set(model, known)
-  if (!known.has(relation)) known.set(relation, rulePartsOf(model, relation))
-  return known.get(relation)
+  const partsOfModel = partsOfModels.get(model) ?? new Map<Relation, RuleParts | undefined>()
+  partsOfModels.set(model, partsOfModel)
+  if (!partsOfModel.has(relation)) partsOfModel.set(relation, rulePartsOf(model, relation))
+  return partsOfModel.get(relation)
 }
 
 /**
@@ -305,6 +312,6 @@ export const tuplesBehind = (model: Model, relation: Relation): ReadonlySet<stri
 
 /** Types that a tuple's user may have: nothing is reached through the others. */
 function userTypes(model: Model): ReadonlySet<string> {
-  const relations = [...model.types.values()].flatMap((all) => [...all.values()])
+  const relations = [...model.types.values()].flatMap((typeRelations) => [...typeRelations.values()])
   return new Set(relations.flatMap(({ restrictions }) => restrictions.map(({ type }) => type)))
 }

@@ -34,9 +34,9 @@ export function createTakeApart(
   if (!model.isWeighted) return () => undefined
   const session = createSession(model, tuples, input)
   const { ask, askRule } = createEvaluator(session, { depthMax, mode: 'check' })
-  const known = new Map<string, readonly CheckPart[]>()
+  const cachedParts = new Map<string, readonly CheckPart[]>()
 
-  const whole = (relation: Relation, node: Node): CheckPart => ({
+  const wholeCheck = (relation: Relation, node: Node): CheckPart => ({
     user: input.user,
     relation: relation.name,
     object: node.name,
@@ -45,13 +45,13 @@ export function createTakeApart(
 
   function question(relation: Relation, node: Node): readonly CheckPart[] {
     const key = `${relation.key} ${node.id}`
-    const before = known.get(key)
-    if (before !== undefined) return before
+    const cached = cachedParts.get(key)
+    if (cached !== undefined) return cached
     // Where it leads back to itself it is asked as it is.
-    known.set(key, [whole(relation, node)])
-    const parts = take(relation.rewrite, relation, node) ?? [whole(relation, node)]
-    known.set(key, parts)
-    return parts
+    cachedParts.set(key, [wholeCheck(relation, node)])
+    const checkParts = take(relation.rewrite, relation, node) ?? [wholeCheck(relation, node)]
+    cachedParts.set(key, checkParts)
+    return checkParts
   }
 
   /** Undefined: the relation has to be asked whole. */
@@ -68,14 +68,14 @@ export function createTakeApart(
         return granting && take(granting, relation, node)
       }
       case 'intersection': {
-        const sides = rule.children.map((child) => take(child, relation, node))
-        return sides.every((side) => side !== undefined) ? sides.flat() : undefined
+        const childParts = rule.children.map((child) => take(child, relation, node))
+        return childParts.every((childPart) => childPart !== undefined) ? childParts.flat() : undefined
       }
       case 'exclusion': {
         const { subtract } = rule
         if (subtract.kind !== 'computed') return undefined
         const base = take(rule.base, relation, node)
-        return base && [{ ...whole(subtract.relation, node), allowed: false }, ...base]
+        return base && [{ ...wholeCheck(subtract.relation, node), allowed: false }, ...base]
       }
     }
   }
@@ -96,9 +96,9 @@ export function createTakeApart(
     const { user } = session
     const isEveryone = ({ name }: Node): boolean => name === `${user.node.type}:*`
     if (!isPlain(relation) || session.direct(relation, node, true) === true) return undefined
-    const given = session.usersets(relation, node, () => true).tuples
-    if (given.some((tuple) => isEveryone(tuple.user))) return undefined
-    for (const tuple of given) {
+    const usersetTuples = session.usersets(relation, node, () => true).tuples
+    if (usersetTuples.some((tuple) => isEveryone(tuple.user))) return undefined
+    for (const tuple of usersetTuples) {
       const target = model.types.get(tuple.user.type)?.get(tuple.userRelation)
       if (target === undefined || ask(target, tuple.user) !== 'yes') continue
       const { user: group } = keyOf(tuple)
@@ -108,17 +108,17 @@ export function createTakeApart(
     return undefined
   }
 
-  const plain = new Map<Relation, boolean>()
+  const unions = new Map<Relation, boolean>()
 
   /** Whether everything behind it is `or`: what leads to it from a group leads to it from each of its members. */
   function isPlain(relation: Relation): boolean {
-    const before = plain.get(relation)
-    if (before !== undefined) return before
+    const cached = unions.get(relation)
+    if (cached !== undefined) return cached
     // Where some of it leads back to itself, nothing may be said of any before all of it was looked at.
     const behind = new Set([relation])
     let found = true
-    for (const one of behind) found &&= addBehind(one.rewrite, one, behind)
-    plain.set(relation, found)
+    for (const relationBehind of behind) found &&= addBehind(relationBehind.rewrite, relationBehind, behind)
+    unions.set(relation, found)
     return found
   }
 
@@ -126,8 +126,11 @@ export function createTakeApart(
   function addBehind(rule: Rewrite, relation: Relation, behind: Set<Relation>): boolean {
     switch (rule.kind) {
       case 'this':
-        for (const one of relation.restrictions) {
-          const target = one.relation === undefined ? undefined : model.types.get(one.type)?.get(one.relation)
+        for (const restriction of relation.restrictions) {
+          const target =
+            restriction.relation === undefined
+              ? undefined
+              : model.types.get(restriction.type)?.get(restriction.relation)
           if (target !== undefined) behind.add(target)
         }
         return true
@@ -149,8 +152,8 @@ export function createTakeApart(
     const found = model.types.get(object.slice(0, object.indexOf(':')))?.get(relation)
     const node = session.node(object)
     if (found === undefined || ask(found, node) !== 'yes') return undefined
-    const parts = question(found, node)
+    const checkParts = question(found, node)
     // Without a tuple that others may share it is the same work, in more questions.
-    return parts.some(({ user }) => user !== input.user) ? parts : undefined
+    return checkParts.some(({ user }) => user !== input.user) ? checkParts : undefined
   }
 }

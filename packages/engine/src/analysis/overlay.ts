@@ -24,29 +24,29 @@ const firstId = -1_000_000_000
  * make it anew once that has changed, and lay none over another. What does not fit a model is for `checkTuple` to say.
  */
 export function overlayTuples(base: TupleView, { writes = [], deletes = [] }: TupleChange): TupleView {
-  const fresh = new Map<string, Node>()
+  const addedNodes = new Map<string, Node>()
   const removed = new Set<Tuple>()
   const added = new Map<string, Tuple>()
   const buckets = new Map<Node, Map<string, Bucket>>()
   const incoming = new Map<Node, Tuple[]>()
 
-  const find = (name: string): Node | undefined => base.node(name) ?? fresh.get(name)
+  const find = (name: string): Node | undefined => base.node(name) ?? addedNodes.get(name)
 
   function intern(name: string): Node {
-    const known = find(name)
-    if (known !== undefined) return known
-    const made = makeNode(name, firstId - fresh.size)
-    fresh.set(name, made)
-    return made
+    const knownNode = find(name)
+    if (knownNode !== undefined) return knownNode
+    const newNode = makeNode(name, firstId - addedNodes.size)
+    addedNodes.set(name, newNode)
+    return newNode
   }
 
   function touch({ object, relation, user }: Tuple): Bucket {
     const relations = buckets.get(object) ?? new Map<string, Bucket>()
     buckets.set(object, relations)
-    const before = base.at(object, relation)
+    const baseBucket = base.at(object, relation)
     const bucket = relations.get(relation) ?? {
-      concrete: [...(before?.concrete ?? [])],
-      usersets: [...(before?.usersets ?? [])],
+      concrete: [...(baseBucket?.concrete ?? [])],
+      usersets: [...(baseBucket?.usersets ?? [])],
       index: undefined,
     }
     relations.set(relation, bucket)
@@ -56,12 +56,12 @@ export function overlayTuples(base: TupleView, { writes = [], deletes = [] }: Tu
 
   function take(tuple: Tuple): void {
     const bucket = touch(tuple)
-    const part = isConcrete(tuple) ? bucket.concrete : bucket.usersets
-    part.splice(part.indexOf(tuple), 1)
+    const bucketPart = isConcrete(tuple) ? bucket.concrete : bucket.usersets
+    bucketPart.splice(bucketPart.indexOf(tuple), 1)
     removed.add(tuple)
   }
 
-  function put(key: TupleKey): void {
+  function putTuple(key: TupleKey): void {
     const user = splitUser(key.user)
     const tuple: Tuple = {
       object: intern(key.object),
@@ -86,10 +86,10 @@ export function overlayTuples(base: TupleView, { writes = [], deletes = [] }: Tu
   // The last of several with one key counts.
   for (const key of new Map(writes.map((write) => [nameOf(write), write])).values()) {
     const stored = base.get(key)
-    if (stored === undefined || removed.has(stored)) put(key)
+    if (stored === undefined || removed.has(stored)) putTuple(key)
     else if (!isDeepStrictEqual(stored.condition, key.condition)) {
       take(stored)
-      put(key)
+      putTuple(key)
     }
   }
 

@@ -27,8 +27,9 @@ export function reachingUsers(
   { usersMax }: ReachingUsersOptions,
 ): ReachingUsers {
   const walk = createWalk(model, tuples, type, usersMax)
-  const start = tuples.node(object)
-  const granted = start === undefined ? new Set<string>() : walk.collect([[relation, start]], 'granted')
+  const objectNode = tuples.node(object)
+  const granted =
+    objectNode === undefined ? new Set<string>() : walk.collect([[relation, objectNode]], 'granted')
   const everyone = granted.delete(`${type}:*`)
   // Without everyone nobody has to be named as left out.
   const excluded = everyone ? walk.collect(walk.subtracted, 'any') : new Set<string>()
@@ -40,21 +41,21 @@ type Question = readonly [Relation, Node]
 
 function createWalk(model: Model, tuples: TupleView, type: string, usersMax: number) {
   const subtracted: Question[] = []
-  let complete = true
+  let isComplete = true
 
   /** `granted` leaves what is subtracted for later; `any` follows it too. */
-  function collect(start: Iterable<Question>, side: 'granted' | 'any'): Set<string> {
+  function collect(startQuestions: Iterable<Question>, bound: 'granted' | 'any'): Set<string> {
     const users = new Set<string>()
-    const seen = new Map<Relation, Set<Node>>()
-    const open: Question[] = []
+    const visited = new Map<Relation, Set<Node>>()
+    const pending: Question[] = []
 
     function visit(relation: Relation | undefined, node: Node): void {
       if (relation === undefined || !relation.strategy(type).reachable) return
-      const nodes = seen.get(relation) ?? new Set<Node>()
-      seen.set(relation, nodes)
+      const nodes = visited.get(relation) ?? new Set<Node>()
+      visited.set(relation, nodes)
       if (nodes.has(node)) return
       nodes.add(node)
-      open.push([relation, node])
+      pending.push([relation, node])
     }
 
     function assigned(relation: Relation, node: Node): void {
@@ -68,7 +69,7 @@ function createWalk(model: Model, tuples: TupleView, type: string, usersMax: num
 
     function add(user: string): void {
       if (users.size < usersMax) users.add(user)
-      else if (!users.has(user)) complete = false
+      else if (!users.has(user)) isComplete = false
     }
 
     function follow(rule: Rewrite, relation: Relation, node: Node): void {
@@ -87,14 +88,14 @@ function createWalk(model: Model, tuples: TupleView, type: string, usersMax: num
           return
         case 'exclusion':
           follow(rule.base, relation, node)
-          if (side === 'any') follow(rule.subtract, relation, node)
+          if (bound === 'any') follow(rule.subtract, relation, node)
           else subtracted.push(...questionsIn(rule.subtract, relation, node, tuples))
       }
     }
 
-    for (const [relation, node] of start) visit(relation, node)
-    for (let next = open.pop(); next !== undefined && complete; next = open.pop())
-      follow(next[0].rewrite, ...next)
+    for (const [relation, node] of startQuestions) visit(relation, node)
+    for (let question = pending.pop(); question !== undefined && isComplete; question = pending.pop())
+      follow(question[0].rewrite, ...question)
     return users
   }
 
@@ -105,7 +106,7 @@ function createWalk(model: Model, tuples: TupleView, type: string, usersMax: num
     collect,
     subtracted,
     get complete() {
-      return complete
+      return isComplete
     },
   }
 }

@@ -1,5 +1,5 @@
 import type { Condition } from '../core/conditions.ts'
-import { type Reached, reach } from '../core/list-objects.ts'
+import { type Reached, reverseReach } from '../core/list-objects.ts'
 import { linkModel, type Model, type Relation, type Rewrite } from '../core/model.ts'
 import { analyseModel } from '../core/model-graph.ts'
 import type { ModelAst, RewriteAst } from '../core/model-json.ts'
@@ -22,14 +22,14 @@ export function rewritten(
   model: Model,
   instead: (exclusion: RewriteAst & { kind: 'exclusion' }) => RewriteAst,
 ): Model {
-  const again = (rewrite: RewriteAst): RewriteAst => {
-    if (rewrite.kind === 'exclusion') return again(instead(rewrite))
+  const overApproximated = (rewrite: RewriteAst): RewriteAst => {
+    if (rewrite.kind === 'exclusion') return overApproximated(instead(rewrite))
     if (rewrite.kind !== 'union' && rewrite.kind !== 'intersection') return rewrite
-    return { ...rewrite, children: rewrite.children.map(again) }
+    return { ...rewrite, children: rewrite.children.map(overApproximated) }
   }
   const types = model.ast.types.map((type) => ({
     ...type,
-    relations: new Map([...type.relations].map(([name, rewrite]) => [name, again(rewrite)])),
+    relations: new Map([...type.relations].map(([name, rewrite]) => [name, overApproximated(rewrite)])),
   }))
   const ast: ModelAst = { ...model.ast, types }
   const analysis = analyseModel(ast)
@@ -53,8 +53,10 @@ export function listCandidates(
   input: SessionInput,
 ): readonly string[] {
   const session = createSession(relaxed, tuples, input)
-  const seen = reach(session, relation, (one, node, reached) => mayStand(one, node, session, reached))
-  return [...(seen.get(relation)?.keys() ?? [])].map(({ name }) => name)
+  const reachedNodes = reverseReach(session, relation, (relation, node, reached) =>
+    mayStand(relation, node, session, reached),
+  )
+  return [...(reachedNodes.get(relation)?.keys() ?? [])].map(({ name }) => name)
 }
 
 const gated = new WeakMap<Relation, boolean>()
@@ -73,9 +75,9 @@ function hasIntersection(rewrite: Rewrite): boolean {
 
 /** Whether a rule holds by what was reached so far. */
 function stands(rule: Rewrite, owner: Relation, node: Node, session: Session, reached: Reached): boolean {
-  const again = (part: Rewrite): boolean => stands(part, owner, node, session, reached)
-  const has = (relation: Relation | undefined, at: Node): boolean =>
-    relation !== undefined && (reached.get(relation)?.has(at) ?? false)
+  const operandStands = (operand: Rewrite): boolean => stands(operand, owner, node, session, reached)
+  const has = (relation: Relation | undefined, onNode: Node): boolean =>
+    relation !== undefined && (reached.get(relation)?.has(onNode) ?? false)
   const relationOf = (type: string, name: string) => session.model.types.get(type)?.get(name)
   switch (rule.kind) {
     case 'this': {
@@ -99,10 +101,10 @@ function stands(rule: Rewrite, owner: Relation, node: Node, session: Session, re
         .tuples.some(({ user }) => has(rule.targets.get(user.type), user))
     }
     case 'union':
-      return rule.children.some(again)
+      return rule.children.some(operandStands)
     case 'intersection':
-      return rule.children.every(again)
+      return rule.children.every(operandStands)
     case 'exclusion':
-      return again(rule.base)
+      return operandStands(rule.base)
   }
 }

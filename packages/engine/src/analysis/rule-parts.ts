@@ -30,29 +30,29 @@ const partsMax = 31
 
 /** undefined: it has too many parts for that. */
 export function rulePartsOf(model: Model, target: Relation): RuleParts | undefined {
-  const parts = collectParts(model, target)
-  if (parts.size > partsMax) return undefined
-  const reading = Map.groupBy(parts.values(), ({ relation }) => relation.name)
-  const known = new Map<number, boolean>()
+  const rulePartsByKey = collectParts(model, target)
+  if (rulePartsByKey.size > partsMax) return undefined
+  const reading = Map.groupBy(rulePartsByKey.values(), ({ relation }) => relation.name)
+  const cachedStandings = new Map<number, boolean>()
   let taking = 0
-  for (const { bit, takesAway } of parts.values()) if (takesAway) taking |= bit
+  for (const { bit, takesAway } of rulePartsByKey.values()) if (takesAway) taking |= bit
 
-  function stands(met: number): boolean {
+  function stands(partsMet: number): boolean {
     // A relation that comes up again on the way to itself adds nothing.
-    const open = new Set<string>()
+    const openSides = new Set<string>()
     function has(relation: Relation, takesAway: boolean): boolean {
-      const side = sideKey(relation.name, takesAway)
-      if (open.has(side)) return false
-      open.add(side)
+      const sideId = sideKey(relation.name, takesAway)
+      if (openSides.has(sideId)) return false
+      openSides.add(sideId)
       const found = isMet(relation.rewrite, relation, takesAway)
-      open.delete(side)
+      openSides.delete(sideId)
       return found
     }
     function isMet(rule: Rewrite, owner: Relation, takesAway: boolean): boolean {
       switch (rule.kind) {
         case 'this':
         case 'ttu':
-          return (met & (parts.get(partKey(rule, owner, takesAway))?.bit ?? 0)) !== 0
+          return (partsMet & (rulePartsByKey.get(partKey(rule, owner, takesAway))?.bit ?? 0)) !== 0
         case 'computed':
           return has(rule.relation, takesAway)
         case 'union':
@@ -68,13 +68,13 @@ export function rulePartsOf(model: Model, target: Relation): RuleParts | undefin
 
   return {
     relations: new Set(reading.keys()),
-    giving: (met) => met & ~taking,
+    giving: (partsMet) => partsMet & ~taking,
     reading: (relation) => reading.get(relation) ?? [],
-    standsWith(met) {
-      const before = known.get(met)
-      if (before !== undefined) return before
-      const found = stands(met)
-      known.set(met, found)
+    standsWith(partsMet) {
+      const cachedStanding = cachedStandings.get(partsMet)
+      if (cachedStanding !== undefined) return cachedStanding
+      const found = stands(partsMet)
+      cachedStandings.set(partsMet, found)
       return found
     },
   }
@@ -86,22 +86,22 @@ const partKey = (rule: Rewrite & { kind: 'this' | 'ttu' }, { name }: Relation, t
   sideKey(rule.kind === 'this' ? name : `${rule.computed} from ${rule.tupleset}`, takesAway)
 
 function collectParts({ types }: Model, target: Relation): ReadonlyMap<string, RulePart> {
-  const parts = new Map<string, RulePart>()
-  const seen = new Map([[sideKey(target.name, false), { relation: target, takesAway: false }]])
+  const collected = new Map<string, RulePart>()
+  const visitedSides = new Map([[sideKey(target.name, false), { relation: target, takesAway: false }]])
   function collect(rule: Rewrite, owner: Relation, takesAway: boolean): void {
     switch (rule.kind) {
       case 'this':
       case 'ttu': {
         const relation = rule.kind === 'this' ? owner : types.get(target.type)?.get(rule.tupleset)
         const key = partKey(rule, owner, takesAway)
-        if (relation === undefined || parts.has(key)) return
+        if (relation === undefined || collected.has(key)) return
         const targets = rule.kind === 'ttu' ? rule.targets : undefined
-        parts.set(key, { bit: 1 << parts.size, relation, targets, takesAway })
+        collected.set(key, { bit: 1 << collected.size, relation, targets, takesAway })
         return
       }
       case 'computed': {
-        const side = sideKey(rule.relation.name, takesAway)
-        if (!seen.has(side)) seen.set(side, { relation: rule.relation, takesAway })
+        const sideId = sideKey(rule.relation.name, takesAway)
+        if (!visitedSides.has(sideId)) visitedSides.set(sideId, { relation: rule.relation, takesAway })
         return
       }
       case 'union':
@@ -113,6 +113,6 @@ function collectParts({ types }: Model, target: Relation): ReadonlyMap<string, R
         collect(rule.subtract, owner, !takesAway)
     }
   }
-  for (const { relation, takesAway } of seen.values()) collect(relation.rewrite, relation, takesAway)
-  return parts
+  for (const { relation, takesAway } of visitedSides.values()) collect(relation.rewrite, relation, takesAway)
+  return collected
 }

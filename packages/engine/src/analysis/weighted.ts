@@ -95,7 +95,7 @@ function operatorCycles(vertex: Vertex, graph: Graph): WeightedProblem[] {
   const operators = operatorsOf(vertex.rewrite)
   const cyclic = operators.filter((operator) =>
     leaves(operator).some((leaf) =>
-      targets(vertex, leaf, graph).some((next) => leadsTo(graph, next, vertex.key, new Set())),
+      targets(vertex, leaf, graph).some((target) => leadsTo(graph, target, vertex.key, new Set())),
     ),
   )
   return cyclic.slice(0, 1).map((operator) => ({
@@ -105,13 +105,13 @@ function operatorCycles(vertex: Vertex, graph: Graph): WeightedProblem[] {
   }))
 }
 
-export function leadsTo(graph: Graph, from: string, to: string, seen: Set<string>): boolean {
-  if (from === to) return true
-  const vertex = graph.get(from)
-  if (vertex === undefined || seen.has(from)) return false
-  seen.add(from)
+export function leadsTo(graph: Graph, source: string, destination: string, visited: Set<string>): boolean {
+  if (source === destination) return true
+  const vertex = graph.get(source)
+  if (vertex === undefined || visited.has(source)) return false
+  visited.add(source)
   return leaves(vertex.rewrite).some((leaf) =>
-    targets(vertex, leaf, graph).some((next) => leadsTo(graph, next, to, seen)),
+    targets(vertex, leaf, graph).some((target) => leadsTo(graph, target, destination, visited)),
   )
 }
 
@@ -141,10 +141,10 @@ function terminalTypes(graph: Graph): Map<string, Set<string>> {
   for (let changed = true; changed; ) {
     changed = false
     for (const vertex of graph.values()) {
-      const known = found.get(vertex.key) ?? new Set()
+      const knownTypes = found.get(vertex.key) ?? new Set()
       for (const type of terminalsOf(vertex.rewrite, vertex, graph, found)) {
-        if (known.has(type)) continue
-        known.add(type)
+        if (knownTypes.has(type)) continue
+        knownTypes.add(type)
         changed = true
       }
     }
@@ -158,16 +158,19 @@ function terminalsOf(
   graph: Graph,
   found: ReadonlyMap<string, ReadonlySet<string>>,
 ): ReadonlySet<string> {
-  const again = (part: RewriteAst): ReadonlySet<string> => terminalsOf(part, vertex, graph, found)
+  const terminalsOfOperand = (operand: RewriteAst): ReadonlySet<string> =>
+    terminalsOf(operand, vertex, graph, found)
   switch (rewrite.kind) {
     case 'union':
-      return new Set(rewrite.children.flatMap((part) => [...again(part)]))
+      return new Set(rewrite.children.flatMap((operand) => [...terminalsOfOperand(operand)]))
     case 'intersection': {
-      const [first = new Set<string>(), ...others] = rewrite.children.map(again)
-      return new Set([...first].filter((type) => others.every((other) => other.has(type))))
+      const [firstTerminals = new Set<string>(), ...otherTerminals] = rewrite.children.map(terminalsOfOperand)
+      return new Set(
+        [...firstTerminals].filter((type) => otherTerminals.every((terminals) => terminals.has(type))),
+      )
     }
     case 'exclusion':
-      return again(rewrite.base)
+      return terminalsOfOperand(rewrite.base)
     default: {
       const direct = rewrite.kind === 'this' ? vertex.direct : []
       return new Set([

@@ -56,8 +56,8 @@ function cost(expr: Expr | undefined, scope: Scope): number {
 type Call = Extract<NonNullable<Expr['exprKind']>, { case: 'callExpr' }>['value']
 
 function callCost(call: Call, scope: Scope): number {
-  const parts = [call.target, ...call.args]
-  const inside = parts.reduce((sum, part) => sum + cost(part, scope), 0)
+  const operands = [call.target, ...call.args]
+  const inside = operands.reduce((sum, operand) => sum + cost(operand, scope), 0)
   switch (call.function) {
     case '_&&_':
     case '_||_':
@@ -73,7 +73,9 @@ function callCost(call: Call, scope: Scope): number {
     case 'startsWith':
     case 'endsWith':
     case 'matches':
-      return inside + Math.max(1, Math.ceil(Math.max(...parts.map((part) => sizeOf(part, scope))) * 0.1))
+      return (
+        inside + Math.max(1, Math.ceil(Math.max(...operands.map((operand) => sizeOf(operand, scope))) * 0.1))
+      )
     default:
       return inside + 1
   }

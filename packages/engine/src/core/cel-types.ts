@@ -59,15 +59,15 @@ function kindOf(expr: Expr | undefined, names: Names): CelKind {
       return callKind(kind.value, names)
     case 'comprehensionExpr': {
       kindOf(kind.value.iterRange, names)
-      const item = memberKind(kind.value.iterRange, names)
+      const elementType = memberKind(kind.value.iterRange, names)
       const range = kindOf(kind.value.iterRange, names)
       const inner = new Map([
         ...names,
-        [kind.value.iterVar, range === 'map' ? { kind: 'string' as const } : item],
+        [kind.value.iterVar, range === 'map' ? { kind: 'string' as const } : elementType],
         [kind.value.accuVar, undefined],
       ])
-      for (const part of [kind.value.accuInit, kind.value.loopCondition, kind.value.loopStep])
-        kindOf(part, inner)
+      for (const step of [kind.value.accuInit, kind.value.loopCondition, kind.value.loopStep])
+        kindOf(step, inner)
       const accumulated = kindOf(kind.value.accuInit, names)
       const result = kindOf(kind.value.result, inner)
       return result === 'dyn' ? accumulated : result
@@ -140,7 +140,7 @@ const arithmetic = new Set(['_+_', '_-_', '_*_', '_/_', '_%_', '-_', '_[_]', '!_
 function callKind(call: Call, names: Names): CelKind {
   const target = call.target === undefined ? undefined : kindOf(call.target, names)
   const args = call.args.map((arg) => kindOf(arg, names))
-  const [left = 'dyn', right = 'dyn'] = args
+  const [leftKind = 'dyn', rightKind = 'dyn'] = args
   switch (call.function) {
     case '_&&_':
     case '_||_':
@@ -154,33 +154,36 @@ function callKind(call: Call, names: Names): CelKind {
     case '_>_':
     case '_>=_':
       if (
-        isKnown(left) &&
-        isKnown(right) &&
-        left !== right &&
+        isKnown(leftKind) &&
+        isKnown(rightKind) &&
+        leftKind !== rightKind &&
         !(
           call.function.length === 4 &&
-          isNumber(left) &&
-          isNumber(right) &&
+          isNumber(leftKind) &&
+          isNumber(rightKind) &&
           call.function !== '_==_' &&
           call.function !== '_!=_'
         )
       )
         throw noOverload(call.function, args)
-      if (!call.function.includes('=_') && (left === 'ipaddress' || left === 'list' || left === 'map'))
+      if (
+        !call.function.includes('=_') &&
+        (leftKind === 'ipaddress' || leftKind === 'list' || leftKind === 'map')
+      )
         throw noOverload(call.function, args)
       return 'bool'
     case '_?_:_':
-      expect(call.function, left, 'bool')
-      return isKnown(right) ? right : (args[2] ?? 'dyn')
+      expect(call.function, leftKind, 'bool')
+      return isKnown(rightKind) ? rightKind : (args[2] ?? 'dyn')
     case '_+_':
     case '_-_':
-      return timeArithmetic(call.function, left, right, args)
+      return timeArithmetic(call.function, leftKind, rightKind, args)
     case '_*_':
     case '_/_':
     case '_%_':
-      if (isKnown(left) && isKnown(right) && (left !== right || !isNumber(left)))
+      if (isKnown(leftKind) && isKnown(rightKind) && (leftKind !== rightKind || !isNumber(leftKind)))
         throw noOverload(call.function, args)
-      return isKnown(left) ? left : right
+      return isKnown(leftKind) ? leftKind : rightKind
     case '_[_]':
       return memberKind(call.args[0], names)?.kind ?? 'dyn'
   }
@@ -212,25 +215,33 @@ const castKind = (name: string): CelKind =>
     ] as const
   ).find((kind) => kind === name) ?? 'dyn'
 
-function timeArithmetic(operator: string, left: CelKind, right: CelKind, args: readonly CelKind[]): CelKind {
-  if (!isKnown(left) || !isKnown(right)) return 'dyn'
-  const times = new Set([left, right])
-  if (left === 'timestamp' && right === 'timestamp') {
+function timeArithmetic(
+  operator: string,
+  leftKind: CelKind,
+  rightKind: CelKind,
+  args: readonly CelKind[],
+): CelKind {
+  if (!isKnown(leftKind) || !isKnown(rightKind)) return 'dyn'
+  const times = new Set([leftKind, rightKind])
+  if (leftKind === 'timestamp' && rightKind === 'timestamp') {
     if (operator === '_-_') return 'duration'
     throw noOverload(operator, args)
   }
   if (times.has('timestamp') && times.has('duration')) return 'timestamp'
-  const joins = left === 'string' || left === 'list' || left === 'bytes'
-  if (left !== right || !(isNumber(left) || left === 'duration' || (operator === '_+_' && joins)))
+  const joins = leftKind === 'string' || leftKind === 'list' || leftKind === 'bytes'
+  if (
+    leftKind !== rightKind ||
+    !(isNumber(leftKind) || leftKind === 'duration' || (operator === '_+_' && joins))
+  )
     throw noOverload(operator, args)
-  return left
+  return leftKind
 }
 
 const isKnown = (kind: CelKind): boolean => kind !== 'dyn' && kind !== 'any' && kind !== 'null'
 const isNumber = (kind: CelKind): boolean => kind === 'int' || kind === 'uint' || kind === 'double'
 
-function expect(operator: string, found: CelKind, wanted: CelKind): void {
-  if (isKnown(found) && found !== wanted) throw noOverload(operator, [found])
+function expect(operator: string, found: CelKind, expected: CelKind): void {
+  if (isKnown(found) && found !== expected) throw noOverload(operator, [found])
 }
 
 const noOverload = (operator: string, args: readonly CelKind[]): Error =>

@@ -70,8 +70,8 @@ function askerFor(
 ): Asker {
   const key =
     memo === undefined ? '' : JSON.stringify([request.user, request.contextualTuples, request.context])
-  const before = memo?.shared.get(key)
-  if (before !== undefined) return before
+  const sharedAsker = memo?.shared.get(key)
+  if (sharedAsker !== undefined) return sharedAsker
   const session = createSession(model, tuples, request)
   const asker = { session, ask: createEvaluator(session, { depthMax, mode: 'check' }).ask }
   memo?.shared.set(key, asker)

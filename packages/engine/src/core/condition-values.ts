@@ -59,7 +59,7 @@ export function convert(type: ParamType, value: Json): CelInput {
       return toAddress(value)
     case 'list':
       if (!Array.isArray(value)) throw new ConversionError(`list requires a list, found: ${kindOf(value)}`)
-      return value.map((item: Json) => convert(type.of ?? { kind: 'any' }, item))
+      return value.map((element: Json) => convert(type.of ?? { kind: 'any' }, element))
     case 'map':
       if (!isJsonObject(value)) throw new ConversionError(`map requires a map, found: ${kindOf(value)}`)
       return mapOf(value, type.of ?? { kind: 'any' })
@@ -69,13 +69,14 @@ export function convert(type: ParamType, value: Json): CelInput {
 export const isJsonObject = (value: Json | undefined): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
-function mapOf(value: JsonObject, of: ParamType): CelInput {
-  return new Map(Object.entries(value).map(([key, item]) => [key, convert(of, item)]))
+function mapOf(value: JsonObject, valueType: ParamType): CelInput {
+  return new Map(Object.entries(value).map(([key, element]) => [key, convert(valueType, element)]))
 }
 
 function fromAny(value: Json): CelInput {
-  if (Array.isArray(value)) return value.map((item: Json) => fromAny(item))
-  if (isJsonObject(value)) return new Map(Object.entries(value).map(([key, item]) => [key, fromAny(item)]))
+  if (Array.isArray(value)) return value.map((element: Json) => fromAny(element))
+  if (isJsonObject(value))
+    return new Map(Object.entries(value).map(([key, element]) => [key, fromAny(element)]))
   return value === null || typeof value === 'object' ? null : value
 }
 
@@ -85,8 +86,8 @@ function toInteger(kind: 'int' | 'uint', value: Json): CelInput {
     throw new ConversionError(
       `expected ${kind === 'int' ? 'an int' : 'a uint'} value, but found numeric value '${String(value)}'`,
     )
-  const whole = number.digits * 10n ** BigInt(-number.scale)
-  const clamped = whole > 2n ** 63n - 1n ? 2n ** 63n - 1n : whole < -(2n ** 63n) ? -(2n ** 63n) : whole
+  const integer = number.digits * 10n ** BigInt(-number.scale)
+  const clamped = integer > 2n ** 63n - 1n ? 2n ** 63n - 1n : integer < -(2n ** 63n) ? -(2n ** 63n) : integer
   if (kind === 'int') return clamped
   if (clamped < 0n)
     throw new ConversionError(`expected a uint value, but found int64 value '${String(value)}'`)
@@ -107,11 +108,11 @@ function toDouble(value: Json): CelInput {
 /** digits × 10^-scale, with the scale as small as it goes, so that `scale > 0` means "not whole". */
 function parseDecimal(kind: string, value: Json): { digits: bigint; scale: number } {
   if (typeof value !== 'number' && typeof value !== 'string') throw mismatch(kind, value)
-  const parts = /^([+-]?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d{1,4}))?$/.exec(String(value))
-  const [, sign = '', whole = '', fraction = '', exponent = '0'] = parts ?? []
-  if (parts === null || whole + fraction === '')
+  const match = /^([+-]?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d{1,4}))?$/.exec(String(value))
+  const [, sign = '', integerDigits = '', fraction = '', exponent = '0'] = match ?? []
+  if (match === null || integerDigits + fraction === '')
     throw new ConversionError(`expected a ${kind} value, but found invalid string value '${String(value)}'`)
-  let digits = BigInt(`${whole}${fraction}`) * (sign === '-' ? -1n : 1n)
+  let digits = BigInt(`${integerDigits}${fraction}`) * (sign === '-' ? -1n : 1n)
   let scale = fraction.length - Number(exponent)
   for (; scale > 0 && digits % 10n === 0n && digits !== 0n; scale--) digits /= 10n
   return digits === 0n ? { digits, scale: 0 } : { digits, scale }
@@ -143,9 +144,11 @@ function parseDuration(text: string): bigint | undefined {
   if (signed === null) return undefined
   let total = 0n
   for (const [, number = '', unit = ''] of (signed[2] ?? '').matchAll(/([\d.]+)(ns|us|µs|μs|ms|s|m|h)/gy)) {
-    const [whole = '', fraction = ''] = number.split('.')
+    const [integerDigits = '', fraction = ''] = number.split('.')
     const scale = nanosOf[unit] ?? 0n
-    total += BigInt(whole || '0') * scale + (BigInt(fraction || '0') * scale) / 10n ** BigInt(fraction.length)
+    total +=
+      BigInt(integerDigits || '0') * scale +
+      (BigInt(fraction || '0') * scale) / 10n ** BigInt(fraction.length)
   }
   return total >= 2n ** 63n ? undefined : signed[1] === '-' ? -total : total
 }
@@ -165,9 +168,9 @@ function toTimestamp(value: Json): { seconds: bigint; nanos: number } {
 export function parseTimestamp(
   text: string,
 ): { readonly seconds: bigint; readonly nanos: number } | undefined {
-  const parts =
+  const match =
     /^(\d{4}-\d\d-\d\d)T(\d{1,2}):(\d\d:\d\d)(?:[.,](\d+))?(Z|[+-](?:[01]\d|2[0-4]):[0-6]\d)$/.exec(text)
-  const [, date = '', hour = '', minutes = '', fraction = '', zone = ''] = parts ?? []
+  const [, date = '', hour = '', minutes = '', fraction = '', zone = ''] = match ?? []
   const time = `${date}T${hour.padStart(2, '0')}:${minutes}`
   const local = Date.parse(`${time}Z`)
   const offsetMinutes = zone === 'Z' ? 0 : Number(zone.slice(4))

@@ -61,11 +61,11 @@ export function compileCondition(
     params,
     assertContext,
     accepts(context) {
-      const before = accepted.get(context)
-      if (before !== undefined) return before
-      const now = passes(() => assertContext(context))
-      accepted.set(context, now)
-      return now
+      const cachedVerdict = accepted.get(context)
+      if (cachedVerdict !== undefined) return cachedVerdict
+      const isAccepted = passes(() => assertContext(context))
+      accepted.set(context, isAccepted)
+      return isAccepted
     },
     evaluate(requestContext, tupleContext, tuple) {
       const values: Record<string, CelInput> = Object.create(null)
@@ -98,14 +98,14 @@ export function compileCondition(
 
 /** Converted contexts are kept per context object: a tuple's is converted once, a request's once per request. */
 function createConversions(params: ReadonlyMap<string, ParamType>) {
-  const kept = new WeakMap<JsonObject, Record<string, CelInput>>()
+  const convertedContexts = new WeakMap<JsonObject, Record<string, CelInput>>()
   return (context: JsonObject): Record<string, CelInput> => {
-    const before = kept.get(context)
-    if (before !== undefined) return before
+    const converted = convertedContexts.get(context)
+    if (converted !== undefined) return converted
     const values: Record<string, CelInput> = Object.create(null)
     for (const [key, type] of params)
       if (Object.hasOwn(context, key)) values[key] = convertKey(key, type, context)
-    kept.set(context, values)
+    convertedContexts.set(context, values)
     return values
   }
 }

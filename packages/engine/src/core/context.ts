@@ -18,8 +18,8 @@ function forbiddenIn(value: Json): string | undefined {
       : undefined
   if (isJsonObject(value)) return findForbidden(value)
   if (!Array.isArray(value)) return undefined
-  for (const item of value as readonly Json[]) {
-    const found = forbiddenIn(item)
+  for (const element of value as readonly Json[]) {
+    const found = forbiddenIn(element)
     if (found !== undefined) return found
   }
   return undefined

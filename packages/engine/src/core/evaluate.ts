@@ -71,9 +71,9 @@ export function createEvaluator(session: Session, options: EvaluatorOptions): Ev
   function resolve(relation: Relation, node: Node, depth: number): Outcome {
     if (depth >= options.depthMax || ++state.work > workMax) return fail(depth)
     const key = node.id * relationCount + relation.index
-    const open = state.open.get(key)
-    if (open !== undefined) {
-      state.lowest = Math.min(state.lowest, open)
+    const openIndex = state.open.get(key)
+    if (openIndex !== undefined) {
+      state.lowest = Math.min(state.lowest, openIndex)
       return options.mode === 'check' ? 'cycle' : 'no'
     }
     if (user.relation === relation.name && user.node === node) return 'yes'
@@ -120,7 +120,9 @@ export function createEvaluator(session: Session, options: EvaluatorOptions): Ev
     const closed = state.lowest >= position
     const lowest = closed ? Infinity : state.lowest
     if (!isDenial) for (const rested of state.provisional.splice(mark)) state.memo.delete(rested)
-    else for (let at = mark; at < state.provisional.length; at++) restOn(state.provisional[at], lowest)
+    else
+      for (let index = mark; index < state.provisional.length; index++)
+        restOn(state.provisional[index], lowest)
     if (isDenial && closed) state.provisional.length = mark
     if (isDepthError(outcome) && state.work > workMax) return
     if (!closed && !isDenial && outcome !== 'yes') return
@@ -161,9 +163,11 @@ export function createEvaluator(session: Session, options: EvaluatorOptions): Ev
     if (strategy.recursion === 'userset')
       return worse(
         direct,
-        breadthFirst(relation, node, depth, (at) => session.usersets(relation, at, isUserset)),
+        breadthFirst(relation, node, depth, (currentNode) =>
+          session.usersets(relation, currentNode, isUserset),
+        ),
       )
-    const groups = strategy.reads.map((wanted) => session.usersets(relation, node, wanted))
+    const groups = strategy.reads.map((isRead) => session.usersets(relation, node, isRead))
     return groups.reduce<Outcome>(
       (sum, read) => (sum === 'yes' ? sum : worse(sum, dispatch(read, targetOf, depth + 1))),
       direct,
@@ -186,7 +190,7 @@ export function createEvaluator(session: Session, options: EvaluatorOptions): Ev
     const tupleset = model.types.get(node.type)?.get(rule.tupleset)
     if (tupleset === undefined) return 'no'
     if (strategyOf(relation).recursion === 'ttu' && rule.targets.get(node.type) === relation) {
-      return breadthFirst(relation, node, depth, (at) => session.concrete(tupleset, at))
+      return breadthFirst(relation, node, depth, (currentNode) => session.concrete(tupleset, currentNode))
     }
     return dispatch(session.concrete(tupleset, node), (tuple) => rule.targets.get(tuple.user.type), depth + 1)
   }
@@ -209,25 +213,30 @@ export function createEvaluator(session: Session, options: EvaluatorOptions): Ev
    * A relation that recurses only into itself: level by level with a set of what was seen. The start's own
    * assignments were looked at by the caller; `memberAt` looks at the others without the recursive rule.
    */
-  function breadthFirst(relation: Relation, start: Node, depth: number, next: (node: Node) => Read): Outcome {
-    const seen = new Set<Node>()
+  function breadthFirst(
+    relation: Relation,
+    startNode: Node,
+    depth: number,
+    readNext: (node: Node) => Read,
+  ): Outcome {
+    const visited = new Set<Node>()
     let sum: Outcome = 'no'
-    let level: readonly Node[] = [start]
+    let level: readonly Node[] = [startNode]
     for (let hops = depth; level.length > 0; hops++) {
       state.deepest = Math.max(state.deepest, Math.min(hops, options.depthMax))
       if (hops >= options.depthMax) return worse(sum, isMemberAnywhere(relation) ? tooComplex() : 'no')
       const found = new Set<Node>()
       for (const node of level) {
-        if (seen.has(node) && hops > depth + 1) continue
-        if (hops > depth) seen.add(node)
+        if (visited.has(node) && hops > depth + 1) continue
+        if (hops > depth) visited.add(node)
         state.work++
-        const read = next(node)
+        const read = readNext(node)
         sum = worse(sum, read.error ?? 'no')
         for (const tuple of read.tuples) {
           if (tuple.user.type !== relation.type || found.has(tuple.user)) continue
           sum = worse(sum, memberAt(relation, tuple.user))
           if (sum === 'yes') return sum
-          if (!seen.has(tuple.user)) found.add(tuple.user)
+          if (!visited.has(tuple.user)) found.add(tuple.user)
         }
       }
       level = [...found]
@@ -270,7 +279,7 @@ export function createEvaluator(session: Session, options: EvaluatorOptions): Ev
     }
   }
 
-  function begin(): void {
+  function startState(): void {
     // Recursion through `and` or `but not` makes an answer depend on where the question began.
     if (!model.isWeighted) state.memo.clear()
     state.work = 0
@@ -280,11 +289,11 @@ export function createEvaluator(session: Session, options: EvaluatorOptions): Ev
 
   return {
     ask(relation, object) {
-      begin()
+      startState()
       return resolve(relation, object, 0)
     },
     askRule(rule, relation, object) {
-      begin()
+      startState()
       return rewrite(rule, relation, object, 0)
     },
   }

@@ -26,11 +26,11 @@ export function inCidr(addressText: string, cidr: string): boolean | undefined {
   const length = cidr.slice(slash + 1)
   const network = parseAddress(cidr.slice(0, Math.max(0, slash)))
   if (network === undefined || cidr.includes('%') || !/^(0|[1-9]\d{0,2})$/.test(length)) return undefined
-  const given = cidr.slice(0, slash).includes(':') ? 128 : 32
-  if (Number(length) > given) return undefined
+  const addressBits = cidr.slice(0, slash).includes(':') ? 128 : 32
+  if (Number(length) > addressBits) return undefined
   const found = parseAddress(addressText)
   if (found === undefined) return undefined
-  const mapped = given === 128 && network.bits === 32
+  const mapped = addressBits === 128 && network.bits === 32
   if (mapped && Number(length) < 96)
     return (
       found.bits === 128 &&
@@ -44,10 +44,13 @@ export function inCidr(addressText: string, cidr: string): boolean | undefined {
 }
 
 function parseFour(text: string): bigint | undefined {
-  const parts = text.split('.')
-  if (parts.length !== 4 || !parts.every((part) => /^(0|[1-9]\d{0,2})$/.test(part) && Number(part) < 256))
+  const octets = text.split('.')
+  if (
+    octets.length !== 4 ||
+    !octets.every((octet) => /^(0|[1-9]\d{0,2})$/.test(octet) && Number(octet) < 256)
+  )
     return undefined
-  return parts.reduce((sum, part) => sum * 256n + BigInt(part), 0n)
+  return octets.reduce((sum, octet) => sum * 256n + BigInt(octet), 0n)
 }
 
 function parseSix(text: string): bigint | undefined {
@@ -58,18 +61,18 @@ function parseSix(text: string): bigint | undefined {
   const [head = [], tail = []] = groups
   const count = head.length + tail.length
   if (halves.length === 1 ? count !== 8 : count > 7) return undefined
-  const all = [...head, ...Array<number>(8 - count).fill(0), ...tail]
-  return all.reduce((sum, group) => sum * 65536n + BigInt(group), 0n)
+  const allGroups = [...head, ...Array<number>(8 - count).fill(0), ...tail]
+  return allGroups.reduce((sum, group) => sum * 65536n + BigInt(group), 0n)
 }
 
 function toGroups(half: string): number[] | undefined {
-  const parts = half.split(':')
-  const last = parts.at(-1) ?? ''
-  const four = last.includes('.') ? parseFour(last) : undefined
-  if (last.includes('.') && four === undefined) return undefined
-  const plain = four === undefined ? parts : parts.slice(0, -1)
-  if (!plain.every((part) => /^[0-9a-fA-F]{1,4}$/.test(part))) return undefined
-  const groups = plain.map((part) => Number.parseInt(part, 16))
+  const hexGroups = half.split(':')
+  const lastGroup = hexGroups.at(-1) ?? ''
+  const four = lastGroup.includes('.') ? parseFour(lastGroup) : undefined
+  if (lastGroup.includes('.') && four === undefined) return undefined
+  const plainGroups = four === undefined ? hexGroups : hexGroups.slice(0, -1)
+  if (!plainGroups.every((hexGroup) => /^[0-9a-fA-F]{1,4}$/.test(hexGroup))) return undefined
+  const groups = plainGroups.map((hexGroup) => Number.parseInt(hexGroup, 16))
   return four === undefined ? groups : [...groups, Number(four >> 16n), Number(four & 0xffffn)]
 }
 

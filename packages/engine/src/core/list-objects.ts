@@ -36,7 +36,7 @@ export function* listObjects(
  * chain on which no rule has an `and` or a `but not`: these are in the answer for certain.
  */
 export const candidates = (session: Session, target: Relation): ReadonlyMap<Node, boolean> =>
-  reach(session, target).get(target) ?? new Map()
+  reverseReach(session, target).get(target) ?? new Map()
 
 /** Objects by relation, with whether they are certain. */
 export type Reached = ReadonlyMap<Relation, ReadonlyMap<Node, boolean>>
@@ -45,23 +45,23 @@ export type Reached = ReadonlyMap<Relation, ReadonlyMap<Node, boolean>>
  * The same for every relation that the target may rest on. `admits` is asked each time something speaks for an
  * object, about what was reached by then; what it keeps out leads nowhere.
  */
-export function reach(
+export function reverseReach(
   session: Session,
   target: Relation,
   admits: (relation: Relation, node: Node, reached: Reached) => boolean = () => true,
 ): Reached {
   const graph = reverseGraph(session.model)
   const useful = graph.behind(target)
-  const seen = new Map<Relation, Map<Node, boolean>>()
+  const sureByNode = new Map<Relation, Map<Node, boolean>>()
   const queue: { relation: Relation; node: Node; isSure: boolean }[] = []
 
-  function reach(relation: Relation | undefined, node: Node, isSure: boolean): void {
+  function visit(relation: Relation | undefined, node: Node, isSure: boolean): void {
     if (relation === undefined || !useful.has(relation)) return
-    const nodes = seen.get(relation) ?? new Map<Node, boolean>()
-    seen.set(relation, nodes)
-    const before = nodes.get(node)
-    if (before !== undefined && (before || !isSure)) return
-    if (before === undefined && !admits(relation, node, seen)) return
+    const nodes = sureByNode.get(relation) ?? new Map<Node, boolean>()
+    sureByNode.set(relation, nodes)
+    const wasSure = nodes.get(node)
+    if (wasSure !== undefined && (wasSure || !isSure)) return
+    if (wasSure === undefined && !admits(relation, node, sureByNode)) return
     nodes.set(node, isSure)
     queue.push({ relation, node, isSure })
   }
@@ -71,11 +71,11 @@ export function reach(
     if (relation === undefined || !useful.has(relation)) return
     const granting = graph.byTuple(relation)
     if (granting === 'none' || !holds(session, relation, tuple)) return
-    reach(relation, tuple.object, isSure && granting === 'sure')
+    visit(relation, tuple.object, isSure && granting === 'sure')
   }
 
   function step(relation: Relation, node: Node, isSure: boolean): void {
-    for (const edge of graph.computedFrom(relation)) reach(edge.to, node, isSure && edge.isSure)
+    for (const edge of graph.computedFrom(relation)) visit(edge.to, node, isSure && edge.isSure)
     for (const tuple of incoming(node)) {
       if (tuple.userRelation === relation.name) follow(tuple, isSure)
       if (tuple.userRelation !== '') continue
@@ -83,7 +83,7 @@ export function reach(
       if (tupleset === undefined) continue
       for (const edge of graph.through(tupleset, relation)) {
         if (!useful.has(edge.to) || !holds(session, tupleset, tuple)) continue
-        reach(edge.to, tuple.object, isSure && edge.isSure)
+        visit(edge.to, tuple.object, isSure && edge.isSure)
       }
     }
   }
@@ -91,14 +91,14 @@ export function reach(
   const incoming = createIncoming(session)
   const { node: subject, relation: subjectRelation } = session.user
   if (subjectRelation !== '')
-    reach(session.model.types.get(subject.type)?.get(subjectRelation), subject, true)
+    visit(session.model.types.get(subject.type)?.get(subjectRelation), subject, true)
   for (const tuple of incoming(subject)) if (tuple.userRelation === subjectRelation) follow(tuple, true)
   if (subjectRelation === '' && !subject.wildcard) {
     for (const tuple of incoming(session.node(`${subject.type}:*`))) follow(tuple, true)
   }
-  for (let next = queue.pop(); next !== undefined; next = queue.pop())
-    step(next.relation, next.node, next.isSure)
-  return seen
+  for (let queued = queue.pop(); queued !== undefined; queued = queue.pop())
+    step(queued.relation, queued.node, queued.isSure)
+  return sureByNode
 }
 
 function holds(session: Session, relation: Relation, tuple: Tuple): boolean {
@@ -112,8 +112,8 @@ function createIncoming(session: Session): (node: Node) => Iterable<Tuple> {
   const extra = new Map<Node, Tuple[]>()
   for (const tuple of session.contextual()) extra.set(tuple.user, [...(extra.get(tuple.user) ?? []), tuple])
   return (node) => {
-    const more = extra.get(node)
-    return more === undefined ? session.into(node) : [...session.into(node), ...more]
+    const extraTuples = extra.get(node)
+    return extraTuples === undefined ? session.into(node) : [...session.into(node), ...extraTuples]
   }
 }
 
@@ -138,14 +138,14 @@ export interface ReverseGraph {
 const graphs = new WeakMap<Model['types'], ReverseGraph>()
 
 export function reverseGraph(model: Model): ReverseGraph {
-  const before = graphs.get(model.types)
-  if (before !== undefined) return before
+  const cachedGraph = graphs.get(model.types)
+  if (cachedGraph !== undefined) return cachedGraph
   const graph = buildGraph(model)
   graphs.set(model.types, graph)
   return graph
 }
 
-const none: readonly Edge[] = []
+const noEdges: readonly Edge[] = []
 
 function buildGraph(model: Model): ReverseGraph {
   const computed = new Map<Relation, Edge[]>()
@@ -171,12 +171,12 @@ function buildGraph(model: Model): ReverseGraph {
     }
   }
   return {
-    computedFrom: (relation) => computed.get(relation) ?? none,
-    through: (tupleset, relation) => through.get(relation)?.get(tupleset) ?? none,
+    computedFrom: (relation) => computed.get(relation) ?? noEdges,
+    through: (tupleset, relation) => through.get(relation)?.get(tupleset) ?? noEdges,
     byTuple: (relation) => granting.get(relation) ?? 'none',
     behind(target) {
-      const before = behind.get(target)
-      if (before !== undefined) return before
+      const cachedRelations = behind.get(target)
+      if (cachedRelations !== undefined) return cachedRelations
       const found = collectBehind(model, target)
       behind.set(target, found)
       return found
@@ -208,9 +208,9 @@ interface Leaf {
 export function leavesOf(rewrite: Rewrite, isSure = true): Leaf[] {
   switch (rewrite.kind) {
     case 'union':
-      return rewrite.children.flatMap((part) => leavesOf(part, isSure))
+      return rewrite.children.flatMap((operand) => leavesOf(operand, isSure))
     case 'intersection':
-      return rewrite.children.flatMap((part) => leavesOf(part, false))
+      return rewrite.children.flatMap((operand) => leavesOf(operand, false))
     case 'exclusion':
       return [...leavesOf(rewrite.base, false), ...leavesOf(rewrite.subtract, false)]
     default:

@@ -58,21 +58,21 @@ export function listUsers(
  * Whether the server looks at all: of an `and` it asks only the first operand, of a `but not` only the base. Else it lists
  * nobody, and does not meet the error that a tuple of the other operands is.
  */
-function mayHold({ types }: Model, relation: Relation, filter: UserFilter, seen: Set<Relation>): boolean {
+function mayHold({ types }: Model, relation: Relation, filter: UserFilter, visited: Set<Relation>): boolean {
   function reaches(target: Relation | undefined): boolean {
     if (target === undefined) return false
     if (target.type === filter.type && target.name === filter.relation) return true
-    if (seen.has(target)) return false
-    seen.add(target)
+    if (visited.has(target)) return false
+    visited.add(target)
     return leads(target.rewrite, target)
   }
   function leads(rule: Rewrite, owner: Relation): boolean {
     switch (rule.kind) {
       case 'this':
         return owner.restrictions.some(
-          ({ type, relation: of = '', wildcard }) =>
-            (type === filter.type && (wildcard !== undefined || of === filter.relation)) ||
-            reaches(types.get(type)?.get(of)),
+          ({ type, relation: userRelation = '', wildcard }) =>
+            (type === filter.type && (wildcard !== undefined || userRelation === filter.relation)) ||
+            reaches(types.get(type)?.get(userRelation)),
         )
       case 'computed':
         return reaches(rule.relation)
@@ -88,7 +88,7 @@ function mayHold({ types }: Model, relation: Relation, filter: UserFilter, seen:
         return leads(rule.base, owner)
     }
   }
-  seen.add(relation)
+  visited.add(relation)
   return leads(relation.rewrite, relation)
 }
 
@@ -118,7 +118,7 @@ function createExpander(session: Session, filter: UserFilter, depthMax: number) 
     depth: number,
     path: ReadonlySet<string>,
   ): Expansion {
-    const again = (part: Rewrite): Expansion => rewrite(part, relation, node, depth, path)
+    const expandOperand = (operand: Rewrite): Expansion => rewrite(operand, relation, node, depth, path)
     switch (rule.kind) {
       case 'this':
         return assigned(relation, node, depth, path)
@@ -127,26 +127,28 @@ function createExpander(session: Session, filter: UserFilter, depthMax: number) 
       case 'ttu':
         return parents(rule, node, depth, path)
       case 'union':
-        return union(rule.children.map(again))
+        return union(rule.children.map(expandOperand))
       case 'intersection':
-        return intersect(rule.children.map(again), wildcard)
+        return intersect(rule.children.map(expandOperand), wildcard)
       case 'exclusion':
-        return subtract(again(rule.base), again(rule.subtract), wildcard)
+        return subtract(expandOperand(rule.base), expandOperand(rule.subtract), wildcard)
     }
   }
 
   function assigned(relation: Relation, node: Node, depth: number, path: ReadonlySet<string>): Expansion {
     const read = readAll(session, relation, node)
-    const parts: Expansion[] = [failedOr(read.error)]
+    const expansions: Expansion[] = [failedOr(read.error)]
     const users: Found[] = []
     for (const tuple of read.tuples) {
       if (tuple.userRelation !== '') {
-        parts.push(expand(model.types.get(tuple.user.type)?.get(tuple.userRelation), tuple.user, depth, path))
+        expansions.push(
+          expand(model.types.get(tuple.user.type)?.get(tuple.userRelation), tuple.user, depth, path),
+        )
       } else if (tuple.user.type === filter.type) users.push({ user: userOf(tuple), has: true, excluded: [] })
     }
     return merge(
-      [{ ...empty(), users }, ...parts],
-      parts.some((part) => part.cycle),
+      [{ ...empty(), users }, ...expansions],
+      expansions.some((expansion) => expansion.cycle),
     )
   }
 
@@ -159,10 +161,10 @@ function createExpander(session: Session, filter: UserFilter, depthMax: number) 
     const tupleset = model.types.get(node.type)?.get(rule.tupleset)
     if (tupleset === undefined) return empty()
     const read = readAll(session, tupleset, node)
-    const parts = read.tuples.map((tuple) =>
+    const expansions = read.tuples.map((tuple) =>
       expand(rule.targets.get(tuple.user.type), tuple.user, depth, path),
     )
-    return merge([failedOr(read.error), ...parts], false)
+    return merge([failedOr(read.error), ...expansions], false)
   }
 
   return (relation: Relation, node: Node): Expansion => expand(relation, node, 0, new Set())
@@ -190,60 +192,63 @@ const failed = (error: ConditionError | FgaError): Expansion => ({ users: [], cy
 const failedOr = (error: ConditionError | undefined): Expansion =>
   error === undefined ? empty() : failed(error)
 
-const firstError = (parts: readonly Expansion[]): Expansion['error'] =>
-  parts.map((part) => part.error).find((error) => error !== undefined)
+const firstError = (expansions: readonly Expansion[]): Expansion['error'] =>
+  expansions.map((expansion) => expansion.error).find((error) => error !== undefined)
 
 /** The last word on each user, but a yes over a no: the server takes whichever comes last. */
 function byUser(found: readonly Found[]): Map<string, Found> {
   const users = new Map<string, Found>()
-  for (const one of found) if (one.has || !users.get(one.user)?.has) users.set(one.user, one)
+  for (const foundUser of found)
+    if (foundUser.has || !users.get(foundUser.user)?.has) users.set(foundUser.user, foundUser)
   return users
 }
 
-const merge = (parts: readonly Expansion[], cycle: boolean): Expansion => ({
-  users: parts.flatMap((part) => part.users),
+const merge = (expansions: readonly Expansion[], cycle: boolean): Expansion => ({
+  users: expansions.flatMap((expansion) => expansion.users),
   cycle,
-  error: firstError(parts),
+  error: firstError(expansions),
 })
 
-function union(parts: readonly Expansion[]): Expansion {
-  const counts = countExcluded(parts)
-  const excluded = [...counts].filter(([, count]) => count === parts.length).map(([user]) => user)
+function union(expansions: readonly Expansion[]): Expansion {
+  const counts = countExcluded(expansions)
+  const excluded = [...counts].filter(([, count]) => count === expansions.length).map(([user]) => user)
   const has = new Set(
-    parts.flatMap((part) => part.users.filter((found) => found.has).map((found) => found.user)),
+    expansions.flatMap((expansion) =>
+      expansion.users.filter((found) => found.has).map((found) => found.user),
+    ),
   )
   return {
     users: [...has].map((user) => ({ user, has: true, excluded })),
     cycle: false,
-    error: firstError(parts),
+    error: firstError(expansions),
   }
 }
 
-function intersect(parts: readonly Expansion[], wildcard: string): Expansion {
+function intersect(expansions: readonly Expansion[], wildcard: string): Expansion {
   const counts = new Map<string, number>()
-  const excluded = [...countExcluded(parts).keys()]
+  const excluded = [...countExcluded(expansions).keys()]
   let wildcards = 0
-  for (const part of parts) {
-    const has = new Set(part.users.filter((found) => found.has).map((found) => found.user))
+  for (const expansion of expansions) {
+    const has = new Set(expansion.users.filter((found) => found.has).map((found) => found.user))
     const everyone = has.has(wildcard)
     if (everyone) wildcards++
     for (const user of has) counts.set(user, (counts.get(user) ?? 0) + (everyone ? 0 : 1))
   }
   const passed = [...counts].filter(
-    ([user, count]) => !excluded.includes(user) && count + wildcards === parts.length,
+    ([user, count]) => !excluded.includes(user) && count + wildcards === expansions.length,
   )
   return {
     users: passed.map(([user]) => ({ user, has: true, excluded })),
     cycle: false,
-    error: firstError(parts),
+    error: firstError(expansions),
   }
 }
 
 /** How often each user was said to be excluded. The server counts sayings, not operands; so does this. */
-function countExcluded(parts: readonly Expansion[]): Map<string, number> {
+function countExcluded(expansions: readonly Expansion[]): Map<string, number> {
   const counts = new Map<string, number>()
-  for (const part of parts) {
-    for (const found of part.users) {
+  for (const expansion of expansions) {
+    for (const found of expansion.users) {
       for (const user of found.excluded) counts.set(user, (counts.get(user) ?? 0) + 1)
     }
   }
@@ -251,30 +256,38 @@ function countExcluded(parts: readonly Expansion[]): Map<string, number> {
 }
 
 /** A cycle on the subtracted side leaves nobody. */
-function subtract(base: Expansion, taken: Expansion, wildcard: string): Expansion {
-  if (taken.cycle) return empty()
-  const kept = byUser(base.users)
-  const gone = byUser(taken.users)
-  const users = [...kept.values()].flatMap((found) =>
-    kept.has(wildcard) ? fromEveryone(found, gone, wildcard) : [fromOne(found, gone, wildcard)],
+function subtract(base: Expansion, subtracted: Expansion, wildcard: string): Expansion {
+  if (subtracted.cycle) return empty()
+  const baseUsers = byUser(base.users)
+  const subtractedUsers = byUser(subtracted.users)
+  const users = [...baseUsers.values()].flatMap((found) =>
+    baseUsers.has(wildcard)
+      ? fromEveryone(found, subtractedUsers, wildcard)
+      : [fromOne(found, subtractedUsers, wildcard)],
   )
-  return { users, cycle: false, error: firstError([base, taken]) }
+  return { users, cycle: false, error: firstError([base, subtracted]) }
 }
 
-function fromOne(found: Found, gone: ReadonlyMap<string, Found>, wildcard: string): Found {
-  const removed = gone.get(found.user)
-  if (!gone.has(wildcard) && removed === undefined) return { user: found.user, has: found.has, excluded: [] }
+function fromOne(found: Found, subtractedUsers: ReadonlyMap<string, Found>, wildcard: string): Found {
+  const removed = subtractedUsers.get(found.user)
+  if (!subtractedUsers.has(wildcard) && removed === undefined)
+    return { user: found.user, has: found.has, excluded: [] }
   return { user: found.user, has: removed !== undefined && !removed.has, excluded: [] }
 }
 
 /** The base holds everyone: whoever is subtracted is known not to have the relation. */
-function fromEveryone(found: Found, gone: ReadonlyMap<string, Found>, wildcard: string): Found[] {
-  const isGone = gone.has(found.user)
-  const users: Found[] = isGone || gone.has(wildcard) ? [] : [found]
-  for (const other of gone.values()) {
-    if (other.user.endsWith(':*')) {
+function fromEveryone(found: Found, subtractedUsers: ReadonlyMap<string, Found>, wildcard: string): Found[] {
+  const isGone = subtractedUsers.has(found.user)
+  const users: Found[] = isGone || subtractedUsers.has(wildcard) ? [] : [found]
+  for (const subtractedUser of subtractedUsers.values()) {
+    if (subtractedUser.user.endsWith(':*')) {
       if (!isGone) users.push({ user: found.user, has: false, excluded: [] })
-    } else users.push({ user: other.user, has: !other.has, excluded: other.has ? [other.user] : [] })
+    } else
+      users.push({
+        user: subtractedUser.user,
+        has: !subtractedUser.has,
+        excluded: subtractedUser.has ? [subtractedUser.user] : [],
+      })
   }
   return users
 }

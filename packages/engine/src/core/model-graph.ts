@@ -39,11 +39,11 @@ export function analyseModel(ast: ModelAst): Analysis {
     isWeighted,
     isTupleset: (key) => tuplesets.has(key),
     strategy(key, label) {
-      const at = `${key}@${label}`
-      const before = strategies.get(at)
-      if (before !== undefined) return before
+      const strategyKey = `${key}@${label}`
+      const cachedStrategy = strategies.get(strategyKey)
+      if (cachedStrategy !== undefined) return cachedStrategy
       const found = decide(relations, key, label, isWeighted)
-      strategies.set(at, found)
+      strategies.set(strategyKey, found)
       return found
     },
   }
@@ -55,8 +55,8 @@ function decide(
   label: string,
   isWeighted: boolean,
 ): Strategy {
-  const wanted = label.includes('#') ? [label] : [label, `${label}:*`]
-  const reachable = reaches(relations, key, new Set(wanted), new Set())
+  const targetLabels = label.includes('#') ? [label] : [label, `${label}:*`]
+  const reachable = reaches(relations, key, new Set(targetLabels), new Set())
   const recursion =
     isWeighted && reachable && !label.includes('#') ? recursionOf(relations, key, label) : undefined
   return { reachable, recursion, reads: readsOf(relations, key, label, isWeighted) }
@@ -80,23 +80,23 @@ function readsOf(
     weight(relations, `${ref.type}#${ref.relation}`, label, new Set()) === 1
   const kinds = [...new Map(usersets.map((ref) => [`${ref.type}#${ref.relation}`, ref])).values()]
   const apart = kinds.filter(isApart).map(isSame)
-  const rest = kinds.filter((ref) => !isApart(ref)).map(isSame)
-  return rest.length === 0 ? apart : [...apart, (tuple) => rest.some((same) => same(tuple))]
+  const otherKinds = kinds.filter((ref) => !isApart(ref)).map(isSame)
+  return otherKinds.length === 0 ? apart : [...apart, (tuple) => otherKinds.some((matches) => matches(tuple))]
 }
 
 /** Any rule counts, also the subtracted side of an exclusion: this only spares work and never decides. */
 function reaches(
   relations: ReadonlyMap<string, RelationAst>,
   key: string,
-  wanted: ReadonlySet<string>,
-  seen: Set<string>,
+  targetLabels: ReadonlySet<string>,
+  visited: Set<string>,
 ): boolean {
-  if (wanted.has(key)) return true
+  if (targetLabels.has(key)) return true
   const relation = relations.get(key)
-  if (relation === undefined || seen.has(key)) return false
-  seen.add(key)
+  if (relation === undefined || visited.has(key)) return false
+  visited.add(key)
   return leavesOf(relation, relations).some(
-    (leaf) => wanted.has(leaf.label) || reaches(relations, leaf.label, wanted, seen),
+    (leaf) => targetLabels.has(leaf.label) || reaches(relations, leaf.label, targetLabels, visited),
   )
 }
 
@@ -143,17 +143,17 @@ function recursionOf(
   if (relation === undefined) return undefined
   const operands =
     relation.rewrite.kind === 'union' ? flatten(relation.rewrite, relation, relations) : [relation.rewrite]
-  const own = operands.flatMap((operand) =>
+  const leaves = operands.flatMap((operand) =>
     leavesOf({ ...relation, rewrite: operand }, relations).map((leaf) => ({
       ...leaf,
       plain: isLeaf(operand),
     })),
   )
-  const recursive = own.filter((leaf) => leaf.label === key && leaf.via !== 'computed')
+  const recursive = leaves.filter((leaf) => leaf.label === key && leaf.via !== 'computed')
   const [only] = recursive
   if (only === undefined || recursive.length !== 1 || !only.plain) return undefined
-  const others = own.filter((leaf) => leaf !== only)
-  const near = others.every((leaf) => {
+  const otherLeaves = leaves.filter((leaf) => leaf !== only)
+  const near = otherLeaves.every((leaf) => {
     const steps = weight(relations, leaf.label, label, new Set([key]))
     return steps === undefined || steps + (leaf.via === 'userset' || leaf.via === 'ttu' ? 1 : 0) <= 1
   })
@@ -173,7 +173,7 @@ function flatten(
   relations: ReadonlyMap<string, RelationAst>,
 ): RewriteAst[] {
   if (rewrite.kind !== 'union') return [rewrite]
-  const seen = new Set<string>()
+  const visitedEdges = new Set<string>()
   const distinct = rewrite.children.filter((child) => {
     const holder =
       child.kind === 'ttu'
@@ -183,7 +183,7 @@ function flatten(
           : undefined
     if (holder?.restrictions.length !== 1) return true
     const edge = JSON.stringify(child)
-    return !seen.has(edge) && seen.add(edge) !== undefined
+    return !visitedEdges.has(edge) && visitedEdges.add(edge) !== undefined
   })
   return distinct.flatMap((child) => flatten(child, relation, relations))
 }
@@ -198,24 +198,24 @@ function weight(
   subject: string,
   path: Iterable<string>,
 ): number | undefined {
-  const open = new Set(path)
-  const known = new Map<string, number | undefined>()
+  const onPath = new Set(path)
+  const weights = new Map<string, number | undefined>()
 
-  function weigh(at: string): number | undefined {
-    if (at === subject || at === `${subject}:*`) return 1
-    const relation = relations.get(at)
+  function weigh(vertexKey: string): number | undefined {
+    if (vertexKey === subject || vertexKey === `${subject}:*`) return 1
+    const relation = relations.get(vertexKey)
     if (relation === undefined) return undefined
-    if (open.has(at)) return Number.POSITIVE_INFINITY
-    if (known.has(at)) return known.get(at)
-    open.add(at)
+    if (onPath.has(vertexKey)) return Number.POSITIVE_INFINITY
+    if (weights.has(vertexKey)) return weights.get(vertexKey)
+    onPath.add(vertexKey)
     let longest: number | undefined
     for (const leaf of leavesOf(relation, relations)) {
       const steps = weigh(leaf.label)
       if (steps === undefined) continue
       longest = Math.max(longest ?? 0, steps + (leaf.via === 'userset' || leaf.via === 'ttu' ? 1 : 0))
     }
-    open.delete(at)
-    known.set(at, longest)
+    onPath.delete(vertexKey)
+    weights.set(vertexKey, longest)
     return longest
   }
 

@@ -121,11 +121,11 @@ function parseRewrite(json: JsonObject): RewriteAst {
   if (computed !== undefined) return { kind: 'computed', relation: relationOf(computed) }
   const ttu = field(json, 'tupleToUserset', 'tuple_to_userset')
   if (ttu !== undefined) {
-    const parts = object(ttu, 'tupleToUserset')
+    const members = object(ttu, 'tupleToUserset')
     return {
       kind: 'ttu',
-      tupleset: relationOf(parts['tupleset']),
-      computed: relationOf(field(parts, 'computedUserset', 'computed_userset')),
+      tupleset: relationOf(members['tupleset']),
+      computed: relationOf(field(members, 'computedUserset', 'computed_userset')),
     }
   }
   for (const kind of ['union', 'intersection'] as const) {
@@ -159,20 +159,20 @@ function parseCondition(json: JsonObject): ConditionAst {
 
 function parseParam(json: JsonObject): ParamType {
   const declared = field(json, 'type_name', 'typeName')
-  const kind = paramKinds.find((known) => `TYPE_NAME_${known.toUpperCase()}` === declared)
-  const generics = list(field(json, 'generic_types', 'genericTypes'), 'generic_types').map((of) =>
-    parseParam(object(of, 'generic_types')),
+  const kind = paramKinds.find((candidate) => `TYPE_NAME_${candidate.toUpperCase()}` === declared)
+  const generics = list(field(json, 'generic_types', 'genericTypes'), 'generic_types').map((generic) =>
+    parseParam(object(generic, 'generic_types')),
   )
   if (kind === undefined)
     throw new FgaError(
       'invalid_authorization_model',
       `unknown condition parameter type \`${String(declared)}\``,
     )
-  const wanted = kind === 'list' || kind === 'map' ? 1 : 0
-  if (generics.length !== wanted) {
+  const genericCount = kind === 'list' || kind === 'map' ? 1 : 0
+  if (generics.length !== genericCount) {
     throw new FgaError(
       'invalid_authorization_model',
-      `condition parameter type \`TYPE_NAME_${kind.toUpperCase()}\` requires ${wanted} generic types; found ${generics.length}`,
+      `condition parameter type \`TYPE_NAME_${kind.toUpperCase()}\` requires ${genericCount} generic types; found ${generics.length}`,
     )
   }
   return generics[0] === undefined ? { kind } : { kind, of: generics[0] }
@@ -211,12 +211,12 @@ function renderMetadata(type: TypeAst, metadata: JsonObject): JsonObject {
     module: json['module'] ?? '',
     source_info: field(json, 'source_info', 'sourceInfo') ?? null,
   })
-  const given = optionalObject(metadata['relations'], 'relations') ?? {}
+  const relationsMetadata = optionalObject(metadata['relations'], 'relations') ?? {}
   const relations = [...type.restrictions].map(([name, restrictions]) => [
     name,
     {
       directly_related_user_types: restrictions.map(renderRestriction),
-      ...origin(object(given[name] ?? {}, name)),
+      ...origin(object(relationsMetadata[name] ?? {}, name)),
     },
   ])
   return { relations: Object.fromEntries(relations), ...origin(metadata) }

@@ -123,8 +123,8 @@ interface Entry {
   readonly loop: boolean
 }
 
-const none: Entry = { found: false, loop: false }
-const some: Entry = { found: true, loop: false }
+const noEntry: Entry = { found: false, loop: false }
+const plainEntry: Entry = { found: true, loop: false }
 
 /**
  * The server's walk, kept as it is (also that visited relations are shared between the branches of one type,
@@ -137,42 +137,45 @@ function findEntry(
   rewrite: RewriteAst,
   visited: ReadonlyMap<string, Map<string, boolean>>,
 ): Entry {
-  const seen = new Map(visited)
-  const mine = seen.get(typeName) ?? new Map<string, boolean>()
-  mine.set(name, false)
-  seen.set(typeName, mine)
+  const visitedByType = new Map(visited)
+  const visitedRelations = visitedByType.get(typeName) ?? new Map<string, boolean>()
+  visitedRelations.set(name, false)
+  visitedByType.set(typeName, visitedRelations)
   const type = types.get(typeName)
   switch (rewrite.kind) {
     case 'this':
       for (const ref of type?.restrictions.get(name) ?? []) {
         if (ref.relation === undefined) {
-          mine.set(name, true)
-          return some
+          visitedRelations.set(name, true)
+          return plainEntry
         }
-        if (seen.get(ref.type)?.has(ref.relation)) continue
+        if (visitedByType.get(ref.type)?.has(ref.relation)) continue
         const target = types.get(ref.type)?.relations.get(ref.relation)
         if (target === undefined) throw invalid(`undefined type definition for '${ref.type}#${ref.relation}'`)
-        if (findEntry(types, ref.type, ref.relation, target, seen).found) return some
+        if (findEntry(types, ref.type, ref.relation, target, visitedByType).found) return plainEntry
       }
-      return none
+      return noEntry
     case 'computed': {
-      const before = mine.get(rewrite.relation)
-      if (before !== undefined) return { found: before, loop: true }
+      const cached = visitedRelations.get(rewrite.relation)
+      if (cached !== undefined) return { found: cached, loop: true }
       const target = type?.relations.get(rewrite.relation)
       if (target === undefined)
         throw invalid(`undefined type definition for '${typeName}#${rewrite.relation}'`)
-      return findEntry(types, typeName, rewrite.relation, target, seen)
+      return findEntry(types, typeName, rewrite.relation, target, visitedByType)
     }
     case 'ttu':
       for (const parent of type?.restrictions.get(rewrite.tupleset) ?? []) {
         const target = types.get(parent.type)?.relations.get(rewrite.computed)
         if (target === undefined) continue
-        const before = seen.get(parent.type)?.get(rewrite.computed)
-        if (before === true) return some
-        if (before === undefined && findEntry(types, parent.type, rewrite.computed, target, seen).found)
-          return some
+        const cached = visitedByType.get(parent.type)?.get(rewrite.computed)
+        if (cached === true) return plainEntry
+        if (
+          cached === undefined &&
+          findEntry(types, parent.type, rewrite.computed, target, visitedByType).found
+        )
+          return plainEntry
       }
-      return none
+      return noEntry
     case 'union':
       return anyEntry(types, typeName, name, rewrite.children, visited)
     case 'intersection':
@@ -198,7 +201,7 @@ function anyEntry(
   let loop = false
   for (const child of children) {
     const entry = findEntry(types, typeName, name, child, visited)
-    if (entry.found) return some
+    if (entry.found) return plainEntry
     loop ||= entry.loop
   }
   return { found: false, loop }
@@ -227,7 +230,7 @@ function allEntries(
     const entry = findEntry(types, typeName, name, child, visited)
     if (!entry.found) return entry
   }
-  return some
+  return plainEntry
 }
 
 /**
@@ -238,7 +241,7 @@ function hasCycle(type: TypeAst, name: string, path: Set<string>, clear: Set<str
   if (path.has(name)) return true
   if (clear.has(name)) return false
   path.add(name)
-  const found = computedIn(type.relations.get(name)).some((next) => hasCycle(type, next, path, clear))
+  const found = computedIn(type.relations.get(name)).some((computed) => hasCycle(type, computed, path, clear))
   path.delete(name)
   if (!found) clear.add(name)
   return found

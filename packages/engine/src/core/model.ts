@@ -78,8 +78,8 @@ export interface Model {
  */
 export function compileModel(json: object, id = ''): Model {
   // A copy as plain JSON: what an SDK or a transformer hands over may hold undefined members, and may change later.
-  const plain: JsonObject = JSON.parse(JSON.stringify(json))
-  const ast = parseModelJson(plain)
+  const plainJson: JsonObject = JSON.parse(JSON.stringify(json))
+  const ast = parseModelJson(plainJson)
   validateModel(ast)
   const conditions = new Map(
     [...ast.conditions.values()].map((condition) => [condition.name, compile(condition)]),
@@ -142,8 +142,8 @@ export function linkModel(ast: ModelAst, analysis: Analysis): Map<string, Map<st
 function remembered(find: (label: string) => Strategy): (label: string) => Strategy {
   const found = new Map<string, Strategy>()
   return (label) => {
-    const before = found.get(label)
-    if (before !== undefined) return before
+    const cachedStrategy = found.get(label)
+    if (cachedStrategy !== undefined) return cachedStrategy
     const strategy = find(label)
     found.set(label, strategy)
     return strategy
@@ -155,7 +155,7 @@ function resolve(
   owner: Relation,
   types: ReadonlyMap<string, ReadonlyMap<string, Relation>>,
 ): Rewrite {
-  const again = (child: RewriteAst): Rewrite => resolve(child, owner, types)
+  const resolveChild = (child: RewriteAst): Rewrite => resolve(child, owner, types)
   switch (ast.kind) {
     case 'this':
       return { kind: 'this' }
@@ -171,9 +171,9 @@ function resolve(
     }
     case 'union':
     case 'intersection':
-      return { kind: ast.kind, children: ast.children.map(again) }
+      return { kind: ast.kind, children: ast.children.map(resolveChild) }
     case 'exclusion':
-      return { kind: 'exclusion', base: again(ast.base), subtract: again(ast.subtract) }
+      return { kind: 'exclusion', base: resolveChild(ast.base), subtract: resolveChild(ast.subtract) }
     case 'unset':
       return required<Rewrite>(undefined)
   }

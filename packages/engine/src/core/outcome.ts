@@ -10,11 +10,11 @@ export const toOutcome = (verdict: boolean | ConditionError): Outcome =>
   typeof verdict === 'boolean' ? (verdict ? 'yes' : 'no') : verdict
 
 /** Union of two answers: a yes wins, then an error, then a cycle. */
-export function worse(left: Outcome, right: Outcome): Outcome {
-  if (left === 'yes' || right === 'yes') return 'yes'
-  if (typeof left !== 'string') return left
-  if (typeof right !== 'string') return right
-  return left === 'cycle' || right === 'cycle' ? 'cycle' : 'no'
+export function worse(a: Outcome, b: Outcome): Outcome {
+  if (a === 'yes' || b === 'yes') return 'yes'
+  if (typeof a !== 'string') return a
+  if (typeof b !== 'string') return b
+  return a === 'cycle' || b === 'cycle' ? 'cycle' : 'no'
 }
 
 export function anyOf(count: number, ask: (index: number) => Outcome): Outcome {
@@ -39,10 +39,10 @@ export function allOf(count: number, ask: (index: number) => Outcome): Outcome {
 
 /** A no of the base and a yes of the subtracted side win over errors; a cycle on either side denies. */
 export function except(base: () => Outcome, subtract: () => Outcome): Outcome {
-  const kept = base()
-  if (kept === 'no') return kept
-  const taken = subtract()
-  if (taken === 'yes') return 'no'
-  if (kept === 'cycle' || taken === 'cycle') return 'cycle'
-  return kept !== 'yes' ? kept : taken === 'no' ? 'yes' : taken
+  const baseOutcome = base()
+  if (baseOutcome === 'no') return baseOutcome
+  const subtractOutcome = subtract()
+  if (subtractOutcome === 'yes') return 'no'
+  if (baseOutcome === 'cycle' || subtractOutcome === 'cycle') return 'cycle'
+  return baseOutcome !== 'yes' ? baseOutcome : subtractOutcome === 'no' ? 'yes' : subtractOutcome
 }

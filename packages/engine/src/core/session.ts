@@ -29,7 +29,7 @@ export interface Session {
    */
   direct(relation: Relation, node: Node, override: boolean): boolean | ConditionError
   /** The tuples that `direct` looks at: contextual first. Whether they fit the model and hold is not looked at. */
-  own(relation: Relation, node: Node, override: boolean): readonly Tuple[]
+  ownTuples(relation: Relation, node: Node, override: boolean): readonly Tuple[]
   /** All tuples on this object and relation that fit the model, their conditions not looked at. */
   every(relation: Relation, node: Node, parts?: readonly BucketPart[]): Iterable<Tuple>
   contextual(): Iterable<Tuple>
@@ -62,14 +62,14 @@ export function createSession(model: Model, tuples: TupleView, input: SessionInp
   const context = input.context ?? noContext
   const overlay = createOverlay(tuples, input.contextualTuples ?? [])
   const verdicts = new Map<Tuple, boolean | ConditionError>()
-  const parts = splitUser(input.user)
-  const label = parts.relation === '' ? parts.type : `${parts.type}#${parts.relation}`
-  const user = { node: overlay.node(parts.object), relation: parts.relation, label }
+  const userParts = splitUser(input.user)
+  const label = userParts.relation === '' ? userParts.type : `${userParts.type}#${userParts.relation}`
+  const user = { node: overlay.node(userParts.object), relation: userParts.relation, label }
 
   function holds(tuple: Tuple): boolean | ConditionError {
     if (tuple.condition === undefined) return true
-    const before = verdicts.get(tuple)
-    if (before !== undefined) return before
+    const cachedVerdict = verdicts.get(tuple)
+    if (cachedVerdict !== undefined) return cachedVerdict
     const verdict = evaluate(model, tuple, context)
     verdicts.set(tuple, verdict)
     return verdict
@@ -95,7 +95,7 @@ export function createSession(model: Model, tuples: TupleView, input: SessionInp
     return { tuples: passed, error: passed.length === 0 ? error : undefined }
   }
 
-  function own(relation: Relation, node: Node, override: boolean): readonly Tuple[] {
+  function ownTuples(relation: Relation, node: Node, override: boolean): readonly Tuple[] {
     const extra = findIn(overlay.at(node, relation.name), user.node, user.relation)
     const stored =
       extra !== undefined && override
@@ -118,22 +118,22 @@ export function createSession(model: Model, tuples: TupleView, input: SessionInp
         tuples.at(node, relation.name)?.concrete ?? [],
         overlay.at(node, relation.name)?.concrete ?? [],
       ),
-    usersets: (relation, node, wanted) =>
+    usersets: (relation, node, isWanted) =>
       filter(
         relation,
-        (tuples.at(node, relation.name)?.usersets ?? []).filter(wanted),
-        (overlay.at(node, relation.name)?.usersets ?? []).filter(wanted),
+        (tuples.at(node, relation.name)?.usersets ?? []).filter(isWanted),
+        (overlay.at(node, relation.name)?.usersets ?? []).filter(isWanted),
       ),
-    *every(relation, node, parts = ['concrete', 'usersets']) {
+    *every(relation, node, bucketParts = ['concrete', 'usersets']) {
       for (const bucket of [overlay.at(node, relation.name), tuples.at(node, relation.name)]) {
-        for (const part of parts) {
-          for (const tuple of bucket?.[part] ?? []) if (isValid(relation, tuple)) yield tuple
+        for (const bucketPart of bucketParts) {
+          for (const tuple of bucket?.[bucketPart] ?? []) if (isValid(relation, tuple)) yield tuple
         }
       }
     },
-    own,
+    ownTuples,
     direct(relation, node, override) {
-      const found = own(relation, node, override)
+      const found = ownTuples(relation, node, override)
       if (found.length === 0) return false
       const read = filter(relation, found, [])
       return read.error ?? read.tuples.length > 0
@@ -178,15 +178,15 @@ interface Overlay {
 
 /** Contextual tuples kept beside the store, on the store's own nodes where these exist. */
 function createOverlay(store: TupleView, keys: readonly TupleKey[]): Overlay {
-  const fresh = new Map<string, Node>()
+  const contextualNodes = new Map<string, Node>()
   const buckets = new Map<Node, Map<string, Bucket>>()
-  const all: Tuple[] = []
+  const tupleList: Tuple[] = []
   function node(name: string): Node {
-    const known = store.node(name) ?? fresh.get(name)
-    if (known !== undefined) return known
-    const made = makeNode(name, -1 - fresh.size)
-    fresh.set(name, made)
-    return made
+    const knownNode = store.node(name) ?? contextualNodes.get(name)
+    if (knownNode !== undefined) return knownNode
+    const newNode = makeNode(name, -1 - contextualNodes.size)
+    contextualNodes.set(name, newNode)
+    return newNode
   }
   for (const key of keys) {
     const user = splitUser(key.user)
@@ -204,9 +204,9 @@ function createOverlay(store: TupleView, keys: readonly TupleKey[]): Overlay {
     const bucket = relations.get(key.relation) ?? { concrete: [], usersets: [], index: undefined }
     buckets.set(object, relations)
     relations.set(key.relation, bucket)
-    const part = tuple.userRelation === '' && !tuple.user.wildcard ? bucket.concrete : bucket.usersets
-    part.push(tuple)
-    all.push(tuple)
+    const bucketPart = tuple.userRelation === '' && !tuple.user.wildcard ? bucket.concrete : bucket.usersets
+    bucketPart.push(tuple)
+    tupleList.push(tuple)
   }
-  return { node, at: (object, relation) => buckets.get(object)?.get(relation), all: () => all }
+  return { node, at: (object, relation) => buckets.get(object)?.get(relation), all: () => tupleList }
 }

@@ -125,30 +125,30 @@ export const makeNode = (name: string, id: number, type = typeOf(name)): Node =>
 // Most objects are nobody's subject, and most buckets hold one tuple: at a million of them, what is empty or has room to
 // grow weighs as much as what is there. Shared, and never written to.
 const noSet = new Set<Tuple>()
-const none: Tuple[] = []
-Object.freeze(none)
+const noTuples: Tuple[] = []
+Object.freeze(noTuples)
 
 export function createTupleStore(): TupleStore {
   const nodes = new Map<string, Node>()
   // Types and relations: a few words, each of them once.
-  const words = new Map<string, string>()
+  const interned = new Map<string, string>()
   let log: (Tuple | undefined)[] = []
   let size = 0
   let revision = 0
   let nextId = 0
 
   function intern(name: string): Node {
-    const before = nodes.get(name)
-    if (before !== undefined) return before
+    const cachedNode = nodes.get(name)
+    if (cachedNode !== undefined) return cachedNode
     const node = makeNode(name, nextId++, internWord(typeOf(name)))
     nodes.set(name, node)
     return node
   }
 
   function internWord(name: string): string {
-    const before = words.get(name)
-    if (before !== undefined) return before
-    words.set(name, name)
+    const cachedName = interned.get(name)
+    if (cachedName !== undefined) return cachedName
+    interned.set(name, name)
     return name
   }
 
@@ -170,13 +170,13 @@ export function createTupleStore(): TupleStore {
       place: log.length,
     }
     const bucket = tuple.object.out.get(tuple.relation) ?? {
-      concrete: none,
-      usersets: none,
+      concrete: noTuples,
+      usersets: noTuples,
       index: undefined,
     }
     tuple.object.out.set(tuple.relation, bucket)
     // A list of exactly one, where pushing to an empty one would make room for seventeen.
-    if (partOf(bucket, tuple) !== none) partOf(bucket, tuple).push(tuple)
+    if (partOf(bucket, tuple) !== noTuples) partOf(bucket, tuple).push(tuple)
     else if (isConcrete(tuple)) bucket.concrete = [tuple]
     else bucket.usersets = [tuple]
     if (isConcrete(tuple)) bucket.index?.set(tuple.user, tuple)
@@ -191,9 +191,9 @@ export function createTupleStore(): TupleStore {
     const tuple = find(key)
     const bucket = tuple?.object.out.get(key.relation)
     if (tuple === undefined || bucket === undefined) return undefined
-    const part = partOf(bucket, tuple)
-    const last = part.pop()
-    if (last !== undefined && last !== tuple) part[part.indexOf(tuple)] = last
+    const bucketPart = partOf(bucket, tuple)
+    const lastTuple = bucketPart.pop()
+    if (lastTuple !== undefined && lastTuple !== tuple) bucketPart[bucketPart.indexOf(tuple)] = lastTuple
     if (isConcrete(tuple)) bucket.index?.delete(tuple.user)
     if (bucket.concrete.length === 0 && bucket.usersets.length === 0) tuple.object.out.delete(tuple.relation)
     tuple.user.in.delete(tuple)
@@ -208,9 +208,9 @@ export function createTupleStore(): TupleStore {
   }
 
   function enter(tuple: Tuple): void {
-    const side = tuple.object.apart ? 'aside' : 'in'
-    if (tuple.user[side] === noSet) tuple.user[side] = new Set()
-    tuple.user[side].add(tuple)
+    const userSide = tuple.object.apart ? 'aside' : 'in'
+    if (tuple.user[userSide] === noSet) tuple.user[userSide] = new Set()
+    tuple.user[userSide].add(tuple)
   }
 
   function setApart(name: string, apart: boolean): void {
@@ -219,9 +219,9 @@ export function createTupleStore(): TupleStore {
     node.apart = apart
     for (const { concrete, usersets } of node.out.values()) {
       for (const tuple of [...concrete, ...usersets]) {
-        const left = apart ? 'in' : 'aside'
-        tuple.user[left].delete(tuple)
-        if (tuple.user[left].size === 0) tuple.user[left] = noSet
+        const oldSide = apart ? 'in' : 'aside'
+        tuple.user[oldSide].delete(tuple)
+        if (tuple.user[oldSide].size === 0) tuple.user[oldSide] = noSet
         enter(tuple)
       }
     }
@@ -233,19 +233,19 @@ export function createTupleStore(): TupleStore {
 
   function compact(): void {
     log = log.filter((tuple) => tuple !== undefined)
-    log.forEach((tuple, place) => {
-      if (tuple !== undefined) tuple.place = place
+    log.forEach((tuple, index) => {
+      if (tuple !== undefined) tuple.place = index
     })
   }
 
-  function* after(ulid: string): Iterable<Tuple> {
-    for (let place = firstAfter(log, ulid); place < log.length; place++) {
-      const tuple = log[place]
+  function* tuplesAfter(ulid: string): Iterable<Tuple> {
+    for (let index = firstAfter(log, ulid); index < log.length; index++) {
+      const tuple = log[index]
       if (tuple !== undefined) yield tuple
     }
   }
 
-  const standing: TupleView = {
+  const currentTuples: TupleView = {
     get size() {
       return size
     },
@@ -253,7 +253,7 @@ export function createTupleStore(): TupleStore {
     get: find,
     at: (object, relation) => object.out.get(relation),
     into: (user) => user.in,
-    after,
+    after: tuplesAfter,
   }
   return {
     get size() {
@@ -262,19 +262,19 @@ export function createTupleStore(): TupleStore {
     get revision() {
       return revision
     },
-    node: standing.node,
+    node: currentTuples.node,
     get: find,
-    at: standing.at,
-    into: (user) => (user.aside.size === 0 ? user.in : user.in.size === 0 ? user.aside : both(user)),
-    after,
+    at: currentTuples.at,
+    into: (user) => (user.aside.size === 0 ? user.in : user.in.size === 0 ? user.aside : everyTuple(user)),
+    after: tuplesAfter,
     add,
     remove,
     setApart,
-    standing,
+    standing: currentTuples,
   }
 }
 
-function* both(user: Node): Generator<Tuple> {
+function* everyTuple(user: Node): Generator<Tuple> {
   yield* user.in
   yield* user.aside
 }

@@ -33,7 +33,8 @@ function randomBits(): bigint {
 
 function encode(value: bigint, length: number): string {
   let text = ''
-  for (let rest = value; text.length < length; rest >>= 5n) text = alphabet.charAt(Number(rest & 31n)) + text
+  for (let remaining = value; text.length < length; remaining >>= 5n)
+    text = alphabet.charAt(Number(remaining & 31n)) + text
   return text
 }
 

@@ -34,11 +34,11 @@ export function checkUser(model: Model, user: string): Misfit | undefined {
       "the 'user' field must be an object (e.g. document:1) or an 'object#relation' or a typed wildcard (e.g. group:*)",
     )
   }
-  const parts = splitUser(user)
-  const relations = model.types.get(parts.type)
-  if (relations === undefined) return misfit(`type '${parts.type}' not found`, 'type')
-  if (userset && !relations.has(parts.relation))
-    return misfit(`relation '${parts.type}#${parts.relation}' not found`, 'relation')
+  const userParts = splitUser(user)
+  const relations = model.types.get(userParts.type)
+  if (relations === undefined) return misfit(`type '${userParts.type}' not found`, 'type')
+  if (userset && !relations.has(userParts.relation))
+    return misfit(`relation '${userParts.type}#${userParts.relation}' not found`, 'relation')
   return undefined
 }
 
@@ -74,14 +74,14 @@ export function fits(
   condition: TupleCondition | undefined,
 ): Misfit | undefined {
   if (relation.isTupleset && (isTypedWildcard(user) || !isObject(user))) {
-    const what = isTypedWildcard(user) ? 'unexpected wildcard relationship' : `unexpected user '${user}'`
-    return misfit(`${what} with tupleset relation '${relation.key}'`)
+    const problem = isTypedWildcard(user) ? 'unexpected wildcard relationship' : `unexpected user '${user}'`
+    return misfit(`${problem} with tupleset relation '${relation.key}'`)
   }
-  const parts = splitUser(user)
+  const userParts = splitUser(user)
   const facet = relation.restrictions.filter((restriction) =>
-    sameFacet(restriction, parts.type, parts.id, parts.relation),
+    sameFacet(restriction, userParts.type, userParts.id, userParts.relation),
   )
-  if (facet.length === 0) return misfit(notAllowed(relation, user, parts.type, parts.relation))
+  if (facet.length === 0) return misfit(notAllowed(relation, user, userParts.type, userParts.relation))
   return condition === undefined ? unconditional(facet) : conditional(model, facet, condition)
 }
 

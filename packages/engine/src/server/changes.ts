@@ -11,18 +11,18 @@ export interface ChangeLog {
 /** `keep` = how many changes stay at least; twice as many may, so that dropping is rare. */
 export function createChangeLog(rows: readonly ChangeRow[], keep: number, isComplete: boolean): ChangeLog {
   let log = [...rows].sort((a, b) => (a.ulid < b.ulid ? -1 : 1))
-  let complete = isComplete
+  let hasEverything = isComplete
   return {
     append(changes) {
       log.push(...changes)
       if (log.length <= keep * 2) return
       log = log.slice(-keep)
-      complete = false
+      hasEverything = false
     },
-    read({ after, type, limit }) {
-      if (!complete && after < (log[0]?.ulid ?? '~')) return undefined
+    read({ after: afterUlid, type, limit }) {
+      if (!hasEverything && afterUlid < (log[0]?.ulid ?? '~')) return undefined
       const found: ChangeRow[] = []
-      for (let i = firstAfter(log, after); i < log.length && found.length < limit; i++) {
+      for (let i = firstAfter(log, afterUlid); i < log.length && found.length < limit; i++) {
         const change = log[i]
         if (change !== undefined && (type === undefined || typeOf(change.key.object) === type))
           found.push(change)

@@ -9,7 +9,7 @@ const usage =
   'remit-fga [--port 8080]\n\nServes the OpenFGA HTTP API on 127.0.0.1, in memory. For development: no authentication, nothing is kept.'
 
 /** Serves the engine on loopback, in memory, without authentication: for development only. */
-const { port: wanted, help } = readArguments()
+const { port: requestedPort, help } = readArguments()
 if (help) {
   console.log(usage)
   process.exit(0)
@@ -63,10 +63,10 @@ async function respond(incoming: IncomingMessage, outgoing: ServerResponse): Pro
   else await pipeline(Readable.fromWeb(response.body), outgoing)
 }
 
-server.on('error', (error) => fail(`Cannot listen on 127.0.0.1:${wanted}: ${error.message}`))
-server.listen(wanted, '127.0.0.1', () => {
+server.on('error', (error) => fail(`Cannot listen on 127.0.0.1:${requestedPort}: ${error.message}`))
+server.listen(requestedPort, '127.0.0.1', () => {
   const address = server.address()
-  const port = typeof address === 'object' && address !== null ? address.port : wanted
+  const port = typeof address === 'object' && address !== null ? address.port : requestedPort
   console.log(`OpenFGA API in memory on http://127.0.0.1:${port}`)
 })
 

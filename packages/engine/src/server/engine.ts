@@ -41,10 +41,10 @@ export function createEngine(options: EngineOptions = {}): Engine {
     return loading
   }
 
-  function exclusive<T>(work: () => Promise<T>): Promise<T> {
-    const mine = queue.then(work)
-    queue = mine.catch(() => undefined)
-    return mine
+  function exclusive<T>(task: () => Promise<T>): Promise<T> {
+    const result = queue.then(task)
+    queue = result.catch(() => undefined)
+    return result
   }
 
   async function serve(request: Request, route: Route, url: URL, headers: Headers): Promise<Response> {
@@ -77,9 +77,9 @@ export function createEngine(options: EngineOptions = {}): Engine {
       try {
         return await serve(request, findRoute(request.method, url.pathname), url, headers)
       } catch (error) {
-        const known = toFgaError(error)
-        if (known.code === 'internal_error') onError?.(error)
-        const { status, body } = showError(known)
+        const fgaError = toFgaError(error)
+        if (fgaError.code === 'internal_error') onError?.(error)
+        const { status, body } = showError(fgaError)
         return Response.json(body, { status, headers })
       }
     },

@@ -58,12 +58,12 @@ export function createApprovalPages(deps: ApprovalPagesDeps): ApprovalPages {
     const digest = digestOf(own.shown)
     const isVerified = !own.shown.takesVerification || isVerifiedNow(session, now())
     const page = approvalPage({
-      own,
+      approval: own,
       person,
       csrf: session.csrf,
       waiting: session.waiting,
       digest,
-      tried,
+      triedAnswer: tried,
       isStale: !isRecent(session.signedInAt, now()),
       stepUp: isVerified ? undefined : await stepUp.ask(session, matterOf(own, digest)),
       now: now(),

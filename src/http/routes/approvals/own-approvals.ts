@@ -97,7 +97,7 @@ export function ownApprovalRoutes(deps: OwnApprovalRoutesDeps): App {
       list: await own.list(subject),
       push: { publicKey: push.publicKey, devices: await push.subscriptions.count(person) },
       now: deps.now(),
-      ...(isApprovalsDone(done) && { done }),
+      ...(isApprovalsDone(done) && { notice: done }),
     })
     for (const [name, value] of Object.entries(pageHeaders([], { script: true, app: true })))
       c.header(name, value)

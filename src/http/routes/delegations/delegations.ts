@@ -145,14 +145,14 @@ export function delegationRoutes(deps: DelegationRoutesDeps): App {
       person: who.person,
       csrf,
       waiting,
-      lent,
+      delegations: lent,
       programs: signedIn,
       offered,
       agents: registered.filter(({ disabledAt }) => disabledAt === undefined),
       once: deps.randomBytes(16).toString('base64url'),
       now: deps.now(),
-      ...(done !== undefined && { done }),
-      ...(shown !== undefined && { tried: shown }),
+      ...(done !== undefined && { notice: done }),
+      ...(shown !== undefined && { attempt: shown }),
     })
     for (const [name, value] of Object.entries(pageHeaders())) c.header(name, value)
     return c.html(page, status)

@@ -9,7 +9,7 @@ export type Proof =
       readonly kind: 'relation'
       readonly relation: Relation
       readonly node: Node
-      readonly parts: readonly Proof[]
+      readonly childProofs: readonly Proof[]
     }
   | {
       readonly kind: 'rule'
@@ -37,7 +37,7 @@ interface Known {
  */
 export function createProver(session: Session, { ask, askRule }: Evaluator) {
   const { model, user } = session
-  const known = new Map<string, Known>()
+  const cachedProofs = new Map<string, Known>()
   // In a recursion the server follows a userset of the recursing type whatever relation it names (see evaluate.ts): what is
   // allowed by nothing else is shown by that.
   let asServer = false
@@ -47,23 +47,23 @@ export function createProver(session: Session, { ask, askRule }: Evaluator) {
     if (user.relation === relation.name && user.node === node) return { kind: 'self' }
     if (height === 0 || !relation.strategy(user.label).reachable) return undefined
     const key = `${node.id} ${relation.index} ${hides}`
-    const before = known.get(key)
-    if (before?.found !== undefined && before.found.height <= height) return before.found.proof
-    if (before !== undefined && before.failed >= height) return undefined
-    if (hides && before === undefined && ask(relation, node) !== 'yes') {
-      known.set(key, { failed: Infinity })
+    const cached = cachedProofs.get(key)
+    if (cached?.found !== undefined && cached.found.height <= height) return cached.found.proof
+    if (cached !== undefined && cached.failed >= height) return undefined
+    if (hides && cached === undefined && ask(relation, node) !== 'yes') {
+      cachedProofs.set(key, { failed: Infinity })
       return undefined
     }
-    const parts = prove(relation.rewrite, relation, node, height, hides)
-    const meanwhile = known.get(key)
-    if (parts === undefined) {
-      known.set(key, { ...meanwhile, failed: height })
+    const partProofs = prove(relation.rewrite, relation, node, height, hides)
+    const meanwhile = cachedProofs.get(key)
+    if (partProofs === undefined) {
+      cachedProofs.set(key, { ...meanwhile, failed: height })
       return undefined
     }
     // A way that led back to itself has found a lower one: this one would hold it, in a circle.
     if (meanwhile?.found !== undefined && meanwhile.found.height <= height) return meanwhile.found.proof
-    const proof: Proof = { kind: 'relation', relation, node, parts }
-    known.set(key, { failed: meanwhile?.failed ?? 0, found: { height, proof } })
+    const proof: Proof = { kind: 'relation', relation, node, childProofs: partProofs }
+    cachedProofs.set(key, { failed: meanwhile?.failed ?? 0, found: { height, proof } })
     return proof
   }
 
@@ -76,41 +76,41 @@ export function createProver(session: Session, { ask, askRule }: Evaluator) {
   ): readonly Proof[] | undefined {
     switch (rule.kind) {
       case 'this':
-        return one(assigned(relation, node, height, hides))
+        return asList(assigned(relation, node, height, hides))
       case 'computed':
-        return one(question(rule.relation, node, height - 1, hides))
+        return asList(question(rule.relation, node, height - 1, hides))
       case 'ttu':
-        return one(parents(rule, relation, node, height))
+        return asList(parents(rule, relation, node, height))
       case 'union':
-        return first(rule.children, (child) => prove(child, relation, node, height, hides))
+        return firstProof(rule.children, (child) => prove(child, relation, node, height, hides))
       case 'intersection':
-        return every(rule.children, (child) => side(child, relation, node, height, hides))
+        return proveEach(rule.children, (child) => proveOperand(child, relation, node, height, hides))
       case 'exclusion': {
         if (askRule(rule.subtract, relation, node) !== 'no') return undefined
-        const base = side(rule.base, relation, node, height, hides)
+        const base = proveOperand(rule.base, relation, node, height, hides)
         return base && [base, { kind: 'not', rule: rule.subtract, relation, node }]
       }
     }
   }
 
   /** One side of `and` or `but not`, named by its rule where it is not just a relation. */
-  function side(
+  function proveOperand(
     rule: Rewrite,
     relation: Relation,
     node: Node,
     height: number,
     hides: boolean,
   ): Proof | undefined {
-    const parts = prove(rule, relation, node, height, hides)
-    if (parts === undefined || rule.kind === 'computed') return parts?.[0]
-    return { kind: 'rule', rule, relation, parts }
+    const childProofs = prove(rule, relation, node, height, hides)
+    if (childProofs === undefined || rule.kind === 'computed') return childProofs?.[0]
+    return { kind: 'rule', rule, relation, parts: childProofs }
   }
 
   function assigned(relation: Relation, node: Node, height: number, hides: boolean): Proof | undefined {
     const near = subjectTuple(relation, node, hides)
     if (near !== undefined) return { kind: 'tuple', tuple: near, next: undefined }
     const recurses = relation.strategy(user.label).recursion === 'userset'
-    return first(
+    return firstProof(
       session.usersets(relation, node, ({ userRelation }) => userRelation !== '').tuples,
       (tuple) => {
         const target = model.types.get(tuple.user.type)?.get(tuple.userRelation)
@@ -122,8 +122,8 @@ export function createProver(session: Session, { ask, askRule }: Evaluator) {
   }
 
   function subjectTuple(relation: Relation, node: Node, hides: boolean): Tuple | undefined {
-    const own = user.node.wildcard ? [] : session.own(relation, node, hides)
-    const found = own.find((tuple) => session.isValid(relation, tuple) && session.holds(tuple) === true)
+    const ownTuples = user.node.wildcard ? [] : session.ownTuples(relation, node, hides)
+    const found = ownTuples.find((tuple) => session.isValid(relation, tuple) && session.holds(tuple) === true)
     if (found !== undefined || user.relation !== '') return found
     return session.usersets(
       relation,
@@ -141,20 +141,20 @@ export function createProver(session: Session, { ask, askRule }: Evaluator) {
     const tupleset = model.types.get(node.type)?.get(rule.tupleset)
     if (tupleset === undefined) return undefined
     const recurses = relation.strategy(user.label).recursion === 'ttu'
-    return first(session.concrete(tupleset, node).tuples, (tuple) => {
+    return firstProof(session.concrete(tupleset, node).tuples, (tuple) => {
       const target = rule.targets.get(tuple.user.type)
       return target && step(tuple, target, height, !(recurses && target === relation))
     })
   }
 
   function step(tuple: Tuple, target: Relation, height: number, hides: boolean): Proof | undefined {
-    const next = question(target, tuple.user, height - 1, hides)
-    return next && { kind: 'tuple', tuple, next }
+    const nextProof = question(target, tuple.user, height - 1, hides)
+    return nextProof && { kind: 'tuple', tuple, next: nextProof }
   }
 
   function untilFound(ask: (height: number) => Proof | undefined): Proof | undefined {
     for (const follows of [false, true]) {
-      if (follows !== asServer) known.clear()
+      if (follows !== asServer) cachedProofs.clear()
       asServer = follows
       for (let height = 1; height <= heightMax; height++) {
         const proof = ask(height)
@@ -168,21 +168,21 @@ export function createProver(session: Session, { ask, askRule }: Evaluator) {
     question: (relation: Relation, node: Node): Proof | undefined =>
       untilFound((height) => question(relation, node, height, true)),
     rule: (rule: Rewrite, relation: Relation, node: Node): Proof | undefined =>
-      untilFound((height) => side(rule, relation, node, height, true)),
+      untilFound((height) => proveOperand(rule, relation, node, height, true)),
   }
 }
 
-const one = (proof: Proof | undefined): readonly Proof[] | undefined => proof && [proof]
+const asList = (proof: Proof | undefined): readonly Proof[] | undefined => proof && [proof]
 
-function first<T, R>(items: readonly T[], prove: (item: T) => R | undefined): R | undefined {
-  for (const item of items) {
-    const found = prove(item)
+function firstProof<T, R>(candidates: readonly T[], prove: (candidate: T) => R | undefined): R | undefined {
+  for (const candidate of candidates) {
+    const found = prove(candidate)
     if (found !== undefined) return found
   }
   return undefined
 }
 
-function every(
+function proveEach(
   rules: readonly Rewrite[],
   prove: (rule: Rewrite) => Proof | undefined,
 ): readonly Proof[] | undefined {

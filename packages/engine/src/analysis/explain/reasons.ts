@@ -110,12 +110,12 @@ function conditionOf(session: Session, context: JsonObject, tuple: Tuple): Condi
   if (tuple.condition === undefined) return undefined
   const { name } = tuple.condition
   const declared = session.model.ast.conditions.get(name)
-  const given = { ...context, ...tuple.condition.context }
+  const parameters = { ...context, ...tuple.condition.context }
   const verdict = session.holds(tuple)
   return {
     name,
     expression: declared?.expression ?? '',
-    parameters: Object.fromEntries(Object.entries(given).filter(([key]) => declared?.params.has(key))),
+    parameters: Object.fromEntries(Object.entries(parameters).filter(([key]) => declared?.params.has(key))),
     holds: typeof verdict === 'boolean' ? (verdict ? 'yes' : 'no') : 'error',
     error: typeof verdict === 'boolean' ? undefined : verdict.message,
   }

@@ -24,7 +24,7 @@ interface Place {
   readonly path: ReadonlySet<string>
 }
 
-const start: Place = { depth: 0, path: new Set() }
+const rootPlace: Place = { depth: 0, path: new Set() }
 /** Branches beside each other that are shown. */
 const widthMax = 20
 
@@ -39,12 +39,16 @@ interface Attempt {
   readonly seen: Set<string | Proof>
 }
 
-const begin = (levels: number, reasonsMax: number, seen: Iterable<string | Proof> = []): Attempt => ({
+const newAttempt = (
+  levels: number,
+  reasonsMax: number,
+  alreadySeen: Iterable<string | Proof> = [],
+): Attempt => ({
   levels,
   reasonsMax,
   made: 0,
   isShallow: false,
-  seen: new Set(seen),
+  seen: new Set(alreadySeen),
 })
 
 /** Puts proofs and refutations into reasons. Each question is shown once; where it comes again, that is said. */
@@ -52,7 +56,7 @@ export function createTree(session: Session, evaluator: Evaluator, options: Tree
   const { ask, askRule } = evaluator
   const { model, user } = session
   const prover = createProver(session, evaluator)
-  let attempt = begin(Infinity, options.proofMax)
+  let attempt = newAttempt(Infinity, options.proofMax)
   const keyOf = (relation: Relation, node: Node): string => `${relation.index} ${node.id}`
   const reaches = (relation: Relation | undefined): boolean =>
     relation?.strategy(user.label).reachable === true
@@ -60,35 +64,35 @@ export function createTree(session: Session, evaluator: Evaluator, options: Tree
   /** As many levels as fit, so that what is near is shown before what is far. */
   function fit(reasonsMax: number, build: () => readonly Reason[]): readonly Reason[] {
     const outer = attempt
-    let best: readonly Reason[] = []
+    let bestReasons: readonly Reason[] = []
     for (let levels = 1; ; levels++) {
       // What stands around it counts as shown: exclusions may lead into each other in a circle.
-      attempt = begin(levels, reasonsMax, outer.seen)
+      attempt = newAttempt(levels, reasonsMax, outer.seen)
       const reasons = build()
-      const { made, isShallow } = attempt
+      const { made: reasonCount, isShallow } = attempt
       attempt = outer
-      if (levels === 1 || made <= reasonsMax) best = reasons
-      if (!isShallow || made > reasonsMax) return best
+      if (levels === 1 || reasonCount <= reasonsMax) bestReasons = reasons
+      if (!isShallow || reasonCount > reasonsMax) return bestReasons
     }
   }
 
   function branches<T>(
-    items: readonly T[],
+    candidates: readonly T[],
     holds: Holds,
-    show: (item: T) => readonly Reason[],
+    show: (candidate: T) => readonly Reason[],
   ): readonly Reason[] {
     const reasons: Reason[] = []
-    for (const [index, item] of items.entries()) {
+    for (const [index, candidate] of candidates.entries()) {
       if (index === widthMax || attempt.made > attempt.reasonsMax)
-        return [...reasons, { kind: 'cut', holds, count: items.length - index }]
-      const shown = show(item)
-      attempt.made += shown.length
-      reasons.push(...shown)
+        return [...reasons, { kind: 'cut', holds, count: candidates.length - index }]
+      const reasonsShown = show(candidate)
+      attempt.made += reasonsShown.length
+      reasons.push(...reasonsShown)
     }
     return reasons
   }
 
-  function proven(relation: Relation, node: Node): Question {
+  function provenReason(relation: Relation, node: Node): Question {
     const proof = prover.question(relation, node)
     const [reason] = proof === undefined ? [] : showAll([proof])
     if (reason?.kind === 'relation') return reason
@@ -122,14 +126,16 @@ export function createTree(session: Session, evaluator: Evaluator, options: Tree
           kind: 'not',
           holds: 'yes',
           rule: ruleText(proof.rule, proof.relation),
-          because: fit(options.exclusionMax, () => refuteRule(proof.rule, proof.relation, proof.node, start)),
+          because: fit(options.exclusionMax, () =>
+            refuteRule(proof.rule, proof.relation, proof.node, rootPlace),
+          ),
         }
       case 'relation': {
-        const { relation, node, parts } = proof
-        const what = { holds: 'yes', relation: relation.name, object: node.name } as const
+        const { relation, node, childProofs } = proof
+        const statement = { holds: 'yes', relation: relation.name, object: node.name } as const
         // Of one question there may be two: a contextual tuple hides the stored one for the one asked, not behind a recursion.
-        if (!isFirst(proof)) return { kind: 'seen', ...what }
-        return { kind: 'relation', ...what, because: showAll(parts) }
+        if (!isFirst(proof)) return { kind: 'seen', ...statement }
+        return { kind: 'relation', ...statement, because: showAll(childProofs) }
       }
     }
   }
@@ -142,46 +148,46 @@ export function createTree(session: Session, evaluator: Evaluator, options: Tree
 
   function refuted(relation: Relation, node: Node): Question {
     const holds = holdsOf(ask(relation, node))
-    const because = fit(options.refutationMax, () => refuteRelation(relation, node, start))
+    const because = fit(options.refutationMax, () => refuteRelation(relation, node, rootPlace))
     return { kind: 'relation', holds, relation: relation.name, object: node.name, because }
   }
 
-  function refuteQuestion(relation: Relation, node: Node, place: Place): readonly Reason[] {
+  function refuteQuestion(relation: Relation, node: Node, depthAndPath: Place): readonly Reason[] {
     if (!reaches(relation)) return []
     const key = keyOf(relation, node)
     const holds = refusal(ask(relation, node))
-    const what = { holds, relation: relation.name, object: node.name }
-    if (place.path.has(key)) return [{ kind: 'cycle', ...what }]
-    if (place.depth >= options.depthMax) return [{ kind: 'depth', ...what }]
-    if (place.path.size >= attempt.levels) {
+    const statement = { holds, relation: relation.name, object: node.name }
+    if (depthAndPath.path.has(key)) return [{ kind: 'cycle', ...statement }]
+    if (depthAndPath.depth >= options.depthMax) return [{ kind: 'depth', ...statement }]
+    if (depthAndPath.path.size >= attempt.levels) {
       attempt.isShallow = true
       return [{ kind: 'cut', holds, count: 1 }]
     }
-    if (!isFirst(`no ${key}`)) return [{ kind: 'seen', ...what }]
-    return [{ kind: 'relation', ...what, because: refuteRelation(relation, node, place) }]
+    if (!isFirst(`no ${key}`)) return [{ kind: 'seen', ...statement }]
+    return [{ kind: 'relation', ...statement, because: refuteRelation(relation, node, depthAndPath) }]
   }
 
-  function refuteRelation(relation: Relation, node: Node, place: Place): readonly Reason[] {
-    const inside = { depth: place.depth, path: new Set([...place.path, keyOf(relation, node)]) }
+  function refuteRelation(relation: Relation, node: Node, depthAndPath: Place): readonly Reason[] {
+    const inside = { depth: depthAndPath.depth, path: new Set([...depthAndPath.path, keyOf(relation, node)]) }
     const reasons = refuteRule(relation.rewrite, relation, node, inside)
     if (reasons.length > 0) return reasons
     return [{ kind: 'missing', holds: 'no', relation: relation.name, object: node.name, users: [] }]
   }
 
-  function refuteRule(rule: Rewrite, relation: Relation, node: Node, place: Place): readonly Reason[] {
+  function refuteRule(rule: Rewrite, relation: Relation, node: Node, depthAndPath: Place): readonly Reason[] {
     switch (rule.kind) {
       case 'this':
-        return refuteAssigned(relation, node, place)
+        return refuteAssigned(relation, node, depthAndPath)
       case 'computed':
-        return refuteQuestion(rule.relation, node, place)
+        return refuteQuestion(rule.relation, node, depthAndPath)
       case 'ttu':
-        return refuteParents(rule, node, place)
+        return refuteParents(rule, node, depthAndPath)
       case 'union':
-        return branches(rule.children, 'no', (child) => refuteRule(child, relation, node, place))
+        return branches(rule.children, 'no', (child) => refuteRule(child, relation, node, depthAndPath))
       case 'intersection':
-        return refuteAll(rule.children, relation, node, place)
+        return refuteAll(rule.children, relation, node, depthAndPath)
       case 'exclusion':
-        return refuteExclusion(rule, relation, node, place)
+        return refuteExclusion(rule, relation, node, depthAndPath)
     }
   }
 
@@ -189,19 +195,21 @@ export function createTree(session: Session, evaluator: Evaluator, options: Tree
     rules: readonly Rewrite[],
     relation: Relation,
     node: Node,
-    place: Place,
+    depthAndPath: Place,
   ): readonly Reason[] {
-    const sides = rules.map((rule) => ({ rule, holds: holdsOf(askRule(rule, relation, node)) }))
+    const operands = rules.map((rule) => ({ rule, holds: holdsOf(askRule(rule, relation, node)) }))
     // One no is enough, whatever else could not be evaluated.
-    const decisive = sides.some(({ holds }) => holds === 'no')
+    const decisive = operands.some(({ holds }) => holds === 'no')
       ? ['no', 'yes']
       : ['no', 'yes', 'cycle', 'error']
-    const allHold = sides.every(({ holds }) => holds === 'yes')
+    const allHold = operands.every(({ holds }) => holds === 'yes')
     return branches(
-      sides.filter(({ holds }) => decisive.includes(holds)),
+      operands.filter(({ holds }) => decisive.includes(holds)),
       'no',
       ({ rule, holds }) =>
-        holds === 'yes' && !allHold ? [held(rule, relation, node)] : refuteSide(rule, relation, node, place),
+        holds === 'yes' && !allHold
+          ? [heldReason(rule, relation, node)]
+          : refuteSide(rule, relation, node, depthAndPath),
     )
   }
 
@@ -209,52 +217,54 @@ export function createTree(session: Session, evaluator: Evaluator, options: Tree
     rule: Rewrite & { kind: 'exclusion' },
     relation: Relation,
     node: Node,
-    place: Place,
+    depthAndPath: Place,
   ): readonly Reason[] {
-    const kept = holdsOf(askRule(rule.base, relation, node))
-    const taken = holdsOf(askRule(rule.subtract, relation, node))
-    if (kept === 'no' || (kept !== 'yes' && taken === 'no'))
-      return refuteSide(rule.base, relation, node, place)
-    const base = kept === 'yes' ? [held(rule.base, relation, node)] : []
+    const baseHolds = holdsOf(askRule(rule.base, relation, node))
+    const subtractHolds = holdsOf(askRule(rule.subtract, relation, node))
+    if (baseHolds === 'no' || (baseHolds !== 'yes' && subtractHolds === 'no'))
+      return refuteSide(rule.base, relation, node, depthAndPath)
+    const base = baseHolds === 'yes' ? [heldReason(rule.base, relation, node)] : []
     const text = ruleText(rule.subtract, relation)
-    if (taken === 'yes') {
+    if (subtractHolds === 'yes') {
       const proof = prover.rule(rule.subtract, relation, node)
       return [...base, { kind: 'not', holds: 'no', rule: text, because: proof ? showAll([proof]) : [] }]
     }
-    const holds = taken === 'no' ? 'cycle' : taken
-    const because = refuteRule(rule.subtract, relation, node, place)
+    const holds = subtractHolds === 'no' ? 'cycle' : subtractHolds
+    const because = refuteRule(rule.subtract, relation, node, depthAndPath)
     return [...base, { kind: 'not', holds, rule: text, because }]
   }
 
-  function refuteSide(rule: Rewrite, relation: Relation, node: Node, place: Place): readonly Reason[] {
+  function refuteSide(rule: Rewrite, relation: Relation, node: Node, depthAndPath: Place): readonly Reason[] {
     if (rule.kind === 'computed') {
-      const shown = refuteQuestion(rule.relation, node, place)
-      if (shown.length > 0) return shown
+      const questionReasons = refuteQuestion(rule.relation, node, depthAndPath)
+      if (questionReasons.length > 0) return questionReasons
     }
     const holds = refusal(askRule(rule, relation, node))
-    const because = refuteRule(rule, relation, node, place)
+    const because = refuteRule(rule, relation, node, depthAndPath)
     return [{ kind: 'rule', holds, rule: ruleText(rule, relation), because }]
   }
 
-  function held(rule: Rewrite, relation: Relation, node: Node): Reason {
+  function heldReason(rule: Rewrite, relation: Relation, node: Node): Reason {
     return rule.kind === 'computed'
       ? { kind: 'relation', holds: 'yes', relation: rule.relation.name, object: node.name, because: [] }
       : { kind: 'rule', holds: 'yes', rule: ruleText(rule, relation), because: [] }
   }
 
-  function refuteAssigned(relation: Relation, node: Node, place: Place): readonly Reason[] {
-    const own = session.own(relation, node, true).filter((tuple) => session.isValid(relation, tuple))
+  function refuteAssigned(relation: Relation, node: Node, depthAndPath: Place): readonly Reason[] {
+    const ownTuples = session
+      .ownTuples(relation, node, true)
+      .filter((tuple) => session.isValid(relation, tuple))
     const usersets = [...session.every(relation, node, ['usersets'])]
     const everyone = usersets.filter(
       (tuple) => tuple.user.wildcard && user.relation === '' && tuple.user.type === user.node.type,
     )
     const groups = usersets.filter((tuple) => tuple.userRelation !== '')
-    const near = user.node.wildcard || user.relation !== '' ? own : [...own, ...everyone]
+    const near = user.node.wildcard || user.relation !== '' ? ownTuples : [...ownTuples, ...everyone]
     const users = grantors(relation).filter((name) => !near.some((tuple) => tuple.user.name === name))
     const target = (tuple: Tuple): Relation | undefined =>
       model.types.get(tuple.user.type)?.get(tuple.userRelation)
     const leading = groups.filter((tuple) => matters(tuple, target(tuple)))
-    const steps = refuteSteps([...near, ...leading], target, place)
+    const steps = refuteSteps([...near, ...leading], target, depthAndPath)
     if (users.length === 0) return steps
     return [{ kind: 'missing', holds: 'no', relation: relation.name, object: node.name, users }, ...steps]
   }
@@ -276,7 +286,11 @@ export function createTree(session: Session, evaluator: Evaluator, options: Tree
     return [...new Set(named)]
   }
 
-  function refuteParents(rule: Rewrite & { kind: 'ttu' }, node: Node, place: Place): readonly Reason[] {
+  function refuteParents(
+    rule: Rewrite & { kind: 'ttu' },
+    node: Node,
+    depthAndPath: Place,
+  ): readonly Reason[] {
     const tupleset = model.types.get(node.type)?.get(rule.tupleset)
     const types = tupleset?.restrictions.map(({ type }) => type) ?? []
     const able = [...new Set(types)].filter((type) => reaches(rule.targets.get(type)))
@@ -285,7 +299,7 @@ export function createTree(session: Session, evaluator: Evaluator, options: Tree
     const tuples = [...session.every(tupleset, node, ['concrete'])].filter((tuple) =>
       matters(tuple, targetOf(tuple)),
     )
-    const steps = refuteSteps(tuples, targetOf, place)
+    const steps = refuteSteps(tuples, targetOf, depthAndPath)
     if (tuples.length > 0 || able.length === 0) return steps
     return [{ kind: 'missing', holds: 'no', relation: tupleset.name, object: node.name, users: able }]
   }
@@ -293,7 +307,7 @@ export function createTree(session: Session, evaluator: Evaluator, options: Tree
   function refuteSteps(
     tuples: readonly Tuple[],
     targetOf: (tuple: Tuple) => Relation | undefined,
-    place: Place,
+    depthAndPath: Place,
   ): readonly Reason[] {
     const errs = (tuple: Tuple): boolean => {
       const target = targetOf(tuple)
@@ -305,20 +319,20 @@ export function createTree(session: Session, evaluator: Evaluator, options: Tree
     // What could not be evaluated decides more than a no: it must not be what is cut.
     const failing = new Set(tuples.filter(errs))
     const ordered = [...failing, ...tuples.filter((tuple) => !failing.has(tuple))]
-    return branches(ordered, 'no', (tuple) => refuteStep(tuple, targetOf(tuple), place))
+    return branches(ordered, 'no', (tuple) => refuteStep(tuple, targetOf(tuple), depthAndPath))
   }
 
-  function refuteStep(tuple: Tuple, target: Relation | undefined, place: Place): readonly Reason[] {
+  function refuteStep(tuple: Tuple, target: Relation | undefined, depthAndPath: Place): readonly Reason[] {
     const verdict = session.holds(tuple)
     if (typeof verdict !== 'boolean') return [stepOf(session, options.context, tuple, 'error', [])]
     if (!verdict) return [stepOf(session, options.context, tuple, 'no', [])]
     if (target === undefined) return []
-    const inner = refuteQuestion(target, tuple.user, { ...place, depth: place.depth + 1 })
+    const inner = refuteQuestion(target, tuple.user, { ...depthAndPath, depth: depthAndPath.depth + 1 })
     const [question] = inner
     return question === undefined ? [] : [stepOf(session, options.context, tuple, question.holds, inner)]
   }
 
-  return { proven, refuted }
+  return { proven: provenReason, refuted }
 }
 
 function holdsOf(outcome: Outcome): Holds {

@@ -39,9 +39,10 @@ export function listMember(body: JsonObject, name: string): readonly JsonObject[
   const value = member(body, name)
   if (value === undefined) return []
   if (!Array.isArray(value)) throw invalidRequest(`syntax error: unexpected token ${JSON.stringify(value)}`)
-  return (value as readonly Json[]).map((item) => {
-    if (!isJsonObject(item)) throw invalidRequest(`syntax error: unexpected token ${JSON.stringify(item)}`)
-    return item
+  return (value as readonly Json[]).map((element) => {
+    if (!isJsonObject(element))
+      throw invalidRequest(`syntax error: unexpected token ${JSON.stringify(element)}`)
+    return element
   })
 }
 
@@ -49,12 +50,12 @@ export function listMember(body: JsonObject, name: string): readonly JsonObject[
  * Throws what the server's request validator answers when a value does not match. `shown`: the server's own pattern,
  * where ours says the same in another way.
  */
-export function match(value: string, pattern: RegExp, field: string, shown = pattern.source): string {
+export function match(value: string, pattern: RegExp, field: string, patternShown = pattern.source): string {
   if (pattern.test(value) && value.isWellFormed()) return value
   const code = field.endsWith('.Type') ? 'type_invalid_pattern' : 'validation_error'
   throw new FgaError(
     code,
-    `invalid ${field}: value does not match regex pattern "${shown.replaceAll('\\', '\\\\')}"`,
+    `invalid ${field}: value does not match regex pattern "${patternShown.replaceAll('\\', '\\\\')}"`,
   )
 }
 

@@ -27,10 +27,10 @@ const listMs = 3000
 /** At most 1000 objects, or what was found in 3 s. */
 export function listObjects(call: Call): Reply {
   const objects: string[] = []
-  const end = call.now() + listMs
+  const deadline = call.now() + listMs
   for (const object of openList(call, 'ListObjectsRequest')) {
     objects.push(object)
-    if (objects.length >= resultsMax || call.now() > end) break
+    if (objects.length >= resultsMax || call.now() > deadline) break
   }
   return ok({ objects })
 }
@@ -43,9 +43,9 @@ export function streamedListObjects(call: Call): Reply {
   const body = new ReadableStream<Uint8Array>({
     pull(controller) {
       try {
-        const next = objects.next()
-        if (next.done === true) controller.close()
-        else controller.enqueue(line({ result: { object: next.value } }))
+        const nextObject = objects.next()
+        if (nextObject.done === true) controller.close()
+        else controller.enqueue(line({ result: { object: nextObject.value } }))
       } catch (error) {
         controller.enqueue(
           line({

@@ -31,20 +31,20 @@ export function check(call: Call): Reply {
 
 /** One memo for the whole batch: groups and folders that several items lead to are looked at once. */
 export function batchCheck(call: Call): Reply {
-  const items = listMember(call.body, 'checks')
-  if (items.length === 0)
+  const checks = listMember(call.body, 'checks')
+  if (checks.length === 0)
     throw invalidRequest('invalid BatchCheckRequest.Checks: value must contain at least 1 item(s)')
-  const questions = items.map((item) => ({
-    id: match(textMember(item, 'correlation_id'), /^[\w\d-]{1,36}$/, 'BatchCheckItem.CorrelationId'),
-    question: questionOf(item, 'BatchCheckItem'),
+  const questions = checks.map((check) => ({
+    id: match(textMember(check, 'correlation_id'), /^[\w\d-]{1,36}$/, 'BatchCheckItem.CorrelationId'),
+    question: questionOf(check, 'BatchCheckItem'),
   }))
   const { model, store } = modelOf(call, modelIdOf(call.body, 'BatchCheckRequest'))
-  if (items.length > checksMax)
-    throw invalidRequest(`batchCheck received ${items.length} checks, the maximum allowed is ${checksMax}`)
-  const seen = new Set<string>()
+  if (checks.length > checksMax)
+    throw invalidRequest(`batchCheck received ${checks.length} checks, the maximum allowed is ${checksMax}`)
+  const seenIds = new Set<string>()
   for (const { id } of questions) {
-    if (seen.has(id)) throw invalidRequest(`received duplicate correlation id: ${id}`)
-    seen.add(id)
+    if (seenIds.has(id)) throw invalidRequest(`received duplicate correlation id: ${id}`)
+    seenIds.add(id)
   }
   const memo = createMemo()
   const result = questions.map(({ id, question }) => [

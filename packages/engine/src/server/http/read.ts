@@ -39,12 +39,12 @@ export function read(call: Call): Reply {
   for (const tuple of store === undefined ? [] : select(store, filter, token)) {
     if (page.push(tuple) > size) break
   }
-  const last = page.length > size ? page[size - 1] : undefined
+  const lastTuple = page.length > size ? page[size - 1] : undefined
   return ok({
     tuples: page
       .slice(0, size)
       .map((tuple) => ({ key: showKey(keyOf(tuple)), timestamp: timeOf(tuple.ulid) })),
-    continuation_token: last === undefined ? '' : encodeToken(last.ulid),
+    continuation_token: lastTuple === undefined ? '' : encodeToken(lastTuple.ulid),
   })
 }
 
@@ -75,8 +75,12 @@ function readFilter(body: JsonObject): ReadFilter {
 }
 
 /** Goes through the fewest tuples that the filter allows: one object's, one subject's, or all. */
-function select(store: StoreState, filter: ReadFilter, after: string): readonly Tuple[] | Iterable<Tuple> {
-  if (filter.object === '') return store.tuples.after(after)
+function select(
+  store: StoreState,
+  filter: ReadFilter,
+  afterUlid: string,
+): readonly Tuple[] | Iterable<Tuple> {
+  if (filter.object === '') return store.tuples.after(afterUlid)
   const user = splitUser(filter.user)
   const isWhole = !filter.object.endsWith(':')
   const object = store.tuples.node(filter.object)
@@ -86,7 +90,7 @@ function select(store: StoreState, filter: ReadFilter, after: string): readonly 
   return near
     .filter(
       (tuple) =>
-        tuple.ulid > after &&
+        tuple.ulid > afterUlid &&
         (isWhole || `${tuple.object.type}:` === filter.object) &&
         (filter.relation === '' || tuple.relation === filter.relation) &&
         (filter.user === '' || (tuple.user.name === user.object && tuple.userRelation === user.relation)),
@@ -100,21 +104,21 @@ export async function readChanges(call: Call): Promise<Reply> {
   const type = call.query.get('type') ?? ''
   if (type !== '') match(type, /^[^:#\s]{1,254}$/, 'ReadChangesRequest.Type')
   const token = tokenOf(call.query.get('continuation_token') ?? '', 'ReadChangesRequest')
-  const start = startOf(call)
-  const after = token === '' ? fromTime(start) : fromToken(token, type)
-  const query = { after, type: type === '' ? undefined : type, limit: size }
+  const startTime = startOf(call)
+  const afterUlid = token === '' ? fromTime(startTime) : fromToken(token, type)
+  const query = { after: afterUlid, type: type === '' ? undefined : type, limit: size }
   const store = storeOf(call)
   const rows =
     store?.changes.read(query) ??
     (store === undefined ? [] : ((await call.journal?.readChanges?.(call.storeId, query)) ?? []))
-  const last = rows.at(-1)
+  const lastRow = rows.at(-1)
   return ok({
     changes: rows.map((row) => ({
       tuple_key: showKey(row.key),
       operation: row.operation === 'write' ? 'TUPLE_OPERATION_WRITE' : 'TUPLE_OPERATION_DELETE',
       timestamp: timeOf(row.ulid),
     })),
-    continuation_token: last === undefined ? token : encodeToken(`${last.ulid}|${type}`),
+    continuation_token: lastRow === undefined ? token : encodeToken(`${lastRow.ulid}|${type}`),
   })
 }
 
@@ -122,10 +126,10 @@ export async function readChanges(call: Call): Promise<Reply> {
 function startOf(call: Call): number | undefined {
   const text = call.query.get('start_time')
   if (text === null) return undefined
-  const start = parseTimestamp(text)
-  if (start === undefined)
+  const startTime = parseTimestamp(text)
+  if (startTime === undefined)
     throw invalidRequest(`parsing field "start_time": ${JSON.stringify(text)} is no time`)
-  const { seconds, nanos } = start
+  const { seconds, nanos } = startTime
   if (seconds < yearOne || seconds >= yearTenThousand)
     throw invalidRequest(`parsing field "start_time": ${text} before 0001-01-01`)
   const time = Number(seconds) * 1000 + Math.floor(nanos / 1_000_000)
@@ -137,16 +141,16 @@ function startOf(call: Call): number | undefined {
 const yearOne = -62_135_596_800n
 const yearTenThousand = 253_402_300_800n
 
-function fromTime(start: number | undefined): string {
-  if (start === undefined) return ''
+function fromTime(startTime: number | undefined): string {
+  if (startTime === undefined) return ''
   // A ULID begins in 1970.
-  if (start < 0) throw new FgaError('invalid_start_time', 'Invalid start time')
-  return ulidFloor(start)
+  if (startTime < 0) throw new FgaError('invalid_start_time', 'Invalid start time')
+  return ulidFloor(startTime)
 }
 
 function fromToken(token: string, type: string): string {
-  const [ulid = '', tokenType, ...rest] = decodeToken(token).split('|')
-  if (!isUlid(ulid) || tokenType === undefined || rest.length > 0) throw badToken()
+  const [ulid = '', tokenType, ...excess] = decodeToken(token).split('|')
+  if (!isUlid(ulid) || tokenType === undefined || excess.length > 0) throw badToken()
   if (tokenType !== type)
     throw new FgaError(
       'query_string_type_continuation_token_mismatch',

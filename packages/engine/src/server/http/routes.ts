@@ -55,8 +55,8 @@ export interface Route {
 
 /** The handler of a path and method. Throws `undefined_endpoint` or `unimplemented`. */
 export function findRoute(method: string, path: string): Route {
-  const [stores, storeId = '', name, id = '', ...rest] = path.split('/').slice(1)
-  if (stores !== 'stores' || rest.length > 0) throw notFound()
+  const [stores, storeId = '', name, id = '', ...excess] = path.split('/').slice(1)
+  if (stores !== 'stores' || excess.length > 0) throw notFound()
   const methods = methodsOf(path.split('/').length - 1, name ?? '')
   if (methods === undefined) throw notFound()
   const handler = Object.hasOwn(methods, method) ? methods[method] : undefined
@@ -99,10 +99,10 @@ async function attempt(route: Route, call: Call): Promise<Reply> {
     }
     return await route.handler(call)
   } catch (error) {
-    const known = toFgaError(error)
+    const fgaError = toFgaError(error)
     if (route.isStream)
-      return { status: known.status, body: { error: { code: 3, message: known.message, details: [] } } }
-    return showError(known)
+      return { status: fgaError.status, body: { error: { code: 3, message: fgaError.message, details: [] } } }
+    return showError(fgaError)
   }
 }
 
@@ -138,22 +138,22 @@ function parse(text: string): Parameters<typeof isJsonObject>[0] {
 }
 
 async function readLimited(stream: ReadableStream<Uint8Array>): Promise<Uint8Array> {
-  const parts: Uint8Array[] = []
+  const chunks: Uint8Array[] = []
   let size = 0
-  for await (const part of stream) {
-    size += part.length
+  for await (const chunk of stream) {
+    size += chunk.length
     if (size > bodyBytesMax)
       throw new FgaError(
         'resource_exhausted',
         `grpc: received message larger than max (${size} vs. ${bodyBytesMax})`,
       )
-    parts.push(part)
+    chunks.push(chunk)
   }
-  const whole = new Uint8Array(size)
-  let at = 0
-  for (const part of parts) {
-    whole.set(part, at)
-    at += part.length
+  const joined = new Uint8Array(size)
+  let offset = 0
+  for (const chunk of chunks) {
+    joined.set(chunk, offset)
+    offset += chunk.length
   }
-  return whole
+  return joined
 }

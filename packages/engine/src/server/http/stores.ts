@@ -20,8 +20,8 @@ const show = (row: StoreRow): JsonObject => ({
 export async function createStore(call: Call): Promise<Reply> {
   const name = match(textMember(call.body, 'name'), namePattern, 'CreateStoreRequest.Name')
   return call.exclusive(async () => {
-    const at = new Date(call.now()).toISOString()
-    const row: StoreRow = { id: call.state.nextUlid(), name, createdAt: at, updatedAt: at }
+    const createdAt = new Date(call.now()).toISOString()
+    const row: StoreRow = { id: call.state.nextUlid(), name, createdAt: createdAt, updatedAt: createdAt }
     await call.journal?.createStore(row)
     call.state.stores.set(row.id, createStoreState(row, call.journal))
     return { status: 201, body: show(row) }
@@ -30,16 +30,16 @@ export async function createStore(call: Call): Promise<Reply> {
 
 export function listStores(call: Call): Reply {
   const size = pageSizeOf(call.query.get('page_size'), 'ListStoresRequest')
-  const after = decodeToken(tokenOf(call.query.get('continuation_token') ?? '', 'ListStoresRequest'))
+  const afterId = decodeToken(tokenOf(call.query.get('continuation_token') ?? '', 'ListStoresRequest'))
   const name = call.query.get('name')
   const rows = [...call.state.stores.values()].map((store) => store.row)
   const page = rows
-    .filter((row) => row.id > after && (name === null || name === '' || row.name === name))
+    .filter((row) => row.id > afterId && (name === null || name === '' || row.name === name))
     .slice(0, size + 1)
-  const last = page.length > size ? page[size - 1] : undefined
+  const lastStore = page.length > size ? page[size - 1] : undefined
   return ok({
     stores: page.slice(0, size).map((row) => ({ ...show(row), deleted_at: null })),
-    continuation_token: last === undefined ? '' : encodeToken(last.id),
+    continuation_token: lastStore === undefined ? '' : encodeToken(lastStore.id),
   })
 }
 
@@ -94,9 +94,9 @@ export function readModels(call: Call): Reply {
   const newest = [...(storeOf(call)?.models.values() ?? [])]
     .reverse()
     .filter((model) => token === '' || model.id < token)
-  const last = newest.length > size ? newest[size - 1] : undefined
+  const lastModel = newest.length > size ? newest[size - 1] : undefined
   return ok({
     authorization_models: newest.slice(0, size).map((model) => model.json),
-    continuation_token: last === undefined ? '' : encodeToken(last.id),
+    continuation_token: lastModel === undefined ? '' : encodeToken(lastModel.id),
   })
 }

@@ -89,17 +89,17 @@ function validateWrite(key: TupleKey, reason: string | undefined): void {
 
 /** Keys are compared without conditions, over deletes and writes together. */
 function refuseDuplicates(keys: readonly TupleKey[]): void {
-  const seen = new Set<string>()
+  const seenNames = new Set<string>()
   for (const key of keys) {
-    if (seen.has(nameOf(key))) {
+    if (seenNames.has(nameOf(key))) {
       throw new FgaError(
         'cannot_allow_duplicate_tuples_in_one_request',
         `duplicate tuple in write: user: '${key.user}', relation: '${key.relation}', object: '${key.object}'`,
       )
     }
-    seen.add(nameOf(key))
+    seenNames.add(nameOf(key))
   }
-  if (seen.size > batchMax)
+  if (seenNames.size > batchMax)
     throw new FgaError(
       'exceeded_entity_limit',
       `The number of write operations exceeds the allowed limit of ${batchMax}`,
@@ -117,10 +117,10 @@ function settle(
     throw conflict('delete a tuple which does not exist', key)
   })
   const writes = input.writes.filter((key) => {
-    const before = store.tuples.get(key)
-    if (before === undefined) return true
+    const storedTuple = store.tuples.get(key)
+    if (storedTuple === undefined) return true
     if (!input.ignoreDuplicates) throw conflict('write a tuple which already exists', key)
-    if (sameCondition(before.condition, key.condition)) return false
+    if (sameCondition(storedTuple.condition, key.condition)) return false
     throw new FgaError(
       'Aborted',
       `transactional write failed due to conflict: attempted to write a tuple which already exists with a different condition: user: '${key.user}', relation: '${key.relation}', object: '${key.object}'`,
@@ -129,20 +129,20 @@ function settle(
   return { deletes, writes }
 }
 
-const conflict = (what: string, key: TupleKey): FgaError =>
+const conflict = (action: string, key: TupleKey): FgaError =>
   new FgaError(
     'write_failed_due_to_invalid_input',
-    `cannot ${what}: user: '${key.user}', relation: '${key.relation}', object: '${key.object}': tuple to be written already existed or the tuple to be deleted did not exist`,
+    `cannot ${action}: user: '${key.user}', relation: '${key.relation}', object: '${key.object}': tuple to be written already existed or the tuple to be deleted did not exist`,
   )
 
 const sameCondition = (a: TupleKey['condition'], b: TupleKey['condition']): boolean =>
   a?.name === b?.name && canonical(a?.context ?? {}) === canonical(b?.context ?? {})
 
 const canonical = (value: unknown): string =>
-  JSON.stringify(value, (_, item: unknown) =>
-    typeof item === 'object' && item !== null && !Array.isArray(item)
-      ? Object.fromEntries(Object.entries(item).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : item,
+  JSON.stringify(value, (_, member: unknown) =>
+    typeof member === 'object' && member !== null && !Array.isArray(member)
+      ? Object.fromEntries(Object.entries(member).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : member,
   )
 
 async function apply(
