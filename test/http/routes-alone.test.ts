@@ -11,8 +11,6 @@ test('a route’s schemas do not care whether the contract’s were made before 
   expect(instant).not.toHaveProperty('openapi')
   for (const name of readdirSync(contract)) await import(new URL(name, contract).href)
   await import('../../src/ingest/wire.ts')
-  await import('../../src/retrieval/wire/question.ts')
-  await import('../../src/retrieval/wire/answer.ts')
   const names = readdirSync(routes, { recursive: true, encoding: 'utf8' }).filter((name) =>
     name.endsWith('.ts'),
   )

@@ -1,3 +1,5 @@
+export type { Approval, ApprovalAsked } from '@remit/contract/approvals'
+export type { CollectionList, Document, Passage, Question, RetrieveAnswer } from '@remit/contract/retrieval'
 export { type AiTool, aiTool } from './adapters/ai-sdk.ts'
 export { type DefinedTool, defineTool, type ToolDefinition, type Who } from './adapters/define-tool.ts'
 export {
@@ -38,14 +40,7 @@ export {
 export { errorFromJSON, isRemitError } from './errors/make.ts'
 export { McpSignIn, type McpSignInOptions, type McpTokens } from './mcp/sign-in.ts'
 export type { Access, AccessInit } from './service/access.ts'
-export type {
-  Approval,
-  ApprovalAsked,
-  ApprovalQuestion,
-  Approvals,
-  WaitOptions,
-} from './service/approvals.ts'
-export type { CollectionList, Document, Passage, Question, RetrieveAnswer } from './service/contract.ts'
+export type { ApprovalQuestion, Approvals, WaitOptions } from './service/approvals.ts'
 export { createRemit, type Remit, type RemitOptions } from './service/remit.ts'
 export type { CallOptions, RetrieveOptions, Session } from './service/session.ts'
 export type { VaultFetch, VaultInit } from './service/vault.ts'

@@ -1,3 +1,4 @@
+import { purposeMax, secondsLeast, secondsMost } from '@remit/contract/approval-schemas'
 import { isPlain } from '@remit/contract/text'
 import { record } from '../../audit/record.ts'
 import type { Clock } from '../../kernel/clock.ts'
@@ -20,9 +21,6 @@ export interface Wish {
   readonly front: Approval['front']
 }
 
-export const secondsLeast = 30
-export const secondsMost = 86_400
-export const purposeMax = 500
 export const bindingMessageMax = 128
 
 export interface AskDeps {

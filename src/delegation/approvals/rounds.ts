@@ -1,3 +1,4 @@
+import { answerMax } from '@remit/contract/approval-schemas'
 import { isPlain } from '@remit/contract/text'
 import { record } from '../../audit/record.ts'
 import type { Clock } from '../../kernel/clock.ts'
@@ -9,7 +10,6 @@ import { roundsToColumn } from './rows.ts'
 
 /** Questions that a person may ask back. */
 export const roundsMax = 5
-export const answerMax = 1_000
 
 export interface AnswerDeps {
   readonly database: Database

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { shownBodyMax } from '@remit/contract/vault-schemas'
 import { z } from 'zod'
 import { canonicalJson } from '../registry/details.ts'
 
@@ -14,13 +15,8 @@ export interface VaultCall {
   readonly bodyDigest?: string
 }
 
-export const callMethods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'] as const
-
 /** Of those, the ones that may have a body. */
 export const hasBody = (method: string): boolean => method !== 'GET' && method !== 'HEAD'
-
-/** Characters of a body that a person is shown before they agree; a longer one is a digest to them. */
-export const shownBodyMax = 8_192
 
 /** As a person can be shown it; undefined where it is no text, or too long. */
 export function shownBody(body: Uint8Array | undefined): string | undefined {

@@ -1,3 +1,4 @@
+import { pathLengthMax } from '@remit/contract/vault-schemas'
 import { ok, type Result, refuse } from '../../kernel/result.ts'
 
 /** Where a call goes, every part of it in its one spelling. */
@@ -10,8 +11,6 @@ export interface ResolvedPath {
   /** Names in the query, decoded once. */
   readonly parameters: readonly string[]
 }
-
-export const pathLengthMax = 2_048
 
 /**
  * A path at a provider's API, as an agent wrote it: from its first slash, or with one of the provider's origins before

@@ -1,6 +1,7 @@
+import { callMethods } from '@remit/contract/vault-schemas'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import type { Principal } from '../../kernel/principal.ts'
-import { callMethods, contentType, hasBody, type VaultCall } from './call.ts'
+import { contentType, hasBody, type VaultCall } from './call.ts'
 import type { ConnectionForAgent, Connections } from './connections.ts'
 import { type ResolvedPath, resolvePath } from './path.ts'
 import { hasOverride, isMinting } from './patterns.ts'

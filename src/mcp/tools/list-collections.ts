@@ -1,7 +1,8 @@
 import type { McpServer } from '@modelcontextprotocol/server'
+import { collectionListSchema } from '@remit/contract/retrieval-schemas'
 import { z } from 'zod'
 import type { CollectionLister } from '../../retrieval/collections.ts'
-import { collectionListSchema, toCollectionList } from '../../retrieval/wire/answer.ts'
+import { toCollectionList } from '../../retrieval/wire/answer.ts'
 import type { ToolContext } from '../server.ts'
 import { listed, run } from './tool.ts'
 

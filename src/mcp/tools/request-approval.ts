@@ -1,13 +1,19 @@
 import type { CallToolResult, McpServer } from '@modelcontextprotocol/server'
+import {
+  answerMax,
+  approvalBody,
+  approvalDetail,
+  purposeMax,
+  secondsLeast,
+  secondsMost,
+} from '@remit/contract/approval-schemas'
 import { plain } from '@remit/contract/text'
 import { z } from 'zod'
 import type { Approval, Asker } from '../../delegation/approvals/approval.ts'
 import type { Approvals } from '../../delegation/approvals/approvals.ts'
-import { purposeMax, secondsLeast, secondsMost } from '../../delegation/approvals/ask.ts'
 import { askerOf } from '../../delegation/approvals/asker.ts'
 import type { Resolve } from '../../delegation/approvals/resolve.ts'
-import { answerMax } from '../../delegation/approvals/rounds.ts'
-import { approvalBody, approvalDetail, approvalToWire } from '../../delegation/approvals/wire.ts'
+import { approvalToWire } from '../../delegation/approvals/wire.ts'
 import { AppError, invalid } from '../../kernel/errors.ts'
 import type { Deadline } from '../../retrieval/deadline.ts'
 import { opensPages, sendTo } from '../pages.ts'

@@ -1,12 +1,8 @@
 import type { McpServer, ServerContext } from '@modelcontextprotocol/server'
+import { vaultAnswerSchema, vaultRequestSchema } from '@remit/contract/vault-schemas'
 import { z } from 'zod'
 import type { VaultFetch } from '../../delegation/vault/fetch.ts'
-import {
-  toVaultAnswer,
-  toVaultRequest,
-  vaultAnswerSchema,
-  vaultRequestSchema,
-} from '../../delegation/vault/wire.ts'
+import { toVaultAnswer, toVaultRequest } from '../../delegation/vault/wire.ts'
 import { AppError } from '../../kernel/errors.ts'
 import { opensPages, sendTo } from '../pages.ts'
 import type { ToolContext } from '../server.ts'

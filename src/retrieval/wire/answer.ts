@@ -1,66 +1,8 @@
-import { z } from 'zod'
+import type { answerSchema, collectionListSchema, documentSchema } from '@remit/contract/retrieval-schemas'
+import type { z } from 'zod'
 import type { CollectionList } from '../collections.ts'
 import type { Answer } from '../question.ts'
 import type { Passage, Provenance, WholeDocument } from '../read.ts'
-
-const provenance = z.strictObject({
-  owner: z.string().optional(),
-  source: z.string(),
-  updated_at: z.string().nullable(),
-})
-
-/** Passages that answer a question, best first, as every face gives them. */
-export const answerSchema = z.strictObject({
-  results: z.array(
-    z.strictObject({
-      chunk_id: z.string(),
-      document_id: z.string(),
-      collection: z.string(),
-      title: z.string(),
-      uri: z.string().nullable(),
-      ordinal: z.int(),
-      text: z.string(),
-      rank: z.int().min(1),
-      locator: z.strictObject({
-        headings: z.array(z.string()),
-        page: z.int().optional(),
-        start: z.int(),
-        end: z.int(),
-      }),
-      provenance,
-    }),
-  ),
-  complete: z.boolean(),
-  mode_used: z.enum(['hybrid', 'vector', 'keyword']),
-  approval: z
-    .strictObject({ offer_id: z.string() })
-    .optional()
-    .describe(
-      'The person could be asked for more: a request for approval takes it as `offer` for 5 minutes.',
-    ),
-  freshness: z.strictObject({ index_lag_ms: z.number(), authorization_model_id: z.string() }),
-  scope_key: z.string(),
-  txn: z.string(),
-})
-
-/** One whole document, as every face gives it. */
-export const documentSchema = z.strictObject({
-  id: z.string(),
-  collection: z.string(),
-  title: z.string(),
-  uri: z.string().nullable(),
-  text: z.string(),
-  metadata: z.record(z.string(), z.unknown()),
-  provenance,
-  txn: z.string(),
-})
-
-/** Collections with something to read, as every face lists them. */
-export const collectionListSchema = z.strictObject({
-  collections: z.array(z.strictObject({ id: z.string(), title: z.string() })),
-  complete: z.boolean(),
-  txn: z.string(),
-})
 
 export function toAnswer(
   { passages, complete, modeUsed, modelId, scopeKey, offer }: Answer,
@@ -110,7 +52,11 @@ export const toCollectionList = (
   txn,
 })
 
-const toProvenance = ({ owner, source, updatedAt }: Provenance): z.output<typeof provenance> => ({
+const toProvenance = ({
+  owner,
+  source,
+  updatedAt,
+}: Provenance): z.output<typeof documentSchema>['provenance'] => ({
   ...(owner !== undefined && { owner }),
   source,
   updated_at: updatedAt,

@@ -1,4 +1,4 @@
-import type { Passage, Question } from '../service/contract.ts'
+import type { Passage, Question } from '@remit/contract/retrieval'
 import { type DefinedTool, sessionOf, type Who } from './define-tool.ts'
 import { jsonSchemaOf } from './schema.ts'
 

@@ -1,4 +1,4 @@
-import type { Document, Passage, Question, RetrieveAnswer } from '../service/contract.ts'
+import type { Document, Passage, Question, RetrieveAnswer } from '@remit/contract/retrieval'
 import { isNumber, isText, listOf, optional, shape } from '../shared/shape.ts'
 import { type AskingOptions, retrieveAsking } from '../tools/retrieve-asking.ts'
 import { type DefinedTool, defineTool } from './define-tool.ts'

@@ -1,3 +1,4 @@
+import type { Approval, ApprovalAsked, ApprovalInput } from '@remit/contract/approvals'
 import { ApprovalDenied, ApprovalExpired } from '../errors/kinds.ts'
 import { type Detail, isDetail } from '../shared/detail.ts'
 import type { Platform } from '../shared/platform.ts'
@@ -6,33 +7,10 @@ import type { Person } from '../tokens/token.ts'
 import type { Api, ApiRequest } from './api.ts'
 import type { CallOptions } from './session.ts'
 
-export interface ApprovalQuestion {
+/** What to ask a person for. */
+export interface ApprovalQuestion extends Omit<ApprovalInput, 'authorization_details' | 'resource'> {
   /** What to ask for: `{type: 'document_access', offer: 'o_…'}`, or what `ApprovalRequired` says. */
   readonly authorization_details: readonly Detail[]
-  /** In the agent's own words; the person sees them as such. */
-  readonly purpose: string
-  /** Seconds that the person has. Default 300. */
-  readonly requested_expiry?: number
-}
-
-export interface ApprovalAsked {
-  readonly id: string
-  readonly state: 'pending' | 'info_requested' | 'denied'
-  readonly expires_at: string
-  /** Seconds between two looks. */
-  readonly interval: number
-}
-
-export interface Approval {
-  readonly id: string
-  readonly state: 'pending' | 'info_requested' | 'approved' | 'denied' | 'expired'
-  /** The person's, that is open. Text of theirs, not of the service. */
-  readonly question?: string
-  /** To be named as `approval` where it is used. */
-  readonly grant_id?: string
-  readonly authorization_details?: readonly Detail[]
-  readonly reason?: string
-  readonly expires_at: string
 }
 
 export interface WaitOptions {

@@ -1,3 +1,4 @@
+import type { CollectionList, Document, Question, RetrieveAnswer } from '@remit/contract/retrieval'
 import { NoPerson } from '../errors/kinds.ts'
 import type { Platform } from '../shared/platform.ts'
 import type { Ciba } from '../tokens/ciba.ts'
@@ -6,15 +7,7 @@ import type { Person, TokenRequest, TokenSource } from '../tokens/token.ts'
 import { type Access, accessFrom } from './access.ts'
 import type { Api } from './api.ts'
 import { type Approvals, createApprovals } from './approvals.ts'
-import {
-  type CollectionList,
-  type Document,
-  isCollectionList,
-  isDocument,
-  isRetrieveAnswer,
-  type Question,
-  type RetrieveAnswer,
-} from './contract.ts'
+import { isCollectionList, isDocument, isRetrieveAnswer } from './contract.ts'
 import { createVaultFetch, type VaultFetch } from './vault.ts'
 
 export interface CallOptions {

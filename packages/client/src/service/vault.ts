@@ -1,3 +1,4 @@
+import type { VaultAnswer, VaultRequest } from '@remit/contract/vault'
 import { RemitError } from '../errors/error.ts'
 import { OutcomeUnknown, Unavailable } from '../errors/kinds.ts'
 import { type Check, isNumber, isText, shape, wordOf } from '../shared/shape.ts'
@@ -7,7 +8,7 @@ import type { CallOptions } from './session.ts'
 
 export interface VaultInit extends CallOptions {
   /** Default GET. */
-  readonly method?: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+  readonly method?: VaultRequest['method']
   /** `accept`, `content-type` and a few more; no credentials, which are the vault's. */
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: string | Uint8Array
@@ -23,12 +24,8 @@ export interface VaultInit extends CallOptions {
  */
 export type VaultFetch = (connection: string, path: string, init?: VaultInit) => Promise<Response>
 
-interface VaultAnswer {
-  readonly status: number
-  readonly headers: Readonly<Record<string, string>>
-  readonly body: string
-  readonly encoding: 'text' | 'base64'
-}
+/** Whatever else the service says of it is of no use to who called. */
+type Answered = Omit<VaultAnswer, 'txn'>
 
 // The service waits for the provider, with one more try.
 const timeoutMs = 60_000
@@ -70,7 +67,7 @@ function unknownOutcome(error: unknown): never {
   throw new OutcomeUnknown('outcome_unknown', { message }, {})
 }
 
-function responseOf({ status, headers, body, encoding }: VaultAnswer): Response {
+function responseOf({ status, headers, body, encoding }: Answered): Response {
   if (status < 200 || status > 599)
     throw new RemitError('bad_answer', { message: 'The answer of the vault cannot be read.' }, {})
   const content = encoding === 'text' ? body : bytesOf(body)
@@ -86,7 +83,7 @@ const bytesOf = (text: string): Uint8Array<ArrayBuffer> =>
 const isWords: Check<Readonly<Record<string, string>>> = (value): value is Readonly<Record<string, string>> =>
   typeof value === 'object' && value !== null && Object.values(value).every(isText)
 
-const isVaultAnswer: Check<VaultAnswer> = shape<VaultAnswer>({
+const isVaultAnswer: Check<Answered> = shape<Answered>({
   status: isNumber,
   headers: isWords,
   body: isText,

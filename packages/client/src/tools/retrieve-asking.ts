@@ -1,7 +1,7 @@
+import type { ApprovalAsked } from '@remit/contract/approvals'
+import type { Question, RetrieveAnswer } from '@remit/contract/retrieval'
 import type { ApprovalDenied, ApprovalExpired } from '../errors/kinds.ts'
 import { isRemitError } from '../errors/make.ts'
-import type { ApprovalAsked } from '../service/approvals.ts'
-import type { Question, RetrieveAnswer } from '../service/contract.ts'
 import { partsOf, type Session } from '../service/session.ts'
 import type { ToolCall } from './tool.ts'
 

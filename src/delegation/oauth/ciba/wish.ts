@@ -1,4 +1,5 @@
 import { text } from '@remit/contract/text'
+import { shownBodyMax } from '@remit/contract/vault-schemas'
 import { errors, type KoaContextWithOIDC } from 'oidc-provider'
 import { z } from 'zod'
 import { AppError } from '../../../kernel/errors.ts'
@@ -9,7 +10,6 @@ import type { Resolve } from '../../approvals/resolve.ts'
 import { agentObject } from '../../registry/agents.ts'
 import { detailsOf } from '../../registry/details.ts'
 import { agentIdOf, isOurs } from '../../registry/resources.ts'
-import { shownBodyMax } from '../../vault/call.ts'
 import { onlyAsks } from '../requested-details.ts'
 
 /** What a request is about, before it is known for whom. */

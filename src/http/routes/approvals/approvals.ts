@@ -1,16 +1,16 @@
 import { createRoute, z } from '@hono/zod-openapi'
-import { plain } from '@remit/contract/text'
+import {
+  approvalAnswerInput,
+  approvalAsked,
+  approvalInput,
+  approvalBody as approvalSchema,
+  approvalDetail as detailSchema,
+} from '@remit/contract/approval-schemas'
 import type { Approval } from '../../../delegation/approvals/approval.ts'
 import type { Approvals } from '../../../delegation/approvals/approvals.ts'
-import { purposeMax, secondsLeast, secondsMost } from '../../../delegation/approvals/ask.ts'
 import { askerOf } from '../../../delegation/approvals/asker.ts'
 import type { Resolve } from '../../../delegation/approvals/resolve.ts'
-import { answerMax } from '../../../delegation/approvals/rounds.ts'
-import {
-  approvalBody as approvalSchema,
-  approvalToWire,
-  approvalDetail as detailSchema,
-} from '../../../delegation/approvals/wire.ts'
+import { approvalToWire } from '../../../delegation/approvals/wire.ts'
 import { AppError, invalid } from '../../../kernel/errors.ts'
 import { type App, type AppContext, createRouter } from '../../env.ts'
 import type { RequireBearer } from '../../middleware/bearer.ts'
@@ -34,27 +34,11 @@ const approvalBody = approvalSchema.clone().openapi('Approval')
 /** Seconds between two looks of a client that does not wait. */
 const interval = 5
 
-const input = z
-  .strictObject({
-    authorization_details: z.array(approvalDetail).length(1),
-    resource: z.string().max(2_048).optional().openapi({ description: 'This API, where given.' }),
-    purpose: plain(purposeMax).openapi({
-      description: 'The agent’s own words, shown to the person as such.',
-    }),
-    requested_expiry: z.int().min(secondsLeast).max(secondsMost).default(300),
-  })
+const input = approvalInput
+  .extend({ authorization_details: z.array(approvalDetail).length(1) })
   .openapi('ApprovalInput')
-
-const asked = z
-  .strictObject({
-    id: z.string(),
-    state: z.enum(['pending', 'info_requested', 'denied']),
-    expires_at: z.iso.datetime(),
-    interval: z.int().openapi({ description: 'Seconds between two looks.' }),
-  })
-  .openapi('ApprovalAsked')
-
-const answerInput = z.strictObject({ text: plain(answerMax) }).openapi('ApprovalAnswerInput')
+const asked = approvalAsked.clone().openapi('ApprovalAsked')
+const answerInput = approvalAnswerInput.clone().openapi('ApprovalAnswerInput')
 const params = z.strictObject({ id })
 const prefer = z.object({
   prefer: z

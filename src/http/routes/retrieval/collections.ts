@@ -1,6 +1,7 @@
 import { createRoute } from '@hono/zod-openapi'
+import { collectionListSchema } from '@remit/contract/retrieval-schemas'
 import type { CollectionLister } from '../../../retrieval/collections.ts'
-import { collectionListSchema, toCollectionList } from '../../../retrieval/wire/answer.ts'
+import { toCollectionList } from '../../../retrieval/wire/answer.ts'
 import { type App, createRouter } from '../../env.ts'
 import type { RequireBearer } from '../../middleware/bearer.ts'
 import { endInTime } from '../../middleware/frame.ts'

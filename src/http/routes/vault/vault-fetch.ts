@@ -1,11 +1,7 @@
 import { createRoute } from '@hono/zod-openapi'
+import { vaultAnswerSchema, vaultRequestSchema } from '@remit/contract/vault-schemas'
 import type { VaultFetch } from '../../../delegation/vault/fetch.ts'
-import {
-  toVaultAnswer,
-  toVaultRequest,
-  vaultAnswerSchema,
-  vaultRequestSchema,
-} from '../../../delegation/vault/wire.ts'
+import { toVaultAnswer, toVaultRequest } from '../../../delegation/vault/wire.ts'
 import { type App, createRouter } from '../../env.ts'
 import type { RequireBearer } from '../../middleware/bearer.ts'
 import { jsonBody } from '../../middleware/json.ts'
